@@ -1,0 +1,85 @@
+//! The configuration of a facility's simulated devices, as TOML: one process drives them all.
+use serde::{Deserialize, Serialize};
+use std::{net::SocketAddr, path::PathBuf};
+use types::{DeviceId, DeviceKind, FacilityId, MeshClock, RegionId};
+
+/// The simulated devices of one facility.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct SimConfig {
+    /// The region, as in topics.
+    pub region: RegionId,
+    /// The facility, as in topics.
+    pub facility: FacilityId,
+    /// Every emitted reading is appended here, one JSON object a line.
+    pub sent: PathBuf,
+    /// Written (atomically) when every device has emitted the last value of its replay.
+    pub done: PathBuf,
+    /// The mesh clock.
+    pub clock: MeshClock,
+    /// Where the broker is, for MQTT devices.
+    pub mqtt: SocketAddr,
+    /// PEM of the mesh's certificate authority.
+    pub ca: PathBuf,
+    /// What the devices emit.
+    pub source: Source,
+    /// Seed of everything that is drawn.
+    pub seed: u64,
+    /// The devices.
+    pub devices: Vec<SimDevice>,
+}
+
+/// What the devices emit.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, tag = "kind", rename_all = "kebab-case")]
+pub enum Source {
+    /// A physiological simulator.
+    Physiology,
+    /// ICU stays of the PhysioNet/CinC Challenge 2012: one bed per stay, the next stay when one ends.
+    Physionet {
+        /// `set-a.tar.gz`.
+        archive: PathBuf,
+        /// For each bed of the facility, the stays (positions in the archive) that it replays one after another.
+        beds: Vec<BedStays>,
+    },
+    /// Raw register values of a bedside monitor, one row a minute.
+    Numerics {
+        /// `s00001-first16h.csv`.
+        csv: PathBuf,
+    },
+}
+
+/// The stays of one bed.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct BedStays {
+    /// The bed.
+    pub bed: String,
+    /// `RecordID`s in order; the stay's patient id in the facility is `p-` and the RecordID.
+    pub stays: Vec<u32>,
+}
+
+/// One simulated device.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct SimDevice {
+    /// Its name in certificates and topics.
+    pub id: DeviceId,
+    /// What it is.
+    pub kind: DeviceKind,
+    /// The bed it stands at (a monitor); an analyser serves every bed.
+    #[serde(default)]
+    pub bed: Option<String>,
+    /// Modbus TCP address to serve on.
+    #[serde(default)]
+    pub listen: Option<SocketAddr>,
+    /// Path of the pty's symbolic link to serve Modbus RTU on.
+    #[serde(default)]
+    pub pty: Option<PathBuf>,
+    /// Client certificate (PEM) of an MQTT device.
+    #[serde(default)]
+    pub cert: Option<PathBuf>,
+    /// Client key (PKCS#8 PEM) of an MQTT device.
+    #[serde(default)]
+    pub key: Option<PathBuf>,
+}

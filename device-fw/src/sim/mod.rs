@@ -1,0 +1,3 @@
+//! Simulated devices on a real network.
+
+pub mod config;

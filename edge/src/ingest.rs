@@ -1,0 +1,135 @@
+//! What comes in from devices, and what the sources (Modbus poller, MQTT broker) may rely on of the journal.
+use crate::store::StoreError;
+use async_trait::async_trait;
+use bytes::Bytes;
+use types::{Code, DeviceId, Flags, Phi, Timestamp, Unit, Value};
+
+/// How soon somebody must know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    /// A reading.
+    Routine,
+    /// An alarm: it goes first, and a reserve of the disk is kept for it.
+    Alarm,
+}
+
+/// One sample of one device: what its counter counts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    /// The device.
+    pub device: DeviceId,
+    /// The run of the device's sample counter.
+    pub epoch: u32,
+    /// The sample within the epoch.
+    pub seq: u64,
+    /// When the device measured, by its own clock.
+    pub source_time: Timestamp,
+    /// The facility's own patient id, where the device knows it; otherwise the patient of the device's bed.
+    pub patient: Option<Phi<String>>,
+    /// How soon somebody must know.
+    pub urgency: Urgency,
+    /// The readings; their position is their index within the sample. At most [`Sample::MAX_READINGS`].
+    pub readings: Vec<SampleReading>,
+}
+
+impl Sample {
+    /// Readings in one sample: one device's signals; a batch of more is several samples.
+    pub const MAX_READINGS: usize = 256;
+}
+
+/// One reading of a sample.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SampleReading {
+    /// What is measured.
+    pub code: Code,
+    /// In which unit.
+    pub unit: Unit,
+    /// The value, or why there is none.
+    pub value: Value,
+    /// What a reader must know of it.
+    pub flags: Flags,
+}
+
+/// What became of a sample, once that is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// Stored now.
+    New,
+    /// The same sample was stored before; nothing changed.
+    Duplicate,
+}
+
+/// Why a sample was not stored. It must not be acknowledged.
+#[derive(Debug, thiserror::Error)]
+pub enum Rejected {
+    /// The same (device, epoch, sequence) was stored with another payload. An alarm was raised.
+    #[error("sample {seq} of epoch {epoch} was stored before with another payload")]
+    Conflict {
+        /// The epoch.
+        epoch: u32,
+        /// The sample.
+        seq: u64,
+    },
+    /// The disk bound of the policy, or the disk itself, is reached; the source keeps the sample and tries again.
+    #[error("the store is full")]
+    Full,
+    /// The sample can never be stored.
+    #[error("{0}")]
+    Invalid(&'static str),
+    /// The store does not answer now; the source keeps the sample and tries again.
+    #[error("the store is unavailable")]
+    Unavailable(#[source] StoreError),
+}
+
+/// Durable ingest. Every method resolves after the fsync of the commit that holds it; one commit serves many callers.
+#[async_trait]
+pub trait Journal: Send + Sync + 'static {
+    /// Stores a sample, its outbox row and its audit row in one commit.
+    async fn append(&self, sample: Sample) -> Result<Stored, Rejected>;
+
+    /// Keeps a message that cannot be understood, with the reason from a closed set, inside the facility.
+    async fn quarantine(
+        &self,
+        device: &DeviceId,
+        reason: &'static str,
+        message: Bytes,
+    ) -> Result<(), StoreError>;
+
+    /// Keeps the retained message of a topic; an empty one deletes it.
+    async fn retain(&self, topic: &str, message: Bytes) -> Result<(), StoreError>;
+
+    /// The retained messages whose topics begin with `prefix`.
+    async fn retained(&self, prefix: &str) -> Result<Vec<(String, Bytes)>, StoreError>;
+}
+
+/// Says to the facility's own subscribers what was stored. Never blocks the source; never waits for a subscriber.
+pub trait Publish: Send + Sync + 'static {
+    /// Publishes on a topic of the broker, after the commit.
+    fn publish(&self, topic: &str, message: Bytes);
+}
+
+/// The topics of one device: `devices/{region}/{facility}/{device}/…`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Topic {
+    /// Readings.
+    Telemetry,
+    /// Alarms.
+    Alarm,
+    /// Birth and death, retained.
+    Status,
+    /// What the device is told to do.
+    Command,
+}
+
+impl Topic {
+    /// The last level of the topic.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Telemetry => "telemetry",
+            Self::Alarm => "alarm",
+            Self::Status => "status",
+            Self::Command => "command",
+        }
+    }
+}

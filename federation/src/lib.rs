@@ -1,0 +1,8 @@
+//! The only door between places: identity, residency, envelopes, outbox, link and audit log.
+//!
+//! Nothing crosses from one place to another but a [`Cleared`](envelope::Cleared) envelope, and only
+//! [`clear`](envelope::clear) makes one. This crate holds no reading of its own and knows no storage but its
+//! outbox and its audit log, which live in the caller's SQLite database so that they commit with the caller's rows.
+
+pub mod port;
+pub mod wire;

@@ -1,0 +1,107 @@
+//! What the link asks of a node: an outbox to take parcels from, an inbox to put them into.
+use crate::wire::{Parcel, Receipt};
+use async_trait::async_trait;
+use types::{Place, Priority};
+
+/// How much one lease takes: whichever bound is met first.
+#[derive(Clone, Copy, Debug)]
+pub struct LeaseLimits {
+    /// Parcels in one lease.
+    pub parcels: usize,
+    /// Sum of the bodies, in bytes.
+    pub bytes: usize,
+}
+
+/// How many parcels wait, by [`Priority::rank`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Depths(pub [u64; 3]);
+
+impl Depths {
+    /// Parcels that wait in a priority.
+    #[must_use]
+    pub fn of(&self, priority: Priority) -> u64 {
+        self.0[usize::from(priority.rank())]
+    }
+}
+
+/// Why a port did not do its step. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+#[error("{op}: {kind:?}")]
+pub struct PortError {
+    /// What the caller can do about it.
+    pub kind: PortErrorKind,
+    /// The step.
+    pub op: &'static str,
+    /// What the engine said. Never shown to a peer.
+    #[source]
+    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// What the caller can do about a [`PortError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PortErrorKind {
+    /// Try again later: busy, full, out of reach.
+    Unavailable,
+    /// A person must look: what is stored does not make sense.
+    Corrupt,
+    /// A fault of ours.
+    Internal,
+}
+
+/// Parcels that wait for a receipt. Each method is one atomic step; a crash between two loses nothing.
+#[async_trait]
+pub trait Outbox: Send + Sync + 'static {
+    /// The next parcels of a priority in the order of their sequence, from the first one without a receipt that
+    /// this process does not hold in lease. A lease ends with the process, with a receipt or with [`Outbox::release`].
+    async fn lease(
+        &self,
+        priority: Priority,
+        limits: LeaseLimits,
+    ) -> Result<Vec<Parcel>, PortError>;
+
+    /// Applies verified receipts: accepted and quarantined parcels are deleted, refused ones go to the own
+    /// quarantine, deferred ones stay and are leased again. The same receipt twice is one step.
+    async fn settle(&self, receipts: Vec<Receipt>) -> Result<(), PortError>;
+
+    /// Gives back every lease of this process: the link broke.
+    async fn release(&self) -> Result<(), PortError>;
+
+    /// How many parcels wait.
+    async fn depths(&self) -> Result<Depths, PortError>;
+
+    /// Resolves when a parcel may have been added since the last call.
+    async fn added(&self);
+}
+
+/// What an inbox says of a parcel; the link signs it into a [`Receipt`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Durable; `stored` of its records, the others are in quarantine.
+    Accepted {
+        /// Records stored now or before.
+        stored: u32,
+    },
+    /// Durable in quarantine as a whole.
+    Quarantined {
+        /// Why, from a closed set.
+        reason: &'static str,
+    },
+    /// Against the rules.
+    Refused {
+        /// Why, from a closed set.
+        reason: &'static str,
+    },
+    /// Not now.
+    Deferred {
+        /// Why, from a closed set.
+        reason: &'static str,
+    },
+}
+
+/// Takes in what a peer delivers. Redelivery, and a crash at any point, must not apply a parcel twice.
+#[async_trait]
+pub trait Inbox: Send + Sync + 'static {
+    /// Makes parcels of one authenticated peer durable, in this order, and says what became of each (same length,
+    /// same order). By then the link has checked identity, digest and residency, and written the audit row.
+    async fn accept(&self, from: &Place, parcels: Vec<Parcel>) -> Result<Vec<Verdict>, PortError>;
+}

@@ -1,0 +1,43 @@
+//! The messages of `proto/mesh.proto`, generated, and the data class of each body.
+#![expect(
+    missing_docs,
+    clippy::all,
+    reason = "generated; the comments are in the proto file"
+)]
+
+use types::{Classified, DataClass};
+
+tonic::include_proto!("medmesh.v1");
+
+/// A message that can be the body of a parcel.
+pub trait Body: Classified + prost::Message + Default + 'static {
+    /// The name of the message in [`Parcel::kind`].
+    const KIND: &'static str;
+
+    /// How many records it holds.
+    fn count(&self) -> u32;
+}
+
+impl Classified for ReadingBatch {
+    const CLASS: DataClass = DataClass::Pseudonymous;
+}
+
+impl Body for ReadingBatch {
+    const KIND: &'static str = "ReadingBatch";
+
+    fn count(&self) -> u32 {
+        u32::try_from(self.readings.len()).unwrap_or(u32::MAX)
+    }
+}
+
+impl Classified for DeviceRecords {
+    const CLASS: DataClass = DataClass::DeviceMetadata;
+}
+
+impl Body for DeviceRecords {
+    const KIND: &'static str = "DeviceRecords";
+
+    fn count(&self) -> u32 {
+        u32::try_from(self.devices.len()).unwrap_or(u32::MAX)
+    }
+}

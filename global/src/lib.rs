@@ -1,0 +1,2 @@
+//! The worldwide node: a catalog of devices and facilities without patient-level data.
+pub mod config;

@@ -1,0 +1,57 @@
+//! The configuration of a regional node, as TOML.
+use node::config::{ClientConfig, HttpsConfig, LogConfig, TlsFiles};
+use serde::{Deserialize, Serialize};
+use std::{net::SocketAddr, path::PathBuf};
+use types::{Jurisdiction, MeshClock, RegionId};
+
+/// A regional node.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegionalConfig {
+    /// Whose law applies.
+    pub jurisdiction: Jurisdiction,
+    /// The region.
+    pub region: RegionId,
+    /// Where the node keeps its files.
+    pub data_dir: PathBuf,
+    /// Certificates.
+    pub tls: TlsFiles,
+    /// FHIR, API, health and metrics.
+    pub https: HttpsConfig,
+    /// Where edges deliver (gRPC over mTLS).
+    pub grpc_listen: SocketAddr,
+    /// `https://host:port` of the global node's gRPC service.
+    pub uplink_url: String,
+    /// FHIR store.
+    #[serde(default)]
+    pub store: FhirStore,
+    /// Log output.
+    #[serde(default)]
+    pub log: LogConfig,
+    /// The mesh clock; real time when left out.
+    #[serde(default)]
+    pub clock: Option<MeshClock>,
+    /// Clients of the FHIR API.
+    #[serde(default)]
+    pub clients: Vec<ClientConfig>,
+    /// Directory of Cedar policies that tighten the rules; built-in ones when left out.
+    #[serde(default)]
+    pub policies: Option<PathBuf>,
+    /// True only in a mesh on one machine; what is dangerous elsewhere is refused without it.
+    #[serde(default)]
+    pub local_mesh: bool,
+}
+
+/// The engine of the FHIR store.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, tag = "engine", rename_all = "lowercase")]
+pub enum FhirStore {
+    /// A file below the data directory.
+    #[default]
+    Sqlite,
+    /// PostgreSQL.
+    Postgres {
+        /// File with the connection string.
+        url_file: PathBuf,
+    },
+}

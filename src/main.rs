@@ -1,0 +1,2 @@
+//! The mesh.
+fn main() {}

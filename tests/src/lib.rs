@@ -1,0 +1,1 @@
+//! Fixtures, process tests and benchmarks over the real binary.

@@ -1,0 +1,164 @@
+//! Decimals that keep their text: 72.50 stays 72.50 from the device's register to the FHIR resource.
+use alloc::{
+    format,
+    string::{String, ToString},
+};
+use core::{fmt, str::FromStr};
+
+/// Text outside the grammar of a FHIR R4 `decimal`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a decimal is a JSON number of at most {max} characters", max = Decimal::MAX_LEN)]
+pub struct InvalidDecimal;
+
+/// An exact decimal with its precision, as text (FHIR R4 `decimal`: `-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?`).
+///
+/// Two decimals are equal when their texts are: 72.5 and 72.50 differ in precision, which FHIR keeps.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Decimal(String);
+
+impl Decimal {
+    /// The longest text, in characters: 18 digits (FHIR R4 asks for at least that), sign, point and exponent.
+    pub const MAX_LEN: usize = 32;
+
+    /// `mantissa` × 10^`exponent`, written with the digits that the exponent implies: (7250, -2) is 72.50.
+    /// A positive exponent is written as such: (11, 3) is 11e3.
+    #[must_use]
+    pub fn from_parts(mantissa: i64, exponent: i8) -> Self {
+        let sign = if mantissa < 0 { "-" } else { "" };
+        let digits = mantissa.unsigned_abs().to_string();
+        if exponent > 0 {
+            return Self(format!("{sign}{digits}e{exponent}"));
+        }
+        let places = usize::from(exponent.unsigned_abs());
+        let padded = format!("{digits:0>width$}", width = places + 1);
+        let (whole, fraction) = padded.split_at(padded.len() - places);
+        let point = if places == 0 { "" } else { "." };
+        Self(format!("{sign}{whole}{point}{fraction}"))
+    }
+
+    /// The text, a JSON number.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The mantissa and the power of ten that this text stands for: the inverse of [`Decimal::from_parts`]
+    /// where no exponent is written. `None` when the mantissa does not fit.
+    #[must_use]
+    pub fn to_parts(&self) -> Option<(i64, i8)> {
+        let (number, exponent) = self.0.split_once(['e', 'E']).unwrap_or((&self.0, "0"));
+        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+        let mantissa = format!("{whole}{fraction}").parse().ok()?;
+        let exponent: i32 = exponent.parse().ok()?;
+        let places = i32::try_from(fraction.len()).ok()?;
+        Some((mantissa, i8::try_from(exponent.checked_sub(places)?).ok()?))
+    }
+
+    /// The nearest binary number, for comparison with a range. Never for output.
+    #[must_use]
+    pub fn approximate(&self) -> f64 {
+        // The grammar above is a subset of what `f64` parses, so this cannot fail; NaN is outside every range.
+        self.0.parse().unwrap_or(f64::NAN)
+    }
+}
+
+impl FromStr for Decimal {
+    type Err = InvalidDecimal;
+
+    fn from_str(text: &str) -> Result<Self, InvalidDecimal> {
+        if text.len() <= Self::MAX_LEN && is_json_number(text.as_bytes()) {
+            Ok(Self(text.to_string()))
+        } else {
+            Err(InvalidDecimal)
+        }
+    }
+}
+
+fn is_json_number(text: &[u8]) -> bool {
+    let digits = |from: &mut usize| {
+        let start = *from;
+        while text.get(*from).is_some_and(u8::is_ascii_digit) {
+            *from += 1;
+        }
+        *from - start
+    };
+    let mut at = usize::from(text.first() == Some(&b'-'));
+    let leading_zero = text.get(at) == Some(&b'0');
+    let whole = digits(&mut at);
+    if whole == 0 || (leading_zero && whole > 1) {
+        return false;
+    }
+    if text.get(at) == Some(&b'.') {
+        at += 1;
+        if digits(&mut at) == 0 {
+            return false;
+        }
+    }
+    if matches!(text.get(at), Some(b'e' | b'E')) {
+        at += 1;
+        at += usize::from(matches!(text.get(at), Some(b'+' | b'-')));
+        if digits(&mut at) == 0 {
+            return false;
+        }
+    }
+    at == text.len()
+}
+
+impl fmt::Display for Decimal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn parts_are_written_with_the_digits_that_the_exponent_implies() {
+        for (mantissa, exponent, text) in [
+            (7250, -2, "72.50"),
+            (73, 0, "73"),
+            (-178, -1, "-17.8"),
+            (5, -2, "0.05"),
+            (0, -1, "0.0"),
+            (11, 3, "11e3"),
+        ] {
+            let decimal = Decimal::from_parts(mantissa, exponent);
+            assert_eq!(decimal.as_str(), text);
+            assert_eq!(decimal.to_parts(), Some((mantissa, exponent)));
+        }
+    }
+
+    #[test]
+    fn text_outside_the_grammar_is_refused() {
+        for text in [
+            "",
+            "-",
+            "+1",
+            ".5",
+            "5.",
+            "01",
+            "1e",
+            "1e+",
+            "NaN",
+            "Infinity",
+            "1,5",
+            " 1",
+            "0x10",
+            "123456789012345678901234567890123",
+        ] {
+            assert_eq!(text.parse::<Decimal>(), Err(InvalidDecimal), "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_accepted_is_a_number_and_keeps_its_text(text in "-?(0|[1-9][0-9]{0,8})(\\.[0-9]{1,6})?([eE][+-]?[0-9]{1,2})?") {
+            let decimal: Decimal = text.parse().unwrap();
+            prop_assert_eq!(decimal.as_str(), &text);
+            prop_assert!(decimal.approximate().is_finite());
+        }
+    }
+}

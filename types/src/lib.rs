@@ -1,0 +1,29 @@
+//! Ids, places, data classes, readings and time: the words every other crate speaks.
+//!
+//! `no_std` with `alloc`, no input or output, no clock and no randomness: time and random bytes are arguments.
+//! GLOSSARY.md says what each word means; each is defined here once.
+#![no_std]
+
+extern crate alloc;
+
+mod class;
+mod code;
+mod decimal;
+mod freshness;
+mod id;
+mod phi;
+mod place;
+mod reading;
+mod time;
+
+pub use class::{Classified, DataClass, Purpose};
+pub use code::{Category, Code, CodeInfo, Unit, UnknownCode, UnknownUnit};
+pub use decimal::{Decimal, InvalidDecimal};
+pub use freshness::{Freshness, FreshnessLimits};
+pub use id::{
+    CatalogId, DevicePseudonym, EnvelopeId, Id128, InvalidId, PatientPseudonym, ReadingUid,
+};
+pub use phi::Phi;
+pub use place::{DeviceId, FacilityId, InvalidName, Jurisdiction, Name, Place, RegionId, Tier};
+pub use reading::{AbsentReason, DeviceKind, Flags, Priority, ReadingKey, Value};
+pub use time::{InvalidTimestamp, MeshClock, Timestamp};
