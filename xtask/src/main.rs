@@ -1,2 +1,53 @@
-//! The commands of the project.
-fn main() {}
+//! The project's own commands. It knows how to check the project and which engines the suites need; it holds
+//! nothing of the product and depends on none of its crates, so that it compiles in seconds.
+mod engines;
+mod place;
+mod run;
+mod stage;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+const EXAMPLES: &str = "\
+Examples:
+  cargo xtask test                        everything, as continuous integration runs it
+  cargo xtask test --only fmt clippy      two stages
+  cargo xtask test --only engines --keep  start the engines, print their variables, wait for Ctrl-C";
+
+/// The project's own commands.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Checks the project: format, lints, unit, doc, contract and end-to-end tests, against real engines.
+    ///
+    /// Installs what the suites need (as root; otherwise stops with the one line to copy), starts it on free ports
+    /// of 127.0.0.1, and ends it. The last line is `N passed, N failed, N ignored`; the exit code is 0 when nothing
+    /// failed.
+    #[command(after_help = EXAMPLES)]
+    Test {
+        /// Run these stages alone, in their usual order.
+        #[arg(long, value_enum, num_args = 1.., value_name = "STAGE")]
+        only: Vec<stage::Stage>,
+        /// Leave the engines running at the end, print their variables, and wait for Ctrl-C.
+        #[arg(long)]
+        keep: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let Command::Test { only, keep } = Cli::parse().command;
+    match stage::test(&only, keep) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! The engines that the suites need, real ones: PostgreSQL, Apache Cassandra, Mosquitto and a Python with FHIR
+//! clients that are not ours. Each is installed when absent, started on a free port of 127.0.0.1 and ended.
+mod cassandra;
+mod packages;
+mod postgres;
+mod python;
+
+use crate::{place::Places, run::Engine, run::on_path};
+use anyhow::{Context, Result, anyhow};
+use std::{
+    io::Read,
+    net::TcpListener,
+    path::PathBuf,
+    thread::{self, JoinHandle},
+};
+
+/// An engine and the variable by which tests find it.
+struct Started {
+    name: &'static str,
+    value: String,
+    engine: Option<Engine>,
+}
+
+/// The engines of one run; dropping this ends them.
+pub struct Engines {
+    coming: Vec<JoinHandle<Result<Started>>>,
+    running: Vec<Engine>,
+    variables: Vec<(&'static str, String)>,
+    trouble: Option<String>,
+}
+
+impl Engines {
+    /// Installs the packages that are missing, then brings the engines up in the background.
+    ///
+    /// # Errors
+    /// When packages are missing and cannot be installed; the error has the one line to copy.
+    pub fn start(places: &Places) -> Result<Self> {
+        packages::install()?;
+        let cassandra_cache = places.cache.join("cassandra");
+        let python_cache = places.cache.join("python");
+        let coming = vec![
+            thread::spawn(|| postgres::start().context("PostgreSQL")),
+            thread::spawn(move || cassandra::start(&cassandra_cache).context("Apache Cassandra")),
+            thread::spawn(move || python::environment(&python_cache).context("Python")),
+        ];
+        let mosquitto = on_path("mosquitto").context("mosquitto was installed")?;
+        Ok(Self {
+            coming,
+            running: Vec::new(),
+            variables: vec![("MEDMESH_TEST_MOSQUITTO", text(mosquitto))],
+            trouble: None,
+        })
+    }
+
+    /// Waits until every engine answers; the variables for the tests.
+    ///
+    /// # Errors
+    /// When one of them did not come up: its last words.
+    pub fn ready(&mut self) -> Result<&[(&'static str, String)]> {
+        for coming in self.coming.drain(..) {
+            match coming.join() {
+                Ok(Ok(started)) => {
+                    eprintln!("{}={}", started.name, started.value);
+                    self.variables.push((started.name, started.value));
+                    self.running.extend(started.engine);
+                }
+                Ok(Err(error)) => self.trouble = Some(format!("{error:#}")),
+                Err(_) => self.trouble = Some("a starter panicked".into()),
+            }
+        }
+        match &self.trouble {
+            None => Ok(&self.variables),
+            Some(trouble) => Err(anyhow!("{trouble}")),
+        }
+    }
+
+    /// Prints the variables and waits for the end of the input, or Ctrl-C.
+    pub fn hold(&mut self) -> Result<()> {
+        println!("\nThe engines run until Ctrl-C:");
+        for (name, value) in self.ready()? {
+            println!("export {name}='{value}'");
+        }
+        std::io::stdin().read_to_end(&mut Vec::new())?;
+        Ok(())
+    }
+}
+
+impl Drop for Engines {
+    fn drop(&mut self) {
+        // Those that are still coming up end too.
+        self.ready().ok();
+    }
+}
+
+/// A port of 127.0.0.1 that was free just now.
+fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).context("bind a free port")?;
+    Ok(listener.local_addr()?.port())
+}
+
+fn text(path: PathBuf) -> String {
+    path.to_string_lossy().into_owned()
+}

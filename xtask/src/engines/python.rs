@@ -1,0 +1,48 @@
+//! A Python environment with FHIR and SMART clients that are not ours, in the cache.
+use super::{Started, text};
+use crate::run::step;
+use anyhow::{Context, Result};
+use std::{fs, path::Path, process::Command};
+
+/// What the tests import.
+const REQUIREMENTS: &[&str] = &[
+    "fhirpy==2.3.1",
+    "fhirclient==4.4.0",
+    "requests",
+    "pyjwt[crypto]",
+    "cryptography",
+    "jsonschema",
+];
+
+/// Makes the environment unless the cache has it for the same requirements.
+pub fn environment(cache: &Path) -> Result<Started> {
+    let python = cache.join("bin/python");
+    let stamp = cache.join("requirements");
+    let wanted = REQUIREMENTS.join("\n");
+    let have = fs::read_to_string(&stamp).unwrap_or_default();
+    if have != wanted || !works(&python) {
+        fs::remove_dir_all(cache).ok();
+        step(Command::new("python3").args(["-m", "venv"]).arg(cache))?;
+        step(
+            Command::new(&python)
+                .args(["-m", "pip", "install", "--quiet", "--retries", "5"])
+                .args(REQUIREMENTS),
+        )?;
+        fs::write(&stamp, wanted).context("write the stamp")?;
+    }
+    Ok(Started {
+        name: "MEDMESH_TEST_PYTHON",
+        value: text(python),
+        engine: None,
+    })
+}
+
+fn works(python: &Path) -> bool {
+    Command::new(python)
+        .args([
+            "-c",
+            "import fhirpy, fhirclient, requests, jwt, cryptography, jsonschema",
+        ])
+        .status()
+        .is_ok_and(|status| status.success())
+}

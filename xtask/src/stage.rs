@@ -1,0 +1,244 @@
+//! The stages of `cargo xtask test`: each is timed, shows its output, and hides none of the later ones.
+use crate::{
+    engines::Engines,
+    place::Places,
+    run::{Counts, cargo, shown},
+};
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+use std::{
+    fs,
+    path::PathBuf,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+/// One stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Stage {
+    /// Installs and starts what the suites need.
+    Engines,
+    /// Formatting.
+    Fmt,
+    /// Lints, warnings refused.
+    Clippy,
+    /// The binary without the residency guard, in which the canary scan must find what it looks for.
+    Unguarded,
+    /// The binary and all tests.
+    Build,
+    /// Unit tests.
+    Unit,
+    /// Doc tests.
+    Doc,
+    /// One suite of promises against every engine.
+    Contract,
+    /// Process tests over the real binary.
+    E2e,
+}
+
+/// What became of a stage.
+struct Outcome {
+    stage: Stage,
+    took: Duration,
+    counts: Counts,
+    ok: bool,
+}
+
+/// Runs the stages; whether nothing failed. The last line printed is `N passed, N failed, N ignored`.
+pub fn test(only: &[Stage], keep: bool) -> Result<bool> {
+    let places = Places::find()?;
+    if places.data.is_none() {
+        eprintln!("no reference data (MEDMESH_DATA): the tests that replay it are ignored");
+    }
+    let asked = |stage: Stage| only.is_empty() || only.contains(&stage);
+    let needs_engines = [Stage::Engines, Stage::Contract, Stage::E2e]
+        .into_iter()
+        .any(asked);
+    let mut run = Run {
+        engines: None,
+        places,
+        outcomes: Vec::new(),
+    };
+    for stage in Stage::value_variants() {
+        let wanted = asked(*stage) || (*stage == Stage::Engines && needs_engines);
+        let hidden = matches!(
+            stage,
+            Stage::Unit | Stage::Doc | Stage::Contract | Stage::E2e
+        ) && run.failed(Stage::Build);
+        if wanted && !hidden {
+            run.stage(*stage)?;
+        }
+    }
+    run.settle();
+    if keep && let Some(engines) = &mut run.engines {
+        engines.hold()?;
+    }
+    drop(run.engines.take());
+    Ok(run.summary())
+}
+
+struct Run {
+    places: Places,
+    engines: Option<Engines>,
+    outcomes: Vec<Outcome>,
+}
+
+impl Run {
+    fn stage(&mut self, stage: Stage) -> Result<()> {
+        eprintln!("\n── {} ──", name(stage));
+        let start = Instant::now();
+        let (ok, mut counts) = match stage {
+            Stage::Engines => {
+                // What cannot be installed stops the run here, with the line to copy.
+                self.engines = Some(Engines::start(&self.places)?);
+                (true, Counts::default())
+            }
+            Stage::Contract | Stage::E2e => self.with_engines(stage)?,
+            _ => shown(&mut self.command(stage))?,
+        };
+        if stage == Stage::Unguarded && ok {
+            fs::copy(self.binary(), self.unguarded()).context("keep the unguarded binary")?;
+        }
+        let (passed, failed) = (counts.passed, counts.failed);
+        counts.passed += u64::from(ok && passed + failed == 0);
+        counts.failed += u64::from(!ok && failed == 0);
+        let took = start.elapsed();
+        self.outcomes.push(Outcome {
+            stage,
+            took,
+            counts,
+            ok,
+        });
+        Ok(())
+    }
+
+    /// Waits for the engines, which came up beside the build; a suite without them has failed.
+    fn with_engines(&mut self, stage: Stage) -> Result<(bool, Counts)> {
+        let mut command = self.command(stage);
+        if let Some(engines) = &mut self.engines {
+            match engines.ready() {
+                Ok(variables) => command.envs(variables.iter().map(|(name, value)| (name, value))),
+                Err(error) => {
+                    eprintln!("engines: {error:#}");
+                    return Ok((false, Counts::default()));
+                }
+            };
+        }
+        shown(&mut command)
+    }
+
+    /// Waits for the engines where no suite did; one that did not come up fails its stage.
+    fn settle(&mut self) {
+        let Some(Err(error)) = self.engines.as_mut().map(Engines::ready) else {
+            return;
+        };
+        eprintln!("engines: {error:#}");
+        for outcome in &mut self.outcomes {
+            if outcome.stage == Stage::Engines {
+                outcome.ok = false;
+                outcome.counts = Counts {
+                    failed: 1,
+                    ..Counts::default()
+                };
+            }
+        }
+    }
+
+    /// Every selection is `--workspace`, and the build covers all targets: features resolve alike each time, so
+    /// nothing is compiled twice.
+    fn command(&self, stage: Stage) -> Command {
+        let arguments: &[&str] = match stage {
+            Stage::Engines => &["--version"],
+            Stage::Fmt => &["fmt", "--all", "--check"],
+            Stage::Clippy => &[
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--",
+                "--deny",
+                "warnings",
+            ],
+            Stage::Unguarded => &["build", "--workspace", "--bin", "medmesh"],
+            Stage::Build => &["build", "--workspace", "--all-targets"],
+            Stage::Unit => &["test", "--workspace", "--lib", "--bins", "--no-fail-fast"],
+            Stage::Doc => &["test", "--workspace", "--doc", "--no-fail-fast"],
+            Stage::Contract => &[
+                "test",
+                "--workspace",
+                "--test",
+                "contract",
+                "--no-fail-fast",
+            ],
+            Stage::E2e => &["test", "--workspace", "--test", "it", "--no-fail-fast"],
+        };
+        let mut command = cargo(&self.places, arguments);
+        match stage {
+            Stage::Unguarded => {
+                command.env("MEDMESH_UNGUARDED", "1");
+            }
+            _ => {
+                command.env_remove("MEDMESH_UNGUARDED");
+            }
+        }
+        command.env("MEDMESH_BIN", self.binary());
+        if self.unguarded().exists() {
+            command.env("MEDMESH_UNGUARDED_BIN", self.unguarded());
+        }
+        command
+    }
+
+    fn binary(&self) -> PathBuf {
+        self.places.target.join("debug/medmesh")
+    }
+
+    fn unguarded(&self) -> PathBuf {
+        self.places.target.join("medmesh-unguarded")
+    }
+
+    fn failed(&self, stage: Stage) -> bool {
+        self.outcomes
+            .iter()
+            .any(|outcome| outcome.stage == stage && !outcome.ok)
+    }
+
+    fn summary(&self) -> bool {
+        let mut all = Counts::default();
+        let mut took = Duration::ZERO;
+        println!(
+            "\n{:<10} {:>6} {:>9} {:>7} {:>7} {:>8}",
+            "stage", "result", "time", "passed", "failed", "ignored"
+        );
+        for outcome in &self.outcomes {
+            let counts = outcome.counts;
+            println!(
+                "{:<10} {:>6} {:>9} {:>7} {:>7} {:>8}",
+                name(outcome.stage),
+                if outcome.ok { "ok" } else { "FAILED" },
+                clock(outcome.took),
+                counts.passed,
+                counts.failed,
+                counts.ignored
+            );
+            all += counts;
+            took += outcome.took;
+        }
+        println!("{:<10} {:>6} {:>9}", "all", "", clock(took));
+        println!(
+            "{} passed, {} failed, {} ignored",
+            all.passed, all.failed, all.ignored
+        );
+        all.failed == 0
+    }
+}
+
+fn name(stage: Stage) -> String {
+    stage
+        .to_possible_value()
+        .map_or_else(String::new, |value| value.get_name().to_string())
+}
+
+/// Minutes and seconds.
+fn clock(took: Duration) -> String {
+    let tenths = took.as_millis() / 100;
+    format!("{}:{:02}.{}", tenths / 600, tenths / 10 % 60, tenths % 10)
+}
