@@ -87,6 +87,12 @@ pub trait Journal: Send + Sync + 'static {
     /// Stores a sample, its outbox row and its audit row in one commit.
     async fn append(&self, sample: Sample) -> Result<Stored, Rejected>;
 
+    /// Stores samples in this order, each as [`Journal::append`] would, and says what became of each (same length,
+    /// same order). A store that can hand all of them to one commit does so: it is the broker's hot path.
+    async fn append_batch(&self, samples: Vec<Sample>) -> Vec<Result<Stored, Rejected>> {
+        futures_util::future::join_all(samples.into_iter().map(|sample| self.append(sample))).await
+    }
+
     /// Keeps a message that cannot be understood, with the reason from a closed set, inside the facility.
     async fn quarantine(
         &self,
