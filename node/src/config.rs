@@ -1,4 +1,12 @@
-//! The parts of configuration that every node shares.
+//! Configuration: a TOML file with `MEDMESH_*` overrides, the parts that every node shares, and what is checked of them.
+//!
+//! Secrets are never in it: it names the files that hold them.
+mod load;
+mod validate;
+
+pub use load::{ConfigError, EXIT_CODE, environment, load};
+pub use validate::{Problem, Validate, directory, file, secret_file, within};
+
 use serde::{Deserialize, Serialize};
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -55,4 +63,43 @@ pub struct ClientConfig {
     pub public_key: PathBuf,
     /// Scopes it may be granted, separated by spaces, such as `system/*.rs`.
     pub scope: String,
+}
+
+impl Validate for TlsFiles {
+    fn problems(&self) -> Vec<Problem> {
+        [
+            file("ca", &self.ca),
+            file("cert", &self.cert),
+            secret_file("key", &self.key),
+            file("crl", &self.crl),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+impl Validate for LogConfig {
+    fn problems(&self) -> Vec<Problem> {
+        match tracing_subscriber::EnvFilter::try_new(&self.filter) {
+            Ok(_) => Vec::new(),
+            Err(_) => vec![Problem::new(
+                "filter",
+                "is not a log filter; write one like `info` or `info,medmesh_edge=debug`",
+            )],
+        }
+    }
+}
+
+impl Validate for ClientConfig {
+    fn problems(&self) -> Vec<Problem> {
+        let mut problems: Vec<_> = file("public_key", &self.public_key).into_iter().collect();
+        if self.scope.parse::<crate::token::Scopes>().is_err() {
+            problems.push(Problem::new(
+                "scope",
+                "is not a list of scopes; write them like `system/*.rs system/Observation.r`",
+            ));
+        }
+        problems
+    }
 }

@@ -2,4 +2,10 @@
 
 pub mod clock;
 pub mod config;
+pub mod health;
+pub mod https;
 pub mod quantity;
+pub mod shutdown;
+pub mod task;
+pub mod telemetry;
+pub mod token;

@@ -1,0 +1,309 @@
+//! Reads a configuration and finds **all** that is wrong with it, before a socket is bound.
+//!
+//! serde stops at the first fault. So a fault is noted, the value at its place is removed or replaced by a stand-in
+//! of another shape, and reading starts again, until everything was read. A configuration that needed a stand-in is
+//! never returned.
+use super::{Problem, Validate};
+use serde::de::DeserializeOwned;
+use serde_path_to_error::Segment;
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+};
+use toml::{Table, Value};
+
+/// Exit code of a program whose configuration is wrong (`EX_USAGE` of BSD's sysexits).
+pub const EXIT_CODE: u8 = 64;
+
+/// Readings of one file: each notes a fault or tries a stand-in. Enough for more faults than anyone reads at once.
+const MAX_READINGS: usize = 2_000;
+/// A configuration file; the largest realistic one lists some thousand devices and beds.
+const MAX_FILE_BYTES: u64 = 8 << 20;
+
+const PREFIX: &str = "MEDMESH_";
+/// Variables with the prefix that are no configuration keys.
+const RESERVED: &[&str] = &["MEDMESH_PARENT", "MEDMESH_UNGUARDED"];
+
+/// Everything that is wrong with a configuration.
+#[derive(Debug, thiserror::Error)]
+pub struct ConfigError {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong, at least one thing.
+    pub problems: Vec<Problem>,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} cannot be used:", self.path.display())?;
+        for problem in &self.problems {
+            write!(f, "\n  {problem}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The overrides in this process's environment: `MEDMESH_STORE__MAX_SIZE=1GiB` sets `store.max_size`.
+pub fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(name, value)| {
+        let name = name.into_string().ok()?;
+        let ours = name.starts_with(PREFIX) && !RESERVED.contains(&name.as_str());
+        Some((name, value.into_string().ok()?)).filter(|_| ours)
+    })
+}
+
+/// Reads `path`, applies `overrides` (pairs as of [`environment`]) and checks the result.
+///
+/// # Errors
+/// [`ConfigError`] with every problem found; the caller exits with [`EXIT_CODE`].
+pub fn load<T: DeserializeOwned + Validate>(
+    path: &Path,
+    overrides: impl IntoIterator<Item = (String, String)>,
+) -> Result<T, ConfigError> {
+    let fail = |problems| ConfigError {
+        path: path.to_owned(),
+        problems,
+    };
+    let mut table = read(path).map_err(|problem| fail(vec![problem]))?;
+    let mut problems = Vec::new();
+    for (name, value) in overrides {
+        if let Err(problem) = override_key(&mut table, &name, &value) {
+            problems.push(problem);
+        }
+    }
+    let mut reader = Reader::new(Value::Table(table));
+    let config = reader.read::<T>();
+    problems.extend(reader.problems);
+    if let Some(config) = &config {
+        let own = |problem: &Problem| !is_at_or_below_any(&problem.path, reader.tries.keys());
+        problems.extend(config.problems().into_iter().filter(own));
+    }
+    match config {
+        Some(config) if problems.is_empty() => Ok(config),
+        _ => Err(fail(problems)),
+    }
+}
+
+fn read(path: &Path) -> Result<Table, Problem> {
+    let io = |error: std::io::Error| Problem::new("", error.to_string());
+    if std::fs::metadata(path).map_err(io)?.len() > MAX_FILE_BYTES {
+        return Err(Problem::new("", "is larger than 8MiB"));
+    }
+    let text = std::fs::read_to_string(path).map_err(io)?;
+    text.parse::<Table>().map_err(|error| {
+        let before = error.span().and_then(|span| text.get(..span.start));
+        let line = before.map_or(1, |before| before.matches('\n').count() + 1);
+        Problem::new("", format!("line {line} is not TOML: {}", error.message()))
+    })
+}
+
+/// Sets one key from `MEDMESH_A__B=value`; a value that is TOML keeps its type, anything else is a string.
+fn override_key(root: &mut Table, name: &str, text: &str) -> Result<(), Problem> {
+    let key = name.strip_prefix(PREFIX).unwrap_or(name).to_lowercase();
+    let mut steps: Vec<&str> = key.split("__").collect();
+    let last = steps.pop().unwrap_or_default();
+    let mut table = root;
+    for step in steps {
+        let next = table
+            .entry(step)
+            .or_insert_with(|| Value::Table(Table::new()));
+        table = next.as_table_mut().ok_or_else(|| {
+            Problem::new(
+                key.replace("__", "."),
+                format!("{name} sets a key below `{step}`, which is not a table"),
+            )
+        })?;
+    }
+    table.insert(last.to_owned(), override_value(text));
+    Ok(())
+}
+
+fn override_value(text: &str) -> Value {
+    let parsed = format!("v = {text}").parse::<Table>();
+    match parsed {
+        Ok(mut table) if table.len() == 1 => table
+            .remove("v")
+            .unwrap_or_else(|| Value::String(text.to_owned())),
+        _ => Value::String(text.to_owned()),
+    }
+}
+
+/// Values of every shape that configurations are made of, tried in turn at a place whose own value is missing or
+/// wrong, so that the rest of the file is read too.
+fn stand_ins() -> Vec<Value> {
+    let text = ["a", "us", "127.0.0.1:0", "1s", "1B", "sqlite"];
+    let mut all: Vec<Value> = text.map(|t| Value::String(t.to_owned())).to_vec();
+    all.extend([
+        Value::Table(Table::new()),
+        Value::Array(Vec::new()),
+        Value::Integer(1),
+        Value::Boolean(false),
+    ]);
+    all
+}
+
+struct Reader {
+    root: Value,
+    problems: Vec<Problem>,
+    /// How many stand-ins were tried at a path.
+    tries: BTreeMap<String, usize>,
+}
+
+impl Reader {
+    fn new(root: Value) -> Self {
+        Self {
+            root,
+            problems: Vec::new(),
+            tries: BTreeMap::new(),
+        }
+    }
+
+    /// The value, possibly with stand-ins where `problems` says so; none when a place could not be filled.
+    fn read<T: DeserializeOwned>(&mut self) -> Option<T> {
+        for _ in 0..MAX_READINGS {
+            let fault = match serde_path_to_error::deserialize(self.root.clone()) {
+                Ok(value) => return Some(value),
+                Err(error) => Fault::of(&error),
+            };
+            if !is_at_or_below_any(&fault.path(), self.tries.keys()) {
+                self.problems
+                    .push(Problem::new(fault.path(), fault.message.clone()));
+            }
+            if !self.mend(&fault) {
+                return None;
+            }
+        }
+        None
+    }
+
+    /// Takes the faulty value away, or puts the next stand-in into its place; false when nothing is left to try.
+    fn mend(&mut self, fault: &Fault) -> bool {
+        let Some((last, parents)) = fault.steps.split_last() else {
+            return false;
+        };
+        let Some(parent) = parents.iter().try_fold(&mut self.root, step_into) else {
+            return false;
+        };
+        let tried = self.tries.entry(fault.path()).or_default();
+        *tried += 1;
+        match (parent, last) {
+            (Value::Table(table), Step::Key(key)) if *tried == 1 && table.contains_key(key) => {
+                table.remove(key);
+                true
+            }
+            (Value::Table(table), Step::Key(key)) if !fault.unknown => {
+                let Some(value) = stand_ins().into_iter().nth(*tried - 1) else {
+                    return false;
+                };
+                table.insert(key.clone(), value);
+                true
+            }
+            (Value::Array(list), Step::Index(index)) => {
+                let Some((place, value)) = list
+                    .get_mut(*index)
+                    .zip(stand_ins().into_iter().nth(*tried - 1))
+                else {
+                    return false;
+                };
+                *place = value;
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+fn step_into<'a>(value: &'a mut Value, step: &Step) -> Option<&'a mut Value> {
+    match step {
+        Step::Key(key) => value.get_mut(key.as_str()),
+        Step::Index(index) => value.get_mut(*index),
+    }
+}
+
+fn is_at_or_below_any<'a>(path: &str, mut places: impl Iterator<Item = &'a String>) -> bool {
+    places.any(|place| {
+        path.strip_prefix(place.as_str())
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    })
+}
+
+#[derive(Clone)]
+enum Step {
+    Key(String),
+    Index(usize),
+}
+
+/// Where serde stopped, and why, without the value that it stopped at.
+struct Fault {
+    steps: Vec<Step>,
+    message: String,
+    unknown: bool,
+}
+
+impl Fault {
+    fn of(error: &serde_path_to_error::Error<toml::de::Error>) -> Self {
+        let mut steps: Vec<Step> = Vec::new();
+        for segment in error.path().iter() {
+            match segment {
+                Segment::Map { key } => steps.push(Step::Key(key.clone())),
+                Segment::Seq { index } => steps.push(Step::Index(*index)),
+                Segment::Enum { .. } | Segment::Unknown => {}
+            }
+        }
+        let text = error.inner().message();
+        let mut fault = Self {
+            steps,
+            message: without_value(text),
+            unknown: false,
+        };
+        if let Some((key, rest)) = quoted_after("unknown field `", text) {
+            fault.set_last(key);
+            fault.unknown = true;
+            fault.message = format!("is not a key here{rest}");
+        } else if let Some((key, _)) = quoted_after("missing field `", text) {
+            fault.steps.push(Step::Key(key.to_owned()));
+            fault.message = "is missing".to_owned();
+        }
+        fault
+    }
+
+    /// serde names the unknown key in the message, and in the path only sometimes.
+    fn set_last(&mut self, key: &str) {
+        let named = matches!(self.steps.last(), Some(Step::Key(last)) if last == key);
+        if !named {
+            self.steps.push(Step::Key(key.to_owned()));
+        }
+    }
+
+    fn path(&self) -> String {
+        let mut path = String::new();
+        for step in &self.steps {
+            match step {
+                Step::Key(key) if path.is_empty() => path.push_str(key),
+                Step::Key(key) => path.push_str(&format!(".{key}")),
+                Step::Index(index) => path.push_str(&format!("[{index}]")),
+            }
+        }
+        path
+    }
+}
+
+fn quoted_after<'a>(start: &str, text: &'a str) -> Option<(&'a str, &'a str)> {
+    text.strip_prefix(start)?.split_once('`')
+}
+
+/// serde's message without the value it quotes: `invalid type: string "Jane Doe", expected a sequence`.
+fn without_value(text: &str) -> String {
+    let quotes = ["invalid type: ", "invalid value: ", "unknown variant "];
+    if quotes.iter().any(|start| text.starts_with(start)) {
+        return match text.rsplit_once(", expected ") {
+            Some((_, expected)) => format!("is not what is expected here: {expected}"),
+            None => "is not what is expected here".to_owned(),
+        };
+    }
+    text.trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,182 @@
+//! A configuration is read whole: every fault is found at once, and no value is quoted.
+use super::*;
+use crate::quantity::{Size, Span};
+use serde::Deserialize;
+use std::net::SocketAddr;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sample {
+    name: String,
+    listen: SocketAddr,
+    limit: Size,
+    #[serde(default)]
+    store: Store,
+    beds: Vec<Bed>,
+    tls: Tls,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Store {
+    retention: Option<Span>,
+    count: u32,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Bed {
+    bed: String,
+    #[serde(default)]
+    number: u8,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Tls {
+    ca: PathBuf,
+}
+
+impl Validate for Sample {
+    fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if self.name.len() > 8 {
+            problems.push(Problem::new("name", "is longer than 8"));
+        }
+        problems.extend(super::super::file("tls.ca", &self.tls.ca));
+        problems.extend(
+            (self.beds.iter().any(|b| b.bed.is_empty() || b.number > 9))
+                .then(|| Problem::new("beds", "a bed is wrong")),
+        );
+        problems
+    }
+}
+
+fn check(text: &str, overrides: &[(&str, &str)]) -> Result<Sample, Vec<String>> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("node.toml");
+    std::fs::write(&path, text).unwrap();
+    let overrides = overrides.iter().map(|(k, v)| ((*k).into(), (*v).into()));
+    load(&path, overrides)
+        .map_err(|error: ConfigError| error.problems.iter().map(ToString::to_string).collect())
+}
+
+const GOOD: &str = r#"
+name = "n"
+listen = "127.0.0.1:8443"
+limit = "4KiB"
+beds = [{ bed = "b1" }, { bed = "b2", number = 2 }]
+store = { count = 3 }
+tls = { ca = "/dev/null" }
+"#;
+
+fn good() -> String {
+    let ca = std::env::current_exe().unwrap();
+    GOOD.replace("/dev/null", ca.to_str().unwrap())
+}
+
+#[test]
+fn a_good_file_is_read() {
+    let config = check(&good(), &[]).unwrap();
+    assert_eq!((config.limit, config.beds.len()), (Size(4096), 2));
+    assert_eq!((config.store.count, config.listen.port()), (3, 8443));
+}
+
+#[test]
+fn every_problem_is_reported_with_its_key_path() {
+    let text = r#"
+name = "far too long a name"
+listen = "nowhere"
+limit = 4
+extra = true
+beds = [{ bed = 7 }, { bed = "b2", numbr = 2 }, { number = 1 }]
+store = { count = -1, retention = "7 days" }
+"#;
+    let problems = check(text, &[]).unwrap_err();
+    let mut paths: Vec<_> = problems
+        .iter()
+        .map(|p| p.split(':').next().unwrap().to_owned())
+        .collect();
+    paths.sort();
+    assert_eq!(
+        paths,
+        [
+            "beds[0].bed",
+            "beds[1].numbr",
+            "beds[2].bed",
+            "extra",
+            "limit",
+            "listen",
+            "name",
+            "store.count",
+            "store.retention",
+            "tls",
+        ],
+        "{problems:#?}"
+    );
+}
+
+#[test]
+fn a_problem_never_quotes_the_value() {
+    let text = good()
+        .replace("name = \"n\"", "name = [\"Jane Doe\"]")
+        .replace("bed = \"b1\"", "bed = \"b1\", number = \"MRN-0042\"")
+        .replace("limit = \"4KiB\"", "limit = \"s3cr3t\"");
+    let problems = check(&text, &[]).unwrap_err();
+    assert_eq!(problems.len(), 3, "{problems:?}");
+    for secret in ["Jane", "MRN", "s3cr3t"] {
+        assert!(!problems.concat().contains(secret), "{problems:?}");
+    }
+}
+
+#[test]
+fn the_environment_overrides_the_file() {
+    let config = check(
+        &good(),
+        &[
+            ("MEDMESH_LIMIT", "1MiB"),
+            ("MEDMESH_STORE__RETENTION", "2d"),
+            ("MEDMESH_STORE__COUNT", "9"),
+            ("MEDMESH_BEDS", "[{ bed = 'x' }]"),
+        ],
+    )
+    .unwrap();
+    assert_eq!((config.limit, config.store.count), (Size(1 << 20), 9));
+    assert_eq!(config.store.retention, Some(Span::ms(2 * 86_400_000)));
+    assert_eq!(config.beds[0].bed, "x");
+}
+
+#[test]
+fn a_wrong_override_is_a_problem_of_its_key() {
+    let problems = check(
+        &good(),
+        &[("MEDMESH_STOR__COUNT", "1"), ("MEDMESH_NAME__X", "1")],
+    );
+    let problems = problems.unwrap_err();
+    assert!(problems[0].starts_with("name.x: "), "{problems:?}");
+    assert!(problems[1].starts_with("stor: "), "{problems:?}");
+}
+
+#[test]
+fn an_override_cannot_smuggle_in_a_second_key() {
+    assert_eq!(
+        override_value("1\nname = 2"),
+        Value::String("1\nname = 2".into())
+    );
+}
+
+#[test]
+fn text_that_is_not_toml_is_one_problem_with_its_line() {
+    let problems = check("name = \"n\"\nlisten = = 1\n", &[]).unwrap_err();
+    assert_eq!(problems.len(), 1);
+    assert!(
+        problems[0].starts_with("line 2 is not TOML"),
+        "{problems:?}"
+    );
+}
+
+#[test]
+fn a_missing_file_is_a_problem() {
+    let error = load::<Sample>(Path::new("/nonexistent/x.toml"), []).unwrap_err();
+    assert!(error.to_string().contains("No such file"), "{error}");
+}

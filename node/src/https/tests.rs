@@ -1,0 +1,113 @@
+//! A client can hold its own connection only, and a stop lets the request in hand finish.
+use super::*;
+use axum::routing::{get, post};
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use std::net::SocketAddr;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinHandle;
+use tokio_rustls::{
+    TlsConnector,
+    client::TlsStream,
+    rustls::{ClientConfig, RootCertStore, pki_types::PrivateKeyDer},
+};
+
+struct Server {
+    address: SocketAddr,
+    client: TlsConnector,
+    stop: CancellationToken,
+    task: JoinHandle<io::Result<()>>,
+}
+
+async fn start(app: Router) -> Server {
+    let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
+    let CertifiedKey { cert, signing_key } =
+        generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
+    let config = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![cert.der().clone()], key)
+        .unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(cert.der().clone()).unwrap();
+    let client = ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(serve(listener, Arc::new(config), app, stop.clone()));
+    Server {
+        address,
+        client: TlsConnector::from(Arc::new(client)),
+        stop,
+        task,
+    }
+}
+
+impl Server {
+    async fn connect(&self) -> TlsStream<TcpStream> {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let name = "localhost".try_into().unwrap();
+        self.client.connect(name, stream).await.unwrap()
+    }
+
+    async fn ask(&self, request: &str) -> String {
+        let mut stream = self.connect().await;
+        stream.write_all(request.as_bytes()).await.unwrap();
+        answer(stream).await
+    }
+}
+
+async fn answer(mut stream: TlsStream<TcpStream>) -> String {
+    let mut text = Vec::new();
+    let _unclean_end = stream.read_to_end(&mut text).await;
+    String::from_utf8(text).unwrap()
+}
+
+const GET: &str = "GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+
+#[tokio::test]
+async fn a_client_that_never_shakes_hands_does_not_delay_another() {
+    let server = start(Router::new().route("/", get(|| async { "hello" }))).await;
+    let _idle = TcpStream::connect(server.address).await.unwrap();
+    assert!(server.ask(GET).await.ends_with("hello"));
+}
+
+#[tokio::test]
+async fn a_body_above_the_limit_is_refused() {
+    let app = Router::new().route(
+        "/",
+        post(|body: axum::body::Bytes| async move { body.len().to_string() }),
+    );
+    let server = start(app).await;
+    let size = MAX_BODY_BYTES + 1;
+    let request = format!(
+        "POST / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {size}\r\n\r\n{}",
+        "x".repeat(size)
+    );
+    let answer = server.ask(&request).await;
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_stop_lets_the_request_in_hand_finish_and_takes_no_new_one() {
+    let (go, gate) = tokio::sync::watch::channel(false);
+    let (entered, mut inside) = tokio::sync::mpsc::channel(1);
+    let slow = move || {
+        let (mut gate, entered) = (gate.clone(), entered.clone());
+        async move {
+            entered.send(()).await.unwrap();
+            gate.wait_for(|open| *open).await.unwrap();
+            "late"
+        }
+    };
+    let server = start(Router::new().route("/", get(slow))).await;
+    let mut stream = server.connect().await;
+    stream.write_all(GET.as_bytes()).await.unwrap();
+    inside.recv().await.unwrap();
+    server.stop.cancel();
+    go.send(true).unwrap();
+    assert!(answer(stream).await.ends_with("late"));
+    server.task.await.unwrap().unwrap();
+    assert!(TcpStream::connect(server.address).await.is_err());
+}

@@ -1,0 +1,334 @@
+//! SMART Backend Services (SMART App Launch 2.2, "Backend Services"): a client proves itself with a signed assertion
+//! and gets a short-lived bearer token.
+//!
+//! Access tokens are opaque: 256 random bits, of which this process keeps the SHA-256 only. They do not survive a
+//! restart of the node; a client whose token is refused (401) asks for a new one.
+mod assertion;
+mod scope;
+
+pub use assertion::{ASSERTION_TYPE, Claims, MAX_LIFETIME_SECONDS};
+pub use scope::{Interaction, InvalidScope, Scopes};
+
+use crate::{clock::Clock, config::ClientConfig};
+use assertion::Registry;
+use axum::{
+    Form, Json, Router,
+    extract::{State, rejection::FormRejection},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use parking_lot::Mutex;
+use rand::RngCore;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use std::{collections::HashMap, path::PathBuf, sync::Arc};
+use types::Timestamp;
+
+/// Life of an access token (SMART: at most 300 s is recommended).
+pub const TOKEN_LIFE_MS: i64 = 300_000;
+/// Tokens alive at once; each is some 200 bytes. More are refused until old ones have expired.
+const MAX_TOKENS: usize = 10_000;
+/// Path of the token endpoint.
+pub const TOKEN_PATH: &str = "/auth/token";
+
+/// Clients that cannot be registered.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// A public key cannot be read.
+    #[error("{}: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A file is not the PEM of a P-384 public key.
+    #[error("{} is not the PEM of a P-384 public key", .0.display())]
+    NotP384(PathBuf),
+    /// The scopes of a client cannot be read.
+    #[error("client {client}: {source}")]
+    Scope {
+        /// The client.
+        client: String,
+        /// What is wrong.
+        source: InvalidScope,
+    },
+    /// Two clients have one key id.
+    #[error("the key id {0} is registered twice")]
+    DuplicateKid(String),
+}
+
+/// Gives access tokens to registered clients.
+#[derive(Clone, Debug)]
+pub struct TokenServer {
+    inner: Arc<Inner>,
+}
+
+/// Checks access tokens.
+#[derive(Clone, Debug)]
+pub struct Verifier {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    token_url: String,
+    registry: Registry,
+    tokens: Mutex<HashMap<[u8; 32], Granted>>,
+    clock: Clock,
+}
+
+#[derive(Debug)]
+struct Granted {
+    scopes: Scopes,
+    until: Timestamp,
+}
+
+impl TokenServer {
+    /// A server for the clients of a node that answers at `origin`, such as `https://127.0.0.1:8443`. Time is real.
+    ///
+    /// # Errors
+    /// [`ClientError`] when a client cannot be registered.
+    pub fn new(origin: &str, clients: &[ClientConfig], clock: Clock) -> Result<Self, ClientError> {
+        let token_url = format!("{}{TOKEN_PATH}", origin.trim_end_matches('/'));
+        Ok(Self {
+            inner: Arc::new(Inner {
+                registry: Registry::new(clients)?,
+                token_url,
+                tokens: Mutex::default(),
+                clock,
+            }),
+        })
+    }
+
+    /// `POST /auth/token` and the SMART configuration, at the root and below `/fhir`.
+    pub fn router(&self) -> Router {
+        let configuration = || get(smart_configuration);
+        Router::new()
+            .route(TOKEN_PATH, post(token))
+            .route("/.well-known/smart-configuration", configuration())
+            .route("/fhir/.well-known/smart-configuration", configuration())
+            .with_state(self.clone())
+    }
+
+    /// What checks this server's tokens.
+    #[must_use]
+    pub fn verifier(&self) -> Verifier {
+        Verifier {
+            inner: self.inner.clone(),
+        }
+    }
+
+    /// Where tokens are asked for: the audience of every assertion.
+    #[must_use]
+    pub fn token_url(&self) -> &str {
+        &self.inner.token_url
+    }
+
+    fn answer(&self, form: &[(String, String)]) -> Result<serde_json::Value, Refused> {
+        let asked = Asked::of(form)?;
+        let inner = &self.inner;
+        let now = inner.clock.real();
+        let allowed = inner
+            .registry
+            .authenticate(asked.assertion, &inner.token_url, now)?;
+        let scopes = Scopes::lenient(asked.scope).within(allowed);
+        if scopes.is_empty() {
+            return Err(Refused::InvalidScope);
+        }
+        let text = scopes.to_string();
+        let token = inner.issue(scopes, now)?;
+        Ok(json!({
+            "access_token": token,
+            "token_type": "bearer",
+            "expires_in": TOKEN_LIFE_MS / 1_000,
+            "scope": text,
+        }))
+    }
+}
+
+impl Inner {
+    fn issue(&self, scopes: Scopes, now: Timestamp) -> Result<String, Refused> {
+        let mut secret = [0_u8; 32];
+        rand::rng().fill_bytes(&mut secret);
+        let token = URL_SAFE_NO_PAD.encode(secret);
+        let until = now.plus_ms(TOKEN_LIFE_MS);
+        let mut tokens = self.tokens.lock();
+        if tokens.len() >= MAX_TOKENS {
+            tokens.retain(|_, granted| granted.until > now);
+        }
+        if tokens.len() >= MAX_TOKENS {
+            return Err(Refused::Busy);
+        }
+        tokens.insert(digest(&token), Granted { scopes, until });
+        Ok(token)
+    }
+}
+
+fn digest(token: &str) -> [u8; 32] {
+    Sha256::digest(token.as_bytes()).into()
+}
+
+impl Verifier {
+    /// What the bearer of this request may do.
+    ///
+    /// # Errors
+    /// [`TokenError`], which is also the response to give.
+    pub fn check(&self, headers: &HeaderMap) -> Result<Scopes, TokenError> {
+        let mut values = headers.get_all(header::AUTHORIZATION).iter();
+        let value = values.next().ok_or(TokenError::Missing)?;
+        let (scheme, token) = value
+            .to_str()
+            .ok()
+            .and_then(|text| text.split_once(' '))
+            .ok_or(TokenError::Malformed)?;
+        if !scheme.eq_ignore_ascii_case("bearer") || values.next().is_some() {
+            return Err(TokenError::Malformed);
+        }
+        let now = self.inner.clock.real();
+        let tokens = self.inner.tokens.lock();
+        let granted = tokens.get(&digest(token.trim()));
+        granted
+            .filter(|granted| granted.until > now)
+            .map(|granted| granted.scopes.clone())
+            .ok_or(TokenError::Unknown)
+    }
+}
+
+/// Why a request carries no right (RFC 6750 §3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// No `Authorization` header.
+    #[error("a bearer token is needed")]
+    Missing,
+    /// An `Authorization` header that is not one bearer token.
+    #[error("the authorization header is not one bearer token")]
+    Malformed,
+    /// Not a token of this node, or one that has expired.
+    #[error("the token is unknown or has expired; ask for a new one")]
+    Unknown,
+}
+
+impl TokenError {
+    /// The value of `WWW-Authenticate`.
+    #[must_use]
+    pub const fn challenge(self) -> &'static str {
+        match self {
+            Self::Missing => "Bearer",
+            Self::Malformed => "Bearer error=\"invalid_request\"",
+            Self::Unknown => "Bearer error=\"invalid_token\"",
+        }
+    }
+}
+
+impl IntoResponse for TokenError {
+    fn into_response(self) -> Response {
+        let challenge = [(header::WWW_AUTHENTICATE, self.challenge())];
+        let body = Json(json!({"error": self.to_string()}));
+        (StatusCode::UNAUTHORIZED, challenge, body).into_response()
+    }
+}
+
+/// Why no token is given (RFC 6749 §5.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refused {
+    InvalidRequest(&'static str),
+    UnsupportedGrantType,
+    InvalidClient(&'static str),
+    InvalidScope,
+    Busy,
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let (status, error, description) = match self {
+            Self::InvalidRequest(why) => (StatusCode::BAD_REQUEST, "invalid_request", why),
+            Self::UnsupportedGrantType => (
+                StatusCode::BAD_REQUEST,
+                "unsupported_grant_type",
+                "the grant type is client_credentials",
+            ),
+            Self::InvalidClient(why) => (StatusCode::UNAUTHORIZED, "invalid_client", why),
+            Self::InvalidScope => (
+                StatusCode::BAD_REQUEST,
+                "invalid_scope",
+                "the client may be granted none of the scopes",
+            ),
+            Self::Busy => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "temporarily_unavailable",
+                "too many tokens are alive; try again in a minute",
+            ),
+        };
+        let body = Json(json!({"error": error, "error_description": description}));
+        (status, [(header::CACHE_CONTROL, "no-store")], body).into_response()
+    }
+}
+
+/// The form of a token request.
+struct Asked<'a> {
+    assertion: &'a str,
+    scope: &'a str,
+}
+
+impl<'a> Asked<'a> {
+    fn of(form: &'a [(String, String)]) -> Result<Self, Refused> {
+        if one(form, "grant_type")? != "client_credentials" {
+            return Err(Refused::UnsupportedGrantType);
+        }
+        if one(form, "client_assertion_type")? != ASSERTION_TYPE {
+            return Err(Refused::InvalidRequest(
+                "client_assertion_type is urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+            ));
+        }
+        Ok(Self {
+            assertion: one(form, "client_assertion")?,
+            scope: one(form, "scope")?,
+        })
+    }
+}
+
+/// The parameter, which must be there once (RFC 6749 §3.2).
+fn one<'a>(form: &'a [(String, String)], name: &str) -> Result<&'a str, Refused> {
+    let mut values = form.iter().filter(|(key, _)| key == name);
+    match (values.next(), values.next()) {
+        (Some((_, value)), None) => Ok(value),
+        _ => Err(Refused::InvalidRequest(
+            "grant_type, client_assertion_type, client_assertion and scope are needed, once each",
+        )),
+    }
+}
+
+async fn token(
+    State(server): State<TokenServer>,
+    form: Result<Form<Vec<(String, String)>>, FormRejection>,
+) -> Response {
+    let answer = form
+        .map_err(|_| Refused::InvalidRequest("the body is not application/x-www-form-urlencoded"))
+        .and_then(|Form(form)| server.answer(&form));
+    let result = if answer.is_ok() { "granted" } else { "refused" };
+    metrics::counter!("medmesh_tokens_total", "result" => result).increment(1);
+    match answer {
+        Ok(body) => ([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response(),
+        Err(refused) => {
+            tracing::info!(?refused, "token refused");
+            refused.into_response()
+        }
+    }
+}
+
+async fn smart_configuration(State(server): State<TokenServer>) -> Json<serde_json::Value> {
+    Json(json!({
+        "token_endpoint": server.token_url(),
+        "grant_types_supported": ["client_credentials"],
+        "token_endpoint_auth_methods_supported": ["private_key_jwt"],
+        "token_endpoint_auth_signing_alg_values_supported": ["ES384"],
+        "scopes_supported": server.inner.registry.scopes(),
+        "capabilities": ["client-confidential-asymmetric", "permission-v1", "permission-v2"],
+    }))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,291 @@
+//! A token is given for one fresh assertion of a registered client, and for nothing else.
+use super::*;
+use axum::{body::Body, body::to_bytes, http::Request};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384};
+use serde_json::Value;
+use tower::ServiceExt;
+
+const ORIGIN: &str = "https://127.0.0.1:8443";
+const URL: &str = "https://127.0.0.1:8443/auth/token";
+
+struct World {
+    server: TokenServer,
+    key: KeyPair,
+}
+
+fn world() -> World {
+    let dir = tempfile::tempdir().unwrap();
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap();
+    let client = register(dir.path(), "reader", &key);
+    let server = TokenServer::new(ORIGIN, &[client], Clock::new(None)).unwrap();
+    World { server, key }
+}
+
+fn register(dir: &std::path::Path, name: &str, key: &KeyPair) -> ClientConfig {
+    let public_key = dir.join(format!("{name}.pem"));
+    std::fs::write(&public_key, key.public_key_pem()).unwrap();
+    ClientConfig {
+        client_id: name.into(),
+        kid: format!("{name}-1"),
+        public_key,
+        scope: "system/*.rs mesh/devices.r".into(),
+    }
+}
+
+fn now() -> i64 {
+    Clock::new(None).real().0 / 1_000
+}
+
+fn claims() -> Value {
+    json!({"iss": "reader", "sub": "reader", "aud": URL, "exp": now() + 300, "jti": "one"})
+}
+
+fn changed(key: &str, value: Value) -> Value {
+    let mut claims = claims();
+    claims[key] = value;
+    claims
+}
+
+impl World {
+    fn sign(&self, claims: &Value) -> String {
+        sign(&self.key, Algorithm::ES384, Some("reader-1"), claims)
+    }
+
+    async fn ask(&self, fields: &[(&str, &str)]) -> (StatusCode, Value) {
+        let escape = |text: &str| {
+            text.replace(' ', "%20")
+                .replace(':', "%3A")
+                .replace('/', "%2F")
+        };
+        let pairs: Vec<_> = fields
+            .iter()
+            .map(|(k, v)| format!("{k}={}", escape(v)))
+            .collect();
+        let request = Request::post(TOKEN_PATH)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(Body::from(pairs.join("&")))
+            .unwrap();
+        let response = self.server.router().oneshot(request).await.unwrap();
+        assert_eq!(response.headers()["cache-control"], "no-store");
+        let status = response.status();
+        let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        (status, serde_json::from_slice(&body).unwrap())
+    }
+
+    async fn assert(&self, assertion: &str, scope: &str) -> (StatusCode, Value) {
+        self.ask(&[
+            ("grant_type", "client_credentials"),
+            ("client_assertion_type", ASSERTION_TYPE),
+            ("client_assertion", assertion),
+            ("scope", scope),
+        ])
+        .await
+    }
+
+    fn check(&self, authorization: &str) -> Result<Scopes, TokenError> {
+        let mut headers = HeaderMap::new();
+        headers.insert("authorization", authorization.parse().unwrap());
+        self.server.verifier().check(&headers)
+    }
+}
+
+fn sign(key: &KeyPair, algorithm: Algorithm, kid: Option<&str>, claims: &Value) -> String {
+    let mut header = Header::new(algorithm);
+    header.kid = kid.map(str::to_owned);
+    let key = EncodingKey::from_ec_pem(key.serialize_pem().as_bytes()).unwrap();
+    jsonwebtoken::encode(&header, claims, &key).unwrap()
+}
+
+#[tokio::test]
+async fn a_registered_client_gets_a_token_that_allows_what_it_asked_for() {
+    let world = world();
+    let (status, body) = world.assert(&world.sign(&claims()), "system/*.rs").await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    assert_eq!(
+        (&body["token_type"], &body["expires_in"]),
+        (&json!("bearer"), &json!(300))
+    );
+    assert_eq!(body["scope"], "system/*.rs");
+    let token = body["access_token"].as_str().unwrap();
+    let scopes = world.check(&format!("Bearer {token}")).unwrap();
+    assert!(scopes.allow("Observation", Interaction::Search));
+    assert!(!scopes.allow("Observation", Interaction::Create));
+    assert!(!scopes.allow_api("devices", Interaction::Read));
+}
+
+#[tokio::test]
+async fn an_assertion_is_good_for_one_token_only() {
+    let world = world();
+    let assertion = world.sign(&claims());
+    assert_eq!(
+        world.assert(&assertion, "system/*.rs").await.0,
+        StatusCode::OK
+    );
+    let (status, body) = world.assert(&assertion, "system/*.rs").await;
+    assert_eq!(
+        (status, &body["error"]),
+        (StatusCode::UNAUTHORIZED, &json!("invalid_client"))
+    );
+}
+
+#[tokio::test]
+async fn a_wrong_claim_is_refused() {
+    let world = world();
+    for (key, value, good) in [
+        ("aud", json!([URL, "https://elsewhere"]), true),
+        ("nbf", json!(now() - 5), true),
+        ("iss", json!("another"), false),
+        ("sub", json!("another"), false),
+        ("aud", json!("https://elsewhere/auth/token"), false),
+        ("exp", json!(now() - 60), false),
+        ("exp", json!(now() + 3_600), false),
+        ("exp", json!("soon"), false),
+        ("nbf", json!(now() + 120), false),
+        ("jti", json!(""), false),
+        ("jti", json!("j".repeat(257)), false),
+        ("jti", Value::Null, false),
+    ] {
+        let mut claims = changed(key, value.clone());
+        if good {
+            claims["jti"] = json!(format!("good {key}"));
+        }
+        let (status, body) = world.assert(&world.sign(&claims), "system/*.rs").await;
+        let expected = if good {
+            StatusCode::OK
+        } else {
+            StatusCode::UNAUTHORIZED
+        };
+        assert_eq!(status, expected, "{key} {value} {body}");
+        assert!(
+            good || body["error"] == "invalid_client",
+            "{key} {value} {body}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_signature_is_refused() {
+    let world = world();
+    let p384 = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap();
+    let p256 = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+    let good = world.sign(&claims());
+    let (head, _) = good.rsplit_once('.').unwrap();
+    for (why, assertion) in [
+        (
+            "another key",
+            sign(&p384, Algorithm::ES384, Some("reader-1"), &claims()),
+        ),
+        (
+            "another curve",
+            sign(&p256, Algorithm::ES256, Some("reader-1"), &claims()),
+        ),
+        (
+            "no kid",
+            sign(&world.key, Algorithm::ES384, None, &claims()),
+        ),
+        (
+            "unknown kid",
+            sign(&world.key, Algorithm::ES384, Some("x"), &claims()),
+        ),
+        ("no signature", format!("{head}.")),
+        ("not a JWT", "abc".to_owned()),
+        ("empty", String::new()),
+    ] {
+        let (status, body) = world.assert(&assertion, "system/*.rs").await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED, "{why} {body}");
+    }
+    assert_eq!(world.assert(&good, "system/*.rs").await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_wrong_request_is_answered_as_rfc_6749_says() {
+    let world = world();
+    let assertion = world.sign(&claims());
+    let good = [
+        ("grant_type", "client_credentials"),
+        ("client_assertion_type", ASSERTION_TYPE),
+        ("client_assertion", assertion.as_str()),
+        ("scope", "system/*.rs"),
+    ];
+    for (change, value, error) in [
+        (0, "password", "unsupported_grant_type"),
+        (1, "saml", "invalid_request"),
+        (3, "system/*.c", "invalid_scope"),
+    ] {
+        let mut fields = good;
+        fields[change].1 = value;
+        let (status, body) = world.ask(&fields).await;
+        assert_eq!(
+            (status, &body["error"]),
+            (StatusCode::BAD_REQUEST, &json!(error))
+        );
+    }
+    for fields in [
+        &good[1..],
+        &good[..3],
+        &[good.as_slice(), &good[..1]].concat(),
+    ] {
+        let (status, body) = world.ask(fields).await;
+        assert_eq!(
+            (status, &body["error"]),
+            (StatusCode::BAD_REQUEST, &json!("invalid_request"))
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_request_without_a_live_token_has_no_right() {
+    let world = world();
+    assert_eq!(
+        world.server.verifier().check(&HeaderMap::new()),
+        Err(TokenError::Missing)
+    );
+    assert_eq!(world.check("Basic abc"), Err(TokenError::Malformed));
+    assert_eq!(world.check("Bearer"), Err(TokenError::Malformed));
+    assert_eq!(world.check("Bearer abc"), Err(TokenError::Unknown));
+    let inner = &world.server.inner;
+    let past = Timestamp(inner.clock.real().0 - TOKEN_LIFE_MS - 1);
+    let token = inner.issue("system/*.rs".parse().unwrap(), past).unwrap();
+    assert_eq!(
+        world.check(&format!("Bearer {token}")),
+        Err(TokenError::Unknown),
+        "expired"
+    );
+}
+
+#[tokio::test]
+async fn the_smart_configuration_says_where_tokens_are_given() {
+    let world = world();
+    for base in ["", "/fhir"] {
+        let request = Request::get(format!("{base}/.well-known/smart-configuration"))
+            .body(Body::empty())
+            .unwrap();
+        let response = world.server.router().oneshot(request).await.unwrap();
+        let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["token_endpoint"], URL);
+        assert_eq!(
+            body["scopes_supported"],
+            json!(["mesh/devices.r", "system/*.rs"])
+        );
+    }
+}
+
+#[test]
+fn a_key_that_is_not_p384_and_a_kid_that_is_used_twice_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let p256 = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+    let p384 = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap();
+    let clock = Clock::new(None);
+    let wrong = register(dir.path(), "a", &p256);
+    assert!(matches!(
+        TokenServer::new(ORIGIN, &[wrong], clock),
+        Err(ClientError::NotP384(_))
+    ));
+    let twice = register(dir.path(), "b", &p384);
+    assert!(matches!(
+        TokenServer::new(ORIGIN, &[twice.clone(), twice], clock),
+        Err(ClientError::DuplicateKid(_))
+    ));
+}
