@@ -4,5 +4,8 @@
 //! [`clear`](envelope::clear) makes one. This crate holds no reading of its own and knows no storage but its
 //! outbox and its audit log, which live in the caller's SQLite database so that they commit with the caller's rows.
 
+pub mod identity;
+pub mod pki;
 pub mod port;
+pub mod tls;
 pub mod wire;

@@ -1,4 +1,5 @@
 //! What the link asks of a node: an outbox to take parcels from, an inbox to put them into.
+use crate::identity::Identity;
 use crate::wire::{Parcel, Receipt};
 use async_trait::async_trait;
 use types::{Place, Priority};
@@ -71,6 +72,32 @@ pub trait Outbox: Send + Sync + 'static {
 
     /// Resolves when a parcel may have been added since the last call.
     async fn added(&self);
+}
+
+/// A parcel that came in, and what is wrong with it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Arrival {
+    /// The parcel.
+    pub parcel: Parcel,
+    /// Why it is refused, from a closed set.
+    pub fault: Option<&'static str>,
+}
+
+/// Keeps a record of peers that were turned away.
+#[async_trait]
+pub trait PeerAudit: Send + Sync + 'static {
+    /// Writes to the audit log that a peer with a good certificate has no business here (a server) or is not the
+    /// peer that was dialled (a client).
+    async fn turned_away(&self, peer: &Identity, reason: &'static str) -> Result<(), PortError>;
+}
+
+/// Judges what comes in, before the inbox sees it.
+#[async_trait]
+pub trait Gate: PeerAudit {
+    /// Gives a fault to each arrival of one authenticated peer that the residency rules keep out. The link has given
+    /// faults to those that are not what they claim. Before it returns, every decision is durable in the audit
+    /// log, and every fault in the ledger: a refusal is final, and what comes after it in the order is not held up.
+    async fn admit(&self, from: &Place, arrivals: &mut [Arrival]) -> Result<(), PortError>;
 }
 
 /// What an inbox says of a parcel; the link signs it into a [`Receipt`].

@@ -1,0 +1,307 @@
+//! The mesh's certificate authority: invitations, certificates, rotation and revocation, kept in one directory.
+//!
+//! A holder is invited with a one-time code, sends the code and a request, and gets a certificate for the identity
+//! of the invitation. Each step is one SQLite transaction, so a kill at any point leaves it done or not done, and
+//! two processes may work on the directory at once. Key pairs are drawn from the operating system's random source
+//! by the cryptographic library; every other random byte, and the time, is an argument.
+//!
+//! Not here: what a certificate allows (`tls`, `link`), and transport of codes and requests (`medmesh pki`).
+mod cert;
+mod error;
+mod files;
+mod keys;
+mod request;
+mod state;
+
+pub use error::{PkiError, Reason, UnknownReason};
+pub use keys::{ClientKey, load_signing_key, new_client_key, signing_key};
+pub use request::{MAX_REQUEST_BYTES, NewKey, new_key_and_csr, rotation_proof};
+pub use state::{Issued, Revoked};
+
+use crate::identity::{Identity, IdentityError, Peer, Serial};
+use rand::CryptoRng;
+use rcgen::{Issuer, KeyPair};
+use rustls::pki_types::{CertificateDer, pem::PemObject};
+use sha2::{Digest, Sha256};
+use state::{Invitation, State};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use types::Timestamp;
+
+/// Validity of the authority's own certificate, in days.
+pub const CA_DAYS: i32 = 3_650;
+/// Validity of a node's certificate, in days: short, since nodes rotate by themselves.
+pub const NODE_DAYS: i32 = 90;
+/// Validity of a device's certificate, in days: devices are serviced once a year.
+pub const DEVICE_DAYS: i32 = 365;
+/// Until when a revocation list must be replaced, in days after its issue.
+pub const CRL_DAYS: i32 = 30;
+/// How far certificates and lists are dated back, in ms: clocks of a mesh differ by less.
+pub const BACKDATE_MS: i64 = 5 * 60_000;
+/// The longest time for which an invitation may be open.
+pub const MAX_INVITATION: Duration = Duration::from_secs(30 * 86_400);
+/// DNS name that every node's certificate carries and every client of a node asks for. Which node it is says the
+/// URI; a name of its own would tell the network in the clear who calls whom.
+pub const NODE_DNS: &str = "node.medmesh.internal";
+/// Host names of a node that is reached on its own machine.
+pub const LOCAL_NAMES: [&str; 2] = ["localhost", "127.0.0.1"];
+
+/// Random bytes of an invitation code: guessing it is out of reach, so its plain SHA-256 may be stored.
+const CODE_BYTES: usize = 16;
+
+/// The authority's certificate, in its directory.
+const CA_FILE: &str = "ca.pem";
+/// The authority's private key, in its directory.
+const KEY_FILE: &str = "ca.key";
+/// The current revocation list, in its directory.
+const CRL_FILE: &str = "crl.pem";
+/// Invitations and certificates, in its directory.
+const STATE_FILE: &str = "ca.db";
+
+/// A certificate authority in a directory.
+pub struct Ca {
+    dir: PathBuf,
+    pem: String,
+    issuer: Issuer<'static, KeyPair>,
+    state: State,
+}
+
+impl Ca {
+    /// Makes an authority: key, certificate, state and an empty revocation list. A directory in which this was
+    /// interrupted is completed.
+    ///
+    /// # Errors
+    /// When the directory cannot be written, or holds an authority already.
+    pub fn init(dir: &Path, now: Timestamp) -> Result<Self, PkiError> {
+        files::private_dir(dir)?;
+        let state = State::open(&dir.join(STATE_FILE))?;
+        state.exclusively(|_| {
+            if dir.join(CA_FILE).exists() {
+                return Err(PkiError::Exists { path: dir.into() });
+            }
+            let key_file = dir.join(KEY_FILE);
+            if !key_file.exists() {
+                let pem = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?.serialize_pem();
+                files::create(&key_file, pem.as_bytes(), files::PRIVATE)?;
+            }
+            let pair = KeyPair::from_pem(&files::read_private(&key_file)?)?;
+            let pem = cert::authority(&pair, now)?;
+            files::replace(&dir.join(CA_FILE), pem.as_bytes(), files::PUBLIC)
+        })?;
+        let ca = Self::open(dir)?;
+        ca.crl_pem(now)?;
+        Ok(ca)
+    }
+
+    /// Opens the authority in a directory.
+    ///
+    /// # Errors
+    /// When there is none, its key is open to others than its owner, or its state is of a newer version.
+    pub fn open(dir: &Path) -> Result<Self, PkiError> {
+        let pem = files::read(&dir.join(CA_FILE))?;
+        let pair = KeyPair::from_pem(&files::read_private(&dir.join(KEY_FILE))?)?;
+        Ok(Self {
+            issuer: Issuer::from_ca_cert_pem(&pem, pair)?,
+            state: State::open(&dir.join(STATE_FILE))?,
+            dir: dir.into(),
+            pem,
+        })
+    }
+
+    /// PEM of the authority's certificate.
+    #[must_use]
+    pub fn ca_pem(&self) -> &str {
+        &self.pem
+    }
+
+    /// File with the authority's certificate.
+    #[must_use]
+    pub fn ca_path(&self) -> PathBuf {
+        self.dir.join(CA_FILE)
+    }
+
+    /// File with the current revocation list.
+    #[must_use]
+    pub fn crl_path(&self) -> PathBuf {
+        self.dir.join(CRL_FILE)
+    }
+
+    /// Invites a holder: the code is returned once and only its hash is kept. `names` are the DNS names and IP
+    /// addresses under which a node is reached ([`LOCAL_NAMES`] on one machine); devices have none.
+    ///
+    /// # Errors
+    /// When `ttl` is zero or above [`MAX_INVITATION`], or a host name cannot be in a certificate.
+    pub fn invite(
+        &self,
+        identity: &Identity,
+        names: &[&str],
+        ttl: Duration,
+        now: Timestamp,
+        rng: &mut impl CryptoRng,
+    ) -> Result<String, PkiError> {
+        if ttl.is_zero() || ttl > MAX_INVITATION {
+            return Err(PkiError::InvitationTime);
+        }
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        cert::check_names(&names)?;
+        let mut code = [0; CODE_BYTES];
+        rng.fill_bytes(&mut code);
+        let code = hex::encode(code);
+        let ttl_ms = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX);
+        self.state.exclusively(|tx| {
+            tx.add_invitation(&Invitation {
+                code_hash: code_hash(&code),
+                identity: identity.clone(),
+                names,
+                expires: now.plus_ms(ttl_ms),
+                used: false,
+            })
+        })?;
+        Ok(code)
+    }
+
+    /// Certifies the holder of a code for the identity of its invitation, once.
+    ///
+    /// # Errors
+    /// When the code is unknown, used or expired, or the request does not prove possession of its keys, or names
+    /// another identity. A refused request does not use up the code.
+    pub fn enrol(
+        &self,
+        code: &str,
+        csr_pem: &str,
+        now: Timestamp,
+        rng: &mut impl CryptoRng,
+    ) -> Result<String, PkiError> {
+        let hash = code_hash(code.trim());
+        let serial = cert::new_serial(rng);
+        self.state.exclusively(|tx| {
+            let invitation = tx.invitation(&hash)?.ok_or(PkiError::CodeUnknown)?;
+            if invitation.used {
+                return Err(PkiError::CodeUsed);
+            }
+            if invitation.expires <= now {
+                return Err(PkiError::CodeExpired {
+                    at: invitation.expires,
+                });
+            }
+            let request = request::open(csr_pem, &invitation.identity)?;
+            let issued = cert::issue(
+                &self.issuer,
+                request,
+                serial,
+                invitation.identity,
+                invitation.names,
+                now,
+            )?;
+            tx.add_certificate(&issued)?;
+            tx.use_invitation(&hash, &issued.serial)?;
+            Ok(issued.pem)
+        })
+    }
+
+    /// Certifies a new key for the holder of a current certificate, with the same identity and host names. `proof` is
+    /// [`rotation_proof`]: certificates are public, so having one proves nothing. The current certificate stays
+    /// valid until its end, so that nothing breaks while the new one spreads.
+    ///
+    /// # Errors
+    /// When the current certificate is not ours, revoked or not valid now, or the request is refused.
+    pub fn rotate(
+        &self,
+        current_cert_pem: &str,
+        csr_pem: &str,
+        proof: &[u8],
+        now: Timestamp,
+        rng: &mut impl CryptoRng,
+    ) -> Result<String, PkiError> {
+        let der = CertificateDer::from_pem_slice(current_cert_pem.as_bytes())
+            .map_err(|_| IdentityError::NotACertificate)?;
+        let peer = Peer::from_cert(&der)?;
+        let serial = cert::new_serial(rng);
+        self.state.exclusively(|tx| {
+            let current = tx
+                .certificate(&peer.serial)?
+                .filter(|current| cert::same(&current.pem, &der))
+                .ok_or_else(|| PkiError::NotIssued(peer.serial.clone()))?;
+            if current.revoked.is_some() {
+                return Err(PkiError::IsRevoked(peer.serial));
+            }
+            if now < current.not_before || current.not_after < now {
+                return Err(PkiError::NotValidNow(peer.serial));
+            }
+            if !cert::holder_signed(&der, csr_pem, proof)? {
+                return Err(PkiError::NotTheHolder(peer.serial));
+            }
+            let request = request::open(csr_pem, &current.identity)?;
+            let issued = cert::issue(
+                &self.issuer,
+                request,
+                serial,
+                current.identity,
+                current.names,
+                now,
+            )?;
+            tx.add_certificate(&issued)?;
+            Ok(issued.pem)
+        })
+    }
+
+    /// Revokes a certificate and issues a new revocation list. A certificate that is revoked stays as it is.
+    ///
+    /// # Errors
+    /// When this authority did not issue the certificate, or the list cannot be written.
+    pub fn revoke(&self, serial: &Serial, reason: Reason, now: Timestamp) -> Result<(), PkiError> {
+        self.state.exclusively(|tx| {
+            if tx.certificate(serial)?.is_none() {
+                return Err(PkiError::NotIssued(serial.clone()));
+            }
+            tx.revoke(serial, &Revoked { at: now, reason })
+        })?;
+        self.crl_pem(now).map(|_| ())
+    }
+
+    /// Issues the revocation list anew and writes it to [`Ca::crl_path`] in one step.
+    ///
+    /// # Errors
+    /// When the state cannot be read or the file not be written.
+    pub fn crl_pem(&self, now: Timestamp) -> Result<String, PkiError> {
+        self.state.exclusively(|tx| {
+            let number = tx.next_crl_number()?;
+            let pem = cert::revocation_list(&self.issuer, number, &tx.certificates()?, now)?;
+            files::replace(&self.crl_path(), pem.as_bytes(), files::PUBLIC)?;
+            Ok(pem)
+        })
+    }
+
+    /// Every certificate that was issued, in the order of issue.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn list(&self) -> Result<Vec<Issued>, PkiError> {
+        self.state.exclusively(|tx| tx.certificates())
+    }
+}
+
+fn code_hash(code: &str) -> [u8; 32] {
+    Sha256::digest(code.as_bytes()).into()
+}
+
+/// Writes a PEM file of a key (`mode` 0600) or certificate as a whole, durable when this returns.
+///
+/// # Errors
+/// When the directory cannot be written; the former file stays.
+pub fn write_private(path: &Path, pem: &str) -> Result<(), PkiError> {
+    files::replace(path, pem.as_bytes(), files::PRIVATE)
+}
+
+/// Writes a PEM file of a certificate or public key as a whole, durable when this returns.
+///
+/// # Errors
+/// When the directory cannot be written; the former file stays.
+pub fn write_public(path: &Path, pem: &str) -> Result<(), PkiError> {
+    files::replace(path, pem.as_bytes(), files::PUBLIC)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,244 @@
+//! What the authority remembers, in one SQLite file: invitations and certificates. It holds no private key.
+use super::{PkiError, Reason};
+use crate::identity::{Identity, Serial};
+use parking_lot::Mutex;
+use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
+use std::{path::Path, time::Duration};
+use types::Timestamp;
+
+/// How long one process waits for another's step: a step signs one certificate and syncs a few pages.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Version of the schema. It only goes forward.
+const VERSION: i64 = 1;
+
+const SCHEMA: &str = "
+    CREATE TABLE invitation (
+        code_hash BLOB PRIMARY KEY,
+        identity TEXT NOT NULL,
+        names TEXT NOT NULL,
+        expires_ms INTEGER NOT NULL,
+        used_by BLOB
+    ) STRICT;
+    CREATE TABLE certificate (
+        n INTEGER PRIMARY KEY,
+        serial BLOB NOT NULL UNIQUE,
+        identity TEXT NOT NULL,
+        names TEXT NOT NULL,
+        not_before_ms INTEGER NOT NULL,
+        not_after_ms INTEGER NOT NULL,
+        pem TEXT NOT NULL,
+        revoked_ms INTEGER,
+        reason TEXT
+    ) STRICT;
+    CREATE TABLE crl (number INTEGER NOT NULL) STRICT;
+    INSERT INTO crl VALUES (0);
+    PRAGMA user_version = 1;";
+
+const SELECT: &str =
+    "SELECT serial, identity, names, not_before_ms, not_after_ms, pem, revoked_ms, reason
+    FROM certificate";
+
+/// When and why a certificate was revoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Revoked {
+    /// When (real time).
+    pub at: Timestamp,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// A certificate that the authority issued.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Issued {
+    /// Its number.
+    pub serial: Serial,
+    /// Its holder.
+    pub identity: Identity,
+    /// DNS names and IP addresses beside the identity.
+    pub names: Vec<String>,
+    /// Begin of its validity (real time).
+    pub not_before: Timestamp,
+    /// End of its validity (real time).
+    pub not_after: Timestamp,
+    /// The certificate.
+    pub pem: String,
+    /// When and why it was revoked.
+    pub revoked: Option<Revoked>,
+}
+
+pub(super) struct Invitation {
+    pub(super) code_hash: [u8; 32],
+    pub(super) identity: Identity,
+    pub(super) names: Vec<String>,
+    pub(super) expires: Timestamp,
+    pub(super) used: bool,
+}
+
+pub(super) struct State(Mutex<Connection>);
+
+/// One step, with the file to itself.
+pub(super) struct Step<'a>(&'a Connection);
+
+impl State {
+    pub(super) fn open(path: &Path) -> Result<Self, PkiError> {
+        let mut connection = Connection::open(path)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.execute_batch("PRAGMA synchronous = FULL;")?;
+        let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        match tx.query_row("PRAGMA user_version", [], |row| row.get(0))? {
+            0 => tx.execute_batch(SCHEMA)?,
+            VERSION => {}
+            found => {
+                return Err(PkiError::NewerState {
+                    found,
+                    known: VERSION,
+                });
+            }
+        }
+        tx.commit()?;
+        Ok(Self(Mutex::new(connection)))
+    }
+
+    /// Runs one step in a transaction: an error undoes all of it.
+    pub(super) fn exclusively<T>(
+        &self,
+        step: impl FnOnce(&Step<'_>) -> Result<T, PkiError>,
+    ) -> Result<T, PkiError> {
+        let mut connection = self.0.lock();
+        let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let done = step(&Step(&tx))?;
+        tx.commit()?;
+        Ok(done)
+    }
+}
+
+impl Step<'_> {
+    pub(super) fn add_invitation(&self, invitation: &Invitation) -> Result<(), PkiError> {
+        self.0.execute(
+            "INSERT INTO invitation (code_hash, identity, names, expires_ms) VALUES (?1, ?2, ?3, ?4)",
+            params![
+                invitation.code_hash,
+                invitation.identity.to_uri(),
+                invitation.names.join(" "),
+                invitation.expires.0
+            ],
+        )?;
+        Ok(())
+    }
+
+    pub(super) fn invitation(&self, code_hash: &[u8; 32]) -> Result<Option<Invitation>, PkiError> {
+        let read = |row: &Row<'_>| {
+            Ok((
+                row.get::<_, String>(0)?,
+                row.get::<_, String>(1)?,
+                row.get(2)?,
+                row.get(3)?,
+            ))
+        };
+        let found = self
+            .0
+            .query_row(
+                "SELECT identity, names, expires_ms, used_by IS NOT NULL FROM invitation WHERE code_hash = ?1",
+                [code_hash],
+                read,
+            )
+            .optional()?;
+        let Some((uri, names, expires_ms, used)) = found else {
+            return Ok(None);
+        };
+        Ok(Some(Invitation {
+            code_hash: *code_hash,
+            identity: uri.parse()?,
+            names: split(&names),
+            expires: Timestamp(expires_ms),
+            used,
+        }))
+    }
+
+    pub(super) fn use_invitation(
+        &self,
+        code_hash: &[u8; 32],
+        serial: &Serial,
+    ) -> Result<(), PkiError> {
+        self.0.execute(
+            "UPDATE invitation SET used_by = ?2 WHERE code_hash = ?1",
+            params![code_hash, serial.as_bytes()],
+        )?;
+        Ok(())
+    }
+
+    pub(super) fn add_certificate(&self, issued: &Issued) -> Result<(), PkiError> {
+        self.0.execute(
+            "INSERT INTO certificate (serial, identity, names, not_before_ms, not_after_ms, pem)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            params![
+                issued.serial.as_bytes(),
+                issued.identity.to_uri(),
+                issued.names.join(" "),
+                issued.not_before.0,
+                issued.not_after.0,
+                issued.pem
+            ],
+        )?;
+        Ok(())
+    }
+
+    pub(super) fn certificate(&self, serial: &Serial) -> Result<Option<Issued>, PkiError> {
+        self.0
+            .query_row(
+                &format!("{SELECT} WHERE serial = ?1"),
+                [serial.as_bytes()],
+                |row| Ok(issued(row)),
+            )
+            .optional()?
+            .transpose()
+    }
+
+    pub(super) fn certificates(&self) -> Result<Vec<Issued>, PkiError> {
+        let mut statement = self.0.prepare(&format!("{SELECT} ORDER BY n"))?;
+        let rows = statement.query_map([], |row| Ok(issued(row)))?;
+        rows.map(|row| row?).collect()
+    }
+
+    pub(super) fn revoke(&self, serial: &Serial, revoked: &Revoked) -> Result<(), PkiError> {
+        self.0.execute(
+            "UPDATE certificate SET revoked_ms = ?2, reason = ?3 WHERE serial = ?1 AND revoked_ms IS NULL",
+            params![serial.as_bytes(), revoked.at.0, revoked.reason.as_str()],
+        )?;
+        Ok(())
+    }
+
+    pub(super) fn next_crl_number(&self) -> Result<u64, PkiError> {
+        let number: i64 = self.0.query_row(
+            "UPDATE crl SET number = number + 1 RETURNING number",
+            [],
+            |row| row.get(0),
+        )?;
+        Ok(number.unsigned_abs())
+    }
+}
+
+fn issued(row: &Row<'_>) -> Result<Issued, PkiError> {
+    let revoked = match (row.get(6)?, row.get::<_, Option<String>>(7)?) {
+        (Some(at), Some(reason)) => Some(Revoked {
+            at: Timestamp(at),
+            reason: reason.parse().unwrap_or(Reason::Unspecified),
+        }),
+        _ => None,
+    };
+    Ok(Issued {
+        serial: Serial::new(&row.get::<_, Vec<u8>>(0)?),
+        identity: row.get::<_, String>(1)?.parse()?,
+        names: split(&row.get::<_, String>(2)?),
+        not_before: Timestamp(row.get(3)?),
+        not_after: Timestamp(row.get(4)?),
+        pem: row.get(5)?,
+        revoked,
+    })
+}
+
+/// Host names hold no space.
+fn split(names: &str) -> Vec<String> {
+    names.split_whitespace().map(str::to_owned).collect()
+}

@@ -1,0 +1,393 @@
+//! TLS 1.3 of a node: certificates from files, read again when they change, and peers checked by their identity URI.
+//!
+//! A configuration that this module hands out follows the files for ever: each handshake asks for the certificate,
+//! the authorities and the revocation list of that moment, so rotation and revocation need no restart. Connections
+//! that are open when their peer's certificate is revoked or ends are told by [`ReloadingTls::cut`]. Sessions are
+//! never resumed between mesh peers, since a resumed session would skip the checks.
+//!
+//! Not here: what an identity may do (`link`, the broker's access rules), and issuing (`pki`).
+mod material;
+mod verify;
+
+pub use material::{MAX_FILE_BYTES, Revocations, TlsPaths};
+pub use verify::UnexpectedPeer;
+
+use crate::identity::{IdentityError, Peer};
+use material::{Files, Material};
+use parking_lot::{Mutex, RwLock};
+use rustls::{
+    ClientConfig, KeyLog, KeyLogFile, NoKeyLog, ServerConfig,
+    client::{ResolvesClientCert, Resumption},
+    crypto::CryptoProvider,
+    pki_types::{ServerName, UnixTime},
+    server::{ClientHello, NoServerSessionStorage, ResolvesServerCert},
+    sign::CertifiedKey,
+    time_provider::TimeProvider,
+};
+use std::{ffi::OsStr, fmt, future::Future, path::PathBuf, sync::Arc, time::Duration};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use types::{Place, Timestamp};
+use verify::{ExpectedNode, MeshClients};
+
+/// How often the files are looked at: the time within which a revocation takes effect once its list has arrived.
+pub const RELOAD_TICK: Duration = Duration::from_secs(1);
+/// The longest sleep until a certificate's end is looked at again, since clocks are set.
+const EXPIRY_LOOK: Duration = Duration::from_secs(60);
+/// Variable that names a file for the secrets of TLS sessions.
+const KEY_LOG_VARIABLE: &str = "SSLKEYLOGFILE";
+
+/// Real time. TLS asks it for every certificate it checks.
+pub type TimeSource = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// Why TLS files are refused. What was in use before stays in use.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file could not be read.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file does not hold what it should.
+    #[error("{path} does not hold {wanted}")]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What it should hold.
+        wanted: &'static str,
+    },
+    /// The node's own certificate names nobody, or somebody else than before.
+    #[error("{path}: {source}")]
+    Identity {
+        /// The certificate.
+        path: PathBuf,
+        /// Why.
+        source: IdentityError,
+    },
+    /// The node's certificate now names another holder.
+    #[error("the new certificate names {found}, this node is {current}")]
+    OtherHolder {
+        /// URI of the node.
+        current: String,
+        /// URI in the new certificate.
+        found: String,
+    },
+    /// A revocation list that no authority in the authority's file signed.
+    #[error("the revocation list in {path} is not signed by the authority")]
+    ListSignature {
+        /// The list.
+        path: PathBuf,
+    },
+    /// A revocation list that is older than the one in use.
+    #[error("the revocation list has number {found}, number {current} is in use")]
+    OlderList {
+        /// Number in the file, in hexadecimal.
+        found: String,
+        /// Number in use, in hexadecimal.
+        current: String,
+    },
+    /// Key and certificate do not fit, or TLS refused one of them.
+    #[error("certificate and key: {0}")]
+    Rustls(#[from] rustls::Error),
+    /// The authority or the revocation list cannot be used to check peers.
+    #[error("authority and revocation list: {0}")]
+    Verifier(#[from] rustls::server::VerifierBuilderError),
+    /// Session secrets may be written out only in a mesh on one machine.
+    #[error(
+        "SSLKEYLOGFILE is set and this is not a local mesh: unset it; session secrets are never written here"
+    )]
+    KeyLog,
+}
+
+/// Why an open connection has to be closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// The peer's certificate is revoked.
+    Revoked,
+    /// The peer's certificate is past its end.
+    Expired,
+}
+
+/// The certificates of a node, as its files say now.
+pub struct ReloadingTls {
+    paths: TlsPaths,
+    time: TimeSource,
+    key_log: Arc<dyn KeyLog>,
+    provider: Arc<CryptoProvider>,
+    current: Arc<Current>,
+    seen: Mutex<[u8; 32]>,
+    revocations: watch::Sender<Arc<Revocations>>,
+}
+
+/// What handshakes use at this moment.
+struct Current(RwLock<Arc<Material>>);
+
+impl Current {
+    fn get(&self) -> Arc<Material> {
+        Arc::clone(&self.0.read())
+    }
+}
+
+impl fmt::Debug for Current {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Current(..)")
+    }
+}
+
+impl ResolvesServerCert for Current {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.get().own))
+    }
+}
+
+impl ResolvesClientCert for Current {
+    fn resolve(&self, _: &[&[u8]], _: &[rustls::SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.get().own))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+impl ReloadingTls {
+    /// Reads the files. An expired certificate of the node's own is taken: a facility must start without its link.
+    ///
+    /// # Errors
+    /// When a file is missing or broken, key and certificate do not fit, the list is not the authority's, or
+    /// `SSLKEYLOGFILE` is set outside a local mesh.
+    pub fn open(
+        paths: TlsPaths,
+        local_mesh: bool,
+        time: TimeSource,
+    ) -> Result<Arc<Self>, TlsError> {
+        let variable = std::env::var_os(KEY_LOG_VARIABLE);
+        let key_log = key_log(local_mesh, variable.as_deref())?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let files = Files::read(&paths)?;
+        let material = files.parse(&paths, &provider)?;
+        let (revocations, _) = watch::channel(Arc::clone(&material.revoked));
+        Ok(Arc::new(Self {
+            seen: Mutex::new(files.digest()),
+            current: Arc::new(Current(RwLock::new(Arc::new(material)))),
+            paths,
+            time,
+            key_log,
+            provider,
+            revocations,
+        }))
+    }
+
+    /// What the node's own certificate says of it.
+    #[must_use]
+    pub fn me(&self) -> Peer {
+        self.current.get().me.clone()
+    }
+
+    /// For links: clients are nodes of the mesh, neither revoked nor checked against an outdated list; HTTP/2.
+    ///
+    /// # Errors
+    /// When the cryptographic provider lacks TLS 1.3.
+    pub fn server_mtls(&self) -> Result<Arc<ServerConfig>, TlsError> {
+        let mut config = self.server_with(MeshClients::nodes(&self.current, &self.provider))?;
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Ok(Arc::new(config))
+    }
+
+    /// For the broker: clients are devices, none of them revoked. A list past its date is still used, since a
+    /// facility goes on without a network for longer than a list is valid.
+    ///
+    /// # Errors
+    /// When the cryptographic provider lacks TLS 1.3.
+    pub fn server_mqtt(&self) -> Result<Arc<ServerConfig>, TlsError> {
+        let clients = MeshClients::devices(&self.current, &self.provider);
+        self.server_with(clients).map(Arc::new)
+    }
+
+    /// For HTTPS: clients have no certificate; HTTP/1.1.
+    ///
+    /// # Errors
+    /// When the cryptographic provider lacks TLS 1.3.
+    pub fn server_https(&self) -> Result<Arc<ServerConfig>, TlsError> {
+        let own: Arc<dyn ResolvesServerCert> = Arc::clone(&self.current) as _;
+        let mut config = self
+            .server_builder()?
+            .with_no_client_auth()
+            .with_cert_resolver(own);
+        config.key_log = Arc::clone(&self.key_log);
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Arc::new(config))
+    }
+
+    /// For links: the server must be the node that stands at `expected`, not revoked; HTTP/2.
+    ///
+    /// # Errors
+    /// When the cryptographic provider lacks TLS 1.3.
+    pub fn client_mtls(&self, expected: &Place) -> Result<Arc<ClientConfig>, TlsError> {
+        let own: Arc<dyn ResolvesClientCert> = Arc::clone(&self.current) as _;
+        let verifier = ExpectedNode::new(&self.current, &self.provider, expected.clone());
+        let provider = Arc::clone(&self.provider);
+        let mut config = ClientConfig::builder_with_details(provider, self.clock())
+            .with_protocol_versions(&[&rustls::version::TLS13])?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_client_cert_resolver(own);
+        config.key_log = Arc::clone(&self.key_log);
+        config.resumption = Resumption::disabled();
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Ok(Arc::new(config))
+    }
+
+    /// Under which name a client of [`ReloadingTls::client_mtls`] asks for any node.
+    #[must_use]
+    pub fn server_name() -> ServerName<'static> {
+        verify::node_name()
+    }
+
+    /// The revoked certificates; changes when a new list is taken.
+    #[must_use]
+    pub fn revocations(&self) -> watch::Receiver<Arc<Revocations>> {
+        self.revocations.subscribe()
+    }
+
+    /// Resolves when an open connection with `peer` has to be closed: its certificate is revoked or past its end.
+    pub fn cut(&self, peer: &Peer) -> impl Future<Output = Cut> + Send + use<> {
+        let mut revocations = self.revocations();
+        let time = Arc::clone(&self.time);
+        let (serial, not_after) = (peer.serial.clone(), peer.not_after);
+        async move {
+            loop {
+                if revocations.borrow_and_update().contains(&serial) {
+                    return Cut::Revoked;
+                }
+                let left = not_after.since(time());
+                if left < 0 {
+                    return Cut::Expired;
+                }
+                let left = Duration::from_millis(left.unsigned_abs().saturating_add(1));
+                tokio::select! {
+                    changed = revocations.changed() => if changed.is_err() {
+                        return std::future::pending().await;
+                    },
+                    () = tokio::time::sleep(left.min(EXPIRY_LOOK)) => {}
+                }
+            }
+        }
+    }
+
+    /// Looks at the files once and takes them over when they changed. True when they did.
+    ///
+    /// # Errors
+    /// When the new files are refused; those in use stay. The same content is tried once.
+    pub fn look(&self) -> Result<bool, TlsError> {
+        let files = Files::read(&self.paths)?;
+        let digest = files.digest();
+        let mut seen = self.seen.lock();
+        if *seen == digest {
+            return Ok(false);
+        }
+        *seen = digest;
+        let material = files.parse(&self.paths, &self.provider)?;
+        material.may_follow(&self.current.get())?;
+        let revoked = Arc::clone(&material.revoked);
+        *self.current.0.write() = Arc::new(material);
+        self.revocations.send_replace(revoked);
+        Ok(true)
+    }
+
+    /// Looks at the files every [`RELOAD_TICK`] until stopped. Run one such task per node.
+    pub async fn watch(self: Arc<Self>, stop: CancellationToken) {
+        let mut last_error = None;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(RELOAD_TICK) => {}
+            }
+            let this = Arc::clone(&self);
+            let looked = tokio::task::spawn_blocking(move || this.look()).await;
+            let Ok(looked) = looked else { return };
+            self.tell(looked, &mut last_error);
+            let left = self.me().not_after.since((self.time)()) / 1_000;
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "seconds of a few years are exact"
+            )]
+            metrics::gauge!("medmesh_tls_certificate_left_seconds").set(left as f64);
+        }
+    }
+
+    fn tell(&self, looked: Result<bool, TlsError>, last_error: &mut Option<String>) {
+        match looked {
+            Ok(false) => {}
+            Ok(true) => {
+                *last_error = None;
+                metrics::counter!("medmesh_tls_reloads_total", "result" => "taken").increment(1);
+                let me = self.me();
+                tracing::info!(serial = %me.serial, until = %me.not_after, "certificates reloaded");
+            }
+            Err(error) => {
+                let text = error.to_string();
+                if last_error.as_ref() != Some(&text) {
+                    metrics::counter!("medmesh_tls_reloads_total", "result" => "refused")
+                        .increment(1);
+                    tracing::error!(error = text, "certificates refused, the former stay in use");
+                    *last_error = Some(text);
+                }
+            }
+        }
+    }
+
+    fn server_with(&self, clients: MeshClients) -> Result<ServerConfig, TlsError> {
+        let own: Arc<dyn ResolvesServerCert> = Arc::clone(&self.current) as _;
+        let mut config = self
+            .server_builder()?
+            .with_client_cert_verifier(Arc::new(clients))
+            .with_cert_resolver(own);
+        config.key_log = Arc::clone(&self.key_log);
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        Ok(config)
+    }
+
+    fn server_builder(
+        &self,
+    ) -> Result<rustls::ConfigBuilder<ServerConfig, rustls::WantsVerifier>, TlsError> {
+        let provider = Arc::clone(&self.provider);
+        Ok(ServerConfig::builder_with_details(provider, self.clock())
+            .with_protocol_versions(&[&rustls::version::TLS13])?)
+    }
+
+    fn clock(&self) -> Arc<dyn TimeProvider> {
+        Arc::new(TlsClock(Arc::clone(&self.time)))
+    }
+}
+
+/// The key log that the environment asks for, if it may be had.
+fn key_log(local_mesh: bool, variable: Option<&OsStr>) -> Result<Arc<dyn KeyLog>, TlsError> {
+    match variable {
+        None => Ok(Arc::new(NoKeyLog)),
+        Some(_) if local_mesh => Ok(Arc::new(KeyLogFile::new())),
+        Some(_) => Err(TlsError::KeyLog),
+    }
+}
+
+struct TlsClock(TimeSource);
+
+impl fmt::Debug for TlsClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TlsClock(..)")
+    }
+}
+
+impl TimeProvider for TlsClock {
+    fn current_time(&self) -> Option<UnixTime> {
+        let since = Duration::from_millis(u64::try_from((self.0)().0).ok()?);
+        Some(UnixTime::since_unix_epoch(since))
+    }
+}
+
+#[cfg(test)]
+mod tests;

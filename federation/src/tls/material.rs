@@ -1,0 +1,240 @@
+//! The TLS files of a node, read and checked as one: authority, certificate, key and revocation list.
+use super::TlsError;
+use crate::identity::{Peer, Serial};
+use rustls::{
+    RootCertStore,
+    client::WebPkiServerVerifier,
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, pem::PemObject},
+    server::{WebPkiClientVerifier, danger::ClientCertVerifier},
+    sign::CertifiedKey,
+};
+use sha2::{Digest, Sha256};
+use std::{
+    collections::HashSet,
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use x509_parser::{
+    certificate::X509Certificate, num_bigint::BigUint, prelude::FromDer,
+    revocation_list::CertificateRevocationList,
+};
+
+/// The longest TLS file, in bytes: a revocation list of some 400,000 entries.
+pub const MAX_FILE_BYTES: u64 = 16 << 20;
+
+/// Where the TLS files of a node are.
+#[derive(Clone, Debug)]
+pub struct TlsPaths {
+    /// PEM of the mesh's certificate authorities.
+    pub ca: PathBuf,
+    /// PEM chain of the node, the leaf first.
+    pub cert: PathBuf,
+    /// PKCS#8 PEM key of the node.
+    pub key: PathBuf,
+    /// PEM of the authorities' revocation lists.
+    pub crl: PathBuf,
+}
+
+/// The certificates that are revoked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Revocations {
+    serials: HashSet<Serial>,
+    number: BigUint,
+}
+
+impl Revocations {
+    /// Whether a certificate is revoked.
+    #[must_use]
+    pub fn contains(&self, serial: &Serial) -> bool {
+        self.serials.contains(serial)
+    }
+
+    /// How many certificates are revoked.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.serials.len()
+    }
+
+    /// Whether no certificate is revoked.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.serials.is_empty()
+    }
+}
+
+/// The bytes of the files.
+pub(super) struct Files {
+    ca: Vec<u8>,
+    cert: Vec<u8>,
+    key: Vec<u8>,
+    crl: Vec<u8>,
+}
+
+/// What handshakes use.
+pub(super) struct Material {
+    /// The node's chain and key.
+    pub(super) own: Arc<CertifiedKey>,
+    /// What the node's certificate says of it.
+    pub(super) me: Peer,
+    /// Checks nodes that dial in.
+    pub(super) nodes: Arc<dyn ClientCertVerifier>,
+    /// Checks devices that dial in.
+    pub(super) devices: Arc<dyn ClientCertVerifier>,
+    /// Checks nodes that are dialled.
+    pub(super) servers: Arc<WebPkiServerVerifier>,
+    /// What the lists revoke.
+    pub(super) revoked: Arc<Revocations>,
+}
+
+impl Files {
+    pub(super) fn read(paths: &TlsPaths) -> Result<Self, TlsError> {
+        Ok(Self {
+            ca: read(&paths.ca)?,
+            cert: read(&paths.cert)?,
+            key: read(&paths.key)?,
+            crl: read(&paths.crl)?,
+        })
+    }
+
+    pub(super) fn digest(&self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        for file in [&self.ca, &self.cert, &self.key, &self.crl] {
+            hash.update((file.len() as u64).to_be_bytes());
+            hash.update(file);
+        }
+        hash.finalize().into()
+    }
+
+    pub(super) fn parse(
+        &self,
+        paths: &TlsPaths,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Material, TlsError> {
+        let authorities: Vec<CertificateDer<'static>> =
+            pem_all(&self.ca, &paths.ca, "the PEM of a certificate authority")?;
+        let chain: Vec<CertificateDer<'static>> =
+            pem_all(&self.cert, &paths.cert, "a PEM certificate")?;
+        let lists: Vec<CertificateRevocationListDer<'static>> =
+            pem_all(&self.crl, &paths.crl, "a PEM revocation list")?;
+        let key = PrivateKeyDer::from_pem_slice(&self.key)
+            .map_err(|_| content(&paths.key, "a PEM private key"))?;
+        let me = Peer::from_cert(&chain[0]).map_err(|source| TlsError::Identity {
+            path: paths.cert.clone(),
+            source,
+        })?;
+        let revoked = Arc::new(revocations(&lists, &authorities, &paths.crl)?);
+        let mut roots = RootCertStore::empty();
+        for authority in authorities {
+            roots.add(authority)?;
+        }
+        let roots = Arc::new(roots);
+        let clients = || {
+            WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(provider))
+                .with_crls(lists.iter().cloned())
+        };
+        Ok(Material {
+            own: Arc::new(CertifiedKey::from_der(chain, key, provider)?),
+            me,
+            nodes: clients().enforce_revocation_expiration().build()?,
+            devices: clients().build()?,
+            servers: WebPkiServerVerifier::builder_with_provider(
+                Arc::clone(&roots),
+                Arc::clone(provider),
+            )
+            .with_crls(lists.iter().cloned())
+            .enforce_revocation_expiration()
+            .build()?,
+            revoked,
+        })
+    }
+}
+
+impl Material {
+    /// Refuses to become another holder, and to forget a revocation.
+    pub(super) fn may_follow(&self, current: &Self) -> Result<(), TlsError> {
+        if self.me.identity != current.me.identity {
+            return Err(TlsError::OtherHolder {
+                current: current.me.identity.to_uri(),
+                found: self.me.identity.to_uri(),
+            });
+        }
+        if self.revoked.number < current.revoked.number {
+            return Err(TlsError::OlderList {
+                found: format!("{:x}", self.revoked.number),
+                current: format!("{:x}", current.revoked.number),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// The serials of all lists; each list must be signed by one of the authorities. The number is the highest.
+fn revocations(
+    lists: &[CertificateRevocationListDer<'_>],
+    authorities: &[CertificateDer<'_>],
+    path: &Path,
+) -> Result<Revocations, TlsError> {
+    let mut revoked = Revocations::default();
+    for der in lists {
+        let (_, list) = CertificateRevocationList::from_der(der)
+            .map_err(|_| content(path, "a revocation list"))?;
+        let signed = authorities.iter().any(|authority| {
+            X509Certificate::from_der(authority)
+                .is_ok_and(|(_, issuer)| list.verify_signature(issuer.public_key()).is_ok())
+        });
+        if !signed {
+            return Err(TlsError::ListSignature { path: path.into() });
+        }
+        if let Some(number) = list.crl_number() {
+            revoked.number = number.max(&revoked.number).clone();
+        }
+        let serials = list.iter_revoked_certificates();
+        revoked
+            .serials
+            .extend(serials.map(|entry| Serial::new(entry.raw_serial())));
+    }
+    Ok(revoked)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    let read = || -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        File::open(path)?
+            .take(MAX_FILE_BYTES + 1)
+            .read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > MAX_FILE_BYTES {
+            return Err(io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                "a TLS file has at most 16 MiB",
+            ));
+        }
+        Ok(bytes)
+    };
+    read().map_err(|source| TlsError::Io {
+        path: path.into(),
+        source,
+    })
+}
+
+/// Every PEM item of a kind; at least one.
+fn pem_all<T: PemObject>(
+    pem: &[u8],
+    path: &Path,
+    wanted: &'static str,
+) -> Result<Vec<T>, TlsError> {
+    let items: Result<Vec<T>, _> = T::pem_slice_iter(pem).collect();
+    match items {
+        Ok(items) if !items.is_empty() => Ok(items),
+        _ => Err(content(path, wanted)),
+    }
+}
+
+fn content(path: &Path, wanted: &'static str) -> TlsError {
+    TlsError::Content {
+        path: path.into(),
+        wanted,
+    }
+}
