@@ -4,8 +4,18 @@
 //! [`clear`](envelope::clear) makes one. This crate holds no reading of its own and knows no storage but its
 //! outbox and its audit log, which live in the caller's SQLite database so that they commit with the caller's rows.
 
+pub mod audit;
+pub mod db;
+pub mod envelope;
+mod floor;
 pub mod identity;
+pub mod inbox;
+pub mod merkle;
+pub mod note;
+pub mod outbox;
 pub mod pki;
+pub mod policy;
 pub mod port;
+pub mod reason;
 pub mod tls;
 pub mod wire;

@@ -41,3 +41,13 @@ impl Body for DeviceRecords {
         u32::try_from(self.devices.len()).unwrap_or(u32::MAX)
     }
 }
+
+/// The class of the message that [`Parcel::kind`] names: it comes from the type, not from what the parcel claims.
+#[must_use]
+pub fn class_of_kind(kind: &str) -> Option<DataClass> {
+    match kind {
+        ReadingBatch::KIND => Some(ReadingBatch::CLASS),
+        DeviceRecords::KIND => Some(DeviceRecords::CLASS),
+        _ => None,
+    }
+}

@@ -1,0 +1,191 @@
+//! The audit log finds every change.
+use super::*;
+use crate::merkle::{
+    consistency_proof, inclusion_proof, root, verify_consistency, verify_inclusion,
+};
+
+fn me() -> Place {
+    "regional/eu/eu".parse().unwrap()
+}
+
+fn signer() -> Signer {
+    Signer::new(&me(), SigningKey::from_bytes(&[5; 32]))
+}
+
+fn entry(n: u32) -> Entry {
+    let parcel = Parcel {
+        kind: "ReadingBatch".into(),
+        purpose: "care".into(),
+        count: n,
+        ..Parcel::default()
+    };
+    let peer = "edge/eu/eu/eu-f1".parse().unwrap();
+    Entry::of_parcel(
+        Timestamp(i64::from(n)),
+        Decision::Admitted,
+        "",
+        &peer,
+        &me(),
+        &parcel,
+    )
+}
+
+fn log(entries: u32) -> Connection {
+    let mut conn = Connection::open_in_memory().unwrap();
+    schema(&conn).unwrap();
+    for n in 0..entries {
+        let tx = conn.transaction().unwrap();
+        assert_eq!(append(&tx, &entry(n)).unwrap(), u64::from(n));
+        sign_head(&tx, &signer()).unwrap();
+        tx.commit().unwrap();
+    }
+    conn
+}
+
+fn check(conn: &Connection, witnessed: &[String]) -> Result<TreeHead, VerifyError> {
+    verify(
+        conn,
+        &origin(&me()),
+        &signer().key.verifying_key(),
+        witnessed,
+    )
+}
+
+#[test]
+fn an_untouched_log_verifies_and_lists_its_entries() {
+    let conn = log(21);
+    assert_eq!(check(&conn, &[]).unwrap().size, 21);
+    let listed = list(&conn, 19, 10).unwrap();
+    assert_eq!(listed, vec![(19, entry(19)), (20, entry(20))]);
+}
+
+#[test]
+fn an_empty_log_verifies() {
+    assert_eq!(check(&log(0), &[]).unwrap().size, 0);
+}
+
+#[test]
+fn an_entry_is_one_line_of_json_that_any_tool_reads() {
+    let line = String::from_utf8(entry(7).encode().unwrap()).unwrap();
+    assert_eq!(
+        line,
+        r#"{"v":1,"time":"1970-01-01T00:00:00.007Z","decision":"admitted","reason":"","class":"pseudonymous","purpose":"care","from":"edge/eu/eu/eu-f1","to":"regional/eu/eu","kind":"ReadingBatch","count":7,"id":"","digest":""}"#
+    );
+    assert_eq!(Entry::decode(line.as_bytes()).unwrap(), entry(7));
+    assert!(Entry::decode(line.replace(':', ": ").as_bytes()).is_err());
+}
+
+#[test]
+fn every_edit_drop_reorder_and_addition_is_found() {
+    let altered = hex::encode(entry(99).encode().unwrap());
+    let edits = [
+        format!("UPDATE audit_entry SET leaf = x'{altered}' WHERE idx = 3"),
+        "UPDATE audit_entry SET leaf = CAST(replace(CAST(leaf AS TEXT), 'admitted', 'denied') AS BLOB) WHERE idx = 0".into(),
+        "DELETE FROM audit_entry WHERE idx = 4".into(),
+        "DELETE FROM audit_entry WHERE idx = 9".into(),
+        "DELETE FROM audit_entry WHERE idx = 9; UPDATE audit_head SET size = 9".into(),
+        "DELETE FROM audit_entry".into(),
+        format!("INSERT INTO audit_entry VALUES (10, x'{altered}')"),
+        "UPDATE audit_entry SET idx = 99 WHERE idx = 2; UPDATE audit_entry SET idx = 2 WHERE idx = 3; UPDATE audit_entry SET idx = 3 WHERE idx = 99".into(),
+        "UPDATE audit_entry SET leaf = x'00' WHERE idx = 5".into(),
+        "UPDATE audit_head SET checkpoint = ''".into(),
+        "UPDATE audit_head SET checkpoint = replace(checkpoint, char(10) || '10' || char(10), char(10) || '9' || char(10))".into(),
+        "UPDATE audit_head SET frontier = zeroblob(64)".into(),
+    ];
+    for edit in edits {
+        let conn = log(10);
+        conn.execute_batch(&edit).unwrap();
+        assert!(check(&conn, &[]).is_err(), "{edit}");
+    }
+}
+
+#[test]
+fn a_fork_and_an_old_copy_are_found_by_a_head_that_somebody_else_holds() {
+    let later = checkpoint(&log(8)).unwrap().unwrap();
+    assert!(check(&log(8), std::slice::from_ref(&later)).is_ok());
+    assert!(check(&log(12), std::slice::from_ref(&later)).is_ok());
+    let old_copy = check(&log(5), std::slice::from_ref(&later));
+    assert!(matches!(
+        old_copy,
+        Err(VerifyError::Size {
+            entries: 5,
+            signed: 8
+        })
+    ));
+    let fork = log(7);
+    append(&fork, &entry(99)).unwrap();
+    sign_head(&fork, &signer()).unwrap();
+    assert!(check(&fork, &[]).is_ok());
+    assert!(matches!(
+        check(&fork, &[later]),
+        Err(VerifyError::Root { size: 8 })
+    ));
+}
+
+#[test]
+fn a_log_is_not_verified_with_another_key_or_name() {
+    let conn = log(3);
+    let other = SigningKey::from_bytes(&[6; 32]).verifying_key();
+    assert!(verify(&conn, &origin(&me()), &other, &[]).is_err());
+    let key = signer().key.verifying_key();
+    assert!(verify(&conn, "medmesh/global", &key, &[]).is_err());
+}
+
+#[test]
+fn an_append_that_was_rolled_back_left_nothing() {
+    let mut conn = log(3);
+    let tx = conn.transaction().unwrap();
+    append(&tx, &entry(3)).unwrap();
+    tx.rollback().unwrap();
+    assert_eq!(check(&conn, &[]).unwrap().size, 3);
+    assert_eq!(append(&conn, &entry(3)).unwrap(), 3);
+}
+
+#[test]
+fn inclusion_and_consistency_of_a_stored_log_are_proved() {
+    let conn = log(13);
+    let head = check(&conn, &[]).unwrap();
+    let leaves = leaf_hashes(&conn, 13).unwrap();
+    let path = inclusion_proof(&leaves, 6);
+    assert!(verify_inclusion(leaves[6], 6, 13, &path, &head.root));
+    let path = consistency_proof(&leaves, 9);
+    assert!(verify_consistency(
+        9,
+        13,
+        &path,
+        &root(&leaves[..9]),
+        &head.root
+    ));
+    assert!(leaf_hashes(&conn, 14).is_err());
+}
+
+#[test]
+fn what_a_peer_writes_freely_is_not_written_to_the_log() {
+    let parcel = Parcel {
+        kind: "Jane Doe".into(),
+        purpose: "Jane Doe".into(),
+        from: "Jane Doe".into(),
+        data_class: "Jane Doe".into(),
+        id: b"Jane Doe, born 1960-01-01, and more of her"
+            .to_vec()
+            .into(),
+        body: b"Jane Doe".to_vec().into(),
+        ..Parcel::default()
+    };
+    let peer = "edge/eu/eu/eu-f1".parse().unwrap();
+    let entry = Entry::of_parcel(
+        Timestamp(0),
+        Decision::Denied,
+        "unknown-kind",
+        &peer,
+        &me(),
+        &parcel,
+    );
+    let text = String::from_utf8(entry.encode().unwrap()).unwrap();
+    assert!(
+        !text.contains("Jane") && !text.contains(&hex::encode("Jane")),
+        "{text}"
+    );
+    let turned_away = Entry::peer_denied(Timestamp(0), "Jane Doe", &me(), "no-identity");
+    assert!(turned_away.from().starts_with("sha256:"));
+}

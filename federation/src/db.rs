@@ -1,0 +1,172 @@
+//! What the tables of this crate share: errors, schema versions, and opening a file of their own.
+//!
+//! Outbox, ledger and audit log are tables in the caller's SQLite database, so that they commit with the caller's
+//! rows. A node without such a database gives them a file of their own ([`open`]).
+
+use crate::port::{PortError, PortErrorKind};
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _};
+use std::{path::Path, time::Duration};
+
+/// How long a step waits for another connection's lock before it is [`PortErrorKind::Unavailable`].
+const BUSY: Duration = Duration::from_secs(5);
+
+/// Why a step on the tables failed. Nothing of it was committed unless the caller commits regardless.
+#[derive(Debug, thiserror::Error)]
+pub enum DbError {
+    /// The engine failed.
+    #[error("the database failed")]
+    Sql(#[from] rusqlite::Error),
+    /// What is stored does not make sense: a person must look.
+    #[error("stored data do not make sense: {0}")]
+    Corrupt(&'static str),
+    /// The tables were written by a newer program.
+    #[error(
+        "the tables of {part} have version {found}, this program knows {known}: use the newer program"
+    )]
+    Newer {
+        /// Which tables.
+        part: &'static str,
+        /// Their version.
+        found: u32,
+        /// The newest version this program knows.
+        known: u32,
+    },
+    /// The bound of the queue is reached: wait for the link.
+    #[error("the bound of the queue is reached")]
+    Full,
+    /// A body is larger than [`crate::envelope::MAX_BODY_BYTES`]: make smaller batches.
+    #[error("a body of {bytes} bytes is too large for a parcel")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+    },
+}
+
+impl DbError {
+    /// What the caller can do about it.
+    #[must_use]
+    pub fn kind(&self) -> PortErrorKind {
+        match self {
+            Self::Sql(error) => match error.sqlite_error_code() {
+                Some(
+                    ErrorCode::DiskFull
+                    | ErrorCode::DatabaseBusy
+                    | ErrorCode::DatabaseLocked
+                    | ErrorCode::SystemIoFailure
+                    | ErrorCode::CannotOpen
+                    | ErrorCode::ReadOnly
+                    | ErrorCode::OutOfMemory,
+                ) => PortErrorKind::Unavailable,
+                Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                    PortErrorKind::Corrupt
+                }
+                _ => PortErrorKind::Internal,
+            },
+            Self::Full => PortErrorKind::Unavailable,
+            Self::Corrupt(_) | Self::Newer { .. } => PortErrorKind::Corrupt,
+            Self::TooLarge { .. } => PortErrorKind::Internal,
+        }
+    }
+
+    /// The error of a port's step.
+    #[must_use]
+    pub fn port(self, op: &'static str) -> PortError {
+        PortError {
+            kind: self.kind(),
+            op,
+            source: Some(Box::new(self)),
+        }
+    }
+}
+
+/// Opens a file for tables of this crate alone: WAL, and an fsync with every commit.
+///
+/// # Errors
+/// [`DbError`] when the file cannot be opened or is no database.
+pub fn open(path: &Path) -> Result<Connection, DbError> {
+    let conn = Connection::open(path)?;
+    conn.busy_timeout(BUSY)?;
+    conn.pragma_update(None, "journal_mode", "WAL")?;
+    conn.pragma_update(None, "synchronous", "FULL")?;
+    Ok(conn)
+}
+
+/// A number that is never negative, in SQLite's signed integers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Count(pub u64);
+
+impl ToSql for Count {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        i64::try_from(self.0)
+            .map(ToSqlOutput::from)
+            .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
+    }
+}
+
+impl FromSql for Count {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let value = value.as_i64()?;
+        u64::try_from(value)
+            .map(Self)
+            .map_err(|_| FromSqlError::OutOfRange(value))
+    }
+}
+
+/// Brings the tables of a part to the newest version: `steps[n]` leads from version n to n + 1. A step that was cut
+/// short is run again, so its statements say `IF NOT EXISTS`.
+pub(crate) fn migrate(
+    conn: &Connection,
+    part: &'static str,
+    steps: &[&str],
+) -> Result<(), DbError> {
+    conn.execute_batch(
+        "CREATE TABLE IF NOT EXISTS federation_schema (part TEXT PRIMARY KEY, version INTEGER NOT NULL) STRICT",
+    )?;
+    let found: Option<u32> = conn
+        .query_row(
+            "SELECT version FROM federation_schema WHERE part = ?1",
+            [part],
+            |row| row.get(0),
+        )
+        .optional()?;
+    let found = found.unwrap_or(0);
+    let known = u32::try_from(steps.len()).unwrap_or(u32::MAX);
+    if found > known {
+        return Err(DbError::Newer { part, found, known });
+    }
+    for (version, step) in (1..).zip(steps).skip(found as usize) {
+        conn.execute_batch(step)?;
+        conn.execute(
+            "INSERT INTO federation_schema (part, version) VALUES (?1, ?2)
+             ON CONFLICT (part) DO UPDATE SET version = excluded.version",
+            (part, version),
+        )?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_schema_goes_forward_only_and_a_newer_one_is_refused() {
+        let conn = Connection::open_in_memory().unwrap();
+        let one = "CREATE TABLE IF NOT EXISTS a (x)";
+        let two = "CREATE TABLE IF NOT EXISTS b (x)";
+        migrate(&conn, "t", &[one]).unwrap();
+        migrate(&conn, "t", &[one, two]).unwrap();
+        migrate(&conn, "t", &[one, two]).unwrap();
+        conn.execute_batch("SELECT x FROM a; SELECT x FROM b")
+            .unwrap();
+        assert!(matches!(
+            migrate(&conn, "t", &[one]),
+            Err(DbError::Newer {
+                found: 2,
+                known: 1,
+                ..
+            })
+        ));
+    }
+}

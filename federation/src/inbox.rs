@@ -1,0 +1,253 @@
+//! The receiver's ledger: what was answered to whom, so that a parcel that comes again gets the same answer and is
+//! not applied again.
+//!
+//! Within (sender, priority) the sequence is dense. The ledger keeps the last sequence up to which everything has
+//! a final answer (accepted, quarantined, refused), and the answers of a window behind it. A parcel after a gap is
+//! deferred; the same place in the order with another id or digest is a conflict and is refused: a sender that was
+//! put back to an old state would otherwise overwrite history unseen.
+//!
+//! **Exactly once without a common transaction.** The records may go to another engine (PostgreSQL) than the ledger.
+//! Then: apply first, idempotently by each record's own id (`ReadingUid`); [`record`] second; answer third. A crash
+//! after apply and before record leaves the parcel unanswered; it is delivered again, found [`Check::Fresh`], applied
+//! to no effect and recorded. A crash after record gives [`Check::Seen`]. Never record first: a crash then would answer
+//! for records that nobody has. Where both are one SQLite database, one transaction holds both.
+
+use crate::db::{Count, DbError, migrate};
+use crate::port::Verdict;
+use crate::reason;
+use crate::wire::Parcel;
+use rusqlite::{Connection, OptionalExtension as _, Row};
+use types::{Place, Priority};
+
+/// Answers kept per (sender, priority), in parcels. A sender never leases further than this beyond its first parcel
+/// without a receipt, so every parcel that can come again is within it.
+pub const WINDOW: u64 = 4_096;
+
+/// The largest sequence: what SQLite's integers hold.
+const MAX_SEQ: u64 = i64::MAX as u64;
+
+const SCHEMA: &[&str] = &["
+CREATE TABLE IF NOT EXISTS inbox_last (
+    sender   TEXT NOT NULL,
+    priority INTEGER NOT NULL,
+    last     INTEGER NOT NULL,            -- everything up to here has a final answer
+    PRIMARY KEY (sender, priority)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS inbox_answer (
+    sender   TEXT NOT NULL,
+    priority INTEGER NOT NULL,
+    seq      INTEGER NOT NULL,
+    id       BLOB NOT NULL,
+    digest   BLOB NOT NULL,
+    outcome  TEXT NOT NULL,               -- accepted, quarantined or refused
+    stored   INTEGER NOT NULL,
+    reason   TEXT NOT NULL,
+    PRIMARY KEY (sender, priority, seq)
+) STRICT, WITHOUT ROWID;
+"];
+
+/// What the ledger knows of a parcel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// Next in order: apply it, then [`record`].
+    Fresh,
+    /// Answered before: answer the same.
+    Seen(Verdict),
+    /// One before it is missing.
+    Gap,
+    /// Its place in the order held another parcel before.
+    Conflict,
+    /// Its place in the order lies before the window.
+    Forgotten,
+}
+
+impl Check {
+    /// The answer that needs no apply; none for a fresh parcel.
+    #[must_use]
+    pub fn verdict(self) -> Option<Verdict> {
+        match self {
+            Self::Fresh => None,
+            Self::Seen(verdict) => Some(verdict),
+            Self::Gap => Some(Verdict::Deferred {
+                reason: reason::OUT_OF_ORDER,
+            }),
+            Self::Conflict => Some(Verdict::Refused {
+                reason: reason::CONFLICT,
+            }),
+            Self::Forgotten => Some(Verdict::Refused {
+                reason: reason::FORGOTTEN,
+            }),
+        }
+    }
+}
+
+/// Makes the tables, or brings them up to date.
+///
+/// # Errors
+/// [`DbError`]; [`DbError::Newer`] when a newer program wrote them.
+pub fn schema(conn: &Connection) -> Result<(), DbError> {
+    migrate(conn, "inbox", SCHEMA)
+}
+
+/// What the ledger knows of a parcel of that sender. `ahead` counts the parcels before it in the same batch, same
+/// priority, that are to be recorded together with it.
+///
+/// # Errors
+/// [`DbError`].
+pub fn check(
+    conn: &Connection,
+    sender: &Place,
+    parcel: &Parcel,
+    ahead: u64,
+) -> Result<Check, DbError> {
+    let Some(priority) = priority(parcel) else {
+        return Ok(Check::Seen(Verdict::Refused {
+            reason: reason::MALFORMED,
+        }));
+    };
+    if let Some((id, digest, verdict)) = answer(conn, sender, priority, parcel.seq)? {
+        let same = id == parcel.id && digest == parcel.digest;
+        return Ok(if same {
+            Check::Seen(verdict)
+        } else {
+            Check::Conflict
+        });
+    }
+    let last = last(conn, sender, priority)?;
+    Ok(match parcel.seq {
+        seq if seq <= last => Check::Forgotten,
+        seq if seq <= last.saturating_add(ahead).saturating_add(1) => Check::Fresh,
+        _ => Check::Gap,
+    })
+}
+
+/// Records the final answer to a parcel; a deferral is none and leaves no trace. Recording the same twice is one step.
+///
+/// # Errors
+/// [`DbError`]: roll back, and give no receipt.
+pub fn record(
+    tx: &Connection,
+    sender: &Place,
+    parcel: &Parcel,
+    verdict: &Verdict,
+) -> Result<(), DbError> {
+    let (Some(priority), Some((outcome, stored, reason))) = (priority(parcel), words(verdict))
+    else {
+        return Ok(());
+    };
+    let seq = Count(parcel.seq);
+    tx.prepare_cached(
+        "INSERT OR IGNORE INTO inbox_answer (sender, priority, seq, id, digest, outcome, stored, reason)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    )?
+    .execute((
+        sender.to_string(),
+        priority.rank(),
+        seq,
+        &parcel.id[..],
+        &parcel.digest[..],
+        outcome,
+        stored,
+        reason::known(reason),
+    ))?;
+    advance(tx, sender, priority)
+}
+
+/// Moves `last` over every answer that follows it without a gap, and forgets answers before the window.
+fn advance(tx: &Connection, sender: &Place, priority: Priority) -> Result<(), DbError> {
+    let sender_text = sender.to_string();
+    let before = last(tx, sender, priority)?;
+    let mut now = before;
+    let mut answered = tx.prepare_cached(
+        "SELECT seq FROM inbox_answer WHERE sender = ?1 AND priority = ?2 AND seq > ?3 ORDER BY seq LIMIT ?4",
+    )?;
+    let mut rows = answered.query((&sender_text, priority.rank(), Count(before), Count(WINDOW)))?;
+    while let Some(row) = rows.next()? {
+        if row.get::<_, Count>(0)?.0 != now + 1 {
+            break;
+        }
+        now += 1;
+    }
+    drop(rows);
+    if now == before {
+        return Ok(());
+    }
+    tx.prepare_cached(
+        "INSERT INTO inbox_last (sender, priority, last) VALUES (?1, ?2, ?3)
+         ON CONFLICT (sender, priority) DO UPDATE SET last = excluded.last",
+    )?
+    .execute((&sender_text, priority.rank(), Count(now)))?;
+    tx.prepare_cached(
+        "DELETE FROM inbox_answer WHERE sender = ?1 AND priority = ?2 AND seq <= ?3",
+    )?
+    .execute((
+        &sender_text,
+        priority.rank(),
+        Count(now.saturating_sub(WINDOW)),
+    ))?;
+    Ok(())
+}
+
+/// The last sequence up to which everything of that sender has a final answer; 0 before the first.
+///
+/// # Errors
+/// [`DbError`].
+pub fn last(conn: &Connection, sender: &Place, priority: Priority) -> Result<u64, DbError> {
+    let last = conn
+        .prepare_cached("SELECT last FROM inbox_last WHERE sender = ?1 AND priority = ?2")?
+        .query_row((sender.to_string(), priority.rank()), |row| row.get(0))
+        .optional()?;
+    Ok(last.map_or(0, |Count(last)| last))
+}
+
+type Answer = (Vec<u8>, Vec<u8>, Verdict);
+
+fn answer(
+    conn: &Connection,
+    sender: &Place,
+    priority: Priority,
+    seq: u64,
+) -> Result<Option<Answer>, DbError> {
+    conn.prepare_cached(
+        "SELECT id, digest, outcome, stored, reason FROM inbox_answer
+         WHERE sender = ?1 AND priority = ?2 AND seq = ?3",
+    )?
+    .query_row((sender.to_string(), priority.rank(), Count(seq)), |row| {
+        Ok((row.get(0)?, row.get(1)?, verdict(row)?))
+    })
+    .optional()?
+    .map(|(id, digest, verdict)| {
+        let verdict = verdict.ok_or(DbError::Corrupt("answer in the ledger"))?;
+        Ok((id, digest, verdict))
+    })
+    .transpose()
+}
+
+fn verdict(row: &Row<'_>) -> rusqlite::Result<Option<Verdict>> {
+    let (stored, reason) = (row.get(3)?, reason::known(row.get_ref(4)?.as_str()?));
+    Ok(match row.get_ref(2)?.as_str()? {
+        "accepted" => Some(Verdict::Accepted { stored }),
+        "quarantined" => Some(Verdict::Quarantined { reason }),
+        "refused" => Some(Verdict::Refused { reason }),
+        _ => None,
+    })
+}
+
+/// Outcome, records stored and reason of a final answer.
+const fn words(verdict: &Verdict) -> Option<(&'static str, u32, &'static str)> {
+    match verdict {
+        Verdict::Accepted { stored } => Some(("accepted", *stored, "")),
+        Verdict::Quarantined { reason } => Some(("quarantined", 0, reason)),
+        Verdict::Refused { reason } => Some(("refused", 0, reason)),
+        Verdict::Deferred { .. } => None,
+    }
+}
+
+fn priority(parcel: &Parcel) -> Option<Priority> {
+    let rank = u8::try_from(parcel.priority).ok()?;
+    Priority::from_rank(rank).filter(|_| (1..=MAX_SEQ).contains(&parcel.seq))
+}
+
+#[cfg(test)]
+#[path = "inbox_tests.rs"]
+mod tests;

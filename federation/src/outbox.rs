@@ -1,0 +1,363 @@
+//! The outbox: parcels that wait for a receipt, as tables in the caller's database.
+//!
+//! [`ship`] clears an envelope, writes the decision to the audit log and stores the sealed parcel, all in the caller's
+//! transaction: a reading that is stored is a reading that will be sent, and its decision was audited before. A parcel
+//! goes when its receipt says that the receiver has it; one that the receiver refused moves to a quarantine that
+//! stays in this database, so that it never blocks what is behind it.
+//!
+//! Leases are in memory ([`Leases`]) and end with the process, so a crash loses none. One outbox has one receiver:
+//! the sequence is dense within a priority, and the receiver counts on that.
+
+use crate::audit::{self, Decision, Entry};
+use crate::db::{Count, DbError, migrate};
+use crate::envelope::{Cleared, Envelope, MAX_BODY_BYTES, Refusal, clear};
+use crate::inbox::WINDOW;
+use crate::policy::Rules;
+use crate::port::{Depths, LeaseLimits};
+use crate::reason;
+use crate::wire::{Body, Outcome, Parcel, Receipt};
+use prost::Message as _;
+use rusqlite::{Connection, OptionalExtension as _};
+use types::{EnvelopeId, Place, Priority, Timestamp};
+
+const SCHEMA: &[&str] = &["
+CREATE TABLE IF NOT EXISTS outbox (
+    key    INTEGER PRIMARY KEY,           -- priority × 2^56 + sequence
+    id     BLOB NOT NULL,
+    digest BLOB NOT NULL,
+    parcel BLOB NOT NULL                  -- the sealed Parcel
+) STRICT;
+CREATE TABLE IF NOT EXISTS outbox_counter (
+    priority INTEGER PRIMARY KEY,
+    last     INTEGER NOT NULL,            -- the last sequence given out
+    parcels  INTEGER NOT NULL,            -- waiting
+    bytes    INTEGER NOT NULL             -- of their bodies
+) STRICT;
+CREATE TABLE IF NOT EXISTS outbox_refused (
+    n      INTEGER PRIMARY KEY,
+    time   TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    parcel BLOB NOT NULL                  -- stays in this database for a person to look at
+) STRICT;
+INSERT OR IGNORE INTO outbox_counter VALUES (0, 0, 0, 0), (1, 0, 0, 0), (2, 0, 0, 0);
+"];
+
+/// Sequences of one priority: 2^56 at a million a second last for 2,000 years.
+const KEYS_PER_PRIORITY: i64 = 1 << 56;
+
+/// A parcel that was stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Queued {
+    /// Its place in the order of its priority, dense from 1.
+    pub seq: u64,
+    /// Bytes of its body.
+    pub bytes: usize,
+}
+
+/// What waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Parcels, by priority.
+    pub parcels: Depths,
+    /// Bytes of all their bodies.
+    pub bytes: u64,
+}
+
+/// What became of a set of receipts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// Deleted: the receiver has them.
+    pub accepted: u64,
+    /// Deleted: the receiver has them in its quarantine.
+    pub quarantined: u64,
+    /// Moved to the own quarantine.
+    pub refused: u64,
+    /// Kept, to be leased again.
+    pub deferred: u64,
+    /// Receipts of no waiting parcel: settled before, or of another body. Nothing changed.
+    pub unknown: u64,
+}
+
+/// Makes the tables, or brings them up to date. The audit log's tables must be there too ([`audit::schema`]).
+///
+/// # Errors
+/// [`DbError`]; [`DbError::Newer`] when a newer program wrote them.
+pub fn schema(conn: &Connection) -> Result<(), DbError> {
+    migrate(conn, "outbox", SCHEMA)
+}
+
+/// Clears, audits and stores an envelope in the caller's transaction. A refusal is audited too: commit in both cases.
+/// After the last one of the transaction call [`audit::sign_head`].
+///
+/// # Errors
+/// [`DbError`]: roll back. The inner error is the [`Refusal`]: nothing was stored but its audit row.
+pub fn ship<T: Body>(
+    tx: &Connection,
+    rules: &Rules,
+    envelope: Envelope<T>,
+    priority: Priority,
+    id: EnvelopeId,
+    now: Timestamp,
+) -> Result<Result<Queued, Refusal>, DbError> {
+    let (from, to) = (envelope.from.clone(), envelope.to.clone());
+    let (purpose, count) = (envelope.purpose, envelope.body.count());
+    match clear(rules, envelope) {
+        Ok(cleared) => enqueue(tx, cleared, priority, id, now).map(Ok),
+        Err(refusal) => {
+            audit::append(
+                tx,
+                &Entry::refused::<T>(now, refusal, (&from, &to, purpose), count),
+            )?;
+            Ok(Err(refusal))
+        }
+    }
+}
+
+/// Stores a cleared envelope and its audit row in the caller's transaction. `id` is random; `now` is real time.
+///
+/// # Errors
+/// [`DbError`]: roll back. [`DbError::TooLarge`] when the body is larger than [`MAX_BODY_BYTES`].
+pub fn enqueue<T: Body>(
+    tx: &Connection,
+    cleared: Cleared<T>,
+    priority: Priority,
+    id: EnvelopeId,
+    now: Timestamp,
+) -> Result<Queued, DbError> {
+    let bytes = cleared.envelope().body.encoded_len();
+    if bytes > MAX_BODY_BYTES {
+        return Err(DbError::TooLarge { bytes });
+    }
+    let Count(seq) = tx
+        .prepare_cached(
+            "UPDATE outbox_counter SET last = last + 1, parcels = parcels + 1, bytes = bytes + ?2
+             WHERE priority = ?1 RETURNING last",
+        )?
+        .query_row((priority.rank(), Count(bytes as u64)), |row| row.get(0))?;
+    let parcel = cleared.seal(id, priority, seq);
+    audit::append(tx, &Entry::sealed(now, &parcel))?;
+    tx.prepare_cached("INSERT INTO outbox (key, id, digest, parcel) VALUES (?1, ?2, ?3, ?4)")?
+        .execute((
+            key(priority, seq)?,
+            &parcel.id[..],
+            &parcel.digest[..],
+            parcel.encode_to_vec(),
+        ))?;
+    Ok(Queued { seq, bytes })
+}
+
+/// Parcels of a priority in order, from the first waiting one after `after`, as many as the limits allow, and at least
+/// one if any waits. Never further than [`WINDOW`] beyond the first that waits: so far back the receiver knows what it
+/// answered.
+///
+/// # Errors
+/// [`DbError`].
+pub fn lease_from(
+    conn: &Connection,
+    priority: Priority,
+    after: u64,
+    limits: LeaseLimits,
+) -> Result<Vec<Parcel>, DbError> {
+    let (low, high) = (key(priority, 0)?, key(priority, 0)? + KEYS_PER_PRIORITY);
+    let first: Option<i64> = conn
+        .prepare_cached("SELECT min(key) FROM outbox WHERE key > ?1 AND key < ?2")?
+        .query_row((low, high), |row| row.get(0))?;
+    let Some(first) = first else {
+        return Ok(Vec::new());
+    };
+    let end = high.min(first.saturating_add_unsigned(WINDOW));
+    let limit = i64::try_from(limits.parcels).unwrap_or(i64::MAX);
+    let mut statement = conn.prepare_cached(
+        "SELECT parcel FROM outbox WHERE key > ?1 AND key < ?2 ORDER BY key LIMIT ?3",
+    )?;
+    let mut rows = statement.query((key(priority, after)?, end, limit))?;
+    let (mut parcels, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = rows.next()? {
+        let parcel = Parcel::decode(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?)
+            .map_err(|_| DbError::Corrupt("parcel in the outbox"))?;
+        bytes += parcel.body.len();
+        if bytes > limits.bytes && !parcels.is_empty() {
+            break;
+        }
+        parcels.push(parcel);
+    }
+    Ok(parcels)
+}
+
+/// Applies verified receipts in the caller's transaction: accepted and quarantined parcels are deleted, refused ones
+/// move to the own quarantine, deferred ones stay. The same receipt twice changes nothing. What the receiver did not
+/// take is audited: then call [`audit::sign_head`] after it. `me` is the place of this outbox.
+///
+/// # Errors
+/// [`DbError`]: roll back.
+pub fn settle(
+    tx: &Connection,
+    me: &Place,
+    receipts: &[Receipt],
+    now: Timestamp,
+) -> Result<Settled, DbError> {
+    let mut settled = Settled::default();
+    for receipt in receipts {
+        let counter = match settle_one(tx, me, receipt, now)? {
+            None => &mut settled.unknown,
+            Some(Outcome::Accepted) => &mut settled.accepted,
+            Some(Outcome::Quarantined) => &mut settled.quarantined,
+            Some(Outcome::Refused) => &mut settled.refused,
+            Some(Outcome::Deferred | Outcome::Unspecified) => &mut settled.deferred,
+        };
+        *counter += 1;
+    }
+    Ok(settled)
+}
+
+/// What was done with one receipt; none when it is of no waiting parcel.
+fn settle_one(
+    tx: &Connection,
+    me: &Place,
+    receipt: &Receipt,
+    now: Timestamp,
+) -> Result<Option<Outcome>, DbError> {
+    let Some((key, parcel)) = waiting(tx, receipt)? else {
+        return Ok(None);
+    };
+    let outcome = receipt.outcome();
+    let decision = match outcome {
+        Outcome::Deferred | Outcome::Unspecified => return Ok(Some(outcome)),
+        Outcome::Accepted => None,
+        Outcome::Quarantined => Some(Decision::QuarantinedByPeer),
+        Outcome::Refused => Some(Decision::RefusedByPeer),
+    };
+    if let Some(decision) = decision {
+        let peer = parcel
+            .to
+            .parse()
+            .map_err(|_| DbError::Corrupt("parcel in the outbox"))?;
+        let why = reason::known(&receipt.reason);
+        audit::append(
+            tx,
+            &Entry::of_parcel(now, decision, why, me, &peer, &parcel),
+        )?;
+    }
+    if outcome == Outcome::Refused {
+        let why = reason::known(&receipt.reason);
+        tx.prepare_cached("INSERT INTO outbox_refused (time, reason, parcel) VALUES (?1, ?2, ?3)")?
+            .execute((now.to_rfc3339(), why, parcel.encode_to_vec()))?;
+    }
+    tx.prepare_cached("DELETE FROM outbox WHERE key = ?1")?
+        .execute([key])?;
+    tx.prepare_cached(
+        "UPDATE outbox_counter SET parcels = parcels - 1, bytes = bytes - ?2 WHERE priority = ?1",
+    )?
+    .execute((receipt.priority, Count(parcel.body.len() as u64)))?;
+    Ok(Some(outcome))
+}
+
+/// The waiting parcel that a receipt is of: same place in the order, same id, same digest.
+fn waiting(tx: &Connection, receipt: &Receipt) -> Result<Option<(i64, Parcel)>, DbError> {
+    let rank = u8::try_from(receipt.priority)
+        .ok()
+        .and_then(Priority::from_rank);
+    let (Some(priority), true) = (rank, receipt.seq < KEYS_PER_PRIORITY as u64) else {
+        return Ok(None);
+    };
+    let key = key(priority, receipt.seq)?;
+    let row: Option<Vec<u8>> = tx
+        .prepare_cached("SELECT parcel FROM outbox WHERE key = ?1 AND id = ?2 AND digest = ?3")?
+        .query_row((key, &receipt.id[..], &receipt.digest[..]), |row| {
+            row.get(0)
+        })
+        .optional()?;
+    row.map(|row| Parcel::decode(&row[..]).map(|parcel| (key, parcel)))
+        .transpose()
+        .map_err(|_| DbError::Corrupt("parcel in the outbox"))
+}
+
+/// What waits, without counting rows.
+///
+/// # Errors
+/// [`DbError`].
+pub fn load(conn: &Connection) -> Result<Load, DbError> {
+    let mut statement =
+        conn.prepare_cached("SELECT priority, parcels, bytes FROM outbox_counter")?;
+    let mut rows = statement.query([])?;
+    let mut load = Load::default();
+    while let Some(row) = rows.next()? {
+        let Count(rank) = row.get(0)?;
+        let slot = load
+            .parcels
+            .0
+            .get_mut(rank as usize)
+            .ok_or(DbError::Corrupt("outbox counter"))?;
+        *slot = row.get::<_, Count>(1)?.0;
+        load.bytes += row.get::<_, Count>(2)?.0;
+    }
+    Ok(load)
+}
+
+/// How many parcels wait, by priority.
+///
+/// # Errors
+/// [`DbError`].
+pub fn depths(conn: &Connection) -> Result<Depths, DbError> {
+    load(conn).map(|load| load.parcels)
+}
+
+/// Parcels that the receiver refused, with its reasons, for a person to look at: (time, reason).
+///
+/// # Errors
+/// [`DbError`].
+pub fn refused(conn: &Connection, limit: u32) -> Result<Vec<(String, String)>, DbError> {
+    let mut statement =
+        conn.prepare_cached("SELECT time, reason FROM outbox_refused ORDER BY n LIMIT ?1")?;
+    let rows = statement.query_map([limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn key(priority: Priority, seq: u64) -> Result<i64, DbError> {
+    match i64::try_from(seq) {
+        Ok(seq) if seq < KEYS_PER_PRIORITY => {
+            Ok(i64::from(priority.rank()) * KEYS_PER_PRIORITY + seq)
+        }
+        _ => Err(DbError::Corrupt("sequence out of range")),
+    }
+}
+
+/// The leases of this process: the highest sequence leased, by priority. They die with it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Leases([u64; 3]);
+
+impl Leases {
+    /// The next lease begins after this sequence.
+    #[must_use]
+    pub fn after(&self, priority: Priority) -> u64 {
+        self.0[usize::from(priority.rank())]
+    }
+
+    /// These parcels are leased now.
+    pub fn take(&mut self, priority: Priority, parcels: &[Parcel]) {
+        let slot = &mut self.0[usize::from(priority.rank())];
+        *slot = parcels
+            .iter()
+            .map(|parcel| parcel.seq)
+            .fold(*slot, u64::max);
+    }
+
+    /// Receipts came in: what was deferred, and all behind it, is leased again.
+    pub fn settle(&mut self, receipts: &[Receipt]) {
+        for receipt in receipts {
+            let again = matches!(receipt.outcome(), Outcome::Deferred | Outcome::Unspecified);
+            if let (true, Some(slot)) = (again, self.0.get_mut(receipt.priority as usize)) {
+                *slot = (*slot).min(receipt.seq.saturating_sub(1));
+            }
+        }
+    }
+
+    /// The link broke: everything is leased again.
+    pub fn release(&mut self) {
+        *self = Self::default();
+    }
+}
+
+#[cfg(test)]
+#[path = "outbox_tests.rs"]
+mod tests;
