@@ -1,5 +1,8 @@
 //! The configuration of an edge node, as TOML.
-use node::config::{HttpsConfig, LogConfig, TlsFiles};
+use node::config::{
+    HttpsConfig, LogConfig, Problem, TlsFiles, Validate, different_ports, directory, secret_file,
+    url, within,
+};
 use node::quantity::{Size, Span};
 use serde::{Deserialize, Serialize};
 use std::{net::SocketAddr, path::PathBuf};
@@ -148,4 +151,119 @@ pub struct BedAssignment {
     /// FHIR AdministrativeGender.
     #[serde(default)]
     pub gender: Option<String>,
+}
+
+impl Validate for EdgeConfig {
+    fn problems(&self) -> Vec<Problem> {
+        let mut problems = within("tls", &self.tls);
+        problems.extend(within("log", &self.log));
+        problems.extend(within("store", &self.store));
+        problems.extend(secret_file("key_file", &self.key_file));
+        problems.extend(url("uplink.url", &self.uplink.url));
+        problems.extend(different_ports(&[
+            ("https.listen", self.https.listen),
+            ("mqtt.listen", self.mqtt.listen),
+        ]));
+        problems.extend(directory("profiles", &self.profiles));
+        problems.extend(
+            self.policies
+                .iter()
+                .filter_map(|path| directory("policies", path)),
+        );
+        problems.extend(device_problems(&self.devices));
+        problems.extend(bed_problems(&self.beds));
+        problems
+    }
+}
+
+impl Validate for StoreConfig {
+    fn problems(&self) -> Vec<Problem> {
+        let enough = self.alarm_reserve < self.max_size;
+        (!enough)
+            .then(|| Problem::new("alarm_reserve", "must be smaller than max_size"))
+            .into_iter()
+            .collect()
+    }
+}
+
+fn device_problems(devices: &[DeviceConfig]) -> Vec<Problem> {
+    let mut seen = std::collections::BTreeSet::new();
+    let mut problems = Vec::new();
+    for (index, device) in devices.iter().enumerate() {
+        let mut add = |key: &str, message: &str| {
+            problems.push(Problem::new(format!("devices[{index}].{key}"), message));
+        };
+        if !seen.insert(&device.id) {
+            add("id", "is the id of another device too");
+        }
+        match (&device.profile, &device.address) {
+            (Some(_), None) => add(
+                "address",
+                "is missing: a device with a profile is polled by Modbus",
+            ),
+            (None, Some(_)) => add(
+                "profile",
+                "is missing: it says which registers the device has",
+            ),
+            (Some(_), Some(address))
+                if !address.starts_with("tcp://") && !address.starts_with("rtu://") =>
+            {
+                add(
+                    "address",
+                    "is written tcp://host:port or rtu:///dev/ttyUSB0?baud=9600",
+                );
+            }
+            _ => {}
+        }
+    }
+    problems
+}
+
+fn bed_problems(beds: &[BedAssignment]) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (index, bed) in beds.iter().enumerate() {
+        if bed.from.parse::<types::Timestamp>().is_err() {
+            let key = format!("beds[{index}].from");
+            problems.push(Problem::new(
+                key,
+                "a time is written like 2026-11-22T10:00:00Z",
+            ));
+        }
+    }
+    problems
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn device(text: &str) -> DeviceConfig {
+        toml::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn a_device_that_cannot_be_polled_and_a_doubled_id_are_problems() {
+        let devices = [
+            device(
+                "id = 'a'\nkind = 'bedside-monitor'\nprofile = 'p'\naddress = 'tcp://127.0.0.1:502'",
+            ),
+            device("id = 'a'\nkind = 'bedside-monitor'\nprofile = 'p'"),
+            device("id = 'b'\nkind = 'bedside-monitor'\naddress = 'tcp://127.0.0.1:502'"),
+            device("id = 'c'\nkind = 'cold-chain'\nprofile = 'p'\naddress = '127.0.0.1:502'"),
+            device("id = 'd'\nkind = 'lab-analyser'"),
+        ];
+        let paths: Vec<_> = device_problems(&devices)
+            .into_iter()
+            .map(|p| p.path)
+            .collect();
+        assert_eq!(
+            paths,
+            [
+                "devices[1].id",
+                "devices[1].address",
+                "devices[2].profile",
+                "devices[3].address"
+            ]
+        );
+    }
 }

@@ -1,5 +1,8 @@
 //! The configuration of the global node, as TOML.
-use node::config::{ClientConfig, HttpsConfig, LogConfig, TlsFiles};
+use node::config::{
+    ClientConfig, HttpsConfig, LogConfig, Problem, TlsFiles, Validate, different_ports, directory,
+    within,
+};
 use serde::{Deserialize, Serialize};
 use std::{net::SocketAddr, path::PathBuf};
 use types::MeshClock;
@@ -50,4 +53,40 @@ pub enum CatalogStore {
         /// Keyspace; created when absent.
         keyspace: String,
     },
+}
+
+impl Validate for GlobalConfig {
+    fn problems(&self) -> Vec<Problem> {
+        let mut problems = within("tls", &self.tls);
+        problems.extend(within("log", &self.log));
+        for (index, client) in self.clients.iter().enumerate() {
+            problems.extend(within(&format!("clients[{index}]"), client));
+        }
+        problems.extend(different_ports(&[
+            ("https.listen", self.https.listen),
+            ("grpc_listen", self.grpc_listen),
+        ]));
+        problems.extend(
+            self.policies
+                .iter()
+                .filter_map(|path| directory("policies", path)),
+        );
+        problems.extend(self.store.problem());
+        problems
+    }
+}
+
+impl CatalogStore {
+    fn problem(&self) -> Option<Problem> {
+        match self {
+            Self::Scylla { .. } if !cfg!(feature = "scylla") => Some(Problem::new(
+                "store.engine",
+                "this binary was built without scylla: cargo build --features scylla",
+            )),
+            Self::Scylla { nodes, .. } if nodes.is_empty() => {
+                Some(Problem::new("store.nodes", "names no node"))
+            }
+            Self::Sqlite | Self::Scylla { .. } => None,
+        }
+    }
 }

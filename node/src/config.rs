@@ -5,7 +5,7 @@ mod load;
 mod validate;
 
 pub use load::{ConfigError, EXIT_CODE, environment, load};
-pub use validate::{Problem, Validate, directory, file, secret_file, within};
+pub use validate::{Problem, Validate, different_ports, directory, file, secret_file, url, within};
 
 use serde::{Deserialize, Serialize};
 use std::{net::SocketAddr, path::PathBuf};
@@ -20,6 +20,8 @@ pub struct TlsFiles {
     pub cert: PathBuf,
     /// PKCS#8 PEM key of the node.
     pub key: PathBuf,
+    /// PKCS#8 PEM of the Ed25519 key with which the node signs receipts and audit checkpoints.
+    pub signing_key: PathBuf,
     /// PEM of the certificate revocation list.
     pub crl: PathBuf,
 }
@@ -71,6 +73,7 @@ impl Validate for TlsFiles {
             file("ca", &self.ca),
             file("cert", &self.cert),
             secret_file("key", &self.key),
+            secret_file("signing_key", &self.signing_key),
             file("crl", &self.crl),
         ]
         .into_iter()

@@ -2,7 +2,10 @@
 //!
 //! The first signal is a soft stop: the step in hand is finished. A second one, or the end of the grace period, is a
 //! hard stop, which is safe at any instant: what was acknowledged is durable.
-use std::{io, os::unix::process::parent_id, time::Duration};
+use std::{
+    io::{self, Read},
+    time::Duration,
+};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -11,10 +14,11 @@ pub const GRACE: Duration = Duration::from_secs(5);
 /// Exit code of a hard stop.
 pub const EXIT_HARD: i32 = 1;
 
-/// Names the process that this one belongs to; it stops when that one is gone.
+/// When it is set, a parent process holds the other end of this one's standard input; the end of the parent, or its
+/// closing of that pipe, is a soft stop.
 pub const PARENT_VARIABLE: &str = "MEDMESH_PARENT";
-/// How soon a child notices that its parent is gone.
-const PARENT_POLL: Duration = Duration::from_millis(500);
+/// From the soft to the hard stop: tasks are dropped after [`GRACE`], files are closed in the rest.
+const HARD_AFTER: Duration = GRACE.saturating_add(Duration::from_secs(2));
 
 /// A token that is cancelled by SIGTERM, SIGINT or the end of the parent (see [`PARENT_VARIABLE`]).
 /// After that a second signal, or [`GRACE`] and two seconds, ends the process at once.
@@ -27,16 +31,19 @@ pub fn on_signals() -> io::Result<CancellationToken> {
         signal(SignalKind::interrupt())?,
     ];
     let stop = CancellationToken::new();
+    if std::env::var_os(PARENT_VARIABLE).is_some() {
+        with_parent(stop.clone())?;
+    }
     let cancel = stop.clone();
     tokio::spawn(async move {
         tokio::select! {
             () = any(&mut signals) => tracing::info!("stopping on a signal"),
-            () = parent_gone() => tracing::info!("stopping: the parent process is gone"),
+            () = cancel.cancelled() => {}
         }
         cancel.cancel();
         tokio::select! {
             () = any(&mut signals) => tracing::warn!("stopping hard on a second signal"),
-            () = tokio::time::sleep(GRACE + Duration::from_secs(2)) => {
+            () = tokio::time::sleep(HARD_AFTER) => {
                 tracing::warn!("stopping hard: the grace period is over");
             }
         }
@@ -53,15 +60,16 @@ async fn any(signals: &mut [Signal; 2]) {
     }
 }
 
-/// Resolves when the process named by the environment is no longer the parent of this one; never without a name.
-async fn parent_gone() {
-    let parent = std::env::var(PARENT_VARIABLE)
-        .ok()
-        .and_then(|pid| pid.parse::<u32>().ok());
-    let Some(parent) = parent else {
-        return std::future::pending().await;
+/// Cancels `stop` at the end of standard input. A thread of its own: a task that reads it would hold up the runtime.
+fn with_parent(stop: CancellationToken) -> io::Result<()> {
+    let watch = move || {
+        let mut sink = [0; 64];
+        while matches!(io::stdin().read(&mut sink), Ok(read) if read > 0) {}
+        tracing::info!("stopping: the parent process wants it or is gone");
+        stop.cancel();
     };
-    while parent_id() == parent {
-        tokio::time::sleep(PARENT_POLL).await;
-    }
+    std::thread::Builder::new()
+        .name("parent".to_owned())
+        .spawn(watch)
+        .map(drop)
 }

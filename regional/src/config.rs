@@ -1,5 +1,8 @@
 //! The configuration of a regional node, as TOML.
-use node::config::{ClientConfig, HttpsConfig, LogConfig, TlsFiles};
+use node::config::{
+    ClientConfig, HttpsConfig, LogConfig, Problem, TlsFiles, Validate, different_ports, directory,
+    secret_file, url, within,
+};
 use serde::{Deserialize, Serialize};
 use std::{net::SocketAddr, path::PathBuf};
 use types::{Jurisdiction, MeshClock, RegionId};
@@ -54,4 +57,28 @@ pub enum FhirStore {
         /// File with the connection string.
         url_file: PathBuf,
     },
+}
+
+impl Validate for RegionalConfig {
+    fn problems(&self) -> Vec<Problem> {
+        let mut problems = within("tls", &self.tls);
+        problems.extend(within("log", &self.log));
+        for (index, client) in self.clients.iter().enumerate() {
+            problems.extend(within(&format!("clients[{index}]"), client));
+        }
+        problems.extend(url("uplink_url", &self.uplink_url));
+        problems.extend(different_ports(&[
+            ("https.listen", self.https.listen),
+            ("grpc_listen", self.grpc_listen),
+        ]));
+        problems.extend(
+            self.policies
+                .iter()
+                .filter_map(|path| directory("policies", path)),
+        );
+        if let FhirStore::Postgres { url_file } = &self.store {
+            problems.extend(secret_file("store.url_file", url_file));
+        }
+        problems
+    }
 }

@@ -1,5 +1,5 @@
 //! What is checked of a configuration beyond its shape: files that exist, ports that differ.
-use std::{fmt, path::Path};
+use std::{fmt, net::SocketAddr, path::Path};
 
 /// One thing wrong in a configuration. It never quotes a value: configurations name patients.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,6 +89,33 @@ pub fn secret_file(key: &str, path: &Path) -> Option<Problem> {
     })
 }
 
+/// A problem for every address that is given twice. Port 0 is any free port, so it is never the same.
+#[must_use]
+pub fn different_ports(listeners: &[(&str, SocketAddr)]) -> Vec<Problem> {
+    let same = |(index, (key, address)): (usize, &(&str, SocketAddr))| {
+        let twin = listeners[..index]
+            .iter()
+            .find(|(_, other)| other == address && address.port() != 0)?;
+        Some(Problem::new(
+            *key,
+            format!("is the address of {} too", twin.0),
+        ))
+    };
+    listeners.iter().enumerate().filter_map(same).collect()
+}
+
+/// A problem unless `text` is `https://host:port`.
+#[must_use]
+pub fn url(key: &str, text: &str) -> Option<Problem> {
+    let authority = text
+        .strip_prefix("https://")
+        .and_then(|rest| rest.rsplit_once(':'));
+    let good = authority.is_some_and(|(host, port)| {
+        !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok_and(|port| port != 0)
+    });
+    (!good).then(|| Problem::new(key, "is written https://host:port"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,5 +142,36 @@ mod tests {
         assert!(file("k", &path).is_none());
         assert!(directory("k", &path).is_some());
         assert!(directory("k", dir.path()).is_none());
+    }
+
+    #[test]
+    fn two_listeners_on_one_address_are_a_problem() {
+        let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let listeners = [
+            ("a", at(1)),
+            ("b", at(2)),
+            ("c", at(1)),
+            ("d", at(0)),
+            ("e", at(0)),
+        ];
+        let problems = different_ports(&listeners);
+        assert_eq!(problems, [Problem::new("c", "is the address of a too")]);
+    }
+
+    #[test]
+    fn an_address_of_a_node_is_https_with_host_and_port() {
+        for (text, good) in [
+            ("https://127.0.0.1:9000", true),
+            ("https://[::1]:9000", true),
+            ("https://region.example:443", true),
+            ("http://127.0.0.1:9000", false),
+            ("https://127.0.0.1", false),
+            ("https://127.0.0.1:0", false),
+            ("https://:443", false),
+            ("https://a/b:443", false),
+            ("", false),
+        ] {
+            assert_eq!(url("k", text).is_none(), good, "{text}");
+        }
     }
 }
