@@ -132,20 +132,3 @@ pub trait Inbox: Send + Sync + 'static {
     /// same order). By then the link has checked identity, digest and residency, and written the audit row.
     async fn accept(&self, from: &Place, parcels: Vec<Parcel>) -> Result<Vec<Verdict>, PortError>;
 }
-
-/// Asks the residency rules about what a peer delivers, before an inbox sees it, and writes each answer to the audit
-/// log. It does not replace the sender's own check: both sides decide for themselves.
-#[async_trait]
-pub trait Gate: Send + Sync + 'static {
-    /// Decides on parcels of one authenticated peer and audits every decision in one commit (same length, same
-    /// order). A refused parcel, with its reason from a closed set, is answered [`Verdict::Refused`] and does not go to
-    /// the inbox; its place in the sender's order counts as answered.
-    async fn admit(
-        &self,
-        peer: &Place,
-        parcels: &[Parcel],
-    ) -> Result<Vec<Result<(), &'static str>>, PortError>;
-
-    /// Audits that a peer was turned away for what its certificate says. `peer_uri` is its identity as written there.
-    async fn refuse_peer(&self, peer_uri: &str, reason: &'static str) -> Result<(), PortError>;
-}
