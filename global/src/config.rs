@@ -52,6 +52,9 @@ pub enum CatalogStore {
         nodes: Vec<String>,
         /// Keyspace; created when absent.
         keyspace: String,
+        /// Copies of each row in a keyspace that this node creates.
+        #[serde(default = "one_copy")]
+        replication: u8,
     },
 }
 
@@ -89,4 +92,8 @@ impl CatalogStore {
             Self::Sqlite | Self::Scylla { .. } => None,
         }
     }
+}
+
+const fn one_copy() -> u8 {
+    1
 }

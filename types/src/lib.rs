@@ -11,6 +11,7 @@ mod code;
 mod decimal;
 mod freshness;
 mod id;
+mod label;
 mod phi;
 mod place;
 mod reading;
@@ -23,6 +24,7 @@ pub use freshness::{Freshness, FreshnessLimits};
 pub use id::{
     CatalogId, DevicePseudonym, EnvelopeId, Id128, InvalidId, PatientPseudonym, ReadingUid,
 };
+pub use label::{InvalidLabel, Label};
 pub use phi::Phi;
 pub use place::{DeviceId, FacilityId, InvalidName, Jurisdiction, Name, Place, RegionId, Tier};
 pub use reading::{AbsentReason, DeviceKind, Flags, Priority, ReadingKey, Value};

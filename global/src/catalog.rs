@@ -1,0 +1,185 @@
+//! The catalog: which devices and facilities the mesh has. A port, promised in the words of the weakest engine
+//! that keeps it (Apache Cassandra without lightweight transactions), and the types that it stores.
+//!
+//! No row of a patient can be expressed: there is no field for one, and no field holds free text.
+#[cfg(feature = "contract")]
+pub mod adversary;
+#[cfg(feature = "contract")]
+pub mod contract;
+mod cursor;
+mod device;
+#[cfg(feature = "scylla")]
+pub mod scylla;
+pub mod sqlite;
+
+pub use cursor::{DeviceCursor, InvalidCursor};
+pub use device::{Device, Entry, Facts, Home, Records, Status};
+
+use async_trait::async_trait;
+use types::{CatalogId, DeviceKind, FacilityId, Jurisdiction, RegionId, Timestamp};
+
+/// Devices in one call of [`Catalog::put_devices`]: more than a facility has, and a few hundred kilobytes.
+pub const MAX_RECORDS: usize = 10_000;
+/// Rows in one page: some 200 bytes each, so that a page stays below a quarter of a megabyte.
+pub const MAX_PAGE: usize = 1_000;
+
+/// Why the catalog did not do its step.
+#[derive(Debug, thiserror::Error)]
+#[error("catalog: {op}: {kind:?}")]
+pub struct StoreError {
+    /// What the caller can do about it.
+    pub kind: Kind,
+    /// The step.
+    pub op: &'static str,
+    /// What the engine said. Never shown to a client.
+    #[source]
+    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// What the caller can do about a [`StoreError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The call is outside the bounds of the port: change it.
+    Refused,
+    /// Do it again later: busy, full, out of reach.
+    Unavailable,
+    /// A person must look: what is stored does not make sense, or is of a newer version than this program's.
+    Corrupt,
+    /// A fault of ours.
+    Internal,
+}
+
+impl StoreError {
+    /// An error that no engine caused.
+    #[must_use]
+    pub const fn new(op: &'static str, kind: Kind) -> Self {
+        Self {
+            kind,
+            op,
+            source: None,
+        }
+    }
+}
+
+/// Which facilities; a field that is none lets every value pass.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PlaceFilter {
+    /// Whose law applies.
+    pub jurisdiction: Option<Jurisdiction>,
+    /// The region.
+    pub region: Option<RegionId>,
+    /// The facility.
+    pub facility: Option<FacilityId>,
+}
+
+impl PlaceFilter {
+    /// Whether a facility passes.
+    #[must_use]
+    pub fn passes(&self, home: &Home) -> bool {
+        self.jurisdiction.is_none_or(|own| own == home.jurisdiction)
+            && self.region.as_ref().is_none_or(|own| *own == home.region)
+            && self
+                .facility
+                .as_ref()
+                .is_none_or(|own| *own == home.facility)
+    }
+}
+
+/// Which devices; a field that is none lets every value pass.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeviceFilter {
+    /// Where they are.
+    pub place: PlaceFilter,
+    /// What they are.
+    pub kind: Option<DeviceKind>,
+    /// How they are.
+    pub status: Option<Status>,
+}
+
+impl DeviceFilter {
+    /// Whether a device's facts pass; the place is checked apart.
+    #[must_use]
+    pub fn passes(&self, facts: &Facts) -> bool {
+        self.kind.is_none_or(|kind| kind == facts.kind)
+            && self.status.is_none_or(|status| status == facts.status)
+    }
+}
+
+/// A facility that has reported a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facility {
+    /// The facility.
+    pub home: Home,
+    /// Real time of the last change of any of its devices.
+    pub updated: Timestamp,
+}
+
+/// A part of a listing. It may be shorter than asked for, even empty, while `next` is given; the listing is over
+/// where `next` is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page<T, C> {
+    /// The rows, in the order of the listing.
+    pub items: Vec<T>,
+    /// Where the next page begins.
+    pub next: Option<C>,
+}
+
+/// Devices and facilities of the whole mesh.
+///
+/// **Writes** merge: of two records of one device (that is: one facility and one catalog id) the later one stays;
+/// of two with the same time the one with the greater encoding ([`Facts::encode`]). So the order of calls, and
+/// a call done twice, do not matter. After `Ok` the whole call is durable; after an error any part of it may be,
+/// and doing it again completes it.
+///
+/// **Reads** may miss a write that was just acknowledged, never one that is older than the engine's replication
+/// takes. A device that is not written meanwhile is on exactly one page of a listing.
+#[async_trait]
+pub trait Catalog: Send + Sync + 'static {
+    /// Merges devices of one facility, and makes the facility known.
+    ///
+    /// # Errors
+    /// [`Kind::Refused`] for more than [`MAX_RECORDS`] devices, or a time outside the engine's range.
+    async fn put_devices(&self, records: &Records) -> Result<(), StoreError>;
+
+    /// Every claim to a catalog id, by facility: one, unless a facility uses an id that another one drew.
+    async fn device(&self, id: CatalogId) -> Result<Vec<Device>, StoreError>;
+
+    /// Devices by jurisdiction, region, facility and catalog id, each in the order of its text.
+    ///
+    /// # Errors
+    /// [`Kind::Refused`] for a limit of 0 or above [`MAX_PAGE`].
+    async fn devices(
+        &self,
+        filter: &DeviceFilter,
+        after: Option<&DeviceCursor>,
+        limit: usize,
+    ) -> Result<Page<Device, DeviceCursor>, StoreError>;
+
+    /// Facilities by jurisdiction, region and facility, each in the order of its text.
+    ///
+    /// # Errors
+    /// [`Kind::Refused`] for a limit of 0 or above [`MAX_PAGE`].
+    async fn facilities(
+        &self,
+        filter: &PlaceFilter,
+        after: Option<&Home>,
+        limit: usize,
+    ) -> Result<Page<Facility, Home>, StoreError>;
+}
+
+fn check_limit(op: &'static str, limit: usize) -> Result<(), StoreError> {
+    if (1..=MAX_PAGE).contains(&limit) {
+        Ok(())
+    } else {
+        Err(StoreError::new(op, Kind::Refused))
+    }
+}
+
+fn check_records(records: &Records) -> Result<(), StoreError> {
+    let in_range = |entry: &Entry| (0..=Entry::LATEST.0).contains(&entry.updated.0);
+    if records.devices.len() <= MAX_RECORDS && records.devices.iter().all(in_range) {
+        Ok(())
+    } else {
+        Err(StoreError::new("put_devices", Kind::Refused))
+    }
+}
