@@ -1,4 +1,10 @@
 //! The facility's node: Modbus to MQTT, durable ingest, freshness, de-identification, uplink.
+#[cfg(all(medmesh_unguarded, not(debug_assertions)))]
+compile_error!(
+    "MEDMESH_UNGUARDED takes de-identification out: it is for one test, never for a release"
+);
+
 pub mod config;
+pub mod deid;
 pub mod ingest;
 pub mod store;

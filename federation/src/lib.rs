@@ -4,6 +4,11 @@
 //! [`clear`](envelope::clear) makes one. This crate holds no reading of its own and knows no storage but its
 //! outbox and its audit log, which live in the caller's SQLite database so that they commit with the caller's rows.
 
+#[cfg(all(medmesh_unguarded, not(debug_assertions)))]
+compile_error!(
+    "MEDMESH_UNGUARDED takes the residency checks out: it is for one test, never for a release"
+);
+
 pub mod audit;
 pub mod db;
 pub mod envelope;
@@ -16,6 +21,7 @@ pub mod outbox;
 pub mod pki;
 pub mod policy;
 pub mod port;
+pub mod profile;
 pub mod reason;
 pub mod tls;
 pub mod wire;
