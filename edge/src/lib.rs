@@ -4,7 +4,9 @@ compile_error!(
     "MEDMESH_UNGUARDED takes de-identification out: it is for one test, never for a release"
 );
 
+pub mod clockguard;
 pub mod config;
+pub mod crosswalk;
 pub mod deid;
 pub mod ingest;
 pub mod store;

@@ -1,4 +1,78 @@
-//! The facility's store: SQLCipher, one writer, group commit.
+//! The facility's store: one SQLCipher database, one writer thread, group commit.
+//!
+//! The writer takes whatever waits, writes all of it in one transaction with one fsync, and only then answers every
+//! caller. A commit holds the samples, the parcels made of them for the region, their audit rows and whatever the
+//! crosswalk gained. It is not the controller's path: nothing that must happen within milliseconds waits for it.
+//!
+//! # Tables (schema version 1; the outbox and the audit log are `federation`'s tables in the same file)
+//!
+//! | table | a row is | notes |
+//! |---|---|---|
+//! | `meta` | a named number | `time_ms`: the last real time that was persisted |
+//! | `device` | a device's crosswalk | pseudonym (clinical data) and catalog id are drawn apart; `edge_seq` counts samples that the edge itself made for it |
+//! | `patient` | a patient's crosswalk | the facility's id, pseudonym, shift in days, and what the facility knows of them: PHI |
+//! | `assignment` | who lies in a bed from an instant on | append-only |
+//! | `sample` | one sample with its readings packed | key (device, epoch, seq); `parcel` is the outbox sequence within `priority`, null when the rules refused to clear it |
+//! | `forgotten` | a run of sequence numbers that retention deleted | so that a redelivery after that is still a duplicate |
+//! | `unreadable` | a message that could not be understood | kept in the facility with its reason |
+//! | `retained` | the retained message of a topic | |
+//!
+//! Every page is encrypted and authenticated (AES-256, HMAC-SHA512) under a random data key that lies wrapped beside
+//! the database. The log (`-wal`) adds at most [`writer::LOG_PAGES`] pages to the size that is bounded by policy.
+//!
+//! # What a failure does
+//! A commit that fails refuses everybody in it. After an I/O error the connection is closed, opened again and the
+//! whole log is written into the database before the next commit: the kernel may have dropped a page whose fsync
+//! failed, and a log with a hole would swallow every later commit at the next power loss.
+mod apply;
+mod bounds;
+mod directory;
+mod draft;
+mod journal;
+mod key;
+mod outbox;
+mod pack;
+mod parcels;
+mod retention;
+mod schema;
+mod writer;
+
+#[cfg(test)]
+mod fault;
+#[cfg(test)]
+mod tests;
+
+pub use bounds::Bounds;
+pub use directory::{DeviceEntry, DeviceFacts};
+pub use journal::{EDGE_EPOCH, EdgeSample};
+pub use pack::PackedReading;
+
+use crate::{clockguard::Time, config::BedAssignment};
+use federation::{db::DbError, profile::Profile};
+use node::quantity::Span;
+use parking_lot::Mutex;
+use rusqlite::Connection;
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU8, Ordering},
+    },
+    thread::JoinHandle,
+};
+use tokio::sync::{Notify, mpsc};
+use types::{Phi, Place};
+
+/// Name of the last real time that was kept, in `meta`.
+const TIME: &str = "time_ms";
+
+/// Fills a buffer with random bytes: ids, pseudonyms and shifts are drawn from it.
+pub type Entropy = fn(&mut [u8]);
+
+/// The operating system's generator, by way of the thread's.
+pub fn system_entropy(bytes: &mut [u8]) {
+    rand::RngCore::fill_bytes(&mut rand::rng(), bytes);
+}
 
 /// What went wrong in the store, in words that hold no payload.
 #[derive(Debug, thiserror::Error)]
@@ -10,7 +84,41 @@ pub struct StoreError {
     pub op: &'static str,
     /// What the engine said.
     #[source]
-    pub source: Option<rusqlite::Error>,
+    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl StoreError {
+    pub(crate) const fn new(kind: StoreErrorKind, op: &'static str) -> Self {
+        Self {
+            kind,
+            op,
+            source: None,
+        }
+    }
+
+    /// The same error without its cause, for another caller of the same commit.
+    pub(crate) const fn without_source(&self) -> Self {
+        Self::new(self.kind, self.op)
+    }
+
+    pub(crate) fn sqlite(op: &'static str) -> impl FnOnce(rusqlite::Error) -> Self {
+        move |source| Self {
+            kind: schema::kind_of(&source),
+            op,
+            source: Some(Box::new(source)),
+        }
+    }
+
+    pub(crate) fn io(op: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| Self {
+            kind: match source.kind() {
+                std::io::ErrorKind::StorageFull => StoreErrorKind::Full,
+                _ => StoreErrorKind::Unavailable,
+            },
+            op,
+            source: Some(Box::new(source)),
+        }
+    }
 }
 
 /// What the caller can do about a [`StoreError`].
@@ -26,4 +134,237 @@ pub enum StoreErrorKind {
     Refused,
     /// A fault of ours.
     Internal,
+}
+
+/// A step of a commit failed in the engine; the commit cannot stand.
+impl From<rusqlite::Error> for StoreError {
+    fn from(source: rusqlite::Error) -> Self {
+        Self::sqlite("use the database")(source)
+    }
+}
+
+/// A step on the tables of `federation` failed; the commit cannot stand.
+impl From<DbError> for StoreError {
+    fn from(source: DbError) -> Self {
+        const OP: &str = "use the outbox and audit tables";
+        match source {
+            DbError::Sql(source) => Self::sqlite(OP)(source),
+            other => Self {
+                kind: match other {
+                    DbError::Newer { .. } => StoreErrorKind::Refused,
+                    DbError::Corrupt(_) => StoreErrorKind::Corrupt,
+                    DbError::Full => StoreErrorKind::Full,
+                    DbError::TooLarge { .. } | DbError::Sql(_) => StoreErrorKind::Internal,
+                },
+                op: OP,
+                source: Some(Box::new(other)),
+            },
+        }
+    }
+}
+
+/// How the store fares, for readiness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// The last commit went through.
+    Good,
+    /// Its bound, or the disk, is full.
+    Full,
+    /// The disk does not take writes.
+    Unavailable,
+    /// What is stored does not make sense; nothing is taken in until a person has looked.
+    Corrupt,
+}
+
+impl Condition {
+    const ALL: [Self; 4] = [Self::Good, Self::Full, Self::Unavailable, Self::Corrupt];
+
+    /// Its name in metrics and in readiness.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Full => "full",
+            Self::Unavailable => "unavailable",
+            Self::Corrupt => "corrupt",
+        }
+    }
+}
+
+/// What a store is made of.
+pub struct StoreOptions {
+    /// Directory of its files.
+    pub dir: PathBuf,
+    /// The facility's key, which unwraps the data key.
+    pub facility_key: Phi<[u8; 32]>,
+    /// Where the facility stands.
+    pub place: Place,
+    /// The region that its readings go to.
+    pub region: Place,
+    /// Sizes it keeps to.
+    pub bounds: Bounds,
+    /// Receipted samples older than this (mesh time of arrival) are deleted.
+    pub retention: Span,
+    /// The devices that are known beforehand; any other is of kind `external`.
+    pub devices: Vec<DeviceFacts>,
+    /// Who lies where from when on.
+    pub beds: Vec<BedAssignment>,
+    /// What may be cleared.
+    pub rules: Arc<federation::policy::Rules>,
+    /// How times leave the facility.
+    pub profile: Profile,
+    /// Signs the audit log's heads.
+    pub signer: federation::audit::Signer,
+    /// Time.
+    pub time: Arc<dyn Time>,
+    /// Randomness.
+    pub entropy: Entropy,
+}
+
+/// The store: a handle that is cheap to clone. See the head of this file.
+#[derive(Clone)]
+pub struct Store(Arc<Shared>);
+
+struct Shared {
+    jobs: mpsc::Sender<writer::Job>,
+    reader: Mutex<Connection>,
+    status: Arc<Status>,
+    leases: Mutex<federation::outbox::Leases>,
+    entropy: Entropy,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What the writer says of itself, and what it is told, without a lock.
+#[derive(Default)]
+struct Status {
+    condition: AtomicU8,
+    link_up: AtomicBool,
+    added: Notify,
+}
+
+impl Store {
+    /// The name of the database within its directory.
+    pub const FILE: &'static str = "store.db";
+
+    /// Opens the store of a directory, or makes a new one, and starts its writer.
+    ///
+    /// # Errors
+    /// `Refused` with another facility key or a newer schema, `Corrupt` when what is there does not make sense,
+    /// `Unavailable` or `Full` when the disk does not take it, `Internal` when a bed assignment contradicts one
+    /// that was made before.
+    pub fn open(options: StoreOptions) -> Result<Self, StoreError> {
+        Self::open_on(options, None)
+    }
+
+    /// As [`Store::open`], on another virtual file system of SQLite.
+    fn open_on(options: StoreOptions, vfs: Option<&'static str>) -> Result<Self, StoreError> {
+        let StoreOptions { ref dir, .. } = options;
+        let key = key::open_or_create(dir, &options.facility_key, options.entropy)?;
+        let file = schema::File {
+            path: dir.join(Self::FILE),
+            key,
+            vfs,
+        };
+        let status = Arc::new(Status::default());
+        let entropy = options.entropy;
+        let (jobs, queue) = mpsc::channel(writer::QUEUE);
+        let writer = writer::Writer::open(file.clone(), options, status.clone())?;
+        let reader = file.open_reader()?;
+        let writer = std::thread::Builder::new()
+            .name("store-writer".into())
+            .spawn(move || writer.run(queue))
+            .map_err(StoreError::io("start the writer thread"))?;
+        Ok(Self(Arc::new(Shared {
+            jobs,
+            reader: Mutex::new(reader),
+            status,
+            leases: Mutex::default(),
+            entropy,
+            writer: Mutex::new(Some(writer)),
+        })))
+    }
+
+    /// How the store fares.
+    #[must_use]
+    pub fn condition(&self) -> Condition {
+        let condition = self.0.status.condition.load(Ordering::Relaxed);
+        Condition::ALL[usize::from(condition) % Condition::ALL.len()]
+    }
+
+    /// Says whether the link to the region is healthy: what is committed while it is not becomes backlog.
+    pub fn set_link(&self, up: bool) {
+        self.0.status.link_up.store(up, Ordering::Relaxed);
+    }
+
+    /// Writes what waits, closes the database and ends the writer. Everything after it is refused.
+    pub async fn close(&self) {
+        let (reply, closed) = tokio::sync::oneshot::channel();
+        if self.0.jobs.send(writer::Job::Close(reply)).await.is_ok() {
+            let _ = closed.await;
+        }
+        let writer = self.0.writer.lock().take();
+        if let Some(writer) = writer {
+            let _ = tokio::task::spawn_blocking(move || writer.join()).await;
+        }
+    }
+
+    /// Reads on the second connection, off the async threads.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let shared = self.0.clone();
+        tokio::task::spawn_blocking(move || read(&shared.reader.lock()))
+            .await
+            .map_err(|_| StoreError::new(StoreErrorKind::Internal, "read"))?
+    }
+}
+
+/// Opens the database of a store for reading only, beside a running node or without one.
+///
+/// # Errors
+/// `Refused` with another facility key or when there is no store, as [`Store::open`] otherwise.
+pub(crate) fn open_read_only(
+    dir: &Path,
+    facility_key: &Phi<[u8; 32]>,
+) -> Result<Connection, StoreError> {
+    let file = schema::File {
+        path: dir.join(Store::FILE),
+        key: key::open_existing(dir, facility_key)?,
+        vfs: None,
+    };
+    file.open_reader()
+}
+
+pub use key::read_facility_key;
+
+impl Store {
+    /// The crosswalk of a device, drawn if it is new.
+    ///
+    /// # Errors
+    /// As any write.
+    pub async fn device(&self, id: &types::DeviceId) -> Result<Arc<DeviceEntry>, StoreError> {
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        self.ask(writer::Job::Device(id.clone(), reply), answer)
+            .await?
+    }
+
+    /// One bounded step of retention: deletes old samples that have their receipt, gives free pages back and keeps
+    /// the time. Returns how many samples it deleted.
+    ///
+    /// # Errors
+    /// As any write.
+    pub async fn housekeep(&self) -> Result<usize, StoreError> {
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        self.ask(writer::Job::Housekeep(reply), answer).await?
+    }
+
+    /// The last real time that the store kept: the clock's floor.
+    ///
+    /// # Errors
+    /// As any read.
+    pub async fn kept_time(&self) -> Result<Option<types::Timestamp>, StoreError> {
+        self.read(|db| Ok(directory::meta(db, TIME)?.map(types::Timestamp)))
+            .await
+    }
 }

@@ -1,0 +1,159 @@
+//! What only the facility can say: who is behind which pseudonym, and which reading became which id.
+//!
+//! It opens the store with the facility's key, for reading only, beside a running node or without one. Everything it
+//! yields is PHI and stays on the facility's machine.
+use crate::{
+    config::EdgeConfig,
+    store::{self, PackedReading, StoreError, StoreErrorKind},
+};
+use rusqlite::Connection;
+use serde::Serialize;
+use types::{CatalogId, DevicePseudonym, PatientPseudonym, ReadingUid};
+
+/// Who is behind which pseudonym.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Crosswalk {
+    /// Patients, in the order in which they were first seen.
+    pub patients: Vec<PatientRow>,
+    /// Devices, in the order in which they were first seen.
+    pub devices: Vec<DeviceRow>,
+}
+
+/// A patient.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PatientRow {
+    /// The facility's own id.
+    pub id: String,
+    /// What the region calls them.
+    pub pseudonym: PatientPseudonym,
+    /// What is added to every date, in whole days.
+    pub shift_days: i32,
+}
+
+/// A device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DeviceRow {
+    /// Its name in the facility.
+    pub id: String,
+    /// What clinical data calls it.
+    pub pseudonym: DevicePseudonym,
+    /// What the catalog calls it.
+    pub catalog_id: CatalogId,
+}
+
+/// A stored reading: its identity in the facility and its id outside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ReadingRow {
+    /// The device's name in the facility.
+    pub device: String,
+    /// The run of its counter.
+    pub epoch: u32,
+    /// The sample.
+    pub seq: i64,
+    /// The reading within the sample.
+    pub index: usize,
+    /// Its id outside.
+    pub uid: ReadingUid,
+    /// Source time, ms since 1970, as the device said it.
+    pub source_ms: i64,
+    /// Code text.
+    pub code: String,
+    /// UCUM unit.
+    pub unit: String,
+    /// Decimal text; none when the value is absent.
+    pub value: Option<String>,
+    /// Why it is absent.
+    pub absent: Option<String>,
+    /// The facility's id of the patient whom it belongs to.
+    pub patient: Option<String>,
+    /// Bits of [`types::Flags`].
+    pub flags: u8,
+}
+
+/// Lists the crosswalk of a facility.
+///
+/// # Errors
+/// `Refused` with a wrong key or when there is no store; as any read otherwise.
+pub fn export_crosswalk(config: &EdgeConfig) -> Result<Crosswalk, StoreError> {
+    let db = open(config)?;
+    let read = || {
+        Ok(Crosswalk {
+            patients: db
+                .prepare("SELECT id, pseudonym, shift_days FROM patient ORDER BY row")?
+                .query_map([], |row| {
+                    Ok(PatientRow {
+                        id: row.get(0)?,
+                        pseudonym: PatientPseudonym::from_bytes(row.get(1)?),
+                        shift_days: row.get(2)?,
+                    })
+                })?
+                .collect::<Result<_, _>>()?,
+            devices: db
+                .prepare("SELECT id, pseudonym, catalog_id FROM device ORDER BY row")?
+                .query_map([], |row| {
+                    Ok(DeviceRow {
+                        id: row.get(0)?,
+                        pseudonym: DevicePseudonym::from_bytes(row.get(1)?),
+                        catalog_id: CatalogId::from_bytes(row.get(2)?),
+                    })
+                })?
+                .collect::<Result<_, _>>()?,
+        })
+    };
+    read().map_err(StoreError::sqlite("read the crosswalk"))
+}
+
+/// Hands every stored reading to `each`, by device, epoch, sequence and index.
+///
+/// # Errors
+/// As [`export_crosswalk`], and `Corrupt` when a blob does not make sense.
+pub fn export_readings(
+    config: &EdgeConfig,
+    mut each: impl FnMut(ReadingRow),
+) -> Result<(), StoreError> {
+    let db = open(config)?;
+    let read = |each: &mut dyn FnMut(ReadingRow)| -> rusqlite::Result<bool> {
+        let mut query = db.prepare(
+            "SELECT device.id, epoch, seq, source_ms, patient.id, flags, readings
+             FROM sample JOIN device ON device.row = sample.device LEFT JOIN patient ON patient.row = sample.patient
+             ORDER BY sample.device, epoch, seq",
+        )?;
+        let mut rows = query.query([])?;
+        while let Some(row) = rows.next()? {
+            let blob: Vec<u8> = row.get(6)?;
+            let Some(readings) = PackedReading::unpack(&blob) else {
+                return Ok(false);
+            };
+            for (index, reading) in readings.into_iter().enumerate() {
+                each(ReadingRow {
+                    device: row.get(0)?,
+                    epoch: row.get(1)?,
+                    seq: row.get(2)?,
+                    index,
+                    uid: reading.uid,
+                    source_ms: row.get(3)?,
+                    code: reading.code.into(),
+                    unit: reading.unit.into(),
+                    value: reading.value.ok().map(Into::into),
+                    absent: reading.value.err().map(Into::into),
+                    patient: row.get(4)?,
+                    flags: reading.flags | row.get::<_, u8>(5)?,
+                });
+            }
+        }
+        Ok(true)
+    };
+    match read(&mut each) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(StoreError::new(
+            StoreErrorKind::Corrupt,
+            "read the readings of a sample",
+        )),
+        Err(error) => Err(StoreError::sqlite("read the readings")(error)),
+    }
+}
+
+fn open(config: &EdgeConfig) -> Result<Connection, StoreError> {
+    let key = store::read_facility_key(&config.key_file)?;
+    store::open_read_only(&config.data_dir, &key)
+}

@@ -1,0 +1,413 @@
+//! One commit: everything that waits becomes rows of one transaction.
+//!
+//! An outer error means that the transaction cannot stand and everybody in it is refused; an inner one concerns one
+//! caller, while the others are stored.
+use super::{
+    DeviceEntry, StoreError, StoreErrorKind,
+    bounds::Bounds,
+    directory::{Directory, set_meta},
+    draft::Draft,
+    journal::{EDGE_EPOCH, EdgeSample, Identity, Prepared, prepare_edge, stored_digest},
+    parcels::Parcels,
+    retention::{self, Cursor, Forgotten},
+};
+use crate::{
+    clockguard::Now,
+    ingest::{Rejected, SampleReading, Stored, Urgency},
+};
+use bytes::Bytes;
+use federation::{
+    profile::Profile,
+    wire::{DeviceRecords, Receipt},
+};
+use rusqlite::{CachedStatement, Transaction, params};
+use std::{sync::Arc, time::Duration};
+use types::{AbsentReason, DeviceId, Flags, Freshness, Priority, Purpose, Timestamp, Value};
+
+/// Messages that cannot be understood which are kept of one device: the newest. The older ones make room, counted,
+/// so that a device which sends nothing else cannot fill the disk.
+const MAX_UNREADABLE_ROWS: i64 = 1_000;
+
+const INSERT: &str = "INSERT INTO sample
+ (device, epoch, seq, source_ms, arrived_ms, patient, flags, priority, parcel, digest, readings)
+ VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT DO NOTHING";
+
+/// What a commit has counted, for the metrics.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tally {
+    pub stored: u64,
+    pub readings: u64,
+    pub duplicates: u64,
+    pub conflicts: u64,
+    pub full: u64,
+    pub parcels: u64,
+    pub uncleared: u64,
+    pub crowded_out: u64,
+    pub settled: u64,
+    /// Bytes in use at the end.
+    pub used: u64,
+}
+
+impl Tally {
+    /// Tells the metrics, once the commit stands.
+    pub(super) fn count(&self, jobs: usize, took: Duration) {
+        let add = |name: &'static str, count: u64| {
+            if count > 0 {
+                metrics::counter!(name).increment(count);
+            }
+        };
+        add("medmesh_readings_stored_total", self.readings);
+        add("medmesh_samples_stored_total", self.stored);
+        add("medmesh_samples_duplicate_total", self.duplicates);
+        add("medmesh_parcels_shipped_total", self.parcels);
+        add("medmesh_parcels_settled_total", self.settled);
+        add("medmesh_parcels_uncleared_total", self.uncleared);
+        add("medmesh_unreadable_crowded_out_total", self.crowded_out);
+        for (reason, count) in [("conflict", self.conflicts), ("full", self.full)] {
+            if count > 0 {
+                metrics::counter!("medmesh_samples_refused_total", "reason" => reason)
+                    .increment(count);
+            }
+        }
+        #[expect(clippy::cast_precision_loss, reason = "gauges are floating point")]
+        metrics::gauge!("medmesh_store_bytes").set(self.used as f64);
+        #[expect(clippy::cast_precision_loss, reason = "at most a batch")]
+        metrics::histogram!("medmesh_commit_jobs_count").record(jobs as f64);
+        metrics::histogram!("medmesh_commit_seconds").record(took.as_secs_f64());
+    }
+}
+
+/// A commit in the making.
+pub(super) struct Apply<'t> {
+    tx: &'t Transaction<'t>,
+    directory: &'t mut Directory,
+    forgotten: &'t mut Forgotten,
+    parcels: &'t mut Parcels,
+    bounds: Bounds,
+    now: Now,
+    routine: Priority,
+    profile: Profile,
+    entropy: super::Entropy,
+    insert: CachedStatement<'t>,
+    drafts: [Option<(i64, Draft)>; 3],
+    used: u64,
+    pub tally: Tally,
+}
+
+/// What a commit stands on.
+pub(super) struct Ground<'t> {
+    pub tx: &'t Transaction<'t>,
+    pub directory: &'t mut Directory,
+    pub forgotten: &'t mut Forgotten,
+    pub parcels: &'t mut Parcels,
+    pub bounds: Bounds,
+    pub now: Now,
+    pub link_up: bool,
+    pub profile: Profile,
+    pub entropy: super::Entropy,
+}
+
+impl<'t> Apply<'t> {
+    pub(super) fn begin(ground: Ground<'t>) -> Result<Self, StoreError> {
+        let used = used_bytes(ground.tx)?;
+        ground.parcels.begin(ground.tx)?;
+        Ok(Self {
+            insert: ground.tx.prepare_cached(INSERT)?,
+            tx: ground.tx,
+            directory: ground.directory,
+            forgotten: ground.forgotten,
+            parcels: ground.parcels,
+            bounds: ground.bounds,
+            now: ground.now,
+            routine: if ground.link_up {
+                Priority::Live
+            } else {
+                Priority::Backlog
+            },
+            profile: ground.profile,
+            entropy: ground.entropy,
+            drafts: [None, None, None],
+            used,
+            tally: Tally::default(),
+        })
+    }
+
+    /// Stores a sample.
+    pub(super) fn append(
+        &mut self,
+        sample: &Prepared,
+    ) -> Result<Result<Stored, Rejected>, StoreError> {
+        let device = self.directory.device(self.tx, &sample.device)?;
+        let (epoch, seq) = match sample.identity {
+            Identity::Device { epoch, seq } => (epoch, seq),
+            Identity::Edge => (EDGE_EPOCH, next_edge_seq(self.tx, device.row)?),
+        };
+        if self.forgotten.contains(device.row, epoch, seq) {
+            self.tally.duplicates += 1;
+            return Ok(Ok(Stored::Duplicate));
+        }
+        if !self.bounds.admits(sample.urgency, self.used) {
+            // What is stored already needs no room.
+            if stored_digest(self.tx, device.row, epoch, seq)?.is_some() {
+                return self.judge_repeated(sample, device.row, epoch, seq);
+            }
+            self.tally.full += 1;
+            return Ok(Err(Rejected::Full));
+        }
+        let patient = self.patient_of(&device.facts.bed, sample)?;
+        let flags = self.arrival_flags(sample, &device);
+        let priority = match sample.urgency {
+            Urgency::Alarm => Priority::Alarm,
+            Urgency::Routine => self.routine,
+        };
+        let parcel = self.reserve(priority, sample.readings.len())?;
+        let new = self.insert.execute(params![
+            device.row,
+            epoch,
+            seq,
+            sample.source_time.0,
+            self.now.mesh.0,
+            patient,
+            flags.bits(),
+            priority.rank(),
+            parcel,
+            sample.digest,
+            sample.packed,
+        ])?;
+        if new == 0 {
+            return self.judge_repeated(sample, device.row, epoch, seq);
+        }
+        let entry = match patient {
+            Some(row) => Some(self.directory.patient_entry(self.tx, row)?),
+            None => None,
+        };
+        if let Some((_, draft)) = &mut self.drafts[usize::from(priority.rank())] {
+            draft.push(&device, entry, sample, flags, (self.profile, self.now.mesh));
+        }
+        self.tally.stored += 1;
+        self.tally.readings += sample.readings.len() as u64;
+        // Once in the table and once in a parcel.
+        self.used += 2 * sample.packed.len() as u64;
+        Ok(Ok(Stored::New))
+    }
+
+    /// The patient whom the device names, or whoever lay in its bed when it measured.
+    fn patient_of(
+        &mut self,
+        bed: &Option<String>,
+        sample: &Prepared,
+    ) -> Result<Option<i64>, StoreError> {
+        match (&sample.patient, bed) {
+            (Some(id), _) => Ok(Some(self.directory.patient(self.tx, id)?)),
+            (None, Some(bed)) => Ok(self.directory.patient_of_bed(bed, sample.source_time)),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// What the edge adds to the readings of a sample when it comes in.
+    fn arrival_flags(&self, sample: &Prepared, device: &DeviceEntry) -> Flags {
+        let arrived = Freshness::on_arrival(sample.source_time, self.now.mesh, device.facts.limits);
+        let late = match arrived {
+            Freshness::Historical => Flags::HISTORICAL,
+            Freshness::Live | Freshness::Stale | Freshness::Absent => Flags::NONE,
+        };
+        if self.now.trusted {
+            late
+        } else {
+            late.with(Flags::CLOCK_UNTRUSTED)
+        }
+    }
+
+    /// The outbox sequence of the parcel that a sample of this priority goes into; a full one is shipped first.
+    fn reserve(&mut self, priority: Priority, readings: usize) -> Result<i64, StoreError> {
+        let slot = usize::from(priority.rank());
+        let full = matches!(&self.drafts[slot], Some((_, draft)) if draft.is_full_for(readings));
+        if full {
+            self.ship(priority)?;
+        }
+        if let Some((seq, _)) = &self.drafts[slot] {
+            return Ok(*seq);
+        }
+        let seq = self.parcels.next_seq(priority);
+        self.drafts[slot] = Some((seq, Draft::default()));
+        Ok(seq)
+    }
+
+    fn ship(&mut self, priority: Priority) -> Result<(), StoreError> {
+        let Some((seq, draft)) = self.drafts[usize::from(priority.rank())].take() else {
+            return Ok(());
+        };
+        let batch = draft.finish();
+        if batch.readings.is_empty() {
+            return Ok(());
+        }
+        let given = self
+            .parcels
+            .ship(self.tx, priority, Purpose::Care, batch, &self.now)?;
+        match given {
+            Some(given) if given == seq => self.tally.parcels += 1,
+            Some(_) => {
+                let op = "ship: another sequence than the samples were stored with";
+                return Err(StoreError::new(StoreErrorKind::Internal, op));
+            }
+            None => self.keep_back(priority, seq)?,
+        }
+        Ok(())
+    }
+
+    /// The rules refused the parcel: its samples stay in the facility, and no receipt will ever let them be deleted.
+    fn keep_back(&mut self, priority: Priority, seq: i64) -> Result<(), StoreError> {
+        self.tally.uncleared += 1;
+        self.tx
+            .prepare_cached(
+                "UPDATE sample SET parcel = NULL WHERE priority = ?1 AND parcel = ?2 AND arrived_ms = ?3",
+            )?
+            .execute(params![priority.rank(), seq, self.now.mesh.0])?;
+        Ok(())
+    }
+
+    /// The identity was stored before: the same payload is a duplicate, another one a conflict.
+    fn judge_repeated(
+        &mut self,
+        sample: &Prepared,
+        device: i64,
+        epoch: u32,
+        seq: i64,
+    ) -> Result<Result<Stored, Rejected>, StoreError> {
+        if stored_digest(self.tx, device, epoch, seq)? == Some(sample.digest) {
+            self.tally.duplicates += 1;
+            return Ok(Ok(Stored::Duplicate));
+        }
+        self.tally.conflicts += 1;
+        if self.forgotten.first_conflict(device, epoch, seq) {
+            let alarm = conflict_alarm(sample);
+            let _full = self.append(&prepare_edge(alarm, self.entropy))?;
+        }
+        Ok(Err(Rejected::Conflict {
+            epoch,
+            seq: seq.unsigned_abs(),
+        }))
+    }
+
+    /// Keeps a message that could not be understood.
+    pub(super) fn quarantine(
+        &mut self,
+        device: &DeviceId,
+        reason: &str,
+        message: &Bytes,
+    ) -> Result<(), StoreError> {
+        self.tx
+            .prepare_cached(
+                "INSERT INTO unreadable (device, reason, at_ms, message) VALUES (?1, ?2, ?3, ?4)",
+            )?
+            .execute(params![
+                device.as_str(),
+                reason,
+                self.now.mesh.0,
+                &message[..]
+            ])?;
+        let dropped = self
+            .tx
+            .prepare_cached(
+                "DELETE FROM unreadable WHERE row IN (
+                   SELECT row FROM unreadable WHERE device = ?1 ORDER BY row DESC LIMIT -1 OFFSET ?2)",
+            )?
+            .execute(params![device.as_str(), MAX_UNREADABLE_ROWS])?;
+        self.tally.crowded_out += dropped as u64;
+        Ok(())
+    }
+
+    /// Keeps or deletes the retained message of a topic.
+    pub(super) fn retain(&mut self, topic: &str, message: &Bytes) -> Result<(), StoreError> {
+        if message.is_empty() {
+            self.tx
+                .prepare_cached("DELETE FROM retained WHERE topic = ?1")?
+                .execute([topic])?;
+        } else {
+            self.tx
+                .prepare_cached(
+                    "INSERT INTO retained (topic, message) VALUES (?1, ?2)
+                     ON CONFLICT (topic) DO UPDATE SET message = ?2",
+                )?
+                .execute(params![topic, &message[..]])?;
+        }
+        Ok(())
+    }
+
+    /// Applies verified receipts.
+    pub(super) fn settle(&mut self, receipts: &[Receipt]) -> Result<(), StoreError> {
+        let settled = self.parcels.settle(self.tx, receipts, &self.now)?;
+        self.tally.settled += settled.accepted + settled.quarantined + settled.refused;
+        Ok(())
+    }
+
+    /// Ships what the catalog is to know.
+    pub(super) fn ship_devices(&mut self, records: DeviceRecords) -> Result<(), StoreError> {
+        let priority = Priority::Live;
+        // Readings of this commit were promised the sequence that this parcel would take.
+        self.ship(priority)?;
+        let given =
+            self.parcels
+                .ship(self.tx, priority, Purpose::Operations, records, &self.now)?;
+        self.tally.parcels += u64::from(given.is_some());
+        Ok(())
+    }
+
+    /// The crosswalk of a device, drawn if it is new.
+    pub(super) fn device(&mut self, id: &DeviceId) -> Result<Arc<DeviceEntry>, StoreError> {
+        Ok(self.directory.device(self.tx, id)?)
+    }
+
+    /// One step of retention, and the time kept as the floor of the clock at the next boot (an untrusted one too: it
+    /// is the floor run on).
+    pub(super) fn housekeep(
+        &mut self,
+        cursor: &mut Cursor,
+        cutoff: Timestamp,
+    ) -> Result<usize, StoreError> {
+        set_meta(self.tx, super::TIME, self.now.real.0)?;
+        retention::step(self.tx, self.forgotten, cursor, cutoff)
+    }
+
+    /// Ships the rest. After it only the commit is left.
+    pub(super) fn finish(mut self) -> Result<Tally, StoreError> {
+        for priority in Priority::ALL {
+            self.ship(priority)?;
+        }
+        self.tally.used = self.used;
+        Ok(self.tally)
+    }
+}
+
+/// What the database holds, without the pages that are free for reuse, in bytes.
+pub(super) fn used_bytes(db: &rusqlite::Connection) -> Result<u64, StoreError> {
+    let pragma =
+        |sql| -> rusqlite::Result<i64> { db.prepare_cached(sql)?.query_row([], |row| row.get(0)) };
+    let pages = pragma("PRAGMA page_count")? - pragma("PRAGMA freelist_count")?;
+    Ok((pages * super::schema::PAGE_BYTES).unsigned_abs())
+}
+
+fn next_edge_seq(tx: &Transaction<'_>, device: i64) -> Result<i64, StoreError> {
+    Ok(tx
+        .prepare_cached(
+            "UPDATE device SET edge_seq = edge_seq + 1 WHERE row = ?1 RETURNING edge_seq",
+        )?
+        .query_row([device], |row| row.get(0))?)
+}
+
+/// A device that gives one identity to two payloads has lost its counter or its memory: nothing that it says in this
+/// sample can be believed, and somebody must know.
+fn conflict_alarm(sample: &Prepared) -> EdgeSample {
+    EdgeSample {
+        device: sample.device.clone(),
+        source_time: sample.source_time,
+        readings: sample
+            .readings
+            .iter()
+            .map(|reading| SampleReading {
+                value: Value::Absent(AbsentReason::Error),
+                ..reading.clone()
+            })
+            .collect(),
+    }
+}

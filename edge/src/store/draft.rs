@@ -1,0 +1,107 @@
+//! The readings of one commit and one priority on their way into a parcel for the region.
+use super::{
+    directory::{DeviceEntry, PatientEntry},
+    journal::Prepared,
+    pack,
+};
+use crate::deid;
+use federation::{
+    profile::Profile,
+    wire::{Reading, ReadingBatch, reading},
+};
+use std::collections::HashMap;
+use types::{Flags, Timestamp, Value};
+
+/// Readings in one parcel: a region writes them in one transaction of its own, which must stay short.
+pub(super) const MAX_READINGS: usize = 4_096;
+/// Bytes of a parcel's body, about: half of what a parcel may hold, since this is an estimate.
+pub(super) const MAX_BYTES: usize = federation::envelope::MAX_BODY_BYTES / 2;
+/// Bytes that a reading takes on the wire beside its texts.
+const READING_BYTES: usize = 48;
+
+/// A batch that grows. What enters it has left its PHI behind.
+#[derive(Default)]
+pub(super) struct Draft {
+    batch: ReadingBatch,
+    devices: HashMap<i64, u32>,
+    patients: HashMap<i64, u32>,
+    bytes: usize,
+}
+
+impl Draft {
+    /// Whether another sample of that many readings would exceed the bounds of a parcel.
+    pub(super) fn is_full_for(&self, readings: usize) -> bool {
+        !self.batch.readings.is_empty()
+            && (self.batch.readings.len() + readings > MAX_READINGS || self.bytes > MAX_BYTES)
+    }
+
+    /// Adds a sample's readings.
+    pub(super) fn push(
+        &mut self,
+        device: &DeviceEntry,
+        patient: Option<&PatientEntry>,
+        sample: &Prepared,
+        arrival: Flags,
+        (profile, now): (Profile, Timestamp),
+    ) {
+        let device = self.device(device);
+        let effective = patient.map_or(sample.source_time, |patient| {
+            deid::shift(sample.source_time, profile, patient.shift)
+        });
+        let patient = patient.map_or(0, |patient| self.patient(patient, now));
+        for (index, reading) in sample.readings.iter().enumerate() {
+            let Some(uid) = pack::uid(&sample.packed, index) else {
+                continue;
+            };
+            let value = match &reading.value {
+                Value::Quantity(decimal) => reading::Value::Quantity(decimal.as_str().into()),
+                Value::Absent(reason) => reading::Value::Absent(reason.as_str().into()),
+            };
+            let code = reading.code.to_string();
+            self.bytes += READING_BYTES + code.len() + reading.unit.as_str().len();
+            self.batch.readings.push(Reading {
+                uid: uid.as_bytes().to_vec().into(),
+                device,
+                patient,
+                code,
+                unit: reading.unit.as_str().into(),
+                value: Some(value),
+                effective_ms: effective.0,
+                flags: u32::from(reading.flags.with(arrival).bits()),
+            });
+        }
+    }
+
+    /// The message.
+    pub(super) fn finish(self) -> ReadingBatch {
+        self.batch
+    }
+
+    fn device(&mut self, device: &DeviceEntry) -> u32 {
+        let devices = &mut self.batch.devices;
+        *self.devices.entry(device.row).or_insert_with(|| {
+            devices.push(deid::clinical_device(
+                device.pseudonym,
+                device.facts.kind,
+                device.facts.serial.as_ref(),
+            ));
+            position(devices.len() - 1)
+        })
+    }
+
+    fn patient(&mut self, patient: &PatientEntry, now: Timestamp) -> u32 {
+        let patients = &mut self.batch.patients;
+        *self.patients.entry(patient.row).or_insert_with(|| {
+            patients.push(deid::clinical_patient(
+                patient.pseudonym,
+                &patient.record,
+                now,
+            ));
+            position(patients.len())
+        })
+    }
+}
+
+fn position(index: usize) -> u32 {
+    u32::try_from(index).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,243 @@
+//! The store as the sources see it: samples are checked, packed and hashed on the caller's thread, then queued.
+use super::{
+    Store, StoreError, StoreErrorKind,
+    directory::MAX_PATIENT_ID,
+    pack,
+    writer::{Answers, Job, Reply},
+};
+use crate::ingest::{Journal, Rejected, Sample, SampleReading, Stored, Urgency};
+use async_trait::async_trait;
+use bytes::Bytes;
+use rusqlite::OptionalExtension;
+use tokio::sync::oneshot;
+use types::{DeviceId, Phi, Timestamp};
+
+/// The epoch of samples that the edge itself makes for a device, such as the alarm that its values went stale.
+/// No device may use it.
+pub const EDGE_EPOCH: u32 = u32::MAX;
+/// The largest message that quarantine keeps whole, in bytes: the largest that the broker takes in.
+const MAX_UNREADABLE: usize = 256 * 1024;
+/// The longest topic of a retained message, in bytes.
+const MAX_TOPIC: usize = 255;
+/// The largest retained message, in bytes: a device's status.
+const MAX_RETAINED: usize = 64 * 1024;
+/// Retained messages that one prefix yields at most: every topic of a large facility.
+const MAX_RETAINED_ROWS: i64 = 65_536;
+
+/// A sample that the edge makes itself; the store gives it its sequence number in [`EDGE_EPOCH`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct EdgeSample {
+    /// The device that it is about.
+    pub device: DeviceId,
+    /// What it is about: the instant (mesh time).
+    pub source_time: Timestamp,
+    /// The readings.
+    pub readings: Vec<SampleReading>,
+}
+
+/// Which numbers a sample has: its device's, or the next that the edge gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Identity {
+    Device { epoch: u32, seq: i64 },
+    Edge,
+}
+
+/// A sample as the writer takes it.
+pub(super) struct Prepared {
+    pub device: DeviceId,
+    pub identity: Identity,
+    pub source_time: Timestamp,
+    pub patient: Option<Phi<String>>,
+    pub urgency: Urgency,
+    pub readings: Vec<SampleReading>,
+    pub packed: Vec<u8>,
+    pub digest: [u8; pack::DIGEST],
+}
+
+/// What can never be stored is refused before it costs anybody a place in the queue.
+pub(super) fn prepare(sample: Sample, entropy: super::Entropy) -> Result<Prepared, Rejected> {
+    if sample.epoch == EDGE_EPOCH {
+        return Err(Rejected::Invalid("the epoch is reserved for the edge"));
+    }
+    if sample.readings.is_empty() || sample.readings.len() > Sample::MAX_READINGS {
+        return Err(Rejected::Invalid("a sample has 1 to 256 readings"));
+    }
+    if !sample.patient.as_ref().is_none_or(patient_id_fits) {
+        return Err(Rejected::Invalid("a patient id is 1 to 64 bytes"));
+    }
+    let seq = i64::try_from(sample.seq)
+        .map_err(|_| Rejected::Invalid("a sequence number is below 2^63"))?;
+    let digest = pack::digest(&sample);
+    Ok(Prepared {
+        identity: Identity::Device {
+            epoch: sample.epoch,
+            seq,
+        },
+        packed: pack::pack(&sample.readings, entropy),
+        digest,
+        device: sample.device,
+        source_time: sample.source_time,
+        patient: sample.patient,
+        urgency: sample.urgency,
+        readings: sample.readings,
+    })
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the length of a patient id is looked at, nothing else"
+)]
+fn patient_id_fits(id: &Phi<String>) -> bool {
+    (1..=MAX_PATIENT_ID).contains(&id.expose().len())
+}
+
+/// An alarm that the edge raises about a device.
+pub(super) fn prepare_edge(sample: EdgeSample, entropy: super::Entropy) -> Prepared {
+    let packed = pack::pack(&sample.readings, entropy);
+    Prepared {
+        device: sample.device,
+        identity: Identity::Edge,
+        source_time: sample.source_time,
+        patient: None,
+        urgency: Urgency::Alarm,
+        // Its number is new, so it is compared with nothing.
+        digest: [0; pack::DIGEST],
+        readings: sample.readings,
+        packed,
+    }
+}
+
+impl Store {
+    /// Stores an alarm that the edge raises itself, as [`Journal::append`] does a device's.
+    ///
+    /// # Errors
+    /// As [`Journal::append`].
+    pub async fn raise(&self, sample: EdgeSample) -> Result<Stored, Rejected> {
+        self.append_prepared(prepare_edge(sample, self.0.entropy))
+            .await
+    }
+
+    async fn append_prepared(&self, prepared: Prepared) -> Result<Stored, Rejected> {
+        let answers = self.append_all(vec![prepared]).await;
+        answers
+            .into_iter()
+            .next()
+            .unwrap_or(Err(Rejected::Invalid("no answer")))
+    }
+
+    async fn append_all(&self, samples: Vec<Prepared>) -> Answers {
+        let (count, (reply, answer)) = (samples.len(), oneshot::channel());
+        match self.ask(Job::Append(samples, reply), answer).await {
+            Ok(answers) => answers,
+            Err(error) => {
+                let refused = || Err(Rejected::Unavailable(error.without_source()));
+                std::iter::repeat_with(refused).take(count).collect()
+            }
+        }
+    }
+
+    /// Queues a job and waits for its answer; the queue is bounded, so this is where a caller is slowed down.
+    pub(super) async fn ask<T>(
+        &self,
+        job: Job,
+        answer: oneshot::Receiver<T>,
+    ) -> Result<T, StoreError> {
+        let closed = || StoreError::new(StoreErrorKind::Unavailable, "write: the store is closed");
+        self.0.jobs.send(job).await.map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())
+    }
+
+    pub(super) async fn ask_step(&self, job: impl FnOnce(Reply) -> Job) -> Result<(), StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(job(reply), answer).await?
+    }
+}
+
+#[async_trait]
+impl Journal for Store {
+    async fn append(&self, sample: Sample) -> Result<Stored, Rejected> {
+        let prepared = prepare(sample, self.0.entropy)?;
+        self.append_prepared(prepared).await
+    }
+
+    async fn append_batch(&self, samples: Vec<Sample>) -> Answers {
+        let mut answers: Answers = Vec::with_capacity(samples.len());
+        let mut ready = Vec::with_capacity(samples.len());
+        // What is invalid keeps its place in the answers; the others fill theirs when the commit stands.
+        for sample in samples {
+            match prepare(sample, self.0.entropy) {
+                Ok(prepared) => {
+                    ready.push(prepared);
+                    answers.push(Ok(Stored::New));
+                }
+                Err(rejected) => answers.push(Err(rejected)),
+            }
+        }
+        let mut stored = self.append_all(ready).await.into_iter();
+        for answer in answers.iter_mut().filter(|answer| answer.is_ok()) {
+            *answer = stored.next().unwrap_or(Err(Rejected::Invalid("no answer")));
+        }
+        answers
+    }
+
+    async fn quarantine(
+        &self,
+        device: &DeviceId,
+        reason: &'static str,
+        message: Bytes,
+    ) -> Result<(), StoreError> {
+        let message = message.slice(..message.len().min(MAX_UNREADABLE));
+        let device = device.clone();
+        self.ask_step(|reply| Job::Quarantine {
+            device,
+            reason,
+            message,
+            reply,
+        })
+        .await
+    }
+
+    async fn retain(&self, topic: &str, message: Bytes) -> Result<(), StoreError> {
+        if topic.len() > MAX_TOPIC || message.len() > MAX_RETAINED {
+            let op = "retain: a topic has at most 255 bytes and its message 64 KiB";
+            return Err(StoreError::new(StoreErrorKind::Refused, op));
+        }
+        let topic = topic.to_owned();
+        self.ask_step(|reply| Job::Retain {
+            topic,
+            message,
+            reply,
+        })
+        .await
+    }
+
+    async fn retained(&self, prefix: &str) -> Result<Vec<(String, Bytes)>, StoreError> {
+        let prefix = prefix.to_owned();
+        self.read(move |db| {
+            retained(db, &prefix).map_err(StoreError::sqlite("read retained messages"))
+        })
+        .await
+    }
+}
+
+fn retained(db: &rusqlite::Connection, prefix: &str) -> rusqlite::Result<Vec<(String, Bytes)>> {
+    db.prepare_cached(
+        "SELECT topic, message FROM retained WHERE substr(topic, 1, length(?1)) = ?1 ORDER BY topic LIMIT ?2",
+    )?
+    .query_map(rusqlite::params![prefix, MAX_RETAINED_ROWS], |row| {
+        Ok((row.get(0)?, Bytes::from(row.get::<_, Vec<u8>>(1)?)))
+    })?
+    .collect()
+}
+
+/// The stored sample of an identity: its digest.
+pub(super) fn stored_digest(
+    db: &rusqlite::Connection,
+    device: i64,
+    epoch: u32,
+    seq: i64,
+) -> rusqlite::Result<Option<[u8; pack::DIGEST]>> {
+    db.prepare_cached("SELECT digest FROM sample WHERE device = ?1 AND epoch = ?2 AND seq = ?3")?
+        .query_row(rusqlite::params![device, epoch, seq], |row| row.get(0))
+        .optional()
+}

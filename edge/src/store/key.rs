@@ -1,0 +1,138 @@
+//! The data key: 32 random bytes, wrapped with AES-256-GCM under the facility's key, in a file beside the database.
+//!
+//! The facility's key can so be changed without writing the database anew, and a wrong one is told from a broken
+//! database. The facility's key itself comes from a file today; a TPM or HSM would unwrap in its stead.
+use super::{Entropy, Store, StoreError, StoreErrorKind};
+use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use std::{
+    fs::{self, File, OpenOptions},
+    io::Write,
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
+use types::Phi;
+
+/// Name of the wrapped key's file.
+const FILE: &str = "store.key";
+/// First bytes of the file, authenticated with the key.
+const MAGIC: &[u8; 16] = b"medmesh data key";
+/// Bytes of an AES-GCM nonce.
+const NONCE: usize = 12;
+/// Bytes of an AES-256 key.
+const KEY: usize = 32;
+/// Bytes of an AES-GCM tag.
+const TAG: usize = 16;
+
+/// The key of the database.
+#[derive(Clone)]
+pub(super) struct DataKey([u8; KEY]);
+
+impl DataKey {
+    /// The statement that gives the raw key to SQLCipher, without key derivation.
+    pub(super) fn pragma(&self) -> String {
+        format!("PRAGMA key = \"x'{}'\"", hex::encode(self.0))
+    }
+}
+
+/// Reads the facility's key: 64 hexadecimal digits.
+///
+/// # Errors
+/// `Unavailable` when the file cannot be read, `Refused` when it holds something else.
+pub fn read_facility_key(path: &Path) -> Result<Phi<[u8; KEY]>, StoreError> {
+    let text = fs::read_to_string(path).map_err(StoreError::io("read the facility key"))?;
+    let mut key = [0; KEY];
+    hex::decode_to_slice(text.trim(), &mut key).map_err(|_| {
+        StoreError::new(
+            StoreErrorKind::Refused,
+            "read the facility key: it is 64 hexadecimal digits",
+        )
+    })?;
+    Ok(Phi::new(key))
+}
+
+/// The data key of a directory; a new one is made when there is neither key nor database.
+pub(super) fn open_or_create(
+    dir: &Path,
+    facility_key: &Phi<[u8; KEY]>,
+    entropy: Entropy,
+) -> Result<DataKey, StoreError> {
+    if dir.join(FILE).exists() || dir.join(Store::FILE).exists() {
+        return open_existing(dir, facility_key);
+    }
+    fs::create_dir_all(dir).map_err(StoreError::io("make the data directory"))?;
+    let mut key = [0; KEY];
+    let mut nonce = [0; NONCE];
+    entropy(&mut key);
+    entropy(&mut nonce);
+    let wrapped = wrap(facility_key, &key, nonce)?;
+    write_durably(dir, &wrapped).map_err(StoreError::io("write the data key"))?;
+    Ok(DataKey(key))
+}
+
+/// The data key of a directory that has a store.
+pub(super) fn open_existing(
+    dir: &Path,
+    facility_key: &Phi<[u8; KEY]>,
+) -> Result<DataKey, StoreError> {
+    let wrapped = fs::read(dir.join(FILE)).map_err(StoreError::io("read the data key"))?;
+    let refused = || {
+        StoreError::new(
+            StoreErrorKind::Refused,
+            "unwrap the data key: the facility key is another one than the store was made with",
+        )
+    };
+    let (head, sealed) = wrapped
+        .split_at_checked(MAGIC.len() + NONCE)
+        .ok_or_else(refused)?;
+    let (magic, nonce) = head.split_at(MAGIC.len());
+    if magic != MAGIC || sealed.len() != KEY + TAG {
+        return Err(refused());
+    }
+    let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| refused())?;
+    let mut sealed = sealed.to_vec();
+    let key = aead(facility_key)?
+        .open_in_place(nonce, Aad::from(MAGIC), &mut sealed)
+        .map_err(|_| refused())?;
+    Ok(DataKey((&*key).try_into().map_err(|_| refused())?))
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the facility key leaves its wrapper only into the cipher"
+)]
+fn aead(facility_key: &Phi<[u8; KEY]>) -> Result<LessSafeKey, StoreError> {
+    UnboundKey::new(&AES_256_GCM, facility_key.expose())
+        .map(LessSafeKey::new)
+        .map_err(|_| StoreError::new(StoreErrorKind::Internal, "use the facility key"))
+}
+
+fn wrap(
+    facility_key: &Phi<[u8; KEY]>,
+    key: &[u8; KEY],
+    nonce: [u8; NONCE],
+) -> Result<Vec<u8>, StoreError> {
+    let mut sealed = key.to_vec();
+    aead(facility_key)?
+        .seal_in_place_append_tag(
+            Nonce::assume_unique_for_key(nonce),
+            Aad::from(MAGIC),
+            &mut sealed,
+        )
+        .map_err(|_| StoreError::new(StoreErrorKind::Internal, "wrap the data key"))?;
+    Ok([MAGIC.as_slice(), &nonce, &sealed].concat())
+}
+
+/// Whole or not at all: a temporary file, its fsync, a rename, the directory's fsync.
+fn write_durably(dir: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let temporary = dir.join("store.key.new");
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&temporary, dir.join(FILE))?;
+    File::open(dir)?.sync_all()
+}

@@ -1,0 +1,75 @@
+//! The store as the uplink sees it: parcels leased on the reading connection, receipts settled by the writer.
+use super::{Store, StoreError, StoreErrorKind, writer::Job};
+use async_trait::async_trait;
+use federation::{
+    outbox,
+    port::{Depths, LeaseLimits, Outbox, PortError, PortErrorKind},
+    wire::{DeviceRecords, Parcel, Receipt},
+};
+use types::Priority;
+
+#[async_trait]
+impl Outbox for Store {
+    async fn lease(
+        &self,
+        priority: Priority,
+        limits: LeaseLimits,
+    ) -> Result<Vec<Parcel>, PortError> {
+        let shared = self.0.clone();
+        self.read(move |db| {
+            // Under the lock of the connection, so that two leases never take the same parcels.
+            let after = shared.leases.lock().after(priority);
+            let parcels = outbox::lease_from(db, priority, after, limits)?;
+            shared.leases.lock().take(priority, &parcels);
+            Ok(parcels)
+        })
+        .await
+        .map_err(|error| port(error, "lease"))
+    }
+
+    async fn settle(&self, receipts: Vec<Receipt>) -> Result<(), PortError> {
+        let settled = receipts.clone();
+        self.ask_step(|reply| Job::Settle { receipts, reply })
+            .await
+            .map_err(|error| port(error, "settle"))?;
+        self.0.leases.lock().settle(&settled);
+        Ok(())
+    }
+
+    async fn release(&self) -> Result<(), PortError> {
+        self.0.leases.lock().release();
+        Ok(())
+    }
+
+    async fn depths(&self) -> Result<Depths, PortError> {
+        self.read(|db| Ok(outbox::depths(db)?))
+            .await
+            .map_err(|error| port(error, "depths"))
+    }
+
+    async fn added(&self) {
+        self.0.status.added.notified().await;
+    }
+}
+
+impl Store {
+    /// Ships what the catalog is to know of the facility's devices. A refusal of the rules is audited, not an error.
+    ///
+    /// # Errors
+    /// As any write.
+    pub async fn ship_devices(&self, records: DeviceRecords) -> Result<(), StoreError> {
+        self.ask_step(|reply| Job::Devices { records, reply }).await
+    }
+}
+
+fn port(error: StoreError, op: &'static str) -> PortError {
+    PortError {
+        kind: match error.kind {
+            StoreErrorKind::Full | StoreErrorKind::Unavailable => PortErrorKind::Unavailable,
+            StoreErrorKind::Corrupt | StoreErrorKind::Refused => PortErrorKind::Corrupt,
+            StoreErrorKind::Internal => PortErrorKind::Internal,
+        },
+        op,
+        source: Some(Box::new(error)),
+    }
+}

@@ -1,0 +1,128 @@
+//! The store's use of `federation`'s tables: parcels shipped, receipts settled, decisions audited, in its own commits.
+use super::StoreError;
+use crate::clockguard::Now;
+use federation::{
+    audit::{self, Signer},
+    envelope::Envelope,
+    outbox,
+    policy::Rules,
+    wire::{Body, Receipt},
+};
+use rusqlite::{Connection, Transaction};
+use std::sync::Arc;
+use types::{EnvelopeId, Place, Priority, Purpose};
+
+/// Sequences of one priority, as the outbox numbers its rows.
+const KEYS_PER_PRIORITY: i64 = 1 << 56;
+
+/// What parcels are made with.
+pub(super) struct Parcels {
+    rules: Arc<Rules>,
+    signer: Signer,
+    from: Place,
+    to: Place,
+    entropy: super::Entropy,
+    /// The last sequence given out, by priority, as of this commit.
+    last: [i64; 3],
+    audited: bool,
+}
+
+impl Parcels {
+    pub(super) fn new(
+        rules: Arc<Rules>,
+        signer: Signer,
+        (from, to): (Place, Place),
+        entropy: super::Entropy,
+    ) -> Self {
+        Self {
+            rules,
+            signer,
+            from,
+            to,
+            entropy,
+            last: [0; 3],
+            audited: false,
+        }
+    }
+
+    /// Begins a commit: reads how far the sequences are.
+    pub(super) fn begin(&mut self, tx: &Transaction<'_>) -> Result<(), StoreError> {
+        self.audited = false;
+        let mut query = tx.prepare_cached("SELECT priority, last FROM outbox_counter")?;
+        let mut rows = query.query([])?;
+        while let Some(row) = rows.next()? {
+            if let Some(last) = self.last.get_mut(usize::from(row.get::<_, u8>(0)?)) {
+                *last = row.get(1)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The sequence that the next parcel of a priority will have.
+    pub(super) const fn next_seq(&self, priority: Priority) -> i64 {
+        self.last[priority.rank() as usize] + 1
+    }
+
+    /// Clears, audits and stores a message. Its sequence, or none when the rules refused it (which is audited).
+    pub(super) fn ship<T: Body>(
+        &mut self,
+        tx: &Transaction<'_>,
+        priority: Priority,
+        purpose: Purpose,
+        body: T,
+        now: &Now,
+    ) -> Result<Option<i64>, StoreError> {
+        let envelope = Envelope {
+            from: self.from.clone(),
+            to: self.to.clone(),
+            purpose,
+            body,
+        };
+        let mut id = [0; 16];
+        (self.entropy)(&mut id);
+        self.audited = true;
+        let id = EnvelopeId::from_bytes(id);
+        match outbox::ship(tx, &self.rules, envelope, priority, id, now.real)? {
+            Ok(queued) => {
+                let seq = i64::try_from(queued.seq).unwrap_or(i64::MAX);
+                self.last[usize::from(priority.rank())] = seq;
+                Ok(Some(seq))
+            }
+            Err(refusal) => {
+                tracing::error!(reason = refusal.reason(), "the rules keep a parcel back");
+                Ok(None)
+            }
+        }
+    }
+
+    /// Applies verified receipts.
+    pub(super) fn settle(
+        &mut self,
+        tx: &Transaction<'_>,
+        receipts: &[Receipt],
+        now: &Now,
+    ) -> Result<outbox::Settled, StoreError> {
+        self.audited = true;
+        Ok(outbox::settle(tx, &self.from, receipts, now.real)?)
+    }
+
+    /// Ends a commit: signs the head of the audit log if it has grown.
+    pub(super) fn finish(&mut self, tx: &Transaction<'_>) -> Result<(), StoreError> {
+        if std::mem::take(&mut self.audited) {
+            audit::sign_head(tx, &self.signer)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a parcel has no receipt yet.
+pub(super) fn is_waiting(
+    db: &Connection,
+    priority: Priority,
+    seq: i64,
+) -> Result<bool, StoreError> {
+    let key = i64::from(priority.rank()) * KEYS_PER_PRIORITY + seq;
+    Ok(db
+        .prepare_cached("SELECT 1 FROM outbox WHERE key = ?1")?
+        .exists([key])?)
+}

@@ -1,0 +1,167 @@
+//! The database file: how it is opened, its tables, and what its errors mean. Versions only go forward.
+use super::{StoreError, StoreErrorKind, key::DataKey};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+use std::{path::PathBuf, time::Duration};
+
+/// The version that this binary writes.
+pub(super) const VERSION: i64 = 1;
+/// Bytes of a page, SQLCipher's default.
+pub(super) const PAGE_BYTES: i64 = 4_096;
+/// How long a connection waits for the other one's lock: a checkpoint of the whole log on a slow disk.
+const BUSY: Duration = Duration::from_secs(10);
+/// Prepared statements that a connection keeps: all that the writer uses.
+const STATEMENTS: usize = 64;
+
+const TABLES: &str = "
+CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE device (
+  row INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, pseudonym BLOB NOT NULL, catalog_id BLOB NOT NULL,
+  edge_seq INTEGER NOT NULL DEFAULT 0) STRICT;
+CREATE TABLE patient (
+  row INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, pseudonym BLOB NOT NULL, shift_days INTEGER NOT NULL,
+  name TEXT, mrn TEXT, birth_date TEXT, gender TEXT) STRICT;
+CREATE TABLE assignment (
+  bed TEXT NOT NULL, from_ms INTEGER NOT NULL, patient INTEGER REFERENCES patient,
+  PRIMARY KEY (bed, from_ms)) STRICT, WITHOUT ROWID;
+CREATE TABLE sample (
+  device INTEGER NOT NULL, epoch INTEGER NOT NULL, seq INTEGER NOT NULL, source_ms INTEGER NOT NULL,
+  arrived_ms INTEGER NOT NULL, patient INTEGER, flags INTEGER NOT NULL, priority INTEGER NOT NULL,
+  parcel INTEGER, digest BLOB NOT NULL, readings BLOB NOT NULL,
+  PRIMARY KEY (device, epoch, seq)) STRICT, WITHOUT ROWID;
+CREATE TABLE forgotten (
+  device INTEGER NOT NULL, epoch INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
+  PRIMARY KEY (device, epoch, first)) STRICT, WITHOUT ROWID;
+CREATE TABLE unreadable (
+  row INTEGER PRIMARY KEY, device TEXT NOT NULL, reason TEXT NOT NULL, at_ms INTEGER NOT NULL,
+  message BLOB NOT NULL) STRICT;
+CREATE INDEX unreadable_device ON unreadable (device, row);
+CREATE TABLE retained (topic TEXT PRIMARY KEY, message BLOB NOT NULL) STRICT, WITHOUT ROWID;
+";
+
+/// Where the database is and how it is opened.
+#[derive(Clone)]
+pub(super) struct File {
+    pub path: PathBuf,
+    pub key: DataKey,
+    /// SQLite's virtual file system; its own when none is named.
+    pub vfs: Option<&'static str>,
+}
+
+impl File {
+    /// The writer's connection: tables made or checked, and the whole log written into the database, so that no
+    /// commit ever follows a part of the log whose fsync is in doubt.
+    pub(super) fn open_writer(&self) -> Result<Connection, StoreError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+        let mut connection = self.connect(flags)?;
+        let configure = |connection: &Connection| {
+            // Before the first table, or it has no effect.
+            connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+            connection.pragma_update(None, "journal_mode", "WAL")?;
+            connection.pragma_update(None, "synchronous", "FULL")?;
+            // The writer writes the log into the database itself, after it has answered its callers.
+            connection.pragma_update(None, "wal_autocheckpoint", 0)
+        };
+        configure(&connection).map_err(StoreError::sqlite("configure the database"))?;
+        migrate(&mut connection)?;
+        checkpoint(&connection, "TRUNCATE")?;
+        Ok(connection)
+    }
+
+    /// A connection that only reads.
+    pub(super) fn open_reader(&self) -> Result<Connection, StoreError> {
+        // Not READ_ONLY: a reader of a log needs to write its shared index. `query_only` refuses the rest.
+        let connection = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        connection
+            .pragma_update(None, "query_only", true)
+            .map_err(StoreError::sqlite("configure the database"))?;
+        check_version(&connection)?;
+        Ok(connection)
+    }
+
+    fn connect(&self, flags: OpenFlags) -> Result<Connection, StoreError> {
+        let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connect = || {
+            let connection = match self.vfs {
+                Some(vfs) => Connection::open_with_flags_and_vfs(&self.path, flags, vfs)?,
+                None => Connection::open_with_flags(&self.path, flags)?,
+            };
+            // What SQLCipher logs names files and pages; errors come back to us anyway.
+            connection.execute_batch("PRAGMA cipher_log_level = NONE")?;
+            connection.execute_batch(&self.key.pragma())?;
+            connection.busy_timeout(BUSY)?;
+            connection.set_prepared_statement_cache_capacity(STATEMENTS);
+            connection.pragma_update(None, "trusted_schema", false)?;
+            connection.pragma_update(None, "cell_size_check", true)?;
+            Ok(connection)
+        };
+        connect().map_err(StoreError::sqlite("open the database"))
+    }
+}
+
+/// Writes the log into the database: `PASSIVE` as much as readers allow, `TRUNCATE` all of it.
+pub(super) fn checkpoint(connection: &Connection, mode: &'static str) -> Result<(), StoreError> {
+    let busy: i64 = connection
+        .query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
+            row.get(0)
+        })
+        .map_err(StoreError::sqlite("write the log into the database"))?;
+    if busy != 0 && mode == "TRUNCATE" {
+        let op = "write the log into the database";
+        return Err(StoreError::new(StoreErrorKind::Unavailable, op));
+    }
+    Ok(())
+}
+
+/// Pages of the log that are not in the database yet.
+pub(super) fn log_pages(connection: &Connection) -> Result<i64, StoreError> {
+    connection
+        .prepare_cached("PRAGMA wal_checkpoint(NOOP)")?
+        .query_row([], |row| Ok(row.get::<_, i64>(1)? - row.get::<_, i64>(2)?))
+        .map_err(StoreError::sqlite("look at the log"))
+}
+
+fn check_version(connection: &Connection) -> Result<i64, StoreError> {
+    let version = connection
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(StoreError::sqlite("read the schema version"))?;
+    if version > VERSION {
+        let op = "open the database: its schema is newer than this binary";
+        return Err(StoreError::new(StoreErrorKind::Refused, op));
+    }
+    Ok(version)
+}
+
+fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
+    federation::outbox::schema(connection)?;
+    federation::audit::schema(connection)?;
+    if check_version(connection)? == VERSION {
+        return Ok(());
+    }
+    let mut make = || {
+        let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        tx.execute_batch(TABLES)?;
+        tx.pragma_update(None, "user_version", VERSION)?;
+        tx.commit()
+    };
+    make().map_err(StoreError::sqlite("make the tables"))
+}
+
+/// What an engine's error means to the caller.
+pub(super) fn kind_of(error: &rusqlite::Error) -> StoreErrorKind {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => StoreErrorKind::Full,
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreErrorKind::Corrupt,
+        Some(
+            ErrorCode::SystemIoFailure
+            | ErrorCode::CannotOpen
+            | ErrorCode::ReadOnly
+            | ErrorCode::DatabaseBusy
+            | ErrorCode::DatabaseLocked
+            | ErrorCode::FileLockingProtocolFailed
+            | ErrorCode::PermissionDenied,
+        ) => StoreErrorKind::Unavailable,
+        Some(_) => StoreErrorKind::Internal,
+        // A column of another type than was written, text that is not UTF-8: what is stored does not make sense.
+        None => StoreErrorKind::Corrupt,
+    }
+}

@@ -1,0 +1,619 @@
+//! The store on real files.
+use super::*;
+use crate::{
+    clockguard::Now,
+    ingest::{Journal, Rejected, Sample, SampleReading, Stored, Urgency},
+};
+use federation::{
+    envelope,
+    port::{LeaseLimits, Outbox},
+    wire::{self, Outcome, Parcel, ReadingBatch, Receipt},
+};
+use node::quantity::Size;
+use std::sync::atomic::AtomicI64;
+use tempfile::TempDir;
+use types::{AbsentReason, Flags, Priority, Timestamp, Value};
+
+pub(super) const LIMITS: LeaseLimits = LeaseLimits {
+    parcels: 1_000,
+    bytes: 64 << 20,
+};
+
+/// 2026-01-01T00:00:00Z, as good as any.
+const START: i64 = 1_767_225_600_000;
+
+/// A clock that moves when it is told to.
+pub(super) struct Hand(AtomicI64, AtomicBool);
+
+impl Time for Hand {
+    fn now(&self) -> Now {
+        let now = Timestamp(self.0.load(Ordering::Relaxed));
+        Now {
+            real: now,
+            mesh: now,
+            trusted: self.1.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Hand {
+    pub(super) fn forward(&self, ms: i64) {
+        self.0.fetch_add(ms, Ordering::Relaxed);
+    }
+}
+
+pub(super) fn hand() -> Arc<Hand> {
+    Arc::new(Hand(AtomicI64::new(START), AtomicBool::new(true)))
+}
+
+fn bed(from: &str, patient: Option<&str>) -> BedAssignment {
+    BedAssignment {
+        bed: "bed-1".into(),
+        from: from.into(),
+        patient: patient.map(Into::into),
+        name: patient.map(|id| format!("Canary Name {id}")),
+        mrn: patient.map(|id| format!("CANARY-MRN-{id}")),
+        birth_date: Some("1950-03-04".into()),
+        gender: Some("female".into()),
+    }
+}
+
+pub(super) fn options(dir: &Path, time: Arc<Hand>) -> StoreOptions {
+    let place: Place = "edge/eu/eu/eu-f1".parse().unwrap();
+    StoreOptions {
+        dir: dir.into(),
+        facility_key: Phi::new([7; 32]),
+        region: "regional/eu/eu".parse().unwrap(),
+        bounds: Bounds {
+            max: Size(1 << 30),
+            alarm_reserve: Size(1 << 20),
+        },
+        retention: Span::ms(86_400_000),
+        devices: vec![DeviceFacts {
+            id: "m1".parse().unwrap(),
+            kind: types::DeviceKind::BedsideMonitor,
+            bed: Some("bed-1".into()),
+            limits: DeviceFacts::DEFAULT_LIMITS,
+            serial: Some(Phi::new("CANARY-SERIAL-1".into())),
+        }],
+        beds: vec![
+            bed("2025-12-31T00:00:00Z", Some("p-1")),
+            bed("2026-01-01T12:00:00Z", None),
+        ],
+        rules: Arc::new(federation::policy::Rules::builtin().unwrap()),
+        profile: Profile::Shifted,
+        signer: federation::audit::Signer::new(
+            &place,
+            ed25519_dalek::SigningKey::from_bytes(&[9; 32]),
+        ),
+        place,
+        time,
+        entropy: system_entropy,
+    }
+}
+
+pub(super) fn sample(device: &str, seq: u64) -> Sample {
+    let reading = |code: &str, unit: &str, value| SampleReading {
+        code: code.parse().unwrap(),
+        unit: unit.parse().unwrap(),
+        value,
+        flags: Flags::NONE,
+    };
+    Sample {
+        device: device.parse().unwrap(),
+        epoch: 1,
+        seq,
+        source_time: Timestamp(START),
+        patient: None,
+        urgency: Urgency::Routine,
+        readings: vec![
+            reading(
+                "8867-4",
+                "/min",
+                Value::Quantity(types::Decimal::from_parts(seq.cast_signed(), -2)),
+            ),
+            reading("2708-6", "%", Value::Absent(AbsentReason::Unknown)),
+        ],
+    }
+}
+
+fn store(dir: &TempDir) -> Store {
+    Store::open(options(dir.path(), hand())).unwrap()
+}
+
+async fn parcels(store: &Store, priority: Priority) -> Vec<Parcel> {
+    store.lease(priority, LIMITS).await.unwrap()
+}
+
+/// Every batch that waits, over all priorities.
+async fn batches(store: &Store) -> Vec<ReadingBatch> {
+    let mut batches = Vec::new();
+    for priority in Priority::ALL {
+        for parcel in parcels(store, priority).await {
+            batches.push(envelope::open(&parcel).unwrap());
+        }
+    }
+    store.release().await.unwrap();
+    batches
+}
+
+pub(super) fn receipt(parcel: &Parcel, outcome: Outcome) -> Receipt {
+    Receipt {
+        id: parcel.id.clone(),
+        priority: parcel.priority,
+        seq: parcel.seq,
+        digest: parcel.digest.clone(),
+        outcome: outcome.into(),
+        ..Receipt::default()
+    }
+}
+
+fn is_conflict(answer: &Result<Stored, Rejected>) -> bool {
+    matches!(answer, Err(Rejected::Conflict { epoch: 1, .. }))
+}
+
+#[tokio::test]
+async fn a_redelivered_sample_is_a_duplicate_and_keeps_its_uids_even_after_a_restart() {
+    let dir = TempDir::new().unwrap();
+    let store = store(&dir);
+    assert_eq!(store.append(sample("m1", 1)).await.unwrap(), Stored::New);
+    let before = batches(&store).await;
+    assert_eq!(
+        store.append(sample("m1", 1)).await.unwrap(),
+        Stored::Duplicate
+    );
+    store.close().await;
+    let store = self::store(&dir);
+    assert_eq!(
+        store.append(sample("m1", 1)).await.unwrap(),
+        Stored::Duplicate
+    );
+    assert_eq!(batches(&store).await, before);
+    assert_eq!(before[0].readings.len(), 2);
+    assert_ne!(before[0].readings[0].uid, before[0].readings[1].uid);
+}
+
+#[tokio::test]
+async fn the_same_identity_with_another_payload_is_refused_and_raises_one_alarm() {
+    let dir = TempDir::new().unwrap();
+    let store = store(&dir);
+    store.append(sample("m1", 1)).await.unwrap();
+    let mut other = sample("m1", 1);
+    other.readings[0].value = Value::Quantity("99".parse().unwrap());
+    for _ in 0..3 {
+        assert!(is_conflict(&store.append(other.clone()).await));
+    }
+    let alarms = parcels(&store, Priority::Alarm).await;
+    assert_eq!(alarms.len(), 1);
+    let alarm: ReadingBatch = envelope::open(&alarms[0]).unwrap();
+    let error = wire::reading::Value::Absent("error".into());
+    assert!(
+        alarm
+            .readings
+            .iter()
+            .all(|r| r.value.as_ref() == Some(&error))
+    );
+    assert_eq!(
+        store.append(sample("m1", 1)).await.unwrap(),
+        Stored::Duplicate
+    );
+}
+
+#[tokio::test]
+async fn a_device_may_not_use_the_epoch_of_the_edge() {
+    let dir = TempDir::new().unwrap();
+    let mut sample = sample("m1", 1);
+    sample.epoch = EDGE_EPOCH;
+    let answer = store(&dir).append(sample).await;
+    assert!(matches!(answer, Err(Rejected::Invalid(_))));
+}
+
+#[tokio::test]
+async fn many_callers_share_commits_and_each_sample_is_stored_once_in_its_order() {
+    let dir = TempDir::new().unwrap();
+    let store = store(&dir);
+    let callers = (0..8).map(|caller| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            let device = format!("d{caller}");
+            let window = (0..50).map(|seq| store.append(sample(&device, seq)));
+            futures_util::future::join_all(window).await
+        })
+    });
+    for answers in futures_util::future::join_all(callers).await {
+        for answer in answers.unwrap() {
+            assert_eq!(answer.unwrap(), Stored::New);
+        }
+    }
+    let batches = batches(&store).await;
+    assert!(
+        batches.len() < 200,
+        "{} commits for 400 samples",
+        batches.len()
+    );
+    let mut seen: std::collections::HashMap<_, Vec<String>> = Default::default();
+    for batch in &batches {
+        for reading in batch.readings.iter().filter(|r| r.code == "8867-4") {
+            let device = batch.devices[reading.device as usize].pseudonym.clone();
+            let Some(wire::reading::Value::Quantity(value)) = &reading.value else {
+                panic!("a quantity")
+            };
+            seen.entry(device).or_default().push(value.clone());
+        }
+    }
+    assert_eq!(seen.len(), 8);
+    let expected: Vec<_> = (0..50).map(|seq| format!("0.{seq:02}")).collect();
+    assert!(seen.values().all(|values| *values == expected));
+}
+
+#[tokio::test]
+async fn a_batch_answers_each_sample_in_its_place() {
+    let dir = TempDir::new().unwrap();
+    let store = store(&dir);
+    let mut invalid = sample("m1", 2);
+    invalid.readings.clear();
+    let batch = vec![sample("m1", 1), invalid, sample("m1", 1), sample("m1", 3)];
+    let answers = store.append_batch(batch).await;
+    assert!(matches!(
+        answers[..],
+        [
+            Ok(Stored::New),
+            Err(Rejected::Invalid(_)),
+            Ok(Stored::Duplicate),
+            Ok(Stored::New)
+        ]
+    ));
+}
+
+#[tokio::test]
+async fn a_reading_belongs_to_whom_lay_in_the_bed_when_it_was_measured() {
+    let dir = TempDir::new().unwrap();
+    let store = store(&dir);
+    let at = |seq, time: &str, patient: Option<&str>| Sample {
+        source_time: time.parse().unwrap(),
+        patient: patient.map(|id| Phi::new(id.into())),
+        ..sample("m1", seq)
+    };
+    store
+        .append(at(1, "2026-01-01T11:59:59.999Z", None))
+        .await
+        .unwrap();
+    store
+        .append(at(2, "2026-01-01T12:00:00Z", None))
+        .await
+        .unwrap();
+    store
+        .append(at(3, "2026-01-01T12:00:00Z", Some("p-1")))
+        .await
+        .unwrap();
+    store
+        .append(at(4, "2026-01-01T12:00:00Z", Some("never seen")))
+        .await
+        .unwrap();
+    let batches = batches(&store).await;
+    let of = |batch: &ReadingBatch| {
+        let index = batch.readings[0].patient as usize;
+        index
+            .checked_sub(1)
+            .map(|at| batch.patients[at].pseudonym.clone())
+    };
+    let patients: Vec<_> = batches.iter().map(of).collect();
+    assert!(patients[0].is_some() && patients[1].is_none());
+    assert_eq!(patients[0], patients[2]);
+    assert!(patients[3].is_some() && patients[3] != patients[0]);
+    let moved = batches[0].readings[0].effective_ms - (START + 12 * 3_600_000 - 1);
+    assert!(moved != 0 && moved % Timestamp::DAY_MS == 0 && moved.abs() <= 365 * Timestamp::DAY_MS);
+    assert_eq!(batches[1].readings[0].effective_ms, START + 12 * 3_600_000);
+}
+
+#[test]
+fn a_bed_assignment_is_never_changed() {
+    let dir = TempDir::new().unwrap();
+    drop(store(&dir));
+    let mut changed = options(dir.path(), hand());
+    changed.beds[0].patient = Some("p-2".into());
+    let error = Store::open(changed).err().unwrap();
+    assert_eq!(error.kind, StoreErrorKind::Refused);
+    drop(store(&dir));
+}
+
+#[test]
+fn a_wrong_key_a_lost_key_and_a_newer_schema_are_refused() {
+    let dir = TempDir::new().unwrap();
+    drop(store(&dir));
+    let open = |key: [u8; 32]| {
+        let mut options = options(dir.path(), hand());
+        options.facility_key = Phi::new(key);
+        Store::open(options).map(drop).map_err(|error| error.kind)
+    };
+    assert_eq!(open([7; 32]), Ok(()));
+    assert_eq!(open([8; 32]), Err(StoreErrorKind::Refused));
+    let db = open_writable(&dir);
+    db.pragma_update(None, "user_version", schema::VERSION + 1)
+        .unwrap();
+    drop(db);
+    assert_eq!(open([7; 32]), Err(StoreErrorKind::Refused));
+    std::fs::remove_file(dir.path().join("store.key")).unwrap();
+    assert!(open([7; 32]).is_err());
+}
+
+fn open_writable(dir: &TempDir) -> Connection {
+    let file = schema::File {
+        path: dir.path().join(Store::FILE),
+        key: key::open_existing(dir.path(), &Phi::new([7; 32])).unwrap(),
+        vfs: None,
+    };
+    file.open_writer().unwrap()
+}
+
+fn found(dir: &Path, needle: &str) -> bool {
+    std::fs::read_dir(dir).unwrap().any(|entry| {
+        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+        bytes.windows(needle.len()).any(|w| w == needle.as_bytes())
+    })
+}
+
+const CANARIES: [&str; 5] = [
+    "CANARY-MRN-p-1",
+    "Canary Name",
+    "CANARY-PATIENT",
+    "8867-4",
+    "1950-03-04",
+];
+
+async fn write_canaries(store: &Store) {
+    let mut named = sample("m1", 1);
+    named.patient = Some(Phi::new("CANARY-PATIENT".into()));
+    store.append(named).await.unwrap();
+    let message = bytes::Bytes::from_static(b"CANARY-PATIENT unreadable");
+    store
+        .quarantine(&"m1".parse().unwrap(), "malformed", message.clone())
+        .await
+        .unwrap();
+    store
+        .retain("devices/eu/eu-f1/m1/status", message)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn phi_is_not_found_in_the_bytes_of_any_file_and_is_found_without_encryption() {
+    let dir = TempDir::new().unwrap();
+    let store = store(&dir);
+    write_canaries(&store).await;
+    let names: Vec<_> = std::fs::read_dir(dir.path())
+        .unwrap()
+        .map(|e| e.unwrap().file_name())
+        .collect();
+    assert!(names.iter().any(|name| name == "store.db-wal"), "{names:?}");
+    for canary in CANARIES {
+        assert!(!found(dir.path(), canary), "{canary}");
+    }
+    store.close().await;
+    for canary in CANARIES {
+        assert!(!found(dir.path(), canary), "{canary}");
+    }
+    // The same rows in the clear, so that the scan itself is known to find them.
+    let clear = TempDir::new().unwrap();
+    let db = open_writable(&dir);
+    let target = clear.path().join("clear.db");
+    db.execute("ATTACH ?1 AS clear KEY ''", [target.to_str().unwrap()])
+        .unwrap();
+    db.query_row("SELECT sqlcipher_export('clear')", [], |_| Ok(()))
+        .unwrap();
+    db.execute_batch("DETACH clear").unwrap();
+    for canary in CANARIES {
+        assert!(found(clear.path(), canary), "{canary}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_committed_while_the_link_is_down_is_backlog_and_alarms_go_apart() {
+    let dir = TempDir::new().unwrap();
+    let store = store(&dir);
+    let mut alarm = sample("m1", 3);
+    alarm.urgency = Urgency::Alarm;
+    store.append(sample("m1", 1)).await.unwrap();
+    store.set_link(true);
+    store.append(sample("m1", 2)).await.unwrap();
+    store.append(alarm).await.unwrap();
+    assert_eq!(store.depths().await.unwrap().0, [1, 1, 1]);
+}
+
+#[tokio::test]
+async fn a_parcel_goes_when_it_is_receipted_and_is_leased_again_after_a_broken_link() {
+    let dir = TempDir::new().unwrap();
+    let store = store(&dir);
+    for seq in 1..=3 {
+        store.append(sample("m1", seq)).await.unwrap();
+    }
+    let first = parcels(&store, Priority::Backlog).await;
+    assert_eq!(first.iter().map(|p| p.seq).collect::<Vec<_>>(), [1, 2, 3]);
+    assert!(parcels(&store, Priority::Backlog).await.is_empty());
+    let receipts = vec![
+        receipt(&first[0], Outcome::Accepted),
+        receipt(&first[1], Outcome::Quarantined),
+    ];
+    store.settle(receipts.clone()).await.unwrap();
+    store.settle(receipts).await.unwrap();
+    store.release().await.unwrap();
+    let again = parcels(&store, Priority::Backlog).await;
+    assert_eq!(again, first[2..]);
+    assert_eq!(store.depths().await.unwrap().of(Priority::Backlog), 1);
+}
+
+#[tokio::test]
+async fn a_new_parcel_wakes_the_uplink() {
+    let dir = TempDir::new().unwrap();
+    let store = store(&dir);
+    store.append(sample("m1", 1)).await.unwrap();
+    store.added().await;
+}
+
+#[tokio::test]
+async fn late_and_untrusted_readings_say_so() {
+    let dir = TempDir::new().unwrap();
+    let time = hand();
+    let store = Store::open(options(dir.path(), time.clone())).unwrap();
+    store.append(sample("m1", 1)).await.unwrap();
+    time.forward(DeviceFacts::DEFAULT_LIMITS.late_after_ms);
+    store.append(sample("m1", 2)).await.unwrap();
+    time.1.store(false, Ordering::Relaxed);
+    store.append(sample("m1", 3)).await.unwrap();
+    let flags: Vec<_> = batches(&store)
+        .await
+        .iter()
+        .map(|b| b.readings[0].flags)
+        .collect();
+    let late = Flags::HISTORICAL;
+    let expected = [Flags::NONE, late, late.with(Flags::CLOCK_UNTRUSTED)];
+    assert_eq!(flags, expected.map(|f| u32::from(f.bits())));
+}
+
+#[tokio::test]
+async fn above_its_bound_the_store_refuses_routine_samples_and_still_takes_alarms() {
+    let dir = TempDir::new().unwrap();
+    let mut options = options(dir.path(), hand());
+    options.bounds = Bounds {
+        max: Size(400 << 10),
+        alarm_reserve: Size(200 << 10),
+    };
+    let store = Store::open(options).unwrap();
+    let fill = async |urgency, from: u64| {
+        for seq in from..from + 10_000 {
+            let sample = Sample {
+                urgency,
+                ..sample("m1", seq)
+            };
+            match store.append(sample).await {
+                Ok(Stored::New) => {}
+                Err(Rejected::Full) => return seq,
+                other => panic!("{other:?}"),
+            }
+        }
+        panic!("never full")
+    };
+    let routine = fill(Urgency::Routine, 0).await;
+    assert!(routine > 10);
+    assert_eq!(store.condition(), Condition::Full);
+    let alarm = fill(Urgency::Alarm, routine).await;
+    assert!(alarm > routine + 10);
+    let size = std::fs::metadata(dir.path().join(Store::FILE))
+        .unwrap()
+        .len();
+    assert!(size < 800 << 10, "{size}");
+    // What was taken in is still there, and once.
+    assert_eq!(
+        store.append(sample("m1", 0)).await.unwrap(),
+        Stored::Duplicate
+    );
+    for priority in [Priority::Alarm, Priority::Backlog] {
+        for parcel in parcels(&store, priority).await {
+            store
+                .settle(vec![receipt(&parcel, Outcome::Accepted)])
+                .await
+                .unwrap();
+        }
+    }
+    assert_eq!(
+        store.append(sample("m1", 999_999)).await.unwrap(),
+        Stored::New
+    );
+    assert_eq!(store.condition(), Condition::Good);
+}
+
+/// Enough steps to look at every sample once.
+async fn sweep(store: &Store) -> usize {
+    let mut deleted = 0;
+    for _ in 0..4 {
+        deleted += store.housekeep().await.unwrap();
+    }
+    deleted
+}
+
+#[tokio::test]
+async fn retention_deletes_what_is_old_and_receipted_and_still_knows_it() {
+    let dir = TempDir::new().unwrap();
+    let time = hand();
+    let store = Store::open(options(dir.path(), time.clone())).unwrap();
+    for seq in 1..=3 {
+        store.append(sample("m1", seq)).await.unwrap();
+    }
+    let waiting = parcels(&store, Priority::Backlog).await;
+    store
+        .settle(vec![receipt(&waiting[1], Outcome::Accepted)])
+        .await
+        .unwrap();
+    assert_eq!(store.housekeep().await.unwrap(), 0, "not old");
+    time.forward(2 * 86_400_000);
+    store.append(sample("m1", 4)).await.unwrap();
+    assert_eq!(sweep(&store).await, 1, "old and receipted");
+    store.close().await;
+    let store = Store::open(options(dir.path(), time)).unwrap();
+    assert_eq!(sweep(&store).await, 0, "the others have no receipt");
+    for seq in 1..=4 {
+        assert_eq!(
+            store.append(sample("m1", seq)).await.unwrap(),
+            Stored::Duplicate
+        );
+    }
+    let rows: i64 = store
+        .read(|db| Ok(db.query_row("SELECT count(*) FROM sample", [], |r| r.get(0))?))
+        .await
+        .unwrap();
+    assert_eq!(rows, 3);
+}
+
+#[tokio::test]
+async fn what_cannot_be_understood_is_kept_with_its_reason_up_to_a_bound() {
+    let dir = TempDir::new().unwrap();
+    let store = store(&dir);
+    let device = "m1".parse().unwrap();
+    let keep = (0..1_010)
+        .map(|n| store.quarantine(&device, "malformed", bytes::Bytes::from(format!("{n}"))));
+    for kept in futures_util::future::join_all(keep).await {
+        kept.unwrap();
+    }
+    let (count, oldest): (i64, Vec<u8>) = store
+        .read(|db| {
+            let sql =
+                "SELECT count(*), (SELECT message FROM unreadable ORDER BY row) FROM unreadable";
+            Ok(db.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?)
+        })
+        .await
+        .unwrap();
+    assert_eq!((count, oldest.as_slice()), (1_000, b"10".as_slice()));
+}
+
+#[tokio::test]
+async fn retained_messages_outlive_a_restart_and_an_empty_one_deletes() {
+    let dir = TempDir::new().unwrap();
+    let store = store(&dir);
+    let status = bytes::Bytes::from_static(b"online");
+    for topic in [
+        "devices/eu/eu-f1/m1/status",
+        "devices/eu/eu-f1/m10/status",
+        "devices/eu/eu-f1/m2/status",
+    ] {
+        store.retain(topic, status.clone()).await.unwrap();
+    }
+    store
+        .retain("devices/eu/eu-f1/m2/status", bytes::Bytes::new())
+        .await
+        .unwrap();
+    store.close().await;
+    let store = self::store(&dir);
+    let kept = store.retained("devices/eu/eu-f1/m1/").await.unwrap();
+    assert_eq!(kept, [("devices/eu/eu-f1/m1/status".to_owned(), status)]);
+    assert_eq!(store.retained("").await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_closed_store_refuses_and_does_not_hang() {
+    let dir = TempDir::new().unwrap();
+    let store = store(&dir);
+    store.close().await;
+    let answer = store.append(sample("m1", 1)).await;
+    assert!(matches!(answer, Err(Rejected::Unavailable(_))));
+    store.close().await;
+}

@@ -1,0 +1,383 @@
+//! The writer thread: takes what waits, commits it with one fsync, answers everybody.
+use super::{
+    Condition, Status, StoreError, StoreErrorKind, StoreOptions,
+    apply::{Apply, Ground, Tally},
+    bounds::Bounds,
+    directory::{DeviceEntry, Directory},
+    journal::Prepared,
+    parcels::Parcels,
+    retention::{Cursor, Forgotten},
+    schema,
+};
+use crate::{
+    clockguard::Time,
+    ingest::{Rejected, Stored, Urgency},
+};
+use bytes::Bytes;
+use federation::{
+    profile::Profile,
+    wire::{DeviceRecords, Receipt},
+};
+use node::quantity::Span;
+use rusqlite::{Connection, TransactionBehavior};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Instant,
+};
+use tokio::sync::{mpsc, oneshot};
+use types::{DeviceId, Timestamp};
+
+/// Jobs that wait: one commit's worth, so that the next one is full while the last one is at the disk.
+pub(super) const QUEUE: usize = 8_192;
+/// Jobs in one commit.
+const BATCH: usize = 8_192;
+/// Bytes of samples in one commit, about: 1 s of a slow disk.
+const BATCH_BYTES: usize = 8 << 20;
+/// Pages of the log at which it is written into the database: 16 MiB.
+pub const LOG_PAGES: i64 = 4_096;
+
+/// The answer of a step that stores no sample.
+pub(super) type Reply = oneshot::Sender<Result<(), StoreError>>;
+/// The answers to samples, in their order.
+pub(super) type Answers = Vec<Result<Stored, Rejected>>;
+
+/// What the writer is asked to do.
+pub(super) enum Job {
+    /// Samples that are stored in this order.
+    Append(Vec<Prepared>, oneshot::Sender<Answers>),
+    Quarantine {
+        device: DeviceId,
+        reason: &'static str,
+        message: Bytes,
+        reply: Reply,
+    },
+    Retain {
+        topic: String,
+        message: Bytes,
+        reply: Reply,
+    },
+    Settle {
+        receipts: Vec<Receipt>,
+        reply: Reply,
+    },
+    Devices {
+        records: DeviceRecords,
+        reply: Reply,
+    },
+    /// The crosswalk of a device, drawn if it is new.
+    Device(
+        DeviceId,
+        oneshot::Sender<Result<Arc<DeviceEntry>, StoreError>>,
+    ),
+    /// One step of retention, and the time kept.
+    Housekeep(oneshot::Sender<Result<usize, StoreError>>),
+    Close(oneshot::Sender<()>),
+}
+
+/// What became of a job, kept until the commit stands.
+enum Outcome {
+    Samples(Answers),
+    Done,
+    Device(Arc<DeviceEntry>),
+    Deleted(usize),
+}
+
+impl Job {
+    /// The commit stands. A caller that no longer waits has lost its answer, not its sample: it will send it again.
+    fn tell(self, outcome: Outcome) {
+        match (self, outcome) {
+            (Self::Append(_, answer), Outcome::Samples(outcomes)) => drop(answer.send(outcomes)),
+            (Self::Device(_, reply), Outcome::Device(entry)) => drop(reply.send(Ok(entry))),
+            (Self::Housekeep(reply), Outcome::Deleted(count)) => drop(reply.send(Ok(count))),
+            (
+                Self::Quarantine { reply, .. }
+                | Self::Retain { reply, .. }
+                | Self::Settle { reply, .. }
+                | Self::Devices { reply, .. },
+                Outcome::Done,
+            ) => drop(reply.send(Ok(()))),
+            (Self::Close(closed), _) => drop(closed.send(())),
+            (job, _) => job.refuse(&StoreError::new(StoreErrorKind::Internal, "answer")),
+        }
+    }
+
+    /// Nothing was stored: the caller must not acknowledge.
+    fn refuse(self, error: &StoreError) {
+        let error = error.without_source();
+        match self {
+            Self::Append(samples, answer) => {
+                let refused = |_: &Prepared| match error.kind {
+                    StoreErrorKind::Full => Err(Rejected::Full),
+                    _ => Err(Rejected::Unavailable(error.without_source())),
+                };
+                drop(answer.send(samples.iter().map(refused).collect()));
+            }
+            Self::Quarantine { reply, .. }
+            | Self::Retain { reply, .. }
+            | Self::Settle { reply, .. }
+            | Self::Devices { reply, .. } => drop(reply.send(Err(error))),
+            Self::Device(_, reply) => drop(reply.send(Err(error))),
+            Self::Housekeep(reply) => drop(reply.send(Err(error))),
+            Self::Close(closed) => drop(closed.send(())),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Append(samples, _) => samples.iter().map(|sample| sample.packed.len()).sum(),
+            Self::Quarantine { message, .. } | Self::Retain { message, .. } => message.len(),
+            _ => 0,
+        }
+    }
+}
+
+/// The writer: the only one who changes the database.
+pub(super) struct Writer {
+    file: schema::File,
+    /// None after a failure that leaves the connection in doubt.
+    connection: Option<Connection>,
+    directory: Directory,
+    forgotten: Forgotten,
+    parcels: Parcels,
+    bounds: Bounds,
+    retention: Span,
+    profile: Profile,
+    cursor: Cursor,
+    time: Arc<dyn Time>,
+    entropy: super::Entropy,
+    status: Arc<Status>,
+    condition: Condition,
+}
+
+impl Writer {
+    pub(super) fn open(
+        file: schema::File,
+        options: StoreOptions,
+        status: Arc<Status>,
+    ) -> Result<Self, StoreError> {
+        let mut connection = file.open_writer()?;
+        let mut directory = Directory::new(options.devices, options.entropy);
+        let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        directory.assign(&tx, &options.beds)?;
+        tx.commit()?;
+        let places = (options.place, options.region);
+        let parcels = Parcels::new(options.rules, options.signer, places, options.entropy);
+        Ok(Self {
+            forgotten: Forgotten::load(&connection)?,
+            file,
+            connection: Some(connection),
+            directory,
+            parcels,
+            bounds: options.bounds,
+            retention: options.retention,
+            profile: options.profile,
+            cursor: Cursor::default(),
+            time: options.time,
+            entropy: options.entropy,
+            status,
+            condition: Condition::Good,
+        })
+    }
+
+    pub(super) fn run(mut self, mut queue: mpsc::Receiver<Job>) {
+        let mut batch = Vec::with_capacity(BATCH);
+        while let Some(job) = queue.blocking_recv() {
+            let closing = fill(&mut batch, job, &mut queue);
+            self.commit(&mut batch);
+            self.tidy();
+            if let Some(closed) = closing {
+                let error =
+                    StoreError::new(StoreErrorKind::Unavailable, "write: the store is closed");
+                queue.close();
+                while let Ok(job) = queue.try_recv() {
+                    job.refuse(&error);
+                }
+                drop(self.connection.take());
+                let _nobody = closed.send(());
+                return;
+            }
+        }
+    }
+
+    /// Commits a batch and answers everybody; or refuses everybody.
+    fn commit(&mut self, batch: &mut Vec<Job>) {
+        if batch.is_empty() {
+            return;
+        }
+        let (began, jobs) = (Instant::now(), batch.len());
+        match self.try_commit(batch) {
+            Ok((outcomes, tally)) => {
+                for (job, outcome) in batch.drain(..).zip(outcomes) {
+                    job.tell(outcome);
+                }
+                if tally.parcels > 0 {
+                    self.status.added.notify_one();
+                }
+                let full = !self.bounds.admits(Urgency::Routine, tally.used);
+                self.set(if full {
+                    Condition::Full
+                } else {
+                    Condition::Good
+                });
+                tally.count(jobs, began.elapsed());
+            }
+            Err(error) => {
+                for job in batch.drain(..) {
+                    job.refuse(&error);
+                }
+                self.fail(&error);
+            }
+        }
+    }
+
+    fn try_commit(&mut self, batch: &[Job]) -> Result<(Vec<Outcome>, Tally), StoreError> {
+        self.reopen()?;
+        let Some(connection) = &mut self.connection else {
+            return Err(StoreError::new(
+                StoreErrorKind::Internal,
+                "open the database",
+            ));
+        };
+        let now = self.time.now();
+        let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut apply = Apply::begin(Ground {
+            tx: &tx,
+            directory: &mut self.directory,
+            forgotten: &mut self.forgotten,
+            parcels: &mut self.parcels,
+            bounds: self.bounds,
+            now,
+            link_up: self.status.link_up.load(Ordering::Relaxed),
+            profile: self.profile,
+            entropy: self.entropy,
+        })?;
+        let cutoff = now.mesh.plus_ms(-self.retention.as_ms());
+        let mut outcomes = Vec::with_capacity(batch.len());
+        for job in batch {
+            outcomes.push(one(&mut apply, job, &mut self.cursor, cutoff)?);
+        }
+        let tally = apply.finish()?;
+        self.parcels.finish(&tx)?;
+        tx.commit().map_err(StoreError::sqlite("commit"))?;
+        Ok((outcomes, tally))
+    }
+
+    /// Makes the connection and the copies in memory anew after a failure.
+    fn reopen(&mut self) -> Result<(), StoreError> {
+        if self.connection.is_some() {
+            return Ok(());
+        }
+        if self.condition == Condition::Corrupt {
+            let op = "write: the database does not make sense; restore it or start a new one";
+            return Err(StoreError::new(StoreErrorKind::Corrupt, op));
+        }
+        let connection = self.file.open_writer()?;
+        self.forgotten.reload(&connection)?;
+        self.directory.reset();
+        self.connection = Some(connection);
+        Ok(())
+    }
+
+    /// After a commit that failed nothing in memory is trusted, and after anything but a lack of space the
+    /// connection neither.
+    fn fail(&mut self, error: &StoreError) {
+        let condition = match error.kind {
+            StoreErrorKind::Full => Condition::Full,
+            StoreErrorKind::Corrupt => Condition::Corrupt,
+            StoreErrorKind::Unavailable | StoreErrorKind::Refused | StoreErrorKind::Internal => {
+                Condition::Unavailable
+            }
+        };
+        if condition != self.condition {
+            let source = error.source.as_ref().map(ToString::to_string);
+            tracing::error!(
+                step = error.op,
+                source,
+                condition = condition.as_str(),
+                "a commit failed"
+            );
+        }
+        metrics::counter!("medmesh_commits_failed_total", "condition" => condition.as_str())
+            .increment(1);
+        self.connection = None;
+        self.set(condition);
+    }
+
+    fn set(&mut self, condition: Condition) {
+        if condition != self.condition {
+            tracing::info!(
+                condition = condition.as_str(),
+                "the store's condition changed"
+            );
+        }
+        self.condition = condition;
+        self.status
+            .condition
+            .store(condition as u8, Ordering::Relaxed);
+    }
+
+    /// Writes a long log into the database, after everybody was answered.
+    fn tidy(&mut self) {
+        let Some(connection) = &self.connection else {
+            return;
+        };
+        let checkpointed = schema::log_pages(connection).and_then(|pages| {
+            if pages > LOG_PAGES {
+                schema::checkpoint(connection, "PASSIVE")
+            } else {
+                Ok(())
+            }
+        });
+        if let Err(error) = checkpointed {
+            self.fail(&error);
+        }
+    }
+}
+
+/// Takes what waits, up to the bounds of a commit. A job to close comes last and is handed back.
+fn fill(
+    batch: &mut Vec<Job>,
+    first: Job,
+    queue: &mut mpsc::Receiver<Job>,
+) -> Option<oneshot::Sender<()>> {
+    let mut bytes = 0;
+    let mut next = Some(first);
+    while let Some(job) = next {
+        if let Job::Close(closed) = job {
+            return Some(closed);
+        }
+        bytes += job.bytes();
+        batch.push(job);
+        let room = batch.len() < BATCH && bytes < BATCH_BYTES;
+        next = if room { queue.try_recv().ok() } else { None };
+    }
+    None
+}
+
+/// One job within the commit.
+fn one(
+    apply: &mut Apply<'_>,
+    job: &Job,
+    cursor: &mut Cursor,
+    cutoff: Timestamp,
+) -> Result<Outcome, StoreError> {
+    match job {
+        Job::Append(samples, _) => {
+            let stored = samples.iter().map(|sample| apply.append(sample));
+            return stored.collect::<Result<_, _>>().map(Outcome::Samples);
+        }
+        Job::Device(id, _) => return apply.device(id).map(Outcome::Device),
+        Job::Housekeep(_) => return apply.housekeep(cursor, cutoff).map(Outcome::Deleted),
+        Job::Quarantine {
+            device,
+            reason,
+            message,
+            ..
+        } => apply.quarantine(device, reason, message)?,
+        Job::Retain { topic, message, .. } => apply.retain(topic, message)?,
+        Job::Settle { receipts, .. } => apply.settle(receipts)?,
+        Job::Devices { records, .. } => apply.ship_devices(records.clone())?,
+        Job::Close(_) => {}
+    }
+    Ok(Outcome::Done)
+}
