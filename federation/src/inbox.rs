@@ -200,6 +200,19 @@ pub fn last(conn: &Connection, sender: &Place, priority: Priority) -> Result<u64
     Ok(last.map_or(0, |Count(last)| last))
 }
 
+/// Whether that place in the order has a final answer within the window.
+///
+/// # Errors
+/// [`DbError`].
+pub fn answered(
+    conn: &Connection,
+    sender: &Place,
+    priority: Priority,
+    seq: u64,
+) -> Result<bool, DbError> {
+    answer(conn, sender, priority, seq).map(|answer| answer.is_some())
+}
+
 type Answer = (Vec<u8>, Vec<u8>, Verdict);
 
 fn answer(

@@ -15,6 +15,7 @@ pub mod envelope;
 mod floor;
 pub mod identity;
 pub mod inbox;
+pub mod ledger;
 pub mod merkle;
 pub mod note;
 pub mod outbox;

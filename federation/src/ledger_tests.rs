@@ -1,0 +1,227 @@
+//! The door of a node, from the arrival of a parcel to its answer.
+use super::*;
+use crate::{
+    envelope,
+    wire::{Body, DeviceRecord, DeviceRecords, ReadingBatch},
+};
+use ed25519_dalek::SigningKey;
+use tempfile::TempDir;
+use types::Timestamp;
+
+const KEY: [u8; 32] = [7; 32];
+
+fn place(text: &str) -> Place {
+    text.parse().unwrap()
+}
+
+struct Node {
+    ledger: Ledger,
+    dir: TempDir,
+}
+
+fn node() -> Node {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = reopen(&dir);
+    Node { ledger, dir }
+}
+
+fn reopen(dir: &TempDir) -> Ledger {
+    let here = place("global");
+    let signer = Signer::new(&here, SigningKey::from_bytes(&KEY));
+    let rules = Rules::builtin().unwrap();
+    let now = Arc::new(|| Timestamp(1_000));
+    Ledger::open(&dir.path().join("ledger.db"), here, rules, signer, now).unwrap()
+}
+
+fn parcel_of<T: Body>(body: &T, seq: u64) -> Parcel {
+    let bytes = body.encode_to_vec();
+    Parcel {
+        id: vec![u8::try_from(seq).unwrap(); 16].into(),
+        priority: 1,
+        seq,
+        data_class: T::CLASS.as_str().into(),
+        purpose: "operations".into(),
+        from: "regional/eu/eu".into(),
+        to: "global".into(),
+        kind: T::KIND.into(),
+        count: body.count(),
+        digest: envelope::digest(&bytes),
+        body: bytes.into(),
+    }
+}
+
+fn devices(seq: u64) -> Parcel {
+    let body = DeviceRecords {
+        devices: vec![DeviceRecord::default(); 2],
+        ..DeviceRecords::default()
+    };
+    parcel_of(&body, seq)
+}
+
+fn arrivals(parcels: impl IntoIterator<Item = Parcel>) -> Vec<Arrival> {
+    parcels
+        .into_iter()
+        .map(|parcel| Arrival {
+            parcel,
+            fault: None,
+        })
+        .collect()
+}
+
+/// Answers with the sequence of each parcel, and counts.
+#[derive(Clone, Default)]
+struct Counting {
+    applied: Arc<Mutex<Vec<u64>>>,
+    fails: Arc<Mutex<bool>>,
+}
+
+#[async_trait]
+impl Apply for Counting {
+    async fn apply(&self, _: &Place, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError> {
+        if std::mem::take(&mut *self.fails.lock()) {
+            return Err(PortError {
+                kind: PortErrorKind::Unavailable,
+                ..internal("apply")
+            });
+        }
+        self.applied
+            .lock()
+            .extend(parcels.iter().map(|parcel| parcel.seq));
+        let answers = parcels.iter().map(|parcel| Verdict::Accepted {
+            stored: u32::try_from(parcel.seq).unwrap(),
+        });
+        Ok(answers.collect())
+    }
+}
+
+fn log(node: &Node) -> Vec<(Decision, String)> {
+    let connection = node.ledger.inner.connection.lock();
+    let entries = audit::list(&connection, 0, 100).unwrap();
+    entries
+        .into_iter()
+        .map(|(_, entry)| (entry.decision(), entry.reason().to_owned()))
+        .collect()
+}
+
+#[tokio::test]
+async fn what_the_rules_allow_is_admitted_and_what_they_do_not_is_refused_and_both_are_audited() {
+    let node = node();
+    let eu = place("regional/eu/eu");
+    let mut claims = devices(3);
+    claims.data_class = "aggregate".into();
+    let mut arrivals = arrivals([devices(1), parcel_of(&ReadingBatch::default(), 2), claims]);
+    node.ledger.admit(&eu, &mut arrivals).await.unwrap();
+    assert_eq!(arrivals[0].fault, None);
+    let refusal = arrivals[1]
+        .fault
+        .expect("patient-level data never come here");
+    assert_eq!(arrivals[2].fault, Some(reason::WRONG_CLASS));
+    let expected = [
+        (Decision::Admitted, String::new()),
+        (Decision::Denied, refusal.to_owned()),
+        (Decision::Denied, reason::WRONG_CLASS.to_owned()),
+    ];
+    assert_eq!(log(&node), expected);
+    let connection = node.ledger.inner.connection.lock();
+    let key = SigningKey::from_bytes(&KEY).verifying_key();
+    let note = audit::checkpoint(&connection).unwrap().unwrap();
+    let head = crate::note::TreeHead::open(&note, "medmesh/global", &key).unwrap();
+    assert_eq!(head.size, 3);
+}
+
+#[tokio::test]
+async fn a_refusal_is_final_and_does_not_hold_up_what_comes_after_it() {
+    let node = node();
+    let eu = place("regional/eu/eu");
+    let refused = parcel_of(&ReadingBatch::default(), 2);
+    let mut batch = arrivals([devices(1), refused.clone(), devices(3)]);
+    node.ledger.admit(&eu, &mut batch).await.unwrap();
+    let counting = Counting::default();
+    let inbox = node.ledger.inbox(counting.clone());
+    let answers = inbox.accept(&eu, vec![devices(1), devices(3)]).await;
+    let stored = |stored| Verdict::Accepted { stored };
+    assert_eq!(answers.unwrap(), [stored(1), stored(3)]);
+    let mut again = arrivals([refused]);
+    node.ledger.admit(&eu, &mut again).await.unwrap();
+    assert_eq!(again[0].fault, batch[1].fault);
+    assert_eq!(log(&node).len(), 3, "an answer given again is no decision");
+}
+
+#[tokio::test]
+async fn a_parcel_that_comes_again_gets_the_same_answer_and_is_applied_once() {
+    let node = node();
+    let eu = place("regional/eu/eu");
+    let counting = Counting::default();
+    let stored = |stored| Verdict::Accepted { stored };
+    let inbox = node.ledger.inbox(counting.clone());
+    let first = inbox.accept(&eu, vec![devices(1), devices(2)]).await;
+    assert_eq!(first.unwrap(), [stored(1), stored(2)]);
+    drop(inbox);
+    let inbox = reopen(&node.dir).inbox(counting.clone());
+    let again = inbox
+        .accept(&eu, vec![devices(2), devices(1), devices(3)])
+        .await;
+    assert_eq!(again.unwrap(), [stored(2), stored(1), stored(3)]);
+    assert_eq!(*counting.applied.lock(), [1, 2, 3]);
+}
+
+#[tokio::test]
+async fn a_parcel_after_a_gap_is_deferred_and_each_sender_has_its_own_order() {
+    let node = node();
+    let counting = Counting::default();
+    let inbox = node.ledger.inbox(counting.clone());
+    let late = Verdict::Deferred {
+        reason: reason::OUT_OF_ORDER,
+    };
+    let stored = |stored| Verdict::Accepted { stored };
+    let eu = place("regional/eu/eu");
+    let answers = inbox
+        .accept(&eu, vec![devices(1), devices(3), devices(2)])
+        .await;
+    assert_eq!(answers.unwrap(), [stored(1), late.clone(), stored(2)]);
+    let answers = inbox
+        .accept(&place("regional/us/us"), vec![devices(2)])
+        .await;
+    assert_eq!(answers.unwrap(), [late]);
+    assert_eq!(*counting.applied.lock(), [1, 2]);
+}
+
+#[tokio::test]
+async fn a_store_that_is_out_of_reach_leaves_no_answer_behind() {
+    let node = node();
+    let eu = place("regional/eu/eu");
+    let counting = Counting::default();
+    *counting.fails.lock() = true;
+    let inbox = node.ledger.inbox(counting.clone());
+    let error = inbox.accept(&eu, vec![devices(1)]).await.unwrap_err();
+    assert_eq!(error.kind, PortErrorKind::Unavailable);
+    let answers = inbox.accept(&eu, vec![devices(1)]).await.unwrap();
+    assert_eq!(answers, [Verdict::Accepted { stored: 1 }]);
+}
+
+#[tokio::test]
+async fn another_parcel_in_the_same_place_of_the_order_is_refused() {
+    let node = node();
+    let eu = place("regional/eu/eu");
+    let inbox = node.ledger.inbox(Counting::default());
+    inbox.accept(&eu, vec![devices(1)]).await.unwrap();
+    let mut other = devices(1);
+    other.id = vec![9; 16].into();
+    let answers = inbox.accept(&eu, vec![other]).await.unwrap();
+    let conflict = Verdict::Refused {
+        reason: reason::CONFLICT,
+    };
+    assert_eq!(answers, [conflict]);
+}
+
+#[tokio::test]
+async fn a_peer_that_is_turned_away_is_in_the_signed_log() {
+    let node = node();
+    let peer = Identity::Node(place("edge/eu/eu/eu-f1"));
+    node.ledger
+        .turned_away(&peer, reason::WRONG_PEER)
+        .await
+        .unwrap();
+    let expected = [(Decision::PeerDenied, reason::WRONG_PEER.to_owned())];
+    assert_eq!(log(&node), expected);
+}
