@@ -1,1 +1,9 @@
-//! Fixtures, process tests and benchmarks over the real binary.
+//! Fixtures for tests and benchmarks over the real binary: a mesh of real processes, clients of it, and checkers
+//! that share no code with what they check.
+
+pub mod binary;
+pub mod checker;
+pub mod https;
+pub mod mesh;
+pub mod mqtt;
+pub mod wait;

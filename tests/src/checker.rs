@@ -1,0 +1,190 @@
+//! Compares what devices emitted with what the regions store. It shares no code with the nodes: it reads
+//! `sent.ndjson`, asks `medmesh edge crosswalk`, and searches by FHIR.
+use crate::mesh::Mesh;
+use anyhow::{Context, Result};
+use serde_json::Value;
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+};
+
+/// What makes an emitted reading recognisable in its region.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Row {
+    /// Pseudonym of the patient.
+    pub patient: String,
+    /// Pseudonym of the device.
+    pub device: String,
+    /// `8867-4` or `urn:medmesh:code|…`.
+    pub code: String,
+    /// Time of the region, RFC 3339.
+    pub time: String,
+    /// Decimal text and unit, or the reason of absence.
+    pub value: String,
+}
+
+/// How often each row is there.
+pub type Rows = BTreeMap<Row, usize>;
+
+/// Pseudonyms and shifts of one facility.
+pub struct Crosswalk {
+    patients: HashMap<String, (String, i32)>,
+    devices: HashMap<String, String>,
+}
+
+impl Crosswalk {
+    /// Asks `medmesh edge crosswalk`.
+    ///
+    /// # Errors
+    /// The command fails or prints another shape.
+    pub fn read(mesh: &Mesh, facility: &str) -> Result<Self> {
+        let config = mesh.dir.join("edge").join(facility).join("edge.toml");
+        let config = config.to_str().context("the folder's name is text")?;
+        let json = mesh.medmesh(&["edge", "crosswalk", "--config", config, "--json"])?;
+        let text = |row: &Value, key: &str| row[key].as_str().unwrap_or_default().to_owned();
+        let rows = |key: &str| json[key].as_array().cloned().unwrap_or_default();
+        let days = |row: &Value| {
+            row["shift_days"]
+                .as_i64()
+                .and_then(|days| i32::try_from(days).ok())
+        };
+        Ok(Self {
+            patients: rows("patients")
+                .iter()
+                .map(|row| {
+                    (
+                        text(row, "patient"),
+                        (text(row, "pseudonym"), days(row).unwrap_or_default()),
+                    )
+                })
+                .collect(),
+            devices: rows("devices")
+                .iter()
+                .map(|row| (text(row, "device"), text(row, "pseudonym")))
+                .collect(),
+        })
+    }
+
+    /// Pseudonyms of the facility's patients.
+    pub fn pseudonyms(&self) -> impl Iterator<Item = &str> {
+        self.patients
+            .values()
+            .map(|(pseudonym, _)| pseudonym.as_str())
+    }
+
+    /// The pseudonym of a patient of the facility.
+    #[must_use]
+    pub fn patient(&self, id: &str) -> Option<&str> {
+        self.patients
+            .get(id)
+            .map(|(pseudonym, _)| pseudonym.as_str())
+    }
+}
+
+/// What the devices of a facility have emitted so far, as their region should show it.
+///
+/// # Errors
+/// A line is not JSON, or names a patient or device that the crosswalk lacks.
+pub fn emitted(mesh: &Mesh, facility: &str) -> Result<Vec<Value>> {
+    let path = mesh.dir.join("edge").join(facility).join("sent.ndjson");
+    let text = fs::read_to_string(path)?;
+    let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+    whole
+        .lines()
+        .map(|line| Ok(serde_json::from_str(line)?))
+        .collect()
+}
+
+/// Emitted lines as rows of the region.
+///
+/// # Errors
+/// A line names a patient or device that the crosswalk lacks.
+pub fn expected(lines: &[Value], crosswalk: &Crosswalk) -> Result<Rows> {
+    let mut rows = Rows::new();
+    for line in lines {
+        let field = |key: &str| {
+            line[key]
+                .as_str()
+                .with_context(|| format!("{key} in {line}"))
+        };
+        let (patient, days) = crosswalk
+            .patients
+            .get(field("patient")?)
+            .context("patient without pseudonym")?;
+        let device = crosswalk
+            .devices
+            .get(field("device")?)
+            .context("device without pseudonym")?;
+        let time: types::Timestamp = field("time")?.parse()?;
+        let value = match line["absent"].as_str() {
+            Some(reason) => reason.to_owned(),
+            None => format!("{} {}", field("value")?, field("unit")?),
+        };
+        let row = Row {
+            patient: patient.clone(),
+            device: device.clone(),
+            code: field("code")?.to_owned(),
+            time: time.plus_days(*days).to_rfc3339(),
+            value,
+        };
+        *rows.entry(row).or_default() += 1;
+    }
+    Ok(rows)
+}
+
+/// What a region shows of these patients; alarms of staleness, which no device emits, are left out.
+///
+/// # Errors
+/// The region refuses or breaks off.
+pub async fn found(
+    mesh: &Mesh,
+    region: &str,
+    patients: impl Iterator<Item = &str>,
+) -> Result<Rows> {
+    let mut rows = Rows::new();
+    for patient in patients {
+        for resource in mesh
+            .search(region, &format!("Observation?patient={patient}&_count=500"))
+            .await?
+        {
+            let row = row(patient, &resource);
+            if row.value != "temp-unknown" {
+                *rows.entry(row).or_default() += 1;
+            }
+        }
+    }
+    Ok(rows)
+}
+
+fn row(patient: &str, resource: &Value) -> Row {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let coding = &resource["code"]["coding"][0];
+    let quantity = &resource["valueQuantity"];
+    let code = text(&coding["code"]);
+    Row {
+        patient: patient.to_owned(),
+        device: text(&resource["device"]["reference"]).replace("Device/", ""),
+        code: match coding["system"].as_str() {
+            Some("http://loinc.org") | None => code,
+            Some(system) => format!("{system}|{code}"),
+        },
+        time: text(&resource["effectiveDateTime"]),
+        value: if quantity.is_null() {
+            text(&resource["dataAbsentReason"]["coding"][0]["code"])
+        } else {
+            format!("{} {}", quantity["value"], text(&quantity["code"]))
+        },
+    }
+}
+
+/// Rows of `want` that `have` lacks (lost), and rows of `have` beyond `want` (applied twice, or invented).
+#[must_use]
+pub fn difference(want: &Rows, have: &Rows) -> (Vec<Row>, Vec<Row>) {
+    let beyond = |a: &Rows, b: &Rows| {
+        a.iter()
+            .filter(|(row, count)| b.get(row).unwrap_or(&0) < count)
+            .map(|(row, _)| row.clone())
+            .collect()
+    };
+    (beyond(want, have), beyond(have, want))
+}

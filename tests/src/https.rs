@@ -1,0 +1,201 @@
+//! A small HTTPS client that trusts the mesh's own authority and gets its token by SMART Backend Services.
+use anyhow::{Context, Result, anyhow, bail};
+use bytes::Bytes;
+use hyper::{Method, Request, body::Incoming, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, ServerName, pem::PemObject},
+};
+use serde_json::{Value, json};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+use tokio::net::TcpStream;
+
+/// A client of one mesh.
+#[derive(Clone)]
+pub struct Https {
+    tls: Arc<ClientConfig>,
+}
+
+/// An answer, whole.
+#[derive(Debug)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// Body.
+    pub body: Bytes,
+}
+
+impl Answer {
+    /// The body as JSON.
+    ///
+    /// # Errors
+    /// The status is not 2xx, or the body is not JSON.
+    pub fn json(&self) -> Result<Value> {
+        let text = String::from_utf8_lossy(&self.body);
+        if self.status / 100 != 2 {
+            bail!("status {}: {text}", self.status);
+        }
+        serde_json::from_slice(&self.body).with_context(|| format!("not JSON: {text}"))
+    }
+}
+
+impl Https {
+    /// A client that trusts the authority in `ca` and nothing else.
+    ///
+    /// # Errors
+    /// The file is not a certificate.
+    pub fn new(ca: &Path) -> Result<Self> {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut roots = RootCertStore::empty();
+        roots.add(
+            CertificateDer::from_pem_file(ca).map_err(|e| anyhow!("{}: {e:?}", ca.display()))?,
+        )?;
+        let tls = ClientConfig::builder()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Self { tls: Arc::new(tls) })
+    }
+
+    /// `GET`, with a bearer token where given.
+    ///
+    /// # Errors
+    /// No connection or no answer; any status is an answer.
+    pub async fn get(&self, url: &str, token: Option<&str>) -> Result<Answer> {
+        let mut request = Request::builder().method(Method::GET);
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        self.send(url, request, String::new()).await
+    }
+
+    /// `POST` of a form.
+    ///
+    /// # Errors
+    /// No connection or no answer; any status is an answer.
+    pub async fn post_form(&self, url: &str, form: &[(&str, &str)]) -> Result<Answer> {
+        let body: Vec<_> = form
+            .iter()
+            .map(|(k, v)| format!("{k}={}", escape(v)))
+            .collect();
+        let request = Request::builder()
+            .method(Method::POST)
+            .header("content-type", "application/x-www-form-urlencoded");
+        self.send(url, request, body.join("&")).await
+    }
+
+    async fn send(
+        &self,
+        url: &str,
+        request: hyper::http::request::Builder,
+        body: String,
+    ) -> Result<Answer> {
+        let rest = url
+            .strip_prefix("https://")
+            .ok_or_else(|| anyhow!("not https: {url}"))?;
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let tcp = TcpStream::connect(authority)
+            .await
+            .with_context(|| url.to_owned())?;
+        let host = authority
+            .rsplit_once(':')
+            .map_or(authority, |(host, _)| host)
+            .to_owned();
+        let tls = tokio_rustls::TlsConnector::from(self.tls.clone())
+            .connect(ServerName::try_from(host)?, tcp)
+            .await?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(tls)).await?;
+        tokio::spawn(connection);
+        let request = request
+            .uri(if path.is_empty() { "/" } else { path })
+            .header("host", authority)
+            .header("content-length", body.len())
+            .body(body)?;
+        let answer = sender.send_request(request).await?;
+        Ok(Answer {
+            status: answer.status().as_u16(),
+            body: collect(answer.into_body()).await?,
+        })
+    }
+
+    /// An access token for a client of `mesh.json`.
+    ///
+    /// # Errors
+    /// The key cannot be read, or the server refuses.
+    pub async fn token(&self, client: &Value, region: &str) -> Result<String> {
+        let url = text(&client["token_url"][region])?;
+        let assertion = assertion(client, url)?;
+        let answer = self
+            .post_form(
+                url,
+                &[
+                    ("grant_type", "client_credentials"),
+                    ("scope", text(&client["scope"])?),
+                    (
+                        "client_assertion_type",
+                        "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+                    ),
+                    ("client_assertion", &assertion),
+                ],
+            )
+            .await?;
+        Ok(text(&answer.json()?["access_token"])?.to_owned())
+    }
+}
+
+/// The signed assertion of SMART Backend Services (client authentication: asymmetric, ES384).
+fn assertion(client: &Value, audience: &str) -> Result<String> {
+    let now = now_s();
+    let claims = json!({
+        "iss": client["client_id"], "sub": client["client_id"], "aud": audience,
+        "exp": now + 240, "iat": now, "jti": hex::encode(rand::random::<[u8; 16]>()),
+    });
+    let mut header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::ES384);
+    header.kid = Some(text(&client["kid"])?.to_owned());
+    let pem = std::fs::read(text(&client["key"])?)?;
+    let key = jsonwebtoken::EncodingKey::from_ec_pem(&pem)?;
+    Ok(jsonwebtoken::encode(&header, &claims, &key)?)
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a client outside the mesh has its own clock"
+)]
+fn now_s() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
+
+fn text(value: &Value) -> Result<&str> {
+    value.as_str().ok_or_else(|| anyhow!("not a text: {value}"))
+}
+
+fn escape(text: &str) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+async fn collect(mut body: Incoming) -> Result<Bytes> {
+    use hyper::body::Body;
+    let mut all = Vec::new();
+    while let Some(frame) =
+        std::future::poll_fn(|cx| std::pin::Pin::new(&mut body).poll_frame(cx)).await
+    {
+        if let Ok(data) = frame?.into_data() {
+            all.extend_from_slice(&data);
+        }
+    }
+    Ok(all.into())
+}

@@ -1,0 +1,221 @@
+//! A mesh of real processes, started by `medmesh up` in a folder of its own.
+use crate::{binary, https::Https, wait};
+use anyhow::{Context, Result, anyhow};
+use serde_json::Value;
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+/// A running mesh. Dropping it kills it.
+pub struct Mesh {
+    child: Child,
+    /// The folder given as `--dir`.
+    pub dir: PathBuf,
+    /// A client that trusts the mesh.
+    pub https: Https,
+}
+
+impl Mesh {
+    /// Longest start: ten seconds are promised on an idle machine, tests share theirs.
+    const START: Duration = Duration::from_secs(90);
+
+    /// Starts `medmesh up --dir DIR ARGS` and waits for `mesh.json`.
+    ///
+    /// # Errors
+    /// The mesh ends, or is not ready in time; its output is in `DIR/up.log`.
+    pub async fn up(dir: &Path, args: &[&str]) -> Result<Self> {
+        Self::up_with(&binary::medmesh(), dir, args, &[]).await
+    }
+
+    /// As [`Mesh::up`] with another binary and more environment.
+    ///
+    /// # Errors
+    /// As [`Mesh::up`].
+    pub async fn up_with(
+        bin: &Path,
+        dir: &Path,
+        args: &[&str],
+        env: &[(&str, &str)],
+    ) -> Result<Self> {
+        fs::create_dir_all(dir)?;
+        let file = dir.join("mesh.json");
+        let _ = fs::remove_file(&file);
+        let log = File::create(dir.join("up.log"))?;
+        let mut child = Command::new(bin)
+            .arg("up")
+            .arg("--dir")
+            .arg(dir)
+            .args(args)
+            .envs(env.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()?;
+        let ready = wait::until("the mesh is ready", Self::START, || {
+            let ended = child.try_wait().ok().flatten();
+            let found = fs::read(&file)
+                .ok()
+                .and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+            async move {
+                ended
+                    .map(|status| Err(anyhow!("up ended with {status}")))
+                    .or(found.map(Ok))
+            }
+        })
+        .await;
+        let failed = |e: anyhow::Error| {
+            e.context(fs::read_to_string(dir.join("up.log")).unwrap_or_default())
+        };
+        let json = ready.and_then(|found| found).map_err(failed)?;
+        let ca = json["ca"].as_str().context("mesh.json names no ca")?;
+        Ok(Self {
+            child,
+            dir: dir.to_owned(),
+            https: Https::new(Path::new(ca))?,
+        })
+    }
+
+    /// `mesh.json` as it is now.
+    ///
+    /// # Errors
+    /// It is missing or not JSON.
+    pub fn json(&self) -> Result<Value> {
+        Ok(serde_json::from_slice(&fs::read(
+            self.dir.join("mesh.json"),
+        )?)?)
+    }
+
+    /// The process of `edge:FACILITY`, `regional:REGION` or `global`.
+    ///
+    /// # Errors
+    /// `mesh.json` has no such node.
+    pub fn pid(&self, node: &str) -> Result<u64> {
+        let json = self.json()?;
+        let pid = match node.split_once(':') {
+            Some(("edge", facility)) => facility_of(&json, facility)?["pid"].as_u64(),
+            Some(("regional", region)) => json["regions"][region]["pid"].as_u64(),
+            _ => json["global"]["pid"].as_u64(),
+        };
+        pid.ok_or_else(|| anyhow!("mesh.json has no pid of {node}"))
+    }
+
+    /// Sends a signal, such as `KILL`, to a node's process.
+    ///
+    /// # Errors
+    /// There is no such node.
+    pub fn signal(&self, node: &str, signal: &str) -> Result<()> {
+        let pid = self.pid(node)?.to_string();
+        Command::new("kill")
+            .arg(format!("-{signal}"))
+            .arg(pid)
+            .status()?;
+        Ok(())
+    }
+
+    /// A client's access token for a region's FHIR API, or for `global`.
+    ///
+    /// # Errors
+    /// The client is unknown, or the server refuses.
+    pub async fn token(&self, client: &str, region: &str) -> Result<String> {
+        self.https
+            .token(&self.json()?["clients"][client], region)
+            .await
+    }
+
+    /// Every resource of a search, over all its pages.
+    ///
+    /// # Errors
+    /// The server refuses or breaks off.
+    pub async fn search(&self, region: &str, query: &str) -> Result<Vec<Value>> {
+        let token = self.token("fhir-reader", region).await?;
+        let base = self.json()?["regions"][region]["fhir"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        let mut next = Some(format!("{base}/{query}"));
+        let mut found = Vec::new();
+        while let Some(url) = next {
+            let bundle = self.https.get(&url, Some(&token)).await?.json()?;
+            for entry in bundle["entry"].as_array().into_iter().flatten() {
+                if entry["search"]["mode"] != "outcome" {
+                    found.push(entry["resource"].clone());
+                }
+            }
+            next = link(&bundle, "next");
+        }
+        Ok(found)
+    }
+
+    /// Sum of a metric over its labels, as a node says it now.
+    ///
+    /// # Errors
+    /// The node does not answer.
+    pub async fn metric(&self, url: &str, name: &str) -> Result<f64> {
+        let answer = self.https.get(url, None).await?;
+        let text = String::from_utf8_lossy(&answer.body).into_owned();
+        Ok(text
+            .lines()
+            .filter(|line| line.split(['{', ' ']).next() == Some(name))
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum())
+    }
+
+    /// Runs `medmesh ARGS` and gives what it prints as JSON.
+    ///
+    /// # Errors
+    /// It fails or prints something else.
+    pub fn medmesh(&self, args: &[&str]) -> Result<Value> {
+        let output = Command::new(binary::medmesh()).args(args).output()?;
+        anyhow::ensure!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
+
+    /// Ctrl-C, and waits for the end.
+    ///
+    /// # Errors
+    /// It does not end in time, or not with 0.
+    pub async fn stop(mut self) -> Result<()> {
+        Command::new("kill")
+            .arg("-INT")
+            .arg(self.child.id().to_string())
+            .status()?;
+        let status = wait::until("the mesh stops", Duration::from_secs(30), || {
+            let ended = self.child.try_wait().ok().flatten();
+            async move { ended }
+        })
+        .await?;
+        anyhow::ensure!(status.success(), "up ended with {status}");
+        Ok(())
+    }
+}
+
+impl Drop for Mesh {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A facility of `mesh.json`.
+///
+/// # Errors
+/// There is no such facility.
+pub fn facility_of<'a>(json: &'a Value, id: &str) -> Result<&'a Value> {
+    let all = json["facilities"].as_array().into_iter().flatten();
+    all.into_iter()
+        .find(|facility| facility["id"] == id)
+        .ok_or_else(|| anyhow!("mesh.json has no facility {id}"))
+}
+
+fn link(bundle: &Value, relation: &str) -> Option<String> {
+    let links = bundle["link"].as_array()?;
+    let found = links.iter().find(|link| link["relation"] == relation)?;
+    found["url"].as_str().map(str::to_owned)
+}
