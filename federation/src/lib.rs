@@ -16,6 +16,7 @@ mod floor;
 pub mod identity;
 pub mod inbox;
 pub mod ledger;
+pub mod link;
 pub mod merkle;
 pub mod note;
 pub mod outbox;
@@ -24,5 +25,9 @@ pub mod policy;
 pub mod port;
 pub mod profile;
 pub mod reason;
+pub mod receipt;
 pub mod tls;
 pub mod wire;
+
+#[cfg(test)]
+mod testbed;

@@ -109,6 +109,8 @@ pub enum Cut {
     Revoked,
     /// The peer's certificate is past its end.
     Expired,
+    /// The node stops.
+    Stopped,
 }
 
 /// The certificates of a node, as its files say now.

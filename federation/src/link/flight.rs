@@ -1,0 +1,223 @@
+//! Parcels under way: how many more of a priority may be sent, and which receipt belongs to which parcel.
+use super::LinkError;
+use crate::{
+    port::LeaseLimits,
+    receipt,
+    wire::{Outcome, Parcel, Receipt},
+};
+use bytes::Bytes;
+use ed25519_dalek::VerifyingKey;
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use types::Priority;
+
+/// What may be under way at once, by [`Priority::rank`]. Whatever is sent waits behind what is under way, so the
+/// backlog's share is what passes in less than a second at 10 Mbit/s; a fast line still moves tens of MiB a second,
+/// since a round trip and one commit empty the window.
+pub(super) const WINDOWS: [LeaseLimits; 3] = [
+    LeaseLimits {
+        parcels: 256,
+        bytes: 1 << 20,
+    },
+    LeaseLimits {
+        parcels: 256,
+        bytes: 1 << 20,
+    },
+    LeaseLimits {
+        parcels: 64,
+        bytes: 1 << 20,
+    },
+];
+
+/// The most parcels that can be under way.
+pub(super) const MAX_PARCELS: usize = WINDOWS[0].parcels + WINDOWS[1].parcels + WINDOWS[2].parcels;
+
+struct Sent {
+    id: Bytes,
+    digest: [u8; 32],
+    bytes: usize,
+}
+
+/// What a verified receipt means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Landed {
+    /// The receiver answered for good: accepted, quarantined or refused.
+    Final(Priority),
+    /// The receiver wants it later.
+    Deferred(Priority),
+    /// Nothing under way has this receipt: it was answered before.
+    Known,
+}
+
+/// Parcels under way on one connection.
+#[derive(Default)]
+pub(super) struct Flight {
+    sent: HashMap<(u32, u64), Sent>,
+    parcels: [usize; 3],
+    bytes: [usize; 3],
+}
+
+impl Flight {
+    pub(super) fn is_empty(&self) -> bool {
+        self.sent.is_empty()
+    }
+
+    /// How much more of a priority may be sent; none when its window is full.
+    pub(super) fn room(&self, priority: Priority) -> Option<LeaseLimits> {
+        let rank = usize::from(priority.rank());
+        let left = LeaseLimits {
+            parcels: WINDOWS[rank].parcels.saturating_sub(self.parcels[rank]),
+            bytes: WINDOWS[rank].bytes.saturating_sub(self.bytes[rank]),
+        };
+        (left.parcels > 0 && left.bytes > 0).then_some(left)
+    }
+
+    /// Notes a parcel that is about to be sent.
+    pub(super) fn depart(&mut self, priority: Priority, parcel: &Parcel) {
+        let rank = usize::from(priority.rank());
+        self.parcels[rank] += 1;
+        self.bytes[rank] += parcel.body.len();
+        let sent = Sent {
+            id: parcel.id.clone(),
+            digest: Sha256::digest(&parcel.body).into(),
+            bytes: parcel.body.len(),
+        };
+        self.sent.insert((parcel.priority, parcel.seq), sent);
+    }
+
+    /// Checks a receipt of `receiver`, and takes its parcel off.
+    pub(super) fn land(
+        &mut self,
+        receipt: &Receipt,
+        receiver: &str,
+        key: &VerifyingKey,
+    ) -> Result<Landed, LinkError> {
+        receipt::verify(receipt, key)?;
+        if receipt.receiver != receiver {
+            return Err(LinkError::Unfit("it names another receiver"));
+        }
+        let place = (receipt.priority, receipt.seq);
+        let Some(sent) = self.sent.get(&place) else {
+            return Ok(Landed::Known);
+        };
+        if sent.id != receipt.id || sent.digest != receipt.digest[..] {
+            return Err(LinkError::Unfit("it is for another parcel"));
+        }
+        let priority = u8::try_from(receipt.priority)
+            .ok()
+            .and_then(Priority::from_rank)
+            .ok_or(LinkError::Unfit("its priority is none"))?;
+        let landed = match receipt.outcome() {
+            Outcome::Accepted | Outcome::Quarantined | Outcome::Refused => Landed::Final(priority),
+            Outcome::Deferred => Landed::Deferred(priority),
+            Outcome::Unspecified => return Err(LinkError::Unfit("it has no outcome")),
+        };
+        let rank = usize::from(priority.rank());
+        self.parcels[rank] -= 1;
+        self.bytes[rank] -= sent.bytes;
+        self.sent.remove(&place);
+        Ok(landed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ed25519_dalek::SigningKey;
+
+    const RECEIVER: &str = "regional/us/us";
+
+    fn key() -> SigningKey {
+        SigningKey::from_bytes(&[8; 32])
+    }
+
+    fn parcel(seq: u64, bytes: usize) -> Parcel {
+        Parcel {
+            id: vec![seq as u8; 16].into(),
+            priority: 2,
+            seq,
+            body: vec![0; bytes].into(),
+            ..Parcel::default()
+        }
+    }
+
+    fn answer(parcel: &Parcel, outcome: Outcome) -> Receipt {
+        let receipt = Receipt {
+            id: parcel.id.clone(),
+            priority: parcel.priority,
+            seq: parcel.seq,
+            digest: Sha256::digest(&parcel.body).to_vec().into(),
+            outcome: outcome.into(),
+            receiver: RECEIVER.into(),
+            ..Receipt::default()
+        };
+        receipt::sign(receipt, &key())
+    }
+
+    fn land(flight: &mut Flight, receipt: &Receipt) -> Result<Landed, LinkError> {
+        flight.land(receipt, RECEIVER, &key().verifying_key())
+    }
+
+    #[test]
+    fn receipts_land_in_any_order_and_a_second_one_is_known() {
+        let mut flight = Flight::default();
+        let parcels = [parcel(1, 10), parcel(2, 10), parcel(3, 10)];
+        for parcel in &parcels {
+            flight.depart(Priority::Backlog, parcel);
+        }
+        for parcel in [&parcels[2], &parcels[0], &parcels[1]] {
+            let receipt = answer(parcel, Outcome::Accepted);
+            let landed = land(&mut flight, &receipt).unwrap();
+            assert_eq!(landed, Landed::Final(Priority::Backlog));
+            assert_eq!(land(&mut flight, &receipt).unwrap(), Landed::Known);
+        }
+        assert!(flight.is_empty());
+        assert_eq!((flight.parcels, flight.bytes), ([0; 3], [0; 3]));
+    }
+
+    #[test]
+    fn a_receipt_for_another_body_id_receiver_or_key_lands_nothing() {
+        let mut flight = Flight::default();
+        let sent = parcel(1, 10);
+        flight.depart(Priority::Backlog, &sent);
+        let mut other_id = sent.clone();
+        other_id.id = vec![9; 16].into();
+        for unfit in [
+            answer(&parcel(1, 11), Outcome::Accepted),
+            answer(&other_id, Outcome::Accepted),
+            answer(&sent, Outcome::Unspecified),
+        ] {
+            assert!(matches!(
+                land(&mut flight, &unfit),
+                Err(LinkError::Unfit(_))
+            ));
+        }
+        let mut forged = answer(&sent, Outcome::Refused);
+        forged.outcome = Outcome::Accepted.into();
+        assert!(matches!(
+            land(&mut flight, &forged),
+            Err(LinkError::Forged(_))
+        ));
+        let good = answer(&sent, Outcome::Accepted);
+        let elsewhere = flight.land(&good, "regional/eu/eu", &key().verifying_key());
+        assert!(matches!(elsewhere, Err(LinkError::Unfit(_))));
+        assert!(!flight.is_empty());
+        land(&mut flight, &good).unwrap();
+    }
+
+    #[test]
+    fn the_window_closes_at_its_parcels_or_bytes_and_opens_with_a_receipt() {
+        let window = WINDOWS[2];
+        let mut flight = Flight::default();
+        for seq in 1..=window.parcels as u64 {
+            assert!(flight.room(Priority::Backlog).is_some());
+            flight.depart(Priority::Backlog, &parcel(seq, 1));
+        }
+        assert!(flight.room(Priority::Backlog).is_none());
+        assert!(flight.room(Priority::Live).is_some());
+        land(&mut flight, &answer(&parcel(1, 1), Outcome::Deferred)).unwrap();
+        assert_eq!(flight.room(Priority::Backlog).unwrap().parcels, 1);
+        flight.depart(Priority::Backlog, &parcel(1, window.bytes));
+        assert!(flight.room(Priority::Backlog).is_none());
+    }
+}

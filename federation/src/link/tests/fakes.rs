@@ -1,0 +1,411 @@
+//! An outbox, an inbox and a gate in memory that keep the promises of the ports and count, and a line that breaks.
+use crate::{
+    identity::Identity,
+    port::{
+        Arrival, Depths, Gate, Inbox, LeaseLimits, Outbox, PeerAudit, PortError, PortErrorKind,
+        Verdict,
+    },
+    wire::{Outcome, Parcel, Receipt},
+};
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{Notify, watch},
+};
+use types::{Place, Priority};
+
+#[derive(Default)]
+struct OutboxState {
+    waiting: [BTreeMap<u64, (Parcel, bool)>; 3],
+    last: [u64; 3],
+    settled: usize,
+    deferred: usize,
+    releases: usize,
+    refused: Vec<(u64, String)>,
+    most_leased_bytes: [usize; 3],
+}
+
+pub struct MemOutbox {
+    from: String,
+    to: String,
+    state: Mutex<OutboxState>,
+    added: Notify,
+}
+
+/// Makes the digest that of the body.
+pub fn seal(parcel: &mut Parcel) {
+    parcel.digest = Sha256::digest(&parcel.body).to_vec().into();
+}
+
+impl MemOutbox {
+    pub fn new(from: &str, to: &str) -> Self {
+        Self {
+            from: from.into(),
+            to: to.into(),
+            state: Mutex::default(),
+            added: Notify::new(),
+        }
+    }
+
+    pub fn add(&self, priority: Priority, bytes: usize) {
+        self.add_bent(priority, |parcel| {
+            parcel.body = vec![7; bytes].into();
+            seal(parcel);
+        });
+    }
+
+    pub fn add_bent(&self, priority: Priority, bend: impl Fn(&mut Parcel)) {
+        let rank = usize::from(priority.rank());
+        let mut state = self.state.lock();
+        state.last[rank] += 1;
+        let seq = state.last[rank];
+        let mut parcel = Parcel {
+            id: [[rank as u8; 8], seq.to_be_bytes()].concat().into(),
+            priority: rank as u32,
+            seq,
+            from: self.from.clone(),
+            to: self.to.clone(),
+            ..Parcel::default()
+        };
+        seal(&mut parcel);
+        bend(&mut parcel);
+        state.waiting[rank].insert(seq, (parcel, false));
+        self.added.notify_one();
+    }
+
+    fn sum<T: std::iter::Sum>(&self, of: impl Fn(&BTreeMap<u64, (Parcel, bool)>) -> T) -> T {
+        self.state.lock().waiting.iter().map(of).sum()
+    }
+
+    pub fn waiting(&self) -> usize {
+        self.sum(BTreeMap::len)
+    }
+
+    pub fn leased(&self) -> usize {
+        self.sum(|queue| queue.values().filter(|(_, leased)| *leased).count())
+    }
+
+    pub fn added_in(&self, priority: Priority) -> u64 {
+        self.state.lock().last[usize::from(priority.rank())]
+    }
+
+    pub fn settled(&self) -> usize {
+        self.state.lock().settled
+    }
+
+    pub fn deferred(&self) -> usize {
+        self.state.lock().deferred
+    }
+
+    pub fn releases(&self) -> usize {
+        self.state.lock().releases
+    }
+
+    pub fn refused(&self) -> Vec<(u64, String)> {
+        self.state.lock().refused.clone()
+    }
+
+    pub fn most_leased_bytes(&self, priority: Priority) -> usize {
+        self.state.lock().most_leased_bytes[usize::from(priority.rank())]
+    }
+}
+
+#[async_trait]
+impl Outbox for MemOutbox {
+    async fn lease(
+        &self,
+        priority: Priority,
+        limits: LeaseLimits,
+    ) -> Result<Vec<Parcel>, PortError> {
+        let rank = usize::from(priority.rank());
+        let mut state = self.state.lock();
+        let (mut out, mut bytes) = (Vec::new(), 0);
+        for (parcel, leased) in state.waiting[rank].values_mut() {
+            if *leased {
+                continue;
+            }
+            let fits = bytes + parcel.body.len() <= limits.bytes || out.is_empty();
+            if out.len() == limits.parcels || !fits {
+                break;
+            }
+            *leased = true;
+            bytes += parcel.body.len();
+            out.push(parcel.clone());
+        }
+        let held = state.waiting[rank].values().filter(|(_, leased)| *leased);
+        let held: usize = held.map(|(parcel, _)| parcel.body.len()).sum();
+        state.most_leased_bytes[rank] = state.most_leased_bytes[rank].max(held);
+        Ok(out)
+    }
+
+    async fn settle(&self, receipts: Vec<Receipt>) -> Result<(), PortError> {
+        let mut state = self.state.lock();
+        for receipt in receipts {
+            let rank = receipt.priority as usize;
+            match receipt.outcome() {
+                Outcome::Deferred => {
+                    state.deferred += 1;
+                    state.waiting[rank].get_mut(&receipt.seq).unwrap().1 = false;
+                    continue;
+                }
+                Outcome::Refused => state.refused.push((receipt.seq, receipt.reason.clone())),
+                _ => {}
+            }
+            state.settled += usize::from(state.waiting[rank].remove(&receipt.seq).is_some());
+        }
+        Ok(())
+    }
+
+    async fn release(&self) -> Result<(), PortError> {
+        let mut state = self.state.lock();
+        state.releases += 1;
+        for queue in &mut state.waiting {
+            queue.values_mut().for_each(|(_, leased)| *leased = false);
+        }
+        Ok(())
+    }
+
+    async fn depths(&self) -> Result<Depths, PortError> {
+        let state = self.state.lock();
+        Ok(Depths(std::array::from_fn(|rank| {
+            state.waiting[rank].len() as u64
+        })))
+    }
+
+    async fn added(&self) {
+        self.added.notified().await;
+    }
+}
+
+type Hook = Box<dyn FnOnce() + Send>;
+
+#[derive(Default)]
+struct InboxState {
+    last: HashMap<(String, u32), u64>,
+    refused: HashSet<(u32, u64)>,
+    order: Vec<(Priority, u64)>,
+    duplicates: usize,
+    failures: usize,
+    hook: Option<Hook>,
+}
+
+pub struct MemInbox {
+    state: Mutex<InboxState>,
+    paused: watch::Sender<bool>,
+}
+
+impl Default for MemInbox {
+    fn default() -> Self {
+        Self {
+            state: Mutex::default(),
+            paused: watch::Sender::new(false),
+        }
+    }
+}
+
+impl MemInbox {
+    pub fn order(&self) -> Vec<(Priority, u64)> {
+        self.state.lock().order.clone()
+    }
+
+    pub fn applied(&self, priority: Priority) -> Vec<u64> {
+        let order = self.order().into_iter();
+        order
+            .filter(|(p, _)| *p == priority)
+            .map(|(_, seq)| seq)
+            .collect()
+    }
+
+    pub fn duplicates(&self) -> usize {
+        self.state.lock().duplicates
+    }
+
+    pub fn fail_next(&self, times: usize) {
+        self.state.lock().failures = times;
+    }
+
+    /// Runs once, when parcels are stored and nobody knows yet.
+    pub fn after_next_accept(&self, hook: impl FnOnce() + Send + 'static) {
+        self.state.lock().hook = Some(Box::new(hook));
+    }
+
+    pub fn pause(&self) {
+        self.paused.send_replace(true);
+    }
+
+    pub fn resume(&self) {
+        self.paused.send_replace(false);
+    }
+}
+
+#[async_trait]
+impl Inbox for MemInbox {
+    async fn accept(&self, from: &Place, parcels: Vec<Parcel>) -> Result<Vec<Verdict>, PortError> {
+        let mut paused = self.paused.subscribe();
+        paused.wait_for(|paused| !paused).await.unwrap();
+        let hook = {
+            let mut state = self.state.lock();
+            if state.failures > 0 {
+                state.failures -= 1;
+                return Err(PortError {
+                    kind: PortErrorKind::Unavailable,
+                    op: "accept",
+                    source: None,
+                });
+            }
+            state.hook.take()
+        };
+        let verdicts = parcels
+            .iter()
+            .map(|parcel| self.apply(from, parcel))
+            .collect();
+        if let Some(hook) = hook {
+            hook();
+            // The line is broken by the time the receipts are signed.
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        Ok(verdicts)
+    }
+}
+
+impl MemInbox {
+    fn apply(&self, from: &Place, parcel: &Parcel) -> Verdict {
+        let state = &mut *self.state.lock();
+        let sender = (from.to_string(), parcel.priority);
+        let last = state.last.entry(sender).or_default();
+        while state.refused.contains(&(parcel.priority, *last + 1)) {
+            *last += 1;
+        }
+        if parcel.seq <= *last {
+            state.duplicates += 1;
+        } else if parcel.seq == *last + 1 {
+            *last += 1;
+            let priority = Priority::from_rank(parcel.priority as u8).unwrap();
+            state.order.push((priority, parcel.seq));
+        } else {
+            return Verdict::Deferred {
+                reason: "out-of-order",
+            };
+        }
+        Verdict::Accepted { stored: 1 }
+    }
+}
+
+/// Refuses the sequences it is told to, and remembers whom it turned away.
+#[derive(Default)]
+pub struct MemGate {
+    ledger: Option<Arc<MemInbox>>,
+    refuse: Mutex<HashMap<u64, &'static str>>,
+    turned_away: Mutex<Vec<(Identity, &'static str)>>,
+}
+
+impl MemGate {
+    pub fn new(ledger: &Arc<MemInbox>) -> Self {
+        Self {
+            ledger: Some(Arc::clone(ledger)),
+            ..Self::default()
+        }
+    }
+
+    pub fn refuse(&self, seq: u64, reason: &'static str) {
+        self.refuse.lock().insert(seq, reason);
+    }
+
+    pub fn turned_away_last(&self) -> (Identity, &'static str) {
+        self.turned_away.lock().last().unwrap().clone()
+    }
+
+    pub fn turned_away_count(&self) -> usize {
+        self.turned_away.lock().len()
+    }
+}
+
+#[async_trait]
+impl PeerAudit for MemGate {
+    async fn turned_away(&self, peer: &Identity, reason: &'static str) -> Result<(), PortError> {
+        self.turned_away.lock().push((peer.clone(), reason));
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Gate for MemGate {
+    async fn admit(&self, _: &Place, arrivals: &mut [Arrival]) -> Result<(), PortError> {
+        let refuse = self.refuse.lock();
+        for arrival in arrivals {
+            let parcel = &arrival.parcel;
+            arrival.fault = arrival.fault.or_else(|| refuse.get(&parcel.seq).copied());
+            if let (Some(_), Some(ledger)) = (arrival.fault, &self.ledger) {
+                let mut state = ledger.state.lock();
+                state.refused.insert((parcel.priority, parcel.seq));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A line between two ends that can be broken and turned to another end.
+pub struct Proxy {
+    pub address: SocketAddr,
+    target: Arc<Mutex<SocketAddr>>,
+    line: watch::Sender<usize>,
+    connections: Arc<AtomicUsize>,
+}
+
+impl Proxy {
+    pub async fn to(target: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let proxy = Self {
+            address: listener.local_addr().unwrap(),
+            target: Arc::new(Mutex::new(target)),
+            line: watch::Sender::new(0),
+            connections: Arc::default(),
+        };
+        let (target, line) = (Arc::clone(&proxy.target), proxy.line.clone());
+        let connections = Arc::clone(&proxy.connections);
+        tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                connections.fetch_add(1, SeqCst);
+                let address = *target.lock();
+                let mut broken = line.subscribe();
+                tokio::spawn(async move {
+                    let Ok(mut far) = TcpStream::connect(address).await else {
+                        return;
+                    };
+                    tokio::select! {
+                        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                        _ = broken.changed() => {}
+                    }
+                });
+            }
+        });
+        proxy
+    }
+
+    pub fn turn_to(&self, target: SocketAddr) {
+        *self.target.lock() = target;
+    }
+
+    pub fn breaker(&self) -> impl FnOnce() + Send + use<> {
+        let line = self.line.clone();
+        move || line.send_modify(|breaks| *breaks += 1)
+    }
+
+    pub fn breaks(&self) -> usize {
+        *self.line.borrow()
+    }
+
+    pub fn connections(&self) -> usize {
+        self.connections.load(SeqCst)
+    }
+}
