@@ -4,6 +4,7 @@ compile_error!(
     "MEDMESH_UNGUARDED takes de-identification out: it is for one test, never for a release"
 );
 
+pub mod broker;
 pub mod clockguard;
 pub mod config;
 pub mod crosswalk;

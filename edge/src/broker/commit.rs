@@ -1,0 +1,199 @@
+//! From received publishes to verdicts: what is stored, retained or quarantined, durably, before anything is answered.
+//!
+//! Who is told what (`later` means: keep it and send it again; every other refusal is for ever):
+//!
+//! | case | MQTT 5 | MQTT 3.1.1, which has no reason codes |
+//! |---|---|---|
+//! | stored, or stored before | 0x00 | acknowledged |
+//! | store full or out of reach | 0x97 quota exceeded: later | no acknowledgement, connection closed: the client sends again |
+//! | same identity, other payload | 0x83 implementation specific error | quarantined, then acknowledged; the store raises the alarm |
+//! | not a sample | 0x99 payload format invalid | quarantined, then acknowledged |
+//! | not the device's topic | 0x87 not authorized | connection closed (§3.3.5) |
+//!
+//! 0x97 serves both for a full and for an unreachable store: a device has one thing to do in either case, and must be
+//! able to tell it from what would fail again. QoS 0 cannot be told anything: what is not a sample is quarantined.
+use super::{decode::Version, encode::Reason, meters::Meters};
+use crate::ingest::{Journal, Rejected, Sample, Stored, Urgency};
+use crate::store::StoreError;
+use bytes::Bytes;
+use rumqttd::protocol::QoS;
+use std::sync::Arc;
+use types::DeviceId;
+
+/// What is to be done with a publish before it is answered.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// Store the sample (taken out once the journal has it); keep the message too if it has the retain flag.
+    Store(Option<Sample>),
+    /// Keep it as the topic's retained message, or delete that.
+    Retain,
+    /// Nothing is durable of it: a status without the retain flag.
+    Pass,
+    /// A QoS 2 publish whose PUBREC was sent before.
+    Repeat,
+    /// Keep it for a person to look at; the reason is from a closed set.
+    Quarantine(&'static str),
+    /// Answer with this reason (v5).
+    Refuse(Reason),
+}
+
+/// A received publish that is not answered yet.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) qos: QoS,
+    pub(super) pkid: u16,
+    pub(super) retain: bool,
+    pub(super) topic: Bytes,
+    pub(super) payload: Bytes,
+    pub(super) step: Step,
+}
+
+/// What is to be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Done; `fresh`: subscribers have not seen it yet.
+    Done { fresh: bool },
+    /// Refused for ever.
+    Refused(Reason),
+    /// Not now.
+    Later,
+}
+
+/// A publish with its verdict.
+#[derive(Debug)]
+pub(super) struct Settled {
+    pub(super) qos: QoS,
+    pub(super) pkid: u16,
+    pub(super) retain: bool,
+    pub(super) topic: Bytes,
+    pub(super) payload: Bytes,
+    pub(super) verdict: Verdict,
+}
+
+/// Whose publishes these are.
+#[derive(Clone)]
+pub(super) struct Committer {
+    pub(super) device: DeviceId,
+    pub(super) version: Version,
+    pub(super) journal: Arc<dyn Journal>,
+    pub(super) meters: Arc<Meters>,
+}
+
+/// How a telemetry or alarm message begins.
+pub(super) fn sample_step(
+    device: &DeviceId,
+    version: Version,
+    urgency: Urgency,
+    qos: QoS,
+    payload: &[u8],
+) -> Step {
+    match super::payload::parse(device, urgency, payload) {
+        Ok(sample) => Step::Store(Some(sample)),
+        Err(_) if version == Version::V5 && qos != QoS::AtMostOnce => Step::Refuse(Reason::PAYLOAD),
+        Err(reason) => Step::Quarantine(reason),
+    }
+}
+
+impl Committer {
+    /// Does the steps of `jobs`, all samples in one call, and says what became of each, in the same order.
+    pub(super) async fn commit(self, mut jobs: Vec<Job>) -> Vec<Settled> {
+        let mut samples = Vec::with_capacity(jobs.len());
+        for job in &mut jobs {
+            if let Step::Store(sample) = &mut job.step {
+                samples.extend(sample.take());
+            }
+        }
+        let mut stored = match samples.is_empty() {
+            true => Vec::new(),
+            false => self.journal.append_batch(samples).await,
+        }
+        .into_iter();
+        let mut settled = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            let verdict = match job.step {
+                Step::Store(_) => match stored.next() {
+                    Some(result) => self.stored(&job, result).await,
+                    None => Verdict::Later,
+                },
+                Step::Retain => self.retained(&job, true).await,
+                Step::Pass => Verdict::Done { fresh: true },
+                Step::Repeat => Verdict::Done { fresh: false },
+                Step::Quarantine(reason) => self.quarantined(&job, reason).await,
+                Step::Refuse(reason) => Verdict::Refused(reason),
+            };
+            self.count(&job.step, verdict);
+            settled.push(Settled {
+                qos: job.qos,
+                pkid: job.pkid,
+                retain: job.retain,
+                topic: job.topic,
+                payload: job.payload,
+                verdict,
+            });
+        }
+        settled
+    }
+
+    async fn stored(&self, job: &Job, result: Result<Stored, Rejected>) -> Verdict {
+        let told = self.version == Version::V5 && job.qos != QoS::AtMostOnce;
+        match result {
+            Ok(stored) => {
+                let fresh = stored == Stored::New;
+                match stored {
+                    Stored::New => self.meters.stored.increment(1),
+                    Stored::Duplicate => self.meters.duplicate.increment(1),
+                }
+                match job.retain {
+                    true => self.retained(job, fresh).await,
+                    false => Verdict::Done { fresh },
+                }
+            }
+            Err(Rejected::Conflict { .. }) => {
+                self.meters.conflict.increment(1);
+                match told {
+                    true => Verdict::Refused(Reason::IMPLEMENTATION),
+                    false => self.quarantined(job, "same identity, other payload").await,
+                }
+            }
+            Err(Rejected::Invalid(_)) if told => Verdict::Refused(Reason::PAYLOAD),
+            Err(Rejected::Invalid(reason)) => self.quarantined(job, reason).await,
+            Err(Rejected::Full | Rejected::Unavailable(_)) => Verdict::Later,
+        }
+    }
+
+    async fn retained(&self, job: &Job, fresh: bool) -> Verdict {
+        // `own` let the topic through, so it is text.
+        let topic = String::from_utf8_lossy(&job.topic);
+        done(
+            self.journal.retain(&topic, job.payload.clone()).await,
+            fresh,
+        )
+    }
+
+    async fn quarantined(&self, job: &Job, reason: &'static str) -> Verdict {
+        let message = job.payload.clone();
+        done(
+            self.journal.quarantine(&self.device, reason, message).await,
+            false,
+        )
+    }
+
+    fn count(&self, step: &Step, verdict: Verdict) {
+        match (step, verdict) {
+            (_, Verdict::Later) => self.meters.later.increment(1),
+            (_, Verdict::Refused(Reason::NOT_AUTHORIZED)) => self.meters.unauthorized.increment(1),
+            (_, Verdict::Refused(Reason::PAYLOAD)) | (Step::Quarantine(_), _) => {
+                self.meters.invalid.increment(1);
+            }
+            (Step::Retain | Step::Pass, _) => self.meters.status.increment(1),
+            _ => {}
+        }
+    }
+}
+
+fn done(result: Result<(), StoreError>, fresh: bool) -> Verdict {
+    match result {
+        Ok(()) => Verdict::Done { fresh },
+        Err(_) => Verdict::Later,
+    }
+}

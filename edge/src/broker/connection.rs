@@ -1,0 +1,385 @@
+//! One connection of one device: a single task that reads, commits, answers and writes, all at the same time.
+//!
+//! Publishes are decoded into jobs as long as the window has room. One commit is in hand at a time; what arrives
+//! meanwhile makes the next one, so a burst costs one commit, and answers leave in the order of the publishes
+//! (MQTT-4.6.0-2, -3). Nothing is spawned per message.
+use super::{
+    Context,
+    admission::Client,
+    commit::{Committer, Job, Settled, Step, Verdict, sample_step},
+    decode::{self, Fault, Packet, Publish, Version},
+    encode::{self, Ack, Reason},
+    frame::{self, Unreadable},
+    hub::Message,
+    outbound::Due,
+    seats::{Claim, Session},
+};
+use crate::ingest::{Topic, Urgency};
+use bytes::BytesMut;
+use rumqttd::protocol::QoS;
+use std::{future::Future, pin::Pin};
+
+/// Encoded bytes that may wait for the socket before nothing more is read or sent to subscribers.
+pub(super) const MAX_UNWRITTEN: usize = 256 << 10;
+
+/// Why a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// DISCONNECT.
+    Left {
+        with_will: bool,
+        expiry: Option<u32>,
+    },
+    /// The socket is closed or broken.
+    Gone,
+    /// The client broke the protocol or a limit.
+    Fault(Reason),
+    /// The client did not read what it was sent.
+    Stalled,
+    /// Nothing was heard for one and a half times the keep alive.
+    Silent,
+    /// Another connection of the device came.
+    TakenOver(Claim),
+    /// The certificate was revoked or is past its end.
+    Cut,
+    /// The store took a publish of a v3.1.1 client not now.
+    Later,
+    /// A message for the session was lost: the session ends with the connection.
+    Lost,
+    /// The broker stops.
+    Stopping,
+}
+
+impl End {
+    /// The name in metrics.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Left { .. } => "left",
+            Self::Gone => "gone",
+            Self::Fault(_) => "fault",
+            Self::Stalled => "stalled",
+            Self::Silent => "silent",
+            Self::TakenOver(_) => "taken over",
+            Self::Cut => "certificate",
+            Self::Later => "store",
+            Self::Lost => "lost",
+            Self::Stopping => "stopping",
+        }
+    }
+
+    /// What a v5 client is told; nothing when it left by itself.
+    pub(super) const fn reason(self) -> Option<Reason> {
+        match self {
+            Self::Left { .. } | Self::Gone => None,
+            Self::Fault(reason) => Some(reason),
+            Self::Stalled | Self::Lost | Self::Later => Some(Reason::QUOTA),
+            Self::Silent => Some(Reason::KEEP_ALIVE),
+            Self::TakenOver(_) => Some(Reason::TAKEN_OVER),
+            Self::Cut => Some(Reason::ADMINISTRATIVE),
+            Self::Stopping => Some(Reason::SHUTTING_DOWN),
+        }
+    }
+}
+
+impl From<Fault> for End {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(match fault {
+            Fault::Malformed => Reason::MALFORMED,
+            Fault::TopicAlias => Reason::TOPIC_ALIAS,
+            Fault::SubscriptionId => Reason::NO_SUBSCRIPTION_ID,
+            Fault::OutOfPlace => Reason::PROTOCOL_ERROR,
+        })
+    }
+}
+
+impl From<Unreadable> for End {
+    fn from(unreadable: Unreadable) -> Self {
+        Self::Fault(match unreadable {
+            Unreadable::Malformed => Reason::MALFORMED,
+            Unreadable::TooLarge => Reason::TOO_LARGE,
+        })
+    }
+}
+
+type Committing = Pin<Box<dyn Future<Output = Vec<Settled>> + Send>>;
+
+/// A connection without its socket: bytes in, bytes out, and the commit in hand.
+pub(super) struct Connection<'a> {
+    pub(super) ctx: &'a Context,
+    pub(super) client: &'a Client,
+    pub(super) session: &'a mut Session,
+    pub(super) input: BytesMut,
+    pub(super) out: BytesMut,
+    committer: Committer,
+    jobs: Vec<Job>,
+    committing: Option<Committing>,
+    in_hand: usize,
+    /// A v3.1.1 publish could not be acknowledged: nothing behind it may be.
+    mute: bool,
+}
+
+impl<'a> Connection<'a> {
+    pub(super) fn new(
+        ctx: &'a Context,
+        client: &'a Client,
+        session: &'a mut Session,
+        input: BytesMut,
+    ) -> Self {
+        Self {
+            ctx,
+            client,
+            session,
+            input,
+            out: BytesMut::new(),
+            committer: Committer {
+                device: client.device.clone(),
+                version: client.version,
+                journal: ctx.journal.clone(),
+                meters: ctx.meters.clone(),
+            },
+            jobs: Vec::new(),
+            committing: None,
+            in_hand: 0,
+            mute: false,
+        }
+    }
+
+    /// Whether more may be read: the window has room, and so has the socket's other direction.
+    pub(super) fn has_room(&self) -> bool {
+        self.jobs.len() + self.in_hand < usize::from(self.ctx.limits.receive_maximum)
+            && self.out.len() < MAX_UNWRITTEN
+    }
+
+    /// Reacts to every whole packet of the input, as far as there is room.
+    pub(super) async fn react(&mut self) -> Result<(), End> {
+        while self.has_room() {
+            let Some(frame) = frame::next(&mut self.input, self.ctx.limits.packet_bytes)? else {
+                break;
+            };
+            match decode::packet(self.client.version, frame)? {
+                Packet::Publish(publish) => self.published(publish)?,
+                Packet::Subscribe { pkid, filters } => self.subscribe(pkid, filters).await,
+                Packet::Unsubscribe { pkid, filters } => self.unsubscribe(pkid, &filters),
+                other => self.answered(&other)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn published(&mut self, publish: Publish) -> Result<(), End> {
+        let version = self.client.version;
+        let repeated =
+            publish.qos == QoS::ExactlyOnce && self.session.received.contains(&publish.pkid);
+        let unreleased = self.session.received.len();
+        if publish.qos == QoS::ExactlyOnce
+            && !repeated
+            && unreleased >= usize::from(self.ctx.limits.receive_maximum)
+        {
+            return Err(End::Fault(Reason::RECEIVE_MAXIMUM));
+        }
+        let step = match self.client.own.publishable(&publish.topic) {
+            _ if repeated => Step::Repeat,
+            None if version == Version::V4 => {
+                self.ctx.meters.unauthorized.increment(1);
+                return Err(End::Fault(Reason::NOT_AUTHORIZED));
+            }
+            None => Step::Refuse(Reason::NOT_AUTHORIZED),
+            Some(Topic::Status) if publish.retain => Step::Retain,
+            Some(Topic::Status) => Step::Pass,
+            // Deletes the retained message; there is no sample in it (MQTT-3.3.1-6).
+            Some(_) if publish.retain && publish.payload.is_empty() => Step::Retain,
+            Some(topic) => {
+                let urgency = match topic {
+                    Topic::Alarm => Urgency::Alarm,
+                    Topic::Telemetry | Topic::Status | Topic::Command => Urgency::Routine,
+                };
+                let device = &self.client.device;
+                sample_step(device, version, urgency, publish.qos, &publish.payload)
+            }
+        };
+        self.jobs.push(Job {
+            qos: publish.qos,
+            pkid: publish.pkid,
+            retain: publish.retain,
+            topic: publish.topic,
+            payload: publish.payload,
+            step,
+        });
+        Ok(())
+    }
+
+    /// Packets that are answered at once, or that answer ours.
+    fn answered(&mut self, packet: &Packet) -> Result<(), End> {
+        let version = self.client.version;
+        match *packet {
+            Packet::PubAck(pkid) => {
+                self.session.outbound.acknowledged(pkid);
+            }
+            Packet::PubRec { pkid, refused } => {
+                let release = self.session.outbound.received(pkid, refused);
+                let reason = if release {
+                    Reason::SUCCESS
+                } else {
+                    Reason::UNKNOWN_PKID
+                };
+                if !refused {
+                    encode::ack(version, Ack::PubRel, pkid, reason, &mut self.out);
+                }
+            }
+            Packet::PubComp(pkid) => {
+                self.session.outbound.completed(pkid);
+            }
+            Packet::PubRel(pkid) => {
+                let known = self.session.received.remove(&pkid);
+                let reason = if known {
+                    Reason::SUCCESS
+                } else {
+                    Reason::UNKNOWN_PKID
+                };
+                encode::ack(version, Ack::PubComp, pkid, reason, &mut self.out);
+            }
+            Packet::PingReq => encode::pong(&mut self.out),
+            Packet::Disconnect { with_will, expiry } => {
+                return Err(End::Left { with_will, expiry });
+            }
+            Packet::Publish(_) | Packet::Subscribe { .. } | Packet::Unsubscribe { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// Begins the next commit, if none is in hand and there is something to commit.
+    pub(super) fn begin_commit(&mut self) {
+        if self.committing.is_none() && !self.jobs.is_empty() {
+            self.in_hand = self.jobs.len();
+            let jobs = std::mem::take(&mut self.jobs);
+            self.committing = Some(Box::pin(self.committer.clone().commit(jobs)));
+        }
+    }
+
+    /// The commit in hand; never resolves when there is none.
+    pub(super) fn committed(
+        committing: &mut Option<Committing>,
+    ) -> impl Future<Output = Vec<Settled>> {
+        async move {
+            match committing {
+                Some(commit) => commit.await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// For `select!`, which must borrow it apart from the rest.
+    pub(super) fn parts(&mut self) -> (&mut Option<Committing>, &mut BytesMut, &mut BytesMut) {
+        (&mut self.committing, &mut self.input, &mut self.out)
+    }
+
+    /// Answers what a commit settled, in order, and tells the subscribers.
+    pub(super) fn settle(&mut self, settled: Vec<Settled>) -> Result<(), End> {
+        self.committing = None;
+        self.in_hand = 0;
+        let mut end = Ok(());
+        for done in settled {
+            if end.is_ok() && !self.mute {
+                end = self.acknowledge(&done);
+            }
+            if done.verdict == (Verdict::Done { fresh: true }) {
+                let message = Message {
+                    topic: done.topic,
+                    payload: done.payload,
+                    qos: done.qos,
+                    retain: done.retain,
+                    by_device: true,
+                };
+                self.ctx.hub.publish(&self.client.device, &message);
+            }
+        }
+        self.mute |= end.is_err();
+        end
+    }
+
+    fn acknowledge(&mut self, done: &Settled) -> Result<(), End> {
+        let version = self.client.version;
+        let (ack, reason) = match (done.qos, done.verdict) {
+            (QoS::AtMostOnce, _) => return Ok(()),
+            (_, Verdict::Later) if version == Version::V4 => return Err(End::Later),
+            (QoS::AtLeastOnce, Verdict::Done { .. }) => (Ack::PubAck, Reason::SUCCESS),
+            (QoS::ExactlyOnce, Verdict::Done { .. }) => {
+                self.session.received.insert(done.pkid);
+                (Ack::PubRec, Reason::SUCCESS)
+            }
+            (QoS::AtLeastOnce, Verdict::Refused(reason)) => (Ack::PubAck, reason),
+            (QoS::ExactlyOnce, Verdict::Refused(reason)) => (Ack::PubRec, reason),
+            (QoS::AtLeastOnce, Verdict::Later) => (Ack::PubAck, Reason::QUOTA),
+            (QoS::ExactlyOnce, Verdict::Later) => (Ack::PubRec, Reason::QUOTA),
+        };
+        encode::ack(version, ack, done.pkid, reason, &mut self.out);
+        Ok(())
+    }
+
+    /// Encodes what the session owes, as far as window and socket allow.
+    pub(super) fn deliver(&mut self) -> Result<(), End> {
+        if self
+            .session
+            .mailbox
+            .as_ref()
+            .is_some_and(|mailbox| mailbox.lost())
+        {
+            return Err(End::Lost);
+        }
+        while self.out.len() < MAX_UNWRITTEN {
+            if self.session.outbound.waiting() == 0
+                && let Some(delivery) = self.session.mailbox.as_ref().and_then(|mail| mail.take())
+            {
+                self.session.outbound.push(delivery);
+            }
+            match self.session.outbound.next(self.client.window) {
+                Some(due) => self.send(due),
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, due: Due) {
+        let version = self.client.version;
+        match due {
+            Due::Release(pkid) => {
+                encode::ack(version, Ack::PubRel, pkid, Reason::SUCCESS, &mut self.out);
+            }
+            Due::Publish {
+                delivery,
+                pkid,
+                repeated,
+            } => {
+                let message = encode::Outgoing {
+                    topic: &delivery.topic,
+                    payload: &delivery.payload,
+                    qos: delivery.qos,
+                    retain: delivery.retain,
+                    repeated,
+                    pkid,
+                };
+                // MQTT-3.1.2-25: what the client does not take is as good as sent.
+                if message.max_len() > self.client.packet_bytes {
+                    self.ctx.meters.dropped.increment(1);
+                    self.session.outbound.forget(pkid);
+                } else {
+                    encode::publish(version, message, &mut self.out);
+                }
+            }
+        }
+    }
+
+    /// Finishes what was received: everything is committed and answered as far as it may be.
+    pub(super) async fn drain(&mut self) {
+        loop {
+            self.begin_commit();
+            let Some(commit) = self.committing.as_mut() else {
+                return;
+            };
+            let settled = commit.await;
+            // The connection ends anyway; a verdict of "later" has muted the answers.
+            let _ = self.settle(settled);
+        }
+    }
+}

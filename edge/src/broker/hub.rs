@@ -1,0 +1,408 @@
+//! Fan-out through rumqttd's router, with its defects fenced off.
+//!
+//! The router gets one link to publish by and one link per subscribed session, and of its features only these: connect,
+//! one QoS 0 subscription to the device's whole prefix, publish without retain or properties, forward, disconnect. What
+//! it does badly is done here or in [`super::outbound`]: filters, retained messages, QoS, packet ids, sessions.
+//!
+//! * A publish carries a header of ours in front of its payload: QoS and flags, which the router would overwrite, and a
+//!   number. The router's memory is bounded and it drops the oldest silently; a gap in the numbers shows that, and ends
+//!   the session, so that the client sees it (session present 0) instead of missing a command.
+//! * A link that leaves says so while it holds its lock: a wake-up of a link that is gone ends the router's thread by a
+//!   panic, and a late DISCONNECT would hit whoever got the same slot.
+//! * `Unschedule` is answered at once, or delivery stops after 200 messages.
+//! * The router's thread cannot be ended: it holds a sender of its own channel. After shutdown it has no link, takes no
+//!   time and sleeps until the process ends.
+use super::{meters::Meters, outbound::Delivery};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use parking_lot::{Mutex, RwLock};
+use rumqttd::{
+    Notification, Router, RouterConfig,
+    local::{LinkBuilder, LinkError, LinkRx, LinkTx},
+    protocol::{self, Disconnect, DisconnectReasonCode, Packet, QoS},
+};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::sync::Notify;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use types::DeviceId;
+
+/// What the router keeps per subscribed device: segments of this many bytes …
+const SEGMENT_BYTES: usize = 128 << 10;
+/// … this many of them. Sessions empty their link at once, so this is slack, not storage.
+const SEGMENTS: usize = 4;
+/// Messages that the router hands to a link before it waits for it.
+const LINK_BURST: u64 = 200;
+/// Messages that wait for the router; beyond it they are dropped, and a session that misses more than QoS 0 ends.
+const MAX_UNROUTED: usize = 10_000;
+/// How long the router may take to confirm a subscription.
+const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
+const HEADER: usize = 9;
+
+/// A granted subscription.
+#[derive(Clone, Debug)]
+pub(super) struct Subscription {
+    pub(super) filter: String,
+    pub(super) qos: QoS,
+    /// v5 No Local: not what the client itself published.
+    pub(super) no_local: bool,
+    /// v5 Retain As Published.
+    pub(super) as_published: bool,
+}
+
+/// A message on its way to subscribers.
+#[derive(Clone, Debug)]
+pub(super) struct Message {
+    pub(super) topic: Bytes,
+    pub(super) payload: Bytes,
+    pub(super) qos: QoS,
+    pub(super) retain: bool,
+    /// The device itself published it, not the node.
+    pub(super) by_device: bool,
+}
+
+impl Message {
+    /// How these subscriptions deliver this message: once, at the highest QoS that a matching filter and the message
+    /// both allow (MQTT-3.3.4-2); `None` when no filter matches.
+    pub(super) fn delivery(&self, subscriptions: &[Subscription]) -> Option<Delivery> {
+        let topic = std::str::from_utf8(&self.topic).ok()?;
+        let mut delivery: Option<Delivery> = None;
+        for subscription in subscriptions {
+            if (self.by_device && subscription.no_local)
+                || !protocol::matches(topic, &subscription.filter)
+            {
+                continue;
+            }
+            let qos = least(self.qos, subscription.qos);
+            let delivery = delivery.get_or_insert_with(|| Delivery {
+                topic: self.topic.clone(),
+                payload: self.payload.clone(),
+                qos,
+                retain: false,
+            });
+            delivery.qos = most(delivery.qos, qos);
+            delivery.retain |= self.retain && subscription.as_published;
+        }
+        delivery
+    }
+
+    fn routed(&self, number: u64) -> Bytes {
+        let mut payload = BytesMut::with_capacity(HEADER + self.payload.len());
+        payload.put_u8(self.qos as u8 | u8::from(self.retain) << 2 | u8::from(self.by_device) << 3);
+        payload.put_u64(number);
+        payload.put_slice(&self.payload);
+        payload.freeze()
+    }
+
+    fn unrouted(topic: Bytes, mut payload: Bytes) -> Option<(u64, Self)> {
+        if payload.len() < HEADER {
+            return None;
+        }
+        let flags = payload.get_u8();
+        let number = payload.get_u64();
+        let message = Self {
+            topic,
+            payload,
+            qos: protocol::qos(flags & 3)?,
+            retain: flags & 4 != 0,
+            by_device: flags & 8 != 0,
+        };
+        Some((number, message))
+    }
+}
+
+pub(super) const fn least(a: QoS, b: QoS) -> QoS {
+    if (a as u8) < (b as u8) { a } else { b }
+}
+
+const fn most(a: QoS, b: QoS) -> QoS {
+    if (a as u8) < (b as u8) { b } else { a }
+}
+
+/// How much may wait for one session.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MailboxLimits {
+    pub(super) messages: usize,
+    pub(super) bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Mail {
+    messages: VecDeque<Message>,
+    bytes: usize,
+    /// Number of the next message.
+    expected: u64,
+}
+
+/// Where the router's messages for one session wait, connected or not.
+pub(super) struct Mailbox {
+    limits: MailboxLimits,
+    subscriptions: RwLock<Vec<Subscription>>,
+    mail: Mutex<Mail>,
+    /// A message arrived, or one was lost.
+    pub(super) arrived: Notify,
+    lost: AtomicBool,
+    link: Mutex<Option<LinkTx>>,
+    closed: CancellationToken,
+}
+
+impl Mailbox {
+    /// The session's subscriptions.
+    pub(super) fn subscriptions(&self) -> Vec<Subscription> {
+        self.subscriptions.read().clone()
+    }
+
+    /// Adds a subscription, or replaces the one of the same filter. True: it is new.
+    pub(super) fn subscribe(&self, subscription: Subscription) -> bool {
+        let mut subscriptions = self.subscriptions.write();
+        let same = |old: &&mut Subscription| old.filter == subscription.filter;
+        if let Some(old) = subscriptions.iter_mut().find(same) {
+            *old = subscription;
+            return false;
+        }
+        subscriptions.push(subscription);
+        true
+    }
+
+    /// Removes a subscription. False: there was none.
+    pub(super) fn unsubscribe(&self, filter: &str) -> bool {
+        let mut subscriptions = self.subscriptions.write();
+        let before = subscriptions.len();
+        subscriptions.retain(|subscription| subscription.filter != filter);
+        subscriptions.len() < before
+    }
+
+    /// The next message, as the session's subscriptions deliver it.
+    pub(super) fn take(&self) -> Option<Delivery> {
+        loop {
+            let message = {
+                let mut mail = self.mail.lock();
+                let message = mail.messages.pop_front()?;
+                mail.bytes -= message.payload.len();
+                message
+            };
+            if let Some(delivery) = message.delivery(&self.subscriptions.read()) {
+                return Some(delivery);
+            }
+        }
+    }
+
+    /// Whether a message was lost that the session should have got.
+    pub(super) fn lost(&self) -> bool {
+        self.lost.load(Ordering::Acquire)
+    }
+
+    fn lose(&self) {
+        self.lost.store(true, Ordering::Release);
+        self.arrived.notify_one();
+    }
+
+    fn wants(&self, message: &Message) -> bool {
+        message.delivery(&self.subscriptions.read()).is_some()
+    }
+
+    fn put(&self, topic: Bytes, payload: Bytes, meters: &Meters) {
+        let Some((number, message)) = Message::unrouted(topic, payload) else {
+            return;
+        };
+        let mut mail = self.mail.lock();
+        if number != mail.expected {
+            drop(mail);
+            return self.lose();
+        }
+        mail.expected += 1;
+        let full = mail.messages.len() >= self.limits.messages
+            || mail.bytes + message.payload.len() > self.limits.bytes;
+        if !full {
+            mail.bytes += message.payload.len();
+            mail.messages.push_back(message);
+            drop(mail);
+            self.arrived.notify_one();
+        } else if message.qos == QoS::AtMostOnce {
+            meters.dropped.increment(1);
+        } else {
+            drop(mail);
+            self.lose();
+        }
+    }
+
+    /// Moves what the router forwards into the mailbox, until the session ends.
+    async fn fill(self: Arc<Self>, mut link: LinkRx, meters: Arc<Meters>) {
+        loop {
+            let next = tokio::select! {
+                () = self.closed.cancelled() => return,
+                next = link.next() => next,
+            };
+            match next {
+                Ok(Some(Notification::Forward(forward))) => {
+                    self.put(forward.publish.topic, forward.publish.payload, &meters);
+                }
+                Ok(Some(Notification::Unschedule)) => {
+                    let held = self.link.lock();
+                    if held.is_none() || link.ready().is_err() {
+                        return;
+                    }
+                }
+                Ok(_) => {}
+                Err(_) => return self.lose(),
+            }
+        }
+    }
+
+    fn close(&self) {
+        self.closed.cancel();
+        if let Some(link) = self.link.lock().take() {
+            let disconnect = Disconnect {
+                reason_code: DisconnectReasonCode::NormalDisconnection,
+            };
+            link.buffer()
+                .push_back(Packet::Disconnect(disconnect, None));
+            // An empty unsubscription behind it wakes the router, which stops reading at the DISCONNECT.
+            let mut link = link;
+            let _ = link.unsubscribe("");
+        }
+    }
+}
+
+type NewLink = dyn Fn(&str) -> Result<(LinkTx, LinkRx, Notification), LinkError> + Send + Sync;
+
+struct Publisher {
+    link: LinkTx,
+    /// Numbers of the subscribed devices' next messages.
+    numbers: HashMap<DeviceId, u64>,
+    _inbox: LinkRx,
+}
+
+/// The router and who is subscribed.
+pub(super) struct Hub {
+    new_link: Arc<NewLink>,
+    publisher: Mutex<Publisher>,
+    mailboxes: RwLock<HashMap<DeviceId, Arc<Mailbox>>>,
+    limits: MailboxLimits,
+    meters: Arc<Meters>,
+    tasks: TaskTracker,
+}
+
+impl Hub {
+    /// Starts a router for at most `sessions` subscribed sessions.
+    pub(super) fn start(
+        sessions: usize,
+        limits: MailboxLimits,
+        meters: Arc<Meters>,
+        tasks: TaskTracker,
+    ) -> Result<Self, LinkError> {
+        let config = RouterConfig {
+            max_connections: sessions + 1,
+            max_outgoing_packet_count: LINK_BURST,
+            max_segment_size: SEGMENT_BYTES,
+            max_segment_count: SEGMENTS,
+            ..RouterConfig::default()
+        };
+        let router = Router::new(0, config).spawn();
+        let new_link: Arc<NewLink> = Arc::new(move |name| {
+            LinkBuilder::new(name, router.clone())
+                .dynamic_filters(true)
+                .build()
+        });
+        // A name that no device can have (`types::Name` begins with a letter).
+        let (link, inbox, _) = new_link("0-publisher")?;
+        Ok(Self {
+            new_link,
+            publisher: Mutex::new(Publisher {
+                link,
+                numbers: HashMap::new(),
+                _inbox: inbox,
+            }),
+            mailboxes: RwLock::default(),
+            limits,
+            meters,
+            tasks,
+        })
+    }
+
+    /// Hands a message to the router, if the device's session has a subscription for it. Never waits for a subscriber.
+    pub(super) fn publish(&self, device: &DeviceId, message: &Message) {
+        let mailbox = self.mailboxes.read().get(device).cloned();
+        let Some(mailbox) = mailbox.filter(|mailbox| mailbox.wants(message)) else {
+            return;
+        };
+        let mut publisher = self.publisher.lock();
+        let waiting = publisher.link.buffer().len();
+        if waiting >= MAX_UNROUTED {
+            self.meters.dropped.increment(1);
+            if message.qos != QoS::AtMostOnce {
+                mailbox.lose();
+            }
+            return;
+        }
+        let Some(number) = publisher.numbers.get_mut(device) else {
+            return;
+        };
+        let this = *number;
+        *number += 1;
+        let sent = publisher
+            .link
+            .publish(message.topic.clone(), message.routed(this));
+        drop(publisher);
+        if sent.is_err() {
+            mailbox.lose();
+        }
+    }
+
+    /// Opens the mailbox of a device whose messages begin with `prefix`.
+    pub(super) async fn open(
+        &self,
+        device: &DeviceId,
+        prefix: &str,
+    ) -> Result<Arc<Mailbox>, LinkError> {
+        let (new_link, name) = (Arc::clone(&self.new_link), device.to_string());
+        let built = tokio::task::spawn_blocking(move || new_link(&name)).await;
+        let (mut tx, mut rx, _) = built.map_err(|_| LinkError::NotConnectionAck)??;
+        tx.subscribe(format!("{prefix}#"))?;
+        let confirmed = async {
+            loop {
+                if let Some(Notification::DeviceAck(_)) = rx.next().await? {
+                    return Ok::<_, LinkError>(());
+                }
+            }
+        };
+        let mailbox = Arc::new(Mailbox {
+            limits: self.limits,
+            subscriptions: RwLock::default(),
+            mail: Mutex::default(),
+            arrived: Notify::new(),
+            lost: AtomicBool::new(false),
+            link: Mutex::new(Some(tx)),
+            closed: CancellationToken::new(),
+        });
+        match tokio::time::timeout(SUBSCRIBE_TIMEOUT, confirmed).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(error),
+            Err(elapsed) => {
+                mailbox.close();
+                return Err(elapsed.into());
+            }
+        }
+        self.publisher.lock().numbers.insert(device.clone(), 0);
+        self.mailboxes
+            .write()
+            .insert(device.clone(), Arc::clone(&mailbox));
+        self.tasks
+            .spawn(Arc::clone(&mailbox).fill(rx, Arc::clone(&self.meters)));
+        Ok(mailbox)
+    }
+
+    /// Ends the subscriptions of a device's session.
+    pub(super) fn close(&self, device: &DeviceId) {
+        let mailbox = self.mailboxes.write().remove(device);
+        self.publisher.lock().numbers.remove(device);
+        if let Some(mailbox) = mailbox {
+            mailbox.close();
+        }
+    }
+}

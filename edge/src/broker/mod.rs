@@ -1,0 +1,268 @@
+//! The facility's MQTT broker: MQTT 3.1.1 and 5 on one TLS 1.3 port, for devices with a certificate of this facility.
+//!
+//! A front end of our own over the router of `rumqttd`. The front end does TLS, identity, ACL, sessions, QoS, packet ids
+//! and retained messages, and acknowledges a publish only after the journal's commit that holds it; then, never before,
+//! the message goes to the router, which fans it out ([`hub`] says what of the router is used, and how its defects are
+//! fenced off). rumqttd's own listeners are not used: they acknowledge what is only in memory.
+//!
+//! What a device may rely on:
+//! * An acknowledged telemetry or alarm message, and an acknowledged retained status, survive the process. Acknowledgements
+//!   come in the order of the publishes. QoS 2 is stored once; after a restart the sample's identity does the same.
+//! * A message on a topic that the device has subscribed to at QoS 1 reaches it at least once **while this process lives**:
+//!   it waits in the session, also while the device is away (until the session's expiry), within a named limit. When the
+//!   limit, or the router's memory, is exceeded, the session ends, and the device sees session present 0. Nothing of the
+//!   outbound side is on disk but retained messages; so a command that must survive a restart is retained.
+//! * The will is published by the broker, durably if retained, before the device's next connection is let in. It may be on
+//!   the status topic only.
+//!
+//! What is not given: shared subscriptions, subscription identifiers, topic aliases, assigned client ids, enhanced
+//! authentication, forwarding of v5 PUBLISH properties (a device's messages reach only the device itself), message expiry.
+mod acl;
+mod admission;
+mod commit;
+mod connection;
+mod decode;
+mod encode;
+mod frame;
+mod hub;
+mod meters;
+mod outbound;
+mod payload;
+mod seats;
+mod serving;
+mod subscribing;
+#[cfg(test)]
+mod tests;
+
+use crate::ingest::{Journal, Publish};
+use bytes::Bytes;
+use federation::tls::{ReloadingTls, TlsError};
+use hub::{Hub, MailboxLimits, Message};
+use meters::Meters;
+use rumqttd::protocol::QoS;
+use seats::Seats;
+use std::{collections::HashMap, io, net::SocketAddr, sync::Arc, time::Duration};
+use tokio::{net::TcpListener, sync::Semaphore};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use types::{DeviceId, DeviceKind, FacilityId, Jurisdiction, RegionId};
+
+/// After a failed `accept` (too many open files) the next try waits this long.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Where the broker listens and for whom.
+#[derive(Clone, Debug)]
+pub struct BrokerConfig {
+    /// Address and port.
+    pub listen: SocketAddr,
+    /// The facility's jurisdiction, region and name: a certificate must name the same.
+    pub jurisdiction: Jurisdiction,
+    /// The region.
+    pub region: RegionId,
+    /// The facility.
+    pub facility: FacilityId,
+    /// How much of everything.
+    pub limits: BrokerLimits,
+}
+
+/// How much of everything the broker takes.
+#[derive(Clone, Debug)]
+pub struct BrokerLimits {
+    /// Connections that are not admitted yet, at once. A peer without a certificate can fill only these.
+    pub handshakes: usize,
+    /// Admitted connections, at once: one per device, and one more while it is taken over.
+    pub connections: usize,
+    /// TLS handshake and CONNECT must be done within this time.
+    pub connect_timeout: Duration,
+    /// How long a newcomer waits for the device's old connection to finish.
+    pub takeover_timeout: Duration,
+    /// How long a connection that ends may take to store what it received.
+    pub drain_timeout: Duration,
+    /// How long last words may take to be written.
+    pub farewell_timeout: Duration,
+    /// A connection whose peer takes no byte for this long is closed.
+    pub write_timeout: Duration,
+    /// The longest packet, in bytes: a sample of [`MAX_READINGS`](crate::ingest::Sample::MAX_READINGS) readings three
+    /// times over.
+    pub packet_bytes: usize,
+    /// Publishes of one connection that are not answered yet; beyond it nothing more is read (back pressure).
+    pub receive_maximum: u16,
+    /// Filters of one session.
+    pub subscriptions: usize,
+    /// QoS 1 and 2 messages in flight to one client.
+    pub outbound_inflight: usize,
+    /// Messages that wait for one session.
+    pub queue_messages: usize,
+    /// Their payloads, in bytes.
+    pub queue_bytes: usize,
+    /// The longest that a session outlives its connection.
+    pub session_expiry: Duration,
+}
+
+impl Default for BrokerLimits {
+    fn default() -> Self {
+        Self {
+            handshakes: 64,
+            connections: 1_024,
+            connect_timeout: Duration::from_secs(10),
+            takeover_timeout: Duration::from_secs(15),
+            drain_timeout: Duration::from_secs(5),
+            farewell_timeout: Duration::from_secs(2),
+            write_timeout: Duration::from_secs(20),
+            packet_bytes: 64 << 10,
+            receive_maximum: 1_024,
+            subscriptions: 16,
+            outbound_inflight: 64,
+            queue_messages: 1_000,
+            queue_bytes: 1 << 20,
+            session_expiry: Duration::from_secs(86_400),
+        }
+    }
+}
+
+/// Why the broker did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokerError {
+    /// The address cannot be listened on.
+    #[error("mqtt: listening on {addr}")]
+    Listen {
+        /// The address.
+        addr: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The TLS configuration cannot be made.
+    #[error("mqtt: {0}")]
+    Tls(#[from] TlsError),
+    /// The router did not start.
+    #[error("mqtt: the router did not start")]
+    Router(#[from] rumqttd::local::LinkError),
+}
+
+/// What all connections share.
+struct Context {
+    config: BrokerConfig,
+    limits: BrokerLimits,
+    tls: Arc<ReloadingTls>,
+    server: Arc<rustls::ServerConfig>,
+    journal: Arc<dyn Journal>,
+    hub: Hub,
+    seats: Seats,
+    meters: Arc<Meters>,
+    handshakes: Semaphore,
+    connections: Arc<Semaphore>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// A running broker. Clones are the same broker.
+#[derive(Clone)]
+pub struct Broker {
+    ctx: Arc<Context>,
+    local_addr: SocketAddr,
+}
+
+impl Broker {
+    /// Starts listening. `stop` ends every connection: what was received is stored and answered, wills are published,
+    /// v5 clients are told (0x8B); then [`Broker::stopped`] resolves.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on, or TLS or the router cannot be set up.
+    pub async fn start(
+        config: BrokerConfig,
+        tls: Arc<ReloadingTls>,
+        devices: Arc<HashMap<DeviceId, DeviceKind>>,
+        journal: Arc<dyn Journal>,
+        stop: CancellationToken,
+    ) -> Result<Self, BrokerError> {
+        let addr = config.listen;
+        let listen = |source| BrokerError::Listen { addr, source };
+        let listener = TcpListener::bind(addr).await.map_err(listen)?;
+        let local_addr = listener.local_addr().map_err(listen)?;
+        let limits = config.limits.clone();
+        let meters = Arc::new(Meters::register());
+        let tasks = TaskTracker::new();
+        let mail = MailboxLimits {
+            messages: limits.queue_messages,
+            bytes: limits.queue_bytes,
+        };
+        let (sessions, of_hub) = (devices.len(), (Arc::clone(&meters), tasks.clone()));
+        // It waits for the router's thread.
+        let hub =
+            tokio::task::spawn_blocking(move || Hub::start(sessions, mail, of_hub.0, of_hub.1))
+                .await
+                .map_err(|_| rumqttd::local::LinkError::NotConnectionAck)??;
+        let ctx = Arc::new(Context {
+            server: tls.server_mqtt()?,
+            tls,
+            journal,
+            hub,
+            seats: Seats::new(devices.keys()),
+            meters,
+            handshakes: Semaphore::new(limits.handshakes),
+            connections: Arc::new(Semaphore::new(limits.connections)),
+            stop,
+            tasks: tasks.clone(),
+            config,
+            limits,
+        });
+        tasks.spawn(accept(Arc::clone(&ctx), listener));
+        Ok(Self { ctx, local_addr })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Resolves when, after the stop, every task has ended and every subscription is closed. The router's thread sleeps
+    /// until the process ends: rumqttd has no way to end it.
+    pub async fn stopped(&self) {
+        self.ctx.tasks.wait().await;
+    }
+}
+
+async fn accept(ctx: Arc<Context>, listener: TcpListener) {
+    loop {
+        let accepted = tokio::select! {
+            () = ctx.stop.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((tcp, _)) => {
+                ctx.tasks.spawn(serving::serve(Arc::clone(&ctx), tcp));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection was not accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    ctx.tasks.close();
+}
+
+/// QoS 1 for who subscribes at QoS 1 or 2. What has no subscriber, or is not on a device's topic, goes nowhere.
+impl Publish for Broker {
+    fn publish(&self, topic: &str, message: Bytes) {
+        let config = &self.ctx.config;
+        let device = topic
+            .strip_prefix("devices/")
+            .and_then(|rest| rest.strip_prefix(config.region.as_str())?.strip_prefix('/'))
+            .and_then(|rest| {
+                rest.strip_prefix(config.facility.as_str())?
+                    .strip_prefix('/')
+            })
+            .and_then(|rest| rest.split_once('/')?.0.parse().ok());
+        if let Some(device) = device {
+            let message = Message {
+                topic: Bytes::copy_from_slice(topic.as_bytes()),
+                payload: message,
+                qos: QoS::AtLeastOnce,
+                retain: false,
+                by_device: false,
+            };
+            self.ctx.hub.publish(&device, &message);
+        }
+    }
+}

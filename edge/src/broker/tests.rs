@@ -1,0 +1,11 @@
+//! The broker over real sockets and real TLS, with a journal in memory.
+mod admitting;
+mod defects;
+mod durability;
+mod hostile;
+mod journal;
+mod lasting;
+mod recorder;
+mod subscribers;
+mod wire;
+mod world;

@@ -1,0 +1,140 @@
+//! A journal in memory that can be told to wait, to be full, or to be out of reach.
+use crate::ingest::{Journal, Rejected, Sample, Stored};
+use crate::store::{StoreError, StoreErrorKind};
+use async_trait::async_trait;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use tokio::sync::watch;
+use types::DeviceId;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Mood {
+    #[default]
+    Well,
+    /// Commits do not end.
+    Held,
+    Full,
+    Unavailable,
+}
+
+#[derive(Default)]
+pub(super) struct Kept {
+    /// In the order of their commits.
+    pub(super) samples: Vec<Sample>,
+    pub(super) quarantined: Vec<(&'static str, Bytes)>,
+    pub(super) retained: BTreeMap<String, Bytes>,
+    /// Calls of `append_batch` and the most samples in one.
+    pub(super) batches: usize,
+    pub(super) largest: usize,
+}
+
+#[derive(Default)]
+pub(super) struct MemoryJournal {
+    pub(super) kept: Mutex<Kept>,
+    pub(super) mood: watch::Sender<Mood>,
+}
+
+fn error(op: &'static str) -> StoreError {
+    StoreError {
+        kind: StoreErrorKind::Unavailable,
+        op,
+        source: None,
+    }
+}
+
+impl MemoryJournal {
+    async fn ready(&self) -> Mood {
+        let mut mood = self.mood.subscribe();
+        let mood = mood.wait_for(|mood| *mood != Mood::Held).await;
+        mood.map(|mood| *mood).unwrap_or_default()
+    }
+
+    async fn durable(&self, op: &'static str) -> Result<(), StoreError> {
+        match self.ready().await {
+            Mood::Full | Mood::Unavailable => Err(error(op)),
+            Mood::Well | Mood::Held => Ok(()),
+        }
+    }
+
+    pub(super) fn sequences(&self) -> Vec<u64> {
+        self.kept
+            .lock()
+            .samples
+            .iter()
+            .map(|sample| sample.seq)
+            .collect()
+    }
+}
+
+#[async_trait]
+impl Journal for MemoryJournal {
+    async fn append(&self, sample: Sample) -> Result<Stored, Rejected> {
+        match self.ready().await {
+            Mood::Full => return Err(Rejected::Full),
+            Mood::Unavailable => return Err(Rejected::Unavailable(error("append"))),
+            Mood::Well | Mood::Held => {}
+        }
+        let mut kept = self.kept.lock();
+        let same = |old: &&Sample| {
+            (&old.device, old.epoch, old.seq) == (&sample.device, sample.epoch, sample.seq)
+        };
+        match kept.samples.iter().find(same) {
+            Some(old) if *old == sample => return Ok(Stored::Duplicate),
+            Some(Sample { epoch, seq, .. }) => {
+                let (epoch, seq) = (*epoch, *seq);
+                return Err(Rejected::Conflict { epoch, seq });
+            }
+            None => {}
+        }
+        kept.samples.push(sample);
+        Ok(Stored::New)
+    }
+
+    async fn append_batch(&self, samples: Vec<Sample>) -> Vec<Result<Stored, Rejected>> {
+        {
+            let mut kept = self.kept.lock();
+            kept.batches += 1;
+            kept.largest = kept.largest.max(samples.len());
+        }
+        let mut results = Vec::new();
+        for sample in samples {
+            results.push(self.append(sample).await);
+        }
+        results
+    }
+
+    async fn quarantine(
+        &self,
+        _: &DeviceId,
+        reason: &'static str,
+        message: Bytes,
+    ) -> Result<(), StoreError> {
+        self.durable("quarantine").await?;
+        self.kept.lock().quarantined.push((reason, message));
+        Ok(())
+    }
+
+    async fn retain(&self, topic: &str, message: Bytes) -> Result<(), StoreError> {
+        self.durable("retain").await?;
+        let mut kept = self.kept.lock();
+        if message.is_empty() {
+            kept.retained.remove(topic);
+        } else {
+            kept.retained.insert(topic.to_owned(), message);
+        }
+        Ok(())
+    }
+
+    async fn retained(&self, prefix: &str) -> Result<Vec<(String, Bytes)>, StoreError> {
+        self.durable("retained").await?;
+        let kept = self.kept.lock();
+        let below = kept
+            .retained
+            .iter()
+            .filter(|(topic, _)| topic.starts_with(prefix));
+        Ok(below
+            .map(|(topic, message)| (topic.clone(), message.clone()))
+            .collect())
+    }
+}
