@@ -1,5 +1,14 @@
-//! Device firmware core (no_std) and, with the feature `sim`, the simulated devices.
-#![cfg_attr(not(feature = "sim"), no_std)]
+//! Device firmware core and, with the feature `sim`, the simulated devices.
+//!
+//! The core (`frame`, `slave`, `registers`, `window`, `health`) is `no_std` without `alloc`: it runs on a
+//! microcontroller, owns no memory but what the caller gives it, and never touches a wire, a clock or a random source.
+#![cfg_attr(not(any(test, feature = "sim")), no_std)]
+
+pub mod frame;
+pub mod health;
+pub mod registers;
+pub mod slave;
+pub mod window;
 
 #[cfg(feature = "sim")]
 pub mod sim;

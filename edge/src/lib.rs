@@ -10,4 +10,5 @@ pub mod config;
 pub mod crosswalk;
 pub mod deid;
 pub mod ingest;
+pub mod modbus;
 pub mod store;

@@ -317,6 +317,34 @@ const TABLE: &[CodeInfo] = &[
         "%",
         Category::Environment,
     ),
+    row(
+        Code::MEDMESH,
+        "line-voltage",
+        "Line voltage",
+        "V",
+        Category::Environment,
+    ),
+    row(
+        Code::MEDMESH,
+        "line-current",
+        "Line current",
+        "A",
+        Category::Environment,
+    ),
+    row(
+        Code::MEDMESH,
+        "active-power",
+        "Active power",
+        "W",
+        Category::Environment,
+    ),
+    row(
+        Code::MEDMESH,
+        "line-frequency",
+        "Line frequency",
+        "Hz",
+        Category::Environment,
+    ),
 ];
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ pub struct SimConfig {
     pub facility: FacilityId,
     /// Every emitted reading is appended here, one JSON object a line.
     pub sent: PathBuf,
-    /// Written (atomically) when every device has emitted the last value of its replay.
+    /// Written (atomically) when every device has emitted the last value of its replay and all were acknowledged.
     pub done: PathBuf,
     /// The mesh clock.
     pub clock: MeshClock,
@@ -25,8 +25,22 @@ pub struct SimConfig {
     pub source: Source,
     /// Seed of everything that is drawn.
     pub seed: u64,
+    /// Mesh milliseconds between two samples of the physiological simulator.
+    #[serde(default = "default_sample_every_ms")]
+    pub sample_every_ms: i64,
+    /// A TOML file of faults, `device-id = "silent"` a line, read again when it changes; see [`super::fault::Fault`].
+    #[serde(default)]
+    pub control: Option<PathBuf>,
     /// The devices.
     pub devices: Vec<SimDevice>,
+}
+
+const fn default_sample_every_ms() -> i64 {
+    5_000
+}
+
+const fn default_unit_id() -> u8 {
+    1
 }
 
 /// What the devices emit.
@@ -73,9 +87,12 @@ pub struct SimDevice {
     /// Modbus TCP address to serve on.
     #[serde(default)]
     pub listen: Option<SocketAddr>,
-    /// Path of the pty's symbolic link to serve Modbus RTU on.
+    /// Path of the pty's symbolic link to serve Modbus RTU on; devices that name the same path share the bus.
     #[serde(default)]
     pub pty: Option<PathBuf>,
+    /// Modbus unit id.
+    #[serde(default = "default_unit_id")]
+    pub unit_id: u8,
     /// Client certificate (PEM) of an MQTT device.
     #[serde(default)]
     pub cert: Option<PathBuf>,

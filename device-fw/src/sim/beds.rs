@@ -1,0 +1,102 @@
+//! Which patient lies in which bed, so that the edge's configuration says what the simulated devices will measure.
+use super::{
+    SimError,
+    config::{BedStays, Source},
+    physionet,
+};
+use std::path::Path;
+use types::Timestamp;
+
+/// A patient lies in a bed from an instant on; without a patient the bed is empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assignment {
+    /// The bed.
+    pub bed: String,
+    /// From when on, mesh time.
+    pub from: Timestamp,
+    /// The facility's own patient id.
+    pub patient: Option<String>,
+    /// FHIR AdministrativeGender, where the data knows it. Nothing else is known, and nothing is invented.
+    pub gender: Option<&'static str>,
+}
+
+/// The patient in a bed when no stay is replayed.
+#[must_use]
+pub fn physiology_patient(bed: &str) -> String {
+    format!("p-{bed}")
+}
+
+/// Deals the first `stays` stays of an archive (all when `None`) to the beds of facilities: one stay to each facility
+/// in turn, each facility's to its beds in turn. `facilities` holds the names of the beds of each facility.
+///
+/// # Errors
+/// [`SimError`] when the archive cannot be read or there is no bed.
+pub fn plan(
+    archive: &Path,
+    facilities: &[Vec<String>],
+    stays: Option<usize>,
+) -> Result<Vec<Vec<BedStays>>, SimError> {
+    if facilities.is_empty() || facilities.iter().any(Vec::is_empty) {
+        return Err(SimError::Config(
+            "a replay of stays needs a bed in every facility".into(),
+        ));
+    }
+    let empty = |bed: &String| BedStays {
+        bed: bed.clone(),
+        stays: Vec::new(),
+    };
+    let mut plan: Vec<Vec<BedStays>> = facilities
+        .iter()
+        .map(|beds| beds.iter().map(empty).collect())
+        .collect();
+    let (count, mut dealt) = (stays.unwrap_or(usize::MAX), 0);
+    if count > 0 {
+        physionet::scan(archive, |record, _| {
+            let facility = &mut plan[dealt % facilities.len()];
+            let bed = dealt / facilities.len() % facility.len();
+            facility[bed].stays.push(record);
+            dealt += 1;
+            Ok(dealt < count)
+        })?;
+    }
+    Ok(plan)
+}
+
+/// The assignments of a facility's beds that belong to what its devices emit, in the order of time within a bed.
+/// `origin` is the mesh instant at which the replay begins.
+///
+/// # Errors
+/// [`SimError`] when the archive cannot be read or lacks a stay.
+pub fn bed_assignments(
+    source: &Source,
+    origin: Timestamp,
+    beds: &[String],
+) -> Result<Vec<Assignment>, SimError> {
+    let (archive, stays) = match source {
+        Source::Physionet { archive, beds } => (archive, beds),
+        Source::Physiology | Source::Numerics { .. } => {
+            let patient = |bed: &String| Assignment {
+                bed: bed.clone(),
+                from: origin,
+                patient: Some(physiology_patient(bed)),
+                gender: None,
+            };
+            return Ok(beds.iter().map(patient).collect());
+        }
+    };
+    let schedules = physionet::schedules(archive, stays, origin)?;
+    let mut assignments = Vec::new();
+    for (bed, schedule) in stays.iter().zip(schedules) {
+        for (start, stay) in schedule {
+            let assignment = |from, patient, gender| Assignment {
+                bed: bed.bed.clone(),
+                from,
+                patient,
+                gender,
+            };
+            assignments.push(assignment(start, Some(stay.patient()), stay.gender()));
+            assignments.push(assignment(start.plus_ms(stay.length_ms()), None, None));
+        }
+    }
+    Ok(assignments)
+}

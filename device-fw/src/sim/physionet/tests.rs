@@ -1,0 +1,187 @@
+//! The replay against the real archive and against hand-made rows.
+use super::*;
+use std::path::PathBuf;
+
+fn archive() -> PathBuf {
+    let shared = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data");
+    let root = std::env::var("MEDMESH_DATA").unwrap_or_else(|_| shared.into());
+    PathBuf::from(root).join("physionet2012/set-a.tar.gz")
+}
+
+fn stay(rows: &str) -> Stay {
+    Stay {
+        record: 1,
+        text: format!("Time,Parameter,Value\n00:00,RecordID,1\n{rows}").into(),
+    }
+}
+
+fn beds(stays: &[u32]) -> Vec<BedStays> {
+    vec![BedStays {
+        bed: "bed-1".into(),
+        stays: stays.to_vec(),
+    }]
+}
+
+#[test]
+fn the_decimal_in_the_file_is_the_decimal_emitted_and_unknown_values_are_not() {
+    let mut counts = SourceCounts::default();
+    let stay = stay(
+        "00:00,Age,54\n00:00,Gender,0\n00:00,Height,-1\n00:07,Temp,92.33\n00:07,AST,1.422e+04\n00:07,Na,.5\n00:07,Urine,0.10\n00:07,HR,x\n00:07,Nothing,1\nbroken\n",
+    );
+    let minutes: Vec<Minute> = samples(&stay, &mut counts).collect();
+    let minute = minutes.last().unwrap();
+    assert_eq!(
+        minute.vitals,
+        [(
+            Signal::Temperature,
+            Reading::Value {
+                mantissa: 9233,
+                exponent: -2
+            }
+        )]
+    );
+    let texts: Vec<&str> = minute
+        .others
+        .iter()
+        .map(|(_, decimal)| decimal.as_str())
+        .collect();
+    assert_eq!(texts, ["1.422e+04", "0.5", "0.10"]);
+    assert_eq!(
+        counts,
+        SourceCounts {
+            normalised: 1,
+            unknown: 1,
+            unreadable: 3
+        }
+    );
+    assert_eq!(stay.gender(), Some("female"));
+    assert_eq!(stay.length_ms(), 8 * 60_000);
+}
+
+#[test]
+fn a_parameter_that_repeats_within_a_minute_is_a_sample_of_its_own() {
+    let stay = stay("01:00,HR,70\n01:00,HR,71\n01:00,Temp,36.6\n01:00,HR,71\n01:01,HR,72\n");
+    let ward = Ward {
+        beds: vec![("bed-1".into(), vec![(Timestamp(1_000), stay)])],
+        counts: SourceCounts::default(),
+    };
+    let seen: Vec<_> = ward
+        .monitor("bed-1")
+        .map(|sample| {
+            (
+                sample.time.0,
+                sample.readings[Signal::HeartRate as usize],
+                sample.readings[Signal::Temperature as usize],
+            )
+        })
+        .collect();
+    let value = |mantissa, exponent| Reading::Value { mantissa, exponent };
+    let none = Reading::NotInSample;
+    assert_eq!(
+        seen,
+        [
+            (3_601_000, value(70, 0), value(366, -1)),
+            (3_601_000, value(71, 0), none),
+            (3_601_000, value(71, 0), none),
+            (3_661_000, value(72, 0), none),
+        ]
+    );
+}
+
+#[test]
+fn every_reading_of_real_stays_is_emitted_once_in_order_with_its_text() {
+    let (first, second) = (132_539, 132_540);
+    let ward = Ward::load(&archive(), &beds(&[first, second]), Timestamp(0)).unwrap();
+    assert_eq!(ward.counts().unreadable + ward.counts().normalised, 0);
+    let mut emitted: Vec<(Option<Arc<str>>, String, String)> = Vec::new();
+    let (mut monitor_time, mut analyser_time) = (i64::MIN, i64::MIN);
+    for sample in ward.monitor("bed-1") {
+        assert!(sample.time.0 >= monitor_time);
+        monitor_time = sample.time.0;
+        for (signal, reading) in Signal::ALL.iter().zip(sample.readings) {
+            if let Reading::Value { mantissa, exponent } = reading {
+                let text = Decimal::from_parts(mantissa.into(), exponent).to_string();
+                emitted.push((sample.patient.clone(), signal.loinc().into(), text));
+            }
+        }
+    }
+    for sample in ward.analyser() {
+        assert!(sample.time.0 >= analyser_time);
+        analyser_time = sample.time.0;
+        emitted.extend(sample.readings.iter().map(|(code, decimal)| {
+            (
+                sample.patient.clone(),
+                code.to_string(),
+                decimal.to_string(),
+            )
+        }));
+    }
+    // The same rows, read by a plain loop over the text.
+    let mut expected = Vec::new();
+    for (_, stay) in &schedules(&archive(), &beds(&[first, second]), Timestamp(0)).unwrap()[0] {
+        for line in stay.text.lines().skip(1) {
+            let fields: Vec<&str> = line.split(',').collect();
+            let code = match target(fields[1]).unwrap() {
+                Target::Person => continue,
+                _ if fields[2] == "-1" => continue,
+                Target::Monitor(signal) => signal.loinc().to_owned(),
+                Target::Analyser(system, code) => Code::of(system, code).unwrap().to_string(),
+            };
+            expected.push((Some(Arc::from(stay.patient())), code, fields[2].to_owned()));
+        }
+    }
+    assert!(expected.len() > 500);
+    emitted.sort();
+    expected.sort();
+    assert_eq!(emitted, expected);
+}
+
+#[test]
+fn the_next_stay_begins_after_the_former_one_and_the_bed_is_empty_between() {
+    let (source, origin) = (beds(&[132_539, 132_540]), Timestamp(1_000_000));
+    let schedule = &schedules(&archive(), &source, origin).unwrap()[0];
+    let source = super::super::config::Source::Physionet {
+        archive: archive(),
+        beds: source,
+    };
+    let assignments = super::super::bed_assignments(&source, origin, &[]).unwrap();
+    let patients: Vec<_> = assignments.iter().map(|it| it.patient.as_deref()).collect();
+    assert_eq!(patients, [Some("p-132539"), None, Some("p-132540"), None]);
+    assert_eq!(assignments[0].gender, Some("female"));
+    assert!(assignments.is_sorted_by_key(|it| it.from));
+    let ward = Ward {
+        beds: vec![("bed-1".into(), schedule.clone())],
+        counts: SourceCounts::default(),
+    };
+    let times = ward
+        .monitor("bed-1")
+        .map(|it| (it.time, it.patient))
+        .chain(ward.analyser().map(|it| (it.time, it.patient)));
+    for (time, patient) in times {
+        let lies = assignments.iter().rev().find(|it| it.from <= time).unwrap();
+        assert_eq!(lies.patient.as_deref(), patient.as_deref());
+    }
+}
+
+#[test]
+fn stays_are_dealt_to_facilities_and_beds_in_turn_and_a_missing_one_is_an_error() {
+    let beds_of = |names: &[&str]| {
+        names
+            .iter()
+            .map(|name| (*name).to_owned())
+            .collect::<Vec<_>>()
+    };
+    let facilities = [beds_of(&["a", "b"]), beds_of(&["c"])];
+    let plan = super::super::plan(&archive(), &facilities, Some(5)).unwrap();
+    let stays: Vec<Vec<u32>> = plan.iter().flatten().map(|bed| bed.stays.clone()).collect();
+    assert_eq!(
+        stays,
+        [
+            vec![132_539, 132_545],
+            vec![132_541],
+            vec![132_540, 132_543]
+        ]
+    );
+    assert!(super::super::plan(&archive(), &[Vec::new()], None).is_err());
+    assert!(schedules(&archive(), &beds(&[7]), Timestamp(0)).is_err());
+}

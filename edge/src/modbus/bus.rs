@@ -1,0 +1,174 @@
+//! The shell around the pollers: one task per device, one line per connection or serial bus, real time and journal.
+use super::{
+    Observer,
+    decode::Decoder,
+    line::{Address, InvalidAddress, Line},
+    plan::PlanError,
+    poll::{Input, Now, Poller, Step},
+    profile::Profiles,
+};
+use crate::{
+    config::DeviceConfig,
+    ingest::{Journal, Sample},
+};
+use bytes::Bytes;
+use node::clock::Clock;
+use std::{collections::HashMap, sync::Arc, time::Duration};
+use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+use types::DeviceId;
+
+/// The first read of a device is delayed by up to this long, so that a facility's devices are not all asked at once.
+const SPREAD: Duration = Duration::from_millis(50);
+
+/// What the Modbus side of a facility needs.
+#[derive(Clone)]
+pub struct Bridge {
+    /// The facility's devices; those without an address are not Modbus devices and are left alone.
+    pub devices: Vec<DeviceConfig>,
+    /// The profiles they name.
+    pub profiles: Profiles,
+    /// Where samples become durable.
+    pub journal: Arc<dyn Journal>,
+    /// Real and mesh time.
+    pub clock: Clock,
+    /// The number of this start of the edge, larger than every earlier one: the epoch of devices without a counter.
+    pub boot: u32,
+    /// Is told what is seen.
+    pub observer: Arc<dyn Observer>,
+}
+
+/// Why the Modbus side does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum BridgeError {
+    /// A device names a profile that is not there.
+    #[error("device {device}: there is no profile {profile}")]
+    Profile {
+        /// The device.
+        device: DeviceId,
+        /// The profile.
+        profile: String,
+    },
+    /// The address of a device.
+    #[error("device {device}: {source}")]
+    Address {
+        /// The device.
+        device: DeviceId,
+        /// What is wrong.
+        #[source]
+        source: InvalidAddress,
+    },
+    /// A profile that cannot be planned.
+    #[error("device {device}: {source}")]
+    Plan {
+        /// The device.
+        device: DeviceId,
+        /// What is wrong.
+        #[source]
+        source: PlanError,
+    },
+    /// The poller of a device panicked.
+    #[error("a poller stopped")]
+    Stopped(#[source] JoinError),
+}
+
+/// Polls the devices until `stop`.
+///
+/// # Errors
+/// [`BridgeError`] for a configuration that [`super::problems`] would have found, before anything is opened.
+pub async fn run(bridge: Bridge, stop: CancellationToken) -> Result<(), BridgeError> {
+    let mut lines: HashMap<String, Arc<Line>> = HashMap::new();
+    let mut ready = Vec::new();
+    for device in &bridge.devices {
+        let (Some(name), Some(address)) = (&device.profile, &device.address) else { continue };
+        let id = device.id.clone();
+        let profile = bridge.profiles.get(name).cloned();
+        let profile = profile.ok_or_else(|| BridgeError::Profile { device: id.clone(), profile: name.clone() })?;
+        let address: Address = address.parse().map_err(|source| BridgeError::Address { device: id.clone(), source })?;
+        let decoder = Decoder::new(profile).map_err(|source| BridgeError::Plan { device: id.clone(), source })?;
+        let line = lines.entry(address.line()).or_insert_with(|| Arc::new(Line::new(address))).clone();
+        ready.push((id, device.unit_id, decoder, line));
+    }
+    let mut tasks = JoinSet::new();
+    for (id, unit, decoder, line) in ready {
+        tasks.spawn(Driver::new(&bridge, id, unit, decoder, line).drive(stop.clone()));
+    }
+    while let Some(ended) = tasks.join_next().await {
+        ended.map_err(BridgeError::Stopped)?;
+    }
+    stop.cancelled().await;
+    Ok(())
+}
+
+/// Does the steps of one device's poller.
+struct Driver {
+    device: DeviceId,
+    unit: u8,
+    timeout: Duration,
+    poller: Poller,
+    line: Arc<Line>,
+    journal: Arc<dyn Journal>,
+    clock: Clock,
+    observer: Arc<dyn Observer>,
+}
+
+impl Driver {
+    fn new(bridge: &Bridge, device: DeviceId, unit: u8, decoder: Decoder, line: Arc<Line>) -> Self {
+        let interval_ms = bridge.clock.real_ms(decoder.profile.interval.as_ms());
+        Self {
+            timeout: decoder.profile.timeout.0,
+            poller: Poller::new(device.clone(), Arc::new(decoder), interval_ms, bridge.boot),
+            device,
+            unit,
+            line,
+            journal: bridge.journal.clone(),
+            clock: bridge.clock,
+            observer: bridge.observer.clone(),
+        }
+    }
+
+    async fn drive(mut self, stop: CancellationToken) {
+        let mut step = Step::Wait(SPREAD.mul_f64(rand::random()));
+        let mut notices = Vec::new();
+        loop {
+            let input = tokio::select! {
+                // A sample in hand is not lost: the device keeps it until it is acknowledged.
+                () = stop.cancelled() => return,
+                input = self.perform(step) => input,
+            };
+            let now = Now { mesh: self.clock.mesh(), real: self.clock.real(), random: rand::random() };
+            step = self.poller.step(input, now, &mut notices);
+            for notice in notices.drain(..) {
+                metrics::counter!("medmesh_modbus_notices_total", "notice" => notice.as_str()).increment(1);
+                self.observer.notice(&self.device, now.mesh, notice);
+            }
+        }
+    }
+
+    async fn perform(&self, step: Step) -> Input {
+        match step {
+            Step::Ask(ask) => Input::Answer(self.line.ask(self.unit, &ask, self.timeout).await),
+            Step::Append(sample) => {
+                let points = sample.readings.len() as u64;
+                let stored = self.journal.append(sample).await;
+                if stored.is_ok() {
+                    metrics::counter!("medmesh_modbus_points_total").increment(points);
+                }
+                Input::Stored(stored)
+            }
+            Step::Quarantine(reason, sample) => {
+                let kept = self.journal.quarantine(&self.device, reason, written_out(&sample)).await;
+                Input::Kept(kept.is_ok())
+            }
+            Step::Wait(time) => {
+                tokio::time::sleep(time).await;
+                Input::Waited
+            }
+        }
+    }
+}
+
+/// A sample as text, for the facility's own quarantine.
+fn written_out(sample: &Sample) -> Bytes {
+    Bytes::from(format!("{sample:?}"))
+}

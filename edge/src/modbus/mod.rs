@@ -1,0 +1,35 @@
+//! The Modbus side of the facility: profiles say what the registers of a device mean, the planner merges reads, a state
+//! machine per device decides what to do next, and a thin shell does it over TCP or RTU.
+//!
+//! What makes it safe: a sample is acknowledged to its device only after the journal's fsync; a value that was torn,
+//! cut off or not understood is never a reading; a device that is dead, frozen or refuses is said to be so, and never
+//! delays another one. It does not decide what is fresh (`observer` is told) and does not publish (the journal does).
+mod bus;
+mod decode;
+mod line;
+mod plan;
+mod poll;
+mod profile;
+
+pub use bus::{Bridge, run};
+pub use line::{Address, InvalidAddress, Parity};
+pub use plan::{Limits, Place, Plan, PlanError, Read, Space, Span as RegisterSpan, plan};
+pub use poll::Notice;
+pub use profile::{BUILT_IN, Kind, Order, Point, Profile, Profiles, Scale, WindowMap, problems};
+
+use types::{DeviceId, Timestamp};
+
+/// Is told what the poller sees of a device, so that freshness and alarms can follow. Must not block: it is called
+/// from the polling task, `Seen` with every good read.
+pub trait Observer: Send + Sync + 'static {
+    /// Something was seen at a mesh instant.
+    fn notice(&self, device: &DeviceId, at: Timestamp, notice: Notice);
+}
+
+/// Nobody looks.
+impl Observer for () {
+    fn notice(&self, _: &DeviceId, _: Timestamp, _: Notice) {}
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,194 @@
+//! The planner: which registers to read in how few requests. Pure.
+//!
+//! A value is never split over two requests, a request never asks for more than the device allows, and registers that
+//! nobody wants are read along only where the gap is small enough to be cheaper than another request.
+use serde::Deserialize;
+
+/// The two kinds of registers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Space {
+    /// Read by function code 4.
+    #[default]
+    Input,
+    /// Read by function code 3.
+    Holding,
+}
+
+/// The registers of one value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span {
+    /// Which registers.
+    pub space: Space,
+    /// The first one.
+    pub address: u16,
+    /// How many, at least 1.
+    pub count: u16,
+}
+
+/// What a device allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Registers in one request, 1 to 125.
+    pub max_read: u16,
+    /// Unwanted registers between two wanted ones that are still read in one request.
+    pub max_gap: u16,
+}
+
+impl Limits {
+    /// Registers in one request at most (MODBUS Application Protocol 1.1b3 §6.3).
+    pub const PROTOCOL_MAX: u16 = 125;
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_read: Self::PROTOCOL_MAX, max_gap: 0 }
+    }
+}
+
+/// One request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Read {
+    /// Which registers.
+    pub space: Space,
+    /// The first one.
+    pub address: u16,
+    /// How many.
+    pub count: u16,
+}
+
+/// Where a value stands in the answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Which request's answer.
+    pub read: usize,
+    /// The first register in it.
+    pub offset: usize,
+    /// How many registers.
+    pub count: usize,
+}
+
+/// The requests, in the order of addresses, and the place of each span, in the order of the spans.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The requests.
+    pub reads: Vec<Read>,
+    /// One for each span.
+    pub places: Vec<Place>,
+}
+
+/// A span that no request can hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("register {address} and the {count} from it do not fit into one request")]
+pub struct PlanError {
+    /// The first register.
+    pub address: u16,
+    /// How many.
+    pub count: u16,
+}
+
+/// Plans the requests for spans.
+///
+/// # Errors
+/// [`PlanError`] for an empty span, one larger than the limit, or one beyond the last register.
+pub fn plan(spans: &[Span], limits: Limits) -> Result<Plan, PlanError> {
+    let max = limits.max_read.clamp(1, Limits::PROTOCOL_MAX);
+    let mut order: Vec<usize> = (0..spans.len()).collect();
+    order.sort_by_key(|&at| spans[at]);
+    let mut reads: Vec<Read> = Vec::new();
+    let mut places = vec![Place { read: 0, offset: 0, count: 0 }; spans.len()];
+    for at in order {
+        let span = spans[at];
+        if span.count == 0 || span.count > max || u32::from(span.address) + u32::from(span.count) > 1 << 16 {
+            return Err(PlanError { address: span.address, count: span.count });
+        }
+        let merged = reads.last().and_then(|last| merge(*last, span, max, limits.max_gap));
+        if let (Some(count), Some(last)) = (merged, reads.last_mut()) {
+            last.count = count;
+        } else {
+            reads.push(Read { space: span.space, address: span.address, count: span.count });
+        }
+        let read = reads.len() - 1;
+        let offset = usize::from(span.address - reads[read].address);
+        places[at] = Place { read, offset, count: usize::from(span.count) };
+    }
+    Ok(Plan { reads, places })
+}
+
+/// The length of a request that holds the span too; none when it must not.
+fn merge(read: Read, span: Span, max: u16, max_gap: u16) -> Option<u16> {
+    let read_end = u32::from(read.address) + u32::from(read.count);
+    let gap = u32::from(span.address).saturating_sub(read_end);
+    let end = read_end.max(u32::from(span.address) + u32::from(span.count));
+    let count = end - u32::from(read.address);
+    let fits = read.space == span.space && gap <= u32::from(max_gap) && count <= u32::from(max);
+    fits.then(|| u16::try_from(count).ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn input(address: u16, count: u16) -> Span {
+        Span { space: Space::Input, address, count }
+    }
+
+    #[test]
+    fn neighbours_are_merged_and_far_ones_are_not() {
+        let limits = Limits { max_read: 10, max_gap: 2 };
+        let reads = |spans: &[Span]| {
+            let plan = plan(spans, limits).unwrap();
+            plan.reads.iter().map(|read| (read.address, read.count)).collect::<Vec<_>>()
+        };
+        assert_eq!(reads(&[input(3, 2), input(1, 2)]), [(1, 4)]);
+        assert_eq!(reads(&[input(1, 1), input(4, 1)]), [(1, 4)]);
+        assert_eq!(reads(&[input(1, 1), input(5, 1)]), [(1, 1), (5, 1)]);
+        assert_eq!(reads(&[input(0, 9), input(9, 2)]), [(0, 9), (9, 2)]);
+        assert_eq!(reads(&[input(0, 4), input(1, 2)]), [(0, 4)]);
+        let holding = Span { space: Space::Holding, ..input(1, 1) };
+        assert_eq!(reads(&[input(1, 1), holding]), [(1, 1), (1, 1)]);
+        assert_eq!(reads(&[]), []);
+    }
+
+    #[test]
+    fn a_span_that_no_request_can_hold_is_refused() {
+        for (address, count) in [(0, 0), (0, 11), (65_535, 2)] {
+            let limits = Limits { max_read: 10, max_gap: 2 };
+            assert_eq!(plan(&[input(address, count)], limits), Err(PlanError { address, count }));
+        }
+        assert!(plan(&[input(65_535, 1)], Limits::default()).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn every_span_is_covered_whole_and_every_limit_is_kept(
+            spans in prop::collection::vec((any::<bool>(), 0_u16..2_000, 1_u16..5), 0..60),
+            max_read in 4_u16..=125,
+            max_gap in 0_u16..50,
+        ) {
+            let spans: Vec<Span> = spans
+                .into_iter()
+                .map(|(holding, address, count)| Span { space: if holding { Space::Holding } else { Space::Input }, address, count })
+                .collect();
+            let plan = plan(&spans, Limits { max_read, max_gap }).unwrap();
+            prop_assert_eq!(plan.places.len(), spans.len());
+            for (span, place) in spans.iter().zip(&plan.places) {
+                let read = plan.reads[place.read];
+                prop_assert_eq!(read.space, span.space);
+                prop_assert_eq!(usize::from(read.address) + place.offset, usize::from(span.address));
+                prop_assert!(place.offset + place.count <= usize::from(read.count));
+            }
+            for (index, read) in plan.reads.iter().enumerate() {
+                prop_assert!((1..=max_read).contains(&read.count));
+                let used = plan.places.iter().filter(|place| place.read == index);
+                let mut wanted = vec![false; usize::from(read.count)];
+                used.for_each(|place| wanted[place.offset..place.offset + place.count].fill(true));
+                prop_assert!(wanted.first() == Some(&true) && wanted.last() == Some(&true));
+                let gap = wanted.split(|wanted| *wanted).map(<[bool]>::len).max().unwrap_or(0);
+                prop_assert!(gap <= usize::from(max_gap));
+            }
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! What to do next with one device: a state machine that gets what came of the last step, the time and a random number,
+//! and says the next step. Pure.
+//!
+//! A sample is acknowledged to its device only after the journal said that it is durable. A sample that the journal
+//! cannot take now is kept in hand and offered again; the device keeps it too.
+use super::{
+    decode::{Decoder, Shown, Torn},
+    line::{Answer, Ask},
+};
+use crate::ingest::{Rejected, Sample, Stored, Urgency};
+use std::{sync::Arc, time::Duration};
+use types::{DeviceId, Flags, Freshness, FreshnessLimits, Timestamp};
+
+/// A device is read again after at least this long, real time, unless samples wait: `--speed` must not melt the line.
+const FLOOR_MS: i64 = 20;
+/// The pause after the first failure and the longest one, real time.
+const BACKOFF_MS: (i64, i64) = (100, 5_000);
+/// Failures in a row after which a device is said to be dead.
+const DEAD_AFTER: u32 = 3;
+/// Torn reads in a row that are read again at once.
+const TORN_RETRIES: u32 = 3;
+
+/// What the poller sees of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// It answered, and its registers make sense.
+    Seen,
+    /// It shows these fault bits; told when they change.
+    Health(u16),
+    /// It has stopped answering; told once, until it is seen again.
+    Dead,
+    /// It refused a request with this exception code.
+    Exception(u8),
+    /// It answered with what is not an answer.
+    Malformed,
+    /// Its registers were of two instants; nothing of them was used.
+    Torn,
+    /// It answers, but its heart and its clock stand still; told once, until they move again.
+    Frozen,
+}
+
+impl Notice {
+    /// The notice's name in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Seen => "seen",
+            Self::Health(_) => "health",
+            Self::Dead => "dead",
+            Self::Exception(_) => "exception",
+            Self::Malformed => "malformed",
+            Self::Torn => "torn",
+            Self::Frozen => "frozen",
+        }
+    }
+}
+
+/// The next step.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// Ask the device; then [`Input::Answer`].
+    Ask(Ask),
+    /// Store the sample; then [`Input::Stored`].
+    Append(Sample),
+    /// Keep a sample that can never be stored, with the reason; then [`Input::Kept`].
+    Quarantine(&'static str, Sample),
+    /// Wait, real time; then [`Input::Waited`].
+    Wait(Duration),
+}
+
+/// What came of the last step.
+#[derive(Debug)]
+pub(super) enum Input {
+    /// The device's answer.
+    Answer(Answer),
+    /// The journal's answer.
+    Stored(Result<Stored, Rejected>),
+    /// Whether the quarantine is durable.
+    Kept(bool),
+    /// The time is over.
+    Waited,
+}
+
+/// When it is, and a number between 0 and 1 for jitter.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Now {
+    pub(super) mesh: Timestamp,
+    pub(super) real: Timestamp,
+    pub(super) random: f64,
+}
+
+/// What the machine waits for.
+#[derive(Debug)]
+enum Phase {
+    /// The next cycle.
+    Idle,
+    /// The answer to the read of this number.
+    Reading(usize),
+    /// The journal, or another try at it.
+    Storing(Sample),
+    /// The answer to the acknowledgement of this sample.
+    Acknowledging(u32, u64),
+}
+
+/// The poller of one device.
+#[derive(Debug)]
+pub(super) struct Poller {
+    device: DeviceId,
+    decoder: Arc<Decoder>,
+    interval_ms: i64,
+    phase: Phase,
+    answers: Vec<Vec<u16>>,
+    cycle_began: Timestamp,
+    failures: u32,
+    torn: u32,
+    health: u16,
+    /// Samples that the device still holds after the shown one.
+    more: bool,
+    acknowledged: Option<(u32, u64)>,
+    heart: Option<((u16, u64), Timestamp)>,
+    frozen: bool,
+    /// Numbers of a device that has none of its own.
+    own: (u32, u64),
+}
+
+impl Poller {
+    /// A poller; `interval_ms` is real time. `boot` numbers the edge's starts: the epoch of devices without a counter.
+    pub(super) fn new(device: DeviceId, decoder: Arc<Decoder>, interval_ms: i64, boot: u32) -> Self {
+        Self {
+            device,
+            decoder,
+            interval_ms: interval_ms.max(FLOOR_MS),
+            phase: Phase::Idle,
+            answers: Vec::new(),
+            cycle_began: Timestamp(0),
+            failures: 0,
+            torn: 0,
+            health: 0,
+            more: false,
+            acknowledged: None,
+            heart: None,
+            frozen: false,
+            own: (boot, 0),
+        }
+    }
+
+    /// The next step. Notices are added to `notices`.
+    pub(super) fn step(&mut self, input: Input, now: Now, notices: &mut Vec<Notice>) -> Step {
+        match (std::mem::replace(&mut self.phase, Phase::Idle), input) {
+            (Phase::Reading(read), Input::Answer(Answer::Registers(words))) => {
+                self.answers.push(words);
+                if read + 1 < self.decoder.plan.reads.len() {
+                    return self.read(read + 1);
+                }
+                self.look(now, notices)
+            }
+            (Phase::Acknowledging(epoch, seq), Input::Answer(Answer::Written)) => {
+                self.acknowledged = Some((epoch, seq));
+                if self.more { self.begin(now) } else { self.pause(now) }
+            }
+            (_, Input::Answer(answer)) => self.failed(&answer, now, notices),
+            (Phase::Storing(sample), Input::Stored(result)) => self.stored(sample, result, now),
+            (Phase::Storing(sample), Input::Kept(true)) => self.settle(&sample, now),
+            (Phase::Storing(sample), Input::Kept(false)) => self.hold(sample, now),
+            (Phase::Storing(sample), Input::Waited) => self.append(sample),
+            (Phase::Idle, Input::Waited) => self.begin(now),
+            // An input that belongs to no step begins anew.
+            (_, Input::Stored(_) | Input::Kept(_) | Input::Waited) => self.pause(now),
+        }
+    }
+
+    fn begin(&mut self, now: Now) -> Step {
+        self.cycle_began = now.real;
+        self.more = false;
+        self.answers.clear();
+        self.read(0)
+    }
+
+    fn read(&mut self, read: usize) -> Step {
+        self.phase = Phase::Reading(read);
+        match self.decoder.plan.reads.get(read) {
+            Some(read) => Step::Ask(Ask::Read(*read)),
+            None => Step::Wait(Duration::from_millis(self.interval_ms.unsigned_abs())),
+        }
+    }
+
+    /// Waits until the next cycle is due.
+    fn pause(&mut self, now: Now) -> Step {
+        self.phase = Phase::Idle;
+        let spent = now.real.since(self.cycle_began).max(0);
+        let left = (self.interval_ms - spent).clamp(FLOOR_MS, self.interval_ms);
+        Step::Wait(Duration::from_millis(left.unsigned_abs()))
+    }
+
+    /// Waits longer with each failure, between half and all of the time, so that many devices do not come at once.
+    fn back_off(&self, now: Now) -> Duration {
+        let doubled = BACKOFF_MS.0.saturating_mul(1 << self.failures.saturating_sub(1).min(16));
+        let longest = Duration::from_millis(doubled.min(BACKOFF_MS.1).unsigned_abs());
+        longest.mul_f64(0.5 + 0.5 * now.random.clamp(0.0, 1.0))
+    }
+
+    fn failed(&mut self, answer: &Answer, now: Now, notices: &mut Vec<Notice>) -> Step {
+        match answer {
+            Answer::Refused(code) => notices.push(Notice::Exception(*code)),
+            Answer::Malformed => notices.push(Notice::Malformed),
+            Answer::TimedOut | Answer::Broken | Answer::Registers(_) | Answer::Written => {}
+        }
+        self.failures = self.failures.saturating_add(1);
+        if self.failures == DEAD_AFTER {
+            notices.push(Notice::Dead);
+        }
+        Step::Wait(self.back_off(now))
+    }
+
+    /// All registers are here: what do they say?
+    fn look(&mut self, now: Now, notices: &mut Vec<Notice>) -> Step {
+        match self.decoder.shown(&self.answers) {
+            Some(Err(Torn)) => {
+                notices.push(Notice::Torn);
+                self.torn += 1;
+                if self.torn % (TORN_RETRIES + 1) == 0 { self.pause(now) } else { self.begin(now) }
+            }
+            None => {
+                self.alive(notices);
+                let sample = self.sample(self.own.0, self.own.1 + 1, now.mesh, now);
+                self.append(sample)
+            }
+            Some(Ok(shown)) => {
+                self.alive(notices);
+                self.vital(&shown, now, notices);
+                self.take(&shown, now)
+            }
+        }
+    }
+
+    fn alive(&mut self, notices: &mut Vec<Notice>) {
+        self.failures = 0;
+        self.torn = 0;
+        notices.push(Notice::Seen);
+    }
+
+    /// Looks at the device's faults, heart and clock.
+    fn vital(&mut self, shown: &Shown, now: Now, notices: &mut Vec<Notice>) {
+        if shown.health != self.health {
+            self.health = shown.health;
+            notices.push(Notice::Health(shown.health));
+        }
+        let beat = (shown.heartbeat, shown.device_time);
+        match self.heart {
+            Some((last, since)) if last == beat => {
+                let still = now.real.since(since) >= self.decoder.profile.frozen_after.as_ms();
+                if still && !self.frozen {
+                    self.frozen = true;
+                    notices.push(Notice::Frozen);
+                }
+            }
+            _ => {
+                self.heart = Some((beat, now.real));
+                self.frozen = false;
+            }
+        }
+    }
+
+    /// Takes the shown sample, if there is a new one.
+    fn take(&mut self, shown: &Shown, now: Now) -> Step {
+        if shown.pending == 0 {
+            return self.pause(now);
+        }
+        if self.acknowledged == Some((shown.epoch, shown.seq)) {
+            // It was acknowledged and is still shown: say it again, but in the rhythm of the interval.
+            return self.acknowledge(shown.epoch, shown.seq);
+        }
+        self.more = shown.pending > 1;
+        let sample = self.sample(shown.epoch, shown.seq, shown.time, now);
+        self.append(sample)
+    }
+
+    fn sample(&self, epoch: u32, seq: u64, source_time: Timestamp, now: Now) -> Sample {
+        let profile = &self.decoder.profile;
+        let limits = FreshnessLimits {
+            late_after_ms: profile.late_after.as_ms(),
+            stale_after_ms: profile.stale_after.as_ms(),
+        };
+        let mut readings = self.decoder.readings(&self.answers);
+        if Freshness::on_arrival(source_time, now.mesh, limits) == Freshness::Historical {
+            for reading in &mut readings {
+                reading.flags = reading.flags.with(Flags::HISTORICAL);
+            }
+        }
+        Sample {
+            device: self.device.clone(),
+            epoch,
+            seq,
+            source_time,
+            patient: None,
+            urgency: Urgency::Routine,
+            readings,
+        }
+    }
+
+    fn append(&mut self, sample: Sample) -> Step {
+        self.phase = Phase::Storing(sample.clone());
+        Step::Append(sample)
+    }
+
+    fn stored(&mut self, sample: Sample, result: Result<Stored, Rejected>, now: Now) -> Step {
+        match result {
+            // A conflict was alarmed; shown for ever it would block what comes after it.
+            Ok(Stored::New | Stored::Duplicate) | Err(Rejected::Conflict { .. }) => {
+                self.failures = 0;
+                self.settle(&sample, now)
+            }
+            Err(Rejected::Invalid(reason)) => {
+                self.phase = Phase::Storing(sample.clone());
+                Step::Quarantine(reason, sample)
+            }
+            Err(Rejected::Full | Rejected::Unavailable(_)) => self.hold(sample, now),
+        }
+    }
+
+    /// Keeps the sample in hand and tries again later.
+    fn hold(&mut self, sample: Sample, now: Now) -> Step {
+        self.failures = self.failures.saturating_add(1);
+        self.phase = Phase::Storing(sample);
+        Step::Wait(self.back_off(now))
+    }
+
+    /// The sample is durable.
+    fn settle(&mut self, sample: &Sample, now: Now) -> Step {
+        if self.decoder.profile.window.is_some() {
+            return self.acknowledge(sample.epoch, sample.seq);
+        }
+        self.own.1 = sample.seq;
+        self.pause(now)
+    }
+
+    fn acknowledge(&mut self, epoch: u32, seq: u64) -> Step {
+        self.phase = Phase::Acknowledging(epoch, seq);
+        let address = self.decoder.profile.window.map_or(0, |window| window.acknowledge);
+        let all = u128::from(epoch) << 64 | u128::from(seq);
+        let words = (0..6).rev().map(|place| ((all >> (16 * place)) & 0xffff) as u16).collect();
+        Step::Ask(Ask::Write { address, words })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,275 @@
+//! The state machine, step by step, with made-up registers, times and journals.
+use super::*;
+use crate::{
+    modbus::profile::BUILT_IN,
+    store::{StoreError, StoreErrorKind},
+};
+
+struct Bench {
+    poller: Poller,
+    now: Now,
+    notices: Vec<Notice>,
+}
+
+impl Bench {
+    fn new(profile: usize, interval_ms: i64) -> Self {
+        let profile = toml::from_str(BUILT_IN[profile].1).unwrap();
+        let decoder = Decoder::new(Arc::new(profile)).unwrap();
+        let poller = Poller::new("m1".parse().unwrap(), Arc::new(decoder), interval_ms, 9);
+        let now = Now { mesh: Timestamp(1_000_000), real: Timestamp(5_000), random: 1.0 };
+        Self { poller, now, notices: Vec::new() }
+    }
+
+    fn step(&mut self, input: Input) -> Step {
+        self.notices.clear();
+        self.poller.step(input, self.now, &mut self.notices)
+    }
+
+    fn answer(&mut self, answer: Answer) -> Step {
+        self.step(Input::Answer(answer))
+    }
+
+    fn shows(&mut self, monitor: &Monitor) -> Step {
+        self.answer(Answer::Registers(monitor.registers()))
+    }
+
+    fn stored(&mut self, result: Result<Stored, Rejected>) -> Step {
+        self.step(Input::Stored(result))
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Monitor {
+    health: u16,
+    heartbeat: u16,
+    epoch: u16,
+    seq: u16,
+    pending: u16,
+    time: u16,
+    torn: bool,
+}
+
+const MONITOR: Monitor = Monitor { health: 0, heartbeat: 1, epoch: 3, seq: 7, pending: 1, time: 500, torn: false };
+
+impl Monitor {
+    /// Registers 1 to 56.
+    fn registers(&self) -> Vec<u16> {
+        let mut image = vec![0_u16; 57];
+        image[1] = self.health;
+        image[6] = self.heartbeat;
+        image[8] = 40;
+        image[10] = self.epoch;
+        image[14] = self.seq;
+        image[15] = self.pending;
+        image[19] = self.time;
+        for signal in 0..12 {
+            image[22 + 3 * signal] = 0x8000;
+        }
+        image[21] = 730;
+        image[22] = 0xffff;
+        image[56] = 40 - u16::from(self.torn);
+        image.split_off(1)
+    }
+}
+
+fn unavailable() -> Rejected {
+    Rejected::Unavailable(StoreError { kind: StoreErrorKind::Unavailable, op: "commit", source: None })
+}
+
+fn is_read(step: &Step) -> bool {
+    matches!(step, Step::Ask(Ask::Read(_)))
+}
+
+fn written(step: Step) -> Vec<u16> {
+    match step {
+        Step::Ask(Ask::Write { address: 0, words }) => words,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn waits(step: Step) -> u64 {
+    match step {
+        Step::Wait(time) => u64::try_from(time.as_millis()).unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_sample_is_acknowledged_only_after_the_journal_has_it() {
+    let mut bench = Bench::new(0, 100);
+    assert!(is_read(&bench.step(Input::Waited)));
+    let Step::Append(sample) = bench.shows(&MONITOR) else { panic!() };
+    assert_eq!((sample.epoch, sample.seq, sample.source_time), (3, 7, Timestamp(500)));
+    assert_eq!(sample.readings.len(), 1);
+    assert_eq!(bench.notices, [Notice::Seen]);
+    for result in [Ok(Stored::New), Ok(Stored::Duplicate), Err(Rejected::Conflict { epoch: 3, seq: 7 })] {
+        let mut bench = Bench::new(0, 100);
+        bench.step(Input::Waited);
+        bench.shows(&MONITOR);
+        assert_eq!(written(bench.stored(result)), [0, 3, 0, 0, 0, 7]);
+    }
+}
+
+#[test]
+fn a_sample_that_the_journal_cannot_take_now_is_kept_in_hand_and_never_acknowledged() {
+    for rejected in [Rejected::Full, unavailable()] {
+        let mut bench = Bench::new(0, 100);
+        bench.step(Input::Waited);
+        bench.shows(&MONITOR);
+        let first = waits(bench.stored(Err(rejected)));
+        let Step::Append(again) = bench.step(Input::Waited) else { panic!() };
+        assert_eq!(again.seq, 7);
+        assert_eq!((first, waits(bench.stored(Err(Rejected::Full)))), (100, 200));
+        assert!(matches!(bench.step(Input::Waited), Step::Append(_)));
+        assert_eq!(written(bench.stored(Ok(Stored::New))), [0, 3, 0, 0, 0, 7]);
+    }
+}
+
+#[test]
+fn a_sample_that_can_never_be_stored_is_acknowledged_once_its_quarantine_is_durable() {
+    let mut bench = Bench::new(0, 100);
+    bench.step(Input::Waited);
+    bench.shows(&MONITOR);
+    assert!(matches!(bench.stored(Err(Rejected::Invalid("reason"))), Step::Quarantine("reason", _)));
+    assert_eq!(waits(bench.step(Input::Kept(false))), 100);
+    assert!(matches!(bench.step(Input::Waited), Step::Append(_)));
+    bench.stored(Err(Rejected::Invalid("reason")));
+    assert_eq!(written(bench.step(Input::Kept(true))), [0, 3, 0, 0, 0, 7]);
+}
+
+#[test]
+fn while_samples_wait_the_device_is_read_again_at_once_and_otherwise_in_its_interval() {
+    for (pending, at_once) in [(1, false), (2, true)] {
+        let mut bench = Bench::new(0, 100);
+        bench.step(Input::Waited);
+        bench.shows(&Monitor { pending, ..MONITOR });
+        bench.stored(Ok(Stored::New));
+        bench.now.real = bench.now.real.plus_ms(30);
+        let step = bench.answer(Answer::Written);
+        if at_once {
+            assert!(is_read(&step));
+        } else {
+            assert_eq!(waits(step), 70);
+        }
+    }
+    let mut bench = Bench::new(0, 100);
+    bench.step(Input::Waited);
+    assert_eq!(waits(bench.shows(&Monitor { pending: 0, ..MONITOR })), 100);
+}
+
+#[test]
+fn an_acknowledged_sample_that_is_still_shown_is_not_stored_again() {
+    let mut bench = Bench::new(0, 100);
+    bench.step(Input::Waited);
+    bench.shows(&Monitor { pending: 9, ..MONITOR });
+    bench.stored(Ok(Stored::New));
+    assert!(is_read(&bench.answer(Answer::Written)));
+    assert_eq!(written(bench.shows(&Monitor { pending: 9, ..MONITOR })), [0, 3, 0, 0, 0, 7]);
+    assert_eq!(waits(bench.answer(Answer::Written)), 100);
+    bench.step(Input::Waited);
+    assert!(matches!(bench.shows(&Monitor { epoch: 4, ..MONITOR }), Step::Append(_)));
+}
+
+#[test]
+fn an_acknowledgement_that_fails_leads_to_another_read() {
+    for answer in [Answer::TimedOut, Answer::Broken, Answer::Refused(3)] {
+        let mut bench = Bench::new(0, 100);
+        bench.step(Input::Waited);
+        bench.shows(&MONITOR);
+        bench.stored(Ok(Stored::New));
+        assert_eq!(waits(bench.answer(answer)), 100);
+        assert!(is_read(&bench.step(Input::Waited)));
+        assert!(matches!(bench.shows(&MONITOR), Step::Append(_)));
+    }
+}
+
+#[test]
+fn torn_registers_are_read_again_at_once_a_few_times_and_never_used() {
+    let mut bench = Bench::new(0, 100);
+    bench.step(Input::Waited);
+    let torn = Monitor { torn: true, ..MONITOR };
+    for _ in 0..TORN_RETRIES {
+        assert!(is_read(&bench.shows(&torn)));
+        assert_eq!(bench.notices, [Notice::Torn]);
+    }
+    assert_eq!(waits(bench.shows(&torn)), 100);
+    bench.step(Input::Waited);
+    assert!(matches!(bench.shows(&MONITOR), Step::Append(_)));
+}
+
+#[test]
+fn a_failing_device_is_asked_less_and_less_often_and_said_to_be_dead_once() {
+    let mut bench = Bench::new(0, 100);
+    let mut pauses = Vec::new();
+    let mut dead = 0;
+    for _ in 0..9 {
+        bench.step(Input::Waited);
+        pauses.push(waits(bench.answer(Answer::TimedOut)));
+        dead += bench.notices.iter().filter(|notice| **notice == Notice::Dead).count();
+    }
+    assert_eq!(pauses, [100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000, 5_000]);
+    assert_eq!(dead, 1);
+    bench.now.random = 0.0;
+    bench.step(Input::Waited);
+    assert_eq!(waits(bench.answer(Answer::Broken)), 2_500);
+    bench.step(Input::Waited);
+    bench.shows(&Monitor { pending: 0, ..MONITOR });
+    assert_eq!(bench.notices, [Notice::Seen]);
+    bench.step(Input::Waited);
+    for (answer, notice) in [(Answer::Refused(4), Notice::Exception(4)), (Answer::Malformed, Notice::Malformed)] {
+        bench.answer(answer);
+        assert_eq!(bench.notices, [notice]);
+        bench.step(Input::Waited);
+    }
+}
+
+#[test]
+fn a_device_whose_heart_and_clock_stand_still_is_frozen_once_and_thaws() {
+    let mut bench = Bench::new(0, 100);
+    let mut frozen = 0;
+    for (after_ms, heartbeat, expected) in
+        [(0, 1, false), (1_999, 1, false), (1, 1, true), (5_000, 1, false), (1, 2, false), (1_999, 2, false), (1, 2, true)]
+    {
+        bench.now.real = bench.now.real.plus_ms(after_ms);
+        bench.step(Input::Waited);
+        bench.shows(&Monitor { heartbeat, pending: 0, ..MONITOR });
+        assert_eq!(bench.notices.contains(&Notice::Frozen), expected);
+        frozen += u32::from(expected);
+    }
+    assert_eq!(frozen, 2);
+}
+
+#[test]
+fn faults_are_told_when_they_change() {
+    let mut bench = Bench::new(0, 100);
+    for (health, told) in [(0, false), (4, true), (4, false), (0, true)] {
+        bench.step(Input::Waited);
+        bench.shows(&Monitor { health, pending: 0, ..MONITOR });
+        assert_eq!(bench.notices.contains(&Notice::Health(health)), told);
+    }
+}
+
+#[test]
+fn a_late_sample_is_historical() {
+    // The profile's limit is five minutes.
+    for (age_ms, flags) in [(299_999, Flags::NONE), (300_000, Flags::HISTORICAL)] {
+        let mut bench = Bench::new(0, 100);
+        bench.now.mesh = Timestamp(i64::from(MONITOR.time) + age_ms);
+        bench.step(Input::Waited);
+        let Step::Append(sample) = bench.shows(&MONITOR) else { panic!() };
+        assert_eq!(sample.readings[0].flags, flags);
+    }
+}
+
+#[test]
+fn a_device_without_a_counter_gets_the_edges_own_numbers_and_time() {
+    let mut bench = Bench::new(1, 100);
+    for seq in 1..=2 {
+        assert!(is_read(&bench.step(Input::Waited)));
+        let Step::Append(sample) = bench.answer(Answer::Registers(vec![305, 546])) else { panic!() };
+        assert_eq!((sample.epoch, sample.seq, sample.source_time), (9, seq, bench.now.mesh));
+        assert_eq!(waits(bench.stored(Err(Rejected::Full))), 100);
+        assert!(matches!(bench.step(Input::Waited), Step::Append(_)));
+        assert_eq!(waits(bench.stored(Ok(Stored::New))), 100);
+    }
+}
