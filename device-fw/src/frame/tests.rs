@@ -38,7 +38,10 @@ fn real_rtu_frames_are_opened_read_and_written_back_byte_for_byte() {
         assert_eq!(&sealed[..sealed_len], &frame[..], "{line}");
         let mut wrong = frame.clone();
         *wrong.last_mut().unwrap() ^= 1;
-        assert!(matches!(open_rtu(&wrong), Err(FrameError::Crc { .. })), "{line}");
+        assert!(
+            matches!(open_rtu(&wrong), Err(FrameError::Crc { .. })),
+            "{line}"
+        );
     }
     assert!(count >= 12);
 }

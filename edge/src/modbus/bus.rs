@@ -80,13 +80,27 @@ pub async fn run(bridge: Bridge, stop: CancellationToken) -> Result<(), BridgeEr
     let mut lines: HashMap<String, Arc<Line>> = HashMap::new();
     let mut ready = Vec::new();
     for device in &bridge.devices {
-        let (Some(name), Some(address)) = (&device.profile, &device.address) else { continue };
+        let (Some(name), Some(address)) = (&device.profile, &device.address) else {
+            continue;
+        };
         let id = device.id.clone();
         let profile = bridge.profiles.get(name).cloned();
-        let profile = profile.ok_or_else(|| BridgeError::Profile { device: id.clone(), profile: name.clone() })?;
-        let address: Address = address.parse().map_err(|source| BridgeError::Address { device: id.clone(), source })?;
-        let decoder = Decoder::new(profile).map_err(|source| BridgeError::Plan { device: id.clone(), source })?;
-        let line = lines.entry(address.line()).or_insert_with(|| Arc::new(Line::new(address))).clone();
+        let profile = profile.ok_or_else(|| BridgeError::Profile {
+            device: id.clone(),
+            profile: name.clone(),
+        })?;
+        let address: Address = address.parse().map_err(|source| BridgeError::Address {
+            device: id.clone(),
+            source,
+        })?;
+        let decoder = Decoder::new(profile).map_err(|source| BridgeError::Plan {
+            device: id.clone(),
+            source,
+        })?;
+        let line = lines
+            .entry(address.line())
+            .or_insert_with(|| Arc::new(Line::new(address)))
+            .clone();
         ready.push((id, device.unit_id, decoder, line));
     }
     let mut tasks = JoinSet::new();
@@ -136,10 +150,15 @@ impl Driver {
                 () = stop.cancelled() => return,
                 input = self.perform(step) => input,
             };
-            let now = Now { mesh: self.clock.mesh(), real: self.clock.real(), random: rand::random() };
+            let now = Now {
+                mesh: self.clock.mesh(),
+                real: self.clock.real(),
+                random: rand::random(),
+            };
             step = self.poller.step(input, now, &mut notices);
             for notice in notices.drain(..) {
-                metrics::counter!("medmesh_modbus_notices_total", "notice" => notice.as_str()).increment(1);
+                metrics::counter!("medmesh_modbus_notices_total", "notice" => notice.as_str())
+                    .increment(1);
                 self.observer.notice(&self.device, now.mesh, notice);
             }
         }
@@ -157,7 +176,10 @@ impl Driver {
                 Input::Stored(stored)
             }
             Step::Quarantine(reason, sample) => {
-                let kept = self.journal.quarantine(&self.device, reason, written_out(&sample)).await;
+                let kept = self
+                    .journal
+                    .quarantine(&self.device, reason, written_out(&sample))
+                    .await;
                 Input::Kept(kept.is_ok())
             }
             Step::Wait(time) => {

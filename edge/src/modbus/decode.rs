@@ -46,14 +46,20 @@ impl Decoder {
     /// The readings of the points, in their order. `answers` holds the registers of each read of the plan.
     pub(super) fn readings(&self, answers: &[Vec<u16>]) -> Vec<SampleReading> {
         let values = self.profile.points.iter().zip(&self.plan.places);
-        values.filter_map(|(point, place)| reading(point, words(answers, *place))).collect()
+        values
+            .filter_map(|(point, place)| reading(point, words(answers, *place)))
+            .collect()
     }
 
     /// The sample window, unless the profile has none.
     pub(super) fn shown(&self, answers: &[Vec<u16>]) -> Option<Result<Shown, Torn>> {
         self.profile.window.as_ref()?;
         let places = self.plan.places.get(self.profile.points.len()..)?;
-        let number = |at: usize| places.get(at).map_or(0, |place| unsigned(words(answers, *place).iter().copied()));
+        let number = |at: usize| {
+            places
+                .get(at)
+                .map_or(0, |place| unsigned(words(answers, *place).iter().copied()))
+        };
         let low = |at: usize| (number(at) & 0xffff) as u16;
         if low(3) != low(8) {
             return Some(Err(Torn));
@@ -72,7 +78,9 @@ impl Decoder {
 
 fn words(answers: &[Vec<u16>], place: Place) -> &[u16] {
     let answer = answers.get(place.read).map_or(&[][..], Vec::as_slice);
-    answer.get(place.offset..place.offset + place.count).unwrap_or(&[])
+    answer
+        .get(place.offset..place.offset + place.count)
+        .unwrap_or(&[])
 }
 
 /// Words, the most significant first, as a number.
@@ -83,16 +91,33 @@ fn unsigned(words: impl Iterator<Item = u16>) -> u64 {
 fn reading(point: &Point, words: &[u16]) -> Option<SampleReading> {
     let value = value(point, words)?;
     let plausible = match (&value, point.range) {
-        (Value::Quantity(decimal), Some([low, high])) => (low..=high).contains(&decimal.approximate()),
+        (Value::Quantity(decimal), Some([low, high])) => {
+            (low..=high).contains(&decimal.approximate())
+        }
         (Value::Quantity(_) | Value::Absent(_), _) => true,
     };
-    let flags = if plausible { Flags::NONE } else { Flags::IMPLAUSIBLE };
-    Some(SampleReading { code: point.code, unit: point.unit, value, flags })
+    let flags = if plausible {
+        Flags::NONE
+    } else {
+        Flags::IMPLAUSIBLE
+    };
+    Some(SampleReading {
+        code: point.code,
+        unit: point.unit,
+        value,
+        flags,
+    })
 }
 
 /// The value of a point; none when the device says that it is not part of this sample.
 fn value(point: &Point, words: &[u16]) -> Option<Value> {
-    let byte = |word: u16| if point.byte_order == Order::Little { word.swap_bytes() } else { word };
+    let byte = |word: u16| {
+        if point.byte_order == Order::Little {
+            word.swap_bytes()
+        } else {
+            word
+        }
+    };
     let number = |words: &[u16]| {
         if point.word_order == Order::Little {
             unsigned(words.iter().rev().copied().map(byte))
@@ -110,12 +135,18 @@ fn value(point: &Point, words: &[u16]) -> Option<Value> {
     Some(match integer(point.kind, raw) {
         Some(raw) if Some(raw) == point.no_data => Value::Absent(AbsentReason::Unknown),
         // At most 2^32 × 9999: it cannot overflow.
-        Some(raw) => Value::Quantity(Decimal::from_parts(raw * point.scale.mantissa, point.scale.exponent)),
+        Some(raw) => Value::Quantity(Decimal::from_parts(
+            raw * point.scale.mantissa,
+            point.scale.exponent,
+        )),
         None => float(f32::from_bits((raw & 0xffff_ffff) as u32)),
     })
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "each width is cut to itself")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "each width is cut to itself"
+)]
 fn integer(kind: Kind, raw: u64) -> Option<i64> {
     match kind {
         Kind::U16 => Some(i64::from(raw as u16)),
@@ -132,8 +163,13 @@ fn float(number: f32) -> Value {
         return Value::Absent(AbsentReason::Unknown);
     }
     let plain = number.to_string();
-    let text = if plain.len() > Decimal::MAX_LEN { format!("{number:e}") } else { plain };
-    text.parse().map_or(Value::Absent(AbsentReason::Error), Value::Quantity)
+    let text = if plain.len() > Decimal::MAX_LEN {
+        format!("{number:e}")
+    } else {
+        plain
+    };
+    text.parse()
+        .map_or(Value::Absent(AbsentReason::Error), Value::Quantity)
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "two words are 32 bits")]
@@ -146,7 +182,9 @@ fn decimal(mantissa: u64, exponent: u16) -> Option<Value> {
     let mantissa = i64::from((mantissa as u32).cast_signed());
     let exponent = exponent.cast_signed();
     Some(match i8::try_from(exponent) {
-        Ok(small) if EXPONENTS.contains(&exponent) => Value::Quantity(Decimal::from_parts(mantissa, small)),
+        Ok(small) if EXPONENTS.contains(&exponent) => {
+            Value::Quantity(Decimal::from_parts(mantissa, small))
+        }
         _ => Value::Absent(AbsentReason::Error),
     })
 }
@@ -211,21 +249,94 @@ mod tests {
 
     #[test]
     fn orders_scale_sentinel_and_range_are_as_the_profile_says() {
-        let tenth = Scale { mantissa: 1, exponent: -1 };
-        let half = Scale { mantissa: 5, exponent: -1 };
+        let tenth = Scale {
+            mantissa: 1,
+            exponent: -1,
+        };
+        let half = Scale {
+            mantissa: 5,
+            exponent: -1,
+        };
         let i16 = point(Kind::I16);
         for (point, words, expected) in [
-            (Point { scale: tenth, ..i16.clone() }, &[628][..], "62.8"),
-            (Point { scale: tenth, ..i16.clone() }, &[630], "63.0"),
-            (Point { scale: half, ..i16.clone() }, &[3], "1.5"),
-            (Point { no_data: Some(-32_768), ..i16.clone() }, &[0x8000], "unknown"),
-            (Point { byte_order: Order::Little, ..i16.clone() }, &[0x0100], "1"),
-            (Point { word_order: Order::Little, ..point(Kind::U32) }, &[1, 0], "1"),
-            (Point { range: Some([0.0, 100.0]), ..i16.clone() }, &[100], "100"),
-            (Point { range: Some([0.0, 100.0]), ..i16.clone() }, &[101], "101!"),
-            (Point { range: Some([0.0, 100.0]), ..i16 }, &[0xffff], "-1!"),
             (
-                Point { word_order: Order::Little, byte_order: Order::Little, ..point(Kind::F32) },
+                Point {
+                    scale: tenth,
+                    ..i16.clone()
+                },
+                &[628][..],
+                "62.8",
+            ),
+            (
+                Point {
+                    scale: tenth,
+                    ..i16.clone()
+                },
+                &[630],
+                "63.0",
+            ),
+            (
+                Point {
+                    scale: half,
+                    ..i16.clone()
+                },
+                &[3],
+                "1.5",
+            ),
+            (
+                Point {
+                    no_data: Some(-32_768),
+                    ..i16.clone()
+                },
+                &[0x8000],
+                "unknown",
+            ),
+            (
+                Point {
+                    byte_order: Order::Little,
+                    ..i16.clone()
+                },
+                &[0x0100],
+                "1",
+            ),
+            (
+                Point {
+                    word_order: Order::Little,
+                    ..point(Kind::U32)
+                },
+                &[1, 0],
+                "1",
+            ),
+            (
+                Point {
+                    range: Some([0.0, 100.0]),
+                    ..i16.clone()
+                },
+                &[100],
+                "100",
+            ),
+            (
+                Point {
+                    range: Some([0.0, 100.0]),
+                    ..i16.clone()
+                },
+                &[101],
+                "101!",
+            ),
+            (
+                Point {
+                    range: Some([0.0, 100.0]),
+                    ..i16
+                },
+                &[0xffff],
+                "-1!",
+            ),
+            (
+                Point {
+                    word_order: Order::Little,
+                    byte_order: Order::Little,
+                    ..point(Kind::F32)
+                },
                 &[0x3333, 0x6643],
                 "230.2",
             ),
@@ -240,9 +351,17 @@ mod tests {
             (BUILT_IN[1].1, vec![0x0131, 0x0222], ["30.5", "54.6"]),
             (BUILT_IN[2].1, vec![0x0bea, 0x1554], ["30.50", "54.60"]),
         ] {
-            let decoder = Decoder::new(std::sync::Arc::new(toml::from_str(profile).unwrap())).unwrap();
-            let values: Vec<Value> = decoder.readings(&[words]).into_iter().map(|reading| reading.value).collect();
-            assert_eq!(values, expected.map(|text| Value::Quantity(text.parse().unwrap())));
+            let decoder =
+                Decoder::new(std::sync::Arc::new(toml::from_str(profile).unwrap())).unwrap();
+            let values: Vec<Value> = decoder
+                .readings(&[words])
+                .into_iter()
+                .map(|reading| reading.value)
+                .collect();
+            assert_eq!(
+                values,
+                expected.map(|text| Value::Quantity(text.parse().unwrap()))
+            );
         }
     }
 

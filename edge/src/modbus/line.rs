@@ -6,8 +6,9 @@
 use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
 use tokio::{net::TcpStream, sync::Mutex, time::timeout};
 use tokio_modbus::{
-    ExceptionCode, Slave, SlaveContext,
+    ExceptionCode, Slave,
     client::{Context, Reader, Writer, rtu, tcp},
+    slave::SlaveContext,
 };
 use tokio_serial::{ClearBuffer, DataBits, SerialPort, SerialStream, StopBits};
 
@@ -82,7 +83,11 @@ impl FromStr for Address {
         if !(300..=4_000_000).contains(&baud) {
             return Err(InvalidAddress);
         }
-        Ok(Self::Rtu { path: path.to_owned(), baud, parity })
+        Ok(Self::Rtu {
+            path: path.to_owned(),
+            baud,
+            parity,
+        })
     }
 }
 
@@ -136,7 +141,10 @@ pub(super) struct Line {
 
 impl Line {
     pub(super) const fn new(address: Address) -> Self {
-        Self { address, connection: Mutex::const_new(None) }
+        Self {
+            address,
+            connection: Mutex::const_new(None),
+        }
     }
 
     /// Asks a unit, once the line is free.
@@ -152,8 +160,13 @@ impl Line {
         };
         context.set_slave(Slave(unit));
         // The connection goes back only after a whole, fitting answer.
-        let answer = timeout(limit, call(&mut context, ask)).await.unwrap_or(Answer::TimedOut);
-        if matches!(answer, Answer::Registers(_) | Answer::Written | Answer::Refused(_)) {
+        let answer = timeout(limit, call(&mut context, ask))
+            .await
+            .unwrap_or(Answer::TimedOut);
+        if matches!(
+            answer,
+            Answer::Registers(_) | Answer::Written | Answer::Refused(_)
+        ) {
             *slot = Some(context);
         }
         answer
@@ -172,7 +185,10 @@ impl Line {
                     Parity::Even => (tokio_serial::Parity::Even, StopBits::One),
                     Parity::Odd => (tokio_serial::Parity::Odd, StopBits::One),
                 };
-                let settings = tokio_serial::new(path, *baud).data_bits(DataBits::Eight).parity(parity).stop_bits(stop);
+                let settings = tokio_serial::new(path, *baud)
+                    .data_bits(DataBits::Eight)
+                    .parity(parity)
+                    .stop_bits(stop);
                 let port = SerialStream::open(&settings)?;
                 // Whatever a unit sent after its time-out is nobody's answer.
                 port.clear(ClearBuffer::All)?;
@@ -187,10 +203,18 @@ async fn call(context: &mut Context, ask: &Ask) -> Answer {
         Ask::Read(read) => {
             let answer = match read.space {
                 Space::Input => context.read_input_registers(read.address, read.count).await,
-                Space::Holding => context.read_holding_registers(read.address, read.count).await,
+                Space::Holding => {
+                    context
+                        .read_holding_registers(read.address, read.count)
+                        .await
+                }
             };
             outcome(answer, |words| {
-                if words.len() == usize::from(read.count) { Answer::Registers(words) } else { Answer::Malformed }
+                if words.len() == usize::from(read.count) {
+                    Answer::Registers(words)
+                } else {
+                    Answer::Malformed
+                }
             })
         }
         Ask::Write { address, words } => {
@@ -205,7 +229,11 @@ fn outcome<T>(answer: tokio_modbus::Result<T>, good: impl FnOnce(T) -> Answer) -
         Ok(Ok(value)) => good(value),
         Ok(Err(exception)) => Answer::Refused(ExceptionCode::into(exception)),
         Err(tokio_modbus::Error::Protocol(_)) => Answer::Malformed,
-        Err(tokio_modbus::Error::Transport(error)) if error.kind() == std::io::ErrorKind::InvalidData => Answer::Malformed,
+        Err(tokio_modbus::Error::Transport(error))
+            if error.kind() == std::io::ErrorKind::InvalidData =>
+        {
+            Answer::Malformed
+        }
         Err(tokio_modbus::Error::Transport(_)) => Answer::Broken,
     }
 }
@@ -219,8 +247,14 @@ mod tests {
         for (text, full) in [
             ("tcp://127.0.0.1:502", "tcp://127.0.0.1:502"),
             ("tcp://[::1]:502", "tcp://[::1]:502"),
-            ("rtu:///dev/ttyUSB0", "rtu:///dev/ttyUSB0?baud=19200&parity=even"),
-            ("rtu:///dev/ttyUSB0?baud=9600&parity=none", "rtu:///dev/ttyUSB0?baud=9600&parity=none"),
+            (
+                "rtu:///dev/ttyUSB0",
+                "rtu:///dev/ttyUSB0?baud=19200&parity=even",
+            ),
+            (
+                "rtu:///dev/ttyUSB0?baud=9600&parity=none",
+                "rtu:///dev/ttyUSB0?baud=9600&parity=none",
+            ),
         ] {
             let address: Address = text.parse().unwrap();
             assert_eq!(address.to_string(), full);

@@ -43,7 +43,10 @@ impl Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_read: Self::PROTOCOL_MAX, max_gap: 0 }
+        Self {
+            max_read: Self::PROTOCOL_MAX,
+            max_gap: 0,
+        }
     }
 }
 
@@ -97,21 +100,44 @@ pub fn plan(spans: &[Span], limits: Limits) -> Result<Plan, PlanError> {
     let mut order: Vec<usize> = (0..spans.len()).collect();
     order.sort_by_key(|&at| spans[at]);
     let mut reads: Vec<Read> = Vec::new();
-    let mut places = vec![Place { read: 0, offset: 0, count: 0 }; spans.len()];
+    let mut places = vec![
+        Place {
+            read: 0,
+            offset: 0,
+            count: 0
+        };
+        spans.len()
+    ];
     for at in order {
         let span = spans[at];
-        if span.count == 0 || span.count > max || u32::from(span.address) + u32::from(span.count) > 1 << 16 {
-            return Err(PlanError { address: span.address, count: span.count });
+        if span.count == 0
+            || span.count > max
+            || u32::from(span.address) + u32::from(span.count) > 1 << 16
+        {
+            return Err(PlanError {
+                address: span.address,
+                count: span.count,
+            });
         }
-        let merged = reads.last().and_then(|last| merge(*last, span, max, limits.max_gap));
+        let merged = reads
+            .last()
+            .and_then(|last| merge(*last, span, max, limits.max_gap));
         if let (Some(count), Some(last)) = (merged, reads.last_mut()) {
             last.count = count;
         } else {
-            reads.push(Read { space: span.space, address: span.address, count: span.count });
+            reads.push(Read {
+                space: span.space,
+                address: span.address,
+                count: span.count,
+            });
         }
         let read = reads.len() - 1;
         let offset = usize::from(span.address - reads[read].address);
-        places[at] = Place { read, offset, count: usize::from(span.count) };
+        places[at] = Place {
+            read,
+            offset,
+            count: usize::from(span.count),
+        };
     }
     Ok(Plan { reads, places })
 }
@@ -132,22 +158,35 @@ mod tests {
     use proptest::prelude::*;
 
     fn input(address: u16, count: u16) -> Span {
-        Span { space: Space::Input, address, count }
+        Span {
+            space: Space::Input,
+            address,
+            count,
+        }
     }
 
     #[test]
     fn neighbours_are_merged_and_far_ones_are_not() {
-        let limits = Limits { max_read: 10, max_gap: 2 };
+        let limits = Limits {
+            max_read: 10,
+            max_gap: 2,
+        };
         let reads = |spans: &[Span]| {
             let plan = plan(spans, limits).unwrap();
-            plan.reads.iter().map(|read| (read.address, read.count)).collect::<Vec<_>>()
+            plan.reads
+                .iter()
+                .map(|read| (read.address, read.count))
+                .collect::<Vec<_>>()
         };
         assert_eq!(reads(&[input(3, 2), input(1, 2)]), [(1, 4)]);
         assert_eq!(reads(&[input(1, 1), input(4, 1)]), [(1, 4)]);
         assert_eq!(reads(&[input(1, 1), input(5, 1)]), [(1, 1), (5, 1)]);
         assert_eq!(reads(&[input(0, 9), input(9, 2)]), [(0, 9), (9, 2)]);
         assert_eq!(reads(&[input(0, 4), input(1, 2)]), [(0, 4)]);
-        let holding = Span { space: Space::Holding, ..input(1, 1) };
+        let holding = Span {
+            space: Space::Holding,
+            ..input(1, 1)
+        };
         assert_eq!(reads(&[input(1, 1), holding]), [(1, 1), (1, 1)]);
         assert_eq!(reads(&[]), []);
     }
@@ -155,8 +194,14 @@ mod tests {
     #[test]
     fn a_span_that_no_request_can_hold_is_refused() {
         for (address, count) in [(0, 0), (0, 11), (65_535, 2)] {
-            let limits = Limits { max_read: 10, max_gap: 2 };
-            assert_eq!(plan(&[input(address, count)], limits), Err(PlanError { address, count }));
+            let limits = Limits {
+                max_read: 10,
+                max_gap: 2,
+            };
+            assert_eq!(
+                plan(&[input(address, count)], limits),
+                Err(PlanError { address, count })
+            );
         }
         assert!(plan(&[input(65_535, 1)], Limits::default()).is_ok());
     }

@@ -125,7 +125,12 @@ pub(super) struct Poller {
 
 impl Poller {
     /// A poller; `interval_ms` is real time. `boot` numbers the edge's starts: the epoch of devices without a counter.
-    pub(super) fn new(device: DeviceId, decoder: Arc<Decoder>, interval_ms: i64, boot: u32) -> Self {
+    pub(super) fn new(
+        device: DeviceId,
+        decoder: Arc<Decoder>,
+        interval_ms: i64,
+        boot: u32,
+    ) -> Self {
         Self {
             device,
             decoder,
@@ -156,7 +161,11 @@ impl Poller {
             }
             (Phase::Acknowledging(epoch, seq), Input::Answer(Answer::Written)) => {
                 self.acknowledged = Some((epoch, seq));
-                if self.more { self.begin(now) } else { self.pause(now) }
+                if self.more {
+                    self.begin(now)
+                } else {
+                    self.pause(now)
+                }
             }
             (_, Input::Answer(answer)) => self.failed(&answer, now, notices),
             (Phase::Storing(sample), Input::Stored(result)) => self.stored(sample, result, now),
@@ -194,7 +203,9 @@ impl Poller {
 
     /// Waits longer with each failure, between half and all of the time, so that many devices do not come at once.
     fn back_off(&self, now: Now) -> Duration {
-        let doubled = BACKOFF_MS.0.saturating_mul(1 << self.failures.saturating_sub(1).min(16));
+        let doubled = BACKOFF_MS
+            .0
+            .saturating_mul(1 << self.failures.saturating_sub(1).min(16));
         let longest = Duration::from_millis(doubled.min(BACKOFF_MS.1).unsigned_abs());
         longest.mul_f64(0.5 + 0.5 * now.random.clamp(0.0, 1.0))
     }
@@ -218,7 +229,11 @@ impl Poller {
             Some(Err(Torn)) => {
                 notices.push(Notice::Torn);
                 self.torn += 1;
-                if self.torn % (TORN_RETRIES + 1) == 0 { self.pause(now) } else { self.begin(now) }
+                if self.torn % (TORN_RETRIES + 1) == 0 {
+                    self.pause(now)
+                } else {
+                    self.begin(now)
+                }
             }
             None => {
                 self.alive(notices);
@@ -336,9 +351,16 @@ impl Poller {
 
     fn acknowledge(&mut self, epoch: u32, seq: u64) -> Step {
         self.phase = Phase::Acknowledging(epoch, seq);
-        let address = self.decoder.profile.window.map_or(0, |window| window.acknowledge);
+        let address = self
+            .decoder
+            .profile
+            .window
+            .map_or(0, |window| window.acknowledge);
         let all = u128::from(epoch) << 64 | u128::from(seq);
-        let words = (0..6).rev().map(|place| ((all >> (16 * place)) & 0xffff) as u16).collect();
+        let words = (0..6)
+            .rev()
+            .map(|place| ((all >> (16 * place)) & 0xffff) as u16)
+            .collect();
         Step::Ask(Ask::Write { address, words })
     }
 }

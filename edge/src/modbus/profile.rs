@@ -19,9 +19,15 @@ use types::{Code, Decimal, DeviceKind, Unit};
 
 /// The profiles that come with the product: file name and text. `medmesh up` installs them.
 pub const BUILT_IN: &[(&str, &str)] = &[
-    ("medmesh-monitor.toml", include_str!("../../profiles/medmesh-monitor.toml")),
+    (
+        "medmesh-monitor.toml",
+        include_str!("../../profiles/medmesh-monitor.toml"),
+    ),
     ("xy-md02.toml", include_str!("../../profiles/xy-md02.toml")),
-    ("xy-md02-x100.toml", include_str!("../../profiles/xy-md02-x100.toml")),
+    (
+        "xy-md02-x100.toml",
+        include_str!("../../profiles/xy-md02-x100.toml"),
+    ),
     ("sdm630.toml", include_str!("../../profiles/sdm630.toml")),
 ];
 
@@ -93,7 +99,11 @@ pub struct WindowMap {
 impl WindowMap {
     /// The registers to read, in the order of [`WindowPlaces`].
     fn spans(&self) -> [Registers; 9] {
-        let span = |address, count| Registers { space: Space::Input, address, count };
+        let span = |address, count| Registers {
+            space: Space::Input,
+            address,
+            count,
+        };
         [
             span(self.health, 1),
             span(self.device_time, 4),
@@ -198,7 +208,10 @@ pub struct Scale {
 
 impl Default for Scale {
     fn default() -> Self {
-        Self { mantissa: 1, exponent: 0 }
+        Self {
+            mantissa: 1,
+            exponent: 0,
+        }
     }
 }
 
@@ -229,7 +242,11 @@ impl Profile {
 
 impl Point {
     const fn span(&self) -> Registers {
-        Registers { space: self.space, address: self.address, count: self.kind.registers() }
+        Registers {
+            space: self.space,
+            address: self.address,
+            count: self.kind.registers(),
+        }
     }
 
     fn problems(&self) -> Vec<(&'static str, &'static str)> {
@@ -241,7 +258,10 @@ impl Point {
         if !integer && self.no_data.is_some() {
             found.push(("no_data", "only integers have a value that means no data"));
         }
-        if self.range.is_some_and(|[low, high]| !(low.is_finite() && high.is_finite() && low <= high)) {
+        if self
+            .range
+            .is_some_and(|[low, high]| !(low.is_finite() && high.is_finite() && low <= high))
+        {
             found.push(("range", "the smaller value comes first"));
         }
         if self.code.info().unit != self.unit.as_str() {
@@ -277,15 +297,33 @@ impl Validate for Profile {
             for (key, message) in point.problems() {
                 say(format!("points[{index}].{key}"), message);
             }
-            if plan(&[point.span()], Limits { max_read: max, max_gap: 0 }).is_err() {
-                say(format!("points[{index}].address"), "the registers do not fit into one request");
+            if plan(
+                &[point.span()],
+                Limits {
+                    max_read: max,
+                    max_gap: 0,
+                },
+            )
+            .is_err()
+            {
+                say(
+                    format!("points[{index}].address"),
+                    "the registers do not fit into one request",
+                );
             }
             if self.window.is_none() && point.kind == Kind::Decimal {
                 say(format!("points[{index}].type"), "a decimal needs a window");
             }
         }
         if let Some(window) = &self.window
-            && plan(&window.spans(), Limits { max_read: max, max_gap: 0 }).is_err()
+            && plan(
+                &window.spans(),
+                Limits {
+                    max_read: max,
+                    max_gap: 0,
+                },
+            )
+            .is_err()
         {
             say("window".into(), "the registers do not fit into one request");
         }
@@ -305,11 +343,18 @@ impl Profiles {
     pub fn load(directory: &Path) -> Result<Self, Vec<ConfigError>> {
         let whole = |message: String| {
             let problems = vec![Problem::new("", message)];
-            vec![ConfigError { path: directory.to_owned(), problems }]
+            vec![ConfigError {
+                path: directory.to_owned(),
+                problems,
+            }]
         };
-        let listed: io::Result<Vec<_>> = fs::read_dir(directory).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
+        let listed: io::Result<Vec<_>> = fs::read_dir(directory)
+            .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
         let mut files = listed.map_err(|error| whole(error.to_string()))?;
-        files.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
+        files.retain(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "toml")
+        });
         files.sort();
         if files.len() > MAX_PROFILES {
             return Err(whole(format!("holds more than {MAX_PROFILES} profiles")));
@@ -318,14 +363,21 @@ impl Profiles {
         for path in files {
             match node::config::load::<Profile>(&path, []) {
                 Ok(profile) if profiles.0.contains_key(&profile.name) => {
-                    let problems = vec![Problem::new("name", "another file has a profile of this name")];
+                    let problems = vec![Problem::new(
+                        "name",
+                        "another file has a profile of this name",
+                    )];
                     errors.push(ConfigError { path, problems });
                 }
                 Ok(profile) => drop(profiles.insert(profile)),
                 Err(error) => errors.push(error),
             }
         }
-        if errors.is_empty() { Ok(profiles) } else { Err(errors) }
+        if errors.is_empty() {
+            Ok(profiles)
+        } else {
+            Err(errors)
+        }
     }
 
     /// Adds a profile; an earlier one of the same name is given back.
@@ -345,15 +397,30 @@ impl Profiles {
 pub fn problems(devices: &[DeviceConfig], profiles: &Profiles) -> Vec<Problem> {
     let (mut found, mut units) = (Vec::new(), BTreeSet::new());
     for (index, device) in devices.iter().enumerate() {
-        let mut say = |key: &str, message: &str| found.push(Problem::new(format!("devices[{index}].{key}"), message));
-        let modbus = matches!(device.kind, DeviceKind::BedsideMonitor | DeviceKind::ColdChain);
+        let mut say = |key: &str, message: &str| {
+            found.push(Problem::new(format!("devices[{index}].{key}"), message))
+        };
+        let modbus = matches!(
+            device.kind,
+            DeviceKind::BedsideMonitor | DeviceKind::ColdChain
+        );
         match (&device.profile, &device.address) {
             (None, None) if !modbus => continue,
             (Some(_), Some(_)) => {}
-            (None, _) => say("profile", "is missing: a device with an address has a profile"),
-            (Some(_), None) => say("address", "is missing: a device with a profile has an address"),
+            (None, _) => say(
+                "profile",
+                "is missing: a device with an address has a profile",
+            ),
+            (Some(_), None) => say(
+                "address",
+                "is missing: a device with a profile has an address",
+            ),
         }
-        if device.profile.as_ref().is_some_and(|name| profiles.get(name).is_none()) {
+        if device
+            .profile
+            .as_ref()
+            .is_some_and(|name| profiles.get(name).is_none())
+        {
             say("profile", "there is no such profile");
         }
         if !(1..=247).contains(&device.unit_id) {
@@ -378,7 +445,8 @@ mod tests {
     #[test]
     fn the_built_in_profiles_have_no_problems_and_fit_into_their_limits() {
         for (file, text) in BUILT_IN {
-            let profile: Profile = toml::from_str(text).unwrap_or_else(|error| panic!("{file}: {error}"));
+            let profile: Profile =
+                toml::from_str(text).unwrap_or_else(|error| panic!("{file}: {error}"));
             assert_eq!(profile.problems(), [], "{file}");
             assert_eq!(format!("{}.toml", profile.name), *file);
             assert!(profile.plan().is_ok());
@@ -389,13 +457,20 @@ mod tests {
     fn the_monitor_is_read_in_one_request() {
         let profile: Profile = toml::from_str(BUILT_IN[0].1).unwrap();
         let reads = profile.plan().unwrap().reads;
-        assert_eq!(reads.iter().map(|read| (read.address, read.count)).collect::<Vec<_>>(), [(1, 56)]);
+        assert_eq!(
+            reads
+                .iter()
+                .map(|read| (read.address, read.count))
+                .collect::<Vec<_>>(),
+            [(1, 56)]
+        );
     }
 
     #[test]
     fn every_problem_of_a_profile_is_reported_with_its_key() {
         let directory = tempfile::tempdir().unwrap();
-        let text = BUILT_IN[1].1
+        let text = BUILT_IN[1]
+            .1
             .replace("interval = \"1m\"", "interval = \"0s\"\ncolour = 1")
             .replace("max_read = 2", "max_read = 200")
             .replace("type = \"i16\"", "type = \"f32\"")
@@ -404,9 +479,23 @@ mod tests {
         fs::write(directory.path().join("bad.toml"), &text).unwrap();
         fs::write(directory.path().join("good.toml"), BUILT_IN[1].1).unwrap();
         let errors = Profiles::load(directory.path()).unwrap_err();
-        let mut keys: Vec<&str> = errors.iter().flat_map(|error| &error.problems).map(|problem| problem.path.as_str()).collect();
+        let mut keys: Vec<&str> = errors
+            .iter()
+            .flat_map(|error| &error.problems)
+            .map(|problem| problem.path.as_str())
+            .collect();
         keys.sort_unstable();
-        assert_eq!(keys, ["colour", "interval", "limits.max_read", "points[0].scale", "points[1].range", "points[1].unit"]);
+        assert_eq!(
+            keys,
+            [
+                "colour",
+                "interval",
+                "limits.max_read",
+                "points[0].scale",
+                "points[1].range",
+                "points[1].unit"
+            ]
+        );
     }
 
     #[test]
@@ -424,10 +513,20 @@ mod tests {
         .iter()
         .map(|text| toml::from_str(text).unwrap())
         .collect();
-        let found: Vec<String> = problems(&devices, &profiles).into_iter().map(|problem| problem.path).collect();
+        let found: Vec<String> = problems(&devices, &profiles)
+            .into_iter()
+            .map(|problem| problem.path)
+            .collect();
         assert_eq!(
             found,
-            ["devices[1].unit_id", "devices[2].profile", "devices[2].unit_id", "devices[2].address", "devices[3].profile", "devices[5].address"]
+            [
+                "devices[1].unit_id",
+                "devices[2].profile",
+                "devices[2].unit_id",
+                "devices[2].address",
+                "devices[3].profile",
+                "devices[5].address"
+            ]
         );
     }
 }

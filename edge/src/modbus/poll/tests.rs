@@ -16,8 +16,16 @@ impl Bench {
         let profile = toml::from_str(BUILT_IN[profile].1).unwrap();
         let decoder = Decoder::new(Arc::new(profile)).unwrap();
         let poller = Poller::new("m1".parse().unwrap(), Arc::new(decoder), interval_ms, 9);
-        let now = Now { mesh: Timestamp(1_000_000), real: Timestamp(5_000), random: 1.0 };
-        Self { poller, now, notices: Vec::new() }
+        let now = Now {
+            mesh: Timestamp(1_000_000),
+            real: Timestamp(5_000),
+            random: 1.0,
+        };
+        Self {
+            poller,
+            now,
+            notices: Vec::new(),
+        }
     }
 
     fn step(&mut self, input: Input) -> Step {
@@ -49,7 +57,15 @@ struct Monitor {
     torn: bool,
 }
 
-const MONITOR: Monitor = Monitor { health: 0, heartbeat: 1, epoch: 3, seq: 7, pending: 1, time: 500, torn: false };
+const MONITOR: Monitor = Monitor {
+    health: 0,
+    heartbeat: 1,
+    epoch: 3,
+    seq: 7,
+    pending: 1,
+    time: 500,
+    torn: false,
+};
 
 impl Monitor {
     /// Registers 1 to 56.
@@ -73,7 +89,11 @@ impl Monitor {
 }
 
 fn unavailable() -> Rejected {
-    Rejected::Unavailable(StoreError { kind: StoreErrorKind::Unavailable, op: "commit", source: None })
+    Rejected::Unavailable(StoreError {
+        kind: StoreErrorKind::Unavailable,
+        op: "commit",
+        source: None,
+    })
 }
 
 fn is_read(step: &Step) -> bool {
@@ -98,11 +118,20 @@ fn waits(step: Step) -> u64 {
 fn a_sample_is_acknowledged_only_after_the_journal_has_it() {
     let mut bench = Bench::new(0, 100);
     assert!(is_read(&bench.step(Input::Waited)));
-    let Step::Append(sample) = bench.shows(&MONITOR) else { panic!() };
-    assert_eq!((sample.epoch, sample.seq, sample.source_time), (3, 7, Timestamp(500)));
+    let Step::Append(sample) = bench.shows(&MONITOR) else {
+        panic!()
+    };
+    assert_eq!(
+        (sample.epoch, sample.seq, sample.source_time),
+        (3, 7, Timestamp(500))
+    );
     assert_eq!(sample.readings.len(), 1);
     assert_eq!(bench.notices, [Notice::Seen]);
-    for result in [Ok(Stored::New), Ok(Stored::Duplicate), Err(Rejected::Conflict { epoch: 3, seq: 7 })] {
+    for result in [
+        Ok(Stored::New),
+        Ok(Stored::Duplicate),
+        Err(Rejected::Conflict { epoch: 3, seq: 7 }),
+    ] {
         let mut bench = Bench::new(0, 100);
         bench.step(Input::Waited);
         bench.shows(&MONITOR);
@@ -117,9 +146,14 @@ fn a_sample_that_the_journal_cannot_take_now_is_kept_in_hand_and_never_acknowled
         bench.step(Input::Waited);
         bench.shows(&MONITOR);
         let first = waits(bench.stored(Err(rejected)));
-        let Step::Append(again) = bench.step(Input::Waited) else { panic!() };
+        let Step::Append(again) = bench.step(Input::Waited) else {
+            panic!()
+        };
         assert_eq!(again.seq, 7);
-        assert_eq!((first, waits(bench.stored(Err(Rejected::Full)))), (100, 200));
+        assert_eq!(
+            (first, waits(bench.stored(Err(Rejected::Full)))),
+            (100, 200)
+        );
         assert!(matches!(bench.step(Input::Waited), Step::Append(_)));
         assert_eq!(written(bench.stored(Ok(Stored::New))), [0, 3, 0, 0, 0, 7]);
     }
@@ -130,7 +164,10 @@ fn a_sample_that_can_never_be_stored_is_acknowledged_once_its_quarantine_is_dura
     let mut bench = Bench::new(0, 100);
     bench.step(Input::Waited);
     bench.shows(&MONITOR);
-    assert!(matches!(bench.stored(Err(Rejected::Invalid("reason"))), Step::Quarantine("reason", _)));
+    assert!(matches!(
+        bench.stored(Err(Rejected::Invalid("reason"))),
+        Step::Quarantine("reason", _)
+    ));
     assert_eq!(waits(bench.step(Input::Kept(false))), 100);
     assert!(matches!(bench.step(Input::Waited), Step::Append(_)));
     bench.stored(Err(Rejected::Invalid("reason")));
@@ -154,20 +191,41 @@ fn while_samples_wait_the_device_is_read_again_at_once_and_otherwise_in_its_inte
     }
     let mut bench = Bench::new(0, 100);
     bench.step(Input::Waited);
-    assert_eq!(waits(bench.shows(&Monitor { pending: 0, ..MONITOR })), 100);
+    assert_eq!(
+        waits(bench.shows(&Monitor {
+            pending: 0,
+            ..MONITOR
+        })),
+        100
+    );
 }
 
 #[test]
 fn an_acknowledged_sample_that_is_still_shown_is_not_stored_again() {
     let mut bench = Bench::new(0, 100);
     bench.step(Input::Waited);
-    bench.shows(&Monitor { pending: 9, ..MONITOR });
+    bench.shows(&Monitor {
+        pending: 9,
+        ..MONITOR
+    });
     bench.stored(Ok(Stored::New));
     assert!(is_read(&bench.answer(Answer::Written)));
-    assert_eq!(written(bench.shows(&Monitor { pending: 9, ..MONITOR })), [0, 3, 0, 0, 0, 7]);
+    assert_eq!(
+        written(bench.shows(&Monitor {
+            pending: 9,
+            ..MONITOR
+        })),
+        [0, 3, 0, 0, 0, 7]
+    );
     assert_eq!(waits(bench.answer(Answer::Written)), 100);
     bench.step(Input::Waited);
-    assert!(matches!(bench.shows(&Monitor { epoch: 4, ..MONITOR }), Step::Append(_)));
+    assert!(matches!(
+        bench.shows(&Monitor {
+            epoch: 4,
+            ..MONITOR
+        }),
+        Step::Append(_)
+    ));
 }
 
 #[test]
@@ -187,7 +245,10 @@ fn an_acknowledgement_that_fails_leads_to_another_read() {
 fn torn_registers_are_read_again_at_once_a_few_times_and_never_used() {
     let mut bench = Bench::new(0, 100);
     bench.step(Input::Waited);
-    let torn = Monitor { torn: true, ..MONITOR };
+    let torn = Monitor {
+        torn: true,
+        ..MONITOR
+    };
     for _ in 0..TORN_RETRIES {
         assert!(is_read(&bench.shows(&torn)));
         assert_eq!(bench.notices, [Notice::Torn]);
@@ -205,18 +266,31 @@ fn a_failing_device_is_asked_less_and_less_often_and_said_to_be_dead_once() {
     for _ in 0..9 {
         bench.step(Input::Waited);
         pauses.push(waits(bench.answer(Answer::TimedOut)));
-        dead += bench.notices.iter().filter(|notice| **notice == Notice::Dead).count();
+        dead += bench
+            .notices
+            .iter()
+            .filter(|notice| **notice == Notice::Dead)
+            .count();
     }
-    assert_eq!(pauses, [100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000, 5_000]);
+    assert_eq!(
+        pauses,
+        [100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000, 5_000]
+    );
     assert_eq!(dead, 1);
     bench.now.random = 0.0;
     bench.step(Input::Waited);
     assert_eq!(waits(bench.answer(Answer::Broken)), 2_500);
     bench.step(Input::Waited);
-    bench.shows(&Monitor { pending: 0, ..MONITOR });
+    bench.shows(&Monitor {
+        pending: 0,
+        ..MONITOR
+    });
     assert_eq!(bench.notices, [Notice::Seen]);
     bench.step(Input::Waited);
-    for (answer, notice) in [(Answer::Refused(4), Notice::Exception(4)), (Answer::Malformed, Notice::Malformed)] {
+    for (answer, notice) in [
+        (Answer::Refused(4), Notice::Exception(4)),
+        (Answer::Malformed, Notice::Malformed),
+    ] {
         bench.answer(answer);
         assert_eq!(bench.notices, [notice]);
         bench.step(Input::Waited);
@@ -227,12 +301,22 @@ fn a_failing_device_is_asked_less_and_less_often_and_said_to_be_dead_once() {
 fn a_device_whose_heart_and_clock_stand_still_is_frozen_once_and_thaws() {
     let mut bench = Bench::new(0, 100);
     let mut frozen = 0;
-    for (after_ms, heartbeat, expected) in
-        [(0, 1, false), (1_999, 1, false), (1, 1, true), (5_000, 1, false), (1, 2, false), (1_999, 2, false), (1, 2, true)]
-    {
+    for (after_ms, heartbeat, expected) in [
+        (0, 1, false),
+        (1_999, 1, false),
+        (1, 1, true),
+        (5_000, 1, false),
+        (1, 2, false),
+        (1_999, 2, false),
+        (1, 2, true),
+    ] {
         bench.now.real = bench.now.real.plus_ms(after_ms);
         bench.step(Input::Waited);
-        bench.shows(&Monitor { heartbeat, pending: 0, ..MONITOR });
+        bench.shows(&Monitor {
+            heartbeat,
+            pending: 0,
+            ..MONITOR
+        });
         assert_eq!(bench.notices.contains(&Notice::Frozen), expected);
         frozen += u32::from(expected);
     }
@@ -244,7 +328,11 @@ fn faults_are_told_when_they_change() {
     let mut bench = Bench::new(0, 100);
     for (health, told) in [(0, false), (4, true), (4, false), (0, true)] {
         bench.step(Input::Waited);
-        bench.shows(&Monitor { health, pending: 0, ..MONITOR });
+        bench.shows(&Monitor {
+            health,
+            pending: 0,
+            ..MONITOR
+        });
         assert_eq!(bench.notices.contains(&Notice::Health(health)), told);
     }
 }
@@ -256,7 +344,9 @@ fn a_late_sample_is_historical() {
         let mut bench = Bench::new(0, 100);
         bench.now.mesh = Timestamp(i64::from(MONITOR.time) + age_ms);
         bench.step(Input::Waited);
-        let Step::Append(sample) = bench.shows(&MONITOR) else { panic!() };
+        let Step::Append(sample) = bench.shows(&MONITOR) else {
+            panic!()
+        };
         assert_eq!(sample.readings[0].flags, flags);
     }
 }
@@ -266,8 +356,13 @@ fn a_device_without_a_counter_gets_the_edges_own_numbers_and_time() {
     let mut bench = Bench::new(1, 100);
     for seq in 1..=2 {
         assert!(is_read(&bench.step(Input::Waited)));
-        let Step::Append(sample) = bench.answer(Answer::Registers(vec![305, 546])) else { panic!() };
-        assert_eq!((sample.epoch, sample.seq, sample.source_time), (9, seq, bench.now.mesh));
+        let Step::Append(sample) = bench.answer(Answer::Registers(vec![305, 546])) else {
+            panic!()
+        };
+        assert_eq!(
+            (sample.epoch, sample.seq, sample.source_time),
+            (9, seq, bench.now.mesh)
+        );
         assert_eq!(waits(bench.stored(Err(Rejected::Full))), 100);
         assert!(matches!(bench.step(Input::Waited), Step::Append(_)));
         assert_eq!(waits(bench.stored(Ok(Stored::New))), 100);
