@@ -271,7 +271,7 @@ fn a_recorded_session_of_another_client_is_read_packet_by_packet() {
         .iter()
         .filter(|packet| **packet == Packet::PingReq)
         .count();
-    assert_eq!((packets.len(), pings), (7, 4));
+    assert_eq!((packets.len(), pings), (8, 5));
     assert!(
         matches!(&packets[0], Packet::Subscribe { pkid: 1, filters } if filters[0].path == "SampleTopic")
     );
