@@ -1,1 +1,19 @@
-//! FHIR R4: model, mapping, validation, search and REST over a storage port.
+//! FHIR R4 (4.0.1): mapping of readings, validation, search, and REST over a storage port.
+//!
+//! [`map`] makes resources of readings, [`validate`] decides what may be stored, [`store`] is the port and
+//! [`sqlite`] and [`postgres`] its engines, [`search`] reads queries, [`rest`] serves them. It is no general FHIR
+//! server: three resource types, the elements that the mapping emits, read and search.
+
+#[cfg(all(medmesh_unguarded, not(debug_assertions)))]
+compile_error!("MEDMESH_UNGUARDED is for test builds: it lets unchecked text into resources");
+
+#[cfg(feature = "contract")]
+pub mod contract;
+pub mod map;
+pub mod model;
+pub mod postgres;
+pub mod rest;
+pub mod search;
+pub mod sqlite;
+pub mod store;
+pub mod validate;

@@ -1,2 +1,119 @@
-//! The contract suite.
-fn main() {}
+//! Every engine against the one suite: `cargo test --workspace --test contract`.
+//!
+//! An engine that is not asked for is reported as ignored; one asked for and out of reach fails.
+use async_trait::async_trait;
+use libtest_mimic::{Arguments, Trial};
+use medmesh_fhir::contract::{CASES, Engine, Redelivering};
+use medmesh_fhir::postgres::PostgresStore;
+use medmesh_fhir::sqlite::SqliteStore;
+use medmesh_fhir::store::ResourceStore;
+use std::{env, process::ExitCode, sync::Arc};
+use tempfile::TempDir;
+use tokio_postgres::NoTls;
+
+/// The connection string of a PostgreSQL in which schemas may be made and dropped.
+const POSTGRES: &str = "MEDMESH_TEST_POSTGRES_URL";
+
+fn main() -> ExitCode {
+    let mut trials = Vec::new();
+    let asked_for = env::var(POSTGRES).is_ok();
+    for at in 0..CASES.len() {
+        trials.push(trial("sqlite", true, at, |_| Box::new(Sqlite::new())));
+        trials.push(trial("sqlite-redelivering", true, at, |_| {
+            Box::new(Redelivered(Sqlite::new()))
+        }));
+        trials.push(trial("postgres", asked_for, at, |at| {
+            Box::new(Postgres::new(at))
+        }));
+    }
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+fn trial(
+    engine: &str,
+    asked_for: bool,
+    at: usize,
+    fresh: impl FnOnce(usize) -> Box<dyn Engine> + Send + 'static,
+) -> Trial {
+    let case = &CASES[at];
+    let name = format!("resources::{engine}::{}", case.name);
+    let test = Trial::test(name, move || {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()?;
+        runtime.block_on((case.run)(fresh(at).as_ref()));
+        Ok(())
+    });
+    test.with_ignored_flag(!asked_for)
+}
+
+struct Sqlite(TempDir);
+
+impl Sqlite {
+    fn new() -> Self {
+        Self(tempfile::tempdir().expect("a directory"))
+    }
+}
+
+#[async_trait]
+impl Engine for Sqlite {
+    async fn open(&self) -> Arc<dyn ResourceStore> {
+        Arc::new(SqliteStore::open(&self.0.path().join("fhir.db")).expect("a store"))
+    }
+}
+
+struct Redelivered(Sqlite);
+
+#[async_trait]
+impl Engine for Redelivered {
+    async fn open(&self) -> Arc<dyn ResourceStore> {
+        Arc::new(Redelivering(self.0.open().await))
+    }
+}
+
+/// A schema of its own for each case, emptied before.
+struct Postgres {
+    url: String,
+    schema: String,
+    made: tokio::sync::OnceCell<()>,
+}
+
+impl Postgres {
+    fn new(at: usize) -> Self {
+        Self {
+            url: env::var(POSTGRES).expect("asked for: the connection string"),
+            schema: format!("medmesh_contract_{at}"),
+            made: tokio::sync::OnceCell::new(),
+        }
+    }
+
+    async fn make(&self) {
+        let (client, connection) = tokio_postgres::connect(&self.url, NoTls)
+            .await
+            .expect("PostgreSQL is reached");
+        let connection = tokio::spawn(connection);
+        let schema = &self.schema;
+        let sql = format!("DROP SCHEMA IF EXISTS {schema} CASCADE; CREATE SCHEMA {schema}");
+        client.batch_execute(&sql).await.expect("a schema");
+        drop(client);
+        let _ = connection.await;
+    }
+
+    fn url(&self) -> String {
+        let schema = &self.schema;
+        if !self.url.contains("://") {
+            return format!("{} options='-csearch_path={schema}'", self.url);
+        }
+        let mark = if self.url.contains('?') { '&' } else { '?' };
+        format!("{}{mark}options=-csearch_path%3D{schema}", self.url)
+    }
+}
+
+#[async_trait]
+impl Engine for Postgres {
+    async fn open(&self) -> Arc<dyn ResourceStore> {
+        self.made.get_or_init(|| self.make()).await;
+        Arc::new(PostgresStore::open(&self.url()).await.expect("a store"))
+    }
+}

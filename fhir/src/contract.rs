@@ -1,0 +1,60 @@
+//! What every engine of [`ResourceStore`] must do.
+//!
+//! A case is a private function: one left out of [`CASES`] is dead code, and dead code fails the build.
+mod adversary;
+pub mod fixture;
+mod paging;
+mod writing;
+
+use crate::store::ResourceStore;
+pub use adversary::Redelivering;
+use async_trait::async_trait;
+use std::{future::Future, pin::Pin, sync::Arc};
+
+/// One database, empty at first.
+#[async_trait]
+pub trait Engine: Send + Sync {
+    /// Opens it. Every call is a store of its own over the same database.
+    async fn open(&self) -> Arc<dyn ResourceStore>;
+}
+
+/// One promise.
+pub struct Case {
+    /// The promise, as a sentence in snake case.
+    pub name: &'static str,
+    /// Checks it on an empty database; panics when it is broken.
+    pub run: for<'a> fn(&'a dyn Engine) -> Check<'a>,
+}
+
+/// A case under way.
+pub type Check<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
+macro_rules! cases {
+    ($($module:ident::$case:ident),* $(,)?) => {
+        &[$(Case { name: stringify!($case), run: |engine| Box::pin($module::$case(engine)) }),*]
+    };
+}
+
+/// The promises of a [`ResourceStore`].
+pub const CASES: &[Case] = cases![
+    writing::what_is_applied_is_read_back_byte_for_byte,
+    writing::what_is_not_there_is_none,
+    writing::nothing_delivered_is_nothing_applied,
+    writing::the_same_parcel_twice_is_one,
+    writing::the_same_reading_in_another_parcel_is_one,
+    writing::another_content_of_a_reading_is_a_conflict_and_the_rest_is_applied,
+    writing::another_content_of_a_patient_is_a_new_version_and_the_old_one_stays,
+    writing::a_parcel_that_comes_again_does_not_bring_an_old_patient_back,
+    writing::versions_within_one_call_follow_each_other,
+    writing::the_largest_batch_is_applied_and_one_more_is_refused,
+    writing::two_writers_at_once_lose_and_double_nothing,
+    writing::a_store_that_is_opened_again_holds_everything,
+    writing::a_call_that_is_dropped_is_applied_wholly_or_not_at_all,
+    writing::ids_of_every_shape_are_kept_apart,
+    writing::last_updated_never_goes_back,
+    paging::every_order_shows_each_resource_once,
+    paging::a_page_of_one_and_a_page_of_everything_show_the_same,
+    paging::every_filter_finds_what_it_says,
+    paging::paging_is_stable_while_others_write,
+    paging::commits_are_listed_in_their_order,
+];

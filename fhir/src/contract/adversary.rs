@@ -1,0 +1,55 @@
+//! A store as the network makes it look: every delivery comes twice, and once more in pieces.
+use crate::search::Query;
+use crate::store::{
+    Applied, Counts, Delivery, FhirId, Page, ResourceStore, ResourceType, StoreError, Stored,
+};
+use async_trait::async_trait;
+use std::sync::Arc;
+use types::Timestamp;
+
+/// Redelivers whatever is applied, as a link does after a lost receipt.
+pub struct Redelivering(pub Arc<dyn ResourceStore>);
+
+#[async_trait]
+impl ResourceStore for Redelivering {
+    async fn apply(
+        &self,
+        deliveries: Vec<Delivery>,
+        now: Timestamp,
+    ) -> Result<Vec<Applied>, StoreError> {
+        let first = self.0.apply(deliveries.clone(), now).await?;
+        for (delivery, applied) in deliveries.iter().zip(&first) {
+            let again = self.0.apply(vec![delivery.clone()], now).await?;
+            assert_eq!(again[0].written, 0, "a parcel was applied twice");
+            assert_eq!(again[0].conflicts, applied.conflicts);
+        }
+        let again = self.0.apply(deliveries, now).await?;
+        assert!(again.iter().all(|applied| applied.written == 0));
+        Ok(first)
+    }
+
+    async fn read(&self, kind: ResourceType, id: &FhirId) -> Result<Option<Stored>, StoreError> {
+        self.0.read(kind, id).await
+    }
+
+    async fn vread(
+        &self,
+        kind: ResourceType,
+        id: &FhirId,
+        version: u32,
+    ) -> Result<Option<Stored>, StoreError> {
+        self.0.vread(kind, id, version).await
+    }
+
+    async fn search(&self, query: &Query) -> Result<Page, StoreError> {
+        self.0.search(query).await
+    }
+
+    async fn total(&self, query: &Query) -> Result<u64, StoreError> {
+        self.0.total(query).await
+    }
+
+    async fn counts(&self) -> Result<Counts, StoreError> {
+        self.0.counts().await
+    }
+}

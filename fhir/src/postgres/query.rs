@@ -1,0 +1,150 @@
+//! Search in PostgreSQL: the query's filters as SQL with arrays as parameters, keyset paging.
+use super::stored;
+use crate::search::{Filter, Interval, Position, Query, SortKey};
+use crate::store::Page;
+use deadpool_postgres::Object;
+use tokio_postgres::{Error, Row, types::ToSql};
+use types::Timestamp;
+
+const COLUMNS: &str =
+    "SELECT type, id, version, updated, body, seq, effective FROM resource WHERE type = $1";
+const COUNT: &str = "SELECT count(*) FROM resource WHERE type = $1";
+
+/// One page; none when a row cannot be read.
+pub async fn page(client: &Object, query: &Query) -> Result<Option<Page>, Error> {
+    let mut sql = Sql::filtered(COLUMNS, query);
+    if let Some(position) = &query.after {
+        sql.after(position, query.sort.descending);
+    }
+    sql.ordered(query);
+    // One more than asked for tells whether there is a next page.
+    let limit = sql.bind(i64::from(query.count) + 1);
+    sql.text.push_str(&format!(" LIMIT {limit}"));
+    let statement = client.prepare_cached(&sql.text).await?;
+    let rows = client.query(&statement, &sql.params()).await?;
+    let shown = &rows[..rows.len().min(usize::from(query.count))];
+    let next = match shown.last() {
+        Some(last) if rows.len() > shown.len() => position(last, query.sort.key),
+        _ => None,
+    };
+    let resources: Option<Vec<_>> = shown.iter().map(stored).collect();
+    Ok(resources.map(|resources| Page { resources, next }))
+}
+
+/// How many match.
+pub async fn total(client: &Object, query: &Query) -> Result<u64, Error> {
+    let sql = Sql::filtered(COUNT, query);
+    let statement = client.prepare_cached(&sql.text).await?;
+    let row = client.query_one(&statement, &sql.params()).await?;
+    Ok(u64::try_from(row.get::<_, i64>(0)).unwrap_or(0))
+}
+
+fn position(row: &Row, key: SortKey) -> Option<Position> {
+    let id = || row.get::<_, &str>(1).parse().ok();
+    Some(match key {
+        SortKey::Id => Position::Id(id()?),
+        SortKey::LastUpdated => Position::LastUpdated(row.get(5)),
+        SortKey::Date => Position::Date(Timestamp(row.get::<_, Option<i64>>(6)?), id()?),
+    })
+}
+
+struct Sql {
+    text: String,
+    values: Vec<Box<dyn ToSql + Sync + Send>>,
+}
+
+impl Sql {
+    fn filtered(head: &str, query: &Query) -> Self {
+        let mut sql = Self {
+            text: head.to_owned(),
+            values: vec![Box::new(query.kind.as_str())],
+        };
+        for filter in &query.filters {
+            sql.text.push_str(" AND ");
+            sql.filter(filter);
+        }
+        sql
+    }
+
+    /// Binds a value and gives its mark.
+    fn bind(&mut self, value: impl ToSql + Sync + Send + 'static) -> String {
+        self.values.push(Box::new(value));
+        format!("${}", self.values.len())
+    }
+
+    fn params(&self) -> Vec<&(dyn ToSql + Sync)> {
+        self.values
+            .iter()
+            .map(|value| value.as_ref() as &(dyn ToSql + Sync))
+            .collect()
+    }
+
+    fn filter(&mut self, filter: &Filter) {
+        match filter {
+            Filter::Id(ids) => self.one_of("id", ids.iter().map(ToString::to_string)),
+            Filter::Patient(ids) => self.one_of("patient", ids.iter().map(ToString::to_string)),
+            Filter::Device(ids) => self.one_of("device", ids.iter().map(ToString::to_string)),
+            Filter::Code(codes) => self.one_of("code", codes.iter().map(ToString::to_string)),
+            Filter::Category(list) => {
+                self.one_of("category", list.iter().map(|one| one.as_str().to_owned()));
+            }
+            Filter::Date(intervals) => self.dates(intervals),
+        }
+    }
+
+    /// `column = $n` for one value, so that its index also gives the order.
+    fn one_of(&mut self, column: &str, values: impl Iterator<Item = String>) {
+        let mut values: Vec<String> = values.collect();
+        let test = match (values.len(), values.pop()) {
+            (1, Some(only)) => format!("{column} = {}", self.bind(only)),
+            (_, last) => {
+                values.extend(last);
+                format!("{column} = ANY({})", self.bind(values))
+            }
+        };
+        self.text.push_str(&test);
+    }
+
+    fn dates(&mut self, intervals: &[Interval]) {
+        let mut any = Vec::new();
+        for interval in intervals {
+            let from = interval
+                .from
+                .map(|from| format!("effective >= {}", self.bind(from)));
+            let until = interval
+                .until
+                .map(|until| format!("effective < {}", self.bind(until)));
+            let all: Vec<String> = from.into_iter().chain(until).collect();
+            any.push(match all.is_empty() {
+                true => "effective IS NOT NULL".to_owned(),
+                false => all.join(" AND "),
+            });
+        }
+        self.text.push_str(&format!("({})", any.join(" OR ")));
+    }
+
+    fn after(&mut self, position: &Position, descending: bool) {
+        let than = if descending { "<" } else { ">" };
+        let test = match position {
+            Position::Id(id) => format!(" AND id {than} {}", self.bind(id.to_string())),
+            Position::LastUpdated(seq) => format!(" AND seq {than} {}", self.bind(*seq)),
+            Position::Date(time, id) => {
+                let (time, id) = (self.bind(time.0), self.bind(id.to_string()));
+                format!(" AND (effective, id) {than} ({time}, {id})")
+            }
+        };
+        self.text.push_str(&test);
+    }
+
+    fn ordered(&mut self, query: &Query) {
+        let way = if query.sort.descending { "DESC" } else { "ASC" };
+        self.text.push_str(&match query.sort.key {
+            SortKey::Id => format!(" ORDER BY id {way}"),
+            SortKey::LastUpdated => format!(" ORDER BY seq {way}"),
+            // No time sorts as no time: the index leaves such rows out, and only types without times have them.
+            SortKey::Date => {
+                format!(" AND effective IS NOT NULL ORDER BY effective {way}, id {way}")
+            }
+        });
+    }
+}

@@ -1,0 +1,74 @@
+//! `GET /fhir/metadata`: the CapabilityStatement of what [`OFFERED`] offers. Public (FHIR R4 http.html#capabilities).
+use super::{Answer, Api, FHIR_JSON, FhirApi, Interaction, OFFERED, json as respond};
+use crate::search::params_of;
+use crate::store::ResourceType;
+use axum::response::IntoResponse;
+use serde_json::{Value, json};
+
+/// The version of FHIR whose elements and rules are served.
+pub const FHIR_VERSION: &str = "4.0.1";
+/// The day on which the table last changed.
+const DATE: &str = "2026-11-22";
+
+pub async fn metadata(api: Api) -> Answer {
+    Ok(respond(statement(&api).to_string()).into_response())
+}
+
+fn statement(api: &FhirApi) -> Value {
+    let resources: Vec<Value> = OFFERED
+        .iter()
+        .map(|(kind, interactions)| resource(*kind, interactions))
+        .collect();
+    json!({
+        "resourceType": "CapabilityStatement",
+        "status": "active",
+        "date": DATE,
+        "kind": "instance",
+        "software": {"name": "MedMesh", "version": env!("CARGO_PKG_VERSION")},
+        "implementation": {
+            "description": "Pseudonymous device data of one region",
+            "url": api.base,
+        },
+        "fhirVersion": FHIR_VERSION,
+        "format": [FHIR_JSON, "json"],
+        "rest": [{
+            "mode": "server",
+            "security": security(&api.token_url),
+            "resource": resources,
+        }],
+    })
+}
+
+fn security(token_url: &str) -> Value {
+    json!({
+        "extension": [{
+            "url": "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris",
+            "extension": [{"url": "token", "valueUri": token_url}],
+        }],
+        "service": [{"coding": [{
+            "system": "http://terminology.hl7.org/CodeSystem/restful-security-service",
+            "code": "SMART-on-FHIR",
+        }]}],
+    })
+}
+
+fn resource(kind: ResourceType, interactions: &[Interaction]) -> Value {
+    let mut resource = json!({
+        "type": kind.as_str(),
+        "interaction": interactions
+            .iter()
+            .map(|interaction| json!({"code": interaction.as_str()}))
+            .collect::<Vec<_>>(),
+        "versioning": "versioned",
+        "readHistory": interactions.contains(&Interaction::Vread),
+        "updateCreate": false,
+        "conditionalCreate": false,
+    });
+    if interactions.contains(&Interaction::SearchType) {
+        let params = params_of(kind).iter().map(
+            |param| json!({"name": param.name, "type": param.kind, "documentation": param.about}),
+        );
+        resource["searchParam"] = params.collect();
+    }
+    resource
+}

@@ -1,0 +1,149 @@
+//! Every error as a FHIR R4 OperationOutcome with its HTTP status.
+use super::{Denied, FHIR_JSON};
+use crate::search::SearchError;
+use crate::store::{Kind, StoreError};
+use axum::{
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde_json::{Value, json};
+
+/// A request that is not served.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    status: StatusCode,
+    /// FHIR R4 IssueType.
+    code: &'static str,
+    diagnostics: String,
+    challenge: Option<&'static str>,
+}
+
+impl Failure {
+    fn new(status: StatusCode, code: &'static str, diagnostics: impl Into<String>) -> Self {
+        Self {
+            status,
+            code,
+            diagnostics: diagnostics.into(),
+            challenge: None,
+        }
+    }
+
+    pub(super) fn denied(denied: Denied) -> Self {
+        match denied {
+            Denied::Unauthenticated(challenge) => Self {
+                challenge: Some(challenge),
+                ..Self::new(
+                    StatusCode::UNAUTHORIZED,
+                    "login",
+                    "a valid bearer token is needed",
+                )
+            },
+            Denied::Forbidden => Self {
+                challenge: Some("Bearer error=\"insufficient_scope\""),
+                ..Self::new(
+                    StatusCode::FORBIDDEN,
+                    "forbidden",
+                    "the token's scopes do not cover this",
+                )
+            },
+        }
+    }
+
+    pub(super) fn not_found() -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "not-found",
+            "there is no such resource or version",
+        )
+    }
+
+    pub(super) fn no_such_path() -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "not-supported",
+            "there is no such path or resource type; see /fhir/metadata",
+        )
+    }
+
+    pub(super) fn method() -> Self {
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "not-supported",
+            "the method is not supported here; see /fhir/metadata",
+        )
+    }
+
+    pub(super) fn format() -> Self {
+        Self::new(
+            StatusCode::NOT_ACCEPTABLE,
+            "not-supported",
+            "the only format is application/fhir+json",
+        )
+    }
+
+    pub(super) fn parameters() -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "structure",
+            "the parameters are not a short form of name=value pairs in UTF-8",
+        )
+    }
+
+    pub(super) fn search(error: &SearchError) -> Self {
+        let code = match error {
+            SearchError::Invalid { .. } => "value",
+            SearchError::Modifier(_) => "not-supported",
+            SearchError::TooMany => "too-costly",
+        };
+        Self::new(StatusCode::BAD_REQUEST, code, error.to_string())
+    }
+
+    pub(super) fn unknown_parameters(names: &[String]) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "not-supported",
+            format!("unknown search parameters: {}", names.join(", ")),
+        )
+    }
+}
+
+/// What the engine said goes to the log; the client learns what it can do.
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(op = error.op, kind = ?error.kind, source = ?error.source, "fhir store failed");
+        match error.kind {
+            Kind::Unavailable => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "transient",
+                "the store does not answer now; try again later",
+            ),
+            Kind::Refused | Kind::Corrupt | Kind::Internal => Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "exception",
+                "the store failed; the operator's log says why",
+            ),
+        }
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let body = outcome("error", self.code, &self.diagnostics).to_string();
+        let mut response = (self.status, [(header::CONTENT_TYPE, FHIR_JSON)], body).into_response();
+        if let Some(challenge) = self.challenge {
+            let value = header::HeaderValue::from_static(challenge);
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, value);
+        }
+        response
+    }
+}
+
+/// An OperationOutcome with one issue.
+pub fn outcome(severity: &str, code: &str, diagnostics: &str) -> Value {
+    json!({
+        "resourceType": "OperationOutcome",
+        "issue": [{"severity": severity, "code": code, "diagnostics": diagnostics}],
+    })
+}

@@ -1,0 +1,253 @@
+//! The embedded engine: one SQLite file, one writer thread with group commit, a few readers.
+//!
+//! Not encrypted: what is stored is pseudonymous, and the disk of a regional node is the operator's to encrypt.
+mod query;
+mod writer;
+
+use crate::search::Query;
+use crate::store::{
+    Applied, Counts, Delivery, FhirId, Kind, Page, ResourceStore, ResourceType, StoreError, Stored,
+    check_size,
+};
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, params};
+use std::{path::Path, sync::Arc, time::Duration};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use types::Timestamp;
+use writer::Job;
+
+/// The schema that this binary writes. It only goes forward.
+pub const SCHEMA_VERSION: i64 = 1;
+/// Readers at once: more gain nothing from one disk.
+const READERS: usize = 4;
+/// Calls of `apply` that wait for the writer.
+const QUEUE: usize = 64;
+/// How long a statement waits for another process's lock (a backup, a shell).
+const BUSY: Duration = Duration::from_secs(5);
+
+const SCHEMA: &str = "
+CREATE TABLE head(one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL, updated INTEGER NOT NULL,
+  observations INTEGER NOT NULL, patients INTEGER NOT NULL, devices INTEGER NOT NULL) STRICT;
+INSERT INTO head VALUES (1, 0, 0, 0, 0, 0);
+-- seq is the order of commits; the columns after body are what a resource is found by.
+CREATE TABLE resource(seq INTEGER PRIMARY KEY, type TEXT NOT NULL, id TEXT NOT NULL, version INTEGER NOT NULL,
+  updated INTEGER NOT NULL, body TEXT NOT NULL, patient TEXT, device TEXT, code TEXT, category TEXT,
+  effective INTEGER) STRICT;
+CREATE UNIQUE INDEX resource_id ON resource(type, id);
+CREATE INDEX resource_patient ON resource(patient, effective, id) WHERE patient IS NOT NULL;
+CREATE INDEX resource_device ON resource(device, effective, id) WHERE device IS NOT NULL;
+CREATE INDEX resource_code ON resource(code, effective, id) WHERE code IS NOT NULL;
+CREATE INDEX resource_date ON resource(effective, id) WHERE effective IS NOT NULL;
+-- every version of the types that have more than one
+CREATE TABLE history(type TEXT NOT NULL, id TEXT NOT NULL, version INTEGER NOT NULL, updated INTEGER NOT NULL,
+  body TEXT NOT NULL, PRIMARY KEY (type, id, version)) STRICT, WITHOUT ROWID;
+CREATE TABLE parcel(id BLOB PRIMARY KEY, conflicts TEXT NOT NULL) STRICT, WITHOUT ROWID;
+PRAGMA user_version = 1;
+";
+
+/// FHIR resources in one SQLite file.
+pub struct SqliteStore {
+    jobs: mpsc::Sender<Job>,
+    readers: Arc<Mutex<Vec<Connection>>>,
+    permits: Arc<Semaphore>,
+}
+
+impl SqliteStore {
+    /// Opens the file, or makes it.
+    ///
+    /// # Errors
+    /// [`Kind::Refused`] for a schema that is newer than this binary, otherwise by what the engine says.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let writer = connect(path, OpenFlags::default())?;
+        migrate(&writer)?;
+        let readers: Vec<Connection> = (0..READERS)
+            .map(|_| connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY))
+            .collect::<Result<_, _>>()?;
+        let (jobs, queue) = mpsc::channel(QUEUE);
+        std::thread::Builder::new()
+            .name("fhir-writer".into())
+            .spawn(move || writer::run(writer, queue))
+            .map_err(|error| StoreError {
+                kind: Kind::Unavailable,
+                op: "open",
+                source: Some(Box::new(error)),
+            })?;
+        Ok(Self {
+            jobs,
+            readers: Arc::new(Mutex::new(readers)),
+            permits: Arc::new(Semaphore::new(READERS)),
+        })
+    }
+
+    /// Runs `step` on a reader, on the blocking pool.
+    async fn reading<T: Send + 'static>(
+        &self,
+        op: &'static str,
+        step: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let closed = |_| StoreError::new(Kind::Internal, op);
+        let permit = Arc::clone(&self.permits)
+            .acquire_owned()
+            .await
+            .map_err(closed)?;
+        let readers = Arc::clone(&self.readers);
+        let result = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            // As many connections as permits: there is one.
+            let reader = readers.lock().pop()?;
+            let result = step(&reader);
+            readers.lock().push(reader);
+            Some(result)
+        });
+        match result.await {
+            Ok(Some(result)) => result.map_err(|error| failed(op, &error)),
+            Ok(None) | Err(_) => Err(StoreError::new(Kind::Internal, op)),
+        }
+    }
+}
+
+fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
+    let open = || -> rusqlite::Result<Connection> {
+        let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags)?;
+        connection.busy_timeout(BUSY)?;
+        connection.set_prepared_statement_cache_capacity(64);
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        if !flags.contains(OpenFlags::SQLITE_OPEN_READ_ONLY) {
+            connection.pragma_update(None, "journal_mode", "WAL")?;
+        }
+        Ok(connection)
+    };
+    open().map_err(|error| failed("open", &error))
+}
+
+fn migrate(connection: &Connection) -> Result<(), StoreError> {
+    let version: i64 = connection
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(|error| failed("open", &error))?;
+    match version {
+        0 => connection
+            .execute_batch(&format!("BEGIN IMMEDIATE; {SCHEMA} COMMIT;"))
+            .map_err(|error| failed("migrate", &error)),
+        SCHEMA_VERSION => Ok(()),
+        _ => Err(StoreError::new(Kind::Refused, "open: schema is newer")),
+    }
+}
+
+/// What the caller can do about an error of the engine. Its text may quote values, so it is for the log alone, and
+/// only its code is kept.
+fn failed(op: &'static str, error: &rusqlite::Error) -> StoreError {
+    let kind = match error.sqlite_error_code() {
+        Some(
+            ErrorCode::DatabaseBusy
+            | ErrorCode::DatabaseLocked
+            | ErrorCode::DiskFull
+            | ErrorCode::SystemIoFailure
+            | ErrorCode::ReadOnly
+            | ErrorCode::CannotOpen,
+        ) => Kind::Unavailable,
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Kind::Corrupt,
+        _ => Kind::Internal,
+    };
+    let source = error
+        .sqlite_error()
+        .map(|code| Box::new(*code) as Box<dyn std::error::Error + Send + Sync>);
+    StoreError { kind, op, source }
+}
+
+const CURRENT: &str =
+    "SELECT type, id, version, updated, body FROM resource WHERE type = ?1 AND id = ?2";
+const PAST: &str = "SELECT type, id, version, updated, body FROM history \
+     WHERE type = ?1 AND id = ?2 AND version = ?3";
+
+/// Reads the columns type, id, version, updated, body.
+fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
+    let corrupt = |column| rusqlite::Error::IntegralValueOutOfRange(column, 0);
+    let kind: String = row.get(0)?;
+    let id: String = row.get(1)?;
+    Ok(Stored {
+        kind: ResourceType::parse(&kind).ok_or_else(|| corrupt(0))?,
+        id: id.parse().map_err(|_| corrupt(1))?,
+        version: row.get(2)?,
+        updated: Timestamp(row.get(3)?),
+        json: row.get(4)?,
+    })
+}
+
+#[async_trait]
+impl ResourceStore for SqliteStore {
+    async fn apply(
+        &self,
+        deliveries: Vec<Delivery>,
+        now: Timestamp,
+    ) -> Result<Vec<Applied>, StoreError> {
+        check_size(&deliveries)?;
+        let (reply, answer) = oneshot::channel();
+        let job = Job {
+            deliveries,
+            now,
+            reply,
+        };
+        let stopped = || StoreError::new(Kind::Internal, "apply: writer stopped");
+        self.jobs.send(job).await.map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())?
+    }
+
+    async fn read(&self, kind: ResourceType, id: &FhirId) -> Result<Option<Stored>, StoreError> {
+        let id = id.clone();
+        self.reading("read", move |reader| {
+            let mut statement = reader.prepare_cached(CURRENT)?;
+            statement
+                .query_row(params![kind.as_str(), id.as_str()], stored)
+                .optional()
+        })
+        .await
+    }
+
+    async fn vread(
+        &self,
+        kind: ResourceType,
+        id: &FhirId,
+        version: u32,
+    ) -> Result<Option<Stored>, StoreError> {
+        if let Some(current) = self.read(kind, id).await?
+            && current.version == version
+        {
+            return Ok(Some(current));
+        }
+        let id = id.clone();
+        self.reading("vread", move |reader| {
+            let mut statement = reader.prepare_cached(PAST)?;
+            statement
+                .query_row(params![kind.as_str(), id.as_str(), version], stored)
+                .optional()
+        })
+        .await
+    }
+
+    async fn search(&self, query: &Query) -> Result<Page, StoreError> {
+        let query = query.clone();
+        self.reading("search", move |reader| query::page(reader, &query))
+            .await
+    }
+
+    async fn total(&self, query: &Query) -> Result<u64, StoreError> {
+        let query = query.clone();
+        self.reading("total", move |reader| query::total(reader, &query))
+            .await
+    }
+
+    async fn counts(&self) -> Result<Counts, StoreError> {
+        self.reading("counts", |reader| {
+            let sql = "SELECT observations, patients, devices FROM head";
+            reader.query_row(sql, [], |row| {
+                let count = |column| -> rusqlite::Result<u64> {
+                    Ok(u64::try_from(row.get::<_, i64>(column)?).unwrap_or(0))
+                };
+                Ok(Counts([count(0)?, count(1)?, count(2)?]))
+            })
+        })
+        .await
+    }
+}

@@ -1,0 +1,479 @@
+//! The port of FHIR resources: what every engine promises, in the words of the weakest one.
+//!
+//! Each method is one atomic step. The contract suite (`contract.rs`) holds every engine to it. The port keeps the
+//! text of a resource as it came: no engine parses or rewrites it.
+use crate::search::{Position, Query};
+use crate::validate::{Fault, Issue, Members, validate};
+use async_trait::async_trait;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::{fmt, str::FromStr};
+use types::{Category, Code, EnvelopeId, Timestamp};
+
+/// Resources in one [`ResourceStore::apply`]: bounds the memory and the length of one transaction.
+pub const MAX_APPLY: usize = 20_000;
+/// Resources on one page.
+pub const MAX_PAGE: u16 = 1_000;
+
+/// A resource type that is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ResourceType {
+    /// A reading.
+    Observation,
+    /// A pseudonymous patient.
+    Patient,
+    /// A pseudonymous device.
+    Device,
+}
+
+impl ResourceType {
+    /// Every type.
+    pub const ALL: [Self; 3] = [Self::Observation, Self::Patient, Self::Device];
+
+    /// The FHIR name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Observation => "Observation",
+            Self::Patient => "Patient",
+            Self::Device => "Device",
+        }
+    }
+
+    /// The type of that FHIR name.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+
+    /// Whether another content under the same id is a new version; otherwise it is a conflict. A reading never
+    /// changes, what is known of a patient or a device does.
+    #[must_use]
+    pub const fn is_versioned(self) -> bool {
+        match self {
+            Self::Observation => false,
+            Self::Patient | Self::Device => true,
+        }
+    }
+}
+
+impl fmt::Display for ResourceType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Text that is not a FHIR R4 `id`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an id has 1 to 64 characters of A-Z, a-z, 0-9, '-' and '.'")]
+pub struct InvalidFhirId;
+
+/// A FHIR R4 `id`: `[A-Za-z0-9\-\.]{1,64}`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FhirId(String);
+
+impl FhirId {
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for FhirId {
+    type Err = InvalidFhirId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidFhirId> {
+        let fits = (1..=64).contains(&text.len())
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'));
+        if fits {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidFhirId)
+        }
+    }
+}
+
+impl fmt::Display for FhirId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Why a resource may not be stored.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {}", .0[0].location, .0[0].fault.as_str())]
+pub struct Rejected(Vec<Issue>);
+
+impl Rejected {
+    /// Every issue, never none.
+    #[must_use]
+    pub fn issues(&self) -> &[Issue] {
+        &self.0
+    }
+
+    /// The first fault, for counting.
+    #[must_use]
+    pub fn fault(&self) -> Fault {
+        self.0[0].fault
+    }
+
+    pub(crate) fn not_json() -> Self {
+        Self(vec![Issue {
+            location: "Resource".into(),
+            fault: Fault::NotJson,
+        }])
+    }
+}
+
+/// What a resource is found by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Index {
+    /// Id of the Patient that is the subject.
+    pub patient: Option<FhirId>,
+    /// Id of the Device that measured.
+    pub device: Option<FhirId>,
+    /// What was measured.
+    pub code: Option<Code>,
+    /// Its category.
+    pub category: Option<Category>,
+    /// When.
+    pub effective: Option<Timestamp>,
+}
+
+/// A resource that may be stored: only [`NewResource::parse`] makes one, so it has passed validation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewResource {
+    kind: ResourceType,
+    id: FhirId,
+    json: String,
+    index: Index,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Found {
+    id: String,
+    code: Option<FoundConcept>,
+    #[serde(default)]
+    category: Vec<FoundConcept>,
+    subject: Option<FoundReference>,
+    device: Option<FoundReference>,
+    effective_date_time: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct FoundConcept {
+    coding: Vec<FoundCoding>,
+}
+
+#[derive(Deserialize)]
+struct FoundCoding {
+    system: String,
+    code: String,
+}
+
+#[derive(Deserialize)]
+struct FoundReference {
+    reference: String,
+}
+
+impl FoundReference {
+    fn id_of(&self, kind: ResourceType) -> Option<FhirId> {
+        let (found, id) = self.reference.split_once('/')?;
+        (found == kind.as_str()).then(|| id.parse().ok())?
+    }
+}
+
+impl NewResource {
+    /// Validates the text of a resource and finds what it is searched by. The text is kept as it is.
+    ///
+    /// # Errors
+    /// [`Rejected`] with every issue.
+    pub fn parse(json: String) -> Result<Self, Rejected> {
+        let kind = validate(&json).map_err(Rejected)?;
+        let found: Found = serde_json::from_str(&json).map_err(|_| Rejected::not_json())?;
+        let code = found.code.as_ref().and_then(|code| code.coding.first());
+        let category = found.category.first().and_then(|list| list.coding.first());
+        Ok(Self {
+            kind,
+            id: found.id.parse().map_err(|_| Rejected::not_json())?,
+            index: Index {
+                patient: found
+                    .subject
+                    .and_then(|subject| subject.id_of(ResourceType::Patient)),
+                device: found
+                    .device
+                    .and_then(|device| device.id_of(ResourceType::Device)),
+                code: code.and_then(|coding| Code::of(&coding.system, &coding.code).ok()),
+                category: category.and_then(|coding| category_of(&coding.system, &coding.code)),
+                effective: found.effective_date_time.and_then(|time| time.parse().ok()),
+            },
+            json,
+        })
+    }
+
+    /// A resource that nothing has checked, to prove that what the checks keep out would otherwise be found.
+    #[cfg(medmesh_unguarded)]
+    #[must_use]
+    pub fn unchecked(kind: ResourceType, id: FhirId, json: String, index: Index) -> Self {
+        Self {
+            kind,
+            id,
+            json,
+            index,
+        }
+    }
+
+    /// The resource type.
+    #[must_use]
+    pub const fn kind(&self) -> ResourceType {
+        self.kind
+    }
+
+    /// The id.
+    #[must_use]
+    pub const fn id(&self) -> &FhirId {
+        &self.id
+    }
+
+    /// The text, without `meta.versionId` and `meta.lastUpdated`.
+    #[must_use]
+    pub fn json(&self) -> &str {
+        &self.json
+    }
+
+    /// What it is found by.
+    #[must_use]
+    pub const fn index(&self) -> &Index {
+        &self.index
+    }
+}
+
+pub(crate) fn category_of(system: &str, code: &str) -> Option<Category> {
+    crate::validate::CATEGORIES
+        .into_iter()
+        .find(|known| known.system() == system && known.as_str() == code)
+}
+
+/// A version of a resource, as stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The resource type.
+    pub kind: ResourceType,
+    /// The id.
+    pub id: FhirId,
+    /// `meta.versionId`, from 1.
+    pub version: u32,
+    /// `meta.lastUpdated`, real time.
+    pub updated: Timestamp,
+    /// The text as it came.
+    pub json: String,
+}
+
+impl Stored {
+    /// The text with `meta.versionId` and `meta.lastUpdated`; every other character as it came, but for white space
+    /// between the top-level members.
+    ///
+    /// # Errors
+    /// [`Kind::Corrupt`] when what is stored is no JSON object.
+    pub fn stamped(&self) -> Result<Box<RawValue>, StoreError> {
+        self.stamp()
+            .ok_or_else(|| StoreError::new(Kind::Corrupt, "stamp"))
+    }
+
+    fn stamp(&self) -> Option<Box<RawValue>> {
+        let stamp = format!(
+            "\"versionId\":\"{}\",\"lastUpdated\":\"{}\"",
+            self.version, self.updated
+        );
+        let members: Members<'_> = serde_json::from_str(&self.json).ok()?;
+        let has_meta = members.0.iter().any(|(name, _)| name == "meta");
+        let mut out = String::with_capacity(self.json.len() + stamp.len() + 16);
+        for (name, value) in &members.0 {
+            out.push(if out.is_empty() { '{' } else { ',' });
+            out.push_str(&serde_json::to_string(name).ok()?);
+            out.push(':');
+            if name == "meta" {
+                let rest = value.get().trim_start_matches('{').trim_start();
+                let comma = if rest == "}" { "" } else { "," };
+                out.push_str(&format!("{{{stamp}{comma}{rest}"));
+            } else {
+                out.push_str(value.get());
+            }
+            if name == "id" && !has_meta {
+                out.push_str(&format!(",\"meta\":{{{stamp}}}"));
+            }
+        }
+        out.push('}');
+        RawValue::from_string(out).ok()
+    }
+}
+
+/// The resources of one parcel, in order.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// The parcel.
+    pub parcel: EnvelopeId,
+    /// What it holds.
+    pub resources: Vec<NewResource>,
+}
+
+/// What became of a [`Delivery`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// Versions written by this very call; 0 for a parcel that had been applied before.
+    pub written: u32,
+    /// Positions of resources that were not applied: the id is taken by another content.
+    pub conflicts: Vec<u32>,
+}
+
+/// One page of a search.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// The matches, in the query's order.
+    pub resources: Vec<Stored>,
+    /// Where the next page begins, if there are more.
+    pub next: Option<Position>,
+}
+
+/// How many resources there are, by [`ResourceType::ALL`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts(pub [u64; 3]);
+
+impl Counts {
+    /// Resources of a type.
+    #[must_use]
+    pub fn of(&self, kind: ResourceType) -> u64 {
+        let position = ResourceType::ALL.iter().position(|known| *known == kind);
+        position.map_or(0, |position| self.0[position])
+    }
+}
+
+/// What the caller can do about a [`StoreError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Never ask this again: too much at once, or a schema newer than this binary.
+    Refused,
+    /// Try again later: busy, full, out of reach.
+    Unavailable,
+    /// A person must look: what is stored does not make sense.
+    Corrupt,
+    /// A fault of ours.
+    Internal,
+}
+
+/// What went wrong in an engine. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+#[error("fhir store, {op}: {kind:?}")]
+pub struct StoreError {
+    /// What the caller can do about it.
+    pub kind: Kind,
+    /// The step.
+    pub op: &'static str,
+    /// What the engine said, for the log. Never shown to a client.
+    #[source]
+    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl StoreError {
+    /// An error of our own making.
+    #[must_use]
+    pub const fn new(kind: Kind, op: &'static str) -> Self {
+        Self {
+            kind,
+            op,
+            source: None,
+        }
+    }
+}
+
+/// Pseudonymous FHIR resources of one region.
+///
+/// Writers take turns: commits have one order, in which `lastUpdated` never goes back.
+#[async_trait]
+pub trait ResourceStore: Send + Sync + 'static {
+    /// Applies deliveries in one transaction, in order, and says what became of each (same length, same order).
+    ///
+    /// A parcel that was applied before changes nothing and gets the same conflicts. A resource whose id holds the
+    /// same content already is one resource. Another content under the id is a new version where the type is
+    /// versioned ([`ResourceType::is_versioned`]), otherwise a conflict: reported, the rest is applied.
+    /// More than [`MAX_APPLY`] resources are [`Kind::Refused`]. `now` is real time, for `lastUpdated`.
+    /// Dropping the future leaves all or nothing of it.
+    async fn apply(
+        &self,
+        deliveries: Vec<Delivery>,
+        now: Timestamp,
+    ) -> Result<Vec<Applied>, StoreError>;
+
+    /// The current version.
+    async fn read(&self, kind: ResourceType, id: &FhirId) -> Result<Option<Stored>, StoreError>;
+
+    /// One version, current or past.
+    async fn vread(
+        &self,
+        kind: ResourceType,
+        id: &FhirId,
+        version: u32,
+    ) -> Result<Option<Stored>, StoreError>;
+
+    /// One page. A resource that exists when the first page is read, and does not change, is on exactly one page.
+    async fn search(&self, query: &Query) -> Result<Page, StoreError>;
+
+    /// How many resources match, all pages together. It reads them all.
+    async fn total(&self, query: &Query) -> Result<u64, StoreError>;
+
+    /// How many resources there are. Cheap.
+    async fn counts(&self) -> Result<Counts, StoreError>;
+}
+
+/// What to do with a resource, given what is stored under its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Decision {
+    /// Write it as this version.
+    Write(u32),
+    /// It is stored already.
+    Same,
+    /// Its id is taken.
+    Conflict,
+}
+
+/// The one rule of both engines; `known` is the version and the text under the id.
+pub(crate) fn decide(known: Option<(u32, &str)>, new: &NewResource) -> Decision {
+    match known {
+        None => Decision::Write(1),
+        Some((_, json)) if json == new.json() => Decision::Same,
+        Some((version, _)) if new.kind().is_versioned() => {
+            Decision::Write(version.saturating_add(1))
+        }
+        Some(_) => Decision::Conflict,
+    }
+}
+
+/// Refuses more than one transaction should hold.
+pub(crate) fn check_size(deliveries: &[Delivery]) -> Result<(), StoreError> {
+    let sum: usize = deliveries.iter().map(|one| one.resources.len()).sum();
+    if sum > MAX_APPLY {
+        return Err(StoreError::new(Kind::Refused, "apply"));
+    }
+    Ok(())
+}
+
+/// Conflict positions as stored text: `3,17`.
+pub(crate) fn conflicts_text(conflicts: &[u32]) -> String {
+    let list: Vec<String> = conflicts.iter().map(u32::to_string).collect();
+    list.join(",")
+}
+
+/// The inverse of [`conflicts_text`].
+pub(crate) fn conflicts_of(text: &str) -> Vec<u32> {
+    text.split(',')
+        .filter_map(|part| part.parse().ok())
+        .collect()
+}
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;
