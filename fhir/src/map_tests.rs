@@ -204,58 +204,6 @@ fn a_device_is_a_pseudonym_and_a_kind() {
     }
 }
 
-/// The same tree with every number as the nearest binary one, which is all that the other reader keeps.
-fn binary(json: &Json) -> Json {
-    match json {
-        Json::Number(number) => {
-            let number: f64 = number.to_string().parse().unwrap();
-            serde_json::Number::from_f64(number).into()
-        }
-        Json::Array(list) => list.iter().map(binary).collect(),
-        Json::Object(members) => members
-            .iter()
-            .map(|(name, value)| (name.clone(), binary(value)))
-            .collect::<serde_json::Map<_, _>>()
-            .into(),
-        other => other.clone(),
-    }
-}
-
-/// Whether the trees are equal, whatever the order of members.
-fn same(a: &Json, b: &Json) -> bool {
-    match (a, b) {
-        (Json::Object(a), Json::Object(b)) => {
-            a.len() == b.len()
-                && a.iter()
-                    .all(|(name, value)| b.get(name).is_some_and(|other| same(value, other)))
-        }
-        (Json::Array(a), Json::Array(b)) => {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
-        }
-        _ => a == b,
-    }
-}
-
-/// fhir-sdk's R4B reader drops what it does not understand, so what comes back must be all that went in.
-fn survives<T: serde::de::DeserializeOwned + Serialize>(emitted: &str) {
-    let emitted = binary(&serde_json::from_str(emitted).unwrap());
-    let read: T = serde_json::from_value(emitted.clone()).unwrap();
-    let back = binary(&serde_json::to_value(&read).unwrap());
-    assert!(same(&emitted, &back), "{emitted}\n{back}");
-}
-
-#[test]
-fn an_independent_reader_understands_every_element_that_is_emitted() {
-    use fhir_sdk::r4b::resources;
-    for number in 0..200 {
-        survives::<resources::Observation>(fixture::observation(number).json());
-    }
-    for birth_year in 1950..1954 {
-        survives::<resources::Patient>(fixture::patient(1, birth_year).json());
-    }
-    survives::<resources::Device>(fixture::device(1).json());
-}
-
 prop_compose! {
     fn any_reading()(
         uid in any::<[u8; 16]>(),

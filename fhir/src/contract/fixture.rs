@@ -72,7 +72,7 @@ pub fn reading(number: u32) -> ClinicalReading {
         value,
         // Many share a time, so that ties are broken.
         effective: START.plus_ms(i64::from(number / 3) * 1_001),
-        flags: Flags::from_bits(u8::try_from(number % 8).unwrap_or(0)).unwrap_or_default(),
+        flags: Flags::from_bits(u8::try_from(number / 8 % 8).unwrap_or(0)).unwrap_or_default(),
     }
 }
 
