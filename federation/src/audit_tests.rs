@@ -3,6 +3,9 @@ use super::*;
 use crate::merkle::{
     consistency_proof, inclusion_proof, root, verify_consistency, verify_inclusion,
 };
+use crate::wire::Parcel;
+use ed25519_dalek::SigningKey;
+use types::Timestamp;
 
 fn me() -> Place {
     "regional/eu/eu".parse().unwrap()

@@ -4,9 +4,10 @@
 //! rows. A node without such a database gives them a file of their own ([`open`]).
 
 use crate::port::{PortError, PortErrorKind};
+use parking_lot::Mutex;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
-use rusqlite::{Connection, ErrorCode, OptionalExtension as _};
-use std::{path::Path, time::Duration};
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _, TransactionBehavior};
+use std::{path::Path, sync::Arc, time::Duration};
 
 /// How long a step waits for another connection's lock before it is [`PortErrorKind::Unavailable`].
 const BUSY: Duration = Duration::from_secs(5);
@@ -90,6 +91,40 @@ pub fn open(path: &Path) -> Result<Connection, DbError> {
     conn.pragma_update(None, "journal_mode", "WAL")?;
     conn.pragma_update(None, "synchronous", "FULL")?;
     Ok(conn)
+}
+
+/// A database shared by tasks: one transaction at a time, on a thread that may block.
+#[derive(Clone)]
+pub(crate) struct Shared(Arc<Mutex<Connection>>);
+
+impl Shared {
+    pub(crate) fn new(conn: Connection) -> Self {
+        Self(Arc::new(Mutex::new(conn)))
+    }
+
+    /// Runs a step in a transaction, which commits if the step succeeds.
+    pub(crate) async fn step<T, F>(&self, op: &'static str, step: F) -> Result<T, PortError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, DbError> + Send + 'static,
+    {
+        let shared = self.0.clone();
+        let run = move || -> Result<T, DbError> {
+            let mut conn = shared.lock();
+            let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let done = step(&tx)?;
+            tx.commit()?;
+            Ok(done)
+        };
+        match tokio::task::spawn_blocking(run).await {
+            Ok(done) => done.map_err(|error| error.port(op)),
+            Err(panicked) => Err(PortError {
+                kind: PortErrorKind::Internal,
+                op,
+                source: Some(Box::new(panicked)),
+            }),
+        }
+    }
 }
 
 /// A number that is never negative, in SQLite's signed integers.

@@ -17,6 +17,7 @@ use crate::port::Verdict;
 use crate::reason;
 use crate::wire::Parcel;
 use rusqlite::{Connection, OptionalExtension as _, Row};
+use std::cmp::Ordering;
 use types::{Place, Priority};
 
 /// Answers kept per (sender, priority), in parcels. A sender never leases further than this beyond its first parcel
@@ -62,6 +63,14 @@ pub enum Check {
 }
 
 impl Check {
+    /// Why the parcel is refused for its place in the order alone.
+    pub(crate) fn fault(self) -> Option<&'static str> {
+        match self.verdict() {
+            Some(Verdict::Refused { reason }) => Some(reason),
+            _ => None,
+        }
+    }
+
     /// The answer that needs no apply; none for a fresh parcel.
     #[must_use]
     pub fn verdict(self) -> Option<Verdict> {
@@ -89,39 +98,70 @@ pub fn schema(conn: &Connection) -> Result<(), DbError> {
     migrate(conn, "inbox", SCHEMA)
 }
 
-/// What the ledger knows of a parcel of that sender. `ahead` counts the parcels before it in the same batch, same
-/// priority, that are to be recorded together with it.
+/// What the ledger knows of the parcels of one sender, in the order in which they came: each is looked at as if the
+/// fresh ones before it were recorded already.
 ///
 /// # Errors
 /// [`DbError`].
-pub fn check(
+pub fn check(conn: &Connection, sender: &Place, parcels: &[Parcel]) -> Result<Vec<Check>, DbError> {
+    let mut next = [None; 3];
+    let mut checks = Vec::with_capacity(parcels.len());
+    for parcel in parcels {
+        checks.push(check_one(conn, sender, parcel, &mut next)?);
+    }
+    Ok(checks)
+}
+
+fn check_one(
     conn: &Connection,
     sender: &Place,
     parcel: &Parcel,
-    ahead: u64,
+    next: &mut [Option<u64>; 3],
 ) -> Result<Check, DbError> {
     let Some(priority) = priority(parcel) else {
-        return Ok(Check::Seen(Verdict::Refused {
-            reason: reason::MALFORMED,
-        }));
+        let reason = reason::MALFORMED;
+        return Ok(Check::Seen(Verdict::Refused { reason }));
     };
-    if let Some((id, digest, verdict)) = answer(conn, sender, priority, parcel.seq)? {
-        let same = id == parcel.id && digest == parcel.digest;
-        return Ok(if same {
-            Check::Seen(verdict)
-        } else {
-            Check::Conflict
-        });
+    if let Some(known) = lookup(conn, sender, parcel)? {
+        return Ok(known);
     }
     let last = last(conn, sender, priority)?;
-    Ok(match parcel.seq {
-        seq if seq <= last => Check::Forgotten,
-        seq if seq <= last.saturating_add(ahead).saturating_add(1) => Check::Fresh,
-        _ => Check::Gap,
+    let next = next[usize::from(priority.rank())].get_or_insert(last + 1);
+    while *next < parcel.seq && answer(conn, sender, priority, *next)?.is_some() {
+        *next += 1;
+    }
+    Ok(match parcel.seq.cmp(next) {
+        Ordering::Equal => {
+            *next += 1;
+            Check::Fresh
+        }
+        Ordering::Less if parcel.seq <= last => Check::Forgotten,
+        // Twice in one delivery, or after a hole.
+        Ordering::Less | Ordering::Greater => Check::Gap,
     })
 }
 
+/// What was answered to a parcel ([`Check::Seen`]), or to another in its place ([`Check::Conflict`]); none if nothing was.
+pub(crate) fn lookup(
+    conn: &Connection,
+    sender: &Place,
+    parcel: &Parcel,
+) -> Result<Option<Check>, DbError> {
+    let Some(priority) = priority(parcel) else {
+        return Ok(None);
+    };
+    let answer = answer(conn, sender, priority, parcel.seq)?;
+    Ok(answer.map(|(id, digest, verdict)| {
+        if id == parcel.id && digest == parcel.digest {
+            Check::Seen(verdict)
+        } else {
+            Check::Conflict
+        }
+    }))
+}
+
 /// Records the final answer to a parcel; a deferral is none and leaves no trace. Recording the same twice is one step.
+/// A place in the order further than [`WINDOW`] ahead is none that an honest sender uses, and is not recorded.
 ///
 /// # Errors
 /// [`DbError`]: roll back, and give no receipt.
@@ -136,6 +176,9 @@ pub fn record(
         return Ok(());
     };
     let seq = Count(parcel.seq);
+    if parcel.seq > last(tx, sender, priority)?.saturating_add(WINDOW) {
+        return Ok(());
+    }
     tx.prepare_cached(
         "INSERT OR IGNORE INTO inbox_answer (sender, priority, seq, id, digest, outcome, stored, reason)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
@@ -198,19 +241,6 @@ pub fn last(conn: &Connection, sender: &Place, priority: Priority) -> Result<u64
         .query_row((sender.to_string(), priority.rank()), |row| row.get(0))
         .optional()?;
     Ok(last.map_or(0, |Count(last)| last))
-}
-
-/// Whether that place in the order has a final answer within the window.
-///
-/// # Errors
-/// [`DbError`].
-pub fn answered(
-    conn: &Connection,
-    sender: &Place,
-    priority: Priority,
-    seq: u64,
-) -> Result<bool, DbError> {
-    answer(conn, sender, priority, seq).map(|answer| answer.is_some())
 }
 
 type Answer = (Vec<u8>, Vec<u8>, Verdict);

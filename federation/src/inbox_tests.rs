@@ -23,7 +23,11 @@ fn parcel(seq: u64) -> Parcel {
 }
 
 fn look(conn: &Connection, parcel: &Parcel) -> Check {
-    check(conn, &sender(), parcel, 0).unwrap()
+    look_all(conn, std::slice::from_ref(parcel)).remove(0)
+}
+
+fn look_all(conn: &Connection, parcels: &[Parcel]) -> Vec<Check> {
+    check(conn, &sender(), parcels).unwrap()
 }
 
 fn accept(conn: &Connection, seq: u64) -> Verdict {
@@ -84,10 +88,8 @@ fn a_parcel_after_a_gap_is_deferred_unless_the_batch_fills_it() {
     let conn = database();
     accept(&conn, 1);
     assert_eq!(look(&conn, &parcel(3)), Check::Gap);
-    assert_eq!(
-        check(&conn, &sender(), &parcel(3), 1).unwrap(),
-        Check::Fresh
-    );
+    let batch = look_all(&conn, &[parcel(2), parcel(3), parcel(5), parcel(3)]);
+    assert_eq!(batch, [Check::Fresh, Check::Fresh, Check::Gap, Check::Gap]);
     let gap = Check::Gap.verdict();
     assert_eq!(
         gap,
@@ -125,7 +127,7 @@ fn senders_and_priorities_have_their_own_order() {
     };
     assert_eq!(look(&conn, &alarm), Check::Fresh);
     let other = "edge/us/us/us-f2".parse().unwrap();
-    assert_eq!(check(&conn, &other, &parcel(2), 0).unwrap(), Check::Gap);
+    assert_eq!(check(&conn, &other, &[parcel(2)]).unwrap(), [Check::Gap]);
 }
 
 #[test]
@@ -139,7 +141,8 @@ fn a_refusal_that_the_gate_recorded_ahead_does_not_hold_up_what_follows() {
     )
     .unwrap();
     assert_eq!(last(&conn, &sender(), Priority::Live).unwrap(), 0);
-    assert_eq!(look(&conn, &parcel(1)), Check::Fresh);
+    let batch = look_all(&conn, &[parcel(1), parcel(3)]);
+    assert_eq!(batch, [Check::Fresh, Check::Fresh]);
     accept(&conn, 1);
     assert_eq!(last(&conn, &sender(), Priority::Live).unwrap(), 2);
     assert_eq!(look(&conn, &parcel(3)), Check::Fresh);
@@ -174,4 +177,19 @@ fn a_parcel_without_a_place_in_the_order_is_refused() {
             })
         );
     }
+}
+
+#[test]
+fn a_sender_cannot_fill_the_ledger_with_places_far_ahead() {
+    let conn = database();
+    let refused = Verdict::Refused {
+        reason: reason::MALFORMED,
+    };
+    for seq in [WINDOW, WINDOW + 1, WINDOW + 2, 1 << 40] {
+        record(&conn, &sender(), &parcel(seq), &refused).unwrap();
+    }
+    let rows: i64 = conn
+        .query_row("SELECT count(*) FROM inbox_answer", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(rows, 1);
 }

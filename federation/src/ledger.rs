@@ -1,24 +1,34 @@
-//! A receiver's door in one SQLite file: the gate that judges parcels, the audit log of its decisions and the ledger
-//! of its answers. For nodes whose records live in another engine than this file.
+//! A node's side of the mesh in one SQLite file: the audit log, the ledger of what came in and was answered, and the
+//! outbox of what is to go out. For nodes whose records live in another engine than this file; an edge keeps the same
+//! tables in its encrypted store. One file means one audit log, and that a decision commits with what was decided.
 //!
-//! A parcel goes through three commits, each of which may be the last before a crash: [`Gate::admit`] writes the
-//! decision; [`Apply::apply`] makes the records durable, idempotently; the answer is recorded, and only then given.
+//! A parcel that comes in goes through three commits, each of which may be the last before a crash: [`Gate::admit`]
+//! writes the decision; [`Apply::apply`] makes the records durable, idempotently; the answer is recorded, and only then
+//! given. What goes out is one commit: [`Ledger::ship`].
 use crate::{
     audit::{self, Decision, Entry, Signer},
-    db::DbError,
+    db::{self, DbError, Shared},
+    gate,
     identity::Identity,
     inbox::{self, Check},
+    outbox::{self, Leases},
     policy::Rules,
     port::{Arrival, Gate, Inbox, PeerAudit, PortError, PortErrorKind, Verdict},
-    reason,
     tls::TimeSource,
     wire::{Parcel, class_of_kind},
 };
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use rusqlite::{Connection, Transaction, TransactionBehavior};
-use std::{collections::HashMap, path::Path, sync::Arc};
-use types::{Place, Priority, Purpose};
+use rusqlite::Connection;
+use std::{collections::HashSet, path::Path, sync::Arc};
+use tokio::sync::Notify;
+use types::{DataClass, Place};
+
+mod uplink;
+pub use uplink::{MAX_KNOWN, MAX_WAITING_BYTES, Shipped};
+
+/// Admitted parcels remembered until they are answered, so that a retry does not write another audit row.
+const MAX_ADMITTED: usize = 65_536;
 
 /// Makes admitted parcels durable in an engine of the node's choice.
 #[async_trait]
@@ -29,18 +39,28 @@ pub trait Apply: Send + Sync + 'static {
     async fn apply(&self, from: &Place, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError>;
 }
 
-/// The gate, the audit log and the answers of one node.
+/// The gate, the audit log, the answers and the outbox of one node.
 #[derive(Clone)]
 pub struct Ledger {
+    db: Shared,
     inner: Arc<Inner>,
 }
 
 struct Inner {
-    connection: Mutex<Connection>,
     here: Place,
     rules: Rules,
     signer: Signer,
     now: TimeSource,
+    admitted: Mutex<HashSet<Admitted>>,
+    leases: Mutex<Leases>,
+    added: Notify,
+}
+
+/// Sender, id and digest of a parcel.
+type Admitted = (Place, Vec<u8>, Vec<u8>);
+
+fn admitted(from: &Place, parcel: &Parcel) -> Admitted {
+    (from.clone(), parcel.id.to_vec(), parcel.digest.to_vec())
 }
 
 impl Ledger {
@@ -55,16 +75,21 @@ impl Ledger {
         signer: Signer,
         now: TimeSource,
     ) -> Result<Self, DbError> {
-        let connection = crate::db::open(path)?;
+        let connection = db::open(path)?;
         audit::schema(&connection)?;
         inbox::schema(&connection)?;
+        outbox::schema(&connection)?;
+        uplink::schema(&connection)?;
         Ok(Self {
+            db: Shared::new(connection),
             inner: Arc::new(Inner {
-                connection: Mutex::new(connection),
                 here,
                 rules,
                 signer,
                 now,
+                admitted: Mutex::default(),
+                leases: Mutex::default(),
+                added: Notify::new(),
             }),
         })
     }
@@ -77,72 +102,75 @@ impl Ledger {
         }
     }
 
+    /// The last signed head of the audit log, in the format of C2SP tlog-checkpoint; none before the first entry.
+    ///
+    /// # Errors
+    /// [`PortError`].
+    pub async fn checkpoint(&self) -> Result<Option<String>, PortError> {
+        self.db.step("checkpoint", audit::checkpoint).await
+    }
+
     async fn step<T: Send + 'static>(
         &self,
         op: &'static str,
-        step: impl FnOnce(&Inner, &Transaction<'_>) -> Result<T, DbError> + Send + 'static,
+        step: impl FnOnce(&Inner, &Connection) -> Result<T, DbError> + Send + 'static,
     ) -> Result<T, PortError> {
         let inner = self.inner.clone();
-        let done = tokio::task::spawn_blocking(move || {
-            let mut connection = inner.connection.lock();
-            let transaction =
-                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let result = step(&inner, &transaction)?;
-            transaction.commit()?;
-            Ok(result)
-        });
-        match done.await {
-            Ok(result) => result.map_err(|error: DbError| error.port(op)),
-            Err(_) => Err(internal(op)),
-        }
+        self.db.step(op, move |tx| step(&inner, tx)).await
     }
 }
 
+fn count(decision: Decision, class: Option<DataClass>) {
+    let class = class.map_or("unknown", DataClass::as_str);
+    metrics::counter!("medmesh_residency_decisions_total", "decision" => decision.as_str(), "class" => class)
+        .increment(1);
+}
+
 impl Inner {
-    /// The fault of an arrival that has none yet, or the one it had when it came before.
-    fn judge(&self, tx: &Connection, from: &Place, arrival: &mut Arrival) -> Result<(), DbError> {
-        let check = inbox::check(tx, from, &arrival.parcel, 0)?;
-        if let Check::Seen(verdict) = check {
+    /// The fault of an arrival that has none yet, or the one it had when it came before. A new decision is written to
+    /// the audit log and returned.
+    fn judge(
+        &self,
+        tx: &Connection,
+        from: &Place,
+        arrival: &mut Arrival,
+    ) -> Result<Option<Decision>, DbError> {
+        let parcel = &arrival.parcel;
+        let known = inbox::lookup(tx, from, parcel)?;
+        if let Some(Check::Seen(verdict)) = known {
             if let Verdict::Refused { reason } = verdict {
                 arrival.fault.get_or_insert(reason);
             }
-            return Ok(());
+            return Ok(None);
         }
-        if arrival.fault.is_none() {
-            arrival.fault = self.fault(from, &arrival.parcel);
-        }
-        let decision = match arrival.fault {
+        let fault = arrival
+            .fault
+            .or_else(|| known.and_then(Check::fault))
+            .or_else(|| gate::judge(&self.rules, from, &self.here, parcel).err());
+        let decision = match fault {
+            // It was let in before and not answered since: a retry is no new decision.
+            None if self.admitted.lock().contains(&admitted(from, parcel)) => return Ok(None),
             None => Decision::Admitted,
             Some(_) => Decision::Denied,
         };
-        let reason = arrival.fault.unwrap_or_default();
-        metrics::counter!("medmesh_residency_decisions_total", "decision" => decision.as_str(), "reason" => reason)
-            .increment(1);
-        let now = (self.now)();
-        let entry = Entry::of_parcel(now, decision, reason, from, &self.here, &arrival.parcel);
+        let reason = fault.unwrap_or_default();
+        let entry = Entry::of_parcel((self.now)(), decision, reason, from, &self.here, parcel);
         audit::append(tx, &entry)?;
-        if let Some(reason) = arrival.fault {
-            inbox::record(tx, from, &arrival.parcel, &Verdict::Refused { reason })?;
+        if let Some(reason) = fault {
+            inbox::record(tx, from, parcel, &Verdict::Refused { reason })?;
         }
-        Ok(())
+        arrival.fault = fault;
+        Ok(Some(decision))
     }
 
-    /// Why the rules keep a parcel out. The class is that of its message, never what it claims.
-    fn fault(&self, from: &Place, parcel: &Parcel) -> Option<&'static str> {
-        let Some(class) = class_of_kind(&parcel.kind) else {
-            return Some(reason::UNKNOWN_KIND);
-        };
-        if parcel.data_class != class.as_str() {
-            return Some(reason::WRONG_CLASS);
+    /// What was let in is let in, until it is answered.
+    fn remember(&self, from: &Place, arrivals: &[Arrival]) {
+        let mut set = self.admitted.lock();
+        if set.len() + arrivals.len() > MAX_ADMITTED {
+            set.clear();
         }
-        let Some(purpose) = Purpose::parse(&parcel.purpose) else {
-            return Some(reason::UNKNOWN_PURPOSE);
-        };
-        if cfg!(medmesh_unguarded) {
-            return None;
-        }
-        let decided = self.rules.decide(class, from, &self.here, purpose);
-        decided.err().map(|refusal| refusal.reason())
+        let let_in = arrivals.iter().filter(|arrival| arrival.fault.is_none());
+        set.extend(let_in.map(|arrival| admitted(from, &arrival.parcel)));
     }
 }
 
@@ -150,6 +178,7 @@ impl Inner {
 impl PeerAudit for Ledger {
     async fn turned_away(&self, peer: &Identity, reason: &'static str) -> Result<(), PortError> {
         let uri = peer.to_uri();
+        count(Decision::PeerDenied, None);
         self.step("turned_away", move |inner, tx| {
             let entry = Entry::peer_denied((inner.now)(), &uri, &inner.here, reason);
             audit::append(tx, &entry)?;
@@ -162,19 +191,26 @@ impl PeerAudit for Ledger {
 #[async_trait]
 impl Gate for Ledger {
     async fn admit(&self, from: &Place, arrivals: &mut [Arrival]) -> Result<(), PortError> {
-        let (from, mut judged) = (from.clone(), arrivals.to_vec());
-        let judged = self
+        let (sender, mut judged) = (from.clone(), arrivals.to_vec());
+        let (judged, decisions) = self
             .step("admit", move |inner, tx| {
-                for arrival in &mut judged {
-                    inner.judge(tx, &from, arrival)?;
+                let decisions = judged
+                    .iter_mut()
+                    .map(|arrival| inner.judge(tx, &sender, arrival))
+                    .collect::<Result<Vec<_>, _>>()?;
+                if decisions.iter().any(Option::is_some) {
+                    audit::sign_head(tx, &inner.signer)?;
                 }
-                audit::sign_head(tx, &inner.signer)?;
-                Ok(judged)
+                Ok((judged, decisions))
             })
             .await?;
-        for (arrival, judged) in arrivals.iter_mut().zip(judged) {
+        for ((arrival, judged), decision) in arrivals.iter_mut().zip(judged).zip(decisions) {
             arrival.fault = judged.fault;
+            if let Some(decision) = decision {
+                count(decision, class_of_kind(&arrival.parcel.kind));
+            }
         }
+        self.inner.remember(from, arrivals);
         Ok(())
     }
 }
@@ -190,13 +226,14 @@ impl<A: Apply> Inbox for LedgerInbox<A> {
     async fn accept(&self, from: &Place, parcels: Vec<Parcel>) -> Result<Vec<Verdict>, PortError> {
         const OP: &str = "accept";
         let sender = from.clone();
-        let (parcels, known) = self
+        let (parcels, checks) = self
             .ledger
             .step(OP, move |_, tx| {
-                let known = known(tx, &sender, &parcels)?;
-                Ok((parcels, known))
+                let checks = inbox::check(tx, &sender, &parcels)?;
+                Ok((parcels, checks))
             })
             .await?;
+        let known: Vec<Option<Verdict>> = checks.into_iter().map(Check::verdict).collect();
         let fresh: Vec<Parcel> = parcels
             .into_iter()
             .zip(&known)
@@ -226,45 +263,21 @@ impl<A: Apply> LedgerInbox<A> {
     ) -> Result<Vec<Verdict>, PortError> {
         let from = from.clone();
         self.ledger
-            .step("record", move |_, tx| {
+            .step("record", move |inner, tx| {
                 for (parcel, verdict) in fresh.iter().zip(&verdicts) {
                     inbox::record(tx, &from, parcel, verdict)?;
                 }
+                let mut set = inner.admitted.lock();
+                for (parcel, verdict) in fresh.iter().zip(&verdicts) {
+                    if !matches!(verdict, Verdict::Deferred { .. }) {
+                        set.remove(&admitted(&from, parcel));
+                    }
+                }
+                drop(set);
                 Ok(verdicts)
             })
             .await
     }
-}
-
-/// The answer to each parcel that needs no apply; none for those that are next in the order, one after the other.
-fn known(
-    tx: &Connection,
-    from: &Place,
-    parcels: &[Parcel],
-) -> Result<Vec<Option<Verdict>>, DbError> {
-    let mut expected: HashMap<Priority, (u64, u64)> = HashMap::new();
-    let mut answers = Vec::with_capacity(parcels.len());
-    for parcel in parcels {
-        let rank = u8::try_from(parcel.priority).ok();
-        let Some(priority) = rank.and_then(Priority::from_rank) else {
-            answers.push(inbox::check(tx, from, parcel, 0)?.verdict());
-            continue;
-        };
-        let last = inbox::last(tx, from, priority)?;
-        let (last, next) = *expected.entry(priority).or_insert((last, last + 1));
-        let mut next = next;
-        while next < parcel.seq && inbox::answered(tx, from, priority, next)? {
-            next += 1;
-        }
-        let ahead = next - last - 1;
-        let check = inbox::check(tx, from, parcel, ahead)?;
-        if check == Check::Fresh && parcel.seq == next {
-            next += 1;
-        }
-        expected.insert(priority, (last, next));
-        answers.push(check.verdict());
-    }
-    Ok(answers)
 }
 
 const fn internal(op: &'static str) -> PortError {
@@ -276,5 +289,6 @@ const fn internal(op: &'static str) -> PortError {
 }
 
 #[cfg(test)]
+#[cfg(not(medmesh_unguarded))]
 #[path = "ledger_tests.rs"]
 mod tests;

@@ -1,12 +1,15 @@
 //! The door of a node, from the arrival of a parcel to its answer.
 use super::*;
 use crate::{
-    envelope,
-    wire::{Body, DeviceRecord, DeviceRecords, ReadingBatch},
+    envelope::{self, Envelope, Refusal},
+    outbox::Load,
+    port::{Depths, LeaseLimits, Outbox},
+    reason,
+    wire::{Body, DeviceRecord, DeviceRecords, Outcome, ReadingBatch, Receipt},
 };
 use ed25519_dalek::SigningKey;
 use tempfile::TempDir;
-use types::Timestamp;
+use types::{EnvelopeId, Priority, Purpose, Timestamp};
 
 const KEY: [u8; 32] = [7; 32];
 
@@ -94,9 +97,21 @@ impl Apply for Counting {
     }
 }
 
+/// A second connection to the node's file.
+fn look(node: &Node) -> Connection {
+    db::open(&node.dir.path().join("ledger.db")).unwrap()
+}
+
+/// Entries of the audit log, which is as it was signed.
+fn verified(node: &Node) -> u64 {
+    let key = SigningKey::from_bytes(&KEY).verifying_key();
+    audit::verify(&look(node), "medmesh/global", &key, &[])
+        .unwrap()
+        .size
+}
+
 fn log(node: &Node) -> Vec<(Decision, String)> {
-    let connection = node.ledger.inner.connection.lock();
-    let entries = audit::list(&connection, 0, 100).unwrap();
+    let entries = audit::list(&look(node), 0, 100).unwrap();
     entries
         .into_iter()
         .map(|(_, entry)| (entry.decision(), entry.reason().to_owned()))
@@ -122,11 +137,7 @@ async fn what_the_rules_allow_is_admitted_and_what_they_do_not_is_refused_and_bo
         (Decision::Denied, reason::WRONG_CLASS.to_owned()),
     ];
     assert_eq!(log(&node), expected);
-    let connection = node.ledger.inner.connection.lock();
-    let key = SigningKey::from_bytes(&KEY).verifying_key();
-    let note = audit::checkpoint(&connection).unwrap().unwrap();
-    let head = crate::note::TreeHead::open(&note, "medmesh/global", &key).unwrap();
-    assert_eq!(head.size, 3);
+    assert_eq!(verified(&node), 3);
 }
 
 #[tokio::test]
@@ -224,4 +235,105 @@ async fn a_peer_that_is_turned_away_is_in_the_signed_log() {
         .unwrap();
     let expected = [(Decision::PeerDenied, reason::WRONG_PEER.to_owned())];
     assert_eq!(log(&node), expected);
+}
+
+#[tokio::test]
+async fn a_parcel_that_is_tried_again_before_its_answer_is_one_decision() {
+    let node = node();
+    let eu = place("regional/eu/eu");
+    for _ in 0..3 {
+        let mut batch = arrivals([devices(1)]);
+        node.ledger.admit(&eu, &mut batch).await.unwrap();
+        assert_eq!(batch[0].fault, None);
+    }
+    assert_eq!(log(&node), [(Decision::Admitted, String::new())]);
+}
+
+#[tokio::test]
+async fn a_conflict_is_found_and_audited_by_the_gate() {
+    let node = node();
+    let eu = place("regional/eu/eu");
+    let inbox = node.ledger.inbox(Counting::default());
+    inbox.accept(&eu, vec![devices(1)]).await.unwrap();
+    let mut other = devices(1);
+    other.id = vec![9; 16].into();
+    let mut batch = arrivals([other]);
+    node.ledger.admit(&eu, &mut batch).await.unwrap();
+    assert_eq!(batch[0].fault, Some(reason::CONFLICT));
+    assert_eq!(
+        log(&node),
+        [(Decision::Denied, reason::CONFLICT.to_owned())]
+    );
+    assert_eq!(verified(&node), 1);
+}
+
+const LIMITS: LeaseLimits = LeaseLimits {
+    parcels: 10,
+    bytes: 1 << 20,
+};
+
+fn outgoing() -> Envelope<DeviceRecords> {
+    Envelope {
+        from: place("global"),
+        to: place("regional/eu/eu"),
+        purpose: Purpose::Operations,
+        body: DeviceRecords::default(),
+    }
+}
+
+fn accepted(parcel: &Parcel) -> Receipt {
+    Receipt {
+        id: parcel.id.clone(),
+        priority: parcel.priority,
+        seq: parcel.seq,
+        digest: parcel.digest.clone(),
+        outcome: Outcome::Accepted.into(),
+        ..Receipt::default()
+    }
+}
+
+#[tokio::test]
+async fn an_envelope_is_shipped_once_and_leased_until_it_is_settled() {
+    let node = node();
+    let id = EnvelopeId::from_bytes([1; 16]);
+    let shipped = node.ledger.ship(outgoing(), Priority::Live, id).await;
+    assert!(matches!(shipped.unwrap(), Shipped::Queued(_)));
+    let again = node.ledger.ship(outgoing(), Priority::Live, id).await;
+    assert_eq!(again.unwrap(), Shipped::Known);
+    node.ledger.added().await;
+    let parcels = node.ledger.lease(Priority::Live, LIMITS).await.unwrap();
+    assert_eq!(parcels.len(), 1);
+    let more = node.ledger.lease(Priority::Live, LIMITS).await.unwrap();
+    assert!(more.is_empty());
+    let restarted = reopen(&node.dir);
+    let leased = restarted.lease(Priority::Live, LIMITS).await.unwrap();
+    assert_eq!(leased, parcels);
+    let receipt = accepted(&parcels[0]);
+    restarted
+        .settle(vec![receipt.clone(), receipt])
+        .await
+        .unwrap();
+    assert_eq!(restarted.load().await.unwrap(), Load::default());
+    let again = restarted.ship(outgoing(), Priority::Live, id).await;
+    assert_eq!(again.unwrap(), Shipped::Known);
+    assert_eq!(log(&node), [(Decision::Cleared, String::new())]);
+    assert_eq!(verified(&node), 1);
+}
+
+#[tokio::test]
+async fn what_is_against_the_rules_is_audited_and_not_shipped() {
+    let node = node();
+    let envelope = Envelope {
+        purpose: Purpose::Care,
+        ..outgoing()
+    };
+    let id = EnvelopeId::from_bytes([1; 16]);
+    let shipped = node.ledger.ship(envelope, Priority::Live, id).await;
+    assert_eq!(shipped.unwrap(), Shipped::Refused(Refusal::WrongPurpose));
+    assert_eq!(node.ledger.depths().await.unwrap(), Depths::default());
+    assert_eq!(
+        log(&node),
+        [(Decision::Refused, "wrong-purpose".to_owned())]
+    );
+    assert_eq!(verified(&node), 1);
 }

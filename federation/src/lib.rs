@@ -13,6 +13,7 @@ pub mod audit;
 pub mod db;
 pub mod envelope;
 mod floor;
+pub mod gate;
 pub mod identity;
 pub mod inbox;
 pub mod ledger;

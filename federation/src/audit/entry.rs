@@ -1,0 +1,226 @@
+//! One entry of the audit log, and the one way to write it.
+use crate::db::DbError;
+use crate::floor::Refusal;
+use crate::wire::{Body, Parcel, class_of_kind};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use types::{DataClass, Place, Purpose, Timestamp};
+
+/// The longest peer name that is written out, in bytes: a certificate's URI of five names fits; a longer one is
+/// written as its digest.
+const MAX_PEER_BYTES: usize = 255;
+
+/// What was decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Decision {
+    /// The sender let it go.
+    Cleared,
+    /// The sender kept it.
+    Refused,
+    /// The receiver let it in.
+    Admitted,
+    /// The receiver kept it out.
+    Denied,
+    /// The receiver did not speak with the peer at all.
+    PeerDenied,
+    /// The receiver told the sender that it refused a parcel.
+    RefusedByPeer,
+    /// The receiver told the sender that it put a parcel into quarantine.
+    QuarantinedByPeer,
+}
+
+impl Decision {
+    /// The label for metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cleared => "cleared",
+            Self::Refused => "refused",
+            Self::Admitted => "admitted",
+            Self::Denied => "denied",
+            Self::PeerDenied => "peer-denied",
+            Self::RefusedByPeer => "refused-by-peer",
+            Self::QuarantinedByPeer => "quarantined-by-peer",
+        }
+    }
+}
+
+/// One entry. Its JSON, keys in this order and no white space, is the leaf. What does not apply is empty.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    v: u8,
+    time: String,
+    decision: Decision,
+    reason: String,
+    class: String,
+    purpose: String,
+    from: String,
+    to: String,
+    kind: String,
+    count: u32,
+    id: String,
+    digest: String,
+}
+
+impl Entry {
+    fn blank(time: Timestamp, decision: Decision, reason: &'static str) -> Self {
+        Self {
+            v: 1,
+            time: time.to_rfc3339(),
+            decision,
+            reason: reason.into(),
+            class: String::new(),
+            purpose: String::new(),
+            from: String::new(),
+            to: String::new(),
+            kind: String::new(),
+            count: 0,
+            id: String::new(),
+            digest: String::new(),
+        }
+    }
+
+    /// The sender cleared an envelope and sealed it into this parcel, which it wrote itself.
+    #[must_use]
+    pub(crate) fn sealed(time: Timestamp, parcel: &Parcel) -> Self {
+        Self {
+            class: parcel.data_class.clone(),
+            purpose: parcel.purpose.clone(),
+            from: parcel.from.clone(),
+            to: parcel.to.clone(),
+            kind: parcel.kind.clone(),
+            count: parcel.count,
+            id: hex::encode(&parcel.id),
+            digest: hex::encode(&parcel.digest),
+            ..Self::blank(time, Decision::Cleared, "")
+        }
+    }
+
+    /// The sender refused to clear an envelope.
+    #[must_use]
+    pub fn refused<T: Body>(
+        time: Timestamp,
+        refusal: Refusal,
+        (from, to, purpose): (&Place, &Place, Purpose),
+        count: u32,
+    ) -> Self {
+        Self {
+            class: T::CLASS.as_str().into(),
+            purpose: purpose.as_str().into(),
+            from: from.to_string(),
+            to: to.to_string(),
+            kind: T::KIND.into(),
+            count,
+            ..Self::blank(time, Decision::Refused, refusal.reason())
+        }
+    }
+
+    /// A parcel was let in or kept out by its receiver. Words of the parcel that are not from a closed set are left
+    /// out, as a peer may have written anything there; `from` is the place that its certificate names.
+    #[must_use]
+    pub fn of_parcel(
+        time: Timestamp,
+        decision: Decision,
+        reason: &'static str,
+        from: &Place,
+        to: &Place,
+        parcel: &Parcel,
+    ) -> Self {
+        let known = class_of_kind(&parcel.kind);
+        let purpose = Purpose::parse(&parcel.purpose);
+        Self {
+            class: known.map_or("", DataClass::as_str).into(),
+            purpose: purpose.map_or("", Purpose::as_str).into(),
+            from: from.to_string(),
+            to: to.to_string(),
+            kind: known.map_or("", |_| parcel.kind.as_str()).into(),
+            count: parcel.count,
+            id: hex_of::<16>(&parcel.id),
+            digest: hex_of::<32>(&parcel.digest),
+            ..Self::blank(time, decision, reason)
+        }
+    }
+
+    /// A peer was turned away for what its certificate says.
+    #[must_use]
+    pub fn peer_denied(time: Timestamp, peer_uri: &str, me: &Place, reason: &'static str) -> Self {
+        Self {
+            from: printable(peer_uri),
+            to: me.to_string(),
+            ..Self::blank(time, Decision::PeerDenied, reason)
+        }
+    }
+
+    /// What was decided.
+    #[must_use]
+    pub const fn decision(&self) -> Decision {
+        self.decision
+    }
+
+    /// Why, from a closed set; empty when it went through.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    /// The place or peer that sent.
+    #[must_use]
+    pub fn from(&self) -> &str {
+        &self.from
+    }
+
+    /// The place that was to receive.
+    #[must_use]
+    pub fn to(&self) -> &str {
+        &self.to
+    }
+
+    /// Records in the parcel.
+    #[must_use]
+    pub const fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// The leaf: one line of JSON.
+    ///
+    /// # Errors
+    /// [`DbError::Corrupt`] never happens: every field is text or a number.
+    pub fn encode(&self) -> Result<Vec<u8>, DbError> {
+        serde_json::to_vec(self).map_err(|_| DbError::Corrupt("audit entry"))
+    }
+
+    /// The entry of a leaf, which must be written exactly as [`Entry::encode`] writes it.
+    ///
+    /// # Errors
+    /// [`DbError::Corrupt`] for anything else.
+    pub fn decode(leaf: &[u8]) -> Result<Self, DbError> {
+        let entry: Self =
+            serde_json::from_slice(leaf).map_err(|_| DbError::Corrupt("audit entry"))?;
+        if entry.v == 1 && entry.encode()? == leaf {
+            Ok(entry)
+        } else {
+            Err(DbError::Corrupt("audit entry"))
+        }
+    }
+}
+
+/// An id or digest of N bytes as hexadecimal; what has another length is not one.
+fn hex_of<const N: usize>(bytes: &[u8]) -> String {
+    if bytes.len() == N {
+        hex::encode(bytes)
+    } else {
+        String::new()
+    }
+}
+
+/// A peer's name as written in its certificate, or its digest when it has characters that an identity never has.
+fn printable(peer: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/".contains(&byte);
+    if peer.len() <= MAX_PEER_BYTES && peer.bytes().all(plain) {
+        peer.to_owned()
+    } else {
+        format!("sha256:{}", hex::encode(Sha256::digest(peer)))
+    }
+}

@@ -1,0 +1,133 @@
+//! Whether an audit log is what was signed.
+use super::{Entry, checkpoint, frontier};
+use crate::db::{Count, DbError};
+use crate::merkle::{Frontier, leaf_hash};
+use crate::note::{NoteError, TreeHead};
+use ed25519_dalek::VerifyingKey;
+use rusqlite::Connection;
+
+/// Why a log is not to be believed.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// It cannot be read, or an entry is not canonical.
+    #[error(transparent)]
+    Db(#[from] DbError),
+    /// A position is missing or doubled.
+    #[error("the log has {found} where entry {expected} should be")]
+    Gap {
+        /// The position that should follow.
+        expected: u64,
+        /// The position that does.
+        found: u64,
+    },
+    /// The entries are not those that were signed.
+    #[error("the entries up to {size} are not those that were signed")]
+    Root {
+        /// Entries that the signed head covers.
+        size: u64,
+    },
+    /// Entries were added, or taken away, without a signature.
+    #[error("the log has {entries} entries, its signed head {signed}")]
+    Size {
+        /// Entries in the log.
+        entries: u64,
+        /// Entries that the signed head covers.
+        signed: u64,
+    },
+    /// A head is not signed by the log's key.
+    #[error("signed head: {0}")]
+    Note(#[from] NoteError),
+}
+
+/// Recomputes the whole log and compares it with its own signed head and with every head that others hold of it.
+/// Any edited, dropped, reordered or added entry is found; so is a fork or an old copy, when `witnessed` has a head of
+/// the true log.
+///
+/// # Errors
+/// [`VerifyError`], the first that is found.
+pub fn verify(
+    conn: &Connection,
+    origin: &str,
+    key: &VerifyingKey,
+    witnessed: &[String],
+) -> Result<TreeHead, VerifyError> {
+    let Some(own) = checkpoint(conn)? else {
+        return unsigned(conn, origin, witnessed);
+    };
+    let own = TreeHead::open(&own, origin, key)?;
+    let mut heads = witnessed
+        .iter()
+        .map(|note| TreeHead::open(note, origin, key))
+        .collect::<Result<Vec<_>, _>>()?;
+    heads.push(own.clone());
+    let frontier_now = recompute(conn, &heads)?;
+    let entries = frontier_now.size();
+    if let Some(head) = heads.iter().find(|head| head.size > entries) {
+        return Err(VerifyError::Size {
+            entries,
+            signed: head.size,
+        });
+    }
+    if own.size != entries {
+        return Err(VerifyError::Size {
+            entries,
+            signed: own.size,
+        });
+    }
+    if frontier(conn)? != frontier_now {
+        return Err(VerifyError::Root { size: entries });
+    }
+    Ok(own)
+}
+
+/// A log without a head is empty and known to nobody.
+fn unsigned(
+    conn: &Connection,
+    origin: &str,
+    witnessed: &[String],
+) -> Result<TreeHead, VerifyError> {
+    let entries = recompute(conn, &[])?;
+    if entries.size() == 0 && witnessed.is_empty() {
+        return Ok(TreeHead {
+            origin: origin.to_owned(),
+            size: 0,
+            root: entries.root(),
+        });
+    }
+    Err(VerifyError::Size {
+        entries: entries.size(),
+        signed: 0,
+    })
+}
+
+/// Hashes every entry in order, and compares the root with each head as its size is passed.
+fn recompute(conn: &Connection, heads: &[TreeHead]) -> Result<Frontier, VerifyError> {
+    let mut frontier = Frontier::default();
+    let compare = |frontier: &Frontier| {
+        let differs =
+            |head: &&TreeHead| head.size == frontier.size() && head.root != frontier.root();
+        match heads.iter().find(differs) {
+            Some(head) => Err(VerifyError::Root { size: head.size }),
+            None => Ok(()),
+        }
+    };
+    compare(&frontier)?;
+    let mut statement = conn
+        .prepare("SELECT idx, leaf FROM audit_entry ORDER BY idx")
+        .map_err(DbError::from)?;
+    let mut rows = statement.query([]).map_err(DbError::from)?;
+    while let Some(row) = rows.next().map_err(DbError::from)? {
+        let Count(found) = row.get(0).map_err(DbError::from)?;
+        let leaf: Vec<u8> = row.get(1).map_err(DbError::from)?;
+        if found != frontier.size() {
+            return Err(VerifyError::Gap {
+                expected: frontier.size(),
+                found,
+            });
+        }
+        Entry::decode(&leaf)?;
+        frontier.push(leaf_hash(&leaf));
+        compare(&frontier)?;
+    }
+    Ok(frontier)
+}

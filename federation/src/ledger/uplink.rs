@@ -1,0 +1,149 @@
+//! The ledger's outbox: what a node ships upwards, kept until the receiver has it.
+use super::{Inner, Ledger, count};
+use crate::{
+    audit::{self, Decision},
+    db::{Count, DbError, migrate},
+    envelope::{Envelope, Refusal},
+    outbox::{self, Load, Queued},
+    port::{Depths, LeaseLimits, Outbox, PortError},
+    wire::{Body, Parcel, Receipt},
+};
+use async_trait::async_trait;
+use rusqlite::Connection;
+use types::{EnvelopeId, Priority};
+
+const SCHEMA: &[&str] = &["
+CREATE TABLE IF NOT EXISTS outbox_known (
+    n  INTEGER PRIMARY KEY,
+    id BLOB NOT NULL UNIQUE               -- an envelope that was shipped before
+) STRICT;
+"];
+
+/// Bodies that may wait for the link, in bytes. What a region sends upwards is device metadata and aggregates; this
+/// is months of them.
+pub const MAX_WAITING_BYTES: u64 = 1 << 30;
+/// Envelope ids remembered to tell a second [`Ledger::ship`] of the same envelope from a first.
+pub const MAX_KNOWN: u64 = 65_536;
+
+/// What became of an envelope.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shipped {
+    /// Stored now; it goes when the link takes it.
+    Queued(Queued),
+    /// An envelope of this id was shipped before; nothing changed.
+    Known,
+    /// Against the rules; audited, not stored.
+    Refused(Refusal),
+}
+
+pub(super) fn schema(conn: &Connection) -> Result<(), DbError> {
+    migrate(conn, "uplink", SCHEMA)
+}
+
+impl Ledger {
+    /// Clears an envelope, audits the decision and stores the sealed parcel, in one commit. The same id twice is one
+    /// step: a caller that forwards what it received draws the id once and keeps it with its own record.
+    ///
+    /// # Errors
+    /// [`PortError`]: nothing was stored; unavailable when [`MAX_WAITING_BYTES`] wait.
+    pub async fn ship<T: Body>(
+        &self,
+        envelope: Envelope<T>,
+        priority: Priority,
+        id: EnvelopeId,
+    ) -> Result<Shipped, PortError> {
+        let step = move |inner: &Inner, tx: &Connection| ship(tx, inner, envelope, priority, id);
+        let shipped = self.step("ship", step).await?;
+        match &shipped {
+            Shipped::Queued(_) => {
+                count(Decision::Cleared, Some(T::CLASS));
+                self.inner.added.notify_one();
+            }
+            Shipped::Refused(_) => count(Decision::Refused, Some(T::CLASS)),
+            Shipped::Known => {}
+        }
+        Ok(shipped)
+    }
+
+    /// What waits.
+    ///
+    /// # Errors
+    /// [`PortError`].
+    pub async fn load(&self) -> Result<Load, PortError> {
+        self.db.step("load", outbox::load).await
+    }
+}
+
+fn ship<T: Body>(
+    tx: &Connection,
+    inner: &Inner,
+    envelope: Envelope<T>,
+    priority: Priority,
+    id: EnvelopeId,
+) -> Result<Shipped, DbError> {
+    let known = tx
+        .prepare_cached("SELECT 1 FROM outbox_known WHERE id = ?1")?
+        .exists([id.as_bytes()])?;
+    if known {
+        return Ok(Shipped::Known);
+    }
+    if outbox::load(tx)?.bytes >= MAX_WAITING_BYTES {
+        return Err(DbError::Full);
+    }
+    let shipped = outbox::ship(tx, &inner.rules, envelope, priority, id, (inner.now)())?;
+    audit::sign_head(tx, &inner.signer)?;
+    match shipped {
+        Err(refusal) => Ok(Shipped::Refused(refusal)),
+        Ok(queued) => {
+            let Count(n) = tx
+                .prepare_cached("INSERT INTO outbox_known (id) VALUES (?1) RETURNING n")?
+                .query_row([id.as_bytes()], |row| row.get(0))?;
+            tx.prepare_cached("DELETE FROM outbox_known WHERE n <= ?1")?
+                .execute([Count(n.saturating_sub(MAX_KNOWN))])?;
+            Ok(Shipped::Queued(queued))
+        }
+    }
+}
+
+#[async_trait]
+impl Outbox for Ledger {
+    async fn lease(
+        &self,
+        priority: Priority,
+        limits: LeaseLimits,
+    ) -> Result<Vec<Parcel>, PortError> {
+        self.step("lease", move |inner, tx| {
+            let mut leases = inner.leases.lock();
+            let parcels = outbox::lease_from(tx, priority, leases.after(priority), limits)?;
+            leases.take(priority, &parcels);
+            Ok(parcels)
+        })
+        .await
+    }
+
+    async fn settle(&self, receipts: Vec<Receipt>) -> Result<(), PortError> {
+        self.step("settle", move |inner, tx| {
+            let settled = outbox::settle(tx, &inner.here, &receipts, (inner.now)())?;
+            if settled.refused + settled.quarantined > 0 {
+                audit::sign_head(tx, &inner.signer)?;
+            }
+            inner.leases.lock().settle(&receipts);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn release(&self) -> Result<(), PortError> {
+        self.inner.leases.lock().release();
+        self.inner.added.notify_one();
+        Ok(())
+    }
+
+    async fn depths(&self) -> Result<Depths, PortError> {
+        self.db.step("depths", outbox::depths).await
+    }
+
+    async fn added(&self) {
+        self.inner.added.notified().await;
+    }
+}
