@@ -45,11 +45,14 @@ pub fn judge(system: Timestamp, floor: Timestamp, elapsed_ms: i64) -> (Timestamp
 }
 
 /// The machine's clock above its floor.
+///
+/// Every [`Clock`] that [`ClockGuard::clock`] gives out follows it, as of the last [`Time::now`].
 pub struct ClockGuard {
-    clock: Clock,
+    system: Clock,
     mesh: MeshClock,
     offset_ms: i64,
     floor: AtomicI64,
+    correction: &'static AtomicI64,
     booted: Instant,
 }
 
@@ -58,10 +61,12 @@ impl ClockGuard {
     #[must_use]
     pub fn new(mesh: Option<MeshClock>, floor: Timestamp, offset_ms: i64) -> Self {
         Self {
-            clock: Clock::new(mesh),
+            system: Clock::new(None),
             mesh: mesh.unwrap_or(MeshClock::REAL),
             offset_ms,
             floor: AtomicI64::new(floor.0),
+            // One for each start of a node; clocks are copied everywhere and outlive any owner.
+            correction: Box::leak(Box::default()),
             booted: Instant::now(),
         }
     }
@@ -72,6 +77,13 @@ impl ClockGuard {
         self.floor.fetch_max(laid.0, Ordering::Relaxed);
     }
 
+    /// A clock that reads what this guard found.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        self.now();
+        Clock::new(Some(self.mesh)).corrected_by(self.correction)
+    }
+
     fn elapsed_ms(&self) -> i64 {
         i64::try_from(self.booted.elapsed().as_millis()).unwrap_or(i64::MAX)
     }
@@ -79,9 +91,10 @@ impl ClockGuard {
 
 impl Time for ClockGuard {
     fn now(&self) -> Now {
-        let system = self.clock.real().plus_ms(self.offset_ms);
+        let system = self.system.real();
         let floor = Timestamp(self.floor.load(Ordering::Relaxed));
-        let (real, trusted) = judge(system, floor, self.elapsed_ms());
+        let (real, trusted) = judge(system.plus_ms(self.offset_ms), floor, self.elapsed_ms());
+        self.correction.store(real.since(system), Ordering::Relaxed);
         Now {
             real,
             mesh: self.mesh.at(real),
@@ -127,5 +140,6 @@ mod tests {
         let guard = ClockGuard::new(None, floor, -10 * 365 * 86_400_000);
         assert!(!guard.now().trusted);
         assert!(guard.now().real >= floor);
+        assert!(guard.clock().real() >= floor);
     }
 }

@@ -1,7 +1,7 @@
 //! The configuration of an edge node, as TOML.
 use node::config::{
-    HttpsConfig, LogConfig, Problem, TlsFiles, Validate, different_ports, directory, secret_file,
-    url, within,
+    HttpsConfig, LogConfig, Problem, TlsFiles, Validate, different_ports, directory, file,
+    secret_file, url, within,
 };
 use node::quantity::{Size, Span};
 use serde::{Deserialize, Serialize};
@@ -50,9 +50,35 @@ pub struct EdgeConfig {
     /// Directory of Cedar policies that tighten the rules; built-in ones when left out.
     #[serde(default)]
     pub policies: Option<PathBuf>,
+    /// What lets the node send anything; without it the certificate alone does.
+    #[serde(default)]
+    pub leases: Option<LeaseFiles>,
+    /// A signed de-identification profile; dates are shifted when left out.
+    #[serde(default)]
+    pub deid_profile: Option<DeidProfile>,
     /// True only in a mesh on one machine; what is dangerous elsewhere is refused without it.
     #[serde(default)]
     pub local_mesh: bool,
+}
+
+/// Signed leases. They are read again every few seconds.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeaseFiles {
+    /// Directory with `identity.lease` and `policy.lease`.
+    pub dir: PathBuf,
+    /// PEM of the public Ed25519 key of the authority that signs them.
+    pub authority: PathBuf,
+}
+
+/// A signed de-identification profile.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeidProfile {
+    /// The signed note.
+    pub note: PathBuf,
+    /// PEM of the public Ed25519 key of the jurisdiction's data-protection officer.
+    pub authority: PathBuf,
 }
 
 /// The embedded MQTT broker.
@@ -170,6 +196,14 @@ impl Validate for EdgeConfig {
                 .iter()
                 .filter_map(|path| directory("policies", path)),
         );
+        if let Some(leases) = &self.leases {
+            problems.extend(directory("leases.dir", &leases.dir));
+            problems.extend(file("leases.authority", &leases.authority));
+        }
+        if let Some(profile) = &self.deid_profile {
+            problems.extend(file("deid_profile.note", &profile.note));
+            problems.extend(file("deid_profile.authority", &profile.authority));
+        }
         problems.extend(device_problems(&self.devices));
         problems.extend(bed_problems(&self.beds));
         problems

@@ -5,10 +5,17 @@ compile_error!(
 );
 
 pub mod broker;
+mod chores;
 pub mod clockguard;
 pub mod config;
 pub mod crosswalk;
 pub mod deid;
+pub mod freshness;
 pub mod ingest;
+pub mod lease;
 pub mod modbus;
+pub mod pipeline;
+mod run;
 pub mod store;
+
+pub use run::{CLOCK_OFFSET, EdgeError, LINK_TAP, Node, RELEASED, run, start};

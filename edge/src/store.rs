@@ -8,7 +8,7 @@
 //!
 //! | table | a row is | notes |
 //! |---|---|---|
-//! | `meta` | a named number | `time_ms`: the last real time that was persisted |
+//! | `meta` | a named number | `time_ms`: the last real time that was persisted; `boot`: how many starts there were |
 //! | `device` | a device's crosswalk | pseudonym (clinical data) and catalog id are drawn apart; `edge_seq` counts samples that the edge itself made for it |
 //! | `patient` | a patient's crosswalk | the facility's id, pseudonym, shift in days, and what the facility knows of them: PHI |
 //! | `assignment` | who lies in a bed from an instant on | append-only |
@@ -33,6 +33,7 @@ mod key;
 mod outbox;
 mod pack;
 mod parcels;
+mod recall;
 mod retention;
 mod schema;
 mod writer;
@@ -46,9 +47,10 @@ pub use bounds::Bounds;
 pub use directory::{DeviceEntry, DeviceFacts};
 pub use journal::{EDGE_EPOCH, EdgeSample};
 pub use pack::PackedReading;
+pub use recall::LastValue;
 
 use crate::{clockguard::Time, config::BedAssignment};
-use federation::{db::DbError, profile::Profile};
+use federation::{db::DbError, profile::SignedProfile};
 use node::quantity::Span;
 use parking_lot::Mutex;
 use rusqlite::Connection;
@@ -56,7 +58,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering},
     },
     thread::JoinHandle,
 };
@@ -211,8 +213,8 @@ pub struct StoreOptions {
     pub beds: Vec<BedAssignment>,
     /// What may be cleared.
     pub rules: Arc<federation::policy::Rules>,
-    /// How times leave the facility.
-    pub profile: Profile,
+    /// How times leave the facility, if the data-protection officer signed another way than shifted.
+    pub profile: Option<SignedProfile>,
     /// Signs the audit log's heads.
     pub signer: federation::audit::Signer,
     /// Time.
@@ -227,7 +229,8 @@ pub struct Store(Arc<Shared>);
 
 struct Shared {
     jobs: mpsc::Sender<writer::Job>,
-    reader: Mutex<Connection>,
+    /// None once the store is closed.
+    reader: Mutex<Option<Connection>>,
     status: Arc<Status>,
     leases: Mutex<federation::outbox::Leases>,
     entropy: Entropy,
@@ -238,6 +241,7 @@ struct Shared {
 #[derive(Default)]
 struct Status {
     condition: AtomicU8,
+    boot: AtomicU32,
     link_up: AtomicBool,
     added: Notify,
 }
@@ -276,7 +280,7 @@ impl Store {
             .map_err(StoreError::io("start the writer thread"))?;
         Ok(Self(Arc::new(Shared {
             jobs,
-            reader: Mutex::new(reader),
+            reader: Mutex::new(Some(reader)),
             status,
             leases: Mutex::default(),
             entropy,
@@ -296,15 +300,23 @@ impl Store {
         self.0.status.link_up.store(up, Ordering::Relaxed);
     }
 
+    /// The number of this start: larger than every earlier one's.
+    #[must_use]
+    pub fn boot(&self) -> u32 {
+        self.0.status.boot.load(Ordering::Relaxed)
+    }
+
     /// Writes what waits, closes the database and ends the writer. Everything after it is refused.
     pub async fn close(&self) {
+        // Last one out writes the log into the database and removes it, so the reader goes first.
+        drop(self.0.reader.lock().take());
         let (reply, closed) = tokio::sync::oneshot::channel();
         if self.0.jobs.send(writer::Job::Close(reply)).await.is_ok() {
-            let _ = closed.await;
+            let _ended = closed.await;
         }
         let writer = self.0.writer.lock().take();
         if let Some(writer) = writer {
-            let _ = tokio::task::spawn_blocking(move || writer.join()).await;
+            let _ended = tokio::task::spawn_blocking(move || writer.join()).await;
         }
     }
 
@@ -314,7 +326,14 @@ impl Store {
         read: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let shared = self.0.clone();
-        tokio::task::spawn_blocking(move || read(&shared.reader.lock()))
+        let read = move || match &*shared.reader.lock() {
+            Some(reader) => read(reader),
+            None => {
+                let op = "read: the store is closed";
+                Err(StoreError::new(StoreErrorKind::Unavailable, op))
+            }
+        };
+        tokio::task::spawn_blocking(read)
             .await
             .map_err(|_| StoreError::new(StoreErrorKind::Internal, "read"))?
     }

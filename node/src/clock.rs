@@ -1,11 +1,15 @@
 //! The one place that reads the system clock. Everything else takes the time as an argument or asks a [`Clock`].
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    sync::atomic::{AtomicI64, Ordering},
+    time::{SystemTime, UNIX_EPOCH},
+};
 use types::{MeshClock, Timestamp};
 
 /// Real and mesh time of this machine.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     mesh: MeshClock,
+    correction: Option<&'static AtomicI64>,
 }
 
 impl Clock {
@@ -14,7 +18,16 @@ impl Clock {
     pub fn new(mesh: Option<MeshClock>) -> Self {
         Self {
             mesh: mesh.unwrap_or(MeshClock::REAL),
+            correction: None,
         }
+    }
+
+    /// This clock with milliseconds added to real time, as they are at each reading: for a node that knows its
+    /// machine's clock to be wrong.
+    #[must_use]
+    pub const fn corrected_by(mut self, correction: &'static AtomicI64) -> Self {
+        self.correction = Some(correction);
+        self
     }
 
     /// Real time: TLS, tokens, logs, `meta.lastUpdated`.
@@ -25,9 +38,11 @@ impl Clock {
     )]
     pub fn real(&self) -> Timestamp {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        Timestamp(since.map_or(0, |elapsed| {
+        let system = Timestamp(since.map_or(0, |elapsed| {
             i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX)
-        }))
+        }));
+        let correction = self.correction.map_or(0, |ms| ms.load(Ordering::Relaxed));
+        system.plus_ms(correction)
     }
 
     /// Mesh time: device times, freshness, retention.
@@ -40,5 +55,20 @@ impl Clock {
     #[must_use]
     pub fn real_ms(&self, mesh_ms: i64) -> i64 {
         self.mesh.real_ms(mesh_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_corrected_clock_follows_its_correction() {
+        static CORRECTION: AtomicI64 = AtomicI64::new(0);
+        const DAY: i64 = Timestamp::DAY_MS;
+        let clock = Clock::new(None).corrected_by(&CORRECTION);
+        let before = clock.real();
+        CORRECTION.store(DAY, Ordering::Relaxed);
+        assert!((DAY..DAY + 60_000).contains(&clock.real().since(before)));
     }
 }

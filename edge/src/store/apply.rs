@@ -7,7 +7,7 @@ use super::{
     bounds::Bounds,
     directory::{Directory, set_meta},
     draft::Draft,
-    journal::{EDGE_EPOCH, EdgeSample, Identity, Prepared, prepare_edge, stored_digest},
+    journal::{EDGE_EPOCH, EdgeSample, Number, Prepared, prepare_edge, stored_digest},
     parcels::Parcels,
     retention::{self, Cursor, Forgotten},
 };
@@ -17,6 +17,7 @@ use crate::{
 };
 use bytes::Bytes;
 use federation::{
+    identity::Identity,
     profile::Profile,
     wire::{DeviceRecords, Receipt},
 };
@@ -86,7 +87,7 @@ pub(super) struct Apply<'t> {
     bounds: Bounds,
     now: Now,
     routine: Priority,
-    profile: Profile,
+    profile: Option<Profile>,
     entropy: super::Entropy,
     insert: CachedStatement<'t>,
     drafts: [Option<(i64, Draft)>; 3],
@@ -103,7 +104,7 @@ pub(super) struct Ground<'t> {
     pub bounds: Bounds,
     pub now: Now,
     pub link_up: bool,
-    pub profile: Profile,
+    pub profile: Option<Profile>,
     pub entropy: super::Entropy,
 }
 
@@ -138,9 +139,9 @@ impl<'t> Apply<'t> {
         sample: &Prepared,
     ) -> Result<Result<Stored, Rejected>, StoreError> {
         let device = self.directory.device(self.tx, &sample.device)?;
-        let (epoch, seq) = match sample.identity {
-            Identity::Device { epoch, seq } => (epoch, seq),
-            Identity::Edge => (EDGE_EPOCH, next_edge_seq(self.tx, device.row)?),
+        let (epoch, seq) = match sample.number {
+            Number::Device { epoch, seq } => (epoch, seq),
+            Number::Edge => (EDGE_EPOCH, next_edge_seq(self.tx, device.row)?),
         };
         if self.forgotten.contains(device.row, epoch, seq) {
             self.tally.duplicates += 1;
@@ -181,8 +182,10 @@ impl<'t> Apply<'t> {
             Some(row) => Some(self.directory.patient_entry(self.tx, row)?),
             None => None,
         };
-        if let Some((_, draft)) = &mut self.drafts[usize::from(priority.rank())] {
-            draft.push(&device, entry, sample, flags, (self.profile, self.now.mesh));
+        if let Some(profile) = self.profile
+            && let Some((_, draft)) = &mut self.drafts[usize::from(priority.rank())]
+        {
+            draft.push(&device, entry, sample, flags, (profile, self.now.mesh));
         }
         self.tally.stored += 1;
         self.tally.readings += sample.readings.len() as u64;
@@ -219,18 +222,23 @@ impl<'t> Apply<'t> {
     }
 
     /// The outbox sequence of the parcel that a sample of this priority goes into; a full one is shipped first.
-    fn reserve(&mut self, priority: Priority, readings: usize) -> Result<i64, StoreError> {
+    /// None while nothing may go out.
+    fn reserve(&mut self, priority: Priority, readings: usize) -> Result<Option<i64>, StoreError> {
+        if self.profile.is_none() {
+            self.tally.uncleared += 1;
+            return Ok(None);
+        }
         let slot = usize::from(priority.rank());
         let full = matches!(&self.drafts[slot], Some((_, draft)) if draft.is_full_for(readings));
         if full {
             self.ship(priority)?;
         }
         if let Some((seq, _)) = &self.drafts[slot] {
-            return Ok(*seq);
+            return Ok(Some(*seq));
         }
         let seq = self.parcels.next_seq(priority);
         self.drafts[slot] = Some((seq, Draft::default()));
-        Ok(seq)
+        Ok(Some(seq))
     }
 
     fn ship(&mut self, priority: Priority) -> Result<(), StoreError> {
@@ -351,6 +359,15 @@ impl<'t> Apply<'t> {
                 .ship(self.tx, priority, Purpose::Operations, records, &self.now)?;
         self.tally.parcels += u64::from(given.is_some());
         Ok(())
+    }
+
+    /// Writes down a peer that was turned away.
+    pub(super) fn turned_away(
+        &mut self,
+        peer: &Identity,
+        reason: &'static str,
+    ) -> Result<(), StoreError> {
+        self.parcels.turned_away(self.tx, peer, reason, &self.now)
     }
 
     /// The crosswalk of a device, drawn if it is new.

@@ -37,7 +37,7 @@ pub struct EdgeSample {
 
 /// Which numbers a sample has: its device's, or the next that the edge gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Identity {
+pub(super) enum Number {
     Device { epoch: u32, seq: i64 },
     Edge,
 }
@@ -45,7 +45,7 @@ pub(super) enum Identity {
 /// A sample as the writer takes it.
 pub(super) struct Prepared {
     pub device: DeviceId,
-    pub identity: Identity,
+    pub number: Number,
     pub source_time: Timestamp,
     pub patient: Option<Phi<String>>,
     pub urgency: Urgency,
@@ -69,7 +69,7 @@ pub(super) fn prepare(sample: Sample, entropy: super::Entropy) -> Result<Prepare
         .map_err(|_| Rejected::Invalid("a sequence number is below 2^63"))?;
     let digest = pack::digest(&sample);
     Ok(Prepared {
-        identity: Identity::Device {
+        number: Number::Device {
             epoch: sample.epoch,
             seq,
         },
@@ -96,7 +96,7 @@ pub(super) fn prepare_edge(sample: EdgeSample, entropy: super::Entropy) -> Prepa
     let packed = pack::pack(&sample.readings, entropy);
     Prepared {
         device: sample.device,
-        identity: Identity::Edge,
+        number: Number::Edge,
         source_time: sample.source_time,
         patient: None,
         urgency: Urgency::Alarm,

@@ -2,8 +2,9 @@
 use super::{Store, StoreError, StoreErrorKind, writer::Job};
 use async_trait::async_trait;
 use federation::{
+    identity::Identity,
     outbox,
-    port::{Depths, LeaseLimits, Outbox, PortError, PortErrorKind},
+    port::{Depths, LeaseLimits, Outbox, PeerAudit, PortError, PortErrorKind},
     wire::{DeviceRecords, Parcel, Receipt},
 };
 use types::Priority;
@@ -49,6 +50,20 @@ impl Outbox for Store {
 
     async fn added(&self) {
         self.0.status.added.notified().await;
+    }
+}
+
+#[async_trait]
+impl PeerAudit for Store {
+    async fn turned_away(&self, peer: &Identity, reason: &'static str) -> Result<(), PortError> {
+        let peer = Box::new(peer.clone());
+        self.ask_step(|reply| Job::TurnedAway {
+            peer,
+            reason,
+            reply,
+        })
+        .await
+        .map_err(|error| port(error, "turned_away"))
     }
 }
 

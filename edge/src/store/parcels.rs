@@ -2,8 +2,9 @@
 use super::StoreError;
 use crate::clockguard::Now;
 use federation::{
-    audit::{self, Signer},
+    audit::{self, Entry, Signer},
     envelope::Envelope,
+    identity::Identity,
     outbox,
     policy::Rules,
     wire::{Body, Receipt},
@@ -104,6 +105,20 @@ impl Parcels {
     ) -> Result<outbox::Settled, StoreError> {
         self.audited = true;
         Ok(outbox::settle(tx, &self.from, receipts, now.real)?)
+    }
+
+    /// Writes down a peer that was turned away.
+    pub(super) fn turned_away(
+        &mut self,
+        tx: &Transaction<'_>,
+        peer: &Identity,
+        reason: &'static str,
+        now: &Now,
+    ) -> Result<(), StoreError> {
+        self.audited = true;
+        let entry = Entry::peer_denied(now.real, &peer.to_uri(), &self.from, reason);
+        audit::append(tx, &entry)?;
+        Ok(())
     }
 
     /// Ends a commit: signs the head of the audit log if it has grown.

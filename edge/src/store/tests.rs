@@ -81,7 +81,7 @@ pub(super) fn options(dir: &Path, time: Arc<Hand>) -> StoreOptions {
             bed("2026-01-01T12:00:00Z", None),
         ],
         rules: Arc::new(federation::policy::Rules::builtin().unwrap()),
-        profile: Profile::Shifted,
+        profile: None,
         signer: federation::audit::Signer::new(
             &place,
             ed25519_dalek::SigningKey::from_bytes(&[9; 32]),
@@ -616,4 +616,58 @@ async fn a_closed_store_refuses_and_does_not_hang() {
     let answer = store.append(sample("m1", 1)).await;
     assert!(matches!(answer, Err(Rejected::Unavailable(_))));
     store.close().await;
+}
+
+#[tokio::test]
+async fn the_last_values_and_the_alarms_about_them_are_remembered_over_a_restart() {
+    let dir = TempDir::new().unwrap();
+    let time = hand();
+    let store = Store::open(options(dir.path(), time.clone())).unwrap();
+    store.append(sample("m1", 1)).await.unwrap();
+    let before = store.last_values().await.unwrap();
+    let heart = sample("m1", 1).readings.remove(0);
+    let expected = LastValue {
+        device: "m1".parse().unwrap(),
+        signal: (heart.code, heart.unit),
+        at: Timestamp(START),
+        alarmed: false,
+    };
+    assert_eq!(before, [expected.clone()]);
+    let alarm = EdgeSample {
+        device: "m1".parse().unwrap(),
+        source_time: Timestamp(START + 1),
+        readings: vec![SampleReading {
+            value: Value::Absent(AbsentReason::Stale),
+            ..heart
+        }],
+    };
+    store.raise(alarm).await.unwrap();
+    store.close().await;
+    let first = store.boot();
+    let store = Store::open(options(dir.path(), time)).unwrap();
+    assert_eq!(store.boot(), first + 1);
+    let alarmed = LastValue {
+        alarmed: true,
+        ..expected
+    };
+    assert_eq!(store.last_values().await.unwrap(), [alarmed]);
+}
+
+#[tokio::test]
+async fn under_an_expired_profile_samples_are_kept_and_nothing_goes_out() {
+    let dir = TempDir::new().unwrap();
+    let time = hand();
+    let mut options = options(dir.path(), time.clone());
+    options.profile = Some(federation::profile::SignedProfile {
+        jurisdiction: types::Jurisdiction::Eu,
+        facility: "eu-f1".parse().unwrap(),
+        profile: federation::profile::Profile::Limited,
+        not_after: Timestamp(START + 1_000),
+    });
+    let store = Store::open(options).unwrap();
+    store.append(sample("m1", 1)).await.unwrap();
+    assert_eq!(batches(&store).await[0].readings[0].effective_ms, START);
+    time.forward(1_000);
+    assert_eq!(store.append(sample("m1", 2)).await.unwrap(), Stored::New);
+    assert_eq!(store.depths().await.unwrap().0, [0, 0, 1]);
 }

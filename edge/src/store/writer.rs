@@ -3,7 +3,7 @@ use super::{
     Condition, Status, StoreError, StoreErrorKind, StoreOptions,
     apply::{Apply, Ground, Tally},
     bounds::Bounds,
-    directory::{DeviceEntry, Directory},
+    directory::{DeviceEntry, Directory, meta, set_meta},
     journal::Prepared,
     parcels::Parcels,
     retention::{Cursor, Forgotten},
@@ -15,7 +15,8 @@ use crate::{
 };
 use bytes::Bytes;
 use federation::{
-    profile::Profile,
+    identity::Identity,
+    profile::{Profile, SignedProfile},
     wire::{DeviceRecords, Receipt},
 };
 use node::quantity::Span;
@@ -35,6 +36,9 @@ const BATCH: usize = 8_192;
 const BATCH_BYTES: usize = 8 << 20;
 /// Pages of the log at which it is written into the database: 16 MiB.
 pub const LOG_PAGES: i64 = 4_096;
+
+/// Name of the number of starts, in `meta`.
+const BOOT: &str = "boot";
 
 /// The answer of a step that stores no sample.
 pub(super) type Reply = oneshot::Sender<Result<(), StoreError>>;
@@ -62,6 +66,12 @@ pub(super) enum Job {
     },
     Devices {
         records: DeviceRecords,
+        reply: Reply,
+    },
+    /// A peer that was turned away, for the audit log.
+    TurnedAway {
+        peer: Box<Identity>,
+        reason: &'static str,
         reply: Reply,
     },
     /// The crosswalk of a device, drawn if it is new.
@@ -93,7 +103,8 @@ impl Job {
                 Self::Quarantine { reply, .. }
                 | Self::Retain { reply, .. }
                 | Self::Settle { reply, .. }
-                | Self::Devices { reply, .. },
+                | Self::Devices { reply, .. }
+                | Self::TurnedAway { reply, .. },
                 Outcome::Done,
             ) => drop(reply.send(Ok(()))),
             (Self::Close(closed), _) => drop(closed.send(())),
@@ -115,7 +126,8 @@ impl Job {
             Self::Quarantine { reply, .. }
             | Self::Retain { reply, .. }
             | Self::Settle { reply, .. }
-            | Self::Devices { reply, .. } => drop(reply.send(Err(error))),
+            | Self::Devices { reply, .. }
+            | Self::TurnedAway { reply, .. } => drop(reply.send(Err(error))),
             Self::Device(_, reply) => drop(reply.send(Err(error))),
             Self::Housekeep(reply) => drop(reply.send(Err(error))),
             Self::Close(closed) => drop(closed.send(())),
@@ -141,7 +153,7 @@ pub(super) struct Writer {
     parcels: Parcels,
     bounds: Bounds,
     retention: Span,
-    profile: Profile,
+    profile: Option<SignedProfile>,
     cursor: Cursor,
     time: Arc<dyn Time>,
     entropy: super::Entropy,
@@ -159,7 +171,11 @@ impl Writer {
         let mut directory = Directory::new(options.devices, options.entropy);
         let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         directory.assign(&tx, &options.beds)?;
+        let boot = meta(&tx, BOOT)?.unwrap_or(0) + 1;
+        set_meta(&tx, BOOT, boot)?;
         tx.commit()?;
+        let boot = u32::try_from(boot).unwrap_or(u32::MAX);
+        status.boot.store(boot, Ordering::Relaxed);
         let places = (options.place, options.region);
         let parcels = Parcels::new(options.rules, options.signer, places, options.entropy);
         Ok(Self {
@@ -192,7 +208,11 @@ impl Writer {
                 while let Ok(job) = queue.try_recv() {
                     job.refuse(&error);
                 }
-                drop(self.connection.take());
+                if let Some(connection) = self.connection.take()
+                    && let Err(error) = schema::checkpoint(&connection, "TRUNCATE")
+                {
+                    tracing::warn!(%error, "the log stays beside the database");
+                }
                 let _nobody = closed.send(());
                 return;
             }
@@ -207,25 +227,25 @@ impl Writer {
         let (began, jobs) = (Instant::now(), batch.len());
         match self.try_commit(batch) {
             Ok((outcomes, tally)) => {
-                for (job, outcome) in batch.drain(..).zip(outcomes) {
-                    job.tell(outcome);
-                }
-                if tally.parcels > 0 {
-                    self.status.added.notify_one();
-                }
                 let full = !self.bounds.admits(Urgency::Routine, tally.used);
                 self.set(if full {
                     Condition::Full
                 } else {
                     Condition::Good
                 });
+                for (job, outcome) in batch.drain(..).zip(outcomes) {
+                    job.tell(outcome);
+                }
+                if tally.parcels > 0 {
+                    self.status.added.notify_one();
+                }
                 tally.count(jobs, began.elapsed());
             }
             Err(error) => {
+                self.fail(&error);
                 for job in batch.drain(..) {
                     job.refuse(&error);
                 }
-                self.fail(&error);
             }
         }
     }
@@ -248,7 +268,11 @@ impl Writer {
             bounds: self.bounds,
             now,
             link_up: self.status.link_up.load(Ordering::Relaxed),
-            profile: self.profile,
+            // Once a signed profile has expired nothing goes out, under it or under another one.
+            profile: match &self.profile {
+                None => Some(Profile::Shifted),
+                Some(signed) => signed.at(now.real).ok(),
+            },
             entropy: self.entropy,
         })?;
         let cutoff = now.mesh.plus_ms(-self.retention.as_ms());
@@ -377,6 +401,7 @@ fn one(
         Job::Retain { topic, message, .. } => apply.retain(topic, message)?,
         Job::Settle { receipts, .. } => apply.settle(receipts)?,
         Job::Devices { records, .. } => apply.ship_devices(records.clone())?,
+        Job::TurnedAway { peer, reason, .. } => apply.turned_away(peer, reason)?,
         Job::Close(_) => {}
     }
     Ok(Outcome::Done)

@@ -23,7 +23,12 @@ const MAX_FILE_BYTES: u64 = 8 << 20;
 
 const PREFIX: &str = "MEDMESH_";
 /// Variables with the prefix that are no configuration keys.
-const RESERVED: &[&str] = &["MEDMESH_PARENT", "MEDMESH_UNGUARDED"];
+const RESERVED: &[&str] = &[
+    "MEDMESH_PARENT",
+    "MEDMESH_UNGUARDED",
+    "MEDMESH_DANGEROUS_CLOCK_OFFSET",
+    "MEDMESH_DANGEROUS_LINK_TAP",
+];
 
 /// Everything that is wrong with a configuration.
 #[derive(Debug, thiserror::Error)]

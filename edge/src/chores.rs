@@ -1,0 +1,276 @@
+//! The node's own tasks: each waits for the stop or a tick, takes a step of a pure core and does its effects.
+use crate::{
+    clockguard::Time,
+    freshness::{Change, TICK},
+    ingest::{Publish, SampleReading, Topic},
+    lease::{Lease, Subject},
+    pipeline::alarm_message,
+    run::{EdgeError, Shared},
+    store::{Condition, EdgeSample, StoreError},
+};
+use federation::{
+    link::{LinkState, Uplink, UplinkParts},
+    port::Outbox,
+    wire::{DeviceRecord, DeviceRecords},
+};
+use std::{collections::HashMap, sync::Arc, time::Duration};
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use types::{AbsentReason, Code, DeviceId, Flags, Priority, Timestamp, Unit, Value};
+
+/// How often leases are looked at (real time).
+const LEASE_LOOK: Duration = Duration::from_secs(5);
+/// How often the catalog is compared with what was shipped (real time): a device that flaps costs a parcel each.
+const CATALOG_TICK: Duration = Duration::from_secs(1);
+/// Device records in one parcel.
+const CATALOG_RECORDS: usize = 500;
+/// How often metrics, readiness and retention get their turn (real time).
+const UPKEEP_TICK: Duration = Duration::from_secs(1);
+/// Steps of retention in one turn, each one commit.
+const RETENTION_STEPS: usize = 10;
+
+/// Raises an alarm for every signal that went stale, and says when it is over.
+pub(crate) async fn freshness(
+    shared: Arc<Shared>,
+    publish: Arc<dyn Publish>,
+    stop: CancellationToken,
+) -> Result<(), EdgeError> {
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            _ = ticks.tick() => {}
+        }
+        let now = shared.guard.now().mesh;
+        let (changes, counts) = {
+            let mut monitor = shared.monitor.lock();
+            (monitor.step(now), monitor.counts())
+        };
+        let states = [
+            ("live", counts.live),
+            ("stale", counts.stale),
+            ("absent", counts.absent),
+        ];
+        for (state, count) in states {
+            set_gauge("medmesh_devices", "state", state, count as u64);
+        }
+        for change in changes {
+            tell(&shared, publish.as_ref(), change, now).await;
+        }
+    }
+}
+
+async fn tell(shared: &Shared, publish: &dyn Publish, change: Change, now: Timestamp) {
+    let say = |device: &DeviceId, state, signals: &[(Code, Unit)]| {
+        let topic = shared.topics.of(device, Topic::Alarm);
+        publish.publish(&topic, alarm_message(state, now, signals));
+    };
+    match change {
+        Change::Device(device, freshness) => {
+            tracing::info!(%device, ?freshness, "device");
+        }
+        Change::Fresh(device, signals) => say(&device, "cleared", &signals),
+        Change::Stale(device, signals) => {
+            metrics::counter!("medmesh_stale_alarms_total").increment(signals.len() as u64);
+            let raised = shared
+                .store
+                .raise(stale_alarm(&device, now, &signals))
+                .await;
+            if let Err(error) = raised {
+                // Raised again at the next tick; whoever listens hears it now all the same.
+                tracing::warn!(%error, "an alarm is not stored yet");
+                shared.monitor.lock().again(&device, &signals);
+            }
+            say(&device, "raised", &signals);
+        }
+    }
+}
+
+fn stale_alarm(device: &DeviceId, now: Timestamp, signals: &[(Code, Unit)]) -> EdgeSample {
+    let readings = signals.iter().map(|(code, unit)| SampleReading {
+        code: *code,
+        unit: *unit,
+        value: Value::Absent(AbsentReason::Stale),
+        flags: Flags::NONE,
+    });
+    EdgeSample {
+        device: device.clone(),
+        source_time: now,
+        readings: readings.collect(),
+    }
+}
+
+/// Keeps the link up while the leases hold, and tells the store whether it is.
+pub(crate) async fn uplink(
+    shared: Arc<Shared>,
+    parts: impl Fn() -> UplinkParts + Send + Sync,
+    stop: CancellationToken,
+) -> Result<(), EdgeError> {
+    let mut said = None;
+    while !stop.is_cancelled() {
+        let reason = lapsed(&shared);
+        if reason != said {
+            match reason {
+                Some(reason) => tracing::warn!(
+                    reason,
+                    "nothing is sent without a lease; readings are stored"
+                ),
+                None => tracing::info!("the leases hold"),
+            }
+            said = reason;
+        }
+        metrics::gauge!("medmesh_uplink_allowed").set(f64::from(u8::from(reason.is_none())));
+        if reason.is_some() {
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = tokio::time::sleep(LEASE_LOOK) => continue,
+            }
+        }
+        let uplink = Uplink::new(parts())?;
+        let ended = stop.child_token();
+        let state = uplink.state();
+        tokio::join!(
+            uplink.run(ended.clone()),
+            follow(&shared, state, ended.clone()),
+            cancel_when_lapsed(&shared, ended),
+        );
+        shared.store.set_link(false);
+    }
+    Ok(())
+}
+
+/// Why nothing may be sent, if so. Without lease files the certificate alone is the lease of the identity.
+fn lapsed(shared: &Shared) -> Option<&'static str> {
+    let (dir, key) = shared.leases.as_ref()?;
+    let now = shared.guard.now().real;
+    Subject::ALL.into_iter().find_map(|subject| {
+        let lease = Lease::read(dir, key, subject, &shared.here);
+        let held = lease.and_then(|lease| lease.holds_at(now));
+        held.err().map(|error| error.reason())
+    })
+}
+
+async fn cancel_when_lapsed(shared: &Shared, ended: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = ended.cancelled() => return,
+            () = tokio::time::sleep(LEASE_LOOK) => {}
+        }
+        if lapsed(shared).is_some() {
+            ended.cancel();
+        }
+    }
+}
+
+async fn follow(
+    shared: &Shared,
+    mut state: tokio::sync::watch::Receiver<LinkState>,
+    ended: CancellationToken,
+) {
+    loop {
+        let up = matches!(*state.borrow_and_update(), LinkState::Up { .. });
+        shared.store.set_link(up);
+        tokio::select! {
+            () = ended.cancelled() => return,
+            changed = state.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+/// Tells the catalog which devices there are, at start and when one of them comes alive or falls silent.
+pub(crate) async fn catalog(shared: Arc<Shared>, stop: CancellationToken) -> Result<(), EdgeError> {
+    let mut shipped: HashMap<DeviceId, bool> = HashMap::new();
+    let mut ticks = interval(CATALOG_TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            _ = ticks.tick() => {}
+        }
+        let changed: Vec<_> = {
+            let monitor = shared.monitor.lock();
+            let ids = shared.config.devices.iter().map(|device| &device.id);
+            let states = ids.map(|id| (id.clone(), monitor.is_live(id)));
+            let changed = states.filter(|(id, live)| shipped.get(id) != Some(live));
+            changed.take(CATALOG_RECORDS).collect()
+        };
+        if changed.is_empty() {
+            continue;
+        }
+        match ship(&shared, &changed).await {
+            Ok(()) => shipped.extend(changed),
+            Err(error) => tracing::warn!(%error, "device records are not shipped yet"),
+        }
+    }
+}
+
+/// Of a device the catalog learns what it is, never its serial number.
+async fn ship(shared: &Shared, changed: &[(DeviceId, bool)]) -> Result<(), StoreError> {
+    let config = &shared.config;
+    let mut records = DeviceRecords {
+        facility: config.facility.to_string(),
+        region: config.region.to_string(),
+        jurisdiction: config.jurisdiction.to_string(),
+        devices: Vec::with_capacity(changed.len()),
+    };
+    for (id, live) in changed {
+        let Some(device) = config.devices.iter().find(|device| device.id == *id) else {
+            continue;
+        };
+        let entry = shared.store.device(id).await?;
+        records.devices.push(DeviceRecord {
+            catalog_id: entry.catalog_id.as_bytes().to_vec().into(),
+            kind: device.kind.to_string(),
+            model: device.model.clone().unwrap_or_default(),
+            firmware: device.firmware.clone().unwrap_or_default(),
+            status: if *live { "active" } else { "silent" }.into(),
+            updated_ms: shared.guard.now().real.0,
+        });
+    }
+    shared.store.ship_devices(records).await
+}
+
+/// Readiness, metrics of what waits, the time kept, and retention.
+pub(crate) async fn upkeep(shared: Arc<Shared>, stop: CancellationToken) -> Result<(), EdgeError> {
+    let check = shared.health.check("store");
+    let mut ticks = interval(UPKEEP_TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            _ = ticks.tick() => {}
+        }
+        match shared.store.condition() {
+            Condition::Good => check.pass(),
+            condition => check.fail(condition.as_str()),
+        }
+        if let Ok(depths) = shared.store.depths().await {
+            for priority in Priority::ALL {
+                let count = depths.of(priority);
+                set_gauge(
+                    "medmesh_outbox_parcels",
+                    "priority",
+                    priority.as_str(),
+                    count,
+                );
+            }
+        }
+        let trusted = shared.guard.now().trusted;
+        metrics::gauge!("medmesh_clock_trusted").set(f64::from(u8::from(trusted)));
+        for _ in 0..RETENTION_STEPS {
+            // An error shows in the condition; the next turn tries again.
+            if !matches!(shared.store.housekeep().await, Ok(deleted) if deleted > 0) {
+                break;
+            }
+        }
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a gauge is a floating-point number"
+)]
+fn set_gauge(name: &'static str, label: &'static str, value: &'static str, count: u64) {
+    metrics::gauge!(name, label => value).set(count as f64);
+}

@@ -1,0 +1,314 @@
+//! What happens around a commit: before it nothing, after it freshness is told and the facility's subscribers are.
+//!
+//! [`Watched`] is the journal that every source gets. [`Published`] is the one for sources that no subscriber hears
+//! by themselves (the Modbus poller): it makes the MQTT message of what was stored.
+use crate::{
+    freshness::{Monitor, signals},
+    ingest::{Journal, Publish, Rejected, Sample, SampleReading, Stored, Topic, Urgency},
+    modbus::{Notice, Observer},
+    store::StoreError,
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use serde_json::{Map, Number, Value as Json, json};
+use std::sync::Arc;
+use types::{Code, DeviceId, FacilityId, Flags, RegionId, Timestamp, Unit, Value};
+
+/// A journal that tells freshness what was stored.
+pub struct Watched {
+    /// Where samples become durable.
+    pub journal: Arc<dyn Journal>,
+    /// Who wants to know.
+    pub monitor: Arc<Mutex<Monitor>>,
+}
+
+/// What freshness wants of a sample, kept while the sample is with the journal.
+struct Told {
+    device: DeviceId,
+    source: Timestamp,
+    signals: Vec<(Code, Unit)>,
+}
+
+impl Told {
+    fn of(sample: &Sample) -> Self {
+        Self {
+            device: sample.device.clone(),
+            source: sample.source_time,
+            signals: signals(&sample.readings).collect(),
+        }
+    }
+}
+
+#[async_trait]
+impl Journal for Watched {
+    async fn append(&self, sample: Sample) -> Result<Stored, Rejected> {
+        let told = Told::of(&sample);
+        let stored = self.journal.append(sample).await?;
+        let mut monitor = self.monitor.lock();
+        monitor.stored(&told.device, told.source, told.signals);
+        Ok(stored)
+    }
+
+    async fn append_batch(&self, samples: Vec<Sample>) -> Vec<Result<Stored, Rejected>> {
+        let told: Vec<_> = samples.iter().map(Told::of).collect();
+        let answers = self.journal.append_batch(samples).await;
+        let mut monitor = self.monitor.lock();
+        for (told, answer) in told.into_iter().zip(&answers) {
+            if answer.is_ok() {
+                monitor.stored(&told.device, told.source, told.signals);
+            }
+        }
+        answers
+    }
+
+    async fn quarantine(
+        &self,
+        device: &DeviceId,
+        reason: &'static str,
+        message: Bytes,
+    ) -> Result<(), StoreError> {
+        self.journal.quarantine(device, reason, message).await
+    }
+
+    async fn retain(&self, topic: &str, message: Bytes) -> Result<(), StoreError> {
+        self.journal.retain(topic, message).await
+    }
+
+    async fn retained(&self, prefix: &str) -> Result<Vec<(String, Bytes)>, StoreError> {
+        self.journal.retained(prefix).await
+    }
+}
+
+/// Where the facility's topics are.
+#[derive(Clone, Debug)]
+pub struct Topics {
+    /// The region.
+    pub region: RegionId,
+    /// The facility.
+    pub facility: FacilityId,
+}
+
+impl Topics {
+    /// A topic of a device.
+    #[must_use]
+    pub fn of(&self, device: &DeviceId, topic: Topic) -> String {
+        let (region, facility) = (&self.region, &self.facility);
+        format!("devices/{region}/{facility}/{device}/{}", topic.as_str())
+    }
+}
+
+/// A journal that publishes what was stored now; what was stored before was published then.
+pub struct Published {
+    /// Where samples become durable.
+    pub journal: Arc<dyn Journal>,
+    /// Where they are heard.
+    pub publish: Arc<dyn Publish>,
+    /// On which topics.
+    pub topics: Topics,
+}
+
+impl Published {
+    fn topic(&self, sample: &Sample) -> String {
+        let topic = match sample.urgency {
+            Urgency::Routine => Topic::Telemetry,
+            Urgency::Alarm => Topic::Alarm,
+        };
+        self.topics.of(&sample.device, topic)
+    }
+}
+
+#[async_trait]
+impl Journal for Published {
+    async fn append(&self, sample: Sample) -> Result<Stored, Rejected> {
+        let (topic, message) = (self.topic(&sample), message(&sample));
+        let stored = self.journal.append(sample).await?;
+        if stored == Stored::New {
+            self.publish.publish(&topic, message);
+        }
+        Ok(stored)
+    }
+
+    async fn quarantine(
+        &self,
+        device: &DeviceId,
+        reason: &'static str,
+        message: Bytes,
+    ) -> Result<(), StoreError> {
+        self.journal.quarantine(device, reason, message).await
+    }
+
+    async fn retain(&self, topic: &str, message: Bytes) -> Result<(), StoreError> {
+        self.journal.retain(topic, message).await
+    }
+
+    async fn retained(&self, prefix: &str) -> Result<Vec<(String, Bytes)>, StoreError> {
+        self.journal.retained(prefix).await
+    }
+}
+
+/// The JSON of a sample, as a device on MQTT would have sent it. Without the patient: whoever may hear a device's
+/// topic knows the device, not more.
+fn message(sample: &Sample) -> Bytes {
+    let json = json!({
+        "epoch": sample.epoch,
+        "seq": sample.seq,
+        "time": sample.source_time.to_rfc3339(),
+        "readings": sample.readings.iter().map(reading).collect::<Vec<_>>(),
+    });
+    json.to_string().into()
+}
+
+/// The JSON of an alarm that the edge raises or ends.
+#[must_use]
+pub fn alarm_message(state: &str, at: Timestamp, signals: &[(Code, Unit)]) -> Bytes {
+    let codes: Vec<_> = signals.iter().map(|(code, _)| code.to_string()).collect();
+    json!({ "alarm": "stale", "state": state, "time": at.to_rfc3339(), "codes": codes })
+        .to_string()
+        .into()
+}
+
+fn reading(reading: &SampleReading) -> Json {
+    let mut json = Map::new();
+    json.insert("code".into(), reading.code.to_string().into());
+    match &reading.value {
+        // The text of a decimal is a JSON number, and it is kept as text.
+        Value::Quantity(decimal) => {
+            let number: Option<Number> = decimal.as_str().parse().ok();
+            json.insert("value".into(), number.map_or(Json::Null, Json::Number));
+        }
+        Value::Absent(reason) => {
+            json.insert("absent".into(), reason.as_str().into());
+        }
+    }
+    json.insert("unit".into(), reading.unit.as_str().into());
+    if reading.flags.contains(Flags::IMPLAUSIBLE) {
+        json.insert("implausible".into(), true.into());
+    }
+    Json::Object(json)
+}
+
+/// Tells freshness what the poller sees of a device.
+pub struct Witness {
+    /// Who wants to know.
+    pub monitor: Arc<Mutex<Monitor>>,
+}
+
+impl Observer for Witness {
+    fn notice(&self, device: &DeviceId, at: Timestamp, notice: Notice) {
+        if notice == Notice::Seen {
+            self.monitor.lock().seen(device, at);
+        }
+        metrics::counter!("medmesh_modbus_notices_total", "notice" => notice.as_str()).increment(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use types::{AbsentReason, FreshnessLimits};
+
+    #[derive(Default)]
+    struct Fake {
+        answers: Mutex<Vec<Result<Stored, Rejected>>>,
+        published: Mutex<Vec<(String, Bytes)>>,
+    }
+
+    #[async_trait]
+    impl Journal for Fake {
+        async fn append(&self, _: Sample) -> Result<Stored, Rejected> {
+            self.answers.lock().remove(0)
+        }
+        async fn quarantine(
+            &self,
+            _: &DeviceId,
+            _: &'static str,
+            _: Bytes,
+        ) -> Result<(), StoreError> {
+            Ok(())
+        }
+        async fn retain(&self, _: &str, _: Bytes) -> Result<(), StoreError> {
+            Ok(())
+        }
+        async fn retained(&self, _: &str) -> Result<Vec<(String, Bytes)>, StoreError> {
+            Ok(Vec::new())
+        }
+    }
+
+    impl Publish for Fake {
+        fn publish(&self, topic: &str, message: Bytes) {
+            self.published.lock().push((topic.into(), message));
+        }
+    }
+
+    fn sample() -> Sample {
+        let reading = |value| SampleReading {
+            code: "8867-4".parse().unwrap(),
+            unit: "/min".parse().unwrap(),
+            value,
+            flags: Flags::IMPLAUSIBLE,
+        };
+        Sample {
+            device: "m1".parse().unwrap(),
+            epoch: 1,
+            seq: 17,
+            source_time: Timestamp(0),
+            patient: None,
+            urgency: Urgency::Routine,
+            readings: vec![
+                reading(Value::Quantity("72.50".parse().unwrap())),
+                reading(Value::Absent(AbsentReason::Unknown)),
+            ],
+        }
+    }
+
+    #[tokio::test]
+    async fn only_what_was_stored_now_is_published_and_keeps_its_decimals() {
+        let fake = Arc::new(Fake::default());
+        *fake.answers.lock() = vec![Err(Rejected::Full), Ok(Stored::Duplicate), Ok(Stored::New)];
+        let journal = Published {
+            journal: fake.clone(),
+            publish: fake.clone(),
+            topics: Topics {
+                region: "eu".parse().unwrap(),
+                facility: "eu-f1".parse().unwrap(),
+            },
+        };
+        for _ in 0..3 {
+            let _answer = journal.append(sample()).await;
+        }
+        let published = fake.published.lock();
+        assert_eq!(published.len(), 1);
+        assert_eq!(published[0].0, "devices/eu/eu-f1/m1/telemetry");
+        assert_eq!(
+            published[0].1,
+            concat!(
+                r#"{"epoch":1,"seq":17,"time":"1970-01-01T00:00:00.000Z","readings":["#,
+                r#"{"code":"8867-4","value":72.50,"unit":"/min","implausible":true},"#,
+                r#"{"code":"8867-4","absent":"unknown","unit":"/min","implausible":true}]}"#
+            )
+        );
+    }
+
+    #[tokio::test]
+    async fn only_what_is_stored_makes_a_signal_fresh() {
+        let fake = Arc::new(Fake::default());
+        *fake.answers.lock() = vec![Err(Rejected::Full), Ok(Stored::New)];
+        let limits = FreshnessLimits {
+            late_after_ms: 10,
+            stale_after_ms: 10,
+        };
+        let monitor = Arc::new(Mutex::new(Monitor::new([(sample().device, limits)], 0)));
+        let journal = Watched {
+            journal: fake,
+            monitor: monitor.clone(),
+        };
+        let mut live = Vec::new();
+        for _ in 0..2 {
+            let _answer = journal.append(sample()).await;
+            monitor.lock().step(Timestamp(0));
+            live.push(monitor.lock().counts().live);
+        }
+        assert_eq!(live, [0, 1]);
+    }
+}

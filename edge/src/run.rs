@@ -1,0 +1,498 @@
+//! The facility's node, put together: it opens what it needs, starts its tasks and ends them in order.
+//!
+//! Nothing here needs a network: who the node is, which policy holds and what time it must at least be lie on its
+//! disk. The link is one task among others, and its absence changes nothing but the priority of what is committed.
+use crate::{
+    broker::{Broker, BrokerConfig, BrokerError, BrokerLimits},
+    chores,
+    clockguard::{ClockGuard, Time},
+    config::EdgeConfig,
+    freshness::{self, Monitor},
+    ingest::Journal,
+    lease::{Lease, Subject},
+    modbus,
+    pipeline::{Published, Topics, Watched, Witness},
+    store::{self, Bounds, DeviceFacts, Store, StoreError, StoreOptions},
+};
+use ed25519_dalek::{VerifyingKey, pkcs8::DecodePublicKey};
+use federation::{
+    audit::Signer,
+    link::{LinkError, Tap, UplinkParts},
+    pki::{self, PkiError},
+    policy::{PolicyError, Rules},
+    profile::{ProfileError, SignedProfile},
+    tls::{ReloadingTls, TimeSource, TlsError, TlsPaths},
+};
+use node::{
+    config::ConfigError,
+    health::Health,
+    https, shutdown,
+    task::{Kind, TaskError, Tasks},
+    telemetry,
+};
+use parking_lot::Mutex;
+use rand::SeedableRng;
+use std::{net::SocketAddr, path::Path, sync::Arc};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use types::{FreshnessLimits, Phi, Place, Timestamp};
+
+/// It is later than this: 2026-01-01T00:00:00Z, before the first release. Part of the clock's floor.
+pub const RELEASED: Timestamp = Timestamp(1_767_225_600_000);
+/// Variable that falsifies the machine's clock in a local mesh, such as `-3650d` or `+2h`.
+pub const CLOCK_OFFSET: &str = "MEDMESH_DANGEROUS_CLOCK_OFFSET";
+/// Variable that names a directory for the clear text of the link in a local mesh.
+pub const LINK_TAP: &str = "MEDMESH_DANGEROUS_LINK_TAP";
+
+/// Why an edge node does not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum EdgeError {
+    /// A dangerous setting outside the local mesh, or one that cannot be read.
+    #[error("{0}")]
+    Dangerous(&'static str),
+    /// The store.
+    #[error("store: {0}")]
+    Store(#[from] StoreError),
+    /// The certificates.
+    #[error("tls: {0}")]
+    Tls(#[from] TlsError),
+    /// The signing key.
+    #[error("signing key: {0}")]
+    Key(#[from] PkiError),
+    /// A public key that signed leases or profiles are checked with.
+    #[error("{0}: is not the PEM of an Ed25519 public key, or cannot be read")]
+    PublicKey(std::path::PathBuf),
+    /// The residency policies.
+    #[error("policies: {0}")]
+    Policies(#[from] PolicyError),
+    /// The signed de-identification profile.
+    #[error("de-identification profile: {0}")]
+    Deid(#[from] ProfileError),
+    /// A file that cannot be read.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The device profiles.
+    #[error("profiles: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Profiles(Vec<ConfigError>),
+    /// The broker.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    /// The link.
+    #[error("uplink: {0}")]
+    Link(#[from] LinkError),
+    /// The HTTPS address.
+    #[error("https: listening on {0}: {1}")]
+    Listen(SocketAddr, #[source] std::io::Error),
+    /// A task ended.
+    #[error(transparent)]
+    Task(#[from] TaskError),
+}
+
+/// A running edge node.
+pub struct Node {
+    /// Where the broker listens.
+    pub mqtt: SocketAddr,
+    /// Where health and metrics are served.
+    pub https: SocketAddr,
+    /// The store.
+    pub store: Store,
+    tasks: Tasks,
+    broker: Broker,
+}
+
+/// Runs an edge node until `stop`.
+///
+/// # Errors
+/// [`EdgeError`]: it did not start, or a task that it cannot do without ended.
+pub async fn run(config: EdgeConfig, stop: CancellationToken) -> Result<(), EdgeError> {
+    start(config, stop).await?.join().await
+}
+
+impl Node {
+    /// Waits for the stop, or for the end of a task that the node cannot do without; then ends everything, the store
+    /// last.
+    ///
+    /// # Errors
+    /// [`EdgeError::Task`].
+    pub async fn join(self) -> Result<(), EdgeError> {
+        let stop = self.tasks.stop();
+        let ended = self.tasks.join(shutdown::GRACE).await;
+        stop.cancel();
+        self.broker.stopped().await;
+        self.store.close().await;
+        Ok(ended?)
+    }
+}
+
+/// What the tasks share.
+pub(crate) struct Shared {
+    pub config: EdgeConfig,
+    pub store: Store,
+    pub monitor: Arc<Mutex<Monitor>>,
+    pub guard: Arc<ClockGuard>,
+    pub topics: Topics,
+    pub leases: Option<(std::path::PathBuf, VerifyingKey)>,
+    pub here: Place,
+    pub health: Health,
+}
+
+/// Starts an edge node: when it returns, its ports are bound and it takes readings in.
+///
+/// # Errors
+/// [`EdgeError`].
+pub async fn start(config: EdgeConfig, stop: CancellationToken) -> Result<Node, EdgeError> {
+    telemetry::init_metrics();
+    let here = Place::Edge {
+        jurisdiction: config.jurisdiction,
+        region: config.region.clone(),
+        facility: config.facility.clone(),
+    };
+    let offset = clock_offset(&config)?;
+    let guard = Arc::new(ClockGuard::new(config.clock, RELEASED, offset));
+    let leases = lease_files(&config)?;
+    for lease in held(&leases, &here) {
+        guard.raise(lease.issued);
+    }
+    let tls = open_tls(&config, &guard)?;
+    let profiles = modbus::Profiles::load(&config.profiles).map_err(EdgeError::Profiles)?;
+    let devices = facts(&config, &profiles);
+    let monitor = monitor(&config, &devices);
+    let store = open_store(&config, &here, devices, guard.clone())?;
+    if let Some(kept) = store.kept_time().await? {
+        guard.raise(kept);
+    }
+    recall(&store, &monitor).await?;
+    if !guard.now().trusted {
+        tracing::warn!(
+            "the machine's clock is behind what is known to have passed; readings are flagged"
+        );
+    }
+    let topics = Topics {
+        region: config.region.clone(),
+        facility: config.facility.clone(),
+    };
+    let shared = Arc::new(Shared {
+        config,
+        store,
+        monitor,
+        guard,
+        topics,
+        leases,
+        here,
+        health: Health::new(),
+    });
+    spawn(shared, tls, profiles, stop).await
+}
+
+/// Binds the ports and starts the tasks.
+async fn spawn(
+    shared: Arc<Shared>,
+    tls: Arc<ReloadingTls>,
+    profiles: modbus::Profiles,
+    stop: CancellationToken,
+) -> Result<Node, EdgeError> {
+    let journal: Arc<dyn Journal> = Arc::new(Watched {
+        journal: Arc::new(shared.store.clone()),
+        monitor: shared.monitor.clone(),
+    });
+    let broker = start_broker(&shared, &tls, journal.clone(), stop.clone()).await?;
+    let listen = shared.config.https.listen;
+    let bound = |source| EdgeError::Listen(listen, source);
+    let listener = TcpListener::bind(listen).await.map_err(bound)?;
+    let https = listener.local_addr().map_err(bound)?;
+
+    let mut tasks = Tasks::new(stop.clone());
+    let (server, app) = (tls.server_https()?, shared.health.router());
+    tasks.spawn(
+        "https",
+        Kind::Critical,
+        https::serve(listener, server, app, stop.clone()),
+    );
+    tasks.spawn(
+        "modbus",
+        Kind::Critical,
+        modbus::run(bridge(&shared, &broker, journal, profiles), stop.clone()),
+    );
+    let parts = link_parts(&shared, &tls)?;
+    let background = Kind::Background;
+    let watch = (tls.clone(), stop.clone());
+    let watched = async move {
+        watch.0.watch(watch.1).await;
+        Ok::<_, EdgeError>(())
+    };
+    tasks.spawn("certificates", background, watched);
+    tasks.spawn(
+        "uplink",
+        background,
+        chores::uplink(shared.clone(), parts, stop.clone()),
+    );
+    tasks.spawn(
+        "freshness",
+        Kind::Critical,
+        chores::freshness(shared.clone(), Arc::new(broker.clone()), stop.clone()),
+    );
+    tasks.spawn(
+        "catalog",
+        background,
+        chores::catalog(shared.clone(), stop.clone()),
+    );
+    tasks.spawn(
+        "upkeep",
+        Kind::Critical,
+        chores::upkeep(shared.clone(), stop),
+    );
+    let (mqtt, store) = (broker.local_addr(), shared.store.clone());
+    tracing::info!(place = %shared.here, %mqtt, %https, "edge node runs");
+    Ok(Node {
+        mqtt,
+        https,
+        store,
+        tasks,
+        broker,
+    })
+}
+
+async fn start_broker(
+    shared: &Shared,
+    tls: &Arc<ReloadingTls>,
+    journal: Arc<dyn Journal>,
+    stop: CancellationToken,
+) -> Result<Broker, EdgeError> {
+    let config = &shared.config;
+    let devices = config.devices.iter();
+    let devices = devices.map(|device| (device.id.clone(), device.kind));
+    let broker = BrokerConfig {
+        listen: config.mqtt.listen,
+        jurisdiction: config.jurisdiction,
+        region: config.region.clone(),
+        facility: config.facility.clone(),
+        limits: BrokerLimits::default(),
+    };
+    let devices = Arc::new(devices.collect());
+    Ok(Broker::start(broker, tls.clone(), devices, journal, stop).await?)
+}
+
+fn bridge(
+    shared: &Shared,
+    broker: &Broker,
+    journal: Arc<dyn Journal>,
+    profiles: modbus::Profiles,
+) -> modbus::Bridge {
+    modbus::Bridge {
+        devices: shared.config.devices.clone(),
+        profiles,
+        journal: Arc::new(Published {
+            journal,
+            publish: Arc::new(broker.clone()),
+            topics: shared.topics.clone(),
+        }),
+        clock: shared.guard.clock(),
+        boot: shared.store.boot(),
+        observer: Arc::new(Witness {
+            monitor: shared.monitor.clone(),
+        }),
+    }
+}
+
+/// What every connection to the region is made of.
+fn link_parts(
+    shared: &Arc<Shared>,
+    tls: &Arc<ReloadingTls>,
+) -> Result<impl Fn() -> UplinkParts + Send + Sync + use<>, EdgeError> {
+    let tap = match std::env::var_os(LINK_TAP) {
+        Some(dir) => Some(Tap::new(dir.into(), shared.config.local_mesh)?),
+        None => None,
+    };
+    let (shared, tls) = (shared.clone(), tls.clone());
+    Ok(move || UplinkParts {
+        url: shared.config.uplink.url.clone(),
+        here: shared.here.clone(),
+        there: region(&shared.config),
+        outbox: Arc::new(shared.store.clone()),
+        audit: Arc::new(shared.store.clone()),
+        tls: tls.clone(),
+        time: real_time(&shared.guard),
+        rng: rand::rngs::StdRng::from_os_rng(),
+        tap: tap.clone(),
+    })
+}
+
+fn region(config: &EdgeConfig) -> Place {
+    Place::Regional {
+        jurisdiction: config.jurisdiction,
+        region: config.region.clone(),
+    }
+}
+
+fn real_time(guard: &Arc<ClockGuard>) -> TimeSource {
+    let guard = guard.clone();
+    Arc::new(move || guard.now().real)
+}
+
+fn clock_offset(config: &EdgeConfig) -> Result<i64, EdgeError> {
+    let Ok(text) = std::env::var(CLOCK_OFFSET) else {
+        return Ok(0);
+    };
+    if !config.local_mesh {
+        let refused =
+            "MEDMESH_DANGEROUS_CLOCK_OFFSET is set and this is not a local mesh: unset it";
+        return Err(EdgeError::Dangerous(refused));
+    }
+    parse_offset(&text).ok_or(EdgeError::Dangerous(
+        "MEDMESH_DANGEROUS_CLOCK_OFFSET is a sign and a duration, such as -3650d or +2h",
+    ))
+}
+
+fn parse_offset(text: &str) -> Option<i64> {
+    let (sign, span) = match text.split_at_checked(1)? {
+        ("-", span) => (-1, span),
+        ("+", span) => (1, span),
+        _ => return None,
+    };
+    let span: node::quantity::Span = span.parse().ok()?;
+    Some(sign * span.as_ms())
+}
+
+fn public_key(path: &Path) -> Result<VerifyingKey, EdgeError> {
+    let read = std::fs::read_to_string(path).ok();
+    read.and_then(|pem| VerifyingKey::from_public_key_pem(&pem).ok())
+        .ok_or_else(|| EdgeError::PublicKey(path.into()))
+}
+
+fn lease_files(
+    config: &EdgeConfig,
+) -> Result<Option<(std::path::PathBuf, VerifyingKey)>, EdgeError> {
+    let files = config.leases.as_ref();
+    files
+        .map(|files| Ok((files.dir.clone(), public_key(&files.authority)?)))
+        .transpose()
+}
+
+/// The leases that are signed for this node, whether or not they still hold.
+fn held(
+    leases: &Option<(std::path::PathBuf, VerifyingKey)>,
+    here: &Place,
+) -> impl Iterator<Item = Lease> {
+    let subjects = leases.iter().flat_map(|files| {
+        Subject::ALL
+            .into_iter()
+            .map(move |subject| (files, subject))
+    });
+    subjects.filter_map(|((dir, key), subject)| Lease::read(dir, key, subject, here).ok())
+}
+
+fn open_tls(config: &EdgeConfig, guard: &Arc<ClockGuard>) -> Result<Arc<ReloadingTls>, EdgeError> {
+    let paths = TlsPaths {
+        ca: config.tls.ca.clone(),
+        cert: config.tls.cert.clone(),
+        key: config.tls.key.clone(),
+        crl: config.tls.crl.clone(),
+    };
+    Ok(ReloadingTls::open(
+        paths,
+        config.local_mesh,
+        real_time(guard),
+    )?)
+}
+
+fn open_store(
+    config: &EdgeConfig,
+    here: &Place,
+    devices: Vec<DeviceFacts>,
+    time: Arc<dyn Time>,
+) -> Result<Store, EdgeError> {
+    let signing_key = pki::load_signing_key(&config.tls.signing_key)?;
+    Ok(Store::open(StoreOptions {
+        dir: config.data_dir.clone(),
+        facility_key: store::read_facility_key(&config.key_file)?,
+        place: here.clone(),
+        region: region(config),
+        bounds: Bounds {
+            max: config.store.max_size,
+            alarm_reserve: config.store.alarm_reserve,
+        },
+        retention: config.store.retention,
+        devices,
+        beds: config.beds.clone(),
+        rules: Arc::new(Rules::load(config.policies.as_deref())?),
+        profile: signed_profile(config, here)?,
+        signer: Signer::new(here, signing_key),
+        time,
+        entropy: store::system_entropy,
+    })?)
+}
+
+fn signed_profile(config: &EdgeConfig, here: &Place) -> Result<Option<SignedProfile>, EdgeError> {
+    let Some(files) = &config.deid_profile else {
+        return Ok(None);
+    };
+    let note = std::fs::read_to_string(&files.note).map_err(|source| EdgeError::File {
+        path: files.note.clone(),
+        source,
+    })?;
+    let key = public_key(&files.authority)?;
+    Ok(Some(SignedProfile::open(&note, &key, here)?))
+}
+
+fn facts(config: &EdgeConfig, profiles: &modbus::Profiles) -> Vec<DeviceFacts> {
+    let limits = |name: &Option<String>| {
+        let profile = name.as_ref().and_then(|name| profiles.get(name));
+        profile.map_or(DeviceFacts::DEFAULT_LIMITS, |profile| FreshnessLimits {
+            late_after_ms: profile.late_after.as_ms(),
+            stale_after_ms: profile.stale_after.as_ms(),
+        })
+    };
+    let facts = config.devices.iter().map(|device| DeviceFacts {
+        id: device.id.clone(),
+        kind: device.kind,
+        bed: device.bed.clone(),
+        limits: limits(&device.profile),
+        serial: device.serial.clone().map(Phi::new),
+    });
+    facts.collect()
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    reason = "a few seconds, scaled"
+)]
+fn monitor(config: &EdgeConfig, devices: &[DeviceFacts]) -> Arc<Mutex<Monitor>> {
+    let speed = config.clock.map_or(1.0, |clock| clock.speed);
+    let slack_ms = (freshness::TRANSPORT_MS as f64 * speed) as i64;
+    let limits = devices.iter().map(|facts| (facts.id.clone(), facts.limits));
+    Arc::new(Mutex::new(Monitor::new(limits, slack_ms)))
+}
+
+async fn recall(store: &Store, monitor: &Mutex<Monitor>) -> Result<(), EdgeError> {
+    for last in store.last_values().await? {
+        let mut monitor = monitor.lock();
+        monitor.recall(&last.device, last.signal, last.at, last.alarmed);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_offset_has_a_sign_and_a_unit() {
+        for (text, expected) in [
+            ("-3650d", Some(-3_650 * 86_400_000)),
+            ("+2h", Some(7_200_000)),
+            ("2h", None),
+            ("-2", None),
+            ("", None),
+            ("é", None),
+        ] {
+            assert_eq!(parse_offset(text), expected, "{text}");
+        }
+    }
+}
