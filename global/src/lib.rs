@@ -1,3 +1,11 @@
 //! The worldwide node: a catalog of devices and facilities without patient-level data.
+//!
+//! It takes in device records from regional nodes and shows them to operators. It holds no reading, no patient and no
+//! pseudonym of either: it has no type for them.
+mod api;
 pub mod catalog;
 pub mod config;
+mod intake;
+mod server;
+
+pub use server::{GlobalError, run};

@@ -1,0 +1,158 @@
+//! `/api/v1` of the global node: devices and facilities, read only. Errors are problem documents (RFC 9457).
+mod openapi;
+mod problem;
+mod query;
+
+use crate::catalog::{Catalog, Device, Facility, Kind, StoreError};
+use axum::{
+    Json, Router,
+    extract::{Path, RawQuery, State},
+    http::HeaderMap,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use node::token::{Interaction, Scopes, TokenError, Verifier};
+use problem::Problem;
+use query::{DeviceQuery, FacilityQuery, parameters};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use types::CatalogId;
+
+/// What the bearer of a request may do.
+type Authorize = Arc<dyn Fn(&HeaderMap) -> Result<Scopes, TokenError> + Send + Sync>;
+
+#[derive(Clone)]
+struct Api {
+    catalog: Arc<dyn Catalog>,
+    authorize: Authorize,
+}
+
+/// The routes. Everything but the API's own description needs a bearer token with a scope such as `mesh/devices.rs`.
+pub fn router(catalog: Arc<dyn Catalog>, verifier: Verifier) -> Router {
+    routes(catalog, Arc::new(move |headers| verifier.check(headers)))
+}
+
+fn routes(catalog: Arc<dyn Catalog>, authorize: Authorize) -> Router {
+    Router::new()
+        .route("/api/v1/devices", get(devices))
+        .route("/api/v1/devices/{id}", get(device))
+        .route("/api/v1/facilities", get(facilities))
+        .route(
+            "/api/v1/openapi.json",
+            get(|| async { Json(openapi::document()) }),
+        )
+        .with_state(Api { catalog, authorize })
+}
+
+impl Api {
+    fn allowed(
+        &self,
+        headers: &HeaderMap,
+        collection: &str,
+        interaction: Interaction,
+    ) -> Result<(), Response> {
+        let scopes = (self.authorize)(headers).map_err(IntoResponse::into_response)?;
+        match scopes.allow_api(collection, interaction) {
+            true => Ok(()),
+            false => Err(Problem::forbidden(collection).into_response()),
+        }
+    }
+}
+
+async fn devices(
+    State(api): State<Api>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Json<Value>, Response> {
+    api.allowed(&headers, "devices", Interaction::Search)?;
+    let query = parameters(query.as_deref()).and_then(DeviceQuery::read);
+    let DeviceQuery {
+        filter,
+        after,
+        limit,
+    } = query.map_err(IntoResponse::into_response)?;
+    let page = api.catalog.devices(&filter, after.as_ref(), limit).await;
+    let page = page.map_err(|error| failed(&error))?;
+    let items: Vec<_> = page.items.iter().map(device_json).collect();
+    let next = page.next.map(|next| next.to_string());
+    Ok(Json(json!({"items": items, "next": next})))
+}
+
+async fn device(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, Response> {
+    api.allowed(&headers, "devices", Interaction::Read)?;
+    let id: CatalogId = id
+        .parse()
+        .map_err(|_| Problem::missing("no device has this id").into_response())?;
+    let claims = api.catalog.device(id).await;
+    match claims.map_err(|error| failed(&error))?.as_slice() {
+        [] => Err(Problem::missing("no device has this id").into_response()),
+        [device] => Ok(Json(device_json(device))),
+        claims => Err(Problem::claimed(claims).into_response()),
+    }
+}
+
+async fn facilities(
+    State(api): State<Api>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Json<Value>, Response> {
+    api.allowed(&headers, "facilities", Interaction::Search)?;
+    let query = parameters(query.as_deref()).and_then(FacilityQuery::read);
+    let FacilityQuery {
+        filter,
+        after,
+        limit,
+    } = query.map_err(IntoResponse::into_response)?;
+    let page = api.catalog.facilities(&filter, after.as_ref(), limit).await;
+    let page = page.map_err(|error| failed(&error))?;
+    let items: Vec<_> = page.items.iter().map(facility_json).collect();
+    let next = page.next.map(|next| next.to_string());
+    Ok(Json(json!({"items": items, "next": next})))
+}
+
+fn device_json(device: &Device) -> Value {
+    let (home, facts) = (&device.home, &device.entry.facts);
+    let label = |label: &Option<types::Label>| label.as_ref().map(ToString::to_string);
+    json!({
+        "id": device.entry.id.to_string(),
+        "jurisdiction": home.jurisdiction.as_str(),
+        "region": home.region.as_str(),
+        "facility": home.facility.as_str(),
+        "kind": facts.kind.as_str(),
+        "status": facts.status.as_str(),
+        "model": label(&facts.model),
+        "firmware": label(&facts.firmware),
+        "updated": device.entry.updated.to_rfc3339(),
+    })
+}
+
+fn facility_json(facility: &Facility) -> Value {
+    let home = &facility.home;
+    json!({
+        "jurisdiction": home.jurisdiction.as_str(),
+        "region": home.region.as_str(),
+        "facility": home.facility.as_str(),
+        "updated": facility.updated.to_rfc3339(),
+    })
+}
+
+/// The client learns whether to try again; the log learns why.
+fn failed(error: &StoreError) -> Response {
+    match error.kind {
+        Kind::Unavailable => {
+            tracing::warn!(%error, source = ?error.source, "the catalog does not answer");
+            Problem::unavailable().into_response()
+        }
+        Kind::Refused | Kind::Corrupt | Kind::Internal => {
+            tracing::error!(%error, source = ?error.source, "the catalog failed");
+            Problem::internal().into_response()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,130 @@
+//! The description of the API for programs (OpenAPI 3.1), from the same limits as the code.
+use super::query::DEFAULT_LIMIT;
+use crate::catalog::{MAX_PAGE, Status};
+use serde_json::{Value, json};
+use types::{DeviceKind, Jurisdiction};
+
+/// The document.
+pub fn document() -> Value {
+    let place = [
+        query(
+            "jurisdiction",
+            names(&Jurisdiction::ALL.map(Jurisdiction::as_str)),
+        ),
+        query("region", json!({"type": "string"})),
+        query("facility", json!({"type": "string"})),
+    ];
+    let paging = [
+        query(
+            "after",
+            json!({"type": "string", "description": "`next` of the page before"}),
+        ),
+        query(
+            "limit",
+            json!({"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": DEFAULT_LIMIT}),
+        ),
+    ];
+    let device = [
+        query("kind", names(&DeviceKind::ALL.map(DeviceKind::as_str))),
+        query("status", names(&Status::ALL.map(Status::as_str))),
+    ];
+    let devices = [&place[..], &device, &paging].concat();
+    let facilities = [&place[..], &paging].concat();
+    let id = json!({"name": "id", "in": "path", "required": true, "schema": {"type": "string", "pattern": "^[0-9a-f]{32}$"}});
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "MedMesh global catalog",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "Devices and facilities of the mesh. Nothing of a patient.",
+        },
+        "paths": {
+            "/api/v1/devices": operation("List devices", "mesh/devices.s", &devices, page("Device")),
+            "/api/v1/devices/{id}": operation("Read a device", "mesh/devices.r", &[id], reference("Device")),
+            "/api/v1/facilities": operation("List facilities", "mesh/facilities.s", &facilities, page("Facility")),
+            "/api/v1/openapi.json": {"get": {
+                "summary": "This description",
+                "security": [],
+                "responses": {"200": {"description": "The document"}},
+            }},
+        },
+        "components": {"schemas": schemas(), "securitySchemes": {"bearer": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "From /auth/token by SMART Backend Services",
+        }}},
+    })
+}
+
+fn names(values: &[&str]) -> Value {
+    json!({"type": "string", "enum": values})
+}
+
+fn query(name: &str, schema: Value) -> Value {
+    json!({"name": name, "in": "query", "schema": schema})
+}
+
+fn reference(schema: &str) -> Value {
+    json!({"$ref": format!("#/components/schemas/{schema}")})
+}
+
+fn page(item: &str) -> Value {
+    json!({
+        "type": "object",
+        "required": ["items", "next"],
+        "properties": {
+            "items": {"type": "array", "items": reference(item)},
+            "next": {"type": ["string", "null"], "description": "where the next page begins; the listing is over without it"},
+        },
+    })
+}
+
+fn operation(summary: &str, scope: &str, parameters: &[Value], answer: Value) -> Value {
+    let problem = |description: &str| {
+        json!({
+            "description": description,
+            "content": {"application/problem+json": {"schema": reference("Problem")}},
+        })
+    };
+    json!({"get": {
+        "summary": summary,
+        "description": format!("Needs scope {scope}."),
+        "security": [{"bearer": []}],
+        "parameters": parameters,
+        "responses": {
+            "200": {"description": "Found", "content": {"application/json": {"schema": answer}}},
+            "400": problem("A parameter is wrong"),
+            "401": {"description": "No bearer token, or one that has expired"},
+            "403": problem("The token lacks the scope"),
+            "404": problem("No such thing"),
+            "409": problem("Several facilities use this id"),
+            "503": problem("Try again later"),
+        },
+    }})
+}
+
+fn schemas() -> Value {
+    let text = json!({"type": "string"});
+    let time = json!({"type": "string", "format": "date-time"});
+    let label = json!({"type": ["string", "null"]});
+    json!({
+        "Device": {
+            "type": "object",
+            "required": ["id", "jurisdiction", "region", "facility", "kind", "status", "updated"],
+            "properties": {
+                "id": text, "jurisdiction": text, "region": text, "facility": text, "kind": text, "status": text,
+                "model": label, "firmware": label, "updated": time,
+            },
+        },
+        "Facility": {
+            "type": "object",
+            "required": ["jurisdiction", "region", "facility", "updated"],
+            "properties": {"jurisdiction": text, "region": text, "facility": text, "updated": time},
+        },
+        "Problem": {
+            "type": "object",
+            "required": ["title", "status", "detail"],
+            "properties": {"title": text, "status": {"type": "integer"}, "detail": text},
+        },
+    })
+}

@@ -1,0 +1,224 @@
+//! The API over a catalog in a file, through its router.
+use super::*;
+use crate::catalog::{Entry, Facts, Home, Records, Status, sqlite::SqliteCatalog};
+use axum::{
+    body::{Body, to_bytes},
+    http::{Request, StatusCode, header},
+};
+use node::{clock::Clock, token::TokenServer};
+use std::collections::BTreeSet;
+use tempfile::TempDir;
+use tower::ServiceExt;
+use types::{DeviceKind, Jurisdiction, Timestamp};
+
+struct Fixture {
+    catalog: Arc<dyn Catalog>,
+    router: Router,
+    _dir: TempDir,
+}
+
+async fn fixture() -> Fixture {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = SqliteCatalog::open(&dir.path().join("catalog.db")).unwrap();
+    let catalog: Arc<dyn Catalog> = Arc::new(catalog);
+    for (jurisdiction, region, facility, from) in [
+        (Jurisdiction::Eu, "eu", "eu-f1", 0),
+        (Jurisdiction::Us, "us", "us-f1", 10),
+    ] {
+        let home = Home {
+            jurisdiction,
+            region: region.parse().unwrap(),
+            facility: facility.parse().unwrap(),
+        };
+        let devices = (from..from + 3).map(entry).collect();
+        catalog
+            .put_devices(&Records { home, devices })
+            .await
+            .unwrap();
+    }
+    let router = allowing(&catalog, "mesh/*.rs");
+    Fixture {
+        catalog,
+        router,
+        _dir: dir,
+    }
+}
+
+/// The API for a client with these scopes.
+fn allowing(catalog: &Arc<dyn Catalog>, scopes: &str) -> Router {
+    let scopes: Scopes = scopes.parse().unwrap();
+    routes(catalog.clone(), Arc::new(move |_| Ok(scopes.clone())))
+}
+
+fn entry(number: u8) -> Entry {
+    Entry {
+        id: CatalogId::from_bytes([number; 16]),
+        facts: Facts {
+            status: Status::Active,
+            kind: DeviceKind::ALL[usize::from(number % 2)],
+            model: Some("XY-MD02".parse().unwrap()),
+            firmware: None,
+        },
+        updated: Timestamp(1_000),
+    }
+}
+
+async fn ask(router: &Router, path: &str) -> (StatusCode, Value) {
+    let request = Request::get(path).body(Body::empty()).unwrap();
+    let response = router.clone().oneshot(request).await.unwrap();
+    let status = response.status();
+    let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    (status, serde_json::from_slice(&body).unwrap())
+}
+
+fn ids(body: &Value) -> Vec<String> {
+    let items = body["items"].as_array().unwrap();
+    let id = |item: &Value| item["id"].as_str().unwrap()[..2].to_owned();
+    items.iter().map(id).collect()
+}
+
+#[tokio::test]
+async fn without_a_token_nothing_but_the_description_is_shown() {
+    let fixture = fixture().await;
+    let tokens = TokenServer::new("https://localhost", &[], Clock::new(None)).unwrap();
+    let closed = router(fixture.catalog.clone(), tokens.verifier());
+    for path in ["/api/v1/devices", "/api/v1/facilities", "/api/v1/devices/x"] {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let response = closed.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{path}");
+        assert!(response.headers().contains_key(header::WWW_AUTHENTICATE));
+    }
+    let (status, _) = ask(&closed, "/api/v1/openapi.json").await;
+    assert_eq!(status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_token_shows_what_its_scopes_name() {
+    let fixture = fixture().await;
+    let id = CatalogId::from_bytes([1; 16]);
+    let one = format!("/api/v1/devices/{id}");
+    for (scopes, list, read, facilities) in [
+        ("mesh/devices.r", 403, 200, 403),
+        ("mesh/devices.s", 200, 403, 403),
+        ("mesh/facilities.s", 403, 403, 200),
+        ("system/*.rs", 403, 403, 403),
+    ] {
+        let router = allowing(&fixture.catalog, scopes);
+        for (path, expected) in [
+            ("/api/v1/devices", list),
+            (one.as_str(), read),
+            ("/api/v1/facilities", facilities),
+        ] {
+            let (status, _) = ask(&router, path).await;
+            assert_eq!(status.as_u16(), expected, "{scopes} {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn filters_and_pages_show_what_was_asked_for() {
+    let router = fixture().await.router;
+    for (query, expected) in [
+        ("", vec!["00", "01", "02", "0a", "0b", "0c"]),
+        ("?jurisdiction=us", vec!["0a", "0b", "0c"]),
+        ("?region=eu&kind=cold-chain", vec!["01"]),
+        ("?facility=us-f1&status=active&limit=2", vec!["0a", "0b"]),
+        ("?status=retired", vec![]),
+    ] {
+        let (status, body) = ask(&router, &format!("/api/v1/devices{query}")).await;
+        assert_eq!(status, StatusCode::OK, "{query}");
+        assert_eq!(ids(&body), expected, "{query}");
+    }
+    let mut found = Vec::new();
+    let mut next = String::new();
+    loop {
+        let (_, body) = ask(&router, &format!("/api/v1/devices?limit=2{next}")).await;
+        found.extend(ids(&body));
+        match body["next"].as_str() {
+            Some(cursor) => next = format!("&after={cursor}"),
+            None => break,
+        }
+    }
+    assert_eq!(found, ["00", "01", "02", "0a", "0b", "0c"]);
+    let (_, body) = ask(&router, "/api/v1/facilities?limit=1").await;
+    let expected = json!([{"jurisdiction": "eu", "region": "eu", "facility": "eu-f1", "updated": "1970-01-01T00:00:01.000Z"}]);
+    assert_eq!(body, json!({"items": expected, "next": "eu/eu/eu-f1"}));
+}
+
+#[tokio::test]
+async fn a_device_is_shown_with_what_is_known_of_it_and_with_nothing_else() {
+    let router = fixture().await.router;
+    let id = CatalogId::from_bytes([1; 16]);
+    let (status, body) = ask(&router, &format!("/api/v1/devices/{id}")).await;
+    assert_eq!(status, StatusCode::OK);
+    let expected = json!({
+        "id": id.to_string(), "jurisdiction": "eu", "region": "eu", "facility": "eu-f1", "kind": "cold-chain",
+        "status": "active", "model": "XY-MD02", "firmware": null, "updated": "1970-01-01T00:00:01.000Z",
+    });
+    assert_eq!(body, expected);
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_answered_by_a_problem_document() {
+    let fixture = fixture().await;
+    let unknown = CatalogId::from_bytes([0x77; 16]);
+    for (path, expected) in [
+        ("/api/v1/devices?kind=toaster", 400),
+        ("/api/v1/devices?staus=active", 400),
+        ("/api/v1/devices?kind=external&kind=external", 400),
+        ("/api/v1/devices?kind=", 400),
+        ("/api/v1/devices?limit=0", 400),
+        ("/api/v1/devices?limit=1001", 400),
+        ("/api/v1/devices?limit=-1", 400),
+        ("/api/v1/devices?after=eu/eu/eu-f1", 400),
+        ("/api/v1/devices?region=%27%3B%20DROP%20TABLE%20device", 400),
+        ("/api/v1/devices?region=%ff", 400),
+        ("/api/v1/facilities?kind=external", 400),
+        ("/api/v1/facilities?after=nowhere", 400),
+        ("/api/v1/devices/not-an-id", 404),
+        (&format!("/api/v1/devices/{unknown}"), 404),
+    ] {
+        let (status, body) = ask(&fixture.router, path).await;
+        assert_eq!(status.as_u16(), expected, "{path}");
+        assert_eq!(body["status"], expected, "{path}");
+        assert!(
+            body["detail"].is_string() && body["title"].is_string(),
+            "{path}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_id_that_two_facilities_use_is_a_conflict() {
+    let fixture = fixture().await;
+    let home = Home {
+        jurisdiction: Jurisdiction::Us,
+        region: "us".parse().unwrap(),
+        facility: "us-f1".parse().unwrap(),
+    };
+    let devices = vec![entry(1)];
+    let taken = Records { home, devices };
+    fixture.catalog.put_devices(&taken).await.unwrap();
+    let path = format!("/api/v1/devices/{}", taken.devices[0].id);
+    let (status, body) = ask(&fixture.router, &path).await;
+    assert_eq!(status, StatusCode::CONFLICT);
+    assert_eq!(body["facilities"], json!(["eu/eu/eu-f1", "us/us/us-f1"]));
+}
+
+#[tokio::test]
+async fn every_route_is_described_and_every_description_is_routed() {
+    let fixture = fixture().await;
+    let (_, document) = ask(&fixture.router, "/api/v1/openapi.json").await;
+    let id = CatalogId::from_bytes([1; 16]).to_string();
+    let described: BTreeSet<_> = document["paths"].as_object().unwrap().keys().collect();
+    for path in &described {
+        let (status, _) = ask(&fixture.router, &path.replace("{id}", &id)).await;
+        assert_eq!(status, StatusCode::OK, "{path}");
+    }
+    let source = include_str!("../api.rs");
+    for path in &described {
+        assert!(source.contains(&format!("\"{path}\"")), "{path}");
+    }
+    let routed = source.matches("\"/api/v1/").count();
+    assert_eq!(routed, described.len());
+}

@@ -1,0 +1,173 @@
+//! The global node as a whole: the door for regional nodes, the catalog, the API, health and metrics.
+use crate::{
+    api,
+    catalog::{Catalog, Kind as StoreKind, PlaceFilter, StoreError, sqlite::SqliteCatalog},
+    config::{CatalogStore, GlobalConfig},
+    intake::Intake,
+};
+use federation::{
+    audit::Signer,
+    db::DbError,
+    ledger::Ledger,
+    link::{self, Door},
+    pki::{PkiError, load_signing_key},
+    policy::{PolicyError, Rules},
+    tls::{ReloadingTls, TimeSource, TlsError, TlsPaths},
+};
+use node::{
+    clock::Clock,
+    config::TlsFiles,
+    health::{Check, Health},
+    https, shutdown,
+    task::{Kind, TaskError, Tasks},
+    token::{ClientError, TokenServer},
+};
+use std::{convert::Infallible, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use types::Place;
+
+/// How often the catalog is asked whether it answers, for `/ready`.
+const HEALTH_TICK: Duration = Duration::from_secs(5);
+
+/// Why the global node did not start, or stopped by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum GlobalError {
+    /// The data directory cannot be made.
+    #[error("the data directory: {0}")]
+    DataDir(#[source] std::io::Error),
+    /// An address cannot be listened on: it is taken, or not this machine's.
+    #[error("listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The certificates cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The signing key cannot be used.
+    #[error(transparent)]
+    Key(#[from] PkiError),
+    /// The policies cannot be used.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// The ledger's file cannot be used.
+    #[error("the ledger: {0}")]
+    Ledger(#[from] DbError),
+    /// The catalog cannot be opened.
+    #[error("the catalog: {0}")]
+    Catalog(#[from] StoreError),
+    /// A client cannot be registered.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// A task ended.
+    #[error(transparent)]
+    Task(#[from] TaskError),
+}
+
+/// Runs the node until `stop`.
+///
+/// # Errors
+/// [`GlobalError`]; nothing is left half-done.
+pub async fn run(config: GlobalConfig, stop: CancellationToken) -> Result<(), GlobalError> {
+    std::fs::create_dir_all(&config.data_dir).map_err(GlobalError::DataDir)?;
+    let clock = Clock::new(config.clock);
+    let now: TimeSource = Arc::new(move || clock.real());
+    let tls = ReloadingTls::open(paths(&config.tls), config.local_mesh, now.clone())?;
+    let key = load_signing_key(&config.tls.signing_key)?;
+    let ledger = Ledger::open(
+        &config.data_dir.join("ledger.db"),
+        Place::Global,
+        Rules::load(config.policies.as_deref())?,
+        Signer::new(&Place::Global, key.clone()),
+        now,
+    )?;
+    let catalog = open(&config.store, &config.data_dir).await?;
+    let links = listen(config.grpc_listen).await?;
+    let clients = listen(config.https.listen).await?;
+    let origin = match clients.local_addr() {
+        Ok(address) => format!("https://{address}"),
+        Err(_) => format!("https://{}", config.https.listen),
+    };
+    let tokens = TokenServer::new(&origin, &config.clients, clock)?;
+    let health = Health::new();
+    let app = api::router(catalog.clone(), tokens.verifier())
+        .merge(tokens.router())
+        .merge(health.router());
+    let door = Door {
+        here: Place::Global,
+        key,
+        gate: Arc::new(ledger.clone()),
+        inbox: Arc::new(ledger.inbox(Intake::new(catalog.clone(), clock))),
+        tls: tls.clone(),
+        tap: None,
+    };
+    let mut tasks = Tasks::new(stop);
+    let until = || tasks.stop();
+    let https = https::serve(clients, tls.server_https()?, app, until());
+    let links = link::serve(links, door, until());
+    let probing = probe(catalog, health.check("catalog"), until());
+    let watching = tls.clone().watch(until());
+    tasks.spawn("https", Kind::Critical, https);
+    tasks.spawn("links", Kind::Critical, links);
+    tasks.spawn("catalog probe", Kind::Background, probing);
+    tasks.spawn("certificates", Kind::Background, async {
+        watching.await;
+        Ok::<(), Infallible>(())
+    });
+    tracing::info!(%origin, "global node serves");
+    Ok(tasks.join(shutdown::GRACE).await?)
+}
+
+fn paths(files: &TlsFiles) -> TlsPaths {
+    TlsPaths {
+        ca: files.ca.clone(),
+        cert: files.cert.clone(),
+        key: files.key.clone(),
+        crl: files.crl.clone(),
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, GlobalError> {
+    let listener = TcpListener::bind(address).await;
+    listener.map_err(|source| GlobalError::Listen { address, source })
+}
+
+async fn open(store: &CatalogStore, dir: &Path) -> Result<Arc<dyn Catalog>, StoreError> {
+    match store {
+        CatalogStore::Sqlite => Ok(Arc::new(SqliteCatalog::open(&dir.join("catalog.db"))?)),
+        #[cfg(feature = "scylla")]
+        CatalogStore::Scylla {
+            nodes,
+            keyspace,
+            replication,
+        } => {
+            use crate::catalog::scylla::ScyllaCatalog;
+            let catalog = ScyllaCatalog::open(nodes, keyspace, *replication).await?;
+            Ok(Arc::new(catalog))
+        }
+        #[cfg(not(feature = "scylla"))]
+        CatalogStore::Scylla { .. } => Err(StoreError::new("open", StoreKind::Refused)),
+    }
+}
+
+/// Asks the catalog now and then whether it answers.
+async fn probe(
+    catalog: Arc<dyn Catalog>,
+    check: Check,
+    stop: CancellationToken,
+) -> Result<(), Infallible> {
+    loop {
+        match catalog.facilities(&PlaceFilter::default(), None, 1).await {
+            Ok(_) => check.pass(),
+            Err(error) if error.kind == StoreKind::Unavailable => check.fail("unavailable"),
+            Err(_) => check.fail("failed"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = tokio::time::sleep(HEALTH_TICK) => {}
+        }
+    }
+}
