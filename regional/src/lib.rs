@@ -1,2 +1,16 @@
-//! The jurisdiction's node: receives pseudonymous readings and serves them as FHIR R4.
+//! The jurisdiction's node: receives pseudonymous readings of its facilities and serves them as FHIR R4.
+//!
+//! It holds nothing that identifies a patient, has no key to a pseudonym, and passes on device metadata alone.
+#[cfg(all(medmesh_unguarded, not(debug_assertions)))]
+compile_error!("MEDMESH_UNGUARDED is for test builds: it takes in what is not checked");
+
+mod api;
 pub mod config;
+mod decode;
+mod desk;
+mod intake;
+mod server;
+#[cfg(medmesh_unguarded)]
+mod unguarded;
+
+pub use server::{RegionalError, run};

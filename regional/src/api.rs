@@ -1,0 +1,186 @@
+//! `/api/v1` of the region: its devices, read only. Errors are problem documents (RFC 9457).
+use crate::desk::{Desk, Device, MAX_PAGE};
+use axum::{
+    Json, Router,
+    extract::{Query, State},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use federation::port::{PortError, PortErrorKind};
+use fhir::rest::{Authorize, Denied, Interaction as FhirInteraction};
+use fhir::store::ResourceType;
+use node::token::{Interaction, TokenError, Verifier};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use types::{CatalogId, FacilityId, Label};
+
+/// Devices on a page when the client names no number.
+const DEFAULT_PAGE: u16 = 100;
+
+/// Checks the bearer tokens of this node.
+#[derive(Clone)]
+pub struct Bearer(pub Verifier);
+
+impl Authorize for Bearer {
+    fn authorize(
+        &self,
+        headers: &HeaderMap,
+        kind: ResourceType,
+        interaction: FhirInteraction,
+    ) -> Result<(), Denied> {
+        let unauthenticated = |error: TokenError| Denied::Unauthenticated(error.challenge());
+        let scopes = self.0.check(headers).map_err(unauthenticated)?;
+        let needed = match interaction {
+            FhirInteraction::Read | FhirInteraction::Vread => Interaction::Read,
+            FhirInteraction::SearchType => Interaction::Search,
+        };
+        if scopes.allow(kind.as_str(), needed) {
+            Ok(())
+        } else {
+            Err(Denied::Forbidden)
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Api {
+    desk: Desk,
+    verifier: Verifier,
+}
+
+/// The routes.
+pub fn router(desk: Desk, verifier: Verifier) -> Router {
+    Router::new()
+        .route("/api/v1/devices", get(devices))
+        .route("/api/v1/openapi.json", get(async || Json(document())))
+        .with_state(Api { desk, verifier })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Parameters {
+    facility: Option<FacilityId>,
+    after: Option<CatalogId>,
+    limit: Option<u16>,
+}
+
+async fn devices(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    parameters: Result<Query<Parameters>, axum::extract::rejection::QueryRejection>,
+) -> Result<Json<Value>, Response> {
+    let scopes = api.verifier.check(&headers);
+    let scopes = scopes.map_err(IntoResponse::into_response)?;
+    if !scopes.allow_api("devices", Interaction::Search) {
+        let detail = "the token needs a scope such as mesh/devices.rs";
+        return Err(problem(StatusCode::FORBIDDEN, "scope missing", detail));
+    }
+    let Query(parameters) = parameters.map_err(|_| {
+        let detail =
+            "facility, after (next of the page before) and limit (a number) are understood";
+        problem(StatusCode::BAD_REQUEST, "bad parameter", detail)
+    })?;
+    let limit = parameters.limit.unwrap_or(DEFAULT_PAGE).clamp(1, MAX_PAGE);
+    let mut found = api
+        .desk
+        .devices(parameters.facility, parameters.after, limit + 1)
+        .await
+        .map_err(|error| failed(&error))?;
+    let more = found.len() > usize::from(limit);
+    found.truncate(usize::from(limit));
+    let next = found
+        .last()
+        .filter(|_| more)
+        .map(|last| last.id.to_string());
+    let items: Vec<Value> = found.iter().map(device_json).collect();
+    Ok(Json(json!({"items": items, "next": next})))
+}
+
+fn device_json(device: &Device) -> Value {
+    json!({
+        "id": device.id.to_string(),
+        "facility": device.facility.as_str(),
+        "kind": device.kind.as_str(),
+        "status": device.status,
+        "model": device.model.as_ref().map(Label::as_str),
+        "firmware": device.firmware.as_ref().map(Label::as_str),
+        "updated": device.updated.to_rfc3339(),
+    })
+}
+
+fn failed(error: &PortError) -> Response {
+    tracing::error!(op = error.op, kind = ?error.kind, "registry failed");
+    match error.kind {
+        PortErrorKind::Unavailable => problem(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "unavailable",
+            "the registry does not answer; try again later",
+        ),
+        PortErrorKind::Corrupt | PortErrorKind::Internal => problem(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "the node failed; its log says why",
+        ),
+    }
+}
+
+fn problem(status: StatusCode, title: &str, detail: &str) -> Response {
+    let body = json!({"title": title, "status": status.as_u16(), "detail": detail});
+    let kind = [(header::CONTENT_TYPE, "application/problem+json")];
+    (status, kind, body.to_string()).into_response()
+}
+
+/// The description of the API for programs (OpenAPI 3.1).
+fn document() -> Value {
+    let parameter =
+        |name: &str, schema: Value| json!({"name": name, "in": "query", "schema": schema});
+    let text = || json!({"type": "string"});
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "MedMesh region",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "Devices of one region. Readings are served below /fhir; see /fhir/metadata.",
+        },
+        "paths": {
+            "/api/v1/devices": {"get": {
+                "summary": "List devices",
+                "security": [{"bearer": ["mesh/devices.s"]}],
+                "parameters": [
+                    parameter("facility", text()),
+                    parameter("after", json!({"type": "string", "description": "next of the page before"})),
+                    parameter("limit", json!({"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": DEFAULT_PAGE})),
+                ],
+                "responses": {
+                    "200": {"description": "A page", "content": {"application/json": {"schema": page_schema()}}},
+                    "400": {"description": "A parameter is not understood"},
+                    "401": {"description": "No valid token"},
+                    "403": {"description": "The token lacks the scope"},
+                },
+            }},
+        },
+        "components": {"securitySchemes": {"bearer": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "From /auth/token by SMART Backend Services",
+        }}},
+    })
+}
+
+fn page_schema() -> Value {
+    let text = || json!({"type": "string"});
+    let label = || json!({"type": ["string", "null"]});
+    json!({
+        "type": "object",
+        "required": ["items", "next"],
+        "properties": {
+            "next": label(),
+            "items": {"type": "array", "items": {"type": "object", "properties": {
+                "id": text(), "facility": text(), "kind": text(), "status": text(),
+                "model": label(), "firmware": label(),
+                "updated": {"type": "string", "format": "date-time"},
+            }}},
+        },
+    })
+}

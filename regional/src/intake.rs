@@ -1,0 +1,313 @@
+//! What facilities deliver, made durable: readings into the FHIR store, device records into the registry and on to
+//! the global node. Everything is idempotent, so that a parcel that comes again after a crash changes nothing.
+use crate::decode::{Decoded, Fault, decode};
+use crate::desk::{Desk, Device, Note};
+use async_trait::async_trait;
+use federation::{
+    envelope::{self, Envelope, OpenError},
+    ledger::{Apply, Ledger, Shipped},
+    port::{PortError, PortErrorKind, Verdict},
+    reason,
+    wire::{Body, DeviceRecords, Parcel, ReadingBatch},
+};
+use fhir::store::{Applied, Delivery, Kind, MAX_APPLY, ResourceStore, StoreError};
+use node::clock::Clock;
+use prost::Message;
+use std::{sync::Arc, time::Instant};
+use types::{EnvelopeId, Place, Priority, Purpose};
+
+/// Applies what facilities deliver.
+pub struct Intake {
+    /// Where readings go.
+    pub store: Arc<dyn ResourceStore>,
+    /// Where device records and notes go.
+    pub desk: Desk,
+    /// By which device records are passed on.
+    pub ledger: Ledger,
+    /// The region.
+    pub here: Place,
+    /// Real time.
+    pub clock: Clock,
+}
+
+/// A parcel of readings on its way into the store.
+struct Readings {
+    parcel: EnvelopeId,
+    decoded: Decoded,
+    count: u32,
+}
+
+#[async_trait]
+impl Apply for Intake {
+    async fn apply(&self, from: &Place, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError> {
+        let mut verdicts = Vec::with_capacity(parcels.len());
+        let mut rest = parcels;
+        while let Some(first) = rest.first() {
+            let same = rest.iter().take_while(|one| one.kind == first.kind).count();
+            let (group, after) = rest.split_at(same);
+            verdicts.extend(match first.kind.as_str() {
+                ReadingBatch::KIND => self.readings(group).await?,
+                DeviceRecords::KIND => self.records(from, group).await?,
+                _ => vec![refused(reason::UNKNOWN_KIND); group.len()],
+            });
+            rest = after;
+        }
+        for verdict in &verdicts {
+            let word = match verdict {
+                Verdict::Accepted { .. } => "accepted",
+                Verdict::Quarantined { .. } => "quarantined",
+                Verdict::Refused { .. } => "refused",
+                Verdict::Deferred { .. } => "deferred",
+            };
+            metrics::counter!("medmesh_parcels_applied_total", "verdict" => word).increment(1);
+        }
+        Ok(verdicts)
+    }
+}
+
+const fn refused(reason: &'static str) -> Verdict {
+    Verdict::Refused { reason }
+}
+
+impl Intake {
+    /// One transaction of the store for as many parcels as it takes.
+    async fn readings(&self, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError> {
+        let begun = Instant::now();
+        let owned = parcels.to_vec();
+        let opened = tokio::task::spawn_blocking(move || owned.iter().map(open).collect());
+        let mut opened: Vec<Result<Readings, Verdict>> =
+            opened.await.map_err(|_| internal("decode"))?;
+        let results = self.store(&mut opened).await?;
+        let mut notes = Vec::new();
+        let mut verdicts = Vec::with_capacity(parcels.len());
+        let mut results = results.into_iter();
+        for (parcel, opened) in parcels.iter().zip(opened) {
+            verdicts.push(match opened {
+                Err(verdict) => {
+                    notes.extend(note_of(parcel, &verdict));
+                    verdict
+                }
+                Ok(readings) => {
+                    let applied = results.next().ok_or_else(|| internal("apply"))?;
+                    let (verdict, faults) = close(&readings, &applied);
+                    count(&verdict, &applied, &faults);
+                    notes.extend(notes_on(parcel, &faults));
+                    verdict
+                }
+            });
+        }
+        self.desk.note(notes, self.clock.real()).await?;
+        metrics::histogram!("medmesh_observation_lag_seconds").record(begun.elapsed());
+        Ok(verdicts)
+    }
+
+    async fn store(
+        &self,
+        opened: &mut [Result<Readings, Verdict>],
+    ) -> Result<Vec<Applied>, PortError> {
+        let mut results = Vec::with_capacity(opened.len());
+        let mut batch = Vec::new();
+        let mut size = 0;
+        for readings in opened.iter_mut().flatten() {
+            let resources = std::mem::take(&mut readings.decoded.resources);
+            if size + resources.len() > MAX_APPLY {
+                results.extend(self.commit(std::mem::take(&mut batch)).await?);
+                size = 0;
+            }
+            size += resources.len();
+            let parcel = readings.parcel;
+            batch.push(Delivery { parcel, resources });
+        }
+        results.extend(self.commit(batch).await?);
+        Ok(results)
+    }
+
+    async fn commit(&self, batch: Vec<Delivery>) -> Result<Vec<Applied>, PortError> {
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        let now = self.clock.real();
+        self.store.apply(batch, now).await.map_err(port_error)
+    }
+
+    async fn records(&self, from: &Place, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError> {
+        let mut verdicts = Vec::with_capacity(parcels.len());
+        for parcel in parcels {
+            let verdict = match take(from, parcel) {
+                Ok((devices, body)) => self.register(parcel, devices, body).await?,
+                Err(verdict) => verdict,
+            };
+            let note = note_of(parcel, &verdict).into_iter().collect();
+            self.desk.note(note, self.clock.real()).await?;
+            verdicts.push(verdict);
+        }
+        Ok(verdicts)
+    }
+
+    /// Into the registry, then into the outbox under the id of the parcel that brought it: a repetition is known.
+    async fn register(
+        &self,
+        parcel: &Parcel,
+        devices: Vec<Device>,
+        body: DeviceRecords,
+    ) -> Result<Verdict, PortError> {
+        let stored = u32::try_from(devices.len()).unwrap_or(u32::MAX);
+        let id = EnvelopeId::try_from(&parcel.id[..]).map_err(|_| internal("register"))?;
+        self.desk.put(devices).await?;
+        let envelope = Envelope {
+            from: self.here.clone(),
+            to: Place::Global,
+            purpose: Purpose::Operations,
+            body,
+        };
+        if let Shipped::Refused(refusal) = self.ledger.ship(envelope, Priority::Live, id).await? {
+            // Policy may keep device metadata in the region; the decision is in the audit log.
+            tracing::warn!(reason = refusal.reason(), "device records not passed on");
+        }
+        Ok(Verdict::Accepted { stored })
+    }
+}
+
+/// Opens and decodes a parcel, or says what becomes of it as a whole.
+fn open(parcel: &Parcel) -> Result<Readings, Verdict> {
+    let batch: ReadingBatch = opened(parcel)?;
+    let id = EnvelopeId::try_from(&parcel.id[..]).map_err(|_| refused(reason::MALFORMED))?;
+    #[cfg(not(medmesh_unguarded))]
+    let decoded = decode(&batch);
+    #[cfg(medmesh_unguarded)]
+    let decoded = crate::unguarded::decode(&batch);
+    if decoded.resources.len() > MAX_APPLY {
+        return Err(Verdict::Quarantined {
+            reason: reason::TOO_LARGE,
+        });
+    }
+    Ok(Readings {
+        parcel: id,
+        count: batch.count(),
+        decoded,
+    })
+}
+
+fn opened<T: Body>(parcel: &Parcel) -> Result<T, Verdict> {
+    envelope::open(parcel).map_err(|error| match error {
+        OpenError::Kind | OpenError::Digest => refused(error.reason()),
+        OpenError::Malformed => Verdict::Quarantined {
+            reason: reason::MALFORMED,
+        },
+    })
+}
+
+/// The verdict on a parcel whose transaction is committed, and the faults that are noted before it is given.
+fn close(readings: &Readings, applied: &Applied) -> (Verdict, Vec<(u32, Fault)>) {
+    let decoded = &readings.decoded;
+    let conflicts = applied.conflicts.iter();
+    let conflicts = conflicts.filter_map(|at| decoded.position_of(*at));
+    let mut faults = decoded.faults.clone();
+    faults.extend(conflicts.map(|position| (position, Fault::Conflict)));
+    let left_out = u32::try_from(faults.len()).unwrap_or(u32::MAX);
+    let stored = readings.count.saturating_sub(left_out);
+    if stored == 0 && readings.count > 0 {
+        let reason = reason::UNMAPPABLE;
+        return (Verdict::Quarantined { reason }, faults);
+    }
+    (Verdict::Accepted { stored }, faults)
+}
+
+/// Counts what a parcel brought; one that had been applied before brings nothing.
+fn count(verdict: &Verdict, applied: &Applied, faults: &[(u32, Fault)]) {
+    if applied.written == 0 {
+        return;
+    }
+    if let Verdict::Accepted { stored } = verdict {
+        metrics::counter!("medmesh_readings_stored_total").increment(u64::from(*stored));
+    }
+    for (_, fault) in faults {
+        metrics::counter!("medmesh_readings_quarantined_total", "reason" => fault.as_str())
+            .increment(1);
+    }
+}
+
+/// Notes on readings of a parcel. The parcel is opened again, as this is rare.
+fn notes_on(parcel: &Parcel, faults: &[(u32, Fault)]) -> Vec<Note> {
+    if faults.is_empty() {
+        return Vec::new();
+    }
+    let Ok(batch) = opened::<ReadingBatch>(parcel) else {
+        return Vec::new();
+    };
+    let note = |(position, fault): &(u32, Fault)| {
+        let at = usize::try_from(*position).ok()?;
+        let digest = envelope::digest(&batch.readings.get(at)?.encode_to_vec());
+        Some(Note::of_reading(&parcel.id, *position, *fault, &digest))
+    };
+    faults.iter().filter_map(note).collect()
+}
+
+/// A note on a parcel that is quarantined as a whole.
+fn note_of(parcel: &Parcel, verdict: &Verdict) -> Option<Note> {
+    match verdict {
+        Verdict::Quarantined { reason } => Some(Note {
+            parcel: parcel.id.to_vec(),
+            position: None,
+            reason,
+            digest: parcel.digest.to_vec(),
+        }),
+        Verdict::Accepted { .. } | Verdict::Refused { .. } | Verdict::Deferred { .. } => None,
+    }
+}
+
+/// The devices of a facility that speaks for itself, and the message with those that can be understood.
+fn take(from: &Place, parcel: &Parcel) -> Result<(Vec<Device>, DeviceRecords), Verdict> {
+    let mut body: DeviceRecords = opened(parcel)?;
+    let home = (from.facility(), from.region(), from.jurisdiction());
+    let (Some(facility), Some(region), Some(jurisdiction)) = home else {
+        return Err(refused(reason::WRONG_SENDER));
+    };
+    let same = body.facility == facility.as_str()
+        && body.region == region.as_str()
+        && body.jurisdiction == jurisdiction.as_str();
+    if !same {
+        return Err(refused(reason::WRONG_SENDER));
+    }
+    let mut devices = Vec::with_capacity(body.devices.len());
+    let all = body.devices.len();
+    body.devices
+        .retain(|record| match Device::read(facility, record) {
+            Some(device) => {
+                devices.push(device);
+                true
+            }
+            None => cfg!(medmesh_unguarded),
+        });
+    if devices.is_empty() && all > 0 && !cfg!(medmesh_unguarded) {
+        return Err(Verdict::Quarantined {
+            reason: reason::UNMAPPABLE,
+        });
+    }
+    Ok((devices, body))
+}
+
+fn port_error(error: StoreError) -> PortError {
+    let kind = match error.kind {
+        Kind::Unavailable => PortErrorKind::Unavailable,
+        Kind::Corrupt => PortErrorKind::Corrupt,
+        Kind::Refused | Kind::Internal => PortErrorKind::Internal,
+    };
+    PortError {
+        kind,
+        op: error.op,
+        source: Some(Box::new(error)),
+    }
+}
+
+const fn internal(op: &'static str) -> PortError {
+    PortError {
+        kind: PortErrorKind::Internal,
+        op,
+        source: None,
+    }
+}
+
+#[cfg(all(test, not(medmesh_unguarded)))]
+#[path = "intake_tests.rs"]
+mod tests;

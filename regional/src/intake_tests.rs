@@ -1,0 +1,242 @@
+//! Tests of the intake over real files: verdicts, what is stored, what is passed on, and a crash at every step.
+use super::*;
+use crate::decode::tests::batch;
+use ed25519_dalek::SigningKey;
+use federation::{
+    audit::Signer,
+    policy::Rules,
+    port::{LeaseLimits, Outbox},
+    wire::DeviceRecord,
+};
+use fhir::search::Query;
+use fhir::sqlite::SqliteStore;
+use fhir::store::ResourceType;
+use tempfile::TempDir;
+
+const EDGE: &str = "edge/eu/eu/eu-f1";
+
+fn region() -> Place {
+    "regional/eu/eu".parse().unwrap()
+}
+
+/// Opens everything below a directory, as a start of the node does.
+fn intake(dir: &TempDir) -> Intake {
+    let at = |name: &str| dir.path().join(name);
+    let clock = Clock::new(None);
+    let signer = Signer::new(&region(), SigningKey::from_bytes(&[7; 32]));
+    let now = Arc::new(move || clock.real());
+    let rules = Rules::builtin().unwrap();
+    Intake {
+        store: Arc::new(SqliteStore::open(&at("fhir.db")).unwrap()),
+        desk: Desk::open(&at("region.db")).unwrap(),
+        ledger: Ledger::open(&at("ledger.db"), region(), rules, signer, now).unwrap(),
+        here: region(),
+        clock,
+    }
+}
+
+fn parcel<T: Body>(id: u8, body: &T) -> Parcel {
+    let bytes = body.encode_to_vec();
+    Parcel {
+        id: vec![id; 16].into(),
+        kind: T::KIND.into(),
+        count: body.count(),
+        digest: envelope::digest(&bytes),
+        body: bytes.into(),
+        ..Parcel::default()
+    }
+}
+
+fn records() -> DeviceRecords {
+    let record = |number: u8| DeviceRecord {
+        catalog_id: vec![number; 16].into(),
+        kind: "cold-chain".into(),
+        model: "XY-MD02".into(),
+        firmware: String::new(),
+        status: "active".into(),
+        updated_ms: 10,
+    };
+    DeviceRecords {
+        facility: "eu-f1".into(),
+        region: "eu".into(),
+        jurisdiction: "eu".into(),
+        devices: vec![record(1), record(2)],
+    }
+}
+
+impl Intake {
+    async fn take(&self, parcels: &[Parcel]) -> Vec<Verdict> {
+        self.apply(&EDGE.parse().unwrap(), parcels).await.unwrap()
+    }
+
+    async fn forwarded(&self) -> Vec<DeviceRecords> {
+        let limits = LeaseLimits {
+            parcels: 100,
+            bytes: 1 << 20,
+        };
+        self.ledger.release().await.unwrap();
+        let waiting = self.ledger.lease(Priority::Live, limits).await.unwrap();
+        waiting
+            .iter()
+            .map(|parcel| envelope::open(parcel).unwrap())
+            .collect()
+    }
+}
+
+const fn accepted(stored: u32) -> Verdict {
+    Verdict::Accepted { stored }
+}
+
+const UNMAPPABLE: Verdict = Verdict::Quarantined {
+    reason: reason::UNMAPPABLE,
+};
+
+#[tokio::test]
+async fn readings_are_stored_once_however_often_their_parcel_comes() {
+    let dir = tempfile::tempdir().unwrap();
+    let parcels = [parcel(1, &batch()), parcel(2, &ReadingBatch::default())];
+    for _ in 0..3 {
+        // A new intake each time: what is known is what is in the files.
+        let intake = intake(&dir);
+        assert_eq!(intake.take(&parcels).await, [accepted(3), accepted(0)]);
+        assert_eq!(intake.store.counts().await.unwrap().0, [3, 1, 1]);
+        assert_eq!(intake.desk.notes().await.unwrap(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_reading_with_a_fault_is_noted_by_digest_and_the_others_are_stored() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut broken = batch();
+    broken.readings[1].code = "Jane Canary".into();
+    let first = parcel(1, &broken);
+    for _ in 0..2 {
+        let intake = intake(&dir);
+        assert_eq!(
+            intake.take(std::slice::from_ref(&first)).await,
+            [accepted(2)]
+        );
+        assert_eq!(intake.desk.notes().await.unwrap(), 1);
+    }
+    for file in std::fs::read_dir(dir.path()).unwrap() {
+        let bytes = std::fs::read(file.unwrap().path()).unwrap();
+        assert!(!bytes.windows(6).any(|bytes| bytes == b"Canary"));
+    }
+}
+
+#[tokio::test]
+async fn the_id_of_a_reading_with_another_content_is_a_conflict_and_noted() {
+    let dir = tempfile::tempdir().unwrap();
+    let intake = intake(&dir);
+    let mut other = batch();
+    other.readings[0].effective_ms += 1;
+    let parcels = [parcel(1, &batch()), parcel(2, &other)];
+    assert_eq!(intake.take(&parcels).await, [accepted(3), accepted(2)]);
+    assert_eq!(intake.desk.notes().await.unwrap(), 1);
+    let all = Query::all(ResourceType::Observation);
+    let page = intake.store.search(&all).await.unwrap();
+    let changed = page
+        .resources
+        .iter()
+        .filter(|one| one.json.contains(":20.001Z"));
+    assert_eq!(changed.count(), 0);
+}
+
+#[tokio::test]
+async fn a_parcel_of_which_nothing_can_be_stored_is_quarantined_and_the_next_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let intake = intake(&dir);
+    let mut nothing = batch();
+    nothing.devices[0].kind = "toaster".into();
+    let mut miscounted = parcel(2, &batch());
+    miscounted.count = 7;
+    let mut forged = parcel(3, &batch());
+    forged.digest = vec![0; 32].into();
+    let mut unknown = parcel(4, &batch());
+    unknown.kind = "Phi".into();
+    let parcels = [
+        parcel(1, &nothing),
+        miscounted,
+        forged,
+        unknown,
+        parcel(5, &batch()),
+    ];
+    let malformed = Verdict::Quarantined {
+        reason: reason::MALFORMED,
+    };
+    let expected = [
+        UNMAPPABLE,
+        malformed,
+        refused(reason::DIGEST_MISMATCH),
+        refused(reason::UNKNOWN_KIND),
+        accepted(3),
+    ];
+    assert_eq!(intake.take(&parcels).await, expected);
+    // Three readings of the first parcel, the second as a whole.
+    assert_eq!(intake.desk.notes().await.unwrap(), 4);
+}
+
+#[tokio::test]
+async fn device_records_are_registered_and_passed_on_once() {
+    let dir = tempfile::tempdir().unwrap();
+    for _ in 0..3 {
+        let intake = intake(&dir);
+        assert_eq!(intake.take(&[parcel(1, &records())]).await, [accepted(2)]);
+        assert_eq!(intake.desk.devices(None, None, 9).await.unwrap().len(), 2);
+        assert_eq!(intake.forwarded().await, [records()]);
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_understood_is_neither_registered_nor_passed_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let intake = intake(&dir);
+    let mut one = records();
+    one.devices[0].model = "the pump of Jane Canary".into();
+    let mut none = one.clone();
+    none.devices.truncate(1);
+    let parcels = [parcel(1, &one), parcel(2, &none)];
+    assert_eq!(intake.take(&parcels).await, [accepted(1), UNMAPPABLE]);
+    let passed_on = intake.forwarded().await;
+    assert_eq!(passed_on.len(), 1);
+    assert_eq!(passed_on[0].devices, records().devices[1..]);
+}
+
+#[tokio::test]
+async fn a_facility_speaks_for_itself_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let intake = intake(&dir);
+    let elsewhere = DeviceRecords {
+        facility: "eu-f2".into(),
+        ..records()
+    };
+    let verdicts = intake.take(&[parcel(1, &elsewhere)]).await;
+    assert_eq!(verdicts, [refused(reason::WRONG_SENDER)]);
+    assert_eq!(intake.forwarded().await, []);
+}
+
+#[tokio::test]
+async fn the_later_record_of_a_device_wins_in_whichever_order_they_come() {
+    let dir = tempfile::tempdir().unwrap();
+    let intake = intake(&dir);
+    let mut later = records();
+    later.devices[0].status = "silent".into();
+    later.devices[0].updated_ms = 11;
+    for (id, body) in [(1, &later), (2, &records())] {
+        assert_eq!(intake.take(&[parcel(id, body)]).await, [accepted(2)]);
+    }
+    let devices = intake.desk.devices(None, None, 9).await.unwrap();
+    let statuses: Vec<_> = devices.iter().map(|device| device.status).collect();
+    assert_eq!(statuses, ["silent", "active"]);
+    let after = intake
+        .desk
+        .devices(None, Some(devices[0].id), 9)
+        .await
+        .unwrap();
+    assert_eq!(after, devices[1..]);
+    let elsewhere = intake
+        .desk
+        .devices(Some("eu-f2".parse().unwrap()), None, 9)
+        .await;
+    assert_eq!(elsewhere.unwrap(), []);
+}

@@ -1,0 +1,253 @@
+//! The regional node as a whole: the door for facilities, the FHIR API, the link to the global node, health, metrics.
+use crate::{
+    api::{self, Bearer},
+    config::{FhirStore, RegionalConfig},
+    desk::Desk,
+    intake::Intake,
+};
+use federation::{
+    audit::Signer,
+    db::DbError,
+    ledger::Ledger,
+    link::{self, Door, LinkError, Uplink, UplinkParts},
+    pki::{PkiError, load_signing_key},
+    policy::{PolicyError, Rules},
+    port::PortError,
+    tls::{ReloadingTls, TimeSource, TlsError, TlsPaths},
+};
+use fhir::{
+    postgres::PostgresStore,
+    rest::FhirApi,
+    sqlite::SqliteStore,
+    store::{Kind as StoreKind, ResourceStore, ResourceType, StoreError},
+};
+use node::{
+    clock::Clock,
+    config::TlsFiles,
+    health::{Check, Health},
+    https, shutdown,
+    task::{Kind, TaskError, Tasks},
+    token::{ClientError, TokenServer},
+};
+use rand::{SeedableRng, rngs::StdRng};
+use std::{convert::Infallible, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use types::Place;
+
+/// How often the store is asked whether it answers, for `/ready` and its gauges.
+const HEALTH_TICK: Duration = Duration::from_secs(5);
+
+/// Why the regional node did not start, or stopped by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum RegionalError {
+    /// The data directory cannot be made.
+    #[error("the data directory: {0}")]
+    DataDir(#[source] std::io::Error),
+    /// An address cannot be listened on: it is taken, or not this machine's.
+    #[error("listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The file with the connection string cannot be read.
+    #[error("{}: {source}", path.display())]
+    UrlFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The certificates cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The signing key cannot be used.
+    #[error(transparent)]
+    Key(#[from] PkiError),
+    /// The policies cannot be used.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// The ledger's file cannot be used.
+    #[error("the ledger: {0}")]
+    Ledger(#[from] DbError),
+    /// The registry's file cannot be used.
+    #[error("the registry: {0}")]
+    Desk(#[from] PortError),
+    /// The FHIR store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The link to the global node cannot be prepared.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// A client cannot be registered.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// A task ended.
+    #[error(transparent)]
+    Task(#[from] TaskError),
+}
+
+/// Runs the node until `stop`.
+///
+/// # Errors
+/// [`RegionalError`]; nothing is left half-done.
+pub async fn run(config: RegionalConfig, stop: CancellationToken) -> Result<(), RegionalError> {
+    std::fs::create_dir_all(&config.data_dir).map_err(RegionalError::DataDir)?;
+    let clock = Clock::new(config.clock);
+    let here = Place::Regional {
+        jurisdiction: config.jurisdiction,
+        region: config.region.clone(),
+    };
+    let now: TimeSource = Arc::new(move || clock.real());
+    let tls = ReloadingTls::open(paths(&config.tls), config.local_mesh, now.clone())?;
+    let key = load_signing_key(&config.tls.signing_key)?;
+    let ledger = Ledger::open(
+        &config.data_dir.join("ledger.db"),
+        here.clone(),
+        Rules::load(config.policies.as_deref())?,
+        Signer::new(&here, key.clone()),
+        now.clone(),
+    )?;
+    let desk = Desk::open(&config.data_dir.join("region.db"))?;
+    let store = open(&config).await?;
+    let links = listen(config.grpc_listen).await?;
+    let clients = listen(config.https.listen).await?;
+    let tokens = tokens(&config, &clients, clock)?;
+    let health = Health::new();
+    let app = fhir_api(&tokens, store.clone(), now.clone())
+        .merge(api::router(desk.clone(), tokens.verifier()))
+        .merge(tokens.router())
+        .merge(health.router());
+    let intake = Intake {
+        store: store.clone(),
+        desk: desk.clone(),
+        ledger: ledger.clone(),
+        here: here.clone(),
+        clock,
+    };
+    let door = Door {
+        here: here.clone(),
+        key,
+        gate: Arc::new(ledger.clone()),
+        inbox: Arc::new(ledger.inbox(intake)),
+        tls: tls.clone(),
+        tap: None,
+    };
+    let uplink = Uplink::new(UplinkParts {
+        url: config.uplink_url.clone(),
+        here,
+        there: Place::Global,
+        outbox: Arc::new(ledger.clone()),
+        audit: Arc::new(ledger),
+        tls: tls.clone(),
+        time: now,
+        rng: StdRng::from_os_rng(),
+        tap: None,
+    })?;
+    let mut tasks = Tasks::new(stop);
+    let until = tasks.stop();
+    let https = https::serve(clients, tls.server_https()?, app, until.clone());
+    let links = link::serve(links, door, until.clone());
+    let probing = probe(store, desk, health.check("store"), until.clone());
+    tasks.spawn("https", Kind::Critical, https);
+    tasks.spawn("links", Kind::Critical, links);
+    tasks.spawn("store probe", Kind::Background, probing);
+    tasks.spawn("uplink", Kind::Background, ends(uplink.run(until.clone())));
+    tasks.spawn("certificates", Kind::Background, ends(tls.watch(until)));
+    tracing::info!(url = tokens.token_url(), "regional node serves");
+    Ok(tasks.join(shutdown::GRACE).await?)
+}
+
+async fn ends(task: impl Future<Output = ()>) -> Result<(), Infallible> {
+    task.await;
+    Ok(())
+}
+
+fn paths(files: &TlsFiles) -> TlsPaths {
+    TlsPaths {
+        ca: files.ca.clone(),
+        cert: files.cert.clone(),
+        key: files.key.clone(),
+        crl: files.crl.clone(),
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, RegionalError> {
+    let listener = TcpListener::bind(address).await;
+    listener.map_err(|source| RegionalError::Listen { address, source })
+}
+
+/// The token server of the origin under which the node is reached: the address it listens on.
+fn tokens(
+    config: &RegionalConfig,
+    clients: &TcpListener,
+    clock: Clock,
+) -> Result<TokenServer, RegionalError> {
+    let address = clients.local_addr().unwrap_or(config.https.listen);
+    let origin = format!("https://{address}");
+    Ok(TokenServer::new(&origin, &config.clients, clock)?)
+}
+
+fn fhir_api(tokens: &TokenServer, store: Arc<dyn ResourceStore>, now: TimeSource) -> axum::Router {
+    let token_url = tokens.token_url().to_owned();
+    let origin = token_url.trim_end_matches(node::token::TOKEN_PATH);
+    let api = FhirApi {
+        store,
+        authorize: Arc::new(Bearer(tokens.verifier())),
+        base: format!("{origin}/fhir"),
+        token_url,
+        now,
+    };
+    api.router()
+}
+
+async fn open(config: &RegionalConfig) -> Result<Arc<dyn ResourceStore>, RegionalError> {
+    match &config.store {
+        FhirStore::Sqlite => Ok(Arc::new(SqliteStore::open(
+            &config.data_dir.join("fhir.db"),
+        )?)),
+        FhirStore::Postgres { url_file } => {
+            let url = std::fs::read_to_string(url_file).map_err(|source| {
+                let path = url_file.clone();
+                RegionalError::UrlFile { path, source }
+            })?;
+            Ok(Arc::new(PostgresStore::open(url.trim()).await?))
+        }
+    }
+}
+
+/// Asks the store now and then whether it answers, and how much it holds, stored and noted.
+async fn probe(
+    store: Arc<dyn ResourceStore>,
+    desk: Desk,
+    check: Check,
+    stop: CancellationToken,
+) -> Result<(), Infallible> {
+    loop {
+        match store.counts().await {
+            Ok(counts) => {
+                check.pass();
+                for kind in ResourceType::ALL {
+                    metrics::gauge!("medmesh_fhir_resources", "type" => kind.as_str())
+                        .set(gauge(counts.of(kind)));
+                }
+            }
+            Err(error) if error.kind == StoreKind::Unavailable => check.fail("unavailable"),
+            Err(_) => check.fail("failed"),
+        }
+        if let Ok(notes) = desk.notes().await {
+            metrics::gauge!("medmesh_quarantine_notes").set(gauge(notes));
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = tokio::time::sleep(HEALTH_TICK) => {}
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "exact below 2^53")]
+const fn gauge(count: u64) -> f64 {
+    count as f64
+}
