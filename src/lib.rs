@@ -1,1 +1,40 @@
-//! The mesh, as a library for its own tests.
+//! The commands of `medmesh`, thin: each reads its arguments and calls the crate that does the work.
+//!
+//! Exit codes: 0 done, 1 failed, 2 wrong usage (by clap), 64 wrong configuration.
+
+pub mod cli;
+mod command;
+mod failure;
+mod https;
+mod up;
+
+use cli::{Cli, Command};
+use failure::Failure;
+use std::process::ExitCode;
+
+/// Runs a command to its end.
+#[must_use]
+pub fn run(cli: Cli) -> ExitCode {
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return Failure::from(error).report(),
+    };
+    let result = runtime.block_on(dispatch(cli.command));
+    // A thread that still waits for input must not hold up the end.
+    runtime.shutdown_background();
+    result.map_or_else(Failure::report, |()| ExitCode::SUCCESS)
+}
+
+async fn dispatch(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Up(args) => up::run(args).await,
+        Command::Edge(args) => command::edge::run(args).await,
+        Command::Regional(args) => command::node::regional(&args.config).await,
+        Command::Global(args) => command::node::global(&args.config).await,
+        Command::CheckConfig(args) => command::check_config::run(&args),
+        Command::Pki(args) => command::pki::run(args),
+        Command::Audit(args) => command::audit::run(&args),
+        Command::Device(args) => command::device::run(args).await,
+        Command::Token(args) => command::token::run(&args).await,
+    }
+}

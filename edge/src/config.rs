@@ -1,11 +1,16 @@
 //! The configuration of an edge node, as TOML.
+use crate::modbus;
 use node::config::{
-    HttpsConfig, LogConfig, Problem, TlsFiles, Validate, different_ports, directory, file,
-    secret_file, url, within,
+    ConfigError, HttpsConfig, LogConfig, Problem, TlsFiles, Validate, different_ports, directory,
+    file, secret_file, url, within,
 };
 use node::quantity::{Size, Span};
 use serde::{Deserialize, Serialize};
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 use types::{DeviceId, DeviceKind, FacilityId, Jurisdiction, MeshClock, RegionId};
 
 /// An edge node.
@@ -190,7 +195,6 @@ impl Validate for EdgeConfig {
             ("https.listen", self.https.listen),
             ("mqtt.listen", self.mqtt.listen),
         ]));
-        problems.extend(directory("profiles", &self.profiles));
         problems.extend(
             self.policies
                 .iter()
@@ -204,7 +208,7 @@ impl Validate for EdgeConfig {
             problems.extend(file("deid_profile.note", &profile.note));
             problems.extend(file("deid_profile.authority", &profile.authority));
         }
-        problems.extend(device_problems(&self.devices));
+        problems.extend(device_problems(&self.devices, &self.profiles));
         problems.extend(bed_problems(&self.beds));
         problems
     }
@@ -220,37 +224,34 @@ impl Validate for StoreConfig {
     }
 }
 
-fn device_problems(devices: &[DeviceConfig]) -> Vec<Problem> {
-    let mut seen = std::collections::BTreeSet::new();
-    let mut problems = Vec::new();
-    for (index, device) in devices.iter().enumerate() {
-        let mut add = |key: &str, message: &str| {
-            problems.push(Problem::new(format!("devices[{index}].{key}"), message));
-        };
-        if !seen.insert(&device.id) {
-            add("id", "is the id of another device too");
-        }
-        match (&device.profile, &device.address) {
-            (Some(_), None) => add(
-                "address",
-                "is missing: a device with a profile is polled by Modbus",
-            ),
-            (None, Some(_)) => add(
-                "profile",
-                "is missing: it says which registers the device has",
-            ),
-            (Some(_), Some(address))
-                if !address.starts_with("tcp://") && !address.starts_with("rtu://") =>
-            {
-                add(
-                    "address",
-                    "is written tcp://host:port or rtu:///dev/ttyUSB0?baud=9600",
-                );
-            }
-            _ => {}
-        }
+/// What is wrong with the devices and with the profiles they name.
+fn device_problems(devices: &[DeviceConfig], profiles: &Path) -> Vec<Problem> {
+    let mut problems = doubled_ids(devices);
+    match modbus::Profiles::load(profiles) {
+        Ok(profiles) => problems.extend(modbus::problems(devices, &profiles)),
+        Err(errors) => problems.extend(errors.into_iter().flat_map(profile_problems)),
     }
     problems
+}
+
+fn profile_problems(error: ConfigError) -> impl Iterator<Item = Problem> {
+    let ConfigError { path, problems } = error;
+    let within = move |problem| Problem::new("profiles", format!("{}: {problem}", path.display()));
+    problems.into_iter().map(within)
+}
+
+fn doubled_ids(devices: &[DeviceConfig]) -> Vec<Problem> {
+    let mut seen = BTreeSet::new();
+    let doubled = devices
+        .iter()
+        .enumerate()
+        .filter(|(_, device)| !seen.insert(&device.id));
+    doubled
+        .map(|(index, _)| {
+            let key = format!("devices[{index}].id");
+            Problem::new(key, "is the id of another device too")
+        })
+        .collect()
 }
 
 fn bed_problems(beds: &[BedAssignment]) -> Vec<Problem> {
@@ -271,33 +272,25 @@ fn bed_problems(beds: &[BedAssignment]) -> Vec<Problem> {
 mod tests {
     use super::*;
 
-    fn device(text: &str) -> DeviceConfig {
-        toml::from_str(text).unwrap()
+    #[test]
+    fn a_doubled_id_is_a_problem_of_the_second_device() {
+        let device = |id: &str| -> DeviceConfig {
+            toml::from_str(&format!("id = '{id}'\nkind = 'lab-analyser'")).unwrap()
+        };
+        let devices = [device("a"), device("b"), device("a")];
+        let paths: Vec<_> = doubled_ids(&devices).into_iter().map(|p| p.path).collect();
+        assert_eq!(paths, ["devices[2].id"]);
     }
 
     #[test]
-    fn a_device_that_cannot_be_polled_and_a_doubled_id_are_problems() {
-        let devices = [
-            device(
-                "id = 'a'\nkind = 'bedside-monitor'\nprofile = 'p'\naddress = 'tcp://127.0.0.1:502'",
-            ),
-            device("id = 'a'\nkind = 'bedside-monitor'\nprofile = 'p'"),
-            device("id = 'b'\nkind = 'bedside-monitor'\naddress = 'tcp://127.0.0.1:502'"),
-            device("id = 'c'\nkind = 'cold-chain'\nprofile = 'p'\naddress = '127.0.0.1:502'"),
-            device("id = 'd'\nkind = 'lab-analyser'"),
-        ];
-        let paths: Vec<_> = device_problems(&devices)
-            .into_iter()
-            .map(|p| p.path)
-            .collect();
-        assert_eq!(
-            paths,
-            [
-                "devices[1].id",
-                "devices[1].address",
-                "devices[2].profile",
-                "devices[3].address"
-            ]
-        );
+    fn a_profile_that_cannot_be_used_is_a_problem_of_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("bad.toml"), "name = 1").unwrap();
+        let problems = device_problems(&[], dir.path());
+        assert!(problems.len() > 1, "{problems:?}");
+        for problem in problems {
+            assert_eq!(problem.path, "profiles");
+            assert!(problem.message.contains("bad.toml: "), "{problem}");
+        }
     }
 }

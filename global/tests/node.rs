@@ -173,7 +173,10 @@ async fn what_a_region_ships_is_in_the_catalog_also_when_the_node_was_away() {
     let ship = async |count, id| {
         let id = EnvelopeId::from_bytes([id; 16]);
         let shipped = ledger.ship(records(count), Priority::Live, id).await;
-        assert!(matches!(shipped.unwrap(), federation::ledger::Shipped::Queued(_)));
+        assert!(matches!(
+            shipped.unwrap(),
+            federation::ledger::Shipped::Queued(_)
+        ));
     };
     ship(2, 1).await;
     let (stop, running, catalog) = start(dir.path(), global.clone(), grpc);

@@ -6,7 +6,9 @@
 mod assertion;
 mod scope;
 
-pub use assertion::{ASSERTION_TYPE, Claims, MAX_LIFETIME_SECONDS};
+pub use assertion::{
+    ASSERTION_TYPE, Audience, Claims, InvalidClientKey, MAX_LIFETIME_SECONDS, sign_assertion,
+};
 pub use scope::{Interaction, InvalidScope, Scopes};
 
 use crate::{clock::Clock, config::ClientConfig};

@@ -22,13 +22,16 @@ const MAX_READINGS: usize = 2_000;
 const MAX_FILE_BYTES: u64 = 8 << 20;
 
 const PREFIX: &str = "MEDMESH_";
-/// Variables with the prefix that are no configuration keys.
+/// Variables with the prefix that are no configuration keys: of the parent process, of the build, of the command line
+/// and of the tests.
 const RESERVED: &[&str] = &[
     "MEDMESH_PARENT",
-    "MEDMESH_UNGUARDED",
-    "MEDMESH_DANGEROUS_CLOCK_OFFSET",
-    "MEDMESH_DANGEROUS_LINK_TAP",
+    "MEDMESH_CODE",
+    "MEDMESH_BIN",
+    "MEDMESH_DATA",
 ];
+/// Beginnings of such variables: what is dangerous and refused outside a local mesh, and what the tests are told.
+const RESERVED_PREFIXES: &[&str] = &["MEDMESH_DANGEROUS_", "MEDMESH_TEST_", "MEDMESH_UNGUARDED"];
 
 /// Everything that is wrong with a configuration.
 #[derive(Debug, thiserror::Error)]
@@ -53,9 +56,16 @@ impl fmt::Display for ConfigError {
 pub fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().filter_map(|(name, value)| {
         let name = name.into_string().ok()?;
-        let ours = name.starts_with(PREFIX) && !RESERVED.contains(&name.as_str());
-        Some((name, value.into_string().ok()?)).filter(|_| ours)
+        Some((name, value.into_string().ok()?)).filter(|(name, _)| is_override(name))
     })
+}
+
+fn is_override(name: &str) -> bool {
+    let reserved = RESERVED.contains(&name)
+        || RESERVED_PREFIXES
+            .iter()
+            .any(|prefix| name.starts_with(prefix));
+    name.starts_with(PREFIX) && !reserved
 }
 
 /// Reads `path`, applies `overrides` (pairs as of [`environment`]) and checks the result.

@@ -4,7 +4,7 @@
 //! a `jku` header is ignored, so that no client can name its own keys.
 use super::{ClientError, Refused, Scopes};
 use crate::config::ClientConfig;
-use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap};
@@ -60,6 +60,26 @@ impl Audience {
             Self::Many(own) => own.iter().any(|own| own == url),
         }
     }
+}
+
+/// An assertion that cannot be made: the key is not the PKCS#8 PEM of a P-384 key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the client's key is not the PKCS#8 PEM of a P-384 key")]
+pub struct InvalidClientKey;
+
+/// Signs an assertion with a client's key: what a client sends to the token URL.
+///
+/// # Errors
+/// [`InvalidClientKey`] when `key_pem` cannot sign with ES384.
+pub fn sign_assertion(
+    claims: &Claims,
+    kid: &str,
+    key_pem: &[u8],
+) -> Result<String, InvalidClientKey> {
+    let mut header = Header::new(Algorithm::ES384);
+    header.kid = Some(kid.to_owned());
+    let key = EncodingKey::from_ec_pem(key_pem).map_err(|_| InvalidClientKey)?;
+    jsonwebtoken::encode(&header, claims, &key).map_err(|_| InvalidClientKey)
 }
 
 #[derive(Debug)]

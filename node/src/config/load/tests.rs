@@ -180,3 +180,18 @@ fn a_missing_file_is_a_problem() {
     let error = load::<Sample>(Path::new("/nonexistent/x.toml"), []).unwrap_err();
     assert!(error.to_string().contains("No such file"), "{error}");
 }
+
+#[test]
+fn variables_of_the_parent_the_build_and_the_tests_are_no_keys() {
+    for (name, expected) in [
+        ("MEDMESH_LOG__FILTER", true),
+        ("MEDMESH_DATA_DIR", true),
+        ("MEDMESH_PARENT", false),
+        ("MEDMESH_DATA", false),
+        ("MEDMESH_DANGEROUS_CLOCK_OFFSET", false),
+        ("MEDMESH_TEST_POSTGRES", false),
+        ("PATH", false),
+    ] {
+        assert_eq!(is_override(name), expected, "{name}");
+    }
+}

@@ -1,0 +1,411 @@
+//! The command line.
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use node::quantity::Span;
+use std::{path::PathBuf, str::FromStr};
+use types::{DeviceId, MeshClock, Place};
+
+/// A federated edge-regional-global data mesh for medical devices.
+#[derive(Debug, Parser)]
+#[command(name = "medmesh", version, arg_required_else_help = true, after_help = EXAMPLES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  medmesh up                                  a mesh of three regions on this machine
+  medmesh token --region us                   a bearer token for its FHIR API
+  medmesh edge --config edge.toml             one node
+  medmesh check-config edge.toml              what is wrong with a configuration
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 64 wrong configuration";
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Runs a whole mesh of three regions on this machine, with simulated devices.
+    #[command(after_help = UP_EXAMPLES)]
+    Up(UpArgs),
+    /// Runs the edge node of a facility, or looks into one.
+    #[command(
+        after_help = "Examples:\n  medmesh edge --config edge.toml\n  medmesh edge crosswalk --config edge.toml --json"
+    )]
+    Edge(EdgeArgs),
+    /// Runs the node of a region.
+    #[command(after_help = "Example:\n  medmesh regional --config regional.toml")]
+    Regional(NodeArgs),
+    /// Runs the global node.
+    #[command(after_help = "Example:\n  medmesh global --config global.toml")]
+    Global(NodeArgs),
+    /// Says everything that is wrong with a configuration; exit code 64 when something is.
+    #[command(
+        after_help = "Examples:\n  medmesh check-config edge.toml\n  MEDMESH_STORE__MAX_SIZE=1GiB medmesh check-config --kind edge edge.toml"
+    )]
+    CheckConfig(CheckArgs),
+    /// The certificate authority: invitations, certificates, rotation and revocation.
+    #[command(after_help = PKI_EXAMPLES)]
+    Pki(PkiArgs),
+    /// The audit log of a node.
+    #[command(
+        after_help = "Examples:\n  medmesh audit verify --config edge.toml\n  medmesh audit list --config regional.toml --json | jq -r .decision | sort | uniq -c"
+    )]
+    Audit(AuditArgs),
+    /// Simulated devices.
+    #[command(after_help = "Example:\n  medmesh device simulate --config devices.toml")]
+    Device(DeviceArgs),
+    /// Gets a bearer token of a mesh that `medmesh up` runs (SMART Backend Services), and prints it.
+    #[command(after_help = TOKEN_EXAMPLES)]
+    Token(TokenArgs),
+}
+
+const UP_EXAMPLES: &str = "\
+Examples:
+  medmesh up                                              simulated patients, real time
+  medmesh up --replay set-a.tar.gz --stays 24 --speed 600x   real ICU stays, 48 hours in 5 minutes
+  medmesh up --dir /tmp/mesh --facilities 1 --for 60s        a small mesh for a minute
+
+A second `up` on the same folder goes on with the same identities, ports and data. Ctrl-C stops everything.";
+
+/// Arguments of `up`.
+#[derive(Debug, Args)]
+pub struct UpArgs {
+    /// Folder of the mesh: identities, configuration, data and logs.
+    #[arg(long, default_value = ".medmesh")]
+    pub dir: PathBuf,
+    /// Facilities of each region.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=8))]
+    pub facilities: u8,
+    /// Real data to replay: PhysioNet 2012 `set-a.tar.gz`, or a MIMIC-III numerics `.csv`.
+    #[arg(long)]
+    pub replay: Option<PathBuf>,
+    /// Replay only the first N stays of the archive.
+    #[arg(long, requires = "replay")]
+    pub stays: Option<usize>,
+    /// How fast the mesh's clock runs, such as `60x`.
+    #[arg(long, default_value = "1x")]
+    pub speed: Speed,
+    /// Stop after this time (real), such as `90s`; for ever when left out.
+    #[arg(long = "for")]
+    pub duration: Option<Span>,
+}
+
+/// How fast the mesh clock runs: mesh seconds per real second.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Speed(pub f64);
+
+impl FromStr for Speed {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = text.strip_suffix('x').unwrap_or(text).parse::<f64>();
+        match number {
+            Ok(speed) if (1.0..=MeshClock::MAX_SPEED).contains(&speed) => Ok(Self(speed)),
+            _ => Err(format!(
+                "write a speed from 1x to {}x",
+                MeshClock::MAX_SPEED
+            )),
+        }
+    }
+}
+
+/// Arguments of `edge`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct EdgeArgs {
+    /// Configuration of the node to run.
+    #[arg(long, required = true)]
+    pub config: Option<PathBuf>,
+    /// What to look at instead.
+    #[command(subcommand)]
+    pub command: Option<EdgeCommand>,
+}
+
+/// What to look at in an edge node. These print identified data: they are for the facility's own staff.
+#[derive(Debug, Subcommand)]
+pub enum EdgeCommand {
+    /// Prints which pseudonym and which date shift stand for which patient and device.
+    Crosswalk(PrintArgs),
+    /// Prints the readings that the facility has stored.
+    Readings(PrintArgs),
+}
+
+/// Arguments of what prints a node's data.
+#[derive(Debug, Args)]
+pub struct PrintArgs {
+    /// Configuration of the node.
+    #[arg(long)]
+    pub config: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of a node.
+#[derive(Debug, Args)]
+pub struct NodeArgs {
+    /// Configuration (TOML); every key can be overridden: `MEDMESH_LOG__FILTER=debug`.
+    #[arg(long)]
+    pub config: PathBuf,
+}
+
+/// Arguments of `check-config`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// The configuration.
+    pub file: PathBuf,
+    /// What it configures; found out from its keys when left out.
+    #[arg(long)]
+    pub kind: Option<ConfigKind>,
+}
+
+/// What a configuration configures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ConfigKind {
+    /// An edge node.
+    Edge,
+    /// A regional node.
+    Regional,
+    /// The global node.
+    Global,
+    /// Simulated devices.
+    Device,
+}
+
+const PKI_EXAMPLES: &str = "\
+Examples:
+  medmesh pki init --dir pki
+  medmesh pki invite --dir pki --node edge/us/us/us-f1 --name edge.example.org
+  medmesh pki enrol --dir pki --node edge/us/us/us-f1 --code CODE --node-key node.signing.key --out node
+  medmesh pki revoke --dir pki 4f2a… --reason key-compromise
+  medmesh pki list --dir pki --json";
+
+/// Arguments of `pki`.
+#[derive(Debug, Args)]
+pub struct PkiArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: PkiCommand,
+}
+
+/// What to do with the certificate authority.
+#[derive(Debug, Subcommand)]
+pub enum PkiCommand {
+    /// Makes an authority in an empty folder.
+    Init {
+        /// Folder of the authority.
+        #[arg(long)]
+        dir: PathBuf,
+    },
+    /// Prints a one-time code with which a node or a device can enrol.
+    Invite(InviteArgs),
+    /// Draws a key, asks for a certificate with a one-time code, and writes `OUT.key` and `OUT.pem`.
+    Enrol(EnrolArgs),
+    /// Replaces the key and certificate of a holder before they end: `OUT.key` and `OUT.pem`.
+    Rotate(RotateArgs),
+    /// Revokes a certificate and issues the revocation list anew.
+    Revoke(RevokeArgs),
+    /// Prints every certificate that was issued.
+    List {
+        /// Folder of the authority.
+        #[arg(long)]
+        dir: PathBuf,
+        /// Print one JSON object a line.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Issues the revocation list anew and prints it (PEM).
+    Crl {
+        /// Folder of the authority.
+        #[arg(long)]
+        dir: PathBuf,
+    },
+}
+
+/// Arguments of `pki invite`.
+#[derive(Debug, Args)]
+pub struct InviteArgs {
+    /// Folder of the authority.
+    #[arg(long)]
+    pub dir: PathBuf,
+    /// The place of a node: `edge/us/us/us-f1`, `regional/eu/eu` or `global`; with `--device`, its facility.
+    #[arg(long)]
+    pub node: Place,
+    /// A device of that facility.
+    #[arg(long)]
+    pub device: Option<DeviceId>,
+    /// DNS name or IP address under which a node is reached; may be given several times.
+    #[arg(long = "name")]
+    pub names: Vec<String>,
+    /// How long the code is good for.
+    #[arg(long, default_value = "1d")]
+    pub ttl: Span,
+}
+
+/// Arguments of `pki enrol`.
+#[derive(Debug, Args)]
+pub struct EnrolArgs {
+    /// Folder of the authority.
+    #[arg(long)]
+    pub dir: PathBuf,
+    /// The place of the node, as in its invitation; with `--device`, its facility.
+    #[arg(long)]
+    pub node: Place,
+    /// The device of that facility, as in its invitation.
+    #[arg(long)]
+    pub device: Option<DeviceId>,
+    /// The one-time code.
+    #[arg(long, env = "MEDMESH_CODE", hide_env_values = true)]
+    pub code: String,
+    /// The node's signing key (Ed25519, PKCS#8 PEM), made when it does not exist; devices have none.
+    #[arg(long)]
+    pub node_key: Option<PathBuf>,
+    /// Where to write: `OUT.key` and `OUT.pem`.
+    #[arg(long)]
+    pub out: PathBuf,
+}
+
+/// Arguments of `pki rotate`.
+#[derive(Debug, Args)]
+pub struct RotateArgs {
+    /// Folder of the authority.
+    #[arg(long)]
+    pub dir: PathBuf,
+    /// The current certificate (PEM).
+    #[arg(long)]
+    pub cert: PathBuf,
+    /// The current key (PKCS#8 PEM).
+    #[arg(long)]
+    pub key: PathBuf,
+    /// The node's signing key (Ed25519, PKCS#8 PEM); devices have none.
+    #[arg(long)]
+    pub node_key: Option<PathBuf>,
+    /// Where to write: `OUT.key` and `OUT.pem`.
+    #[arg(long)]
+    pub out: PathBuf,
+}
+
+/// Arguments of `pki revoke`.
+#[derive(Debug, Args)]
+pub struct RevokeArgs {
+    /// Folder of the authority.
+    #[arg(long)]
+    pub dir: PathBuf,
+    /// Serial number of the certificate, in hexadecimal.
+    pub serial: String,
+    /// Why: unspecified, key-compromise, superseded or cessation-of-operation.
+    #[arg(long, default_value = "unspecified")]
+    pub reason: String,
+}
+
+/// Arguments of `audit`.
+#[derive(Debug, Args)]
+pub struct AuditArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: AuditCommand,
+}
+
+/// What to do with an audit log.
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    /// Checks every entry against the signed head; exit code 1 when something was changed.
+    Verify(AuditNodeArgs),
+    /// Prints the entries.
+    List(AuditNodeArgs),
+    /// Prints the signed head (a C2SP checkpoint).
+    Checkpoint(AuditNodeArgs),
+}
+
+/// Which node's audit log.
+#[derive(Debug, Args)]
+pub struct AuditNodeArgs {
+    /// Configuration of the node.
+    #[arg(long)]
+    pub config: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `device`.
+#[derive(Debug, Args)]
+pub struct DeviceArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: DeviceCommand,
+}
+
+/// What to do with simulated devices.
+#[derive(Debug, Subcommand)]
+pub enum DeviceCommand {
+    /// Runs the simulated devices of a facility.
+    Simulate(NodeArgs),
+}
+
+const TOKEN_EXAMPLES: &str = "\
+Example:
+  curl --cacert .medmesh/pki/ca.pem -H \"Authorization: Bearer $(medmesh token --region us)\" \\
+       \"$(jq -r .regions.us.fhir .medmesh/mesh.json)/Observation?_count=3\"";
+
+/// Arguments of `token`.
+#[derive(Debug, Args)]
+pub struct TokenArgs {
+    /// Folder of the mesh.
+    #[arg(long, default_value = ".medmesh")]
+    pub dir: PathBuf,
+    /// The client.
+    #[arg(long, default_value = "fhir-reader")]
+    pub client: String,
+    /// The region, or `global`.
+    #[arg(long)]
+    pub region: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_says_what_it_does() {
+        fn check(command: &clap::Command) {
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{}", argument.get_id());
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&Cli::command());
+    }
+
+    #[test]
+    fn a_speed_is_a_number_with_or_without_an_x() {
+        assert_eq!("600x".parse(), Ok(Speed(600.0)));
+        assert_eq!("1.5".parse(), Ok(Speed(1.5)));
+        for text in ["", "x", "0x", "0.5x", "-1x", "NaN", "60001x", "fast"] {
+            assert!(text.parse::<Speed>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn edge_runs_a_node_or_looks_into_one() {
+        for (line, good) in [
+            ("medmesh edge --config a", true),
+            ("medmesh edge crosswalk --config a --json", true),
+            ("medmesh edge", false),
+            ("medmesh edge crosswalk", false),
+            ("medmesh up --stays 3", false),
+            ("medmesh up --facilities 0", false),
+        ] {
+            let parsed = Cli::try_parse_from(line.split(' '));
+            assert_eq!(parsed.is_ok(), good, "{line}");
+        }
+    }
+}

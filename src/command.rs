@@ -1,0 +1,8 @@
+//! One file a command.
+pub mod audit;
+pub mod check_config;
+pub mod device;
+pub mod edge;
+pub mod node;
+pub mod pki;
+pub mod token;

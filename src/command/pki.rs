@@ -1,0 +1,157 @@
+//! `medmesh pki`: the certificate authority in a folder.
+use crate::{
+    cli::{EnrolArgs, InviteArgs, PkiArgs, PkiCommand, RevokeArgs, RotateArgs},
+    failure::Failure,
+};
+use anyhow::{Context, Result, anyhow};
+use federation::{
+    identity::{Identity, Serial},
+    pki::{self, Ca, Issued, NewKey, Reason},
+};
+use node::clock::Clock;
+use rustls::pki_types::{CertificateDer, pem::PemObject};
+use serde_json::json;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+use types::{DeviceId, Place, Timestamp};
+
+/// Runs the command.
+pub fn run(args: PkiArgs) -> Result<(), Failure> {
+    let now = Clock::new(None).real();
+    let done = match args.command {
+        PkiCommand::Init { dir } => init(&dir, now),
+        PkiCommand::Invite(args) => invite(args, now),
+        PkiCommand::Enrol(args) => enrol(&args, now),
+        PkiCommand::Rotate(args) => rotate(&args, now),
+        PkiCommand::Revoke(args) => revoke(&args, now),
+        PkiCommand::List { dir, json } => list(&dir, json),
+        PkiCommand::Crl { dir } => crl(&dir, now),
+    };
+    Ok(done?)
+}
+
+fn init(dir: &Path, now: Timestamp) -> Result<()> {
+    let ca = Ca::init(dir, now)?;
+    println!("{}", ca.ca_path().display());
+    Ok(())
+}
+
+fn invite(args: InviteArgs, now: Timestamp) -> Result<()> {
+    let identity = identity_of(args.node, args.device)?;
+    let names: Vec<&str> = args.names.iter().map(String::as_str).collect();
+    let ca = Ca::open(&args.dir)?;
+    let code = ca.invite(&identity, &names, args.ttl.0, now, &mut rand::rng())?;
+    println!("{code}");
+    Ok(())
+}
+
+fn identity_of(node: Place, device: Option<DeviceId>) -> Result<Identity> {
+    match (node, device) {
+        (place, None) => Ok(Identity::Node(place)),
+        (
+            Place::Edge {
+                jurisdiction,
+                region,
+                facility,
+            },
+            Some(device),
+        ) => Ok(Identity::Device {
+            jurisdiction,
+            region,
+            facility,
+            device,
+        }),
+        _ => Err(anyhow!("a device belongs to a facility: --node edge/…")),
+    }
+}
+
+fn enrol(args: &EnrolArgs, now: Timestamp) -> Result<()> {
+    let ca = Ca::open(&args.dir)?;
+    let identity = identity_of(args.node.clone(), args.device.clone())?;
+    let new = new_key(&identity, args.node_key.as_deref())?;
+    let cert = ca.enrol(&args.code, &new.csr_pem, now, &mut rand::rng())?;
+    write_pair(&args.out, &new, &cert)
+}
+
+fn rotate(args: &RotateArgs, now: Timestamp) -> Result<()> {
+    let read = |path: &Path| fs::read_to_string(path).with_context(|| path.display().to_string());
+    let (cert, key) = (read(&args.cert)?, read(&args.key)?);
+    let ca = Ca::open(&args.dir)?;
+    let der = CertificateDer::from_pem_slice(cert.as_bytes())
+        .map_err(|_| anyhow!("{} is not a certificate", args.cert.display()))?;
+    let (identity, _) = Identity::from_cert(&der)?;
+    let new = new_key(&identity, args.node_key.as_deref())?;
+    let proof = pki::rotation_proof(&key, &new.csr_pem)?;
+    let cert = ca.rotate(&cert, &new.csr_pem, &proof, now, &mut rand::rng())?;
+    write_pair(&args.out, &new, &cert)
+}
+
+fn new_key(identity: &Identity, node_key: Option<&Path>) -> Result<NewKey> {
+    let signing = node_key
+        .map(|path| pki::signing_key(path, &mut rand::rng()))
+        .transpose()?;
+    Ok(pki::new_key_and_csr(identity, signing.as_ref())?)
+}
+
+fn write_pair(out: &Path, new: &NewKey, cert: &str) -> Result<()> {
+    let with = |end: &str| {
+        let mut path = out.as_os_str().to_owned();
+        path.push(end);
+        PathBuf::from(path)
+    };
+    pki::write_private(&with(".key"), &new.key_pem)?;
+    pki::write_public(&with(".pem"), cert)?;
+    println!("{}", with(".pem").display());
+    Ok(())
+}
+
+fn revoke(args: &RevokeArgs, now: Timestamp) -> Result<()> {
+    let serial: Serial = args.serial.parse()?;
+    let reason: Reason = args.reason.parse()?;
+    Ok(Ca::open(&args.dir)?.revoke(&serial, reason, now)?)
+}
+
+fn list(dir: &Path, json: bool) -> Result<()> {
+    for issued in Ca::open(dir)?.list()? {
+        println!(
+            "{}",
+            if json {
+                as_json(&issued)
+            } else {
+                as_line(&issued)
+            }
+        );
+    }
+    Ok(())
+}
+
+fn as_json(issued: &Issued) -> String {
+    let revoked = issued
+        .revoked
+        .as_ref()
+        .map(|revoked| json!({"at": revoked.at.to_string(), "reason": revoked.reason.as_str()}));
+    json!({
+        "serial": issued.serial.to_string(),
+        "identity": issued.identity.to_uri(),
+        "names": issued.names,
+        "not_before": issued.not_before.to_string(),
+        "not_after": issued.not_after.to_string(),
+        "revoked": revoked,
+    })
+    .to_string()
+}
+
+fn as_line(issued: &Issued) -> String {
+    let state = issued.revoked.as_ref().map_or_else(
+        || format!("until {}", issued.not_after),
+        |revoked| format!("revoked {} ({})", revoked.at, revoked.reason),
+    );
+    format!("{}  {}  {state}", issued.serial, issued.identity)
+}
+
+fn crl(dir: &Path, now: Timestamp) -> Result<()> {
+    print!("{}", Ca::open(dir)?.crl_pem(now)?);
+    Ok(())
+}

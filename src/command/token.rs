@@ -1,0 +1,64 @@
+//! `medmesh token`: a bearer token of a running local mesh, for curl and the like.
+use crate::{cli::TokenArgs, failure::Failure, https::Https};
+use anyhow::{Context, Result, anyhow, bail};
+use node::{
+    clock::Clock,
+    token::{ASSERTION_TYPE, Audience, Claims, sign_assertion},
+};
+use rand::RngCore;
+use serde_json::Value;
+use std::{fs, path::Path};
+
+/// How long an assertion is good for, in seconds: it is used at once.
+const ASSERTION_SECONDS: i64 = 60;
+
+/// Runs the command.
+pub async fn run(args: &TokenArgs) -> Result<(), Failure> {
+    println!("{}", token(args).await?);
+    Ok(())
+}
+
+async fn token(args: &TokenArgs) -> Result<String> {
+    let path = args.dir.join("mesh.json");
+    let text = fs::read_to_string(&path)
+        .with_context(|| format!("{}: is `medmesh up` running?", path.display()))?;
+    let mesh: Value = serde_json::from_str(&text)?;
+    let client = &mesh["clients"][&args.client];
+    let url = field(&client["token_url"], &args.region)?;
+    let assertion = assertion(client, url)?;
+    let form = [
+        ("grant_type", "client_credentials"),
+        ("client_assertion_type", ASSERTION_TYPE),
+        ("client_assertion", assertion.as_str()),
+        ("scope", field(client, "scope")?),
+    ];
+    let https = Https::new(Path::new(field(&mesh, "ca")?))?;
+    let (status, body) = https.post_form(url, &form).await?;
+    let answer: Value = serde_json::from_str(&body)?;
+    match answer["access_token"].as_str() {
+        Some(token) => Ok(token.to_owned()),
+        None => bail!("{status}: {}", answer["error_description"]),
+    }
+}
+
+fn assertion(client: &Value, url: &str) -> Result<String> {
+    let mut jti = [0_u8; 16];
+    rand::rng().fill_bytes(&mut jti);
+    let id = field(client, "client_id")?.to_owned();
+    let claims = Claims {
+        iss: id.clone(),
+        sub: id,
+        aud: Audience::One(url.to_owned()),
+        exp: Clock::new(None).real().0 / 1_000 + ASSERTION_SECONDS,
+        nbf: None,
+        jti: u128::from_be_bytes(jti).to_string(),
+    };
+    let pem = fs::read(field(client, "key")?)?;
+    Ok(sign_assertion(&claims, field(client, "kid")?, &pem)?)
+}
+
+fn field<'a>(value: &'a Value, key: &str) -> Result<&'a str> {
+    value[key]
+        .as_str()
+        .ok_or_else(|| anyhow!("the mesh has no such client or region (mesh.json lacks {key})"))
+}

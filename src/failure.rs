@@ -1,0 +1,46 @@
+//! Why a command did not do what was asked, and the exit code that says so.
+use node::config::{self, ConfigError};
+use std::process::ExitCode;
+
+/// Why a command failed.
+#[derive(Debug)]
+pub enum Failure {
+    /// The configuration is wrong; nothing was started.
+    Config(ConfigError),
+    /// Anything else.
+    Failed(anyhow::Error),
+}
+
+impl Failure {
+    /// Says it on standard error and gives the exit code.
+    pub fn report(self) -> ExitCode {
+        match self {
+            Self::Config(error) => {
+                eprintln!("medmesh: {error}");
+                ExitCode::from(config::EXIT_CODE)
+            }
+            Self::Failed(error) => {
+                eprintln!("medmesh: {error:#}");
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::Failed(error.into())
+    }
+}

@@ -1,0 +1,122 @@
+//! A small HTTPS client for the nodes of a local mesh: it trusts the mesh's own authority and nothing else.
+use anyhow::{Context, Result, bail};
+use axum::body::{Body, to_bytes};
+use hyper::{Method, Request, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, ServerName, pem::PemObject},
+};
+use std::{path::Path, sync::Arc, time::Duration};
+use tokio::{net::TcpStream, time::timeout};
+use tokio_rustls::TlsConnector;
+
+/// One exchange, from connect to the whole answer.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// The largest answer taken: metrics are some 100 KiB.
+const MAX_ANSWER_BYTES: usize = 8 << 20;
+
+/// A client of the mesh.
+#[derive(Clone)]
+pub struct Https {
+    tls: TlsConnector,
+}
+
+impl Https {
+    /// A client that trusts the authority in a PEM file.
+    pub fn new(ca: &Path) -> Result<Self> {
+        let mut roots = RootCertStore::empty();
+        let cert = CertificateDer::from_pem_file(ca)
+            .map_err(|error| anyhow::anyhow!("{}: {error}", ca.display()))?;
+        roots.add(cert)?;
+        let config = ClientConfig::builder_with_protocol_versions(&[&rustls::version::TLS13])
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Self {
+            tls: TlsConnector::from(Arc::new(config)),
+        })
+    }
+
+    /// `GET url`: status and body.
+    pub async fn get(&self, url: &str) -> Result<(u16, String)> {
+        self.send(Method::GET, url, String::new()).await
+    }
+
+    /// `POST url` of a form: status and body.
+    pub async fn post_form(&self, url: &str, form: &[(&str, &str)]) -> Result<(u16, String)> {
+        let pairs: Vec<_> = form
+            .iter()
+            .map(|(key, value)| format!("{key}={}", escape(value)))
+            .collect();
+        self.send(Method::POST, url, pairs.join("&")).await
+    }
+
+    async fn send(&self, method: Method, url: &str, body: String) -> Result<(u16, String)> {
+        timeout(TIMEOUT, self.exchange(method, url, body))
+            .await
+            .with_context(|| format!("{url}: no answer in {} s", TIMEOUT.as_secs()))?
+            .with_context(|| url.to_owned())
+    }
+
+    async fn exchange(&self, method: Method, url: &str, body: String) -> Result<(u16, String)> {
+        let Some(rest) = url.strip_prefix("https://") else {
+            bail!("not an https address");
+        };
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let host = authority
+            .rsplit_once(':')
+            .map_or(authority, |(host, _)| host);
+        let name = ServerName::try_from(host.to_owned())?;
+        let stream = TcpStream::connect(authority).await?;
+        let stream = self.tls.connect(name, stream).await?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let request = Request::builder()
+            .method(method)
+            .uri(if path.is_empty() { "/" } else { path })
+            .header("host", authority)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .header("content-length", body.len())
+            .body(body)?;
+        let answer = async {
+            let answer = sender.send_request(request).await?;
+            let status = answer.status().as_u16();
+            let bytes = to_bytes(Body::new(answer.into_body()), MAX_ANSWER_BYTES).await?;
+            anyhow::Ok((status, String::from_utf8(bytes.to_vec())?))
+        };
+        tokio::pin!(answer);
+        tokio::select! {
+            answer = &mut answer => answer,
+            ended = connection => {
+                ended?;
+                answer.await
+            }
+        }
+    }
+}
+
+/// Percent-encodes all but the unreserved characters (RFC 3986 §2.3).
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_value_is_escaped() {
+        assert_eq!(
+            escape("system/*.rs mesh/devices.r"),
+            "system%2F%2A.rs%20mesh%2Fdevices.r"
+        );
+        assert_eq!(escape("aA0-._~é"), "aA0-._~%C3%A9");
+    }
+}

@@ -1,0 +1,214 @@
+//! `medmesh up`: a whole mesh on this machine. Every node is a process of its own, so that one can be killed; this
+//! process makes the identities and the configuration, starts the others, restarts what dies, and shows a live table.
+mod config;
+mod console;
+mod files;
+mod identity;
+mod mesh_json;
+mod mesh_time;
+mod metrics;
+mod plan;
+mod ports;
+mod process;
+mod watch;
+
+use crate::{cli::UpArgs, failure::Failure, https::Https};
+use anyhow::{Context, Result, bail};
+use config::{Addresses, Configs};
+use console::Console;
+use mesh_time::Remembered;
+use node::{clock::Clock, config::LogConfig, shutdown, telemetry};
+use plan::Plan;
+use ports::Ports;
+use process::Process;
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    time::Instant,
+};
+use tokio::{sync::mpsc, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+use types::{MeshClock, Place};
+use watch::Watch;
+
+/// Events of the processes that wait to be seen; each process has at most two at a time.
+const EVENTS: usize = 64;
+
+/// Runs the command.
+pub async fn run(args: UpArgs) -> Result<(), Failure> {
+    let begin = Instant::now();
+    telemetry::init_logs(&LogConfig {
+        filter: "warn".to_owned(),
+        json: false,
+    })?;
+    let stop = shutdown::on_signals()?;
+    Ok(mesh(args, begin, stop).await?)
+}
+
+async fn mesh(args: UpArgs, begin: Instant, stop: CancellationToken) -> Result<()> {
+    let dir = open_dir(&args.dir)?;
+    let _lock = lock(&dir)?;
+    let plan = Plan::new(dir, args.facilities)?;
+    let devices: usize = plan
+        .facilities()
+        .map(|(_, facility)| facility.devices.len())
+        .sum();
+    let nodes = plan.places().len();
+    let console = Console::new(devices + 2 * nodes);
+    let prepared = Prepared::new(plan, &args, &console)?;
+
+    let (sender, mut events) = mpsc::channel(EVENTS);
+    let mut kept = JoinSet::new();
+    let end = CancellationToken::new();
+    for (index, process) in prepared.processes.iter().enumerate() {
+        kept.spawn(process::keep(
+            index,
+            process.clone(),
+            sender.clone(),
+            end.clone(),
+        ));
+    }
+    drop(sender);
+    let mut watch = Watch::new(prepared, console, begin, args.duration)?;
+    let result = watch.until(&stop, &mut events).await;
+    watch.stopping();
+    end.cancel();
+    while kept.join_next().await.is_some() {}
+    watch.stopped();
+    result
+}
+
+fn open_dir(dir: &Path) -> Result<PathBuf> {
+    let at = || dir.display().to_string();
+    fs::create_dir_all(dir).with_context(at)?;
+    fs::canonicalize(dir).with_context(at)
+}
+
+/// Two meshes in one folder would share identities and stores.
+fn lock(dir: &Path) -> Result<File> {
+    let file = File::create(dir.join("up.lock"))?;
+    if file.try_lock().is_err() {
+        bail!("another `medmesh up` runs in {}", dir.display());
+    }
+    Ok(file)
+}
+
+/// A mesh that is ready to be started.
+struct Prepared {
+    plan: Plan,
+    addresses: Addresses,
+    clock: MeshClock,
+    replay: Option<String>,
+    reader_key: PathBuf,
+    /// The nodes in the order of [`Plan::places`], then the devices of each facility.
+    processes: Vec<Process>,
+    https: Https,
+}
+
+impl Prepared {
+    fn new(plan: Plan, args: &UpArgs, console: &Console) -> Result<Self> {
+        let dir = &plan.dir;
+        let _none_yet = fs::remove_file(mesh_json::file(dir));
+        let real = Clock::new(None).real();
+        console.stage("identities");
+        identity::prepare(&plan, real, || console.step())?;
+        let (reader, reader_key) = config::reader(&plan)?;
+
+        console.stage("configuration");
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a seed"
+        )]
+        let seed = real.0 as u16;
+        let addresses = Addresses::choose(&plan, Ports::open(ports::file(dir), seed)?)?;
+        let replay = replay_name(args)?;
+        let remembered = mesh_time::read(dir)?;
+        let clock = mesh_time::next(remembered.as_ref(), real, args.speed.0, replay.as_deref());
+        let sources = config::sources(&plan, args.replay.as_deref(), args.stays)?;
+        Configs {
+            plan: &plan,
+            addresses: &addresses,
+            clock,
+            sources,
+            reader,
+        }
+        .write()?;
+        Ok(Self {
+            https: Https::new(&plan.pki_dir().join("ca.pem"))?,
+            processes: processes(&plan),
+            addresses,
+            clock,
+            replay,
+            reader_key,
+            plan,
+        })
+    }
+
+    fn remember(&self) -> Result<()> {
+        let remembered = Remembered {
+            clock: self.clock,
+            last: self.clock.at(Clock::new(None).real()),
+            replay: self.replay.clone(),
+        };
+        mesh_time::note(&self.plan.dir, &remembered)
+    }
+}
+
+/// What makes a replay the same replay: archive, number of stays, and how many facilities share them.
+fn replay_name(args: &UpArgs) -> Result<Option<String>> {
+    let Some(path) = &args.replay else {
+        return Ok(None);
+    };
+    let path = fs::canonicalize(path).with_context(|| path.display().to_string())?;
+    Ok(Some(format!(
+        "{} {:?} {}",
+        path.display(),
+        args.stays,
+        args.facilities
+    )))
+}
+
+fn processes(plan: &Plan) -> Vec<Process> {
+    let process = |name: String, command: &[&str], config: PathBuf, log: PathBuf| Process {
+        name,
+        args: command
+            .iter()
+            .map(|word| (*word).to_owned())
+            .chain(["--config".to_owned(), config.display().to_string()])
+            .collect(),
+        log,
+    };
+    let node = |place: &Place| {
+        let dir = plan.node_dir(place);
+        let tier = place.tier().to_string();
+        let config = config::node_file(&dir, place);
+        process(label(place), &[&tier], config, dir.join("node.log"))
+    };
+    let devices = |place: Place| {
+        let dir = plan.node_dir(&place);
+        let name = format!("devices of {}", label(&place));
+        let config = config::devices_file(&dir);
+        process(
+            name,
+            &["device", "simulate"],
+            config,
+            dir.join("devices.log"),
+        )
+    };
+    let mut all: Vec<Process> = plan.places().iter().map(node).collect();
+    all.extend(
+        plan.facilities()
+            .map(|(region, facility)| devices(region.edge(facility))),
+    );
+    all
+}
+
+/// What people call a node: `edge us-f1`, `regional us`, `global`.
+fn label(place: &Place) -> String {
+    match place {
+        Place::Edge { facility, .. } => format!("edge {}", facility.as_str()),
+        Place::Regional { region, .. } => format!("regional {}", region.as_str()),
+        Place::Global => "global".to_owned(),
+    }
+}

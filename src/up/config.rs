@@ -1,0 +1,351 @@
+//! The configuration files of a local mesh: what a node reads here it would read anywhere.
+use super::{
+    files,
+    identity::{self, facility_key_file, node_cert, node_key, signing_key_file},
+    plan::{Bus, Device, FHIR_READER, Facility, Plan, Region},
+    ports::Ports,
+};
+use anyhow::{Context, Result};
+use device_fw::sim::{
+    self,
+    config::{SimConfig, SimDevice, Source},
+};
+use edge::config::{BedAssignment, DeviceConfig, EdgeConfig, MqttConfig, UplinkConfig};
+use global::config::GlobalConfig;
+use node::config::{ClientConfig, HttpsConfig, LogConfig, TlsFiles};
+use regional::config::RegionalConfig;
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+use types::{MeshClock, Place};
+
+/// Rate of the serial lines, in baud; a pseudo terminal does not care.
+const BAUD: u32 = 115_200;
+
+/// The scope of the client that reads FHIR.
+pub const READER_SCOPE: &str = "system/*.rs";
+
+/// Where every listener of the mesh is.
+#[derive(Clone, Debug)]
+pub struct Addresses(BTreeMap<String, SocketAddr>);
+
+impl Addresses {
+    /// Chooses every port of a plan.
+    pub fn choose(plan: &Plan, mut ports: Ports) -> Result<Self> {
+        let mut names = Vec::new();
+        for place in plan.places() {
+            let second = if matches!(place, Place::Edge { .. }) {
+                "mqtt"
+            } else {
+                "grpc"
+            };
+            names.extend(["https", second].map(|kind| name(&place, kind)));
+        }
+        for (region, facility) in plan.facilities() {
+            let place = region.edge(facility);
+            let tcp = facility
+                .devices
+                .iter()
+                .filter(|device| device.bus == Bus::Tcp);
+            names.extend(tcp.map(|device| name(&place, device.id.as_str())));
+        }
+        let mut chosen = BTreeMap::new();
+        for name in names {
+            let address = ports.address(&name)?;
+            chosen.insert(name, address);
+        }
+        ports.save()?;
+        Ok(Self(chosen))
+    }
+
+    /// A listener of a node: `https`, `grpc`, `mqtt` or the id of a device.
+    pub fn of(&self, place: &Place, kind: &str) -> Result<SocketAddr> {
+        let name = name(place, kind);
+        self.0
+            .get(&name)
+            .copied()
+            .with_context(|| format!("{name} has no port"))
+    }
+}
+
+fn name(place: &Place, kind: &str) -> String {
+    format!("{place}/{kind}")
+}
+
+/// Everything that configuration files are made of.
+pub struct Configs<'a> {
+    /// The mesh.
+    pub plan: &'a Plan,
+    /// Its listeners.
+    pub addresses: &'a Addresses,
+    /// Its clock.
+    pub clock: MeshClock,
+    /// What the devices of each facility emit, in the order of [`Plan::facilities`].
+    pub sources: Vec<Source>,
+    /// What servers know of the client that reads FHIR.
+    pub reader: ClientConfig,
+}
+
+/// The configuration file of a node, in its folder.
+pub fn node_file(dir: &Path, place: &Place) -> PathBuf {
+    dir.join(format!("{}.toml", place.tier()))
+}
+
+/// The configuration file of a facility's simulated devices.
+pub fn devices_file(dir: &Path) -> PathBuf {
+    dir.join("devices.toml")
+}
+
+/// Exists once the replay of a facility is over.
+pub fn done_file(dir: &Path) -> PathBuf {
+    dir.join("replay.done")
+}
+
+impl Configs<'_> {
+    /// Writes every file.
+    pub fn write(&self) -> Result<()> {
+        self.write_node(&Place::Global, &self.global()?)?;
+        for region in &self.plan.regions {
+            self.write_node(&region.place(), &self.regional(region)?)?;
+        }
+        for ((region, facility), source) in self.plan.facilities().zip(&self.sources) {
+            let place = region.edge(facility);
+            let dir = self.plan.node_dir(&place);
+            write_profiles(&dir.join("profiles"))?;
+            self.write_node(&place, &self.edge(region, facility, source)?)?;
+            let devices = toml::to_string(&self.devices(region, facility, source)?)?;
+            files::replace(&devices_file(&dir), devices.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    fn write_node(&self, place: &Place, config: &impl serde::Serialize) -> Result<()> {
+        let file = node_file(&self.plan.node_dir(place), place);
+        let text = toml::to_string(config)?;
+        files::replace_secret(&file, text.as_bytes())
+    }
+
+    fn global(&self) -> Result<GlobalConfig> {
+        let place = Place::Global;
+        let dir = self.plan.node_dir(&place);
+        Ok(GlobalConfig {
+            data_dir: dir.join("data"),
+            tls: self.tls(&dir),
+            https: self.https(&place)?,
+            grpc_listen: self.addresses.of(&place, "grpc")?,
+            store: global::config::CatalogStore::default(),
+            log: LogConfig::default(),
+            clock: Some(self.clock),
+            clients: Vec::new(),
+            policies: None,
+            local_mesh: true,
+        })
+    }
+
+    fn regional(&self, region: &Region) -> Result<RegionalConfig> {
+        let place = region.place();
+        let dir = self.plan.node_dir(&place);
+        Ok(RegionalConfig {
+            jurisdiction: region.jurisdiction,
+            region: region.id.clone(),
+            data_dir: dir.join("data"),
+            tls: self.tls(&dir),
+            https: self.https(&place)?,
+            grpc_listen: self.addresses.of(&place, "grpc")?,
+            uplink_url: self.grpc_url(&Place::Global)?,
+            store: regional::config::FhirStore::default(),
+            log: LogConfig::default(),
+            clock: Some(self.clock),
+            clients: vec![self.reader.clone()],
+            policies: None,
+            local_mesh: true,
+        })
+    }
+
+    fn edge(&self, region: &Region, facility: &Facility, source: &Source) -> Result<EdgeConfig> {
+        let place = region.edge(facility);
+        let dir = self.plan.node_dir(&place);
+        let devices: Result<_> = facility
+            .devices
+            .iter()
+            .map(|device| self.device(&place, &dir, device))
+            .collect();
+        Ok(EdgeConfig {
+            jurisdiction: region.jurisdiction,
+            region: region.id.clone(),
+            facility: facility.id.clone(),
+            data_dir: dir.join("data"),
+            key_file: facility_key_file(&dir),
+            tls: self.tls(&dir),
+            https: self.https(&place)?,
+            log: LogConfig::default(),
+            clock: Some(self.clock),
+            mqtt: MqttConfig {
+                listen: self.addresses.of(&place, "mqtt")?,
+            },
+            uplink: UplinkConfig {
+                url: self.grpc_url(&region.place())?,
+            },
+            store: edge::config::StoreConfig::default(),
+            profiles: dir.join("profiles"),
+            devices: devices?,
+            beds: self.beds(facility, source)?,
+            deid_profile: None,
+            leases: None,
+            policies: None,
+            local_mesh: true,
+        })
+    }
+
+    fn device(&self, place: &Place, dir: &Path, device: &Device) -> Result<DeviceConfig> {
+        let address = match device.bus {
+            Bus::Tcp => {
+                let address = self.addresses.of(place, device.id.as_str())?;
+                Some(format!("tcp://{address}"))
+            }
+            Bus::Rtu => Some(format!("rtu://{}?baud={BAUD}", pty(dir, device).display())),
+            Bus::Mqtt => None,
+        };
+        Ok(DeviceConfig {
+            id: device.id.clone(),
+            kind: device.kind,
+            serial: Some(format!(
+                "SN-{}-{}",
+                place.facility().map_or("", |f| f.as_str()),
+                device.id.as_str()
+            )),
+            model: Some("MedMesh simulator".to_owned()),
+            firmware: Some(env!("CARGO_PKG_VERSION").to_owned()),
+            bed: device.bed.clone(),
+            profile: device.profile().map(str::to_owned),
+            address,
+            unit_id: 1,
+        })
+    }
+
+    fn beds(&self, facility: &Facility, source: &Source) -> Result<Vec<BedAssignment>> {
+        let origin = self.clock.mesh_origin;
+        let assigned = sim::bed_assignments(source, origin, &facility.beds)?;
+        let assignment = |assigned: sim::Assignment| BedAssignment {
+            bed: assigned.bed,
+            from: assigned.from.to_rfc3339(),
+            patient: assigned.patient,
+            name: None,
+            mrn: None,
+            birth_date: None,
+            gender: assigned.gender.map(str::to_owned),
+        };
+        Ok(assigned.into_iter().map(assignment).collect())
+    }
+
+    fn devices(&self, region: &Region, facility: &Facility, source: &Source) -> Result<SimConfig> {
+        let place = region.edge(facility);
+        let dir = self.plan.node_dir(&place);
+        let device = |device: &Device| -> Result<SimDevice> {
+            let (cert, key) = device.pair(&dir);
+            let mqtt = device.bus == Bus::Mqtt;
+            Ok(SimDevice {
+                id: device.id.clone(),
+                kind: device.kind,
+                bed: device.bed.clone(),
+                listen: match device.bus {
+                    Bus::Tcp => Some(self.addresses.of(&place, device.id.as_str())?),
+                    Bus::Rtu | Bus::Mqtt => None,
+                },
+                pty: (device.bus == Bus::Rtu).then(|| pty(&dir, device)),
+                unit_id: 1,
+                cert: mqtt.then_some(cert),
+                key: mqtt.then_some(key),
+            })
+        };
+        let devices: Result<_> = facility.devices.iter().map(device).collect();
+        Ok(SimConfig {
+            region: region.id.clone(),
+            facility: facility.id.clone(),
+            sent: dir.join("sent.ndjson"),
+            done: done_file(&dir),
+            clock: self.clock,
+            mqtt: self.addresses.of(&place, "mqtt")?,
+            ca: self.plan.pki_dir().join("ca.pem"),
+            source: source.clone(),
+            seed: seed(facility.id.as_str()),
+            sample_every_ms: SAMPLE_EVERY_MS,
+            control: None,
+            devices: devices?,
+        })
+    }
+
+    fn tls(&self, dir: &Path) -> TlsFiles {
+        let pki = self.plan.pki_dir();
+        TlsFiles {
+            ca: pki.join("ca.pem"),
+            cert: node_cert(dir),
+            key: node_key(dir),
+            signing_key: signing_key_file(dir),
+            crl: pki.join("crl.pem"),
+        }
+    }
+
+    fn https(&self, place: &Place) -> Result<HttpsConfig> {
+        Ok(HttpsConfig {
+            listen: self.addresses.of(place, "https")?,
+        })
+    }
+
+    fn grpc_url(&self, place: &Place) -> Result<String> {
+        Ok(format!("https://{}", self.addresses.of(place, "grpc")?))
+    }
+}
+
+/// Mesh milliseconds between two samples of simulated patients.
+const SAMPLE_EVERY_MS: i64 = 1_000;
+
+/// The link to the pseudo terminal of a device.
+fn pty(dir: &Path, device: &Device) -> PathBuf {
+    dir.join(format!("tty-{}", device.id.as_str()))
+}
+
+/// A seed of its own for every facility, the same in every run (FNV-1a, 32 bits: TOML integers are signed).
+fn seed(name: &str) -> u64 {
+    let hash = name.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    });
+    u64::from(hash)
+}
+
+fn write_profiles(dir: &Path) -> Result<()> {
+    fs::create_dir_all(dir)?;
+    for (name, text) in edge::modbus::BUILT_IN {
+        files::replace(&dir.join(name), text.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// What every facility's devices emit, and what identifies the replay.
+pub fn sources(plan: &Plan, replay: Option<&Path>, stays: Option<usize>) -> Result<Vec<Source>> {
+    let count = plan.facilities().count();
+    let Some(path) = replay else {
+        return Ok(vec![Source::Physiology; count]);
+    };
+    let path = fs::canonicalize(path).with_context(|| path.display().to_string())?;
+    if path.extension().is_some_and(|end| end == "csv") {
+        return Ok(vec![Source::Numerics { csv: path }; count]);
+    }
+    let beds: Vec<Vec<String>> = plan.facilities().map(|(_, f)| f.beds.clone()).collect();
+    let source = |beds| Source::Physionet {
+        archive: path.clone(),
+        beds,
+    };
+    Ok(sim::plan(&path, &beds, stays)?
+        .into_iter()
+        .map(source)
+        .collect())
+}
+
+/// Makes the client that reads FHIR.
+pub fn reader(plan: &Plan) -> Result<(ClientConfig, PathBuf)> {
+    identity::client(plan, FHIR_READER, READER_SCOPE)
+}

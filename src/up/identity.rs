@@ -1,0 +1,165 @@
+//! Certificates and keys of a local mesh: every node and device is invited with a one-time code and enrols with a
+//! request, as it would anywhere. What is there already stays, unless it ends soon.
+use super::{files, plan::Plan};
+use anyhow::{Context, Result};
+use federation::{
+    identity::{Identity, Peer},
+    pki::{self, Ca},
+};
+use node::config::ClientConfig;
+use rand::RngCore;
+use rustls::pki_types::{CertificateDer, pem::PemObject};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use types::{Place, Timestamp};
+
+/// An invitation is used at once.
+const INVITATION: Duration = Duration::from_secs(60);
+/// A certificate that ends within this many days is replaced at start.
+const RENEW_DAYS: i32 = 30;
+
+/// Makes what is missing: the authority, the certificates of all nodes and devices, the facilities' keys.
+/// `made` is called after every certificate.
+pub fn prepare(plan: &Plan, now: Timestamp, made: impl Fn()) -> Result<()> {
+    let dir = plan.pki_dir();
+    let ca = if dir.join("ca.pem").exists() {
+        Ca::open(&dir)?
+    } else {
+        Ca::init(&dir, now)?
+    };
+    ca.crl_pem(now)?;
+    for place in plan.places() {
+        let dir = plan.node_dir(&place);
+        fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
+        let node = Holder::node(&dir, place);
+        node.enrol(&ca, now)?;
+        made();
+    }
+    for (region, facility) in plan.facilities() {
+        let dir = plan.node_dir(&region.edge(facility));
+        fs::create_dir_all(dir.join("devices"))?;
+        facility_key(&dir)?;
+        for device in &facility.devices {
+            let (cert, key) = device.pair(&dir);
+            Holder::device(cert, key, region.device(facility, device)).enrol(&ca, now)?;
+            made();
+        }
+    }
+    Ok(())
+}
+
+/// Certificate of a node, in its folder.
+pub fn node_cert(dir: &Path) -> PathBuf {
+    dir.join("node.pem")
+}
+
+/// TLS key of a node, in its folder.
+pub fn node_key(dir: &Path) -> PathBuf {
+    dir.join("node.key")
+}
+
+/// The key of a facility that wraps its store's data key.
+pub fn facility_key_file(dir: &Path) -> PathBuf {
+    dir.join("facility.key")
+}
+
+/// The key with which a node signs receipts and audit checkpoints.
+pub fn signing_key_file(dir: &Path) -> PathBuf {
+    dir.join("data").join("signing.key")
+}
+
+fn facility_key(dir: &Path) -> Result<()> {
+    let path = facility_key_file(dir);
+    if path.exists() {
+        return Ok(());
+    }
+    let mut key = [0_u8; 32];
+    rand::rng().fill_bytes(&mut key);
+    let text: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    files::replace_secret(&path, text.as_bytes())
+}
+
+/// Who gets a certificate, and where it lies.
+struct Holder {
+    identity: Identity,
+    cert: PathBuf,
+    key: PathBuf,
+    signing: Option<PathBuf>,
+}
+
+impl Holder {
+    fn node(dir: &Path, place: Place) -> Self {
+        Self {
+            identity: Identity::Node(place),
+            cert: node_cert(dir),
+            key: node_key(dir),
+            signing: Some(signing_key_file(dir)),
+        }
+    }
+
+    fn device(cert: PathBuf, key: PathBuf, identity: Identity) -> Self {
+        Self {
+            identity,
+            cert,
+            key,
+            signing: None,
+        }
+    }
+
+    fn enrol(&self, ca: &Ca, now: Timestamp) -> Result<()> {
+        if self.key.exists() && ends(&self.cert).is_some_and(|end| end > now.plus_days(RENEW_DAYS))
+        {
+            return Ok(());
+        }
+        let names: &[&str] = if self.signing.is_some() {
+            &pki::LOCAL_NAMES
+        } else {
+            &[]
+        };
+        let mut rng = rand::rng();
+        let code = ca.invite(&self.identity, names, INVITATION, now, &mut rng)?;
+        let signing = match &self.signing {
+            Some(path) => {
+                fs::create_dir_all(path.parent().unwrap_or(path))?;
+                Some(pki::signing_key(path, &mut rng)?)
+            }
+            None => None,
+        };
+        let new = pki::new_key_and_csr(&self.identity, signing.as_ref())?;
+        let cert = ca.enrol(&code, &new.csr_pem, now, &mut rng)?;
+        pki::write_private(&self.key, &new.key_pem)?;
+        pki::write_public(&self.cert, &cert)?;
+        Ok(())
+    }
+}
+
+/// The end of a certificate's validity; none when there is no certificate.
+fn ends(cert: &Path) -> Option<Timestamp> {
+    let der = CertificateDer::from_pem_file(cert).ok()?;
+    Some(Peer::from_cert(&der).ok()?.not_after)
+}
+
+/// The key pair of a client, made when it does not exist, and what the servers know of it.
+pub fn client(plan: &Plan, name: &str, scope: &str) -> Result<(ClientConfig, PathBuf)> {
+    let dir = plan.clients_dir();
+    fs::create_dir_all(&dir)?;
+    let (private, public) = (
+        dir.join(format!("{name}.key")),
+        dir.join(format!("{name}.pem")),
+    );
+    if !private.exists() || !public.exists() {
+        let key = pki::new_client_key()?;
+        pki::write_public(&public, &key.public_pem)?;
+        pki::write_private(&private, &key.private_pem)?;
+    }
+    let config = ClientConfig {
+        client_id: name.to_owned(),
+        kid: format!("{name}-1"),
+        public_key: public,
+        scope: scope.to_owned(),
+    };
+    Ok((config, private))
+}

@@ -1,0 +1,130 @@
+//! `DIR/mesh.json`: what the outside may rely on to find the parts of a running mesh.
+use super::{
+    config::{Addresses, READER_SCOPE},
+    files,
+    plan::{Bus, FHIR_READER, Facility, Plan, Region},
+};
+use anyhow::{Context, Result};
+use node::token::TOKEN_PATH;
+use serde_json::{Map, Value, json};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+use types::Place;
+
+/// Where the file is.
+pub fn file(dir: &Path) -> PathBuf {
+    dir.join("mesh.json")
+}
+
+/// What the file is made of.
+pub struct MeshJson<'a> {
+    /// The mesh.
+    pub plan: &'a Plan,
+    /// Its listeners.
+    pub addresses: &'a Addresses,
+    /// The private key of the client that reads FHIR.
+    pub reader_key: PathBuf,
+    /// The processes of the nodes.
+    pub pids: BTreeMap<Place, u32>,
+}
+
+impl MeshJson<'_> {
+    /// Writes the file, atomically.
+    pub fn write(&self) -> Result<()> {
+        let bytes = serde_json::to_vec_pretty(&self.value()?)?;
+        files::replace(&file(&self.plan.dir), &bytes)
+    }
+
+    fn value(&self) -> Result<Value> {
+        let mut regions = Map::new();
+        for region in &self.plan.regions {
+            regions.insert(region.id.as_str().to_owned(), self.region(region)?);
+        }
+        let facilities: Result<Vec<Value>> = self
+            .plan
+            .facilities()
+            .map(|(region, facility)| self.facility(region, facility))
+            .collect();
+        Ok(json!({
+            "ca": self.plan.pki_dir().join("ca.pem"),
+            "regions": regions,
+            "global": self.global()?,
+            "facilities": facilities?,
+            "clients": {FHIR_READER: self.reader()?},
+        }))
+    }
+
+    fn pid(&self, place: &Place) -> Result<u32> {
+        let pid = self.pids.get(place).copied();
+        pid.with_context(|| format!("{place} does not run"))
+    }
+
+    fn origin(&self, place: &Place) -> Result<String> {
+        Ok(format!("https://{}", self.addresses.of(place, "https")?))
+    }
+
+    fn region(&self, region: &Region) -> Result<Value> {
+        let place = region.place();
+        let origin = self.origin(&place)?;
+        Ok(json!({
+            "pid": self.pid(&place)?,
+            "fhir": format!("{origin}/fhir"),
+            "grpc": format!("https://{}", self.addresses.of(&place, "grpc")?),
+            "metrics": format!("{origin}/metrics"),
+        }))
+    }
+
+    fn global(&self) -> Result<Value> {
+        let origin = self.origin(&Place::Global)?;
+        Ok(json!({
+            "pid": self.pid(&Place::Global)?,
+            "api": format!("{origin}/api/v1"),
+            "metrics": format!("{origin}/metrics"),
+        }))
+    }
+
+    fn facility(&self, region: &Region, facility: &Facility) -> Result<Value> {
+        let place = region.edge(facility);
+        let dir = self.plan.node_dir(&place);
+        let mut modbus = Vec::new();
+        let mut devices = Vec::new();
+        for device in &facility.devices {
+            if device.bus == Bus::Tcp {
+                modbus.push(self.addresses.of(&place, device.id.as_str())?.to_string());
+            }
+            let (cert, key) = device.pair(&dir);
+            devices.push(json!({
+                "id": device.id.as_str(),
+                "kind": device.kind.as_str(),
+                "cert": cert,
+                "key": key,
+            }));
+        }
+        Ok(json!({
+            "id": facility.id.as_str(),
+            "region": region.id.as_str(),
+            "pid": self.pid(&place)?,
+            "mqtt": self.addresses.of(&place, "mqtt")?.to_string(),
+            "modbus": modbus,
+            "metrics": format!("{}/metrics", self.origin(&place)?),
+            "devices": devices,
+        }))
+    }
+
+    fn reader(&self) -> Result<Value> {
+        let mut token_url = Map::new();
+        for region in &self.plan.regions {
+            let url = format!("{}{TOKEN_PATH}", self.origin(&region.place())?);
+            token_url.insert(region.id.as_str().to_owned(), url.into());
+        }
+        Ok(json!({
+            "client_id": FHIR_READER,
+            "kid": format!("{FHIR_READER}-1"),
+            "key": self.reader_key,
+            "scope": READER_SCOPE,
+            "token_url": token_url,
+        }))
+    }
+}

@@ -1,0 +1,197 @@
+//! What the nodes' metrics say: Prometheus text in, the figures of the live table out.
+use std::collections::BTreeMap;
+
+/// Devices of a facility, by `state` (`live`, `stale`, `absent`).
+const DEVICES: &str = "medmesh_edge_devices";
+/// Readings that an edge has stored.
+const READINGS: &str = "medmesh_edge_readings_total";
+/// Parcels that wait for a receipt, by `priority`.
+const WAITING: &str = "medmesh_edge_outbox_parcels";
+/// From the arrival of a sample to the region's signed receipt: by then it is stored and can be queried.
+const LATENCY: &str = "medmesh_edge_device_to_receipt_seconds_bucket";
+
+/// The metrics of one or more nodes at an instant, summed over nodes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Snapshot(BTreeMap<String, f64>);
+
+impl Snapshot {
+    /// Adds what a node says: `name{labels} value` a line.
+    pub fn add(&mut self, text: &str) {
+        let samples = text
+            .lines()
+            .filter(|line| line.starts_with("medmesh_edge_"));
+        for (series, value) in samples.filter_map(|line| line.rsplit_once(' ')) {
+            if let Ok(value) = value.parse::<f64>() {
+                *self.0.entry(series.to_owned()).or_default() += value;
+            }
+        }
+    }
+
+    fn of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (&'a str, f64)> {
+        let series = self
+            .0
+            .iter()
+            .map(|(series, value)| (series.as_str(), *value));
+        series.filter_map(move |(series, value)| {
+            let labels = series.strip_prefix(name)?;
+            (labels.is_empty() || labels.starts_with('{')).then_some((labels, value))
+        })
+    }
+
+    fn sum(&self, name: &str, label: &str) -> f64 {
+        let with = self.of(name).filter(|(labels, _)| labels.contains(label));
+        with.map(|(_, value)| value).sum()
+    }
+
+    /// Cumulative counts by upper bound.
+    fn buckets(&self) -> Vec<(f64, f64)> {
+        let mut buckets: Vec<(f64, f64)> = self
+            .of(LATENCY)
+            .filter_map(|(labels, count)| Some((bound(labels)?, count)))
+            .collect();
+        buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
+        buckets
+    }
+}
+
+fn bound(labels: &str) -> Option<f64> {
+    let (_, rest) = labels.split_once("le=\"")?;
+    let (text, _) = rest.split_once('"')?;
+    if text == "+Inf" {
+        Some(f64::INFINITY)
+    } else {
+        text.parse().ok()
+    }
+}
+
+/// The figures of a region.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Figures {
+    /// Devices with fresh values.
+    pub live: u64,
+    /// Devices without.
+    pub stale: u64,
+    /// Readings stored a second.
+    pub rate: f64,
+    /// Parcels that wait for the region.
+    pub waiting: u64,
+    /// Median from device to FHIR, in seconds.
+    pub p50: Option<f64>,
+    /// 99th percentile from device to FHIR, in seconds.
+    pub p99: Option<f64>,
+}
+
+impl Figures {
+    /// What happened from `before` to `now`, `seconds` later.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "counts"
+    )]
+    pub fn between(before: &Snapshot, now: &Snapshot, seconds: f64) -> Self {
+        let live = now.sum(DEVICES, "state=\"live\"");
+        let readings = now.sum(READINGS, "") - before.sum(READINGS, "");
+        let buckets = since(&before.buckets(), &now.buckets());
+        Self {
+            live: live as u64,
+            stale: (now.sum(DEVICES, "") - live) as u64,
+            // A counter that is smaller than before belongs to a process that was started again.
+            rate: readings.max(0.0) / seconds.max(f64::MIN_POSITIVE),
+            waiting: now.sum(WAITING, "") as u64,
+            p50: quantile(&buckets, 0.5),
+            p99: quantile(&buckets, 0.99),
+        }
+    }
+}
+
+/// What was counted since `before`; all of it when a process was started again.
+fn since(before: &[(f64, f64)], now: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let count = |bound: f64| {
+        let same = before.iter().find(|(other, _)| *other == bound);
+        same.map_or(0.0, |(_, count)| *count)
+    };
+    let restarted = now.iter().any(|(bound, value)| *value < count(*bound));
+    now.iter()
+        .map(|(bound, value)| {
+            let before = if restarted { 0.0 } else { count(*bound) };
+            (*bound, value - before)
+        })
+        .collect()
+}
+
+/// The quantile of a histogram of cumulative counts, linear within a bucket; none when nothing was counted.
+pub fn quantile(buckets: &[(f64, f64)], q: f64) -> Option<f64> {
+    let total = buckets
+        .last()
+        .map(|(_, count)| *count)
+        .filter(|count| *count > 0.0)?;
+    let rank = q * total;
+    let (mut low, mut below) = (0.0, 0.0);
+    for (high, count) in buckets {
+        if *count >= rank {
+            if high.is_infinite() {
+                return Some(low);
+            }
+            let within = (rank - below) / (count - below);
+            return Some(low + (high - low) * within.clamp(0.0, 1.0));
+        }
+        (low, below) = (*high, *count);
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn snapshot(texts: &[&str]) -> Snapshot {
+        let mut snapshot = Snapshot::default();
+        for text in texts {
+            snapshot.add(text);
+        }
+        snapshot
+    }
+
+    const A: &str = "\
+# TYPE medmesh_edge_readings_total counter
+medmesh_edge_readings_total 100
+medmesh_edge_readings_total_other 7
+medmesh_edge_devices{state=\"live\"} 5
+medmesh_edge_devices{state=\"stale\"} 1
+medmesh_edge_devices{state=\"absent\"} 1
+medmesh_edge_outbox_parcels{priority=\"live\"} 3
+medmesh_edge_device_to_receipt_seconds_bucket{le=\"0.01\"} 0
+medmesh_edge_device_to_receipt_seconds_bucket{le=\"0.02\"} 50
+medmesh_edge_device_to_receipt_seconds_bucket{le=\"0.04\"} 100
+medmesh_edge_device_to_receipt_seconds_bucket{le=\"+Inf\"} 100
+";
+
+    #[test]
+    fn the_figures_of_a_region_are_the_sum_of_its_facilities() {
+        let figures = Figures::between(&Snapshot::default(), &snapshot(&[A, A]), 10.0);
+        assert_eq!((figures.live, figures.stale, figures.waiting), (10, 4, 6));
+        assert_eq!(figures.rate, 20.0);
+        assert_eq!(figures.p50, Some(0.02));
+        assert!((figures.p99.unwrap() - 0.0396).abs() < 1e-9);
+    }
+
+    #[test]
+    fn rates_and_quantiles_are_of_the_time_between() {
+        let quiet = Figures::between(&snapshot(&[A]), &snapshot(&[A]), 10.0);
+        assert_eq!((quiet.rate, quiet.p50, quiet.p99), (0.0, None, None));
+    }
+
+    #[test]
+    fn a_process_that_was_started_again_gives_no_negative_rate() {
+        let less = A.replace("100", "10").replace("50", "5");
+        let figures = Figures::between(&snapshot(&[A]), &snapshot(&[&less]), 10.0);
+        assert_eq!((figures.rate, figures.p50), (0.0, Some(0.02)));
+    }
+
+    #[test]
+    fn a_quantile_beyond_the_last_bound_is_that_bound() {
+        let buckets = [(1.0, 10.0), (f64::INFINITY, 100.0)];
+        assert_eq!(quantile(&buckets, 0.99), Some(1.0));
+        assert_eq!(quantile(&[], 0.5), None);
+    }
+}
