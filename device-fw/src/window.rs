@@ -209,7 +209,8 @@ mod tests {
 
     #[test]
     fn a_ring_without_storage_takes_nothing() {
-        let mut window = Window::new([Sample::default(); 0]);
+        let storage: [Sample; 0] = [];
+        let mut window = Window::new(storage);
         assert_eq!(window.push(sample(1)), Err(Full));
         assert_eq!(window.front(), None);
         assert_eq!(window.acknowledge(1, 1), Ack::Unknown);

@@ -98,8 +98,7 @@ macro_rules! removed {
             left.into_iter().flatten().collect::<Vec<_>>().join("|")
         }
 
-        #[cfg(test)]
-        #[cfg(not(medmesh_unguarded))]
+        #[cfg(all(test, not(medmesh_unguarded)))]
         const REMOVED: &[(&str, fn(&PatientRecord) -> Option<String>)] = &[$((stringify!($name), $name)),*];
     };
 }
@@ -287,7 +286,6 @@ pub fn clinical_device(
     }
 }
 
-#[cfg(test)]
-#[cfg(not(medmesh_unguarded))]
+#[cfg(all(test, not(medmesh_unguarded)))]
 #[path = "deid_tests.rs"]
 mod tests;

@@ -18,4 +18,4 @@ pub mod pipeline;
 mod run;
 pub mod store;
 
-pub use run::{CLOCK_OFFSET, EdgeError, LINK_TAP, Node, RELEASED, run, start};
+pub use run::{CLOCK_OFFSET, EdgeError, Node, RELEASED, run, start};

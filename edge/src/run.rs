@@ -41,8 +41,6 @@ use types::{FreshnessLimits, Phi, Place, Timestamp};
 pub const RELEASED: Timestamp = Timestamp(1_767_225_600_000);
 /// Variable that falsifies the machine's clock in a local mesh, such as `-3650d` or `+2h`.
 pub const CLOCK_OFFSET: &str = "MEDMESH_DANGEROUS_CLOCK_OFFSET";
-/// Variable that names a directory for the clear text of the link in a local mesh.
-pub const LINK_TAP: &str = "MEDMESH_DANGEROUS_LINK_TAP";
 
 /// Why an edge node does not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -305,10 +303,7 @@ fn link_parts(
     shared: &Arc<Shared>,
     tls: &Arc<ReloadingTls>,
 ) -> Result<impl Fn() -> UplinkParts + Send + Sync + use<>, EdgeError> {
-    let tap = match std::env::var_os(LINK_TAP) {
-        Some(dir) => Some(Tap::new(dir.into(), shared.config.local_mesh)?),
-        None => None,
-    };
+    let tap = Tap::from_env(shared.config.local_mesh)?;
     let (shared, tls) = (shared.clone(), tls.clone());
     Ok(move || UplinkParts {
         url: shared.config.uplink.url.clone(),
@@ -479,7 +474,11 @@ async fn recall(store: &Store, monitor: &Mutex<Monitor>) -> Result<(), EdgeError
 }
 
 #[cfg(test)]
-mod tests {
+#[path = "run_tests.rs"]
+mod tests;
+
+#[cfg(test)]
+mod offset_tests {
     use super::*;
 
     #[test]

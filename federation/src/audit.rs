@@ -22,6 +22,7 @@ use types::Place;
 
 mod entry;
 mod verify;
+pub(crate) use entry::count;
 pub use entry::{Decision, Entry};
 pub use verify::{VerifyError, verify};
 

@@ -6,7 +6,7 @@
 //! writes the decision; [`Apply::apply`] makes the records durable, idempotently; the answer is recorded, and only then
 //! given. What goes out is one commit: [`Ledger::ship`].
 use crate::{
-    audit::{self, Decision, Entry, Signer},
+    audit::{self, Decision, Entry, Signer, count},
     db::{self, DbError, Shared},
     gate,
     identity::Identity,
@@ -22,7 +22,7 @@ use parking_lot::Mutex;
 use rusqlite::Connection;
 use std::{collections::HashSet, path::Path, sync::Arc};
 use tokio::sync::Notify;
-use types::{DataClass, Place};
+use types::Place;
 
 mod uplink;
 pub use uplink::{MAX_KNOWN, MAX_WAITING_BYTES, Shipped};
@@ -118,12 +118,6 @@ impl Ledger {
         let inner = self.inner.clone();
         self.db.step(op, move |tx| step(&inner, tx)).await
     }
-}
-
-fn count(decision: Decision, class: Option<DataClass>) {
-    let class = class.map_or("unknown", DataClass::as_str);
-    metrics::counter!("medmesh_residency_decisions_total", "decision" => decision.as_str(), "class" => class)
-        .increment(1);
 }
 
 impl Inner {

@@ -217,4 +217,13 @@ mod tests {
         let opened = TreeHead::open(&cosigned, &head().origin, &key().verifying_key());
         assert_eq!(opened, Ok(head()));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_the_reader_panic_or_believe(text in "\\PC{0,60}(\n{0,3}\\PC{0,60}){0,6}") {
+            let (origin, key) = (head().origin, key().verifying_key());
+            assert!(TreeHead::open(&text, &origin, &key).is_err());
+            assert!(TreeHead::open(&format!("{origin}\n{text}"), &origin, &key).is_err());
+        }
+    }
 }

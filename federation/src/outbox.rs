@@ -102,8 +102,12 @@ pub fn ship<T: Body>(
     let (from, to) = (envelope.from.clone(), envelope.to.clone());
     let (purpose, count) = (envelope.purpose, envelope.body.count());
     match clear(rules, envelope) {
-        Ok(cleared) => enqueue(tx, cleared, priority, id, now).map(Ok),
+        Ok(cleared) => {
+            audit::count(Decision::Cleared, Some(T::CLASS));
+            enqueue(tx, cleared, priority, id, now).map(Ok)
+        }
         Err(refusal) => {
+            audit::count(Decision::Refused, Some(T::CLASS));
             audit::append(
                 tx,
                 &Entry::refused::<T>(now, refusal, (&from, &to, purpose), count),

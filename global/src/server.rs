@@ -9,7 +9,7 @@ use federation::{
     audit::Signer,
     db::DbError,
     ledger::Ledger,
-    link::{self, Door},
+    link::{self, Door, LinkError, Tap},
     pki::{PkiError, load_signing_key},
     policy::{PolicyError, Rules},
     tls::{ReloadingTls, TimeSource, TlsError, TlsPaths},
@@ -62,6 +62,9 @@ pub enum GlobalError {
     /// A client cannot be registered.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// The links cannot be tapped.
+    #[error(transparent)]
+    Link(#[from] LinkError),
     /// A task ended.
     #[error(transparent)]
     Task(#[from] TaskError),
@@ -102,7 +105,7 @@ pub async fn run(config: GlobalConfig, stop: CancellationToken) -> Result<(), Gl
         gate: Arc::new(ledger.clone()),
         inbox: Arc::new(ledger.inbox(Intake::new(catalog.clone(), clock))),
         tls: tls.clone(),
-        tap: None,
+        tap: Tap::from_env(config.local_mesh)?,
     };
     let mut tasks = Tasks::new(stop);
     let until = || tasks.stop();

@@ -9,7 +9,7 @@ use federation::{
     audit::Signer,
     db::DbError,
     ledger::Ledger,
-    link::{self, Door, LinkError, Uplink, UplinkParts},
+    link::{self, Door, LinkError, Tap, Uplink, UplinkParts},
     pki::{PkiError, load_signing_key},
     policy::{PolicyError, Rules},
     port::PortError,
@@ -94,6 +94,19 @@ pub enum RegionalError {
 /// # Errors
 /// [`RegionalError`]; nothing is left half-done.
 pub async fn run(config: RegionalConfig, stop: CancellationToken) -> Result<(), RegionalError> {
+    let node = start(config, stop).await?;
+    tracing::info!(https = %node.https, grpc = %node.grpc, "regional node serves");
+    Ok(node.tasks.join(shutdown::GRACE).await?)
+}
+
+/// A node whose listeners are bound and whose tasks run.
+struct Started {
+    https: SocketAddr,
+    grpc: SocketAddr,
+    tasks: Tasks,
+}
+
+async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Started, RegionalError> {
     std::fs::create_dir_all(&config.data_dir).map_err(RegionalError::DataDir)?;
     let clock = Clock::new(config.clock);
     let here = Place::Regional {
@@ -112,9 +125,9 @@ pub async fn run(config: RegionalConfig, stop: CancellationToken) -> Result<(), 
     )?;
     let desk = Desk::open(&config.data_dir.join("region.db"))?;
     let store = open(&config).await?;
-    let links = listen(config.grpc_listen).await?;
-    let clients = listen(config.https.listen).await?;
-    let tokens = tokens(&config, &clients, clock)?;
+    let (links, grpc) = listen(config.grpc_listen).await?;
+    let (clients, https) = listen(config.https.listen).await?;
+    let tokens = TokenServer::new(&format!("https://{https}"), &config.clients, clock)?;
     let health = Health::new();
     let app = fhir_api(&tokens, store.clone(), now.clone())
         .merge(api::router(desk.clone(), tokens.verifier()))
@@ -127,13 +140,14 @@ pub async fn run(config: RegionalConfig, stop: CancellationToken) -> Result<(), 
         here: here.clone(),
         clock,
     };
+    let tap = Tap::from_env(config.local_mesh)?;
     let door = Door {
         here: here.clone(),
         key,
         gate: Arc::new(ledger.clone()),
         inbox: Arc::new(ledger.inbox(intake)),
         tls: tls.clone(),
-        tap: None,
+        tap: tap.clone(),
     };
     let uplink = Uplink::new(UplinkParts {
         url: config.uplink_url.clone(),
@@ -144,20 +158,19 @@ pub async fn run(config: RegionalConfig, stop: CancellationToken) -> Result<(), 
         tls: tls.clone(),
         time: now,
         rng: StdRng::from_os_rng(),
-        tap: None,
+        tap,
     })?;
     let mut tasks = Tasks::new(stop);
     let until = tasks.stop();
-    let https = https::serve(clients, tls.server_https()?, app, until.clone());
+    let serving = https::serve(clients, tls.server_https()?, app, until.clone());
     let links = link::serve(links, door, until.clone());
     let probing = probe(store, desk, health.check("store"), until.clone());
-    tasks.spawn("https", Kind::Critical, https);
+    tasks.spawn("https", Kind::Critical, serving);
     tasks.spawn("links", Kind::Critical, links);
     tasks.spawn("store probe", Kind::Background, probing);
     tasks.spawn("uplink", Kind::Background, ends(uplink.run(until.clone())));
     tasks.spawn("certificates", Kind::Background, ends(tls.watch(until)));
-    tracing::info!(url = tokens.token_url(), "regional node serves");
-    Ok(tasks.join(shutdown::GRACE).await?)
+    Ok(Started { https, grpc, tasks })
 }
 
 async fn ends(task: impl Future<Output = ()>) -> Result<(), Infallible> {
@@ -174,20 +187,11 @@ fn paths(files: &TlsFiles) -> TlsPaths {
     }
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, RegionalError> {
-    let listener = TcpListener::bind(address).await;
-    listener.map_err(|source| RegionalError::Listen { address, source })
-}
-
-/// The token server of the origin under which the node is reached: the address it listens on.
-fn tokens(
-    config: &RegionalConfig,
-    clients: &TcpListener,
-    clock: Clock,
-) -> Result<TokenServer, RegionalError> {
-    let address = clients.local_addr().unwrap_or(config.https.listen);
-    let origin = format!("https://{address}");
-    Ok(TokenServer::new(&origin, &config.clients, clock)?)
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), RegionalError> {
+    let failed = |source| RegionalError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
 }
 
 fn fhir_api(tokens: &TokenServer, store: Arc<dyn ResourceStore>, now: TimeSource) -> axum::Router {
@@ -251,3 +255,7 @@ async fn probe(
 const fn gauge(count: u64) -> f64 {
     count as f64
 }
+
+#[cfg(all(test, not(medmesh_unguarded)))]
+#[path = "server_tests.rs"]
+mod tests;

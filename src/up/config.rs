@@ -114,7 +114,7 @@ impl Configs<'_> {
         for ((region, facility), source) in self.plan.facilities().zip(&self.sources) {
             let place = region.edge(facility);
             let dir = self.plan.node_dir(&place);
-            write_profiles(&dir.join("profiles"))?;
+            write_profiles(&dir.join("profiles"), source)?;
             self.write_node(&place, &self.edge(region, facility, source)?)?;
             let devices = toml::to_string(&self.devices(region, facility, source)?)?;
             files::replace(&devices_file(&dir), devices.as_bytes())?;
@@ -217,7 +217,7 @@ impl Configs<'_> {
                 place.facility().map_or("", |f| f.as_str()),
                 device.id.as_str()
             )),
-            model: Some("MedMesh simulator".to_owned()),
+            model: Some("medmesh-simulator".to_owned()),
             firmware: Some(env!("CARGO_PKG_VERSION").to_owned()),
             bed: device.bed.clone(),
             profile: device.profile().map(str::to_owned),
@@ -316,9 +316,20 @@ fn seed(name: &str) -> u64 {
     u64::from(hash)
 }
 
-fn write_profiles(dir: &Path) -> Result<()> {
+/// Charted stays have a value an hour and then no more: that is not a monitor that went silent.
+const CHARTED_STALE_AFTER: &str = "stale_after = \"366d\"";
+
+fn write_profiles(dir: &Path, source: &Source) -> Result<()> {
     fs::create_dir_all(dir)?;
+    let charted = matches!(source, Source::Physionet { .. });
     for (name, text) in edge::modbus::BUILT_IN {
+        let line = |line: &str| match line.split_once('=') {
+            Some((key, _)) if charted && key.trim() == "stale_after" => {
+                CHARTED_STALE_AFTER.to_owned()
+            }
+            _ => line.to_owned(),
+        };
+        let text = text.lines().map(line).collect::<Vec<_>>().join("\n");
         files::replace(&dir.join(name), text.as_bytes())?;
     }
     Ok(())

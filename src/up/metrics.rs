@@ -2,13 +2,13 @@
 use std::collections::BTreeMap;
 
 /// Devices of a facility, by `state` (`live`, `stale`, `absent`).
-const DEVICES: &str = "medmesh_edge_devices";
+const DEVICES: &str = "medmesh_devices";
 /// Readings that an edge has stored.
-const READINGS: &str = "medmesh_edge_readings_total";
+const READINGS: &str = "medmesh_readings_stored_total";
 /// Parcels that wait for a receipt, by `priority`.
-const WAITING: &str = "medmesh_edge_outbox_parcels";
-/// From the arrival of a sample to the region's signed receipt: by then it is stored and can be queried.
-const LATENCY: &str = "medmesh_edge_device_to_receipt_seconds_bucket";
+const WAITING: &str = "medmesh_outbox_parcels";
+/// From the commit that seals a sample into a parcel to the region's signed receipt: by then it can be queried.
+const LATENCY: &str = "medmesh_sealed_to_receipt_seconds_bucket";
 
 /// The metrics of one or more nodes at an instant, summed over nodes.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -17,9 +17,7 @@ pub struct Snapshot(BTreeMap<String, f64>);
 impl Snapshot {
     /// Adds what a node says: `name{labels} value` a line.
     pub fn add(&mut self, text: &str) {
-        let samples = text
-            .lines()
-            .filter(|line| line.starts_with("medmesh_edge_"));
+        let samples = text.lines().filter(|line| line.starts_with("medmesh_"));
         for (series, value) in samples.filter_map(|line| line.rsplit_once(' ')) {
             if let Ok(value) = value.parse::<f64>() {
                 *self.0.entry(series.to_owned()).or_default() += value;
@@ -75,9 +73,9 @@ pub struct Figures {
     pub rate: f64,
     /// Parcels that wait for the region.
     pub waiting: u64,
-    /// Median from device to FHIR, in seconds.
+    /// Median from the edge's commit to FHIR, in seconds.
     pub p50: Option<f64>,
-    /// 99th percentile from device to FHIR, in seconds.
+    /// 99th percentile from the edge's commit to FHIR, in seconds.
     pub p99: Option<f64>,
 }
 
@@ -153,17 +151,17 @@ mod tests {
     }
 
     const A: &str = "\
-# TYPE medmesh_edge_readings_total counter
-medmesh_edge_readings_total 100
-medmesh_edge_readings_total_other 7
-medmesh_edge_devices{state=\"live\"} 5
-medmesh_edge_devices{state=\"stale\"} 1
-medmesh_edge_devices{state=\"absent\"} 1
-medmesh_edge_outbox_parcels{priority=\"live\"} 3
-medmesh_edge_device_to_receipt_seconds_bucket{le=\"0.01\"} 0
-medmesh_edge_device_to_receipt_seconds_bucket{le=\"0.02\"} 50
-medmesh_edge_device_to_receipt_seconds_bucket{le=\"0.04\"} 100
-medmesh_edge_device_to_receipt_seconds_bucket{le=\"+Inf\"} 100
+# TYPE medmesh_readings_stored_total counter
+medmesh_readings_stored_total 100
+medmesh_readings_stored_total_other 7
+medmesh_devices{state=\"live\"} 5
+medmesh_devices{state=\"stale\"} 1
+medmesh_devices{state=\"absent\"} 1
+medmesh_outbox_parcels{priority=\"live\"} 3
+medmesh_sealed_to_receipt_seconds_bucket{le=\"0.01\"} 0
+medmesh_sealed_to_receipt_seconds_bucket{le=\"0.02\"} 50
+medmesh_sealed_to_receipt_seconds_bucket{le=\"0.04\"} 100
+medmesh_sealed_to_receipt_seconds_bucket{le=\"+Inf\"} 100
 ";
 
     #[test]

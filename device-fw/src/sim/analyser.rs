@@ -193,13 +193,11 @@ async fn emit(
         queue.push(number, again(&lines)?).await;
     }
     let skip = if feed.replay { earlier.samples } else { 0 };
-    let mut seq = 0;
-    for sample in feed
+    let samples = feed
         .samples
-        .skip(usize::try_from(skip).unwrap_or(usize::MAX))
-    {
+        .skip(usize::try_from(skip).unwrap_or(usize::MAX));
+    for (seq, sample) in (1..).zip(samples) {
         clock.reached(sample.time).await;
-        seq += 1;
         number += 1;
         let readings: Vec<(Code, Value)> = sample
             .readings

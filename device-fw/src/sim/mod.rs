@@ -133,7 +133,7 @@ pub async fn run(config: SimConfig, stop: CancellationToken) -> Result<(), SimEr
 
 fn station(device: &SimDevice, clock: SimClock, seed: u64, faults: fault::Faults) -> Station {
     let machine = if device.kind == DeviceKind::ColdChain {
-        Machine::Probe(physiology::Store::new(seed, &device.id))
+        Machine::Probe(Box::new(physiology::Store::new(seed, &device.id)))
     } else {
         Machine::Monitor(Box::new(Monitor::new(
             vec![Sample::default(); RING],

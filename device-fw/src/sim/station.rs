@@ -24,7 +24,7 @@ pub(super) enum Machine {
     /// A bedside monitor.
     Monitor(Box<Monitor<Vec<Sample>>>),
     /// A cold-chain probe.
-    Probe(Store),
+    Probe(Box<Store>),
 }
 
 impl Registers for Machine {

@@ -8,7 +8,7 @@ use super::{
     decode::{self, Version},
     encode::{self, Reason},
     frame::{self, Frame, Kind},
-    hub::Message,
+    message::Message,
     meters,
 };
 use crate::ingest::Topic;

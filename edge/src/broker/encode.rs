@@ -131,6 +131,7 @@ pub(super) fn publish(version: Version, message: Outgoing<'_>, out: &mut BytesMu
 }
 
 /// The acknowledgements: the first byte of each.
+#[expect(clippy::enum_variant_names, reason = "MQTT's own names")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Ack {

@@ -12,13 +12,17 @@
 //! * `Unschedule` is answered at once, or delivery stops after 200 messages.
 //! * The router's thread cannot be ended: it holds a sender of its own channel. After shutdown it has no link, takes no
 //!   time and sleeps until the process ends.
-use super::{meters::Meters, outbound::Delivery};
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use super::{
+    message::{Message, Subscription},
+    meters::Meters,
+    outbound::Delivery,
+};
+use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use rumqttd::{
     Notification, Router, RouterConfig,
-    local::{LinkBuilder, LinkError, LinkRx, LinkTx},
-    protocol::{self, Disconnect, DisconnectReasonCode, Packet, QoS},
+    local::{LinkBuilder, LinkRx, LinkTx},
+    protocol::{Disconnect, DisconnectReasonCode, Packet, QoS},
 };
 use std::{
     collections::{HashMap, VecDeque},
@@ -42,87 +46,6 @@ const LINK_BURST: u64 = 200;
 const MAX_UNROUTED: usize = 10_000;
 /// How long the router may take to confirm a subscription.
 const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
-const HEADER: usize = 9;
-
-/// A granted subscription.
-#[derive(Clone, Debug)]
-pub(super) struct Subscription {
-    pub(super) filter: String,
-    pub(super) qos: QoS,
-    /// v5 No Local: not what the client itself published.
-    pub(super) no_local: bool,
-    /// v5 Retain As Published.
-    pub(super) as_published: bool,
-}
-
-/// A message on its way to subscribers.
-#[derive(Clone, Debug)]
-pub(super) struct Message {
-    pub(super) topic: Bytes,
-    pub(super) payload: Bytes,
-    pub(super) qos: QoS,
-    pub(super) retain: bool,
-    /// The device itself published it, not the node.
-    pub(super) by_device: bool,
-}
-
-impl Message {
-    /// How these subscriptions deliver this message: once, at the highest QoS that a matching filter and the message
-    /// both allow (MQTT-3.3.4-2); `None` when no filter matches.
-    pub(super) fn delivery(&self, subscriptions: &[Subscription]) -> Option<Delivery> {
-        let topic = std::str::from_utf8(&self.topic).ok()?;
-        let mut delivery: Option<Delivery> = None;
-        for subscription in subscriptions {
-            if (self.by_device && subscription.no_local)
-                || !protocol::matches(topic, &subscription.filter)
-            {
-                continue;
-            }
-            let qos = least(self.qos, subscription.qos);
-            let delivery = delivery.get_or_insert_with(|| Delivery {
-                topic: self.topic.clone(),
-                payload: self.payload.clone(),
-                qos,
-                retain: false,
-            });
-            delivery.qos = most(delivery.qos, qos);
-            delivery.retain |= self.retain && subscription.as_published;
-        }
-        delivery
-    }
-
-    fn routed(&self, number: u64) -> Bytes {
-        let mut payload = BytesMut::with_capacity(HEADER + self.payload.len());
-        payload.put_u8(self.qos as u8 | u8::from(self.retain) << 2 | u8::from(self.by_device) << 3);
-        payload.put_u64(number);
-        payload.put_slice(&self.payload);
-        payload.freeze()
-    }
-
-    fn unrouted(topic: Bytes, mut payload: Bytes) -> Option<(u64, Self)> {
-        if payload.len() < HEADER {
-            return None;
-        }
-        let flags = payload.get_u8();
-        let number = payload.get_u64();
-        let message = Self {
-            topic,
-            payload,
-            qos: protocol::qos(flags & 3)?,
-            retain: flags & 4 != 0,
-            by_device: flags & 8 != 0,
-        };
-        Some((number, message))
-    }
-}
-
-pub(super) const fn least(a: QoS, b: QoS) -> QoS {
-    if (a as u8) < (b as u8) { a } else { b }
-}
-
-const fn most(a: QoS, b: QoS) -> QoS {
-    if (a as u8) < (b as u8) { b } else { a }
-}
 
 /// How much may wait for one session.
 #[derive(Clone, Copy, Debug)]
@@ -269,7 +192,12 @@ impl Mailbox {
     }
 }
 
-type NewLink = dyn Fn(&str) -> Result<(LinkTx, LinkRx, Notification), LinkError> + Send + Sync;
+/// The router's thread is gone, has no slot left, or does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the router does not answer")]
+pub struct RouterGone;
+
+type NewLink = dyn Fn(&str) -> Result<(LinkTx, LinkRx), RouterGone> + Send + Sync;
 
 struct Publisher {
     link: LinkTx,
@@ -295,7 +223,7 @@ impl Hub {
         limits: MailboxLimits,
         meters: Arc<Meters>,
         tasks: TaskTracker,
-    ) -> Result<Self, LinkError> {
+    ) -> Result<Self, RouterGone> {
         let config = RouterConfig {
             max_connections: sessions + 1,
             max_outgoing_packet_count: LINK_BURST,
@@ -305,12 +233,16 @@ impl Hub {
         };
         let router = Router::new(0, config).spawn();
         let new_link: Arc<NewLink> = Arc::new(move |name| {
-            LinkBuilder::new(name, router.clone())
+            match LinkBuilder::new(name, router.clone())
                 .dynamic_filters(true)
                 .build()
+            {
+                Ok((tx, rx, _)) => Ok((tx, rx)),
+                Err(_) => Err(RouterGone),
+            }
         });
         // A name that no device can have (`types::Name` begins with a letter).
-        let (link, inbox, _) = new_link("0-publisher")?;
+        let (link, inbox) = new_link("0-publisher")?;
         Ok(Self {
             new_link,
             publisher: Mutex::new(Publisher {
@@ -359,15 +291,17 @@ impl Hub {
         &self,
         device: &DeviceId,
         prefix: &str,
-    ) -> Result<Arc<Mailbox>, LinkError> {
+    ) -> Result<Arc<Mailbox>, RouterGone> {
         let (new_link, name) = (Arc::clone(&self.new_link), device.to_string());
         let built = tokio::task::spawn_blocking(move || new_link(&name)).await;
-        let (mut tx, mut rx, _) = built.map_err(|_| LinkError::NotConnectionAck)??;
-        tx.subscribe(format!("{prefix}#"))?;
+        let (mut tx, mut rx) = built.map_err(|_| RouterGone)??;
+        tx.subscribe(format!("{prefix}#")).map_err(|_| RouterGone)?;
         let confirmed = async {
             loop {
-                if let Some(Notification::DeviceAck(_)) = rx.next().await? {
-                    return Ok::<_, LinkError>(());
+                match rx.next().await {
+                    Ok(Some(Notification::DeviceAck(_))) => return Ok(()),
+                    Ok(_) => {}
+                    Err(_) => return Err(RouterGone),
                 }
             }
         };
@@ -383,9 +317,9 @@ impl Hub {
         match tokio::time::timeout(SUBSCRIBE_TIMEOUT, confirmed).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Err(error),
-            Err(elapsed) => {
+            Err(_) => {
                 mailbox.close();
-                return Err(elapsed.into());
+                return Err(RouterGone);
             }
         }
         self.publisher.lock().numbers.insert(device.clone(), 0);

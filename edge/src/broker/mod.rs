@@ -23,8 +23,10 @@ mod commit;
 mod connection;
 mod decode;
 mod encode;
+mod end;
 mod frame;
 mod hub;
+mod message;
 mod meters;
 mod outbound;
 mod payload;
@@ -37,7 +39,9 @@ mod tests;
 use crate::ingest::{Journal, Publish};
 use bytes::Bytes;
 use federation::tls::{ReloadingTls, TlsError};
-use hub::{Hub, MailboxLimits, Message};
+pub use hub::RouterGone;
+use hub::{Hub, MailboxLimits};
+use message::Message;
 use meters::Meters;
 use rumqttd::protocol::QoS;
 use seats::Seats;
@@ -135,8 +139,8 @@ pub enum BrokerError {
     #[error("mqtt: {0}")]
     Tls(#[from] TlsError),
     /// The router did not start.
-    #[error("mqtt: the router did not start")]
-    Router(#[from] rumqttd::local::LinkError),
+    #[error("mqtt: {0}")]
+    Router(#[from] RouterGone),
 }
 
 /// What all connections share.
@@ -191,7 +195,7 @@ impl Broker {
         let hub =
             tokio::task::spawn_blocking(move || Hub::start(sessions, mail, of_hub.0, of_hub.1))
                 .await
-                .map_err(|_| rumqttd::local::LinkError::NotConnectionAck)??;
+                .map_err(|_| RouterGone)??;
         let ctx = Arc::new(Context {
             server: tls.server_mqtt()?,
             tls,

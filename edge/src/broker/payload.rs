@@ -186,6 +186,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn unknown_repeated_missing_and_contradictory_fields_are_refused() {
         let ok = r#"{"code":"2951-2","value":1,"unit":"mmol/L"}"#;
         for (message, reason) in [

@@ -3,8 +3,9 @@
 use super::{
     Context,
     admission::{self, Admitted, Client, Refusal, Will},
-    connection::{Connection, End},
+    connection::Connection,
     encode::{self, Announced},
+    end::End,
     meters,
     seats::Held,
 };

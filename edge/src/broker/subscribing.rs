@@ -8,7 +8,7 @@ use super::{
     connection::Connection,
     decode::Version,
     encode::{self, Reason},
-    hub::{Subscription, least},
+    message::{Subscription, least},
     outbound::Delivery,
 };
 use bytes::Bytes;

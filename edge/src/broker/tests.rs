@@ -1,5 +1,6 @@
 //! The broker over real sockets and real TLS, with a journal in memory.
 mod admitting;
+mod analyser;
 mod defects;
 mod durability;
 mod hostile;

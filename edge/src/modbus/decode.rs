@@ -248,6 +248,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn orders_scale_sentinel_and_range_are_as_the_profile_says() {
         let tenth = Scale {
             mantissa: 1,

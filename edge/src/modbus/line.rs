@@ -3,11 +3,11 @@
 //! Every call has a time-out. After a time-out or a broken answer the connection is given up, as a late answer could be
 //! taken for the answer to a later question. Requests of several units on one line take turns in the order in which
 //! they asked, so a dead unit costs the others one time-out a turn and its own pauses keep those turns rare.
-use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
+use std::{fmt, io::ErrorKind, net::SocketAddr, str::FromStr, time::Duration};
 use tokio::{net::TcpStream, sync::Mutex, time::timeout};
 use tokio_modbus::{
-    ExceptionCode, Slave,
-    client::{Context, Reader, Writer, rtu, tcp},
+    Request, Response, Slave,
+    client::{Client, Context, rtu, tcp},
     slave::SlaveContext,
 };
 use tokio_serial::{ClearBuffer, DataBits, SerialPort, SerialStream, StopBits};
@@ -198,43 +198,40 @@ impl Line {
     }
 }
 
+/// Asks without the crate's typed calls: those assert that the answer fits the question, and a device may answer
+/// anything.
 async fn call(context: &mut Context, ask: &Ask) -> Answer {
-    match ask {
-        Ask::Read(read) => {
-            let answer = match read.space {
-                Space::Input => context.read_input_registers(read.address, read.count).await,
-                Space::Holding => {
-                    context
-                        .read_holding_registers(read.address, read.count)
-                        .await
-                }
-            };
-            outcome(answer, |words| {
-                if words.len() == usize::from(read.count) {
-                    Answer::Registers(words)
-                } else {
-                    Answer::Malformed
-                }
-            })
-        }
-        Ask::Write { address, words } => {
-            let answer = context.write_multiple_registers(*address, words).await;
-            outcome(answer, |()| Answer::Written)
-        }
+    let request = match ask {
+        Ask::Read(read) => match read.space {
+            Space::Input => Request::ReadInputRegisters(read.address, read.count),
+            Space::Holding => Request::ReadHoldingRegisters(read.address, read.count),
+        },
+        Ask::Write { address, words } => Request::WriteMultipleRegisters(*address, words.into()),
+    };
+    match context.call(request).await {
+        Ok(Ok(response)) => fitting(ask, response),
+        Ok(Err(exception)) => Answer::Refused(exception.into()),
+        Err(tokio_modbus::Error::Protocol(_)) => Answer::Malformed,
+        Err(tokio_modbus::Error::Transport(error)) => match error.kind() {
+            ErrorKind::InvalidData | ErrorKind::InvalidInput => Answer::Malformed,
+            _ => Answer::Broken,
+        },
     }
 }
 
-fn outcome<T>(answer: tokio_modbus::Result<T>, good: impl FnOnce(T) -> Answer) -> Answer {
-    match answer {
-        Ok(Ok(value)) => good(value),
-        Ok(Err(exception)) => Answer::Refused(ExceptionCode::into(exception)),
-        Err(tokio_modbus::Error::Protocol(_)) => Answer::Malformed,
-        Err(tokio_modbus::Error::Transport(error))
-            if error.kind() == std::io::ErrorKind::InvalidData =>
+/// The response, if it is one to this question.
+fn fitting(ask: &Ask, response: Response) -> Answer {
+    match (ask, response) {
+        (
+            Ask::Read(read),
+            Response::ReadInputRegisters(words) | Response::ReadHoldingRegisters(words),
+        ) if words.len() == usize::from(read.count) => Answer::Registers(words),
+        (Ask::Write { address, words }, Response::WriteMultipleRegisters(at, count))
+            if at == *address && usize::from(count) == words.len() =>
         {
-            Answer::Malformed
+            Answer::Written
         }
-        Err(tokio_modbus::Error::Transport(_)) => Answer::Broken,
+        _ => Answer::Malformed,
     }
 }
 

@@ -229,7 +229,7 @@ impl Poller {
             Some(Err(Torn)) => {
                 notices.push(Notice::Torn);
                 self.torn += 1;
-                if self.torn % (TORN_RETRIES + 1) == 0 {
+                if self.torn.is_multiple_of(TORN_RETRIES + 1) {
                     self.pause(now)
                 } else {
                     self.begin(now)

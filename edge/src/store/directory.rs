@@ -258,7 +258,10 @@ fn describe(db: &Connection, row: i64, bed: &BedAssignment) -> rusqlite::Result<
     Ok(())
 }
 
-fn load_beds(db: &Connection) -> rusqlite::Result<HashMap<String, Vec<(i64, Option<i64>)>>> {
+/// Of each bed: from which instant on (ms since 1970) which patient, if any, lies in it.
+type Beds = HashMap<String, Vec<(i64, Option<i64>)>>;
+
+fn load_beds(db: &Connection) -> rusqlite::Result<Beds> {
     let mut beds: HashMap<String, Vec<_>> = HashMap::new();
     let mut query =
         db.prepare("SELECT bed, from_ms, patient FROM assignment ORDER BY bed, from_ms")?;

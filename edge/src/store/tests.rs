@@ -632,7 +632,7 @@ async fn the_last_values_and_the_alarms_about_them_are_remembered_over_a_restart
         at: Timestamp(START),
         alarmed: false,
     };
-    assert_eq!(before, [expected.clone()]);
+    assert_eq!(before, std::slice::from_ref(&expected));
     let alarm = EdgeSample {
         device: "m1".parse().unwrap(),
         source_time: Timestamp(START + 1),

@@ -46,6 +46,13 @@ impl Decision {
     }
 }
 
+/// Counts a decision. A transaction that is rolled back has been counted all the same.
+pub(crate) fn count(decision: Decision, class: Option<DataClass>) {
+    let class = class.map_or("unknown", DataClass::as_str);
+    metrics::counter!("medmesh_residency_decisions_total", "decision" => decision.as_str(), "class" => class)
+        .increment(1);
+}
+
 /// One entry. Its JSON, keys in this order and no white space, is the leaf. What does not apply is empty.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,7 +1,7 @@
 //! The ledger's outbox: what a node ships upwards, kept until the receiver has it.
-use super::{Inner, Ledger, count};
+use super::{Inner, Ledger};
 use crate::{
-    audit::{self, Decision},
+    audit,
     db::{Count, DbError, migrate},
     envelope::{Envelope, Refusal},
     outbox::{self, Load, Queued},
@@ -54,13 +54,8 @@ impl Ledger {
     ) -> Result<Shipped, PortError> {
         let step = move |inner: &Inner, tx: &Connection| ship(tx, inner, envelope, priority, id);
         let shipped = self.step("ship", step).await?;
-        match &shipped {
-            Shipped::Queued(_) => {
-                count(Decision::Cleared, Some(T::CLASS));
-                self.inner.added.notify_one();
-            }
-            Shipped::Refused(_) => count(Decision::Refused, Some(T::CLASS)),
-            Shipped::Known => {}
+        if matches!(shipped, Shipped::Queued(_)) {
+            self.inner.added.notify_one();
         }
         Ok(shipped)
     }

@@ -40,6 +40,18 @@ impl Tap {
         Ok(Self { dir })
     }
 
+    /// The directory that a test asks for by this variable; refused outside a local mesh.
+    pub const VARIABLE: &str = "MEDMESH_DANGEROUS_LINK_TAP";
+
+    /// The tap that [`Tap::VARIABLE`] asks for; none when it is not set.
+    ///
+    /// # Errors
+    /// As [`Tap::new`].
+    pub fn from_env(local_mesh: bool) -> Result<Option<Self>, LinkError> {
+        let dir = std::env::var_os(Self::VARIABLE);
+        dir.map(|dir| Self::new(dir.into(), local_mesh)).transpose()
+    }
+
     fn open(&self) -> io::Result<TapFiles> {
         let n = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
         let name = format!("{}-{n}", std::process::id());

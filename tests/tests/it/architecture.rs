@@ -49,7 +49,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("deadpool-postgres", &[FHIR]),
     ("scylla", &[GLOBAL]),
     ("rumqttd", &[EDGE]),
-    ("tokio-modbus", &[EDGE, DEVICE]),
+    ("tokio-modbus", &[EDGE]),
     ("tokio-serial", &[EDGE, DEVICE]),
     ("rumqttc", &[DEVICE]),
     ("cedar-policy", &[FEDERATION]),
@@ -318,6 +318,7 @@ fn shipped(path: &Path, text: &str) -> String {
         "_tests.rs",
         "/tests.rs",
         "contract.rs",
+        "/contract/",
         "adversary.rs",
         "testbed.rs",
     ];

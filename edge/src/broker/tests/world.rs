@@ -14,7 +14,7 @@ use rustls::{
     ClientConfig,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
 };
-use std::{collections::HashMap, fs, sync::Arc, sync::LazyLock, time::Duration};
+use std::{collections::HashMap, fs, path::PathBuf, sync::Arc, sync::LazyLock, time::Duration};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use types::DeviceKind;
@@ -70,6 +70,17 @@ impl Authority {
 
     pub(super) fn cert_pem(&self, identity: &str) -> String {
         self.issue(identity, &[]).0
+    }
+
+    /// The authority's certificate and a device's certificate and key, as files.
+    pub(super) fn files(&self, identity: &str) -> [PathBuf; 3] {
+        self.issue(identity, &[]);
+        let stem = self.dir.path().join(identity.replace(['/', ':'], "_"));
+        [
+            self.ca.ca_path(),
+            stem.with_extension("pem"),
+            stem.with_extension("key"),
+        ]
     }
 
     /// TLS of a device, or of nobody.

@@ -1,0 +1,132 @@
+//! Bad input from outside: a clear error that names what and where, and nothing else happens.
+use anyhow::Result;
+use medmesh_tests::{
+    binary,
+    mesh::{self, Mesh},
+    mqtt::Device,
+};
+use serde_json::{Value, json};
+use std::{fs, process::Command};
+
+/// Every problem of a configuration is reported with its key path, before a socket is bound, with exit code 64.
+#[test]
+fn every_problem_of_a_configuration_is_reported_at_once() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let file = dir.path().join("edge.toml");
+    fs::write(
+        &file,
+        "jurisdiction = \"mars\"\nregion = \"US East\"\nfacility = \"us-f1\"\nsurprise = 1\n[mqtt]\nlisten = \"nowhere\"\n",
+    )?;
+    for args in [
+        vec!["edge", "--config"],
+        vec!["check-config", "--kind", "edge"],
+    ] {
+        let output = Command::new(binary::medmesh())
+            .args(&args)
+            .arg(&file)
+            .output()?;
+        let text = String::from_utf8_lossy(&output.stderr).into_owned()
+            + &String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(64), "{args:?}: {text}");
+        for key in ["jurisdiction", "region", "surprise", "mqtt.listen"] {
+            assert!(
+                text.contains(key),
+                "{args:?}: {key} is not named in: {text}"
+            );
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn an_unknown_option_is_a_usage_error() -> Result<()> {
+    let status = Command::new(binary::medmesh())
+        .args(["up", "--sped", "60x"])
+        .output()?
+        .status;
+    assert_eq!(status.code(), Some(2));
+    Ok(())
+}
+
+/// What the broker, the FHIR API and the token service say to what they must not take.
+#[test]
+fn bad_messages_queries_and_tokens_are_refused_and_leave_no_trace() -> Result<()> {
+    tokio::runtime::Runtime::new()?.block_on(refused())
+}
+
+async fn refused() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let mesh = Mesh::up(dir.path(), &["--facilities", "1"]).await?;
+    let json = mesh.json()?;
+    let facility = mesh::facility_of(&json, "us-f1")?;
+    let all = facility["devices"].as_array().cloned().unwrap_or_default();
+    let external = all
+        .into_iter()
+        .find(|device| device["kind"] == "external")
+        .unwrap_or_default();
+    let mut device = Device::connect(&json, facility, &external).await?;
+    let good = json!({"code": "2951-2", "value": "140.0", "unit": "mmol/L"});
+    let message = |seq: u32, reading: &Value| json!({"epoch": 1, "seq": seq, "time": "2026-11-22T10:00:00Z", "patient": "p", "readings": [reading]});
+    device.publish(&message(1, &good)).await?;
+    for (name, bad) in [
+        (
+            "unknown code",
+            json!({"code": "Jane Doe", "value": 1, "unit": "mmol/L"}),
+        ),
+        (
+            "unknown unit",
+            json!({"code": "2951-2", "value": 1, "unit": "furlong"}),
+        ),
+        (
+            "free text",
+            json!({"code": "2951-2", "value": 1, "unit": "mmol/L", "note": "Jane Doe"}),
+        ),
+        (
+            "not a decimal",
+            json!({"code": "2951-2", "value": "1,5", "unit": "mmol/L"}),
+        ),
+    ] {
+        assert!(
+            device.publish(&message(2, &bad)).await.is_err(),
+            "{name} was acknowledged"
+        );
+    }
+    let other = json!({"code": "2951-2", "value": "141.0", "unit": "mmol/L"});
+    assert!(
+        device.publish(&message(1, &other)).await.is_err(),
+        "the same identity with another payload"
+    );
+    device.publish(&message(2, &good)).await?;
+    device.publish(&message(2, &good)).await?;
+    fhir(&mesh, &json).await?;
+    mesh.stop().await
+}
+
+async fn fhir(mesh: &Mesh, json: &Value) -> Result<()> {
+    let base = json["regions"]["us"]["fhir"].as_str().unwrap_or_default();
+    let token = mesh.token("fhir-reader", "us").await?;
+    for (path, token, status) in [
+        ("Observation", None, 401),
+        ("Observation", Some("not.a.token"), 401),
+        ("Observation?date=2026-13-45", Some(token.as_str()), 400),
+        ("Observation?_count=minus", Some(token.as_str()), 400),
+        ("Observation/..%2f..%2fetc", Some(token.as_str()), 404),
+        ("Nonsense", Some(token.as_str()), 404),
+        ("Observation?_count=1", Some(token.as_str()), 200),
+    ] {
+        let answer = mesh.https.get(&format!("{base}/{path}"), token).await?;
+        assert_eq!(answer.status, status, "{path}");
+        if status != 200 {
+            let outcome: Value = serde_json::from_slice(&answer.body)?;
+            assert_eq!(outcome["resourceType"], "OperationOutcome", "{path}");
+        }
+    }
+    let us_token = mesh.token("fhir-reader", "us").await?;
+    let eu = json["regions"]["eu"]["fhir"].as_str().unwrap_or_default();
+    let elsewhere = mesh
+        .https
+        .get(&format!("{eu}/Observation"), Some(&us_token))
+        .await?;
+    assert_eq!(elsewhere.status, 401, "a token of one region in another");
+    Ok(())
+}
