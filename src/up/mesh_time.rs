@@ -45,7 +45,15 @@ pub fn next(
         speed,
         ..before.clock
     };
+    let from_zero = MeshClock {
+        real_origin: Timestamp(0),
+        mesh_origin: origin,
+        speed,
+    };
     let elapsed = scaled.real_ms(before.last.since(origin).max(0));
+    // A real millisecond is many of the mesh's: rounded up, so that the clock never goes back.
+    let short = from_zero.at(Timestamp(elapsed)) < before.last;
+    let elapsed = elapsed + i64::from(short);
     MeshClock {
         real_origin: real.plus_ms(-elapsed),
         mesh_origin: origin,

@@ -3,6 +3,8 @@
 //! The model of a disk: a write is pending until an fsync of its file, which makes it durable. An fsync that fails
 //! loses what was pending for good, although reads still show it (Linux marks such pages clean). At a power loss any
 //! part of what is pending may have reached the platter, in any order, the last write torn.
+#![cfg(test)]
+
 #[cfg(test)]
 mod tests;
 mod vfs;

@@ -1,7 +1,7 @@
 //! kill -9 of every kind of node while readings flow: lost 0, applied twice 0, order kept.
 use anyhow::{Result, ensure};
 use medmesh_tests::{
-    checker::{self, Crosswalk},
+    checker::{self, Crosswalk, Rows},
     mesh::{self, Mesh},
     mqtt::Device,
     wait,
@@ -79,24 +79,19 @@ async fn publish(
         .find(|device| device["kind"] == "external")
         .unwrap_or_default();
     while !stop.load(Ordering::Relaxed) {
-        let seq = acknowledged.len() + 1;
-        let message = json!({"epoch": 1, "seq": seq, "time": "2026-11-22T10:00:00Z", "patient": format!("kill-{facility}"),
-            "readings": [{"code": "2951-2", "value": format!("{seq}.50"), "unit": "mmol/L"}]});
-        let sent = match &mut device {
-            Some(device) => device.publish(&message).await,
-            None => Device::connect(&json, place, &external)
-                .await
-                .map(|connected| device = Some(connected)),
+        let Some(connected) = &mut device else {
+            device = Device::connect(&json, place, &external).await.ok();
+            continue;
         };
-        match sent {
-            Ok(()) if device.is_some() && acknowledged.len() + 1 == seq => {}
-            _ => {
-                device = None;
-                tokio::time::sleep(Duration::from_millis(20)).await;
-                continue;
-            }
+        let seq = acknowledged.len() + 1;
+        let message = json!({
+            "epoch": 1, "seq": seq, "time": "2026-11-22T10:00:00Z", "patient": format!("kill-{facility}"),
+            "readings": [{"code": "2951-2", "value": format!("{seq}.50"), "unit": "mmol/L"}],
+        });
+        match connected.publish(&message).await {
+            Ok(()) => acknowledged.push(message),
+            Err(_) => device = None,
         }
-        acknowledged.push(message);
     }
     Ok((facility, acknowledged))
 }
@@ -131,20 +126,33 @@ async fn compare(mesh: &Mesh, facility: &str, acknowledged: &[Value]) -> Result<
     ensure!(twice.is_empty(), "{facility}: applied twice: {twice:?}");
     let patient = crosswalk
         .patient(&format!("kill-{facility}"))
-        .unwrap_or_default()
-        .to_owned();
-    let stored = checker::found(mesh, region, std::iter::once(patient.as_str())).await?;
-    for message in acknowledged {
-        let text = message["readings"][0]["value"].as_str().unwrap_or_default();
-        let count: usize = stored
+        .unwrap_or_default();
+    let all_there = || async {
+        let one = std::iter::once(patient);
+        let stored = checker::found(mesh, region, one).await.ok()?;
+        let lost = acknowledged
             .iter()
-            .filter(|(row, _)| row.value == format!("{text} mmol/L"))
-            .map(|(_, n)| n)
-            .sum();
-        ensure!(
-            count == 1,
-            "{facility}: the acknowledged {text} is stored {count} times"
-        );
+            .any(|message| times(&stored, message) == 0);
+        (!lost).then_some(stored)
+    };
+    let what = "everything acknowledged is stored";
+    let stored = wait::until(what, Duration::from_secs(60), all_there).await?;
+    for message in acknowledged {
+        let times = times(&stored, message);
+        ensure!(times == 1, "{facility}: stored {times} times: {message}");
     }
+    println!(
+        "{facility}: {} acknowledged and {} emitted readings are stored once",
+        acknowledged.len(),
+        emitted.len()
+    );
     Ok(())
+}
+
+/// How often the reading of a message is stored.
+fn times(stored: &Rows, message: &Value) -> usize {
+    let value = message["readings"][0]["value"].as_str().unwrap_or_default();
+    let value = format!("{value} mmol/L");
+    let same = stored.iter().filter(|(row, _)| row.value == value);
+    same.map(|(_, count)| count).sum()
 }

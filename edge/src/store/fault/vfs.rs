@@ -1,4 +1,5 @@
 //! SQLite's unix file system with a [`Disk`](super::Disk) in between: the only unsafe code of the product's tests.
+#![cfg(test)]
 #![expect(
     unsafe_code,
     reason = "a virtual file system of SQLite is a C interface"
