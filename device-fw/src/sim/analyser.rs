@@ -188,7 +188,8 @@ async fn emit(
 ) -> Result<(), SimError> {
     let mut earlier = sent.earlier(device);
     let mut number = 0;
-    for lines in earlier.last(WINDOW) {
+    // One more than wait: the newest one may have been logged while it waited for room.
+    for lines in earlier.last(WINDOW + 1) {
         number += 1;
         queue.push(number, again(&lines)?).await;
     }
