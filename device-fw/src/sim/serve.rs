@@ -4,7 +4,12 @@ use super::{
     station::{Reply, Station},
 };
 use crate::frame::{MAX_PDU, MAX_RTU, MAX_TCP, MBAP, Mbap, open_rtu, rtu_request_len, seal_rtu};
-use std::{fs, io, path::Path, sync::Arc, time::Duration};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -19,6 +24,10 @@ const MAX_CONNECTIONS: usize = 8;
 const SILENCE: Duration = Duration::from_millis(20);
 /// How long to wait while nobody has the other end of the pty open.
 const NOBODY: Duration = Duration::from_millis(20);
+/// A master that has had the pty open and is away for so long is not just opening it again.
+const GONE: Duration = Duration::from_millis(200);
+/// How often a pty is asked for bytes: a byte at 9600 baud takes 1 ms.
+const ASK: Duration = Duration::from_millis(2);
 
 /// Serves Modbus TCP until `stop`.
 pub(super) async fn tcp(listener: TcpListener, station: Arc<Station>, stop: CancellationToken) {
@@ -72,13 +81,16 @@ async fn connection(mut stream: TcpStream, station: &Station) -> io::Result<()> 
 }
 
 /// The device's end of a pseudo terminal; the other end is a symbolic link.
-pub(super) struct Pty(SerialStream);
+pub(super) struct Pty {
+    line: SerialStream,
+    link: PathBuf,
+}
 
 impl Pty {
     /// Opens a pair and puts a symbolic link to the master's end at `link`, replacing what an earlier run left there.
     pub(super) fn open(link: &Path) -> Result<Self, SimError> {
         let failed = |error: io::Error| SimError::io(format!("pty {}", link.display()))(error);
-        let (ours, theirs) = SerialStream::pair().map_err(|error| failed(error.into()))?;
+        let (line, theirs) = SerialStream::pair().map_err(|error| failed(error.into()))?;
         let name = theirs
             .name()
             .ok_or_else(|| failed(io::Error::other("the pty has no name")))?;
@@ -86,61 +98,82 @@ impl Pty {
         let _ = fs::remove_file(&new);
         std::os::unix::fs::symlink(name, &new).map_err(failed)?;
         fs::rename(&new, link).map_err(failed)?;
-        // Their end is closed here: held open, it would keep the exclusive mark of a master that was killed.
-        Ok(Self(ours))
+        Ok(Self {
+            line,
+            link: link.to_owned(),
+        })
+    }
+
+    /// Some bytes. The line is asked by time and not by the reactor: once the other end was closed, even before its
+    /// first use, the reactor calls it readable for ever, and waiting for it would spin.
+    async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.line.try_read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    tokio::time::sleep(ASK).await;
+                }
+                read => return read,
+            }
+        }
+    }
+
+    /// Writes a frame. Where nobody reads it is lost, as on a wire.
+    fn write(&mut self, frame: &[u8]) {
+        let _ = self.line.try_write(frame);
     }
 }
 
 /// Serves the devices of one RTU bus until `stop`. A unit that is not there does not answer.
 pub(super) async fn rtu(mut pty: Pty, stations: Vec<Arc<Station>>, stop: CancellationToken) {
     let (mut buffer, mut used) = ([0; MAX_RTU], 0);
+    let (mut spoken, mut nobody) = (false, Duration::ZERO);
     loop {
         let read = tokio::select! {
             () = stop.cancelled() => return,
-            read = tokio::time::timeout(SILENCE, pty.0.read(&mut buffer[used..])) => read,
+            read = tokio::time::timeout(SILENCE, pty.read(&mut buffer[used..])) => read,
         };
         match read {
             Err(_) => used = 0,
             Ok(Err(_) | Ok(0)) => {
                 used = 0;
                 tokio::time::sleep(NOBODY).await;
+                nobody += NOBODY;
+                if spoken && nobody >= GONE {
+                    // A master that was killed leaves its exclusive mark on the old pair.
+                    match Pty::open(&pty.link) {
+                        Ok(new) => (pty, spoken) = (new, false),
+                        Err(error) => tracing::warn!(%error, "the bus stays as it is"),
+                    }
+                }
             }
             Ok(Ok(count)) => {
+                (spoken, nobody) = (true, Duration::ZERO);
                 used += count;
                 let Ok(Some(len)) = rtu_request_len(&buffer[..used]) else {
                     continue;
                 };
-                if used < len {
-                    continue;
-                }
-                let answered = serve_frame(&mut pty.0, &buffer[..len.min(used)], &stations).await;
-                used = 0;
-                if answered.is_err() {
-                    tokio::time::sleep(NOBODY).await;
+                if used >= len {
+                    serve_frame(&mut pty, &buffer[..len], &stations).await;
+                    used = 0;
                 }
             }
         }
     }
 }
 
-async fn serve_frame(
-    line: &mut SerialStream,
-    frame: &[u8],
-    stations: &[Arc<Station>],
-) -> io::Result<()> {
+async fn serve_frame(pty: &mut Pty, frame: &[u8], stations: &[Arc<Station>]) {
     let Ok((unit, pdu)) = open_rtu(frame) else {
-        return Ok(());
+        return;
     };
     let Some(station) = stations.iter().find(|station| station.unit == unit) else {
-        return Ok(());
+        return;
     };
     let (mut out, mut sealed) = ([0; MAX_PDU], [0; MAX_RTU]);
     let Reply::After(delay, len) = station.reply(pdu, &mut out) else {
-        return Ok(());
+        return;
     };
     tokio::time::sleep(delay).await;
-    let Some(len) = seal_rtu(unit, &out[..len], &mut sealed) else {
-        return Ok(());
-    };
-    line.write_all(&sealed[..len]).await
+    if let Some(len) = seal_rtu(unit, &out[..len], &mut sealed) {
+        pty.write(&sealed[..len]);
+    }
 }
