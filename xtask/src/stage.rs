@@ -169,7 +169,18 @@ impl Run {
                 "contract",
                 "--no-fail-fast",
             ],
-            Stage::E2e => &["test", "--workspace", "--test", "it", "--no-fail-fast"],
+            // One at a time: each starts a mesh of its own, and this is about what happens, not how fast.
+            Stage::E2e => &[
+                "test",
+                "--workspace",
+                "--test",
+                "it",
+                "--test",
+                "node",
+                "--no-fail-fast",
+                "--",
+                "--test-threads=1",
+            ],
         };
         let mut command = cargo(&self.places, arguments);
         match stage {
