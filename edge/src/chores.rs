@@ -26,8 +26,10 @@ const CATALOG_TICK: Duration = Duration::from_secs(1);
 const CATALOG_RECORDS: usize = 500;
 /// How often metrics, readiness and retention get their turn (real time).
 const UPKEEP_TICK: Duration = Duration::from_secs(1);
+/// Retention, and the time kept, get every such turn: each costs an fsync on an idle node.
+const RETENTION_TURNS: u64 = 10;
 /// Steps of retention in one turn, each one commit.
-const RETENTION_STEPS: usize = 10;
+const RETENTION_STEPS: usize = 30;
 
 /// Raises an alarm for every signal that went stale, and says when it is over.
 pub(crate) async fn freshness(
@@ -234,6 +236,7 @@ async fn ship(shared: &Shared, changed: &[(DeviceId, bool)]) -> Result<(), Store
 /// Readiness, metrics of what waits, the time kept, and retention.
 pub(crate) async fn upkeep(shared: Arc<Shared>, stop: CancellationToken) -> Result<(), EdgeError> {
     let check = shared.health.check("store");
+    let mut turn = 0;
     let mut ticks = interval(UPKEEP_TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -258,11 +261,19 @@ pub(crate) async fn upkeep(shared: Arc<Shared>, stop: CancellationToken) -> Resu
         }
         let trusted = shared.guard.now().trusted;
         metrics::gauge!("medmesh_clock_trusted").set(f64::from(u8::from(trusted)));
-        for _ in 0..RETENTION_STEPS {
-            // An error shows in the condition; the next turn tries again.
-            if !matches!(shared.store.housekeep().await, Ok(deleted) if deleted > 0) {
-                break;
-            }
+        turn += 1;
+        if turn % RETENTION_TURNS == 0 {
+            sweep(&shared).await;
+        }
+    }
+}
+
+async fn sweep(shared: &Shared) {
+    for _ in 0..RETENTION_STEPS {
+        // An error shows in the condition; the next turn tries again.
+        match shared.store.housekeep().await {
+            Ok(swept) if !swept.done => {}
+            Ok(_) | Err(_) => return,
         }
     }
 }

@@ -98,7 +98,8 @@ macro_rules! removed {
             left.into_iter().flatten().collect::<Vec<_>>().join("|")
         }
 
-        #[cfg(all(test, not(medmesh_unguarded)))]
+        #[cfg(test)]
+        #[cfg(not(medmesh_unguarded))]
         const REMOVED: &[(&str, fn(&PatientRecord) -> Option<String>)] = &[$((stringify!($name), $name)),*];
     };
 }
@@ -286,6 +287,7 @@ pub fn clinical_device(
     }
 }
 
-#[cfg(all(test, not(medmesh_unguarded)))]
+#[cfg(test)]
+#[cfg(not(medmesh_unguarded))]
 #[path = "deid_tests.rs"]
 mod tests;

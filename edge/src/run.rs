@@ -17,7 +17,7 @@ use crate::{
 use ed25519_dalek::{VerifyingKey, pkcs8::DecodePublicKey};
 use federation::{
     audit::Signer,
-    link::{LinkError, Tap, UplinkParts},
+    link::{LinkError, Tap, Uplink, UplinkParts},
     pki::{self, PkiError},
     policy::{PolicyError, Rules},
     profile::{ProfileError, SignedProfile},
@@ -195,6 +195,9 @@ async fn spawn(
     profiles: modbus::Profiles,
     stop: CancellationToken,
 ) -> Result<Node, EdgeError> {
+    let parts = link_parts(&shared, &tls)?;
+    // A link that can never be is a mistake of the configuration, and said before anything runs.
+    drop(Uplink::new(parts())?);
     let journal: Arc<dyn Journal> = Arc::new(Watched {
         journal: Arc::new(shared.store.clone()),
         monitor: shared.monitor.clone(),
@@ -217,7 +220,6 @@ async fn spawn(
         Kind::Critical,
         modbus::run(bridge(&shared, &broker, journal, profiles), stop.clone()),
     );
-    let parts = link_parts(&shared, &tls)?;
     let background = Kind::Background;
     let watch = (tls.clone(), stop.clone());
     let watched = async move {

@@ -48,6 +48,7 @@ pub use directory::{DeviceEntry, DeviceFacts};
 pub use journal::{EDGE_EPOCH, EdgeSample};
 pub use pack::PackedReading;
 pub use recall::LastValue;
+pub use retention::Swept;
 
 use crate::{clockguard::Time, config::BedAssignment};
 use federation::{db::DbError, profile::SignedProfile};
@@ -369,11 +370,11 @@ impl Store {
     }
 
     /// One bounded step of retention: deletes old samples that have their receipt, gives free pages back and keeps
-    /// the time. Returns how many samples it deleted.
+    /// the time.
     ///
     /// # Errors
     /// As any write.
-    pub async fn housekeep(&self) -> Result<usize, StoreError> {
+    pub async fn housekeep(&self) -> Result<Swept, StoreError> {
         let (reply, answer) = tokio::sync::oneshot::channel();
         self.ask(writer::Job::Housekeep(reply), answer).await?
     }

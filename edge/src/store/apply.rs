@@ -9,7 +9,7 @@ use super::{
     draft::Draft,
     journal::{EDGE_EPOCH, EdgeSample, Number, Prepared, prepare_edge, stored_digest},
     parcels::Parcels,
-    retention::{self, Cursor, Forgotten},
+    retention::{self, Cursor, Forgotten, Swept},
 };
 use crate::{
     clockguard::Now,
@@ -90,7 +90,8 @@ pub(super) struct Apply<'t> {
     profile: Option<Profile>,
     entropy: super::Entropy,
     insert: CachedStatement<'t>,
-    drafts: [Option<(i64, Draft)>; 3],
+    /// By priority: the sequence that the parcel will have, if it may be shipped at all.
+    drafts: [Option<(Option<i64>, Draft)>; 3],
     used: u64,
     pub tally: Tally,
 }
@@ -221,8 +222,8 @@ impl<'t> Apply<'t> {
         }
     }
 
-    /// The outbox sequence of the parcel that a sample of this priority goes into; a full one is shipped first.
-    /// None while nothing may go out.
+    /// The outbox sequence of the parcel that a sample of this priority goes into; a full one is shipped first. None
+    /// when its readings may not leave: they stay, and no receipt will ever let them be deleted.
     fn reserve(&mut self, priority: Priority, readings: usize) -> Result<Option<i64>, StoreError> {
         if self.profile.is_none() {
             self.tally.uncleared += 1;
@@ -234,11 +235,11 @@ impl<'t> Apply<'t> {
             self.ship(priority)?;
         }
         if let Some((seq, _)) = &self.drafts[slot] {
-            return Ok(Some(*seq));
+            return Ok(*seq);
         }
         let seq = self.parcels.next_seq(priority);
         self.drafts[slot] = Some((seq, Draft::default()));
-        Ok(Some(seq))
+        Ok(seq)
     }
 
     fn ship(&mut self, priority: Priority) -> Result<(), StoreError> {
@@ -252,25 +253,16 @@ impl<'t> Apply<'t> {
         let given = self
             .parcels
             .ship(self.tx, priority, Purpose::Care, batch, &self.now)?;
-        match given {
-            Some(given) if given == seq => self.tally.parcels += 1,
-            Some(_) => {
-                let op = "ship: another sequence than the samples were stored with";
-                return Err(StoreError::new(StoreErrorKind::Internal, op));
-            }
-            None => self.keep_back(priority, seq)?,
+        if given != seq {
+            let op = "ship: another sequence than the samples were stored with";
+            return Err(StoreError::new(StoreErrorKind::Internal, op));
         }
-        Ok(())
-    }
-
-    /// The rules refused the parcel: its samples stay in the facility, and no receipt will ever let them be deleted.
-    fn keep_back(&mut self, priority: Priority, seq: i64) -> Result<(), StoreError> {
-        self.tally.uncleared += 1;
-        self.tx
-            .prepare_cached(
-                "UPDATE sample SET parcel = NULL WHERE priority = ?1 AND parcel = ?2 AND arrived_ms = ?3",
-            )?
-            .execute(params![priority.rank(), seq, self.now.mesh.0])?;
+        let count = if given.is_some() {
+            &mut self.tally.parcels
+        } else {
+            &mut self.tally.uncleared
+        };
+        *count += 1;
         Ok(())
     }
 
@@ -381,7 +373,7 @@ impl<'t> Apply<'t> {
         &mut self,
         cursor: &mut Cursor,
         cutoff: Timestamp,
-    ) -> Result<usize, StoreError> {
+    ) -> Result<Swept, StoreError> {
         set_meta(self.tx, super::TIME, self.now.real.0)?;
         retention::step(self.tx, self.forgotten, cursor, cutoff)
     }

@@ -7,7 +7,7 @@ use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use std::{
     fs::{self, File, OpenOptions},
     io::Write,
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::Path,
 };
 use types::Phi;
@@ -59,7 +59,12 @@ pub(super) fn open_or_create(
     if dir.join(FILE).exists() || dir.join(Store::FILE).exists() {
         return open_existing(dir, facility_key);
     }
-    fs::create_dir_all(dir).map_err(StoreError::io("make the data directory"))?;
+    // Nobody else's business, encrypted or not.
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700);
+    builder
+        .create(dir)
+        .map_err(StoreError::io("make the data directory"))?;
     let mut key = [0; KEY];
     let mut nonce = [0; NONCE];
     entropy(&mut key);

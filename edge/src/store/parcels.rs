@@ -7,11 +7,11 @@ use federation::{
     identity::Identity,
     outbox,
     policy::Rules,
-    wire::{Body, Receipt},
+    wire::{Body, ReadingBatch, Receipt},
 };
 use rusqlite::{Connection, Transaction};
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
-use types::{EnvelopeId, Place, Priority, Purpose};
+use types::{Classified, EnvelopeId, Place, Priority, Purpose};
 
 /// Sequences of one priority, as the outbox numbers its rows.
 const KEYS_PER_PRIORITY: i64 = 1 << 56;
@@ -65,9 +65,13 @@ impl Parcels {
         Ok(())
     }
 
-    /// The sequence that the next parcel of a priority will have.
-    pub(super) const fn next_seq(&self, priority: Priority) -> i64 {
-        self.last[priority.rank() as usize] + 1
+    /// The sequence that the next parcel of readings in a priority will have; none when the rules refuse it.
+    pub(super) fn next_seq(&self, priority: Priority) -> Option<i64> {
+        let cleared = self
+            .rules
+            .decide(ReadingBatch::CLASS, &self.from, &self.to, Purpose::Care);
+        let next = self.last[usize::from(priority.rank())] + 1;
+        cleared.is_ok().then_some(next)
     }
 
     /// Clears, audits and stores a message. Its sequence, or none when the rules refused it (which is audited).

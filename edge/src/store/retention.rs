@@ -4,8 +4,10 @@ use rusqlite::{Connection, Transaction, params};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use types::{Priority, Timestamp};
 
-/// Samples that one step looks at: a step is one commit, so it must stay short beside the samples that wait.
-const STEP_ROWS: i64 = 2_000;
+/// Samples that one look yields at most: a step is one commit, so it must stay short beside the samples that wait.
+const STEP_ROWS: usize = 2_000;
+/// Times that one step looks: past the newer samples of as many devices.
+const STEP_LOOKS: usize = 256;
 /// Free pages that one step gives back to the file system.
 const STEP_PAGES: i64 = 1_000;
 /// Conflicts that are remembered so that each raises one alarm only.
@@ -89,53 +91,68 @@ pub(super) struct Cursor {
     seq: i64,
 }
 
+/// What one step of retention did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Samples that it deleted.
+    pub deleted: usize,
+    /// Whether it came to the end of the samples: the next step begins anew.
+    pub done: bool,
+}
+
 struct Old {
     key: Key,
     seq: i64,
     receipted: bool,
 }
 
-/// One bounded step: deletes samples that arrived before `cutoff` and whose parcel has a receipt. Returns how many.
+/// One bounded step: deletes samples that arrived before `cutoff` and whose parcel has a receipt.
 pub(super) fn step(
     tx: &Transaction<'_>,
     forgotten: &mut Forgotten,
     cursor: &mut Cursor,
     cutoff: Timestamp,
-) -> Result<usize, StoreError> {
-    let (old, next) = look(tx, *cursor, cutoff)?;
-    let mut deleted = 0;
-    for sample in old.iter().filter(|sample| sample.receipted) {
-        delete(tx, forgotten, sample)?;
-        deleted += 1;
+) -> Result<Swept, StoreError> {
+    let mut swept = Swept::default();
+    for _ in 0..STEP_LOOKS {
+        let (old, next) = look(tx, *cursor, cutoff)?;
+        for sample in old.iter().filter(|sample| sample.receipted) {
+            delete(tx, forgotten, sample)?;
+            swept.deleted += 1;
+        }
+        *cursor = next.unwrap_or_default();
+        swept.done = next.is_none();
+        if swept.done || swept.deleted >= STEP_ROWS {
+            break;
+        }
     }
-    *cursor = next;
     give_back(tx)?;
-    Ok(deleted)
+    Ok(swept)
 }
 
-/// The old samples among the next rows, and where to look next; from the beginning again after the last row.
+/// The old samples among the next rows, and where to look next; none after the last row.
 fn look(
     tx: &Transaction<'_>,
     from: Cursor,
     cutoff: Timestamp,
-) -> Result<(Vec<Old>, Cursor), StoreError> {
+) -> Result<(Vec<Old>, Option<Cursor>), StoreError> {
     let mut query = tx.prepare_cached(
         "SELECT device, epoch, seq, arrived_ms, priority, parcel FROM sample
          WHERE (device, epoch, seq) > (?1, ?2, ?3) ORDER BY device, epoch, seq LIMIT ?4",
     )?;
-    let mut rows = query.query(params![from.device, from.epoch, from.seq, STEP_ROWS])?;
-    let (mut old, mut next, mut seen) = (Vec::new(), from, 0);
+    let limit = i64::try_from(STEP_ROWS).unwrap_or(i64::MAX);
+    let mut rows = query.query(params![from.device, from.epoch, from.seq, limit])?;
+    let (mut old, mut next) = (Vec::new(), None);
     while let Some(row) = rows.next()? {
-        seen += 1;
-        next = Cursor {
+        let mut at = Cursor {
             device: row.get(0)?,
             epoch: row.get(1)?,
             seq: row.get(2)?,
         };
         if row.get::<_, i64>(3)? >= cutoff.0 {
             // Within a device's epoch samples arrive in their order, more or less: the rest is newer.
-            next.seq = i64::MAX;
-            break;
+            at.seq = i64::MAX;
+            return Ok((old, Some(at)));
         }
         let priority = Priority::from_rank(row.get(4)?);
         let parcel: Option<i64> = row.get(5)?;
@@ -144,13 +161,11 @@ fn look(
             _ => false,
         };
         old.push(Old {
-            key: (next.device, next.epoch),
-            seq: next.seq,
+            key: (at.device, at.epoch),
+            seq: at.seq,
             receipted,
         });
-    }
-    if seen == 0 {
-        next = Cursor::default();
+        next = Some(at);
     }
     Ok((old, next))
 }

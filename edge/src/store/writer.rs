@@ -6,7 +6,7 @@ use super::{
     directory::{DeviceEntry, Directory, meta, set_meta},
     journal::Prepared,
     parcels::Parcels,
-    retention::{Cursor, Forgotten},
+    retention::{Cursor, Forgotten, Swept},
     schema,
 };
 use crate::{
@@ -80,7 +80,7 @@ pub(super) enum Job {
         oneshot::Sender<Result<Arc<DeviceEntry>, StoreError>>,
     ),
     /// One step of retention, and the time kept.
-    Housekeep(oneshot::Sender<Result<usize, StoreError>>),
+    Housekeep(oneshot::Sender<Result<Swept, StoreError>>),
     Close(oneshot::Sender<()>),
 }
 
@@ -89,7 +89,7 @@ enum Outcome {
     Samples(Answers),
     Done,
     Device(Arc<DeviceEntry>),
-    Deleted(usize),
+    Swept(Swept),
 }
 
 impl Job {
@@ -98,7 +98,7 @@ impl Job {
         match (self, outcome) {
             (Self::Append(_, answer), Outcome::Samples(outcomes)) => drop(answer.send(outcomes)),
             (Self::Device(_, reply), Outcome::Device(entry)) => drop(reply.send(Ok(entry))),
-            (Self::Housekeep(reply), Outcome::Deleted(count)) => drop(reply.send(Ok(count))),
+            (Self::Housekeep(reply), Outcome::Swept(swept)) => drop(reply.send(Ok(swept))),
             (
                 Self::Quarantine { reply, .. }
                 | Self::Retain { reply, .. }
@@ -159,6 +159,8 @@ pub(super) struct Writer {
     entropy: super::Entropy,
     status: Arc<Status>,
     condition: Condition,
+    /// Whether the copies in memory may hold what a failed commit did not write.
+    stale: bool,
 }
 
 impl Writer {
@@ -192,6 +194,7 @@ impl Writer {
             entropy: options.entropy,
             status,
             condition: Condition::Good,
+            stale: false,
         })
     }
 
@@ -288,17 +291,21 @@ impl Writer {
 
     /// Makes the connection and the copies in memory anew after a failure.
     fn reopen(&mut self) -> Result<(), StoreError> {
-        if self.connection.is_some() {
+        if self.connection.is_some() && !self.stale {
             return Ok(());
         }
         if self.condition == Condition::Corrupt {
             let op = "write: the database does not make sense; restore it or start a new one";
             return Err(StoreError::new(StoreErrorKind::Corrupt, op));
         }
-        let connection = self.file.open_writer()?;
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.file.open_writer()?,
+        };
         self.forgotten.reload(&connection)?;
         self.directory.reset();
         self.connection = Some(connection);
+        self.stale = false;
         Ok(())
     }
 
@@ -323,7 +330,10 @@ impl Writer {
         }
         metrics::counter!("medmesh_commits_failed_total", "condition" => condition.as_str())
             .increment(1);
-        self.connection = None;
+        self.stale = true;
+        if condition != Condition::Full {
+            self.connection = None;
+        }
         self.set(condition);
     }
 
@@ -391,7 +401,7 @@ fn one(
             return stored.collect::<Result<_, _>>().map(Outcome::Samples);
         }
         Job::Device(id, _) => return apply.device(id).map(Outcome::Device),
-        Job::Housekeep(_) => return apply.housekeep(cursor, cutoff).map(Outcome::Deleted),
+        Job::Housekeep(_) => return apply.housekeep(cursor, cutoff).map(Outcome::Swept),
         Job::Quarantine {
             device,
             reason,
