@@ -99,7 +99,6 @@ struct Prepared {
     addresses: Addresses,
     clock: MeshClock,
     replay: Option<String>,
-    reader_key: PathBuf,
     /// The nodes in the order of [`Plan::places`], then the devices of each facility.
     processes: Vec<Process>,
     https: Https,
@@ -112,7 +111,8 @@ impl Prepared {
         let real = Clock::new(None).real();
         console.stage("identities");
         identity::prepare(&plan, real, || console.step())?;
-        let (reader, reader_key) = config::reader(&plan)?;
+        let clients = plan::CLIENTS.map(|client| identity::client(&plan, client));
+        let clients = clients.into_iter().collect::<Result<_>>()?;
 
         console.stage("configuration");
         #[expect(
@@ -131,7 +131,7 @@ impl Prepared {
             addresses: &addresses,
             clock,
             sources,
-            reader,
+            clients,
         }
         .write()?;
         Ok(Self {
@@ -140,7 +140,6 @@ impl Prepared {
             addresses,
             clock,
             replay,
-            reader_key,
             plan,
         })
     }

@@ -153,6 +153,15 @@ pub fn export_readings(
     }
 }
 
+/// The audit log of a facility.
+///
+/// # Errors
+/// As [`export_crosswalk`].
+pub fn audit_log(config: &EdgeConfig) -> Result<federation::audit::Log, StoreError> {
+    federation::audit::Log::of(open(config)?)
+        .map_err(|_| StoreError::new(StoreErrorKind::Corrupt, "open the audit log"))
+}
+
 fn open(config: &EdgeConfig) -> Result<Connection, StoreError> {
     let key = store::read_facility_key(&config.key_file)?;
     store::open_read_only(&config.data_dir, &key)

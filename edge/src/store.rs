@@ -36,6 +36,7 @@ mod parcels;
 mod recall;
 mod retention;
 mod schema;
+mod transit;
 mod writer;
 
 #[cfg(test)]
@@ -238,13 +239,14 @@ struct Shared {
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// What the writer says of itself, and what it is told, without a lock.
+/// What the writer says of itself, and what it is told.
 #[derive(Default)]
 struct Status {
     condition: AtomicU8,
     boot: AtomicU32,
     link_up: AtomicBool,
     added: Notify,
+    transit: Mutex<transit::Transit>,
 }
 
 impl Store {

@@ -21,9 +21,11 @@ use rusqlite::{Connection, OptionalExtension as _};
 use types::Place;
 
 mod entry;
+mod log;
 mod verify;
 pub(crate) use entry::count;
 pub use entry::{Decision, Entry};
+pub use log::Log;
 pub use verify::{VerifyError, verify};
 
 const SCHEMA: &[&str] = &["

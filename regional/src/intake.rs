@@ -1,6 +1,8 @@
 //! What facilities deliver, made durable: readings into the FHIR store, device records into the registry and on to
 //! the global node. Everything is idempotent, so that a parcel that comes again after a crash changes nothing.
-use crate::decode::{Decoded, Fault, decode};
+#[cfg(not(medmesh_unguarded))]
+use crate::decode::decode;
+use crate::decode::{Decoded, Fault};
 use crate::desk::{Desk, Device, Note};
 use async_trait::async_trait;
 use federation::{

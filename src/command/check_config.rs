@@ -27,7 +27,7 @@ pub fn run(args: &CheckArgs) -> Result<(), Failure> {
 }
 
 /// What the keys of a file say it is. A file that cannot be read is of any kind: reading it again says why.
-fn detect(path: &Path) -> ConfigKind {
+pub fn detect(path: &Path) -> ConfigKind {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let table: Table = text.parse().unwrap_or_default();
     let has = |key| table.contains_key(key);

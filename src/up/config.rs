@@ -1,8 +1,8 @@
 //! The configuration files of a local mesh: what a node reads here it would read anywhere.
 use super::{
     files,
-    identity::{self, facility_key_file, node_cert, node_key, signing_key_file},
-    plan::{Bus, Device, FHIR_READER, Facility, Plan, Region},
+    identity::{facility_key_file, node_cert, node_key, signing_key_file},
+    plan::{Bus, CLIENTS, Client, Device, Facility, Plan, Region},
     ports::Ports,
 };
 use anyhow::{Context, Result};
@@ -24,9 +24,6 @@ use types::{MeshClock, Place};
 
 /// Rate of the serial lines, in baud; a pseudo terminal does not care.
 const BAUD: u32 = 115_200;
-
-/// The scope of the client that reads FHIR.
-pub const READER_SCOPE: &str = "system/*.rs";
 
 /// Where every listener of the mesh is.
 #[derive(Clone, Debug)]
@@ -85,8 +82,8 @@ pub struct Configs<'a> {
     pub clock: MeshClock,
     /// What the devices of each facility emit, in the order of [`Plan::facilities`].
     pub sources: Vec<Source>,
-    /// What servers know of the client that reads FHIR.
-    pub reader: ClientConfig,
+    /// What servers know of each client, in the order of [`CLIENTS`].
+    pub clients: Vec<ClientConfig>,
 }
 
 /// The configuration file of a node, in its folder.
@@ -139,7 +136,7 @@ impl Configs<'_> {
             store: global::config::CatalogStore::default(),
             log: LogConfig::default(),
             clock: Some(self.clock),
-            clients: Vec::new(),
+            clients: self.clients_of(|client| client.global),
             policies: None,
             local_mesh: true,
         })
@@ -159,7 +156,7 @@ impl Configs<'_> {
             store: regional::config::FhirStore::default(),
             log: LogConfig::default(),
             clock: Some(self.clock),
-            clients: vec![self.reader.clone()],
+            clients: self.clients_of(|_| true),
             policies: None,
             local_mesh: true,
         })
@@ -278,6 +275,13 @@ impl Configs<'_> {
         })
     }
 
+    fn clients_of(&self, known: impl Fn(&Client) -> bool) -> Vec<ClientConfig> {
+        let all = CLIENTS.iter().zip(&self.clients);
+        all.filter(|(client, _)| known(client))
+            .map(|(_, config)| config.clone())
+            .collect()
+    }
+
     fn tls(&self, dir: &Path) -> TlsFiles {
         let pki = self.plan.pki_dir();
         TlsFiles {
@@ -354,9 +358,4 @@ pub fn sources(plan: &Plan, replay: Option<&Path>, stays: Option<usize>) -> Resu
         .into_iter()
         .map(source)
         .collect())
-}
-
-/// Makes the client that reads FHIR.
-pub fn reader(plan: &Plan) -> Result<(ClientConfig, PathBuf)> {
-    identity::client(plan, FHIR_READER, READER_SCOPE)
 }

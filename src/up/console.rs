@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use types::Timestamp;
 
 /// The table's head.
-const HEAD: &str = "region   devices live/stale   readings/s   backlog   commit→FHIR p50      p99";
+const HEAD: &str = "region   devices live/stale   readings/s   backlog   device→FHIR p50      p99";
 
 /// Standard output.
 pub struct Console {

@@ -1,6 +1,9 @@
 //! Certificates and keys of a local mesh: every node and device is invited with a one-time code and enrols with a
 //! request, as it would anywhere. What is there already stays, unless it ends soon.
-use super::{files, plan::Plan};
+use super::{
+    files,
+    plan::{Client, Plan},
+};
 use anyhow::{Context, Result};
 use federation::{
     identity::{Identity, Peer},
@@ -142,24 +145,20 @@ fn ends(cert: &Path) -> Option<Timestamp> {
     Some(Peer::from_cert(&der).ok()?.not_after)
 }
 
-/// The key pair of a client, made when it does not exist, and what the servers know of it.
-pub fn client(plan: &Plan, name: &str, scope: &str) -> Result<(ClientConfig, PathBuf)> {
+/// The key pair of a client, made when it does not exist, and what servers know of it.
+pub fn client(plan: &Plan, client: Client) -> Result<ClientConfig> {
     let dir = plan.clients_dir();
     fs::create_dir_all(&dir)?;
-    let (private, public) = (
-        dir.join(format!("{name}.key")),
-        dir.join(format!("{name}.pem")),
-    );
+    let (private, public) = client.pair(&dir);
     if !private.exists() || !public.exists() {
         let key = pki::new_client_key()?;
         pki::write_public(&public, &key.public_pem)?;
         pki::write_private(&private, &key.private_pem)?;
     }
-    let config = ClientConfig {
-        client_id: name.to_owned(),
-        kid: format!("{name}-1"),
+    Ok(ClientConfig {
+        client_id: client.name.to_owned(),
+        kid: client.kid(),
         public_key: public,
-        scope: scope.to_owned(),
-    };
-    Ok((config, private))
+        scope: client.scope.to_owned(),
+    })
 }

@@ -1,8 +1,8 @@
 //! `DIR/mesh.json`: what the outside may rely on to find the parts of a running mesh.
 use super::{
-    config::{Addresses, READER_SCOPE},
+    config::Addresses,
     files,
-    plan::{Bus, FHIR_READER, Facility, Plan, Region},
+    plan::{Bus, CLIENTS, Client, Facility, Plan, Region},
 };
 use anyhow::{Context, Result};
 use node::token::TOKEN_PATH;
@@ -24,8 +24,6 @@ pub struct MeshJson<'a> {
     pub plan: &'a Plan,
     /// Its listeners.
     pub addresses: &'a Addresses,
-    /// The private key of the client that reads FHIR.
-    pub reader_key: PathBuf,
     /// The processes of the nodes.
     pub pids: BTreeMap<Place, u32>,
 }
@@ -52,7 +50,7 @@ impl MeshJson<'_> {
             "regions": regions,
             "global": self.global()?,
             "facilities": facilities?,
-            "clients": {FHIR_READER: self.reader()?},
+            "clients": self.clients()?,
         }))
     }
 
@@ -71,6 +69,7 @@ impl MeshJson<'_> {
         Ok(json!({
             "pid": self.pid(&place)?,
             "fhir": format!("{origin}/fhir"),
+            "api": format!("{origin}/api/v1"),
             "grpc": format!("https://{}", self.addresses.of(&place, "grpc")?),
             "metrics": format!("{origin}/metrics"),
         }))
@@ -113,17 +112,32 @@ impl MeshJson<'_> {
         }))
     }
 
-    fn reader(&self) -> Result<Value> {
+    fn clients(&self) -> Result<Map<String, Value>> {
+        let client = |client: &Client| -> Result<(String, Value)> {
+            Ok((client.name.to_owned(), self.client(client)?))
+        };
+        CLIENTS.iter().map(client).collect()
+    }
+
+    fn client(&self, client: &Client) -> Result<Value> {
         let mut token_url = Map::new();
+        let mut add = |name: &str, place: &Place| -> Result<()> {
+            let url = format!("{}{TOKEN_PATH}", self.origin(place)?);
+            token_url.insert(name.to_owned(), url.into());
+            Ok(())
+        };
         for region in &self.plan.regions {
-            let url = format!("{}{TOKEN_PATH}", self.origin(&region.place())?);
-            token_url.insert(region.id.as_str().to_owned(), url.into());
+            add(region.id.as_str(), &region.place())?;
         }
+        if client.global {
+            add("global", &Place::Global)?;
+        }
+        let (key, _) = client.pair(&self.plan.clients_dir());
         Ok(json!({
-            "client_id": FHIR_READER,
-            "kid": format!("{FHIR_READER}-1"),
-            "key": self.reader_key,
-            "scope": READER_SCOPE,
+            "client_id": client.name,
+            "kid": client.kid(),
+            "key": key,
+            "scope": client.scope,
             "token_url": token_url,
         }))
     }

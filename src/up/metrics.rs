@@ -7,8 +7,8 @@ const DEVICES: &str = "medmesh_devices";
 const READINGS: &str = "medmesh_readings_stored_total";
 /// Parcels that wait for a receipt, by `priority`.
 const WAITING: &str = "medmesh_outbox_parcels";
-/// From the commit that seals a sample into a parcel to the region's signed receipt: by then it can be queried.
-const LATENCY: &str = "medmesh_sealed_to_receipt_seconds_bucket";
+/// From the arrival of a sample to the region's signed receipt: by then it is stored and can be queried.
+const LATENCY: &str = "medmesh_device_to_receipt_seconds_bucket";
 
 /// The metrics of one or more nodes at an instant, summed over nodes.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -73,9 +73,9 @@ pub struct Figures {
     pub rate: f64,
     /// Parcels that wait for the region.
     pub waiting: u64,
-    /// Median from the edge's commit to FHIR, in seconds.
+    /// Median from device to FHIR, in seconds.
     pub p50: Option<f64>,
-    /// 99th percentile from the edge's commit to FHIR, in seconds.
+    /// 99th percentile from device to FHIR, in seconds.
     pub p99: Option<f64>,
 }
 
@@ -158,10 +158,10 @@ medmesh_devices{state=\"live\"} 5
 medmesh_devices{state=\"stale\"} 1
 medmesh_devices{state=\"absent\"} 1
 medmesh_outbox_parcels{priority=\"live\"} 3
-medmesh_sealed_to_receipt_seconds_bucket{le=\"0.01\"} 0
-medmesh_sealed_to_receipt_seconds_bucket{le=\"0.02\"} 50
-medmesh_sealed_to_receipt_seconds_bucket{le=\"0.04\"} 100
-medmesh_sealed_to_receipt_seconds_bucket{le=\"+Inf\"} 100
+medmesh_device_to_receipt_seconds_bucket{le=\"0.01\"} 0
+medmesh_device_to_receipt_seconds_bucket{le=\"0.02\"} 50
+medmesh_device_to_receipt_seconds_bucket{le=\"0.04\"} 100
+medmesh_device_to_receipt_seconds_bucket{le=\"+Inf\"} 100
 ";
 
     #[test]

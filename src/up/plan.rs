@@ -5,8 +5,43 @@ use types::{DeviceId, DeviceKind, FacilityId, InvalidName, Jurisdiction, Place, 
 
 /// Beds of each facility.
 pub const BEDS: usize = 4;
-/// Name of the client that reads FHIR.
-pub const FHIR_READER: &str = "fhir-reader";
+/// A client of the mesh.
+#[derive(Clone, Copy, Debug)]
+pub struct Client {
+    /// Its name, which is its client id.
+    pub name: &'static str,
+    /// What it may do.
+    pub scope: &'static str,
+    /// Whether the global node knows it; regional nodes know every client.
+    pub global: bool,
+}
+
+/// The clients of a local mesh.
+pub const CLIENTS: [Client; 2] = [
+    Client {
+        name: "fhir-reader",
+        scope: "system/*.rs",
+        global: false,
+    },
+    Client {
+        name: "operator",
+        scope: "mesh/*.rs",
+        global: true,
+    },
+];
+
+impl Client {
+    /// The id of its key.
+    pub fn kid(&self) -> String {
+        format!("{}-1", self.name)
+    }
+
+    /// Its private key and its public key, below the folder of the clients.
+    pub fn pair(&self, dir: &Path) -> (PathBuf, PathBuf) {
+        let at = |end: &str| dir.join(format!("{}.{end}", self.name));
+        (at("key"), at("pem"))
+    }
+}
 
 /// A whole mesh in a folder.
 #[derive(Clone, Debug)]

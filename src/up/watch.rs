@@ -251,7 +251,6 @@ impl Watch {
         MeshJson {
             plan: &self.mesh.plan,
             addresses: &self.mesh.addresses,
-            reader_key: self.mesh.reader_key.clone(),
             pids: pids.collect(),
         }
         .write()

@@ -10,6 +10,7 @@ use super::{
     journal::{EDGE_EPOCH, EdgeSample, Number, Prepared, prepare_edge, stored_digest},
     parcels::Parcels,
     retention::{self, Cursor, Forgotten, Swept},
+    transit::Departed,
 };
 use crate::{
     clockguard::Now,
@@ -93,6 +94,7 @@ pub(super) struct Apply<'t> {
     /// By priority: the sequence that the parcel will have, if it may be shipped at all.
     drafts: [Option<(Option<i64>, Draft)>; 3],
     used: u64,
+    departed: Vec<Departed>,
     pub tally: Tally,
 }
 
@@ -130,6 +132,7 @@ impl<'t> Apply<'t> {
             entropy: ground.entropy,
             drafts: [None, None, None],
             used,
+            departed: Vec::new(),
             tally: Tally::default(),
         })
     }
@@ -246,7 +249,7 @@ impl<'t> Apply<'t> {
         let Some((seq, draft)) = self.drafts[usize::from(priority.rank())].take() else {
             return Ok(());
         };
-        let batch = draft.finish();
+        let (batch, first) = draft.finish();
         if batch.readings.is_empty() {
             return Ok(());
         }
@@ -256,6 +259,13 @@ impl<'t> Apply<'t> {
         if given != seq {
             let op = "ship: another sequence than the samples were stored with";
             return Err(StoreError::new(StoreErrorKind::Internal, op));
+        }
+        if let (Some(seq), Some(arrived)) = (given, first) {
+            self.departed.push(Departed {
+                priority,
+                seq,
+                arrived,
+            });
         }
         let count = if given.is_some() {
             &mut self.tally.parcels
@@ -379,12 +389,12 @@ impl<'t> Apply<'t> {
     }
 
     /// Ships the rest. After it only the commit is left.
-    pub(super) fn finish(mut self) -> Result<Tally, StoreError> {
+    pub(super) fn finish(mut self) -> Result<(Tally, Vec<Departed>), StoreError> {
         for priority in Priority::ALL {
             self.ship(priority)?;
         }
         self.tally.used = self.used;
-        Ok(self.tally)
+        Ok((self.tally, self.departed))
     }
 }
 

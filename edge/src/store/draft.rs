@@ -9,7 +9,7 @@ use federation::{
     profile::Profile,
     wire::{Reading, ReadingBatch, reading},
 };
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Instant};
 use types::{Flags, Timestamp, Value};
 
 /// Readings in one parcel: a region writes them in one transaction of its own, which must stay short.
@@ -26,6 +26,8 @@ pub(super) struct Draft {
     devices: HashMap<i64, u32>,
     patients: HashMap<i64, u32>,
     bytes: usize,
+    /// When its first sample arrived.
+    first: Option<Instant>,
 }
 
 impl Draft {
@@ -44,6 +46,7 @@ impl Draft {
         arrival: Flags,
         (profile, now): (Profile, Timestamp),
     ) {
+        self.first.get_or_insert(sample.arrived);
         let device = self.device(device);
         let effective = patient.map_or(sample.source_time, |patient| {
             deid::shift(sample.source_time, profile, patient.shift)
@@ -72,9 +75,9 @@ impl Draft {
         }
     }
 
-    /// The message.
-    pub(super) fn finish(self) -> ReadingBatch {
-        self.batch
+    /// The message, and when its first sample arrived.
+    pub(super) fn finish(self) -> (ReadingBatch, Option<Instant>) {
+        (self.batch, self.first)
     }
 
     fn device(&mut self, device: &DeviceEntry) -> u32 {

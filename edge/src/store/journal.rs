@@ -9,6 +9,7 @@ use crate::ingest::{Journal, Rejected, Sample, SampleReading, Stored, Urgency};
 use async_trait::async_trait;
 use bytes::Bytes;
 use rusqlite::OptionalExtension;
+use std::time::Instant;
 use tokio::sync::oneshot;
 use types::{DeviceId, Phi, Timestamp};
 
@@ -52,6 +53,8 @@ pub(super) struct Prepared {
     pub readings: Vec<SampleReading>,
     pub packed: Vec<u8>,
     pub digest: [u8; pack::DIGEST],
+    /// When it came in.
+    pub arrived: Instant,
 }
 
 /// What can never be stored is refused before it costs anybody a place in the queue.
@@ -80,6 +83,7 @@ pub(super) fn prepare(sample: Sample, entropy: super::Entropy) -> Result<Prepare
         patient: sample.patient,
         urgency: sample.urgency,
         readings: sample.readings,
+        arrived: Instant::now(),
     })
 }
 
@@ -104,6 +108,7 @@ pub(super) fn prepare_edge(sample: EdgeSample, entropy: super::Entropy) -> Prepa
         digest: [0; pack::DIGEST],
         readings: sample.readings,
         packed,
+        arrived: Instant::now(),
     }
 }
 

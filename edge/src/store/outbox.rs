@@ -7,6 +7,7 @@ use federation::{
     port::{Depths, LeaseLimits, Outbox, PeerAudit, PortError, PortErrorKind},
     wire::{DeviceRecords, Parcel, Receipt},
 };
+use std::time::Instant;
 use types::Priority;
 
 #[async_trait]
@@ -29,6 +30,7 @@ impl Outbox for Store {
     }
 
     async fn settle(&self, receipts: Vec<Receipt>) -> Result<(), PortError> {
+        self.measure(&receipts);
         let settled = receipts.clone();
         self.ask_step(|reply| Job::Settle { receipts, reply })
             .await
@@ -39,6 +41,7 @@ impl Outbox for Store {
 
     async fn release(&self) -> Result<(), PortError> {
         self.0.leases.lock().release();
+        self.0.status.transit.lock().clear();
         Ok(())
     }
 
@@ -68,6 +71,17 @@ impl PeerAudit for Store {
 }
 
 impl Store {
+    /// Tells the metrics how long each parcel took.
+    fn measure(&self, receipts: &[Receipt]) {
+        let now = Instant::now();
+        let mut transit = self.0.status.transit.lock();
+        for receipt in receipts {
+            if let Some(took) = transit.receipted(receipt.priority, receipt.seq, now) {
+                metrics::histogram!("medmesh_device_to_receipt_seconds").record(took);
+            }
+        }
+    }
+
     /// Ships what the catalog is to know of the facility's devices. A refusal of the rules is audited, not an error.
     ///
     /// # Errors

@@ -10,14 +10,11 @@ use federation::{
     wire::{Body, ReadingBatch, Receipt},
 };
 use rusqlite::{Connection, Transaction};
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::sync::Arc;
 use types::{Classified, EnvelopeId, Place, Priority, Purpose};
 
 /// Sequences of one priority, as the outbox numbers its rows.
 const KEYS_PER_PRIORITY: i64 = 1 << 56;
-
-/// Parcels whose way to the region is timed at once; a backlog beyond it is not, so that memory stays bounded.
-const TIMED_PARCELS: usize = 16_384;
 
 /// What parcels are made with.
 pub(super) struct Parcels {
@@ -29,8 +26,6 @@ pub(super) struct Parcels {
     /// The last sequence given out, by priority, as of this commit.
     last: [i64; 3],
     audited: bool,
-    /// When the newest parcels were sealed, by priority and sequence; for a metric only.
-    sealed: BTreeMap<(u32, u64), Instant>,
 }
 
 impl Parcels {
@@ -48,7 +43,6 @@ impl Parcels {
             entropy,
             last: [0; 3],
             audited: false,
-            sealed: BTreeMap::new(),
         }
     }
 
@@ -95,10 +89,6 @@ impl Parcels {
         let id = EnvelopeId::from_bytes(id);
         match outbox::ship(tx, &self.rules, envelope, priority, id, now.real)? {
             Ok(queued) => {
-                if self.sealed.len() < TIMED_PARCELS {
-                    let key = (u32::from(priority.rank()), queued.seq);
-                    self.sealed.insert(key, Instant::now());
-                }
                 let seq = i64::try_from(queued.seq).unwrap_or(i64::MAX);
                 self.last[usize::from(priority.rank())] = seq;
                 Ok(Some(seq))
@@ -118,12 +108,6 @@ impl Parcels {
         now: &Now,
     ) -> Result<outbox::Settled, StoreError> {
         self.audited = true;
-        for receipt in receipts {
-            if let Some(sealed) = self.sealed.remove(&(receipt.priority, receipt.seq)) {
-                // A receipt says that the region has it stored and answers searches with it.
-                metrics::histogram!("medmesh_sealed_to_receipt_seconds").record(sealed.elapsed());
-            }
-        }
         Ok(outbox::settle(tx, &self.from, receipts, now.real)?)
     }
 

@@ -8,6 +8,7 @@ use super::{
     parcels::Parcels,
     retention::{Cursor, Forgotten, Swept},
     schema,
+    transit::Departed,
 };
 use crate::{
     clockguard::Time,
@@ -90,6 +91,13 @@ enum Outcome {
     Done,
     Device(Arc<DeviceEntry>),
     Swept(Swept),
+}
+
+/// A commit that stands.
+struct Committed {
+    outcomes: Vec<Outcome>,
+    tally: Tally,
+    departed: Vec<Departed>,
 }
 
 impl Job {
@@ -229,7 +237,16 @@ impl Writer {
         }
         let (began, jobs) = (Instant::now(), batch.len());
         match self.try_commit(batch) {
-            Ok((outcomes, tally)) => {
+            Ok(Committed {
+                outcomes,
+                tally,
+                departed,
+            }) => {
+                let mut transit = self.status.transit.lock();
+                departed
+                    .into_iter()
+                    .for_each(|parcel| transit.depart(parcel));
+                drop(transit);
                 let full = !self.bounds.admits(Urgency::Routine, tally.used);
                 self.set(if full {
                     Condition::Full
@@ -253,7 +270,7 @@ impl Writer {
         }
     }
 
-    fn try_commit(&mut self, batch: &[Job]) -> Result<(Vec<Outcome>, Tally), StoreError> {
+    fn try_commit(&mut self, batch: &[Job]) -> Result<Committed, StoreError> {
         self.reopen()?;
         let Some(connection) = &mut self.connection else {
             return Err(StoreError::new(
@@ -283,10 +300,14 @@ impl Writer {
         for job in batch {
             outcomes.push(one(&mut apply, job, &mut self.cursor, cutoff)?);
         }
-        let tally = apply.finish()?;
+        let (tally, departed) = apply.finish()?;
         self.parcels.finish(&tx)?;
         tx.commit().map_err(StoreError::sqlite("commit"))?;
-        Ok((outcomes, tally))
+        Ok(Committed {
+            outcomes,
+            tally,
+            departed,
+        })
     }
 
     /// Makes the connection and the copies in memory anew after a failure.
