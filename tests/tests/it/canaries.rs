@@ -104,7 +104,7 @@ async fn plant(mesh: &Mesh, region: &str) -> Result<()> {
     let at = now.find(marker).map_or(0, |at| at + marker.len());
     let end = now[at..].find('"').map_or(at, |end| at + end);
     let beds = format!(
-        "\n[[beds]]\nbed = \"b1\"\nfrom = \"2026-01-01T00:00:00Z\"\npatient = \"{patient}\"\nname = \"{name}\"\nmrn = \"{mrn}\"\nbirth_date = \"{birth}\"\n"
+        "\n[[beds]]\nbed = \"b9\"\nfrom = \"2026-01-01T00:00:00Z\"\npatient = \"{patient}\"\nname = \"{name}\"\nmrn = \"{mrn}\"\nbirth_date = \"{birth}\"\n"
     );
     fs::write(
         &config,
