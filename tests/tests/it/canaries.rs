@@ -41,10 +41,12 @@ fn nothing_of_a_patient_leaves_the_facility() -> Result<()> {
 }
 
 #[test]
+#[cfg_attr(
+    not(asked_for_unguarded),
+    ignore = "MEDMESH_UNGUARDED_BIN is not set: cargo xtask test sets it"
+)]
 fn the_scan_finds_the_canaries_when_the_guard_is_taken_out() -> Result<()> {
-    let Some(unguarded) = crate::asked_for("MEDMESH_UNGUARDED_BIN") else {
-        return Ok(());
-    };
+    let unguarded = std::env::var("MEDMESH_UNGUARDED_BIN")?;
     let found = tokio::runtime::Runtime::new()?.block_on(plant_and_scan(Path::new(&unguarded)))?;
     for region in REGIONS {
         let hits = found

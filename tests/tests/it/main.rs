@@ -9,16 +9,7 @@ mod residency;
 
 use anyhow::Result;
 use medmesh_tests::{mesh::Mesh, wait};
-use std::{env, time::Duration};
-
-/// An engine that the run may bring: its address or path. Nobody asked for it: said, and the test ends.
-fn asked_for(variable: &str) -> Option<String> {
-    let found = env::var(variable).ok();
-    if found.is_none() {
-        eprintln!("ignored: {variable} is not set (cargo xtask test sets it)");
-    }
-    found
-}
+use std::time::Duration;
 
 /// Parcels that wait at all facilities.
 async fn waiting(mesh: &Mesh) -> Option<f64> {

@@ -1,0 +1,13 @@
+//! Tells the tests which engines the run has asked for: what nobody asked for shows as ignored.
+fn main() {
+    for (variable, cfg) in [
+        ("MEDMESH_TEST_PYTHON", "asked_for_python"),
+        ("MEDMESH_UNGUARDED_BIN", "asked_for_unguarded"),
+    ] {
+        println!("cargo:rerun-if-env-changed={variable}");
+        println!("cargo:rustc-check-cfg=cfg({cfg})");
+        if std::env::var_os(variable).is_some() {
+            println!("cargo:rustc-cfg={cfg}");
+        }
+    }
+}
