@@ -1,4 +1,5 @@
 //! Why a command did not do what was asked, and the exit code that says so.
+use crate::out;
 use node::config::{self, ConfigError};
 use std::process::ExitCode;
 
@@ -19,6 +20,7 @@ impl Failure {
                 eprintln!("medmesh: {error}");
                 ExitCode::from(config::EXIT_CODE)
             }
+            Self::Failed(error) if out::is_closed_pipe(&error) => ExitCode::SUCCESS,
             Self::Failed(error) => {
                 eprintln!("medmesh: {error:#}");
                 ExitCode::FAILURE

@@ -6,6 +6,7 @@ pub mod cli;
 mod command;
 mod failure;
 mod https;
+mod out;
 mod up;
 
 use cli::{Cli, Command};

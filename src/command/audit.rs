@@ -3,6 +3,7 @@ use super::{check_config::detect, node::read};
 use crate::{
     cli::{AuditArgs, AuditCommand, AuditNodeArgs, ConfigKind},
     failure::Failure,
+    out,
 };
 use anyhow::{Context, Result, anyhow};
 use edge::config::EdgeConfig;
@@ -69,18 +70,13 @@ fn verify(log: &Log, tls: &TlsFiles, args: &AuditNodeArgs) -> Result<()> {
         .with_context(|| format!("{} is not the certificate of a node", cert.display()))?;
     let head = log.verify(&origin(place), &key, &[])?;
     let root: String = head.root.iter().map(|byte| format!("{byte:02x}")).collect();
-    if args.json {
-        println!(
-            "{}",
-            json!({"origin": head.origin, "size": head.size, "root": root})
-        );
+    let text = if args.json {
+        json!({"origin": head.origin, "size": head.size, "root": root}).to_string()
     } else {
-        println!(
-            "{}: {} entries, all as they were signed",
-            head.origin, head.size
-        );
-    }
-    Ok(())
+        let (origin, size) = (head.origin, head.size);
+        format!("{origin}: {size} entries, all as they were signed")
+    };
+    Ok(out::line(text)?)
 }
 
 fn list(log: &Log, _: &TlsFiles, args: &AuditNodeArgs) -> Result<()> {
@@ -94,14 +90,11 @@ fn list(log: &Log, _: &TlsFiles, args: &AuditNodeArgs) -> Result<()> {
         for (index, entry) in &entries {
             let mut value: Value = serde_json::from_slice(&entry.encode()?)?;
             value["index"] = json!(index);
-            println!(
-                "{}",
-                if args.json {
-                    value.to_string()
-                } else {
-                    line(&value)
-                }
-            );
+            out::line(if args.json {
+                value.to_string()
+            } else {
+                line(&value)
+            })?;
         }
     }
 }
@@ -120,9 +113,8 @@ fn line(entry: &Value) -> String {
 fn checkpoint(log: &Log, _: &TlsFiles, args: &AuditNodeArgs) -> Result<()> {
     let note = log.checkpoint()?.context("the log is empty")?;
     if args.json {
-        println!("{}", json!({"checkpoint": note}));
+        Ok(out::line(json!({"checkpoint": note}))?)
     } else {
-        print!("{note}");
+        Ok(out::text(&note)?)
     }
-    Ok(())
 }

@@ -3,6 +3,7 @@ use super::{device::SimFile, node::read};
 use crate::{
     cli::{CheckArgs, ConfigKind},
     failure::Failure,
+    out,
 };
 use edge::config::EdgeConfig;
 use global::config::GlobalConfig;
@@ -19,11 +20,16 @@ pub fn run(args: &CheckArgs) -> Result<(), Failure> {
         ConfigKind::Global => drop(read::<GlobalConfig>(&args.file)?),
         ConfigKind::Device => drop(read::<SimFile>(&args.file)?),
     }
-    println!(
-        "{}: a good configuration of kind {kind:?}",
-        args.file.display()
-    );
-    Ok(())
+    let what = match kind {
+        ConfigKind::Edge => "an edge node",
+        ConfigKind::Regional => "a regional node",
+        ConfigKind::Global => "the global node",
+        ConfigKind::Device => "simulated devices",
+    };
+    let file = args.file.display();
+    Ok(out::line(format!(
+        "{file}: a good configuration of {what}"
+    ))?)
 }
 
 /// What the keys of a file say it is. A file that cannot be read is of any kind: reading it again says why.

@@ -3,6 +3,7 @@ use super::node;
 use crate::{
     cli::{EdgeArgs, EdgeCommand, PrintArgs},
     failure::Failure,
+    out,
 };
 use anyhow::Result;
 use edge::crosswalk::{Crosswalk, DeviceRow, PatientRow, ReadingRow};
@@ -27,8 +28,7 @@ fn crosswalk(args: &PrintArgs) -> Result<(), Failure> {
     } else {
         crosswalk_text(&crosswalk)
     };
-    println!("{text}");
-    Ok(())
+    Ok(out::line(text)?)
 }
 
 fn crosswalk_json(crosswalk: &Crosswalk) -> Value {

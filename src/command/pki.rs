@@ -2,6 +2,7 @@
 use crate::{
     cli::{EnrolArgs, InviteArgs, PkiArgs, PkiCommand, RevokeArgs, RotateArgs},
     failure::Failure,
+    out,
 };
 use anyhow::{Context, Result, anyhow};
 use federation::{
@@ -34,8 +35,7 @@ pub fn run(args: PkiArgs) -> Result<(), Failure> {
 
 fn init(dir: &Path, now: Timestamp) -> Result<()> {
     let ca = Ca::init(dir, now)?;
-    println!("{}", ca.ca_path().display());
-    Ok(())
+    Ok(out::line(ca.ca_path().display())?)
 }
 
 fn invite(args: InviteArgs, now: Timestamp) -> Result<()> {
@@ -43,8 +43,7 @@ fn invite(args: InviteArgs, now: Timestamp) -> Result<()> {
     let names: Vec<&str> = args.names.iter().map(String::as_str).collect();
     let ca = Ca::open(&args.dir)?;
     let code = ca.invite(&identity, &names, args.ttl.0, now, &mut rand::rng())?;
-    println!("{code}");
-    Ok(())
+    Ok(out::line(code)?)
 }
 
 fn identity_of(node: Place, device: Option<DeviceId>) -> Result<Identity> {
@@ -103,8 +102,7 @@ fn write_pair(out: &Path, new: &NewKey, cert: &str) -> Result<()> {
     };
     pki::write_private(&with(".key"), &new.key_pem)?;
     pki::write_public(&with(".pem"), cert)?;
-    println!("{}", with(".pem").display());
-    Ok(())
+    Ok(out::line(with(".pem").display())?)
 }
 
 fn revoke(args: &RevokeArgs, now: Timestamp) -> Result<()> {
@@ -115,14 +113,11 @@ fn revoke(args: &RevokeArgs, now: Timestamp) -> Result<()> {
 
 fn list(dir: &Path, json: bool) -> Result<()> {
     for issued in Ca::open(dir)?.list()? {
-        println!(
-            "{}",
-            if json {
-                as_json(&issued)
-            } else {
-                as_line(&issued)
-            }
-        );
+        out::line(if json {
+            as_json(&issued)
+        } else {
+            as_line(&issued)
+        })?;
     }
     Ok(())
 }
@@ -152,6 +147,5 @@ fn as_line(issued: &Issued) -> String {
 }
 
 fn crl(dir: &Path, now: Timestamp) -> Result<()> {
-    print!("{}", Ca::open(dir)?.crl_pem(now)?);
-    Ok(())
+    Ok(out::text(&Ca::open(dir)?.crl_pem(now)?)?)
 }

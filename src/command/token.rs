@@ -1,5 +1,5 @@
 //! `medmesh token`: a bearer token of a running local mesh, for curl and the like.
-use crate::{cli::TokenArgs, failure::Failure, https::Https};
+use crate::{cli::TokenArgs, failure::Failure, https::Https, out};
 use anyhow::{Context, Result, anyhow, bail};
 use node::{
     clock::Clock,
@@ -14,8 +14,7 @@ const ASSERTION_SECONDS: i64 = 60;
 
 /// Runs the command.
 pub async fn run(args: &TokenArgs) -> Result<(), Failure> {
-    println!("{}", token(args).await?);
-    Ok(())
+    Ok(out::line(token(args).await?)?)
 }
 
 async fn token(args: &TokenArgs) -> Result<String> {

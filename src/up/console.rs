@@ -1,5 +1,6 @@
 //! What a person sees: progress while the mesh starts, then a live table; plain lines where there is no terminal.
 use super::metrics::Figures;
+use crate::out;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 use types::Timestamp;
@@ -57,7 +58,7 @@ impl Console {
     pub fn stage(&self, what: &str) {
         self.start.set_message(what.to_owned());
         if !self.is_terminal() {
-            println!("{what}");
+            plain_line(what);
         }
     }
 
@@ -75,14 +76,14 @@ impl Console {
     pub fn say(&self, line: &str) {
         match &self.screen {
             Some(screen) => drop(screen.println(line)),
-            None => println!("{line}"),
+            None => plain_line(line),
         }
     }
 
     /// Shows the table anew.
     pub fn table(&mut self, rows: &[Row], mesh_time: Timestamp) {
         let Some(screen) = &self.screen else {
-            println!("{}", plain(rows));
+            plain_line(&plain(rows));
             return;
         };
         let mut lines = vec![String::new(), HEAD.to_owned()];
@@ -105,6 +106,11 @@ impl Console {
             bar.finish_and_clear();
         }
     }
+}
+
+/// Nobody may be reading any longer; the mesh goes on.
+fn plain_line(text: &str) {
+    let _nobody_reads = out::line(text);
 }
 
 fn line(row: &Row) -> String {

@@ -105,6 +105,8 @@ impl Watch {
                     let name = &self.mesh.processes[index].name;
                     self.console
                         .say(&format!("{name} was started again, process {pid}"));
+                    // Its counters begin again: what is shown is measured from here on.
+                    self.history.clear();
                 }
                 if self.serving && index < self.places.len() {
                     self.write_mesh_json()?;
@@ -167,6 +169,8 @@ impl Watch {
             self.console.started();
             self.write_mesh_json()?;
             self.welcome()?;
+            let first = self.snapshots().await;
+            self.history.push_back((Instant::now(), first));
         } else if self.begin.elapsed() > START_LIMIT {
             let missing: Vec<String> = self.missing().map(label).collect();
             bail!(

@@ -313,7 +313,7 @@ fn without_value(text: &str) -> String {
     let quotes = ["invalid type: ", "invalid value: ", "unknown variant "];
     if quotes.iter().any(|start| text.starts_with(start)) {
         return match text.rsplit_once(", expected ") {
-            Some((_, expected)) => format!("is not what is expected here: {expected}"),
+            Some((_, expected)) => format!("expected {expected}"),
             None => "is not what is expected here".to_owned(),
         };
     }

@@ -1,0 +1,36 @@
+//! Standard output of commands that print data. A reader that closes the pipe early (`| head`) is no failure.
+use std::{
+    fmt::Display,
+    io::{self, Write},
+};
+
+/// Prints a line.
+pub fn line(text: impl Display) -> io::Result<()> {
+    writeln!(io::stdout(), "{text}")
+}
+
+/// Prints text that ends its own lines.
+pub fn text(text: &str) -> io::Result<()> {
+    io::stdout().write_all(text.as_bytes())
+}
+
+/// Whether an error only says that nobody reads any longer.
+pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_closed_pipe_is_told_from_a_failure() {
+        let closed = io::Error::from(io::ErrorKind::BrokenPipe);
+        assert!(is_closed_pipe(&closed.into()));
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        assert!(!is_closed_pipe(&full.into()));
+        assert!(!is_closed_pipe(&anyhow::anyhow!("broken pipe")));
+    }
+}
