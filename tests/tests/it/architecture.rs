@@ -402,6 +402,26 @@ fn inv_7_nothing_in_the_tree_speaks_of_a_developers_machine() {
 }
 
 #[test]
+fn every_invariant_names_a_test_that_exists() {
+    let text = read(Path::new("ARCHITECTURE.md"));
+    let sources: String = files(&["rs"]).iter().map(|path| read(path)).collect();
+    let rows: Vec<_> = text
+        .lines()
+        .filter(|line| line.starts_with("| INV-"))
+        .collect();
+    assert!(rows.len() >= 7, "ARCHITECTURE.md lists {}", rows.len());
+    for row in rows {
+        let quoted = row.split('`').skip(1).step_by(2);
+        let named: Vec<_> = quoted.filter(|word| word.contains('_')).collect();
+        assert!(!named.is_empty(), "names no test: {row}");
+        for name in named {
+            let test = format!("fn {name}(");
+            assert!(sources.contains(&test), "there is no test {name}: {row}");
+        }
+    }
+}
+
+#[test]
 fn the_checks_see_what_they_look_for() {
     assert_eq!(
         function_name("    pub async fn open(&self) {"),
