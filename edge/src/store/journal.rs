@@ -127,7 +127,7 @@ impl Store {
         answers
             .into_iter()
             .next()
-            .unwrap_or(Err(Rejected::Invalid("no answer")))
+            .unwrap_or_else(|| Err(no_answer()))
     }
 
     async fn append_all(&self, samples: Vec<Prepared>) -> Answers {
@@ -180,7 +180,7 @@ impl Journal for Store {
         }
         let mut stored = self.append_all(ready).await.into_iter();
         for answer in answers.iter_mut().filter(|answer| answer.is_ok()) {
-            *answer = stored.next().unwrap_or(Err(Rejected::Invalid("no answer")));
+            *answer = stored.next().unwrap_or_else(|| Err(no_answer()));
         }
         answers
     }
@@ -245,4 +245,10 @@ pub(super) fn stored_digest(
     db.prepare_cached("SELECT digest FROM sample WHERE device = ?1 AND epoch = ?2 AND seq = ?3")?
         .query_row(rusqlite::params![device, epoch, seq], |row| row.get(0))
         .optional()
+}
+
+/// The writer said nothing of a sample: nothing is known of it, so that its source keeps it and tries again.
+fn no_answer() -> Rejected {
+    let op = "append: no answer from the writer";
+    Rejected::Unavailable(StoreError::new(StoreErrorKind::Internal, op))
 }
