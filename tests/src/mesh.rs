@@ -102,6 +102,21 @@ impl Mesh {
         pid.ok_or_else(|| anyhow!("mesh.json has no pid of {node}"))
     }
 
+    /// Where `edge:FACILITY`, `regional:REGION` or `global` serves its metrics.
+    ///
+    /// # Errors
+    /// `mesh.json` has no such node.
+    pub fn metrics_url(&self, node: &str) -> Result<String> {
+        let json = self.json()?;
+        let url = match node.split_once(':') {
+            Some(("edge", facility)) => &facility_of(&json, facility)?["metrics"],
+            Some(("regional", region)) => &json["regions"][region]["metrics"],
+            _ => &json["global"]["metrics"],
+        };
+        let url = url.as_str().map(str::to_owned);
+        url.ok_or_else(|| anyhow!("mesh.json has no metrics of {node}"))
+    }
+
     /// Sends a signal, such as `KILL`, to a node's process.
     ///
     /// # Errors
@@ -154,13 +169,7 @@ impl Mesh {
     /// # Errors
     /// The node does not answer.
     pub async fn metric(&self, url: &str, name: &str) -> Result<f64> {
-        let answer = self.https.get(url, None).await?;
-        let text = String::from_utf8_lossy(&answer.body).into_owned();
-        Ok(text
-            .lines()
-            .filter(|line| line.split(['{', ' ']).next() == Some(name))
-            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-            .sum())
+        self.https.metric(url, name).await
     }
 
     /// Runs `medmesh ARGS` and gives what it prints as JSON.
