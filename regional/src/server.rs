@@ -27,7 +27,7 @@ use node::{
     health::{Check, Health},
     https, shutdown,
     task::{Kind, TaskError, Tasks},
-    token::{ClientError, TokenServer},
+    token::{ClientError, TokenServer, USED_ASSERTIONS},
 };
 use rand::{SeedableRng, rngs::StdRng};
 use std::{convert::Infallible, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -127,7 +127,12 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
     let store = open(&config).await?;
     let (links, grpc) = listen(config.grpc_listen).await?;
     let (clients, https) = listen(config.https.listen).await?;
-    let tokens = TokenServer::new(&format!("https://{https}"), &config.clients, clock)?;
+    let tokens = TokenServer::new(
+        &config.https.origin(https),
+        &config.clients,
+        clock,
+        &config.data_dir.join(USED_ASSERTIONS),
+    )?;
     let health = Health::new();
     let app = fhir_api(&tokens, store.clone(), now.clone())
         .merge(api::router(desk.clone(), tokens.verifier()))

@@ -33,9 +33,9 @@ pub fn bench(arguments: &[String]) -> Result<bool> {
         .args(arguments)
         .current_dir(&places.root)
         .env("MEDMESH_BIN", release.join("medmesh"))
-        .env("MEDMESH_BENCH_RUMQTTD", rumqttd);
+        .env("MEDMESH_TEST_RUMQTTD", rumqttd);
     if let Some(mosquitto) = on_path("mosquitto") {
-        command.env("MEDMESH_BENCH_MOSQUITTO", mosquitto);
+        command.env("MEDMESH_TEST_MOSQUITTO", mosquitto);
     }
     if let Some(data) = &places.data {
         command.env("MEDMESH_DATA", data);

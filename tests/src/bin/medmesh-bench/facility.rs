@@ -74,7 +74,7 @@ impl Facility {
                 signing_key: at("signing.key"),
                 crl: ca.crl_path(),
             },
-            https: HttpsConfig { listen: https },
+            https: HttpsConfig::at(https),
             log: LogConfig::default(),
             clock: None,
             mqtt: MqttConfig { listen: mqtt },

@@ -8,9 +8,9 @@ use anyhow::{Context, Result};
 use std::{env, fs, net::SocketAddr, path::PathBuf, process::Command};
 
 /// Variable with the path of `mosquitto`, set by `cargo xtask bench`.
-pub const MOSQUITTO: &str = "MEDMESH_BENCH_MOSQUITTO";
+pub const MOSQUITTO: &str = "MEDMESH_TEST_MOSQUITTO";
 /// Variable with the path of `rumqttd`, set by `cargo xtask bench`.
-pub const RUMQTTD: &str = "MEDMESH_BENCH_RUMQTTD";
+pub const RUMQTTD: &str = "MEDMESH_TEST_RUMQTTD";
 
 /// A running peer.
 pub struct Peer {
