@@ -100,7 +100,7 @@ impl Parcels {
         }
     }
 
-    /// Applies verified receipts.
+    /// Applies verified receipts, and remembers which parcels the region did not take.
     pub(super) fn settle(
         &mut self,
         tx: &Transaction<'_>,
@@ -108,7 +108,13 @@ impl Parcels {
         now: &Now,
     ) -> Result<outbox::Settled, StoreError> {
         self.audited = true;
-        Ok(outbox::settle(tx, &self.from, receipts, now.real)?)
+        let settled = outbox::settle(tx, &self.from, receipts, now.real)?;
+        for (priority, seq) in &settled.untaken {
+            let seq = i64::try_from(*seq).unwrap_or(i64::MAX);
+            tx.prepare_cached("INSERT OR IGNORE INTO untaken (priority, parcel) VALUES (?1, ?2)")?
+                .execute((priority.rank(), seq))?;
+        }
+        Ok(settled)
     }
 
     /// Writes down a peer that was turned away.
@@ -134,14 +140,13 @@ impl Parcels {
     }
 }
 
-/// Whether a parcel has no receipt yet.
-pub(super) fn is_waiting(
-    db: &Connection,
-    priority: Priority,
-    seq: i64,
-) -> Result<bool, StoreError> {
+/// Whether the region has every record of a parcel: by its receipt, and not by one that says otherwise.
+pub(super) fn is_taken(db: &Connection, priority: Priority, seq: i64) -> Result<bool, StoreError> {
     let key = i64::from(priority.rank()) * KEYS_PER_PRIORITY + seq;
-    Ok(db
-        .prepare_cached("SELECT 1 FROM outbox WHERE key = ?1")?
-        .exists([key])?)
+    Ok(!db
+        .prepare_cached(
+            "SELECT 1 FROM outbox WHERE key = ?1
+             UNION ALL SELECT 1 FROM untaken WHERE priority = ?2 AND parcel = ?3",
+        )?
+        .exists((key, priority.rank(), seq))?)
 }
