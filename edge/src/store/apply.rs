@@ -120,6 +120,7 @@ impl<'t> Apply<'t> {
     pub(super) fn begin(ground: Ground<'t>) -> Result<Self, StoreError> {
         let used = used_bytes(ground.tx)?;
         ground.parcels.begin(ground.tx)?;
+        let routine = ground.parcels.routine(ground.link_up);
         Ok(Self {
             insert: ground.tx.prepare_cached(INSERT)?,
             tx: ground.tx,
@@ -128,11 +129,7 @@ impl<'t> Apply<'t> {
             parcels: ground.parcels,
             bounds: ground.bounds,
             now: ground.now,
-            routine: if ground.link_up {
-                Priority::Live
-            } else {
-                Priority::Backlog
-            },
+            routine,
             profile: ground.profile,
             entropy: ground.entropy,
             drafts: [None, None, None],

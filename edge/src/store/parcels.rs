@@ -16,6 +16,10 @@ use types::{Classified, EnvelopeId, Place, Priority, Purpose};
 /// Sequences of one priority, as the outbox numbers its rows.
 const KEYS_PER_PRIORITY: i64 = 1 << 56;
 
+/// Live parcels that wait for a receipt: as many as the link has under way at once. With more of them the region does
+/// not keep up, and what is measured is backlog.
+pub(super) const MAX_LIVE_PARCELS: u64 = 256;
+
 /// What parcels are made with.
 pub(super) struct Parcels {
     rules: Arc<Rules>,
@@ -25,6 +29,8 @@ pub(super) struct Parcels {
     entropy: super::Entropy,
     /// The last sequence given out, by priority, as of this commit.
     last: [i64; 3],
+    /// Parcels that waited when this commit began, by priority.
+    waiting: [u64; 3],
     audited: bool,
 }
 
@@ -42,13 +48,15 @@ impl Parcels {
             to,
             entropy,
             last: [0; 3],
+            waiting: [0; 3],
             audited: false,
         }
     }
 
-    /// Begins a commit: reads how far the sequences are.
+    /// Begins a commit: reads how far the sequences are, and how much waits.
     pub(super) fn begin(&mut self, tx: &Transaction<'_>) -> Result<(), StoreError> {
         self.audited = false;
+        self.waiting = outbox::depths(tx)?.0;
         let mut query = tx.prepare_cached("SELECT priority, last FROM outbox_counter")?;
         let mut rows = query.query([])?;
         while let Some(row) = rows.next()? {
@@ -57,6 +65,17 @@ impl Parcels {
             }
         }
         Ok(())
+    }
+
+    /// With which priority routine samples go out now. A link that hangs takes seconds to be known as down; what is
+    /// measured until then must not stand before what will be live when it is back.
+    pub(super) fn routine(&self, link_up: bool) -> Priority {
+        let live = self.waiting[usize::from(Priority::Live.rank())];
+        if link_up && live < MAX_LIVE_PARCELS {
+            Priority::Live
+        } else {
+            Priority::Backlog
+        }
     }
 
     /// The sequence that the next parcel of readings in a priority will have; none when the rules refuse it.

@@ -425,6 +425,24 @@ async fn what_is_committed_while_the_link_is_down_is_backlog_and_alarms_go_apart
 }
 
 #[tokio::test]
+async fn what_is_measured_while_live_parcels_pile_up_is_backlog_until_they_are_receipted() {
+    let dir = TempDir::new().unwrap();
+    let store = store(&dir);
+    store.set_link(true);
+    let bound = super::parcels::MAX_LIVE_PARCELS;
+    for seq in 0..bound + 3 {
+        store.append(sample("m1", seq)).await.unwrap();
+    }
+    let live = parcels(&store, Priority::Live).await;
+    assert_eq!(live.len() as u64, bound);
+    assert_eq!(parcels(&store, Priority::Backlog).await.len(), 3);
+    let first = receipt(&live[0], Outcome::Accepted);
+    store.settle(vec![first]).await.unwrap();
+    store.append(sample("m1", bound + 3)).await.unwrap();
+    assert_eq!(parcels(&store, Priority::Live).await.len(), 1);
+}
+
+#[tokio::test]
 async fn a_parcel_goes_when_it_is_receipted_and_is_leased_again_after_a_broken_link() {
     let dir = TempDir::new().unwrap();
     let store = store(&dir);
