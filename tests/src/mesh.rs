@@ -149,7 +149,7 @@ impl Mesh {
         Ok(found)
     }
 
-    /// Sum of a metric over its labels, as a node says it now.
+    /// Sum of a metric over its labels, as a node says it now; with `name{label="value"}` of that series alone.
     ///
     /// # Errors
     /// The node does not answer.
@@ -158,7 +158,10 @@ impl Mesh {
         let text = String::from_utf8_lossy(&answer.body).into_owned();
         Ok(text
             .lines()
-            .filter(|line| line.split(['{', ' ']).next() == Some(name))
+            .filter(|line| {
+                let end = if name.ends_with('}') { " " } else { "{ " };
+                line.split(|c| end.contains(c)).next() == Some(name)
+            })
             .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
             .sum())
     }
