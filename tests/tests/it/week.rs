@@ -220,8 +220,10 @@ fn check_order(arrivals: &Arrivals) -> Result<()> {
     Ok(())
 }
 
-/// The live rate of ten beds is 70 readings a minute, 1.17/s, when the mesh clock is the real one. Here one live
-/// reading comes about every 100 ms, some 8 times as many; the backlog must be 20 times as fast as even those.
+/// The live rate of ten beds is 70 readings a minute: 1.17/s by a mesh clock that is the real one. At the speed of this
+/// test they would be 5,833/s, which no link drains twenty times; nor does it have to, since a facility's clock is real.
+/// The monitors are silent by then, and one live reading comes about every 100 ms, some 8 times the real live rate; the
+/// backlog must be 20 times as fast as even those, counted between the first and the last of them.
 fn check_rate(arrivals: &Arrivals) -> Result<()> {
     let (live, backlog) = (arrivals.live.len() as u64, arrivals.backlog_beside_live);
     println!("beside {live} live readings {backlog} of the backlog were stored");
