@@ -4,7 +4,7 @@
 //! caller. A commit holds the samples, the parcels made of them for the region, their audit rows and whatever the
 //! crosswalk gained. It is not the controller's path: nothing that must happen within milliseconds waits for it.
 //!
-//! # Tables (schema version 1; the outbox and the audit log are `federation`'s tables in the same file)
+//! # Tables (schema version 2; the outbox and the audit log are `federation`'s tables in the same file)
 //!
 //! | table | a row is | notes |
 //! |---|---|---|
@@ -14,6 +14,7 @@
 //! | `assignment` | who lies in a bed from an instant on | append-only |
 //! | `sample` | one sample with its readings packed | key (device, epoch, seq); `parcel` is the outbox sequence within `priority`, null when the rules refused to clear it |
 //! | `forgotten` | a run of sequence numbers that retention deleted | so that a redelivery after that is still a duplicate |
+//! | `untaken` | a parcel that the region refused, put into quarantine or stored in part | its samples are never deleted by themselves |
 //! | `unreadable` | a message that could not be understood | kept in the facility with its reason |
 //! | `retained` | the retained message of a topic | |
 //!

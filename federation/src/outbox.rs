@@ -64,11 +64,11 @@ pub struct Load {
 }
 
 /// What became of a set of receipts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settled {
     /// Deleted: the receiver has them.
     pub accepted: u64,
-    /// Deleted: the receiver has them in its quarantine.
+    /// Deleted: the receiver has a note of them.
     pub quarantined: u64,
     /// Moved to the own quarantine.
     pub refused: u64,
@@ -76,6 +76,9 @@ pub struct Settled {
     pub deferred: u64,
     /// Receipts of no waiting parcel: settled before, or of another body. Nothing changed.
     pub unknown: u64,
+    /// Parcels of which the receiver does not have every record: refused, put into quarantine, or stored in part. A
+    /// receiver keeps a digest of what it does not store, so what they were made of must stay with the sender.
+    pub untaken: Vec<(Priority, u64)>,
 }
 
 /// Makes the tables, or brings them up to date. The audit log's tables must be there too ([`audit::schema`]).
@@ -202,7 +205,8 @@ pub fn settle(
 ) -> Result<Settled, DbError> {
     let mut settled = Settled::default();
     for receipt in receipts {
-        let counter = match settle_one(tx, me, receipt, now)? {
+        let done = settle_one(tx, me, receipt, now, &mut settled.untaken)?;
+        let counter = match done {
             None => &mut settled.unknown,
             Some(Outcome::Accepted) => &mut settled.accepted,
             Some(Outcome::Quarantined) => &mut settled.quarantined,
@@ -220,6 +224,7 @@ fn settle_one(
     me: &Place,
     receipt: &Receipt,
     now: Timestamp,
+    untaken: &mut Vec<(Priority, u64)>,
 ) -> Result<Option<Outcome>, DbError> {
     let Some((key, parcel)) = waiting(tx, receipt)? else {
         return Ok(None);
@@ -231,6 +236,9 @@ fn settle_one(
         Outcome::Quarantined => Some(Decision::QuarantinedByPeer),
         Outcome::Refused => Some(Decision::RefusedByPeer),
     };
+    if outcome != Outcome::Accepted || receipt.stored < parcel.count {
+        untaken.extend(priority_of(receipt).map(|priority| (priority, receipt.seq)));
+    }
     if let Some(decision) = decision {
         let peer = parcel
             .to
@@ -256,12 +264,15 @@ fn settle_one(
     Ok(Some(outcome))
 }
 
+fn priority_of(receipt: &Receipt) -> Option<Priority> {
+    let rank = u8::try_from(receipt.priority).ok();
+    rank.and_then(Priority::from_rank)
+}
+
 /// The waiting parcel that a receipt is of: same place in the order, same id, same digest.
 fn waiting(tx: &Connection, receipt: &Receipt) -> Result<Option<(i64, Parcel)>, DbError> {
-    let rank = u8::try_from(receipt.priority)
-        .ok()
-        .and_then(Priority::from_rank);
-    let (Some(priority), true) = (rank, receipt.seq < KEYS_PER_PRIORITY as u64) else {
+    let numbered = receipt.seq < KEYS_PER_PRIORITY as u64;
+    let (Some(priority), true) = (priority_of(receipt), numbered) else {
         return Ok(None);
     };
     let key = key(priority, receipt.seq)?;

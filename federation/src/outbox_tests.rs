@@ -59,6 +59,10 @@ fn receipt(parcel: &Parcel, outcome: Outcome) -> Receipt {
         seq: parcel.seq,
         digest: parcel.digest.clone(),
         outcome: outcome.into(),
+        stored: match outcome {
+            Outcome::Accepted => parcel.count,
+            _ => 0,
+        },
         reason: "policy".into(),
         ..Receipt::default()
     }
@@ -138,6 +142,7 @@ fn a_receipt_settles_its_parcel_once_and_no_other() {
         deferred: 1,
         unknown: 4,
         quarantined: 0,
+        untaken: vec![(Priority::Live, 2)],
     };
     assert_eq!(settled, expected);
     assert_eq!(seqs(&conn, Priority::Live, 0), [3, 4]);

@@ -73,7 +73,7 @@ impl Https {
         self.send(url, request, String::new()).await
     }
 
-    /// Sum of a metric over its labels, as a node's `/metrics` says it now.
+    /// A metric as a node's `/metrics` says it now: of one series, `name{label="value"}`, or the sum of all of `name`.
     ///
     /// # Errors
     /// The node does not answer.
@@ -82,7 +82,10 @@ impl Https {
         let text = String::from_utf8_lossy(&answer.body).into_owned();
         Ok(text
             .lines()
-            .filter(|line| line.split(['{', ' ']).next() == Some(name))
+            .filter(|line| {
+                let end = if name.ends_with('}') { " " } else { "{ " };
+                line.split(|c| end.contains(c)).next() == Some(name)
+            })
             .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
             .sum())
     }

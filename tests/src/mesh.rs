@@ -164,7 +164,7 @@ impl Mesh {
         Ok(found)
     }
 
-    /// Sum of a metric over its labels, as a node says it now.
+    /// Sum of a metric over its labels, as a node says it now; with `name{label="value"}` of that series alone.
     ///
     /// # Errors
     /// The node does not answer.

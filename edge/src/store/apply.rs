@@ -30,6 +30,9 @@ use types::{AbsentReason, DeviceId, Flags, Freshness, Priority, Purpose, Timesta
 /// so that a device which sends nothing else cannot fill the disk.
 const MAX_UNREADABLE_ROWS: i64 = 1_000;
 
+/// Topics with a retained message: every topic of a large facility. One more is refused.
+pub(super) const MAX_RETAINED_ROWS: i64 = 65_536;
+
 const INSERT: &str = "INSERT INTO sample
  (device, epoch, seq, source_ms, arrived_ms, patient, flags, priority, parcel, digest, readings)
  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT DO NOTHING";
@@ -46,6 +49,7 @@ pub(super) struct Tally {
     pub uncleared: u64,
     pub crowded_out: u64,
     pub settled: u64,
+    pub untaken: u64,
     /// Bytes in use at the end.
     pub used: u64,
 }
@@ -63,6 +67,7 @@ impl Tally {
         add("medmesh_samples_duplicate_total", self.duplicates);
         add("medmesh_parcels_shipped_total", self.parcels);
         add("medmesh_parcels_settled_total", self.settled);
+        add("medmesh_parcels_untaken_total", self.untaken);
         add("medmesh_parcels_uncleared_total", self.uncleared);
         add("medmesh_unreadable_crowded_out_total", self.crowded_out);
         for (reason, count) in [("conflict", self.conflicts), ("full", self.full)] {
@@ -115,6 +120,7 @@ impl<'t> Apply<'t> {
     pub(super) fn begin(ground: Ground<'t>) -> Result<Self, StoreError> {
         let used = used_bytes(ground.tx)?;
         ground.parcels.begin(ground.tx)?;
+        let routine = ground.parcels.routine(ground.link_up);
         Ok(Self {
             insert: ground.tx.prepare_cached(INSERT)?,
             tx: ground.tx,
@@ -123,11 +129,7 @@ impl<'t> Apply<'t> {
             parcels: ground.parcels,
             bounds: ground.bounds,
             now: ground.now,
-            routine: if ground.link_up {
-                Priority::Live
-            } else {
-                Priority::Backlog
-            },
+            routine,
             profile: ground.profile,
             entropy: ground.entropy,
             drafts: [None, None, None],
@@ -327,12 +329,14 @@ impl<'t> Apply<'t> {
         Ok(())
     }
 
-    /// Keeps or deletes the retained message of a topic.
-    pub(super) fn retain(&mut self, topic: &str, message: &Bytes) -> Result<(), StoreError> {
+    /// Keeps or deletes the retained message of a topic; says whether there was room for it.
+    pub(super) fn retain(&mut self, topic: &str, message: &Bytes) -> Result<bool, StoreError> {
         if message.is_empty() {
             self.tx
                 .prepare_cached("DELETE FROM retained WHERE topic = ?1")?
                 .execute([topic])?;
+        } else if !self.has_room_to_retain(topic)? {
+            return Ok(false);
         } else {
             self.tx
                 .prepare_cached(
@@ -341,13 +345,30 @@ impl<'t> Apply<'t> {
                 )?
                 .execute(params![topic, &message[..]])?;
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// A topic that has a message already needs no more room.
+    fn has_room_to_retain(&self, topic: &str) -> Result<bool, StoreError> {
+        let known = self
+            .tx
+            .prepare_cached("SELECT 1 FROM retained WHERE topic = ?1")?
+            .exists([topic])?;
+        if known {
+            return Ok(true);
+        }
+        let rows: i64 = self
+            .tx
+            .prepare_cached("SELECT count(*) FROM retained")?
+            .query_row([], |row| row.get(0))?;
+        Ok(rows < MAX_RETAINED_ROWS)
     }
 
     /// Applies verified receipts.
     pub(super) fn settle(&mut self, receipts: &[Receipt]) -> Result<(), StoreError> {
         let settled = self.parcels.settle(self.tx, receipts, &self.now)?;
         self.tally.settled += settled.accepted + settled.quarantined + settled.refused;
+        self.tally.untaken += settled.untaken.len() as u64;
         Ok(())
     }
 

@@ -1,4 +1,6 @@
-//! What is deleted, and what is remembered of it. Nothing goes without a receipt.
+//! What is deleted, and what is remembered of it. Nothing goes without a receipt, and nothing that the region refused,
+//! put into quarantine or stored in part: of that the region keeps digests, so the facility has the only copy, until a
+//! person has looked.
 use super::{StoreError, parcels};
 use rusqlite::{Connection, Transaction, params};
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -103,10 +105,10 @@ pub struct Swept {
 struct Old {
     key: Key,
     seq: i64,
-    receipted: bool,
+    taken: bool,
 }
 
-/// One bounded step: deletes samples that arrived before `cutoff` and whose parcel has a receipt.
+/// One bounded step: deletes samples that arrived before `cutoff` and whose parcel the region has taken.
 pub(super) fn step(
     tx: &Transaction<'_>,
     forgotten: &mut Forgotten,
@@ -116,7 +118,7 @@ pub(super) fn step(
     let mut swept = Swept::default();
     for _ in 0..STEP_LOOKS {
         let (old, next) = look(tx, *cursor, cutoff)?;
-        for sample in old.iter().filter(|sample| sample.receipted) {
+        for sample in old.iter().filter(|sample| sample.taken) {
             delete(tx, forgotten, sample)?;
             swept.deleted += 1;
         }
@@ -156,14 +158,14 @@ fn look(
         }
         let priority = Priority::from_rank(row.get(4)?);
         let parcel: Option<i64> = row.get(5)?;
-        let receipted = match (priority, parcel) {
-            (Some(priority), Some(parcel)) => !parcels::is_waiting(tx, priority, parcel)?,
+        let taken = match (priority, parcel) {
+            (Some(priority), Some(parcel)) => parcels::is_taken(tx, priority, parcel)?,
             _ => false,
         };
         old.push(Old {
             key: (at.device, at.epoch),
             seq: at.seq,
-            receipted,
+            taken,
         });
         next = Some(at);
     }

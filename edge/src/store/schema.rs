@@ -4,7 +4,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use std::{path::PathBuf, time::Duration};
 
 /// The version that this binary writes.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 /// Bytes of a page, SQLCipher's default.
 pub(super) const PAGE_BYTES: i64 = 4_096;
 /// How long a connection waits for the other one's lock: a checkpoint of the whole log on a slow disk.
@@ -36,6 +36,12 @@ CREATE TABLE unreadable (
   message BLOB NOT NULL) STRICT;
 CREATE INDEX unreadable_device ON unreadable (device, row);
 CREATE TABLE retained (topic TEXT PRIMARY KEY, message BLOB NOT NULL) STRICT, WITHOUT ROWID;
+";
+
+/// What version 2 adds.
+const UNTAKEN: &str = "
+CREATE TABLE untaken (priority INTEGER NOT NULL, parcel INTEGER NOT NULL, PRIMARY KEY (priority, parcel))
+  STRICT, WITHOUT ROWID;
 ";
 
 /// Where the database is and how it is opened.
@@ -134,12 +140,16 @@ fn check_version(connection: &Connection) -> Result<i64, StoreError> {
 fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     federation::outbox::schema(connection)?;
     federation::audit::schema(connection)?;
-    if check_version(connection)? == VERSION {
+    let version = check_version(connection)?;
+    if version == VERSION {
         return Ok(());
     }
     let mut make = || {
         let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        tx.execute_batch(TABLES)?;
+        if version == 0 {
+            tx.execute_batch(TABLES)?;
+        }
+        tx.execute_batch(UNTAKEN)?;
         tx.pragma_update(None, "user_version", VERSION)?;
         tx.commit()
     };

@@ -144,6 +144,10 @@ pub(super) fn receipt(parcel: &Parcel, outcome: Outcome) -> Receipt {
         seq: parcel.seq,
         digest: parcel.digest.clone(),
         outcome: outcome.into(),
+        stored: match outcome {
+            Outcome::Accepted => parcel.count,
+            _ => 0,
+        },
         ..Receipt::default()
     }
 }
@@ -421,6 +425,24 @@ async fn what_is_committed_while_the_link_is_down_is_backlog_and_alarms_go_apart
 }
 
 #[tokio::test]
+async fn what_is_measured_while_live_parcels_pile_up_is_backlog_until_they_are_receipted() {
+    let dir = TempDir::new().unwrap();
+    let store = store(&dir);
+    store.set_link(true);
+    let bound = super::parcels::MAX_LIVE_PARCELS;
+    for seq in 0..bound + 3 {
+        store.append(sample("m1", seq)).await.unwrap();
+    }
+    let live = parcels(&store, Priority::Live).await;
+    assert_eq!(live.len() as u64, bound);
+    assert_eq!(parcels(&store, Priority::Backlog).await.len(), 3);
+    let first = receipt(&live[0], Outcome::Accepted);
+    store.settle(vec![first]).await.unwrap();
+    store.append(sample("m1", bound + 3)).await.unwrap();
+    assert_eq!(parcels(&store, Priority::Live).await.len(), 1);
+}
+
+#[tokio::test]
 async fn a_parcel_goes_when_it_is_receipted_and_is_leased_again_after_a_broken_link() {
     let dir = TempDir::new().unwrap();
     let store = store(&dir);
@@ -571,6 +593,62 @@ async fn retention_deletes_what_is_old_and_receipted_and_still_knows_it() {
 }
 
 #[tokio::test]
+async fn what_the_region_refused_quarantined_or_stored_in_part_is_not_deleted() {
+    let dir = TempDir::new().unwrap();
+    let time = hand();
+    let store = Store::open(options(dir.path(), time.clone())).unwrap();
+    for seq in 1..=4 {
+        store.append(sample("m1", seq)).await.unwrap();
+    }
+    let waiting = parcels(&store, Priority::Backlog).await;
+    let in_part = Receipt {
+        stored: waiting[2].count - 1,
+        ..receipt(&waiting[2], Outcome::Accepted)
+    };
+    let receipts = vec![
+        receipt(&waiting[0], Outcome::Refused),
+        receipt(&waiting[1], Outcome::Quarantined),
+        in_part,
+        receipt(&waiting[3], Outcome::Accepted),
+    ];
+    store.settle(receipts.clone()).await.unwrap();
+    store.settle(receipts).await.unwrap();
+    assert!(parcels(&store, Priority::Backlog).await.is_empty());
+    time.forward(2 * 86_400_000);
+    assert_eq!(sweep(&store).await, 1, "the one that the region has");
+    store.close().await;
+    let store = Store::open(options(dir.path(), time)).unwrap();
+    assert_eq!(sweep(&store).await, 0);
+    let kept: Vec<i64> = store
+        .read(|db| {
+            let mut query = db.prepare("SELECT seq FROM sample ORDER BY seq")?;
+            let rows = query.query_map([], |row| row.get(0))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+        .unwrap();
+    assert_eq!(kept, [1, 2, 3]);
+}
+
+#[tokio::test]
+async fn a_store_of_the_first_schema_goes_on_with_what_it_holds() {
+    let dir = TempDir::new().unwrap();
+    let store = store(&dir);
+    store.append(sample("m1", 1)).await.unwrap();
+    store.close().await;
+    let db = open_writable(&dir);
+    db.execute_batch("DROP TABLE untaken; PRAGMA user_version = 1")
+        .unwrap();
+    drop(db);
+    let store = self::store(&dir);
+    let again = store.append(sample("m1", 1)).await.unwrap();
+    assert_eq!(again, Stored::Duplicate);
+    let waiting = parcels(&store, Priority::Backlog).await;
+    let refused = receipt(&waiting[0], Outcome::Refused);
+    store.settle(vec![refused]).await.unwrap();
+}
+
+#[tokio::test]
 async fn what_cannot_be_understood_is_kept_with_its_reason_up_to_a_bound() {
     let dir = TempDir::new().unwrap();
     let store = store(&dir);
@@ -612,6 +690,30 @@ async fn retained_messages_outlive_a_restart_and_an_empty_one_deletes() {
     let kept = store.retained("devices/eu/eu-f1/m1/").await.unwrap();
     assert_eq!(kept, [("devices/eu/eu-f1/m1/status".to_owned(), status)]);
     assert_eq!(store.retained("").await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn one_topic_too_many_is_refused_and_those_that_are_there_can_change() {
+    let dir = TempDir::new().unwrap();
+    store(&dir).close().await;
+    let db = open_writable(&dir);
+    db.execute(
+        "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < ?1)
+         INSERT INTO retained SELECT 't/' || n, x'00' FROM n",
+        [apply::MAX_RETAINED_ROWS],
+    )
+    .unwrap();
+    drop(db);
+    let store = self::store(&dir);
+    let message = bytes::Bytes::from_static(b"online");
+    let refused = store.retain("t/new", message.clone()).await.unwrap_err();
+    assert_eq!(refused.kind, StoreErrorKind::Refused);
+    assert_eq!(store.condition(), Condition::Good);
+    store.retain("t/1", message.clone()).await.unwrap();
+    store.retain("t/2", bytes::Bytes::new()).await.unwrap();
+    store.retain("t/new", message).await.unwrap();
+    let all = store.retained("t/").await.unwrap();
+    assert_eq!(all.len() as i64, apply::MAX_RETAINED_ROWS);
 }
 
 #[tokio::test]

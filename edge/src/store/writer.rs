@@ -89,6 +89,8 @@ pub(super) enum Job {
 enum Outcome {
     Samples(Answers),
     Done,
+    /// Against a limit: nothing was stored, and nothing is wrong with the store.
+    Refused(&'static str),
     Device(Arc<DeviceEntry>),
     Swept(Swept),
 }
@@ -115,6 +117,9 @@ impl Job {
                 | Self::TurnedAway { reply, .. },
                 Outcome::Done,
             ) => drop(reply.send(Ok(()))),
+            (job, Outcome::Refused(op)) => {
+                job.refuse(&StoreError::new(StoreErrorKind::Refused, op));
+            }
             (Self::Close(closed), _) => drop(closed.send(())),
             (job, _) => job.refuse(&StoreError::new(StoreErrorKind::Internal, "answer")),
         }
@@ -429,7 +434,12 @@ fn one(
             message,
             ..
         } => apply.quarantine(device, reason, message)?,
-        Job::Retain { topic, message, .. } => apply.retain(topic, message)?,
+        Job::Retain { topic, message, .. } => {
+            if !apply.retain(topic, message)? {
+                let op = "retain: the facility has retained messages on 65,536 topics";
+                return Ok(Outcome::Refused(op));
+            }
+        }
         Job::Settle { receipts, .. } => apply.settle(receipts)?,
         Job::Devices { records, .. } => apply.ship_devices(records.clone())?,
         Job::TurnedAway { peer, reason, .. } => apply.turned_away(peer, reason)?,

@@ -4,6 +4,7 @@ use super::{
     MAX_PARCEL_BYTES, STREAM_WINDOW_BYTES,
     io::{Caller, Guarded, Tap},
     peer_place, route,
+    told::Told,
 };
 use crate::{
     identity::{Identity, Peer},
@@ -18,11 +19,7 @@ use crate::{
 use ed25519_dalek::SigningKey;
 use futures_util::FutureExt;
 use sha2::{Digest, Sha256};
-use std::{
-    io,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{io, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
@@ -41,8 +38,9 @@ const MAX_CONNECTIONS: usize = 4_096;
 const MAX_WAITING: usize = 16;
 /// Calls at once on one connection: a sender needs one.
 const MAX_STREAMS: u32 = 4;
-/// Parcels that are judged and stored together: whichever bound is met first.
-const BATCH_PARCELS: usize = 128;
+/// Parcels that are judged and stored together: whichever bound is met first. Half of what a sender may have under way
+/// of its backlog, so that both ends work at once.
+const BATCH_PARCELS: usize = 64;
 /// Bytes of bodies that are judged and stored together.
 const BATCH_BYTES: usize = 4 << 20;
 /// Receipts that wait for the sender to read them; then nothing more is taken from it.
@@ -104,6 +102,7 @@ pub async fn serve(
     let accepting = accept(listener, Arc::new(welcome), &stop);
     let service = MeshService {
         door: Arc::clone(&door),
+        told: Told::default(),
         tasks: tasks.clone(),
         stop: stop.clone(),
     };
@@ -219,6 +218,7 @@ impl Welcome {
 
 struct MeshService {
     door: Arc<Door>,
+    told: Told,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -235,7 +235,10 @@ impl Mesh for MeshService {
             .extensions()
             .get::<Caller>()
             .ok_or_else(|| Status::unauthenticated("no client certificate"))?;
-        let from = self.door.business_of(caller).await?;
+        let from = self
+            .door
+            .business_of(&caller.peer.identity, &self.told)
+            .await?;
         let (answers, receipts) = mpsc::channel(MAX_RECEIPTS);
         let receiving = receive(
             Arc::clone(&self.door),
@@ -251,19 +254,15 @@ impl Mesh for MeshService {
 
 impl Door {
     /// The place of a peer that may deliver here; others are turned away, with a row in the audit log.
-    async fn business_of(&self, caller: &Caller) -> Result<Place, Status> {
-        let identity = &caller.peer.identity;
-        let reason = match peer_place(identity).map(|from| (from, route(from, &self.here))) {
+    async fn business_of(&self, peer: &Identity, told: &Told) -> Result<Place, Status> {
+        let reason = match peer_place(peer).map(|from| (from, route(from, &self.here))) {
             Ok((from, Ok(()))) => return Ok(from.clone()),
             Ok((_, Err(reason))) | Err(reason) => reason,
         };
-        metrics::counter!("medmesh_link_turned_away_total", "reason" => reason).increment(1);
-        if !caller.told.swap(true, Ordering::Relaxed) {
-            tracing::warn!(peer = %identity, reason, "peer turned away");
-            self.gate
-                .turned_away(identity, reason)
-                .await
-                .map_err(|_| Status::unavailable("audit log"))?;
+        match told.tell(self.gate.as_ref(), peer, reason).await {
+            Ok(true) => tracing::warn!(%peer, reason, "peer turned away"),
+            Ok(false) => {}
+            Err(_) => return Err(Status::unavailable("audit log")),
         }
         Err(Status::permission_denied(reason))
     }

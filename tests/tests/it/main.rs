@@ -2,10 +2,11 @@
 mod architecture;
 mod bad_input;
 mod canaries;
+mod full_store;
 mod kills;
-mod offline;
 mod replay;
 mod residency;
+mod week;
 
 use anyhow::Result;
 use medmesh_tests::{mesh::Mesh, wait};
