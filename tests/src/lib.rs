@@ -6,4 +6,5 @@ pub mod checker;
 pub mod https;
 pub mod mesh;
 pub mod mqtt;
+pub mod order;
 pub mod wait;
