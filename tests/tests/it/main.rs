@@ -1,8 +1,12 @@
 //! The one integration binary: rules of the tree, golden tables, and process tests over the real binary.
 mod architecture;
 mod bad_input;
+mod boot;
+mod border;
 mod canaries;
+mod certificates;
 mod kills;
+mod modbus;
 mod offline;
 mod replay;
 mod residency;
