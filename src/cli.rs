@@ -191,6 +191,7 @@ Examples:
   medmesh pki invite --dir pki --node edge/us/us/us-f1 --name edge.example.org
   medmesh pki enrol --dir pki --node edge/us/us/us-f1 --code CODE --node-key node.signing.key --out node
   medmesh pki revoke --dir pki 4f2a… --reason key-compromise
+  medmesh pki lease --dir pki --node edge/us/us/us-f1 --ttl 30d --out node/leases
   medmesh pki list --dir pki --json";
 
 /// Arguments of `pki`.
@@ -218,6 +219,9 @@ pub enum PkiCommand {
     Rotate(RotateArgs),
     /// Revokes a certificate and issues the revocation list anew.
     Revoke(RevokeArgs),
+    /// Issues what lets a facility send while it has nobody to ask: `OUT/identity.lease` and `OUT/policy.lease`.
+    #[command(after_help = LEASE_EXAMPLES)]
+    Lease(LeaseArgs),
     /// Prints every certificate that was issued.
     List {
         /// Folder of the authority.
@@ -309,6 +313,35 @@ pub struct RevokeArgs {
     /// Why: unspecified, key-compromise, superseded or cessation-of-operation.
     #[arg(long, default_value = "unspecified")]
     pub reason: String,
+}
+
+const LEASE_EXAMPLES: &str = "\
+Example:
+  medmesh pki lease --dir pki --node edge/us/us/us-f1 --ttl 30d --out node/leases
+
+The facility's configuration names the folder, and the key that leases are signed with (made by the first one):
+  [leases]
+  dir = \"node/leases\"
+  authority = \"pki/lease.pem\"";
+
+/// Arguments of `pki lease`.
+#[derive(Debug, Args)]
+pub struct LeaseArgs {
+    /// Folder of the authority.
+    #[arg(long)]
+    pub dir: PathBuf,
+    /// The place of the facility's node.
+    #[arg(long)]
+    pub node: Place,
+    /// How long they hold from now on.
+    #[arg(long, default_value = "30d")]
+    pub ttl: Span,
+    /// Folder to write to, made when it does not exist; the node reads it again every few seconds.
+    #[arg(long)]
+    pub out: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Arguments of `audit`.

@@ -8,7 +8,7 @@ use crate::{
 };
 use rusqlite::Connection;
 use serde::Serialize;
-use types::{CatalogId, DevicePseudonym, PatientPseudonym, ReadingUid};
+use types::{CatalogId, DevicePseudonym, PatientPseudonym, Priority, ReadingUid};
 
 /// Who is behind which pseudonym.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -68,6 +68,8 @@ pub struct ReadingRow {
     pub patient: Option<String>,
     /// Bits of [`types::Flags`].
     pub flags: u8,
+    /// With which priority it was put into the outbox, within which its order holds.
+    pub priority: &'static str,
 }
 
 /// Lists the crosswalk of a facility.
@@ -114,7 +116,7 @@ pub fn export_readings(
     let db = open(config)?;
     let read = |each: &mut dyn FnMut(ReadingRow)| -> rusqlite::Result<bool> {
         let mut query = db.prepare(
-            "SELECT device.id, epoch, seq, source_ms, patient.id, flags, readings
+            "SELECT device.id, epoch, seq, source_ms, patient.id, flags, readings, priority
              FROM sample JOIN device ON device.row = sample.device LEFT JOIN patient ON patient.row = sample.patient
              ORDER BY sample.device, epoch, seq",
         )?;
@@ -122,6 +124,9 @@ pub fn export_readings(
         while let Some(row) = rows.next()? {
             let blob: Vec<u8> = row.get(6)?;
             let Some(readings) = PackedReading::unpack(&blob) else {
+                return Ok(false);
+            };
+            let Some(priority) = Priority::from_rank(row.get(7)?) else {
                 return Ok(false);
             };
             for (index, reading) in readings.into_iter().enumerate() {
@@ -138,6 +143,7 @@ pub fn export_readings(
                     absent: reading.value.err().map(Into::into),
                     patient: row.get(4)?,
                     flags: reading.flags | row.get::<_, u8>(5)?,
+                    priority: priority.as_str(),
                 });
             }
         }

@@ -382,12 +382,17 @@ impl Store {
         self.ask(writer::Job::Housekeep(reply), answer).await?
     }
 
-    /// The last real time that the store kept: the clock's floor.
+    /// The last real time that the store kept: the clock's floor. It is kept now and then; the audit log has the time
+    /// of the last commit that made a parcel, so that after a kill time goes on behind what was stored.
     ///
     /// # Errors
     /// As any read.
     pub async fn kept_time(&self) -> Result<Option<types::Timestamp>, StoreError> {
-        self.read(|db| Ok(directory::meta(db, TIME)?.map(types::Timestamp)))
-            .await
+        self.read(|db| {
+            let kept = directory::meta(db, TIME)?.map(types::Timestamp);
+            let last = federation::audit::last(db)?.and_then(|entry| entry.time());
+            Ok(kept.max(last))
+        })
+        .await
     }
 }

@@ -73,19 +73,18 @@ impl Https {
         self.send(url, request, String::new()).await
     }
 
-    /// A metric as a node's `/metrics` says it now: of one series, `name{label="value"}`, or the sum of all of `name`.
+    /// Sum of a metric over the series that have all these labels, such as `reason="expired"`, as a node's `/metrics`
+    /// says it now.
     ///
     /// # Errors
     /// The node does not answer.
-    pub async fn metric(&self, url: &str, name: &str) -> Result<f64> {
+    pub async fn metric(&self, url: &str, name: &str, labels: &[&str]) -> Result<f64> {
         let answer = self.get(url, None).await?;
         let text = String::from_utf8_lossy(&answer.body).into_owned();
         Ok(text
             .lines()
-            .filter(|line| {
-                let end = if name.ends_with('}') { " " } else { "{ " };
-                line.split(|c| end.contains(c)).next() == Some(name)
-            })
+            .filter(|line| line.split(['{', ' ']).next() == Some(name))
+            .filter(|line| labels.iter().all(|label| line.contains(label)))
             .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
             .sum())
     }

@@ -7,10 +7,11 @@ use super::{
     told::Told,
 };
 use crate::{
+    foyer::{Foyer, Seat},
     identity::{Identity, Peer},
     port::{Arrival, Gate, Inbox, PortErrorKind, Verdict},
     reason, receipt,
-    tls::{Cut, ReloadingTls},
+    tls::{self, Cut, ReloadingTls},
     wire::{
         Outcome, Parcel, Receipt,
         mesh_server::{Mesh, MeshServer},
@@ -22,7 +23,7 @@ use sha2::{Digest, Sha256};
 use std::{io, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::{Semaphore, mpsc},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_stream::{StreamExt, wrappers::ReceiverStream};
@@ -30,8 +31,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Request, Response, Status, Streaming, transport::Server};
 use types::{Place, Priority};
 
-/// Handshakes at once: further connections wait in the listener's queue.
-const MAX_HANDSHAKES: usize = 256;
+/// Handshakes at once; a further connection takes the place of one that has waited longest ([`Foyer`]).
+pub(super) const MAX_HANDSHAKES: usize = 256;
 /// Connections at once: a region's facilities, each once, with room for those that reconnect.
 const MAX_CONNECTIONS: usize = 4_096;
 /// Finished handshakes that wait to be served.
@@ -144,41 +145,43 @@ struct Welcome {
 }
 
 async fn accept(listener: TcpListener, welcome: Arc<Welcome>, stop: &CancellationToken) {
-    let slots = Arc::new(Semaphore::new(MAX_HANDSHAKES));
+    let foyer = Foyer::new(MAX_HANDSHAKES);
     loop {
-        let next = async {
-            let slot = Arc::clone(&slots).acquire_owned().await;
-            (slot, listener.accept().await)
-        };
-        let (slot, accepted) = tokio::select! {
+        let accepted = tokio::select! {
             () = stop.cancelled() => return,
-            next = next => next,
+            accepted = listener.accept() => accepted,
         };
-        let (Ok(slot), Ok((stream, _))) = (slot, accepted) else {
+        let Ok((stream, peer)) = accepted else {
             metrics::counter!("medmesh_link_accept_errors_total").increment(1);
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let welcome = Arc::clone(&welcome);
+        let (welcome, seat) = (Arc::clone(&welcome), foyer.enter(peer.ip()));
         tokio::spawn(async move {
-            let result = welcome.shake(stream, slot).await;
+            let result = welcome.shake(stream, seat).await;
             metrics::counter!("medmesh_link_handshakes_total", "result" => result).increment(1);
         });
     }
 }
 
 impl Welcome {
-    /// One handshake, ended in time.
-    async fn shake(&self, stream: TcpStream, slot: OwnedSemaphorePermit) -> &'static str {
+    /// One handshake, ended in time, or sooner when others need the place.
+    async fn shake(&self, stream: TcpStream, seat: Seat) -> &'static str {
         let shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, async {
             stream.set_nodelay(true)?;
-            self.acceptor.accept(stream).await
+            let shaken = self.acceptor.accept(stream).await;
+            shaken.inspect_err(|error| {
+                tls::count_refused("link", error);
+            })
         });
-        let guarded = match shaken.await {
-            Ok(shaken) => shaken.and_then(|stream| self.guard(stream)),
-            Err(_) => return "timeout",
+        let guarded = tokio::select! {
+            shaken = shaken => match shaken {
+                Ok(shaken) => shaken.and_then(|stream| self.guard(stream)),
+                Err(_) => return "timeout",
+            },
+            () = seat.displaced() => return "displaced",
         };
-        drop(slot);
+        drop(seat);
         match guarded {
             Ok(stream) => {
                 // Serving may have ended meanwhile: then the connection is dropped, which is right.

@@ -408,7 +408,9 @@ async fn idle_connections_block_nobody() {
     let (us, f1) = both(&bed);
     let region = region(&bed, &us).await;
     let mut idle = Vec::new();
-    for _ in 0..20 {
+    // More than there are places; each would hold its place for as long as a handshake may take.
+    let begun = std::time::Instant::now();
+    for _ in 0..super::server::MAX_HANDSHAKES + 20 {
         idle.push(
             tokio::net::TcpStream::connect(region.address)
                 .await
@@ -418,6 +420,10 @@ async fn idle_connections_block_nobody() {
     let edge = edge(&bed, &f1, region.address, US);
     edge.outbox.add(Priority::Live, 10);
     edge.drained().await;
+    assert!(
+        begun.elapsed() < super::HANDSHAKE_TIMEOUT,
+        "they were waited for"
+    );
     drop(idle);
 }
 

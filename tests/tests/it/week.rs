@@ -188,9 +188,10 @@ async fn drain(mesh: &Mesh) -> Result<Vec<Live>> {
     wait::until("the link is up", PATIENCE, up).await?;
     let over = AtomicBool::new(false);
     let drained = async {
-        let backlog = "medmesh_outbox_parcels{priority=\"backlog\"}";
+        let backlog = ["priority=\"backlog\""];
         let empty = || async {
-            let left = mesh.metric(&metrics, backlog).await.ok()?;
+            let parcels = mesh.metric_where(&metrics, "medmesh_outbox_parcels", &backlog);
+            let left = parcels.await.ok()?;
             (left == 0.0).then_some(())
         };
         let drained = wait::until("the backlog is stored", PATIENCE, empty).await;

@@ -174,7 +174,7 @@ impl Facility {
 impl Running {
     /// Sum of a metric over its labels.
     pub async fn metric(&self, name: &str) -> Result<f64> {
-        self.client.metric(&self.metrics, name).await
+        self.client.metric(&self.metrics, name, &[]).await
     }
 }
 

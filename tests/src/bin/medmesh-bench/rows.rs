@@ -21,7 +21,7 @@ use std::{
 };
 use tempfile::TempDir;
 use tokio::task::JoinSet;
-use types::{Decimal, Flags, Phi, Place, Value};
+use types::{Decimal, Flags, Phi, Place, Timestamp, Value};
 
 /// Concurrent callers.
 const CALLERS: u64 = 64;
@@ -85,7 +85,7 @@ impl Bench {
             profile: None,
             signer: federation::audit::Signer::new(&place, SigningKey::from_bytes(&[9; 32])),
             place,
-            time: Arc::new(ClockGuard::new(None, edge::RELEASED, 0)),
+            time: Arc::new(ClockGuard::new(None, Timestamp(0), 0)),
             entropy: system_entropy,
         })?;
         Ok(Self { store, _dir: dir })
