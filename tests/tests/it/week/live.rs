@@ -1,5 +1,5 @@
 //! Live readings while the backlog drains: the facility's external device publishes one after another.
-use super::{FACILITY, REGION};
+use super::{FACILITY, PATIENCE, REGION};
 use anyhow::{Context, Result};
 use medmesh_tests::{checker::Crosswalk, mesh::Mesh, mqtt::Device, region_file::RegionFile, wait};
 use serde_json::{Value, json};
@@ -12,8 +12,6 @@ use std::{
 const EVERY: Duration = Duration::from_millis(100);
 /// How many readings come between two that are waited for by FHIR.
 const ASK_EVERY: u64 = 20;
-/// For a loaded machine.
-const PATIENCE: Duration = Duration::from_secs(60);
 pub const PATIENT: &str = "week-live";
 
 /// A live reading that was acknowledged.
