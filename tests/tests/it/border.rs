@@ -94,8 +94,8 @@ async fn the_facility_refuses(mesh: &Mesh, json: &Value) -> Result<()> {
         ready["ready"] == true,
         "the facility itself goes on: {ready}"
     );
-    let rows = turned_away(mesh, FACILITY)?;
-    let row = rows.last().context("the facility wrote nothing down")?;
+    let written = || async { turned_away(mesh, FACILITY).ok()?.pop() };
+    let row = wait::until("the facility writes it down", PATIENCE, written).await?;
     ensure!(row["reason"] == "other-jurisdiction", "{row}");
     ensure!(row["from"] == "spiffe://medmesh/regional/us/us", "{row}");
     ensure!(row["to"] == "edge/eu/eu/eu-f1", "{row}");

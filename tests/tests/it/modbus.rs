@@ -28,6 +28,13 @@ const FACILITY: &str = "edge:us-f1";
 /// The device that babbles, and one that does not.
 const BAD: &str = "monitor-b1";
 const GOOD: &str = "monitor-b2";
+/// What the edge says itself of a device that is silent.
+const STALE: &str = "temp-unknown";
+/// Registers of the time of the shown sample, in ms since 1970, and what they say: of 2026, so that it is plausible.
+const TIME: std::ops::Range<usize> = 16..20;
+const SAID_MS: u64 = 1_795_341_600_000;
+/// Last register of the sample's sequence number: another one each time, so that none is taken for a duplicate.
+const SEQUENCE: usize = 14;
 /// A Modbus TCP request of these devices: a header of 7 bytes, function, address, count.
 const REQUEST: usize = 12;
 
@@ -106,7 +113,7 @@ fn values(mesh: &Mesh, device: &str) -> Result<Vec<Value>> {
     ])?;
     Ok(rows
         .into_iter()
-        .filter(|row| row["device"] == device && !row["value"].is_null())
+        .filter(|row| row["device"] == device && row["absent"] != STALE)
         .collect())
 }
 
@@ -162,7 +169,7 @@ fn serve(
 ) -> std::io::Result<()> {
     let mut request = [0; REQUEST];
     stream.read_exact(&mut request)?;
-    stream.write_all(&answer(&request, 0))?;
+    stream.write_all(&answer(&request, None))?;
     stream.read_exact(&mut request)?;
     let number = bad.load(Ordering::Relaxed);
     stream.write_all(&wrong(&request, number, recorded, random))?;
@@ -172,8 +179,11 @@ fn serve(
     stream.read_exact(&mut [0])
 }
 
-/// The answer that fits a request for registers, with this byte in all of them. With zeros no sample waits.
-fn answer(request: &[u8; REQUEST], fill: u8) -> Vec<u8> {
+/// The answer that fits a request for registers: of a device that shows no sample, or of one that does: then almost
+/// every register is 1, which is one waiting sample of one instant, and its values are decimals.
+fn answer(request: &[u8; REQUEST], sample: Option<u16>) -> Vec<u8> {
+    let first = usize::from(u16::from_be_bytes([request[8], request[9]]));
+    let count = usize::from(request[11]);
     let bytes = request[11].saturating_mul(2);
     let mut out = vec![
         request[0],
@@ -186,7 +196,17 @@ fn answer(request: &[u8; REQUEST], fill: u8) -> Vec<u8> {
         request[7],
         bytes,
     ];
-    out.resize(out.len() + usize::from(bytes), fill);
+    for register in first..first + count {
+        let word = match sample {
+            None => 0,
+            Some(number) if register == SEQUENCE => number,
+            Some(_) if TIME.contains(&register) => {
+                (SAID_MS >> (16 * (TIME.end - 1 - register))) as u16
+            }
+            Some(_) => 1,
+        };
+        out.extend(word.to_be_bytes());
+    }
     out
 }
 
@@ -197,7 +217,7 @@ fn wrong(
     recorded: &[Vec<u8>],
     random: &mut StdRng,
 ) -> Vec<u8> {
-    let mut out = answer(request, 1);
+    let mut out = answer(request, u16::try_from(number).ok());
     match number % 10 {
         // Of another request, another protocol, another unit, another function.
         0 => out[0] ^= 0x40,
