@@ -120,13 +120,15 @@ impl Mesh {
     /// Sends a signal, such as `KILL`, to a node's process.
     ///
     /// # Errors
-    /// There is no such node.
+    /// There is no such node, or no such process: it is being restarted.
     pub fn signal(&self, node: &str, signal: &str) -> Result<()> {
         let pid = self.pid(node)?.to_string();
-        Command::new("kill")
+        let sent = Command::new("kill")
             .arg(format!("-{signal}"))
             .arg(pid)
+            .stderr(Stdio::null())
             .status()?;
+        anyhow::ensure!(sent.success(), "{node} has no process now");
         Ok(())
     }
 

@@ -24,7 +24,7 @@ use node::quantity::Span;
 use rusqlite::{Connection, TransactionBehavior};
 use std::{
     sync::{Arc, atomic::Ordering},
-    time::Instant,
+    time::{Duration, Instant},
 };
 use tokio::sync::{mpsc, oneshot};
 use types::{DeviceId, Timestamp};
@@ -35,6 +35,12 @@ pub(super) const QUEUE: usize = 8_192;
 const BATCH: usize = 8_192;
 /// Bytes of samples in one commit, about: 1 s of a slow disk.
 const BATCH_BYTES: usize = 8 << 20;
+/// While many callers wait for each other's commits, a commit waits this long for those whom the last one answered
+/// (PostgreSQL's `commit_delay`): less than half an fsync of a fast disk.
+const GATHER: Duration = Duration::from_micros(100);
+/// A commit gathers only when the last one had this many jobs: a few callers are better served at once
+/// (PostgreSQL's `commit_siblings`).
+const SIBLINGS: usize = 64;
 /// Pages of the log at which it is written into the database: 16 MiB.
 pub const LOG_PAGES: i64 = 4_096;
 
@@ -213,8 +219,10 @@ impl Writer {
 
     pub(super) fn run(mut self, mut queue: mpsc::Receiver<Job>) {
         let mut batch = Vec::with_capacity(BATCH);
+        let mut last = 0;
         while let Some(job) = queue.blocking_recv() {
-            let closing = fill(&mut batch, job, &mut queue);
+            let closing = fill(&mut batch, job, &mut queue, last);
+            last = batch.len();
             self.commit(&mut batch);
             self.tidy();
             if let Some(closed) = closing {
@@ -394,24 +402,38 @@ impl Writer {
     }
 }
 
-/// Takes what waits, up to the bounds of a commit. A job to close comes last and is handed back.
+/// Takes what waits, up to the bounds of a commit, and gathers for a moment when the last commit had many more jobs.
+/// A job to close comes last and is handed back.
 fn fill(
     batch: &mut Vec<Job>,
     first: Job,
     queue: &mut mpsc::Receiver<Job>,
+    last: usize,
 ) -> Option<oneshot::Sender<()>> {
     let mut bytes = 0;
     let mut next = Some(first);
-    while let Some(job) = next {
-        if let Job::Close(closed) = job {
-            return Some(closed);
+    let mut until = None;
+    loop {
+        while let Some(job) = next.take() {
+            if let Job::Close(closed) = job {
+                return Some(closed);
+            }
+            bytes += job.bytes();
+            batch.push(job);
+            let room = batch.len() < BATCH && bytes < BATCH_BYTES;
+            next = if room {
+                queue.try_recv().ok()
+            } else {
+                return None;
+            };
         }
-        bytes += job.bytes();
-        batch.push(job);
-        let room = batch.len() < BATCH && bytes < BATCH_BYTES;
-        next = if room { queue.try_recv().ok() } else { None };
+        let few = last >= SIBLINGS && batch.len() < last / 2;
+        if !few || Instant::now() >= *until.get_or_insert_with(|| Instant::now() + GATHER) {
+            return None;
+        }
+        std::thread::yield_now();
+        next = queue.try_recv().ok();
     }
-    None
 }
 
 /// One job within the commit.

@@ -7,6 +7,7 @@ mod disk;
 mod facility;
 mod idle;
 mod ingest;
+mod kills;
 mod load;
 mod modbus;
 mod node;
@@ -58,6 +59,8 @@ enum Bench {
     Backlog,
     /// Memory of an idle edge, start and restart times.
     Idle,
+    /// Hundreds of kills: nothing lost, doubled or out of order.
+    Kills,
 }
 
 /// What every benchmark is given.
@@ -105,6 +108,7 @@ fn run(cli: &Cli) -> Result<()> {
                 Bench::Path => path::run(&bed, &mut report).await,
                 Bench::Backlog => backlog::run(&bed, &mut report).await,
                 Bench::Idle => idle::run(&bed, &mut report).await,
+                Bench::Kills => kills::run(&bed, &mut report).await,
             }
         });
         done.with_context(|| name.clone())?;

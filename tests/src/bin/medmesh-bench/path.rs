@@ -26,6 +26,8 @@ use tokio::sync::watch;
 const PROBES: u64 = 300;
 /// From a probe that was found to the next one.
 const PAUSE: Duration = Duration::from_millis(20);
+/// Between two searches for a probe: what is measured is at most so much too long, and the search itself costs little.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// Longest wait for one probe.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Points a second under load.
@@ -218,6 +220,7 @@ impl Reader {
                 return Ok(());
             }
             ensure!(Instant::now() < deadline, "probe {probe} is not found");
+            tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 }

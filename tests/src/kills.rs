@@ -1,0 +1,184 @@
+//! kill -9 of every kind of node while readings flow: lost 0, applied twice 0, order kept. The test kills some dozens
+//! of times, the benchmark some hundreds.
+use crate::{
+    checker::{self, Crosswalk, Rows},
+    mesh::{self, Mesh},
+    mqtt::Device,
+    order, wait,
+};
+use anyhow::{Result, ensure};
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use serde_json::{Value, json};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+/// Between two kills: long enough to come back and carry readings, short enough to hit start-up too.
+const BETWEEN_MS: std::ops::Range<u64> = 150..1_200;
+/// Between two messages of a device, so that hundreds of kills leave no more than can be compared.
+const PUBLISH_EVERY: Duration = Duration::from_millis(5);
+const SEED: u64 = 20_261_122;
+
+/// What was compared after the last kill.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Survived {
+    /// Readings that MQTT devices had acknowledged.
+    pub acknowledged: usize,
+    /// Readings that the simulated devices had emitted.
+    pub emitted: usize,
+}
+
+/// Kills processes of a mesh of three facilities at random moments, so many times, and compares afterwards.
+///
+/// # Errors
+/// Something was lost, is there twice, or in another order.
+pub async fn survive(kills: usize, speed: &str) -> Result<Survived> {
+    let dir = tempfile::tempdir()?;
+    let mesh = Arc::new(Mesh::up(dir.path(), &["--facilities", "1", "--speed", speed]).await?);
+    let stop = Arc::new(AtomicBool::new(false));
+    let publishers: Vec<_> = ["us-f1", "eu-f1", "apac-f1"]
+        .map(|facility| tokio::spawn(publish(mesh.clone(), facility, stop.clone())))
+        .into_iter()
+        .collect();
+    kill_at_random(&mesh, kills).await?;
+    stop.store(true, Ordering::Relaxed);
+    let mut survived = Survived::default();
+    for publisher in publishers {
+        let (facility, acknowledged) = publisher.await??;
+        survived.emitted += compare(&mesh, facility, &acknowledged).await?;
+        survived.acknowledged += acknowledged.len();
+    }
+    Ok(survived)
+}
+
+async fn kill_at_random(mesh: &Mesh, kills: usize) -> Result<()> {
+    let nodes = [
+        "edge:us-f1",
+        "edge:eu-f1",
+        "edge:apac-f1",
+        "regional:us",
+        "regional:eu",
+        "regional:apac",
+        "global",
+    ];
+    let mut random = StdRng::seed_from_u64(SEED);
+    let mut done = 0;
+    while done < kills {
+        tokio::time::sleep(Duration::from_millis(random.random_range(BETWEEN_MS))).await;
+        // A node that is being restarted has no process to kill: that is not a kill.
+        let node = nodes[random.random_range(0..nodes.len())];
+        done += usize::from(mesh.signal(node, "KILL").is_ok());
+    }
+    Ok(())
+}
+
+/// Publishes one reading after another as the facility's external device and repeats each until it is acknowledged.
+/// Gives what was acknowledged, in order.
+async fn publish(
+    mesh: Arc<Mesh>,
+    facility: &'static str,
+    stop: Arc<AtomicBool>,
+) -> Result<(&'static str, Vec<Value>)> {
+    let mut acknowledged = Vec::new();
+    let mut device: Option<Device> = None;
+    let json = mesh.json()?;
+    let place = mesh::facility_of(&json, facility)?;
+    let all = place["devices"].as_array().cloned().unwrap_or_default();
+    let external = all
+        .into_iter()
+        .find(|device| device["kind"] == "external")
+        .unwrap_or_default();
+    while !stop.load(Ordering::Relaxed) {
+        let Some(connected) = &mut device else {
+            device = Device::connect(&json, place, &external).await.ok();
+            continue;
+        };
+        let seq = acknowledged.len() + 1;
+        let message = json!({
+            "epoch": 1, "seq": seq, "time": "2026-11-22T10:00:00Z", "patient": format!("kill-{facility}"),
+            "readings": [{"code": "2951-2", "value": format!("{seq}.50"), "unit": "mmol/L"}],
+        });
+        tokio::time::sleep(PUBLISH_EVERY).await;
+        match connected.publish(&message).await {
+            Ok(()) => acknowledged.push(message),
+            Err(_) => device = None,
+        }
+    }
+    Ok((facility, acknowledged))
+}
+
+/// Gives how many emitted readings were compared.
+async fn compare(mesh: &Mesh, facility: &str, acknowledged: &[Value]) -> Result<usize> {
+    ensure!(
+        !acknowledged.is_empty(),
+        "{facility}: nothing was acknowledged, so nothing was tested"
+    );
+    let region = facility.trim_end_matches("-f1");
+    let emitted = checker::emitted(mesh, facility)?;
+    ensure!(
+        !emitted.is_empty(),
+        "{facility}: the simulators emitted nothing"
+    );
+    let all_there = || async {
+        let crosswalk = Crosswalk::read(mesh, facility).ok()?;
+        let want = checker::expected(&emitted, &crosswalk).ok()?;
+        let have = checker::found(mesh, region, crosswalk.pseudonyms())
+            .await
+            .ok()?;
+        let (lost, _) = checker::difference(&want, &have);
+        lost.is_empty().then_some((crosswalk, have))
+    };
+    let (crosswalk, have) = wait::until(
+        "every emitted reading is stored",
+        Duration::from_secs(120),
+        all_there,
+    )
+    .await?;
+    let twice: Vec<_> = have.iter().filter(|(_, count)| **count > 1).collect();
+    ensure!(twice.is_empty(), "{facility}: applied twice: {twice:?}");
+    let patient = crosswalk
+        .patient(&format!("kill-{facility}"))
+        .unwrap_or_default();
+    let all_there = || async {
+        let one = std::iter::once(patient);
+        let stored = checker::found(mesh, region, one).await.ok()?;
+        let times = times(&stored);
+        let there = acknowledged
+            .iter()
+            .all(|message| times.contains_key(&value(message)));
+        there.then_some(times)
+    };
+    let what = "everything acknowledged is stored";
+    let stored = wait::until(what, Duration::from_secs(60), all_there).await?;
+    for message in acknowledged {
+        let times = stored.get(&value(message)).copied().unwrap_or(0);
+        ensure!(times == 1, "{facility}: stored {times} times: {message}");
+    }
+    let (ordered, lanes) = order::check(mesh, facility, "external-1", acknowledged)?;
+    println!(
+        "{facility}: {} acknowledged and {} emitted readings are stored once, {ordered} in order in {lanes} lanes",
+        acknowledged.len(),
+        emitted.len()
+    );
+    Ok(emitted.len())
+}
+
+/// The value of a message, which no other message has, as a region shows it.
+fn value(message: &Value) -> String {
+    let value = message["readings"][0]["value"].as_str().unwrap_or_default();
+    format!("{value} mmol/L")
+}
+
+/// How often each value is stored.
+fn times(stored: &Rows) -> HashMap<String, usize> {
+    let mut times = HashMap::new();
+    for (row, count) in stored {
+        *times.entry(row.value.clone()).or_default() += count;
+    }
+    times
+}
