@@ -1,12 +1,13 @@
 //! The node's own tasks: each waits for the stop or a tick, takes a step of a pure core and does its effects.
 use crate::{
+    alarms::Unstored,
     clockguard::Time,
     freshness::{Change, TICK},
-    ingest::{Publish, SampleReading, Topic},
+    ingest::{Publish, Topic},
     lease::{Lease, Subject},
     pipeline::alarm_message,
     run::{EdgeError, Shared},
-    store::{Condition, EdgeSample, StoreError},
+    store::{Condition, StoreError},
 };
 use federation::{
     link::{LinkState, Uplink, UplinkParts},
@@ -16,7 +17,7 @@ use federation::{
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
-use types::{AbsentReason, Code, DeviceId, Flags, Priority, Timestamp, Unit, Value};
+use types::{Code, DeviceId, Priority, Timestamp, Unit};
 
 /// How often leases are looked at (real time).
 const LEASE_LOOK: Duration = Duration::from_secs(5);
@@ -37,6 +38,7 @@ pub(crate) async fn freshness(
     publish: Arc<dyn Publish>,
     stop: CancellationToken,
 ) -> Result<(), EdgeError> {
+    let (mut unstored, mut waiting) = (Unstored::default(), false);
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -58,12 +60,26 @@ pub(crate) async fn freshness(
             set_gauge("medmesh_devices", "state", state, count as u64);
         }
         for change in changes {
-            tell(&shared, publish.as_ref(), change, now).await;
+            tell(&shared, publish.as_ref(), &mut unstored, change, now);
+        }
+        let waited = waiting;
+        waiting = !unstored
+            .store(|alarms| shared.store.raise_all(alarms))
+            .await;
+        if waiting && !waited {
+            tracing::error!("alarms are not stored yet; they were said and are offered again");
         }
     }
 }
 
-async fn tell(shared: &Shared, publish: &dyn Publish, change: Change, now: Timestamp) {
+/// Says a change, once. The alarm of what went stale is left to be stored.
+fn tell(
+    shared: &Shared,
+    publish: &dyn Publish,
+    unstored: &mut Unstored,
+    change: Change,
+    now: Timestamp,
+) {
     let say = |device: &DeviceId, state, signals: &[(Code, Unit)]| {
         let topic = shared.topics.of(device, Topic::Alarm);
         publish.publish(&topic, alarm_message(state, now, signals));
@@ -73,33 +89,12 @@ async fn tell(shared: &Shared, publish: &dyn Publish, change: Change, now: Times
             tracing::info!(%device, ?freshness, "device");
         }
         Change::Fresh(device, signals) => say(&device, "cleared", &signals),
-        Change::Stale(device, signals) => {
-            metrics::counter!("medmesh_stale_alarms_total").increment(signals.len() as u64);
-            let raised = shared
-                .store
-                .raise(stale_alarm(&device, now, &signals))
-                .await;
-            if let Err(error) = raised {
-                // Raised again at the next tick; whoever listens hears it now all the same.
-                tracing::warn!(%error, "an alarm is not stored yet");
-                shared.monitor.lock().again(&device, &signals);
-            }
+        Change::Stale(device, gone) => {
+            metrics::counter!("medmesh_stale_alarms_total").increment(gone.len() as u64);
+            unstored.add(&device, now, &gone);
+            let signals: Vec<_> = gone.iter().map(|gone| gone.signal).collect();
             say(&device, "raised", &signals);
         }
-    }
-}
-
-fn stale_alarm(device: &DeviceId, now: Timestamp, signals: &[(Code, Unit)]) -> EdgeSample {
-    let readings = signals.iter().map(|(code, unit)| SampleReading {
-        code: *code,
-        unit: *unit,
-        value: Value::Absent(AbsentReason::Stale),
-        flags: Flags::NONE,
-    });
-    EdgeSample {
-        device: device.clone(),
-        source_time: now,
-        readings: readings.collect(),
     }
 }
 

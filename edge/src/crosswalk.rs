@@ -39,6 +39,9 @@ pub struct DeviceRow {
     pub pseudonym: DevicePseudonym,
     /// What the catalog calls it.
     pub catalog_id: CatalogId,
+    /// What is added to the dates of its readings of no patient, in whole days; 0 for a device that never serves
+    /// patients.
+    pub shift_days: i32,
 }
 
 /// A stored reading: its identity in the facility and its id outside.
@@ -76,6 +79,13 @@ pub struct ReadingRow {
 /// `Refused` with a wrong key or when there is no store; as any read otherwise.
 pub fn export_crosswalk(config: &EdgeConfig) -> Result<Crosswalk, StoreError> {
     let db = open(config)?;
+    let moved = |id: &str| {
+        let known = config
+            .devices
+            .iter()
+            .find(|device| device.id.as_str() == id);
+        known.is_none_or(|device| device.kind.serves_patients())
+    };
     let read = || {
         Ok(Crosswalk {
             patients: db
@@ -89,10 +99,12 @@ pub fn export_crosswalk(config: &EdgeConfig) -> Result<Crosswalk, StoreError> {
                 })?
                 .collect::<Result<_, _>>()?,
             devices: db
-                .prepare("SELECT id, pseudonym, catalog_id FROM device ORDER BY row")?
+                .prepare("SELECT id, pseudonym, catalog_id, coalesce(shift_days, 0) FROM device ORDER BY row")?
                 .query_map([], |row| {
+                    let id: String = row.get(0)?;
                     Ok(DeviceRow {
-                        id: row.get(0)?,
+                        shift_days: if moved(&id) { row.get(3)? } else { 0 },
+                        id,
                         pseudonym: DevicePseudonym::from_bytes(row.get(1)?),
                         catalog_id: CatalogId::from_bytes(row.get(2)?),
                     })

@@ -469,8 +469,7 @@ fn monitor(config: &EdgeConfig, devices: &[DeviceFacts]) -> Arc<Mutex<Monitor>> 
 
 async fn recall(store: &Store, monitor: &Mutex<Monitor>) -> Result<(), EdgeError> {
     for last in store.last_values().await? {
-        let mut monitor = monitor.lock();
-        monitor.recall(&last.device, last.signal, last.at, last.alarmed);
+        monitor.lock().recall(last);
     }
     Ok(())
 }

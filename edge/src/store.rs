@@ -4,16 +4,16 @@
 //! caller. A commit holds the samples, the parcels made of them for the region, their audit rows and whatever the
 //! crosswalk gained. It is not the controller's path: nothing that must happen within milliseconds waits for it.
 //!
-//! # Tables (schema version 1; the outbox and the audit log are `federation`'s tables in the same file)
+//! # Tables (schema version 2; the outbox and the audit log are `federation`'s tables in the same file)
 //!
 //! | table | a row is | notes |
 //! |---|---|---|
 //! | `meta` | a named number | `time_ms`: the last real time that was persisted; `boot`: how many starts there were |
-//! | `device` | a device's crosswalk | pseudonym (clinical data) and catalog id are drawn apart; `edge_seq` counts samples that the edge itself made for it |
+//! | `device` | a device's crosswalk | pseudonym (clinical data) and catalog id are drawn apart; the shift of what it measures of no patient, in days; `edge_seq` counts samples that the edge itself made for it |
 //! | `patient` | a patient's crosswalk | the facility's id, pseudonym, shift in days, and what the facility knows of them: PHI |
 //! | `assignment` | who lies in a bed from an instant on | append-only |
-//! | `sample` | one sample with its readings packed | key (device, epoch, seq); `parcel` is the outbox sequence within `priority`, null when the rules refused to clear it |
-//! | `forgotten` | a run of sequence numbers that retention deleted | so that a redelivery after that is still a duplicate |
+//! | `sample` | one sample with its readings packed | key (device, epoch, seq); `parcel` is the outbox sequence within `priority`, null while the rules or a lapsed profile keep it here |
+//! | `forgotten` | a run of sequence numbers that retention deleted, with the newest source time among them | so that a redelivery after that is still a duplicate, and a counter that restarted is not |
 //! | `unreadable` | a message that could not be understood | kept in the facility with its reason |
 //! | `retained` | the retained message of a topic | |
 //!

@@ -19,6 +19,7 @@ use crate::{
 use bytes::Bytes;
 use federation::{
     identity::Identity,
+    outbox::Settled,
     profile::Profile,
     wire::{DeviceRecords, Receipt},
 };
@@ -29,6 +30,10 @@ use types::{AbsentReason, DeviceId, Flags, Freshness, Priority, Purpose, Timesta
 /// Messages that cannot be understood which are kept of one device: the newest. The older ones make room, counted,
 /// so that a device which sends nothing else cannot fill the disk.
 const MAX_UNREADABLE_ROWS: i64 = 1_000;
+
+/// Retained messages up to so many bytes are kept while alarms are: a device that cannot say that it is there again
+/// sends no alarm either. There is one for each topic of a device, so that they cannot use the reserve up.
+const SHORT_RETAINED: usize = 256;
 
 const INSERT: &str = "INSERT INTO sample
  (device, epoch, seq, source_ms, arrived_ms, patient, flags, priority, parcel, digest, readings)
@@ -45,7 +50,7 @@ pub(super) struct Tally {
     pub parcels: u64,
     pub uncleared: u64,
     pub crowded_out: u64,
-    pub settled: u64,
+    pub settled: Settled,
     /// Bytes in use at the end.
     pub used: u64,
 }
@@ -62,7 +67,8 @@ impl Tally {
         add("medmesh_samples_stored_total", self.stored);
         add("medmesh_samples_duplicate_total", self.duplicates);
         add("medmesh_parcels_shipped_total", self.parcels);
-        add("medmesh_parcels_settled_total", self.settled);
+        add("medmesh_parcels_settled_total", self.settled.accepted);
+        self.settled.tell();
         add("medmesh_parcels_uncleared_total", self.uncleared);
         add("medmesh_unreadable_crowded_out_total", self.crowded_out);
         for (reason, count) in [("conflict", self.conflicts), ("full", self.full)] {
@@ -147,7 +153,12 @@ impl<'t> Apply<'t> {
             Number::Device { epoch, seq } => (epoch, seq),
             Number::Edge => (EDGE_EPOCH, next_edge_seq(self.tx, device.row)?),
         };
-        if self.forgotten.contains(device.row, epoch, seq) {
+        if let Some(newest_ms) = self.forgotten.newest_ms(device.row, epoch, seq) {
+            // No digest is left to compare. What is newer than all that was deleted cannot be one of it: the device's
+            // counter restarted, and its data would be acknowledged and thrown away.
+            if sample.source_time.0 > newest_ms {
+                return self.conflict(sample, device.row, epoch, seq);
+            }
             self.tally.duplicates += 1;
             return Ok(Ok(Stored::Duplicate));
         }
@@ -198,7 +209,7 @@ impl<'t> Apply<'t> {
         Ok(Ok(Stored::New))
     }
 
-    /// The patient whom the device names, or whoever lay in its bed when it measured.
+    /// The patient whom the device names, or whoever lay in its bed when it measured what the sample is about.
     fn patient_of(
         &mut self,
         bed: &Option<String>,
@@ -206,7 +217,7 @@ impl<'t> Apply<'t> {
     ) -> Result<Option<i64>, StoreError> {
         match (&sample.patient, bed) {
             (Some(id), _) => Ok(Some(self.directory.patient(self.tx, id)?)),
-            (None, Some(bed)) => Ok(self.directory.patient_of_bed(bed, sample.source_time)),
+            (None, Some(bed)) => Ok(self.directory.patient_of_bed(bed, sample.owned_at)),
             (None, None) => Ok(None),
         }
     }
@@ -218,7 +229,7 @@ impl<'t> Apply<'t> {
             Freshness::Historical => Flags::HISTORICAL,
             Freshness::Live | Freshness::Stale | Freshness::Absent => Flags::NONE,
         };
-        if self.now.trusted {
+        if self.now.trusted && !Freshness::is_ahead(sample.source_time, self.now.mesh) {
             late
         } else {
             late.with(Flags::CLOCK_UNTRUSTED)
@@ -288,10 +299,23 @@ impl<'t> Apply<'t> {
             self.tally.duplicates += 1;
             return Ok(Ok(Stored::Duplicate));
         }
+        self.conflict(sample, device, epoch, seq)
+    }
+
+    /// Refuses a sample whose identity another one has, and raises the alarm of it once.
+    fn conflict(
+        &mut self,
+        sample: &Prepared,
+        device: i64,
+        epoch: u32,
+        seq: i64,
+    ) -> Result<Result<Stored, Rejected>, StoreError> {
         self.tally.conflicts += 1;
         if self.forgotten.first_conflict(device, epoch, seq) {
-            let alarm = conflict_alarm(sample);
-            let _full = self.append(&prepare_edge(alarm, self.entropy))?;
+            let alarm = prepare_edge(conflict_alarm(sample), self.entropy);
+            if self.append(&alarm)?.is_err() {
+                self.forgotten.forget_conflict(device, epoch, seq);
+            }
         }
         Ok(Err(Rejected::Conflict {
             epoch,
@@ -299,13 +323,18 @@ impl<'t> Apply<'t> {
         }))
     }
 
-    /// Keeps a message that could not be understood.
+    /// Keeps a message that could not be understood, as long as a routine sample would be kept: whether it was.
     pub(super) fn quarantine(
         &mut self,
         device: &DeviceId,
         reason: &str,
         message: &Bytes,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
+        if !self.bounds.admits(Urgency::Routine, self.used) {
+            self.tally.full += 1;
+            return Ok(false);
+        }
+        self.used += message.len() as u64;
         self.tx
             .prepare_cached(
                 "INSERT INTO unreadable (device, reason, at_ms, message) VALUES (?1, ?2, ?3, ?4)",
@@ -324,11 +353,21 @@ impl<'t> Apply<'t> {
             )?
             .execute(params![device.as_str(), MAX_UNREADABLE_ROWS])?;
         self.tally.crowded_out += dropped as u64;
-        Ok(())
+        Ok(true)
     }
 
-    /// Keeps or deletes the retained message of a topic.
-    pub(super) fn retain(&mut self, topic: &str, message: &Bytes) -> Result<(), StoreError> {
+    /// Keeps or deletes the retained message of a topic: whether there was room. A short one may use the reserve.
+    pub(super) fn retain(&mut self, topic: &str, message: &Bytes) -> Result<bool, StoreError> {
+        let urgency = if message.len() <= SHORT_RETAINED {
+            Urgency::Alarm
+        } else {
+            Urgency::Routine
+        };
+        if !message.is_empty() && !self.bounds.admits(urgency, self.used) {
+            self.tally.full += 1;
+            return Ok(false);
+        }
+        self.used += message.len() as u64;
         if message.is_empty() {
             self.tx
                 .prepare_cached("DELETE FROM retained WHERE topic = ?1")?
@@ -341,13 +380,13 @@ impl<'t> Apply<'t> {
                 )?
                 .execute(params![topic, &message[..]])?;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Applies verified receipts.
     pub(super) fn settle(&mut self, receipts: &[Receipt]) -> Result<(), StoreError> {
         let settled = self.parcels.settle(self.tx, receipts, &self.now)?;
-        self.tally.settled += settled.accepted + settled.quarantined + settled.refused;
+        self.tally.settled.add(&settled);
         Ok(())
     }
 
@@ -420,6 +459,8 @@ fn conflict_alarm(sample: &Prepared) -> EdgeSample {
     EdgeSample {
         device: sample.device.clone(),
         source_time: sample.source_time,
+        patient: sample.patient.clone(),
+        owned_at: sample.owned_at,
         readings: sample
             .readings
             .iter()

@@ -134,14 +134,12 @@ impl Parcels {
     }
 }
 
-/// Whether a parcel has no receipt yet.
-pub(super) fn is_waiting(
-    db: &Connection,
-    priority: Priority,
-    seq: i64,
-) -> Result<bool, StoreError> {
+/// Whether a parcel is still needed: it has no receipt yet, or the region did not take it in whole and a person must
+/// decide what becomes of it.
+pub(super) fn is_needed(db: &Connection, priority: Priority, seq: i64) -> Result<bool, StoreError> {
     let key = i64::from(priority.rank()) * KEYS_PER_PRIORITY + seq;
-    Ok(db
+    let waits = db
         .prepare_cached("SELECT 1 FROM outbox WHERE key = ?1")?
-        .exists([key])?)
+        .exists([key])?;
+    Ok(waits || outbox::holds(db, priority, seq.unsigned_abs())?)
 }

@@ -144,6 +144,7 @@ pub(super) fn receipt(parcel: &Parcel, outcome: Outcome) -> Receipt {
         seq: parcel.seq,
         digest: parcel.digest.clone(),
         outcome: outcome.into(),
+        stored: parcel.count,
         ..Receipt::default()
     }
 }
@@ -302,8 +303,89 @@ async fn a_reading_belongs_to_whom_lay_in_the_bed_when_it_was_measured() {
     assert_eq!(patients[0], patients[2]);
     assert!(patients[3].is_some() && patients[3] != patients[0]);
     let moved = batches[0].readings[0].effective_ms - (START + 12 * 3_600_000 - 1);
-    assert!(moved != 0 && moved % Timestamp::DAY_MS == 0 && moved.abs() <= 365 * Timestamp::DAY_MS);
-    assert_eq!(batches[1].readings[0].effective_ms, START + 12 * 3_600_000);
+    assert!(is_shift(moved));
+    // Nobody lay in the bed: the time is moved all the same, since it tells when a stay ended.
+    assert!(is_shift(
+        batches[1].readings[0].effective_ms - (START + 12 * 3_600_000)
+    ));
+}
+
+fn is_shift(moved: i64) -> bool {
+    moved != 0 && moved % Timestamp::DAY_MS == 0 && moved.abs() <= 365 * Timestamp::DAY_MS
+}
+
+#[tokio::test]
+async fn what_is_of_no_patient_is_moved_by_its_devices_constant_unless_it_never_serves_patients() {
+    let dir = TempDir::new().unwrap();
+    let mut options = options(dir.path(), hand());
+    let cold = DeviceFacts {
+        id: "cold".parse().unwrap(),
+        kind: types::DeviceKind::ColdChain,
+        ..options.devices[0].clone()
+    };
+    options.devices.push(cold);
+    options.beds.clear();
+    let store = Store::open(options).unwrap();
+    for (device, seq) in [("m1", 1), ("m1", 2), ("ext", 1), ("cold", 1)] {
+        store.append(sample(device, seq)).await.unwrap();
+    }
+    let batches = batches(&store).await;
+    let moved: Vec<_> = batches
+        .iter()
+        .flat_map(|batch| &batch.readings)
+        .map(|reading| reading.effective_ms - START)
+        .step_by(2)
+        .collect();
+    assert!(is_shift(moved[0]) && moved[1] == moved[0] && is_shift(moved[2]));
+    assert_eq!(moved[3], 0);
+    let shift = store.device(&"m1".parse().unwrap()).await.unwrap().shift;
+    assert_eq!(moved[0], i64::from(shift.days()) * Timestamp::DAY_MS);
+}
+
+/// The pseudonym of the only patient of a batch, and how far the times of its readings are moved from an instant.
+fn whose(batch: &ReadingBatch, at: i64) -> (bytes::Bytes, i64) {
+    assert!(batch.readings.iter().all(|reading| reading.patient == 1));
+    let moved = batch.readings[0].effective_ms - at;
+    (batch.patients[0].pseudonym.clone(), moved)
+}
+
+#[tokio::test]
+async fn an_alarm_is_moved_by_the_shift_of_the_patient_whose_value_it_is_about() {
+    let (dir, time) = (TempDir::new().unwrap(), hand());
+    let store = Store::open(options(dir.path(), time.clone())).unwrap();
+    store.append(sample("m1", 1)).await.unwrap();
+    let mut named = sample("ext", 1);
+    named.patient = Some(Phi::new("p-9".into()));
+    store.append(named.clone()).await.unwrap();
+    // The bed is empty by the time that the alarm is raised.
+    time.forward(24 * 3_600_000);
+    let now = START + 24 * 3_600_000;
+    let alarm = |device: &str, patient: Option<&str>| EdgeSample {
+        device: device.parse().unwrap(),
+        source_time: Timestamp(now),
+        patient: patient.map(|id| Phi::new(id.into())),
+        owned_at: Timestamp(START),
+        readings: sample("m1", 1).readings,
+    };
+    let alarms = vec![alarm("m1", None), alarm("ext", Some("p-9"))];
+    for stored in store.raise_all(alarms).await {
+        assert_eq!(stored.unwrap(), Stored::New);
+    }
+    named.readings.pop();
+    assert!(is_conflict(&store.append(named).await));
+    let batches = batches(&store).await;
+    let alarms: ReadingBatch = batches[0].clone();
+    let shift_of = |batch: &ReadingBatch| whose(batch, START);
+    let (p_1, p_9) = (shift_of(&batches[2]), shift_of(&batches[3]));
+    assert_ne!(p_1.0, p_9.0);
+    let of = |reading: &wire::Reading, at: i64| {
+        let patient = &alarms.patients[reading.patient as usize - 1];
+        (patient.pseudonym.clone(), reading.effective_ms - at)
+    };
+    assert_eq!(of(&alarms.readings[0], now), p_1);
+    assert_eq!(of(&alarms.readings[2], now), p_9);
+    // The conflict's, in a commit of its own.
+    assert_eq!(whose(&batches[1], START), p_9);
 }
 
 #[test]
@@ -471,6 +553,100 @@ async fn late_and_untrusted_readings_say_so() {
 }
 
 #[tokio::test]
+async fn readings_from_far_ahead_of_the_clock_say_that_their_clock_is_wrong() {
+    let (dir, ahead) = (TempDir::new().unwrap(), types::Freshness::MAX_AHEAD_MS);
+    let store = store(&dir);
+    for (seq, ms) in [(1, ahead), (2, ahead + 1)] {
+        let source_time = Timestamp(START + ms);
+        let sample = Sample {
+            source_time,
+            ..sample("m1", seq)
+        };
+        store.append(sample).await.unwrap();
+    }
+    let batches = batches(&store).await;
+    let flags: Vec<_> = batches.iter().map(|b| b.readings[0].flags).collect();
+    assert_eq!(flags, [0, u32::from(Flags::CLOCK_UNTRUSTED.bits())]);
+    // Remembered as of its arrival, so that it is not fresh for ever after a restart either.
+    assert_eq!(store.last_values().await.unwrap()[0].at, Timestamp(START));
+}
+
+#[tokio::test]
+async fn above_its_bound_messages_are_refused_as_routine_samples_are() {
+    let dir = TempDir::new().unwrap();
+    let mut options = options(dir.path(), hand());
+    options.bounds = Bounds {
+        max: Size(300 << 10),
+        alarm_reserve: Size(200 << 10),
+    };
+    let store = Store::open(options).unwrap();
+    let device = "m1".parse().unwrap();
+    let long = bytes::Bytes::from(vec![1; 1_000]);
+    let mut kept = 0;
+    let refused = loop {
+        match store.quarantine(&device, "malformed", long.clone()).await {
+            Ok(()) => kept += 1,
+            Err(error) => break error.kind,
+        }
+        assert!(kept < 1_000);
+    };
+    assert!(kept > 10);
+    assert_eq!(refused, StoreErrorKind::Full);
+    let retained = store.retain("devices/eu/eu-f1/m1/status", long).await;
+    assert_eq!(retained.unwrap_err().kind, StoreErrorKind::Full);
+    // That a device is there may be said as long as alarms may be.
+    let online = bytes::Bytes::from_static(b"online");
+    store
+        .retain("devices/eu/eu-f1/m1/status", online)
+        .await
+        .unwrap();
+    let alarm = Sample {
+        urgency: Urgency::Alarm,
+        ..sample("m1", 1)
+    };
+    assert_eq!(store.append(alarm).await.unwrap(), Stored::New);
+    assert!(matches!(
+        store.append(sample("m1", 2)).await,
+        Err(Rejected::Full)
+    ));
+}
+
+#[tokio::test]
+async fn the_alarm_of_a_conflict_that_found_no_room_is_raised_the_next_time() {
+    let dir = TempDir::new().unwrap();
+    let mut options = options(dir.path(), hand());
+    options.bounds = Bounds {
+        max: Size(200 << 10),
+        alarm_reserve: Size(1 << 10),
+    };
+    let store = Store::open(options).unwrap();
+    let mut last = 0;
+    while store.append(sample("m1", last + 1)).await.is_ok() {
+        last += 1;
+    }
+    // The reserve too.
+    let alarm = |seq| Sample {
+        urgency: Urgency::Alarm,
+        ..sample("m1", seq)
+    };
+    while store.append(alarm(last + 1)).await.is_ok() {
+        last += 1;
+    }
+    let mut other = sample("m1", 1);
+    other.readings.pop();
+    assert!(is_conflict(&store.append(other.clone()).await));
+    for priority in Priority::ALL {
+        let receipts = parcels(&store, priority).await;
+        let receipts = receipts.iter().map(|p| receipt(p, Outcome::Accepted));
+        store.settle(receipts.collect()).await.unwrap();
+    }
+    assert_eq!(store.depths().await.unwrap().0, [0; 3]);
+    assert!(is_conflict(&store.append(other.clone()).await));
+    assert!(is_conflict(&store.append(other).await));
+    assert_eq!(store.depths().await.unwrap().of(Priority::Alarm), 1);
+}
+
+#[tokio::test]
 async fn above_its_bound_the_store_refuses_routine_samples_and_still_takes_alarms() {
     let dir = TempDir::new().unwrap();
     let mut options = options(dir.path(), hand());
@@ -571,6 +747,122 @@ async fn retention_deletes_what_is_old_and_receipted_and_still_knows_it() {
 }
 
 #[tokio::test]
+async fn a_counter_that_restarts_among_forgotten_numbers_is_a_conflict_and_not_a_duplicate() {
+    let (dir, time) = (TempDir::new().unwrap(), hand());
+    let store = Store::open(options(dir.path(), time.clone())).unwrap();
+    for seq in 1..=3 {
+        store.append(sample("m1", seq)).await.unwrap();
+    }
+    let receipts = parcels(&store, Priority::Backlog).await;
+    let receipts = receipts.iter().map(|p| receipt(p, Outcome::Accepted));
+    store.settle(receipts.collect()).await.unwrap();
+    time.forward(2 * 86_400_000);
+    assert_eq!(sweep(&store).await, 3);
+    for _ in 0..2 {
+        let answer = store.append(sample("m1", 2)).await;
+        assert_eq!(answer.unwrap(), Stored::Duplicate);
+        let restarted = Sample {
+            source_time: Timestamp(START + 2 * 86_400_000),
+            ..sample("m1", 2)
+        };
+        assert!(is_conflict(&store.append(restarted).await));
+    }
+    assert_eq!(store.depths().await.unwrap().of(Priority::Alarm), 1);
+}
+
+#[tokio::test]
+async fn a_store_of_the_first_version_is_brought_forward() {
+    let (dir, time) = (TempDir::new().unwrap(), hand());
+    let key = key::open_or_create(dir.path(), &Phi::new([7; 32]), system_entropy).unwrap();
+    let file = schema::File {
+        path: dir.path().join(Store::FILE),
+        key,
+        vfs: None,
+    };
+    let db = file.open_bare().unwrap();
+    schema::make_first_version(&db).unwrap();
+    db.execute_batch(&format!(
+        "INSERT INTO meta VALUES ('time_ms', {START});
+         INSERT INTO device (row, id, pseudonym, catalog_id) VALUES (1, 'm1', zeroblob(16), zeroblob(16));
+         INSERT INTO forgotten VALUES (1, 1, 1, 9);"
+    ))
+    .unwrap();
+    drop(db);
+    assert_eq!(
+        file.open_reader().err().map(|error| error.kind),
+        Some(StoreErrorKind::Refused)
+    );
+    let store = Store::open(options(dir.path(), time)).unwrap();
+    let old = store.append(sample("m1", 5)).await.unwrap();
+    assert_eq!(old, Stored::Duplicate);
+    let newer = Sample {
+        source_time: Timestamp(START + 1),
+        ..sample("m1", 5)
+    };
+    assert!(is_conflict(&store.append(newer).await));
+    let device = store.device(&"m1".parse().unwrap()).await.unwrap();
+    assert_eq!(device.pseudonym.as_bytes(), &[0; 16]);
+    assert_ne!(device.shift.days(), 0);
+}
+
+#[tokio::test]
+async fn a_step_of_retention_looks_at_a_bounded_number_of_samples() {
+    let (dir, time) = (TempDir::new().unwrap(), hand());
+    let store = Store::open(options(dir.path(), time.clone())).unwrap();
+    let samples = (0..5_000).map(|seq| sample("m1", seq)).collect();
+    store.append_batch(samples).await;
+    time.forward(2 * 86_400_000);
+    let mut looked = Vec::new();
+    loop {
+        let swept = store.housekeep().await.unwrap();
+        looked.push(swept.looked);
+        if swept.done {
+            break;
+        }
+    }
+    assert_eq!(looked, [2_000, 2_000, 1_000]);
+}
+
+#[tokio::test]
+async fn what_the_region_could_not_take_in_whole_is_not_deleted() {
+    let dir = TempDir::new().unwrap();
+    let time = hand();
+    let store = Store::open(options(dir.path(), time.clone())).unwrap();
+    for seq in 1..=4 {
+        store.append(sample("m1", seq)).await.unwrap();
+    }
+    let waiting = parcels(&store, Priority::Backlog).await;
+    let partial = Receipt {
+        stored: 1,
+        ..receipt(&waiting[1], Outcome::Accepted)
+    };
+    let receipts = vec![
+        receipt(&waiting[0], Outcome::Accepted),
+        partial,
+        receipt(&waiting[2], Outcome::Quarantined),
+        receipt(&waiting[3], Outcome::Refused),
+    ];
+    store.settle(receipts).await.unwrap();
+    assert_eq!(store.depths().await.unwrap().0, [0; 3]);
+    time.forward(2 * 86_400_000);
+    assert_eq!(sweep(&store).await, 1, "the one that the region has");
+    let held = store
+        .read(|db| Ok(federation::outbox::held(db, 9)?))
+        .await
+        .unwrap();
+    assert_eq!(held.len(), 3);
+}
+
+#[tokio::test]
+async fn a_time_that_no_region_would_store_is_refused_at_the_door() {
+    let dir = TempDir::new().unwrap();
+    let mut sample = sample("m1", 1);
+    sample.source_time = Timestamp(i64::MAX);
+    let answer = store(&dir).append(sample).await;
+    assert!(matches!(answer, Err(Rejected::Invalid(_))), "{answer:?}");
+}
+
+#[tokio::test]
 async fn what_cannot_be_understood_is_kept_with_its_reason_up_to_a_bound() {
     let dir = TempDir::new().unwrap();
     let store = store(&dir);
@@ -636,12 +928,15 @@ async fn the_last_values_and_the_alarms_about_them_are_remembered_over_a_restart
         device: "m1".parse().unwrap(),
         signal: (heart.code, heart.unit),
         at: Timestamp(START),
+        patient: Some(Phi::new("p-1".into())),
         alarmed: false,
     };
     assert_eq!(before, std::slice::from_ref(&expected));
     let alarm = EdgeSample {
         device: "m1".parse().unwrap(),
         source_time: Timestamp(START + 1),
+        patient: None,
+        owned_at: Timestamp(START),
         readings: vec![SampleReading {
             value: Value::Absent(AbsentReason::Stale),
             ..heart

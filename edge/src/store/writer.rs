@@ -89,6 +89,8 @@ pub(super) enum Job {
 enum Outcome {
     Samples(Answers),
     Done,
+    /// There was no room for a message.
+    Full,
     Device(Arc<DeviceEntry>),
     Swept(Swept),
 }
@@ -116,6 +118,9 @@ impl Job {
                 Outcome::Done,
             ) => drop(reply.send(Ok(()))),
             (Self::Close(closed), _) => drop(closed.send(())),
+            (job, Outcome::Full) => {
+                job.refuse(&StoreError::new(StoreErrorKind::Full, "keep a message"));
+            }
             (job, _) => job.refuse(&StoreError::new(StoreErrorKind::Internal, "answer")),
         }
     }
@@ -428,8 +433,14 @@ fn one(
             reason,
             message,
             ..
-        } => apply.quarantine(device, reason, message)?,
-        Job::Retain { topic, message, .. } => apply.retain(topic, message)?,
+        } => {
+            let kept = apply.quarantine(device, reason, message)?;
+            return Ok(if kept { Outcome::Done } else { Outcome::Full });
+        }
+        Job::Retain { topic, message, .. } => {
+            let kept = apply.retain(topic, message)?;
+            return Ok(if kept { Outcome::Done } else { Outcome::Full });
+        }
         Job::Settle { receipts, .. } => apply.settle(receipts)?,
         Job::Devices { records, .. } => apply.ship_devices(records.clone())?,
         Job::TurnedAway { peer, reason, .. } => apply.turned_away(peer, reason)?,
