@@ -7,17 +7,18 @@ use crate::{
     lease::{Lease, Subject},
     pipeline::alarm_message,
     run::{EdgeError, Shared},
-    store::{Condition, StoreError},
+    store::{Condition, Late, StoreError},
 };
 use federation::{
     link::{LinkState, Uplink, UplinkParts},
     port::Outbox,
     wire::{DeviceRecord, DeviceRecords},
 };
+use node::health::Check;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
-use types::{Code, DeviceId, Priority, Timestamp, Unit};
+use types::{Code, DeviceId, Label, Priority, Timestamp, Unit};
 
 /// How often leases are looked at (real time).
 const LEASE_LOOK: Duration = Duration::from_secs(5);
@@ -31,6 +32,9 @@ const UPKEEP_TICK: Duration = Duration::from_secs(1);
 const RETENTION_TURNS: u64 = 10;
 /// Steps of retention in one turn, each one commit.
 const RETENTION_STEPS: usize = 30;
+
+/// Steps of shipping late in one turn, each one commit.
+const LATE_STEPS: usize = 10;
 
 /// Raises an alarm for every signal that went stale, and says when it is over.
 pub(crate) async fn freshness(
@@ -63,9 +67,7 @@ pub(crate) async fn freshness(
             tell(&shared, publish.as_ref(), &mut unstored, change, now);
         }
         let waited = waiting;
-        waiting = !unstored
-            .store(|alarms| shared.store.raise_all(alarms))
-            .await;
+        waiting = !unstored.store(|alarms| shared.store.raise(alarms)).await;
         if waiting && !waited {
             tracing::error!("alarms are not stored yet; they were said and are offered again");
         }
@@ -219,8 +221,8 @@ async fn ship(shared: &Shared, changed: &[(DeviceId, bool)]) -> Result<(), Store
         records.devices.push(DeviceRecord {
             catalog_id: entry.catalog_id.as_bytes().to_vec().into(),
             kind: device.kind.to_string(),
-            model: device.model.clone().unwrap_or_default(),
-            firmware: device.firmware.clone().unwrap_or_default(),
+            model: text(device.model.as_ref()),
+            firmware: text(device.firmware.as_ref()),
             status: if *live { "active" } else { "silent" }.into(),
             updated_ms: shared.guard.now().real.0,
         });
@@ -228,9 +230,15 @@ async fn ship(shared: &Shared, changed: &[(DeviceId, bool)]) -> Result<(), Store
     shared.store.ship_devices(records).await
 }
 
+fn text(label: Option<&Label>) -> String {
+    label.map(ToString::to_string).unwrap_or_default()
+}
+
 /// Readiness, metrics of what waits, the time kept, and retention.
 pub(crate) async fn upkeep(shared: Arc<Shared>, stop: CancellationToken) -> Result<(), EdgeError> {
     let check = shared.health.check("store");
+    let clearance = shared.health.check("clearance");
+    let mut held_back = false;
     let mut turn = 0;
     let mut ticks = interval(UPKEEP_TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -254,6 +262,7 @@ pub(crate) async fn upkeep(shared: Arc<Shared>, stop: CancellationToken) -> Resu
                 );
             }
         }
+        held_back = ship_late(&shared, &clearance, held_back).await;
         let trusted = shared.guard.now().trusted;
         metrics::gauge!("medmesh_clock_trusted").set(f64::from(u8::from(trusted)));
         turn += 1;
@@ -261,6 +270,37 @@ pub(crate) async fn upkeep(shared: Arc<Shared>, stop: CancellationToken) -> Resu
             sweep(&shared).await;
         }
     }
+}
+
+/// Ships what was stored while nothing might leave, if it may be now. Says whether it still may not.
+async fn ship_late(shared: &Shared, clearance: &Check, held_back: bool) -> bool {
+    let mut late = Late::default();
+    if shared.store.has_unshipped() {
+        for _ in 0..LATE_STEPS {
+            late = match shared.store.ship_late().await {
+                Ok(late) => late,
+                // It shows in the condition; the next turn tries again.
+                Err(_) => return held_back,
+            };
+            if late.shipped == 0 || !late.left {
+                break;
+            }
+        }
+    }
+    let held = late.left && !late.allowed;
+    match (held, held_back) {
+        (true, false) => tracing::error!(
+            "readings may not leave: the de-identification profile has lapsed or a policy refuses; they are stored here"
+        ),
+        (false, true) => tracing::info!("readings may leave again"),
+        (true, true) | (false, false) => {}
+    }
+    if held {
+        clearance.fail("readings may not leave");
+    } else {
+        clearance.pass();
+    }
+    held
 }
 
 async fn sweep(shared: &Shared) {

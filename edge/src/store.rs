@@ -18,7 +18,8 @@
 //! | `retained` | the retained message of a topic | |
 //!
 //! Every page is encrypted and authenticated (AES-256, HMAC-SHA512) under a random data key that lies wrapped beside
-//! the database. The log (`-wal`) adds at most [`writer::LOG_PAGES`] pages to the size that is bounded by policy.
+//! the database. The log (`-wal`) adds at most [`writer::LOG_PAGES`] pages and a commit to the size that is bounded by
+//! policy: what a reader that stays makes it longer counts towards that bound. Readers read in short pages.
 //!
 //! # What a failure does
 //! A commit that fails refuses everybody in it. After an I/O error the connection is closed, opened again and the
@@ -36,7 +37,9 @@ mod parcels;
 mod recall;
 mod retention;
 mod schema;
+mod tally;
 mod transit;
+mod unshipped;
 mod writer;
 
 #[cfg(test)]
@@ -45,11 +48,12 @@ mod fault;
 mod tests;
 
 pub use bounds::Bounds;
-pub use directory::{DeviceEntry, DeviceFacts};
+pub use directory::{DeviceEntry, DeviceFacts, MAX_PATIENT_ID};
 pub use journal::{EDGE_EPOCH, EdgeSample};
 pub use pack::PackedReading;
 pub use recall::LastValue;
 pub use retention::Swept;
+pub use unshipped::Late;
 
 use crate::{clockguard::Time, config::BedAssignment};
 use federation::{db::DbError, profile::SignedProfile};
@@ -245,6 +249,8 @@ struct Status {
     condition: AtomicU8,
     boot: AtomicU32,
     link_up: AtomicBool,
+    /// Samples are stored that were never shipped.
+    unshipped: AtomicBool,
     added: Notify,
     transit: Mutex<transit::Transit>,
 }
@@ -379,6 +385,21 @@ impl Store {
     pub async fn housekeep(&self) -> Result<Swept, StoreError> {
         let (reply, answer) = tokio::sync::oneshot::channel();
         self.ask(writer::Job::Housekeep(reply), answer).await?
+    }
+
+    /// Whether samples are stored that were never shipped, since nothing might leave when they came.
+    #[must_use]
+    pub fn has_unshipped(&self) -> bool {
+        self.0.status.unshipped.load(Ordering::Relaxed)
+    }
+
+    /// Ships some of them, if it may be now: one bounded step.
+    ///
+    /// # Errors
+    /// As any write.
+    pub async fn ship_late(&self) -> Result<Late, StoreError> {
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        self.ask(writer::Job::ShipLate(reply), answer).await?
     }
 
     /// The last real time that the store kept: the clock's floor.

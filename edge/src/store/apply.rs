@@ -10,6 +10,7 @@ use super::{
     journal::{EDGE_EPOCH, EdgeSample, Number, Prepared, prepare_edge, stored_digest},
     parcels::Parcels,
     retention::{self, Cursor, Forgotten, Swept},
+    tally::Tally,
     transit::Departed,
 };
 use crate::{
@@ -19,12 +20,11 @@ use crate::{
 use bytes::Bytes;
 use federation::{
     identity::Identity,
-    outbox::Settled,
     profile::Profile,
     wire::{DeviceRecords, Receipt},
 };
 use rusqlite::{CachedStatement, Transaction, params};
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 use types::{AbsentReason, DeviceId, Flags, Freshness, Priority, Purpose, Timestamp, Value};
 
 /// Messages that cannot be understood which are kept of one device: the newest. The older ones make room, counted,
@@ -38,52 +38,6 @@ const SHORT_RETAINED: usize = 256;
 const INSERT: &str = "INSERT INTO sample
  (device, epoch, seq, source_ms, arrived_ms, patient, flags, priority, parcel, digest, readings)
  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT DO NOTHING";
-
-/// What a commit has counted, for the metrics.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Tally {
-    pub stored: u64,
-    pub readings: u64,
-    pub duplicates: u64,
-    pub conflicts: u64,
-    pub full: u64,
-    pub parcels: u64,
-    pub uncleared: u64,
-    pub crowded_out: u64,
-    pub settled: Settled,
-    /// Bytes in use at the end.
-    pub used: u64,
-}
-
-impl Tally {
-    /// Tells the metrics, once the commit stands.
-    pub(super) fn count(&self, jobs: usize, took: Duration) {
-        let add = |name: &'static str, count: u64| {
-            if count > 0 {
-                metrics::counter!(name).increment(count);
-            }
-        };
-        add("medmesh_readings_stored_total", self.readings);
-        add("medmesh_samples_stored_total", self.stored);
-        add("medmesh_samples_duplicate_total", self.duplicates);
-        add("medmesh_parcels_shipped_total", self.parcels);
-        add("medmesh_parcels_settled_total", self.settled.accepted);
-        self.settled.tell();
-        add("medmesh_parcels_uncleared_total", self.uncleared);
-        add("medmesh_unreadable_crowded_out_total", self.crowded_out);
-        for (reason, count) in [("conflict", self.conflicts), ("full", self.full)] {
-            if count > 0 {
-                metrics::counter!("medmesh_samples_refused_total", "reason" => reason)
-                    .increment(count);
-            }
-        }
-        #[expect(clippy::cast_precision_loss, reason = "gauges are floating point")]
-        metrics::gauge!("medmesh_store_bytes").set(self.used as f64);
-        #[expect(clippy::cast_precision_loss, reason = "at most a batch")]
-        metrics::histogram!("medmesh_commit_jobs_count").record(jobs as f64);
-        metrics::histogram!("medmesh_commit_seconds").record(took.as_secs_f64());
-    }
-}
 
 /// A commit in the making.
 pub(super) struct Apply<'t> {
@@ -113,13 +67,15 @@ pub(super) struct Ground<'t> {
     pub bounds: Bounds,
     pub now: Now,
     pub link_up: bool,
+    /// Bytes of the log beyond what it is allowed to have.
+    pub log_bytes: u64,
     pub profile: Option<Profile>,
     pub entropy: super::Entropy,
 }
 
 impl<'t> Apply<'t> {
     pub(super) fn begin(ground: Ground<'t>) -> Result<Self, StoreError> {
-        let used = used_bytes(ground.tx)?;
+        let used = used_bytes(ground.tx)? + ground.log_bytes;
         ground.parcels.begin(ground.tx)?;
         Ok(Self {
             insert: ground.tx.prepare_cached(INSERT)?,
@@ -193,6 +149,22 @@ impl<'t> Apply<'t> {
         if new == 0 {
             return self.judge_repeated(sample, device.row, epoch, seq);
         }
+        self.draft(priority, &device, patient, sample, flags)?;
+        self.tally.stored += 1;
+        self.tally.readings += sample.readings.len() as u64;
+        self.used += sample.packed.len() as u64;
+        Ok(Ok(Stored::New))
+    }
+
+    /// Adds the readings of a stored sample to the draft of its priority.
+    pub(super) fn draft(
+        &mut self,
+        priority: Priority,
+        device: &DeviceEntry,
+        patient: Option<i64>,
+        sample: &Prepared,
+        flags: Flags,
+    ) -> Result<(), StoreError> {
         let entry = match patient {
             Some(row) => Some(self.directory.patient_entry(self.tx, row)?),
             None => None,
@@ -200,13 +172,31 @@ impl<'t> Apply<'t> {
         if let Some(profile) = self.profile
             && let Some((_, draft)) = &mut self.drafts[usize::from(priority.rank())]
         {
-            draft.push(&device, entry, sample, flags, (profile, self.now.mesh));
+            draft.push(device, entry, sample, flags, (profile, self.now.mesh));
         }
-        self.tally.stored += 1;
-        self.tally.readings += sample.readings.len() as u64;
-        // Once in the table and once in a parcel.
-        self.used += 2 * sample.packed.len() as u64;
-        Ok(Ok(Stored::New))
+        // Once in the table and once more in a parcel.
+        self.used += sample.packed.len() as u64;
+        Ok(())
+    }
+
+    /// Whether profile and rules let readings leave now.
+    pub(super) fn may_ship(&self) -> bool {
+        self.profile.is_some() && self.parcels.next_seq(Priority::Backlog).is_some()
+    }
+
+    /// Whether a routine sample would be taken in.
+    pub(super) const fn has_routine_room(&self) -> bool {
+        self.bounds.admits(Urgency::Routine, self.used)
+    }
+
+    /// Whether no parcel waits for its receipt.
+    pub(super) fn nothing_waits(&self) -> Result<bool, StoreError> {
+        let load = federation::outbox::load(self.tx)?;
+        Ok(load.parcels.0.iter().all(|waiting| *waiting == 0))
+    }
+
+    pub(super) const fn tx(&self) -> &'t Transaction<'t> {
+        self.tx
     }
 
     /// The patient whom the device names, or whoever lay in its bed when it measured what the sample is about.
@@ -237,8 +227,12 @@ impl<'t> Apply<'t> {
     }
 
     /// The outbox sequence of the parcel that a sample of this priority goes into; a full one is shipped first. None
-    /// when its readings may not leave: they stay, and no receipt will ever let them be deleted.
-    fn reserve(&mut self, priority: Priority, readings: usize) -> Result<Option<i64>, StoreError> {
+    /// when its readings may not leave: they stay until they may ([`super::unshipped`]).
+    pub(super) fn reserve(
+        &mut self,
+        priority: Priority,
+        readings: usize,
+    ) -> Result<Option<i64>, StoreError> {
         if self.profile.is_none() {
             self.tally.uncleared += 1;
             return Ok(None);
@@ -330,7 +324,7 @@ impl<'t> Apply<'t> {
         reason: &str,
         message: &Bytes,
     ) -> Result<bool, StoreError> {
-        if !self.bounds.admits(Urgency::Routine, self.used) {
+        if !self.has_routine_room() {
             self.tally.full += 1;
             return Ok(false);
         }

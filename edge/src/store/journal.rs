@@ -126,20 +126,12 @@ pub(super) fn prepare_edge(sample: EdgeSample, entropy: super::Entropy) -> Prepa
 }
 
 impl Store {
-    /// Stores an alarm that the edge raises itself, as [`Journal::append`] does a device's.
-    ///
-    /// # Errors
-    /// As [`Journal::append`].
-    pub async fn raise(&self, sample: EdgeSample) -> Result<Stored, Rejected> {
-        self.append_prepared(prepare_edge(sample, self.0.entropy))
-            .await
-    }
-
-    /// As [`Store::raise`] each, in one commit.
-    pub async fn raise_all(&self, samples: Vec<EdgeSample>) -> Vec<Result<Stored, Rejected>> {
-        let prepared = samples
+    /// Stores alarms that the edge raises itself, in this order and one commit, as [`Journal::append`] does a device's,
+    /// and says what became of each (same length, same order).
+    pub async fn raise(&self, alarms: Vec<EdgeSample>) -> Answers {
+        let prepared = alarms
             .into_iter()
-            .map(|sample| prepare_edge(sample, self.0.entropy));
+            .map(|alarm| prepare_edge(alarm, self.0.entropy));
         self.append_all(prepared.collect()).await
     }
 
