@@ -119,6 +119,29 @@ async fn a_failed_fsync_acknowledges_nobody_and_loses_no_later_commit_at_a_power
     }
 }
 
+#[tokio::test]
+async fn the_alarm_of_a_conflict_whose_commit_failed_is_raised_the_next_time() {
+    let (dir, disk) = (TempDir::new().unwrap(), register("conflict"));
+    let store = open(&dir, "conflict");
+    stored(&store, 1).await;
+    let mut other = sample("m1", 1);
+    other.readings.pop();
+    disk.fail_syncs(1);
+    let answer = store.append(other.clone()).await;
+    assert!(
+        matches!(answer, Err(Rejected::Unavailable(_))),
+        "{answer:?}"
+    );
+    for _ in 0..2 {
+        let answer = store.append(other.clone()).await;
+        assert!(
+            matches!(answer, Err(Rejected::Conflict { .. })),
+            "{answer:?}"
+        );
+    }
+    assert_eq!(store.depths().await.unwrap().of(Priority::Alarm), 1);
+}
+
 /// Opens what a power loss leaves behind, on a good disk.
 async fn assert_survived(
     disk: &Faults,
