@@ -2,7 +2,7 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use node::quantity::Span;
 use std::{path::PathBuf, str::FromStr};
-use types::{DeviceId, MeshClock, Place};
+use types::{DeviceId, Jurisdiction, MeshClock, Place};
 
 /// A federated edge-regional-global data mesh for medical devices.
 #[derive(Debug, Parser)]
@@ -65,6 +65,7 @@ Examples:
   medmesh up                                              simulated patients, real time
   medmesh up --replay set-a.tar.gz --stays 24 --speed 600x   real ICU stays, 48 hours in 5 minutes
   medmesh up --dir /tmp/mesh --facilities 1 --for 60s        a small mesh for a minute
+  medmesh up --regions us --facilities 1 --beds 10           one region with one facility of ten beds
 
 A second `up` on the same folder goes on with the same identities, ports and data. Ctrl-C stops everything.";
 
@@ -77,6 +78,12 @@ pub struct UpArgs {
     /// Facilities of each region.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=8))]
     pub facilities: u8,
+    /// Beds of each facility: a monitor at each, the last one on a serial line.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub beds: u8,
+    /// Regions, of those that there are.
+    #[arg(long, value_delimiter = ',', default_value = "us,eu,apac", value_parser = parse_jurisdiction)]
+    pub regions: Vec<Jurisdiction>,
     /// Real data to replay: PhysioNet 2012 `set-a.tar.gz`, or a MIMIC-III numerics `.csv`.
     #[arg(long)]
     pub replay: Option<PathBuf>,
@@ -89,6 +96,11 @@ pub struct UpArgs {
     /// Stop after this time (real), such as `90s`; for ever when left out.
     #[arg(long = "for")]
     pub duration: Option<Span>,
+}
+
+fn parse_jurisdiction(text: &str) -> Result<Jurisdiction, String> {
+    let known = Jurisdiction::ALL.map(Jurisdiction::as_str).join(", ");
+    text.parse().map_err(|_| format!("one of {known}"))
 }
 
 /// How fast the mesh clock runs: mesh seconds per real second.
@@ -179,6 +191,7 @@ Examples:
   medmesh pki invite --dir pki --node edge/us/us/us-f1 --name edge.example.org
   medmesh pki enrol --dir pki --node edge/us/us/us-f1 --code CODE --node-key node.signing.key --out node
   medmesh pki revoke --dir pki 4f2a… --reason key-compromise
+  medmesh pki lease --dir pki --node edge/us/us/us-f1 --ttl 30d --out node/leases
   medmesh pki list --dir pki --json";
 
 /// Arguments of `pki`.
@@ -206,6 +219,9 @@ pub enum PkiCommand {
     Rotate(RotateArgs),
     /// Revokes a certificate and issues the revocation list anew.
     Revoke(RevokeArgs),
+    /// Issues what lets a facility send while it has nobody to ask: `OUT/identity.lease` and `OUT/policy.lease`.
+    #[command(after_help = LEASE_EXAMPLES)]
+    Lease(LeaseArgs),
     /// Prints every certificate that was issued.
     List {
         /// Folder of the authority.
@@ -297,6 +313,35 @@ pub struct RevokeArgs {
     /// Why: unspecified, key-compromise, superseded or cessation-of-operation.
     #[arg(long, default_value = "unspecified")]
     pub reason: String,
+}
+
+const LEASE_EXAMPLES: &str = "\
+Example:
+  medmesh pki lease --dir pki --node edge/us/us/us-f1 --ttl 30d --out node/leases
+
+The facility's configuration names the folder, and the key that leases are signed with (made by the first one):
+  [leases]
+  dir = \"node/leases\"
+  authority = \"pki/lease.pem\"";
+
+/// Arguments of `pki lease`.
+#[derive(Debug, Args)]
+pub struct LeaseArgs {
+    /// Folder of the authority.
+    #[arg(long)]
+    pub dir: PathBuf,
+    /// The place of the facility's node.
+    #[arg(long)]
+    pub node: Place,
+    /// How long they hold from now on.
+    #[arg(long, default_value = "30d")]
+    pub ttl: Span,
+    /// Folder to write to, made when it does not exist; the node reads it again every few seconds.
+    #[arg(long)]
+    pub out: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Arguments of `audit`.
@@ -403,6 +448,9 @@ mod tests {
             ("medmesh edge crosswalk", false),
             ("medmesh up --stays 3", false),
             ("medmesh up --facilities 0", false),
+            ("medmesh up --regions us,apac --beds 10", true),
+            ("medmesh up --regions mars", false),
+            ("medmesh up --beds 0", false),
         ] {
             let parsed = Cli::try_parse_from(line.split(' '));
             assert_eq!(parsed.is_ok(), good, "{line}");

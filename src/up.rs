@@ -18,7 +18,7 @@ use config::{Addresses, Configs};
 use console::Console;
 use mesh_time::Remembered;
 use node::{clock::Clock, config::LogConfig, shutdown, telemetry};
-use plan::Plan;
+use plan::{Extent, Plan};
 use ports::Ports;
 use process::Process;
 use std::{
@@ -28,7 +28,7 @@ use std::{
 };
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
-use types::{MeshClock, Place};
+use types::{Jurisdiction, MeshClock, Place};
 use watch::Watch;
 
 /// Events of the processes that wait to be seen; each process has at most two at a time.
@@ -48,7 +48,12 @@ pub async fn run(args: UpArgs) -> Result<(), Failure> {
 async fn mesh(args: UpArgs, begin: Instant, stop: CancellationToken) -> Result<()> {
     let dir = open_dir(&args.dir)?;
     let _lock = lock(&dir)?;
-    let plan = Plan::new(dir, args.facilities)?;
+    let extent = Extent {
+        jurisdictions: jurisdictions(&args.regions),
+        facilities: args.facilities,
+        beds: args.beds,
+    };
+    let plan = Plan::new(dir, &extent)?;
     let devices: usize = plan
         .facilities()
         .map(|(_, facility)| facility.devices.len())
@@ -76,6 +81,12 @@ async fn mesh(args: UpArgs, begin: Instant, stop: CancellationToken) -> Result<(
     while kept.join_next().await.is_some() {}
     watch.stopped();
     result
+}
+
+/// Each once, in the order of [`Jurisdiction::ALL`], however they were given.
+fn jurisdictions(asked: &[Jurisdiction]) -> Vec<Jurisdiction> {
+    let all = Jurisdiction::ALL.into_iter();
+    all.filter(|one| asked.contains(one)).collect()
 }
 
 fn open_dir(dir: &Path) -> Result<PathBuf> {
@@ -154,17 +165,19 @@ impl Prepared {
     }
 }
 
-/// What makes a replay the same replay: archive, number of stays, and how many facilities share them.
+/// What makes a replay the same replay: archive, number of stays, and which beds share them.
 fn replay_name(args: &UpArgs) -> Result<Option<String>> {
     let Some(path) = &args.replay else {
         return Ok(None);
     };
     let path = fs::canonicalize(path).with_context(|| path.display().to_string())?;
     Ok(Some(format!(
-        "{} {:?} {}",
+        "{} {:?} {:?} {} {}",
         path.display(),
         args.stays,
-        args.facilities
+        jurisdictions(&args.regions),
+        args.facilities,
+        args.beds,
     )))
 }
 

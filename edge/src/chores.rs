@@ -119,8 +119,10 @@ pub(crate) async fn uplink(
             }
             said = reason;
         }
+        shared.standing.lease(reason);
         metrics::gauge!("medmesh_uplink_allowed").set(f64::from(u8::from(reason.is_none())));
         if reason.is_some() {
+            shared.standing.link(false);
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 () = tokio::time::sleep(LEASE_LOOK) => continue,
@@ -170,6 +172,7 @@ async fn follow(
     loop {
         let up = matches!(*state.borrow_and_update(), LinkState::Up { .. });
         shared.store.set_link(up);
+        shared.standing.link(up);
         tokio::select! {
             () = ended.cancelled() => return,
             changed = state.changed() => if changed.is_err() { return },
@@ -264,6 +267,7 @@ pub(crate) async fn upkeep(shared: Arc<Shared>, stop: CancellationToken) -> Resu
         }
         held_back = ship_late(&shared, &clearance, held_back).await;
         let trusted = shared.guard.now().trusted;
+        shared.standing.clock(trusted);
         metrics::gauge!("medmesh_clock_trusted").set(f64::from(u8::from(trusted)));
         turn += 1;
         if turn % RETENTION_TURNS == 0 {

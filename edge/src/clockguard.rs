@@ -1,10 +1,14 @@
-//! What time it is when the machine's clock may be wrong: a floor under it that only rises.
+//! What time it is when the machine's clock may be wrong: a floor under it that only rises, and a ceiling above that.
 //!
 //! A facility may boot with no network and an empty clock battery. The floor is the latest of: when this binary was
-//! built, the last time that the store kept, and when the newest lease was issued. Below it the clock is not
-//! believed: time then runs on from the floor by the machine's monotonic clock, and what is measured carries
-//! [`Flags::CLOCK_UNTRUSTED`](types::Flags::CLOCK_UNTRUSTED). A clock that is wrong in the other direction cannot be
-//! told without a second source, and is not.
+//! built, the last time that the store kept, and when the newest lease or the node's certificate was issued. Below it
+//! the clock is not believed, and neither is it more than [`MAX_AHEAD_MS`] above it. Time then runs on from the floor
+//! by the machine's monotonic clock, and what is measured carries
+//! [`Flags::CLOCK_UNTRUSTED`](types::Flags::CLOCK_UNTRUSTED). A node that really was away for so long is believed again
+//! once it has a new lease or certificate: they are the second source.
+//!
+//! What is not seen: a clock that is ahead by less than that. And as long as the clock is not believed, the time for
+//! which the node had no power has not passed.
 use node::clock::Clock;
 use std::{
     sync::atomic::{AtomicI64, Ordering},
@@ -14,6 +18,10 @@ use types::{MeshClock, Timestamp};
 
 /// How far the clock may lie below the floor and still be believed: a step that time synchronisation makes.
 pub const TOLERANCE_MS: i64 = 5_000;
+
+/// How far the clock may lie above the floor and still be believed. A node that was without power for longer has no
+/// valid certificate any more, so it needs a new one anyway, and that raises the floor.
+pub const MAX_AHEAD_MS: i64 = federation::pki::NODE_DAYS as i64 * Timestamp::DAY_MS;
 
 /// An instant, as far as it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +45,7 @@ pub trait Time: Send + Sync + 'static {
 #[must_use]
 pub fn judge(system: Timestamp, floor: Timestamp, elapsed_ms: i64) -> (Timestamp, bool) {
     let floor = floor.plus_ms(elapsed_ms);
-    if system.plus_ms(TOLERANCE_MS) >= floor {
+    if (-TOLERANCE_MS..=MAX_AHEAD_MS).contains(&system.since(floor)) {
         (system, true)
     } else {
         (floor, false)
@@ -108,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_below_the_floor_is_not_believed_and_time_runs_on_from_the_floor() {
+    fn a_clock_below_the_floor_or_far_above_it_is_not_believed_and_time_runs_on_from_the_floor() {
         let floor = Timestamp(1_000_000);
         for (system, elapsed, expected) in [
             (2_000_000, 0, (2_000_000, true)),
@@ -117,6 +125,13 @@ mod tests {
             (0, 60_000, (1_060_000, false)),
             // Believed once it was set right.
             (1_070_000, 60_000, (1_070_000, true)),
+            (
+                1_000_000 + MAX_AHEAD_MS,
+                0,
+                (1_000_000 + MAX_AHEAD_MS, true),
+            ),
+            (1_000_001 + MAX_AHEAD_MS, 0, (1_000_000, false)),
+            (i64::MAX, 60_000, (1_060_000, false)),
         ] {
             let (time, trusted) = judge(Timestamp(system), floor, elapsed);
             assert_eq!((time.0, trusted), expected, "{system} after {elapsed}");
@@ -125,8 +140,10 @@ mod tests {
 
     #[test]
     fn the_floor_only_rises() {
-        let guard = ClockGuard::new(None, Timestamp(0), 0);
-        let ahead = guard.now().real.plus_ms(86_400_000);
+        let now = Clock::new(None).real();
+        let guard = ClockGuard::new(None, now, 0);
+        assert!(guard.now().trusted);
+        let ahead = now.plus_ms(Timestamp::DAY_MS);
         guard.raise(ahead);
         guard.raise(Timestamp(1));
         let now = guard.now();
@@ -135,11 +152,14 @@ mod tests {
     }
 
     #[test]
-    fn a_falsified_clock_is_seen_through() {
+    fn a_falsified_clock_is_seen_through_in_either_direction() {
         let floor = Clock::new(None).real();
-        let guard = ClockGuard::new(None, floor, -10 * 365 * 86_400_000);
-        assert!(!guard.now().trusted);
-        assert!(guard.now().real >= floor);
-        assert!(guard.clock().real() >= floor);
+        for years in [-10, 10] {
+            let guard = ClockGuard::new(None, floor, years * 365 * Timestamp::DAY_MS);
+            assert!(!guard.now().trusted);
+            for real in [guard.now().real, guard.clock().real()] {
+                assert!((0..60_000).contains(&real.since(floor)), "{years}");
+            }
+        }
     }
 }

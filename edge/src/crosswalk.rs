@@ -8,7 +8,7 @@ use crate::{
 };
 use rusqlite::Connection;
 use serde::Serialize;
-use types::{CatalogId, DevicePseudonym, PatientPseudonym, ReadingUid};
+use types::{CatalogId, DevicePseudonym, PatientPseudonym, Priority, ReadingUid};
 
 /// Who is behind which pseudonym.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -71,6 +71,8 @@ pub struct ReadingRow {
     pub patient: Option<String>,
     /// Bits of [`types::Flags`].
     pub flags: u8,
+    /// With which priority it was put into the outbox, within which its order holds.
+    pub priority: &'static str,
 }
 
 /// Lists the crosswalk of a facility.
@@ -152,13 +154,14 @@ struct SampleRow {
     source_ms: i64,
     patient: Option<String>,
     flags: u8,
+    priority: u8,
     readings: Vec<u8>,
 }
 
 /// The samples that follow a key.
 fn page(db: &Connection, after: (i64, u32, i64)) -> rusqlite::Result<Vec<SampleRow>> {
     db.prepare_cached(
-        "SELECT sample.device, epoch, seq, device.id, source_ms, patient.id, flags, readings
+        "SELECT sample.device, epoch, seq, device.id, source_ms, patient.id, flags, readings, priority
          FROM sample JOIN device ON device.row = sample.device LEFT JOIN patient ON patient.row = sample.patient
          WHERE (sample.device, epoch, seq) > (?1, ?2, ?3) ORDER BY sample.device, epoch, seq LIMIT ?4",
     )?
@@ -170,6 +173,7 @@ fn page(db: &Connection, after: (i64, u32, i64)) -> rusqlite::Result<Vec<SampleR
             patient: row.get(5)?,
             flags: row.get(6)?,
             readings: row.get(7)?,
+            priority: row.get(8)?,
         })
     })?
     .collect()
@@ -177,6 +181,7 @@ fn page(db: &Connection, after: (i64, u32, i64)) -> rusqlite::Result<Vec<SampleR
 
 /// Hands over the readings of a sample; none when its blob does not make sense.
 fn hand_over(sample: &SampleRow, each: &mut impl FnMut(ReadingRow)) -> Option<()> {
+    let priority = Priority::from_rank(sample.priority)?;
     for (index, reading) in PackedReading::unpack(&sample.readings)?
         .into_iter()
         .enumerate()
@@ -194,6 +199,7 @@ fn hand_over(sample: &SampleRow, each: &mut impl FnMut(ReadingRow)) -> Option<()
             absent: reading.value.err().map(Into::into),
             patient: sample.patient.clone(),
             flags: reading.flags | sample.flags,
+            priority: priority.as_str(),
         });
     }
     Some(())

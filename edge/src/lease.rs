@@ -14,6 +14,8 @@ const HEAD: &str = "medmesh/lease/v1";
 const AUTHORITY: &str = "medmesh/lease-authority";
 /// The longest lease file, in bytes.
 const MAX_BYTES: u64 = 4_096;
+/// The longest that a lease may be issued for: no longer than the certificate of the node that it is for.
+pub const MAX_LEASE_MS: i64 = federation::pki::NODE_DAYS as i64 * Timestamp::DAY_MS;
 
 /// What a lease is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,13 +30,19 @@ impl Subject {
     /// Every subject: each is needed to send anything.
     pub const ALL: [Self; 2] = [Self::Identity, Self::Policy];
 
-    /// The subject's name; the file is `NAME.lease`.
+    /// The subject's name.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Identity => "identity",
             Self::Policy => "policy",
         }
+    }
+
+    /// Its file in the directory of leases.
+    #[must_use]
+    pub fn file_name(self) -> String {
+        format!("{}.lease", self.as_str())
     }
 }
 
@@ -162,7 +170,7 @@ impl Lease {
         subject: Subject,
         me: &Place,
     ) -> Result<Self, LeaseError> {
-        let path = dir.join(format!("{}.lease", subject.as_str()));
+        let path = dir.join(subject.file_name());
         let small = std::fs::metadata(&path).is_ok_and(|file| file.len() <= MAX_BYTES);
         let text = if small {
             std::fs::read_to_string(path).map_err(|_| LeaseError::Missing)?

@@ -17,6 +17,7 @@ pub mod lease;
 pub mod modbus;
 pub mod pipeline;
 mod run;
+mod standing;
 pub mod store;
 
-pub use run::{CLOCK_OFFSET, EdgeError, Node, RELEASED, run, start};
+pub use run::{BUILT, CLOCK_OFFSET, EdgeError, Node, run, start};

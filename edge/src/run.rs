@@ -12,6 +12,7 @@ use crate::{
     lease::{Lease, Subject},
     modbus,
     pipeline::{Published, Topics, Watched, Witness},
+    standing::{Standing, Told},
     store::{self, Bounds, DeviceFacts, Store, StoreError, StoreOptions},
 };
 use ed25519_dalek::VerifyingKey;
@@ -37,8 +38,11 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use types::{FreshnessLimits, Phi, Place, Timestamp};
 
-/// It is later than this: 2026-01-01T00:00:00Z, before the first release. Part of the clock's floor.
-pub const RELEASED: Timestamp = Timestamp(1_767_225_600_000);
+/// When this was built, by the source's own account (edge/build.rs): it is later. Part of the clock's floor.
+pub const BUILT: Timestamp = Timestamp(match i64::from_str_radix(env!("MEDMESH_BUILT_S"), 10) {
+    Ok(seconds) => seconds * 1_000,
+    Err(_) => 0,
+});
 /// Variable that falsifies the machine's clock in a local mesh, such as `-3650d` or `+2h`.
 pub const CLOCK_OFFSET: &str = "MEDMESH_DANGEROUS_CLOCK_OFFSET";
 
@@ -138,6 +142,7 @@ pub(crate) struct Shared {
     pub leases: Option<(std::path::PathBuf, VerifyingKey)>,
     pub here: Place,
     pub health: Health,
+    pub standing: Arc<Standing>,
 }
 
 /// Starts an edge node: when it returns, its ports are bound and it takes readings in.
@@ -148,12 +153,13 @@ pub async fn start(config: EdgeConfig, stop: CancellationToken) -> Result<Node, 
     telemetry::init_metrics();
     let here = config.place();
     let offset = clock_offset(&config)?;
-    let guard = Arc::new(ClockGuard::new(config.clock, RELEASED, offset));
+    let guard = Arc::new(ClockGuard::new(config.clock, BUILT, offset));
     let leases = lease_files(&config)?;
     for lease in held(&leases, &here) {
         guard.raise(lease.issued);
     }
     let tls = open_tls(&config, &guard)?;
+    guard.raise(tls.me().not_before);
     let profiles = modbus::Profiles::load(&config.profiles).map_err(EdgeError::Profiles)?;
     let devices = facts(&config, &profiles);
     let monitor = monitor(&config, &devices);
@@ -171,7 +177,9 @@ pub async fn start(config: EdgeConfig, stop: CancellationToken) -> Result<Node, 
         region: config.region.clone(),
         facility: config.facility.clone(),
     };
+    let health = Health::new();
     let shared = Arc::new(Shared {
+        standing: Arc::new(Standing::new(&health)),
         config,
         store,
         monitor,
@@ -179,7 +187,7 @@ pub async fn start(config: EdgeConfig, stop: CancellationToken) -> Result<Node, 
         topics,
         leases,
         here,
-        health: Health::new(),
+        health,
     });
     spawn(shared, tls, profiles, stop).await
 }
@@ -308,7 +316,10 @@ fn link_parts(
         here: shared.here.clone(),
         there: region(&shared.config),
         outbox: Arc::new(shared.store.clone()),
-        audit: Arc::new(shared.store.clone()),
+        audit: Arc::new(Told {
+            audit: shared.store.clone(),
+            standing: shared.standing.clone(),
+        }),
         tls: tls.clone(),
         time: real_time(&shared.guard),
         rng: rand::rngs::StdRng::from_os_rng(),

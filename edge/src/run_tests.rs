@@ -156,7 +156,7 @@ async fn the_floor_of_the_clock_is_what_the_store_kept_and_when_leases_were_issu
     stop.cancel();
     node.join().await.unwrap();
     let year = 365 * Timestamp::DAY_MS;
-    let guard = ClockGuard::new(None, RELEASED, -year);
+    let guard = ClockGuard::new(None, BUILT, -year);
     guard.raise(kept);
     assert!(!guard.now().trusted && guard.now().real >= kept);
 }

@@ -4,7 +4,7 @@
 //! caller. A commit holds the samples, the parcels made of them for the region, their audit rows and whatever the
 //! crosswalk gained. It is not the controller's path: nothing that must happen within milliseconds waits for it.
 //!
-//! # Tables (schema version 2; the outbox and the audit log are `federation`'s tables in the same file)
+//! # Tables (schema version 3; the outbox and the audit log are `federation`'s tables in the same file)
 //!
 //! | table | a row is | notes |
 //! |---|---|---|
@@ -14,6 +14,7 @@
 //! | `assignment` | who lies in a bed from an instant on | append-only |
 //! | `sample` | one sample with its readings packed | key (device, epoch, seq); `parcel` is the outbox sequence within `priority`, null while the rules or a lapsed profile keep it here |
 //! | `forgotten` | a run of sequence numbers that retention deleted, with the newest source time among them | so that a redelivery after that is still a duplicate, and a counter that restarted is not |
+//! | `untaken` | a parcel that the region refused, put into quarantine or stored in part | its samples are never deleted by themselves |
 //! | `unreadable` | a message that could not be understood | kept in the facility with its reason |
 //! | `retained` | the retained message of a topic | |
 //!
@@ -402,12 +403,17 @@ impl Store {
         self.ask(writer::Job::ShipLate(reply), answer).await?
     }
 
-    /// The last real time that the store kept: the clock's floor.
+    /// The last real time that the store kept: the clock's floor. It is kept now and then; the audit log has the time
+    /// of the last commit that made a parcel, so that after a kill time goes on behind what was stored.
     ///
     /// # Errors
     /// As any read.
     pub async fn kept_time(&self) -> Result<Option<types::Timestamp>, StoreError> {
-        self.read(|db| Ok(directory::meta(db, TIME)?.map(types::Timestamp)))
-            .await
+        self.read(|db| {
+            let kept = directory::meta(db, TIME)?.map(types::Timestamp);
+            let last = federation::audit::last(db)?.and_then(|entry| entry.time());
+            Ok(kept.max(last))
+        })
+        .await
     }
 }

@@ -131,6 +131,18 @@ pub fn list(conn: &Connection, start: u64, limit: u32) -> Result<Vec<(u64, Entry
     Ok(entries)
 }
 
+/// The last entry; none in an empty log.
+///
+/// # Errors
+/// [`DbError`]; [`DbError::Corrupt`] when it is not canonical.
+pub fn last(conn: &Connection) -> Result<Option<Entry>, DbError> {
+    let leaf: Option<Vec<u8>> = conn
+        .prepare_cached("SELECT leaf FROM audit_entry ORDER BY idx DESC LIMIT 1")?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    leaf.map(|leaf| Entry::decode(&leaf)).transpose()
+}
+
 /// The leaf hashes of the first `size` entries, for [`crate::merkle::inclusion_proof`] and
 /// [`crate::merkle::consistency_proof`]. 32 bytes an entry.
 ///

@@ -6,6 +6,7 @@ use std::{fmt, str::FromStr};
 use types::{DeviceId, FacilityId, Jurisdiction, Place, RegionId, Timestamp};
 use x509_parser::{
     asn1_rs::Oid, certificate::X509Certificate, extensions::GeneralName, prelude::FromDer,
+    time::ASN1Time,
 };
 
 /// Trust domain and root of every identity (SPIFFE-ID §2.1).
@@ -183,6 +184,8 @@ pub struct Peer {
     pub key: Option<VerifyingKey>,
     /// The certificate, as revocation lists name it.
     pub serial: Serial,
+    /// The begin of the certificate's validity (real time, whole seconds): when it was issued, this time had come.
+    pub not_before: Timestamp,
     /// The end of the certificate's validity (real time, whole seconds).
     pub not_after: Timestamp,
 }
@@ -198,11 +201,13 @@ impl Peer {
         if !rest.is_empty() {
             return Err(IdentityError::NotACertificate);
         }
+        let instant = |at: ASN1Time| Timestamp(at.timestamp().saturating_mul(1_000));
         Ok(Self {
             identity: only_uri(&cert)?.parse()?,
             key: node_key(&cert)?,
             serial: Serial::new(cert.raw_serial()),
-            not_after: Timestamp(cert.validity().not_after.timestamp().saturating_mul(1_000)),
+            not_before: instant(cert.validity().not_before),
+            not_after: instant(cert.validity().not_after),
         })
     }
 }

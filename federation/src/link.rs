@@ -10,6 +10,7 @@ mod backoff;
 mod flight;
 mod io;
 mod server;
+mod told;
 mod uplink;
 
 pub use io::Tap;

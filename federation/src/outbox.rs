@@ -22,10 +22,9 @@ use types::{EnvelopeId, Place, Priority, Timestamp};
 
 mod held;
 use held::Fate;
-pub use held::{held, holds};
+pub use held::held;
 
-const SCHEMA: &[&str] = &[
-    "
+const SCHEMA: &[&str] = &["
 CREATE TABLE IF NOT EXISTS outbox (
     key    INTEGER PRIMARY KEY,           -- priority × 2^56 + sequence
     id     BLOB NOT NULL,
@@ -45,12 +44,7 @@ CREATE TABLE IF NOT EXISTS outbox_refused (
     parcel BLOB NOT NULL                  -- stays in this database for a person to look at
 ) STRICT;
 INSERT OR IGNORE INTO outbox_counter VALUES (0, 0, 0, 0), (1, 0, 0, 0), (2, 0, 0, 0);
-",
-    "
-ALTER TABLE outbox_refused ADD COLUMN key INTEGER;       -- as in the outbox
-CREATE INDEX outbox_refused_key ON outbox_refused (key);
-",
-];
+"];
 
 /// Sequences of one priority: 2^56 at a million a second last for 2,000 years.
 const KEYS_PER_PRIORITY: i64 = 1 << 56;
@@ -74,7 +68,7 @@ pub struct Load {
 }
 
 /// What became of a set of receipts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settled {
     /// Deleted: the receiver has them.
     pub accepted: u64,
@@ -88,6 +82,9 @@ pub struct Settled {
     pub deferred: u64,
     /// Receipts of no waiting parcel: settled before, or of another body. Nothing changed.
     pub unknown: u64,
+    /// Parcels of which the receiver does not have every record: refused, put into quarantine, or stored in part. A
+    /// receiver keeps a digest of what it does not store, so what they were made of must stay with the sender.
+    pub untaken: Vec<(Priority, u64)>,
 }
 
 impl Settled {
@@ -98,13 +95,14 @@ impl Settled {
     }
 
     /// Adds what became of another set.
-    pub const fn add(&mut self, other: &Self) {
+    pub fn add(&mut self, other: Self) {
         self.accepted += other.accepted;
         self.partial += other.partial;
         self.quarantined += other.quarantined;
         self.refused += other.refused;
         self.deferred += other.deferred;
         self.unknown += other.unknown;
+        self.untaken.extend(other.untaken);
     }
 
     /// Counts and logs what a person must look at, once the commit stands.
@@ -115,7 +113,7 @@ impl Settled {
             ("refused", self.refused),
         ] {
             if count > 0 {
-                metrics::counter!("medmesh_parcels_held_total", "why" => why).increment(count);
+                metrics::counter!("medmesh_parcels_untaken_total", "why" => why).increment(count);
             }
         }
         if self.held() > 0 {
@@ -134,8 +132,7 @@ impl Settled {
 /// # Errors
 /// [`DbError`]; [`DbError::Newer`] when a newer program wrote them.
 pub fn schema(conn: &Connection) -> Result<(), DbError> {
-    migrate(conn, "outbox", SCHEMA)?;
-    held::number_old_rows(conn)
+    migrate(conn, "outbox", SCHEMA)
 }
 
 /// Clears, audits and stores an envelope in the caller's transaction. A refusal is audited too: commit in both cases.
@@ -255,7 +252,8 @@ pub fn settle(
 ) -> Result<Settled, DbError> {
     let mut settled = Settled::default();
     for receipt in receipts {
-        let counter = match settle_one(tx, me, receipt, now)? {
+        let done = settle_one(tx, me, receipt, now, &mut settled.untaken)?;
+        let counter = match done {
             None => &mut settled.unknown,
             Some(Fate::Taken) => &mut settled.accepted,
             Some(Fate::Partial) => &mut settled.partial,
@@ -274,6 +272,7 @@ fn settle_one(
     me: &Place,
     receipt: &Receipt,
     now: Timestamp,
+    untaken: &mut Vec<(Priority, u64)>,
 ) -> Result<Option<Fate>, DbError> {
     let Some((key, parcel)) = waiting(tx, receipt)? else {
         return Ok(None);
@@ -286,6 +285,7 @@ fn settle_one(
         Fate::Refused => Some(Decision::RefusedByPeer),
     };
     if let Some(decision) = decision {
+        untaken.extend(priority_of(receipt).map(|priority| (priority, receipt.seq)));
         let peer = parcel
             .to
             .parse()
@@ -295,7 +295,7 @@ fn settle_one(
             tx,
             &Entry::of_parcel(now, decision, why, me, &peer, &parcel),
         )?;
-        held::hold(tx, key, &parcel, why, now)?;
+        held::hold(tx, &parcel, why, now)?;
     }
     tx.prepare_cached("DELETE FROM outbox WHERE key = ?1")?
         .execute([key])?;
@@ -306,12 +306,15 @@ fn settle_one(
     Ok(Some(fate))
 }
 
+fn priority_of(receipt: &Receipt) -> Option<Priority> {
+    let rank = u8::try_from(receipt.priority).ok();
+    rank.and_then(Priority::from_rank)
+}
+
 /// The waiting parcel that a receipt is of: same place in the order, same id, same digest.
 fn waiting(tx: &Connection, receipt: &Receipt) -> Result<Option<(i64, Parcel)>, DbError> {
-    let rank = u8::try_from(receipt.priority)
-        .ok()
-        .and_then(Priority::from_rank);
-    let (Some(priority), true) = (rank, receipt.seq < KEYS_PER_PRIORITY as u64) else {
+    let numbered = receipt.seq < KEYS_PER_PRIORITY as u64;
+    let (Some(priority), true) = (priority_of(receipt), numbered) else {
         return Ok(None);
     };
     let key = key(priority, receipt.seq)?;

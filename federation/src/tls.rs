@@ -7,9 +7,11 @@
 //!
 //! Not here: what an identity may do (`link`, the broker's access rules), and issuing (`pki`).
 mod material;
+mod refused;
 mod verify;
 
 pub use material::{MAX_FILE_BYTES, Revocations, TlsPaths};
+pub use refused::count_refused;
 pub use verify::UnexpectedPeer;
 
 use crate::identity::{IdentityError, Peer};

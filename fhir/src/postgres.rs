@@ -22,6 +22,14 @@ pub const SCHEMA_VERSION: i64 = 1;
 const CONNECTIONS: usize = 8;
 /// How long to wait for a connection, new or free.
 const WAIT: Duration = Duration::from_secs(5);
+/// Longest time without an answer of the server's machine before the connection is given up.
+const SILENCE: Duration = Duration::from_secs(15);
+/// An idle connection is asked whether its peer is alive after this long.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+/// What the server ends by itself, so that a client that is gone holds no lock: a statement, the wait for a lock and
+/// an idle transaction, each below the 30 s after which a facility sends a parcel again.
+const SERVER_LIMITS: &str = "-c statement_timeout=20s -c lock_timeout=10s \
+     -c idle_in_transaction_session_timeout=20s";
 /// The key of the lock under which the schema is made: the letters "medmesh" as a number.
 const MIGRATION_LOCK: i64 = 0x006d_6564_6d65_7368;
 
@@ -55,9 +63,16 @@ impl PostgresStore {
     /// [`Kind::Refused`] for a connection string that cannot be read or a schema that is newer than this binary,
     /// otherwise by what the engine says.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
-        let config: tokio_postgres::Config = url
+        let mut config: tokio_postgres::Config = url
             .parse()
             .map_err(|_| StoreError::new(Kind::Refused, "open: connection string"))?;
+        // What the operator asks for comes last, so it holds.
+        let options = format!("{SERVER_LIMITS} {}", config.get_options().unwrap_or(""));
+        config
+            .options(options)
+            .connect_timeout(WAIT)
+            .keepalives_idle(KEEPALIVE)
+            .tcp_user_timeout(SILENCE);
         let recycling_method = RecyclingMethod::Fast;
         let manager = Manager::from_config(config, NoTls, ManagerConfig { recycling_method });
         let pool = Pool::builder(manager)

@@ -62,6 +62,7 @@ impl Validate for GlobalConfig {
     fn problems(&self) -> Vec<Problem> {
         let mut problems = within("tls", &self.tls);
         problems.extend(within("log", &self.log));
+        problems.extend(within("https", &self.https));
         for (index, client) in self.clients.iter().enumerate() {
             problems.extend(within(&format!("clients[{index}]"), client));
         }

@@ -20,7 +20,7 @@ use node::{
     health::{Check, Health},
     https, shutdown,
     task::{Kind, TaskError, Tasks},
-    token::{ClientError, TokenServer},
+    token::{ClientError, TokenServer, USED_ASSERTIONS},
 };
 use std::{convert::Infallible, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
@@ -90,11 +90,10 @@ pub async fn run(config: GlobalConfig, stop: CancellationToken) -> Result<(), Gl
     let catalog = open(&config.store, &config.data_dir).await?;
     let links = listen(config.grpc_listen).await?;
     let clients = listen(config.https.listen).await?;
-    let origin = match clients.local_addr() {
-        Ok(address) => format!("https://{address}"),
-        Err(_) => format!("https://{}", config.https.listen),
-    };
-    let tokens = TokenServer::new(&origin, &config.clients, clock)?;
+    let bound = clients.local_addr().unwrap_or(config.https.listen);
+    let origin = config.https.origin(bound);
+    let used = config.data_dir.join(USED_ASSERTIONS);
+    let tokens = TokenServer::new(&origin, &config.clients, clock, &used)?;
     let health = Health::new();
     let app = api::router(catalog.clone(), tokens.verifier())
         .merge(tokens.router())

@@ -132,9 +132,7 @@ fn start(
     let config = GlobalConfig {
         data_dir: dir.join("global"),
         tls,
-        https: HttpsConfig {
-            listen: free_address(),
-        },
+        https: HttpsConfig::at(free_address()),
         grpc_listen: grpc,
         store: CatalogStore::Sqlite,
         log: LogConfig::default(),

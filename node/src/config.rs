@@ -5,7 +5,9 @@ mod load;
 mod validate;
 
 pub use load::{ConfigError, EXIT_CODE, environment, load};
-pub use validate::{Problem, Validate, different_ports, directory, file, secret_file, url, within};
+pub use validate::{
+    Problem, Validate, different_ports, directory, file, public_url, secret_file, url, within,
+};
 
 use serde::{Deserialize, Serialize};
 use std::{net::SocketAddr, path::PathBuf};
@@ -32,6 +34,38 @@ pub struct TlsFiles {
 pub struct HttpsConfig {
     /// Address and port.
     pub listen: SocketAddr,
+    /// `https://host[:port]` by which clients reach the node: the audience of their assertions and the base of every
+    /// link in an answer. The address that is listened on when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_url: Option<String>,
+}
+
+impl HttpsConfig {
+    /// Served at an address, and reached there.
+    #[must_use]
+    pub const fn at(listen: SocketAddr) -> Self {
+        Self {
+            listen,
+            public_url: None,
+        }
+    }
+
+    /// What every URL of the node begins with; `bound` is where it listens.
+    #[must_use]
+    pub fn origin(&self, bound: SocketAddr) -> String {
+        match &self.public_url {
+            Some(url) => url.trim_end_matches('/').to_owned(),
+            None => format!("https://{bound}"),
+        }
+    }
+}
+
+impl Validate for HttpsConfig {
+    fn problems(&self) -> Vec<Problem> {
+        let url = self.public_url.iter();
+        url.filter_map(|url| public_url("public_url", url))
+            .collect()
+    }
 }
 
 /// Log output.

@@ -5,13 +5,21 @@ use parking_lot::RwLock;
 use serde::Serialize;
 use std::{collections::BTreeMap, sync::Arc};
 
-/// What a node must have before it is ready. Clones share their checks.
+/// What a node must have before it is ready, and what it can do without for a while. Clones share their checks.
 #[derive(Clone, Debug, Default)]
 pub struct Health {
-    checks: Arc<RwLock<BTreeMap<&'static str, Option<&'static str>>>>,
+    checks: Arc<RwLock<BTreeMap<&'static str, State>>>,
 }
 
-/// One thing that a node must have; it fails until it is passed for the first time.
+#[derive(Clone, Copy, Debug)]
+struct State {
+    /// Whether the node is not ready without it.
+    needed: bool,
+    /// Why it does not pass.
+    reason: Option<&'static str>,
+}
+
+/// One thing that a node should have; it fails until it is passed for the first time.
 #[derive(Clone, Debug)]
 pub struct Check {
     health: Health,
@@ -37,24 +45,47 @@ impl Health {
     /// Adds a check; it fails with `starting` until it passes.
     #[must_use]
     pub fn check(&self, name: &'static str) -> Check {
-        self.checks.write().insert(name, Some("starting"));
+        self.add(name, true)
+    }
+
+    /// Adds a check without which the node is ready all the same, but degraded: `/ready` says so. It fails with
+    /// `starting` until it passes.
+    #[must_use]
+    pub fn optional(&self, name: &'static str) -> Check {
+        self.add(name, false)
+    }
+
+    fn add(&self, name: &'static str, needed: bool) -> Check {
+        let reason = Some("starting");
+        self.checks.write().insert(name, State { needed, reason });
         Check {
             health: self.clone(),
             name,
         }
     }
 
-    /// What does not pass now, by name.
+    /// What the node must have and does not pass now, by name.
     #[must_use]
     pub fn failing(&self) -> Vec<Failing> {
+        self.not_passing(true)
+    }
+
+    /// What does not pass now and the node does without, by name.
+    #[must_use]
+    pub fn degraded(&self) -> Vec<Failing> {
+        self.not_passing(false)
+    }
+
+    fn not_passing(&self, needed: bool) -> Vec<Failing> {
         let checks = self.checks.read();
-        checks
-            .iter()
-            .filter_map(|(check, reason)| reason.map(|reason| Failing { check, reason }))
+        let asked = checks.iter().filter(|(_, state)| state.needed == needed);
+        asked
+            .filter_map(|(check, state)| state.reason.map(|reason| Failing { check, reason }))
             .collect()
     }
 
-    /// `GET /live`, `/ready` (503 and a list of what is missing, or 200) and `/metrics` (Prometheus text).
+    /// `GET /live`, `/ready` (503 or 200, with lists of what is missing and of what the node does without) and
+    /// `/metrics` (Prometheus text).
     pub fn router(&self) -> Router {
         let health = self.clone();
         Router::new()
@@ -64,14 +95,19 @@ impl Health {
     }
 
     fn answer(&self) -> (StatusCode, Json<Ready>) {
-        let failing = self.failing();
+        let (failing, degraded) = (self.failing(), self.degraded());
         let ready = failing.is_empty();
         let status = if ready {
             StatusCode::OK
         } else {
             StatusCode::SERVICE_UNAVAILABLE
         };
-        (status, Json(Ready { ready, failing }))
+        let answer = Ready {
+            ready,
+            failing,
+            degraded,
+        };
+        (status, Json(answer))
     }
 }
 
@@ -87,7 +123,9 @@ impl Check {
     }
 
     fn set(&self, reason: Option<&'static str>) {
-        self.health.checks.write().insert(self.name, reason);
+        if let Some(state) = self.health.checks.write().get_mut(self.name) {
+            state.reason = reason;
+        }
     }
 }
 
@@ -95,6 +133,7 @@ impl Check {
 struct Ready {
     ready: bool,
     failing: Vec<Failing>,
+    degraded: Vec<Failing>,
 }
 
 async fn metrics() -> ([(axum::http::HeaderName, &'static str); 1], String) {
@@ -125,7 +164,7 @@ mod tests {
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(
             body,
-            r#"{"ready":false,"failing":[{"check":"link","reason":"starting"}]}"#
+            r#"{"ready":false,"failing":[{"check":"link","reason":"starting"}],"degraded":[]}"#
         );
         link.pass();
         assert_eq!(fetch(&health, "/ready").await.0, StatusCode::OK);
@@ -136,6 +175,20 @@ mod tests {
                 check: "store",
                 reason: "disk full"
             }]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_node_without_what_it_can_do_without_is_ready_and_says_what_is_degraded() {
+        let health = Health::new();
+        let (link, clock) = (health.optional("link"), health.optional("clock"));
+        clock.pass();
+        link.fail("down");
+        let (status, body) = fetch(&health, "/ready").await;
+        assert_eq!(status, StatusCode::OK);
+        assert_eq!(
+            body,
+            r#"{"ready":true,"failing":[],"degraded":[{"check":"link","reason":"down"}]}"#
         );
     }
 

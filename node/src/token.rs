@@ -5,6 +5,7 @@
 //! restart of the node; a client whose token is refused (401) asks for a new one.
 mod assertion;
 mod scope;
+mod used;
 
 pub use assertion::{
     ASSERTION_TYPE, Audience, Claims, InvalidClientKey, MAX_LIFETIME_SECONDS, sign_assertion,
@@ -25,13 +26,20 @@ use parking_lot::Mutex;
 use rand::RngCore;
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use std::{collections::HashMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 use types::Timestamp;
+use used::Used;
 
 /// Life of an access token (SMART: at most 300 s is recommended).
 pub const TOKEN_LIFE_MS: i64 = 300_000;
 /// Tokens alive at once; each is some 200 bytes. More are refused until old ones have expired.
 const MAX_TOKENS: usize = 10_000;
+/// Name of the file of used assertions within a node's data directory.
+pub const USED_ASSERTIONS: &str = "used-assertions";
 /// Path of the token endpoint.
 pub const TOKEN_PATH: &str = "/auth/token";
 
@@ -56,6 +64,14 @@ pub enum ClientError {
         client: String,
         /// What is wrong.
         source: InvalidScope,
+    },
+    /// The file of used assertions cannot be read or written.
+    #[error("used assertions, {}: {source}", path.display())]
+    Used {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
     },
     /// Two clients have one key id.
     #[error("the key id {0} is registered twice")]
@@ -90,14 +106,25 @@ struct Granted {
 
 impl TokenServer {
     /// A server for the clients of a node that answers at `origin`, such as `https://127.0.0.1:8443`. Time is real.
+    /// `used` is the file of used assertions, [`USED_ASSERTIONS`] in the node's data directory.
     ///
     /// # Errors
     /// [`ClientError`] when a client cannot be registered.
-    pub fn new(origin: &str, clients: &[ClientConfig], clock: Clock) -> Result<Self, ClientError> {
+    pub fn new(
+        origin: &str,
+        clients: &[ClientConfig],
+        clock: Clock,
+        used: &Path,
+    ) -> Result<Self, ClientError> {
         let token_url = format!("{}{TOKEN_PATH}", origin.trim_end_matches('/'));
+        let now = clock.real().0.div_euclid(1_000);
+        let used = Used::open(used, now).map_err(|source| ClientError::Used {
+            path: used.to_owned(),
+            source,
+        })?;
         Ok(Self {
             inner: Arc::new(Inner {
-                registry: Registry::new(clients)?,
+                registry: Registry::new(clients, used)?,
                 token_url,
                 tokens: Mutex::default(),
                 clock,
@@ -307,9 +334,14 @@ async fn token(
     State(server): State<TokenServer>,
     form: Result<Form<Vec<(String, String)>>, FormRejection>,
 ) -> Response {
-    let answer = form
-        .map_err(|_| Refused::InvalidRequest("the body is not application/x-www-form-urlencoded"))
-        .and_then(|Form(form)| server.answer(&form));
+    // On a thread that may block: a used assertion is on the disk before its token is given.
+    let answer = tokio::task::spawn_blocking(move || {
+        let Form(form) = form.map_err(|_| {
+            Refused::InvalidRequest("the body is not application/x-www-form-urlencoded")
+        })?;
+        server.answer(&form)
+    });
+    let answer = answer.await.unwrap_or(Err(Refused::Busy));
     let result = if answer.is_ok() { "granted" } else { "refused" };
     metrics::counter!("medmesh_tokens_total", "result" => result).increment(1);
     match answer {

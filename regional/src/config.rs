@@ -63,6 +63,7 @@ impl Validate for RegionalConfig {
     fn problems(&self) -> Vec<Problem> {
         let mut problems = within("tls", &self.tls);
         problems.extend(within("log", &self.log));
+        problems.extend(within("https", &self.https));
         for (index, client) in self.clients.iter().enumerate() {
             problems.extend(within(&format!("clients[{index}]"), client));
         }

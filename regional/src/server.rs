@@ -27,7 +27,7 @@ use node::{
     health::{Check, Health},
     https, shutdown,
     task::{Kind, TaskError, Tasks},
-    token::{ClientError, TokenServer},
+    token::{ClientError, TokenServer, USED_ASSERTIONS},
 };
 use rand::{SeedableRng, rngs::StdRng};
 use std::{convert::Infallible, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -116,18 +116,17 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
     let now: TimeSource = Arc::new(move || clock.real());
     let tls = ReloadingTls::open(paths(&config.tls), config.local_mesh, now.clone())?;
     let key = load_signing_key(&config.tls.signing_key)?;
-    let ledger = Ledger::open(
-        &config.data_dir.join("ledger.db"),
-        here.clone(),
-        Rules::load(config.policies.as_deref())?,
-        Signer::new(&here, key.clone()),
-        now.clone(),
-    )?;
+    let ledger = open_ledger(&config, &here, Signer::new(&here, key.clone()), now.clone())?;
     let desk = Desk::open(&config.data_dir.join("region.db"))?;
     let store = open(&config).await?;
     let (links, grpc) = listen(config.grpc_listen).await?;
     let (clients, https) = listen(config.https.listen).await?;
-    let tokens = TokenServer::new(&format!("https://{https}"), &config.clients, clock)?;
+    let tokens = TokenServer::new(
+        &config.https.origin(https),
+        &config.clients,
+        clock,
+        &config.data_dir.join(USED_ASSERTIONS),
+    )?;
     let health = Health::new();
     let app = fhir_api(&tokens, store.clone(), now.clone())
         .merge(api::router(desk.clone(), tokens.verifier()))
@@ -171,6 +170,17 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
     tasks.spawn("uplink", Kind::Background, ends(uplink.run(until.clone())));
     tasks.spawn("certificates", Kind::Background, ends(tls.watch(until)));
     Ok(Started { https, grpc, tasks })
+}
+
+fn open_ledger(
+    config: &RegionalConfig,
+    here: &Place,
+    signer: Signer,
+    now: TimeSource,
+) -> Result<Ledger, RegionalError> {
+    let rules = Rules::load(config.policies.as_deref())?;
+    let path = config.data_dir.join("ledger.db");
+    Ok(Ledger::open(&path, here.clone(), rules, signer, now)?)
 }
 
 async fn ends(task: impl Future<Output = ()>) -> Result<(), Infallible> {

@@ -50,9 +50,7 @@ fn config(dir: &TempDir, tls: TlsFiles) -> RegionalConfig {
         region: "eu".parse().unwrap(),
         data_dir: dir.path().join("region"),
         tls,
-        https: HttpsConfig {
-            listen: "127.0.0.1:0".parse().unwrap(),
-        },
+        https: HttpsConfig::at("127.0.0.1:0".parse().unwrap()),
         grpc_listen: "127.0.0.1:0".parse().unwrap(),
         uplink_url: "https://127.0.0.1:1".into(),
         store: FhirStore::Sqlite,

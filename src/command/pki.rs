@@ -1,4 +1,6 @@
 //! `medmesh pki`: the certificate authority in a folder.
+mod lease;
+
 use crate::{
     cli::{EnrolArgs, InviteArgs, PkiArgs, PkiCommand, RevokeArgs, RotateArgs},
     failure::Failure,
@@ -27,6 +29,7 @@ pub fn run(args: PkiArgs) -> Result<(), Failure> {
         PkiCommand::Enrol(args) => enrol(&args, now),
         PkiCommand::Rotate(args) => rotate(&args, now),
         PkiCommand::Revoke(args) => revoke(&args, now),
+        PkiCommand::Lease(args) => lease::issue(&args, now),
         PkiCommand::List { dir, json } => list(&dir, json),
         PkiCommand::Crl { dir } => crl(&dir, now),
     };

@@ -294,9 +294,7 @@ impl Configs<'_> {
     }
 
     fn https(&self, place: &Place) -> Result<HttpsConfig> {
-        Ok(HttpsConfig {
-            listen: self.addresses.of(place, "https")?,
-        })
+        Ok(HttpsConfig::at(self.addresses.of(place, "https")?))
     }
 
     fn grpc_url(&self, place: &Place) -> Result<String> {

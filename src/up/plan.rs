@@ -3,8 +3,17 @@ use federation::identity::Identity;
 use std::path::{Path, PathBuf};
 use types::{DeviceId, DeviceKind, FacilityId, InvalidName, Jurisdiction, Place, RegionId};
 
-/// Beds of each facility.
-pub const BEDS: usize = 4;
+/// What a mesh is to consist of.
+#[derive(Clone, Debug)]
+pub struct Extent {
+    /// Its jurisdictions, each with a region of its own name.
+    pub jurisdictions: Vec<Jurisdiction>,
+    /// Facilities of each region.
+    pub facilities: u8,
+    /// Beds of each facility.
+    pub beds: u8,
+}
+
 /// A client of the mesh.
 #[derive(Clone, Copy, Debug)]
 pub struct Client {
@@ -99,11 +108,12 @@ pub enum Bus {
 }
 
 impl Plan {
-    /// A region of its own name for every jurisdiction, with `facilities` facilities each.
-    pub fn new(dir: PathBuf, facilities: u8) -> Result<Self, InvalidName> {
-        let regions: Result<_, _> = Jurisdiction::ALL
-            .into_iter()
-            .map(|jurisdiction| Region::new(jurisdiction, facilities))
+    /// A mesh of that extent in a folder.
+    pub fn new(dir: PathBuf, extent: &Extent) -> Result<Self, InvalidName> {
+        let regions: Result<_, _> = extent
+            .jurisdictions
+            .iter()
+            .map(|jurisdiction| Region::new(*jurisdiction, extent))
             .collect();
         Ok(Self {
             dir,
@@ -153,10 +163,10 @@ impl Plan {
 }
 
 impl Region {
-    fn new(jurisdiction: Jurisdiction, facilities: u8) -> Result<Self, InvalidName> {
+    fn new(jurisdiction: Jurisdiction, extent: &Extent) -> Result<Self, InvalidName> {
         let name = jurisdiction.as_str();
-        let facilities: Result<_, _> = (1..=facilities)
-            .map(|number| Facility::new(&format!("{name}-f{number}")))
+        let facilities: Result<_, _> = (1..=extent.facilities)
+            .map(|number| Facility::new(&format!("{name}-f{number}"), extent.beds))
             .collect();
         Ok(Self {
             jurisdiction,
@@ -194,12 +204,13 @@ impl Region {
 }
 
 impl Facility {
-    /// Four monitors, the last one on a serial line; a probe in the cold store; an analyser; a device for outsiders.
-    fn new(name: &str) -> Result<Self, InvalidName> {
-        let beds: Vec<String> = (1..=BEDS).map(|number| format!("b{number}")).collect();
+    /// A monitor at every bed, the last one on a serial line; a probe in the cold store; an analyser; a device for
+    /// outsiders.
+    fn new(name: &str, beds: u8) -> Result<Self, InvalidName> {
+        let beds: Vec<String> = (1..=beds).map(|number| format!("b{number}")).collect();
         let mut devices = Vec::new();
         for (index, bed) in beds.iter().enumerate() {
-            let bus = if index + 1 == BEDS {
+            let bus = if index + 1 == beds.len() {
                 Bus::Rtu
             } else {
                 Bus::Tcp
@@ -258,9 +269,17 @@ impl Device {
 mod tests {
     use super::*;
 
+    fn extent(facilities: u8, beds: u8) -> Extent {
+        Extent {
+            jurisdictions: Jurisdiction::ALL.to_vec(),
+            facilities,
+            beds,
+        }
+    }
+
     #[test]
     fn a_mesh_of_two_facilities_a_region_has_ten_nodes_and_42_devices() {
-        let plan = Plan::new("/m".into(), 2).unwrap();
+        let plan = Plan::new("/m".into(), &extent(2, 4)).unwrap();
         let places: Vec<String> = plan.places().iter().map(ToString::to_string).collect();
         assert_eq!(places.len(), 10);
         assert_eq!(
@@ -281,7 +300,7 @@ mod tests {
 
     #[test]
     fn every_facility_has_a_monitor_at_every_bed_and_one_on_a_serial_line() {
-        let plan = Plan::new("/m".into(), 1).unwrap();
+        let plan = Plan::new("/m".into(), &extent(1, 10)).unwrap();
         for (_, facility) in plan.facilities() {
             let beds: Vec<_> = facility
                 .devices

@@ -5,11 +5,12 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, HashMap},
-    fs,
+    fs::File,
+    io::{BufRead, BufReader},
 };
 
 /// What makes an emitted reading recognisable in its region.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Row {
     /// Pseudonym of the patient.
     pub patient: String,
@@ -72,6 +73,12 @@ impl Crosswalk {
             .map(|(pseudonym, _)| pseudonym.as_str())
     }
 
+    /// By how many days the times of a patient are shifted.
+    #[must_use]
+    pub fn shift_days(&self, id: &str) -> Option<i32> {
+        self.patients.get(id).map(|(_, days)| *days)
+    }
+
     /// The pseudonym of a patient of the facility.
     #[must_use]
     pub fn patient(&self, id: &str) -> Option<&str> {
@@ -86,13 +93,31 @@ impl Crosswalk {
 /// # Errors
 /// A line is not JSON, or names a patient or device that the crosswalk lacks.
 pub fn emitted(mesh: &Mesh, facility: &str) -> Result<Vec<Value>> {
+    let mut lines = Vec::new();
+    each_emitted(mesh, facility, |line| {
+        lines.push(line);
+        Ok(())
+    })?;
+    Ok(lines)
+}
+
+/// Goes through what the devices of a facility have emitted so far, without holding it: a week is some hundred MB.
+///
+/// # Errors
+/// A line is not JSON, or `see` fails.
+pub fn each_emitted(
+    mesh: &Mesh,
+    facility: &str,
+    mut see: impl FnMut(Value) -> Result<()>,
+) -> Result<()> {
     let path = mesh.dir.join("edge").join(facility).join("sent.ndjson");
-    let text = fs::read_to_string(path)?;
-    let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
-    whole
-        .lines()
-        .map(|line| Ok(serde_json::from_str(line)?))
-        .collect()
+    let mut reader = BufReader::new(File::open(path)?);
+    let mut line = String::new();
+    while reader.read_line(&mut line)? > 0 && line.ends_with('\n') {
+        see(serde_json::from_str(&line)?)?;
+        line.clear();
+    }
+    Ok(())
 }
 
 /// Emitted lines as rows of the region.
@@ -102,34 +127,41 @@ pub fn emitted(mesh: &Mesh, facility: &str) -> Result<Vec<Value>> {
 pub fn expected(lines: &[Value], crosswalk: &Crosswalk) -> Result<Rows> {
     let mut rows = Rows::new();
     for line in lines {
-        let field = |key: &str| {
-            line[key]
-                .as_str()
-                .with_context(|| format!("{key} in {line}"))
-        };
-        let (patient, days) = crosswalk
-            .patients
-            .get(field("patient")?)
-            .context("patient without pseudonym")?;
-        let device = crosswalk
-            .devices
-            .get(field("device")?)
-            .context("device without pseudonym")?;
-        let time: types::Timestamp = field("time")?.parse()?;
-        let value = match line["absent"].as_str() {
-            Some(reason) => reason.to_owned(),
-            None => format!("{} {}", field("value")?, field("unit")?),
-        };
-        let row = Row {
-            patient: patient.clone(),
-            device: device.clone(),
-            code: field("code")?.to_owned(),
-            time: time.plus_days(*days).to_rfc3339(),
-            value,
-        };
-        *rows.entry(row).or_default() += 1;
+        *rows.entry(emitted_row(line, crosswalk)?).or_default() += 1;
     }
     Ok(rows)
+}
+
+/// An emitted line as a row of the region.
+///
+/// # Errors
+/// It names a patient or device that the crosswalk lacks.
+pub fn emitted_row(line: &Value, crosswalk: &Crosswalk) -> Result<Row> {
+    let field = |key: &str| {
+        line[key]
+            .as_str()
+            .with_context(|| format!("{key} in {line}"))
+    };
+    let (patient, days) = crosswalk
+        .patients
+        .get(field("patient")?)
+        .context("patient without pseudonym")?;
+    let device = crosswalk
+        .devices
+        .get(field("device")?)
+        .context("device without pseudonym")?;
+    let time: types::Timestamp = field("time")?.parse()?;
+    let value = match line["absent"].as_str() {
+        Some(reason) => reason.to_owned(),
+        None => format!("{} {}", field("value")?, field("unit")?),
+    };
+    Ok(Row {
+        patient: patient.clone(),
+        device: device.clone(),
+        code: field("code")?.to_owned(),
+        time: time.plus_days(*days).to_rfc3339(),
+        value,
+    })
 }
 
 /// What a region shows of these patients; alarms of staleness, which no device emits, are left out.
@@ -147,7 +179,7 @@ pub async fn found(
             .search(region, &format!("Observation?patient={patient}&_count=500"))
             .await?
         {
-            let row = row(patient, &resource);
+            let row = stored_row(patient, &resource);
             if row.value != "temp-unknown" {
                 *rows.entry(row).or_default() += 1;
             }
@@ -156,7 +188,9 @@ pub async fn found(
     Ok(rows)
 }
 
-fn row(patient: &str, resource: &Value) -> Row {
+/// An Observation of a patient as a row.
+#[must_use]
+pub fn stored_row(patient: &str, resource: &Value) -> Row {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let coding = &resource["code"]["coding"][0];
     let quantity = &resource["valueQuantity"];

@@ -73,6 +73,22 @@ impl Https {
         self.send(url, request, String::new()).await
     }
 
+    /// Sum of a metric over the series that have all these labels, such as `reason="expired"`, as a node's `/metrics`
+    /// says it now.
+    ///
+    /// # Errors
+    /// The node does not answer.
+    pub async fn metric(&self, url: &str, name: &str, labels: &[&str]) -> Result<f64> {
+        let answer = self.get(url, None).await?;
+        let text = String::from_utf8_lossy(&answer.body).into_owned();
+        Ok(text
+            .lines()
+            .filter(|line| line.split(['{', ' ']).next() == Some(name))
+            .filter(|line| labels.iter().all(|label| line.contains(label)))
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum())
+    }
+
     /// `POST` of a form.
     ///
     /// # Errors
@@ -94,13 +110,20 @@ impl Https {
         request: hyper::http::request::Builder,
         body: String,
     ) -> Result<Answer> {
-        let rest = url
-            .strip_prefix("https://")
-            .ok_or_else(|| anyhow!("not https: {url}"))?;
-        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let (authority, path) = split(url)?;
+        let mut session = self.session(authority).await?;
+        session.send(path, request, body).await
+    }
+
+    /// A connection that serves several requests, one after another; `authority` is `host:port`.
+    ///
+    /// # Errors
+    /// No connection.
+    pub async fn session(&self, authority: &str) -> Result<Session> {
         let tcp = TcpStream::connect(authority)
             .await
-            .with_context(|| url.to_owned())?;
+            .with_context(|| authority.to_owned())?;
+        tcp.set_nodelay(true)?;
         let host = authority
             .rsplit_once(':')
             .map_or(authority, |(host, _)| host)
@@ -108,17 +131,11 @@ impl Https {
         let tls = tokio_rustls::TlsConnector::from(self.tls.clone())
             .connect(ServerName::try_from(host)?, tcp)
             .await?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(tls)).await?;
+        let (sender, connection) = http1::handshake(TokioIo::new(tls)).await?;
         tokio::spawn(connection);
-        let request = request
-            .uri(if path.is_empty() { "/" } else { path })
-            .header("host", authority)
-            .header("content-length", body.len())
-            .body(body)?;
-        let answer = sender.send_request(request).await?;
-        Ok(Answer {
-            status: answer.status().as_u16(),
-            body: collect(answer.into_body()).await?,
+        Ok(Session {
+            sender,
+            authority: authority.to_owned(),
         })
     }
 
@@ -145,6 +162,57 @@ impl Https {
             .await?;
         Ok(text(&answer.json()?["access_token"])?.to_owned())
     }
+}
+
+/// A connection of an [`Https`] client.
+pub struct Session {
+    sender: http1::SendRequest<String>,
+    authority: String,
+}
+
+impl Session {
+    /// `GET` of a path, with a bearer token where given.
+    ///
+    /// # Errors
+    /// The connection broke; any status is an answer.
+    pub async fn get(&mut self, path: &str, token: Option<&str>) -> Result<Answer> {
+        let mut request = Request::builder().method(Method::GET);
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        self.send(path, request, String::new()).await
+    }
+
+    async fn send(
+        &mut self,
+        path: &str,
+        request: hyper::http::request::Builder,
+        body: String,
+    ) -> Result<Answer> {
+        let request = request
+            .uri(path)
+            .header("host", &self.authority)
+            .header("content-length", body.len())
+            .body(body)?;
+        self.sender.ready().await?;
+        let answer = self.sender.send_request(request).await?;
+        Ok(Answer {
+            status: answer.status().as_u16(),
+            body: collect(answer.into_body()).await?,
+        })
+    }
+}
+
+/// Authority and path of a URL.
+///
+/// # Errors
+/// It is not `https://…`.
+pub fn split(url: &str) -> Result<(&str, &str)> {
+    let rest = url
+        .strip_prefix("https://")
+        .ok_or_else(|| anyhow!("not https: {url}"))?;
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    Ok((authority, if path.is_empty() { "/" } else { path }))
 }
 
 /// The signed assertion of SMART Backend Services (client authentication: asymmetric, ES384).

@@ -6,4 +6,8 @@ pub mod checker;
 pub mod https;
 pub mod mesh;
 pub mod mqtt;
+pub mod node;
+pub mod order;
+pub mod region_file;
+pub mod rogue;
 pub mod wait;

@@ -102,6 +102,21 @@ impl Mesh {
         pid.ok_or_else(|| anyhow!("mesh.json has no pid of {node}"))
     }
 
+    /// Where `edge:FACILITY`, `regional:REGION` or `global` serves its metrics.
+    ///
+    /// # Errors
+    /// `mesh.json` has no such node.
+    pub fn metrics_url(&self, node: &str) -> Result<String> {
+        let json = self.json()?;
+        let url = match node.split_once(':') {
+            Some(("edge", facility)) => &facility_of(&json, facility)?["metrics"],
+            Some(("regional", region)) => &json["regions"][region]["metrics"],
+            _ => &json["global"]["metrics"],
+        };
+        let url = url.as_str().map(str::to_owned);
+        url.ok_or_else(|| anyhow!("mesh.json has no metrics of {node}"))
+    }
+
     /// Sends a signal, such as `KILL`, to a node's process.
     ///
     /// # Errors
@@ -149,18 +164,20 @@ impl Mesh {
         Ok(found)
     }
 
-    /// Sum of a metric over its labels, as a node says it now.
+    /// Sum of a metric over its labels, as a node says it now; with `name{label="value"}` of that series alone.
     ///
     /// # Errors
     /// The node does not answer.
     pub async fn metric(&self, url: &str, name: &str) -> Result<f64> {
-        let answer = self.https.get(url, None).await?;
-        let text = String::from_utf8_lossy(&answer.body).into_owned();
-        Ok(text
-            .lines()
-            .filter(|line| line.split(['{', ' ']).next() == Some(name))
-            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-            .sum())
+        self.metric_where(url, name, &[]).await
+    }
+
+    /// As [`Mesh::metric`], of the series that have all these labels, such as `reason="expired"`.
+    ///
+    /// # Errors
+    /// As [`Mesh::metric`].
+    pub async fn metric_where(&self, url: &str, name: &str, labels: &[&str]) -> Result<f64> {
+        self.https.metric(url, name, labels).await
     }
 
     /// Runs `medmesh ARGS` and gives what it prints as JSON.
@@ -168,13 +185,34 @@ impl Mesh {
     /// # Errors
     /// It fails or prints something else.
     pub fn medmesh(&self, args: &[&str]) -> Result<Value> {
-        let output = Command::new(binary::medmesh()).args(args).output()?;
-        anyhow::ensure!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        Ok(serde_json::from_slice(&output.stdout)?)
+        Ok(serde_json::from_slice(&printed(args)?)?)
+    }
+
+    /// Runs `medmesh ARGS` and gives what it prints, one JSON value a line.
+    ///
+    /// # Errors
+    /// It fails or prints something else.
+    pub fn medmesh_lines(&self, args: &[&str]) -> Result<Vec<Value>> {
+        let printed = printed(args)?;
+        let lines = printed.split(|byte| *byte == b'\n');
+        lines
+            .filter(|line| !line.is_empty())
+            .map(|line| Ok(serde_json::from_slice(line)?))
+            .collect()
+    }
+
+    /// The folder of `edge:FACILITY`, `regional:REGION` or `global`.
+    #[must_use]
+    pub fn folder(&self, node: &str) -> PathBuf {
+        let (tier, name) = node.split_once(':').unwrap_or((node, ""));
+        self.dir.join(tier).join(name)
+    }
+
+    /// The configuration of `edge:FACILITY`, `regional:REGION` or `global`.
+    #[must_use]
+    pub fn config(&self, node: &str) -> PathBuf {
+        let tier = node.split(':').next().unwrap_or(node);
+        self.folder(node).join(format!("{tier}.toml"))
     }
 
     /// Ctrl-C, and waits for the end.
@@ -182,6 +220,14 @@ impl Mesh {
     /// # Errors
     /// It does not end in time, or not with 0.
     pub async fn stop(mut self) -> Result<()> {
+        self.halt().await
+    }
+
+    /// As [`Mesh::stop`], but what lies in its folder, and its clients, stay in use: nodes can be started by hand.
+    ///
+    /// # Errors
+    /// As [`Mesh::stop`].
+    pub async fn halt(&mut self) -> Result<()> {
         Command::new("kill")
             .arg("-INT")
             .arg(self.child.id().to_string())
@@ -201,6 +247,16 @@ impl Drop for Mesh {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn printed(args: &[&str]) -> Result<Vec<u8>> {
+    let output = Command::new(binary::medmesh()).args(args).output()?;
+    anyhow::ensure!(
+        output.status.success(),
+        "{args:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(output.stdout)
 }
 
 /// A facility of `mesh.json`.

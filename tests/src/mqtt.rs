@@ -21,8 +21,20 @@ pub struct Device {
 }
 
 impl Device {
-    /// Longest wait for a connection or an acknowledgement.
-    const PATIENCE: Duration = Duration::from_secs(20);
+    /// Longest wait for a connection, an acknowledgement or a message.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// Connects as the facility's device of kind `external`.
+    ///
+    /// # Errors
+    /// As [`Device::connect`].
+    pub async fn external(mesh: &Value, facility: &str) -> Result<Self> {
+        let facility = crate::mesh::facility_of(mesh, facility)?;
+        let all = facility["devices"].as_array().into_iter().flatten();
+        let mut external = all.filter(|device| device["kind"] == "external");
+        let device = external.next().context("no external device")?;
+        Self::connect(mesh, facility, device).await
+    }
 
     /// Connects as a device of `mesh.json`.
     ///
@@ -68,7 +80,15 @@ impl Device {
     /// # Errors
     /// The connection broke or the broker refused: nothing is known of the message but that.
     pub async fn publish(&mut self, message: &Value) -> Result<()> {
-        let topic = format!("{}/telemetry", self.topic);
+        self.publish_on("telemetry", message).await
+    }
+
+    /// Publishes QoS 1 on one of the device's topics (`telemetry`, `alarm`) and waits for the acknowledgement.
+    ///
+    /// # Errors
+    /// As [`Device::publish`].
+    pub async fn publish_on(&mut self, leaf: &str, message: &Value) -> Result<()> {
+        let topic = format!("{}/{leaf}", self.topic);
         self.client
             .publish(topic, QoS::AtLeastOnce, false, message.to_string())
             .await?;
@@ -83,6 +103,31 @@ impl Device {
             | rumqttc::v5::mqttbytes::v5::PubAckReason::NoMatchingSubscribers => Ok(()),
             refused => bail!("refused: {refused:?}"),
         }
+    }
+
+    /// Subscribes to one of the device's topics.
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub async fn subscribe(&mut self, leaf: &str) -> Result<()> {
+        let topic = format!("{}/{leaf}", self.topic);
+        self.client.subscribe(topic, QoS::AtLeastOnce).await?;
+        self.expect(|packet| matches!(packet, Packet::SubAck(_)).then_some(()))
+            .await
+    }
+
+    /// Waits for a message on what was subscribed to.
+    ///
+    /// # Errors
+    /// The connection broke, or nothing came in time, or it is no JSON.
+    pub async fn hear(&mut self) -> Result<Value> {
+        let message = self
+            .expect(|packet| match packet {
+                Packet::Publish(message) => Some(message.payload.clone()),
+                _ => None,
+            })
+            .await?;
+        Ok(serde_json::from_slice(&message)?)
     }
 
     async fn expect<T>(&mut self, mut wanted: impl FnMut(&Packet) -> Option<T>) -> Result<T> {

@@ -1,5 +1,6 @@
 //! The project's own commands. It knows how to check the project and which engines the suites need; it holds
 //! nothing of the product and depends on none of its crates, so that it compiles in seconds.
+mod bench;
 mod engines;
 mod place;
 mod run;
@@ -12,7 +13,9 @@ const EXAMPLES: &str = "\
 Examples:
   cargo xtask test                        everything, as continuous integration runs it
   cargo xtask test --only fmt clippy      two stages
-  cargo xtask test --only engines --keep  start the engines, print their variables, wait for Ctrl-C";
+  cargo xtask test --only engines --keep  start the engines, print their variables, wait for Ctrl-C
+  cargo xtask bench                       every figure beside its peer or floor, release build
+  cargo xtask bench --only ingest --runs 5";
 
 /// The project's own commands.
 #[derive(Parser)]
@@ -38,11 +41,23 @@ enum Command {
         #[arg(long)]
         keep: bool,
     },
+    /// Measures: each figure beside a peer or a physical floor of the same run, medians of several runs.
+    ///
+    /// Builds with optimisation and installs the peers first. Leave the machine alone meanwhile.
+    #[command(after_help = EXAMPLES)]
+    Bench {
+        /// Arguments of the benchmarks; `cargo xtask bench -- --help` lists them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
-    let Command::Test { only, keep } = Cli::parse().command;
-    match stage::test(&only, keep) {
+    let done = match Cli::parse().command {
+        Command::Test { only, keep } => stage::test(&only, keep),
+        Command::Bench { arguments } => bench::bench(&arguments),
+    };
+    match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {

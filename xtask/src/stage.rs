@@ -22,6 +22,8 @@ pub enum Stage {
     Fmt,
     /// Lints, warnings refused.
     Clippy,
+    /// The firmware core in a program that has no standard library.
+    Bare,
     /// The binary without the residency guard, in which the canary scan must find what it looks for.
     Unguarded,
     /// The binary and all tests.
@@ -35,6 +37,9 @@ pub enum Stage {
     /// Process tests over the real binary.
     E2e,
 }
+
+/// The program without a standard library.
+const BARE: &str = "device-fw/bare/Cargo.toml";
 
 /// What became of a stage.
 struct Outcome {
@@ -87,6 +92,14 @@ impl Run {
     fn stage(&mut self, stage: Stage) -> Result<()> {
         eprintln!("\n── {} ──", name(stage));
         let start = Instant::now();
+        if stage == Stage::Bare {
+            // It is not of the workspace, and takes the same versions all the same.
+            let lock = self.places.root.join("Cargo.lock");
+            fs::copy(
+                lock,
+                self.places.root.join(BARE).with_file_name("Cargo.lock"),
+            )?;
+        }
         let (ok, mut counts) = match stage {
             Stage::Engines => {
                 // What cannot be installed stops the run here, with the line to copy.
@@ -158,6 +171,7 @@ impl Run {
                 "--deny",
                 "warnings",
             ],
+            Stage::Bare => &["build", "--manifest-path", BARE],
             Stage::Unguarded => &["build", "--workspace", "--bin", "medmesh"],
             Stage::Build => &["build", "--workspace", "--all-targets"],
             Stage::Unit => &["test", "--workspace", "--lib", "--bins", "--no-fail-fast"],
@@ -186,6 +200,9 @@ impl Run {
         match stage {
             Stage::Unguarded => {
                 command.env("MEDMESH_UNGUARDED", "1");
+            }
+            Stage::Bare => {
+                command.env("CARGO_TARGET_DIR", self.places.target.join("bare"));
             }
             _ => {
                 command.env_remove("MEDMESH_UNGUARDED");

@@ -1,5 +1,6 @@
 //! Replay of a real bedside monitor's numerics (MIMIC-III Waveform Database): one row a minute of raw signed 16-bit
-//! values as they stood in its registers, with gaps and zeros left as they are.
+//! values as they stood in its registers, with gaps and zeros left as they are. An empty field is a signal that was not
+//! measured in that minute: it is not part of the sample.
 use super::{SimError, feed::MonitorSample};
 use crate::{
     registers::Signal,
@@ -54,20 +55,27 @@ fn parse(text: &str) -> Result<Vec<[Reading; SIGNALS]>, String> {
         let fields: Vec<&str> = line.split(',').collect();
         let mut sample = Sample::default();
         for (at, signal, exponent) in &columns {
-            let raw = fields.get(*at).and_then(|text| text.parse::<i16>().ok());
-            let reading =
-                match raw.ok_or_else(|| format!("line {}: not a register value", number + 2))? {
-                    NONE => Reading::NoData,
-                    raw => Reading::Value {
-                        mantissa: i32::from(raw),
-                        exponent: *exponent,
-                    },
-                };
-            sample = sample.with(*signal, reading);
+            let reading = fields.get(*at).and_then(|text| reading(text, *exponent));
+            let wrong = || format!("line {}: not a register value", number + 2);
+            sample = sample.with(*signal, reading.ok_or_else(wrong)?);
         }
         Ok(sample.readings)
     };
     lines.enumerate().map(row).collect()
+}
+
+/// A field of the file; none when it holds no register value.
+fn reading(field: &str, exponent: i8) -> Option<Reading> {
+    if field.is_empty() {
+        return Some(Reading::NotInSample);
+    }
+    Some(match field.parse().ok()? {
+        NONE => Reading::NoData,
+        raw => Reading::Value {
+            mantissa: i32::from(raw),
+            exponent,
+        },
+    })
 }
 
 /// The rows as samples, a minute apart.
@@ -92,7 +100,7 @@ mod tests {
     #[test]
     fn gaps_are_no_data_and_zeros_stay_zeros() {
         let text = "minute,HR_raw,ABPSys_raw,ABPDias_raw,ABPMean_raw,PULSE_raw,RESP_raw,SpO2_raw,NBPSys_raw,NBPDias_raw,NBPMean_raw\n\
-                    0,628,0,-5,0,0,230,975,-32768,80,99\n";
+                    0,628,0,-5,0,0,230,975,-32768,,99\n";
         let rows = parse(text).unwrap();
         let value = |mantissa, exponent| Reading::Value { mantissa, exponent };
         for (signal, expected) in [
@@ -101,6 +109,7 @@ mod tests {
             (Signal::Diastolic, value(-5, -1)),
             (Signal::CuffSystolic, Reading::NoData),
             (Signal::CuffMean, value(99, 0)),
+            (Signal::CuffDiastolic, Reading::NotInSample),
             (Signal::Temperature, Reading::NotInSample),
         ] {
             assert_eq!(rows[0][signal as usize], expected);

@@ -13,7 +13,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    task::JoinSet,
 };
 use tokio_serial::{SerialPort, SerialStream};
 use tokio_util::sync::CancellationToken;
@@ -29,29 +29,24 @@ const GONE: Duration = Duration::from_millis(200);
 /// How often a pty is asked for bytes: a byte at 9600 baud takes 1 ms.
 const ASK: Duration = Duration::from_millis(2);
 
-/// Serves Modbus TCP until `stop`.
+/// Serves Modbus TCP until `stop`. Its connections end with it, however it ends: a connection that outlived the device
+/// would go on answering for it, and its master would never look for the device that took its place.
 pub(super) async fn tcp(listener: TcpListener, station: Arc<Station>, stop: CancellationToken) {
-    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut connections = JoinSet::new();
     loop {
         let stream = tokio::select! {
             () = stop.cancelled() => return,
+            Some(_) = connections.join_next() => continue,
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => stream,
                 Err(_) => continue,
             },
         };
-        let Ok(permit) = room.clone().try_acquire_owned() else {
-            continue;
-        };
-        let (station, stop) = (station.clone(), stop.clone());
-        tokio::spawn(async move {
-            let _permit = permit;
-            tokio::select! {
-                () = stop.cancelled() => {}
-                // A broken or malformed connection is closed; the master connects again.
-                _ = connection(stream, &station) => {}
-            }
-        });
+        if connections.len() < MAX_CONNECTIONS {
+            let station = station.clone();
+            // A broken or malformed connection is closed; the master connects again.
+            connections.spawn(async move { connection(stream, &station).await });
+        }
     }
 }
 

@@ -13,7 +13,10 @@ use super::{
 };
 use crate::ingest::Topic;
 use bytes::{Bytes, BytesMut};
-use federation::identity::{Identity, Peer};
+use federation::{
+    identity::{Identity, Peer},
+    tls,
+};
 use rumqttd::protocol::{self, ConnectProperties, LastWill, LastWillProperties};
 use std::time::Duration;
 use tokio::{
@@ -79,10 +82,12 @@ impl Refusal {
 
 /// Lets a peer in, or answers why not; `None`: it is closed and counted.
 pub(super) async fn admit(ctx: &Context, tcp: TcpStream) -> Option<Admitted> {
-    let Ok(mut stream) = TlsAcceptor::from(ctx.server.clone()).accept(tcp).await else {
+    let shaken = TlsAcceptor::from(ctx.server.clone()).accept(tcp).await;
+    let shaken = shaken.inspect_err(|error| {
+        tls::count_refused("mqtt", error);
         meters::refused("tls");
-        return None;
-    };
+    });
+    let mut stream = shaken.ok()?;
     let certificates = stream.get_ref().1.peer_certificates();
     let peer = certificates.and_then(|chain| Peer::from_cert(chain.first()?).ok());
     let mut input = BytesMut::new();

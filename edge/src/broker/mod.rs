@@ -38,7 +38,10 @@ mod tests;
 
 use crate::ingest::{Journal, Publish};
 use bytes::Bytes;
-use federation::tls::{ReloadingTls, TlsError};
+use federation::{
+    foyer::Foyer,
+    tls::{ReloadingTls, TlsError},
+};
 pub use hub::RouterGone;
 use hub::{Hub, MailboxLimits};
 use message::Message;
@@ -71,7 +74,8 @@ pub struct BrokerConfig {
 /// How much of everything the broker takes.
 #[derive(Clone, Debug)]
 pub struct BrokerLimits {
-    /// Connections that are not admitted yet, at once. A peer without a certificate can fill only these.
+    /// Connections that are not admitted yet, at once. A peer without a certificate can fill only these, and a further
+    /// connection takes the place of one that has waited longest ([`Foyer`]).
     pub handshakes: usize,
     /// Admitted connections, at once: one per device, and one more while it is taken over.
     pub connections: usize,
@@ -105,7 +109,7 @@ pub struct BrokerLimits {
 impl Default for BrokerLimits {
     fn default() -> Self {
         Self {
-            handshakes: 64,
+            handshakes: 256,
             connections: 1_024,
             connect_timeout: Duration::from_secs(10),
             takeover_timeout: Duration::from_secs(15),
@@ -153,7 +157,7 @@ struct Context {
     hub: Hub,
     seats: Seats,
     meters: Arc<Meters>,
-    handshakes: Semaphore,
+    foyer: Foyer,
     connections: Arc<Semaphore>,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -203,7 +207,7 @@ impl Broker {
             hub,
             seats: Seats::new(devices.keys()),
             meters,
-            handshakes: Semaphore::new(limits.handshakes),
+            foyer: Foyer::new(limits.handshakes),
             connections: Arc::new(Semaphore::new(limits.connections)),
             stop,
             tasks: tasks.clone(),
@@ -234,8 +238,9 @@ async fn accept(ctx: Arc<Context>, listener: TcpListener) {
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((tcp, _)) => {
-                ctx.tasks.spawn(serving::serve(Arc::clone(&ctx), tcp));
+            Ok((tcp, peer)) => {
+                let seat = ctx.foyer.enter(peer.ip());
+                ctx.tasks.spawn(serving::serve(Arc::clone(&ctx), tcp, seat));
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection was not accepted");

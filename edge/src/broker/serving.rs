@@ -10,6 +10,7 @@ use super::{
     seats::Held,
 };
 use bytes::BytesMut;
+use federation::foyer::Seat;
 use std::{sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf},
@@ -27,8 +28,8 @@ type Reader = ReadHalf<TlsStream<TcpStream>>;
 type Writer = WriteHalf<TlsStream<TcpStream>>;
 
 /// Serves one accepted socket from the handshake to the end of the session.
-pub(super) async fn serve(ctx: Arc<Context>, tcp: TcpStream) {
-    let Some(admitted) = let_in(&ctx, tcp).await else {
+pub(super) async fn serve(ctx: Arc<Context>, tcp: TcpStream, seat: Seat) {
+    let Some(admitted) = let_in(&ctx, tcp, seat).await else {
         return;
     };
     let Admitted {
@@ -65,15 +66,15 @@ pub(super) async fn serve(ctx: Arc<Context>, tcp: TcpStream) {
     outlive(&ctx, &mut client, held, end).await;
 }
 
-async fn let_in(ctx: &Context, tcp: TcpStream) -> Option<Admitted> {
-    let Ok(_handshake) = ctx.handshakes.try_acquire() else {
-        meters::refused("too many handshakes");
-        return None;
-    };
+async fn let_in(ctx: &Context, tcp: TcpStream, seat: Seat) -> Option<Admitted> {
     // Small packets answer small packets: waiting for more to send would only delay them.
     let _ = tcp.set_nodelay(true);
     tokio::select! {
         () = ctx.stop.cancelled() => None,
+        () = seat.displaced() => {
+            meters::refused("displaced");
+            None
+        }
         admitted = tokio::time::timeout(ctx.limits.connect_timeout, admission::admit(ctx, tcp)) => {
             admitted.unwrap_or_else(|_| {
                 meters::refused("timeout");

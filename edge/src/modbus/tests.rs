@@ -18,7 +18,10 @@ use std::{
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 use tokio::{
@@ -41,6 +44,15 @@ struct Memory {
     conflicts: Mutex<u32>,
 }
 
+/// A sample without what the edge adds to it: as in the store, that does not make it another one.
+fn said(sample: &Sample) -> Sample {
+    let mut said = sample.clone();
+    for reading in &mut said.readings {
+        reading.flags = types::Flags::NONE;
+    }
+    said
+}
+
 #[async_trait]
 impl Journal for Memory {
     async fn append(&self, sample: Sample) -> Result<Stored, Rejected> {
@@ -50,7 +62,7 @@ impl Journal for Memory {
         let key = (sample.device.to_string(), sample.epoch, sample.seq);
         let mut known = self.known.lock();
         match known.get(&key) {
-            Some(before) if *before == sample => return Ok(Stored::Duplicate),
+            Some(before) if said(before) == said(&sample) => return Ok(Stored::Duplicate),
             Some(_) => {
                 *self.conflicts.lock() += 1;
                 return Err(Rejected::Conflict {
@@ -486,6 +498,83 @@ async fn a_replay_of_raw_registers_keeps_gaps_and_zeros() {
     let numbers = facility.journal.numbers("m1");
     assert!(numbers.is_sorted_by(|a, b| a < b));
     assert_eq!(numbers.len(), rows);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_is_torn_down_and_starts_again_is_polled_in_its_next_epoch() {
+    let mut facility = Facility::new(6_000.0);
+    facility.tcp("m1", MONITOR, "medmesh-monitor");
+    let csv = data("mimic3wdb-numerics/s00001-first16h.csv");
+    facility.bridge();
+    for epoch in 1..=3 {
+        facility.simulate(Source::Numerics { csv: csv.clone() });
+        eventually("samples of the epoch are stored", || {
+            let numbers = facility.journal.numbers("m1");
+            numbers.iter().filter(|(of, _)| *of == epoch).count() >= 10
+        })
+        .await;
+        facility.kill_last().await;
+    }
+    facility.check("m1", false);
+}
+
+/// A line to an address that can be cut without either end being told.
+async fn gate(listener: TcpListener, to: SocketAddr, open: Arc<AtomicBool>) {
+    loop {
+        let Ok((mut near, _)) = listener.accept().await else {
+            continue;
+        };
+        let open = open.clone();
+        tokio::spawn(async move {
+            let mut far = None;
+            let mut request = [0; 260];
+            while let Ok(length @ 1..) = near.read(&mut request).await {
+                if !open.load(Ordering::Relaxed) {
+                    continue;
+                }
+                if far.is_none() {
+                    far = tokio::net::TcpStream::connect(to).await.ok();
+                }
+                let Some(stream) = &mut far else { return };
+                let mut answer = [0; 260];
+                if stream.write_all(&request[..length]).await.is_err() {
+                    return;
+                }
+                let Ok(length @ 1..) = stream.read(&mut answer).await else {
+                    return;
+                };
+                if near.write_all(&answer[..length]).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_swallows_requests_is_given_up_and_the_device_is_found_again() {
+    let mut facility = Facility::new(30.0);
+    let address = facility.tcp("m1", MONITOR, "medmesh-monitor");
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let through = listener.local_addr().unwrap();
+    facility.devices[0].address = Some(format!("tcp://{through}"));
+    let open = Arc::new(AtomicBool::new(true));
+    let line = open.clone();
+    facility.spawn(move |_| gate(listener, address, line));
+    facility.simulate(Source::Physiology);
+    facility.bridge();
+    for _ in 0..2 {
+        facility.flows("m1", 5).await;
+        facility.seen.0.lock().clear();
+        open.store(false, Ordering::Relaxed);
+        eventually("the silence is noticed", || {
+            facility.seen.has("m1", |notice| notice == Notice::Dead)
+        })
+        .await;
+        open.store(true, Ordering::Relaxed);
+    }
+    facility.flows("m1", 5).await;
+    facility.check("m1", false);
 }
 
 /// Answers every request with bytes that are wrong in some way.

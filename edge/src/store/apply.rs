@@ -34,10 +34,23 @@ const MAX_UNREADABLE_ROWS: i64 = 1_000;
 /// Retained messages up to so many bytes are kept while alarms are: a device that cannot say that it is there again
 /// sends no alarm either. There is one for each topic of a device, so that they cannot use the reserve up.
 const SHORT_RETAINED: usize = 256;
+/// Topics with a retained message: every topic of a large facility. One more is refused.
+pub(super) const MAX_RETAINED_ROWS: i64 = 65_536;
 
 const INSERT: &str = "INSERT INTO sample
  (device, epoch, seq, source_ms, arrived_ms, patient, flags, priority, parcel, digest, readings)
  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT DO NOTHING";
+
+/// What became of a message that is kept as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// It is kept.
+    Durably,
+    /// The disk bound is reached.
+    Full,
+    /// The facility has retained messages on as many topics as it may.
+    TooManyTopics,
+}
 
 /// A commit in the making.
 pub(super) struct Apply<'t> {
@@ -77,6 +90,7 @@ impl<'t> Apply<'t> {
     pub(super) fn begin(ground: Ground<'t>) -> Result<Self, StoreError> {
         let used = used_bytes(ground.tx)? + ground.log_bytes;
         ground.parcels.begin(ground.tx)?;
+        let routine = ground.parcels.routine(ground.link_up);
         Ok(Self {
             insert: ground.tx.prepare_cached(INSERT)?,
             tx: ground.tx,
@@ -85,11 +99,7 @@ impl<'t> Apply<'t> {
             parcels: ground.parcels,
             bounds: ground.bounds,
             now: ground.now,
-            routine: if ground.link_up {
-                Priority::Live
-            } else {
-                Priority::Backlog
-            },
+            routine,
             profile: ground.profile,
             entropy: ground.entropy,
             drafts: [None, None, None],
@@ -323,10 +333,10 @@ impl<'t> Apply<'t> {
         device: &DeviceId,
         reason: &str,
         message: &Bytes,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Kept, StoreError> {
         if !self.has_routine_room() {
             self.tally.full += 1;
-            return Ok(false);
+            return Ok(Kept::Full);
         }
         self.used += message.len() as u64;
         self.tx
@@ -347,11 +357,11 @@ impl<'t> Apply<'t> {
             )?
             .execute(params![device.as_str(), MAX_UNREADABLE_ROWS])?;
         self.tally.crowded_out += dropped as u64;
-        Ok(true)
+        Ok(Kept::Durably)
     }
 
     /// Keeps or deletes the retained message of a topic: whether there was room. A short one may use the reserve.
-    pub(super) fn retain(&mut self, topic: &str, message: &Bytes) -> Result<bool, StoreError> {
+    pub(super) fn retain(&mut self, topic: &str, message: &Bytes) -> Result<Kept, StoreError> {
         let urgency = if message.len() <= SHORT_RETAINED {
             Urgency::Alarm
         } else {
@@ -359,13 +369,15 @@ impl<'t> Apply<'t> {
         };
         if !message.is_empty() && !self.bounds.admits(urgency, self.used) {
             self.tally.full += 1;
-            return Ok(false);
+            return Ok(Kept::Full);
         }
         self.used += message.len() as u64;
         if message.is_empty() {
             self.tx
                 .prepare_cached("DELETE FROM retained WHERE topic = ?1")?
                 .execute([topic])?;
+        } else if !self.has_room_to_retain(topic)? {
+            return Ok(Kept::TooManyTopics);
         } else {
             self.tx
                 .prepare_cached(
@@ -374,13 +386,29 @@ impl<'t> Apply<'t> {
                 )?
                 .execute(params![topic, &message[..]])?;
         }
-        Ok(true)
+        Ok(Kept::Durably)
+    }
+
+    /// A topic that has a message already needs no more room.
+    fn has_room_to_retain(&self, topic: &str) -> Result<bool, StoreError> {
+        let known = self
+            .tx
+            .prepare_cached("SELECT 1 FROM retained WHERE topic = ?1")?
+            .exists([topic])?;
+        if known {
+            return Ok(true);
+        }
+        let rows: i64 = self
+            .tx
+            .prepare_cached("SELECT count(*) FROM retained")?
+            .query_row([], |row| row.get(0))?;
+        Ok(rows < MAX_RETAINED_ROWS)
     }
 
     /// Applies verified receipts.
     pub(super) fn settle(&mut self, receipts: &[Receipt]) -> Result<(), StoreError> {
         let settled = self.parcels.settle(self.tx, receipts, &self.now)?;
-        self.tally.settled.add(&settled);
+        self.tally.settled.add(settled);
         Ok(())
     }
 

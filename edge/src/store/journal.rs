@@ -22,8 +22,6 @@ const MAX_UNREADABLE: usize = 256 * 1024;
 const MAX_TOPIC: usize = 255;
 /// The largest retained message, in bytes: a device's status.
 const MAX_RETAINED: usize = 64 * 1024;
-/// Retained messages that one prefix yields at most: every topic of a large facility.
-const MAX_RETAINED_ROWS: i64 = 65_536;
 
 /// A sample that the edge makes itself; the store gives it its sequence number in [`EDGE_EPOCH`].
 #[derive(Clone, Debug, PartialEq)]
@@ -240,9 +238,9 @@ impl Journal for Store {
 
 fn retained(db: &rusqlite::Connection, prefix: &str) -> rusqlite::Result<Vec<(String, Bytes)>> {
     db.prepare_cached(
-        "SELECT topic, message FROM retained WHERE substr(topic, 1, length(?1)) = ?1 ORDER BY topic LIMIT ?2",
+        "SELECT topic, message FROM retained WHERE substr(topic, 1, length(?1)) = ?1 ORDER BY topic",
     )?
-    .query_map(rusqlite::params![prefix, MAX_RETAINED_ROWS], |row| {
+    .query_map([prefix], |row| {
         Ok((row.get(0)?, Bytes::from(row.get::<_, Vec<u8>>(1)?)))
     })?
     .collect()

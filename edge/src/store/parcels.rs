@@ -16,6 +16,10 @@ use types::{Classified, EnvelopeId, Place, Priority, Purpose};
 /// Sequences of one priority, as the outbox numbers its rows.
 const KEYS_PER_PRIORITY: i64 = 1 << 56;
 
+/// Live parcels that wait for a receipt: as many as the link has under way at once. With more of them the region does
+/// not keep up, and what is measured is backlog.
+pub(super) const MAX_LIVE_PARCELS: u64 = 256;
+
 /// What parcels are made with.
 pub(super) struct Parcels {
     rules: Arc<Rules>,
@@ -25,6 +29,8 @@ pub(super) struct Parcels {
     entropy: super::Entropy,
     /// The last sequence given out, by priority, as of this commit.
     last: [i64; 3],
+    /// Parcels that waited when this commit began, by priority.
+    waiting: [u64; 3],
     audited: bool,
 }
 
@@ -42,13 +48,15 @@ impl Parcels {
             to,
             entropy,
             last: [0; 3],
+            waiting: [0; 3],
             audited: false,
         }
     }
 
-    /// Begins a commit: reads how far the sequences are.
+    /// Begins a commit: reads how far the sequences are, and how much waits.
     pub(super) fn begin(&mut self, tx: &Transaction<'_>) -> Result<(), StoreError> {
         self.audited = false;
+        self.waiting = outbox::depths(tx)?.0;
         let mut query = tx.prepare_cached("SELECT priority, last FROM outbox_counter")?;
         let mut rows = query.query([])?;
         while let Some(row) = rows.next()? {
@@ -57,6 +65,17 @@ impl Parcels {
             }
         }
         Ok(())
+    }
+
+    /// With which priority routine samples go out now. A link that hangs takes seconds to be known as down; what is
+    /// measured until then must not stand before what will be live when it is back.
+    pub(super) fn routine(&self, link_up: bool) -> Priority {
+        let live = self.waiting[usize::from(Priority::Live.rank())];
+        if link_up && live < MAX_LIVE_PARCELS {
+            Priority::Live
+        } else {
+            Priority::Backlog
+        }
     }
 
     /// The sequence that the next parcel of readings in a priority will have; none when the rules refuse it.
@@ -100,7 +119,7 @@ impl Parcels {
         }
     }
 
-    /// Applies verified receipts.
+    /// Applies verified receipts, and remembers which parcels the region did not take.
     pub(super) fn settle(
         &mut self,
         tx: &Transaction<'_>,
@@ -108,7 +127,13 @@ impl Parcels {
         now: &Now,
     ) -> Result<outbox::Settled, StoreError> {
         self.audited = true;
-        Ok(outbox::settle(tx, &self.from, receipts, now.real)?)
+        let settled = outbox::settle(tx, &self.from, receipts, now.real)?;
+        for (priority, seq) in &settled.untaken {
+            let seq = i64::try_from(*seq).unwrap_or(i64::MAX);
+            tx.prepare_cached("INSERT OR IGNORE INTO untaken (priority, parcel) VALUES (?1, ?2)")?
+                .execute((priority.rank(), seq))?;
+        }
+        Ok(settled)
     }
 
     /// Writes down a peer that was turned away.
@@ -134,12 +159,13 @@ impl Parcels {
     }
 }
 
-/// Whether a parcel is still needed: it has no receipt yet, or the region did not take it in whole and a person must
-/// decide what becomes of it.
-pub(super) fn is_needed(db: &Connection, priority: Priority, seq: i64) -> Result<bool, StoreError> {
+/// Whether the region has every record of a parcel: by its receipt, and not by one that says otherwise.
+pub(super) fn is_taken(db: &Connection, priority: Priority, seq: i64) -> Result<bool, StoreError> {
     let key = i64::from(priority.rank()) * KEYS_PER_PRIORITY + seq;
-    let waits = db
-        .prepare_cached("SELECT 1 FROM outbox WHERE key = ?1")?
-        .exists([key])?;
-    Ok(waits || outbox::holds(db, priority, seq.unsigned_abs())?)
+    Ok(!db
+        .prepare_cached(
+            "SELECT 1 FROM outbox WHERE key = ?1
+             UNION ALL SELECT 1 FROM untaken WHERE priority = ?2 AND parcel = ?3",
+        )?
+        .exists((key, priority.rank(), seq))?)
 }

@@ -1,4 +1,6 @@
-//! What is deleted, and what is remembered of it. Nothing goes without a receipt.
+//! What is deleted, and what is remembered of it. Nothing goes without a receipt, and nothing that the region refused,
+//! put into quarantine or stored in part: of that the region keeps digests, so the facility has the only copy, until a
+//! person has looked.
 use super::{StoreError, parcels};
 use rusqlite::{Connection, Transaction, params};
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -136,10 +138,10 @@ struct Old {
     key: Key,
     seq: i64,
     source_ms: i64,
-    receipted: bool,
+    taken: bool,
 }
 
-/// One bounded step: deletes samples that arrived before `cutoff` and whose parcel has a receipt.
+/// One bounded step: deletes samples that arrived before `cutoff` and whose parcel the region has taken.
 pub(super) fn step(
     tx: &Transaction<'_>,
     forgotten: &mut Forgotten,
@@ -152,7 +154,7 @@ pub(super) fn step(
         let (old, next) = look(tx, *cursor, cutoff, left)?;
         swept.looked += old.len();
         left -= old.len();
-        for sample in old.iter().filter(|sample| sample.receipted) {
+        for sample in old.iter().filter(|sample| sample.taken) {
             delete(tx, forgotten, sample)?;
             swept.deleted += 1;
         }
@@ -193,15 +195,15 @@ fn look(
         }
         let priority = Priority::from_rank(row.get(4)?);
         let parcel: Option<i64> = row.get(5)?;
-        let receipted = match (priority, parcel) {
-            (Some(priority), Some(parcel)) => !parcels::is_needed(tx, priority, parcel)?,
+        let taken = match (priority, parcel) {
+            (Some(priority), Some(parcel)) => parcels::is_taken(tx, priority, parcel)?,
             _ => false,
         };
         old.push(Old {
             key: (at.device, at.epoch),
             seq: at.seq,
             source_ms: row.get(6)?,
-            receipted,
+            taken,
         });
         next = Some(at);
     }

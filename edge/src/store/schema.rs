@@ -4,7 +4,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use std::{path::PathBuf, time::Duration};
 
 /// The version that this binary writes.
-pub(super) const VERSION: i64 = 2;
+pub(super) const VERSION: i64 = 3;
 /// Bytes of a page, SQLCipher's default.
 pub(super) const PAGE_BYTES: i64 = 4_096;
 /// How long a connection waits for the other one's lock: a checkpoint of the whole log on a slow disk.
@@ -13,7 +13,7 @@ const BUSY: Duration = Duration::from_secs(10);
 const STATEMENTS: usize = 64;
 
 /// What leads from each version to the next.
-const STEPS: [&str; VERSION as usize] = [TABLES, DEVICE_SHIFTS];
+const STEPS: [&str; VERSION as usize] = [TABLES, UNTAKEN, DEVICE_SHIFTS];
 
 const TABLES: &str = "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
@@ -41,7 +41,13 @@ CREATE INDEX unreadable_device ON unreadable (device, row);
 CREATE TABLE retained (topic TEXT PRIMARY KEY, message BLOB NOT NULL) STRICT, WITHOUT ROWID;
 ";
 
-/// A device's shift is drawn when the device is next asked for. What was forgotten before had arrived by the last
+/// What version 2 adds: parcels of which the region does not have every record.
+const UNTAKEN: &str = "
+CREATE TABLE untaken (priority INTEGER NOT NULL, parcel INTEGER NOT NULL, PRIMARY KEY (priority, parcel))
+  STRICT, WITHOUT ROWID;
+";
+
+/// What version 3 adds. A device's shift is drawn when the device is next asked for. What was forgotten before had arrived by the last
 /// instant that is known of.
 const DEVICE_SHIFTS: &str = "
 ALTER TABLE device ADD COLUMN shift_days INTEGER;

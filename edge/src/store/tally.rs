@@ -3,7 +3,7 @@ use federation::outbox::Settled;
 use std::time::Duration;
 
 /// What a commit has counted, for the metrics.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Tally {
     pub stored: u64,
     pub readings: u64,

@@ -147,7 +147,10 @@ pub(super) fn receipt(parcel: &Parcel, outcome: Outcome) -> Receipt {
         seq: parcel.seq,
         digest: parcel.digest.clone(),
         outcome: outcome.into(),
-        stored: parcel.count,
+        stored: match outcome {
+            Outcome::Accepted => parcel.count,
+            _ => 0,
+        },
         ..Receipt::default()
     }
 }
@@ -384,6 +387,24 @@ async fn what_is_committed_while_the_link_is_down_is_backlog_and_alarms_go_apart
 }
 
 #[tokio::test]
+async fn what_is_measured_while_live_parcels_pile_up_is_backlog_until_they_are_receipted() {
+    let dir = TempDir::new().unwrap();
+    let store = store(&dir);
+    store.set_link(true);
+    let bound = super::parcels::MAX_LIVE_PARCELS;
+    for seq in 0..bound + 3 {
+        store.append(sample("m1", seq)).await.unwrap();
+    }
+    let live = parcels(&store, Priority::Live).await;
+    assert_eq!(live.len() as u64, bound);
+    assert_eq!(parcels(&store, Priority::Backlog).await.len(), 3);
+    let first = receipt(&live[0], Outcome::Accepted);
+    store.settle(vec![first]).await.unwrap();
+    store.append(sample("m1", bound + 3)).await.unwrap();
+    assert_eq!(parcels(&store, Priority::Live).await.len(), 1);
+}
+
+#[tokio::test]
 async fn a_parcel_goes_when_it_is_receipted_and_is_leased_again_after_a_broken_link() {
     let dir = TempDir::new().unwrap();
     let store = store(&dir);
@@ -485,6 +506,9 @@ async fn a_store_of_the_first_version_is_brought_forward() {
     let device = store.device(&"m1".parse().unwrap()).await.unwrap();
     assert_eq!(device.pseudonym.as_bytes(), &[0; 16]);
     assert_ne!(device.shift.days(), 0);
+    let alarm = parcels(&store, Priority::Alarm).await;
+    let refused = receipt(&alarm[0], Outcome::Refused);
+    store.settle(vec![refused]).await.unwrap();
 }
 
 #[tokio::test]
@@ -538,6 +562,30 @@ async fn retained_messages_outlive_a_restart_and_an_empty_one_deletes() {
     let kept = store.retained("devices/eu/eu-f1/m1/").await.unwrap();
     assert_eq!(kept, [("devices/eu/eu-f1/m1/status".to_owned(), status)]);
     assert_eq!(store.retained("").await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn one_topic_too_many_is_refused_and_those_that_are_there_can_change() {
+    let dir = TempDir::new().unwrap();
+    store(&dir).close().await;
+    let db = open_writable(&dir);
+    db.execute(
+        "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < ?1)
+         INSERT INTO retained SELECT 't/' || n, x'00' FROM n",
+        [apply::MAX_RETAINED_ROWS],
+    )
+    .unwrap();
+    drop(db);
+    let store = self::store(&dir);
+    let message = bytes::Bytes::from_static(b"online");
+    let refused = store.retain("t/new", message.clone()).await.unwrap_err();
+    assert_eq!(refused.kind, StoreErrorKind::Refused);
+    assert_eq!(store.condition(), Condition::Good);
+    store.retain("t/1", message.clone()).await.unwrap();
+    store.retain("t/2", bytes::Bytes::new()).await.unwrap();
+    store.retain("t/new", message).await.unwrap();
+    let all = store.retained("t/").await.unwrap();
+    assert_eq!(all.len() as i64, apply::MAX_RETAINED_ROWS);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! The writer thread: takes what waits, commits it with one fsync, answers everybody.
 use super::{
     Condition, Status, StoreError, StoreErrorKind, StoreOptions,
-    apply::{Apply, Ground},
+    apply::{Apply, Ground, Kept},
     bounds::Bounds,
     directory::{DeviceEntry, Directory, meta, set_meta},
     journal::Prepared,
@@ -95,6 +95,8 @@ enum Outcome {
     Done,
     /// There was no room for a message.
     Full,
+    /// Against a limit: nothing was stored, and nothing is wrong with the store.
+    Refused(&'static str),
     Device(Arc<DeviceEntry>),
     Swept(Swept),
     Late(Late),
@@ -123,6 +125,9 @@ impl Job {
                 | Self::TurnedAway { reply, .. },
                 Outcome::Done,
             ) => drop(reply.send(Ok(()))),
+            (job, Outcome::Refused(op)) => {
+                job.refuse(&StoreError::new(StoreErrorKind::Refused, op));
+            }
             (Self::Close(closed), _) => drop(closed.send(())),
             (job, Outcome::Full) => {
                 job.refuse(&StoreError::new(StoreErrorKind::Full, "keep a message"));
@@ -438,6 +443,16 @@ fn fill(
     None
 }
 
+const fn kept(kept: Kept) -> Outcome {
+    match kept {
+        Kept::Durably => Outcome::Done,
+        Kept::Full => Outcome::Full,
+        Kept::TooManyTopics => {
+            Outcome::Refused("retain: the facility has retained messages on 65,536 topics")
+        }
+    }
+}
+
 /// One job within the commit.
 fn one(
     apply: &mut Apply<'_>,
@@ -459,13 +474,9 @@ fn one(
             message,
             ..
         } => {
-            let kept = apply.quarantine(device, reason, message)?;
-            return Ok(if kept { Outcome::Done } else { Outcome::Full });
+            return apply.quarantine(device, reason, message).map(kept);
         }
-        Job::Retain { topic, message, .. } => {
-            let kept = apply.retain(topic, message)?;
-            return Ok(if kept { Outcome::Done } else { Outcome::Full });
-        }
+        Job::Retain { topic, message, .. } => return apply.retain(topic, message).map(kept),
         Job::Settle { receipts, .. } => apply.settle(receipts)?,
         Job::Devices { records, .. } => apply.ship_devices(records.clone())?,
         Job::TurnedAway { peer, reason, .. } => apply.turned_away(peer, reason)?,

@@ -160,6 +160,12 @@ impl Entry {
         }
     }
 
+    /// When (real time); none when it is not written as a time.
+    #[must_use]
+    pub fn time(&self) -> Option<Timestamp> {
+        self.time.parse().ok()
+    }
+
     /// What was decided.
     #[must_use]
     pub const fn decision(&self) -> Decision {

@@ -9,7 +9,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
 };
@@ -77,8 +77,6 @@ struct TapFiles {
 #[derive(Clone)]
 pub(super) struct Caller {
     pub(super) peer: Arc<Peer>,
-    /// Whether it was written down that the peer was turned away: once for a connection.
-    pub(super) told: Arc<AtomicBool>,
 }
 
 type BoxedCut = Pin<Box<dyn Future<Output = Cut> + Send>>;
@@ -104,7 +102,6 @@ impl<S> Guarded<S> {
             stream,
             caller: Caller {
                 peer: Arc::new(peer),
-                told: Arc::default(),
             },
             cut: Box::pin(cut),
             ended: false,

@@ -4,12 +4,14 @@ use super::{
     MAX_PARCEL_BYTES, STREAM_WINDOW_BYTES,
     io::{Caller, Guarded, Tap},
     peer_place, route,
+    told::Told,
 };
 use crate::{
+    foyer::{Foyer, Seat},
     identity::{Identity, Peer},
     port::{Arrival, Gate, Inbox, PortErrorKind, Verdict},
     reason, receipt,
-    tls::{Cut, ReloadingTls},
+    tls::{self, Cut, ReloadingTls},
     wire::{
         Outcome, Parcel, Receipt,
         mesh_server::{Mesh, MeshServer},
@@ -18,14 +20,10 @@ use crate::{
 use ed25519_dalek::SigningKey;
 use futures_util::FutureExt;
 use sha2::{Digest, Sha256};
-use std::{
-    io,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{io, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::{Semaphore, mpsc},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_stream::{StreamExt, wrappers::ReceiverStream};
@@ -33,16 +31,17 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Request, Response, Status, Streaming, transport::Server};
 use types::{Place, Priority};
 
-/// Handshakes at once: further connections wait in the listener's queue.
-const MAX_HANDSHAKES: usize = 256;
+/// Handshakes at once; a further connection takes the place of one that has waited longest ([`Foyer`]).
+pub(super) const MAX_HANDSHAKES: usize = 256;
 /// Connections at once: a region's facilities, each once, with room for those that reconnect.
 const MAX_CONNECTIONS: usize = 4_096;
 /// Finished handshakes that wait to be served.
 const MAX_WAITING: usize = 16;
 /// Calls at once on one connection: a sender needs one.
 const MAX_STREAMS: u32 = 4;
-/// Parcels that are judged and stored together: whichever bound is met first.
-const BATCH_PARCELS: usize = 128;
+/// Parcels that are judged and stored together: whichever bound is met first. Half of what a sender may have under way
+/// of its backlog, so that both ends work at once.
+const BATCH_PARCELS: usize = 64;
 /// Bytes of bodies that are judged and stored together.
 const BATCH_BYTES: usize = 4 << 20;
 /// Receipts that wait for the sender to read them; then nothing more is taken from it.
@@ -104,6 +103,7 @@ pub async fn serve(
     let accepting = accept(listener, Arc::new(welcome), &stop);
     let service = MeshService {
         door: Arc::clone(&door),
+        told: Told::default(),
         tasks: tasks.clone(),
         stop: stop.clone(),
     };
@@ -145,41 +145,43 @@ struct Welcome {
 }
 
 async fn accept(listener: TcpListener, welcome: Arc<Welcome>, stop: &CancellationToken) {
-    let slots = Arc::new(Semaphore::new(MAX_HANDSHAKES));
+    let foyer = Foyer::new(MAX_HANDSHAKES);
     loop {
-        let next = async {
-            let slot = Arc::clone(&slots).acquire_owned().await;
-            (slot, listener.accept().await)
-        };
-        let (slot, accepted) = tokio::select! {
+        let accepted = tokio::select! {
             () = stop.cancelled() => return,
-            next = next => next,
+            accepted = listener.accept() => accepted,
         };
-        let (Ok(slot), Ok((stream, _))) = (slot, accepted) else {
+        let Ok((stream, peer)) = accepted else {
             metrics::counter!("medmesh_link_accept_errors_total").increment(1);
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let welcome = Arc::clone(&welcome);
+        let (welcome, seat) = (Arc::clone(&welcome), foyer.enter(peer.ip()));
         tokio::spawn(async move {
-            let result = welcome.shake(stream, slot).await;
+            let result = welcome.shake(stream, seat).await;
             metrics::counter!("medmesh_link_handshakes_total", "result" => result).increment(1);
         });
     }
 }
 
 impl Welcome {
-    /// One handshake, ended in time.
-    async fn shake(&self, stream: TcpStream, slot: OwnedSemaphorePermit) -> &'static str {
+    /// One handshake, ended in time, or sooner when others need the place.
+    async fn shake(&self, stream: TcpStream, seat: Seat) -> &'static str {
         let shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, async {
             stream.set_nodelay(true)?;
-            self.acceptor.accept(stream).await
+            let shaken = self.acceptor.accept(stream).await;
+            shaken.inspect_err(|error| {
+                tls::count_refused("link", error);
+            })
         });
-        let guarded = match shaken.await {
-            Ok(shaken) => shaken.and_then(|stream| self.guard(stream)),
-            Err(_) => return "timeout",
+        let guarded = tokio::select! {
+            shaken = shaken => match shaken {
+                Ok(shaken) => shaken.and_then(|stream| self.guard(stream)),
+                Err(_) => return "timeout",
+            },
+            () = seat.displaced() => return "displaced",
         };
-        drop(slot);
+        drop(seat);
         match guarded {
             Ok(stream) => {
                 // Serving may have ended meanwhile: then the connection is dropped, which is right.
@@ -219,6 +221,7 @@ impl Welcome {
 
 struct MeshService {
     door: Arc<Door>,
+    told: Told,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -235,7 +238,10 @@ impl Mesh for MeshService {
             .extensions()
             .get::<Caller>()
             .ok_or_else(|| Status::unauthenticated("no client certificate"))?;
-        let from = self.door.business_of(caller).await?;
+        let from = self
+            .door
+            .business_of(&caller.peer.identity, &self.told)
+            .await?;
         let (answers, receipts) = mpsc::channel(MAX_RECEIPTS);
         let receiving = receive(
             Arc::clone(&self.door),
@@ -251,19 +257,15 @@ impl Mesh for MeshService {
 
 impl Door {
     /// The place of a peer that may deliver here; others are turned away, with a row in the audit log.
-    async fn business_of(&self, caller: &Caller) -> Result<Place, Status> {
-        let identity = &caller.peer.identity;
-        let reason = match peer_place(identity).map(|from| (from, route(from, &self.here))) {
+    async fn business_of(&self, peer: &Identity, told: &Told) -> Result<Place, Status> {
+        let reason = match peer_place(peer).map(|from| (from, route(from, &self.here))) {
             Ok((from, Ok(()))) => return Ok(from.clone()),
             Ok((_, Err(reason))) | Err(reason) => reason,
         };
-        metrics::counter!("medmesh_link_turned_away_total", "reason" => reason).increment(1);
-        if !caller.told.swap(true, Ordering::Relaxed) {
-            tracing::warn!(peer = %identity, reason, "peer turned away");
-            self.gate
-                .turned_away(identity, reason)
-                .await
-                .map_err(|_| Status::unavailable("audit log"))?;
+        match told.tell(self.gate.as_ref(), peer, reason).await {
+            Ok(true) => tracing::warn!(%peer, reason, "peer turned away"),
+            Ok(false) => {}
+            Err(_) => return Err(Status::unavailable("audit log")),
         }
         Err(Status::permission_denied(reason))
     }

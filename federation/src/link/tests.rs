@@ -201,6 +201,29 @@ async fn a_region_that_was_away_is_found_again() {
 }
 
 #[tokio::test]
+async fn every_alarm_is_sent_before_the_backlog_however_many_there_are() {
+    let bed = Testbed::new();
+    let (us, f1) = both(&bed);
+    let region = region(&bed, &us).await;
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = Proxy::to(nobody.local_addr().unwrap()).await;
+    drop(nobody);
+    let edge = edge(&bed, &f1, proxy.address, US);
+    for _ in 0..10 {
+        edge.outbox.add(Priority::Backlog, 10);
+    }
+    let alarms = flight::WINDOWS[0].parcels + 50;
+    for _ in 0..alarms {
+        edge.outbox.add(Priority::Alarm, 10);
+    }
+    proxy.turn_to(region.address);
+    edge.drained().await;
+    let order = region.inbox.order();
+    let first = order.iter().position(|(p, _)| *p == Priority::Backlog);
+    assert_eq!(first, Some(alarms));
+}
+
+#[tokio::test]
 async fn an_alarm_and_a_live_reading_pass_a_backlog_that_is_being_drained() {
     let bed = Testbed::new();
     let (us, f1) = both(&bed);
@@ -330,8 +353,8 @@ async fn an_edge_of_another_region_is_refused_by_the_server_with_an_audit_row() 
         ("global", "no-link"),
     ] {
         let stranger = bed.holder(&node(other));
-        let mut client = rogue::client(&bed, &stranger, region.address, US).await;
         for _ in 0..2 {
+            let mut client = rogue::client(&bed, &stranger, region.address, US).await;
             let refused = client.deliver(tokio_stream::empty::<Parcel>()).await;
             let status = refused.unwrap_err();
             assert_eq!(status.code(), tonic::Code::PermissionDenied);
@@ -339,7 +362,7 @@ async fn an_edge_of_another_region_is_refused_by_the_server_with_an_audit_row() 
         }
         assert_eq!(region.gate.turned_away_last(), (node(other), reason));
     }
-    assert_eq!(region.gate.turned_away_count(), 3, "one row a connection");
+    assert_eq!(region.gate.turned_away_count(), 3, "one row a peer");
     assert!(region.inbox.order().is_empty());
 }
 
@@ -407,7 +430,9 @@ async fn idle_connections_block_nobody() {
     let (us, f1) = both(&bed);
     let region = region(&bed, &us).await;
     let mut idle = Vec::new();
-    for _ in 0..20 {
+    // More than there are places; each would hold its place for as long as a handshake may take.
+    let begun = std::time::Instant::now();
+    for _ in 0..super::server::MAX_HANDSHAKES + 20 {
         idle.push(
             tokio::net::TcpStream::connect(region.address)
                 .await
@@ -417,6 +442,10 @@ async fn idle_connections_block_nobody() {
     let edge = edge(&bed, &f1, region.address, US);
     edge.outbox.add(Priority::Live, 10);
     edge.drained().await;
+    assert!(
+        begun.elapsed() < super::HANDSHAKE_TIMEOUT,
+        "they were waited for"
+    );
     drop(idle);
 }
 

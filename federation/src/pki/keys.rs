@@ -2,10 +2,10 @@
 use super::{PkiError, files};
 use ed25519_dalek::{
     SigningKey,
-    pkcs8::{DecodePrivateKey, EncodePrivateKey, spki::der::pem::LineEnding},
+    pkcs8::{DecodePrivateKey, EncodePrivateKey, EncodePublicKey, spki::der::pem::LineEnding},
 };
 use rand::CryptoRng;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A client's key pair for SMART Backend Services (ES384).
 pub struct ClientKey {
@@ -43,6 +43,26 @@ pub fn signing_key(path: &Path, rng: &mut impl CryptoRng) -> Result<SigningKey, 
         files::create(path, pem.as_bytes(), files::PRIVATE)?;
     }
     load_signing_key(path)
+}
+
+/// The key pair of an authority that signs notes (leases) in the directory of the certificate authority, made when it
+/// is not there: `NAME.key`, and `NAME.pem` with the public key, whose path is returned.
+///
+/// # Errors
+/// As [`signing_key`], and when the public key cannot be written.
+pub fn note_authority(
+    dir: &Path,
+    name: &str,
+    rng: &mut impl CryptoRng,
+) -> Result<(SigningKey, PathBuf), PkiError> {
+    let key = signing_key(&dir.join(format!("{name}.key")), rng)?;
+    let path = dir.join(format!("{name}.pem"));
+    let pem = key
+        .verifying_key()
+        .to_public_key_pem(LineEnding::LF)
+        .map_err(|_| PkiError::NotAKey { path: path.clone() })?;
+    files::replace(&path, pem.as_bytes(), files::PUBLIC)?;
+    Ok((key, path))
 }
 
 /// Loads the key with which a node signs receipts and audit checkpoints.

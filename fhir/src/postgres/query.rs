@@ -3,7 +3,7 @@ use super::stored;
 use crate::search::{Filter, Interval, Position, Query, SortKey};
 use crate::store::Page;
 use deadpool_postgres::Object;
-use tokio_postgres::{Error, Row, types::ToSql};
+use tokio_postgres::{Error, Row, Statement, types::ToSql};
 use types::Timestamp;
 
 const COLUMNS: &str =
@@ -20,7 +20,7 @@ pub async fn page(client: &Object, query: &Query) -> Result<Option<Page>, Error>
     // One more than asked for tells whether there is a next page.
     let limit = sql.bind(i64::from(query.count) + 1);
     sql.text.push_str(&format!(" LIMIT {limit}"));
-    let statement = client.prepare_cached(&sql.text).await?;
+    let statement = sql.statement(client).await?;
     let rows = client.query(&statement, &sql.params()).await?;
     let shown = &rows[..rows.len().min(usize::from(query.count))];
     let next = match shown.last() {
@@ -34,7 +34,7 @@ pub async fn page(client: &Object, query: &Query) -> Result<Option<Page>, Error>
 /// How many match.
 pub async fn total(client: &Object, query: &Query) -> Result<u64, Error> {
     let sql = Sql::filtered(COUNT, query);
-    let statement = client.prepare_cached(&sql.text).await?;
+    let statement = sql.statement(client).await?;
     let row = client.query_one(&statement, &sql.params()).await?;
     Ok(u64::try_from(row.get::<_, i64>(0)).unwrap_or(0))
 }
@@ -50,6 +50,8 @@ fn position(row: &Row, key: SortKey) -> Option<Position> {
 
 struct Sql {
     text: String,
+    /// Whether there are few texts like it: a connection keeps what it has prepared for as long as it lives.
+    common: bool,
     values: Vec<Box<dyn ToSql + Sync + Send>>,
 }
 
@@ -57,6 +59,7 @@ impl Sql {
     fn filtered(head: &str, query: &Query) -> Self {
         let mut sql = Self {
             text: head.to_owned(),
+            common: true,
             values: vec![Box::new(query.kind.as_str())],
         };
         for filter in &query.filters {
@@ -70,6 +73,14 @@ impl Sql {
     fn bind(&mut self, value: impl ToSql + Sync + Send + 'static) -> String {
         self.values.push(Box::new(value));
         format!("${}", self.values.len())
+    }
+
+    async fn statement(&self, client: &Object) -> Result<Statement, Error> {
+        if self.common {
+            client.prepare_cached(&self.text).await
+        } else {
+            client.prepare(&self.text).await
+        }
     }
 
     fn params(&self) -> Vec<&(dyn ToSql + Sync)> {
@@ -106,6 +117,7 @@ impl Sql {
     }
 
     fn dates(&mut self, intervals: &[Interval]) {
+        self.common &= intervals.len() <= 1;
         let mut any = Vec::new();
         for interval in intervals {
             let from = interval

@@ -80,7 +80,9 @@ fn ids(body: &Value) -> Vec<String> {
 #[tokio::test]
 async fn without_a_token_nothing_but_the_description_is_shown() {
     let fixture = fixture().await;
-    let tokens = TokenServer::new("https://localhost", &[], Clock::new(None)).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let (clock, used) = (Clock::new(None), dir.path().join("used"));
+    let tokens = TokenServer::new("https://localhost", &[], clock, &used).unwrap();
     let closed = router(fixture.catalog.clone(), tokens.verifier());
     for path in ["/api/v1/devices", "/api/v1/facilities", "/api/v1/devices/x"] {
         let request = Request::get(path).body(Body::empty()).unwrap();

@@ -116,6 +116,17 @@ pub fn url(key: &str, text: &str) -> Option<Problem> {
     (!good).then(|| Problem::new(key, "is written https://host:port"))
 }
 
+/// A problem unless `text` is `https://host` or `https://host:port`, without a path.
+#[must_use]
+pub fn public_url(key: &str, text: &str) -> Option<Problem> {
+    let rest = text.strip_prefix("https://").unwrap_or_default();
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    let bare = !rest.is_empty() && !rest.contains(['/', '?', '#', '@', ' ', ':']);
+    let good = bare || url(key, &format!("https://{rest}")).is_none();
+    (!good || !text.starts_with("https://"))
+        .then(|| Problem::new(key, "is written https://host or https://host:port"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,6 +167,24 @@ mod tests {
         ];
         let problems = different_ports(&listeners);
         assert_eq!(problems, [Problem::new("c", "is the address of a too")]);
+    }
+
+    #[test]
+    fn a_public_url_has_no_path_and_may_leave_out_the_port() {
+        for (text, good) in [
+            ("https://fhir.example.org", true),
+            ("https://fhir.example.org/", true),
+            ("https://fhir.example.org:8443", true),
+            ("https://[::1]:8443", true),
+            ("http://fhir.example.org", false),
+            ("https://fhir.example.org/fhir", false),
+            ("https://user@fhir.example.org", false),
+            ("https://fhir.example.org:0", false),
+            ("https://", false),
+            ("fhir.example.org", false),
+        ] {
+            assert_eq!(public_url("k", text).is_none(), good, "{text}");
+        }
     }
 
     #[test]

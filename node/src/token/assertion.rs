@@ -2,10 +2,9 @@
 //!
 //! SMART App Launch 2.2, "Client Authentication: Asymmetric", with ES384 and keys registered in the configuration;
 //! a `jku` header is ignored, so that no client can name its own keys.
-use super::{ClientError, Refused, Scopes};
+use super::{ClientError, Refused, Scopes, used::Used};
 use crate::config::ClientConfig;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap};
 use types::Timestamp;
@@ -16,8 +15,6 @@ pub const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jw
 pub const MAX_LIFETIME_SECONDS: i64 = 300;
 /// How far the clocks of client and server may be apart.
 const SKEW_SECONDS: i64 = 10;
-/// Assertions remembered until they expire: 33 a second for five minutes.
-const MAX_REMEMBERED: usize = 10_000;
 /// Characters of an assertion; a real one has some 500.
 const MAX_ASSERTION: usize = 4_096;
 /// Characters of a `jti`.
@@ -93,38 +90,11 @@ struct Client {
 #[derive(Debug)]
 pub(super) struct Registry {
     clients: HashMap<String, Client>,
-    used: Mutex<Used>,
-}
-
-/// Assertions that were used, until they expire. Without it a seen assertion could be used again.
-#[derive(Debug, Default)]
-struct Used {
-    ids: BTreeSet<(String, String)>,
-    ends: BTreeSet<(i64, String, String)>,
-}
-
-impl Used {
-    /// Notes an assertion; false when it was used before or when too many are remembered.
-    fn note(&mut self, kid: &str, jti: &str, end: i64, now: i64) -> Result<(), Refused> {
-        while let Some(first) = self.ends.first().filter(|(end, ..)| *end < now).cloned() {
-            self.ends.remove(&first);
-            self.ids.remove(&(first.1, first.2));
-        }
-        let id = (kid.to_owned(), jti.to_owned());
-        if self.ids.contains(&id) {
-            return Err(Refused::InvalidClient("the assertion was used before"));
-        }
-        if self.ids.len() >= MAX_REMEMBERED {
-            return Err(Refused::Busy);
-        }
-        self.ends.insert((end, id.0.clone(), id.1.clone()));
-        self.ids.insert(id);
-        Ok(())
-    }
+    used: Used,
 }
 
 impl Registry {
-    pub(super) fn new(configs: &[ClientConfig]) -> Result<Self, ClientError> {
+    pub(super) fn new(configs: &[ClientConfig], used: Used) -> Result<Self, ClientError> {
         let mut clients = HashMap::new();
         for config in configs {
             let client = Client {
@@ -139,10 +109,7 @@ impl Registry {
                 return Err(ClientError::DuplicateKid(config.kid.clone()));
             }
         }
-        Ok(Self {
-            clients,
-            used: Mutex::default(),
-        })
+        Ok(Self { clients, used })
     }
 
     /// Every scope that some client may be granted.
@@ -151,7 +118,7 @@ impl Registry {
         allowed.flat_map(Scopes::names).collect()
     }
 
-    /// What the client that made this assertion may be granted.
+    /// What the client that made this assertion may be granted. Blocks for an fsync.
     pub(super) fn authenticate(
         &self,
         assertion: &str,
@@ -162,7 +129,7 @@ impl Registry {
         let now = now.0.div_euclid(1_000);
         check(&claims, &client.client_id, token_url, now)?;
         let end = claims.exp.saturating_add(SKEW_SECONDS);
-        self.used.lock().note(&kid, &claims.jti, end, now)?;
+        self.used.note(&kid, &claims.jti, end, now)?;
         Ok(&client.allowed)
     }
 
@@ -231,33 +198,4 @@ fn read_key(config: &ClientConfig) -> Result<DecodingKey, ClientError> {
                 .is_ok_and(|point| point.len() == P384_POINT_BYTES)
         })
         .ok_or_else(|| ClientError::NotP384(path.clone()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_used_assertion_is_remembered_until_it_expires() {
-        let mut used = Used::default();
-        assert!(used.note("k", "j", 100, 0).is_ok());
-        assert!(used.note("k", "j", 100, 100).is_err());
-        assert!(used.note("other", "j", 100, 100).is_ok());
-        assert!(used.note("k", "j", 200, 101).is_ok());
-        assert_eq!((used.ids.len(), used.ends.len()), (1, 1));
-    }
-
-    #[test]
-    fn the_memory_of_assertions_is_bounded_and_never_forgets_a_live_one() {
-        let mut used = Used::default();
-        for i in 0..MAX_REMEMBERED {
-            assert!(used.note("k", &i.to_string(), 100, 0).is_ok());
-        }
-        assert_eq!(used.note("k", "more", 100, 0), Err(Refused::Busy));
-        assert!(matches!(
-            used.note("k", "0", 100, 0),
-            Err(Refused::InvalidClient(_))
-        ));
-        assert!(used.note("k", "more", 300, 101).is_ok());
-    }
 }

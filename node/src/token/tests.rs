@@ -18,7 +18,13 @@ fn world() -> World {
     let dir = tempfile::tempdir().unwrap();
     let key = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap();
     let client = register(dir.path(), "reader", &key);
-    let server = TokenServer::new(ORIGIN, &[client], Clock::new(None)).unwrap();
+    let server = TokenServer::new(
+        ORIGIN,
+        &[client],
+        Clock::new(None),
+        &dir.path().join("used"),
+    )
+    .unwrap();
     World { server, key }
 }
 
@@ -277,15 +283,15 @@ fn a_key_that_is_not_p384_and_a_kid_that_is_used_twice_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let p256 = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
     let p384 = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap();
-    let clock = Clock::new(None);
+    let (clock, used) = (Clock::new(None), dir.path().join("used"));
     let wrong = register(dir.path(), "a", &p256);
     assert!(matches!(
-        TokenServer::new(ORIGIN, &[wrong], clock),
+        TokenServer::new(ORIGIN, &[wrong], clock, &used),
         Err(ClientError::NotP384(_))
     ));
     let twice = register(dir.path(), "b", &p384);
     assert!(matches!(
-        TokenServer::new(ORIGIN, &[twice.clone(), twice], clock),
+        TokenServer::new(ORIGIN, &[twice.clone(), twice], clock, &used),
         Err(ClientError::DuplicateKid(_))
     ));
 }

@@ -4,7 +4,7 @@ use medmesh_tests::{
     checker::{self, Crosswalk, Rows},
     mesh::{self, Mesh},
     mqtt::Device,
-    wait,
+    order, wait,
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
@@ -23,7 +23,7 @@ const BETWEEN_MS: std::ops::Range<u64> = 150..1_200;
 const SEED: u64 = 20_261_122;
 
 #[test]
-fn nothing_acknowledged_is_lost_or_applied_twice_through_forty_kills() -> Result<()> {
+fn nothing_acknowledged_is_lost_applied_twice_or_out_of_order_through_forty_kills() -> Result<()> {
     tokio::runtime::Runtime::new()?.block_on(survive(KILLS))
 }
 
@@ -141,8 +141,9 @@ async fn compare(mesh: &Mesh, facility: &str, acknowledged: &[Value]) -> Result<
         let times = times(&stored, message);
         ensure!(times == 1, "{facility}: stored {times} times: {message}");
     }
+    let (ordered, lanes) = order::check(mesh, facility, "external-1", acknowledged)?;
     println!(
-        "{facility}: {} acknowledged and {} emitted readings are stored once",
+        "{facility}: {} acknowledged and {} emitted readings are stored once, {ordered} in order in {lanes} lanes",
         acknowledged.len(),
         emitted.len()
     );

@@ -1,11 +1,16 @@
 //! The one integration binary: rules of the tree, golden tables, and process tests over the real binary.
 mod architecture;
 mod bad_input;
+mod boot;
+mod border;
 mod canaries;
+mod certificates;
+mod full_store;
 mod kills;
-mod offline;
+mod modbus;
 mod replay;
 mod residency;
+mod week;
 
 use anyhow::Result;
 use medmesh_tests::{mesh::Mesh, wait};

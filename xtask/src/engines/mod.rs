@@ -5,6 +5,8 @@ mod packages;
 mod postgres;
 mod python;
 
+pub use packages::install;
+
 use crate::{place::Places, run::Engine, run::on_path};
 use anyhow::{Context, Result, anyhow};
 use std::{
@@ -35,7 +37,7 @@ impl Engines {
     /// # Errors
     /// When packages are missing and cannot be installed; the error has the one line to copy.
     pub fn start(places: &Places) -> Result<Self> {
-        packages::install()?;
+        install()?;
         let cassandra_cache = places.cache.join("cassandra");
         let python_cache = places.cache.join("python");
         let coming = vec![

@@ -11,12 +11,19 @@ use tokio::net::TcpStream;
 async fn defect_1_idle_connections_block_nobody() {
     let world = World::new().await;
     let mut idle = Vec::new();
-    for _ in 0..20 {
+    // More than there are places for who is not known yet.
+    let limits = BrokerLimits::default();
+    let begun = std::time::Instant::now();
+    for _ in 0..limits.handshakes + 20 {
         idle.push(TcpStream::connect(world.broker.local_addr()).await.unwrap());
     }
     let mut raw = world.lab(V4).await;
     raw.send(&packet(0xc0, &[])).await;
     raw.expect(&[0xd0, 0]).await;
+    assert!(
+        begun.elapsed() < limits.connect_timeout,
+        "they were waited for"
+    );
 }
 
 #[tokio::test]

@@ -243,7 +243,7 @@ async fn a_step_of_retention_looks_at_a_bounded_number_of_samples() {
 }
 
 #[tokio::test]
-async fn what_the_region_could_not_take_in_whole_is_not_deleted() {
+async fn what_the_region_refused_quarantined_or_stored_in_part_is_not_deleted() {
     let dir = TempDir::new().unwrap();
     let time = hand();
     let store = Store::open(options(dir.path(), time.clone())).unwrap();
@@ -251,23 +251,33 @@ async fn what_the_region_could_not_take_in_whole_is_not_deleted() {
         store.append(sample("m1", seq)).await.unwrap();
     }
     let waiting = parcels(&store, Priority::Backlog).await;
-    let partial = Receipt {
-        stored: 1,
-        ..receipt(&waiting[1], Outcome::Accepted)
+    let in_part = Receipt {
+        stored: waiting[2].count - 1,
+        ..receipt(&waiting[2], Outcome::Accepted)
     };
     let receipts = vec![
-        receipt(&waiting[0], Outcome::Accepted),
-        partial,
-        receipt(&waiting[2], Outcome::Quarantined),
-        receipt(&waiting[3], Outcome::Refused),
+        receipt(&waiting[0], Outcome::Refused),
+        receipt(&waiting[1], Outcome::Quarantined),
+        in_part,
+        receipt(&waiting[3], Outcome::Accepted),
     ];
+    store.settle(receipts.clone()).await.unwrap();
     store.settle(receipts).await.unwrap();
-    assert_eq!(store.depths().await.unwrap().0, [0; 3]);
+    assert!(parcels(&store, Priority::Backlog).await.is_empty());
     time.forward(2 * 86_400_000);
     assert_eq!(sweep(&store).await, 1, "the one that the region has");
-    let held = store
-        .read(|db| Ok(federation::outbox::held(db, 9)?))
+    store.close().await;
+    let store = Store::open(options(dir.path(), time)).unwrap();
+    assert_eq!(sweep(&store).await, 0);
+    let kept: Vec<i64> = store
+        .read(|db| {
+            let mut query = db.prepare("SELECT seq FROM sample ORDER BY seq")?;
+            let rows = query.query_map([], |row| row.get(0))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
         .await
         .unwrap();
-    assert_eq!(held.len(), 3);
+    assert_eq!(kept, [1, 2, 3]);
+    let held = store.read(|db| Ok(federation::outbox::held(db, 9)?)).await;
+    assert_eq!(held.unwrap().len(), 3);
 }

@@ -148,7 +148,7 @@ impl MemOutbox {
 
     /// Parcels with a final answer.
     pub fn settled(&self) -> usize {
-        let sum = self.state.lock().sum;
+        let sum = &self.state.lock().sum;
         (sum.accepted + sum.held()) as usize
     }
 
@@ -162,11 +162,9 @@ impl MemOutbox {
 
     pub fn refused(&self) -> Vec<(u64, String)> {
         let state = self.state.lock();
-        let rows = "SELECT key & ((1 << 56) - 1), reason FROM outbox_refused ORDER BY n";
-        let mut rows = state.db.prepare(rows).unwrap();
-        let rows = rows.query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get(1)?)));
-        let rows = rows.unwrap().map(Result::unwrap);
-        rows.map(|(seq, why)| (seq.unsigned_abs(), why)).collect()
+        let rows = outbox::held(&state.db, u32::MAX).unwrap();
+        let untaken = state.sum.untaken.iter().map(|(_, seq)| *seq);
+        untaken.zip(rows.into_iter().map(|(_, why)| why)).collect()
     }
 
     pub fn most_leased_bytes(&self, priority: Priority) -> usize {
@@ -195,7 +193,7 @@ impl Outbox for MemOutbox {
     async fn settle(&self, receipts: Vec<Receipt>) -> Result<(), PortError> {
         let state = &mut *self.state.lock();
         let settled = outbox::settle(&state.db, &state.me, &receipts, Timestamp(0)).unwrap();
-        state.sum.add(&settled);
+        state.sum.add(settled);
         state.leases.settle(&receipts);
         Ok(())
     }

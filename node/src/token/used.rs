@@ -1,0 +1,183 @@
+//! Assertions that were used, until they expire: in memory, and in a file that outlives the process, so that one that
+//! was seen on the way cannot be used again after a restart.
+use super::Refused;
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
+use parking_lot::Mutex;
+use std::{
+    collections::{BTreeSet, HashMap},
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+/// Assertions of one client that are remembered until they expire: 33 a second for five minutes. A client that uses
+/// more is told to wait, and no other is.
+const MAX_REMEMBERED: usize = 10_000;
+/// Lines of the file after which it is written anew without those that have expired.
+const MAX_LINES: usize = 65_536;
+
+/// Assertions that were used. Cheap to look at; every new one costs an fsync.
+#[derive(Debug)]
+pub(super) struct Used(Mutex<Memory>);
+
+#[derive(Debug)]
+struct Memory {
+    ids: BTreeSet<(String, String)>,
+    ends: BTreeSet<(i64, String, String)>,
+    of_client: HashMap<String, usize>,
+    file: File,
+    path: PathBuf,
+    lines: usize,
+}
+
+impl Used {
+    /// Reads what an earlier process has remembered; `now` in seconds since 1970.
+    ///
+    /// # Errors
+    /// The file cannot be read or written.
+    pub(super) fn open(path: &Path, now: i64) -> io::Result<Self> {
+        let text = match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(error),
+        };
+        let mut memory = Memory {
+            ids: BTreeSet::new(),
+            ends: BTreeSet::new(),
+            of_client: HashMap::new(),
+            file: OpenOptions::new().create(true).append(true).open(path)?,
+            path: path.to_owned(),
+            lines: 0,
+        };
+        // A line that a crash cut off is of an assertion for which no token was given.
+        for (end, kid, jti) in text.lines().filter_map(parse).filter(|line| line.0 >= now) {
+            memory.remember(end, kid, jti);
+        }
+        memory.rewrite()?;
+        Ok(Self(Mutex::new(memory)))
+    }
+
+    /// Notes an assertion, durably; refuses one that was used before. Blocks for an fsync.
+    pub(super) fn note(&self, kid: &str, jti: &str, end: i64, now: i64) -> Result<(), Refused> {
+        let mut memory = self.0.lock();
+        memory.forget(now);
+        let id = (kid.to_owned(), jti.to_owned());
+        if memory.ids.contains(&id) {
+            return Err(Refused::InvalidClient("the assertion was used before"));
+        }
+        if memory.of_client.get(kid).copied().unwrap_or(0) >= MAX_REMEMBERED {
+            return Err(Refused::Busy);
+        }
+        memory.write(end, kid, jti).map_err(|error| {
+            tracing::error!(%error, "a used assertion cannot be remembered; no token is given");
+            Refused::Busy
+        })?;
+        memory.remember(end, id.0, id.1);
+        Ok(())
+    }
+}
+
+impl Memory {
+    fn remember(&mut self, end: i64, kid: String, jti: String) {
+        if self.ids.insert((kid.clone(), jti.clone())) {
+            *self.of_client.entry(kid.clone()).or_default() += 1;
+            self.ends.insert((end, kid, jti));
+        }
+    }
+
+    fn forget(&mut self, now: i64) {
+        while let Some(first) = self.ends.first().filter(|(end, ..)| *end < now).cloned() {
+            self.ends.remove(&first);
+            if let Some(count) = self.of_client.get_mut(&first.1) {
+                *count = count.saturating_sub(1);
+            }
+            self.ids.remove(&(first.1, first.2));
+        }
+    }
+
+    fn write(&mut self, end: i64, kid: &str, jti: &str) -> io::Result<()> {
+        if self.lines >= MAX_LINES {
+            self.rewrite()?;
+        }
+        self.file.write_all(line(end, kid, jti).as_bytes())?;
+        self.file.sync_data()?;
+        self.lines += 1;
+        Ok(())
+    }
+
+    /// Keeps the living lines alone: a new file takes the old one's place, whole.
+    fn rewrite(&mut self) -> io::Result<()> {
+        let text: String = self.ends.iter().map(|(e, k, j)| line(*e, k, j)).collect();
+        let new = self.path.with_extension("new");
+        let mut file = File::create(&new)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_data()?;
+        fs::rename(&new, &self.path)?;
+        self.file = file;
+        self.lines = self.ends.len();
+        Ok(())
+    }
+}
+
+/// `END KID JTI`, in Base64 what a client chose.
+fn line(end: i64, kid: &str, jti: &str) -> String {
+    format!("{end} {} {}\n", BASE64.encode(kid), BASE64.encode(jti))
+}
+
+fn parse(line: &str) -> Option<(i64, String, String)> {
+    let mut fields = line.split(' ');
+    let end = fields.next()?.parse().ok()?;
+    let mut text = || String::from_utf8(BASE64.decode(fields.next()?).ok()?).ok();
+    Some((end, text()?, text()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn used(dir: &tempfile::TempDir, now: i64) -> Used {
+        Used::open(&dir.path().join("used"), now).unwrap()
+    }
+
+    #[test]
+    fn a_used_assertion_is_remembered_until_it_expires() {
+        let dir = tempfile::tempdir().unwrap();
+        let used = used(&dir, 0);
+        assert!(used.note("k", "j", 100, 0).is_ok());
+        assert!(used.note("k", "j", 100, 100).is_err());
+        assert!(used.note("other", "j", 100, 100).is_ok());
+        assert!(used.note("k", "j", 200, 101).is_ok());
+        assert_eq!(used.0.lock().ids.len(), 1);
+    }
+
+    #[test]
+    fn a_used_assertion_is_remembered_through_a_restart_and_a_cut_off_line() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(used(&dir, 0).note("k", "j 1", 100, 0).is_ok());
+        let path = dir.path().join("used");
+        let mut text = fs::read_to_string(&path).unwrap();
+        text.push_str("100 aw");
+        fs::write(&path, text).unwrap();
+        let again = used(&dir, 50);
+        assert!(again.note("k", "j 1", 100, 50).is_err());
+        assert!(again.note("k", "j 2", 100, 50).is_ok());
+        let late = used(&dir, 101);
+        assert!(late.0.lock().ids.is_empty());
+    }
+
+    #[test]
+    fn one_client_cannot_take_the_memory_of_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let used = used(&dir, 0);
+        for i in 0..MAX_REMEMBERED {
+            used.0.lock().remember(100, "k".into(), i.to_string());
+        }
+        assert_eq!(used.note("k", "more", 100, 0), Err(Refused::Busy));
+        assert!(matches!(
+            used.note("k", "0", 100, 0),
+            Err(Refused::InvalidClient(_))
+        ));
+        assert!(used.note("other", "more", 100, 0).is_ok());
+        assert!(used.note("k", "more", 300, 101).is_ok());
+    }
+}

@@ -1,0 +1,83 @@
+//! `medmesh pki lease`: what lets a facility send while it has nobody to ask.
+use crate::{cli::LeaseArgs, out};
+use anyhow::{Context, Result, ensure};
+use edge::lease::{Lease, MAX_LEASE_MS, Subject};
+use federation::pki::{self, Ca};
+use node::quantity::Span;
+use serde_json::{Map, Value, json};
+use std::{fs, path::PathBuf};
+use types::{Place, Timestamp};
+
+/// The key that leases are signed with, in the folder of the authority: `lease.key` and `lease.pem`.
+const AUTHORITY: &str = "lease";
+
+/// Issues a lease of every subject.
+pub fn issue(args: &LeaseArgs, now: Timestamp) -> Result<()> {
+    let Place::Edge { .. } = args.node else {
+        anyhow::bail!("{} is no facility: only these have leases", args.node);
+    };
+    let expires = end(args.ttl, now)?;
+    // Whoever can read the authority's key is the authority.
+    Ca::open(&args.dir)?;
+    let (key, authority) = pki::note_authority(&args.dir, AUTHORITY, &mut rand::rng())?;
+    fs::create_dir_all(&args.out).with_context(|| args.out.display().to_string())?;
+    let mut written: Vec<(Subject, PathBuf)> = Vec::new();
+    for subject in Subject::ALL {
+        let lease = Lease {
+            subject,
+            place: args.node.clone(),
+            issued: now,
+            expires,
+        };
+        let path = args.out.join(subject.file_name());
+        pki::write_public(&path, &lease.issue(&key))?;
+        written.push((subject, path));
+    }
+    if args.json {
+        let path = |(subject, path): &(Subject, PathBuf)| {
+            (
+                subject.as_str().to_owned(),
+                json!(path.display().to_string()),
+            )
+        };
+        let leases: Map<String, Value> = written.iter().map(path).collect();
+        let shown = json!({
+            "place": args.node.to_string(),
+            "issued": now.to_string(),
+            "expires": expires.to_string(),
+            "authority": authority.display().to_string(),
+            "leases": leases,
+        });
+        return Ok(out::line(shown)?);
+    }
+    for (_, path) in written {
+        out::line(path.display())?;
+    }
+    Ok(out::line(format!(
+        "until {expires}, checked with {}",
+        authority.display()
+    ))?)
+}
+
+fn end(ttl: Span, now: Timestamp) -> Result<Timestamp> {
+    let days = MAX_LEASE_MS / Timestamp::DAY_MS;
+    let good = (1..=MAX_LEASE_MS).contains(&ttl.as_ms());
+    ensure!(
+        good,
+        "--ttl: a lease holds for more than nothing and at most {days} days"
+    );
+    Ok(now.plus_ms(ttl.as_ms()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_ends_in_time() {
+        let now = Timestamp(1_000);
+        assert_eq!(end(Span::ms(500), now).unwrap(), Timestamp(1_500));
+        assert!(end(Span::ms(0), now).is_err());
+        assert!(end(Span::ms(MAX_LEASE_MS.unsigned_abs() + 1), now).is_err());
+    }
+}

@@ -1,0 +1,117 @@
+//! The benchmarks of `cargo xtask bench`: each figure beside a peer or a physical floor that is measured in the same
+//! run, as the median of several runs, with what was durable when it was acknowledged.
+//!
+//! Nothing here asserts a time. A figure that misses its aim is printed as such, with what bounds it.
+mod backlog;
+mod disk;
+mod facility;
+mod idle;
+mod ingest;
+mod load;
+mod modbus;
+mod node;
+mod path;
+mod peers;
+mod report;
+mod rows;
+
+use anyhow::{Context, Result};
+use clap::{Parser, ValueEnum};
+use report::Report;
+use std::{path::PathBuf, process::ExitCode};
+
+const EXAMPLES: &str = "\
+Examples:
+  cargo xtask bench                      everything
+  cargo xtask bench --only ingest rows   two of them
+  cargo xtask bench --runs 5 --json figures.json";
+
+/// Benchmarks of MedMesh beside its peers.
+#[derive(Parser)]
+#[command(name = "medmesh-bench", after_help = EXAMPLES)]
+struct Cli {
+    /// Run these alone, in their usual order.
+    #[arg(long, value_enum, num_args = 1.., value_name = "BENCH")]
+    only: Vec<Bench>,
+    /// Runs of each figure, of which the median is printed.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=15))]
+    runs: u8,
+    /// Write every figure to this file too.
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+/// One benchmark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Bench {
+    /// What an fdatasync costs here.
+    Disk,
+    /// Durable QoS 1 ingest beside Mosquitto and rumqttd.
+    Ingest,
+    /// Rows of the edge's store beside naive commits and beside large batches.
+    Rows,
+    /// Modbus points per second and core.
+    Modbus,
+    /// From a device to the region's FHIR API, idle and under load.
+    Path,
+    /// How fast a backlog drains.
+    Backlog,
+    /// Memory of an idle edge, start and restart times.
+    Idle,
+}
+
+/// What every benchmark is given.
+struct Bed {
+    runs: usize,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("medmesh-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<()> {
+    if rustls::crypto::ring::default_provider()
+        .install_default()
+        .is_err()
+    {
+        anyhow::bail!("another TLS provider is installed already");
+    }
+    let bed = Bed {
+        runs: usize::from(cli.runs),
+    };
+    let runtime = tokio::runtime::Runtime::new()?;
+    let mut report = Report::default();
+    for bench in Bench::value_variants() {
+        if !cli.only.is_empty() && !cli.only.contains(bench) {
+            continue;
+        }
+        let name = bench
+            .to_possible_value()
+            .map_or_else(String::new, |value| value.get_name().to_owned());
+        eprintln!("── {name} ──");
+        let done = runtime.block_on(async {
+            match bench {
+                Bench::Disk => disk::run(&bed, &mut report),
+                Bench::Ingest => ingest::run(&bed, &mut report).await,
+                Bench::Rows => rows::run(&bed, &mut report).await,
+                Bench::Modbus => modbus::run(&bed, &mut report).await,
+                Bench::Path => path::run(&bed, &mut report).await,
+                Bench::Backlog => backlog::run(&bed, &mut report).await,
+                Bench::Idle => idle::run(&bed, &mut report).await,
+            }
+        });
+        done.with_context(|| name.clone())?;
+    }
+    report.print();
+    if let Some(path) = &cli.json {
+        std::fs::write(path, report.json()?).with_context(|| path.display().to_string())?;
+    }
+    Ok(())
+}
