@@ -27,9 +27,10 @@ pub struct FreshnessLimits {
 }
 
 impl Freshness {
-    /// A source time further ahead of the facility's clock than this is flagged, in ms of mesh time: clocks that are
-    /// set by hand differ by less than five minutes.
-    pub const MAX_AHEAD_MS: i64 = 300_000;
+    /// A source time further ahead of the facility's clock than this is flagged, in ms of mesh time: a day. A device
+    /// that says local time for UTC is up to 14 hours ahead, and what it measures is of now all the same; a clock that
+    /// is further ahead was never set.
+    pub const MAX_AHEAD_MS: i64 = Timestamp::DAY_MS;
 
     /// Whether a source time lies so far in the future that the clock which gave it is wrong.
     #[must_use]
