@@ -240,7 +240,7 @@ fn text(label: Option<&Label>) -> String {
 /// Readiness, metrics of what waits, the time kept, and retention.
 pub(crate) async fn upkeep(shared: Arc<Shared>, stop: CancellationToken) -> Result<(), EdgeError> {
     let check = shared.health.check("store");
-    let clearance = shared.health.check("clearance");
+    let clearance = shared.health.optional("clearance");
     let mut held_back = false;
     let mut turn = 0;
     let mut ticks = interval(UPKEEP_TICK);
