@@ -1,22 +1,24 @@
 //! The node's own tasks: each waits for the stop or a tick, takes a step of a pure core and does its effects.
 use crate::{
+    alarms::Unstored,
     clockguard::Time,
     freshness::{Change, TICK},
-    ingest::{Publish, SampleReading, Topic},
+    ingest::{Publish, Topic},
     lease::{Lease, Subject},
     pipeline::alarm_message,
     run::{EdgeError, Shared},
-    store::{Condition, EdgeSample, StoreError},
+    store::{Condition, Late, StoreError},
 };
 use federation::{
     link::{LinkState, Uplink, UplinkParts},
     port::Outbox,
     wire::{DeviceRecord, DeviceRecords},
 };
+use node::health::Check;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
-use types::{AbsentReason, Code, DeviceId, Flags, Priority, Timestamp, Unit, Value};
+use types::{Code, DeviceId, Label, Priority, Timestamp, Unit};
 
 /// How often leases are looked at (real time).
 const LEASE_LOOK: Duration = Duration::from_secs(5);
@@ -31,12 +33,16 @@ const RETENTION_TURNS: u64 = 10;
 /// Steps of retention in one turn, each one commit.
 const RETENTION_STEPS: usize = 30;
 
+/// Steps of shipping late in one turn, each one commit.
+const LATE_STEPS: usize = 10;
+
 /// Raises an alarm for every signal that went stale, and says when it is over.
 pub(crate) async fn freshness(
     shared: Arc<Shared>,
     publish: Arc<dyn Publish>,
     stop: CancellationToken,
 ) -> Result<(), EdgeError> {
+    let (mut unstored, mut waiting) = (Unstored::default(), false);
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -58,12 +64,24 @@ pub(crate) async fn freshness(
             set_gauge("medmesh_devices", "state", state, count as u64);
         }
         for change in changes {
-            tell(&shared, publish.as_ref(), change, now).await;
+            tell(&shared, publish.as_ref(), &mut unstored, change, now);
+        }
+        let waited = waiting;
+        waiting = !unstored.store(|alarms| shared.store.raise(alarms)).await;
+        if waiting && !waited {
+            tracing::error!("alarms are not stored yet; they were said and are offered again");
         }
     }
 }
 
-async fn tell(shared: &Shared, publish: &dyn Publish, change: Change, now: Timestamp) {
+/// Says a change, once. The alarm of what went stale is left to be stored.
+fn tell(
+    shared: &Shared,
+    publish: &dyn Publish,
+    unstored: &mut Unstored,
+    change: Change,
+    now: Timestamp,
+) {
     let say = |device: &DeviceId, state, signals: &[(Code, Unit)]| {
         let topic = shared.topics.of(device, Topic::Alarm);
         publish.publish(&topic, alarm_message(state, now, signals));
@@ -73,33 +91,12 @@ async fn tell(shared: &Shared, publish: &dyn Publish, change: Change, now: Times
             tracing::info!(%device, ?freshness, "device");
         }
         Change::Fresh(device, signals) => say(&device, "cleared", &signals),
-        Change::Stale(device, signals) => {
-            metrics::counter!("medmesh_stale_alarms_total").increment(signals.len() as u64);
-            let raised = shared
-                .store
-                .raise(stale_alarm(&device, now, &signals))
-                .await;
-            if let Err(error) = raised {
-                // Raised again at the next tick; whoever listens hears it now all the same.
-                tracing::warn!(%error, "an alarm is not stored yet");
-                shared.monitor.lock().again(&device, &signals);
-            }
+        Change::Stale(device, gone) => {
+            metrics::counter!("medmesh_stale_alarms_total").increment(gone.len() as u64);
+            unstored.add(&device, now, &gone);
+            let signals: Vec<_> = gone.iter().map(|gone| gone.signal).collect();
             say(&device, "raised", &signals);
         }
-    }
-}
-
-fn stale_alarm(device: &DeviceId, now: Timestamp, signals: &[(Code, Unit)]) -> EdgeSample {
-    let readings = signals.iter().map(|(code, unit)| SampleReading {
-        code: *code,
-        unit: *unit,
-        value: Value::Absent(AbsentReason::Stale),
-        flags: Flags::NONE,
-    });
-    EdgeSample {
-        device: device.clone(),
-        source_time: now,
-        readings: readings.collect(),
     }
 }
 
@@ -227,8 +224,8 @@ async fn ship(shared: &Shared, changed: &[(DeviceId, bool)]) -> Result<(), Store
         records.devices.push(DeviceRecord {
             catalog_id: entry.catalog_id.as_bytes().to_vec().into(),
             kind: device.kind.to_string(),
-            model: device.model.clone().unwrap_or_default(),
-            firmware: device.firmware.clone().unwrap_or_default(),
+            model: text(device.model.as_ref()),
+            firmware: text(device.firmware.as_ref()),
             status: if *live { "active" } else { "silent" }.into(),
             updated_ms: shared.guard.now().real.0,
         });
@@ -236,9 +233,15 @@ async fn ship(shared: &Shared, changed: &[(DeviceId, bool)]) -> Result<(), Store
     shared.store.ship_devices(records).await
 }
 
+fn text(label: Option<&Label>) -> String {
+    label.map(ToString::to_string).unwrap_or_default()
+}
+
 /// Readiness, metrics of what waits, the time kept, and retention.
 pub(crate) async fn upkeep(shared: Arc<Shared>, stop: CancellationToken) -> Result<(), EdgeError> {
     let check = shared.health.check("store");
+    let clearance = shared.health.optional("clearance");
+    let mut held_back = false;
     let mut turn = 0;
     let mut ticks = interval(UPKEEP_TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -262,6 +265,7 @@ pub(crate) async fn upkeep(shared: Arc<Shared>, stop: CancellationToken) -> Resu
                 );
             }
         }
+        held_back = ship_late(&shared, &clearance, held_back).await;
         let trusted = shared.guard.now().trusted;
         shared.standing.clock(trusted);
         metrics::gauge!("medmesh_clock_trusted").set(f64::from(u8::from(trusted)));
@@ -270,6 +274,37 @@ pub(crate) async fn upkeep(shared: Arc<Shared>, stop: CancellationToken) -> Resu
             sweep(&shared).await;
         }
     }
+}
+
+/// Ships what was stored while nothing might leave, if it may be now. Says whether it still may not.
+async fn ship_late(shared: &Shared, clearance: &Check, held_back: bool) -> bool {
+    let mut late = Late::default();
+    if shared.store.has_unshipped() {
+        for _ in 0..LATE_STEPS {
+            late = match shared.store.ship_late().await {
+                Ok(late) => late,
+                // It shows in the condition; the next turn tries again.
+                Err(_) => return held_back,
+            };
+            if late.shipped == 0 || !late.left {
+                break;
+            }
+        }
+    }
+    let held = late.left && !late.allowed;
+    match (held, held_back) {
+        (true, false) => tracing::error!(
+            "readings may not leave: the de-identification profile has lapsed or a policy refuses; they are stored here"
+        ),
+        (false, true) => tracing::info!("readings may leave again"),
+        (true, true) | (false, false) => {}
+    }
+    if held {
+        clearance.fail("readings may not leave");
+    } else {
+        clearance.pass();
+    }
+    held
 }
 
 async fn sweep(shared: &Shared) {

@@ -1,5 +1,7 @@
 //! The configuration of an edge node, as TOML.
-use crate::modbus;
+use crate::{modbus, store};
+use ed25519_dalek::{VerifyingKey, pkcs8::DecodePublicKey};
+use federation::{policy::Rules, profile::SignedProfile};
 use node::config::{
     ConfigError, HttpsConfig, LogConfig, Problem, TlsFiles, Validate, different_ports, directory,
     file, secret_file, url, within,
@@ -7,11 +9,13 @@ use node::config::{
 use node::quantity::{Size, Span};
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap},
     net::SocketAddr,
     path::{Path, PathBuf},
 };
-use types::{DeviceId, DeviceKind, FacilityId, Jurisdiction, MeshClock, RegionId};
+use types::{
+    DeviceId, DeviceKind, FacilityId, Jurisdiction, Label, MeshClock, Place, RegionId, Timestamp,
+};
 
 /// An edge node.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -137,10 +141,10 @@ pub struct DeviceConfig {
     pub serial: Option<String>,
     /// Maker and model, for the catalog.
     #[serde(default)]
-    pub model: Option<String>,
+    pub model: Option<Label>,
     /// Firmware version, for the catalog.
     #[serde(default)]
-    pub firmware: Option<String>,
+    pub firmware: Option<Label>,
     /// The bed it stands at.
     #[serde(default)]
     pub bed: Option<String>,
@@ -189,29 +193,89 @@ impl Validate for EdgeConfig {
         let mut problems = within("tls", &self.tls);
         problems.extend(within("log", &self.log));
         problems.extend(within("store", &self.store));
-        problems.extend(secret_file("key_file", &self.key_file));
+        problems.extend(key_file_problem(&self.key_file));
         problems.extend(url("uplink.url", &self.uplink.url));
         problems.extend(different_ports(&[
             ("https.listen", self.https.listen),
             ("mqtt.listen", self.mqtt.listen),
         ]));
-        problems.extend(
-            self.policies
-                .iter()
-                .filter_map(|path| directory("policies", path)),
-        );
+        problems.extend(policy_problem(self.policies.as_deref()));
         if let Some(leases) = &self.leases {
             problems.extend(directory("leases.dir", &leases.dir));
-            problems.extend(file("leases.authority", &leases.authority));
+            problems.extend(public_key_problem("leases.authority", &leases.authority));
         }
-        if let Some(profile) = &self.deid_profile {
-            problems.extend(file("deid_profile.note", &profile.note));
-            problems.extend(file("deid_profile.authority", &profile.authority));
+        if let Some(files) = &self.deid_profile {
+            problems.extend(profile_note_problems(files, &self.place()));
         }
         problems.extend(device_problems(&self.devices, &self.profiles));
         problems.extend(bed_problems(&self.beds));
         problems
     }
+}
+
+impl EdgeConfig {
+    /// Where the facility stands.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        Place::Edge {
+            jurisdiction: self.jurisdiction,
+            region: self.region.clone(),
+            facility: self.facility.clone(),
+        }
+    }
+}
+
+/// The Ed25519 key of a PEM file, with which leases and profiles are checked; none when it is not one or cannot be read.
+pub(crate) fn public_key(path: &Path) -> Option<VerifyingKey> {
+    let pem = std::fs::read_to_string(path).ok()?;
+    VerifyingKey::from_public_key_pem(&pem).ok()
+}
+
+fn public_key_problem(key: &str, path: &Path) -> Option<Problem> {
+    let wrong = || {
+        let path = path.display();
+        Problem::new(
+            key,
+            format!("{path} is not the PEM of an Ed25519 public key"),
+        )
+    };
+    file(key, path).or_else(|| public_key(path).is_none().then(wrong))
+}
+
+fn key_file_problem(path: &Path) -> Option<Problem> {
+    let unusable = |_| Problem::new("key_file", "is not 32 bytes in hexadecimal");
+    secret_file("key_file", path).or_else(|| store::read_facility_key(path).err().map(unusable))
+}
+
+fn policy_problem(dir: Option<&Path>) -> Option<Problem> {
+    let dir = dir?;
+    directory("policies", dir).or_else(|| {
+        let error = Rules::load(Some(dir)).err()?;
+        Some(Problem::new("policies", error.to_string()))
+    })
+}
+
+/// A profile that has expired is no problem: the node keeps its readings until it is renewed.
+fn profile_note_problems(files: &DeidProfile, here: &Place) -> Vec<Problem> {
+    const NOTE: &str = "deid_profile.note";
+    let mut problems: Vec<_> = public_key_problem("deid_profile.authority", &files.authority)
+        .into_iter()
+        .collect();
+    match (
+        std::fs::read_to_string(&files.note),
+        public_key(&files.authority),
+    ) {
+        (Err(error), _) => {
+            let path = files.note.display();
+            problems.push(Problem::new(NOTE, format!("{path}: {error}")));
+        }
+        (Ok(note), Some(key)) => {
+            let wrong = SignedProfile::open(&note, &key, here).err();
+            problems.extend(wrong.map(|error| Problem::new(NOTE, error.to_string())));
+        }
+        (Ok(_), None) => {}
+    }
+    problems
 }
 
 impl Validate for StoreConfig {
@@ -256,13 +320,23 @@ fn doubled_ids(devices: &[DeviceConfig]) -> Vec<Problem> {
 
 fn bed_problems(beds: &[BedAssignment]) -> Vec<Problem> {
     let mut problems = Vec::new();
+    let mut known = HashMap::new();
     for (index, bed) in beds.iter().enumerate() {
-        if bed.from.parse::<types::Timestamp>().is_err() {
-            let key = format!("beds[{index}].from");
-            problems.push(Problem::new(
-                key,
-                "a time is written like 2026-11-22T10:00:00Z",
-            ));
+        let at = |key: &str| format!("beds[{index}].{key}");
+        let length = bed.patient.as_ref().map(String::len);
+        if length.is_some_and(|bytes| !(1..=store::MAX_PATIENT_ID).contains(&bytes)) {
+            let message = format!("a patient id has 1 to {} bytes", store::MAX_PATIENT_ID);
+            problems.push(Problem::new(at("patient"), message));
+        }
+        match bed.from.parse::<Timestamp>() {
+            Err(error) => problems.push(Problem::new(at("from"), error.to_string())),
+            Ok(from) => {
+                let first = known.entry((&bed.bed, from)).or_insert(&bed.patient);
+                if *first != &bed.patient {
+                    let message = "the bed has another patient from that instant on";
+                    problems.push(Problem::new(at("from"), message));
+                }
+            }
         }
     }
     problems
@@ -280,6 +354,87 @@ mod tests {
         let devices = [device("a"), device("b"), device("a")];
         let paths: Vec<_> = doubled_ids(&devices).into_iter().map(|p| p.path).collect();
         assert_eq!(paths, ["devices[2].id"]);
+    }
+
+    #[test]
+    fn a_bed_that_the_store_would_refuse_is_a_problem_at_its_key() {
+        let bed = |from: &str, patient: Option<&str>| BedAssignment {
+            bed: "b".into(),
+            from: from.into(),
+            patient: patient.map(Into::into),
+            name: None,
+            mrn: None,
+            birth_date: None,
+            gender: None,
+        };
+        let long = "x".repeat(store::MAX_PATIENT_ID + 1);
+        let beds = [
+            bed("2026-11-22T10:00:00Z", Some("p")),
+            bed("2026-11-22T11:00:00Z", Some("")),
+            bed("2026-11-22T12:00:00Z", Some(&long)),
+            bed("2026-11-22T11:00:00+01:00", Some("q")),
+            bed("2026-11-22T10:00:00Z", Some("p")),
+            bed("noon", None),
+        ];
+        let paths: Vec<_> = bed_problems(&beds).into_iter().map(|p| p.path).collect();
+        let expected = [
+            "beds[1].patient",
+            "beds[2].patient",
+            "beds[3].from",
+            "beds[5].from",
+        ];
+        assert_eq!(paths, expected);
+    }
+
+    #[test]
+    fn a_model_that_the_catalog_would_not_take_is_refused() {
+        let device = |model: &str| {
+            toml::from_str::<DeviceConfig>(&format!(
+                "id = 'a'\nkind = 'lab-analyser'\nmodel = '{model}'"
+            ))
+        };
+        assert!(device("XY-MD02").is_ok());
+        assert!(device("XY MD02").is_err());
+    }
+
+    #[test]
+    fn keys_notes_and_policies_that_end_the_node_are_problems_at_their_keys() {
+        let dir = tempfile::tempdir().unwrap();
+        let bad = dir.path().join("bad");
+        std::fs::write(&bad, "nonsense").unwrap();
+        let place: Place = "edge/eu/eu/eu-f1".parse().unwrap();
+        let files = DeidProfile {
+            note: dir.path().join("absent"),
+            authority: bad.clone(),
+        };
+        let paths = |problems: Vec<Problem>| -> Vec<_> {
+            problems.into_iter().map(|problem| problem.path).collect()
+        };
+        let found = profile_note_problems(&files, &place);
+        assert_eq!(
+            paths(found),
+            ["deid_profile.authority", "deid_profile.note"]
+        );
+        let signing = ed25519_dalek::SigningKey::from_bytes(&[3; 32]);
+        let pem = {
+            use ed25519_dalek::pkcs8::{EncodePublicKey, spki::der::pem::LineEnding};
+            let key = signing.verifying_key();
+            key.to_public_key_pem(LineEnding::LF).unwrap()
+        };
+        let good = dir.path().join("good.pem");
+        std::fs::write(&good, pem).unwrap();
+        assert_eq!(public_key_problem("k", &good), None);
+        let unsigned = DeidProfile {
+            note: bad.clone(),
+            authority: good,
+        };
+        let found = profile_note_problems(&unsigned, &place);
+        assert_eq!(paths(found), ["deid_profile.note"]);
+        let policies = dir.path().join("policies");
+        std::fs::create_dir(&policies).unwrap();
+        std::fs::write(policies.join("a.cedar"), "permit everything").unwrap();
+        assert!(policy_problem(Some(&policies)).is_some());
+        assert_eq!(policy_problem(None), None);
     }
 
     #[test]

@@ -39,6 +39,9 @@ pub struct DeviceRow {
     pub pseudonym: DevicePseudonym,
     /// What the catalog calls it.
     pub catalog_id: CatalogId,
+    /// What is added to the dates of its readings of no patient, in whole days; 0 for a device that never serves
+    /// patients.
+    pub shift_days: i32,
 }
 
 /// A stored reading: its identity in the facility and its id outside.
@@ -78,6 +81,13 @@ pub struct ReadingRow {
 /// `Refused` with a wrong key or when there is no store; as any read otherwise.
 pub fn export_crosswalk(config: &EdgeConfig) -> Result<Crosswalk, StoreError> {
     let db = open(config)?;
+    let moved = |id: &str| {
+        let known = config
+            .devices
+            .iter()
+            .find(|device| device.id.as_str() == id);
+        known.is_none_or(|device| device.kind.serves_patients())
+    };
     let read = || {
         Ok(Crosswalk {
             patients: db
@@ -91,10 +101,12 @@ pub fn export_crosswalk(config: &EdgeConfig) -> Result<Crosswalk, StoreError> {
                 })?
                 .collect::<Result<_, _>>()?,
             devices: db
-                .prepare("SELECT id, pseudonym, catalog_id FROM device ORDER BY row")?
+                .prepare("SELECT id, pseudonym, catalog_id, coalesce(shift_days, 0) FROM device ORDER BY row")?
                 .query_map([], |row| {
+                    let id: String = row.get(0)?;
                     Ok(DeviceRow {
-                        id: row.get(0)?,
+                        shift_days: if moved(&id) { row.get(3)? } else { 0 },
+                        id,
                         pseudonym: DevicePseudonym::from_bytes(row.get(1)?),
                         catalog_id: CatalogId::from_bytes(row.get(2)?),
                     })
@@ -107,6 +119,9 @@ pub fn export_crosswalk(config: &EdgeConfig) -> Result<Crosswalk, StoreError> {
 
 /// Hands every stored reading to `each`, by device, epoch, sequence and index.
 ///
+/// It reads in pages, and hands over between them: a reader that stays in the middle of the database would hold the
+/// node's log, which then grows without end. What is written meanwhile may be among the rows or not.
+///
 /// # Errors
 /// As [`export_crosswalk`], and `Corrupt` when a blob does not make sense.
 pub fn export_readings(
@@ -114,49 +129,80 @@ pub fn export_readings(
     mut each: impl FnMut(ReadingRow),
 ) -> Result<(), StoreError> {
     let db = open(config)?;
-    let read = |each: &mut dyn FnMut(ReadingRow)| -> rusqlite::Result<bool> {
-        let mut query = db.prepare(
-            "SELECT device.id, epoch, seq, source_ms, patient.id, flags, readings, priority
-             FROM sample JOIN device ON device.row = sample.device LEFT JOIN patient ON patient.row = sample.patient
-             ORDER BY sample.device, epoch, seq",
-        )?;
-        let mut rows = query.query([])?;
-        while let Some(row) = rows.next()? {
-            let blob: Vec<u8> = row.get(6)?;
-            let Some(readings) = PackedReading::unpack(&blob) else {
-                return Ok(false);
-            };
-            let Some(priority) = Priority::from_rank(row.get(7)?) else {
-                return Ok(false);
-            };
-            for (index, reading) in readings.into_iter().enumerate() {
-                each(ReadingRow {
-                    device: row.get(0)?,
-                    epoch: row.get(1)?,
-                    seq: row.get(2)?,
-                    index,
-                    uid: reading.uid,
-                    source_ms: row.get(3)?,
-                    code: reading.code.into(),
-                    unit: reading.unit.into(),
-                    value: reading.value.ok().map(Into::into),
-                    absent: reading.value.err().map(Into::into),
-                    patient: row.get(4)?,
-                    flags: reading.flags | row.get::<_, u8>(5)?,
-                    priority: priority.as_str(),
-                });
-            }
+    let mut after = (i64::MIN, 0, 0);
+    loop {
+        let page = page(&db, after).map_err(StoreError::sqlite("read the readings"))?;
+        let Some(last) = page.last() else {
+            return Ok(());
+        };
+        after = last.key;
+        for sample in page {
+            hand_over(&sample, &mut each).ok_or_else(|| {
+                StoreError::new(StoreErrorKind::Corrupt, "read the readings of a sample")
+            })?;
         }
-        Ok(true)
-    };
-    match read(&mut each) {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(StoreError::new(
-            StoreErrorKind::Corrupt,
-            "read the readings of a sample",
-        )),
-        Err(error) => Err(StoreError::sqlite("read the readings")(error)),
     }
+}
+
+/// Samples in one page of an export.
+const PAGE: i64 = 1_000;
+
+/// A stored sample.
+struct SampleRow {
+    key: (i64, u32, i64),
+    device: String,
+    source_ms: i64,
+    patient: Option<String>,
+    flags: u8,
+    priority: u8,
+    readings: Vec<u8>,
+}
+
+/// The samples that follow a key.
+fn page(db: &Connection, after: (i64, u32, i64)) -> rusqlite::Result<Vec<SampleRow>> {
+    db.prepare_cached(
+        "SELECT sample.device, epoch, seq, device.id, source_ms, patient.id, flags, readings, priority
+         FROM sample JOIN device ON device.row = sample.device LEFT JOIN patient ON patient.row = sample.patient
+         WHERE (sample.device, epoch, seq) > (?1, ?2, ?3) ORDER BY sample.device, epoch, seq LIMIT ?4",
+    )?
+    .query_map((after.0, after.1, after.2, PAGE), |row| {
+        Ok(SampleRow {
+            key: (row.get(0)?, row.get(1)?, row.get(2)?),
+            device: row.get(3)?,
+            source_ms: row.get(4)?,
+            patient: row.get(5)?,
+            flags: row.get(6)?,
+            readings: row.get(7)?,
+            priority: row.get(8)?,
+        })
+    })?
+    .collect()
+}
+
+/// Hands over the readings of a sample; none when its blob does not make sense.
+fn hand_over(sample: &SampleRow, each: &mut impl FnMut(ReadingRow)) -> Option<()> {
+    let priority = Priority::from_rank(sample.priority)?;
+    for (index, reading) in PackedReading::unpack(&sample.readings)?
+        .into_iter()
+        .enumerate()
+    {
+        each(ReadingRow {
+            device: sample.device.clone(),
+            epoch: sample.key.1,
+            seq: sample.key.2,
+            index,
+            uid: reading.uid,
+            source_ms: sample.source_ms,
+            code: reading.code.into(),
+            unit: reading.unit.into(),
+            value: reading.value.ok().map(Into::into),
+            absent: reading.value.err().map(Into::into),
+            patient: sample.patient.clone(),
+            flags: reading.flags | sample.flags,
+            priority: priority.as_str(),
+        });
+    }
+    Some(())
 }
 
 /// The audit log of a facility.

@@ -2,12 +2,12 @@
 //!
 //! A pure core ([`Monitor`]) that is told what was stored and what time it is; [`crate::pipeline`] tells it, and
 //! [`crate::run`] asks it every [`TICK`] and makes an alarm of every signal that went stale.
-use crate::ingest::SampleReading;
+use crate::{ingest::SampleReading, store::LastValue};
 use std::{
     collections::{BTreeMap, HashMap},
     time::Duration,
 };
-use types::{Code, DeviceId, Freshness, FreshnessLimits, Timestamp, Unit, Value};
+use types::{Code, DeviceId, Freshness, FreshnessLimits, Phi, Timestamp, Unit, Value};
 
 /// How often somebody looks (real time): well below the shortest limit of a profile.
 pub const TICK: Duration = Duration::from_millis(200);
@@ -17,10 +17,13 @@ pub const TRANSPORT_MS: i64 = 2_000;
 const MAX_SIGNALS: usize = 256;
 
 /// A signal's last value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Last {
+    /// Not later than the first step after it was stored: a source time in the future keeps nothing fresh.
     at: Timestamp,
     unit: Unit,
+    /// Whom the device named with it.
+    patient: Option<Phi<String>>,
     stale: bool,
 }
 
@@ -33,11 +36,22 @@ struct Watched {
     live: bool,
 }
 
+/// A signal that went stale.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gone {
+    /// The signal.
+    pub signal: (Code, Unit),
+    /// When its last value was measured.
+    pub at: Timestamp,
+    /// Whom the device named with that value.
+    pub patient: Option<Phi<String>>,
+}
+
 /// What changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// These signals of a device went stale: their alarm.
-    Stale(DeviceId, Vec<(Code, Unit)>),
+    Stale(DeviceId, Vec<Gone>),
     /// These signals, which were stale, are fresh again: their alarm is over.
     Fresh(DeviceId, Vec<(Code, Unit)>),
     /// The device came alive or fell silent.
@@ -85,15 +99,17 @@ impl Monitor {
     }
 
     /// A value that was known before this start, and whether its alarm was raised then.
-    pub fn recall(&mut self, device: &DeviceId, signal: (Code, Unit), at: Timestamp, stale: bool) {
-        if let Some(watched) = self.devices.get_mut(device) {
+    pub fn recall(&mut self, value: LastValue) {
+        if let Some(watched) = self.devices.get_mut(&value.device) {
+            let (code, unit) = value.signal;
             let last = Last {
-                at,
-                unit: signal.1,
-                stale,
+                at: value.at,
+                unit,
+                patient: value.patient,
+                stale: value.alarmed,
             };
-            watched.signals.insert(signal.0, last);
-            watched.seen = watched.seen.max(Some(at));
+            watched.signals.insert(code, last);
+            watched.seen = watched.seen.max(Some(value.at));
         }
     }
 
@@ -104,11 +120,13 @@ impl Monitor {
         }
     }
 
-    /// Readings were stored that the device measured at `source`. A value that is absent makes nothing fresh.
+    /// Readings were stored that the device measured at `source`, of the patient whom it named, if it did. A value that
+    /// is absent makes nothing fresh.
     pub fn stored(
         &mut self,
         device: &DeviceId,
         source: Timestamp,
+        patient: Option<&Phi<String>>,
         signals: impl IntoIterator<Item = (Code, Unit)>,
     ) {
         let Some(watched) = self.devices.get_mut(device) else {
@@ -118,13 +136,20 @@ impl Monitor {
         for (code, unit) in signals {
             let room = watched.signals.len() < MAX_SIGNALS;
             match watched.signals.get_mut(&code) {
-                Some(last) => last.at = last.at.max(source),
-                None if room => {
-                    let stale = false;
-                    let at = source;
-                    watched.signals.insert(code, Last { at, unit, stale });
+                Some(last) if source >= last.at => {
+                    last.at = source;
+                    last.patient = patient.cloned();
                 }
-                None => {}
+                None if room => {
+                    let last = Last {
+                        at: source,
+                        unit,
+                        patient: patient.cloned(),
+                        stale: false,
+                    };
+                    watched.signals.insert(code, last);
+                }
+                Some(_) | None => {}
             }
         }
     }
@@ -137,6 +162,7 @@ impl Monitor {
                 stale_after_ms: watched.limits.stale_after_ms.saturating_add(self.slack_ms),
                 ..watched.limits
             };
+            watched.seen = watched.seen.map(|seen| seen.min(now));
             let freshness = Freshness::of_last(watched.seen, now, limits);
             let live = freshness == Freshness::Live;
             if live != watched.live {
@@ -145,11 +171,21 @@ impl Monitor {
             }
             let (mut stale, mut fresh) = (Vec::new(), Vec::new());
             for (code, last) in &mut watched.signals {
+                last.at = last.at.min(now);
                 let gone = Freshness::of_last(Some(last.at), now, limits) != Freshness::Live;
-                if gone != last.stale {
-                    last.stale = gone;
-                    let changed = if gone { &mut stale } else { &mut fresh };
-                    changed.push((*code, last.unit));
+                if gone == last.stale {
+                    continue;
+                }
+                last.stale = gone;
+                let signal = (*code, last.unit);
+                if gone {
+                    stale.push(Gone {
+                        signal,
+                        at: last.at,
+                        patient: last.patient.clone(),
+                    });
+                } else {
+                    fresh.push(signal);
                 }
             }
             if !stale.is_empty() {
@@ -160,18 +196,6 @@ impl Monitor {
             }
         }
         changes
-    }
-
-    /// An alarm could not be stored: the signals count as fresh, so that the next step raises it again.
-    pub fn again(&mut self, device: &DeviceId, signals: &[(Code, Unit)]) {
-        let Some(watched) = self.devices.get_mut(device) else {
-            return;
-        };
-        for (code, _) in signals {
-            if let Some(last) = watched.signals.get_mut(code) {
-                last.stale = false;
-            }
-        }
     }
 
     /// How many devices are how fresh, as of the last step.
@@ -222,6 +246,25 @@ mod tests {
         (code, code.info().unit.parse().unwrap())
     }
 
+    fn stale_at(signal: (Code, Unit), at: i64) -> Change {
+        let gone = Gone {
+            signal,
+            at: Timestamp(at),
+            patient: None,
+        };
+        Change::Stale(device(), vec![gone])
+    }
+
+    fn known(signal: (Code, Unit), alarmed: bool) -> LastValue {
+        LastValue {
+            device: device(),
+            signal,
+            at: Timestamp(0),
+            patient: None,
+            alarmed,
+        }
+    }
+
     fn monitor() -> Monitor {
         Monitor::new([(device(), LIMITS)], 10)
     }
@@ -229,17 +272,17 @@ mod tests {
     #[test]
     fn a_signal_that_stops_goes_stale_once_and_comes_back_once() {
         let (mut monitor, heart) = (monitor(), signal("8867-4"));
-        monitor.stored(&device(), Timestamp(0), [heart]);
+        monitor.stored(&device(), Timestamp(0), None, [heart]);
         assert_eq!(
             monitor.step(Timestamp(1)),
             [Change::Device(device(), Freshness::Live)]
         );
         assert_eq!(monitor.step(Timestamp(109)), []);
-        let stale = Change::Stale(device(), vec![heart]);
+        let stale = stale_at(heart, 0);
         let silent = Change::Device(device(), Freshness::Stale);
         assert_eq!(monitor.step(Timestamp(110)), [silent, stale]);
         assert_eq!(monitor.step(Timestamp(500)), []);
-        monitor.stored(&device(), Timestamp(500), [heart]);
+        monitor.stored(&device(), Timestamp(500), None, [heart]);
         let fresh = Change::Fresh(device(), vec![heart]);
         let alive = Change::Device(device(), Freshness::Live);
         assert_eq!(monitor.step(Timestamp(501)), [alive, fresh]);
@@ -248,25 +291,22 @@ mod tests {
     #[test]
     fn a_device_that_answers_is_live_while_one_of_its_signals_is_stale() {
         let (mut monitor, heart, breath) = (monitor(), signal("8867-4"), signal("9279-1"));
-        monitor.stored(&device(), Timestamp(0), [heart, breath]);
+        monitor.stored(&device(), Timestamp(0), None, [heart, breath]);
         monitor.step(Timestamp(0));
-        monitor.stored(&device(), Timestamp(105), [heart]);
-        let stale = Change::Stale(device(), vec![breath]);
+        monitor.stored(&device(), Timestamp(105), None, [heart]);
+        let stale = stale_at(breath, 0);
         assert_eq!(monitor.step(Timestamp(110)), [stale]);
         monitor.seen(&device(), Timestamp(300));
-        assert_eq!(
-            monitor.step(Timestamp(300)),
-            [Change::Stale(device(), vec![heart])]
-        );
+        assert_eq!(monitor.step(Timestamp(300)), [stale_at(heart, 105)]);
         assert_eq!(monitor.counts().live, 1);
     }
 
     #[test]
     fn a_late_delivery_makes_nothing_fresh() {
         let (mut monitor, heart) = (monitor(), signal("8867-4"));
-        monitor.stored(&device(), Timestamp(1_000), [heart]);
+        monitor.stored(&device(), Timestamp(1_000), None, [heart]);
         monitor.step(Timestamp(1_000));
-        monitor.stored(&device(), Timestamp(5), [heart]);
+        monitor.stored(&device(), Timestamp(5), None, [heart]);
         assert_eq!(monitor.step(Timestamp(1_109)), []);
         assert_eq!(monitor.step(Timestamp(1_110)).len(), 2);
     }
@@ -274,21 +314,41 @@ mod tests {
     #[test]
     fn an_alarm_that_was_raised_before_a_restart_is_not_raised_again() {
         let (mut monitor, heart, breath) = (monitor(), signal("8867-4"), signal("9279-1"));
-        monitor.recall(&device(), heart, Timestamp(0), true);
-        monitor.recall(&device(), breath, Timestamp(0), false);
-        assert_eq!(
-            monitor.step(Timestamp(10_000)),
-            [Change::Stale(device(), vec![breath])]
-        );
+        monitor.recall(known(heart, true));
+        monitor.recall(known(breath, false));
+        assert_eq!(monitor.step(Timestamp(10_000)), [stale_at(breath, 0)]);
     }
 
     #[test]
-    fn an_alarm_that_could_not_be_stored_is_raised_again() {
+    fn a_source_time_in_the_future_keeps_nothing_fresh() {
         let (mut monitor, heart) = (monitor(), signal("8867-4"));
-        monitor.recall(&device(), heart, Timestamp(0), false);
-        assert_eq!(monitor.step(Timestamp(1_000)).len(), 1);
-        monitor.again(&device(), &[heart]);
-        assert_eq!(monitor.step(Timestamp(1_000)).len(), 1);
+        monitor.stored(&device(), Timestamp(1_000_000), None, [heart]);
+        assert_eq!(
+            monitor.step(Timestamp(1)),
+            [Change::Device(device(), Freshness::Live)]
+        );
+        monitor.seen(&device(), Timestamp(i64::MAX));
+        let silent = Change::Device(device(), Freshness::Stale);
+        monitor.step(Timestamp(2));
+        assert_eq!(monitor.step(Timestamp(111)), [stale_at(heart, 1)]);
+        assert_eq!(monitor.step(Timestamp(112)), [silent]);
+    }
+
+    #[test]
+    fn an_alarm_names_whom_the_last_value_named() {
+        let (mut monitor, heart) = (monitor(), signal("8867-4"));
+        let named = |id: &str| Some(Phi::new(id.to_owned()));
+        monitor.stored(&device(), Timestamp(5), named("p-1").as_ref(), [heart]);
+        monitor.stored(&device(), Timestamp(7), named("p-2").as_ref(), [heart]);
+        monitor.stored(&device(), Timestamp(6), named("p-1").as_ref(), [heart]);
+        monitor.step(Timestamp(8));
+        let Some(Change::Stale(_, gone)) = monitor.step(Timestamp(500)).pop() else {
+            panic!("an alarm");
+        };
+        assert_eq!(
+            (&gone[0].patient, gone[0].at),
+            (&named("p-2"), Timestamp(7))
+        );
     }
 
     #[test]

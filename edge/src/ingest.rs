@@ -37,6 +37,9 @@ impl Sample {
     pub const MAX_READINGS: usize = 256;
 }
 
+/// Why a sample whose source time no region would store is refused at the door: [`Timestamp::is_measurable`].
+pub const OUT_OF_RANGE: &str = "time before 1901 or after 2198";
+
 /// One reading of a sample.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SampleReading {

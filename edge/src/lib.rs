@@ -4,6 +4,7 @@ compile_error!(
     "MEDMESH_UNGUARDED takes de-identification out: it is for one test, never for a release"
 );
 
+mod alarms;
 pub mod broker;
 mod chores;
 pub mod clockguard;

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use serde_json::{Map, Number, Value as Json, json};
 use std::sync::Arc;
-use types::{Code, DeviceId, FacilityId, Flags, RegionId, Timestamp, Unit, Value};
+use types::{Code, DeviceId, FacilityId, Flags, Phi, RegionId, Timestamp, Unit, Value};
 
 /// A journal that tells freshness what was stored.
 pub struct Watched {
@@ -27,6 +27,7 @@ pub struct Watched {
 struct Told {
     device: DeviceId,
     source: Timestamp,
+    patient: Option<Phi<String>>,
     signals: Vec<(Code, Unit)>,
 }
 
@@ -35,8 +36,14 @@ impl Told {
         Self {
             device: sample.device.clone(),
             source: sample.source_time,
+            patient: sample.patient.clone(),
             signals: signals(&sample.readings).collect(),
         }
+    }
+
+    fn tell(self, monitor: &mut Monitor) {
+        let patient = self.patient.as_ref();
+        monitor.stored(&self.device, self.source, patient, self.signals);
     }
 }
 
@@ -45,8 +52,7 @@ impl Journal for Watched {
     async fn append(&self, sample: Sample) -> Result<Stored, Rejected> {
         let told = Told::of(&sample);
         let stored = self.journal.append(sample).await?;
-        let mut monitor = self.monitor.lock();
-        monitor.stored(&told.device, told.source, told.signals);
+        told.tell(&mut self.monitor.lock());
         Ok(stored)
     }
 
@@ -56,7 +62,7 @@ impl Journal for Watched {
         let mut monitor = self.monitor.lock();
         for (told, answer) in told.into_iter().zip(&answers) {
             if answer.is_ok() {
-                monitor.stored(&told.device, told.source, told.signals);
+                told.tell(&mut monitor);
             }
         }
         answers
@@ -188,7 +194,7 @@ fn reading(reading: &SampleReading) -> Json {
     Json::Object(json)
 }
 
-/// Tells freshness what the poller sees of a device.
+/// Tells freshness what the poller sees of a device. (The poller counts its notices itself.)
 pub struct Witness {
     /// Who wants to know.
     pub monitor: Arc<Mutex<Monitor>>,
@@ -199,7 +205,6 @@ impl Observer for Witness {
         if notice == Notice::Seen {
             self.monitor.lock().seen(device, at);
         }
-        metrics::counter!("medmesh_modbus_notices_total", "notice" => notice.as_str()).increment(1);
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
     standing::{Standing, Told},
     store::{self, Bounds, DeviceFacts, Store, StoreError, StoreOptions},
 };
-use ed25519_dalek::{VerifyingKey, pkcs8::DecodePublicKey};
+use ed25519_dalek::VerifyingKey;
 use federation::{
     audit::Signer,
     link::{LinkError, Tap, Uplink, UplinkParts},
@@ -151,11 +151,7 @@ pub(crate) struct Shared {
 /// [`EdgeError`].
 pub async fn start(config: EdgeConfig, stop: CancellationToken) -> Result<Node, EdgeError> {
     telemetry::init_metrics();
-    let here = Place::Edge {
-        jurisdiction: config.jurisdiction,
-        region: config.region.clone(),
-        facility: config.facility.clone(),
-    };
+    let here = config.place();
     let offset = clock_offset(&config)?;
     let guard = Arc::new(ClockGuard::new(config.clock, BUILT, offset));
     let leases = lease_files(&config)?;
@@ -368,9 +364,7 @@ fn parse_offset(text: &str) -> Option<i64> {
 }
 
 fn public_key(path: &Path) -> Result<VerifyingKey, EdgeError> {
-    let read = std::fs::read_to_string(path).ok();
-    read.and_then(|pem| VerifyingKey::from_public_key_pem(&pem).ok())
-        .ok_or_else(|| EdgeError::PublicKey(path.into()))
+    crate::config::public_key(path).ok_or_else(|| EdgeError::PublicKey(path.into()))
 }
 
 fn lease_files(
@@ -480,8 +474,7 @@ fn monitor(config: &EdgeConfig, devices: &[DeviceFacts]) -> Arc<Mutex<Monitor>> 
 
 async fn recall(store: &Store, monitor: &Mutex<Monitor>) -> Result<(), EdgeError> {
     for last in store.last_values().await? {
-        let mut monitor = monitor.lock();
-        monitor.recall(&last.device, last.signal, last.at, last.alarmed);
+        monitor.lock().recall(last);
     }
     Ok(())
 }

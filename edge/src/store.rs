@@ -4,22 +4,23 @@
 //! caller. A commit holds the samples, the parcels made of them for the region, their audit rows and whatever the
 //! crosswalk gained. It is not the controller's path: nothing that must happen within milliseconds waits for it.
 //!
-//! # Tables (schema version 2; the outbox and the audit log are `federation`'s tables in the same file)
+//! # Tables (schema version 3; the outbox and the audit log are `federation`'s tables in the same file)
 //!
 //! | table | a row is | notes |
 //! |---|---|---|
 //! | `meta` | a named number | `time_ms`: the last real time that was persisted; `boot`: how many starts there were |
-//! | `device` | a device's crosswalk | pseudonym (clinical data) and catalog id are drawn apart; `edge_seq` counts samples that the edge itself made for it |
+//! | `device` | a device's crosswalk | pseudonym (clinical data) and catalog id are drawn apart; the shift of what it measures of no patient, in days; `edge_seq` counts samples that the edge itself made for it |
 //! | `patient` | a patient's crosswalk | the facility's id, pseudonym, shift in days, and what the facility knows of them: PHI |
 //! | `assignment` | who lies in a bed from an instant on | append-only |
-//! | `sample` | one sample with its readings packed | key (device, epoch, seq); `parcel` is the outbox sequence within `priority`, null when the rules refused to clear it |
-//! | `forgotten` | a run of sequence numbers that retention deleted | so that a redelivery after that is still a duplicate |
+//! | `sample` | one sample with its readings packed | key (device, epoch, seq); `parcel` is the outbox sequence within `priority`, null while the rules or a lapsed profile keep it here |
+//! | `forgotten` | a run of sequence numbers that retention deleted, with the newest source time among them | so that a redelivery after that is still a duplicate, and a counter that restarted is not |
 //! | `untaken` | a parcel that the region refused, put into quarantine or stored in part | its samples are never deleted by themselves |
 //! | `unreadable` | a message that could not be understood | kept in the facility with its reason |
 //! | `retained` | the retained message of a topic | |
 //!
 //! Every page is encrypted and authenticated (AES-256, HMAC-SHA512) under a random data key that lies wrapped beside
-//! the database. The log (`-wal`) adds at most [`writer::LOG_PAGES`] pages to the size that is bounded by policy.
+//! the database. The log (`-wal`) adds at most [`writer::LOG_PAGES`] pages and a commit to the size that is bounded by
+//! policy: what a reader that stays makes it longer counts towards that bound. Readers read in short pages.
 //!
 //! # What a failure does
 //! A commit that fails refuses everybody in it. After an I/O error the connection is closed, opened again and the
@@ -37,7 +38,9 @@ mod parcels;
 mod recall;
 mod retention;
 mod schema;
+mod tally;
 mod transit;
+mod unshipped;
 mod writer;
 
 #[cfg(test)]
@@ -46,11 +49,12 @@ mod fault;
 mod tests;
 
 pub use bounds::Bounds;
-pub use directory::{DeviceEntry, DeviceFacts};
+pub use directory::{DeviceEntry, DeviceFacts, MAX_PATIENT_ID};
 pub use journal::{EDGE_EPOCH, EdgeSample};
 pub use pack::PackedReading;
 pub use recall::LastValue;
 pub use retention::Swept;
+pub use unshipped::Late;
 
 use crate::{clockguard::Time, config::BedAssignment};
 use federation::{db::DbError, profile::SignedProfile};
@@ -246,6 +250,8 @@ struct Status {
     condition: AtomicU8,
     boot: AtomicU32,
     link_up: AtomicBool,
+    /// Samples are stored that were never shipped.
+    unshipped: AtomicBool,
     added: Notify,
     transit: Mutex<transit::Transit>,
 }
@@ -380,6 +386,21 @@ impl Store {
     pub async fn housekeep(&self) -> Result<Swept, StoreError> {
         let (reply, answer) = tokio::sync::oneshot::channel();
         self.ask(writer::Job::Housekeep(reply), answer).await?
+    }
+
+    /// Whether samples are stored that were never shipped, since nothing might leave when they came.
+    #[must_use]
+    pub fn has_unshipped(&self) -> bool {
+        self.0.status.unshipped.load(Ordering::Relaxed)
+    }
+
+    /// Ships some of them, if it may be now: one bounded step.
+    ///
+    /// # Errors
+    /// As any write.
+    pub async fn ship_late(&self) -> Result<Late, StoreError> {
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        self.ask(writer::Job::ShipLate(reply), answer).await?
     }
 
     /// The last real time that the store kept: the clock's floor. It is kept now and then; the audit log has the time

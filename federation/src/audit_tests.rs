@@ -192,3 +192,28 @@ fn what_a_peer_writes_freely_is_not_written_to_the_log() {
     let turned_away = Entry::peer_denied(Timestamp(0), "Jane Doe", &me(), "no-identity");
     assert!(turned_away.from().starts_with("sha256:"));
 }
+
+#[test]
+fn a_log_that_is_being_listed_is_of_one_instant_and_holds_up_no_writer() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger.db");
+    let writer = crate::db::open(&path).unwrap();
+    schema(&writer).unwrap();
+    let grow = |entries: std::ops::Range<u32>| {
+        for n in entries {
+            append(&writer, &entry(n)).unwrap();
+            sign_head(&writer, &signer()).unwrap();
+        }
+    };
+    grow(0..3);
+    let opened = Log::open(&path).unwrap();
+    grow(3..5);
+    assert_eq!(opened.list(0, 9).unwrap().len(), 3);
+    assert_eq!(opened.list(3, 9).unwrap(), []);
+    let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
+    let busy: i64 = writer.query_row(checkpoint, [], |row| row.get(0)).unwrap();
+    assert_eq!(busy, 0);
+    let key = signer().key.verifying_key();
+    let head = opened.verify(&origin(&me()), &key, &[]).unwrap();
+    assert_eq!(head.size, 5);
+}

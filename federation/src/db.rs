@@ -148,8 +148,7 @@ impl FromSql for Count {
     }
 }
 
-/// Brings the tables of a part to the newest version: `steps[n]` leads from version n to n + 1. A step that was cut
-/// short is run again, so its statements say `IF NOT EXISTS`.
+/// Brings the tables of a part to the newest version: `steps[n]` leads from version n to n + 1, in whole or not at all.
 pub(crate) fn migrate(
     conn: &Connection,
     part: &'static str,
@@ -171,13 +170,30 @@ pub(crate) fn migrate(
         return Err(DbError::Newer { part, found, known });
     }
     for (version, step) in (1..).zip(steps).skip(found as usize) {
-        conn.execute_batch(step)?;
-        conn.execute(
-            "INSERT INTO federation_schema (part, version) VALUES (?1, ?2)
-             ON CONFLICT (part) DO UPDATE SET version = excluded.version",
-            (part, version),
-        )?;
+        conn.execute_batch("SAVEPOINT migration")?;
+        match migrate_one(conn, part, version, step) {
+            Ok(()) => conn.execute_batch("RELEASE migration")?,
+            Err(error) => {
+                conn.execute_batch("ROLLBACK TO migration; RELEASE migration")?;
+                return Err(error);
+            }
+        }
     }
+    Ok(())
+}
+
+fn migrate_one(
+    conn: &Connection,
+    part: &'static str,
+    version: u32,
+    step: &str,
+) -> Result<(), DbError> {
+    conn.execute_batch(step)?;
+    conn.execute(
+        "INSERT INTO federation_schema (part, version) VALUES (?1, ?2)
+         ON CONFLICT (part) DO UPDATE SET version = excluded.version",
+        (part, version),
+    )?;
     Ok(())
 }
 
@@ -203,5 +219,16 @@ mod tests {
                 ..
             })
         ));
+    }
+
+    #[test]
+    fn a_migration_that_fails_leaves_nothing_behind() {
+        let conn = Connection::open_in_memory().unwrap();
+        let one = "CREATE TABLE a (x)";
+        let broken = "ALTER TABLE a ADD COLUMN y; ALTER TABLE b ADD COLUMN y";
+        migrate(&conn, "t", &[one, broken]).unwrap_err();
+        assert!(conn.execute_batch("SELECT y FROM a").is_err());
+        migrate(&conn, "t", &[one, "ALTER TABLE a ADD COLUMN y"]).unwrap();
+        conn.execute_batch("SELECT y FROM a").unwrap();
     }
 }

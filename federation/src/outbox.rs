@@ -2,8 +2,9 @@
 //!
 //! [`ship`] clears an envelope, writes the decision to the audit log and stores the sealed parcel, all in the caller's
 //! transaction: a reading that is stored is a reading that will be sent, and its decision was audited before. A parcel
-//! goes when its receipt says that the receiver has it; one that the receiver refused moves to a quarantine that
-//! stays in this database, so that it never blocks what is behind it.
+//! goes when its receipt says that the receiver has all of it. One that the receiver refused, or could not understand
+//! in whole, moves to a quarantine that stays in this database ([`held`]), so that it never blocks what is behind it
+//! and nothing of it is lost.
 //!
 //! Leases are in memory ([`Leases`]) and end with the process, so a crash loses none. One outbox has one receiver:
 //! the sequence is dense within a priority, and the receiver counts on that.
@@ -14,11 +15,14 @@ use crate::envelope::{Cleared, Envelope, MAX_BODY_BYTES, Refusal, clear};
 use crate::inbox::WINDOW;
 use crate::policy::Rules;
 use crate::port::{Depths, LeaseLimits};
-use crate::reason;
 use crate::wire::{Body, Outcome, Parcel, Receipt};
 use prost::Message as _;
 use rusqlite::{Connection, OptionalExtension as _};
 use types::{EnvelopeId, Place, Priority, Timestamp};
+
+mod held;
+use held::Fate;
+pub use held::held;
 
 const SCHEMA: &[&str] = &["
 CREATE TABLE IF NOT EXISTS outbox (
@@ -68,9 +72,11 @@ pub struct Load {
 pub struct Settled {
     /// Deleted: the receiver has them.
     pub accepted: u64,
-    /// Deleted: the receiver has a note of them.
+    /// Moved to the own quarantine: the receiver stored some of their records and left others out.
+    pub partial: u64,
+    /// Moved to the own quarantine: the receiver could understand none of their records.
     pub quarantined: u64,
-    /// Moved to the own quarantine.
+    /// Moved to the own quarantine: against the rules.
     pub refused: u64,
     /// Kept, to be leased again.
     pub deferred: u64,
@@ -79,6 +85,46 @@ pub struct Settled {
     /// Parcels of which the receiver does not have every record: refused, put into quarantine, or stored in part. A
     /// receiver keeps a digest of what it does not store, so what they were made of must stay with the sender.
     pub untaken: Vec<(Priority, u64)>,
+}
+
+impl Settled {
+    /// Parcels that moved to the own quarantine.
+    #[must_use]
+    pub const fn held(&self) -> u64 {
+        self.partial + self.quarantined + self.refused
+    }
+
+    /// Adds what became of another set.
+    pub fn add(&mut self, other: Self) {
+        self.accepted += other.accepted;
+        self.partial += other.partial;
+        self.quarantined += other.quarantined;
+        self.refused += other.refused;
+        self.deferred += other.deferred;
+        self.unknown += other.unknown;
+        self.untaken.extend(other.untaken);
+    }
+
+    /// Counts and logs what a person must look at, once the commit stands.
+    pub fn tell(&self) {
+        for (why, count) in [
+            ("left-out", self.partial),
+            ("quarantined", self.quarantined),
+            ("refused", self.refused),
+        ] {
+            if count > 0 {
+                metrics::counter!("medmesh_parcels_untaken_total", "why" => why).increment(count);
+            }
+        }
+        if self.held() > 0 {
+            tracing::error!(
+                left_out = self.partial,
+                quarantined = self.quarantined,
+                refused = self.refused,
+                "parcels that the receiver did not take in whole are held in quarantine here"
+            );
+        }
+    }
 }
 
 /// Makes the tables, or brings them up to date. The audit log's tables must be there too ([`audit::schema`]).
@@ -191,9 +237,10 @@ pub fn lease_from(
     Ok(parcels)
 }
 
-/// Applies verified receipts in the caller's transaction: accepted and quarantined parcels are deleted, refused ones
-/// move to the own quarantine, deferred ones stay. The same receipt twice changes nothing. What the receiver did not
-/// take is audited: then call [`audit::sign_head`] after it. `me` is the place of this outbox.
+/// Applies verified receipts in the caller's transaction: parcels that the receiver has in whole are deleted, others
+/// that it answered for good move to the own quarantine, deferred ones stay. The same receipt twice changes nothing.
+/// What the receiver did not take is audited: then call [`audit::sign_head`] after it, and [`Settled::tell`] once the
+/// commit stands. `me` is the place of this outbox.
 ///
 /// # Errors
 /// [`DbError`]: roll back.
@@ -208,10 +255,11 @@ pub fn settle(
         let done = settle_one(tx, me, receipt, now, &mut settled.untaken)?;
         let counter = match done {
             None => &mut settled.unknown,
-            Some(Outcome::Accepted) => &mut settled.accepted,
-            Some(Outcome::Quarantined) => &mut settled.quarantined,
-            Some(Outcome::Refused) => &mut settled.refused,
-            Some(Outcome::Deferred | Outcome::Unspecified) => &mut settled.deferred,
+            Some(Fate::Taken) => &mut settled.accepted,
+            Some(Fate::Partial) => &mut settled.partial,
+            Some(Fate::Quarantined) => &mut settled.quarantined,
+            Some(Fate::Refused) => &mut settled.refused,
+            Some(Fate::Deferred) => &mut settled.deferred,
         };
         *counter += 1;
     }
@@ -225,35 +273,29 @@ fn settle_one(
     receipt: &Receipt,
     now: Timestamp,
     untaken: &mut Vec<(Priority, u64)>,
-) -> Result<Option<Outcome>, DbError> {
+) -> Result<Option<Fate>, DbError> {
     let Some((key, parcel)) = waiting(tx, receipt)? else {
         return Ok(None);
     };
-    let outcome = receipt.outcome();
-    let decision = match outcome {
-        Outcome::Deferred | Outcome::Unspecified => return Ok(Some(outcome)),
-        Outcome::Accepted => None,
-        Outcome::Quarantined => Some(Decision::QuarantinedByPeer),
-        Outcome::Refused => Some(Decision::RefusedByPeer),
+    let fate = Fate::of(receipt, &parcel);
+    let decision = match fate {
+        Fate::Deferred => return Ok(Some(fate)),
+        Fate::Taken => None,
+        Fate::Partial | Fate::Quarantined => Some(Decision::QuarantinedByPeer),
+        Fate::Refused => Some(Decision::RefusedByPeer),
     };
-    if outcome != Outcome::Accepted || receipt.stored < parcel.count {
-        untaken.extend(priority_of(receipt).map(|priority| (priority, receipt.seq)));
-    }
     if let Some(decision) = decision {
+        untaken.extend(priority_of(receipt).map(|priority| (priority, receipt.seq)));
         let peer = parcel
             .to
             .parse()
             .map_err(|_| DbError::Corrupt("parcel in the outbox"))?;
-        let why = reason::known(&receipt.reason);
+        let why = fate.reason(receipt);
         audit::append(
             tx,
             &Entry::of_parcel(now, decision, why, me, &peer, &parcel),
         )?;
-    }
-    if outcome == Outcome::Refused {
-        let why = reason::known(&receipt.reason);
-        tx.prepare_cached("INSERT INTO outbox_refused (time, reason, parcel) VALUES (?1, ?2, ?3)")?
-            .execute((now.to_rfc3339(), why, parcel.encode_to_vec()))?;
+        held::hold(tx, &parcel, why, now)?;
     }
     tx.prepare_cached("DELETE FROM outbox WHERE key = ?1")?
         .execute([key])?;
@@ -261,7 +303,7 @@ fn settle_one(
         "UPDATE outbox_counter SET parcels = parcels - 1, bytes = bytes - ?2 WHERE priority = ?1",
     )?
     .execute((receipt.priority, Count(parcel.body.len() as u64)))?;
-    Ok(Some(outcome))
+    Ok(Some(fate))
 }
 
 fn priority_of(receipt: &Receipt) -> Option<Priority> {
@@ -315,17 +357,6 @@ pub fn load(conn: &Connection) -> Result<Load, DbError> {
 /// [`DbError`].
 pub fn depths(conn: &Connection) -> Result<Depths, DbError> {
     load(conn).map(|load| load.parcels)
-}
-
-/// Parcels that the receiver refused, with its reasons, for a person to look at: (time, reason).
-///
-/// # Errors
-/// [`DbError`].
-pub fn refused(conn: &Connection, limit: u32) -> Result<Vec<(String, String)>, DbError> {
-    let mut statement =
-        conn.prepare_cached("SELECT time, reason FROM outbox_refused ORDER BY n LIMIT ?1")?;
-    let rows = statement.query_map([limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 fn key(priority: Priority, seq: u64) -> Result<i64, DbError> {

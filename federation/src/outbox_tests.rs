@@ -141,13 +141,13 @@ fn a_receipt_settles_its_parcel_once_and_no_other() {
         refused: 1,
         deferred: 1,
         unknown: 4,
-        quarantined: 0,
         untaken: vec![(Priority::Live, 2)],
+        ..Settled::default()
     };
     assert_eq!(settled, expected);
     assert_eq!(seqs(&conn, Priority::Live, 0), [3, 4]);
     let time = "1970-01-01T00:00:00.000Z".to_owned();
-    assert_eq!(refused(&conn, 9).unwrap(), [(time, "policy".to_owned())]);
+    assert_eq!(held(&conn, 9).unwrap(), [(time, "policy".to_owned())]);
     let rest: Vec<_> = parcels[2..]
         .iter()
         .map(|parcel| receipt(parcel, Outcome::Quarantined))
@@ -247,5 +247,53 @@ fn no_lease_reaches_further_than_the_receiver_remembers() {
         lease_from(&conn, Priority::Live, WINDOW, many)
             .unwrap()
             .is_empty()
+    );
+}
+
+#[test]
+fn what_the_receiver_did_not_take_in_whole_stays_in_this_database() {
+    let conn = database();
+    for n in 1..=4 {
+        put(&conn, Priority::Live, n);
+    }
+    let parcels = lease_from(&conn, Priority::Live, 0, ALL).unwrap();
+    let partial = Receipt {
+        stored: parcels[1].count - 1,
+        reason: String::new(),
+        ..receipt(&parcels[1], Outcome::Accepted)
+    };
+    let receipts = [
+        receipt(&parcels[0], Outcome::Accepted),
+        partial,
+        receipt(&parcels[2], Outcome::Quarantined),
+        receipt(&parcels[3], Outcome::Refused),
+    ];
+    let settled = settle(&conn, &me(), &receipts, Timestamp(0)).unwrap();
+    let counts = (settled.accepted, settled.partial, settled.quarantined);
+    assert_eq!((counts, settled.held()), ((1, 1, 1), 3));
+    let why: Vec<_> = held(&conn, 9)
+        .unwrap()
+        .into_iter()
+        .map(|row| row.1)
+        .collect();
+    assert_eq!(why, ["left-out", "policy", "policy"]);
+    let live = Priority::Live;
+    assert_eq!(settled.untaken, [(live, 2), (live, 3), (live, 4)]);
+    assert_eq!(load(&conn).unwrap(), Load::default());
+    let signer = Signer::new(&me(), SigningKey::from_bytes(&[1; 32]));
+    audit::sign_head(&conn, &signer).unwrap();
+    let rows = audit::list(&conn, 0, 9).unwrap();
+    let rows: Vec<_> = rows[4..]
+        .iter()
+        .map(|(_, row)| (row.decision(), row.reason()))
+        .collect();
+    let quarantined = Decision::QuarantinedByPeer;
+    assert_eq!(
+        rows,
+        [
+            (quarantined, "left-out"),
+            (quarantined, "policy"),
+            (Decision::RefusedByPeer, "policy")
+        ]
     );
 }

@@ -60,8 +60,9 @@ pub trait Outbox: Send + Sync + 'static {
         limits: LeaseLimits,
     ) -> Result<Vec<Parcel>, PortError>;
 
-    /// Applies verified receipts: accepted and quarantined parcels are deleted, refused ones go to the own
-    /// quarantine, deferred ones stay and are leased again. The same receipt twice is one step.
+    /// Applies verified receipts: parcels that the receiver stored in whole are deleted; those that it refused,
+    /// quarantined or stored in part go to the own quarantine; deferred ones stay and are leased again. The same
+    /// receipt twice is one step.
     async fn settle(&self, receipts: Vec<Receipt>) -> Result<(), PortError>;
 
     /// Gives back every lease of this process: the link broke.
@@ -103,12 +104,12 @@ pub trait Gate: PeerAudit {
 /// What an inbox says of a parcel; the link signs it into a [`Receipt`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Durable; `stored` of its records, the others are in quarantine.
+    /// Durable; `stored` of its records. Of the others the receiver keeps digests and reasons, the sender the content.
     Accepted {
         /// Records stored now or before.
         stored: u32,
     },
-    /// Durable in quarantine as a whole.
+    /// None of its records could be understood. The receiver keeps a digest and the reason, the sender the content.
     Quarantined {
         /// Why, from a closed set.
         reason: &'static str,

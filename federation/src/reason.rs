@@ -2,7 +2,7 @@
 //! metric label can carry anything else.
 
 /// Words for what the gate and the ledger find; a [`Refusal`](crate::floor) has its own.
-pub const WORDS: [&str; 27] = [
+pub const WORDS: [&str; 28] = [
     // residency
     "phi-stays-in-facility",
     "other-jurisdiction",
@@ -30,6 +30,7 @@ pub const WORDS: [&str; 27] = [
     NO_SPACE,
     UNAVAILABLE,
     UNMAPPABLE,
+    LEFT_OUT,
     // the peer
     NO_IDENTITY,
     WRONG_PEER,
@@ -65,6 +66,8 @@ pub const NO_SPACE: &str = "no-space";
 pub const UNAVAILABLE: &str = "unavailable";
 /// No record of the parcel can be understood.
 pub const UNMAPPABLE: &str = "unmappable";
+/// The receiver stored some records of the parcel and could not understand the others.
+pub const LEFT_OUT: &str = "left-out";
 /// The peer's certificate names no place.
 pub const NO_IDENTITY: &str = "no-identity";
 /// A peer of this place has no business here.

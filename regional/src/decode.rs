@@ -10,10 +10,6 @@ use types::{
     Value,
 };
 
-/// The earliest time of a reading: 1900. Shifts and replays of old records lie after it, nonsense before.
-const EARLIEST: Timestamp = Timestamp(-2_208_988_800_000);
-/// The first instant that is too late: 2200. An untrusted clock may be years ahead; its readings are flagged, not lost.
-const TOO_LATE: Timestamp = Timestamp(7_258_118_400_000);
 /// Years of birth that can be told.
 const BIRTH_YEARS: std::ops::RangeInclusive<u32> = 1_850..=2_199;
 
@@ -169,7 +165,7 @@ fn clinical(
         Some(at) => Some(entry(patients, at).ok_or(Fault::Patient)?),
     };
     let effective = Timestamp(reading.effective_ms);
-    if !(EARLIEST..TOO_LATE).contains(&effective) {
+    if !effective.is_storable() {
         return Err(Fault::Time);
     }
     let flags = u8::try_from(reading.flags).ok().and_then(Flags::from_bits);

@@ -92,8 +92,11 @@ fn each_wrong_field_of_a_reading_has_its_fault_and_costs_no_other_reading() {
             Fault::Value,
         ),
         (|one| one.effective_ms = i64::MIN, Fault::Time),
-        (|one| one.effective_ms = EARLIEST.0 - 1, Fault::Time),
-        (|one| one.effective_ms = TOO_LATE.0, Fault::Time),
+        (
+            |one| one.effective_ms = Timestamp::EARLIEST.0 - 1,
+            Fault::Time,
+        ),
+        (|one| one.effective_ms = Timestamp::TOO_LATE.0, Fault::Time),
         (|one| one.flags = 8, Fault::Flags),
         (|one| one.flags = 256, Fault::Flags),
     ];
@@ -131,7 +134,7 @@ fn readings_of_a_device_or_patient_that_cannot_be_understood_are_left_out() {
 
 #[test]
 fn the_bounds_of_what_is_plausible_are_taken() {
-    for effective_ms in [EARLIEST.0, 0, TOO_LATE.0 - 1] {
+    for effective_ms in [Timestamp::EARLIEST.0, 0, Timestamp::TOO_LATE.0 - 1] {
         let decoded = changed(|batch| batch.readings[0].effective_ms = effective_ms);
         assert_eq!(decoded.faults, [], "{effective_ms}");
     }

@@ -281,6 +281,11 @@ fn take(from: &Place, parcel: &Parcel) -> Result<(Vec<Device>, DeviceRecords), V
             }
             None => cfg!(medmesh_unguarded),
         });
+    let left_out = all - devices.len();
+    if left_out > 0 {
+        metrics::counter!("medmesh_device_records_left_out_total").increment(left_out as u64);
+        tracing::error!(%facility, left_out, "device records that cannot be understood left out");
+    }
     if devices.is_empty() && all > 0 && !cfg!(medmesh_unguarded) {
         return Err(Verdict::Quarantined {
             reason: reason::UNMAPPABLE,

@@ -116,13 +116,7 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
     let now: TimeSource = Arc::new(move || clock.real());
     let tls = ReloadingTls::open(paths(&config.tls), config.local_mesh, now.clone())?;
     let key = load_signing_key(&config.tls.signing_key)?;
-    let ledger = Ledger::open(
-        &config.data_dir.join("ledger.db"),
-        here.clone(),
-        Rules::load(config.policies.as_deref())?,
-        Signer::new(&here, key.clone()),
-        now.clone(),
-    )?;
+    let ledger = open_ledger(&config, &here, Signer::new(&here, key.clone()), now.clone())?;
     let desk = Desk::open(&config.data_dir.join("region.db"))?;
     let store = open(&config).await?;
     let (links, grpc) = listen(config.grpc_listen).await?;
@@ -176,6 +170,17 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
     tasks.spawn("uplink", Kind::Background, ends(uplink.run(until.clone())));
     tasks.spawn("certificates", Kind::Background, ends(tls.watch(until)));
     Ok(Started { https, grpc, tasks })
+}
+
+fn open_ledger(
+    config: &RegionalConfig,
+    here: &Place,
+    signer: Signer,
+    now: TimeSource,
+) -> Result<Ledger, RegionalError> {
+    let rules = Rules::load(config.policies.as_deref())?;
+    let path = config.data_dir.join("ledger.db");
+    Ok(Ledger::open(&path, here.clone(), rules, signer, now)?)
 }
 
 async fn ends(task: impl Future<Output = ()>) -> Result<(), Infallible> {

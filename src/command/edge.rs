@@ -44,6 +44,7 @@ fn crosswalk_json(crosswalk: &Crosswalk) -> Value {
             "device": row.id,
             "pseudonym": row.pseudonym.to_string(),
             "catalog_id": row.catalog_id.to_string(),
+            "shift_days": row.shift_days,
         })
     };
     json!({
@@ -61,8 +62,8 @@ fn crosswalk_text(crosswalk: &Crosswalk) -> String {
     });
     let devices = crosswalk.devices.iter().map(|row| {
         format!(
-            "device  {}  {}  catalog {}",
-            row.pseudonym, row.id, row.catalog_id
+            "device  {}  {}  catalog {}  {:+} days",
+            row.pseudonym, row.id, row.catalog_id, row.shift_days
         )
     });
     patients.chain(devices).collect::<Vec<_>>().join("\n")

@@ -214,8 +214,8 @@ impl Configs<'_> {
                 place.facility().map_or("", |f| f.as_str()),
                 device.id.as_str()
             )),
-            model: Some("medmesh-simulator".to_owned()),
-            firmware: Some(env!("CARGO_PKG_VERSION").to_owned()),
+            model: "medmesh-simulator".parse().ok(),
+            firmware: env!("CARGO_PKG_VERSION").parse().ok(),
             bed: device.bed.clone(),
             profile: device.profile().map(str::to_owned),
             address,

@@ -14,6 +14,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 /// A connected device.
 pub struct Device {
+    options: MqttOptions,
     client: AsyncClient,
     events: EventLoop,
     /// `devices/{region}/{facility}/{device}`.
@@ -23,6 +24,8 @@ pub struct Device {
 impl Device {
     /// Longest wait for a connection, an acknowledgement or a message.
     const PATIENCE: Duration = Duration::from_secs(60);
+    /// Packets that wait to be sent; one is sent at a time.
+    const QUEUE: usize = 64;
 
     /// Connects as the facility's device of kind `external`.
     ///
@@ -58,13 +61,14 @@ impl Device {
             &text(&device["key"])?,
         )?;
         options.set_transport(Transport::Tls(TlsConfiguration::Rustls(tls)));
-        let (client, events) = AsyncClient::new(options, 64);
+        let (client, events) = AsyncClient::new(options.clone(), Self::QUEUE);
         let topic = format!(
             "devices/{}/{}/{id}",
             text(&facility["region"])?,
             text(&facility["id"])?
         );
         let mut device = Self {
+            options,
             client,
             events,
             topic,
@@ -78,7 +82,8 @@ impl Device {
     /// Publishes QoS 1 on the telemetry topic and waits for the acknowledgement.
     ///
     /// # Errors
-    /// The connection broke or the broker refused: nothing is known of the message but that.
+    /// The connection broke or the broker refused: nothing is known of the message but that. A broken connection is
+    /// forgotten with what was under way on it, and the next message makes another one.
     pub async fn publish(&mut self, message: &Value) -> Result<()> {
         self.publish_on("telemetry", message).await
     }
@@ -92,13 +97,16 @@ impl Device {
         self.client
             .publish(topic, QoS::AtLeastOnce, false, message.to_string())
             .await?;
-        let reason = self
+        let acknowledged = self
             .expect(|packet| match packet {
                 Packet::PubAck(ack) => Some(ack.reason),
                 _ => None,
             })
-            .await?;
-        match reason {
+            .await;
+        if acknowledged.is_err() {
+            (self.client, self.events) = AsyncClient::new(self.options.clone(), Self::QUEUE);
+        }
+        match acknowledged? {
             rumqttc::v5::mqttbytes::v5::PubAckReason::Success
             | rumqttc::v5::mqttbytes::v5::PubAckReason::NoMatchingSubscribers => Ok(()),
             refused => bail!("refused: {refused:?}"),

@@ -45,7 +45,8 @@ impl RegionFile {
         Ok(statement.query_row([], |row| row.get(0))?)
     }
 
-    /// Goes through every Observation in the order of commits.
+    /// Goes through every Observation in the order of commits. Alarms of staleness, which the edge raises itself of a
+    /// patient's values, are left out.
     ///
     /// # Errors
     /// The file cannot be read, or `see` fails.
@@ -55,11 +56,15 @@ impl RegionFile {
         )?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
+            let resource: Value = serde_json::from_str(row.get_ref(3)?.as_str()?)?;
+            if resource["dataAbsentReason"]["coding"][0]["code"] == "temp-unknown" {
+                continue;
+            }
             see(Observation {
                 seq: row.get(0)?,
                 stored_ms: row.get(1)?,
                 patient: row.get(2)?,
-                resource: serde_json::from_str(row.get_ref(3)?.as_str()?)?,
+                resource,
             })?;
         }
         Ok(())

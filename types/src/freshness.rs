@@ -27,6 +27,17 @@ pub struct FreshnessLimits {
 }
 
 impl Freshness {
+    /// A source time further ahead of the facility's clock than this is flagged, in ms of mesh time: a day. A device
+    /// that says local time for UTC is up to 14 hours ahead, and what it measures is of now all the same; a clock that
+    /// is further ahead was never set.
+    pub const MAX_AHEAD_MS: i64 = Timestamp::DAY_MS;
+
+    /// Whether a source time lies so far in the future that the clock which gave it is wrong.
+    #[must_use]
+    pub const fn is_ahead(source: Timestamp, now: Timestamp) -> bool {
+        source.since(now) > Self::MAX_AHEAD_MS
+    }
+
     /// How fresh a value measured at `source` is when it comes in at `now`.
     #[must_use]
     pub const fn on_arrival(source: Timestamp, now: Timestamp, limits: FreshnessLimits) -> Self {
@@ -37,7 +48,8 @@ impl Freshness {
         }
     }
 
-    /// How fresh the last known value is at `now`; `None` when there never was one.
+    /// How fresh the last known value is at `now`; `None` when there never was one. A source time in the future would
+    /// keep it fresh until then: whoever keeps it takes the earlier one of source time and arrival.
     #[must_use]
     pub const fn of_last(
         source: Option<Timestamp>,
@@ -93,6 +105,19 @@ mod tests {
             );
         }
         assert_eq!(Freshness::of_last(None, now, LIMITS), Absent);
+    }
+
+    #[test]
+    fn a_source_time_beyond_the_bound_is_ahead() {
+        let now = Timestamp(100);
+        for (ahead, expected) in [
+            (Freshness::MAX_AHEAD_MS, false),
+            (Freshness::MAX_AHEAD_MS + 1, true),
+            (-1, false),
+            (i64::MAX, true),
+        ] {
+            assert_eq!(Freshness::is_ahead(now.plus_ms(ahead), now), expected);
+        }
     }
 
     #[test]

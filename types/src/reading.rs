@@ -67,7 +67,7 @@ impl Flags {
     pub const NONE: Self = Self(0);
     /// Outside the valid range of the device's profile. Passed on unchanged, kept out of scores and control.
     pub const IMPLAUSIBLE: Self = Self(1);
-    /// Taken while the facility's clock was not trusted.
+    /// Taken while the facility's clock was not trusted, or by a clock far ahead of it ([`crate::Freshness::is_ahead`]).
     pub const CLOCK_UNTRUSTED: Self = Self(2);
     /// Delivered later than its freshness limit: true of its time, no longer of now.
     pub const HISTORICAL: Self = Self(4);
@@ -178,6 +178,15 @@ impl DeviceKind {
             Self::ColdChain => "cold-chain",
             Self::LabAnalyser => "lab-analyser",
             Self::External => "external",
+        }
+    }
+
+    /// Whether such a device measures patients: when it does so, and when it does not, says something of them.
+    #[must_use]
+    pub const fn serves_patients(self) -> bool {
+        match self {
+            Self::BedsideMonitor | Self::LabAnalyser | Self::External => true,
+            Self::ColdChain => false,
         }
     }
 

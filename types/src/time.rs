@@ -29,6 +29,29 @@ impl Timestamp {
     /// Milliseconds in a day.
     pub const DAY_MS: i64 = 86_400_000;
 
+    /// The earliest time of a reading that is stored anywhere: 1900. Shifts and replays of old records lie after it,
+    /// nonsense before.
+    pub const EARLIEST: Self = Self(-2_208_988_800_000);
+    /// The first instant that is too late: 2200. An untrusted clock may be years ahead; its readings are flagged, not
+    /// lost.
+    pub const TOO_LATE: Self = Self(7_258_118_400_000);
+    /// A shift moves dates by up to a year either way, and a leap day: what a source says must lie so far within the
+    /// bounds, that what leaves the facility lies within them too.
+    const MOST_SHIFTED_DAYS: i32 = 366;
+
+    /// Whether a reading of this time is stored: from 1900 to 2199.
+    #[must_use]
+    pub const fn is_storable(self) -> bool {
+        Self::EARLIEST.0 <= self.0 && self.0 < Self::TOO_LATE.0
+    }
+
+    /// Whether a source may say that it measured at this time: then it is storable however it is shifted.
+    #[must_use]
+    pub const fn is_measurable(self) -> bool {
+        self.plus_days(-Self::MOST_SHIFTED_DAYS).is_storable()
+            && self.plus_days(Self::MOST_SHIFTED_DAYS).is_storable()
+    }
+
     /// This instant moved by whole days.
     #[must_use]
     pub const fn plus_days(self, days: i32) -> Self {
@@ -147,6 +170,27 @@ mod tests {
             "2026-13-45T10:00:00Z",
         ] {
             assert_eq!(text.parse::<Timestamp>(), Err(InvalidTimestamp), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_a_source_may_say_is_storable_after_any_shift() {
+        for (text, measurable, storable) in [
+            ("1899-12-31T23:59:59.999Z", false, false),
+            ("1900-01-01T00:00:00Z", false, true),
+            ("1901-01-01T23:59:59.999Z", false, true),
+            ("1901-01-02T00:00:00Z", true, true),
+            ("2198-12-30T23:59:59.999Z", true, true),
+            ("2199-12-31T23:59:59.999Z", false, true),
+            ("2200-01-01T00:00:00Z", false, false),
+        ] {
+            let time: Timestamp = text.parse().unwrap();
+            assert_eq!(time.is_measurable(), measurable, "{text}");
+            assert_eq!(time.is_storable(), storable, "{text}");
+            for days in [-365, 365] {
+                let shifted = time.plus_days(days).is_storable();
+                assert!(shifted || !measurable, "{text}");
+            }
         }
     }
 

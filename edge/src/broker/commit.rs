@@ -1,17 +1,18 @@
 //! From received publishes to verdicts: what is stored, retained or quarantined, durably, before anything is answered.
 //!
-//! Who is told what (`later` means: keep it and send it again; every other refusal is for ever):
+//! Who is told what (a refusal is for ever: a client that gets an acknowledgement, with whatever reason, does not send
+//! again, MQTT-4.4.0-2; so what is to be kept and sent again is not acknowledged, and the connection ends):
 //!
 //! | case | MQTT 5 | MQTT 3.1.1, which has no reason codes |
 //! |---|---|---|
 //! | stored, or stored before | 0x00 | acknowledged |
-//! | store full or out of reach | 0x97 quota exceeded: later | no acknowledgement, connection closed: the client sends again |
+//! | store full or out of reach | no acknowledgement, DISCONNECT 0x97 quota exceeded: the session sends again | no acknowledgement, connection closed: the session sends again |
 //! | same identity, other payload | 0x83 implementation specific error | quarantined, then acknowledged; the store raises the alarm |
 //! | not a sample | 0x99 payload format invalid | quarantined, then acknowledged |
 //! | not the device's topic | 0x87 not authorized | connection closed (§3.3.5) |
 //!
-//! 0x97 serves both for a full and for an unreachable store: a device has one thing to do in either case, and must be
-//! able to tell it from what would fail again. QoS 0 cannot be told anything: what is not a sample is quarantined.
+//! 0x97 serves both for a full and for an unreachable store: a device has one thing to do in either case, which is to
+//! come back later with its session. QoS 0 cannot be told anything: what is not a sample is quarantined.
 use super::{decode::Version, encode::Reason, meters::Meters};
 use crate::ingest::{Journal, Rejected, Sample, Stored, Urgency};
 use crate::store::StoreError;

@@ -36,7 +36,7 @@ pub(super) struct Connection<'a> {
     jobs: Vec<Job>,
     committing: Option<Committing>,
     in_hand: usize,
-    /// A v3.1.1 publish could not be acknowledged: nothing behind it may be.
+    /// A publish could not be acknowledged: nothing behind it may be.
     mute: bool,
 }
 
@@ -219,7 +219,8 @@ impl<'a> Connection<'a> {
         let version = self.client.version;
         let (ack, reason) = match (done.qos, done.verdict) {
             (QoS::AtMostOnce, _) => return Ok(()),
-            (_, Verdict::Later) if version == Version::V4 => return Err(End::Later),
+            // Any acknowledgement, whatever its reason, would end the client's duty to keep it (MQTT-4.4.0-2).
+            (_, Verdict::Later) => return Err(End::Later),
             (QoS::AtLeastOnce, Verdict::Done { .. }) => (Ack::PubAck, Reason::SUCCESS),
             (QoS::ExactlyOnce, Verdict::Done { .. }) => {
                 self.session.received.insert(done.pkid);
@@ -227,8 +228,6 @@ impl<'a> Connection<'a> {
             }
             (QoS::AtLeastOnce, Verdict::Refused(reason)) => (Ack::PubAck, reason),
             (QoS::ExactlyOnce, Verdict::Refused(reason)) => (Ack::PubRec, reason),
-            (QoS::AtLeastOnce, Verdict::Later) => (Ack::PubAck, Reason::QUOTA),
-            (QoS::ExactlyOnce, Verdict::Later) => (Ack::PubRec, Reason::QUOTA),
         };
         encode::ack(version, ack, done.pkid, reason, &mut self.out);
         Ok(())

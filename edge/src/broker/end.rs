@@ -21,7 +21,7 @@ pub(super) enum End {
     TakenOver(Claim),
     /// The certificate was revoked or is past its end.
     Cut,
-    /// The store took a publish of a v3.1.1 client not now.
+    /// The store took a publish not now: the client comes back and sends it again.
     Later,
     /// A message for the session was lost: the session ends with the connection.
     Lost,

@@ -6,7 +6,7 @@ use crate::ingest::{Sample, SampleReading, Urgency};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
-use types::{AbsentReason, Decimal, DeviceId, Flags, Phi, Value};
+use types::{AbsentReason, Decimal, DeviceId, Flags, Phi, Timestamp, Value};
 
 /// The longest patient id of a facility, in bytes (HL7 v2 CX.1 allows 15, FHIR `id` 64; twice that is plenty).
 pub(super) const MAX_PATIENT_ID: usize = 128;
@@ -62,11 +62,15 @@ pub(super) fn parse(
     {
         return Err("patient id empty or too long");
     }
+    let source_time: Timestamp = message.time.parse().map_err(|_| "time not RFC 3339")?;
+    if !source_time.is_measurable() {
+        return Err(crate::ingest::OUT_OF_RANGE);
+    }
     Ok(Sample {
         device: device.clone(),
         epoch: message.epoch,
         seq: message.seq,
-        source_time: message.time.parse().map_err(|_| "time not RFC 3339")?,
+        source_time,
         patient: message.patient.map(Phi::new),
         urgency,
         readings: message
@@ -220,6 +224,14 @@ mod tests {
             (
                 with_reading(ok).replace("10:00:00Z", "10:00:00"),
                 "time not RFC 3339",
+            ),
+            (
+                with_reading(ok).replace("2026-11-22", "0001-01-01"),
+                crate::ingest::OUT_OF_RANGE,
+            ),
+            (
+                with_reading(ok).replace("2026-11-22", "2199-06-01"),
+                crate::ingest::OUT_OF_RANGE,
             ),
             (
                 with_reading(ok).replace("\"epoch\":1", "\"epoch\":1,\"patient\":\"\""),

@@ -17,13 +17,15 @@ const FLOOR_MS: i64 = 20;
 const BACKOFF_MS: (i64, i64) = (100, 5_000);
 /// Failures in a row after which a device is said to be dead.
 const DEAD_AFTER: u32 = 3;
+/// Why a sample is quarantined whose identity another one has.
+const CONFLICT: &str = "same identity, other payload";
 /// Torn reads in a row that are read again at once.
 const TORN_RETRIES: u32 = 3;
 
 /// What the poller sees of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// It answered, and its registers make sense.
+    /// It answered, its registers make sense, and it is not frozen.
     Seen,
     /// It shows these fault bits; told when they change.
     Health(u16),
@@ -111,7 +113,12 @@ pub(super) struct Poller {
     phase: Phase,
     answers: Vec<Vec<u16>>,
     cycle_began: Timestamp,
+    /// Requests in a row that got no answer.
     failures: u32,
+    /// Tries in a row at which the store did not take the sample in hand.
+    held: u32,
+    /// Whether it was said that the device is dead.
+    dead: bool,
     torn: u32,
     health: u16,
     /// Samples that the device still holds after the shown one.
@@ -139,6 +146,8 @@ impl Poller {
             answers: Vec::new(),
             cycle_began: Timestamp(0),
             failures: 0,
+            held: 0,
+            dead: false,
             torn: 0,
             health: 0,
             more: false,
@@ -201,15 +210,6 @@ impl Poller {
         Step::Wait(Duration::from_millis(left.unsigned_abs()))
     }
 
-    /// Waits longer with each failure, between half and all of the time, so that many devices do not come at once.
-    fn back_off(&self, now: Now) -> Duration {
-        let doubled = BACKOFF_MS
-            .0
-            .saturating_mul(1 << self.failures.saturating_sub(1).min(16));
-        let longest = Duration::from_millis(doubled.min(BACKOFF_MS.1).unsigned_abs());
-        longest.mul_f64(0.5 + 0.5 * now.random.clamp(0.0, 1.0))
-    }
-
     fn failed(&mut self, answer: &Answer, now: Now, notices: &mut Vec<Notice>) -> Step {
         match answer {
             Answer::Refused(code) => notices.push(Notice::Exception(*code)),
@@ -217,10 +217,11 @@ impl Poller {
             Answer::TimedOut | Answer::Broken | Answer::Registers(_) | Answer::Written => {}
         }
         self.failures = self.failures.saturating_add(1);
-        if self.failures == DEAD_AFTER {
+        if self.failures >= DEAD_AFTER && !self.dead {
+            self.dead = true;
             notices.push(Notice::Dead);
         }
-        Step::Wait(self.back_off(now))
+        Step::Wait(back_off(self.failures, now))
     }
 
     /// All registers are here: what do they say?
@@ -236,22 +237,27 @@ impl Poller {
                 }
             }
             None => {
-                self.alive(notices);
+                self.answered();
+                notices.push(Notice::Seen);
                 let sample = self.sample(self.own.0, self.own.1 + 1, now.mesh, now);
                 self.append(sample)
             }
             Some(Ok(shown)) => {
-                self.alive(notices);
+                self.answered();
                 self.vital(&shown, now, notices);
+                // A frozen device shows the same for ever: that is no sign of life.
+                if !self.frozen {
+                    notices.push(Notice::Seen);
+                }
                 self.take(&shown, now)
             }
         }
     }
 
-    fn alive(&mut self, notices: &mut Vec<Notice>) {
+    fn answered(&mut self) {
         self.failures = 0;
         self.torn = 0;
-        notices.push(Notice::Seen);
+        self.dead = false;
     }
 
     /// Looks at the device's faults, heart and clock.
@@ -320,28 +326,29 @@ impl Poller {
 
     fn stored(&mut self, sample: Sample, result: Result<Stored, Rejected>, now: Now) -> Step {
         match result {
-            // A conflict was alarmed; shown for ever it would block what comes after it.
-            Ok(Stored::New | Stored::Duplicate) | Err(Rejected::Conflict { .. }) => {
-                self.failures = 0;
-                self.settle(&sample, now)
-            }
-            Err(Rejected::Invalid(reason)) => {
-                self.phase = Phase::Storing(sample.clone());
-                Step::Quarantine(reason, sample)
-            }
+            Ok(Stored::New | Stored::Duplicate) => self.settle(&sample, now),
+            // It was alarmed; shown for ever it would block what comes after it, and acknowledged it is nowhere else.
+            Err(Rejected::Conflict { .. }) => self.quarantine(CONFLICT, sample),
+            Err(Rejected::Invalid(reason)) => self.quarantine(reason, sample),
             Err(Rejected::Full | Rejected::Unavailable(_)) => self.hold(sample, now),
         }
     }
 
-    /// Keeps the sample in hand and tries again later.
+    fn quarantine(&mut self, reason: &'static str, sample: Sample) -> Step {
+        self.phase = Phase::Storing(sample.clone());
+        Step::Quarantine(reason, sample)
+    }
+
+    /// Keeps the sample in hand and tries again later. That the store does not take it is no fault of the device.
     fn hold(&mut self, sample: Sample, now: Now) -> Step {
-        self.failures = self.failures.saturating_add(1);
+        self.held = self.held.saturating_add(1);
         self.phase = Phase::Storing(sample);
-        Step::Wait(self.back_off(now))
+        Step::Wait(back_off(self.held, now))
     }
 
     /// The sample is durable.
     fn settle(&mut self, sample: &Sample, now: Now) -> Step {
+        self.held = 0;
         if self.decoder.profile.window.is_some() {
             return self.acknowledge(sample.epoch, sample.seq);
         }
@@ -363,6 +370,15 @@ impl Poller {
             .collect();
         Step::Ask(Ask::Write { address, words })
     }
+}
+
+/// Waits longer with each failure, between half and all of the time, so that many devices do not come at once.
+fn back_off(failures: u32, now: Now) -> Duration {
+    let doubled = BACKOFF_MS
+        .0
+        .saturating_mul(1 << failures.saturating_sub(1).min(16));
+    let longest = Duration::from_millis(doubled.min(BACKOFF_MS.1).unsigned_abs());
+    longest.mul_f64(0.5 + 0.5 * now.random.clamp(0.0, 1.0))
 }
 
 #[cfg(test)]

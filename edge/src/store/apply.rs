@@ -10,6 +10,7 @@ use super::{
     journal::{EDGE_EPOCH, EdgeSample, Number, Prepared, prepare_edge, stored_digest},
     parcels::Parcels,
     retention::{self, Cursor, Forgotten, Swept},
+    tally::Tally,
     transit::Departed,
 };
 use crate::{
@@ -23,13 +24,16 @@ use federation::{
     wire::{DeviceRecords, Receipt},
 };
 use rusqlite::{CachedStatement, Transaction, params};
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 use types::{AbsentReason, DeviceId, Flags, Freshness, Priority, Purpose, Timestamp, Value};
 
 /// Messages that cannot be understood which are kept of one device: the newest. The older ones make room, counted,
 /// so that a device which sends nothing else cannot fill the disk.
 const MAX_UNREADABLE_ROWS: i64 = 1_000;
 
+/// Retained messages up to so many bytes are kept while alarms are: a device that cannot say that it is there again
+/// sends no alarm either. There is one for each topic of a device, so that they cannot use the reserve up.
+const SHORT_RETAINED: usize = 256;
 /// Topics with a retained message: every topic of a large facility. One more is refused.
 pub(super) const MAX_RETAINED_ROWS: i64 = 65_536;
 
@@ -37,51 +41,15 @@ const INSERT: &str = "INSERT INTO sample
  (device, epoch, seq, source_ms, arrived_ms, patient, flags, priority, parcel, digest, readings)
  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT DO NOTHING";
 
-/// What a commit has counted, for the metrics.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Tally {
-    pub stored: u64,
-    pub readings: u64,
-    pub duplicates: u64,
-    pub conflicts: u64,
-    pub full: u64,
-    pub parcels: u64,
-    pub uncleared: u64,
-    pub crowded_out: u64,
-    pub settled: u64,
-    pub untaken: u64,
-    /// Bytes in use at the end.
-    pub used: u64,
-}
-
-impl Tally {
-    /// Tells the metrics, once the commit stands.
-    pub(super) fn count(&self, jobs: usize, took: Duration) {
-        let add = |name: &'static str, count: u64| {
-            if count > 0 {
-                metrics::counter!(name).increment(count);
-            }
-        };
-        add("medmesh_readings_stored_total", self.readings);
-        add("medmesh_samples_stored_total", self.stored);
-        add("medmesh_samples_duplicate_total", self.duplicates);
-        add("medmesh_parcels_shipped_total", self.parcels);
-        add("medmesh_parcels_settled_total", self.settled);
-        add("medmesh_parcels_untaken_total", self.untaken);
-        add("medmesh_parcels_uncleared_total", self.uncleared);
-        add("medmesh_unreadable_crowded_out_total", self.crowded_out);
-        for (reason, count) in [("conflict", self.conflicts), ("full", self.full)] {
-            if count > 0 {
-                metrics::counter!("medmesh_samples_refused_total", "reason" => reason)
-                    .increment(count);
-            }
-        }
-        #[expect(clippy::cast_precision_loss, reason = "gauges are floating point")]
-        metrics::gauge!("medmesh_store_bytes").set(self.used as f64);
-        #[expect(clippy::cast_precision_loss, reason = "at most a batch")]
-        metrics::histogram!("medmesh_commit_jobs_count").record(jobs as f64);
-        metrics::histogram!("medmesh_commit_seconds").record(took.as_secs_f64());
-    }
+/// What became of a message that is kept as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// It is kept.
+    Durably,
+    /// The disk bound is reached.
+    Full,
+    /// The facility has retained messages on as many topics as it may.
+    TooManyTopics,
 }
 
 /// A commit in the making.
@@ -112,13 +80,15 @@ pub(super) struct Ground<'t> {
     pub bounds: Bounds,
     pub now: Now,
     pub link_up: bool,
+    /// Bytes of the log beyond what it is allowed to have.
+    pub log_bytes: u64,
     pub profile: Option<Profile>,
     pub entropy: super::Entropy,
 }
 
 impl<'t> Apply<'t> {
     pub(super) fn begin(ground: Ground<'t>) -> Result<Self, StoreError> {
-        let used = used_bytes(ground.tx)?;
+        let used = used_bytes(ground.tx)? + ground.log_bytes;
         ground.parcels.begin(ground.tx)?;
         let routine = ground.parcels.routine(ground.link_up);
         Ok(Self {
@@ -149,7 +119,12 @@ impl<'t> Apply<'t> {
             Number::Device { epoch, seq } => (epoch, seq),
             Number::Edge => (EDGE_EPOCH, next_edge_seq(self.tx, device.row)?),
         };
-        if self.forgotten.contains(device.row, epoch, seq) {
+        if let Some(newest_ms) = self.forgotten.newest_ms(device.row, epoch, seq) {
+            // No digest is left to compare. What is newer than all that was deleted cannot be one of it: the device's
+            // counter restarted, and its data would be acknowledged and thrown away.
+            if sample.source_time.0 > newest_ms {
+                return self.conflict(sample, device.row, epoch, seq);
+            }
             self.tally.duplicates += 1;
             return Ok(Ok(Stored::Duplicate));
         }
@@ -184,6 +159,22 @@ impl<'t> Apply<'t> {
         if new == 0 {
             return self.judge_repeated(sample, device.row, epoch, seq);
         }
+        self.draft(priority, &device, patient, sample, flags)?;
+        self.tally.stored += 1;
+        self.tally.readings += sample.readings.len() as u64;
+        self.used += sample.packed.len() as u64;
+        Ok(Ok(Stored::New))
+    }
+
+    /// Adds the readings of a stored sample to the draft of its priority.
+    pub(super) fn draft(
+        &mut self,
+        priority: Priority,
+        device: &DeviceEntry,
+        patient: Option<i64>,
+        sample: &Prepared,
+        flags: Flags,
+    ) -> Result<(), StoreError> {
         let entry = match patient {
             Some(row) => Some(self.directory.patient_entry(self.tx, row)?),
             None => None,
@@ -191,16 +182,34 @@ impl<'t> Apply<'t> {
         if let Some(profile) = self.profile
             && let Some((_, draft)) = &mut self.drafts[usize::from(priority.rank())]
         {
-            draft.push(&device, entry, sample, flags, (profile, self.now.mesh));
+            draft.push(device, entry, sample, flags, (profile, self.now.mesh));
         }
-        self.tally.stored += 1;
-        self.tally.readings += sample.readings.len() as u64;
-        // Once in the table and once in a parcel.
-        self.used += 2 * sample.packed.len() as u64;
-        Ok(Ok(Stored::New))
+        // Once in the table and once more in a parcel.
+        self.used += sample.packed.len() as u64;
+        Ok(())
     }
 
-    /// The patient whom the device names, or whoever lay in its bed when it measured.
+    /// Whether profile and rules let readings leave now.
+    pub(super) fn may_ship(&self) -> bool {
+        self.profile.is_some() && self.parcels.next_seq(Priority::Backlog).is_some()
+    }
+
+    /// Whether a routine sample would be taken in.
+    pub(super) const fn has_routine_room(&self) -> bool {
+        self.bounds.admits(Urgency::Routine, self.used)
+    }
+
+    /// Whether no parcel waits for its receipt.
+    pub(super) fn nothing_waits(&self) -> Result<bool, StoreError> {
+        let load = federation::outbox::load(self.tx)?;
+        Ok(load.parcels.0.iter().all(|waiting| *waiting == 0))
+    }
+
+    pub(super) const fn tx(&self) -> &'t Transaction<'t> {
+        self.tx
+    }
+
+    /// The patient whom the device names, or whoever lay in its bed when it measured what the sample is about.
     fn patient_of(
         &mut self,
         bed: &Option<String>,
@@ -208,7 +217,7 @@ impl<'t> Apply<'t> {
     ) -> Result<Option<i64>, StoreError> {
         match (&sample.patient, bed) {
             (Some(id), _) => Ok(Some(self.directory.patient(self.tx, id)?)),
-            (None, Some(bed)) => Ok(self.directory.patient_of_bed(bed, sample.source_time)),
+            (None, Some(bed)) => Ok(self.directory.patient_of_bed(bed, sample.owned_at)),
             (None, None) => Ok(None),
         }
     }
@@ -220,7 +229,7 @@ impl<'t> Apply<'t> {
             Freshness::Historical => Flags::HISTORICAL,
             Freshness::Live | Freshness::Stale | Freshness::Absent => Flags::NONE,
         };
-        if self.now.trusted {
+        if self.now.trusted && !Freshness::is_ahead(sample.source_time, self.now.mesh) {
             late
         } else {
             late.with(Flags::CLOCK_UNTRUSTED)
@@ -228,8 +237,12 @@ impl<'t> Apply<'t> {
     }
 
     /// The outbox sequence of the parcel that a sample of this priority goes into; a full one is shipped first. None
-    /// when its readings may not leave: they stay, and no receipt will ever let them be deleted.
-    fn reserve(&mut self, priority: Priority, readings: usize) -> Result<Option<i64>, StoreError> {
+    /// when its readings may not leave: they stay until they may ([`super::unshipped`]).
+    pub(super) fn reserve(
+        &mut self,
+        priority: Priority,
+        readings: usize,
+    ) -> Result<Option<i64>, StoreError> {
         if self.profile.is_none() {
             self.tally.uncleared += 1;
             return Ok(None);
@@ -290,10 +303,23 @@ impl<'t> Apply<'t> {
             self.tally.duplicates += 1;
             return Ok(Ok(Stored::Duplicate));
         }
+        self.conflict(sample, device, epoch, seq)
+    }
+
+    /// Refuses a sample whose identity another one has, and raises the alarm of it once.
+    fn conflict(
+        &mut self,
+        sample: &Prepared,
+        device: i64,
+        epoch: u32,
+        seq: i64,
+    ) -> Result<Result<Stored, Rejected>, StoreError> {
         self.tally.conflicts += 1;
         if self.forgotten.first_conflict(device, epoch, seq) {
-            let alarm = conflict_alarm(sample);
-            let _full = self.append(&prepare_edge(alarm, self.entropy))?;
+            let alarm = prepare_edge(conflict_alarm(sample), self.entropy);
+            if self.append(&alarm)?.is_err() {
+                self.forgotten.forget_conflict(device, epoch, seq);
+            }
         }
         Ok(Err(Rejected::Conflict {
             epoch,
@@ -301,13 +327,18 @@ impl<'t> Apply<'t> {
         }))
     }
 
-    /// Keeps a message that could not be understood.
+    /// Keeps a message that could not be understood, as long as a routine sample would be kept: whether it was.
     pub(super) fn quarantine(
         &mut self,
         device: &DeviceId,
         reason: &str,
         message: &Bytes,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Kept, StoreError> {
+        if !self.has_routine_room() {
+            self.tally.full += 1;
+            return Ok(Kept::Full);
+        }
+        self.used += message.len() as u64;
         self.tx
             .prepare_cached(
                 "INSERT INTO unreadable (device, reason, at_ms, message) VALUES (?1, ?2, ?3, ?4)",
@@ -326,17 +357,27 @@ impl<'t> Apply<'t> {
             )?
             .execute(params![device.as_str(), MAX_UNREADABLE_ROWS])?;
         self.tally.crowded_out += dropped as u64;
-        Ok(())
+        Ok(Kept::Durably)
     }
 
-    /// Keeps or deletes the retained message of a topic; says whether there was room for it.
-    pub(super) fn retain(&mut self, topic: &str, message: &Bytes) -> Result<bool, StoreError> {
+    /// Keeps or deletes the retained message of a topic: whether there was room. A short one may use the reserve.
+    pub(super) fn retain(&mut self, topic: &str, message: &Bytes) -> Result<Kept, StoreError> {
+        let urgency = if message.len() <= SHORT_RETAINED {
+            Urgency::Alarm
+        } else {
+            Urgency::Routine
+        };
+        if !message.is_empty() && !self.bounds.admits(urgency, self.used) {
+            self.tally.full += 1;
+            return Ok(Kept::Full);
+        }
+        self.used += message.len() as u64;
         if message.is_empty() {
             self.tx
                 .prepare_cached("DELETE FROM retained WHERE topic = ?1")?
                 .execute([topic])?;
         } else if !self.has_room_to_retain(topic)? {
-            return Ok(false);
+            return Ok(Kept::TooManyTopics);
         } else {
             self.tx
                 .prepare_cached(
@@ -345,7 +386,7 @@ impl<'t> Apply<'t> {
                 )?
                 .execute(params![topic, &message[..]])?;
         }
-        Ok(true)
+        Ok(Kept::Durably)
     }
 
     /// A topic that has a message already needs no more room.
@@ -367,8 +408,7 @@ impl<'t> Apply<'t> {
     /// Applies verified receipts.
     pub(super) fn settle(&mut self, receipts: &[Receipt]) -> Result<(), StoreError> {
         let settled = self.parcels.settle(self.tx, receipts, &self.now)?;
-        self.tally.settled += settled.accepted + settled.quarantined + settled.refused;
-        self.tally.untaken += settled.untaken.len() as u64;
+        self.tally.settled.add(settled);
         Ok(())
     }
 
@@ -441,6 +481,8 @@ fn conflict_alarm(sample: &Prepared) -> EdgeSample {
     EdgeSample {
         device: sample.device.clone(),
         source_time: sample.source_time,
+        patient: sample.patient.clone(),
+        owned_at: sample.owned_at,
         readings: sample
             .readings
             .iter()

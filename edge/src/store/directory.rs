@@ -20,7 +20,7 @@ const MAX_PATIENTS: usize = 65_536;
 /// Devices in memory; names come from certificates, so there are never many.
 const MAX_DEVICES: usize = 65_536;
 /// The longest facility patient id, in bytes.
-pub(super) const MAX_PATIENT_ID: usize = 64;
+pub const MAX_PATIENT_ID: usize = 64;
 
 /// What the configuration says of a device.
 #[derive(Clone, Debug)]
@@ -46,6 +46,8 @@ pub struct DeviceEntry {
     pub pseudonym: DevicePseudonym,
     /// What it is called in the catalog.
     pub catalog_id: CatalogId,
+    /// How far times of what it measures of no patient are moved.
+    pub(super) shift: Shift,
     /// What the configuration says of it.
     pub facts: DeviceFacts,
 }
@@ -107,21 +109,26 @@ impl Directory {
     }
 
     fn load_device(&self, db: &Connection, id: &DeviceId) -> rusqlite::Result<DeviceEntry> {
-        let drawn = (self.draw(), self.draw());
+        let drawn = (self.draw(), self.draw(), self.draw_shift().days());
+        // A device of the first version has no shift yet.
         db.prepare_cached(
-            "INSERT INTO device (id, pseudonym, catalog_id) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+            "INSERT INTO device (id, pseudonym, catalog_id, shift_days) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (id) DO UPDATE SET shift_days = coalesce(shift_days, excluded.shift_days)",
         )?
-        .execute(params![id.as_str(), drawn.0, drawn.1])?;
+        .execute(params![id.as_str(), drawn.0, drawn.1, drawn.2])?;
         let facts = self.facts.get(id).cloned();
-        db.prepare_cached("SELECT row, pseudonym, catalog_id FROM device WHERE id = ?1")?
-            .query_row([id.as_str()], |row| {
-                Ok(DeviceEntry {
-                    row: row.get(0)?,
-                    pseudonym: DevicePseudonym::from_bytes(row.get(1)?),
-                    catalog_id: CatalogId::from_bytes(row.get(2)?),
-                    facts: facts.unwrap_or_else(|| DeviceFacts::unknown(id.clone())),
-                })
+        db.prepare_cached(
+            "SELECT row, pseudonym, catalog_id, shift_days FROM device WHERE id = ?1",
+        )?
+        .query_row([id.as_str()], |row| {
+            Ok(DeviceEntry {
+                row: row.get(0)?,
+                pseudonym: DevicePseudonym::from_bytes(row.get(1)?),
+                catalog_id: CatalogId::from_bytes(row.get(2)?),
+                shift: shift(row, 3)?,
+                facts: facts.unwrap_or_else(|| DeviceFacts::unknown(id.clone())),
             })
+        })
     }
 
     /// The row of the patient with that id in the facility, drawn a crosswalk row if they are new.
@@ -274,16 +281,19 @@ fn load_beds(db: &Connection) -> rusqlite::Result<Beds> {
     Ok(beds)
 }
 
+/// Nothing is ever sent unshifted because of a shift that was never drawn.
+fn shift(row: &Row<'_>, column: usize) -> rusqlite::Result<Shift> {
+    let days: i32 = row.get(column)?;
+    let impossible = rusqlite::Error::IntegralValueOutOfRange(column, i64::from(days));
+    Shift::from_days(days).ok_or(impossible)
+}
+
 fn patient_entry(row: &Row<'_>) -> rusqlite::Result<PatientEntry> {
     let phi = |index| Ok::<_, rusqlite::Error>(row.get::<_, Option<String>>(index)?.map(Phi::new));
-    let days: i32 = row.get(3)?;
-    // Never sent unshifted because of a shift that was never drawn.
-    let shift = Shift::from_days(days)
-        .ok_or(rusqlite::Error::IntegralValueOutOfRange(3, i64::from(days)))?;
     Ok(PatientEntry {
         row: row.get(0)?,
         pseudonym: PatientPseudonym::from_bytes(row.get(2)?),
-        shift,
+        shift: shift(row, 3)?,
         record: PatientRecord {
             facility_id: phi(1)?,
             name: phi(4)?,

@@ -47,10 +47,8 @@ impl Draft {
         (profile, now): (Profile, Timestamp),
     ) {
         self.first.get_or_insert(sample.arrived);
+        let effective = moved(sample.source_time, device, patient, profile);
         let device = self.device(device);
-        let effective = patient.map_or(sample.source_time, |patient| {
-            deid::shift(sample.source_time, profile, patient.shift)
-        });
         let patient = patient.map_or(0, |patient| self.patient(patient, now));
         for (index, reading) in sample.readings.iter().enumerate() {
             let Some(uid) = pack::uid(&sample.packed, index) else {
@@ -102,6 +100,21 @@ impl Draft {
             ));
             position(patients.len())
         })
+    }
+}
+
+/// The time as it leaves: moved by the patient's constant. Of no patient by the device's, if it serves patients: the
+/// true times before and after a stay would tell when it began and ended.
+fn moved(
+    time: Timestamp,
+    device: &DeviceEntry,
+    patient: Option<&PatientEntry>,
+    profile: Profile,
+) -> Timestamp {
+    match patient {
+        Some(patient) => deid::shift(time, profile, patient.shift),
+        None if device.facts.kind.serves_patients() => deid::shift(time, profile, device.shift),
+        None => time,
     }
 }
 

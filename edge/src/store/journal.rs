@@ -5,7 +5,7 @@ use super::{
     pack,
     writer::{Answers, Job, Reply},
 };
-use crate::ingest::{Journal, Rejected, Sample, SampleReading, Stored, Urgency};
+use crate::ingest::{Journal, OUT_OF_RANGE, Rejected, Sample, SampleReading, Stored, Urgency};
 use async_trait::async_trait;
 use bytes::Bytes;
 use rusqlite::OptionalExtension;
@@ -30,6 +30,12 @@ pub struct EdgeSample {
     pub device: DeviceId,
     /// What it is about: the instant (mesh time).
     pub source_time: Timestamp,
+    /// The patient whom the device named with the value that this is about. An alarm belongs to whom its value
+    /// belonged to: of another patient, or of none, its time would be moved by another shift than the value's, and
+    /// whoever has both would know the patient's.
+    pub patient: Option<Phi<String>>,
+    /// When that value was measured: where the device named nobody, it belongs to whoever lay in its bed then.
+    pub owned_at: Timestamp,
     /// The readings.
     pub readings: Vec<SampleReading>,
 }
@@ -47,6 +53,8 @@ pub(super) struct Prepared {
     pub number: Number,
     pub source_time: Timestamp,
     pub patient: Option<Phi<String>>,
+    /// When the bed is looked at for the patient, if the device named none.
+    pub owned_at: Timestamp,
     pub urgency: Urgency,
     pub readings: Vec<SampleReading>,
     pub packed: Vec<u8>,
@@ -62,6 +70,9 @@ pub(super) fn prepare(sample: Sample, entropy: super::Entropy) -> Result<Prepare
     }
     if sample.readings.is_empty() || sample.readings.len() > Sample::MAX_READINGS {
         return Err(Rejected::Invalid("a sample has 1 to 256 readings"));
+    }
+    if !sample.source_time.is_measurable() {
+        return Err(Rejected::Invalid(OUT_OF_RANGE));
     }
     if !sample.patient.as_ref().is_none_or(patient_id_fits) {
         return Err(Rejected::Invalid("a patient id is 1 to 64 bytes"));
@@ -79,6 +90,7 @@ pub(super) fn prepare(sample: Sample, entropy: super::Entropy) -> Result<Prepare
         device: sample.device,
         source_time: sample.source_time,
         patient: sample.patient,
+        owned_at: sample.source_time,
         urgency: sample.urgency,
         readings: sample.readings,
         arrived: Instant::now(),
@@ -100,7 +112,8 @@ pub(super) fn prepare_edge(sample: EdgeSample, entropy: super::Entropy) -> Prepa
         device: sample.device,
         number: Number::Edge,
         source_time: sample.source_time,
-        patient: None,
+        patient: sample.patient,
+        owned_at: sample.owned_at,
         urgency: Urgency::Alarm,
         // Its number is new, so it is compared with nothing.
         digest: [0; pack::DIGEST],
@@ -111,13 +124,13 @@ pub(super) fn prepare_edge(sample: EdgeSample, entropy: super::Entropy) -> Prepa
 }
 
 impl Store {
-    /// Stores an alarm that the edge raises itself, as [`Journal::append`] does a device's.
-    ///
-    /// # Errors
-    /// As [`Journal::append`].
-    pub async fn raise(&self, sample: EdgeSample) -> Result<Stored, Rejected> {
-        self.append_prepared(prepare_edge(sample, self.0.entropy))
-            .await
+    /// Stores alarms that the edge raises itself, in this order and one commit, as [`Journal::append`] does a device's,
+    /// and says what became of each (same length, same order).
+    pub async fn raise(&self, alarms: Vec<EdgeSample>) -> Answers {
+        let prepared = alarms
+            .into_iter()
+            .map(|alarm| prepare_edge(alarm, self.0.entropy));
+        self.append_all(prepared.collect()).await
     }
 
     async fn append_prepared(&self, prepared: Prepared) -> Result<Stored, Rejected> {

@@ -6,9 +6,10 @@ use rusqlite::{Connection, Transaction, params};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use types::{Priority, Timestamp};
 
-/// Samples that one look yields at most: a step is one commit, so it must stay short beside the samples that wait.
+/// Samples that one step looks at, whether it deletes them or not: a step is one commit, so it must stay short beside
+/// the samples that wait. The next step goes on where it stopped.
 const STEP_ROWS: usize = 2_000;
-/// Times that one step looks: past the newer samples of as many devices.
+/// Times that one step looks: past the newer samples of as many devices, each at the cost of one row.
 const STEP_LOOKS: usize = 256;
 /// Free pages that one step gives back to the file system.
 const STEP_PAGES: i64 = 1_000;
@@ -17,58 +18,72 @@ const MAX_CONFLICTS: usize = 1_024;
 
 type Key = (i64, u32);
 
+/// A run of numbers, from its key in the map on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Run {
+    /// The last number.
+    last: i64,
+    /// The newest source time of its samples, ms since 1970: whatever is newer was never stored.
+    newest_ms: i64,
+}
+
 /// Which sequence numbers were stored once and deleted since, as runs; and which conflicts were alarmed.
 #[derive(Default)]
 pub(super) struct Forgotten {
-    /// By (device, epoch): first → last.
-    runs: HashMap<Key, BTreeMap<i64, i64>>,
+    /// By (device, epoch), then by the first number.
+    runs: HashMap<Key, BTreeMap<i64, Run>>,
     conflicts: VecDeque<(i64, u32, i64)>,
 }
 
 impl Forgotten {
     pub(super) fn load(db: &Connection) -> rusqlite::Result<Self> {
         let mut forgotten = Self::default();
-        let mut query = db.prepare("SELECT device, epoch, first, last FROM forgotten")?;
+        let mut query =
+            db.prepare("SELECT device, epoch, first, last, newest_ms FROM forgotten")?;
         let mut rows = query.query([])?;
         while let Some(row) = rows.next()? {
             let key = (row.get(0)?, row.get(1)?);
             let runs = forgotten.runs.entry(key).or_default();
-            runs.insert(row.get(2)?, row.get(3)?);
+            let (last, newest_ms) = (row.get(3)?, row.get(4)?);
+            runs.insert(row.get(2)?, Run { last, newest_ms });
         }
         Ok(forgotten)
     }
 
-    /// Reads the runs again after a commit that failed.
+    /// Begins anew after a commit that failed: runs may not have been written, and alarms of conflicts neither.
     pub(super) fn reload(&mut self, db: &Connection) -> rusqlite::Result<()> {
-        self.runs = Self::load(db)?.runs;
+        *self = Self::load(db)?;
         Ok(())
     }
 
-    /// Whether that sample was stored and deleted.
-    pub(super) fn contains(&self, device: i64, epoch: u32, seq: i64) -> bool {
-        let runs = self.runs.get(&(device, epoch));
-        runs.and_then(|runs| runs.range(..=seq).next_back())
-            .is_some_and(|(_, last)| seq <= *last)
+    /// If that sample was stored and deleted: the newest source time (ms since 1970) of the run that it lies in.
+    pub(super) fn newest_ms(&self, device: i64, epoch: u32, seq: i64) -> Option<i64> {
+        let runs = self.runs.get(&(device, epoch))?;
+        let (_, run) = runs.range(..=seq).next_back()?;
+        (seq <= run.last).then_some(run.newest_ms)
     }
 
-    /// Adds a number that was deleted; neighbours become one run. Returns the run, and what it swallowed.
-    fn add(&mut self, key: Key, seq: i64) -> ((i64, i64), Option<i64>) {
+    /// Adds a number that was deleted; neighbours become one run. Returns the run with its first number, and the first
+    /// number of the one that it swallowed.
+    fn add(&mut self, key: Key, seq: i64, source_ms: i64) -> ((i64, Run), Option<i64>) {
         let runs = self.runs.entry(key).or_default();
         let mut first = seq;
-        if let Some((start, last)) = runs.range_mut(..=seq).next_back()
-            && *last + 1 >= seq
+        let mut run = Run {
+            last: seq,
+            newest_ms: source_ms,
+        };
+        if let Some((start, before)) = runs.range(..=seq).next_back()
+            && before.last + 1 >= seq
         {
-            *last = (*last).max(seq);
             first = *start;
-        } else {
-            runs.insert(seq, seq);
+            run = run.with(*before);
         }
         let swallowed = runs.remove_entry(&(seq + 1));
-        if let (Some((_, last)), Some(run)) = (swallowed, runs.get_mut(&first)) {
-            *run = last;
+        if let Some((_, after)) = swallowed {
+            run = run.with(after);
         }
-        let last = runs.get(&first).copied().unwrap_or(seq);
-        ((first, last), swallowed.map(|(start, _)| start))
+        runs.insert(first, run);
+        ((first, run), swallowed.map(|(start, _)| start))
     }
 
     /// Whether this conflict was not seen lately.
@@ -83,6 +98,21 @@ impl Forgotten {
         self.conflicts.push_back(conflict);
         true
     }
+
+    /// The alarm of that conflict was not stored: the next time is the first again.
+    pub(super) fn forget_conflict(&mut self, device: i64, epoch: u32, seq: i64) {
+        self.conflicts
+            .retain(|known| *known != (device, epoch, seq));
+    }
+}
+
+impl Run {
+    fn with(self, other: Self) -> Self {
+        Self {
+            last: self.last.max(other.last),
+            newest_ms: self.newest_ms.max(other.newest_ms),
+        }
+    }
 }
 
 /// Where the last step stopped looking.
@@ -96,6 +126,8 @@ pub(super) struct Cursor {
 /// What one step of retention did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
+    /// Old samples that it looked at.
+    pub looked: usize,
     /// Samples that it deleted.
     pub deleted: usize,
     /// Whether it came to the end of the samples: the next step begins anew.
@@ -105,6 +137,7 @@ pub struct Swept {
 struct Old {
     key: Key,
     seq: i64,
+    source_ms: i64,
     taken: bool,
 }
 
@@ -116,15 +149,18 @@ pub(super) fn step(
     cutoff: Timestamp,
 ) -> Result<Swept, StoreError> {
     let mut swept = Swept::default();
+    let mut left = STEP_ROWS;
     for _ in 0..STEP_LOOKS {
-        let (old, next) = look(tx, *cursor, cutoff)?;
+        let (old, next) = look(tx, *cursor, cutoff, left)?;
+        swept.looked += old.len();
+        left -= old.len();
         for sample in old.iter().filter(|sample| sample.taken) {
             delete(tx, forgotten, sample)?;
             swept.deleted += 1;
         }
         *cursor = next.unwrap_or_default();
         swept.done = next.is_none();
-        if swept.done || swept.deleted >= STEP_ROWS {
+        if swept.done || left == 0 {
             break;
         }
     }
@@ -137,12 +173,13 @@ fn look(
     tx: &Transaction<'_>,
     from: Cursor,
     cutoff: Timestamp,
+    rows: usize,
 ) -> Result<(Vec<Old>, Option<Cursor>), StoreError> {
     let mut query = tx.prepare_cached(
-        "SELECT device, epoch, seq, arrived_ms, priority, parcel FROM sample
+        "SELECT device, epoch, seq, arrived_ms, priority, parcel, source_ms FROM sample
          WHERE (device, epoch, seq) > (?1, ?2, ?3) ORDER BY device, epoch, seq LIMIT ?4",
     )?;
-    let limit = i64::try_from(STEP_ROWS).unwrap_or(i64::MAX);
+    let limit = i64::try_from(rows).unwrap_or(i64::MAX);
     let mut rows = query.query(params![from.device, from.epoch, from.seq, limit])?;
     let (mut old, mut next) = (Vec::new(), None);
     while let Some(row) = rows.next()? {
@@ -165,6 +202,7 @@ fn look(
         old.push(Old {
             key: (at.device, at.epoch),
             seq: at.seq,
+            source_ms: row.get(6)?,
             taken,
         });
         next = Some(at);
@@ -176,16 +214,16 @@ fn delete(tx: &Transaction<'_>, forgotten: &mut Forgotten, sample: &Old) -> Resu
     let (device, epoch) = sample.key;
     tx.prepare_cached("DELETE FROM sample WHERE device = ?1 AND epoch = ?2 AND seq = ?3")?
         .execute(params![device, epoch, sample.seq])?;
-    let ((first, last), swallowed) = forgotten.add(sample.key, sample.seq);
+    let ((first, run), swallowed) = forgotten.add(sample.key, sample.seq, sample.source_ms);
     if let Some(first) = swallowed {
         tx.prepare_cached("DELETE FROM forgotten WHERE device = ?1 AND epoch = ?2 AND first = ?3")?
             .execute(params![device, epoch, first])?;
     }
     tx.prepare_cached(
-        "INSERT INTO forgotten (device, epoch, first, last) VALUES (?1, ?2, ?3, ?4)
-         ON CONFLICT (device, epoch, first) DO UPDATE SET last = ?4",
+        "INSERT INTO forgotten (device, epoch, first, last, newest_ms) VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (device, epoch, first) DO UPDATE SET last = ?4, newest_ms = ?5",
     )?
-    .execute(params![device, epoch, first, last])?;
+    .execute(params![device, epoch, first, run.last, run.newest_ms])?;
     Ok(())
 }
 
@@ -202,17 +240,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn forgotten_numbers_become_runs_without_gaps() {
+    fn forgotten_numbers_become_runs_without_gaps_and_know_their_newest_time() {
         let mut forgotten = Forgotten::default();
         let key = (1, 7);
-        assert_eq!(forgotten.add(key, 5), ((5, 5), None));
-        assert_eq!(forgotten.add(key, 6), ((5, 6), None));
-        assert_eq!(forgotten.add(key, 8), ((8, 8), None));
-        assert_eq!(forgotten.add(key, 7), ((5, 8), Some(8)));
-        assert_eq!(forgotten.add(key, 4), ((4, 8), Some(5)));
-        for (seq, known) in [(3, false), (4, true), (8, true), (9, false)] {
-            assert_eq!(forgotten.contains(1, 7, seq), known, "{seq}");
-            assert!(!forgotten.contains(2, 7, seq) && !forgotten.contains(1, 8, seq));
+        let run = |first, last, newest_ms| (first, Run { last, newest_ms });
+        assert_eq!(forgotten.add(key, 5, 50), (run(5, 5, 50), None));
+        assert_eq!(forgotten.add(key, 6, 40), (run(5, 6, 50), None));
+        assert_eq!(forgotten.add(key, 8, 80), (run(8, 8, 80), None));
+        assert_eq!(forgotten.add(key, 7, 70), (run(5, 8, 80), Some(8)));
+        assert_eq!(forgotten.add(key, 4, 10), (run(4, 8, 80), Some(5)));
+        for (seq, known) in [(3, None), (4, Some(80)), (8, Some(80)), (9, None)] {
+            assert_eq!(forgotten.newest_ms(1, 7, seq), known, "{seq}");
+            assert_eq!(forgotten.newest_ms(2, 7, seq), None);
+            assert_eq!(forgotten.newest_ms(1, 8, seq), None);
         }
     }
 
@@ -222,5 +262,8 @@ mod tests {
         assert!(forgotten.first_conflict(1, 1, 1));
         assert!(!forgotten.first_conflict(1, 1, 1));
         assert!(forgotten.first_conflict(1, 1, 2));
+        forgotten.forget_conflict(1, 1, 1);
+        assert!(forgotten.first_conflict(1, 1, 1));
+        assert!(!forgotten.first_conflict(1, 1, 2));
     }
 }

@@ -4,13 +4,16 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use std::{path::PathBuf, time::Duration};
 
 /// The version that this binary writes.
-pub(super) const VERSION: i64 = 2;
+pub(super) const VERSION: i64 = 3;
 /// Bytes of a page, SQLCipher's default.
 pub(super) const PAGE_BYTES: i64 = 4_096;
 /// How long a connection waits for the other one's lock: a checkpoint of the whole log on a slow disk.
 const BUSY: Duration = Duration::from_secs(10);
 /// Prepared statements that a connection keeps: all that the writer uses.
 const STATEMENTS: usize = 64;
+
+/// What leads from each version to the next.
+const STEPS: [&str; VERSION as usize] = [TABLES, UNTAKEN, DEVICE_SHIFTS];
 
 const TABLES: &str = "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
@@ -38,10 +41,21 @@ CREATE INDEX unreadable_device ON unreadable (device, row);
 CREATE TABLE retained (topic TEXT PRIMARY KEY, message BLOB NOT NULL) STRICT, WITHOUT ROWID;
 ";
 
-/// What version 2 adds.
+/// What version 2 adds: parcels of which the region does not have every record.
 const UNTAKEN: &str = "
 CREATE TABLE untaken (priority INTEGER NOT NULL, parcel INTEGER NOT NULL, PRIMARY KEY (priority, parcel))
   STRICT, WITHOUT ROWID;
+";
+
+/// What version 3 adds. A device's shift is drawn when the device is next asked for. What was forgotten before had arrived by the last
+/// instant that is known of.
+const DEVICE_SHIFTS: &str = "
+ALTER TABLE device ADD COLUMN shift_days INTEGER;
+ALTER TABLE forgotten ADD COLUMN newest_ms INTEGER NOT NULL DEFAULT 0;
+UPDATE forgotten SET newest_ms = max(
+  coalesce((SELECT max(arrived_ms) FROM sample), 0),
+  coalesce((SELECT value FROM meta WHERE name = 'time_ms'), 0));
+CREATE INDEX sample_unshipped ON sample (device, epoch, seq) WHERE parcel IS NULL;
 ";
 
 /// Where the database is and how it is opened.
@@ -80,8 +94,17 @@ impl File {
         connection
             .pragma_update(None, "query_only", true)
             .map_err(StoreError::sqlite("configure the database"))?;
-        check_version(&connection)?;
+        if check_version(&connection)? < VERSION {
+            let op = "open the database: its schema is older than this binary; start the node once";
+            return Err(StoreError::new(StoreErrorKind::Refused, op));
+        }
         Ok(connection)
+    }
+
+    /// A connection to a database without tables, for tests of the way forward.
+    #[cfg(test)]
+    pub(super) fn open_bare(&self) -> Result<Connection, StoreError> {
+        self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)
     }
 
     fn connect(&self, flags: OpenFlags) -> Result<Connection, StoreError> {
@@ -146,14 +169,20 @@ fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     }
     let mut make = || {
         let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        if version == 0 {
-            tx.execute_batch(TABLES)?;
+        for step in STEPS.iter().skip(usize::try_from(version).unwrap_or(0)) {
+            tx.execute_batch(step)?;
         }
-        tx.execute_batch(UNTAKEN)?;
         tx.pragma_update(None, "user_version", VERSION)?;
         tx.commit()
     };
     make().map_err(StoreError::sqlite("make the tables"))
+}
+
+/// Makes the tables as the first version did, for tests of the way forward.
+#[cfg(test)]
+pub(super) fn make_first_version(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch(STEPS[0])?;
+    connection.pragma_update(None, "user_version", 1)
 }
 
 /// What an engine's error means to the caller.

@@ -1,4 +1,7 @@
 //! The store on real files.
+mod leaving;
+mod limits;
+
 use super::*;
 use crate::{
     clockguard::Now,
@@ -269,47 +272,6 @@ async fn a_batch_answers_each_sample_in_its_place() {
     ));
 }
 
-#[tokio::test]
-async fn a_reading_belongs_to_whom_lay_in_the_bed_when_it_was_measured() {
-    let dir = TempDir::new().unwrap();
-    let store = store(&dir);
-    let at = |seq, time: &str, patient: Option<&str>| Sample {
-        source_time: time.parse().unwrap(),
-        patient: patient.map(|id| Phi::new(id.into())),
-        ..sample("m1", seq)
-    };
-    store
-        .append(at(1, "2026-01-01T11:59:59.999Z", None))
-        .await
-        .unwrap();
-    store
-        .append(at(2, "2026-01-01T12:00:00Z", None))
-        .await
-        .unwrap();
-    store
-        .append(at(3, "2026-01-01T12:00:00Z", Some("p-1")))
-        .await
-        .unwrap();
-    store
-        .append(at(4, "2026-01-01T12:00:00Z", Some("never seen")))
-        .await
-        .unwrap();
-    let batches = batches(&store).await;
-    let of = |batch: &ReadingBatch| {
-        let index = batch.readings[0].patient as usize;
-        index
-            .checked_sub(1)
-            .map(|at| batch.patients[at].pseudonym.clone())
-    };
-    let patients: Vec<_> = batches.iter().map(of).collect();
-    assert!(patients[0].is_some() && patients[1].is_none());
-    assert_eq!(patients[0], patients[2]);
-    assert!(patients[3].is_some() && patients[3] != patients[0]);
-    let moved = batches[0].readings[0].effective_ms - (START + 12 * 3_600_000 - 1);
-    assert!(moved != 0 && moved % Timestamp::DAY_MS == 0 && moved.abs() <= 365 * Timestamp::DAY_MS);
-    assert_eq!(batches[1].readings[0].effective_ms, START + 12 * 3_600_000);
-}
-
 #[test]
 fn a_bed_assignment_is_never_changed() {
     let dir = TempDir::new().unwrap();
@@ -493,159 +455,69 @@ async fn late_and_untrusted_readings_say_so() {
 }
 
 #[tokio::test]
-async fn above_its_bound_the_store_refuses_routine_samples_and_still_takes_alarms() {
-    let dir = TempDir::new().unwrap();
-    let mut options = options(dir.path(), hand());
-    options.bounds = Bounds {
-        max: Size(400 << 10),
-        alarm_reserve: Size(200 << 10),
-    };
-    let store = Store::open(options).unwrap();
-    let fill = async |urgency, from: u64| {
-        for seq in from..from + 10_000 {
-            let sample = Sample {
-                urgency,
-                ..sample("m1", seq)
-            };
-            match store.append(sample).await {
-                Ok(Stored::New) => {}
-                Err(Rejected::Full) => return seq,
-                other => panic!("{other:?}"),
-            }
-        }
-        panic!("never full")
-    };
-    let routine = fill(Urgency::Routine, 0).await;
-    assert!(routine > 10);
-    assert_eq!(store.condition(), Condition::Full);
-    let alarm = fill(Urgency::Alarm, routine).await;
-    assert!(alarm > routine + 10);
-    let size = std::fs::metadata(dir.path().join(Store::FILE))
-        .unwrap()
-        .len();
-    assert!(size < 800 << 10, "{size}");
-    // What was taken in is still there, and once.
-    assert_eq!(
-        store.append(sample("m1", 0)).await.unwrap(),
-        Stored::Duplicate
-    );
-    for priority in [Priority::Alarm, Priority::Backlog] {
-        for parcel in parcels(&store, priority).await {
-            store
-                .settle(vec![receipt(&parcel, Outcome::Accepted)])
-                .await
-                .unwrap();
-        }
-    }
-    assert_eq!(
-        store.append(sample("m1", 999_999)).await.unwrap(),
-        Stored::New
-    );
-    assert_eq!(store.condition(), Condition::Good);
-}
-
-/// Looks at every sample at least once.
-async fn sweep(store: &Store) -> usize {
-    let mut deleted = 0;
-    for _ in 0..2 {
-        loop {
-            let swept = store.housekeep().await.unwrap();
-            deleted += swept.deleted;
-            if swept.done {
-                break;
-            }
-        }
-    }
-    deleted
-}
-
-#[tokio::test]
-async fn retention_deletes_what_is_old_and_receipted_and_still_knows_it() {
-    let dir = TempDir::new().unwrap();
-    let time = hand();
-    let store = Store::open(options(dir.path(), time.clone())).unwrap();
-    for seq in 1..=3 {
-        store.append(sample("m1", seq)).await.unwrap();
-    }
-    let waiting = parcels(&store, Priority::Backlog).await;
-    store
-        .settle(vec![receipt(&waiting[1], Outcome::Accepted)])
-        .await
-        .unwrap();
-    assert_eq!(sweep(&store).await, 0, "not old");
-    time.forward(2 * 86_400_000);
-    store.append(sample("m1", 4)).await.unwrap();
-    assert_eq!(sweep(&store).await, 1, "old and receipted");
-    store.close().await;
-    let store = Store::open(options(dir.path(), time)).unwrap();
-    assert_eq!(sweep(&store).await, 0, "the others have no receipt");
-    for seq in 1..=4 {
-        assert_eq!(
-            store.append(sample("m1", seq)).await.unwrap(),
-            Stored::Duplicate
-        );
-    }
-    let rows: i64 = store
-        .read(|db| Ok(db.query_row("SELECT count(*) FROM sample", [], |r| r.get(0))?))
-        .await
-        .unwrap();
-    assert_eq!(rows, 3);
-}
-
-#[tokio::test]
-async fn what_the_region_refused_quarantined_or_stored_in_part_is_not_deleted() {
-    let dir = TempDir::new().unwrap();
-    let time = hand();
-    let store = Store::open(options(dir.path(), time.clone())).unwrap();
-    for seq in 1..=4 {
-        store.append(sample("m1", seq)).await.unwrap();
-    }
-    let waiting = parcels(&store, Priority::Backlog).await;
-    let in_part = Receipt {
-        stored: waiting[2].count - 1,
-        ..receipt(&waiting[2], Outcome::Accepted)
-    };
-    let receipts = vec![
-        receipt(&waiting[0], Outcome::Refused),
-        receipt(&waiting[1], Outcome::Quarantined),
-        in_part,
-        receipt(&waiting[3], Outcome::Accepted),
-    ];
-    store.settle(receipts.clone()).await.unwrap();
-    store.settle(receipts).await.unwrap();
-    assert!(parcels(&store, Priority::Backlog).await.is_empty());
-    time.forward(2 * 86_400_000);
-    assert_eq!(sweep(&store).await, 1, "the one that the region has");
-    store.close().await;
-    let store = Store::open(options(dir.path(), time)).unwrap();
-    assert_eq!(sweep(&store).await, 0);
-    let kept: Vec<i64> = store
-        .read(|db| {
-            let mut query = db.prepare("SELECT seq FROM sample ORDER BY seq")?;
-            let rows = query.query_map([], |row| row.get(0))?;
-            Ok(rows.collect::<Result<_, _>>()?)
-        })
-        .await
-        .unwrap();
-    assert_eq!(kept, [1, 2, 3]);
-}
-
-#[tokio::test]
-async fn a_store_of_the_first_schema_goes_on_with_what_it_holds() {
-    let dir = TempDir::new().unwrap();
+async fn readings_from_far_ahead_of_the_clock_say_that_their_clock_is_wrong() {
+    let (dir, ahead) = (TempDir::new().unwrap(), types::Freshness::MAX_AHEAD_MS);
     let store = store(&dir);
-    store.append(sample("m1", 1)).await.unwrap();
-    store.close().await;
-    let db = open_writable(&dir);
-    db.execute_batch("DROP TABLE untaken; PRAGMA user_version = 1")
-        .unwrap();
+    for (seq, ms) in [(1, ahead), (2, ahead + 1)] {
+        let source_time = Timestamp(START + ms);
+        let sample = Sample {
+            source_time,
+            ..sample("m1", seq)
+        };
+        store.append(sample).await.unwrap();
+    }
+    let batches = batches(&store).await;
+    let flags: Vec<_> = batches.iter().map(|b| b.readings[0].flags).collect();
+    assert_eq!(flags, [0, u32::from(Flags::CLOCK_UNTRUSTED.bits())]);
+    // Remembered as of its arrival, so that it is not fresh for ever after a restart either.
+    assert_eq!(store.last_values().await.unwrap()[0].at, Timestamp(START));
+}
+
+#[tokio::test]
+async fn a_store_of_the_first_version_is_brought_forward() {
+    let (dir, time) = (TempDir::new().unwrap(), hand());
+    let key = key::open_or_create(dir.path(), &Phi::new([7; 32]), system_entropy).unwrap();
+    let file = schema::File {
+        path: dir.path().join(Store::FILE),
+        key,
+        vfs: None,
+    };
+    let db = file.open_bare().unwrap();
+    schema::make_first_version(&db).unwrap();
+    db.execute_batch(&format!(
+        "INSERT INTO meta VALUES ('time_ms', {START});
+         INSERT INTO device (row, id, pseudonym, catalog_id) VALUES (1, 'm1', zeroblob(16), zeroblob(16));
+         INSERT INTO forgotten VALUES (1, 1, 1, 9);"
+    ))
+    .unwrap();
     drop(db);
-    let store = self::store(&dir);
-    let again = store.append(sample("m1", 1)).await.unwrap();
-    assert_eq!(again, Stored::Duplicate);
-    let waiting = parcels(&store, Priority::Backlog).await;
-    let refused = receipt(&waiting[0], Outcome::Refused);
+    assert_eq!(
+        file.open_reader().err().map(|error| error.kind),
+        Some(StoreErrorKind::Refused)
+    );
+    let store = Store::open(options(dir.path(), time)).unwrap();
+    let old = store.append(sample("m1", 5)).await.unwrap();
+    assert_eq!(old, Stored::Duplicate);
+    let newer = Sample {
+        source_time: Timestamp(START + 1),
+        ..sample("m1", 5)
+    };
+    assert!(is_conflict(&store.append(newer).await));
+    let device = store.device(&"m1".parse().unwrap()).await.unwrap();
+    assert_eq!(device.pseudonym.as_bytes(), &[0; 16]);
+    assert_ne!(device.shift.days(), 0);
+    let alarm = parcels(&store, Priority::Alarm).await;
+    let refused = receipt(&alarm[0], Outcome::Refused);
     store.settle(vec![refused]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_time_that_no_region_would_store_is_refused_at_the_door() {
+    let dir = TempDir::new().unwrap();
+    let mut sample = sample("m1", 1);
+    sample.source_time = Timestamp(i64::MAX);
+    let answer = store(&dir).append(sample).await;
+    assert!(matches!(answer, Err(Rejected::Invalid(_))), "{answer:?}");
 }
 
 #[tokio::test]
@@ -738,18 +610,21 @@ async fn the_last_values_and_the_alarms_about_them_are_remembered_over_a_restart
         device: "m1".parse().unwrap(),
         signal: (heart.code, heart.unit),
         at: Timestamp(START),
+        patient: Some(Phi::new("p-1".into())),
         alarmed: false,
     };
     assert_eq!(before, std::slice::from_ref(&expected));
     let alarm = EdgeSample {
         device: "m1".parse().unwrap(),
         source_time: Timestamp(START + 1),
+        patient: None,
+        owned_at: Timestamp(START),
         readings: vec![SampleReading {
             value: Value::Absent(AbsentReason::Stale),
             ..heart
         }],
     };
-    store.raise(alarm).await.unwrap();
+    assert!(store.raise(vec![alarm]).await[0].is_ok());
     store.close().await;
     let first = store.boot();
     let store = Store::open(options(dir.path(), time)).unwrap();
@@ -759,23 +634,4 @@ async fn the_last_values_and_the_alarms_about_them_are_remembered_over_a_restart
         ..expected
     };
     assert_eq!(store.last_values().await.unwrap(), [alarmed]);
-}
-
-#[tokio::test]
-async fn under_an_expired_profile_samples_are_kept_and_nothing_goes_out() {
-    let dir = TempDir::new().unwrap();
-    let time = hand();
-    let mut options = options(dir.path(), time.clone());
-    options.profile = Some(federation::profile::SignedProfile {
-        jurisdiction: types::Jurisdiction::Eu,
-        facility: "eu-f1".parse().unwrap(),
-        profile: federation::profile::Profile::Limited,
-        not_after: Timestamp(START + 1_000),
-    });
-    let store = Store::open(options).unwrap();
-    store.append(sample("m1", 1)).await.unwrap();
-    assert_eq!(batches(&store).await[0].readings[0].effective_ms, START);
-    time.forward(1_000);
-    assert_eq!(store.append(sample("m1", 2)).await.unwrap(), Stored::New);
-    assert_eq!(store.depths().await.unwrap().0, [0, 0, 1]);
 }

@@ -1,14 +1,16 @@
 //! The writer thread: takes what waits, commits it with one fsync, answers everybody.
 use super::{
     Condition, Status, StoreError, StoreErrorKind, StoreOptions,
-    apply::{Apply, Ground, Tally},
+    apply::{Apply, Ground, Kept},
     bounds::Bounds,
     directory::{DeviceEntry, Directory, meta, set_meta},
     journal::Prepared,
     parcels::Parcels,
     retention::{Cursor, Forgotten, Swept},
     schema,
+    tally::Tally,
     transit::Departed,
+    unshipped::{self, Late},
 };
 use crate::{
     clockguard::Time,
@@ -88,6 +90,8 @@ pub(super) enum Job {
     ),
     /// One step of retention, and the time kept.
     Housekeep(oneshot::Sender<Result<Swept, StoreError>>),
+    /// One step of what was stored while nothing might leave.
+    ShipLate(oneshot::Sender<Result<Late, StoreError>>),
     Close(oneshot::Sender<()>),
 }
 
@@ -95,10 +99,13 @@ pub(super) enum Job {
 enum Outcome {
     Samples(Answers),
     Done,
+    /// There was no room for a message.
+    Full,
     /// Against a limit: nothing was stored, and nothing is wrong with the store.
     Refused(&'static str),
     Device(Arc<DeviceEntry>),
     Swept(Swept),
+    Late(Late),
 }
 
 /// A commit that stands.
@@ -115,6 +122,7 @@ impl Job {
             (Self::Append(_, answer), Outcome::Samples(outcomes)) => drop(answer.send(outcomes)),
             (Self::Device(_, reply), Outcome::Device(entry)) => drop(reply.send(Ok(entry))),
             (Self::Housekeep(reply), Outcome::Swept(swept)) => drop(reply.send(Ok(swept))),
+            (Self::ShipLate(reply), Outcome::Late(late)) => drop(reply.send(Ok(late))),
             (
                 Self::Quarantine { reply, .. }
                 | Self::Retain { reply, .. }
@@ -127,6 +135,9 @@ impl Job {
                 job.refuse(&StoreError::new(StoreErrorKind::Refused, op));
             }
             (Self::Close(closed), _) => drop(closed.send(())),
+            (job, Outcome::Full) => {
+                job.refuse(&StoreError::new(StoreErrorKind::Full, "keep a message"));
+            }
             (job, _) => job.refuse(&StoreError::new(StoreErrorKind::Internal, "answer")),
         }
     }
@@ -149,6 +160,7 @@ impl Job {
             | Self::TurnedAway { reply, .. } => drop(reply.send(Err(error))),
             Self::Device(_, reply) => drop(reply.send(Err(error))),
             Self::Housekeep(reply) => drop(reply.send(Err(error))),
+            Self::ShipLate(reply) => drop(reply.send(Err(error))),
             Self::Close(closed) => drop(closed.send(())),
         }
     }
@@ -174,6 +186,8 @@ pub(super) struct Writer {
     retention: Span,
     profile: Option<SignedProfile>,
     cursor: Cursor,
+    /// Bytes by which the log is longer than [`LOG_PAGES`]: a reader that stays holds it.
+    log_bytes: u64,
     time: Arc<dyn Time>,
     entropy: super::Entropy,
     status: Arc<Status>,
@@ -197,6 +211,8 @@ impl Writer {
         tx.commit()?;
         let boot = u32::try_from(boot).unwrap_or(u32::MAX);
         status.boot.store(boot, Ordering::Relaxed);
+        let unshipped = unshipped::any(&connection)?;
+        status.unshipped.store(unshipped, Ordering::Relaxed);
         let places = (options.place, options.region);
         let parcels = Parcels::new(options.rules, options.signer, places, options.entropy);
         Ok(Self {
@@ -209,6 +225,7 @@ impl Writer {
             retention: options.retention,
             profile: options.profile,
             cursor: Cursor::default(),
+            log_bytes: 0,
             time: options.time,
             entropy: options.entropy,
             status,
@@ -266,7 +283,13 @@ impl Writer {
                 } else {
                     Condition::Good
                 });
+                if tally.uncleared > 0 {
+                    self.status.unshipped.store(true, Ordering::Relaxed);
+                }
                 for (job, outcome) in batch.drain(..).zip(outcomes) {
+                    if let Outcome::Late(late) = outcome {
+                        self.status.unshipped.store(late.left, Ordering::Relaxed);
+                    }
                     job.tell(outcome);
                 }
                 if tally.parcels > 0 {
@@ -301,6 +324,7 @@ impl Writer {
             bounds: self.bounds,
             now,
             link_up: self.status.link_up.load(Ordering::Relaxed),
+            log_bytes: self.log_bytes,
             // Once a signed profile has expired nothing goes out, under it or under another one.
             profile: match &self.profile {
                 None => Some(Profile::Shifted),
@@ -391,13 +415,18 @@ impl Writer {
         };
         let checkpointed = schema::log_pages(connection).and_then(|pages| {
             if pages > LOG_PAGES {
-                schema::checkpoint(connection, "PASSIVE")
+                schema::checkpoint(connection, "PASSIVE")?;
+                schema::log_pages(connection)
             } else {
-                Ok(())
+                Ok(pages)
             }
         });
-        if let Err(error) = checkpointed {
-            self.fail(&error);
+        match checkpointed {
+            Ok(pages) => {
+                let beyond = (pages - LOG_PAGES).max(0) * schema::PAGE_BYTES;
+                self.log_bytes = beyond.unsigned_abs();
+            }
+            Err(error) => self.fail(&error),
         }
     }
 }
@@ -436,6 +465,16 @@ fn fill(
     }
 }
 
+const fn kept(kept: Kept) -> Outcome {
+    match kept {
+        Kept::Durably => Outcome::Done,
+        Kept::Full => Outcome::Full,
+        Kept::TooManyTopics => {
+            Outcome::Refused("retain: the facility has retained messages on 65,536 topics")
+        }
+    }
+}
+
 /// One job within the commit.
 fn one(
     apply: &mut Apply<'_>,
@@ -450,18 +489,16 @@ fn one(
         }
         Job::Device(id, _) => return apply.device(id).map(Outcome::Device),
         Job::Housekeep(_) => return apply.housekeep(cursor, cutoff).map(Outcome::Swept),
+        Job::ShipLate(_) => return apply.ship_late().map(Outcome::Late),
         Job::Quarantine {
             device,
             reason,
             message,
             ..
-        } => apply.quarantine(device, reason, message)?,
-        Job::Retain { topic, message, .. } => {
-            if !apply.retain(topic, message)? {
-                let op = "retain: the facility has retained messages on 65,536 topics";
-                return Ok(Outcome::Refused(op));
-            }
+        } => {
+            return apply.quarantine(device, reason, message).map(kept);
         }
+        Job::Retain { topic, message, .. } => return apply.retain(topic, message).map(kept),
         Job::Settle { receipts, .. } => apply.settle(receipts)?,
         Job::Devices { records, .. } => apply.ship_devices(records.clone())?,
         Job::TurnedAway { peer, reason, .. } => apply.turned_away(peer, reason)?,

@@ -26,7 +26,7 @@ pub enum Decision {
     PeerDenied,
     /// The receiver told the sender that it refused a parcel.
     RefusedByPeer,
-    /// The receiver told the sender that it put a parcel into quarantine.
+    /// The receiver told the sender that it could not understand all of a parcel.
     QuarantinedByPeer,
 }
 

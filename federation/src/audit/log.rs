@@ -1,12 +1,19 @@
 //! A node's audit log as an auditor reads it: beside the running node, of one instant, without changing anything.
 use super::{Entry, VerifyError, checkpoint, list, verify};
-use crate::{db::DbError, note::TreeHead};
+use crate::{
+    db::{Count, DbError},
+    note::TreeHead,
+};
 use ed25519_dalek::VerifyingKey;
 use rusqlite::{Connection, OpenFlags};
 use std::path::Path;
 
 /// An audit log, read-only.
-pub struct Log(Connection);
+pub struct Log {
+    connection: Connection,
+    /// Entries at the instant of opening; the log only grows, so what follows is of a later one.
+    size: u64,
+}
 
 impl Log {
     /// Opens the log in a file.
@@ -20,14 +27,15 @@ impl Log {
         )?)
     }
 
-    /// The log in a database that is open already. What is read from here on is of this instant.
+    /// The log in a database that is open already. What is listed from here on is of this instant. It is read in short
+    /// steps: a reader that stays would hold the node's write-ahead log, which then grows without end.
     ///
     /// # Errors
     /// [`DbError`] when the database holds no log.
     pub fn of(connection: Connection) -> Result<Self, DbError> {
-        connection.execute_batch("BEGIN")?;
-        checkpoint(&connection)?;
-        Ok(Self(connection))
+        let sql = "SELECT coalesce(max(idx) + 1, 0) FROM audit_entry";
+        let Count(size) = connection.query_row(sql, [], |row| row.get(0))?;
+        Ok(Self { connection, size })
     }
 
     /// Recomputes the whole log; see [`verify`].
@@ -40,7 +48,10 @@ impl Log {
         key: &VerifyingKey,
         witnessed: &[String],
     ) -> Result<TreeHead, VerifyError> {
-        verify(&self.0, origin, key, witnessed)
+        // Head and entries of one instant.
+        let of_one_instant = self.connection.unchecked_transaction();
+        let _ends_here = of_one_instant.map_err(DbError::from)?;
+        verify(&self.connection, origin, key, witnessed)
     }
 
     /// The signed head; none before the first entry.
@@ -48,7 +59,7 @@ impl Log {
     /// # Errors
     /// [`DbError`].
     pub fn checkpoint(&self) -> Result<Option<String>, DbError> {
-        checkpoint(&self.0)
+        checkpoint(&self.connection)
     }
 
     /// Entries from a position on, at most `limit`, in order.
@@ -56,6 +67,7 @@ impl Log {
     /// # Errors
     /// [`DbError`]; [`DbError::Corrupt`] when an entry is not canonical.
     pub fn list(&self, start: u64, limit: u32) -> Result<Vec<(u64, Entry)>, DbError> {
-        list(&self.0, start, limit)
+        let left = u32::try_from(self.size.saturating_sub(start)).unwrap_or(u32::MAX);
+        list(&self.connection, start, limit.min(left))
     }
 }

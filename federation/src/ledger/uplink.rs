@@ -117,15 +117,18 @@ impl Outbox for Ledger {
     }
 
     async fn settle(&self, receipts: Vec<Receipt>) -> Result<(), PortError> {
-        self.step("settle", move |inner, tx| {
-            let settled = outbox::settle(tx, &inner.here, &receipts, (inner.now)())?;
-            if settled.refused + settled.quarantined > 0 {
-                audit::sign_head(tx, &inner.signer)?;
-            }
-            inner.leases.lock().settle(&receipts);
-            Ok(())
-        })
-        .await
+        let settled = self
+            .step("settle", move |inner, tx| {
+                let settled = outbox::settle(tx, &inner.here, &receipts, (inner.now)())?;
+                if settled.held() > 0 {
+                    audit::sign_head(tx, &inner.signer)?;
+                }
+                inner.leases.lock().settle(&receipts);
+                Ok(settled)
+            })
+            .await?;
+        settled.tell();
+        Ok(())
     }
 
     async fn release(&self) -> Result<(), PortError> {

@@ -73,17 +73,21 @@ impl Flight {
         (left.parcels > 0 && left.bytes > 0).then_some(left)
     }
 
-    /// Notes a parcel that is about to be sent.
+    /// Notes a parcel that is about to be sent. After a deferral everything behind it is leased and sent once more,
+    /// though some of it may still be under way: such a parcel takes its room once, since one receipt gives it back.
     pub(super) fn depart(&mut self, priority: Priority, parcel: &Parcel) {
         let rank = usize::from(priority.rank());
-        self.parcels[rank] += 1;
-        self.bytes[rank] += parcel.body.len();
         let sent = Sent {
             id: parcel.id.clone(),
             digest: Sha256::digest(&parcel.body).into(),
             bytes: parcel.body.len(),
         };
-        self.sent.insert((parcel.priority, parcel.seq), sent);
+        self.parcels[rank] += 1;
+        self.bytes[rank] += sent.bytes;
+        if let Some(before) = self.sent.insert((parcel.priority, parcel.seq), sent) {
+            self.parcels[rank] -= 1;
+            self.bytes[rank] -= before.bytes;
+        }
     }
 
     /// Checks a receipt of `receiver`, and takes its parcel off.
@@ -173,6 +177,28 @@ mod tests {
             assert_eq!(land(&mut flight, &receipt).unwrap(), Landed::Known);
         }
         assert!(flight.is_empty());
+        assert_eq!((flight.parcels, flight.bytes), ([0; 3], [0; 3]));
+    }
+
+    #[test]
+    fn a_parcel_that_is_sent_again_while_it_is_under_way_takes_its_room_once() {
+        let mut flight = Flight::default();
+        let parcels: Vec<_> = (1..=10).map(|seq| parcel(seq, 10)).collect();
+        // Deferred again and again, with everything behind it still under way.
+        for _ in 0..WINDOWS[2].parcels {
+            for parcel in &parcels {
+                flight.depart(Priority::Backlog, parcel);
+            }
+            let deferred = answer(&parcels[0], Outcome::Deferred);
+            assert_eq!(
+                land(&mut flight, &deferred).unwrap(),
+                Landed::Deferred(Priority::Backlog)
+            );
+        }
+        assert_eq!((flight.parcels, flight.bytes), ([0, 0, 9], [0, 0, 90]));
+        for parcel in &parcels[1..] {
+            land(&mut flight, &answer(parcel, Outcome::Accepted)).unwrap();
+        }
         assert_eq!((flight.parcels, flight.bytes), ([0; 3], [0; 3]));
     }
 

@@ -1,4 +1,4 @@
-//! Links between real sockets, with certificates of a real authority, over an outbox and an inbox in memory.
+//! Links between real sockets, with certificates of a real authority, over the real outbox and an inbox in memory.
 mod fakes;
 mod rogue;
 
@@ -318,6 +318,28 @@ async fn what_the_region_cannot_store_now_is_kept_and_stored_later() {
     let all: Vec<u64> = (1..=20).collect();
     assert_eq!(region.inbox.applied(Priority::Alarm), all);
     assert!(edge.outbox.deferred() > 0);
+}
+
+#[tokio::test]
+async fn a_region_that_defers_many_times_ends_up_with_everything_once() {
+    let bed = Testbed::new();
+    let (us, f1) = both(&bed);
+    let region = region(&bed, &us).await;
+    let edge = edge(&bed, &f1, region.address, US);
+    // Each round defers a window whose rear is still under way, in every priority.
+    for _ in 0..3 {
+        region.inbox.fail_next(2);
+        for n in 0..600 {
+            edge.outbox.add(Priority::ALL[n % 3], 2_000);
+        }
+        edge.drained().await;
+    }
+    for priority in Priority::ALL {
+        let all: Vec<u64> = (1..=600).collect();
+        assert_eq!(region.inbox.applied(priority), all);
+    }
+    assert!(edge.outbox.deferred() > 0);
+    assert_eq!(edge.outbox.settled(), 1_800);
 }
 
 #[tokio::test]

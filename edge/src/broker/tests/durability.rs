@@ -80,12 +80,17 @@ async fn a_full_or_absent_store_acknowledges_nothing_and_the_client_can_send_aga
             v4.closed().await;
             assert!(count("medmesh_mqtt_publishes_total{later}") >= later + 2);
 
+            // Neither PUBACK nor PUBREC: a client that got one must not send again (MQTT-4.4.0-2).
+            let mut two = publish(V5, flags, 2, TELEMETRY, sample(2).as_bytes());
+            two.extend(publish(V5, flags, 3, TELEMETRY, sample(3).as_bytes()));
             let mut v5 = world.lab(V5).await;
-            say(&mut v5, V5, flags, 2, &sample(2)).await;
-            let ack = if flags == 2 { 0x40 } else { 0x50 };
-            v5.expect(&[ack, 3, 0, 2, 0x97]).await;
+            v5.send(&two).await;
+            v5.expect(&[0xe0, 2, 0x97, 0]).await;
+            v5.closed().await;
             assert_eq!(world.journal.sequences(), [1]);
             world.mood(Mood::Well);
+            let ack = if flags == 2 { 0x40 } else { 0x50 };
+            let mut v5 = world.lab(V5).await;
             say(&mut v5, V5, flags, 2, &sample(2)).await;
             v5.expect(&[ack, 2, 0, 2]).await;
             assert_eq!(world.journal.sequences(), [1, 2]);

@@ -127,11 +127,7 @@ fn a_sample_is_acknowledged_only_after_the_journal_has_it() {
     );
     assert_eq!(sample.readings.len(), 1);
     assert_eq!(bench.notices, [Notice::Seen]);
-    for result in [
-        Ok(Stored::New),
-        Ok(Stored::Duplicate),
-        Err(Rejected::Conflict { epoch: 3, seq: 7 }),
-    ] {
+    for result in [Ok(Stored::New), Ok(Stored::Duplicate)] {
         let mut bench = Bench::new(0, 100);
         bench.step(Input::Waited);
         bench.shows(&MONITOR);
@@ -161,17 +157,46 @@ fn a_sample_that_the_journal_cannot_take_now_is_kept_in_hand_and_never_acknowled
 
 #[test]
 fn a_sample_that_can_never_be_stored_is_acknowledged_once_its_quarantine_is_durable() {
+    type Reject = fn() -> Rejected;
+    let rejections: [(Reject, &str); 2] = [
+        (|| Rejected::Invalid("reason"), "reason"),
+        (
+            || Rejected::Conflict { epoch: 3, seq: 7 },
+            "same identity, other payload",
+        ),
+    ];
+    for (rejected, reason) in rejections {
+        let mut bench = Bench::new(0, 100);
+        bench.step(Input::Waited);
+        bench.shows(&MONITOR);
+        let Step::Quarantine(said, sample) = bench.stored(Err(rejected())) else {
+            panic!("{reason}")
+        };
+        assert_eq!((said, sample.seq), (reason, 7));
+        assert_eq!(waits(bench.step(Input::Kept(false))), 100);
+        assert!(matches!(bench.step(Input::Waited), Step::Append(_)));
+        bench.stored(Err(rejected()));
+        assert_eq!(written(bench.step(Input::Kept(true))), [0, 3, 0, 0, 0, 7]);
+    }
+}
+
+#[test]
+fn a_device_that_dies_while_the_store_is_full_is_said_to_be_dead() {
     let mut bench = Bench::new(0, 100);
     bench.step(Input::Waited);
     bench.shows(&MONITOR);
-    assert!(matches!(
-        bench.stored(Err(Rejected::Invalid("reason"))),
-        Step::Quarantine("reason", _)
-    ));
-    assert_eq!(waits(bench.step(Input::Kept(false))), 100);
-    assert!(matches!(bench.step(Input::Waited), Step::Append(_)));
-    bench.stored(Err(Rejected::Invalid("reason")));
-    assert_eq!(written(bench.step(Input::Kept(true))), [0, 3, 0, 0, 0, 7]);
+    for _ in 0..5 {
+        bench.stored(Err(Rejected::Full));
+        bench.step(Input::Waited);
+    }
+    bench.stored(Ok(Stored::New));
+    let mut dead = 0;
+    for _ in 0..6 {
+        bench.answer(Answer::TimedOut);
+        dead += usize::from(bench.notices == [Notice::Dead]);
+        bench.step(Input::Waited);
+    }
+    assert_eq!(dead, 1);
 }
 
 #[test]
@@ -318,6 +343,8 @@ fn a_device_whose_heart_and_clock_stand_still_is_frozen_once_and_thaws() {
             ..MONITOR
         });
         assert_eq!(bench.notices.contains(&Notice::Frozen), expected);
+        let still = expected || after_ms == 5_000;
+        assert_eq!(bench.notices.contains(&Notice::Seen), !still);
         frozen += u32::from(expected);
     }
     assert_eq!(frozen, 2);

@@ -1,17 +1,21 @@
-//! An outbox, an inbox and a gate in memory that keep the promises of the ports and count, and a line that breaks.
+//! The real outbox in memory, an inbox and a gate that keep the promises of the ports and count, and a line that breaks.
 use crate::{
+    audit,
     identity::Identity,
+    outbox::{self, Leases, Settled},
     port::{
         Arrival, Depths, Gate, Inbox, LeaseLimits, Outbox, PeerAudit, PortError, PortErrorKind,
         Verdict,
     },
-    wire::{Outcome, Parcel, Receipt},
+    wire::{Parcel, Receipt},
 };
 use async_trait::async_trait;
 use parking_lot::Mutex;
+use prost::Message as _;
+use rusqlite::Connection;
 use sha2::{Digest, Sha256};
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     net::SocketAddr,
     sync::{
         Arc,
@@ -22,17 +26,43 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Notify, watch},
 };
-use types::{Place, Priority};
+use types::{Place, Priority, Timestamp};
 
-#[derive(Default)]
+/// The outbox's own tables and leases, as an edge and a ledger use them, around parcels that no rule has cleared.
 struct OutboxState {
-    waiting: [BTreeMap<u64, (Parcel, bool)>; 3],
-    last: [u64; 3],
-    settled: usize,
-    deferred: usize,
+    db: Connection,
+    leases: Leases,
+    me: Place,
+    sum: Settled,
     releases: usize,
-    refused: Vec<(u64, String)>,
     most_leased_bytes: [usize; 3],
+}
+
+impl OutboxState {
+    fn new(me: Place) -> Self {
+        let db = Connection::open_in_memory().unwrap();
+        audit::schema(&db).unwrap();
+        outbox::schema(&db).unwrap();
+        Self {
+            db,
+            leases: Leases::default(),
+            me,
+            sum: Settled::default(),
+            releases: 0,
+            most_leased_bytes: [0; 3],
+        }
+    }
+
+    /// The parcels of a priority that wait, as far as they are leased.
+    fn leased(&self, priority: Priority) -> Vec<Parcel> {
+        let all = LeaseLimits {
+            parcels: usize::MAX,
+            bytes: usize::MAX,
+        };
+        let mut parcels = outbox::lease_from(&self.db, priority, 0, all).unwrap();
+        parcels.retain(|parcel| parcel.seq <= self.leases.after(priority));
+        parcels
+    }
 }
 
 pub struct MemOutbox {
@@ -52,7 +82,7 @@ impl MemOutbox {
         Self {
             from: from.into(),
             to: to.into(),
-            state: Mutex::default(),
+            state: Mutex::new(OutboxState::new(from.parse().unwrap())),
             added: Notify::new(),
         }
     }
@@ -65,46 +95,65 @@ impl MemOutbox {
     }
 
     pub fn add_bent(&self, priority: Priority, bend: impl Fn(&mut Parcel)) {
-        let rank = usize::from(priority.rank());
-        let mut state = self.state.lock();
-        state.last[rank] += 1;
-        let seq = state.last[rank];
+        let rank = priority.rank();
+        let state = self.state.lock();
+        let counted = "UPDATE outbox_counter SET last = last + 1, parcels = parcels + 1
+             WHERE priority = ?1 RETURNING last";
+        let row = state.db.query_row(counted, [rank], |row| row.get(0));
+        let seq: i64 = row.unwrap();
         let mut parcel = Parcel {
-            id: [[rank as u8; 8], seq.to_be_bytes()].concat().into(),
-            priority: rank as u32,
-            seq,
+            id: [[rank; 8], seq.to_be_bytes()].concat().into(),
+            priority: u32::from(rank),
+            seq: seq.unsigned_abs(),
             from: self.from.clone(),
             to: self.to.clone(),
             ..Parcel::default()
         };
         seal(&mut parcel);
         bend(&mut parcel);
-        state.waiting[rank].insert(seq, (parcel, false));
+        // The receiver answers with the digest of what it got, and no id when that is none.
+        let add_bytes = "UPDATE outbox_counter SET bytes = bytes + ?2 WHERE priority = ?1";
+        let bytes = parcel.body.len() as i64;
+        state.db.execute(add_bytes, (rank, bytes)).unwrap();
+        let insert = "INSERT INTO outbox (key, id, digest, parcel) VALUES (?1, ?2, ?3, ?4)";
+        let key = i64::from(rank) * (1 << 56) + seq;
+        let digest = Sha256::digest(&parcel.body).to_vec();
+        let row = (key, &parcel.id[..], digest, parcel.encode_to_vec());
+        state.db.execute(insert, row).unwrap();
         self.added.notify_one();
     }
 
-    fn sum<T: std::iter::Sum>(&self, of: impl Fn(&BTreeMap<u64, (Parcel, bool)>) -> T) -> T {
-        self.state.lock().waiting.iter().map(of).sum()
+    fn depths(&self) -> Depths {
+        outbox::depths(&self.state.lock().db).unwrap()
     }
 
     pub fn waiting(&self) -> usize {
-        self.sum(BTreeMap::len)
+        self.depths().0.iter().sum::<u64>() as usize
     }
 
     pub fn leased(&self) -> usize {
-        self.sum(|queue| queue.values().filter(|(_, leased)| *leased).count())
+        let state = self.state.lock();
+        let leased = Priority::ALL.map(|priority| state.leased(priority).len());
+        leased.iter().sum()
     }
 
     pub fn added_in(&self, priority: Priority) -> u64 {
-        self.state.lock().last[usize::from(priority.rank())]
+        let last = "SELECT last FROM outbox_counter WHERE priority = ?1";
+        let state = self.state.lock();
+        let row = state
+            .db
+            .query_row(last, [priority.rank()], |row| row.get(0));
+        row.map(i64::unsigned_abs).unwrap()
     }
 
+    /// Parcels with a final answer.
     pub fn settled(&self) -> usize {
-        self.state.lock().settled
+        let sum = &self.state.lock().sum;
+        (sum.accepted + sum.held()) as usize
     }
 
     pub fn deferred(&self) -> usize {
-        self.state.lock().deferred
+        self.state.lock().sum.deferred as usize
     }
 
     pub fn releases(&self) -> usize {
@@ -112,7 +161,10 @@ impl MemOutbox {
     }
 
     pub fn refused(&self) -> Vec<(u64, String)> {
-        self.state.lock().refused.clone()
+        let state = self.state.lock();
+        let rows = outbox::held(&state.db, u32::MAX).unwrap();
+        let untaken = state.sum.untaken.iter().map(|(_, seq)| *seq);
+        untaken.zip(rows.into_iter().map(|(_, why)| why)).collect()
     }
 
     pub fn most_leased_bytes(&self, priority: Priority) -> usize {
@@ -127,59 +179,34 @@ impl Outbox for MemOutbox {
         priority: Priority,
         limits: LeaseLimits,
     ) -> Result<Vec<Parcel>, PortError> {
-        let rank = usize::from(priority.rank());
-        let mut state = self.state.lock();
-        let (mut out, mut bytes) = (Vec::new(), 0);
-        for (parcel, leased) in state.waiting[rank].values_mut() {
-            if *leased {
-                continue;
-            }
-            let fits = bytes + parcel.body.len() <= limits.bytes || out.is_empty();
-            if out.len() == limits.parcels || !fits {
-                break;
-            }
-            *leased = true;
-            bytes += parcel.body.len();
-            out.push(parcel.clone());
-        }
-        let held = state.waiting[rank].values().filter(|(_, leased)| *leased);
-        let held: usize = held.map(|(parcel, _)| parcel.body.len()).sum();
-        state.most_leased_bytes[rank] = state.most_leased_bytes[rank].max(held);
-        Ok(out)
+        let state = &mut *self.state.lock();
+        let after = state.leases.after(priority);
+        let parcels = outbox::lease_from(&state.db, priority, after, limits).unwrap();
+        state.leases.take(priority, &parcels);
+        let held = state.leased(priority);
+        let held: usize = held.iter().map(|parcel| parcel.body.len()).sum();
+        let most = &mut state.most_leased_bytes[usize::from(priority.rank())];
+        *most = held.max(*most);
+        Ok(parcels)
     }
 
     async fn settle(&self, receipts: Vec<Receipt>) -> Result<(), PortError> {
-        let mut state = self.state.lock();
-        for receipt in receipts {
-            let rank = receipt.priority as usize;
-            match receipt.outcome() {
-                Outcome::Deferred => {
-                    state.deferred += 1;
-                    state.waiting[rank].get_mut(&receipt.seq).unwrap().1 = false;
-                    continue;
-                }
-                Outcome::Refused => state.refused.push((receipt.seq, receipt.reason.clone())),
-                _ => {}
-            }
-            state.settled += usize::from(state.waiting[rank].remove(&receipt.seq).is_some());
-        }
+        let state = &mut *self.state.lock();
+        let settled = outbox::settle(&state.db, &state.me, &receipts, Timestamp(0)).unwrap();
+        state.sum.add(settled);
+        state.leases.settle(&receipts);
         Ok(())
     }
 
     async fn release(&self) -> Result<(), PortError> {
         let mut state = self.state.lock();
         state.releases += 1;
-        for queue in &mut state.waiting {
-            queue.values_mut().for_each(|(_, leased)| *leased = false);
-        }
+        state.leases.release();
         Ok(())
     }
 
     async fn depths(&self) -> Result<Depths, PortError> {
-        let state = self.state.lock();
-        Ok(Depths(std::array::from_fn(|rank| {
-            state.waiting[rank].len() as u64
-        })))
+        Ok(self.depths())
     }
 
     async fn added(&self) {

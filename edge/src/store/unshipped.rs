@@ -1,0 +1,137 @@
+//! Samples that were stored while nothing might leave (a lapsed profile, a policy that refused): shipped once it may.
+use super::{
+    StoreError, StoreErrorKind,
+    apply::Apply,
+    journal::{Number, Prepared},
+    pack::{self, PackedReading},
+};
+use crate::ingest::{SampleReading, Urgency};
+use rusqlite::{Connection, Transaction, params};
+use std::time::Instant;
+use types::{AbsentReason, DeviceId, Flags, Priority, Timestamp, Value};
+
+/// Samples that one step ships: a step is one commit, so it must stay short beside the samples that wait.
+const STEP_ROWS: i64 = 500;
+
+/// What one step did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Late {
+    /// Samples that it shipped.
+    pub shipped: usize,
+    /// Whether profile and rules let readings leave now.
+    pub allowed: bool,
+    /// Whether samples are left that were never shipped.
+    pub left: bool,
+}
+
+/// A stored sample that was never shipped.
+struct Unshipped {
+    row: i64,
+    epoch: u32,
+    seq: i64,
+    patient: Option<i64>,
+    flags: Flags,
+    priority: Priority,
+    sample: Prepared,
+}
+
+/// Whether there is one.
+pub(super) fn any(db: &Connection) -> rusqlite::Result<bool> {
+    db.prepare_cached("SELECT 1 FROM sample WHERE parcel IS NULL LIMIT 1")?
+        .exists([])
+}
+
+impl Apply<'_> {
+    /// One bounded step, in the order of each device. When the disk is full only while nothing else waits: shipping
+    /// takes room before it gives any.
+    pub(super) fn ship_late(&mut self) -> Result<Late, StoreError> {
+        let allowed = self.may_ship();
+        let mut shipped = 0;
+        if allowed && (self.has_routine_room() || self.nothing_waits()?) {
+            for late in next(self.tx())? {
+                self.ship_one(&late)?;
+                shipped += 1;
+            }
+        }
+        let left = any(self.tx())?;
+        Ok(Late {
+            shipped,
+            allowed,
+            left,
+        })
+    }
+
+    fn ship_one(&mut self, late: &Unshipped) -> Result<(), StoreError> {
+        let (priority, sample) = (late.priority, &late.sample);
+        let parcel = self.reserve(priority, sample.readings.len())?;
+        if parcel.is_none() {
+            return Ok(());
+        }
+        self.tx()
+            .prepare_cached(
+                "UPDATE sample SET priority = ?4, parcel = ?5 WHERE device = ?1 AND epoch = ?2 AND seq = ?3",
+            )?
+            .execute(params![late.row, late.epoch, late.seq, priority.rank(), parcel])?;
+        let device = self.device(&sample.device)?;
+        self.draft(priority, &device, late.patient, sample, late.flags)
+    }
+}
+
+/// The next samples that were never shipped.
+fn next(tx: &Transaction<'_>) -> Result<Vec<Unshipped>, StoreError> {
+    let mut query = tx.prepare_cached(
+        "SELECT sample.device, device.id, epoch, seq, source_ms, patient, flags, priority, readings
+         FROM sample JOIN device ON device.row = sample.device
+         WHERE parcel IS NULL ORDER BY sample.device, epoch, seq LIMIT ?1",
+    )?;
+    let mut rows = query.query([STEP_ROWS])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let corrupt = || StoreError::new(StoreErrorKind::Corrupt, "read a sample to be shipped");
+        let blob: Vec<u8> = row.get(8)?;
+        let id: String = row.get(1)?;
+        let (epoch, seq) = (row.get(2)?, row.get(3)?);
+        let source_time = Timestamp(row.get(4)?);
+        found.push(Unshipped {
+            row: row.get(0)?,
+            epoch,
+            seq,
+            patient: row.get(5)?,
+            flags: Flags::from_bits(row.get(6)?).ok_or_else(corrupt)?,
+            priority: match Priority::from_rank(row.get(7)?) {
+                Some(Priority::Alarm) => Priority::Alarm,
+                _ => Priority::Backlog,
+            },
+            sample: Prepared {
+                device: id.parse::<DeviceId>().map_err(|_| corrupt())?,
+                number: Number::Device { epoch, seq },
+                source_time,
+                patient: None,
+                owned_at: source_time,
+                urgency: Urgency::Routine,
+                readings: readings(&blob).ok_or_else(corrupt)?,
+                packed: blob,
+                digest: [0; pack::DIGEST],
+                arrived: Instant::now(),
+            },
+        });
+    }
+    Ok(found)
+}
+
+fn readings(blob: &[u8]) -> Option<Vec<SampleReading>> {
+    let packed = PackedReading::unpack(blob)?;
+    packed.into_iter().map(reading).collect()
+}
+
+fn reading(packed: PackedReading<'_>) -> Option<SampleReading> {
+    Some(SampleReading {
+        code: packed.code.parse().ok()?,
+        unit: packed.unit.parse().ok()?,
+        value: match packed.value {
+            Ok(decimal) => Value::Quantity(decimal.parse().ok()?),
+            Err(reason) => Value::Absent(AbsentReason::parse(reason)?),
+        },
+        flags: Flags::from_bits(packed.flags)?,
+    })
+}
