@@ -189,6 +189,8 @@ const PKI_EXAMPLES: &str = "\
 Examples:
   medmesh pki init --dir pki
   medmesh pki invite --dir pki --node edge/us/us/us-f1 --name edge.example.org
+  medmesh pki request --node edge/us/us/us-f1 --node-key node.signing.key --out node
+  medmesh pki sign --dir pki --code CODE --csr node.csr > node.pem
   medmesh pki enrol --dir pki --node edge/us/us/us-f1 --code CODE --node-key node.signing.key --out node
   medmesh pki revoke --dir pki 4f2a… --reason key-compromise
   medmesh pki lease --dir pki --node edge/us/us/us-f1 --ttl 30d --out node/leases
@@ -215,6 +217,10 @@ pub enum PkiCommand {
     Invite(InviteArgs),
     /// Draws a key, asks for a certificate with a one-time code, and writes `OUT.key` and `OUT.pem`.
     Enrol(EnrolArgs),
+    /// Draws a key on the machine that will hold it: writes `OUT.key` and the request `OUT.csr`.
+    Request(RequestArgs),
+    /// Signs a request with the one-time code of its holder's invitation, and prints the certificate (PEM).
+    Sign(SignArgs),
     /// Replaces the key and certificate of a holder before they end: `OUT.key` and `OUT.pem`.
     Rotate(RotateArgs),
     /// Revokes a certificate and issues the revocation list anew.
@@ -280,6 +286,37 @@ pub struct EnrolArgs {
     /// Where to write: `OUT.key` and `OUT.pem`.
     #[arg(long)]
     pub out: PathBuf,
+}
+
+/// Arguments of `pki request`.
+#[derive(Debug, Args)]
+pub struct RequestArgs {
+    /// The place of the node, as in its invitation; with `--device`, its facility.
+    #[arg(long)]
+    pub node: Place,
+    /// The device of that facility, as in its invitation.
+    #[arg(long)]
+    pub device: Option<DeviceId>,
+    /// The node's signing key (Ed25519, PKCS#8 PEM), made when it does not exist; devices have none.
+    #[arg(long)]
+    pub node_key: Option<PathBuf>,
+    /// Where to write: `OUT.key` and `OUT.csr`.
+    #[arg(long)]
+    pub out: PathBuf,
+}
+
+/// Arguments of `pki sign`.
+#[derive(Debug, Args)]
+pub struct SignArgs {
+    /// Folder of the authority.
+    #[arg(long)]
+    pub dir: PathBuf,
+    /// The one-time code.
+    #[arg(long, env = "MEDMESH_CODE", hide_env_values = true)]
+    pub code: String,
+    /// The request (PEM).
+    #[arg(long)]
+    pub csr: PathBuf,
 }
 
 /// Arguments of `pki rotate`.

@@ -24,7 +24,7 @@ use process::Process;
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
-    time::Instant,
+    time::{Duration, Instant},
 };
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -74,13 +74,37 @@ async fn mesh(args: UpArgs, begin: Instant, stop: CancellationToken) -> Result<(
         ));
     }
     drop(sender);
+    let renewing = tokio::spawn(renew(prepared.plan.clone(), end.clone()));
     let mut watch = Watch::new(prepared, console, begin, args.duration)?;
     let result = watch.until(&stop, &mut events).await;
     watch.stopping();
     end.cancel();
     while kept.join_next().await.is_some() {}
+    renewing.abort();
     watch.stopped();
     result
+}
+
+/// How often certificates and the revocation list are looked at: both are replaced weeks before they end.
+const RENEW_EVERY: Duration = Duration::from_secs(3_600);
+
+/// Replaces what ends soon; the nodes read it again by themselves.
+async fn renew(plan: Plan, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(RENEW_EVERY) => {}
+        }
+        let plan = plan.clone();
+        let renewed = tokio::task::spawn_blocking(move || {
+            identity::prepare(&plan, Clock::new(None).real(), || ())
+        });
+        match renewed.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "certificates cannot be renewed"),
+            Err(_) => return,
+        }
+    }
 }
 
 /// Each once, in the order of [`Jurisdiction::ALL`], however they were given.

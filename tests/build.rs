@@ -10,4 +10,10 @@ fn main() {
             println!("cargo:rustc-cfg={cfg}");
         }
     }
+    println!("cargo:rerun-if-env-changed=PATH");
+    println!("cargo:rustc-check-cfg=cfg(has_systemd)");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    if std::env::split_paths(&path).any(|dir| dir.join("systemd-analyze").is_file()) {
+        println!("cargo:rustc-cfg=has_systemd");
+    }
 }

@@ -32,7 +32,7 @@ use types::Timestamp;
 
 /// Validity of the authority's own certificate, in days.
 pub const CA_DAYS: i32 = 3_650;
-/// Validity of a node's certificate, in days: short, since nodes rotate by themselves.
+/// Validity of a node's certificate, in days: short, since a holder replaces its own (`rotate`), and `medmesh up` does.
 pub const NODE_DAYS: i32 = 90;
 /// Validity of a device's certificate, in days: devices are serviced once a year.
 pub const DEVICE_DAYS: i32 = 365;

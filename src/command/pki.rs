@@ -2,7 +2,9 @@
 mod lease;
 
 use crate::{
-    cli::{EnrolArgs, InviteArgs, PkiArgs, PkiCommand, RevokeArgs, RotateArgs},
+    cli::{
+        EnrolArgs, InviteArgs, PkiArgs, PkiCommand, RequestArgs, RevokeArgs, RotateArgs, SignArgs,
+    },
     failure::Failure,
     out,
 };
@@ -27,6 +29,8 @@ pub fn run(args: PkiArgs) -> Result<(), Failure> {
         PkiCommand::Init { dir } => init(&dir, now),
         PkiCommand::Invite(args) => invite(args, now),
         PkiCommand::Enrol(args) => enrol(&args, now),
+        PkiCommand::Request(args) => request(args),
+        PkiCommand::Sign(args) => sign(&args, now),
         PkiCommand::Rotate(args) => rotate(&args, now),
         PkiCommand::Revoke(args) => revoke(&args, now),
         PkiCommand::Lease(args) => lease::issue(&args, now),
@@ -77,8 +81,26 @@ fn enrol(args: &EnrolArgs, now: Timestamp) -> Result<()> {
     write_pair(&args.out, &new, &cert)
 }
 
+fn request(args: RequestArgs) -> Result<()> {
+    let identity = identity_of(args.node, args.device)?;
+    let new = new_key(&identity, args.node_key.as_deref())?;
+    pki::write_private(&with_end(&args.out, ".key"), &new.key_pem)?;
+    pki::write_public(&with_end(&args.out, ".csr"), &new.csr_pem)?;
+    Ok(out::line(with_end(&args.out, ".csr").display())?)
+}
+
+fn sign(args: &SignArgs, now: Timestamp) -> Result<()> {
+    let csr = read(&args.csr)?;
+    let ca = Ca::open(&args.dir)?;
+    let cert = ca.enrol(&args.code, &csr, now, &mut rand::rng())?;
+    Ok(out::text(&cert)?)
+}
+
+fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).with_context(|| path.display().to_string())
+}
+
 fn rotate(args: &RotateArgs, now: Timestamp) -> Result<()> {
-    let read = |path: &Path| fs::read_to_string(path).with_context(|| path.display().to_string());
     let (cert, key) = (read(&args.cert)?, read(&args.key)?);
     let ca = Ca::open(&args.dir)?;
     let der = CertificateDer::from_pem_slice(cert.as_bytes())
@@ -98,14 +120,15 @@ fn new_key(identity: &Identity, node_key: Option<&Path>) -> Result<NewKey> {
 }
 
 fn write_pair(out: &Path, new: &NewKey, cert: &str) -> Result<()> {
-    let with = |end: &str| {
-        let mut path = out.as_os_str().to_owned();
-        path.push(end);
-        PathBuf::from(path)
-    };
-    pki::write_private(&with(".key"), &new.key_pem)?;
-    pki::write_public(&with(".pem"), cert)?;
-    Ok(out::line(with(".pem").display())?)
+    pki::write_private(&with_end(out, ".key"), &new.key_pem)?;
+    pki::write_public(&with_end(out, ".pem"), cert)?;
+    Ok(out::line(with_end(out, ".pem").display())?)
+}
+
+fn with_end(out: &Path, end: &str) -> PathBuf {
+    let mut path = out.as_os_str().to_owned();
+    path.push(end);
+    PathBuf::from(path)
 }
 
 fn revoke(args: &RevokeArgs, now: Timestamp) -> Result<()> {

@@ -6,6 +6,7 @@ mod border;
 mod canaries;
 mod certificates;
 mod full_store;
+mod infra;
 mod kills;
 mod modbus;
 mod replay;

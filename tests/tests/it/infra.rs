@@ -1,0 +1,181 @@
+//! The guide of `infra/` holds: its commands, carried out in a folder, make what its configurations ask for, and
+//! systemd finds nothing wrong with its unit.
+use anyhow::{Context, Result, ensure};
+use medmesh_tests::binary;
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+const INFRA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../infra");
+const TIERS: [(&str, &str); 3] = [
+    ("edge", "edge/us/us/us-f1"),
+    ("regional", "regional/us/us"),
+    ("global", "global"),
+];
+
+#[test]
+fn a_node_enrols_by_request_and_code_and_its_example_configuration_has_no_problem() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let pki = dir.path().join("pki");
+    medmesh(&["pki", "init", "--dir", text(&pki)])?;
+    for (tier, place) in TIERS {
+        let machine = Machine::new(dir.path().join(tier))?;
+        machine.enrol(&pki, place)?;
+        let file = machine.configure(tier)?;
+        medmesh(&["check-config", "--kind", tier, text(&file)])?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_code_signs_the_request_of_its_own_holder_once() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let pki = dir.path().join("pki");
+    medmesh(&["pki", "init", "--dir", text(&pki)])?;
+    let code = invite(&pki, "regional/us/us")?;
+    let csr = |place: &str, out: &str| -> Result<PathBuf> {
+        let out = dir.path().join(out);
+        let key = out.with_extension("signing");
+        medmesh(&[
+            "pki",
+            "request",
+            "--node",
+            place,
+            "--node-key",
+            text(&key),
+            "--out",
+            text(&out),
+        ])?;
+        Ok(out.with_extension("csr"))
+    };
+    let sign = |csr: &Path| {
+        medmesh(&[
+            "pki",
+            "sign",
+            "--dir",
+            text(&pki),
+            "--code",
+            &code,
+            "--csr",
+            text(csr),
+        ])
+    };
+    let another = csr("regional/eu/eu", "another")?;
+    ensure!(sign(&another).is_err(), "a code signed another's request");
+    let own = csr("regional/us/us", "own")?;
+    ensure!(sign(&own)?.contains("BEGIN CERTIFICATE"), "no certificate");
+    ensure!(sign(&own).is_err(), "a code was used twice");
+    Ok(())
+}
+
+#[test]
+#[cfg_attr(not(has_systemd), ignore = "systemd-analyze is not installed")]
+fn systemd_finds_nothing_wrong_with_the_unit() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let unit = fs::read_to_string(Path::new(INFRA).join("systemd/medmesh@.service"))?;
+    let binary = binary::medmesh();
+    let unit = unit.replace("/usr/local/bin/medmesh", text(&binary));
+    let file = dir.path().join("medmesh@edge.service");
+    fs::write(&file, unit)?;
+    let output = Command::new("systemd-analyze")
+        .args(["verify", "--man=no", "--recursive-errors=no"])
+        .arg(&file)
+        .output()?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(output.status.success() && said.is_empty(), "{said}");
+    Ok(())
+}
+
+/// A folder that stands for a node's machine.
+struct Machine {
+    etc: PathBuf,
+    var: PathBuf,
+}
+
+impl Machine {
+    fn new(root: PathBuf) -> Result<Self> {
+        let (etc, var) = (root.join("etc"), root.join("var"));
+        fs::create_dir_all(etc.join("profiles"))?;
+        fs::create_dir_all(&var)?;
+        Ok(Self { etc, var })
+    }
+
+    fn enrol(&self, pki: &Path, place: &str) -> Result<()> {
+        let (key, out) = (self.var.join("signing.key"), self.etc.join("node"));
+        medmesh(&[
+            "pki",
+            "request",
+            "--node",
+            place,
+            "--node-key",
+            text(&key),
+            "--out",
+            text(&out),
+        ])?;
+        let (code, csr) = (invite(pki, place)?, self.etc.join("node.csr"));
+        let cert = medmesh(&[
+            "pki",
+            "sign",
+            "--dir",
+            text(pki),
+            "--code",
+            &code,
+            "--csr",
+            text(&csr),
+        ])?;
+        fs::write(self.etc.join("node.pem"), cert)?;
+        fs::copy(pki.join("ca.pem"), self.etc.join("ca.pem"))?;
+        let list = medmesh(&["pki", "crl", "--dir", text(pki)])?;
+        fs::write(self.etc.join("crl.pem"), list)?;
+        Ok(())
+    }
+
+    /// Writes what the configuration names beside the certificates, and the configuration.
+    fn configure(&self, tier: &str) -> Result<PathBuf> {
+        let profiles = Path::new(env!("CARGO_MANIFEST_DIR")).join("../edge/profiles");
+        for profile in fs::read_dir(profiles)? {
+            let profile = profile?;
+            fs::copy(
+                profile.path(),
+                self.etc.join("profiles").join(profile.file_name()),
+            )?;
+        }
+        for secret in ["facility.key", "postgres.url"] {
+            let path = self.etc.join(secret);
+            fs::write(&path, "5a".repeat(32))?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+        }
+        for client in ["fhir-reader.pem", "operator.pem"] {
+            fs::copy(self.etc.join("ca.pem"), self.etc.join(client))?;
+        }
+        let name = format!("{tier}.toml");
+        let example = fs::read_to_string(Path::new(INFRA).join("config").join(&name))?;
+        let example = example
+            .replace("/etc/medmesh", text(&self.etc))
+            .replace("/var/lib/medmesh", text(&self.var));
+        let file = self.etc.join(name);
+        fs::write(&file, example)?;
+        Ok(file)
+    }
+}
+
+fn invite(pki: &Path, place: &str) -> Result<String> {
+    let name = ["--name", "node.example.org"];
+    let args = ["pki", "invite", "--dir", text(pki), "--node", place];
+    Ok(medmesh(&[&args[..], &name].concat())?.trim().to_owned())
+}
+
+/// Runs `medmesh ARGS` and gives what it prints.
+fn medmesh(args: &[&str]) -> Result<String> {
+    let output = Command::new(binary::medmesh()).args(args).output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "medmesh {args:?}: {said}");
+    String::from_utf8(output.stdout).context("text")
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap_or_default()
+}
