@@ -30,6 +30,7 @@ mod apply;
 mod bounds;
 mod directory;
 mod draft;
+mod job;
 mod journal;
 mod key;
 mod outbox;
@@ -235,7 +236,7 @@ pub struct StoreOptions {
 pub struct Store(Arc<Shared>);
 
 struct Shared {
-    jobs: mpsc::Sender<writer::Job>,
+    jobs: mpsc::Sender<job::Job>,
     /// None once the store is closed.
     reader: Mutex<Option<Connection>>,
     status: Arc<Status>,
@@ -321,7 +322,7 @@ impl Store {
         // Last one out writes the log into the database and removes it, so the reader goes first.
         drop(self.0.reader.lock().take());
         let (reply, closed) = tokio::sync::oneshot::channel();
-        if self.0.jobs.send(writer::Job::Close(reply)).await.is_ok() {
+        if self.0.jobs.send(job::Job::Close(reply)).await.is_ok() {
             let _ended = closed.await;
         }
         let writer = self.0.writer.lock().take();
@@ -374,7 +375,7 @@ impl Store {
     /// As any write.
     pub async fn device(&self, id: &types::DeviceId) -> Result<Arc<DeviceEntry>, StoreError> {
         let (reply, answer) = tokio::sync::oneshot::channel();
-        self.ask(writer::Job::Device(id.clone(), reply), answer)
+        self.ask(job::Job::Device(id.clone(), reply), answer)
             .await?
     }
 
@@ -385,7 +386,7 @@ impl Store {
     /// As any write.
     pub async fn housekeep(&self) -> Result<Swept, StoreError> {
         let (reply, answer) = tokio::sync::oneshot::channel();
-        self.ask(writer::Job::Housekeep(reply), answer).await?
+        self.ask(job::Job::Housekeep(reply), answer).await?
     }
 
     /// Whether samples are stored that were never shipped, since nothing might leave when they came.
@@ -400,7 +401,7 @@ impl Store {
     /// As any write.
     pub async fn ship_late(&self) -> Result<Late, StoreError> {
         let (reply, answer) = tokio::sync::oneshot::channel();
-        self.ask(writer::Job::ShipLate(reply), answer).await?
+        self.ask(job::Job::ShipLate(reply), answer).await?
     }
 
     /// The last real time that the store kept: the clock's floor. It is kept now and then; the audit log has the time

@@ -2,8 +2,8 @@
 use super::{
     Store, StoreError, StoreErrorKind,
     directory::MAX_PATIENT_ID,
+    job::{Answers, Job, Reply},
     pack,
-    writer::{Answers, Job, Reply},
 };
 use crate::ingest::{Journal, OUT_OF_RANGE, Rejected, Sample, SampleReading, Stored, Urgency};
 use async_trait::async_trait;

@@ -1,5 +1,5 @@
 //! The store as the uplink sees it: parcels leased on the reading connection, receipts settled by the writer.
-use super::{Store, StoreError, StoreErrorKind, writer::Job};
+use super::{Store, StoreError, StoreErrorKind, job::Job};
 use async_trait::async_trait;
 use federation::{
     identity::Identity,

@@ -3,175 +3,39 @@ use super::{
     Condition, Status, StoreError, StoreErrorKind, StoreOptions,
     apply::{Apply, Ground, Kept},
     bounds::Bounds,
-    directory::{DeviceEntry, Directory, meta, set_meta},
-    journal::Prepared,
+    directory::{Directory, meta, set_meta},
+    job::{self, BATCH, Job, Outcome},
     parcels::Parcels,
-    retention::{Cursor, Forgotten, Swept},
+    retention::{Cursor, Forgotten},
     schema,
     tally::Tally,
     transit::Departed,
-    unshipped::{self, Late},
+    unshipped,
 };
-use crate::{
-    clockguard::Time,
-    ingest::{Rejected, Stored, Urgency},
-};
-use bytes::Bytes;
-use federation::{
-    identity::Identity,
-    profile::{Profile, SignedProfile},
-    wire::{DeviceRecords, Receipt},
-};
+use crate::{clockguard::Time, ingest::Urgency};
+use federation::profile::{Profile, SignedProfile};
 use node::quantity::Span;
 use rusqlite::{Connection, TransactionBehavior};
 use std::{
     sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant},
+    time::Instant,
 };
-use tokio::sync::{mpsc, oneshot};
-use types::{DeviceId, Timestamp};
+use tokio::sync::mpsc;
+use types::Timestamp;
 
 /// Jobs that wait: one commit's worth, so that the next one is full while the last one is at the disk.
 pub(super) const QUEUE: usize = 8_192;
-/// Jobs in one commit.
-const BATCH: usize = 8_192;
-/// Bytes of samples in one commit, about: 1 s of a slow disk.
-const BATCH_BYTES: usize = 8 << 20;
-/// While many callers wait for each other's commits, a commit waits this long for those whom the last one answered
-/// (PostgreSQL's `commit_delay`): less than half an fsync of a fast disk.
-const GATHER: Duration = Duration::from_micros(100);
-/// A commit gathers only when the last one had this many jobs: a few callers are better served at once
-/// (PostgreSQL's `commit_siblings`).
-const SIBLINGS: usize = 64;
 /// Pages of the log at which it is written into the database: 16 MiB.
 pub const LOG_PAGES: i64 = 4_096;
 
 /// Name of the number of starts, in `meta`.
 const BOOT: &str = "boot";
 
-/// The answer of a step that stores no sample.
-pub(super) type Reply = oneshot::Sender<Result<(), StoreError>>;
-/// The answers to samples, in their order.
-pub(super) type Answers = Vec<Result<Stored, Rejected>>;
-
-/// What the writer is asked to do.
-pub(super) enum Job {
-    /// Samples that are stored in this order.
-    Append(Vec<Prepared>, oneshot::Sender<Answers>),
-    Quarantine {
-        device: DeviceId,
-        reason: &'static str,
-        message: Bytes,
-        reply: Reply,
-    },
-    Retain {
-        topic: String,
-        message: Bytes,
-        reply: Reply,
-    },
-    Settle {
-        receipts: Vec<Receipt>,
-        reply: Reply,
-    },
-    Devices {
-        records: DeviceRecords,
-        reply: Reply,
-    },
-    /// A peer that was turned away, for the audit log.
-    TurnedAway {
-        peer: Box<Identity>,
-        reason: &'static str,
-        reply: Reply,
-    },
-    /// The crosswalk of a device, drawn if it is new.
-    Device(
-        DeviceId,
-        oneshot::Sender<Result<Arc<DeviceEntry>, StoreError>>,
-    ),
-    /// One step of retention, and the time kept.
-    Housekeep(oneshot::Sender<Result<Swept, StoreError>>),
-    /// One step of what was stored while nothing might leave.
-    ShipLate(oneshot::Sender<Result<Late, StoreError>>),
-    Close(oneshot::Sender<()>),
-}
-
-/// What became of a job, kept until the commit stands.
-enum Outcome {
-    Samples(Answers),
-    Done,
-    /// There was no room for a message.
-    Full,
-    /// Against a limit: nothing was stored, and nothing is wrong with the store.
-    Refused(&'static str),
-    Device(Arc<DeviceEntry>),
-    Swept(Swept),
-    Late(Late),
-}
-
 /// A commit that stands.
 struct Committed {
     outcomes: Vec<Outcome>,
     tally: Tally,
     departed: Vec<Departed>,
-}
-
-impl Job {
-    /// The commit stands. A caller that no longer waits has lost its answer, not its sample: it will send it again.
-    fn tell(self, outcome: Outcome) {
-        match (self, outcome) {
-            (Self::Append(_, answer), Outcome::Samples(outcomes)) => drop(answer.send(outcomes)),
-            (Self::Device(_, reply), Outcome::Device(entry)) => drop(reply.send(Ok(entry))),
-            (Self::Housekeep(reply), Outcome::Swept(swept)) => drop(reply.send(Ok(swept))),
-            (Self::ShipLate(reply), Outcome::Late(late)) => drop(reply.send(Ok(late))),
-            (
-                Self::Quarantine { reply, .. }
-                | Self::Retain { reply, .. }
-                | Self::Settle { reply, .. }
-                | Self::Devices { reply, .. }
-                | Self::TurnedAway { reply, .. },
-                Outcome::Done,
-            ) => drop(reply.send(Ok(()))),
-            (job, Outcome::Refused(op)) => {
-                job.refuse(&StoreError::new(StoreErrorKind::Refused, op));
-            }
-            (Self::Close(closed), _) => drop(closed.send(())),
-            (job, Outcome::Full) => {
-                job.refuse(&StoreError::new(StoreErrorKind::Full, "keep a message"));
-            }
-            (job, _) => job.refuse(&StoreError::new(StoreErrorKind::Internal, "answer")),
-        }
-    }
-
-    /// Nothing was stored: the caller must not acknowledge.
-    fn refuse(self, error: &StoreError) {
-        let error = error.without_source();
-        match self {
-            Self::Append(samples, answer) => {
-                let refused = |_: &Prepared| match error.kind {
-                    StoreErrorKind::Full => Err(Rejected::Full),
-                    _ => Err(Rejected::Unavailable(error.without_source())),
-                };
-                drop(answer.send(samples.iter().map(refused).collect()));
-            }
-            Self::Quarantine { reply, .. }
-            | Self::Retain { reply, .. }
-            | Self::Settle { reply, .. }
-            | Self::Devices { reply, .. }
-            | Self::TurnedAway { reply, .. } => drop(reply.send(Err(error))),
-            Self::Device(_, reply) => drop(reply.send(Err(error))),
-            Self::Housekeep(reply) => drop(reply.send(Err(error))),
-            Self::ShipLate(reply) => drop(reply.send(Err(error))),
-            Self::Close(closed) => drop(closed.send(())),
-        }
-    }
-
-    fn bytes(&self) -> usize {
-        match self {
-            Self::Append(samples, _) => samples.iter().map(|sample| sample.packed.len()).sum(),
-            Self::Quarantine { message, .. } | Self::Retain { message, .. } => message.len(),
-            _ => 0,
-        }
-    }
 }
 
 /// The writer: the only one who changes the database.
@@ -238,7 +102,7 @@ impl Writer {
         let mut batch = Vec::with_capacity(BATCH);
         let mut last = 0;
         while let Some(job) = queue.blocking_recv() {
-            let closing = fill(&mut batch, job, &mut queue, last);
+            let closing = job::fill(&mut batch, job, &mut queue, last);
             last = batch.len();
             self.commit(&mut batch);
             self.tidy();
@@ -428,40 +292,6 @@ impl Writer {
             }
             Err(error) => self.fail(&error),
         }
-    }
-}
-
-/// Takes what waits, up to the bounds of a commit, and gathers for a moment when the last commit had many more jobs.
-/// A job to close comes last and is handed back.
-fn fill(
-    batch: &mut Vec<Job>,
-    first: Job,
-    queue: &mut mpsc::Receiver<Job>,
-    last: usize,
-) -> Option<oneshot::Sender<()>> {
-    let mut bytes = 0;
-    let mut next = Some(first);
-    let mut until = None;
-    loop {
-        while let Some(job) = next.take() {
-            if let Job::Close(closed) = job {
-                return Some(closed);
-            }
-            bytes += job.bytes();
-            batch.push(job);
-            let room = batch.len() < BATCH && bytes < BATCH_BYTES;
-            next = if room {
-                queue.try_recv().ok()
-            } else {
-                return None;
-            };
-        }
-        let few = last >= SIBLINGS && batch.len() < last / 2;
-        if !few || Instant::now() >= *until.get_or_insert_with(|| Instant::now() + GATHER) {
-            return None;
-        }
-        std::thread::yield_now();
-        next = queue.try_recv().ok();
     }
 }
 

@@ -35,6 +35,8 @@ const MINUTES: usize = 11_088;
 const FEWEST: u64 = 500_000;
 /// Alarms that the external device raises in the outage: more than may be under way at once.
 const ALARMS: u64 = 300;
+/// With fewer live parcels that wait, samples are live: half of what the edge allows.
+const LIVE_PARCELS: f64 = 128.0;
 /// How many times as fast as live the backlog goes at least.
 const TIMES_LIVE: u64 = 20;
 /// Readings of monitors that a live one lets pass at most: three times what may be under way (512 KiB of some 64
@@ -183,7 +185,10 @@ async fn drain(mesh: &Mesh) -> Result<Vec<Live>> {
     let metrics = metrics_url(&mesh.json()?)?;
     let up = || async {
         let up = mesh.metric(&metrics, "medmesh_link_up").await.ok()?;
-        (up == 1.0).then_some(())
+        // What piled up as live before the link was known to hang goes first; until then the rest is backlog.
+        let live = ["priority=\"live\""];
+        let parcels = mesh.metric_where(&metrics, "medmesh_outbox_parcels", &live);
+        (up == 1.0 && parcels.await.ok()? < LIVE_PARCELS).then_some(())
     };
     wait::until("the link is up", PATIENCE, up).await?;
     let over = AtomicBool::new(false);
