@@ -9,23 +9,15 @@ use federation::{
     identity::Identity,
     wire::{DeviceRecords, Receipt},
 };
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use types::DeviceId;
 
-/// Jobs in one commit.
-pub(super) const BATCH: usize = 8_192;
+/// Jobs in one commit: so few that those whom it answers prepare their next ones while the next commit is at work, so
+/// many that its fixed cost (fsync, signed head: as much as some hundred rows) hardly counts.
+pub(super) const BATCH: usize = 2_048;
 /// Bytes of samples in one commit, about: 1 s of a slow disk.
 const BATCH_BYTES: usize = 8 << 20;
-/// While many callers wait for each other's commits, a commit waits this long for those whom the last one answered
-/// (PostgreSQL's `commit_delay`): less than half an fsync of a fast disk.
-const GATHER: Duration = Duration::from_micros(100);
-/// A commit gathers only when the last one had this many jobs: a few callers are better served at once
-/// (PostgreSQL's `commit_siblings`).
-const SIBLINGS: usize = 64;
 
 /// The answer of a step that stores no sample.
 pub(super) type Reply = oneshot::Sender<Result<(), StoreError>>;
@@ -145,36 +137,22 @@ impl Job {
     }
 }
 
-/// Takes what waits, up to the bounds of a commit, and gathers for a moment when the last commit had many more jobs.
-/// A job to close comes last and is handed back.
+/// Takes what waits, up to the bounds of a commit. A job to close comes last and is handed back.
 pub(super) fn fill(
     batch: &mut Vec<Job>,
     first: Job,
     queue: &mut mpsc::Receiver<Job>,
-    last: usize,
 ) -> Option<oneshot::Sender<()>> {
     let mut bytes = 0;
     let mut next = Some(first);
-    let mut until = None;
-    loop {
-        while let Some(job) = next.take() {
-            if let Job::Close(closed) = job {
-                return Some(closed);
-            }
-            bytes += job.bytes();
-            batch.push(job);
-            let room = batch.len() < BATCH && bytes < BATCH_BYTES;
-            next = if room {
-                queue.try_recv().ok()
-            } else {
-                return None;
-            };
+    while let Some(job) = next {
+        if let Job::Close(closed) = job {
+            return Some(closed);
         }
-        let few = last >= SIBLINGS && batch.len() < last / 2;
-        if !few || Instant::now() >= *until.get_or_insert_with(|| Instant::now() + GATHER) {
-            return None;
-        }
-        std::thread::yield_now();
-        next = queue.try_recv().ok();
+        bytes += job.bytes();
+        batch.push(job);
+        let room = batch.len() < BATCH && bytes < BATCH_BYTES;
+        next = if room { queue.try_recv().ok() } else { None };
     }
+    None
 }

@@ -23,7 +23,7 @@ use std::{
 use tokio::sync::mpsc;
 use types::Timestamp;
 
-/// Jobs that wait: one commit's worth, so that the next one is full while the last one is at the disk.
+/// Jobs that wait: several commits' worth, so that the next one is full while the last one is at the disk.
 pub(super) const QUEUE: usize = 8_192;
 /// Pages of the log at which it is written into the database: 16 MiB.
 pub const LOG_PAGES: i64 = 4_096;
@@ -100,10 +100,8 @@ impl Writer {
 
     pub(super) fn run(mut self, mut queue: mpsc::Receiver<Job>) {
         let mut batch = Vec::with_capacity(BATCH);
-        let mut last = 0;
         while let Some(job) = queue.blocking_recv() {
-            let closing = job::fill(&mut batch, job, &mut queue, last);
-            last = batch.len();
+            let closing = job::fill(&mut batch, job, &mut queue);
             self.commit(&mut batch);
             self.tidy();
             if let Some(closed) = closing {

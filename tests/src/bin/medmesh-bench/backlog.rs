@@ -4,6 +4,7 @@ use crate::{
     path::connect,
     report::{Aim, Figure, Report},
 };
+use ::node::clock::Clock;
 use anyhow::{Context, Result, ensure};
 use medmesh_tests::{
     mesh::{self, Mesh},
@@ -96,7 +97,7 @@ fn message(seq: u64) -> String {
     let reading =
         json!({"code": "2951-2", "value": format!("{}.5", seq % 1_000), "unit": "mmol/L"});
     let readings = vec![reading; usize::try_from(POINTS).unwrap_or(1)];
-    let time = types::Timestamp(1_790_000_000_000_i64.saturating_add_unsigned(seq)).to_rfc3339();
+    let time = Clock::new(None).real().to_rfc3339();
     json!({"epoch": 1, "seq": seq + 1, "time": time, "patient": "bench-backlog", "readings": readings})
         .to_string()
 }

@@ -8,6 +8,7 @@ use crate::{
     load::{self, Client},
     report::{Aim, Figure, Report, quantile},
 };
+use ::node::clock::Clock;
 use anyhow::{Context, Result, ensure};
 use medmesh_tests::{
     checker::Crosswalk,
@@ -178,7 +179,8 @@ async fn device(mut client: Client, load: u64, mut orders: watch::Receiver<u64>)
 fn reading(seq: u64, patient: &str, value: u64, points: u64) -> String {
     let reading = json!({"code": "2951-2", "value": value.to_string(), "unit": "mmol/L"});
     let readings = vec![reading; usize::try_from(points).unwrap_or(1)];
-    let time = types::Timestamp(1_790_000_000_000_i64.saturating_add_unsigned(seq)).to_rfc3339();
+    // Now: a reading that is long past would be followed by the alarm that its value went stale.
+    let time = Clock::new(None).real().to_rfc3339();
     json!({"epoch": 1, "seq": seq + 1, "time": time, "patient": patient, "readings": readings})
         .to_string()
 }
@@ -202,7 +204,7 @@ impl Reader {
         Ok(Self {
             session: mesh.https.session(authority).await?,
             token: mesh.token("fhir-reader", "eu").await?,
-            path: format!("{base}/Observation?patient={pseudonym}&_sort=-date&_count=1"),
+            path: format!("{base}/Observation?patient={pseudonym}&_sort=-_lastUpdated&_count=1"),
         })
     }
 
