@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const DEVICES: usize = 8;
 /// Nodes that are killed once a run.
 const KILLED: [&str; 3] = ["edge:eu-f1", "regional:eu", "global"];
-const NOTHING: &str = "-";
+const NOTHING: &str = "nothing is acknowledged";
 
 /// Runs the benchmark.
 pub async fn run(bed: &Bed, report: &mut Report) -> Result<()> {

@@ -19,8 +19,10 @@ pub struct Figure {
     pub durability: &'static str,
     /// Every run, in order.
     pub runs: Vec<f64>,
-    /// What bounds a figure that misses its aim, or what else a reader must know.
+    /// What else a reader must know.
     pub note: Option<String>,
+    /// What bounds it, said where the aim is missed.
+    pub bound: Option<&'static str>,
 }
 
 /// What is aimed at.
@@ -52,6 +54,7 @@ impl Figure {
             durability,
             runs,
             note: None,
+            bound: None,
         }
     }
 
@@ -73,6 +76,13 @@ impl Figure {
     #[must_use]
     pub fn note(mut self, note: impl Into<String>) -> Self {
         self.note = Some(note.into());
+        self
+    }
+
+    /// With what bounds it.
+    #[must_use]
+    pub fn bound(mut self, bound: &'static str) -> Self {
+        self.bound = Some(bound);
         self
     }
 
@@ -148,6 +158,17 @@ impl Report {
         Ok(serde_json::to_string_pretty(&self.0)?)
     }
 
+    /// Every level of durability, each once, in order.
+    fn levels(&self) -> Vec<&'static str> {
+        let mut levels = Vec::new();
+        for figure in &self.0 {
+            if !levels.contains(&figure.durability) {
+                levels.push(figure.durability);
+            }
+        }
+        levels
+    }
+
     /// Prints the table.
     pub fn print(&self) {
         println!("\nMedians; `x` is ours over what stands beside it in the same run.\n");
@@ -158,13 +179,20 @@ impl Report {
         for figure in &self.0 {
             println!("{}", line(figure));
         }
-        let mut levels: Vec<_> = self.0.iter().map(|figure| figure.durability).collect();
-        levels.dedup();
-        println!("\nDurable when acknowledged, and notes:");
+        println!("\nDurable when acknowledged:");
+        for level in self.levels() {
+            let of = self.0.iter().filter(|figure| figure.durability == level);
+            let of: Vec<&str> = of.map(|figure| figure.what.as_str()).collect();
+            println!("  {level}\n      {}", of.join("; "));
+        }
+        println!("\nNotes:");
         for figure in &self.0 {
-            let note = figure.note.as_deref().unwrap_or_default();
-            let space = if note.is_empty() { "" } else { "; " };
-            println!("  {}: {}{space}{note}", figure.what, figure.durability);
+            if let Some(note) = &figure.note {
+                println!("  {}: {note}", figure.what);
+            }
+            if let (Some(false), Some(bound)) = (figure.reached(), figure.bound) {
+                println!("  {} misses its aim: {bound}", figure.what);
+            }
         }
     }
 }
