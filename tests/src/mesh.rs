@@ -217,6 +217,16 @@ impl Mesh {
         self.folder(node).join(format!("{tier}.toml"))
     }
 
+    /// What a command, such as `audit list`, prints of a node: one JSON object a line.
+    ///
+    /// # Errors
+    /// As [`Mesh::medmesh`].
+    pub fn listed(&self, node: &str, command: [&str; 2]) -> Result<Vec<Value>> {
+        let config = self.config(node);
+        let rest = ["--config", &config.to_string_lossy(), "--json"];
+        self.medmesh_lines(&[&command[..], &rest].concat())
+    }
+
     /// Ctrl-C, and waits for the end.
     ///
     /// # Errors

@@ -285,14 +285,7 @@ impl Alone {
 
     /// The facility itself keeps the flag too, with what it polled.
     fn flags_are_the_facilitys(&self) -> Result<()> {
-        let config = self.mesh.config(&self.node());
-        let rows = self.mesh.medmesh_lines(&[
-            "edge",
-            "readings",
-            "--config",
-            &config.to_string_lossy(),
-            "--json",
-        ])?;
+        let rows = self.mesh.listed(&self.node(), ["edge", "readings"])?;
         let flagged = |row: &&Value| row["flags"].as_u64().unwrap_or_default() & UNTRUSTED != 0;
         let polled = rows.iter().filter(|row| row["device"] == "monitor-b1");
         let (on, all) = (polled.clone().filter(flagged).count(), polled.count());
@@ -305,14 +298,7 @@ impl Alone {
 
     /// The audit log was written by every boot, and its times only rise.
     fn time_never_went_back(&self) -> Result<()> {
-        let config = self.mesh.config(&self.node());
-        let rows = self.mesh.medmesh_lines(&[
-            "audit",
-            "list",
-            "--config",
-            &config.to_string_lossy(),
-            "--json",
-        ])?;
+        let rows = self.mesh.listed(&self.node(), ["audit", "list"])?;
         let times: Vec<_> = rows.iter().filter_map(|row| row["time"].as_str()).collect();
         ensure!(times.len() > 10, "{} entries", times.len());
         let back = times.windows(2).find(|pair| pair[0] > pair[1]);

@@ -49,14 +49,7 @@ fn turn(mesh: &Mesh, from: &str, to: &str) -> Result<()> {
 
 /// Entries of a node's audit log of a peer that was turned away.
 fn turned_away(mesh: &Mesh, node: &str) -> Result<Vec<Value>> {
-    let config = mesh.config(node);
-    let rows = mesh.medmesh_lines(&[
-        "audit",
-        "list",
-        "--config",
-        &config.to_string_lossy(),
-        "--json",
-    ])?;
+    let rows = mesh.listed(node, ["audit", "list"])?;
     Ok(rows
         .into_iter()
         .filter(|row| row["decision"] == "peer-denied")

@@ -39,30 +39,10 @@ fn a_code_signs_the_request_of_its_own_holder_once() -> Result<()> {
     let csr = |place: &str, out: &str| -> Result<PathBuf> {
         let out = dir.path().join(out);
         let key = out.with_extension("signing");
-        medmesh(&[
-            "pki",
-            "request",
-            "--node",
-            place,
-            "--node-key",
-            text(&key),
-            "--out",
-            text(&out),
-        ])?;
+        request(place, &key, &out)?;
         Ok(out.with_extension("csr"))
     };
-    let sign = |csr: &Path| {
-        medmesh(&[
-            "pki",
-            "sign",
-            "--dir",
-            text(&pki),
-            "--code",
-            &code,
-            "--csr",
-            text(csr),
-        ])
-    };
+    let sign = |csr: &Path| sign(&pki, &code, csr);
     let another = csr("regional/eu/eu", "another")?;
     ensure!(sign(&another).is_err(), "a code signed another's request");
     let own = csr("regional/us/us", "own")?;
@@ -105,27 +85,9 @@ impl Machine {
 
     fn enrol(&self, pki: &Path, place: &str) -> Result<()> {
         let (key, out) = (self.var.join("signing.key"), self.etc.join("node"));
-        medmesh(&[
-            "pki",
-            "request",
-            "--node",
-            place,
-            "--node-key",
-            text(&key),
-            "--out",
-            text(&out),
-        ])?;
+        request(place, &key, &out)?;
         let (code, csr) = (invite(pki, place)?, self.etc.join("node.csr"));
-        let cert = medmesh(&[
-            "pki",
-            "sign",
-            "--dir",
-            text(pki),
-            "--code",
-            &code,
-            "--csr",
-            text(&csr),
-        ])?;
+        let cert = sign(pki, &code, &csr)?;
         fs::write(self.etc.join("node.pem"), cert)?;
         fs::copy(pki.join("ca.pem"), self.etc.join("ca.pem"))?;
         let list = medmesh(&["pki", "crl", "--dir", text(pki)])?;
@@ -166,6 +128,19 @@ fn invite(pki: &Path, place: &str) -> Result<String> {
     let name = ["--name", "node.example.org"];
     let args = ["pki", "invite", "--dir", text(pki), "--node", place];
     Ok(medmesh(&[&args[..], &name].concat())?.trim().to_owned())
+}
+
+/// Draws keys: `OUT.key` and the request `OUT.csr`.
+fn request(place: &str, key: &Path, out: &Path) -> Result<()> {
+    let args = ["pki", "request", "--node", place, "--node-key", text(key)];
+    medmesh(&[&args[..], &["--out", text(out)]].concat())?;
+    Ok(())
+}
+
+/// The certificate that the authority gives for a code and a request.
+fn sign(pki: &Path, code: &str, csr: &Path) -> Result<String> {
+    let args = ["pki", "sign", "--dir", text(pki), "--code", code];
+    medmesh(&[&args[..], &["--csr", text(csr)]].concat())
 }
 
 /// Runs `medmesh ARGS` and gives what it prints.

@@ -103,14 +103,7 @@ fn turn(mesh: &Mesh, to: SocketAddr) -> Result<()> {
 
 /// The readings that the facility stored of a device, without the alarms that it raises itself.
 fn values(mesh: &Mesh, device: &str) -> Result<Vec<Value>> {
-    let config = mesh.config(FACILITY);
-    let rows = mesh.medmesh_lines(&[
-        "edge",
-        "readings",
-        "--config",
-        &config.to_string_lossy(),
-        "--json",
-    ])?;
+    let rows = mesh.listed(FACILITY, ["edge", "readings"])?;
     Ok(rows
         .into_iter()
         .filter(|row| row["device"] == device && row["absent"] != STALE)
