@@ -266,6 +266,7 @@ pub(crate) async fn upkeep(shared: Arc<Shared>, stop: CancellationToken) -> Resu
             }
         }
         held_back = ship_late(&shared, &clearance, held_back).await;
+        ship_again(&shared).await;
         let trusted = shared.guard.now().trusted;
         shared.standing.clock(trusted);
         metrics::gauge!("medmesh_clock_trusted").set(f64::from(u8::from(trusted)));
@@ -305,6 +306,23 @@ async fn ship_late(shared: &Shared, clearance: &Check, held_back: bool) -> bool 
         clearance.pass();
     }
     held
+}
+
+/// Ships what the region did not take and may take now, and says whether anything is held.
+async fn ship_again(shared: &Shared) {
+    // An error shows in the condition; the next turn tries again.
+    let Ok(holding) = shared.store.holding().await else {
+        return;
+    };
+    shared.standing.holds(holding);
+    if holding.parcels {
+        match shared.store.ship_again().await {
+            Ok(shipped) if shipped > 0 => {
+                metrics::counter!("medmesh_parcels_shipped_again_total").increment(shipped as u64);
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
 }
 
 async fn sweep(shared: &Shared) {

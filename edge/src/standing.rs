@@ -1,6 +1,7 @@
 //! How a facility stands with the world outside: whether its link is up, its leases hold and its clock is believed.
 //!
 //! It does without any of them: it stores, polls and alarms. `/ready` says what it lacks.
+use crate::store::Holding;
 use async_trait::async_trait;
 use federation::{
     identity::Identity,
@@ -15,6 +16,7 @@ pub(crate) struct Standing {
     link: Check,
     lease: Check,
     clock: Check,
+    quarantine: Check,
     /// Why the peer that answered last was refused, if it was.
     refused: Mutex<Option<&'static str>>,
 }
@@ -25,6 +27,7 @@ impl Standing {
             link: health.optional("link"),
             lease: health.optional("lease"),
             clock: health.optional("clock"),
+            quarantine: health.optional("quarantine"),
             refused: Mutex::new(None),
         }
     }
@@ -51,6 +54,16 @@ impl Standing {
         match lapsed {
             None => self.lease.pass(),
             Some(reason) => self.lease.fail(reason),
+        }
+    }
+
+    /// What is in quarantine.
+    pub(crate) fn holds(&self, holding: Holding) {
+        match (holding.parcels, holding.messages) {
+            (false, false) => self.quarantine.pass(),
+            (true, false) => self.quarantine.fail("parcels are held"),
+            (false, true) => self.quarantine.fail("messages are held"),
+            (true, true) => self.quarantine.fail("parcels and messages are held"),
         }
     }
 

@@ -30,6 +30,7 @@ mod apply;
 mod bounds;
 mod directory;
 mod draft;
+mod held;
 mod job;
 mod journal;
 mod key;
@@ -51,6 +52,7 @@ mod tests;
 
 pub use bounds::Bounds;
 pub use directory::{DeviceEntry, DeviceFacts, MAX_PATIENT_ID};
+pub use held::Holding;
 pub use journal::{EDGE_EPOCH, EdgeSample};
 pub use pack::PackedReading;
 pub use recall::LastValue;
@@ -251,6 +253,8 @@ struct Status {
     condition: AtomicU8,
     boot: AtomicU32,
     link_up: AtomicBool,
+    /// The link has come up since it was last asked.
+    link_came_up: AtomicBool,
     /// Samples are stored that were never shipped.
     unshipped: AtomicBool,
     added: Notify,
@@ -308,7 +312,10 @@ impl Store {
 
     /// Says whether the link to the region is healthy: what is committed while it is not becomes backlog.
     pub fn set_link(&self, up: bool) {
-        self.0.status.link_up.store(up, Ordering::Relaxed);
+        let was_up = self.0.status.link_up.swap(up, Ordering::Relaxed);
+        if up && !was_up {
+            self.0.status.link_came_up.store(true, Ordering::Relaxed);
+        }
     }
 
     /// The number of this start: larger than every earlier one's.

@@ -53,7 +53,7 @@
 
 pub use crate::floor::{Refusal, decide};
 use crate::policy::Rules;
-use crate::wire::{Body, Parcel};
+use crate::wire::{Body, Parcel, class_of_kind};
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use types::{DataClass, EnvelopeId, Place, Priority, Purpose};
@@ -126,6 +126,41 @@ impl<T: Body> Cleared<T> {
             count,
             digest: digest(&body),
             body,
+        }
+    }
+}
+
+/// A parcel that was cleared once and may be shipped again. Only [`reseal`] makes one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resealed<'a> {
+    parcel: &'a Parcel,
+}
+
+/// Asks the rules once more whether a parcel may go, since they may have become tighter since it was sealed.
+///
+/// # Errors
+/// The [`Refusal`]; [`Refusal::PolicyError`] when its own words do not make sense.
+pub fn reseal<'a>(rules: &Rules, parcel: &'a Parcel) -> Result<Resealed<'a>, Refusal> {
+    let class = class_of_kind(&parcel.kind);
+    let places = (parcel.from.parse::<Place>(), parcel.to.parse::<Place>());
+    let (Some(class), Some(purpose), (Ok(from), Ok(to))) =
+        (class, Purpose::parse(&parcel.purpose), places)
+    else {
+        return Err(Refusal::PolicyError);
+    };
+    rules.decide(class, &from, &to, purpose)?;
+    Ok(Resealed { parcel })
+}
+
+impl Resealed<'_> {
+    /// The parcel at another place in the sender's order: the same body, under another id.
+    #[must_use]
+    pub fn at(&self, id: EnvelopeId, priority: Priority, seq: u64) -> Parcel {
+        Parcel {
+            id: Bytes::copy_from_slice(id.as_bytes()),
+            priority: u32::from(priority.rank()),
+            seq,
+            ..self.parcel.clone()
         }
     }
 }

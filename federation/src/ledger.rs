@@ -24,6 +24,7 @@ use std::{collections::HashSet, path::Path, sync::Arc};
 use tokio::sync::Notify;
 use types::Place;
 
+pub mod notes;
 mod uplink;
 pub use uplink::{MAX_KNOWN, MAX_WAITING_BYTES, Shipped};
 
@@ -80,6 +81,7 @@ impl Ledger {
         inbox::schema(&connection)?;
         outbox::schema(&connection)?;
         uplink::schema(&connection)?;
+        notes::schema(&connection)?;
         Ok(Self {
             db: Shared::new(connection),
             inner: Arc::new(Inner {
@@ -151,10 +153,30 @@ impl Inner {
         let entry = Entry::of_parcel((self.now)(), decision, reason, from, &self.here, parcel);
         audit::append(tx, &entry)?;
         if let Some(reason) = fault {
-            inbox::record(tx, from, parcel, &Verdict::Refused { reason })?;
+            let verdict = Verdict::Refused { reason };
+            inbox::record(tx, from, parcel, &verdict)?;
+            self.note_answer(tx, from, parcel, &verdict)?;
         }
         arrival.fault = fault;
         Ok(Some(decision))
+    }
+
+    /// Writes down that a parcel which the rules let in was refused for what it holds: whether it was.
+    fn audit_refusal(
+        &self,
+        tx: &Connection,
+        from: &Place,
+        parcel: &Parcel,
+        verdict: &Verdict,
+    ) -> Result<bool, DbError> {
+        let Verdict::Refused { reason } = verdict else {
+            return Ok(false);
+        };
+        let now = (self.now)();
+        let entry = Entry::of_parcel(now, Decision::Denied, reason, from, &self.here, parcel);
+        audit::append(tx, &entry)?;
+        count(Decision::Denied, class_of_kind(&parcel.kind));
+        Ok(true)
     }
 
     /// What was let in is let in, until it is answered.
@@ -258,8 +280,14 @@ impl<A: Apply> LedgerInbox<A> {
         let from = from.clone();
         self.ledger
             .step("record", move |inner, tx| {
+                let mut denied = false;
                 for (parcel, verdict) in fresh.iter().zip(&verdicts) {
                     inbox::record(tx, &from, parcel, verdict)?;
+                    inner.note_answer(tx, &from, parcel, verdict)?;
+                    denied |= inner.audit_refusal(tx, &from, parcel, verdict)?;
+                }
+                if denied {
+                    audit::sign_head(tx, &inner.signer)?;
                 }
                 let mut set = inner.admitted.lock();
                 for (parcel, verdict) in fresh.iter().zip(&verdicts) {

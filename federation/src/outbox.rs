@@ -4,7 +4,7 @@
 //! transaction: a reading that is stored is a reading that will be sent, and its decision was audited before. A parcel
 //! goes when its receipt says that the receiver has all of it. One that the receiver refused, or could not understand
 //! in whole, moves to a quarantine that stays in this database ([`held`]), so that it never blocks what is behind it
-//! and nothing of it is lost.
+//! and nothing of it is lost; what may be cured is shipped again from there ([`ship_again`]).
 //!
 //! Leases are in memory ([`Leases`]) and end with the process, so a crash loses none. One outbox has one receiver:
 //! the sequence is dense within a priority, and the receiver counts on that.
@@ -20,9 +20,11 @@ use prost::Message as _;
 use rusqlite::{Connection, OptionalExtension as _};
 use types::{EnvelopeId, Place, Priority, Timestamp};
 
+mod again;
 mod held;
+pub use again::{Again, MAX_AGAIN, PROBES, due_soon, ship_again};
 use held::Fate;
-pub use held::held;
+pub use held::{Decided, FIRST_RETRY, Held, MAX_RETRY, any_held, discard, held, one_held, release};
 
 const SCHEMA: &[&str] = &["
 CREATE TABLE IF NOT EXISTS outbox (
@@ -44,6 +46,13 @@ CREATE TABLE IF NOT EXISTS outbox_refused (
     parcel BLOB NOT NULL                  -- stays in this database for a person to look at
 ) STRICT;
 INSERT OR IGNORE INTO outbox_counter VALUES (0, 0, 0, 0), (1, 0, 0, 0), (2, 0, 0, 0);
+", "
+ALTER TABLE outbox_refused ADD COLUMN tries INTEGER NOT NULL DEFAULT 0;  -- how often it was shipped again
+ALTER TABLE outbox_refused ADD COLUMN due_ms INTEGER DEFAULT 1;          -- when it is; null: a person decides
+ALTER TABLE outbox_refused ADD COLUMN origin INTEGER;                    -- the key under which it was shipped first
+ALTER TABLE outbox_refused ADD COLUMN key INTEGER;                       -- its key in the outbox while it is there again
+CREATE UNIQUE INDEX outbox_refused_key ON outbox_refused (key) WHERE key IS NOT NULL;
+CREATE INDEX outbox_refused_due ON outbox_refused (due_ms, n) WHERE key IS NULL;
 "];
 
 /// Sequences of one priority: 2^56 at a million a second last for 2,000 years.
@@ -84,7 +93,10 @@ pub struct Settled {
     pub unknown: u64,
     /// Parcels of which the receiver does not have every record: refused, put into quarantine, or stored in part. A
     /// receiver keeps a digest of what it does not store, so what they were made of must stay with the sender.
+    /// Of one that was shipped again, where it was first.
     pub untaken: Vec<(Priority, u64)>,
+    /// Where parcels were first that were shipped again and that the receiver has in whole now.
+    pub cured: Vec<(Priority, u64)>,
 }
 
 impl Settled {
@@ -103,6 +115,7 @@ impl Settled {
         self.deferred += other.deferred;
         self.unknown += other.unknown;
         self.untaken.extend(other.untaken);
+        self.cured.extend(other.cured);
     }
 
     /// Counts and logs what a person must look at, once the commit stands.
@@ -132,7 +145,8 @@ impl Settled {
 /// # Errors
 /// [`DbError`]; [`DbError::Newer`] when a newer program wrote them.
 pub fn schema(conn: &Connection) -> Result<(), DbError> {
-    migrate(conn, "outbox", SCHEMA)
+    migrate(conn, "outbox", SCHEMA)?;
+    again::leave_incurable(conn)
 }
 
 /// Clears, audits and stores an envelope in the caller's transaction. A refusal is audited too: commit in both cases.
@@ -181,22 +195,39 @@ pub fn enqueue<T: Body>(
     if bytes > MAX_BODY_BYTES {
         return Err(DbError::TooLarge { bytes });
     }
+    let seq = next_seq(tx, priority, bytes)?;
+    let parcel = cleared.seal(id, priority, seq);
+    insert(tx, priority, &parcel, now)?;
+    Ok(Queued { seq, bytes })
+}
+
+/// Gives the next sequence of a priority to a body of so many bytes.
+fn next_seq(tx: &Connection, priority: Priority, bytes: usize) -> Result<u64, DbError> {
     let Count(seq) = tx
         .prepare_cached(
             "UPDATE outbox_counter SET last = last + 1, parcels = parcels + 1, bytes = bytes + ?2
              WHERE priority = ?1 RETURNING last",
         )?
         .query_row((priority.rank(), Count(bytes as u64)), |row| row.get(0))?;
-    let parcel = cleared.seal(id, priority, seq);
-    audit::append(tx, &Entry::sealed(now, &parcel))?;
+    Ok(seq)
+}
+
+/// Stores a sealed parcel and its audit row.
+fn insert(
+    tx: &Connection,
+    priority: Priority,
+    parcel: &Parcel,
+    now: Timestamp,
+) -> Result<(), DbError> {
+    audit::append(tx, &Entry::sealed(now, parcel))?;
     tx.prepare_cached("INSERT INTO outbox (key, id, digest, parcel) VALUES (?1, ?2, ?3, ?4)")?
         .execute((
-            key(priority, seq)?,
+            key(priority, parcel.seq)?,
             &parcel.id[..],
             &parcel.digest[..],
             parcel.encode_to_vec(),
         ))?;
-    Ok(Queued { seq, bytes })
+    Ok(())
 }
 
 /// Parcels of a priority in order, from the first waiting one after `after`, as many as the limits allow, and at least
@@ -252,7 +283,7 @@ pub fn settle(
 ) -> Result<Settled, DbError> {
     let mut settled = Settled::default();
     for receipt in receipts {
-        let done = settle_one(tx, me, receipt, now, &mut settled.untaken)?;
+        let done = settle_one(tx, me, receipt, now, &mut settled)?;
         let counter = match done {
             None => &mut settled.unknown,
             Some(Fate::Taken) => &mut settled.accepted,
@@ -272,7 +303,7 @@ fn settle_one(
     me: &Place,
     receipt: &Receipt,
     now: Timestamp,
-    untaken: &mut Vec<(Priority, u64)>,
+    settled: &mut Settled,
 ) -> Result<Option<Fate>, DbError> {
     let Some((key, parcel)) = waiting(tx, receipt)? else {
         return Ok(None);
@@ -285,7 +316,6 @@ fn settle_one(
         Fate::Refused => Some(Decision::RefusedByPeer),
     };
     if let Some(decision) = decision {
-        untaken.extend(priority_of(receipt).map(|priority| (priority, receipt.seq)));
         let peer = parcel
             .to
             .parse()
@@ -295,7 +325,10 @@ fn settle_one(
             tx,
             &Entry::of_parcel(now, decision, why, me, &peer, &parcel),
         )?;
-        held::hold(tx, &parcel, why, now)?;
+        let origin = held::hold(tx, key, &parcel, why, now)?;
+        settled.untaken.extend(held::place_of(origin));
+    } else if let Some(origin) = held::cured(tx, key)? {
+        settled.cured.extend(held::place_of(origin));
     }
     tx.prepare_cached("DELETE FROM outbox WHERE key = ?1")?
         .execute([key])?;

@@ -146,8 +146,15 @@ fn a_receipt_settles_its_parcel_once_and_no_other() {
     };
     assert_eq!(settled, expected);
     assert_eq!(seqs(&conn, Priority::Live, 0), [3, 4]);
-    let time = "1970-01-01T00:00:00.000Z".to_owned();
-    assert_eq!(held(&conn, 9).unwrap(), [(time, "policy".to_owned())]);
+    let one = &held(&conn, 0, 9).unwrap()[0];
+    assert_eq!(
+        (one.time.as_str(), one.reason, one.tries, one.under_way),
+        ("1970-01-01T00:00:00.000Z", "policy", 0, false)
+    );
+    assert_eq!(
+        (&one.parcel, one.origin),
+        (&parcels[1], (Priority::Live, 2))
+    );
     let rest: Vec<_> = parcels[2..]
         .iter()
         .map(|parcel| receipt(parcel, Outcome::Quarantined))
@@ -271,10 +278,10 @@ fn what_the_receiver_did_not_take_in_whole_stays_in_this_database() {
     let settled = settle(&conn, &me(), &receipts, Timestamp(0)).unwrap();
     let counts = (settled.accepted, settled.partial, settled.quarantined);
     assert_eq!((counts, settled.held()), ((1, 1, 1), 3));
-    let why: Vec<_> = held(&conn, 9)
+    let why: Vec<_> = held(&conn, 0, 9)
         .unwrap()
         .into_iter()
-        .map(|row| row.1)
+        .map(|held| held.reason)
         .collect();
     assert_eq!(why, ["left-out", "policy", "policy"]);
     let live = Priority::Live;

@@ -87,6 +87,38 @@ pub fn known(word: &str) -> &'static str {
     }
 }
 
+/// Whether what is refused for this reason may be taken later without being changed: by a policy that is mended, a
+/// profile that is signed anew, a receiver that is newer. What is wrong with the parcel itself, or with where it is to
+/// go, stays wrong. A word that is not of the set comes from a newer receiver and says nothing for good.
+#[must_use]
+pub fn curable(word: &str) -> bool {
+    match word {
+        // residency: the floor never changes
+        "phi-stays-in-facility"
+        | "other-jurisdiction"
+        | "other-region"
+        | "no-link"
+        | "same-place"
+        | "wrong-tier"
+        | "wrong-purpose" => false,
+        "policy" | "policy-error" => true,
+        // the parcel
+        WRONG_SENDER | WRONG_RECEIVER | WRONG_CLASS | DIGEST_MISMATCH | MALFORMED | TOO_LARGE => {
+            false
+        }
+        UNKNOWN_PURPOSE | UNKNOWN_KIND => true,
+        // the order
+        CONFLICT | FORGOTTEN => false,
+        OUT_OF_ORDER => true,
+        // the receiver
+        NO_SPACE | UNAVAILABLE | UNMAPPABLE | LEFT_OUT => true,
+        // the peer
+        NO_IDENTITY | WRONG_PEER | REVOKED => false,
+        // `OTHER`, and what is not of the set
+        _ => true,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,5 +134,23 @@ mod tests {
         }
         assert_eq!(known("Jane Doe"), OTHER);
         assert_eq!(known(""), "");
+    }
+
+    #[test]
+    fn every_word_is_curable_or_not_and_the_list_is_complete() {
+        let curable_words: Vec<_> = WORDS.into_iter().filter(|word| curable(word)).collect();
+        let expected = [
+            "policy",
+            "policy-error",
+            UNKNOWN_PURPOSE,
+            UNKNOWN_KIND,
+            OUT_OF_ORDER,
+            NO_SPACE,
+            UNAVAILABLE,
+            UNMAPPABLE,
+            LEFT_OUT,
+            OTHER,
+        ];
+        assert_eq!(curable_words, expected);
     }
 }

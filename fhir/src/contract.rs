@@ -3,6 +3,7 @@
 //! A case is a private function: one left out of [`CASES`] is dead code, and dead code fails the build.
 mod adversary;
 pub mod fixture;
+mod owning;
 mod paging;
 mod writing;
 
@@ -52,6 +53,10 @@ pub const CASES: &[Case] = cases![
     writing::a_call_that_is_dropped_is_applied_wholly_or_not_at_all,
     writing::ids_of_every_shape_are_kept_apart,
     writing::last_updated_never_goes_back,
+    owning::what_another_source_owns_is_not_written_and_nothing_of_that_delivery_is,
+    owning::a_reading_of_a_patient_or_device_of_another_source_is_refused,
+    owning::within_one_call_the_first_source_owns_and_the_others_are_applied,
+    owning::a_source_keeps_the_pseudonym_that_it_was_offered_first,
     paging::every_order_shows_each_resource_once,
     paging::a_page_of_one_and_a_page_of_everything_show_the_same,
     paging::every_filter_finds_what_it_says,

@@ -270,14 +270,16 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let stored = runtime.block_on(async {
             let store = SqliteStore::open(&dir.path().join("fhir.db")).unwrap();
-            let delivery = Delivery { parcel: fixture::parcel(1), resources: vec![new.clone()] };
+            let delivery = Delivery { parcel: fixture::parcel(1), source: fixture::source(1), resources: vec![new.clone()] };
             store.apply(vec![delivery], Timestamp(7)).await.unwrap();
             store.read(new.kind(), new.id()).await.unwrap().unwrap()
         });
         prop_assert_eq!(&stored.json, new.json());
         let stamped = stored.stamped().unwrap();
-        let plain = stamped.get().replace(r#""versionId":"1","lastUpdated":"1970-01-01T00:00:00.007Z","#, "");
-        let plain = plain.replace(r#","meta":{"versionId":"1","lastUpdated":"1970-01-01T00:00:00.007Z"}"#, "");
+        let source = fixture::source(1).fresh;
+        let stamp = format!(r#""versionId":"1","lastUpdated":"1970-01-01T00:00:00.007Z","source":"urn:medmesh:facility:{source}""#);
+        let plain = stamped.get().replace(&format!("{stamp},"), "");
+        let plain = plain.replace(&format!(r#","meta":{{{stamp}}}"#), "");
         prop_assert_eq!(plain.as_str(), new.json());
     }
 }

@@ -17,7 +17,7 @@ use tokio_postgres::{NoTls, Row, error::SqlState};
 use types::Timestamp;
 
 /// The schema that this binary writes. It only goes forward.
-pub const SCHEMA_VERSION: i64 = 1;
+pub const SCHEMA_VERSION: i64 = 2;
 /// Connections at once: one writer works at a time, the rest read.
 const CONNECTIONS: usize = 8;
 /// How long to wait for a connection, new or free.
@@ -50,6 +50,13 @@ CREATE TABLE history(type TEXT NOT NULL, id TEXT COLLATE "C" NOT NULL, version B
   updated BIGINT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (type, id, version));
 CREATE TABLE parcel(id BYTEA PRIMARY KEY, conflicts TEXT NOT NULL);
 "#;
+
+/// What leads from each version to the next, from version 1 on. Version 2 keeps which facility owns an id.
+const STEPS: [&str; SCHEMA_VERSION as usize - 1] = ["
+CREATE TABLE facility(place TEXT PRIMARY KEY, pseudonym TEXT NOT NULL UNIQUE);
+ALTER TABLE resource ADD COLUMN source TEXT;
+UPDATE head SET version = 2;
+"];
 
 /// FHIR resources in one PostgreSQL schema: the first of the connection's `search_path`.
 pub struct PostgresStore {
@@ -95,20 +102,25 @@ impl PostgresStore {
                 .execute("SELECT pg_advisory_xact_lock($1)", &[&MIGRATION_LOCK])
                 .await?;
             let exists = "SELECT to_regclass('head') IS NOT NULL";
-            if transaction.query_one(exists, &[]).await?.get(0) {
-                let row = transaction
-                    .query_one("SELECT version FROM head", &[])
-                    .await?;
-                return Ok(row.get::<_, i64>(0));
+            let row = transaction.query_one(exists, &[]).await?;
+            if !row.get::<_, bool>(0) {
+                transaction.batch_execute(SCHEMA).await?;
             }
-            transaction.batch_execute(SCHEMA).await?;
+            let row = transaction
+                .query_one("SELECT version FROM head", &[])
+                .await?;
+            let version: i64 = row.get(0);
+            for step in STEPS.iter().skip(usize::try_from(version - 1).unwrap_or(0)) {
+                transaction.batch_execute(step).await?;
+            }
             transaction.commit().await?;
-            Ok(SCHEMA_VERSION)
+            Ok(version)
         };
-        match migrate.await.map_err(|error| failed("migrate", &error))? {
-            SCHEMA_VERSION => Ok(()),
-            _ => Err(StoreError::new(Kind::Refused, "open: schema is newer")),
+        let version = migrate.await.map_err(|error| failed("migrate", &error))?;
+        if version > SCHEMA_VERSION {
+            return Err(StoreError::new(Kind::Refused, "open: schema is newer"));
         }
+        Ok(())
     }
 
     async fn client(&self, op: &'static str) -> Result<Object, StoreError> {
@@ -144,20 +156,25 @@ fn failed(op: &'static str, error: &tokio_postgres::Error) -> StoreError {
 }
 
 const CURRENT: &str =
-    "SELECT type, id, version, updated, body FROM resource WHERE type = $1 AND id = $2";
-const VERSION: &str = "SELECT type, id, version, updated, body FROM resource \
+    "SELECT type, id, version, updated, body, source FROM resource WHERE type = $1 AND id = $2";
+const VERSION: &str = "SELECT type, id, version, updated, body, source FROM resource \
      WHERE type = $1 AND id = $2 AND version = $3 \
-     UNION SELECT type, id, version, updated, body FROM history \
+     UNION SELECT type, id, version, updated, body, \
+     (SELECT source FROM resource WHERE type = $1 AND id = $2) FROM history \
      WHERE type = $1 AND id = $2 AND version = $3";
 const COUNTS: &str = "SELECT observations, patients, devices FROM head";
 
-/// Reads the columns type, id, version, updated, body.
+/// Reads the columns type, id, version, updated, body, source.
 fn stored(row: &Row) -> Option<Stored> {
     Some(Stored {
         kind: ResourceType::parse(row.get(0))?,
         id: row.get::<_, &str>(1).parse().ok()?,
         version: u32::try_from(row.get::<_, i64>(2)).ok()?,
         updated: Timestamp(row.get(3)),
+        source: match row.get::<_, Option<&str>>(5) {
+            Some(text) => Some(text.parse().ok()?),
+            None => None,
+        },
         json: row.get(4),
     })
 }

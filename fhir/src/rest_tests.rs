@@ -51,6 +51,7 @@ async fn fixture() -> Fixture {
         .extend([fixture::patient(1, 1950), fixture::device(1)]);
     let changed = Delivery {
         parcel: fixture::parcel(2),
+        source: fixture::source(1),
         resources: vec![fixture::patient(1, 1951)],
     };
     store

@@ -18,7 +18,7 @@ use types::Timestamp;
 use writer::Job;
 
 /// The schema that this binary writes. It only goes forward.
-pub const SCHEMA_VERSION: i64 = 1;
+pub const SCHEMA_VERSION: i64 = 2;
 /// Readers at once: more gain nothing from one disk.
 const READERS: usize = 4;
 /// Calls of `apply` that wait for the writer.
@@ -52,6 +52,13 @@ CREATE TABLE history(type TEXT NOT NULL, id TEXT NOT NULL, version INTEGER NOT N
 CREATE TABLE parcel(id BLOB PRIMARY KEY, conflicts TEXT NOT NULL) STRICT, WITHOUT ROWID;
 PRAGMA user_version = 1;
 ";
+
+/// What leads from each version to the next, from version 1 on. Version 2 keeps which facility owns an id.
+const STEPS: [&str; SCHEMA_VERSION as usize - 1] = ["
+CREATE TABLE facility(place TEXT PRIMARY KEY, pseudonym TEXT NOT NULL UNIQUE) STRICT, WITHOUT ROWID;
+ALTER TABLE resource ADD COLUMN source TEXT;
+PRAGMA user_version = 2;
+"];
 
 /// FHIR resources in one SQLite file.
 pub struct SqliteStore {
@@ -153,13 +160,15 @@ fn migrate(connection: &Connection) -> Result<(), StoreError> {
     let version: i64 = connection
         .pragma_query_value(None, "user_version", |row| row.get(0))
         .map_err(|error| failed("open", &error))?;
-    match version {
-        0 => connection
-            .execute_batch(&format!("BEGIN IMMEDIATE; {SCHEMA} COMMIT;"))
-            .map_err(|error| failed("migrate", &error)),
-        SCHEMA_VERSION => Ok(()),
-        _ => Err(StoreError::new(Kind::Refused, "open: schema is newer")),
+    if version > SCHEMA_VERSION {
+        return Err(StoreError::new(Kind::Refused, "open: schema is newer"));
     }
+    let first = if version == 0 { SCHEMA } else { "" };
+    let done = usize::try_from(version.max(1) - 1).unwrap_or(0);
+    let steps: String = STEPS.iter().skip(done).copied().collect();
+    connection
+        .execute_batch(&format!("BEGIN IMMEDIATE; {first}{steps} COMMIT;"))
+        .map_err(|error| failed("migrate", &error))
 }
 
 /// What the caller can do about an error of the engine. Its text may quote values, so it is for the log alone, and
@@ -184,20 +193,24 @@ fn failed(op: &'static str, error: &rusqlite::Error) -> StoreError {
 }
 
 const CURRENT: &str =
-    "SELECT type, id, version, updated, body FROM resource WHERE type = ?1 AND id = ?2";
-const PAST: &str = "SELECT type, id, version, updated, body FROM history \
+    "SELECT type, id, version, updated, body, source FROM resource WHERE type = ?1 AND id = ?2";
+const PAST: &str = "SELECT type, id, version, updated, body, \
+     (SELECT source FROM resource WHERE type = ?1 AND id = ?2) FROM history \
      WHERE type = ?1 AND id = ?2 AND version = ?3";
 
-/// Reads the columns type, id, version, updated, body.
+/// Reads the columns type, id, version, updated, body, source.
 fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
     let corrupt = |column| rusqlite::Error::IntegralValueOutOfRange(column, 0);
     let kind: String = row.get(0)?;
     let id: String = row.get(1)?;
+    let source: Option<String> = row.get(5)?;
+    let source = source.map(|text| text.parse().map_err(|_| corrupt(5)));
     Ok(Stored {
         kind: ResourceType::parse(&kind).ok_or_else(|| corrupt(0))?,
         id: id.parse().map_err(|_| corrupt(1))?,
         version: row.get(2)?,
         updated: Timestamp(row.get(3)?),
+        source: source.transpose()?,
         json: row.get(4)?,
     })
 }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::{fmt, str::FromStr};
-use types::{Category, Code, EnvelopeId, Timestamp};
+use types::{Category, Code, EnvelopeId, FacilityPseudonym, Timestamp};
 
 /// Resources in one [`ResourceStore::apply`]: bounds the memory and the length of one transaction.
 pub const MAX_APPLY: usize = 20_000;
@@ -269,12 +269,14 @@ pub struct Stored {
     pub version: u32,
     /// `meta.lastUpdated`, real time.
     pub updated: Timestamp,
+    /// Which facility it is from; none when it was stored before that was kept and nobody has written it since.
+    pub source: Option<FacilityPseudonym>,
     /// The text as it came.
     pub json: String,
 }
 
 impl Stored {
-    /// The text with `meta.versionId` and `meta.lastUpdated`; every other character as it came, but for white space
+    /// The text with `meta.versionId`, `meta.lastUpdated` and `meta.source`; every other character as it came, but for white space
     /// between the top-level members.
     ///
     /// # Errors
@@ -285,10 +287,13 @@ impl Stored {
     }
 
     fn stamp(&self) -> Option<Box<RawValue>> {
-        let stamp = format!(
+        let mut stamp = format!(
             "\"versionId\":\"{}\",\"lastUpdated\":\"{}\"",
             self.version, self.updated
         );
+        if let Some(source) = self.source {
+            stamp.push_str(&format!(",\"source\":\"{SOURCE_PREFIX}{source}\""));
+        }
         let members: Members<'_> = serde_json::from_str(&self.json).ok()?;
         let has_meta = members.0.iter().any(|(name, _)| name == "meta");
         let mut out = String::with_capacity(self.json.len() + stamp.len() + 16);
@@ -312,22 +317,39 @@ impl Stored {
     }
 }
 
+/// What `meta.source` (FHIR R4 Meta.source, a URI) begins with; the pseudonym of the facility follows.
+pub const SOURCE_PREFIX: &str = "urn:medmesh:facility:";
+
+/// Who delivers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// The place in the sender's certificate, which stays when the certificate is renewed.
+    pub place: String,
+    /// The pseudonym that the facility gets if it has none yet, drawn at random by the caller.
+    pub fresh: FacilityPseudonym,
+}
+
 /// The resources of one parcel, in order.
 #[derive(Clone, Debug)]
 pub struct Delivery {
     /// The parcel.
     pub parcel: EnvelopeId,
+    /// Who delivers it.
+    pub source: Source,
     /// What it holds.
     pub resources: Vec<NewResource>,
 }
 
 /// What became of a [`Delivery`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
     /// Versions written by this very call; 0 for a parcel that had been applied before.
     pub written: u32,
     /// Positions of resources that were not applied: the id is taken by another content.
     pub conflicts: Vec<u32>,
+    /// Positions of resources whose id another source owns, or that refer to one that it owns. If there are any,
+    /// nothing of the delivery was applied, and it is judged anew when it comes again.
+    pub foreign: Vec<u32>,
 }
 
 /// One page of a search.
@@ -400,6 +422,9 @@ pub trait ResourceStore: Send + Sync + 'static {
     /// A parcel that was applied before changes nothing and gets the same conflicts. A resource whose id holds the
     /// same content already is one resource. Another content under the id is a new version where the type is
     /// versioned ([`ResourceType::is_versioned`]), otherwise a conflict: reported, the rest is applied.
+    /// The first source of a resource owns its id: where a delivery writes a resource that another source owns, or
+    /// refers to one, nothing of that delivery is applied ([`Applied::foreign`]), and the other deliveries are.
+    /// A source is known by its place; its pseudonym is the first that was offered for it.
     /// More than [`MAX_APPLY`] resources are [`Kind::Refused`]. `now` is real time, for `lastUpdated`.
     /// Dropping the future leaves all or nothing of it.
     async fn apply(
@@ -436,19 +461,50 @@ pub(crate) enum Decision {
     Write(u32),
     /// It is stored already.
     Same,
+    /// It is stored already and nobody owned it until now.
+    Adopt,
     /// Its id is taken.
     Conflict,
+    /// Its id is another source's.
+    Foreign,
 }
 
-/// The one rule of both engines; `known` is the version and the text under the id.
-pub(crate) fn decide(known: Option<(u32, &str)>, new: &NewResource) -> Decision {
+/// What is stored under an id.
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    pub version: u32,
+    pub json: String,
+    /// The pseudonym of the source that owns the id.
+    pub source: Option<String>,
+}
+
+impl Known {
+    pub(crate) fn is_of_another(&self, source: &str) -> bool {
+        self.source.as_ref().is_some_and(|owner| owner != source)
+    }
+}
+
+/// The one rule of both engines.
+pub(crate) fn decide(known: Option<&Known>, new: &NewResource, source: &str) -> Decision {
     match known {
         None => Decision::Write(1),
-        Some((_, json)) if json == new.json() => Decision::Same,
-        Some((version, _)) if new.kind().is_versioned() => {
-            Decision::Write(version.saturating_add(1))
+        Some(known) if known.is_of_another(source) => Decision::Foreign,
+        Some(known) if known.json == new.json() && known.source.is_none() => Decision::Adopt,
+        Some(known) if known.json == new.json() => Decision::Same,
+        Some(known) if new.kind().is_versioned() => {
+            Decision::Write(known.version.saturating_add(1))
         }
         Some(_) => Decision::Conflict,
+    }
+}
+
+impl NewResource {
+    /// What it refers to.
+    pub(crate) fn references(&self) -> impl Iterator<Item = (ResourceType, &FhirId)> {
+        let patient = self.index.patient.iter();
+        let device = self.index.device.iter();
+        let patient = patient.map(|id| (ResourceType::Patient, id));
+        patient.chain(device.map(|id| (ResourceType::Device, id)))
     }
 }
 

@@ -8,6 +8,7 @@ fn stored(json: &str) -> Stored {
         id: "d".parse().unwrap(),
         version: 3,
         updated: Timestamp(0),
+        source: None,
         json: json.to_owned(),
     }
 }
@@ -56,8 +57,70 @@ fn readings_never_change_and_patients_do() {
         (Some((4, patient.json())), &patient, Decision::Same),
         (Some((4, "other")), &patient, Decision::Write(5)),
     ] {
-        assert_eq!(decide(known, new), expected);
+        let known = known.map(|(version, json)| known_of(version, json, Some("a")));
+        assert_eq!(decide(known.as_ref(), new, "a"), expected);
+        if known.is_some() {
+            assert_eq!(decide(known.as_ref(), new, "b"), Decision::Foreign);
+        }
     }
+}
+
+fn known_of(version: u32, json: &str, source: Option<&str>) -> Known {
+    Known {
+        version,
+        json: json.to_owned(),
+        source: source.map(str::to_owned),
+    }
+}
+
+#[test]
+fn what_was_stored_before_sources_were_kept_is_adopted_by_who_writes_it_first() {
+    let patient = fixture::patient(1, 1950);
+    let same = known_of(4, patient.json(), None);
+    assert_eq!(decide(Some(&same), &patient, "a"), Decision::Adopt);
+    let other = known_of(4, "other", None);
+    assert_eq!(decide(Some(&other), &patient, "a"), Decision::Write(5));
+}
+
+#[test]
+fn the_facility_is_shown_as_the_source() {
+    let stored = Stored {
+        source: Some(types::FacilityPseudonym::from_bytes([0xab; 16])),
+        ..stored(r#"{"id":"d"}"#)
+    };
+    let source = format!(r#""source":"urn:medmesh:facility:{}""#, "ab".repeat(16));
+    assert!(stored.stamped().unwrap().get().contains(&source));
+}
+
+#[tokio::test]
+async fn a_store_of_the_first_version_keeps_its_resources_and_they_are_adopted() {
+    use crate::sqlite::SqliteStore;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("fhir.db");
+    let store = SqliteStore::open(&path).unwrap();
+    let delivery = |source, parcel| Delivery {
+        source: fixture::source(source),
+        ..fixture::delivery(parcel, 0..3)
+    };
+    store
+        .apply(vec![delivery(1, 1)], Timestamp(1))
+        .await
+        .unwrap();
+    drop(store);
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    let back =
+        "ALTER TABLE resource DROP COLUMN source; DROP TABLE facility; PRAGMA user_version = 1";
+    connection.execute_batch(back).unwrap();
+    drop(connection);
+    let store = SqliteStore::open(&path).unwrap();
+    let first = fixture::observation(0);
+    let read = async || store.read(first.kind(), first.id()).await.unwrap().unwrap();
+    assert_eq!(read().await.source, None);
+    let adopted = store.apply(vec![delivery(2, 2)], Timestamp(2)).await;
+    assert_eq!(adopted.unwrap(), [Applied::default()]);
+    assert_eq!(read().await.source, Some(fixture::source(2).fresh));
+    let refused = store.apply(vec![delivery(1, 3)], Timestamp(3)).await;
+    assert_eq!(refused.unwrap()[0].foreign, [0, 1, 2]);
 }
 
 #[test]
@@ -73,7 +136,10 @@ fn a_schema_that_is_newer_than_this_binary_is_refused() {
     let path = dir.path().join("fhir.db");
     drop(crate::sqlite::SqliteStore::open(&path).unwrap());
     let connection = rusqlite::Connection::open(&path).unwrap();
-    connection.pragma_update(None, "user_version", 2).unwrap();
+    let newer = crate::sqlite::SCHEMA_VERSION + 1;
+    connection
+        .pragma_update(None, "user_version", newer)
+        .unwrap();
     let refused = crate::sqlite::SqliteStore::open(&path)
         .map(drop)
         .unwrap_err();

@@ -92,11 +92,10 @@ async fn device(
     let id: CatalogId = id
         .parse()
         .map_err(|_| Problem::missing("no device has this id").into_response())?;
-    let claims = api.catalog.device(id).await;
-    match claims.map_err(|error| failed(&error))?.as_slice() {
-        [] => Err(Problem::missing("no device has this id").into_response()),
-        [device] => Ok(Json(device_json(device))),
-        claims => Err(Problem::claimed(claims).into_response()),
+    let device = api.catalog.device(id).await;
+    match device.map_err(|error| failed(&error))? {
+        Some(device) => Ok(Json(device_json(&device))),
+        None => Err(Problem::missing("no device has this id").into_response()),
     }
 }
 

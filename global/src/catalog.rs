@@ -124,12 +124,24 @@ pub struct Page<T, C> {
     pub next: Option<C>,
 }
 
+/// What became of a call of [`Catalog::put_devices`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Put {
+    /// All of it is durable.
+    Stored,
+    /// Another facility owns an id of it: nothing was stored.
+    Foreign,
+}
+
 /// Devices and facilities of the whole mesh.
 ///
-/// **Writes** merge: of two records of one device (that is: one facility and one catalog id) the later one stays;
-/// of two with the same time the one with the greater encoding ([`Facts::encode`]). So the order of calls, and
-/// a call done twice, do not matter. After `Ok` the whole call is durable; after an error any part of it may be,
-/// and doing it again completes it.
+/// **Owners.** The first facility that puts a device owns its id, for good: a call with an id that another facility
+/// owns stores nothing ([`Put::Foreign`]). Of two calls at once that claim the same ids each may own some of them, and
+/// both are refused.
+///
+/// **Writes** merge: of two records of one device the later one stays; of two with the same time the one with the
+/// greater encoding ([`Facts::encode`]). So the order of one facility's calls, and a call done twice, do not matter.
+/// After `Ok` the whole call is durable; after an error any part of it may be, and doing it again completes it.
 ///
 /// **Reads** may miss a write that was just acknowledged, never one that is older than the engine's replication
 /// takes. A device that is not written meanwhile is on exactly one page of a listing.
@@ -139,10 +151,10 @@ pub trait Catalog: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Kind::Refused`] for more than [`MAX_RECORDS`] devices, or a time outside the engine's range.
-    async fn put_devices(&self, records: &Records) -> Result<(), StoreError>;
+    async fn put_devices(&self, records: &Records) -> Result<Put, StoreError>;
 
-    /// Every claim to a catalog id, by facility: one, unless a facility uses an id that another one drew.
-    async fn device(&self, id: CatalogId) -> Result<Vec<Device>, StoreError>;
+    /// The device of a catalog id, of the facility that owns it.
+    async fn device(&self, id: CatalogId) -> Result<Option<Device>, StoreError>;
 
     /// Devices by jurisdiction, region, facility and catalog id, each in the order of its text.
     ///

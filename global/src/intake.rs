@@ -1,6 +1,6 @@
 //! What regional nodes deliver, into the catalog: device records and nothing else. Applying a parcel twice, or an old
 //! one after a new one, changes nothing, as the catalog merges by each record's own time.
-use crate::catalog::{Catalog, Entry, Home, Kind, MAX_RECORDS, Records, StoreError};
+use crate::catalog::{Catalog, Entry, Home, Kind, MAX_RECORDS, Put, Records, StoreError};
 use async_trait::async_trait;
 use federation::{
     envelope::{self, OpenError},
@@ -32,7 +32,12 @@ impl Intake {
     async fn put(&self, taken: Taken) -> Result<Verdict, PortError> {
         let (stored, left_out) = (taken.records.devices.len(), taken.left_out);
         match self.catalog.put_devices(&taken.records).await {
-            Ok(()) => {}
+            Ok(Put::Stored) => {}
+            Ok(Put::Foreign) => {
+                return Ok(Verdict::Refused {
+                    reason: reason::WRONG_SENDER,
+                });
+            }
             Err(error) if error.kind == Kind::Refused => {
                 tracing::error!(%error, "device records quarantined");
                 return Ok(Verdict::Quarantined {

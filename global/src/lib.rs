@@ -7,5 +7,6 @@ pub mod catalog;
 pub mod config;
 mod intake;
 mod server;
+mod standing;
 
 pub use server::{GlobalError, run};

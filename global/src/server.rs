@@ -4,6 +4,7 @@ use crate::{
     catalog::{Catalog, Kind as StoreKind, PlaceFilter, StoreError, sqlite::SqliteCatalog},
     config::{CatalogStore, GlobalConfig},
     intake::Intake,
+    standing::Standing,
 };
 use federation::{
     audit::Signer,
@@ -110,7 +111,8 @@ pub async fn run(config: GlobalConfig, stop: CancellationToken) -> Result<(), Gl
     let until = || tasks.stop();
     let https = https::serve(clients, tls.server_https()?, app, until());
     let links = link::serve(links, door, until());
-    let probing = probe(catalog, health.check("catalog"), until());
+    let standing = Standing::new(&health, ledger);
+    let probing = probe(catalog, standing, health.check("catalog"), until());
     let watching = tls.clone().watch(until());
     tasks.spawn("https", Kind::Critical, https);
     tasks.spawn("links", Kind::Critical, links);
@@ -155,9 +157,10 @@ async fn open(store: &CatalogStore, dir: &Path) -> Result<Arc<dyn Catalog>, Stor
     }
 }
 
-/// Asks the catalog now and then whether it answers.
+/// Asks the catalog now and then whether it answers, and the ledger what was not taken.
 async fn probe(
     catalog: Arc<dyn Catalog>,
+    standing: Standing,
     check: Check,
     stop: CancellationToken,
 ) -> Result<(), Infallible> {
@@ -167,6 +170,7 @@ async fn probe(
             Err(error) if error.kind == StoreKind::Unavailable => check.fail("unavailable"),
             Err(_) => check.fail("failed"),
         }
+        standing.look().await;
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             () = tokio::time::sleep(HEALTH_TICK) => {}

@@ -1,15 +1,15 @@
 //! What the region keeps beside its FHIR resources, in one SQLite file: the registry of its devices as the catalog
-//! knows them, and notes on readings that were not stored. A note is a digest and a word: never a payload.
-use crate::decode::Fault;
+//! knows them. The first facility that names a device owns its id.
+use federation::ledger::notes::Note;
 use federation::port::{PortError, PortErrorKind};
 use federation::wire::DeviceRecord;
 use parking_lot::Mutex;
-use rusqlite::{Connection, ErrorCode, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 use std::{path::Path, sync::Arc, time::Duration};
 use types::{CatalogId, DeviceKind, FacilityId, Label, Timestamp};
 
 /// The schema that this binary writes. It only goes forward.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 /// How long a statement waits for another process's lock.
 const BUSY: Duration = Duration::from_secs(5);
 /// Devices on one page.
@@ -18,19 +18,20 @@ pub const MAX_PAGE: u16 = 1_000;
 const SCHEMA: &str = "
 CREATE TABLE device(id BLOB PRIMARY KEY, facility TEXT NOT NULL, kind TEXT NOT NULL, model TEXT, firmware TEXT,
   status TEXT NOT NULL, updated INTEGER NOT NULL) STRICT, WITHOUT ROWID;
--- readings of a parcel that were not stored; position -1 is the parcel as a whole
-CREATE TABLE quarantine(parcel BLOB NOT NULL, position INTEGER NOT NULL, reason TEXT NOT NULL, digest BLOB NOT NULL,
-  received INTEGER NOT NULL, PRIMARY KEY (parcel, position)) STRICT, WITHOUT ROWID;
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
 ";
+/// Version 1 kept notes on what was not stored here; they are the ledger's now.
+const OLD_NOTES: &str =
+    "SELECT parcel, position, reason, digest, received FROM quarantine ORDER BY parcel, position";
+const DROP_OLD_NOTES: &str =
+    "BEGIN IMMEDIATE; DROP TABLE quarantine; PRAGMA user_version = 2; COMMIT;";
 
 /// A later record of a device wins; its facility stays the one that first named it.
 const PUT: &str = "INSERT INTO device(id, facility, kind, model, firmware, status, updated) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (id) DO UPDATE SET kind = excluded.kind, \
      model = excluded.model, firmware = excluded.firmware, status = excluded.status, updated = excluded.updated \
      WHERE excluded.updated > device.updated AND excluded.facility = device.facility";
-const NOTE: &str = "INSERT OR IGNORE INTO quarantine(parcel, position, reason, digest, received) \
-     VALUES (?1, ?2, ?3, ?4, ?5)";
+const OWNER: &str = "SELECT facility FROM device WHERE id = ?1";
 const LIST: &str = "SELECT id, facility, kind, model, firmware, status, updated FROM device \
      WHERE id > ?1 AND (?2 IS NULL OR facility = ?2) ORDER BY id LIMIT ?3";
 
@@ -81,31 +82,6 @@ fn label(text: &str) -> Option<Option<Label>> {
     }
 }
 
-/// Why a reading, or a parcel as a whole, was not stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Note {
-    /// The parcel's id.
-    pub parcel: Vec<u8>,
-    /// The reading's position in it; none for the parcel as a whole.
-    pub position: Option<u32>,
-    /// Why.
-    pub reason: &'static str,
-    /// SHA-256 of what was not stored.
-    pub digest: Vec<u8>,
-}
-
-impl Note {
-    /// A note on a reading.
-    pub fn of_reading(parcel: &[u8], position: u32, fault: Fault, digest: &[u8]) -> Self {
-        Self {
-            parcel: parcel.to_vec(),
-            position: Some(position),
-            reason: fault.as_str(),
-            digest: digest.to_vec(),
-        }
-    }
-}
-
 /// The file.
 #[derive(Clone)]
 pub struct Desk {
@@ -123,8 +99,7 @@ impl Desk {
             connection.busy_timeout(BUSY)?;
             connection.pragma_update(None, "journal_mode", "WAL")?;
             connection.pragma_update(None, "synchronous", "FULL")?;
-            let version: i64 =
-                connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+            let version = version(&connection)?;
             if version == 0 {
                 connection.execute_batch(&format!("BEGIN IMMEDIATE; {SCHEMA} COMMIT;"))?;
                 return Ok((connection, VERSION));
@@ -132,7 +107,7 @@ impl Desk {
             Ok((connection, version))
         };
         match open().map_err(|error| failed("open the desk", &error))? {
-            (connection, VERSION) => Ok(Self {
+            (connection, 1..=VERSION) => Ok(Self {
                 connection: Arc::new(Mutex::new(connection)),
             }),
             _ => Err(PortError {
@@ -160,13 +135,23 @@ impl Desk {
         }
     }
 
-    /// Puts devices into the registry. The same twice, or an older record after a newer one, changes nothing.
+    /// Puts devices of one facility into the registry. The same twice, or an older record after a newer one, changes
+    /// nothing. Says false, and has stored nothing, where one of them is another facility's.
     ///
     /// # Errors
     /// [`PortError`]; nothing was stored.
-    pub async fn put(&self, devices: Vec<Device>) -> Result<(), PortError> {
+    pub async fn put(&self, devices: Vec<Device>) -> Result<bool, PortError> {
         self.step("put devices", move |connection| {
             let transaction = connection.transaction()?;
+            for device in &devices {
+                let owner: Option<String> = transaction
+                    .prepare_cached(OWNER)?
+                    .query_row([device.id.as_bytes()], |row| row.get(0))
+                    .optional()?;
+                if owner.is_some_and(|owner| owner != device.facility.as_str()) {
+                    return Ok(false);
+                }
+            }
             for device in &devices {
                 transaction.prepare_cached(PUT)?.execute(params![
                     device.id.as_bytes(),
@@ -178,31 +163,49 @@ impl Desk {
                     device.updated.0,
                 ])?;
             }
-            transaction.commit()
+            transaction.commit()?;
+            Ok(true)
         })
         .await
     }
 
-    /// Keeps notes. The same twice is one.
+    /// The notes that version 1 of the file holds; none in a newer one. Once they are kept elsewhere, call
+    /// [`Desk::forget_old_notes`].
     ///
     /// # Errors
-    /// [`PortError`]; nothing was stored.
-    pub async fn note(&self, notes: Vec<Note>, now: Timestamp) -> Result<(), PortError> {
-        if notes.is_empty() {
-            return Ok(());
-        }
-        self.step("note", move |connection| {
-            let transaction = connection.transaction()?;
-            for note in &notes {
-                transaction.prepare_cached(NOTE)?.execute(params![
-                    note.parcel,
-                    note.position.map_or(-1, i64::from),
-                    note.reason,
-                    note.digest,
-                    now.0,
-                ])?;
+    /// [`PortError`].
+    pub async fn old_notes(&self) -> Result<Vec<Note>, PortError> {
+        self.step("read old notes", |connection| {
+            if version(connection)? != 1 {
+                return Ok(Vec::new());
             }
-            transaction.commit()
+            let mut statement = connection.prepare(OLD_NOTES)?;
+            let rows = statement.query_map([], |row| {
+                Ok(Note {
+                    number: 0,
+                    sender: String::new(),
+                    parcel: row.get(0)?,
+                    position: u32::try_from(row.get::<_, i64>(1)?).ok(),
+                    reason: row.get(2)?,
+                    digest: row.get(3)?,
+                    time: Timestamp(row.get(4)?).to_rfc3339(),
+                })
+            })?;
+            rows.collect()
+        })
+        .await
+    }
+
+    /// Brings a file of version 1 to this one, without its notes.
+    ///
+    /// # Errors
+    /// [`PortError`].
+    pub async fn forget_old_notes(&self) -> Result<(), PortError> {
+        self.step("forget old notes", |connection| {
+            if version(connection)? == 1 {
+                connection.execute_batch(DROP_OLD_NOTES)?;
+            }
+            Ok(())
         })
         .await
     }
@@ -226,19 +229,10 @@ impl Desk {
         })
         .await
     }
+}
 
-    /// How many notes there are.
-    ///
-    /// # Errors
-    /// [`PortError`].
-    pub async fn notes(&self) -> Result<u64, PortError> {
-        self.step("count notes", |connection| {
-            let count: i64 =
-                connection.query_row("SELECT count(*) FROM quarantine", [], |row| row.get(0))?;
-            Ok(u64::try_from(count).unwrap_or(0))
-        })
-        .await
-    }
+fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
 fn device(row: &rusqlite::Row<'_>) -> rusqlite::Result<Device> {

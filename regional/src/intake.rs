@@ -3,33 +3,35 @@
 #[cfg(not(medmesh_unguarded))]
 use crate::decode::decode;
 use crate::decode::{Decoded, Fault};
-use crate::desk::{Desk, Device, Note};
+use crate::desk::{Desk, Device};
 use async_trait::async_trait;
 use federation::{
     envelope::{self, Envelope, OpenError},
-    ledger::{Apply, Ledger, Shipped},
+    ledger::{Apply, Ledger, Shipped, notes::LeftOut},
     port::{PortError, PortErrorKind, Verdict},
     reason,
     wire::{Body, DeviceRecords, Parcel, ReadingBatch},
 };
-use fhir::store::{Applied, Delivery, Kind, MAX_APPLY, ResourceStore, StoreError};
+use fhir::store::{Applied, Delivery, Kind, MAX_APPLY, ResourceStore, Source, StoreError};
 use node::clock::Clock;
 use prost::Message;
 use std::{sync::Arc, time::Instant};
-use types::{EnvelopeId, Place, Priority, Purpose};
+use types::{EnvelopeId, FacilityPseudonym, Place, Priority, Purpose};
 
 /// Applies what facilities deliver.
 pub struct Intake {
     /// Where readings go.
     pub store: Arc<dyn ResourceStore>,
-    /// Where device records and notes go.
+    /// Where device records go.
     pub desk: Desk,
-    /// By which device records are passed on.
+    /// By which device records are passed on, and where notes on what was left out go.
     pub ledger: Ledger,
     /// The region.
     pub here: Place,
     /// Real time.
     pub clock: Clock,
+    /// Draws 16 random bytes: the pseudonym of a facility that delivers for the first time.
+    pub draw: fn() -> [u8; 16],
 }
 
 /// A parcel of readings on its way into the store.
@@ -48,7 +50,7 @@ impl Apply for Intake {
             let same = rest.iter().take_while(|one| one.kind == first.kind).count();
             let (group, after) = rest.split_at(same);
             verdicts.extend(match first.kind.as_str() {
-                ReadingBatch::KIND => self.readings(group).await?,
+                ReadingBatch::KIND => self.readings(from, group).await?,
                 DeviceRecords::KIND => self.records(from, group).await?,
                 _ => vec![refused(reason::UNKNOWN_KIND); group.len()],
             });
@@ -73,41 +75,44 @@ const fn refused(reason: &'static str) -> Verdict {
 
 impl Intake {
     /// One transaction of the store for as many parcels as it takes.
-    async fn readings(&self, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError> {
+    async fn readings(&self, from: &Place, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError> {
         let begun = Instant::now();
         let owned = parcels.to_vec();
         let opened = tokio::task::spawn_blocking(move || owned.iter().map(open).collect());
         let mut opened: Vec<Result<Readings, Verdict>> =
             opened.await.map_err(|_| internal("decode"))?;
-        let results = self.store(&mut opened).await?;
-        let mut notes = Vec::new();
+        let results = self.store(from, &mut opened).await?;
         let mut verdicts = Vec::with_capacity(parcels.len());
         let mut results = results.into_iter();
         for (parcel, opened) in parcels.iter().zip(opened) {
             verdicts.push(match opened {
-                Err(verdict) => {
-                    notes.extend(note_of(parcel, &verdict));
-                    verdict
-                }
+                Err(verdict) => verdict,
                 Ok(readings) => {
                     let applied = results.next().ok_or_else(|| internal("apply"))?;
                     let (verdict, faults) = close(&readings, &applied);
                     count(&verdict, &applied, &faults);
-                    notes.extend(notes_on(parcel, &faults));
+                    let left_out = left_out(parcel, &faults);
+                    if !left_out.is_empty() {
+                        self.ledger.note(from, parcel, left_out).await?;
+                    }
                     verdict
                 }
             });
         }
-        self.desk.note(notes, self.clock.real()).await?;
         metrics::histogram!("medmesh_observation_lag_seconds").record(begun.elapsed());
         Ok(verdicts)
     }
 
     async fn store(
         &self,
+        from: &Place,
         opened: &mut [Result<Readings, Verdict>],
     ) -> Result<Vec<Applied>, PortError> {
         let mut results = Vec::with_capacity(opened.len());
+        let source = Source {
+            place: from.to_string(),
+            fresh: FacilityPseudonym::from_bytes((self.draw)()),
+        };
         let mut batch = Vec::new();
         let mut size = 0;
         for readings in opened.iter_mut().flatten() {
@@ -118,7 +123,12 @@ impl Intake {
             }
             size += resources.len();
             let parcel = readings.parcel;
-            batch.push(Delivery { parcel, resources });
+            let source = source.clone();
+            batch.push(Delivery {
+                parcel,
+                source,
+                resources,
+            });
         }
         results.extend(self.commit(batch).await?);
         Ok(results)
@@ -136,11 +146,9 @@ impl Intake {
         let mut verdicts = Vec::with_capacity(parcels.len());
         for parcel in parcels {
             let verdict = match take(from, parcel) {
-                Ok((devices, body)) => self.register(parcel, devices, body).await?,
+                Ok(taken) => self.register(from, parcel, taken).await?,
                 Err(verdict) => verdict,
             };
-            let note = note_of(parcel, &verdict).into_iter().collect();
-            self.desk.note(note, self.clock.real()).await?;
             verdicts.push(verdict);
         }
         Ok(verdicts)
@@ -149,13 +157,23 @@ impl Intake {
     /// Into the registry, then into the outbox under the id of the parcel that brought it: a repetition is known.
     async fn register(
         &self,
+        from: &Place,
         parcel: &Parcel,
-        devices: Vec<Device>,
-        body: DeviceRecords,
+        taken: Taken,
     ) -> Result<Verdict, PortError> {
+        let Taken {
+            devices,
+            body,
+            left_out,
+        } = taken;
         let stored = u32::try_from(devices.len()).unwrap_or(u32::MAX);
         let id = EnvelopeId::try_from(&parcel.id[..]).map_err(|_| internal("register"))?;
-        self.desk.put(devices).await?;
+        if !self.desk.put(devices).await? {
+            return Ok(refused(reason::WRONG_SENDER));
+        }
+        if !left_out.is_empty() {
+            self.ledger.note(from, parcel, left_out).await?;
+        }
         let envelope = Envelope {
             from: self.here.clone(),
             to: Place::Global,
@@ -201,6 +219,9 @@ fn opened<T: Body>(parcel: &Parcel) -> Result<T, Verdict> {
 
 /// The verdict on a parcel whose transaction is committed, and the faults that are noted before it is given.
 fn close(readings: &Readings, applied: &Applied) -> (Verdict, Vec<(u32, Fault)>) {
+    if !applied.foreign.is_empty() {
+        return (refused(reason::WRONG_SENDER), Vec::new());
+    }
     let decoded = &readings.decoded;
     let conflicts = applied.conflicts.iter();
     let conflicts = conflicts.filter_map(|at| decoded.position_of(*at));
@@ -229,8 +250,8 @@ fn count(verdict: &Verdict, applied: &Applied, faults: &[(u32, Fault)]) {
     }
 }
 
-/// Notes on readings of a parcel. The parcel is opened again, as this is rare.
-fn notes_on(parcel: &Parcel, faults: &[(u32, Fault)]) -> Vec<Note> {
+/// What is noted of readings that were left out. The parcel is opened again, as this is rare.
+fn left_out(parcel: &Parcel, faults: &[(u32, Fault)]) -> Vec<LeftOut> {
     if faults.is_empty() {
         return Vec::new();
     }
@@ -240,26 +261,24 @@ fn notes_on(parcel: &Parcel, faults: &[(u32, Fault)]) -> Vec<Note> {
     let note = |(position, fault): &(u32, Fault)| {
         let at = usize::try_from(*position).ok()?;
         let digest = envelope::digest(&batch.readings.get(at)?.encode_to_vec());
-        Some(Note::of_reading(&parcel.id, *position, *fault, &digest))
+        Some(LeftOut {
+            position: *position,
+            reason: fault.as_str(),
+            digest: digest.to_vec(),
+        })
     };
     faults.iter().filter_map(note).collect()
 }
 
-/// A note on a parcel that is quarantined as a whole.
-fn note_of(parcel: &Parcel, verdict: &Verdict) -> Option<Note> {
-    match verdict {
-        Verdict::Quarantined { reason } => Some(Note {
-            parcel: parcel.id.to_vec(),
-            position: None,
-            reason,
-            digest: parcel.digest.to_vec(),
-        }),
-        Verdict::Accepted { .. } | Verdict::Refused { .. } | Verdict::Deferred { .. } => None,
-    }
+/// The devices of a facility that speaks for itself, and the message with those that can be understood.
+#[derive(Debug)]
+struct Taken {
+    devices: Vec<Device>,
+    body: DeviceRecords,
+    left_out: Vec<LeftOut>,
 }
 
-/// The devices of a facility that speaks for itself, and the message with those that can be understood.
-fn take(from: &Place, parcel: &Parcel) -> Result<(Vec<Device>, DeviceRecords), Verdict> {
+fn take(from: &Place, parcel: &Parcel) -> Result<Taken, Verdict> {
     let mut body: DeviceRecords = opened(parcel)?;
     let home = (from.facility(), from.region(), from.jurisdiction());
     let (Some(facility), Some(region), Some(jurisdiction)) = home else {
@@ -272,26 +291,36 @@ fn take(from: &Place, parcel: &Parcel) -> Result<(Vec<Device>, DeviceRecords), V
         return Err(refused(reason::WRONG_SENDER));
     }
     let mut devices = Vec::with_capacity(body.devices.len());
-    let all = body.devices.len();
-    body.devices
-        .retain(|record| match Device::read(facility, record) {
-            Some(device) => {
-                devices.push(device);
-                true
-            }
-            None => cfg!(medmesh_unguarded),
+    let (mut left_out, mut position) = (Vec::new(), 0);
+    body.devices.retain(|record| {
+        let at = position;
+        position += 1;
+        if let Some(device) = Device::read(facility, record) {
+            devices.push(device);
+            return true;
+        }
+        left_out.push(LeftOut {
+            position: at,
+            reason: reason::UNMAPPABLE,
+            digest: envelope::digest(&record.encode_to_vec()).to_vec(),
         });
-    let left_out = all - devices.len();
-    if left_out > 0 {
+        cfg!(medmesh_unguarded)
+    });
+    if !left_out.is_empty() {
+        let left_out = left_out.len();
         metrics::counter!("medmesh_device_records_left_out_total").increment(left_out as u64);
         tracing::error!(%facility, left_out, "device records that cannot be understood left out");
     }
-    if devices.is_empty() && all > 0 && !cfg!(medmesh_unguarded) {
+    if devices.is_empty() && position > 0 && !cfg!(medmesh_unguarded) {
         return Err(Verdict::Quarantined {
             reason: reason::UNMAPPABLE,
         });
     }
-    Ok((devices, body))
+    Ok(Taken {
+        devices,
+        body,
+        left_out,
+    })
 }
 
 fn port_error(error: StoreError) -> PortError {
@@ -318,3 +347,7 @@ const fn internal(op: &'static str) -> PortError {
 #[cfg(all(test, not(medmesh_unguarded)))]
 #[path = "intake_tests.rs"]
 mod tests;
+
+#[cfg(all(test, not(medmesh_unguarded)))]
+#[path = "owner_tests.rs"]
+mod owner_tests;

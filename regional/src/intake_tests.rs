@@ -20,7 +20,7 @@ fn region() -> Place {
 }
 
 /// Opens everything below a directory, as a start of the node does.
-fn intake(dir: &TempDir) -> Intake {
+pub fn intake(dir: &TempDir) -> Intake {
     let at = |name: &str| dir.path().join(name);
     let clock = Clock::new(None);
     let signer = Signer::new(&region(), SigningKey::from_bytes(&[7; 32]));
@@ -32,6 +32,7 @@ fn intake(dir: &TempDir) -> Intake {
         ledger: Ledger::open(&at("ledger.db"), region(), rules, signer, now).unwrap(),
         here: region(),
         clock,
+        draw: rand::random,
     }
 }
 
@@ -47,7 +48,7 @@ fn parcel<T: Body>(id: u8, body: &T) -> Parcel {
     }
 }
 
-fn records() -> DeviceRecords {
+pub fn records() -> DeviceRecords {
     let record = |number: u8| DeviceRecord {
         catalog_id: vec![number; 16].into(),
         kind: "cold-chain".into(),
@@ -100,7 +101,7 @@ async fn readings_are_stored_once_however_often_their_parcel_comes() {
         let intake = intake(&dir);
         assert_eq!(intake.take(&parcels).await, [accepted(3), accepted(0)]);
         assert_eq!(intake.store.counts().await.unwrap().0, [3, 1, 1]);
-        assert_eq!(intake.desk.notes().await.unwrap(), 0);
+        assert_eq!(intake.ledger.noted().await.unwrap().notes, 0);
     }
 }
 
@@ -116,7 +117,7 @@ async fn a_reading_with_a_fault_is_noted_by_digest_and_the_others_are_stored() {
             intake.take(std::slice::from_ref(&first)).await,
             [accepted(2)]
         );
-        assert_eq!(intake.desk.notes().await.unwrap(), 1);
+        assert_eq!(intake.ledger.noted().await.unwrap().notes, 1);
     }
     for file in std::fs::read_dir(dir.path()).unwrap() {
         let bytes = std::fs::read(file.unwrap().path()).unwrap();
@@ -132,7 +133,7 @@ async fn the_id_of_a_reading_with_another_content_is_a_conflict_and_noted() {
     other.readings[0].effective_ms += 1;
     let parcels = [parcel(1, &batch()), parcel(2, &other)];
     assert_eq!(intake.take(&parcels).await, [accepted(3), accepted(2)]);
-    assert_eq!(intake.desk.notes().await.unwrap(), 1);
+    assert_eq!(intake.ledger.noted().await.unwrap().notes, 1);
     let all = Query::all(ResourceType::Observation);
     let page = intake.store.search(&all).await.unwrap();
     let changed = page
@@ -172,8 +173,8 @@ async fn a_parcel_of_which_nothing_can_be_stored_is_quarantined_and_the_next_is_
         accepted(3),
     ];
     assert_eq!(intake.take(&parcels).await, expected);
-    // Three readings of the first parcel, the second as a whole.
-    assert_eq!(intake.desk.notes().await.unwrap(), 4);
+    // Three readings of the first parcel; the others are noted as a whole with their answer.
+    assert_eq!(intake.ledger.noted().await.unwrap().notes, 3);
 }
 
 #[tokio::test]

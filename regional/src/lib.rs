@@ -10,6 +10,7 @@ mod decode;
 mod desk;
 mod intake;
 mod server;
+mod standing;
 #[cfg(medmesh_unguarded)]
 mod unguarded;
 

@@ -4,12 +4,13 @@ use crate::{
     config::{FhirStore, RegionalConfig},
     desk::Desk,
     intake::Intake,
+    standing::Standing,
 };
 use federation::{
     audit::Signer,
     db::DbError,
     ledger::Ledger,
-    link::{self, Door, LinkError, Tap, Uplink, UplinkParts},
+    link::{self, Door, LinkError, LinkState, Tap, Uplink, UplinkParts},
     pki::{PkiError, load_signing_key},
     policy::{PolicyError, Rules},
     port::PortError,
@@ -31,12 +32,14 @@ use node::{
 };
 use rand::{SeedableRng, rngs::StdRng};
 use std::{convert::Infallible, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 use types::Place;
 
 /// How often the store is asked whether it answers, for `/ready` and its gauges.
 const HEALTH_TICK: Duration = Duration::from_secs(5);
+/// How often parcels that were not taken get their turn.
+const AGAIN_TICK: Duration = Duration::from_secs(1);
 
 /// Why the regional node did not start, or stopped by itself.
 #[derive(Debug, thiserror::Error)]
@@ -117,7 +120,7 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
     let tls = ReloadingTls::open(paths(&config.tls), config.local_mesh, now.clone())?;
     let key = load_signing_key(&config.tls.signing_key)?;
     let ledger = open_ledger(&config, &here, Signer::new(&here, key.clone()), now.clone())?;
-    let desk = Desk::open(&config.data_dir.join("region.db"))?;
+    let desk = open_desk(&config, &ledger).await?;
     let store = open(&config).await?;
     let (links, grpc) = listen(config.grpc_listen).await?;
     let (clients, https) = listen(config.https.listen).await?;
@@ -138,6 +141,7 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
         ledger: ledger.clone(),
         here: here.clone(),
         clock,
+        draw: rand::random,
     };
     let tap = Tap::from_env(config.local_mesh)?;
     let door = Door {
@@ -153,7 +157,7 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
         here,
         there: Place::Global,
         outbox: Arc::new(ledger.clone()),
-        audit: Arc::new(ledger),
+        audit: Arc::new(ledger.clone()),
         tls: tls.clone(),
         time: now,
         rng: StdRng::from_os_rng(),
@@ -163,10 +167,13 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
     let until = tasks.stop();
     let serving = https::serve(clients, tls.server_https()?, app, until.clone());
     let links = link::serve(links, door, until.clone());
-    let probing = probe(store, desk, health.check("store"), until.clone());
+    let standing = Standing::new(&health, ledger.clone());
+    let again = ship_again(ledger, uplink.state(), until.clone());
+    let probing = probe(store, standing, health.check("store"), until.clone());
     tasks.spawn("https", Kind::Critical, serving);
     tasks.spawn("links", Kind::Critical, links);
     tasks.spawn("store probe", Kind::Background, probing);
+    tasks.spawn("held parcels", Kind::Background, again);
     tasks.spawn("uplink", Kind::Background, ends(uplink.run(until.clone())));
     tasks.spawn("certificates", Kind::Background, ends(tls.watch(until)));
     Ok(Started { https, grpc, tasks })
@@ -181,6 +188,14 @@ fn open_ledger(
     let rules = Rules::load(config.policies.as_deref())?;
     let path = config.data_dir.join("ledger.db");
     Ok(Ledger::open(&path, here.clone(), rules, signer, now)?)
+}
+
+/// The registry; notes that an earlier version kept there move to the ledger.
+async fn open_desk(config: &RegionalConfig, ledger: &Ledger) -> Result<Desk, RegionalError> {
+    let desk = Desk::open(&config.data_dir.join("region.db"))?;
+    ledger.take_over_notes(desk.old_notes().await?).await?;
+    desk.forget_old_notes().await?;
+    Ok(desk)
 }
 
 async fn ends(task: impl Future<Output = ()>) -> Result<(), Infallible> {
@@ -232,10 +247,31 @@ async fn open(config: &RegionalConfig) -> Result<Arc<dyn ResourceStore>, Regiona
     }
 }
 
-/// Asks the store now and then whether it answers, and how much it holds, stored and noted.
+/// Ships again, a little every second, what the global node did not take and may take now; all of it is tried soon when
+/// the link comes up.
+async fn ship_again(
+    ledger: Ledger,
+    mut link: watch::Receiver<LinkState>,
+    stop: CancellationToken,
+) -> Result<(), Infallible> {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = tokio::time::sleep(AGAIN_TICK) => {}
+        }
+        let changed = link.has_changed().unwrap_or(false);
+        if changed && matches!(*link.borrow_and_update(), LinkState::Up { .. }) {
+            // What fails shows in the store's own steps; the next turn tries again.
+            let _later = ledger.due_soon().await;
+        }
+        let _later = ledger.ship_again().await;
+    }
+}
+
+/// Asks the store now and then whether it answers and how much it holds, and the ledger what was not taken.
 async fn probe(
     store: Arc<dyn ResourceStore>,
-    desk: Desk,
+    standing: Standing,
     check: Check,
     stop: CancellationToken,
 ) -> Result<(), Infallible> {
@@ -251,9 +287,7 @@ async fn probe(
             Err(error) if error.kind == StoreKind::Unavailable => check.fail("unavailable"),
             Err(_) => check.fail("failed"),
         }
-        if let Ok(notes) = desk.notes().await {
-            metrics::gauge!("medmesh_quarantine_notes").set(gauge(notes));
-        }
+        standing.look().await;
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             () = tokio::time::sleep(HEALTH_TICK) => {}

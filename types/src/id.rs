@@ -137,6 +137,8 @@ ids! {
     CatalogId,
     /// One reading outside the facility: the value of the identifier system `urn:medmesh:reading`.
     ReadingUid,
+    /// A facility in the clinical data of its region, which draws it at random once per facility.
+    FacilityPseudonym,
     /// One envelope on its way between two places.
     EnvelopeId,
 }

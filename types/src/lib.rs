@@ -22,7 +22,8 @@ pub use code::{Category, Code, CodeInfo, Unit, UnknownCode, UnknownUnit};
 pub use decimal::{Decimal, InvalidDecimal};
 pub use freshness::{Freshness, FreshnessLimits};
 pub use id::{
-    CatalogId, DevicePseudonym, EnvelopeId, Id128, InvalidId, PatientPseudonym, ReadingUid,
+    CatalogId, DevicePseudonym, EnvelopeId, FacilityPseudonym, Id128, InvalidId, PatientPseudonym,
+    ReadingUid,
 };
 pub use label::{InvalidLabel, Label};
 pub use phi::Phi;

@@ -57,9 +57,9 @@ pub(super) struct Apply<'t> {
     tx: &'t Transaction<'t>,
     directory: &'t mut Directory,
     forgotten: &'t mut Forgotten,
-    parcels: &'t mut Parcels,
+    pub(super) parcels: &'t mut Parcels,
     bounds: Bounds,
-    now: Now,
+    pub(super) now: Now,
     routine: Priority,
     profile: Option<Profile>,
     entropy: super::Entropy,
@@ -260,7 +260,7 @@ impl<'t> Apply<'t> {
         Ok(seq)
     }
 
-    fn ship(&mut self, priority: Priority) -> Result<(), StoreError> {
+    pub(super) fn ship(&mut self, priority: Priority) -> Result<(), StoreError> {
         let Some((seq, draft)) = self.drafts[usize::from(priority.rank())].take() else {
             return Ok(());
         };

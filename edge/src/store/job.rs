@@ -62,6 +62,11 @@ pub(super) enum Job {
     Housekeep(oneshot::Sender<Result<Swept, StoreError>>),
     /// One step of what was stored while nothing might leave.
     ShipLate(oneshot::Sender<Result<Late, StoreError>>),
+    /// One step of what the region did not take.
+    ShipAgain {
+        link_came_up: bool,
+        reply: oneshot::Sender<Result<usize, StoreError>>,
+    },
     Close(oneshot::Sender<()>),
 }
 
@@ -76,6 +81,7 @@ pub(super) enum Outcome {
     Device(Arc<DeviceEntry>),
     Swept(Swept),
     Late(Late),
+    Again(usize),
 }
 
 impl Job {
@@ -86,6 +92,9 @@ impl Job {
             (Self::Device(_, reply), Outcome::Device(entry)) => drop(reply.send(Ok(entry))),
             (Self::Housekeep(reply), Outcome::Swept(swept)) => drop(reply.send(Ok(swept))),
             (Self::ShipLate(reply), Outcome::Late(late)) => drop(reply.send(Ok(late))),
+            (Self::ShipAgain { reply, .. }, Outcome::Again(shipped)) => {
+                drop(reply.send(Ok(shipped)));
+            }
             (
                 Self::Quarantine { reply, .. }
                 | Self::Retain { reply, .. }
@@ -124,6 +133,7 @@ impl Job {
             Self::Device(_, reply) => drop(reply.send(Err(error))),
             Self::Housekeep(reply) => drop(reply.send(Err(error))),
             Self::ShipLate(reply) => drop(reply.send(Err(error))),
+            Self::ShipAgain { reply, .. } => drop(reply.send(Err(error))),
             Self::Close(closed) => drop(closed.send(())),
         }
     }

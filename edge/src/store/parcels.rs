@@ -57,6 +57,11 @@ impl Parcels {
     pub(super) fn begin(&mut self, tx: &Transaction<'_>) -> Result<(), StoreError> {
         self.audited = false;
         self.waiting = outbox::depths(tx)?.0;
+        self.look(tx)
+    }
+
+    /// Reads how far the sequences are.
+    fn look(&mut self, tx: &Transaction<'_>) -> Result<(), StoreError> {
         let mut query = tx.prepare_cached("SELECT priority, last FROM outbox_counter")?;
         let mut rows = query.query([])?;
         while let Some(row) = rows.next()? {
@@ -119,6 +124,19 @@ impl Parcels {
         }
     }
 
+    /// Ships held parcels that are due: how many.
+    pub(super) fn ship_again(
+        &mut self,
+        tx: &Transaction<'_>,
+        now: &Now,
+    ) -> Result<usize, StoreError> {
+        let mut draw = self.entropy;
+        let again = outbox::ship_again(tx, &self.rules, &self.from, &mut draw, now.real)?;
+        self.audited |= again != outbox::Again::default();
+        self.look(tx)?;
+        Ok(again.shipped)
+    }
+
     /// Applies verified receipts, and remembers which parcels the region did not take.
     pub(super) fn settle(
         &mut self,
@@ -131,6 +149,11 @@ impl Parcels {
         for (priority, seq) in &settled.untaken {
             let seq = i64::try_from(*seq).unwrap_or(i64::MAX);
             tx.prepare_cached("INSERT OR IGNORE INTO untaken (priority, parcel) VALUES (?1, ?2)")?
+                .execute((priority.rank(), seq))?;
+        }
+        for (priority, seq) in &settled.cured {
+            let seq = i64::try_from(*seq).unwrap_or(i64::MAX);
+            tx.prepare_cached("DELETE FROM untaken WHERE priority = ?1 AND parcel = ?2")?
                 .execute((priority.rank(), seq))?;
         }
         Ok(settled)

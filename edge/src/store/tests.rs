@@ -1,4 +1,5 @@
 //! The store on real files.
+mod again;
 mod leaving;
 mod limits;
 

@@ -318,6 +318,9 @@ fn one(
         Job::Device(id, _) => return apply.device(id).map(Outcome::Device),
         Job::Housekeep(_) => return apply.housekeep(cursor, cutoff).map(Outcome::Swept),
         Job::ShipLate(_) => return apply.ship_late().map(Outcome::Late),
+        Job::ShipAgain { link_came_up, .. } => {
+            return apply.ship_again(*link_came_up).map(Outcome::Again);
+        }
         Job::Quarantine {
             device,
             reason,

@@ -28,6 +28,10 @@ pub enum Decision {
     RefusedByPeer,
     /// The receiver told the sender that it could not understand all of a parcel.
     QuarantinedByPeer,
+    /// A person had something shipped again that was in quarantine.
+    Released,
+    /// A person deleted something that was in quarantine.
+    Discarded,
 }
 
 impl Decision {
@@ -42,6 +46,8 @@ impl Decision {
             Self::PeerDenied => "peer-denied",
             Self::RefusedByPeer => "refused-by-peer",
             Self::QuarantinedByPeer => "quarantined-by-peer",
+            Self::Released => "released",
+            Self::Discarded => "discarded",
         }
     }
 }
@@ -147,6 +153,18 @@ impl Entry {
             id: hex_of::<16>(&parcel.id),
             digest: hex_of::<32>(&parcel.digest),
             ..Self::blank(time, decision, reason)
+        }
+    }
+
+    /// A person discarded something in quarantine at this place that is no parcel of it: a note, or a message. `digest` is
+    /// the SHA-256 of what it is about.
+    #[must_use]
+    pub fn discarded(time: Timestamp, reason: &'static str, me: &Place, digest: &[u8]) -> Self {
+        Self {
+            from: me.to_string(),
+            to: me.to_string(),
+            digest: hex_of::<32>(digest),
+            ..Self::blank(time, Decision::Discarded, reason)
         }
     }
 

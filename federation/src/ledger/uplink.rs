@@ -4,7 +4,7 @@ use crate::{
     audit,
     db::{Count, DbError, migrate},
     envelope::{Envelope, Refusal},
-    outbox::{self, Load, Queued},
+    outbox::{self, Again, Load, Queued},
     port::{Depths, LeaseLimits, Outbox, PortError},
     wire::{Body, Parcel, Receipt},
 };
@@ -58,6 +58,44 @@ impl Ledger {
             self.inner.added.notify_one();
         }
         Ok(shipped)
+    }
+
+    /// One bounded step of shipping again what the receiver did not take and may take now: how many parcels. Call it
+    /// every second or so.
+    ///
+    /// # Errors
+    /// [`PortError`]: nothing was shipped.
+    pub async fn ship_again(&self) -> Result<usize, PortError> {
+        let step = |inner: &Inner, tx: &Connection| {
+            let mut draw = |id: &mut [u8]| rand::RngCore::fill_bytes(&mut rand::rng(), id);
+            let now = (inner.now)();
+            let again = outbox::ship_again(tx, &inner.rules, &inner.here, &mut draw, now)?;
+            if again != Again::default() {
+                audit::sign_head(tx, &inner.signer)?;
+            }
+            Ok(again.shipped)
+        };
+        let shipped = self.step("ship again", step).await?;
+        if shipped > 0 {
+            self.inner.added.notify_one();
+        }
+        Ok(shipped)
+    }
+
+    /// The link came up: what may be cured is shipped again soon.
+    ///
+    /// # Errors
+    /// [`PortError`].
+    pub async fn due_soon(&self) -> Result<(), PortError> {
+        self.db.step("due soon", outbox::due_soon).await
+    }
+
+    /// Whether parcels of this node are held that the receiver did not take.
+    ///
+    /// # Errors
+    /// [`PortError`].
+    pub async fn any_held(&self) -> Result<bool, PortError> {
+        self.db.step("held", outbox::any_held).await
     }
 
     /// What waits.

@@ -1,10 +1,10 @@
 //! Readings, patients and devices for tests: deterministic, each unlike the other.
 use crate::map::{self, ClinicalDevice, ClinicalPatient, ClinicalReading, Gender};
 use crate::search::Query;
-use crate::store::{Delivery, NewResource, ResourceStore, Stored};
+use crate::store::{Delivery, NewResource, ResourceStore, Source, Stored};
 use types::{
-    AbsentReason, Code, DeviceKind, DevicePseudonym, EnvelopeId, Flags, PatientPseudonym,
-    ReadingUid, Timestamp, Unit, Value,
+    AbsentReason, Code, DeviceKind, DevicePseudonym, EnvelopeId, FacilityPseudonym, Flags,
+    PatientPseudonym, ReadingUid, Timestamp, Unit, Value,
 };
 
 /// The first fixture time.
@@ -26,6 +26,15 @@ pub fn bytes(kind: u8, number: u32) -> [u8; 16] {
 #[must_use]
 pub fn parcel(number: u32) -> EnvelopeId {
     EnvelopeId::from_bytes(bytes(b'E', number))
+}
+
+/// Facility number `number`, with the pseudonym that it is offered first.
+#[must_use]
+pub fn source(number: u32) -> Source {
+    Source {
+        place: format!("edge/eu/eu/eu-f{number}"),
+        fresh: FacilityPseudonym::from_bytes(bytes(b'F', number)),
+    }
 }
 
 /// Patient number `number`.
@@ -117,6 +126,7 @@ pub fn device(number: u32) -> NewResource {
 pub fn delivery(number: u32, readings: std::ops::Range<u32>) -> Delivery {
     Delivery {
         parcel: parcel(number),
+        source: source(1),
         resources: readings.map(observation).collect(),
     }
 }

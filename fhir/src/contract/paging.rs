@@ -63,6 +63,7 @@ async fn fill(engine: &dyn Engine, count: u32) {
     // Other types share the engine's tables and must not be found.
     let others = vec![crate::store::Delivery {
         parcel: fixture::parcel(9_999),
+        source: fixture::source(1),
         resources: vec![fixture::patient(1, 1950), fixture::device(1)],
     }];
     store.apply(others, NOW).await.unwrap();

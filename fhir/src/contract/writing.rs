@@ -8,13 +8,19 @@ use types::Timestamp;
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
 
 fn one(parcel: u32, resources: Vec<NewResource>) -> Vec<Delivery> {
-    let parcel = fixture::parcel(parcel);
-    vec![Delivery { parcel, resources }]
+    vec![Delivery {
+        parcel: fixture::parcel(parcel),
+        source: fixture::source(1),
+        resources,
+    }]
 }
 
 fn applied(written: u32, conflicts: &[u32]) -> Vec<Applied> {
-    let conflicts = conflicts.to_vec();
-    vec![Applied { written, conflicts }]
+    vec![Applied {
+        written,
+        conflicts: conflicts.to_vec(),
+        ..Applied::default()
+    }]
 }
 
 /// The texts of the fixture readings hold decimals such as 72.50, 1E5 and 18 digits with two places.
@@ -185,10 +191,12 @@ pub async fn versions_within_one_call_follow_each_other(engine: &dyn Engine) {
     let deliveries = vec![
         Delivery {
             parcel: fixture::parcel(1),
+            source: fixture::source(1),
             resources: vec![fixture::patient(1, 1950), fixture::patient(1, 1951)],
         },
         Delivery {
             parcel: fixture::parcel(2),
+            source: fixture::source(1),
             resources: vec![fixture::patient(1, 1952), fixture::device(3)],
         },
     ];

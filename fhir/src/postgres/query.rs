@@ -7,7 +7,7 @@ use tokio_postgres::{Error, Row, Statement, types::ToSql};
 use types::Timestamp;
 
 const COLUMNS: &str =
-    "SELECT type, id, version, updated, body, seq, effective FROM resource WHERE type = $1";
+    "SELECT type, id, version, updated, body, source, seq, effective FROM resource WHERE type = $1";
 const COUNT: &str = "SELECT count(*) FROM resource WHERE type = $1";
 
 /// One page; none when a row cannot be read.
@@ -43,8 +43,8 @@ fn position(row: &Row, key: SortKey) -> Option<Position> {
     let id = || row.get::<_, &str>(1).parse().ok();
     Some(match key {
         SortKey::Id => Position::Id(id()?),
-        SortKey::LastUpdated => Position::LastUpdated(row.get(5)),
-        SortKey::Date => Position::Date(Timestamp(row.get::<_, Option<i64>>(6)?), id()?),
+        SortKey::LastUpdated => Position::LastUpdated(row.get(6)),
+        SortKey::Date => Position::Date(Timestamp(row.get::<_, Option<i64>>(7)?), id()?),
     })
 }
 

@@ -1,24 +1,31 @@
 //! Writing: lock, read what is known, decide, then every row of the transaction in four multi-row statements.
 use crate::store::{
-    Applied, Decision, Delivery, NewResource, ResourceType, conflicts_of, conflicts_text, decide,
+    Applied, Decision, Delivery, Known, NewResource, ResourceType, conflicts_of, conflicts_text,
+    decide,
 };
 use deadpool_postgres::{Object, Transaction};
 use futures_util::future::try_join4;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use tokio_postgres::{Error, types::ToSql};
 use types::Timestamp;
 
 const LOCK: &str = "UPDATE head SET updated = greatest(updated, $1) RETURNING seq, updated";
 const SEEN: &str = "SELECT id, conflicts FROM parcel WHERE id = ANY($1)";
-const KNOWN: &str = "SELECT r.type, r.id, r.version, r.body FROM resource r \
+const KNOWN: &str = "SELECT r.type, r.id, r.version, r.body, r.source FROM resource r \
      JOIN unnest($1::text[], $2::text[]) AS k(type, id) ON r.type = k.type AND r.id = k.id";
 const WRITE: &str = "INSERT INTO resource(seq, type, id, version, updated, body, patient, device, code, category, \
-     effective) SELECT seq, type, id, version, $2, body, patient, device, code, category, effective \
+     effective, source) SELECT seq, type, id, version, $2, body, patient, device, code, category, effective, source \
      FROM unnest($1::bigint[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[], \
-     $9::text[], $10::text[], $11::bigint[]) \
-     AS n(seq, type, id, version, body, patient, device, code, category, effective) \
+     $9::text[], $10::text[], $11::bigint[], $12::text[]) \
+     AS n(seq, type, id, version, body, patient, device, code, category, effective, source) \
      ON CONFLICT (type, id) DO UPDATE SET seq = excluded.seq, version = excluded.version, \
-     updated = excluded.updated, body = excluded.body";
+     updated = excluded.updated, body = excluded.body, source = excluded.source";
+const ADOPT: &str = "UPDATE resource r SET source = n.source \
+     FROM unnest($1::text[], $2::text[], $3::text[]) AS n(type, id, source) \
+     WHERE r.type = n.type AND r.id = n.id AND r.source IS NULL";
+const OFFER: &str = "INSERT INTO facility(place, pseudonym) SELECT * FROM unnest($1::text[], $2::text[]) \
+     ON CONFLICT (place) DO NOTHING";
+const PSEUDONYMS: &str = "SELECT place, pseudonym FROM facility WHERE place = ANY($1)";
 const REMEMBER: &str = "INSERT INTO history(type, id, version, updated, body) \
      SELECT type, id, version, $1, body FROM unnest($2::text[], $3::text[], $4::bigint[], $5::text[]) \
      AS n(type, id, version, body)";
@@ -42,6 +49,7 @@ pub async fn apply(
         updated: head.get(1),
         seen: seen(&transaction, deliveries).await?,
         known: known(&transaction, deliveries).await?,
+        pseudonyms: pseudonyms(&transaction, deliveries).await?,
         ..Plan::default()
     };
     let applied = deliveries
@@ -72,20 +80,49 @@ async fn seen(
 async fn known(
     transaction: &Transaction<'_>,
     deliveries: &[Delivery],
-) -> Result<HashMap<Key, (u32, String)>, Error> {
+) -> Result<HashMap<Key, Known>, Error> {
     let resources = || deliveries.iter().flat_map(|delivery| &delivery.resources);
-    let types: Vec<&str> = resources().map(|one| one.kind().as_str()).collect();
-    let ids: Vec<&str> = resources().map(|one| one.id().as_str()).collect();
+    let own = resources().map(|one| (one.kind(), one.id()));
+    let referred = resources().flat_map(NewResource::references);
+    let keys: HashSet<_> = own.chain(referred).collect();
+    let types: Vec<&str> = keys.iter().map(|key| key.0.as_str()).collect();
+    let ids: Vec<&str> = keys.iter().map(|key| key.1.as_str()).collect();
     let statement = transaction.prepare_cached(KNOWN).await?;
     let rows = transaction.query(&statement, &[&types, &ids]).await?;
     Ok(rows
         .iter()
         .filter_map(|row| {
             let kind = ResourceType::parse(row.get(0))?;
-            let version = u32::try_from(row.get::<_, i64>(2)).ok()?;
-            Some(((kind, row.get(1)), (version, row.get(3))))
+            let known = Known {
+                version: u32::try_from(row.get::<_, i64>(2)).ok()?,
+                json: row.get(3),
+                source: row.get(4),
+            };
+            Some(((kind, row.get(1)), known))
         })
         .collect())
+}
+
+/// The pseudonyms of the sources, by place: those that they have, or those that are offered now.
+async fn pseudonyms(
+    transaction: &Transaction<'_>,
+    deliveries: &[Delivery],
+) -> Result<HashMap<String, String>, Error> {
+    let offered: BTreeMap<&str, String> = deliveries
+        .iter()
+        .rev()
+        .map(|one| (one.source.place.as_str(), one.source.fresh.to_string()))
+        .collect();
+    let places: Vec<&str> = offered.keys().copied().collect();
+    let select = transaction.prepare_cached(PSEUDONYMS).await?;
+    let mut rows = transaction.query(&select, &[&places]).await?;
+    if rows.len() < places.len() {
+        let fresh: Vec<&str> = offered.values().map(String::as_str).collect();
+        let offer = transaction.prepare_cached(OFFER).await?;
+        transaction.execute(&offer, &[&places, &fresh]).await?;
+        rows = transaction.query(&select, &[&places]).await?;
+    }
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
 /// What one transaction will write. Pure but for [`Plan::write`].
@@ -94,9 +131,13 @@ struct Plan<'a> {
     seq: i64,
     updated: i64,
     seen: HashMap<Vec<u8>, Vec<u32>>,
-    known: HashMap<Key, (u32, String)>,
+    known: HashMap<Key, Known>,
+    /// By place.
+    pseudonyms: HashMap<String, String>,
+    /// Resources that nobody owned until now, and who does.
+    adopted: Vec<(Key, String)>,
     /// The last version of each resource that is written.
-    current: HashMap<Key, (i64, u32, &'a NewResource)>,
+    current: HashMap<Key, (i64, u32, &'a NewResource, String)>,
     /// Every version of versioned types that is written.
     past: Vec<(u32, &'a NewResource)>,
     parcels: Vec<(Vec<u8>, String)>,
@@ -108,19 +149,25 @@ impl<'a> Plan<'a> {
         let parcel = delivery.parcel.as_bytes().to_vec();
         if let Some(conflicts) = self.seen.get(&parcel) {
             return Applied {
-                written: 0,
                 conflicts: conflicts.clone(),
+                ..Applied::default()
             };
         }
+        let source = self.pseudonyms.get(&delivery.source.place);
+        let source = source.cloned().unwrap_or_default();
         let mut applied = Applied {
-            written: 0,
-            conflicts: Vec::new(),
+            foreign: self.foreign(delivery, &source),
+            ..Applied::default()
         };
+        if !applied.foreign.is_empty() {
+            return applied;
+        }
         for (position, resource) in (0..).zip(&delivery.resources) {
-            match self.put(resource) {
+            match self.put(resource, &source) {
                 Decision::Write(_) => applied.written += 1,
-                Decision::Same => {}
+                Decision::Same | Decision::Adopt => {}
                 Decision::Conflict => applied.conflicts.push(position),
+                Decision::Foreign => applied.foreign.push(position),
             }
         }
         self.parcels
@@ -129,14 +176,30 @@ impl<'a> Plan<'a> {
         applied
     }
 
-    fn put(&mut self, resource: &'a NewResource) -> Decision {
+    /// Positions of resources that are another source's, or refer to one that is.
+    fn foreign(&self, delivery: &Delivery, source: &str) -> Vec<u32> {
+        let is_foreign = |kind: ResourceType, id: &str| {
+            let known = self.known.get(&(kind, id.to_owned()));
+            known.is_some_and(|known| known.is_of_another(source))
+        };
+        let all = (0..).zip(&delivery.resources);
+        let foreign = all.filter(|(_, one)| {
+            let mut referred = one.references();
+            is_foreign(one.kind(), one.id().as_str())
+                || referred.any(|(kind, id)| is_foreign(kind, id.as_str()))
+        });
+        foreign.map(|(position, _)| position).collect()
+    }
+
+    fn put(&mut self, resource: &'a NewResource, source: &str) -> Decision {
         let key = (resource.kind(), resource.id().to_string());
-        let known = self.known.get(&key);
-        let decision = decide(
-            known.map(|(version, body)| (*version, body.as_str())),
-            resource,
-        );
+        let known = self.known.get_mut(&key);
+        let decision = decide(known.as_deref(), resource, source);
         let Decision::Write(version) = decision else {
+            if let (Decision::Adopt, Some(known)) = (decision, known) {
+                known.source = Some(source.to_owned());
+                self.adopted.push((key, source.to_owned()));
+            }
             return decision;
         };
         if known.is_none()
@@ -147,9 +210,14 @@ impl<'a> Plan<'a> {
             self.added[at] += 1;
         }
         self.seq += 1;
-        self.known
-            .insert(key.clone(), (version, resource.json().to_owned()));
-        self.current.insert(key, (self.seq, version, resource));
+        let now = Known {
+            version,
+            json: resource.json().to_owned(),
+            source: Some(source.to_owned()),
+        };
+        self.known.insert(key.clone(), now);
+        let row = (self.seq, version, resource, source.to_owned());
+        self.current.insert(key, row);
         if resource.kind().is_versioned() {
             self.past.push((version, resource));
         }
@@ -171,6 +239,21 @@ impl<'a> Plan<'a> {
             head,
         )
         .await?;
+        // After the rows that are written: one of them may be adopted by what follows it.
+        self.write_adopted(transaction).await
+    }
+
+    async fn write_adopted(&self, transaction: &Transaction<'_>) -> Result<(), Error> {
+        if self.adopted.is_empty() {
+            return Ok(());
+        }
+        let adopted = self.adopted.iter();
+        let types: Vec<_> = adopted.clone().map(|row| row.0.0.as_str()).collect();
+        let ids: Vec<_> = adopted.clone().map(|row| row.0.1.as_str()).collect();
+        let sources: Vec<_> = adopted.map(|row| row.1.as_str()).collect();
+        let statement = transaction.prepare_cached(ADOPT).await?;
+        let params: [&(dyn ToSql + Sync); 3] = [&types, &ids, &sources];
+        transaction.execute(&statement, &params).await?;
         Ok(())
     }
 
@@ -192,7 +275,8 @@ impl<'a> Plan<'a> {
         let codes = column!(row => row.2.index().code.map(|code| code.to_string()));
         let categories = column!(row => row.2.index().category.map(|one| one.as_str()));
         let times = column!(row => row.2.index().effective.map(|time| time.0));
-        let params: [&(dyn ToSql + Sync); 11] = [
+        let sources = column!(row => row.3.as_str());
+        let params: [&(dyn ToSql + Sync); 12] = [
             &seqs,
             &self.updated,
             &types,
@@ -204,6 +288,7 @@ impl<'a> Plan<'a> {
             &codes,
             &categories,
             &times,
+            &sources,
         ];
         let statement = transaction.prepare_cached(WRITE).await?;
         transaction.execute(&statement, &params).await

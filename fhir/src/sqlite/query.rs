@@ -7,7 +7,7 @@ use rusqlite::{Connection, params_from_iter};
 use types::Timestamp;
 
 const COLUMNS: &str =
-    "SELECT type, id, version, updated, body, seq, effective FROM resource WHERE ";
+    "SELECT type, id, version, updated, body, source, seq, effective FROM resource WHERE ";
 const COUNT: &str = "SELECT count(*) FROM resource WHERE ";
 
 /// One page.
@@ -23,7 +23,7 @@ pub fn page(connection: &Connection, query: &Query) -> rusqlite::Result<Page> {
     sql.values.push(Value::Integer(i64::from(query.count) + 1));
     let mut statement = connection.prepare_cached(&sql.text)?;
     let rows = statement.query_map(params_from_iter(sql.values), |row| {
-        Ok((stored(row)?, row.get(5)?, row.get(6)?))
+        Ok((stored(row)?, row.get(6)?, row.get(7)?))
     })?;
     let mut found: Vec<(Stored, i64, Option<i64>)> = rows.collect::<rusqlite::Result<_>>()?;
     let more = found.len() > limit;

@@ -1,10 +1,13 @@
 //! The writer: takes what waits, applies it in one transaction, commits once, answers everyone.
 use super::failed;
 use crate::store::{
-    Applied, Decision, Delivery, MAX_APPLY, NewResource, ResourceType, StoreError, conflicts_of,
-    conflicts_text, decide,
+    Applied, Decision, Delivery, Known, MAX_APPLY, NewResource, ResourceType, Source, StoreError,
+    conflicts_of, conflicts_text, decide,
 };
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{
+    Connection, OptionalExtension, Savepoint, Transaction, TransactionBehavior, params,
+};
+use std::collections::HashMap;
 use tokio::sync::{mpsc, oneshot};
 use types::Timestamp;
 
@@ -20,10 +23,14 @@ const SET_HEAD: &str =
     "UPDATE head SET seq = ?1, updated = ?2, observations = ?3, patients = ?4, devices = ?5";
 const SEEN: &str = "SELECT conflicts FROM parcel WHERE id = ?1";
 const SEE: &str = "INSERT INTO parcel(id, conflicts) VALUES (?1, ?2)";
-const KNOWN: &str = "SELECT version, body FROM resource WHERE type = ?1 AND id = ?2";
+const KNOWN: &str = "SELECT version, body, source FROM resource WHERE type = ?1 AND id = ?2";
+const OWNER: &str = "SELECT source FROM resource WHERE type = ?1 AND id = ?2";
+const ADOPT: &str = "UPDATE resource SET source = ?3 WHERE type = ?1 AND id = ?2";
+const OFFER: &str = "INSERT INTO facility(place, pseudonym) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
+const PSEUDONYM: &str = "SELECT pseudonym FROM facility WHERE place = ?1";
 const FORGET: &str = "DELETE FROM resource WHERE type = ?1 AND id = ?2";
 const WRITE: &str = "INSERT INTO resource(seq, type, id, version, updated, body, patient, device, code, category, \
-     effective) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+     effective, source) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
 const REMEMBER: &str =
     "INSERT INTO history(type, id, version, updated, body) VALUES (?1, ?2, ?3, ?4, ?5)";
 
@@ -61,7 +68,7 @@ fn gather(first: Job, queue: &mut mpsc::Receiver<Job>) -> Vec<Job> {
 }
 
 fn commit(connection: &mut Connection, jobs: &[Job]) -> rusqlite::Result<Vec<Vec<Applied>>> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let mut transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut head = Head::load(&transaction)?;
     let mut results = Vec::with_capacity(jobs.len());
     for job in jobs {
@@ -69,7 +76,7 @@ fn commit(connection: &mut Connection, jobs: &[Job]) -> rusqlite::Result<Vec<Vec
         let applied = job
             .deliveries
             .iter()
-            .map(|delivery| head.deliver(&transaction, delivery))
+            .map(|delivery| head.deliver(&mut transaction, delivery))
             .collect::<rusqlite::Result<_>>()?;
         results.push(applied);
     }
@@ -78,7 +85,27 @@ fn commit(connection: &mut Connection, jobs: &[Job]) -> rusqlite::Result<Vec<Vec
     Ok(results)
 }
 
+/// The pseudonym of a source: the one that it has, or the one that is offered now.
+fn pseudonym(transaction: &Connection, source: &Source) -> rusqlite::Result<String> {
+    let known = transaction
+        .prepare_cached(PSEUDONYM)?
+        .query_row([&source.place], |row| row.get(0))
+        .optional()?;
+    if let Some(known) = known {
+        return Ok(known);
+    }
+    let fresh = source.fresh.to_string();
+    transaction
+        .prepare_cached(OFFER)?
+        .execute([&source.place, &fresh])?;
+    Ok(fresh)
+}
+
+/// Which resources that are referred to are another source's, by type and id: each is looked up once.
+type Foreign = HashMap<(ResourceType, String), bool>;
+
 /// Where the order of commits stands.
+#[derive(Clone, Copy)]
 struct Head {
     seq: i64,
     updated: i64,
@@ -108,9 +135,28 @@ impl Head {
         Ok(())
     }
 
+    /// Applies a delivery; or nothing of it where it writes or refers to what is another source's.
     fn deliver(
         &mut self,
-        transaction: &Transaction<'_>,
+        transaction: &mut Transaction<'_>,
+        delivery: &Delivery,
+    ) -> rusqlite::Result<Applied> {
+        let before = *self;
+        let savepoint = transaction.savepoint()?;
+        let applied = self.put_all(&savepoint, delivery)?;
+        if applied.foreign.is_empty() {
+            savepoint.commit()?;
+        } else {
+            // Dropped, it rolls back.
+            savepoint.finish()?;
+            *self = before;
+        }
+        Ok(applied)
+    }
+
+    fn put_all(
+        &mut self,
+        transaction: &Savepoint<'_>,
         delivery: &Delivery,
     ) -> rusqlite::Result<Applied> {
         let id = delivery.parcel.as_bytes();
@@ -120,20 +166,29 @@ impl Head {
             .optional()?;
         if let Some(conflicts) = seen {
             return Ok(Applied {
-                written: 0,
                 conflicts: conflicts_of(&conflicts),
+                ..Applied::default()
             });
         }
-        let mut applied = Applied {
-            written: 0,
-            conflicts: Vec::new(),
-        };
+        let source = pseudonym(transaction, &delivery.source)?;
+        let (mut applied, mut foreign) = (Applied::default(), Foreign::new());
         for (position, resource) in (0..).zip(&delivery.resources) {
-            match self.put(transaction, resource)? {
-                Decision::Write(_) => applied.written += 1,
-                Decision::Same => {}
-                Decision::Conflict => applied.conflicts.push(position),
+            if refers_to_foreign(transaction, resource, &source, &mut foreign)? {
+                applied.foreign.push(position);
+                continue;
             }
+            match self.put(transaction, resource, &source)? {
+                Decision::Write(_) => applied.written += 1,
+                Decision::Same | Decision::Adopt => {}
+                Decision::Conflict => applied.conflicts.push(position),
+                Decision::Foreign => applied.foreign.push(position),
+            }
+        }
+        if !applied.foreign.is_empty() {
+            return Ok(Applied {
+                foreign: applied.foreign,
+                ..Applied::default()
+            });
         }
         transaction
             .prepare_cached(SEE)?
@@ -143,18 +198,27 @@ impl Head {
 
     fn put(
         &mut self,
-        transaction: &Transaction<'_>,
+        transaction: &Connection,
         resource: &NewResource,
+        source: &str,
     ) -> rusqlite::Result<Decision> {
         let (kind, id) = (resource.kind().as_str(), resource.id().as_str());
-        let known: Option<(u32, String)> = transaction
+        let known: Option<Known> = transaction
             .prepare_cached(KNOWN)?
-            .query_row([kind, id], |row| Ok((row.get(0)?, row.get(1)?)))
+            .query_row([kind, id], |row| {
+                Ok(Known {
+                    version: row.get(0)?,
+                    json: row.get(1)?,
+                    source: row.get(2)?,
+                })
+            })
             .optional()?;
-        let known = known
-            .as_ref()
-            .map(|(version, body)| (*version, body.as_str()));
-        let decision = decide(known, resource);
+        let decision = decide(known.as_ref(), resource, source);
+        if decision == Decision::Adopt {
+            transaction
+                .prepare_cached(ADOPT)?
+                .execute([kind, id, source])?;
+        }
         let Decision::Write(version) = decision else {
             return Ok(decision);
         };
@@ -177,6 +241,7 @@ impl Head {
             index.code.map(|code| code.to_string()),
             index.category.map(|category| category.as_str()),
             index.effective.map(|time| time.0),
+            source,
         ])?;
         if resource.kind().is_versioned() {
             transaction.prepare_cached(REMEMBER)?.execute(params![
@@ -195,4 +260,29 @@ impl Head {
             self.counts[position] += 1;
         }
     }
+}
+
+/// Whether a resource refers to one that is another source's.
+fn refers_to_foreign(
+    transaction: &Connection,
+    resource: &NewResource,
+    source: &str,
+    looked_up: &mut Foreign,
+) -> rusqlite::Result<bool> {
+    let mut foreign = false;
+    for (kind, id) in resource.references() {
+        let key = (kind, id.as_str().to_owned());
+        if let Some(known) = looked_up.get(&key) {
+            foreign |= *known;
+            continue;
+        }
+        let owner: Option<Option<String>> = transaction
+            .prepare_cached(OWNER)?
+            .query_row([kind.as_str(), id.as_str()], |row| row.get(0))
+            .optional()?;
+        let is = owner.flatten().is_some_and(|owner| owner != source);
+        looked_up.insert(key, is);
+        foreign |= is;
+    }
+    Ok(foreign)
 }

@@ -97,7 +97,6 @@ fn operation(summary: &str, scope: &str, parameters: &[Value], answer: Value) ->
             "401": {"description": "No bearer token, or one that has expired"},
             "403": problem("The token lacks the scope"),
             "404": problem("No such thing"),
-            "409": problem("Several facilities use this id"),
             "503": problem("Try again later"),
         },
     }})

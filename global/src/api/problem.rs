@@ -1,5 +1,4 @@
 //! Errors for clients, as problem documents (RFC 9457): what, where, what to do; never a stored value.
-use crate::catalog::Device;
 use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
@@ -41,18 +40,6 @@ impl Problem {
     pub fn forbidden(collection: &str) -> Self {
         let detail = format!("the token needs a scope such as mesh/{collection}.rs");
         Self::new(StatusCode::FORBIDDEN, "scope missing", detail)
-    }
-
-    /// Several facilities use one id.
-    pub fn claimed(claims: &[Device]) -> Self {
-        let homes: Vec<_> = claims
-            .iter()
-            .map(|device| device.home.to_string())
-            .collect();
-        let detail = "several facilities use this id; list the devices of each";
-        let mut problem = Self::new(StatusCode::CONFLICT, "id claimed twice", detail);
-        problem.more = Some(Box::new(("facilities", json!(homes))));
-        problem
     }
 
     /// The engine does not answer now.

@@ -1,6 +1,6 @@
 //! The API over a catalog in a file, through its router.
 use super::*;
-use crate::catalog::{Entry, Facts, Home, Records, Status, sqlite::SqliteCatalog};
+use crate::catalog::{Entry, Facts, Home, Put, Records, Status, sqlite::SqliteCatalog};
 use axum::{
     body::{Body, to_bytes},
     http::{Request, StatusCode, header},
@@ -191,7 +191,7 @@ async fn what_is_wrong_is_answered_by_a_problem_document() {
 }
 
 #[tokio::test]
-async fn an_id_that_two_facilities_use_is_a_conflict() {
+async fn an_id_that_another_facility_claims_stays_its_first_owners() {
     let fixture = fixture().await;
     let home = Home {
         jurisdiction: Jurisdiction::Us,
@@ -200,11 +200,12 @@ async fn an_id_that_two_facilities_use_is_a_conflict() {
     };
     let devices = vec![entry(1)];
     let taken = Records { home, devices };
-    fixture.catalog.put_devices(&taken).await.unwrap();
+    let put = fixture.catalog.put_devices(&taken).await.unwrap();
+    assert_eq!(put, Put::Foreign);
     let path = format!("/api/v1/devices/{}", taken.devices[0].id);
     let (status, body) = ask(&fixture.router, &path).await;
-    assert_eq!(status, StatusCode::CONFLICT);
-    assert_eq!(body["facilities"], json!(["eu/eu/eu-f1", "us/us/us-f1"]));
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(body["facility"], json!("eu-f1"));
 }
 
 #[tokio::test]

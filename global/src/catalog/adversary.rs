@@ -1,8 +1,8 @@
 //! A catalog that does what the port allows and SQLite never does: it redelivers writes, brings old records after
 //! new ones, fails after half of a write, and hides a fresh write from one read.
 use super::{
-    Catalog, Device, DeviceCursor, DeviceFilter, Facility, Home, Kind, Page, PlaceFilter, Records,
-    StoreError, check_records,
+    Catalog, Device, DeviceCursor, DeviceFilter, Facility, Home, Kind, Page, PlaceFilter, Put,
+    Records, StoreError, check_records,
 };
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -43,7 +43,7 @@ impl Adversary {
 
 #[async_trait]
 impl Catalog for Adversary {
-    async fn put_devices(&self, records: &Records) -> Result<(), StoreError> {
+    async fn put_devices(&self, records: &Records) -> Result<Put, StoreError> {
         check_records(records)?;
         let (half, replay) = {
             let mut state = self.state.lock();
@@ -61,19 +61,21 @@ impl Catalog for Adversary {
                 home: records.home.clone(),
                 devices: records.devices[..records.devices.len() / 2].to_vec(),
             };
-            self.inner.put_devices(&part).await?;
+            if self.inner.put_devices(&part).await? == Put::Foreign {
+                return Ok(Put::Foreign);
+            }
             return Err(StoreError::new("put_devices", Kind::Unavailable));
         }
-        self.inner.put_devices(records).await?;
+        let put = self.inner.put_devices(records).await?;
         for old in replay.iter().rev().chain([records]) {
             self.inner.put_devices(old).await?;
         }
-        Ok(())
+        Ok(put)
     }
 
-    async fn device(&self, id: CatalogId) -> Result<Vec<Device>, StoreError> {
+    async fn device(&self, id: CatalogId) -> Result<Option<Device>, StoreError> {
         if self.hides() {
-            return Ok(Vec::new());
+            return Ok(None);
         }
         self.inner.device(id).await
     }

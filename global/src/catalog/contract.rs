@@ -3,7 +3,7 @@
 //! A case is a private function: one left out of [`CASES`] is dead code, and dead code fails the build.
 use super::{
     Catalog, Device, DeviceFilter, Entry, Facility, Facts, Home, Kind, MAX_PAGE, MAX_RECORDS,
-    PlaceFilter, Records, Status, StoreError,
+    PlaceFilter, Put, Records, Status, StoreError,
 };
 use async_trait::async_trait;
 use std::{
@@ -47,7 +47,8 @@ pub const CASES: &[Case] = cases![
     the_later_record_stays_in_whatever_order_they_come,
     of_two_records_of_one_time_the_greater_encoding_stays,
     a_record_replaces_all_facts_at_once,
-    an_id_used_by_two_facilities_shows_both_and_mixes_nothing,
+    an_id_stays_with_the_facility_that_put_it_first,
+    a_put_with_an_id_of_another_facility_stores_nothing_of_it,
     every_filter_lets_the_right_devices_pass,
     pages_of_any_size_show_each_device_once_in_order,
     pages_of_any_size_show_each_facility_once_in_order,
@@ -109,13 +110,22 @@ fn records(home: &Home, devices: impl IntoIterator<Item = Entry>) -> Records {
 }
 
 /// Puts, again while the engine says that it is unavailable, as the link does.
-async fn put(catalog: &dyn Catalog, records: &Records) {
+async fn try_put(catalog: &dyn Catalog, records: &Records) -> Put {
     let mut tried = 0;
-    while let Err(error) = catalog.put_devices(records).await {
-        tried += 1;
-        assert_eq!(error.kind, Kind::Unavailable, "{error}: {:?}", error.source);
-        assert!(tried < TRIES, "still unavailable");
+    loop {
+        match catalog.put_devices(records).await {
+            Ok(put) => return put,
+            Err(error) => {
+                tried += 1;
+                assert_eq!(error.kind, Kind::Unavailable, "{error}: {:?}", error.source);
+                assert!(tried < TRIES, "still unavailable");
+            }
+        }
     }
+}
+
+async fn put(catalog: &dyn Catalog, records: &Records) {
+    assert_eq!(try_put(catalog, records).await, Put::Stored);
 }
 
 /// Reads until `expected` is read: a fresh write may be hidden for a while.
@@ -192,7 +202,7 @@ fn listed<'a>(all: impl IntoIterator<Item = &'a Records>) -> Vec<Device> {
 
 async fn an_empty_catalog_has_nothing(store: &dyn Store) {
     let catalog = store.open().await;
-    assert_eq!(catalog.device(id(1)).await.unwrap(), []);
+    assert_eq!(catalog.device(id(1)).await.unwrap(), None);
     let everything = DeviceFilter::default();
     assert_eq!(all_devices(&*catalog, &everything, 10).await.unwrap(), []);
     let everywhere = PlaceFilter::default();
@@ -210,7 +220,7 @@ async fn what_is_put_is_found_by_id_and_in_the_listing(store: &dyn Store) {
     let put_in = records(&berlin(), [entry(1, 7), nameless]);
     put(&*catalog, &put_in).await;
     for device in listed([&put_in]) {
-        eventually(|| catalog.device(device.entry.id), vec![device.clone()]).await;
+        eventually(|| catalog.device(device.entry.id), Some(device.clone())).await;
     }
     let filter = DeviceFilter::default();
     eventually(|| all_devices(&*catalog, &filter, 10), listed([&put_in])).await;
@@ -236,7 +246,7 @@ async fn the_later_record_stays_in_whatever_order_they_come(store: &dyn Store) {
     let expected = records(&berlin(), (1..=4).map(|number| entry(number, 3)));
     let filter = DeviceFilter::default();
     eventually(|| all_devices(&*catalog, &filter, 10), listed([&expected])).await;
-    let one = listed([&records(&berlin(), [entry(1, 3)])]);
+    let one = listed([&records(&berlin(), [entry(1, 3)])]).pop();
     eventually(|| catalog.device(id(1)), one).await;
 }
 
@@ -266,19 +276,40 @@ async fn a_record_replaces_all_facts_at_once(store: &dyn Store) {
         (Some("a".parse().unwrap()), Some("b".parse().unwrap()));
     put(&*catalog, &records(&berlin(), [first.clone()])).await;
     put(&*catalog, &records(&berlin(), [second])).await;
-    let expected = listed([&records(&berlin(), [first])]);
+    let expected = listed([&records(&berlin(), [first])]).pop();
     eventually(|| catalog.device(id(1)), expected).await;
 }
 
-async fn an_id_used_by_two_facilities_shows_both_and_mixes_nothing(store: &dyn Store) {
+fn boston() -> Home {
+    home(Jurisdiction::Us, "us", "us-f1")
+}
+
+async fn an_id_stays_with_the_facility_that_put_it_first(store: &dyn Store) {
     let catalog = store.open().await;
-    let elsewhere = home(Jurisdiction::Us, "us", "us-f1");
     let ours = records(&berlin(), [entry(1, 7)]);
-    let theirs = records(&elsewhere, [entry(1, 9)]);
     put(&*catalog, &ours).await;
-    put(&*catalog, &theirs).await;
-    eventually(|| catalog.device(id(1)), listed([&ours, &theirs])).await;
+    // Neither a later nor an earlier record of another facility changes anything, and the owner goes on.
+    for updated in [9, 1] {
+        let theirs = records(&boston(), [entry(1, updated)]);
+        assert_eq!(try_put(&*catalog, &theirs).await, Put::Foreign);
+    }
+    let newer = records(&berlin(), [entry(1, 8)]);
+    put(&*catalog, &newer).await;
+    eventually(|| catalog.device(id(1)), listed([&newer]).pop()).await;
     let filter = DeviceFilter::default();
+    eventually(|| all_devices(&*catalog, &filter, 10), listed([&newer])).await;
+}
+
+async fn a_put_with_an_id_of_another_facility_stores_nothing_of_it(store: &dyn Store) {
+    let catalog = store.open().await;
+    let ours = records(&berlin(), [entry(1, 7)]);
+    put(&*catalog, &ours).await;
+    let mixed = records(&boston(), [entry(2, 7), entry(1, 7), entry(3, 7)]);
+    assert_eq!(try_put(&*catalog, &mixed).await, Put::Foreign);
+    let filter = DeviceFilter::default();
+    eventually(|| all_devices(&*catalog, &filter, 10), listed([&ours])).await;
+    let theirs = records(&boston(), [entry(2, 7), entry(3, 7)]);
+    put(&*catalog, &theirs).await;
     let expected = listed([&ours, &theirs]);
     eventually(|| all_devices(&*catalog, &filter, 10), expected).await;
 }

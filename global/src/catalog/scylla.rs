@@ -1,8 +1,9 @@
 //! The catalog in ScyllaDB or Apache Cassandra: tables by query, prepared statements, the last writer wins by the
-//! record's own time. No lightweight transactions, so nothing here compares before it writes.
+//! record's own time. The one thing that is compared before it is written, by a lightweight transaction, is who owns an
+//! id: once for each device.
 use super::{
     Catalog, Device, DeviceCursor, DeviceFilter, Entry, Facility, Facts, Home, Kind, Page,
-    PlaceFilter, Records, StoreError, check_limit, check_records,
+    PlaceFilter, Put, Records, StoreError, check_limit, check_records,
 };
 use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -11,13 +12,13 @@ use scylla::{
     errors::{ExecutionError, PrepareError, RequestAttemptError},
     response::query_result::QueryRowsResult,
     serialize::row::SerializeRow,
-    statement::{Consistency, prepared::PreparedStatement},
+    statement::{Consistency, SerialConsistency, prepared::PreparedStatement},
 };
-use std::{error::Error, time::Duration};
+use std::{collections::HashMap, error::Error, time::Duration};
 use types::{CatalogId, Jurisdiction, Timestamp};
 
 /// The version of the tables below, in table `meta`. It only goes forward.
-const SCHEMA_VERSION: i32 = 1;
+const SCHEMA_VERSION: i32 = 2;
 
 /// How long the first connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -40,6 +41,8 @@ const TABLES: &[&str] = &[
     "CREATE TABLE IF NOT EXISTS device_by_id (
         id text, jurisdiction text, region text, facility text, facts text, updated_ms bigint,
         PRIMARY KEY (id, jurisdiction, region, facility))",
+    "CREATE TABLE IF NOT EXISTS owner_of_device (
+        id text PRIMARY KEY, jurisdiction text, region text, facility text)",
     "CREATE TABLE IF NOT EXISTS facility_by_jurisdiction (
         jurisdiction text, region text, facility text, updated_ms bigint,
         PRIMARY KEY (jurisdiction, region, facility))",
@@ -52,6 +55,21 @@ VALUES (?, ?, ?, ?, ?, ?) USING TIMESTAMP ?";
 const PUT_BY_ID: &str = "
 INSERT INTO device_by_id (jurisdiction, region, facility, id, facts, updated_ms)
 VALUES (?, ?, ?, ?, ?, ?) USING TIMESTAMP ?";
+
+const CLAIM: &str = "
+INSERT INTO owner_of_device (id, jurisdiction, region, facility) VALUES (?, ?, ?, ?) IF NOT EXISTS";
+
+const OWNER: &str = "
+SELECT jurisdiction, region, facility FROM owner_of_device WHERE id = ?";
+
+const ALL_CLAIMS: &str = "
+SELECT id, jurisdiction, region, facility, updated_ms FROM device_by_id";
+
+const DROP_BY_FACILITY: &str = "
+DELETE FROM device_by_facility USING TIMESTAMP ? WHERE jurisdiction = ? AND region = ? AND facility = ? AND id = ?";
+
+const DROP_BY_ID: &str = "
+DELETE FROM device_by_id USING TIMESTAMP ? WHERE jurisdiction = ? AND region = ? AND facility = ? AND id = ?";
 
 const PUT_FACILITY: &str = "
 INSERT INTO facility_by_jurisdiction (jurisdiction, region, facility, updated_ms)
@@ -75,6 +93,8 @@ pub struct ScyllaCatalog {
     put_by_facility: PreparedStatement,
     put_by_id: PreparedStatement,
     put_facility: PreparedStatement,
+    claim: PreparedStatement,
+    owner: PreparedStatement,
     device: PreparedStatement,
     devices: PreparedStatement,
     facilities: PreparedStatement,
@@ -107,6 +127,8 @@ impl ScyllaCatalog {
             put_by_facility: prepare(&session, PUT_BY_FACILITY).await?,
             put_by_id: prepare(&session, PUT_BY_ID).await?,
             put_facility: prepare(&session, PUT_FACILITY).await?,
+            claim: prepare(&session, CLAIM).await?,
+            owner: prepare(&session, OWNER).await?,
             device: prepare(&session, DEVICE).await?,
             devices: prepare(&session, DEVICES).await?,
             facilities: prepare(&session, FACILITIES).await?,
@@ -150,6 +172,79 @@ impl ScyllaCatalog {
         );
         self.run(OP, &self.put_by_id, &row).await?;
         self.run(OP, &self.put_by_facility, &row).await
+    }
+
+    /// Who owns an id: by its claim, or, where none was made since version 2, who put it.
+    async fn owner(&self, id: CatalogId) -> Result<Option<Home>, StoreError> {
+        const OP: &str = "owner";
+        let rows = self.read(OP, &self.owner, (id.to_string(),)).await?;
+        let row = rows
+            .maybe_first_row::<(&str, &str, &str)>()
+            .map_err(|error| wrap(OP, Kind::Corrupt, error))?;
+        match row {
+            Some((jurisdiction, region, facility)) => home(jurisdiction, region, facility)
+                .map(Some)
+                .ok_or_else(|| StoreError::new(OP, Kind::Corrupt)),
+            None => Ok(self.claims(id).await?.into_iter().next().map(|it| it.home)),
+        }
+    }
+
+    /// What facilities have put under an id, the oldest first.
+    async fn claims(&self, id: CatalogId) -> Result<Vec<Device>, StoreError> {
+        const OP: &str = "device";
+        let text = id.to_string();
+        let rows = self.read(OP, &self.device, (&text,)).await?;
+        let rows = rows
+            .rows::<(&str, &str, &str, &str, i64)>()
+            .map_err(|error| wrap(OP, Kind::Corrupt, error))?;
+        let claims: Result<Vec<Device>, StoreError> = rows
+            .map(|row| {
+                let (jurisdiction, region, facility, facts, updated) =
+                    row.map_err(|error| wrap(OP, Kind::Corrupt, error))?;
+                home(jurisdiction, region, facility)
+                    .zip(entry(&text, facts, updated))
+                    .map(|(home, entry)| Device { home, entry })
+                    .ok_or_else(|| StoreError::new(OP, Kind::Corrupt))
+            })
+            .collect();
+        let mut claims = claims?;
+        claims.sort_by(|a, b| (a.entry.updated, &a.home).cmp(&(b.entry.updated, &b.home)));
+        Ok(claims)
+    }
+
+    /// Claims an id for a facility, unless it is owned, and says whether it is the facility's now.
+    async fn claim(&self, home: &Home, id: CatalogId) -> Result<bool, StoreError> {
+        let owner = self.owner(id).await?;
+        let (first, text) = (owner.as_ref().unwrap_or(home), id.to_string());
+        let row = (
+            text,
+            first.jurisdiction.as_str(),
+            first.region.as_str(),
+            first.facility.as_str(),
+        );
+        self.run("claim", &self.claim, row).await?;
+        Ok(self.owner(id).await?.as_ref() == Some(home))
+    }
+
+    /// Whether a facility owns all these ids, after it has claimed those that nobody owned.
+    async fn owns(&self, records: &Records) -> Result<bool, StoreError> {
+        let home = &records.home;
+        let ids = || records.devices.iter().map(|entry| entry.id);
+        let looks: Vec<_> = ids().map(|id| self.owner(id)).collect();
+        let owners: Vec<Option<Home>> = stream::iter(looks)
+            .buffered(IN_FLIGHT)
+            .try_collect()
+            .await?;
+        if owners.iter().flatten().any(|owner| owner != home) {
+            return Ok(false);
+        }
+        let free = ids().zip(&owners).filter(|(_, owner)| owner.is_none());
+        let claims: Vec<_> = free.map(|(id, _)| self.claim(home, id)).collect();
+        let claimed: Vec<bool> = stream::iter(claims)
+            .buffer_unordered(IN_FLIGHT)
+            .try_collect()
+            .await?;
+        Ok(claimed.into_iter().all(|owned| owned))
     }
 
     /// Facilities of one jurisdiction in order, strictly after a pair of names.
@@ -222,8 +317,11 @@ impl ScyllaCatalog {
 
 #[async_trait]
 impl Catalog for ScyllaCatalog {
-    async fn put_devices(&self, records: &Records) -> Result<(), StoreError> {
+    async fn put_devices(&self, records: &Records) -> Result<Put, StoreError> {
         check_records(records)?;
+        if !self.owns(records).await? {
+            return Ok(Put::Foreign);
+        }
         let home = &records.home;
         let puts: Vec<_> = records
             .devices
@@ -236,7 +334,7 @@ impl Catalog for ScyllaCatalog {
             .await?;
         // Last, so that a facility that is listed has devices.
         let Some(last) = records.devices.iter().map(|entry| entry.updated).max() else {
-            return Ok(());
+            return Ok(Put::Stored);
         };
         let row = (
             home.jurisdiction.as_str(),
@@ -245,25 +343,16 @@ impl Catalog for ScyllaCatalog {
             last.0,
             write_time(last),
         );
-        self.run("put_devices", &self.put_facility, row).await
+        self.run("put_devices", &self.put_facility, row).await?;
+        Ok(Put::Stored)
     }
 
-    async fn device(&self, id: CatalogId) -> Result<Vec<Device>, StoreError> {
-        const OP: &str = "device";
-        let text = id.to_string();
-        let rows = self.read(OP, &self.device, (&text,)).await?;
-        let rows = rows
-            .rows::<(&str, &str, &str, &str, i64)>()
-            .map_err(|error| wrap(OP, Kind::Corrupt, error))?;
-        rows.map(|row| {
-            let (jurisdiction, region, facility, facts, updated) =
-                row.map_err(|error| wrap(OP, Kind::Corrupt, error))?;
-            home(jurisdiction, region, facility)
-                .zip(entry(&text, facts, updated))
-                .map(|(home, entry)| Device { home, entry })
-                .ok_or_else(|| StoreError::new(OP, Kind::Corrupt))
-        })
-        .collect()
+    async fn device(&self, id: CatalogId) -> Result<Option<Device>, StoreError> {
+        let Some(owner) = self.owner(id).await? else {
+            return Ok(None);
+        };
+        let claims = self.claims(id).await?;
+        Ok(claims.into_iter().find(|device| device.home == owner))
     }
 
     async fn devices(
@@ -396,15 +485,62 @@ async fn migrate(session: &Session, keyspace: &str, replication: u8) -> Result<(
         .map_err(|error| wrap(OP, Kind::Corrupt, error))?;
     match version {
         Some((version,)) if version > SCHEMA_VERSION => Err(StoreError::new(OP, Kind::Corrupt)),
-        _ => session
-            .query_unpaged(
-                "INSERT INTO meta (key, value) VALUES ('schema', ?)",
-                (SCHEMA_VERSION,),
-            )
-            .await
-            .map(drop)
-            .map_err(|error| failed(OP, error)),
+        found => {
+            if found == Some((1,)) {
+                drop_later_claims(session).await?;
+            }
+            session
+                .query_unpaged(
+                    "INSERT INTO meta (key, value) VALUES ('schema', ?)",
+                    (SCHEMA_VERSION,),
+                )
+                .await
+                .map(drop)
+                .map_err(|error| failed(OP, error))
+        }
     }
+}
+
+/// Version 1 kept what every facility put under an id. The claim that has stood unchanged for longest is taken for the
+/// first; the others are dropped.
+async fn drop_later_claims(session: &Session) -> Result<(), StoreError> {
+    const OP: &str = "migrate";
+    type Row = (String, String, String, String, i64);
+    let pager = session.query_iter(ALL_CLAIMS, ()).await;
+    let pager = pager.map_err(|error| wrap(OP, Kind::Unavailable, error))?;
+    let rows = pager
+        .rows_stream::<Row>()
+        .map_err(|error| wrap(OP, Kind::Corrupt, error))?;
+    let rows: Vec<Row> = rows
+        .try_collect()
+        .await
+        .map_err(|error| wrap(OP, Kind::Unavailable, error))?;
+    let mut first: HashMap<&str, &Row> = HashMap::new();
+    let age = |row: &Row| (row.4, row.1.clone(), row.2.clone(), row.3.clone());
+    for row in &rows {
+        let kept = first.entry(&row.0).or_insert(row);
+        if age(row) < age(kept) {
+            *kept = row;
+        }
+    }
+    for row in &rows {
+        if first.get(row.0.as_str()).is_some_and(|kept| *kept == row) {
+            continue;
+        }
+        let (id, jurisdiction, region, facility, updated) = row;
+        let key = (
+            write_time(Timestamp(*updated)),
+            jurisdiction,
+            region,
+            facility,
+            id,
+        );
+        for statement in [DROP_BY_FACILITY, DROP_BY_ID] {
+            let done = session.query_unpaged(statement, &key).await;
+            done.map_err(|error| failed(OP, error))?;
+        }
+    }
+    Ok(())
 }
 
 /// Every statement here may be sent twice: writes merge. Quorum of the nearest data centre both ways, so that a read
@@ -416,6 +552,7 @@ async fn prepare(session: &Session, text: &str) -> Result<PreparedStatement, Sto
     })?;
     statement.set_is_idempotent(true);
     statement.set_consistency(Consistency::LocalQuorum);
+    statement.set_serial_consistency(Some(SerialConsistency::LocalSerial));
     Ok(statement)
 }
 

@@ -1,7 +1,7 @@
 //! The catalog in a SQLite file: the embedded engine. It holds no PHI, so the file is not encrypted.
 use super::{
     Catalog, Device, DeviceCursor, DeviceFilter, Entry, Facility, Facts, Home, Kind, Page,
-    PlaceFilter, Records, Status, StoreError, check_limit, check_records,
+    PlaceFilter, Put, Records, Status, StoreError, check_limit, check_records,
 };
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -10,7 +10,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use types::{CatalogId, Timestamp};
 
 /// The version of the tables below, in `PRAGMA user_version`. It only goes forward.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 
 /// How long a statement waits for another process's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -37,6 +37,27 @@ CREATE TABLE facility (
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// What version 2 adds: who owns an id. Where two facilities claimed one before, the claim that has stood unchanged for
+/// longest is taken for the first, and the others are dropped.
+const OWNERS: &str = "
+CREATE TABLE owner (
+    id TEXT PRIMARY KEY,
+    jurisdiction TEXT NOT NULL,
+    region TEXT NOT NULL,
+    facility TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+INSERT OR IGNORE INTO owner (id, jurisdiction, region, facility)
+SELECT id, jurisdiction, region, facility FROM device ORDER BY updated_ms, jurisdiction, region, facility;
+DELETE FROM device WHERE (id, jurisdiction, region, facility) NOT IN (
+    SELECT id, jurisdiction, region, facility FROM owner);
+";
+
+const CLAIM: &str = "
+INSERT INTO owner (id, jurisdiction, region, facility) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING";
+
+const OWNED: &str = "
+SELECT 1 FROM owner WHERE id = ?1 AND jurisdiction = ?2 AND region = ?3 AND facility = ?4";
+
 const PUT_DEVICE: &str = "
 INSERT INTO device (jurisdiction, region, facility, id, facts, kind, status, updated_ms)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
@@ -49,8 +70,7 @@ INSERT INTO facility (jurisdiction, region, facility, updated_ms) VALUES (?1, ?2
 ON CONFLICT DO UPDATE SET updated_ms = excluded.updated_ms WHERE excluded.updated_ms > updated_ms";
 
 const DEVICE: &str = "
-SELECT jurisdiction, region, facility, id, facts, updated_ms FROM device WHERE id = ?1
-ORDER BY jurisdiction, region, facility";
+SELECT jurisdiction, region, facility, id, facts, updated_ms FROM device WHERE id = ?1";
 
 const DEVICES: &str = "
 SELECT jurisdiction, region, facility, id, facts, updated_ms FROM device
@@ -115,20 +135,24 @@ fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     let version: i64 = transaction
         .pragma_query_value(None, "user_version", |row| row.get(0))
         .map_err(failed(OP))?;
-    match version {
-        0 => transaction
-            .execute_batch(SCHEMA)
-            .and_then(|()| transaction.pragma_update(None, "user_version", SCHEMA_VERSION))
-            .map_err(failed(OP))?,
-        SCHEMA_VERSION => {}
-        _ => return Err(StoreError::new(OP, Kind::Corrupt)),
+    if version > SCHEMA_VERSION {
+        return Err(StoreError::new(OP, Kind::Corrupt));
     }
+    for step in [SCHEMA, OWNERS]
+        .iter()
+        .skip(usize::try_from(version).unwrap_or(0))
+    {
+        transaction.execute_batch(step).map_err(failed(OP))?;
+    }
+    transaction
+        .pragma_update(None, "user_version", SCHEMA_VERSION)
+        .map_err(failed(OP))?;
     transaction.commit().map_err(failed(OP))
 }
 
 #[async_trait]
 impl Catalog for SqliteCatalog {
-    async fn put_devices(&self, records: &Records) -> Result<(), StoreError> {
+    async fn put_devices(&self, records: &Records) -> Result<Put, StoreError> {
         const OP: &str = "put_devices";
         check_records(records)?;
         let records = records.clone();
@@ -138,14 +162,14 @@ impl Catalog for SqliteCatalog {
         .await
     }
 
-    async fn device(&self, id: CatalogId) -> Result<Vec<Device>, StoreError> {
+    async fn device(&self, id: CatalogId) -> Result<Option<Device>, StoreError> {
         const OP: &str = "device";
         self.step(OP, move |connection| {
             let mut statement = connection.prepare_cached(DEVICE).map_err(failed(OP))?;
             let rows = statement
                 .query_map([id.to_string()], device)
                 .map_err(failed(OP))?;
-            collect(OP, rows)
+            Ok(collect(OP, rows)?.pop())
         })
         .await
     }
@@ -219,7 +243,7 @@ impl Catalog for SqliteCatalog {
     }
 }
 
-fn put(connection: &mut Connection, records: &Records) -> rusqlite::Result<()> {
+fn put(connection: &mut Connection, records: &Records) -> rusqlite::Result<Put> {
     let home = &records.home;
     let (jurisdiction, region, facility) = (
         home.jurisdiction.as_str(),
@@ -228,6 +252,15 @@ fn put(connection: &mut Connection, records: &Records) -> rusqlite::Result<()> {
     );
     let transaction = connection.transaction()?;
     {
+        let mut claim = transaction.prepare_cached(CLAIM)?;
+        let mut owned = transaction.prepare_cached(OWNED)?;
+        for entry in &records.devices {
+            let key = params![entry.id.to_string(), jurisdiction, region, facility];
+            if claim.execute(key)? == 0 && !owned.exists(key)? {
+                // Dropped, the transaction is rolled back.
+                return Ok(Put::Foreign);
+            }
+        }
         let mut device = transaction.prepare_cached(PUT_DEVICE)?;
         for entry in &records.devices {
             let facts = &entry.facts;
@@ -247,7 +280,8 @@ fn put(connection: &mut Connection, records: &Records) -> rusqlite::Result<()> {
             known.execute(params![jurisdiction, region, facility, last])?;
         }
     }
-    transaction.commit()
+    transaction.commit()?;
+    Ok(Put::Stored)
 }
 
 /// A page asks for one row more, to know whether another page follows. [`check_limit`] has bounded it.
@@ -343,6 +377,36 @@ mod tests {
         drop(connection);
         let error = SqliteCatalog::open(&path).unwrap_err();
         assert_eq!(error.kind, Kind::Corrupt);
+    }
+
+    #[tokio::test]
+    async fn of_two_claims_of_the_first_version_the_first_owner_s_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("catalog.db");
+        let connection = Connection::open(&path).unwrap();
+        connection.execute_batch(SCHEMA).unwrap();
+        connection.pragma_update(None, "user_version", 1).unwrap();
+        let id = CatalogId::from_bytes([1; 16]);
+        for (jurisdiction, facility, updated) in [("eu", "eu-f2", 9), ("us", "us-f1", 5)] {
+            let facts = "active\tcold-chain\t\t";
+            let row = params![
+                jurisdiction,
+                jurisdiction,
+                facility,
+                id.to_string(),
+                facts,
+                "cold-chain",
+                "active",
+                updated
+            ];
+            connection.execute(PUT_DEVICE, row).unwrap();
+        }
+        drop(connection);
+        let catalog = SqliteCatalog::open(&path).unwrap();
+        let found = catalog.device(id).await.unwrap().unwrap();
+        assert_eq!(found.home.facility.as_str(), "us-f1");
+        let all = catalog.devices(&DeviceFilter::default(), None, 9).await;
+        assert_eq!(all.unwrap().items, [found]);
     }
 
     #[test]

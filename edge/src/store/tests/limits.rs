@@ -278,6 +278,8 @@ async fn what_the_region_refused_quarantined_or_stored_in_part_is_not_deleted() 
         .await
         .unwrap();
     assert_eq!(kept, [1, 2, 3]);
-    let held = store.read(|db| Ok(federation::outbox::held(db, 9)?)).await;
+    let held = store
+        .read(|db| Ok(federation::outbox::held(db, 0, 9)?))
+        .await;
     assert_eq!(held.unwrap().len(), 3);
 }

@@ -162,9 +162,10 @@ impl MemOutbox {
 
     pub fn refused(&self) -> Vec<(u64, String)> {
         let state = self.state.lock();
-        let rows = outbox::held(&state.db, u32::MAX).unwrap();
-        let untaken = state.sum.untaken.iter().map(|(_, seq)| *seq);
-        untaken.zip(rows.into_iter().map(|(_, why)| why)).collect()
+        let rows = outbox::held(&state.db, 0, u32::MAX).unwrap();
+        let rows = rows.into_iter();
+        rows.map(|held| (held.origin.1, held.reason.to_owned()))
+            .collect()
     }
 
     pub fn most_leased_bytes(&self, priority: Priority) -> usize {
