@@ -24,6 +24,14 @@ pub struct Row {
     pub value: String,
 }
 
+impl Row {
+    /// Whether it is an alarm of staleness: the edge's own word, which no device emitted.
+    #[must_use]
+    pub fn is_staleness(&self) -> bool {
+        self.value == "temp-unknown"
+    }
+}
+
 /// How often each row is there.
 pub type Rows = BTreeMap<Row, usize>;
 
@@ -180,7 +188,7 @@ pub async fn found(
             .await?
         {
             let row = stored_row(patient, &resource);
-            if row.value != "temp-unknown" {
+            if !row.is_staleness() {
                 *rows.entry(row).or_default() += 1;
             }
         }

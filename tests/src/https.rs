@@ -229,14 +229,8 @@ fn assertion(client: &Value, audience: &str) -> Result<String> {
     Ok(jsonwebtoken::encode(&header, &claims, &key)?)
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a client outside the mesh has its own clock"
-)]
-fn now_s() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
+fn now_s() -> i64 {
+    crate::clock::real_now().0 / 1_000
 }
 
 fn text(value: &Value) -> Result<&str> {

@@ -86,6 +86,8 @@ async fn publish(
 ) -> Result<(&'static str, Vec<Value>)> {
     let mut acknowledged = Vec::new();
     let mut device: Option<Device> = None;
+    // A message that is repeated is the same to the letter.
+    let time = mesh.time()?;
     let json = mesh.json()?;
     let place = mesh::facility_of(&json, facility)?;
     let all = place["devices"].as_array().cloned().unwrap_or_default();
@@ -100,7 +102,7 @@ async fn publish(
         };
         let seq = acknowledged.len() + 1;
         let message = json!({
-            "epoch": 1, "seq": seq, "time": "2026-11-22T10:00:00Z", "patient": format!("kill-{facility}"),
+            "epoch": 1, "seq": seq, "time": time, "patient": format!("kill-{facility}"),
             "readings": [{"code": "2951-2", "value": format!("{seq}.50"), "unit": "mmol/L"}],
         });
         tokio::time::sleep(PUBLISH_EVERY).await;
@@ -133,12 +135,8 @@ async fn compare(mesh: &Mesh, facility: &str, acknowledged: &[Value]) -> Result<
         let (lost, _) = checker::difference(&want, &have);
         lost.is_empty().then_some((crosswalk, have))
     };
-    let (crosswalk, have) = wait::until(
-        "every emitted reading is stored",
-        Duration::from_secs(120),
-        all_there,
-    )
-    .await?;
+    let (crosswalk, have) =
+        wait::until("every emitted reading is stored", wait::PATIENCE, all_there).await?;
     let twice: Vec<_> = have.iter().filter(|(_, count)| **count > 1).collect();
     ensure!(twice.is_empty(), "{facility}: applied twice: {twice:?}");
     let patient = crosswalk
@@ -154,7 +152,7 @@ async fn compare(mesh: &Mesh, facility: &str, acknowledged: &[Value]) -> Result<
         there.then_some(times)
     };
     let what = "everything acknowledged is stored";
-    let stored = wait::until(what, Duration::from_secs(60), all_there).await?;
+    let stored = wait::until(what, wait::PATIENCE, all_there).await?;
     for message in acknowledged {
         let times = stored.get(&value(message)).copied().unwrap_or(0);
         ensure!(times == 1, "{facility}: stored {times} times: {message}");

@@ -3,6 +3,7 @@
 
 pub mod binary;
 pub mod checker;
+pub mod clock;
 pub mod https;
 pub mod kills;
 pub mod mesh;

@@ -1,12 +1,11 @@
 //! A mesh of real processes, started by `medmesh up` in a folder of its own.
-use crate::{binary, https::Https, wait};
+use crate::{binary, clock, https::Https, wait};
 use anyhow::{Context, Result, anyhow};
 use serde_json::Value;
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::Duration,
 };
 
 /// A running mesh. Dropping it kills it.
@@ -19,9 +18,6 @@ pub struct Mesh {
 }
 
 impl Mesh {
-    /// Longest start: ten seconds are promised on an idle machine, tests share theirs.
-    const START: Duration = Duration::from_secs(90);
-
     /// Starts `medmesh up --dir DIR ARGS` and waits for `mesh.json`.
     ///
     /// # Errors
@@ -54,7 +50,7 @@ impl Mesh {
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()?;
-        let ready = wait::until("the mesh is ready", Self::START, || {
+        let ready = wait::until("the mesh is ready", wait::PATIENCE, || {
             let ended = child.try_wait().ok().flatten();
             let found = fs::read(&file)
                 .ok()
@@ -86,6 +82,28 @@ impl Mesh {
         Ok(serde_json::from_slice(&fs::read(
             self.dir.join("mesh.json"),
         )?)?)
+    }
+
+    /// Mesh time now, as RFC 3339: what a device outside the mesh gives as the time of a live reading.
+    ///
+    /// # Errors
+    /// The mesh's folder has no clock.
+    pub fn time(&self) -> Result<String> {
+        let clock: Value = serde_json::from_slice(&fs::read(self.dir.join("clock.json"))?)?;
+        let clock: types::MeshClock = serde_json::from_value(clock["clock"].clone())?;
+        Ok(clock.at(clock::real_now()).to_rfc3339())
+    }
+
+    /// Halts the simulated devices where they are, so that what waits can come to an end on a machine of any speed.
+    ///
+    /// # Errors
+    /// There are none.
+    pub fn silence(&self) -> Result<()> {
+        let pids = simulators(self.child.id())?;
+        anyhow::ensure!(!pids.is_empty(), "no simulated devices");
+        let stopped = Command::new("kill").arg("-STOP").args(pids).status()?;
+        anyhow::ensure!(stopped.success(), "the simulated devices do not stop");
+        Ok(())
     }
 
     /// The process of `edge:FACILITY`, `regional:REGION` or `global`.
@@ -244,7 +262,7 @@ impl Mesh {
             .arg("-INT")
             .arg(self.child.id().to_string())
             .status()?;
-        let status = wait::until("the mesh stops", Duration::from_secs(30), || {
+        let status = wait::until("the mesh stops", wait::PATIENCE, || {
             let ended = self.child.try_wait().ok().flatten();
             async move { ended }
         })
@@ -259,6 +277,25 @@ impl Drop for Mesh {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The children of `up` that simulate devices.
+fn simulators(up: u32) -> Result<Vec<String>> {
+    let parent = format!("PPid:\t{up}");
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let folder = entry?.path();
+        // What is no process, or has ended meanwhile, has no such files.
+        let text = |file: &str| fs::read_to_string(folder.join(file)).unwrap_or_default();
+        let pid = folder.file_name().and_then(|name| name.to_str());
+        if let Some(pid) = pid
+            && text("status").lines().any(|line| line == parent)
+            && text("cmdline").contains("\0simulate\0")
+        {
+            found.push(pid.to_owned());
+        }
+    }
+    Ok(found)
 }
 
 fn printed(args: &[&str]) -> Result<Vec<u8>> {

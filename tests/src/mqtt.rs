@@ -22,8 +22,6 @@ pub struct Device {
 }
 
 impl Device {
-    /// Longest wait for a connection, an acknowledgement or a message.
-    const PATIENCE: Duration = Duration::from_secs(60);
     /// Packets that wait to be sent; one is sent at a time.
     const QUEUE: usize = 64;
 
@@ -148,7 +146,7 @@ impl Device {
                 }
             }
         };
-        tokio::time::timeout(Self::PATIENCE, look).await?
+        tokio::time::timeout(crate::wait::PATIENCE, look).await?
     }
 }
 

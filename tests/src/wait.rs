@@ -4,6 +4,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// The longest wait for anything: far beyond what a slow and loaded machine needs, so that only what never happens
+/// runs into it. No test needs a speed.
+pub const PATIENCE: Duration = Duration::from_secs(900);
+
 /// How often a condition is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 

@@ -1,6 +1,7 @@
 //! The project's own commands. It knows how to check the project and which engines the suites need; it holds
 //! nothing of the product and depends on none of its crates, so that it compiles in seconds.
 mod bench;
+mod clock;
 mod engines;
 mod place;
 mod run;
@@ -13,6 +14,7 @@ const EXAMPLES: &str = "\
 Examples:
   cargo xtask test                        everything, as continuous integration runs it
   cargo xtask test --only fmt clippy      two stages
+  cargo xtask test --at '+400 days'       everything as it will be on another day
   cargo xtask test --only engines --keep  start the engines, print their variables, wait for Ctrl-C
   cargo xtask bench                       every figure beside its peer or floor, release build
   cargo xtask bench --only ingest --runs 5";
@@ -31,7 +33,8 @@ enum Command {
     ///
     /// Installs what the suites need (as root; otherwise stops with the one line to copy), starts it on free ports
     /// of 127.0.0.1, and ends it. The last line is `N passed, N failed, N ignored`; the exit code is 0 when nothing
-    /// failed.
+    /// failed. No test knows today's date: with `--at` they run on another one, and in continuous integration (`CI=true`)
+    /// the end-to-end tests run on a date that nobody chose, which is printed.
     #[command(after_help = EXAMPLES)]
     Test {
         /// Run these stages alone, in their usual order.
@@ -40,6 +43,9 @@ enum Command {
         /// Leave the engines running at the end, print their variables, and wait for Ctrl-C.
         #[arg(long)]
         keep: bool,
+        /// Shift the clock of the tests and of every process that they start, for example `+400 days`.
+        #[arg(long, value_name = "OFFSET", allow_hyphen_values = true)]
+        at: Option<clock::Offset>,
     },
     /// Measures: each figure beside a peer or a physical floor of the same run, medians of several runs.
     ///
@@ -54,7 +60,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
-        Command::Test { only, keep } => stage::test(&only, keep),
+        Command::Test { only, keep, at } => stage::test(&only, keep, at),
         Command::Bench { arguments } => bench::bench(&arguments),
     };
     match done {

@@ -1,7 +1,8 @@
 //! The stages of `cargo xtask test`: each is timed, shows its output, and hides none of the later ones.
 use crate::{
+    clock::{self, Offset},
     engines::Engines,
-    place::Places,
+    place::{Places, in_ci},
     run::{Counts, cargo, shown},
 };
 use anyhow::{Context, Result};
@@ -50,7 +51,7 @@ struct Outcome {
 }
 
 /// Runs the stages; whether nothing failed. The last line printed is `N passed, N failed, N ignored`.
-pub fn test(only: &[Stage], keep: bool) -> Result<bool> {
+pub fn test(only: &[Stage], keep: bool, at: Option<Offset>) -> Result<bool> {
     let places = Places::find()?;
     if places.data.is_none() {
         eprintln!("no reference data (MEDMESH_DATA): the tests that replay it are ignored");
@@ -58,9 +59,12 @@ pub fn test(only: &[Stage], keep: bool) -> Result<bool> {
     let asked = |stage: Stage| only.is_empty() || only.contains(&stage);
     let needs_engines = [Stage::Engines, Stage::Contract, Stage::E2e]
         .into_iter()
-        .any(asked);
+        .any(asked)
+        // The clock is shifted by a package that is installed with the engines.
+        || at.is_some();
     let mut run = Run {
         engines: None,
+        at,
         places,
         outcomes: Vec::new(),
     };
@@ -85,6 +89,7 @@ pub fn test(only: &[Stage], keep: bool) -> Result<bool> {
 struct Run {
     places: Places,
     engines: Option<Engines>,
+    at: Option<Offset>,
     outcomes: Vec<Outcome>,
 }
 
@@ -107,7 +112,7 @@ impl Run {
                 (true, Counts::default())
             }
             Stage::Contract | Stage::E2e => self.with_engines(stage)?,
-            _ => shown(&mut self.command(stage))?,
+            _ => shown(&mut self.timed(stage)?)?,
         };
         if stage == Stage::Unguarded && ok {
             fs::copy(self.binary(), self.unguarded()).context("keep the unguarded binary")?;
@@ -127,7 +132,7 @@ impl Run {
 
     /// Waits for the engines, which came up beside the build; a suite without them has failed.
     fn with_engines(&mut self, stage: Stage) -> Result<(bool, Counts)> {
-        let mut command = self.command(stage);
+        let mut command = self.timed(stage)?;
         if let Some(engines) = &mut self.engines {
             match engines.ready() {
                 Ok(variables) => command.envs(variables.iter().map(|(name, value)| (name, value))),
@@ -155,6 +160,22 @@ impl Run {
                 };
             }
         }
+    }
+
+    /// The command of a stage, under the clock that its tests are to have: the one asked for; in continuous integration
+    /// one that nobody chose for the end-to-end tests; else the machine's.
+    fn timed(&self, stage: Stage) -> Result<Command> {
+        let mut command = self.command(stage);
+        let offset = match (self.at, stage) {
+            (Some(at), Stage::Unit | Stage::Contract | Stage::E2e) => Some(at),
+            (None, Stage::E2e) if in_ci() => Some(Offset::drawn()?),
+            _ => None,
+        };
+        if let Some(offset) = offset {
+            clock::announce(offset, &name(stage));
+            offset.shift(&mut command)?;
+        }
+        Ok(command)
     }
 
     /// Every selection is `--workspace`, and the build covers all targets: features resolve alike each time, so

@@ -66,7 +66,8 @@ async fn refused() -> Result<()> {
         .unwrap_or_default();
     let mut device = Device::connect(&json, facility, &external).await?;
     let good = json!({"code": "2951-2", "value": "140.0", "unit": "mmol/L"});
-    let message = |seq: u32, reading: &Value| json!({"epoch": 1, "seq": seq, "time": "2026-11-22T10:00:00Z", "patient": "p", "readings": [reading]});
+    let time = mesh.time()?;
+    let message = |seq: u32, reading: &Value| json!({"epoch": 1, "seq": seq, "time": time, "patient": "p", "readings": [reading]});
     device.publish(&message(1, &good)).await?;
     for (name, bad) in [
         (

@@ -8,10 +8,8 @@ use medmesh_tests::{
     wait,
 };
 use serde_json::Value;
-use std::{fs, time::Duration};
+use std::fs;
 
-/// For a loaded machine.
-const PATIENCE: Duration = Duration::from_secs(60);
 const FACILITY: &str = "edge:eu-f1";
 
 #[test]
@@ -67,7 +65,12 @@ async fn the_facility_refuses(mesh: &Mesh, json: &Value) -> Result<()> {
             .ok()?;
         (count > 0.0).then_some(())
     };
-    wait::until("the facility refuses the other region", PATIENCE, counted).await?;
+    wait::until(
+        "the facility refuses the other region",
+        wait::PATIENCE,
+        counted,
+    )
+    .await?;
     let ready = mesh
         .https
         .get(&metrics.replace("/metrics", "/ready"), None)
@@ -88,7 +91,7 @@ async fn the_facility_refuses(mesh: &Mesh, json: &Value) -> Result<()> {
         "the facility itself goes on: {ready}"
     );
     let written = || async { turned_away(mesh, FACILITY).ok()?.pop() };
-    let row = wait::until("the facility writes it down", PATIENCE, written).await?;
+    let row = wait::until("the facility writes it down", wait::PATIENCE, written).await?;
     ensure!(row["reason"] == "other-jurisdiction", "{row}");
     ensure!(row["from"] == "spiffe://medmesh/regional/us/us", "{row}");
     ensure!(row["to"] == "edge/eu/eu/eu-f1", "{row}");
@@ -164,5 +167,10 @@ async fn everything_arrives_at_home(mesh: &Mesh) -> Result<()> {
             .ok()?;
         checker::difference(&want, &have).0.is_empty().then_some(())
     };
-    wait::until("everything arrives in the own region", PATIENCE, there).await
+    wait::until(
+        "everything arrives in the own region",
+        wait::PATIENCE,
+        there,
+    )
+    .await
 }

@@ -16,11 +16,10 @@ use node::clock::Clock;
 use rcgen::{CertificateParams, Issuer, KeyPair, SanType};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use serde_json::{Value, json};
-use std::{fs, path::PathBuf, time::Duration};
+use std::{fs, path::PathBuf};
 use types::Timestamp;
 
 /// For a loaded machine; a revocation takes effect within a second.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// Longer ago than any certificate is valid.
 const LONG_AGO_DAYS: i32 = -400;
 
@@ -79,7 +78,7 @@ impl Office {
             Identity::Node(_) => (&LOCAL_NAMES[..], Some(&signing)),
             Identity::Device { .. } => (&[][..], None),
         };
-        let code = ca.invite(&identity, names, Duration::from_secs(60), at, &mut rng)?;
+        let code = ca.invite(&identity, names, wait::PATIENCE, at, &mut rng)?;
         let new = pki::new_key_and_csr(&identity, signing)?;
         Ok((ca.enrol(&code, &new.csr_pem, at, &mut rng)?, new.key_pem))
     }
@@ -138,7 +137,7 @@ fn long_ago() -> Timestamp {
 async fn counted(mesh: &Mesh, url: &str, metric: &str, label: &str) -> Result<()> {
     let look =
         || async { (mesh.metric_where(url, metric, &[label]).await.ok()? >= 1.0).then_some(()) };
-    wait::until(&format!("{metric} {label}"), PATIENCE, look).await
+    wait::until(&format!("{metric} {label}"), wait::PATIENCE, look).await
 }
 
 /// A certificate that must not be taken, why, and the alert that says so (RFC 8446 §6.2).
@@ -214,7 +213,7 @@ impl Listener<'_> {
                 .with_context(|| format!("{reason} was let in"))?;
             ensure!(refused.contains(alert), "{reason}: {refused}");
             let counted = || async { (self.count(reason).await.ok()? > before).then_some(()) };
-            wait::until("the refusal is counted", PATIENCE, counted).await?;
+            wait::until("the refusal is counted", wait::PATIENCE, counted).await?;
         }
         let revoked = office.issue(&format!("{}-revoked", self.name), own, now())?;
         ensure!(
@@ -227,9 +226,19 @@ impl Listener<'_> {
                 .await
                 .filter(|it| it.contains("CertificateRevoked"))
         };
-        wait::until("the revoked certificate is refused", PATIENCE, refused).await?;
+        wait::until(
+            "the revoked certificate is refused",
+            wait::PATIENCE,
+            refused,
+        )
+        .await?;
         let counted = || async { (self.count("revoked").await.ok()? > 0.0).then_some(()) };
-        wait::until("the revoked certificate is counted", PATIENCE, counted).await
+        wait::until(
+            "the revoked certificate is counted",
+            wait::PATIENCE,
+            counted,
+        )
+        .await
     }
 
     async fn count(&self, reason: &str) -> Result<f64> {
@@ -324,7 +333,7 @@ async fn others_are_served(mesh: &Mesh) -> Result<()> {
         .context("external")?;
     let mut device = Device::connect(&json, facility, external).await?;
     let message: Value = json!({
-        "epoch": 1, "seq": 1, "time": "2026-11-22T10:00:00Z", "patient": "in-order",
+        "epoch": 1, "seq": 1, "time": mesh.time()?, "patient": "in-order",
         "readings": [{"code": "2951-2", "value": "141.5", "unit": "mmol/L"}],
     });
     device.publish(&message).await?;
@@ -334,5 +343,5 @@ async fn others_are_served(mesh: &Mesh) -> Result<()> {
         let query = format!("Observation?patient={patient}");
         (!mesh.search("us", &query).await.ok()?.is_empty()).then_some(())
     };
-    wait::until("a device in order is served", PATIENCE, arrived).await
+    wait::until("a device in order is served", wait::PATIENCE, arrived).await
 }

@@ -31,8 +31,6 @@ const READINGS: u64 = 256;
 const MAX_MESSAGES: u64 = 2_000;
 /// The number of the alarm.
 const ALARM: u64 = MAX_MESSAGES + 1;
-/// For a loaded machine.
-const PATIENCE: Duration = Duration::from_secs(300);
 const FACILITY: &str = "us-f1";
 
 #[test]
@@ -47,14 +45,16 @@ async fn full() -> Result<()> {
     let metrics = mesh::facility_of(&json, FACILITY)?["metrics"].as_str();
     let metrics = metrics.context("metrics")?;
     let mut external = Device::external(&json, FACILITY).await?;
-    let acknowledged = fill(&mut external, 0).await?;
+    // A message that is offered again is the same to the letter.
+    let time = mesh.time()?;
+    let acknowledged = fill(&mut external, &time, 0).await?;
     ensure!(
         acknowledged > 0,
         "nothing was acknowledged, so nothing was tested"
     );
-    external.publish_on("alarm", &message(ALARM)).await?;
+    external.publish_on("alarm", &message(&time, ALARM)).await?;
     // What the region had taken before may be deleted meanwhile and make a little room; it is used up again.
-    let acknowledged = fill(&mut external, acknowledged).await?;
+    let acknowledged = fill(&mut external, &time, acknowledged).await?;
     println!("{acknowledged} messages are acknowledged until the store is full");
     let used = mesh.metric(metrics, "medmesh_store_bytes").await?;
     ensure!(used <= BOUND_BYTES, "{used} bytes are in use");
@@ -65,18 +65,22 @@ async fn full() -> Result<()> {
 
     mesh.signal("regional:us", "CONT")?;
     // What was refused is offered again, as a device does.
-    while external.publish(&message(acknowledged + 1)).await.is_err() {
+    while external
+        .publish(&message(&time, acknowledged + 1))
+        .await
+        .is_err()
+    {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let done = mesh.dir.join("edge").join(FACILITY).join("replay.done");
     let over = || async { done.exists().then_some(()) };
     wait::until(
         "the monitors gave everything they held back",
-        PATIENCE,
+        wait::PATIENCE,
         over,
     )
     .await?;
-    crate::drained(&mesh, PATIENCE).await?;
+    crate::drained(&mesh).await?;
     let sent: Vec<u64> = (1..=acknowledged + 1).chain([ALARM]).collect();
     once(&mesh, &sent)?;
     compare::monitors(&mesh, 2)?;
@@ -106,7 +110,7 @@ async fn start(dir: &std::path::Path) -> Result<Mesh> {
         let used = mesh.metric(metrics, "medmesh_store_bytes").await.ok()?;
         (mesh.pid("edge:us-f1").ok()? != before && used > 0.0).then_some(())
     };
-    wait::until("the edge runs again", PATIENCE, again).await?;
+    wait::until("the edge runs again", wait::PATIENCE, again).await?;
     Ok(mesh)
 }
 
@@ -114,18 +118,18 @@ fn value(seq: u64, index: u64) -> String {
     format!("{seq}.{index:03}")
 }
 
-fn message(seq: u64) -> Value {
+fn message(time: &str, seq: u64) -> Value {
     let reading = |index| json!({"code": "2951-2", "value": value(seq, index), "unit": "mmol/L"});
     json!({
-        "epoch": 1, "seq": seq, "time": "2026-11-22T10:00:00Z", "patient": "full",
+        "epoch": 1, "seq": seq, "time": time, "patient": "full",
         "readings": (0..READINGS).map(reading).collect::<Vec<_>>(),
     })
 }
 
 /// Publishes what comes after a number until a message is refused; gives the last that was acknowledged.
-async fn fill(external: &mut Device, last: u64) -> Result<u64> {
+async fn fill(external: &mut Device, time: &str, last: u64) -> Result<u64> {
     for seq in last + 1..ALARM {
-        if external.publish(&message(seq)).await.is_err() {
+        if external.publish(&message(time, seq)).await.is_err() {
             return Ok(seq - 1);
         }
     }

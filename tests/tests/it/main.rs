@@ -28,16 +28,12 @@ async fn waiting(mesh: &Mesh) -> Option<f64> {
     Some(waiting)
 }
 
-/// Parcels on their way at any moment while devices go on: about two a facility.
-const IN_FLIGHT: f64 = 12.0;
-
-/// Waits until every facility has sent what it had: nothing but what was just made is on its way, and a second later
-/// still.
-async fn drained(mesh: &Mesh, limit: Duration) -> Result<()> {
+/// Waits until every facility has sent what it had, and a second later still. The devices have fallen silent by then.
+async fn drained(mesh: &Mesh) -> Result<()> {
     let empty = || async {
-        let first = waiting(mesh).await? <= IN_FLIGHT;
+        let first = waiting(mesh).await? == 0.0;
         tokio::time::sleep(Duration::from_secs(1)).await;
-        (first && waiting(mesh).await? <= IN_FLIGHT).then_some(())
+        (first && waiting(mesh).await? == 0.0).then_some(())
     };
-    wait::until("every outbox is drained", limit, empty).await
+    wait::until("every outbox is drained", wait::PATIENCE, empty).await
 }

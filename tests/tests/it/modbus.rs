@@ -19,8 +19,6 @@ use std::{
     time::Duration,
 };
 
-/// For a loaded machine.
-const PATIENCE: Duration = Duration::from_secs(120);
 const SEED: u64 = 20_261_123;
 /// Bad answers that must have been given before the test looks: each kind, and each recorded frame, several times.
 const ANSWERS: usize = 120;
@@ -48,13 +46,13 @@ async fn rubbish() -> Result<()> {
     let mesh = Mesh::up(dir.path(), &["--facilities", "1", "--speed", "20x"]).await?;
     let babbler = Babbler::start(recorded()?)?;
     let flows = || async { (!values(&mesh, BAD).ok()?.is_empty()).then_some(()) };
-    wait::until("the device is polled", PATIENCE, flows).await?;
+    wait::until("the device is polled", wait::PATIENCE, flows).await?;
     turn(&mesh, babbler.address)?;
     let begun = || async { (babbler.bad.load(Ordering::Relaxed) > 0).then_some(()) };
-    wait::until("the edge polls the babbler", PATIENCE, begun).await?;
+    wait::until("the edge polls the babbler", wait::PATIENCE, begun).await?;
     let (before, others) = (values(&mesh, BAD)?, values(&mesh, GOOD)?.len());
     let enough = || async { (babbler.bad.load(Ordering::Relaxed) >= ANSWERS).then_some(()) };
-    wait::until("every kind of rubbish was given", PATIENCE, enough).await?;
+    wait::until("every kind of rubbish was given", wait::PATIENCE, enough).await?;
     ensure!(
         values(&mesh, BAD)? == before,
         "something was stored of a device that said nothing true"

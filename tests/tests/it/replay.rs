@@ -1,10 +1,7 @@
 //! The whole path on real ICU data, checked by a FHIR client that is not ours.
 use anyhow::Result;
 use medmesh_tests::{binary, mesh::Mesh, wait};
-use std::{path::Path, process::Command, time::Duration};
-
-/// 48 hours at 600 × are 288 s; the rest is for a loaded machine.
-const REPLAY: Duration = Duration::from_secs(900);
+use std::{path::Path, process::Command};
 
 #[test]
 #[cfg_attr(
@@ -29,8 +26,8 @@ async fn replay(archive: &Path, python: &str) -> Result<()> {
         });
         async move { done.then_some(()) }
     };
-    wait::until("the replay is over", REPLAY, over).await?;
-    crate::drained(&mesh, REPLAY).await?;
+    wait::until("the replay is over", wait::PATIENCE, over).await?;
+    crate::drained(&mesh).await?;
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/python/check_replay.py");
     let checked = Command::new(python)
         .arg(script)

@@ -42,8 +42,6 @@ const TIMES_LIVE: u64 = 20;
 /// Readings of monitors that a live one lets pass at most: three times what may be under way (512 KiB of some 64
 /// bytes each), as the edge may have sent the next before it sees the live one.
 const LET_PASS: usize = 3 * 8_192;
-/// For a loaded machine.
-const PATIENCE: Duration = Duration::from_secs(900);
 const FACILITY: &str = "us-f1";
 const REGION: &str = "us";
 
@@ -126,12 +124,14 @@ async fn outage(mesh: &Mesh, gone: Instant) -> Result<Outage> {
         let up = mesh.metric(&metrics, "medmesh_link_up").await.ok()?;
         (up == 0.0).then_some(())
     };
-    wait::until("the link is down", PATIENCE, down).await?;
+    wait::until("the link is down", wait::PATIENCE, down).await?;
     let (cut, before) = emitted_so_far(mesh)?;
     let mut external = Device::external(&json, FACILITY).await?;
-    external.publish(&live::message(1, "week-live")).await?;
+    external
+        .publish(&live::message(mesh, 1, live::PATIENT)?)
+        .await?;
     for seq in 1..=ALARMS {
-        let alarm = live::message(1_000_000 + seq, "week-alarm");
+        let alarm = live::message(mesh, 1_000_000 + seq, "week-alarm")?;
         external.publish_on("alarm", &alarm).await?;
     }
     // It says no more: the facility's own people hear that its value went stale, though no region is there.
@@ -142,7 +142,12 @@ async fn outage(mesh: &Mesh, gone: Instant) -> Result<Outage> {
         let passed = gone.elapsed().as_secs_f64() * SPEED >= WEEK_S;
         (passed && done.exists()).then_some(())
     };
-    wait::until("the week is over and every sample stored", PATIENCE, over).await?;
+    wait::until(
+        "the week is over and every sample stored",
+        wait::PATIENCE,
+        over,
+    )
+    .await?;
     let emitted = emitted_so_far(mesh)?.1 - before;
     Ok(Outage { cut, emitted })
 }
@@ -190,7 +195,7 @@ async fn drain(mesh: &Mesh) -> Result<Vec<Live>> {
         let parcels = mesh.metric_where(&metrics, "medmesh_outbox_parcels", &live);
         (up == 1.0 && parcels.await.ok()? < LIVE_PARCELS).then_some(())
     };
-    wait::until("the link is up", PATIENCE, up).await?;
+    wait::until("the link is up", wait::PATIENCE, up).await?;
     let over = AtomicBool::new(false);
     let drained = async {
         let backlog = ["priority=\"backlog\""];
@@ -199,12 +204,12 @@ async fn drain(mesh: &Mesh) -> Result<Vec<Live>> {
             let left = parcels.await.ok()?;
             (left == 0.0).then_some(())
         };
-        let drained = wait::until("the backlog is stored", PATIENCE, empty).await;
+        let drained = wait::until("the backlog is stored", wait::PATIENCE, empty).await;
         over.store(true, Ordering::Relaxed);
         drained
     };
     let (live, ()) = tokio::try_join!(live::publish(mesh, &over), drained)?;
-    crate::drained(mesh, PATIENCE).await?;
+    crate::drained(mesh).await?;
     Ok(live)
 }
 

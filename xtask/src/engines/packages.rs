@@ -43,6 +43,7 @@ fn missing() -> Vec<&'static str> {
         ("openjdk-17-jre-headless", absent("java")),
         ("maven", absent("mvn")),
         ("python3-venv", !has_venv()),
+        ("faketime", absent("faketime")),
         ("perl", absent("perl")),
         ("make", absent("make")),
     ]

@@ -4,6 +4,7 @@
 //! bytes, and checks that every acknowledgement is of the oldest message that waits.
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use bytes::BytesMut;
+use medmesh_tests::clock;
 use rumqttc::mqttbytes::{
     QoS,
     v4::{Connect, Publish},
@@ -16,7 +17,7 @@ use std::{
     net::SocketAddr,
     path::Path,
     sync::{
-        Arc,
+        Arc, LazyLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -222,11 +223,15 @@ fn packet_id(seq: u64) -> u16 {
     u16::try_from(seq % PACKET_IDS + 1).unwrap_or(1)
 }
 
+/// When the run began: the time of every reading.
+static BEGAN: LazyLock<String> = LazyLock::new(|| clock::real_now().to_rfc3339());
+
 /// What a laboratory analyser would send: one reading of one patient.
 fn message(seq: u64) -> String {
     format!(
-        r#"{{"epoch":1,"seq":{},"time":"2026-11-22T10:00:00.000Z","patient":"p-{}","readings":[{{"code":"2951-2","value":{}.{},"unit":"mmol/L"}}]}}"#,
+        r#"{{"epoch":1,"seq":{},"time":"{}","patient":"p-{}","readings":[{{"code":"2951-2","value":{}.{},"unit":"mmol/L"}}]}}"#,
         seq + 1,
+        *BEGAN,
         seq % 8,
         100 + seq % 80,
         seq % 10

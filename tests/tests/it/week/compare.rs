@@ -115,14 +115,15 @@ fn look(mesh: &Mesh, crosswalk: &Crosswalk, cut: Timestamp) -> Result<Found> {
     let mut times = (i64::MAX, 0);
     RegionFile::open(mesh, REGION)?.each(|one: Observation| {
         let row = checker::stored_row(&one.patient, &one.resource);
+        if row.is_staleness() {
+            return Ok(());
+        }
         if one.patient == alarmed {
             found.alarms.push(one.seq);
         } else if one.patient == living {
             let stored = (one.seq, one.stored_ms);
             found.live.entry(row.value).or_default().push(stored);
-        } else if let Some(cut) = beds.get(one.patient.as_str())
-            && row.value != "temp-unknown"
-        {
+        } else if let Some(cut) = beds.get(one.patient.as_str()) {
             if row.time > *cut {
                 found.backlog.push(one.seq);
                 times = (times.0.min(one.stored_ms), times.1.max(one.stored_ms));
@@ -153,7 +154,7 @@ pub fn monitors(mesh: &Mesh, beds: usize) -> Result<()> {
     RegionFile::open(mesh, REGION)?.each(|one| {
         if patients.contains(&one.patient.as_str()) {
             let row = checker::stored_row(&one.patient, &one.resource);
-            rows.extend((row.value != "temp-unknown").then(|| fingerprint(&row)));
+            rows.extend((!row.is_staleness()).then(|| fingerprint(&row)));
         }
         Ok(())
     })?;
@@ -198,7 +199,7 @@ async fn compare_fhir(mesh: &Mesh, crosswalk: &Crosswalk) -> Result<()> {
     let served: Vec<Row> = entries
         .iter()
         .map(|entry| checker::stored_row(patient, &entry["resource"]))
-        .filter(|row| row.value != "temp-unknown")
+        .filter(|row| !row.is_staleness())
         .collect();
     ensure!(!served.is_empty(), "FHIR serves alarms alone");
     let mut emitted = std::collections::HashSet::new();

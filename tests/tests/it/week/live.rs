@@ -1,11 +1,13 @@
 //! Live readings while the backlog drains: the facility's external device publishes one after another.
-use super::{FACILITY, PATIENCE, REGION};
+use super::{FACILITY, REGION};
 use anyhow::{Context, Result};
-use medmesh_tests::{checker::Crosswalk, mesh::Mesh, mqtt::Device, region_file::RegionFile, wait};
+use medmesh_tests::{
+    checker::Crosswalk, clock, mesh::Mesh, mqtt::Device, region_file::RegionFile, wait,
+};
 use serde_json::{Value, json};
 use std::{
     sync::atomic::{AtomicBool, Ordering},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 /// Between an acknowledgement and the next reading.
@@ -25,11 +27,11 @@ pub struct Live {
 }
 
 /// A message whose value is its number.
-pub fn message(seq: u64, patient: &str) -> Value {
-    json!({
-        "epoch": 1, "seq": seq, "time": "2026-11-22T10:00:00Z", "patient": patient,
+pub fn message(mesh: &Mesh, seq: u64, patient: &str) -> Result<Value> {
+    Ok(json!({
+        "epoch": 1, "seq": seq, "time": mesh.time()?, "patient": patient,
         "readings": [{"code": "2951-2", "value": format!("{seq}.50"), "unit": "mmol/L"}],
-    })
+    }))
 }
 
 /// Publishes until told to stop. Number 1 was published in the outage.
@@ -43,8 +45,8 @@ pub async fn publish(mesh: &Mesh, over: &AtomicBool) -> Result<Vec<Live>> {
     let mut seq = 1;
     while !over.load(Ordering::Relaxed) {
         seq += 1;
-        let (published_ms, published) = (real_ms()?, Instant::now());
-        device.publish(&message(seq, PATIENT)).await?;
+        let (published_ms, published) = (clock::real_now().0, Instant::now());
+        device.publish(&message(mesh, seq, PATIENT)?).await?;
         let value = format!("{seq}.50 mmol/L");
         sent.push(Live {
             value: value.clone(),
@@ -66,15 +68,6 @@ pub async fn publish(mesh: &Mesh, over: &AtomicBool) -> Result<Vec<Live>> {
         fhir.waits.len(),
     );
     Ok(sent)
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a client outside the mesh has its own clock"
-)]
-fn real_ms() -> Result<i64> {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH)?;
-    Ok(i64::try_from(since.as_millis())?)
 }
 
 /// A reader of the live patient's readings.
@@ -104,7 +97,7 @@ impl Fhir {
             let found = format!("{} {}", quantity["value"], quantity["code"].as_str()?);
             (found == value).then(|| published.elapsed())
         };
-        let wait = wait::until("a live reading is found by FHIR", PATIENCE, there).await?;
+        let wait = wait::until("a live reading is found by FHIR", wait::PATIENCE, there).await?;
         self.waits.push(wait);
         Ok(())
     }
