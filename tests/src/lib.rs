@@ -4,6 +4,7 @@
 pub mod binary;
 pub mod checker;
 pub mod clock;
+pub mod fuzz;
 pub mod https;
 pub mod kills;
 pub mod mesh;

@@ -3,7 +3,7 @@
 //! No test may know today's date. `--at '+400 days'` shows it, and continuous integration runs the end-to-end part at
 //! a date that nobody chose. Cargo, the compilers and the engines keep the true clock, and so do monotonic clocks and
 //! the times of files.
-use crate::run::on_path;
+use crate::run::{host, on_path};
 use anyhow::{Context, Result, bail};
 use std::{
     process::Command,
@@ -71,11 +71,7 @@ impl Offset {
     /// Lets cargo run what it has built under this clock.
     pub fn shift(self, command: &mut Command) -> Result<()> {
         let faketime = on_path("faketime").context("faketime is not installed")?;
-        let output = Command::new("rustc").arg("-vV").output()?;
-        let said = String::from_utf8(output.stdout)?;
-        let host = said.lines().find_map(|line| line.strip_prefix("host: "));
-        let host = host.context("rustc names no host")?;
-        let variable = host.to_uppercase().replace(['-', '.'], "_");
+        let variable = host()?.to_uppercase().replace(['-', '.'], "_");
         command
             .env(
                 format!("CARGO_TARGET_{variable}_RUNNER"),

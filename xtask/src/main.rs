@@ -3,6 +3,7 @@
 mod bench;
 mod clock;
 mod engines;
+mod fuzz;
 mod place;
 mod run;
 mod stage;
@@ -16,6 +17,7 @@ Examples:
   cargo xtask test --only fmt clippy      two stages
   cargo xtask test --at '+400 days'       everything as it will be on another day
   cargo xtask test --only engines --keep  start the engines, print their variables, wait for Ctrl-C
+  cargo xtask fuzz mqtt --for 3600        one parser for an hour
   cargo xtask bench                       every figure beside its peer or floor, release build
   cargo xtask bench --only ingest --runs 5";
 
@@ -47,6 +49,15 @@ enum Command {
         #[arg(long, value_name = "OFFSET", allow_hyphen_values = true)]
         at: Option<clock::Offset>,
     },
+    /// Feeds mutated inputs to every parser of what comes from outside; coverage-guided with a nightly toolchain.
+    #[command(after_help = EXAMPLES)]
+    Fuzz {
+        /// These targets alone (folders of tests/fuzz/corpus).
+        targets: Vec<String>,
+        /// Seconds for each target.
+        #[arg(long = "for", default_value_t = 600, value_name = "SECONDS")]
+        seconds: u64,
+    },
     /// Measures: each figure beside a peer or a physical floor of the same run, medians of several runs.
     ///
     /// Builds with optimisation and installs the peers first. Leave the machine alone meanwhile.
@@ -61,6 +72,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Test { only, keep, at } => stage::test(&only, keep, at),
+        Command::Fuzz { targets, seconds } => fuzz::fuzz(&targets, seconds),
         Command::Bench { arguments } => bench::bench(&arguments),
     };
     match done {

@@ -215,6 +215,14 @@ pub fn on_path(program: &str) -> Option<PathBuf> {
         .find(|file| is_file(file))
 }
 
+/// The triple of this machine, as cargo names it.
+pub fn host() -> Result<String> {
+    let output = Command::new("rustc").arg("-vV").output()?;
+    let said = String::from_utf8(output.stdout)?;
+    let host = said.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("rustc names no host")?.to_owned())
+}
+
 fn is_file(path: &Path) -> bool {
     path.metadata().is_ok_and(|metadata| metadata.is_file())
 }

@@ -1,0 +1,82 @@
+//! The parsers of everything that comes from outside, as functions of bytes: whatever the bytes are, a parser returns,
+//! soon and without a panic. `cargo xtask test` feeds each a bounded number of mutations of its corpus
+//! (`tests/fuzz/corpus/NAME`), `cargo xtask fuzz` as many as there is time for.
+mod mutate;
+#[cfg(test)]
+mod tests;
+
+use fhir::{search, store::ResourceType, validate};
+use prost::Message as _;
+use types::Timestamp;
+
+/// A parser.
+#[derive(Clone, Copy)]
+pub struct Target {
+    /// Its name, which is that of its folder of inputs.
+    pub name: &'static str,
+    /// Feeds it.
+    pub run: fn(&[u8]),
+}
+
+/// Every parser.
+pub const TARGETS: &[Target] = &[
+    Target {
+        name: "fhir-json",
+        run: fhir_json,
+    },
+    Target {
+        name: "fhir-query",
+        run: fhir_query,
+    },
+    Target {
+        name: "parcel",
+        run: parcel,
+    },
+    Target {
+        name: "receipt",
+        run: receipt,
+    },
+];
+
+/// The target of that name.
+#[must_use]
+pub fn find(name: &str) -> Option<Target> {
+    TARGETS.iter().find(|target| target.name == name).copied()
+}
+
+fn fhir_json(bytes: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let _refused = validate::validate(text);
+    }
+}
+
+/// `name=value` pairs, split as the query of a URL is.
+fn fhir_query(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let pairs: Vec<(String, String)> = text
+        .split('&')
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    for kind in ResourceType::ALL {
+        let _refused = search::parse(kind, &pairs, Timestamp(0));
+    }
+}
+
+/// A parcel and, when it is one, the message that it carries.
+fn parcel(bytes: &[u8]) {
+    use federation::wire::{DeviceRecords, Parcel, ReadingBatch};
+    if let Ok(parcel) = Parcel::decode(bytes) {
+        let _refused = federation::envelope::open::<ReadingBatch>(&parcel);
+        let _refused = federation::envelope::open::<DeviceRecords>(&parcel);
+        let _refused = ReadingBatch::decode(parcel.body.clone());
+        let _refused = DeviceRecords::decode(parcel.body);
+    }
+}
+
+fn receipt(bytes: &[u8]) {
+    let key = ed25519_dalek::SigningKey::from_bytes(&[7; 32]).verifying_key();
+    if let Ok(receipt) = federation::wire::Receipt::decode(bytes) {
+        let _forged = federation::receipt::verify(&receipt, &key);
+    }
+}
