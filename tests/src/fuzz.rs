@@ -1,6 +1,7 @@
 //! The parsers of everything that comes from outside, as functions of bytes: whatever the bytes are, a parser returns,
 //! soon and without a panic. `cargo xtask test` feeds each a bounded number of mutations of its corpus
 //! (`tests/fuzz/corpus/NAME`), `cargo xtask fuzz` as many as there is time for.
+#[cfg(test)]
 mod mutate;
 #[cfg(test)]
 mod tests;
