@@ -151,10 +151,11 @@ pub struct DeviceConfig {
     /// Name of its Modbus profile; MQTT devices have none.
     #[serde(default)]
     pub profile: Option<String>,
-    /// `tcp://127.0.0.1:502` or `rtu:///dev/ttyUSB0?baud=9600`; MQTT devices have none.
+    /// `tcp://plc-3:502`, `rtu:///dev/ttyUSB0?baud=9600` or `rtu+tcp://192.0.2.8:4001` ([`modbus::Address`]); MQTT
+    /// devices have none.
     #[serde(default)]
     pub address: Option<String>,
-    /// Modbus unit id.
+    /// Modbus unit id: 0 to 255 on TCP, 1 to 247 on a serial line.
     #[serde(default = "default_unit_id")]
     pub unit_id: u8,
 }

@@ -301,6 +301,7 @@ fn bridge(
         observer: Arc::new(Witness {
             monitor: shared.monitor.clone(),
         }),
+        conditions: Arc::new(modbus::Conditions::new(shared.health.optional("devices"))),
     }
 }
 

@@ -11,12 +11,14 @@ pub struct Health {
     checks: Arc<RwLock<BTreeMap<&'static str, State>>>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct State {
     /// Whether the node is not ready without it.
     needed: bool,
     /// Why it does not pass.
     reason: Option<&'static str>,
+    /// Of whom.
+    names: Vec<String>,
 }
 
 /// One thing that a node should have; it fails until it is passed for the first time.
@@ -33,6 +35,9 @@ pub struct Failing {
     pub check: &'static str,
     /// Why, from a closed set.
     pub reason: &'static str,
+    /// Of whom, where it is of some and not of others: devices of the facility, never patients.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
 }
 
 impl Health {
@@ -57,7 +62,13 @@ impl Health {
 
     fn add(&self, name: &'static str, needed: bool) -> Check {
         let reason = Some("starting");
-        self.checks.write().insert(name, State { needed, reason });
+        let names = Vec::new();
+        let state = State {
+            needed,
+            reason,
+            names,
+        };
+        self.checks.write().insert(name, state);
         Check {
             health: self.clone(),
             name,
@@ -79,9 +90,16 @@ impl Health {
     fn not_passing(&self, needed: bool) -> Vec<Failing> {
         let checks = self.checks.read();
         let asked = checks.iter().filter(|(_, state)| state.needed == needed);
-        asked
-            .filter_map(|(check, state)| state.reason.map(|reason| Failing { check, reason }))
-            .collect()
+        let failing = |(check, state): (&&'static str, &State)| {
+            let names = state.names.clone();
+            let reason = state.reason?;
+            Some(Failing {
+                check,
+                reason,
+                names,
+            })
+        };
+        asked.filter_map(failing).collect()
     }
 
     /// `GET /live`, `/ready` (503 or 200, with lists of what is missing and of what the node does without) and
@@ -114,17 +132,23 @@ impl Health {
 impl Check {
     /// The check passes from now on.
     pub fn pass(&self) {
-        self.set(None);
+        self.set(None, Vec::new());
     }
 
     /// The check fails from now on.
     pub fn fail(&self, reason: &'static str) {
-        self.set(Some(reason));
+        self.set(Some(reason), Vec::new());
     }
 
-    fn set(&self, reason: Option<&'static str>) {
+    /// The check fails from now on, and of whom.
+    pub fn fail_for(&self, reason: &'static str, names: Vec<String>) {
+        self.set(Some(reason), names);
+    }
+
+    fn set(&self, reason: Option<&'static str>, names: Vec<String>) {
         if let Some(state) = self.health.checks.write().get_mut(self.name) {
             state.reason = reason;
+            state.names = names;
         }
     }
 }
@@ -173,7 +197,8 @@ mod tests {
             health.failing(),
             [Failing {
                 check: "store",
-                reason: "disk full"
+                reason: "disk full",
+                names: Vec::new(),
             }]
         );
     }

@@ -1,11 +1,14 @@
 //! The shell around the pollers: one task per device, one line per connection or serial bus, real time and journal.
 use super::{
     Observer,
+    address::{Address, InvalidAddress},
+    condition::{Condition, Conditions},
     decode::Decoder,
-    line::{Address, InvalidAddress, Line},
+    line::Line,
     plan::PlanError,
     poll::{Input, Now, Poller, Step},
     profile::Profiles,
+    talk::{Pace, Question},
 };
 use crate::{
     config::DeviceConfig,
@@ -36,6 +39,8 @@ pub struct Bridge {
     pub boot: u32,
     /// Is told what is seen.
     pub observer: Arc<dyn Observer>,
+    /// Which devices do not answer.
+    pub conditions: Arc<Conditions>,
 }
 
 /// Why the Modbus side does not run.
@@ -99,7 +104,7 @@ pub async fn run(bridge: Bridge, stop: CancellationToken) -> Result<(), BridgeEr
         })?;
         let line = lines
             .entry(address.line())
-            .or_insert_with(|| Arc::new(Line::new(address)))
+            .or_insert_with(|| Arc::new(Line::new(address, rand::random())))
             .clone();
         ready.push((id, device.unit_id, decoder, line));
     }
@@ -118,19 +123,21 @@ pub async fn run(bridge: Bridge, stop: CancellationToken) -> Result<(), BridgeEr
 struct Driver {
     device: DeviceId,
     unit: u8,
-    timeout: Duration,
+    pace: Pace,
     poller: Poller,
     line: Arc<Line>,
     journal: Arc<dyn Journal>,
     clock: Clock,
     observer: Arc<dyn Observer>,
+    condition: Condition,
+    conditions: Arc<Conditions>,
 }
 
 impl Driver {
     fn new(bridge: &Bridge, device: DeviceId, unit: u8, decoder: Decoder, line: Arc<Line>) -> Self {
         let interval_ms = bridge.clock.real_ms(decoder.profile.interval.as_ms());
         Self {
-            timeout: decoder.profile.timeout.0,
+            pace: decoder.profile.pace(),
             poller: Poller::new(device.clone(), Arc::new(decoder), interval_ms, bridge.boot),
             device,
             unit,
@@ -138,6 +145,8 @@ impl Driver {
             journal: bridge.journal.clone(),
             clock: bridge.clock,
             observer: bridge.observer.clone(),
+            condition: Condition::default(),
+            conditions: bridge.conditions.clone(),
         }
     }
 
@@ -159,6 +168,7 @@ impl Driver {
             for notice in notices.drain(..) {
                 metrics::counter!("medmesh_modbus_notices_total", "notice" => notice.as_str())
                     .increment(1);
+                self.condition.note(&self.device, notice, &self.conditions);
                 self.observer.notice(&self.device, now.mesh, notice);
             }
         }
@@ -166,7 +176,15 @@ impl Driver {
 
     async fn perform(&self, step: Step) -> Input {
         match step {
-            Step::Ask(ask) => Input::Answer(self.line.ask(self.unit, &ask, self.timeout).await),
+            Step::Ask(ask) => {
+                let question = Question {
+                    unit: self.unit,
+                    ask: &ask,
+                    barrier: self.poller.barrier(),
+                    pace: &self.pace,
+                };
+                Input::Answer(self.line.ask(&question).await)
+            }
             Step::Append(sample) => {
                 let points = sample.readings.len() as u64;
                 let stored = self.journal.append(sample).await;

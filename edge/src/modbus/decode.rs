@@ -1,10 +1,13 @@
 //! Registers to readings. Pure and exact: a raw 628 with scale 0.1 is 62.8, a float is its shortest decimal, a mantissa
-//! and exponent are themselves. A value outside the plausible range is passed on unchanged with a flag.
+//! and exponent are themselves. A value outside the plausible range is passed on unchanged with a flag; one whose
+//! registers the device refuses is absent.
 use super::{
     plan::{Place, Plan, PlanError},
-    profile::{Kind, Order, Point, Profile},
+    point::{Kind, Offset, Order, Point, Scale, Sentinel},
+    profile::Profile,
 };
 use crate::ingest::SampleReading;
+use std::fmt::{Display, LowerExp};
 use types::{AbsentReason, Decimal, Flags, Timestamp, Value};
 
 /// Exponent register of a signal that is not part of the sample (device-fw/src/registers.rs).
@@ -43,18 +46,19 @@ impl Decoder {
         Ok(Self { profile, plan })
     }
 
-    /// The readings of the points, in their order. `answers` holds the registers of each read of the plan.
-    pub(super) fn readings(&self, answers: &[Vec<u16>]) -> Vec<SampleReading> {
-        let values = self.profile.points.iter().zip(&self.plan.places);
+    /// The readings of the points, in their order. `answers` holds the registers of each read of a plan, the profile's
+    /// own or one that leaves out what the device refuses.
+    pub(super) fn readings(&self, plan: &Plan, answers: &[Vec<u16>]) -> Vec<SampleReading> {
+        let values = self.profile.points.iter().zip(&plan.places);
         values
             .filter_map(|(point, place)| reading(point, words(answers, *place)))
             .collect()
     }
 
     /// The sample window, unless the profile has none.
-    pub(super) fn shown(&self, answers: &[Vec<u16>]) -> Option<Result<Shown, Torn>> {
+    pub(super) fn shown(&self, plan: &Plan, answers: &[Vec<u16>]) -> Option<Result<Shown, Torn>> {
         self.profile.window.as_ref()?;
-        let places = self.plan.places.get(self.profile.points.len()..)?;
+        let places = plan.places.get(self.profile.points.len()..)?;
         let number = |at: usize| {
             places
                 .get(at)
@@ -132,44 +136,118 @@ fn value(point: &Point, words: &[u16]) -> Option<Value> {
         return decimal(number(&words[..2]), byte(words[2]));
     }
     let raw = number(words);
-    Some(match integer(point.kind, raw) {
-        Some(raw) if Some(raw) == point.no_data => Value::Absent(AbsentReason::Unknown),
-        // At most 2^32 × 9999: it cannot overflow.
-        Some(raw) => Value::Quantity(Decimal::from_parts(
-            raw * point.scale.mantissa,
-            point.scale.exponent,
+    let means_no_data =
+        |shown: &dyn Fn(Sentinel) -> bool| point.no_data.iter().any(|it| shown(*it));
+    let absent = Value::Absent(AbsentReason::Unknown);
+    Some(match point.kind {
+        Kind::Bool => Value::Quantity(Decimal::from_parts(i64::from(raw != 0), 0)),
+        Kind::F32 => {
+            let number = f32::from_bits((raw & 0xffff_ffff) as u32);
+            if !number.is_finite() || means_no_data(&|it| it.number() as f32 == number) {
+                return Some(absent);
+            }
+            float(point, &number)
+        }
+        Kind::F64 => {
+            let number = f64::from_bits(raw);
+            if !number.is_finite() || means_no_data(&|it| it.number() == number) {
+                return Some(absent);
+            }
+            float(point, &number)
+        }
+        _ if means_no_data(&|it| it.is_bits(point.kind, raw)) => absent,
+        _ => exact(linear(
+            integer(point.kind, raw),
+            0,
+            point.scale,
+            point.offset,
         )),
-        None => float(f32::from_bits((raw & 0xffff_ffff) as u32)),
     })
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "each width is cut to itself"
-)]
-fn integer(kind: Kind, raw: u64) -> Option<i64> {
-    match kind {
-        Kind::U16 => Some(i64::from(raw as u16)),
-        Kind::I16 => Some(i64::from((raw as u16).cast_signed())),
-        Kind::U32 => Some(i64::from(raw as u32)),
-        Kind::I32 => Some(i64::from((raw as u32).cast_signed())),
-        Kind::F32 | Kind::Decimal => None,
+/// An integer of its kind's width, with its sign.
+fn integer(kind: Kind, raw: u64) -> i128 {
+    let signed = matches!(kind, Kind::I16 | Kind::I32 | Kind::I64);
+    let bits = kind.bits();
+    let negative = signed && raw >> (bits - 1) & 1 == 1;
+    i128::from(raw) - if negative { 1 << bits } else { 0 }
+}
+
+impl Sentinel {
+    /// As a number.
+    fn number(self) -> f64 {
+        match self {
+            Self::Integer(value) => value as f64,
+            Self::Float(value) => value,
+        }
+    }
+
+    /// Whether an integer of that kind has these bits.
+    fn is_bits(self, kind: Kind, raw: u64) -> bool {
+        let mask = u64::MAX >> (64 - kind.bits());
+        matches!(self, Self::Integer(value) if value.cast_unsigned() & mask == raw)
     }
 }
 
-/// The shortest decimal that is this float and no other; what is not a number is no value.
-fn float(number: f32) -> Value {
-    if !number.is_finite() {
-        return Value::Absent(AbsentReason::Unknown);
+/// The mantissa and power of ten of `mantissa` × 10^`exponent`, scaled and moved; none when it has too many digits.
+fn linear(mantissa: i128, exponent: i8, scale: Scale, offset: Offset) -> Option<(i128, i8)> {
+    let scaled = mantissa.checked_mul(i128::from(scale.mantissa))?;
+    let power = exponent.checked_add(scale.exponent)?;
+    if offset.mantissa == 0 {
+        return Some((scaled, power));
     }
+    let common = power.min(offset.exponent);
+    let raised = |mantissa: i128, power: i8| {
+        let by = 10_i128.checked_pow(u32::try_from(power.checked_sub(common)?).ok()?)?;
+        mantissa.checked_mul(by)
+    };
+    let moved = raised(i128::from(offset.mantissa), offset.exponent)?;
+    Some((raised(scaled, power)?.checked_add(moved)?, common))
+}
+
+/// A mantissa and a power of ten, with the digits that the power implies; what has too many is an error.
+fn exact(parts: Option<(i128, i8)>) -> Value {
+    let text = |(mantissa, exponent): (i128, i8)| {
+        if let Ok(small) = i64::try_from(mantissa) {
+            return Some(Decimal::from_parts(small, exponent));
+        }
+        let digits = mantissa.unsigned_abs().to_string();
+        let sign = if mantissa < 0 { "-" } else { "" };
+        let text = if exponent < 0 {
+            // Longer than 19 digits, and so longer than the places behind the point.
+            let (whole, fraction) = digits
+                .split_at_checked(digits.len().checked_sub(exponent.unsigned_abs().into())?)?;
+            format!("{sign}{whole}.{fraction}")
+        } else if exponent == 0 {
+            format!("{sign}{digits}")
+        } else {
+            format!("{sign}{digits}e{exponent}")
+        };
+        text.parse().ok()
+    };
+    parts
+        .and_then(text)
+        .map_or(Value::Absent(AbsentReason::Error), Value::Quantity)
+}
+
+/// The shortest decimal that is this float and no other, scaled and moved.
+fn float(point: &Point, number: &(impl Display + LowerExp)) -> Value {
     let plain = number.to_string();
     let text = if plain.len() > Decimal::MAX_LEN {
         format!("{number:e}")
     } else {
         plain
     };
-    text.parse()
-        .map_or(Value::Absent(AbsentReason::Error), Value::Quantity)
+    let Ok(decimal) = text.parse::<Decimal>() else {
+        return Value::Absent(AbsentReason::Error);
+    };
+    if point.scale == Scale::default() && point.offset == Offset::default() {
+        return Value::Quantity(decimal);
+    }
+    let parts = decimal.to_parts();
+    exact(parts.and_then(|(mantissa, exponent)| {
+        linear(i128::from(mantissa), exponent, point.scale, point.offset)
+    }))
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "two words are 32 bits")]
@@ -192,7 +270,7 @@ fn decimal(mantissa: u64, exponent: u16) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::modbus::profile::{BUILT_IN, Scale};
+    use crate::modbus::profile::BUILT_IN;
     use proptest::prelude::*;
 
     fn point(kind: Kind) -> Point {
@@ -205,7 +283,8 @@ mod tests {
             word_order: Order::Big,
             byte_order: Order::Big,
             scale: Scale::default(),
-            no_data: None,
+            offset: Offset::default(),
+            no_data: Vec::new(),
             range: None,
         }
     }
@@ -226,6 +305,13 @@ mod tests {
             (Kind::I16, &[0xffff], "-1"),
             (Kind::U32, &[0xffff, 0xfffe], "4294967294"),
             (Kind::I32, &[0xffff, 0xfffe], "-2"),
+            (Kind::U64, &[0xffff; 4], "18446744073709551615"),
+            (Kind::I64, &[0xffff, 0xffff, 0xffff, 0xfffe], "-2"),
+            (Kind::I64, &[0x8000, 0, 0, 0], "-9223372036854775808"),
+            (Kind::Bool, &[1], "1"),
+            (Kind::Bool, &[0], "0"),
+            (Kind::F64, &[0x406c, 0xc666, 0x6666, 0x6666], "230.2"),
+            (Kind::F64, &[0x7ff8, 0, 0, 0], "unknown"),
             (Kind::F32, &[0x4366, 0x3333], "230.2"),
             (Kind::F32, &[0x7fc0, 0], "unknown"),
             (Kind::F32, &[0x7f80, 0], "unknown"),
@@ -258,6 +344,10 @@ mod tests {
             mantissa: 5,
             exponent: -1,
         };
+        let minus_40 = Offset {
+            mantissa: -40,
+            exponent: 0,
+        };
         let i16 = point(Kind::I16);
         for (point, words, expected) in [
             (
@@ -286,11 +376,79 @@ mod tests {
             ),
             (
                 Point {
-                    no_data: Some(-32_768),
+                    no_data: vec![Sentinel::Integer(-32_768), Sentinel::Integer(0x8001)],
                     ..i16.clone()
                 },
                 &[0x8000],
                 "unknown",
+            ),
+            (
+                Point {
+                    no_data: vec![Sentinel::Integer(-32_768), Sentinel::Integer(0x8001)],
+                    ..i16.clone()
+                },
+                &[0x8001],
+                "unknown",
+            ),
+            (
+                Point {
+                    no_data: vec![Sentinel::Integer(-1)],
+                    ..point(Kind::U64)
+                },
+                &[0xffff; 4],
+                "unknown",
+            ),
+            (
+                Point {
+                    no_data: vec![Sentinel::Float(-999.9), Sentinel::Integer(-888)],
+                    ..point(Kind::F32)
+                },
+                &[0xc479, 0xf99a],
+                "unknown",
+            ),
+            (
+                Point {
+                    no_data: vec![Sentinel::Float(-999.9), Sentinel::Integer(-888)],
+                    ..point(Kind::F64)
+                },
+                &[0xc08b, 0xc000, 0, 0],
+                "unknown",
+            ),
+            (
+                Point {
+                    scale: tenth,
+                    offset: minus_40,
+                    ..i16.clone()
+                },
+                &[628],
+                "22.8",
+            ),
+            (
+                Point {
+                    offset: minus_40,
+                    ..point(Kind::F32)
+                },
+                &[0x4366, 0x3333],
+                "190.2",
+            ),
+            (
+                Point {
+                    scale: Scale {
+                        mantissa: 9_999,
+                        exponent: -3,
+                    },
+                    ..point(Kind::U64)
+                },
+                &[0xffff; 4],
+                "184448993993021806598.385",
+            ),
+            (
+                Point {
+                    word_order: Order::Little,
+                    ..point(Kind::F64)
+                },
+                &[0x6666, 0x6666, 0xc666, 0x406c],
+                "230.2",
             ),
             (
                 Point {
@@ -355,7 +513,7 @@ mod tests {
             let decoder =
                 Decoder::new(std::sync::Arc::new(toml::from_str(profile).unwrap())).unwrap();
             let values: Vec<Value> = decoder
-                .readings(&[words])
+                .readings(&decoder.plan, &[words])
                 .into_iter()
                 .map(|reading| reading.value)
                 .collect();
@@ -371,12 +529,12 @@ mod tests {
         fn whatever_a_device_answers_becomes_readings_within_their_grammar(words in prop::collection::vec(any::<u16>(), 0..130)) {
             for (_, profile) in BUILT_IN {
                 let decoder = Decoder::new(std::sync::Arc::new(toml::from_str(profile).unwrap())).unwrap();
-                for reading in decoder.readings(std::slice::from_ref(&words)) {
+                for reading in decoder.readings(&decoder.plan, std::slice::from_ref(&words)) {
                     if let Value::Quantity(decimal) = reading.value {
                         prop_assert_eq!(decimal.as_str().parse(), Ok(decimal.clone()));
                     }
                 }
-                let _ = decoder.shown(std::slice::from_ref(&words));
+                let _ = decoder.shown(&decoder.plan, std::slice::from_ref(&words));
             }
         }
     }

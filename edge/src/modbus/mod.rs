@@ -2,20 +2,28 @@
 //! machine per device decides what to do next, and a thin shell does it over TCP or RTU.
 //!
 //! What makes it safe: a sample is acknowledged to its device only after the journal's fsync; a value that was torn,
-//! cut off or not understood is never a reading; a device that is dead, frozen or refuses is said to be so, and never
-//! delays another one. It does not decide what is fresh (`observer` is told) and does not publish (the journal does).
+//! cut off, not understood or perhaps the answer to another question is never a reading; a device that is dead, frozen
+//! or refuses is said to be so, and never delays another one. It does not decide what is fresh (`observer` is told) and does not publish (the journal does).
+mod address;
 mod bus;
+mod condition;
 mod decode;
 mod line;
 mod plan;
+mod point;
 mod poll;
 mod profile;
+mod talk;
+mod wire;
 
+pub use address::{Address, Host, InvalidAddress, Parity};
 pub use bus::{Bridge, run};
-pub use line::{Address, InvalidAddress, Parity};
+pub use condition::Conditions;
 pub use plan::{Limits, Place, Plan, PlanError, Read, Space, Span as RegisterSpan, plan};
+pub use point::{Kind, Offset, Order, Point, Scale, Sentinel};
 pub use poll::Notice;
-pub use profile::{BUILT_IN, Kind, Order, Point, Profile, Profiles, Scale, WindowMap, problems};
+pub use profile::{BUILT_IN, Profile, Profiles, Timing, WindowMap, problems};
+pub use wire::probe;
 
 use types::{DeviceId, Timestamp};
 

@@ -2,14 +2,17 @@
 //! and says the next step. Pure.
 //!
 //! A sample is acknowledged to its device only after the journal said that it is durable. A sample that the journal
-//! cannot take now is kept in hand and offered again; the device keeps it too.
+//! cannot take now is kept in hand and offered again; the device keeps it too. A register that the device refuses is
+//! left out, and its reading is absent; the others are stored.
 use super::{
     decode::{Decoder, Shown, Torn},
-    line::{Answer, Ask},
+    plan::Plan,
+    talk::{Answer, Barrier},
+    wire::Ask,
 };
-use crate::ingest::{Rejected, Sample, Stored, Urgency};
-use std::{sync::Arc, time::Duration};
-use types::{DeviceId, Flags, Freshness, FreshnessLimits, Timestamp};
+use crate::ingest::{Rejected, Sample, SampleReading, Stored, Urgency};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use types::{Code, DeviceId, Flags, Freshness, FreshnessLimits, Timestamp};
 
 /// A device is read again after at least this long, real time, unless samples wait: `--speed` must not melt the line.
 const FLOOR_MS: i64 = 20;
@@ -19,6 +22,9 @@ const BACKOFF_MS: (i64, i64) = (100, 5_000);
 const DEAD_AFTER: u32 = 3;
 /// Why a sample is quarantined whose identity another one has.
 const CONFLICT: &str = "same identity, other payload";
+/// A register that is not there (exceptions 1 to 3) is asked for again after this time, and one at which the device
+/// failed (4) after the other: real time.
+const REFUSED_MS: (i64, i64) = (3_600_000, 60_000);
 /// Torn reads in a row that are read again at once.
 const TORN_RETRIES: u32 = 3;
 
@@ -33,6 +39,12 @@ pub enum Notice {
     Dead,
     /// It refused a request with this exception code.
     Exception(u8),
+    /// It refuses the registers of this code with this exception code, and others not; told once in a run.
+    Refused(Code, u8),
+    /// A request was not answered in time.
+    TimedOut,
+    /// There was no connection, or it broke.
+    Broken,
     /// It answered with what is not an answer.
     Malformed,
     /// Its registers were of two instants; nothing of them was used.
@@ -50,6 +62,9 @@ impl Notice {
             Self::Health(_) => "health",
             Self::Dead => "dead",
             Self::Exception(_) => "exception",
+            Self::Refused(..) => "refused",
+            Self::TimedOut => "timed-out",
+            Self::Broken => "broken",
             Self::Malformed => "malformed",
             Self::Torn => "torn",
             Self::Frozen => "frozen",
@@ -101,7 +116,7 @@ enum Phase {
     /// The journal, or another try at it.
     Storing(Sample),
     /// The answer to the acknowledgement of this sample.
-    Acknowledging(u32, u64),
+    Acknowledging(Sample),
 }
 
 /// The poller of one device.
@@ -109,10 +124,20 @@ enum Phase {
 pub(super) struct Poller {
     device: DeviceId,
     decoder: Arc<Decoder>,
+    /// What is read now: the profile's plan without what the device refuses.
+    plan: Plan,
+    barrier: Option<Barrier>,
+    /// When what was refused is asked for again.
+    forget_refused: Option<Timestamp>,
+    /// Points that are left out, with the exception code, of which it was not said yet; and of which it was.
+    left_out: Vec<(usize, u8)>,
+    said: BTreeSet<usize>,
     interval_ms: i64,
     phase: Phase,
     answers: Vec<Vec<u16>>,
     cycle_began: Timestamp,
+    /// Whether the first request of the cycle was asked once more.
+    asked_again: bool,
     /// Requests in a row that got no answer.
     failures: u32,
     /// Tries in a row at which the store did not take the sample in hand.
@@ -123,7 +148,7 @@ pub(super) struct Poller {
     health: u16,
     /// Samples that the device still holds after the shown one.
     more: bool,
-    acknowledged: Option<(u32, u64)>,
+    acknowledged: Option<Sample>,
     heart: Option<((u16, u64), Timestamp)>,
     frozen: bool,
     /// Numbers of a device that has none of its own.
@@ -138,13 +163,20 @@ impl Poller {
         interval_ms: i64,
         boot: u32,
     ) -> Self {
+        let plan = decoder.plan.clone();
         Self {
             device,
+            barrier: decoder.profile.barrier(&plan),
+            plan,
             decoder,
+            forget_refused: None,
+            left_out: Vec::new(),
+            said: BTreeSet::new(),
             interval_ms: interval_ms.max(FLOOR_MS),
             phase: Phase::Idle,
             answers: Vec::new(),
             cycle_began: Timestamp(0),
+            asked_again: false,
             failures: 0,
             held: 0,
             dead: false,
@@ -158,18 +190,31 @@ impl Poller {
         }
     }
 
+    /// Reads that no request of this poller looks like.
+    pub(super) const fn barrier(&self) -> Option<&Barrier> {
+        self.barrier.as_ref()
+    }
+
     /// The next step. Notices are added to `notices`.
     pub(super) fn step(&mut self, input: Input, now: Now, notices: &mut Vec<Notice>) -> Step {
         match (std::mem::replace(&mut self.phase, Phase::Idle), input) {
             (Phase::Reading(read), Input::Answer(Answer::Registers(words))) => {
                 self.answers.push(words);
-                if read + 1 < self.decoder.plan.reads.len() {
-                    return self.read(read + 1);
-                }
-                self.look(now, notices)
+                self.go_on(read + 1, now, notices)
             }
-            (Phase::Acknowledging(epoch, seq), Input::Answer(Answer::Written)) => {
-                self.acknowledged = Some((epoch, seq));
+            // A sample window is read whole or not at all: its guards speak for one read.
+            (Phase::Reading(read), Input::Answer(Answer::Refused(code @ 1..=4)))
+                if self.decoder.profile.window.is_none() =>
+            {
+                self.refused(read, code, now, notices)
+            }
+            (Phase::Reading(0), Input::Answer(Answer::TimedOut)) if self.may_be_lost() => {
+                notices.push(Notice::TimedOut);
+                self.asked_again = true;
+                self.read(0)
+            }
+            (Phase::Acknowledging(sample), Input::Answer(Answer::Written)) => {
+                self.acknowledged = Some(sample);
                 if self.more {
                     self.begin(now)
                 } else {
@@ -178,7 +223,7 @@ impl Poller {
             }
             (_, Input::Answer(answer)) => self.failed(&answer, now, notices),
             (Phase::Storing(sample), Input::Stored(result)) => self.stored(sample, result, now),
-            (Phase::Storing(sample), Input::Kept(true)) => self.settle(&sample, now),
+            (Phase::Storing(sample), Input::Kept(true)) => self.settle(sample, now),
             (Phase::Storing(sample), Input::Kept(false)) => self.hold(sample, now),
             (Phase::Storing(sample), Input::Waited) => self.append(sample),
             (Phase::Idle, Input::Waited) => self.begin(now),
@@ -190,13 +235,60 @@ impl Poller {
     fn begin(&mut self, now: Now) -> Step {
         self.cycle_began = now.real;
         self.more = false;
+        self.asked_again = false;
         self.answers.clear();
+        if self.forget_refused.is_some_and(|at| now.real >= at) {
+            self.read_all();
+        }
         self.read(0)
+    }
+
+    fn may_be_lost(&self) -> bool {
+        self.decoder.profile.timing.first_request_lost && !self.asked_again
+    }
+
+    /// Reads what the device refused, too, from now on.
+    fn read_all(&mut self) {
+        self.forget_refused = None;
+        self.left_out.clear();
+        self.plan_is(self.decoder.plan.clone());
+    }
+
+    fn plan_is(&mut self, plan: Plan) {
+        self.barrier = self.decoder.profile.barrier(&plan);
+        self.plan = plan;
+    }
+
+    /// The next read of the cycle, or what all of them say.
+    fn go_on(&mut self, read: usize, now: Now, notices: &mut Vec<Notice>) -> Step {
+        if read < self.plan.reads.len() {
+            self.read(read)
+        } else {
+            self.look(now, notices)
+        }
+    }
+
+    /// The device refuses a read: finds out which of its registers, and goes on with the others.
+    fn refused(&mut self, read: usize, code: u8, now: Now, notices: &mut Vec<Notice>) -> Step {
+        let mut plan = self.plan.clone();
+        if let Some(span) = plan.split(read) {
+            if plan.reads.is_empty() {
+                self.read_all();
+                return self.failed(&Answer::Refused(code), now, notices);
+            }
+            self.left_out.push((span, code));
+            let pause = if code < 4 { REFUSED_MS.0 } else { REFUSED_MS.1 };
+            let at = now.real.plus_ms(pause);
+            self.forget_refused = Some(self.forget_refused.map_or(at, |before| before.min(at)));
+        }
+        notices.push(Notice::Exception(code));
+        self.plan_is(plan);
+        self.go_on(read, now, notices)
     }
 
     fn read(&mut self, read: usize) -> Step {
         self.phase = Phase::Reading(read);
-        match self.decoder.plan.reads.get(read) {
+        match self.plan.reads.get(read) {
             Some(read) => Step::Ask(Ask::Read(*read)),
             None => Step::Wait(Duration::from_millis(self.interval_ms.unsigned_abs())),
         }
@@ -214,19 +306,36 @@ impl Poller {
         match answer {
             Answer::Refused(code) => notices.push(Notice::Exception(*code)),
             Answer::Malformed => notices.push(Notice::Malformed),
-            Answer::TimedOut | Answer::Broken | Answer::Registers(_) | Answer::Written => {}
+            Answer::TimedOut => notices.push(Notice::TimedOut),
+            Answer::Broken => notices.push(Notice::Broken),
+            Answer::Registers(_) | Answer::Written => {}
         }
         self.failures = self.failures.saturating_add(1);
         if self.failures >= DEAD_AFTER && !self.dead {
             self.dead = true;
             notices.push(Notice::Dead);
+            // What comes back may be another one.
+            (self.heart, self.frozen) = (None, false);
+            self.read_all();
         }
         Step::Wait(back_off(self.failures, now))
     }
 
+    /// Says once in a run which registers the device refuses, when it has answered for others.
+    fn say_refused(&mut self, notices: &mut Vec<Notice>) {
+        for (span, code) in std::mem::take(&mut self.left_out) {
+            if let Some(point) = self.decoder.profile.points.get(span)
+                && self.said.insert(span)
+            {
+                notices.push(Notice::Refused(point.code, code));
+            }
+        }
+    }
+
     /// All registers are here: what do they say?
     fn look(&mut self, now: Now, notices: &mut Vec<Notice>) -> Step {
-        match self.decoder.shown(&self.answers) {
+        self.say_refused(notices);
+        match self.decoder.shown(&self.plan, &self.answers) {
             Some(Err(Torn)) => {
                 notices.push(Notice::Torn);
                 self.torn += 1;
@@ -287,12 +396,17 @@ impl Poller {
         if shown.pending == 0 {
             return self.pause(now);
         }
-        if self.acknowledged == Some((shown.epoch, shown.seq)) {
+        let sample = self.sample(shown.epoch, shown.seq, shown.time, now);
+        // Another one under the same number, of a counter that began again, was not: the journal says what it is.
+        if self
+            .acknowledged
+            .as_ref()
+            .is_some_and(|before| says_the_same(before, &sample))
+        {
             // It was acknowledged and is still shown: say it again, but in the rhythm of the interval.
-            return self.acknowledge(shown.epoch, shown.seq);
+            return self.acknowledge(sample);
         }
         self.more = shown.pending > 1;
-        let sample = self.sample(shown.epoch, shown.seq, shown.time, now);
         self.append(sample)
     }
 
@@ -302,7 +416,7 @@ impl Poller {
             late_after_ms: profile.late_after.as_ms(),
             stale_after_ms: profile.stale_after.as_ms(),
         };
-        let mut readings = self.decoder.readings(&self.answers);
+        let mut readings = self.decoder.readings(&self.plan, &self.answers);
         if Freshness::on_arrival(source_time, now.mesh, limits) == Freshness::Historical {
             for reading in &mut readings {
                 reading.flags = reading.flags.with(Flags::HISTORICAL);
@@ -326,7 +440,7 @@ impl Poller {
 
     fn stored(&mut self, sample: Sample, result: Result<Stored, Rejected>, now: Now) -> Step {
         match result {
-            Ok(Stored::New | Stored::Duplicate) => self.settle(&sample, now),
+            Ok(Stored::New | Stored::Duplicate) => self.settle(sample, now),
             // It was alarmed; shown for ever it would block what comes after it, and acknowledged it is nowhere else.
             Err(Rejected::Conflict { .. }) => self.quarantine(CONFLICT, sample),
             Err(Rejected::Invalid(reason)) => self.quarantine(reason, sample),
@@ -347,29 +461,40 @@ impl Poller {
     }
 
     /// The sample is durable.
-    fn settle(&mut self, sample: &Sample, now: Now) -> Step {
+    fn settle(&mut self, sample: Sample, now: Now) -> Step {
         self.held = 0;
         if self.decoder.profile.window.is_some() {
-            return self.acknowledge(sample.epoch, sample.seq);
+            return self.acknowledge(sample);
         }
         self.own.1 = sample.seq;
         self.pause(now)
     }
 
-    fn acknowledge(&mut self, epoch: u32, seq: u64) -> Step {
-        self.phase = Phase::Acknowledging(epoch, seq);
+    fn acknowledge(&mut self, sample: Sample) -> Step {
         let address = self
             .decoder
             .profile
             .window
             .map_or(0, |window| window.acknowledge);
-        let all = u128::from(epoch) << 64 | u128::from(seq);
+        let all = u128::from(sample.epoch) << 64 | u128::from(sample.seq);
+        self.phase = Phase::Acknowledging(sample);
         let words = (0..6)
             .rev()
             .map(|place| ((all >> (16 * place)) & 0xffff) as u16)
             .collect();
         Step::Ask(Ask::Write { address, words })
     }
+}
+
+/// Whether two samples are one: what the edge notes on a reading does not make it another.
+fn says_the_same(one: &Sample, other: &Sample) -> bool {
+    let said = |sample: &Sample| (sample.epoch, sample.seq, sample.source_time);
+    let same = |(one, other): (&SampleReading, &SampleReading)| {
+        one.code == other.code && one.value == other.value
+    };
+    said(one) == said(other)
+        && one.readings.len() == other.readings.len()
+        && one.readings.iter().zip(&other.readings).all(same)
 }
 
 /// Waits longer with each failure, between half and all of the time, so that many devices do not come at once.

@@ -1,21 +1,23 @@
 //! Device profiles: what the registers of a kind of device mean, as TOML. Every problem is found before a line is opened.
 use super::{
-    line::Address,
+    address::Address,
     plan::{Limits, Plan, PlanError, Space, Span as Registers, plan},
+    point::Point,
+    talk::{Barrier, Micros, Pace},
 };
 use crate::config::DeviceConfig;
 use node::{
     config::{ConfigError, Problem, Validate},
     quantity::Span,
 };
-use serde::{Deserialize, Deserializer, de};
+use serde::Deserialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
     path::Path,
     sync::Arc,
 };
-use types::{Code, Decimal, DeviceKind, Unit};
+use types::DeviceKind;
 
 /// The profiles that come with the product: file name and text. `medmesh up` installs them.
 pub const BUILT_IN: &[(&str, &str)] = &[
@@ -58,12 +60,60 @@ pub struct Profile {
     /// What the device allows.
     #[serde(default)]
     pub limits: Limits,
+    /// What the device needs in time.
+    #[serde(default)]
+    pub timing: Timing,
     /// The registers of a store-and-forward device's sample window; without one the device shows states, which the
     /// edge numbers and times itself.
     #[serde(default)]
     pub window: Option<WindowMap>,
     /// The values, in the order of the readings of a sample.
     pub points: Vec<Point>,
+}
+
+/// What a device needs in time, real time. What is left out is what a plain device needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Timing {
+    /// No request for so long after a connection was made.
+    pub after_connect: Span,
+    /// Between the end of an answer and the next request, to whatever unit of the line; 3.5 characters on RTU at least.
+    pub between_requests: Span,
+    /// Whether the first request of a cycle may be lost, as by a device that sleeps: it is then asked once more at once.
+    pub first_request_lost: bool,
+    /// Time-outs in a row after which a network connection is given up: 1 gives it up at once, more keep it.
+    pub reconnect_after: u32,
+    /// No answer comes later than this. Left out: five time-outs, and two seconds at least.
+    pub longest_answer: Option<Span>,
+    /// On a serial line a copy of an answer comes within this time; 0 when the device and its line never repeat one:
+    /// registers that show the same are then read faster. Left out: the time-out, and half a second at most.
+    pub copies_within: Option<Span>,
+}
+
+impl Timing {
+    /// Connections are kept after one time-out: some devices drop what comes soon after a connect.
+    const RECONNECT_AFTER: u32 = 2;
+    /// Time-outs in a row that may be asked for.
+    const MAX_RECONNECT_AFTER: u32 = 1_000;
+    /// A delay or pause at most: others wait for the line meanwhile.
+    const MAX_PAUSE: Span = Span::ms(60_000);
+    /// Copies come within this time where the profile does not say, in µs.
+    const COPIES_WITHIN: Micros = 500_000;
+    /// The longest answer time at most: a unit is not asked meanwhile.
+    const MAX_ANSWER: Span = Span::ms(600_000);
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            after_connect: Span::ms(0),
+            between_requests: Span::ms(0),
+            first_request_lost: false,
+            reconnect_after: Self::RECONNECT_AFTER,
+            longest_answer: None,
+            copies_within: None,
+        }
+    }
 }
 
 const fn frozen_after() -> Span {
@@ -118,116 +168,6 @@ impl WindowMap {
     }
 }
 
-/// One value.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Point {
-    /// What it measures.
-    pub code: Code,
-    /// In which unit.
-    pub unit: Unit,
-    /// Which registers.
-    #[serde(default)]
-    pub space: Space,
-    /// The address of the first one, from 0 as in the frame.
-    pub address: u16,
-    /// How the registers are read.
-    #[serde(rename = "type")]
-    pub kind: Kind,
-    /// Which register of several comes first.
-    #[serde(default)]
-    pub word_order: Order,
-    /// Which byte of a register comes first. The protocol says the most significant; some devices do not.
-    #[serde(default)]
-    pub byte_order: Order,
-    /// One raw unit in the point's unit: `"0.1"` makes 62.8 of 628. Integers only.
-    #[serde(default)]
-    pub scale: Scale,
-    /// The raw integer that means that there is no value.
-    #[serde(default)]
-    pub no_data: Option<i64>,
-    /// The smallest and the largest plausible value. Others are passed on unchanged, with a flag.
-    #[serde(default)]
-    pub range: Option<[f64; 2]>,
-}
-
-/// How registers are read as a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// One register, unsigned.
-    U16,
-    /// One register, two's complement.
-    I16,
-    /// Two registers, unsigned.
-    U32,
-    /// Two registers, two's complement.
-    I32,
-    /// Two registers, IEEE 754 single precision.
-    F32,
-    /// Three registers: mantissa (two's complement, two) and decimal exponent (one), with the markers of
-    /// `device-fw/src/registers.rs`.
-    Decimal,
-}
-
-impl Kind {
-    /// How many registers.
-    #[must_use]
-    pub const fn registers(self) -> u16 {
-        match self {
-            Self::U16 | Self::I16 => 1,
-            Self::U32 | Self::I32 | Self::F32 => 2,
-            Self::Decimal => 3,
-        }
-    }
-
-    const fn is_integer(self) -> bool {
-        matches!(self, Self::U16 | Self::I16 | Self::U32 | Self::I32)
-    }
-}
-
-/// What comes first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Order {
-    /// The most significant part.
-    #[default]
-    Big,
-    /// The least significant part.
-    Little,
-}
-
-/// A decimal factor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Scale {
-    /// Its digits, 1 to 9999.
-    pub mantissa: i64,
-    /// Its power of ten, -9 to 9.
-    pub exponent: i8,
-}
-
-impl Default for Scale {
-    fn default() -> Self {
-        Self {
-            mantissa: 1,
-            exponent: 0,
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Scale {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let wrong = || de::Error::custom("write a scale as a decimal in quotes, such as \"0.1\"");
-        let text = String::deserialize(deserializer)?;
-        let decimal: Decimal = text.parse().map_err(|_| wrong())?;
-        let (mantissa, exponent) = decimal.to_parts().ok_or_else(wrong)?;
-        if !(1..=9_999).contains(&mantissa) || !(-9..=9).contains(&exponent) {
-            return Err(wrong());
-        }
-        Ok(Self { mantissa, exponent })
-    }
-}
-
 impl Profile {
     /// The requests for everything in the profile: the points' places first, then the window's.
     ///
@@ -238,34 +178,69 @@ impl Profile {
         let spans: Vec<Registers> = self.points.iter().map(Point::span).chain(window).collect();
         plan(&spans, self.limits)
     }
-}
 
-impl Point {
-    const fn span(&self) -> Registers {
-        Registers {
-            space: self.space,
-            address: self.address,
-            count: self.kind.registers(),
+    /// What the device needs in time.
+    pub(super) fn pace(&self) -> Pace {
+        let micros = |span: Span| Micros::try_from(span.0.as_micros()).unwrap_or(Micros::MAX / 4);
+        let timeout = micros(self.timeout);
+        let longest = self.timing.longest_answer.map(micros);
+        Pace {
+            timeout,
+            after_connect: micros(self.timing.after_connect),
+            between_requests: micros(self.timing.between_requests),
+            longest_answer: longest.unwrap_or_else(|| (5 * timeout).max(2_000_000)),
+            copies_within: self
+                .timing
+                .copies_within
+                .map_or_else(|| timeout.min(Timing::COPIES_WITHIN), micros),
+            reconnect_after: self.timing.reconnect_after,
         }
     }
 
-    fn problems(&self) -> Vec<(&'static str, &'static str)> {
+    /// Reads that no request of the plan looks like: of registers that the profile reads, by the other function, or
+    /// of numbers of registers that no other request has.
+    pub(super) fn barrier(&self, plan: &Plan) -> Option<Barrier> {
+        let first = plan.reads.first()?;
+        let uses = |space| plan.reads.iter().any(|read| read.space == space);
+        let mut spaces = [Space::Holding, Space::Input].into_iter();
+        let unused = spaces.find(|space| !uses(*space));
+        let space = unused.unwrap_or(Space::Holding);
+        let others = plan.reads.iter().filter(|read| read.space == space);
+        let address = others.clone().next().unwrap_or(first).address;
+        let fits = |count: &u16| u32::from(address) + u32::from(*count) <= 1 << 16;
+        let counts: Vec<u16> = (1..=self.limits.max_read)
+            .filter(fits)
+            .filter(|count| others.clone().all(|read| read.count != *count))
+            .take(Barrier::KINDS)
+            .collect();
+        (!counts.is_empty()).then_some(Barrier {
+            space,
+            address,
+            counts,
+            alone: unused.is_some(),
+        })
+    }
+}
+
+impl Timing {
+    fn problems(&self, timeout: Span) -> Vec<(&'static str, &'static str)> {
         let mut found = Vec::new();
-        let integer = self.kind.is_integer();
-        if !integer && self.scale != Scale::default() {
-            found.push(("scale", "only integers have a scale"));
+        for (key, pause) in [
+            ("after_connect", self.after_connect),
+            ("between_requests", self.between_requests),
+            ("copies_within", self.copies_within.unwrap_or(Span::ms(0))),
+        ] {
+            if pause > Self::MAX_PAUSE {
+                found.push((key, "is at most 1m"));
+            }
         }
-        if !integer && self.no_data.is_some() {
-            found.push(("no_data", "only integers have a value that means no data"));
+        if !(1..=Self::MAX_RECONNECT_AFTER).contains(&self.reconnect_after) {
+            found.push(("reconnect_after", "is 1 to 1000 time-outs"));
         }
-        if self
-            .range
-            .is_some_and(|[low, high]| !(low.is_finite() && high.is_finite() && low <= high))
+        if let Some(longest) = self.longest_answer
+            && !(timeout..=Self::MAX_ANSWER).contains(&longest)
         {
-            found.push(("range", "the smaller value comes first"));
-        }
-        if self.code.info().unit != self.unit.as_str() {
-            found.push(("unit", "is not the unit of this code"));
+            found.push(("longest_answer", "is at least the timeout and at most 10m"));
         }
         found
     }
@@ -289,41 +264,26 @@ impl Validate for Profile {
                 say(key.into(), "is at least 1ms");
             }
         }
+        if !(1..=Limits::PROTOCOL_MAX_BITS).contains(&self.limits.max_read_bits) {
+            say("limits.max_read_bits".into(), "is 1 to 2000 bits");
+        }
+        for (key, message) in self.timing.problems(self.timeout) {
+            say(format!("timing.{key}"), message);
+        }
         if self.points.is_empty() || self.points.len() > MAX_POINTS {
             say("points".into(), "are 1 to 256");
         }
-        let max = self.limits.max_read.clamp(1, Limits::PROTOCOL_MAX);
+        let alone = Limits {
+            max_gap: 0,
+            ..self.limits
+        };
         for (index, point) in self.points.iter().enumerate() {
-            for (key, message) in point.problems() {
+            for (key, message) in point.problems(self.limits, self.window.is_some()) {
                 say(format!("points[{index}].{key}"), message);
-            }
-            if plan(
-                &[point.span()],
-                Limits {
-                    max_read: max,
-                    max_gap: 0,
-                },
-            )
-            .is_err()
-            {
-                say(
-                    format!("points[{index}].address"),
-                    "the registers do not fit into one request",
-                );
-            }
-            if self.window.is_none() && point.kind == Kind::Decimal {
-                say(format!("points[{index}].type"), "a decimal needs a window");
             }
         }
         if let Some(window) = &self.window
-            && plan(
-                &window.spans(),
-                Limits {
-                    max_read: max,
-                    max_gap: 0,
-                },
-            )
-            .is_err()
+            && plan(&window.spans(), alone).is_err()
         {
             say("window".into(), "the registers do not fit into one request");
         }
@@ -395,7 +355,7 @@ impl Profiles {
 /// What is wrong with the Modbus side of a facility's devices, with key paths below `devices`.
 #[must_use]
 pub fn problems(devices: &[DeviceConfig], profiles: &Profiles) -> Vec<Problem> {
-    let (mut found, mut units) = (Vec::new(), BTreeSet::new());
+    let (mut found, mut units, mut lines) = (Vec::new(), BTreeSet::new(), BTreeMap::new());
     for (index, device) in devices.iter().enumerate() {
         let mut say = |key: &str, message: &str| {
             found.push(Problem::new(format!("devices[{index}].{key}"), message))
@@ -423,16 +383,27 @@ pub fn problems(devices: &[DeviceConfig], profiles: &Profiles) -> Vec<Problem> {
         {
             say("profile", "there is no such profile");
         }
-        if !(1..=247).contains(&device.unit_id) {
-            say("unit_id", "is 1 to 247");
-        }
-        let address = device.address.as_ref().map(|text| text.parse::<Address>());
-        match address {
-            Some(Err(error)) => say("address", &error.to_string()),
-            Some(Ok(address)) if !units.insert((address.line(), device.unit_id)) => {
-                say("unit_id", "another device has this address and unit");
+        let address = match device.address.as_ref().map(|text| text.parse::<Address>()) {
+            None => continue,
+            Some(Err(error)) => {
+                say("address", &error.to_string());
+                continue;
             }
-            Some(Ok(_)) | None => {}
+            Some(Ok(address)) => address,
+        };
+        // 0 and 255 mean a TCP device itself (Messaging on TCP/IP 1.0b §4.4.2.3); on a serial line 0 is everybody and
+        // 248 to 255 are reserved (Serial Line 1.02 §2.2).
+        if address.is_rtu() && !(1..=247).contains(&device.unit_id) {
+            say("unit_id", "is 1 to 247 on a serial line");
+        }
+        if lines
+            .entry(address.line())
+            .or_insert_with(|| address.clone())
+            != &address
+        {
+            say("address", "another device has other settings for this line");
+        } else if !units.insert((address.line(), device.unit_id)) {
+            say("unit_id", "another device has this address and unit");
         }
     }
     found

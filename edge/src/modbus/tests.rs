@@ -11,7 +11,7 @@ use device_fw::sim::{
     self,
     config::{BedStays, SimConfig, SimDevice, Source},
 };
-use node::clock::Clock;
+use node::{clock::Clock, health::Health};
 use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, HashMap},
@@ -133,6 +133,7 @@ struct Facility {
     clock: MeshClock,
     journal: Arc<Memory>,
     seen: Arc<Seen>,
+    health: Health,
     sims: Vec<SimDevice>,
     devices: Vec<DeviceConfig>,
     tasks: Vec<(CancellationToken, JoinHandle<()>)>,
@@ -163,6 +164,7 @@ impl Facility {
             },
             journal: Arc::default(),
             seen: Arc::default(),
+            health: Health::new(),
             sims: Vec::new(),
             devices: Vec::new(),
             tasks: Vec::new(),
@@ -237,6 +239,7 @@ impl Facility {
             clock: Clock::new(Some(self.clock)),
             boot: u32::try_from(self.tasks.len()).unwrap() + 1,
             observer: self.seen.clone(),
+            conditions: Arc::new(Conditions::new(self.health.optional("devices"))),
         };
         self.spawn(move |stop| async move { run(bridge, stop).await.unwrap() });
     }

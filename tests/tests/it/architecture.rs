@@ -49,7 +49,6 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("deadpool-postgres", &[FHIR]),
     ("scylla", &[GLOBAL]),
     ("rumqttd", &[EDGE]),
-    ("tokio-modbus", &[EDGE]),
     ("tokio-serial", &[EDGE, DEVICE]),
     ("rumqttc", &[DEVICE]),
     ("cedar-policy", &[FEDERATION]),

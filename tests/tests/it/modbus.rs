@@ -12,6 +12,7 @@ use std::{
     fs,
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -83,10 +84,17 @@ async fn rubbish() -> Result<()> {
     mesh.stop().await
 }
 
-/// Points the device's address at the babbler and starts the edge again.
+/// Points the device's address at the babbler, which answers at once, and starts the edge again.
 fn turn(mesh: &Mesh, to: SocketAddr) -> Result<()> {
     let config = mesh.config(FACILITY);
     let text = fs::read_to_string(&config)?;
+    let edge: Value = serde_json::to_value(toml::from_str::<toml::Value>(&text)?)?;
+    let profiles = Path::new(edge["profiles"].as_str().context("no profiles")?);
+    let profile = profiles.join("medmesh-monitor.toml");
+    let patient = fs::read_to_string(&profile)?;
+    let hasty = patient.replace("timeout = \"400ms\"", "timeout = \"100ms\"");
+    ensure!(patient != hasty, "the profile has another time-out");
+    fs::write(&profile, hasty)?;
     let from = text
         .find(&format!("id = \"{BAD}\""))
         .context("no such device")?;
@@ -144,7 +152,8 @@ impl Babbler {
         std::thread::spawn(move || {
             let mut random = StdRng::seed_from_u64(SEED);
             for stream in listener.incoming().flatten() {
-                // The edge gives a connection up after a bad answer; then the next one comes.
+                // The edge gives a connection up after rubbish; after a foreign answer it asks again on it. Then the
+                // next one comes.
                 let _ = serve(stream, &recorded, &count, &mut random);
             }
         });

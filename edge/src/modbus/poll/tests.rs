@@ -193,7 +193,7 @@ fn a_device_that_dies_while_the_store_is_full_is_said_to_be_dead() {
     let mut dead = 0;
     for _ in 0..6 {
         bench.answer(Answer::TimedOut);
-        dead += usize::from(bench.notices == [Notice::Dead]);
+        dead += usize::from(bench.notices == [Notice::TimedOut, Notice::Dead]);
         bench.step(Input::Waited);
     }
     assert_eq!(dead, 1);
@@ -314,10 +314,12 @@ fn a_failing_device_is_asked_less_and_less_often_and_said_to_be_dead_once() {
     bench.step(Input::Waited);
     for (answer, notice) in [
         (Answer::Refused(4), Notice::Exception(4)),
+        (Answer::TimedOut, Notice::TimedOut),
+        (Answer::Broken, Notice::Broken),
         (Answer::Malformed, Notice::Malformed),
     ] {
         bench.answer(answer);
-        assert_eq!(bench.notices, [notice]);
+        assert_eq!(bench.notices.first(), Some(&notice));
         bench.step(Input::Waited);
     }
 }
@@ -375,6 +377,177 @@ fn a_late_sample_is_historical() {
             panic!()
         };
         assert_eq!(sample.readings[0].flags, flags);
+    }
+}
+
+/// A poller of a device without a counter, with these points of one register each and this much of other keys.
+fn plain(points: &[u16], more: &str) -> Bench {
+    let mut text = format!(
+        "name = 'plain'\nmodel = 'plain'\ninterval = '1s'\ntimeout = '1s'\nstale_after = '1m'\nlate_after = '1m'\n{more}\n"
+    );
+    for address in points {
+        text += &format!(
+            "[[points]]\ncode = 'urn:medmesh:code|relative-humidity'\nunit = '%'\naddress = {address}\ntype = 'u16'\n"
+        );
+    }
+    let mut bench = Bench::new(1, 100);
+    let decoder = Decoder::new(Arc::new(toml::from_str(&text).unwrap())).unwrap();
+    bench.poller = Poller::new("p1".parse().unwrap(), Arc::new(decoder), 100, 9);
+    bench
+}
+
+/// Answers as a device would that has every register but these, until the cycle is over.
+fn cycle(bench: &mut Bench, lacks: &[u16], code: u8) -> (Step, usize, Vec<Notice>) {
+    let (mut step, mut asked, mut notices) = (bench.step(Input::Waited), 0, Vec::new());
+    while let Step::Ask(Ask::Read(read)) = step {
+        asked += 1;
+        let registers = read.address..read.address + read.count;
+        let refused = registers.clone().any(|register| lacks.contains(&register));
+        step = bench.answer(if refused {
+            Answer::Refused(code)
+        } else {
+            Answer::Registers(registers.collect())
+        });
+        notices.extend_from_slice(&bench.notices);
+    }
+    (step, asked, notices)
+}
+
+fn shown(step: &Step) -> Vec<String> {
+    let Step::Append(sample) = step else {
+        panic!("{step:?}")
+    };
+    let value = |reading: &SampleReading| match &reading.value {
+        types::Value::Quantity(decimal) => decimal.to_string(),
+        types::Value::Absent(reason) => reason.as_str().to_owned(),
+    };
+    sample.readings.iter().map(value).collect()
+}
+
+#[test]
+fn a_register_that_the_device_refuses_is_absent_the_others_are_stored_and_it_is_said_once() {
+    for code in 1..=4 {
+        let mut bench = plain(&[1, 2, 3, 4, 100], "");
+        let expected = ["1", "2", "error", "4", "100"];
+        let (step, asked, notices) = cycle(&mut bench, &[3], code);
+        assert_eq!(shown(&step), expected);
+        // The merged read, its halves, the two registers of the refused half, and the far register.
+        assert_eq!(asked, 6);
+        let said = |notices: &[Notice]| {
+            let refused = notices.iter();
+            refused
+                .filter(|notice| matches!(notice, Notice::Refused(..)))
+                .count()
+        };
+        assert_eq!(said(&notices), 1);
+        for _ in 0..3 {
+            bench.stored(Ok(Stored::New));
+            let (step, asked, notices) = cycle(&mut bench, &[3], code);
+            assert_eq!((shown(&step), asked), (expected.map(Into::into).into(), 3));
+            assert_eq!(said(&notices), 0);
+        }
+        // After a while it is asked for again; it is not said again, and when it is there it is stored.
+        bench.now.real = bench.now.real.plus_ms(REFUSED_MS.0);
+        bench.stored(Ok(Stored::New));
+        let (step, asked, notices) = cycle(&mut bench, &[3], code);
+        assert_eq!((shown(&step), asked), (expected.map(Into::into).into(), 6));
+        assert_eq!(said(&notices), 0);
+        bench.now.real = bench.now.real.plus_ms(REFUSED_MS.0);
+        bench.stored(Ok(Stored::New));
+        let (step, ..) = cycle(&mut bench, &[], code);
+        assert_eq!(shown(&step), ["1", "2", "3", "4", "100"]);
+    }
+}
+
+#[test]
+fn a_device_that_refuses_everything_fails_and_stores_nothing() {
+    let mut bench = plain(&[1, 2, 100], "");
+    let mut dead = 0;
+    for failures in 0..4_u32 {
+        let (step, asked, notices) = cycle(&mut bench, &[1, 2, 100], 2);
+        assert_eq!(asked, 4);
+        assert_eq!(waits(step), 100 << failures);
+        dead += notices
+            .iter()
+            .filter(|notice| **notice == Notice::Dead)
+            .count();
+        assert!(
+            !notices
+                .iter()
+                .any(|notice| matches!(notice, Notice::Refused(..)))
+        );
+    }
+    assert_eq!(dead, 1);
+}
+
+#[test]
+fn a_busy_device_is_asked_again_and_no_register_is_left_out() {
+    for code in [5, 6, 8, 10, 11] {
+        let mut bench = plain(&[1, 2], "");
+        let (step, asked, _) = cycle(&mut bench, &[2], code);
+        assert_eq!((waits(step), asked), (100, 1));
+        let (step, ..) = cycle(&mut bench, &[], code);
+        assert_eq!(shown(&step), ["1", "2"]);
+    }
+}
+
+#[test]
+fn a_first_request_that_may_be_lost_is_asked_once_more_at_once() {
+    let mut bench = plain(&[1, 100], "[timing]\nfirst_request_lost = true");
+    for failures in 0..2_u32 {
+        bench.step(Input::Waited);
+        assert!(is_read(&bench.answer(Answer::TimedOut)));
+        assert_eq!(bench.notices, [Notice::TimedOut]);
+        assert_eq!(waits(bench.answer(Answer::TimedOut)), 100 << failures);
+    }
+    // Only the first of a cycle.
+    bench.step(Input::Waited);
+    assert!(is_read(&bench.answer(Answer::Registers(vec![1]))));
+    assert_eq!(waits(bench.answer(Answer::TimedOut)), 400);
+}
+
+/// A counter that began again shows a number that was acknowledged before; what it counts now was never stored.
+#[test]
+fn a_number_that_comes_again_with_another_sample_is_stored_and_not_just_acknowledged() {
+    let mut bench = Bench::new(0, 100);
+    bench.step(Input::Waited);
+    bench.shows(&MONITOR);
+    bench.stored(Ok(Stored::New));
+    bench.answer(Answer::Written);
+    for again in [
+        Monitor {
+            time: 501,
+            ..MONITOR
+        },
+        Monitor {
+            seq: 1,
+            time: 502,
+            ..MONITOR
+        },
+    ] {
+        bench.step(Input::Waited);
+        let Step::Append(sample) = bench.shows(&again) else {
+            panic!("it was not offered to the journal")
+        };
+        assert_eq!(sample.source_time, Timestamp(i64::from(again.time)));
+        assert_eq!(
+            written(bench.stored(Ok(Stored::New))),
+            [0, 3, 0, 0, 0, again.seq]
+        );
+        bench.answer(Answer::Written);
+    }
+    // What cannot be kept is not acknowledged, however often it is shown.
+    bench.step(Input::Waited);
+    bench.shows(&Monitor {
+        seq: 2,
+        time: 503,
+        ..MONITOR
+    });
+    bench.stored(Err(Rejected::Conflict { epoch: 3, seq: 2 }));
+    for _ in 0..3 {
+        waits(bench.step(Input::Kept(false)));
+        assert!(matches!(bench.step(Input::Waited), Step::Append(_)));
+        bench.stored(Err(Rejected::Conflict { epoch: 3, seq: 2 }));
     }
 }
 
