@@ -4,7 +4,9 @@
 //! by themselves (the Modbus poller): it makes the MQTT message of what was stored.
 use crate::{
     freshness::{Monitor, signals},
-    ingest::{Journal, Publish, Rejected, Sample, SampleReading, Stored, Topic, Urgency},
+    ingest::{
+        Journal, Publish, Rejected, RetainedMessage, Sample, SampleReading, Stored, Topic, Urgency,
+    },
     modbus::{Notice, Observer},
     store::StoreError,
 };
@@ -77,11 +79,11 @@ impl Journal for Watched {
         self.journal.quarantine(device, reason, message).await
     }
 
-    async fn retain(&self, topic: &str, message: Bytes) -> Result<(), StoreError> {
-        self.journal.retain(topic, message).await
+    async fn retain(&self, message: RetainedMessage) -> Result<(), StoreError> {
+        self.journal.retain(message).await
     }
 
-    async fn retained(&self, prefix: &str) -> Result<Vec<(String, Bytes)>, StoreError> {
+    async fn retained(&self, prefix: &str) -> Result<Vec<RetainedMessage>, StoreError> {
         self.journal.retained(prefix).await
     }
 }
@@ -144,11 +146,11 @@ impl Journal for Published {
         self.journal.quarantine(device, reason, message).await
     }
 
-    async fn retain(&self, topic: &str, message: Bytes) -> Result<(), StoreError> {
-        self.journal.retain(topic, message).await
+    async fn retain(&self, message: RetainedMessage) -> Result<(), StoreError> {
+        self.journal.retain(message).await
     }
 
-    async fn retained(&self, prefix: &str) -> Result<Vec<(String, Bytes)>, StoreError> {
+    async fn retained(&self, prefix: &str) -> Result<Vec<RetainedMessage>, StoreError> {
         self.journal.retained(prefix).await
     }
 }
@@ -232,10 +234,10 @@ mod tests {
         ) -> Result<(), StoreError> {
             Ok(())
         }
-        async fn retain(&self, _: &str, _: Bytes) -> Result<(), StoreError> {
+        async fn retain(&self, _: RetainedMessage) -> Result<(), StoreError> {
             Ok(())
         }
-        async fn retained(&self, _: &str) -> Result<Vec<(String, Bytes)>, StoreError> {
+        async fn retained(&self, _: &str) -> Result<Vec<RetainedMessage>, StoreError> {
             Ok(Vec::new())
         }
     }

@@ -4,7 +4,7 @@
 //! caller. A commit holds the samples, the parcels made of them for the region, their audit rows and whatever the
 //! crosswalk gained. It is not the controller's path: nothing that must happen within milliseconds waits for it.
 //!
-//! # Tables (schema version 3; the outbox and the audit log are `federation`'s tables in the same file)
+//! # Tables (schema version 4; the outbox and the audit log are `federation`'s tables in the same file)
 //!
 //! | table | a row is | notes |
 //! |---|---|---|
@@ -16,7 +16,7 @@
 //! | `forgotten` | a run of sequence numbers that retention deleted, with the newest source time among them | so that a redelivery after that is still a duplicate, and a counter that restarted is not |
 //! | `untaken` | a parcel that the region refused, put into quarantine or stored in part | its samples are never deleted by themselves |
 //! | `unreadable` | a message that could not be understood | kept in the facility with its reason |
-//! | `retained` | the retained message of a topic | |
+//! | `retained` | the retained message of a topic | with its QoS, the properties of MQTT 5 and when it lapses |
 //!
 //! Every page is encrypted and authenticated (AES-256, HMAC-SHA512) under a random data key that lies wrapped beside
 //! the database. The log (`-wal`) adds at most [`writer::LOG_PAGES`] pages and a commit to the size that is bounded by
@@ -38,6 +38,7 @@ mod outbox;
 mod pack;
 mod parcels;
 mod recall;
+mod retained;
 mod retention;
 mod schema;
 mod tally;
@@ -243,6 +244,9 @@ struct Shared {
     reader: Mutex<Option<Connection>>,
     status: Arc<Status>,
     leases: Mutex<federation::outbox::Leases>,
+    /// When retained messages of this run lapse, by a clock that no step of the machine's moves.
+    lapses: Mutex<retained::Lapses>,
+    time: Arc<dyn Time>,
     entropy: Entropy,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
@@ -286,6 +290,7 @@ impl Store {
         };
         let status = Arc::new(Status::default());
         let entropy = options.entropy;
+        let time = Arc::clone(&options.time);
         let (jobs, queue) = mpsc::channel(writer::QUEUE);
         let writer = writer::Writer::open(file.clone(), options, status.clone())?;
         let reader = file.open_reader()?;
@@ -298,6 +303,8 @@ impl Store {
             reader: Mutex::new(Some(reader)),
             status,
             leases: Mutex::default(),
+            lapses: Mutex::default(),
+            time,
             entropy,
             writer: Mutex::new(Some(writer)),
         })))

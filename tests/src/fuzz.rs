@@ -30,6 +30,10 @@ pub const TARGETS: &[Target] = &[
         run: fhir_query,
     },
     Target {
+        name: "mqtt",
+        run: mqtt,
+    },
+    Target {
         name: "parcel",
         run: parcel,
     },
@@ -62,6 +66,11 @@ fn fhir_query(bytes: &[u8]) {
     for kind in ResourceType::ALL {
         let _refused = search::parse(kind, &pairs, Timestamp(0));
     }
+}
+
+/// Packets of a client: the first byte says the version.
+fn mqtt(bytes: &[u8]) {
+    let _packets = edge::broker::fuzzing::packets(bytes);
 }
 
 /// A parcel and, when it is one, the message that it carries.

@@ -5,19 +5,19 @@
 use super::{
     Context,
     acl::OwnTopics,
-    decode::{self, Version},
+    connect::{self, Connect, LastWill, Unfit},
+    decode::{Fault, Version},
     encode::{self, Reason},
-    frame::{self, Frame, Kind},
+    frame::{self, Kind},
     message::Message,
-    meters,
+    meters, properties,
 };
 use crate::ingest::Topic;
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use federation::{
     identity::{Identity, Peer},
     tls,
 };
-use rumqttd::protocol::{self, ConnectProperties, LastWill, LastWillProperties};
 use std::time::Duration;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -35,6 +35,8 @@ pub(super) struct Will {
     pub(super) message: Message,
     /// v5 Will Delay Interval.
     pub(super) delay: Duration,
+    /// v5 Message Expiry Interval, from its publication on.
+    pub(super) expiry: Option<Duration>,
 }
 
 /// A device that may be let in.
@@ -76,7 +78,8 @@ impl Refusal {
     const IDENTITY: Self = Self("identity", 5, Reason::NOT_AUTHORIZED);
     const WILL: Self = Self("will topic", 5, Reason::NOT_AUTHORIZED);
     const AUTHENTICATION: Self = Self("authentication method", 5, Reason::BAD_AUTHENTICATION);
-    const PROTOCOL: Self = Self("protocol error", 3, Reason::PROTOCOL_ERROR);
+    /// The client takes only packets that are shorter than the CONNACK which would let it in.
+    const PACKET_SIZE: Self = Self("packet size", 3, Reason::TOO_LARGE);
     pub(super) const BUSY: Self = Self("busy", 3, Reason::QUOTA);
 }
 
@@ -91,23 +94,12 @@ pub(super) async fn admit(ctx: &Context, tcp: TcpStream) -> Option<Admitted> {
     let certificates = stream.get_ref().1.peer_certificates();
     let peer = certificates.and_then(|chain| Peer::from_cert(chain.first()?).ok());
     let mut input = BytesMut::new();
-    let Some((version, frame)) = read_connect(ctx, &mut stream, &mut input).await else {
+    let Some(connect) = read_connect(ctx, &mut stream, &mut input).await else {
         meters::refused("malformed");
         return None;
     };
-    let Ok(protocol::Packet::Connect(connect, properties, will, will_properties, _)) =
-        decode::by_rumqttd(version, frame)
-    else {
-        meters::refused("malformed");
-        return None;
-    };
-    let wish = Wish {
-        version,
-        connect,
-        properties,
-        will: will.map(|will| (will, will_properties)),
-    };
-    match check(ctx, peer, wish) {
+    let version = connect.version;
+    match check(ctx, peer, connect) {
         Ok(client) => Some(Admitted {
             stream,
             input,
@@ -130,12 +122,13 @@ pub(super) async fn refuse(stream: &mut TlsStream<TcpStream>, version: Version, 
     let _ = stream.shutdown().await;
 }
 
-/// Reads the first packet. An unknown protocol level is answered as MQTT-3.1.2-2 asks.
+/// Reads the first packet. An unknown protocol level is answered as MQTT-3.1.2-2 of 3.1.1 asks, a broken CONNECT of
+/// MQTT 5 by its reason (MQTT 5 §3.1.4); one of 3.1.1 has no return code for it.
 async fn read_connect(
     ctx: &Context,
     stream: &mut TlsStream<TcpStream>,
     input: &mut BytesMut,
-) -> Option<(Version, Frame)> {
+) -> Option<Connect> {
     let frame = loop {
         if let Some(frame) = frame::next(input, ctx.limits.packet_bytes).ok()? {
             break frame;
@@ -148,86 +141,73 @@ async fn read_connect(
     if frame.kind != Kind::Connect {
         return None;
     }
-    match connect_version(frame.body()) {
-        Ok(version) => Some((version, frame)),
-        Err(UnknownProtocol) => {
-            let _ = stream.write_all(&[0x20, 2, 0, 1]).await;
-            let _ = stream.shutdown().await;
-            None
+    let unfit = match connect::connect(frame) {
+        Ok(connect) => return Some(connect),
+        Err(unfit) => unfit,
+    };
+    let mut out = BytesMut::new();
+    match unfit {
+        Unfit::UnknownProtocol => out.extend_from_slice(&[0x20, 2, 0, 1]),
+        Unfit::Broken(Version::V5, fault) => {
+            let reason = match fault {
+                Fault::Malformed => Reason::MALFORMED,
+                _ => Reason::PROTOCOL_ERROR,
+            };
+            encode::refused(Version::V5, 0, reason, &mut out);
         }
+        Unfit::Broken(Version::V4, _) | Unfit::Malformed => {}
     }
+    let _ = stream.write_all(&out).await;
+    let _ = stream.shutdown().await;
+    None
 }
 
-/// Neither MQTT 3.1.1 nor 5, or flags that neither allows.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct UnknownProtocol;
-
-/// Protocol name, level and the reserved flag (MQTT-3.1.2-3) of a CONNECT's body.
-pub(super) fn connect_version(body: &[u8]) -> Result<Version, UnknownProtocol> {
-    match body {
-        [0, 4, b'M', b'Q', b'T', b'T', level, flags, ..] if flags & 1 == 0 => match level {
-            4 => Ok(Version::V4),
-            5 => Ok(Version::V5),
-            _ => Err(UnknownProtocol),
-        },
-        _ => Err(UnknownProtocol),
-    }
-}
-
-/// What a client asks for.
-struct Wish {
-    version: Version,
-    connect: protocol::Connect,
-    properties: Option<ConnectProperties>,
-    will: Option<(LastWill, Option<LastWillProperties>)>,
-}
-
-fn check(ctx: &Context, peer: Option<Peer>, wish: Wish) -> Result<Client, Refusal> {
+fn check(ctx: &Context, peer: Option<Peer>, connect: Connect) -> Result<Client, Refusal> {
     let peer = peer.ok_or(Refusal::IDENTITY)?;
     let device = our_device(ctx, &peer.identity).ok_or(Refusal::IDENTITY)?;
-    if wish.connect.client_id.is_empty() {
+    if connect.client_id.is_empty() {
         return Err(Refusal::CLIENT_ID);
     }
-    if wish.connect.client_id != device.as_str() {
+    if connect.client_id != device.as_str() {
         return Err(Refusal::NOT_THE_DEVICE);
     }
     let own = OwnTopics::of(&ctx.config.region, &ctx.config.facility, &device);
-    let asked = wish.properties.as_ref();
-    if asked.is_some_and(|asked| asked.authentication_method.is_some()) {
+    let asked = &connect.properties;
+    if asked.has(properties::AUTHENTICATION_METHOD) {
         return Err(Refusal::AUTHENTICATION);
     }
-    // MQTT 5 §3.1.2.11.3 and .4: neither may be zero.
-    let receive_maximum = asked.and_then(|asked| asked.receive_maximum);
-    let packet_bytes = asked.and_then(|asked| asked.max_packet_size);
-    if receive_maximum == Some(0) || packet_bytes == Some(0) {
-        return Err(Refusal::PROTOCOL);
+    let receive_maximum = asked.number(properties::RECEIVE_MAXIMUM);
+    let packet_bytes = asked.number(properties::MAXIMUM_PACKET_SIZE);
+    // MQTT-3.1.2-24.
+    if packet_bytes.is_some_and(|bytes| (bytes as usize) < encode::LONGEST_CONNACK) {
+        return Err(Refusal::PACKET_SIZE);
     }
     let limit = ctx.limits.session_expiry;
-    let expiry = match wish.version {
-        Version::V4 if wish.connect.clean_session => Duration::ZERO,
+    let expiry = match connect.version {
+        Version::V4 if connect.clean => Duration::ZERO,
         // MQTT 3.1.1 sessions have no expiry of their own.
         Version::V4 => limit,
         Version::V5 => {
-            let seconds = asked.and_then(|asked| asked.session_expiry_interval);
+            let seconds = asked.number(properties::SESSION_EXPIRY);
             Duration::from_secs(u64::from(seconds.unwrap_or(0)))
         }
     };
     let lowered = (expiry > limit).then(|| u32::try_from(limit.as_secs()).unwrap_or(u32::MAX));
     Ok(Client {
-        will: wish.will.map(|will| our_will(&own, will)).transpose()?,
+        will: connect.will.map(|will| our_will(&own, will)).transpose()?,
         peer,
         device,
         own,
-        version: wish.version,
-        clean: wish.connect.clean_session,
+        version: connect.version,
+        clean: connect.clean,
         expiry: expiry.min(limit),
         lowered,
         // MQTT-3.1.2-24: one and a half times the keep alive.
-        silence: Duration::from_millis(1_500 * u64::from(wish.connect.keep_alive)),
+        silence: Duration::from_millis(1_500 * u64::from(connect.keep_alive)),
         window: ctx
             .limits
             .outbound_inflight
-            .min(receive_maximum.map_or(usize::MAX, usize::from)),
+            .min(receive_maximum.map_or(usize::MAX, |messages| messages as usize)),
         packet_bytes: packet_bytes.map_or(usize::MAX, |bytes| bytes as usize),
     })
 }
@@ -252,22 +232,25 @@ fn our_device(ctx: &Context, identity: &Identity) -> Option<DeviceId> {
 }
 
 /// A will may only be the device's status: a sample has an identity that a CONNECT cannot give it in advance.
-fn our_will(
-    own: &OwnTopics,
-    (will, properties): (LastWill, Option<LastWillProperties>),
-) -> Result<Will, Refusal> {
+fn our_will(own: &OwnTopics, will: LastWill) -> Result<Will, Refusal> {
     if own.publishable(&will.topic) != Some(Topic::Status) {
         return Err(Refusal::WILL);
     }
-    let delay = properties.and_then(|properties| properties.delay_interval);
+    let seconds = |id| {
+        let seconds = will.properties.number(id);
+        seconds.map(|seconds| Duration::from_secs(seconds.into()))
+    };
     Ok(Will {
+        delay: seconds(properties::WILL_DELAY).unwrap_or_default(),
+        expiry: seconds(properties::EXPIRY),
         message: Message {
-            topic: Bytes::copy_from_slice(&will.topic),
-            payload: Bytes::copy_from_slice(&will.message),
+            topic: will.topic,
+            payload: will.payload,
             qos: will.qos,
             retain: will.retain,
             by_device: true,
+            properties: will.properties.forwarded,
+            lapses: None,
         },
-        delay: Duration::from_secs(u64::from(delay.unwrap_or(0))),
     })
 }

@@ -13,12 +13,11 @@
 //!
 //! 0x97 serves both for a full and for an unreachable store: a device has one thing to do in either case, which is to
 //! come back later with its session. QoS 0 cannot be told anything: what is not a sample is quarantined.
-use super::{decode::Version, encode::Reason, meters::Meters};
+use super::{decode::Version, encode::Reason, message::Message, meters::Meters, seats::Saying};
 use crate::ingest::{Journal, Rejected, Sample, Stored, Urgency};
 use crate::store::StoreError;
-use bytes::Bytes;
 use rumqttd::protocol::QoS;
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 use types::DeviceId;
 
 /// What is to be done with a publish before it is answered.
@@ -30,7 +29,8 @@ pub(super) enum Step {
     Retain,
     /// Nothing is durable of it: a status without the retain flag.
     Pass,
-    /// A QoS 2 publish whose PUBREC was sent before.
+    /// A QoS 2 status whose PUBREC was sent before: the same words under the same packet id. Never a sample: what
+    /// became of that the journal says, by its identity.
     Repeat,
     /// Keep it for a person to look at; the reason is from a closed set.
     Quarantine(&'static str),
@@ -41,11 +41,10 @@ pub(super) enum Step {
 /// A received publish that is not answered yet.
 #[derive(Debug)]
 pub(super) struct Job {
-    pub(super) qos: QoS,
     pub(super) pkid: u16,
-    pub(super) retain: bool,
-    pub(super) topic: Bytes,
-    pub(super) payload: Bytes,
+    pub(super) message: Message,
+    /// At QoS 2: what it says.
+    pub(super) saying: Option<Saying>,
     pub(super) step: Step,
 }
 
@@ -63,11 +62,9 @@ pub(super) enum Verdict {
 /// A publish with its verdict.
 #[derive(Debug)]
 pub(super) struct Settled {
-    pub(super) qos: QoS,
     pub(super) pkid: u16,
-    pub(super) retain: bool,
-    pub(super) topic: Bytes,
-    pub(super) payload: Bytes,
+    pub(super) message: Message,
+    pub(super) saying: Option<Saying>,
     pub(super) verdict: Verdict,
 }
 
@@ -124,11 +121,9 @@ impl Committer {
             };
             self.count(&job.step, verdict);
             settled.push(Settled {
-                qos: job.qos,
                 pkid: job.pkid,
-                retain: job.retain,
-                topic: job.topic,
-                payload: job.payload,
+                message: job.message,
+                saying: job.saying,
                 verdict,
             });
         }
@@ -136,7 +131,7 @@ impl Committer {
     }
 
     async fn stored(&self, job: &Job, result: Result<Stored, Rejected>) -> Verdict {
-        let told = self.version == Version::V5 && job.qos != QoS::AtMostOnce;
+        let told = self.version == Version::V5 && job.message.qos != QoS::AtMostOnce;
         match result {
             Ok(stored) => {
                 let fresh = stored == Stored::New;
@@ -144,7 +139,7 @@ impl Committer {
                     Stored::New => self.meters.stored.increment(1),
                     Stored::Duplicate => self.meters.duplicate.increment(1),
                 }
-                match job.retain {
+                match job.message.retain {
                     true => self.retained(job, fresh).await,
                     false => Verdict::Done { fresh },
                 }
@@ -163,16 +158,12 @@ impl Committer {
     }
 
     async fn retained(&self, job: &Job, fresh: bool) -> Verdict {
-        // `own` let the topic through, so it is text.
-        let topic = String::from_utf8_lossy(&job.topic);
-        done(
-            self.journal.retain(&topic, job.payload.clone()).await,
-            fresh,
-        )
+        let kept = job.message.kept(Instant::now());
+        done(self.journal.retain(kept).await, fresh)
     }
 
     async fn quarantined(&self, job: &Job, reason: &'static str) -> Verdict {
-        let message = job.payload.clone();
+        let message = job.message.payload.clone();
         done(
             self.journal.quarantine(&self.device, reason, message).await,
             false,

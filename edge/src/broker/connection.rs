@@ -13,12 +13,17 @@ use super::{
     frame,
     message::Message,
     outbound::Due,
-    seats::Session,
+    seats::{Saying, Session},
 };
 use crate::ingest::{Topic, Urgency};
 use bytes::BytesMut;
+use ring::digest;
 use rumqttd::protocol::QoS;
-use std::{future::Future, pin::Pin};
+use std::{
+    future::Future,
+    pin::Pin,
+    time::{Duration, Instant},
+};
 
 /// Encoded bytes that may wait for the socket before nothing more is read or sent to subscribers.
 pub(super) const MAX_UNWRITTEN: usize = 256 << 10;
@@ -36,6 +41,10 @@ pub(super) struct Connection<'a> {
     jobs: Vec<Job>,
     committing: Option<Committing>,
     in_hand: usize,
+    /// Bytes of the publishes that are not answered yet.
+    unanswered: usize,
+    /// Whole packets that were read.
+    pub(super) packets: u64,
     /// A publish could not be acknowledged: nothing behind it may be.
     mute: bool,
 }
@@ -62,6 +71,8 @@ impl<'a> Connection<'a> {
             jobs: Vec::new(),
             committing: None,
             in_hand: 0,
+            unanswered: 0,
+            packets: 0,
             mute: false,
         }
     }
@@ -69,6 +80,7 @@ impl<'a> Connection<'a> {
     /// Whether more may be read: the window has room, and so has the socket's other direction.
     pub(super) fn has_room(&self) -> bool {
         self.jobs.len() + self.in_hand < usize::from(self.ctx.limits.receive_maximum)
+            && self.unanswered < self.ctx.limits.unanswered_bytes
             && self.out.len() < MAX_UNWRITTEN
     }
 
@@ -78,34 +90,71 @@ impl<'a> Connection<'a> {
             let Some(frame) = frame::next(&mut self.input, self.ctx.limits.packet_bytes)? else {
                 break;
             };
+            self.packets += 1;
             match decode::packet(self.client.version, frame)? {
-                Packet::Publish(publish) => self.published(publish)?,
-                Packet::Subscribe { pkid, filters } => self.subscribe(pkid, filters).await,
-                Packet::Unsubscribe { pkid, filters } => self.unsubscribe(pkid, &filters),
+                Packet::Publish(publish) => self.published(publish, Instant::now())?,
+                Packet::Subscribe { pkid, filters } => {
+                    self.subscribe(pkid, filters, Instant::now()).await?;
+                    // What can go at once does: the next SUBSCRIBE gets its own copies (MQTT-3.8.4-4).
+                    self.deliver(Instant::now())?;
+                }
+                Packet::Unsubscribe { pkid, filters } => self.unsubscribe(pkid, &filters)?,
                 other => self.answered(&other)?,
             }
         }
         Ok(())
     }
 
-    fn published(&mut self, publish: Publish) -> Result<(), End> {
-        let version = self.client.version;
-        let repeated =
-            publish.qos == QoS::ExactlyOnce && self.session.received.contains(&publish.pkid);
+    fn published(&mut self, publish: Publish, now: Instant) -> Result<(), End> {
+        let exactly_once = publish.qos == QoS::ExactlyOnce;
+        let saying = exactly_once.then(|| saying(&publish));
+        let earlier = match exactly_once {
+            true => self.session.received.get(&publish.pkid),
+            false => None,
+        };
         let unreleased = self.session.received.len();
-        if publish.qos == QoS::ExactlyOnce
-            && !repeated
+        if exactly_once
+            && earlier.is_none()
             && unreleased >= usize::from(self.ctx.limits.receive_maximum)
         {
             return Err(End::Fault(Reason::RECEIVE_MAXIMUM));
         }
-        let step = match self.client.own.publishable(&publish.topic) {
-            _ if repeated => Step::Repeat,
+        let repeated = earlier.is_some() && earlier == saying.as_ref();
+        let step = self.step(&publish, repeated)?;
+        let expiry = publish
+            .expiry
+            .map(|seconds| Duration::from_secs(seconds.into()));
+        let message = Message {
+            topic: publish.topic,
+            payload: publish.payload,
+            qos: publish.qos,
+            retain: publish.retain,
+            by_device: true,
+            properties: publish.properties,
+            lapses: expiry.and_then(|expiry| now.checked_add(expiry)),
+        };
+        self.unanswered += message.bytes();
+        self.jobs.push(Job {
+            pkid: publish.pkid,
+            message,
+            saying,
+            step,
+        });
+        Ok(())
+    }
+
+    /// What is to be done with a publish. `repeated`: the same words under the same packet id had their PUBREC, and that
+    /// id was not released. A packet id alone decides nothing: a client that lost its state begins its ids anew, and what
+    /// it then says is another message. A sample goes to the journal in any case, which knows it by its identity.
+    fn step(&self, publish: &Publish, repeated: bool) -> Result<Step, End> {
+        let version = self.client.version;
+        Ok(match self.client.own.publishable(&publish.topic) {
             None if version == Version::V4 => {
                 self.ctx.meters.unauthorized.increment(1);
                 return Err(End::Fault(Reason::NOT_AUTHORIZED));
             }
             None => Step::Refuse(Reason::NOT_AUTHORIZED),
+            Some(Topic::Status) if repeated => Step::Repeat,
             Some(Topic::Status) if publish.retain => Step::Retain,
             Some(Topic::Status) => Step::Pass,
             // Deletes the retained message; there is no sample in it (MQTT-3.3.1-6).
@@ -118,16 +167,7 @@ impl<'a> Connection<'a> {
                 let device = &self.client.device;
                 sample_step(device, version, urgency, publish.qos, &publish.payload)
             }
-        };
-        self.jobs.push(Job {
-            qos: publish.qos,
-            pkid: publish.pkid,
-            retain: publish.retain,
-            topic: publish.topic,
-            payload: publish.payload,
-            step,
-        });
-        Ok(())
+        })
     }
 
     /// Packets that are answered at once, or that answer ours.
@@ -152,7 +192,7 @@ impl<'a> Connection<'a> {
                 self.session.outbound.completed(pkid);
             }
             Packet::PubRel(pkid) => {
-                let known = self.session.received.remove(&pkid);
+                let known = self.session.received.remove(&pkid).is_some();
                 let reason = if known {
                     Reason::SUCCESS
                 } else {
@@ -161,12 +201,18 @@ impl<'a> Connection<'a> {
                 encode::ack(version, Ack::PubComp, pkid, reason, &mut self.out);
             }
             Packet::PingReq => encode::pong(&mut self.out),
-            Packet::Disconnect { with_will, expiry } => {
-                return Err(End::Left { with_will, expiry });
-            }
+            Packet::Disconnect { with_will, expiry } => return Err(self.left(with_will, expiry)),
             Packet::Publish(_) | Packet::Subscribe { .. } | Packet::Unsubscribe { .. } => {}
         }
         Ok(())
+    }
+
+    /// MQTT 5 §3.14.2.2.2: a session that was to end with the connection cannot be prolonged.
+    fn left(&self, with_will: bool, expiry: Option<u32>) -> End {
+        match expiry {
+            Some(1..) if self.client.expiry.is_zero() => End::Fault(Reason::PROTOCOL_ERROR),
+            _ => End::Left { with_will, expiry },
+        }
     }
 
     /// Begins the next commit, if none is in hand and there is something to commit.
@@ -195,20 +241,15 @@ impl<'a> Connection<'a> {
     pub(super) fn settle(&mut self, settled: Vec<Settled>) -> Result<(), End> {
         self.committing = None;
         self.in_hand = 0;
+        let answered: usize = settled.iter().map(|done| done.message.bytes()).sum();
+        self.unanswered = self.unanswered.saturating_sub(answered);
         let mut end = Ok(());
         for done in settled {
             if end.is_ok() && !self.mute {
                 end = self.acknowledge(&done);
             }
             if done.verdict == (Verdict::Done { fresh: true }) {
-                let message = Message {
-                    topic: done.topic,
-                    payload: done.payload,
-                    qos: done.qos,
-                    retain: done.retain,
-                    by_device: true,
-                };
-                self.ctx.hub.publish(&self.client.device, &message);
+                self.ctx.hub.publish(&self.client.device, &done.message);
             }
         }
         self.mute |= end.is_err();
@@ -217,47 +258,55 @@ impl<'a> Connection<'a> {
 
     fn acknowledge(&mut self, done: &Settled) -> Result<(), End> {
         let version = self.client.version;
-        let (ack, reason) = match (done.qos, done.verdict) {
+        let (ack, reason) = match (done.message.qos, done.verdict) {
             (QoS::AtMostOnce, _) => return Ok(()),
             // Any acknowledgement, whatever its reason, would end the client's duty to keep it (MQTT-4.4.0-2).
             (_, Verdict::Later) => return Err(End::Later),
             (QoS::AtLeastOnce, Verdict::Done { .. }) => (Ack::PubAck, Reason::SUCCESS),
             (QoS::ExactlyOnce, Verdict::Done { .. }) => {
-                self.session.received.insert(done.pkid);
+                let saying = done.saying.unwrap_or_default();
+                self.session.received.insert(done.pkid, saying);
                 (Ack::PubRec, Reason::SUCCESS)
             }
             (QoS::AtLeastOnce, Verdict::Refused(reason)) => (Ack::PubAck, reason),
-            (QoS::ExactlyOnce, Verdict::Refused(reason)) => (Ack::PubRec, reason),
+            // The packet id is free again (MQTT-4.3.3-9).
+            (QoS::ExactlyOnce, Verdict::Refused(reason)) => {
+                self.session.received.remove(&done.pkid);
+                (Ack::PubRec, reason)
+            }
         };
         encode::ack(version, ack, done.pkid, reason, &mut self.out);
         Ok(())
     }
 
     /// Encodes what the session owes, as far as window and socket allow.
-    pub(super) fn deliver(&mut self) -> Result<(), End> {
-        if self
-            .session
-            .mailbox
-            .as_ref()
-            .is_some_and(|mailbox| mailbox.lost())
-        {
+    pub(super) fn deliver(&mut self, now: Instant) -> Result<(), End> {
+        if self.session.is_lost() {
             return Err(End::Lost);
         }
         while self.out.len() < MAX_UNWRITTEN {
             if self.session.outbound.waiting() == 0
-                && let Some(delivery) = self.session.mailbox.as_ref().and_then(|mail| mail.take())
+                && let Some((delivery, share)) =
+                    self.session.mailbox.as_ref().and_then(|mail| mail.take())
             {
-                self.session.outbound.push(delivery);
+                self.session.outbound.push(delivery, share);
             }
-            match self.session.outbound.next(self.client.window) {
-                Some(due) => self.send(due),
+            match self.session.outbound.next(self.client.window, now) {
+                Some(due) => self.send(due, now),
+                // What had lapsed was dropped: behind it more may wait.
+                None if self.session.outbound.waiting() == 0
+                    && self
+                        .session
+                        .mailbox
+                        .as_ref()
+                        .is_some_and(|mail| mail.has_mail()) => {}
                 None => break,
             }
         }
         Ok(())
     }
 
-    fn send(&mut self, due: Due) {
+    fn send(&mut self, due: Due, now: Instant) {
         let version = self.client.version;
         match due {
             Due::Release(pkid) => {
@@ -275,9 +324,11 @@ impl<'a> Connection<'a> {
                     retain: delivery.retain,
                     repeated,
                     pkid,
+                    properties: &delivery.properties,
+                    expiry: delivery.lapses.map(|lapses| seconds_left(lapses, now)),
                 };
                 // MQTT-3.1.2-25: what the client does not take is as good as sent.
-                if message.max_len() > self.client.packet_bytes {
+                if message.len(version) > self.client.packet_bytes {
                     self.ctx.meters.dropped.increment(1);
                     self.session.outbound.forget(pkid);
                 } else {
@@ -299,4 +350,23 @@ impl<'a> Connection<'a> {
             let _ = self.settle(settled);
         }
     }
+}
+
+/// What a QoS 2 publish says.
+fn saying(publish: &Publish) -> Saying {
+    let mut hash = digest::Context::new(&digest::SHA256);
+    hash.update(&[u8::from(publish.retain)]);
+    hash.update(&publish.topic.len().to_be_bytes());
+    hash.update(&publish.topic);
+    hash.update(&publish.payload);
+    let mut saying = Saying::default();
+    saying.copy_from_slice(hash.finish().as_ref());
+    saying
+}
+
+/// MQTT-3.3.2-6: the interval that was received less the time waited, in seconds; a second that has begun is left.
+fn seconds_left(lapses: Instant, now: Instant) -> u32 {
+    let left = lapses.saturating_duration_since(now);
+    let whole = left.as_secs() + u64::from(left.subsec_nanos() > 0);
+    u32::try_from(whole).unwrap_or(u32::MAX)
 }

@@ -1,11 +1,15 @@
-//! What a client says, decoded: PUBLISH and the acknowledgements here (rumqttd keeps their fields to itself), the rare
-//! and long packets by `rumqttd::protocol`, which sees only what [`super::frame`] let through.
+//! What a connected client says, decoded: exactly what MQTT 3.1.1 and 5 allow, and nothing else.
 //!
-//! Properties of a v5 PUBLISH are checked for shape and then dropped: they may carry free text, and rumqttd's v3.1.1
-//! encoder panics on them. No topic alias is taken, since none is offered.
-use super::frame::{Frame, Kind, Unreadable, variable_int};
-use bytes::{Buf, Bytes};
-use rumqttd::protocol::{self, Filter, Protocol, QoS};
+//! The fields are read by [`super::fields`], properties are held to one table ([`super::properties`]), and bytes behind
+//! the last field of any packet make it malformed. No topic alias and no subscription identifier is taken, since none
+//! is offered.
+use super::{
+    fields::Fields,
+    frame::{Frame, Kind, Unreadable},
+    properties::{self, Properties, Within},
+};
+use bytes::Bytes;
+use rumqttd::protocol::{self, QoS};
 
 /// The protocol that a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +29,31 @@ pub(super) struct Publish {
     pub(super) pkid: u16,
     pub(super) topic: Bytes,
     pub(super) payload: Bytes,
+    /// Message Expiry Interval, in seconds.
+    pub(super) expiry: Option<u32>,
+    /// The properties that subscribers get, encoded.
+    pub(super) properties: Bytes,
+}
+
+/// A filter of a SUBSCRIBE with its options (MQTT 5 §3.8.3.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Filter {
+    pub(super) path: String,
+    pub(super) qos: QoS,
+    pub(super) no_local: bool,
+    pub(super) as_published: bool,
+    pub(super) retained: RetainHandling,
+}
+
+/// When a subscription gets the retained messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RetainHandling {
+    /// Each time it is made.
+    Always,
+    /// When it did not exist.
+    New,
+    /// Not.
+    Never,
 }
 
 /// What a connected client says.
@@ -58,14 +87,14 @@ pub(super) enum Packet {
 /// Why a packet is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// It does not conform to MQTT.
+    /// It cannot be read as MQTT (MQTT 5 §1.2, "Malformed Packet").
     Malformed,
+    /// It can be read, and says what MQTT forbids ("Protocol Error").
+    Protocol,
     /// It uses a topic alias, which was not offered.
     TopicAlias,
     /// It names a subscription identifier, which was not offered.
     SubscriptionId,
-    /// It has no place in a connected session (a second CONNECT).
-    OutOfPlace,
 }
 
 impl From<Unreadable> for Fault {
@@ -75,18 +104,17 @@ impl From<Unreadable> for Fault {
 }
 
 /// Decodes a packet of a connected client.
+///
+/// # Errors
+/// When the packet breaks the protocol; the connection must end.
 pub(super) fn packet(version: Version, frame: Frame) -> Result<Packet, Fault> {
     match frame.kind {
-        Kind::Connect => Err(Fault::OutOfPlace),
+        // MQTT-3.1.0-2; AUTH without an authentication method (MQTT-4.12.0-7), which is not offered.
+        Kind::Connect => Err(Fault::Protocol),
+        Kind::Auth if version == Version::V5 => Err(Fault::Protocol),
+        Kind::Auth => Err(Fault::Malformed),
         Kind::Publish => publish(version, frame).map(Packet::Publish),
-        Kind::PubAck => Ok(Packet::PubAck(acknowledged(version, &frame)?.0)),
-        Kind::PubRec => {
-            let (pkid, reason) = acknowledged(version, &frame)?;
-            let refused = reason >= 0x80;
-            Ok(Packet::PubRec { pkid, refused })
-        }
-        Kind::PubRel => Ok(Packet::PubRel(acknowledged(version, &frame)?.0)),
-        Kind::PubComp => Ok(Packet::PubComp(acknowledged(version, &frame)?.0)),
+        Kind::PubAck | Kind::PubRec | Kind::PubRel | Kind::PubComp => acknowledged(version, frame),
         Kind::PingReq if frame.body().is_empty() => Ok(Packet::PingReq),
         Kind::PingReq => Err(Fault::Malformed),
         Kind::Subscribe => subscribe(version, frame),
@@ -95,47 +123,32 @@ pub(super) fn packet(version: Version, frame: Frame) -> Result<Packet, Fault> {
     }
 }
 
-/// The rare packets, by rumqttd. One whole packet goes in, so "more bytes needed" means that it lies.
-pub(super) fn by_rumqttd(version: Version, frame: Frame) -> Result<protocol::Packet, Fault> {
-    let mut bytes = frame.into_bytes();
-    let max = bytes.len();
+fn properties(version: Version, within: Within, fields: &mut Fields) -> Result<Properties, Fault> {
     match version {
-        Version::V4 => protocol::v4::V4.read_mut(&mut bytes, max),
-        Version::V5 => protocol::v5::V5.read_mut(&mut bytes, max),
+        Version::V4 => Ok(Properties::default()),
+        Version::V5 => Properties::take(within, fields),
     }
-    .map_err(|_| Fault::Malformed)
-}
-
-fn take_u16(body: &mut Bytes) -> Result<u16, Fault> {
-    body.try_get_u16().map_err(|_| Fault::Malformed)
-}
-
-fn take_block(body: &mut Bytes) -> Result<Bytes, Fault> {
-    let length = usize::from(take_u16(body)?);
-    if length > body.len() {
-        return Err(Fault::Malformed);
-    }
-    Ok(body.split_to(length))
 }
 
 fn publish(version: Version, frame: Frame) -> Result<Publish, Fault> {
     let flags = frame.flags;
     let qos = protocol::qos((flags >> 1) & 3).ok_or(Fault::Malformed)?;
-    let mut body = frame.into_body();
-    let topic = take_block(&mut body)?;
+    let mut fields = Fields::of(frame.into_body());
+    let topic = fields.text()?;
     let pkid = match qos {
         QoS::AtMostOnce => 0,
-        QoS::AtLeastOnce | QoS::ExactlyOnce => match take_u16(&mut body)? {
-            0 => return Err(Fault::Malformed),
-            pkid => pkid,
-        },
+        QoS::AtLeastOnce | QoS::ExactlyOnce => fields.pkid()?,
     };
-    if version == Version::V5 {
-        publish_properties(take_properties(&mut body)?)?;
+    let properties = properties(version, Within::Publish, &mut fields)?;
+    if properties.has(properties::TOPIC_ALIAS) {
+        return Err(Fault::TopicAlias);
     }
-    // MQTT-3.3.2-1, -2; an empty topic would be an alias (refused above) or nothing.
-    let text = std::str::from_utf8(&topic).map_err(|_| Fault::Malformed)?;
-    if text.is_empty() || text.contains(['+', '#', '\0']) {
+    // MQTT-3.3.4-6: a client must not send a subscription identifier. An empty topic would be an alias (§3.3.2.1).
+    if properties.has(properties::SUBSCRIPTION_ID) || (version == Version::V5 && topic.is_empty()) {
+        return Err(Fault::Protocol);
+    }
+    // MQTT-3.3.2-2, MQTT-4.7.3-1.
+    if topic.is_empty() || topic.iter().any(|byte| matches!(byte, b'+' | b'#')) {
         return Err(Fault::Malformed);
     }
     Ok(Publish {
@@ -143,126 +156,132 @@ fn publish(version: Version, frame: Frame) -> Result<Publish, Fault> {
         retain: flags & 1 == 1,
         pkid,
         topic,
-        payload: body,
+        payload: fields.rest(),
+        expiry: properties.number(properties::EXPIRY),
+        properties: properties.forwarded,
     })
 }
 
-fn take_properties(body: &mut Bytes) -> Result<Bytes, Fault> {
-    let (length, digits) = variable_int(body)?.ok_or(Fault::Malformed)?;
-    if digits + length > body.len() {
-        return Err(Fault::Malformed);
-    }
-    body.advance(digits);
-    Ok(body.split_to(length))
-}
-
-/// Walks the properties of a PUBLISH (MQTT 5 §3.3.2.3).
-fn publish_properties(mut properties: Bytes) -> Result<(), Fault> {
-    while properties.has_remaining() {
-        let fixed = match properties.get_u8() {
-            // Payload format indicator, message expiry interval.
-            0x01 => 1,
-            0x02 => 4,
-            // Content type, response topic, correlation data.
-            0x03 | 0x08 | 0x09 => {
-                take_block(&mut properties)?;
-                0
-            }
-            // User property: name and value.
-            0x26 => {
-                take_block(&mut properties)?;
-                take_block(&mut properties)?;
-                0
-            }
-            0x23 => return Err(Fault::TopicAlias),
-            // MQTT-3.3.4-6: a client must not send a subscription identifier.
-            _ => return Err(Fault::Malformed),
-        };
-        if fixed > properties.len() {
-            return Err(Fault::Malformed);
+/// PUBACK, PUBREC, PUBREL and PUBCOMP. In v5 a reason and properties may follow the packet id; the properties may be
+/// left out with their length (§3.4.2.2.1).
+fn acknowledged(version: Version, frame: Frame) -> Result<Packet, Fault> {
+    let kind = frame.kind;
+    let mut fields = Fields::of(frame.into_body());
+    let pkid = fields.pkid()?;
+    let mut reason = 0;
+    if version == Version::V5 && !fields.is_empty() {
+        reason = fields.byte()?;
+        if !fields.is_empty() {
+            Properties::take(Within::Acknowledgement, &mut fields)?;
         }
-        properties.advance(fixed);
     }
-    Ok(())
-}
-
-/// Packet id and reason code of PUBACK, PUBREC, PUBREL and PUBCOMP; in v5 properties may follow, and are dropped.
-fn acknowledged(version: Version, frame: &Frame) -> Result<(u16, u8), Fault> {
-    let (pkid, rest) = frame
-        .body()
-        .split_first_chunk::<2>()
-        .ok_or(Fault::Malformed)?;
-    let pkid = u16::from_be_bytes(*pkid);
-    match (version, rest) {
-        (_, _) if pkid == 0 => Err(Fault::Malformed),
-        (_, []) => Ok((pkid, 0)),
-        (Version::V5, [reason, properties @ ..]) => match variable_int(properties)? {
-            None if properties.is_empty() => Ok((pkid, *reason)),
-            Some((length, digits)) if length + digits == properties.len() => Ok((pkid, *reason)),
-            _ => Err(Fault::Malformed),
+    fields.end()?;
+    // MQTT-3.4.2-1, MQTT-3.5.2-1, MQTT-3.6.2-1, MQTT-3.7.2-1.
+    let known = match kind {
+        Kind::PubRel | Kind::PubComp => matches!(reason, 0x00 | 0x92),
+        _ => matches!(
+            reason,
+            0x00 | 0x10 | 0x80 | 0x83 | 0x87 | 0x90 | 0x91 | 0x97 | 0x99
+        ),
+    };
+    if !known {
+        return Err(Fault::Protocol);
+    }
+    Ok(match kind {
+        Kind::PubRec => Packet::PubRec {
+            pkid,
+            refused: reason >= 0x80,
         },
-        (Version::V4, _) => Err(Fault::Malformed),
-    }
+        Kind::PubRel => Packet::PubRel(pkid),
+        Kind::PubComp => Packet::PubComp(pkid),
+        _ => Packet::PubAck(pkid),
+    })
 }
 
 fn subscribe(version: Version, frame: Frame) -> Result<Packet, Fault> {
-    let identified = version == Version::V5 && names_subscription_id(frame.body());
-    let reserved = reserved_option_bits(version, frame.body());
-    match by_rumqttd(version, frame) {
-        _ if identified => Err(Fault::SubscriptionId),
-        Ok(protocol::Packet::Subscribe(packet, _)) if packet.pkid != 0 && !reserved => {
-            Ok(Packet::Subscribe {
-                pkid: packet.pkid,
-                filters: packet.filters,
-            })
-        }
-        _ => Err(Fault::Malformed),
+    let mut fields = Fields::of(frame.into_body());
+    let pkid = fields.pkid()?;
+    let properties = properties(version, Within::Subscribe, &mut fields)?;
+    let mut filters = Vec::new();
+    while !fields.is_empty() {
+        let path = fields.string()?;
+        filters.push(filter(version, path, fields.byte()?)?);
     }
+    if properties.has(properties::SUBSCRIPTION_ID) {
+        return Err(Fault::SubscriptionId);
+    }
+    // MQTT-3.8.3-2 (3.1.1: -3).
+    if filters.is_empty() {
+        return Err(Fault::Protocol);
+    }
+    Ok(Packet::Subscribe { pkid, filters })
 }
 
-/// Whether the first property is a subscription identifier. It stands alone in practice; behind user properties
-/// rumqttd's decoder finds it, and the result is the same refusal as malformed.
-fn names_subscription_id(body: &[u8]) -> bool {
-    let properties = body.get(2..).unwrap_or_default();
-    matches!(variable_int(properties), Ok(Some((length, digits))) if length > 0 && properties.get(digits) == Some(&0x0b))
-}
-
-/// MQTT 3.1.1 §3.8.3-4, MQTT 5 §3.8.3-5: reserved bits of the last filter's options must be zero.
-fn reserved_option_bits(version: Version, body: &[u8]) -> bool {
+fn filter(version: Version, path: String, options: u8) -> Result<Filter, Fault> {
+    // MQTT 3.1.1 MQTT-3-8.3-4, MQTT 5 MQTT-3.8.3-5: in every filter.
     let reserved = match version {
         Version::V4 => 0xfc,
         Version::V5 => 0xc0,
     };
-    body.last().is_some_and(|options| options & reserved != 0)
+    // MQTT-4.7.3-1.
+    if options & reserved != 0 || path.is_empty() {
+        return Err(Fault::Malformed);
+    }
+    let no_local = options & 0x04 != 0;
+    // MQTT-3.8.3-4.
+    if no_local && path.starts_with("$share/") {
+        return Err(Fault::Protocol);
+    }
+    Ok(Filter {
+        path,
+        qos: protocol::qos(options & 3).ok_or(Fault::Protocol)?,
+        no_local,
+        as_published: options & 0x08 != 0,
+        retained: match options >> 4 & 3 {
+            0 => RetainHandling::Always,
+            1 => RetainHandling::New,
+            2 => RetainHandling::Never,
+            _ => return Err(Fault::Protocol),
+        },
+    })
 }
 
 fn unsubscribe(version: Version, frame: Frame) -> Result<Packet, Fault> {
-    match by_rumqttd(version, frame)? {
-        protocol::Packet::Unsubscribe(packet, _)
-            if packet.pkid != 0 && !packet.filters.is_empty() =>
-        {
-            Ok(Packet::Unsubscribe {
-                pkid: packet.pkid,
-                filters: packet.filters,
-            })
+    let mut fields = Fields::of(frame.into_body());
+    let pkid = fields.pkid()?;
+    properties(version, Within::Unsubscribe, &mut fields)?;
+    let mut filters = Vec::new();
+    while !fields.is_empty() {
+        match fields.string()? {
+            empty if empty.is_empty() => return Err(Fault::Malformed),
+            path => filters.push(path),
         }
-        _ => Err(Fault::Malformed),
     }
+    // MQTT-3.10.3-2.
+    if filters.is_empty() {
+        return Err(Fault::Protocol);
+    }
+    Ok(Packet::Unsubscribe { pkid, filters })
 }
 
 fn disconnect(version: Version, frame: Frame) -> Result<Packet, Fault> {
-    // MQTT 5 §3.14.2.2.1: the properties may be left out; rumqttd's decoder asks for them.
-    let (with_will, expiry) = match (version, frame.body()) {
-        (_, []) => (false, None),
-        (Version::V4, _) => return Err(Fault::Malformed),
-        (Version::V5, [reason]) => (*reason != 0, None),
-        (Version::V5, _) => match by_rumqttd(version, frame)? {
-            protocol::Packet::Disconnect(packet, properties) => (
-                packet.reason_code != protocol::DisconnectReasonCode::NormalDisconnection,
-                properties.and_then(|properties| properties.session_expiry_interval),
-            ),
-            _ => return Err(Fault::Malformed),
-        },
-    };
-    Ok(Packet::Disconnect { with_will, expiry })
+    let mut fields = Fields::of(frame.into_body());
+    let (mut reason, mut expiry) = (0, None);
+    if version == Version::V5 && !fields.is_empty() {
+        reason = fields.byte()?;
+        // §3.14.2.2.1: the properties may be left out.
+        if !fields.is_empty() {
+            let properties = Properties::take(Within::Disconnect, &mut fields)?;
+            expiry = properties.number(properties::SESSION_EXPIRY);
+        }
+    }
+    fields.end()?;
+    // §3.14.2.1: the reasons that a client may give.
+    if !matches!(reason, 0x00 | 0x04 | 0x80..=0x83 | 0x90 | 0x93..=0x99) {
+        return Err(Fault::Protocol);
+    }
+    Ok(Packet::Disconnect {
+        with_will: reason != 0,
+        expiry,
+    })
 }

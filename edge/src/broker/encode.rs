@@ -44,6 +44,9 @@ pub(super) struct Announced {
     pub(super) packet_bytes: u32,
 }
 
+/// The longest CONNACK, in bytes: [`accepted`] with a session expiry, or a refusal.
+pub(super) const LONGEST_CONNACK: usize = 29;
+
 fn remaining_length(out: &mut BytesMut, mut length: usize) {
     loop {
         let digit = (length % 128) as u8;
@@ -57,6 +60,8 @@ fn remaining_length(out: &mut BytesMut, mut length: usize) {
 }
 
 /// CONNACK that lets the client in.
+///
+/// Not offered, and said so to a v5 client: topic aliases (maximum 0), subscription identifiers, shared subscriptions.
 pub(super) fn accepted(version: Version, present: bool, limits: Announced, out: &mut BytesMut) {
     if version == Version::V4 {
         out.put_slice(&[0x20, 2, u8::from(present), 0]);
@@ -98,34 +103,63 @@ pub(super) struct Outgoing<'a> {
     pub(super) repeated: bool,
     /// Ignored at QoS 0.
     pub(super) pkid: u16,
+    /// v5 properties, encoded, without Message Expiry Interval.
+    pub(super) properties: &'a [u8],
+    /// What is left of the Message Expiry Interval, in seconds (MQTT-3.3.2-6).
+    pub(super) expiry: Option<u32>,
+}
+
+/// The length of a variable byte integer, in bytes.
+const fn digits(value: usize) -> usize {
+    match value {
+        0..0x80 => 1,
+        0x80..0x4000 => 2,
+        0x4000..0x20_0000 => 3,
+        _ => 4,
+    }
 }
 
 impl Outgoing<'_> {
-    /// The length of the packet, in bytes, at most.
-    pub(super) const fn max_len(&self) -> usize {
-        5 + 2 + self.topic.len() + 2 + 1 + self.payload.len()
+    fn properties_len(&self) -> usize {
+        self.properties.len() + self.expiry.map_or(0, |_| 5)
+    }
+
+    /// What follows the fixed header, in bytes.
+    fn remaining(&self, version: Version) -> usize {
+        let pkid = if self.qos == QoS::AtMostOnce { 0 } else { 2 };
+        let properties = match version {
+            Version::V4 => 0,
+            Version::V5 => digits(self.properties_len()) + self.properties_len(),
+        };
+        2 + self.topic.len() + pkid + properties + self.payload.len()
+    }
+
+    /// The length of the packet, in bytes.
+    pub(super) fn len(&self, version: Version) -> usize {
+        let remaining = self.remaining(version);
+        1 + digits(remaining) + remaining
     }
 }
 
-/// PUBLISH, without properties.
+/// PUBLISH; properties for v5 alone.
 pub(super) fn publish(version: Version, message: Outgoing<'_>, out: &mut BytesMut) {
-    let pkid_len = if message.qos == QoS::AtMostOnce { 0 } else { 2 };
-    let properties_len = usize::from(version == Version::V5);
     let flags =
         u8::from(message.repeated) << 3 | (message.qos as u8) << 1 | u8::from(message.retain);
     out.put_u8(0x30 | flags);
-    remaining_length(
-        out,
-        2 + message.topic.len() + pkid_len + properties_len + message.payload.len(),
-    );
+    remaining_length(out, message.remaining(version));
     // Topics are the broker's own, below 255 bytes: `types::Name::MAX_LEN`.
     out.put_u16(u16::try_from(message.topic.len()).unwrap_or(u16::MAX));
     out.put_slice(message.topic);
-    if pkid_len > 0 {
+    if message.qos != QoS::AtMostOnce {
         out.put_u16(message.pkid);
     }
-    if properties_len > 0 {
-        out.put_u8(0);
+    if version == Version::V5 {
+        remaining_length(out, message.properties_len());
+        if let Some(seconds) = message.expiry {
+            out.put_u8(0x02);
+            out.put_u32(seconds);
+        }
+        out.put_slice(message.properties);
     }
     out.put_slice(message.payload);
 }
@@ -211,10 +245,12 @@ mod tests {
                         retain: true,
                         repeated: qos != QoS::AtMostOnce,
                         pkid: 513,
+                        properties: &[],
+                        expiry: None,
                     };
                     let mut out = BytesMut::new();
                     publish(version, message, &mut out);
-                    assert!(out.len() <= message.max_len());
+                    assert_eq!(out.len(), message.len(version));
                     let first = out[0];
                     let protocol::Packet::Publish(read, None) = read(version, out) else {
                         panic!("not a PUBLISH");
@@ -253,5 +289,32 @@ mod tests {
         assert_eq!(out.split(), [0xb0, 2, 0, 9][..]);
         unsuback(Version::V5, 9, &[0, 0x11], &mut out);
         assert_eq!(out.split(), [0xb0, 5, 0, 9, 0, 0, 0x11][..]);
+    }
+
+    #[test]
+    fn a_v5_publish_carries_properties_and_what_is_left_of_its_lifetime_and_a_v4_one_nothing() {
+        let user = [0x26, 0, 1, b'k', 0, 1, b'v'];
+        let message = Outgoing {
+            topic: b"t",
+            payload: b"p",
+            qos: QoS::AtMostOnce,
+            retain: false,
+            repeated: false,
+            pkid: 0,
+            properties: &user.repeat(30),
+            expiry: Some(9),
+        };
+        for (version, head) in [
+            (Version::V4, &[0x30, 4, 0, 1, b't', b'p'][..]),
+            (
+                Version::V5,
+                &[0x30, 0xdd, 1, 0, 1, b't', 0xd7, 1, 2, 0, 0, 0, 9, 0x26],
+            ),
+        ] {
+            let mut out = BytesMut::new();
+            publish(version, message, &mut out);
+            assert_eq!(out.len(), message.len(version));
+            assert_eq!(out[..head.len()], *head);
+        }
     }
 }

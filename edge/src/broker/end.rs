@@ -66,7 +66,7 @@ impl From<Fault> for End {
             Fault::Malformed => Reason::MALFORMED,
             Fault::TopicAlias => Reason::TOPIC_ALIAS,
             Fault::SubscriptionId => Reason::NO_SUBSCRIPTION_ID,
-            Fault::OutOfPlace => Reason::PROTOCOL_ERROR,
+            Fault::Protocol => Reason::PROTOCOL_ERROR,
         })
     }
 }

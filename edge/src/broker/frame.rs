@@ -1,8 +1,8 @@
 //! Packets cut out of the byte stream: fixed header, length and flags are checked before any decoder sees a byte.
 //!
-//! rumqttd's decoders take a stream, answer "more bytes needed" also where a complete packet lies about an inner
-//! length, and reach `unreachable!()` for packet types that only a server sends. So they are given one whole packet of a
-//! type that a client may send, and nothing else.
+//! The decoders see one whole packet of a type that a client may send, and nothing else. Decoders of our own: rumqttd's
+//! answer "more bytes needed" also where a complete packet lies about an inner length, and let through what MQTT forbids.
+use super::{decode::Fault, fields::variable_int};
 use bytes::{Bytes, BytesMut};
 
 /// The packets that a client may send (MQTT 3.1.1 and 5 §2.1.2).
@@ -18,6 +18,8 @@ pub(super) enum Kind {
     Unsubscribe,
     PingReq,
     Disconnect,
+    /// MQTT 5 alone.
+    Auth,
 }
 
 /// One packet, whole.
@@ -39,6 +41,12 @@ pub(super) enum Unreadable {
     TooLarge,
 }
 
+impl From<Fault> for Unreadable {
+    fn from(_: Fault) -> Self {
+        Self::Malformed
+    }
+}
+
 impl Frame {
     /// What follows the fixed header.
     pub(super) fn into_body(self) -> Bytes {
@@ -50,11 +58,6 @@ impl Frame {
     /// What follows the fixed header.
     pub(super) fn body(&self) -> &[u8] {
         &self.bytes[self.header..]
-    }
-
-    /// The whole packet.
-    pub(super) fn into_bytes(self) -> BytesMut {
-        self.bytes
     }
 }
 
@@ -85,23 +88,6 @@ pub(super) fn next(input: &mut BytesMut, max: usize) -> Result<Option<Frame>, Un
     }))
 }
 
-/// A variable byte integer (MQTT 5 §1.5.5) at the start of `bytes`, with the number of its bytes; `None` when it does
-/// not end within them.
-pub(super) fn variable_int(bytes: &[u8]) -> Result<Option<(usize, usize)>, Unreadable> {
-    let mut value = 0;
-    for (at, byte) in bytes.iter().take(4).enumerate() {
-        value |= usize::from(byte & 0x7f) << (7 * at);
-        if byte & 0x80 == 0 {
-            return Ok(Some((value, at + 1)));
-        }
-    }
-    if bytes.len() < 4 {
-        Ok(None)
-    } else {
-        Err(Unreadable::Malformed)
-    }
-}
-
 const fn kind(code: u8, flags: u8) -> Result<Kind, Unreadable> {
     let qos = (flags >> 1) & 3;
     let repeated = flags & 8 != 0;
@@ -117,6 +103,7 @@ const fn kind(code: u8, flags: u8) -> Result<Kind, Unreadable> {
         (10, 2) => Kind::Unsubscribe,
         (12, 0) => Kind::PingReq,
         (14, 0) => Kind::Disconnect,
+        (15, 0) => Kind::Auth,
         _ => return Err(Unreadable::Malformed),
     })
 }
@@ -150,7 +137,8 @@ mod tests {
             (&[0x90, 2, 0, 0][..], Err(Unreadable::Malformed)),
             (&[0xb0, 2, 0, 0][..], Err(Unreadable::Malformed)),
             (&[0xd0, 0][..], Err(Unreadable::Malformed)),
-            (&[0xf0, 0][..], Err(Unreadable::Malformed)),
+            (&[0xf1, 0][..], Err(Unreadable::Malformed)),
+            (&[0x30, 0x83, 0][..], Err(Unreadable::Malformed)),
             (&[0x36, 0][..], Err(Unreadable::Malformed)),
             (&[0x38, 0][..], Err(Unreadable::Malformed)),
             (&[0x80, 0][..], Err(Unreadable::Malformed)),

@@ -9,6 +9,8 @@
 //!   the session, so that the client sees it (session present 0) instead of missing a command.
 //! * A link that leaves says so while it holds its lock: a wake-up of a link that is gone ends the router's thread by a
 //!   panic, and a late DISCONNECT would hit whoever got the same slot.
+//! * A message takes its share of the session's room ([`super::room`]) before it goes to the router, so that what waits
+//!   there counts too.
 //! * `Unschedule` is answered at once, or delivery stops after 200 messages.
 //! * The router's thread cannot be ended: it holds a sender of its own channel. After shutdown it has no link, takes no
 //!   time and sleeps until the process ends.
@@ -16,6 +18,7 @@ use super::{
     message::{Message, Subscription},
     meters::Meters,
     outbound::Delivery,
+    room::{Room, Share},
 };
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -30,7 +33,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -47,24 +50,20 @@ const MAX_UNROUTED: usize = 10_000;
 /// How long the router may take to confirm a subscription.
 const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How much may wait for one session.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct MailboxLimits {
-    pub(super) messages: usize,
-    pub(super) bytes: usize,
-}
-
 #[derive(Debug, Default)]
 struct Mail {
-    messages: VecDeque<Message>,
-    bytes: usize,
+    /// Shares of the messages that are in the router, in their order.
+    routed: VecDeque<Share>,
+    messages: VecDeque<(Message, Share)>,
     /// Number of the next message.
     expected: u64,
 }
 
 /// Where the router's messages for one session wait, connected or not.
 pub(super) struct Mailbox {
-    limits: MailboxLimits,
+    room: Arc<Room>,
+    /// What routed messages count their time from.
+    began: Instant,
     subscriptions: RwLock<Vec<Subscription>>,
     mail: Mutex<Mail>,
     /// A message arrived, or one was lost.
@@ -101,18 +100,18 @@ impl Mailbox {
     }
 
     /// The next message, as the session's subscriptions deliver it.
-    pub(super) fn take(&self) -> Option<Delivery> {
+    pub(super) fn take(&self) -> Option<(Delivery, Share)> {
         loop {
-            let message = {
-                let mut mail = self.mail.lock();
-                let message = mail.messages.pop_front()?;
-                mail.bytes -= message.payload.len();
-                message
-            };
+            let (message, share) = self.mail.lock().messages.pop_front()?;
             if let Some(delivery) = message.delivery(&self.subscriptions.read()) {
-                return Some(delivery);
+                return Some((delivery, share));
             }
         }
+    }
+
+    /// Whether messages wait in it.
+    pub(super) fn has_mail(&self) -> bool {
+        !self.mail.lock().messages.is_empty()
     }
 
     /// Whether a message was lost that the session should have got.
@@ -120,42 +119,44 @@ impl Mailbox {
         self.lost.load(Ordering::Acquire)
     }
 
+    /// A message cannot be kept: the session ends, and nothing of it waits any longer.
     fn lose(&self) {
         self.lost.store(true, Ordering::Release);
+        let mut mail = self.mail.lock();
+        mail.messages = VecDeque::new();
+        mail.routed = VecDeque::new();
+        drop(mail);
         self.arrived.notify_one();
     }
 
     fn wants(&self, message: &Message) -> bool {
-        message.delivery(&self.subscriptions.read()).is_some()
+        !self.lost() && message.delivery(&self.subscriptions.read()).is_some()
     }
 
-    fn put(&self, topic: Bytes, payload: Bytes, meters: &Meters) {
-        let Some((number, message)) = Message::unrouted(topic, payload) else {
+    fn put(&self, topic: Bytes, payload: Bytes) {
+        let Some((number, message)) = Message::unrouted(topic, payload, self.began) else {
             return;
         };
         let mut mail = self.mail.lock();
-        if number != mail.expected {
-            drop(mail);
-            return self.lose();
+        if self.lost() {
+            return;
         }
-        mail.expected += 1;
-        let full = mail.messages.len() >= self.limits.messages
-            || mail.bytes + message.payload.len() > self.limits.bytes;
-        if !full {
-            mail.bytes += message.payload.len();
-            mail.messages.push_back(message);
-            drop(mail);
-            self.arrived.notify_one();
-        } else if message.qos == QoS::AtMostOnce {
-            meters.dropped.increment(1);
-        } else {
-            drop(mail);
-            self.lose();
+        match mail.routed.pop_front() {
+            Some(share) if number == mail.expected => {
+                mail.expected += 1;
+                mail.messages.push_back((message, share));
+                drop(mail);
+                self.arrived.notify_one();
+            }
+            _ => {
+                drop(mail);
+                self.lose();
+            }
         }
     }
 
     /// Moves what the router forwards into the mailbox, until the session ends.
-    async fn fill(self: Arc<Self>, mut link: LinkRx, meters: Arc<Meters>) {
+    async fn fill(self: Arc<Self>, mut link: LinkRx) {
         loop {
             let next = tokio::select! {
                 () = self.closed.cancelled() => return,
@@ -163,7 +164,7 @@ impl Mailbox {
             };
             match next {
                 Ok(Some(Notification::Forward(forward))) => {
-                    self.put(forward.publish.topic, forward.publish.payload, &meters);
+                    self.put(forward.publish.topic, forward.publish.payload);
                 }
                 Ok(Some(Notification::Unschedule)) => {
                     let held = self.link.lock();
@@ -211,7 +212,7 @@ pub(super) struct Hub {
     new_link: Arc<NewLink>,
     publisher: Mutex<Publisher>,
     mailboxes: RwLock<HashMap<DeviceId, Arc<Mailbox>>>,
-    limits: MailboxLimits,
+    began: Instant,
     meters: Arc<Meters>,
     tasks: TaskTracker,
 }
@@ -220,7 +221,6 @@ impl Hub {
     /// Starts a router for at most `sessions` subscribed sessions.
     pub(super) fn start(
         sessions: usize,
-        limits: MailboxLimits,
         meters: Arc<Meters>,
         tasks: TaskTracker,
     ) -> Result<Self, RouterGone> {
@@ -251,7 +251,7 @@ impl Hub {
                 _inbox: inbox,
             }),
             mailboxes: RwLock::default(),
-            limits,
+            began: Instant::now(),
             meters,
             tasks,
         })
@@ -264,22 +264,27 @@ impl Hub {
             return;
         };
         let mut publisher = self.publisher.lock();
-        let waiting = publisher.link.buffer().len();
-        if waiting >= MAX_UNROUTED {
+        let unrouted = publisher.link.buffer().len();
+        let share = match unrouted < MAX_UNROUTED {
+            true => mailbox.room.share(message.bytes()),
+            false => None,
+        };
+        let Some(share) = share else {
             self.meters.dropped.increment(1);
             if message.qos != QoS::AtMostOnce {
                 mailbox.lose();
             }
             return;
-        }
+        };
         let Some(number) = publisher.numbers.get_mut(device) else {
             return;
         };
         let this = *number;
         *number += 1;
+        mailbox.mail.lock().routed.push_back(share);
         let sent = publisher
             .link
-            .publish(message.topic.clone(), message.routed(this));
+            .publish(message.topic.clone(), message.routed(this, self.began));
         drop(publisher);
         if sent.is_err() {
             mailbox.lose();
@@ -291,6 +296,7 @@ impl Hub {
         &self,
         device: &DeviceId,
         prefix: &str,
+        room: Arc<Room>,
     ) -> Result<Arc<Mailbox>, RouterGone> {
         let (new_link, name) = (Arc::clone(&self.new_link), device.to_string());
         let built = tokio::task::spawn_blocking(move || new_link(&name)).await;
@@ -306,7 +312,8 @@ impl Hub {
             }
         };
         let mailbox = Arc::new(Mailbox {
-            limits: self.limits,
+            room,
+            began: self.began,
             subscriptions: RwLock::default(),
             mail: Mutex::default(),
             arrived: Notify::new(),
@@ -326,8 +333,7 @@ impl Hub {
         self.mailboxes
             .write()
             .insert(device.clone(), Arc::clone(&mailbox));
-        self.tasks
-            .spawn(Arc::clone(&mailbox).fill(rx, Arc::clone(&self.meters)));
+        self.tasks.spawn(Arc::clone(&mailbox).fill(rx));
         Ok(mailbox)
     }
 

@@ -7,29 +7,41 @@
 //!
 //! What a device may rely on:
 //! * An acknowledged telemetry or alarm message, and an acknowledged retained status, survive the process. Acknowledgements
-//!   come in the order of the publishes. QoS 2 is stored once; after a restart the sample's identity does the same.
+//!   come in the order of the publishes. A sample is stored once, at QoS 1 and 2 alike: what decides is its identity, never
+//!   a packet id or a DUP flag. So a new sample under a packet id that was not released is stored before its PUBREC.
 //! * A message on a topic that the device has subscribed to at QoS 1 reaches it at least once **while this process lives**:
-//!   it waits in the session, also while the device is away (until the session's expiry), within a named limit. When the
-//!   limit, or the router's memory, is exceeded, the session ends, and the device sees session present 0. Nothing of the
-//!   outbound side is on disk but retained messages; so a command that must survive a restart is retained.
+//!   it waits in the session, also while the device is away (until the session's expiry), within one bound for all that
+//!   waits ([`BrokerLimits::queue_bytes`]). When that, or the router's memory, is exceeded, the session ends, and the
+//!   device sees session present 0. Nothing of the outbound side is on disk but retained messages; so a command that must
+//!   survive a restart is retained.
+//! * A retained message keeps its QoS and its MQTT 5 properties. One with a Message Expiry Interval is never delivered
+//!   after it; nor is any other message, unless its delivery had begun (MQTT-4.4.0-1).
 //! * The will is published by the broker, durably if retained, before the device's next connection is let in. It may be on
 //!   the status topic only.
+//! * The rest is as MQTT 3.1.1 and 5.0 say: a table of packets holds a case for each normative statement that concerns a
+//!   server (`tests/conformance`).
 //!
-//! What is not given: shared subscriptions, subscription identifiers, topic aliases, assigned client ids, enhanced
-//! authentication, forwarding of v5 PUBLISH properties (a device's messages reach only the device itself), message expiry.
+//! What is not given, as CONNACK announces it to a v5 client: shared subscriptions, subscription identifiers, topic
+//! aliases. Refused: empty client ids (none is assigned), enhanced authentication, a maximum packet size of the client
+//! that is below a CONNACK.
 mod acl;
 mod admission;
 mod commit;
+mod connect;
 mod connection;
 mod decode;
 mod encode;
 mod end;
+mod fields;
 mod frame;
+pub mod fuzzing;
 mod hub;
 mod message;
 mod meters;
 mod outbound;
 mod payload;
+mod properties;
+mod room;
 mod seats;
 mod serving;
 mod subscribing;
@@ -42,10 +54,11 @@ use federation::{
     foyer::Foyer,
     tls::{ReloadingTls, TlsError},
 };
+use hub::Hub;
 pub use hub::RouterGone;
-use hub::{Hub, MailboxLimits};
 use message::Message;
 use meters::Meters;
+use room::Load;
 use rumqttd::protocol::QoS;
 use seats::Seats;
 use std::{collections::HashMap, io, net::SocketAddr, sync::Arc, time::Duration};
@@ -98,9 +111,13 @@ pub struct BrokerLimits {
     pub subscriptions: usize,
     /// QoS 1 and 2 messages in flight to one client.
     pub outbound_inflight: usize,
-    /// Messages that wait for one session.
+    /// The bytes of such publishes; beyond it nothing more is read either.
+    pub unanswered_bytes: usize,
+    /// Messages that wait for one session, whichever way they came: live, retained, a will, or while it was away. Where
+    /// it is reached: QoS 0 is dropped, a SUBSCRIBE whose retained messages do not fit is refused (0x97, 3.1.1: 0x80), and
+    /// the session that would miss any other message ends (DISCONNECT 0x97, session present 0).
     pub queue_messages: usize,
-    /// Their payloads, in bytes.
+    /// Their topics, payloads and properties, and 256 bytes for each message, in bytes.
     pub queue_bytes: usize,
     /// The longest that a session outlives its connection.
     pub session_expiry: Duration,
@@ -118,6 +135,7 @@ impl Default for BrokerLimits {
             write_timeout: Duration::from_secs(20),
             packet_bytes: 64 << 10,
             receive_maximum: 1_024,
+            unanswered_bytes: 1 << 20,
             subscriptions: 16,
             outbound_inflight: 64,
             queue_messages: 1_000,
@@ -190,22 +208,21 @@ impl Broker {
         let limits = config.limits.clone();
         let meters = Arc::new(Meters::register());
         let tasks = TaskTracker::new();
-        let mail = MailboxLimits {
+        let queue = Load {
             messages: limits.queue_messages,
             bytes: limits.queue_bytes,
         };
         let (sessions, of_hub) = (devices.len(), (Arc::clone(&meters), tasks.clone()));
         // It waits for the router's thread.
-        let hub =
-            tokio::task::spawn_blocking(move || Hub::start(sessions, mail, of_hub.0, of_hub.1))
-                .await
-                .map_err(|_| RouterGone)??;
+        let hub = tokio::task::spawn_blocking(move || Hub::start(sessions, of_hub.0, of_hub.1))
+            .await
+            .map_err(|_| RouterGone)??;
         let ctx = Arc::new(Context {
             server: tls.server_mqtt()?,
             tls,
             journal,
             hub,
-            seats: Seats::new(devices.keys()),
+            seats: Seats::new(devices.keys(), queue),
             meters,
             foyer: Foyer::new(limits.handshakes),
             connections: Arc::new(Semaphore::new(limits.connections)),
@@ -270,6 +287,8 @@ impl Publish for Broker {
                 qos: QoS::AtLeastOnce,
                 retain: false,
                 by_device: false,
+                properties: Bytes::new(),
+                lapses: None,
             };
             self.ctx.hub.publish(&device, &message);
         }

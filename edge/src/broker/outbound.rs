@@ -4,9 +4,13 @@
 //! Order is kept; at most a window of messages is in flight (MQTT 5 §4.9; 3.1.1 has no receive maximum, so the broker's
 //! own limit holds). A client that comes back to its session gets what was in flight again, marked as repeated
 //! (MQTT-4.4.0-1).
+//!
+//! A message that has lapsed is dropped as long as its delivery has not begun (MQTT-3.3.2-5). One that was sent before is
+//! completed (MQTT-4.3.3-7, MQTT-4.4.0-1); it says that none of its lifetime is left.
+use super::{message::most, room::Share};
 use bytes::Bytes;
 use rumqttd::protocol::QoS;
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Instant};
 
 /// A message as it will be delivered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +19,36 @@ pub(super) struct Delivery {
     pub(super) payload: Bytes,
     pub(super) qos: QoS,
     pub(super) retain: bool,
+    /// The v5 properties that go with it, encoded.
+    pub(super) properties: Bytes,
+    /// When it lapses.
+    pub(super) lapses: Option<Instant>,
+}
+
+impl Delivery {
+    /// What it takes while it waits, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.topic.len() + self.payload.len() + self.properties.len()
+    }
+
+    fn has_lapsed(&self, now: Instant) -> bool {
+        self.lapses.is_some_and(|lapses| lapses <= now)
+    }
+
+    /// Whether both say the same of the same topic.
+    fn says_what(&self, other: &Self) -> bool {
+        (&self.topic, &self.payload, &self.properties)
+            == (&other.topic, &other.payload, &other.properties)
+    }
+}
+
+/// A message that waits, with the room that it takes.
+#[derive(Debug)]
+struct Waiting {
+    delivery: Delivery,
+    share: Share,
+    /// A retained message of a subscription.
+    stored: bool,
 }
 
 /// What to send next.
@@ -32,6 +66,7 @@ pub(super) enum Due {
 struct Flight {
     pkid: u16,
     delivery: Delivery,
+    _share: Share,
     /// PUBREC came: PUBREL is owed or sent.
     released: bool,
     /// To be sent (again) on this connection.
@@ -43,15 +78,43 @@ struct Flight {
 /// What is owed to one client.
 #[derive(Debug, Default)]
 pub(super) struct Outbound {
-    waiting: VecDeque<Delivery>,
+    waiting: VecDeque<Waiting>,
     flights: VecDeque<Flight>,
     last_pkid: u16,
 }
 
 impl Outbound {
     /// Adds a message behind all others.
-    pub(super) fn push(&mut self, delivery: Delivery) {
-        self.waiting.push_back(delivery);
+    pub(super) fn push(&mut self, delivery: Delivery, share: Share) {
+        self.waiting.push_back(Waiting {
+            delivery,
+            share,
+            stored: false,
+        });
+    }
+
+    /// Whether this retained message waits already, for an earlier subscription: then it is sent once for both, and a
+    /// SUBSCRIBE that is repeated does not multiply what waits.
+    pub(super) fn awaits(&self, stored: &Delivery) -> bool {
+        let same = |waiting: &Waiting| waiting.stored && waiting.delivery.says_what(stored);
+        self.waiting.iter().any(same)
+    }
+
+    /// Adds a retained message behind all others; without a share, it waits already.
+    pub(super) fn push_stored(&mut self, delivery: Delivery, share: Option<Share>) {
+        if let Some(share) = share {
+            let stored = true;
+            self.waiting.push_back(Waiting {
+                delivery,
+                share,
+                stored,
+            });
+        } else {
+            let same = |one: &&mut Waiting| one.stored && one.delivery.says_what(&delivery);
+            if let Some(one) = self.waiting.iter_mut().find(same) {
+                one.delivery.qos = most(one.delivery.qos, delivery.qos);
+            }
+        }
     }
 
     /// Messages that wait, without those in flight.
@@ -68,16 +131,22 @@ impl Outbound {
     }
 
     /// Takes the next thing to send, if at most `window` messages are then in flight.
-    pub(super) fn next(&mut self, window: usize) -> Option<Due> {
+    pub(super) fn next(&mut self, window: usize, now: Instant) -> Option<Due> {
         if let Some(at) = self.flights.iter().position(|flight| flight.due) {
             // Flights become due all at once and are sent from the front: those before `at` are on the wire.
             return (at < window).then(|| self.flights[at].send());
         }
+        let lapsed = |one: &Waiting| one.delivery.has_lapsed(now);
+        while self.waiting.front().is_some_and(lapsed) {
+            self.waiting.pop_front();
+        }
         let first = self.waiting.front()?;
-        if first.qos != QoS::AtMostOnce && self.flights.len() >= window {
+        if first.delivery.qos != QoS::AtMostOnce && self.flights.len() >= window {
             return None;
         }
-        let delivery = self.waiting.pop_front()?;
+        let Waiting {
+            delivery, share, ..
+        } = self.waiting.pop_front()?;
         if delivery.qos == QoS::AtMostOnce {
             return Some(Due::Publish {
                 delivery,
@@ -89,6 +158,7 @@ impl Outbound {
         let mut flight = Flight {
             pkid,
             delivery,
+            _share: share,
             released: false,
             due: true,
             repeated: false,
@@ -165,7 +235,9 @@ impl Flight {
 
 #[cfg(test)]
 mod tests {
+    use super::super::room::{Load, Room};
     use super::*;
+    use std::{sync::Arc, time::Duration};
 
     fn delivery(payload: &str, qos: QoS) -> Delivery {
         Delivery {
@@ -173,7 +245,24 @@ mod tests {
             payload: Bytes::copy_from_slice(payload.as_bytes()),
             qos,
             retain: false,
+            properties: Bytes::new(),
+            lapses: None,
         }
+    }
+
+    fn room() -> Arc<Room> {
+        Room::new(Load {
+            messages: 9,
+            bytes: 9_999,
+        })
+    }
+
+    fn pushed(outbound: &mut Outbound, payload: &str, qos: QoS) {
+        outbound.push(delivery(payload, qos), room().share(0).unwrap());
+    }
+
+    fn next(outbound: &mut Outbound, window: usize) -> Option<Due> {
+        outbound.next(window, Instant::now())
     }
 
     fn sent(due: Option<Due>) -> (String, u16, bool) {
@@ -194,45 +283,45 @@ mod tests {
     fn no_more_than_the_window_is_in_flight_and_order_is_kept() {
         let mut outbound = Outbound::default();
         for payload in ["a", "b", "c"] {
-            outbound.push(delivery(payload, QoS::AtLeastOnce));
+            pushed(&mut outbound, payload, QoS::AtLeastOnce);
         }
-        outbound.push(delivery("d", QoS::AtMostOnce));
-        assert_eq!(sent(outbound.next(2)), ("a".into(), 1, false));
-        assert_eq!(sent(outbound.next(2)), ("b".into(), 2, false));
-        assert_eq!(outbound.next(2), None);
+        pushed(&mut outbound, "d", QoS::AtMostOnce);
+        assert_eq!(sent(next(&mut outbound, 2)), ("a".into(), 1, false));
+        assert_eq!(sent(next(&mut outbound, 2)), ("b".into(), 2, false));
+        assert_eq!(next(&mut outbound, 2), None);
         assert!(outbound.acknowledged(2) && !outbound.acknowledged(2));
-        assert_eq!(sent(outbound.next(2)), ("c".into(), 3, false));
-        assert_eq!(sent(outbound.next(2)), ("d".into(), 0, false));
+        assert_eq!(sent(next(&mut outbound, 2)), ("c".into(), 3, false));
+        assert_eq!(sent(next(&mut outbound, 2)), ("d".into(), 0, false));
     }
 
     #[test]
     fn a_client_that_comes_back_gets_what_was_in_flight_again_within_its_new_window() {
         let mut outbound = Outbound::default();
         for payload in ["a", "b", "c"] {
-            outbound.push(delivery(payload, QoS::ExactlyOnce));
+            pushed(&mut outbound, payload, QoS::ExactlyOnce);
         }
         for _ in 0..2 {
-            outbound.next(2).unwrap();
+            next(&mut outbound, 2).unwrap();
         }
         assert!(outbound.received(1, false));
         outbound.resume();
-        assert_eq!(outbound.next(1), Some(Due::Release(1)));
-        assert_eq!(outbound.next(1), None);
+        assert_eq!(next(&mut outbound, 1), Some(Due::Release(1)));
+        assert_eq!(next(&mut outbound, 1), None);
         assert!(outbound.completed(1) && !outbound.completed(1));
-        assert_eq!(sent(outbound.next(1)), ("b".into(), 2, true));
-        assert_eq!(outbound.next(1), None);
+        assert_eq!(sent(next(&mut outbound, 1)), ("b".into(), 2, true));
+        assert_eq!(next(&mut outbound, 1), None);
         assert!(!outbound.received(2, true));
-        assert_eq!(sent(outbound.next(1)), ("c".into(), 3, false));
+        assert_eq!(sent(next(&mut outbound, 1)), ("c".into(), 3, false));
     }
 
     #[test]
     fn a_packet_id_in_flight_is_not_given_twice() {
         let mut outbound = Outbound::default();
-        outbound.push(delivery("kept", QoS::AtLeastOnce));
-        let (_, kept, _) = sent(outbound.next(9));
+        pushed(&mut outbound, "kept", QoS::AtLeastOnce);
+        let (_, kept, _) = sent(next(&mut outbound, 9));
         for _ in 0..70_000 {
-            outbound.push(delivery("x", QoS::AtLeastOnce));
-            let (_, pkid, _) = sent(outbound.next(9));
+            pushed(&mut outbound, "x", QoS::AtLeastOnce);
+            let (_, pkid, _) = sent(next(&mut outbound, 9));
             assert!(pkid != kept && pkid != 0);
             assert!(outbound.acknowledged(pkid));
         }
@@ -241,12 +330,44 @@ mod tests {
     #[test]
     fn an_acknowledgement_of_the_wrong_kind_ends_nothing() {
         let mut outbound = Outbound::default();
-        outbound.push(delivery("one", QoS::AtLeastOnce));
-        outbound.push(delivery("two", QoS::ExactlyOnce));
-        outbound.next(9).unwrap();
-        outbound.next(9).unwrap();
+        pushed(&mut outbound, "one", QoS::AtLeastOnce);
+        pushed(&mut outbound, "two", QoS::ExactlyOnce);
+        next(&mut outbound, 9).unwrap();
+        next(&mut outbound, 9).unwrap();
         assert!(!outbound.received(1, false) && !outbound.completed(1));
         assert!(!outbound.acknowledged(2) && !outbound.completed(2));
         assert!(outbound.acknowledged(1));
+    }
+
+    #[test]
+    fn what_lapses_before_it_is_sent_is_dropped_and_what_was_sent_is_completed() {
+        let room = room();
+        let now = Instant::now();
+        let (soon, later) = (now + Duration::from_secs(1), now + Duration::from_secs(9));
+        let mut outbound = Outbound::default();
+        for payload in ["sent", "lapsed", "kept"] {
+            let mut one = delivery(payload, QoS::AtLeastOnce);
+            one.lapses = (payload != "kept").then_some(soon);
+            outbound.push(one, room.share(0).unwrap());
+        }
+        assert_eq!(sent(outbound.next(1, now)), ("sent".into(), 1, false));
+        outbound.resume();
+        assert_eq!(sent(outbound.next(1, later)), ("sent".into(), 1, true));
+        assert!(outbound.acknowledged(1));
+        assert_eq!(sent(outbound.next(1, later)), ("kept".into(), 2, false));
+        assert_eq!(room.used().messages, 1, "what lapsed gave its share back");
+    }
+
+    #[test]
+    fn a_retained_message_that_waits_already_is_found_until_it_is_sent() {
+        let room = room();
+        let mut outbound = Outbound::default();
+        let one = delivery("one", QoS::AtMostOnce);
+        assert!(!outbound.awaits(&one));
+        outbound.push_stored(one.clone(), room.share(0));
+        assert!(outbound.awaits(&one) && !outbound.awaits(&delivery("two", QoS::AtMostOnce)));
+        outbound.push_stored(delivery("one", QoS::AtLeastOnce), None);
+        assert_eq!(sent(next(&mut outbound, 9)), ("one".into(), 1, false));
+        assert!(!outbound.awaits(&one) && next(&mut outbound, 9).is_none());
     }
 }

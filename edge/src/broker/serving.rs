@@ -11,7 +11,10 @@ use super::{
 };
 use bytes::BytesMut;
 use federation::foyer::Seat;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant as Now},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf},
     net::TcpStream,
@@ -55,7 +58,7 @@ pub(super) async fn serve(ctx: Arc<Context>, tcp: TcpStream, seat: Seat) {
         .await;
     };
     ctx.meters.connections.increment(1.0);
-    if client.clean || !held.session.kept {
+    if client.clean || !held.session.kept || held.session.is_lost() {
         held.session.end(&ctx.hub, &client.device);
     }
     let (reader, writer) = tokio::io::split(stream);
@@ -159,8 +162,14 @@ async fn talk(connection: &mut Connection<'_>, mut reader: Reader, writer: &mut 
     let mut written = heard;
     let mut unflushed = false;
     loop {
-        if let Err(end) = connection.react().await.and_then(|()| connection.deliver()) {
+        let packets = connection.packets;
+        let reacted = connection.react().await;
+        if let Err(end) = reacted.and_then(|()| connection.deliver(Now::now())) {
             return end;
+        }
+        // MQTT-3.1.2-22 (3.1.1: -24): a whole packet counts, not a byte of one.
+        if connection.packets != packets {
+            heard = Instant::now();
         }
         connection.begin_commit();
         let readable = connection.has_room();
@@ -199,7 +208,7 @@ async fn talk(connection: &mut Connection<'_>, mut reader: Reader, writer: &mut 
                 unflushed = bytes > 0;
                 written = Instant::now();
             }
-            Event::Read(Ok(bytes)) if bytes > 0 => heard = Instant::now(),
+            Event::Read(Ok(bytes)) if bytes > 0 => {}
             Event::Read(_) | Event::Written(Err(_)) => return End::Gone,
             Event::Mail => {}
             Event::Deadline if writable && written.elapsed() >= stall => return End::Stalled,
@@ -233,8 +242,8 @@ async fn outlive(ctx: &Context, client: &mut Client, mut held: Held, end: End) {
             expiry: asked,
         } => {
             will = will.filter(|_| with_will);
-            // MQTT 5 §3.14.2.2.2: a session that was to end with the connection cannot be prolonged.
-            if let Some(seconds) = asked.filter(|_| !expiry.is_zero()) {
+            // A session that was to end with the connection was not prolonged: `Connection::left`.
+            if let Some(seconds) = asked {
                 expiry = Duration::from_secs(u64::from(seconds)).min(ctx.limits.session_expiry);
             }
         }
@@ -282,15 +291,20 @@ async fn wait(ctx: &Context, held: &mut Held, span: Duration, end: End) -> Waite
     }
 }
 
-/// Durable first when it is to be retained, then to the subscribers.
+/// Durable first when it is to be retained, then to the subscribers. Its lifetime begins now.
 async fn publish_will(ctx: &Context, client: &Client, will: Will) {
-    let Will { message, .. } = will;
-    if message.retain {
-        let topic = String::from_utf8_lossy(&message.topic);
-        if let Err(error) = ctx.journal.retain(&topic, message.payload.clone()).await {
-            tracing::error!(%error, "a will was not stored");
-            return;
-        }
+    let Will {
+        mut message,
+        expiry,
+        ..
+    } = will;
+    let now = Now::now();
+    message.lapses = expiry.and_then(|expiry| now.checked_add(expiry));
+    if message.retain
+        && let Err(error) = ctx.journal.retain(message.kept(now)).await
+    {
+        tracing::error!(%error, "a will was not stored");
+        return;
     }
     ctx.hub.publish(&client.device, &message);
 }

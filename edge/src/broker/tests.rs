@@ -1,6 +1,8 @@
 //! The broker over real sockets and real TLS, with a journal in memory.
 mod admitting;
 mod analyser;
+mod bounded;
+mod conformance;
 mod defects;
 mod durability;
 mod hostile;

@@ -2,7 +2,7 @@
 use super::*;
 use crate::{
     config::DeviceConfig,
-    ingest::{Journal, Rejected, Sample, Stored},
+    ingest::{Journal, Rejected, RetainedMessage, Sample, Stored},
     store::StoreError,
 };
 use async_trait::async_trait;
@@ -81,11 +81,11 @@ impl Journal for Memory {
         Ok(())
     }
 
-    async fn retain(&self, _: &str, _: Bytes) -> Result<(), StoreError> {
+    async fn retain(&self, _: RetainedMessage) -> Result<(), StoreError> {
         Ok(())
     }
 
-    async fn retained(&self, _: &str) -> Result<Vec<(String, Bytes)>, StoreError> {
+    async fn retained(&self, _: &str) -> Result<Vec<RetainedMessage>, StoreError> {
         Ok(Vec::new())
     }
 }

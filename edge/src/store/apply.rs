@@ -9,13 +9,14 @@ use super::{
     draft::Draft,
     journal::{EDGE_EPOCH, EdgeSample, Number, Prepared, prepare_edge, stored_digest},
     parcels::Parcels,
+    retained,
     retention::{self, Cursor, Forgotten, Swept},
     tally::Tally,
     transit::Departed,
 };
 use crate::{
     clockguard::Now,
-    ingest::{Rejected, SampleReading, Stored, Urgency},
+    ingest::{Rejected, RetainedMessage, SampleReading, Stored, Urgency},
 };
 use bytes::Bytes;
 use federation::{
@@ -30,12 +31,6 @@ use types::{AbsentReason, DeviceId, Flags, Freshness, Priority, Purpose, Timesta
 /// Messages that cannot be understood which are kept of one device: the newest. The older ones make room, counted,
 /// so that a device which sends nothing else cannot fill the disk.
 const MAX_UNREADABLE_ROWS: i64 = 1_000;
-
-/// Retained messages up to so many bytes are kept while alarms are: a device that cannot say that it is there again
-/// sends no alarm either. There is one for each topic of a device, so that they cannot use the reserve up.
-const SHORT_RETAINED: usize = 256;
-/// Topics with a retained message: every topic of a large facility. One more is refused.
-pub(super) const MAX_RETAINED_ROWS: i64 = 65_536;
 
 const INSERT: &str = "INSERT INTO sample
  (device, epoch, seq, source_ms, arrived_ms, patient, flags, priority, parcel, digest, readings)
@@ -361,48 +356,14 @@ impl<'t> Apply<'t> {
     }
 
     /// Keeps or deletes the retained message of a topic: whether there was room. A short one may use the reserve.
-    pub(super) fn retain(&mut self, topic: &str, message: &Bytes) -> Result<Kept, StoreError> {
-        let urgency = if message.len() <= SHORT_RETAINED {
-            Urgency::Alarm
-        } else {
-            Urgency::Routine
-        };
-        if !message.is_empty() && !self.bounds.admits(urgency, self.used) {
+    pub(super) fn retain(&mut self, message: &RetainedMessage) -> Result<Kept, StoreError> {
+        let admitted = self.bounds.admits(retained::urgency(message), self.used);
+        if !message.payload.is_empty() && !admitted {
             self.tally.full += 1;
             return Ok(Kept::Full);
         }
-        self.used += message.len() as u64;
-        if message.is_empty() {
-            self.tx
-                .prepare_cached("DELETE FROM retained WHERE topic = ?1")?
-                .execute([topic])?;
-        } else if !self.has_room_to_retain(topic)? {
-            return Ok(Kept::TooManyTopics);
-        } else {
-            self.tx
-                .prepare_cached(
-                    "INSERT INTO retained (topic, message) VALUES (?1, ?2)
-                     ON CONFLICT (topic) DO UPDATE SET message = ?2",
-                )?
-                .execute(params![topic, &message[..]])?;
-        }
-        Ok(Kept::Durably)
-    }
-
-    /// A topic that has a message already needs no more room.
-    fn has_room_to_retain(&self, topic: &str) -> Result<bool, StoreError> {
-        let known = self
-            .tx
-            .prepare_cached("SELECT 1 FROM retained WHERE topic = ?1")?
-            .exists([topic])?;
-        if known {
-            return Ok(true);
-        }
-        let rows: i64 = self
-            .tx
-            .prepare_cached("SELECT count(*) FROM retained")?
-            .query_row([], |row| row.get(0))?;
-        Ok(rows < MAX_RETAINED_ROWS)
+        self.used += (message.payload.len() + message.properties.len()) as u64;
+        retained::keep(self.tx, message, self.now)
     }
 
     /// Applies verified receipts.
@@ -446,6 +407,7 @@ impl<'t> Apply<'t> {
         cutoff: Timestamp,
     ) -> Result<Swept, StoreError> {
         set_meta(self.tx, super::TIME, self.now.real.0)?;
+        retained::drop_lapsed(self.tx, self.now)?;
         retention::step(self.tx, self.forgotten, cursor, cutoff)
     }
 

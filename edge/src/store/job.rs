@@ -3,7 +3,7 @@ use super::{
     StoreError, StoreErrorKind, directory::DeviceEntry, journal::Prepared, retention::Swept,
     unshipped::Late,
 };
-use crate::ingest::{Rejected, Stored};
+use crate::ingest::{Rejected, RetainedMessage, Stored};
 use bytes::Bytes;
 use federation::{
     identity::Identity,
@@ -35,8 +35,7 @@ pub(super) enum Job {
         reply: Reply,
     },
     Retain {
-        topic: String,
-        message: Bytes,
+        message: RetainedMessage,
         reply: Reply,
     },
     Settle {
@@ -141,7 +140,8 @@ impl Job {
     fn bytes(&self) -> usize {
         match self {
             Self::Append(samples, _) => samples.iter().map(|sample| sample.packed.len()).sum(),
-            Self::Quarantine { message, .. } | Self::Retain { message, .. } => message.len(),
+            Self::Quarantine { message, .. } => message.len(),
+            Self::Retain { message, .. } => message.payload.len() + message.properties.len(),
             _ => 0,
         }
     }

@@ -5,7 +5,9 @@ use super::{
     job::{Answers, Job, Reply},
     pack,
 };
-use crate::ingest::{Journal, OUT_OF_RANGE, Rejected, Sample, SampleReading, Stored, Urgency};
+use crate::ingest::{
+    Journal, OUT_OF_RANGE, Rejected, RetainedMessage, Sample, SampleReading, Stored, Urgency,
+};
 use async_trait::async_trait;
 use bytes::Bytes;
 use rusqlite::OptionalExtension;
@@ -18,10 +20,6 @@ use types::{DeviceId, Phi, Timestamp};
 pub const EDGE_EPOCH: u32 = u32::MAX;
 /// The largest message that quarantine keeps whole, in bytes: the largest that the broker takes in.
 const MAX_UNREADABLE: usize = 256 * 1024;
-/// The longest topic of a retained message, in bytes.
-const MAX_TOPIC: usize = 255;
-/// The largest retained message, in bytes: a device's status.
-const MAX_RETAINED: usize = 64 * 1024;
 
 /// A sample that the edge makes itself; the store gives it its sequence number in [`EDGE_EPOCH`].
 #[derive(Clone, Debug, PartialEq)]
@@ -213,37 +211,13 @@ impl Journal for Store {
         .await
     }
 
-    async fn retain(&self, topic: &str, message: Bytes) -> Result<(), StoreError> {
-        if topic.len() > MAX_TOPIC || message.len() > MAX_RETAINED {
-            let op = "retain: a topic has at most 255 bytes and its message 64 KiB";
-            return Err(StoreError::new(StoreErrorKind::Refused, op));
-        }
-        let topic = topic.to_owned();
-        self.ask_step(|reply| Job::Retain {
-            topic,
-            message,
-            reply,
-        })
-        .await
+    async fn retain(&self, message: RetainedMessage) -> Result<(), StoreError> {
+        self.keep_retained(message).await
     }
 
-    async fn retained(&self, prefix: &str) -> Result<Vec<(String, Bytes)>, StoreError> {
-        let prefix = prefix.to_owned();
-        self.read(move |db| {
-            retained(db, &prefix).map_err(StoreError::sqlite("read retained messages"))
-        })
-        .await
+    async fn retained(&self, prefix: &str) -> Result<Vec<RetainedMessage>, StoreError> {
+        self.retained_below(prefix.to_owned()).await
     }
-}
-
-fn retained(db: &rusqlite::Connection, prefix: &str) -> rusqlite::Result<Vec<(String, Bytes)>> {
-    db.prepare_cached(
-        "SELECT topic, message FROM retained WHERE substr(topic, 1, length(?1)) = ?1 ORDER BY topic",
-    )?
-    .query_map([prefix], |row| {
-        Ok((row.get(0)?, Bytes::from(row.get::<_, Vec<u8>>(1)?)))
-    })?
-    .collect()
 }
 
 /// The stored sample of an identity: its digest.

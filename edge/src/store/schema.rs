@@ -4,7 +4,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use std::{path::PathBuf, time::Duration};
 
 /// The version that this binary writes.
-pub(super) const VERSION: i64 = 3;
+pub(super) const VERSION: i64 = 4;
 /// Bytes of a page, SQLCipher's default.
 pub(super) const PAGE_BYTES: i64 = 4_096;
 /// How long a connection waits for the other one's lock: a checkpoint of the whole log on a slow disk.
@@ -13,7 +13,7 @@ const BUSY: Duration = Duration::from_secs(10);
 const STATEMENTS: usize = 64;
 
 /// What leads from each version to the next.
-const STEPS: [&str; VERSION as usize] = [TABLES, UNTAKEN, DEVICE_SHIFTS];
+const STEPS: [&str; VERSION as usize] = [TABLES, UNTAKEN, DEVICE_SHIFTS, RETAINED_TERMS];
 
 const TABLES: &str = "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
@@ -56,6 +56,15 @@ UPDATE forgotten SET newest_ms = max(
   coalesce((SELECT max(arrived_ms) FROM sample), 0),
   coalesce((SELECT value FROM meta WHERE name = 'time_ms'), 0));
 CREATE INDEX sample_unshipped ON sample (device, epoch, seq) WHERE parcel IS NULL;
+";
+
+/// What version 4 adds: on which terms a message was retained. `expires_ms` is real time, and `boot` the start of the
+/// node that stored it. What was kept before was delivered at QoS 1.
+const RETAINED_TERMS: &str = "
+ALTER TABLE retained ADD COLUMN qos INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE retained ADD COLUMN properties BLOB NOT NULL DEFAULT x'';
+ALTER TABLE retained ADD COLUMN expires_ms INTEGER;
+ALTER TABLE retained ADD COLUMN boot INTEGER NOT NULL DEFAULT 0;
 ";
 
 /// Where the database is and how it is opened.

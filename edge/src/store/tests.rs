@@ -2,11 +2,12 @@
 mod again;
 mod leaving;
 mod limits;
+mod retained;
 
 use super::*;
 use crate::{
     clockguard::Now,
-    ingest::{Journal, Rejected, Sample, SampleReading, Stored, Urgency},
+    ingest::{Journal, Rejected, RetainedMessage, Sample, SampleReading, Stored, Urgency},
 };
 use federation::{
     envelope,
@@ -338,7 +339,10 @@ async fn write_canaries(store: &Store) {
         .await
         .unwrap();
     store
-        .retain("devices/eu/eu-f1/m1/status", message)
+        .retain(RetainedMessage::plain(
+            "devices/eu/eu-f1/m1/status",
+            message,
+        ))
         .await
         .unwrap();
 }
@@ -552,16 +556,21 @@ async fn retained_messages_outlive_a_restart_and_an_empty_one_deletes() {
         "devices/eu/eu-f1/m10/status",
         "devices/eu/eu-f1/m2/status",
     ] {
-        store.retain(topic, status.clone()).await.unwrap();
+        let message = RetainedMessage::plain(topic, status.clone());
+        store.retain(message).await.unwrap();
     }
     store
-        .retain("devices/eu/eu-f1/m2/status", bytes::Bytes::new())
+        .retain(RetainedMessage::plain(
+            "devices/eu/eu-f1/m2/status",
+            bytes::Bytes::new(),
+        ))
         .await
         .unwrap();
     store.close().await;
     let store = self::store(&dir);
     let kept = store.retained("devices/eu/eu-f1/m1/").await.unwrap();
-    assert_eq!(kept, [("devices/eu/eu-f1/m1/status".to_owned(), status)]);
+    let expected = RetainedMessage::plain("devices/eu/eu-f1/m1/status", status);
+    assert_eq!(kept, [expected]);
     assert_eq!(store.retained("").await.unwrap().len(), 2);
 }
 
@@ -572,21 +581,23 @@ async fn one_topic_too_many_is_refused_and_those_that_are_there_can_change() {
     let db = open_writable(&dir);
     db.execute(
         "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < ?1)
-         INSERT INTO retained SELECT 't/' || n, x'00' FROM n",
-        [apply::MAX_RETAINED_ROWS],
+         INSERT INTO retained (topic, message) SELECT 't/' || n, x'00' FROM n",
+        [super::retained::MAX_ROWS],
     )
     .unwrap();
     drop(db);
     let store = self::store(&dir);
     let message = bytes::Bytes::from_static(b"online");
-    let refused = store.retain("t/new", message.clone()).await.unwrap_err();
+    let message = |topic: &str| RetainedMessage::plain(topic, message.clone());
+    let refused = store.retain(message("t/new")).await.unwrap_err();
     assert_eq!(refused.kind, StoreErrorKind::Refused);
     assert_eq!(store.condition(), Condition::Good);
-    store.retain("t/1", message.clone()).await.unwrap();
-    store.retain("t/2", bytes::Bytes::new()).await.unwrap();
-    store.retain("t/new", message).await.unwrap();
+    store.retain(message("t/1")).await.unwrap();
+    let none = RetainedMessage::plain("t/2", bytes::Bytes::new());
+    store.retain(none).await.unwrap();
+    store.retain(message("t/new")).await.unwrap();
     let all = store.retained("t/").await.unwrap();
-    assert_eq!(all.len() as i64, apply::MAX_RETAINED_ROWS);
+    assert_eq!(all.len() as i64, super::retained::MAX_ROWS);
 }
 
 #[tokio::test]

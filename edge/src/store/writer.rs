@@ -29,7 +29,7 @@ pub(super) const QUEUE: usize = 8_192;
 pub const LOG_PAGES: i64 = 4_096;
 
 /// Name of the number of starts, in `meta`.
-const BOOT: &str = "boot";
+pub(super) const BOOT: &str = "boot";
 
 /// A commit that stands.
 struct Committed {
@@ -329,7 +329,7 @@ fn one(
         } => {
             return apply.quarantine(device, reason, message).map(kept);
         }
-        Job::Retain { topic, message, .. } => return apply.retain(topic, message).map(kept),
+        Job::Retain { message, .. } => return apply.retain(message).map(kept),
         Job::Settle { receipts, .. } => apply.settle(receipts)?,
         Job::Devices { records, .. } => apply.ship_devices(records.clone())?,
         Job::TurnedAway { peer, reason, .. } => apply.turned_away(peer, reason)?,

@@ -71,7 +71,7 @@ async fn defect_2_no_topic_alias_is_offered_taken_or_used() {
 }
 
 #[tokio::test]
-async fn defect_3_properties_of_a_v5_publish_reach_neither_a_v4_nor_a_v5_subscriber() {
+async fn defect_3_properties_of_a_v5_publish_reach_a_v5_subscriber_and_harm_no_v4_one() {
     let world = World::new().await;
     let (mut raw, _) = world.join(Connect::lasting(V5, "lab-1")).await;
     raw.send(&subscribe(V5, 1, &[(TELEMETRY, 1)])).await;
@@ -94,14 +94,15 @@ async fn defect_3_properties_of_a_v5_publish_reach_neither_a_v4_nor_a_v5_subscri
     .await;
     raw.expect(&[0x40, 2, 0, 7]).await;
     let here = got(V5, &raw.next().await.unwrap());
+    let (expiry, others) = here.properties.split_at(5);
+    assert_eq!(expiry, [2, 0, 0, 0, 9]);
+    let sent = [&properties[..2], &properties[7..]].concat();
+    assert_eq!(others, sent, "unaltered and in their order");
     drop(raw);
     let (mut raw, present) = world.join(Connect::lasting(V4, "lab-1")).await;
     assert!(present);
     let there = got(V4, &raw.next().await.unwrap());
-    assert_eq!(
-        (&there.payload, &there.payload),
-        (&here.payload, &sample(1))
-    );
+    assert_eq!((&there.payload, &here.payload), (&sample(1), &sample(1)));
     raw.send(&packet(0xc0, &[])).await;
     raw.expect(&[0xd0, 0]).await;
 }
@@ -119,6 +120,7 @@ async fn defect_4_every_retained_message_arrives_and_before_any_live_one() {
             .insert(topic, Bytes::from(at.to_string()));
     }
     for (level, qos) in [(V4, 0), (V4, 1), (V5, 0), (V5, 1), (V5, 2)] {
+        // They were put into the journal at QoS 1.
         let mut raw = world.lab(level).await;
         raw.send(&subscribe(level, 1, &[(&format!("{PREFIX}config/#"), qos)]))
             .await;

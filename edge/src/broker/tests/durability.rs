@@ -4,6 +4,7 @@ use super::recorder::count;
 use super::wire::{Connect, Raw, V4, V5, packet, publish};
 use super::world::{ALARM, STATUS, TELEMETRY, World, sample, valued};
 use crate::ingest::Urgency;
+use std::sync::Arc;
 
 async fn say(raw: &mut Raw, level: u8, flags: u8, pkid: u16, payload: &str) {
     raw.send(&publish(level, flags, pkid, TELEMETRY, payload.as_bytes()))
@@ -164,7 +165,7 @@ async fn a_qos_2_publish_that_is_sent_again_is_stored_once() {
         raw.expect(&[0x50, 2, 0, 5]).await;
         say(&mut raw, level, 12, 5, &sample(1)).await;
         raw.expect(&[0x50, 2, 0, 5]).await;
-        assert_eq!(world.journal.kept.lock().batches, 1);
+        assert_eq!(world.journal.sequences(), [1]);
         drop(raw);
         let (mut raw, present) = world.join(Connect::lasting(level, "lab-1")).await;
         assert!(present);
@@ -255,4 +256,46 @@ async fn a_retained_status_is_durable_before_its_acknowledgement() {
     raw.send(&publish(V4, 3, 2, STATUS, b"other")).await;
     raw.closed().await;
     assert_eq!(world.journal.kept.lock().retained[STATUS], "birth");
+}
+
+#[tokio::test]
+async fn an_acknowledgement_rests_on_the_samples_identity_whichever_way_it_comes_again() {
+    for (level, flags, ack) in [(V4, 2, 0x40), (V5, 2, 0x40), (V4, 4, 0x50), (V5, 4, 0x50)] {
+        let world = World::new().await;
+        let again = flags | 8;
+        let (mut first, _) = world.join(Connect::lasting(level, "lab-1")).await;
+        // Another sample under the same packet id, with DUP and without.
+        for (flags, seq) in [(flags, 1), (again, 1), (flags, 2), (again, 3), (again, 1)] {
+            say(&mut first, level, flags, 5, &sample(seq)).await;
+            first.expect(&[ack, 2, 0, 5]).await;
+        }
+        // The next connection takes over the session, and with it what was not released.
+        let (mut second, present) = world.join(Connect::lasting(level, "lab-1")).await;
+        assert!(present);
+        for (flags, seq) in [(again, 3), (again, 4), (flags, 5)] {
+            say(&mut second, level, flags, 5, &sample(seq)).await;
+            second.expect(&[ack, 2, 0, 5]).await;
+        }
+        // What the store does not take now is not acknowledged, also where the packet id was answered before.
+        world.mood(Mood::Unavailable);
+        say(&mut second, level, again, 5, &sample(6)).await;
+        if level == V5 {
+            second.expect(&[0xe0, 2, 0x97, 0]).await;
+        }
+        second.closed().await;
+        world.mood(Mood::Well);
+        world.stop.cancel();
+        world.broker.stopped().await;
+        // A restart forgets sessions and knows samples.
+        let journal = Arc::clone(&world.journal);
+        let limits = crate::broker::BrokerLimits::default();
+        let world = World::of(Arc::clone(&world.authority), journal, limits).await;
+        let (mut third, present) = world.join(Connect::lasting(level, "lab-1")).await;
+        assert!(!present);
+        for (flags, seq) in [(again, 5), (again, 6), (flags, 7)] {
+            say(&mut third, level, flags, 5, &sample(seq)).await;
+            third.expect(&[ack, 2, 0, 5]).await;
+        }
+        assert_eq!(world.journal.sequences(), [1, 2, 3, 4, 5, 6, 7]);
+    }
 }

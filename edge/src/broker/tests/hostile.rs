@@ -2,37 +2,15 @@
 use super::recorder::count;
 use super::wire::{Connect, V4, V5, packet, publish, publish_with, subscribe, text};
 use super::world::{COMMAND, LAB, TELEMETRY, World, sample};
-use crate::broker::admission::connect_version;
-use crate::broker::decode::{self, Fault, Packet, Version};
+use crate::broker::connect::{self, Unfit};
+use crate::broker::decode::{self, Packet, Version};
 use crate::broker::frame::{self, Kind};
+use crate::broker::fuzzing::read_all;
 use bytes::BytesMut;
 use proptest::prelude::*;
 use std::path::PathBuf;
 
 const MAX: usize = 64 << 10;
-
-/// Decodes everything in `bytes` as a connection would; the packets and why it ended.
-fn decode_all(version: Version, bytes: &[u8]) -> (Vec<Packet>, Option<Fault>) {
-    let mut input = BytesMut::from(bytes);
-    let mut packets = Vec::new();
-    loop {
-        let packet = match frame::next(&mut input, MAX) {
-            Ok(Some(frame)) if frame.kind == Kind::Connect => {
-                if let Ok(version) = connect_version(frame.body()) {
-                    let _ = decode::by_rumqttd(version, frame);
-                }
-                continue;
-            }
-            Ok(Some(frame)) => decode::packet(version, frame),
-            Ok(None) => return (packets, None),
-            Err(unreadable) => Err(unreadable.into()),
-        };
-        match packet {
-            Ok(packet) => packets.push(packet),
-            Err(fault) => return (packets, Some(fault)),
-        }
-    }
-}
 
 /// Good packets of every kind, to be damaged.
 fn good(level: u8) -> Vec<Vec<u8>> {
@@ -82,7 +60,7 @@ proptest! {
 
     #[test]
     fn any_bytes_end_in_packets_or_a_fault(bytes in prop::collection::vec(any::<u8>(), 0..120), v5: bool) {
-        decode_all(if v5 { Version::V5 } else { Version::V4 }, &bytes);
+        read_all(if v5 { Version::V5 } else { Version::V4 }, &bytes);
     }
 
     #[test]
@@ -93,7 +71,7 @@ proptest! {
     ) {
         let version = if v5 { Version::V5 } else { Version::V4 };
         let whole = packet(first, &body);
-        let (packets, fault) = decode_all(version, &whole);
+        let (packets, fault) = read_all(version, &whole);
         prop_assert!(packets.len() + usize::from(fault.is_some()) <= 1);
         prop_assert!(first == 0x10 || packets.len() + usize::from(fault.is_some()) == 1, "a whole packet is never waited for");
     }
@@ -112,15 +90,15 @@ proptest! {
             let at = at.index(bytes.len());
             bytes[at] = byte;
         }
-        decode_all(version(level), &bytes);
-        decode_all(version(level), &bytes[..cut.index(bytes.len())]);
+        read_all(version(level), &bytes);
+        read_all(version(level), &bytes[..cut.index(bytes.len())]);
     }
 
     #[test]
     fn how_the_stream_is_cut_does_not_matter(cuts in prop::collection::vec(1..40_usize, 1..60), v5: bool) {
         let level = if v5 { V5 } else { V4 };
         let stream: Vec<u8> = good(level).into_iter().skip(1).flatten().collect();
-        let (expected, fault) = decode_all(version(level), &stream);
+        let (expected, fault) = read_all(version(level), &stream);
         prop_assert_eq!(fault, None);
         let mut input = BytesMut::new();
         let (mut rest, mut packets, mut cuts) = (&stream[..], Vec::new(), cuts.into_iter().cycle());
@@ -148,27 +126,27 @@ async fn malformed_and_oversized_packets_end_their_connection_and_no_other() {
     identified.push(1);
     let wildcard = publish(V5, 2, 1, "devices/us/us-f1/lab-1/+", b"{}");
     for (bytes, reason) in [
-        (vec![0xf0, 0], 0x81),
+        (vec![0xf0, 0], 0x82),
         (vec![0x20, 2, 0, 0], 0x81),
         (vec![0xb0, 3, 0, 1, 0], 0x81),
         (vec![0x30, 0xff, 0xff, 0xff, 0xff], 0x81),
         (vec![0x30, 0x80, 0x80, 0x04], 0x95),
         (publish(V5, 6, 1, TELEMETRY, b"{}"), 0x81),
         (publish(V5, 2, 0, TELEMETRY, b"{}"), 0x81),
-        (publish(V5, 2, 1, "", b"{}"), 0x81),
+        (publish(V5, 2, 1, "", b"{}"), 0x82),
         (wildcard, 0x81),
-        (publish_with(V5, 2, 1, TELEMETRY, &[0x0b, 1], b"{}"), 0x81),
+        (publish_with(V5, 2, 1, TELEMETRY, &[0x0b, 1], b"{}"), 0x82),
         (
             publish_with(V5, 2, 1, TELEMETRY, &[0x26, 0, 9], b"{}"),
             0x81,
         ),
         (subscribe(V5, 0, &[(COMMAND, 1)]), 0x81),
-        (subscribe(V5, 1, &[]), 0x81),
-        (subscribe(V5, 1, &[(COMMAND, 3)]), 0x81),
+        (subscribe(V5, 1, &[]), 0x82),
+        (subscribe(V5, 1, &[(COMMAND, 3)]), 0x82),
         (subscribe(V5, 1, &[(COMMAND, 0xc1)]), 0x81),
         (packet(0x82, &alone), 0x81),
         (packet(0x82, &identified), 0xa1),
-        (packet(0xa2, &[0, 1, 0]), 0x81),
+        (packet(0xa2, &[0, 1, 0]), 0x82),
         (packet(0xc0, &[0]), 0x81),
     ] {
         let mut raw = world.lab(V5).await;
@@ -189,7 +167,7 @@ async fn what_came_whole_before_the_fault_is_still_stored_and_acknowledged() {
     bytes.extend([0xf0, 0]);
     raw.send(&bytes).await;
     raw.expect(&[0x40, 2, 0, 1]).await;
-    raw.expect(&[0xe0, 2, 0x81, 0]).await;
+    raw.expect(&[0xe0, 2, 0x82, 0]).await;
     assert_eq!(world.journal.sequences(), [1]);
 }
 
@@ -258,7 +236,7 @@ fn a_recorded_session_of_another_client_is_read_packet_by_packet() {
             match frame.kind {
                 // The recorded client speaks MQTT 3.1 (MQIsdp), which is answered and not spoken.
                 Kind::Connect => {
-                    assert!(connect_version(frame.body()).is_err());
+                    assert_eq!(connect::connect(frame), Err(Unfit::UnknownProtocol));
                     connects += 1;
                 }
                 _ => packets.push(decode::packet(Version::V4, frame).unwrap()),

@@ -1,10 +1,10 @@
 //! A journal in memory that can be told to wait, to be full, or to be out of reach.
-use crate::ingest::{Journal, Rejected, Sample, Stored};
+use crate::ingest::{Journal, Rejected, RetainedMessage, Sample, Stored};
 use crate::store::{StoreError, StoreErrorKind};
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Instant};
 use tokio::sync::watch;
 use types::DeviceId;
 
@@ -25,6 +25,8 @@ pub(super) struct Kept {
     pub(super) samples: Vec<Sample>,
     pub(super) quarantined: Vec<(&'static str, Bytes)>,
     pub(super) retained: BTreeMap<String, Bytes>,
+    /// QoS, properties and end of what was retained by way of the broker; what is not here is at QoS 1 and plain.
+    terms: BTreeMap<String, (u8, Bytes, Option<Instant>)>,
     /// Calls of `append_batch` and the most samples in one.
     pub(super) batches: usize,
     pub(super) largest: usize,
@@ -56,6 +58,11 @@ impl MemoryJournal {
             Mood::Full | Mood::Unavailable => Err(error(op)),
             Mood::Well | Mood::Held | Mood::Sink => Ok(()),
         }
+    }
+
+    /// Forgets all that it keeps.
+    pub(super) fn clear(&self) {
+        *self.kept.lock() = Kept::default();
     }
 
     pub(super) fn sequences(&self) -> Vec<u64> {
@@ -120,26 +127,39 @@ impl Journal for MemoryJournal {
         Ok(())
     }
 
-    async fn retain(&self, topic: &str, message: Bytes) -> Result<(), StoreError> {
+    async fn retain(&self, message: RetainedMessage) -> Result<(), StoreError> {
         self.durable("retain").await?;
         let mut kept = self.kept.lock();
-        if message.is_empty() {
-            kept.retained.remove(topic);
+        if message.payload.is_empty() {
+            kept.retained.remove(&message.topic);
+            kept.terms.remove(&message.topic);
         } else {
-            kept.retained.insert(topic.to_owned(), message);
+            let lapses = message.lapses_in.map(|left| Instant::now() + left);
+            let terms = (message.qos, message.properties, lapses);
+            kept.terms.insert(message.topic.clone(), terms);
+            kept.retained.insert(message.topic, message.payload);
         }
         Ok(())
     }
 
-    async fn retained(&self, prefix: &str) -> Result<Vec<(String, Bytes)>, StoreError> {
+    async fn retained(&self, prefix: &str) -> Result<Vec<RetainedMessage>, StoreError> {
         self.durable("retained").await?;
         let kept = self.kept.lock();
         let below = kept
             .retained
             .iter()
             .filter(|(topic, _)| topic.starts_with(prefix));
-        Ok(below
-            .map(|(topic, message)| (topic.clone(), message.clone()))
-            .collect())
+        let message = |(topic, payload): (&String, &Bytes)| {
+            let mut message = RetainedMessage::plain(topic, payload.clone());
+            if let Some((qos, properties, lapses)) = kept.terms.get(topic) {
+                (message.qos, message.properties) = (*qos, properties.clone());
+                if let Some(lapses) = lapses {
+                    let left = lapses.saturating_duration_since(Instant::now());
+                    message.lapses_in = Some((!left.is_zero()).then_some(left)?);
+                }
+            }
+            Some(message)
+        };
+        Ok(below.filter_map(message).collect())
     }
 }

@@ -134,9 +134,11 @@ pub(super) struct Got {
     pub(super) pkid: u16,
     pub(super) topic: String,
     pub(super) payload: String,
+    /// v5 properties, encoded.
+    pub(super) properties: Vec<u8>,
 }
 
-/// Reads a PUBLISH as a client would: no properties are expected.
+/// Reads a PUBLISH as a client would.
 pub(super) fn got(level: u8, packet: &[u8]) -> Got {
     assert_eq!(packet[0] >> 4, 3, "not a PUBLISH: {packet:02x?}");
     let digits = packet[1..]
@@ -153,11 +155,15 @@ pub(super) fn got(level: u8, packet: &[u8]) -> Got {
         pkid = u16::from_be_bytes([body[0], body[1]]);
         body = &body[2..];
     }
+    let mut properties = Vec::new();
     if level == V5 {
-        assert_eq!(body[0], 0, "a property reached a subscriber");
-        body = &body[1..];
+        let length = usize::from(body[0]);
+        assert!(length < 128, "longer properties than a test has");
+        properties = body[1..=length].to_vec();
+        body = &body[1 + length..];
     }
     Got {
+        properties,
         flags,
         pkid,
         topic: String::from_utf8(topic.to_vec()).unwrap(),
@@ -181,6 +187,11 @@ impl Raw {
     pub(super) async fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.unwrap();
         self.stream.flush().await.unwrap();
+    }
+
+    /// Breaks the connection: no DISCONNECT, no end of TLS.
+    pub(super) async fn cut(&mut self) {
+        let _ = self.stream.get_mut().0.shutdown().await;
     }
 
     /// The next packet; `None` when the server closed.

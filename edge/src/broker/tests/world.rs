@@ -136,8 +136,13 @@ impl World {
         Self::with(BrokerLimits::default()).await
     }
 
+    /// The authority that tests share, with what it issued.
+    pub(super) fn shared_authority() -> Arc<Authority> {
+        Arc::clone(&AUTHORITY.lock())
+    }
+
     pub(super) async fn with(limits: BrokerLimits) -> Self {
-        let authority = Arc::clone(&AUTHORITY.lock());
+        let authority = Self::shared_authority();
         Self::of(authority, Arc::default(), limits).await
     }
 

@@ -22,12 +22,13 @@ async fn above_its_bound_messages_are_refused_as_routine_samples_are() {
     };
     assert!(kept > 10);
     assert_eq!(refused, StoreErrorKind::Full);
-    let retained = store.retain("devices/eu/eu-f1/m1/status", long).await;
+    let status = "devices/eu/eu-f1/m1/status";
+    let retained = store.retain(RetainedMessage::plain(status, long)).await;
     assert_eq!(retained.unwrap_err().kind, StoreErrorKind::Full);
     // That a device is there may be said as long as alarms may be.
     let online = bytes::Bytes::from_static(b"online");
     store
-        .retain("devices/eu/eu-f1/m1/status", online)
+        .retain(RetainedMessage::plain(status, online))
         .await
         .unwrap();
     let alarm = Sample {
