@@ -2,7 +2,7 @@
 //!
 //! Metrics have no device's name as a label; the log and `/ready` have it, and say it once when it begins and once when
 //! it ends.
-use super::poll::Notice;
+use super::notice::Notice;
 use node::health::Check;
 use parking_lot::Mutex;
 use std::collections::BTreeSet;

@@ -8,17 +8,24 @@ use super::{
     address::{Address, Host, Parity},
     talk::{Answer, Do, Micros, Question, Talk},
 };
-use std::{io, time::Duration};
+use std::{io, net::SocketAddr, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::TcpStream,
-    sync::Mutex,
+    net::{TcpStream, lookup_host},
+    sync::{Mutex, Semaphore},
     time::{Instant, timeout, timeout_at},
 };
 use tokio_serial::{ClearBuffer, DataBits, SerialPort, SerialStream, StopBits};
 
 /// The longest time that a unit in debt stays away from the line before it looks again for its late answer.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// A connection may take this long at least: a first packet that is lost is sent again after a second (RFC 6298 §2).
+const CONNECT: Duration = Duration::from_millis(2_500);
+/// Names of hosts that are looked up at once, by threads that wait for the system's resolver.
+const MAX_LOOKUPS: usize = 8;
+
+/// Who may look a name up: kept until the resolver has answered, also when nobody waits for it any more.
+static LOOKUPS: Semaphore = Semaphore::const_new(MAX_LOOKUPS);
 
 /// One line.
 pub(super) struct Line {
@@ -76,7 +83,7 @@ impl Line {
             let kept = state.port.is_some();
             let mut port = match state.port.take() {
                 Some(port) => port,
-                None => match timeout(limit, self.connect()).await {
+                None => match timeout(limit.max(CONNECT), self.connect()).await {
                     Ok(Ok(port)) => {
                         state.talk.opened(self.now());
                         port
@@ -183,11 +190,26 @@ impl Line {
     }
 }
 
-/// Connects; a name is looked up each time, as it may be of another machine by now.
+/// Connects to the first address that takes the connection. A name is looked up each time, as it may be of another
+/// machine by now.
 async fn dial(host: &Host) -> io::Result<Box<dyn Port>> {
-    let stream = TcpStream::connect((host.name.as_str(), host.port)).await?;
+    let addresses = match host.name.parse() {
+        Ok(address) => vec![SocketAddr::new(address, host.port)],
+        Err(_) => look_up(host.clone()).await?,
+    };
+    let stream = TcpStream::connect(addresses.as_slice()).await?;
     stream.set_nodelay(true)?;
     Ok(Box::new(stream))
+}
+
+async fn look_up(host: Host) -> io::Result<Vec<SocketAddr>> {
+    let permit = LOOKUPS.acquire().await.map_err(io::Error::other)?;
+    let looked_up = tokio::spawn(async move {
+        let found = lookup_host((host.name.as_str(), host.port)).await;
+        drop(permit);
+        found.map(Vec::from_iter)
+    });
+    looked_up.await.map_err(io::Error::other)?
 }
 
 #[cfg(test)]

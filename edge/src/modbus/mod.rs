@@ -9,6 +9,7 @@ mod bus;
 mod condition;
 mod decode;
 mod line;
+mod notice;
 mod plan;
 mod point;
 mod poll;
@@ -19,9 +20,9 @@ mod wire;
 pub use address::{Address, Host, InvalidAddress, Parity};
 pub use bus::{Bridge, run};
 pub use condition::Conditions;
+pub use notice::Notice;
 pub use plan::{Limits, Place, Plan, PlanError, Read, Space, Span as RegisterSpan, plan};
 pub use point::{Kind, Offset, Order, Point, Scale, Sentinel};
-pub use poll::Notice;
 pub use profile::{BUILT_IN, Profile, Profiles, Timing, WindowMap, problems};
 pub use wire::probe;
 

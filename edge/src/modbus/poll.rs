@@ -6,13 +6,14 @@
 //! left out, and its reading is absent; the others are stored.
 use super::{
     decode::{Decoder, Shown, Torn},
+    notice::Notice,
     plan::Plan,
     talk::{Answer, Barrier},
     wire::Ask,
 };
 use crate::ingest::{Rejected, Sample, SampleReading, Stored, Urgency};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
-use types::{Code, DeviceId, Flags, Freshness, FreshnessLimits, Timestamp};
+use types::{DeviceId, Flags, Freshness, FreshnessLimits, Timestamp};
 
 /// A device is read again after at least this long, real time, unless samples wait: `--speed` must not melt the line.
 const FLOOR_MS: i64 = 20;
@@ -27,50 +28,6 @@ const CONFLICT: &str = "same identity, other payload";
 const REFUSED_MS: (i64, i64) = (3_600_000, 60_000);
 /// Torn reads in a row that are read again at once.
 const TORN_RETRIES: u32 = 3;
-
-/// What the poller sees of a device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Notice {
-    /// It answered, its registers make sense, and it is not frozen.
-    Seen,
-    /// It shows these fault bits; told when they change.
-    Health(u16),
-    /// It has stopped answering; told once, until it is seen again.
-    Dead,
-    /// It refused a request with this exception code.
-    Exception(u8),
-    /// It refuses the registers of this code with this exception code, and others not; told once in a run.
-    Refused(Code, u8),
-    /// A request was not answered in time.
-    TimedOut,
-    /// There was no connection, or it broke.
-    Broken,
-    /// It answered with what is not an answer.
-    Malformed,
-    /// Its registers were of two instants; nothing of them was used.
-    Torn,
-    /// It answers, but its heart and its clock stand still; told once, until they move again.
-    Frozen,
-}
-
-impl Notice {
-    /// The notice's name in metrics.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Seen => "seen",
-            Self::Health(_) => "health",
-            Self::Dead => "dead",
-            Self::Exception(_) => "exception",
-            Self::Refused(..) => "refused",
-            Self::TimedOut => "timed-out",
-            Self::Broken => "broken",
-            Self::Malformed => "malformed",
-            Self::Torn => "torn",
-            Self::Frozen => "frozen",
-        }
-    }
-}
 
 /// The next step.
 #[derive(Debug)]

@@ -88,6 +88,9 @@ pub struct Timing {
     /// On a serial line a copy of an answer comes within this time; 0 when the device and its line never repeat one:
     /// registers that show the same are then read faster. Left out: the time-out, and half a second at most.
     pub copies_within: Option<Span>,
+    /// Whether the device may be asked, on a serial line, for a register by the function that the profile does not use:
+    /// it shows that no late answer can come any more. If not, a device is left alone for its longest answer time.
+    pub barriers: bool,
 }
 
 impl Timing {
@@ -112,6 +115,7 @@ impl Default for Timing {
             reconnect_after: Self::RECONNECT_AFTER,
             longest_answer: None,
             copies_within: None,
+            barriers: true,
         }
     }
 }
@@ -200,7 +204,7 @@ impl Profile {
     /// Reads that no request of the plan looks like: of registers that the profile reads, by the other function, or
     /// of numbers of registers that no other request has.
     pub(super) fn barrier(&self, plan: &Plan) -> Option<Barrier> {
-        let first = plan.reads.first()?;
+        let first = plan.reads.first().filter(|_| self.timing.barriers)?;
         let uses = |space| plan.reads.iter().any(|read| read.space == space);
         let mut spaces = [Space::Holding, Space::Input].into_iter();
         let unused = spaces.find(|space| !uses(*space));

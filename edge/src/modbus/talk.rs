@@ -17,105 +17,16 @@
 //! Assumed of a device: it answers in order; it repeats an answer within a time that its profile says, or not at all;
 //! and as long as it has not answered a barrier, it answers within its longest answer time, or not at all. A device that
 //! is polled faster than copies come can be taken at a value that is as old as they.
+mod question;
 mod unit;
 
-use super::{
-    plan::{Read, Space},
-    wire::{Ask, Framing, MAX_KEPT, Reply, Shape, whole_tcp_frames},
-};
+use super::wire::{Ask, Framing, MAX_KEPT, Reply, Shape, whole_tcp_frames};
+pub(super) use question::{Answer, Barrier, Carrier, Micros, Pace, Question};
 use std::{collections::BTreeMap, ops::Range};
 use unit::{Before, Unit};
 
-/// Time on a line, in µs since it was made.
-pub(super) type Micros = u64;
-
 /// A line that is not silent for so long is not usable.
 const NEVER_SILENT: Micros = 2_000_000;
-
-/// What came of a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
-    /// As many registers, or bits as 0 and 1, as were asked for.
-    Registers(Vec<u16>),
-    /// The registers were written.
-    Written,
-    /// An exception response with this code.
-    Refused(u8),
-    /// No answer in time.
-    TimedOut,
-    /// No connection, or a connection that broke.
-    Broken,
-    /// Something came in time that is not the answer.
-    Malformed,
-}
-
-/// How the line carries frames.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Carrier {
-    /// Whether frames are RTU's; otherwise they are TCP's.
-    pub(super) rtu: bool,
-    /// The time of one character; 0 on TCP.
-    pub(super) character: Micros,
-    /// The silence between frames; 0 on TCP.
-    pub(super) silence: Micros,
-    /// Whether the adapter hears what it sends.
-    pub(super) echo: bool,
-}
-
-/// Reads that no other request of a profile looks like.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Barrier {
-    pub(super) space: Space,
-    pub(super) address: u16,
-    /// How many registers: one of these in turn, so that an answer says which barrier it is of. Not empty.
-    pub(super) counts: Vec<u16>,
-    /// Whether no other request has its function: then an exception can only be its answer.
-    pub(super) alone: bool,
-}
-
-impl Barrier {
-    /// Barriers that differ, at most: so many are rarely owed at once.
-    pub(super) const KINDS: usize = 8;
-
-    /// The barrier of this number.
-    fn read(&self, number: usize) -> Read {
-        let counts = self.counts.iter().copied().cycle();
-        Read {
-            space: self.space,
-            address: self.address,
-            count: counts
-                .take(number % self.counts.len().max(1) + 1)
-                .last()
-                .unwrap_or(1),
-        }
-    }
-}
-
-/// What a device needs in time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Pace {
-    /// How long an answer may take, the time on the wire not counted.
-    pub(super) timeout: Micros,
-    /// No request for so long after a connection was made.
-    pub(super) after_connect: Micros,
-    /// Between the end of an answer and the next request.
-    pub(super) between_requests: Micros,
-    /// No answer comes after this time.
-    pub(super) longest_answer: Micros,
-    /// A copy of an answer comes within this time.
-    pub(super) copies_within: Micros,
-    /// Time-outs in a row after which the connection is given up.
-    pub(super) reconnect_after: u32,
-}
-
-/// A request, and what is known of whom it is for.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Question<'a> {
-    pub(super) unit: u8,
-    pub(super) ask: &'a Ask,
-    pub(super) barrier: Option<&'a Barrier>,
-    pub(super) pace: &'a Pace,
-}
 
 /// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]

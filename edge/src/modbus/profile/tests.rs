@@ -82,7 +82,7 @@ fn what_sites_need_of_a_profile_is_understood() {
         assert_eq!(wrong(point, ""), [""; 0], "{point}");
     }
     let timing = "[timing]\nafter_connect = '1s'\nbetween_requests = '50ms'\nfirst_request_lost = true\n\
-                  reconnect_after = 5\nlongest_answer = '5s'\n[limits]\nmax_read_bits = 16";
+                  reconnect_after = 5\nlongest_answer = '5s'\ncopies_within = '0s'\nbarriers = false\n[limits]\nmax_read_bits = 16";
     assert_eq!(wrong("type = 'u16'", timing), [""; 0]);
 }
 

@@ -1,0 +1,93 @@
+//! What a line is asked, what it has to know for that, and what comes of it.
+use crate::modbus::{
+    plan::{Read, Space},
+    wire::Ask,
+};
+
+/// Time on a line, in µs since it was made.
+pub(in crate::modbus) type Micros = u64;
+
+/// What came of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::modbus) enum Answer {
+    /// As many registers, or bits as 0 and 1, as were asked for.
+    Registers(Vec<u16>),
+    /// The registers were written.
+    Written,
+    /// An exception response with this code.
+    Refused(u8),
+    /// No answer in time.
+    TimedOut,
+    /// No connection, or a connection that broke.
+    Broken,
+    /// Something came in time that is not the answer.
+    Malformed,
+}
+
+/// How the line carries frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::modbus) struct Carrier {
+    /// Whether frames are RTU's; otherwise they are TCP's.
+    pub(in crate::modbus) rtu: bool,
+    /// The time of one character; 0 on TCP.
+    pub(in crate::modbus) character: Micros,
+    /// The silence between frames; 0 on TCP.
+    pub(in crate::modbus) silence: Micros,
+    /// Whether the adapter hears what it sends.
+    pub(in crate::modbus) echo: bool,
+}
+
+/// Reads that no other request of a profile looks like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::modbus) struct Barrier {
+    pub(in crate::modbus) space: Space,
+    pub(in crate::modbus) address: u16,
+    /// How many registers: one of these in turn, so that an answer says which barrier it is of. Not empty.
+    pub(in crate::modbus) counts: Vec<u16>,
+    /// Whether no other request has its function: then an exception can only be its answer.
+    pub(in crate::modbus) alone: bool,
+}
+
+impl Barrier {
+    /// Barriers that differ, at most: so many are rarely owed at once.
+    pub(in crate::modbus) const KINDS: usize = 8;
+
+    /// The barrier of this number.
+    pub(super) fn read(&self, number: usize) -> Read {
+        let counts = self.counts.iter().copied().cycle();
+        Read {
+            space: self.space,
+            address: self.address,
+            count: counts
+                .take(number % self.counts.len().max(1) + 1)
+                .last()
+                .unwrap_or(1),
+        }
+    }
+}
+
+/// What a device needs in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::modbus) struct Pace {
+    /// How long an answer may take, the time on the wire not counted.
+    pub(in crate::modbus) timeout: Micros,
+    /// No request for so long after a connection was made.
+    pub(in crate::modbus) after_connect: Micros,
+    /// Between the end of an answer and the next request.
+    pub(in crate::modbus) between_requests: Micros,
+    /// No answer comes after this time.
+    pub(in crate::modbus) longest_answer: Micros,
+    /// A copy of an answer comes within this time.
+    pub(in crate::modbus) copies_within: Micros,
+    /// Time-outs in a row after which the connection is given up.
+    pub(in crate::modbus) reconnect_after: u32,
+}
+
+/// A request, and what is known of whom it is for.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::modbus) struct Question<'a> {
+    pub(in crate::modbus) unit: u8,
+    pub(in crate::modbus) ask: &'a Ask,
+    pub(in crate::modbus) barrier: Option<&'a Barrier>,
+    pub(in crate::modbus) pace: &'a Pace,
+}
