@@ -49,7 +49,7 @@ pub struct Ledger {
 
 struct Inner {
     here: Place,
-    rules: Rules,
+    rules: Arc<Rules>,
     signer: Signer,
     now: TimeSource,
     admitted: Mutex<HashSet<Admitted>>,
@@ -72,7 +72,7 @@ impl Ledger {
     pub fn open(
         path: &Path,
         here: Place,
-        rules: Rules,
+        rules: impl Into<Arc<Rules>>,
         signer: Signer,
         now: TimeSource,
     ) -> Result<Self, DbError> {
@@ -86,7 +86,7 @@ impl Ledger {
             db: Shared::new(connection),
             inner: Arc::new(Inner {
                 here,
-                rules,
+                rules: rules.into(),
                 signer,
                 now,
                 admitted: Mutex::default(),

@@ -7,7 +7,7 @@
 //!
 //! Both sides check that the other has business with them ([`route`]); a certificate says who it is, never a message.
 mod backoff;
-mod flight;
+pub mod flight;
 mod io;
 mod server;
 mod told;

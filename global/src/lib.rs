@@ -5,7 +5,7 @@
 mod api;
 pub mod catalog;
 pub mod config;
-mod intake;
+pub mod intake;
 mod server;
 mod standing;
 

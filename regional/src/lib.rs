@@ -7,8 +7,8 @@ compile_error!("MEDMESH_UNGUARDED is for test builds: it takes in what is not ch
 mod api;
 pub mod config;
 mod decode;
-mod desk;
-mod intake;
+pub mod desk;
+pub mod intake;
 mod server;
 mod standing;
 #[cfg(medmesh_unguarded)]

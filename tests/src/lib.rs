@@ -13,4 +13,5 @@ pub mod node;
 pub mod order;
 pub mod region_file;
 pub mod rogue;
+pub mod sim;
 pub mod wait;

@@ -41,7 +41,7 @@ struct Sent {
 
 /// What a verified receipt means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Landed {
+pub enum Landed {
     /// The receiver answered for good: accepted, quarantined or refused.
     Final(Priority),
     /// The receiver wants it later.
@@ -52,19 +52,22 @@ pub(super) enum Landed {
 
 /// Parcels under way on one connection.
 #[derive(Default)]
-pub(super) struct Flight {
+pub struct Flight {
     sent: HashMap<(u32, u64), Sent>,
     parcels: [usize; 3],
     bytes: [usize; 3],
 }
 
 impl Flight {
-    pub(super) fn is_empty(&self) -> bool {
+    /// Whether no receipt is awaited.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         self.sent.is_empty()
     }
 
     /// How much more of a priority may be sent; none when its window is full.
-    pub(super) fn room(&self, priority: Priority) -> Option<LeaseLimits> {
+    #[must_use]
+    pub fn room(&self, priority: Priority) -> Option<LeaseLimits> {
         let rank = usize::from(priority.rank());
         let left = LeaseLimits {
             parcels: WINDOWS[rank].parcels.saturating_sub(self.parcels[rank]),
@@ -75,7 +78,7 @@ impl Flight {
 
     /// Notes a parcel that is about to be sent. After a deferral everything behind it is leased and sent once more,
     /// though some of it may still be under way: such a parcel takes its room once, since one receipt gives it back.
-    pub(super) fn depart(&mut self, priority: Priority, parcel: &Parcel) {
+    pub fn depart(&mut self, priority: Priority, parcel: &Parcel) {
         let rank = usize::from(priority.rank());
         let sent = Sent {
             id: parcel.id.clone(),
@@ -91,7 +94,10 @@ impl Flight {
     }
 
     /// Checks a receipt of `receiver`, and takes its parcel off.
-    pub(super) fn land(
+    ///
+    /// # Errors
+    /// [`LinkError::Forged`] or [`LinkError::Unfit`]: the link must be given up.
+    pub fn land(
         &mut self,
         receipt: &Receipt,
         receiver: &str,

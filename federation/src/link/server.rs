@@ -292,8 +292,8 @@ impl Door {
         }
     }
 
-    /// Judges and stores a batch; a receipt for each parcel, in order.
-    async fn answer(&self, from: &Place, parcels: Vec<Parcel>) -> Vec<Receipt> {
+    /// Judges and stores a batch of an authenticated peer; a signed receipt for each parcel, in order.
+    pub async fn answer(&self, from: &Place, parcels: Vec<Parcel>) -> Vec<Receipt> {
         let sender = from.to_string();
         let mut blanks = Vec::with_capacity(parcels.len());
         let mut arrivals = Vec::with_capacity(parcels.len());

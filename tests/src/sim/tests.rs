@@ -1,0 +1,124 @@
+//! The suite's share of simulation, and every failure that was found by it, by name.
+use super::*;
+
+/// Seeds of the suite.
+const SEEDS: u64 = 10_000;
+
+/// Letters of what the suite leaves out, since its faults are known and not mended yet.
+const SKIPPED: &str = "uUn";
+
+/// A line that replays, if one is given.
+const VARIABLE: &str = "MEDMESH_SIM";
+
+fn report(failures: &[Failure]) -> String {
+    let lines = failures.iter().map(|failure| {
+        format!(
+            "{VARIABLE}='{}'  # seed {}: {}\n",
+            failure.line, failure.seed, failure.found
+        )
+    });
+    lines.collect()
+}
+
+fn outcome(text: &str) -> Result<(), Found> {
+    let line: Line = text.parse().unwrap();
+    let (runtime, templates) = (runtime().unwrap(), Templates::new().unwrap());
+    carry_out(&line, &runtime, 3, &templates).unwrap()
+}
+
+#[test]
+fn no_seed_breaks_a_promise() {
+    let set = std::env::var("MEDMESH_SIM_SEEDS").ok();
+    let range = set.and_then(|text| {
+        let (first, seeds) = text.split_once('+')?;
+        Some((first.parse().ok()?, seeds.parse().ok()?))
+    });
+    let (first, seeds) = range.unwrap_or((0, SEEDS));
+    let skipped = std::env::var("MEDMESH_SIM_SKIP").unwrap_or_else(|_| SKIPPED.into());
+    let sweep = Sweep {
+        first,
+        seeds,
+        skipped: skipped.chars().filter_map(What::of).collect(),
+        threads: 2,
+    };
+    let failures = sweep.run().unwrap();
+    assert!(failures.is_empty(), "\n{}", report(&failures));
+}
+
+#[test]
+fn a_line_that_is_given_breaks_no_promise() {
+    if let Ok(text) = std::env::var(VARIABLE) {
+        assert_eq!(outcome(&text), Ok(()));
+    }
+}
+
+#[test]
+fn a_line_ends_alike_whenever_it_is_carried_out() {
+    for seed in 0..3 {
+        let text = draw::line(seed, &[]).to_string();
+        assert_eq!(outcome(&text), outcome(&text), "{text}");
+    }
+}
+
+/// Carries out a line that failed once.
+fn holds(text: &str) {
+    assert_eq!(outcome(text), Ok(()), "{text}");
+}
+
+#[test]
+fn what_a_mistaken_policy_of_the_region_refused_arrives_once_it_is_mended() {
+    holds("small m10 a00 .00");
+    holds("small a00 m10 A01 .00 t00 M10");
+}
+
+#[test]
+fn what_an_older_region_did_not_know_arrives_once_it_is_upgraded() {
+    holds("small a00 q10 .00");
+    holds("ward l00 q30 .00 .20 Q30");
+}
+
+#[test]
+fn what_a_mistaken_policy_of_the_facility_kept_back_arrives_once_it_is_mended() {
+    holds("small m00 A01 M00 A01");
+}
+
+#[test]
+fn nobody_writes_into_what_is_another_facilitys() {
+    holds("small a00 .00 z00");
+    holds("small a01 .00 X10 z00");
+    holds("mesh l00 l10 .00 .10 z00 z10");
+}
+
+#[test]
+#[ignore = "streams do not begin anew yet where a node was put back"]
+fn a_region_that_is_put_back_gets_again_what_its_facility_still_has() {
+    holds("small a00 .00 c10 a00 .00 u10");
+    holds("small c10 a00 .00 u10");
+}
+
+#[test]
+#[ignore = "streams do not begin anew yet where a node was put back"]
+fn a_facility_that_is_put_back_delivers_what_it_measures_afterwards() {
+    holds("small c00 a00 .00 u00 a00 .00");
+    holds("small c00 a00 .00 u00");
+}
+
+#[test]
+#[ignore = "streams do not begin anew yet where a node was put back"]
+fn what_nobody_has_after_a_restore_is_said() {
+    holds("small c00 c10 a00 .00 u00 u10 a00");
+    holds("small c10 a00 .00 t02 u10");
+}
+
+#[test]
+#[ignore = "streams do not begin anew yet where a node was put back"]
+fn a_clinical_store_that_is_put_back_alone_gets_again_what_it_lost() {
+    holds("small c10 a00 .00 U10");
+}
+
+#[test]
+#[ignore = "a counter that restarts within its epoch does not begin a run of its own yet"]
+fn a_counter_that_restarts_within_its_epoch_loses_nothing() {
+    holds("small a00 n00 a00");
+    holds("small a00 .00 t02 n00 a00");
+}
