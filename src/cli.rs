@@ -4,6 +4,9 @@ use node::quantity::Span;
 use std::{path::PathBuf, str::FromStr};
 use types::{DeviceId, Jurisdiction, MeshClock, Place};
 
+pub mod quarantine;
+use quarantine::{EDGE_QUARANTINE_EXAMPLES, QuarantineArgs, RegionalArgs};
+
 /// A federated edge-regional-global data mesh for medical devices.
 #[derive(Debug, Parser)]
 #[command(name = "medmesh", version, arg_required_else_help = true, after_help = EXAMPLES)]
@@ -30,12 +33,14 @@ pub enum Command {
     Up(UpArgs),
     /// Runs the edge node of a facility, or looks into one.
     #[command(
-        after_help = "Examples:\n  medmesh edge --config edge.toml\n  medmesh edge crosswalk --config edge.toml --json"
+        after_help = "Examples:\n  medmesh edge --config edge.toml\n  medmesh edge crosswalk --config edge.toml --json\n  medmesh edge quarantine list --config edge.toml"
     )]
     Edge(EdgeArgs),
-    /// Runs the node of a region.
-    #[command(after_help = "Example:\n  medmesh regional --config regional.toml")]
-    Regional(NodeArgs),
+    /// Runs the node of a region, or looks into one.
+    #[command(
+        after_help = "Examples:\n  medmesh regional --config regional.toml\n  medmesh regional quarantine list --config regional.toml"
+    )]
+    Regional(RegionalArgs),
     /// Runs the global node.
     #[command(after_help = "Example:\n  medmesh global --config global.toml")]
     Global(NodeArgs),
@@ -141,6 +146,9 @@ pub enum EdgeCommand {
     Crosswalk(PrintArgs),
     /// Prints the readings that the facility has stored.
     Readings(PrintArgs),
+    /// What the region did not take, and what devices sent that could not be understood.
+    #[command(after_help = EDGE_QUARANTINE_EXAMPLES)]
+    Quarantine(QuarantineArgs),
 }
 
 /// Arguments of what prints a node's data.
@@ -483,6 +491,13 @@ mod tests {
             ("medmesh edge crosswalk --config a --json", true),
             ("medmesh edge", false),
             ("medmesh edge crosswalk", false),
+            ("medmesh edge quarantine list --config a", true),
+            ("medmesh edge quarantine show p1 --config a --json", true),
+            ("medmesh edge quarantine discard --config a", false),
+            ("medmesh edge quarantine release x --config a", false),
+            ("medmesh regional --config a", true),
+            ("medmesh regional quarantine list --config a", true),
+            ("medmesh regional", false),
             ("medmesh up --stays 3", false),
             ("medmesh up --facilities 0", false),
             ("medmesh up --regions us,apac --beds 10", true),

@@ -5,4 +5,6 @@ pub mod device;
 pub mod edge;
 pub mod node;
 pub mod pki;
+pub mod quarantine;
+pub mod regional;
 pub mod token;

@@ -30,7 +30,7 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
     match command {
         Command::Up(args) => up::run(args).await,
         Command::Edge(args) => command::edge::run(args).await,
-        Command::Regional(args) => command::node::regional(&args.config).await,
+        Command::Regional(args) => command::regional::run(args).await,
         Command::Global(args) => command::node::global(&args.config).await,
         Command::CheckConfig(args) => command::check_config::run(&args),
         Command::Pki(args) => command::pki::run(args),

@@ -113,9 +113,12 @@ fn jurisdictions(asked: &[Jurisdiction]) -> Vec<Jurisdiction> {
     all.filter(|one| asked.contains(one)).collect()
 }
 
+/// Everything in the folder is this user's alone, but for the authority's certificate.
 fn open_dir(dir: &Path) -> Result<PathBuf> {
     let at = || dir.display().to_string();
-    fs::create_dir_all(dir).with_context(at)?;
+    storage::private::make_private();
+    let is_certificate = |path: &Path| path.ends_with("pki/ca.pem");
+    storage::private::claim_except(dir, &is_certificate).with_context(at)?;
     fs::canonicalize(dir).with_context(at)
 }
 

@@ -16,6 +16,7 @@ pub mod ingest;
 pub mod lease;
 pub mod modbus;
 pub mod pipeline;
+pub mod quarantine;
 mod run;
 mod standing;
 pub mod store;

@@ -163,6 +163,7 @@ pub async fn start(config: EdgeConfig, stop: CancellationToken) -> Result<Node, 
     let profiles = modbus::Profiles::load(&config.profiles).map_err(EdgeError::Profiles)?;
     let devices = facts(&config, &profiles);
     let monitor = monitor(&config, &devices);
+    claim(&config.data_dir)?;
     let store = open_store(&config, &here, devices, guard.clone())?;
     if let Some(kept) = store.kept_time().await? {
         guard.raise(kept);
@@ -252,6 +253,9 @@ async fn spawn(
         chores::upkeep(shared.clone(), stop),
     );
     let (mqtt, store) = (broker.local_addr(), shared.store.clone());
+    let (writer, router) = (store.clone(), broker.clone());
+    tasks.watch("store writer", async move { writer.writer_ended().await });
+    tasks.watch("mqtt router", async move { router.router_ended().await });
     tracing::info!(place = %shared.here, %mqtt, %https, "edge node runs");
     Ok(Node {
         mqtt,
@@ -402,6 +406,14 @@ fn open_tls(config: &EdgeConfig, guard: &Arc<ClockGuard>) -> Result<Arc<Reloadin
         config.local_mesh,
         real_time(guard),
     )?)
+}
+
+/// The data directory is this user's alone, whatever an earlier version made of it.
+fn claim(dir: &Path) -> Result<(), EdgeError> {
+    storage::private::claim(dir).map_err(|source| EdgeError::File {
+        path: dir.into(),
+        source,
+    })
 }
 
 fn open_store(

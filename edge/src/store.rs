@@ -4,7 +4,7 @@
 //! caller. A commit holds the samples, the parcels made of them for the region, their audit rows and whatever the
 //! crosswalk gained. It is not the controller's path: nothing that must happen within milliseconds waits for it.
 //!
-//! # Tables (schema version 4; the outbox and the audit log are `federation`'s tables in the same file)
+//! # Tables (schema version 5; the outbox and the audit log are `federation`'s tables in the same file)
 //!
 //! | table | a row is | notes |
 //! |---|---|---|
@@ -47,8 +47,6 @@ mod unshipped;
 mod writer;
 
 #[cfg(test)]
-mod fault;
-#[cfg(test)]
 mod tests;
 
 pub use bounds::Bounds;
@@ -73,7 +71,7 @@ use std::{
     },
     thread::JoinHandle,
 };
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use types::{Phi, Place};
 
 /// Name of the last real time that was kept, in `meta`.
@@ -249,6 +247,8 @@ struct Shared {
     time: Arc<dyn Time>,
     entropy: Entropy,
     writer: Mutex<Option<JoinHandle<()>>>,
+    /// Ends with the writer's thread.
+    alive: watch::Receiver<()>,
 }
 
 /// What the writer says of itself, and what it is told.
@@ -294,9 +294,14 @@ impl Store {
         let (jobs, queue) = mpsc::channel(writer::QUEUE);
         let writer = writer::Writer::open(file.clone(), options, status.clone())?;
         let reader = file.open_reader()?;
+        let (alive, watched) = watch::channel(());
         let writer = std::thread::Builder::new()
             .name("store-writer".into())
-            .spawn(move || writer.run(queue))
+            .spawn(move || {
+                // Dropped when the writer ends, also by a panic.
+                let _alive = alive;
+                writer.run(queue);
+            })
             .map_err(StoreError::io("start the writer thread"))?;
         Ok(Self(Arc::new(Shared {
             jobs,
@@ -307,7 +312,15 @@ impl Store {
             time,
             entropy,
             writer: Mutex::new(Some(writer)),
+            alive: watched,
         })))
+    }
+
+    /// Resolves when the writer has ended: nothing can be stored any more, and the node that uses the store must end.
+    pub async fn writer_ended(&self) {
+        let mut alive = self.0.alive.clone();
+        // Nothing is ever sent: the sender ends with the thread.
+        while alive.changed().await.is_ok() {}
     }
 
     /// How the store fares.
@@ -378,6 +391,22 @@ pub(crate) fn open_read_only(
         vfs: None,
     };
     file.open_reader()
+}
+
+/// Opens the database of a store for a decision of a person, beside a running node or without one.
+///
+/// # Errors
+/// As [`open_read_only`].
+pub(crate) fn open_beside(
+    dir: &Path,
+    facility_key: &Phi<[u8; 32]>,
+) -> Result<Connection, StoreError> {
+    let file = schema::File {
+        path: dir.join(Store::FILE),
+        key: key::open_existing(dir, facility_key)?,
+        vfs: None,
+    };
+    file.open_beside()
 }
 
 pub use key::read_facility_key;

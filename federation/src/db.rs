@@ -4,10 +4,10 @@
 //! rows. A node without such a database gives them a file of their own ([`open`]).
 
 use crate::port::{PortError, PortErrorKind};
-use parking_lot::Mutex;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
-use rusqlite::{Connection, ErrorCode, OptionalExtension as _, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, TransactionBehavior};
 use std::{path::Path, sync::Arc, time::Duration};
+use storage::sqlite::{Reopening, in_doubt};
 
 /// How long a step waits for another connection's lock before it is [`PortErrorKind::Unavailable`].
 const BUSY: Duration = Duration::from_secs(5);
@@ -81,11 +81,22 @@ impl DbError {
     }
 }
 
+/// Says as SQLite does that a file is not there, where opening it would make a new one.
+pub(crate) fn check_is_there(path: &Path) -> Result<(), DbError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags(path, flags)?;
+    Ok(())
+}
+
 /// Opens a file for tables of this crate alone: WAL, and an fsync with every commit.
 ///
 /// # Errors
 /// [`DbError`] when the file cannot be opened or is no database.
 pub fn open(path: &Path) -> Result<Connection, DbError> {
+    Ok(connect(path)?)
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let conn = Connection::open(path)?;
     conn.busy_timeout(BUSY)?;
     conn.pragma_update(None, "journal_mode", "WAL")?;
@@ -93,13 +104,14 @@ pub fn open(path: &Path) -> Result<Connection, DbError> {
     Ok(conn)
 }
 
-/// A database shared by tasks: one transaction at a time, on a thread that may block.
+/// A database shared by tasks: one transaction at a time, on a thread that may block. After an I/O error the file is
+/// opened again.
 #[derive(Clone)]
-pub(crate) struct Shared(Arc<Mutex<Connection>>);
+pub(crate) struct Shared(Arc<Reopening>);
 
 impl Shared {
-    pub(crate) fn new(conn: Connection) -> Self {
-        Self(Arc::new(Mutex::new(conn)))
+    pub(crate) fn new(path: &Path, conn: Connection) -> Self {
+        Self(Arc::new(Reopening::new(path, conn, connect)))
     }
 
     /// Runs a step in a transaction, which commits if the step succeeds.
@@ -110,11 +122,16 @@ impl Shared {
     {
         let shared = self.0.clone();
         let run = move || -> Result<T, DbError> {
-            let mut conn = shared.lock();
-            let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let done = step(&tx)?;
-            tx.commit()?;
-            Ok(done)
+            let in_transaction = |conn: &mut Connection| {
+                let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+                let done = step(&tx)?;
+                tx.commit()?;
+                Ok(done)
+            };
+            shared.step(
+                in_transaction,
+                |error| matches!(error, DbError::Sql(error) if in_doubt(error)),
+            )
         };
         match tokio::task::spawn_blocking(run).await {
             Ok(done) => done.map_err(|error| error.port(op)),

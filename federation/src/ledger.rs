@@ -83,7 +83,7 @@ impl Ledger {
         uplink::schema(&connection)?;
         notes::schema(&connection)?;
         Ok(Self {
-            db: Shared::new(connection),
+            db: Shared::new(path, connection),
             inner: Arc::new(Inner {
                 here,
                 rules: rules.into(),

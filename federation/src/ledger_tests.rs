@@ -337,3 +337,50 @@ async fn what_is_against_the_rules_is_audited_and_not_shipped() {
     );
     assert_eq!(verified(&node), 1);
 }
+
+#[tokio::test]
+async fn after_failed_fsyncs_the_ledger_goes_on_and_a_power_loss_takes_no_answer() {
+    use storage::fault::{Survivors, register};
+    let dir = tempfile::tempdir().unwrap();
+    let (disk, path) = (register("ledger"), dir.path().join("ledger.db"));
+    let open = |path: &std::path::Path| {
+        let here = place("global");
+        let signer = Signer::new(&here, SigningKey::from_bytes(&KEY));
+        let now = Arc::new(|| Timestamp(1_000));
+        Ledger::open(path, here, Rules::builtin().unwrap(), signer, now).unwrap()
+    };
+    let uri = format!("file:{}?vfs=ledger", path.display());
+    let ledger = open(std::path::Path::new(&uri));
+    let from = place("regional/eu/eu");
+    let mut admitted = Vec::new();
+    for seq in 1..=9 {
+        match seq {
+            3 => disk.fail_syncs(1),
+            6 => disk.fail_syncs(2),
+            _ => {}
+        }
+        let mut arriving = arrivals([devices(seq)]);
+        arriving[0].fault = Some(reason::WRONG_RECEIVER);
+        if ledger.admit(&from, &mut arriving).await.is_ok() {
+            admitted.push(seq);
+        }
+    }
+    assert!(admitted.len() < 9 && admitted.contains(&9));
+    for survivors in Survivors::ALL {
+        let found = tempfile::tempdir().unwrap();
+        disk.after_power_loss(survivors, found.path());
+        let path = found.path().join("ledger.db");
+        let ledger = open(&path);
+        for seq in &admitted {
+            let mut again = arrivals([devices(*seq)]);
+            ledger.admit(&from, &mut again).await.unwrap();
+            assert_eq!(
+                again[0].fault,
+                Some(reason::WRONG_RECEIVER),
+                "{survivors:?}"
+            );
+        }
+        let key = SigningKey::from_bytes(&KEY).verifying_key();
+        audit::verify(&db::open(&path).unwrap(), "medmesh/global", &key, &[]).unwrap();
+    }
+}

@@ -26,6 +26,7 @@ pub mod pki;
 pub mod policy;
 pub mod port;
 pub mod profile;
+pub mod quarantine;
 pub mod reason;
 pub mod receipt;
 pub mod tls;

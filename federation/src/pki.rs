@@ -88,7 +88,7 @@ impl Ca {
             }
             let pair = KeyPair::from_pem(&files::read_private(&key_file)?)?;
             let pem = cert::authority(&pair, now)?;
-            files::replace(&dir.join(CA_FILE), pem.as_bytes(), files::PUBLIC)
+            files::replace_for_all(&dir.join(CA_FILE), pem.as_bytes())
         })?;
         let ca = Self::open(dir)?;
         ca.crl_pem(now)?;
@@ -269,7 +269,7 @@ impl Ca {
         self.state.exclusively(|tx| {
             let number = tx.next_crl_number()?;
             let pem = cert::revocation_list(&self.issuer, number, &tx.certificates()?, now)?;
-            files::replace(&self.crl_path(), pem.as_bytes(), files::PUBLIC)?;
+            files::replace_for_all(&self.crl_path(), pem.as_bytes())?;
             Ok(pem)
         })
     }

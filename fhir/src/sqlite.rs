@@ -12,8 +12,13 @@ use crate::store::{
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode, InterruptHandle, OpenFlags, OptionalExtension, Row, params};
-use std::{path::Path, sync::Arc, time::Duration};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use storage::sqlite::{Reopening, in_doubt};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use types::Timestamp;
 use writer::Job;
 
@@ -63,6 +68,9 @@ PRAGMA user_version = 2;
 /// FHIR resources in one SQLite file.
 pub struct SqliteStore {
     jobs: mpsc::Sender<Job>,
+    /// Ends with the writer's thread.
+    writer: watch::Receiver<()>,
+    path: PathBuf,
     readers: Arc<Mutex<Vec<Connection>>>,
     permits: Arc<Semaphore>,
 }
@@ -79,9 +87,16 @@ impl SqliteStore {
             .map(|_| connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY))
             .collect::<Result<_, _>>()?;
         let (jobs, queue) = mpsc::channel(QUEUE);
+        let (alive, watched) = watch::channel(());
+        let again = |path: &Path| connection(path, OpenFlags::default());
+        let file = Reopening::new(path, writer, again);
         std::thread::Builder::new()
             .name("fhir-writer".into())
-            .spawn(move || writer::run(writer, queue))
+            .spawn(move || {
+                // Dropped when the writer ends, also by a panic.
+                let _alive = alive;
+                writer::run(&file, queue);
+            })
             .map_err(|error| StoreError {
                 kind: Kind::Unavailable,
                 op: "open",
@@ -89,6 +104,8 @@ impl SqliteStore {
             })?;
         Ok(Self {
             jobs,
+            writer: watched,
+            path: path.to_owned(),
             readers: Arc::new(Mutex::new(readers)),
             permits: Arc::new(Semaphore::new(READERS)),
         })
@@ -106,22 +123,31 @@ impl SqliteStore {
             .await
             .map_err(closed)?;
         let readers = Arc::clone(&self.readers);
+        let path = self.path.clone();
         let asked = Asked::default();
         let running = Arc::clone(&asked.0);
         let result = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            // As many connections as permits: there is one.
-            let reader = readers.lock().pop()?;
+            // As many connections as permits: there is one, unless it was left in doubt.
+            let reader = match readers.lock().pop() {
+                Some(reader) => reader,
+                None => match connection(&path, OpenFlags::SQLITE_OPEN_READ_ONLY) {
+                    Ok(reader) => reader,
+                    Err(error) => return Err(error),
+                },
+            };
             *running.lock() = Some(reader.get_interrupt_handle());
             let result = step(&reader);
             // Before the connection is another's.
             *running.lock() = None;
-            readers.lock().push(reader);
-            Some(result)
+            if !matches!(&result, Err(error) if in_doubt(error)) {
+                readers.lock().push(reader);
+            }
+            result
         });
         match result.await {
-            Ok(Some(result)) => result.map_err(|error| failed(op, &error)),
-            Ok(None) | Err(_) => Err(StoreError::new(Kind::Internal, op)),
+            Ok(result) => result.map_err(|error| failed(op, &error)),
+            Err(_) => Err(StoreError::new(Kind::Internal, op)),
         }
     }
 }
@@ -140,20 +166,21 @@ impl Drop for Asked {
 }
 
 fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
-    let open = || -> rusqlite::Result<Connection> {
-        let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags)?;
-        connection.busy_timeout(BUSY)?;
-        connection.set_prepared_statement_cache_capacity(64);
-        connection.pragma_update(None, "synchronous", "FULL")?;
-        if !flags.contains(OpenFlags::SQLITE_OPEN_READ_ONLY) {
-            connection.pragma_update(None, "journal_mode", "WAL")?;
-            connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
-            connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
-        }
-        Ok(connection)
-    };
-    open().map_err(|error| failed("open", &error))
+    connection(path, flags).map_err(|error| failed("open", &error))
+}
+
+fn connection(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
+    let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    if !flags.contains(OpenFlags::SQLITE_OPEN_READ_ONLY) {
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
+        connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
+    }
+    Ok(connection)
 }
 
 fn migrate(connection: &Connection) -> Result<(), StoreError> {
@@ -278,6 +305,12 @@ impl ResourceStore for SqliteStore {
             .await
     }
 
+    async fn ended(&self) {
+        let mut writer = self.writer.clone();
+        // Nothing is ever sent: the sender ends with the thread.
+        while writer.changed().await.is_ok() {}
+    }
+
     async fn counts(&self) -> Result<Counts, StoreError> {
         self.reading("counts", |reader| {
             let sql = "SELECT observations, patients, devices FROM head";
@@ -295,6 +328,52 @@ impl ResourceStore for SqliteStore {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contract::fixture;
+
+    #[tokio::test]
+    async fn after_failed_fsyncs_the_store_goes_on_and_a_power_loss_takes_nothing_that_was_applied()
+    {
+        use storage::fault::{Survivors, register};
+        let dir = tempfile::tempdir().unwrap();
+        let (disk, path) = (register("fhir"), dir.path().join("fhir.db"));
+        let uri = format!("file:{}?vfs=fhir", path.display());
+        let store = SqliteStore::open(Path::new(&uri)).unwrap();
+        let mut applied = Vec::new();
+        for n in 0..8 {
+            match n {
+                2 => disk.fail_syncs(1),
+                5 => disk.fail_syncs(2),
+                _ => {}
+            }
+            let delivery = fixture::delivery(n, n * 10..n * 10 + 10);
+            if store.apply(vec![delivery], fixture::START).await.is_ok() {
+                applied.push(n);
+            }
+        }
+        assert!(applied.len() < 8 && applied.contains(&7));
+        for survivors in Survivors::ALL {
+            let found = tempfile::tempdir().unwrap();
+            disk.after_power_loss(survivors, found.path());
+            let store = SqliteStore::open(&found.path().join("fhir.db")).unwrap();
+            for n in &applied {
+                let one = fixture::observation(n * 10);
+                let there = store.read(one.kind(), one.id()).await.unwrap();
+                assert!(there.is_some(), "{survivors:?}: {n}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn the_end_of_the_writer_is_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&dir.path().join("fhir.db")).unwrap();
+        let SqliteStore { jobs, writer, .. } = store;
+        let mut alive = writer.clone();
+        assert!(alive.has_changed().is_ok());
+        drop(jobs);
+        let ended = tokio::time::timeout(Duration::from_secs(60), alive.changed());
+        assert!(ended.await.expect("the writer ends").is_err());
+    }
 
     #[tokio::test]
     async fn a_step_that_nobody_waits_for_any_more_ends_and_gives_its_reader_back() {

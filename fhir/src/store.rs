@@ -2,9 +2,12 @@
 //!
 //! Each method is one atomic step. The contract suite (`contract.rs`) holds every engine to it. The port keeps the
 //! text of a resource as it came: no engine parses or rewrites it.
+mod decide;
+
 use crate::search::{Position, Query};
 use crate::validate::{Fault, Issue, Members, validate};
 use async_trait::async_trait;
+pub(crate) use decide::{Decision, Known, decide};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::{fmt, str::FromStr};
@@ -450,62 +453,14 @@ pub trait ResourceStore: Send + Sync + 'static {
     /// How many resources match, all pages together. It reads them all.
     async fn total(&self, query: &Query) -> Result<u64, StoreError>;
 
+    /// Resolves when the store can write no more, since its writer ended by itself: the node that uses it must end.
+    /// Never for an engine without such a writer.
+    async fn ended(&self) {
+        std::future::pending().await
+    }
+
     /// How many resources there are. Cheap.
     async fn counts(&self) -> Result<Counts, StoreError>;
-}
-
-/// What to do with a resource, given what is stored under its id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Decision {
-    /// Write it as this version.
-    Write(u32),
-    /// It is stored already.
-    Same,
-    /// It is stored already and nobody owned it until now.
-    Adopt,
-    /// Its id is taken.
-    Conflict,
-    /// Its id is another source's.
-    Foreign,
-}
-
-/// What is stored under an id.
-#[derive(Clone, Debug)]
-pub(crate) struct Known {
-    pub version: u32,
-    pub json: String,
-    /// The pseudonym of the source that owns the id.
-    pub source: Option<String>,
-}
-
-impl Known {
-    pub(crate) fn is_of_another(&self, source: &str) -> bool {
-        self.source.as_ref().is_some_and(|owner| owner != source)
-    }
-}
-
-/// The one rule of both engines.
-pub(crate) fn decide(known: Option<&Known>, new: &NewResource, source: &str) -> Decision {
-    match known {
-        None => Decision::Write(1),
-        Some(known) if known.is_of_another(source) => Decision::Foreign,
-        Some(known) if known.json == new.json() && known.source.is_none() => Decision::Adopt,
-        Some(known) if known.json == new.json() => Decision::Same,
-        Some(known) if new.kind().is_versioned() => {
-            Decision::Write(known.version.saturating_add(1))
-        }
-        Some(_) => Decision::Conflict,
-    }
-}
-
-impl NewResource {
-    /// What it refers to.
-    pub(crate) fn references(&self) -> impl Iterator<Item = (ResourceType, &FhirId)> {
-        let patient = self.index.patient.iter();
-        let device = self.index.device.iter();
-        let patient = patient.map(|id| (ResourceType::Patient, id));
-        patient.chain(device.map(|id| (ResourceType::Device, id)))
-    }
 }
 
 /// Refuses more than one transaction should hold.

@@ -34,7 +34,7 @@ const HEALTH_TICK: Duration = Duration::from_secs(5);
 /// Why the global node did not start, or stopped by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum GlobalError {
-    /// The data directory cannot be made.
+    /// The data directory cannot be made, or made this user's alone.
     #[error("the data directory: {0}")]
     DataDir(#[source] std::io::Error),
     /// An address cannot be listened on: it is taken, or not this machine's.
@@ -76,7 +76,7 @@ pub enum GlobalError {
 /// # Errors
 /// [`GlobalError`]; nothing is left half-done.
 pub async fn run(config: GlobalConfig, stop: CancellationToken) -> Result<(), GlobalError> {
-    std::fs::create_dir_all(&config.data_dir).map_err(GlobalError::DataDir)?;
+    storage::private::claim(&config.data_dir).map_err(GlobalError::DataDir)?;
     let clock = Clock::new(config.clock);
     let now: TimeSource = Arc::new(move || clock.real());
     let tls = ReloadingTls::open(paths(&config.tls), config.local_mesh, now.clone())?;

@@ -1,5 +1,7 @@
 //! The one door for tasks: each has a kind, which says what its end means to the node.
-use std::{collections::HashMap, error::Error, future::Future, time::Duration};
+use std::{
+    collections::HashMap, convert::Infallible, error::Error, future::Future, time::Duration,
+};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -73,6 +75,18 @@ impl Tasks {
             .set
             .spawn(async move { task.await.map_err(Into::into) });
         self.names.insert(handle.id(), (name, kind));
+    }
+
+    /// Watches what is no task, such as a thread: when it ends before the stop, the node stops. `ended` resolves then.
+    pub fn watch(&mut self, name: &'static str, ended: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        self.spawn(name, Kind::Critical, async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = ended => tracing::error!(name, "ended by itself; the node cannot go on"),
+            }
+            Ok::<_, Infallible>(())
+        });
     }
 
     /// Waits until the node is stopped or a critical task ends; then stops all tasks, waits up to `grace` for them,
@@ -175,6 +189,24 @@ mod tests {
             tasks.join(GRACE).await,
             Err(TaskError::Ended("ends"))
         ));
+    }
+
+    #[tokio::test]
+    async fn the_end_of_what_is_watched_stops_the_node_and_a_stop_ends_the_watch() {
+        let mut watched = tasks();
+        let (alive, ended) = tokio::sync::oneshot::channel::<()>();
+        watched.watch("writer", async move { drop(ended.await) });
+        let stop = watched.stop();
+        let joined = tokio::spawn(watched.join(GRACE));
+        tokio::task::yield_now().await;
+        assert!(!stop.is_cancelled());
+        drop(alive);
+        let error = joined.await.unwrap().unwrap_err();
+        assert!(matches!(error, TaskError::Ended("writer")), "{error}");
+        let mut watched = tasks();
+        watched.watch("writer", std::future::pending());
+        watched.stop().cancel();
+        assert!(watched.join(GRACE).await.is_ok());
     }
 
     #[tokio::test]

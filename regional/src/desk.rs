@@ -3,9 +3,9 @@
 use federation::ledger::notes::Note;
 use federation::port::{PortError, PortErrorKind};
 use federation::wire::DeviceRecord;
-use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 use std::{path::Path, sync::Arc, time::Duration};
+use storage::sqlite::{Reopening, in_doubt};
 use types::{CatalogId, DeviceKind, FacilityId, Label, Timestamp};
 
 /// The schema that this binary writes. It only goes forward.
@@ -85,7 +85,7 @@ fn label(text: &str) -> Option<Option<Label>> {
 /// The file.
 #[derive(Clone)]
 pub struct Desk {
-    connection: Arc<Mutex<Connection>>,
+    file: Arc<Reopening>,
 }
 
 impl Desk {
@@ -95,10 +95,7 @@ impl Desk {
     /// When it cannot be opened, or a newer program wrote it.
     pub fn open(path: &Path) -> Result<Self, PortError> {
         let open = || -> rusqlite::Result<(Connection, i64)> {
-            let connection = Connection::open(path)?;
-            connection.busy_timeout(BUSY)?;
-            connection.pragma_update(None, "journal_mode", "WAL")?;
-            connection.pragma_update(None, "synchronous", "FULL")?;
+            let connection = connect(path)?;
             let version = version(&connection)?;
             if version == 0 {
                 connection.execute_batch(&format!("BEGIN IMMEDIATE; {SCHEMA} COMMIT;"))?;
@@ -108,7 +105,7 @@ impl Desk {
         };
         match open().map_err(|error| failed("open the desk", &error))? {
             (connection, 1..=VERSION) => Ok(Self {
-                connection: Arc::new(Mutex::new(connection)),
+                file: Arc::new(Reopening::new(path, connection, connect)),
             }),
             _ => Err(PortError {
                 kind: PortErrorKind::Corrupt,
@@ -123,8 +120,8 @@ impl Desk {
         op: &'static str,
         step: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, PortError> {
-        let connection = Arc::clone(&self.connection);
-        let done = tokio::task::spawn_blocking(move || step(&mut connection.lock()));
+        let file = Arc::clone(&self.file);
+        let done = tokio::task::spawn_blocking(move || file.step(step, in_doubt));
         match done.await {
             Ok(result) => result.map_err(|error| failed(op, &error)),
             Err(_) => Err(PortError {
@@ -229,6 +226,14 @@ impl Desk {
         })
         .await
     }
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    Ok(connection)
 }
 
 fn version(connection: &Connection) -> rusqlite::Result<i64> {

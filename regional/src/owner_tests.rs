@@ -9,6 +9,7 @@ use federation::{
 };
 use fhir::store::ResourceType;
 use tempfile::TempDir;
+use types::Timestamp;
 
 struct Region {
     dir: TempDir,
@@ -191,4 +192,37 @@ async fn notes_on_what_was_left_out_go_when_the_same_body_is_taken_in_whole() {
     };
     region.ledger.note(&from, &whole, Vec::new()).await.unwrap();
     assert_eq!(region.ledger.noted().await.unwrap().notes, 0);
+}
+
+#[tokio::test]
+async fn an_operator_sees_what_was_refused_and_discards_the_notes_beside_the_node() {
+    use federation::{audit::Signer, quarantine::Quarantine};
+    let mut region = Region::new();
+    region.take("eu-f1", 1, &batch_of(1, 2, 10)).await;
+    let attack = batch_of(1, 4, 40);
+    region.take("eu-f2", 1, &attack).await;
+    let here: Place = "regional/eu/eu".parse().unwrap();
+    let signer = Signer::new(&here, ed25519_dalek::SigningKey::from_bytes(&[7; 32]));
+    let file = region.dir.path().join("ledger.db");
+    let mut operator = Quarantine::open(&file, here, signer).unwrap();
+    let mut notes = Vec::new();
+    operator.notes(|note| notes.push(note)).unwrap();
+    assert_eq!(notes.len(), 1);
+    assert_eq!(
+        (
+            notes[0].sender.as_str(),
+            notes[0].reason.as_str(),
+            notes[0].position
+        ),
+        ("edge/eu/eu/eu-f2", "wrong-sender", None)
+    );
+    let now = Timestamp(1_800_000_000_000);
+    assert!(operator.discard_note(notes[0].number, now).unwrap());
+    assert!(!operator.discard_note(notes[0].number, now).unwrap());
+    let noted = region.ledger.noted().await.unwrap();
+    assert_eq!((noted.notes, noted.wrong_sender), (0, false));
+    region.take("eu-f1", 2, &batch_of(1, 2, 60)).await;
+    let key = ed25519_dalek::SigningKey::from_bytes(&[7; 32]).verifying_key();
+    let log = Log::open(&file).unwrap();
+    log.verify("medmesh/regional/eu/eu", &key, &[]).unwrap();
 }

@@ -44,7 +44,7 @@ const AGAIN_TICK: Duration = Duration::from_secs(1);
 /// Why the regional node did not start, or stopped by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum RegionalError {
-    /// The data directory cannot be made.
+    /// The data directory cannot be made, or made this user's alone.
     #[error("the data directory: {0}")]
     DataDir(#[source] std::io::Error),
     /// An address cannot be listened on: it is taken, or not this machine's.
@@ -110,7 +110,7 @@ struct Started {
 }
 
 async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Started, RegionalError> {
-    std::fs::create_dir_all(&config.data_dir).map_err(RegionalError::DataDir)?;
+    storage::private::claim(&config.data_dir).map_err(RegionalError::DataDir)?;
     let clock = Clock::new(config.clock);
     let here = Place::Regional {
         jurisdiction: config.jurisdiction,
@@ -164,7 +164,8 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
         tap,
     })?;
     let mut tasks = Tasks::new(stop);
-    let until = tasks.stop();
+    let (until, writing) = (tasks.stop(), store.clone());
+    tasks.watch("fhir writer", async move { writing.ended().await });
     let serving = https::serve(clients, tls.server_https()?, app, until.clone());
     let links = link::serve(links, door, until.clone());
     let standing = Standing::new(&health, ledger.clone());

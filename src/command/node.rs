@@ -47,6 +47,8 @@ pub fn read<T: DeserializeOwned + Validate>(path: &Path) -> Result<T, Failure> {
 
 /// Starts what every long-running process has: logs, metrics and the token that stops it.
 pub fn start(log: &LogConfig) -> Result<CancellationToken, Failure> {
+    // Before anything is made: every file of a node is its user's alone.
+    storage::private::make_private();
     telemetry::init_logs(log)?;
     telemetry::init_metrics();
     let stop = shutdown::on_signals()?;

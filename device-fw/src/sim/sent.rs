@@ -207,10 +207,7 @@ fn next_epoch(path: &Path) -> Result<u32, SimError> {
 }
 
 fn replace(path: &Path, text: &str) -> Result<(), SimError> {
-    let new = path.with_extension("new");
-    let failed = |error| SimError::io(path.display().to_string())(error);
-    let mut file = File::create(&new).map_err(failed)?;
-    file.write_all(text.as_bytes()).map_err(failed)?;
-    file.sync_all().map_err(failed)?;
-    fs::rename(&new, path).map_err(failed)
+    storage::file::replace(path, text.as_bytes(), storage::file::PUBLIC)
+        .map(drop)
+        .map_err(SimError::io(path.display().to_string()))
 }

@@ -204,13 +204,14 @@ struct Publisher {
     link: LinkTx,
     /// Numbers of the subscribed devices' next messages.
     numbers: HashMap<DeviceId, u64>,
-    _inbox: LinkRx,
 }
 
 /// The router and who is subscribed.
 pub(super) struct Hub {
     new_link: Arc<NewLink>,
     publisher: Mutex<Publisher>,
+    /// The publisher's side of the router, which ends with the router's thread.
+    router: tokio::sync::Mutex<LinkRx>,
     mailboxes: RwLock<HashMap<DeviceId, Arc<Mailbox>>>,
     began: Instant,
     meters: Arc<Meters>,
@@ -248,13 +249,19 @@ impl Hub {
             publisher: Mutex::new(Publisher {
                 link,
                 numbers: HashMap::new(),
-                _inbox: inbox,
             }),
+            router: tokio::sync::Mutex::new(inbox),
             mailboxes: RwLock::default(),
             began: Instant::now(),
             meters,
             tasks,
         })
+    }
+
+    /// Resolves when the router's thread has ended: no message reaches any session from then on.
+    pub(super) async fn router_ended(&self) {
+        let mut router = self.router.lock().await;
+        while router.next().await.is_ok() {}
     }
 
     /// Hands a message to the router, if the device's session has a subscription for it. Never waits for a subscriber.
@@ -344,5 +351,42 @@ impl Hub {
         if let Some(mailbox) = mailbox {
             mailbox.close();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_end_of_the_router_s_thread_is_seen() {
+        let meters = Arc::new(Meters::register());
+        let hub = Hub::start(1, meters, TaskTracker::new()).unwrap();
+        let now = tokio::time::timeout(Duration::from_millis(1), hub.router_ended()).await;
+        assert!(now.is_err(), "it lives");
+        // The known defect of the router: a wake-up of a link that is gone ends its thread by a panic.
+        let (mut link, waker) = (hub.new_link)("gone").unwrap();
+        let disconnect = Disconnect {
+            reason_code: DisconnectReasonCode::NormalDisconnection,
+        };
+        link.buffer()
+            .push_back(Packet::Disconnect(disconnect, None));
+        let _ = link.unsubscribe("");
+        let wake = async {
+            loop {
+                let _ = waker.ready();
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let seen = async {
+            tokio::select! {
+                () = hub.router_ended() => {}
+                () = wake => {}
+            }
+        };
+        let limit = Duration::from_secs(60);
+        tokio::time::timeout(limit, seen)
+            .await
+            .expect("the end is seen");
     }
 }

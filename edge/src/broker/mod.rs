@@ -241,6 +241,12 @@ impl Broker {
         self.local_addr
     }
 
+    /// Resolves when the router's thread has ended by itself: the broker delivers nothing any more, and the node that uses
+    /// it must end.
+    pub async fn router_ended(&self) {
+        self.ctx.hub.router_ended().await;
+    }
+
     /// Resolves when, after the stop, every task has ended and every subscription is closed. The router's thread sleeps
     /// until the process ends: rumqttd has no way to end it.
     pub async fn stopped(&self) {

@@ -4,12 +4,8 @@
 //! database. The facility's key itself comes from a file today; a TPM or HSM would unwrap in its stead.
 use super::{Entropy, Store, StoreError, StoreErrorKind};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use std::{
-    fs::{self, File, OpenOptions},
-    io::Write,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::Path,
-};
+use std::{fs, path::Path};
+use storage::file::{self, PRIVATE};
 use types::Phi;
 
 /// Name of the wrapped key's file.
@@ -60,17 +56,14 @@ pub(super) fn open_or_create(
         return open_existing(dir, facility_key);
     }
     // Nobody else's business, encrypted or not.
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true).mode(0o700);
-    builder
-        .create(dir)
-        .map_err(StoreError::io("make the data directory"))?;
+    file::private_dir(dir).map_err(StoreError::io("make the data directory"))?;
     let mut key = [0; KEY];
     let mut nonce = [0; NONCE];
     entropy(&mut key);
     entropy(&mut nonce);
     let wrapped = wrap(facility_key, &key, nonce)?;
-    write_durably(dir, &wrapped).map_err(StoreError::io("write the data key"))?;
+    file::replace(&dir.join(FILE), &wrapped, PRIVATE)
+        .map_err(StoreError::io("write the data key"))?;
     Ok(DataKey(key))
 }
 
@@ -125,19 +118,4 @@ fn wrap(
         )
         .map_err(|_| StoreError::new(StoreErrorKind::Internal, "wrap the data key"))?;
     Ok([MAGIC.as_slice(), &nonce, &sealed].concat())
-}
-
-/// Whole or not at all: a temporary file, its fsync, a rename, the directory's fsync.
-fn write_durably(dir: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let temporary = dir.join("store.key.new");
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&temporary, dir.join(FILE))?;
-    File::open(dir)?.sync_all()
 }

@@ -9,8 +9,6 @@ use types::{Priority, Timestamp};
 /// Samples that one step looks at, whether it deletes them or not: a step is one commit, so it must stay short beside
 /// the samples that wait. The next step goes on where it stopped.
 const STEP_ROWS: usize = 2_000;
-/// Times that one step looks: past the newer samples of as many devices, each at the cost of one row.
-const STEP_LOOKS: usize = 256;
 /// Free pages that one step gives back to the file system.
 const STEP_PAGES: i64 = 1_000;
 /// Conflicts that are remembered so that each raises one alarm only.
@@ -73,12 +71,13 @@ impl Forgotten {
             newest_ms: source_ms,
         };
         if let Some((start, before)) = runs.range(..=seq).next_back()
-            && before.last + 1 >= seq
+            && before.last.saturating_add(1) >= seq
         {
             first = *start;
             run = run.with(*before);
         }
-        let swallowed = runs.remove_entry(&(seq + 1));
+        let after = seq.checked_add(1);
+        let swallowed = after.and_then(|after| runs.remove_entry(&after));
         if let Some((_, after)) = swallowed {
             run = run.with(after);
         }
@@ -115,12 +114,25 @@ impl Run {
     }
 }
 
-/// Where the last step stopped looking.
-#[derive(Clone, Copy, Debug, Default)]
+/// Where the last step stopped looking, in the order of arrival: that of a device's numbers may be another, since there
+/// are devices that count down.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Cursor {
+    arrived_ms: i64,
     device: i64,
     epoch: u32,
     seq: i64,
+}
+
+impl Default for Cursor {
+    fn default() -> Self {
+        Self {
+            arrived_ms: i64::MIN,
+            device: i64::MIN,
+            epoch: 0,
+            seq: i64::MIN,
+        }
+    }
 }
 
 /// What one step of retention did.
@@ -135,8 +147,7 @@ pub struct Swept {
 }
 
 struct Old {
-    key: Key,
-    seq: i64,
+    at: Cursor,
     source_ms: i64,
     taken: bool,
 }
@@ -148,51 +159,48 @@ pub(super) fn step(
     cursor: &mut Cursor,
     cutoff: Timestamp,
 ) -> Result<Swept, StoreError> {
-    let mut swept = Swept::default();
-    let mut left = STEP_ROWS;
-    for _ in 0..STEP_LOOKS {
-        let (old, next) = look(tx, *cursor, cutoff, left)?;
-        swept.looked += old.len();
-        left -= old.len();
-        for sample in old.iter().filter(|sample| sample.taken) {
-            delete(tx, forgotten, sample)?;
-            swept.deleted += 1;
-        }
-        *cursor = next.unwrap_or_default();
-        swept.done = next.is_none();
-        if swept.done || left == 0 {
-            break;
-        }
+    let old = look(tx, *cursor, cutoff)?;
+    let mut swept = Swept {
+        looked: old.len(),
+        deleted: 0,
+        done: old.len() < STEP_ROWS,
+    };
+    for sample in old.iter().filter(|sample| sample.taken) {
+        delete(tx, forgotten, sample)?;
+        swept.deleted += 1;
     }
+    *cursor = match old.last() {
+        Some(last) if !swept.done => last.at,
+        _ => Cursor::default(),
+    };
     give_back(tx)?;
     Ok(swept)
 }
 
-/// The old samples among the next rows, and where to look next; none after the last row.
-fn look(
-    tx: &Transaction<'_>,
-    from: Cursor,
-    cutoff: Timestamp,
-    rows: usize,
-) -> Result<(Vec<Old>, Option<Cursor>), StoreError> {
+/// The next old samples, in the order of their arrival.
+fn look(tx: &Transaction<'_>, from: Cursor, cutoff: Timestamp) -> Result<Vec<Old>, StoreError> {
     let mut query = tx.prepare_cached(
-        "SELECT device, epoch, seq, arrived_ms, priority, parcel, source_ms FROM sample
-         WHERE (device, epoch, seq) > (?1, ?2, ?3) ORDER BY device, epoch, seq LIMIT ?4",
+        "SELECT arrived_ms, device, epoch, seq, priority, parcel, source_ms FROM sample INDEXED BY sample_arrived
+         WHERE arrived_ms < ?5 AND (arrived_ms, device, epoch, seq) > (?1, ?2, ?3, ?4)
+         ORDER BY arrived_ms, device, epoch, seq LIMIT ?6",
     )?;
-    let limit = i64::try_from(rows).unwrap_or(i64::MAX);
-    let mut rows = query.query(params![from.device, from.epoch, from.seq, limit])?;
-    let (mut old, mut next) = (Vec::new(), None);
+    let limit = i64::try_from(STEP_ROWS).unwrap_or(i64::MAX);
+    let mut rows = query.query(params![
+        from.arrived_ms,
+        from.device,
+        from.epoch,
+        from.seq,
+        cutoff.0,
+        limit
+    ])?;
+    let mut old = Vec::new();
     while let Some(row) = rows.next()? {
-        let mut at = Cursor {
-            device: row.get(0)?,
-            epoch: row.get(1)?,
-            seq: row.get(2)?,
+        let at = Cursor {
+            arrived_ms: row.get(0)?,
+            device: row.get(1)?,
+            epoch: row.get(2)?,
+            seq: row.get(3)?,
         };
-        if row.get::<_, i64>(3)? >= cutoff.0 {
-            // Within a device's epoch samples arrive in their order, more or less: the rest is newer.
-            at.seq = i64::MAX;
-            return Ok((old, Some(at)));
-        }
         let priority = Priority::from_rank(row.get(4)?);
         let parcel: Option<i64> = row.get(5)?;
         let taken = match (priority, parcel) {
@@ -200,21 +208,21 @@ fn look(
             _ => false,
         };
         old.push(Old {
-            key: (at.device, at.epoch),
-            seq: at.seq,
+            at,
             source_ms: row.get(6)?,
             taken,
         });
-        next = Some(at);
     }
-    Ok((old, next))
+    Ok(old)
 }
 
 fn delete(tx: &Transaction<'_>, forgotten: &mut Forgotten, sample: &Old) -> Result<(), StoreError> {
-    let (device, epoch) = sample.key;
+    let Cursor {
+        device, epoch, seq, ..
+    } = sample.at;
     tx.prepare_cached("DELETE FROM sample WHERE device = ?1 AND epoch = ?2 AND seq = ?3")?
-        .execute(params![device, epoch, sample.seq])?;
-    let ((first, run), swallowed) = forgotten.add(sample.key, sample.seq, sample.source_ms);
+        .execute(params![device, epoch, seq])?;
+    let ((first, run), swallowed) = forgotten.add((device, epoch), seq, sample.source_ms);
     if let Some(first) = swallowed {
         tx.prepare_cached("DELETE FROM forgotten WHERE device = ?1 AND epoch = ?2 AND first = ?3")?
             .execute(params![device, epoch, first])?;

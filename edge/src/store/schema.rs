@@ -4,7 +4,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use std::{path::PathBuf, time::Duration};
 
 /// The version that this binary writes.
-pub(super) const VERSION: i64 = 4;
+pub(super) const VERSION: i64 = 5;
 /// Bytes of a page, SQLCipher's default.
 pub(super) const PAGE_BYTES: i64 = 4_096;
 /// How long a connection waits for the other one's lock: a checkpoint of the whole log on a slow disk.
@@ -13,7 +13,7 @@ const BUSY: Duration = Duration::from_secs(10);
 const STATEMENTS: usize = 64;
 
 /// What leads from each version to the next.
-const STEPS: [&str; VERSION as usize] = [TABLES, UNTAKEN, DEVICE_SHIFTS, RETAINED_TERMS];
+const STEPS: [&str; VERSION as usize] = [TABLES, UNTAKEN, DEVICE_SHIFTS, RETAINED_TERMS, ARRIVALS];
 
 const TABLES: &str = "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
@@ -67,6 +67,12 @@ ALTER TABLE retained ADD COLUMN expires_ms INTEGER;
 ALTER TABLE retained ADD COLUMN boot INTEGER NOT NULL DEFAULT 0;
 ";
 
+/// What version 5 adds: samples in the order of their arrival, which is not that of their numbers where a device counts
+/// down.
+const ARRIVALS: &str = "
+CREATE INDEX sample_arrived ON sample (arrived_ms, device, epoch, seq);
+";
+
 /// Where the database is and how it is opened.
 #[derive(Clone)]
 pub(super) struct File {
@@ -103,6 +109,21 @@ impl File {
         connection
             .pragma_update(None, "query_only", true)
             .map_err(StoreError::sqlite("configure the database"))?;
+        if check_version(&connection)? < VERSION {
+            let op = "open the database: its schema is older than this binary; start the node once";
+            return Err(StoreError::new(StoreErrorKind::Refused, op));
+        }
+        Ok(connection)
+    }
+
+    /// A connection that writes beside the node's own writer: it takes its turn, and leaves the log to the node.
+    pub(super) fn open_beside(&self) -> Result<Connection, StoreError> {
+        let connection = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let configure = || {
+            connection.pragma_update(None, "synchronous", "FULL")?;
+            connection.pragma_update(None, "wal_autocheckpoint", 0)
+        };
+        configure().map_err(StoreError::sqlite("configure the database"))?;
         if check_version(&connection)? < VERSION {
             let op = "open the database: its schema is older than this binary; start the node once";
             return Err(StoreError::new(StoreErrorKind::Refused, op));

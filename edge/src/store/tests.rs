@@ -1,5 +1,8 @@
 //! The store on real files.
 mod again;
+mod counting;
+mod deciding;
+mod fault;
 mod leaving;
 mod limits;
 mod retained;

@@ -73,7 +73,7 @@ pub struct Noted {
     pub wrong_sender: bool,
 }
 
-pub(super) fn schema(conn: &Connection) -> Result<(), DbError> {
+pub(crate) fn schema(conn: &Connection) -> Result<(), DbError> {
     migrate(conn, "notes", SCHEMA)
 }
 

@@ -1,27 +1,24 @@
 //! Files that hold keys and certificates: written whole or not at all, and keys readable by their owner alone.
 use super::PkiError;
-use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
-    path::Path,
-};
-
-/// Private keys: the owner reads and writes.
-pub const PRIVATE: u32 = 0o600;
-/// Certificates and lists: everybody reads.
-pub const PUBLIC: u32 = 0o644;
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+pub use storage::file::{PRIVATE, PUBLIC};
 
 /// Replaces a file by a whole new one that is durable when this returns.
 ///
 /// # Errors
 /// When the directory cannot be written; the former file stays.
 pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), PkiError> {
-    let written = beside(path, bytes, mode).and_then(|temporary| {
-        fs::rename(&temporary, path)?;
-        sync_parent(path)
-    });
-    written.map_err(|source| PkiError::io(path, source))
+    storage::file::replace(path, bytes, mode)
+        .map(drop)
+        .map_err(|source| PkiError::io(path, source))
+}
+
+/// Replaces a file that every user of this machine reads: the authority's certificate and revocation list.
+///
+/// # Errors
+/// When the directory cannot be written; the former file stays.
+pub fn replace_for_all(path: &Path, bytes: &[u8]) -> Result<(), PkiError> {
+    storage::file::replace_for_all(path, bytes).map_err(|source| PkiError::io(path, source))
 }
 
 /// Makes a file that must not exist yet, durable when this returns. False when it exists: nothing was changed.
@@ -29,16 +26,7 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), PkiError> {
 /// # Errors
 /// When the directory cannot be written.
 pub fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<bool, PkiError> {
-    let made = beside(path, bytes, mode).and_then(|temporary| {
-        let linked = fs::hard_link(&temporary, path);
-        fs::remove_file(&temporary)?;
-        match linked {
-            Ok(()) => sync_parent(path).map(|()| true),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-            Err(error) => Err(error),
-        }
-    });
-    made.map_err(|source| PkiError::io(path, source))
+    storage::file::create(path, bytes, mode).map_err(|source| PkiError::io(path, source))
 }
 
 /// Reads a private key's file.
@@ -72,37 +60,5 @@ pub fn read(path: &Path) -> Result<String, PkiError> {
 /// # Errors
 /// When it cannot be made.
 pub fn private_dir(path: &Path) -> Result<(), PkiError> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|source| PkiError::io(path, source))
-}
-
-/// Writes a durable file beside `path`, of this process and thread alone.
-fn beside(path: &Path, bytes: &[u8], mode: u32) -> io::Result<std::path::PathBuf> {
-    let thread = format!("{:?}", std::thread::current().id());
-    let digits: String = thread.chars().filter(char::is_ascii_digit).collect();
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(format!(".{}-{digits}.tmp", std::process::id()));
-    let temporary = path.with_file_name(name);
-    match fs::remove_file(&temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    Ok(temporary)
-}
-
-fn sync_parent(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
-        _ => File::open(".")?.sync_all(),
-    }
+    storage::file::private_dir(path).map_err(|source| PkiError::io(path, source))
 }

@@ -8,6 +8,7 @@ use rusqlite::{
     Connection, OptionalExtension, Savepoint, Transaction, TransactionBehavior, params,
 };
 use std::collections::HashMap;
+use storage::sqlite::{Reopening, in_doubt};
 use tokio::sync::{mpsc, oneshot};
 use types::Timestamp;
 
@@ -35,10 +36,10 @@ const REMEMBER: &str =
     "INSERT INTO history(type, id, version, updated, body) VALUES (?1, ?2, ?3, ?4, ?5)";
 
 /// Works until every sender is gone.
-pub fn run(mut connection: Connection, mut queue: mpsc::Receiver<Job>) {
+pub fn run(file: &Reopening, mut queue: mpsc::Receiver<Job>) {
     while let Some(first) = queue.blocking_recv() {
         let jobs = gather(first, &mut queue);
-        match commit(&mut connection, &jobs) {
+        match file.step(|connection| commit(connection, &jobs), in_doubt) {
             Ok(results) => {
                 for (job, result) in jobs.into_iter().zip(results) {
                     let _ = job.reply.send(Ok(result));

@@ -5,8 +5,11 @@ use super::{
     Catalog, Device, DeviceCursor, DeviceFilter, Entry, Facility, Facts, Home, Kind, Page,
     PlaceFilter, Put, Records, StoreError, check_limit, check_records,
 };
+mod owners;
+
 use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt, stream};
+use owners::{CLAIM, OWNER, drop_later_claims};
 use scylla::{
     client::{session::Session, session_builder::SessionBuilder},
     errors::{ExecutionError, PrepareError, RequestAttemptError},
@@ -14,7 +17,7 @@ use scylla::{
     serialize::row::SerializeRow,
     statement::{Consistency, SerialConsistency, prepared::PreparedStatement},
 };
-use std::{collections::HashMap, error::Error, time::Duration};
+use std::{error::Error, time::Duration};
 use types::{CatalogId, Jurisdiction, Timestamp};
 
 /// The version of the tables below, in table `meta`. It only goes forward.
@@ -55,21 +58,6 @@ VALUES (?, ?, ?, ?, ?, ?) USING TIMESTAMP ?";
 const PUT_BY_ID: &str = "
 INSERT INTO device_by_id (jurisdiction, region, facility, id, facts, updated_ms)
 VALUES (?, ?, ?, ?, ?, ?) USING TIMESTAMP ?";
-
-const CLAIM: &str = "
-INSERT INTO owner_of_device (id, jurisdiction, region, facility) VALUES (?, ?, ?, ?) IF NOT EXISTS";
-
-const OWNER: &str = "
-SELECT jurisdiction, region, facility FROM owner_of_device WHERE id = ?";
-
-const ALL_CLAIMS: &str = "
-SELECT id, jurisdiction, region, facility, updated_ms FROM device_by_id";
-
-const DROP_BY_FACILITY: &str = "
-DELETE FROM device_by_facility USING TIMESTAMP ? WHERE jurisdiction = ? AND region = ? AND facility = ? AND id = ?";
-
-const DROP_BY_ID: &str = "
-DELETE FROM device_by_id USING TIMESTAMP ? WHERE jurisdiction = ? AND region = ? AND facility = ? AND id = ?";
 
 const PUT_FACILITY: &str = "
 INSERT INTO facility_by_jurisdiction (jurisdiction, region, facility, updated_ms)
@@ -172,79 +160,6 @@ impl ScyllaCatalog {
         );
         self.run(OP, &self.put_by_id, &row).await?;
         self.run(OP, &self.put_by_facility, &row).await
-    }
-
-    /// Who owns an id: by its claim, or, where none was made since version 2, who put it.
-    async fn owner(&self, id: CatalogId) -> Result<Option<Home>, StoreError> {
-        const OP: &str = "owner";
-        let rows = self.read(OP, &self.owner, (id.to_string(),)).await?;
-        let row = rows
-            .maybe_first_row::<(&str, &str, &str)>()
-            .map_err(|error| wrap(OP, Kind::Corrupt, error))?;
-        match row {
-            Some((jurisdiction, region, facility)) => home(jurisdiction, region, facility)
-                .map(Some)
-                .ok_or_else(|| StoreError::new(OP, Kind::Corrupt)),
-            None => Ok(self.claims(id).await?.into_iter().next().map(|it| it.home)),
-        }
-    }
-
-    /// What facilities have put under an id, the oldest first.
-    async fn claims(&self, id: CatalogId) -> Result<Vec<Device>, StoreError> {
-        const OP: &str = "device";
-        let text = id.to_string();
-        let rows = self.read(OP, &self.device, (&text,)).await?;
-        let rows = rows
-            .rows::<(&str, &str, &str, &str, i64)>()
-            .map_err(|error| wrap(OP, Kind::Corrupt, error))?;
-        let claims: Result<Vec<Device>, StoreError> = rows
-            .map(|row| {
-                let (jurisdiction, region, facility, facts, updated) =
-                    row.map_err(|error| wrap(OP, Kind::Corrupt, error))?;
-                home(jurisdiction, region, facility)
-                    .zip(entry(&text, facts, updated))
-                    .map(|(home, entry)| Device { home, entry })
-                    .ok_or_else(|| StoreError::new(OP, Kind::Corrupt))
-            })
-            .collect();
-        let mut claims = claims?;
-        claims.sort_by(|a, b| (a.entry.updated, &a.home).cmp(&(b.entry.updated, &b.home)));
-        Ok(claims)
-    }
-
-    /// Claims an id for a facility, unless it is owned, and says whether it is the facility's now.
-    async fn claim(&self, home: &Home, id: CatalogId) -> Result<bool, StoreError> {
-        let owner = self.owner(id).await?;
-        let (first, text) = (owner.as_ref().unwrap_or(home), id.to_string());
-        let row = (
-            text,
-            first.jurisdiction.as_str(),
-            first.region.as_str(),
-            first.facility.as_str(),
-        );
-        self.run("claim", &self.claim, row).await?;
-        Ok(self.owner(id).await?.as_ref() == Some(home))
-    }
-
-    /// Whether a facility owns all these ids, after it has claimed those that nobody owned.
-    async fn owns(&self, records: &Records) -> Result<bool, StoreError> {
-        let home = &records.home;
-        let ids = || records.devices.iter().map(|entry| entry.id);
-        let looks: Vec<_> = ids().map(|id| self.owner(id)).collect();
-        let owners: Vec<Option<Home>> = stream::iter(looks)
-            .buffered(IN_FLIGHT)
-            .try_collect()
-            .await?;
-        if owners.iter().flatten().any(|owner| owner != home) {
-            return Ok(false);
-        }
-        let free = ids().zip(&owners).filter(|(_, owner)| owner.is_none());
-        let claims: Vec<_> = free.map(|(id, _)| self.claim(home, id)).collect();
-        let claimed: Vec<bool> = stream::iter(claims)
-            .buffer_unordered(IN_FLIGHT)
-            .try_collect()
-            .await?;
-        Ok(claimed.into_iter().all(|owned| owned))
     }
 
     /// Facilities of one jurisdiction in order, strictly after a pair of names.
@@ -499,48 +414,6 @@ async fn migrate(session: &Session, keyspace: &str, replication: u8) -> Result<(
                 .map_err(|error| failed(OP, error))
         }
     }
-}
-
-/// Version 1 kept what every facility put under an id. The claim that has stood unchanged for longest is taken for the
-/// first; the others are dropped.
-async fn drop_later_claims(session: &Session) -> Result<(), StoreError> {
-    const OP: &str = "migrate";
-    type Row = (String, String, String, String, i64);
-    let pager = session.query_iter(ALL_CLAIMS, ()).await;
-    let pager = pager.map_err(|error| wrap(OP, Kind::Unavailable, error))?;
-    let rows = pager
-        .rows_stream::<Row>()
-        .map_err(|error| wrap(OP, Kind::Corrupt, error))?;
-    let rows: Vec<Row> = rows
-        .try_collect()
-        .await
-        .map_err(|error| wrap(OP, Kind::Unavailable, error))?;
-    let mut first: HashMap<&str, &Row> = HashMap::new();
-    let age = |row: &Row| (row.4, row.1.clone(), row.2.clone(), row.3.clone());
-    for row in &rows {
-        let kept = first.entry(&row.0).or_insert(row);
-        if age(row) < age(kept) {
-            *kept = row;
-        }
-    }
-    for row in &rows {
-        if first.get(row.0.as_str()).is_some_and(|kept| *kept == row) {
-            continue;
-        }
-        let (id, jurisdiction, region, facility, updated) = row;
-        let key = (
-            write_time(Timestamp(*updated)),
-            jurisdiction,
-            region,
-            facility,
-            id,
-        );
-        for statement in [DROP_BY_FACILITY, DROP_BY_ID] {
-            let done = session.query_unpaged(statement, &key).await;
-            done.map_err(|error| failed(OP, error))?;
-        }
-    }
-    Ok(())
 }
 
 /// Every statement here may be sent twice: writes merge. Quorum of the nearest data centre both ways, so that a read

@@ -4,9 +4,9 @@ use super::{
     PlaceFilter, Put, Records, Status, StoreError, check_limit, check_records,
 };
 use async_trait::async_trait;
-use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode, Row, named_params, params};
 use std::{path::Path, sync::Arc, time::Duration};
+use storage::sqlite::{Reopening, in_doubt};
 use types::{CatalogId, Timestamp};
 
 /// The version of the tables below, in `PRAGMA user_version`. It only goes forward.
@@ -93,7 +93,7 @@ ORDER BY jurisdiction, region, facility LIMIT :limit";
 /// The catalog in a SQLite file.
 #[derive(Clone, Debug)]
 pub struct SqliteCatalog {
-    connection: Arc<Mutex<Connection>>,
+    file: Arc<Reopening>,
 }
 
 impl SqliteCatalog {
@@ -103,15 +103,10 @@ impl SqliteCatalog {
     /// [`Kind::Corrupt`] when a newer program has written the file.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         const OP: &str = "open";
-        let mut connection = Connection::open(path).map_err(failed(OP))?;
-        connection.busy_timeout(BUSY_TIMEOUT).map_err(failed(OP))?;
-        connection
-            .pragma_update(None, "journal_mode", "WAL")
-            .and_then(|()| connection.pragma_update(None, "synchronous", "FULL"))
-            .map_err(failed(OP))?;
+        let mut connection = connect(path).map_err(failed(OP))?;
         migrate(&mut connection)?;
         Ok(Self {
-            connection: Arc::new(Mutex::new(connection)),
+            file: Arc::new(Reopening::new(path, connection, connect)),
         })
     }
 
@@ -120,11 +115,53 @@ impl SqliteCatalog {
         op: &'static str,
         step: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let connection = self.connection.clone();
-        tokio::task::spawn_blocking(move || step(&mut connection.lock()))
+        let file = self.file.clone();
+        let step = move || {
+            let step = |connection: &mut Connection| step(connection).map_err(Failed::Step);
+            match file.step(step, Failed::is_in_doubt) {
+                Err(Failed::Step(error)) => Err(error),
+                Err(Failed::Open(error)) => Err(failed(op)(error)),
+                Ok(done) => Ok(done),
+            }
+        };
+        tokio::task::spawn_blocking(step)
             .await
             .unwrap_or_else(|_| Err(StoreError::new(op, Kind::Internal)))
     }
+}
+
+/// Why a step failed.
+enum Failed {
+    /// The file cannot be opened again yet.
+    Open(rusqlite::Error),
+    Step(StoreError),
+}
+
+impl From<rusqlite::Error> for Failed {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Open(error)
+    }
+}
+
+impl Failed {
+    fn is_in_doubt(&self) -> bool {
+        match self {
+            Self::Open(error) => in_doubt(error),
+            Self::Step(error) => {
+                let source = error.source.as_ref();
+                let engine = source.and_then(|source| source.downcast_ref::<rusqlite::Error>());
+                engine.is_some_and(in_doubt)
+            }
+        }
+    }
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    Ok(connection)
 }
 
 fn migrate(connection: &mut Connection) -> Result<(), StoreError> {

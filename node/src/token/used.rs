@@ -7,8 +7,10 @@ use std::{
     collections::{BTreeSet, HashMap},
     fs::{self, File, OpenOptions},
     io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
+use storage::file::{self, PRIVATE};
 
 /// Assertions of one client that are remembered until they expire: 33 a second for five minutes. A client that uses
 /// more is told to wait, and no other is.
@@ -45,7 +47,11 @@ impl Used {
             ids: BTreeSet::new(),
             ends: BTreeSet::new(),
             of_client: HashMap::new(),
-            file: OpenOptions::new().create(true).append(true).open(path)?,
+            file: OpenOptions::new()
+                .create(true)
+                .append(true)
+                .mode(PRIVATE)
+                .open(path)?,
             path: path.to_owned(),
             lines: 0,
         };
@@ -108,12 +114,7 @@ impl Memory {
     /// Keeps the living lines alone: a new file takes the old one's place, whole.
     fn rewrite(&mut self) -> io::Result<()> {
         let text: String = self.ends.iter().map(|(e, k, j)| line(*e, k, j)).collect();
-        let new = self.path.with_extension("new");
-        let mut file = File::create(&new)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_data()?;
-        fs::rename(&new, &self.path)?;
-        self.file = file;
+        self.file = file::replace(&self.path, text.as_bytes(), PRIVATE)?;
         self.lines = self.ends.len();
         Ok(())
     }

@@ -6,7 +6,7 @@ use medmesh_tests::{
     mqtt::Device,
 };
 use serde_json::{Value, json};
-use std::{fs, process::Command};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
 /// Every problem of a configuration is reported with its key path, before a socket is bound, with exit code 64.
 #[test]
@@ -100,7 +100,61 @@ async fn refused() -> Result<()> {
     device.publish(&message(2, &good)).await?;
     device.publish(&message(2, &good)).await?;
     fhir(&mesh, &json).await?;
+    decided(&mesh)?;
+    private(dir.path())?;
     mesh.stop().await
+}
+
+/// What could not be understood is held; a person looks at it and gives one up beside the running node, audited.
+fn decided(mesh: &Mesh) -> Result<()> {
+    let config = mesh.config("edge:us-f1");
+    let config = config.to_string_lossy();
+    let run = |words: &[&str]| {
+        let rest = ["--config", &config, "--json"];
+        mesh.medmesh_lines(&[&["edge", "quarantine"], words, &rest].concat())
+    };
+    let held = run(&["list"])?;
+    assert!(held.len() >= 4, "{held:?}");
+    let first = held[0]["id"].as_str().unwrap_or_default();
+    let shown = run(&["show", first])?;
+    let content = shown[0]["content"].as_str().unwrap_or_default();
+    assert!(content.contains("Jane Doe"), "{shown:?}");
+    run(&["discard", first])?;
+    let left = run(&["list"])?;
+    assert_eq!(left[..], held[1..]);
+    let log = mesh.listed("edge:us-f1", ["audit", "list"])?;
+    let discarded = log.iter().filter(|row| row["decision"] == "discarded");
+    assert_eq!(discarded.count(), 1);
+    mesh.medmesh(&["audit", "verify", "--config", &config, "--json"])?;
+    let regional = mesh.config("regional:us");
+    let regional = regional.to_string_lossy();
+    let words = ["regional", "quarantine", "list", "--json", "--config"];
+    let noted = mesh.medmesh_lines(&[&words[..], &[&regional]].concat())?;
+    assert!(noted.is_empty(), "{noted:?}");
+    Ok(())
+}
+
+/// Nobody else on the machine can read anything of a mesh, but the authority's certificate once they are let in.
+fn private(dir: &Path) -> Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let (path, kind) = (entry.path(), entry.file_type()?);
+        if kind.is_symlink() {
+            continue;
+        }
+        let mode = entry.metadata()?.permissions().mode() & 0o777;
+        let allowed = if kind.is_dir() { 0o700 } else { 0o600 };
+        let certificate = path.ends_with("pki/ca.pem");
+        assert!(
+            mode & !allowed == 0 || certificate,
+            "{}: {mode:o}",
+            path.display()
+        );
+        if kind.is_dir() {
+            private(&path)?;
+        }
+    }
+    Ok(())
 }
 
 async fn fhir(mesh: &Mesh, json: &Value) -> Result<()> {

@@ -1,5 +1,4 @@
 //! The store on a disk with faults, and on a real file system that is too small.
-use super::*;
 use crate::{
     ingest::{Journal, Rejected, Stored},
     store::{
@@ -11,6 +10,7 @@ use federation::{
     port::Outbox,
     wire::{Outcome, ReadingBatch},
 };
+use storage::fault::{Faults, Survivors, register};
 use tempfile::TempDir;
 use types::Priority;
 

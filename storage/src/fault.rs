@@ -1,22 +1,17 @@
-//! A disk with faults, for tests: what reached the platter is kept apart from what was only written.
+//! A disk with faults under SQLite, for tests: what reached the platter is kept apart from what was only written.
 //!
 //! The model of a disk: a write is pending until an fsync of its file, which makes it durable. An fsync that fails
 //! loses what was pending for good, although reads still show it (Linux marks such pages clean). At a power loss any
 //! part of what is pending may have reached the platter, in any order, the last write torn.
-#![cfg(test)]
-
-#[cfg(test)]
-mod tests;
-mod vfs;
-
 use parking_lot::Mutex;
 use std::{collections::BTreeMap, path::Path};
 
-pub(super) use vfs::register;
+pub use crate::vfs::register;
 
 /// What a step on the disk comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
+pub(crate) enum Verdict {
+    /// It is done.
     Done,
     /// `SQLITE_FULL`: ENOSPC.
     Full,
@@ -25,7 +20,7 @@ enum Verdict {
 }
 
 #[derive(Clone, Debug)]
-enum Op {
+pub(crate) enum Op {
     Write(usize, Vec<u8>),
     Truncate(usize),
 }
@@ -46,16 +41,16 @@ impl Op {
 }
 
 #[derive(Clone, Debug, Default)]
-struct Image {
+pub(crate) struct Image {
     durable: Vec<u8>,
     pending: Vec<Op>,
     /// As a reader sees it.
-    size: usize,
+    pub(crate) size: usize,
 }
 
 /// Which part of what was pending reached the platter.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Survivors {
+pub enum Survivors {
     /// Nothing.
     None,
     /// Everything, the last write torn.
@@ -67,7 +62,8 @@ pub(super) enum Survivors {
 }
 
 impl Survivors {
-    pub(super) const ALL: [Self; 4] = [
+    /// All of them.
+    pub const ALL: [Self; 4] = [
         Self::None,
         Self::AllTorn,
         Self::FirstHalfTorn,
@@ -91,13 +87,13 @@ impl Survivors {
 }
 
 #[derive(Debug, Default)]
-struct Disk {
-    files: BTreeMap<String, Image>,
+pub(crate) struct Disk {
+    pub(crate) files: BTreeMap<String, Image>,
     /// Writes and truncations so far.
     writes: u64,
     /// The power fails at this write.
     power_fails_at: Option<u64>,
-    off: bool,
+    pub(crate) off: bool,
     /// No file may grow.
     full: bool,
     /// No write succeeds.
@@ -107,11 +103,11 @@ struct Disk {
 }
 
 impl Disk {
-    fn file(&mut self, name: &str) -> &mut Image {
+    pub(crate) fn file(&mut self, name: &str) -> &mut Image {
         self.files.entry(name.into()).or_default()
     }
 
-    fn change(&mut self, name: &str, op: Op) -> Verdict {
+    pub(crate) fn change(&mut self, name: &str, op: Op) -> Verdict {
         self.writes += 1;
         let torn = self.power_fails_at == Some(self.writes);
         if self.off || self.read_only {
@@ -132,7 +128,7 @@ impl Disk {
         if torn { Verdict::Failed } else { Verdict::Done }
     }
 
-    fn sync(&mut self, name: &str) -> Verdict {
+    pub(crate) fn sync(&mut self, name: &str) -> Verdict {
         if self.off {
             return Verdict::Failed;
         }
@@ -152,31 +148,39 @@ impl Disk {
 
 /// A disk that a test holds in its hand.
 #[derive(Default)]
-pub(super) struct Faults(Mutex<Disk>);
+pub struct Faults(pub(crate) Mutex<Disk>);
 
 impl Faults {
-    pub(super) fn set_full(&self, full: bool) {
+    /// No file may grow, or it may again.
+    pub fn set_full(&self, full: bool) {
         self.0.lock().full = full;
     }
 
-    pub(super) fn set_read_only(&self, read_only: bool) {
+    /// No write succeeds, or it does again.
+    pub fn set_read_only(&self, read_only: bool) {
         self.0.lock().read_only = read_only;
     }
 
-    pub(super) fn fail_syncs(&self, count: u32) {
+    /// So many fsyncs fail from now on.
+    pub fn fail_syncs(&self, count: u32) {
         self.0.lock().failing_syncs = count;
     }
 
-    pub(super) fn fail_power_at(&self, write: u64) {
+    /// The power fails at this write.
+    pub fn fail_power_at(&self, write: u64) {
         self.0.lock().power_fails_at = Some(write);
     }
 
-    pub(super) fn is_off(&self) -> bool {
+    /// Whether the power has failed.
+    pub fn is_off(&self) -> bool {
         self.0.lock().off
     }
 
     /// Writes what a machine would find after a power loss at this instant.
-    pub(super) fn after_power_loss(&self, survivors: Survivors, to: &Path) {
+    ///
+    /// # Panics
+    /// When the directory cannot be written.
+    pub fn after_power_loss(&self, survivors: Survivors, to: &Path) {
         for (name, image) in &self.0.lock().files {
             let mut bytes = image.durable.clone();
             for op in survivors.of(&image.pending) {

@@ -1,10 +1,9 @@
-//! SQLite's unix file system with a [`Disk`](super::Disk) in between: the only unsafe code of the product's tests.
-#![cfg(test)]
+//! SQLite's unix file system with a [`Disk`](crate::fault::Faults) in between: the only unsafe code of the product's tests.
 #![expect(
     unsafe_code,
     reason = "a virtual file system of SQLite is a C interface"
 )]
-use super::{Faults, Op, Verdict};
+use crate::fault::{Faults, Op, Verdict};
 use rusqlite::ffi::{
     SQLITE_FULL, SQLITE_IOERR_FSYNC, SQLITE_IOERR_WRITE, SQLITE_OK, SQLITE_OPEN_MAIN_DB,
     SQLITE_OPEN_MAIN_JOURNAL, SQLITE_OPEN_WAL, sqlite3_file, sqlite3_io_methods, sqlite3_vfs,
@@ -34,7 +33,10 @@ struct Base {
 }
 
 /// Registers a file system of that name. It stays for the life of the process.
-pub(in crate::store) fn register(name: &'static str) -> &'static Faults {
+///
+/// # Panics
+/// When SQLite does not take it.
+pub fn register(name: &'static str) -> &'static Faults {
     let faults: &'static Faults = Box::leak(Box::default());
     let c_name = CString::new(name).unwrap().into_raw();
     // SAFETY: the unix file system is there for the life of the process; the copy and its data are leaked, and its

@@ -1,0 +1,89 @@
+//! The part of the command line that is about what is in quarantine.
+use crate::command::quarantine::EntryId;
+use clap::{Args, Subcommand};
+use std::path::PathBuf;
+
+pub(super) const EDGE_QUARANTINE_EXAMPLES: &str = "\
+Examples:
+  medmesh edge quarantine list --config edge.toml
+  medmesh edge quarantine show p12 --config edge.toml       a parcel that the region did not take
+  medmesh edge quarantine release p12 --config edge.toml    ship it again now
+  medmesh edge quarantine discard m3 --config edge.toml     delete a message of a device
+
+What may be cured (a policy, an unknown code or kind) is shipped again by itself. What is discarded is lost: samples of a
+discarded parcel are deleted in their time. Works beside the running node; each decision is in its audit log.";
+
+const REGIONAL_QUARANTINE_EXAMPLES: &str = "\
+Examples:
+  medmesh regional quarantine list --config regional.toml
+  medmesh regional quarantine show n7 --config regional.toml       a note on what this region did not take
+  medmesh regional quarantine discard n7 --config regional.toml    somebody has looked at it
+  medmesh regional quarantine release p2 --config regional.toml    ship a parcel to the global node again
+
+A region holds no content of what it did not take: the facility has it, and ships it again. Works beside the running
+node; each decision is in its audit log.";
+
+/// Arguments of `quarantine`.
+#[derive(Debug, Args)]
+pub struct QuarantineArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: QuarantineCommand,
+}
+
+/// What to do with what is in quarantine.
+#[derive(Debug, Subcommand)]
+pub enum QuarantineCommand {
+    /// Prints what is held, the oldest first.
+    List(QuarantineListArgs),
+    /// Prints one entry with everything that this node has of it.
+    Show(QuarantineEntryArgs),
+    /// Ships a parcel again.
+    Release(QuarantineEntryArgs),
+    /// Deletes an entry for good.
+    Discard(QuarantineEntryArgs),
+}
+
+/// Arguments of `quarantine list`.
+#[derive(Debug, Args)]
+pub struct QuarantineListArgs {
+    /// Configuration of the node.
+    #[arg(long)]
+    pub config: PathBuf,
+    /// Print one JSON object a line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of what is done with one entry.
+#[derive(Debug, Args)]
+pub struct QuarantineEntryArgs {
+    /// The entry, as `list` shows it.
+    pub entry: EntryId,
+    /// Configuration of the node.
+    #[arg(long)]
+    pub config: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `regional`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct RegionalArgs {
+    /// Configuration of the node to run.
+    #[arg(long, required = true)]
+    pub config: Option<PathBuf>,
+    /// What to look at instead.
+    #[command(subcommand)]
+    pub command: Option<RegionalCommand>,
+}
+
+/// What to look at in a region's node.
+#[derive(Debug, Subcommand)]
+pub enum RegionalCommand {
+    /// What this region did not take, and what the global node did not take of it.
+    #[command(after_help = REGIONAL_QUARANTINE_EXAMPLES)]
+    Quarantine(QuarantineArgs),
+}

@@ -1,0 +1,146 @@
+//! The one way to write a file whole: it is there as it was or as it shall be, whenever the power fails.
+//!
+//! A file is written beside its place, made durable, renamed into its place, and the directory is made durable too: a
+//! rename that only the kernel knows of is undone by a power loss (rename(2), fsync(2)).
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+/// What only its owner may read and write. The process's umask can only narrow it.
+pub const PRIVATE: u32 = 0o600;
+/// What everybody may read. The process's umask narrows it; see [`replace_for_all`].
+pub const PUBLIC: u32 = 0o644;
+
+/// Replaces a file by a whole new one that is durable when this returns, and hands the new one back, open for writing.
+///
+/// # Errors
+/// When the directory cannot be written; the former file stays.
+pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<File> {
+    let (temporary, file) = beside(path, bytes, mode)?;
+    put(&temporary, path)?;
+    Ok(file)
+}
+
+/// As [`replace`], for what other users of this machine must read whatever the umask is: an authority's certificate.
+///
+/// # Errors
+/// As [`replace`].
+pub fn replace_for_all(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let (temporary, file) = beside(path, bytes, PUBLIC)?;
+    file.set_permissions(fs::Permissions::from_mode(PUBLIC))?;
+    file.sync_all()?;
+    put(&temporary, path)
+}
+
+/// Makes a file that must not exist yet, durable when this returns. False when it exists: nothing was changed.
+///
+/// # Errors
+/// When the directory cannot be written.
+pub fn create(path: &Path, bytes: &[u8], mode: u32) -> io::Result<bool> {
+    let (temporary, _) = beside(path, bytes, mode)?;
+    let linked = fs::hard_link(&temporary, path);
+    fs::remove_file(&temporary)?;
+    match linked {
+        Ok(()) => sync_parent(path).map(|()| true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes a directory, and those above it that are missing, for its owner alone; one that exists stays as it is.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn private_dir(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+}
+
+fn put(temporary: &Path, path: &Path) -> io::Result<()> {
+    fs::rename(temporary, path)?;
+    sync_parent(path)
+}
+
+/// Writes a durable file beside `path`, of this process and thread alone.
+fn beside(path: &Path, bytes: &[u8], mode: u32) -> io::Result<(PathBuf, File)> {
+    let thread = format!("{:?}", std::thread::current().id());
+    let digits: String = thread.chars().filter(char::is_ascii_digit).collect();
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(format!(".{}-{digits}.tmp", std::process::id()));
+    let temporary = path.with_file_name(name);
+    match fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    Ok((temporary, file))
+}
+
+/// Makes the directory of a file durable: what was renamed, made or removed in it.
+///
+/// # Errors
+/// When it cannot be opened or synchronized.
+pub fn sync_parent(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
+        _ => File::open(".")?.sync_all(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole_with_its_mode_and_leaves_nothing_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        for text in ["a longer text", "short"] {
+            replace(&path, text.as_bytes(), PRIVATE).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+            assert_eq!(mode(&path), PRIVATE);
+        }
+        replace_for_all(&path, b"for all").unwrap();
+        assert_eq!(mode(&path), PUBLIC);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_that_was_replaced_goes_on_where_it_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let mut file = replace(&path, b"one", PRIVATE).unwrap();
+        file.write_all(b" two").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "one two");
+    }
+
+    #[test]
+    fn a_file_is_created_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        assert!(create(&path, b"first", PRIVATE).unwrap());
+        assert!(!create(&path, b"second", PRIVATE).unwrap());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "first");
+    }
+
+    #[test]
+    fn a_file_in_a_directory_that_is_not_there_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(replace(&dir.path().join("no/f"), b"", PRIVATE).is_err());
+    }
+}
