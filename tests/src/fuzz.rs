@@ -30,6 +30,10 @@ pub const TARGETS: &[Target] = &[
         run: fhir_query,
     },
     Target {
+        name: "modbus",
+        run: modbus,
+    },
+    Target {
         name: "mqtt",
         run: mqtt,
     },
@@ -66,6 +70,11 @@ fn fhir_query(bytes: &[u8]) {
     for kind in ResourceType::ALL {
         let _refused = search::parse(kind, &pairs, Timestamp(0));
     }
+}
+
+/// What comes on a line, as TCP and as RTU: the first six bytes say what was asked.
+fn modbus(bytes: &[u8]) {
+    let _answers = edge::modbus::probe(bytes);
 }
 
 /// Packets of a client: the first byte says the version.
