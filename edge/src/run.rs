@@ -218,7 +218,7 @@ async fn spawn(
     tasks.spawn(
         "https",
         Kind::Critical,
-        https::serve(listener, server, app, stop.clone()),
+        https::serve(listener, server, app, None, stop.clone()),
     );
     tasks.spawn(
         "modbus",

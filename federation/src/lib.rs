@@ -13,7 +13,6 @@ pub mod audit;
 pub mod db;
 pub mod envelope;
 mod floor;
-pub mod foyer;
 pub mod gate;
 pub mod identity;
 pub mod inbox;

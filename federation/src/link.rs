@@ -9,9 +9,12 @@
 mod backoff;
 pub mod flight;
 mod io;
+mod newest;
+mod pace;
 mod server;
 mod told;
 mod uplink;
+mod welcome;
 
 pub use io::Tap;
 pub use server::{Door, serve};

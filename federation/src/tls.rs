@@ -113,6 +113,10 @@ pub enum Cut {
     Expired,
     /// The node stops.
     Stopped,
+    /// Another connection took its place.
+    Displaced,
+    /// The peer did not begin what it came for in time.
+    Silent,
 }
 
 /// The certificates of a node, as its files say now.

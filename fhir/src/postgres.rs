@@ -1,7 +1,8 @@
 //! The production engine: PostgreSQL (15 and later), multi-row writes, pipelined statements.
 //!
-//! Writers of one database take turns by the lock on the row of `head`; it also numbers the commits. The connection
-//! is not encrypted by this adapter: it is for a socket or a network that the operator protects.
+//! Writers of one database take turns by the lock on the row of `head`; it also numbers the commits. How the engine is
+//! reached, and what it must promise, is in [`connect`].
+mod connect;
 mod query;
 mod write;
 
@@ -11,25 +12,13 @@ use crate::store::{
     check_size,
 };
 use async_trait::async_trait;
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
-use std::time::Duration;
-use tokio_postgres::{NoTls, Row, error::SqlState};
+pub use connect::{UrlProblem, check_url};
+use deadpool_postgres::{HookError, Object, Pool, PoolError};
+use tokio_postgres::{Row, error::SqlState};
 use types::Timestamp;
 
 /// The schema that this binary writes. It only goes forward.
 pub const SCHEMA_VERSION: i64 = 2;
-/// Connections at once: one writer works at a time, the rest read.
-const CONNECTIONS: usize = 8;
-/// How long to wait for a connection, new or free.
-const WAIT: Duration = Duration::from_secs(5);
-/// Longest time without an answer of the server's machine before the connection is given up.
-const SILENCE: Duration = Duration::from_secs(15);
-/// An idle connection is asked whether its peer is alive after this long.
-const KEEPALIVE: Duration = Duration::from_secs(10);
-/// What the server ends by itself, so that a client that is gone holds no lock: a statement, the wait for a lock and
-/// an idle transaction, each below the 30 s after which a facility sends a parcel again.
-const SERVER_LIMITS: &str = "-c statement_timeout=20s -c lock_timeout=10s \
-     -c idle_in_transaction_session_timeout=20s";
 /// The key of the lock under which the schema is made: the letters "medmesh" as a number.
 const MIGRATION_LOCK: i64 = 0x006d_6564_6d65_7368;
 
@@ -64,34 +53,29 @@ pub struct PostgresStore {
 }
 
 impl PostgresStore {
-    /// Connects and makes the tables if there are none.
+    /// Connects and makes the tables if there are none. `authority_pem` holds the authorities that a server's
+    /// certificate may be by, where the connection string asks for TLS.
     ///
     /// # Errors
-    /// [`Kind::Refused`] for a connection string that cannot be read or a schema that is newer than this binary,
-    /// otherwise by what the engine says.
-    pub async fn open(url: &str) -> Result<Self, StoreError> {
-        let mut config: tokio_postgres::Config = url
-            .parse()
-            .map_err(|_| StoreError::new(Kind::Refused, "open: connection string"))?;
-        // What the operator asks for comes last, so it holds.
-        let options = format!("{SERVER_LIMITS} {}", config.get_options().unwrap_or(""));
-        config
-            .options(options)
-            .connect_timeout(WAIT)
-            .keepalives_idle(KEEPALIVE)
-            .tcp_user_timeout(SILENCE);
-        let recycling_method = RecyclingMethod::Fast;
-        let manager = Manager::from_config(config, NoTls, ManagerConfig { recycling_method });
-        let pool = Pool::builder(manager)
-            .max_size(CONNECTIONS)
-            .runtime(Runtime::Tokio1)
-            .wait_timeout(Some(WAIT))
-            .create_timeout(Some(WAIT))
-            .build()
-            .map_err(|_| StoreError::new(Kind::Internal, "open"))?;
+    /// [`Kind::Refused`] for a connection string that is refused ([`UrlProblem`]), a server that does not flush its
+    /// commits, or a schema that is newer than this binary; otherwise by what the engine says.
+    pub async fn open(url: &str, authority_pem: Option<&[u8]>) -> Result<Self, StoreError> {
+        let pool = connect::pool(url, authority_pem)?;
         let store = Self { pool };
         store.migrate().await?;
         Ok(store)
+    }
+
+    /// What a commit on a connection of the pool waits for: the engine's `synchronous_commit`.
+    ///
+    /// # Errors
+    /// By what the engine says.
+    #[cfg(feature = "contract")]
+    pub async fn commit_waits_for(&self) -> Result<String, StoreError> {
+        let client = self.client("commit").await?;
+        let row = client.query_one("SHOW synchronous_commit", &[]).await;
+        row.map(|row| row.get(0))
+            .map_err(|error| failed("commit", &error))
     }
 
     async fn migrate(&self) -> Result<(), StoreError> {
@@ -124,11 +108,13 @@ impl PostgresStore {
     }
 
     async fn client(&self, op: &'static str) -> Result<Object, StoreError> {
-        // The pool's error quotes the server; what matters is that no connection could be had.
-        self.pool
-            .get()
-            .await
-            .map_err(|_| StoreError::new(Kind::Unavailable, op))
+        // The pool's error quotes the server; what matters is whether a connection could be had and may be used.
+        self.pool.get().await.map_err(|error| match error {
+            PoolError::PostCreateHook(HookError::Message(_)) => {
+                StoreError::new(Kind::Refused, connect::NOT_DURABLE)
+            }
+            _ => StoreError::new(Kind::Unavailable, op),
+        })
     }
 }
 

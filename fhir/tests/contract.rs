@@ -2,7 +2,7 @@
 //!
 //! An engine that is not asked for is reported as ignored; one asked for and out of reach fails.
 use async_trait::async_trait;
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::{Arguments, Failed, Trial};
 use medmesh_fhir::contract::{CASES, Engine, Redelivering};
 use medmesh_fhir::postgres::PostgresStore;
 use medmesh_fhir::sqlite::SqliteStore;
@@ -26,6 +26,10 @@ fn main() -> ExitCode {
             Box::new(Postgres::new(at))
         }));
     }
+    let durable = || runtime()?.block_on(commits_wait_for_the_disk());
+    let name =
+        "resources::postgres::a_commit_waits_for_the_disk_whatever_the_connection_string_asks";
+    trials.push(Trial::test(name, durable).with_ignored_flag(!asked_for));
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
@@ -38,14 +42,32 @@ fn trial(
     let case = &CASES[at];
     let name = format!("resources::{engine}::{}", case.name);
     let test = Trial::test(name, move || {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()?;
-        runtime.block_on((case.run)(fresh(at).as_ref()));
+        runtime()?.block_on((case.run)(fresh(at).as_ref()));
         Ok(())
     });
     test.with_ignored_flag(!asked_for)
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+}
+
+async fn commits_wait_for_the_disk() -> Result<(), Failed> {
+    let engine = Postgres::new(CASES.len());
+    engine.make().await;
+    let url = engine.url();
+    let off = match url.strip_suffix('\'') {
+        Some(url) => format!("{url} -csynchronous_commit=off'"),
+        None => format!("{url}%20-csynchronous_commit%3Doff"),
+    };
+    let store = PostgresStore::open(&off, None).await?;
+    match store.commit_waits_for().await?.as_str() {
+        "on" => Ok(()),
+        other => Err(format!("a commit waits for {other}").into()),
+    }
 }
 
 struct Sqlite(TempDir);
@@ -114,6 +136,10 @@ impl Postgres {
 impl Engine for Postgres {
     async fn open(&self) -> Arc<dyn ResourceStore> {
         self.made.get_or_init(|| self.make()).await;
-        Arc::new(PostgresStore::open(&self.url()).await.expect("a store"))
+        Arc::new(
+            PostgresStore::open(&self.url(), None)
+                .await
+                .expect("a store"),
+        )
     }
 }

@@ -109,7 +109,8 @@ pub async fn run(config: GlobalConfig, stop: CancellationToken) -> Result<(), Gl
     };
     let mut tasks = Tasks::new(stop);
     let until = || tasks.stop();
-    let https = https::serve(clients, tls.server_https()?, app, until());
+    let known = Some(tokens.verifier());
+    let https = https::serve(clients, tls.server_https()?, app, known, until());
     let links = link::serve(links, door, until());
     let standing = Standing::new(&health, ledger);
     let probing = probe(catalog, standing, health.check("catalog"), until());

@@ -4,7 +4,7 @@
 mod load;
 mod validate;
 
-pub use load::{ConfigError, EXIT_CODE, environment, load};
+pub use load::{ConfigError, EXIT_CODE, environment, load, parse};
 pub use validate::{
     Problem, Validate, different_ports, directory, file, public_url, secret_file, url, within,
 };

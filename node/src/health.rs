@@ -5,6 +5,9 @@ use parking_lot::RwLock;
 use serde::Serialize;
 use std::{collections::BTreeMap, sync::Arc};
 
+/// The paths of [`Health::router`]: what asks for them has places of its own on the listener.
+pub const PATHS: [&str; 3] = ["/live", "/ready", "/metrics"];
+
 /// What a node must have before it is ready, and what it can do without for a while. Clones share their checks.
 #[derive(Clone, Debug, Default)]
 pub struct Health {

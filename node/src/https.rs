@@ -1,29 +1,60 @@
 //! HTTPS for one router: TLS handshakes off the accept loop, and a limit on everything that a client can hold.
-use axum::{Router, extract::DefaultBodyLimit, extract::Request, http::StatusCode, middleware};
-use hyper::server::conn::http1;
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
+//!
+//! Who may hold a connection is [`crate::admission`]'s to say. A connection is known while it has sent a token that
+//! this node gave; every other is a stranger's, which another stranger may displace. Each step has an end that no drop
+//! of a byte puts off: handshake, header, body, answer, and the client's reading of it.
+use crate::{
+    admission::{Admission, Limits},
+    token::Verifier,
 };
+use axum::Router;
 use std::{fmt, io, sync::Arc, time::Duration};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
-    time::timeout,
-};
-use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
+use tokio::{net::TcpListener, time::timeout};
+use tokio_rustls::rustls::ServerConfig;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// Connections at once, each about 50 KiB of buffers; more wait to be accepted.
-pub const MAX_CONNECTIONS: usize = 1_024;
-/// A client that has not finished its handshake by then is cut off.
-pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-/// A client that has not sent the next request's headers by then is cut off.
-pub const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
-/// A request that is not answered by then gets 408.
-pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
-/// Body of a request; a router may set its own with [`DefaultBodyLimit`].
-pub const MAX_BODY_BYTES: usize = 4 << 20;
+mod connection;
+
+/// Connections at once. A stranger's holds at most its header and body ([`MAX_HEADER_BYTES`],
+/// [`MAX_STRANGERS_BODY_BYTES`]): 75 MiB for all of them. A client by token has room for a pool of workers, and eight clients that use all of
+/// theirs fill the listener.
+pub const LIMITS: Limits = Limits {
+    handshakes: 4_096,
+    unknown: 1_536,
+    health: 64,
+    known: 1_024,
+    per_identity: 128,
+    unread_bytes: 32 << 20,
+};
+/// How long each step of a connection may take, whatever drops of bytes come meanwhile.
+#[derive(Clone, Copy, Debug)]
+struct Timeouts {
+    /// A client that has not finished its handshake by then is cut off.
+    handshake: Duration,
+    /// A client that has not sent the next request's header by then, to its last byte, is cut off.
+    header: Duration,
+    /// A request whose body is not there by then, to its last byte, gets 408.
+    body: Duration,
+    /// A request that is not answered by then gets 408.
+    request: Duration,
+    /// A client that has not read its answer by then, to the last byte, and sent no further request is cut off. Longer
+    /// than `header`, within which a client that has read it must ask again.
+    answer: Duration,
+}
+
+const TIMEOUTS: Timeouts = Timeouts {
+    handshake: Duration::from_secs(5),
+    header: Duration::from_secs(30),
+    body: Duration::from_secs(20),
+    request: Duration::from_secs(60),
+    answer: Duration::from_secs(60),
+};
+/// Line and header of a request: a search by URL, with room.
+pub const MAX_HEADER_BYTES: usize = 32 << 10;
+/// Body of a request: the forms of FHIR and of tokens, with room. What is longer gets 413.
+pub const MAX_BODY_BYTES: usize = 128 << 10;
+/// Body of a request of a client that is not known: a form with an assertion, with room.
+pub const MAX_STRANGERS_BODY_BYTES: usize = 16 << 10;
 /// Requests in hand may take this long after a stop.
 pub const GRACE: Duration = Duration::from_secs(3);
 
@@ -56,7 +87,8 @@ impl fmt::Debug for TlsSource {
     }
 }
 
-/// Serves until `stop`, then finishes the requests in hand within [`GRACE`].
+/// Serves until `stop`, then finishes the requests in hand within [`GRACE`]. `clients` knows the tokens by which a
+/// client is known; without it every connection is a stranger's.
 ///
 /// # Errors
 /// When the listener breaks. Errors of a connection end that connection only.
@@ -64,92 +96,54 @@ pub async fn serve(
     listener: TcpListener,
     tls: impl Into<TlsSource>,
     app: Router,
+    clients: Option<Verifier>,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    let tls = tls.into();
-    let app = app
-        .layer(middleware::from_fn(in_time))
-        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES));
+    let rules = Rules {
+        admission: Admission::new("https", &LIMITS),
+        timeouts: TIMEOUTS,
+        clients,
+    };
+    serve_by(&rules, listener, tls.into(), app, stop).await
+}
+
+/// Who is let in, how long a step may take, and by what a client is known.
+struct Rules {
+    admission: Admission,
+    timeouts: Timeouts,
+    clients: Option<Verifier>,
+}
+
+async fn serve_by(
+    rules: &Rules,
+    listener: TcpListener,
+    tls: TlsSource,
+    app: Router,
+    stop: CancellationToken,
+) -> io::Result<()> {
     let connections = TaskTracker::new();
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    loop {
-        let accepted = tokio::select! {
-            () = stop.cancelled() => break,
-            accepted = accept(&listener, &slots) => accepted,
-        };
-        let (stream, slot) = accepted?;
-        let (config, app, stop) = ((tls.0)(), app.clone(), stop.clone());
-        connections.spawn(async move {
-            serve_connection(stream, config, app, stop).await;
-            drop(slot);
-        });
-    }
+    let accepted = rules
+        .admission
+        .accept(&listener, &stop, |stream, slot| {
+            let (config, stop) = ((tls.0)(), stop.clone());
+            let server = connection::Server {
+                app: app.clone(),
+                clients: rules.clients.clone(),
+                timeouts: rules.timeouts,
+                slot: Arc::new(slot),
+            };
+            connections.spawn(connection::serve(stream, config, server, stop));
+        })
+        .await;
+    // Closed before the wait: nobody is left in the queue of a listener that accepts no more.
+    drop(listener);
+    accepted?;
     connections.close();
     let _cut_off = timeout(GRACE, connections.wait()).await;
     Ok(())
 }
 
-/// The next connection, once there is room for it. Running out of file descriptors is waited out.
-async fn accept(
-    listener: &TcpListener,
-    slots: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    /// Pause after an accept that failed for want of resources.
-    const PAUSE: Duration = Duration::from_millis(100);
-    let slot = slots
-        .clone()
-        .acquire_owned()
-        .await
-        .map_err(io::Error::other)?;
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => return Ok((stream, slot)),
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Err(error),
-            Err(error) => {
-                metrics::counter!("medmesh_https_accept_errors_total").increment(1);
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(PAUSE).await;
-            }
-        }
-    }
-}
-
-async fn serve_connection(
-    stream: TcpStream,
-    config: Arc<ServerConfig>,
-    app: Router,
-    stop: CancellationToken,
-) {
-    let _best_effort = stream.set_nodelay(true);
-    let handshake = timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(config).accept(stream));
-    let Ok(Ok(stream)) = handshake.await else {
-        metrics::counter!("medmesh_https_handshake_errors_total").increment(1);
-        return;
-    };
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            timeout(GRACE, connection).await.unwrap_or(Ok(()))
-        }
-    };
-    if ended.is_err() {
-        metrics::counter!("medmesh_https_connection_errors_total").increment(1);
-    }
-}
-
-async fn in_time(request: Request, next: middleware::Next) -> axum::response::Response {
-    use axum::response::IntoResponse;
-    match timeout(REQUEST_TIMEOUT, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => StatusCode::REQUEST_TIMEOUT.into_response(),
-    }
-}
-
+#[cfg(test)]
+mod attack;
 #[cfg(test)]
 mod tests;

@@ -1,10 +1,13 @@
 //! What every node has: configuration, tasks and shutdown, health, telemetry, tokens, HTTPS.
 
+pub mod admission;
 pub mod clock;
 pub mod config;
+pub mod descriptors;
 pub mod health;
 pub mod https;
 pub mod quantity;
+pub mod shares;
 pub mod shutdown;
 pub mod task;
 pub mod telemetry;

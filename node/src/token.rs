@@ -4,18 +4,20 @@
 //! Access tokens are opaque: 256 random bits, of which this process keeps the SHA-256 only. They do not survive a
 //! restart of the node; a client whose token is refused (401) asks for a new one.
 mod assertion;
+mod jws;
 mod scope;
 mod used;
 
 pub use assertion::{
-    ASSERTION_TYPE, Audience, Claims, InvalidClientKey, MAX_LIFETIME_SECONDS, sign_assertion,
+    ASSERTION_TYPE, Claims, InvalidClientKey, MAX_LIFETIME_SECONDS, sign_assertion,
 };
+pub use jws::{Claimed, NumericDate, OneAudience, Unverified};
 pub use scope::{Interaction, InvalidScope, Scopes};
 
-use crate::{clock::Clock, config::ClientConfig};
+use crate::{admission::Known, clock::Clock, config::ClientConfig, shares::Shares};
 use assertion::Registry;
 use axum::{
-    Form, Json, Router,
+    Extension, Form, Json, Router,
     extract::{State, rejection::FormRejection},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
@@ -36,8 +38,15 @@ use used::Used;
 
 /// Life of an access token (SMART: at most 300 s is recommended).
 pub const TOKEN_LIFE_MS: i64 = 300_000;
-/// Tokens alive at once; each is some 200 bytes. More are refused until old ones have expired.
+/// Tokens alive at once; each is some 300 bytes. One more costs the client that holds most its oldest ([`Shares`]).
 const MAX_TOKENS: usize = 10_000;
+/// Tokens of one client alive at once: a token for each of many workers, and each asked for anew some times in its life.
+/// A further one takes the place of the client's oldest: a worker that never keeps its tokens then costs nobody but its
+/// own client, whose others ask again (401), while refusing would shut that client out for five minutes.
+const MAX_TOKENS_OF_A_CLIENT: usize = 1_000;
+/// When the places are full, those of tokens that have expired are looked for this often, in milliseconds: it takes a
+/// look at every token.
+const PURGE_MS: i64 = 10_000;
 /// Name of the file of used assertions within a node's data directory.
 pub const USED_ASSERTIONS: &str = "used-assertions";
 /// Path of the token endpoint.
@@ -94,14 +103,53 @@ pub struct Verifier {
 struct Inner {
     token_url: String,
     registry: Registry,
-    tokens: Mutex<HashMap<[u8; 32], Granted>>,
+    tokens: Mutex<Tokens>,
     clock: Clock,
+}
+
+/// The tokens that are alive, by digest, and how many are whose.
+#[derive(Debug)]
+struct Tokens {
+    granted: HashMap<[u8; 32], Granted>,
+    /// When those that had expired were last looked for.
+    purged: Timestamp,
+    shares: Shares<Arc<str>, ([u8; 32], Timestamp)>,
+}
+
+impl Default for Tokens {
+    fn default() -> Self {
+        Self {
+            granted: HashMap::new(),
+            purged: Timestamp(0),
+            shares: Shares::new(MAX_TOKENS, MAX_TOKENS_OF_A_CLIENT),
+        }
+    }
 }
 
 #[derive(Debug)]
 struct Granted {
+    client: Arc<str>,
     scopes: Scopes,
     until: Timestamp,
+}
+
+impl Tokens {
+    fn add(&mut self, digest: [u8; 32], granted: Granted, now: Timestamp) {
+        if self.shares.is_full() && now.since(self.purged) >= PURGE_MS {
+            self.purged = now;
+            self.granted.retain(|_, granted| granted.until > now);
+            self.shares.retain(|(_, until)| *until > now);
+        }
+        let place = (digest, granted.until);
+        let (_, gone) = self.shares.take(granted.client.clone(), place);
+        if let Some(((oldest, until), _)) = gone {
+            self.granted.remove(&oldest);
+            if until > now {
+                metrics::counter!("medmesh_tokens_displaced_total").increment(1);
+            }
+        }
+        self.granted.insert(digest, granted);
+    }
 }
 
 impl TokenServer {
@@ -156,43 +204,41 @@ impl TokenServer {
         &self.inner.token_url
     }
 
-    fn answer(&self, form: &[(String, String)]) -> Result<serde_json::Value, Refused> {
+    fn answer(&self, form: &[(String, String)]) -> Result<(Known, serde_json::Value), Refused> {
         let asked = Asked::of(form)?;
         let inner = &self.inner;
         let now = inner.clock.real();
-        let allowed = inner
+        let client = inner
             .registry
             .authenticate(asked.assertion, &inner.token_url, now)?;
-        let scopes = Scopes::lenient(asked.scope).within(allowed);
+        let scopes = Scopes::lenient(asked.scope).within(&client.allowed);
         if scopes.is_empty() {
             return Err(Refused::InvalidScope);
         }
         let text = scopes.to_string();
-        let token = inner.issue(scopes, now)?;
-        Ok(json!({
+        let token = inner.issue(&client.client_id, scopes, now);
+        let body = json!({
             "access_token": token,
             "token_type": "bearer",
             "expires_in": TOKEN_LIFE_MS / 1_000,
             "scope": text,
-        }))
+        });
+        Ok((Known(client.client_id.clone()), body))
     }
 }
 
 impl Inner {
-    fn issue(&self, scopes: Scopes, now: Timestamp) -> Result<String, Refused> {
+    fn issue(&self, client: &Arc<str>, scopes: Scopes, now: Timestamp) -> String {
         let mut secret = [0_u8; 32];
         rand::rng().fill_bytes(&mut secret);
         let token = URL_SAFE_NO_PAD.encode(secret);
-        let until = now.plus_ms(TOKEN_LIFE_MS);
-        let mut tokens = self.tokens.lock();
-        if tokens.len() >= MAX_TOKENS {
-            tokens.retain(|_, granted| granted.until > now);
-        }
-        if tokens.len() >= MAX_TOKENS {
-            return Err(Refused::Busy);
-        }
-        tokens.insert(digest(&token), Granted { scopes, until });
-        Ok(token)
+        let granted = Granted {
+            client: client.clone(),
+            scopes,
+            until: now.plus_ms(TOKEN_LIFE_MS),
+        };
+        self.tokens.lock().add(digest(&token), granted, now);
+        token
     }
 }
 
@@ -206,6 +252,19 @@ impl Verifier {
     /// # Errors
     /// [`TokenError`], which is also the response to give.
     pub fn check(&self, headers: &HeaderMap) -> Result<Scopes, TokenError> {
+        self.granted(headers, |granted| granted.scopes.clone())
+    }
+
+    /// The client whose token this request carries; none when it carries no good one.
+    pub fn client(&self, headers: &HeaderMap) -> Option<Arc<str>> {
+        self.granted(headers, |granted| granted.client.clone()).ok()
+    }
+
+    fn granted<T>(
+        &self,
+        headers: &HeaderMap,
+        take: impl FnOnce(&Granted) -> T,
+    ) -> Result<T, TokenError> {
         let mut values = headers.get_all(header::AUTHORIZATION).iter();
         let value = values.next().ok_or(TokenError::Missing)?;
         let (scheme, token) = value
@@ -218,10 +277,10 @@ impl Verifier {
         }
         let now = self.inner.clock.real();
         let tokens = self.inner.tokens.lock();
-        let granted = tokens.get(&digest(token.trim()));
+        let granted = tokens.granted.get(&digest(token.trim()));
         granted
             .filter(|granted| granted.until > now)
-            .map(|granted| granted.scopes.clone())
+            .map(take)
             .ok_or(TokenError::Unknown)
     }
 }
@@ -288,7 +347,7 @@ impl IntoResponse for Refused {
             Self::Busy => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "temporarily_unavailable",
-                "too many tokens are alive; try again in a minute",
+                "too many assertions of the client are remembered, or its memory cannot be written; try again in a minute",
             ),
         };
         let body = Json(json!({"error": error, "error_description": description}));
@@ -345,7 +404,10 @@ async fn token(
     let result = if answer.is_ok() { "granted" } else { "refused" };
     metrics::counter!("medmesh_tokens_total", "result" => result).increment(1);
     match answer {
-        Ok(body) => ([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response(),
+        Ok((known, body)) => {
+            let no_store = [(header::CACHE_CONTROL, "no-store")];
+            (no_store, Extension(known), Json(body)).into_response()
+        }
         Err(refused) => {
             tracing::info!(?refused, "token refused");
             refused.into_response()

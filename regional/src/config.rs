@@ -1,10 +1,14 @@
 //! The configuration of a regional node, as TOML.
+use fhir::postgres::{UrlProblem, check_url};
 use node::config::{
     ClientConfig, HttpsConfig, LogConfig, Problem, TlsFiles, Validate, different_ports, directory,
-    secret_file, url, within,
+    file, secret_file, url, within,
 };
 use serde::{Deserialize, Serialize};
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 use types::{Jurisdiction, MeshClock, RegionId};
 
 /// A regional node.
@@ -54,8 +58,11 @@ pub enum FhirStore {
     Sqlite,
     /// PostgreSQL.
     Postgres {
-        /// File with the connection string.
+        /// File with the connection string. A server on another machine is reached by TLS alone (`sslmode=require`).
         url_file: PathBuf,
+        /// PEM of the authorities that the server's certificate may be by; needed for TLS.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ca: Option<PathBuf>,
     },
 }
 
@@ -77,9 +84,34 @@ impl Validate for RegionalConfig {
                 .iter()
                 .filter_map(|path| directory("policies", path)),
         );
-        if let FhirStore::Postgres { url_file } = &self.store {
-            problems.extend(secret_file("store.url_file", url_file));
+        if let FhirStore::Postgres { url_file, ca } = &self.store {
+            problems.extend(postgres(url_file, ca.as_deref()));
         }
         problems
     }
+}
+
+/// What is wrong with the files of a PostgreSQL store, and with the connection string in them.
+fn postgres(url_file: &Path, ca: Option<&Path>) -> Vec<Problem> {
+    let mut problems: Vec<_> = secret_file("store.url_file", url_file)
+        .into_iter()
+        .collect();
+    problems.extend(ca.and_then(|ca| file("store.ca", ca)));
+    if !problems.is_empty() {
+        return problems;
+    }
+    let authority = ca.map(std::fs::read).transpose();
+    match (std::fs::read_to_string(url_file), authority) {
+        (Ok(url), Ok(authority)) => {
+            let checked = check_url(&url, authority.as_deref());
+            let problem = |problem: UrlProblem| match problem {
+                UrlProblem::Authority => Problem::new("store.ca", problem.to_string()),
+                _ => Problem::new("store.url_file", problem.to_string()),
+            };
+            problems.extend(checked.err().map(problem));
+        }
+        (Err(_), _) => problems.push(Problem::new("store.url_file", "cannot be read as text")),
+        (_, Err(_)) => problems.push(Problem::new("store.ca", "cannot be read")),
+    }
+    problems
 }

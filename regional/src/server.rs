@@ -55,7 +55,7 @@ pub enum RegionalError {
         /// What the system says.
         source: std::io::Error,
     },
-    /// The file with the connection string cannot be read.
+    /// The file with the connection string, or that of the engine's authority, cannot be read.
     #[error("{}: {source}", path.display())]
     UrlFile {
         /// The file.
@@ -164,9 +164,9 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
         tap,
     })?;
     let mut tasks = Tasks::new(stop);
-    let (until, writing) = (tasks.stop(), store.clone());
+    let (until, writing, known) = (tasks.stop(), store.clone(), Some(tokens.verifier()));
     tasks.watch("fhir writer", async move { writing.ended().await });
-    let serving = https::serve(clients, tls.server_https()?, app, until.clone());
+    let serving = https::serve(clients, tls.server_https()?, app, known, until.clone());
     let links = link::serve(links, door, until.clone());
     let standing = Standing::new(&health, ledger.clone());
     let again = ship_again(ledger, uplink.state(), until.clone());
@@ -238,12 +238,18 @@ async fn open(config: &RegionalConfig) -> Result<Arc<dyn ResourceStore>, Regiona
         FhirStore::Sqlite => Ok(Arc::new(SqliteStore::open(
             &config.data_dir.join("fhir.db"),
         )?)),
-        FhirStore::Postgres { url_file } => {
-            let url = std::fs::read_to_string(url_file).map_err(|source| {
-                let path = url_file.clone();
-                RegionalError::UrlFile { path, source }
-            })?;
-            Ok(Arc::new(PostgresStore::open(url.trim()).await?))
+        FhirStore::Postgres { url_file, ca } => {
+            let failed = |path: &PathBuf| {
+                let path = path.clone();
+                move |source| RegionalError::UrlFile { path, source }
+            };
+            let url = std::fs::read_to_string(url_file).map_err(failed(url_file))?;
+            let authority = match ca {
+                Some(ca) => Some(std::fs::read(ca).map_err(failed(ca))?),
+                None => None,
+            };
+            let store = PostgresStore::open(url.trim(), authority.as_deref()).await?;
+            Ok(Arc::new(store))
         }
     }
 }

@@ -4,7 +4,7 @@ use anyhow::Context;
 use edge::config::EdgeConfig;
 use global::config::GlobalConfig;
 use node::config::{LogConfig, Validate, environment, load};
-use node::{shutdown, telemetry};
+use node::{descriptors, shutdown, telemetry};
 use regional::config::RegionalConfig;
 use serde::de::DeserializeOwned;
 use std::path::Path;
@@ -52,6 +52,7 @@ pub fn start(log: &LogConfig) -> Result<CancellationToken, Failure> {
     telemetry::init_logs(log)?;
     telemetry::init_metrics();
     let stop = shutdown::on_signals()?;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting");
+    let descriptors = descriptors::raise();
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), descriptors, "starting");
     Ok(stop)
 }

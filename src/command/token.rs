@@ -3,7 +3,7 @@ use crate::{cli::TokenArgs, failure::Failure, https::Https, out};
 use anyhow::{Context, Result, anyhow, bail};
 use node::{
     clock::Clock,
-    token::{ASSERTION_TYPE, Audience, Claims, sign_assertion},
+    token::{ASSERTION_TYPE, Claims, sign_assertion},
 };
 use rand::RngCore;
 use serde_json::Value;
@@ -47,7 +47,7 @@ fn assertion(client: &Value, url: &str) -> Result<String> {
     let claims = Claims {
         iss: id.clone(),
         sub: id,
-        aud: Audience::One(url.to_owned()),
+        aud: url.to_owned(),
         exp: Clock::new(None).real().0 / 1_000 + ASSERTION_SECONDS,
         nbf: None,
         jti: u128::from_be_bytes(jti).to_string(),

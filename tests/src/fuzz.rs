@@ -6,7 +6,9 @@ mod mutate;
 #[cfg(test)]
 mod tests;
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use fhir::{search, store::ResourceType, validate};
+use node::{config::parse, token::Unverified};
 use prost::Message as _;
 use types::Timestamp;
 
@@ -30,6 +32,10 @@ pub const TARGETS: &[Target] = &[
         run: fhir_query,
     },
     Target {
+        name: "jwt",
+        run: jwt,
+    },
+    Target {
         name: "modbus",
         run: modbus,
     },
@@ -44,6 +50,10 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "receipt",
         run: receipt,
+    },
+    Target {
+        name: "toml",
+        run: toml,
     },
 ];
 
@@ -69,6 +79,24 @@ fn fhir_query(bytes: &[u8]) {
         .collect();
     for kind in ResourceType::ALL {
         let _refused = search::parse(kind, &pairs, Timestamp(0));
+    }
+}
+
+/// A client assertion: a line of its header and what else is of its claims, so that mutations reach behind the base64.
+fn jwt(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let _refused = Unverified::read(&text);
+    let (head, claims) = text.split_once('\n').unwrap_or((&text, ""));
+    let part = |json: &str| BASE64.encode(json);
+    let assertion = format!("{}.{}.c2ln", part(head), part(claims));
+    let _refused = Unverified::read(&assertion);
+}
+
+/// A configuration; that of the global node is the shortest, and all are read by the same reader.
+fn toml(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    if let Err(problems) = parse::<global::config::GlobalConfig>(&text, []) {
+        assert!(!problems.is_empty(), "refused without a problem");
     }
 }
 

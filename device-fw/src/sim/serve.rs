@@ -5,6 +5,7 @@ use super::{
 };
 use crate::frame::{MAX_PDU, MAX_RTU, MAX_TCP, MBAP, Mbap, open_rtu, rtu_request_len, seal_rtu};
 use std::{
+    collections::VecDeque,
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -13,12 +14,13 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    task::JoinSet,
+    task::{AbortHandle, JoinSet},
 };
 use tokio_serial::{SerialPort, SerialStream};
 use tokio_util::sync::CancellationToken;
 
-/// Masters connected at once to one device, as on real ones. One more is closed at once.
+/// Masters connected at once to one device, as on real ones. One more takes the place of the one that has been there
+/// longest (Modbus Messaging on TCP/IP 1.0b §4.2.1), so that idle connections never shut a master out.
 const MAX_CONNECTIONS: usize = 8;
 /// Silence that ends an RTU frame whose length cannot be known. 3.5 characters at 9600 baud are 4 ms.
 const SILENCE: Duration = Duration::from_millis(20);
@@ -33,6 +35,7 @@ const ASK: Duration = Duration::from_millis(2);
 /// would go on answering for it, and its master would never look for the device that took its place.
 pub(super) async fn tcp(listener: TcpListener, station: Arc<Station>, stop: CancellationToken) {
     let mut connections = JoinSet::new();
+    let mut by_age = VecDeque::<AbortHandle>::new();
     loop {
         let stream = tokio::select! {
             () = stop.cancelled() => return,
@@ -42,11 +45,15 @@ pub(super) async fn tcp(listener: TcpListener, station: Arc<Station>, stop: Canc
                 Err(_) => continue,
             },
         };
-        if connections.len() < MAX_CONNECTIONS {
-            let station = station.clone();
-            // A broken or malformed connection is closed; the master connects again.
-            connections.spawn(async move { connection(stream, &station).await });
+        by_age.retain(|connection| !connection.is_finished());
+        if by_age.len() >= MAX_CONNECTIONS
+            && let Some(oldest) = by_age.pop_front()
+        {
+            oldest.abort();
         }
+        let station = station.clone();
+        // A broken or malformed connection is closed; the master connects again.
+        by_age.push_back(connections.spawn(async move { connection(stream, &station).await }));
     }
 }
 

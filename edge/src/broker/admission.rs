@@ -18,6 +18,7 @@ use federation::{
     identity::{Identity, Peer},
     tls,
 };
+use node::admission::Slot;
 use std::time::Duration;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -83,8 +84,9 @@ impl Refusal {
     pub(super) const BUSY: Self = Self("busy", 3, Reason::QUOTA);
 }
 
-/// Lets a peer in, or answers why not; `None`: it is closed and counted.
-pub(super) async fn admit(ctx: &Context, tcp: TcpStream) -> Option<Admitted> {
+/// Lets a peer in, or answers why not; `None`: it is closed and counted. Its place is that of its device once its
+/// certificate is seen; one that has no business here stays among the unknown.
+pub(super) async fn admit(ctx: &Context, tcp: TcpStream, slot: &Slot) -> Option<Admitted> {
     let shaken = TlsAcceptor::from(ctx.server.clone()).accept(tcp).await;
     let shaken = shaken.inspect_err(|error| {
         tls::count_refused("mqtt", error);
@@ -93,6 +95,13 @@ pub(super) async fn admit(ctx: &Context, tcp: TcpStream) -> Option<Admitted> {
     let mut stream = shaken.ok()?;
     let certificates = stream.get_ref().1.peer_certificates();
     let peer = certificates.and_then(|chain| Peer::from_cert(chain.first()?).ok());
+    match peer
+        .as_ref()
+        .and_then(|peer| our_device(ctx, &peer.identity))
+    {
+        Some(device) => slot.known_as(device.as_str()),
+        None => slot.shaken(),
+    }
     let mut input = BytesMut::new();
     let Some(connect) = read_connect(ctx, &mut stream, &mut input).await else {
         meters::refused("malformed");

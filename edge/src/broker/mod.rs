@@ -39,6 +39,7 @@ mod hub;
 mod message;
 mod meters;
 mod outbound;
+mod patience;
 mod payload;
 mod properties;
 mod room;
@@ -50,14 +51,12 @@ mod tests;
 
 use crate::ingest::{Journal, Publish};
 use bytes::Bytes;
-use federation::{
-    foyer::Foyer,
-    tls::{ReloadingTls, TlsError},
-};
+use federation::tls::{ReloadingTls, TlsError};
 use hub::Hub;
 pub use hub::RouterGone;
 use message::Message;
 use meters::Meters;
+use node::admission::{Admission, Limits};
 use room::Load;
 use rumqttd::protocol::QoS;
 use seats::Seats;
@@ -66,8 +65,10 @@ use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use types::{DeviceId, DeviceKind, FacilityId, Jurisdiction, RegionId};
 
-/// After a failed `accept` (too many open files) the next try waits this long.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Connections with a certificate of another facility, or of a device that nobody knows, at once: they are told so and go.
+const MAX_UNKNOWN: usize = 64;
+/// Connections of one device that are not seated yet: one, and one more that is about to take over.
+const MAX_OF_A_DEVICE: usize = 2;
 
 /// Where the broker listens and for whom.
 #[derive(Clone, Debug)]
@@ -87,8 +88,8 @@ pub struct BrokerConfig {
 /// How much of everything the broker takes.
 #[derive(Clone, Debug)]
 pub struct BrokerLimits {
-    /// Connections that are not admitted yet, at once. A peer without a certificate can fill only these, and a further
-    /// connection takes the place of one that has waited longest ([`Foyer`]).
+    /// Connections without a TLS handshake, at once. A peer without a certificate can fill only these, and a further
+    /// connection takes the place of one that has waited longest ([`Admission`]).
     pub handshakes: usize,
     /// Admitted connections, at once: one per device, and one more while it is taken over.
     pub connections: usize,
@@ -100,8 +101,13 @@ pub struct BrokerLimits {
     pub drain_timeout: Duration,
     /// How long last words may take to be written.
     pub farewell_timeout: Duration,
-    /// A connection whose peer takes no byte for this long is closed.
+    /// A connection whose peer takes fewer than [`write_bytes`](Self::write_bytes) in this time, while more wait, is
+    /// closed.
     pub write_timeout: Duration,
+    /// Bytes: with 1 KiB in 20 s a device on the slowest modem is kept, and one that takes a byte a second is not.
+    pub write_bytes: usize,
+    /// A packet that has begun must be whole within this time.
+    pub packet_timeout: Duration,
     /// The longest packet, in bytes: a sample of [`MAX_READINGS`](crate::ingest::Sample::MAX_READINGS) readings three
     /// times over.
     pub packet_bytes: usize,
@@ -123,16 +129,32 @@ pub struct BrokerLimits {
     pub session_expiry: Duration,
 }
 
+impl BrokerLimits {
+    /// Whom the listener holds.
+    const fn admission(&self) -> Limits {
+        Limits {
+            handshakes: self.handshakes,
+            unknown: MAX_UNKNOWN,
+            health: 1,
+            known: self.connections,
+            per_identity: MAX_OF_A_DEVICE,
+            unread_bytes: usize::MAX,
+        }
+    }
+}
+
 impl Default for BrokerLimits {
     fn default() -> Self {
         Self {
-            handshakes: 256,
+            handshakes: 4_096,
             connections: 1_024,
             connect_timeout: Duration::from_secs(10),
             takeover_timeout: Duration::from_secs(15),
             drain_timeout: Duration::from_secs(5),
             farewell_timeout: Duration::from_secs(2),
             write_timeout: Duration::from_secs(20),
+            write_bytes: 1 << 10,
+            packet_timeout: Duration::from_secs(20),
             packet_bytes: 64 << 10,
             receive_maximum: 1_024,
             unanswered_bytes: 1 << 20,
@@ -175,7 +197,7 @@ struct Context {
     hub: Hub,
     seats: Seats,
     meters: Arc<Meters>,
-    foyer: Foyer,
+    admission: Admission,
     connections: Arc<Semaphore>,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -224,7 +246,7 @@ impl Broker {
             hub,
             seats: Seats::new(devices.keys(), queue),
             meters,
-            foyer: Foyer::new(limits.handshakes),
+            admission: Admission::new("mqtt", &limits.admission()),
             connections: Arc::new(Semaphore::new(limits.connections)),
             stop,
             tasks: tasks.clone(),
@@ -255,21 +277,12 @@ impl Broker {
 }
 
 async fn accept(ctx: Arc<Context>, listener: TcpListener) {
-    loop {
-        let accepted = tokio::select! {
-            () = ctx.stop.cancelled() => break,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((tcp, peer)) => {
-                let seat = ctx.foyer.enter(peer.ip());
-                ctx.tasks.spawn(serving::serve(Arc::clone(&ctx), tcp, seat));
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a connection was not accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
+    let accepting = ctx.admission.accept(&listener, &ctx.stop, |tcp, slot| {
+        ctx.tasks.spawn(serving::serve(Arc::clone(&ctx), tcp, slot));
+    });
+    if let Err(error) = accepting.await {
+        tracing::error!(%error, "the broker's listener is broken; the broker stops");
+        ctx.stop.cancel();
     }
     ctx.tasks.close();
 }

@@ -7,10 +7,11 @@ use super::{
     encode::{self, Announced},
     end::End,
     meters,
+    patience::Patience,
     seats::Held,
 };
 use bytes::BytesMut;
-use federation::foyer::Seat;
+use node::admission::Slot;
 use std::{
     sync::Arc,
     time::{Duration, Instant as Now},
@@ -24,15 +25,13 @@ use tokio_rustls::server::TlsStream;
 
 /// Room for what is read at once: two TLS records (RFC 8446 §5.1: 16 KiB each).
 const READ_CHUNK: usize = 32 << 10;
-/// How far a deadline lies when there is none.
-const FAR: Duration = Duration::from_secs(86_400);
 
 type Reader = ReadHalf<TlsStream<TcpStream>>;
 type Writer = WriteHalf<TlsStream<TcpStream>>;
 
 /// Serves one accepted socket from the handshake to the end of the session.
-pub(super) async fn serve(ctx: Arc<Context>, tcp: TcpStream, seat: Seat) {
-    let Some(admitted) = let_in(&ctx, tcp, seat).await else {
+pub(super) async fn serve(ctx: Arc<Context>, tcp: TcpStream, slot: Slot) {
+    let Some(admitted) = let_in(&ctx, tcp, &slot).await else {
         return;
     };
     let Admitted {
@@ -50,13 +49,20 @@ pub(super) async fn serve(ctx: Arc<Context>, tcp: TcpStream, seat: Seat) {
     let claim = ctx
         .seats
         .claim(&client.device, client.clean, ctx.limits.takeover_timeout);
-    let Some(mut held) = claim.await else {
+    let claimed = tokio::select! {
+        claimed = claim => claimed,
+        // A newer connection of the device claims the seat too: this one would only be asked to leave it.
+        () = slot.displaced() => None,
+    };
+    let Some(mut held) = claimed else {
         return farewell(
             &ctx,
             admission::refuse(&mut stream, client.version, Refusal::BUSY),
         )
         .await;
     };
+    // Who is seated is one of the device's, and counted there.
+    drop(slot);
     ctx.meters.connections.increment(1.0);
     if client.clean || !held.session.kept || held.session.is_lost() {
         held.session.end(&ctx.hub, &client.device);
@@ -69,16 +75,15 @@ pub(super) async fn serve(ctx: Arc<Context>, tcp: TcpStream, seat: Seat) {
     outlive(&ctx, &mut client, held, end).await;
 }
 
-async fn let_in(ctx: &Context, tcp: TcpStream, seat: Seat) -> Option<Admitted> {
-    // Small packets answer small packets: waiting for more to send would only delay them.
-    let _ = tcp.set_nodelay(true);
+async fn let_in(ctx: &Context, tcp: TcpStream, slot: &Slot) -> Option<Admitted> {
+    let admitted = admission::admit(ctx, tcp, slot);
     tokio::select! {
         () = ctx.stop.cancelled() => None,
-        () = seat.displaced() => {
+        () = slot.displaced() => {
             meters::refused("displaced");
             None
         }
-        admitted = tokio::time::timeout(ctx.limits.connect_timeout, admission::admit(ctx, tcp)) => {
+        admitted = tokio::time::timeout(ctx.limits.connect_timeout, admitted) => {
             admitted.unwrap_or_else(|_| {
                 meters::refused("timeout");
                 None
@@ -153,13 +158,8 @@ enum Event {
 
 /// Reads, commits, answers and writes until one side ends it.
 async fn talk(connection: &mut Connection<'_>, mut reader: Reader, writer: &mut Writer) -> End {
-    let silence = match connection.client.silence {
-        Duration::ZERO => FAR,
-        silence => silence,
-    };
-    let stall = connection.ctx.limits.write_timeout;
-    let mut heard = Instant::now();
-    let mut written = heard;
+    let (limits, silence) = (&connection.ctx.limits, connection.client.silence);
+    let mut patience = Patience::new(limits, silence, Instant::now());
     let mut unflushed = false;
     loop {
         let packets = connection.packets;
@@ -167,20 +167,12 @@ async fn talk(connection: &mut Connection<'_>, mut reader: Reader, writer: &mut 
         if let Err(end) = reacted.and_then(|()| connection.deliver(Now::now())) {
             return end;
         }
-        // MQTT-3.1.2-22 (3.1.1: -24): a whole packet counts, not a byte of one.
-        if connection.packets != packets {
-            heard = Instant::now();
-        }
         connection.begin_commit();
         let readable = connection.has_room();
         let writable = !connection.out.is_empty() || unflushed;
-        if !readable {
-            heard = Instant::now();
-        }
-        if !writable {
-            written = Instant::now();
-        }
-        let deadline = (heard + silence).min(written + if writable { stall } else { FAR });
+        let (whole, left) = (connection.packets != packets, connection.input.len());
+        patience.look((whole, left), (readable, writable), Instant::now());
+        let deadline = patience.deadline();
         let mailbox = connection.session.mailbox.clone();
         let (committing, input, out) = connection.parts();
         if readable {
@@ -206,15 +198,14 @@ async fn talk(connection: &mut Connection<'_>, mut reader: Reader, writer: &mut 
             Event::Written(Ok(bytes)) => {
                 // Zero: flushed.
                 unflushed = bytes > 0;
-                written = Instant::now();
+                patience.wrote(bytes, Instant::now());
             }
             Event::Read(Ok(bytes)) if bytes > 0 => {}
             Event::Read(_) | Event::Written(Err(_)) => return End::Gone,
             Event::Mail => {}
-            Event::Deadline if writable && written.elapsed() >= stall => return End::Stalled,
             Event::Deadline => {
-                if heard.elapsed() >= silence {
-                    return End::Silent;
+                if let Some(end) = patience.end(Instant::now()) {
+                    return end;
                 }
             }
         }

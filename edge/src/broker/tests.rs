@@ -1,6 +1,7 @@
 //! The broker over real sockets and real TLS, with a journal in memory.
 mod admitting;
 mod analyser;
+mod attack;
 mod bounded;
 mod conformance;
 mod defects;

@@ -1,5 +1,5 @@
 //! Parcels under way: how many more of a priority may be sent, and which receipt belongs to which parcel.
-use super::LinkError;
+use super::{LinkError, MAX_PARCEL_BYTES};
 use crate::{
     port::LeaseLimits,
     receipt,
@@ -37,6 +37,8 @@ struct Sent {
     id: Bytes,
     digest: [u8; 32],
     bytes: usize,
+    /// Digest of the parcel in the outbox, where not all of it was sent.
+    whole: Option<[u8; 32]>,
 }
 
 /// What a verified receipt means.
@@ -76,6 +78,21 @@ impl Flight {
         (left.parcels > 0 && left.bytes > 0).then_some(left)
     }
 
+    /// [`Flight::depart`] for a parcel that no message can hold. No outbox takes one; if one is there all the same (of
+    /// another program's making), so much of it is sent that its receiver can refuse it as too large. A refusal is final
+    /// and holds up nothing behind it, while to send all of it would break the link again and again.
+    pub(super) fn depart_cut(&mut self, priority: Priority, parcel: &mut Parcel) {
+        if parcel.body.len() <= MAX_PARCEL_BYTES {
+            return self.depart(priority, parcel);
+        }
+        let whole = Sha256::digest(&parcel.body).into();
+        parcel.body.truncate(MAX_PARCEL_BYTES + 1);
+        self.depart(priority, parcel);
+        if let Some(sent) = self.sent.get_mut(&(parcel.priority, parcel.seq)) {
+            sent.whole = Some(whole);
+        }
+    }
+
     /// Notes a parcel that is about to be sent. After a deferral everything behind it is leased and sent once more,
     /// though some of it may still be under way: such a parcel takes its room once, since one receipt gives it back.
     pub fn depart(&mut self, priority: Priority, parcel: &Parcel) {
@@ -84,6 +101,7 @@ impl Flight {
             id: parcel.id.clone(),
             digest: Sha256::digest(&parcel.body).into(),
             bytes: parcel.body.len(),
+            whole: None,
         };
         self.parcels[rank] += 1;
         self.bytes[rank] += sent.bytes;
@@ -91,6 +109,11 @@ impl Flight {
             self.parcels[rank] -= 1;
             self.bytes[rank] -= before.bytes;
         }
+    }
+
+    /// Digest by which the outbox knows the parcel of a receipt, where it is not the receipt's.
+    pub(super) fn whole(&self, receipt: &Receipt) -> Option<[u8; 32]> {
+        self.sent.get(&(receipt.priority, receipt.seq))?.whole
     }
 
     /// Checks a receipt of `receiver`, and takes its parcel off.

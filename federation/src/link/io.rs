@@ -1,4 +1,5 @@
-//! A TLS stream of the link: it ends when its peer's certificate is revoked or past its end, and tests may read along.
+//! A TLS stream of the link: it ends when its peer's certificate is revoked or past its end or its place was taken, and
+//! tests may read along.
 use super::LinkError;
 use crate::{identity::Peer, tls::Cut};
 use std::{
@@ -14,6 +15,7 @@ use std::{
     task::{Context, Poll},
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
 
 /// Writes the clear text of every connection to files, so that a test can search it for what must not be there.
@@ -77,6 +79,8 @@ struct TapFiles {
 #[derive(Clone)]
 pub(super) struct Caller {
     pub(super) peer: Arc<Peer>,
+    /// Cancelled when the peer has begun a call.
+    pub(super) called: CancellationToken,
 }
 
 type BoxedCut = Pin<Box<dyn Future<Output = Cut> + Send>>;
@@ -102,11 +106,18 @@ impl<S> Guarded<S> {
             stream,
             caller: Caller {
                 peer: Arc::new(peer),
+                called: CancellationToken::new(),
             },
             cut: Box::pin(cut),
             ended: false,
             tap: tap.map(Tap::open).transpose()?,
         })
+    }
+
+    /// Tells `called` when the peer has begun a call.
+    pub(super) fn telling(mut self, called: CancellationToken) -> Self {
+        self.caller.called = called;
+        self
     }
 
     /// Registers for the cut; an error once it came.
@@ -121,13 +132,15 @@ impl<S> Guarded<S> {
                 Cut::Revoked => "revoked",
                 Cut::Expired => "expired",
                 Cut::Stopped => "stopped",
+                Cut::Displaced => "displaced",
+                Cut::Silent => "silent",
             };
             metrics::counter!("medmesh_link_cuts_total", "reason" => why).increment(1);
             tracing::warn!(peer = %identity, reason = why, "connection cut");
         }
         Err(io::Error::new(
             io::ErrorKind::ConnectionAborted,
-            "the peer's certificate is revoked or past its end, or this node stops",
+            "the peer's certificate is revoked or past its end, its place was taken, or this node stops",
         ))
     }
 }

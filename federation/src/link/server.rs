@@ -1,17 +1,19 @@
 //! The receiver's side of the link: TLS, who may deliver, what a parcel must be, and the signed answer.
 use super::{
-    HANDSHAKE_TIMEOUT, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, LinkError, MAX_MESSAGE_BYTES,
-    MAX_PARCEL_BYTES, STREAM_WINDOW_BYTES,
-    io::{Caller, Guarded, Tap},
+    KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, LinkError, MAX_MESSAGE_BYTES, MAX_PARCEL_BYTES,
+    STREAM_WINDOW_BYTES,
+    io::{Caller, Tap},
+    newest::Newest,
+    pace::{MESSAGE_TIMEOUT, PacedService},
     peer_place, route,
     told::Told,
+    welcome::{LIMITS, Welcome},
 };
 use crate::{
-    foyer::{Foyer, Seat},
-    identity::{Identity, Peer},
+    identity::Identity,
     port::{Arrival, Gate, Inbox, PortErrorKind, Verdict},
     reason, receipt,
-    tls::{self, Cut, ReloadingTls},
+    tls::ReloadingTls,
     wire::{
         Outcome, Parcel, Receipt,
         mesh_server::{Mesh, MeshServer},
@@ -19,26 +21,23 @@ use crate::{
 };
 use ed25519_dalek::SigningKey;
 use futures_util::FutureExt;
+use node::admission::Admission;
 use sha2::{Digest, Sha256};
-use std::{io, sync::Arc, time::Duration};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::{Semaphore, mpsc},
-};
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use std::{sync::Arc, time::Duration};
+use tokio::{net::TcpListener, sync::mpsc, time::timeout};
+use tokio_rustls::TlsAcceptor;
 use tokio_stream::{StreamExt, wrappers::ReceiverStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Request, Response, Status, Streaming, transport::Server};
 use types::{Place, Priority};
 
-/// Handshakes at once; a further connection takes the place of one that has waited longest ([`Foyer`]).
-pub(super) const MAX_HANDSHAKES: usize = 256;
-/// Connections at once: a region's facilities, each once, with room for those that reconnect.
-const MAX_CONNECTIONS: usize = 4_096;
 /// Finished handshakes that wait to be served.
 const MAX_WAITING: usize = 16;
-/// Calls at once on one connection: a sender needs one.
+/// Calls at once on one connection: a sender needs one. What a peer sends on all of them before it is read is bounded
+/// by the connection's window.
 const MAX_STREAMS: u32 = 4;
+/// Header of a call, in bytes.
+const MAX_HEADER_BYTES: u32 = 16 << 10;
 /// Parcels that are judged and stored together: whichever bound is met first. Half of what a sender may have under way
 /// of its backlog, so that both ends work at once.
 const BATCH_PARCELS: usize = 64;
@@ -46,8 +45,8 @@ const BATCH_PARCELS: usize = 64;
 const BATCH_BYTES: usize = 4 << 20;
 /// Receipts that wait for the sender to read them; then nothing more is taken from it.
 const MAX_RECEIPTS: usize = 1_024;
-/// After a failed accept (out of descriptors) the listener rests this long.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// A sender that takes no receipt for so long, while as many wait as may, has its stream ended.
+const RECEIPT_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a stop waits for batches in hand before connections are cut.
 const STOP_GRACE: Duration = Duration::from_secs(2);
 
@@ -97,13 +96,14 @@ pub async fn serve(
         acceptor,
         door: Arc::clone(&door),
         ready,
-        connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
         hard_stop: hard_stop.clone(),
     };
-    let accepting = accept(listener, Arc::new(welcome), &stop);
+    let admission = Admission::new("link", &LIMITS);
+    let accepting = Arc::new(welcome).accept(&admission, listener, &stop);
     let service = MeshService {
         door: Arc::clone(&door),
         told: Told::default(),
+        newest: Newest::default(),
         tasks: tasks.clone(),
         stop: stop.clone(),
     };
@@ -113,7 +113,11 @@ pub async fn serve(
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(STREAM_WINDOW_BYTES)
         .max_concurrent_streams(MAX_STREAMS)
-        .add_service(MeshServer::new(service).max_decoding_message_size(MAX_MESSAGE_BYTES))
+        .http2_max_header_list_size(MAX_HEADER_BYTES)
+        .add_service(PacedService::new(
+            MeshServer::new(service).max_decoding_message_size(MAX_MESSAGE_BYTES),
+            MESSAGE_TIMEOUT,
+        ))
         .serve_with_incoming_shutdown(
             ReceiverStream::new(incoming),
             stop.clone().cancelled_owned(),
@@ -129,99 +133,15 @@ pub async fn serve(
         stop.cancel();
         served
     };
-    let (served, (), ()) = tokio::join!(serving, accepting, ended);
-    Ok(served?)
-}
-
-type Stream = Guarded<TlsStream<TcpStream>>;
-
-/// What a handshake needs and leads to.
-struct Welcome {
-    acceptor: TlsAcceptor,
-    door: Arc<Door>,
-    ready: mpsc::Sender<io::Result<Stream>>,
-    connections: Arc<Semaphore>,
-    hard_stop: CancellationToken,
-}
-
-async fn accept(listener: TcpListener, welcome: Arc<Welcome>, stop: &CancellationToken) {
-    let foyer = Foyer::new(MAX_HANDSHAKES);
-    loop {
-        let accepted = tokio::select! {
-            () = stop.cancelled() => return,
-            accepted = listener.accept() => accepted,
-        };
-        let Ok((stream, peer)) = accepted else {
-            metrics::counter!("medmesh_link_accept_errors_total").increment(1);
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            continue;
-        };
-        let (welcome, seat) = (Arc::clone(&welcome), foyer.enter(peer.ip()));
-        tokio::spawn(async move {
-            let result = welcome.shake(stream, seat).await;
-            metrics::counter!("medmesh_link_handshakes_total", "result" => result).increment(1);
-        });
-    }
-}
-
-impl Welcome {
-    /// One handshake, ended in time, or sooner when others need the place.
-    async fn shake(&self, stream: TcpStream, seat: Seat) -> &'static str {
-        let shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, async {
-            stream.set_nodelay(true)?;
-            let shaken = self.acceptor.accept(stream).await;
-            shaken.inspect_err(|error| {
-                tls::count_refused("link", error);
-            })
-        });
-        let guarded = tokio::select! {
-            shaken = shaken => match shaken {
-                Ok(shaken) => shaken.and_then(|stream| self.guard(stream)),
-                Err(_) => return "timeout",
-            },
-            () = seat.displaced() => return "displaced",
-        };
-        drop(seat);
-        match guarded {
-            Ok(stream) => {
-                // Serving may have ended meanwhile: then the connection is dropped, which is right.
-                let _ = self.ready.send(Ok(stream)).await;
-                "ok"
-            }
-            Err(error) => {
-                tracing::debug!(%error, "handshake refused");
-                "refused"
-            }
-        }
-    }
-
-    fn guard(&self, stream: TlsStream<TcpStream>) -> io::Result<Stream> {
-        let peer = stream
-            .get_ref()
-            .1
-            .peer_certificates()
-            .and_then(|chain| chain.first())
-            .and_then(|cert| Peer::from_cert(cert).ok())
-            .ok_or(io::ErrorKind::PermissionDenied)?;
-        let permit = Arc::clone(&self.connections)
-            .try_acquire_owned()
-            .map_err(|_| io::ErrorKind::QuotaExceeded)?;
-        let cut = self.door.tls.cut(&peer);
-        let hard_stop = self.hard_stop.clone();
-        let ended = async move {
-            let _held_while_connected = permit;
-            tokio::select! {
-                cut = cut => cut,
-                () = hard_stop.cancelled_owned() => Cut::Stopped,
-            }
-        };
-        Guarded::new(stream, peer, ended, self.door.tap.as_ref())
-    }
+    let (served, accepted, ()) = tokio::join!(serving, accepting, ended);
+    served?;
+    accepted.map_err(LinkError::Listen)
 }
 
 struct MeshService {
     door: Arc<Door>,
     told: Told,
+    newest: Newest,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -238,17 +158,22 @@ impl Mesh for MeshService {
             .extensions()
             .get::<Caller>()
             .ok_or_else(|| Status::unauthenticated("no client certificate"))?;
+        caller.called.cancel();
         let from = self
             .door
             .business_of(&caller.peer.identity, &self.told)
             .await?;
+        let newer = self.newest.begin(&caller.peer.identity);
         let (answers, receipts) = mpsc::channel(MAX_RECEIPTS);
         let receiving = receive(
             Arc::clone(&self.door),
             from,
             request.into_inner(),
             answers,
-            self.stop.clone(),
+            Ends {
+                stop: self.stop.clone(),
+                newer,
+            },
         );
         self.tasks.spawn(receiving);
         Ok(Response::new(ReceiverStream::new(receipts)))
@@ -390,47 +315,122 @@ fn fill(mut receipt: Receipt, verdict: &Verdict) -> Receipt {
     receipt
 }
 
-/// Takes parcels of one stream, a batch at a time, until the sender ends it or the node stops.
+/// What ends a stream from outside.
+struct Ends {
+    stop: CancellationToken,
+    /// The sender has begun another stream.
+    newer: CancellationToken,
+}
+
+/// Takes parcels of one stream, a batch at a time, until the sender ends it or the node stops. A stream that breaks is
+/// answered with an error, never with an end as if all were well.
 async fn receive(
     door: Arc<Door>,
     from: Place,
     mut parcels: Streaming<Parcel>,
     answers: mpsc::Sender<Result<Receipt, Status>>,
-    stop: CancellationToken,
+    ends: Ends,
 ) {
     loop {
-        let batch = tokio::select! {
-            () = stop.cancelled() => return,
-            batch = next_batch(&mut parcels) => batch,
+        let taken = tokio::select! {
+            () = ends.stop.cancelled() => return,
+            () = ends.newer.cancelled() => Taken::broken(Status::aborted("a newer stream of this sender")),
+            taken = next_batch(&mut parcels) => taken,
         };
-        if batch.is_empty() {
-            return;
+        for receipt in door.answer(&from, taken.parcels).await {
+            match timeout(RECEIPT_TIMEOUT, answers.send(Ok(receipt))).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return,
+                Err(_) => {
+                    metrics::counter!("medmesh_link_late_total", "step" => "receipt").increment(1);
+                    return;
+                }
+            }
         }
-        for receipt in door.answer(&from, batch).await {
-            if answers.send(Ok(receipt)).await.is_err() {
+        match taken.end {
+            None => {}
+            Some(Ok(())) => return,
+            Some(Err(status)) => {
+                let status = broken(&status);
+                tracing::warn!(peer = %from, code = ?status.code(), "stream broken");
+                let _ = timeout(RECEIPT_TIMEOUT, answers.send(Err(status))).await;
                 return;
             }
         }
     }
 }
 
-/// Waits for a parcel and takes what is there behind it. Empty when the stream ended, well or not: what a broken
-/// stream brought is not answered, so its sender sends it again.
-async fn next_batch(parcels: &mut Streaming<Parcel>) -> Vec<Parcel> {
-    let Some(Ok(first)) = parcels.next().await else {
-        return Vec::new();
+/// Parcels that were there, and whether and how the stream ended behind them.
+struct Taken {
+    parcels: Vec<Parcel>,
+    end: Option<Result<(), Status>>,
+}
+
+impl Taken {
+    const fn broken(status: Status) -> Self {
+        Self {
+            parcels: Vec::new(),
+            end: Some(Err(status)),
+        }
+    }
+}
+
+/// What a sender is told of a stream that broke, in words of our own.
+fn broken(status: &Status) -> Status {
+    use tonic::Code;
+    let (reason, told) = match status.code() {
+        // tonic says OUT_OF_RANGE of a message above its limit, gRPC RESOURCE_EXHAUSTED.
+        Code::OutOfRange | Code::ResourceExhausted => (
+            "too-large",
+            Status::resource_exhausted(format!(
+                "a message is longer than {MAX_MESSAGE_BYTES} bytes"
+            )),
+        ),
+        Code::DeadlineExceeded => (
+            "late",
+            Status::deadline_exceeded("a message was not whole in time"),
+        ),
+        Code::Aborted => ("newer", Status::aborted("a newer stream of this sender")),
+        Code::Internal | Code::InvalidArgument | Code::Unimplemented => (
+            "malformed",
+            Status::invalid_argument("a message is not a parcel"),
+        ),
+        _ => ("closed", Status::cancelled("the stream broke")),
+    };
+    metrics::counter!("medmesh_link_broken_streams_total", "reason" => reason).increment(1);
+    told
+}
+
+/// Waits for a parcel and takes what is there behind it. What a broken stream brought whole is answered; the rest its
+/// sender sends again.
+async fn next_batch(parcels: &mut Streaming<Parcel>) -> Taken {
+    let first = match parcels.next().await {
+        Some(Ok(first)) => first,
+        Some(Err(status)) => return Taken::broken(status),
+        None => {
+            return Taken {
+                parcels: Vec::new(),
+                end: Some(Ok(())),
+            };
+        }
     };
     let mut bytes = first.body.len();
     let mut batch = vec![first];
-    while batch.len() < BATCH_PARCELS && bytes < BATCH_BYTES {
+    // An error shows itself once: the next call would say that the stream ended.
+    let mut end = None;
+    while end.is_none() && batch.len() < BATCH_PARCELS && bytes < BATCH_BYTES {
         match parcels.next().now_or_never() {
             Some(Some(Ok(parcel))) => {
                 bytes += parcel.body.len();
                 batch.push(parcel);
             }
-            // An end or error that shows itself here shows itself again at the next call.
-            _ => break,
+            Some(Some(Err(status))) => end = Some(Err(status)),
+            Some(None) => end = Some(Ok(())),
+            None => break,
         }
     }
-    batch
+    Taken {
+        parcels: batch,
+        end,
+    }
 }

@@ -80,7 +80,19 @@ pub fn load<T: DeserializeOwned + Validate>(
         path: path.to_owned(),
         problems,
     };
-    let mut table = read(path).map_err(|problem| fail(vec![problem]))?;
+    let text = read(path).map_err(|problem| fail(vec![problem]))?;
+    parse(&text, overrides).map_err(fail)
+}
+
+/// Reads a configuration's text, applies `overrides` and checks the result.
+///
+/// # Errors
+/// Every problem found, at least one.
+pub fn parse<T: DeserializeOwned + Validate>(
+    text: &str,
+    overrides: impl IntoIterator<Item = (String, String)>,
+) -> Result<T, Vec<Problem>> {
+    let mut table = table(text).map_err(|problem| vec![problem])?;
     let mut problems = Vec::new();
     for (name, value) in overrides {
         if let Err(problem) = override_key(&mut table, &name, &value) {
@@ -96,16 +108,19 @@ pub fn load<T: DeserializeOwned + Validate>(
     }
     match config {
         Some(config) if problems.is_empty() => Ok(config),
-        _ => Err(fail(problems)),
+        _ => Err(problems),
     }
 }
 
-fn read(path: &Path) -> Result<Table, Problem> {
+fn read(path: &Path) -> Result<String, Problem> {
     let io = |error: std::io::Error| Problem::new("", error.to_string());
     if std::fs::metadata(path).map_err(io)?.len() > MAX_FILE_BYTES {
         return Err(Problem::new("", "is larger than 8MiB"));
     }
-    let text = std::fs::read_to_string(path).map_err(io)?;
+    std::fs::read_to_string(path).map_err(io)
+}
+
+fn table(text: &str) -> Result<Table, Problem> {
     text.parse::<Table>().map_err(|error| {
         let before = error.span().and_then(|span| text.get(..span.start));
         let line = before.map_or(1, |before| before.matches('\n').count() + 1);

@@ -4,6 +4,7 @@ use axum::routing::{get, post};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_rustls::{
     TlsConnector,
@@ -11,14 +12,33 @@ use tokio_rustls::{
     rustls::{ClientConfig, RootCertStore, pki_types::PrivateKeyDer},
 };
 
-struct Server {
-    address: SocketAddr,
+pub(super) struct Server {
+    pub(super) address: SocketAddr,
     client: TlsConnector,
-    stop: CancellationToken,
+    pub(super) stop: CancellationToken,
     task: JoinHandle<io::Result<()>>,
 }
 
 async fn start(app: Router) -> Server {
+    let rules = Rules {
+        admission: Admission::new("https", &LIMITS),
+        timeouts: TIMEOUTS,
+        clients: None,
+    };
+    start_by(rules, |_| app).await
+}
+
+/// A server by rules; the router is made for the address that it gets.
+pub(super) async fn start_by(rules: Rules, app: impl FnOnce(SocketAddr) -> Router) -> Server {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    start_at(rules, listener, app).await
+}
+
+pub(super) async fn start_at(
+    rules: Rules,
+    listener: TcpListener,
+    app: impl FnOnce(SocketAddr) -> Router,
+) -> Server {
     let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
     let CertifiedKey { cert, signing_key } =
         generate_simple_self_signed(["localhost".to_owned()]).unwrap();
@@ -32,10 +52,10 @@ async fn start(app: Router) -> Server {
     let client = ClientConfig::builder()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let stop = CancellationToken::new();
-    let task = tokio::spawn(serve(listener, Arc::new(config), app, stop.clone()));
+    let (stop, app) = (CancellationToken::new(), app(address));
+    let (until, tls) = (stop.clone(), Arc::new(config).into());
+    let task = tokio::spawn(async move { serve_by(&rules, listener, tls, app, until).await });
     Server {
         address,
         client: TlsConnector::from(Arc::new(client)),
@@ -46,9 +66,13 @@ async fn start(app: Router) -> Server {
 
 impl Server {
     async fn connect(&self) -> TlsStream<TcpStream> {
-        let stream = TcpStream::connect(self.address).await.unwrap();
+        self.dial().await.unwrap()
+    }
+
+    pub(super) async fn dial(&self) -> io::Result<TlsStream<TcpStream>> {
+        let stream = TcpStream::connect(self.address).await?;
         let name = "localhost".try_into().unwrap();
-        self.client.connect(name, stream).await.unwrap()
+        self.client.connect(name, stream).await
     }
 
     async fn ask(&self, request: &str) -> String {

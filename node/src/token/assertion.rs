@@ -1,62 +1,48 @@
 //! Client assertions: who a client is, proven by a signature with its registered key, usable once.
 //!
-//! SMART App Launch 2.2, "Client Authentication: Asymmetric", with ES384 and keys registered in the configuration;
-//! a `jku` header is ignored, so that no client can name its own keys.
-use super::{ClientError, Refused, Scopes, used::Used};
+//! SMART App Launch 2.2, "Client Authentication: Asymmetric", with ES384 and keys registered in the configuration.
+//! [`jws`](super::jws) reads it, this file says whether it is believed.
+use super::{
+    ClientError, Refused, Scopes,
+    jws::{Claimed, Unverified},
+    used::Used,
+};
 use crate::config::ClientConfig;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use serde::{Deserialize, Serialize};
-use std::collections::{BTreeSet, HashMap};
+use serde::{Serialize, de::IgnoredAny};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 use types::Timestamp;
 
 /// The only `client_assertion_type`.
 pub const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 /// How far ahead `exp` may lie (SMART: no more than five minutes).
 pub const MAX_LIFETIME_SECONDS: i64 = 300;
-/// How far the clocks of client and server may be apart.
-const SKEW_SECONDS: i64 = 10;
-/// Characters of an assertion; a real one has some 500.
-const MAX_ASSERTION: usize = 4_096;
+/// How far the clocks of client and server may be apart, in milliseconds.
+const SKEW_MS: i64 = 10_000;
 /// Characters of a `jti`.
 const MAX_JTI: usize = 256;
 /// An uncompressed point of P-384 (SEC 1 §2.3.3): 0x04 and two coordinates of 48 bytes.
 const P384_POINT_BYTES: usize = 97;
 
-/// What an assertion claims (RFC 7523 §3).
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// What an assertion claims (RFC 7523 §3), for the client that makes it.
+#[derive(Clone, Debug, Serialize)]
 pub struct Claims {
     /// Issuer: the client id.
     pub iss: String,
     /// Subject: the client id.
     pub sub: String,
-    /// Audience: the token URL.
-    pub aud: Audience,
+    /// Audience: the token URL, alone.
+    pub aud: String,
     /// End of validity, in seconds since 1970.
     pub exp: i64,
     /// Begin of validity, in seconds since 1970.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub nbf: Option<i64>,
     /// Unique id of the assertion.
     pub jti: String,
-}
-
-/// One audience or several (RFC 7519 §4.1.3).
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Audience {
-    /// One.
-    One(String),
-    /// Several.
-    Many(Vec<String>),
-}
-
-impl Audience {
-    fn names(&self, url: &str) -> bool {
-        match self {
-            Self::One(own) => own == url,
-            Self::Many(own) => own.iter().any(|own| own == url),
-        }
-    }
 }
 
 /// An assertion that cannot be made: the key is not the PKCS#8 PEM of a P-384 key.
@@ -79,11 +65,13 @@ pub fn sign_assertion(
     jsonwebtoken::encode(&header, claims, &key).map_err(|_| InvalidClientKey)
 }
 
+/// A registered client.
 #[derive(Debug)]
-struct Client {
-    client_id: String,
+pub(super) struct Client {
+    pub(super) client_id: Arc<str>,
     key: DecodingKey,
-    allowed: Scopes,
+    /// What it may be granted.
+    pub(super) allowed: Scopes,
 }
 
 /// The registered clients by key id, and the assertions that were used.
@@ -98,7 +86,7 @@ impl Registry {
         let mut clients = HashMap::new();
         for config in configs {
             let client = Client {
-                client_id: config.client_id.clone(),
+                client_id: config.client_id.as_str().into(),
                 key: read_key(config)?,
                 allowed: config.scope.parse().map_err(|source| ClientError::Scope {
                     client: config.client_id.clone(),
@@ -118,65 +106,62 @@ impl Registry {
         allowed.flat_map(Scopes::names).collect()
     }
 
-    /// What the client that made this assertion may be granted. Blocks for an fsync.
+    /// The client that made this assertion. Blocks for an fsync.
     pub(super) fn authenticate(
         &self,
         assertion: &str,
         token_url: &str,
         now: Timestamp,
-    ) -> Result<&Scopes, Refused> {
-        let (kid, client, claims) = self.verify(assertion)?;
-        let now = now.0.div_euclid(1_000);
-        check(&claims, &client.client_id, token_url, now)?;
-        let end = claims.exp.saturating_add(SKEW_SECONDS);
-        self.used.note(&kid, &claims.jti, end, now)?;
-        Ok(&client.allowed)
-    }
-
-    fn verify(&self, assertion: &str) -> Result<(String, &Client, Claims), Refused> {
-        const UNREADABLE: Refused = Refused::InvalidClient("the assertion is not a signed JWT");
-        if assertion.len() > MAX_ASSERTION {
-            return Err(UNREADABLE);
-        }
-        let header = jsonwebtoken::decode_header(assertion).map_err(|_| UNREADABLE)?;
-        if header.alg != Algorithm::ES384 {
-            return Err(Refused::InvalidClient(
-                "the assertion is not signed with ES384",
-            ));
-        }
-        let kid = header
-            .kid
-            .ok_or(Refused::InvalidClient("the assertion has no kid"))?;
+    ) -> Result<&Client, Refused> {
+        let Unverified { kid, claims } =
+            Unverified::read(assertion).map_err(Refused::InvalidClient)?;
         let client = self
             .clients
             .get(&kid)
             .ok_or(Refused::InvalidClient("the kid is not registered"))?;
-        // The signature alone: the claims are checked below, against a clock that is an argument.
-        let mut rules = Validation::new(Algorithm::ES384);
-        rules.required_spec_claims.clear();
-        rules.validate_exp = false;
-        rules.validate_aud = false;
-        let token = jsonwebtoken::decode::<Claims>(assertion, &client.key, &rules)
-            .map_err(|_| Refused::InvalidClient("the signature or a claim is wrong"))?;
-        Ok((kid, client, token.claims))
+        is_signed(assertion, &client.key)?;
+        check(&claims, &client.client_id, token_url, now)?;
+        let seconds = |ms: i64| ms.div_euclid(1_000);
+        let end = seconds(claims.exp.0.saturating_add(SKEW_MS)) + 1;
+        self.used.note(&kid, &claims.jti, end, seconds(now.0))?;
+        Ok(client)
     }
 }
 
-fn check(claims: &Claims, client_id: &str, token_url: &str, now: i64) -> Result<(), Refused> {
+/// The signature alone: the claims are checked apart, against a clock that is an argument.
+fn is_signed(assertion: &str, key: &DecodingKey) -> Result<(), Refused> {
+    let mut rules = Validation::new(Algorithm::ES384);
+    rules.required_spec_claims.clear();
+    rules.validate_exp = false;
+    rules.validate_aud = false;
+    jsonwebtoken::decode::<IgnoredAny>(assertion, key, &rules)
+        .map(drop)
+        .map_err(|_| Refused::InvalidClient("the signature is wrong"))
+}
+
+fn check(
+    claims: &Claimed,
+    client_id: &str,
+    token_url: &str,
+    now: Timestamp,
+) -> Result<(), Refused> {
     let fail = |why| Err(Refused::InvalidClient(why));
     if claims.iss != client_id || claims.sub != client_id {
         return fail("iss and sub are not the client id of the key");
     }
-    if !claims.aud.names(token_url) {
+    if claims.aud.as_str() != token_url {
         return fail("aud is not the token URL");
     }
-    if claims.exp.saturating_add(SKEW_SECONDS) <= now {
+    // Both lie within some 31,000 years of 1970: no sum is out of range.
+    let ahead_ms = claims.exp.0 - now.0;
+    if ahead_ms + SKEW_MS <= 0 {
         return fail("the assertion has expired");
     }
-    if claims.exp.saturating_sub(now) > MAX_LIFETIME_SECONDS + SKEW_SECONDS {
+    if ahead_ms > MAX_LIFETIME_SECONDS * 1_000 + SKEW_MS {
         return fail("exp is more than five minutes ahead");
     }
-    if claims.nbf.is_some_and(|nbf| nbf > now + SKEW_SECONDS) {
+    let begins = claims.nbf.max(claims.iat);
+    if begins.is_some_and(|begins| begins.0 > now.0 + SKEW_MS) {
         return fail("the assertion is not valid yet");
     }
     if claims.jti.is_empty() || claims.jti.len() > MAX_JTI {

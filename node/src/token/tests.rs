@@ -139,8 +139,15 @@ async fn an_assertion_is_good_for_one_token_only() {
 async fn a_wrong_claim_is_refused() {
     let world = world();
     for (key, value, good) in [
-        ("aud", json!([URL, "https://elsewhere"]), true),
+        ("aud", json!([URL]), true),
         ("nbf", json!(now() - 5), true),
+        ("iat", json!(now()), true),
+        ("exp", json!(now() as f64 + 60.5), true),
+        ("aud", json!([URL, "https://elsewhere"]), false),
+        ("aud", json!(format!("{URL}/")), false),
+        ("iat", json!(now() + 120), false),
+        ("iat", json!("now"), false),
+        ("exp", json!(now() as f64 - 60.5), false),
         ("iss", json!("another"), false),
         ("sub", json!("another"), false),
         ("aud", json!("https://elsewhere/auth/token"), false),
@@ -168,6 +175,56 @@ async fn a_wrong_claim_is_refused() {
             "{key} {value} {body}"
         );
     }
+}
+
+#[tokio::test]
+async fn an_assertion_whose_header_must_be_understood_is_refused() {
+    let world = world();
+    let key = EncodingKey::from_ec_pem(world.key.serialize_pem().as_bytes()).unwrap();
+    let good = json!({"alg": "ES384", "kid": "reader-1", "typ": "JWT"});
+    let critical = json!({"alg": "ES384", "kid": "reader-1", "crit": ["urn:x"], "urn:x": true});
+    for (header, expected) in [(critical, StatusCode::UNAUTHORIZED), (good, StatusCode::OK)] {
+        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let signed = format!("{}.{}", part(&header), part(&claims()));
+        let signature = jsonwebtoken::crypto::sign(signed.as_bytes(), &key, Algorithm::ES384);
+        let assertion = format!("{signed}.{}", signature.unwrap());
+        let (status, body) = world.assert(&assertion, "system/*.rs").await;
+        assert_eq!(status, expected, "{header} {body}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_takes_many_tokens_displaces_its_own_and_no_others() {
+    let world = world();
+    let inner = &world.server.inner;
+    let now = inner.clock.real();
+    let issue = |client: &str| {
+        let client = client.into();
+        format!(
+            "Bearer {}",
+            inner.issue(&client, "system/*.rs".parse().unwrap(), now)
+        )
+    };
+    let (others, first) = (issue("reader"), issue("greedy"));
+    let flood: Vec<_> = (0..2 * MAX_TOKENS_OF_A_CLIENT)
+        .map(|_| issue("greedy"))
+        .collect();
+    assert!(world.check(&others).is_ok());
+    assert_eq!(world.check(&first), Err(TokenError::Unknown));
+    assert!(world.check(flood.last().unwrap()).is_ok());
+    let alive = flood.iter().filter(|token| world.check(token).is_ok());
+    assert_eq!(alive.count(), MAX_TOKENS_OF_A_CLIENT);
+    for client in 0..2 * MAX_TOKENS / MAX_TOKENS_OF_A_CLIENT {
+        for _ in 0..MAX_TOKENS_OF_A_CLIENT {
+            issue(&client.to_string());
+        }
+    }
+    assert!(world.check(&others).is_ok(), "many greedy clients");
+    let tokens = inner.tokens.lock();
+    assert_eq!(
+        (tokens.granted.len(), tokens.shares.len()),
+        (MAX_TOKENS, MAX_TOKENS)
+    );
 }
 
 #[tokio::test]
@@ -252,7 +309,7 @@ async fn a_request_without_a_live_token_has_no_right() {
     assert_eq!(world.check("Bearer abc"), Err(TokenError::Unknown));
     let inner = &world.server.inner;
     let past = Timestamp(inner.clock.real().0 - TOKEN_LIFE_MS - 1);
-    let token = inner.issue("system/*.rs".parse().unwrap(), past).unwrap();
+    let token = inner.issue(&"reader".into(), "system/*.rs".parse().unwrap(), past);
     assert_eq!(
         world.check(&format!("Bearer {token}")),
         Err(TokenError::Unknown),

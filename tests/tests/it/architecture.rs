@@ -27,7 +27,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     (NODE, &[TYPES, STORAGE]),
     (DEVICE, &[TYPES, STORAGE]),
     (FHIR, &[TYPES, STORAGE]),
-    (FEDERATION, &[TYPES, STORAGE]),
+    // Every listener admits connections by the one rule in `node`.
+    (FEDERATION, &[TYPES, STORAGE, NODE]),
     (EDGE, &[TYPES, STORAGE, NODE, FEDERATION]),
     (REGIONAL, &[TYPES, STORAGE, NODE, FEDERATION, FHIR]),
     (GLOBAL, &[TYPES, STORAGE, NODE, FEDERATION]),
@@ -54,6 +55,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ),
     ("tokio-postgres", &[FHIR]),
     ("deadpool-postgres", &[FHIR]),
+    ("tokio-postgres-rustls", &[FHIR]),
     ("scylla", &[GLOBAL]),
     ("rumqttd", &[EDGE]),
     ("tokio-serial", &[EDGE, DEVICE]),

@@ -105,9 +105,11 @@ impl Machine {
                 self.etc.join("profiles").join(profile.file_name()),
             )?;
         }
-        for secret in ["facility.key", "postgres.url"] {
+        let key = "5a".repeat(32);
+        let url = "host=/run/postgresql dbname=medmesh user=medmesh";
+        for (secret, text) in [("facility.key", key.as_str()), ("postgres.url", url)] {
             let path = self.etc.join(secret);
-            fs::write(&path, "5a".repeat(32))?;
+            fs::write(&path, text)?;
             fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
         }
         for client in ["fhir-reader.pem", "operator.pem"] {

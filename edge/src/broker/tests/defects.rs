@@ -9,10 +9,13 @@ use tokio::net::TcpStream;
 
 #[tokio::test]
 async fn defect_1_idle_connections_block_nobody() {
-    let world = World::new().await;
+    let limits = BrokerLimits {
+        handshakes: 256,
+        ..Default::default()
+    };
+    let world = World::with(limits.clone()).await;
     let mut idle = Vec::new();
     // More than there are places for who is not known yet.
-    let limits = BrokerLimits::default();
     let begun = std::time::Instant::now();
     for _ in 0..limits.handshakes + 20 {
         idle.push(TcpStream::connect(world.broker.local_addr()).await.unwrap());

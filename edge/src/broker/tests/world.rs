@@ -30,6 +30,8 @@ pub(super) const COMMAND: &str = "devices/us/us-f1/lab-1/command";
 /// A certificate authority with what it issued.
 pub(super) struct Authority {
     dir: tempfile::TempDir,
+    /// Tests share an authority, and a certificate is issued once.
+    issuing: parking_lot::Mutex<()>,
     pub(super) ca: Ca,
 }
 
@@ -37,13 +39,15 @@ impl Authority {
     pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let ca = Ca::init(&dir.path().join("ca"), Clock::new(None).real()).unwrap();
-        let authority = Self { dir, ca };
+        let issuing = parking_lot::Mutex::default();
+        let authority = Self { dir, issuing, ca };
         authority.issue("spiffe://medmesh/edge/us/us/us-f1", &LOCAL_NAMES);
         authority
     }
 
     /// Issues a certificate, once per identity.
     fn issue(&self, identity: &str, names: &[&str]) -> (String, String) {
+        let _one_at_a_time = self.issuing.lock();
         let stem = self.dir.path().join(identity.replace(['/', ':'], "_"));
         let (cert, key) = (stem.with_extension("pem"), stem.with_extension("key"));
         if !cert.exists() {
@@ -181,12 +185,14 @@ impl World {
         }
     }
 
+    /// TLS of a device.
+    pub(super) fn client(&self, identity: &str) -> Arc<ClientConfig> {
+        self.authority.client(Some(identity))
+    }
+
     /// A TLS connection of a device; the handshake's end is not waited for by TLS 1.3 clients.
     pub(super) async fn dial(&self, identity: &str) -> Raw {
-        let config = {
-            let _one_at_a_time = AUTHORITY.lock();
-            self.authority.client(Some(identity))
-        };
+        let config = self.client(identity);
         let tcp = TcpStream::connect(self.broker.local_addr()).await.unwrap();
         let name = ServerName::try_from("localhost").unwrap();
         let connector = tokio_rustls::TlsConnector::from(config);

@@ -135,11 +135,11 @@ impl Session {
             if leased.is_empty() {
                 return Ok(true);
             }
-            for parcel in leased {
+            for mut parcel in leased {
                 if self.flight.is_empty() {
                     self.deadline = Some(Instant::now() + RECEIPT_TIMEOUT);
                 }
-                self.flight.depart(priority, &parcel);
+                self.flight.depart_cut(priority, &mut parcel);
                 metrics::counter!("medmesh_link_sent_total", "priority" => priority.as_str())
                     .increment(1);
                 let gone = |_| LinkError::Ended {
@@ -160,7 +160,8 @@ impl Session {
     ) -> Result<(), LinkError> {
         let mut good = Vec::with_capacity(batch.len());
         let mut bad = None;
-        for receipt in batch {
+        for mut receipt in batch {
+            let whole = self.flight.whole(&receipt);
             match self.flight.land(&receipt, &self.receiver, &self.key) {
                 Ok(Landed::Known) => refused("known"),
                 Ok(Landed::Final(priority)) => {
@@ -172,6 +173,9 @@ impl Session {
                         );
                     }
                     self.held[usize::from(priority.rank())].backoff.reset();
+                    if let Some(whole) = whole {
+                        receipt.digest = whole.to_vec().into();
+                    }
                     good.push(receipt);
                 }
                 Ok(Landed::Deferred(priority)) => {

@@ -2,6 +2,7 @@
 //! run, as the median of several runs, with what was durable when it was acknowledged.
 //!
 //! Nothing here asserts a time. A figure that misses its aim is printed as such, with what bounds it.
+mod attack;
 mod backlog;
 mod disk;
 mod facility;
@@ -59,6 +60,8 @@ enum Bench {
     Backlog,
     /// Memory of an idle edge, start and restart times.
     Idle,
+    /// What an honest client notices of two thousand hostile connections.
+    Attack,
     /// Hundreds of kills: nothing lost, doubled or out of order.
     Kills,
 }
@@ -112,6 +115,7 @@ fn run(cli: &Cli) -> Result<()> {
                 Bench::Path => path::run(&bed, &mut report).await,
                 Bench::Backlog => backlog::run(&bed, &mut report).await,
                 Bench::Idle => idle::run(&bed, &mut report).await,
+                Bench::Attack => attack::run(&bed, &mut report).await,
                 Bench::Kills => kills::run(&bed, &mut report).await,
             }
         });

@@ -1,0 +1,160 @@
+//! One connection: its handshake, its requests one after the other, and the moment by which each step must be done.
+use super::{GRACE, MAX_BODY_BYTES, MAX_HEADER_BYTES, MAX_STRANGERS_BODY_BYTES, Timeouts};
+use crate::{
+    admission::{Known, Slot},
+    health,
+    token::Verifier,
+};
+use axum::{
+    Router,
+    body::{Body, Bytes, HttpBody, to_bytes},
+    http::{HeaderMap, Request, Response, StatusCode, header::CONTENT_LENGTH},
+    response::IntoResponse,
+};
+use http_body_util::Limited;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::{convert::Infallible, sync::Arc, time::Duration};
+use tokio::{
+    net::TcpStream,
+    sync::watch,
+    time::{Instant, timeout},
+};
+use tokio_rustls::{TlsAcceptor, rustls::ServerConfig, server::TlsStream};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+/// What a connection is served with.
+#[derive(Clone)]
+pub(super) struct Server {
+    pub(super) app: Router,
+    pub(super) clients: Option<Verifier>,
+    pub(super) timeouts: Timeouts,
+    pub(super) slot: Arc<Slot>,
+}
+
+/// Serves one accepted socket to its end.
+pub(super) async fn serve(
+    stream: TcpStream,
+    config: Arc<ServerConfig>,
+    server: Server,
+    stop: CancellationToken,
+) {
+    let slot = server.slot.clone();
+    let served = async {
+        let handshake = TlsAcceptor::from(config).accept(stream);
+        let Ok(Ok(stream)) = timeout(server.timeouts.handshake, handshake).await else {
+            metrics::counter!("medmesh_https_handshake_errors_total").increment(1);
+            return;
+        };
+        slot.shaken();
+        requests(stream, server, stop).await;
+    };
+    tokio::select! {
+        () = served => {}
+        () = slot.displaced() => {}
+    }
+}
+
+async fn requests(stream: TlsStream<TcpStream>, server: Server, stop: CancellationToken) {
+    let header = server.timeouts.header;
+    let (deadline, due) = watch::channel(Instant::now() + header);
+    let deadline = Arc::new(deadline);
+    let service = service_fn(move |request| answer(server.clone(), deadline.clone(), request));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header)
+        .max_buf_size(MAX_HEADER_BYTES)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = passed(due) => {
+            metrics::counter!("medmesh_https_late_total").increment(1);
+            return;
+        }
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            timeout(GRACE, connection).await.unwrap_or(Ok(()))
+        }
+    };
+    if ended.is_err() {
+        metrics::counter!("medmesh_https_connection_errors_total").increment(1);
+    }
+}
+
+/// Resolves when the deadline, which moves with each step, has passed.
+async fn passed(mut due: watch::Receiver<Instant>) {
+    loop {
+        let at = *due.borrow_and_update();
+        tokio::select! {
+            () = tokio::time::sleep_until(at) => return,
+            changed = due.changed() => if changed.is_err() {
+                return std::future::pending().await;
+            },
+        }
+    }
+}
+
+async fn answer(
+    server: Server,
+    deadline: Arc<watch::Sender<Instant>>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
+    let by = |span: Duration| {
+        deadline.send_replace(Instant::now() + span);
+    };
+    let timeouts = server.timeouts;
+    by(timeouts.body + timeouts.request + GRACE);
+    server.slot.holds_unread(0);
+    if health::PATHS.contains(&request.uri().path()) {
+        server.slot.asks_health();
+    } else if let Some(clients) = &server.clients
+        && let Some(client) = clients.client(request.headers())
+    {
+        server.slot.known_as(&client);
+    }
+    let most = match server.slot.is_known() {
+        true => MAX_BODY_BYTES,
+        false => MAX_STRANGERS_BODY_BYTES,
+    };
+    let response = respond(server.app, request, (timeouts, most)).await;
+    if let Some(Known(client)) = response.extensions().get() {
+        server.slot.known_as(client);
+    }
+    let bytes = response.body().size_hint().lower();
+    server
+        .slot
+        .holds_unread(usize::try_from(bytes).unwrap_or(usize::MAX));
+    by(timeouts.answer);
+    Ok(response)
+}
+
+async fn respond(
+    app: Router,
+    request: Request<Incoming>,
+    (timeouts, most): (Timeouts, usize),
+) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let body = match timeout(timeouts.body, whole(&parts.headers, body, most)).await {
+        Ok(Some(body)) => Body::from(body),
+        // Who reads it learns that it is too long, and answers so in its own words.
+        Ok(None) => Body::new(Limited::new(Body::from("x"), 0)),
+        Err(_) => return StatusCode::REQUEST_TIMEOUT.into_response(),
+    };
+    let request = Request::from_parts(parts, body);
+    match timeout(timeouts.request, app.oneshot(request)).await {
+        Ok(response) => response.unwrap_or_else(|never| match never {}),
+        Err(_) => StatusCode::REQUEST_TIMEOUT.into_response(),
+    }
+}
+
+/// The whole body; none when it is longer than `most` bytes, or broken off, and then nobody reads the answer.
+async fn whole(headers: &HeaderMap, body: Incoming, most: usize) -> Option<Bytes> {
+    let length = headers.get(CONTENT_LENGTH);
+    let length = length.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if length.is_some_and(|length| length > most) {
+        return None;
+    }
+    to_bytes(Body::new(body), most).await.ok()
+}
