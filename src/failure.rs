@@ -17,12 +17,12 @@ impl Failure {
     pub fn report(self) -> ExitCode {
         match self {
             Self::Config(error) => {
-                eprintln!("medmesh: {error}");
+                eprintln!("medmesh: {}", out::printable(&error.to_string()));
                 ExitCode::from(config::EXIT_CODE)
             }
             Self::Failed(error) if out::is_closed_pipe(&error) => ExitCode::SUCCESS,
             Self::Failed(error) => {
-                eprintln!("medmesh: {error:#}");
+                eprintln!("medmesh: {}", out::printable(&format!("{error:#}")));
                 ExitCode::FAILURE
             }
         }

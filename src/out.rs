@@ -21,6 +21,19 @@ pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
         .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
+/// A text without control characters but line ends: names of files and what is in them are shown, never obeyed.
+pub fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() && c != '\n' {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -32,5 +45,13 @@ mod tests {
         let full = io::Error::from(io::ErrorKind::StorageFull);
         assert!(!is_closed_pipe(&full.into()));
         assert!(!is_closed_pipe(&anyhow::anyhow!("broken pipe")));
+    }
+
+    #[test]
+    fn control_characters_are_shown_and_not_obeyed() {
+        assert_eq!(
+            printable("a\u{1b}[2Jb\r\u{9b}c\n"),
+            "a\\u{1b}[2Jb\\r\\u{9b}c\n"
+        );
     }
 }

@@ -10,12 +10,14 @@ mod metrics;
 mod plan;
 mod ports;
 mod process;
+mod summary;
 mod watch;
 
 use crate::{cli::UpArgs, failure::Failure, https::Https};
 use anyhow::{Context, Result, bail};
 use config::{Addresses, Configs};
 use console::Console;
+use device_fw::sim::Survey;
 use mesh_time::Remembered;
 use node::{clock::Clock, config::LogConfig, shutdown, telemetry};
 use plan::{Extent, Plan};
@@ -82,7 +84,7 @@ async fn mesh(args: UpArgs, begin: Instant, stop: CancellationToken) -> Result<(
     while kept.join_next().await.is_some() {}
     renewing.abort();
     watch.stopped();
-    result
+    result.and(watch.summary())
 }
 
 /// How often certificates and the revocation list are looked at: both are replaced weeks before they end.
@@ -137,6 +139,8 @@ struct Prepared {
     addresses: Addresses,
     clock: MeshClock,
     replay: Option<String>,
+    /// What is in the data that is replayed.
+    survey: Survey,
     /// The nodes in the order of [`Plan::places`], then the devices of each facility.
     processes: Vec<Process>,
     https: Https,
@@ -164,6 +168,7 @@ impl Prepared {
         let remembered = mesh_time::read(dir)?;
         let clock = mesh_time::next(remembered.as_ref(), real, args.speed.0, replay.as_deref());
         let sources = config::sources(&plan, args.replay.as_deref(), args.stays)?;
+        let survey = summary::survey(&sources)?;
         Configs {
             plan: &plan,
             addresses: &addresses,
@@ -178,6 +183,7 @@ impl Prepared {
             addresses,
             clock,
             replay,
+            survey,
             plan,
         })
     }

@@ -6,8 +6,8 @@ use federation::wire::{self, ReadingBatch};
 use fhir::map::{self, ClinicalDevice, ClinicalPatient, ClinicalReading, Gender};
 use fhir::store::NewResource;
 use types::{
-    AbsentReason, DeviceKind, DevicePseudonym, Flags, PatientPseudonym, ReadingUid, Timestamp,
-    Value,
+    AbsentReason, Code, DeviceKind, DevicePseudonym, Flags, PatientPseudonym, ReadingUid,
+    Timestamp, Unit, Value,
 };
 
 /// Years of birth that can be told.
@@ -169,15 +169,25 @@ fn clinical(
         return Err(Fault::Time);
     }
     let flags = u8::try_from(reading.flags).ok().and_then(Flags::from_bits);
+    let (code, unit): (Code, Unit) = (
+        reading.code.parse().map_err(|_| Fault::Code)?,
+        reading.unit.parse().map_err(|_| Fault::Unit)?,
+    );
+    if !code.is_measured_in(unit) {
+        return Err(Fault::Unit);
+    }
+    let value = value(reading.value.as_ref())?;
+    // Marked again: not every sender need have done it.
+    let flags = flags.ok_or(Fault::Flags)?.with(code.flags_of(unit, &value));
     Ok(ClinicalReading {
         uid: ReadingUid::try_from(&reading.uid[..]).map_err(|_| Fault::Uid)?,
         patient,
         device: entry(devices, reading.device).ok_or(Fault::Device)?,
-        code: reading.code.parse().map_err(|_| Fault::Code)?,
-        unit: reading.unit.parse().map_err(|_| Fault::Unit)?,
-        value: value(reading.value.as_ref())?,
+        code,
+        unit,
+        value,
         effective,
-        flags: flags.ok_or(Fault::Flags)?,
+        flags,
     })
 }
 

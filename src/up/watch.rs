@@ -74,6 +74,14 @@ impl Watch {
         })
     }
 
+    /// Says what became of a replay, at the end.
+    ///
+    /// # Errors
+    /// A row of it was left out.
+    pub fn summary(&self) -> Result<()> {
+        super::summary::say(&self.mesh, |text| self.console.say(text))
+    }
+
     /// Watches until `stop` or the end of the time given.
     pub async fn until(
         &mut self,

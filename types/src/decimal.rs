@@ -19,6 +19,11 @@ pub struct Decimal(String);
 impl Decimal {
     /// The longest text, in characters: 18 digits (FHIR R4 asks for at least that), sign, point and exponent.
     pub const MAX_LEN: usize = 32;
+    /// The most digits of a mantissa: what FHIR R4 asks for and 64 bits hold. No device measures so finely.
+    pub const MAX_DIGITS: usize = 18;
+    /// The largest power of ten of the first digit, and with a minus the smallest of the last: 10^18 of no unit of the
+    /// table can be measured, and whoever calculates with 1e999999999 runs out of memory.
+    pub const MAX_EXPONENT: i32 = 18;
 
     /// `mantissa` × 10^`exponent`, written with the digits that the exponent implies: (7250, -2) is 72.50.
     /// A positive exponent is written as such: (11, 3) is 11e3.
@@ -66,12 +71,29 @@ impl FromStr for Decimal {
     type Err = InvalidDecimal;
 
     fn from_str(text: &str) -> Result<Self, InvalidDecimal> {
-        if text.len() <= Self::MAX_LEN && is_json_number(text.as_bytes()) {
+        if text.len() <= Self::MAX_LEN && is_json_number(text.as_bytes()) && is_bounded(text) {
             Ok(Self(text.to_string()))
         } else {
             Err(InvalidDecimal)
         }
     }
+}
+
+/// Whether mantissa and exponent of a JSON number are within [`Decimal::MAX_DIGITS`] and [`Decimal::MAX_EXPONENT`].
+fn is_bounded(number: &str) -> bool {
+    let number = number.trim_start_matches('-');
+    let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    // A JSON number has no leading zeros but the one of 0.5, which is no digit of the mantissa.
+    let digits = whole.len() + fraction.len() - usize::from(whole == "0");
+    let Ok(exponent) = exponent.parse::<i32>() else {
+        return false;
+    };
+    let most = i64::from(Decimal::MAX_EXPONENT);
+    let (whole, fraction) = (whole.len() as i64, fraction.len() as i64);
+    digits <= Decimal::MAX_DIGITS
+        && i64::from(exponent) + whole - 1 <= most
+        && i64::from(exponent) - fraction >= -most
 }
 
 fn is_json_number(text: &[u8]) -> bool {
@@ -148,14 +170,35 @@ mod tests {
             " 1",
             "0x10",
             "123456789012345678901234567890123",
+            "1e999999999",
+            "1e-999999999",
+            "1e99999999999999999999",
+            "10e18",
+            "1.5e-18",
+            "1234567890123456789",
+            "0.1234567890123456789",
         ] {
             assert_eq!(text.parse::<Decimal>(), Err(InvalidDecimal), "{text:?}");
         }
     }
 
+    #[test]
+    fn the_bounds_of_digits_and_exponent_are_within() {
+        for text in [
+            "1e18",
+            "1e-18",
+            "123456789012345678",
+            "0.123456789012345678",
+            "-0",
+            "0.0",
+        ] {
+            assert!(text.parse::<Decimal>().is_ok(), "{text}");
+        }
+    }
+
     proptest! {
         #[test]
-        fn whatever_is_accepted_is_a_number_and_keeps_its_text(text in "-?(0|[1-9][0-9]{0,8})(\\.[0-9]{1,6})?([eE][+-]?[0-9]{1,2})?") {
+        fn whatever_is_accepted_is_a_number_and_keeps_its_text(text in "-?(0|[1-9][0-9]{0,8})(\\.[0-9]{1,6})?([eE][+-]?[0-9])?") {
             let decimal: Decimal = text.parse().unwrap();
             prop_assert_eq!(decimal.as_str(), &text);
             prop_assert!(decimal.approximate().is_finite());

@@ -14,6 +14,7 @@ mod id;
 mod label;
 mod phi;
 mod place;
+mod plausible;
 mod reading;
 mod time;
 
@@ -28,5 +29,6 @@ pub use id::{
 pub use label::{InvalidLabel, Label};
 pub use phi::Phi;
 pub use place::{DeviceId, FacilityId, InvalidName, Jurisdiction, Name, Place, RegionId, Tier};
+pub use plausible::Plausible;
 pub use reading::{AbsentReason, DeviceKind, Flags, Priority, ReadingKey, Value};
 pub use time::{InvalidTimestamp, MeshClock, Timestamp};

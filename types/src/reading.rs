@@ -72,7 +72,11 @@ impl Flags {
     /// Delivered later than its freshness limit: true of its time, no longer of now.
     pub const HISTORICAL: Self = Self(4);
 
-    const KNOWN: u8 = 7;
+    /// Outside what is plausible for its code, whatever device measured it. Passed on unchanged, kept out of scores and
+    /// control.
+    pub const IMPLAUSIBLE_FOR_CODE: Self = Self(8);
+
+    const KNOWN: u8 = 15;
 
     /// The bits.
     #[must_use]

@@ -30,7 +30,8 @@ pub fn physiology_patient(bed: &str) -> String {
 /// in turn, each facility's to its beds in turn. `facilities` holds the names of the beds of each facility.
 ///
 /// # Errors
-/// [`SimError`] when the archive cannot be read or there is no bed.
+/// [`SimError`] when there is no bed, when there are fewer stays, or when anything in the archive is broken: it is read
+/// from end to end.
 pub fn plan(
     archive: &Path,
     facilities: &[Vec<String>],
@@ -49,15 +50,19 @@ pub fn plan(
         .iter()
         .map(|beds| beds.iter().map(empty).collect())
         .collect();
-    let (count, mut dealt) = (stays.unwrap_or(usize::MAX), 0);
-    if count > 0 {
-        physionet::scan(archive, |record, _| {
-            let facility = &mut plan[dealt % facilities.len()];
-            let bed = dealt / facilities.len() % facility.len();
-            facility[bed].stays.push(record);
-            dealt += 1;
-            Ok(dealt < count)
-        })?;
+    let records = physionet::records(archive)?;
+    let count = stays.unwrap_or(records.len());
+    if count > records.len() {
+        let problem = format!("{} stays are in it, {count} are asked for", records.len());
+        return Err(SimError::Data {
+            path: archive.into(),
+            problem,
+        });
+    }
+    for (dealt, record) in records.into_iter().take(count).enumerate() {
+        let facility = &mut plan[dealt % facilities.len()];
+        let bed = dealt / facilities.len() % facility.len();
+        facility[bed].stays.push(record);
     }
     Ok(plan)
 }

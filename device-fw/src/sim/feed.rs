@@ -4,7 +4,8 @@ use super::{
     beds::physiology_patient,
     config::{SimConfig, SimDevice, Source},
     numerics, physiology,
-    physionet::{SourceCounts, Ward},
+    physionet::Ward,
+    survey::Survey,
 };
 use crate::window::{Reading, SIGNALS};
 use std::sync::Arc;
@@ -43,7 +44,7 @@ pub(super) enum Feeds {
     },
     Physionet(Ward),
     Numerics {
-        rows: Arc<[[Reading; SIGNALS]]>,
+        rows: Arc<[numerics::Row]>,
         start: Timestamp,
     },
 }
@@ -131,11 +132,12 @@ impl Feeds {
         }
     }
 
-    /// What was found in the data that cannot be emitted as it stands.
-    pub(super) fn counts(&self) -> SourceCounts {
+    /// What is in the data that is replayed.
+    pub(super) fn survey(&self) -> Survey {
         match self {
-            Self::Physionet(ward) => ward.counts(),
-            Self::Physiology { .. } | Self::Numerics { .. } => SourceCounts::default(),
+            Self::Physionet(ward) => ward.survey().clone(),
+            Self::Physiology { .. } => Survey::default(),
+            Self::Numerics { rows, .. } => numerics::survey(rows),
         }
     }
 }

@@ -18,6 +18,7 @@ mod physionet;
 mod sent;
 mod serve;
 mod station;
+mod survey;
 
 use crate::{health::Health, registers::Monitor, window::Sample};
 pub use beds::{Assignment, bed_assignments, physiology_patient, plan};
@@ -27,6 +28,7 @@ use feed::Feeds;
 use sent::SentLog;
 use station::{Machine, Station};
 use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc};
+pub use survey::Survey;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use types::DeviceKind;
@@ -75,13 +77,13 @@ pub async fn run(config: SimConfig, stop: CancellationToken) -> Result<(), SimEr
     let clock = SimClock::new(config.clock);
     let sent = Arc::new(SentLog::open(&config.sent)?);
     let mut feeds = Feeds::load(&config, clock.mesh()).await?;
-    let counts = feeds.counts();
+    let survey = feeds.survey();
     tracing::info!(
         facility = %config.facility,
         epoch = sent.epoch(),
-        normalised = counts.normalised,
-        unknown = counts.unknown,
-        unreadable = counts.unreadable,
+        normalised = survey.normalised,
+        unknown = survey.unknown,
+        left_out = survey.left_out_rows(),
         "devices start"
     );
     let (faults, control) = fault::watch(config.control.clone(), stop.clone());
@@ -129,6 +131,21 @@ pub async fn run(config: SimConfig, stop: CancellationToken) -> Result<(), SimEr
         services.spawn(serve::rtu(serve::Pty::open(&path)?, stations, stop.clone()));
     }
     finish(config, sent, emitters, services, stop).await
+}
+
+/// What is in the data of a replay, and what of it cannot be emitted.
+///
+/// # Errors
+/// [`SimError`] when it cannot be read.
+pub fn survey(source: &Source) -> Result<Survey, SimError> {
+    match source {
+        Source::Physiology => Ok(Survey::default()),
+        Source::Physionet { archive, beds } => {
+            let ward = physionet::Ward::load(archive, beds, types::Timestamp(0))?;
+            Ok(ward.survey().clone())
+        }
+        Source::Numerics { csv } => numerics::load(csv).map(|rows| numerics::survey(&rows)),
+    }
 }
 
 fn station(device: &SimDevice, clock: SimClock, seed: u64, faults: fault::Faults) -> Station {

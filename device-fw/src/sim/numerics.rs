@@ -1,7 +1,7 @@
 //! Replay of a real bedside monitor's numerics (MIMIC-III Waveform Database): one row a minute of raw signed 16-bit
 //! values as they stood in its registers, with gaps and zeros left as they are. An empty field is a signal that was not
-//! measured in that minute: it is not part of the sample.
-use super::{SimError, feed::MonitorSample};
+//! measured in that minute: it is not part of the sample. What cannot be read as such is refused with its line.
+use super::{SimError, feed::MonitorSample, survey::Survey};
 use crate::{
     registers::Signal,
     window::{Reading, SIGNALS, Sample},
@@ -26,42 +26,109 @@ const COLUMNS: [(&str, Signal, i8); 10] = [
     ("NBPMean_raw", Signal::CuffMean, 0),
 ];
 
-/// Reads the file: one row of registers a minute.
-pub(super) fn load(path: &Path) -> Result<Vec<[Reading; SIGNALS]>, SimError> {
-    let text = fs::read_to_string(path).map_err(SimError::io(path.display().to_string()))?;
-    parse(&text).map_err(|problem| SimError::Data {
-        path: path.into(),
-        problem,
-    })
+/// The column that says when: minutes since the first; without it the rows are a minute apart.
+const MINUTE: &str = "minute";
+/// The latest minute: a recording is shorter than ten years.
+const MOST_MINUTES: i64 = 10 * 366 * 24 * 60;
+
+/// A row: minute and registers.
+pub(super) type Row = (i64, [Reading; SIGNALS]);
+
+/// Reads the file.
+pub(super) fn load(path: &Path) -> Result<Vec<Row>, SimError> {
+    let bytes = fs::read(path).map_err(SimError::io(path.display().to_string()))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let good = error.utf8_error().valid_up_to();
+        let before = error.as_bytes().get(..good).unwrap_or_default();
+        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        format!("line {line}: not UTF-8")
+    });
+    text.and_then(|text| parse(&text))
+        .map_err(|problem| SimError::Data {
+            path: path.into(),
+            problem,
+        })
 }
 
-fn parse(text: &str) -> Result<Vec<[Reading; SIGNALS]>, String> {
-    let mut lines = text.lines();
-    let header: Vec<&str> = lines
-        .next()
-        .ok_or("the file is empty")?
-        .split(',')
-        .collect();
-    let mut columns = Vec::new();
-    for (name, signal, exponent) in COLUMNS {
-        let at = header.iter().position(|column| *column == name);
-        columns.push((
-            at.ok_or_else(|| format!("column {name} is missing"))?,
-            signal,
-            exponent,
-        ));
-    }
-    let row = |(number, line): (usize, &str)| {
-        let fields: Vec<&str> = line.split(',').collect();
-        let mut sample = Sample::default();
-        for (at, signal, exponent) in &columns {
-            let reading = fields.get(*at).and_then(|text| reading(text, *exponent));
-            let wrong = || format!("line {}: not a register value", number + 2);
-            sample = sample.with(*signal, reading.ok_or_else(wrong)?);
+/// Where in a line the time and the signals are. A signal without a column is not measured by this monitor.
+struct Columns {
+    minute: Option<usize>,
+    signals: Vec<(usize, &'static str, Signal, i8)>,
+    all: usize,
+}
+
+impl Columns {
+    fn of(header: &str) -> Result<Self, String> {
+        let names: Vec<&str> = header.split(',').map(str::trim).collect();
+        let find = |name: &str| {
+            let mut at = names.iter().enumerate().filter(|(_, one)| **one == name);
+            let first = at.next().map(|(at, _)| at);
+            match at.next() {
+                Some(_) => Err(format!("line 1: column {name} is there twice")),
+                None => Ok(first),
+            }
+        };
+        let mut signals = Vec::new();
+        for (name, signal, exponent) in COLUMNS {
+            signals.extend(find(name)?.map(|at| (at, name, signal, exponent)));
         }
-        Ok(sample.readings)
-    };
-    lines.enumerate().map(row).collect()
+        if signals.is_empty() {
+            let known = COLUMNS.map(|(name, ..)| name).join(", ");
+            return Err(format!("line 1: none of the columns {known} is there"));
+        }
+        Ok(Self {
+            minute: find(MINUTE)?,
+            signals,
+            all: names.len(),
+        })
+    }
+
+    /// A line's row; `index` is its place among the rows.
+    fn row(&self, index: i64, line: &str) -> Result<Row, String> {
+        let fields: Vec<&str> = line.split(',').map(str::trim).collect();
+        if fields.len() != self.all {
+            return Err(format!(
+                "{} fields, the header has {}",
+                fields.len(),
+                self.all
+            ));
+        }
+        let field = |at: usize| fields.get(at).copied().unwrap_or_default();
+        let minute = match self.minute {
+            None => index,
+            Some(at) => field(at)
+                .parse()
+                .ok()
+                .filter(|minute| (0..=MOST_MINUTES).contains(minute))
+                .ok_or("the minute is not a number of minutes")?,
+        };
+        let mut sample = Sample::default();
+        for (at, name, signal, exponent) in &self.signals {
+            let reading = reading(field(*at), *exponent)
+                .ok_or_else(|| format!("{name} is not a register value (-32768 to 32767)"))?;
+            sample = sample.with(*signal, reading);
+        }
+        Ok((minute, sample.readings))
+    }
+}
+
+fn parse(text: &str) -> Result<Vec<Row>, String> {
+    let mut lines = (1..).zip(text.lines());
+    let (_, header) = lines.next().ok_or("the file is empty")?;
+    let columns = Columns::of(header)?;
+    let mut rows: Vec<Row> = Vec::new();
+    for (index, (number, line)) in (0..).zip(lines) {
+        let at = |problem| format!("line {number}: {problem}");
+        let row = columns.row(index, line).map_err(at)?;
+        if rows.last().is_some_and(|before| before.0 >= row.0) {
+            return Err(at("the minute is not after that of the line before".into()));
+        }
+        rows.push(row);
+    }
+    if rows.is_empty() {
+        return Err("no row after the header".into());
+    }
+    Ok(rows)
 }
 
 /// A field of the file; none when it holds no register value.
@@ -78,19 +145,31 @@ fn reading(field: &str, exponent: i8) -> Option<Reading> {
     })
 }
 
-/// The rows as samples, a minute apart.
+/// What is in the rows.
+pub(super) fn survey(rows: &[Row]) -> Survey {
+    let readings = rows.iter().flat_map(|(_, readings)| readings);
+    let in_sample = readings.filter(|reading| **reading != Reading::NotInSample);
+    Survey {
+        rows: rows.len() as u64,
+        readings: in_sample.count() as u64,
+        ..Survey::default()
+    }
+}
+
+/// The rows as samples at their minutes.
 pub(super) fn samples(
-    rows: Arc<[[Reading; SIGNALS]]>,
+    rows: Arc<[Row]>,
     start: Timestamp,
     patient: Option<Arc<str>>,
 ) -> impl Iterator<Item = MonitorSample> + Send {
-    (0..rows.len())
-        .zip(0_i64..)
-        .map(move |(row, minute)| MonitorSample {
+    (0..rows.len()).filter_map(move |row| {
+        let (minute, readings) = rows.get(row)?;
+        Some(MonitorSample {
             time: start.plus_ms(minute * 60_000),
             patient: patient.clone(),
-            readings: rows[row],
+            readings: *readings,
         })
+    })
 }
 
 #[cfg(test)]
@@ -112,10 +191,50 @@ mod tests {
             (Signal::CuffDiastolic, Reading::NotInSample),
             (Signal::Temperature, Reading::NotInSample),
         ] {
-            assert_eq!(rows[0][signal as usize], expected);
+            assert_eq!(rows[0].1[signal as usize], expected);
         }
-        assert!(parse("minute,HR_raw\n").is_err());
-        assert!(parse(&text.replace("628", "x")).is_err());
-        assert!(parse(&text.replace("628", "40000")).is_err());
+    }
+
+    #[test]
+    fn a_monitor_without_an_arterial_line_replays_at_the_minutes_of_its_rows() {
+        let rows = parse("minute,HR_raw,SpO2_raw\n0,628,975\n5,630,\n").unwrap();
+        let samples: Vec<_> = samples(rows.into(), Timestamp(0), None).collect();
+        let times: Vec<i64> = samples.iter().map(|sample| sample.time.0).collect();
+        assert_eq!(times, [0, 300_000]);
+        assert_eq!(
+            samples[0].readings[Signal::Systolic as usize],
+            Reading::NotInSample
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_refused_with_its_line() {
+        for (text, problem) in [
+            ("", "the file is empty"),
+            ("minute,HR_raw\n", "no row after the header"),
+            ("a,b\n1,2\n", "line 1: none of the columns"),
+            (
+                "HR_raw,HR_raw\n1,2\n",
+                "line 1: column HR_raw is there twice",
+            ),
+            ("HR_raw\n628\nx\n", "line 3: HR_raw is not a register value"),
+            ("HR_raw\n40000\n", "line 2: HR_raw is not a register value"),
+            (
+                "HR_raw,SpO2_raw\n628\n",
+                "line 2: 1 fields, the header has 2",
+            ),
+            ("HR_raw\n628,5\n", "line 2: 2 fields, the header has 1"),
+            (
+                "minute,HR_raw\n0,1\n5,2\n3,3\n",
+                "line 4: the minute is not after",
+            ),
+            (
+                "minute,HR_raw\n-1,1\n",
+                "line 2: the minute is not a number",
+            ),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(error.starts_with(problem), "{text:?}: {error}");
+        }
     }
 }

@@ -1,43 +1,33 @@
 //! Replay of ICU stays of the PhysioNet/CinC Challenge 2012: `RecordID.txt` files with rows `Time,Parameter,Value` in
 //! one archive. The text of a value is kept; vital signs go to the bed's monitor, everything else that has a code to
 //! the facility's analyser. -1 means unknown and is not emitted. Age, gender, unit and record number are no readings.
+//! An archive that is broken is refused ([`archive`]); a row that cannot be emitted is left out and told ([`rows`]).
 use super::{
     SimError,
     config::BedStays,
     emit,
     feed::{LabSample, MonitorSample, layers},
+    survey::Survey,
 };
 use crate::{
     registers::Signal,
     window::{Reading, Sample},
 };
-use flate2::read::GzDecoder;
 use std::{
     collections::{HashMap, HashSet},
-    fs::File,
-    io::{BufReader, Read},
     path::Path,
     sync::Arc,
 };
 use types::{Code, Decimal, Timestamp};
 
+mod archive;
+mod rows;
+pub(super) use archive::records;
+use rows::{Row, rows};
+
 /// A bed is empty for so long between two stays, in mesh milliseconds: a late value of the former stay is not the
 /// next patient's.
 const TURNOVER_MS: i64 = 60 * 60_000;
-/// The largest file of a stay, in bytes. The largest of set A has 40 KiB.
-const MAX_FILE: u64 = 1 << 20;
-
-/// What was found in the data that could not be emitted as it stood.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct SourceCounts {
-    /// Values written another way than FHIR writes decimals, emitted in FHIR's way.
-    pub(super) normalised: u64,
-    /// Unknown values (-1), not emitted.
-    pub(super) unknown: u64,
-    /// Rows that are not a reading of a known parameter, not emitted.
-    pub(super) unreadable: u64,
-}
-
 enum Target {
     Monitor(Signal),
     Analyser(&'static str, &'static str),
@@ -92,18 +82,6 @@ fn target(parameter: &str) -> Option<Target> {
     })
 }
 
-/// One row: minute of the stay, parameter, value.
-fn rows(text: &str) -> impl Iterator<Item = Option<(i64, &str, &str)>> {
-    let lines = text.lines().skip(1).filter(|line| !line.trim().is_empty());
-    lines.map(|line| {
-        let mut fields = line.trim().splitn(3, ',');
-        let (time, parameter, value) = (fields.next()?, fields.next()?, fields.next()?);
-        let (hours, minutes) = time.split_once(':')?;
-        let minute = hours.parse::<i64>().ok()? * 60 + minutes.parse::<i64>().ok()?;
-        Some((minute, parameter, value))
-    })
-}
-
 /// What is known of a stay before it is replayed.
 #[derive(Clone, Debug)]
 pub(super) struct Stay {
@@ -119,47 +97,25 @@ impl Stay {
 
     /// FHIR AdministrativeGender, where the record knows it.
     pub(super) fn gender(&self) -> Option<&'static str> {
-        let value = rows(&self.text)
-            .flatten()
-            .find(|(_, parameter, _)| *parameter == "Gender");
-        match value?.2 {
+        match self.descriptor("Gender")? {
             "0" => Some("female"),
             "1" => Some("male"),
             _ => None,
         }
     }
 
+    /// A descriptor's text: what is known of the patient as a whole.
+    fn descriptor(&self, parameter: &str) -> Option<&str> {
+        let mut rows = rows(&self.text).filter_map(|(_, row)| row.ok());
+        Some(rows.find(|row| row.parameter == parameter)?.value)
+    }
+
     /// How long the patient is in the bed, in milliseconds: until a minute after the last row.
     pub(super) fn length_ms(&self) -> i64 {
-        let last = rows(&self.text).flatten().map(|(minute, ..)| minute).max();
+        let rows = rows(&self.text).filter_map(|(_, row)| row.ok());
+        let last = rows.map(|row| row.minute).max();
         (last.unwrap_or(0) + 1) * 60_000
     }
-}
-
-/// Calls `take` with the record number and the text of each stay, in the archive's order, until it says to stop.
-pub(super) fn scan(
-    archive: &Path,
-    mut take: impl FnMut(u32, &mut dyn Read) -> std::io::Result<bool>,
-) -> Result<(), SimError> {
-    let failed = |error| SimError::io(archive.display().to_string())(error);
-    let file = BufReader::new(File::open(archive).map_err(failed)?);
-    let mut archive = tar::Archive::new(GzDecoder::new(file));
-    for entry in archive.entries().map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let path = entry.path().map_err(failed)?.into_owned();
-        let name = path
-            .file_stem()
-            .and_then(|stem| stem.to_str())
-            .and_then(|stem| stem.parse().ok());
-        let (Some(record), Some("txt")) = (name, path.extension().and_then(|it| it.to_str()))
-        else {
-            continue;
-        };
-        if !take(record, &mut entry.take(MAX_FILE)).map_err(failed)? {
-            break;
-        }
-    }
-    Ok(())
 }
 
 /// A bed's stays with the instants at which they begin, one after another from `origin` on.
@@ -177,11 +133,9 @@ pub(super) fn schedules(
         .collect();
     let mut texts = HashMap::new();
     if !wanted.is_empty() {
-        scan(archive, |record, file| {
+        archive::scan(archive, |record, entry| {
             if wanted.remove(&record) {
-                let mut text = String::new();
-                file.read_to_string(&mut text)?;
-                texts.insert(record, Arc::<str>::from(text));
+                texts.insert(record, Arc::<str>::from(entry.text()?));
             }
             Ok(!wanted.is_empty())
         })?;
@@ -215,7 +169,7 @@ pub(super) fn schedules(
 /// The beds of a facility with their stays.
 pub(super) struct Ward {
     beds: Vec<(String, Schedule)>,
-    counts: SourceCounts,
+    survey: Survey,
 }
 
 impl Ward {
@@ -225,22 +179,22 @@ impl Ward {
         origin: Timestamp,
     ) -> Result<Self, SimError> {
         let schedules = schedules(archive, beds, origin)?;
-        let mut counts = SourceCounts::default();
+        let mut survey = Survey::default();
         schedules
             .iter()
             .flatten()
-            .for_each(|(_, stay)| samples(stay, &mut counts).for_each(drop));
+            .for_each(|(_, stay)| samples(stay, &mut survey).for_each(drop));
         let beds = beds
             .iter()
             .map(|bed| bed.bed.clone())
             .zip(schedules)
             .collect();
-        Ok(Self { beds, counts })
+        Ok(Self { beds, survey })
     }
 
     /// What was found in the data of these stays.
-    pub(super) const fn counts(&self) -> SourceCounts {
-        self.counts
+    pub(super) const fn survey(&self) -> &Survey {
+        &self.survey
     }
 
     /// What the monitor at a bed emits.
@@ -255,7 +209,7 @@ impl Ward {
             .into_iter()
             .flat_map(|(start, stay)| {
                 let patient: Arc<str> = stay.patient().into();
-                let minutes: Vec<_> = samples(&stay, &mut SourceCounts::default()).collect();
+                let minutes: Vec<_> = samples(&stay, &mut Survey::default()).collect();
                 minutes.into_iter().flat_map(move |minute| {
                     let (time, patient) = (start.plus_ms(minute.at * 60_000), patient.clone());
                     layers(minute.vitals)
@@ -295,7 +249,7 @@ impl Ward {
 fn laboratory(schedule: Schedule) -> impl Iterator<Item = LabSample> + Send {
     schedule.into_iter().flat_map(|(start, stay)| {
         let patient: Arc<str> = stay.patient().into();
-        let minutes: Vec<_> = samples(&stay, &mut SourceCounts::default()).collect();
+        let minutes: Vec<_> = samples(&stay, &mut Survey::default()).collect();
         minutes.into_iter().flat_map(move |minute| {
             let (time, patient) = (start.plus_ms(minute.at * 60_000), patient.clone());
             layers(minute.others)
@@ -318,76 +272,64 @@ struct Minute {
 }
 
 /// The minutes of a stay in order.
-fn samples(stay: &Stay, counts: &mut SourceCounts) -> std::vec::IntoIter<Minute> {
-    let mut minutes: Vec<Minute> = Vec::new();
-    let mut rows: Vec<_> = rows(&stay.text).collect();
+fn samples(stay: &Stay, survey: &mut Survey) -> std::vec::IntoIter<Minute> {
+    let mut readable = Vec::new();
+    for (line, row) in rows(&stay.text) {
+        survey.rows += 1;
+        match row {
+            Ok(row) => readable.push((line, row)),
+            Err(reason) => survey.leave_out(stay.record, line, reason),
+        }
+    }
     // Stable: rows of one minute keep their order.
-    rows.sort_by_key(|row| row.map(|(at, ..)| at));
-    for row in rows {
-        let Some((at, parameter, text)) = row else {
-            counts.unreadable += 1;
-            continue;
-        };
-        if minutes.last().is_none_or(|minute| minute.at != at) {
+    readable.sort_by_key(|(_, row)| row.minute);
+    let mut minutes: Vec<Minute> = Vec::new();
+    for (line, row) in readable {
+        if minutes.last().is_none_or(|minute| minute.at != row.minute) {
             minutes.push(Minute {
-                at,
+                at: row.minute,
                 ..Minute::default()
             });
         }
-        let Some(minute) = minutes.last_mut() else {
-            continue;
-        };
-        if add(minute, parameter, text, counts).is_none() {
-            counts.unreadable += 1;
+        if let Some(minute) = minutes.last_mut()
+            && let Err(reason) = add(minute, row, survey)
+        {
+            survey.leave_out(stay.record, line, reason);
         }
     }
     minutes.into_iter()
 }
 
-fn add(minute: &mut Minute, parameter: &str, text: &str, counts: &mut SourceCounts) -> Option<()> {
-    let target = target(parameter)?;
+/// Adds a row to its minute, or says why it cannot be emitted.
+fn add(minute: &mut Minute, row: Row<'_>, survey: &mut Survey) -> Result<(), &'static str> {
+    let target = target(row.parameter).ok_or("unknown parameter")?;
     if matches!(target, Target::Person) {
-        return Some(());
+        return Ok(());
     }
-    if text == "-1" {
-        counts.unknown += 1;
-        return Some(());
+    let (decimal, as_written) = rows::decimal(row.value)?;
+    // Exact: -1 has a binary representation.
+    if decimal.approximate() == -1.0 {
+        survey.unknown += 1;
+        return Ok(());
     }
-    let (decimal, as_written) = decimal(text)?;
     let mut exact = as_written;
     match target {
         Target::Monitor(signal) => {
-            let reading = emit::value(&decimal)?;
+            let reading = emit::value(&decimal).ok_or("does not fit into a monitor's registers")?;
             if let Reading::Value { mantissa, exponent } = reading {
                 exact &= Decimal::from_parts(i64::from(mantissa), exponent) == decimal;
             }
             minute.vitals.push((signal, reading));
         }
         Target::Analyser(system, code) => {
-            minute.others.push((Code::of(system, code).ok()?, decimal))
+            let code = Code::of(system, code).map_err(|_| "unknown parameter")?;
+            minute.others.push((code, decimal));
         }
         Target::Person => {}
     }
-    counts.normalised += u64::from(!exact);
-    Some(())
-}
-
-/// The decimal of a text, and whether it is the text.
-fn decimal(text: &str) -> Option<(Decimal, bool)> {
-    if let Ok(decimal) = text.parse() {
-        return Some((decimal, true));
-    }
-    let (sign, rest) = match text.strip_prefix('-') {
-        Some(rest) => ("-", rest),
-        None => ("", text.strip_prefix('+').unwrap_or(text)),
-    };
-    let rest = rest.trim_start_matches('0').trim_end_matches('.');
-    let zero = if rest.starts_with(|c: char| c.is_ascii_digit()) {
-        ""
-    } else {
-        "0"
-    };
-    Some((format!("{sign}{zero}{rest}").parse().ok()?, false))
+    survey.readings += 1;
+    survey.normalised += u64::from(!exact);
+    Ok(())
 }
 
 #[cfg(test)]

@@ -248,7 +248,7 @@ impl Point {
         {
             found.push(("range", "the smaller value comes first"));
         }
-        if self.code.info().unit != self.unit.as_str() {
+        if !self.code.is_measured_in(self.unit) {
             found.push(("unit", "is not the unit of this code"));
         }
         let alone = Limits {

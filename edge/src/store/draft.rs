@@ -54,7 +54,7 @@ impl Draft {
             let Some(uid) = pack::uid(&sample.packed, index) else {
                 continue;
             };
-            let value = match &reading.value {
+            let value = match reading.code.leaving(reading.unit, reading.value.clone()) {
                 Value::Quantity(decimal) => reading::Value::Quantity(decimal.as_str().into()),
                 Value::Absent(reason) => reading::Value::Absent(reason.as_str().into()),
             };

@@ -62,7 +62,7 @@ pub(super) struct Prepared {
 }
 
 /// What can never be stored is refused before it costs anybody a place in the queue.
-pub(super) fn prepare(sample: Sample, entropy: super::Entropy) -> Result<Prepared, Rejected> {
+pub(super) fn prepare(mut sample: Sample, entropy: super::Entropy) -> Result<Prepared, Rejected> {
     if sample.epoch == EDGE_EPOCH {
         return Err(Rejected::Invalid("the epoch is reserved for the edge"));
     }
@@ -77,7 +77,18 @@ pub(super) fn prepare(sample: Sample, entropy: super::Entropy) -> Result<Prepare
     }
     let seq = i64::try_from(sample.seq)
         .map_err(|_| Rejected::Invalid("a sequence number is below 2^63"))?;
+    let foreign = |reading: &SampleReading| !reading.code.is_measured_in(reading.unit);
+    if sample.readings.iter().any(foreign) {
+        return Err(Rejected::Invalid(
+            "a unit in which the code is not measured",
+        ));
+    }
+    // Of what the device said: a redelivery is the same sample, whatever is plausible by then.
     let digest = pack::digest(&sample);
+    for reading in &mut sample.readings {
+        let flags = reading.code.flags_of(reading.unit, &reading.value);
+        reading.flags = reading.flags.with(flags);
+    }
     Ok(Prepared {
         number: Number::Device {
             epoch: sample.epoch,

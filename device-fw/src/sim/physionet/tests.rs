@@ -24,11 +24,11 @@ fn beds(stays: &[u32]) -> Vec<BedStays> {
 
 #[test]
 fn the_decimal_in_the_file_is_the_decimal_emitted_and_unknown_values_are_not() {
-    let mut counts = SourceCounts::default();
+    let mut survey = Survey::default();
     let stay = stay(
         "00:00,Age,54\n00:00,Gender,0\n00:00,Height,-1\n00:07,Temp,92.33\n00:07,AST,1.422e+04\n00:07,Na,.5\n00:07,Urine,0.10\n00:07,HR,x\n00:07,Nothing,1\nbroken\n",
     );
-    let minutes: Vec<Minute> = samples(&stay, &mut counts).collect();
+    let minutes: Vec<Minute> = samples(&stay, &mut survey).collect();
     let minute = minutes.last().unwrap();
     assert_eq!(
         minute.vitals,
@@ -46,13 +46,15 @@ fn the_decimal_in_the_file_is_the_decimal_emitted_and_unknown_values_are_not() {
         .map(|(_, decimal)| decimal.as_str())
         .collect();
     assert_eq!(texts, ["1.422e+04", "0.5", "0.10"]);
+    assert_eq!((survey.rows, survey.readings), (11, 4));
+    assert_eq!((survey.normalised, survey.unknown), (1, 1));
     assert_eq!(
-        counts,
-        SourceCounts {
-            normalised: 1,
-            unknown: 1,
-            unreadable: 3
-        }
+        survey.named,
+        [
+            (1, 12, "fewer than three fields"),
+            (1, 10, "not a number"),
+            (1, 11, "unknown parameter"),
+        ]
     );
     assert_eq!(stay.gender(), Some("female"));
     assert_eq!(stay.length_ms(), 8 * 60_000);
@@ -63,7 +65,7 @@ fn a_parameter_that_repeats_within_a_minute_is_a_sample_of_its_own() {
     let stay = stay("01:00,HR,70\n01:00,HR,71\n01:00,Temp,36.6\n01:00,HR,71\n01:01,HR,72\n");
     let ward = Ward {
         beds: vec![("bed-1".into(), vec![(Timestamp(1_000), stay)])],
-        counts: SourceCounts::default(),
+        survey: Survey::default(),
     };
     let seen: Vec<_> = ward
         .monitor("bed-1")
@@ -92,7 +94,7 @@ fn a_parameter_that_repeats_within_a_minute_is_a_sample_of_its_own() {
 fn every_reading_of_real_stays_is_emitted_once_in_order_with_its_text() {
     let (first, second) = (132_539, 132_540);
     let ward = Ward::load(&archive(), &beds(&[first, second]), Timestamp(0)).unwrap();
-    assert_eq!(ward.counts().unreadable + ward.counts().normalised, 0);
+    assert_eq!(ward.survey().left_out_rows() + ward.survey().normalised, 0);
     let mut emitted: Vec<(Option<Arc<str>>, String, String)> = Vec::new();
     let (mut monitor_time, mut analyser_time) = (i64::MIN, i64::MIN);
     for sample in ward.monitor("bed-1") {
@@ -151,7 +153,7 @@ fn the_next_stay_begins_after_the_former_one_and_the_bed_is_empty_between() {
     assert!(assignments.is_sorted_by_key(|it| it.from));
     let ward = Ward {
         beds: vec![("bed-1".into(), schedule.clone())],
-        counts: SourceCounts::default(),
+        survey: Survey::default(),
     };
     let times = ward
         .monitor("bed-1")
