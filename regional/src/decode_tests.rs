@@ -74,6 +74,7 @@ fn each_wrong_field_of_a_reading_has_its_fault_and_costs_no_other_reading() {
         (|one| one.code = "Jane Doe".into(), Fault::Code),
         (|one| one.code = String::new(), Fault::Code),
         (|one| one.unit = "beats of Jane".into(), Fault::Unit),
+        (|one| one.unit = "kg".into(), Fault::Unit),
         (|one| one.value = None, Fault::NoValue),
         (
             |one| one.value = Some(wire::reading::Value::Quantity("Jane".into())),
@@ -97,7 +98,7 @@ fn each_wrong_field_of_a_reading_has_its_fault_and_costs_no_other_reading() {
             Fault::Time,
         ),
         (|one| one.effective_ms = Timestamp::TOO_LATE.0, Fault::Time),
-        (|one| one.flags = 8, Fault::Flags),
+        (|one| one.flags = 16, Fault::Flags),
         (|one| one.flags = 256, Fault::Flags),
     ];
     for (at, (change, fault)) in cases.iter().enumerate() {

@@ -232,7 +232,7 @@ impl Configs<'_> {
             patient: assigned.patient,
             name: None,
             mrn: None,
-            birth_date: None,
+            birth_date: assigned.birth_year.map(|year| format!("{year:04}")),
             gender: assigned.gender.map(str::to_owned),
         };
         Ok(assigned.into_iter().map(assignment).collect())

@@ -16,8 +16,11 @@ pub struct Assignment {
     pub from: Timestamp,
     /// The facility's own patient id.
     pub patient: Option<String>,
-    /// FHIR AdministrativeGender, where the data knows it. Nothing else is known, and nothing is invented.
+    /// FHIR AdministrativeGender, where the data knows it.
     pub gender: Option<&'static str>,
+    /// Year of birth, where the data knows the age: the year of the stay less the age. Nothing else of the date is known,
+    /// and nothing is invented.
+    pub birth_year: Option<i32>,
 }
 
 /// The patient in a bed when no stay is replayed.
@@ -85,6 +88,7 @@ pub fn bed_assignments(
                 from: origin,
                 patient: Some(physiology_patient(bed)),
                 gender: None,
+                birth_year: None,
             };
             return Ok(beds.iter().map(patient).collect());
         }
@@ -93,14 +97,20 @@ pub fn bed_assignments(
     let mut assignments = Vec::new();
     for (bed, schedule) in stays.iter().zip(schedules) {
         for (start, stay) in schedule {
-            let assignment = |from, patient, gender| Assignment {
+            assignments.push(Assignment {
                 bed: bed.bed.clone(),
-                from,
-                patient,
-                gender,
-            };
-            assignments.push(assignment(start, Some(stay.patient()), stay.gender()));
-            assignments.push(assignment(start.plus_ms(stay.length_ms()), None, None));
+                from: start,
+                patient: Some(stay.patient()),
+                gender: stay.gender(),
+                birth_year: stay.birth_year(start),
+            });
+            assignments.push(Assignment {
+                bed: bed.bed.clone(),
+                from: start.plus_ms(stay.length_ms()),
+                patient: None,
+                gender: None,
+                birth_year: None,
+            });
         }
     }
     Ok(assignments)

@@ -104,6 +104,14 @@ impl Stay {
         }
     }
 
+    /// Year of birth of a patient whose stay begins at that instant, where the record knows the age in years. Ages of 90
+    /// and more are one group in the data.
+    pub(super) fn birth_year(&self, begin: Timestamp) -> Option<i32> {
+        let age: i32 = self.descriptor("Age")?.parse().ok()?;
+        let year: i32 = begin.to_rfc3339().get(..4)?.parse().ok()?;
+        (0..=130).contains(&age).then_some(year - age)
+    }
+
     /// A descriptor's text: what is known of the patient as a whole.
     fn descriptor(&self, parameter: &str) -> Option<&str> {
         let mut rows = rows(&self.text).filter_map(|(_, row)| row.ok());

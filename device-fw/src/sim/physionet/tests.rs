@@ -150,6 +150,8 @@ fn the_next_stay_begins_after_the_former_one_and_the_bed_is_empty_between() {
     let patients: Vec<_> = assignments.iter().map(|it| it.patient.as_deref()).collect();
     assert_eq!(patients, [Some("p-132539"), None, Some("p-132540"), None]);
     assert_eq!(assignments[0].gender, Some("female"));
+    // 54 years old when the stay begins, in 1970.
+    assert_eq!(assignments[0].birth_year, Some(1_916));
     assert!(assignments.is_sorted_by_key(|it| it.from));
     let ward = Ward {
         beds: vec![("bed-1".into(), schedule.clone())],
