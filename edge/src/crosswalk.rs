@@ -49,8 +49,10 @@ pub struct DeviceRow {
 pub struct ReadingRow {
     /// The device's name in the facility.
     pub device: String,
-    /// The run of its counter.
+    /// The run of its counter, as the device says it.
     pub epoch: u32,
+    /// How many times before the edge saw the counter restart within its epoch.
+    pub run: u32,
     /// The sample.
     pub seq: i64,
     /// The reading within the sample.
@@ -149,7 +151,8 @@ const PAGE: i64 = 1_000;
 
 /// A stored sample.
 struct SampleRow {
-    key: (i64, u32, i64),
+    /// Device, epoch within a run, sequence number.
+    key: (i64, i64, i64),
     device: String,
     source_ms: i64,
     patient: Option<String>,
@@ -159,7 +162,7 @@ struct SampleRow {
 }
 
 /// The samples that follow a key.
-fn page(db: &Connection, after: (i64, u32, i64)) -> rusqlite::Result<Vec<SampleRow>> {
+fn page(db: &Connection, after: (i64, i64, i64)) -> rusqlite::Result<Vec<SampleRow>> {
     db.prepare_cached(
         "SELECT sample.device, epoch, seq, device.id, source_ms, patient.id, flags, readings, priority
          FROM sample JOIN device ON device.row = sample.device LEFT JOIN patient ON patient.row = sample.patient
@@ -182,13 +185,15 @@ fn page(db: &Connection, after: (i64, u32, i64)) -> rusqlite::Result<Vec<SampleR
 /// Hands over the readings of a sample; none when its blob does not make sense.
 fn hand_over(sample: &SampleRow, each: &mut impl FnMut(ReadingRow)) -> Option<()> {
     let priority = Priority::from_rank(sample.priority)?;
+    let (run, epoch) = store::run_and_epoch(sample.key.1);
     for (index, reading) in PackedReading::unpack(&sample.readings)?
         .into_iter()
         .enumerate()
     {
         each(ReadingRow {
             device: sample.device.clone(),
-            epoch: sample.key.1,
+            epoch,
+            run,
             seq: sample.key.2,
             index,
             uid: reading.uid,

@@ -66,7 +66,8 @@ pub enum Stored {
 /// Why a sample was not stored. It must not be acknowledged.
 #[derive(Debug, thiserror::Error)]
 pub enum Rejected {
-    /// The same (device, epoch, sequence) was stored with another payload. An alarm was raised.
+    /// The same (device, epoch, sequence) was stored with another payload that was not measured before this one. An
+    /// alarm was raised. (One that was measured later is stored: the counter restarted.)
     #[error("sample {seq} of epoch {epoch} was stored before with another payload")]
     Conflict {
         /// The epoch.

@@ -4,7 +4,7 @@
 //! caller. A commit holds the samples, the parcels made of them for the region, their audit rows and whatever the
 //! crosswalk gained. It is not the controller's path: nothing that must happen within milliseconds waits for it.
 //!
-//! # Tables (schema version 5; the outbox and the audit log are `federation`'s tables in the same file)
+//! # Tables (schema version 6; the outbox and the audit log are `federation`'s tables in the same file)
 //!
 //! | table | a row is | notes |
 //! |---|---|---|
@@ -12,8 +12,9 @@
 //! | `device` | a device's crosswalk | pseudonym (clinical data) and catalog id are drawn apart; the shift of what it measures of no patient, in days; `edge_seq` counts samples that the edge itself made for it |
 //! | `patient` | a patient's crosswalk | the facility's id, pseudonym, shift in days, and what the facility knows of them: PHI |
 //! | `assignment` | who lies in a bed from an instant on | append-only |
-//! | `sample` | one sample with its readings packed | key (device, epoch, seq); `parcel` is the outbox sequence within `priority`, null while the rules or a lapsed profile keep it here |
-//! | `forgotten` | a run of sequence numbers that retention deleted, with the newest source time among them | so that a redelivery after that is still a duplicate, and a counter that restarted is not |
+//! | `run` | a run of a device's sample counter | its epochs do not tell them apart; the first is 0 |
+//! | `sample` | one sample with its readings packed | key (device, epoch, seq), where `epoch` has the run in its upper half; `parcel` is the outbox sequence within `priority`, null while the rules or a lapsed profile keep it here |
+//! | `forgotten` | a run of sequence numbers that retention deleted, with the oldest and the newest source time among them | so that a redelivery after that is still a duplicate, and a counter that restarted is not |
 //! | `untaken` | a parcel that the region refused, put into quarantine or stored in part | its samples are never deleted by themselves |
 //! | `unreadable` | a message that could not be understood | kept in the facility with its reason |
 //! | `retained` | the retained message of a topic | with its QoS, the properties of MQTT 5 and when it lapses |
@@ -26,6 +27,7 @@
 //! A commit that fails refuses everybody in it. After an I/O error the connection is closed, opened again and the
 //! whole log is written into the database before the next commit: the kernel may have dropped a page whose fsync
 //! failed, and a log with a hole would swallow every later commit at the next power loss.
+mod append;
 mod apply;
 mod bounds;
 mod directory;
@@ -40,6 +42,7 @@ mod parcels;
 mod recall;
 mod retained;
 mod retention;
+mod runs;
 mod schema;
 mod tally;
 mod transit;
@@ -56,6 +59,7 @@ pub use journal::{EDGE_EPOCH, EdgeSample};
 pub use pack::PackedReading;
 pub use recall::LastValue;
 pub use retention::Swept;
+pub(crate) use runs::split as run_and_epoch;
 pub use unshipped::Late;
 
 use crate::{clockguard::Time, config::BedAssignment};

@@ -7,8 +7,9 @@
 //! |---|---|---|
 //! | stored, or stored before | 0x00 | acknowledged |
 //! | store full or out of reach | no acknowledgement, DISCONNECT 0x97 quota exceeded: the session sends again | no acknowledgement, connection closed: the session sends again |
-//! | same identity, other payload | 0x83 implementation specific error | quarantined, then acknowledged; the store raises the alarm |
+//! | same identity, other payload, not measured later | 0x83 implementation specific error | quarantined, then acknowledged; the store raises the alarm |
 //! | not a sample | 0x99 payload format invalid | quarantined, then acknowledged |
+//! | quarantined, and the device has as many messages there as it may | – | no acknowledgement, connection closed |
 //! | not the device's topic | 0x87 not authorized | connection closed (§3.3.5) |
 //!
 //! 0x97 serves both for a full and for an unreachable store: a device has one thing to do in either case, which is to

@@ -4,19 +4,21 @@
 //! caller, while the others are stored.
 use super::{
     DeviceEntry, StoreError, StoreErrorKind,
+    append::INSERT,
     bounds::Bounds,
     directory::{Directory, set_meta},
     draft::Draft,
-    journal::{EDGE_EPOCH, EdgeSample, Number, Prepared, prepare_edge, stored_digest},
+    journal::Prepared,
     parcels::Parcels,
     retained,
     retention::{self, Cursor, Forgotten, Swept},
+    runs::Runs,
     tally::Tally,
     transit::Departed,
 };
 use crate::{
     clockguard::Now,
-    ingest::{Rejected, RetainedMessage, SampleReading, Stored, Urgency},
+    ingest::{RetainedMessage, Urgency},
 };
 use bytes::Bytes;
 use federation::{
@@ -26,15 +28,15 @@ use federation::{
 };
 use rusqlite::{CachedStatement, Transaction, params};
 use std::sync::Arc;
-use types::{AbsentReason, DeviceId, Flags, Freshness, Priority, Purpose, Timestamp, Value};
+use types::{DeviceId, Flags, Priority, Purpose, Timestamp};
 
-/// Messages that cannot be understood which are kept of one device: the newest. The older ones make room, counted,
-/// so that a device which sends nothing else cannot fill the disk.
+/// Messages that cannot be understood which are kept of one device, so that a device which sends nothing else cannot
+/// fill the disk. They were acknowledged, so none makes room for another: one more is not taken in, and its device
+/// keeps it.
 const MAX_UNREADABLE_ROWS: i64 = 1_000;
 
-const INSERT: &str = "INSERT INTO sample
- (device, epoch, seq, source_ms, arrived_ms, patient, flags, priority, parcel, digest, readings)
- VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT DO NOTHING";
+/// Messages of a device that a new one is compared with: as many as may be under way without an answer.
+const UNREADABLE_COMPARED: i64 = 16;
 
 /// What became of a message that is kept as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,19 +51,20 @@ pub(super) enum Kept {
 
 /// A commit in the making.
 pub(super) struct Apply<'t> {
-    tx: &'t Transaction<'t>,
-    directory: &'t mut Directory,
-    forgotten: &'t mut Forgotten,
+    pub(super) tx: &'t Transaction<'t>,
+    pub(super) directory: &'t mut Directory,
+    pub(super) forgotten: &'t mut Forgotten,
+    pub(super) runs: &'t mut Runs,
     pub(super) parcels: &'t mut Parcels,
-    bounds: Bounds,
+    pub(super) bounds: Bounds,
     pub(super) now: Now,
-    routine: Priority,
+    pub(super) routine: Priority,
     profile: Option<Profile>,
-    entropy: super::Entropy,
-    insert: CachedStatement<'t>,
+    pub(super) entropy: super::Entropy,
+    pub(super) insert: CachedStatement<'t>,
     /// By priority: the sequence that the parcel will have, if it may be shipped at all.
     drafts: [Option<(Option<i64>, Draft)>; 3],
-    used: u64,
+    pub(super) used: u64,
     departed: Vec<Departed>,
     pub tally: Tally,
 }
@@ -71,6 +74,7 @@ pub(super) struct Ground<'t> {
     pub tx: &'t Transaction<'t>,
     pub directory: &'t mut Directory,
     pub forgotten: &'t mut Forgotten,
+    pub runs: &'t mut Runs,
     pub parcels: &'t mut Parcels,
     pub bounds: Bounds,
     pub now: Now,
@@ -91,6 +95,7 @@ impl<'t> Apply<'t> {
             tx: ground.tx,
             directory: ground.directory,
             forgotten: ground.forgotten,
+            runs: ground.runs,
             parcels: ground.parcels,
             bounds: ground.bounds,
             now: ground.now,
@@ -102,63 +107,6 @@ impl<'t> Apply<'t> {
             departed: Vec::new(),
             tally: Tally::default(),
         })
-    }
-
-    /// Stores a sample.
-    pub(super) fn append(
-        &mut self,
-        sample: &Prepared,
-    ) -> Result<Result<Stored, Rejected>, StoreError> {
-        let device = self.directory.device(self.tx, &sample.device)?;
-        let (epoch, seq) = match sample.number {
-            Number::Device { epoch, seq } => (epoch, seq),
-            Number::Edge => (EDGE_EPOCH, next_edge_seq(self.tx, device.row)?),
-        };
-        if let Some(newest_ms) = self.forgotten.newest_ms(device.row, epoch, seq) {
-            // No digest is left to compare. What is newer than all that was deleted cannot be one of it: the device's
-            // counter restarted, and its data would be acknowledged and thrown away.
-            if sample.source_time.0 > newest_ms {
-                return self.conflict(sample, device.row, epoch, seq);
-            }
-            self.tally.duplicates += 1;
-            return Ok(Ok(Stored::Duplicate));
-        }
-        if !self.bounds.admits(sample.urgency, self.used) {
-            // What is stored already needs no room.
-            if stored_digest(self.tx, device.row, epoch, seq)?.is_some() {
-                return self.judge_repeated(sample, device.row, epoch, seq);
-            }
-            self.tally.full += 1;
-            return Ok(Err(Rejected::Full));
-        }
-        let patient = self.patient_of(&device.facts.bed, sample)?;
-        let flags = self.arrival_flags(sample, &device);
-        let priority = match sample.urgency {
-            Urgency::Alarm => Priority::Alarm,
-            Urgency::Routine => self.routine,
-        };
-        let parcel = self.reserve(priority, sample.readings.len())?;
-        let new = self.insert.execute(params![
-            device.row,
-            epoch,
-            seq,
-            sample.source_time.0,
-            self.now.mesh.0,
-            patient,
-            flags.bits(),
-            priority.rank(),
-            parcel,
-            sample.digest,
-            sample.packed,
-        ])?;
-        if new == 0 {
-            return self.judge_repeated(sample, device.row, epoch, seq);
-        }
-        self.draft(priority, &device, patient, sample, flags)?;
-        self.tally.stored += 1;
-        self.tally.readings += sample.readings.len() as u64;
-        self.used += sample.packed.len() as u64;
-        Ok(Ok(Stored::New))
     }
 
     /// Adds the readings of a stored sample to the draft of its priority.
@@ -202,33 +150,6 @@ impl<'t> Apply<'t> {
 
     pub(super) const fn tx(&self) -> &'t Transaction<'t> {
         self.tx
-    }
-
-    /// The patient whom the device names, or whoever lay in its bed when it measured what the sample is about.
-    fn patient_of(
-        &mut self,
-        bed: &Option<String>,
-        sample: &Prepared,
-    ) -> Result<Option<i64>, StoreError> {
-        match (&sample.patient, bed) {
-            (Some(id), _) => Ok(Some(self.directory.patient(self.tx, id)?)),
-            (None, Some(bed)) => Ok(self.directory.patient_of_bed(bed, sample.owned_at)),
-            (None, None) => Ok(None),
-        }
-    }
-
-    /// What the edge adds to the readings of a sample when it comes in.
-    fn arrival_flags(&self, sample: &Prepared, device: &DeviceEntry) -> Flags {
-        let arrived = Freshness::on_arrival(sample.source_time, self.now.mesh, device.facts.limits);
-        let late = match arrived {
-            Freshness::Historical => Flags::HISTORICAL,
-            Freshness::Live | Freshness::Stale | Freshness::Absent => Flags::NONE,
-        };
-        if self.now.trusted && !Freshness::is_ahead(sample.source_time, self.now.mesh) {
-            late
-        } else {
-            late.with(Flags::CLOCK_UNTRUSTED)
-        }
     }
 
     /// The outbox sequence of the parcel that a sample of this priority goes into; a full one is shipped first. None
@@ -286,43 +207,8 @@ impl<'t> Apply<'t> {
         Ok(())
     }
 
-    /// The identity was stored before: the same payload is a duplicate, another one a conflict.
-    fn judge_repeated(
-        &mut self,
-        sample: &Prepared,
-        device: i64,
-        epoch: u32,
-        seq: i64,
-    ) -> Result<Result<Stored, Rejected>, StoreError> {
-        if stored_digest(self.tx, device, epoch, seq)? == Some(sample.digest) {
-            self.tally.duplicates += 1;
-            return Ok(Ok(Stored::Duplicate));
-        }
-        self.conflict(sample, device, epoch, seq)
-    }
-
-    /// Refuses a sample whose identity another one has, and raises the alarm of it once.
-    fn conflict(
-        &mut self,
-        sample: &Prepared,
-        device: i64,
-        epoch: u32,
-        seq: i64,
-    ) -> Result<Result<Stored, Rejected>, StoreError> {
-        self.tally.conflicts += 1;
-        if self.forgotten.first_conflict(device, epoch, seq) {
-            let alarm = prepare_edge(conflict_alarm(sample), self.entropy);
-            if self.append(&alarm)?.is_err() {
-                self.forgotten.forget_conflict(device, epoch, seq);
-            }
-        }
-        Ok(Err(Rejected::Conflict {
-            epoch,
-            seq: seq.unsigned_abs(),
-        }))
-    }
-
-    /// Keeps a message that could not be understood, as long as a routine sample would be kept: whether it was.
+    /// Keeps a message that could not be understood, as long as a routine sample would be kept and its device has not
+    /// too many of them: whether it was. The same message again needs no more room.
     pub(super) fn quarantine(
         &mut self,
         device: &DeviceId,
@@ -331,6 +217,17 @@ impl<'t> Apply<'t> {
     ) -> Result<Kept, StoreError> {
         if !self.has_routine_room() {
             self.tally.full += 1;
+            return Ok(Kept::Full);
+        }
+        if self.knows_unreadable(device, reason, message)? {
+            return Ok(Kept::Durably);
+        }
+        let rows: i64 = self
+            .tx
+            .prepare_cached("SELECT count(*) FROM unreadable WHERE device = ?1")?
+            .query_row([device.as_str()], |row| row.get(0))?;
+        if rows >= MAX_UNREADABLE_ROWS {
+            self.tally.unreadable_refused += 1;
             return Ok(Kept::Full);
         }
         self.used += message.len() as u64;
@@ -344,15 +241,24 @@ impl<'t> Apply<'t> {
                 self.now.mesh.0,
                 &message[..]
             ])?;
-        let dropped = self
+        Ok(Kept::Durably)
+    }
+
+    /// Whether the last messages of a device that are kept hold this one: a device that was not answered sends it again.
+    fn knows_unreadable(
+        &self,
+        device: &DeviceId,
+        reason: &str,
+        message: &Bytes,
+    ) -> Result<bool, StoreError> {
+        let known = self
             .tx
             .prepare_cached(
-                "DELETE FROM unreadable WHERE row IN (
-                   SELECT row FROM unreadable WHERE device = ?1 ORDER BY row DESC LIMIT -1 OFFSET ?2)",
+                "SELECT 1 FROM (SELECT reason, message FROM unreadable WHERE device = ?1 ORDER BY row DESC LIMIT ?2)
+                 WHERE reason = ?3 AND message = ?4",
             )?
-            .execute(params![device.as_str(), MAX_UNREADABLE_ROWS])?;
-        self.tally.crowded_out += dropped as u64;
-        Ok(Kept::Durably)
+            .exists(params![device.as_str(), UNREADABLE_COMPARED, reason, &message[..]])?;
+        Ok(known)
     }
 
     /// Keeps or deletes the retained message of a topic: whether there was room. A short one may use the reserve.
@@ -416,6 +322,7 @@ impl<'t> Apply<'t> {
         for priority in Priority::ALL {
             self.ship(priority)?;
         }
+        self.runs.save(self.tx)?;
         self.tally.used = self.used;
         Ok((self.tally, self.departed))
     }
@@ -427,31 +334,4 @@ pub(super) fn used_bytes(db: &rusqlite::Connection) -> Result<u64, StoreError> {
         |sql| -> rusqlite::Result<i64> { db.prepare_cached(sql)?.query_row([], |row| row.get(0)) };
     let pages = pragma("PRAGMA page_count")? - pragma("PRAGMA freelist_count")?;
     Ok((pages * super::schema::PAGE_BYTES).unsigned_abs())
-}
-
-fn next_edge_seq(tx: &Transaction<'_>, device: i64) -> Result<i64, StoreError> {
-    Ok(tx
-        .prepare_cached(
-            "UPDATE device SET edge_seq = edge_seq + 1 WHERE row = ?1 RETURNING edge_seq",
-        )?
-        .query_row([device], |row| row.get(0))?)
-}
-
-/// A device that gives one identity to two payloads has lost its counter or its memory: nothing that it says in this
-/// sample can be believed, and somebody must know.
-fn conflict_alarm(sample: &Prepared) -> EdgeSample {
-    EdgeSample {
-        device: sample.device.clone(),
-        source_time: sample.source_time,
-        patient: sample.patient.clone(),
-        owned_at: sample.owned_at,
-        readings: sample
-            .readings
-            .iter()
-            .map(|reading| SampleReading {
-                value: Value::Absent(AbsentReason::Error),
-                ..reading.clone()
-            })
-            .collect(),
-    }
 }

@@ -231,16 +231,21 @@ impl Journal for Store {
     }
 }
 
-/// The stored sample of an identity: its digest.
-pub(super) fn stored_digest(
+/// The stored sample of an identity: its digest and its source time, ms since 1970. The epoch is one within a run
+/// ([`super::runs::key`]).
+pub(super) fn stored_sample(
     db: &rusqlite::Connection,
     device: i64,
-    epoch: u32,
+    epoch: i64,
     seq: i64,
-) -> rusqlite::Result<Option<[u8; pack::DIGEST]>> {
-    db.prepare_cached("SELECT digest FROM sample WHERE device = ?1 AND epoch = ?2 AND seq = ?3")?
-        .query_row(rusqlite::params![device, epoch, seq], |row| row.get(0))
-        .optional()
+) -> rusqlite::Result<Option<([u8; pack::DIGEST], i64)>> {
+    db.prepare_cached(
+        "SELECT digest, source_ms FROM sample WHERE device = ?1 AND epoch = ?2 AND seq = ?3",
+    )?
+    .query_row(rusqlite::params![device, epoch, seq], |row| {
+        Ok((row.get(0)?, row.get(1)?))
+    })
+    .optional()
 }
 
 /// The writer said nothing of a sample: nothing is known of it, so that its source keeps it and tries again.

@@ -3,7 +3,7 @@
 //! person has looked.
 use super::{StoreError, parcels};
 use rusqlite::{Connection, Transaction, params};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use types::{Priority, Timestamp};
 
 /// Samples that one step looks at, whether it deletes them or not: a step is one commit, so it must stay short beside
@@ -11,54 +11,57 @@ use types::{Priority, Timestamp};
 const STEP_ROWS: usize = 2_000;
 /// Free pages that one step gives back to the file system.
 const STEP_PAGES: i64 = 1_000;
-/// Conflicts that are remembered so that each raises one alarm only.
-const MAX_CONFLICTS: usize = 1_024;
-
-type Key = (i64, u32);
+/// A device, and an epoch within a run ([`super::runs::key`]).
+type Key = (i64, i64);
 
 /// A run of numbers, from its key in the map on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Run {
     /// The last number.
     last: i64,
-    /// The newest source time of its samples, ms since 1970: whatever is newer was never stored.
+    /// The oldest and the newest source time of its samples, ms since 1970: what is older or newer was never stored.
+    oldest_ms: i64,
     newest_ms: i64,
 }
 
-/// Which sequence numbers were stored once and deleted since, as runs; and which conflicts were alarmed.
+/// Which sequence numbers were stored once and deleted since, as runs of numbers.
 #[derive(Default)]
 pub(super) struct Forgotten {
     /// By (device, epoch), then by the first number.
     runs: HashMap<Key, BTreeMap<i64, Run>>,
-    conflicts: VecDeque<(i64, u32, i64)>,
 }
 
 impl Forgotten {
     pub(super) fn load(db: &Connection) -> rusqlite::Result<Self> {
         let mut forgotten = Self::default();
         let mut query =
-            db.prepare("SELECT device, epoch, first, last, newest_ms FROM forgotten")?;
+            db.prepare("SELECT device, epoch, first, last, oldest_ms, newest_ms FROM forgotten")?;
         let mut rows = query.query([])?;
         while let Some(row) = rows.next()? {
             let key = (row.get(0)?, row.get(1)?);
             let runs = forgotten.runs.entry(key).or_default();
-            let (last, newest_ms) = (row.get(3)?, row.get(4)?);
-            runs.insert(row.get(2)?, Run { last, newest_ms });
+            let run = Run {
+                last: row.get(3)?,
+                oldest_ms: row.get(4)?,
+                newest_ms: row.get(5)?,
+            };
+            runs.insert(row.get(2)?, run);
         }
         Ok(forgotten)
     }
 
-    /// Begins anew after a commit that failed: runs may not have been written, and alarms of conflicts neither.
+    /// Begins anew after a commit that failed: runs may not have been written.
     pub(super) fn reload(&mut self, db: &Connection) -> rusqlite::Result<()> {
         *self = Self::load(db)?;
         Ok(())
     }
 
-    /// If that sample was stored and deleted: the newest source time (ms since 1970) of the run that it lies in.
-    pub(super) fn newest_ms(&self, device: i64, epoch: u32, seq: i64) -> Option<i64> {
+    /// If that sample was stored and deleted: the oldest and the newest source time (ms since 1970) of the run of
+    /// numbers that it lies in.
+    pub(super) fn times(&self, device: i64, epoch: i64, seq: i64) -> Option<(i64, i64)> {
         let runs = self.runs.get(&(device, epoch))?;
         let (_, run) = runs.range(..=seq).next_back()?;
-        (seq <= run.last).then_some(run.newest_ms)
+        (seq <= run.last).then_some((run.oldest_ms, run.newest_ms))
     }
 
     /// Adds a number that was deleted; neighbours become one run. Returns the run with its first number, and the first
@@ -68,6 +71,7 @@ impl Forgotten {
         let mut first = seq;
         let mut run = Run {
             last: seq,
+            oldest_ms: source_ms,
             newest_ms: source_ms,
         };
         if let Some((start, before)) = runs.range(..=seq).next_back()
@@ -84,31 +88,13 @@ impl Forgotten {
         runs.insert(first, run);
         ((first, run), swallowed.map(|(start, _)| start))
     }
-
-    /// Whether this conflict was not seen lately.
-    pub(super) fn first_conflict(&mut self, device: i64, epoch: u32, seq: i64) -> bool {
-        let conflict = (device, epoch, seq);
-        if self.conflicts.contains(&conflict) {
-            return false;
-        }
-        if self.conflicts.len() == MAX_CONFLICTS {
-            self.conflicts.pop_front();
-        }
-        self.conflicts.push_back(conflict);
-        true
-    }
-
-    /// The alarm of that conflict was not stored: the next time is the first again.
-    pub(super) fn forget_conflict(&mut self, device: i64, epoch: u32, seq: i64) {
-        self.conflicts
-            .retain(|known| *known != (device, epoch, seq));
-    }
 }
 
 impl Run {
     fn with(self, other: Self) -> Self {
         Self {
             last: self.last.max(other.last),
+            oldest_ms: self.oldest_ms.min(other.oldest_ms),
             newest_ms: self.newest_ms.max(other.newest_ms),
         }
     }
@@ -120,7 +106,7 @@ impl Run {
 pub(super) struct Cursor {
     arrived_ms: i64,
     device: i64,
-    epoch: u32,
+    epoch: i64,
     seq: i64,
 }
 
@@ -228,10 +214,10 @@ fn delete(tx: &Transaction<'_>, forgotten: &mut Forgotten, sample: &Old) -> Resu
             .execute(params![device, epoch, first])?;
     }
     tx.prepare_cached(
-        "INSERT INTO forgotten (device, epoch, first, last, newest_ms) VALUES (?1, ?2, ?3, ?4, ?5)
-         ON CONFLICT (device, epoch, first) DO UPDATE SET last = ?4, newest_ms = ?5",
+        "INSERT INTO forgotten (device, epoch, first, last, oldest_ms, newest_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+         ON CONFLICT (device, epoch, first) DO UPDATE SET last = ?4, oldest_ms = ?5, newest_ms = ?6",
     )?
-    .execute(params![device, epoch, first, run.last, run.newest_ms])?;
+    .execute(params![device, epoch, first, run.last, run.oldest_ms, run.newest_ms])?;
     Ok(())
 }
 
@@ -248,30 +234,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn forgotten_numbers_become_runs_without_gaps_and_know_their_newest_time() {
+    fn forgotten_numbers_become_runs_without_gaps_and_know_their_times() {
         let mut forgotten = Forgotten::default();
         let key = (1, 7);
-        let run = |first, last, newest_ms| (first, Run { last, newest_ms });
-        assert_eq!(forgotten.add(key, 5, 50), (run(5, 5, 50), None));
-        assert_eq!(forgotten.add(key, 6, 40), (run(5, 6, 50), None));
-        assert_eq!(forgotten.add(key, 8, 80), (run(8, 8, 80), None));
-        assert_eq!(forgotten.add(key, 7, 70), (run(5, 8, 80), Some(8)));
-        assert_eq!(forgotten.add(key, 4, 10), (run(4, 8, 80), Some(5)));
-        for (seq, known) in [(3, None), (4, Some(80)), (8, Some(80)), (9, None)] {
-            assert_eq!(forgotten.newest_ms(1, 7, seq), known, "{seq}");
-            assert_eq!(forgotten.newest_ms(2, 7, seq), None);
-            assert_eq!(forgotten.newest_ms(1, 8, seq), None);
+        let run = |first, last, oldest_ms, newest_ms| {
+            let run = Run {
+                last,
+                oldest_ms,
+                newest_ms,
+            };
+            (first, run)
+        };
+        assert_eq!(forgotten.add(key, 5, 50), (run(5, 5, 50, 50), None));
+        assert_eq!(forgotten.add(key, 6, 40), (run(5, 6, 40, 50), None));
+        assert_eq!(forgotten.add(key, 8, 80), (run(8, 8, 80, 80), None));
+        assert_eq!(forgotten.add(key, 7, 70), (run(5, 8, 40, 80), Some(8)));
+        assert_eq!(forgotten.add(key, 4, 10), (run(4, 8, 10, 80), Some(5)));
+        for (seq, known) in [
+            (3, None),
+            (4, Some((10, 80))),
+            (8, Some((10, 80))),
+            (9, None),
+        ] {
+            assert_eq!(forgotten.times(1, 7, seq), known, "{seq}");
+            assert_eq!(forgotten.times(2, 7, seq), None);
+            assert_eq!(forgotten.times(1, 8, seq), None);
         }
-    }
-
-    #[test]
-    fn a_conflict_is_the_first_one_once() {
-        let mut forgotten = Forgotten::default();
-        assert!(forgotten.first_conflict(1, 1, 1));
-        assert!(!forgotten.first_conflict(1, 1, 1));
-        assert!(forgotten.first_conflict(1, 1, 2));
-        forgotten.forget_conflict(1, 1, 1);
-        assert!(forgotten.first_conflict(1, 1, 1));
-        assert!(!forgotten.first_conflict(1, 1, 2));
     }
 }

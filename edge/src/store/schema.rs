@@ -4,7 +4,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use std::{path::PathBuf, time::Duration};
 
 /// The version that this binary writes.
-pub(super) const VERSION: i64 = 5;
+pub(super) const VERSION: i64 = 6;
 /// Bytes of a page, SQLCipher's default.
 pub(super) const PAGE_BYTES: i64 = 4_096;
 /// How long a connection waits for the other one's lock: a checkpoint of the whole log on a slow disk.
@@ -13,7 +13,14 @@ const BUSY: Duration = Duration::from_secs(10);
 const STATEMENTS: usize = 64;
 
 /// What leads from each version to the next.
-const STEPS: [&str; VERSION as usize] = [TABLES, UNTAKEN, DEVICE_SHIFTS, RETAINED_TERMS, ARRIVALS];
+const STEPS: [&str; VERSION as usize] = [
+    TABLES,
+    UNTAKEN,
+    DEVICE_SHIFTS,
+    RETAINED_TERMS,
+    ARRIVALS,
+    RUNS,
+];
 
 const TABLES: &str = "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
@@ -72,6 +79,36 @@ ALTER TABLE retained ADD COLUMN boot INTEGER NOT NULL DEFAULT 0;
 const ARRIVALS: &str = "
 CREATE INDEX sample_arrived ON sample (arrived_ms, device, epoch, seq);
 ";
+
+/// The runs of each device's counter that its epochs do not tell apart: between which source times they lie, and
+/// whether the alarm of a refusal was raised.
+macro_rules! runs_table {
+    () => {
+        "
+CREATE TABLE run (
+  device INTEGER NOT NULL, run INTEGER NOT NULL, after_ms INTEGER NOT NULL, newest_ms INTEGER NOT NULL,
+  alarmed INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (device, run)) STRICT, WITHOUT ROWID;
+"
+    };
+}
+
+/// The table of runs alone, for tests.
+#[cfg(test)]
+pub(super) const RUNS_TABLE: &str = runs_table!();
+
+/// What version 6 adds: runs. What was stored before is the first run of its device; 4294967295 is the epoch of the
+/// edge. Of what was forgotten before, nothing is known of the oldest.
+const RUNS: &str = concat!(
+    runs_table!(),
+    "
+INSERT INTO run (device, run, after_ms, newest_ms)
+  SELECT device, 0, -9223372036854775808, max(newest_ms) FROM (
+    SELECT device, max(source_ms) AS newest_ms FROM sample WHERE epoch <> 4294967295 GROUP BY device
+    UNION ALL SELECT device, max(newest_ms) FROM forgotten WHERE epoch <> 4294967295 GROUP BY device)
+  GROUP BY device;
+ALTER TABLE forgotten ADD COLUMN oldest_ms INTEGER NOT NULL DEFAULT -9223372036854775808;
+"
+);
 
 /// Where the database is and how it is opened.
 #[derive(Clone)]

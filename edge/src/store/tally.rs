@@ -12,7 +12,8 @@ pub(super) struct Tally {
     pub full: u64,
     pub parcels: u64,
     pub uncleared: u64,
-    pub crowded_out: u64,
+    pub unreadable_refused: u64,
+    pub restarts: u64,
     pub settled: Settled,
     /// Bytes in use at the end.
     pub used: u64,
@@ -33,7 +34,8 @@ impl Tally {
         add("medmesh_parcels_settled_total", self.settled.accepted);
         self.settled.tell();
         add("medmesh_parcels_uncleared_total", self.uncleared);
-        add("medmesh_unreadable_crowded_out_total", self.crowded_out);
+        add("medmesh_unreadable_refused_total", self.unreadable_refused);
+        add("medmesh_counter_restarts_total", self.restarts);
         for (reason, count) in [("conflict", self.conflicts), ("full", self.full)] {
             if count > 0 {
                 metrics::counter!("medmesh_samples_refused_total", "reason" => reason)

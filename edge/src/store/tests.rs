@@ -5,6 +5,7 @@ mod deciding;
 mod fault;
 mod leaving;
 mod limits;
+mod restarts;
 mod retained;
 
 use super::*;
@@ -510,7 +511,7 @@ async fn a_store_of_the_first_version_is_brought_forward() {
         source_time: Timestamp(START + 1),
         ..sample("m1", 5)
     };
-    assert!(is_conflict(&store.append(newer).await));
+    assert_eq!(store.append(newer).await.unwrap(), Stored::New);
     let device = store.device(&"m1".parse().unwrap()).await.unwrap();
     assert_eq!(device.pseudonym.as_bytes(), &[0; 16]);
     assert_ne!(device.shift.days(), 0);
@@ -529,24 +530,36 @@ async fn a_time_that_no_region_would_store_is_refused_at_the_door() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_understood_is_kept_with_its_reason_up_to_a_bound() {
+async fn what_cannot_be_understood_is_kept_for_good_and_beyond_a_bound_it_is_not_taken() {
     let dir = TempDir::new().unwrap();
     let store = store(&dir);
     let device = "m1".parse().unwrap();
-    let keep = (0..1_010)
-        .map(|n| store.quarantine(&device, "malformed", bytes::Bytes::from(format!("{n}"))));
+    let message = |n: i32| bytes::Bytes::from(format!("{n}"));
+    let keep = (0..999).map(|n| store.quarantine(&device, "malformed", message(n)));
     for kept in futures_util::future::join_all(keep).await {
         kept.unwrap();
     }
-    let (count, oldest): (i64, Vec<u8>) = store
+    let last = store.quarantine(&device, "malformed", message(999)).await;
+    assert!(last.is_ok());
+    for n in 1_000..1_003 {
+        let answer = store.quarantine(&device, "malformed", message(n)).await;
+        assert_eq!(answer.unwrap_err().kind, StoreErrorKind::Full);
+    }
+    // What was answered and comes again needs no room, and another device has room of its own.
+    let again = store.quarantine(&device, "malformed", message(999)).await;
+    assert!(again.is_ok());
+    let neighbour = "m2".parse().unwrap();
+    let other = store.quarantine(&neighbour, "malformed", message(1)).await;
+    assert!(other.is_ok());
+    assert_eq!(store.condition(), Condition::Good);
+    let count: i64 = store
         .read(|db| {
-            let sql =
-                "SELECT count(*), (SELECT message FROM unreadable ORDER BY row) FROM unreadable";
-            Ok(db.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?)
+            let sql = "SELECT count(*) FROM unreadable WHERE device = 'm1'";
+            Ok(db.query_row(sql, [], |row| row.get(0))?)
         })
         .await
         .unwrap();
-    assert_eq!((count, oldest.as_slice()), (1_000, b"10".as_slice()));
+    assert_eq!(count, 1_000);
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use super::{
     apply::Apply,
     journal::{Number, Prepared},
     pack::{self, PackedReading},
+    runs,
 };
 use crate::ingest::{SampleReading, Urgency};
 use rusqlite::{Connection, Transaction, params};
@@ -27,7 +28,8 @@ pub struct Late {
 /// A stored sample that was never shipped.
 struct Unshipped {
     row: i64,
-    epoch: u32,
+    /// Within a run ([`super::runs::key`]).
+    epoch: i64,
     seq: i64,
     patient: Option<i64>,
     flags: Flags,
@@ -104,7 +106,10 @@ fn next(tx: &Transaction<'_>) -> Result<Vec<Unshipped>, StoreError> {
             },
             sample: Prepared {
                 device: id.parse::<DeviceId>().map_err(|_| corrupt())?,
-                number: Number::Device { epoch, seq },
+                number: Number::Device {
+                    epoch: runs::split(epoch).1,
+                    seq,
+                },
                 source_time,
                 patient: None,
                 owned_at: source_time,

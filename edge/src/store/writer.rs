@@ -7,6 +7,7 @@ use super::{
     job::{self, BATCH, Job, Outcome},
     parcels::Parcels,
     retention::{Cursor, Forgotten},
+    runs::Runs,
     schema,
     tally::Tally,
     transit::Departed,
@@ -45,6 +46,7 @@ pub(super) struct Writer {
     connection: Option<Connection>,
     directory: Directory,
     forgotten: Forgotten,
+    runs: Runs,
     parcels: Parcels,
     bounds: Bounds,
     retention: Span,
@@ -81,6 +83,7 @@ impl Writer {
         let parcels = Parcels::new(options.rules, options.signer, places, options.entropy);
         Ok(Self {
             forgotten: Forgotten::load(&connection)?,
+            runs: Runs::load(&connection)?,
             file,
             connection: Some(connection),
             directory,
@@ -182,6 +185,7 @@ impl Writer {
             tx: &tx,
             directory: &mut self.directory,
             forgotten: &mut self.forgotten,
+            runs: &mut self.runs,
             parcels: &mut self.parcels,
             bounds: self.bounds,
             now,
@@ -223,6 +227,7 @@ impl Writer {
             None => self.file.open_writer()?,
         };
         self.forgotten.reload(&connection)?;
+        self.runs = Runs::load(&connection)?;
         self.directory.reset();
         self.connection = Some(connection);
         self.stale = false;

@@ -1,0 +1,210 @@
+//! Runs of a device's sample counter that its epochs do not tell apart.
+//!
+//! A counter that restarts within its epoch says numbers again that were stored before. What is measured later under
+//! such a number is another sample: the edge begins a run of its own for the device. What is stored is therefore
+//! (device, run, epoch, sequence number), where run and epoch share one column ([`key`]): the device's epoch is its
+//! lower half, so that rows which were written before there were runs are those of run 0.
+//!
+//! A run knows which source times lie in it: later than those of the run before when it began, and none later than its
+//! newest. So a sample that comes again is looked for in the few runs which can hold it, however many there were.
+use rusqlite::{Connection, params};
+use std::collections::{BTreeSet, HashMap};
+
+/// Bits of the column that hold the device's epoch.
+const EPOCH_BITS: u32 = 32;
+
+/// What is stored for an epoch within a run.
+pub(super) fn key(run: u32, epoch: u32) -> i64 {
+    i64::from(run & (u32::MAX >> 1)) << EPOCH_BITS | i64::from(epoch)
+}
+
+/// Run and epoch of what is stored.
+pub(crate) fn split(key: i64) -> (u32, u32) {
+    let run = u32::try_from(key >> EPOCH_BITS).unwrap_or(0);
+    #[expect(clippy::cast_possible_truncation, reason = "the lower half is meant")]
+    let epoch = (key & i64::from(u32::MAX)) as u32;
+    (run, epoch)
+}
+
+/// Which source times lie in a run (ms since 1970): later than the first, not later than the second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Run {
+    after_ms: i64,
+    newest_ms: i64,
+    /// Whether the alarm was raised that a sample under an identity of this run was refused.
+    alarmed: bool,
+}
+
+impl Run {
+    /// The run in which a device begins.
+    const FIRST: Self = Self {
+        after_ms: i64::MIN,
+        newest_ms: i64::MIN,
+        alarmed: false,
+    };
+
+    const fn may_hold(&self, source_ms: i64) -> bool {
+        self.after_ms < source_ms && source_ms <= self.newest_ms
+    }
+}
+
+/// The runs of every device, the oldest first. Their position is their number.
+#[derive(Default)]
+pub(super) struct Runs {
+    of: HashMap<i64, Vec<Run>>,
+    /// What this commit changed: (device, run).
+    changed: BTreeSet<(i64, u32)>,
+}
+
+impl Runs {
+    pub(super) fn load(db: &Connection) -> rusqlite::Result<Self> {
+        let mut runs = Self::default();
+        let mut query = db
+            .prepare("SELECT device, after_ms, newest_ms, alarmed FROM run ORDER BY device, run")?;
+        let mut rows = query.query([])?;
+        while let Some(row) = rows.next()? {
+            runs.of.entry(row.get(0)?).or_default().push(Run {
+                after_ms: row.get(1)?,
+                newest_ms: row.get(2)?,
+                alarmed: row.get(3)?,
+            });
+        }
+        Ok(runs)
+    }
+
+    /// Writes down what this commit changed.
+    pub(super) fn save(&mut self, db: &Connection) -> rusqlite::Result<()> {
+        for (device, number) in std::mem::take(&mut self.changed) {
+            let Some(run) = self.run(device, number) else {
+                continue;
+            };
+            db.prepare_cached(
+                "INSERT INTO run (device, run, after_ms, newest_ms, alarmed) VALUES (?1, ?2, ?3, ?4, ?5)
+                 ON CONFLICT (device, run) DO UPDATE SET newest_ms = ?4, alarmed = ?5",
+            )?
+            .execute(params![device, number, run.after_ms, run.newest_ms, run.alarmed])?;
+        }
+        Ok(())
+    }
+
+    fn run(&self, device: i64, number: u32) -> Option<Run> {
+        let runs = self.of.get(&device)?;
+        runs.get(usize::try_from(number).ok()?).copied()
+    }
+
+    /// The run that a sample of that source time belongs to, and those that it may have been stored in before: the
+    /// newest first.
+    pub(super) fn look(&self, device: i64, source_ms: i64) -> (u32, Vec<u32>) {
+        let runs = self.of.get(&device).map_or(&[][..], Vec::as_slice);
+        let end = u32::try_from(runs.len()).unwrap_or(u32::MAX);
+        let numbered = || (0..end).zip(runs).rev();
+        let home = numbered()
+            .find(|(_, run)| run.after_ms < source_ms)
+            .map_or(0, |(number, _)| number);
+        let others = numbered().filter(|(number, run)| *number != home && run.may_hold(source_ms));
+        let mut all = vec![home];
+        all.extend(others.map(|(number, _)| number));
+        (home, all)
+    }
+
+    /// The number of a run that begins with a sample of that source time, after everything that was stored before.
+    pub(super) fn begin(&mut self, device: i64, source_ms: i64) -> u32 {
+        let runs = self.of.entry(device).or_insert_with(|| vec![Run::FIRST]);
+        let newest_ms = runs.iter().map(|run| run.newest_ms).max();
+        // A clock that went back a little begins its run where it is.
+        let after_ms = newest_ms.unwrap_or(i64::MIN).min(source_ms - 1);
+        runs.push(Run {
+            after_ms,
+            newest_ms: source_ms,
+            alarmed: false,
+        });
+        let number = u32::try_from(runs.len() - 1).unwrap_or(u32::MAX);
+        self.changed.insert((device, 0));
+        self.changed.insert((device, number));
+        number
+    }
+
+    /// A sample was stored in a run.
+    pub(super) fn stored(&mut self, device: i64, number: u32, source_ms: i64) {
+        let runs = self.of.entry(device).or_insert_with(|| vec![Run::FIRST]);
+        let run = usize::try_from(number).ok().and_then(|at| runs.get_mut(at));
+        if let Some(run) = run
+            && run.newest_ms < source_ms
+        {
+            run.newest_ms = source_ms;
+            self.changed.insert((device, number));
+        }
+    }
+
+    /// Whether the alarm of a refusal in this run has not been raised.
+    pub(super) fn is_first_refusal(&self, device: i64, number: u32) -> bool {
+        self.run(device, number).is_none_or(|run| !run.alarmed)
+    }
+
+    /// The alarm of a refusal in this run is stored.
+    pub(super) fn alarmed(&mut self, device: i64, number: u32) {
+        let runs = self.of.entry(device).or_insert_with(|| vec![Run::FIRST]);
+        let run = usize::try_from(number).ok().and_then(|at| runs.get_mut(at));
+        if let Some(run) = run {
+            run.alarmed = true;
+            self.changed.insert((device, number));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_and_an_epoch_share_a_number_and_the_first_run_is_the_epoch_alone() {
+        assert_eq!(key(0, 7), 7);
+        assert_eq!(key(0, u32::MAX), i64::from(u32::MAX));
+        for pair in [(0, 0), (1, 0), (1, u32::MAX), (u32::MAX >> 1, 9)] {
+            assert_eq!(split(key(pair.0, pair.1)), pair);
+        }
+        assert!(key(1, 0) > key(0, u32::MAX));
+    }
+
+    #[test]
+    fn a_sample_is_looked_for_in_the_runs_whose_times_can_hold_it() {
+        let mut runs = Runs::default();
+        assert_eq!(runs.look(1, 5), (0, vec![0]));
+        for ms in [10, 20, 15] {
+            runs.stored(1, 0, ms);
+        }
+        assert_eq!(runs.begin(1, 30), 1);
+        runs.stored(1, 1, 40);
+        assert_eq!(runs.begin(1, 50), 2);
+        for (source, home, all) in [
+            (20, 0, vec![0]),
+            (21, 1, vec![1]),
+            (40, 1, vec![1]),
+            (41, 2, vec![2]),
+        ] {
+            assert_eq!(runs.look(1, source), (home, all), "{source}");
+        }
+        // The clock went back by some hours with the counter: both runs can hold what it says then.
+        assert_eq!(runs.begin(1, 35), 3);
+        assert_eq!(runs.look(1, 36), (3, vec![3, 1]));
+        assert_eq!(runs.look(1, 34), (1, vec![1]));
+        assert_eq!(runs.look(2, 34), (0, vec![0]));
+    }
+
+    #[test]
+    fn runs_are_what_was_saved_of_them() {
+        let db = Connection::open_in_memory().unwrap();
+        db.execute_batch(super::super::schema::RUNS_TABLE).unwrap();
+        let mut runs = Runs::default();
+        runs.stored(7, 0, 100);
+        runs.save(&db).unwrap();
+        runs.begin(7, 200);
+        runs.alarmed(7, 1);
+        let lost = Runs::load(&db).unwrap();
+        assert_eq!(lost.look(7, 300), (0, vec![0]));
+        runs.save(&db).unwrap();
+        let kept = Runs::load(&db).unwrap();
+        assert_eq!(kept.of, runs.of);
+        assert!(!kept.is_first_refusal(7, 1) && kept.is_first_refusal(7, 0));
+    }
+}
