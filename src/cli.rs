@@ -2,7 +2,7 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use node::quantity::Span;
 use std::{path::PathBuf, str::FromStr};
-use types::{DeviceId, Jurisdiction, MeshClock, Place};
+use types::{DeviceId, Jurisdiction, Label, MeshClock, Place};
 
 pub mod quarantine;
 use quarantine::{EDGE_QUARANTINE_EXAMPLES, QuarantineArgs, RegionalArgs};
@@ -236,6 +236,9 @@ pub enum PkiCommand {
     /// Issues what lets a facility send while it has nobody to ask: `OUT/identity.lease` and `OUT/policy.lease`.
     #[command(after_help = LEASE_EXAMPLES)]
     Lease(LeaseArgs),
+    /// Signs the table of models and firmware versions that the catalog may name.
+    #[command(after_help = MODELS_EXAMPLES)]
+    Models(ModelsArgs),
     /// Prints every certificate that was issued.
     List {
         /// Folder of the authority.
@@ -368,6 +371,32 @@ The facility's configuration names the folder, and the key that leases are signe
   [leases]
   dir = \"node/leases\"
   authority = \"pki/lease.pem\"";
+
+const MODELS_EXAMPLES: &str = "\
+Example:
+  medmesh pki models --dir pki --model XY-MD02 --model LA-7 --firmware 1.4.2 --out device-models.note
+
+Every node's configuration names the table, and the key that it is signed with (made by the first one):
+  [device_models]
+  note = \"device-models.note\"
+  authority = \"policy.pem\"";
+
+/// Arguments of `pki models`.
+#[derive(Debug, Args)]
+pub struct ModelsArgs {
+    /// Folder of the authority.
+    #[arg(long)]
+    pub dir: PathBuf,
+    /// A model; may be given several times.
+    #[arg(long = "model")]
+    pub models: Vec<Label>,
+    /// A firmware version; may be given several times.
+    #[arg(long)]
+    pub firmware: Vec<Label>,
+    /// File to write to.
+    #[arg(long)]
+    pub out: PathBuf,
+}
 
 /// Arguments of `pki lease`.
 #[derive(Debug, Args)]

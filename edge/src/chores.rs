@@ -11,6 +11,7 @@ use crate::{
 };
 use federation::{
     link::{LinkState, Uplink, UplinkParts},
+    models::DeviceModels,
     port::Outbox,
     wire::{DeviceRecord, DeviceRecords},
 };
@@ -182,6 +183,10 @@ async fn follow(
 
 /// Tells the catalog which devices there are, at start and when one of them comes alive or falls silent.
 pub(crate) async fn catalog(shared: Arc<Shared>, stop: CancellationToken) -> Result<(), EdgeError> {
+    let models = DeviceModels::load(shared.config.device_models.as_ref()).unwrap_or_else(|error| {
+        tracing::error!(%error, "no model or firmware version is named");
+        DeviceModels::default()
+    });
     let mut shipped: HashMap<DeviceId, bool> = HashMap::new();
     let mut ticks = interval(CATALOG_TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -200,7 +205,7 @@ pub(crate) async fn catalog(shared: Arc<Shared>, stop: CancellationToken) -> Res
         if changed.is_empty() {
             continue;
         }
-        match ship(&shared, &changed).await {
+        match ship(&shared, &models, &changed).await {
             Ok(()) => shipped.extend(changed),
             Err(error) => tracing::warn!(%error, "device records are not shipped yet"),
         }
@@ -208,7 +213,11 @@ pub(crate) async fn catalog(shared: Arc<Shared>, stop: CancellationToken) -> Res
 }
 
 /// Of a device the catalog learns what it is, never its serial number.
-async fn ship(shared: &Shared, changed: &[(DeviceId, bool)]) -> Result<(), StoreError> {
+async fn ship(
+    shared: &Shared,
+    models: &DeviceModels,
+    changed: &[(DeviceId, bool)],
+) -> Result<(), StoreError> {
     let config = &shared.config;
     let mut records = DeviceRecords {
         facility: config.facility.to_string(),
@@ -221,14 +230,17 @@ async fn ship(shared: &Shared, changed: &[(DeviceId, bool)]) -> Result<(), Store
             continue;
         };
         let entry = shared.store.device(id).await?;
-        records.devices.push(DeviceRecord {
+        let mut record = DeviceRecord {
             catalog_id: entry.catalog_id.as_bytes().to_vec().into(),
             kind: device.kind.to_string(),
             model: text(device.model.as_ref()),
             firmware: text(device.firmware.as_ref()),
             status: if *live { "active" } else { "silent" }.into(),
-            updated_ms: shared.guard.now().real.0,
-        });
+            // The store dates it.
+            updated_ms: 0,
+        };
+        models.restrict(&mut record);
+        records.devices.push(record);
     }
     shared.store.ship_devices(records).await
 }

@@ -1,7 +1,9 @@
 //! The configuration of an edge node, as TOML.
 use crate::{modbus, store};
 use ed25519_dalek::{VerifyingKey, pkcs8::DecodePublicKey};
-use federation::{policy::Rules, profile::SignedProfile};
+use federation::{
+    models::DeviceModels, policy::Rules, profile::SignedProfile, signed_file::SignedFile,
+};
 use node::config::{
     ConfigError, HttpsConfig, LogConfig, Problem, TlsFiles, Validate, different_ports, directory,
     file, secret_file, url, within,
@@ -65,6 +67,9 @@ pub struct EdgeConfig {
     /// A signed de-identification profile; dates are shifted when left out.
     #[serde(default)]
     pub deid_profile: Option<DeidProfile>,
+    /// The signed table of models and firmware versions that the catalog may name; none is named when left out.
+    #[serde(default)]
+    pub device_models: Option<SignedFile>,
     /// True only in a mesh on one machine; what is dangerous elsewhere is refused without it.
     #[serde(default)]
     pub local_mesh: bool,
@@ -208,6 +213,8 @@ impl Validate for EdgeConfig {
         if let Some(files) = &self.deid_profile {
             problems.extend(profile_note_problems(files, &self.place()));
         }
+        let models = DeviceModels::load(self.device_models.as_ref()).err();
+        problems.extend(models.map(|error| Problem::new("device_models", error.to_string())));
         problems.extend(device_problems(&self.devices, &self.profiles));
         problems.extend(bed_problems(&self.beds));
         problems

@@ -35,13 +35,25 @@ pub struct PatientRow {
 pub struct DeviceRow {
     /// Its name in the facility.
     pub id: String,
-    /// What clinical data calls it.
-    pub pseudonym: DevicePseudonym,
     /// What the catalog calls it.
     pub catalog_id: CatalogId,
-    /// What is added to the dates of its readings of no patient, in whole days; 0 for a device that never serves
-    /// patients.
+    /// What is added to the dates of its readings of no patient, in whole days.
     pub shift_days: i32,
+    /// What clinical data calls it, for each stay of a patient, in the order in which they were first seen.
+    pub stays: Vec<StayRow>,
+}
+
+/// What a device is called while it serves one patient.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StayRow {
+    /// What clinical data calls the device.
+    pub pseudonym: DevicePseudonym,
+    /// The facility's id of the patient; none for nobody.
+    pub patient: Option<String>,
+    /// Since when the patient is in the device's bed, ms since 1970; none where the bed does not say so.
+    pub since_ms: Option<i64>,
+    /// Whether it stands for every patient: so it was before there was a name for each stay.
+    pub of_all: bool,
 }
 
 /// A stored reading: its identity in the facility and its id outside.
@@ -83,13 +95,6 @@ pub struct ReadingRow {
 /// `Refused` with a wrong key or when there is no store; as any read otherwise.
 pub fn export_crosswalk(config: &EdgeConfig) -> Result<Crosswalk, StoreError> {
     let db = open(config)?;
-    let moved = |id: &str| {
-        let known = config
-            .devices
-            .iter()
-            .find(|device| device.id.as_str() == id);
-        known.is_none_or(|device| device.kind.serves_patients())
-    };
     let read = || {
         Ok(Crosswalk {
             patients: db
@@ -103,20 +108,38 @@ pub fn export_crosswalk(config: &EdgeConfig) -> Result<Crosswalk, StoreError> {
                 })?
                 .collect::<Result<_, _>>()?,
             devices: db
-                .prepare("SELECT id, pseudonym, catalog_id, coalesce(shift_days, 0) FROM device ORDER BY row")?
+                .prepare(
+                    "SELECT row, id, catalog_id, coalesce(shift_days, 0) FROM device ORDER BY row",
+                )?
                 .query_map([], |row| {
-                    let id: String = row.get(0)?;
                     Ok(DeviceRow {
-                        shift_days: if moved(&id) { row.get(3)? } else { 0 },
-                        id,
-                        pseudonym: DevicePseudonym::from_bytes(row.get(1)?),
+                        stays: stays(&db, row.get(0)?)?,
+                        id: row.get(1)?,
                         catalog_id: CatalogId::from_bytes(row.get(2)?),
+                        shift_days: row.get(3)?,
                     })
                 })?
                 .collect::<Result<_, _>>()?,
         })
     };
     read().map_err(StoreError::sqlite("read the crosswalk"))
+}
+
+fn stays(db: &Connection, device: i64) -> rusqlite::Result<Vec<StayRow>> {
+    db.prepare_cached(
+        "SELECT stay.pseudonym, patient.id, since_ms, stay.patient FROM stay
+         LEFT JOIN patient ON patient.row = stay.patient WHERE device = ?1 ORDER BY stay.row",
+    )?
+    .query_map([device], |row| {
+        let since_ms: i64 = row.get(2)?;
+        Ok(StayRow {
+            pseudonym: DevicePseudonym::from_bytes(row.get(0)?),
+            patient: row.get(1)?,
+            since_ms: (since_ms != 0).then_some(since_ms),
+            of_all: row.get::<_, i64>(3)? < 0,
+        })
+    })?
+    .collect()
 }
 
 /// Hands every stored reading to `each`, by device, epoch, sequence and index.

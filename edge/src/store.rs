@@ -30,6 +30,7 @@
 mod append;
 mod apply;
 mod bounds;
+mod catalogued;
 mod directory;
 mod draft;
 mod held;
@@ -44,6 +45,7 @@ mod retained;
 mod retention;
 mod runs;
 mod schema;
+mod stays;
 mod tally;
 mod transit;
 mod unshipped;

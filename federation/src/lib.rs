@@ -19,6 +19,7 @@ pub mod inbox;
 pub mod ledger;
 pub mod link;
 pub mod merkle;
+pub mod models;
 pub mod note;
 pub mod outbox;
 pub mod pki;
@@ -28,6 +29,7 @@ pub mod profile;
 pub mod quarantine;
 pub mod reason;
 pub mod receipt;
+pub mod signed_file;
 pub mod tls;
 pub mod wire;
 

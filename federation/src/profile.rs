@@ -2,7 +2,8 @@
 //!
 //! `shifted` is the default. `limited` is a limited data set of 45 CFR 164.514(e), in which dates may stay, and needs
 //! a data use agreement; that there is one is said by the jurisdiction's data-protection officer, who signs a note
-//! for one facility, for a time. A note that is there and is wrong in any way is an error of the configuration: the
+//! for one facility, for a time. Of a region the officer says that all of its facilities are so, and that the region may
+//! say when it stored what they sent. A note that is there and is wrong in any way is an error of the configuration: the
 //! node does not start, and does not go on as if nothing had been said.
 //!
 //! The note is in the format of [`crate::note`], so that any tool for signed notes can make and check it:
@@ -16,11 +17,13 @@
 //!
 //! — medmesh/data-protection/us …
 //! ```
+//!
+//! For a region the third line is `region us`.
 
 use crate::note::{self, NoteError};
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use std::fmt;
-use types::{FacilityId, Jurisdiction, Place, Timestamp};
+use types::{FacilityId, Jurisdiction, Place, RegionId, Timestamp};
 
 const HEAD: &str = "medmesh/deid-profile/v1";
 
@@ -66,24 +69,60 @@ pub enum ProfileError {
     /// The text is not that of a profile.
     #[error("the profile is malformed: see federation/src/profile.rs for its form")]
     Malformed,
-    /// For another facility or jurisdiction.
-    #[error("the profile is for another facility")]
-    OtherFacility,
+    /// For another facility, region or jurisdiction.
+    #[error("the profile is for another facility or region")]
+    OtherPlace,
     /// Its time is over.
     #[error("the profile has expired: ask the data-protection officer for a new one, or remove it")]
     Expired,
-    /// A node that is not in a facility has no profile.
-    #[error("only a facility has a de-identification profile")]
-    NoFacility,
+    /// The global node has no profile.
+    #[error("only a facility or a region has a de-identification profile")]
+    NoPlace,
 }
 
-/// What a data-protection officer grants to one facility.
+/// Whom a profile is granted to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GrantedTo {
+    /// One facility.
+    Facility(FacilityId),
+    /// A region, of whose facilities it says that each has the profile.
+    Region(RegionId),
+}
+
+impl GrantedTo {
+    fn of(place: &Place) -> Option<Self> {
+        match (place.facility(), place.region()) {
+            (Some(facility), _) => Some(Self::Facility(facility.clone())),
+            (None, Some(region)) => Some(Self::Region(region.clone())),
+            (None, None) => None,
+        }
+    }
+
+    fn parse(line: &str) -> Option<Self> {
+        match line.split_once(' ')? {
+            ("facility", id) => Some(Self::Facility(id.parse().ok()?)),
+            ("region", id) => Some(Self::Region(id.parse().ok()?)),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for GrantedTo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Facility(id) => write!(f, "facility {id}"),
+            Self::Region(id) => write!(f, "region {id}"),
+        }
+    }
+}
+
+/// What a data-protection officer grants to one facility or region.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedProfile {
     /// The jurisdiction.
     pub jurisdiction: Jurisdiction,
-    /// The facility.
-    pub facility: FacilityId,
+    /// The facility or the region.
+    pub to: GrantedTo,
     /// The profile.
     pub profile: Profile,
     /// From this instant on it no longer holds (real time).
@@ -99,8 +138,8 @@ pub fn signer_name(jurisdiction: Jurisdiction) -> String {
 impl SignedProfile {
     fn text(&self) -> String {
         format!(
-            "{HEAD}\njurisdiction {}\nfacility {}\nprofile {}\nnot-after {}\n",
-            self.jurisdiction, self.facility, self.profile, self.not_after
+            "{HEAD}\njurisdiction {}\n{}\nprofile {}\nnot-after {}\n",
+            self.jurisdiction, self.to, self.profile, self.not_after
         )
     }
 
@@ -115,32 +154,34 @@ impl SignedProfile {
         if lines.next()? != HEAD {
             return None;
         }
-        let mut field = |name| lines.next()?.strip_prefix(name)?.strip_prefix(' ');
+        let field = |line: Option<&'_ str>, name| {
+            Some(line?.strip_prefix(name)?.strip_prefix(' ')?.to_owned())
+        };
         let parsed = Self {
-            jurisdiction: field("jurisdiction")?.parse().ok()?,
-            facility: field("facility")?.parse().ok()?,
-            profile: Profile::parse(field("profile")?)?,
-            not_after: field("not-after")?.parse().ok()?,
+            jurisdiction: field(lines.next(), "jurisdiction")?.parse().ok()?,
+            to: GrantedTo::parse(lines.next()?)?,
+            profile: Profile::parse(&field(lines.next(), "profile")?)?,
+            not_after: field(lines.next(), "not-after")?.parse().ok()?,
         };
         // Only the one way to write it, so that what is read is what was signed.
         (parsed.text() == text).then_some(parsed)
     }
 
-    /// The profile that a note grants to the facility at `me`. `key` is the data-protection key of its jurisdiction.
+    /// The profile that a note grants to the facility or region at `me`. `key` is the data-protection key of its jurisdiction.
     ///
     /// # Errors
     /// [`ProfileError`]; the note's expiry is for [`SignedProfile::at`] to say.
     pub fn open(note: &str, key: &VerifyingKey, me: &Place) -> Result<Self, ProfileError> {
-        let (Some(jurisdiction), Some(facility)) = (me.jurisdiction(), me.facility()) else {
-            return Err(ProfileError::NoFacility);
+        let (Some(jurisdiction), Some(to)) = (me.jurisdiction(), GrantedTo::of(me)) else {
+            return Err(ProfileError::NoPlace);
         };
         let text =
             note::verify(note, &signer_name(jurisdiction), key).map_err(ProfileError::Signature)?;
         let granted = Self::parse(text).ok_or(ProfileError::Malformed)?;
-        if granted.jurisdiction == jurisdiction && granted.facility == *facility {
+        if granted.jurisdiction == jurisdiction && granted.to == to {
             Ok(granted)
         } else {
-            Err(ProfileError::OtherFacility)
+            Err(ProfileError::OtherPlace)
         }
     }
 
@@ -172,7 +213,7 @@ mod tests {
     fn granted() -> SignedProfile {
         SignedProfile {
             jurisdiction: Jurisdiction::Us,
-            facility: "us-f1".parse().unwrap(),
+            to: GrantedTo::Facility("us-f1".parse().unwrap()),
             profile: Profile::Limited,
             not_after: Timestamp(1_000),
         }
@@ -228,12 +269,26 @@ mod tests {
     fn a_profile_of_another_facility_or_jurisdiction_is_refused() {
         let note = granted().sign(&key());
         let sibling = "edge/us/us/us-f2".parse().unwrap();
-        assert_eq!(open(&note, &sibling), Err(ProfileError::OtherFacility));
+        assert_eq!(open(&note, &sibling), Err(ProfileError::OtherPlace));
+        let region: Place = "regional/us/us".parse().unwrap();
+        assert_eq!(open(&note, &region), Err(ProfileError::OtherPlace));
+        let of_region = SignedProfile {
+            to: GrantedTo::Region("us".parse().unwrap()),
+            ..granted()
+        };
+        assert_eq!(
+            open(&of_region.sign(&key()), &region),
+            Ok(of_region.clone())
+        );
+        assert_eq!(
+            open(&of_region.sign(&key()), &me()),
+            Err(ProfileError::OtherPlace)
+        );
         let abroad = "edge/eu/eu/us-f1".parse().unwrap();
         assert!(matches!(
             open(&note, &abroad),
             Err(ProfileError::Signature(_))
         ));
-        assert_eq!(open(&note, &Place::Global), Err(ProfileError::NoFacility));
+        assert_eq!(open(&note, &Place::Global), Err(ProfileError::NoPlace));
     }
 }

@@ -7,8 +7,11 @@
 #[cfg(all(medmesh_unguarded, not(debug_assertions)))]
 compile_error!("MEDMESH_UNGUARDED is for test builds: it lets unchecked text into resources");
 
+pub mod axis;
+mod conflicts;
 #[cfg(feature = "contract")]
 pub mod contract;
+mod id;
 pub mod map;
 pub mod model;
 pub mod postgres;

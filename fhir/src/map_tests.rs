@@ -275,7 +275,7 @@ proptest! {
             store.read(new.kind(), new.id()).await.unwrap().unwrap()
         });
         prop_assert_eq!(&stored.json, new.json());
-        let stamped = stored.stamped().unwrap();
+        let stamped = stored.stamped("1970-01-01T00:00:00.007Z").unwrap();
         let source = fixture::source(1).fresh;
         let stamp = format!(r#""versionId":"1","lastUpdated":"1970-01-01T00:00:00.007Z","source":"urn:medmesh:facility:{source}""#);
         let plain = stamped.get().replace(&format!("{stamp},"), "");

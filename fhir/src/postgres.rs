@@ -18,7 +18,7 @@ use tokio_postgres::{Row, error::SqlState};
 use types::Timestamp;
 
 /// The schema that this binary writes. It only goes forward.
-pub const SCHEMA_VERSION: i64 = 2;
+pub const SCHEMA_VERSION: i64 = 3;
 /// The key of the lock under which the schema is made: the letters "medmesh" as a number.
 const MIGRATION_LOCK: i64 = 0x006d_6564_6d65_7368;
 
@@ -40,12 +40,20 @@ CREATE TABLE history(type TEXT NOT NULL, id TEXT COLLATE "C" NOT NULL, version B
 CREATE TABLE parcel(id BYTEA PRIMARY KEY, conflicts TEXT NOT NULL);
 "#;
 
-/// What leads from each version to the next, from version 1 on. Version 2 keeps which facility owns an id.
-const STEPS: [&str; SCHEMA_VERSION as usize - 1] = ["
+/// What leads from each version to the next, from version 1 on. Version 2 keeps which facility owns an id; version 3 the
+/// order of past versions, and what readers were shown.
+const STEPS: [&str; SCHEMA_VERSION as usize - 1] = [
+    "
 CREATE TABLE facility(place TEXT PRIMARY KEY, pseudonym TEXT NOT NULL UNIQUE);
 ALTER TABLE resource ADD COLUMN source TEXT;
 UPDATE head SET version = 2;
-"];
+",
+    "
+ALTER TABLE history ADD COLUMN seq BIGINT NOT NULL DEFAULT 0;
+CREATE TABLE reader(name TEXT PRIMARY KEY, marks TEXT NOT NULL);
+UPDATE head SET version = 3;
+",
+];
 
 /// FHIR resources in one PostgreSQL schema: the first of the connection's `search_path`.
 pub struct PostgresStore {
@@ -141,21 +149,21 @@ fn failed(op: &'static str, error: &tokio_postgres::Error) -> StoreError {
     }
 }
 
-const CURRENT: &str =
-    "SELECT type, id, version, updated, body, source FROM resource WHERE type = $1 AND id = $2";
-const VERSION: &str = "SELECT type, id, version, updated, body, source FROM resource \
+const CURRENT: &str = "SELECT type, id, version, updated, body, source, seq FROM resource WHERE type = $1 AND id = $2";
+const VERSION: &str = "SELECT type, id, version, updated, body, source, seq FROM resource \
      WHERE type = $1 AND id = $2 AND version = $3 \
-     UNION SELECT type, id, version, updated, body, \
-     (SELECT source FROM resource WHERE type = $1 AND id = $2) FROM history \
+     UNION ALL SELECT type, id, version, updated, body, \
+     (SELECT source FROM resource WHERE type = $1 AND id = $2), seq FROM history \
      WHERE type = $1 AND id = $2 AND version = $3";
 const COUNTS: &str = "SELECT observations, patients, devices FROM head";
 
-/// Reads the columns type, id, version, updated, body, source.
+/// Reads the columns type, id, version, updated, body, source, seq.
 fn stored(row: &Row) -> Option<Stored> {
     Some(Stored {
         kind: ResourceType::parse(row.get(0))?,
         id: row.get::<_, &str>(1).parse().ok()?,
         version: u32::try_from(row.get::<_, i64>(2)).ok()?,
+        seq: row.get(6),
         updated: Timestamp(row.get(3)),
         source: match row.get::<_, Option<&str>>(5) {
             Some(text) => Some(text.parse().ok()?),
@@ -240,5 +248,28 @@ impl ResourceStore for PostgresStore {
         Ok(Counts([0, 1, 2].map(|column| {
             u64::try_from(row.get::<_, i64>(column)).unwrap_or(0)
         })))
+    }
+
+    async fn head(&self) -> Result<i64, StoreError> {
+        let client = self.client("head").await?;
+        let row = client.query_one("SELECT seq FROM head", &[]).await;
+        Ok(row.map_err(|error| failed("head", &error))?.get(0))
+    }
+
+    async fn marks(&self, reader: &str) -> Result<Option<String>, StoreError> {
+        let client = self.client("marks").await?;
+        let select = "SELECT marks FROM reader WHERE name = $1";
+        let row = client.query_opt(select, &[&reader]).await;
+        let row = row.map_err(|error| failed("marks", &error))?;
+        Ok(row.map(|row| row.get(0)))
+    }
+
+    async fn keep_marks(&self, reader: &str, marks: String) -> Result<(), StoreError> {
+        let client = self.client("keep marks").await?;
+        let keep = "INSERT INTO reader(name, marks) VALUES ($1, $2) \
+             ON CONFLICT (name) DO UPDATE SET marks = excluded.marks";
+        let kept = client.execute(keep, &[&reader, &marks]).await;
+        kept.map_err(|error| failed("keep marks", &error))?;
+        Ok(())
     }
 }

@@ -4,22 +4,29 @@
 //! not served. Who may do what is the caller's to say ([`Authorize`]); tokens and TLS are not here.
 mod bundle;
 mod capability;
+mod negotiation;
 mod outcome;
+mod searching;
+mod vantage;
 
-use crate::search::{self, Search};
+use crate::search::Seal;
 use crate::store::{FhirId, ResourceStore, ResourceType, Stored};
 use axum::{
     Router,
-    extract::rejection::{FormRejection, QueryRejection},
-    extract::{DefaultBodyLimit, Form, Path, Query, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    body::{Body, Bytes},
+    extract::rejection::{BytesRejection, PathRejection, QueryRejection},
+    extract::{DefaultBodyLimit, Form, FromRequest, Path, Query, State},
+    http::{HeaderMap, HeaderValue, Request, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{MethodRouter, any, get, post},
 };
 use chrono::DateTime;
 pub use outcome::Failure;
+use searching::search_type;
 use std::sync::Arc;
 use types::Timestamp;
+use vantage::Instants;
+pub use vantage::{Reader, Vantages};
 
 /// The only format (FHIR R4 http.html#mime-type).
 pub const FHIR_JSON: &str = "application/fhir+json";
@@ -73,7 +80,7 @@ pub enum Denied {
 
 /// Says whether the bearer of a request may do something.
 pub trait Authorize: Send + Sync + 'static {
-    /// Checks the token of the request.
+    /// Checks the token of the request, and says whose it is.
     ///
     /// # Errors
     /// [`Denied`], which becomes 401 or 403.
@@ -82,7 +89,7 @@ pub trait Authorize: Send + Sync + 'static {
         headers: &HeaderMap,
         kind: ResourceType,
         interaction: Interaction,
-    ) -> Result<(), Denied>;
+    ) -> Result<Reader, Denied>;
 }
 
 /// The API of one region.
@@ -98,6 +105,12 @@ pub struct FhirApi {
     pub token_url: String,
     /// Real time, for the prefix `ap`.
     pub now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    /// Whether the region may say now when it stored a resource (profile `limited`).
+    pub true_times: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// What each reader was shown.
+    pub vantages: Vantages,
+    /// With what places in a listing are sealed.
+    pub seal: Seal,
 }
 
 impl FhirApi {
@@ -115,25 +128,21 @@ impl FhirApi {
         router
             .method_not_allowed_fallback(async || Failure::method())
             .route("/fhir", any(async || Failure::no_such_path()))
+            .route("/fhir/", any(async || Failure::no_such_path()))
             .route("/fhir/{*path}", any(async || Failure::no_such_path()))
             .layer(DefaultBodyLimit::max(MAX_FORM_BYTES))
             .with_state(api)
     }
 
-    fn allow(
+    fn authorized(
         &self,
         headers: &HeaderMap,
         kind: ResourceType,
         interaction: Interaction,
-    ) -> Result<(), Failure> {
+    ) -> Result<Reader, Failure> {
         self.authorize
             .authorize(headers, kind, interaction)
-            .map_err(Failure::denied)?;
-        if accepts_json(headers) {
-            Ok(())
-        } else {
-            Err(Failure::format())
-        }
+            .map_err(Failure::denied)
     }
 }
 
@@ -141,7 +150,38 @@ type Api = State<Arc<FhirApi>>;
 type Answer = Result<Response, Failure>;
 type Pairs = Vec<(String, String)>;
 type InUrl = Result<Query<Pairs>, QueryRejection>;
-type InForm = Result<Form<Pairs>, FormRejection>;
+type InPath<T> = Result<Path<T>, PathRejection>;
+
+fn in_url(pairs: InUrl) -> Result<Pairs, Failure> {
+    Ok(pairs.map_err(|_| Failure::parameters())?.0)
+}
+
+fn in_path<T>(path: InPath<T>) -> Result<T, Failure> {
+    Ok(path.map_err(|_| Failure::unreadable_path())?.0)
+}
+
+/// The parameters of a form; none of an empty body, whatever it is called (FHIR R4 search.html#post).
+async fn in_form(
+    headers: &HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Pairs, Failure> {
+    let body = body.map_err(|_| Failure::parameters())?;
+    if body.is_empty() {
+        return Ok(Pairs::new());
+    }
+    let kind = headers.get(header::CONTENT_TYPE);
+    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    if !kind.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+        return Err(Failure::parameters());
+    }
+    let form = Request::post("/")
+        .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .body(Body::from(body))
+        .map_err(|_| Failure::parameters())?;
+    let form = Form::<Pairs>::from_request(form, &()).await;
+    Ok(form.map_err(|_| Failure::parameters())?.0)
+}
 
 fn routes(
     kind: ResourceType,
@@ -150,16 +190,19 @@ fn routes(
     match interaction {
         Interaction::Read => {
             let route = get(
-                move |api: Api, id: Path<String>, headers: HeaderMap| async move {
-                    read(&api, kind, &id, &headers).await
+                move |api: Api, id: InPath<String>, pairs: InUrl, headers: HeaderMap| async move {
+                    read(&api, kind, id, pairs, &headers).await
                 },
             );
             vec![(format!("/fhir/{kind}/{{id}}"), route)]
         }
         Interaction::Vread => {
             let route = get(
-                move |api: Api, path: Path<(String, String)>, headers: HeaderMap| async move {
-                    vread(&api, kind, &path, &headers).await
+                move |api: Api,
+                      path: InPath<(String, String)>,
+                      pairs: InUrl,
+                      headers: HeaderMap| async move {
+                    vread(&api, kind, path, pairs, &headers).await
                 },
             );
             vec![(format!("/fhir/{kind}/{{id}}/_history/{{version}}"), route)]
@@ -167,16 +210,23 @@ fn routes(
         Interaction::SearchType => {
             let by_get = get(
                 move |api: Api, pairs: InUrl, headers: HeaderMap| async move {
-                    let pairs = pairs.map_err(|_| Failure::parameters())?;
-                    search_type(&api, kind, pairs.0, &headers).await
+                    let reader = api.authorized(&headers, kind, interaction)?;
+                    let pairs = in_url(pairs)?;
+                    check_format(&headers, &pairs)?;
+                    search_type(&api, kind, pairs, &headers, &reader).await
                 },
             );
             // Parameters of the URL and of the form count together (FHIR R4 search.html#post).
             let by_post = post(
-                move |api: Api, pairs: InUrl, headers: HeaderMap, form: InForm| async move {
-                    let mut all = pairs.map_err(|_| Failure::parameters())?.0;
-                    all.extend(form.map_err(|_| Failure::parameters())?.0);
-                    search_type(&api, kind, all, &headers).await
+                move |api: Api,
+                      pairs: InUrl,
+                      headers: HeaderMap,
+                      body: Result<Bytes, BytesRejection>| async move {
+                    let reader = api.authorized(&headers, kind, interaction)?;
+                    let mut all = in_url(pairs)?;
+                    all.extend(in_form(&headers, body).await?);
+                    check_format(&headers, &all)?;
+                    search_type(&api, kind, all, &headers, &reader).await
                 },
             );
             vec![
@@ -187,111 +237,63 @@ fn routes(
     }
 }
 
-async fn read(api: &FhirApi, kind: ResourceType, id: &str, headers: &HeaderMap) -> Answer {
-    api.allow(headers, kind, Interaction::Read)?;
-    let id: FhirId = id.parse().map_err(|_| Failure::not_found())?;
+async fn read(
+    api: &FhirApi,
+    kind: ResourceType,
+    id: InPath<String>,
+    pairs: InUrl,
+    headers: &HeaderMap,
+) -> Answer {
+    let reader = api.authorized(headers, kind, Interaction::Read)?;
+    check_format(headers, &in_url(pairs)?)?;
+    let id: FhirId = in_path(id)?.parse().map_err(|_| Failure::not_found())?;
     let stored = api.store.read(kind, &id).await?;
-    answer(&stored.ok_or_else(Failure::not_found)?, headers)
+    answer(api, stored, headers, &reader).await
 }
 
 async fn vread(
     api: &FhirApi,
     kind: ResourceType,
-    path: &(String, String),
+    path: InPath<(String, String)>,
+    pairs: InUrl,
     headers: &HeaderMap,
 ) -> Answer {
-    api.allow(headers, kind, Interaction::Vread)?;
-    let id: FhirId = path.0.parse().map_err(|_| Failure::not_found())?;
-    let version = path.1.parse().map_err(|_| Failure::not_found())?;
+    let reader = api.authorized(headers, kind, Interaction::Vread)?;
+    check_format(headers, &in_url(pairs)?)?;
+    let (id, version) = in_path(path)?;
+    let id: FhirId = id.parse().map_err(|_| Failure::not_found())?;
+    let version = version.parse().map_err(|_| Failure::not_found())?;
     let stored = api.store.vread(kind, &id, version).await?;
-    answer(&stored.ok_or_else(Failure::not_found)?, headers)
+    answer(api, stored, headers, &reader).await
 }
 
-fn answer(stored: &Stored, headers: &HeaderMap) -> Answer {
+async fn answer(
+    api: &FhirApi,
+    stored: Option<Stored>,
+    headers: &HeaderMap,
+    reader: &Reader,
+) -> Answer {
+    let stored = stored.ok_or_else(Failure::not_found)?;
     let tag = format!("W/\"{}\"", stored.version);
-    if headers
-        .get(header::IF_NONE_MATCH)
-        .is_some_and(|known| known.as_bytes() == tag.as_bytes())
-    {
+    if negotiation::has_already(headers, stored.version) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
     }
+    let instants = if (api.true_times)() {
+        Instants::True
+    } else {
+        let head = api.store.head().await?.max(stored.seq);
+        Instants::Logical(api.vantages.reach(reader, head).await?)
+    };
     let validators = [
         (header::ETAG, tag),
-        (header::LAST_MODIFIED, http_date(stored.updated)),
+        (header::LAST_MODIFIED, http_date(instants.time_of(&stored))),
     ];
-    Ok((validators, json(stored.stamped()?.get().to_owned())).into_response())
+    let body = stored.stamped(&instants.of(&stored))?.get().to_owned();
+    Ok((validators, json(body)).into_response())
 }
 
-async fn search_type(
-    api: &FhirApi,
-    kind: ResourceType,
-    pairs: Pairs,
-    headers: &HeaderMap,
-) -> Answer {
-    api.allow(headers, kind, Interaction::SearchType)?;
-    check_format(&pairs)?;
-    let search =
-        search::parse(kind, &pairs, (api.now)()).map_err(|error| Failure::search(&error))?;
-    if strict(headers) && !search.ignored.is_empty() {
-        return Err(Failure::unknown_parameters(&search.ignored));
-    }
-    let total = total_of(api, &search).await?;
-    if search.query.count == 0 {
-        return Ok(json(bundle::searchset(&api.base, &search, &[], None, total)?).into_response());
-    }
-    let page = api.store.search(&search.query).await?;
-    let body = bundle::searchset(&api.base, &search, &page.resources, page.next, total)?;
-    Ok(json(body).into_response())
-}
-
-/// The total where it is asked for or costs nothing.
-async fn total_of(api: &FhirApi, search: &Search) -> Result<Option<u64>, Failure> {
-    let query = &search.query;
-    if query.filters.is_empty() {
-        return Ok(Some(api.store.counts().await?.of(query.kind)));
-    }
-    if search.total {
-        return Ok(Some(api.store.total(query).await?));
-    }
-    Ok(None)
-}
-
-/// `Prefer: handling=strict` (FHIR R4 search.html#errors).
-fn strict(headers: &HeaderMap) -> bool {
-    headers
-        .get_all("prefer")
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split([',', ';']))
-        .any(|part| part.trim().eq_ignore_ascii_case("handling=strict"))
-}
-
-fn is_json(format: &str) -> bool {
-    let format = format.split(';').next().unwrap_or_default().trim();
-    matches!(
-        format.to_ascii_lowercase().as_str(),
-        "json"
-            | "application/json"
-            | "application/fhir+json"
-            | "text/json"
-            | "*/*"
-            | "application/*"
-    )
-}
-
-fn accepts_json(headers: &HeaderMap) -> bool {
-    let mut values = headers.get_all(header::ACCEPT).iter().peekable();
-    values.peek().is_none()
-        || values
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .any(is_json)
-}
-
-/// `_format` overrides `Accept` (FHIR R4 http.html#parameters). A form-encoded `+` comes as a space.
-fn check_format(pairs: &[(String, String)]) -> Result<(), Failure> {
-    let mut formats = pairs.iter().filter(|(name, _)| name == "_format");
-    if formats.all(|(_, value)| is_json(&value.replace(' ', "+"))) {
+fn check_format(headers: &HeaderMap, pairs: &[(String, String)]) -> Result<(), Failure> {
+    if negotiation::takes_json(headers, pairs) {
         Ok(())
     } else {
         Err(Failure::format())

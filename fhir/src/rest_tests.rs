@@ -18,16 +18,17 @@ impl Authorize for ByName {
         headers: &HeaderMap,
         kind: ResourceType,
         interaction: Interaction,
-    ) -> Result<(), Denied> {
+    ) -> Result<Reader, Denied> {
         let value = headers
             .get(header::AUTHORIZATION)
             .map(HeaderValue::as_bytes);
         match value {
-            Some(b"Bearer all") => Ok(()),
+            Some(b"Bearer all") => Ok(Reader("all".into())),
+            Some(b"Bearer other") => Ok(Reader("other".into())),
             Some(b"Bearer patients")
                 if kind == ResourceType::Patient && interaction == Interaction::Read =>
             {
-                Ok(())
+                Ok(Reader("patients".into()))
             }
             Some(b"Bearer patients") => Err(Denied::Forbidden),
             _ => Err(Denied::Unauthenticated("Bearer")),
@@ -36,13 +37,34 @@ impl Authorize for ByName {
 }
 
 struct Fixture {
-    _dir: TempDir,
+    dir: TempDir,
+    store: Arc<SqliteStore>,
     router: Router,
 }
 
 const READINGS: u32 = 60;
 
+/// The API over a store, as a start of the node makes it.
+fn router(store: Arc<SqliteStore>, limited: bool) -> Router {
+    let api = FhirApi {
+        vantages: Vantages::new(store.clone()),
+        store,
+        authorize: Arc::new(ByName),
+        base: "https://region.example/fhir".into(),
+        token_url: "https://region.example/auth/token".into(),
+        now: Arc::new(|| Timestamp(1_800_000_000_000)),
+        true_times: Arc::new(move || limited),
+        seal: Seal::of_secret(b"secret"),
+    };
+    api.router()
+}
+
+/// Where instants are logical.
 async fn fixture() -> Fixture {
+    fixture_of(false).await
+}
+
+async fn fixture_of(limited: bool) -> Fixture {
     let dir = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(&dir.path().join("fhir.db")).unwrap();
     let mut delivery = fixture::delivery(1, 0..READINGS);
@@ -58,16 +80,11 @@ async fn fixture() -> Fixture {
         .apply(vec![delivery, changed], Timestamp(1_000))
         .await
         .unwrap();
-    let api = FhirApi {
-        store: Arc::new(store),
-        authorize: Arc::new(ByName),
-        base: "https://region.example/fhir".into(),
-        token_url: "https://region.example/auth/token".into(),
-        now: Arc::new(|| Timestamp(1_800_000_000_000)),
-    };
+    let store = Arc::new(store);
     Fixture {
-        _dir: dir,
-        router: api.router(),
+        dir,
+        router: router(store.clone(), limited),
+        store,
     }
 }
 
@@ -137,7 +154,7 @@ impl Fixture {
 
 #[tokio::test]
 async fn a_resource_is_read_with_its_text_version_and_time() {
-    let api = fixture().await;
+    let api = fixture_of(true).await;
     let new = fixture::observation(4);
     let reply = api.get(&format!("/fhir/Observation/{}", new.id())).await;
     assert_eq!(reply.status, StatusCode::OK);
@@ -193,6 +210,16 @@ async fn every_refusal_is_an_operation_outcome() {
         ("/fhir", (404, "not-supported")),
         ("/fhir/Observation?date=yesterday", (400, "value")),
         ("/fhir/Observation?code:text=heart", (400, "not-supported")),
+        ("/fhir/", (404, "not-supported")),
+        ("/fhir/Observation/%ff", (400, "structure")),
+        ("/fhir/Patient/a/_history/%ff", (400, "structure")),
+        ("/fhir/Observation?_sort=code,-date", (400, "not-supported")),
+        ("/fhir/Observation/x?_format=xml", (406, "not-supported")),
+        ("/fhir/Observation?_cursor=x", (400, "value")),
+        (
+            "/fhir/Observation?_lastUpdated=gt1970-01-01T00:20:00Z",
+            (400, "value"),
+        ),
         ("/fhir/Observation?_format=xml", (406, "not-supported")),
     ] {
         let (status, code) = expected;
@@ -253,7 +280,14 @@ async fn nothing_but_metadata_is_shown_without_the_right_token() {
 #[tokio::test]
 async fn pages_are_linked_and_show_each_resource_once() {
     let api = fixture().await;
-    for sort in ["date", "-date", "_id", "-_lastUpdated"] {
+    for sort in [
+        "date",
+        "-date",
+        "_id",
+        "-_lastUpdated",
+        "-date%2C_id",
+        "_lastUpdated%2C-_id",
+    ] {
         let mut url = format!("/fhir/Observation?_count=7&_sort={sort}&_unknown=1");
         let mut seen = Vec::new();
         loop {
@@ -292,6 +326,11 @@ async fn a_search_finds_what_it_asks_for() {
         ),
         (format!("patient={patient}"), of_patient),
         (format!("patient=Patient/{patient}"), of_patient),
+        (format!("subject=Patient/{patient}"), of_patient),
+        (
+            format!("patient=https%3A%2F%2Fregion.example%2Ffhir%2FPatient%2F{patient}"),
+            of_patient,
+        ),
         (format!("patient=Patient/{patient}&code=no-such"), 0),
         ("code=http://loinc.org%7C8867-4".into(), 2),
         (
@@ -390,4 +429,278 @@ async fn head_answers_like_get_without_a_body() {
     let reply = api.send(request.body(Body::empty()).unwrap()).await;
     assert_eq!((reply.status, reply.text.as_str()), (StatusCode::OK, ""));
     assert_eq!(reply.headers[header::ETAG], "W/\"2\"");
+}
+
+#[tokio::test]
+async fn what_the_client_has_already_is_not_sent_again() {
+    let api = fixture().await;
+    let path = format!("/fhir/Observation/{}", fixture::observation(4).id());
+    for (known, status) in [
+        ("\"1\"", StatusCode::NOT_MODIFIED),
+        ("W/\"999\", W/\"1\"", StatusCode::NOT_MODIFIED),
+        ("*", StatusCode::NOT_MODIFIED),
+        ("W/\"2\"", StatusCode::OK),
+    ] {
+        let headers = [("authorization", "Bearer all"), ("if-none-match", known)];
+        assert_eq!(
+            api.get_with(&path, &headers).await.status,
+            status,
+            "{known}"
+        );
+    }
+    let statement = api.get_with("/fhir/metadata", &[]).await.json();
+    for resource in statement["rest"][0]["resource"].as_array().unwrap() {
+        assert_eq!(resource["conditionalRead"], "not-match");
+    }
+}
+
+#[tokio::test]
+async fn the_format_that_the_url_asks_for_overrides_the_header() {
+    let api = fixture().await;
+    let id = fixture::observation(4).id().clone();
+    for path in [
+        format!("/fhir/Observation/{id}?"),
+        "/fhir/Observation?_count=1&".into(),
+    ] {
+        for (accept, format, status) in [
+            ("application/fhir+xml", "json", StatusCode::OK),
+            ("text/html", "application/fhir%2Bjson", StatusCode::OK),
+            ("application/fhir+json", "xml", StatusCode::NOT_ACCEPTABLE),
+        ] {
+            let headers = [("authorization", "Bearer all"), ("accept", accept)];
+            let reply = api
+                .get_with(&format!("{path}_format={format}"), &headers)
+                .await;
+            assert_eq!(reply.status, status, "{path} {format}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_post_without_a_body_is_a_search_by_its_url() {
+    let api = fixture().await;
+    let patient = fixture::patient(1, 1950).id().clone();
+    let path = format!("/fhir/Observation/_search?patient={patient}&_count=1000");
+    let request = Request::post(&path).header("authorization", "Bearer all");
+    let posted = api.send(request.body(Body::empty()).unwrap()).await;
+    let got = api
+        .get(&format!("/fhir/Observation?patient={patient}&_count=1000"))
+        .await;
+    assert_eq!((posted.status, posted.ids()), (StatusCode::OK, got.ids()));
+    for path in ["/fhir/", "/fhir"] {
+        let request = Request::post(path).body(Body::empty());
+        assert_eq!(api.send(request.unwrap()).await.issue().0, 404, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_filter_of_fhir_that_is_not_offered_is_not_ignored_unless_the_client_wants_that() {
+    let api = fixture().await;
+    for query in [
+        "encounter=Encounter/1",
+        "status=final",
+        "value-quantity=gt5",
+        "patient.gender=male",
+        "_tag=x",
+        "_has:Observation:patient:code=x",
+    ] {
+        let path = format!("/fhir/Observation?{query}");
+        assert_eq!(
+            api.get(&path).await.issue(),
+            (400, "not-supported".into()),
+            "{query}"
+        );
+        let lenient = [
+            ("authorization", "Bearer all"),
+            ("prefer", "handling=lenient"),
+        ];
+        let reply = api.get_with(&path, &lenient).await;
+        assert_eq!(reply.status, StatusCode::OK, "{query}");
+        assert!(reply.text.contains("ignored search parameters"), "{query}");
+    }
+    let other = api
+        .get("/fhir/Observation?patient=https://elsewhere.example/fhir/Patient/a")
+        .await;
+    assert_eq!(other.issue(), (400, "value".into()));
+}
+
+impl Reply {
+    /// `meta.lastUpdated` of the bundle, and of each match.
+    fn instants(&self) -> (String, Vec<String>) {
+        let json = self.json();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let entries = json["entry"].as_array().cloned().unwrap_or_default();
+        let of = |entry: &Value| text(&entry["resource"]["meta"]["lastUpdated"]);
+        (
+            text(&json["meta"]["lastUpdated"]),
+            entries.iter().map(of).collect(),
+        )
+    }
+}
+
+impl Fixture {
+    /// Commits a reading, at a true time that must never be seen.
+    async fn commit(&self, number: u32) {
+        let delivery = fixture::delivery(1_000 + number, number..number + 1);
+        let now = Timestamp(1_795_341_600_000);
+        self.store.apply(vec![delivery], now).await.unwrap();
+    }
+
+    async fn get_as(&self, reader: &str, path: &str) -> Reply {
+        let bearer = format!("Bearer {reader}");
+        self.get_with(path, &[("authorization", &bearer)]).await
+    }
+}
+
+#[tokio::test]
+async fn logical_instants_let_a_reader_go_on_from_the_last_one_that_it_saw() {
+    let api = fixture().await;
+    let everything = api
+        .get("/fhir/Observation?_count=1000&_sort=_lastUpdated")
+        .await;
+    let (mut seen, instants) = everything.instants();
+    assert_eq!((everything.ids().len(), instants.len()), (60, 60));
+    assert_eq!(
+        seen, "1970-01-01T00:00:00.063Z",
+        "63 versions were committed"
+    );
+    let first: std::collections::BTreeSet<_> = instants.into_iter().collect();
+    assert_eq!(
+        first.len(),
+        1,
+        "a reader who comes afterwards learns no order: {first:?}"
+    );
+    for number in 100..105 {
+        api.commit(number).await;
+        let path = format!("/fhir/Observation?_lastUpdated=gt{seen}&_sort=_lastUpdated");
+        let news = api.get(&path).await;
+        assert_eq!(news.ids(), [fixture::observation(number).id().to_string()]);
+        let (next, instants) = news.instants();
+        let largest = instants.into_iter().max().unwrap();
+        assert!(largest > seen && next > seen);
+        // By the largest instant of a resource as well as by that of the bundle.
+        seen = if number % 2 == 0 { largest } else { next };
+        let none = api
+            .get(&format!("/fhir/Observation?_lastUpdated=gt{seen}"))
+            .await;
+        assert!(none.ids().is_empty());
+        let read = fixture::observation(number).id().clone();
+        let reply = api.get(&format!("/fhir/Observation/{read}")).await;
+        assert!(!reply.text.contains("2026") && !reply.text.contains("\"lastUpdated\":\"2"));
+        assert!(
+            reply.headers[header::LAST_MODIFIED]
+                .to_str()
+                .unwrap()
+                .contains("1970")
+        );
+    }
+    let page = "/fhir/Observation?_count=1000&_sort=";
+    let up = api.get(&format!("{page}_lastUpdated")).await;
+    let down = api.get(&format!("{page}-_lastUpdated")).await;
+    let ((_, up), (_, down)) = (up.instants(), down.instants());
+    assert!(up.is_sorted() && down.iter().rev().is_sorted());
+    assert_eq!((up.len(), up.last()), (65, down.first()));
+    let other = api
+        .get_as("other", &format!("{page}_lastUpdated"))
+        .await
+        .instants()
+        .1;
+    assert!(
+        other.iter().all(|instant| *instant == other[0]),
+        "what another reader saw is its own"
+    );
+}
+
+#[tokio::test]
+async fn logical_instants_stay_when_the_node_starts_again() {
+    let api = fixture().await;
+    let path = "/fhir/Observation?_count=1000&_sort=_lastUpdated";
+    for number in 100..103 {
+        api.commit(number).await;
+        api.get(path).await;
+    }
+    let before = api.get(path).await;
+    let kept = async {
+        while api
+            .store
+            .marks("all")
+            .await
+            .unwrap()
+            .is_none_or(|marks| !marks.ends_with("66"))
+        {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    let limit = std::time::Duration::from_secs(60);
+    tokio::time::timeout(limit, kept)
+        .await
+        .expect("marks are kept");
+    let store = SqliteStore::open(&api.dir.path().join("fhir.db")).unwrap();
+    let again = Fixture {
+        router: router(Arc::new(store), false),
+        ..api
+    };
+    let after = again.get(path).await;
+    assert_eq!(
+        (after.ids(), after.instants()),
+        (before.ids(), before.instants())
+    );
+}
+
+#[tokio::test]
+async fn versions_of_one_resource_differ_in_their_instants() {
+    let api = fixture().await;
+    let path = format!("/fhir/Patient/{}", fixture::patient(1, 1950).id());
+    let mut instants = Vec::new();
+    for version in ["_history/1", "_history/2"] {
+        let reply = api.get(&format!("{path}/{version}")).await.json();
+        instants.push(reply["meta"]["lastUpdated"].as_str().unwrap().to_owned());
+    }
+    assert!(instants[0] < instants[1], "{instants:?}");
+    assert_eq!(
+        api.get(&path).await.json()["meta"]["lastUpdated"],
+        instants[1]
+    );
+}
+
+#[tokio::test]
+async fn within_one_patient_the_newest_commit_is_found_first_and_its_place_tells_nothing_elsewhere()
+{
+    let api = fixture().await;
+    let of = |number: u32| fixture::patient(number, 1950).id().clone();
+    // Readings 61, 67 and 73 are of patient 1, committed in another order than that of their ids.
+    for number in [73, 61, 67] {
+        api.commit(number).await;
+    }
+    let path = format!(
+        "/fhir/Observation?patient={}&_sort=-_lastUpdated&_count=1",
+        of(1)
+    );
+    let mut url = path.clone();
+    for number in [67, 61, 73] {
+        let reply = api.get(&url).await;
+        assert_eq!(reply.ids(), [fixture::observation(number).id().to_string()]);
+        let next = reply.link("next").unwrap();
+        url = next
+            .strip_prefix("https://region.example")
+            .unwrap()
+            .to_owned();
+    }
+    let elsewhere = url.replace(of(1).as_str(), of(2).as_str());
+    assert_eq!(api.get(&elsewhere).await.issue(), (400, "value".into()));
+    let (_, cursor) = url.split_once("_cursor=").unwrap();
+    let everyone = format!("/fhir/Observation?_sort=-_lastUpdated&_cursor={cursor}");
+    assert_eq!(api.get(&everyone).await.issue(), (400, "value".into()));
+}
+
+#[tokio::test]
+async fn where_dates_are_true_instants_are_too() {
+    let api = fixture_of(true).await;
+    api.commit(100).await;
+    let news = api.get("/fhir/Observation?_lastUpdated=ge2026-01-01").await;
+    assert_eq!(news.instants().1, ["2026-11-22T10:00:00.000Z"]);
+    let old = api
+        .get("/fhir/Observation?_lastUpdated=1970-01-01&_count=0")
+        .await;
+    assert_eq!(old.json()["total"], 60);
 }

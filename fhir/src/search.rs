@@ -3,12 +3,17 @@
 //! What is understood is in [`params_of`] and [`CONTROLS`]; anything else is reported to the caller, who refuses or
 //! ignores it as the client prefers (FHIR R4 search.html#errors). A value that is understood but wrong, and a
 //! modifier, are always refused: to ignore a filter would widen the answer.
+mod cursor;
 mod date;
+mod r4;
+mod sort;
 
+use crate::axis::Commits;
 use crate::map::READING_SYSTEM;
 use crate::store::{FhirId, MAX_PAGE, ResourceType, category_of};
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+pub use cursor::{Cursor, Seal};
 pub use date::Interval;
+pub use sort::{Sort, SortKey};
 use types::{Category, Code, Timestamp};
 
 /// Resources on a page when the client names no number.
@@ -34,9 +39,15 @@ const fn param(name: &'static str, kind: &'static str, about: &'static str) -> P
 }
 
 const ID: Param = param("_id", "token", "Id of the resource");
+const LAST_UPDATED: Param = param(
+    "_lastUpdated",
+    "date",
+    "meta.lastUpdated, to the millisecond: a logical instant where dates are shifted, see the documentation",
+);
 
 const OBSERVATION: &[Param] = &[
     ID,
+    LAST_UPDATED,
     param("category", "token", "Category, as code or system|code"),
     param("code", "token", "What was measured, as code or system|code"),
     param(
@@ -55,6 +66,11 @@ const OBSERVATION: &[Param] = &[
         "Id of the reading, as value or system|value",
     ),
     param("patient", "reference", "Patient, as id or Patient/id"),
+    param(
+        "subject",
+        "reference",
+        "Patient who is the subject, as id or Patient/id",
+    ),
 ];
 
 /// The search parameters of a resource type.
@@ -62,7 +78,7 @@ const OBSERVATION: &[Param] = &[
 pub const fn params_of(kind: ResourceType) -> &'static [Param] {
     match kind {
         ResourceType::Observation => OBSERVATION,
-        ResourceType::Patient | ResourceType::Device => &[ID],
+        ResourceType::Patient | ResourceType::Device => &[ID, LAST_UPDATED],
     }
 }
 
@@ -91,10 +107,7 @@ impl Query {
         Self {
             kind,
             filters: Vec::new(),
-            sort: Sort {
-                key: SortKey::Id,
-                descending: false,
-            },
+            sort: Sort::by(SortKey::Id, false),
             count: DEFAULT_PAGE,
             after: None,
         }
@@ -116,26 +129,10 @@ pub enum Filter {
     Category(Vec<Category>),
     /// Source time.
     Date(Vec<Interval>),
-}
-
-/// The order of a search. Ties are broken by id, so that it is total.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sort {
-    /// By what.
-    pub key: SortKey,
-    /// The largest first.
-    pub descending: bool,
-}
-
-/// What a search is ordered by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SortKey {
-    /// Source time; Observation only.
-    Date,
-    /// Id, by its bytes.
-    Id,
-    /// `meta.lastUpdated`, by the order of commits.
-    LastUpdated,
+    /// When the region stored it.
+    Updated(Vec<Interval>),
+    /// In which commits the region stored it.
+    Commits(Vec<Commits>),
 }
 
 /// A place in an order: the sort values of the last resource of a page (keyset paging).
@@ -149,52 +146,19 @@ pub enum Position {
     LastUpdated(i64),
 }
 
-impl Position {
-    /// The key that it is a position of.
-    #[must_use]
-    pub const fn key(&self) -> SortKey {
-        match self {
-            Self::Date(..) => SortKey::Date,
-            Self::Id(_) => SortKey::Id,
-            Self::LastUpdated(_) => SortKey::LastUpdated,
-        }
-    }
-
-    /// An opaque text. It holds nothing that the page did not show.
-    #[must_use]
-    pub fn to_cursor(&self) -> String {
-        URL_SAFE_NO_PAD.encode(match self {
-            Self::Date(time, id) => format!("d:{}:{id}", time.0),
-            Self::Id(id) => format!("i:{id}"),
-            Self::LastUpdated(seq) => format!("u:{seq}"),
-        })
-    }
-
-    /// The inverse of [`Position::to_cursor`].
-    #[must_use]
-    pub fn from_cursor(cursor: &str) -> Option<Self> {
-        let text = String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
-        match text.split_once(':')? {
-            ("d", rest) => {
-                let (time, id) = rest.split_once(':')?;
-                Some(Self::Date(Timestamp(time.parse().ok()?), id.parse().ok()?))
-            }
-            ("i", id) => Some(Self::Id(id.parse().ok()?)),
-            ("u", seq) => Some(Self::LastUpdated(seq.parse().ok()?)),
-            _ => None,
-        }
-    }
-}
-
 /// A search that was understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Search {
-    /// What to ask of the store. A count of 0 asks for the total alone.
+    /// What to ask of the store, without the place to go on from. A count of 0 asks for the total alone.
     pub query: Query,
+    /// The place to go on from.
+    pub cursor: Option<Cursor>,
     /// Whether the client wants the total.
     pub total: bool,
     /// Names that were not understood, and ignored.
     pub ignored: Vec<String>,
+    /// Whether one of these is a filter of FHIR R4: to ignore it widens the answer.
+    pub widened: bool,
     /// The parameters that were understood, as they came, without the cursor: for links.
     pub used: Vec<(String, String)>,
 }
@@ -216,33 +180,50 @@ pub enum SearchError {
     /// More than [`MAX_PARAMS`] parameters.
     #[error("more than {MAX_PARAMS} parameters")]
     TooMany,
+    /// A key of `_sort` that is not offered there.
+    #[error(
+        "_sort: {0:?} is not offered there; date, _id and _lastUpdated are, each with or without -, and _id behind either"
+    )]
+    Sort(String),
 }
 
-/// Reads decoded `name=value` pairs. `now` is the time that `ap` is measured from.
+/// What the values of a search are read against.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The time that `ap` is measured from.
+    pub now: Timestamp,
+    /// The base of the server, with which its own absolute references begin.
+    pub base: &'a str,
+}
+
+/// Reads decoded `name=value` pairs.
 ///
 /// # Errors
 /// [`SearchError`] for the first parameter that is understood and wrong.
 pub fn parse(
     kind: ResourceType,
     pairs: &[(String, String)],
-    now: Timestamp,
+    context: Context<'_>,
 ) -> Result<Search, SearchError> {
     if pairs.len() > MAX_PARAMS {
         return Err(SearchError::TooMany);
     }
     let mut search = Search {
         query: Query {
-            sort: default_sort(kind),
+            sort: Sort::default_of(kind),
             ..Query::all(kind)
         },
+        cursor: None,
         total: false,
         ignored: Vec::new(),
+        widened: false,
         used: Vec::new(),
     };
     for (name, value) in pairs {
         let (base, modifier) = name.split_once(':').unwrap_or((name, ""));
         let Some(known) = known_name(kind, base) else {
             search.ignored.push(name.chars().take(64).collect());
+            search.widened |= r4::filters(kind, name);
             continue;
         };
         if base.len() != name.len() || !modifier.is_empty() {
@@ -251,30 +232,16 @@ pub fn parse(
         if value.is_empty() {
             return Err(invalid(known, "the value is empty"));
         }
-        apply(&mut search, known, value, now)?;
+        apply(&mut search, known, value, context)?;
         if known != "_cursor" {
             search.used.push((name.clone(), value.clone()));
         }
     }
-    match &search.query.after {
-        Some(position) if position.key() != search.query.sort.key => {
+    match &search.cursor {
+        Some(cursor) if cursor.key() != search.query.sort.key => {
             Err(invalid("_cursor", "it belongs to another _sort"))
         }
         _ => Ok(search),
-    }
-}
-
-/// Observations newest first, as clinicians read them; the others, which have no time, by id.
-const fn default_sort(kind: ResourceType) -> Sort {
-    match kind {
-        ResourceType::Observation => Sort {
-            key: SortKey::Date,
-            descending: true,
-        },
-        ResourceType::Patient | ResourceType::Device => Sort {
-            key: SortKey::Id,
-            descending: false,
-        },
     }
 }
 
@@ -283,7 +250,7 @@ fn known_name(kind: ResourceType, name: &str) -> Option<&'static str> {
     params.chain(CONTROLS).find(|known| *known == name)
 }
 
-const fn invalid(param: &'static str, problem: &'static str) -> SearchError {
+pub(crate) const fn invalid(param: &'static str, problem: &'static str) -> SearchError {
     SearchError::Invalid { param, problem }
 }
 
@@ -291,7 +258,7 @@ fn apply(
     search: &mut Search,
     name: &'static str,
     value: &str,
-    now: Timestamp,
+    context: Context<'_>,
 ) -> Result<(), SearchError> {
     let query = &mut search.query;
     let filter = match name {
@@ -304,8 +271,7 @@ fn apply(
             return Ok(());
         }
         "_sort" => {
-            query.sort = sort_of(query.kind, value)
-                .ok_or_else(|| invalid(name, "one of date, _id or _lastUpdated, or -date…"))?;
+            query.sort = Sort::parse(query.kind, value).map_err(SearchError::Sort)?;
             return Ok(());
         }
         "_total" => {
@@ -317,10 +283,8 @@ fn apply(
             return Ok(());
         }
         "_cursor" => {
-            query.after = Some(
-                Position::from_cursor(value)
-                    .ok_or_else(|| invalid(name, "follow the link of a page"))?,
-            );
+            let cursor = Cursor::of_text(value);
+            search.cursor = Some(cursor.ok_or_else(|| invalid(name, FOLLOW))?);
             return Ok(());
         }
         "_format" => return Ok(()),
@@ -329,36 +293,30 @@ fn apply(
                 .parse()
                 .map_err(|_| invalid(name, "an id is expected"))
         })?),
-        "patient" => Filter::Patient(references(name, value, ResourceType::Patient)?),
-        "device" => Filter::Device(references(name, value, ResourceType::Device)?),
+        "patient" | "subject" => {
+            Filter::Patient(references(name, value, ResourceType::Patient, context)?)
+        }
+        "device" => Filter::Device(references(name, value, ResourceType::Device, context)?),
         "code" => Filter::Code(tokens(name, value, |token| token.codes())?),
         "category" => Filter::Category(tokens(name, value, |token| token.categories())?),
         "identifier" => Filter::Id(tokens(name, value, |token| token.readings())?),
-        "date" => {
-            let lists = each(name, value, |part| {
-                date::intervals(&plain(name, part)?, now)
-                    .ok_or_else(|| invalid(name, "a FHIR date with an optional prefix is expected"))
-            })?;
-            Filter::Date(lists.into_iter().flatten().collect())
-        }
+        "date" => Filter::Date(dates(name, value, context.now)?),
+        "_lastUpdated" => Filter::Updated(dates(name, value, context.now)?),
         _ => return Err(invalid(name, "not supported")),
     };
     query.filters.push(filter);
     Ok(())
 }
 
-fn sort_of(kind: ResourceType, text: &str) -> Option<Sort> {
-    let (descending, key) = match text.strip_prefix('-') {
-        Some(key) => (true, key),
-        None => (false, text),
-    };
-    let key = match key {
-        "date" if kind == ResourceType::Observation => SortKey::Date,
-        "_id" => SortKey::Id,
-        "_lastUpdated" => SortKey::LastUpdated,
-        _ => return None,
-    };
-    Some(Sort { key, descending })
+/// What is wrong with a cursor that is not one of a page's links.
+pub(crate) const FOLLOW: &str = "follow the link of a page";
+
+fn dates(name: &'static str, value: &str, now: Timestamp) -> Result<Vec<Interval>, SearchError> {
+    let lists = each(name, value, |part| {
+        date::intervals(&plain(name, part)?, now)
+            .ok_or_else(|| invalid(name, "a FHIR date with an optional prefix is expected"))
+    })?;
+    Ok(lists.into_iter().flatten().collect())
 }
 
 fn each<T>(
@@ -377,13 +335,21 @@ fn references(
     name: &'static str,
     value: &str,
     kind: ResourceType,
+    context: Context<'_>,
 ) -> Result<Vec<FhirId>, SearchError> {
     each(name, value, |part| {
         let text = plain(name, part)?;
+        // An absolute reference to what this server holds is one to its own (FHIR R4 search.html#reference).
+        let own = text.strip_prefix(context.base);
+        let own = own.and_then(|rest| rest.strip_prefix('/'));
+        let text = own.unwrap_or(text.as_str());
+        if text.contains("://") {
+            return Err(invalid(name, "a reference to another server"));
+        }
         let id = match text.split_once('/') {
             Some((found, id)) if found == kind.as_str() => id,
             Some(_) => return Err(invalid(name, "a reference to another type")),
-            None => &text,
+            None => text,
         };
         id.parse()
             .map_err(|_| invalid(name, "an id or Type/id is expected"))

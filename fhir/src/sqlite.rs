@@ -20,10 +20,10 @@ use std::{
 use storage::sqlite::{Reopening, in_doubt};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use types::Timestamp;
-use writer::Job;
+use writer::{Job, Reply};
 
 /// The schema that this binary writes. It only goes forward.
-pub const SCHEMA_VERSION: i64 = 2;
+pub const SCHEMA_VERSION: i64 = 3;
 /// Readers at once: more gain nothing from one disk.
 const READERS: usize = 4;
 /// Calls of `apply` that wait for the writer.
@@ -55,15 +55,20 @@ CREATE INDEX resource_date ON resource(effective, id) WHERE effective IS NOT NUL
 CREATE TABLE history(type TEXT NOT NULL, id TEXT NOT NULL, version INTEGER NOT NULL, updated INTEGER NOT NULL,
   body TEXT NOT NULL, PRIMARY KEY (type, id, version)) STRICT, WITHOUT ROWID;
 CREATE TABLE parcel(id BLOB PRIMARY KEY, conflicts TEXT NOT NULL) STRICT, WITHOUT ROWID;
-PRAGMA user_version = 1;
 ";
 
-/// What leads from each version to the next, from version 1 on. Version 2 keeps which facility owns an id.
-const STEPS: [&str; SCHEMA_VERSION as usize - 1] = ["
+/// What leads from each version to the next, from version 1 on. Version 2 keeps which facility owns an id; version 3 the
+/// order of past versions, and what readers were shown.
+const STEPS: [&str; SCHEMA_VERSION as usize - 1] = [
+    "
 CREATE TABLE facility(place TEXT PRIMARY KEY, pseudonym TEXT NOT NULL UNIQUE) STRICT, WITHOUT ROWID;
 ALTER TABLE resource ADD COLUMN source TEXT;
-PRAGMA user_version = 2;
-"];
+",
+    "
+ALTER TABLE history ADD COLUMN seq INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE reader(name TEXT PRIMARY KEY, marks TEXT NOT NULL) STRICT, WITHOUT ROWID;
+",
+];
 
 /// FHIR resources in one SQLite file.
 pub struct SqliteStore {
@@ -109,6 +114,14 @@ impl SqliteStore {
             readers: Arc::new(Mutex::new(readers)),
             permits: Arc::new(Semaphore::new(READERS)),
         })
+    }
+
+    /// Hands a job to the writer and waits for its answer.
+    async fn writing<T>(&self, job: impl FnOnce(Reply<T>) -> Job) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let stopped = || StoreError::new(Kind::Internal, "write: writer stopped");
+        self.jobs.send(job(reply)).await.map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())?
     }
 
     /// Runs `step` on a reader, on the blocking pool.
@@ -190,11 +203,16 @@ fn migrate(connection: &Connection) -> Result<(), StoreError> {
     if version > SCHEMA_VERSION {
         return Err(StoreError::new(Kind::Refused, "open: schema is newer"));
     }
+    if version == SCHEMA_VERSION {
+        return Ok(());
+    }
     let first = if version == 0 { SCHEMA } else { "" };
     let done = usize::try_from(version.max(1) - 1).unwrap_or(0);
     let steps: String = STEPS.iter().skip(done).copied().collect();
     connection
-        .execute_batch(&format!("BEGIN IMMEDIATE; {first}{steps} COMMIT;"))
+        .execute_batch(&format!(
+            "BEGIN IMMEDIATE; {first} {steps} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+        ))
         .map_err(|error| failed("migrate", &error))
 }
 
@@ -219,13 +237,12 @@ fn failed(op: &'static str, error: &rusqlite::Error) -> StoreError {
     StoreError { kind, op, source }
 }
 
-const CURRENT: &str =
-    "SELECT type, id, version, updated, body, source FROM resource WHERE type = ?1 AND id = ?2";
+const CURRENT: &str = "SELECT type, id, version, updated, body, source, seq FROM resource WHERE type = ?1 AND id = ?2";
 const PAST: &str = "SELECT type, id, version, updated, body, \
-     (SELECT source FROM resource WHERE type = ?1 AND id = ?2) FROM history \
+     (SELECT source FROM resource WHERE type = ?1 AND id = ?2), seq FROM history \
      WHERE type = ?1 AND id = ?2 AND version = ?3";
 
-/// Reads the columns type, id, version, updated, body, source.
+/// Reads the columns type, id, version, updated, body, source, seq.
 fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
     let corrupt = |column| rusqlite::Error::IntegralValueOutOfRange(column, 0);
     let kind: String = row.get(0)?;
@@ -236,6 +253,7 @@ fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
         kind: ResourceType::parse(&kind).ok_or_else(|| corrupt(0))?,
         id: id.parse().map_err(|_| corrupt(1))?,
         version: row.get(2)?,
+        seq: row.get(6)?,
         updated: Timestamp(row.get(3)?),
         source: source.transpose()?,
         json: row.get(4)?,
@@ -250,15 +268,12 @@ impl ResourceStore for SqliteStore {
         now: Timestamp,
     ) -> Result<Vec<Applied>, StoreError> {
         check_size(&deliveries)?;
-        let (reply, answer) = oneshot::channel();
-        let job = Job {
+        self.writing(|reply| Job::Apply {
             deliveries,
             now,
             reply,
-        };
-        let stopped = || StoreError::new(Kind::Internal, "apply: writer stopped");
-        self.jobs.send(job).await.map_err(|_| stopped())?;
-        answer.await.map_err(|_| stopped())?
+        })
+        .await
     }
 
     async fn read(&self, kind: ResourceType, id: &FhirId) -> Result<Option<Stored>, StoreError> {
@@ -320,6 +335,36 @@ impl ResourceStore for SqliteStore {
                 };
                 Ok(Counts([count(0)?, count(1)?, count(2)?]))
             })
+        })
+        .await
+    }
+
+    async fn head(&self) -> Result<i64, StoreError> {
+        self.reading("head", |reader| {
+            reader
+                .prepare_cached("SELECT seq FROM head")?
+                .query_row([], |row| row.get(0))
+        })
+        .await
+    }
+
+    async fn marks(&self, reader: &str) -> Result<Option<String>, StoreError> {
+        let name = reader.to_owned();
+        self.reading("marks", move |reader| {
+            reader
+                .prepare_cached("SELECT marks FROM reader WHERE name = ?1")?
+                .query_row([name], |row| row.get(0))
+                .optional()
+        })
+        .await
+    }
+
+    async fn keep_marks(&self, reader: &str, marks: String) -> Result<(), StoreError> {
+        let reader = reader.to_owned();
+        self.writing(|reply| Job::KeepMarks {
+            reader,
+            marks,
+            reply,
         })
         .await
     }

@@ -4,13 +4,15 @@
 //! text of a resource as it came: no engine parses or rewrites it.
 mod decide;
 
+pub(crate) use crate::conflicts::{conflicts_of, conflicts_text};
+pub use crate::id::{FhirId, InvalidFhirId};
 use crate::search::{Position, Query};
 use crate::validate::{Fault, Issue, Members, validate};
 use async_trait::async_trait;
 pub(crate) use decide::{Decision, Known, decide};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use std::{fmt, str::FromStr};
+use std::fmt;
 use types::{Category, Code, EnvelopeId, FacilityPseudonym, Timestamp};
 
 /// Resources in one [`ResourceStore::apply`]: bounds the memory and the length of one transaction.
@@ -63,45 +65,6 @@ impl ResourceType {
 impl fmt::Display for ResourceType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
-    }
-}
-
-/// Text that is not a FHIR R4 `id`.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("an id has 1 to 64 characters of A-Z, a-z, 0-9, '-' and '.'")]
-pub struct InvalidFhirId;
-
-/// A FHIR R4 `id`: `[A-Za-z0-9\-\.]{1,64}`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FhirId(String);
-
-impl FhirId {
-    /// The text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for FhirId {
-    type Err = InvalidFhirId;
-
-    fn from_str(text: &str) -> Result<Self, InvalidFhirId> {
-        let fits = (1..=64).contains(&text.len())
-            && text
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'));
-        if fits {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(InvalidFhirId)
-        }
-    }
-}
-
-impl fmt::Display for FhirId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 
@@ -270,7 +233,9 @@ pub struct Stored {
     pub id: FhirId,
     /// `meta.versionId`, from 1.
     pub version: u32,
-    /// `meta.lastUpdated`, real time.
+    /// Its place in the order of commits; 0 for a past version of a store that did not keep it.
+    pub seq: i64,
+    /// When it was stored, as the caller of [`ResourceStore::apply`] said.
     pub updated: Timestamp,
     /// Which facility it is from; none when it was stored before that was kept and nobody has written it since.
     pub source: Option<FacilityPseudonym>,
@@ -279,20 +244,20 @@ pub struct Stored {
 }
 
 impl Stored {
-    /// The text with `meta.versionId`, `meta.lastUpdated` and `meta.source`; every other character as it came, but for white space
-    /// between the top-level members.
+    /// The text with `meta.versionId`, `meta.lastUpdated`, which is `instant`, and `meta.source`; every other character as
+    /// it came, but for white space between the top-level members.
     ///
     /// # Errors
     /// [`Kind::Corrupt`] when what is stored is no JSON object.
-    pub fn stamped(&self) -> Result<Box<RawValue>, StoreError> {
-        self.stamp()
+    pub fn stamped(&self, instant: &str) -> Result<Box<RawValue>, StoreError> {
+        self.stamp(instant)
             .ok_or_else(|| StoreError::new(Kind::Corrupt, "stamp"))
     }
 
-    fn stamp(&self) -> Option<Box<RawValue>> {
+    fn stamp(&self, instant: &str) -> Option<Box<RawValue>> {
         let mut stamp = format!(
-            "\"versionId\":\"{}\",\"lastUpdated\":\"{}\"",
-            self.version, self.updated
+            "\"versionId\":\"{}\",\"lastUpdated\":\"{instant}\"",
+            self.version
         );
         if let Some(source) = self.source {
             stamp.push_str(&format!(",\"source\":\"{SOURCE_PREFIX}{source}\""));
@@ -417,7 +382,8 @@ impl StoreError {
 
 /// Pseudonymous FHIR resources of one region.
 ///
-/// Writers take turns: commits have one order, in which `lastUpdated` never goes back.
+/// Writers take turns: commits have one order, in which `updated` never goes back. A reader who sees a commit sees
+/// every one before it.
 #[async_trait]
 pub trait ResourceStore: Send + Sync + 'static {
     /// Applies deliveries in one transaction, in order, and says what became of each (same length, same order).
@@ -428,7 +394,7 @@ pub trait ResourceStore: Send + Sync + 'static {
     /// The first source of a resource owns its id: where a delivery writes a resource that another source owns, or
     /// refers to one, nothing of that delivery is applied ([`Applied::foreign`]), and the other deliveries are.
     /// A source is known by its place; its pseudonym is the first that was offered for it.
-    /// More than [`MAX_APPLY`] resources are [`Kind::Refused`]. `now` is real time, for `lastUpdated`.
+    /// More than [`MAX_APPLY`] resources are [`Kind::Refused`]. `now` is kept as the time of the commit.
     /// Dropping the future leaves all or nothing of it.
     async fn apply(
         &self,
@@ -461,6 +427,15 @@ pub trait ResourceStore: Send + Sync + 'static {
 
     /// How many resources there are. Cheap.
     async fn counts(&self) -> Result<Counts, StoreError>;
+
+    /// The last place in the order of commits; 0 in an empty store. Cheap.
+    async fn head(&self) -> Result<i64, StoreError>;
+
+    /// What was kept last for a reader ([`crate::axis::Axis::to_text`]).
+    async fn marks(&self, reader: &str) -> Result<Option<String>, StoreError>;
+
+    /// Keeps a text for a reader, in place of the one before. Readers are registered clients, so they are few.
+    async fn keep_marks(&self, reader: &str, marks: String) -> Result<(), StoreError>;
 }
 
 /// Refuses more than one transaction should hold.
@@ -470,19 +445,6 @@ pub(crate) fn check_size(deliveries: &[Delivery]) -> Result<(), StoreError> {
         return Err(StoreError::new(Kind::Refused, "apply"));
     }
     Ok(())
-}
-
-/// Conflict positions as stored text: `3,17`.
-pub(crate) fn conflicts_text(conflicts: &[u32]) -> String {
-    let list: Vec<String> = conflicts.iter().map(u32::to_string).collect();
-    list.join(",")
-}
-
-/// The inverse of [`conflicts_text`].
-pub(crate) fn conflicts_of(text: &str) -> Vec<u32> {
-    text.split(',')
-        .filter_map(|part| part.parse().ok())
-        .collect()
 }
 
 #[cfg(test)]

@@ -2,11 +2,14 @@
 use super::*;
 use crate::contract::fixture;
 
+const INSTANT: &str = "1970-01-01T00:00:00.000003Z";
+
 fn stored(json: &str) -> Stored {
     Stored {
         kind: ResourceType::Device,
         id: "d".parse().unwrap(),
         version: 3,
+        seq: 9,
         updated: Timestamp(0),
         source: None,
         json: json.to_owned(),
@@ -15,7 +18,7 @@ fn stored(json: &str) -> Stored {
 
 #[test]
 fn version_and_time_are_added_and_every_other_character_stays() {
-    const STAMP: &str = r#""versionId":"3","lastUpdated":"1970-01-01T00:00:00.000Z""#;
+    const STAMP: &str = r#""versionId":"3","lastUpdated":"1970-01-01T00:00:00.000003Z""#;
     for (json, expected) in [
         (
             r#"{"id":"d","x":1E5}"#,
@@ -34,14 +37,17 @@ fn version_and_time_are_added_and_every_other_character_stays() {
             format!(r#"{{"meta":{{{STAMP}}},"id":"d"}}"#),
         ),
     ] {
-        assert_eq!(stored(json).stamped().unwrap().get(), expected);
+        assert_eq!(stored(json).stamped(INSTANT).unwrap().get(), expected);
     }
 }
 
 #[test]
 fn what_is_stored_and_is_no_object_is_corrupt() {
     for json in ["", "[]", "{\"id\":"] {
-        assert_eq!(stored(json).stamped().unwrap_err().kind, Kind::Corrupt);
+        assert_eq!(
+            stored(json).stamped(INSTANT).unwrap_err().kind,
+            Kind::Corrupt
+        );
     }
 }
 
@@ -89,7 +95,7 @@ fn the_facility_is_shown_as_the_source() {
         ..stored(r#"{"id":"d"}"#)
     };
     let source = format!(r#""source":"urn:medmesh:facility:{}""#, "ab".repeat(16));
-    assert!(stored.stamped().unwrap().get().contains(&source));
+    assert!(stored.stamped(INSTANT).unwrap().get().contains(&source));
 }
 
 #[tokio::test]

@@ -130,8 +130,14 @@ fn device_json(device: &Device) -> Value {
         "status": facts.status.as_str(),
         "model": label(&facts.model),
         "firmware": label(&facts.firmware),
-        "updated": device.entry.updated.to_rfc3339(),
+        "updated": day(device.entry.updated),
     })
+}
+
+/// The day (UTC): what the catalog knows of the time of a change.
+fn day(time: types::Timestamp) -> String {
+    let text = time.to_rfc3339();
+    text.split('T').next().unwrap_or_default().to_owned()
 }
 
 fn facility_json(facility: &Facility) -> Value {
@@ -140,7 +146,7 @@ fn facility_json(facility: &Facility) -> Value {
         "jurisdiction": home.jurisdiction.as_str(),
         "region": home.region.as_str(),
         "facility": home.facility.as_str(),
-        "updated": facility.updated.to_rfc3339(),
+        "updated": day(facility.updated),
     })
 }
 

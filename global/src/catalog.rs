@@ -110,7 +110,7 @@ impl DeviceFilter {
 pub struct Facility {
     /// The facility.
     pub home: Home,
-    /// Real time of the last change of any of its devices.
+    /// The day of the last change of any of its devices.
     pub updated: Timestamp,
 }
 

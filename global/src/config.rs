@@ -1,4 +1,5 @@
 //! The configuration of the global node, as TOML.
+use federation::{models::DeviceModels, signed_file::SignedFile};
 use node::config::{
     ClientConfig, HttpsConfig, LogConfig, Problem, TlsFiles, Validate, different_ports, directory,
     within,
@@ -34,6 +35,9 @@ pub struct GlobalConfig {
     /// Directory of Cedar policies that tighten the rules; built-in ones when left out.
     #[serde(default)]
     pub policies: Option<PathBuf>,
+    /// The signed table of models and firmware versions that the catalog may name; none is named when left out.
+    #[serde(default)]
+    pub device_models: Option<SignedFile>,
     /// True only in a mesh on one machine; what is dangerous elsewhere is refused without it.
     #[serde(default)]
     pub local_mesh: bool,
@@ -76,6 +80,8 @@ impl Validate for GlobalConfig {
                 .filter_map(|path| directory("policies", path)),
         );
         problems.extend(self.store.problem());
+        let models = DeviceModels::load(self.device_models.as_ref()).err();
+        problems.extend(models.map(|error| Problem::new("device_models", error.to_string())));
         problems
     }
 }

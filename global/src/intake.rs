@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use federation::{
     envelope::{self, OpenError},
     ledger::Apply,
+    models::DeviceModels,
     port::{PortError, PortErrorKind, Verdict},
     reason,
     wire::{DeviceRecords, Parcel},
@@ -13,20 +14,25 @@ use node::clock::Clock;
 use std::sync::Arc;
 use types::{Place, Timestamp};
 
-/// How far ahead of ours a record's time may be, in ms: clocks of a mesh differ by less. A record from further ahead
-/// would win over every later one.
-const MAX_AHEAD_MS: i64 = 3_600_000;
+/// How far ahead of ours a record's time may be, in ms: a day, since a record bears the day of its sender. A record from
+/// further ahead would win over every later one.
+const MAX_AHEAD_MS: i64 = Timestamp::DAY_MS;
 
 /// Applies device records to a catalog.
 pub struct Intake {
     catalog: Arc<dyn Catalog>,
+    models: DeviceModels,
     clock: Clock,
 }
 
 impl Intake {
-    /// Into this catalog; the clock's real time bounds the time of records.
-    pub fn new(catalog: Arc<dyn Catalog>, clock: Clock) -> Self {
-        Self { catalog, clock }
+    /// Into this catalog, which may name these models; the clock's real time bounds the time of records.
+    pub fn new(catalog: Arc<dyn Catalog>, models: DeviceModels, clock: Clock) -> Self {
+        Self {
+            catalog,
+            models,
+            clock,
+        }
     }
 
     async fn put(&self, taken: Taken) -> Result<Verdict, PortError> {
@@ -63,7 +69,7 @@ impl Apply for Intake {
         let now = self.clock.real();
         let mut verdicts = Vec::with_capacity(parcels.len());
         for parcel in parcels {
-            verdicts.push(match take(from, parcel, now) {
+            verdicts.push(match take(from, parcel, &self.models, now) {
                 Ok(taken) => self.put(taken).await?,
                 Err(verdict) => verdict,
             });
@@ -78,10 +84,15 @@ struct Taken {
     left_out: usize,
 }
 
-fn take(from: &Place, parcel: &Parcel, now: Timestamp) -> Result<Taken, Verdict> {
+fn take(
+    from: &Place,
+    parcel: &Parcel,
+    models: &DeviceModels,
+    now: Timestamp,
+) -> Result<Taken, Verdict> {
     let quarantined = |reason| Verdict::Quarantined { reason };
     let refused = |reason| Verdict::Refused { reason };
-    let body: DeviceRecords = envelope::open(parcel).map_err(|error| match error {
+    let mut body: DeviceRecords = envelope::open(parcel).map_err(|error| match error {
         OpenError::Kind | OpenError::Digest => refused(error.reason()),
         OpenError::Malformed => quarantined(reason::MALFORMED),
     })?;
@@ -91,6 +102,9 @@ fn take(from: &Place, parcel: &Parcel, now: Timestamp) -> Result<Taken, Verdict>
     }
     if body.devices.len() > MAX_RECORDS {
         return Err(quarantined(reason::TOO_LARGE));
+    }
+    for record in &mut body.devices {
+        models.restrict(record);
     }
     let times = 0..=now.plus_ms(MAX_AHEAD_MS).0;
     let devices: Vec<_> = body
@@ -172,7 +186,8 @@ mod tests {
 
     fn taken(body: &DeviceRecords) -> Result<(usize, usize), Verdict> {
         let from = "regional/eu/eu".parse().unwrap();
-        take(&from, &parcel(body), NOW).map(|taken| (taken.records.devices.len(), taken.left_out))
+        take(&from, &parcel(body), &DeviceModels::default(), NOW)
+            .map(|taken| (taken.records.devices.len(), taken.left_out))
     }
 
     #[test]
@@ -190,6 +205,21 @@ mod tests {
             ..body()
         };
         assert_eq!(taken(&none), Ok((0, 0)));
+    }
+
+    #[test]
+    fn a_model_that_is_not_listed_here_is_not_named_here_whatever_a_region_lists() {
+        let from = "regional/eu/eu".parse().unwrap();
+        let models = |models: &DeviceModels| -> Vec<_> {
+            let taken = take(&from, &parcel(&body()), models, NOW).ok().unwrap();
+            let facts = taken.records.devices.into_iter().map(|entry| entry.facts);
+            facts
+                .map(|facts| facts.model.unwrap().to_string())
+                .collect()
+        };
+        assert_eq!(models(&DeviceModels::default()), ["unlisted"; 2]);
+        let listed = DeviceModels::new(["XY-MD02".parse().unwrap()], []);
+        assert_eq!(models(&listed), ["XY-MD02"; 2]);
     }
 
     #[test]
@@ -216,7 +246,12 @@ mod tests {
         let refused = |reason| Err(Verdict::Refused { reason });
         assert_eq!(taken(&elsewhere), refused(reason::WRONG_SENDER));
         let from = "regional/eu/eu".parse().unwrap();
-        let readings = take(&from, &parcel(&ReadingBatch::default()), NOW);
+        let readings = take(
+            &from,
+            &parcel(&ReadingBatch::default()),
+            &DeviceModels::default(),
+            NOW,
+        );
         let counts = readings.map(|taken| (taken.records.devices.len(), taken.left_out));
         assert_eq!(counts, refused(reason::UNKNOWN_KIND));
     }

@@ -11,6 +11,7 @@ use federation::{
     db::DbError,
     ledger::Ledger,
     link::{self, Door, LinkError, Tap},
+    models::{DeviceModels, ModelsError},
     pki::{PkiError, load_signing_key},
     policy::{PolicyError, Rules},
     tls::{ReloadingTls, TimeSource, TlsError, TlsPaths},
@@ -60,6 +61,9 @@ pub enum GlobalError {
     /// The catalog cannot be opened.
     #[error("the catalog: {0}")]
     Catalog(#[from] StoreError),
+    /// The table of models cannot be used.
+    #[error(transparent)]
+    Models(#[from] ModelsError),
     /// A client cannot be registered.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -88,6 +92,7 @@ pub async fn run(config: GlobalConfig, stop: CancellationToken) -> Result<(), Gl
         Signer::new(&Place::Global, key.clone()),
         now,
     )?;
+    let models = DeviceModels::load(config.device_models.as_ref())?;
     let catalog = open(&config.store, &config.data_dir).await?;
     let links = listen(config.grpc_listen).await?;
     let clients = listen(config.https.listen).await?;
@@ -103,7 +108,7 @@ pub async fn run(config: GlobalConfig, stop: CancellationToken) -> Result<(), Gl
         here: Place::Global,
         key,
         gate: Arc::new(ledger.clone()),
-        inbox: Arc::new(ledger.inbox(Intake::new(catalog.clone(), clock))),
+        inbox: Arc::new(ledger.inbox(Intake::new(catalog.clone(), models, clock))),
         tls: tls.clone(),
         tap: Tap::from_env(config.local_mesh)?,
     };

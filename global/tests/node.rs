@@ -139,6 +139,7 @@ fn start(
         clock: None,
         clients: Vec::new(),
         policies: None,
+        device_models: None,
         local_mesh: true,
     };
     let catalog = config.data_dir.join("catalog.db");

@@ -108,11 +108,15 @@ impl Health {
     /// `GET /live`, `/ready` (503 or 200, with lists of what is missing and of what the node does without) and
     /// `/metrics` (Prometheus text).
     pub fn router(&self) -> Router {
+        self.probes().route("/metrics", get(metrics))
+    }
+
+    /// `GET /live` and `/ready` alone, for a listener at which not everybody may read metrics.
+    pub fn probes(&self) -> Router {
         let health = self.clone();
         Router::new()
             .route("/live", get(|| async { "live\n" }))
             .route("/ready", get(move || async move { health.answer() }))
-            .route("/metrics", get(metrics))
     }
 
     fn answer(&self) -> (StatusCode, Json<Ready>) {
@@ -163,7 +167,8 @@ struct Ready {
     degraded: Vec<Failing>,
 }
 
-async fn metrics() -> ([(axum::http::HeaderName, &'static str); 1], String) {
+/// Every metric, in Prometheus' text format.
+pub async fn metrics() -> ([(axum::http::HeaderName, &'static str); 1], String) {
     let text = telemetry::render_metrics();
     ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text)
 }

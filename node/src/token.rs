@@ -260,6 +260,16 @@ impl Verifier {
         self.granted(headers, |granted| granted.client.clone()).ok()
     }
 
+    /// Which client the bearer of this request is, by its `client_id`, and what it may do.
+    ///
+    /// # Errors
+    /// As [`Verifier::check`].
+    pub fn bearer(&self, headers: &HeaderMap) -> Result<(Arc<str>, Scopes), TokenError> {
+        self.granted(headers, |granted| {
+            (granted.client.clone(), granted.scopes.clone())
+        })
+    }
+
     fn granted<T>(
         &self,
         headers: &HeaderMap,
@@ -419,6 +429,8 @@ async fn smart_configuration(State(server): State<TokenServer>) -> Json<serde_js
     Json(json!({
         "token_endpoint": server.token_url(),
         "grant_types_supported": ["client_credentials"],
+        // Required by SMART App Launch 2.2 of every server, also of one that has no authorization endpoint.
+        "code_challenge_methods_supported": ["S256"],
         "token_endpoint_auth_methods_supported": ["private_key_jwt"],
         "token_endpoint_auth_signing_alg_values_supported": ["ES384"],
         "scopes_supported": server.inner.registry.scopes(),

@@ -8,12 +8,12 @@ use axum::{
     routing::get,
 };
 use federation::port::{PortError, PortErrorKind};
-use fhir::rest::{Authorize, Denied, Interaction as FhirInteraction};
+use fhir::rest::{Authorize, Denied, Interaction as FhirInteraction, Reader};
 use fhir::store::ResourceType;
 use node::token::{Interaction, TokenError, Verifier};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use types::{CatalogId, FacilityId, Label};
+use types::{CatalogId, FacilityId, Label, Timestamp};
 
 /// Devices on a page when the client names no number.
 const DEFAULT_PAGE: u16 = 100;
@@ -28,15 +28,15 @@ impl Authorize for Bearer {
         headers: &HeaderMap,
         kind: ResourceType,
         interaction: FhirInteraction,
-    ) -> Result<(), Denied> {
+    ) -> Result<Reader, Denied> {
         let unauthenticated = |error: TokenError| Denied::Unauthenticated(error.challenge());
-        let scopes = self.0.check(headers).map_err(unauthenticated)?;
+        let (client, scopes) = self.0.bearer(headers).map_err(unauthenticated)?;
         let needed = match interaction {
             FhirInteraction::Read | FhirInteraction::Vread => Interaction::Read,
             FhirInteraction::SearchType => Interaction::Search,
         };
         if scopes.allow(kind.as_str(), needed) {
-            Ok(())
+            Ok(Reader(client.to_string()))
         } else {
             Err(Denied::Forbidden)
         }
@@ -53,6 +53,7 @@ struct Api {
 pub fn router(desk: Desk, verifier: Verifier) -> Router {
     Router::new()
         .route("/api/v1/devices", get(devices))
+        .route("/metrics", get(metrics))
         .route("/api/v1/openapi.json", get(async || Json(document())))
         .with_state(Api { desk, verifier })
 }
@@ -97,7 +98,18 @@ async fn devices(
     Ok(Json(json!({"items": items, "next": next})))
 }
 
-fn device_json(device: &Device) -> Value {
+/// Metrics beside FHIR are for the operator: how many patients a region has is not for everybody.
+async fn metrics(State(api): State<Api>, headers: HeaderMap) -> Result<Response, Response> {
+    let scopes = api.verifier.check(&headers);
+    let scopes = scopes.map_err(IntoResponse::into_response)?;
+    if !scopes.allow_api("metrics", Interaction::Read) {
+        let detail = "the token needs a scope such as mesh/metrics.r";
+        return Err(problem(StatusCode::FORBIDDEN, "scope missing", detail));
+    }
+    Ok(node::health::metrics().await.into_response())
+}
+
+pub(crate) fn device_json(device: &Device) -> Value {
     json!({
         "id": device.id.to_string(),
         "facility": device.facility.as_str(),
@@ -105,8 +117,14 @@ fn device_json(device: &Device) -> Value {
         "status": device.status,
         "model": device.model.as_ref().map(Label::as_str),
         "firmware": device.firmware.as_ref().map(Label::as_str),
-        "updated": device.updated.to_rfc3339(),
+        "updated": day(device.updated),
     })
+}
+
+/// The day (UTC): what the catalog knows of the time of a change.
+fn day(time: Timestamp) -> String {
+    let text = time.to_rfc3339();
+    text.split('T').next().unwrap_or_default().to_owned()
 }
 
 fn failed(error: &PortError) -> Response {
@@ -179,7 +197,7 @@ fn page_schema() -> Value {
             "items": {"type": "array", "items": {"type": "object", "properties": {
                 "id": text(), "facility": text(), "kind": text(), "status": text(),
                 "model": label(), "firmware": label(),
-                "updated": {"type": "string", "format": "date-time"},
+                "updated": {"type": "string", "format": "date"},
             }}},
         },
     })

@@ -1,4 +1,5 @@
 //! The configuration of a regional node, as TOML.
+use federation::{models::DeviceModels, profile::SignedProfile, signed_file::SignedFile};
 use fhir::postgres::{UrlProblem, check_url};
 use node::config::{
     ClientConfig, HttpsConfig, LogConfig, Problem, TlsFiles, Validate, different_ports, directory,
@@ -9,7 +10,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
 };
-use types::{Jurisdiction, MeshClock, RegionId};
+use types::{Jurisdiction, MeshClock, Place, RegionId};
 
 /// A regional node.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -44,9 +45,28 @@ pub struct RegionalConfig {
     /// Directory of Cedar policies that tighten the rules; built-in ones when left out.
     #[serde(default)]
     pub policies: Option<PathBuf>,
+    /// A signed de-identification profile of the region: with `limited` it says when it stored what it shows. Logical
+    /// instants when left out.
+    #[serde(default)]
+    pub deid_profile: Option<SignedFile>,
+    /// The signed table of models and firmware versions that the catalog may name; none is named when left out.
+    #[serde(default)]
+    pub device_models: Option<SignedFile>,
+    /// An address of its own for health and metrics, without a token: for a network that only the operator reaches.
+    /// Otherwise metrics are served beside FHIR, to tokens with the scope `mesh/metrics.r`.
+    #[serde(default)]
+    pub metrics: Option<MetricsConfig>,
     /// True only in a mesh on one machine; what is dangerous elsewhere is refused without it.
     #[serde(default)]
     pub local_mesh: bool,
+}
+
+/// Where metrics are served apart.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct MetricsConfig {
+    /// Address and port (TLS 1.3).
+    pub listen: SocketAddr,
 }
 
 /// The engine of the FHIR store.
@@ -75,15 +95,26 @@ impl Validate for RegionalConfig {
             problems.extend(within(&format!("clients[{index}]"), client));
         }
         problems.extend(url("uplink_url", &self.uplink_url));
-        problems.extend(different_ports(&[
+        let mut listeners = vec![
             ("https.listen", self.https.listen),
             ("grpc_listen", self.grpc_listen),
-        ]));
+        ];
+        listeners.extend(
+            self.metrics
+                .iter()
+                .map(|own| ("metrics.listen", own.listen)),
+        );
+        problems.extend(different_ports(&listeners));
+        let models = DeviceModels::load(self.device_models.as_ref()).err();
+        problems.extend(models.map(|error| Problem::new("device_models", error.to_string())));
         problems.extend(
             self.policies
                 .iter()
                 .filter_map(|path| directory("policies", path)),
         );
+        if let Err(error) = self.signed_profile() {
+            problems.push(Problem::new("deid_profile", error));
+        }
         if let FhirStore::Postgres { url_file, ca } = &self.store {
             problems.extend(postgres(url_file, ca.as_deref()));
         }
@@ -114,4 +145,28 @@ fn postgres(url_file: &Path, ca: Option<&Path>) -> Vec<Problem> {
         (_, Err(_)) => problems.push(Problem::new("store.ca", "cannot be read")),
     }
     problems
+}
+
+impl RegionalConfig {
+    /// The region.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        Place::Regional {
+            jurisdiction: self.jurisdiction,
+            region: self.region.clone(),
+        }
+    }
+
+    /// The signed profile, if one is named. That it has ended is no error: then instants are logical.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn signed_profile(&self) -> Result<Option<SignedProfile>, String> {
+        let Some(file) = &self.deid_profile else {
+            return Ok(None);
+        };
+        let (note, key) = file.read().map_err(|error| error.to_string())?;
+        let opened = SignedProfile::open(&note, &key, &self.place());
+        opened.map(Some).map_err(|error| error.to_string())
+    }
 }

@@ -25,6 +25,7 @@ pub fn batch() -> ReadingBatch {
             birth_year: 1950,
         }],
         readings: vec![reading(1), reading(2), reading(3)],
+        ..ReadingBatch::default()
     }
 }
 

@@ -12,6 +12,8 @@ use types::{CatalogId, DeviceKind, FacilityId, Label, Timestamp};
 const VERSION: i64 = 2;
 /// How long a statement waits for another process's lock.
 const BUSY: Duration = Duration::from_secs(5);
+/// How far ahead of ours a record's time may be, in ms: a day, since a record bears the day of its sender.
+const MAX_AHEAD_MS: i64 = Timestamp::DAY_MS;
 /// Devices on one page.
 pub const MAX_PAGE: u16 = 1_000;
 
@@ -20,11 +22,11 @@ CREATE TABLE device(id BLOB PRIMARY KEY, facility TEXT NOT NULL, kind TEXT NOT N
   status TEXT NOT NULL, updated INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 PRAGMA user_version = 2;
 ";
-/// Version 1 kept notes on what was not stored here; they are the ledger's now.
+/// Version 1 kept notes on what was not stored here; they are the ledger's now. And it kept the instant of a change.
 const OLD_NOTES: &str =
     "SELECT parcel, position, reason, digest, received FROM quarantine ORDER BY parcel, position";
-const DROP_OLD_NOTES: &str =
-    "BEGIN IMMEDIATE; DROP TABLE quarantine; PRAGMA user_version = 2; COMMIT;";
+const DROP_OLD_NOTES: &str = "BEGIN IMMEDIATE; DROP TABLE quarantine; UPDATE device SET updated = updated - updated % 86400000; \
+     PRAGMA user_version = 2; COMMIT;";
 
 /// A later record of a device wins; its facility stays the one that first named it.
 const PUT: &str = "INSERT INTO device(id, facility, kind, model, firmware, status, updated) \
@@ -50,15 +52,20 @@ pub struct Device {
     pub firmware: Option<Label>,
     /// `active`, `silent` or `retired`.
     pub status: &'static str,
-    /// When this was said, real time.
+    /// The day of the last change of what it is, with the order of its records within the day.
     pub updated: Timestamp,
 }
 
 const STATUSES: [&str; 3] = ["active", "silent", "retired"];
 
 impl Device {
-    /// Reads a record of the wire; none when a field is not of its set.
-    pub fn read(facility: &FacilityId, record: &DeviceRecord) -> Option<Self> {
+    /// Reads a record of the wire; none when a field is not of its set, or its time is not between 1970 and now: one from
+    /// further ahead would win over every later one.
+    pub fn read(facility: &FacilityId, record: &DeviceRecord, now: Timestamp) -> Option<Self> {
+        let updated = Timestamp(record.updated_ms);
+        if !(Timestamp(0)..=now.plus_ms(MAX_AHEAD_MS)).contains(&updated) {
+            return None;
+        }
         Some(Self {
             id: record.catalog_id[..].try_into().ok()?,
             facility: facility.clone(),
@@ -66,7 +73,7 @@ impl Device {
             model: label(&record.model)?,
             firmware: label(&record.firmware)?,
             status: status(&record.status)?,
-            updated: Timestamp(record.updated_ms),
+            updated,
         })
     }
 }

@@ -4,10 +4,12 @@
 use crate::decode::decode;
 use crate::decode::{Decoded, Fault};
 use crate::desk::{Desk, Device};
+use crate::server::TrueTimes;
 use async_trait::async_trait;
 use federation::{
     envelope::{self, Envelope, OpenError},
     ledger::{Apply, Ledger, Shipped, notes::LeftOut},
+    models::DeviceModels,
     port::{PortError, PortErrorKind, Verdict},
     reason,
     wire::{Body, DeviceRecords, Parcel, ReadingBatch},
@@ -16,7 +18,7 @@ use fhir::store::{Applied, Delivery, Kind, MAX_APPLY, ResourceStore, Source, Sto
 use node::clock::Clock;
 use prost::Message;
 use std::{sync::Arc, time::Instant};
-use types::{EnvelopeId, FacilityPseudonym, Place, Priority, Purpose};
+use types::{EnvelopeId, FacilityPseudonym, Place, Priority, Purpose, Timestamp};
 
 /// Applies what facilities deliver.
 pub struct Intake {
@@ -32,6 +34,10 @@ pub struct Intake {
     pub clock: Clock,
     /// Draws 16 random bytes: the pseudonym of a facility that delivers for the first time.
     pub draw: fn() -> [u8; 16],
+    /// What the catalog may name.
+    pub models: DeviceModels,
+    /// Whether the region may say when it stores something. What it may not say it does not keep with resources.
+    pub true_times: TrueTimes,
 }
 
 /// A parcel of readings on its way into the store.
@@ -138,14 +144,18 @@ impl Intake {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
-        let now = self.clock.real();
+        let now = if (self.true_times)() {
+            self.clock.real()
+        } else {
+            Timestamp(0)
+        };
         self.store.apply(batch, now).await.map_err(port_error)
     }
 
     async fn records(&self, from: &Place, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError> {
         let mut verdicts = Vec::with_capacity(parcels.len());
         for parcel in parcels {
-            let verdict = match take(from, parcel) {
+            let verdict = match take(from, parcel, &self.models, self.clock.real()) {
                 Ok(taken) => self.register(from, parcel, taken).await?,
                 Err(verdict) => verdict,
             };
@@ -278,7 +288,12 @@ struct Taken {
     left_out: Vec<LeftOut>,
 }
 
-fn take(from: &Place, parcel: &Parcel) -> Result<Taken, Verdict> {
+fn take(
+    from: &Place,
+    parcel: &Parcel,
+    models: &DeviceModels,
+    now: Timestamp,
+) -> Result<Taken, Verdict> {
     let mut body: DeviceRecords = opened(parcel)?;
     let home = (from.facility(), from.region(), from.jurisdiction());
     let (Some(facility), Some(region), Some(jurisdiction)) = home else {
@@ -292,10 +307,13 @@ fn take(from: &Place, parcel: &Parcel) -> Result<Taken, Verdict> {
     }
     let mut devices = Vec::with_capacity(body.devices.len());
     let (mut left_out, mut position) = (Vec::new(), 0);
-    body.devices.retain(|record| {
+    body.devices.retain_mut(|record| {
         let at = position;
         position += 1;
-        if let Some(device) = Device::read(facility, record) {
+        let mut listed = record.clone();
+        models.restrict(&mut listed);
+        if let Some(device) = Device::read(facility, &listed, now) {
+            *record = listed;
             devices.push(device);
             return true;
         }
@@ -346,7 +364,7 @@ const fn internal(op: &'static str) -> PortError {
 
 #[cfg(all(test, not(medmesh_unguarded)))]
 #[path = "intake_tests.rs"]
-mod tests;
+pub(crate) mod tests;
 
 #[cfg(all(test, not(medmesh_unguarded)))]
 #[path = "owner_tests.rs"]

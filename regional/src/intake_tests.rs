@@ -33,6 +33,8 @@ pub fn intake(dir: &TempDir) -> Intake {
         here: region(),
         clock,
         draw: rand::random,
+        models: DeviceModels::new(["XY-MD02".parse().unwrap()], []),
+        true_times: Arc::new(|| false),
     }
 }
 

@@ -5,6 +5,8 @@
 compile_error!("MEDMESH_UNGUARDED is for test builds: it takes in what is not checked");
 
 mod api;
+#[cfg(all(test, not(medmesh_unguarded)))]
+mod attacker_tests;
 pub mod config;
 mod decode;
 pub mod desk;

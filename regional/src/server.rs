@@ -11,14 +11,17 @@ use federation::{
     db::DbError,
     ledger::Ledger,
     link::{self, Door, LinkError, LinkState, Tap, Uplink, UplinkParts},
+    models::{DeviceModels, ModelsError},
     pki::{PkiError, load_signing_key},
     policy::{PolicyError, Rules},
     port::PortError,
+    profile::Profile,
     tls::{ReloadingTls, TimeSource, TlsError, TlsPaths},
 };
 use fhir::{
     postgres::PostgresStore,
-    rest::FhirApi,
+    rest::{FhirApi, Vantages},
+    search::Seal,
     sqlite::SqliteStore,
     store::{Kind as StoreKind, ResourceStore, ResourceType, StoreError},
 };
@@ -40,6 +43,9 @@ use types::Place;
 const HEALTH_TICK: Duration = Duration::from_secs(5);
 /// How often parcels that were not taken get their turn.
 const AGAIN_TICK: Duration = Duration::from_secs(1);
+
+/// Counts of resources below this are not shown: few patients in a region are nearly one.
+const SMALLEST_CELL: u64 = 11;
 
 /// Why the regional node did not start, or stopped by itself.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +84,12 @@ pub enum RegionalError {
     /// The registry's file cannot be used.
     #[error("the registry: {0}")]
     Desk(#[from] PortError),
+    /// The table of models cannot be used.
+    #[error(transparent)]
+    Models(#[from] ModelsError),
+    /// The signed de-identification profile cannot be used.
+    #[error("the de-identification profile: {0}")]
+    Profile(String),
     /// The FHIR store cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -112,10 +124,8 @@ struct Started {
 async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Started, RegionalError> {
     storage::private::claim(&config.data_dir).map_err(RegionalError::DataDir)?;
     let clock = Clock::new(config.clock);
-    let here = Place::Regional {
-        jurisdiction: config.jurisdiction,
-        region: config.region.clone(),
-    };
+    let here = config.place();
+    let true_times = true_times(&config, clock)?;
     let now: TimeSource = Arc::new(move || clock.real());
     let tls = ReloadingTls::open(paths(&config.tls), config.local_mesh, now.clone())?;
     let key = load_signing_key(&config.tls.signing_key)?;
@@ -131,10 +141,10 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
         &config.data_dir.join(USED_ASSERTIONS),
     )?;
     let health = Health::new();
-    let app = fhir_api(&tokens, store.clone(), now.clone())
+    let app = fhir_api(&tokens, &store, now.clone(), &true_times, &key.to_bytes())
         .merge(api::router(desk.clone(), tokens.verifier()))
         .merge(tokens.router())
-        .merge(health.router());
+        .merge(health.probes());
     let intake = Intake {
         store: store.clone(),
         desk: desk.clone(),
@@ -142,6 +152,8 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
         here: here.clone(),
         clock,
         draw: rand::random,
+        models: DeviceModels::load(config.device_models.as_ref())?,
+        true_times,
     };
     let tap = Tap::from_env(config.local_mesh)?;
     let door = Door {
@@ -152,20 +164,11 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
         tls: tls.clone(),
         tap: tap.clone(),
     };
-    let uplink = Uplink::new(UplinkParts {
-        url: config.uplink_url.clone(),
-        here,
-        there: Place::Global,
-        outbox: Arc::new(ledger.clone()),
-        audit: Arc::new(ledger.clone()),
-        tls: tls.clone(),
-        time: now,
-        rng: StdRng::from_os_rng(),
-        tap,
-    })?;
+    let uplink = uplink(&config, here, &ledger, (&tls, now, tap))?;
     let mut tasks = Tasks::new(stop);
     let (until, writing, known) = (tasks.stop(), store.clone(), Some(tokens.verifier()));
     tasks.watch("fhir writer", async move { writing.ended().await });
+    serve_metrics(&config, &tls, &health, &mut tasks).await?;
     let serving = https::serve(clients, tls.server_https()?, app, known, until.clone());
     let links = link::serve(links, door, until.clone());
     let standing = Standing::new(&health, ledger.clone());
@@ -178,6 +181,47 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
     tasks.spawn("uplink", Kind::Background, ends(uplink.run(until.clone())));
     tasks.spawn("certificates", Kind::Background, ends(tls.watch(until)));
     Ok(Started { https, grpc, tasks })
+}
+
+/// The link to the global node.
+fn uplink(
+    config: &RegionalConfig,
+    here: Place,
+    ledger: &Ledger,
+    (tls, time, tap): (&Arc<ReloadingTls>, TimeSource, Option<Tap>),
+) -> Result<Uplink, LinkError> {
+    Uplink::new(UplinkParts {
+        url: config.uplink_url.clone(),
+        here,
+        there: Place::Global,
+        outbox: Arc::new(ledger.clone()),
+        audit: Arc::new(ledger.clone()),
+        tls: tls.clone(),
+        time,
+        rng: StdRng::from_os_rng(),
+        tap,
+    })
+}
+
+/// Health and metrics at an address of their own, if there is one.
+async fn serve_metrics(
+    config: &RegionalConfig,
+    tls: &ReloadingTls,
+    health: &Health,
+    tasks: &mut Tasks,
+) -> Result<(), RegionalError> {
+    if let Some(own) = &config.metrics {
+        let (listener, _) = listen(own.listen).await?;
+        let serving = https::serve(
+            listener,
+            tls.server_https()?,
+            health.router(),
+            None,
+            tasks.stop(),
+        );
+        tasks.spawn("metrics", Kind::Critical, serving);
+    }
+    Ok(())
 }
 
 fn open_ledger(
@@ -220,15 +264,36 @@ async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Region
     Ok((listener, bound))
 }
 
-fn fhir_api(tokens: &TokenServer, store: Arc<dyn ResourceStore>, now: TimeSource) -> axum::Router {
+/// Whether the region may say now when it stored a resource: while a signed profile `limited` holds.
+pub(crate) type TrueTimes = Arc<dyn Fn() -> bool + Send + Sync>;
+
+fn true_times(config: &RegionalConfig, clock: Clock) -> Result<TrueTimes, RegionalError> {
+    let profile = config.signed_profile().map_err(RegionalError::Profile)?;
+    Ok(Arc::new(move || {
+        let now = profile.as_ref().map(|profile| profile.at(clock.real()));
+        matches!(now, Some(Ok(Profile::Limited)))
+    }))
+}
+
+fn fhir_api(
+    tokens: &TokenServer,
+    store: &Arc<dyn ResourceStore>,
+    now: TimeSource,
+    true_times: &TrueTimes,
+    secret: &[u8],
+) -> axum::Router {
     let token_url = tokens.token_url().to_owned();
     let origin = token_url.trim_end_matches(node::token::TOKEN_PATH);
     let api = FhirApi {
-        store,
+        vantages: Vantages::new(store.clone()),
+        store: store.clone(),
         authorize: Arc::new(Bearer(tokens.verifier())),
         base: format!("{origin}/fhir"),
         token_url,
         now,
+        true_times: true_times.clone(),
+        // Of the node's own key, so that places in listings stay good through a restart.
+        seal: Seal::of_secret(secret),
     };
     api.router()
 }
@@ -287,8 +352,11 @@ async fn probe(
             Ok(counts) => {
                 check.pass();
                 for kind in ResourceType::ALL {
-                    metrics::gauge!("medmesh_fhir_resources", "type" => kind.as_str())
-                        .set(gauge(counts.of(kind)));
+                    let count = counts.of(kind);
+                    if count >= SMALLEST_CELL {
+                        metrics::gauge!("medmesh_fhir_resources", "type" => kind.as_str())
+                            .set(gauge(count));
+                    }
                 }
             }
             Err(error) if error.kind == StoreKind::Unavailable => check.fail("unavailable"),

@@ -58,6 +58,9 @@ fn config(dir: &TempDir, tls: TlsFiles) -> RegionalConfig {
         clock: None,
         clients: Vec::new(),
         policies: None,
+        deid_profile: None,
+        device_models: None,
+        metrics: None,
         local_mesh: true,
     }
 }
@@ -153,6 +156,7 @@ async fn what_a_facility_delivers_is_stored_across_a_restart_and_shown_to_nobody
         ("/api/v1/openapi.json", "HTTP/1.1 200"),
         ("/fhir/Observation", "HTTP/1.1 401"),
         ("/api/v1/devices", "HTTP/1.1 401"),
+        ("/metrics", "HTTP/1.1 401"),
     ] {
         let answer = get(&region.ca, https, path).await;
         assert!(answer.starts_with(expected), "{path}: {answer}");

@@ -6,7 +6,7 @@ use crate::{
     out,
 };
 use anyhow::Result;
-use edge::crosswalk::{Crosswalk, DeviceRow, PatientRow, ReadingRow};
+use edge::crosswalk::{Crosswalk, DeviceRow, PatientRow, ReadingRow, StayRow};
 use serde_json::{Value, json};
 use std::io::Write;
 
@@ -40,17 +40,28 @@ fn crosswalk_json(crosswalk: &Crosswalk) -> Value {
             "shift_days": row.shift_days,
         })
     };
+    // A row for each name that a device has had; one without a name for a device that has measured nothing yet.
     let device = |row: &DeviceRow| {
-        json!({
-            "device": row.id,
-            "pseudonym": row.pseudonym.to_string(),
-            "catalog_id": row.catalog_id.to_string(),
-            "shift_days": row.shift_days,
-        })
+        let of = |stay: Option<&StayRow>| {
+            json!({
+                "device": row.id,
+                "catalog_id": row.catalog_id.to_string(),
+                "shift_days": row.shift_days,
+                "pseudonym": stay.map(|stay| stay.pseudonym.to_string()),
+                "patient": stay.and_then(|stay| stay.patient.clone()),
+                "since": stay.and_then(|stay| stay.since_ms).map(since),
+                "of_all": stay.is_some_and(|stay| stay.of_all),
+            })
+        };
+        if row.stays.is_empty() {
+            vec![of(None)]
+        } else {
+            row.stays.iter().map(|stay| of(Some(stay))).collect()
+        }
     };
     json!({
         "patients": crosswalk.patients.iter().map(patient).collect::<Vec<_>>(),
-        "devices": crosswalk.devices.iter().map(device).collect::<Vec<_>>(),
+        "devices": crosswalk.devices.iter().flat_map(device).collect::<Vec<_>>(),
     })
 }
 
@@ -61,13 +72,30 @@ fn crosswalk_text(crosswalk: &Crosswalk) -> String {
             row.pseudonym, row.id, row.shift_days
         )
     });
-    let devices = crosswalk.devices.iter().map(|row| {
-        format!(
-            "device  {}  {}  catalog {}  {:+} days",
-            row.pseudonym, row.id, row.catalog_id, row.shift_days
-        )
+    let devices = crosswalk.devices.iter().flat_map(|row| {
+        let device = format!(
+            "device  {}  catalog {}  {:+} days",
+            row.id, row.catalog_id, row.shift_days
+        );
+        std::iter::once(device).chain(row.stays.iter().map(stay_text))
     });
     patients.chain(devices).collect::<Vec<_>>().join("\n")
+}
+
+fn stay_text(stay: &StayRow) -> String {
+    let patient = match (&stay.patient, stay.of_all) {
+        (Some(id), _) => id.as_str(),
+        (None, true) => "every patient",
+        (None, false) => "nobody",
+    };
+    let since = stay
+        .since_ms
+        .map_or_else(String::new, |ms| format!(" since {}", since(ms)));
+    format!("  is {} for {patient}{since}", stay.pseudonym)
+}
+
+fn since(ms: i64) -> String {
+    types::Timestamp(ms).to_rfc3339()
 }
 
 fn readings(args: &PrintArgs) -> Result<(), Failure> {

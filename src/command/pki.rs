@@ -1,5 +1,6 @@
 //! `medmesh pki`: the certificate authority in a folder.
 mod lease;
+mod models;
 
 use crate::{
     cli::{
@@ -34,6 +35,7 @@ pub fn run(args: PkiArgs) -> Result<(), Failure> {
         PkiCommand::Rotate(args) => rotate(&args, now),
         PkiCommand::Revoke(args) => revoke(&args, now),
         PkiCommand::Lease(args) => lease::issue(&args, now),
+        PkiCommand::Models(args) => models::issue(&args),
         PkiCommand::List { dir, json } => list(&dir, json),
         PkiCommand::Crl { dir } => crl(&dir, now),
     };

@@ -1,7 +1,7 @@
 //! The configuration files of a local mesh: what a node reads here it would read anywhere.
 use super::{
     files,
-    identity::{facility_key_file, node_cert, node_key, signing_key_file},
+    identity::{SIMULATOR, facility_key_file, node_cert, node_key, signing_key_file},
     plan::{Bus, CLIENTS, Client, Device, Facility, Plan, Region},
     ports::Ports,
 };
@@ -13,7 +13,7 @@ use device_fw::sim::{
 use edge::config::{BedAssignment, DeviceConfig, EdgeConfig, MqttConfig, UplinkConfig};
 use global::config::GlobalConfig;
 use node::config::{ClientConfig, HttpsConfig, LogConfig, TlsFiles};
-use regional::config::RegionalConfig;
+use regional::config::{MetricsConfig, RegionalConfig};
 use std::{
     collections::BTreeMap,
     fs,
@@ -40,6 +40,9 @@ impl Addresses {
                 "grpc"
             };
             names.extend(["https", second].map(|kind| name(&place, kind)));
+            if matches!(place, Place::Regional { .. }) {
+                names.push(name(&place, "metrics"));
+            }
         }
         for (region, facility) in plan.facilities() {
             let place = region.edge(facility);
@@ -58,7 +61,7 @@ impl Addresses {
         Ok(Self(chosen))
     }
 
-    /// A listener of a node: `https`, `grpc`, `mqtt` or the id of a device.
+    /// A listener of a node: `https`, `grpc`, `mqtt`, `metrics` or the id of a device.
     pub fn of(&self, place: &Place, kind: &str) -> Result<SocketAddr> {
         let name = name(place, kind);
         self.0
@@ -138,6 +141,7 @@ impl Configs<'_> {
             clock: Some(self.clock),
             clients: self.clients_of(|client| client.global),
             policies: None,
+            device_models: Some(self.plan.device_models()),
             local_mesh: true,
         })
     }
@@ -158,6 +162,11 @@ impl Configs<'_> {
             clock: Some(self.clock),
             clients: self.clients_of(|_| true),
             policies: None,
+            deid_profile: None,
+            device_models: Some(self.plan.device_models()),
+            metrics: Some(MetricsConfig {
+                listen: self.addresses.of(&place, "metrics")?,
+            }),
             local_mesh: true,
         })
     }
@@ -193,6 +202,7 @@ impl Configs<'_> {
             deid_profile: None,
             leases: None,
             policies: None,
+            device_models: Some(self.plan.device_models()),
             local_mesh: true,
         })
     }
@@ -214,7 +224,7 @@ impl Configs<'_> {
                 place.facility().map_or("", |f| f.as_str()),
                 device.id.as_str()
             )),
-            model: "medmesh-simulator".parse().ok(),
+            model: SIMULATOR.parse().ok(),
             firmware: env!("CARGO_PKG_VERSION").parse().ok(),
             bed: device.bed.clone(),
             profile: device.profile().map(str::to_owned),

@@ -7,6 +7,7 @@ use super::{
 use anyhow::{Context, Result};
 use federation::{
     identity::{Identity, Peer},
+    models::{AUTHORITY, DeviceModels},
     pki::{self, Ca},
 };
 use node::config::ClientConfig;
@@ -34,6 +35,7 @@ pub fn prepare(plan: &Plan, now: Timestamp, made: impl Fn()) -> Result<()> {
         Ca::init(&dir, now)?
     };
     ca.crl_pem(now)?;
+    device_models(plan)?;
     for place in plan.places() {
         let dir = plan.node_dir(&place);
         fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
@@ -52,6 +54,17 @@ pub fn prepare(plan: &Plan, now: Timestamp, made: impl Fn()) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// What the simulated devices are called in the catalog.
+pub const SIMULATOR: &str = "medmesh-simulator";
+
+/// Signs the table of what the catalog may name: the simulated devices and their version.
+fn device_models(plan: &Plan) -> Result<()> {
+    let (key, _) = pki::note_authority(&plan.pki_dir(), AUTHORITY, &mut rand::rng())?;
+    let labels = |text: &str| text.parse().ok();
+    let models = DeviceModels::new(labels(SIMULATOR), labels(env!("CARGO_PKG_VERSION")));
+    files::replace(&plan.device_models().note, models.sign(&key).as_bytes())
 }
 
 /// Certificate of a node, in its folder.

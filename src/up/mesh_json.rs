@@ -71,7 +71,7 @@ impl MeshJson<'_> {
             "fhir": format!("{origin}/fhir"),
             "api": format!("{origin}/api/v1"),
             "grpc": format!("https://{}", self.addresses.of(&place, "grpc")?),
-            "metrics": format!("{origin}/metrics"),
+            "metrics": format!("https://{}/metrics", self.addresses.of(&place, "metrics")?),
         }))
     }
 

@@ -1,5 +1,5 @@
 //! What a local mesh consists of, and where each part of it lies. Pure: nothing is read or written here.
-use federation::identity::Identity;
+use federation::{identity::Identity, models::AUTHORITY, signed_file::SignedFile};
 use std::path::{Path, PathBuf};
 use types::{DeviceId, DeviceKind, FacilityId, InvalidName, Jurisdiction, Place, RegionId};
 
@@ -135,6 +135,15 @@ impl Plan {
             Place::Edge { facility, .. } => self.dir.join("edge").join(facility.as_str()),
             Place::Regional { region, .. } => self.dir.join("regional").join(region.as_str()),
             Place::Global => self.dir.join("global"),
+        }
+    }
+
+    /// The signed table of what the catalog may name.
+    pub fn device_models(&self) -> SignedFile {
+        let dir = self.pki_dir();
+        SignedFile {
+            note: dir.join("device-models.note"),
+            authority: dir.join(format!("{AUTHORITY}.pem")),
         }
     }
 

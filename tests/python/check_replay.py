@@ -34,6 +34,7 @@ lib_sync.json = types.SimpleNamespace(
     JSONDecodeError=json.JSONDecodeError,
 )
 
+EARLIEST = datetime.datetime.min.replace(tzinfo=datetime.timezone.utc)
 STALE = "temp-unknown"  # what the edge says of a value that is no longer fresh; no device emits it
 
 
@@ -67,14 +68,19 @@ def instant(text):
 def emitted(folder, facility, crosswalk):
     """What the facility's devices emitted, as the region should show it."""
     patients = {row["patient"]: row for row in crosswalk["patients"]}
-    devices = {row["device"]: row["pseudonym"] for row in crosswalk["devices"]}
+    # What a device is called belongs to one stay of one patient: since which instant, in this order.
+    called = collections.defaultdict(list)
+    for row in crosswalk["devices"]:
+        since = instant(row["since"]) if row["since"] else EARLIEST
+        called[row["device"], row["patient"]].append((since, row["pseudonym"]))
     for line in (folder / "edge" / facility / "sent.ndjson").open():
         sent = json.loads(line)
         patient = patients[sent["patient"]]
         time = instant(sent["time"]) + datetime.timedelta(days=patient["shift_days"])
         system, code = ("http://loinc.org", sent["code"]) if "|" not in sent["code"] else sent["code"].split("|")
         value = ("absent", sent["absent"], "") if "absent" in sent else ("value", sent["value"], sent["unit"])
-        yield (patient["pseudonym"], devices[sent["device"]], system, code, time, *value)
+        device = max(row for row in called[sent["device"], sent["patient"]] if row[0] <= instant(sent["time"]))[1]
+        yield (patient["pseudonym"], device, system, code, time, *value)
 
 
 def found(client, patient):

@@ -38,7 +38,8 @@ pub type Rows = BTreeMap<Row, usize>;
 /// Pseudonyms and shifts of one facility.
 pub struct Crosswalk {
     patients: HashMap<String, (String, i32)>,
-    devices: HashMap<String, String>,
+    /// By name of the device and id of the patient: what it is called for them, since which instant, in this order.
+    devices: HashMap<(String, String), Vec<(types::Timestamp, String)>>,
 }
 
 impl Crosswalk {
@@ -57,7 +58,19 @@ impl Crosswalk {
                 .as_i64()
                 .and_then(|days| i32::try_from(days).ok())
         };
+        let mut devices: HashMap<_, Vec<_>> = HashMap::new();
+        for row in rows("devices") {
+            let since = match row["since"].as_str() {
+                Some(since) => since.parse()?,
+                None => types::Timestamp::EARLIEST,
+            };
+            let of = (text(&row, "device"), text(&row, "patient"));
+            let called = (since, text(&row, "pseudonym"));
+            devices.entry(of).or_default().push(called);
+        }
+        devices.values_mut().for_each(|called| called.sort());
         Ok(Self {
+            devices,
             patients: rows("patients")
                 .iter()
                 .map(|row| {
@@ -66,10 +79,6 @@ impl Crosswalk {
                         (text(row, "pseudonym"), days(row).unwrap_or_default()),
                     )
                 })
-                .collect(),
-            devices: rows("devices")
-                .iter()
-                .map(|row| (text(row, "device"), text(row, "pseudonym")))
                 .collect(),
         })
     }
@@ -85,6 +94,13 @@ impl Crosswalk {
     #[must_use]
     pub fn shift_days(&self, id: &str) -> Option<i32> {
         self.patients.get(id).map(|(_, days)| *days)
+    }
+
+    /// What a device is called for what it measured of a patient at an instant.
+    fn device(&self, device: &str, patient: &str, at: types::Timestamp) -> Option<&str> {
+        let called = self.devices.get(&(device.to_owned(), patient.to_owned()))?;
+        let until = called.partition_point(|(since, _)| *since <= at);
+        Some(called.get(until.checked_sub(1)?)?.1.as_str())
     }
 
     /// The pseudonym of a patient of the facility.
@@ -154,18 +170,17 @@ pub fn emitted_row(line: &Value, crosswalk: &Crosswalk) -> Result<Row> {
         .patients
         .get(field("patient")?)
         .context("patient without pseudonym")?;
-    let device = crosswalk
-        .devices
-        .get(field("device")?)
-        .context("device without pseudonym")?;
     let time: types::Timestamp = field("time")?.parse()?;
+    let device = crosswalk
+        .device(field("device")?, field("patient")?, time)
+        .context("device without pseudonym")?;
     let value = match line["absent"].as_str() {
         Some(reason) => reason.to_owned(),
         None => format!("{} {}", field("value")?, field("unit")?),
     };
     Ok(Row {
         patient: patient.clone(),
-        device: device.clone(),
+        device: device.to_owned(),
         code: field("code")?.to_owned(),
         time: time.plus_days(*days).to_rfc3339(),
         value,

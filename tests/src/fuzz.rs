@@ -77,8 +77,12 @@ fn fhir_query(bytes: &[u8]) {
         .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
+    let context = search::Context {
+        now: Timestamp(0),
+        base: "https://region.example/fhir",
+    };
     for kind in ResourceType::ALL {
-        let _refused = search::parse(kind, &pairs, Timestamp(0));
+        let _refused = search::parse(kind, &pairs, context);
     }
 }
 

@@ -16,8 +16,6 @@ pub struct RegionFile(Connection);
 pub struct Observation {
     /// Its place in the order of commits.
     pub seq: i64,
-    /// When the region stored it: real time, ms since 1970.
-    pub stored_ms: i64,
     /// Pseudonym of its patient; empty when it has none.
     pub patient: String,
     /// The resource.
@@ -52,18 +50,17 @@ impl RegionFile {
     /// The file cannot be read, or `see` fails.
     pub fn each(&self, mut see: impl FnMut(Observation) -> Result<()>) -> Result<()> {
         let mut statement = self.0.prepare(
-            "SELECT seq, updated, coalesce(patient, ''), body FROM resource WHERE +type = 'Observation' ORDER BY seq",
+            "SELECT seq, coalesce(patient, ''), body FROM resource WHERE +type = 'Observation' ORDER BY seq",
         )?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
-            let resource: Value = serde_json::from_str(row.get_ref(3)?.as_str()?)?;
+            let resource: Value = serde_json::from_str(row.get_ref(2)?.as_str()?)?;
             if resource["dataAbsentReason"]["coding"][0]["code"] == "temp-unknown" {
                 continue;
             }
             see(Observation {
                 seq: row.get(0)?,
-                stored_ms: row.get(1)?,
-                patient: row.get(2)?,
+                patient: row.get(1)?,
                 resource,
             })?;
         }

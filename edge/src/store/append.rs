@@ -17,8 +17,8 @@ use rusqlite::{Transaction, params};
 use types::{AbsentReason, Flags, Freshness, Priority, Value};
 
 pub(super) const INSERT: &str = "INSERT INTO sample
- (device, epoch, seq, source_ms, arrived_ms, patient, flags, priority, parcel, digest, readings)
- VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT DO NOTHING";
+ (device, epoch, seq, source_ms, arrived_ms, patient, flags, priority, parcel, digest, readings, stay)
+ VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT DO NOTHING";
 
 type Answer = Result<Stored, Rejected>;
 
@@ -103,6 +103,8 @@ impl Apply<'_> {
             seq,
         };
         let patient = self.patient_of(&device.facts.bed, sample)?;
+        let at_bed = sample.owned_at;
+        let stay = self.directory.stay(self.tx, device, patient, at_bed)?;
         let flags = self.arrival_flags(sample, device);
         let priority = match sample.urgency {
             Urgency::Alarm => Priority::Alarm,
@@ -121,6 +123,7 @@ impl Apply<'_> {
             parcel,
             sample.digest,
             sample.packed,
+            stay.row,
         ])?;
         if new == 0 {
             return match self.known(at, sample)? {
@@ -131,7 +134,7 @@ impl Apply<'_> {
         if let Number::Device { .. } = sample.number {
             self.runs.stored(device.row, run, sample.source_time.0);
         }
-        self.draft(priority, device, patient, sample, flags)?;
+        self.draft(priority, (device, stay.pseudonym), patient, sample, flags)?;
         self.tally.stored += 1;
         self.tally.readings += sample.readings.len() as u64;
         self.used += sample.packed.len() as u64;

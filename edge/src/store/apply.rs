@@ -6,6 +6,7 @@ use super::{
     DeviceEntry, StoreError, StoreErrorKind,
     append::INSERT,
     bounds::Bounds,
+    catalogued,
     directory::{Directory, set_meta},
     draft::Draft,
     journal::Prepared,
@@ -28,7 +29,7 @@ use federation::{
 };
 use rusqlite::{CachedStatement, Transaction, params};
 use std::sync::Arc;
-use types::{DeviceId, Flags, Priority, Purpose, Timestamp};
+use types::{DeviceId, DevicePseudonym, Flags, Priority, Purpose, Timestamp};
 
 /// Messages that cannot be understood which are kept of one device, so that a device which sends nothing else cannot
 /// fill the disk. They were acknowledged, so none makes room for another: one more is not taken in, and its device
@@ -113,7 +114,7 @@ impl<'t> Apply<'t> {
     pub(super) fn draft(
         &mut self,
         priority: Priority,
-        device: &DeviceEntry,
+        device: (&DeviceEntry, DevicePseudonym),
         patient: Option<i64>,
         sample: &Prepared,
         flags: Flags,
@@ -180,7 +181,7 @@ impl<'t> Apply<'t> {
         let Some((seq, draft)) = self.drafts[usize::from(priority.rank())].take() else {
             return Ok(());
         };
-        let (batch, first) = draft.finish();
+        let (batch, first) = draft.finish(self.entropy);
         if batch.readings.is_empty() {
             return Ok(());
         }
@@ -280,7 +281,8 @@ impl<'t> Apply<'t> {
     }
 
     /// Ships what the catalog is to know.
-    pub(super) fn ship_devices(&mut self, records: DeviceRecords) -> Result<(), StoreError> {
+    pub(super) fn ship_devices(&mut self, mut records: DeviceRecords) -> Result<(), StoreError> {
+        catalogued::date(self.tx, &mut records, self.now.real, self.entropy)?;
         let priority = Priority::Live;
         // Readings of this commit were promised the sequence that this parcel would take.
         self.ship(priority)?;

@@ -3,7 +3,10 @@
 //! Pseudonyms and shifts are random, drawn once and kept in the same commit that first needs them; nothing is
 //! derived from the patient. The copy in memory is thrown away when a commit fails, since it may hold entries that
 //! the database then does not have.
-use super::{Entropy, StoreError, StoreErrorKind};
+use super::{
+    Entropy, StoreError, StoreErrorKind,
+    stays::{Stay, Stays},
+};
 use crate::{
     config::BedAssignment,
     deid::{PatientRecord, Shift},
@@ -42,8 +45,6 @@ pub struct DeviceFacts {
 pub struct DeviceEntry {
     /// Its row in the database.
     pub(super) row: i64,
-    /// What it is called in clinical data.
-    pub pseudonym: DevicePseudonym,
     /// What it is called in the catalog.
     pub catalog_id: CatalogId,
     /// How far times of what it measures of no patient are moved.
@@ -70,6 +71,7 @@ pub(super) struct Directory {
     patients: HashMap<i64, PatientEntry>,
     /// By bed: from when on (ms), which patient's row; in the order of time.
     beds: HashMap<String, Vec<(i64, Option<i64>)>>,
+    stays: Stays,
 }
 
 impl Directory {
@@ -81,6 +83,7 @@ impl Directory {
             rows: HashMap::new(),
             patients: HashMap::new(),
             beds: HashMap::new(),
+            stays: Stays::default(),
         }
     }
 
@@ -89,6 +92,7 @@ impl Directory {
         self.devices.clear();
         self.rows.clear();
         self.patients.clear();
+        self.stays.clear();
     }
 
     /// The device, drawn a crosswalk row if it is new.
@@ -117,18 +121,15 @@ impl Directory {
         )?
         .execute(params![id.as_str(), drawn.0, drawn.1, drawn.2])?;
         let facts = self.facts.get(id).cloned();
-        db.prepare_cached(
-            "SELECT row, pseudonym, catalog_id, shift_days FROM device WHERE id = ?1",
-        )?
-        .query_row([id.as_str()], |row| {
-            Ok(DeviceEntry {
-                row: row.get(0)?,
-                pseudonym: DevicePseudonym::from_bytes(row.get(1)?),
-                catalog_id: CatalogId::from_bytes(row.get(2)?),
-                shift: shift(row, 3)?,
-                facts: facts.unwrap_or_else(|| DeviceFacts::unknown(id.clone())),
+        db.prepare_cached("SELECT row, catalog_id, shift_days FROM device WHERE id = ?1")?
+            .query_row([id.as_str()], |row| {
+                Ok(DeviceEntry {
+                    row: row.get(0)?,
+                    catalog_id: CatalogId::from_bytes(row.get(1)?),
+                    shift: shift(row, 2)?,
+                    facts: facts.unwrap_or_else(|| DeviceFacts::unknown(id.clone())),
+                })
             })
-        })
     }
 
     /// The row of the patient with that id in the facility, drawn a crosswalk row if they are new.
@@ -176,9 +177,31 @@ impl Directory {
 
     /// Who lay in a bed at an instant.
     pub(super) fn patient_of_bed(&self, bed: &str, at: Timestamp) -> Option<i64> {
-        let intervals = self.beds.get(bed)?;
+        self.in_bed(bed, at).next()?.1
+    }
+
+    /// The assignments of a bed up to an instant, the latest first.
+    fn in_bed(&self, bed: &str, at: Timestamp) -> impl Iterator<Item = &(i64, Option<i64>)> {
+        let intervals = self.beds.get(bed).map_or(&[][..], Vec::as_slice);
         let after = intervals.partition_point(|(from, _)| *from <= at.0);
-        intervals[..after].last()?.1
+        intervals.iter().take(after).rev()
+    }
+
+    /// The stay of a patient, or of nobody, at a device that measured of them at an instant: since they are in its bed
+    /// where they are, otherwise all that the device ever measures of them.
+    pub(super) fn stay(
+        &mut self,
+        db: &Connection,
+        device: &DeviceEntry,
+        patient: Option<i64>,
+        at: Timestamp,
+    ) -> rusqlite::Result<Stay> {
+        let bed = device.facts.bed.as_deref().unwrap_or_default();
+        let same = self.in_bed(bed, at).take_while(|(_, who)| *who == patient);
+        let since = same.last().map_or(0, |(from, _)| *from);
+        let fresh = DevicePseudonym::from_bytes(self.draw());
+        self.stays
+            .of(db, (device.row, patient.unwrap_or(0), since), fresh)
     }
 
     /// Appends the assignments that are new and loads all of them.

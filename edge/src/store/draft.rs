@@ -1,5 +1,6 @@
 //! The readings of one commit and one priority on their way into a parcel for the region.
 use super::{
+    Entropy,
     directory::{DeviceEntry, PatientEntry},
     journal::Prepared,
     pack,
@@ -10,7 +11,7 @@ use federation::{
     wire::{Reading, ReadingBatch, reading},
 };
 use std::{collections::HashMap, time::Instant};
-use types::{Flags, Timestamp, Value};
+use types::{DevicePseudonym, Flags, Timestamp, Value};
 
 /// Readings in one parcel: a region writes them in one transaction of its own, which must stay short.
 pub(super) const MAX_READINGS: usize = 4_096;
@@ -23,7 +24,7 @@ const READING_BYTES: usize = 48;
 #[derive(Default)]
 pub(super) struct Draft {
     batch: ReadingBatch,
-    devices: HashMap<i64, u32>,
+    devices: HashMap<DevicePseudonym, u32>,
     patients: HashMap<i64, u32>,
     bytes: usize,
     /// When its first sample arrived.
@@ -40,7 +41,7 @@ impl Draft {
     /// Adds a sample's readings.
     pub(super) fn push(
         &mut self,
-        device: &DeviceEntry,
+        (device, pseudonym): (&DeviceEntry, DevicePseudonym),
         patient: Option<&PatientEntry>,
         sample: &Prepared,
         arrival: Flags,
@@ -48,7 +49,7 @@ impl Draft {
     ) {
         self.first.get_or_insert(sample.arrived);
         let effective = moved(sample.source_time, device, patient, profile);
-        let device = self.device(device);
+        let device = self.device(device, pseudonym);
         let patient = patient.map_or(0, |patient| self.patient(patient, now));
         for (index, reading) in sample.readings.iter().enumerate() {
             let Some(uid) = pack::uid(&sample.packed, index) else {
@@ -73,16 +74,20 @@ impl Draft {
         }
     }
 
-    /// The message, and when its first sample arrived.
-    pub(super) fn finish(self) -> (ReadingBatch, Option<Instant>) {
+    /// The message, and when its first sample arrived. With the salt nobody who knows its readings can find their
+    /// parcel by the digest that audit logs hold, with a true time beside it.
+    pub(super) fn finish(mut self, entropy: Entropy) -> (ReadingBatch, Option<Instant>) {
+        let mut salt = [0; 16];
+        entropy(&mut salt);
+        self.batch.salt = salt.to_vec().into();
         (self.batch, self.first)
     }
 
-    fn device(&mut self, device: &DeviceEntry) -> u32 {
+    fn device(&mut self, device: &DeviceEntry, pseudonym: DevicePseudonym) -> u32 {
         let devices = &mut self.batch.devices;
-        *self.devices.entry(device.row).or_insert_with(|| {
+        *self.devices.entry(pseudonym).or_insert_with(|| {
             devices.push(deid::clinical_device(
-                device.pseudonym,
+                pseudonym,
                 device.facts.kind,
                 device.facts.serial.as_ref(),
             ));
@@ -103,8 +108,9 @@ impl Draft {
     }
 }
 
-/// The time as it leaves: moved by the patient's constant. Of no patient by the device's, if it serves patients: the
-/// true times before and after a stay would tell when it began and ended.
+/// The time as it leaves: moved by the patient's constant, or by the device's where it is of no patient. Were it true,
+/// the times before and after a stay would tell when it began and ended; and a gap that every device of a facility has
+/// alike, when its node was down, would tell each patient's shift beside the true times of a cold chain.
 fn moved(
     time: Timestamp,
     device: &DeviceEntry,
@@ -113,8 +119,7 @@ fn moved(
 ) -> Timestamp {
     match patient {
         Some(patient) => deid::shift(time, profile, patient.shift),
-        None if device.facts.kind.serves_patients() => deid::shift(time, profile, device.shift),
-        None => time,
+        None => deid::shift(time, profile, device.shift),
     }
 }
 

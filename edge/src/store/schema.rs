@@ -4,7 +4,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use std::{path::PathBuf, time::Duration};
 
 /// The version that this binary writes.
-pub(super) const VERSION: i64 = 6;
+pub(super) const VERSION: i64 = 7;
 /// Bytes of a page, SQLCipher's default.
 pub(super) const PAGE_BYTES: i64 = 4_096;
 /// How long a connection waits for the other one's lock: a checkpoint of the whole log on a slow disk.
@@ -20,6 +20,7 @@ const STEPS: [&str; VERSION as usize] = [
     RETAINED_TERMS,
     ARRIVALS,
     RUNS,
+    STAYS,
 ];
 
 const TABLES: &str = "
@@ -109,6 +110,19 @@ INSERT INTO run (device, run, after_ms, newest_ms)
 ALTER TABLE forgotten ADD COLUMN oldest_ms INTEGER NOT NULL DEFAULT -9223372036854775808;
 "
 );
+
+/// What version 7 adds. What clinical data calls a device belongs to one stay of one patient (0: nobody) at it. A sample
+/// without a stay is from before: it went out under the device's one pseudonym, which stands for all of them (-1).
+/// And what the catalog was told of a device last.
+const STAYS: &str = "
+CREATE TABLE stay (
+  row INTEGER PRIMARY KEY, device INTEGER NOT NULL REFERENCES device, patient INTEGER NOT NULL,
+  since_ms INTEGER NOT NULL, pseudonym BLOB NOT NULL, UNIQUE (device, patient, since_ms)) STRICT;
+INSERT INTO stay (device, patient, since_ms, pseudonym) SELECT row, -1, 0, pseudonym FROM device;
+ALTER TABLE sample ADD COLUMN stay INTEGER;
+CREATE TABLE catalogued (
+  device INTEGER PRIMARY KEY REFERENCES device, facts TEXT NOT NULL, updated_ms INTEGER NOT NULL) STRICT;
+";
 
 /// Where the database is and how it is opened.
 #[derive(Clone)]

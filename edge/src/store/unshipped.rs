@@ -4,7 +4,7 @@ use super::{
     apply::Apply,
     journal::{Number, Prepared},
     pack::{self, PackedReading},
-    runs,
+    runs, stays,
 };
 use crate::ingest::{SampleReading, Urgency};
 use rusqlite::{Connection, Transaction, params};
@@ -34,6 +34,7 @@ struct Unshipped {
     patient: Option<i64>,
     flags: Flags,
     priority: Priority,
+    stay: Option<i64>,
     sample: Prepared,
 }
 
@@ -75,14 +76,27 @@ impl Apply<'_> {
             )?
             .execute(params![late.row, late.epoch, late.seq, priority.rank(), parcel])?;
         let device = self.device(&sample.device)?;
-        self.draft(priority, &device, late.patient, sample, late.flags)
+        let called = stays::pseudonym_of(self.tx(), late.row, late.stay)?;
+        let called = called.ok_or_else(|| {
+            StoreError::new(
+                StoreErrorKind::Corrupt,
+                "read the stay of a sample to be shipped",
+            )
+        })?;
+        self.draft(
+            priority,
+            (&device, called),
+            late.patient,
+            sample,
+            late.flags,
+        )
     }
 }
 
 /// The next samples that were never shipped.
 fn next(tx: &Transaction<'_>) -> Result<Vec<Unshipped>, StoreError> {
     let mut query = tx.prepare_cached(
-        "SELECT sample.device, device.id, epoch, seq, source_ms, patient, flags, priority, readings
+        "SELECT sample.device, device.id, epoch, seq, source_ms, patient, flags, priority, readings, stay
          FROM sample JOIN device ON device.row = sample.device
          WHERE parcel IS NULL ORDER BY sample.device, epoch, seq LIMIT ?1",
     )?;
@@ -99,6 +113,7 @@ fn next(tx: &Transaction<'_>) -> Result<Vec<Unshipped>, StoreError> {
             epoch,
             seq,
             patient: row.get(5)?,
+            stay: row.get(9)?,
             flags: Flags::from_bits(row.get(6)?).ok_or_else(corrupt)?,
             priority: match Priority::from_rank(row.get(7)?) {
                 Some(Priority::Alarm) => Priority::Alarm,

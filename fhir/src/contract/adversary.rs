@@ -52,4 +52,17 @@ impl ResourceStore for Redelivering {
     async fn counts(&self) -> Result<Counts, StoreError> {
         self.0.counts().await
     }
+
+    async fn head(&self) -> Result<i64, StoreError> {
+        self.0.head().await
+    }
+
+    async fn marks(&self, reader: &str) -> Result<Option<String>, StoreError> {
+        self.0.marks(reader).await
+    }
+
+    async fn keep_marks(&self, reader: &str, marks: String) -> Result<(), StoreError> {
+        self.0.keep_marks(reader, marks.clone()).await?;
+        self.0.keep_marks(reader, marks).await
+    }
 }

@@ -1,23 +1,28 @@
 //! Promises of searching and paging, held against a model in memory.
 use super::{Engine, fixture};
+use crate::axis::Commits;
 use crate::search::{Filter, Interval, Query, Sort, SortKey};
 use crate::store::{NewResource, ResourceType};
 use types::{Category, Code, Timestamp};
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
 
+/// Resources that [`fill`] commits before the readings.
+const OTHERS: i64 = 2;
+
 const SORTS: [SortKey; 3] = [SortKey::Date, SortKey::Id, SortKey::LastUpdated];
 
 fn query(filters: Vec<Filter>, key: SortKey, descending: bool, count: u16) -> Query {
     Query {
         filters,
-        sort: Sort { key, descending },
+        sort: Sort::by(key, descending),
         count,
         ..Query::all(ResourceType::Observation)
     }
 }
 
-fn holds(filter: &Filter, resource: &NewResource) -> bool {
+/// `place` is that in the order of commits.
+fn holds(filter: &Filter, resource: &NewResource, place: i64) -> bool {
     let index = resource.index();
     let among = |ids: &[_], id: &Option<_>| id.as_ref().is_some_and(|id| ids.contains(id));
     match filter {
@@ -29,6 +34,10 @@ fn holds(filter: &Filter, resource: &NewResource) -> bool {
         Filter::Date(intervals) => index
             .effective
             .is_some_and(|time| intervals.iter().any(|interval| interval.contains(time))),
+        Filter::Updated(intervals) => intervals.iter().any(|interval| interval.contains(NOW)),
+        Filter::Commits(list) => list.iter().any(|commits| {
+            commits.after < place && commits.until.is_none_or(|until| place <= until)
+        }),
     }
 }
 
@@ -36,12 +45,20 @@ fn holds(filter: &Filter, resource: &NewResource) -> bool {
 fn model(count: u32, query: &Query) -> Vec<String> {
     let mut found: Vec<(u32, NewResource)> = (0..count)
         .map(|number| (number, fixture::observation(number)))
-        .filter(|(_, one)| query.filters.iter().all(|filter| holds(filter, one)))
+        .filter(|(number, one)| {
+            let place = OTHERS + 1 + i64::from(*number);
+            query.filters.iter().all(|filter| holds(filter, one, place))
+        })
         .collect();
     found.sort_by(|(a_at, a), (b_at, b)| match query.sort.key {
         SortKey::Id => a.id().cmp(b.id()),
         SortKey::LastUpdated => a_at.cmp(b_at),
-        SortKey::Date => (a.index().effective, a.id()).cmp(&(b.index().effective, b.id())),
+        SortKey::Date => {
+            let by_id = a.id().cmp(b.id());
+            let mixed = query.sort.ids_descending != query.sort.descending;
+            let by_id = if mixed { by_id.reverse() } else { by_id };
+            a.index().effective.cmp(&b.index().effective).then(by_id)
+        }
     });
     if query.sort.descending {
         found.reverse();
@@ -85,6 +102,16 @@ pub async fn every_order_shows_each_resource_once(engine: &dyn Engine) {
     }
 }
 
+pub async fn equal_times_are_in_the_order_of_ids_that_was_asked_for(engine: &dyn Engine) {
+    fill(engine, 60).await;
+    for descending in [false, true] {
+        let mut query = query(Vec::new(), SortKey::Date, descending, 4);
+        query.sort.ids_descending = !descending;
+        let found = ids(engine, query.clone()).await;
+        assert_eq!(found, model(60, &query), "{descending}");
+    }
+}
+
 pub async fn a_page_of_one_and_a_page_of_everything_show_the_same(engine: &dyn Engine) {
     fill(engine, 30).await;
     for count in [1, 29, 30, 31, 1_000] {
@@ -104,6 +131,7 @@ fn filters() -> Vec<Vec<Filter>> {
     let device = |number| fixture::device(number).id().clone();
     let at = |ms: i64| Some(fixture::START.0 + ms);
     let span = |from, until| Interval { from, until };
+    let commits = |after, until| Commits { after, until };
     vec![
         vec![Filter::Id(vec![id(3)])],
         vec![Filter::Id(vec![id(3), id(77), id(5_000)])],
@@ -129,6 +157,19 @@ fn filters() -> Vec<Vec<Filter>> {
         ])],
         vec![Filter::Date(vec![span(None, None)])],
         vec![Filter::Date(vec![span(at(20_020), at(20_020))])],
+        vec![Filter::Updated(vec![span(Some(NOW.0), None)])],
+        vec![Filter::Updated(vec![span(Some(NOW.0 + 1), None)])],
+        vec![Filter::Commits(vec![commits(17, Some(90))])],
+        vec![Filter::Commits(vec![
+            commits(0, Some(5)),
+            commits(150, None),
+        ])],
+        vec![Filter::Commits(vec![commits(7, Some(7))])],
+        vec![Filter::Commits(Vec::new())],
+        vec![
+            Filter::Commits(vec![commits(60, None)]),
+            Filter::Patient(vec![patient(1)]),
+        ],
         vec![
             Filter::Patient(vec![patient(1)]),
             Filter::Code(vec![codes[1], codes[7]]),

@@ -346,6 +346,55 @@ pub async fn ids_of_every_shape_are_kept_apart(engine: &dyn Engine) {
     assert_eq!(found, sorted, "by bytes");
 }
 
+/// Of every version, the past ones too.
+pub async fn commits_are_numbered_in_their_order_and_stay_so(engine: &dyn Engine) {
+    async fn numbers(engine: &dyn Engine) -> Vec<i64> {
+        let store = engine.open().await;
+        let patient = fixture::patient(1, 1950);
+        let mut numbers = Vec::new();
+        for version in [1, 2] {
+            let stored = store.vread(patient.kind(), patient.id(), version).await;
+            numbers.push(stored.unwrap().unwrap().seq);
+        }
+        let device = fixture::device(1);
+        let stored = store.read(device.kind(), device.id()).await.unwrap();
+        numbers.push(stored.unwrap().seq);
+        numbers.push(store.head().await.unwrap());
+        numbers
+    }
+    {
+        let store = engine.open().await;
+        assert_eq!(store.head().await.unwrap(), 0);
+        for (n, resource) in [
+            (1, fixture::patient(1, 1950)),
+            (2, fixture::patient(1, 1951)),
+            (3, fixture::device(1)),
+        ] {
+            store.apply(one(n, vec![resource]), NOW).await.unwrap();
+        }
+    }
+    let first = numbers(engine).await;
+    assert!(first.iter().zip(&first[1..3]).all(|(a, b)| a < b));
+    assert_eq!(first[2], first[3], "the last commit is the head");
+    assert_eq!(numbers(engine).await, first);
+}
+
+pub async fn what_was_kept_last_for_a_reader_is_found_again(engine: &dyn Engine) {
+    {
+        let store = engine.open().await;
+        assert_eq!(store.marks("a").await.unwrap(), None);
+        for (reader, marks) in [("a", "1"), ("b", "2"), ("a", "1,3"), ("a'; --", "")] {
+            store.keep_marks(reader, marks.to_owned()).await.unwrap();
+        }
+    }
+    let store = engine.open().await;
+    for (reader, marks) in [("a", "1,3"), ("b", "2"), ("a'; --", "")] {
+        let kept = store.marks(reader).await.unwrap();
+        assert_eq!(kept.as_deref(), Some(marks), "{reader}");
+    }
+    assert_eq!(store.head().await.unwrap(), 0, "no resource was written");
+}
+
 pub async fn last_updated_never_goes_back(engine: &dyn Engine) {
     let store = engine.open().await;
     for (n, now) in [(1, 50), (2, 20), (3, 60)] {

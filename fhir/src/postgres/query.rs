@@ -1,6 +1,7 @@
 //! Search in PostgreSQL: the query's filters as SQL with arrays as parameters, keyset paging.
 use super::stored;
-use crate::search::{Filter, Interval, Position, Query, SortKey};
+use crate::axis::Commits;
+use crate::search::{Filter, Interval, Position, Query, Sort, SortKey};
 use crate::store::Page;
 use deadpool_postgres::Object;
 use tokio_postgres::{Error, Row, Statement, types::ToSql};
@@ -14,7 +15,7 @@ const COUNT: &str = "SELECT count(*) FROM resource WHERE type = $1";
 pub async fn page(client: &Object, query: &Query) -> Result<Option<Page>, Error> {
     let mut sql = Sql::filtered(COLUMNS, query);
     if let Some(position) = &query.after {
-        sql.after(position, query.sort.descending);
+        sql.after(position, &query.sort);
     }
     sql.ordered(query);
     // One more than asked for tells whether there is a next page.
@@ -99,8 +100,28 @@ impl Sql {
             Filter::Category(list) => {
                 self.one_of("category", list.iter().map(|one| one.as_str().to_owned()));
             }
-            Filter::Date(intervals) => self.dates(intervals),
+            Filter::Date(intervals) => self.dates("effective", intervals),
+            Filter::Updated(intervals) => self.dates("updated", intervals),
+            Filter::Commits(list) => self.commits(list),
         }
+    }
+
+    fn commits(&mut self, list: &[Commits]) {
+        self.common &= list.len() <= 1;
+        let mut any = Vec::new();
+        for commits in list {
+            let after = self.bind(commits.after);
+            any.push(match commits.until {
+                None => format!("seq > {after}"),
+                Some(until) => format!("seq > {after} AND seq <= {}", self.bind(until)),
+            });
+        }
+        let any = if any.is_empty() {
+            "FALSE".to_owned()
+        } else {
+            any.join(" OR ")
+        };
+        self.text.push_str(&format!("({any})"));
     }
 
     /// `column = $n` for one value, so that its index also gives the order.
@@ -116,33 +137,40 @@ impl Sql {
         self.text.push_str(&test);
     }
 
-    fn dates(&mut self, intervals: &[Interval]) {
+    fn dates(&mut self, column: &str, intervals: &[Interval]) {
         self.common &= intervals.len() <= 1;
         let mut any = Vec::new();
         for interval in intervals {
             let from = interval
                 .from
-                .map(|from| format!("effective >= {}", self.bind(from)));
+                .map(|from| format!("{column} >= {}", self.bind(from)));
             let until = interval
                 .until
-                .map(|until| format!("effective < {}", self.bind(until)));
+                .map(|until| format!("{column} < {}", self.bind(until)));
             let all: Vec<String> = from.into_iter().chain(until).collect();
             any.push(match all.is_empty() {
-                true => "effective IS NOT NULL".to_owned(),
+                true => format!("{column} IS NOT NULL"),
                 false => all.join(" AND "),
             });
         }
         self.text.push_str(&format!("({})", any.join(" OR ")));
     }
 
-    fn after(&mut self, position: &Position, descending: bool) {
-        let than = if descending { "<" } else { ">" };
+    fn after(&mut self, position: &Position, sort: &Sort) {
+        let than = if sort.descending { "<" } else { ">" };
         let test = match position {
             Position::Id(id) => format!(" AND id {than} {}", self.bind(id.to_string())),
             Position::LastUpdated(seq) => format!(" AND seq {than} {}", self.bind(*seq)),
             Position::Date(time, id) => {
                 let (time, id) = (self.bind(time.0), self.bind(id.to_string()));
-                format!(" AND (effective, id) {than} ({time}, {id})")
+                if sort.ids_descending == sort.descending {
+                    format!(" AND (effective, id) {than} ({time}, {id})")
+                } else {
+                    let ids = if sort.ids_descending { "<" } else { ">" };
+                    format!(
+                        " AND (effective {than} {time} OR (effective = {time} AND id {ids} {id}))"
+                    )
+                }
             }
         };
         self.text.push_str(&test);
@@ -150,12 +178,17 @@ impl Sql {
 
     fn ordered(&mut self, query: &Query) {
         let way = if query.sort.descending { "DESC" } else { "ASC" };
+        let ids = if query.sort.ids_descending {
+            "DESC"
+        } else {
+            "ASC"
+        };
         self.text.push_str(&match query.sort.key {
             SortKey::Id => format!(" ORDER BY id {way}"),
             SortKey::LastUpdated => format!(" ORDER BY seq {way}"),
             // No time sorts as no time: the index leaves such rows out, and only types without times have them.
             SortKey::Date => {
-                format!(" AND effective IS NOT NULL ORDER BY effective {way}, id {way}")
+                format!(" AND effective IS NOT NULL ORDER BY effective {way}, id {ids}")
             }
         });
     }

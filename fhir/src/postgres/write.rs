@@ -26,9 +26,10 @@ const ADOPT: &str = "UPDATE resource r SET source = n.source \
 const OFFER: &str = "INSERT INTO facility(place, pseudonym) SELECT * FROM unnest($1::text[], $2::text[]) \
      ON CONFLICT (place) DO NOTHING";
 const PSEUDONYMS: &str = "SELECT place, pseudonym FROM facility WHERE place = ANY($1)";
-const REMEMBER: &str = "INSERT INTO history(type, id, version, updated, body) \
-     SELECT type, id, version, $1, body FROM unnest($2::text[], $3::text[], $4::bigint[], $5::text[]) \
-     AS n(type, id, version, body)";
+const REMEMBER: &str = "INSERT INTO history(type, id, version, updated, body, seq) \
+     SELECT type, id, version, $1, body, seq \
+     FROM unnest($2::text[], $3::text[], $4::bigint[], $5::text[], $6::bigint[]) \
+     AS n(type, id, version, body, seq)";
 const SEE: &str = "INSERT INTO parcel(id, conflicts) SELECT * FROM unnest($1::bytea[], $2::text[])";
 const HEAD: &str = "UPDATE head SET seq = $1, observations = observations + $2, patients = patients + $3, \
      devices = devices + $4";
@@ -139,7 +140,7 @@ struct Plan<'a> {
     /// The last version of each resource that is written.
     current: HashMap<Key, (i64, u32, &'a NewResource, String)>,
     /// Every version of versioned types that is written.
-    past: Vec<(u32, &'a NewResource)>,
+    past: Vec<(u32, &'a NewResource, i64)>,
     parcels: Vec<(Vec<u8>, String)>,
     added: [i64; 3],
 }
@@ -219,7 +220,7 @@ impl<'a> Plan<'a> {
         let row = (self.seq, version, resource, source.to_owned());
         self.current.insert(key, row);
         if resource.kind().is_versioned() {
-            self.past.push((version, resource));
+            self.past.push((version, resource, self.seq));
         }
         decision
     }
@@ -300,7 +301,9 @@ impl<'a> Plan<'a> {
         let versions: Vec<_> = self.past.iter().map(|row| i64::from(row.0)).collect();
         let bodies: Vec<_> = self.past.iter().map(|row| row.1.json()).collect();
         let statement = transaction.prepare_cached(REMEMBER).await?;
-        let params: [&(dyn ToSql + Sync); 5] = [&self.updated, &types, &ids, &versions, &bodies];
+        let seqs: Vec<i64> = self.past.iter().map(|row| row.2).collect();
+        let params: [&(dyn ToSql + Sync); 6] =
+            [&self.updated, &types, &ids, &versions, &bodies, &seqs];
         transaction.execute(&statement, &params).await
     }
 

@@ -1,6 +1,7 @@
 //! Searchset bundles: the stored texts, unparsed, with links that page on.
 use super::outcome::outcome;
-use crate::search::{Position, Search};
+use super::vantage::Instants;
+use crate::search::{Cursor, Search};
 use crate::store::{Kind, StoreError, Stored};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -8,6 +9,9 @@ use serde_json::value::{RawValue, to_raw_value};
 #[derive(Serialize)]
 #[serde(tag = "resourceType", rename_all = "camelCase")]
 struct Bundle {
+    /// Up to when the page shows everything, as the reader is told it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    meta: Option<Meta>,
     #[serde(rename = "type")]
     kind: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -15,6 +19,12 @@ struct Bundle {
     link: Vec<Link>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     entry: Vec<Entry>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Meta {
+    last_updated: String,
 }
 
 #[derive(Serialize)]
@@ -42,21 +52,22 @@ pub fn searchset(
     base: &str,
     search: &Search,
     page: &[Stored],
-    next: Option<Position>,
+    next: Option<&Cursor>,
     total: Option<u64>,
+    instants: &Instants,
 ) -> Result<String, StoreError> {
     let internal = |_| StoreError::new(Kind::Internal, "bundle");
-    let link = |relation, cursor: Option<&Position>| Link {
+    let link = |relation, cursor: Option<&Cursor>| Link {
         relation,
         url: url(base, search, cursor),
     };
-    let mut links = vec![link("self", search.query.after.as_ref())];
-    links.extend(next.iter().map(|next| link("next", Some(next))));
+    let mut links = vec![link("self", search.cursor.as_ref())];
+    links.extend(next.map(|next| link("next", Some(next))));
     let mut entry = Vec::with_capacity(page.len() + 1);
     for stored in page {
         entry.push(Entry {
             full_url: Some(format!("{base}/{}/{}", stored.kind, stored.id)),
-            resource: stored.stamped()?,
+            resource: stored.stamped(&instants.of(stored))?,
             search: Mode { mode: "match" },
         });
     }
@@ -70,6 +81,7 @@ pub fn searchset(
         });
     }
     let bundle = Bundle {
+        meta: instants.last().map(|last_updated| Meta { last_updated }),
         kind: "searchset",
         total,
         link: links,
@@ -79,8 +91,8 @@ pub fn searchset(
 }
 
 /// The parameters that were understood, as the client may check them, and the page.
-fn url(base: &str, search: &Search, cursor: Option<&Position>) -> String {
-    let cursor = cursor.map(|position| ("_cursor".to_owned(), position.to_cursor()));
+fn url(base: &str, search: &Search, cursor: Option<&Cursor>) -> String {
+    let cursor = cursor.map(|cursor| ("_cursor".to_owned(), cursor.to_text()));
     let pairs: Vec<String> = search
         .used
         .iter()

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 /// The version of FHIR whose elements and rules are served.
 pub const FHIR_VERSION: &str = "4.0.1";
 /// The day on which the table last changed.
-const DATE: &str = "2026-11-22";
+const DATE: &str = "2026-11-27";
 
 pub async fn metadata(api: Api) -> Answer {
     Ok(respond(statement(&api).to_string()).into_response())
@@ -60,6 +60,7 @@ fn resource(kind: ResourceType, interactions: &[Interaction]) -> Value {
             .map(|interaction| json!({"code": interaction.as_str()}))
             .collect::<Vec<_>>(),
         "versioning": "versioned",
+        "conditionalRead": "not-match",
         "readHistory": interactions.contains(&Interaction::Vread),
         "updateCreate": false,
         "conditionalCreate": false,

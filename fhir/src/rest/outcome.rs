@@ -1,6 +1,6 @@
 //! Every error as a FHIR R4 OperationOutcome with its HTTP status.
 use super::{Denied, FHIR_JSON};
-use crate::search::SearchError;
+use crate::search::{FOLLOW, SearchError, invalid};
 use crate::store::{Kind, StoreError};
 use axum::{
     http::{StatusCode, header},
@@ -92,10 +92,32 @@ impl Failure {
     pub(super) fn search(error: &SearchError) -> Self {
         let code = match error {
             SearchError::Invalid { .. } => "value",
-            SearchError::Modifier(_) => "not-supported",
+            SearchError::Modifier(_) | SearchError::Sort(_) => "not-supported",
             SearchError::TooMany => "too-costly",
         };
         Self::new(StatusCode::BAD_REQUEST, code, error.to_string())
+    }
+
+    pub(super) fn cursor() -> Self {
+        Self::search(&invalid("_cursor", FOLLOW))
+    }
+
+    /// A client that goes on from an instant of a region which was put back to an older copy would miss what comes
+    /// until the axis is there again.
+    pub(super) fn ahead() -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "value",
+            "_lastUpdated: this server has not reached that instant; begin again without it",
+        )
+    }
+
+    pub(super) fn unreadable_path() -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "structure",
+            "the path is not percent-encoded UTF-8",
+        )
     }
 
     pub(super) fn unknown_parameters(names: &[String]) -> Self {

@@ -1,6 +1,7 @@
 //! Search in SQLite: the query's filters as SQL with bound values, keyset paging.
 use super::stored;
-use crate::search::{Filter, Interval, Position, Query, SortKey};
+use crate::axis::Commits;
+use crate::search::{Filter, Interval, Position, Query, Sort, SortKey};
 use crate::store::{Page, Stored};
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
@@ -14,7 +15,7 @@ const COUNT: &str = "SELECT count(*) FROM resource WHERE ";
 pub fn page(connection: &Connection, query: &Query) -> rusqlite::Result<Page> {
     let mut sql = Sql::filtered(COLUMNS, query);
     if let Some(position) = &query.after {
-        sql.after(position, query.sort.descending);
+        sql.after(position, &query.sort);
     }
     sql.ordered(query);
     let limit = usize::from(query.count);
@@ -87,8 +88,30 @@ impl Sql {
             Filter::Category(list) => {
                 self.one_of("category", list.iter().map(|one| one.as_str().to_owned()));
             }
-            Filter::Date(intervals) => self.dates(intervals),
+            Filter::Date(intervals) => self.dates("effective", intervals),
+            Filter::Updated(intervals) => self.dates("updated", intervals),
+            Filter::Commits(list) => self.commits(list),
         }
+    }
+
+    fn commits(&mut self, list: &[Commits]) {
+        let mut any = Vec::new();
+        for commits in list {
+            self.values.push(Value::Integer(commits.after));
+            any.push(match commits.until {
+                None => "seq > ?",
+                Some(until) => {
+                    self.values.push(Value::Integer(until));
+                    "seq > ? AND seq <= ?"
+                }
+            });
+        }
+        let any = if any.is_empty() {
+            "0".to_owned()
+        } else {
+            any.join(" OR ")
+        };
+        self.text.push_str(&format!("({any})"));
     }
 
     /// `column = ?` for one value, so that its index also gives the order.
@@ -104,29 +127,26 @@ impl Sql {
         }
     }
 
-    fn dates(&mut self, intervals: &[Interval]) {
+    fn dates(&mut self, column: &str, intervals: &[Interval]) {
         let mut any = Vec::new();
         for interval in intervals {
             let mut all = Vec::new();
-            for (bound, test) in [
-                (interval.from, "effective >= ?"),
-                (interval.until, "effective < ?"),
-            ] {
+            for (bound, than) in [(interval.from, ">="), (interval.until, "<")] {
                 if let Some(bound) = bound {
-                    all.push(test);
+                    all.push(format!("{column} {than} ?"));
                     self.values.push(Value::Integer(bound));
                 }
             }
             any.push(match all.is_empty() {
-                true => "effective IS NOT NULL".to_owned(),
+                true => format!("{column} IS NOT NULL"),
                 false => all.join(" AND "),
             });
         }
         self.text.push_str(&format!("({})", any.join(" OR ")));
     }
 
-    fn after(&mut self, position: &Position, descending: bool) {
-        let than = if descending { "<" } else { ">" };
+    fn after(&mut self, position: &Position, sort: &Sort) {
+        let than = if sort.descending { "<" } else { ">" };
         match position {
             Position::Id(id) => {
                 self.text.push_str(&format!(" AND id {than} ?"));
@@ -137,8 +157,14 @@ impl Sql {
                 self.values.push(Value::Integer(*seq));
             }
             Position::Date(time, id) => {
-                self.text
-                    .push_str(&format!(" AND (effective, id) {than} (?, ?)"));
+                let test = if sort.ids_descending == sort.descending {
+                    format!(" AND (effective, id) {than} (?, ?)")
+                } else {
+                    let ids = if sort.ids_descending { "<" } else { ">" };
+                    self.values.push(Value::Integer(time.0));
+                    format!(" AND (effective {than} ? OR (effective = ? AND id {ids} ?))")
+                };
+                self.text.push_str(&test);
                 self.values.push(Value::Integer(time.0));
                 self.values.push(Value::Text(id.to_string()));
             }
@@ -147,12 +173,17 @@ impl Sql {
 
     fn ordered(&mut self, query: &Query) {
         let way = if query.sort.descending { "DESC" } else { "ASC" };
+        let ids = if query.sort.ids_descending {
+            "DESC"
+        } else {
+            "ASC"
+        };
         self.text.push_str(&match query.sort.key {
             SortKey::Id => format!(" ORDER BY id {way}"),
             SortKey::LastUpdated => format!(" ORDER BY seq {way}"),
             // The partial index on times serves only where no time is ruled out; every Observation has one.
             SortKey::Date => {
-                format!(" AND effective IS NOT NULL ORDER BY effective {way}, id {way}")
+                format!(" AND effective IS NOT NULL ORDER BY effective {way}, id {ids}")
             }
         });
     }

@@ -12,11 +12,49 @@ use storage::sqlite::{Reopening, in_doubt};
 use tokio::sync::{mpsc, oneshot};
 use types::Timestamp;
 
-/// One call of `apply`.
-pub struct Job {
-    pub deliveries: Vec<Delivery>,
-    pub now: Timestamp,
-    pub reply: oneshot::Sender<Result<Vec<Applied>, StoreError>>,
+/// Where the answer of a job goes.
+pub type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+
+/// One call that writes.
+pub enum Job {
+    /// Of `apply`.
+    Apply {
+        deliveries: Vec<Delivery>,
+        now: Timestamp,
+        reply: Reply<Vec<Applied>>,
+    },
+    /// Of `keep_marks`.
+    KeepMarks {
+        reader: String,
+        marks: String,
+        reply: Reply<()>,
+    },
+}
+
+impl Job {
+    /// How many resources it writes.
+    fn size(&self) -> usize {
+        match self {
+            Self::Apply { deliveries, .. } => {
+                deliveries.iter().map(|one| one.resources.len()).sum()
+            }
+            Self::KeepMarks { .. } => 1,
+        }
+    }
+
+    fn answer(self, result: Vec<Applied>) {
+        match self {
+            Self::Apply { reply, .. } => drop(reply.send(Ok(result))),
+            Self::KeepMarks { reply, .. } => drop(reply.send(Ok(()))),
+        }
+    }
+
+    fn fail(self, error: &rusqlite::Error) {
+        match self {
+            Self::Apply { reply, .. } => drop(reply.send(Err(failed("apply", error)))),
+            Self::KeepMarks { reply, .. } => drop(reply.send(Err(failed("keep marks", error)))),
+        }
+    }
 }
 
 const HEAD: &str = "SELECT seq, updated, observations, patients, devices FROM head";
@@ -33,7 +71,9 @@ const FORGET: &str = "DELETE FROM resource WHERE type = ?1 AND id = ?2";
 const WRITE: &str = "INSERT INTO resource(seq, type, id, version, updated, body, patient, device, code, category, \
      effective, source) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
 const REMEMBER: &str =
-    "INSERT INTO history(type, id, version, updated, body) VALUES (?1, ?2, ?3, ?4, ?5)";
+    "INSERT INTO history(type, id, version, updated, body, seq) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+const KEEP_MARKS: &str = "INSERT INTO reader(name, marks) VALUES (?1, ?2) \
+     ON CONFLICT (name) DO UPDATE SET marks = excluded.marks";
 
 /// Works until every sender is gone.
 pub fn run(file: &Reopening, mut queue: mpsc::Receiver<Job>) {
@@ -42,12 +82,12 @@ pub fn run(file: &Reopening, mut queue: mpsc::Receiver<Job>) {
         match file.step(|connection| commit(connection, &jobs), in_doubt) {
             Ok(results) => {
                 for (job, result) in jobs.into_iter().zip(results) {
-                    let _ = job.reply.send(Ok(result));
+                    job.answer(result);
                 }
             }
             Err(error) => {
                 for job in jobs {
-                    let _ = job.reply.send(Err(failed("apply", &error)));
+                    job.fail(&error);
                 }
             }
         }
@@ -56,13 +96,12 @@ pub fn run(file: &Reopening, mut queue: mpsc::Receiver<Job>) {
 
 /// Everything that waits, up to [`MAX_APPLY`] resources: one fsync serves many callers.
 fn gather(first: Job, queue: &mut mpsc::Receiver<Job>) -> Vec<Job> {
-    let size = |job: &Job| -> usize { job.deliveries.iter().map(|one| one.resources.len()).sum() };
-    let mut sum = size(&first);
+    let mut sum = first.size();
     let mut jobs = vec![first];
     while sum < MAX_APPLY
         && let Ok(job) = queue.try_recv()
     {
-        sum += size(&job);
+        sum += job.size();
         jobs.push(job);
     }
     jobs
@@ -73,9 +112,20 @@ fn commit(connection: &mut Connection, jobs: &[Job]) -> rusqlite::Result<Vec<Vec
     let mut head = Head::load(&transaction)?;
     let mut results = Vec::with_capacity(jobs.len());
     for job in jobs {
-        head.updated = head.updated.max(job.now.0);
-        let applied = job
-            .deliveries
+        let (deliveries, now) = match job {
+            Job::Apply {
+                deliveries, now, ..
+            } => (deliveries, now),
+            Job::KeepMarks { reader, marks, .. } => {
+                transaction
+                    .prepare_cached(KEEP_MARKS)?
+                    .execute([reader, marks])?;
+                results.push(Vec::new());
+                continue;
+            }
+        };
+        head.updated = head.updated.max(now.0);
+        let applied = deliveries
             .iter()
             .map(|delivery| head.deliver(&mut transaction, delivery))
             .collect::<rusqlite::Result<_>>()?;
@@ -250,7 +300,8 @@ impl Head {
                 id,
                 version,
                 self.updated,
-                resource.json()
+                resource.json(),
+                self.seq
             ])?;
         }
         Ok(decision)

@@ -104,7 +104,7 @@ fn operation(summary: &str, scope: &str, parameters: &[Value], answer: Value) ->
 
 fn schemas() -> Value {
     let text = json!({"type": "string"});
-    let time = json!({"type": "string", "format": "date-time"});
+    let day = json!({"type": "string", "format": "date"});
     let label = json!({"type": ["string", "null"]});
     json!({
         "Device": {
@@ -112,13 +112,13 @@ fn schemas() -> Value {
             "required": ["id", "jurisdiction", "region", "facility", "kind", "status", "updated"],
             "properties": {
                 "id": text, "jurisdiction": text, "region": text, "facility": text, "kind": text, "status": text,
-                "model": label, "firmware": label, "updated": time,
+                "model": label, "firmware": label, "updated": day,
             },
         },
         "Facility": {
             "type": "object",
             "required": ["jurisdiction", "region", "facility", "updated"],
-            "properties": {"jurisdiction": text, "region": text, "facility": text, "updated": time},
+            "properties": {"jurisdiction": text, "region": text, "facility": text, "updated": day},
         },
         "Problem": {
             "type": "object",

@@ -143,7 +143,7 @@ async fn filters_and_pages_show_what_was_asked_for() {
     }
     assert_eq!(found, ["00", "01", "02", "0a", "0b", "0c"]);
     let (_, body) = ask(&router, "/api/v1/facilities?limit=1").await;
-    let expected = json!([{"jurisdiction": "eu", "region": "eu", "facility": "eu-f1", "updated": "1970-01-01T00:00:01.000Z"}]);
+    let expected = json!([{"jurisdiction": "eu", "region": "eu", "facility": "eu-f1", "updated": "1970-01-01"}]);
     assert_eq!(body, json!({"items": expected, "next": "eu/eu/eu-f1"}));
 }
 
@@ -155,7 +155,7 @@ async fn a_device_is_shown_with_what_is_known_of_it_and_with_nothing_else() {
     assert_eq!(status, StatusCode::OK);
     let expected = json!({
         "id": id.to_string(), "jurisdiction": "eu", "region": "eu", "facility": "eu-f1", "kind": "cold-chain",
-        "status": "active", "model": "XY-MD02", "firmware": null, "updated": "1970-01-01T00:00:01.000Z",
+        "status": "active", "model": "XY-MD02", "firmware": null, "updated": "1970-01-01",
     });
     assert_eq!(body, expected);
 }

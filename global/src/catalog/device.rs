@@ -135,7 +135,7 @@ pub struct Entry {
     pub id: CatalogId,
     /// What is known of it.
     pub facts: Facts,
-    /// Real time of the last change; the later entry wins.
+    /// The day of the last change of what it is, with the order of its entries within the day; the later entry wins.
     pub updated: Timestamp,
 }
 

@@ -10,7 +10,7 @@ use storage::sqlite::{Reopening, in_doubt};
 use types::{CatalogId, Timestamp};
 
 /// The version of the tables below, in `PRAGMA user_version`. It only goes forward.
-const SCHEMA_VERSION: i64 = 2;
+const SCHEMA_VERSION: i64 = 3;
 
 /// How long a statement waits for another process's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -57,6 +57,12 @@ INSERT INTO owner (id, jurisdiction, region, facility) VALUES (?1, ?2, ?3, ?4) O
 
 const OWNED: &str = "
 SELECT 1 FROM owner WHERE id = ?1 AND jurisdiction = ?2 AND region = ?3 AND facility = ?4";
+
+/// What version 3 changes: of the time of a change its day is kept.
+const DAYS: &str = "
+UPDATE device SET updated_ms = updated_ms - updated_ms % 86400000;
+UPDATE facility SET updated_ms = updated_ms - updated_ms % 86400000;
+";
 
 const PUT_DEVICE: &str = "
 INSERT INTO device (jurisdiction, region, facility, id, facts, kind, status, updated_ms)
@@ -175,10 +181,8 @@ fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     if version > SCHEMA_VERSION {
         return Err(StoreError::new(OP, Kind::Corrupt));
     }
-    for step in [SCHEMA, OWNERS]
-        .iter()
-        .skip(usize::try_from(version).unwrap_or(0))
-    {
+    let done = usize::try_from(version).unwrap_or(0);
+    for step in [SCHEMA, OWNERS, DAYS].iter().skip(done) {
         transaction.execute_batch(step).map_err(failed(OP))?;
     }
     transaction

@@ -8,6 +8,7 @@ use edge::{
     config::BedAssignment,
     store::{Bounds, DeviceFacts, Entropy, Store, StoreOptions},
 };
+use federation::models::DeviceModels;
 use federation::{
     audit::Signer,
     envelope,
@@ -183,7 +184,11 @@ impl Opening<'_> {
         let (apply, above): (Arc<dyn Apply>, _) = match self.place {
             Place::Global => {
                 let catalog: Arc<dyn Catalog> = Arc::new(SqliteCatalog::open(&at("catalog.db"))?);
-                let intake = global::intake::Intake::new(catalog.clone(), hand.clock());
+                let intake = global::intake::Intake::new(
+                    catalog.clone(),
+                    DeviceModels::default(),
+                    hand.clock(),
+                );
                 (Arc::new(intake), Above::Global(catalog))
             }
             _ => {
@@ -195,6 +200,8 @@ impl Opening<'_> {
                     here: here.clone(),
                     clock: hand.clock(),
                     draw: self.hand.draws(),
+                    models: DeviceModels::default(),
+                    true_times: Arc::new(|| false),
                 };
                 (Arc::new(intake), Above::Region(desk))
             }

@@ -88,6 +88,7 @@ impl Facility {
             policies: None,
             leases: None,
             deid_profile: None,
+            device_models: None,
             local_mesh: true,
         };
         let facility = Self {

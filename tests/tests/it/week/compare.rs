@@ -15,9 +15,6 @@ use std::{
 };
 use types::Timestamp;
 
-/// Readings a second of ten beds with seven signals a minute, by a mesh clock that is the real one.
-const LIVE_RATE: f64 = 70.0 / 60.0;
-
 /// A live reading that was stored.
 pub struct Stored {
     /// Monitors' readings that were committed between its acknowledgement and itself.
@@ -48,7 +45,7 @@ struct Found {
     /// Commits of those of the outage, in order.
     backlog: Vec<i64>,
     /// By value: commit, and when.
-    live: HashMap<String, Vec<(i64, i64)>>,
+    live: HashMap<String, Vec<i64>>,
 }
 
 /// Compares everything that was emitted and published with what is stored.
@@ -68,27 +65,20 @@ pub async fn all(mesh: &Mesh, cut: Timestamp, live: &[Live]) -> Result<Arrivals>
         in_outage == 1,
         "stored {in_outage} times, acknowledged in the outage"
     );
-    let (mut waits, mut ends) = (Vec::new(), Vec::new());
+    let mut ends = Vec::new();
     for reading in live {
         let times = found
             .live
             .get(&reading.value)
             .map_or(&[][..], |times| times);
-        let [(seq, at)] = times else {
+        let [seq] = times else {
             anyhow::bail!("{} is stored {} times", reading.value, times.len());
         };
-        waits.push(at - reading.published_ms);
         ends.push(*seq);
         let position = |seq: i64| found.commits.partition_point(|other| *other < seq);
         let let_pass = position(*seq).saturating_sub(position(reading.head + 1));
         stored.push(Stored { let_pass });
     }
-    waits.sort_unstable();
-    println!(
-        "live readings were stored after {:?} ms at the median, {:?} ms at most",
-        waits.get(waits.len() / 2),
-        waits.last()
-    );
     let beside = |seq: &&i64| ends.first() < Some(*seq) && Some(*seq) < ends.last();
     Ok(Arrivals {
         last_alarm: found.alarms.last().copied().context("no alarm")?,
@@ -112,7 +102,6 @@ fn look(mesh: &Mesh, crosswalk: &Crosswalk, cut: Timestamp) -> Result<Found> {
     let alarmed = crosswalk.patient("week-alarm").context("no alarm")?;
     let living = crosswalk.patient(live::PATIENT).context("nothing live")?;
     let mut found = Found::default();
-    let mut times = (i64::MAX, 0);
     RegionFile::open(mesh, REGION)?.each(|one: Observation| {
         let row = checker::stored_row(&one.patient, &one.resource);
         if row.is_staleness() {
@@ -121,28 +110,17 @@ fn look(mesh: &Mesh, crosswalk: &Crosswalk, cut: Timestamp) -> Result<Found> {
         if one.patient == alarmed {
             found.alarms.push(one.seq);
         } else if one.patient == living {
-            let stored = (one.seq, one.stored_ms);
-            found.live.entry(row.value).or_default().push(stored);
+            found.live.entry(row.value).or_default().push(one.seq);
         } else if let Some(cut) = beds.get(one.patient.as_str()) {
             if row.time > *cut {
                 found.backlog.push(one.seq);
-                times = (times.0.min(one.stored_ms), times.1.max(one.stored_ms));
             }
             found.commits.push(one.seq);
             found.rows.push(fingerprint(&row));
         }
         Ok(())
     })?;
-    print_rate(found.backlog.len(), times);
     Ok(found)
-}
-
-/// The rate of the drain: beside live readings, and against what ten beds measure when mesh time is real time.
-#[expect(clippy::cast_precision_loss, reason = "a figure that is printed")]
-fn print_rate(backlog: usize, (first_ms, last_ms): (i64, i64)) {
-    let rate = backlog as f64 * 1e3 / (last_ms - first_ms).max(1) as f64;
-    let times = rate / LIVE_RATE;
-    println!("backlog: {backlog} readings, {rate:.0} readings/s, {times:.0} times the live rate");
 }
 
 /// Every reading that the monitors of a facility emitted is in the region once, and nothing else of their patients.

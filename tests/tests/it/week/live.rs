@@ -1,9 +1,7 @@
 //! Live readings while the backlog drains: the facility's external device publishes one after another.
 use super::{FACILITY, REGION};
 use anyhow::{Context, Result};
-use medmesh_tests::{
-    checker::Crosswalk, clock, mesh::Mesh, mqtt::Device, region_file::RegionFile, wait,
-};
+use medmesh_tests::{checker::Crosswalk, mesh::Mesh, mqtt::Device, region_file::RegionFile, wait};
 use serde_json::{Value, json};
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -20,8 +18,6 @@ pub const PATIENT: &str = "week-live";
 pub struct Live {
     /// Its value with its unit: unique.
     pub value: String,
-    /// When its publication began: real time, ms since 1970.
-    pub published_ms: i64,
     /// The region's last commit when it was acknowledged.
     pub head: i64,
 }
@@ -45,12 +41,11 @@ pub async fn publish(mesh: &Mesh, over: &AtomicBool) -> Result<Vec<Live>> {
     let mut seq = 1;
     while !over.load(Ordering::Relaxed) {
         seq += 1;
-        let (published_ms, published) = (clock::real_now().0, Instant::now());
+        let published = Instant::now();
         device.publish(&message(mesh, seq, PATIENT)?).await?;
         let value = format!("{seq}.50 mmol/L");
         sent.push(Live {
             value: value.clone(),
-            published_ms,
             head: file.head()?,
         });
         if seq.is_multiple_of(ASK_EVERY) {

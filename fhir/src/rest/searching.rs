@@ -1,0 +1,173 @@
+//! One search: read, asked of the store, and answered with the instants that its reader is told.
+use super::{
+    Answer, FhirApi, Pairs, bundle, json, negotiation, outcome::Failure, vantage::Instants,
+    vantage::Reader,
+};
+use crate::axis::{self, Axis};
+use crate::search::{self, Context, Cursor, Filter, Position, Query, Search, Sort, SortKey};
+use crate::store::{Page, ResourceType, StoreError, Stored};
+use axum::{http::HeaderMap, response::IntoResponse};
+
+/// A page of matches and where the next one begins.
+struct Found {
+    resources: Vec<Stored>,
+    next: Option<Cursor>,
+}
+
+pub async fn search_type(
+    api: &FhirApi,
+    kind: ResourceType,
+    pairs: Pairs,
+    headers: &HeaderMap,
+    reader: &Reader,
+) -> Answer {
+    let context = Context {
+        now: (api.now)(),
+        base: &api.base,
+    };
+    let mut search =
+        search::parse(kind, &pairs, context).map_err(|error| Failure::search(&error))?;
+    let lenient = negotiation::prefers(headers, "lenient");
+    let strict = negotiation::prefers(headers, "strict") || (search.widened && !lenient);
+    if strict && !search.ignored.is_empty() {
+        return Err(Failure::unknown_parameters(&search.ignored));
+    }
+    let mut instants = place(api, &mut search, reader).await?;
+    let total = total_of(api, &search).await?;
+    let found = if search.query.count == 0 {
+        Found {
+            resources: Vec::new(),
+            next: None,
+        }
+    } else {
+        find(api, &search, &instants).await?
+    };
+    if let Instants::Logical(axis) = &mut instants
+        && let Some(last) = found.resources.iter().map(|stored| stored.seq).max()
+        && last > axis.last()
+    {
+        *axis = api.vantages.reach(reader, last).await?;
+    }
+    let next = found.next.as_ref();
+    let body = bundle::searchset(&api.base, &search, &found.resources, next, total, &instants)?;
+    Ok(json(body).into_response())
+}
+
+/// Where the reader stands. On a logical axis the filter `_lastUpdated` becomes one of commits.
+async fn place(api: &FhirApi, search: &mut Search, reader: &Reader) -> Result<Instants, Failure> {
+    if (api.true_times)() {
+        return Ok(Instants::True);
+    }
+    let head = api.store.head().await?;
+    let axis = api.vantages.reach(reader, head).await?;
+    for filter in &mut search.query.filters {
+        if let Filter::Updated(intervals) = filter {
+            if intervals.iter().any(|one| axis::is_ahead(one, head)) {
+                return Err(Failure::ahead());
+            }
+            let commits = intervals.iter().map(|one| axis.commits(one)).collect();
+            *filter = Filter::Commits(commits);
+        }
+    }
+    Ok(Instants::Logical(axis))
+}
+
+async fn find(api: &FhirApi, search: &Search, instants: &Instants) -> Result<Found, Failure> {
+    let patient = one_patient(&search.query);
+    match instants {
+        // Within one patient the order of commits tells nothing of a shift. Across patients it does.
+        Instants::Logical(axis)
+            if search.query.sort.key == SortKey::LastUpdated
+                && (patient.is_none() || search.query.sort.ids_asked) =>
+        {
+            by_marks(api, search, axis).await
+        }
+        Instants::Logical(_) | Instants::True => {
+            let sealed_for = format!("{}?{}", search.query.kind, patient.unwrap_or_default());
+            let after = match &search.cursor {
+                None => None,
+                Some(cursor) => {
+                    let position = cursor.position(&api.seal, &sealed_for);
+                    Some(position.ok_or_else(Failure::cursor)?)
+                }
+            };
+            let query = Query {
+                after,
+                ..search.query.clone()
+            };
+            let Page { resources, next } = api.store.search(&query).await?;
+            let next = next.map(|next| Cursor::of(next, &api.seal, &sealed_for));
+            Ok(Found { resources, next })
+        }
+    }
+}
+
+/// The one patient whose resources alone are asked for.
+fn one_patient(query: &Query) -> Option<&str> {
+    query.filters.iter().find_map(|filter| match filter {
+        Filter::Patient(ids) if ids.len() == 1 => ids.first().map(|id| id.as_str()),
+        _ => None,
+    })
+}
+
+/// By mark, and within a mark by id: an order that says nothing but what the instants say.
+async fn by_marks(api: &FhirApi, search: &Search, axis: &Axis) -> Result<Found, Failure> {
+    let (from, mut after) = match &search.cursor {
+        None => (None, None),
+        Some(Cursor::Mark(mark, id)) => (Some(*mark), Some(Position::Id(id.clone()))),
+        Some(_) => return Err(Failure::cursor()),
+    };
+    let sort = search.query.sort;
+    let steps = axis
+        .steps(from, sort.descending)
+        .ok_or_else(Failure::cursor)?;
+    let mut resources: Vec<Stored> = Vec::new();
+    for step in steps
+        .iter()
+        .filter(|step| is_asked_for(&search.query, step))
+    {
+        let mut query = Query {
+            sort: Sort::by(SortKey::Id, sort.ids_descending),
+            after: after.take(),
+            count: search.query.count - u16::try_from(resources.len()).unwrap_or(u16::MAX),
+            ..search.query.clone()
+        };
+        query.filters.push(Filter::Commits(vec![*step]));
+        let page = api.store.search(&query).await?;
+        resources.extend(page.resources);
+        let full = resources.len() >= usize::from(search.query.count);
+        if full || page.next.is_some() {
+            let last = resources.last().map(|stored| stored.id.clone());
+            let at = (step.until).zip(last);
+            let next = at.map(|(mark, id)| Cursor::Mark(mark, id));
+            return Ok(Found { resources, next });
+        }
+    }
+    Ok(Found {
+        resources,
+        next: None,
+    })
+}
+
+/// Whether commits of a step may match, so that marks which the client has done with cost no query.
+fn is_asked_for(query: &Query, step: &axis::Commits) -> bool {
+    query.filters.iter().all(|filter| match filter {
+        Filter::Commits(asked) => asked.iter().any(|asked| {
+            let begins = asked.until.is_none_or(|until| step.after < until);
+            begins && step.until.is_none_or(|until| asked.after < until)
+        }),
+        _ => true,
+    })
+}
+
+/// The total where it is asked for or costs nothing.
+async fn total_of(api: &FhirApi, search: &Search) -> Result<Option<u64>, StoreError> {
+    let query = &search.query;
+    if query.filters.is_empty() {
+        return Ok(Some(api.store.counts().await?.of(query.kind)));
+    }
+    if search.total {
+        return Ok(Some(api.store.total(query).await?));
+    }
+    Ok(None)
+}
