@@ -13,6 +13,7 @@ use federation::{
     link::{LinkState, Uplink, UplinkParts},
     models::DeviceModels,
     port::Outbox,
+    watch::Finding,
     wire::{DeviceRecord, DeviceRecords},
 };
 use node::health::Check;
@@ -131,10 +132,11 @@ pub(crate) async fn uplink(
         }
         let uplink = Uplink::new(parts())?;
         let ended = stop.child_token();
-        let state = uplink.state();
+        let (state, stuck) = (uplink.state(), uplink.stuck());
         tokio::join!(
             uplink.run(ended.clone()),
             follow(&shared, state, ended.clone()),
+            follow_order(&shared, stuck, ended.clone()),
             cancel_when_lapsed(&shared, ended),
         );
         shared.store.set_link(false);
@@ -181,6 +183,38 @@ async fn follow(
     }
 }
 
+async fn follow_order(
+    shared: &Shared,
+    mut stuck: tokio::sync::watch::Receiver<bool>,
+    ended: CancellationToken,
+) {
+    loop {
+        shared.standing.stuck(*stuck.borrow_and_update());
+        tokio::select! {
+            () = ended.cancelled() => break,
+            changed = stuck.changed() => if changed.is_err() { break },
+        }
+    }
+    shared.standing.stuck(false);
+}
+
+/// Looks at the audit log, at gaps and at the order of parcels.
+pub(crate) async fn watch(shared: Arc<Shared>, stop: CancellationToken) -> Result<(), EdgeError> {
+    let checks = Finding::ALL.map(|finding| shared.health.optional(finding.as_str()));
+    let say = |finding: Finding, is_wrong| {
+        for (check, known) in checks.iter().zip(Finding::ALL) {
+            match (known == finding, is_wrong) {
+                (true, true) => check.fail(finding.reason()),
+                (true, false) => check.pass(),
+                (false, _) => {}
+            }
+        }
+    };
+    let stuck = || shared.standing.is_stuck();
+    federation::watch::watch(shared.store.clone(), stuck, say, stop).await;
+    Ok(())
+}
+
 /// Tells the catalog which devices there are, at start and when one of them comes alive or falls silent.
 pub(crate) async fn catalog(shared: Arc<Shared>, stop: CancellationToken) -> Result<(), EdgeError> {
     let models = DeviceModels::load(shared.config.device_models.as_ref()).unwrap_or_else(|error| {
@@ -194,6 +228,10 @@ pub(crate) async fn catalog(shared: Arc<Shared>, stop: CancellationToken) -> Res
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             _ = ticks.tick() => {}
+        }
+        if shared.store.take_resynced() {
+            // The region may have been put back: it is told again of every device.
+            shipped.clear();
         }
         let changed: Vec<_> = {
             let monitor = shared.monitor.lock();

@@ -6,9 +6,13 @@ use crate::{
     config::EdgeConfig,
     store::{self, PackedReading, StoreError, StoreErrorKind},
 };
-use rusqlite::Connection;
+use federation::{
+    audit::{self, Decision, Entry, Signer},
+    pki,
+};
+use rusqlite::{Connection, TransactionBehavior};
 use serde::Serialize;
-use types::{CatalogId, DevicePseudonym, PatientPseudonym, Priority, ReadingUid};
+use types::{CatalogId, DevicePseudonym, PatientPseudonym, Priority, ReadingUid, Timestamp};
 
 /// Who is behind which pseudonym.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -240,6 +244,65 @@ fn hand_over(sample: &SampleRow, each: &mut impl FnMut(ReadingRow)) -> Option<()
 pub fn audit_log(config: &EdgeConfig) -> Result<federation::audit::Log, StoreError> {
     federation::audit::Log::of(open(config)?)
         .map_err(|_| StoreError::new(StoreErrorKind::Corrupt, "open the audit log"))
+}
+
+/// What a person reads of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// Who is behind which pseudonym.
+    Crosswalk,
+    /// Readings with their patients.
+    Readings,
+}
+
+/// Writes down that somebody reads (45 CFR 164.312(b)), durably, before anything is shown: who, what, and how many
+/// rows there are. `now` is the machine's time.
+///
+/// # Errors
+/// As any write: then nothing may be shown.
+pub fn note_read(
+    config: &EdgeConfig,
+    read: Read,
+    who: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let (what, kind, count) = match read {
+        Read::Crosswalk => (
+            "crosswalk",
+            "Crosswalk",
+            "SELECT (SELECT count(*) FROM patient) + (SELECT count(*) FROM device)",
+        ),
+        Read::Readings => ("readings", "Reading", "SELECT count(*) FROM sample"),
+    };
+    let refused = |_| StoreError::new(StoreErrorKind::Refused, "open the signing key");
+    let key = pki::load_signing_key(&config.tls.signing_key).map_err(refused)?;
+    let here = config.place();
+    let signer = Signer::new(&here, key);
+    let mut db = open_to_note(config)?;
+    let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let rows: i64 = tx.query_row(count, [], |row| row.get(0))?;
+    let rows = u32::try_from(rows).unwrap_or(u32::MAX);
+    let time = audit::time_beside(&tx, now)?;
+    let entry = Entry::of_read(
+        time,
+        Decision::CrosswalkRead,
+        who,
+        &here,
+        (what, kind),
+        rows,
+    );
+    audit::append(&tx, &entry)?;
+    audit::sign_head(&tx, &signer)?;
+    Ok(tx.commit()?)
+}
+
+/// The store of a facility opened to write entries to its audit log, beside a running node.
+///
+/// # Errors
+/// As [`export_crosswalk`].
+pub fn open_to_note(config: &EdgeConfig) -> Result<Connection, StoreError> {
+    let key = store::read_facility_key(&config.key_file)?;
+    store::open_beside(&config.data_dir, &key)
 }
 
 fn open(config: &EdgeConfig) -> Result<Connection, StoreError> {

@@ -168,6 +168,7 @@ pub async fn start(config: EdgeConfig, stop: CancellationToken) -> Result<Node, 
     if let Some(kept) = store.kept_time().await? {
         guard.raise(kept);
     }
+    store.begin_log().await?;
     recall(&store, &monitor).await?;
     if !guard.now().trusted {
         tracing::warn!(
@@ -246,6 +247,11 @@ async fn spawn(
         "catalog",
         background,
         chores::catalog(shared.clone(), stop.clone()),
+    );
+    tasks.spawn(
+        "watch",
+        background,
+        chores::watch(shared.clone(), stop.clone()),
     );
     tasks.spawn(
         "upkeep",

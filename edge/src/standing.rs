@@ -9,7 +9,10 @@ use federation::{
 };
 use node::health::{Check, Health};
 use parking_lot::Mutex;
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 /// What a facility's node says of its link, leases and clock.
 pub(crate) struct Standing {
@@ -19,6 +22,8 @@ pub(crate) struct Standing {
     quarantine: Check,
     /// Why the peer that answered last was refused, if it was.
     refused: Mutex<Option<&'static str>>,
+    /// Whether parcels wait for one that does not come.
+    stuck: AtomicBool,
 }
 
 impl Standing {
@@ -29,6 +34,7 @@ impl Standing {
             clock: health.optional("clock"),
             quarantine: health.optional("quarantine"),
             refused: Mutex::new(None),
+            stuck: AtomicBool::new(false),
         }
     }
 
@@ -65,6 +71,16 @@ impl Standing {
             (false, true) => self.quarantine.fail("messages are held"),
             (true, true) => self.quarantine.fail("parcels and messages are held"),
         }
+    }
+
+    /// Whether the region defers parcels as out of order for longer than it may.
+    pub(crate) fn stuck(&self, stuck: bool) {
+        self.stuck.store(stuck, Ordering::Relaxed);
+    }
+
+    /// What was said last.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.stuck.load(Ordering::Relaxed)
     }
 
     /// Whether the machine's clock is believed.

@@ -4,7 +4,7 @@
 //! caller. A commit holds the samples, the parcels made of them for the region, their audit rows and whatever the
 //! crosswalk gained. It is not the controller's path: nothing that must happen within milliseconds waits for it.
 //!
-//! # Tables (schema version 6; the outbox and the audit log are `federation`'s tables in the same file)
+//! # Tables (schema version 8; the outbox and the audit log are `federation`'s tables in the same file)
 //!
 //! | table | a row is | notes |
 //! |---|---|---|
@@ -16,6 +16,8 @@
 //! | `sample` | one sample with its readings packed | key (device, epoch, seq), where `epoch` has the run in its upper half; `parcel` is the outbox sequence within `priority`, null while the rules or a lapsed profile keep it here |
 //! | `forgotten` | a run of sequence numbers that retention deleted, with the oldest and the newest source time among them | so that a redelivery after that is still a duplicate, and a counter that restarted is not |
 //! | `untaken` | a parcel that the region refused, put into quarantine or stored in part | its samples are never deleted by themselves |
+//! | `shipped` | how many readings a parcel held | the newest 262,144, to count a gap with |
+//! | `cured` | as which parcel the region took what it had not taken at first | |
 //! | `unreadable` | a message that could not be understood | kept in the facility with its reason |
 //! | `retained` | the retained message of a topic | with its QoS, the properties of MQTT 5 and when it lapses |
 //!
@@ -41,6 +43,7 @@ mod outbox;
 mod pack;
 mod parcels;
 mod recall;
+mod resync;
 mod retained;
 mod retention;
 mod runs;
@@ -65,7 +68,7 @@ pub(crate) use runs::split as run_and_epoch;
 pub use unshipped::Late;
 
 use crate::{clockguard::Time, config::BedAssignment};
-use federation::{db::DbError, profile::SignedProfile};
+use federation::{audit::witness::Witness, db::DbError, profile::SignedProfile};
 use node::quantity::Span;
 use parking_lot::Mutex;
 use rusqlite::Connection;
@@ -252,6 +255,8 @@ struct Shared {
     lapses: Mutex<retained::Lapses>,
     time: Arc<dyn Time>,
     entropy: Entropy,
+    file: schema::File,
+    witness: Witness,
     writer: Mutex<Option<JoinHandle<()>>>,
     /// Ends with the writer's thread.
     alive: watch::Receiver<()>,
@@ -267,6 +272,8 @@ struct Status {
     link_came_up: AtomicBool,
     /// Samples are stored that were never shipped.
     unshipped: AtomicBool,
+    /// A new stream was begun: what is not made of samples must be shipped again.
+    resynced: AtomicBool,
     added: Notify,
     transit: Mutex<transit::Transit>,
 }
@@ -297,6 +304,8 @@ impl Store {
         let status = Arc::new(Status::default());
         let entropy = options.entropy;
         let time = Arc::clone(&options.time);
+        let key = options.signer.verifying_key();
+        let witness = Witness::beside(&file.path, &options.place, key);
         let (jobs, queue) = mpsc::channel(writer::QUEUE);
         let writer = writer::Writer::open(file.clone(), options, status.clone())?;
         let reader = file.open_reader()?;
@@ -317,6 +326,8 @@ impl Store {
             lapses: Mutex::default(),
             time,
             entropy,
+            file,
+            witness,
             writer: Mutex::new(Some(writer)),
             alive: watched,
         })))

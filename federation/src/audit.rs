@@ -14,15 +14,20 @@
 //! ([`verify`] takes such heads).
 
 use crate::db::{Count, DbError, migrate};
+use crate::gap;
 use crate::merkle::{Frontier, Hash, leaf_hash};
 use crate::note::TreeHead;
+use crate::wire::Loss;
 use ed25519_dalek::SigningKey;
 use rusqlite::{Connection, OptionalExtension as _};
-use types::Place;
+use types::{Place, Timestamp};
 
 mod entry;
+pub mod heads;
 mod log;
+pub mod restore;
 mod verify;
+pub mod witness;
 pub(crate) use entry::count;
 pub use entry::{Decision, Entry};
 pub use log::Log;
@@ -40,7 +45,10 @@ CREATE TABLE IF NOT EXISTS audit_head (
     checkpoint TEXT NOT NULL              -- the last signed head
 ) STRICT;
 INSERT OR IGNORE INTO audit_head VALUES (0, 0, x'', '');
-"];
+", heads::HEADS];
+
+/// A machine's clock that is so far ahead of the last entry is not believed, in ms: 90 days, as an edge's is not.
+const MAX_AHEAD_MS: i64 = 90 * 86_400_000;
 
 /// Who signs the heads of a log.
 pub struct Signer {
@@ -48,10 +56,13 @@ pub struct Signer {
     key: SigningKey,
 }
 
+/// Begins the name of every log.
+pub(crate) const ORIGIN: &str = "medmesh/";
+
 /// The name of a place's log: `medmesh/edge/us/us/us-f1`.
 #[must_use]
 pub fn origin(place: &Place) -> String {
-    format!("medmesh/{place}")
+    format!("{ORIGIN}{place}")
 }
 
 impl Signer {
@@ -62,6 +73,18 @@ impl Signer {
             origin: origin(place),
             key,
         }
+    }
+
+    /// The key that its heads are verified with.
+    #[must_use]
+    pub fn verifying_key(&self) -> ed25519_dalek::VerifyingKey {
+        self.key.verifying_key()
+    }
+
+    /// The head in a note, if it is one of this log that this key signed.
+    #[must_use]
+    pub fn open(&self, note: &str) -> Option<TreeHead> {
+        TreeHead::open(note, &self.origin, &self.verifying_key()).ok()
     }
 }
 
@@ -102,7 +125,31 @@ pub fn sign_head(tx: &Connection, signer: &Signer) -> Result<(), DbError> {
     };
     tx.prepare_cached("UPDATE audit_head SET checkpoint = ?1")?
         .execute([head.sign(&signer.key)])?;
-    Ok(())
+    heads::remember(tx, &frontier)
+}
+
+/// The log of a node that starts: an empty one begins with an entry, so that a node that has run has a head. One that
+/// is empty though its node `has_run` was emptied, which is a gap. The tables of [`crate::gap`] must be there too.
+///
+/// # Errors
+/// [`DbError`]; the caller rolls back.
+pub fn begin(
+    tx: &Connection,
+    me: &Place,
+    signer: &Signer,
+    now: Timestamp,
+    has_run: bool,
+) -> Result<(), DbError> {
+    if frontier(tx)?.size() > 0 {
+        return Ok(());
+    }
+    let event = |decision, reason| Entry::of_event(now, decision, reason, (me, me), 0);
+    append(tx, &event(Decision::Started, ""))?;
+    if has_run {
+        append(tx, &event(Decision::PutBack, gap::LOG_LOST))?;
+        gap::declare(tx, (me, me), gap::LOG_LOST, &Loss::default(), now)?;
+    }
+    sign_head(tx, signer)
 }
 
 /// The last signed head, in the format of C2SP tlog-checkpoint; none before the first.
@@ -141,6 +188,18 @@ pub fn last(conn: &Connection) -> Result<Option<Entry>, DbError> {
         .query_row([], |row| row.get(0))
         .optional()?;
     leaf.map(|leaf| Entry::decode(&leaf)).transpose()
+}
+
+/// The time for an entry that a command writes beside the node: the machine's, unless it lies before the last entry, or
+/// so far behind it that the machine's clock is in doubt. A node that starts again does not go back before its last
+/// entry, so a wrong time here would stay.
+///
+/// # Errors
+/// [`DbError`].
+pub fn time_beside(conn: &Connection, now: Timestamp) -> Result<Timestamp, DbError> {
+    let last = last(conn)?.and_then(|entry| entry.time());
+    let is_doubtful = |last: &Timestamp| !(last.0..=last.0 + MAX_AHEAD_MS).contains(&now.0);
+    Ok(last.filter(is_doubtful).unwrap_or(now))
 }
 
 /// The leaf hashes of the first `size` entries, for [`crate::merkle::inclusion_proof`] and

@@ -126,6 +126,8 @@ impl<T: Body> Cleared<T> {
             count,
             digest: digest(&body),
             body,
+            // Set when it is sent: they say where the sender stands then.
+            ..Parcel::default()
         }
     }
 }

@@ -3,8 +3,9 @@
 //!
 //! Within (sender, priority) the sequence is dense. The ledger keeps the last sequence up to which everything has
 //! a final answer (accepted, quarantined, refused), and the answers of a window behind it. A parcel after a gap is
-//! deferred; the same place in the order with another id or digest is a conflict and is refused: a sender that was
-//! put back to an old state would otherwise overwrite history unseen.
+//! deferred; the same place in the order with another id or digest is a conflict and is refused. A node that was put
+//! back to an older state is found when both ends meet ([`crate::meet`]): its order begins anew, in a stream of its
+//! own, and parcels of another stream are deferred until they have met.
 //!
 //! **Exactly once without a common transaction.** The records may go to another engine (PostgreSQL) than the ledger.
 //! Then: apply first, idempotently by each record's own id (`ReadingUid`); [`record`] second; answer third. A crash
@@ -27,7 +28,12 @@ pub const WINDOW: u64 = 4_096;
 /// The largest sequence: what SQLite's integers hold.
 const MAX_SEQ: u64 = i64::MAX as u64;
 
-const SCHEMA: &[&str] = &["
+mod stream;
+pub(crate) use stream::uncounted;
+pub use stream::{Here, STREAM_BYTES, meet};
+
+const SCHEMA: &[&str] = &[
+    "
 CREATE TABLE IF NOT EXISTS inbox_last (
     sender   TEXT NOT NULL,
     priority INTEGER NOT NULL,
@@ -45,7 +51,9 @@ CREATE TABLE IF NOT EXISTS inbox_answer (
     reason   TEXT NOT NULL,
     PRIMARY KEY (sender, priority, seq)
 ) STRICT, WITHOUT ROWID;
-"];
+",
+    stream::STREAMS,
+];
 
 /// What the ledger knows of a parcel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +68,8 @@ pub enum Check {
     Conflict,
     /// Its place in the order lies before the window.
     Forgotten,
+    /// Of another stream than is known of its sender.
+    OtherStream,
 }
 
 impl Check {
@@ -85,6 +95,9 @@ impl Check {
             }),
             Self::Forgotten => Some(Verdict::Refused {
                 reason: reason::FORGOTTEN,
+            }),
+            Self::OtherStream => Some(Verdict::Deferred {
+                reason: reason::OTHER_STREAM,
             }),
         }
     }
@@ -122,6 +135,9 @@ fn check_one(
         let reason = reason::MALFORMED;
         return Ok(Check::Seen(Verdict::Refused { reason }));
     };
+    if !stream::is_known(conn, &sender.to_string(), &parcel.stream)? {
+        return Ok(Check::OtherStream);
+    }
     if let Some(known) = lookup(conn, sender, parcel)? {
         return Ok(known);
     }
@@ -141,7 +157,8 @@ fn check_one(
     })
 }
 
-/// What was answered to a parcel ([`Check::Seen`]), or to another in its place ([`Check::Conflict`]); none if nothing was.
+/// What was answered to a parcel ([`Check::Seen`]), or to another in its place ([`Check::Conflict`]), or that it is of
+/// another stream; none if it is unknown.
 pub(crate) fn lookup(
     conn: &Connection,
     sender: &Place,
@@ -150,6 +167,9 @@ pub(crate) fn lookup(
     let Some(priority) = priority(parcel) else {
         return Ok(None);
     };
+    if !stream::is_known(conn, &sender.to_string(), &parcel.stream)? {
+        return Ok(Some(Check::OtherStream));
+    }
     let answer = answer(conn, sender, priority, parcel.seq)?;
     Ok(answer.map(|(id, digest, verdict)| {
         if id == parcel.id && digest == parcel.digest {
@@ -230,6 +250,19 @@ fn advance(tx: &Connection, sender: &Place, priority: Priority) -> Result<(), Db
     ))?;
     Ok(())
 }
+
+/// Notes at which mark of the store that records were applied to all answers of a sender stand: after [`record`].
+///
+/// # Errors
+/// [`DbError`]; the caller rolls back.
+pub(crate) fn note_mark(tx: &Connection, sender: &Place, mark: u64) -> Result<(), DbError> {
+    stream::see_mark(tx, mark)?;
+    Priority::ALL
+        .into_iter()
+        .try_for_each(|priority| stream::note_mark(tx, sender, priority, mark))
+}
+
+pub(crate) use stream::{last_mark, rewind};
 
 /// The last sequence up to which everything of that sender has a final answer; 0 before the first.
 ///

@@ -6,26 +6,36 @@
 //! writes the decision; [`Apply::apply`] makes the records durable, idempotently; the answer is recorded, and only then
 //! given. What goes out is one commit: [`Ledger::ship`].
 use crate::{
-    audit::{self, Decision, Entry, Signer, count},
+    audit::{self, Decision, Entry, Signer, count, heads, witness::Witness},
     db::{self, DbError, Shared},
-    gate,
+    gap, gate,
     identity::Identity,
-    inbox::{self, Check},
+    inbox::{self, Check, Here},
     outbox::{self, Leases},
     policy::Rules,
     port::{Arrival, Gate, Inbox, PeerAudit, PortError, PortErrorKind, Verdict},
     tls::TimeSource,
-    wire::{Parcel, class_of_kind},
+    wire::{Hello, Parcel, Welcome, class_of_kind},
 };
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use rusqlite::Connection;
-use std::{collections::HashSet, path::Path, sync::Arc};
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 use tokio::sync::Notify;
 use types::Place;
 
+mod checkpoint;
+mod lateness;
 pub mod notes;
+mod restore;
 mod uplink;
+use lateness::Lateness;
+pub use lateness::OUT_OF_ORDER_LIMIT;
+pub use restore::Marked;
 pub use uplink::{MAX_KNOWN, MAX_WAITING_BYTES, Shipped};
 
 /// Admitted parcels remembered until they are answered, so that a retry does not write another audit row.
@@ -38,6 +48,13 @@ pub trait Apply: Send + Sync + 'static {
     /// The same parcel may come again after a crash: to no effect, with the same answer. What follows a deferred
     /// parcel of a priority is deferred too.
     async fn apply(&self, from: &Place, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError>;
+
+    /// Where the engine's own order of commits stands, if it has one that is kept apart from the ledger: a number that
+    /// grows with what is applied. A smaller one than was seen before says that the engine was put back
+    /// ([`Ledger::compare_mark`]).
+    async fn mark(&self) -> Result<Option<u64>, PortError> {
+        Ok(None)
+    }
 }
 
 /// The gate, the audit log, the answers and the outbox of one node.
@@ -52,9 +69,13 @@ struct Inner {
     rules: Arc<Rules>,
     signer: Signer,
     now: TimeSource,
+    witness: Witness,
+    path: PathBuf,
     admitted: Mutex<HashSet<Admitted>>,
+    order: Mutex<Lateness>,
     leases: Mutex<Leases>,
     added: Notify,
+    reship: Notify,
 }
 
 /// Sender, id and digest of a parcel.
@@ -82,9 +103,14 @@ impl Ledger {
         outbox::schema(&connection)?;
         uplink::schema(&connection)?;
         notes::schema(&connection)?;
+        gap::schema(&connection)?;
+        let witness = Witness::beside(path, &here, signer.verifying_key());
         Ok(Self {
             db: Shared::new(path, connection),
             inner: Arc::new(Inner {
+                witness,
+                path: path.to_owned(),
+                order: Mutex::default(),
                 here,
                 rules: rules.into(),
                 signer,
@@ -92,6 +118,7 @@ impl Ledger {
                 admitted: Mutex::default(),
                 leases: Mutex::default(),
                 added: Notify::new(),
+                reship: Notify::new(),
             }),
         })
     }
@@ -133,6 +160,10 @@ impl Inner {
     ) -> Result<Option<Decision>, DbError> {
         let parcel = &arrival.parcel;
         let known = inbox::lookup(tx, from, parcel)?;
+        if known == Some(Check::OtherStream) {
+            // Deferred by the inbox: nothing is decided before they have met.
+            return Ok(None);
+        }
         if let Some(Check::Seen(verdict)) = known {
             if let Verdict::Refused { reason } = verdict {
                 arrival.fault.get_or_insert(reason);
@@ -249,6 +280,7 @@ impl<A: Apply> Inbox for LedgerInbox<A> {
                 Ok((parcels, checks))
             })
             .await?;
+        let places: Vec<_> = parcels.iter().map(|parcel| parcel.priority).collect();
         let known: Vec<Option<Verdict>> = checks.into_iter().map(Check::verdict).collect();
         let fresh: Vec<Parcel> = parcels
             .into_iter()
@@ -257,20 +289,68 @@ impl<A: Apply> Inbox for LedgerInbox<A> {
             .collect();
         let mut applied = Vec::new().into_iter();
         if !fresh.is_empty() {
-            let verdicts = self.apply.apply(from, &fresh).await?;
-            if verdicts.len() != fresh.len() {
-                return Err(internal(OP));
-            }
+            let verdicts = self.apply_all(from, &fresh).await?;
             applied = self.record(from, fresh, verdicts).await?.into_iter();
         }
-        known
+        let verdicts = known
             .into_iter()
             .map(|known| known.or_else(|| applied.next()).ok_or_else(|| internal(OP)))
-            .collect()
+            .collect::<Result<Vec<_>, _>>()?;
+        let now = (self.ledger.inner.now)();
+        let mut order = self.ledger.inner.order.lock();
+        for (rank, verdict) in places.into_iter().zip(&verdicts) {
+            order.answered(from, rank, verdict, now);
+        }
+        drop(order);
+        Ok(verdicts)
+    }
+
+    async fn meet(&self, from: &Place, hello: &Hello) -> Result<Welcome, PortError> {
+        let (ledger, from, hello) = (&self.ledger, from.clone(), hello.clone());
+        let held = hello.held.clone();
+        let met = ledger.step("meet", move |inner, tx| {
+            let here = Here {
+                place: &inner.here,
+                signer: &inner.signer,
+                now: (inner.now)(),
+            };
+            inbox::meet(tx, &here, &from, &hello)
+        });
+        let welcome = met.await?;
+        ledger.keep_witness(held).await?;
+        Ok(welcome)
+    }
+
+    async fn head(&self) -> Result<String, PortError> {
+        Ok(self.ledger.checkpoint().await?.unwrap_or_default())
     }
 }
 
 impl<A: Apply> LedgerInbox<A> {
+    /// Heads of audit logs are this ledger's own business, everything else the engine's.
+    async fn apply_all(&self, from: &Place, fresh: &[Parcel]) -> Result<Vec<Verdict>, PortError> {
+        let rest: Vec<Parcel> = fresh
+            .iter()
+            .filter(|it| !checkpoint::is_one(it))
+            .cloned()
+            .collect();
+        let mut applied = Vec::new();
+        if !rest.is_empty() {
+            applied = self.apply.apply(from, &rest).await?;
+        }
+        if applied.len() != rest.len() {
+            return Err(internal("apply"));
+        }
+        let mut applied = applied.into_iter();
+        let verdicts = fresh
+            .iter()
+            .map(|parcel| match checkpoint::verdict(parcel) {
+                Some(verdict) => Ok(verdict),
+                None => applied.next().ok_or_else(|| internal("apply")),
+            });
+        verdicts.collect()
+    }
+
     async fn record(
         &self,
         from: &Place,
@@ -278,6 +358,7 @@ impl<A: Apply> LedgerInbox<A> {
         verdicts: Vec<Verdict>,
     ) -> Result<Vec<Verdict>, PortError> {
         let from = from.clone();
+        let mark = self.apply.mark().await?;
         self.ledger
             .step("record", move |inner, tx| {
                 let mut denied = false;
@@ -285,6 +366,11 @@ impl<A: Apply> LedgerInbox<A> {
                     inbox::record(tx, &from, parcel, verdict)?;
                     inner.note_answer(tx, &from, parcel, verdict)?;
                     denied |= inner.audit_refusal(tx, &from, parcel, verdict)?;
+                    heads::keep(tx, &parcel.head)?;
+                    checkpoint::keep(tx, &from, parcel)?;
+                }
+                if let Some(mark) = mark {
+                    inbox::note_mark(tx, &from, mark)?;
                 }
                 if denied {
                     audit::sign_head(tx, &inner.signer)?;

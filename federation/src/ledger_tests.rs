@@ -50,6 +50,7 @@ fn parcel_of<T: Body>(body: &T, seq: u64) -> Parcel {
         count: body.count(),
         digest: envelope::digest(&bytes),
         body: bytes.into(),
+        ..Parcel::default()
     }
 }
 

@@ -13,11 +13,13 @@ pub mod audit;
 pub mod db;
 pub mod envelope;
 mod floor;
+pub mod gap;
 pub mod gate;
 pub mod identity;
 pub mod inbox;
 pub mod ledger;
 pub mod link;
+pub mod meet;
 pub mod merkle;
 pub mod models;
 pub mod note;
@@ -31,6 +33,7 @@ pub mod reason;
 pub mod receipt;
 pub mod signed_file;
 pub mod tls;
+pub mod watch;
 pub mod wire;
 
 #[cfg(test)]

@@ -5,6 +5,9 @@
 //! the inbox answers it as before. Alarms go before live readings and those before the backlog; how much of each may
 //! be under way at once is bounded so that none waits long behind the others.
 //!
+//! Before parcels flow on a connection both ends say where they stand, so that each sees whether the other, or itself, was
+//! put back to an older state ([`crate::meet`]). Parcels and receipts carry the signed heads of both audit logs.
+//!
 //! Both sides check that the other has business with them ([`route`]); a certificate says who it is, never a message.
 mod backoff;
 pub mod flight;
@@ -20,7 +23,11 @@ pub use io::Tap;
 pub use server::{Door, serve};
 pub use uplink::{LinkState, Uplink, UplinkParts};
 
-use crate::{identity::Identity, port::PortError, reason, receipt::Forged, tls::TlsError};
+use crate::{
+    audit::origin, identity::Identity, note::TreeHead, port::PortError, reason, receipt::Forged,
+    tls::TlsError,
+};
+use ed25519_dalek::VerifyingKey;
 use std::time::Duration;
 use types::Place;
 
@@ -93,6 +100,12 @@ pub enum LinkError {
     /// A signed receipt that says something else than what was sent.
     #[error("a receipt does not fit its parcel: {0}")]
     Unfit(&'static str),
+    /// Both ends did not come to agree on what was sent.
+    #[error("the two ends do not agree on what was sent")]
+    NotMet,
+    /// The receiver knows another stream than the parcels are of: the two meet again.
+    #[error("the receiver knows another stream of parcels")]
+    OtherStream,
     /// The own outbox failed.
     #[error(transparent)]
     Port(#[from] PortError),
@@ -124,6 +137,17 @@ pub fn route(from: &Place, to: &Place) -> Result<(), &'static str> {
         }
         (Place::Regional { .. }, Place::Global) => Ok(()),
         (Place::Edge { .. } | Place::Regional { .. } | Place::Global, _) => Err("no-link"),
+    }
+}
+
+/// A head of a peer's audit log is kept when the peer's key signed it for the peer's log; any other is dropped.
+fn believe(head: &mut String, of: &Place, key: &VerifyingKey) {
+    if head.is_empty() {
+        return;
+    }
+    if TreeHead::open(head, &origin(of), key).is_err() {
+        metrics::counter!("medmesh_link_heads_ignored_total").increment(1);
+        head.clear();
     }
 }
 

@@ -117,8 +117,16 @@ impl TreeHead {
         if note.lines().next() != Some(origin) {
             return Err(NoteError::Origin);
         }
-        let text = verify(note, origin, key)?;
-        let mut lines = text.lines().skip(1);
+        Self::read(verify(note, origin, key)?)
+    }
+
+    /// The head that a checkpoint states, whoever signed it: for what was verified before.
+    ///
+    /// # Errors
+    /// [`NoteError::Malformed`].
+    pub fn read(note: &str) -> Result<Self, NoteError> {
+        let mut lines = note.lines();
+        let origin = lines.next().ok_or(NoteError::Malformed)?;
         let mut next = || lines.next().ok_or(NoteError::Malformed);
         let (size, root) = (next()?, next()?);
         let canonical = size == "0" || !size.starts_with(['0', '+']);

@@ -22,11 +22,14 @@ use types::{EnvelopeId, Place, Priority, Timestamp};
 
 mod again;
 mod held;
+mod stream;
 pub use again::{Again, MAX_AGAIN, PROBES, due_soon, ship_again};
 use held::Fate;
 pub use held::{Decided, FIRST_RETRY, Held, MAX_RETRY, any_held, discard, held, one_held, release};
+pub use stream::{Sender, begin, hello, introduce, judge};
 
-const SCHEMA: &[&str] = &["
+const SCHEMA: &[&str] = &[
+    "
 CREATE TABLE IF NOT EXISTS outbox (
     key    INTEGER PRIMARY KEY,           -- priority × 2^56 + sequence
     id     BLOB NOT NULL,
@@ -46,14 +49,17 @@ CREATE TABLE IF NOT EXISTS outbox_refused (
     parcel BLOB NOT NULL                  -- stays in this database for a person to look at
 ) STRICT;
 INSERT OR IGNORE INTO outbox_counter VALUES (0, 0, 0, 0), (1, 0, 0, 0), (2, 0, 0, 0);
-", "
+",
+    "
 ALTER TABLE outbox_refused ADD COLUMN tries INTEGER NOT NULL DEFAULT 0;  -- how often it was shipped again
 ALTER TABLE outbox_refused ADD COLUMN due_ms INTEGER DEFAULT 1;          -- when it is; null: a person decides
 ALTER TABLE outbox_refused ADD COLUMN origin INTEGER;                    -- the key under which it was shipped first
 ALTER TABLE outbox_refused ADD COLUMN key INTEGER;                       -- its key in the outbox while it is there again
 CREATE UNIQUE INDEX outbox_refused_key ON outbox_refused (key) WHERE key IS NOT NULL;
 CREATE INDEX outbox_refused_due ON outbox_refused (due_ms, n) WHERE key IS NULL;
-"];
+",
+    stream::STREAMS,
+];
 
 /// Sequences of one priority: 2^56 at a million a second last for 2,000 years.
 const KEYS_PER_PRIORITY: i64 = 1 << 56;
@@ -97,6 +103,8 @@ pub struct Settled {
     pub untaken: Vec<(Priority, u64)>,
     /// Where parcels were first that were shipped again and that the receiver has in whole now.
     pub cured: Vec<(Priority, u64)>,
+    /// Of each in `cured`, where it is now.
+    pub cured_at: Vec<(Priority, u64)>,
 }
 
 impl Settled {
@@ -116,6 +124,7 @@ impl Settled {
         self.unknown += other.unknown;
         self.untaken.extend(other.untaken);
         self.cured.extend(other.cured);
+        self.cured_at.extend(other.cured_at);
     }
 
     /// Counts and logs what a person must look at, once the commit stands.
@@ -232,7 +241,7 @@ fn insert(
 
 /// Parcels of a priority in order, from the first waiting one after `after`, as many as the limits allow, and at least
 /// one if any waits. Never further than [`WINDOW`] beyond the first that waits: so far back the receiver knows what it
-/// answered.
+/// answered. Each names the present stream, and the last one carries the audit log's head.
 ///
 /// # Errors
 /// [`DbError`].
@@ -265,6 +274,14 @@ pub fn lease_from(
         }
         parcels.push(parcel);
     }
+    drop(rows);
+    let stream = stream::current(conn)?;
+    for parcel in &mut parcels {
+        parcel.stream = stream.clone();
+    }
+    if let Some(last) = parcels.last_mut() {
+        last.head = audit::checkpoint(conn)?.unwrap_or_default();
+    }
     Ok(parcels)
 }
 
@@ -293,6 +310,10 @@ pub fn settle(
             Some(Fate::Deferred) => &mut settled.deferred,
         };
         *counter += 1;
+    }
+    // Verified with the receipts: what the receiver's log was when it answered.
+    for receipt in receipts.iter().filter(|receipt| !receipt.head.is_empty()) {
+        audit::heads::keep(tx, &receipt.head)?;
     }
     Ok(settled)
 }
@@ -327,8 +348,11 @@ fn settle_one(
         )?;
         let origin = held::hold(tx, key, &parcel, why, now)?;
         settled.untaken.extend(held::place_of(origin));
-    } else if let Some(origin) = held::cured(tx, key)? {
-        settled.cured.extend(held::place_of(origin));
+    } else if let Some(origin) = held::cured(tx, key)?
+        && let (Some(origin), Some(now)) = (held::place_of(origin), held::place_of(key))
+    {
+        settled.cured.push(origin);
+        settled.cured_at.push(now);
     }
     tx.prepare_cached("DELETE FROM outbox WHERE key = ?1")?
         .execute([key])?;

@@ -1,6 +1,6 @@
 //! What the link asks of a node: an outbox to take parcels from, an inbox to put them into.
 use crate::identity::Identity;
-use crate::wire::{Parcel, Receipt};
+use crate::wire::{Hello, Parcel, Receipt, Welcome};
 use async_trait::async_trait;
 use types::{Place, Priority};
 
@@ -52,6 +52,19 @@ pub enum PortErrorKind {
 /// Parcels that wait for a receipt. Each method is one atomic step; a crash between two loses nothing.
 #[async_trait]
 pub trait Outbox: Send + Sync + 'static {
+    /// Where this outbox stands, for the receiver that it is to meet before parcels flow ([`crate::meet`]).
+    async fn hello(&self, to: &Place) -> Result<Hello, PortError>;
+
+    /// Compares with what the receiver answered. None when both agree: parcels may flow. Otherwise what to say next:
+    /// where they do not agree a new stream was begun, with `fresh` (random) for its id, and what the receiver lacks
+    /// will be shipped again. The heads in the answer were verified by the link.
+    async fn resync(
+        &self,
+        to: &Place,
+        welcome: &Welcome,
+        fresh: [u8; 16],
+    ) -> Result<Option<Hello>, PortError>;
+
     /// The next parcels of a priority in the order of their sequence, from the first one without a receipt that
     /// this process does not hold in lease. A lease ends with the process, with a receipt or with [`Outbox::release`].
     async fn lease(
@@ -132,4 +145,11 @@ pub trait Inbox: Send + Sync + 'static {
     /// Makes parcels of one authenticated peer durable, in this order, and says what became of each (same length,
     /// same order). By then the link has checked identity, digest and residency, and written the audit row.
     async fn accept(&self, from: &Place, parcels: Vec<Parcel>) -> Result<Vec<Verdict>, PortError>;
+
+    /// Answers where this inbox stands with a sender, and takes a new stream of it if that is what it asks for
+    /// ([`crate::meet`]). The sender's head was verified by the link.
+    async fn meet(&self, from: &Place, hello: &Hello) -> Result<Welcome, PortError>;
+
+    /// The signed head of this node's audit log, for receipts; empty before the first.
+    async fn head(&self) -> Result<String, PortError>;
 }

@@ -2,7 +2,7 @@
 //! metric label can carry anything else.
 
 /// Words for what the gate and the ledger find; a [`Refusal`](crate::floor) has its own.
-pub const WORDS: [&str; 28] = [
+pub const WORDS: [&str; 29] = [
     // residency
     "phi-stays-in-facility",
     "other-jurisdiction",
@@ -26,6 +26,7 @@ pub const WORDS: [&str; 28] = [
     CONFLICT,
     FORGOTTEN,
     OUT_OF_ORDER,
+    OTHER_STREAM,
     // the receiver
     NO_SPACE,
     UNAVAILABLE,
@@ -60,6 +61,8 @@ pub const CONFLICT: &str = "conflict";
 pub const FORGOTTEN: &str = "forgotten";
 /// A parcel before this one is missing.
 pub const OUT_OF_ORDER: &str = "out-of-order";
+/// The parcel is of another stream than the receiver knows: the two must meet again.
+pub const OTHER_STREAM: &str = "other-stream";
 /// The receiver has no space now.
 pub const NO_SPACE: &str = "no-space";
 /// The receiver's store does not answer now.

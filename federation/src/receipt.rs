@@ -14,7 +14,7 @@ const DOMAIN: &[u8] = b"medmesh/receipt/v1\0";
 pub struct Forged;
 
 /// What is signed: the domain, then every field but the signature, numbers big-endian, texts and bytes after their
-/// length in 4 bytes. Two different receipts never have the same encoding.
+/// length in 4 bytes; an empty head is left out. Two different receipts never have the same encoding.
 #[must_use]
 pub fn encoding(receipt: &Receipt) -> Vec<u8> {
     let mut out = DOMAIN.to_vec();
@@ -26,6 +26,9 @@ pub fn encoding(receipt: &Receipt) -> Vec<u8> {
     put(&mut out, receipt.reason.as_bytes());
     put(&mut out, receipt.receiver.as_bytes());
     out.extend(receipt.stored.to_be_bytes());
+    if !receipt.head.is_empty() {
+        put(&mut out, receipt.head.as_bytes());
+    }
     out
 }
 
@@ -73,6 +76,7 @@ mod tests {
             reason: "policy".into(),
             receiver: "regional/us/us".into(),
             stored: 9,
+            head: "medmesh/regional/us/us\n5\n".into(),
             signature: Vec::new().into(),
         };
         sign(receipt, &key())

@@ -2,6 +2,7 @@
 #![expect(
     missing_docs,
     clippy::all,
+    clippy::too_many_lines,
     reason = "generated; the comments are in the proto file"
 )]
 
@@ -42,12 +43,25 @@ impl Body for DeviceRecords {
     }
 }
 
+impl Classified for AuditCheckpoint {
+    const CLASS: DataClass = DataClass::AuditCheckpoint;
+}
+
+impl Body for AuditCheckpoint {
+    const KIND: &'static str = "AuditCheckpoint";
+
+    fn count(&self) -> u32 {
+        u32::try_from(self.heads.len()).unwrap_or(u32::MAX)
+    }
+}
+
 /// The class of the message that [`Parcel::kind`] names: it comes from the type, not from what the parcel claims.
 #[must_use]
 pub fn class_of_kind(kind: &str) -> Option<DataClass> {
     match kind {
         ReadingBatch::KIND => Some(ReadingBatch::CLASS),
         DeviceRecords::KIND => Some(DeviceRecords::CLASS),
+        AuditCheckpoint::KIND => Some(AuditCheckpoint::CLASS),
         _ => None,
     }
 }

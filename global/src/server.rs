@@ -14,7 +14,9 @@ use federation::{
     models::{DeviceModels, ModelsError},
     pki::{PkiError, load_signing_key},
     policy::{PolicyError, Rules},
+    port::PortError,
     tls::{ReloadingTls, TimeSource, TlsError, TlsPaths},
+    watch::{Finding, watch},
 };
 use node::{
     clock::Clock,
@@ -58,6 +60,9 @@ pub enum GlobalError {
     /// The ledger's file cannot be used.
     #[error("the ledger: {0}")]
     Ledger(#[from] DbError),
+    /// The audit log cannot begin.
+    #[error("the audit log: {0}")]
+    Audit(#[from] PortError),
     /// The catalog cannot be opened.
     #[error("the catalog: {0}")]
     Catalog(#[from] StoreError),
@@ -93,6 +98,7 @@ pub async fn run(config: GlobalConfig, stop: CancellationToken) -> Result<(), Gl
         now,
     )?;
     let models = DeviceModels::load(config.device_models.as_ref())?;
+    ledger.begin_log().await?;
     let catalog = open(&config.store, &config.data_dir).await?;
     let links = listen(config.grpc_listen).await?;
     let clients = listen(config.https.listen).await?;
@@ -117,11 +123,18 @@ pub async fn run(config: GlobalConfig, stop: CancellationToken) -> Result<(), Gl
     let known = Some(tokens.verifier());
     let https = https::serve(clients, tls.server_https()?, app, known, until());
     let links = link::serve(links, door, until());
+    let below = ledger.clone();
+    let stuck = move || !below.stuck().is_empty();
+    let looking = watch(ledger.clone(), stuck, says(&health), until());
     let standing = Standing::new(&health, ledger);
     let probing = probe(catalog, standing, health.check("catalog"), until());
     let watching = tls.clone().watch(until());
     tasks.spawn("https", Kind::Critical, https);
     tasks.spawn("links", Kind::Critical, links);
+    tasks.spawn("watch", Kind::Background, async {
+        looking.await;
+        Ok::<(), Infallible>(())
+    });
     tasks.spawn("catalog probe", Kind::Background, probing);
     tasks.spawn("certificates", Kind::Background, async {
         watching.await;
@@ -129,6 +142,20 @@ pub async fn run(config: GlobalConfig, stop: CancellationToken) -> Result<(), Gl
     });
     tracing::info!(%origin, "global node serves");
     Ok(tasks.join(shutdown::GRACE).await?)
+}
+
+/// Shows what is found wrong in `/ready`.
+fn says(health: &Health) -> impl Fn(Finding, bool) + Send + use<> {
+    let checks = Finding::ALL.map(|finding| (finding, health.optional(finding.as_str())));
+    move |finding, is_wrong| {
+        for (_, check) in checks.iter().filter(|(known, _)| *known == finding) {
+            if is_wrong {
+                check.fail(finding.reason());
+            } else {
+                check.pass();
+            }
+        }
+    }
 }
 
 fn paths(files: &TlsFiles) -> TlsPaths {

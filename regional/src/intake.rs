@@ -8,13 +8,15 @@ use crate::server::TrueTimes;
 use async_trait::async_trait;
 use federation::{
     envelope::{self, Envelope, OpenError},
-    ledger::{Apply, Ledger, Shipped, notes::LeftOut},
+    ledger::{Apply, Ledger, Marked, Shipped, notes::LeftOut},
     models::DeviceModels,
     port::{PortError, PortErrorKind, Verdict},
     reason,
     wire::{Body, DeviceRecords, Parcel, ReadingBatch},
 };
-use fhir::store::{Applied, Delivery, Kind, MAX_APPLY, ResourceStore, Source, StoreError};
+use fhir::store::{
+    Applied, Delivery, Kind, MAX_APPLY, ResourceStore, ResourceType, Source, StoreError,
+};
 use node::clock::Clock;
 use prost::Message;
 use std::{sync::Arc, time::Instant};
@@ -50,6 +52,7 @@ struct Readings {
 #[async_trait]
 impl Apply for Intake {
     async fn apply(&self, from: &Place, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError> {
+        self.compare_store().await?;
         let mut verdicts = Vec::with_capacity(parcels.len());
         let mut rest = parcels;
         while let Some(first) = rest.first() {
@@ -73,6 +76,14 @@ impl Apply for Intake {
         }
         Ok(verdicts)
     }
+
+    /// How many resources the store has: it only grows.
+    async fn mark(&self) -> Result<Option<u64>, PortError> {
+        let counts = self.store.counts().await.map_err(port_error)?;
+        Ok(Some(
+            ResourceType::ALL.map(|kind| counts.of(kind)).iter().sum(),
+        ))
+    }
 }
 
 const fn refused(reason: &'static str) -> Verdict {
@@ -80,6 +91,25 @@ const fn refused(reason: &'static str) -> Verdict {
 }
 
 impl Intake {
+    /// Whether the store has what was answered for. When it was put back, senders are asked to ship again, and nothing is
+    /// taken before they have met this node.
+    ///
+    /// # Errors
+    /// Unavailable when it was put back just now.
+    pub async fn compare_store(&self) -> Result<(), PortError> {
+        let Some(mark) = self.mark().await? else {
+            return Ok(());
+        };
+        match self.ledger.compare_mark(mark).await? {
+            Marked::Agrees => Ok(()),
+            Marked::PutBack { .. } => Err(PortError {
+                kind: PortErrorKind::Unavailable,
+                op: "compare the store with the ledger",
+                source: None,
+            }),
+        }
+    }
+
     /// One transaction of the store for as many parcels as it takes.
     async fn readings(&self, from: &Place, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError> {
         let begun = Instant::now();

@@ -5,12 +5,11 @@ use ed25519_dalek::SigningKey;
 use federation::{
     audit::Signer,
     policy::Rules,
-    port::{LeaseLimits, Outbox},
-    wire::DeviceRecord,
+    port::{Inbox, LeaseLimits, Outbox},
+    wire::{DeviceRecord, Hello, Sent},
 };
 use fhir::search::Query;
 use fhir::sqlite::SqliteStore;
-use fhir::store::ResourceType;
 use tempfile::TempDir;
 
 const EDGE: &str = "edge/eu/eu/eu-f1";
@@ -105,6 +104,39 @@ async fn readings_are_stored_once_however_often_their_parcel_comes() {
         assert_eq!(intake.store.counts().await.unwrap().0, [3, 1, 1]);
         assert_eq!(intake.ledger.noted().await.unwrap().notes, 0);
     }
+}
+
+#[tokio::test]
+async fn a_store_that_was_put_back_behind_the_ledger_takes_nothing_before_senders_have_met_it() {
+    let (dir, empty) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let from = EDGE.parse().unwrap();
+    let numbered = |seq: u64| Parcel {
+        seq,
+        priority: 1,
+        ..parcel(u8::try_from(seq).unwrap(), &batch())
+    };
+    let before = intake(&dir);
+    let inbox = before.ledger.clone().inbox(before);
+    let taken = inbox.accept(&from, vec![numbered(1)]).await.unwrap();
+    assert_eq!(taken, [accepted(3)]);
+    drop(inbox);
+    let mut restored = intake(&dir);
+    restored.store = Arc::new(SqliteStore::open(&empty.path().join("fhir.db")).unwrap());
+    let inbox = restored.ledger.clone().inbox(restored);
+    let refused = inbox.accept(&from, vec![numbered(2)]).await.unwrap_err();
+    assert_eq!(refused.kind, PortErrorKind::Unavailable);
+    let sent = |last| Sent {
+        first: last + 1,
+        last,
+        holes: Vec::new(),
+    };
+    let hello = Hello {
+        stream: vec![1; 16].into(),
+        sent: vec![sent(0), sent(1), sent(0)],
+        ..Hello::default()
+    };
+    let welcome = inbox.meet(&from, &hello).await.unwrap();
+    assert_eq!(welcome.received[1].last, 0, "it has nothing of that sender");
 }
 
 #[tokio::test]

@@ -55,6 +55,7 @@ impl Region {
             count: body.count(),
             digest: envelope::digest(&bytes),
             body: bytes.into(),
+            ..Parcel::default()
         };
         let fault = None;
         let mut arrivals = [Arrival { parcel, fault }];

@@ -4,6 +4,7 @@ use crate::{
     config::{FhirStore, RegionalConfig},
     desk::Desk,
     intake::Intake,
+    reship,
     standing::Standing,
 };
 use federation::{
@@ -17,6 +18,7 @@ use federation::{
     port::PortError,
     profile::Profile,
     tls::{ReloadingTls, TimeSource, TlsError, TlsPaths},
+    watch::{Finding, watch},
 };
 use fhir::{
     postgres::PostgresStore,
@@ -155,7 +157,7 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
         models: DeviceModels::load(config.device_models.as_ref())?,
         true_times,
     };
-    let tap = Tap::from_env(config.local_mesh)?;
+    let (tap, intake) = (Tap::from_env(config.local_mesh)?, compared(intake).await);
     let door = Door {
         here: here.clone(),
         key,
@@ -171,9 +173,10 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
     serve_metrics(&config, &tls, &health, &mut tasks).await?;
     let serving = https::serve(clients, tls.server_https()?, app, known, until.clone());
     let links = link::serve(links, door, until.clone());
+    let again = ship_again(ledger.clone(), uplink.state(), until.clone());
     let standing = Standing::new(&health, ledger.clone());
-    let again = ship_again(ledger, uplink.state(), until.clone());
     let probing = probe(store, standing, health.check("store"), until.clone());
+    look_after(&mut tasks, (ledger, desk), uplink.stuck(), says(&health));
     tasks.spawn("https", Kind::Critical, serving);
     tasks.spawn("links", Kind::Critical, links);
     tasks.spawn("store probe", Kind::Background, probing);
@@ -224,6 +227,30 @@ async fn serve_metrics(
     Ok(())
 }
 
+/// A store that was put back while the ledger was not is found before anything is served.
+async fn compared(intake: Intake) -> Intake {
+    if let Err(error) = intake.compare_store().await {
+        tracing::warn!(%error, "the store is behind the ledger, or does not answer");
+    }
+    intake
+}
+
+/// Looks at the audit log, at gaps and at the order of parcels, up and down; and sends the global node again what it
+/// may lack.
+fn look_after(
+    tasks: &mut Tasks,
+    (ledger, desk): (Ledger, Desk),
+    up: tokio::sync::watch::Receiver<bool>,
+    say: impl Fn(Finding, bool) + Send + 'static,
+) {
+    let below = ledger.clone();
+    let stuck = move || *up.borrow() || !below.stuck().is_empty();
+    let anew = reship::again(ledger.clone(), desk, tasks.stop());
+    tasks.spawn("sent again", Kind::Background, ends(anew));
+    let looking = watch(ledger, stuck, say, tasks.stop());
+    tasks.spawn("watch", Kind::Background, ends(looking));
+}
+
 fn open_ledger(
     config: &RegionalConfig,
     here: &Place,
@@ -235,12 +262,27 @@ fn open_ledger(
     Ok(Ledger::open(&path, here.clone(), rules, signer, now)?)
 }
 
-/// The registry; notes that an earlier version kept there move to the ledger.
+/// The audit log begins, if it is new. Then the registry; notes that an earlier version kept there move to the ledger.
 async fn open_desk(config: &RegionalConfig, ledger: &Ledger) -> Result<Desk, RegionalError> {
+    ledger.begin_log().await?;
     let desk = Desk::open(&config.data_dir.join("region.db"))?;
     ledger.take_over_notes(desk.old_notes().await?).await?;
     desk.forget_old_notes().await?;
     Ok(desk)
+}
+
+/// Shows what is found wrong in `/ready`.
+fn says(health: &Health) -> impl Fn(Finding, bool) + Send + use<> {
+    let checks = Finding::ALL.map(|finding| (finding, health.optional(finding.as_str())));
+    move |finding, is_wrong| {
+        for (_, check) in checks.iter().filter(|(known, _)| *known == finding) {
+            if is_wrong {
+                check.fail(finding.reason());
+            } else {
+                check.pass();
+            }
+        }
+    }
 }
 
 async fn ends(task: impl Future<Output = ()>) -> Result<(), Infallible> {

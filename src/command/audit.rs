@@ -1,22 +1,28 @@
 //! `medmesh audit`: a node's log of what it let pass and what it refused, checked and printed beside the running node.
 use super::{check_config::detect, node::read};
 use crate::{
-    cli::{AuditArgs, AuditCommand, AuditNodeArgs, ConfigKind},
+    cli::{AuditArgs, AuditCommand, AuditNodeArgs, AuditVerifyArgs, ConfigKind},
     failure::Failure,
     out,
 };
 use anyhow::{Context, Result, anyhow};
 use edge::config::EdgeConfig;
 use federation::{
-    audit::{Log, origin},
+    audit::{
+        Log, Signer, restore,
+        witness::{self, Witness},
+    },
+    gap::Gap,
     identity::Identity,
+    pki::load_signing_key,
 };
 use global::config::GlobalConfig;
-use node::config::TlsFiles;
+use node::{clock::Clock, config::TlsFiles};
 use regional::config::RegionalConfig;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use serde_json::{Value, json};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use types::{Place, Timestamp};
 
 /// Entries that are read at a time.
 const PAGE: u32 = 1_000;
@@ -26,60 +32,191 @@ const LEDGER: &str = "ledger.db";
 /// Runs the command.
 pub fn run(args: &AuditArgs) -> Result<(), Failure> {
     let (show, args): (Show, _) = match &args.command {
-        AuditCommand::Verify(args) => (verify, args),
+        AuditCommand::Verify(args) => return verify(args),
         AuditCommand::List(args) => (list, args),
         AuditCommand::Checkpoint(args) => (checkpoint, args),
+        AuditCommand::Heads(args) => (heads, args),
+        AuditCommand::Gaps(args) => (gaps, args),
+        AuditCommand::Acknowledge(args) => return acknowledge(args),
     };
-    let (log, tls) = open(&args.config)?;
-    Ok(show(&log, &tls, args)?)
+    Ok(show(&open(&args.config)?.log, args)?)
 }
 
-type Show = fn(&Log, &TlsFiles, &AuditNodeArgs) -> Result<()>;
+type Show = fn(&Log, &AuditNodeArgs) -> Result<()>;
 
-fn open(config: &Path) -> Result<(Log, TlsFiles), Failure> {
-    let ledger = |dir: &Path| {
-        let file = dir.join(LEDGER);
-        Log::open(&file).with_context(|| file.display().to_string())
+/// A node's log, and what its configuration says of it.
+struct Opened {
+    log: Log,
+    tls: TlsFiles,
+    /// The file that the log is in.
+    database: PathBuf,
+}
+
+fn open(config: &Path) -> Result<Opened, Failure> {
+    let ledger = |dir: &Path, tls: TlsFiles| -> Result<Opened> {
+        let database = dir.join(LEDGER);
+        let log = Log::open(&database).with_context(|| database.display().to_string())?;
+        Ok(Opened { log, tls, database })
     };
     match detect(config) {
         ConfigKind::Edge => {
             let config: EdgeConfig = read(config)?;
             let log = edge::crosswalk::audit_log(&config).context("the facility's store")?;
-            Ok((log, config.tls))
+            let database = config.data_dir.join(edge::store::Store::FILE);
+            let tls = config.tls;
+            Ok(Opened { log, tls, database })
         }
         ConfigKind::Regional => {
             let config: RegionalConfig = read(config)?;
-            Ok((ledger(&config.data_dir)?, config.tls))
+            Ok(ledger(&config.data_dir, config.tls)?)
         }
         ConfigKind::Global => {
             let config: GlobalConfig = read(config)?;
-            Ok((ledger(&config.data_dir)?, config.tls))
+            Ok(ledger(&config.data_dir, config.tls)?)
         }
         ConfigKind::Device => Err(anyhow!("simulated devices have no audit log").into()),
     }
 }
 
-fn verify(log: &Log, tls: &TlsFiles, args: &AuditNodeArgs) -> Result<()> {
-    let cert = &tls.cert;
-    let der = CertificateDer::from_pem_file(cert)
-        .map_err(|error| anyhow!("{}: {error}", cert.display()))?;
-    let (identity, key) = Identity::from_cert(&der)?;
-    let (place, key) = identity
-        .place()
-        .zip(key)
-        .with_context(|| format!("{} is not the certificate of a node", cert.display()))?;
-    let head = log.verify(&origin(place), &key, &[])?;
-    let root: String = head.root.iter().map(|byte| format!("{byte:02x}")).collect();
-    let text = if args.json {
-        json!({"origin": head.origin, "size": head.size, "root": root}).to_string()
-    } else {
-        let (origin, size) = (head.origin, head.size);
-        format!("{origin}: {size} entries, all as they were signed")
-    };
-    Ok(out::line(text)?)
+impl Opened {
+    /// The node as its certificate says, and the file of heads that peers said they hold of its log.
+    fn node(&self) -> Result<(Place, Witness)> {
+        let cert = &self.tls.cert;
+        let der = CertificateDer::from_pem_file(cert)
+            .map_err(|error| anyhow!("{}: {error}", cert.display()))?;
+        let (identity, key) = Identity::from_cert(&der)?;
+        let (place, key) = identity
+            .place()
+            .cloned()
+            .zip(key)
+            .with_context(|| format!("{} is not the certificate of a node", cert.display()))?;
+        let witness = Witness::beside(&self.database, &place, key);
+        Ok((place, witness))
+    }
 }
 
-fn list(log: &Log, _: &TlsFiles, args: &AuditNodeArgs) -> Result<()> {
+/// Each log is checked by itself, against what its peers said they hold, against the heads from outside, and against
+/// what the other nodes that are named hold of it.
+fn verify(args: &AuditVerifyArgs) -> Result<(), Failure> {
+    let nodes = args.config.iter().map(|config| open(config));
+    let nodes: Vec<Opened> = nodes.collect::<Result<_, _>>()?;
+    let mut held = Vec::new();
+    for file in &args.head {
+        let heads = witness::read(file).with_context(|| file.display().to_string())?;
+        if heads.is_empty() {
+            return Err(anyhow!("{}: holds no signed head", file.display()).into());
+        }
+        held.extend(heads);
+    }
+    for node in &nodes {
+        held.extend(node.log.heads().map_err(anyhow::Error::from)?);
+    }
+    let mut failed = None;
+    for node in &nodes {
+        let verified = verify_one(node, &held, args.json);
+        if let Err(error) = verified {
+            let (_, witness) = node.node()?;
+            eprintln!("medmesh: {}: {error:#}", witness.origin());
+            failed = Some(error);
+        }
+    }
+    failed.map_or(Ok(()), |error| Err(error.into()))
+}
+
+fn verify_one(node: &Opened, held: &[String], json: bool) -> Result<()> {
+    let (_, witness) = node.node()?;
+    let origin = witness.origin();
+    let beside = witness.heads()?;
+    let ours = |note: &&String| note.lines().next() == Some(origin);
+    let witnessed: Vec<String> = beside
+        .iter()
+        .chain(held.iter().filter(ours))
+        .cloned()
+        .collect();
+    let head = node.log.verify(origin, &witness.key(), &witnessed)?;
+    if head.size == 0 {
+        // A node writes its first entry when it first starts.
+        return Err(anyhow!(
+            "the log is empty and has no signed head, though its node has run"
+        ));
+    }
+    let (size, others) = (head.size, witnessed.len());
+    let root: String = head.root.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(out::line(if json {
+        json!({"origin": origin, "size": size, "root": root, "witnessed": others}).to_string()
+    } else {
+        format!(
+            "{origin}: {size} entries, all as they were signed; {others} heads that others hold are of this log"
+        )
+    })?)
+}
+
+fn heads(log: &Log, args: &AuditNodeArgs) -> Result<()> {
+    let heads = log.heads()?;
+    if args.json {
+        Ok(out::line(json!(heads).to_string())?)
+    } else {
+        Ok(out::text(&witness::written(&heads))?)
+    }
+}
+
+fn gaps(log: &Log, args: &AuditNodeArgs) -> Result<()> {
+    for gap in log.gaps()? {
+        out::line(if args.json {
+            json!({
+                "number": gap.number, "time": gap.time, "cause": gap.cause, "peer": gap.peer,
+                "parcels": gap.parcels, "records": gap.records, "from_ms": gap.from_ms, "to_ms": gap.to_ms,
+            })
+            .to_string()
+        } else {
+            gap_text(&gap)
+        })?;
+    }
+    Ok(())
+}
+
+fn gap_text(gap: &Gap) -> String {
+    let records = match gap.records {
+        0 => "nobody can tell how many readings".to_owned(),
+        records => format!("{records} readings"),
+    };
+    let span = match gap.from_ms {
+        0 => "made at a time that nobody can tell".to_owned(),
+        from => format!("made from {} to {}", Timestamp(from), Timestamp(gap.to_ms)),
+    };
+    let (number, time, cause) = (gap.number, &gap.time, &gap.cause);
+    let (peer, parcels) = (&gap.peer, gap.parcels);
+    format!("{number}  {time}  {cause}  with {peer}: {parcels} parcels, {records}, {span}")
+}
+
+/// Writes beside the running node, as one more commit of its log.
+fn acknowledge(args: &AuditNodeArgs) -> Result<(), Failure> {
+    let opened = open(&args.config)?;
+    let (place, witness) = opened.node()?;
+    let key = load_signing_key(&opened.tls.signing_key).map_err(anyhow::Error::from)?;
+    let node = restore::Node {
+        place: &place,
+        signer: &Signer::new(&place, key),
+        witness: &witness,
+        now: Clock::new(None).real(),
+    };
+    let mut connection = match detect(&args.config) {
+        ConfigKind::Edge => {
+            let config: EdgeConfig = read(&args.config)?;
+            edge::crosswalk::open_to_note(&config).map_err(anyhow::Error::from)?
+        }
+        _ => federation::db::open(&opened.database).map_err(anyhow::Error::from)?,
+    };
+    let done = restore::acknowledge(&mut connection, &node).map_err(anyhow::Error::from)?;
+    let (gaps, heads) = (done.gaps, done.heads);
+    Ok(out::line(if args.json {
+        json!({"gaps": gaps, "heads": heads}).to_string()
+    } else {
+        format!("{gaps} gaps acknowledged, {heads} heads that the log does not hold set aside")
+    })?)
+}
+
+fn list(log: &Log, args: &AuditNodeArgs) -> Result<()> {
     let mut start = 0;
     loop {
         let entries = log.list(start, PAGE)?;
@@ -110,7 +247,7 @@ fn line(entry: &Value) -> String {
     names.map(field).join("  ")
 }
 
-fn checkpoint(log: &Log, _: &TlsFiles, args: &AuditNodeArgs) -> Result<()> {
+fn checkpoint(log: &Log, args: &AuditNodeArgs) -> Result<()> {
     let note = log.checkpoint()?.context("the log is empty")?;
     if args.json {
         Ok(out::line(json!({"checkpoint": note}))?)

@@ -5,10 +5,14 @@ use crate::{
     failure::Failure,
     out,
 };
-use anyhow::Result;
-use edge::crosswalk::{Crosswalk, DeviceRow, PatientRow, ReadingRow, StayRow};
+use ::node::clock::Clock;
+use anyhow::{Context, Result};
+use edge::{
+    config::EdgeConfig,
+    crosswalk::{Crosswalk, DeviceRow, PatientRow, Read, ReadingRow, StayRow},
+};
 use serde_json::{Value, json};
-use std::io::Write;
+use std::{io::Write, os::unix::fs::MetadataExt};
 
 /// Runs the command.
 pub async fn run(args: EdgeArgs) -> Result<(), Failure> {
@@ -21,8 +25,17 @@ pub async fn run(args: EdgeArgs) -> Result<(), Failure> {
     }
 }
 
+/// Nothing is shown before it is written down who sees it.
+fn note(config: &EdgeConfig, read: Read) -> Result<()> {
+    let uid = std::fs::metadata("/proc/self").map(|process| process.uid());
+    let who = uid.map_or("uid:unknown".to_owned(), |uid| format!("uid:{uid}"));
+    edge::crosswalk::note_read(config, read, &who, Clock::new(None).real())
+        .context("the audit log does not take an entry, so nothing is shown")
+}
+
 fn crosswalk(args: &PrintArgs) -> Result<(), Failure> {
     let config = node::read(&args.config)?;
+    note(&config, Read::Crosswalk)?;
     let crosswalk = edge::crosswalk::export_crosswalk(&config).map_err(anyhow::Error::from)?;
     let text = if args.json {
         crosswalk_json(&crosswalk).to_string()
@@ -100,6 +113,7 @@ fn since(ms: i64) -> String {
 
 fn readings(args: &PrintArgs) -> Result<(), Failure> {
     let config = node::read(&args.config)?;
+    note(&config, Read::Readings)?;
     let mut out = std::io::stdout().lock();
     let mut written = Ok(());
     let each = |row: ReadingRow| {

@@ -11,7 +11,7 @@ use super::{
     draft::Draft,
     journal::Prepared,
     parcels::Parcels,
-    retained,
+    resync, retained,
     retention::{self, Cursor, Forgotten, Swept},
     runs::Runs,
     tally::Tally,
@@ -23,9 +23,10 @@ use crate::{
 };
 use bytes::Bytes;
 use federation::{
+    audit::Entry,
     identity::Identity,
     profile::Profile,
-    wire::{DeviceRecords, Receipt},
+    wire::{DeviceRecords, Hello, Receipt, Welcome},
 };
 use rusqlite::{CachedStatement, Transaction, params};
 use std::sync::Arc;
@@ -185,12 +186,16 @@ impl<'t> Apply<'t> {
         if batch.readings.is_empty() {
             return Ok(());
         }
+        let readings = batch.readings.len();
         let given = self
             .parcels
             .ship(self.tx, priority, Purpose::Care, batch, &self.now)?;
         if given != seq {
             let op = "ship: another sequence than the samples were stored with";
             return Err(StoreError::new(StoreErrorKind::Internal, op));
+        }
+        if let Some(seq) = given {
+            resync::note_shipped(self.tx, priority, seq, readings, self.now.real)?;
         }
         if let (Some(seq), Some(arrived)) = (given, first) {
             self.departed.push(Departed {
@@ -302,6 +307,37 @@ impl<'t> Apply<'t> {
         self.parcels.turned_away(self.tx, peer, reason, &self.now)
     }
 
+    /// Writes entries to the audit log that are of no parcel.
+    pub(super) fn note(&mut self, entries: &[Entry]) -> Result<(), StoreError> {
+        self.parcels.note(self.tx, entries)
+    }
+
+    /// The audit log of a node that starts.
+    pub(super) fn begin_log(&mut self, has_run: bool) -> Result<(), StoreError> {
+        let sender = self.parcels.sender(&self.now);
+        let (me, now) = (sender.place, self.now.real);
+        Ok(federation::audit::begin(
+            self.tx,
+            me,
+            sender.signer,
+            now,
+            has_run,
+        )?)
+    }
+
+    /// Compares with what the region said of where it stands, and follows if it does not agree.
+    pub(super) fn resync(
+        &mut self,
+        welcome: &Welcome,
+        fresh: [u8; 16],
+    ) -> Result<Option<Hello>, StoreError> {
+        // Samples of this commit were promised the sequences that their parcels take.
+        for priority in Priority::ALL {
+            self.ship(priority)?;
+        }
+        resync::resync(self.tx, &self.parcels.sender(&self.now), welcome, fresh)
+    }
+
     /// The crosswalk of a device, drawn if it is new.
     pub(super) fn device(&mut self, id: &DeviceId) -> Result<Arc<DeviceEntry>, StoreError> {
         Ok(self.directory.device(self.tx, id)?)
@@ -316,6 +352,7 @@ impl<'t> Apply<'t> {
     ) -> Result<Swept, StoreError> {
         set_meta(self.tx, super::TIME, self.now.real.0)?;
         retained::drop_lapsed(self.tx, self.now)?;
+        resync::forget_shipped(self.tx)?;
         retention::step(self.tx, self.forgotten, cursor, cutoff)
     }
 

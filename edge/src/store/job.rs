@@ -6,8 +6,9 @@ use super::{
 use crate::ingest::{Rejected, RetainedMessage, Stored};
 use bytes::Bytes;
 use federation::{
+    audit::Entry,
     identity::Identity,
-    wire::{DeviceRecords, Receipt},
+    wire::{DeviceRecords, Hello, Receipt, Welcome},
 };
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
@@ -52,6 +53,19 @@ pub(super) enum Job {
         reason: &'static str,
         reply: Reply,
     },
+    /// What the region said of where it stands: compared, and followed if it does not agree.
+    Resync {
+        welcome: Box<Welcome>,
+        fresh: [u8; 16],
+        reply: oneshot::Sender<Result<Option<Hello>, StoreError>>,
+    },
+    /// Entries for the audit log.
+    Note(Vec<Entry>, Reply),
+    /// An empty audit log begins.
+    BeginLog {
+        has_run: bool,
+        reply: Reply,
+    },
     /// The crosswalk of a device, drawn if it is new.
     Device(
         DeviceId,
@@ -81,6 +95,8 @@ pub(super) enum Outcome {
     Swept(Swept),
     Late(Late),
     Again(usize),
+    /// What to say to the region next; none when both agree.
+    Said(Option<Box<Hello>>),
 }
 
 impl Job {
@@ -94,11 +110,16 @@ impl Job {
             (Self::ShipAgain { reply, .. }, Outcome::Again(shipped)) => {
                 drop(reply.send(Ok(shipped)));
             }
+            (Self::Resync { reply, .. }, Outcome::Said(said)) => {
+                drop(reply.send(Ok(said.map(|hello| *hello))));
+            }
             (
                 Self::Quarantine { reply, .. }
                 | Self::Retain { reply, .. }
                 | Self::Settle { reply, .. }
                 | Self::Devices { reply, .. }
+                | Self::Note(_, reply)
+                | Self::BeginLog { reply, .. }
                 | Self::TurnedAway { reply, .. },
                 Outcome::Done,
             ) => drop(reply.send(Ok(()))),
@@ -128,7 +149,10 @@ impl Job {
             | Self::Retain { reply, .. }
             | Self::Settle { reply, .. }
             | Self::Devices { reply, .. }
+            | Self::Note(_, reply)
+            | Self::BeginLog { reply, .. }
             | Self::TurnedAway { reply, .. } => drop(reply.send(Err(error))),
+            Self::Resync { reply, .. } => drop(reply.send(Err(error))),
             Self::Device(_, reply) => drop(reply.send(Err(error))),
             Self::Housekeep(reply) => drop(reply.send(Err(error))),
             Self::ShipLate(reply) => drop(reply.send(Err(error))),

@@ -5,13 +5,46 @@ use federation::{
     identity::Identity,
     outbox,
     port::{Depths, LeaseLimits, Outbox, PeerAudit, PortError, PortErrorKind},
-    wire::{DeviceRecords, Parcel, Receipt},
+    wire::{DeviceRecords, Hello, Parcel, Receipt, Welcome},
 };
 use std::time::Instant;
-use types::Priority;
+use tokio::sync::oneshot;
+use types::{Place, Priority};
 
 #[async_trait]
 impl Outbox for Store {
+    async fn hello(&self, to: &Place) -> Result<Hello, PortError> {
+        let to = to.clone();
+        self.read(move |db| Ok(outbox::hello(db, &to)?))
+            .await
+            .map_err(|error| port(error, "hello"))
+    }
+
+    async fn resync(
+        &self,
+        _: &Place,
+        welcome: &Welcome,
+        fresh: [u8; 16],
+    ) -> Result<Option<Hello>, PortError> {
+        let (reply, answer) = oneshot::channel();
+        let welcome = Box::new(welcome.clone());
+        let held = welcome.held.clone();
+        let job = Job::Resync {
+            welcome,
+            fresh,
+            reply,
+        };
+        let said = match self.ask(job, answer).await {
+            Ok(said) => said,
+            Err(error) => Err(error),
+        };
+        let said = said.map_err(|error| port(error, "resync"))?;
+        self.keep_witness(held)
+            .await
+            .map_err(|error| port(error, "resync"))?;
+        Ok(said)
+    }
+
     async fn lease(
         &self,
         priority: Priority,
@@ -91,7 +124,7 @@ impl Store {
     }
 }
 
-fn port(error: StoreError, op: &'static str) -> PortError {
+pub(super) fn port(error: StoreError, op: &'static str) -> PortError {
     PortError {
         kind: match error.kind {
             StoreErrorKind::Full | StoreErrorKind::Unavailable => PortErrorKind::Unavailable,

@@ -77,6 +77,13 @@ fn push_text(blob: &mut Vec<u8>, text: impl FnOnce(&mut Vec<u8>)) {
     blob[at] = u8::try_from(blob.len() - at - 1).unwrap_or(u8::MAX);
 }
 
+/// How many readings a blob holds.
+pub(super) fn count(blob: &[u8]) -> u64 {
+    blob.get(1..HEAD)
+        .and_then(|bytes| bytes.try_into().ok())
+        .map_or(0, |bytes| u64::from(u16::from_le_bytes(bytes)))
+}
+
 /// The uid of a packed reading.
 pub(super) fn uid(blob: &[u8], index: usize) -> Option<ReadingUid> {
     let start = HEAD + index * UID;

@@ -151,10 +151,11 @@ impl Parcels {
             tx.prepare_cached("INSERT OR IGNORE INTO untaken (priority, parcel) VALUES (?1, ?2)")?
                 .execute((priority.rank(), seq))?;
         }
-        for (priority, seq) in &settled.cured {
+        for ((priority, seq), now) in settled.cured.iter().zip(&settled.cured_at) {
             let seq = i64::try_from(*seq).unwrap_or(i64::MAX);
             tx.prepare_cached("DELETE FROM untaken WHERE priority = ?1 AND parcel = ?2")?
                 .execute((priority.rank(), seq))?;
+            super::resync::note_cured(tx, (*priority, seq), *now)?;
         }
         Ok(settled)
     }
@@ -171,6 +172,29 @@ impl Parcels {
         let entry = Entry::peer_denied(now.real, &peer.to_uri(), &self.from, reason);
         audit::append(tx, &entry)?;
         Ok(())
+    }
+
+    /// Writes entries to the audit log that are of no parcel.
+    pub(super) fn note(
+        &mut self,
+        tx: &Transaction<'_>,
+        entries: &[Entry],
+    ) -> Result<(), StoreError> {
+        self.audited |= !entries.is_empty();
+        for entry in entries {
+            audit::append(tx, entry)?;
+        }
+        Ok(())
+    }
+
+    /// Who this is to the region.
+    pub(super) fn sender(&self, now: &Now) -> outbox::Sender<'_> {
+        outbox::Sender {
+            place: &self.from,
+            to: &self.to,
+            signer: &self.signer,
+            now: now.real,
+        }
     }
 
     /// Ends a commit: signs the head of the audit log if it has grown.

@@ -4,7 +4,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use std::{path::PathBuf, time::Duration};
 
 /// The version that this binary writes.
-pub(super) const VERSION: i64 = 7;
+pub(super) const VERSION: i64 = 8;
 /// Bytes of a page, SQLCipher's default.
 pub(super) const PAGE_BYTES: i64 = 4_096;
 /// How long a connection waits for the other one's lock: a checkpoint of the whole log on a slow disk.
@@ -21,6 +21,7 @@ const STEPS: [&str; VERSION as usize] = [
     ARRIVALS,
     RUNS,
     STAYS,
+    SHIPPED,
 ];
 
 const TABLES: &str = "
@@ -122,6 +123,17 @@ INSERT INTO stay (device, patient, since_ms, pseudonym) SELECT row, -1, 0, pseud
 ALTER TABLE sample ADD COLUMN stay INTEGER;
 CREATE TABLE catalogued (
   device INTEGER PRIMARY KEY REFERENCES device, facts TEXT NOT NULL, updated_ms INTEGER NOT NULL) STRICT;
+";
+
+/// What version 8 adds: how many readings each parcel held, so that a gap can be counted when their samples are gone,
+/// and as which parcel the region took what it had not taken at first.
+const SHIPPED: &str = "
+CREATE TABLE shipped (
+  n INTEGER PRIMARY KEY, priority INTEGER NOT NULL, parcel INTEGER NOT NULL, readings INTEGER NOT NULL,
+  at_ms INTEGER NOT NULL) STRICT;
+CREATE TABLE cured (
+  priority INTEGER NOT NULL, parcel INTEGER NOT NULL, now_priority INTEGER NOT NULL, now_parcel INTEGER NOT NULL,
+  PRIMARY KEY (priority, parcel)) STRICT, WITHOUT ROWID;
 ";
 
 /// Where the database is and how it is opened.
@@ -244,6 +256,7 @@ fn check_version(connection: &Connection) -> Result<i64, StoreError> {
 fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     federation::outbox::schema(connection)?;
     federation::audit::schema(connection)?;
+    federation::gap::schema(connection)?;
     let version = check_version(connection)?;
     if version == VERSION {
         return Ok(());

@@ -6,6 +6,7 @@ use super::{
     directory::{Directory, meta, set_meta},
     job::{self, BATCH, Job, Outcome},
     parcels::Parcels,
+    resync,
     retention::{Cursor, Forgotten},
     runs::Runs,
     schema,
@@ -152,8 +153,16 @@ impl Writer {
                     self.status.unshipped.store(true, Ordering::Relaxed);
                 }
                 for (job, outcome) in batch.drain(..).zip(outcomes) {
-                    if let Outcome::Late(late) = outcome {
-                        self.status.unshipped.store(late.left, Ordering::Relaxed);
+                    match &outcome {
+                        Outcome::Late(late) => {
+                            self.status.unshipped.store(late.left, Ordering::Relaxed);
+                        }
+                        // A new stream may have begun: what the region lacks is shipped again.
+                        Outcome::Said(Some(hello)) if !resync::is_introduction(hello) => {
+                            self.status.unshipped.store(true, Ordering::Relaxed);
+                            self.status.resynced.store(true, Ordering::Relaxed);
+                        }
+                        _ => {}
                     }
                     job.tell(outcome);
                 }
@@ -338,6 +347,12 @@ fn one(
         Job::Settle { receipts, .. } => apply.settle(receipts)?,
         Job::Devices { records, .. } => apply.ship_devices(records.clone())?,
         Job::TurnedAway { peer, reason, .. } => apply.turned_away(peer, reason)?,
+        Job::Note(entries, _) => apply.note(entries)?,
+        Job::BeginLog { has_run, .. } => apply.begin_log(*has_run)?,
+        Job::Resync { welcome, fresh, .. } => {
+            let said = apply.resync(welcome, *fresh)?;
+            return Ok(Outcome::Said(said.map(Box::new)));
+        }
         Job::Close(_) => {}
     }
     Ok(Outcome::Done)

@@ -32,6 +32,22 @@ pub enum Decision {
     Released,
     /// A person deleted something that was in quarantine.
     Discarded,
+    /// The log begins, or its node started again.
+    Started,
+    /// The sender began a new stream of parcels.
+    StreamBegun,
+    /// The receiver took a new stream of a sender.
+    StreamTaken,
+    /// This log, or what the node has of a peer, is older than what the peer was told: it was put back.
+    PutBack,
+    /// Data is missing that no end has any more, or of which nobody can tell.
+    GapDeclared,
+    /// A person acknowledged a gap, or that the log was put back.
+    GapAcknowledged,
+    /// A client read clinical data.
+    DataRead,
+    /// A person read who is behind a pseudonym, or readings with their patients.
+    CrosswalkRead,
 }
 
 impl Decision {
@@ -48,6 +64,14 @@ impl Decision {
             Self::QuarantinedByPeer => "quarantined-by-peer",
             Self::Released => "released",
             Self::Discarded => "discarded",
+            Self::Started => "started",
+            Self::StreamBegun => "stream-begun",
+            Self::StreamTaken => "stream-taken",
+            Self::PutBack => "put-back",
+            Self::GapDeclared => "gap-declared",
+            Self::GapAcknowledged => "gap-acknowledged",
+            Self::DataRead => "data-read",
+            Self::CrosswalkRead => "crosswalk-read",
         }
     }
 }
@@ -175,6 +199,48 @@ impl Entry {
             from: printable(peer_uri),
             to: me.to_string(),
             ..Self::blank(time, Decision::PeerDenied, reason)
+        }
+    }
+
+    /// Something happened between two places, or at one, that is of no parcel. `reason` is a word from a closed set.
+    #[must_use]
+    pub fn of_event(
+        time: Timestamp,
+        decision: Decision,
+        reason: &'static str,
+        (from, to): (&Place, &Place),
+        count: u32,
+    ) -> Self {
+        Self {
+            from: from.to_string(),
+            to: to.to_string(),
+            count,
+            ..Self::blank(time, decision, reason)
+        }
+    }
+
+    /// Clinical data was read at `me`: who, what kind of interaction, of which type, and how many resources were
+    /// given (45 CFR 164.312(b)). Never an id of a patient.
+    #[must_use]
+    pub fn of_read(
+        time: Timestamp,
+        decision: Decision,
+        who: &str,
+        me: &Place,
+        (interaction, kind): (&'static str, &'static str),
+        count: u32,
+    ) -> Self {
+        let class = match decision {
+            Decision::CrosswalkRead => DataClass::Phi,
+            _ => DataClass::Pseudonymous,
+        };
+        Self {
+            class: class.as_str().into(),
+            from: printable(who),
+            to: me.to_string(),
+            kind: kind.into(),
+            count,
+            ..Self::blank(time, decision, interaction)
         }
     }
 

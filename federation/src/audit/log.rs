@@ -1,7 +1,8 @@
 //! A node's audit log as an auditor reads it: beside the running node, of one instant, without changing anything.
-use super::{Entry, VerifyError, checkpoint, list, verify};
+use super::{Entry, VerifyError, checkpoint, heads, list, verify};
 use crate::{
     db::{Count, DbError},
+    gap::{self, Gap},
     note::TreeHead,
 };
 use ed25519_dalek::VerifyingKey;
@@ -60,6 +61,22 @@ impl Log {
     /// [`DbError`].
     pub fn checkpoint(&self) -> Result<Option<String>, DbError> {
         checkpoint(&self.connection)
+    }
+
+    /// Heads of other nodes' logs that this node holds.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub fn heads(&self) -> Result<Vec<String>, DbError> {
+        heads::all(&self.connection)
+    }
+
+    /// What is missing after a restore and nobody has acknowledged.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub fn gaps(&self) -> Result<Vec<Gap>, DbError> {
+        gap::list(&self.connection, false)
     }
 
     /// Entries from a position on, at most `limit`, in order.

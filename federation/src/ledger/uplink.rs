@@ -1,23 +1,34 @@
 //! The ledger's outbox: what a node ships upwards, kept until the receiver has it.
 use super::{Inner, Ledger};
 use crate::{
-    audit,
+    audit::{self, heads},
     db::{Count, DbError, migrate},
     envelope::{Envelope, Refusal},
-    outbox::{self, Again, Load, Queued},
+    inbox,
+    meet::Next,
+    outbox::{self, Again, Load, Queued, Sender},
     port::{Depths, LeaseLimits, Outbox, PortError},
-    wire::{Body, Parcel, Receipt},
+    wire::{Body, Hello, Parcel, Receipt, Welcome},
 };
 use async_trait::async_trait;
 use rusqlite::Connection;
-use types::{EnvelopeId, Priority};
+use types::{EnvelopeId, Place, Priority};
 
-const SCHEMA: &[&str] = &["
+const SCHEMA: &[&str] = &[
+    "
 CREATE TABLE IF NOT EXISTS outbox_known (
     n  INTEGER PRIMARY KEY,
     id BLOB NOT NULL UNIQUE               -- an envelope that was shipped before
 ) STRICT;
-"];
+",
+    "
+CREATE TABLE IF NOT EXISTS uplink_reship (
+    only   INTEGER PRIMARY KEY CHECK (only = 0),
+    wanted INTEGER NOT NULL               -- 1: the receiver may lack what was shipped before
+) STRICT;
+INSERT OR IGNORE INTO uplink_reship VALUES (0, 0);
+",
+];
 
 /// Bodies that may wait for the link, in bytes. What a region sends upwards is device metadata and aggregates; this
 /// is months of them.
@@ -98,6 +109,33 @@ impl Ledger {
         self.db.step("held", outbox::any_held).await
     }
 
+    /// Whether the receiver was put back and may lack what was shipped before: whoever has it is to ship it again, and
+    /// then say so ([`Ledger::reshipped`]).
+    ///
+    /// # Errors
+    /// [`PortError`].
+    pub async fn reship_wanted(&self) -> Result<bool, PortError> {
+        let wanted = |tx: &Connection| {
+            let sql = "SELECT wanted FROM uplink_reship";
+            Ok(tx.query_row(sql, [], |row| row.get(0))?)
+        };
+        self.db.step("reship", wanted).await
+    }
+
+    /// Resolves when it may be wanted since the last call.
+    pub async fn reship_asked(&self) {
+        self.inner.reship.notified().await;
+    }
+
+    /// Everything was shipped again.
+    ///
+    /// # Errors
+    /// [`PortError`].
+    pub async fn reshipped(&self) -> Result<(), PortError> {
+        let done = |tx: &Connection| Ok(tx.execute_batch("UPDATE uplink_reship SET wanted = 0")?);
+        self.db.step("reship", done).await
+    }
+
     /// What waits.
     ///
     /// # Errors
@@ -138,8 +176,62 @@ fn ship<T: Body>(
     }
 }
 
+/// What a node sends upwards is made of what it keeps for itself, so that nothing is lost while that is there: it is
+/// shipped again by whoever has it ([`Ledger::reship_wanted`]).
+fn resync(
+    tx: &Connection,
+    inner: &Inner,
+    to: &Place,
+    welcome: &Welcome,
+    fresh: [u8; 16],
+) -> Result<Option<Hello>, DbError> {
+    let sender = Sender {
+        place: &inner.here,
+        to,
+        signer: &inner.signer,
+        now: (inner.now)(),
+    };
+    let begun = match outbox::judge(tx, &sender, welcome)? {
+        Next::Flow => {
+            heads::keep(tx, &welcome.head)?;
+            return Ok(None);
+        }
+        Next::Introduce => return outbox::introduce(tx, to).map(Some),
+        Next::Begin(begun) => begun,
+    };
+    tx.execute_batch("UPDATE uplink_reship SET wanted = 1")?;
+    let loss = inbox::uncounted(begun.unknown_parcels);
+    let said = outbox::begin(tx, &sender, &begun, loss, fresh, welcome)?;
+    inner.leases.lock().release();
+    inner.reship.notify_one();
+    Ok(Some(said))
+}
+
 #[async_trait]
 impl Outbox for Ledger {
+    async fn hello(&self, to: &Place) -> Result<Hello, PortError> {
+        let to = to.clone();
+        self.db
+            .step("hello", move |tx| outbox::hello(tx, &to))
+            .await
+    }
+
+    async fn resync(
+        &self,
+        to: &Place,
+        welcome: &Welcome,
+        fresh: [u8; 16],
+    ) -> Result<Option<Hello>, PortError> {
+        let (to, welcome, held) = (to.clone(), welcome.clone(), welcome.held.clone());
+        let said = self
+            .step("resync", move |inner, tx| {
+                resync(tx, inner, &to, &welcome, fresh)
+            })
+            .await?;
+        self.keep_witness(held).await?;
+        Ok(said)
+    }
+
     async fn lease(
         &self,
         priority: Priority,

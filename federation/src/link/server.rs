@@ -1,7 +1,7 @@
 //! The receiver's side of the link: TLS, who may deliver, what a parcel must be, and the signed answer.
 use super::{
     KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, LinkError, MAX_MESSAGE_BYTES, MAX_PARCEL_BYTES,
-    STREAM_WINDOW_BYTES,
+    STREAM_WINDOW_BYTES, believe,
     io::{Caller, Tap},
     newest::Newest,
     pace::{MESSAGE_TIMEOUT, PacedService},
@@ -15,11 +15,11 @@ use crate::{
     reason, receipt,
     tls::ReloadingTls,
     wire::{
-        Outcome, Parcel, Receipt,
+        self, Hello, Outcome, Parcel, Receipt,
         mesh_server::{Mesh, MeshServer},
     },
 };
-use ed25519_dalek::SigningKey;
+use ed25519_dalek::{SigningKey, VerifyingKey};
 use futures_util::FutureExt;
 use node::admission::Admission;
 use sha2::{Digest, Sha256};
@@ -164,10 +164,11 @@ impl Mesh for MeshService {
             .business_of(&caller.peer.identity, &self.told)
             .await?;
         let newer = self.newest.begin(&caller.peer.identity);
+        let key = caller.peer.key;
         let (answers, receipts) = mpsc::channel(MAX_RECEIPTS);
         let receiving = receive(
             Arc::clone(&self.door),
-            from,
+            (from, key),
             request.into_inner(),
             answers,
             Ends {
@@ -177,6 +178,33 @@ impl Mesh for MeshService {
         );
         self.tasks.spawn(receiving);
         Ok(Response::new(ReceiverStream::new(receipts)))
+    }
+
+    async fn meet(&self, request: Request<Hello>) -> Result<Response<wire::Welcome>, Status> {
+        let caller = request
+            .extensions()
+            .get::<Caller>()
+            .ok_or_else(|| Status::unauthenticated("no client certificate"))?;
+        let from = self
+            .door
+            .business_of(&caller.peer.identity, &self.told)
+            .await?;
+        let key = caller.peer.key;
+        let mut hello = request.into_inner();
+        believe_if_signed(&mut hello.head, &from, key.as_ref());
+        let met = self.door.inbox.meet(&from, &hello).await;
+        met.map(Response::new).map_err(|error| {
+            tracing::warn!(%error, %from, "not met");
+            Status::unavailable("meet")
+        })
+    }
+}
+
+/// A peer whose certificate states no key has no audit log.
+fn believe_if_signed(head: &mut String, of: &Place, key: Option<&VerifyingKey>) {
+    match key {
+        Some(key) => believe(head, of, key),
+        None => head.clear(),
     }
 }
 
@@ -229,6 +257,15 @@ impl Door {
             arrivals.push(Arrival { parcel, fault });
         }
         let verdicts = self.judge(from, arrivals).await;
+        if let Some(last) = blanks.last_mut() {
+            last.head = match self.inbox.head().await {
+                Ok(head) => head,
+                Err(error) => {
+                    tracing::warn!(%error, "receipts without the audit log's head");
+                    String::new()
+                }
+            };
+        }
         blanks
             .into_iter()
             .zip(verdicts)
@@ -326,17 +363,20 @@ struct Ends {
 /// answered with an error, never with an end as if all were well.
 async fn receive(
     door: Arc<Door>,
-    from: Place,
+    (from, key): (Place, Option<VerifyingKey>),
     mut parcels: Streaming<Parcel>,
     answers: mpsc::Sender<Result<Receipt, Status>>,
     ends: Ends,
 ) {
     loop {
-        let taken = tokio::select! {
+        let mut taken = tokio::select! {
             () = ends.stop.cancelled() => return,
             () = ends.newer.cancelled() => Taken::broken(Status::aborted("a newer stream of this sender")),
             taken = next_batch(&mut parcels) => taken,
         };
+        for parcel in &mut taken.parcels {
+            believe_if_signed(&mut parcel.head, &from, key.as_ref());
+        }
         for receipt in door.answer(&from, taken.parcels).await {
             match timeout(RECEIPT_TIMEOUT, answers.send(Ok(receipt))).await {
                 Ok(Ok(())) => {}

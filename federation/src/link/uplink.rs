@@ -65,6 +65,8 @@ pub struct Uplink {
     port: u16,
     connector: TlsConnector,
     state: watch::Sender<LinkState>,
+    /// Whether parcels are deferred as out of order for longer than they may be.
+    stuck: watch::Sender<bool>,
     /// Wrong peers that were written down, however often they are dialled.
     told: Told,
 }
@@ -95,6 +97,7 @@ impl Uplink {
         Ok(Self {
             connector: TlsConnector::from(parts.tls.client_mtls(there)?),
             state: watch::Sender::new(down),
+            stuck: watch::Sender::new(false),
             host,
             port,
             parts,
@@ -106,6 +109,13 @@ impl Uplink {
     #[must_use]
     pub fn state(&self) -> watch::Receiver<LinkState> {
         self.state.subscribe()
+    }
+
+    /// Follows whether parcels are deferred as out of order for longer than
+    /// [`OUT_OF_ORDER_LIMIT`](crate::ledger::OUT_OF_ORDER_LIMIT).
+    #[must_use]
+    pub fn stuck(&self) -> watch::Receiver<bool> {
+        self.stuck.subscribe()
     }
 
     /// Delivers until stopped, over as many connections as it takes.
@@ -143,9 +153,10 @@ impl Uplink {
                 self.state.send_replace(LinkState::Up { since: now });
                 metrics::gauge!("medmesh_link_up").set(1.0);
                 tracing::info!(peer = %self.parts.there, "link up");
-                let (outbox, there) = (self.parts.outbox.clone(), self.parts.there.to_string());
+                let (outbox, there) = (self.parts.outbox.clone(), self.parts.there.clone());
                 let (session, receipts) = Session::new(outbox, there, opened);
-                session.run(receipts, &mut self.parts.rng, settled).await
+                let rng = &mut self.parts.rng;
+                session.run(receipts, rng, settled, &self.stuck).await
             }
         }
     }

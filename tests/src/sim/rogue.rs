@@ -88,6 +88,7 @@ impl Rogue {
             count: body.count(),
             digest: envelope::digest(&bytes),
             body: bytes.into(),
+            ..Parcel::default()
         };
         let receipts = door.answer(from.place, vec![parcel]).await;
         let last = receipts.last();

@@ -301,7 +301,9 @@ impl Alone {
 
     /// The audit log was written by every boot, and its times only rise.
     fn time_never_went_back(&self) -> Result<()> {
-        let rows = self.mesh.listed(&self.node(), ["audit", "list"])?;
+        let mut rows = self.mesh.listed(&self.node(), ["audit", "list"])?;
+        // What a person reads is written by the machine's own clock.
+        rows.retain(|row| row["decision"] != "crosswalk-read");
         let times: Vec<_> = rows.iter().filter_map(|row| row["time"].as_str()).collect();
         ensure!(times.len() > 10, "{} entries", times.len());
         let back = times.windows(2).find(|pair| pair[0] > pair[1]);

@@ -11,6 +11,7 @@ mod kills;
 mod modbus;
 mod replay;
 mod residency;
+mod restored;
 mod week;
 
 use anyhow::Result;

@@ -7,7 +7,7 @@ use crate::{
         Arrival, Depths, Gate, Inbox, LeaseLimits, Outbox, PeerAudit, PortError, PortErrorKind,
         Verdict,
     },
-    wire::{Parcel, Receipt},
+    wire::{Hello, Parcel, Receipt, Welcome},
 };
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -175,6 +175,19 @@ impl MemOutbox {
 
 #[async_trait]
 impl Outbox for MemOutbox {
+    async fn hello(&self, to: &Place) -> Result<Hello, PortError> {
+        Ok(outbox::hello(&self.state.lock().db, to).unwrap())
+    }
+
+    async fn resync(
+        &self,
+        _: &Place,
+        _: &Welcome,
+        _: [u8; 16],
+    ) -> Result<Option<Hello>, PortError> {
+        Ok(None)
+    }
+
     async fn lease(
         &self,
         priority: Priority,
@@ -303,6 +316,14 @@ impl Inbox for MemInbox {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
         Ok(verdicts)
+    }
+
+    async fn meet(&self, _: &Place, _: &Hello) -> Result<Welcome, PortError> {
+        Ok(Welcome::default())
+    }
+
+    async fn head(&self) -> Result<String, PortError> {
+        Ok(String::new())
     }
 }
 

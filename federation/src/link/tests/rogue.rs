@@ -5,7 +5,7 @@ use crate::{
     testbed::{Holder, Testbed, place},
     tls::ReloadingTls,
     wire::{
-        Outcome, Parcel, Receipt,
+        Hello, Outcome, Parcel, Receipt, Welcome,
         mesh_client::MeshClient,
         mesh_server::{Mesh, MeshServer},
     },
@@ -75,6 +75,10 @@ impl Liar {
 #[tonic::async_trait]
 impl Mesh for Liar {
     type DeliverStream = ReceiverStream<Result<Receipt, Status>>;
+
+    async fn meet(&self, _: Request<Hello>) -> Result<Response<Welcome>, Status> {
+        Ok(Response::new(Welcome::default()))
+    }
 
     async fn deliver(
         &self,

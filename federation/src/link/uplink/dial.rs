@@ -2,7 +2,7 @@
 use super::{
     super::{
         HANDSHAKE_TIMEOUT, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, LinkError, MAX_MESSAGE_BYTES,
-        STREAM_WINDOW_BYTES, flight::MAX_PARCELS, io::Guarded, peer_place, route,
+        STREAM_WINDOW_BYTES, believe, flight::MAX_PARCELS, io::Guarded, peer_place, route,
     },
     Uplink, ended,
 };
@@ -16,6 +16,7 @@ use crate::{
 use ed25519_dalek::VerifyingKey;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
+use rand::RngCore as _;
 use std::{io, sync::Arc, time::Duration};
 use tokio::{net::TcpStream, sync::mpsc};
 use tokio_rustls::client::TlsStream;
@@ -28,6 +29,10 @@ use tonic::{
 /// A connection that is not made by then is given up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Times that a sender says where it stands on one connection: once, and once more when its stream begins anew; the
+/// others are for a receiver that changed its state meanwhile.
+const MAX_HELLOS: usize = 4;
+
 /// An open call: parcels go in, receipts come out, signed with a key.
 pub(super) struct Opened {
     pub(super) parcels: mpsc::Sender<Parcel>,
@@ -36,13 +41,14 @@ pub(super) struct Opened {
 }
 
 impl Uplink {
-    pub(super) async fn open(&self) -> Result<Opened, LinkError> {
+    pub(super) async fn open(&mut self) -> Result<Opened, LinkError> {
         let dialled = tokio::time::timeout(CONNECT_TIMEOUT, self.dial()).await;
         let (stream, key) = dialled.map_err(|_| LinkError::Timeout(CONNECT_TIMEOUT))??;
         let channel = channel(stream).await?;
         let mut client = MeshClient::new(channel)
             .max_encoding_message_size(MAX_MESSAGE_BYTES)
             .max_decoding_message_size(MAX_MESSAGE_BYTES);
+        self.meet(&mut client, &key).await?;
         let (parcels, outgoing) = mpsc::channel(MAX_PARCELS);
         let call = client.deliver(ReceiverStream::new(outgoing));
         let answered = tokio::time::timeout(HANDSHAKE_TIMEOUT, call).await;
@@ -55,6 +61,31 @@ impl Uplink {
             receipts,
             key,
         })
+    }
+
+    /// Before parcels flow both ends say where they stand ([`crate::meet`]).
+    async fn meet(
+        &mut self,
+        client: &mut MeshClient<Channel>,
+        key: &VerifyingKey,
+    ) -> Result<(), LinkError> {
+        let (outbox, there) = (Arc::clone(&self.parts.outbox), self.parts.there.clone());
+        let mut hello = outbox.hello(&there).await?;
+        for _ in 0..MAX_HELLOS {
+            let answered = tokio::time::timeout(HANDSHAKE_TIMEOUT, client.meet(hello)).await;
+            let mut welcome = answered
+                .map_err(|_| LinkError::Timeout(HANDSHAKE_TIMEOUT))?
+                .map_err(ended)?
+                .into_inner();
+            believe(&mut welcome.head, &there, key);
+            let mut fresh = [0; 16];
+            self.parts.rng.fill_bytes(&mut fresh);
+            match outbox.resync(&there, &welcome, fresh).await? {
+                None => return Ok(()),
+                Some(next) => hello = next,
+            }
+        }
+        Err(LinkError::NotMet)
     }
 
     /// TCP, TLS, and the check that it is the expected peer.

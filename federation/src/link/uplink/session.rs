@@ -7,12 +7,14 @@ use super::{
     super::{
         LinkError,
         backoff::Backoff,
+        believe,
         flight::{Flight, Landed},
     },
     dial::Opened,
     ended,
 };
 use crate::{
+    ledger::OUT_OF_ORDER_LIMIT,
     port::Outbox,
     reason,
     wire::{Outcome, Parcel, Receipt},
@@ -21,10 +23,13 @@ use ed25519_dalek::VerifyingKey;
 use futures_util::FutureExt;
 use rand::rngs::StdRng;
 use std::{sync::Arc, time::Duration};
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
 use tokio_stream::StreamExt;
 use tonic::Streaming;
-use types::Priority;
+use types::{Place, Priority};
 
 /// With parcels under way and no receipt for so long, the link is taken for broken.
 const RECEIPT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -39,12 +44,15 @@ const SETTLE_RECEIPTS: usize = 256;
 struct Held {
     until: Option<Instant>,
     backoff: Backoff,
+    /// Since when its parcels are deferred as out of order.
+    out_of_order: Option<Instant>,
 }
 
 impl Default for Held {
     fn default() -> Self {
         Self {
             until: None,
+            out_of_order: None,
             backoff: Backoff::new(DEFER_BASE, DEFER_CAP),
         }
     }
@@ -53,6 +61,7 @@ impl Default for Held {
 /// One open stream.
 pub(super) struct Session {
     outbox: Arc<dyn Outbox>,
+    there: Place,
     receiver: String,
     key: VerifyingKey,
     parcels: mpsc::Sender<Parcel>,
@@ -63,15 +72,16 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// A session over an open call to `receiver`; what comes back is read from the stream beside it.
+    /// A session over an open call to `there`; what comes back is read from the stream beside it.
     pub(super) fn new(
         outbox: Arc<dyn Outbox>,
-        receiver: String,
+        there: Place,
         opened: Opened,
     ) -> (Self, Streaming<Receipt>) {
         let session = Self {
             outbox,
-            receiver,
+            receiver: there.to_string(),
+            there,
             key: opened.key,
             parcels: opened.parcels,
             flight: Flight::default(),
@@ -87,6 +97,7 @@ impl Session {
         mut receipts: Streaming<Receipt>,
         rng: &mut StdRng,
         settled: &mut u64,
+        stuck: &watch::Sender<bool>,
     ) -> LinkError {
         loop {
             if let Err(error) = self.send().await {
@@ -109,6 +120,18 @@ impl Session {
             if let Err(error) = landed {
                 return error;
             }
+            stuck.send_if_modified(|stuck| {
+                let now = self.is_stuck();
+                let changed = *stuck != now;
+                *stuck = now;
+                if changed && now {
+                    tracing::error!(
+                        receiver = self.receiver,
+                        "parcels are deferred as out of order for longer than {OUT_OF_ORDER_LIMIT:?}"
+                    );
+                }
+                changed
+            });
         }
     }
 
@@ -172,7 +195,10 @@ impl Session {
                             "parcel refused"
                         );
                     }
-                    self.held[usize::from(priority.rank())].backoff.reset();
+                    let held = &mut self.held[usize::from(priority.rank())];
+                    held.backoff.reset();
+                    held.out_of_order = None;
+                    believe(&mut receipt.head, &self.there, &self.key);
                     if let Some(whole) = whole {
                         receipt.digest = whole.to_vec().into();
                     }
@@ -183,6 +209,14 @@ impl Session {
                     if held.until.is_none() {
                         held.until = Some(Instant::now() + held.backoff.next(rng));
                     }
+                    match receipt.reason.as_str() {
+                        reason::OTHER_STREAM => bad = Some(LinkError::OtherStream),
+                        reason::OUT_OF_ORDER => {
+                            held.out_of_order.get_or_insert_with(Instant::now);
+                        }
+                        _ => {}
+                    }
+                    believe(&mut receipt.head, &self.there, &self.key);
                     good.push(receipt);
                 }
                 Err(error) => {
@@ -199,6 +233,14 @@ impl Session {
             self.outbox.settle(good).await?;
         }
         bad.map_or(Ok(()), Err)
+    }
+
+    /// Whether parcels wait for longer than they may for one before them that does not come.
+    fn is_stuck(&self) -> bool {
+        let since = self.held.iter().filter_map(|held| held.out_of_order);
+        since
+            .min()
+            .is_some_and(|since| since.elapsed() > OUT_OF_ORDER_LIMIT)
     }
 
     /// When to look again though nothing happened.

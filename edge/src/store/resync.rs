@@ -1,0 +1,254 @@
+//! When the region and this store do not agree on what was sent ([`federation::meet`]): what the region lacks is shipped
+//! again from the samples that are kept, with the same uids, pseudonyms and shifts, and what retention has deleted is
+//! counted and declared.
+use super::{Store, StoreError, StoreErrorKind, job::Job, outbox::port, pack};
+use async_trait::async_trait;
+use federation::{
+    audit::Entry,
+    gap::{self, Gap},
+    meet::{Begin, Cause, Next},
+    outbox::{self, Sender},
+    port::PortError,
+    watch::Looked,
+    wire::{Hello, Loss, Welcome},
+};
+use rusqlite::{Connection, Transaction, params};
+use std::{collections::HashMap, sync::atomic::Ordering};
+use types::{Priority, Timestamp};
+
+/// Parcels whose number of readings is remembered, some 30 bytes each: weeks of a busy facility. A gap that is older is
+/// declared without them.
+const MAX_SHIPPED: i64 = 262_144;
+
+/// Samples that the region lacks: their parcel has its final receipt, and the region does not have it. What it took only
+/// when it was shipped again it has as that later parcel.
+const LACKING: &str = "parcel IS NOT NULL
+   AND (parcel > CASE priority WHEN 0 THEN ?1 WHEN 1 THEN ?2 ELSE ?3 END
+     OR (priority, parcel) IN (SELECT priority, parcel FROM cured
+          WHERE now_parcel > CASE now_priority WHEN 0 THEN ?1 WHEN 1 THEN ?2 ELSE ?3 END))
+   AND NOT EXISTS (SELECT 1 FROM outbox WHERE key = priority * (1 << 56) + parcel)";
+
+/// Remembers how many readings a parcel holds.
+pub(super) fn note_shipped(
+    tx: &Transaction<'_>,
+    priority: Priority,
+    parcel: i64,
+    readings: usize,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let readings = i64::try_from(readings).unwrap_or(i64::MAX);
+    tx.prepare_cached(
+        "INSERT INTO shipped (priority, parcel, readings, at_ms) VALUES (?1, ?2, ?3, ?4)",
+    )?
+    .execute(params![priority.rank(), parcel, readings, now.0])?;
+    Ok(())
+}
+
+/// Remembers as which parcel the region took what it had not taken at first.
+pub(super) fn note_cured(
+    tx: &Transaction<'_>,
+    (priority, parcel): (Priority, i64),
+    (now_priority, now_parcel): (Priority, u64),
+) -> Result<(), StoreError> {
+    tx.prepare_cached("INSERT OR REPLACE INTO cured VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![
+            priority.rank(),
+            parcel,
+            now_priority.rank(),
+            i64::try_from(now_parcel).unwrap_or(i64::MAX)
+        ])?;
+    Ok(())
+}
+
+/// Forgets the oldest beyond the bound.
+pub(super) fn forget_shipped(tx: &Transaction<'_>) -> Result<(), StoreError> {
+    tx.prepare_cached("DELETE FROM shipped WHERE n <= (SELECT max(n) FROM shipped) - ?1")?
+        .execute([MAX_SHIPPED])?;
+    Ok(())
+}
+
+/// Compares, and follows: what to say to the region next, or none when both agree.
+pub(super) fn resync(
+    tx: &Transaction<'_>,
+    sender: &Sender<'_>,
+    welcome: &Welcome,
+    fresh: [u8; 16],
+) -> Result<Option<Hello>, StoreError> {
+    let begun = match outbox::judge(tx, sender, welcome)? {
+        Next::Flow => {
+            federation::audit::heads::keep(tx, &welcome.head)?;
+            return Ok(None);
+        }
+        Next::Introduce => return Ok(Some(outbox::introduce(tx, sender.to)?)),
+        Next::Begin(begun) => begun,
+    };
+    let loss = loss(tx, &begun)?;
+    let [alarm, live, backlog] = sequences(&begun);
+    let again = tx.execute(
+        &format!("UPDATE sample SET parcel = NULL WHERE {LACKING}"),
+        [alarm, live, backlog],
+    )?;
+    // From here on they are counted with the parcels that they are shipped in next, or declared.
+    tx.execute(
+        &format!("DELETE FROM shipped WHERE {LACKING}"),
+        [alarm, live, backlog],
+    )?;
+    tracing::warn!(samples = again, "samples are shipped again");
+    let said = outbox::begin(tx, sender, &begun, loss, fresh, welcome)?;
+    Ok(Some(said))
+}
+
+/// Whether the two meet for the first time: nothing is to be shipped again.
+pub(super) fn is_introduction(hello: &Hello) -> bool {
+    let cause = hello
+        .begin
+        .as_ref()
+        .and_then(|begin| Cause::parse(&begin.cause));
+    cause == Some(Cause::Introduced)
+}
+
+/// Up to which of its own sequences the region has everything.
+fn sequences(begun: &Begin) -> [i64; 3] {
+    begun.has.map(|seq| i64::try_from(seq).unwrap_or(i64::MAX))
+}
+
+/// What nobody has any more: readings of parcels that the region lacks and whose samples were deleted here. Where it is
+/// not certain what the region has, what was deleted here had its receipt, and only what the counters tell is lost.
+fn loss(tx: &Transaction<'_>, begun: &Begin) -> Result<Loss, StoreError> {
+    let mut loss = Loss {
+        parcels: begun.unknown_parcels,
+        ..Loss::default()
+    };
+    if !begun.is_certain {
+        return Ok(loss);
+    }
+    let kept = kept(tx, begun)?;
+    let [alarm, live, backlog] = sequences(begun);
+    let mut query = tx.prepare(&format!(
+        "SELECT priority, parcel, readings, at_ms FROM shipped WHERE {LACKING} ORDER BY n"
+    ))?;
+    let mut rows = query.query([alarm, live, backlog])?;
+    while let Some(row) = rows.next()? {
+        let parcel: (u8, i64) = (row.get(0)?, row.get(1)?);
+        let (held, at): (i64, i64) = (row.get(2)?, row.get(3)?);
+        let here = kept.get(&parcel).copied().unwrap_or(0);
+        let gone = held.unsigned_abs().saturating_sub(here);
+        if gone > 0 {
+            loss.parcels += 1;
+            loss.records += gone;
+            loss.from_ms = if loss.from_ms == 0 {
+                at
+            } else {
+                loss.from_ms.min(at)
+            };
+            loss.to_ms = loss.to_ms.max(at);
+        }
+    }
+    Ok(loss)
+}
+
+/// Readings that are kept here of each parcel that the region lacks.
+fn kept(tx: &Transaction<'_>, begun: &Begin) -> Result<HashMap<(u8, i64), u64>, StoreError> {
+    let mut query = tx.prepare(&format!(
+        "SELECT priority, parcel, readings FROM sample WHERE {LACKING}"
+    ))?;
+    let mut rows = query.query(sequences(begun))?;
+    let mut kept: HashMap<_, u64> = HashMap::new();
+    while let Some(row) = rows.next()? {
+        let readings = pack::count(row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?);
+        *kept.entry((row.get(0)?, row.get(1)?)).or_default() += readings;
+    }
+    Ok(kept)
+}
+
+impl Store {
+    /// Whether a new stream was begun since the last call: what the catalog is to know is shipped again.
+    #[must_use]
+    pub fn take_resynced(&self) -> bool {
+        self.0.status.resynced.swap(false, Ordering::Relaxed)
+    }
+
+    /// Gaps that nobody has acknowledged.
+    ///
+    /// # Errors
+    /// As any read.
+    pub async fn gaps(&self) -> Result<Vec<Gap>, StoreError> {
+        self.read(|db| Ok(gap::list(db, false)?)).await
+    }
+
+    /// Writes entries to the audit log that are of no parcel.
+    ///
+    /// # Errors
+    /// As any write.
+    pub async fn note(&self, entries: Vec<Entry>) -> Result<(), StoreError> {
+        self.ask_step(|reply| Job::Note(entries, reply)).await
+    }
+
+    /// The audit log of a node that starts: an empty one begins with an entry; one that is empty though the node has
+    /// run before was emptied, which is a gap.
+    ///
+    /// # Errors
+    /// As any write.
+    pub async fn begin_log(&self) -> Result<(), StoreError> {
+        let has_run = self.boot() > 1;
+        self.ask_step(|reply| Job::BeginLog { has_run, reply })
+            .await
+    }
+
+    /// Keeps what the region says that it holds of this log, in the file beside the database.
+    pub(super) async fn keep_witness(&self, note: String) -> Result<(), StoreError> {
+        if note.is_empty() {
+            return Ok(());
+        }
+        let shared = self.0.clone();
+        let op = "keep a head that the region holds";
+        tokio::task::spawn_blocking(move || shared.witness.keep(&note))
+            .await
+            .map_err(|_| StoreError::new(StoreErrorKind::Internal, op))?
+            .map_err(StoreError::io(op))
+    }
+
+    /// Recomputes the whole audit log and compares it with its own head and with every head that the region said it
+    /// holds: how many entries there are.
+    ///
+    /// # Errors
+    /// As any read; `Corrupt` with the reason when the log is not to be believed.
+    pub async fn verify_audit(&self) -> Result<u64, StoreError> {
+        let shared = self.0.clone();
+        let verified = tokio::task::spawn_blocking(move || {
+            let connection = shared.file.open_reader()?;
+            check(connection, &shared.witness)
+        });
+        verified
+            .await
+            .map_err(|_| StoreError::new(StoreErrorKind::Internal, "verify the audit log"))?
+    }
+}
+
+#[async_trait]
+impl Looked for Store {
+    async fn open_gaps(&self) -> Result<usize, PortError> {
+        let gaps = self.gaps().await;
+        Ok(gaps.map_err(|error| port(error, "gaps"))?.len())
+    }
+
+    async fn verify(&self) -> Result<u64, PortError> {
+        let verified = self.verify_audit().await;
+        verified.map_err(|error| port(error, "verify the audit log"))
+    }
+}
+
+fn check(
+    connection: Connection,
+    witness: &federation::audit::witness::Witness,
+) -> Result<u64, StoreError> {
+    let op = "verify the audit log";
+    let heads = witness.heads().map_err(StoreError::io(op))?;
+    let log = federation::audit::Log::of(connection)?;
+    let verified = log.verify(witness.origin(), &witness.key(), &heads);
+    verified.map(|head| head.size).map_err(|error| StoreError {
+        kind: StoreErrorKind::Corrupt,
+        op,
+        source: Some(Box::new(error)),
+    })
+}

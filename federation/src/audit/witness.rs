@@ -1,0 +1,270 @@
+//! What others said that they hold of this node's log, in a file beside the database.
+//!
+//! Every signed head that a peer was given and told back is written here, so that a database that is emptied, cut or
+//! put back alone is found without asking anybody. Whoever puts the whole folder back is found by the peers
+//! ([`crate::meet`]), and by an outsider with `medmesh audit verify --head FILE`.
+use super::origin;
+use crate::note::TreeHead;
+use ed25519_dalek::VerifyingKey;
+use parking_lot::Mutex;
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
+use types::Place;
+
+/// The file's name, beside the database of the log.
+pub const HEADS_FILE: &str = "audit-heads.txt";
+/// Where heads go that a person acknowledged as lost.
+const SET_ASIDE: &str = "audit-heads.set-aside.txt";
+/// The file is written anew with its newest heads when it is longer than this, in bytes: some 4,000 heads.
+const MAX_BYTES: u64 = 1 << 20;
+/// Heads that stay then.
+const KEPT: usize = 256;
+/// Ends a head in the file: no checkpoint has such a line.
+const END: &str = "--";
+
+/// The file.
+pub struct Witness {
+    path: PathBuf,
+    origin: String,
+    key: VerifyingKey,
+    /// The length of the file, and the size of the largest head in it then.
+    largest: Mutex<Option<(u64, u64)>>,
+}
+
+impl Witness {
+    /// The file beside the database of a place's log, which its key signs.
+    #[must_use]
+    pub fn beside(database: &Path, place: &Place, key: VerifyingKey) -> Self {
+        Self {
+            path: database.with_file_name(HEADS_FILE),
+            origin: origin(place),
+            key,
+            largest: Mutex::new(None),
+        }
+    }
+
+    /// The name of this log.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// The key that signs this log.
+    #[must_use]
+    pub const fn key(&self) -> VerifyingKey {
+        self.key
+    }
+
+    /// The head in a note, if this node's key signed it as one of this log.
+    #[must_use]
+    pub fn open(&self, note: &str) -> Option<TreeHead> {
+        TreeHead::open(note, &self.origin, &self.key).ok()
+    }
+
+    /// The heads in the file, in the order in which they came. What this node did not sign is passed over: it proves
+    /// nothing.
+    ///
+    /// # Errors
+    /// When the file is there and cannot be read.
+    pub fn heads(&self) -> io::Result<Vec<String>> {
+        let heads = read(&self.path)?;
+        Ok(heads
+            .into_iter()
+            .filter(|note| self.open(note).is_some())
+            .collect())
+    }
+
+    /// Keeps a head that a peer holds, durably, if it is newer than all in the file.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn keep(&self, note: &str) -> io::Result<()> {
+        let Some(head) = self.open(note) else {
+            return Ok(());
+        };
+        let mut largest = self.largest.lock();
+        // Another process may have set heads aside.
+        let before = match *largest {
+            Some((length, size)) if length == self.length() => size,
+            _ => self.largest_in_file()?,
+        };
+        if head.size > before {
+            *largest = None;
+            self.append(note)?;
+        }
+        *largest = Some((self.length(), before.max(head.size)));
+        Ok(())
+    }
+
+    fn length(&self) -> u64 {
+        fs::metadata(&self.path).map_or(0, |file| file.len())
+    }
+
+    fn largest_in_file(&self) -> io::Result<u64> {
+        let sizes = self.heads()?;
+        let sizes = sizes.iter().filter_map(|note| self.open(note));
+        Ok(sizes.map(|head| head.size).max().unwrap_or(0))
+    }
+
+    fn append(&self, note: &str) -> io::Result<()> {
+        if self.length() > MAX_BYTES {
+            let mut heads = self.heads()?;
+            heads.drain(..heads.len().saturating_sub(KEPT));
+            replace(&self.path, &heads)?;
+        }
+        append(&self.path, note)
+    }
+
+    /// A person knows that the log was put back: the heads that it does not hold are moved to a file of their own, which
+    /// nobody reads by himself. How many.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn set_aside(&self, holds: impl Fn(&TreeHead) -> bool) -> io::Result<usize> {
+        let mut largest = self.largest.lock();
+        let (held, lost): (Vec<_>, Vec<_>) = self
+            .heads()?
+            .into_iter()
+            .partition(|note| self.open(note).is_some_and(|head| holds(&head)));
+        for note in &lost {
+            append(&self.path.with_file_name(SET_ASIDE), note)?;
+        }
+        if !lost.is_empty() {
+            replace(&self.path, &held)?;
+        }
+        *largest = None;
+        Ok(lost.len())
+    }
+}
+
+/// The heads of a file that one of these, or `medmesh audit heads`, wrote; or the one checkpoint that it holds.
+///
+/// # Errors
+/// When the file is there and cannot be read.
+pub fn read(path: &Path) -> io::Result<Vec<String>> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let ends = format!("\n{END}\n");
+    let heads = text
+        .split(&ends)
+        .map(str::trim_end)
+        .filter(|note| !note.is_empty());
+    Ok(heads.map(|note| format!("{note}\n")).collect())
+}
+
+/// Heads as [`read`] reads them.
+#[must_use]
+pub fn written(heads: &[String]) -> String {
+    heads.iter().map(|note| format!("{note}{END}\n")).collect()
+}
+
+fn append(path: &Path, note: &str) -> io::Result<()> {
+    let is_new = !path.exists();
+    let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+    file.write_all(written(&[note.to_owned()]).as_bytes())?;
+    file.sync_all()?;
+    if is_new { sync_folder(path) } else { Ok(()) }
+}
+
+fn replace(path: &Path, heads: &[String]) -> io::Result<()> {
+    let new = path.with_extension("new");
+    let mut file = File::create(&new)?;
+    file.write_all(written(heads).as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    sync_folder(path)
+}
+
+/// A name is durable when its folder is.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    match path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+    {
+        Some(folder) => File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ed25519_dalek::SigningKey;
+
+    fn key() -> SigningKey {
+        SigningKey::from_bytes(&[6; 32])
+    }
+
+    fn head(size: u64) -> String {
+        let origin = "medmesh/global".to_owned();
+        let root = [size as u8; 32];
+        TreeHead { origin, size, root }.sign(&key())
+    }
+
+    fn witness(dir: &Path) -> Witness {
+        Witness::beside(
+            &dir.join("ledger.db"),
+            &Place::Global,
+            key().verifying_key(),
+        )
+    }
+
+    #[test]
+    fn a_head_that_a_peer_holds_is_kept_once_and_older_or_foreign_ones_are_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let one = witness(dir.path());
+        assert_eq!(one.heads().unwrap(), Vec::<String>::new());
+        for note in [
+            head(3),
+            head(2),
+            head(3),
+            head(9).replace('9', "8"),
+            head(4),
+        ] {
+            one.keep(&note).unwrap();
+        }
+        assert_eq!(one.heads().unwrap(), [head(3), head(4)]);
+        let again = witness(dir.path());
+        again.keep(&head(4)).unwrap();
+        assert_eq!(again.heads().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn heads_that_a_person_gave_up_are_set_aside_and_not_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let one = witness(dir.path());
+        one.keep(&head(3)).unwrap();
+        one.keep(&head(7)).unwrap();
+        assert_eq!(one.set_aside(|head| head.size < 5).unwrap(), 1);
+        assert_eq!(one.heads().unwrap(), [head(3)]);
+        assert_eq!(read(&dir.path().join(SET_ASIDE)).unwrap(), [head(7)]);
+        one.keep(&head(5)).unwrap();
+        assert_eq!(one.heads().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn the_file_stays_short_and_keeps_its_newest_heads() {
+        let dir = tempfile::tempdir().unwrap();
+        let one = witness(dir.path());
+        let rubbish = (0..300).map(|n| format!("{n}{}\n", "x".repeat(4_096)));
+        let many: Vec<String> = rubbish.chain([head(1), head(2)]).collect();
+        replace(&one.path, &many).unwrap();
+        one.keep(&head(3)).unwrap();
+        assert_eq!(one.heads().unwrap(), [head(1), head(2), head(3)]);
+        assert!(fs::metadata(&one.path).unwrap().len() < 4_096);
+    }
+
+    #[test]
+    fn a_file_with_one_checkpoint_is_read_as_one_head() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("head.txt");
+        fs::write(&path, head(5)).unwrap();
+        assert_eq!(read(&path).unwrap(), [head(5)]);
+    }
+}

@@ -1,0 +1,163 @@
+//! What a ledger knows of its own restores: marks of the store beside it, gaps, and heads that peers hold.
+use super::Ledger;
+use crate::{
+    audit::{self, Decision, Entry, Log, heads, witness::Witness},
+    db::DbError,
+    gap::{self, Gap},
+    inbox,
+    port::{PortError, PortErrorKind},
+};
+use rusqlite::Connection;
+use types::Place;
+
+/// What became of a comparison of marks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Marked {
+    /// The other store has everything that was answered for.
+    Agrees,
+    /// It was put back: so many parcels are asked of their senders again.
+    PutBack {
+        /// Parcels.
+        parcels: u64,
+    },
+}
+
+impl Ledger {
+    /// Where its node stands.
+    #[must_use]
+    pub fn place(&self) -> &Place {
+        &self.inner.here
+    }
+
+    /// Compares the mark at which the store beside this ledger stands with the last one that was seen. When that store
+    /// is behind, what was applied since is as if it had never come, and senders are asked for it when they meet this
+    /// node again: until then nothing of them is taken.
+    ///
+    /// # Errors
+    /// [`PortError`].
+    pub async fn compare_mark(&self, mark: u64) -> Result<Marked, PortError> {
+        self.step("compare_mark", move |inner, tx| {
+            if inbox::last_mark(tx)?.is_none_or(|seen| seen <= mark) {
+                return Ok(Marked::Agrees);
+            }
+            let parcels = inbox::rewind(tx, mark)?;
+            let here = &inner.here;
+            let count = u32::try_from(parcels).unwrap_or(u32::MAX);
+            let why = "store-behind-ledger";
+            let entry = Entry::of_event((inner.now)(), Decision::PutBack, why, (here, here), count);
+            audit::append(tx, &entry)?;
+            audit::sign_head(tx, &inner.signer)?;
+            tracing::error!(
+                mark,
+                parcels,
+                "the store is older than the ledger: it was put back; senders are asked to ship again"
+            );
+            Ok(Marked::PutBack { parcels })
+        })
+        .await
+    }
+
+    /// Places whose parcels have been waiting for longer than [`super::OUT_OF_ORDER_LIMIT`] for one before them.
+    #[must_use]
+    pub fn stuck(&self) -> Vec<Place> {
+        let now = (self.inner.now)();
+        self.inner.order.lock().stuck(now)
+    }
+
+    /// Gaps that nobody has acknowledged.
+    ///
+    /// # Errors
+    /// [`PortError`].
+    pub async fn gaps(&self) -> Result<Vec<Gap>, PortError> {
+        self.db.step("gaps", |tx| gap::list(tx, false)).await
+    }
+
+    /// Writes entries to the audit log that are of no parcel, in one commit.
+    ///
+    /// # Errors
+    /// [`PortError`]: none was written.
+    pub async fn write_down(&self, entries: Vec<Entry>) -> Result<(), PortError> {
+        self.step("note", move |inner, tx| {
+            for entry in &entries {
+                audit::append(tx, entry)?;
+            }
+            audit::sign_head(tx, &inner.signer)
+        })
+        .await
+    }
+
+    /// Heads of other logs that are kept here.
+    ///
+    /// # Errors
+    /// [`PortError`].
+    pub async fn heads(&self) -> Result<Vec<String>, PortError> {
+        self.db.step("heads", heads::all).await
+    }
+
+    /// Keeps what a peer says that it holds of this log, in the file beside the ledger.
+    pub(super) async fn keep_witness(&self, note: String) -> Result<(), PortError> {
+        if note.is_empty() {
+            return Ok(());
+        }
+        let inner = self.inner.clone();
+        let kept = tokio::task::spawn_blocking(move || inner.witness.keep(&note)).await;
+        kept.map_err(|error| failed(error.into()))?
+            .map_err(|error| failed(error.into()))
+    }
+
+    /// Recomputes the whole audit log and compares it with its own head and with every head that peers said they hold:
+    /// how many entries there are.
+    ///
+    /// # Errors
+    /// [`PortError`]; corrupt, with the reason, when the log is not to be believed.
+    pub async fn verify(&self) -> Result<u64, PortError> {
+        let inner = self.inner.clone();
+        let verified = move || check(&inner.witness, &inner.path);
+        let done = tokio::task::spawn_blocking(verified).await;
+        done.map_err(|error| failed(error.into()))?
+    }
+
+    /// The log of a node that starts: an empty one begins with an entry. One that is empty though the node has run
+    /// before was emptied: that is a gap.
+    ///
+    /// # Errors
+    /// [`PortError`].
+    pub async fn begin_log(&self) -> Result<(), PortError> {
+        self.step("begin the audit log", |inner, tx| {
+            let (here, now) = (&inner.here, (inner.now)());
+            audit::begin(tx, here, &inner.signer, now, has_run(tx)?)
+        })
+        .await
+    }
+}
+
+/// Whether anything was ever sent or answered from these tables.
+fn has_run(conn: &Connection) -> Result<bool, DbError> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM outbox_counter WHERE last > 0)
+               OR EXISTS (SELECT 1 FROM inbox_last) OR EXISTS (SELECT 1 FROM audit_peer)";
+    Ok(conn.query_row(sql, [], |row| row.get(0))?)
+}
+
+fn failed(source: Box<dyn std::error::Error + Send + Sync>) -> PortError {
+    PortError {
+        kind: PortErrorKind::Unavailable,
+        op: "verify the audit log",
+        source: Some(source),
+    }
+}
+
+fn check(witness: &Witness, database: &std::path::Path) -> Result<u64, PortError> {
+    let heads = witness.heads().map_err(|error| failed(error.into()))?;
+    let log = Log::open(database).map_err(|error| error.port("open the audit log"))?;
+    let verified = log.verify(witness.origin(), &witness.key(), &heads);
+    verified.map(|head| head.size).map_err(|error| PortError {
+        kind: PortErrorKind::Corrupt,
+        op: "verify the audit log",
+        source: Some(Box::new(error)),
+    })
+}
+
+#[cfg(test)]
+#[cfg(not(medmesh_unguarded))]
+#[path = "restore_tests.rs"]
+mod tests;
