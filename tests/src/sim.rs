@@ -72,13 +72,15 @@ pub fn carry_out(
     worker: usize,
     templates: &Templates,
 ) -> Result<Result<(), Found>> {
-    let mut world = World::new(line.shape, worker, templates)?;
-    Ok(runtime.block_on(async {
+    runtime.block_on(async {
+        let mut world = World::new(line.shape, worker, templates).await?;
         for op in &line.ops {
-            world.step(*op).await?;
+            if let Err(found) = world.step(*op).await {
+                return Ok(Err(found));
+            }
         }
-        world.end().await
-    }))
+        Ok(world.end().await)
+    })
 }
 
 /// A runtime for one simulating thread.

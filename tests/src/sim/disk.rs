@@ -5,7 +5,6 @@
 //! test's matter (the store's own tests of faults).
 use super::full::Room;
 use anyhow::{Context, Result};
-use parking_lot::Mutex;
 use std::{
     collections::BTreeSet,
     fs,
@@ -13,6 +12,7 @@ use std::{
     sync::OnceLock,
 };
 use tempfile::TempDir;
+use tokio::sync::Mutex;
 
 /// A file system in memory, where there is one: an fsync costs nothing there.
 const MEMORY: &str = "/dev/shm";
@@ -58,12 +58,16 @@ impl Templates {
     ///
     /// # Errors
     /// The node does not start on an empty disk.
-    pub fn of(&self, place: &str, set_up: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+    pub async fn of(
+        &self,
+        place: &str,
+        set_up: impl AsyncFnOnce(&Path) -> Result<()>,
+    ) -> Result<PathBuf> {
         let dir = self.folder.path().join(place.replace('/', "-"));
-        let mut made = self.made.lock();
+        let mut made = self.made.lock().await;
         if made.insert(place.to_owned()) {
             fs::create_dir_all(&dir)?;
-            set_up(&dir)?;
+            set_up(&dir).await?;
         }
         Ok(dir)
     }

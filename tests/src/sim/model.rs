@@ -67,6 +67,8 @@ struct Measured {
     /// Restores that had happened anywhere when it was acknowledged.
     restores: u32,
     refused: bool,
+    /// Whether it was lost with its facility's disk before anybody else could hear of it.
+    unheard: bool,
     /// Whether it was kept back, at the facility or above, when it was first to be delivered.
     kept_back: bool,
 }
@@ -115,6 +117,7 @@ impl Model {
             acknowledged: false,
             restores: 0,
             refused: false,
+            unheard: false,
             kept_back: false,
         });
         (number, format!("{}.{:05}", 60 + number % 60, number + 1))
@@ -168,8 +171,19 @@ impl Model {
         self.copies[facility].push(holding);
     }
 
-    /// A facility was put back to a copy, numbered from the newest; its region has `there`.
-    pub fn facility_put_back(&mut self, facility: usize, back: usize, there: &[Observed]) {
+    /// A facility was put back to a copy, numbered from the newest; its region has `there`, and `sent` was ever on its
+    /// way. Of what was not, nobody can know that it is lost.
+    pub fn facility_put_back(
+        &mut self,
+        facility: usize,
+        back: usize,
+        there: &[Observed],
+        sent: &BTreeSet<String>,
+    ) {
+        let heard: BTreeSet<_> = sent
+            .iter()
+            .filter_map(|value| Self::number(value))
+            .collect();
         let copies = &self.copies[facility];
         if let Some(at) = copies.len().checked_sub(back + 1) {
             self.holding[facility] = copies[at].clone();
@@ -178,6 +192,13 @@ impl Model {
         let own = numbers.filter(|number| self.is_of(*number, facility));
         let own: Vec<_> = own.collect();
         self.above[facility].extend(own);
+        for number in 0..self.measured.len() {
+            let sample = &mut self.measured[number];
+            let held = self.holding[facility].surely.contains(&number);
+            if sample.facility == facility && !held && !heard.contains(&number) {
+                sample.unheard = true;
+            }
+        }
         self.put_back.insert(facility);
         self.restores += 1;
     }
@@ -247,7 +268,7 @@ impl Model {
         if still {
             return Err(Found::new(Fault::Lost, self.name(number)));
         }
-        if told.contains(&facility) {
+        if told.contains(&facility) || sample.unheard {
             return Ok(());
         }
         Err(Found::new(Fault::LostUnsaid, self.name(number)))

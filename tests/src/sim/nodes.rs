@@ -130,7 +130,7 @@ impl Opening<'_> {
     ///
     /// # Errors
     /// It does not open.
-    pub fn edge(self, region: &Place) -> Result<Store> {
+    pub async fn edge(self, region: &Place) -> Result<Store> {
         let devices = DEVICES.iter().zip(1..).map(|(id, bed)| {
             Ok(DeviceFacts {
                 id: id.parse()?,
@@ -149,7 +149,7 @@ impl Opening<'_> {
             birth_date: None,
             gender: Some("female".into()),
         });
-        Ok(Store::open(StoreOptions {
+        let store = Store::open(StoreOptions {
             dir: self.dir.into(),
             facility_key: Phi::new([7; 32]),
             place: self.place.clone(),
@@ -166,20 +166,23 @@ impl Opening<'_> {
             signer: Signer::new(self.place, key(self.place)),
             time: Arc::new(self.hand),
             entropy: self.entropy,
-        })?)
+        })?;
+        store.begin_log().await?;
+        Ok(store)
     }
 
     /// A region, or the global node.
     ///
     /// # Errors
     /// It does not open.
-    pub fn upper(self, watch: Arc<Watch>) -> Result<Upper> {
+    pub async fn upper(self, watch: Arc<Watch>) -> Result<Upper> {
         let at = |name: &str| self.dir.join(name);
         let signer = Signer::new(self.place, key(self.place));
         let hand = self.hand;
         let now = Arc::new(move || hand.now());
         let here = self.place.clone();
         let ledger = Ledger::open(&at("ledger.db"), here.clone(), self.rules, signer, now)?;
+        ledger.begin_log().await?;
         watch.mend();
         let (apply, above): (Arc<dyn Apply>, _) = match self.place {
             Place::Global => {
@@ -203,6 +206,8 @@ impl Opening<'_> {
                     models: DeviceModels::default(),
                     true_times: Arc::new(|| false),
                 };
+                // A store that is behind its ledger is noted; what it lacks is asked for when senders meet it.
+                let _noted = intake.compare_store().await;
                 (Arc::new(intake), Above::Region(desk))
             }
         };
@@ -297,6 +302,10 @@ struct Watched {
 
 #[async_trait]
 impl Apply for Watched {
+    async fn mark(&self) -> Result<Option<u64>, PortError> {
+        self.apply.mark().await
+    }
+
     async fn apply(&self, from: &Place, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError> {
         const OP: &str = "torn from its work";
         let lost = || PortError {

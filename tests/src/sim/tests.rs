@@ -90,28 +90,28 @@ fn nobody_writes_into_what_is_another_facilitys() {
 }
 
 #[test]
-#[ignore = "streams do not begin anew yet where a node was put back"]
+#[ignore = "restores are not swept yet since streams begin anew: to be taken in once every seed passes"]
 fn a_region_that_is_put_back_gets_again_what_its_facility_still_has() {
     holds("small a00 .00 c10 a00 .00 u10");
     holds("small c10 a00 .00 u10");
 }
 
 #[test]
-#[ignore = "streams do not begin anew yet where a node was put back"]
+#[ignore = "restores are not swept yet since streams begin anew: to be taken in once every seed passes"]
 fn a_facility_that_is_put_back_delivers_what_it_measures_afterwards() {
     holds("small c00 a00 .00 u00 a00 .00");
     holds("small c00 a00 .00 u00");
 }
 
 #[test]
-#[ignore = "streams do not begin anew yet where a node was put back"]
+#[ignore = "restores are not swept yet since streams begin anew: to be taken in once every seed passes"]
 fn what_nobody_has_after_a_restore_is_said() {
     holds("small c00 c10 a00 .00 u00 u10 a00");
     holds("small c10 a00 .00 t02 u10");
 }
 
 #[test]
-#[ignore = "streams do not begin anew yet where a node was put back"]
+#[ignore = "restores are not swept yet since streams begin anew: to be taken in once every seed passes"]
 fn a_clinical_store_that_is_put_back_alone_gets_again_what_it_lost() {
     holds("small c10 a00 .00 U10");
 }

@@ -7,6 +7,7 @@ use federation::{
         flight::{Flight, Landed},
     },
     port::Outbox,
+    reason,
     wire::{Outcome, Parcel, ReadingBatch, Receipt, reading},
 };
 use std::collections::BTreeSet;
@@ -19,6 +20,30 @@ pub fn values(batch: &ReadingBatch) -> impl Iterator<Item = &str> {
         Some(reading::Value::Quantity(text)) => Some(text.as_str()),
         _ => None,
     })
+}
+
+/// Draws the id of a stream.
+pub type Draw = fn() -> [u8; 16];
+
+/// Times that a sender says where it stands on one connection, as the product's does.
+const MAX_HELLOS: usize = 4;
+
+/// Both ends say where they stand, until they agree: whether they do.
+async fn meet(outbox: &dyn Outbox, from: &Place, door: &Door, draw: Draw) -> bool {
+    let Ok(mut hello) = outbox.hello(&door.here).await else {
+        return false;
+    };
+    for _ in 0..MAX_HELLOS {
+        let Ok(welcome) = door.inbox.meet(from, &hello).await else {
+            return false;
+        };
+        match outbox.resync(&door.here, &welcome, draw()).await {
+            Ok(None) => return true,
+            Ok(Some(next)) => hello = next,
+            Err(_) => return false,
+        }
+    }
+    false
 }
 
 /// Parcels that a receiver takes in one step, as the product's does.
@@ -37,6 +62,10 @@ pub struct Wire {
     pub late: Vec<Parcel>,
     /// What the receiver does not know yet: kinds are changed on their way to it.
     pub older: bool,
+    /// Whether both ends have said where they stand, on this connection.
+    met: bool,
+    /// Values that were ever on their way.
+    pub sent: BTreeSet<String>,
     /// Values that the receiver did not take when they first came: what is shipped again comes behind what is newer.
     pub detained: BTreeSet<String>,
 }
@@ -50,16 +79,24 @@ impl Default for Wire {
             coming: Vec::new(),
             late: Vec::new(),
             older: false,
+            met: false,
+            sent: BTreeSet::new(),
             detained: BTreeSet::new(),
         }
     }
 }
 
 impl Wire {
-    /// Sends what there is room for, the most urgent first.
-    pub async fn send(&mut self, outbox: &dyn Outbox) {
+    /// Sends what there is room for, the most urgent first, once both ends have met.
+    pub async fn send(&mut self, outbox: &dyn Outbox, from: &Place, door: &Door, draw: Draw) {
         if !self.up {
             return;
+        }
+        if !self.met {
+            self.met = meet(outbox, from, door, draw).await;
+            if !self.met {
+                return;
+            }
         }
         for priority in Priority::ALL {
             loop {
@@ -74,6 +111,9 @@ impl Wire {
                     break;
                 }
                 for parcel in leased {
+                    if let Ok(batch) = envelope::open::<ReadingBatch>(&parcel) {
+                        self.sent.extend(values(&batch).map(str::to_owned));
+                    }
                     self.flight.depart(priority, &parcel);
                     self.going.push(parcel);
                 }
@@ -120,6 +160,7 @@ impl Wire {
             match self.flight.land(&receipt, &door.here.to_string(), &key) {
                 Ok(Landed::Known) => {}
                 Ok(landed) => {
+                    bad |= receipt.reason == reason::OTHER_STREAM;
                     is_final |= matches!(landed, Landed::Final(_));
                     good.push(receipt);
                 }
@@ -137,6 +178,7 @@ impl Wire {
         self.coming.clear();
         self.late.append(&mut self.going);
         self.flight = Flight::default();
+        self.met = false;
         // A store that is closed has no leases either.
         let _released = outbox.release().await;
     }

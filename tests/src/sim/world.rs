@@ -66,7 +66,7 @@ impl World {
     ///
     /// # Errors
     /// It cannot be set up.
-    pub fn new(shape: Shape, worker: usize, templates: &Templates) -> Result<Self> {
+    pub async fn new(shape: Shape, worker: usize, templates: &Templates) -> Result<Self> {
         let folder = disk::folder()?;
         let (hand, entropy) = clock::begin(worker);
         let mut nodes = Vec::new();
@@ -76,7 +76,7 @@ impl World {
                 place: place.parse()?,
                 disk: Disk::of(
                     root,
-                    &disks::template(templates, shape, at, (hand, entropy))?,
+                    &disks::template(templates, shape, at, (hand, entropy)).await?,
                 )?,
                 run: None,
                 mistaken: false,
@@ -99,12 +99,12 @@ impl World {
             _folder: folder,
         };
         for node in 0..world.nodes.len() {
-            world.start(node)?;
+            world.start(node).await?;
         }
         Ok(world)
     }
 
-    fn start(&mut self, at: usize) -> Result<()> {
+    async fn start(&mut self, at: usize) -> Result<()> {
         let ground = Ground::get()?;
         let region = self.shape.parent(at).map(|it| self.nodes[it].place.clone());
         let node = &mut self.nodes[at];
@@ -122,11 +122,11 @@ impl World {
         };
         node.run = Some(match region {
             Some(region) if at < self.shape.facilities() => {
-                let store = opening.edge(&region)?;
+                let store = opening.edge(&region).await?;
                 store.set_link(self.wires[at].up);
                 Run::Edge(store)
             }
-            _ => Run::Upper(Box::new(opening.upper(node.watch.clone())?)),
+            _ => Run::Upper(Box::new(opening.upper(node.watch.clone()).await?)),
         });
         Ok(())
     }
@@ -178,7 +178,7 @@ impl World {
             What::Restore => self.restore(at, arg, "").await?,
             What::Promote => self.restore(at, arg, "fhir.db").await?,
             What::Full => self.nodes[at].disk.room.set_full(true),
-            What::Room => self.give_room(at)?,
+            What::Room => self.give_room(at).await?,
             What::Forbid | What::Permit => self.set_policy(at, op.what == What::Forbid).await?,
             What::Older | What::Newer => self.set_older(at, op.what == What::Older),
             What::Time => self.pass(TIMES_MS[arg % TIMES_MS.len()]).await,

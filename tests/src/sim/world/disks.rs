@@ -24,21 +24,21 @@ impl World {
             .cut()
             .map_err(|error| no_start(&error))?;
         self.nodes[at].run = None;
-        self.start_if_there_is_room(at)
+        self.start_if_there_is_room(at).await
     }
 
     /// The disk has room again; a node that could not start without it starts.
-    pub(super) fn give_room(&mut self, at: usize) -> Result<(), Found> {
+    pub(super) async fn give_room(&mut self, at: usize) -> Result<(), Found> {
         self.nodes[at].disk.room.set_full(false);
         if self.nodes[at].run.is_none() {
-            self.start_if_there_is_room(at)?;
+            self.start_if_there_is_room(at).await?;
         }
         Ok(())
     }
 
     /// A node must start on its own disk, unless that is full.
-    fn start_if_there_is_room(&mut self, at: usize) -> Result<(), Found> {
-        match self.start(at) {
+    async fn start_if_there_is_room(&mut self, at: usize) -> Result<(), Found> {
+        match self.start(at).await {
             Err(_) if self.nodes[at].disk.room.is_full() => Ok(()),
             started => started.map_err(|error| no_start(&error)),
         }
@@ -80,10 +80,11 @@ impl World {
         let restored = self.nodes[at].disk.restore(back, prefix);
         restored.map_err(|error| no_start(&error))?;
         self.nodes[at].run = None;
-        self.start_if_there_is_room(at)?;
+        self.start_if_there_is_room(at).await?;
         self.nodes[at].watch.forget();
         if is_facility {
-            self.model.facility_put_back(at, back, &there);
+            let sent = &self.wires[at].sent;
+            self.model.facility_put_back(at, back, &there, sent);
         } else if matches!(self.nodes[at].place, Place::Regional { .. }) {
             let there = self.observe(at)?;
             self.model.region_put_back(&self.facilities_of(at), &there);
@@ -114,7 +115,7 @@ impl World {
 }
 
 /// The disk of a node that was set up and never used.
-pub(super) fn template(
+pub(super) async fn template(
     templates: &Templates,
     shape: Shape,
     at: usize,
@@ -122,7 +123,7 @@ pub(super) fn template(
 ) -> Result<PathBuf> {
     let text = shape.places()[at];
     let place: Place = text.parse()?;
-    templates.of(text, |dir| {
+    let set_up = async |dir: &Path| {
         hand.draw_from(text.bytes().fold(1, |hash: u32, byte| {
             hash.wrapping_mul(31).wrapping_add(byte.into())
         }));
@@ -134,17 +135,18 @@ pub(super) fn template(
             entropy,
         };
         if at >= shape.facilities() {
-            drop(opening.upper(Arc::default())?);
+            drop(opening.upper(Arc::default()).await?);
             return closed(dir);
         }
         let region = shape.parent(at).map(|at| shape.places()[at].parse());
-        let store = opening.edge(&region.transpose()?.unwrap_or(Place::Global))?;
+        let store = opening
+            .edge(&region.transpose()?.unwrap_or(Place::Global))
+            .await?;
         // Writes everything into the database.
-        tokio::runtime::Builder::new_current_thread()
-            .build()?
-            .block_on(store.close());
+        store.close().await;
         Ok(())
-    })
+    };
+    templates.of(text, set_up).await
 }
 
 /// How long a store may take to write its log into its database and close.

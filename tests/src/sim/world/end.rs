@@ -21,21 +21,24 @@ impl World {
     pub async fn end(&mut self) -> Result<(), Found> {
         self.mend().await?;
         self.settle().await?;
-        self.judge()?;
+        self.judge().await?;
         for at in 0..self.shape.facilities() {
             for device in 0..DEVICES.len() {
                 self.measure(at, device, Urgency::Routine, 1).await?;
                 self.measure(at, device, Urgency::Alarm, 1).await?;
             }
         }
-        let flows = self.settle().await.and_then(|()| self.judge());
+        let flows = match self.settle().await {
+            Ok(()) => self.judge().await,
+            stuck => stuck,
+        };
         flows.map_err(|found| Found::new(Fault::NewDataStuck, found.to_string()))
     }
 
     /// Every node runs with room and the right policy, and every link is up.
     async fn mend(&mut self) -> Result<(), Found> {
         for at in 0..self.nodes.len() {
-            self.give_room(at)?;
+            self.give_room(at).await?;
             self.set_policy(at, false).await?;
             self.set_older(at, false);
             self.wires[at].up = true;
@@ -83,7 +86,8 @@ impl World {
             };
             let (door, wire) = (&upper.door, &mut self.wires[at]);
             wire.deliver_late(from, door).await;
-            wire.send(outbox.as_ref()).await;
+            let draw = self.hand.draws();
+            wire.send(outbox.as_ref(), from, door, draw).await;
             wire.deliver(from, door, 0).await;
             moved |= wire.answer(outbox.as_ref(), door).await;
             self.mend_torn(above).await?;
@@ -137,11 +141,35 @@ impl World {
         waiting.join(", ")
     }
 
-    fn judge(&mut self) -> Result<(), Found> {
+    /// Facilities of which it was said, there or at their region, that something is missing.
+    async fn told(&self) -> BTreeSet<usize> {
+        let mut told = BTreeSet::new();
+        for at in 0..self.shape.facilities() {
+            let place = self.nodes[at].place.to_string();
+            let here = match self.store(at) {
+                Some(store) => store.gaps().await.is_ok_and(|gaps| !gaps.is_empty()),
+                None => false,
+            };
+            let region = self.shape.parent(at).map(|region| &self.nodes[region].run);
+            let there = match region {
+                Some(Some(Run::Upper(upper))) => {
+                    let gaps = upper.ledger.gaps().await.unwrap_or_default();
+                    gaps.iter().any(|gap| gap.peer == place)
+                }
+                _ => false,
+            };
+            if here || there {
+                told.insert(at);
+            }
+        }
+        told
+    }
+
+    async fn judge(&mut self) -> Result<(), Found> {
         for wire in &self.wires {
             self.model.kept_back(wire.detained.iter());
         }
-        let told = BTreeSet::new();
+        let told = self.told().await;
         for region in self.regions() {
             let there = self.observe(region)?;
             self.model

@@ -15,13 +15,14 @@ impl World {
             return Ok(());
         };
         let (door, wire) = (&upper.door, &mut self.wires[at]);
+        let draw = self.hand.draws();
         match what {
             What::Pump => {
-                wire.send(outbox).await;
+                wire.send(outbox, from, door, draw).await;
                 wire.deliver(from, door, 0).await;
                 wire.answer(outbox, door).await;
             }
-            What::Send => wire.send(outbox).await,
+            What::Send => wire.send(outbox, from, door, draw).await,
             What::Deliver => wire.deliver(from, door, arg).await,
             What::Answer => {
                 wire.answer(outbox, door).await;
