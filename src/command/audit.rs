@@ -1,7 +1,10 @@
 //! `medmesh audit`: a node's log of what it let pass and what it refused, checked and printed beside the running node.
 use super::{check_config::detect, node::read};
 use crate::{
-    cli::{AuditArgs, AuditCommand, AuditNodeArgs, AuditVerifyArgs, ConfigKind},
+    cli::{
+        ConfigKind,
+        audit::{AuditArgs, AuditCommand, AuditNodeArgs, AuditVerifyArgs},
+    },
     failure::Failure,
     out,
 };

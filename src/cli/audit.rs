@@ -1,0 +1,62 @@
+//! Arguments of `medmesh audit`.
+use clap::{Args, Subcommand};
+use std::path::PathBuf;
+
+/// Arguments of `audit`.
+#[derive(Debug, Args)]
+pub struct AuditArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: AuditCommand,
+}
+
+/// What to do with an audit log.
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    /// Checks every entry against the signed head, and the log against every head of it that others hold; exit code 1
+    /// when something was changed, cut or put back, or when there is no head.
+    #[command(after_help = AUDIT_VERIFY_EXAMPLES)]
+    Verify(AuditVerifyArgs),
+    /// Prints the entries.
+    List(AuditNodeArgs),
+    /// Prints the signed head (a C2SP checkpoint).
+    Checkpoint(AuditNodeArgs),
+    /// Prints the signed heads of other nodes' logs that this node holds, for `audit verify --head` at those.
+    Heads(AuditNodeArgs),
+    /// Prints what is missing after a restore and nobody has acknowledged.
+    Gaps(AuditNodeArgs),
+    /// Says that a person has seen what is missing after a restore: an entry in the log; the node is no longer degraded
+    /// by it. Heads that the log does not hold any more are set aside.
+    Acknowledge(AuditNodeArgs),
+}
+
+const AUDIT_VERIFY_EXAMPLES: &str = "\
+Examples:
+  medmesh audit verify --config edge.toml
+  medmesh audit heads --config regional.toml > heads.txt; medmesh audit verify --config edge.toml --head heads.txt
+  medmesh audit verify --config edge.toml --config regional.toml --config global.toml   each against what the others hold";
+
+/// Arguments of `audit verify`.
+#[derive(Debug, Args)]
+pub struct AuditVerifyArgs {
+    /// Configuration of the node; of several, each is also checked against the heads that the others hold of it.
+    #[arg(long, required = true)]
+    pub config: Vec<PathBuf>,
+    /// A signed checkpoint from outside, or the output of `audit heads` of another node.
+    #[arg(long)]
+    pub head: Vec<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which node's audit log.
+#[derive(Debug, Args)]
+pub struct AuditNodeArgs {
+    /// Configuration of the node.
+    #[arg(long)]
+    pub config: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
