@@ -148,6 +148,7 @@ mod tests {
             UNKNOWN_PURPOSE,
             UNKNOWN_KIND,
             OUT_OF_ORDER,
+            OTHER_STREAM,
             NO_SPACE,
             UNAVAILABLE,
             UNMAPPABLE,

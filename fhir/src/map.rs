@@ -26,8 +26,9 @@ pub const SECURITY_SYSTEM: &str = "http://terminology.hl7.org/CodeSystem/v3-Obse
 pub const PSEUDONYMISED: &str = "PSEUDED";
 
 /// Every flag and its code in [`FLAG_SYSTEM`].
-pub const FLAGS: [(Flags, &str); 3] = [
+pub const FLAGS: [(Flags, &str); 4] = [
     (Flags::IMPLAUSIBLE, "implausible"),
+    (Flags::IMPLAUSIBLE_FOR_CODE, "implausible-for-code"),
     (Flags::CLOCK_UNTRUSTED, "clock-untrusted"),
     (Flags::HISTORICAL, "historical"),
 ];
@@ -154,6 +155,7 @@ pub struct ClinicalDevice {
 #[must_use]
 pub fn status(value: &Value, flags: Flags) -> &'static str {
     let unverified = flags.contains(Flags::IMPLAUSIBLE)
+        || flags.contains(Flags::IMPLAUSIBLE_FOR_CODE)
         || flags.contains(Flags::CLOCK_UNTRUSTED)
         || *value == Value::Absent(AbsentReason::Stale);
     if unverified { "preliminary" } else { "final" }

@@ -81,6 +81,12 @@ fn each_flag_is_a_tag_and_what_is_unverified_is_preliminary() {
             &["clock-untrusted"],
             "preliminary",
         ),
+        (
+            &quantity,
+            Flags::IMPLAUSIBLE_FOR_CODE,
+            &["implausible-for-code"],
+            "preliminary",
+        ),
         (&quantity, Flags::HISTORICAL, &["historical"], "final"),
         (
             &quantity,

@@ -19,8 +19,6 @@ pub struct Decimal(String);
 impl Decimal {
     /// The longest text, in characters: 18 digits (FHIR R4 asks for at least that), sign, point and exponent.
     pub const MAX_LEN: usize = 32;
-    /// The most digits of a mantissa: what FHIR R4 asks for and 64 bits hold. No device measures so finely.
-    pub const MAX_DIGITS: usize = 18;
     /// The largest power of ten of the first digit, and with a minus the smallest of the last: what a device's binary
     /// number of 64 bits can hold. Whoever calculates with 1e999999999 runs out of memory.
     pub const MAX_EXPONENT: i32 = 400;
@@ -79,21 +77,16 @@ impl FromStr for Decimal {
     }
 }
 
-/// Whether mantissa and exponent of a JSON number are within [`Decimal::MAX_DIGITS`] and [`Decimal::MAX_EXPONENT`].
+/// Whether the exponent of a JSON number is within [`Decimal::MAX_EXPONENT`].
 fn is_bounded(number: &str) -> bool {
     let number = number.trim_start_matches('-');
     let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    // A JSON number has no leading zeros but the one of 0.5, which is no digit of the mantissa.
-    let digits = whole.len() + fraction.len() - usize::from(whole == "0");
-    let Ok(exponent) = exponent.parse::<i32>() else {
-        return false;
-    };
-    let most = i64::from(Decimal::MAX_EXPONENT);
-    let (whole, fraction) = (whole.len() as i64, fraction.len() as i64);
-    digits <= Decimal::MAX_DIGITS
-        && i64::from(exponent) + whole - 1 <= most
-        && i64::from(exponent) - fraction >= -most
+    let places = |digits: &str| i32::try_from(digits.len()).unwrap_or(i32::MAX);
+    exponent.parse::<i32>().is_ok_and(|exponent| {
+        exponent.saturating_add(places(whole) - 1) <= Decimal::MAX_EXPONENT
+            && exponent.saturating_sub(places(fraction)) >= -Decimal::MAX_EXPONENT
+    })
 }
 
 fn is_json_number(text: &[u8]) -> bool {
@@ -175,15 +168,13 @@ mod tests {
             "1e99999999999999999999",
             "10e400",
             "1.5e-400",
-            "1234567890123456789",
-            "0.1234567890123456789",
         ] {
             assert_eq!(text.parse::<Decimal>(), Err(InvalidDecimal), "{text:?}");
         }
     }
 
     #[test]
-    fn the_bounds_of_digits_and_exponent_are_within() {
+    fn the_bounds_of_the_exponent_are_within() {
         for text in [
             "1e400",
             "1e-400",

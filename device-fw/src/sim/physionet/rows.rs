@@ -143,11 +143,7 @@ mod tests {
             let expected = expected.map(|(text, exact): (&str, bool)| (text.to_owned(), exact));
             assert_eq!(seen, expected, "{text:?}");
         }
-        for text in [
-            "1e999",
-            "4.1000000000000000000000000000000000",
-            "1234567890123456789",
-        ] {
+        for text in ["1e999", "4.1000000000000000000000000000000000"] {
             assert!(decimal(text).is_err(), "{text}");
         }
     }
