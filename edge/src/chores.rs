@@ -2,11 +2,12 @@
 use crate::{
     alarms::Unstored,
     clockguard::Time,
+    error::EdgeError,
     freshness::{Change, TICK},
     ingest::{Publish, Topic},
     lease::{Lease, Subject},
     pipeline::alarm_message,
-    run::{EdgeError, Shared},
+    run::Shared,
     store::{Condition, Late, StoreError},
 };
 use federation::{

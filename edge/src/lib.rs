@@ -11,6 +11,7 @@ pub mod clockguard;
 pub mod config;
 pub mod crosswalk;
 pub mod deid;
+mod error;
 pub mod freshness;
 pub mod ingest;
 pub mod lease;
@@ -21,4 +22,5 @@ mod run;
 mod standing;
 pub mod store;
 
-pub use run::{BUILT, CLOCK_OFFSET, EdgeError, Node, run, start};
+pub use error::EdgeError;
+pub use run::{BUILT, CLOCK_OFFSET, Node, run, start};

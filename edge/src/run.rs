@@ -3,32 +3,32 @@
 //! Nothing here needs a network: who the node is, which policy holds and what time it must at least be lie on its
 //! disk. The link is one task among others, and its absence changes nothing but the priority of what is committed.
 use crate::{
-    broker::{Broker, BrokerConfig, BrokerError, BrokerLimits},
+    broker::{Broker, BrokerConfig, BrokerLimits},
     chores,
     clockguard::{ClockGuard, Time},
     config::EdgeConfig,
+    error::EdgeError,
     freshness::{self, Monitor},
     ingest::Journal,
     lease::{Lease, Subject},
     modbus,
     pipeline::{Published, Topics, Watched, Witness},
     standing::{Standing, Told},
-    store::{self, Bounds, DeviceFacts, Store, StoreError, StoreOptions},
+    store::{self, Bounds, DeviceFacts, Store, StoreOptions},
 };
 use ed25519_dalek::VerifyingKey;
 use federation::{
     audit::Signer,
-    link::{LinkError, Tap, Uplink, UplinkParts},
-    pki::{self, PkiError},
-    policy::{PolicyError, Rules},
-    profile::{ProfileError, SignedProfile},
-    tls::{ReloadingTls, TimeSource, TlsError, TlsPaths},
+    link::{Tap, Uplink, UplinkParts},
+    pki,
+    policy::Rules,
+    profile::SignedProfile,
+    tls::{ReloadingTls, TimeSource, TlsPaths},
 };
 use node::{
-    config::ConfigError,
     health::Health,
     https, shutdown,
-    task::{Kind, TaskError, Tasks},
+    task::{Kind, Tasks},
     telemetry,
 };
 use parking_lot::Mutex;
@@ -45,56 +45,6 @@ pub const BUILT: Timestamp = Timestamp(match i64::from_str_radix(env!("MEDMESH_B
 });
 /// Variable that falsifies the machine's clock in a local mesh, such as `-3650d` or `+2h`.
 pub const CLOCK_OFFSET: &str = "MEDMESH_DANGEROUS_CLOCK_OFFSET";
-
-/// Why an edge node does not start, or stopped.
-#[derive(Debug, thiserror::Error)]
-pub enum EdgeError {
-    /// A dangerous setting outside the local mesh, or one that cannot be read.
-    #[error("{0}")]
-    Dangerous(&'static str),
-    /// The store.
-    #[error("store: {0}")]
-    Store(#[from] StoreError),
-    /// The certificates.
-    #[error("tls: {0}")]
-    Tls(#[from] TlsError),
-    /// The signing key.
-    #[error("signing key: {0}")]
-    Key(#[from] PkiError),
-    /// A public key that signed leases or profiles are checked with.
-    #[error("{0}: is not the PEM of an Ed25519 public key, or cannot be read")]
-    PublicKey(std::path::PathBuf),
-    /// The residency policies.
-    #[error("policies: {0}")]
-    Policies(#[from] PolicyError),
-    /// The signed de-identification profile.
-    #[error("de-identification profile: {0}")]
-    Deid(#[from] ProfileError),
-    /// A file that cannot be read.
-    #[error("{path}: {source}")]
-    File {
-        /// The file.
-        path: std::path::PathBuf,
-        /// What the system said.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The device profiles.
-    #[error("profiles: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
-    Profiles(Vec<ConfigError>),
-    /// The broker.
-    #[error(transparent)]
-    Broker(#[from] BrokerError),
-    /// The link.
-    #[error("uplink: {0}")]
-    Link(#[from] LinkError),
-    /// The HTTPS address.
-    #[error("https: listening on {0}: {1}")]
-    Listen(SocketAddr, #[source] std::io::Error),
-    /// A task ended.
-    #[error(transparent)]
-    Task(#[from] TaskError),
-}
 
 /// A running edge node.
 pub struct Node {

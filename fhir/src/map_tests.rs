@@ -65,6 +65,7 @@ fn every_code_keeps_its_system_display_category_and_unit() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn each_flag_is_a_tag_and_what_is_unverified_is_preliminary() {
     let quantity = Value::Quantity("1".parse().unwrap());
     for (value, flags, tags, status) in [

@@ -1,4 +1,5 @@
 //! The attack on a listener: hostile connections of every kind, two thousand at once, while honest clients work.
+#![cfg(test)]
 use super::tests::{Server, start_at, start_by};
 use super::*;
 use crate::{

@@ -123,7 +123,8 @@ fn decided(mesh: &Mesh) -> Result<()> {
     Ok(())
 }
 
-/// Nobody else on the machine can read anything of a mesh, but the authority's certificate once they are let in.
+/// Nobody else on the machine can read anything of a mesh, but the authority's certificate and its list of what is
+/// revoked, once they are let in: both are public.
 fn private(dir: &Path) -> Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
@@ -133,7 +134,7 @@ fn private(dir: &Path) -> Result<()> {
         }
         let mode = entry.metadata()?.permissions().mode() & 0o777;
         let allowed = if kind.is_dir() { 0o700 } else { 0o600 };
-        let certificate = path.ends_with("pki/ca.pem");
+        let certificate = path.ends_with("pki/ca.pem") || path.ends_with("pki/crl.pem");
         assert!(
             mode & !allowed == 0 || certificate,
             "{}: {mode:o}",
