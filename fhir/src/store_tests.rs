@@ -114,8 +114,9 @@ async fn a_store_of_the_first_version_keeps_its_resources_and_they_are_adopted()
         .unwrap();
     drop(store);
     let connection = rusqlite::Connection::open(&path).unwrap();
-    let back =
-        "ALTER TABLE resource DROP COLUMN source; DROP TABLE facility; PRAGMA user_version = 1";
+    // What versions 2 and 3 add is taken away.
+    let back = "ALTER TABLE resource DROP COLUMN source; DROP TABLE facility;
+        ALTER TABLE history DROP COLUMN seq; DROP TABLE reader; PRAGMA user_version = 1";
     connection.execute_batch(back).unwrap();
     drop(connection);
     let store = SqliteStore::open(&path).unwrap();
