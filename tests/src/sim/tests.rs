@@ -1,8 +1,9 @@
 //! The suite's share of simulation, and every failure that was found by it, by name.
 use super::*;
 
-/// Seeds of the suite.
-const SEEDS: u64 = 10_000;
+/// Seeds of the suite: about two minutes of both cores of a small machine in a debug build. `MEDMESH_SIM_SEEDS=0+10000`
+/// sweeps more.
+const SEEDS: u64 = 2_000;
 
 /// Letters of what the suite leaves out, since its faults are known and not mended yet.
 const SKIPPED: &str = "uUn";
