@@ -4,6 +4,7 @@ mod bench;
 mod clock;
 mod engines;
 mod fuzz;
+mod infra;
 mod place;
 mod run;
 mod stage;
@@ -31,7 +32,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Checks the project: format, lints, unit, doc, contract and end-to-end tests, against real engines.
+    /// Checks the project: format, lints, Terraform, unit, doc, contract and end-to-end tests, against real engines.
     ///
     /// Installs what the suites need (as root; otherwise stops with the one line to copy), starts it on free ports
     /// of 127.0.0.1, and ends it. The last line is `N passed, N failed, N ignored`; the exit code is 0 when nothing

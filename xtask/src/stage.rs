@@ -2,6 +2,7 @@
 use crate::{
     clock::{self, Offset},
     engines::Engines,
+    infra,
     place::{Places, in_ci},
     run::{Counts, cargo, shown},
 };
@@ -23,6 +24,8 @@ pub enum Stage {
     Fmt,
     /// Lints, warnings refused.
     Clippy,
+    /// The Terraform modules: format, validation, their tests, and their guards taken out one by one.
+    Infra,
     /// The firmware core in a program that has no standard library.
     Bare,
     /// The binary without the residency guard, in which the canary scan must find what it looks for.
@@ -112,6 +115,7 @@ impl Run {
                 (true, Counts::default())
             }
             Stage::Contract | Stage::E2e => self.with_engines(stage)?,
+            Stage::Infra => infra::check(&self.places)?,
             _ => shown(&mut self.timed(stage)?)?,
         };
         if stage == Stage::Unguarded && ok {
@@ -182,7 +186,8 @@ impl Run {
     /// nothing is compiled twice.
     fn command(&self, stage: Stage) -> Command {
         let arguments: &[&str] = match stage {
-            Stage::Engines => &["--version"],
+            // These two are no commands of cargo.
+            Stage::Engines | Stage::Infra => &["--version"],
             Stage::Fmt => &["fmt", "--all", "--check"],
             Stage::Clippy => &[
                 "clippy",

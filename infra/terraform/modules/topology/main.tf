@@ -1,0 +1,41 @@
+# What the mesh consists of. Pure: no provider, no resource; everything else reads its outputs.
+terraform {
+  required_version = ">= 1.11, < 2.0"
+}
+
+locals {
+  # The cloud's regions by whose law applies where they stand. Written out: a prefix would count London (eu-west-2) and
+  # Zurich (eu-central-2) as the European Union, and Mumbai's neighbours as one law.
+  lawful = {
+    us = ["us-east-1", "us-east-2", "us-west-1", "us-west-2"]
+    eu = ["eu-central-1", "eu-north-1", "eu-south-1", "eu-south-2", "eu-west-1", "eu-west-3"]
+    apac = [
+      "ap-east-1", "ap-northeast-1", "ap-northeast-2", "ap-northeast-3", "ap-south-1", "ap-south-2",
+      "ap-southeast-1", "ap-southeast-2", "ap-southeast-3", "ap-southeast-4",
+    ]
+  }
+
+  # A name as the mesh takes it in certificates, topics and paths (GLOSSARY.md: name).
+  name_pattern = "^[a-z][a-z0-9-]{0,31}$"
+
+  # Listeners of a regional node from its port_base on; those of an edge are HTTPS, MQTT and one a Modbus device.
+  regional_ports = ["https", "grpc", "metrics"]
+  max_beds       = 64
+
+  listeners = concat(
+    [for offset in range(2) : { port = var.global.port_base + offset, owner = "global" }],
+    flatten([for name, region in var.regions : [
+      for offset in range(length(local.regional_ports)) : { port = region.port_base + offset, owner = "region ${name}" }
+    ]]),
+    # HTTPS, MQTT, the monitors but the last (which is on a serial line), the probe of the cold store.
+    flatten([for name, facility in var.facilities : [
+      for offset in range(2 + facility.beds) : { port = facility.port_base + offset, owner = "facility ${name}" }
+    ]]),
+  )
+  owners_by_port = { for listener in local.listeners : tostring(listener.port) => listener.owner... }
+  shared_ports   = { for port, owners in local.owners_by_port : port => owners if length(owners) > 1 }
+  misplaced_ports = distinct([
+    for listener in local.listeners : listener.owner
+    if !(listener.port >= 1024 && listener.port < 32768 && floor(listener.port) == listener.port)
+  ])
+}

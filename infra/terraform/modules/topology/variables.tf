@@ -1,0 +1,199 @@
+# The guards of residency. A line `# guard: NAME` opens each; the suite takes it out and sees its test fail.
+
+variable "jurisdictions" {
+  description = "Whose laws the mesh knows, by name: the account that holds everything of a jurisdiction, and the domain under which its regions are found."
+  type = map(object({
+    account_id = string
+    domain     = string
+  }))
+  nullable = false
+
+  # guard: known-jurisdiction
+  validation {
+    condition     = length(setsubtract(keys(var.jurisdictions), keys(local.lawful))) == 0
+    error_message = "The mesh knows the jurisdictions ${join(", ", keys(local.lawful))}; unknown: ${join(", ", setsubtract(keys(var.jurisdictions), keys(local.lawful)))}."
+  }
+  # guard: account-apart
+  validation {
+    condition     = length(distinct(values(var.jurisdictions)[*].account_id)) == length(var.jurisdictions)
+    error_message = "RESIDENCY: two jurisdictions share an account (account_id), so that one administrator could move data between them."
+  }
+  # guard: account-number
+  validation {
+    condition     = alltrue([for one in values(var.jurisdictions) : can(regex("^[0-9]{12}$", one.account_id))])
+    error_message = "account_id has 12 digits; not so of: ${join(", ", [for name, one in var.jurisdictions : name if !can(regex("^[0-9]{12}$", one.account_id))])}."
+  }
+  # guard: domain
+  validation {
+    condition     = alltrue([for one in values(var.jurisdictions) : can(regex("^([a-z0-9]([a-z0-9-]*[a-z0-9])?\\.)+[a-z]{2,}$", one.domain))])
+    error_message = "domain is a DNS name such as eu.mesh.example.org; not so of: ${join(", ", [for name, one in var.jurisdictions : name if !can(regex("^([a-z0-9]([a-z0-9-]*[a-z0-9])?\\.)+[a-z]{2,}$", one.domain))])}."
+  }
+}
+
+variable "global" {
+  description = "The global node, which holds no patient-level data: the cloud region where it stands, its network, and the first of its two ports on one machine (HTTPS, gRPC)."
+  type = object({
+    region    = string
+    cidr      = string
+    port_base = number
+  })
+  nullable = false
+
+  # guard: global-region
+  validation {
+    condition     = contains(flatten(values(local.lawful)), var.global.region)
+    error_message = "global.region: ${var.global.region} is no cloud region that the mesh knows."
+  }
+}
+
+variable "regions" {
+  description = <<-E
+    Regions by the name of their cloud region. jurisdiction: whose law applies. pair: the other region of the
+    active-active pair. cidr: its network. port_base: the first of its three ports on one machine (HTTPS, gRPC,
+    metrics). backup: where copies of its data go, itself when left out. key_arn: a key of the operator's own for data
+    at rest; one is made when left out. canary: a new binary runs here first.
+  E
+  type = map(object({
+    jurisdiction = string
+    pair         = string
+    cidr         = string
+    port_base    = number
+    backup       = optional(string)
+    key_arn      = optional(string)
+    canary       = optional(bool, false)
+  }))
+  nullable = false
+
+  # guard: region-jurisdiction
+  validation {
+    condition     = alltrue([for region in values(var.regions) : contains(keys(var.jurisdictions), region.jurisdiction)])
+    error_message = "Regions of a jurisdiction that is not in jurisdictions: ${join(", ", [for name, region in var.regions : "${name} (${region.jurisdiction})" if !contains(keys(var.jurisdictions), region.jurisdiction)])}."
+  }
+  # guard: region-elsewhere
+  validation {
+    condition = alltrue([for name, region in var.regions : contains(lookup(local.lawful, region.jurisdiction, []), name)])
+    error_message = "RESIDENCY: ${join("; ", [
+      for name, region in var.regions : "${name} is declared ${region.jurisdiction}, but does not lie there"
+      if !contains(lookup(local.lawful, region.jurisdiction, []), name)
+    ])}."
+  }
+  # guard: pair-mutual
+  validation {
+    condition = alltrue([for name, region in var.regions : try(var.regions[region.pair].pair == name && region.pair != name, false)])
+    error_message = "A pair is of two regions that name each other; broken: ${join(", ", [
+      for name, region in var.regions : "${name} -> ${region.pair}"
+      if !try(var.regions[region.pair].pair == name && region.pair != name, false)
+    ])}."
+  }
+  # guard: pair-across
+  validation {
+    condition = alltrue([for region in values(var.regions) : try(var.regions[region.pair].jurisdiction == region.jurisdiction, true)])
+    error_message = "RESIDENCY: ${join("; ", [
+      for name, region in var.regions : "${name} (${region.jurisdiction}) is paired with ${region.pair} (${try(var.regions[region.pair].jurisdiction, "unknown")})"
+      if try(var.regions[region.pair].jurisdiction != region.jurisdiction, false)
+    ])}: a pair across jurisdictions would copy data to another law."
+  }
+  # guard: backup-elsewhere
+  validation {
+    condition = alltrue([
+      for region in values(var.regions) : try(contains(lookup(local.lawful, region.jurisdiction, []), region.backup), true)
+    ])
+    error_message = "RESIDENCY: ${join("; ", [
+      for name, region in var.regions : "the backups of ${name} (${region.jurisdiction}) may not go to ${region.backup}"
+      if !try(contains(lookup(local.lawful, region.jurisdiction, []), region.backup), true)
+    ])}."
+  }
+  # guard: key-form
+  validation {
+    condition     = alltrue([for region in values(var.regions) : region.key_arn == null || can(regex("^arn:aws:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+$", region.key_arn))])
+    error_message = "key_arn is arn:aws:kms:REGION:ACCOUNT:key/ID; not so of: ${join(", ", [for name, region in var.regions : name if region.key_arn != null && !can(regex("^arn:aws:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+$", region.key_arn))])}."
+  }
+  # guard: key-elsewhere
+  validation {
+    condition = alltrue([for name, region in var.regions : try(split(":", region.key_arn)[3] == name, true)])
+    error_message = "RESIDENCY: ${join("; ", [
+      for name, region in var.regions : "the data of ${name} would be readable with a key in ${split(":", region.key_arn)[3]}"
+      if try(split(":", region.key_arn)[3] != name, false)
+    ])}."
+  }
+  # guard: key-multi-region
+  validation {
+    condition     = alltrue([for region in values(var.regions) : !can(regex("key/mrk-", region.key_arn))])
+    error_message = "RESIDENCY: a multi-Region key can be copied to another region, so it keeps nothing in place: ${join(", ", [for name, region in var.regions : name if can(regex("key/mrk-", region.key_arn))])}."
+  }
+  # guard: key-shared
+  validation {
+    condition = length(distinct([for region in values(var.regions) : split("/", region.key_arn)[1] if region.key_arn != null])) == length([for region in values(var.regions) : region if region.key_arn != null])
+    error_message = "RESIDENCY: regions share a key: ${join("; ", distinct([
+      for key in [for region in values(var.regions) : split("/", region.key_arn)[1] if region.key_arn != null] :
+      "${join(" and ", [for name, region in var.regions : name if try(split("/", region.key_arn)[1] == key, false)])} (${key})"
+      if length([for region in values(var.regions) : region if try(split("/", region.key_arn)[1] == key, false)]) > 1
+    ]))}."
+  }
+  # guard: key-account
+  validation {
+    condition = alltrue([for region in values(var.regions) : try(split(":", region.key_arn)[4] == var.jurisdictions[region.jurisdiction].account_id, true)])
+    error_message = "RESIDENCY: the key of a region is in another jurisdiction's account: ${join(", ", [
+      for name, region in var.regions : name
+      if try(split(":", region.key_arn)[4] != var.jurisdictions[region.jurisdiction].account_id, false)
+    ])}."
+  }
+  # guard: network-shared
+  validation {
+    condition     = length(distinct(concat([var.global.cidr], values(var.regions)[*].cidr))) == length(var.regions) + 1
+    error_message = "Two regions, or a region and the global node, have the same network (cidr)."
+  }
+  # guard: network-form
+  validation {
+    condition     = alltrue([for cidr in concat([var.global.cidr], values(var.regions)[*].cidr) : try(tonumber(split("/", cidr)[1]) == 16 && cidrsubnet(cidr, 0, 0) == cidr, false)])
+    error_message = "cidr is a /16 network such as 10.20.0.0/16; not so of: ${join(", ", [for cidr in concat([var.global.cidr], values(var.regions)[*].cidr) : cidr if !try(tonumber(split("/", cidr)[1]) == 16 && cidrsubnet(cidr, 0, 0) == cidr, false)])}."
+  }
+}
+
+variable "facilities" {
+  description = "Facilities by name. jurisdiction: whose law applies. region: the region that their data goes to. port_base: the first of their ports on one machine (HTTPS, MQTT, then one a Modbus device). beds: beds with a monitor each, of simulated facilities."
+  type = map(object({
+    jurisdiction = string
+    region       = string
+    port_base    = number
+    beds         = optional(number, 2)
+  }))
+  nullable = false
+
+  # guard: facility-name
+  validation {
+    condition     = alltrue([for name in keys(var.facilities) : can(regex(local.name_pattern, name))])
+    error_message = "A facility's name has 1 to 32 characters of a-z, 0-9 and '-', and begins with a letter; not so of: ${join(", ", [for name in keys(var.facilities) : name if !can(regex(local.name_pattern, name))])}."
+  }
+  # guard: facility-region
+  validation {
+    condition     = alltrue([for facility in values(var.facilities) : contains(keys(var.regions), facility.region)])
+    error_message = "Facilities of a region that is not in regions: ${join(", ", [for name, facility in var.facilities : "${name} -> ${facility.region}" if !contains(keys(var.regions), facility.region)])}."
+  }
+  # guard: facility-elsewhere
+  validation {
+    condition = alltrue([for facility in values(var.facilities) : try(var.regions[facility.region].jurisdiction == facility.jurisdiction, true)])
+    error_message = "RESIDENCY: ${join("; ", [
+      for name, facility in var.facilities : "facility ${name} (${facility.jurisdiction}) may not store data in ${facility.region} (${var.regions[facility.region].jurisdiction})"
+      if try(var.regions[facility.region].jurisdiction != facility.jurisdiction, false)
+    ])}."
+  }
+  # guard: facility-beds
+  validation {
+    condition     = alltrue([for facility in values(var.facilities) : facility.beds >= 1 && facility.beds <= local.max_beds && floor(facility.beds) == facility.beds])
+    error_message = "beds is a whole number from 1 to ${local.max_beds}; not so of: ${join(", ", [for name, facility in var.facilities : name if !(facility.beds >= 1 && facility.beds <= local.max_beds && floor(facility.beds) == facility.beds)])}."
+  }
+}
+
+variable "only_jurisdictions" {
+  description = "The jurisdictions that are there now; all of them when empty. With it a mesh grows one jurisdiction at a time from one file."
+  type        = set(string)
+  default     = []
+  nullable    = false
+
+  # guard: only-known
+  validation {
+    condition     = length(setsubtract(var.only_jurisdictions, keys(var.jurisdictions))) == 0
+    error_message = "only_jurisdictions names what is not in jurisdictions: ${join(", ", setsubtract(var.only_jurisdictions, keys(var.jurisdictions)))}."
+  }
+}
