@@ -2,10 +2,7 @@
 //! would guard nothing. A guard is the block below a line `# guard: NAME`; its test is the run `refuses_NAME`.
 use super::{Tally, entries, terraform::Terraform};
 use anyhow::{Context, Result};
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
 /// What opens a guard.
 const MARK: &str = "# guard: ";
@@ -37,7 +34,7 @@ pub fn check(terraform: &Terraform, copy: &Path, tally: &mut Tally) -> Result<()
     Ok(())
 }
 
-fn shown(module: &PathBuf) -> String {
+fn shown(module: &Path) -> String {
     module
         .file_name()
         .unwrap_or_default()

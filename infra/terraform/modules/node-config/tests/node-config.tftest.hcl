@@ -1,0 +1,61 @@
+variables {
+  tier       = "edge"
+  place      = { jurisdiction = "eu", region = "eu-central-1", facility = "berlin" }
+  dirs       = { config = "/etc/medmesh", data = "/var/lib/medmesh", authority = "/etc/medmesh" }
+  listen     = { https = "0.0.0.0:8443", mqtt = "0.0.0.0:8883" }
+  uplink_url = "https://ingest.eu.mesh.example.org:7443"
+}
+
+run "an_edge_names_its_place_and_no_patient" {
+  command = plan
+  assert {
+    condition     = strcontains(output.toml, "facility = \"berlin\"\n") && strcontains(output.toml, "\n[uplink]\nurl = \"https://ingest.eu.mesh.example.org:7443\"\n")
+    error_message = "the place and the uplink are written"
+  }
+  assert {
+    condition     = !strcontains(output.toml, "[[beds]]") && strcontains(output.toml, "local_mesh = false\n")
+    error_message = "no patient is written"
+  }
+}
+
+run "a_quote_in_a_path_stays_in_its_value" {
+  command = plan
+  variables {
+    dirs = { config = "/etc/\"a\n[b]", data = "/var/lib/medmesh", authority = "/etc/medmesh" }
+  }
+  assert {
+    condition     = strcontains(output.toml, "cert = \"/etc/\\\"a\\n[b]/node.pem\"\n")
+    error_message = "the value is escaped as TOML escapes it"
+  }
+}
+
+run "a_region_has_the_engine_that_it_is_given" {
+  command = plan
+  variables {
+    tier       = "regional"
+    place      = { jurisdiction = "eu", region = "eu-central-1" }
+    listen     = { https = "0.0.0.0:8443", grpc = "0.0.0.0:7443" }
+    uplink_url = "https://global.mesh.example.org:7443"
+    postgres   = { url_file = "/etc/medmesh/postgres.url", ca = "/etc/medmesh/postgres-ca.pem" }
+  }
+  assert {
+    condition     = strcontains(output.toml, "[store]\nengine = \"postgres\"\nurl_file = \"/etc/medmesh/postgres.url\"\nca = \"/etc/medmesh/postgres-ca.pem\"\n")
+    error_message = "the region reads PostgreSQL's files"
+  }
+}
+
+run "refuses_patients_in_state" {
+  command = plan
+  variables {
+    simulated_beds = ["b1"]
+  }
+  expect_failures = [var.simulated_beds]
+}
+
+run "refuses_an_edge_without_a_facility" {
+  command = plan
+  variables {
+    place = { jurisdiction = "eu", region = "eu-central-1" }
+  }
+  expect_failures = [var.place]
+}

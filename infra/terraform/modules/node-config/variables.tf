@@ -1,0 +1,165 @@
+variable "tier" {
+  description = "What the node is: edge, regional or global."
+  type        = string
+  nullable    = false
+  validation {
+    condition     = contains(["edge", "regional", "global"], var.tier)
+    error_message = "tier is edge, regional or global."
+  }
+}
+
+variable "place" {
+  description = "Where the node stands: its jurisdiction, its region and its facility, as far as it has them."
+  type = object({
+    jurisdiction = optional(string)
+    region       = optional(string)
+    facility     = optional(string)
+  })
+  nullable = false
+  validation {
+    condition     = alltrue([for name in [var.place.jurisdiction, var.place.region, var.place.facility] : name == null || can(regex(local.name_pattern, name))])
+    error_message = "Names of places have 1 to 32 characters of a-z, 0-9 and '-', and begin with a letter."
+  }
+  validation {
+    condition     = (var.tier == "global") == (var.place.region == null) && (var.tier == "edge") == (var.place.facility != null) && (var.place.region == null) == (var.place.jurisdiction == null)
+    error_message = "An edge node has a jurisdiction, a region and a facility; a regional one a jurisdiction and a region; the global one nothing of these."
+  }
+}
+
+variable "dirs" {
+  description = "Absolute folders: config has the node's certificate and keys, data is where it keeps its files, authority has what the certificate authority publishes (ca.pem, crl.pem, policy.pem, device-models.note)."
+  type = object({
+    config    = string
+    data      = string
+    authority = string
+  })
+  nullable = false
+  validation {
+    condition     = alltrue([for dir in values(var.dirs) : startswith(dir, "/") && !endswith(dir, "/")])
+    error_message = "Folders are absolute and do not end with a slash."
+  }
+}
+
+variable "listen" {
+  description = "Addresses (IP:port): https of every node; grpc of a regional and the global node; metrics of a regional node without a token, where only the operator reaches it; mqtt of an edge."
+  type = object({
+    https   = string
+    grpc    = optional(string)
+    metrics = optional(string)
+    mqtt    = optional(string)
+  })
+  nullable = false
+  validation {
+    condition     = alltrue([for address in values(var.listen) : address == null || can(regex(local.address, address))])
+    error_message = "An address is IP:port, such as 0.0.0.0:8443."
+  }
+  validation {
+    condition     = (var.tier == "edge") == (var.listen.mqtt != null) && (var.tier == "edge") == (var.listen.grpc == null)
+    error_message = "An edge listens for MQTT, the other nodes for gRPC."
+  }
+}
+
+variable "public_url" {
+  description = "https://host[:port] by which clients reach the node; the address that it listens on when left out."
+  type        = string
+  default     = null
+  validation {
+    condition     = var.public_url == null || can(regex("^https://[a-z0-9.-]+(:[0-9]+)?$", var.public_url))
+    error_message = "public_url is https://host[:port]."
+  }
+}
+
+variable "uplink_url" {
+  description = "https://host:port of the gRPC service that the node delivers to; none of the global node."
+  type        = string
+  default     = null
+  validation {
+    condition     = (var.tier == "global") == (var.uplink_url == null) && (var.uplink_url == null || can(regex("^https://[a-z0-9.-]+:[0-9]+$", var.uplink_url)))
+    error_message = "uplink_url is https://host:port, and every node but the global one has one."
+  }
+}
+
+variable "postgres" {
+  description = "Of a regional node: the file with its connection string, and the PEM file of the server's authority. An embedded store when left out."
+  type        = object({ url_file = string, ca = optional(string) })
+  default     = null
+  validation {
+    condition     = var.postgres == null || var.tier == "regional"
+    error_message = "Only a regional node has PostgreSQL."
+  }
+}
+
+variable "scylla" {
+  description = "Of the global node: host:port of known nodes, the keyspace, and how many copies a new keyspace has. An embedded store when left out."
+  type        = object({ nodes = list(string), keyspace = string, replication = number })
+  default     = null
+  validation {
+    condition     = var.scylla == null || var.tier == "global"
+    error_message = "Only the global node has ScyllaDB."
+  }
+}
+
+variable "disk" {
+  description = "Of an edge node: the largest size of its store, what of it is kept for alarms, and how long receipted readings stay; as quantities of the mesh (64GiB, 30d)."
+  type        = object({ max_size = string, alarm_reserve = string, retention = string })
+  default     = { max_size = "4GiB", alarm_reserve = "64MiB", retention = "30d" }
+  nullable    = false
+  validation {
+    condition     = can(regex("^[0-9]+[KMGT]iB$", var.disk.max_size)) && can(regex("^[0-9]+[KMGT]iB$", var.disk.alarm_reserve)) && can(regex("^[0-9]+[smhd]$", var.disk.retention))
+    error_message = "Sizes are like 64GiB, the retention like 30d."
+  }
+}
+
+variable "clients" {
+  description = "Clients of the node's HTTPS interface (SMART Backend Services): id, key id, the PEM file of the public key, scopes."
+  type        = list(object({ client_id = string, kid = string, public_key = string, scope = string }))
+  default     = []
+  nullable    = false
+  validation {
+    condition     = length(distinct(var.clients[*].client_id)) == length(var.clients)
+    error_message = "Two clients have one client_id."
+  }
+}
+
+variable "devices" {
+  description = "Devices of an edge: id, kind, and of a Modbus device its profile, its address and the bed where it stands."
+  type = list(object({
+    id       = string
+    kind     = string
+    model    = optional(string)
+    firmware = optional(string)
+    bed      = optional(string)
+    profile  = optional(string)
+    address  = optional(string)
+    unit_id  = optional(number, 1)
+  }))
+  default  = []
+  nullable = false
+  validation {
+    condition     = alltrue([for device in var.devices : contains(["bedside-monitor", "cold-chain", "lab-analyser", "external"], device.kind)])
+    error_message = "A device's kind is bedside-monitor, cold-chain, lab-analyser or external."
+  }
+  validation {
+    condition     = length(var.devices) == 0 || var.tier == "edge"
+    error_message = "Only an edge has devices."
+  }
+}
+
+variable "simulated_beds" {
+  description = "Beds with a simulated patient each, on one machine. In a facility the patients of its beds are its own staff's to write: they are identified data, which may be in no state of Terraform."
+  type        = list(string)
+  default     = []
+  nullable    = false
+  # guard: patients-in-state
+  validation {
+    condition     = length(var.simulated_beds) == 0 || var.local_mesh
+    error_message = "Patients of beds may not pass through Terraform: only a mesh on one machine has simulated ones."
+  }
+}
+
+variable "local_mesh" {
+  description = "True only in a mesh on one machine."
+  type        = bool
+  default     = false
+  nullable    = false
+}
