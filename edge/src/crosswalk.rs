@@ -7,7 +7,7 @@ use crate::{
     store::{self, PackedReading, StoreError, StoreErrorKind},
 };
 use federation::{
-    audit::{self, Decision, Entry, Signer},
+    audit::{self, Asked, Decision, Entry, Signer},
     pki,
 };
 use rusqlite::{Connection, TransactionBehavior};
@@ -288,7 +288,11 @@ pub fn note_read(
         Decision::CrosswalkRead,
         who,
         &here,
-        (what, kind),
+        &Asked {
+            interaction: what,
+            kind,
+            ..Asked::default()
+        },
         rows,
     );
     audit::append(&tx, &entry)?;

@@ -29,7 +29,7 @@ pub mod restore;
 mod verify;
 pub mod witness;
 pub(crate) use entry::count;
-pub use entry::{Decision, Entry};
+pub use entry::{Asked, Decision, Entry, about};
 pub use log::Log;
 pub use verify::{VerifyError, verify};
 

@@ -2,6 +2,7 @@
 //!
 //! One table ([`OFFERED`]) makes both the routes and the CapabilityStatement, so that nothing is announced that is
 //! not served. Who may do what is the caller's to say ([`Authorize`]); tokens and TLS are not here.
+mod access;
 mod bundle;
 mod capability;
 mod negotiation;
@@ -11,6 +12,8 @@ mod vantage;
 
 use crate::search::Seal;
 use crate::store::{FhirId, ResourceStore, ResourceType, Stored};
+pub use access::{Access, AccessLog, Refused, Unwritten, Why};
+use access::{Asker, Found};
 use axum::{
     Router,
     body::{Body, Bytes},
@@ -34,7 +37,7 @@ pub const FHIR_JSON: &str = "application/fhir+json";
 pub const MAX_FORM_BYTES: usize = 64 * 1024;
 
 /// What the API can do with a resource type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Interaction {
     /// The current version, by id.
     Read,
@@ -70,12 +73,12 @@ const EVERYTHING: &[Interaction] = &[
 ];
 
 /// Why a request is turned away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Denied {
     /// It carries no valid token; the value of `WWW-Authenticate`.
     Unauthenticated(&'static str),
-    /// Its token does not cover the interaction.
-    Forbidden,
+    /// The token of this client does not cover the interaction.
+    Forbidden(Reader),
 }
 
 /// Says whether the bearer of a request may do something.
@@ -99,6 +102,8 @@ pub struct FhirApi {
     pub store: Arc<dyn ResourceStore>,
     /// Who may read them.
     pub authorize: Arc<dyn Authorize>,
+    /// Where it is written down who reads.
+    pub access: Arc<dyn AccessLog>,
     /// The public base, such as `https://region.example/fhir`, without a slash at the end.
     pub base: String,
     /// Where clients get tokens, for the CapabilityStatement.
@@ -132,17 +137,6 @@ impl FhirApi {
             .route("/fhir/{*path}", any(async || Failure::no_such_path()))
             .layer(DefaultBodyLimit::max(MAX_FORM_BYTES))
             .with_state(api)
-    }
-
-    fn authorized(
-        &self,
-        headers: &HeaderMap,
-        kind: ResourceType,
-        interaction: Interaction,
-    ) -> Result<Reader, Failure> {
-        self.authorize
-            .authorize(headers, kind, interaction)
-            .map_err(Failure::denied)
     }
 }
 
@@ -191,7 +185,9 @@ fn routes(
         Interaction::Read => {
             let route = get(
                 move |api: Api, id: InPath<String>, pairs: InUrl, headers: HeaderMap| async move {
-                    read(&api, kind, id, pairs, &headers).await
+                    let asker = api.asker(&headers, kind, interaction)?;
+                    let found = read(&api, kind, &asker, id, pairs, &headers).await;
+                    asker.answer(&api, found).await
                 },
             );
             vec![(format!("/fhir/{kind}/{{id}}"), route)]
@@ -202,7 +198,9 @@ fn routes(
                       path: InPath<(String, String)>,
                       pairs: InUrl,
                       headers: HeaderMap| async move {
-                    vread(&api, kind, path, pairs, &headers).await
+                    let asker = api.asker(&headers, kind, interaction)?;
+                    let found = vread(&api, kind, &asker, path, pairs, &headers).await;
+                    asker.answer(&api, found).await
                 },
             );
             vec![(format!("/fhir/{kind}/{{id}}/_history/{{version}}"), route)]
@@ -210,10 +208,9 @@ fn routes(
         Interaction::SearchType => {
             let by_get = get(
                 move |api: Api, pairs: InUrl, headers: HeaderMap| async move {
-                    let reader = api.authorized(&headers, kind, interaction)?;
-                    let pairs = in_url(pairs)?;
-                    check_format(&headers, &pairs)?;
-                    search_type(&api, kind, pairs, &headers, &reader).await
+                    let asker = api.asker(&headers, kind, interaction)?;
+                    let found = search(&api, kind, &asker, pairs, None, &headers).await;
+                    asker.answer(&api, found).await
                 },
             );
             // Parameters of the URL and of the form count together (FHIR R4 search.html#post).
@@ -222,11 +219,9 @@ fn routes(
                       pairs: InUrl,
                       headers: HeaderMap,
                       body: Result<Bytes, BytesRejection>| async move {
-                    let reader = api.authorized(&headers, kind, interaction)?;
-                    let mut all = in_url(pairs)?;
-                    all.extend(in_form(&headers, body).await?);
-                    check_format(&headers, &all)?;
-                    search_type(&api, kind, all, &headers, &reader).await
+                    let asker = api.asker(&headers, kind, interaction)?;
+                    let found = search(&api, kind, &asker, pairs, Some(body), &headers).await;
+                    asker.answer(&api, found).await
                 },
             );
             vec![
@@ -237,59 +232,80 @@ fn routes(
     }
 }
 
+async fn search(
+    api: &FhirApi,
+    kind: ResourceType,
+    asker: &Asker,
+    pairs: InUrl,
+    body: Option<Result<Bytes, BytesRejection>>,
+    headers: &HeaderMap,
+) -> Result<Found, Failure> {
+    let mut pairs = in_url(pairs)?;
+    if let Some(body) = body {
+        pairs.extend(in_form(headers, body).await?);
+    }
+    check_format(headers, &pairs)?;
+    search_type(api, kind, pairs, headers, &asker.reader).await
+}
+
 async fn read(
     api: &FhirApi,
     kind: ResourceType,
+    asker: &Asker,
     id: InPath<String>,
     pairs: InUrl,
     headers: &HeaderMap,
-) -> Answer {
-    let reader = api.authorized(headers, kind, Interaction::Read)?;
+) -> Result<Found, Failure> {
     check_format(headers, &in_url(pairs)?)?;
     let id: FhirId = in_path(id)?.parse().map_err(|_| Failure::not_found())?;
     let stored = api.store.read(kind, &id).await?;
-    answer(api, stored, headers, &reader).await
+    found(api, stored, headers, asker, format!("{kind}/{id}")).await
 }
 
 async fn vread(
     api: &FhirApi,
     kind: ResourceType,
+    asker: &Asker,
     path: InPath<(String, String)>,
     pairs: InUrl,
     headers: &HeaderMap,
-) -> Answer {
-    let reader = api.authorized(headers, kind, Interaction::Vread)?;
+) -> Result<Found, Failure> {
     check_format(headers, &in_url(pairs)?)?;
     let (id, version) = in_path(path)?;
     let id: FhirId = id.parse().map_err(|_| Failure::not_found())?;
-    let version = version.parse().map_err(|_| Failure::not_found())?;
+    let version: u32 = version.parse().map_err(|_| Failure::not_found())?;
     let stored = api.store.vread(kind, &id, version).await?;
-    answer(api, stored, headers, &reader).await
+    let request = format!("{kind}/{id}/_history/{version}");
+    found(api, stored, headers, asker, request).await
 }
 
-async fn answer(
+async fn found(
     api: &FhirApi,
     stored: Option<Stored>,
     headers: &HeaderMap,
-    reader: &Reader,
-) -> Answer {
+    asker: &Asker,
+    request: String,
+) -> Result<Found, Failure> {
     let stored = stored.ok_or_else(Failure::not_found)?;
+    let patient = (stored.kind == ResourceType::Patient).then(|| stored.id.clone());
     let tag = format!("W/\"{}\"", stored.version);
     if negotiation::has_already(headers, stored.version) {
-        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
+        let response = (StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response();
+        return Ok(Found::new(response, 0, request).of(patient));
     }
     let instants = if (api.true_times)() {
         Instants::True
     } else {
         let head = api.store.head().await?.max(stored.seq);
-        Instants::Logical(api.vantages.reach(reader, head).await?)
+        Instants::Logical(api.vantages.reach(&asker.reader, head).await?)
     };
     let validators = [
         (header::ETAG, tag),
         (header::LAST_MODIFIED, http_date(instants.time_of(&stored))),
     ];
     let body = stored.stamped(&instants.of(&stored))?.get().to_owned();
-    Ok((validators, json(body)).into_response())
+    let response = (validators, json(body)).into_response();
+    Ok(Found::new(response, 1, request).of(patient))
 }
 
 fn check_format(headers: &HeaderMap, pairs: &[(String, String)]) -> Result<(), Failure> {

@@ -30,14 +30,18 @@ impl Authorize for ByName {
             {
                 Ok(Reader("patients".into()))
             }
-            Some(b"Bearer patients") => Err(Denied::Forbidden),
+            Some(b"Bearer patients") => Err(Denied::Forbidden(Reader("patients".into()))),
             _ => Err(Denied::Unauthenticated("Bearer")),
         }
     }
 }
 
+#[path = "rest/access_tests.rs"]
+mod access;
+
 struct Fixture {
     dir: TempDir,
+    log: Arc<access::Rows>,
     store: Arc<SqliteStore>,
     router: Router,
 }
@@ -45,11 +49,12 @@ struct Fixture {
 const READINGS: u32 = 60;
 
 /// The API over a store, as a start of the node makes it.
-fn router(store: Arc<SqliteStore>, limited: bool) -> Router {
+fn router(store: Arc<SqliteStore>, limited: bool, log: Arc<access::Rows>) -> Router {
     let api = FhirApi {
         vantages: Vantages::new(store.clone()),
         store,
         authorize: Arc::new(ByName),
+        access: log,
         base: "https://region.example/fhir".into(),
         token_url: "https://region.example/auth/token".into(),
         now: Arc::new(|| Timestamp(1_800_000_000_000)),
@@ -80,10 +85,11 @@ async fn fixture_of(limited: bool) -> Fixture {
         .apply(vec![delivery, changed], Timestamp(1_000))
         .await
         .unwrap();
-    let store = Arc::new(store);
+    let (store, log) = (Arc::new(store), Arc::default());
     Fixture {
         dir,
-        router: router(store.clone(), limited),
+        router: router(store.clone(), limited, Arc::clone(&log)),
+        log,
         store,
     }
 }
@@ -637,7 +643,7 @@ async fn logical_instants_stay_when_the_node_starts_again() {
         .expect("marks are kept");
     let store = SqliteStore::open(&api.dir.path().join("fhir.db")).unwrap();
     let again = Fixture {
-        router: router(Arc::new(store), false),
+        router: router(Arc::new(store), false, Arc::default()),
         ..api
     };
     let after = again.get(path).await;

@@ -38,7 +38,7 @@ impl Authorize for Bearer {
         if scopes.allow(kind.as_str(), needed) {
             Ok(Reader(client.to_string()))
         } else {
-            Err(Denied::Forbidden)
+            Err(Denied::Forbidden(Reader(client.to_string())))
         }
     }
 }

@@ -25,7 +25,10 @@ use federation::{
     wire::{self, DeviceRecord, DeviceRecords, Parcel, ReadingBatch},
 };
 use fhir::{
-    rest::{Authorize, Denied, FhirApi, Interaction, Reader, Vantages},
+    rest::{
+        Access, AccessLog, Authorize, Denied, FhirApi, Interaction, Reader, Refused, Unwritten,
+        Vantages,
+    },
     search::Seal,
     store::ResourceType,
 };
@@ -226,6 +229,18 @@ impl Authorize for Everyone {
     }
 }
 
+/// What is read is written down where no client reads.
+struct Elsewhere;
+
+#[async_trait::async_trait]
+impl AccessLog for Elsewhere {
+    async fn given(&self, _: Access) -> Result<(), Unwritten> {
+        Ok(())
+    }
+
+    fn refused(&self, _: Refused) {}
+}
+
 /// A region that has everything.
 struct Region {
     _dir: TempDir,
@@ -261,6 +276,7 @@ impl Region {
             vantages: Vantages::new(intake.store.clone()),
             store: intake.store,
             authorize: Arc::new(Everyone),
+            access: Arc::new(Elsewhere),
             base: "https://region.example/fhir".into(),
             token_url: "https://region.example/auth/token".into(),
             now: Arc::new(|| Timestamp(BEGIN)),

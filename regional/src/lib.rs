@@ -11,6 +11,7 @@ pub mod config;
 mod decode;
 pub mod desk;
 pub mod intake;
+mod reads;
 mod reship;
 mod server;
 mod standing;

@@ -4,6 +4,7 @@ use crate::{
     config::{FhirStore, RegionalConfig},
     desk::Desk,
     intake::Intake,
+    reads::{Keeping, Reads, reads},
     reship,
     standing::Standing,
 };
@@ -143,10 +144,17 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
         &config.data_dir.join(USED_ASSERTIONS),
     )?;
     let health = Health::new();
-    let app = fhir_api(&tokens, &store, now.clone(), &true_times, &key.to_bytes())
-        .merge(api::router(desk.clone(), tokens.verifier()))
-        .merge(tokens.router())
-        .merge(health.probes());
+    let (log, keeping) = reads(here.clone(), now.clone(), health.optional("reads"));
+    let app = fhir_api(
+        &tokens,
+        &store,
+        log,
+        (now.clone(), &true_times),
+        &key.to_bytes(),
+    )
+    .merge(api::router(desk.clone(), tokens.verifier()))
+    .merge(tokens.router())
+    .merge(health.probes());
     let intake = Intake {
         store: store.clone(),
         desk: desk.clone(),
@@ -176,6 +184,7 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
     let again = ship_again(ledger.clone(), uplink.state(), until.clone());
     let standing = Standing::new(&health, ledger.clone());
     let probing = probe(store, standing, health.check("store"), until.clone());
+    keep_reads(&mut tasks, keeping, ledger.clone());
     look_after(&mut tasks, (ledger, desk), uplink.stuck(), says(&health));
     tasks.spawn("https", Kind::Critical, serving);
     tasks.spawn("links", Kind::Critical, links);
@@ -225,6 +234,16 @@ async fn serve_metrics(
         tasks.spawn("metrics", Kind::Critical, serving);
     }
     Ok(())
+}
+
+/// Rows of reads go to the one audit log of the node.
+fn keep_reads(tasks: &mut Tasks, keeping: Keeping, ledger: Ledger) {
+    let write = move |rows| {
+        let ledger = ledger.clone();
+        async move { ledger.write_down(rows).await }
+    };
+    let keep = keeping.keep(write, tasks.stop());
+    tasks.spawn("reads", Kind::Critical, keep);
 }
 
 /// A store that was put back while the ledger was not is found before anything is served.
@@ -320,8 +339,8 @@ fn true_times(config: &RegionalConfig, clock: Clock) -> Result<TrueTimes, Region
 fn fhir_api(
     tokens: &TokenServer,
     store: &Arc<dyn ResourceStore>,
-    now: TimeSource,
-    true_times: &TrueTimes,
+    log: Reads,
+    (now, true_times): (TimeSource, &TrueTimes),
     secret: &[u8],
 ) -> axum::Router {
     let token_url = tokens.token_url().to_owned();
@@ -330,6 +349,7 @@ fn fhir_api(
         vantages: Vantages::new(store.clone()),
         store: store.clone(),
         authorize: Arc::new(Bearer(tokens.verifier())),
+        access: Arc::new(log),
         base: format!("{origin}/fhir"),
         token_url,
         now,

@@ -3,6 +3,7 @@ use super::*;
 use crate::decode::tests::batch;
 use ed25519_dalek::{SigningKey, pkcs8::EncodePrivateKey};
 use federation::{
+    audit::{Decision, Entry, Log},
     envelope::Envelope,
     identity::Identity,
     ledger::Shipped,
@@ -178,6 +179,15 @@ async fn what_a_facility_delivers_is_stored_across_a_restart_and_shown_to_nobody
     node.tasks.join(shutdown::GRACE).await.unwrap();
     let store = SqliteStore::open(&dir.path().join("region/fhir.db")).unwrap();
     assert_eq!(store.counts().await.unwrap().0, [4, 1, 1]);
+    let log = Log::open(&dir.path().join("region/ledger.db")).unwrap();
+    let rows = log.list(0, 1_000).unwrap();
+    let asked = |(_, entry): &&(u64, Entry)| entry.decision() == Decision::ReadUnauthenticated;
+    let asked: Vec<u32> = rows
+        .iter()
+        .filter(asked)
+        .map(|(_, row)| row.count())
+        .collect();
+    assert_eq!(asked, [1]);
     let desk = Desk::open(&dir.path().join("region/region.db")).unwrap();
     assert_eq!(desk.devices(None, None, 9).await.unwrap().len(), 1);
 }

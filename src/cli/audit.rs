@@ -18,7 +18,8 @@ pub enum AuditCommand {
     #[command(after_help = AUDIT_VERIFY_EXAMPLES)]
     Verify(AuditVerifyArgs),
     /// Prints the entries.
-    List(AuditNodeArgs),
+    #[command(after_help = AUDIT_LIST_EXAMPLES)]
+    List(AuditListArgs),
     /// Prints the signed head (a C2SP checkpoint).
     Checkpoint(AuditNodeArgs),
     /// Prints the signed heads of other nodes' logs that this node holds, for `audit verify --head` at those.
@@ -35,6 +36,24 @@ Examples:
   medmesh audit verify --config edge.toml
   medmesh audit heads --config regional.toml > heads.txt; medmesh audit verify --config edge.toml --head heads.txt
   medmesh audit verify --config edge.toml --config regional.toml --config global.toml   each against what the others hold";
+
+const AUDIT_LIST_EXAMPLES: &str = "\
+Examples:
+  medmesh audit list --config regional.toml
+  medmesh audit list --config regional.toml --about Patient/0b6f…   who read of this patient alone, by pseudonym
+
+Whoever searches without naming a patient is given data of many: such reads are of no one alone.";
+
+/// Arguments of `audit list`.
+#[derive(Debug, Args)]
+pub struct AuditListArgs {
+    /// Which node's log.
+    #[command(flatten)]
+    pub node: AuditNodeArgs,
+    /// Only reads of this one, as `Patient/ID`.
+    #[arg(long)]
+    pub about: Option<String>,
+}
 
 /// Arguments of `audit verify`.
 #[derive(Debug, Args)]

@@ -3,7 +3,7 @@ use super::{check_config::detect, node::read};
 use crate::{
     cli::{
         ConfigKind,
-        audit::{AuditArgs, AuditCommand, AuditNodeArgs, AuditVerifyArgs},
+        audit::{AuditArgs, AuditCommand, AuditListArgs, AuditNodeArgs, AuditVerifyArgs},
     },
     failure::Failure,
     out,
@@ -12,7 +12,7 @@ use anyhow::{Context, Result, anyhow};
 use edge::config::EdgeConfig;
 use federation::{
     audit::{
-        Log, Signer, restore,
+        Entry, Log, Signer, about, restore,
         witness::{self, Witness},
     },
     gap::Gap,
@@ -36,7 +36,7 @@ const LEDGER: &str = "ledger.db";
 pub fn run(args: &AuditArgs) -> Result<(), Failure> {
     let (show, args): (Show, _) = match &args.command {
         AuditCommand::Verify(args) => return verify(args),
-        AuditCommand::List(args) => (list, args),
+        AuditCommand::List(args) => return Ok(list(&open(&args.node.config)?.log, args)?),
         AuditCommand::Checkpoint(args) => (checkpoint, args),
         AuditCommand::Heads(args) => (heads, args),
         AuditCommand::Gaps(args) => (gaps, args),
@@ -219,7 +219,8 @@ fn acknowledge(args: &AuditNodeArgs) -> Result<(), Failure> {
     })?)
 }
 
-fn list(log: &Log, args: &AuditNodeArgs) -> Result<()> {
+fn list(log: &Log, args: &AuditListArgs) -> Result<()> {
+    let about = args.about.as_deref().map(about);
     let mut start = 0;
     loop {
         let entries = log.list(start, PAGE)?;
@@ -227,10 +228,11 @@ fn list(log: &Log, args: &AuditNodeArgs) -> Result<()> {
             return Ok(());
         };
         start = last + 1;
-        for (index, entry) in &entries {
+        let wanted = |entry: &Entry| about.as_ref().is_none_or(|about| entry.id() == about);
+        for (index, entry) in entries.iter().filter(|(_, entry)| wanted(entry)) {
             let mut value: Value = serde_json::from_slice(&entry.encode()?)?;
             value["index"] = json!(index);
-            out::line(if args.json {
+            out::line(if args.node.json {
                 value.to_string()
             } else {
                 line(&value)
@@ -245,7 +247,7 @@ fn line(entry: &Value) -> String {
         other => other.to_string(),
     };
     let names = [
-        "index", "time", "decision", "reason", "class", "purpose", "from", "to", "count",
+        "index", "time", "decision", "reason", "class", "purpose", "from", "to", "kind", "count",
     ];
     names.map(field).join("  ")
 }

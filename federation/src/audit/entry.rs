@@ -46,6 +46,12 @@ pub enum Decision {
     GapAcknowledged,
     /// A client read clinical data.
     DataRead,
+    /// Requests for clinical data came without a good token, and were given nothing.
+    ReadUnauthenticated,
+    /// A client asked for clinical data that its token does not cover, and was given nothing.
+    ReadForbidden,
+    /// A client asked for clinical data and was given none: there was none, or the request could not be answered.
+    ReadUnanswered,
     /// A person read who is behind a pseudonym, or readings with their patients.
     CrosswalkRead,
 }
@@ -71,6 +77,9 @@ impl Decision {
             Self::GapDeclared => "gap-declared",
             Self::GapAcknowledged => "gap-acknowledged",
             Self::DataRead => "data-read",
+            Self::ReadUnauthenticated => "read-unauthenticated",
+            Self::ReadForbidden => "read-forbidden",
+            Self::ReadUnanswered => "read-unanswered",
             Self::CrosswalkRead => "crosswalk-read",
         }
     }
@@ -219,15 +228,16 @@ impl Entry {
         }
     }
 
-    /// Clinical data was read at `me`: who, what kind of interaction, of which type, and how many resources were
-    /// given (45 CFR 164.312(b)). Never an id of a patient.
+    /// Clinical data was read at `me`, or asked for and not given (45 CFR 164.312(b)): who, in which way, what, and how
+    /// many resources were given, or how many requests were given nothing. Values that were asked for, ids among them,
+    /// stand here as digests alone.
     #[must_use]
     pub fn of_read(
         time: Timestamp,
         decision: Decision,
         who: &str,
         me: &Place,
-        (interaction, kind): (&'static str, &'static str),
+        what: &Asked<'_>,
         count: u32,
     ) -> Self {
         let class = match decision {
@@ -238,10 +248,24 @@ impl Entry {
             class: class.as_str().into(),
             from: printable(who),
             to: me.to_string(),
-            kind: kind.into(),
+            kind: what.kind.into(),
             count,
-            ..Self::blank(time, decision, interaction)
+            id: what.about.map(about).unwrap_or_default(),
+            digest: what.request.map(digest_of).unwrap_or_default(),
+            ..Self::blank(time, decision, what.interaction)
         }
+    }
+
+    /// What the entry is of: a kind of parcel, or a type of resource and the names of the parameters of a search.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        &self.kind
+    }
+
+    /// The id of a parcel, or [`about`] whom a read was.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
     }
 
     /// When (real time); none when it is not written as a time.
@@ -301,6 +325,30 @@ impl Entry {
             Err(DbError::Corrupt("audit entry"))
         }
     }
+}
+
+/// What somebody asked to read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asked<'a> {
+    /// In which way, from a closed set.
+    pub interaction: &'static str,
+    /// Of what: a type, and the names of parameters; never a value.
+    pub kind: &'a str,
+    /// Whom or what alone it was about, as `Patient/id`.
+    pub about: Option<&'a str>,
+    /// All of the request.
+    pub request: Option<&'a str>,
+}
+
+/// How an entry names whom a read was about, such as `Patient/id`: half of its SHA-256, as hexadecimal. Ids are random,
+/// so that it says nothing to who does not have them.
+#[must_use]
+pub fn about(reference: &str) -> String {
+    digest_of(reference).chars().take(32).collect()
+}
+
+fn digest_of(text: &str) -> String {
+    hex::encode(Sha256::digest(text))
 }
 
 /// An id or digest of N bytes as hexadecimal; what has another length is not one.

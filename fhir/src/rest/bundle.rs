@@ -59,7 +59,7 @@ pub fn searchset(
     let internal = |_| StoreError::new(Kind::Internal, "bundle");
     let link = |relation, cursor: Option<&Cursor>| Link {
         relation,
-        url: url(base, search, cursor),
+        url: format!("{base}/{}", request(search, cursor)),
     };
     let mut links = vec![link("self", search.cursor.as_ref())];
     links.extend(next.map(|next| link("next", Some(next))));
@@ -90,8 +90,8 @@ pub fn searchset(
     serde_json::to_string(&bundle).map_err(internal)
 }
 
-/// The parameters that were understood, as the client may check them, and the page.
-fn url(base: &str, search: &Search, cursor: Option<&Cursor>) -> String {
+/// The parameters that were understood, as the client may check them, and the page: what follows the base in a link.
+pub fn request(search: &Search, cursor: Option<&Cursor>) -> String {
     let cursor = cursor.map(|cursor| ("_cursor".to_owned(), cursor.to_text()));
     let pairs: Vec<String> = search
         .used
@@ -100,7 +100,7 @@ fn url(base: &str, search: &Search, cursor: Option<&Cursor>) -> String {
         .map(|(name, value)| format!("{}={}", percent(name), percent(value)))
         .collect();
     let query = if pairs.is_empty() { "" } else { "?" };
-    format!("{base}/{}{query}{}", search.query.kind, pairs.join("&"))
+    format!("{}{query}{}", search.query.kind, pairs.join("&"))
 }
 
 /// RFC 3986 §2.3: everything but unreserved characters is escaped.

@@ -28,17 +28,17 @@ impl Failure {
         }
     }
 
-    pub(super) fn denied(denied: Denied) -> Self {
+    pub(super) fn denied(denied: &Denied) -> Self {
         match denied {
             Denied::Unauthenticated(challenge) => Self {
-                challenge: Some(challenge),
+                challenge: Some(*challenge),
                 ..Self::new(
                     StatusCode::UNAUTHORIZED,
                     "login",
                     "a valid bearer token is needed",
                 )
             },
-            Denied::Forbidden => Self {
+            Denied::Forbidden(_) => Self {
                 challenge: Some("Bearer error=\"insufficient_scope\""),
                 ..Self::new(
                     StatusCode::FORBIDDEN,
@@ -47,6 +47,14 @@ impl Failure {
                 )
             },
         }
+    }
+
+    pub(super) fn unaudited() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "transient",
+            "the audit log cannot be written, and nothing is shown without it; try again later",
+        )
     }
 
     pub(super) fn not_found() -> Self {

@@ -1,11 +1,11 @@
 //! One search: read, asked of the store, and answered with the instants that its reader is told.
 use super::{
-    Answer, FhirApi, Pairs, bundle, json, negotiation, outcome::Failure, vantage::Instants,
+    FhirApi, Pairs, access, bundle, json, negotiation, outcome::Failure, vantage::Instants,
     vantage::Reader,
 };
 use crate::axis::{self, Axis};
 use crate::search::{self, Context, Cursor, Filter, Position, Query, Search, Sort, SortKey};
-use crate::store::{Page, ResourceType, StoreError, Stored};
+use crate::store::{FhirId, Page, ResourceType, StoreError, Stored};
 use axum::{http::HeaderMap, response::IntoResponse};
 
 /// A page of matches and where the next one begins.
@@ -20,7 +20,7 @@ pub async fn search_type(
     pairs: Pairs,
     headers: &HeaderMap,
     reader: &Reader,
-) -> Answer {
+) -> Result<access::Found, Failure> {
     let context = Context {
         now: (api.now)(),
         base: &api.base,
@@ -50,7 +50,28 @@ pub async fn search_type(
     }
     let next = found.next.as_ref();
     let body = bundle::searchset(&api.base, &search, &found.resources, next, total, &instants)?;
-    Ok(json(body).into_response())
+    let given = u32::try_from(found.resources.len()).unwrap_or(u32::MAX);
+    let request = bundle::request(&search, search.cursor.as_ref());
+    let mut names: Vec<String> = search.used.iter().map(|(name, _)| name.clone()).collect();
+    names.extend(search.cursor.is_some().then(|| "_cursor".to_owned()));
+    let found = access::Found::new(json(body).into_response(), given, request);
+    Ok(found.by(names).of(the_patient(&search.query).cloned()))
+}
+
+/// The one patient whose data alone may be in the answer.
+fn the_patient(query: &Query) -> Option<&FhirId> {
+    query.filters.iter().find_map(|filter| match filter {
+        Filter::Patient(ids) => only(ids),
+        Filter::Id(ids) if query.kind == ResourceType::Patient => only(ids),
+        _ => None,
+    })
+}
+
+fn only(ids: &[FhirId]) -> Option<&FhirId> {
+    match ids {
+        [id] => Some(id),
+        _ => None,
+    }
 }
 
 /// Where the reader stands. On a logical axis the filter `_lastUpdated` becomes one of commits.

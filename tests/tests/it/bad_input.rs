@@ -4,6 +4,7 @@ use medmesh_tests::{
     binary,
     mesh::{self, Mesh},
     mqtt::Device,
+    wait,
 };
 use serde_json::{Value, json};
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
@@ -100,9 +101,43 @@ async fn refused() -> Result<()> {
     device.publish(&message(2, &good)).await?;
     device.publish(&message(2, &good)).await?;
     fhir(&mesh, &json).await?;
+    written_down(&mesh).await?;
     decided(&mesh)?;
     private(dir.path())?;
     mesh.stop().await
+}
+
+/// Who read, and what was refused: an operator sees it, and no value that was asked for.
+async fn written_down(mesh: &Mesh) -> Result<()> {
+    let node = "regional:us";
+    let of = |rows: &[Value], decision: &str, from: &str| -> Vec<Value> {
+        let is_it = |row: &&Value| row["decision"] == decision && row["from"] == from;
+        rows.iter().filter(is_it).cloned().collect()
+    };
+    // What was given nothing is written down a moment later.
+    let soon = || async {
+        let rows = mesh.listed(node, ["audit", "list"]).ok()?;
+        let strangers = of(&rows, "read-unauthenticated", "");
+        let unanswered = of(&rows, "read-unanswered", "fhir-reader");
+        (!strangers.is_empty() && !unanswered.is_empty()).then_some(rows)
+    };
+    let rows = wait::until("refused reads are in the log", wait::PATIENCE, soon).await?;
+    let reads = of(&rows, "data-read", "fhir-reader");
+    let said: Vec<_> = reads
+        .iter()
+        .map(|row| (&row["kind"], &row["count"]))
+        .collect();
+    assert_eq!(said, [(&json!("Observation?_count"), &json!(1))]);
+    assert!(rows.iter().all(|row| !row.to_string().contains("minus")));
+    let config = mesh.config(node);
+    mesh.medmesh(&[
+        "audit",
+        "verify",
+        "--json",
+        "--config",
+        &config.to_string_lossy(),
+    ])?;
+    Ok(())
 }
 
 /// What a device was told is not held: a person finds nothing, beside the running nodes, and is told so.

@@ -1,0 +1,179 @@
+//! Every interaction is written down before it is answered (45 CFR 164.312(b)).
+//!
+//! A handler gives a [`Found`], which [`Asker::answer`] alone makes a response of, once the log has taken the row: no
+//! interaction can be added that is answered without one. Where the rows go is the caller's to say ([`AccessLog`]).
+use super::{Answer, Denied, FhirApi, Interaction, Reader, outcome::Failure};
+use crate::store::{FhirId, ResourceType};
+use async_trait::async_trait;
+use axum::{http::HeaderMap, response::Response};
+
+/// What a client was given, or is about to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// Whose token it was.
+    pub reader: Reader,
+    /// Of which type.
+    pub kind: ResourceType,
+    /// In which way.
+    pub interaction: Interaction,
+    /// The names of the parameters of a search, sorted, each once.
+    pub parameters: Vec<String>,
+    /// What was asked for: `Patient/id`, `Patient/id/_history/2`, or what follows the base in the link `self` of the
+    /// page. For a digest: values may say of whom.
+    pub request: String,
+    /// The patient, when it was about one alone.
+    pub patient: Option<FhirId>,
+    /// How many resources the answer has; 0 when the client has the version already.
+    pub resources: u32,
+}
+
+/// A request that was given nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Refused {
+    /// Whose token it was; none when it had no good one.
+    pub reader: Option<Reader>,
+    /// Of which type.
+    pub kind: ResourceType,
+    /// In which way.
+    pub interaction: Interaction,
+    /// Why.
+    pub why: Why,
+}
+
+/// Why a request was given nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Why {
+    /// It had no good token (401).
+    Unauthenticated,
+    /// Its token does not cover it (403).
+    Forbidden,
+    /// There is no such resource, the request cannot be read, or the store failed.
+    Unanswered,
+}
+
+/// The log does not take the row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the audit log does not take the row")]
+pub struct Unwritten;
+
+/// Where it is written down who reads.
+#[async_trait]
+pub trait AccessLog: Send + Sync + 'static {
+    /// Writes down what is about to be given. Durable once this returns.
+    ///
+    /// # Errors
+    /// [`Unwritten`]: then nothing may be given.
+    async fn given(&self, access: Access) -> Result<(), Unwritten>;
+
+    /// Writes down, soon, that a request was given nothing; many as one, so that nobody fills the log with them.
+    fn refused(&self, refused: Refused);
+}
+
+/// Whose token was good, and for what.
+#[must_use]
+pub(super) struct Asker {
+    pub(super) reader: Reader,
+    kind: ResourceType,
+    interaction: Interaction,
+}
+
+/// What a handler found; no answer yet.
+pub(super) struct Found {
+    response: Response,
+    resources: u32,
+    request: String,
+    parameters: Vec<String>,
+    patient: Option<FhirId>,
+}
+
+impl Found {
+    pub(super) const fn new(response: Response, resources: u32, request: String) -> Self {
+        Self {
+            response,
+            resources,
+            request,
+            parameters: Vec::new(),
+            patient: None,
+        }
+    }
+
+    /// It was about one patient alone, if there is one.
+    pub(super) fn of(self, patient: Option<FhirId>) -> Self {
+        Self { patient, ..self }
+    }
+
+    /// By these parameters of a search.
+    pub(super) fn by(self, mut parameters: Vec<String>) -> Self {
+        parameters.sort_unstable();
+        parameters.dedup();
+        Self { parameters, ..self }
+    }
+}
+
+impl FhirApi {
+    /// Checks the token of a request.
+    pub(super) fn asker(
+        &self,
+        headers: &HeaderMap,
+        kind: ResourceType,
+        interaction: Interaction,
+    ) -> Result<Asker, Failure> {
+        let denied = match self.authorize.authorize(headers, kind, interaction) {
+            Ok(reader) => {
+                return Ok(Asker {
+                    reader,
+                    kind,
+                    interaction,
+                });
+            }
+            Err(denied) => denied,
+        };
+        let (reader, why) = match &denied {
+            Denied::Unauthenticated(_) => (None, Why::Unauthenticated),
+            Denied::Forbidden(reader) => (Some(reader.clone()), Why::Forbidden),
+        };
+        self.access.refused(Refused {
+            reader,
+            kind,
+            interaction,
+            why,
+        });
+        Err(Failure::denied(&denied))
+    }
+}
+
+impl Asker {
+    /// The one way to an answer: first the row.
+    pub(super) async fn answer(self, api: &FhirApi, found: Result<Found, Failure>) -> Answer {
+        let Self {
+            reader,
+            kind,
+            interaction,
+        } = self;
+        let found = match found {
+            Ok(found) => found,
+            Err(failure) => {
+                api.access.refused(Refused {
+                    reader: Some(reader),
+                    kind,
+                    interaction,
+                    why: Why::Unanswered,
+                });
+                return Err(failure);
+            }
+        };
+        let row = Access {
+            reader,
+            kind,
+            interaction,
+            parameters: found.parameters,
+            request: found.request,
+            patient: found.patient,
+            resources: found.resources,
+        };
+        match api.access.given(row).await {
+            Ok(()) => Ok(found.response),
+            Err(Unwritten) => Err(Failure::unaudited()),
+        }
+    }
+}
