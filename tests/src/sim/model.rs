@@ -67,8 +67,11 @@ struct Measured {
     /// Restores that had happened anywhere when it was acknowledged.
     restores: u32,
     refused: bool,
-    /// Whether it was lost with its facility's disk before anybody else could hear of it.
+    /// Whether it was lost with a disk, and neither end could know of it afterwards.
     unheard: bool,
+    /// Whether its device sent it again to a facility that had been put back and did not know it any more: the facility
+    /// cannot know which ids it gave it before.
+    anew: bool,
     /// Whether it was kept back, at the facility or above, when it was first to be delivered.
     kept_back: bool,
 }
@@ -118,6 +121,7 @@ impl Model {
             restores: 0,
             refused: false,
             unheard: false,
+            anew: false,
             kept_back: false,
         });
         (number, format!("{}.{:05}", 60 + number % 60, number + 1))
@@ -135,12 +139,15 @@ impl Model {
     /// A facility said that it has a sample, and whether its rules keep it there for now.
     pub fn acknowledged(&mut self, number: usize, kept_back: bool) {
         let sample = &mut self.measured[number];
+        let is_again = sample.acknowledged;
         sample.kept_back |= kept_back;
         if !sample.acknowledged {
             sample.acknowledged = true;
             sample.restores = self.restores;
         }
-        self.holding[sample.facility].surely.insert(number);
+        let facility = sample.facility;
+        sample.anew |= is_again && self.put_back.contains(&facility);
+        self.holding[facility].surely.insert(number);
     }
 
     /// Values were kept back when they were first to be delivered: they are shipped behind what is newer.
@@ -171,47 +178,45 @@ impl Model {
         self.copies[facility].push(holding);
     }
 
-    /// A facility was put back to a copy, numbered from the newest; its region has `there`, and `sent` was ever on its
-    /// way. Of what was not, nobody can know that it is lost.
-    pub fn facility_put_back(
-        &mut self,
-        facility: usize,
-        back: usize,
-        there: &[Observed],
-        sent: &BTreeSet<String>,
-    ) {
-        let heard: BTreeSet<_> = sent
-            .iter()
-            .filter_map(|value| Self::number(value))
-            .collect();
+    /// A facility was put back to a copy, numbered from the newest; its region has `there`.
+    pub fn facility_put_back(&mut self, facility: usize, back: usize, there: &[Observed]) {
         let copies = &self.copies[facility];
         if let Some(at) = copies.len().checked_sub(back + 1) {
             self.holding[facility] = copies[at].clone();
         }
-        let numbers = there.iter().filter_map(|one| Self::number(&one.value));
-        let own = numbers.filter(|number| self.is_of(*number, facility));
-        let own: Vec<_> = own.collect();
+        let there = Self::numbers(there);
+        let own = there.iter().filter(|number| self.is_of(**number, facility));
+        let own: Vec<_> = own.copied().collect();
         self.above[facility].extend(own);
-        for number in 0..self.measured.len() {
-            let sample = &mut self.measured[number];
-            let held = self.holding[facility].surely.contains(&number);
-            if sample.facility == facility && !held && !heard.contains(&number) {
-                sample.unheard = true;
-            }
+        self.put_back(facility, &there);
+    }
+
+    /// A region was put back; it has `there` now.
+    pub fn region_put_back(&mut self, facilities: &[usize], there: &[Observed]) {
+        let there = Self::numbers(there);
+        for facility in facilities {
+            self.above[*facility].retain(|number| there.contains(number));
+            self.put_back(*facility, &there);
+        }
+    }
+
+    /// What neither end has now, and neither can know of, is lost without anybody's fault: the same copy of both ends
+    /// is what they would be if it had never been.
+    fn put_back(&mut self, facility: usize, there: &BTreeSet<usize>) {
+        let holding = &self.holding[facility];
+        for (number, sample) in self.measured.iter_mut().enumerate() {
+            let known = holding.surely.contains(&number)
+                || holding.perhaps.contains(&number)
+                || there.contains(&number);
+            sample.unheard |= sample.facility == facility && !known;
         }
         self.put_back.insert(facility);
         self.restores += 1;
     }
 
-    /// A region was put back; it has `there` now.
-    pub fn region_put_back(&mut self, facilities: &[usize], there: &[Observed]) {
+    fn numbers(there: &[Observed]) -> BTreeSet<usize> {
         let numbers = there.iter().filter_map(|one| Self::number(&one.value));
-        let left: BTreeSet<_> = numbers.collect();
-        for facility in facilities {
-            self.above[*facility].retain(|number| left.contains(number));
-            self.put_back.insert(*facility);
-        }
-        self.restores += 1;
+        numbers.collect()
     }
 
     fn is_of(&self, number: usize, facility: usize) -> bool {
@@ -240,7 +245,8 @@ impl Model {
             }
             *times.entry(number).or_default() += 1;
         }
-        if let Some((number, times)) = times.iter().find(|(_, times)| **times > 1) {
+        let often = |number: &usize| if self.measured[*number].anew { 2 } else { 1 };
+        if let Some((number, times)) = times.iter().find(|(it, times)| **times > often(it)) {
             let how = format!("{} is there {times} times", self.name(*number));
             return Err(Found::new(Fault::Twice, how));
         }

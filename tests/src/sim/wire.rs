@@ -64,8 +64,6 @@ pub struct Wire {
     pub older: bool,
     /// Whether both ends have said where they stand, on this connection.
     met: bool,
-    /// Values that were ever on their way.
-    pub sent: BTreeSet<String>,
     /// Values that the receiver did not take when they first came: what is shipped again comes behind what is newer.
     pub detained: BTreeSet<String>,
 }
@@ -80,7 +78,6 @@ impl Default for Wire {
             late: Vec::new(),
             older: false,
             met: false,
-            sent: BTreeSet::new(),
             detained: BTreeSet::new(),
         }
     }
@@ -111,9 +108,6 @@ impl Wire {
                     break;
                 }
                 for parcel in leased {
-                    if let Ok(batch) = envelope::open::<ReadingBatch>(&parcel) {
-                        self.sent.extend(values(&batch).map(str::to_owned));
-                    }
                     self.flight.depart(priority, &parcel);
                     self.going.push(parcel);
                 }

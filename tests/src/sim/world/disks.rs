@@ -83,8 +83,7 @@ impl World {
         self.start_if_there_is_room(at).await?;
         self.nodes[at].watch.forget();
         if is_facility {
-            let sent = &self.wires[at].sent;
-            self.model.facility_put_back(at, back, &there, sent);
+            self.model.facility_put_back(at, back, &there);
         } else if matches!(self.nodes[at].place, Place::Regional { .. }) {
             let there = self.observe(at)?;
             self.model.region_put_back(&self.facilities_of(at), &there);

@@ -122,6 +122,11 @@ impl World {
                 Err(error) => waiting.push(format!("node {at}: {error}")),
             }
         }
+        for at in 0..self.shape.facilities() {
+            if self.store(at).is_some_and(|store| store.has_unshipped()) {
+                waiting.push(format!("not shipped yet at {at}"));
+            }
+        }
         for (at, node) in self.nodes.iter().enumerate() {
             let held = match &node.run {
                 Some(Run::Edge(store)) => holds(store).await,
