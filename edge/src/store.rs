@@ -4,7 +4,7 @@
 //! caller. A commit holds the samples, the parcels made of them for the region, their audit rows and whatever the
 //! crosswalk gained. It is not the controller's path: nothing that must happen within milliseconds waits for it.
 //!
-//! # Tables (schema version 8; the outbox and the audit log are `federation`'s tables in the same file)
+//! # Tables (schema version 9; the outbox and the audit log are `federation`'s tables in the same file)
 //!
 //! | table | a row is | notes |
 //! |---|---|---|
@@ -13,7 +13,7 @@
 //! | `patient` | a patient's crosswalk | the facility's id, pseudonym, shift in days, and what the facility knows of them: PHI |
 //! | `assignment` | who lies in a bed from an instant on | append-only |
 //! | `run` | a run of a device's sample counter | its epochs do not tell them apart; the first is 0 |
-//! | `sample` | one sample with its readings packed | key (device, epoch, seq), where `epoch` has the run in its upper half; `parcel` is the outbox sequence within `priority`, null while the rules or a lapsed profile keep it here |
+//! | `sample` | one sample with its readings packed | key (device, epoch, seq), where `epoch` has the run in its upper half; `parcel` is the outbox sequence within `priority`, null while the rules or a lapsed profile keep it here, or an older one of its device that they kept |
 //! | `forgotten` | a run of sequence numbers that retention deleted, with the oldest and the newest source time among them | so that a redelivery after that is still a duplicate, and a counter that restarted is not |
 //! | `untaken` | a parcel that the region refused, put into quarantine or stored in part | its samples are never deleted by themselves |
 //! | `shipped` | how many readings a parcel held | the newest 262,144, to count a gap with |
@@ -51,6 +51,7 @@ mod schema;
 mod stays;
 mod tally;
 mod transit;
+mod uids;
 mod unshipped;
 mod writer;
 
@@ -255,6 +256,7 @@ struct Shared {
     lapses: Mutex<retained::Lapses>,
     time: Arc<dyn Time>,
     entropy: Entropy,
+    uids: uids::UidKey,
     file: schema::File,
     witness: Witness,
     writer: Mutex<Option<JoinHandle<()>>>,
@@ -326,6 +328,7 @@ impl Store {
             lapses: Mutex::default(),
             time,
             entropy,
+            uids: file.key.uids(),
             file,
             witness,
             writer: Mutex::new(Some(writer)),

@@ -53,6 +53,7 @@ CREATE TABLE IF NOT EXISTS inbox_answer (
 ) STRICT, WITHOUT ROWID;
 ",
     stream::STREAMS,
+    stream::OTHER_MARKS,
 ];
 
 /// What the ledger knows of a parcel.

@@ -1,10 +1,13 @@
 //! What facilities deliver, made durable: readings into the FHIR store, device records into the registry and on to
 //! the global node. Everything is idempotent, so that a parcel that comes again after a crash changes nothing.
+use crate::again::is_same_reading;
 #[cfg(not(medmesh_unguarded))]
 use crate::decode::decode;
 use crate::decode::{Decoded, Fault};
 use crate::desk::{Desk, Device};
 use crate::server::TrueTimes;
+#[cfg(medmesh_unguarded)]
+use crate::unguarded::decode;
 use async_trait::async_trait;
 use federation::{
     envelope::{self, Envelope, OpenError},
@@ -15,7 +18,7 @@ use federation::{
     wire::{Body, DeviceRecords, Parcel, ReadingBatch},
 };
 use fhir::store::{
-    Applied, Delivery, Kind, MAX_APPLY, ResourceStore, ResourceType, Source, StoreError,
+    Applied, Delivery, Kind, MAX_APPLY, NewResource, ResourceStore, Source, StoreError,
 };
 use node::clock::Clock;
 use prost::Message;
@@ -77,12 +80,10 @@ impl Apply for Intake {
         Ok(verdicts)
     }
 
-    /// How many resources the store has: it only grows.
+    /// How far the store's order of commits has come: it only grows, with whatever is written.
     async fn mark(&self) -> Result<Option<u64>, PortError> {
-        let counts = self.store.counts().await.map_err(port_error)?;
-        Ok(Some(
-            ResourceType::ALL.map(|kind| counts.of(kind)).iter().sum(),
-        ))
+        let head = self.store.head().await.map_err(port_error)?;
+        Ok(Some(head.unsigned_abs()))
     }
 }
 
@@ -125,6 +126,7 @@ impl Intake {
                 Err(verdict) => verdict,
                 Ok(readings) => {
                     let applied = results.next().ok_or_else(|| internal("apply"))?;
+                    let applied = self.without_known(parcel, applied).await?;
                     let (verdict, faults) = close(&readings, &applied);
                     count(&verdict, &applied, &faults);
                     let left_out = left_out(parcel, &faults);
@@ -137,6 +139,41 @@ impl Intake {
         }
         metrics::histogram!("medmesh_observation_lag_seconds").record(begun.elapsed());
         Ok(verdicts)
+    }
+
+    /// Takes out of the conflicts of a parcel what is here already by another name ([`crate::again`]). The parcel is
+    /// opened again, as this is rare.
+    async fn without_known(
+        &self,
+        parcel: &Parcel,
+        mut applied: Applied,
+    ) -> Result<Applied, PortError> {
+        if applied.conflicts.is_empty() {
+            return Ok(applied);
+        }
+        let Ok(batch) = opened::<ReadingBatch>(parcel) else {
+            return Ok(applied);
+        };
+        let decoded = tokio::task::spawn_blocking(move || decode(&batch));
+        let resources = decoded.await.map_err(|_| internal("decode"))?.resources;
+        let mut conflicts = Vec::new();
+        for at in applied.conflicts {
+            let new = usize::try_from(at).ok().and_then(|at| resources.get(at));
+            if !self.has(new).await? {
+                conflicts.push(at);
+            }
+        }
+        applied.conflicts = conflicts;
+        Ok(applied)
+    }
+
+    async fn has(&self, new: Option<&NewResource>) -> Result<bool, PortError> {
+        let Some(new) = new else {
+            return Ok(false);
+        };
+        let stored = self.store.read(new.kind(), new.id()).await;
+        let stored = stored.map_err(port_error)?;
+        Ok(stored.is_some_and(|stored| is_same_reading(&stored, new)))
     }
 
     async fn store(
@@ -232,10 +269,7 @@ impl Intake {
 fn open(parcel: &Parcel) -> Result<Readings, Verdict> {
     let batch: ReadingBatch = opened(parcel)?;
     let id = EnvelopeId::try_from(&parcel.id[..]).map_err(|_| refused(reason::MALFORMED))?;
-    #[cfg(not(medmesh_unguarded))]
     let decoded = decode(&batch);
-    #[cfg(medmesh_unguarded)]
-    let decoded = crate::unguarded::decode(&batch);
     if decoded.resources.len() > MAX_APPLY {
         return Err(Verdict::Quarantined {
             reason: reason::TOO_LARGE,

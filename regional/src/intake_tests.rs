@@ -10,6 +10,7 @@ use federation::{
 };
 use fhir::search::Query;
 use fhir::sqlite::SqliteStore;
+use fhir::store::ResourceType;
 use tempfile::TempDir;
 
 const EDGE: &str = "edge/eu/eu/eu-f1";
@@ -137,6 +138,71 @@ async fn a_store_that_was_put_back_behind_the_ledger_takes_nothing_before_sender
     };
     let welcome = inbox.meet(&from, &hello).await.unwrap();
     assert_eq!(welcome.received[1].last, 0, "it has nothing of that sender");
+}
+
+#[tokio::test]
+async fn a_store_that_lost_a_change_of_a_patient_alone_is_found_behind_its_ledger() {
+    let (dir, older) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let from = EDGE.parse().unwrap();
+    let first = Parcel {
+        seq: 1,
+        priority: 1,
+        ..parcel(1, &batch())
+    };
+    assert_eq!(
+        intake(&older).take(std::slice::from_ref(&first)).await,
+        [accepted(3)]
+    );
+    let mut changed = ReadingBatch {
+        patients: batch().patients,
+        ..ReadingBatch::default()
+    };
+    changed.patients[0].gender = "other".into();
+    let second = Parcel {
+        seq: 2,
+        priority: 1,
+        ..parcel(2, &changed)
+    };
+    let before = intake(&dir);
+    let inbox = before.ledger.clone().inbox(before);
+    let taken = inbox.accept(&from, vec![first, second]).await.unwrap();
+    assert_eq!(taken, [accepted(3), accepted(0)]);
+    drop(inbox);
+    let mut restored = intake(&dir);
+    restored.store = intake(&older).store;
+    assert_eq!(
+        restored.store.counts().await.unwrap(),
+        intake(&dir).store.counts().await.unwrap(),
+        "by the number of resources nothing is missing"
+    );
+    let refused = restored.compare_store().await.unwrap_err();
+    assert_eq!(refused.kind, PortErrorKind::Unavailable);
+}
+
+#[tokio::test]
+async fn a_reading_that_comes_again_by_another_name_is_there_once_and_is_no_conflict() {
+    let dir = tempfile::tempdir().unwrap();
+    let intake = intake(&dir);
+    let mut renamed = batch();
+    renamed.devices[0].pseudonym = vec![0xd1; 16].into();
+    renamed.patients[0].pseudonym = vec![0xd2; 16].into();
+    for reading in &mut renamed.readings {
+        reading.effective_ms -= 3 * 86_400_000;
+        reading.flags |= u32::from(types::Flags::HISTORICAL.bits());
+    }
+    let mut other = renamed.clone();
+    other.readings[0].value = Some(federation::wire::reading::Value::Quantity("1".into()));
+    let parcels = [parcel(1, &batch()), parcel(2, &renamed), parcel(3, &other)];
+    let verdicts = intake.take(&parcels).await;
+    assert_eq!(verdicts, [accepted(3), accepted(3), accepted(2)]);
+    assert_eq!(intake.ledger.noted().await.unwrap().notes, 1);
+    assert_eq!(
+        intake.store.counts().await.unwrap().0[0],
+        3,
+        "each is there once"
+    );
+    // As after a crash before the answer was recorded.
+    assert_eq!(intake.take(&parcels).await, verdicts);
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 #[cfg(all(medmesh_unguarded, not(debug_assertions)))]
 compile_error!("MEDMESH_UNGUARDED is for test builds: it takes in what is not checked");
 
+mod again;
 mod api;
 #[cfg(all(test, not(medmesh_unguarded)))]
 mod attacker_tests;
@@ -12,7 +13,7 @@ mod decode;
 pub mod desk;
 pub mod intake;
 mod reads;
-mod reship;
+pub mod reship;
 mod server;
 mod standing;
 #[cfg(medmesh_unguarded)]

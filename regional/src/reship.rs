@@ -38,7 +38,11 @@ pub async fn again(ledger: Ledger, desk: Desk, stop: CancellationToken) {
     }
 }
 
-async fn ship(ledger: &Ledger, desk: &Desk, here: &Place) -> Result<(), PortError> {
+/// Ships the whole registry, if that is wanted.
+///
+/// # Errors
+/// [`PortError`]: it is wanted still.
+pub async fn ship(ledger: &Ledger, desk: &Desk, here: &Place) -> Result<(), PortError> {
     if !ledger.reship_wanted().await? {
         return Ok(());
     }

@@ -3,10 +3,14 @@
 //! The model of a disk: a write is pending until an fsync of its file, which makes it durable. An fsync that fails
 //! loses what was pending for good, although reads still show it (Linux marks such pages clean). At a power loss any
 //! part of what is pending may have reached the platter, in any order, the last write torn.
+//!
+//! And disks that can be full, of which nothing else is simulated ([`Room`]).
+use crate::vfs::{self, Disks, File};
 use parking_lot::Mutex;
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
-pub use crate::vfs::register;
+mod room;
+pub use room::Room;
 
 /// What a step on the disk comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +24,7 @@ pub(crate) enum Verdict {
 }
 
 #[derive(Clone, Debug)]
-pub(crate) enum Op {
+enum Op {
     Write(usize, Vec<u8>),
     Truncate(usize),
 }
@@ -41,11 +45,11 @@ impl Op {
 }
 
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Image {
+struct Image {
     durable: Vec<u8>,
     pending: Vec<Op>,
     /// As a reader sees it.
-    pub(crate) size: usize,
+    size: usize,
 }
 
 /// Which part of what was pending reached the platter.
@@ -87,13 +91,13 @@ impl Survivors {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Disk {
-    pub(crate) files: BTreeMap<String, Image>,
+struct Disk {
+    files: BTreeMap<String, Image>,
     /// Writes and truncations so far.
     writes: u64,
     /// The power fails at this write.
     power_fails_at: Option<u64>,
-    pub(crate) off: bool,
+    off: bool,
     /// No file may grow.
     full: bool,
     /// No write succeeds.
@@ -103,11 +107,11 @@ pub(crate) struct Disk {
 }
 
 impl Disk {
-    pub(crate) fn file(&mut self, name: &str) -> &mut Image {
+    fn file(&mut self, name: &str) -> &mut Image {
         self.files.entry(name.into()).or_default()
     }
 
-    pub(crate) fn change(&mut self, name: &str, op: Op) -> Verdict {
+    fn change(&mut self, name: &str, op: Op) -> Verdict {
         self.writes += 1;
         let torn = self.power_fails_at == Some(self.writes);
         if self.off || self.read_only {
@@ -128,7 +132,7 @@ impl Disk {
         if torn { Verdict::Failed } else { Verdict::Done }
     }
 
-    pub(crate) fn sync(&mut self, name: &str) -> Verdict {
+    fn sync(&mut self, name: &str) -> Verdict {
         if self.off {
             return Verdict::Failed;
         }
@@ -148,7 +152,54 @@ impl Disk {
 
 /// A disk that a test holds in its hand.
 #[derive(Default)]
-pub struct Faults(pub(crate) Mutex<Disk>);
+pub struct Faults(Arc<Mutex<Disk>>);
+
+/// A file on it.
+struct Tracked {
+    disk: Arc<Mutex<Disk>>,
+    name: String,
+}
+
+impl File for Tracked {
+    fn write(&self, at: usize, bytes: &[u8], _: &dyn Fn() -> bool) -> Verdict {
+        let op = Op::Write(at, bytes.to_vec());
+        self.disk.lock().change(&self.name, op)
+    }
+
+    fn truncate(&self, size: usize) -> Verdict {
+        self.disk.lock().change(&self.name, Op::Truncate(size))
+    }
+
+    fn sync(&self) -> Verdict {
+        self.disk.lock().sync(&self.name)
+    }
+}
+
+impl Disks for Faults {
+    fn open(&self, name: &str) -> Option<Arc<dyn File>> {
+        let (disk, name) = (self.0.clone(), name.to_owned());
+        Some(Arc::new(Tracked { disk, name }))
+    }
+
+    fn delete(&self, name: &str) -> Verdict {
+        let mut disk = self.0.lock();
+        if disk.off {
+            return Verdict::Failed;
+        }
+        disk.files.remove(name);
+        Verdict::Done
+    }
+}
+
+/// Registers a file system of SQLite of that name, on a disk with faults. It stays for the life of the process.
+///
+/// # Panics
+/// When SQLite does not take it.
+pub fn register(name: &'static str) -> &'static Faults {
+    let faults: &'static Faults = Box::leak(Box::default());
+    vfs::register(name, faults, false);
+    faults
+}
 
 impl Faults {
     /// No file may grow, or it may again.

@@ -1,9 +1,9 @@
-//! SQLite's unix file system with a [`Disk`](crate::fault::Faults) in between: the only unsafe code of the product's tests.
+//! SQLite's unix file system with a simulated disk in between: the only unsafe code of the product's tests.
 #![expect(
     unsafe_code,
     reason = "a virtual file system of SQLite is a C interface"
 )]
-use crate::fault::{Faults, Op, Verdict};
+use crate::fault::Verdict;
 use rusqlite::ffi::{
     SQLITE_FULL, SQLITE_IOERR_FSYNC, SQLITE_IOERR_WRITE, SQLITE_OK, SQLITE_OPEN_MAIN_DB,
     SQLITE_OPEN_MAIN_JOURNAL, SQLITE_OPEN_WAL, sqlite3_file, sqlite3_io_methods, sqlite3_vfs,
@@ -12,38 +12,57 @@ use rusqlite::ffi::{
 use std::{
     ffi::{CStr, CString, c_char, c_int, c_void},
     ptr,
+    sync::Arc,
 };
 
 /// The files whose loss matters.
 const TRACKED: c_int = SQLITE_OPEN_MAIN_DB | SQLITE_OPEN_WAL | SQLITE_OPEN_MAIN_JOURNAL;
 
+/// What a simulated disk says to what is done to a file on it. What it lets pass is done to the real file; an fsync never
+/// is: what is durable is what the simulation says, and tests are many.
+pub(crate) trait File: Send + Sync {
+    /// Bytes are written. `grows` says whether the real file would become longer.
+    fn write(&self, at: usize, bytes: &[u8], grows: &dyn Fn() -> bool) -> Verdict;
+    /// The file gets this length, in bytes.
+    fn truncate(&self, size: usize) -> Verdict;
+    /// What was written is to last.
+    fn sync(&self) -> Verdict;
+}
+
+/// Simulated disks.
+pub(crate) trait Disks: Send + Sync {
+    /// The file of that name, if it lies on one of them and its loss matters.
+    fn open(&self, name: &str) -> Option<Arc<dyn File>>;
+    /// The file of that name goes.
+    fn delete(&self, name: &str) -> Verdict;
+}
+
 /// What SQLite allocates for a file: this, then the unix file.
 #[repr(C)]
 struct FaultFile {
     methods: *const sqlite3_io_methods,
-    faults: &'static Faults,
-    /// None for files whose loss does not matter.
-    name: Option<Box<str>>,
+    /// None for files that are on no simulated disk.
+    file: Option<Arc<dyn File>>,
 }
 
 /// The file system's own data.
 struct Base {
     unix: *mut sqlite3_vfs,
-    faults: &'static Faults,
+    disks: &'static dyn Disks,
 }
 
-/// Registers a file system of that name. It stays for the life of the process.
+/// Registers a file system of that name; `as_default` for everything that is opened without naming one. It stays for the
+/// life of the process.
 ///
 /// # Panics
 /// When SQLite does not take it.
-pub fn register(name: &'static str) -> &'static Faults {
-    let faults: &'static Faults = Box::leak(Box::default());
+pub(crate) fn register(name: &'static str, disks: &'static dyn Disks, as_default: bool) {
     let c_name = CString::new(name).unwrap().into_raw();
     // SAFETY: the unix file system is there for the life of the process; the copy and its data are leaked, and its
     // functions get the unix file system wherever they look at it.
     unsafe {
-        let unix = sqlite3_vfs_find(ptr::null());
-        let base = Box::leak(Box::new(Base { unix, faults }));
+        let unix = sqlite3_vfs_find(c"unix".as_ptr());
+        let base = Box::leak(Box::new(Base { unix, disks }));
         let mut vfs = *unix;
         vfs.szOsFile += size_of::<FaultFile>() as c_int;
         vfs.zName = c_name;
@@ -53,9 +72,9 @@ pub fn register(name: &'static str) -> &'static Faults {
         vfs.xDelete = Some(delete);
         vfs.xAccess = Some(access);
         vfs.xFullPathname = Some(full_pathname);
-        assert_eq!(sqlite3_vfs_register(Box::leak(Box::new(vfs)), 0), SQLITE_OK);
+        let registered = sqlite3_vfs_register(Box::leak(Box::new(vfs)), as_default.into());
+        assert_eq!(registered, SQLITE_OK);
     }
-    faults
 }
 
 unsafe fn base(vfs: *mut sqlite3_vfs) -> &'static Base {
@@ -84,17 +103,17 @@ unsafe extern "C" fn open(
     // SAFETY: the arguments are SQLite's, handed on as they are.
     unsafe {
         let base = base(vfs);
+        let tracked = flags & TRACKED != 0 && !name.is_null();
+        let simulated = tracked.then(|| CStr::from_ptr(name).to_string_lossy());
+        let simulated = simulated.and_then(|name| base.disks.open(&name));
         let real = unix(file);
         (*real).pMethods = ptr::null();
         let code = (*base.unix).xOpen.unwrap()(base.unix, name, real, flags, out);
-        let tracked = flags & TRACKED != 0 && !name.is_null();
-        let name = tracked.then(|| CStr::from_ptr(name).to_string_lossy().into());
         // On failure SQLite does not close what has no methods.
         let failed = (*real).pMethods.is_null();
         file.cast::<FaultFile>().write(FaultFile {
             methods: if failed { ptr::null() } else { &METHODS },
-            faults: base.faults,
-            name,
+            file: if failed { None } else { simulated },
         });
         code
     }
@@ -104,11 +123,9 @@ unsafe extern "C" fn delete(vfs: *mut sqlite3_vfs, name: *const c_char, sync: c_
     // SAFETY: as in `open`.
     unsafe {
         let base = base(vfs);
-        let mut disk = base.faults.0.lock();
-        if disk.off {
+        if base.disks.delete(&CStr::from_ptr(name).to_string_lossy()) != Verdict::Done {
             return SQLITE_IOERR_WRITE;
         }
-        disk.files.remove(&*CStr::from_ptr(name).to_string_lossy());
         (*base.unix).xDelete.unwrap()(base.unix, name, sync)
     }
 }
@@ -157,16 +174,20 @@ unsafe extern "C" fn write(
 ) -> c_int {
     // SAFETY: SQLite hands over `count` bytes.
     unsafe {
-        if let Some(name) = &ours(file).name {
-            let written = std::slice::from_raw_parts(bytes.cast::<u8>(), count as usize).to_vec();
-            let op = Op::Write(at as usize, written);
-            match ours(file).faults.0.lock().change(name, op) {
+        let real = unix(file);
+        if let Some(simulated) = &ours(file).file {
+            let written = std::slice::from_raw_parts(bytes.cast::<u8>(), count as usize);
+            let grows = || {
+                let mut size = 0;
+                let code = (*(*real).pMethods).xFileSize.unwrap()(real, &raw mut size);
+                code != SQLITE_OK || at + i64::from(count) > size
+            };
+            match simulated.write(at as usize, written, &grows) {
                 Verdict::Done => {}
                 Verdict::Full => return SQLITE_FULL,
                 Verdict::Failed => return SQLITE_IOERR_WRITE,
             }
         }
-        let real = unix(file);
         (*(*real).pMethods).xWrite.unwrap()(real, bytes, count, at)
     }
 }
@@ -174,24 +195,26 @@ unsafe extern "C" fn write(
 unsafe extern "C" fn truncate(file: *mut sqlite3_file, size: i64) -> c_int {
     // SAFETY: as in `open`.
     unsafe {
-        if let Some(name) = &ours(file).name {
-            let op = Op::Truncate(size as usize);
-            if ours(file).faults.0.lock().change(name, op) != Verdict::Done {
-                return SQLITE_IOERR_WRITE;
-            }
+        let simulated = ours(file).file.as_ref();
+        if simulated.is_some_and(|it| it.truncate(size as usize) != Verdict::Done) {
+            return SQLITE_IOERR_WRITE;
         }
         let real = unix(file);
         (*(*real).pMethods).xTruncate.unwrap()(real, size)
     }
 }
 
-/// The real disk is not asked: what is durable is what the model says, and tests are many.
-unsafe extern "C" fn sync(file: *mut sqlite3_file, _flags: c_int) -> c_int {
+unsafe extern "C" fn sync(file: *mut sqlite3_file, flags: c_int) -> c_int {
     // SAFETY: as in `open`.
-    let ours = unsafe { ours(file) };
-    match &ours.name {
-        Some(name) if ours.faults.0.lock().sync(name) != Verdict::Done => SQLITE_IOERR_FSYNC,
-        _ => SQLITE_OK,
+    unsafe {
+        match &ours(file).file {
+            Some(simulated) if simulated.sync() == Verdict::Done => SQLITE_OK,
+            Some(_) => SQLITE_IOERR_FSYNC,
+            None => {
+                let real = unix(file);
+                (*(*real).pMethods).xSync.unwrap()(real, flags)
+            }
+        }
     }
 }
 

@@ -11,6 +11,7 @@ pub mod mesh;
 pub mod mqtt;
 pub mod node;
 pub mod order;
+pub mod postgres;
 pub mod region_file;
 pub mod rogue;
 pub mod sim;

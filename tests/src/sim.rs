@@ -15,7 +15,6 @@ pub mod clock;
 pub mod device;
 pub mod disk;
 pub mod draw;
-pub mod full;
 pub mod model;
 pub mod nodes;
 pub mod observe;

@@ -110,7 +110,11 @@ impl Apply<'_> {
             Urgency::Alarm => Priority::Alarm,
             Urgency::Routine => self.routine,
         };
-        let parcel = self.reserve(priority, sample.readings.len())?;
+        let waits = self.must_wait(device.row, priority)?;
+        let parcel = match waits {
+            true => None,
+            false => self.reserve(priority, sample.readings.len())?,
+        };
         let new = self.insert.execute(params![
             device.row,
             at.key(),
@@ -134,7 +138,13 @@ impl Apply<'_> {
         if let Number::Device { .. } = sample.number {
             self.runs.stored(device.row, run, sample.source_time.0);
         }
-        self.draft(priority, (device, stay.pseudonym), patient, sample, flags)?;
+        if waits {
+            self.waits = true;
+            // As a draft would: once in the table and once more in a parcel.
+            self.used += sample.packed.len() as u64;
+        } else {
+            self.draft(priority, (device, stay.pseudonym), patient, sample, flags)?;
+        }
         self.tally.stored += 1;
         self.tally.readings += sample.readings.len() as u64;
         self.used += sample.packed.len() as u64;

@@ -67,6 +67,10 @@ pub(super) struct Apply<'t> {
     /// By priority: the sequence that the parcel will have, if it may be shipped at all.
     drafts: [Option<(Option<i64>, Draft)>; 3],
     pub(super) used: u64,
+    /// Whether samples may be stored that were never shipped.
+    pub(super) unshipped: bool,
+    /// Whether one of this commit waits for them.
+    pub(super) waits: bool,
     departed: Vec<Departed>,
     pub tally: Tally,
 }
@@ -81,6 +85,7 @@ pub(super) struct Ground<'t> {
     pub bounds: Bounds,
     pub now: Now,
     pub link_up: bool,
+    pub unshipped: bool,
     /// Bytes of the log beyond what it is allowed to have.
     pub log_bytes: u64,
     pub profile: Option<Profile>,
@@ -106,6 +111,8 @@ impl<'t> Apply<'t> {
             entropy: ground.entropy,
             drafts: [None, None, None],
             used,
+            unshipped: ground.unshipped,
+            waits: false,
             departed: Vec::new(),
             tally: Tally::default(),
         })
@@ -335,6 +342,8 @@ impl<'t> Apply<'t> {
         for priority in Priority::ALL {
             self.ship(priority)?;
         }
+        // The rest of this commit goes behind what the region lacks.
+        self.unshipped = true;
         resync::resync(self.tx, &self.parcels.sender(&self.now), welcome, fresh)
     }
 
@@ -358,6 +367,9 @@ impl<'t> Apply<'t> {
 
     /// Ships the rest. After it only the commit is left.
     pub(super) fn finish(mut self) -> Result<(Tally, Vec<Departed>), StoreError> {
+        if self.waits {
+            self.tally.left = self.ship_late()?.left;
+        }
         for priority in Priority::ALL {
             self.ship(priority)?;
         }

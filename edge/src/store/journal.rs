@@ -4,6 +4,7 @@ use super::{
     directory::MAX_PATIENT_ID,
     job::{Answers, Job, Reply},
     pack,
+    uids::{UidKey, Uids},
 };
 use crate::ingest::{
     Journal, OUT_OF_RANGE, Rejected, RetainedMessage, Sample, SampleReading, Stored, Urgency,
@@ -62,7 +63,7 @@ pub(super) struct Prepared {
 }
 
 /// What can never be stored is refused before it costs anybody a place in the queue.
-pub(super) fn prepare(mut sample: Sample, entropy: super::Entropy) -> Result<Prepared, Rejected> {
+pub(super) fn prepare(mut sample: Sample, key: &UidKey) -> Result<Prepared, Rejected> {
     if sample.epoch == EDGE_EPOCH {
         return Err(Rejected::Invalid("the epoch is reserved for the edge"));
     }
@@ -84,7 +85,7 @@ pub(super) fn prepare(mut sample: Sample, entropy: super::Entropy) -> Result<Pre
         ));
     }
     // Of what the device said: a redelivery is the same sample, whatever is plausible by then.
-    let digest = pack::digest(&sample);
+    let (digest, uids) = (pack::digest(&sample), key.of_sample(&sample));
     for reading in &mut sample.readings {
         let flags = reading.code.flags_of(reading.unit, &reading.value);
         reading.flags = reading.flags.with(flags);
@@ -94,7 +95,7 @@ pub(super) fn prepare(mut sample: Sample, entropy: super::Entropy) -> Result<Pre
             epoch: sample.epoch,
             seq,
         },
-        packed: pack::pack(&sample.readings, entropy),
+        packed: pack::pack(&sample.readings, &uids),
         digest,
         device: sample.device,
         source_time: sample.source_time,
@@ -116,7 +117,7 @@ fn patient_id_fits(id: &Phi<String>) -> bool {
 
 /// An alarm that the edge raises about a device.
 pub(super) fn prepare_edge(sample: EdgeSample, entropy: super::Entropy) -> Prepared {
-    let packed = pack::pack(&sample.readings, entropy);
+    let packed = pack::pack(&sample.readings, &Uids::Drawn(entropy));
     Prepared {
         device: sample.device,
         number: Number::Edge,
@@ -181,7 +182,7 @@ impl Store {
 #[async_trait]
 impl Journal for Store {
     async fn append(&self, sample: Sample) -> Result<Stored, Rejected> {
-        let prepared = prepare(sample, self.0.entropy)?;
+        let prepared = prepare(sample, &self.0.uids)?;
         self.append_prepared(prepared).await
     }
 
@@ -190,7 +191,7 @@ impl Journal for Store {
         let mut ready = Vec::with_capacity(samples.len());
         // What is invalid keeps its place in the answers; the others fill theirs when the commit stands.
         for sample in samples {
-            match prepare(sample, self.0.entropy) {
+            match prepare(sample, &self.0.uids) {
                 Ok(prepared) => {
                     ready.push(prepared);
                     answers.push(Ok(Stored::New));

@@ -2,7 +2,7 @@
 //!
 //! The facility's key can so be changed without writing the database anew, and a wrong one is told from a broken
 //! database. The facility's key itself comes from a file today; a TPM or HSM would unwrap in its stead.
-use super::{Entropy, Store, StoreError, StoreErrorKind};
+use super::{Entropy, Store, StoreError, StoreErrorKind, uids::UidKey};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use std::{fs, path::Path};
 use storage::file::{self, PRIVATE};
@@ -27,6 +27,11 @@ impl DataKey {
     /// The statement that gives the raw key to SQLCipher, without key derivation.
     pub(super) fn pragma(&self) -> String {
         format!("PRAGMA key = \"x'{}'\"", hex::encode(self.0))
+    }
+
+    /// The key of the readings' ids that belongs to it.
+    pub(super) fn uids(&self) -> UidKey {
+        UidKey::of(&self.0)
     }
 }
 

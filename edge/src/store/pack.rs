@@ -2,14 +2,13 @@
 //!
 //! Version 1: `1`, number of readings n (u16 LE), n × 16 bytes of [`ReadingUid`], then per reading: flags (u8) and
 //! three texts of one length byte each: code, unit, value. A value that is absent begins with `?`, then its reason.
-use super::Entropy;
+use super::uids::{UID, Uids};
 use crate::ingest::{Sample, SampleReading};
 use sha2::{Digest, Sha256};
 use types::{Phi, ReadingUid, Value};
 
 const VERSION: u8 = 1;
 const HEAD: usize = 3;
-const UID: usize = 16;
 /// Marks a value that is absent; no decimal begins with it.
 const ABSENT: u8 = b'?';
 
@@ -31,15 +30,15 @@ pub struct PackedReading<'a> {
     pub value: Result<&'a str, &'a str>,
 }
 
-/// Packs the readings of a sample with uids that are drawn now.
-pub(super) fn pack(readings: &[SampleReading], entropy: Entropy) -> Vec<u8> {
+/// Packs the readings of a sample with their uids.
+pub(super) fn pack(readings: &[SampleReading], uids: &Uids<'_>) -> Vec<u8> {
     const USUAL: usize = 24;
     let count = u16::try_from(readings.len()).unwrap_or(u16::MAX);
     let mut blob = Vec::with_capacity(HEAD + readings.len() * (UID + USUAL));
     blob.push(VERSION);
     blob.extend_from_slice(&count.to_le_bytes());
     blob.resize(HEAD + readings.len() * UID, 0);
-    entropy(&mut blob[HEAD..]);
+    uids.fill(&mut blob[HEAD..]);
     for reading in readings {
         blob.push(reading.flags.bits());
         push_words(&mut blob, reading);
@@ -47,7 +46,7 @@ pub(super) fn pack(readings: &[SampleReading], entropy: Entropy) -> Vec<u8> {
     blob
 }
 
-fn push_words(blob: &mut Vec<u8>, reading: &SampleReading) {
+pub(super) fn push_words(blob: &mut Vec<u8>, reading: &SampleReading) {
     let info = reading.code.info();
     let loinc = info.system == types::Code::LOINC;
     let system: &[&str] = if loinc { &[] } else { &[info.system, "|"] };
@@ -189,7 +188,7 @@ mod tests {
 
     #[test]
     fn packed_readings_come_out_as_they_went_in() {
-        let blob = pack(&readings(), super::super::system_entropy);
+        let blob = pack(&readings(), &Uids::Drawn(super::super::system_entropy));
         let out = unpack(&blob).unwrap();
         let seen: Vec<_> = out.iter().map(|r| (r.code, r.unit, r.value)).collect();
         assert_eq!(
@@ -206,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_blob_cut_anywhere_is_refused() {
-        let blob = pack(&readings(), super::super::system_entropy);
+        let blob = pack(&readings(), &Uids::Drawn(super::super::system_entropy));
         for cut in 0..blob.len() {
             assert_eq!(unpack(&blob[..cut]), None, "{cut}");
         }

@@ -4,7 +4,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use std::{path::PathBuf, time::Duration};
 
 /// The version that this binary writes.
-pub(super) const VERSION: i64 = 8;
+pub(super) const VERSION: i64 = 9;
 /// Bytes of a page, SQLCipher's default.
 pub(super) const PAGE_BYTES: i64 = 4_096;
 /// How long a connection waits for the other one's lock: a checkpoint of the whole log on a slow disk.
@@ -22,6 +22,7 @@ const STEPS: [&str; VERSION as usize] = [
     RUNS,
     STAYS,
     SHIPPED,
+    UNSHIPPED_ALARMS,
 ];
 
 const TABLES: &str = "
@@ -134,6 +135,11 @@ CREATE TABLE shipped (
 CREATE TABLE cured (
   priority INTEGER NOT NULL, parcel INTEGER NOT NULL, now_priority INTEGER NOT NULL, now_parcel INTEGER NOT NULL,
   PRIMARY KEY (priority, parcel)) STRICT, WITHOUT ROWID;
+";
+
+/// What version 9 adds: alarms among the samples that were never shipped, which go first.
+const UNSHIPPED_ALARMS: &str = "
+CREATE INDEX sample_unshipped_alarm ON sample (device, epoch, seq) WHERE parcel IS NULL AND priority = 0;
 ";
 
 /// Where the database is and how it is opened.

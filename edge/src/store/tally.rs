@@ -15,6 +15,8 @@ pub(super) struct Tally {
     pub unreadable_refused: u64,
     pub restarts: u64,
     pub settled: Settled,
+    /// Whether samples wait for older ones that were never shipped.
+    pub left: bool,
     /// Bytes in use at the end.
     pub used: u64,
 }

@@ -1,4 +1,6 @@
-//! Samples that were stored while nothing might leave (a lapsed profile, a policy that refused): shipped once it may.
+//! Samples that were stored while nothing might leave (a lapsed profile, a policy that refused), or that the region lost
+//! when it was put back: shipped once they may, alarms first. What is measured later of the same device goes behind
+//! them, within alarms and within the backlog, so that order holds; what is live overtakes a backlog as always.
 use super::{
     StoreError, StoreErrorKind,
     apply::Apply,
@@ -45,18 +47,43 @@ pub(super) fn any(db: &Connection) -> rusqlite::Result<bool> {
 }
 
 impl Apply<'_> {
-    /// One bounded step, in the order of each device. When the disk is full only while nothing else waits: shipping
-    /// takes room before it gives any.
+    /// Whether a sample of a device and priority must wait for an older one that was never shipped. Never shipped itself
+    /// then, it is shipped behind that one at the end of the commit, or by a later step where there are too many.
+    pub(super) fn must_wait(&self, device: i64, priority: Priority) -> Result<bool, StoreError> {
+        if !self.unshipped || !self.may_ship() {
+            return Ok(false);
+        }
+        let which = match priority {
+            Priority::Alarm => ALARMS,
+            Priority::Live => return Ok(false),
+            Priority::Backlog => OTHERS,
+        };
+        let sql = format!(
+            "SELECT 1 FROM sample WHERE parcel IS NULL AND {which} AND device = ?1 LIMIT 1"
+        );
+        Ok(self.tx().prepare_cached(&sql)?.exists([device])?)
+    }
+
+    /// One bounded step, in the order of each device. When the disk is full only while nothing else waits, as shipping
+    /// takes room before it gives any; alarms may take what is kept for them.
     pub(super) fn ship_late(&mut self) -> Result<Late, StoreError> {
         let allowed = self.may_ship();
         let mut shipped = 0;
-        if allowed && (self.has_routine_room() || self.nothing_waits()?) {
-            for late in next(self.tx())? {
+        if allowed {
+            let late = if self.has_routine_room() || self.nothing_waits()? {
+                next(self.tx())?
+            } else if self.bounds.admits(Urgency::Alarm, self.used) {
+                next_of(self.tx(), ALARMS, STEP_ROWS)?
+            } else {
+                Vec::new()
+            };
+            for late in late {
                 self.ship_one(&late)?;
                 shipped += 1;
             }
         }
         let left = any(self.tx())?;
+        self.unshipped = left;
         Ok(Late {
             shipped,
             allowed,
@@ -93,14 +120,27 @@ impl Apply<'_> {
     }
 }
 
-/// The next samples that were never shipped.
+/// Which samples are alarms, and which are not.
+const ALARMS: &str = "priority = 0";
+const OTHERS: &str = "priority > 0";
+
+/// The next samples that were never shipped: alarms, then the rest.
 fn next(tx: &Transaction<'_>) -> Result<Vec<Unshipped>, StoreError> {
-    let mut query = tx.prepare_cached(
+    let mut found = next_of(tx, ALARMS, STEP_ROWS)?;
+    let room = STEP_ROWS - i64::try_from(found.len()).unwrap_or(STEP_ROWS);
+    if room > 0 {
+        found.extend(next_of(tx, OTHERS, room)?);
+    }
+    Ok(found)
+}
+
+fn next_of(tx: &Transaction<'_>, which: &str, limit: i64) -> Result<Vec<Unshipped>, StoreError> {
+    let mut query = tx.prepare_cached(&format!(
         "SELECT sample.device, device.id, epoch, seq, source_ms, patient, flags, priority, readings, stay
          FROM sample JOIN device ON device.row = sample.device
-         WHERE parcel IS NULL ORDER BY sample.device, epoch, seq LIMIT ?1",
-    )?;
-    let mut rows = query.query([STEP_ROWS])?;
+         WHERE parcel IS NULL AND {which} ORDER BY sample.device, epoch, seq LIMIT ?1",
+    ))?;
+    let mut rows = query.query([limit])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         let corrupt = || StoreError::new(StoreErrorKind::Corrupt, "read a sample to be shipped");

@@ -149,9 +149,6 @@ impl Writer {
                 } else {
                     Condition::Good
                 });
-                if tally.uncleared > 0 {
-                    self.status.unshipped.store(true, Ordering::Relaxed);
-                }
                 for (job, outcome) in batch.drain(..).zip(outcomes) {
                     match &outcome {
                         Outcome::Late(late) => {
@@ -165,6 +162,9 @@ impl Writer {
                         _ => {}
                     }
                     job.tell(outcome);
+                }
+                if tally.uncleared > 0 || tally.left {
+                    self.status.unshipped.store(true, Ordering::Relaxed);
                 }
                 if tally.parcels > 0 {
                     self.status.added.notify_one();
@@ -199,6 +199,7 @@ impl Writer {
             bounds: self.bounds,
             now,
             link_up: self.status.link_up.load(Ordering::Relaxed),
+            unshipped: self.status.unshipped.load(Ordering::Relaxed),
             log_bytes: self.log_bytes,
             // Once a signed profile has expired nothing goes out, under it or under another one.
             profile: match &self.profile {

@@ -31,6 +31,11 @@ CREATE TABLE IF NOT EXISTS inbox_seen (
 ) STRICT;
 ";
 
+/// What version 3 adds. A region's marks were how many resources its store had; they are the store's order of commits
+/// now, which is never behind that count. By the old ones, what a store has would be told wrongly: without any, all of a
+/// sender is asked for again if the store is put back to a time before.
+pub(super) const OTHER_MARKS: &str = "DELETE FROM inbox_mark;";
+
 /// Bytes of a stream's id.
 pub const STREAM_BYTES: usize = 16;
 /// A place in the order of which it is only known that it will not come.

@@ -3,7 +3,6 @@
 //! A node is killed by copying its folder while nothing is written, and opening the copy: what the product made
 //! durable is in it, what it held in memory is not. What a disk loses that was written and not synced is another
 //! test's matter (the store's own tests of faults).
-use super::full::Room;
 use anyhow::{Context, Result};
 use std::{
     collections::BTreeSet,
@@ -11,6 +10,7 @@ use std::{
     path::{Path, PathBuf},
     sync::OnceLock,
 };
+use storage::fault::Room;
 use tempfile::TempDir;
 use tokio::sync::Mutex;
 

@@ -6,7 +6,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 const LENGTH: std::ops::RangeInclusive<usize> = 6..=24;
 
 /// How often each happening is drawn, beside the others.
-const WEIGHTS: [(What, u32); 30] = [
+const WEIGHTS: [(What, u32); 32] = [
     (What::Sample, 14),
     (What::Alarm, 5),
     (What::Burst, 4),
@@ -27,7 +27,9 @@ const WEIGHTS: [(What, u32); 30] = [
     (What::Crash, 4),
     (What::Tear, 3),
     (What::Copy, 4),
+    (What::CopyAll, 2),
     (What::Restore, 3),
+    (What::RestoreBoth, 1),
     (What::Promote, 1),
     (What::Full, 2),
     (What::Room, 2),
@@ -90,7 +92,7 @@ fn op(rng: &mut StdRng, shape: Shape, weights: &[(What, u32)]) -> Op {
             rng.random_range(0..2)
         }
         What::Deliver | What::Time => rng.random_range(0..3),
-        What::Restore | What::Promote => rng.random_range(0..4),
+        What::Restore | What::RestoreBoth | What::Promote => rng.random_range(0..4),
         _ => 0,
     };
     Op {

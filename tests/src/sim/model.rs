@@ -69,10 +69,7 @@ struct Measured {
     refused: bool,
     /// Whether it was lost with a disk, and neither end could know of it afterwards.
     unheard: bool,
-    /// Whether its device sent it again to a facility that had been put back and did not know it any more: the facility
-    /// cannot know which ids it gave it before.
-    anew: bool,
-    /// Whether it was kept back, at the facility or above, when it was first to be delivered.
+    /// Whether its region did not take it when it first came: what is shipped again comes behind what is newer.
     kept_back: bool,
 }
 
@@ -121,7 +118,6 @@ impl Model {
             restores: 0,
             refused: false,
             unheard: false,
-            anew: false,
             kept_back: false,
         });
         (number, format!("{}.{:05}", 60 + number % 60, number + 1))
@@ -136,21 +132,17 @@ impl Model {
             .checked_sub(1)
     }
 
-    /// A facility said that it has a sample, and whether its rules keep it there for now.
-    pub fn acknowledged(&mut self, number: usize, kept_back: bool) {
+    /// A facility said that it has a sample.
+    pub fn acknowledged(&mut self, number: usize) {
         let sample = &mut self.measured[number];
-        let is_again = sample.acknowledged;
-        sample.kept_back |= kept_back;
         if !sample.acknowledged {
             sample.acknowledged = true;
             sample.restores = self.restores;
         }
-        let facility = sample.facility;
-        sample.anew |= is_again && self.put_back.contains(&facility);
-        self.holding[facility].surely.insert(number);
+        self.holding[sample.facility].surely.insert(number);
     }
 
-    /// Values were kept back when they were first to be delivered: they are shipped behind what is newer.
+    /// A region did not take values when they first came: they are shipped again, behind what is newer.
     pub fn kept_back<'a>(&mut self, values: impl Iterator<Item = &'a String>) {
         for number in values.filter_map(|value| Self::number(value)) {
             if let Some(sample) = self.measured.get_mut(number) {
@@ -245,8 +237,7 @@ impl Model {
             }
             *times.entry(number).or_default() += 1;
         }
-        let often = |number: &usize| if self.measured[*number].anew { 2 } else { 1 };
-        if let Some((number, times)) = times.iter().find(|(it, times)| **times > often(it)) {
+        if let Some((number, times)) = times.iter().find(|(_, times)| **times > 1) {
             let how = format!("{} is there {times} times", self.name(*number));
             return Err(Found::new(Fault::Twice, how));
         }

@@ -21,7 +21,7 @@ use federation::{
     tls::{ReloadingTls, TlsPaths},
     wire::{Parcel, ReadingBatch},
 };
-use fhir::sqlite::SqliteStore;
+use fhir::{sqlite::SqliteStore, store::ResourceStore};
 use global::catalog::{Catalog, sqlite::SqliteCatalog};
 use node::quantity::{Size, Span};
 use parking_lot::Mutex;
@@ -176,6 +176,26 @@ impl Opening<'_> {
     /// # Errors
     /// It does not open.
     pub async fn upper(self, watch: Arc<Watch>) -> Result<Upper> {
+        let store = match self.place {
+            Place::Global => None,
+            _ => Some(SqliteStore::open(&self.dir.join("fhir.db"))?),
+        };
+        self.upper_on(
+            watch,
+            store.map(|store| Arc::new(store) as Arc<dyn ResourceStore>),
+        )
+        .await
+    }
+
+    /// The same on a region's clinical store; the global node without one.
+    ///
+    /// # Errors
+    /// It does not open.
+    pub async fn upper_on(
+        self,
+        watch: Arc<Watch>,
+        store: Option<Arc<dyn ResourceStore>>,
+    ) -> Result<Upper> {
         let at = |name: &str| self.dir.join(name);
         let signer = Signer::new(self.place, key(self.place));
         let hand = self.hand;
@@ -184,8 +204,8 @@ impl Opening<'_> {
         let ledger = Ledger::open(&at("ledger.db"), here.clone(), self.rules, signer, now)?;
         ledger.begin_log().await?;
         watch.mend();
-        let (apply, above): (Arc<dyn Apply>, _) = match self.place {
-            Place::Global => {
+        let (apply, above): (Arc<dyn Apply>, _) = match store {
+            None => {
                 let catalog: Arc<dyn Catalog> = Arc::new(SqliteCatalog::open(&at("catalog.db"))?);
                 let intake = global::intake::Intake::new(
                     catalog.clone(),
@@ -194,10 +214,10 @@ impl Opening<'_> {
                 );
                 (Arc::new(intake), Above::Global(catalog))
             }
-            _ => {
+            Some(store) => {
                 let desk = Desk::open(&at("region.db"))?;
                 let intake = regional::intake::Intake {
-                    store: Arc::new(SqliteStore::open(&at("fhir.db"))?),
+                    store,
                     desk: desk.clone(),
                     ledger: ledger.clone(),
                     here: here.clone(),

@@ -115,8 +115,12 @@ pub enum What {
     Tear,
     /// A copy of the node's disk is made.
     Copy,
+    /// A copy of every node's disk is made.
+    CopyAll,
     /// The node is put back to copy `arg`.
     Restore,
+    /// The node and the one above it are put back to copy `arg` of each.
+    RestoreBoth,
     /// Of a region the clinical store alone is put back to copy `arg`, as by a standby that is promoted with a loss.
     Promote,
     /// The node's disk is full.
@@ -138,7 +142,7 @@ pub enum What {
 }
 
 /// The letter of each.
-const LETTERS: [(char, What); 30] = [
+const LETTERS: [(char, What); 32] = [
     ('a', What::Sample),
     ('A', What::Alarm),
     ('b', What::Burst),
@@ -159,7 +163,9 @@ const LETTERS: [(char, What); 30] = [
     ('x', What::Crash),
     ('X', What::Tear),
     ('c', What::Copy),
+    ('C', What::CopyAll),
     ('u', What::Restore),
+    ('B', What::RestoreBoth),
     ('U', What::Promote),
     ('f', What::Full),
     ('F', What::Room),

@@ -48,6 +48,18 @@ struct Node {
     watch: Arc<Watch>,
 }
 
+/// Whether the catalog knows a facility's devices.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Listing {
+    /// It was never told.
+    #[default]
+    Never,
+    /// It is to be told, perhaps again.
+    Wanted,
+    /// It was told.
+    Done,
+}
+
 /// See the head of this file.
 pub struct World {
     shape: Shape,
@@ -55,6 +67,7 @@ pub struct World {
     wires: Vec<Wire>,
     devices: Vec<Vec<Device>>,
     rogues: Vec<Rogue>,
+    listings: Vec<Listing>,
     model: Model,
     hand: &'static Hand,
     entropy: Entropy,
@@ -92,6 +105,7 @@ impl World {
             wires: nodes.iter().map(|_| Wire::default()).collect(),
             devices: facilities.clone().map(devices).collect::<Result<_>>()?,
             rogues: facilities.map(|_| Rogue::default()).collect(),
+            listings: vec![Listing::default(); shape.facilities()],
             model: Model::new(shape.facilities()),
             nodes,
             hand,
@@ -124,6 +138,10 @@ impl World {
             Some(region) if at < self.shape.facilities() => {
                 let store = opening.edge(&region).await?;
                 store.set_link(self.wires[at].up);
+                // As every start of a facility does.
+                if self.listings[at] == Listing::Done {
+                    self.listings[at] = Listing::Wanted;
+                }
                 Run::Edge(store)
             }
             _ => Run::Upper(Box::new(opening.upper(node.watch.clone()).await?)),
@@ -175,6 +193,13 @@ impl World {
             What::Crash => self.crash(at).await?,
             What::Tear => self.nodes[at].watch.tear(),
             What::Copy => self.copy(at)?,
+            What::CopyAll => (0..self.nodes.len()).try_for_each(|at| self.copy(at))?,
+            What::RestoreBoth => {
+                self.restore(at, arg, "").await?;
+                if let Some(above) = self.shape.parent(at) {
+                    self.restore(above, arg, "").await?;
+                }
+            }
             What::Restore => self.restore(at, arg, "").await?,
             What::Promote => self.restore(at, arg, "fhir.db").await?,
             What::Full => self.nodes[at].disk.room.set_full(true),
@@ -224,10 +249,9 @@ impl World {
             return false;
         };
         let answers = self.devices[at][device].offer(store).await;
-        let kept_back = self.nodes[at].mistaken;
         for (number, answer) in &answers {
             match answer {
-                Answer::Stored | Answer::Known => self.model.acknowledged(*number, kept_back),
+                Answer::Stored | Answer::Known => self.model.acknowledged(*number),
                 Answer::Refused => self.model.refused(*number),
             }
         }
@@ -248,7 +272,7 @@ impl World {
                 Err(Found::new(Fault::Refused, how))
             }
             Some((number, _)) => {
-                self.model.acknowledged(number, self.nodes[at].mistaken);
+                self.model.acknowledged(number);
                 Ok(())
             }
             None => Ok(()),
@@ -262,10 +286,19 @@ impl World {
         }
     }
 
-    /// Tells the catalog of the facility's devices.
-    async fn list(&self, at: usize) {
+    /// Tells the catalog of the facility's devices. A node that does not run, or has no room, does it when it can.
+    async fn list(&mut self, at: usize) {
+        if let Some(listing) = self.listings.get_mut(at) {
+            *listing = Listing::Wanted;
+            if self.list_devices(at).await {
+                self.listings[at] = Listing::Done;
+            }
+        }
+    }
+
+    async fn list_devices(&self, at: usize) -> bool {
         let Some(store) = self.store(at) else {
-            return;
+            return false;
         };
         let mut devices = Vec::new();
         for id in DEVICES {
@@ -289,8 +322,7 @@ impl World {
             jurisdiction: text(place.jurisdiction().map(|it| it.as_str())),
             devices,
         };
-        // A disk that is full takes it the next time.
-        let _shipped = store.ship_devices(records).await;
+        store.ship_devices(records).await.is_ok()
     }
 
     /// Time passes, and every facility looks after what is old and what was kept back.

@@ -330,7 +330,7 @@ fn shipped(path: &Path, text: &str) -> String {
         "/contract/",
         "adversary.rs",
         "testbed.rs",
-        "storage/src/fault.rs",
+        "storage/src/fault",
         "storage/src/vfs.rs",
     ];
     if words.iter().any(|word| name.contains(word)) {

@@ -12,6 +12,7 @@ mod modbus;
 mod replay;
 mod residency;
 mod restored;
+mod standby;
 mod week;
 
 use anyhow::Result;

@@ -3,7 +3,13 @@
 use anyhow::{Result, ensure};
 use medmesh_tests::{binary, mesh::Mesh, wait};
 use serde_json::Value;
-use std::{collections::BTreeSet, fs, path::Path, process::Command, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 /// For a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -48,7 +54,25 @@ async fn put_back(mesh: Mesh, node: &str, backups: &Path) -> Result<Mesh> {
     mesh.stop().await?;
     fs::remove_dir_all(&data)?;
     copy(&backup, &data)?;
-    Mesh::up(&dir, &ARGS).await
+    let mesh = Mesh::up(&dir, &ARGS).await?;
+    flows(&mesh, node).await?;
+    Ok(mesh)
+}
+
+/// Waits until the region serves what was measured after every node was ready, and tells how long that took. A number,
+/// not a limit: on a machine of its own it is below 5 s.
+async fn flows(mesh: &Mesh, node: &str) -> Result<()> {
+    let ready = Instant::now();
+    let mut known = kept(mesh)?;
+    known.extend(served(mesh).await?);
+    let new = || async {
+        let served = served(mesh).await.ok()?;
+        (!served.is_subset(&known)).then_some(())
+    };
+    wait::until("what is new is served", PATIENCE, new).await?;
+    let took = ready.elapsed();
+    println!("{node} put back: from ready to the first new reading {took:.2?}");
+    Ok(())
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
@@ -85,13 +109,16 @@ async fn grown(mesh: &Mesh, before: &BTreeSet<String>) -> Result<()> {
     wait::until("new readings are served", PATIENCE, more).await
 }
 
+/// Ids of the readings that the facility keeps.
+fn kept(mesh: &Mesh) -> Result<BTreeSet<String>> {
+    let kept = mesh.listed(FACILITY, ["edge", "readings"])?;
+    let uids = kept.iter().filter_map(|row| row["uid"].as_str());
+    Ok(uids.map(str::to_owned).collect())
+}
+
 /// Waits until the region serves every reading that the facility keeps.
 async fn everything_is_there(mesh: &Mesh) -> Result<BTreeSet<String>> {
-    let kept = mesh.listed(FACILITY, ["edge", "readings"])?;
-    let kept: BTreeSet<String> = kept
-        .iter()
-        .filter_map(|row| row["uid"].as_str().map(str::to_owned))
-        .collect();
+    let kept = kept(mesh)?;
     ensure!(
         !kept.is_empty(),
         "the facility keeps nothing, so nothing was tested"

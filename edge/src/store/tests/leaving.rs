@@ -197,3 +197,133 @@ async fn what_might_not_leave_is_shipped_once_it_may_and_then_deleted_in_its_tim
     time.forward(2 * 86_400_000);
     assert_eq!(sweep(&store).await, 601);
 }
+
+/// A store that may send nothing any more.
+fn lapsed(dir: &TempDir, time: &Arc<Hand>) -> StoreOptions {
+    let profile = federation::profile::SignedProfile {
+        jurisdiction: types::Jurisdiction::Eu,
+        to: federation::profile::GrantedTo::Facility("eu-f1".parse().unwrap()),
+        profile: federation::profile::Profile::Limited,
+        not_after: Timestamp(START),
+    };
+    StoreOptions {
+        profile: Some(profile),
+        ..options(dir.path(), time.clone())
+    }
+}
+
+/// Values of what waits in a priority, in the order in which they will be sent.
+async fn waiting(store: &Store, priority: Priority) -> Vec<String> {
+    let waiting = parcels(store, priority).await;
+    let opened = waiting.iter().map(|parcel| envelope::open(parcel).unwrap());
+    let values = |batch: ReadingBatch| batch.readings.into_iter().filter_map(|it| it.value);
+    let texts = opened.flat_map(values).map(|value| match value {
+        wire::reading::Value::Quantity(text) | wire::reading::Value::Absent(text) => text,
+    });
+    texts.collect()
+}
+
+fn valued(device: &str, seq: u64, urgency: Urgency) -> Sample {
+    let mut sample = Sample {
+        urgency,
+        source_time: Timestamp(START + 1_000 * seq.cast_signed()),
+        ..sample(device, seq)
+    };
+    sample.readings.truncate(1);
+    sample.readings[0].value = Value::Quantity((60 + seq).to_string().parse().unwrap());
+    sample
+}
+
+#[tokio::test]
+async fn what_was_kept_back_leaves_before_what_its_device_measured_later() {
+    let (dir, time) = (TempDir::new().unwrap(), hand());
+    let store = Store::open(lapsed(&dir, &time)).unwrap();
+    for (seq, urgency) in [
+        (1, Urgency::Alarm),
+        (2, Urgency::Routine),
+        (3, Urgency::Alarm),
+    ] {
+        store.append(valued("m1", seq, urgency)).await.unwrap();
+    }
+    store.close().await;
+    let store = Store::open(options(dir.path(), time.clone())).unwrap();
+    // Another device's alarm waits for nobody, and one of this device leaves with those before it, in one commit.
+    store.append(valued("m2", 4, Urgency::Alarm)).await.unwrap();
+    assert_eq!(waiting(&store, Priority::Alarm).await, ["64"]);
+    store.release().await.unwrap();
+    store.append(valued("m1", 5, Urgency::Alarm)).await.unwrap();
+    assert_eq!(
+        waiting(&store, Priority::Alarm).await,
+        ["64", "61", "63", "65"]
+    );
+    store.release().await.unwrap();
+    store
+        .append(valued("m1", 6, Urgency::Routine))
+        .await
+        .unwrap();
+    assert_eq!(waiting(&store, Priority::Backlog).await, ["62", "66"]);
+    assert!(!store.ship_late().await.unwrap().left);
+    assert!(!store.has_unshipped());
+}
+
+#[tokio::test]
+async fn an_alarm_behind_more_than_a_step_of_older_ones_leaves_in_its_turn() {
+    const KEPT: u64 = 700;
+    let (dir, time) = (TempDir::new().unwrap(), hand());
+    let store = Store::open(lapsed(&dir, &time)).unwrap();
+    let kept = (0..KEPT).map(|seq| valued("m1", seq, Urgency::Alarm));
+    store.append_batch(kept.collect()).await;
+    store.close().await;
+    let store = Store::open(options(dir.path(), time.clone())).unwrap();
+    store
+        .append(valued("m1", KEPT, Urgency::Alarm))
+        .await
+        .unwrap();
+    assert!(store.has_unshipped());
+    let expected = |count: u64| {
+        (60..60 + count)
+            .map(|value| value.to_string())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(waiting(&store, Priority::Alarm).await, expected(500));
+    store.release().await.unwrap();
+    store
+        .append(valued("m1", KEPT + 1, Urgency::Alarm))
+        .await
+        .unwrap();
+    assert_eq!(waiting(&store, Priority::Alarm).await, expected(KEPT + 2));
+}
+
+#[tokio::test]
+async fn what_a_device_sends_again_to_an_older_copy_has_the_ids_that_it_had() {
+    let (dir, copy) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let store = store(&dir);
+    store.append(sample("m1", 1)).await.unwrap();
+    store.close().await;
+    for entry in std::fs::read_dir(dir.path()).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+    }
+    let mut uids = Vec::new();
+    for dir in [&dir, &copy] {
+        let store = self::store(dir);
+        // What the edge itself measures is not what it measured before under that number.
+        let raised = EdgeSample {
+            device: "m1".parse().unwrap(),
+            source_time: Timestamp(START),
+            patient: None,
+            owned_at: Timestamp(START),
+            readings: sample("m1", 2).readings,
+        };
+        store.raise(vec![raised]).await[0].as_ref().unwrap();
+        assert_eq!(store.append(sample("m1", 2)).await.unwrap(), Stored::New);
+        let batches = batches(&store).await;
+        let of = |batch: &ReadingBatch| batch.readings.iter().map(|it| it.uid.clone()).collect();
+        uids.push(batches.iter().map(of).collect::<Vec<Vec<_>>>());
+    }
+    let [before, after] = &uids[..] else { panic!() };
+    // The alarm, sample 1 and sample 2.
+    assert_eq!((before.len(), after.len()), (3, 3));
+    assert_ne!(before[0], after[0]);
+    assert_eq!(before[1..], after[1..]);
+}

@@ -1,7 +1,8 @@
 //! The end of a line: everything is mended and comes to rest, and then what must be true is compared with what is.
-use super::{Fault, Found, Run, World, holds};
-use crate::sim::nodes::DEVICES;
-use edge::ingest::Urgency;
+use super::{Fault, Found, Listing, Run, World, holds};
+use crate::sim::nodes::{Above, DEVICES};
+use edge::{ingest::Urgency, store::Store};
+use regional::reship;
 use std::collections::BTreeSet;
 use types::Priority;
 
@@ -68,6 +69,7 @@ impl World {
     async fn round(&mut self) -> Result<bool, Found> {
         self.hand.forward(ROUND_MS);
         let mut moved = self.ship_again().await;
+        moved |= self.tell_catalogs().await;
         for at in 0..self.shape.facilities() {
             moved |= self.ship_late(at).await;
             for device in 0..DEVICES.len() {
@@ -91,6 +93,12 @@ impl World {
             wire.deliver(from, door, 0).await;
             moved |= wire.answer(outbox.as_ref(), door).await;
             self.mend_torn(above).await?;
+        }
+        for at in 0..self.shape.facilities() {
+            let resynced = self.store(at).is_some_and(Store::take_resynced);
+            if resynced && self.listings[at] == Listing::Done {
+                self.listings[at] = Listing::Wanted;
+            }
         }
         Ok(moved)
     }
@@ -127,7 +135,19 @@ impl World {
                 waiting.push(format!("not shipped yet at {at}"));
             }
         }
+        for (at, listing) in self.listings.iter().enumerate() {
+            if *listing == Listing::Wanted {
+                waiting.push(format!("not listed again at {at}"));
+            }
+        }
         for (at, node) in self.nodes.iter().enumerate() {
+            let wanted = match &node.run {
+                Some(Run::Upper(upper)) => upper.ledger.reship_wanted().await.unwrap_or(true),
+                _ => false,
+            };
+            if wanted && self.shape.parent(at).is_some() {
+                waiting.push(format!("not shipped again at {at}"));
+            }
             let held = match &node.run {
                 Some(Run::Edge(store)) => holds(store).await,
                 Some(Run::Upper(upper)) => upper.ledger.any_held().await.unwrap_or(true),
@@ -170,10 +190,68 @@ impl World {
         told
     }
 
+    /// A facility lists its devices, and a region ships its registry, once more where the receiver was put back.
+    async fn tell_catalogs(&mut self) -> bool {
+        let mut told = false;
+        for at in 0..self.shape.facilities() {
+            if self.listings[at] == Listing::Wanted {
+                self.list(at).await;
+                told |= self.listings[at] == Listing::Done;
+            }
+        }
+        for node in &self.nodes {
+            if let Some(Run::Upper(upper)) = &node.run
+                && let Above::Region(desk) = &upper.above
+                && upper.ledger.reship_wanted().await.unwrap_or(false)
+            {
+                told |= reship::ship(&upper.ledger, desk, &node.place).await.is_ok();
+            }
+        }
+        told
+    }
+
+    /// Every device that a facility told the catalog of is in its region's registry and at the global node.
+    async fn judge_catalogs(&self) -> Result<(), Found> {
+        for at in 0..self.shape.facilities() {
+            let mut above = self.shape.parent(at);
+            if self.listings[at] != Listing::Done {
+                continue;
+            }
+            while let Some(here) = above {
+                for id in DEVICES {
+                    if !self.catalog_knows(at, here, id).await {
+                        let how = format!("device {id} of facility {at} is not listed at {here}");
+                        return Err(Found::new(Fault::Lost, how));
+                    }
+                }
+                above = self.shape.parent(here);
+            }
+        }
+        Ok(())
+    }
+
+    async fn catalog_knows(&self, facility: usize, here: usize, device: &str) -> bool {
+        let (Some(store), Ok(id)) = (self.store(facility), device.parse()) else {
+            return false;
+        };
+        let (Ok(entry), Some(Run::Upper(upper))) = (store.device(&id).await, &self.nodes[here].run)
+        else {
+            return false;
+        };
+        match &upper.above {
+            Above::Region(desk) => {
+                let all = desk.devices(None, None, 100).await.unwrap_or_default();
+                all.iter().any(|device| device.id == entry.catalog_id)
+            }
+            Above::Global(catalog) => matches!(catalog.device(entry.catalog_id).await, Ok(Some(_))),
+        }
+    }
+
     async fn judge(&mut self) -> Result<(), Found> {
         for wire in &self.wires {
             self.model.kept_back(wire.detained.iter());
         }
+        self.judge_catalogs().await?;
         let told = self.told().await;
         for region in self.regions() {
             let there = self.observe(region)?;
