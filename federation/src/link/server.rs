@@ -3,7 +3,7 @@ use super::{
     KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, LinkError, MAX_MESSAGE_BYTES, MAX_PARCEL_BYTES,
     STREAM_WINDOW_BYTES, believe,
     io::{Caller, Tap},
-    newest::Newest,
+    newest::{Newest, Reading},
     pace::{MESSAGE_TIMEOUT, PacedService},
     peer_place, route,
     told::Told,
@@ -163,7 +163,7 @@ impl Mesh for MeshService {
             .door
             .business_of(&caller.peer.identity, &self.told)
             .await?;
-        let newer = self.newest.begin(&caller.peer.identity);
+        let reading = self.newest.begin(&caller.peer.identity);
         let key = caller.peer.key;
         let (answers, receipts) = mpsc::channel(MAX_RECEIPTS);
         let receiving = receive(
@@ -173,7 +173,7 @@ impl Mesh for MeshService {
             answers,
             Ends {
                 stop: self.stop.clone(),
-                newer,
+                reading,
             },
         );
         self.tasks.spawn(receiving);
@@ -192,6 +192,10 @@ impl Mesh for MeshService {
         let key = caller.peer.key;
         let mut hello = request.into_inner();
         believe_if_signed(&mut hello.head, &from, key.as_ref());
+        let reading = self.newest.begin(&caller.peer.identity);
+        let Some(_turn) = reading.turn().await else {
+            return Err(Status::aborted(NEWER));
+        };
         let met = self.door.inbox.meet(&from, &hello).await;
         met.map(Response::new).map_err(|error| {
             tracing::warn!(%error, %from, "not met");
@@ -352,11 +356,14 @@ fn fill(mut receipt: Receipt, verdict: &Verdict) -> Receipt {
     receipt
 }
 
+/// What the older stream of a sender is told.
+const NEWER: &str = "a newer stream of this sender";
+
 /// What ends a stream from outside.
 struct Ends {
     stop: CancellationToken,
-    /// The sender has begun another stream.
-    newer: CancellationToken,
+    /// The sender may begin another one.
+    reading: Reading,
 }
 
 /// Takes parcels of one stream, a batch at a time, until the sender ends it or the node stops. A stream that breaks is
@@ -371,13 +378,20 @@ async fn receive(
     loop {
         let mut taken = tokio::select! {
             () = ends.stop.cancelled() => return,
-            () = ends.newer.cancelled() => Taken::broken(Status::aborted("a newer stream of this sender")),
+            () = ends.reading.newer.cancelled() => Taken::broken(Status::aborted(NEWER)),
             taken = next_batch(&mut parcels) => taken,
         };
         for parcel in &mut taken.parcels {
             believe_if_signed(&mut parcel.head, &from, key.as_ref());
         }
-        for receipt in door.answer(&from, taken.parcels).await {
+        let receipts = match ends.reading.turn().await {
+            Some(_turn) => door.answer(&from, std::mem::take(&mut taken.parcels)).await,
+            None => {
+                taken = Taken::broken(Status::aborted(NEWER));
+                Vec::new()
+            }
+        };
+        for receipt in receipts {
             match timeout(RECEIPT_TIMEOUT, answers.send(Ok(receipt))).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return,
@@ -430,7 +444,7 @@ fn broken(status: &Status) -> Status {
             "late",
             Status::deadline_exceeded("a message was not whole in time"),
         ),
-        Code::Aborted => ("newer", Status::aborted("a newer stream of this sender")),
+        Code::Aborted => ("newer", Status::aborted(NEWER)),
         Code::Internal | Code::InvalidArgument | Code::Unimplemented => (
             "malformed",
             Status::invalid_argument("a message is not a parcel"),

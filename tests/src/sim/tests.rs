@@ -158,3 +158,9 @@ fn a_global_node_that_is_put_back_is_told_of_every_device_again() {
     holds("mesh C00 l00 .00 .20 u20");
     holds("mesh C00 l00 .00 .20 B20");
 }
+
+#[test]
+fn what_was_under_way_when_a_facility_was_put_back_arrives_before_they_meet_or_never() {
+    holds("small s00 c00 A00 s00 u00 .00");
+    holds("small s00 c00 A00 s00 u00 L00 .00");
+}

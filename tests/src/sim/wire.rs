@@ -58,7 +58,8 @@ pub struct Wire {
     pub going: Vec<Parcel>,
     /// Receipts under way.
     coming: Vec<Receipt>,
-    /// What connections had under way that broke: it may still arrive, and nobody hears the answer.
+    /// What connections had under way that broke: it may still arrive until the next one begins, and nobody hears the
+    /// answer.
     pub late: Vec<Parcel>,
     /// What the receiver does not know yet: kinds are changed on their way to it.
     pub older: bool,
@@ -90,6 +91,8 @@ impl Wire {
             return;
         }
         if !self.met {
+            // Whoever has met takes nothing any more that an older connection had under way.
+            self.late.clear();
             self.met = meet(outbox, from, door, draw).await;
             if !self.met {
                 return;
