@@ -14,6 +14,9 @@
 //!    again what the receiver no longer has, and writes down what nobody has ([`crate::gap`]). Then it says hello
 //!    again, with `begin`, and the receiver takes the new stream in place of the one that it named.
 //!
+//! What an older connection still has under way the receiver takes before step 2, or never: a sender that was put back
+//! since then gives the same sequences to other parcels.
+//!
 //! A crash between any two steps leaves another stream at the sender than the receiver knows, and the next meeting
 //! begins one more. Nothing is applied twice by it: a parcel that is sent again has its id, and what is shipped anew
 //! has the same records, each with its own id, which the receiver's store knows.
