@@ -189,10 +189,10 @@ impl Mesh for MeshService {
             .door
             .business_of(&caller.peer.identity, &self.told)
             .await?;
+        let reading = self.newest.begin(&caller.peer.identity);
         let key = caller.peer.key;
         let mut hello = request.into_inner();
         believe_if_signed(&mut hello.head, &from, key.as_ref());
-        let reading = self.newest.begin(&caller.peer.identity);
         let Some(_turn) = reading.turn().await else {
             return Err(Status::aborted(NEWER));
         };
