@@ -86,6 +86,19 @@ impl PostgresStore {
             .map_err(|error| failed("commit", &error))
     }
 
+    /// Whether a connection of the pool speaks TLS, as the engine says.
+    ///
+    /// # Errors
+    /// By what the engine says.
+    #[cfg(feature = "contract")]
+    pub async fn speaks_tls(&self) -> Result<bool, StoreError> {
+        let client = self.client("tls").await?;
+        let sql = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+        let row = client.query_one(sql, &[]).await;
+        row.map(|row| row.get(0))
+            .map_err(|error| failed("tls", &error))
+    }
+
     async fn migrate(&self) -> Result<(), StoreError> {
         let mut client = self.client("migrate").await?;
         let migrate = async {

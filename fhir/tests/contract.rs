@@ -6,13 +6,17 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use medmesh_fhir::contract::{CASES, Engine, Redelivering};
 use medmesh_fhir::postgres::PostgresStore;
 use medmesh_fhir::sqlite::SqliteStore;
-use medmesh_fhir::store::ResourceStore;
-use std::{env, process::ExitCode, sync::Arc};
+use medmesh_fhir::store::{Kind, ResourceStore};
+use std::{env, path::PathBuf, process::ExitCode, sync::Arc};
 use tempfile::TempDir;
 use tokio_postgres::NoTls;
 
 /// The connection string of a PostgreSQL in which schemas may be made and dropped.
 const POSTGRES: &str = "MEDMESH_TEST_POSTGRES_URL";
+/// The file of the authority of its certificate, which is for the name `localhost` alone.
+const POSTGRES_CA: &str = "MEDMESH_TEST_POSTGRES_CA";
+/// The connection string of one that does not wait for its disk and speaks no TLS.
+const POSTGRES_UNSAFE: &str = "MEDMESH_TEST_POSTGRES_UNSAFE_URL";
 
 fn main() -> ExitCode {
     let mut trials = Vec::new();
@@ -30,6 +34,14 @@ fn main() -> ExitCode {
     let name =
         "resources::postgres::a_commit_waits_for_the_disk_whatever_the_connection_string_asks";
     trials.push(Trial::test(name, durable).with_ignored_flag(!asked_for));
+    let is_unsafe_there = env::var(POSTGRES_UNSAFE).is_ok();
+    let refused = || runtime()?.block_on(what_does_not_wait_for_its_disk_is_refused());
+    let name = "resources::postgres::a_server_that_does_not_wait_for_its_disk_is_refused";
+    trials.push(Trial::test(name, refused).with_ignored_flag(!is_unsafe_there));
+    let has_tls = is_unsafe_there && asked_for && env::var(POSTGRES_CA).is_ok();
+    let tls = || runtime()?.block_on(tls_is_spoken_or_nothing());
+    let name = "resources::postgres::where_tls_is_asked_for_a_known_authority_vouches_for_the_servers_name";
+    trials.push(Trial::test(name, tls).with_ignored_flag(!has_tls));
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
@@ -68,6 +80,44 @@ async fn commits_wait_for_the_disk() -> Result<(), Failed> {
         "on" => Ok(()),
         other => Err(format!("a commit waits for {other}").into()),
     }
+}
+
+async fn what_does_not_wait_for_its_disk_is_refused() -> Result<(), Failed> {
+    match PostgresStore::open(&env::var(POSTGRES_UNSAFE)?, None).await {
+        Err(error) if error.kind == Kind::Refused => Ok(()),
+        Err(error) => Err(format!("refused as {error}").into()),
+        Ok(_) => Err("a server without fsync was taken".into()),
+    }
+}
+
+async fn tls_is_spoken_or_nothing() -> Result<(), Failed> {
+    let engine = Postgres::new(CASES.len() + 1);
+    engine.make().await;
+    let file = PathBuf::from(env::var(POSTGRES_CA)?);
+    let authority = std::fs::read(&file)?;
+    // Of the same folder, and no issuer of what the server shows.
+    let other = std::fs::read(file.with_file_name("server.pem"))?;
+    let with_tls = |url: &str| {
+        let mark = if url.contains('?') { '&' } else { '?' };
+        format!("{url}{mark}sslmode=require")
+    };
+    let by_address = with_tls(&engine.url());
+    let by_name = by_address.replace("127.0.0.1", "localhost");
+    let store = PostgresStore::open(&by_name, Some(&authority)).await?;
+    if !store.speaks_tls().await? {
+        return Err("TLS was asked for and is not spoken".into());
+    }
+    let no_tls = with_tls(&env::var(POSTGRES_UNSAFE)?).replace("127.0.0.1", "localhost");
+    for (what, url, authority) in [
+        ("another authority", &by_name, &other),
+        ("a certificate for another name", &by_address, &authority),
+        ("a server without TLS", &no_tls, &authority),
+    ] {
+        if PostgresStore::open(url, Some(authority)).await.is_ok() {
+            return Err(format!("{what} was taken").into());
+        }
+    }
+    Ok(())
 }
 
 struct Sqlite(TempDir);

@@ -147,8 +147,7 @@ fn serve(jars: &Path, dir: &Path) -> Result<Started> {
     let mut engine = Engine::start(&mut java, "TERM", dir.to_path_buf())?;
     engine.wait(READY_WITHIN, || speaks_cql(native))?;
     Ok(Started {
-        name: "MEDMESH_TEST_CASSANDRA",
-        value: format!("127.0.0.1:{native}"),
+        variables: vec![("MEDMESH_TEST_CASSANDRA", format!("127.0.0.1:{native}"))],
         engine: Some(engine),
     })
 }

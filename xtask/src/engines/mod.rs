@@ -1,6 +1,7 @@
 //! The engines that the suites need, real ones: PostgreSQL, Apache Cassandra, Mosquitto and a Python with FHIR
 //! clients that are not ours. Each is installed when absent, started on a free port of 127.0.0.1 and ended.
 mod cassandra;
+mod certificates;
 mod packages;
 mod postgres;
 mod python;
@@ -16,10 +17,9 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-/// An engine and the variable by which tests find it.
+/// An engine and the variables by which tests find it.
 struct Started {
-    name: &'static str,
-    value: String,
+    variables: Vec<(&'static str, String)>,
     engine: Option<Engine>,
 }
 
@@ -42,6 +42,7 @@ impl Engines {
         let python_cache = places.cache.join("python");
         let coming = vec![
             thread::spawn(|| postgres::start().context("PostgreSQL")),
+            thread::spawn(|| postgres::start_unsafe().context("PostgreSQL without fsync")),
             thread::spawn(move || cassandra::start(&cassandra_cache).context("Apache Cassandra")),
             thread::spawn(move || python::environment(&python_cache).context("Python")),
         ];
@@ -62,8 +63,10 @@ impl Engines {
         for coming in self.coming.drain(..) {
             match coming.join() {
                 Ok(Ok(started)) => {
-                    eprintln!("{}={}", started.name, started.value);
-                    self.variables.push((started.name, started.value));
+                    for (name, value) in &started.variables {
+                        eprintln!("{name}={value}");
+                    }
+                    self.variables.extend(started.variables);
                     self.running.extend(started.engine);
                 }
                 Ok(Err(error)) => self.trouble = Some(format!("{error:#}")),

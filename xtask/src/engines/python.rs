@@ -31,8 +31,7 @@ pub fn environment(cache: &Path) -> Result<Started> {
         fs::write(&stamp, wanted).context("write the stamp")?;
     }
     Ok(Started {
-        name: "MEDMESH_TEST_PYTHON",
-        value: text(python),
+        variables: vec![("MEDMESH_TEST_PYTHON", text(python))],
         engine: None,
     })
 }
