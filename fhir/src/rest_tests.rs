@@ -323,6 +323,7 @@ async fn a_search_finds_what_it_asks_for() {
     let api = fixture().await;
     let reading = fixture::observation(4);
     let patient = fixture::patient(1, 1950).id().clone();
+    let facility = fixture::source(1).fresh;
     let of_patient = (0..READINGS).filter(|number| number % 6 == 1).count();
     for (query, count) in [
         (format!("_id={}", reading.id()), 1),
@@ -339,6 +340,8 @@ async fn a_search_finds_what_it_asks_for() {
         ),
         (format!("patient=Patient/{patient}&code=no-such"), 0),
         ("code=http://loinc.org%7C8867-4".into(), 2),
+        (format!("_source=urn:medmesh:facility:{facility}"), 60),
+        (format!("_source={facility}"), 0),
         (
             "date=ge2023-11-14T22:13:20.123Z&date=lt2023-11-14T22:13:21Z".into(),
             3,

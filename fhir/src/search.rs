@@ -10,11 +10,11 @@ mod sort;
 
 use crate::axis::Commits;
 use crate::map::READING_SYSTEM;
-use crate::store::{FhirId, MAX_PAGE, ResourceType, category_of};
+use crate::store::{FhirId, MAX_PAGE, ResourceType, SOURCE_PREFIX, category_of};
 pub use cursor::{Cursor, Seal};
 pub use date::Interval;
 pub use sort::{Sort, SortKey};
-use types::{Category, Code, Timestamp};
+use types::{Category, Code, FacilityPseudonym, Timestamp};
 
 /// Resources on a page when the client names no number.
 pub const DEFAULT_PAGE: u16 = 100;
@@ -45,9 +45,12 @@ const LAST_UPDATED: Param = param(
     "meta.lastUpdated, to the millisecond: a logical instant where dates are shifted, see the documentation",
 );
 
+const SOURCE: Param = param("_source", "uri", "Facility that it is from, as meta.source");
+
 const OBSERVATION: &[Param] = &[
     ID,
     LAST_UPDATED,
+    SOURCE,
     param("category", "token", "Category, as code or system|code"),
     param("code", "token", "What was measured, as code or system|code"),
     param(
@@ -78,7 +81,7 @@ const OBSERVATION: &[Param] = &[
 pub const fn params_of(kind: ResourceType) -> &'static [Param] {
     match kind {
         ResourceType::Observation => OBSERVATION,
-        ResourceType::Patient | ResourceType::Device => &[ID, LAST_UPDATED],
+        ResourceType::Patient | ResourceType::Device => &[ID, LAST_UPDATED, SOURCE],
     }
 }
 
@@ -133,6 +136,8 @@ pub enum Filter {
     Updated(Vec<Interval>),
     /// In which commits the region stored it.
     Commits(Vec<Commits>),
+    /// Which facility it is from.
+    Source(Vec<FacilityPseudonym>),
 }
 
 /// A place in an order: the sort values of the last resource of a page (keyset paging).
@@ -301,6 +306,7 @@ fn apply(
         "category" => Filter::Category(tokens(name, value, |token| token.categories())?),
         "identifier" => Filter::Id(tokens(name, value, |token| token.readings())?),
         "date" => Filter::Date(dates(name, value, context.now)?),
+        "_source" => Filter::Source(sources(name, value)?),
         "_lastUpdated" => Filter::Updated(dates(name, value, context.now)?),
         _ => return Err(invalid(name, "not supported")),
     };
@@ -317,6 +323,13 @@ fn dates(name: &'static str, value: &str, now: Timestamp) -> Result<Vec<Interval
             .ok_or_else(|| invalid(name, "a FHIR date with an optional prefix is expected"))
     })?;
     Ok(lists.into_iter().flatten().collect())
+}
+
+/// The facilities of these URIs; one that is no facility's is of nothing.
+fn sources(name: &'static str, value: &str) -> Result<Vec<FacilityPseudonym>, SearchError> {
+    let uris = each(name, value, |part| plain(name, part))?;
+    let of = |uri: &String| uri.strip_prefix(SOURCE_PREFIX)?.parse().ok();
+    Ok(uris.iter().filter_map(of).collect())
 }
 
 fn each<T>(

@@ -35,6 +35,8 @@ fn holds(filter: &Filter, resource: &NewResource, place: i64) -> bool {
             .effective
             .is_some_and(|time| intervals.iter().any(|interval| interval.contains(time))),
         Filter::Updated(intervals) => intervals.iter().any(|interval| interval.contains(NOW)),
+        // Everything is of one facility.
+        Filter::Source(list) => list.contains(&fixture::source(1).fresh),
         Filter::Commits(list) => list.iter().any(|commits| {
             commits.after < place && commits.until.is_none_or(|until| place <= until)
         }),
@@ -129,6 +131,7 @@ fn filters() -> Vec<Vec<Filter>> {
     let id = |number| fixture::observation(number).id().clone();
     let patient = |number| fixture::patient(number, 1950).id().clone();
     let device = |number| fixture::device(number).id().clone();
+    let source = |number| fixture::source(number).fresh;
     let at = |ms: i64| Some(fixture::START.0 + ms);
     let span = |from, until| Interval { from, until };
     let commits = |after, until| Commits { after, until };
@@ -166,6 +169,10 @@ fn filters() -> Vec<Vec<Filter>> {
         ])],
         vec![Filter::Commits(vec![commits(7, Some(7))])],
         vec![Filter::Commits(Vec::new())],
+        vec![Filter::Source(vec![source(1), source(2)])],
+        vec![Filter::Source(vec![source(1)]), Filter::Id(vec![id(3)])],
+        vec![Filter::Source(vec![source(2)])],
+        vec![Filter::Source(Vec::new())],
         vec![
             Filter::Commits(vec![commits(60, None)]),
             Filter::Patient(vec![patient(1)]),

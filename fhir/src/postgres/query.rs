@@ -103,6 +103,7 @@ impl Sql {
             Filter::Date(intervals) => self.dates("effective", intervals),
             Filter::Updated(intervals) => self.dates("updated", intervals),
             Filter::Commits(list) => self.commits(list),
+            Filter::Source(list) => self.one_of("source", list.iter().map(ToString::to_string)),
         }
     }
 

@@ -14,7 +14,6 @@ const EVERY: &[&str] = &[
     "_profile",
     "_query",
     "_security",
-    "_source",
     "_tag",
     "_text",
 ];
