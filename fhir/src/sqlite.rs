@@ -31,6 +31,8 @@ const QUEUE: usize = 64;
 /// How long a statement waits for another process's lock (a backup, a shell).
 const BUSY: Duration = Duration::from_secs(5);
 
+/// The name of the thread that writes.
+const WRITER: &str = "fhir-writer";
 /// Pages that the writer keeps in memory, in KiB. Ids are random, so every resource touches pages anywhere in its
 /// indexes; with SQLite's 2 MiB a store of some 100,000 resources reads most of them from the file each time.
 const WRITER_CACHE_KIB: i64 = 64 * 1_024;
@@ -96,11 +98,13 @@ impl SqliteStore {
         let again = |path: &Path| connection(path, OpenFlags::default());
         let file = Reopening::new(path, writer, again);
         std::thread::Builder::new()
-            .name("fhir-writer".into())
+            .name(WRITER.into())
             .spawn(move || {
                 // Dropped when the writer ends, also by a panic.
                 let _alive = alive;
-                writer::run(&file, queue);
+                if !storage::thread::is_to_end(WRITER) {
+                    writer::run(&file, queue);
+                }
             })
             .map_err(|error| StoreError {
                 kind: Kind::Unavailable,

@@ -5,5 +5,6 @@ pub mod fault;
 pub mod file;
 pub mod private;
 pub mod sqlite;
+pub mod thread;
 #[cfg(feature = "fault")]
 mod vfs;

@@ -13,6 +13,7 @@ mod replay;
 mod residency;
 mod restored;
 mod standby;
+mod threads;
 mod week;
 
 use anyhow::Result;
