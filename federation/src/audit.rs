@@ -23,6 +23,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 use types::{Place, Timestamp};
 
 mod entry;
+mod export;
 pub mod heads;
 mod log;
 pub mod restore;
@@ -30,6 +31,7 @@ mod verify;
 pub mod witness;
 pub(crate) use entry::count;
 pub use entry::{Asked, Decision, Entry, about};
+pub use export::{ExportError, export};
 pub use log::Log;
 pub use verify::{VerifyError, verify};
 
@@ -45,7 +47,7 @@ CREATE TABLE IF NOT EXISTS audit_head (
     checkpoint TEXT NOT NULL              -- the last signed head
 ) STRICT;
 INSERT OR IGNORE INTO audit_head VALUES (0, 0, x'', '');
-", heads::HEADS];
+", heads::HEADS, heads::FRONTIERS];
 
 /// A machine's clock that is so far ahead of the last entry is not believed, in ms: 90 days, as an edge's is not.
 const MAX_AHEAD_MS: i64 = 90 * 86_400_000;
@@ -101,15 +103,26 @@ pub fn schema(conn: &Connection) -> Result<(), DbError> {
 /// # Errors
 /// [`DbError`]; the caller rolls back.
 pub fn append(tx: &Connection, entry: &Entry) -> Result<u64, DbError> {
+    append_all(tx, std::slice::from_ref(entry))
+}
+
+/// Appends entries in their order and returns the position of the first.
+///
+/// # Errors
+/// [`DbError`]; the caller rolls back.
+pub(crate) fn append_all(tx: &Connection, entries: &[Entry]) -> Result<u64, DbError> {
     let mut frontier = frontier(tx)?;
-    let index = frontier.size();
-    let leaf = entry.encode()?;
-    frontier.push(leaf_hash(&leaf));
-    tx.prepare_cached("INSERT INTO audit_entry (idx, leaf) VALUES (?1, ?2)")?
-        .execute((Count(index), leaf))?;
+    let first = frontier.size();
+    let mut insert = tx.prepare_cached("INSERT INTO audit_entry (idx, leaf) VALUES (?1, ?2)")?;
+    for entry in entries {
+        let leaf = entry.encode()?;
+        insert.execute((Count(frontier.size()), &leaf))?;
+        frontier.push(leaf_hash(&leaf));
+        heads::remember(tx, &frontier)?;
+    }
     tx.prepare_cached("UPDATE audit_head SET size = ?1, frontier = ?2")?
         .execute((Count(frontier.size()), frontier.roots().concat()))?;
-    Ok(index)
+    Ok(first)
 }
 
 /// Signs the head after the last append of a transaction, in that transaction.
@@ -125,7 +138,7 @@ pub fn sign_head(tx: &Connection, signer: &Signer) -> Result<(), DbError> {
     };
     tx.prepare_cached("UPDATE audit_head SET checkpoint = ?1")?
         .execute([head.sign(&signer.key)])?;
-    heads::remember(tx, &frontier)
+    Ok(())
 }
 
 /// The log of a node that starts: an empty one begins with an entry, so that a node that has run has a head. One that
@@ -226,6 +239,11 @@ fn frontier(conn: &Connection) -> Result<Frontier, DbError> {
         .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     let (Count(size), roots) = stored.ok_or(DbError::Corrupt("audit head"))?;
+    frontier_of(size, &roots)
+}
+
+/// The frontier of a size whose roots are stored one behind the other.
+fn frontier_of(size: u64, roots: &[u8]) -> Result<Frontier, DbError> {
     let (roots, rest) = roots.as_chunks::<32>();
     if !rest.is_empty() {
         return Err(DbError::Corrupt("audit head"));

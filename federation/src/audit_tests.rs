@@ -63,6 +63,102 @@ fn an_untouched_log_verifies_and_lists_its_entries() {
 }
 
 #[test]
+fn a_log_holds_every_head_that_it_signed_and_no_other_at_the_cost_of_few_bytes() {
+    let mut conn = Connection::open_in_memory().unwrap();
+    // An earlier version kept a root for every commit, and no frontier of its first entries.
+    migrate(&conn, "audit", &SCHEMA[..2]).unwrap();
+    migrate(&conn, "audit", SCHEMA).unwrap();
+    let entries = u32::try_from(3 * heads::KEPT_EVERY).unwrap() + 5;
+    let (mut signed, tx) = (Vec::new(), conn.transaction().unwrap());
+    for n in 0..entries {
+        append(&tx, &entry(n)).unwrap();
+        let now = frontier(&tx).unwrap();
+        if now.size().is_multiple_of(100) || now.size().abs_diff(2 * heads::KEPT_EVERY) < 3 {
+            let (origin, size, root) = (origin(&me()), now.size(), now.root());
+            signed.push(TreeHead { origin, size, root });
+        }
+    }
+    tx.commit().unwrap();
+    let hold = |head: &TreeHead| heads::holds(&conn, head).unwrap();
+    for head in &signed {
+        assert!(hold(head), "{}", head.size);
+        let forged = TreeHead {
+            root: [7; 32],
+            ..head.clone()
+        };
+        assert!(!hold(&forged), "{}", head.size);
+    }
+    let beside: (i64, i64) = conn
+        .query_row(
+            "SELECT count(*), sum(length(frontier)) FROM audit_frontier",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+        .unwrap();
+    assert_eq!(beside, (3, 4 * 32));
+    conn.execute_batch("DELETE FROM audit_frontier WHERE size < 3000")
+        .unwrap();
+    assert!(signed.iter().all(hold), "also without them");
+}
+
+#[test]
+fn an_emptied_log_that_grew_again_does_not_hold_its_old_heads() {
+    let old = u32::try_from(heads::KEPT_EVERY).unwrap() + 50;
+    let conn = log(0);
+    let fill = |from: u32| {
+        let entries: Vec<Entry> = (from..from + old).map(entry).collect();
+        append_all(&conn, &entries).unwrap();
+        sign_head(&conn, &signer()).unwrap();
+    };
+    fill(0);
+    let head = checkpoint(&conn).unwrap().unwrap();
+    let head = signer().open(&head).unwrap();
+    conn.execute_batch(
+        "DELETE FROM audit_entry; UPDATE audit_head SET size = 0, frontier = x'', checkpoint = ''",
+    )
+    .unwrap();
+    assert!(!heads::holds(&conn, &head).unwrap());
+    fill(1);
+    fill(1);
+    assert!(!heads::holds(&conn, &head).unwrap());
+    check(&conn, &[]).unwrap();
+}
+
+#[test]
+fn an_exported_log_is_its_head_and_its_leaves_in_bundles_as_tlog_tiles_has_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let to = dir.path().join("log");
+    let conn = log(0);
+    for n in 0..300 {
+        append(&conn, &entry(n)).unwrap();
+    }
+    sign_head(&conn, &signer()).unwrap();
+    let head = checkpoint(&conn).unwrap().unwrap();
+    let key = signer().verifying_key();
+    let whole = Log::of(conn).unwrap();
+    assert_eq!(export(&whole, &origin(&me()), &key, &to).unwrap(), 300);
+    assert_eq!(
+        std::fs::read_to_string(to.join("checkpoint")).unwrap(),
+        head
+    );
+    let mut leaves = Vec::new();
+    for bundle in ["tile/entries/000", "tile/entries/001.p/44"] {
+        let bytes = std::fs::read(to.join(bundle)).unwrap();
+        let mut rest = &bytes[..];
+        while let Some((length, more)) = rest.split_first_chunk::<2>() {
+            let (leaf, more) = more.split_at(usize::from(u16::from_be_bytes(*length)));
+            leaves.push(leaf_hash(leaf));
+            rest = more;
+        }
+    }
+    assert_eq!(root(&leaves), signer().open(&head).unwrap().root);
+    let again = export(&whole, &origin(&me()), &key, &to);
+    assert!(matches!(again, Err(ExportError::File { .. })));
+    let empty = export(&Log::of(log(0)).unwrap(), &origin(&me()), &key, &to);
+    assert!(matches!(empty, Err(ExportError::Empty)));
+}
+
+#[test]
 fn an_empty_log_verifies() {
     assert_eq!(check(&log(0), &[]).unwrap().size, 0);
 }

@@ -14,6 +14,10 @@ const LOOK: Duration = Duration::from_secs(2);
 /// How often the whole audit log is recomputed, beginning at the start (real time).
 pub const VERIFY_EVERY: Duration = Duration::from_secs(3_600);
 
+/// How often a node keeps its own head in the file beside its log (real time): from then on a database that is cut or put
+/// back alone is found without asking anybody.
+pub const KEEP_HEAD_EVERY: Duration = Duration::from_secs(60);
+
 /// What is found wrong, and the name of the check that shows it in `/ready`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Finding {
@@ -58,6 +62,8 @@ pub trait Looked: Send + Sync {
     async fn open_gaps(&self) -> Result<usize, PortError>;
     /// Recomputes the audit log and compares it with every head that is known beside it: how many entries there are.
     async fn verify(&self) -> Result<u64, PortError>;
+    /// Keeps the log's own head in the file beside it.
+    async fn keep_head(&self) -> Result<(), PortError>;
 }
 
 #[async_trait]
@@ -68,6 +74,11 @@ impl Looked for Ledger {
 
     async fn verify(&self) -> Result<u64, PortError> {
         Self::verify(self).await
+    }
+
+    async fn keep_head(&self) -> Result<(), PortError> {
+        let head = self.checkpoint().await?;
+        self.keep_witness(head.unwrap_or_default()).await
     }
 }
 
@@ -80,11 +91,13 @@ pub async fn watch(
     stop: CancellationToken,
 ) {
     let (mut due, mut order) = (Instant::now(), false);
+    let (mut keep_due, mut believed) = (due, false);
     loop {
         if due <= Instant::now() {
             due = Instant::now() + VERIFY_EVERY;
             match node.verify().await {
                 Ok(entries) => {
+                    believed = true;
                     say(Finding::Audit, false);
                     tracing::debug!(entries, "the audit log is as it was signed");
                 }
@@ -95,7 +108,14 @@ pub async fn watch(
                 Err(error) => {
                     tracing::error!(cause = root(&error), "the audit log is not what was signed");
                     say(Finding::Audit, true);
+                    believed = false;
                 }
+            }
+        }
+        if believed && keep_due <= Instant::now() {
+            keep_due = Instant::now() + KEEP_HEAD_EVERY;
+            if let Err(error) = node.keep_head().await {
+                tracing::warn!(%error, "the head of the audit log is not kept beside it");
             }
         }
         if let Ok(gaps) = node.open_gaps().await {

@@ -20,6 +20,9 @@ pub enum AuditCommand {
     /// Prints the entries.
     #[command(after_help = AUDIT_LIST_EXAMPLES)]
     List(AuditListArgs),
+    /// Writes the log as files of C2SP tlog-tiles, for a program of another maker to check.
+    #[command(after_help = AUDIT_EXPORT_EXAMPLES)]
+    Export(AuditExportArgs),
     /// Prints the signed head (a C2SP checkpoint).
     Checkpoint(AuditNodeArgs),
     /// Prints the signed heads of other nodes' logs that this node holds, for `audit verify --head` at those.
@@ -36,6 +39,23 @@ Examples:
   medmesh audit verify --config edge.toml
   medmesh audit heads --config regional.toml > heads.txt; medmesh audit verify --config edge.toml --head heads.txt
   medmesh audit verify --config edge.toml --config regional.toml --config global.toml   each against what the others hold";
+
+const AUDIT_EXPORT_EXAMPLES: &str = "\
+Example:
+  medmesh audit export --config regional.toml --to log
+
+The folder gets `checkpoint` (the signed head), `key` (a verifier key of c2sp.org/signed-note) and `tile/entries/…`.";
+
+/// Arguments of `audit export`.
+#[derive(Debug, Args)]
+pub struct AuditExportArgs {
+    /// Which node's log.
+    #[command(flatten)]
+    pub node: AuditNodeArgs,
+    /// The folder, which must not be there yet.
+    #[arg(long)]
+    pub to: PathBuf,
+}
 
 const AUDIT_LIST_EXAMPLES: &str = "\
 Examples:

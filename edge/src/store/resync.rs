@@ -236,6 +236,14 @@ impl Looked for Store {
         let verified = self.verify_audit().await;
         verified.map_err(|error| port(error, "verify the audit log"))
     }
+
+    async fn keep_head(&self) -> Result<(), PortError> {
+        let op = "keep the head of the audit log";
+        let head = self.read(|db| Ok(federation::audit::checkpoint(db)?)).await;
+        let head = head.map_err(|error| port(error, op))?.unwrap_or_default();
+        let kept = self.keep_witness(head).await;
+        kept.map_err(|error| port(error, op))
+    }
 }
 
 fn check(

@@ -1,12 +1,12 @@
 //! Heads of other nodes' logs that are kept here, and whether this log still holds a head that another keeps of it.
 //!
 //! A head that was signed and given away can never be taken back: a log that does not hold it any more was put back to
-//! an older state, or cut. The root at each size that was signed is kept beside the log, so that a comparison costs one
-//! row; [`super::verify`], which trusts nothing, recomputes all of it.
-use super::{frontier, leaf_hashes};
+//! an older state, or cut. The frontier at every [`KEPT_EVERY`] entries is kept beside the log, so that a comparison
+//! costs no more hashes than that however long the log is; [`super::verify`], which trusts nothing, recomputes all of it.
+use super::{frontier, frontier_of};
 use crate::{
     db::{Count, DbError},
-    merkle::{Frontier, Hash},
+    merkle::{Frontier, Hash, leaf_hash},
     note::TreeHead,
 };
 use rusqlite::{Connection, OptionalExtension as _};
@@ -25,10 +25,28 @@ CREATE TABLE IF NOT EXISTS audit_peer (
 ) STRICT, WITHOUT ROWID;
 ";
 
-/// Remembers the root of a head that is signed now.
+/// What version 3 changes: a root for every commit grew with the commits, however few entries they had.
+pub(super) const FRONTIERS: &str = "
+DROP TABLE audit_root;
+CREATE TABLE audit_frontier (
+    size     INTEGER PRIMARY KEY,         -- entries, a multiple of KEPT_EVERY
+    frontier BLOB NOT NULL                -- roots of the perfect subtrees, as in audit_head
+) STRICT;
+";
+
+/// Entries from one kept frontier to the next. A frontier has some 300 bytes, so that they cost a third of a byte an
+/// entry, and a comparison hashes at most so many entries: milliseconds.
+pub const KEPT_EVERY: u64 = 1_024;
+
+/// Keeps the frontier after an append where it is due.
 pub(super) fn remember(tx: &Connection, frontier: &Frontier) -> Result<(), DbError> {
-    tx.prepare_cached("INSERT OR REPLACE INTO audit_root (size, root) VALUES (?1, ?2)")?
-        .execute((Count(frontier.size()), frontier.root()))?;
+    if frontier.size().is_multiple_of(KEPT_EVERY) {
+        // What an emptied log left of itself is replaced as the log grows.
+        tx.prepare_cached(
+            "INSERT OR REPLACE INTO audit_frontier (size, frontier) VALUES (?1, ?2)",
+        )?
+        .execute((Count(frontier.size()), frontier.roots().concat()))?;
+    }
     Ok(())
 }
 
@@ -44,16 +62,34 @@ pub fn holds(conn: &Connection, head: &TreeHead) -> Result<bool, DbError> {
     if head.size == now.size() {
         return Ok(head.root == now.root());
     }
-    let kept: Option<Hash> = conn
-        .prepare_cached("SELECT root FROM audit_root WHERE size = ?1")?
-        .query_row([Count(head.size)], |row| row.get(0))
+    Ok(root_at(conn, head.size)? == head.root)
+}
+
+/// The root over the first `size` entries, of which there are as many. A log of before frontiers were kept is hashed
+/// from its beginning.
+fn root_at(conn: &Connection, size: u64) -> Result<Hash, DbError> {
+    let kept: Option<(Count, Vec<u8>)> = conn
+        .prepare_cached(
+            "SELECT size, frontier FROM audit_frontier WHERE size <= ?1 ORDER BY size DESC LIMIT 1",
+        )?
+        .query_row([Count(size)], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    let root = match kept {
-        Some(root) => root,
-        // Signed before roots were kept.
-        None => crate::merkle::root(&leaf_hashes(conn, head.size)?),
+    let mut frontier = match kept {
+        Some((Count(at), roots)) => frontier_of(at, &roots)?,
+        None => Frontier::default(),
     };
-    Ok(root == head.root)
+    let mut statement = conn
+        .prepare_cached("SELECT leaf FROM audit_entry WHERE idx >= ?1 AND idx < ?2 ORDER BY idx")?;
+    let mut rows = statement.query((Count(frontier.size()), Count(size)))?;
+    while let Some(row) = rows.next()? {
+        let leaf = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
+        frontier.push(leaf_hash(leaf));
+    }
+    if frontier.size() == size {
+        Ok(frontier.root())
+    } else {
+        Err(DbError::Corrupt("audit log has gaps"))
+    }
 }
 
 /// Keeps a verified head of another node's log, if it is newer than the one that is kept.

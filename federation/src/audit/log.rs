@@ -79,6 +79,18 @@ impl Log {
         gap::list(&self.connection, false)
     }
 
+    /// Leaves from a position on, at most `count`, in order, as they are: also those that came after the opening.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub fn leaves(&self, start: u64, count: u64) -> Result<Vec<Vec<u8>>, DbError> {
+        let sql = "SELECT leaf FROM audit_entry WHERE idx >= ?1 AND idx < ?2 ORDER BY idx";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let end = start.saturating_add(count);
+        let rows = statement.query_map((Count(start), Count(end)), |row| row.get(0))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
     /// Entries from a position on, at most `limit`, in order.
     ///
     /// # Errors

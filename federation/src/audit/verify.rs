@@ -27,11 +27,11 @@ pub enum VerifyError {
         size: u64,
     },
     /// Entries were added, or taken away, without a signature.
-    #[error("the log has {entries} entries, its signed head {signed}")]
+    #[error("the log has {entries} entries, a signed head of it {signed}")]
     Size {
         /// Entries in the log.
         entries: u64,
-        /// Entries that the signed head covers.
+        /// Entries that a signed head covers: its own, or one that others hold.
         signed: u64,
     },
     /// A head is not signed by the log's key.
@@ -94,22 +94,28 @@ fn unsigned(
             root: entries.root(),
         });
     }
+    let signed = witnessed
+        .iter()
+        .filter_map(|note| TreeHead::read(note).ok());
     Err(VerifyError::Size {
         entries: entries.size(),
-        signed: 0,
+        signed: signed.map(|head| head.size).max().unwrap_or(0),
     })
 }
 
 /// Hashes every entry in order, and compares the root with each head as its size is passed.
 fn recompute(conn: &Connection, heads: &[TreeHead]) -> Result<Frontier, VerifyError> {
     let mut frontier = Frontier::default();
-    let compare = |frontier: &Frontier| {
-        let differs =
-            |head: &&TreeHead| head.size == frontier.size() && head.root != frontier.root();
-        match heads.iter().find(differs) {
-            Some(head) => Err(VerifyError::Root { size: head.size }),
-            None => Ok(()),
+    let mut due: Vec<&TreeHead> = heads.iter().collect();
+    due.sort_unstable_by_key(|head| head.size);
+    let mut due = due.into_iter().peekable();
+    let mut compare = |frontier: &Frontier| {
+        while let Some(head) = due.next_if(|head| head.size == frontier.size()) {
+            if head.root != frontier.root() {
+                return Err(VerifyError::Root { size: head.size });
+            }
         }
+        Ok(())
     };
     compare(&frontier)?;
     let mut statement = conn

@@ -1,6 +1,6 @@
-//! What others said that they hold of this node's log, in a file beside the database.
+//! Heads that this node's log can never take back, in a file beside the database.
 //!
-//! Every signed head that a peer was given and told back is written here, so that a database that is emptied, cut or
+//! Every signed head that a peer was given and told back is written here, and once a minute the node's own, so that a database that is emptied, cut or
 //! put back alone is found without asking anybody. Whoever puts the whole folder back is found by the peers
 //! ([`crate::meet`]), and by an outsider with `medmesh audit verify --head FILE`.
 use super::origin;

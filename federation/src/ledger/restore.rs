@@ -78,9 +78,7 @@ impl Ledger {
     /// [`PortError`]: none was written.
     pub async fn write_down(&self, entries: Vec<Entry>) -> Result<(), PortError> {
         self.step("note", move |inner, tx| {
-            for entry in &entries {
-                audit::append(tx, entry)?;
-            }
+            audit::append_all(tx, &entries)?;
             audit::sign_head(tx, &inner.signer)
         })
         .await
@@ -95,7 +93,7 @@ impl Ledger {
     }
 
     /// Keeps what a peer says that it holds of this log, in the file beside the ledger.
-    pub(super) async fn keep_witness(&self, note: String) -> Result<(), PortError> {
+    pub(crate) async fn keep_witness(&self, note: String) -> Result<(), PortError> {
         if note.is_empty() {
             return Ok(());
         }

@@ -1,11 +1,12 @@
 //! A region and the global node put back to older states, with their real ledgers and no network between.
 use crate::{
-    audit::{self, Signer, restore, witness::Witness},
+    audit::{self, Decision, Entry, Signer, restore, witness::Witness},
     db,
     envelope::Envelope,
     ledger::{Apply, Ledger, Shipped},
     policy::Rules,
-    port::{Arrival, Gate, Inbox, LeaseLimits, Outbox, PortError, Verdict},
+    port::{Arrival, Gate, Inbox, LeaseLimits, Outbox, PortError, PortErrorKind, Verdict},
+    watch::Looked,
     wire::{Begin, DeviceRecord, DeviceRecords, Hello, Outcome, Parcel, Receipt, Sent},
 };
 use async_trait::async_trait;
@@ -319,6 +320,27 @@ async fn heads_of_facilities_go_up_and_those_of_others_are_not_kept() {
         held.iter()
             .any(|note| note.starts_with("medmesh/regional/eu/eu\n"))
     );
+}
+
+#[tokio::test]
+async fn a_log_that_is_put_back_alone_is_found_by_the_head_that_its_node_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let me = Place::Global;
+    let node = open(dir.path(), &me);
+    node.begin_log().await.unwrap();
+    let old = copy(dir.path());
+    let entry = Entry::of_event(Timestamp(1), Decision::Started, "", (&me, &me), 0);
+    node.write_down(vec![entry]).await.unwrap();
+    node.keep_head().await.unwrap();
+    assert_eq!(node.verify().await.unwrap(), 2);
+    drop(node);
+    for name in ["ledger.db", "ledger.db-wal", "ledger.db-shm"] {
+        let file = dir.path().join(name);
+        let _ = std::fs::remove_file(&file);
+        let _ = std::fs::copy(old.path().join(name), &file);
+    }
+    let found = open(dir.path(), &me).verify().await.unwrap_err();
+    assert_eq!(found.kind, PortErrorKind::Corrupt);
 }
 
 #[tokio::test]

@@ -402,7 +402,7 @@ async fn an_audit_log_that_is_emptied_is_not_believed_by_itself_nor_by_its_peer(
     };
     let db = file.open_bare().unwrap();
     db.execute_batch(
-        "DELETE FROM audit_entry; DELETE FROM audit_root;
+        "DELETE FROM audit_entry; DELETE FROM audit_frontier;
          UPDATE audit_head SET size = 0, frontier = x'', checkpoint = ''",
     )
     .unwrap();
