@@ -6,7 +6,7 @@ use types::{DeviceId, Jurisdiction, Label, MeshClock, Place};
 
 pub mod audit;
 pub mod quarantine;
-use quarantine::{EDGE_QUARANTINE_EXAMPLES, QuarantineArgs, RegionalArgs};
+use quarantine::{EDGE_QUARANTINE_EXAMPLES, GlobalArgs, QuarantineArgs, RegionalArgs};
 
 /// A federated edge-regional-global data mesh for medical devices.
 #[derive(Debug, Parser)]
@@ -42,9 +42,11 @@ pub enum Command {
         after_help = "Examples:\n  medmesh regional --config regional.toml\n  medmesh regional quarantine list --config regional.toml"
     )]
     Regional(RegionalArgs),
-    /// Runs the global node.
-    #[command(after_help = "Example:\n  medmesh global --config global.toml")]
-    Global(NodeArgs),
+    /// Runs the global node, or looks into it.
+    #[command(
+        after_help = "Examples:\n  medmesh global --config global.toml\n  medmesh global quarantine list --config global.toml"
+    )]
+    Global(GlobalArgs),
     /// Says everything that is wrong with a configuration; exit code 64 when something is.
     #[command(
         after_help = "Examples:\n  medmesh check-config edge.toml\n  MEDMESH_STORE__MAX_SIZE=1GiB medmesh check-config --kind edge edge.toml"
@@ -498,6 +500,9 @@ mod tests {
             ("medmesh regional --config a", true),
             ("medmesh regional quarantine list --config a", true),
             ("medmesh regional", false),
+            ("medmesh global --config a", true),
+            ("medmesh global quarantine show n1 --config a", true),
+            ("medmesh global", false),
             ("medmesh up --stays 3", false),
             ("medmesh up --facilities 0", false),
             ("medmesh up --regions us,apac --beds 10", true),

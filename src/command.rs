@@ -3,6 +3,7 @@ pub mod audit;
 pub mod check_config;
 pub mod device;
 pub mod edge;
+pub mod global;
 pub mod node;
 pub mod pki;
 pub mod quarantine;

@@ -31,7 +31,7 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Up(args) => up::run(args).await,
         Command::Edge(args) => command::edge::run(args).await,
         Command::Regional(args) => command::regional::run(args).await,
-        Command::Global(args) => command::node::global(&args.config).await,
+        Command::Global(args) => command::global::run(args).await,
         Command::CheckConfig(args) => command::check_config::run(&args),
         Command::Pki(args) => command::pki::run(args),
         Command::Audit(args) => command::audit::run(&args),

@@ -253,6 +253,8 @@ pub enum Read {
     Crosswalk,
     /// Readings with their patients.
     Readings,
+    /// One entry in quarantine, with its content.
+    Quarantine,
 }
 
 /// Writes down that somebody reads (45 CFR 164.312(b)), durably, before anything is shown: who, what, and how many
@@ -273,6 +275,7 @@ pub fn note_read(
             "SELECT (SELECT count(*) FROM patient) + (SELECT count(*) FROM device)",
         ),
         Read::Readings => ("readings", "Reading", "SELECT count(*) FROM sample"),
+        Read::Quarantine => ("quarantine", "Quarantine", "SELECT 1"),
     };
     let refused = |_| StoreError::new(StoreErrorKind::Refused, "open the signing key");
     let key = pki::load_signing_key(&config.tls.signing_key).map_err(refused)?;

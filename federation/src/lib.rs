@@ -32,6 +32,7 @@ pub mod quarantine;
 pub mod reason;
 pub mod receipt;
 pub mod signed_file;
+pub mod standing;
 pub mod tls;
 pub mod watch;
 pub mod wire;

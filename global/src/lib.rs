@@ -7,6 +7,5 @@ pub mod catalog;
 pub mod config;
 pub mod intake;
 mod server;
-mod standing;
 
 pub use server::{GlobalError, run};

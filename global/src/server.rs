@@ -4,7 +4,6 @@ use crate::{
     catalog::{Catalog, Kind as StoreKind, PlaceFilter, StoreError, sqlite::SqliteCatalog},
     config::{CatalogStore, GlobalConfig},
     intake::Intake,
-    standing::Standing,
 };
 use federation::{
     audit::Signer,
@@ -15,6 +14,7 @@ use federation::{
     pki::{PkiError, load_signing_key},
     policy::{PolicyError, Rules},
     port::PortError,
+    standing::Standing,
     tls::{ReloadingTls, TimeSource, TlsError, TlsPaths},
     watch::{Finding, watch},
 };

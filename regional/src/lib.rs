@@ -15,7 +15,6 @@ pub mod intake;
 mod reads;
 pub mod reship;
 mod server;
-mod standing;
 #[cfg(medmesh_unguarded)]
 mod unguarded;
 

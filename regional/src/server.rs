@@ -6,7 +6,6 @@ use crate::{
     intake::Intake,
     reads::{Keeping, Reads, reads},
     reship,
-    standing::Standing,
 };
 use federation::{
     audit::Signer,
@@ -18,6 +17,7 @@ use federation::{
     policy::{PolicyError, Rules},
     port::PortError,
     profile::Profile,
+    standing::Standing,
     tls::{ReloadingTls, TimeSource, TlsError, TlsPaths},
     watch::{Finding, watch},
 };

@@ -23,6 +23,15 @@ Examples:
 A region holds no content of what it did not take: the facility has it, and ships it again. Works beside the running
 node; each decision is in its audit log.";
 
+const GLOBAL_QUARANTINE_EXAMPLES: &str = "\
+Examples:
+  medmesh global quarantine list --config global.toml
+  medmesh global quarantine show n7 --config global.toml       a note on what the global node did not take
+  medmesh global quarantine discard n7 --config global.toml    somebody has looked at it
+
+The content is with the region that sent it, which ships it again. Works beside the running node; each decision is in
+its audit log.";
+
 /// Arguments of `quarantine`.
 #[derive(Debug, Args)]
 pub struct QuarantineArgs {
@@ -85,5 +94,25 @@ pub struct RegionalArgs {
 pub enum RegionalCommand {
     /// What this region did not take, and what the global node did not take of it.
     #[command(after_help = REGIONAL_QUARANTINE_EXAMPLES)]
+    Quarantine(QuarantineArgs),
+}
+
+/// Arguments of `global`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct GlobalArgs {
+    /// Configuration of the node to run.
+    #[arg(long, required = true)]
+    pub config: Option<PathBuf>,
+    /// What to look at instead.
+    #[command(subcommand)]
+    pub command: Option<GlobalCommand>,
+}
+
+/// What to look at in the global node.
+#[derive(Debug, Subcommand)]
+pub enum GlobalCommand {
+    /// What the global node did not take.
+    #[command(after_help = GLOBAL_QUARANTINE_EXAMPLES)]
     Quarantine(QuarantineArgs),
 }

@@ -3,7 +3,9 @@ use super::{check_config::detect, node::read};
 use crate::{
     cli::{
         ConfigKind,
-        audit::{AuditArgs, AuditCommand, AuditListArgs, AuditNodeArgs, AuditVerifyArgs},
+        audit::{
+            AuditArgs, AuditCommand, AuditExportArgs, AuditListArgs, AuditNodeArgs, AuditVerifyArgs,
+        },
     },
     failure::Failure,
     out,
@@ -12,7 +14,7 @@ use anyhow::{Context, Result, anyhow};
 use edge::config::EdgeConfig;
 use federation::{
     audit::{
-        Entry, Log, Signer, about, restore,
+        self, Entry, Log, Signer, about, restore,
         witness::{self, Witness},
     },
     gap::Gap,
@@ -30,13 +32,14 @@ use types::{Place, Timestamp};
 /// Entries that are read at a time.
 const PAGE: u32 = 1_000;
 /// The audit log of a regional or the global node, in its data directory.
-const LEDGER: &str = "ledger.db";
+pub(super) const LEDGER: &str = "ledger.db";
 
 /// Runs the command.
 pub fn run(args: &AuditArgs) -> Result<(), Failure> {
     let (show, args): (Show, _) = match &args.command {
         AuditCommand::Verify(args) => return verify(args),
         AuditCommand::List(args) => return Ok(list(&open(&args.node.config)?.log, args)?),
+        AuditCommand::Export(args) => return export(args),
         AuditCommand::Checkpoint(args) => (checkpoint, args),
         AuditCommand::Heads(args) => (heads, args),
         AuditCommand::Gaps(args) => (gaps, args),
@@ -151,6 +154,19 @@ fn verify_one(node: &Opened, held: &[String], json: bool) -> Result<()> {
         format!(
             "{origin}: {size} entries, all as they were signed; {others} heads that others hold are of this log"
         )
+    })?)
+}
+
+fn export(args: &AuditExportArgs) -> Result<(), Failure> {
+    let opened = open(&args.node.config)?;
+    let (_, witness) = opened.node()?;
+    let (origin, to) = (witness.origin(), &args.to);
+    let size = audit::export(&opened.log, origin, &witness.key(), to);
+    let size = size.map_err(anyhow::Error::from)?;
+    Ok(out::line(if args.node.json {
+        json!({"origin": origin, "size": size}).to_string()
+    } else {
+        format!("{size} entries of {origin} are in {}", to.display())
     })?)
 }
 

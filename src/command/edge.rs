@@ -26,7 +26,7 @@ pub async fn run(args: EdgeArgs) -> Result<(), Failure> {
 }
 
 /// Nothing is shown before it is written down who sees it.
-fn note(config: &EdgeConfig, read: Read) -> Result<()> {
+pub(super) fn note(config: &EdgeConfig, read: Read) -> Result<()> {
     let uid = std::fs::metadata("/proc/self").map(|process| process.uid());
     let who = uid.map_or("uid:unknown".to_owned(), |uid| format!("uid:{uid}"));
     edge::crosswalk::note_read(config, read, &who, Clock::new(None).real())

@@ -142,7 +142,11 @@ async fn written_down(mesh: &Mesh) -> Result<()> {
 
 /// What a device was told is not held: a person finds nothing, beside the running nodes, and is told so.
 fn decided(mesh: &Mesh) -> Result<()> {
-    for (tier, node) in [("edge", "edge:us-f1"), ("regional", "regional:us")] {
+    for (tier, node) in [
+        ("edge", "edge:us-f1"),
+        ("regional", "regional:us"),
+        ("global", "global"),
+    ] {
         let config = mesh.config(node);
         let config = config.to_string_lossy();
         let words = [tier, "quarantine", "list", "--json", "--config", &config];

@@ -1,6 +1,6 @@
-//! What a person must look at in a region's node: parcels that it did not take or that were not taken from it, and
+//! What a person must look at in a node with a ledger: parcels that it did not take or that were not taken from it, and
 //! senders that write what another one owns. `/ready` lists it under `degraded`.
-use federation::ledger::Ledger;
+use crate::ledger::Ledger;
 use node::health::{Check, Health};
 
 /// The checks, and where they look.
@@ -11,6 +11,8 @@ pub struct Standing {
 }
 
 impl Standing {
+    /// Adds the checks.
+    #[must_use]
     pub fn new(health: &Health, ledger: Ledger) -> Self {
         Self {
             quarantine: health.optional("quarantine"),
