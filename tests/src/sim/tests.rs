@@ -26,10 +26,11 @@ fn outcome(text: &str) -> Result<(), Found> {
     carry_out(&line, &runtime, clock::WORKERS - 1, &templates).unwrap()
 }
 
-/// As many as there are cores, within what may simulate at once beside the named lines.
+/// One more than there are cores, as each waits for the writers of its stores now and then, within what may simulate at
+/// once beside the named lines.
 fn threads() -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    cores.min(clock::WORKERS - 1)
+    (cores + 1).min(clock::WORKERS - 1)
 }
 
 #[test]
