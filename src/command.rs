@@ -1,5 +1,6 @@
 //! One file a command.
 pub mod audit;
+pub mod beds;
 pub mod check_config;
 pub mod device;
 pub mod edge;

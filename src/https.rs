@@ -4,8 +4,10 @@ use axum::body::{Body, to_bytes};
 use hyper::{Method, Request, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, ServerName, pem::PemObject},
+    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::WebPkiSupportedAlgorithms,
+    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
 };
 use std::{path::Path, sync::Arc, time::Duration};
 use tokio::{net::TcpStream, time::timeout};
@@ -37,9 +39,28 @@ impl Https {
         })
     }
 
+    /// A client of one node of this machine: it trusts the certificate in the node's own PEM file and nothing else, so
+    /// that it need not know under which name the node is reached.
+    pub fn of_node(cert: &Path) -> Result<Self> {
+        let cert = CertificateDer::from_pem_file(cert)
+            .map_err(|error| anyhow::anyhow!("{}: {error}", cert.display()))?;
+        let provider = rustls::crypto::ring::default_provider();
+        let pinned = Pinned {
+            cert: cert.into_owned(),
+            algorithms: provider.signature_verification_algorithms,
+        };
+        let config = ClientConfig::builder_with_protocol_versions(&[&rustls::version::TLS13])
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(pinned))
+            .with_no_client_auth();
+        Ok(Self {
+            tls: TlsConnector::from(Arc::new(config)),
+        })
+    }
+
     /// `GET url`: status and body.
     pub async fn get(&self, url: &str) -> Result<(u16, String)> {
-        self.send(Method::GET, url, String::new()).await
+        self.send(Method::GET, url, String::new(), &[]).await
     }
 
     /// `POST url` of a form: status and body.
@@ -48,17 +69,41 @@ impl Https {
             .iter()
             .map(|(key, value)| format!("{key}={}", escape(value)))
             .collect();
-        self.send(Method::POST, url, pairs.join("&")).await
+        let form = [("content-type", "application/x-www-form-urlencoded")];
+        self.send(Method::POST, url, pairs.join("&"), &form).await
     }
 
-    async fn send(&self, method: Method, url: &str, body: String) -> Result<(u16, String)> {
-        timeout(TIMEOUT, self.exchange(method, url, body))
+    /// `POST url` of JSON with a bearer token: status and body.
+    pub async fn post_json(&self, url: &str, token: &str, json: &str) -> Result<(u16, String)> {
+        let bearer = format!("Bearer {token}");
+        let headers = [
+            ("content-type", "application/json"),
+            ("authorization", bearer.as_str()),
+        ];
+        self.send(Method::POST, url, json.to_owned(), &headers)
+            .await
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        url: &str,
+        body: String,
+        headers: &[(&str, &str)],
+    ) -> Result<(u16, String)> {
+        timeout(TIMEOUT, self.exchange(method, url, body, headers))
             .await
             .with_context(|| format!("{url}: no answer in {} s", TIMEOUT.as_secs()))?
             .with_context(|| url.to_owned())
     }
 
-    async fn exchange(&self, method: Method, url: &str, body: String) -> Result<(u16, String)> {
+    async fn exchange(
+        &self,
+        method: Method,
+        url: &str,
+        body: String,
+        headers: &[(&str, &str)],
+    ) -> Result<(u16, String)> {
         let Some(rest) = url.strip_prefix("https://") else {
             bail!("not an https address");
         };
@@ -70,13 +115,15 @@ impl Https {
         let stream = TcpStream::connect(authority).await?;
         let stream = self.tls.connect(name, stream).await?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(if path.is_empty() { "/" } else { path })
             .header("host", authority)
-            .header("content-type", "application/x-www-form-urlencoded")
-            .header("content-length", body.len())
-            .body(body)?;
+            .header("content-length", body.len());
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(body)?;
         let answer = async {
             let answer = sender.send_request(request).await?;
             let status = answer.status().as_u16();
@@ -91,6 +138,52 @@ impl Https {
                 answer.await
             }
         }
+    }
+}
+
+/// Takes one certificate, and the proof that its key is there.
+#[derive(Debug)]
+struct Pinned {
+    cert: CertificateDer<'static>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ServerCertVerifier for Pinned {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        if *end_entity == self.cert {
+            return Ok(ServerCertVerified::assertion());
+        }
+        let error = rustls::CertificateError::ApplicationVerificationFailure;
+        Err(rustls::Error::InvalidCertificate(error))
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, cert, signature, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, cert, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
     }
 }
 

@@ -46,12 +46,20 @@ pub(crate) async fn freshness(
     stop: CancellationToken,
 ) -> Result<(), EdgeError> {
     let (mut unstored, mut waiting) = (Unstored::default(), false);
+    let mut beds_known = None;
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             _ = ticks.tick() => {}
+        }
+        let version = shared.store.beds_version();
+        if beds_known != Some(version)
+            && let Ok(beds) = shared.store.beds().await
+        {
+            shared.monitor.lock().set_beds(beds);
+            beds_known = Some(version);
         }
         let now = shared.guard.now().mesh;
         let (changes, counts) = {

@@ -1,5 +1,5 @@
 //! The configuration of an edge node, as TOML.
-use crate::{modbus, store};
+use crate::{deid::PatientRecord, modbus, store, store::BedFact};
 use ed25519_dalek::{VerifyingKey, pkcs8::DecodePublicKey};
 use federation::{
     models::DeviceModels, policy::Rules, profile::SignedProfile, signed_file::SignedFile,
@@ -12,11 +12,13 @@ use node::quantity::{Size, Span};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeSet, HashMap},
+    fmt,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
 use types::{
-    DeviceId, DeviceKind, FacilityId, Jurisdiction, Label, MeshClock, Place, RegionId, Timestamp,
+    DeviceId, DeviceKind, FacilityId, Jurisdiction, Label, MeshClock, Phi, Place, RegionId,
+    Timestamp,
 };
 
 /// An edge node.
@@ -55,7 +57,7 @@ pub struct EdgeConfig {
     /// The devices of the facility.
     #[serde(default)]
     pub devices: Vec<DeviceConfig>,
-    /// Which patient lies in which bed from when on (append-only), read at start.
+    /// Which patient lies in which bed from when on: the beginning, taken in once at start.
     #[serde(default)]
     pub beds: Vec<BedAssignment>,
     /// Directory of Cedar policies that tighten the rules; built-in ones when left out.
@@ -169,8 +171,9 @@ const fn default_unit_id() -> u8 {
     1
 }
 
-/// A patient lies in a bed from an instant on, until the bed's next assignment.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+/// A patient lies in a bed from an instant on, until the bed's next assignment. The node takes each in once, for a bed
+/// and an instant; `medmesh edge beds` says what changes afterwards.
+#[derive(Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct BedAssignment {
     /// The bed.
@@ -192,6 +195,38 @@ pub struct BedAssignment {
     /// FHIR AdministrativeGender.
     #[serde(default)]
     pub gender: Option<String>,
+}
+
+/// Nothing of the patient.
+impl fmt::Debug for BedAssignment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BedAssignment")
+            .field("bed", &self.bed)
+            .field("from", &self.from)
+            .finish_non_exhaustive()
+    }
+}
+
+impl BedAssignment {
+    /// What it says, with what identifies the patient marked as such; none when `from` is no time.
+    #[must_use]
+    pub fn fact(&self) -> Option<BedFact> {
+        let phi = |text: &Option<String>| text.clone().map(Phi::new);
+        let patient = self.patient.as_ref().map(|id| PatientRecord {
+            facility_id: Some(Phi::new(id.clone())),
+            name: phi(&self.name),
+            mrn: phi(&self.mrn),
+            birth_date: phi(&self.birth_date),
+            gender: phi(&self.gender),
+            ..PatientRecord::default()
+        });
+        Some(BedFact {
+            bed: self.bed.clone(),
+            from: self.from.parse().ok()?,
+            patient,
+            by: store::BY_CONFIGURATION.into(),
+        })
+    }
 }
 
 impl Validate for EdgeConfig {
@@ -335,6 +370,13 @@ fn bed_problems(beds: &[BedAssignment]) -> Vec<Problem> {
         if length.is_some_and(|bytes| !(1..=store::MAX_PATIENT_ID).contains(&bytes)) {
             let message = format!("a patient id has 1 to {} bytes", store::MAX_PATIENT_ID);
             problems.push(Problem::new(at("patient"), message));
+        }
+        // What the store would refuse at the start is said before.
+        let refused = bed.fact().and_then(|fact| store::check_bed(&fact).err());
+        if let Some((field, message)) = refused.and_then(|reason| reason.split_once(": "))
+            && field != "patient"
+        {
+            problems.push(Problem::new(at(field), message));
         }
         match bed.from.parse::<Timestamp>() {
             Err(error) => problems.push(Problem::new(at("from"), error.to_string())),

@@ -255,6 +255,8 @@ pub enum Read {
     Readings,
     /// One entry in quarantine, with its content.
     Quarantine,
+    /// Who lies in which bed.
+    Beds,
 }
 
 /// Writes down that somebody reads (45 CFR 164.312(b)), durably, before anything is shown: who, what, and how many
@@ -276,6 +278,7 @@ pub fn note_read(
         ),
         Read::Readings => ("readings", "Reading", "SELECT count(*) FROM sample"),
         Read::Quarantine => ("quarantine", "Quarantine", "SELECT 1"),
+        Read::Beds => ("beds", "Bed", "SELECT count(*) FROM bed_entry"),
     };
     let refused = |_| StoreError::new(StoreErrorKind::Refused, "open the signing key");
     let key = pki::load_signing_key(&config.tls.signing_key).map_err(refused)?;

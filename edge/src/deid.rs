@@ -143,6 +143,32 @@ removed! {
     other_identifiers(other),
 }
 
+/// The longest text of a patient's record, in bytes.
+const MAX_RECORD_TEXT: usize = 256;
+
+/// Whether what is entered of a patient can be kept: an id of 1 to `max_id` bytes, and no text beyond a bound. The
+/// reason names the field and never quotes it.
+///
+/// # Errors
+/// The reason.
+pub fn check_record(record: &PatientRecord, max_id: usize) -> Result<(), &'static str> {
+    let id = open(record.facility_id.as_ref()).map(str::len);
+    if !id.is_some_and(|length| (1..=max_id).contains(&length)) {
+        return Err("patient: an id of 1 to 64 bytes");
+    }
+    for (field, reason) in [
+        (&record.name, "name: at most 256 bytes"),
+        (&record.mrn, "mrn: at most 256 bytes"),
+        (&record.birth_date, "birth_date: at most 256 bytes"),
+        (&record.gender, "gender: at most 256 bytes"),
+    ] {
+        if open(field.as_ref()).is_some_and(|text| text.len() > MAX_RECORD_TEXT) {
+            return Err(reason);
+        }
+    }
+    Ok(())
+}
+
 /// The ZIP3 areas of 20,000 people or fewer by the 2000 census, which are said as 000: the list of the Department
 /// of Health and Human Services in its guidance on de-identification (26 November 2012), "geographic subdivisions".
 pub const RESTRICTED_ZIP3: [&str; 17] = [

@@ -1,8 +1,17 @@
-//! How true the last values are of now: one entry per device and signal, and what changes as time goes by.
+//! How true the last values are of now: one entry per device, signal and named patient, and what changes as time goes by.
 //!
-//! A pure core ([`Monitor`]) that is told what was stored and what time it is; [`crate::pipeline`] tells it, and
-//! [`crate::run`] asks it every [`TICK`] and makes an alarm of every signal that went stale.
-use crate::{ingest::SampleReading, store::LastValue};
+//! A pure core ([`Monitor`]) that is told what was stored, who lies where and what time it is; [`crate::pipeline`] tells
+//! it, and [`crate::run`] asks it every [`TICK`] and makes an alarm of every signal that went stale.
+//!
+//! A signal that goes stale is a patient's, not a device's. Whose it is is asked when it would go stale, so that a late
+//! entry of the beds counts: the patient whom the device named, or who lay in its bed when it measured. There is no
+//! alarm of a patient who has left, of one whose signal another device has measured since, or of a bed that was empty;
+//! nor of what is measured once in a stay ([`types::Expected`]). What a device measures that stands at no bed of which
+//! anything is known, and names nobody, is the device's.
+use crate::{
+    ingest::SampleReading,
+    store::{LastValue, Timeline},
+};
 use std::{
     collections::{BTreeMap, HashMap},
     time::Duration,
@@ -13,8 +22,12 @@ use types::{Code, DeviceId, Freshness, FreshnessLimits, Phi, Timestamp, Unit, Va
 pub const TICK: Duration = Duration::from_millis(200);
 /// Added to every limit, in real ms: what polling, a broker and a commit may take, however fast the mesh clock runs.
 pub const TRANSPORT_MS: i64 = 2_000;
-/// Signals of one device that are followed; a profile or a code table has fewer.
-const MAX_SIGNALS: usize = 256;
+/// Signals of one device that are followed, each of each patient whom it names: those of a ward's analyser. Beyond it
+/// the one that was measured longest ago is followed no more.
+const MAX_SIGNALS: usize = 4_096;
+
+/// A signal, and the patient whom the device named with it.
+type Key = (Code, Option<Phi<String>>);
 
 /// A signal's last value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,15 +35,14 @@ struct Last {
     /// Not later than the first step after it was stored: a source time in the future keeps nothing fresh.
     at: Timestamp,
     unit: Unit,
-    /// Whom the device named with it.
-    patient: Option<Phi<String>>,
     stale: bool,
 }
 
 #[derive(Clone, Debug)]
 struct Watched {
     limits: FreshnessLimits,
-    signals: BTreeMap<Code, Last>,
+    bed: Option<String>,
+    signals: BTreeMap<Key, Last>,
     /// When it last gave any sign of life.
     seen: Option<Timestamp>,
     live: bool,
@@ -52,7 +64,7 @@ pub struct Gone {
 pub enum Change {
     /// These signals of a device went stale: their alarm.
     Stale(DeviceId, Vec<Gone>),
-    /// These signals, which were stale, are fresh again: their alarm is over.
+    /// These signals, which were stale, are fresh again, or their patient has left: their alarm is over.
     Fresh(DeviceId, Vec<(Code, Unit)>),
     /// The device came alive or fell silent.
     Device(DeviceId, Freshness),
@@ -61,7 +73,8 @@ pub enum Change {
 /// The last values of a facility's devices.
 #[derive(Debug, Default)]
 pub struct Monitor {
-    devices: HashMap<DeviceId, Watched>,
+    devices: BTreeMap<DeviceId, Watched>,
+    beds: Timeline,
     slack_ms: i64,
 }
 
@@ -76,15 +89,35 @@ pub struct Counts {
     pub absent: usize,
 }
 
+/// Whose a value is that is no longer fresh.
+enum Owner<'a> {
+    /// A patient who is there.
+    Patient(&'a Phi<String>),
+    /// The device's own.
+    Device,
+    /// Nobody's any more: its patient has left, or nobody lay there.
+    Nobody,
+}
+
+/// What becomes of a signal in a step.
+enum Verdict {
+    Stale,
+    Fresh,
+    /// It is followed no more.
+    Over,
+}
+
 impl Monitor {
-    /// Follows these devices. `slack_ms` (mesh time) is added to every limit, see [`TRANSPORT_MS`].
+    /// Follows these devices, each with the bed where it stands. `slack_ms` (mesh time) is added to every limit, see
+    /// [`TRANSPORT_MS`].
     #[must_use]
     pub fn new(
-        devices: impl IntoIterator<Item = (DeviceId, FreshnessLimits)>,
+        devices: impl IntoIterator<Item = (DeviceId, FreshnessLimits, Option<String>)>,
         slack_ms: i64,
     ) -> Self {
-        let watched = |limits| Watched {
+        let watched = |limits, bed| Watched {
             limits,
+            bed,
             signals: BTreeMap::new(),
             seen: None,
             live: false,
@@ -92,24 +125,29 @@ impl Monitor {
         Self {
             devices: devices
                 .into_iter()
-                .map(|(id, limits)| (id, watched(limits)))
+                .map(|(id, limits, bed)| (id, watched(limits, bed)))
                 .collect(),
+            beds: Timeline::new(),
             slack_ms,
         }
+    }
+
+    /// Learns who lies where from when on, in place of what it knew.
+    pub fn set_beds(&mut self, beds: Timeline) {
+        self.beds = beds;
     }
 
     /// A value that was known before this start, and whether its alarm was raised then.
     pub fn recall(&mut self, value: LastValue) {
         if let Some(watched) = self.devices.get_mut(&value.device) {
             let (code, unit) = value.signal;
+            watched.seen = watched.seen.max(Some(value.at));
             let last = Last {
                 at: value.at,
                 unit,
-                patient: value.patient,
                 stale: value.alarmed,
             };
-            watched.signals.insert(code, last);
-            watched.seen = watched.seen.max(Some(value.at));
+            watched.follow((code, value.patient), last);
         }
     }
 
@@ -134,23 +172,12 @@ impl Monitor {
         };
         watched.seen = watched.seen.max(Some(source));
         for (code, unit) in signals {
-            let room = watched.signals.len() < MAX_SIGNALS;
-            match watched.signals.get_mut(&code) {
-                Some(last) if source >= last.at => {
-                    last.at = source;
-                    last.patient = patient.cloned();
-                }
-                None if room => {
-                    let last = Last {
-                        at: source,
-                        unit,
-                        patient: patient.cloned(),
-                        stale: false,
-                    };
-                    watched.signals.insert(code, last);
-                }
-                Some(_) | None => {}
-            }
+            let last = Last {
+                at: source,
+                unit,
+                stale: false,
+            };
+            watched.follow((code, patient.cloned()), last);
         }
     }
 
@@ -158,44 +185,115 @@ impl Monitor {
     pub fn step(&mut self, now: Timestamp) -> Vec<Change> {
         let mut changes = Vec::new();
         for (id, watched) in &mut self.devices {
-            let limits = FreshnessLimits {
-                stale_after_ms: watched.limits.stale_after_ms.saturating_add(self.slack_ms),
-                ..watched.limits
-            };
-            watched.seen = watched.seen.map(|seen| seen.min(now));
-            let freshness = Freshness::of_last(watched.seen, now, limits);
+            let freshness = watched.look(now, self.slack_ms);
             let live = freshness == Freshness::Live;
             if live != watched.live {
                 watched.live = live;
                 changes.push(Change::Device(id.clone(), freshness));
             }
+        }
+        let verdicts = self.verdicts(now);
+        for (id, verdicts) in verdicts {
+            let Some(watched) = self.devices.get_mut(&id) else {
+                continue;
+            };
             let (mut stale, mut fresh) = (Vec::new(), Vec::new());
-            for (code, last) in &mut watched.signals {
-                last.at = last.at.min(now);
-                let gone = Freshness::of_last(Some(last.at), now, limits) != Freshness::Live;
-                if gone == last.stale {
-                    continue;
-                }
-                last.stale = gone;
-                let signal = (*code, last.unit);
-                if gone {
-                    stale.push(Gone {
-                        signal,
-                        at: last.at,
-                        patient: last.patient.clone(),
-                    });
-                } else {
-                    fresh.push(signal);
-                }
+            for (key, verdict) in verdicts {
+                watched.carry_out(key, &verdict, &mut stale, &mut fresh);
             }
             if !stale.is_empty() {
                 changes.push(Change::Stale(id.clone(), stale));
             }
             if !fresh.is_empty() {
-                changes.push(Change::Fresh(id.clone(), fresh));
+                changes.push(Change::Fresh(id, fresh));
             }
         }
         changes
+    }
+
+    /// What becomes of each signal for which anything changes.
+    fn verdicts(&self, now: Timestamp) -> Vec<(DeviceId, Vec<(Key, Verdict)>)> {
+        let mut newest = None;
+        let mut all = Vec::new();
+        for (id, watched) in &self.devices {
+            let mut verdicts = Vec::new();
+            for (key, last) in &watched.signals {
+                let gone = !watched.is_fresh(key.0, last.at, now, self.slack_ms);
+                let verdict = match (gone, last.stale) {
+                    (false, false) => continue,
+                    (false, true) => Verdict::Fresh,
+                    (true, stale) => match self.owner(watched, key, last.at, now) {
+                        Owner::Nobody => Verdict::Over,
+                        Owner::Device if stale => continue,
+                        Owner::Device => Verdict::Stale,
+                        Owner::Patient(patient) => {
+                            let newest = newest.get_or_insert_with(|| self.newest(now));
+                            match newest.get(&(patient, key.0)) {
+                                Some(best) if *best != (last.at, id) => Verdict::Over,
+                                _ if stale => continue,
+                                _ => Verdict::Stale,
+                            }
+                        }
+                    },
+                };
+                verdicts.push((key.clone(), verdict));
+            }
+            if !verdicts.is_empty() {
+                all.push((id.clone(), verdicts));
+            }
+        }
+        all
+    }
+
+    /// Of each patient who is there and each of their signals: when it was last measured, and by which device.
+    fn newest(&self, now: Timestamp) -> HashMap<(&Phi<String>, Code), (Timestamp, &DeviceId)> {
+        let mut newest = HashMap::new();
+        for (id, watched) in &self.devices {
+            for (key, last) in &watched.signals {
+                if let Owner::Patient(patient) = self.owner(watched, key, last.at, now) {
+                    let best = newest.entry((patient, key.0)).or_insert((last.at, id));
+                    *best = (*best).max((last.at, id));
+                }
+            }
+        }
+        newest
+    }
+
+    fn owner<'a>(
+        &'a self,
+        watched: &'a Watched,
+        key: &'a Key,
+        at: Timestamp,
+        now: Timestamp,
+    ) -> Owner<'a> {
+        if let Some(named) = &key.1 {
+            return match self.lies_somewhere(named, now) {
+                Some(false) => Owner::Nobody,
+                Some(true) | None => Owner::Patient(named),
+            };
+        }
+        let intervals = watched.bed.as_ref().and_then(|bed| self.beds.get(bed));
+        match intervals {
+            None => Owner::Device,
+            Some(intervals) => match (lay(intervals, at), lay(intervals, now)) {
+                (Some(then), Some(today)) if then == today => Owner::Patient(then),
+                _ => Owner::Nobody,
+            },
+        }
+    }
+
+    /// Whether a patient lies in any bed now; none for one who never did.
+    fn lies_somewhere(&self, patient: &Phi<String>, now: Timestamp) -> Option<bool> {
+        let mut ever = false;
+        for intervals in self.beds.values() {
+            if lay(intervals, now) == Some(patient) {
+                return Some(true);
+            }
+            ever |= intervals
+                .iter()
+                .any(|(_, who)| who.as_ref() == Some(patient));
+        }
+        ever.then_some(false)
     }
 
     /// How many devices are how fresh, as of the last step.
@@ -220,6 +318,99 @@ impl Monitor {
     }
 }
 
+/// Who lay in a bed at an instant.
+fn lay(intervals: &[(Timestamp, Option<Phi<String>>)], at: Timestamp) -> Option<&Phi<String>> {
+    let after = intervals.partition_point(|(from, _)| *from <= at);
+    intervals[..after].last()?.1.as_ref()
+}
+
+impl Watched {
+    /// Keeps a signal's last value, unless a later one is known. What is measured once is not followed.
+    fn follow(&mut self, key: Key, new: Last) {
+        if key
+            .0
+            .info()
+            .stale_after_ms(self.limits.stale_after_ms)
+            .is_none()
+        {
+            return;
+        }
+        match self.signals.get_mut(&key) {
+            Some(last) if new.at >= last.at => last.at = new.at,
+            Some(_) => {}
+            None => {
+                if self.signals.len() >= MAX_SIGNALS {
+                    let oldest = self.signals.iter().min_by_key(|(_, last)| last.at);
+                    let oldest = oldest.map(|(key, _)| key.clone());
+                    oldest.and_then(|key| self.signals.remove(&key));
+                }
+                self.signals.insert(key, new);
+            }
+        }
+    }
+
+    /// How fresh its last sign of life is. What lies in the future counts from now on.
+    fn look(&mut self, now: Timestamp, slack_ms: i64) -> Freshness {
+        self.seen = self.seen.map(|seen| seen.min(now));
+        for last in self.signals.values_mut() {
+            last.at = last.at.min(now);
+        }
+        Freshness::of_last(
+            self.seen,
+            now,
+            self.with_slack(self.limits.stale_after_ms, slack_ms),
+        )
+    }
+
+    fn is_fresh(&self, code: Code, at: Timestamp, now: Timestamp, slack_ms: i64) -> bool {
+        let after_ms = code.info().stale_after_ms(self.limits.stale_after_ms);
+        after_ms.is_none_or(|after_ms| {
+            Freshness::of_last(Some(at), now, self.with_slack(after_ms, slack_ms))
+                == Freshness::Live
+        })
+    }
+
+    const fn with_slack(&self, stale_after_ms: i64, slack_ms: i64) -> FreshnessLimits {
+        FreshnessLimits {
+            stale_after_ms: stale_after_ms.saturating_add(slack_ms),
+            late_after_ms: self.limits.late_after_ms,
+        }
+    }
+
+    fn carry_out(
+        &mut self,
+        key: Key,
+        verdict: &Verdict,
+        stale: &mut Vec<Gone>,
+        fresh: &mut Vec<(Code, Unit)>,
+    ) {
+        let Some(last) = self.signals.get_mut(&key) else {
+            return;
+        };
+        let signal = (key.0, last.unit);
+        match verdict {
+            Verdict::Stale => {
+                last.stale = true;
+                stale.push(Gone {
+                    signal,
+                    at: last.at,
+                    patient: key.1,
+                });
+            }
+            Verdict::Fresh => {
+                last.stale = false;
+                fresh.push(signal);
+            }
+            Verdict::Over => {
+                if last.stale {
+                    fresh.push(signal);
+                }
+                self.signals.remove(&key);
+            }
+        }
+    }
+}
+
 /// The signals of a sample that have a value.
 pub fn signals(readings: &[SampleReading]) -> impl Iterator<Item = (Code, Unit)> {
     readings
@@ -229,136 +420,5 @@ pub fn signals(readings: &[SampleReading]) -> impl Iterator<Item = (Code, Unit)>
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LIMITS: FreshnessLimits = FreshnessLimits {
-        late_after_ms: 100,
-        stale_after_ms: 100,
-    };
-
-    fn device() -> DeviceId {
-        "m1".parse().unwrap()
-    }
-
-    fn signal(code: &str) -> (Code, Unit) {
-        let code: Code = code.parse().unwrap();
-        (code, code.info().unit.parse().unwrap())
-    }
-
-    fn stale_at(signal: (Code, Unit), at: i64) -> Change {
-        let gone = Gone {
-            signal,
-            at: Timestamp(at),
-            patient: None,
-        };
-        Change::Stale(device(), vec![gone])
-    }
-
-    fn known(signal: (Code, Unit), alarmed: bool) -> LastValue {
-        LastValue {
-            device: device(),
-            signal,
-            at: Timestamp(0),
-            patient: None,
-            alarmed,
-        }
-    }
-
-    fn monitor() -> Monitor {
-        Monitor::new([(device(), LIMITS)], 10)
-    }
-
-    #[test]
-    fn a_signal_that_stops_goes_stale_once_and_comes_back_once() {
-        let (mut monitor, heart) = (monitor(), signal("8867-4"));
-        monitor.stored(&device(), Timestamp(0), None, [heart]);
-        assert_eq!(
-            monitor.step(Timestamp(1)),
-            [Change::Device(device(), Freshness::Live)]
-        );
-        assert_eq!(monitor.step(Timestamp(109)), []);
-        let stale = stale_at(heart, 0);
-        let silent = Change::Device(device(), Freshness::Stale);
-        assert_eq!(monitor.step(Timestamp(110)), [silent, stale]);
-        assert_eq!(monitor.step(Timestamp(500)), []);
-        monitor.stored(&device(), Timestamp(500), None, [heart]);
-        let fresh = Change::Fresh(device(), vec![heart]);
-        let alive = Change::Device(device(), Freshness::Live);
-        assert_eq!(monitor.step(Timestamp(501)), [alive, fresh]);
-    }
-
-    #[test]
-    fn a_device_that_answers_is_live_while_one_of_its_signals_is_stale() {
-        let (mut monitor, heart, breath) = (monitor(), signal("8867-4"), signal("9279-1"));
-        monitor.stored(&device(), Timestamp(0), None, [heart, breath]);
-        monitor.step(Timestamp(0));
-        monitor.stored(&device(), Timestamp(105), None, [heart]);
-        let stale = stale_at(breath, 0);
-        assert_eq!(monitor.step(Timestamp(110)), [stale]);
-        monitor.seen(&device(), Timestamp(300));
-        assert_eq!(monitor.step(Timestamp(300)), [stale_at(heart, 105)]);
-        assert_eq!(monitor.counts().live, 1);
-    }
-
-    #[test]
-    fn a_late_delivery_makes_nothing_fresh() {
-        let (mut monitor, heart) = (monitor(), signal("8867-4"));
-        monitor.stored(&device(), Timestamp(1_000), None, [heart]);
-        monitor.step(Timestamp(1_000));
-        monitor.stored(&device(), Timestamp(5), None, [heart]);
-        assert_eq!(monitor.step(Timestamp(1_109)), []);
-        assert_eq!(monitor.step(Timestamp(1_110)).len(), 2);
-    }
-
-    #[test]
-    fn an_alarm_that_was_raised_before_a_restart_is_not_raised_again() {
-        let (mut monitor, heart, breath) = (monitor(), signal("8867-4"), signal("9279-1"));
-        monitor.recall(known(heart, true));
-        monitor.recall(known(breath, false));
-        assert_eq!(monitor.step(Timestamp(10_000)), [stale_at(breath, 0)]);
-    }
-
-    #[test]
-    fn a_source_time_in_the_future_keeps_nothing_fresh() {
-        let (mut monitor, heart) = (monitor(), signal("8867-4"));
-        monitor.stored(&device(), Timestamp(1_000_000), None, [heart]);
-        assert_eq!(
-            monitor.step(Timestamp(1)),
-            [Change::Device(device(), Freshness::Live)]
-        );
-        monitor.seen(&device(), Timestamp(i64::MAX));
-        let silent = Change::Device(device(), Freshness::Stale);
-        monitor.step(Timestamp(2));
-        assert_eq!(monitor.step(Timestamp(111)), [stale_at(heart, 1)]);
-        assert_eq!(monitor.step(Timestamp(112)), [silent]);
-    }
-
-    #[test]
-    fn an_alarm_names_whom_the_last_value_named() {
-        let (mut monitor, heart) = (monitor(), signal("8867-4"));
-        let named = |id: &str| Some(Phi::new(id.to_owned()));
-        monitor.stored(&device(), Timestamp(5), named("p-1").as_ref(), [heart]);
-        monitor.stored(&device(), Timestamp(7), named("p-2").as_ref(), [heart]);
-        monitor.stored(&device(), Timestamp(6), named("p-1").as_ref(), [heart]);
-        monitor.step(Timestamp(8));
-        let Some(Change::Stale(_, gone)) = monitor.step(Timestamp(500)).pop() else {
-            panic!("an alarm");
-        };
-        assert_eq!(
-            (&gone[0].patient, gone[0].at),
-            (&named("p-2"), Timestamp(7))
-        );
-    }
-
-    #[test]
-    fn a_device_that_was_never_seen_is_absent() {
-        let mut monitor = monitor();
-        assert_eq!(monitor.step(Timestamp(0)), []);
-        let absent = Counts {
-            absent: 1,
-            ..Counts::default()
-        };
-        assert_eq!(monitor.counts(), absent);
-    }
-}
+#[path = "freshness_tests.rs"]
+mod tests;

@@ -5,6 +5,7 @@ compile_error!(
 );
 
 mod alarms;
+pub mod beds;
 pub mod broker;
 mod chores;
 pub mod clockguard;

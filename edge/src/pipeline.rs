@@ -190,7 +190,9 @@ fn reading(reading: &SampleReading) -> Json {
         }
     }
     json.insert("unit".into(), reading.unit.as_str().into());
-    if reading.flags.contains(Flags::IMPLAUSIBLE) {
+    if reading.flags.contains(Flags::IMPLAUSIBLE)
+        || reading.flags.contains(Flags::IMPLAUSIBLE_FOR_CODE)
+    {
         json.insert("implausible".into(), true.into());
     }
     Json::Object(json)
@@ -305,7 +307,10 @@ mod tests {
             late_after_ms: 10,
             stale_after_ms: 10,
         };
-        let monitor = Arc::new(Mutex::new(Monitor::new([(sample().device, limits)], 0)));
+        let monitor = Arc::new(Mutex::new(Monitor::new(
+            [(sample().device, limits, None)],
+            0,
+        )));
         let journal = Watched {
             journal: fake,
             monitor: monitor.clone(),

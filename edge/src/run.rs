@@ -3,10 +3,11 @@
 //! Nothing here needs a network: who the node is, which policy holds and what time it must at least be lie on its
 //! disk. The link is one task among others, and its absence changes nothing but the priority of what is committed.
 use crate::{
+    beds,
     broker::{Broker, BrokerConfig, BrokerLimits},
     chores,
     clockguard::{ClockGuard, Time},
-    config::EdgeConfig,
+    config::{BedAssignment, EdgeConfig},
     error::EdgeError,
     freshness::{self, Monitor},
     ingest::Journal,
@@ -159,18 +160,8 @@ async fn spawn(
         monitor: shared.monitor.clone(),
     });
     let broker = start_broker(&shared, &tls, journal.clone(), stop.clone()).await?;
-    let listen = shared.config.https.listen;
-    let bound = |source| EdgeError::Listen(listen, source);
-    let listener = TcpListener::bind(listen).await.map_err(bound)?;
-    let https = listener.local_addr().map_err(bound)?;
-
     let mut tasks = Tasks::new(stop.clone());
-    let (server, app) = (tls.server_https()?, shared.health.router());
-    tasks.spawn(
-        "https",
-        Kind::Critical,
-        https::serve(listener, server, app, None, stop.clone()),
-    );
+    let https = serve_https(&mut tasks, &shared, &tls, stop.clone()).await?;
     tasks.spawn(
         "modbus",
         Kind::Critical,
@@ -204,6 +195,11 @@ async fn spawn(
         chores::watch(shared.clone(), stop.clone()),
     );
     tasks.spawn(
+        "corrections",
+        background,
+        beds::correct(shared.store.clone(), stop.clone()),
+    );
+    tasks.spawn(
         "upkeep",
         Kind::Critical,
         chores::upkeep(shared.clone(), stop),
@@ -220,6 +216,30 @@ async fn spawn(
         tasks,
         broker,
     })
+}
+
+/// HTTPS with the node's health and the local API of the beds: where it listens.
+async fn serve_https(
+    tasks: &mut Tasks,
+    shared: &Shared,
+    tls: &ReloadingTls,
+    stop: CancellationToken,
+) -> Result<SocketAddr, EdgeError> {
+    let listen = shared.config.https.listen;
+    let bound = |source| EdgeError::Listen(listen, source);
+    let listener = TcpListener::bind(listen).await.map_err(bound)?;
+    let https = listener.local_addr().map_err(bound)?;
+    let token = beds::token(&shared.config.data_dir, store::system_entropy)?;
+    let api = beds::router(
+        shared.store.clone(),
+        shared.guard.clone(),
+        shared.here.clone(),
+        &token,
+    );
+    let (server, app) = (tls.server_https()?, shared.health.router().merge(api));
+    let serve = https::serve(listener, server, app, None, stop);
+    tasks.spawn("https", Kind::Critical, serve);
+    Ok(https)
 }
 
 async fn start_broker(
@@ -390,7 +410,7 @@ fn open_store(
         },
         retention: config.store.retention,
         devices,
-        beds: config.beds.clone(),
+        beds: config.beds.iter().filter_map(BedAssignment::fact).collect(),
         rules: Arc::new(Rules::load(config.policies.as_deref())?),
         profile: signed_profile(config, here)?,
         signer: Signer::new(here, signing_key),
@@ -437,11 +457,15 @@ fn facts(config: &EdgeConfig, profiles: &modbus::Profiles) -> Vec<DeviceFacts> {
 fn monitor(config: &EdgeConfig, devices: &[DeviceFacts]) -> Arc<Mutex<Monitor>> {
     let speed = config.clock.map_or(1.0, |clock| clock.speed);
     let slack_ms = (freshness::TRANSPORT_MS as f64 * speed) as i64;
-    let limits = devices.iter().map(|facts| (facts.id.clone(), facts.limits));
-    Arc::new(Mutex::new(Monitor::new(limits, slack_ms)))
+    let watched = devices
+        .iter()
+        .map(|facts| (facts.id.clone(), facts.limits, facts.bed.clone()));
+    Arc::new(Mutex::new(Monitor::new(watched, slack_ms)))
 }
 
 async fn recall(store: &Store, monitor: &Mutex<Monitor>) -> Result<(), EdgeError> {
+    let beds = store.beds().await?;
+    monitor.lock().set_beds(beds);
     for last in store.last_values().await? {
         monitor.lock().recall(last);
     }

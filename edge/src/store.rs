@@ -4,14 +4,17 @@
 //! caller. A commit holds the samples, the parcels made of them for the region, their audit rows and whatever the
 //! crosswalk gained. It is not the controller's path: nothing that must happen within milliseconds waits for it.
 //!
-//! # Tables (schema version 9; the outbox and the audit log are `federation`'s tables in the same file)
+//! # Tables (schema version 10; the outbox and the audit log are `federation`'s tables in the same file)
 //!
 //! | table | a row is | notes |
 //! |---|---|---|
 //! | `meta` | a named number | `time_ms`: the last real time that was persisted; `boot`: how many starts there were |
 //! | `device` | a device's crosswalk | pseudonym (clinical data) and catalog id are drawn apart; the shift of what it measures of no patient, in days; `edge_seq` counts samples that the edge itself made for it |
 //! | `patient` | a patient's crosswalk | the facility's id, pseudonym, shift in days, and what the facility knows of them: PHI |
-//! | `assignment` | who lies in a bed from an instant on | append-only |
+//! | `bed_entry` | who lies in a bed from an instant on, who said so and when | append-only; the last one of a bed and instant holds |
+//! | `placement` | at which bed a device stood from an arrival on | append-only |
+//! | `correction` | a device whose readings are looked through, since an entry of its bed came late | with the place where the last step stopped |
+//! | `withdrawal` | readings of a sample as they were before they were given to another patient | kept as long as the sample |
 //! | `run` | a run of a device's sample counter | its epochs do not tell them apart; the first is 0 |
 //! | `sample` | one sample with its readings packed | key (device, epoch, seq), where `epoch` has the run in its upper half; `parcel` is the outbox sequence within `priority`, null while the rules or a lapsed profile keep it here, or an older one of its device that they kept |
 //! | `forgotten` | a run of sequence numbers that retention deleted, with the oldest and the newest source time among them | so that a redelivery after that is still a duplicate, and a counter that restarted is not |
@@ -31,8 +34,10 @@
 //! failed, and a log with a hole would swallow every later commit at the next power loss.
 mod append;
 mod apply;
+mod beds;
 mod bounds;
 mod catalogued;
+mod correction;
 mod directory;
 mod draft;
 mod held;
@@ -53,12 +58,15 @@ mod tally;
 mod transit;
 mod uids;
 mod unshipped;
+mod withdrawal;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
+pub use beds::{BY_CONFIGURATION, BedFact, BedRow, Entered, MAX_NAME, Timeline};
 pub use bounds::Bounds;
+pub use correction::Corrected;
 pub use directory::{DeviceEntry, DeviceFacts, MAX_PATIENT_ID};
 pub use held::Holding;
 pub use journal::{EDGE_EPOCH, EdgeSample};
@@ -68,7 +76,7 @@ pub use retention::Swept;
 pub(crate) use runs::split as run_and_epoch;
 pub use unshipped::Late;
 
-use crate::{clockguard::Time, config::BedAssignment};
+use crate::clockguard::Time;
 use federation::{audit::witness::Witness, db::DbError, profile::SignedProfile};
 use node::quantity::Span;
 use parking_lot::Mutex;
@@ -229,7 +237,7 @@ pub struct StoreOptions {
     /// The devices that are known beforehand; any other is of kind `external`.
     pub devices: Vec<DeviceFacts>,
     /// Who lies where from when on.
-    pub beds: Vec<BedAssignment>,
+    pub beds: Vec<BedFact>,
     /// What may be cleared.
     pub rules: Arc<federation::policy::Rules>,
     /// How times leave the facility, if the data-protection officer signed another way than shifted.
@@ -276,6 +284,8 @@ struct Status {
     unshipped: AtomicBool,
     /// A new stream was begun: what is not made of samples must be shipped again.
     resynced: AtomicBool,
+    /// How often who lies where has changed.
+    beds: AtomicU32,
     added: Notify,
     transit: Mutex<transit::Transit>,
 }
@@ -431,6 +441,13 @@ pub(crate) fn open_beside(
 
 pub use key::read_facility_key;
 
+pub(crate) use beds::check as check_bed;
+
+/// Every entry of beds, and how many devices' readings are still being corrected.
+pub(crate) fn read_beds(db: &Connection) -> Result<(Vec<BedRow>, u64), StoreError> {
+    Ok((beds::rows(db)?, beds::corrections(db)?))
+}
+
 impl Store {
     /// The crosswalk of a device, drawn if it is new.
     ///
@@ -465,6 +482,47 @@ impl Store {
     pub async fn ship_late(&self) -> Result<Late, StoreError> {
         let (reply, answer) = tokio::sync::oneshot::channel();
         self.ask(job::Job::ShipLate(reply), answer).await?
+    }
+
+    /// Appends an entry of who lies in a bed; what it changes of the past is corrected by [`Store::correct`].
+    ///
+    /// # Errors
+    /// `Refused` with the reason when it cannot be made; as any write.
+    pub async fn enter(&self, fact: BedFact) -> Result<Entered, StoreError> {
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        self.ask(job::Job::Enter(Box::new(fact), reply), answer)
+            .await?
+    }
+
+    /// Gives readings to those whom they belong to by what was entered late: one bounded step.
+    ///
+    /// # Errors
+    /// As any write.
+    pub async fn correct(&self) -> Result<Corrected, StoreError> {
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        self.ask(job::Job::Correct(reply), answer).await?
+    }
+
+    /// A number that changes when who lies where may have changed.
+    #[must_use]
+    pub fn beds_version(&self) -> u32 {
+        self.0.status.beds.load(Ordering::Relaxed)
+    }
+
+    /// Who lies where from when on.
+    ///
+    /// # Errors
+    /// As any read.
+    pub async fn beds(&self) -> Result<Timeline, StoreError> {
+        self.read(|db| Ok(beds::timeline(db)?)).await
+    }
+
+    /// Every entry of beds, and how many devices' readings are still being corrected.
+    ///
+    /// # Errors
+    /// As any read.
+    pub async fn bed_rows(&self) -> Result<(Vec<BedRow>, u64), StoreError> {
+        self.read(read_beds).await
     }
 
     /// The last real time that the store kept: the clock's floor. It is kept now and then; the audit log has the time

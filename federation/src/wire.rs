@@ -31,6 +31,18 @@ impl Body for ReadingBatch {
     }
 }
 
+impl Classified for Correction {
+    const CLASS: DataClass = DataClass::Pseudonymous;
+}
+
+impl Body for Correction {
+    const KIND: &'static str = "Correction";
+
+    fn count(&self) -> u32 {
+        self.batch.as_ref().map_or(0, Body::count)
+    }
+}
+
 impl Classified for DeviceRecords {
     const CLASS: DataClass = DataClass::DeviceMetadata;
 }
@@ -60,6 +72,7 @@ impl Body for AuditCheckpoint {
 pub fn class_of_kind(kind: &str) -> Option<DataClass> {
     match kind {
         ReadingBatch::KIND => Some(ReadingBatch::CLASS),
+        Correction::KIND => Some(Correction::CLASS),
         DeviceRecords::KIND => Some(DeviceRecords::CLASS),
         AuditCheckpoint::KIND => Some(AuditCheckpoint::CLASS),
         _ => None,

@@ -5,6 +5,7 @@ mod adversary;
 pub mod fixture;
 mod owning;
 mod paging;
+mod withdrawing;
 mod writing;
 
 use crate::store::ResourceStore;
@@ -59,6 +60,8 @@ pub const CASES: &[Case] = cases![
     owning::a_source_keeps_the_pseudonym_that_it_was_offered_first,
     writing::commits_are_numbered_in_their_order_and_stay_so,
     writing::what_was_kept_last_for_a_reader_is_found_again,
+    withdrawing::a_withdrawn_reading_is_a_new_version_and_the_last,
+    withdrawing::a_withdrawal_that_overtakes_its_reading_holds,
     paging::every_order_shows_each_resource_once,
     paging::equal_times_are_in_the_order_of_ids_that_was_asked_for,
     paging::a_page_of_one_and_a_page_of_everything_show_the_same,

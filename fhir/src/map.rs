@@ -2,8 +2,8 @@
 //!
 //! The input is neutral to the wire; whoever decodes the wire has checked ids, codes and units by then, because
 //! these types cannot hold anything else.
+use crate::model::{Annotation, Quantity, Reference};
 use crate::model::{Coding, Concept, Device, Identifier, Meta, Observation, Patient};
-use crate::model::{Quantity, Reference};
 use crate::store::{NewResource, Rejected};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -25,13 +25,33 @@ pub const SECURITY_SYSTEM: &str = "http://terminology.hl7.org/CodeSystem/v3-Obse
 /// The label of pseudonymised data.
 pub const PSEUDONYMISED: &str = "PSEUDED";
 
-/// Every flag and its code in [`FLAG_SYSTEM`].
-pub const FLAGS: [(Flags, &str); 4] = [
-    (Flags::IMPLAUSIBLE, "implausible"),
-    (Flags::IMPLAUSIBLE_FOR_CODE, "implausible-for-code"),
-    (Flags::CLOCK_UNTRUSTED, "clock-untrusted"),
-    (Flags::HISTORICAL, "historical"),
+/// Every flag, its code in [`FLAG_SYSTEM`], and what `Observation.note` says of it: the one place where a reading is
+/// marked, whichever door it came through. The notes are a closed list; no other text is ever stored.
+pub const FLAGS: [(Flags, &str, &str); 4] = [
+    (
+        Flags::IMPLAUSIBLE,
+        "implausible",
+        "Implausible: outside the valid range of the device.",
+    ),
+    (
+        Flags::IMPLAUSIBLE_FOR_CODE,
+        "implausible-for-code",
+        "Implausible: outside the plausible range of what is measured.",
+    ),
+    (
+        Flags::CLOCK_UNTRUSTED,
+        "clock-untrusted",
+        "The time is in doubt: the clock was not trusted.",
+    ),
+    (
+        Flags::HISTORICAL,
+        "historical",
+        "Delivered late: true of its time, not of when it came.",
+    ),
 ];
+
+/// `Observation.status` of a reading that was withdrawn (FHIR R4 ObservationStatus).
+pub const WITHDRAWN: &str = "entered-in-error";
 
 /// The FHIR R4 base profile of vital signs.
 pub const VITAL_SIGNS: &str = "http://hl7.org/fhir/StructureDefinition/vitalsigns";
@@ -89,6 +109,8 @@ pub struct ClinicalReading {
     pub effective: Timestamp,
     /// What a reader must know.
     pub flags: Flags,
+    /// Whether it was attributed to the wrong patient and taken back.
+    pub withdrawn: bool,
 }
 
 /// FHIR R4 AdministrativeGender.
@@ -149,7 +171,7 @@ pub struct ClinicalDevice {
 /// `Observation.status`.
 ///
 /// What the edge could not vouch for is `preliminary` ("may be incomplete or unverified", FHIR R4
-/// ObservationStatus): a value outside the device's valid range, a time of an untrusted clock, a value that had
+/// ObservationStatus): a value outside the device's valid range or what is plausible for its code, a time of an untrusted clock, a value that had
 /// gone stale. A client that filters on `final`, as clients do, then never takes such a reading for a fact.
 /// Everything else is `final`, late delivery and a measured absence included: nothing better will follow.
 #[must_use]
@@ -205,7 +227,11 @@ pub fn observation(reading: &ClinicalReading) -> Observation {
             system: READING_SYSTEM,
             value: uid,
         }],
-        status: status(&reading.value, reading.flags),
+        status: if reading.withdrawn {
+            WITHDRAWN
+        } else {
+            status(&reading.value, reading.flags)
+        },
         category: vec![Coding::new(info.category.system(), info.category.as_str()).concept()],
         code: Concept {
             coding: [Coding {
@@ -218,6 +244,7 @@ pub fn observation(reading: &ClinicalReading) -> Observation {
         effective_date_time: reading.effective.to_rfc3339(),
         value_quantity,
         data_absent_reason,
+        note: notes(reading.flags),
         device: Reference { reference: device },
     }
 }
@@ -259,8 +286,16 @@ pub fn resource(model: &impl Serialize) -> Result<NewResource, Rejected> {
 fn tags(flags: Flags) -> Vec<Coding> {
     FLAGS
         .iter()
-        .filter(|(flag, _)| flags.contains(*flag))
-        .map(|(_, code)| Coding::new(FLAG_SYSTEM, code))
+        .filter(|(flag, ..)| flags.contains(*flag))
+        .map(|(_, code, _)| Coding::new(FLAG_SYSTEM, code))
+        .collect()
+}
+
+fn notes(flags: Flags) -> Vec<Annotation> {
+    FLAGS
+        .iter()
+        .filter(|(flag, ..)| flags.contains(*flag))
+        .map(|(.., text)| Annotation { text })
         .collect()
 }
 

@@ -20,6 +20,7 @@ fn sample() -> ClinicalReading {
         value: Value::Quantity("72.50".parse().unwrap()),
         effective: "2026-11-22T10:00:00.007Z".parse().unwrap(),
         flags: Flags::NONE,
+        withdrawn: false,
     }
 }
 
@@ -136,8 +137,54 @@ fn each_flag_is_a_tag_and_what_is_unverified_is_preliminary() {
     let all = known.fold(Flags::NONE, Flags::with);
     let tagged = FLAGS
         .iter()
-        .fold(Flags::NONE, |sum, (flag, _)| sum.with(*flag));
+        .fold(Flags::NONE, |sum, (flag, ..)| sum.with(*flag));
     assert_eq!(all, tagged, "every flag has a code");
+}
+
+#[test]
+fn every_flag_says_its_reason_in_a_note_whichever_door_the_reading_came_through() {
+    for (flag, code, note) in FLAGS {
+        let json = json_of(&observation(&ClinicalReading {
+            flags: flag,
+            ..sample()
+        }));
+        assert_eq!(json["note"], serde_json::json!([{ "text": note }]));
+        assert_eq!(json["meta"]["tag"][0]["code"], code);
+    }
+    let both = Flags::IMPLAUSIBLE.with(Flags::IMPLAUSIBLE_FOR_CODE);
+    let json = json_of(&observation(&ClinicalReading {
+        flags: both,
+        ..sample()
+    }));
+    assert_eq!(json["note"].as_array().unwrap().len(), 2);
+    assert_eq!(json["status"], "preliminary");
+    assert_eq!(json_of(&observation(&sample())).get("note"), None);
+    // No other text is ever stored.
+    let text = resource(&observation(&ClinicalReading {
+        flags: both,
+        ..sample()
+    }));
+    let text = text
+        .unwrap()
+        .json()
+        .replace("outside the valid", "Jane Doe, outside the");
+    assert!(NewResource::parse(text).is_err());
+}
+
+#[test]
+fn a_reading_that_was_withdrawn_is_entered_in_error_whatever_it_says() {
+    for value in [sample().value, Value::Absent(AbsentReason::Stale)] {
+        let json = json_of(&observation(&ClinicalReading {
+            value,
+            withdrawn: true,
+            ..sample()
+        }));
+        assert_eq!(json["status"], "entered-in-error");
+        assert_eq!(
+            json["subject"]["reference"],
+            "Patient/02020202020202020202020202020202"
+        );
+    }
 }
 
 #[test]
@@ -222,7 +269,8 @@ prop_compose! {
         absent in proptest::option::of(0..3usize),
         // Years 1900 to 2200.
         effective in -2_208_988_800_000_i64..7_258_118_400_000,
-        flags in 0..8u8,
+        flags in 0..16u8,
+        withdrawn in any::<bool>(),
     ) -> (ClinicalReading, String) {
         let value = match absent {
             Some(reason) => Value::Absent(AbsentReason::ALL[reason]),
@@ -237,6 +285,7 @@ prop_compose! {
             value,
             effective: Timestamp(effective),
             flags: Flags::from_bits(flags).unwrap(),
+            withdrawn,
         };
         (reading, text)
     }

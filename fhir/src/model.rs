@@ -16,7 +16,7 @@ pub struct Observation {
     pub meta: Meta,
     /// The reading's id as a business identifier.
     pub identifier: Vec<Identifier>,
-    /// `final` or `preliminary`.
+    /// `final`, `preliminary` or `entered-in-error`.
     pub status: &'static str,
     /// One category.
     pub category: Vec<Concept>,
@@ -32,6 +32,9 @@ pub struct Observation {
     /// Why there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_absent_reason: Option<Concept>,
+    /// Why the reading is in doubt, from a closed list.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub note: Vec<Annotation>,
     /// The device that measured.
     pub device: Reference,
 }
@@ -97,6 +100,13 @@ pub struct Identifier {
     pub system: &'static str,
     /// Unique within the system.
     pub value: String,
+}
+
+/// FHIR R4 Annotation, of the text alone.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Annotation {
+    /// From a closed list.
+    pub text: &'static str,
 }
 
 /// FHIR R4 CodeableConcept with one coding and no text.

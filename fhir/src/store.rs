@@ -6,6 +6,7 @@ mod decide;
 
 pub(crate) use crate::conflicts::{conflicts_of, conflicts_text};
 pub use crate::id::{FhirId, InvalidFhirId};
+use crate::map::WITHDRAWN;
 use crate::search::{Position, Query};
 use crate::validate::{Fault, Issue, Members, validate};
 use async_trait::async_trait;
@@ -52,7 +53,7 @@ impl ResourceType {
     }
 
     /// Whether another content under the same id is a new version; otherwise it is a conflict. A reading never
-    /// changes, what is known of a patient or a device does.
+    /// changes but for being withdrawn once; what is known of a patient or a device does.
     #[must_use]
     pub const fn is_versioned(self) -> bool {
         match self {
@@ -116,12 +117,14 @@ pub struct NewResource {
     id: FhirId,
     json: String,
     index: Index,
+    withdrawn: bool,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Found {
     id: String,
+    status: Option<String>,
     code: Option<FoundConcept>,
     #[serde(default)]
     category: Vec<FoundConcept>,
@@ -164,6 +167,7 @@ impl NewResource {
         let code = found.code.as_ref().and_then(|code| code.coding.first());
         let category = found.category.first().and_then(|list| list.coding.first());
         Ok(Self {
+            withdrawn: found.status.as_deref() == Some(WITHDRAWN),
             kind,
             id: found.id.parse().map_err(|_| Rejected::not_json())?,
             index: Index {
@@ -190,6 +194,7 @@ impl NewResource {
             id,
             json,
             index,
+            withdrawn: false,
         }
     }
 
@@ -390,7 +395,9 @@ pub trait ResourceStore: Send + Sync + 'static {
     ///
     /// A parcel that was applied before changes nothing and gets the same conflicts. A resource whose id holds the
     /// same content already is one resource. Another content under the id is a new version where the type is
-    /// versioned ([`ResourceType::is_versioned`]), otherwise a conflict: reported, the rest is applied.
+    /// versioned ([`ResourceType::is_versioned`]), otherwise a conflict: reported, the rest is applied. An Observation
+    /// that is entered in error is a new version of the one under its id, if there is one, and the last: whatever comes
+    /// under that id afterwards changes nothing.
     /// The first source of a resource owns its id: where a delivery writes a resource that another source owns, or
     /// refers to one, nothing of that delivery is applied ([`Applied::foreign`]), and the other deliveries are.
     /// A source is known by its place; its pseudonym is the first that was offered for it.

@@ -131,6 +131,28 @@ async fn a_store_of_the_first_version_keeps_its_resources_and_they_are_adopted()
 }
 
 #[test]
+fn a_withdrawn_reading_is_the_last_version_of_it() {
+    let (reading, gone) = (fixture::observation(1), fixture::withdrawn(1));
+    for (known, new, expected) in [
+        (None, &gone, Decision::Write(1)),
+        (Some((1, reading.json())), &gone, Decision::Write(2)),
+        (Some((2, gone.json())), &gone, Decision::Same),
+        (Some((2, gone.json())), &reading, Decision::Same),
+        (
+            Some((2, gone.json())),
+            &fixture::withdrawn(2),
+            Decision::Same,
+        ),
+    ] {
+        let known = known.map(|(version, json)| known_of(version, json, Some("a")));
+        assert_eq!(decide(known.as_ref(), new, "a"), expected);
+        if known.is_some() {
+            assert_eq!(decide(known.as_ref(), new, "b"), Decision::Foreign);
+        }
+    }
+}
+
+#[test]
 fn conflicts_round_trip_through_their_text() {
     for list in [vec![], vec![0], vec![3, 17, 40_000]] {
         assert_eq!(conflicts_of(&conflicts_text(&list)), list);

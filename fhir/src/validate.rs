@@ -5,7 +5,7 @@
 //! general FHIR validator; it knows the elements that the mesh stores (FHIR R4 4.0.1) and the tables in `types`.
 use crate::map::{
     ABSENT_SYSTEM, DEVICE_KIND_SYSTEM, FLAG_SYSTEM, FLAGS, Gender, PROFILES, PSEUDONYMISED,
-    READING_SYSTEM, SECURITY_SYSTEM, VITAL_SIGNS,
+    READING_SYSTEM, SECURITY_SYSTEM, VITAL_SIGNS, WITHDRAWN,
 };
 use crate::store::{FhirId, ResourceType};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
@@ -199,6 +199,7 @@ const OBSERVATION: Shape = Shape::Object(
         must("effectiveDateTime", &INSTANT),
         may("valueQuantity", &QUANTITY),
         may("dataAbsentReason", &ABSENT),
+        may("note", &Shape::List(&NOTE)),
         must("device", &DEVICE_REFERENCE),
     ],
     |members| {
@@ -252,8 +253,18 @@ const PROFILE: Shape = Shape::Text(Fault::UnknownCode, |text| {
 });
 
 const STATUS: Shape = Shape::Text(Fault::UnknownCode, |text| {
-    matches!(text, "final" | "preliminary")
+    matches!(text, "final" | "preliminary" | WITHDRAWN)
 });
+
+const NOTE: Shape = Shape::Object(
+    &[must(
+        "text",
+        &Shape::Text(Fault::UnknownCode, |text| {
+            FLAGS.iter().any(|(.., note)| *note == text)
+        }),
+    )],
+    ANY,
+);
 
 const INSTANT: Shape = Shape::Text(Fault::InvalidDate, |text| text.parse::<Timestamp>().is_ok());
 
@@ -339,7 +350,7 @@ concept! {
         display.is_none() && system == SECURITY_SYSTEM && code == PSEUDONYMISED
     };
     TAG_CONCEPT, TAG = |system, code, display| {
-        display.is_none() && system == FLAG_SYSTEM && FLAGS.iter().any(|(_, flag)| *flag == code)
+        display.is_none() && system == FLAG_SYSTEM && FLAGS.iter().any(|(_, flag, _)| *flag == code)
     };
 }
 

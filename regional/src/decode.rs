@@ -188,6 +188,7 @@ fn clinical(
         value,
         effective,
         flags,
+        withdrawn: reading.withdrawn,
     })
 }
 

@@ -13,6 +13,7 @@ pub fn batch() -> ReadingBatch {
         value: Some(wire::reading::Value::Quantity("72.50".into())),
         effective_ms: 1_700_000_000_000,
         flags: 0,
+        withdrawn: false,
     };
     ReadingBatch {
         devices: vec![wire::ClinicalDevice {

@@ -15,7 +15,7 @@ use federation::{
     models::DeviceModels,
     port::{PortError, PortErrorKind, Verdict},
     reason,
-    wire::{Body, DeviceRecords, Parcel, ReadingBatch},
+    wire::{Body, Correction, DeviceRecords, Parcel, ReadingBatch},
 };
 use fhir::store::{
     Applied, Delivery, Kind, MAX_APPLY, NewResource, ResourceStore, Source, StoreError,
@@ -62,7 +62,7 @@ impl Apply for Intake {
             let same = rest.iter().take_while(|one| one.kind == first.kind).count();
             let (group, after) = rest.split_at(same);
             verdicts.extend(match first.kind.as_str() {
-                ReadingBatch::KIND => self.readings(from, group).await?,
+                ReadingBatch::KIND | Correction::KIND => self.readings(from, group).await?,
                 DeviceRecords::KIND => self.records(from, group).await?,
                 _ => vec![refused(reason::UNKNOWN_KIND); group.len()],
             });
@@ -267,7 +267,7 @@ impl Intake {
 
 /// Opens and decodes a parcel, or says what becomes of it as a whole.
 fn open(parcel: &Parcel) -> Result<Readings, Verdict> {
-    let batch: ReadingBatch = opened(parcel)?;
+    let batch = batch_of(parcel)?;
     let id = EnvelopeId::try_from(&parcel.id[..]).map_err(|_| refused(reason::MALFORMED))?;
     let decoded = decode(&batch);
     if decoded.resources.len() > MAX_APPLY {
@@ -280,6 +280,14 @@ fn open(parcel: &Parcel) -> Result<Readings, Verdict> {
         count: batch.count(),
         decoded,
     })
+}
+
+/// The readings of a parcel, whether they are new or correct others.
+fn batch_of(parcel: &Parcel) -> Result<ReadingBatch, Verdict> {
+    if parcel.kind == Correction::KIND {
+        return Ok(opened::<Correction>(parcel)?.batch.unwrap_or_default());
+    }
+    opened(parcel)
 }
 
 fn opened<T: Body>(parcel: &Parcel) -> Result<T, Verdict> {
@@ -329,7 +337,7 @@ fn left_out(parcel: &Parcel, faults: &[(u32, Fault)]) -> Vec<LeftOut> {
     if faults.is_empty() {
         return Vec::new();
     }
-    let Ok(batch) = opened::<ReadingBatch>(parcel) else {
+    let Ok(batch) = batch_of(parcel) else {
         return Vec::new();
     };
     let note = |(position, fault): &(u32, Fault)| {

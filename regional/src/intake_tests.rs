@@ -341,3 +341,59 @@ async fn the_later_record_of_a_device_wins_in_whichever_order_they_come() {
         .await;
     assert_eq!(elsewhere.unwrap(), []);
 }
+
+#[tokio::test]
+async fn a_correction_withdraws_readings_and_gives_them_to_another_patient_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut moved = batch();
+    moved.patients.push(federation::wire::ClinicalPatient {
+        pseudonym: vec![0xb; 16].into(),
+        gender: "male".into(),
+        birth_year: 1960,
+    });
+    // Reading 1 is of the first patient; it becomes reading 9 of the second.
+    let mut right = moved.readings[0].clone();
+    right.uid = vec![9; 16].into();
+    right.patient = 2;
+    moved.readings.truncate(1);
+    moved.readings[0].withdrawn = true;
+    moved.readings.push(right);
+    let correction = parcel(2, &Correction { batch: Some(moved) });
+    for order in [
+        [parcel(1, &batch()), correction.clone()],
+        [correction, parcel(1, &batch())],
+    ] {
+        let dir = if order[0].kind == Correction::KIND {
+            &tempfile::tempdir().unwrap()
+        } else {
+            &dir
+        };
+        let intake = intake(dir);
+        for _ in 0..2 {
+            for one in &order {
+                let expected = accepted(one.count);
+                assert_eq!(intake.take(std::slice::from_ref(one)).await, [expected]);
+            }
+        }
+        let all = Query::all(ResourceType::Observation);
+        let page = intake.store.search(&all).await.unwrap();
+        let said: Vec<_> = page
+            .resources
+            .iter()
+            .map(|one| {
+                let json: serde_json::Value = serde_json::from_str(&one.json).unwrap();
+                let subject = json["subject"]["reference"].as_str().unwrap().to_owned();
+                (
+                    one.id.as_str()[..2].to_owned(),
+                    json["status"] == "entered-in-error",
+                    subject,
+                )
+            })
+            .collect();
+        let of = |uid: &str| said.iter().find(|one| one.0 == uid).unwrap();
+        assert_eq!(said.len(), 4);
+        assert!(of("01").1 && of("01").2.starts_with("Patient/0a"));
+        assert!(!of("09").1 && of("09").2.starts_with("Patient/0b"));
+        assert!(!of("02").1 && !of("03").1);
+    }
+}

@@ -1,5 +1,5 @@
 //! `medmesh edge`: a facility's node, and what its own staff can read from its store.
-use super::{node, quarantine};
+use super::{beds, node, quarantine};
 use crate::{
     cli::{EdgeArgs, EdgeCommand, PrintArgs},
     failure::Failure,
@@ -22,6 +22,7 @@ pub async fn run(args: EdgeArgs) -> Result<(), Failure> {
         (Some(EdgeCommand::Crosswalk(args)), _) => crosswalk(&args),
         (Some(EdgeCommand::Readings(args)), _) => readings(&args),
         (Some(EdgeCommand::Quarantine(args)), _) => quarantine::edge(&args.command),
+        (Some(EdgeCommand::Beds(command)), _) => beds::run(command).await,
     }
 }
 

@@ -51,6 +51,17 @@ impl Category {
     }
 }
 
+/// How often a value of a code is expected, and so when the last one is no longer fresh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// Once in a stay, such as a height: it never goes stale.
+    Once,
+    /// As often as its device says.
+    AsDevice,
+    /// Not more often than this, in ms, even where its device says so.
+    Every(i64),
+}
+
 /// What is known of a code.
 #[derive(Debug, PartialEq, Eq)]
 pub struct CodeInfo {
@@ -64,6 +75,29 @@ pub struct CodeInfo {
     pub unit: &'static str,
     /// FHIR R4 `Observation.category`.
     pub category: Category,
+    /// How often a value is expected.
+    pub expected: Expected,
+}
+
+impl CodeInfo {
+    /// The same row, of what is measured once in a stay.
+    const fn once(self) -> Self {
+        Self {
+            expected: Expected::Once,
+            ..self
+        }
+    }
+
+    /// When a last value stops being fresh, in ms, given when its device's values do; none: never.
+    #[must_use]
+    pub const fn stale_after_ms(&self, device_ms: i64) -> Option<i64> {
+        match self.expected {
+            Expected::Once => None,
+            Expected::AsDevice => Some(device_ms),
+            Expected::Every(ms) if ms > device_ms => Some(ms),
+            Expected::Every(_) => Some(device_ms),
+        }
+    }
 }
 
 /// What a reading measures: a row of the table of known codes.
@@ -206,6 +240,13 @@ const fn row(
         display,
         unit,
         category,
+        expected: match category {
+            Category::VitalSigns | Category::Environment => Expected::AsDevice,
+            // A laboratory or a person reports when there is something to report: once a day is often.
+            Category::Laboratory | Category::Survey | Category::Procedure => {
+                Expected::Every(crate::Timestamp::DAY_MS)
+            }
+        },
     }
 }
 
@@ -243,8 +284,8 @@ const TABLE: &[CodeInfo] = &[
         "mm[Hg]",
     ),
     vital("76536-2", "Mean blood pressure by noninvasive", "mm[Hg]"),
-    vital("8302-2", "Body height", "cm"),
-    vital("29463-7", "Body weight", "kg"),
+    vital("8302-2", "Body height", "cm").once(),
+    vital("29463-7", "Body weight", "kg").once(),
     vital("3150-6", "Inhaled oxygen concentration", "1"),
     row(
         Code::LOINC,
@@ -358,6 +399,20 @@ mod tests {
             assert_eq!(code.to_string().parse(), Ok(code));
             assert!(code.info().unit.parse::<Unit>().is_ok(), "{code}");
         }
+    }
+
+    #[test]
+    fn a_height_never_goes_stale_and_a_laboratory_value_not_within_a_day() {
+        let after = |code: &str, device_ms| {
+            let code: Code = code.parse().unwrap();
+            code.info().stale_after_ms(device_ms)
+        };
+        let day = crate::Timestamp::DAY_MS;
+        assert_eq!(after("8302-2", 1), None);
+        assert_eq!(after("29463-7", 1), None);
+        assert_eq!(after("8867-4", 5), Some(5));
+        assert_eq!(after("2951-2", 5), Some(day));
+        assert_eq!(after("2951-2", 2 * day), Some(2 * day));
     }
 
     #[test]

@@ -19,7 +19,7 @@ mod reading;
 mod time;
 
 pub use class::{Classified, DataClass, Purpose};
-pub use code::{Category, Code, CodeInfo, Unit, UnknownCode, UnknownUnit};
+pub use code::{Category, Code, CodeInfo, Expected, Unit, UnknownCode, UnknownUnit};
 pub use decimal::{Decimal, InvalidDecimal};
 pub use freshness::{Freshness, FreshnessLimits};
 pub use id::{

@@ -61,7 +61,7 @@ pub(super) struct Apply<'t> {
     pub(super) bounds: Bounds,
     pub(super) now: Now,
     pub(super) routine: Priority,
-    profile: Option<Profile>,
+    pub(super) profile: Option<Profile>,
     pub(super) entropy: super::Entropy,
     pub(super) insert: CachedStatement<'t>,
     /// By priority: the sequence that the parcel will have, if it may be shipped at all.

@@ -4,13 +4,11 @@
 //! derived from the patient. The copy in memory is thrown away when a commit fails, since it may hold entries that
 //! the database then does not have.
 use super::{
-    Entropy, StoreError, StoreErrorKind,
+    Entropy,
+    beds::{self, Beds},
     stays::{Stay, Stays},
 };
-use crate::{
-    config::BedAssignment,
-    deid::{PatientRecord, Shift},
-};
+use crate::deid::{PatientRecord, Shift};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::{collections::HashMap, sync::Arc};
 use types::{
@@ -69,8 +67,7 @@ pub(super) struct Directory {
     devices: HashMap<DeviceId, Arc<DeviceEntry>>,
     rows: HashMap<Phi<String>, i64>,
     patients: HashMap<i64, PatientEntry>,
-    /// By bed: from when on (ms), which patient's row; in the order of time.
-    beds: HashMap<String, Vec<(i64, Option<i64>)>>,
+    beds: Beds,
     stays: Stays,
 }
 
@@ -82,7 +79,7 @@ impl Directory {
             devices: HashMap::new(),
             rows: HashMap::new(),
             patients: HashMap::new(),
-            beds: HashMap::new(),
+            beds: Beds::new(),
             stays: Stays::default(),
         }
     }
@@ -196,68 +193,83 @@ impl Directory {
         patient: Option<i64>,
         at: Timestamp,
     ) -> rusqlite::Result<Stay> {
-        let bed = device.facts.bed.as_deref().unwrap_or_default();
+        let bed = device.facts.bed.clone().unwrap_or_default();
+        self.stay_at(db, (device.row, &bed), patient, at)
+    }
+
+    /// The same for a device, by its row, that stood at that bed when it measured.
+    pub(super) fn stay_at(
+        &mut self,
+        db: &Connection,
+        (device, bed): (i64, &str),
+        patient: Option<i64>,
+        at: Timestamp,
+    ) -> rusqlite::Result<Stay> {
         let same = self.in_bed(bed, at).take_while(|(_, who)| *who == patient);
         let since = same.last().map_or(0, |(from, _)| *from);
         let fresh = DevicePseudonym::from_bytes(self.draw());
         self.stays
-            .of(db, (device.row, patient.unwrap_or(0), since), fresh)
+            .of(db, (device, patient.unwrap_or(0), since), fresh)
     }
 
-    /// Appends the assignments that are new and loads all of them.
-    pub(super) fn assign(
-        &mut self,
-        db: &Connection,
-        beds: &[BedAssignment],
-    ) -> Result<(), StoreError> {
-        for bed in beds {
-            self.append_assignment(db, bed)?;
-        }
-        self.beds = load_beds(db).map_err(StoreError::sqlite("read the bed assignments"))?;
+    /// What the configuration says of each device.
+    pub(super) fn facts(&self) -> impl Iterator<Item = &DeviceFacts> {
+        self.facts.values()
+    }
+
+    /// Reads the beds anew.
+    pub(super) fn load_beds(&mut self, db: &Connection) -> rusqlite::Result<()> {
+        self.beds = beds::load(db)?;
         Ok(())
     }
 
-    fn append_assignment(
+    /// Who lies in a bed from exactly that instant on, if an entry says so.
+    pub(super) fn bed_entry(&self, bed: &str, from: Timestamp) -> Option<Option<i64>> {
+        let intervals = self.beds.get(bed)?;
+        let at = intervals.binary_search_by_key(&from.0, |(from, _)| *from);
+        Some(intervals[at.ok()?].1)
+    }
+
+    /// The instant (ms since 1970) of the first entry of a bed after another; the end of time when there is none.
+    pub(super) fn next_entry(&self, bed: &str, after: Timestamp) -> i64 {
+        let intervals = self.beds.get(bed).map_or(&[][..], Vec::as_slice);
+        let next = intervals.partition_point(|(from, _)| *from <= after.0);
+        intervals.get(next).map_or(i64::MAX, |(from, _)| *from)
+    }
+
+    /// Keeps what the facility knows of a patient, and gives their row: what was said once stays until something else is
+    /// said.
+    ///
+    /// # Errors
+    /// The patient has no id in the facility: the caller has checked that.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "what the facility knows of a patient goes into the encrypted crosswalk"
+    )]
+    pub(super) fn describe(
         &mut self,
         db: &Connection,
-        bed: &BedAssignment,
-    ) -> Result<(), StoreError> {
-        const OP: &str = "write the bed assignments";
-        let refused = |op| StoreError::new(StoreErrorKind::Refused, op);
-        let from: Timestamp = bed
-            .from
-            .parse()
-            .map_err(|_| refused("write the bed assignments: beds.from is no RFC 3339 time"))?;
-        let patient = match &bed.patient {
-            None => None,
-            Some(id) if id.is_empty() || id.len() > MAX_PATIENT_ID => {
-                return Err(refused(
-                    "write the bed assignments: a patient id is 1 to 64 bytes",
-                ));
-            }
-            Some(id) => {
-                let row = self
-                    .patient(db, &Phi::new(id.clone()))
-                    .map_err(StoreError::sqlite(OP))?;
-                describe(db, row, bed).map_err(StoreError::sqlite(OP))?;
-                Some(row)
-            }
-        };
-        let write = || {
-            db.prepare_cached(
-                "INSERT INTO assignment (bed, from_ms, patient) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
-            )?
-            .execute(params![bed.bed, from.0, patient])?;
-            db.prepare_cached("SELECT patient FROM assignment WHERE bed = ?1 AND from_ms = ?2")?
-                .query_row(params![bed.bed, from.0], |row| row.get::<_, Option<i64>>(0))
-        };
-        if write().map_err(StoreError::sqlite(OP))? == patient {
-            Ok(())
-        } else {
-            Err(refused(
-                "write the bed assignments: the bed has another patient from that instant on; assignments are never changed",
-            ))
-        }
+        record: &PatientRecord,
+    ) -> rusqlite::Result<i64> {
+        let id = record
+            .facility_id
+            .as_ref()
+            .ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+        let row = self.patient(db, id)?;
+        let open = |phi: &Option<Phi<String>>| phi.as_ref().map(|phi| phi.expose().clone());
+        db.prepare_cached(
+            "UPDATE patient SET name = coalesce(?2, name), mrn = coalesce(?3, mrn),
+             birth_date = coalesce(?4, birth_date), gender = coalesce(?5, gender) WHERE row = ?1",
+        )?
+        .execute(params![
+            row,
+            open(&record.name),
+            open(&record.mrn),
+            open(&record.birth_date),
+            open(&record.gender)
+        ])?;
+        self.patients.remove(&row);
+        Ok(row)
     }
 
     fn draw(&self) -> [u8; 16] {
@@ -276,32 +288,6 @@ impl Directory {
             }
         }
     }
-}
-
-/// Keeps what the facility knows of a patient: what was said once stays until something else is said.
-fn describe(db: &Connection, row: i64, bed: &BedAssignment) -> rusqlite::Result<()> {
-    db.prepare_cached(
-        "UPDATE patient SET name = coalesce(?2, name), mrn = coalesce(?3, mrn),
-         birth_date = coalesce(?4, birth_date), gender = coalesce(?5, gender) WHERE row = ?1",
-    )?
-    .execute(params![row, bed.name, bed.mrn, bed.birth_date, bed.gender])?;
-    Ok(())
-}
-
-/// Of each bed: from which instant on (ms since 1970) which patient, if any, lies in it.
-type Beds = HashMap<String, Vec<(i64, Option<i64>)>>;
-
-fn load_beds(db: &Connection) -> rusqlite::Result<Beds> {
-    let mut beds: HashMap<String, Vec<_>> = HashMap::new();
-    let mut query =
-        db.prepare("SELECT bed, from_ms, patient FROM assignment ORDER BY bed, from_ms")?;
-    let mut rows = query.query([])?;
-    while let Some(row) = rows.next()? {
-        beds.entry(row.get(0)?)
-            .or_default()
-            .push((row.get(1)?, row.get(2)?));
-    }
-    Ok(beds)
 }
 
 /// Nothing is ever sent unshifted because of a shift that was never drawn.

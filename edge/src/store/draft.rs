@@ -20,6 +20,16 @@ pub(super) const MAX_BYTES: usize = federation::envelope::MAX_BODY_BYTES / 2;
 /// Bytes that a reading takes on the wire beside its texts.
 const READING_BYTES: usize = 48;
 
+/// Whether a reading stands, or is taken back as of the wrong patient.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    Good,
+    Withdrawn,
+}
+
+/// The device with what it is called for this stay, and the patient.
+pub(super) type Whose<'a> = ((&'a DeviceEntry, DevicePseudonym), Option<&'a PatientEntry>);
+
 /// A batch that grows. What enters it has left its PHI behind.
 #[derive(Default)]
 pub(super) struct Draft {
@@ -45,6 +55,20 @@ impl Draft {
         patient: Option<&PatientEntry>,
         sample: &Prepared,
         arrival: Flags,
+        when: (Profile, Timestamp),
+    ) {
+        let whose = ((device, pseudonym), patient);
+        let packing = (sample, &sample.packed[..]);
+        self.push_as(Standing::Good, whose, packing, arrival, when);
+    }
+
+    /// Adds a sample's readings, under the ids of a packing of them.
+    pub(super) fn push_as(
+        &mut self,
+        standing: Standing,
+        ((device, pseudonym), patient): Whose<'_>,
+        (sample, packed): (&Prepared, &[u8]),
+        arrival: Flags,
         (profile, now): (Profile, Timestamp),
     ) {
         self.first.get_or_insert(sample.arrived);
@@ -52,7 +76,7 @@ impl Draft {
         let device = self.device(device, pseudonym);
         let patient = patient.map_or(0, |patient| self.patient(patient, now));
         for (index, reading) in sample.readings.iter().enumerate() {
-            let Some(uid) = pack::uid(&sample.packed, index) else {
+            let Some(uid) = pack::uid(packed, index) else {
                 continue;
             };
             let value = match reading.code.leaving(reading.unit, reading.value.clone()) {
@@ -70,6 +94,7 @@ impl Draft {
                 value: Some(value),
                 effective_ms: effective.0,
                 flags: u32::from(reading.flags.with(arrival).bits()),
+                withdrawn: standing == Standing::Withdrawn,
             });
         }
     }

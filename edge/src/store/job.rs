@@ -1,6 +1,11 @@
 //! What the writer is asked to do, how it tells what became of it, and how jobs are gathered for one commit.
 use super::{
-    StoreError, StoreErrorKind, directory::DeviceEntry, journal::Prepared, retention::Swept,
+    StoreError, StoreErrorKind,
+    beds::{BedFact, Entered},
+    correction::Corrected,
+    directory::DeviceEntry,
+    journal::Prepared,
+    retention::Swept,
     unshipped::Late,
 };
 use crate::ingest::{Rejected, RetainedMessage, Stored};
@@ -80,6 +85,10 @@ pub(super) enum Job {
         link_came_up: bool,
         reply: oneshot::Sender<Result<usize, StoreError>>,
     },
+    /// An entry of who lies in a bed.
+    Enter(Box<BedFact>, oneshot::Sender<Result<Entered, StoreError>>),
+    /// One step of what late entries leave to be corrected.
+    Correct(oneshot::Sender<Result<Corrected, StoreError>>),
     Close(oneshot::Sender<()>),
 }
 
@@ -97,6 +106,8 @@ pub(super) enum Outcome {
     Again(usize),
     /// What to say to the region next; none when both agree.
     Said(Option<Box<Hello>>),
+    Entered(Entered),
+    Corrected(Corrected),
 }
 
 impl Job {
@@ -113,6 +124,8 @@ impl Job {
             (Self::Resync { reply, .. }, Outcome::Said(said)) => {
                 drop(reply.send(Ok(said.map(|hello| *hello))));
             }
+            (Self::Enter(_, reply), Outcome::Entered(entered)) => drop(reply.send(Ok(entered))),
+            (Self::Correct(reply), Outcome::Corrected(step)) => drop(reply.send(Ok(step))),
             (
                 Self::Quarantine { reply, .. }
                 | Self::Retain { reply, .. }
@@ -157,6 +170,8 @@ impl Job {
             Self::Housekeep(reply) => drop(reply.send(Err(error))),
             Self::ShipLate(reply) => drop(reply.send(Err(error))),
             Self::ShipAgain { reply, .. } => drop(reply.send(Err(error))),
+            Self::Enter(_, reply) => drop(reply.send(Err(error))),
+            Self::Correct(reply) => drop(reply.send(Err(error))),
             Self::Close(closed) => drop(closed.send(())),
         }
     }

@@ -118,6 +118,7 @@ fn patient_id_fits(id: &Phi<String>) -> bool {
 /// An alarm that the edge raises about a device.
 pub(super) fn prepare_edge(sample: EdgeSample, entropy: super::Entropy) -> Prepared {
     let packed = pack::pack(&sample.readings, &Uids::Drawn(entropy));
+    let named = sample.patient.is_some();
     Prepared {
         device: sample.device,
         number: Number::Edge,
@@ -125,13 +126,35 @@ pub(super) fn prepare_edge(sample: EdgeSample, entropy: super::Entropy) -> Prepa
         patient: sample.patient,
         owned_at: sample.owned_at,
         urgency: Urgency::Alarm,
-        // Its number is new, so it is compared with nothing.
-        digest: [0; pack::DIGEST],
+        digest: digest_of_edge(named, sample.owned_at),
         readings: sample.readings,
         packed,
         arrived: Instant::now(),
     }
 }
+
+/// Marks a sample of the edge's own that belongs to whom the device named, or to whoever lay in its bed.
+const NAMED: u8 = 2;
+const BY_BED: u8 = 1;
+
+/// What stands for a digest of a sample of the edge's own, whose number is new, so that it is compared with nothing: by
+/// what it belongs to somebody, and since when.
+fn digest_of_edge(named: bool, owned_at: Timestamp) -> [u8; pack::DIGEST] {
+    let mut digest = [0; pack::DIGEST];
+    digest[0] = if named { NAMED } else { BY_BED };
+    digest[pack::DIGEST - 8..].copy_from_slice(&owned_at.0.to_le_bytes());
+    digest
+}
+
+/// Of a sample of the edge's own: the instant at which its bed is looked at for the patient, ms since 1970; none when
+/// the device named the patient, and for what an earlier version wrote.
+pub(super) fn owned_at_of_edge(digest: &[u8; pack::DIGEST]) -> Option<i64> {
+    let (_, time) = digest.split_last_chunk::<8>()?;
+    (digest[0] == BY_BED).then_some(i64::from_le_bytes(*time))
+}
+
+/// Stands for the digest of a sample of the edge's own that was withdrawn and moves no more.
+pub(super) const WITHDRAWN_FOR_GOOD: [u8; pack::DIGEST] = [3; pack::DIGEST];
 
 impl Store {
     /// Stores alarms that the edge raises itself, in this order and one commit, as [`Journal::append`] does a device's,

@@ -3,9 +3,9 @@
 //! Version 1: `1`, number of readings n (u16 LE), n × 16 bytes of [`ReadingUid`], then per reading: flags (u8) and
 //! three texts of one length byte each: code, unit, value. A value that is absent begins with `?`, then its reason.
 use super::uids::{UID, Uids};
-use crate::ingest::{Sample, SampleReading};
+use crate::ingest::{Sample, SampleReading, Urgency};
 use sha2::{Digest, Sha256};
-use types::{Phi, ReadingUid, Value};
+use types::{PatientPseudonym, Phi, ReadingUid, Timestamp, Value};
 
 const VERSION: u8 = 1;
 const HEAD: usize = 3;
@@ -44,6 +44,22 @@ pub(super) fn pack(readings: &[SampleReading], uids: &Uids<'_>) -> Vec<u8> {
         push_words(&mut blob, reading);
     }
     blob
+}
+
+/// The readings of a blob under other ids, for whom they are given to; none when it makes no sense. Drawn from the old ids
+/// with a secret of the facility: a store that was put back to an older copy, and corrects the same once more, gives the
+/// same ids, which the region knows.
+pub(super) fn moved(blob: &[u8], secret: &[u8], to: Option<PatientPseudonym>) -> Option<Vec<u8>> {
+    let count = usize::from(u16::from_le_bytes(blob.get(1..HEAD)?.try_into().ok()?));
+    let mut moved = blob.to_vec();
+    let uids = moved.get_mut(HEAD..HEAD + count * UID)?;
+    for uid in uids.chunks_exact_mut(UID) {
+        let mut hash = Sha256::new_with_prefix(secret);
+        hash.update(&*uid);
+        hash.update(to.map_or([0; UID], |pseudonym| *pseudonym.as_bytes()));
+        uid.copy_from_slice(hash.finalize().get(..UID)?);
+    }
+    Some(moved)
 }
 
 pub(super) fn push_words(blob: &mut Vec<u8>, reading: &SampleReading) {
@@ -129,11 +145,35 @@ fn text<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
 /// What makes two samples of one identity the same: everything that the device said. What the edge adds (flags, the
 /// patient of the bed, time of arrival) is left out: it may differ when the same sample comes again.
 pub(super) fn digest(sample: &Sample) -> [u8; DIGEST] {
+    digest_of(
+        sample.source_time,
+        sample.urgency,
+        sample.patient.as_ref(),
+        &sample.readings,
+    )
+}
+
+/// Whether the device named no patient with a stored sample: its digest is the one without.
+pub(super) fn is_of_nobody(
+    digest: &[u8; DIGEST],
+    source_time: Timestamp,
+    urgency: Urgency,
+    readings: &[SampleReading],
+) -> bool {
+    digest_of(source_time, urgency, None, readings) == *digest
+}
+
+fn digest_of(
+    source_time: Timestamp,
+    urgency: Urgency,
+    patient: Option<&Phi<String>>,
+    readings: &[SampleReading],
+) -> [u8; DIGEST] {
     let mut bytes = Vec::with_capacity(256);
-    bytes.extend_from_slice(&sample.source_time.0.to_le_bytes());
-    bytes.push(sample.urgency as u8);
-    push_patient(&mut bytes, sample.patient.as_ref());
-    for reading in &sample.readings {
+    bytes.extend_from_slice(&source_time.0.to_le_bytes());
+    bytes.push(urgency as u8);
+    push_patient(&mut bytes, patient);
+    for reading in readings {
         push_words(&mut bytes, reading);
     }
     let hash = Sha256::digest(&bytes);
@@ -155,8 +195,7 @@ fn push_patient(bytes: &mut Vec<u8>, patient: Option<&Phi<String>>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ingest::Urgency;
-    use types::{AbsentReason, Flags, Timestamp};
+    use types::{AbsentReason, Flags};
 
     fn readings() -> Vec<SampleReading> {
         let decimal = |text: &str| Value::Quantity(text.parse().unwrap());
@@ -201,6 +240,36 @@ mod tests {
         );
         assert!(out[0].uid != out[1].uid && out[1].uid != out[2].uid);
         assert!(out.iter().all(|r| r.flags == Flags::IMPLAUSIBLE.bits()));
+    }
+
+    #[test]
+    fn readings_that_move_have_other_ids_which_are_the_same_when_they_move_again() {
+        let blob = pack(&readings(), &Uids::Drawn(super::super::system_entropy));
+        let patient = |byte| Some(PatientPseudonym::from_bytes([byte; 16]));
+        let once = moved(&blob, b"secret", patient(1)).unwrap();
+        assert_eq!(moved(&blob, b"secret", patient(1)).unwrap(), once);
+        let others = [
+            moved(&blob, b"secret", patient(2)),
+            moved(&blob, b"secret", None),
+            moved(&blob, b"other", patient(1)),
+            moved(&once, b"secret", patient(1)),
+            Some(blob.clone()),
+        ];
+        let ids = |blob: &[u8]| {
+            unpack(blob)
+                .unwrap()
+                .iter()
+                .map(|r| r.uid)
+                .collect::<Vec<_>>()
+        };
+        for other in others {
+            let other = other.unwrap();
+            assert!(ids(&other).iter().all(|id| !ids(&once).contains(id)));
+            assert_eq!(other[HEAD + 3 * UID..], blob[HEAD + 3 * UID..]);
+        }
+        for cut in 0..HEAD + 3 * UID {
+            assert_eq!(moved(&blob[..cut], b"secret", None), None, "{cut}");
+        }
     }
 
     #[test]

@@ -1,8 +1,14 @@
 //! What the store remembers of each device's last values, for freshness after a restart.
-use super::{Store, StoreError, StoreErrorKind, journal::EDGE_EPOCH, pack::PackedReading};
+use super::{
+    Store, StoreError, StoreErrorKind,
+    journal::EDGE_EPOCH,
+    pack::{self, PackedReading},
+    unshipped,
+};
+use crate::ingest::Urgency;
 use rusqlite::{Connection, params};
 use std::collections::HashMap;
-use types::{AbsentReason, Code, DeviceId, Phi, Timestamp, Unit};
+use types::{AbsentReason, Code, DeviceId, Phi, Priority, Timestamp, Unit};
 
 /// Samples of a device that are looked at: its newest. A signal that is in none of them is not followed.
 const SAMPLES: i64 = 64;
@@ -16,7 +22,7 @@ pub struct LastValue {
     pub signal: (Code, Unit),
     /// When it was measured; not later than when it came in.
     pub at: Timestamp,
-    /// The facility's id of the patient whom it belongs to.
+    /// The facility's id of the patient whom the device named with it.
     pub patient: Option<Phi<String>>,
     /// Whether the alarm that it is stale was raised since.
     pub alarmed: bool,
@@ -42,15 +48,16 @@ fn last_values(db: &Connection) -> Result<Vec<LastValue>, StoreError> {
         let Ok(device) = id.parse::<DeviceId>() else {
             continue;
         };
-        let alarms = newest(db, row, true)?;
-        for (signal, (at, patient)) in newest(db, row, false)? {
-            let alarmed = alarms.get(&signal).is_some_and(|alarm| alarm.0 >= at);
-            let device = device.clone();
+        let alarms = alarms(db, row)?;
+        for ((code, unit, named), (at, patient)) in newest(db, row)? {
+            let alarmed = alarms
+                .get(&(code, unit, patient))
+                .is_some_and(|alarm| *alarm >= at);
             values.push(LastValue {
-                device,
-                signal,
+                device: device.clone(),
+                signal: (code, unit),
                 at,
-                patient,
+                patient: named,
                 alarmed,
             });
         }
@@ -58,38 +65,96 @@ fn last_values(db: &Connection) -> Result<Vec<LastValue>, StoreError> {
     Ok(values)
 }
 
-/// Of each signal: when, and whose.
-type Newest = HashMap<(Code, Unit), (Timestamp, Option<Phi<String>>)>;
+/// A signal, and a patient.
+type Key = (Code, Unit, Option<Phi<String>>);
+/// When a value was measured, and whose it is.
+type Value = (Timestamp, Option<Phi<String>>);
 
-/// By signal the newest value; or, of the edge's own samples, the newest alarm that it went stale.
-fn newest(db: &Connection, device: i64, edge: bool) -> Result<Newest, StoreError> {
-    let mut query = db.prepare_cached(
-        "SELECT min(source_ms, arrived_ms), patient.id, readings
+/// A stored sample, as far as it is needed here.
+struct Remembered {
+    at: Timestamp,
+    source_time: Timestamp,
+    patient: Option<Phi<String>>,
+    alarm: bool,
+    digest: [u8; pack::DIGEST],
+    readings: Vec<u8>,
+}
+
+/// The newest samples of a device, or the newest that the edge made for it.
+fn samples(db: &Connection, device: i64, edge: bool) -> rusqlite::Result<Vec<Remembered>> {
+    db.prepare_cached(
+        "SELECT min(source_ms, arrived_ms), source_ms, patient.id, priority, digest, readings
          FROM sample LEFT JOIN patient ON patient.row = sample.patient
          WHERE device = ?1 AND (epoch = ?2) = ?3 ORDER BY epoch DESC, seq DESC LIMIT ?4",
-    )?;
-    let mut rows = query.query(params![device, EDGE_EPOCH, edge, SAMPLES])?;
-    let mut newest = Newest::new();
-    while let Some(row) = rows.next()? {
-        let at = Timestamp(row.get(0)?);
-        let patient = row.get::<_, Option<String>>(1)?.map(Phi::new);
-        let blob: Vec<u8> = row.get(2)?;
-        let readings = PackedReading::unpack(&blob).ok_or_else(|| {
-            StoreError::new(StoreErrorKind::Corrupt, "read the readings of a sample")
-        })?;
-        for reading in readings {
-            let wanted = match reading.value {
-                Ok(_) => !edge,
-                Err(reason) => edge && reason == AbsentReason::Stale.as_str(),
+    )?
+    .query_map(params![device, EDGE_EPOCH, edge, SAMPLES], |row| {
+        Ok(Remembered {
+            at: Timestamp(row.get(0)?),
+            source_time: Timestamp(row.get(1)?),
+            patient: row.get::<_, Option<String>>(2)?.map(Phi::new),
+            alarm: row.get::<_, u8>(3)? == Priority::Alarm.rank(),
+            digest: row.get(4)?,
+            readings: row.get(5)?,
+        })
+    })?
+    .collect()
+}
+
+fn unpack(blob: &[u8]) -> Result<Vec<PackedReading<'_>>, StoreError> {
+    PackedReading::unpack(blob)
+        .ok_or_else(|| StoreError::new(StoreErrorKind::Corrupt, "read the readings of a sample"))
+}
+
+/// By signal and the patient whom the device named: when its newest value was measured, and whose it is.
+fn newest(db: &Connection, device: i64) -> Result<HashMap<Key, Value>, StoreError> {
+    let mut newest: HashMap<Key, Value> = HashMap::new();
+    for sample in samples(db, device, false)? {
+        let named = sample
+            .patient
+            .clone()
+            .filter(|_| sample.names_its_patient());
+        for reading in unpack(&sample.readings)? {
+            let (Ok(_), Ok(code), Ok(unit)) =
+                (reading.value, reading.code.parse(), reading.unit.parse())
+            else {
+                continue;
             };
-            if let (true, Ok(code), Ok(unit)) = (wanted, reading.code.parse(), reading.unit.parse())
-            {
-                let known = newest.get(&(code, unit)).is_some_and(|last| last.0 >= at);
-                if !known {
-                    newest.insert((code, unit), (at, patient.clone()));
-                }
+            let key = (code, unit, named.clone());
+            if newest.get(&key).is_none_or(|last| last.0 < sample.at) {
+                newest.insert(key, (sample.at, sample.patient.clone()));
             }
         }
     }
     Ok(newest)
+}
+
+/// By signal and patient: when the newest alarm that it went stale was raised.
+fn alarms(db: &Connection, device: i64) -> Result<HashMap<Key, Timestamp>, StoreError> {
+    let mut alarms = HashMap::new();
+    for sample in samples(db, device, true)? {
+        for reading in unpack(&sample.readings)? {
+            if reading.value != Err(AbsentReason::Stale.as_str()) {
+                continue;
+            }
+            if let (Ok(code), Ok(unit)) = (reading.code.parse(), reading.unit.parse()) {
+                let raised = alarms
+                    .entry((code, unit, sample.patient.clone()))
+                    .or_insert(sample.at);
+                *raised = sample.at.max(*raised);
+            }
+        }
+    }
+    Ok(alarms)
+}
+
+impl Remembered {
+    fn names_its_patient(&self) -> bool {
+        let urgency = if self.alarm {
+            Urgency::Alarm
+        } else {
+            Urgency::Routine
+        };
+        let readings = unshipped::readings(&self.readings).unwrap_or_default();
+        !pack::is_of_nobody(&self.digest, self.source_time, urgency, &readings)
+    }
 }

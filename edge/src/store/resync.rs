@@ -85,7 +85,12 @@ pub(super) fn resync(
     let loss = loss(tx, &begun)?;
     let [alarm, live, backlog] = sequences(&begun);
     let again = tx.execute(
-        &format!("UPDATE sample SET parcel = NULL WHERE {LACKING}"),
+        &format!("UPDATE sample SET parcel = NULL, shipped = 1 WHERE {LACKING}"),
+        [alarm, live, backlog],
+    )?;
+    // The region may have again, as of another patient, what was withdrawn since.
+    tx.execute(
+        &format!("UPDATE withdrawal SET parcel = NULL WHERE {LACKING}"),
         [alarm, live, backlog],
     )?;
     // From here on they are counted with the parcels that they are shipped in next, or declared.
@@ -147,10 +152,12 @@ fn loss(tx: &Transaction<'_>, begun: &Begin) -> Result<Loss, StoreError> {
     Ok(loss)
 }
 
-/// Readings that are kept here of each parcel that the region lacks.
+/// Readings that are kept here of each parcel that the region lacks, also where they were given to another patient since.
 fn kept(tx: &Transaction<'_>, begun: &Begin) -> Result<HashMap<(u8, i64), u64>, StoreError> {
     let mut query = tx.prepare(&format!(
-        "SELECT priority, parcel, readings FROM sample WHERE {LACKING}"
+        "SELECT priority, parcel, readings FROM sample WHERE {LACKING}
+         UNION ALL SELECT priority, parcel, readings FROM
+           (SELECT was_priority AS priority, was_parcel AS parcel, readings FROM withdrawal) WHERE {LACKING}"
     ))?;
     let mut rows = query.query(sequences(begun))?;
     let mut kept: HashMap<_, u64> = HashMap::new();

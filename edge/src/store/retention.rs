@@ -208,6 +208,8 @@ fn delete(tx: &Transaction<'_>, forgotten: &mut Forgotten, sample: &Old) -> Resu
     } = sample.at;
     tx.prepare_cached("DELETE FROM sample WHERE device = ?1 AND epoch = ?2 AND seq = ?3")?
         .execute(params![device, epoch, seq])?;
+    tx.prepare_cached("DELETE FROM withdrawal WHERE device = ?1 AND epoch = ?2 AND seq = ?3")?
+        .execute(params![device, epoch, seq])?;
     let ((first, run), swallowed) = forgotten.add((device, epoch), seq, sample.source_ms);
     if let Some(first) = swallowed {
         tx.prepare_cached("DELETE FROM forgotten WHERE device = ?1 AND epoch = ?2 AND first = ?3")?

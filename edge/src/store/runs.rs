@@ -136,6 +136,11 @@ impl Runs {
         }
     }
 
+    /// The newest source time of a device (ms since 1970), if anything of it was ever stored.
+    pub(super) fn newest_ms(&self, device: i64) -> Option<i64> {
+        self.of.get(&device)?.iter().map(|run| run.newest_ms).max()
+    }
+
     /// Whether the alarm of a refusal in this run has not been raised.
     pub(super) fn is_first_refusal(&self, device: i64, number: u32) -> bool {
         self.run(device, number).is_none_or(|run| !run.alarmed)
@@ -176,6 +181,7 @@ mod tests {
         assert_eq!(runs.begin(1, 30), 1);
         runs.stored(1, 1, 40);
         assert_eq!(runs.begin(1, 50), 2);
+        assert_eq!(runs.newest_ms(1), Some(50));
         for (source, home, all) in [
             (20, 0, vec![0]),
             (21, 1, vec![1]),

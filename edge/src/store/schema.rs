@@ -4,7 +4,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use std::{path::PathBuf, time::Duration};
 
 /// The version that this binary writes.
-pub(super) const VERSION: i64 = 9;
+pub(super) const VERSION: i64 = 10;
 /// Bytes of a page, SQLCipher's default.
 pub(super) const PAGE_BYTES: i64 = 4_096;
 /// How long a connection waits for the other one's lock: a checkpoint of the whole log on a slow disk.
@@ -23,6 +23,7 @@ const STEPS: [&str; VERSION as usize] = [
     STAYS,
     SHIPPED,
     UNSHIPPED_ALARMS,
+    BEDS,
 ];
 
 const TABLES: &str = "
@@ -140,6 +141,32 @@ CREATE TABLE cured (
 /// What version 9 adds: alarms among the samples that were never shipped, which go first.
 const UNSHIPPED_ALARMS: &str = "
 CREATE INDEX sample_unshipped_alarm ON sample (device, epoch, seq) WHERE parcel IS NULL AND priority = 0;
+";
+
+/// What version 10 adds: beds at run time ([`super::beds`], [`super::correction`]). Every device stood where it stands.
+/// A sample without a parcel that was `shipped` was sent before the region was put back ([`super::resync`]).
+const BEDS: &str = "
+CREATE TABLE bed_entry (
+  row INTEGER PRIMARY KEY, bed TEXT NOT NULL, from_ms INTEGER NOT NULL, patient INTEGER REFERENCES patient,
+  entered_ms INTEGER NOT NULL, entered_by TEXT NOT NULL) STRICT;
+CREATE INDEX bed_entry_bed ON bed_entry (bed, from_ms, row);
+INSERT INTO bed_entry (bed, from_ms, patient, entered_ms, entered_by)
+  SELECT bed, from_ms, patient, coalesce((SELECT value FROM meta WHERE name = 'time_ms'), 0), 'configuration'
+  FROM assignment ORDER BY bed, from_ms;
+DROP TABLE assignment;
+CREATE TABLE placement (
+  device INTEGER NOT NULL, since_ms INTEGER NOT NULL, bed TEXT, PRIMARY KEY (device, since_ms)) STRICT, WITHOUT ROWID;
+CREATE INDEX placement_bed ON placement (bed);
+CREATE TABLE correction (
+  row INTEGER PRIMARY KEY, bed TEXT NOT NULL, from_ms INTEGER NOT NULL, until_ms INTEGER NOT NULL,
+  device INTEGER NOT NULL, epoch INTEGER NOT NULL, seq INTEGER NOT NULL) STRICT;
+CREATE TABLE withdrawal (
+  row INTEGER PRIMARY KEY, device INTEGER NOT NULL, epoch INTEGER NOT NULL, seq INTEGER NOT NULL,
+  priority INTEGER NOT NULL, parcel INTEGER, was_priority INTEGER NOT NULL, was_parcel INTEGER, patient INTEGER,
+  stay INTEGER, at_ms INTEGER NOT NULL, readings BLOB NOT NULL) STRICT;
+CREATE INDEX withdrawal_sample ON withdrawal (device, epoch, seq);
+CREATE INDEX withdrawal_unshipped ON withdrawal (row) WHERE parcel IS NULL;
+ALTER TABLE sample ADD COLUMN shipped INTEGER NOT NULL DEFAULT 0;
 ";
 
 /// Where the database is and how it is opened.

@@ -14,6 +14,7 @@ pub(super) struct Tally {
     pub uncleared: u64,
     pub unreadable_refused: u64,
     pub restarts: u64,
+    pub corrected: u64,
     pub settled: Settled,
     /// Whether samples wait for older ones that were never shipped.
     pub left: bool,
@@ -38,6 +39,7 @@ impl Tally {
         add("medmesh_parcels_uncleared_total", self.uncleared);
         add("medmesh_unreadable_refused_total", self.unreadable_refused);
         add("medmesh_counter_restarts_total", self.restarts);
+        add("medmesh_readings_corrected_total", self.corrected);
         for (reason, count) in [("conflict", self.conflicts), ("full", self.full)] {
             if count > 0 {
                 metrics::counter!("medmesh_samples_refused_total", "reason" => reason)

@@ -1,5 +1,6 @@
 //! The store on real files.
 mod again;
+mod beds;
 mod counting;
 mod deciding;
 mod fault;
@@ -57,15 +58,20 @@ pub(super) fn hand() -> Arc<Hand> {
     Arc::new(Hand(AtomicI64::new(START), AtomicBool::new(true)))
 }
 
-fn bed(from: &str, patient: Option<&str>) -> BedAssignment {
-    BedAssignment {
+pub(super) fn bed(from: &str, patient: Option<&str>) -> BedFact {
+    let phi = |text: String| Some(Phi::new(text));
+    BedFact {
         bed: "bed-1".into(),
-        from: from.into(),
-        patient: patient.map(Into::into),
-        name: patient.map(|id| format!("Canary Name {id}")),
-        mrn: patient.map(|id| format!("CANARY-MRN-{id}")),
-        birth_date: Some("1950-03-04".into()),
-        gender: Some("female".into()),
+        from: from.parse().unwrap(),
+        patient: patient.map(|id| crate::deid::PatientRecord {
+            facility_id: phi(id.into()),
+            name: phi(format!("Canary Name {id}")),
+            mrn: phi(format!("CANARY-MRN-{id}")),
+            birth_date: phi("1950-03-04".into()),
+            gender: phi("female".into()),
+            ..Default::default()
+        }),
+        by: BY_CONFIGURATION.into(),
     }
 }
 
@@ -281,11 +287,11 @@ async fn a_batch_answers_each_sample_in_its_place() {
 }
 
 #[test]
-fn a_bed_assignment_is_never_changed() {
+fn what_the_configuration_said_of_a_bed_it_cannot_say_otherwise() {
     let dir = TempDir::new().unwrap();
     drop(store(&dir));
     let mut changed = options(dir.path(), hand());
-    changed.beds[0].patient = Some("p-2".into());
+    changed.beds[0] = bed("2025-12-31T00:00:00Z", Some("p-2"));
     let error = Store::open(changed).err().unwrap();
     assert_eq!(error.kind, StoreErrorKind::Refused);
     drop(store(&dir));
@@ -641,7 +647,7 @@ async fn the_last_values_and_the_alarms_about_them_are_remembered_over_a_restart
         device: "m1".parse().unwrap(),
         signal: (heart.code, heart.unit),
         at: Timestamp(START),
-        patient: Some(Phi::new("p-1".into())),
+        patient: None,
         alarmed: false,
     };
     assert_eq!(before, std::slice::from_ref(&expected));

@@ -6,7 +6,7 @@ use super::{
     apply::Apply,
     journal::{Number, Prepared},
     pack::{self, PackedReading},
-    runs, stays,
+    runs, stays, withdrawal,
 };
 use crate::ingest::{SampleReading, Urgency};
 use rusqlite::{Connection, Transaction, params};
@@ -40,10 +40,12 @@ struct Unshipped {
     sample: Prepared,
 }
 
-/// Whether there is one.
+/// Whether there is one, or a withdrawal that is to be shipped.
 pub(super) fn any(db: &Connection) -> rusqlite::Result<bool> {
-    db.prepare_cached("SELECT 1 FROM sample WHERE parcel IS NULL LIMIT 1")?
-        .exists([])
+    let samples = db
+        .prepare_cached("SELECT 1 FROM sample WHERE parcel IS NULL LIMIT 1")?
+        .exists([])?;
+    Ok(samples || withdrawal::any_unshipped(db)?)
 }
 
 impl Apply<'_> {
@@ -81,6 +83,7 @@ impl Apply<'_> {
                 self.ship_one(&late)?;
                 shipped += 1;
             }
+            shipped += self.withdraw_again()?;
         }
         let left = any(self.tx())?;
         self.unshipped = left;
@@ -179,7 +182,7 @@ fn next_of(tx: &Transaction<'_>, which: &str, limit: i64) -> Result<Vec<Unshippe
     Ok(found)
 }
 
-fn readings(blob: &[u8]) -> Option<Vec<SampleReading>> {
+pub(super) fn readings(blob: &[u8]) -> Option<Vec<SampleReading>> {
     let packed = PackedReading::unpack(blob)?;
     packed.into_iter().map(reading).collect()
 }

@@ -2,6 +2,7 @@
 use super::{
     Condition, Status, StoreError, StoreErrorKind, StoreOptions,
     apply::{Apply, Ground, Kept},
+    beds,
     bounds::Bounds,
     directory::{Directory, meta, set_meta},
     job::{self, BATCH, Job, Outcome},
@@ -72,19 +73,23 @@ impl Writer {
         let mut connection = file.open_writer()?;
         let mut directory = Directory::new(options.devices, options.entropy);
         let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        directory.assign(&tx, &options.beds)?;
+        let now = options.time.now().mesh;
+        directory.place(&tx, now)?;
+        let runs = Runs::load(&tx)?;
+        beds::import(&tx, &mut directory, &runs, &options.beds, now)?;
         let boot = meta(&tx, BOOT)?.unwrap_or(0) + 1;
         set_meta(&tx, BOOT, boot)?;
         tx.commit()?;
         let boot = u32::try_from(boot).unwrap_or(u32::MAX);
         status.boot.store(boot, Ordering::Relaxed);
+        status.beds.fetch_add(1, Ordering::Relaxed);
         let unshipped = unshipped::any(&connection)?;
         status.unshipped.store(unshipped, Ordering::Relaxed);
         let places = (options.place, options.region);
         let parcels = Parcels::new(options.rules, options.signer, places, options.entropy);
         Ok(Self {
             forgotten: Forgotten::load(&connection)?,
-            runs: Runs::load(&connection)?,
+            runs,
             file,
             connection: Some(connection),
             directory,
@@ -160,6 +165,9 @@ impl Writer {
                             self.status.resynced.store(true, Ordering::Relaxed);
                         }
                         _ => {}
+                    }
+                    if let Outcome::Entered(_) = outcome {
+                        self.status.beds.fetch_add(1, Ordering::Relaxed);
                     }
                     job.tell(outcome);
                 }
@@ -239,6 +247,7 @@ impl Writer {
         self.forgotten.reload(&connection)?;
         self.runs = Runs::load(&connection)?;
         self.directory.reset();
+        self.directory.load_beds(&connection)?;
         self.connection = Some(connection);
         self.stale = false;
         Ok(())
@@ -336,6 +345,11 @@ fn one(
         Job::ShipAgain { link_came_up, .. } => {
             return apply.ship_again(*link_came_up).map(Outcome::Again);
         }
+        Job::Enter(fact, _) => {
+            let entered = apply.enter(fact)?;
+            return Ok(entered.map_or_else(Outcome::Refused, Outcome::Entered));
+        }
+        Job::Correct(_) => return apply.correct().map(Outcome::Corrected),
         Job::Quarantine {
             device,
             reason,

@@ -54,6 +54,8 @@ pub enum Decision {
     ReadUnanswered,
     /// A person read who is behind a pseudonym, or readings with their patients.
     CrosswalkRead,
+    /// A person said who lies in a bed.
+    BedEntered,
 }
 
 impl Decision {
@@ -81,6 +83,7 @@ impl Decision {
             Self::ReadForbidden => "read-forbidden",
             Self::ReadUnanswered => "read-unanswered",
             Self::CrosswalkRead => "crosswalk-read",
+            Self::BedEntered => "bed-entered",
         }
     }
 }
@@ -225,6 +228,20 @@ impl Entry {
             to: to.to_string(),
             count,
             ..Self::blank(time, decision, reason)
+        }
+    }
+
+    /// Somebody said at `me` who lies in a bed, or that nobody does: who said it, and which of the two. Never which bed or
+    /// who.
+    #[must_use]
+    pub fn of_bed(time: Timestamp, who: &str, me: &Place, what: &'static str) -> Self {
+        Self {
+            class: DataClass::Phi.as_str().into(),
+            from: printable(who),
+            to: me.to_string(),
+            kind: "Bed".into(),
+            count: 1,
+            ..Self::blank(time, Decision::BedEntered, what)
         }
     }
 

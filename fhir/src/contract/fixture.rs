@@ -82,7 +82,21 @@ pub fn reading(number: u32) -> ClinicalReading {
         // Many share a time, so that ties are broken.
         effective: START.plus_ms(i64::from(number / 3) * 1_001),
         flags: Flags::from_bits(u8::try_from(number / 8 % 8).unwrap_or(0)).unwrap_or_default(),
+        withdrawn: false,
     }
+}
+
+/// Reading `number`, withdrawn.
+///
+/// # Panics
+/// When the mapping makes something that validation refuses.
+#[must_use]
+pub fn withdrawn(number: u32) -> NewResource {
+    let reading = ClinicalReading {
+        withdrawn: true,
+        ..reading(number)
+    };
+    map::resource(&map::observation(&reading)).expect("the mapping emits what is stored")
 }
 
 /// The Observation of reading `number`.

@@ -19,7 +19,9 @@ const WRITE: &str = "INSERT INTO resource(seq, type, id, version, updated, body,
      $9::text[], $10::text[], $11::bigint[], $12::text[]) \
      AS n(seq, type, id, version, body, patient, device, code, category, effective, source) \
      ON CONFLICT (type, id) DO UPDATE SET seq = excluded.seq, version = excluded.version, \
-     updated = excluded.updated, body = excluded.body, source = excluded.source";
+     updated = excluded.updated, body = excluded.body, source = excluded.source, \
+     patient = excluded.patient, device = excluded.device, code = excluded.code, category = excluded.category, \
+     effective = excluded.effective";
 const ADOPT: &str = "UPDATE resource r SET source = n.source \
      FROM unnest($1::text[], $2::text[], $3::text[]) AS n(type, id, source) \
      WHERE r.type = n.type AND r.id = n.id AND r.source IS NULL";
@@ -30,6 +32,10 @@ const REMEMBER: &str = "INSERT INTO history(type, id, version, updated, body, se
      SELECT type, id, version, $1, body, seq \
      FROM unnest($2::text[], $3::text[], $4::bigint[], $5::text[], $6::bigint[]) \
      AS n(type, id, version, body, seq)";
+/// The first version of what usually has one: it is among the past ones from now on.
+const DEMOTE: &str = "INSERT INTO history(type, id, version, updated, body, seq) \
+     SELECT r.type, r.id, r.version, r.updated, r.body, r.seq FROM resource r \
+     JOIN unnest($1::text[], $2::text[]) AS k(type, id) ON r.type = k.type AND r.id = k.id";
 const SEE: &str = "INSERT INTO parcel(id, conflicts) SELECT * FROM unnest($1::bytea[], $2::text[])";
 const HEAD: &str = "UPDATE head SET seq = $1, observations = observations + $2, patients = patients + $3, \
      devices = devices + $4";
@@ -141,6 +147,8 @@ struct Plan<'a> {
     current: HashMap<Key, (i64, u32, &'a NewResource, String)>,
     /// Every version of versioned types that is written.
     past: Vec<(u32, &'a NewResource, i64)>,
+    /// What is stored with its only version so far, and gets another one.
+    demoted: Vec<Key>,
     parcels: Vec<(Vec<u8>, String)>,
     added: [i64; 3],
 }
@@ -210,6 +218,12 @@ impl<'a> Plan<'a> {
         {
             self.added[at] += 1;
         }
+        if known.is_some() && !resource.kind().is_versioned() {
+            match self.current.get(&key) {
+                Some((seq, version, before, _)) => self.past.push((*version, *before, *seq)),
+                None => self.demoted.push(key.clone()),
+            }
+        }
         self.seq += 1;
         let now = Known {
             version,
@@ -227,6 +241,7 @@ impl<'a> Plan<'a> {
 
     /// The statements do not depend on each other, so they are sent without waiting (pipelined).
     async fn write(&self, transaction: &Transaction<'_>) -> Result<(), Error> {
+        self.demote(transaction).await?;
         let [observations, patients, devices] = self.added;
         let head = async {
             let statement = transaction.prepare_cached(HEAD).await?;
@@ -255,6 +270,18 @@ impl<'a> Plan<'a> {
         let statement = transaction.prepare_cached(ADOPT).await?;
         let params: [&(dyn ToSql + Sync); 3] = [&types, &ids, &sources];
         transaction.execute(&statement, &params).await?;
+        Ok(())
+    }
+
+    /// Before anything is written: it copies what is current.
+    async fn demote(&self, transaction: &Transaction<'_>) -> Result<(), Error> {
+        if self.demoted.is_empty() {
+            return Ok(());
+        }
+        let types: Vec<_> = self.demoted.iter().map(|key| key.0.as_str()).collect();
+        let ids: Vec<_> = self.demoted.iter().map(|key| key.1.as_str()).collect();
+        let statement = transaction.prepare_cached(DEMOTE).await?;
+        transaction.execute(&statement, &[&types, &ids]).await?;
         Ok(())
     }
 

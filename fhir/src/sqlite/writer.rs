@@ -75,6 +75,10 @@ const REMEMBER: &str =
 const KEEP_MARKS: &str = "INSERT INTO reader(name, marks) VALUES (?1, ?2) \
      ON CONFLICT (name) DO UPDATE SET marks = excluded.marks";
 
+/// The first version of what usually has one: it is among the past ones from now on.
+const DEMOTE: &str = "INSERT OR IGNORE INTO history(type, id, version, updated, body, seq) \
+     SELECT type, id, version, updated, body, seq FROM resource WHERE type = ?1 AND id = ?2";
+
 /// Works until every sender is gone.
 pub fn run(file: &Reopening, mut queue: mpsc::Receiver<Job>) {
     while let Some(first) = queue.blocking_recv() {
@@ -274,6 +278,9 @@ impl Head {
             return Ok(decision);
         };
         if known.is_some() {
+            if !resource.kind().is_versioned() {
+                transaction.prepare_cached(DEMOTE)?.execute([kind, id])?;
+            }
             transaction.prepare_cached(FORGET)?.execute([kind, id])?;
         } else {
             self.count(resource.kind());

@@ -1,5 +1,7 @@
 //! What every engine does with a resource, given what is stored under its id and who owns that. Pure.
 use super::{FhirId, NewResource, ResourceType};
+use crate::map::WITHDRAWN;
+use serde::Deserialize;
 
 /// What to do with a resource, given what is stored under its id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,11 +40,22 @@ pub(crate) fn decide(known: Option<&Known>, new: &NewResource, source: &str) -> 
         Some(known) if known.is_of_another(source) => Decision::Foreign,
         Some(known) if known.json == new.json() && known.source.is_none() => Decision::Adopt,
         Some(known) if known.json == new.json() => Decision::Same,
-        Some(known) if new.kind().is_versioned() => {
+        // What was withdrawn stays so: the reading itself may come after its withdrawal, or again.
+        Some(known) if is_withdrawn(&known.json) => Decision::Same,
+        Some(known) if new.withdrawn || new.kind().is_versioned() => {
             Decision::Write(known.version.saturating_add(1))
         }
         Some(_) => Decision::Conflict,
     }
+}
+
+/// Whether the text under an id is a reading that was withdrawn.
+fn is_withdrawn(json: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Status<'a> {
+        status: Option<&'a str>,
+    }
+    serde_json::from_str(json).is_ok_and(|found: Status<'_>| found.status == Some(WITHDRAWN))
 }
 
 impl NewResource {

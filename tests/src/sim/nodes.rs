@@ -160,7 +160,7 @@ impl Opening<'_> {
             },
             retention: Span::ms(RETENTION_MS),
             devices: devices.collect::<Result<_>>()?,
-            beds: beds.collect(),
+            beds: beds.filter_map(|bed| bed.fact()).collect(),
             rules: self.rules,
             profile: None,
             signer: Signer::new(self.place, key(self.place)),

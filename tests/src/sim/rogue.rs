@@ -108,6 +108,7 @@ fn forge(mut batch: ReadingBatch) -> ReadingBatch {
         patient.gender = "other".into();
     }
     batch.readings = vec![Reading {
+        withdrawn: false,
         uid: vec![0xee; 16].into(),
         device: 0,
         patient: u32::from(!batch.patients.is_empty()),

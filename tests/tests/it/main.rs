@@ -1,6 +1,7 @@
 //! The one integration binary: rules of the tree, golden tables, and process tests over the real binary.
 mod architecture;
 mod bad_input;
+mod beds;
 mod boot;
 mod border;
 mod canaries;

@@ -24,7 +24,10 @@ fn regional() -> Place {
     place("regional/eu/eu")
 }
 
-/// What a region's store of resources has: how often each reading came, and how many that are not it has applied.
+const STANDS: u32 = 1;
+const WITHDRAWN: u32 = 2;
+
+/// What a region's store of resources has: of each reading whether it stands.
 #[derive(Clone, Default)]
 struct Resources(Arc<Mutex<BTreeMap<Vec<u8>, u32>>>);
 
@@ -33,10 +36,13 @@ impl Apply for Resources {
     async fn apply(&self, _: &Place, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError> {
         let mut rows = self.0.lock();
         let take = |parcel: &Parcel| {
-            if let Ok(batch) = envelope::open::<ReadingBatch>(parcel) {
-                for reading in &batch.readings {
-                    // The same id again is one resource.
-                    rows.entry(reading.uid.to_vec()).or_insert(1);
+            let correction = || envelope::open::<wire::Correction>(parcel).ok()?.batch;
+            let batch = envelope::open::<ReadingBatch>(parcel).ok();
+            for reading in &batch.or_else(correction).unwrap_or_default().readings {
+                // The same id again is one resource; a withdrawal is for good.
+                let known = rows.entry(reading.uid.to_vec()).or_insert(STANDS);
+                if reading.withdrawn {
+                    *known = WITHDRAWN;
                 }
             }
             Verdict::Accepted {
@@ -98,6 +104,12 @@ impl Region {
 
     fn uids(&self) -> Vec<Vec<u8>> {
         self.resources.0.lock().keys().cloned().collect()
+    }
+
+    fn standing(&self) -> Vec<Vec<u8>> {
+        let rows = self.resources.0.lock();
+        let good = rows.iter().filter(|(_, state)| **state == STANDS);
+        good.map(|(uid, _)| uid.clone()).collect()
     }
 
     async fn gaps(&self) -> Vec<Gap> {
@@ -233,6 +245,60 @@ async fn a_region_put_back_gets_everything_again_once_and_new_readings_at_once()
         assert_eq!(meet(&store, &region).await, 1, "both agree");
         assert!(store.gaps().await.unwrap().is_empty(), "nothing is missing");
         assert!(region.gaps().await.is_empty());
+    }
+}
+
+fn lay_there(patient: &str) -> BedFact {
+    BedFact {
+        by: "nurse".into(),
+        ..bed("2025-12-31T12:00:00Z", Some(patient))
+    }
+}
+
+#[tokio::test]
+async fn a_region_put_back_to_before_a_correction_is_told_again_what_was_withdrawn() {
+    let (dir, time) = (TempDir::new().unwrap(), hand());
+    let (store, mut region) = (open(dir.path(), &time), Region::new());
+    append(&store, 1..=20).await;
+    settle(&store, &region).await;
+    let backups = [region.copy(), region.copy(), region.copy()];
+    for (turn, backup) in (0..).zip(backups) {
+        // In the second turn it moves once more before it was shipped again; in the last one nothing moves.
+        if turn == 1 {
+            region.restore(backup);
+            assert_eq!(meet(&store, &region).await, 2);
+            store.enter(lay_there("p-3")).await.unwrap();
+            assert_eq!(super::beds::correct(&store).await.0, 40);
+        } else {
+            store.enter(lay_there("p-2")).await.unwrap();
+            super::beds::correct(&store).await;
+            settle(&store, &region).await;
+            region.restore(backup);
+        }
+        settle(&store, &region).await;
+        assert_eq!(region.standing(), kept(&store).await, "{turn}");
+        assert!(store.gaps().await.unwrap().is_empty(), "nothing is missing");
+    }
+}
+
+#[tokio::test]
+async fn a_facility_put_back_to_before_a_correction_corrects_the_same_once() {
+    let (dir, time) = (TempDir::new().unwrap(), hand());
+    let (store, region) = (open(dir.path(), &time), Region::new());
+    store.enter(lay_there("p-2")).await.unwrap();
+    store.enter(lay_there("p-1")).await.unwrap();
+    append(&store, 1..=20).await;
+    settle(&store, &region).await;
+    store.close().await;
+    let backup = copy(dir.path());
+    for dir in [&dir, &backup] {
+        let store = open(dir.path(), &time);
+        store.enter(lay_there("p-2")).await.unwrap();
+        assert_eq!(super::beds::correct(&store).await.0, 40);
+        settle(&store, &region).await;
+        assert_eq!(region.standing(), kept(&store).await);
+        assert_eq!(region.uids().len(), 80);
+        store.close().await;
     }
 }
 

@@ -1,0 +1,240 @@
+//! Beds at run time: who lies where from when on, said over the node's own HTTPS and read by the facility's staff.
+//!
+//! | | | |
+//! |---|---|---|
+//! | `GET /api/v1/beds` | | every entry, and how many devices' readings are still being corrected |
+//! | `POST /api/v1/beds/assign` | `{"bed", "patient", "from"?, "by", "name"?, "mrn"?, "birth_date"?, "gender"?}` | the patient lies in the bed from then on |
+//! | `POST /api/v1/beds/discharge` | `{"bed", "from"?, "by"}` | nobody does |
+//!
+//! Whoever asks shows the token of the file [`TOKEN_FILE`] in the node's data directory (`Authorization: Bearer`), which
+//! only the node's own user can read: what is said here is identified. `from` may lie in the past, by the mesh clock;
+//! what was attributed meanwhile is corrected in the background ([`crate::store`]).
+use crate::{
+    clockguard::Time,
+    config::EdgeConfig,
+    deid::PatientRecord,
+    store::{self, BedFact, BedRow, Store, StoreError, StoreErrorKind},
+};
+use axum::{
+    Json, Router,
+    extract::{DefaultBodyLimit, Request, State},
+    http::{StatusCode, header::AUTHORIZATION},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use federation::{
+    audit::{Decision, Entry},
+    pki::PkiError,
+};
+use serde::{Deserialize, Deserializer, Serialize};
+use sha2::{Digest, Sha256};
+use std::{path::Path, sync::Arc, time::Duration};
+use tokio_util::sync::CancellationToken;
+use types::{Phi, Place, Timestamp};
+
+/// The file with the token of the local API, in the node's data directory.
+pub const TOKEN_FILE: &str = "api.token";
+/// The body of a request, in bytes.
+const MAX_BODY: usize = 16 << 10;
+/// Pause between looks for something to correct, when there is nothing (real time).
+const IDLE: Duration = Duration::from_millis(250);
+/// Pause after a step that could do nothing now (real time).
+const HELD: Duration = Duration::from_secs(2);
+
+/// What the beds of a facility are, as its own staff reads it. Everything in it is PHI.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Listing {
+    /// Every entry, by bed and time.
+    pub beds: Vec<BedRow>,
+    /// Devices whose readings are still being looked through.
+    pub correcting: u64,
+}
+
+/// What is asked of the API.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    bed: String,
+    #[serde(default)]
+    from: Option<String>,
+    by: String,
+    #[serde(default, deserialize_with = "phi")]
+    patient: Option<Phi<String>>,
+    #[serde(default, deserialize_with = "phi")]
+    name: Option<Phi<String>>,
+    #[serde(default, deserialize_with = "phi")]
+    mrn: Option<Phi<String>>,
+    #[serde(default, deserialize_with = "phi")]
+    birth_date: Option<Phi<String>>,
+    #[serde(default, deserialize_with = "phi")]
+    gender: Option<Phi<String>>,
+}
+
+fn phi<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Phi<String>>, D::Error> {
+    Ok(Option::<String>::deserialize(deserializer)?.map(Phi::new))
+}
+
+/// What the API works with.
+#[derive(Clone)]
+struct Api {
+    store: Store,
+    time: Arc<dyn Time>,
+    here: Place,
+    /// SHA-256 of the token: comparing digests says nothing of how far a guess was right.
+    token: [u8; 32],
+}
+
+/// The token of a data directory, drawn when there is none.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn token(dir: &Path, entropy: store::Entropy) -> Result<String, PkiError> {
+    let path = dir.join(TOKEN_FILE);
+    if let Ok(token) = std::fs::read_to_string(&path)
+        && token.len() == 64
+    {
+        return Ok(token);
+    }
+    let mut bytes = [0; 32];
+    entropy(&mut bytes);
+    let token = hex::encode(bytes);
+    federation::pki::write_private(&path, &token)?;
+    Ok(token)
+}
+
+/// The routes.
+pub fn router(store: Store, time: Arc<dyn Time>, here: Place, token: &str) -> Router {
+    let api = Api {
+        store,
+        time,
+        here,
+        token: Sha256::digest(token).into(),
+    };
+    Router::new()
+        .route("/api/v1/beds", get(list))
+        .route("/api/v1/beds/assign", post(assign))
+        .route("/api/v1/beds/discharge", post(discharge))
+        .layer(middleware::from_fn_with_state(api.clone(), known))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(api)
+}
+
+/// Lets in who shows the token.
+async fn known(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let shown = request.headers().get(AUTHORIZATION);
+    let shown = shown.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+    let digest: Option<[u8; 32]> = shown.map(|token| Sha256::digest(token).into());
+    if digest == Some(api.token) {
+        return next.run(request).await;
+    }
+    metrics::counter!("medmesh_api_refused_total").increment(1);
+    problem(StatusCode::UNAUTHORIZED, "no token, or not this node's")
+}
+
+fn problem(status: StatusCode, error: &str) -> Response {
+    (status, Json(serde_json::json!({ "error": error }))).into_response()
+}
+
+fn failed(error: &StoreError) -> Response {
+    match error.kind {
+        StoreErrorKind::Refused => problem(StatusCode::BAD_REQUEST, error.op),
+        _ => problem(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the store takes nothing now",
+        ),
+    }
+}
+
+/// Nothing is shown before it is written down (45 CFR 164.312(b)).
+async fn list(State(api): State<Api>) -> Response {
+    let listed = async {
+        let (beds, correcting) = api.store.bed_rows().await?;
+        let rows = u32::try_from(beds.len()).unwrap_or(u32::MAX);
+        let (what, read) = (("beds", "Bed"), Decision::CrosswalkRead);
+        let now = api.time.now().real;
+        let entry = Entry::of_read(now, read, "api-token", &api.here, what, rows);
+        api.store.note(vec![entry]).await?;
+        Ok(Json(Listing { beds, correcting }).into_response())
+    };
+    listed.await.unwrap_or_else(|error| failed(&error))
+}
+
+async fn assign(State(api): State<Api>, body: axum::body::Bytes) -> Response {
+    enter(&api, &body, true).await
+}
+
+async fn discharge(State(api): State<Api>, body: axum::body::Bytes) -> Response {
+    enter(&api, &body, false).await
+}
+
+/// The text of an error of the JSON could quote the request: it is not repeated.
+async fn enter(api: &Api, body: &[u8], with_patient: bool) -> Response {
+    let fact = serde_json::from_slice::<Asked>(body)
+        .map_err(|_| "not the JSON of an entry: see `medmesh edge beds --help`")
+        .and_then(|asked| fact(asked, with_patient, api.time.now().mesh));
+    match fact {
+        Err(reason) => problem(StatusCode::BAD_REQUEST, reason),
+        Ok(fact) => match api.store.enter(fact).await {
+            Ok(entered) => Json(entered).into_response(),
+            Err(error) => failed(&error),
+        },
+    }
+}
+
+fn fact(asked: Asked, with_patient: bool, now: Timestamp) -> Result<BedFact, &'static str> {
+    let from = match &asked.from {
+        None => now,
+        Some(text) => text.parse().map_err(|_| "from: not an RFC 3339 time")?,
+    };
+    let record = PatientRecord {
+        facility_id: asked.patient,
+        name: asked.name,
+        mrn: asked.mrn,
+        birth_date: asked.birth_date,
+        gender: asked.gender,
+        ..PatientRecord::default()
+    };
+    let patient = match (with_patient, &record.facility_id) {
+        (true, None) => return Err("patient: missing"),
+        (false, None) if record == PatientRecord::default() => None,
+        (false, _) => return Err("a discharge names no patient"),
+        (true, Some(_)) => Some(record),
+    };
+    Ok(BedFact {
+        bed: asked.bed,
+        from,
+        patient,
+        by: asked.by,
+    })
+}
+
+/// Corrects what late entries leave to be corrected, a step at a time, until the stop.
+pub(crate) async fn correct(store: Store, stop: CancellationToken) -> Result<(), StoreError> {
+    let mut pause = Duration::ZERO;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = tokio::time::sleep(pause) => {}
+        }
+        // An error shows in the store's condition; the next turn tries again.
+        let step = store.correct().await;
+        pause = match step {
+            Ok(step) if step.held => HELD,
+            Ok(step) if step.left => Duration::ZERO,
+            Ok(_) => IDLE,
+            Err(_) => HELD,
+        };
+    }
+}
+
+/// The beds of a facility from its files, beside a running node or without one.
+///
+/// # Errors
+/// `Refused` with a wrong key or when there is no store; as any read otherwise.
+pub fn export(config: &EdgeConfig) -> Result<Listing, StoreError> {
+    let key = store::read_facility_key(&config.key_file)?;
+    let db = store::open_read_only(&config.data_dir, &key)?;
+    let (beds, correcting) = store::read_beds(&db)?;
+    Ok(Listing { beds, correcting })
+}

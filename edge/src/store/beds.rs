@@ -1,0 +1,330 @@
+//! Who lies in which bed from when on, and which device stood at which bed.
+//!
+//! An entry says who lies in a bed from an instant on, until the next instant that an entry names. Entries are only
+//! ever appended, each with who made it and when; of several for one bed and instant the last one holds. An entry may
+//! be late: what it changes of the past is put right by [`super::correction`].
+use super::{
+    StoreError, StoreErrorKind,
+    apply::Apply,
+    directory::{Directory, MAX_PATIENT_ID},
+    journal::EDGE_EPOCH,
+    runs::Runs,
+};
+use crate::deid::PatientRecord;
+use federation::audit::Entry;
+use rusqlite::{Connection, OptionalExtension, params};
+use serde::Serialize;
+use std::collections::HashMap;
+use types::{Phi, Timestamp};
+
+/// The longest name of a bed, and of who made an entry, in bytes.
+pub const MAX_NAME: usize = 64;
+/// Who made the entries that the configuration holds.
+pub const BY_CONFIGURATION: &str = "configuration";
+/// Entries that a facility keeps: ten a day for each of 64 beds, over four years. One more is refused.
+const MAX_ENTRIES: i64 = 1 << 20;
+
+/// Who lies in a bed from an instant on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BedFact {
+    /// The bed.
+    pub bed: String,
+    /// From when on (mesh time).
+    pub from: Timestamp,
+    /// The patient with what the facility knows of them, under its own id; none: nobody.
+    pub patient: Option<PatientRecord>,
+    /// Who says so.
+    pub by: String,
+}
+
+/// What became of an entry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Entered {
+    /// Whether it said anything new of who lies where.
+    pub changed: bool,
+    /// Whether readings may have to be given to another patient: that goes on in the background.
+    pub corrects: bool,
+}
+
+/// An entry, as the facility's own staff read it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BedRow {
+    /// The bed.
+    pub bed: String,
+    /// From when on.
+    pub from: Timestamp,
+    /// The facility's own id of the patient; none: nobody.
+    pub patient: Option<String>,
+    /// When it was entered (mesh time).
+    pub entered: Timestamp,
+    /// By whom.
+    pub by: String,
+    /// Whether it holds: no later entry names the same bed and instant.
+    pub holds: bool,
+}
+
+/// Of each bed: from which instant on (ms since 1970) which patient, if any, lies in it; in the order of time.
+pub(super) type Beds = HashMap<String, Vec<(i64, Option<i64>)>>;
+
+/// Of each bed: from which instant on whom the facility calls so lies in it; in the order of time.
+pub type Timeline = HashMap<String, Vec<(Timestamp, Option<Phi<String>>)>>;
+
+fn refused(op: &'static str) -> StoreError {
+    StoreError::new(StoreErrorKind::Refused, op)
+}
+
+/// Why an entry cannot be made; it names the field and never quotes it.
+///
+/// # Errors
+/// The reason.
+pub(crate) fn check(fact: &BedFact) -> Result<(), &'static str> {
+    let fits =
+        |text: &str| (1..=MAX_NAME).contains(&text.len()) && !text.chars().any(|c| c.is_control());
+    if !fits(&fact.bed) {
+        return Err("bed: 1 to 64 bytes without control characters");
+    }
+    if !fits(&fact.by) {
+        return Err("by: 1 to 64 bytes without control characters");
+    }
+    if !fact.from.is_measurable() {
+        return Err("from: before 1901 or after 2198");
+    }
+    match &fact.patient {
+        Some(record) => crate::deid::check_record(record, MAX_PATIENT_ID),
+        None => Ok(()),
+    }
+}
+
+pub(super) fn load(db: &Connection) -> rusqlite::Result<Beds> {
+    let mut beds = Beds::new();
+    let mut query =
+        db.prepare("SELECT bed, from_ms, patient FROM bed_entry ORDER BY bed, from_ms, row")?;
+    let mut rows = query.query([])?;
+    while let Some(row) = rows.next()? {
+        let (from, patient) = (row.get(1)?, row.get(2)?);
+        let intervals = beds.entry(row.get(0)?).or_default();
+        match intervals.last_mut() {
+            Some(last) if last.0 == from => last.1 = patient,
+            _ => intervals.push((from, patient)),
+        }
+    }
+    Ok(beds)
+}
+
+/// The beds by the facility's own ids.
+pub(super) fn timeline(db: &Connection) -> rusqlite::Result<Timeline> {
+    let mut ids: HashMap<i64, Phi<String>> = HashMap::new();
+    let mut query =
+        db.prepare("SELECT row, id FROM patient WHERE row IN (SELECT patient FROM bed_entry)")?;
+    let mut rows = query.query([])?;
+    while let Some(row) = rows.next()? {
+        ids.insert(row.get(0)?, Phi::new(row.get(1)?));
+    }
+    let named = |(from, patient): (i64, Option<i64>)| {
+        (
+            Timestamp(from),
+            patient.and_then(|row| ids.get(&row).cloned()),
+        )
+    };
+    let beds = load(db)?.into_iter();
+    Ok(beds
+        .map(|(bed, intervals)| (bed, intervals.into_iter().map(named).collect()))
+        .collect())
+}
+
+/// Every entry, by bed and time.
+pub(crate) fn rows(db: &Connection) -> rusqlite::Result<Vec<BedRow>> {
+    let mut query = db.prepare(
+        "SELECT bed, from_ms, patient.id, entered_ms, entered_by,
+           bed_entry.row = max(bed_entry.row) OVER (PARTITION BY bed, from_ms)
+         FROM bed_entry LEFT JOIN patient ON patient.row = bed_entry.patient ORDER BY bed, from_ms, bed_entry.row",
+    )?;
+    let rows = query.query_map([], |row| {
+        Ok(BedRow {
+            bed: row.get(0)?,
+            from: Timestamp(row.get(1)?),
+            patient: row.get(2)?,
+            entered: Timestamp(row.get(3)?),
+            by: row.get(4)?,
+            holds: row.get(5)?,
+        })
+    })?;
+    rows.collect()
+}
+
+/// Devices whose readings are still being looked through for a correction.
+pub(crate) fn corrections(db: &Connection) -> rusqlite::Result<u64> {
+    let count: i64 = db.query_row("SELECT count(*) FROM correction", [], |row| row.get(0))?;
+    Ok(count.unsigned_abs())
+}
+
+impl Apply<'_> {
+    /// Appends an entry, and writes down who made it.
+    pub(super) fn enter(
+        &mut self,
+        fact: &BedFact,
+    ) -> Result<Result<Entered, &'static str>, StoreError> {
+        let entered = enter(self.tx, self.directory, self.runs, fact, self.now.mesh)?;
+        if entered.is_ok_and(|entered| entered.changed) {
+            let what = match &fact.patient {
+                Some(_) => "assign",
+                None => "discharge",
+            };
+            let me = self.parcels.sender(&self.now).place;
+            self.note(&[Entry::of_bed(self.now.real, &fact.by, me, what)])?;
+        }
+        Ok(entered)
+    }
+}
+
+/// Appends an entry, unless it says what holds already; what it changes of the past is left to be corrected.
+fn enter(
+    db: &Connection,
+    directory: &mut Directory,
+    runs: &Runs,
+    fact: &BedFact,
+    now: Timestamp,
+) -> Result<Result<Entered, &'static str>, StoreError> {
+    if let Err(reason) = check(fact) {
+        return Ok(Err(reason));
+    }
+    let entries: i64 = db
+        .prepare_cached("SELECT count(*) FROM bed_entry")?
+        .query_row([], |row| row.get(0))?;
+    if entries >= MAX_ENTRIES {
+        return Ok(Err("the facility has as many entries of beds as it may"));
+    }
+    let patient = match &fact.patient {
+        Some(record) => Some(directory.describe(db, record)?),
+        None => None,
+    };
+    if directory.bed_entry(&fact.bed, fact.from) == Some(patient) {
+        return Ok(Ok(Entered::default()));
+    }
+    let before = directory.patient_of_bed(&fact.bed, fact.from);
+    append(db, fact, patient, now)?;
+    directory.load_beds(db)?;
+    let mut corrects = false;
+    if before != patient {
+        let until = directory.next_entry(&fact.bed, fact.from);
+        corrects = correct_later(db, runs, &fact.bed, (fact.from.0, until))?;
+    }
+    Ok(Ok(Entered {
+        changed: true,
+        corrects,
+    }))
+}
+
+/// Leaves it to be corrected whose the readings are that were measured at a bed in an interval, if there can be any:
+/// whether there can.
+fn correct_later(
+    db: &Connection,
+    runs: &Runs,
+    bed: &str,
+    (from, until): (i64, i64),
+) -> Result<bool, StoreError> {
+    let devices: Vec<i64> = db
+        .prepare_cached("SELECT DISTINCT device FROM placement WHERE bed = ?1")?
+        .query_map([bed], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    let mut any = false;
+    for device in devices {
+        let alarm: Option<i64> = db
+            .prepare_cached("SELECT max(source_ms) FROM sample WHERE device = ?1 AND epoch = ?2")?
+            .query_row((device, EDGE_EPOCH), |row| row.get(0))?;
+        let newest = runs.newest_ms(device).max(alarm);
+        if newest.is_none_or(|newest| newest < from) {
+            continue;
+        }
+        any = true;
+        db.prepare_cached(
+            "INSERT INTO correction (bed, from_ms, until_ms, device, epoch, seq) VALUES (?1, ?2, ?3, ?4, ?5, ?5)",
+        )?
+        .execute(params![bed, from, until, device, i64::MAX])?;
+    }
+    Ok(any)
+}
+
+/// Takes in what the configuration says of beds, once for each bed and instant: afterwards only an entry at run time
+/// changes it.
+///
+/// # Errors
+/// `Refused` when it says something else than it said before, or what no entry may say.
+pub(super) fn import(
+    db: &Connection,
+    directory: &mut Directory,
+    runs: &Runs,
+    facts: &[BedFact],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    directory.load_beds(db)?;
+    for fact in facts {
+        check(fact).map_err(refused)?;
+        let patient = match &fact.patient {
+            Some(record) => Some(directory.describe(db, record)?),
+            None => None,
+        };
+        let first: Option<Option<i64>> = db
+            .prepare_cached(
+                "SELECT patient FROM bed_entry WHERE bed = ?1 AND from_ms = ?2 AND entered_by = ?3",
+            )?
+            .query_row(params![fact.bed, fact.from.0, BY_CONFIGURATION], |row| {
+                row.get(0)
+            })
+            .optional()?;
+        match first {
+            Some(known) if known == patient => {}
+            Some(_) => {
+                return Err(refused(
+                    "write the bed assignments: the configuration gave the bed another patient from that instant on; correct it with `medmesh edge beds`",
+                ));
+            }
+            None if directory.bed_entry(&fact.bed, fact.from).is_some() => {}
+            None => {
+                enter(db, directory, runs, fact, now)?.map_err(refused)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn append(
+    db: &Connection,
+    fact: &BedFact,
+    patient: Option<i64>,
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    db.prepare_cached(
+        "INSERT INTO bed_entry (bed, from_ms, patient, entered_ms, entered_by) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?
+    .execute(params![fact.bed, fact.from.0, patient, now.0, fact.by])?;
+    Ok(())
+}
+
+impl Directory {
+    /// Writes down where the configured devices stand now, if they stood elsewhere: what they measure belongs to that
+    /// bed by the time of its arrival.
+    pub(super) fn place(&mut self, db: &Connection, now: Timestamp) -> rusqlite::Result<()> {
+        let facts: Vec<_> = self
+            .facts()
+            .map(|f| (f.id.clone(), f.bed.clone()))
+            .collect();
+        for (id, bed) in facts {
+            let device = self.device(db, &id)?.row;
+            let last: Option<(i64, Option<String>)> = db
+                .prepare_cached(
+                    "SELECT since_ms, bed FROM placement WHERE device = ?1 ORDER BY since_ms DESC LIMIT 1",
+                )?
+                .query_row([device], |row| Ok((row.get(0)?, row.get(1)?)))
+                .optional()?;
+            let since = match &last {
+                Some((_, known)) if *known == bed => continue,
+                Some((since, _)) => now.0.max(since.saturating_add(1)),
+                None => i64::MIN,
+            };
+            db.prepare_cached("INSERT INTO placement (device, since_ms, bed) VALUES (?1, ?2, ?3)")?
+                .execute(params![device, since, bed])?;
+        }
+        Ok(())
+    }
+}

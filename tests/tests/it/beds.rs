@@ -1,0 +1,179 @@
+//! Who lies in a bed is entered late, by the command, while a facility runs: its readings move to the right patient, and
+//! the region has the old ones as entered in error.
+use anyhow::{Context, Result, ensure};
+use medmesh_tests::{mesh::Mesh, wait};
+use serde_json::Value;
+use std::{collections::BTreeSet, time::Duration};
+use types::Timestamp;
+
+/// For a loaded machine.
+const PATIENCE: Duration = Duration::from_secs(90);
+const FACILITY: &str = "edge:us-f1";
+/// Readings of the bed's patient before somebody enters that another one lay there.
+const ENOUGH: usize = 40;
+
+#[test]
+fn an_entry_that_comes_late_reaches_the_region_as_readings_entered_in_error_and_anew() -> Result<()>
+{
+    tokio::runtime::Runtime::new()?.block_on(beds())
+}
+
+async fn beds() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let args = [
+        "--regions",
+        "us",
+        "--facilities",
+        "1",
+        "--beds",
+        "2",
+        "--speed",
+        "20x",
+    ];
+    let mesh = Mesh::up(dir.path(), &args).await?;
+    let before = lies(&mesh, "b1")?;
+    let at = wait::until("readings of the bed", PATIENCE, || async {
+        let mut times: Vec<_> = readings(&mesh, &before)
+            .ok()?
+            .into_iter()
+            .map(|r| r.1)
+            .collect();
+        times.sort_unstable();
+        (times.len() >= ENOUGH).then(|| times[times.len() / 2])
+    })
+    .await?;
+    let from = Timestamp(at).to_rfc3339();
+    let said = enter(&mesh, &["assign", "--patient", "late-1", "--at", &from])?;
+    ensure!(
+        said["changed"] == true && said["corrects"] == true,
+        "{said}"
+    );
+    // A kill of either end takes nothing of it back.
+    for node in [FACILITY, "regional:us"] {
+        let before = mesh.pid(node)?;
+        mesh.signal(node, "KILL")?;
+        let back = || async { (mesh.pid(node).ok()? != before).then_some(()) };
+        wait::until("the node is back", PATIENCE, back).await?;
+    }
+    let there = || async {
+        let again = enter(&mesh, &["assign", "--patient", "late-1", "--at", &from]);
+        again.ok()
+    };
+    let again = wait::until("the facility serves again", PATIENCE, there).await?;
+    ensure!(again["changed"] == false, "{again}");
+    wait::until("the readings move", PATIENCE, || async {
+        let listing = listing(&mesh).ok()?;
+        (listing["correcting"] == 0).then_some(())
+    })
+    .await?;
+    let left = readings(&mesh, &before)?;
+    ensure!(
+        left.iter().all(|(_, time)| *time < at),
+        "none is left behind"
+    );
+    the_region_follows(&mesh, &before).await?;
+    mesh.stop().await
+}
+
+/// The region has what the facility has, of both patients, and the rest as entered in error.
+async fn the_region_follows(mesh: &Mesh, before: &str) -> Result<()> {
+    let there = || async {
+        let (old, gone) = at_region(mesh, before).await.ok()?;
+        let (new, none) = at_region(mesh, "late-1").await.ok()?;
+        let uids = |rows: Vec<(String, i64)>| rows.into_iter().map(|row| row.0).collect();
+        let left: BTreeSet<String> = uids(readings(mesh, before).ok()?);
+        let moved: BTreeSet<String> = uids(readings(mesh, "late-1").ok()?);
+        let good = old == left && new.is_superset(&moved) && none.is_empty();
+        (good && gone.len() >= ENOUGH / 2).then_some(())
+    };
+    wait::until(
+        "the region has every reading under its patient",
+        PATIENCE,
+        there,
+    )
+    .await?;
+    let audited = |node: &str| -> Result<usize> {
+        let rows = mesh.listed(node, ["audit", "list"])?;
+        Ok(rows
+            .iter()
+            .filter(|row| row["kind"] == "Correction")
+            .count())
+    };
+    let (sent, taken) = (audited(FACILITY)?, audited("regional:us")?);
+    ensure!(
+        sent > 0 && taken > 0,
+        "audited at both ends: {sent}, {taken}"
+    );
+    Ok(())
+}
+
+/// The Observations of a patient at the region: those that stand, and those that are entered in error.
+async fn at_region(mesh: &Mesh, patient: &str) -> Result<(BTreeSet<String>, BTreeSet<String>)> {
+    let config = mesh.config(FACILITY);
+    let crosswalk = mesh.medmesh(&[
+        "edge",
+        "crosswalk",
+        "--config",
+        &config.to_string_lossy(),
+        "--json",
+    ])?;
+    let patients = crosswalk["patients"].as_array().context("patients")?;
+    let row = patients.iter().find(|row| row["patient"] == patient);
+    let pseudonym = row.context("a patient")?["pseudonym"]
+        .as_str()
+        .context("pseudonym")?;
+    let query = format!("Observation?patient={pseudonym}&_count=1000");
+    let (mut standing, mut gone) = (BTreeSet::new(), BTreeSet::new());
+    for one in mesh.search("us", &query).await? {
+        let id = one["id"].as_str().context("id")?.to_owned();
+        if one["status"] == "entered-in-error" {
+            gone.insert(id);
+        } else {
+            standing.insert(id);
+        }
+    }
+    Ok((standing, gone))
+}
+
+/// Uid and source time of each reading that the facility has of a patient.
+fn readings(mesh: &Mesh, patient: &str) -> Result<Vec<(String, i64)>> {
+    let rows = mesh.listed(FACILITY, ["edge", "readings"])?;
+    let own = rows.iter().filter(|row| row["patient"] == patient);
+    own.map(|row| {
+        let uid = row["uid"].as_str().context("uid")?;
+        Ok((uid.to_owned(), row["source_ms"].as_i64().context("time")?))
+    })
+    .collect()
+}
+
+fn listing(mesh: &Mesh) -> Result<Value> {
+    let config = mesh.config(FACILITY);
+    mesh.medmesh(&[
+        "edge",
+        "beds",
+        "list",
+        "--config",
+        &config.to_string_lossy(),
+        "--json",
+    ])
+}
+
+/// Who lies in a bed by its last entry.
+fn lies(mesh: &Mesh, bed: &str) -> Result<String> {
+    let listing = listing(mesh)?;
+    let rows = listing["beds"].as_array().context("beds")?;
+    let row = rows
+        .iter()
+        .rfind(|row| row["bed"] == bed && row["holds"] == true);
+    let patient = row.context("an entry")?["patient"].as_str();
+    Ok(patient.context("a patient")?.to_owned())
+}
+
+fn enter(mesh: &Mesh, args: &[&str]) -> Result<Value> {
+    let config = mesh.config(FACILITY);
+    let config = config.to_string_lossy();
+    let common = [
+        "--config", &config, "--bed", "b1", "--by", "tester", "--json",
+    ];
+    mesh.medmesh(&[&["edge", "beds"][..], args, &common].concat())
+}
