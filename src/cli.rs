@@ -5,6 +5,7 @@ use std::{path::PathBuf, str::FromStr};
 use types::{DeviceId, Jurisdiction, Label, MeshClock, Place};
 
 pub mod audit;
+pub mod beds;
 pub mod quarantine;
 use quarantine::{EDGE_QUARANTINE_EXAMPLES, GlobalArgs, QuarantineArgs, RegionalArgs};
 
@@ -153,72 +154,8 @@ pub enum EdgeCommand {
     #[command(after_help = EDGE_QUARANTINE_EXAMPLES)]
     Quarantine(QuarantineArgs),
     /// Says who lies in which bed from when on, also afterwards; readings follow.
-    #[command(subcommand, after_help = BEDS_EXAMPLES)]
-    Beds(BedsCommand),
-}
-
-const BEDS_EXAMPLES: &str = "\
-Examples:
-  medmesh edge beds assign --config edge.toml --bed b1 --patient p-17
-  echo '{\"name\": \"Jane Doe\", \"mrn\": \"1234\", \"birth_date\": \"1950-03-04\", \"gender\": \"female\"}' |
-    medmesh edge beds assign --config edge.toml --bed b1 --patient p-17 --details -
-  medmesh edge beds discharge --config edge.toml --bed b1 --at 2031-05-06T07:08:09Z
-  medmesh edge beds list --config edge.toml --json
-
-An entry that comes late corrects what was attributed meanwhile: the readings move to the right patient, here and in the
-region, where those of the wrong one become `entered-in-error`. Readings that retention has deleted here stay as they are.";
-
-/// Who lies in which bed.
-#[derive(Debug, Subcommand)]
-pub enum BedsCommand {
-    /// A patient lies in a bed from an instant on, until the bed's next entry.
-    Assign(AssignArgs),
-    /// Nobody lies in a bed from an instant on.
-    Discharge(DischargeArgs),
-    /// Prints every entry, and whether readings are still being corrected.
-    List(PrintArgs),
-}
-
-/// Arguments of an entry.
-#[derive(Debug, Args)]
-pub struct BedArgs {
-    /// Configuration of the node, which must be running.
-    #[arg(long)]
-    pub config: PathBuf,
-    /// The bed.
-    #[arg(long)]
-    pub bed: String,
-    /// From when on (RFC 3339, mesh time); now when left out.
-    #[arg(long)]
-    pub at: Option<String>,
-    /// Who says so; kept with the entry.
-    #[arg(long, env = "USER", default_value = "operator")]
-    pub by: String,
-    /// Print JSON.
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// Arguments of `edge beds assign`.
-#[derive(Debug, Args)]
-pub struct AssignArgs {
-    /// The entry.
-    #[command(flatten)]
-    pub bed: BedArgs,
-    /// The facility's own id of the patient.
-    #[arg(long)]
-    pub patient: String,
-    /// JSON with what else the facility knows of the patient (name, mrn, birth_date, gender); `-` reads standard input.
-    #[arg(long)]
-    pub details: Option<PathBuf>,
-}
-
-/// Arguments of `edge beds discharge`.
-#[derive(Debug, Args)]
-pub struct DischargeArgs {
-    /// The entry.
-    #[command(flatten)]
-    pub bed: BedArgs,
+    #[command(subcommand, after_help = beds::BEDS_EXAMPLES)]
+    Beds(beds::BedsCommand),
 }
 
 /// Arguments of what prints a node's data.

@@ -3,7 +3,7 @@
 //! | | | |
 //! |---|---|---|
 //! | `GET /api/v1/beds` | | every entry, and how many devices' readings are still being corrected |
-//! | `POST /api/v1/beds/assign` | `{"bed", "patient", "from"?, "by", "name"?, "mrn"?, "birth_date"?, "gender"?}` | the patient lies in the bed from then on |
+//! | `POST /api/v1/beds/assign` | `{"bed", "patient", "from"?, "by", "name"?, "mrn"?, "birth_date"?, "gender"?, "height_cm"?, "weight_kg"?, "care_unit"?}` | the patient lies in the bed from then on |
 //! | `POST /api/v1/beds/discharge` | `{"bed", "from"?, "by"}` | nobody does |
 //!
 //! Whoever asks shows the token of the file [`TOKEN_FILE`] in the node's data directory (`Authorization: Bearer`), which
@@ -24,7 +24,7 @@ use axum::{
     routing::{get, post},
 };
 use federation::{
-    audit::{Decision, Entry},
+    audit::{self, Decision, Entry},
     pki::PkiError,
 };
 use serde::{Deserialize, Deserializer, Serialize};
@@ -69,10 +69,27 @@ struct Asked {
     birth_date: Option<Phi<String>>,
     #[serde(default, deserialize_with = "phi")]
     gender: Option<Phi<String>>,
+    #[serde(default, deserialize_with = "measure")]
+    height_cm: Option<Phi<String>>,
+    #[serde(default, deserialize_with = "measure")]
+    weight_kg: Option<Phi<String>>,
+    #[serde(default, deserialize_with = "phi")]
+    care_unit: Option<Phi<String>>,
 }
 
 fn phi<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Phi<String>>, D::Error> {
     Ok(Option::<String>::deserialize(deserializer)?.map(Phi::new))
+}
+
+/// A number as its text, or a text as it is.
+fn measure<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Phi<String>>, D::Error> {
+    use serde_json::Value::{Null, Number, String};
+    match serde_json::Value::deserialize(deserializer)? {
+        Null => Ok(None),
+        Number(number) => Ok(Some(Phi::new(number.to_string()))),
+        String(text) => Ok(Some(Phi::new(text))),
+        _ => Err(serde::de::Error::custom("neither a number nor a text")),
+    }
 }
 
 /// What the API works with.
@@ -151,9 +168,14 @@ async fn list(State(api): State<Api>) -> Response {
     let listed = async {
         let (beds, correcting) = api.store.bed_rows().await?;
         let rows = u32::try_from(beds.len()).unwrap_or(u32::MAX);
-        let (what, read) = (("beds", "Bed"), Decision::CrosswalkRead);
+        let read = Decision::CrosswalkRead;
+        let what = audit::Asked {
+            interaction: "beds",
+            kind: "Bed",
+            ..audit::Asked::default()
+        };
         let now = api.time.now().real;
-        let entry = Entry::of_read(now, read, "api-token", &api.here, what, rows);
+        let entry = Entry::of_read(now, read, "api-token", &api.here, &what, rows);
         api.store.note(vec![entry]).await?;
         Ok(Json(Listing { beds, correcting }).into_response())
     };
@@ -193,6 +215,9 @@ fn fact(asked: Asked, with_patient: bool, now: Timestamp) -> Result<BedFact, &'s
         mrn: asked.mrn,
         birth_date: asked.birth_date,
         gender: asked.gender,
+        height_cm: asked.height_cm,
+        weight_kg: asked.weight_kg,
+        care_unit: asked.care_unit,
         ..PatientRecord::default()
     };
     let patient = match (with_patient, &record.facility_id) {

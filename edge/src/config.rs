@@ -173,7 +173,7 @@ const fn default_unit_id() -> u8 {
 
 /// A patient lies in a bed from an instant on, until the bed's next assignment. The node takes each in once, for a bed
 /// and an instant; `medmesh edge beds` says what changes afterwards.
-#[derive(Clone, Deserialize, Serialize)]
+#[derive(Clone, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct BedAssignment {
     /// The bed.
@@ -195,6 +195,15 @@ pub struct BedAssignment {
     /// FHIR AdministrativeGender.
     #[serde(default)]
     pub gender: Option<String>,
+    /// Height in cm, a decimal in quotes.
+    #[serde(default)]
+    pub height_cm: Option<String>,
+    /// Weight in kg, a decimal in quotes.
+    #[serde(default)]
+    pub weight_kg: Option<String>,
+    /// The kind of care unit: `CCU`, `CSRU`, `MICU`, `SICU`.
+    #[serde(default)]
+    pub care_unit: Option<String>,
 }
 
 /// Nothing of the patient.
@@ -218,6 +227,9 @@ impl BedAssignment {
             mrn: phi(&self.mrn),
             birth_date: phi(&self.birth_date),
             gender: phi(&self.gender),
+            height_cm: phi(&self.height_cm),
+            weight_kg: phi(&self.weight_kg),
+            care_unit: phi(&self.care_unit),
             ..PatientRecord::default()
         });
         Some(BedFact {
@@ -412,10 +424,7 @@ mod tests {
             bed: "b".into(),
             from: from.into(),
             patient: patient.map(Into::into),
-            name: None,
-            mrn: None,
-            birth_date: None,
-            gender: None,
+            ..BedAssignment::default()
         };
         let long = "x".repeat(store::MAX_PATIENT_ID + 1);
         let beds = [

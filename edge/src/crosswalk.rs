@@ -32,6 +32,16 @@ pub struct PatientRow {
     pub pseudonym: PatientPseudonym,
     /// What is added to every date, in whole days.
     pub shift_days: i32,
+    /// Date of birth, as it was entered.
+    pub birth_date: Option<String>,
+    /// FHIR AdministrativeGender.
+    pub gender: Option<String>,
+    /// Height in cm, a decimal.
+    pub height_cm: Option<String>,
+    /// Weight in kg, a decimal.
+    pub weight_kg: Option<String>,
+    /// The kind of care unit.
+    pub care_unit: Option<String>,
 }
 
 /// A device.
@@ -102,12 +112,20 @@ pub fn export_crosswalk(config: &EdgeConfig) -> Result<Crosswalk, StoreError> {
     let read = || {
         Ok(Crosswalk {
             patients: db
-                .prepare("SELECT id, pseudonym, shift_days FROM patient ORDER BY row")?
+                .prepare(
+                    "SELECT id, pseudonym, shift_days, birth_date, gender, height_cm, weight_kg, care_unit
+                     FROM patient ORDER BY row",
+                )?
                 .query_map([], |row| {
                     Ok(PatientRow {
                         id: row.get(0)?,
                         pseudonym: PatientPseudonym::from_bytes(row.get(1)?),
                         shift_days: row.get(2)?,
+                        birth_date: row.get(3)?,
+                        gender: row.get(4)?,
+                        height_cm: row.get(5)?,
+                        weight_kg: row.get(6)?,
+                        care_unit: row.get(7)?,
                     })
                 })?
                 .collect::<Result<_, _>>()?,
@@ -188,14 +206,14 @@ struct SampleRow {
     readings: Vec<u8>,
 }
 
-/// The samples that follow a key.
+/// The samples that follow a key, without the alarms of the edge's own that were withdrawn for good.
 fn page(db: &Connection, after: (i64, i64, i64)) -> rusqlite::Result<Vec<SampleRow>> {
     db.prepare_cached(
-        "SELECT sample.device, epoch, seq, device.id, source_ms, patient.id, flags, readings, priority
+        "SELECT sample.device, epoch, seq, device.id, source_ms, patient.id, flags, readings, sample.priority
          FROM sample JOIN device ON device.row = sample.device LEFT JOIN patient ON patient.row = sample.patient
-         WHERE (sample.device, epoch, seq) > (?1, ?2, ?3) ORDER BY sample.device, epoch, seq LIMIT ?4",
+         WHERE (sample.device, epoch, seq) > (?1, ?2, ?3) AND digest <> ?5 ORDER BY sample.device, epoch, seq LIMIT ?4",
     )?
-    .query_map((after.0, after.1, after.2, PAGE), |row| {
+    .query_map((after.0, after.1, after.2, PAGE, store::WITHDRAWN_FOR_GOOD), |row| {
         Ok(SampleRow {
             key: (row.get(0)?, row.get(1)?, row.get(2)?),
             device: row.get(3)?,

@@ -15,7 +15,7 @@
 
 use federation::profile::Profile;
 use federation::wire::{ClinicalDevice, ClinicalPatient};
-use types::{DeviceKind, DevicePseudonym, PatientPseudonym, Phi, Timestamp};
+use types::{CareUnit, Decimal, DeviceKind, DevicePseudonym, PatientPseudonym, Phi, Timestamp};
 
 /// What a facility may know of a patient. Nothing of it can be serialized.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,6 +28,12 @@ pub struct PatientRecord {
     pub gender: Option<Phi<String>>,
     /// Date of birth: YYYY-MM-DD, YYYY-MM or YYYY.
     pub birth_date: Option<Phi<String>>,
+    /// The kind of care unit: a code of [`CareUnit`].
+    pub care_unit: Option<Phi<String>>,
+    /// Height in cm, a decimal: of the facility alone.
+    pub height_cm: Option<Phi<String>>,
+    /// Weight in kg, a decimal: of the facility alone.
+    pub weight_kg: Option<Phi<String>>,
     /// Street and city.
     pub address: Option<Phi<String>>,
     /// ZIP code, of 5 or 9 digits.
@@ -143,6 +149,11 @@ removed! {
     other_identifiers(other),
 }
 
+/// The longest height or weight, in bytes.
+const MAX_MEASURE: usize = 16;
+/// FHIR R4 AdministrativeGender.
+const GENDERS: [&str; 4] = ["male", "female", "other", "unknown"];
+
 /// The longest text of a patient's record, in bytes.
 const MAX_RECORD_TEXT: usize = 256;
 
@@ -156,17 +167,69 @@ pub fn check_record(record: &PatientRecord, max_id: usize) -> Result<(), &'stati
     if !id.is_some_and(|length| (1..=max_id).contains(&length)) {
         return Err("patient: an id of 1 to 64 bytes");
     }
-    for (field, reason) in [
-        (&record.name, "name: at most 256 bytes"),
-        (&record.mrn, "mrn: at most 256 bytes"),
-        (&record.birth_date, "birth_date: at most 256 bytes"),
-        (&record.gender, "gender: at most 256 bytes"),
+    let text: fn(&str) -> bool = |text| text.len() <= MAX_RECORD_TEXT;
+    for (field, fits, reason) in [
+        (&record.name, text, "name: at most 256 bytes"),
+        (&record.mrn, text, "mrn: at most 256 bytes"),
+        (
+            &record.birth_date,
+            is_date,
+            "birth_date: YYYY-MM-DD, YYYY-MM or YYYY",
+        ),
+        (
+            &record.gender,
+            is_gender,
+            "gender: male, female, other or unknown",
+        ),
+        (
+            &record.height_cm,
+            is_measure,
+            "height_cm: a decimal number above 0",
+        ),
+        (
+            &record.weight_kg,
+            is_measure,
+            "weight_kg: a decimal number above 0",
+        ),
+        (
+            &record.care_unit,
+            is_care_unit,
+            "care_unit: CCU, CSRU, MICU or SICU",
+        ),
     ] {
-        if open(field.as_ref()).is_some_and(|text| text.len() > MAX_RECORD_TEXT) {
+        if !open(field.as_ref()).is_none_or(fits) {
             return Err(reason);
         }
     }
     Ok(())
+}
+
+/// Whether it is written as a FHIR R4 `date`.
+fn is_date(text: &str) -> bool {
+    let mut parts = text.split('-');
+    let mut part = |digits: usize, range: std::ops::RangeInclusive<u32>| {
+        parts.next().map(|part| {
+            let plain = part.len() == digits && part.bytes().all(|byte| byte.is_ascii_digit());
+            plain && part.parse().is_ok_and(|number| range.contains(&number))
+        })
+    };
+    let (year, month, day) = (part(4, 1..=9_999), part(2, 1..=12), part(2, 1..=31));
+    let good = |part: Option<bool>| part.unwrap_or(true);
+    year == Some(true) && good(month) && good(day) && parts.next().is_none()
+}
+
+fn is_gender(text: &str) -> bool {
+    GENDERS.contains(&text)
+}
+
+fn is_measure(text: &str) -> bool {
+    let digits = |text: &str| text.bytes().any(|byte| (b'1'..=b'9').contains(&byte));
+    let plain = text.len() <= MAX_MEASURE && !text.starts_with('-');
+    plain && text.parse::<Decimal>().is_ok() && digits(text)
+}
+
+fn is_care_unit(text: &str) -> bool {
+    CareUnit::parse(text).is_some()
 }
 
 /// The ZIP3 areas of 20,000 people or fewer by the 2000 census, which are said as 000: the list of the Department
@@ -225,9 +288,16 @@ fn year_of(text: &str) -> Option<u32> {
 /// FHIR R4 AdministrativeGender: not one of the 18 identifiers. One of its four codes, or empty; never other text.
 #[must_use]
 pub fn gender(gender: &Phi<String>) -> &'static str {
-    const CODES: [&str; 4] = ["male", "female", "other", "unknown"];
     let text = open(Some(gender)).unwrap_or_default();
-    CODES.into_iter().find(|code| *code == text).unwrap_or("")
+    GENDERS.into_iter().find(|code| *code == text).unwrap_or("")
+}
+
+/// The kind of care unit: not one of the 18 identifiers. One of the codes of [`CareUnit`], or empty; never other text.
+#[must_use]
+pub fn care_unit(unit: &Phi<String>) -> &'static str {
+    open(Some(unit))
+        .and_then(CareUnit::parse)
+        .map_or("", CareUnit::as_str)
 }
 
 /// How far the dates of one patient are moved: a random constant of whole days, never 0, up to a year either way.
@@ -277,7 +347,7 @@ pub fn shift(time: Timestamp, profile: Profile, shift: Shift) -> Timestamp {
     }
 }
 
-/// All that the region learns of a patient: a random pseudonym, gender, year of birth.
+/// All that the region learns of a patient: a random pseudonym, gender, year of birth, kind of care unit.
 #[must_use]
 pub fn clinical_patient(
     pseudonym: PatientPseudonym,
@@ -297,6 +367,7 @@ pub fn clinical_patient(
             .birth_date
             .as_ref()
             .map_or(0, |date| birth_year(date, now)),
+        care_unit: record.care_unit.as_ref().map_or("", care_unit).to_owned(),
     }
 }
 

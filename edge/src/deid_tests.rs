@@ -16,6 +16,9 @@ fn planted() -> PatientRecord {
         name: canary("name"),
         gender: canary("gender"),
         birth_date: canary("birth-date"),
+        care_unit: canary("care-unit"),
+        height_cm: canary("height"),
+        weight_kg: canary("weight"),
         address: canary("address"),
         zip: canary("zip"),
         phone: canary("phone"),
@@ -56,6 +59,7 @@ fn no_canary_of_any_field_reaches_the_wire() {
         pseudonym: vec![7; 16].into(),
         gender: String::new(),
         birth_year: 0,
+        care_unit: String::new(),
     };
     assert_eq!(patient, expected);
     let serial = canary("serial");
@@ -73,6 +77,7 @@ fn what_may_travel_of_a_patient_travels() {
     let record = PatientRecord {
         gender: Some(phi("female")),
         birth_date: Some(phi("1961-04-05")),
+        care_unit: Some(phi("MICU")),
         ..planted()
     };
     let now = at("2026-11-22T10:00:00Z");
@@ -81,6 +86,79 @@ fn what_may_travel_of_a_patient_travels() {
         (patient.gender.as_str(), patient.birth_year),
         ("female", 1961)
     );
+    assert_eq!(patient.care_unit, "MICU");
+}
+
+#[test]
+fn a_record_that_makes_no_sense_is_refused_by_the_name_of_its_field() {
+    type Field = fn(&mut PatientRecord) -> &mut Option<Phi<String>>;
+    let table: [(Field, &str, &[&str], &[&str]); 5] = [
+        (
+            |record| &mut record.birth_date,
+            "birth_date",
+            &["1950", "1950-03", "1950-03-04"],
+            &[
+                "",
+                "50",
+                "1950-13",
+                "1950-03-32",
+                "1950-03-04T00",
+                "1950-",
+                "1950-03-04-05",
+                "March",
+            ],
+        ),
+        (
+            |record| &mut record.gender,
+            "gender",
+            &["male", "female", "other", "unknown"],
+            &["", "F", "Female", "male "],
+        ),
+        (
+            |record| &mut record.height_cm,
+            "height_cm",
+            &["170", "170.50", "0.5", "1.7e2"],
+            &[
+                "",
+                "0",
+                "0.00",
+                "-1",
+                "tall",
+                "170 cm",
+                "NaN",
+                "17000000000000000",
+            ],
+        ),
+        (
+            |record| &mut record.weight_kg,
+            "weight_kg",
+            &["80", "3.50"],
+            &["", "0", "-80", "80,5"],
+        ),
+        (
+            |record| &mut record.care_unit,
+            "care_unit",
+            &["CCU", "CSRU", "MICU", "SICU"],
+            &["", "micu", "4", "ICU"],
+        ),
+    ];
+    for (field, name, good, bad) in table {
+        let check = |text: &str| {
+            let mut record = PatientRecord {
+                facility_id: Some(phi("p-1")),
+                ..PatientRecord::default()
+            };
+            *field(&mut record) = Some(phi(text));
+            check_record(&record, 64)
+        };
+        for text in good {
+            assert_eq!(check(text), Ok(()), "{name} {text}");
+        }
+        for text in bad {
+            let reason = check(text).unwrap_err();
+            assert!(reason.starts_with(&format!("{name}: ")), "{name} {text}");
+        }
+    }
 }
 
 #[test]

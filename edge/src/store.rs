@@ -4,7 +4,7 @@
 //! caller. A commit holds the samples, the parcels made of them for the region, their audit rows and whatever the
 //! crosswalk gained. It is not the controller's path: nothing that must happen within milliseconds waits for it.
 //!
-//! # Tables (schema version 10; the outbox and the audit log are `federation`'s tables in the same file)
+//! # Tables (schema version 11; the outbox and the audit log are `federation`'s tables in the same file)
 //!
 //! | table | a row is | notes |
 //! |---|---|---|
@@ -55,6 +55,7 @@ mod runs;
 mod schema;
 mod stays;
 mod tally;
+mod telling;
 mod transit;
 mod uids;
 mod unshipped;
@@ -69,6 +70,7 @@ pub use bounds::Bounds;
 pub use correction::Corrected;
 pub use directory::{DeviceEntry, DeviceFacts, MAX_PATIENT_ID};
 pub use held::Holding;
+pub(crate) use journal::WITHDRAWN_FOR_GOOD;
 pub use journal::{EDGE_EPOCH, EdgeSample};
 pub use pack::PackedReading;
 pub use recall::LastValue;
@@ -441,12 +443,7 @@ pub(crate) fn open_beside(
 
 pub use key::read_facility_key;
 
-pub(crate) use beds::check as check_bed;
-
-/// Every entry of beds, and how many devices' readings are still being corrected.
-pub(crate) fn read_beds(db: &Connection) -> Result<(Vec<BedRow>, u64), StoreError> {
-    Ok((beds::rows(db)?, beds::corrections(db)?))
-}
+pub(crate) use beds::{check as check_bed, read as read_beds};
 
 impl Store {
     /// The crosswalk of a device, drawn if it is new.
@@ -482,47 +479,6 @@ impl Store {
     pub async fn ship_late(&self) -> Result<Late, StoreError> {
         let (reply, answer) = tokio::sync::oneshot::channel();
         self.ask(job::Job::ShipLate(reply), answer).await?
-    }
-
-    /// Appends an entry of who lies in a bed; what it changes of the past is corrected by [`Store::correct`].
-    ///
-    /// # Errors
-    /// `Refused` with the reason when it cannot be made; as any write.
-    pub async fn enter(&self, fact: BedFact) -> Result<Entered, StoreError> {
-        let (reply, answer) = tokio::sync::oneshot::channel();
-        self.ask(job::Job::Enter(Box::new(fact), reply), answer)
-            .await?
-    }
-
-    /// Gives readings to those whom they belong to by what was entered late: one bounded step.
-    ///
-    /// # Errors
-    /// As any write.
-    pub async fn correct(&self) -> Result<Corrected, StoreError> {
-        let (reply, answer) = tokio::sync::oneshot::channel();
-        self.ask(job::Job::Correct(reply), answer).await?
-    }
-
-    /// A number that changes when who lies where may have changed.
-    #[must_use]
-    pub fn beds_version(&self) -> u32 {
-        self.0.status.beds.load(Ordering::Relaxed)
-    }
-
-    /// Who lies where from when on.
-    ///
-    /// # Errors
-    /// As any read.
-    pub async fn beds(&self) -> Result<Timeline, StoreError> {
-        self.read(|db| Ok(beds::timeline(db)?)).await
-    }
-
-    /// Every entry of beds, and how many devices' readings are still being corrected.
-    ///
-    /// # Errors
-    /// As any read.
-    pub async fn bed_rows(&self) -> Result<(Vec<BedRow>, u64), StoreError> {
-        self.read(read_beds).await
     }
 
     /// The last real time that the store kept: the clock's floor. It is kept now and then; the audit log has the time

@@ -8,8 +8,8 @@ use crate::store::{NewResource, Rejected};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use types::{
-    AbsentReason, Category, Code, Decimal, DeviceKind, DevicePseudonym, Flags, PatientPseudonym,
-    ReadingUid, Timestamp, Unit, Value,
+    AbsentReason, CareUnit, Category, Code, Decimal, DeviceKind, DevicePseudonym, Flags,
+    PatientPseudonym, ReadingUid, Timestamp, Unit, Value,
 };
 
 /// The system of `Observation.identifier`.
@@ -48,6 +48,15 @@ pub const FLAGS: [(Flags, &str, &str); 4] = [
         "historical",
         "Delivered late: true of its time, not of when it came.",
     ),
+];
+
+/// Every category of `types`.
+pub(crate) const CATEGORIES: [Category; 5] = [
+    Category::VitalSigns,
+    Category::Laboratory,
+    Category::Survey,
+    Category::Procedure,
+    Category::Environment,
 ];
 
 /// `Observation.status` of a reading that was withdrawn (FHIR R4 ObservationStatus).
@@ -157,6 +166,8 @@ pub struct ClinicalPatient {
     pub gender: Option<Gender>,
     /// Year of birth; none when unknown or when the age is 90 or more (45 CFR 164.514(b)(2)(i)(C)).
     pub birth_year: Option<u16>,
+    /// The kind of care unit, if known.
+    pub care_unit: Option<CareUnit>,
 }
 
 /// A device as clinical data knows it.
@@ -256,12 +267,17 @@ pub fn patient(patient: &ClinicalPatient) -> Patient {
         id: patient.pseudonym.to_string(),
         meta: Meta {
             security: vec![Coding::new(SECURITY_SYSTEM, PSEUDONYMISED)],
+            tag: patient.care_unit.iter().map(care_unit).collect(),
             ..Meta::default()
         },
         identifier: Vec::new(),
         gender: patient.gender.map(|gender| gender.as_str().to_owned()),
         birth_date: patient.birth_year.map(|year| format!("{year:04}")),
     }
+}
+
+fn care_unit(unit: &CareUnit) -> Coding {
+    Coding::new(CareUnit::SYSTEM, unit.as_str())
 }
 
 /// The Device of a pseudonym.

@@ -229,19 +229,26 @@ fn a_vital_sign_in_another_unit_than_its_profile_demands_claims_none() {
 }
 
 #[test]
-fn a_patient_is_a_pseudonym_with_two_coarse_facts_at_most() {
+fn a_patient_is_a_pseudonym_with_three_coarse_facts_at_most() {
     let known = ClinicalPatient {
         pseudonym: PatientPseudonym::from_bytes([2; 16]),
         gender: Some(Gender::Female),
         birth_year: Some(1941),
+        care_unit: Some(CareUnit::CardiacSurgeryRecovery),
     };
     let json = json_of(&patient(&known));
     assert_eq!(json["gender"], "female");
     assert_eq!(json["birthDate"], "1941");
     assert_eq!(json["meta"]["security"][0]["code"], "PSEUDED");
+    let unit = &json["meta"]["tag"][0];
+    assert_eq!(
+        (&unit["system"], &unit["code"]),
+        (&"urn:medmesh:care-unit".into(), &"CSRU".into())
+    );
     let json = json_of(&patient(&ClinicalPatient {
         gender: None,
         birth_year: None,
+        care_unit: None,
         ..known
     }));
     let names: Vec<_> = json.as_object().unwrap().keys().collect();

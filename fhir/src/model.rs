@@ -39,13 +39,13 @@ pub struct Observation {
     pub device: Reference,
 }
 
-/// FHIR R4 Patient, as emitted: a pseudonym and two coarse facts.
+/// FHIR R4 Patient, as emitted: a pseudonym and three coarse facts.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "resourceType", rename_all = "camelCase")]
 pub struct Patient {
     /// The pseudonym.
     pub id: String,
-    /// The label of pseudonymised data.
+    /// The label of pseudonymised data, and the kind of care unit as a tag.
     #[serde(skip_serializing_if = "Meta::is_empty")]
     pub meta: Meta,
     /// Nothing in a guarded build; see the region's build without a guard.

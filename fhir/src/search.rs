@@ -412,7 +412,7 @@ impl Token {
     }
 
     fn categories(&self) -> Vec<Category> {
-        crate::validate::CATEGORIES
+        crate::map::CATEGORIES
             .into_iter()
             .filter(|known| {
                 self.matches(known.system(), known.as_str())

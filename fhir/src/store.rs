@@ -224,7 +224,7 @@ impl NewResource {
 }
 
 pub(crate) fn category_of(system: &str, code: &str) -> Option<Category> {
-    crate::validate::CATEGORIES
+    crate::map::CATEGORIES
         .into_iter()
         .find(|known| known.system() == system && known.as_str() == code)
 }

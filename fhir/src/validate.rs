@@ -4,14 +4,14 @@
 //! text: a key that stands twice is seen, and a decimal is judged by the characters that will be stored. This is no
 //! general FHIR validator; it knows the elements that the mesh stores (FHIR R4 4.0.1) and the tables in `types`.
 use crate::map::{
-    ABSENT_SYSTEM, DEVICE_KIND_SYSTEM, FLAG_SYSTEM, FLAGS, Gender, PROFILES, PSEUDONYMISED,
-    READING_SYSTEM, SECURITY_SYSTEM, VITAL_SIGNS, WITHDRAWN,
+    ABSENT_SYSTEM, CATEGORIES, DEVICE_KIND_SYSTEM, FLAG_SYSTEM, FLAGS, Gender, PROFILES,
+    PSEUDONYMISED, READING_SYSTEM, SECURITY_SYSTEM, VITAL_SIGNS, WITHDRAWN,
 };
 use crate::store::{FhirId, ResourceType};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::fmt;
-use types::{AbsentReason, Category, Code, Decimal, DeviceKind, Timestamp, Unit};
+use types::{AbsentReason, CareUnit, Code, Decimal, DeviceKind, Timestamp, Unit};
 
 /// Characters of JSON in one resource: about twenty times what the mapping emits.
 pub const MAX_RESOURCE_BYTES: usize = 16 * 1024;
@@ -213,7 +213,7 @@ const PATIENT: Shape = Shape::Object(
     &[
         must("resourceType", &TEXT),
         must("id", &ID),
-        may("meta", &META),
+        may("meta", &PATIENT_META),
         may(
             "gender",
             &Shape::Text(Fault::UnknownCode, |text| Gender::parse(text).is_some()),
@@ -244,6 +244,14 @@ const META: Shape = Shape::Object(
         may("profile", &Shape::List(&PROFILE)),
         may("security", &Shape::List(&SECURITY)),
         may("tag", &Shape::List(&TAG)),
+    ],
+    ANY,
+);
+
+const PATIENT_META: Shape = Shape::Object(
+    &[
+        may("security", &Shape::List(&SECURITY)),
+        may("tag", &Shape::List(&CARE_UNIT)),
     ],
     ANY,
 );
@@ -349,19 +357,13 @@ concept! {
     SECURITY_CONCEPT, SECURITY = |system, code, display| {
         display.is_none() && system == SECURITY_SYSTEM && code == PSEUDONYMISED
     };
+    CARE_UNIT_CONCEPT, CARE_UNIT = |system, code, display| {
+        display.is_none() && system == CareUnit::SYSTEM && CareUnit::parse(code).is_some()
+    };
     TAG_CONCEPT, TAG = |system, code, display| {
         display.is_none() && system == FLAG_SYSTEM && FLAGS.iter().any(|(_, flag, _)| *flag == code)
     };
 }
-
-/// Every category of `types`.
-pub(crate) const CATEGORIES: [Category; 5] = [
-    Category::VitalSigns,
-    Category::Laboratory,
-    Category::Survey,
-    Category::Procedure,
-    Category::Environment,
-];
 
 fn refers(text: &str, kinds: &[ResourceType]) -> bool {
     text.split_once('/').is_some_and(|(kind, id)| {

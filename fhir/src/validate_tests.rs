@@ -219,7 +219,7 @@ fn nothing_that_is_not_listed_comes_in() {
     let open = valid.strip_suffix('}').unwrap();
     for (json, location, fault) in [
         (
-            format!("{open},\"note\":[{{\"text\":\"Jane Doe\"}}]}}"),
+            format!("{open},\"comment\":\"Jane Doe\"}}"),
             "Observation",
             Fault::UnknownElement,
         ),
@@ -260,6 +260,39 @@ fn nothing_that_is_not_listed_comes_in() {
             "{\"resourceType\":\"Device\",\"id\":\"1\"}".into(),
             "Device.type",
             Fault::Missing,
+        ),
+    ] {
+        assert_eq!(faults(&json), [(location.to_owned(), fault)], "{json}");
+    }
+}
+
+#[test]
+fn notes_and_tags_are_from_closed_lists() {
+    let valid = observation();
+    for (json, location, fault) in [
+        (
+            with(&valid, "note", "[{\"text\":\"Jane Doe\"}]"),
+            "Observation.note[0].text",
+            Fault::UnknownCode,
+        ),
+        (
+            with(
+                &valid,
+                "note",
+                &format!("[{{\"text\":\"{}\",\"authorString\":\"Jane\"}}]", FLAGS[0].2),
+            ),
+            "Observation.note[0]",
+            Fault::UnknownElement,
+        ),
+        (
+            "{\"resourceType\":\"Patient\",\"id\":\"1\",\"meta\":{\"tag\":[{\"system\":\"urn:medmesh:care-unit\",\"code\":\"Jane\"}]}}".into(),
+            "Patient.meta.tag[0].code",
+            Fault::UnknownCode,
+        ),
+        (
+            "{\"resourceType\":\"Patient\",\"id\":\"1\",\"meta\":{\"tag\":[{\"system\":\"urn:medmesh:flag\",\"code\":\"historical\"}]}}".into(),
+            "Patient.meta.tag[0].code",
+            Fault::UnknownCode,
         ),
     ] {
         assert_eq!(faults(&json), [(location.to_owned(), fault)], "{json}");

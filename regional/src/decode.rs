@@ -6,7 +6,7 @@ use federation::wire::{self, ReadingBatch};
 use fhir::map::{self, ClinicalDevice, ClinicalPatient, ClinicalReading, Gender};
 use fhir::store::NewResource;
 use types::{
-    AbsentReason, Code, DeviceKind, DevicePseudonym, Flags, PatientPseudonym, ReadingUid,
+    AbsentReason, CareUnit, Code, DeviceKind, DevicePseudonym, Flags, PatientPseudonym, ReadingUid,
     Timestamp, Unit, Value,
 };
 
@@ -144,6 +144,10 @@ fn patient(patient: &wire::ClinicalPatient) -> Option<(PatientPseudonym, NewReso
         pseudonym: patient.pseudonym[..].try_into().ok()?,
         gender,
         birth_year,
+        care_unit: match patient.care_unit.as_str() {
+            "" => None,
+            text => Some(CareUnit::parse(text)?),
+        },
     };
     let resource = map::resource(&map::patient(&known)).ok()?;
     Some((known.pseudonym, resource))

@@ -24,6 +24,7 @@ pub fn batch() -> ReadingBatch {
             pseudonym: vec![0xa; 16].into(),
             gender: "female".into(),
             birth_year: 1950,
+            care_unit: "MICU".into(),
         }],
         readings: vec![reading(1), reading(2), reading(3)],
         ..ReadingBatch::default()
@@ -126,6 +127,7 @@ fn readings_of_a_device_or_patient_that_cannot_be_understood_are_left_out() {
         |batch| batch.patients[0].pseudonym = "MRN 4711".into(),
         |batch| batch.patients[0].gender = "Jane Doe".into(),
         |batch| batch.patients[0].birth_year = 19_500_203,
+        |batch| batch.patients[0].care_unit = "the ward of Jane Doe".into(),
         |batch| batch.patients.clear(),
     ];
     for change in of_patient {

@@ -350,6 +350,7 @@ async fn a_correction_withdraws_readings_and_gives_them_to_another_patient_once(
         pseudonym: vec![0xb; 16].into(),
         gender: "male".into(),
         birth_year: 1960,
+        care_unit: String::new(),
     });
     // Reading 1 is of the first patient; it becomes reading 9 of the second.
     let mut right = moved.readings[0].clone();

@@ -1,7 +1,10 @@
 //! `medmesh edge beds`: who lies where from when on, said to the running node and read from its store.
 use super::node;
 use crate::{
-    cli::{AssignArgs, BedsCommand, DischargeArgs, PrintArgs},
+    cli::{
+        PrintArgs,
+        beds::{AssignArgs, BedsCommand, DischargeArgs},
+    },
     failure::Failure,
     https::Https,
     out,
@@ -59,7 +62,7 @@ async fn enter(
     config: &EdgeConfig,
     what: &str,
     mut entry: Map<String, Value>,
-    args: crate::cli::BedArgs,
+    args: crate::cli::beds::BedArgs,
 ) -> Result<(), Failure> {
     entry.insert("bed".into(), args.bed.into());
     entry.insert("by".into(), args.by.into());
@@ -73,6 +76,9 @@ async fn enter(
         answer["corrects"].as_bool(),
     ) {
         (true, ..) => answer.to_string(),
+        (false, Some(false), _) if answer["described"] == true => {
+            "entered: what is known of the patient".into()
+        }
         (false, Some(false), _) => "nothing new: that is what holds already".into(),
         (false, _, Some(true)) => {
             "entered; readings that were given to another patient are being corrected".into()

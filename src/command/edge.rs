@@ -52,6 +52,11 @@ fn crosswalk_json(crosswalk: &Crosswalk) -> Value {
             "patient": row.id,
             "pseudonym": row.pseudonym.to_string(),
             "shift_days": row.shift_days,
+            "birth_date": row.birth_date,
+            "gender": row.gender,
+            "height_cm": row.height_cm,
+            "weight_kg": row.weight_kg,
+            "care_unit": row.care_unit,
         })
     };
     // A row for each name that a device has had; one without a name for a device that has measured nothing yet.
@@ -82,8 +87,11 @@ fn crosswalk_json(crosswalk: &Crosswalk) -> Value {
 fn crosswalk_text(crosswalk: &Crosswalk) -> String {
     let patients = crosswalk.patients.iter().map(|row| {
         format!(
-            "patient {}  {}  {:+} days",
-            row.pseudonym, row.id, row.shift_days
+            "patient {}  {}  {:+} days{}",
+            row.pseudonym,
+            row.id,
+            row.shift_days,
+            known(row)
         )
     });
     let devices = crosswalk.devices.iter().flat_map(|row| {
@@ -94,6 +102,23 @@ fn crosswalk_text(crosswalk: &Crosswalk) -> String {
         std::iter::once(device).chain(row.stays.iter().map(stay_text))
     });
     patients.chain(devices).collect::<Vec<_>>().join("\n")
+}
+
+/// What else is known of a patient.
+fn known(row: &PatientRow) -> String {
+    let with = |before: &str, value: &Option<String>, after: &str| {
+        value
+            .as_ref()
+            .map_or_else(String::new, |value| format!("  {before}{value}{after}"))
+    };
+    [
+        with("", &row.gender, ""),
+        with("born ", &row.birth_date, ""),
+        with("", &row.height_cm, " cm"),
+        with("", &row.weight_kg, " kg"),
+        with("", &row.care_unit, ""),
+    ]
+    .concat()
 }
 
 fn stay_text(stay: &StayRow) -> String {

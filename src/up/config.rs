@@ -244,6 +244,9 @@ impl Configs<'_> {
             mrn: None,
             birth_date: assigned.birth_year.map(|year| format!("{year:04}")),
             gender: assigned.gender.map(str::to_owned),
+            height_cm: assigned.height_cm,
+            weight_kg: assigned.weight_kg,
+            care_unit: assigned.care_unit.map(|unit| unit.as_str().to_owned()),
         };
         Ok(assigned.into_iter().map(assignment).collect())
     }

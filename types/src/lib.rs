@@ -6,6 +6,7 @@
 
 extern crate alloc;
 
+mod care_unit;
 mod class;
 mod code;
 mod decimal;
@@ -18,6 +19,7 @@ mod plausible;
 mod reading;
 mod time;
 
+pub use care_unit::CareUnit;
 pub use class::{Classified, DataClass, Purpose};
 pub use code::{Category, Code, CodeInfo, Expected, Unit, UnknownCode, UnknownUnit};
 pub use decimal::{Decimal, InvalidDecimal};

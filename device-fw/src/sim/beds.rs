@@ -5,7 +5,7 @@ use super::{
     physionet,
 };
 use std::path::Path;
-use types::Timestamp;
+use types::{CareUnit, Timestamp};
 
 /// A patient lies in a bed from an instant on; without a patient the bed is empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +21,28 @@ pub struct Assignment {
     /// Year of birth, where the data knows the age: the year of the stay less the age. Nothing else of the date is known,
     /// and nothing is invented.
     pub birth_year: Option<i32>,
+    /// Height in cm, where the data knows it.
+    pub height_cm: Option<String>,
+    /// Weight in kg at admission, where the data knows it.
+    pub weight_kg: Option<String>,
+    /// The kind of care unit, where the data knows it.
+    pub care_unit: Option<CareUnit>,
+}
+
+impl Assignment {
+    /// Nothing else is known.
+    const fn new(bed: String, from: Timestamp, patient: Option<String>) -> Self {
+        Self {
+            bed,
+            from,
+            patient,
+            gender: None,
+            birth_year: None,
+            height_cm: None,
+            weight_kg: None,
+            care_unit: None,
+        }
+    }
 }
 
 /// The patient in a bed when no stay is replayed.
@@ -83,13 +105,8 @@ pub fn bed_assignments(
     let (archive, stays) = match source {
         Source::Physionet { archive, beds } => (archive, beds),
         Source::Physiology | Source::Numerics { .. } => {
-            let patient = |bed: &String| Assignment {
-                bed: bed.clone(),
-                from: origin,
-                patient: Some(physiology_patient(bed)),
-                gender: None,
-                birth_year: None,
-            };
+            let patient =
+                |bed: &String| Assignment::new(bed.clone(), origin, Some(physiology_patient(bed)));
             return Ok(beds.iter().map(patient).collect());
         }
     };
@@ -97,20 +114,17 @@ pub fn bed_assignments(
     let mut assignments = Vec::new();
     for (bed, schedule) in stays.iter().zip(schedules) {
         for (start, stay) in schedule {
+            let name = bed.bed.clone();
+            let end = start.plus_ms(stay.length_ms());
             assignments.push(Assignment {
-                bed: bed.bed.clone(),
-                from: start,
-                patient: Some(stay.patient()),
                 gender: stay.gender(),
                 birth_year: stay.birth_year(start),
+                height_cm: stay.measure("Height"),
+                weight_kg: stay.measure("Weight"),
+                care_unit: stay.care_unit(),
+                ..Assignment::new(name.clone(), start, Some(stay.patient()))
             });
-            assignments.push(Assignment {
-                bed: bed.bed.clone(),
-                from: start.plus_ms(stay.length_ms()),
-                patient: None,
-                gender: None,
-                birth_year: None,
-            });
+            assignments.push(Assignment::new(name, end, None));
         }
     }
     Ok(assignments)

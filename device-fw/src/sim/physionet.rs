@@ -18,7 +18,7 @@ use std::{
     path::Path,
     sync::Arc,
 };
-use types::{Code, Decimal, Timestamp};
+use types::{CareUnit, Code, Decimal, Timestamp};
 
 mod archive;
 mod rows;
@@ -28,6 +28,9 @@ use rows::{Row, rows};
 /// A bed is empty for so long between two stays, in mesh milliseconds: a late value of the former stay is not the
 /// next patient's.
 const TURNOVER_MS: i64 = 60 * 60_000;
+/// The longest height or weight of a patient's record, in bytes: what a facility takes.
+const MAX_MEASURE: usize = 16;
+
 enum Target {
     Monitor(Signal),
     Analyser(&'static str, &'static str),
@@ -110,6 +113,26 @@ impl Stay {
         let age: i32 = self.descriptor("Age")?.parse().ok()?;
         let year: i32 = begin.to_rfc3339().get(..4)?.parse().ok()?;
         (0..=130).contains(&age).then_some(year - age)
+    }
+
+    /// The kind of care unit, where the record knows it.
+    pub(super) fn care_unit(&self) -> Option<CareUnit> {
+        Some(match self.descriptor("ICUType")? {
+            "1" => CareUnit::Coronary,
+            "2" => CareUnit::CardiacSurgeryRecovery,
+            "3" => CareUnit::Medical,
+            "4" => CareUnit::Surgical,
+            _ => return None,
+        })
+    }
+
+    /// A height in cm or a weight in kg, where the record knows it: -1 and what is no number above 0 is unknown.
+    pub(super) fn measure(&self, parameter: &str) -> Option<String> {
+        let (decimal, _) = rows::decimal(self.descriptor(parameter)?).ok()?;
+        let text = decimal.as_str();
+        let positive =
+            !text.starts_with('-') && text.bytes().any(|byte| (b'1'..=b'9').contains(&byte));
+        (positive && text.len() <= MAX_MEASURE).then(|| text.to_owned())
     }
 
     /// A descriptor's text: what is known of the patient as a whole.

@@ -136,6 +136,11 @@ impl<'t> Apply<'t> {
         {
             draft.push(device, entry, sample, flags, (profile, self.now.mesh));
         }
+        let untold = entry.filter(|entry| !entry.told).map(|entry| entry.row);
+        let parcel = self.drafts[usize::from(priority.rank())].as_ref();
+        if let (Some(row), Some((Some(parcel), _))) = (untold, parcel) {
+            self.told(row, priority, *parcel)?;
+        }
         // Once in the table and once more in a parcel.
         self.used += sample.packed.len() as u64;
         Ok(())
@@ -344,7 +349,9 @@ impl<'t> Apply<'t> {
         }
         // The rest of this commit goes behind what the region lacks.
         self.unshipped = true;
-        resync::resync(self.tx, &self.parcels.sender(&self.now), welcome, fresh)
+        let said = resync::resync(self.tx, &self.parcels.sender(&self.now), welcome, fresh)?;
+        self.directory.forget_patients();
+        Ok(said)
     }
 
     /// The crosswalk of a device, drawn if it is new.

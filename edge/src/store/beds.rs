@@ -4,9 +4,11 @@
 //! ever appended, each with who made it and when; of several for one bed and instant the last one holds. An entry may
 //! be late: what it changes of the past is put right by [`super::correction`].
 use super::{
-    StoreError, StoreErrorKind,
+    Store, StoreError, StoreErrorKind,
     apply::Apply,
-    directory::{Directory, MAX_PATIENT_ID},
+    correction::Corrected,
+    directory::{Directory, MAX_PATIENT_ID, Precedence},
+    job::Job,
     journal::EDGE_EPOCH,
     runs::Runs,
 };
@@ -14,7 +16,8 @@ use crate::deid::PatientRecord;
 use federation::audit::Entry;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::atomic::Ordering};
+use tokio::sync::oneshot;
 use types::{Phi, Timestamp};
 
 /// The longest name of a bed, and of who made an entry, in bytes.
@@ -42,6 +45,8 @@ pub struct BedFact {
 pub struct Entered {
     /// Whether it said anything new of who lies where.
     pub changed: bool,
+    /// Whether it said anything new of the patient.
+    pub described: bool,
     /// Whether readings may have to be given to another patient: that goes on in the background.
     pub corrects: bool,
 }
@@ -133,7 +138,7 @@ pub(super) fn timeline(db: &Connection) -> rusqlite::Result<Timeline> {
 }
 
 /// Every entry, by bed and time.
-pub(crate) fn rows(db: &Connection) -> rusqlite::Result<Vec<BedRow>> {
+fn rows(db: &Connection) -> rusqlite::Result<Vec<BedRow>> {
     let mut query = db.prepare(
         "SELECT bed, from_ms, patient.id, entered_ms, entered_by,
            bed_entry.row = max(bed_entry.row) OVER (PARTITION BY bed, from_ms)
@@ -152,8 +157,13 @@ pub(crate) fn rows(db: &Connection) -> rusqlite::Result<Vec<BedRow>> {
     rows.collect()
 }
 
+/// Every entry, and how many devices' readings are still being corrected.
+pub(crate) fn read(db: &Connection) -> Result<(Vec<BedRow>, u64), StoreError> {
+    Ok((rows(db)?, corrections(db)?))
+}
+
 /// Devices whose readings are still being looked through for a correction.
-pub(crate) fn corrections(db: &Connection) -> rusqlite::Result<u64> {
+fn corrections(db: &Connection) -> rusqlite::Result<u64> {
     let count: i64 = db.query_row("SELECT count(*) FROM correction", [], |row| row.get(0))?;
     Ok(count.unsigned_abs())
 }
@@ -165,7 +175,7 @@ impl Apply<'_> {
         fact: &BedFact,
     ) -> Result<Result<Entered, &'static str>, StoreError> {
         let entered = enter(self.tx, self.directory, self.runs, fact, self.now.mesh)?;
-        if entered.is_ok_and(|entered| entered.changed) {
+        if entered.is_ok_and(|entered| entered.changed || entered.described) {
             let what = match &fact.patient {
                 Some(_) => "assign",
                 None => "discharge",
@@ -194,12 +204,18 @@ fn enter(
     if entries >= MAX_ENTRIES {
         return Ok(Err("the facility has as many entries of beds as it may"));
     }
-    let patient = match &fact.patient {
-        Some(record) => Some(directory.describe(db, record)?),
-        None => None,
+    let (patient, described) = match &fact.patient {
+        Some(record) => {
+            let (row, described) = directory.describe(db, record, Precedence::Now)?;
+            (Some(row), described)
+        }
+        None => (None, false),
     };
     if directory.bed_entry(&fact.bed, fact.from) == Some(patient) {
-        return Ok(Ok(Entered::default()));
+        return Ok(Ok(Entered {
+            described,
+            ..Entered::default()
+        }));
     }
     let before = directory.patient_of_bed(&fact.bed, fact.from);
     append(db, fact, patient, now)?;
@@ -211,6 +227,7 @@ fn enter(
     }
     Ok(Ok(Entered {
         changed: true,
+        described,
         corrects,
     }))
 }
@@ -260,8 +277,9 @@ pub(super) fn import(
     directory.load_beds(db)?;
     for fact in facts {
         check(fact).map_err(refused)?;
+        // What was said since at run time is not said otherwise by an old file.
         let patient = match &fact.patient {
-            Some(record) => Some(directory.describe(db, record)?),
+            Some(record) => Some(directory.describe(db, record, Precedence::Before)?.0),
             None => None,
         };
         let first: Option<Option<i64>> = db
@@ -326,5 +344,47 @@ impl Directory {
                 .execute(params![device, since, bed])?;
         }
         Ok(())
+    }
+}
+
+impl Store {
+    /// Appends an entry of who lies in a bed; what it changes of the past is corrected by [`Store::correct`].
+    ///
+    /// # Errors
+    /// `Refused` with the reason when it cannot be made; as any write.
+    pub async fn enter(&self, fact: BedFact) -> Result<Entered, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Job::Enter(Box::new(fact), reply), answer).await?
+    }
+
+    /// Gives readings to those whom they belong to by what was entered late: one bounded step.
+    ///
+    /// # Errors
+    /// As any write.
+    pub async fn correct(&self) -> Result<Corrected, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Job::Correct(reply), answer).await?
+    }
+
+    /// A number that changes when who lies where may have changed.
+    #[must_use]
+    pub fn beds_version(&self) -> u32 {
+        self.0.status.beds.load(Ordering::Relaxed)
+    }
+
+    /// Who lies where from when on.
+    ///
+    /// # Errors
+    /// As any read.
+    pub async fn beds(&self) -> Result<Timeline, StoreError> {
+        self.read(|db| Ok(timeline(db)?)).await
+    }
+
+    /// Every entry of beds, and how many devices' readings are still being corrected.
+    ///
+    /// # Errors
+    /// As any read.
+    pub async fn bed_rows(&self) -> Result<(Vec<BedRow>, u64), StoreError> {
+        self.read(read).await
     }
 }

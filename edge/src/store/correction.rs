@@ -135,6 +135,32 @@ impl Apply<'_> {
         })
     }
 
+    /// Whose a sample is by what is known now, and the instant (ms since 1970) that says so; none when it is not of the
+    /// bed and the interval, or when the device named its patient.
+    fn whose(
+        &self,
+        todo: &Todo,
+        places: &[(i64, Option<String>)],
+        found: &Found,
+    ) -> Option<(i64, To)> {
+        let own = found.epoch == i64::from(EDGE_EPOCH);
+        let owned_ms = match own {
+            true => owned_at_of_edge(&found.digest)?,
+            false => found.source_ms,
+        };
+        let mut stood = places.iter().rev();
+        let stood = stood.find(|(since, _)| *since <= found.arrived_ms)?;
+        let interval = todo.from..todo.until;
+        let touched = interval.contains(&owned_ms) || interval.contains(&found.source_ms);
+        if stood.1.as_ref() != Some(&todo.bed) || !touched {
+            return None;
+        }
+        let lay = |ms| self.directory.patient_of_bed(&todo.bed, Timestamp(ms));
+        let owner = lay(owned_ms);
+        let left = own && owner.is_some() && lay(found.source_ms) != owner;
+        Some((owned_ms, if left { To::Nowhere } else { To::Owner(owner) }))
+    }
+
     /// Whether a sample belongs to somebody else by what is known now; if so, what is needed to move it.
     fn judge(
         &mut self,
@@ -144,26 +170,10 @@ impl Apply<'_> {
         found: Found,
     ) -> Result<Option<Move>, StoreError> {
         let own = found.epoch == i64::from(EDGE_EPOCH);
-        let owned_ms = match own {
-            true => owned_at_of_edge(&found.digest),
-            false => Some(found.source_ms),
-        };
-        let (Some(owned_ms), Some(blob)) = (owned_ms, found.readings) else {
+        let (Some((owned_ms, to)), Some(blob)) = (self.whose(todo, places, &found), found.readings)
+        else {
             return Ok(None);
         };
-        let stood = places
-            .iter()
-            .rev()
-            .find(|(since, _)| *since <= found.arrived_ms);
-        let here = stood.is_some_and(|(_, bed)| bed.as_ref() == Some(&todo.bed));
-        let interval = todo.from..todo.until;
-        if !here || !(interval.contains(&owned_ms) || interval.contains(&found.source_ms)) {
-            return Ok(None);
-        }
-        let lay = |ms| self.directory.patient_of_bed(&todo.bed, Timestamp(ms));
-        let owner = lay(owned_ms);
-        let left = own && owner.is_some() && lay(found.source_ms) != owner;
-        let to = if left { To::Nowhere } else { To::Owner(owner) };
         if to == To::Owner(found.patient) {
             return Ok(None);
         }

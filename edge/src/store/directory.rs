@@ -58,6 +58,8 @@ pub(super) struct PatientEntry {
     pub pseudonym: PatientPseudonym,
     pub shift: Shift,
     pub record: PatientRecord,
+    /// Whether the region was told what is known now.
+    pub told: bool,
 }
 
 /// See the head of this file.
@@ -161,7 +163,8 @@ impl Directory {
         if !self.patients.contains_key(&row) {
             let entry = db
                 .prepare_cached(
-                    "SELECT row, id, pseudonym, shift_days, name, mrn, birth_date, gender FROM patient WHERE row = ?1",
+                    "SELECT row, id, pseudonym, shift_days, name, mrn, birth_date, gender,
+                     height_cm, weight_kg, care_unit, parcel IS NOT NULL FROM patient WHERE row = ?1",
                 )?
                 .query_row([row], patient_entry)?;
             if self.patients.len() >= MAX_PATIENTS {
@@ -170,6 +173,16 @@ impl Directory {
             self.patients.insert(row, entry);
         }
         Ok(&self.patients[&row])
+    }
+
+    /// Reads a patient's row anew when it is next asked for.
+    pub(super) fn forget_patient(&mut self, row: i64) {
+        self.patients.remove(&row);
+    }
+
+    /// The same for every patient.
+    pub(super) fn forget_patients(&mut self) {
+        self.patients.clear();
     }
 
     /// Who lay in a bed at an instant.
@@ -237,8 +250,8 @@ impl Directory {
         intervals.get(next).map_or(i64::MAX, |(from, _)| *from)
     }
 
-    /// Keeps what the facility knows of a patient, and gives their row: what was said once stays until something else is
-    /// said.
+    /// Keeps what the facility knows of a patient, and gives their row and whether that is anything new. What leaves is
+    /// told to the region again when it changes.
     ///
     /// # Errors
     /// The patient has no id in the facility: the caller has checked that.
@@ -250,26 +263,28 @@ impl Directory {
         &mut self,
         db: &Connection,
         record: &PatientRecord,
-    ) -> rusqlite::Result<i64> {
+        precedence: Precedence,
+    ) -> rusqlite::Result<(i64, bool)> {
         let id = record
             .facility_id
             .as_ref()
             .ok_or(rusqlite::Error::QueryReturnedNoRows)?;
         let row = self.patient(db, id)?;
-        let open = |phi: &Option<Phi<String>>| phi.as_ref().map(|phi| phi.expose().clone());
-        db.prepare_cached(
-            "UPDATE patient SET name = coalesce(?2, name), mrn = coalesce(?3, mrn),
-             birth_date = coalesce(?4, birth_date), gender = coalesce(?5, gender) WHERE row = ?1",
-        )?
-        .execute(params![
-            row,
-            open(&record.name),
-            open(&record.mrn),
-            open(&record.birth_date),
-            open(&record.gender)
-        ])?;
-        self.patients.remove(&row);
-        Ok(row)
+        let known = |phi: &Option<Phi<String>>| phi.as_ref().map(|phi| phi.expose().clone());
+        let changed = db
+            .prepare_cached(&describing(precedence))?
+            .execute(params![
+                row,
+                known(&record.name),
+                known(&record.mrn),
+                known(&record.birth_date),
+                known(&record.gender),
+                known(&record.height_cm),
+                known(&record.weight_kg),
+                known(&record.care_unit),
+            ])?;
+        self.forget_patient(row);
+        Ok((row, changed > 0))
     }
 
     fn draw(&self) -> [u8; 16] {
@@ -288,6 +303,42 @@ impl Directory {
             }
         }
     }
+}
+
+/// What holds of what was said before and of what is said now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Precedence {
+    /// What is said now; what is not said now stays.
+    Now,
+    /// What was said before: what is said now fills gaps.
+    Before,
+}
+
+/// The columns of what is known of a patient.
+const KNOWN: [&str; 7] = [
+    "name",
+    "mrn",
+    "birth_date",
+    "gender",
+    "height_cm",
+    "weight_kg",
+    "care_unit",
+];
+
+/// The statement that keeps it, and changes no row where it is nothing new.
+fn describing(precedence: Precedence) -> String {
+    let after = |(column, number): (&&str, usize)| match precedence {
+        Precedence::Now => format!("coalesce(?{number}, {column})"),
+        Precedence::Before => format!("coalesce({column}, ?{number})"),
+    };
+    let columns = || KNOWN.iter().zip(2_usize..);
+    let set = columns().map(|(column, number)| format!("{column} = {}", after((column, number))));
+    let same = columns().map(|(column, number)| format!("{column} IS {}", after((column, number))));
+    format!(
+        "UPDATE patient SET {}, parcel = NULL WHERE row = ?1 AND NOT ({})",
+        set.collect::<Vec<_>>().join(", "),
+        same.collect::<Vec<_>>().join(" AND "),
+    )
 }
 
 /// Nothing is ever sent unshifted because of a shift that was never drawn.
@@ -309,8 +360,12 @@ fn patient_entry(row: &Row<'_>) -> rusqlite::Result<PatientEntry> {
             mrn: phi(5)?,
             birth_date: phi(6)?,
             gender: phi(7)?,
+            height_cm: phi(8)?,
+            weight_kg: phi(9)?,
+            care_unit: phi(10)?,
             ..PatientRecord::default()
         },
+        told: row.get(11)?,
     })
 }
 

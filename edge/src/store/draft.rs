@@ -99,6 +99,11 @@ impl Draft {
         }
     }
 
+    /// Adds a patient without readings.
+    pub(super) fn tell(&mut self, patient: &PatientEntry, now: Timestamp) {
+        self.patient(patient, now);
+    }
+
     /// The message, and when its first sample arrived. With the salt nobody who knows its readings can find their
     /// parcel by the digest that audit logs hold, with a true time beside it.
     pub(super) fn finish(mut self, entropy: Entropy) -> (ReadingBatch, Option<Instant>) {

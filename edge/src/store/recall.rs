@@ -83,7 +83,7 @@ struct Remembered {
 /// The newest samples of a device, or the newest that the edge made for it.
 fn samples(db: &Connection, device: i64, edge: bool) -> rusqlite::Result<Vec<Remembered>> {
     db.prepare_cached(
-        "SELECT min(source_ms, arrived_ms), source_ms, patient.id, priority, digest, readings
+        "SELECT min(source_ms, arrived_ms), source_ms, patient.id, sample.priority, digest, readings
          FROM sample LEFT JOIN patient ON patient.row = sample.patient
          WHERE device = ?1 AND (epoch = ?2) = ?3 ORDER BY epoch DESC, seq DESC LIMIT ?4",
     )?

@@ -93,6 +93,10 @@ pub(super) fn resync(
         &format!("UPDATE withdrawal SET parcel = NULL WHERE {LACKING}"),
         [alarm, live, backlog],
     )?;
+    tx.execute(
+        &format!("UPDATE patient SET parcel = NULL WHERE {LACKING}"),
+        [alarm, live, backlog],
+    )?;
     // From here on they are counted with the parcels that they are shipped in next, or declared.
     tx.execute(
         &format!("DELETE FROM shipped WHERE {LACKING}"),

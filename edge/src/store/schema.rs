@@ -4,7 +4,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use std::{path::PathBuf, time::Duration};
 
 /// The version that this binary writes.
-pub(super) const VERSION: i64 = 10;
+pub(super) const VERSION: i64 = 11;
 /// Bytes of a page, SQLCipher's default.
 pub(super) const PAGE_BYTES: i64 = 4_096;
 /// How long a connection waits for the other one's lock: a checkpoint of the whole log on a slow disk.
@@ -24,6 +24,7 @@ const STEPS: [&str; VERSION as usize] = [
     SHIPPED,
     UNSHIPPED_ALARMS,
     BEDS,
+    KNOWN,
 ];
 
 const TABLES: &str = "
@@ -167,6 +168,16 @@ CREATE TABLE withdrawal (
 CREATE INDEX withdrawal_sample ON withdrawal (device, epoch, seq);
 CREATE INDEX withdrawal_unshipped ON withdrawal (row) WHERE parcel IS NULL;
 ALTER TABLE sample ADD COLUMN shipped INTEGER NOT NULL DEFAULT 0;
+";
+
+/// What version 11 adds: what more is known of a patient, and with which parcel the region was told of them last.
+const KNOWN: &str = "
+ALTER TABLE patient ADD COLUMN height_cm TEXT;
+ALTER TABLE patient ADD COLUMN weight_kg TEXT;
+ALTER TABLE patient ADD COLUMN care_unit TEXT;
+ALTER TABLE patient ADD COLUMN priority INTEGER;
+ALTER TABLE patient ADD COLUMN parcel INTEGER;
+CREATE INDEX patient_untold ON patient (row) WHERE parcel IS NULL;
 ";
 
 /// Where the database is and how it is opened.

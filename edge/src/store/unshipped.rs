@@ -6,7 +6,7 @@ use super::{
     apply::Apply,
     journal::{Number, Prepared},
     pack::{self, PackedReading},
-    runs, stays, withdrawal,
+    runs, stays, telling, withdrawal,
 };
 use crate::ingest::{SampleReading, Urgency};
 use rusqlite::{Connection, Transaction, params};
@@ -19,11 +19,11 @@ const STEP_ROWS: i64 = 500;
 /// What one step did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Late {
-    /// Samples that it shipped.
+    /// Samples, withdrawals and patients that it shipped.
     pub shipped: usize,
     /// Whether profile and rules let readings leave now.
     pub allowed: bool,
-    /// Whether samples are left that were never shipped.
+    /// Whether anything is left that was never shipped.
     pub left: bool,
 }
 
@@ -40,12 +40,12 @@ struct Unshipped {
     sample: Prepared,
 }
 
-/// Whether there is one, or a withdrawal that is to be shipped.
+/// Whether there is one, or a withdrawal that is to be shipped, or a patient of whom the region is to be told.
 pub(super) fn any(db: &Connection) -> rusqlite::Result<bool> {
     let samples = db
         .prepare_cached("SELECT 1 FROM sample WHERE parcel IS NULL LIMIT 1")?
         .exists([])?;
-    Ok(samples || withdrawal::any_unshipped(db)?)
+    Ok(samples || withdrawal::any_unshipped(db)? || telling::any_untold(db)?)
 }
 
 impl Apply<'_> {
@@ -72,7 +72,8 @@ impl Apply<'_> {
         let allowed = self.may_ship();
         let mut shipped = 0;
         if allowed {
-            let late = if self.has_routine_room() || self.nothing_waits()? {
+            let room = self.has_routine_room() || self.nothing_waits()?;
+            let late = if room {
                 next(self.tx())?
             } else if self.bounds.admits(Urgency::Alarm, self.used) {
                 next_of(self.tx(), ALARMS, STEP_ROWS)?
@@ -83,7 +84,9 @@ impl Apply<'_> {
                 self.ship_one(&late)?;
                 shipped += 1;
             }
-            shipped += self.withdraw_again()?;
+            if room {
+                shipped += self.withdraw_again()? + self.tell()?;
+            }
         }
         let left = any(self.tx())?;
         self.unshipped = left;

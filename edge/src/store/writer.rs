@@ -168,6 +168,7 @@ impl Writer {
                     }
                     if let Outcome::Entered(_) = outcome {
                         self.status.beds.fetch_add(1, Ordering::Relaxed);
+                        self.status.unshipped.store(true, Ordering::Relaxed);
                     }
                     job.tell(outcome);
                 }

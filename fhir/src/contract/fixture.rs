@@ -3,8 +3,8 @@ use crate::map::{self, ClinicalDevice, ClinicalPatient, ClinicalReading, Gender}
 use crate::search::Query;
 use crate::store::{Delivery, NewResource, ResourceStore, Source, Stored};
 use types::{
-    AbsentReason, Code, DeviceKind, DevicePseudonym, EnvelopeId, FacilityPseudonym, Flags,
-    PatientPseudonym, ReadingUid, Timestamp, Unit, Value,
+    AbsentReason, CareUnit, Code, DeviceKind, DevicePseudonym, EnvelopeId, FacilityPseudonym,
+    Flags, PatientPseudonym, ReadingUid, Timestamp, Unit, Value,
 };
 
 /// The first fixture time.
@@ -118,6 +118,7 @@ pub fn patient(number: u32, birth_year: u16) -> NewResource {
         pseudonym: patient_id(number),
         gender: Some(Gender::ALL[usize::from(birth_year) % 4]),
         birth_year: Some(birth_year),
+        care_unit: CareUnit::ALL.get(usize::from(birth_year) % 5).copied(),
     };
     map::resource(&map::patient(&patient)).expect("the mapping emits what is stored")
 }

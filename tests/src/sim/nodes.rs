@@ -144,10 +144,8 @@ impl Opening<'_> {
             bed: format!("bed-{bed}"),
             from: Timestamp(0).to_rfc3339(),
             patient: Some(format!("patient-{bed}")),
-            name: None,
-            mrn: None,
-            birth_date: None,
             gender: Some("female".into()),
+            ..BedAssignment::default()
         });
         let store = Store::open(StoreOptions {
             dir: self.dir.into(),

@@ -152,6 +152,14 @@ fn the_next_stay_begins_after_the_former_one_and_the_bed_is_empty_between() {
     assert_eq!(assignments[0].gender, Some("female"));
     // 54 years old when the stay begins, in 1970.
     assert_eq!(assignments[0].birth_year, Some(1_916));
+    let known = |at: usize| {
+        let it = &assignments[at];
+        let unit = it.care_unit.map(types::CareUnit::as_str);
+        (it.height_cm.as_deref(), it.weight_kg.as_deref(), unit)
+    };
+    assert_eq!(known(0), (None, None, Some("SICU")));
+    assert_eq!(known(2), (Some("175.3"), Some("76"), Some("CSRU")));
+    assert_eq!(known(1), (None, None, None));
     assert!(assignments.is_sorted_by_key(|it| it.from));
     let ward = Ward {
         beds: vec![("bed-1".into(), schedule.clone())],

@@ -375,3 +375,93 @@ async fn while_nothing_may_leave_a_correction_waits() {
     let store = self::store(&dir);
     assert_eq!(correct(&store).await.0, 2);
 }
+
+/// The patients of parcels without readings, as the region is told of them.
+async fn told(store: &Store) -> Vec<wire::ClinicalPatient> {
+    let mut told = Vec::new();
+    for priority in Priority::ALL {
+        for parcel in parcels(store, priority).await {
+            let batch: ReadingBatch = envelope::open(&parcel).unwrap();
+            if batch.readings.is_empty() {
+                told.extend(batch.patients);
+            }
+            let receipts = vec![receipt(&parcel, Outcome::Accepted)];
+            store.settle(receipts).await.unwrap();
+        }
+    }
+    told
+}
+
+async fn ship_late(store: &Store) {
+    while store.ship_late().await.unwrap().left {}
+}
+
+fn known(birth_date: &str, care_unit: &str, weight_kg: &str) -> BedFact {
+    let mut fact = at(30, Some("p-7"));
+    if let Some(record) = &mut fact.patient {
+        let phi = |text: &str| Some(Phi::new(text.to_owned()));
+        record.birth_date = phi(birth_date);
+        record.care_unit = phi(care_unit);
+        record.weight_kg = phi(weight_kg);
+    }
+    fact
+}
+
+#[tokio::test]
+async fn a_patient_of_whom_nothing_is_measured_is_told_to_the_region_once_and_again_when_better_known()
+ {
+    let dir = TempDir::new().unwrap();
+    let store = store(&dir);
+    // p-1 of the configuration.
+    ship_late(&store).await;
+    assert_eq!(told(&store).await.len(), 1);
+    let entered = store
+        .enter(known("1950-03-04", "MICU", "80.5"))
+        .await
+        .unwrap();
+    assert!(entered.changed && entered.described && store.has_unshipped());
+    ship_late(&store).await;
+    let said = told(&store).await;
+    assert_eq!(said.len(), 1);
+    assert_eq!(
+        said[0].pseudonym.to_vec(),
+        pseudonym(&store, "p-7").await.unwrap()
+    );
+    let facts = (
+        said[0].birth_year,
+        &said[0].gender[..],
+        &said[0].care_unit[..],
+    );
+    assert_eq!(facts, (1950, "female", "MICU"));
+    // Nothing new, and then what does and what does not leave.
+    for (fact, described) in [
+        (known("1950-03-04", "MICU", "80.5"), false),
+        (known("1950-03-04", "SICU", "80.5"), true),
+        (known("1950-03-04", "SICU", "81"), true),
+    ] {
+        let entered = store.enter(fact).await.unwrap();
+        assert_eq!((entered.changed, entered.described), (false, described));
+        ship_late(&store).await;
+        let said = told(&store).await;
+        assert_eq!(said.len(), usize::from(described));
+        assert!(said.iter().all(|patient| patient.care_unit == "SICU"));
+    }
+    // Who is measured goes along with their readings.
+    store.enter(known("1950-03-05", "CCU", "81")).await.unwrap();
+    store.append(minute(40)).await.unwrap();
+    ship_late(&store).await;
+    assert_eq!(told(&store).await, []);
+}
+
+#[tokio::test]
+async fn an_old_file_does_not_undo_what_was_said_of_a_patient_at_run_time() {
+    let dir = TempDir::new().unwrap();
+    let store = store(&dir);
+    let mut said = at(0, Some("p-1"));
+    said.patient.as_mut().unwrap().gender = Some(Phi::new("male".into()));
+    assert!(store.enter(said).await.unwrap().described);
+    store.close().await;
+    let store = self::store(&dir);
+    ship_late(&store).await;
+    assert_eq!(told(&store).await[0].gender, "male");
+}
