@@ -52,6 +52,10 @@ pub const TARGETS: &[Target] = &[
         run: receipt,
     },
     Target {
+        name: "stays",
+        run: device_fw::sim::fuzzing::stays,
+    },
+    Target {
         name: "toml",
         run: toml,
     },

@@ -73,11 +73,6 @@ pub fn fuzz(targets: &[String], seconds: u64) -> Result<bool> {
 
 /// The suite's own seeded mutations, for longer.
 fn mutations(places: &Places, targets: &[String], seconds: u64) -> Result<bool> {
-    let filter = if targets.is_empty() {
-        "fuzz::".to_owned()
-    } else {
-        targets.join(",")
-    };
     let mut command = cargo(
         places,
         &[
@@ -89,9 +84,9 @@ fn mutations(places: &Places, targets: &[String], seconds: u64) -> Result<bool> 
             "--nocapture",
         ],
     );
-    command
-        .env("MEDMESH_FUZZ_SECONDS", seconds.to_string())
-        .env("MEDMESH_FUZZ_TARGETS", filter);
+    command.env("MEDMESH_FUZZ_SECONDS", seconds.to_string());
+    let asked = named(places, targets)?;
+    command.env("MEDMESH_FUZZ_TARGETS", asked.join(","));
     Ok(command.status()?.success())
 }
 

@@ -12,6 +12,7 @@ pub mod config;
 mod emit;
 pub mod fault;
 mod feed;
+pub mod fuzzing;
 mod numerics;
 mod physiology;
 mod physionet;

@@ -112,7 +112,8 @@ impl Columns {
     }
 }
 
-fn parse(text: &str) -> Result<Vec<Row>, String> {
+/// Reads its text.
+pub(super) fn parse(text: &str) -> Result<Vec<Row>, String> {
     let mut lines = (1..).zip(text.lines());
     let (_, header) = lines.next().ok_or("the file is empty")?;
     let columns = Columns::of(header)?;

@@ -20,7 +20,7 @@ use std::{
 };
 use types::{CareUnit, Code, Decimal, Timestamp};
 
-mod archive;
+pub(super) mod archive;
 mod rows;
 pub(super) use archive::records;
 use rows::{Row, rows};
@@ -292,6 +292,15 @@ fn laboratory(schedule: Schedule) -> impl Iterator<Item = LabSample> + Send {
                 })
         })
     })
+}
+
+/// Reads the text of a stay to its end.
+pub(super) fn read(text: &str, survey: &mut Survey) {
+    let stay = Stay {
+        record: 0,
+        text: text.into(),
+    };
+    samples(&stay, survey).for_each(drop);
 }
 
 /// The readings of one minute of a stay, in the order of the rows.

@@ -328,6 +328,7 @@ async fn the_smart_configuration_says_where_tokens_are_given() {
         let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
         let body: Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(body["token_endpoint"], URL);
+        assert_eq!(body["code_challenge_methods_supported"], json!(["S256"]));
         assert_eq!(
             body["scopes_supported"],
             json!(["mesh/devices.r", "system/*.rs"])

@@ -5,17 +5,19 @@ use flate2::bufread::MultiGzDecoder;
 use std::{
     collections::HashSet,
     fs::File,
-    io::{self, BufReader, Read},
+    io::{self, BufRead, BufReader, Read},
     path::Path,
 };
 
 /// The largest file of a stay, in bytes: 25 times the largest of set A.
 const MAX_FILE: u64 = 1 << 20;
+/// Bytes of what a library says is wrong: a line of a terminal.
+const MAX_WORDS: usize = 80;
 /// The first line of every stay.
 const HEADER: &str = "Time,Parameter,Value";
 
 /// One stay's file.
-pub(super) struct Entry<'a> {
+pub(in crate::sim) struct Entry<'a> {
     name: String,
     record: u32,
     file: &'a mut dyn Read,
@@ -24,7 +26,7 @@ pub(super) struct Entry<'a> {
 
 impl Entry<'_> {
     /// Its text, which begins with the header and is of the record that its name says; why not, otherwise.
-    pub(super) fn text(&mut self) -> Result<String, String> {
+    pub(in crate::sim) fn text(&mut self) -> Result<String, String> {
         let name = &self.name;
         if self.size > MAX_FILE {
             return Err(format!("{name}: larger than {MAX_FILE} bytes"));
@@ -60,15 +62,21 @@ impl Entry<'_> {
 /// Calls `take` with the record number and the file of each stay, in the archive's order, until it says to stop.
 pub(super) fn scan(
     archive: &Path,
-    mut take: impl FnMut(u32, &mut Entry<'_>) -> Result<bool, String>,
+    take: impl FnMut(u32, &mut Entry<'_>) -> Result<bool, String>,
 ) -> Result<(), SimError> {
-    let refused = |problem| SimError::Data {
+    let file = File::open(archive).map_err(SimError::io(archive.display().to_string()))?;
+    scan_bytes(BufReader::new(file), take).map_err(|problem| SimError::Data {
         path: archive.into(),
         problem,
-    };
-    let file = File::open(archive).map_err(SimError::io(archive.display().to_string()))?;
-    let mut tar = tar::Archive::new(MultiGzDecoder::new(BufReader::new(file)));
-    let broken = |error: io::Error| refused(format!("not a gzipped tar archive: {error}"));
+    })
+}
+
+/// The same for an archive that is open.
+pub(in crate::sim) fn scan_bytes(
+    archive: impl BufRead,
+    mut take: impl FnMut(u32, &mut Entry<'_>) -> Result<bool, String>,
+) -> Result<(), String> {
+    let mut tar = tar::Archive::new(MultiGzDecoder::new(archive));
     for entry in tar.entries().map_err(broken)? {
         let mut entry = entry.map_err(broken)?;
         if !entry.header().entry_type().is_file() {
@@ -83,11 +91,8 @@ pub(super) fn scan(
         let record = path
             .file_stem()
             .and_then(|stem| stem.to_str()?.parse().ok());
-        let record = record.ok_or_else(|| {
-            refused(format!(
-                "{name}: the name of a stay is the number of its record"
-            ))
-        })?;
+        let record = record
+            .ok_or_else(|| format!("{name}: the name of a stay is the number of its record"))?;
         let size = entry.size();
         let mut stay = Entry {
             name,
@@ -95,13 +100,22 @@ pub(super) fn scan(
             file: &mut entry,
             size,
         };
-        if !take(record, &mut stay).map_err(refused)? {
+        if !take(record, &mut stay)? {
             return Ok(());
         }
     }
     // To the very end, where the checksum is.
     io::copy(&mut tar.into_inner(), &mut io::sink()).map_err(broken)?;
     Ok(())
+}
+
+/// Why the bytes are no archive. The library's words quote what it read, so that they may be long and of no use.
+fn broken(error: io::Error) -> String {
+    let words: String = error.to_string().escape_default().collect();
+    let words = words
+        .get(..MAX_WORDS)
+        .map_or(words.clone(), |cut| format!("{cut}…"));
+    format!("not a gzipped tar archive: {words}")
 }
 
 /// The records of the archive in its order, after it was read from end to end and every stay in it was looked at.
@@ -217,6 +231,8 @@ mod tests {
         for bad in [&wrong[..], cut, &no_tar.finish().unwrap()] {
             let error = read(bad).unwrap_err();
             assert!(error.starts_with("not a gzipped tar archive"), "{error}");
+            assert!(error.is_ascii() || error.ends_with('…'), "{error}");
+            assert!(error.len() < 120, "{error}");
         }
     }
 }
