@@ -93,6 +93,9 @@ pub(super) struct Poller {
     phase: Phase,
     answers: Vec<Vec<u16>>,
     cycle_began: Timestamp,
+    /// When the cycle's first answer came, mesh time: what a device without a clock says was measured then at the
+    /// latest, however long its other answers took.
+    measured: Option<Timestamp>,
     /// Whether the first request of the cycle was asked once more.
     asked_again: bool,
     /// Requests in a row that got no answer.
@@ -133,6 +136,7 @@ impl Poller {
             phase: Phase::Idle,
             answers: Vec::new(),
             cycle_began: Timestamp(0),
+            measured: None,
             asked_again: false,
             failures: 0,
             held: 0,
@@ -157,6 +161,7 @@ impl Poller {
         match (std::mem::replace(&mut self.phase, Phase::Idle), input) {
             (Phase::Reading(read), Input::Answer(Answer::Registers(words))) => {
                 self.answers.push(words);
+                self.measured.get_or_insert(now.mesh);
                 self.go_on(read + 1, now, notices)
             }
             // A sample window is read whole or not at all: its guards speak for one read.
@@ -193,6 +198,7 @@ impl Poller {
         self.cycle_began = now.real;
         self.more = false;
         self.asked_again = false;
+        self.measured = None;
         self.answers.clear();
         if self.forget_refused.is_some_and(|at| now.real >= at) {
             self.read_all();
@@ -305,7 +311,8 @@ impl Poller {
             None => {
                 self.answered();
                 notices.push(Notice::Seen);
-                let sample = self.sample(self.own.0, self.own.1 + 1, now.mesh, now);
+                let measured = self.measured.unwrap_or(now.mesh);
+                let sample = self.sample(self.own.0, self.own.1 + 1, measured, now);
                 self.append(sample)
             }
             Some(Ok(shown)) => {

@@ -568,3 +568,20 @@ fn a_device_without_a_counter_gets_the_edges_own_numbers_and_time() {
         assert_eq!(waits(bench.stored(Ok(Stored::New))), 100);
     }
 }
+
+#[test]
+fn what_takes_several_reads_was_measured_at_the_latest_when_the_first_was_answered() {
+    let mut bench = plain(&[1, 100], "");
+    for _ in 0..2 {
+        bench.step(Input::Waited);
+        bench.now.mesh = bench.now.mesh.plus_ms(40);
+        let first = bench.now.mesh;
+        assert!(is_read(&bench.answer(Answer::Registers(vec![1]))));
+        bench.now.mesh = bench.now.mesh.plus_ms(9_000);
+        let Step::Append(sample) = bench.answer(Answer::Registers(vec![100])) else {
+            panic!()
+        };
+        assert_eq!(sample.source_time, first);
+        bench.stored(Ok(Stored::New));
+    }
+}
