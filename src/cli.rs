@@ -75,6 +75,8 @@ Examples:
   medmesh up --replay set-a.tar.gz --stays 24 --speed 600x   real ICU stays, 48 hours in 5 minutes
   medmesh up --dir /tmp/mesh --facilities 1 --for 60s        a small mesh for a minute
   medmesh up --regions us --facilities 1 --beds 10           one region with one facility of ten beds
+  medmesh up --postgres postgres://me@127.0.0.1:5432/postgres --scylla 127.0.0.1:9042
+                                                          the engines of production
 
 A second `up` on the same folder goes on with the same identities, ports and data. Ctrl-C stops everything.";
 
@@ -105,6 +107,16 @@ pub struct UpArgs {
     /// Stop after this time (real), such as `90s`; for ever when left out.
     #[arg(long = "for")]
     pub duration: Option<Span>,
+    /// Keep the regions' FHIR resources in this PostgreSQL, such as `postgres://me@127.0.0.1:5432/postgres`: each region
+    /// gets a database of its own, which the role must be allowed to create.
+    #[arg(long, value_name = "URL")]
+    pub postgres: Option<String>,
+    /// Authorities of the server's certificate, PEM; needed with `sslmode=verify-full`.
+    #[arg(long, value_name = "FILE", requires = "postgres")]
+    pub postgres_ca: Option<PathBuf>,
+    /// Keep the global catalog in this ScyllaDB or Apache Cassandra, in a keyspace of the mesh's own.
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
+    pub scylla: Vec<String>,
 }
 
 fn parse_jurisdiction(text: &str) -> Result<Jurisdiction, String> {

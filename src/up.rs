@@ -2,6 +2,7 @@
 //! process makes the identities and the configuration, starts the others, restarts what dies, and shows a live table.
 mod config;
 mod console;
+mod engines;
 mod files;
 mod identity;
 mod mesh_json;
@@ -18,6 +19,7 @@ use anyhow::{Context, Result, bail};
 use config::{Addresses, Configs};
 use console::Console;
 use device_fw::sim::Survey;
+use engines::Engines;
 use mesh_time::Remembered;
 use node::{clock::Clock, config::LogConfig, shutdown, telemetry};
 use plan::{Extent, Plan};
@@ -62,7 +64,7 @@ async fn mesh(args: UpArgs, begin: Instant, stop: CancellationToken) -> Result<(
         .sum();
     let nodes = plan.places().len();
     let console = Console::new(devices + 2 * nodes);
-    let prepared = Prepared::new(plan, &args, &console)?;
+    let prepared = Prepared::new(plan, &args, &console).await?;
 
     let (sender, mut events) = mpsc::channel(EVENTS);
     let mut kept = JoinSet::new();
@@ -147,7 +149,7 @@ struct Prepared {
 }
 
 impl Prepared {
-    fn new(plan: Plan, args: &UpArgs, console: &Console) -> Result<Self> {
+    async fn new(plan: Plan, args: &UpArgs, console: &Console) -> Result<Self> {
         let dir = &plan.dir;
         let _none_yet = fs::remove_file(mesh_json::file(dir));
         let real = Clock::new(None).real();
@@ -157,6 +159,8 @@ impl Prepared {
         let clients = clients.into_iter().collect::<Result<_>>()?;
 
         console.stage("configuration");
+        let engines = Engines::new(&plan, args)?;
+        engines.prepare(&plan).await?;
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -175,6 +179,7 @@ impl Prepared {
             clock,
             sources,
             clients,
+            engines: &engines,
         }
         .write()?;
         Ok(Self {

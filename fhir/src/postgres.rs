@@ -3,6 +3,7 @@
 //! Writers of one database take turns by the lock on the row of `head`; it also numbers the commits. How the engine is
 //! reached, and what it must promise, is in [`connect`].
 mod connect;
+mod database;
 mod query;
 mod write;
 
@@ -13,6 +14,7 @@ use crate::store::{
 };
 use async_trait::async_trait;
 pub use connect::{UrlProblem, check_url};
+pub use database::create_database;
 use deadpool_postgres::{HookError, Object, Pool, PoolError};
 use tokio_postgres::{Row, error::SqlState};
 use types::Timestamp;

@@ -78,7 +78,7 @@ pub enum FhirStore {
     Sqlite,
     /// PostgreSQL.
     Postgres {
-        /// File with the connection string. A server on another machine is reached by TLS alone (`sslmode=require`).
+        /// File with the connection string. A server on another machine is reached by TLS alone (`sslmode=verify-full`).
         url_file: PathBuf,
         /// PEM of the authorities that the server's certificate may be by; needed for TLS.
         #[serde(default, skip_serializing_if = "Option::is_none")]

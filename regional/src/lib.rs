@@ -18,4 +18,5 @@ mod server;
 #[cfg(medmesh_unguarded)]
 mod unguarded;
 
+pub use fhir::postgres::create_database;
 pub use server::{RegionalError, run};

@@ -1,5 +1,6 @@
 //! The configuration files of a local mesh: what a node reads here it would read anywhere.
 use super::{
+    engines::Engines,
     files,
     identity::{SIMULATOR, facility_key_file, node_cert, node_key, signing_key_file},
     plan::{Bus, CLIENTS, Client, Device, Facility, Plan, Region},
@@ -87,6 +88,8 @@ pub struct Configs<'a> {
     pub sources: Vec<Source>,
     /// What servers know of each client, in the order of [`CLIENTS`].
     pub clients: Vec<ClientConfig>,
+    /// What holds the stores of regions and of the catalog.
+    pub engines: &'a Engines,
 }
 
 /// The configuration file of a node, in its folder.
@@ -136,7 +139,7 @@ impl Configs<'_> {
             tls: self.tls(&dir),
             https: self.https(&place)?,
             grpc_listen: self.addresses.of(&place, "grpc")?,
-            store: global::config::CatalogStore::default(),
+            store: self.engines.catalog_store(),
             log: LogConfig::default(),
             clock: Some(self.clock),
             clients: self.clients_of(|client| client.global),
@@ -157,7 +160,7 @@ impl Configs<'_> {
             https: self.https(&place)?,
             grpc_listen: self.addresses.of(&place, "grpc")?,
             uplink_url: self.grpc_url(&Place::Global)?,
-            store: regional::config::FhirStore::default(),
+            store: self.engines.fhir_store(self.plan, region),
             log: LogConfig::default(),
             clock: Some(self.clock),
             clients: self.clients_of(|_| true),

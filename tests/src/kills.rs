@@ -33,46 +33,100 @@ pub struct Survived {
     pub emitted: usize,
 }
 
-/// Kills processes of a mesh of three facilities at random moments, so many times, and compares afterwards.
+/// What is killed, how often, beside how much.
+#[derive(Clone, Copy, Debug)]
+pub struct Trial<'a> {
+    /// Regions, each with one facility.
+    pub regions: &'a [&'static str],
+    /// Kills of nodes and engines together.
+    pub kills: usize,
+    /// How fast the mesh's clock runs, such as `5x`.
+    pub speed: &'a str,
+    /// More arguments of `up`.
+    pub args: &'a [&'a str],
+    /// Kills an engine of the mesh; whether it did. Drawn as often as each node is.
+    pub engines: &'a [fn(&Mesh) -> bool],
+}
+
+/// Kills processes of a mesh at random moments, so many times, and compares afterwards. In stores of files the order is
+/// compared too.
 ///
 /// # Errors
 /// Something was lost, is there twice, or in another order.
-pub async fn survive(kills: usize, speed: &str) -> Result<Survived> {
+pub async fn survive(trial: Trial<'_>) -> Result<Survived> {
     let dir = tempfile::tempdir()?;
-    let mesh = Arc::new(Mesh::up(dir.path(), &["--facilities", "1", "--speed", speed]).await?);
+    let regions = trial.regions.join(",");
+    let args = [
+        "--facilities",
+        "1",
+        "--speed",
+        trial.speed,
+        "--regions",
+        &regions,
+    ];
+    let mesh = Mesh::up(dir.path(), &[&args[..], trial.args].concat()).await?;
+    let mesh = Arc::new(mesh);
     let stop = Arc::new(AtomicBool::new(false));
-    let publishers: Vec<_> = ["us-f1", "eu-f1", "apac-f1"]
-        .map(|facility| tokio::spawn(publish(mesh.clone(), facility, stop.clone())))
-        .into_iter()
+    let facility = |region: &&str| format!("{region}-f1");
+    let publishers: Vec<_> = trial
+        .regions
+        .iter()
+        .map(|region| tokio::spawn(publish(mesh.clone(), facility(region), stop.clone())))
         .collect();
-    kill_at_random(&mesh, kills).await?;
+    kill_at_random(&mesh, trial).await?;
     stop.store(true, Ordering::Relaxed);
     let mut survived = Survived::default();
     for publisher in publishers {
         let (facility, acknowledged) = publisher.await??;
-        survived.emitted += compare(&mesh, facility, &acknowledged).await?;
+        survived.emitted += compare(&mesh, &facility, &acknowledged).await?;
+        if trial.args.is_empty() {
+            let (ordered, lanes) = order::check(&mesh, &facility, "external-1", &acknowledged)?;
+            println!("{facility}: {ordered} in order in {lanes} lanes");
+        }
         survived.acknowledged += acknowledged.len();
     }
+    cataloged(&mesh).await?;
     Ok(survived)
 }
 
-async fn kill_at_random(mesh: &Mesh, kills: usize) -> Result<()> {
-    let nodes = [
-        "edge:us-f1",
-        "edge:eu-f1",
-        "edge:apac-f1",
-        "regional:us",
-        "regional:eu",
-        "regional:apac",
-        "global",
-    ];
+/// Every device of every facility is in the global catalog, once.
+async fn cataloged(mesh: &Mesh) -> Result<()> {
+    let json = mesh.json()?;
+    let facilities = json["facilities"].as_array().cloned().unwrap_or_default();
+    let devices = facilities
+        .iter()
+        .filter_map(|one| one["devices"].as_array());
+    let wanted: usize = devices.map(Vec::len).sum();
+    let api = json["global"]["api"].as_str().unwrap_or_default();
+    let url = format!("{api}/devices?limit=100");
+    let all_there = || async {
+        let token = mesh.token("operator", "global").await.ok()?;
+        let page = mesh.https.get(&url, Some(&token)).await.ok()?.json().ok()?;
+        let found = page["devices"].as_array()?.len();
+        (found >= wanted).then_some(found)
+    };
+    let found = wait::until("every device is cataloged", wait::PATIENCE, all_there).await?;
+    ensure!(
+        found == wanted,
+        "{found} devices in the catalog, {wanted} in the mesh"
+    );
+    Ok(())
+}
+
+async fn kill_at_random(mesh: &Mesh, trial: Trial<'_>) -> Result<()> {
+    let of = |region: &&str| [format!("edge:{region}-f1"), format!("regional:{region}")];
+    let mut nodes: Vec<String> = trial.regions.iter().flat_map(of).collect();
+    nodes.push("global".to_owned());
     let mut random = StdRng::seed_from_u64(SEED);
     let mut done = 0;
-    while done < kills {
+    while done < trial.kills {
         tokio::time::sleep(Duration::from_millis(random.random_range(BETWEEN_MS))).await;
         // A node that is being restarted has no process to kill: that is not a kill.
-        let node = nodes[random.random_range(0..nodes.len())];
-        done += usize::from(mesh.signal(node, "KILL").is_ok());
+        let drawn = random.random_range(0..nodes.len() + trial.engines.len());
+        done += usize::from(match nodes.get(drawn) {
+            Some(node) => mesh.signal(node, "KILL").is_ok(),
+            None => trial.engines[drawn - nodes.len()](mesh),
+        });
     }
     Ok(())
 }
@@ -81,15 +135,15 @@ async fn kill_at_random(mesh: &Mesh, kills: usize) -> Result<()> {
 /// Gives what was acknowledged, in order.
 async fn publish(
     mesh: Arc<Mesh>,
-    facility: &'static str,
+    facility: String,
     stop: Arc<AtomicBool>,
-) -> Result<(&'static str, Vec<Value>)> {
+) -> Result<(String, Vec<Value>)> {
     let mut acknowledged = Vec::new();
     let mut device: Option<Device> = None;
     // A message that is repeated is the same to the letter.
     let time = mesh.time()?;
     let json = mesh.json()?;
-    let place = mesh::facility_of(&json, facility)?;
+    let place = mesh::facility_of(&json, &facility)?;
     let all = place["devices"].as_array().cloned().unwrap_or_default();
     let external = all
         .into_iter()
@@ -157,9 +211,8 @@ async fn compare(mesh: &Mesh, facility: &str, acknowledged: &[Value]) -> Result<
         let times = stored.get(&value(message)).copied().unwrap_or(0);
         ensure!(times == 1, "{facility}: stored {times} times: {message}");
     }
-    let (ordered, lanes) = order::check(mesh, facility, "external-1", acknowledged)?;
     println!(
-        "{facility}: {} acknowledged and {} emitted readings are stored once, {ordered} in order in {lanes} lanes",
+        "{facility}: {} acknowledged and {} emitted readings are stored once",
         acknowledged.len(),
         emitted.len()
     );

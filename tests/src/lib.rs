@@ -4,6 +4,7 @@
 pub mod binary;
 pub mod checker;
 pub mod clock;
+pub mod engine;
 pub mod fuzz;
 pub mod https;
 pub mod kills;

@@ -120,13 +120,13 @@ pub struct Engine {
     dir: PathBuf,
 }
 
-/// Ends process $1 with signal $2, by force after 20 s, and removes directory $3, as soon as its input ends.
+/// Ends process $1 with signal $2, it and its group by force after 20 s, and removes directory $3, as soon as its input ends.
 const WATCHDOG: &str = r#"
 cat >/dev/null
 kill -s "$2" "$1" 2>/dev/null
 tries=0
 while kill -0 "$1" 2>/dev/null && [ $tries -lt 200 ]; do sleep 0.1; tries=$((tries + 1)); done
-kill -s KILL "$1" 2>/dev/null
+kill -s KILL -- "-$1" 2>/dev/null
 rm -rf "$3"
 "#;
 

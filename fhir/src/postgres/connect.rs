@@ -43,7 +43,7 @@ pub enum UrlProblem {
     Unreadable,
     /// Patients' data would cross a network in clear.
     #[error(
-        "reaches another machine without TLS: write sslmode=require, or use a socket or 127.0.0.1"
+        "reaches another machine without TLS: write sslmode=verify-full, or use a socket or 127.0.0.1"
     )]
     PlainTcp,
     /// Nothing says whose certificate to believe.
@@ -67,7 +67,9 @@ fn parse(
     url: &str,
     authority_pem: Option<&[u8]>,
 ) -> Result<(Config, Option<ClientConfig>), UrlProblem> {
-    let config: Config = url.trim().parse().map_err(|_| UrlProblem::Unreadable)?;
+    let config: Config = known_mode(url)
+        .parse()
+        .map_err(|_| UrlProblem::Unreadable)?;
     if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
         return Err(UrlProblem::Unreadable);
     }
@@ -81,6 +83,12 @@ fn parse(
         (true, Some(pem)) => Some(client(pem)?),
     };
     Ok((config, tls))
+}
+
+/// With the word that the driver knows for `sslmode=verify-full`: whoever asks for TLS gets what libpq calls by that name,
+/// a certificate by a known authority for the host's name. What asks for less, `verify-ca`, the driver does not know.
+pub(super) fn known_mode(url: &str) -> String {
+    url.trim().replace("sslmode=verify-full", "sslmode=require")
 }
 
 /// Whether every host is this machine. A host's address, where it is given, is what is dialled.
@@ -199,6 +207,9 @@ mod tests {
             ("hostaddr=10.0.0.5 user=m", Err(PlainTcp)),
             ("host=localhost.evil.example user=m", Err(PlainTcp)),
             ("host=db user=m sslmode=require", Err(NoAuthority)),
+            ("host=db user=m sslmode=verify-full", Err(NoAuthority)),
+            ("postgres://m@db/x?sslmode=verify-full", Err(NoAuthority)),
+            ("host=db user=m sslmode=verify-ca", Err(Unreadable)),
             ("host=127.0.0.1 user=m sslmode=require", Err(NoAuthority)),
             ("user=m", Err(Unreadable)),
             ("host=db sslmode=maybe", Err(Unreadable)),

@@ -66,6 +66,19 @@ const TUNING: &[&str] = &[
     "-Dcassandra.superuser_setup_delay_ms=0",
 ];
 
+/// Runs a command and starts it again whenever it was killed, which tests do: 137 is the shell's word for that.
+const AGAIN: &str = r#"
+trap 'over=1; kill -s TERM $engine' TERM
+while :; do
+  "$@" &
+  engine=$!
+  wait $engine
+  status=$?
+  if [ -n "$over" ]; then wait $engine; exit; fi
+  [ $status -eq 137 ] || exit $status
+done
+"#;
+
 const LOGBACK: &str = r#"<configuration>
   <appender name="OUT" class="ch.qos.logback.core.ConsoleAppender">
     <encoder><pattern>%d %-5level %logger{0} %msg%n</pattern></encoder>
@@ -123,8 +136,9 @@ fn serve(jars: &Path, dir: &Path) -> Result<Started> {
     ensure!(storage != native, "the same free port twice");
     fs::write(dir.join("cassandra.yaml"), yaml(dir, storage, native))?;
     fs::write(dir.join("logback.xml"), LOGBACK)?;
-    let mut java = Command::new("java");
-    java.current_dir(dir);
+    let mut java = Command::new("sh");
+    java.args(["-c", AGAIN, "cassandra", "java"])
+        .current_dir(dir);
     for (option, packages) in [("--add-exports", EXPORTS), ("--add-opens", OPENS)] {
         for package in packages {
             java.arg(format!("{option}={package}=ALL-UNNAMED"));

@@ -4,19 +4,26 @@ use crate::{
     report::{Figure, Report},
 };
 use anyhow::Result;
-use medmesh_tests::kills;
+use medmesh_tests::kills::{self, Trial};
 
 /// Kills of one run.
 const KILLS: usize = 200;
 /// Speed of the mesh clock: a sample of every monitor five times a second.
 const SPEED: &str = "5x";
+const TRIAL: Trial<'_> = Trial {
+    regions: &["us", "eu", "apac"],
+    kills: KILLS,
+    speed: SPEED,
+    args: &[],
+    engines: &[],
+};
 const DURABILITY: &str = "fsync before every acknowledgement";
 
 /// Runs the benchmark: it fails when one reading is lost, doubled or out of order.
 pub async fn run(bed: &Bed, report: &mut Report) -> Result<()> {
     let (mut compared, mut kills) = (Vec::new(), 0);
     for _ in 0..bed.runs {
-        let survived = kills::survive(KILLS, SPEED).await?;
+        let survived = kills::survive(TRIAL).await?;
         kills += KILLS;
         #[expect(clippy::cast_precision_loss, reason = "a count of readings")]
         compared.push((survived.acknowledged + survived.emitted) as f64);
