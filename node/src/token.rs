@@ -211,6 +211,11 @@ impl TokenServer {
         let client = inner
             .registry
             .authenticate(asked.assertion, &inner.token_url, now)?;
+        if asked.client_id.is_some_and(|id| *id != *client.client_id) {
+            return Err(Refused::InvalidClient(
+                "client_id is not that of the assertion (RFC 7521 section 4.2)",
+            ));
+        }
         let scopes = Scopes::lenient(asked.scope).within(&client.allowed);
         if scopes.is_empty() {
             return Err(Refused::InvalidScope);
@@ -369,6 +374,8 @@ impl IntoResponse for Refused {
 struct Asked<'a> {
     assertion: &'a str,
     scope: &'a str,
+    /// Not needed beside an assertion; where it is there it is once, and that of the assertion.
+    client_id: Option<&'a str>,
 }
 
 impl<'a> Asked<'a> {
@@ -384,6 +391,10 @@ impl<'a> Asked<'a> {
         Ok(Self {
             assertion: one(form, "client_assertion")?,
             scope: one(form, "scope")?,
+            client_id: match form.iter().any(|(key, _)| key == "client_id") {
+                true => Some(one(form, "client_id")?),
+                false => None,
+            },
         })
     }
 }
@@ -394,7 +405,7 @@ fn one<'a>(form: &'a [(String, String)], name: &str) -> Result<&'a str, Refused>
     match (values.next(), values.next()) {
         (Some((_, value)), None) => Ok(value),
         _ => Err(Refused::InvalidRequest(
-            "grant_type, client_assertion_type, client_assertion and scope are needed, once each",
+            "grant_type, client_assertion_type, client_assertion and scope are needed, once each; client_id at most once",
         )),
     }
 }

@@ -180,9 +180,10 @@ fn clinical(
     if !code.is_measured_in(unit) {
         return Err(Fault::Unit);
     }
+    // Marked and bounded again: not every sender need have done it.
     let value = value(reading.value.as_ref())?;
-    // Marked again: not every sender need have done it.
     let flags = flags.ok_or(Fault::Flags)?.with(code.flags_of(unit, &value));
+    let value = code.leaving(unit, value);
     Ok(ClinicalReading {
         uid: ReadingUid::try_from(&reading.uid[..]).map_err(|_| Fault::Uid)?,
         patient,

@@ -57,6 +57,44 @@ impl Decimal {
         Some((mantissa, i8::try_from(exponent.checked_sub(places)?).ok()?))
     }
 
+    /// The same with at most so many significant digits: halves are rounded away from zero. What has no more keeps its
+    /// text.
+    #[must_use]
+    pub fn rounded(&self, digits: usize) -> Self {
+        let (sign, text) = match self.0.strip_prefix('-') {
+            Some(text) => ("-", text),
+            None => ("", &self.0[..]),
+        };
+        let (number, exponent) = text.split_once(['e', 'E']).unwrap_or((text, ""));
+        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+        let all = format!("{whole}{fraction}");
+        let significant = all.trim_start_matches('0').len();
+        let Some(dropped) = significant
+            .checked_sub(digits)
+            .filter(|dropped| *dropped > 0)
+        else {
+            return self.clone();
+        };
+        let (kept, rest) = all.split_at(all.len() - dropped);
+        let kept = if rest.as_bytes().first().is_some_and(|digit| *digit >= b'5') {
+            one_more(kept)
+        } else {
+            kept.to_string()
+        };
+        let exponent = match exponent {
+            "" => String::new(),
+            exponent => format!("e{exponent}"),
+        };
+        // What was rounded away left of the point is zeros.
+        let Some(places) = fraction.len().checked_sub(dropped) else {
+            let zeros = "0".repeat(dropped - fraction.len());
+            return Self(format!("{sign}{}{zeros}{exponent}", plain(&kept)));
+        };
+        let (whole, fraction) = kept.split_at(kept.len() - places);
+        let point = if places == 0 { "" } else { "." };
+        Self(format!("{sign}{}{point}{fraction}{exponent}", plain(whole)))
+    }
+
     /// The nearest binary number, for comparison with a range. Never for output.
     #[must_use]
     pub fn approximate(&self) -> f64 {
@@ -74,6 +112,28 @@ impl FromStr for Decimal {
         } else {
             Err(InvalidDecimal)
         }
+    }
+}
+
+/// The next number after one that is written in digits.
+fn one_more(digits: &str) -> String {
+    let nines = digits.len() - digits.trim_end_matches('9').len();
+    let (head, tail) = digits.split_at(digits.len() - nines);
+    let zeros = "0".repeat(tail.len());
+    match head.char_indices().next_back() {
+        None => format!("1{zeros}"),
+        Some((at, last)) => {
+            let next = last.to_digit(10).map_or(0, |digit| digit + 1);
+            format!("{}{next}{zeros}", &head[..at])
+        }
+    }
+}
+
+/// Without zeros before the first digit, as JSON wants it.
+fn plain(whole: &str) -> &str {
+    match whole.trim_start_matches('0') {
+        "" => "0",
+        plain => plain,
     }
 }
 
@@ -129,6 +189,42 @@ impl fmt::Display for Decimal {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_number_is_rounded_to_so_many_digits_and_one_that_has_no_more_keeps_its_text() {
+        for (text, rounded) in [
+            ("60.078051120123456789012345678", "60.07805"),
+            ("7.3900000000000006", "7.390000"),
+            ("72.50", "72.50"),
+            ("0.000", "0.000"),
+            ("1234567", "1234567"),
+            ("123456789", "123456800"),
+            ("-123456750.5", "-123456800"),
+            ("999999.96", "1000000.0"),
+            ("99999995", "100000000"),
+            ("0.00012345675", "0.0001234568"),
+            ("0.99999999", "1.0000000"),
+            ("1.23456789e5", "1.234568e5"),
+            ("12345678E-3", "12345680e-3"),
+        ] {
+            let decimal: Decimal = text.parse().unwrap();
+            let seen = decimal.rounded(7);
+            assert_eq!(seen.as_str(), rounded, "{text}");
+            assert_eq!(seen.as_str().parse(), Ok(seen.clone()), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn rounding_is_idempotent_and_stays_near(mantissa: i64, exponent in -12i8..4) {
+            let decimal = Decimal::from_parts(mantissa, exponent);
+            let rounded = decimal.rounded(7);
+            let again = rounded.rounded(7);
+            prop_assert_eq!(again.as_str(), rounded.as_str());
+            let (before, after) = (decimal.approximate(), rounded.approximate());
+            prop_assert!((before - after).abs() <= before.abs() * 5.1e-7, "{decimal} {rounded}");
+        }
+    }
 
     #[test]
     fn parts_are_written_with_the_digits_that_the_exponent_implies() {

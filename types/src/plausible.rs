@@ -20,6 +20,11 @@ pub struct Plausible {
 /// So many times the largest plausible magnitude, a number measures nothing: it is a number of something else, such as
 /// of a record, and does not leave its facility. The largest artefacts of real monitors stay far below.
 const NOT_A_MEASUREMENT: f64 = 100.0;
+/// What is not plausible does not leave with more than five digits before the point: record numbers have six and more.
+const SHORT: f64 = 99_999.0;
+/// Significant digits with which a number leaves its facility: more than any device measures, and fewer than a record
+/// number behind the point of a plausible value would need.
+pub const SIGNIFICANT_DIGITS: usize = 7;
 
 impl Code {
     /// The units in which it is measured, each with its range; the first is that of its row.
@@ -50,19 +55,22 @@ impl Code {
         }
     }
 
-    /// The value as it may leave its facility: a number far beyond everything that can be measured does not.
+    /// The value as it may leave its facility: a number far beyond everything that can be measured does not, and none
+    /// has more than [`SIGNIFICANT_DIGITS`]. The facility keeps what the device said. A receiver does the same, as not
+    /// every sender need have done it.
     #[must_use]
     pub fn leaving(self, unit: Unit, value: Value) -> Value {
-        match (&value, self.range_in(unit)) {
+        match (value, self.range_in(unit)) {
             (Value::Quantity(decimal), Some(range)) => {
-                let most = range.low.abs().max(range.high.abs()) * NOT_A_MEASUREMENT;
+                let widest = range.low.abs().max(range.high.abs());
+                let most = widest.max((widest * NOT_A_MEASUREMENT).min(SHORT));
                 if decimal.approximate().abs() <= most {
-                    value
+                    Value::Quantity(decimal.rounded(SIGNIFICANT_DIGITS))
                 } else {
                     Value::Absent(AbsentReason::Error)
                 }
             }
-            _ => value,
+            (value, _) => value,
         }
     }
 
@@ -153,7 +161,7 @@ const RANGES: &[(&str, &[Plausible])] = &[
     ("relative-humidity", &[range("%", 0.0, 100.0)]),
     ("line-voltage", &[range("V", 0.0, 1_000.0)]),
     ("line-current", &[range("A", -10_000.0, 10_000.0)]),
-    ("active-power", &[range("W", -1e7, 1e7)]),
+    ("active-power", &[range("W", -1e6, 1e6)]),
     ("line-frequency", &[range("Hz", 0.0, 1_000.0)]),
 ];
 
@@ -230,6 +238,11 @@ mod tests {
             ("2744-1", "[pH]", "735", true),
             ("8310-5", "Cel", "-17.8", true),
             ("8302-2", "cm", "431.8", true),
+            ("6768-6", "U/L", "4999999", false),
+            ("6768-6", "U/L", "99999", true),
+            ("9187-6", "mL", "198765", false),
+            ("8867-4", "/min", "60.078051120123456789012345678", false),
+            ("8867-4", "/min", "60.07805", true),
         ] {
             let (code, unit): (Code, Unit) = (code.parse().unwrap(), unit.parse().unwrap());
             let left = code.leaving(unit, Value::Quantity(value.parse().unwrap()));

@@ -31,6 +31,27 @@ const MINUTE: &str = "minute";
 /// The latest minute: a recording is shorter than ten years.
 const MOST_MINUTES: i64 = 10 * 366 * 24 * 60;
 
+/// Whether a column is one that this reader knows: the minute, the registers of a signal, or a signal in its own unit,
+/// which is the register's value once more (`HR[bpm]` beside `HR_raw`).
+fn is_known(column: &str) -> bool {
+    let signal = |name: &str| {
+        COLUMNS
+            .iter()
+            .any(|(raw, ..)| raw.strip_suffix("_raw") == Some(name))
+    };
+    let in_unit = column
+        .strip_suffix(']')
+        .and_then(|name| name.split_once('['));
+    column == MINUTE
+        || COLUMNS.iter().any(|(raw, ..)| *raw == column)
+        || in_unit.is_some_and(|(name, _)| signal(name))
+}
+
+/// What a header may name.
+fn known() -> String {
+    format!("{MINUTE}, {}", COLUMNS.map(|(name, ..)| name).join(", "))
+}
+
 /// A row: minute and registers.
 pub(super) type Row = (i64, [Reading; SIGNALS]);
 
@@ -59,7 +80,16 @@ struct Columns {
 
 impl Columns {
     fn of(header: &str) -> Result<Self, String> {
+        // Spreadsheets begin their files with a byte order mark.
+        let header = header.trim_start_matches('\u{feff}');
         let names: Vec<&str> = header.split(',').map(str::trim).collect();
+        if let Some(unknown) = names.iter().find(|name| !is_known(name)) {
+            let unknown = unknown.escape_default();
+            return Err(format!(
+                "line 1: column {unknown} is not known: {}",
+                known()
+            ));
+        }
         let find = |name: &str| {
             let mut at = names.iter().enumerate().filter(|(_, one)| **one == name);
             let first = at.next().map(|(at, _)| at);
@@ -73,8 +103,10 @@ impl Columns {
             signals.extend(find(name)?.map(|at| (at, name, signal, exponent)));
         }
         if signals.is_empty() {
-            let known = COLUMNS.map(|(name, ..)| name).join(", ");
-            return Err(format!("line 1: none of the columns {known} is there"));
+            return Err(format!(
+                "line 1: no column of a signal is there: {}",
+                known()
+            ));
         }
         Ok(Self {
             minute: find(MINUTE)?,
@@ -209,11 +241,28 @@ mod tests {
     }
 
     #[test]
+    fn the_columns_of_the_data_set_are_known_and_a_byte_order_mark_hides_none() {
+        let rows = parse("\u{feff}minute,HR_raw,HR[bpm]\r\n7,628,62.8\r\n").unwrap();
+        assert_eq!(rows[0].0, 7);
+        assert_ne!(rows[0].1[Signal::HeartRate as usize], Reading::NotInSample);
+    }
+
+    #[test]
     fn what_cannot_be_read_is_refused_with_its_line() {
         for (text, problem) in [
             ("", "the file is empty"),
             ("minute,HR_raw\n", "no row after the header"),
-            ("a,b\n1,2\n", "line 1: none of the columns"),
+            ("a,b\n1,2\n", "line 1: column a is not known"),
+            ("minute\n1\n", "line 1: no column of a signal"),
+            ("Minute,HR_raw\n0,1\n", "line 1: column Minute is not known"),
+            (
+                "HR_raw,SPO2_raw\n1,2\n",
+                "line 1: column SPO2_raw is not known",
+            ),
+            (
+                "HR_raw,XX[bpm]\n1,2\n",
+                "line 1: column XX[bpm] is not known",
+            ),
             (
                 "HR_raw,HR_raw\n1,2\n",
                 "line 1: column HR_raw is there twice",

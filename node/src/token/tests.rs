@@ -298,6 +298,28 @@ async fn a_wrong_request_is_answered_as_rfc_6749_says() {
 }
 
 #[tokio::test]
+async fn a_client_id_beside_the_assertion_is_that_of_the_assertion() {
+    for (id, status) in [
+        ("reader", StatusCode::OK),
+        ("operator", StatusCode::UNAUTHORIZED),
+        ("", StatusCode::UNAUTHORIZED),
+    ] {
+        let world = world();
+        let assertion = world.sign(&claims());
+        let fields = [
+            ("grant_type", "client_credentials"),
+            ("client_assertion_type", ASSERTION_TYPE),
+            ("client_assertion", &assertion),
+            ("scope", "system/*.rs"),
+            ("client_id", id),
+        ];
+        assert_eq!(world.ask(&fields).await.0, status, "{id:?}");
+        let twice = [&fields[..], &[("client_id", id)]].concat();
+        assert_eq!(world.ask(&twice).await.0, StatusCode::BAD_REQUEST);
+    }
+}
+
+#[tokio::test]
 async fn a_request_without_a_live_token_has_no_right() {
     let world = world();
     assert_eq!(

@@ -79,20 +79,26 @@ pub(in crate::sim) fn scan_bytes(
     let mut tar = tar::Archive::new(MultiGzDecoder::new(archive));
     for entry in tar.entries().map_err(broken)? {
         let mut entry = entry.map_err(broken)?;
-        if !entry.header().entry_type().is_file() {
-            continue;
-        }
         let path = entry.path().map_err(broken)?.into_owned();
-        if path.extension().is_none_or(|end| end != "txt") {
+        let kind = entry.header().entry_type();
+        if kind.is_dir() {
             continue;
         }
         // Escaped: the name is shown on a terminal.
         let name = path.display().to_string().escape_default().to_string();
-        let record = path
-            .file_stem()
-            .and_then(|stem| stem.to_str()?.parse().ok());
-        let record = record
-            .ok_or_else(|| format!("{name}: the name of a stay is the number of its record"))?;
+        let stem = path.file_stem().and_then(|stem| stem.to_str());
+        let record = stem.and_then(|stem| stem.parse().ok());
+        let ends_in_txt = path.extension().is_some_and(|end| end == "txt");
+        if !ends_in_txt && record.is_none() {
+            // A note beside the stays.
+            continue;
+        }
+        let record = record.filter(|_| ends_in_txt).ok_or_else(|| {
+            format!("{name}: a stay is named by the number of its record and .txt")
+        })?;
+        if !kind.is_file() && !kind.is_contiguous() {
+            return Err(format!("{name}: a link or a device, not a file"));
+        }
         let size = entry.size();
         let mut stay = Entry {
             name,
@@ -104,9 +110,21 @@ pub(in crate::sim) fn scan_bytes(
             return Ok(());
         }
     }
-    // To the very end, where the checksum is.
-    io::copy(&mut tar.into_inner(), &mut io::sink()).map_err(broken)?;
-    Ok(())
+    only_zeros(tar.into_inner())
+}
+
+/// Reads to the very end, where the checksum is. Behind its end mark an archive has nothing but zeros: what else stood
+/// there, such as another archive, would be passed over in silence.
+fn only_zeros(mut rest: impl Read) -> Result<(), String> {
+    let mut buffer = [0; 4_096];
+    loop {
+        match rest.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(length) if buffer[..length].iter().all(|byte| *byte == 0) => {}
+            Ok(_) => return Err("something stands behind the end of the archive".into()),
+            Err(error) => return Err(broken(error)),
+        }
+    }
 }
 
 /// Why the bytes are no archive. The library's words quote what it read, so that they may be long and of no use.
@@ -201,7 +219,7 @@ mod tests {
             ),
             (
                 packed(&[("s/patient-a.txt", good)]),
-                "s/patient-a.txt: the name of a stay",
+                "s/patient-a.txt: a stay is named by",
             ),
             (
                 packed(&[("s/2.txt", good)]),
@@ -211,11 +229,45 @@ mod tests {
                 packed(&[("s/1.txt", b"Time,Parameter,Value\n00:01,HR,\xff\n")]),
                 "s/1.txt: line 2: not UTF-8",
             ),
+            (packed(&[("s/1.TXT", good)]), "s/1.TXT: a stay is named by"),
+            (packed(&[("s/1.csv", good)]), "s/1.csv: a stay is named by"),
             (good.to_vec(), "not a gzipped tar archive"),
         ] {
             let error = read(&archive).unwrap_err();
             assert!(error.starts_with(problem), "{error}");
         }
+    }
+
+    #[test]
+    fn a_stay_that_is_a_link_is_refused() {
+        for kind in [
+            tar::EntryType::Link,
+            tar::EntryType::Symlink,
+            tar::EntryType::Fifo,
+        ] {
+            let mut tar = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(kind);
+            header.set_size(0);
+            header.set_link_name("1.txt").unwrap();
+            tar.append_data(&mut header, "s/2.txt", &b""[..]).unwrap();
+            let error = read(&tar.into_inner().unwrap().finish().unwrap()).unwrap_err();
+            assert_eq!(error, "s/2.txt: a link or a device, not a file");
+        }
+    }
+
+    #[test]
+    fn what_stands_behind_the_end_of_the_archive_is_refused() {
+        let two = GOOD.replace("RecordID,1", "RecordID,2");
+        let first = packed(&[("s/1.txt", GOOD.as_bytes())]);
+        let second = packed(&[("s/2.txt", two.as_bytes())]);
+        let error = read(&[&first[..], &second].concat()).unwrap_err();
+        assert_eq!(error, "something stands behind the end of the archive");
+        let mut zeros = GzEncoder::new(Vec::new(), Compression::fast());
+        zeros.write_all(&[0; 512]).unwrap();
+        let padded = [&first[..], &zeros.finish().unwrap()].concat();
+        assert_eq!(read(&padded), Ok(vec![1]));
+        assert!(read(&[&first[..], b"rubbish"].concat()).is_err());
     }
 
     #[test]
