@@ -75,7 +75,7 @@ impl Engines {
             Ok(_) => Ok(()),
             // A mesh that ran before there was a choice has its stores in files.
             Err(_) if self.is_files() => files::replace(file, now.as_bytes()),
-            Err(_) if file.with_file_name("global").join("data").exists() => {
+            Err(_) if file.with_file_name("global/data/ledger.db").exists() => {
                 bail!("this mesh was begun with files; give another --dir")
             }
             Err(_) => files::replace(file, now.as_bytes()),
@@ -170,6 +170,7 @@ mod tests {
     fn a_mesh_from_before_there_was_a_choice_is_in_files() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("global/data")).unwrap();
+        fs::write(dir.path().join("global/data/ledger.db"), "").unwrap();
         let file = dir.path().join("engines");
         assert!(engines(true, false).same_as_before(&file).is_err());
         engines(false, false).same_as_before(&file).unwrap();
