@@ -102,7 +102,7 @@ async fn cataloged(mesh: &Mesh) -> Result<()> {
     let all_there = || async {
         let token = mesh.token("operator", "global").await.ok()?;
         let page = mesh.https.get(&url, Some(&token)).await.ok()?.json().ok()?;
-        let found = page["devices"].as_array()?.len();
+        let found = page["items"].as_array()?.len();
         (found >= wanted).then_some(found)
     };
     let found = wait::until("every device is cataloged", wait::PATIENCE, all_there).await?;
