@@ -1,13 +1,10 @@
 //! The configuration of an edge node, as TOML.
-use crate::{deid::PatientRecord, modbus, store, store::BedFact};
+use crate::{deid::PatientRecord, modbus, patient_id, store, store::BedFact};
 use ed25519_dalek::{VerifyingKey, pkcs8::DecodePublicKey};
 use federation::{
     models::DeviceModels, policy::Rules, profile::SignedProfile, signed_file::SignedFile,
 };
-use node::config::{
-    ConfigError, HttpsConfig, LogConfig, Problem, TlsFiles, Validate, different_ports, directory,
-    file, secret_file, url, within,
-};
+use node::config::{ConfigError, HttpsConfig, LogConfig, Problem, TlsFiles, Validate, different_ports, directory, file, mesh_clock, secret_file, url, within};
 use node::quantity::{Size, Span};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -112,6 +109,9 @@ pub struct UplinkConfig {
     /// `https://host:port` of the regional node's gRPC service.
     pub url: String,
 }
+
+/// What is receipted is kept for so long at least, mesh time: a region that was put back gets it again from here.
+const MIN_RETENTION: Span = Span::ms(3_600_000);
 
 /// Disk bound and retention.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -245,6 +245,7 @@ impl Validate for EdgeConfig {
     fn problems(&self) -> Vec<Problem> {
         let mut problems = within("tls", &self.tls);
         problems.extend(within("log", &self.log));
+        problems.extend(mesh_clock(self.clock.as_ref(), self.local_mesh));
         problems.extend(within("store", &self.store));
         problems.extend(key_file_problem(&self.key_file));
         problems.extend(url("uplink.url", &self.uplink.url));
@@ -335,11 +336,17 @@ fn profile_note_problems(files: &DeidProfile, here: &Place) -> Vec<Problem> {
 
 impl Validate for StoreConfig {
     fn problems(&self) -> Vec<Problem> {
-        let enough = self.alarm_reserve < self.max_size;
-        (!enough)
-            .then(|| Problem::new("alarm_reserve", "must be smaller than max_size"))
-            .into_iter()
-            .collect()
+        let mut problems = Vec::new();
+        if self.alarm_reserve >= self.max_size {
+            problems.push(Problem::new(
+                "alarm_reserve",
+                "must be smaller than max_size",
+            ));
+        }
+        if self.retention.as_ms() < MIN_RETENTION.as_ms() {
+            problems.push(Problem::new("retention", "is an hour at least"));
+        }
+        problems
     }
 }
 
@@ -378,10 +385,8 @@ fn bed_problems(beds: &[BedAssignment]) -> Vec<Problem> {
     let mut known = HashMap::new();
     for (index, bed) in beds.iter().enumerate() {
         let at = |key: &str| format!("beds[{index}].{key}");
-        let length = bed.patient.as_ref().map(String::len);
-        if length.is_some_and(|bytes| !(1..=store::MAX_PATIENT_ID).contains(&bytes)) {
-            let message = format!("a patient id has 1 to {} bytes", store::MAX_PATIENT_ID);
-            problems.push(Problem::new(at("patient"), message));
+        if bed.patient.as_deref().is_some_and(|id| !patient_id::is_one(id)) {
+            problems.push(Problem::new(at("patient"), patient_id::PROBLEM));
         }
         // What the store would refuse at the start is said before.
         let refused = bed.fact().and_then(|fact| store::check_bed(&fact).err());
@@ -426,7 +431,7 @@ mod tests {
             patient: patient.map(Into::into),
             ..BedAssignment::default()
         };
-        let long = "x".repeat(store::MAX_PATIENT_ID + 1);
+        let long = "x".repeat(patient_id::MAX_BYTES + 1);
         let beds = [
             bed("2026-11-22T10:00:00Z", Some("p")),
             bed("2026-11-22T11:00:00Z", Some("")),

@@ -162,10 +162,9 @@ const MAX_RECORD_TEXT: usize = 256;
 ///
 /// # Errors
 /// The reason.
-pub fn check_record(record: &PatientRecord, max_id: usize) -> Result<(), &'static str> {
-    let id = open(record.facility_id.as_ref()).map(str::len);
-    if !id.is_some_and(|length| (1..=max_id).contains(&length)) {
-        return Err("patient: an id of 1 to 64 bytes");
+pub fn check_record(record: &PatientRecord) -> Result<(), &'static str> {
+    if !open(record.facility_id.as_ref()).is_some_and(crate::patient_id::is_one) {
+        return Err("patient: an id of 1 to 64 bytes without control or invisible characters");
     }
     let text: fn(&str) -> bool = |text| text.len() <= MAX_RECORD_TEXT;
     for (field, fits, reason) in [
@@ -259,19 +258,13 @@ pub fn zip3(zip: &Phi<String>) -> Option<String> {
     };
     Some(area.to_owned())
 }
-
-/// Ages above 89 are one category: from this many years on the year of birth is not said.
-pub const POOLED_AGE_YEARS: u32 = 90;
-
 /// 45 CFR 164.514(b)(2)(i)(C), dates of birth and ages: the year alone, and 0 for ages of 90 or more, and for what
 /// is no date. It counts calendar years, so that who turns 90 within this year is pooled for all of it.
 #[must_use]
 pub fn birth_year(birth_date: &Phi<String>, now: Timestamp) -> u32 {
-    let year_now = year_of(&now.to_rfc3339()).unwrap_or(u32::MAX);
-    match open(Some(birth_date)).and_then(year_of) {
-        Some(year) if year <= year_now && year_now - year < POOLED_AGE_YEARS => year,
-        _ => 0,
-    }
+    let year = open(Some(birth_date)).and_then(year_of);
+    year.filter(|year| types::may_tell_birth_year(*year, now))
+        .unwrap_or(0)
 }
 
 /// The year of a FHIR `date` (YYYY, YYYY-MM, YYYY-MM-DD) or of the beginning of a time.

@@ -17,6 +17,7 @@ pub mod freshness;
 pub mod ingest;
 pub mod lease;
 pub mod modbus;
+pub mod patient_id;
 pub mod pipeline;
 pub mod quarantine;
 mod run;

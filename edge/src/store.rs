@@ -68,7 +68,7 @@ mod tests;
 pub use beds::{BY_CONFIGURATION, BedFact, BedRow, Entered, MAX_NAME, Timeline};
 pub use bounds::Bounds;
 pub use correction::Corrected;
-pub use directory::{DeviceEntry, DeviceFacts, MAX_PATIENT_ID};
+pub use directory::{DeviceEntry, DeviceFacts};
 pub use held::Holding;
 pub(crate) use journal::WITHDRAWN_FOR_GOOD;
 pub use journal::{EDGE_EPOCH, EdgeSample};

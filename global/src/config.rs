@@ -1,9 +1,6 @@
 //! The configuration of the global node, as TOML.
 use federation::{models::DeviceModels, signed_file::SignedFile};
-use node::config::{
-    ClientConfig, HttpsConfig, LogConfig, Problem, TlsFiles, Validate, different_ports, directory,
-    within,
-};
+use node::config::{ClientConfig, HttpsConfig, LogConfig, Problem, TlsFiles, Validate, different_ports, directory, mesh_clock, within};
 use serde::{Deserialize, Serialize};
 use std::{net::SocketAddr, path::PathBuf};
 use types::MeshClock;
@@ -66,6 +63,7 @@ impl Validate for GlobalConfig {
     fn problems(&self) -> Vec<Problem> {
         let mut problems = within("tls", &self.tls);
         problems.extend(within("log", &self.log));
+        problems.extend(mesh_clock(self.clock.as_ref(), self.local_mesh));
         problems.extend(within("https", &self.https));
         for (index, client) in self.clients.iter().enumerate() {
             problems.extend(within(&format!("clients[{index}]"), client));

@@ -6,7 +6,8 @@ mod validate;
 
 pub use load::{ConfigError, EXIT_CODE, environment, load, parse};
 pub use validate::{
-    Problem, Validate, different_ports, directory, file, public_url, secret_file, url, within,
+    Problem, Validate, different_ports, directory, file, mesh_clock, public_url, secret_file, url,
+    within,
 };
 
 use serde::{Deserialize, Serialize};

@@ -1,10 +1,7 @@
 //! The configuration of a regional node, as TOML.
 use federation::{models::DeviceModels, profile::SignedProfile, signed_file::SignedFile};
 use fhir::postgres::{UrlProblem, check_url};
-use node::config::{
-    ClientConfig, HttpsConfig, LogConfig, Problem, TlsFiles, Validate, different_ports, directory,
-    file, secret_file, url, within,
-};
+use node::config::{ClientConfig, HttpsConfig, LogConfig, Problem, TlsFiles, Validate, different_ports, directory, file, mesh_clock, secret_file, url, within};
 use serde::{Deserialize, Serialize};
 use std::{
     net::SocketAddr,
@@ -90,6 +87,7 @@ impl Validate for RegionalConfig {
     fn problems(&self) -> Vec<Problem> {
         let mut problems = within("tls", &self.tls);
         problems.extend(within("log", &self.log));
+        problems.extend(mesh_clock(self.clock.as_ref(), self.local_mesh));
         problems.extend(within("https", &self.https));
         for (index, client) in self.clients.iter().enumerate() {
             problems.extend(within(&format!("clients[{index}]"), client));

@@ -96,10 +96,10 @@ impl Decoded {
     }
 }
 
-/// Decodes, checks and maps a batch.
-pub fn decode(batch: &ReadingBatch) -> Decoded {
+/// Decodes, checks and maps a batch at an instant of mesh time, by which ages are told.
+pub fn decode(batch: &ReadingBatch, now: Timestamp) -> Decoded {
     let devices: Vec<_> = batch.devices.iter().map(device).collect();
-    let patients: Vec<_> = batch.patients.iter().map(patient).collect();
+    let patients: Vec<_> = batch.patients.iter().map(|one| patient(one, now)).collect();
     let mut decoded = Decoded::default();
     let known = devices.iter().flatten().map(|known| &known.1);
     decoded.resources.extend(known.cloned());
@@ -130,14 +130,20 @@ fn device(device: &wire::ClinicalDevice) -> Option<(DevicePseudonym, NewResource
     Some((known.pseudonym, resource))
 }
 
-fn patient(patient: &wire::ClinicalPatient) -> Option<(PatientPseudonym, NewResource)> {
+fn patient(
+    patient: &wire::ClinicalPatient,
+    now: Timestamp,
+) -> Option<(PatientPseudonym, NewResource)> {
     let gender = match patient.gender.as_str() {
         "" => None,
         text => Some(Gender::parse(text)?),
     };
     let birth_year = match patient.birth_year {
         0 => None,
-        year if BIRTH_YEARS.contains(&year) => Some(u16::try_from(year).ok()?),
+        // A year that may not be told is left out, whoever told it: the readings are good all the same.
+        year if BIRTH_YEARS.contains(&year) => u16::try_from(year)
+            .ok()
+            .filter(|year| types::may_tell_birth_year((*year).into(), now)),
         _ => return None,
     };
     let known = ClinicalPatient {

@@ -3,6 +3,9 @@ use super::*;
 use fhir::store::ResourceType;
 use proptest::prelude::*;
 
+/// In July of 2026.
+const NOW: Timestamp = Timestamp(1_782_900_000_000);
+
 pub fn batch() -> ReadingBatch {
     let reading = |number: u8| wire::Reading {
         uid: vec![number; 16].into(),
@@ -34,12 +37,12 @@ pub fn batch() -> ReadingBatch {
 fn changed(change: impl FnOnce(&mut ReadingBatch)) -> Decoded {
     let mut batch = batch();
     change(&mut batch);
-    decode(&batch)
+    decode(&batch, NOW)
 }
 
 #[test]
 fn a_good_batch_becomes_its_device_its_patient_and_its_readings() {
-    let decoded = decode(&batch());
+    let decoded = decode(&batch(), NOW);
     let kinds: Vec<_> = decoded.resources.iter().map(NewResource::kind).collect();
     let observation = ResourceType::Observation;
     assert_eq!(
@@ -146,6 +149,16 @@ fn the_bounds_of_what_is_plausible_are_taken() {
     for birth_year in [0, *BIRTH_YEARS.start(), *BIRTH_YEARS.end()] {
         let decoded = changed(|batch| batch.patients[0].birth_year = birth_year);
         assert_eq!(decoded.faults, [], "{birth_year}");
+    }
+}
+
+#[test]
+fn a_year_of_birth_that_may_not_be_told_is_left_out_and_the_readings_stay() {
+    for (year, told) in [(1_900, false), (1_936, false), (1_937, true), (2_027, false)] {
+        let decoded = changed(|batch| batch.patients[0].birth_year = year);
+        assert_eq!(decoded.faults, [], "{year}");
+        let patient = decoded.resources[1].json();
+        assert_eq!(patient.contains("birthDate"), told, "{patient}");
     }
 }
 

@@ -115,7 +115,10 @@ impl Intake {
     async fn readings(&self, from: &Place, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError> {
         let begun = Instant::now();
         let owned = parcels.to_vec();
-        let opened = tokio::task::spawn_blocking(move || owned.iter().map(open).collect());
+        let now = self.clock.mesh();
+        let opened = tokio::task::spawn_blocking(move || {
+            owned.iter().map(|parcel| open(parcel, now)).collect()
+        });
         let mut opened: Vec<Result<Readings, Verdict>> =
             opened.await.map_err(|_| internal("decode"))?;
         let results = self.store(from, &mut opened).await?;
@@ -266,10 +269,10 @@ impl Intake {
 }
 
 /// Opens and decodes a parcel, or says what becomes of it as a whole.
-fn open(parcel: &Parcel) -> Result<Readings, Verdict> {
+fn open(parcel: &Parcel, now: Timestamp) -> Result<Readings, Verdict> {
     let batch = batch_of(parcel)?;
     let id = EnvelopeId::try_from(&parcel.id[..]).map_err(|_| refused(reason::MALFORMED))?;
-    let decoded = decode(&batch);
+    let decoded = decode(&batch, now);
     if decoded.resources.len() > MAX_APPLY {
         return Err(Verdict::Quarantined {
             reason: reason::TOO_LARGE,

@@ -7,8 +7,8 @@ use serde_json::json;
 use types::Timestamp;
 
 /// Every field as it came, in resources that look like those of a guarded build where the fields are in order.
-pub fn decode(batch: &ReadingBatch) -> Decoded {
-    let guarded = crate::decode::decode(batch);
+pub fn decode(batch: &ReadingBatch, now: Timestamp) -> Decoded {
+    let guarded = crate::decode::decode(batch, now);
     if guarded.faults.is_empty() && guarded.others == batch.devices.len() + batch.patients.len() {
         return guarded;
     }

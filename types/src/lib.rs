@@ -6,6 +6,7 @@
 
 extern crate alloc;
 
+mod age;
 mod care_unit;
 mod class;
 mod code;
@@ -19,6 +20,7 @@ mod plausible;
 mod reading;
 mod time;
 
+pub use age::{POOLED_AGE_YEARS, may_tell_birth_year};
 pub use care_unit::CareUnit;
 pub use class::{Classified, DataClass, Purpose};
 pub use code::{Category, Code, CodeInfo, Expected, Unit, UnknownCode, UnknownUnit};

@@ -122,6 +122,9 @@ impl MeshClock {
     /// The fastest clock: beyond it one real millisecond is more than a minute, the finest step of the replayed data.
     pub const MAX_SPEED: f64 = 60_000.0;
 
+    /// The slowest clock: real time.
+    pub const MIN_SPEED: f64 = 1.0;
+
     /// The mesh instant at a real one.
     #[must_use]
     #[expect(

@@ -2,14 +2,14 @@
 //!
 //! Whatever is not expected is refused: an unknown or repeated field, an unknown code or unit, a value that is not a
 //! decimal. The text of a number is kept as the device wrote it. A reason is one of a closed set and quotes nothing.
-use crate::ingest::{Sample, SampleReading, Urgency};
+use crate::{
+    ingest::{Sample, SampleReading, Urgency},
+    patient_id,
+};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use types::{AbsentReason, Decimal, DeviceId, Flags, Phi, Timestamp, Value};
-
-/// The longest patient id of a facility, in bytes (HL7 v2 CX.1 allows 15, FHIR `id` 64; twice that is plenty).
-pub(super) const MAX_PATIENT_ID: usize = 128;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -58,9 +58,9 @@ pub(super) fn parse(
     if message
         .patient
         .as_ref()
-        .is_some_and(|id| id.is_empty() || id.len() > MAX_PATIENT_ID)
+        .is_some_and(|id| !patient_id::is_one(id))
     {
-        return Err("patient id empty or too long");
+        return Err(patient_id::PROBLEM);
     }
     let source_time: Timestamp = message.time.parse().map_err(|_| "time not RFC 3339")?;
     if !source_time.is_measurable() {
@@ -235,7 +235,11 @@ mod tests {
             ),
             (
                 with_reading(ok).replace("\"epoch\":1", "\"epoch\":1,\"patient\":\"\""),
-                "patient id empty or too long",
+                crate::patient_id::PROBLEM,
+            ),
+            (
+                with_reading(ok).replace("\"epoch\":1", "\"epoch\":1,\"patient\":\"a\\u001b[2Jx\""),
+                crate::patient_id::PROBLEM,
             ),
             (with_reading(""), "no readings"),
             (

@@ -7,7 +7,7 @@ use super::{
     Store, StoreError, StoreErrorKind,
     apply::Apply,
     correction::Corrected,
-    directory::{Directory, MAX_PATIENT_ID, Precedence},
+    directory::{Directory, Precedence},
     job::Job,
     journal::EDGE_EPOCH,
     runs::Runs,
@@ -95,7 +95,7 @@ pub(crate) fn check(fact: &BedFact) -> Result<(), &'static str> {
         return Err("from: before 1901 or after 2198");
     }
     match &fact.patient {
-        Some(record) => crate::deid::check_record(record, MAX_PATIENT_ID),
+        Some(record) => crate::deid::check_record(record),
         None => Ok(()),
     }
 }

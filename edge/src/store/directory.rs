@@ -20,8 +20,6 @@ use types::{
 const MAX_PATIENTS: usize = 65_536;
 /// Devices in memory; names come from certificates, so there are never many.
 const MAX_DEVICES: usize = 65_536;
-/// The longest facility patient id, in bytes.
-pub const MAX_PATIENT_ID: usize = 64;
 
 /// What the configuration says of a device.
 #[derive(Clone, Debug)]

@@ -1,13 +1,15 @@
 //! The store as the sources see it: samples are checked, packed and hashed on the caller's thread, then queued.
 use super::{
     Store, StoreError, StoreErrorKind,
-    directory::MAX_PATIENT_ID,
     job::{Answers, Job, Reply},
     pack,
     uids::{UidKey, Uids},
 };
-use crate::ingest::{
+use crate::{
+    ingest::{
     Journal, OUT_OF_RANGE, Rejected, RetainedMessage, Sample, SampleReading, Stored, Urgency,
+},
+    patient_id,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -74,7 +76,7 @@ pub(super) fn prepare(mut sample: Sample, key: &UidKey) -> Result<Prepared, Reje
         return Err(Rejected::Invalid(OUT_OF_RANGE));
     }
     if !sample.patient.as_ref().is_none_or(patient_id_fits) {
-        return Err(Rejected::Invalid("a patient id is 1 to 64 bytes"));
+        return Err(Rejected::Invalid(patient_id::PROBLEM));
     }
     let seq = i64::try_from(sample.seq)
         .map_err(|_| Rejected::Invalid("a sequence number is below 2^63"))?;
@@ -109,10 +111,10 @@ pub(super) fn prepare(mut sample: Sample, key: &UidKey) -> Result<Prepared, Reje
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "the length of a patient id is looked at, nothing else"
+    reason = "whether a patient id can be one, nothing else"
 )]
 fn patient_id_fits(id: &Phi<String>) -> bool {
-    (1..=MAX_PATIENT_ID).contains(&id.expose().len())
+    patient_id::is_one(id.expose())
 }
 
 /// An alarm that the edge raises about a device.

@@ -1,5 +1,6 @@
 //! What is checked of a configuration beyond its shape: files that exist, ports that differ.
 use std::{fmt, net::SocketAddr, path::Path};
+use types::MeshClock;
 
 /// One thing wrong in a configuration. It never quotes a value: configurations name patients.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -104,6 +105,34 @@ pub fn different_ports(listeners: &[(&str, SocketAddr)]) -> Vec<Problem> {
     listeners.iter().enumerate().filter_map(same).collect()
 }
 
+/// What is wrong with a mesh clock. One that is not real time is for a mesh on one machine: elsewhere its freshness and
+/// retention would be another's than the patients'.
+#[must_use]
+pub fn mesh_clock(clock: Option<&MeshClock>, local_mesh: bool) -> Vec<Problem> {
+    let Some(clock) = clock else {
+        return Vec::new();
+    };
+    let mut problems = Vec::new();
+    // Not a number is in no range.
+    if !(MeshClock::MIN_SPEED..=MeshClock::MAX_SPEED).contains(&clock.speed) {
+        let (min, max) = (MeshClock::MIN_SPEED, MeshClock::MAX_SPEED);
+        problems.push(Problem::new("clock.speed", format!("is {min} to {max}")));
+    }
+    for (key, origin) in [
+        ("clock.real_origin", clock.real_origin),
+        ("clock.mesh_origin", clock.mesh_origin),
+    ] {
+        if !origin.is_measurable() && *clock != MeshClock::REAL {
+            problems.push(Problem::new(key, "is in ms since 1970, from 1901 to 2198"));
+        }
+    }
+    if !local_mesh && *clock != MeshClock::REAL {
+        let message = "a clock that is not real time is for a mesh on one machine (local_mesh)";
+        problems.push(Problem::new("clock", message));
+    }
+    problems
+}
+
 /// A problem unless `text` is `https://host:port`.
 #[must_use]
 pub fn url(key: &str, text: &str) -> Option<Problem> {
@@ -111,7 +140,8 @@ pub fn url(key: &str, text: &str) -> Option<Problem> {
         .strip_prefix("https://")
         .and_then(|rest| rest.rsplit_once(':'));
     let good = authority.is_some_and(|(host, port)| {
-        !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok_and(|port| port != 0)
+        let plain = |c: char| !c.is_control() && !c.is_whitespace() && !"/@?#".contains(c);
+        !host.is_empty() && host.chars().all(plain) && port.parse::<u16>().is_ok_and(|port| port != 0)
     });
     (!good).then(|| Problem::new(key, "is written https://host:port"))
 }
@@ -131,6 +161,7 @@ pub fn public_url(key: &str, text: &str) -> Option<Problem> {
 mod tests {
     use super::*;
     use std::{fs, os::unix::fs::PermissionsExt};
+    use types::Timestamp;
 
     #[test]
     fn a_secret_that_others_can_read_is_a_problem() {
@@ -153,6 +184,38 @@ mod tests {
         assert!(file("k", &path).is_none());
         assert!(directory("k", &path).is_some());
         assert!(directory("k", dir.path()).is_none());
+    }
+
+    #[test]
+    fn a_mesh_clock_runs_and_is_real_time_but_in_a_mesh_on_one_machine() {
+        let clock = |speed, origin| MeshClock {
+            real_origin: Timestamp(1_700_000_000_000),
+            mesh_origin: Timestamp(origin),
+            speed,
+        };
+        let keys = |clock, local| -> Vec<String> {
+            let problems = mesh_clock(Some(&clock), local);
+            problems.into_iter().map(|problem| problem.path).collect()
+        };
+        let good = 1_700_000_000_000;
+        assert!(mesh_clock(None, false).is_empty());
+        assert!(keys(MeshClock::REAL, false).is_empty());
+        assert!(keys(clock(600.0, good), true).is_empty());
+        assert_eq!(keys(clock(600.0, good), false), ["clock"]);
+        for speed in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e9] {
+            assert_eq!(keys(clock(speed, good), true), ["clock.speed"], "{speed}");
+        }
+        for origin in [i64::MIN, i64::MAX] {
+            assert_eq!(keys(clock(1.0, origin), true), ["clock.mesh_origin"]);
+        }
+    }
+
+    #[test]
+    fn an_address_is_a_host_and_a_port_and_nothing_else() {
+        assert!(url("k", "https://db.example:443").is_none());
+        for bad in ["https://u:p@db:443", "https://db:0", "http://db:1", "https://a b:1", "https://db/x:1"] {
+            assert!(url("k", bad).is_some(), "{bad}");
+        }
     }
 
     #[test]
