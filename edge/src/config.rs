@@ -4,7 +4,10 @@ use ed25519_dalek::{VerifyingKey, pkcs8::DecodePublicKey};
 use federation::{
     models::DeviceModels, policy::Rules, profile::SignedProfile, signed_file::SignedFile,
 };
-use node::config::{ConfigError, HttpsConfig, LogConfig, Problem, TlsFiles, Validate, different_ports, directory, file, mesh_clock, secret_file, url, within};
+use node::config::{
+    ConfigError, HttpsConfig, LogConfig, Problem, TlsFiles, Validate, different_ports, directory,
+    file, mesh_clock, secret_file, url, within,
+};
 use node::quantity::{Size, Span};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -385,7 +388,11 @@ fn bed_problems(beds: &[BedAssignment]) -> Vec<Problem> {
     let mut known = HashMap::new();
     for (index, bed) in beds.iter().enumerate() {
         let at = |key: &str| format!("beds[{index}].{key}");
-        if bed.patient.as_deref().is_some_and(|id| !patient_id::is_one(id)) {
+        if bed
+            .patient
+            .as_deref()
+            .is_some_and(|id| !patient_id::is_one(id))
+        {
             problems.push(Problem::new(at("patient"), patient_id::PROBLEM));
         }
         // What the store would refuse at the start is said before.

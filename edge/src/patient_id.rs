@@ -34,8 +34,17 @@ mod tests {
         }
         let longer = "x".repeat(MAX_BYTES + 1);
         for bad in [
-            "", "a\nb", "a\tb", "\u{1b}[2Jx", "nul\0", "\u{7f}", "\u{9b}2J", "a\u{202e}b", "a\u{200b}",
-            "\u{feff}a", &longer,
+            "",
+            "a\nb",
+            "a\tb",
+            "\u{1b}[2Jx",
+            "nul\0",
+            "\u{7f}",
+            "\u{9b}2J",
+            "a\u{202e}b",
+            "a\u{200b}",
+            "\u{feff}a",
+            &longer,
         ] {
             assert!(!is_one(bad), "{bad:?}");
         }

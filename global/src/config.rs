@@ -1,6 +1,9 @@
 //! The configuration of the global node, as TOML.
 use federation::{models::DeviceModels, signed_file::SignedFile};
-use node::config::{ClientConfig, HttpsConfig, LogConfig, Problem, TlsFiles, Validate, different_ports, directory, mesh_clock, within};
+use node::config::{
+    ClientConfig, HttpsConfig, LogConfig, Problem, TlsFiles, Validate, different_ports, directory,
+    mesh_clock, within,
+};
 use serde::{Deserialize, Serialize};
 use std::{net::SocketAddr, path::PathBuf};
 use types::MeshClock;

@@ -1,7 +1,10 @@
 //! The configuration of a regional node, as TOML.
 use federation::{models::DeviceModels, profile::SignedProfile, signed_file::SignedFile};
 use fhir::postgres::{UrlProblem, check_url};
-use node::config::{ClientConfig, HttpsConfig, LogConfig, Problem, TlsFiles, Validate, different_ports, directory, file, mesh_clock, secret_file, url, within};
+use node::config::{
+    ClientConfig, HttpsConfig, LogConfig, Problem, TlsFiles, Validate, different_ports, directory,
+    file, mesh_clock, secret_file, url, within,
+};
 use serde::{Deserialize, Serialize};
 use std::{
     net::SocketAddr,

@@ -154,7 +154,12 @@ fn the_bounds_of_what_is_plausible_are_taken() {
 
 #[test]
 fn a_year_of_birth_that_may_not_be_told_is_left_out_and_the_readings_stay() {
-    for (year, told) in [(1_900, false), (1_936, false), (1_937, true), (2_027, false)] {
+    for (year, told) in [
+        (1_900, false),
+        (1_936, false),
+        (1_937, true),
+        (2_027, false),
+    ] {
         let decoded = changed(|batch| batch.patients[0].birth_year = year);
         assert_eq!(decoded.faults, [], "{year}");
         let patient = decoded.resources[1].json();

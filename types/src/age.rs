@@ -20,7 +20,13 @@ mod tests {
     #[test]
     fn a_year_that_tells_ninety_or_lies_ahead_is_not_told() {
         let now: Timestamp = "2026-07-01T00:00:00Z".parse().unwrap();
-        for (year, told) in [(1936, false), (1937, true), (2026, true), (2027, false), (0, false)] {
+        for (year, told) in [
+            (1936, false),
+            (1937, true),
+            (2026, true),
+            (2027, false),
+            (0, false),
+        ] {
             assert_eq!(may_tell_birth_year(year, now), told, "{year}");
         }
     }

@@ -137,6 +137,7 @@ impl Apply<'_> {
         }
         if let Number::Device { .. } = sample.number {
             self.runs.stored(device.row, run, sample.source_time.0);
+            self.runs.counted(device.row, (epoch, seq));
         }
         if waits {
             self.waits = true;
@@ -197,17 +198,20 @@ impl Apply<'_> {
         if !self.bounds.admits(sample.urgency, self.used) {
             return Ok(self.full());
         }
-        let alarm = prepare_edge(identity_alarm(sample), self.entropy);
-        if self.append(&alarm)?.is_err() {
-            return Ok(self.full());
+        let number = (at.epoch, at.seq);
+        if !self.runs.stands_still(device.row, number) {
+            let alarm = prepare_edge(identity_alarm(sample), self.entropy);
+            if self.append(&alarm)?.is_err() {
+                return Ok(self.full());
+            }
+            tracing::warn!(
+                device = %sample.device,
+                epoch = at.epoch,
+                "the sample counter restarted in the same epoch: a run of the edge's own begins"
+            );
+            self.runs.began_with(device.row, number);
         }
         let run = self.runs.begin(device.row, sample.source_time.0);
-        tracing::warn!(
-            device = %sample.device,
-            epoch = at.epoch,
-            run,
-            "the sample counter restarted in the same epoch: a run of the edge's own begins"
-        );
         self.tally.restarts += 1;
         self.insert(sample, device, (run, at.epoch, at.seq))
     }

@@ -7,8 +7,8 @@ use super::{
 };
 use crate::{
     ingest::{
-    Journal, OUT_OF_RANGE, Rejected, RetainedMessage, Sample, SampleReading, Stored, Urgency,
-},
+        Journal, OUT_OF_RANGE, Rejected, RetainedMessage, Sample, SampleReading, Stored, Urgency,
+    },
     patient_id,
 };
 use async_trait::async_trait;

@@ -54,6 +54,8 @@ pub(super) struct Runs {
     of: HashMap<i64, Vec<Run>>,
     /// What this commit changed: (device, run).
     changed: BTreeSet<(i64, u32)>,
+    /// Epoch and sequence number with which a device's newest run began, while no other number came.
+    still: HashMap<i64, (u32, i64)>,
 }
 
 impl Runs {
@@ -122,6 +124,28 @@ impl Runs {
         self.changed.insert((device, 0));
         self.changed.insert((device, number));
         number
+    }
+
+    /// Whether a device says this number again and again, each time of another sample: its counter stands still. That
+    /// is one fault, however many runs it makes.
+    pub(super) fn stands_still(&self, device: i64, number: (u32, i64)) -> bool {
+        self.still.get(&device) == Some(&number)
+    }
+
+    /// A run began with this number, and it was said.
+    pub(super) fn began_with(&mut self, device: i64, number: (u32, i64)) {
+        self.still.insert(device, number);
+    }
+
+    /// A sample was stored under a number.
+    pub(super) fn counted(&mut self, device: i64, number: (u32, i64)) {
+        if self
+            .still
+            .get(&device)
+            .is_some_and(|still| *still != number)
+        {
+            self.still.remove(&device);
+        }
     }
 
     /// A sample was stored in a run.
@@ -195,6 +219,19 @@ mod tests {
         assert_eq!(runs.look(1, 36), (3, vec![3, 1]));
         assert_eq!(runs.look(1, 34), (1, vec![1]));
         assert_eq!(runs.look(2, 34), (0, vec![0]));
+    }
+
+    #[test]
+    fn a_counter_stands_still_until_another_number_comes() {
+        let mut runs = Runs::default();
+        assert!(!runs.stands_still(1, (1, 7)));
+        runs.began_with(1, (1, 7));
+        runs.counted(1, (1, 7));
+        assert!(runs.stands_still(1, (1, 7)));
+        assert!(!runs.stands_still(2, (1, 7)));
+        runs.counted(1, (1, 8));
+        assert!(!runs.stands_still(1, (1, 7)));
+        assert!(!runs.stands_still(1, (1, 8)));
     }
 
     #[test]

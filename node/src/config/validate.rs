@@ -141,7 +141,9 @@ pub fn url(key: &str, text: &str) -> Option<Problem> {
         .and_then(|rest| rest.rsplit_once(':'));
     let good = authority.is_some_and(|(host, port)| {
         let plain = |c: char| !c.is_control() && !c.is_whitespace() && !"/@?#".contains(c);
-        !host.is_empty() && host.chars().all(plain) && port.parse::<u16>().is_ok_and(|port| port != 0)
+        !host.is_empty()
+            && host.chars().all(plain)
+            && port.parse::<u16>().is_ok_and(|port| port != 0)
     });
     (!good).then(|| Problem::new(key, "is written https://host:port"))
 }
@@ -213,7 +215,13 @@ mod tests {
     #[test]
     fn an_address_is_a_host_and_a_port_and_nothing_else() {
         assert!(url("k", "https://db.example:443").is_none());
-        for bad in ["https://u:p@db:443", "https://db:0", "http://db:1", "https://a b:1", "https://db/x:1"] {
+        for bad in [
+            "https://u:p@db:443",
+            "https://db:0",
+            "http://db:1",
+            "https://a b:1",
+            "https://db/x:1",
+        ] {
             assert!(url("k", bad).is_some(), "{bad}");
         }
     }

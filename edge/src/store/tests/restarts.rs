@@ -64,6 +64,22 @@ async fn a_counter_that_restarts_in_its_epoch_loses_nothing_and_raises_one_alarm
 }
 
 #[tokio::test]
+async fn a_counter_that_stands_still_loses_nothing_and_raises_one_alarm() {
+    let dir = TempDir::new().unwrap();
+    let store = store(&dir);
+    for ms in 0..200 {
+        assert_eq!(give(&store, measured(1, ms)).await, Stored::New);
+    }
+    assert_eq!(stored(&store).await, (200, 1));
+    assert_eq!(give(&store, measured(1, 100)).await, Stored::Duplicate);
+    // It counts again, and restarts once more: that is another fault.
+    for (seq, ms) in [(2, 300), (3, 310), (1, 320)] {
+        assert_eq!(give(&store, measured(seq, ms)).await, Stored::New);
+    }
+    assert_eq!(stored(&store).await, (203, 2));
+}
+
+#[tokio::test]
 async fn the_readings_of_every_run_say_the_epoch_of_the_device() {
     let dir = TempDir::new().unwrap();
     let store = store(&dir);
