@@ -157,7 +157,8 @@ impl Intake {
         let Ok(batch) = opened::<ReadingBatch>(parcel) else {
             return Ok(applied);
         };
-        let decoded = tokio::task::spawn_blocking(move || decode(&batch));
+        let now = self.clock.mesh();
+        let decoded = tokio::task::spawn_blocking(move || decode(&batch, now));
         let resources = decoded.await.map_err(|_| internal("decode"))?.resources;
         let mut conflicts = Vec::new();
         for at in applied.conflicts {
