@@ -84,7 +84,7 @@ async fn above_its_bound_the_store_refuses_routine_samples_and_still_takes_alarm
     let mut options = options(dir.path(), hand());
     options.bounds = Bounds {
         max: Size(400 << 10),
-        alarm_reserve: Size(200 << 10),
+        alarm_reserve: Size(60 << 10),
     };
     let store = Store::open(options).unwrap();
     let fill = async |urgency, from: u64| {
