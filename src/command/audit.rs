@@ -106,14 +106,7 @@ impl Opened {
 fn verify(args: &AuditVerifyArgs) -> Result<(), Failure> {
     let nodes = args.config.iter().map(|config| open(config));
     let nodes: Vec<Opened> = nodes.collect::<Result<_, _>>()?;
-    let mut held = Vec::new();
-    for file in &args.head {
-        let heads = witness::read(file).with_context(|| file.display().to_string())?;
-        if heads.is_empty() {
-            return Err(anyhow!("{}: holds no signed head", file.display()).into());
-        }
-        held.extend(heads);
-    }
+    let mut held = heads_from_outside(&args.head, &nodes)?;
     for node in &nodes {
         held.extend(node.log.heads().map_err(anyhow::Error::from)?);
     }
@@ -127,6 +120,25 @@ fn verify(args: &AuditVerifyArgs) -> Result<(), Failure> {
         }
     }
     failed.map_or(Ok(()), |error| Err(error.into()))
+}
+
+/// The heads in files from outside. A file without a head that one of these nodes signed proves nothing of their logs:
+/// whoever named it believes that it does.
+fn heads_from_outside(files: &[PathBuf], nodes: &[Opened]) -> Result<Vec<String>> {
+    let logs = nodes.iter().map(|node| Ok(node.node()?.1));
+    let logs: Vec<Witness> = logs.collect::<Result<_>>()?;
+    let mut held = Vec::new();
+    for file in files {
+        let heads = witness::read(file).with_context(|| file.display().to_string())?;
+        let is_of_these = |note: &String| logs.iter().any(|log| log.open(note).is_some());
+        if !heads.iter().any(is_of_these) {
+            let origins: Vec<&str> = logs.iter().map(Witness::origin).collect();
+            let (file, origins) = (file.display(), origins.join(", "));
+            return Err(anyhow!("{file}: holds no signed head of {origins}"));
+        }
+        held.extend(heads);
+    }
+    Ok(held)
 }
 
 fn verify_one(node: &Opened, held: &[String], json: bool) -> Result<()> {

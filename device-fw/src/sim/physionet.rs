@@ -331,20 +331,53 @@ fn samples(stay: &Stay, survey: &mut Survey) -> std::vec::IntoIter<Minute> {
                 ..Minute::default()
             });
         }
-        if let Some(minute) = minutes.last_mut()
-            && let Err(reason) = add(minute, row, survey)
-        {
+        let contradicts =
+            is_of_person(row.parameter) && stay.descriptor(row.parameter) != Some(row.value);
+        let added = match minutes.last_mut() {
+            _ if contradicts => Err("says another thing of the patient than a row before"),
+            Some(minute) => add(minute, row, survey),
+            None => Ok(()),
+        };
+        if let Err(reason) = added {
             survey.leave_out(stay.record, line, reason);
         }
     }
     minutes.into_iter()
 }
 
+fn is_of_person(parameter: &str) -> bool {
+    matches!(target(parameter), Some(Target::Person))
+}
+
+/// Whether what a row says of the patient can be understood: it travels with the bed, not as a reading.
+fn person(row: Row<'_>, survey: &mut Survey) -> Result<(), &'static str> {
+    let within = |range: std::ops::RangeInclusive<u32>| {
+        row.value
+            .parse()
+            .is_ok_and(|number| range.contains(&number))
+    };
+    let known = match row.parameter {
+        "Age" => (within(0..=130), "an age is 0 to 130 years"),
+        "Gender" => (within(0..=1), "a gender is 0 or 1"),
+        "ICUType" => (within(1..=4), "a care unit is 1 to 4"),
+        // Compared with the name of the file when it was opened.
+        _ => return Ok(()),
+    };
+    match known {
+        (true, _) => Ok(()),
+        (false, _) if row.value == "-1" => {
+            survey.unknown += 1;
+            Ok(())
+        }
+        (false, reason) => Err(reason),
+    }
+}
+
 /// Adds a row to its minute, or says why it cannot be emitted.
 fn add(minute: &mut Minute, row: Row<'_>, survey: &mut Survey) -> Result<(), &'static str> {
     let target = target(row.parameter).ok_or("unknown parameter")?;
     if matches!(target, Target::Person) {
-        return Ok(());
+        return person(row, survey);
     }
     let (decimal, as_written) = rows::decimal(row.value)?;
     // Exact: -1 has a binary representation.

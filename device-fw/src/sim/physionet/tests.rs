@@ -23,6 +23,28 @@ fn beds(stays: &[u32]) -> Vec<BedStays> {
 }
 
 #[test]
+fn what_is_said_of_a_patient_is_understood_or_left_out_with_a_reason() {
+    let mut survey = Survey::default();
+    let stay = stay(
+        "00:00,Age,NaN\n00:00,Gender,2\n00:00,ICUType,-1\n00:00,Age,20\n00:00,Gender,2\n00:00,ICUType,4\n00:00,HR,80\n",
+    );
+    samples(&stay, &mut survey).for_each(drop);
+    assert_eq!((survey.rows, survey.readings, survey.unknown), (8, 1, 1));
+    let contradicts = "says another thing of the patient than a row before";
+    assert_eq!(
+        survey.named,
+        [
+            (1, 3, "an age is 0 to 130 years"),
+            (1, 4, "a gender is 0 or 1"),
+            (1, 6, contradicts),
+            (1, 7, "a gender is 0 or 1"),
+            (1, 8, contradicts),
+        ]
+    );
+    assert_eq!(survey.left_out_rows(), 5);
+}
+
+#[test]
 fn the_decimal_in_the_file_is_the_decimal_emitted_and_unknown_values_are_not() {
     let mut survey = Survey::default();
     let stay = stay(
