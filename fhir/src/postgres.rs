@@ -131,13 +131,17 @@ impl PostgresStore {
     }
 
     async fn client(&self, op: &'static str) -> Result<Object, StoreError> {
-        // The pool's error quotes the server; what matters is whether a connection could be had and may be used.
-        self.pool.get().await.map_err(|error| match error {
-            PoolError::PostCreateHook(HookError::Message(_)) => {
-                StoreError::new(Kind::Refused, connect::NOT_DURABLE)
-            }
-            _ => StoreError::new(Kind::Unavailable, op),
-        })
+        self.pool.get().await.map_err(|error| not_had(op, &error))
+    }
+}
+
+/// Why a connection could not be had. The pool's error quotes the server; what matters is whether it may be used.
+fn not_had(op: &'static str, error: &PoolError) -> StoreError {
+    match error {
+        PoolError::PostCreateHook(HookError::Message(_)) => {
+            StoreError::new(Kind::Refused, connect::NOT_DURABLE)
+        }
+        _ => StoreError::new(Kind::Unavailable, op),
     }
 }
 

@@ -14,6 +14,7 @@ use global::config::CatalogStore;
 use regional::{config::FhirStore, create_database};
 use std::{
     fs,
+    io::ErrorKind,
     path::{Path, PathBuf},
 };
 
@@ -55,30 +56,36 @@ impl Engines {
                 .map(|url| (url, args.postgres_ca.clone())),
             scylla: args.scylla.clone(),
         };
-        engines.same_as_before(&plan.dir.join("engines"))?;
+        engines.same_as_before(&memory(plan))?;
         Ok(engines)
     }
 
-    /// Compares with what the mesh was begun with, and remembers it.
-    fn same_as_before(&self, file: &Path) -> Result<()> {
+    /// What is remembered of this choice.
+    fn words(&self) -> String {
         let word = |asked: bool, engine: &'static str| if asked { engine } else { "files" };
-        let now = format!(
+        format!(
             "FHIR in {}, catalog in {}\n",
             word(self.postgres.is_some(), "PostgreSQL (--postgres)"),
             word(!self.scylla.is_empty(), "ScyllaDB (--scylla)"),
-        );
+        )
+    }
+
+    /// Compares with what the mesh was begun with.
+    fn same_as_before(&self, file: &Path) -> Result<()> {
         match fs::read_to_string(file) {
-            Ok(before) if before != now => bail!(
+            Ok(before) if before != self.words() => bail!(
                 "this mesh was begun with {}; give the same options, or another --dir",
                 before.trim()
             ),
             Ok(_) => Ok(()),
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(error).with_context(|| file.display().to_string())
+            }
             // A mesh that ran before there was a choice has its stores in files.
-            Err(_) if self.is_files() => files::replace(file, now.as_bytes()),
-            Err(_) if file.with_file_name("global/data/ledger.db").exists() => {
+            Err(_) if !self.is_files() && file.with_file_name("global/data/ledger.db").exists() => {
                 bail!("this mesh was begun with files; give another --dir")
             }
-            Err(_) => files::replace(file, now.as_bytes()),
+            Err(_) => Ok(()),
         }
     }
 
@@ -86,11 +93,17 @@ impl Engines {
         self.postgres.is_none() && self.scylla.is_empty()
     }
 
-    /// Makes the databases that are missing, and the files with their connection strings.
+    /// Makes the databases that are missing, and the files with their connection strings; then the choice is remembered:
+    /// what could not be reached binds nobody.
     ///
     /// # Errors
     /// The server cannot be reached, or refuses.
     pub async fn prepare(&self, plan: &Plan) -> Result<()> {
+        self.databases(plan).await?;
+        files::replace(&memory(plan), self.words().as_bytes())
+    }
+
+    async fn databases(&self, plan: &Plan) -> Result<()> {
         let Some((url, authority)) = &self.postgres else {
             return Ok(());
         };
@@ -133,6 +146,11 @@ impl Engines {
     }
 }
 
+/// Where the choice is remembered.
+fn memory(plan: &Plan) -> PathBuf {
+    plan.dir.join("engines")
+}
+
 /// The connection string, which may hold a password.
 fn url_file(plan: &Plan, region: &Region) -> PathBuf {
     plan.node_dir(&region.place()).join("postgres.url")
@@ -155,6 +173,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("engines");
         engines(true, false).same_as_before(&file).unwrap();
+        // Nothing was prepared: another choice is free.
+        engines(false, true).same_as_before(&file).unwrap();
+        fs::write(&file, engines(true, false).words()).unwrap();
         engines(true, false).same_as_before(&file).unwrap();
         for (postgres, scylla) in [(false, false), (true, true)] {
             let other = engines(postgres, scylla).same_as_before(&file);

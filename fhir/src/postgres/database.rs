@@ -1,5 +1,5 @@
 //! Databases of one server: each region has its own, so that several can share the server of a developer's machine.
-use super::{connect, failed};
+use super::{connect, failed, not_had};
 use crate::store::{Kind, StoreError};
 use tokio_postgres::{Config, error::SqlState};
 
@@ -21,8 +21,8 @@ pub async fn create_database(
     }
     let own = with_database(url, name).ok_or_else(refused)?;
     let pool = connect::pool(url, authority_pem)?;
-    let unavailable = |_| StoreError::new(Kind::Unavailable, "create database");
-    let client = pool.get().await.map_err(unavailable)?;
+    let client = pool.get().await;
+    let client = client.map_err(|error| not_had("create database", &error))?;
     let exists = "SELECT 1 FROM pg_database WHERE datname = $1";
     let found = client.query_opt(exists, &[&name]).await;
     let found = found.map_err(|error| failed("create database", &error))?;
