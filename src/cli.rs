@@ -6,6 +6,7 @@ use types::{DeviceId, Jurisdiction, Label, MeshClock, Place};
 
 pub mod audit;
 pub mod beds;
+pub mod fl;
 pub mod quarantine;
 use quarantine::{EDGE_QUARANTINE_EXAMPLES, GlobalArgs, QuarantineArgs, RegionalArgs};
 
@@ -61,6 +62,9 @@ pub enum Command {
         after_help = "Examples:\n  medmesh audit verify --config edge.toml\n  medmesh audit list --config regional.toml --json | jq -r .decision | sort | uniq -c"
     )]
     Audit(audit::AuditArgs),
+    /// Federated learning: studies, and what they spend.
+    #[command(after_help = fl::FL_EXAMPLES)]
+    Fl(fl::FlArgs),
     /// Simulated devices.
     #[command(after_help = "Example:\n  medmesh device simulate --config devices.toml")]
     Device(DeviceArgs),

@@ -4,6 +4,7 @@ pub mod beds;
 pub mod check_config;
 pub mod device;
 pub mod edge;
+pub mod fl;
 pub mod global;
 pub mod node;
 pub mod pki;

@@ -13,6 +13,7 @@ const NODE: &str = "medmesh-node";
 const DEVICE: &str = "medmesh-device-fw";
 const FHIR: &str = "medmesh-fhir";
 const FEDERATION: &str = "medmesh-federation";
+const FL: &str = "medmesh-fl";
 const EDGE: &str = "medmesh-edge";
 const REGIONAL: &str = "medmesh-regional";
 const GLOBAL: &str = "medmesh-global";
@@ -29,13 +30,15 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     (FHIR, &[TYPES, STORAGE]),
     // Every listener admits connections by the one rule in `node`.
     (FEDERATION, &[TYPES, STORAGE, NODE]),
+    // Pure: what it needs of the others it is given.
+    (FL, &[TYPES]),
     (EDGE, &[TYPES, STORAGE, NODE, FEDERATION]),
     (REGIONAL, &[TYPES, STORAGE, NODE, FEDERATION, FHIR]),
     (GLOBAL, &[TYPES, STORAGE, NODE, FEDERATION]),
     (
         ROOT,
         &[
-            TYPES, STORAGE, NODE, DEVICE, FEDERATION, EDGE, REGIONAL, GLOBAL,
+            TYPES, STORAGE, NODE, DEVICE, FEDERATION, FL, EDGE, REGIONAL, GLOBAL,
         ],
     ),
     (
@@ -67,7 +70,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("metrics-exporter-prometheus", &[NODE]),
     ("rdkafka", &[FEDERATION]),
     ("datafusion", &[GLOBAL, REGIONAL]),
-    ("burn", &["medmesh-fl"]),
+    ("burn", &[FL]),
     ("fhir-sdk", &[]),
 ];
 
@@ -108,6 +111,7 @@ const DATA_PATH: &[&str] = &[
     "types",
     "storage",
     "federation",
+    "fl",
     "edge",
     "regional",
     "global",

@@ -1,0 +1,160 @@
+//! What a facility says to a study: it works out itself what the study comes to, and objects to everything that it does
+//! not allow. It believes the coordinator nothing that it can compute.
+use crate::{
+    ledger::Ledger,
+    privacy::Event,
+    study::{Plan, PrivacyUnit, Study},
+};
+use serde::{Deserialize, Serialize};
+use types::{Jurisdiction, Place};
+
+/// What a facility allows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Allowance {
+    /// Data sets and features that may be learnt from: names of tables, and `TABLE.COLUMN` or codes of readings.
+    pub data: Vec<String>,
+    /// Whose law an aggregator may stand under.
+    pub jurisdictions: Vec<Jurisdiction>,
+    /// The fewest records of its own from which it lets anything be learnt.
+    pub minimum_records: u32,
+    /// The fewest facilities in whose sum it takes part.
+    pub minimum_participants: u16,
+    /// Whether its updates may be seen one by one.
+    pub single_updates: bool,
+    /// Whether it takes part in studies that promise no privacy.
+    pub without_privacy: bool,
+}
+
+/// One thing that a facility does not allow. It names nothing of a patient, and is told to the coordinator.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Objection {
+    /// The study is not a good one, or not what it is said to come to.
+    Plan(String),
+    /// It asks for data that are not allowed.
+    Data(String),
+    /// Its aggregator stands under another law.
+    Jurisdiction(String),
+    /// The facility has too few records.
+    Records(String),
+    /// Too few facilities are summed.
+    Participants(String),
+    /// Updates could be seen one by one.
+    SingleUpdates,
+    /// No privacy is promised.
+    NoPrivacy,
+    /// It would spend more than is left.
+    Budget(String),
+}
+
+/// What a coordinator offers: the study, and what it says that it comes to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Offer<'a> {
+    /// The study.
+    pub study: &'a Study,
+    /// What it comes to, as the coordinator says.
+    pub plan: &'a Plan,
+    /// Where updates are summed, as the coordinator's certificate says.
+    pub aggregator: &'a Place,
+}
+
+/// Everything that a facility with `records` training records objects to; nothing when it may take part.
+#[must_use]
+pub fn objections(
+    offer: &Offer,
+    allowance: &Allowance,
+    ledger: &Ledger,
+    records: u32,
+) -> Vec<Objection> {
+    let study = offer.study;
+    let plan = match study.plan() {
+        Ok(plan) if &plan == offer.plan => plan,
+        Ok(_) => {
+            return vec![Objection::Plan(
+                "it comes to something else than is said".into(),
+            )];
+        }
+        Err(problems) => {
+            let first = problems
+                .first()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            return vec![Objection::Plan(first)];
+        }
+    };
+    let mut found = data(study, allowance);
+    if let Some(jurisdiction) = offer.aggregator.jurisdiction()
+        && !allowance.jurisdictions.contains(&jurisdiction)
+    {
+        found.push(Objection::Jurisdiction(jurisdiction.to_string()));
+    }
+    if offer.aggregator.jurisdiction().is_none() {
+        found.push(Objection::Jurisdiction("none".into()));
+    }
+    let least = allowance.minimum_records.max(study.data.minimum_records);
+    if records < least {
+        found.push(Objection::Records(format!(
+            "fewer than the {least} that are needed"
+        )));
+    }
+    let quorum = study.aggregation.quorum;
+    if quorum < allowance.minimum_participants {
+        let needed = allowance.minimum_participants;
+        found.push(Objection::Participants(format!(
+            "{quorum} of the {needed} that are needed"
+        )));
+    }
+    if !study.aggregation.secure && !allowance.single_updates {
+        found.push(Objection::SingleUpdates);
+    }
+    found.extend(budget(study, &plan, allowance, ledger));
+    found
+}
+
+fn data(study: &Study, allowance: &Allowance) -> Vec<Objection> {
+    let table = study.data.table.as_ref().map(types::Name::as_str);
+    let asked = |feature: &crate::study::Feature| match (table, feature.code) {
+        (Some(table), _) => format!("{table}.{}", feature.name),
+        (None, Some(code)) => code.to_string(),
+        (None, None) => feature.name.clone(),
+    };
+    let mut wanted: Vec<_> = study.data.features.iter().map(asked).collect();
+    let label = study.data.label.columns();
+    wanted.extend(label.map(|column| match table {
+        Some(table) => format!("{table}.{column}"),
+        None => column.to_owned(),
+    }));
+    // A whole table may be allowed by its name.
+    let whole = table.is_some_and(|table| allowance.data.iter().any(|name| name == table));
+    let refused = |name: &String| !whole && !allowance.data.contains(name);
+    wanted
+        .into_iter()
+        .filter(refused)
+        .map(Objection::Data)
+        .collect()
+}
+
+fn budget(study: &Study, plan: &Plan, allowance: &Allowance, ledger: &Ledger) -> Option<Objection> {
+    let Some(spend) = plan.spend else {
+        return (!allowance.without_privacy).then_some(Objection::NoPrivacy);
+    };
+    if study.privacy.unit != PrivacyUnit::Record {
+        // A facility's own presence is not what its ledger of records counts.
+        return None;
+    }
+    let event = Event::new(spend.sampling, spend.noise_multiplier, spend.steps);
+    match event {
+        Ok(event) if ledger.after(event) <= ledger.budget().epsilon => None,
+        Ok(event) => Some(Objection::Budget(format!(
+            "epsilon would be {:.4}, and {:.4} is allowed",
+            ledger.after(event),
+            ledger.budget().epsilon
+        ))),
+        Err(error) => Some(Objection::Budget(error.to_string())),
+    }
+}
+
+#[cfg(test)]
+#[path = "consent_tests.rs"]
+mod tests;

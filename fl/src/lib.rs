@@ -1,0 +1,27 @@
+//! Federated learning without IO, clock or randomness of its own: what a study asks for, what it costs in privacy, how
+//! updates are encoded, masked, summed and noised, and how a round goes on.
+//!
+//! Coordinators and workers are thin shells around this crate: they store what it decides, send what it encodes, and
+//! hand it time and random numbers.
+//!
+//! - [`study`]: `study.toml`, everything that is wrong with one, and the plan that it comes to.
+//! - [`privacy`]: accountant, clip and noise.
+//! - [`update`]: updates as whole numbers; [`secagg`]: their sum without any of them.
+//! - [`round`]: who is asked what until when.
+//! - [`strategy`]: what becomes of the global model.
+//! - [`dense`] and [`train`]: dense models, and training at a facility, with or without privacy of records.
+//! - [`consent`]: what a facility objects to.
+//! - [`ledger`]: what a facility has spent.
+//! - [`metrics`]: how good it is, pooled without any record.
+
+pub mod consent;
+pub mod dense;
+pub mod ledger;
+pub mod metrics;
+pub mod privacy;
+pub mod round;
+pub mod secagg;
+pub mod strategy;
+pub mod study;
+pub mod train;
+pub mod update;

@@ -1,0 +1,371 @@
+//! ε of a list of events: never below the true value, and close to it.
+//!
+//! Full-batch Gaussians compose to one Gaussian, whose δ(ε) has a closed form (Balle and Wang 2018, arXiv:1805.06530,
+//! theorem 8). For everything else the privacy loss distribution is composed by the Fourier transform (Koskela, Jälkö,
+//! Honkela 2020, arXiv:1906.03049) after P has been tilted by e^{θL}: the part of the distribution that decides is then
+//! in the middle, so that it keeps its digits and a short transform holds it.
+use super::{
+    event::{Delta, Event},
+    fft::Fft,
+    loss::LossDistribution,
+    normal::ln_cdf,
+    rdp::{self, Direction},
+};
+
+/// By how much the grid may raise ε: a tenth of a per cent.
+const GRID_SHARE: f64 = 1e-3;
+/// How often the grid is made finer until it does.
+const REFINEMENTS: usize = 6;
+/// How often a grid is fitted to the ε that the last one gave, and by which share of it two have to agree.
+const FITS: usize = 4;
+const SETTLED: f64 = 0.8;
+/// A grid has this many points below ε at least: between two, δ(ε) is a straight line in e^ε.
+const POINTS_BELOW: f64 = 200.0;
+/// ln of the tilted mass that may lie outside of the transform's window at either end.
+const LN_OUTSIDE: f64 = -34.0;
+/// The longest transform; a longer one is replaced by a coarser grid, which raises ε.
+const MAX_TRANSFORM: f64 = (1 << 21) as f64;
+/// What rounding of quadrature and transform may have taken from δ: of δ, and of δ for each step.
+const ROUNDING: f64 = 1e-6;
+const ROUNDING_PER_STEP: f64 = 1e-12;
+/// By how much a release's ε is rounded up, of ε: what is below the grid's own error.
+const ROUND_UP: f64 = 5e-4;
+
+/// ε of `events` at `delta`, for neighbours of which one has one unit more (add or remove one).
+///
+/// Never below the true value, and at most a per cent above it but where grids reach their named limits. No events
+/// spend nothing.
+#[must_use]
+pub fn epsilon(events: &[Event], delta: Delta) -> f64 {
+    let events = merge(events);
+    if events.is_empty() {
+        return 0.0;
+    }
+    if events.iter().all(|event| event.sampling() >= 1.0) {
+        return gaussian(spread(&events), delta);
+    }
+    let (bound, theta) = rdp::least(&events, Direction::Remove, delta);
+    let removed = composed(&events, Direction::Remove, delta, bound, theta);
+    let (bound, theta) = rdp::least(&events, Direction::Add, delta);
+    if bound <= removed {
+        return removed;
+    }
+    removed.max(composed(&events, Direction::Add, delta, bound, theta))
+}
+
+/// ε of `events` at `delta` by Rényi differential privacy alone: an upper bound, some per cent above [`epsilon`].
+///
+/// It also holds for the discrete Gaussian at sampling 1, whose Rényi divergences are at most those of the Gaussian
+/// (Canonne, Kamath, Steinke 2020, arXiv:2004.00010, theorem 4), in every dimension.
+#[must_use]
+pub fn epsilon_by_rdp(events: &[Event], delta: Delta) -> f64 {
+    if events.is_empty() {
+        return 0.0;
+    }
+    // Order by order, removing costs no less than adding (MTZ19 theorem 5).
+    rdp::least(events, Direction::Remove, delta).0
+}
+
+/// The same events with equal mechanisms counted together, and all full-batch Gaussians as one.
+fn merge(events: &[Event]) -> Vec<Event> {
+    let mut merged: Vec<Event> = Vec::new();
+    for event in events.iter().filter(|event| event.sampling() < 1.0) {
+        let same = |other: &&mut Event| {
+            other.sampling() == event.sampling()
+                && other.noise_multiplier() == event.noise_multiplier()
+        };
+        let sum = merged.iter_mut().find(same).and_then(|other| {
+            let steps = other.steps().checked_add(event.steps())?;
+            let sum = Event::new(event.sampling(), event.noise_multiplier(), steps).ok()?;
+            *other = sum;
+            Some(())
+        });
+        if sum.is_none() {
+            merged.push(*event);
+        }
+    }
+    let full: Vec<_> = events
+        .iter()
+        .filter(|event| event.sampling() >= 1.0)
+        .copied()
+        .collect();
+    if !full.is_empty() {
+        let one = Event::new(1.0, 1.0 / spread(&full), 1);
+        // A spread beyond what an event can say: the events stay as they are.
+        merged.extend(one.map_or(full, |one| vec![one]));
+    }
+    merged
+}
+
+/// By how many standard deviations a unit moves the composition of full-batch Gaussians.
+fn spread(events: &[Event]) -> f64 {
+    let square = |event: &Event| event.steps() as f64 / event.noise_multiplier().powi(2);
+    events.iter().map(square).sum::<f64>().sqrt()
+}
+
+/// ε of one Gaussian whose mean a unit moves by `spread` standard deviations.
+fn gaussian(spread: f64, delta: Delta) -> f64 {
+    // ln δ(ε), δ(ε) = Φ(s/2 − ε/s) − e^ε·Φ(−s/2 − ε/s).
+    let ln_delta = |epsilon: f64| {
+        let first = ln_cdf(0.5 * spread - epsilon / spread);
+        let second = epsilon + ln_cdf(-0.5 * spread - epsilon / spread);
+        first + (-(second - first).min(0.0).exp()).ln_1p()
+    };
+    let target = delta.get().ln();
+    if ln_delta(0.0) <= target {
+        return 0.0;
+    }
+    // Concentrated differential privacy bounds it from above (Bun and Steinke 2016, proposition 1.3).
+    let mut low = 0.0;
+    let mut high = 0.5 * spread * spread + spread * (-2.0 * target).sqrt();
+    for _ in 0..100 {
+        let middle = 0.5 * (low + high);
+        if ln_delta(middle) > target {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    high * (1.0 + ROUND_UP / 2.0)
+}
+
+/// ε in one direction by the composed distribution, or by Rényi (`bound`) when that is less or the grid too long.
+///
+/// The grid is fitted to the ε that is expected. When less is found, it is fitted again to that.
+fn composed(events: &[Event], direction: Direction, delta: Delta, bound: f64, theta: f64) -> f64 {
+    let mut least = bound;
+    for _ in 0..FITS {
+        if least <= 0.0 {
+            break;
+        }
+        let grid = Grid::fit(events, direction, delta, least, theta);
+        let Some(found) = grid.and_then(|grid| grid.epsilon(delta)) else {
+            break;
+        };
+        let found = found * (1.0 + ROUND_UP);
+        let settled = found > SETTLED * least;
+        least = least.min(found);
+        if settled {
+            break;
+        }
+    }
+    least
+}
+
+/// The loss distributions of all events on one grid, tilted by `theta`.
+struct Grid {
+    h: f64,
+    theta: f64,
+    parts: Vec<LossDistribution>,
+}
+
+impl Grid {
+    /// The coarsest grid that raises ε by no more than [`GRID_SHARE`].
+    ///
+    /// To first order ε moves by the change of K(θ)/θ, which is known for both the grid and the truth.
+    fn fit(
+        events: &[Event],
+        direction: Direction,
+        delta: Delta,
+        bound: f64,
+        theta: f64,
+    ) -> Option<Self> {
+        let truth = rdp::log_moment(events, direction, theta);
+        let on = |h: f64| {
+            let part = |event: &Event| LossDistribution::of(event, direction, h, delta.get().ln());
+            let parts = events.iter().map(part).collect::<Option<Vec<_>>>()?;
+            Some(Self { h, theta, parts })
+        };
+        let mut h = first_spacing(events, direction, theta).min(bound / POINTS_BELOW);
+        let mut fitted = on(h)?;
+        for _ in 0..REFINEMENTS {
+            let raised = (fitted.log_moment(theta) - truth) / theta / bound;
+            if raised <= GRID_SHARE {
+                break;
+            }
+            h *= (0.7 * GRID_SHARE / raised).sqrt().clamp(0.05, 0.8);
+            match on(h) {
+                Some(finer) => fitted = finer,
+                None => break,
+            }
+        }
+        let points = fitted.window()?.points(fitted.h);
+        if points > MAX_TRANSFORM {
+            return on(1.1 * fitted.h * points / MAX_TRANSFORM);
+        }
+        Some(fitted)
+    }
+
+    /// K(θ) of everything on the grid.
+    fn log_moment(&self, theta: f64) -> f64 {
+        let one = |part: &LossDistribution| part.steps * part.log_moment(theta, self.h);
+        self.parts.iter().map(one).sum()
+    }
+
+    /// Where the tilted sum of all losses lies, but for e^{[`LN_OUTSIDE`]} of it at either end (Chernoff).
+    fn window(&self) -> Option<Window> {
+        let one = |part: &LossDistribution| part.steps * part.tilted_mean(self.theta, self.h);
+        let mean: f64 = self.parts.iter().map(one).sum();
+        let at = self.log_moment(self.theta);
+        // K''(θ), from a small step to one side: the variance of the tilted sum.
+        let step = 0.01 * self.theta;
+        let bend = self.log_moment(self.theta + step) - at - step * mean;
+        let deviation = (2.0 * bend / (step * step)).max(0.0).sqrt() + self.h;
+        // Where every single loss is at an end, the sum is; nearer ends are found below.
+        let (mut top, mut bottom) = (self.h, -self.h);
+        for part in &self.parts {
+            let ends = part.ends(self.h);
+            bottom += part.steps * ends.0;
+            top += part.steps * ends.1;
+        }
+        for factor in [0.5, 2.0, 4.0, 6.0, 9.0] {
+            let s = factor / deviation;
+            top = top.min((self.log_moment(self.theta + s) - at - LN_OUTSIDE) / s);
+            let lower = self.log_moment(self.theta - s);
+            bottom = bottom.max(-(lower - at - LN_OUTSIDE) / s);
+        }
+        let window = Window { mean, bottom, top };
+        (window.bottom < window.top && window.top.is_finite() && window.bottom.is_finite())
+            .then_some(window)
+    }
+
+    /// The least ε whose δ is at most the one asked for; none when it is not in the window.
+    fn epsilon(&self, delta: Delta) -> Option<f64> {
+        let window = self.window()?;
+        let fft = Fft::at_least(window.points(self.h) as usize + 1);
+        let (sum, first) = self.sum(&fft, &window);
+        let at = self.log_moment(self.theta);
+        // Weights under P are those of the tilted sum times e^{K(θ) − θL}; they are kept in units of the weight at
+        // the mean.
+        let ln_unit = at - self.theta * window.mean;
+        let steps: f64 = self.parts.iter().map(|part| part.steps).sum();
+        let rounded = 1.0 + ROUNDING + ROUNDING_PER_STEP * steps;
+        let target = (delta.get().ln() - ln_unit).exp() / rounded;
+        let outside = LN_OUTSIDE.exp() * (-self.theta * (window.top - window.mean)).exp();
+        let unbounded: f64 = self
+            .parts
+            .iter()
+            .map(|part| part.steps * part.unbounded)
+            .sum();
+        let mut above = Above {
+            delta: outside + unbounded * (-ln_unit).exp(),
+            weight: 0.0,
+            loss: (first + fft.size() as i64 - 1) as f64 * self.h,
+        };
+        if above.delta >= target {
+            return None;
+        }
+        for (offset, tilted) in sum.iter().enumerate().rev() {
+            let loss = (first + offset as i64) as f64 * self.h;
+            let weight = tilted.max(0.0) * (-self.theta * (loss - window.mean)).exp();
+            if let Some(found) = above.crossing(loss, target) {
+                return Some(found.max(0.0));
+            }
+            if loss <= 0.0 {
+                return Some(0.0);
+            }
+            above.descend(loss, weight);
+        }
+        None
+    }
+
+    /// The tilted distribution of the sum of all losses, on `first·h, (first+1)·h, …`.
+    fn sum(&self, fft: &Fft, window: &Window) -> (Vec<f64>, i64) {
+        let size = fft.size() as i64;
+        let mut spectrum = vec![(1.0, 0.0); fft.size()];
+        let mut offset = 0_i64;
+        for part in &self.parts {
+            let centre = (part.tilted_mean(self.theta, self.h) / self.h).round() as i64;
+            let moment = part.log_moment(self.theta, self.h);
+            let mut points = vec![(0.0, 0.0); fft.size()];
+            for (index, mass) in (part.first..).zip(&part.masses) {
+                let tilted = mass * (self.theta * index as f64 * self.h - moment).exp();
+                points[(index - centre).rem_euclid(size) as usize].0 += tilted;
+            }
+            fft.forward(&mut points);
+            raise(&mut spectrum, &points, part.steps);
+            offset += centre * part.steps as i64;
+        }
+        let wrapped = fft.inverse_real(spectrum);
+        // The window, with what the transform is longer in equal parts at both ends.
+        let spare = (size as f64 - window.points(self.h)).max(0.0) / 2.0;
+        let first = (window.bottom / self.h - spare).floor() as i64;
+        let start = (first - offset).rem_euclid(size) as usize;
+        let sum = wrapped[start..]
+            .iter()
+            .chain(&wrapped[..start])
+            .copied()
+            .collect();
+        (sum, first)
+    }
+}
+
+/// Multiplies each point of `spectrum` by that of `points` to the power of `steps`.
+fn raise(spectrum: &mut [(f64, f64)], points: &[(f64, f64)], steps: f64) {
+    for (product, point) in spectrum.iter_mut().zip(points) {
+        let length = 0.5 * (point.0 * point.0 + point.1 * point.1).ln() * steps;
+        if length < -80.0 {
+            *product = (0.0, 0.0);
+            continue;
+        }
+        let (sin, cos) = (point.1.atan2(point.0) * steps).sin_cos();
+        let (re, im) = (length.exp() * cos, length.exp() * sin);
+        *product = (
+            product.0 * re - product.1 * im,
+            product.0 * im + product.1 * re,
+        );
+    }
+}
+
+/// A stretch of losses.
+struct Window {
+    mean: f64,
+    bottom: f64,
+    top: f64,
+}
+
+impl Window {
+    fn points(&self, h: f64) -> f64 {
+        ((self.top - self.bottom) / h).ceil()
+    }
+}
+
+/// What lies above a loss: δ at that loss, and Σ P·e^{−(L − loss)} of what is above it.
+struct Above {
+    delta: f64,
+    weight: f64,
+    loss: f64,
+}
+
+impl Above {
+    /// The ε between `loss` and the last one at which δ(ε) is `target`. Between two points δ is linear in e^ε.
+    fn crossing(&self, loss: f64, target: f64) -> Option<f64> {
+        let share = (target - self.delta) / self.weight;
+        let lowest = -(loss - self.loss).exp_m1();
+        (share <= lowest).then(|| self.loss + (-share).ln_1p())
+    }
+
+    /// Goes down to `loss`, which has `weight`.
+    fn descend(&mut self, loss: f64, weight: f64) {
+        let step = loss - self.loss;
+        self.delta -= step.exp_m1() * self.weight;
+        self.weight = self.weight * step.exp() + weight;
+        self.loss = loss;
+    }
+}
+
+/// A spacing to begin with: a third of the standard deviation of the tilted loss of the narrowest event.
+fn first_spacing(events: &[Event], direction: Direction, theta: f64) -> f64 {
+    let deviation = |event: &Event| {
+        let mechanism = rdp::Mechanism::of(event, direction);
+        let of = |factor: f64| mechanism.log_moment(factor * theta);
+        let bend = of(1.1) + of(0.9) - 2.0 * of(1.0);
+        (bend.max(0.0)).sqrt() / (0.1 * theta)
+    };
+    let least = events.iter().map(deviation).fold(f64::INFINITY, f64::min);
+    (least / 3.0).max(1e-9)
+}
+
+#[cfg(test)]
+#[path = "accountant_tests.rs"]
+mod tests;

@@ -1,0 +1,331 @@
+//! The region's side of a round: collects, step by step, and takes the masks off the sum.
+//!
+//! It keeps one vector, however many members send: memory does not grow with them. A step is closed by the caller, at
+//! its deadline or when everybody has answered; a step that closes below the quorum ends the round and says who was
+//! missing.
+use super::{
+    Refused,
+    keys::{
+        Advert, Bytes32, Kind, Opened, RoundId, Shares, agree, public, seed_digest, share_digest,
+    },
+    mask,
+    participant::{check_keys, pair_mask, self_mask},
+    shamir::{self, Share},
+    terms::{Member, Terms},
+};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Which step a round is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Members advertise keys.
+    Advertising,
+    /// Members share their secrets.
+    Sharing,
+    /// Members send masked vectors.
+    Masking,
+    /// Members open shares.
+    Unmasking,
+}
+
+/// A round as the region sees it. It holds no secret of a member until masks come off.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Aggregator {
+    round: RoundId,
+    terms: Terms,
+    phase: Phase,
+    adverts: BTreeMap<Member, Advert>,
+    shares: BTreeMap<Member, Shares>,
+    /// Digest of each vector that is in the sum.
+    senders: BTreeMap<Member, Bytes32>,
+    sum: Vec<u32>,
+    opened: BTreeMap<Member, Opened>,
+}
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// It counts.
+    Now,
+    /// It was there before; nothing has changed.
+    Before,
+}
+
+impl Aggregator {
+    /// A round for vectors of `length` numbers.
+    #[must_use]
+    pub fn new(round: RoundId, terms: Terms, length: usize) -> Self {
+        Self {
+            round,
+            terms,
+            phase: Phase::Advertising,
+            adverts: BTreeMap::new(),
+            shares: BTreeMap::new(),
+            senders: BTreeMap::new(),
+            sum: vec![0; length],
+            opened: BTreeMap::new(),
+        }
+    }
+
+    /// The step that the round is in.
+    #[must_use]
+    pub const fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Who has answered in this step, and who is still missing.
+    #[must_use]
+    pub fn answers(&self) -> (BTreeSet<Member>, BTreeSet<Member>) {
+        let (have, asked) = match self.phase {
+            Phase::Advertising => {
+                let asked = (1..=self.terms.members()).map(Member).collect();
+                (keys_of(&self.adverts), asked)
+            }
+            Phase::Sharing => (keys_of(&self.shares), keys_of(&self.adverts)),
+            Phase::Masking => (keys_of(&self.senders), keys_of(&self.shares)),
+            Phase::Unmasking => (keys_of(&self.opened), keys_of(&self.senders)),
+        };
+        let missing = asked.difference(&have).copied().collect();
+        (have, missing)
+    }
+
+    fn expect(&self, phase: Phase, what: &'static str) -> Result<(), Refused> {
+        if self.phase == phase {
+            Ok(())
+        } else {
+            Err(Refused::OutOfStep { what })
+        }
+    }
+
+    fn quorum_of(&self, answers: (BTreeSet<Member>, BTreeSet<Member>)) -> Result<(), Refused> {
+        let (have, missing) = answers;
+        if have.len() < usize::from(self.terms.quorum()) {
+            return Err(Refused::BelowQuorum {
+                have: have.len(),
+                quorum: self.terms.quorum(),
+                missing,
+            });
+        }
+        Ok(())
+    }
+
+    /// Takes a member's keys.
+    ///
+    /// # Errors
+    /// [`Refused`] when the step is another, or the member or its keys are not what they have to be.
+    pub fn advert(&mut self, advert: Advert) -> Result<Taken, Refused> {
+        let member = advert.member;
+        if let Some(before) = self.adverts.get(&member) {
+            return same(before == &advert, member);
+        }
+        self.expect(Phase::Advertising, "keys")?;
+        if member.0 == 0 || member.0 > self.terms.members() {
+            return Err(Refused::Stranger(member));
+        }
+        let mut all = self.adverts.clone();
+        all.insert(member, advert);
+        check_keys(&all).map_err(|_| Refused::BadKey(member))?;
+        self.adverts = all;
+        Ok(Taken::Now)
+    }
+
+    /// Ends the first step. What it returns goes to everybody in it.
+    ///
+    /// # Errors
+    /// [`Refused::BelowQuorum`] ends the round.
+    pub fn close_adverts(&mut self) -> Result<&BTreeMap<Member, Advert>, Refused> {
+        if self.phase == Phase::Advertising {
+            self.quorum_of(self.answers())?;
+            self.phase = Phase::Sharing;
+        }
+        Ok(&self.adverts)
+    }
+
+    /// Takes a member's shares.
+    ///
+    /// # Errors
+    /// [`Refused`] when the step is another, or they are not for exactly those who advertised.
+    pub fn shares(&mut self, shares: Shares) -> Result<Taken, Refused> {
+        let dealer = shares.dealer;
+        if let Some(before) = self.shares.get(&dealer) {
+            return same(before == &shares, dealer);
+        }
+        self.expect(Phase::Sharing, "shares")?;
+        if !self.adverts.contains_key(&dealer) {
+            return Err(Refused::Stranger(dealer));
+        }
+        let sealed = shares
+            .sealed
+            .keys()
+            .chain([&dealer])
+            .collect::<BTreeSet<_>>();
+        let complete = shares.digests.keys().eq(self.adverts.keys())
+            && sealed.into_iter().eq(self.adverts.keys());
+        if !complete {
+            return Err(Refused::CorruptSecret(dealer));
+        }
+        self.shares.insert(dealer, shares);
+        Ok(Taken::Now)
+    }
+
+    /// Ends the second step. What it returns goes to everybody in it.
+    ///
+    /// # Errors
+    /// [`Refused::BelowQuorum`] ends the round.
+    pub fn close_shares(&mut self) -> Result<&BTreeMap<Member, Shares>, Refused> {
+        if self.phase == Phase::Sharing {
+            self.quorum_of(self.answers())?;
+            self.phase = Phase::Masking;
+        }
+        Ok(&self.shares)
+    }
+
+    /// Adds a member's masked vector to the sum.
+    ///
+    /// # Errors
+    /// [`Refused`] when the step is another, the member did not share, or the vector has another length.
+    pub fn vector(&mut self, member: Member, vector: &[u32]) -> Result<Taken, Refused> {
+        let digest = vector_digest(vector);
+        if let Some(before) = self.senders.get(&member) {
+            return same(before == &digest, member);
+        }
+        self.expect(Phase::Masking, "masked vectors")?;
+        if !self.shares.contains_key(&member) {
+            return Err(Refused::Stranger(member));
+        }
+        if vector.len() != self.sum.len() {
+            return Err(Refused::Shape {
+                member,
+                found: vector.len(),
+                wanted: self.sum.len(),
+            });
+        }
+        for (sum, value) in self.sum.iter_mut().zip(vector) {
+            *sum = sum.wrapping_add(*value);
+        }
+        self.senders.insert(member, digest);
+        Ok(Taken::Now)
+    }
+
+    /// Ends the third step. What it returns goes to everybody in it: who sent.
+    ///
+    /// # Errors
+    /// [`Refused::BelowQuorum`] ends the round.
+    pub fn close_vectors(&mut self) -> Result<BTreeSet<Member>, Refused> {
+        if self.phase == Phase::Masking {
+            self.quorum_of(self.answers())?;
+            self.phase = Phase::Unmasking;
+        }
+        Ok(keys_of(&self.senders))
+    }
+
+    /// Takes what a member opens, if every share is what its dealer published.
+    ///
+    /// # Errors
+    /// [`Refused::CorruptShare`] names the member and whose share is wrong; the others' answers may still suffice.
+    pub fn opened(&mut self, opened: Opened) -> Result<Taken, Refused> {
+        let holder = opened.holder;
+        if let Some(before) = self.opened.get(&holder) {
+            return same(before == &opened, holder);
+        }
+        self.expect(Phase::Unmasking, "opened shares")?;
+        if !self.senders.contains_key(&holder) {
+            return Err(Refused::Stranger(holder));
+        }
+        for (dealer, shares) in &self.shares {
+            let sent = self.senders.contains_key(dealer);
+            let (kind, found) = if sent {
+                (Kind::Seed, opened.seeds.get(dealer))
+            } else {
+                (Kind::Masking, opened.maskings.get(dealer))
+            };
+            let published = shares.digests.get(&holder).map(|digests| match kind {
+                Kind::Masking => digests.0,
+                Kind::Seed => digests.1,
+            });
+            let found = found.map(|share| share_digest(&self.round, kind, *dealer, holder, share));
+            if found.is_none() || found != published {
+                return Err(Refused::CorruptShare {
+                    dealer: *dealer,
+                    holder,
+                });
+            }
+        }
+        self.opened.insert(holder, opened);
+        Ok(Taken::Now)
+    }
+
+    /// The sum of the vectors of everybody who sent, once a quorum has opened its shares. Asked again it is the same.
+    ///
+    /// # Errors
+    /// [`Refused::BelowQuorum`]; [`Refused::CorruptSecret`] names a member whose shares are not of what it published:
+    /// the round has no result then.
+    pub fn sum(&self) -> Result<Vec<u32>, Refused> {
+        self.expect(Phase::Unmasking, "sums")?;
+        self.quorum_of(self.answers())?;
+        let mut sum = self.sum.clone();
+        for (dealer, shares) in &self.shares {
+            if self.senders.contains_key(dealer) {
+                let seed = self.recovered(*dealer, |opened| &opened.seeds);
+                if seed_digest(&self.round, *dealer, &seed) != shares.seed {
+                    return Err(Refused::CorruptSecret(*dealer));
+                }
+                mask::apply(&self_mask(&self.round, &seed), mask::Sign::Minus, &mut sum);
+            } else {
+                self.take_off_pairs(*dealer, &mut sum)?;
+            }
+        }
+        Ok(sum)
+    }
+
+    /// Takes off the masks that the senders have in common with a member that did not send.
+    fn take_off_pairs(&self, lost: Member, sum: &mut [u32]) -> Result<(), Refused> {
+        let private = self.recovered(lost, |opened| &opened.maskings);
+        let advertised = self.adverts.get(&lost).ok_or(Refused::Stranger(lost))?;
+        if public(&private) != advertised.masking {
+            return Err(Refused::CorruptSecret(lost));
+        }
+        for sender in self.senders.keys() {
+            let advert = self.adverts.get(sender).ok_or(Refused::Stranger(*sender))?;
+            let common = agree(&private, &advert.masking, *sender)?;
+            let (key, sign) = pair_mask(&self.round, *sender, lost, &common);
+            mask::apply(&key, sign.opposite(), sum);
+        }
+        Ok(())
+    }
+
+    /// A secret of a dealer, from the shares of the first quorum of those who opened.
+    fn recovered(&self, dealer: Member, of: impl Fn(&Opened) -> &BTreeMap<Member, Share>) -> Share {
+        let shares = self
+            .opened
+            .values()
+            .filter_map(|opened| Some((opened.holder, *of(opened).get(&dealer)?)))
+            .take(usize::from(self.terms.quorum()))
+            .collect();
+        shamir::combine(&shares)
+    }
+}
+
+fn keys_of<T>(map: &BTreeMap<Member, T>) -> BTreeSet<Member> {
+    map.keys().copied().collect()
+}
+
+fn same(same: bool, member: Member) -> Result<Taken, Refused> {
+    if same {
+        Ok(Taken::Before)
+    } else {
+        Err(Refused::Conflict(member))
+    }
+}
+
+fn vector_digest(vector: &[u32]) -> Bytes32 {
+    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+    for value in vector {
+        context.update(&value.to_le_bytes());
+    }
+    let mut out = [0; 32];
+    out.copy_from_slice(context.finish().as_ref());
+    out
+}

@@ -1,0 +1,99 @@
+//! `study.toml`: what a data scientist asks for.
+//!
+//! A [`Study`] is only text that was understood. [`Study::plan`] says everything that is wrong with it, each with its
+//! key path, or what it comes to: parameters, steps, noise, quorum and bits. Nothing is started without a [`Plan`].
+
+mod check;
+mod data;
+mod model;
+mod plan;
+mod training;
+
+pub use data::{Data, Feature, Label, Missing, Stays, Summary};
+pub use model::Model;
+pub use plan::{Bits, Plan, Spend};
+pub use training::{
+    Adaptive, Aggregation, Deadlines, Evaluation, Privacy, PrivacyUnit, Strategy, Training, Weights,
+};
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use types::{Name, RegionId};
+
+/// One thing wrong in a study.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Problem {
+    /// The key, such as `privacy.epsilon` or `data.features[2].unit`.
+    pub path: String,
+    /// What is wrong, with the arithmetic, and what to write instead.
+    pub message: String,
+}
+
+impl Problem {
+    pub(crate) fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            path: path.into(),
+            message: message.into(),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path, self.message)
+    }
+}
+
+/// A study as it is written down.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Study {
+    /// What it is called.
+    pub name: Name,
+    /// The regions that take part; every region when left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub regions: Vec<RegionId>,
+    /// How many facilities of each region are asked.
+    pub sites: u16,
+    /// What is learnt from.
+    pub data: Data,
+    /// What is learnt.
+    pub model: Model,
+    /// How.
+    pub training: Training,
+    /// What may be spent; nothing is promised when left out.
+    #[serde(default)]
+    pub privacy: Privacy,
+    /// How updates are summed.
+    pub aggregation: Aggregation,
+    /// How long is waited.
+    #[serde(default)]
+    pub deadlines: Deadlines,
+    /// How the result is judged.
+    #[serde(default)]
+    pub evaluation: Evaluation,
+}
+
+impl Study {
+    /// Everything that is wrong, not only the first thing; empty for a study that has a plan.
+    #[must_use]
+    pub fn problems(&self) -> Vec<Problem> {
+        self.plan().err().unwrap_or_default()
+    }
+
+    /// What the study comes to.
+    ///
+    /// # Errors
+    /// Every problem found, at least one, in the order of the file.
+    pub fn plan(&self) -> Result<Plan, Vec<Problem>> {
+        let mut problems = check::problems(self);
+        let plan = plan::of(self, &mut problems);
+        match plan {
+            Some(plan) if problems.is_empty() => Ok(plan),
+            _ => Err(problems),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

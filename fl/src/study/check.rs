@@ -1,0 +1,328 @@
+//! What is wrong with a study, key by key.
+use super::{Data, Feature, Label, Missing, Model, Problem, Strategy, Study, training::Adaptive};
+use std::collections::BTreeSet;
+
+/// The most facilities of a region, as many as secure aggregation takes.
+const MAX_SITES: u16 = crate::secagg::Terms::MAX_MEMBERS;
+/// The fewest records of a facility: what is known of fewer people than 11 is not published (CMS cell size policy).
+const MIN_RECORDS: u32 = 11;
+const MAX_FEATURES: usize = 1_000;
+const MAX_NAME_BYTES: usize = 64;
+const MAX_CATEGORIES: usize = 100;
+const MAX_HOURS: u16 = 24 * 30;
+const MAX_ROUNDS: u32 = 10_000;
+const MAX_STEPS: u32 = 1_000_000;
+const MAX_BATCH: u32 = 1 << 16;
+const MAX_RESAMPLES: u32 = 10_000;
+/// Facts about a patient that are no readings.
+const FACTS: &[&str] = &["age", "sex"];
+
+/// Collects problems below a key.
+struct Found<'a> {
+    all: &'a mut Vec<Problem>,
+    key: String,
+}
+
+impl Found<'_> {
+    fn say(&mut self, key: &str, message: impl Into<String>) {
+        let dot = if self.key.is_empty() || key.is_empty() {
+            ""
+        } else {
+            "."
+        };
+        self.all
+            .push(Problem::new(format!("{}{dot}{key}", self.key), message));
+    }
+
+    fn within(&mut self, key: &str, value: f64, low: f64, high: f64) {
+        if !(low..=high).contains(&value) {
+            self.say(key, format!("is from {low} to {high}, not {value}"));
+        }
+    }
+
+    fn positive(&mut self, key: &str, value: f64) {
+        if !(value > 0.0 && value.is_finite()) {
+            self.say(key, format!("is a number above 0, not {value}"));
+        }
+    }
+
+    fn below(&mut self, key: String) -> Found<'_> {
+        Found { all: self.all, key }
+    }
+}
+
+/// Everything that is wrong but for the arithmetic of the plan.
+pub fn problems(study: &Study) -> Vec<Problem> {
+    let mut all = Vec::new();
+    let mut found = Found {
+        all: &mut all,
+        key: String::new(),
+    };
+    let unique: BTreeSet<_> = study.regions.iter().collect();
+    if unique.len() != study.regions.len() {
+        found.say("regions", "names a region twice");
+    }
+    found.within("sites", study.sites.into(), 2.0, MAX_SITES.into());
+    data(&study.data, &mut found.below("data".into()));
+    model(study, &mut found.below("model".into()));
+    training(study, &mut found.below("training".into()));
+    let deadlines = [
+        ("accept_seconds", study.deadlines.accept_seconds),
+        ("train_seconds", study.deadlines.train_seconds),
+        ("exchange_seconds", study.deadlines.exchange_seconds),
+    ];
+    for (key, seconds) in deadlines {
+        let most = f64::from(super::Deadlines::MAX_SECONDS);
+        found
+            .below("deadlines".into())
+            .within(key, seconds.into(), 1.0, most);
+    }
+    let mut judged = found.below("evaluation".into());
+    judged.within("test_share", study.evaluation.test_share, 0.05, 0.9);
+    let resamples = study.evaluation.resamples.into();
+    judged.within("resamples", resamples, 100.0, MAX_RESAMPLES.into());
+    if let Some(column) = &study.evaluation.test_column {
+        column_name("test_column", column, &mut judged);
+        if study.data.table.is_none() {
+            judged.say(
+                "test_column",
+                "is a column of a table, and `data.table` is not given",
+            );
+        }
+    }
+    all
+}
+
+fn data(data: &Data, found: &mut Found) {
+    if data.table.is_some() == data.stays.is_some() {
+        found.say("", "has exactly one of `table` and `stays`");
+    }
+    if data.minimum_records < MIN_RECORDS {
+        found.say(
+            "minimum_records",
+            format!("is {MIN_RECORDS} at least: less would be told of too few people"),
+        );
+    }
+    if data
+        .maximum_records
+        .is_some_and(|most| most < data.minimum_records)
+    {
+        found.say("maximum_records", "is below `minimum_records`");
+    }
+    if let Some(stays) = data.stays {
+        found.within("stays.hours", stays.hours.into(), 1.0, MAX_HOURS.into());
+        if let Some(window) = stays.window_hours {
+            found.within("stays.window_hours", window.into(), 1.0, stays.hours.into());
+        }
+    }
+    match &data.label {
+        Label::Binary {
+            column,
+            positive_above,
+        } => {
+            column_name("label.column", column, found);
+            if !positive_above.is_finite() {
+                found.say("label.positive_above", "is no finite number");
+            }
+        }
+        Label::Survival { time, event } => {
+            column_name("label.time", time, found);
+            column_name("label.event", event, found);
+        }
+    }
+    if data.features.is_empty() || data.features.len() > MAX_FEATURES {
+        let have = data.features.len();
+        found.say(
+            "features",
+            format!("has from 1 to {MAX_FEATURES} features, not {have}"),
+        );
+    }
+    let mut names = BTreeSet::new();
+    for (index, feature) in data.features.iter().enumerate() {
+        let mut below = found.below(format!("data.features[{index}]"));
+        if !names.insert(&feature.name) {
+            below.say("name", format!("`{}` is named twice", feature.name));
+        }
+        if data.stays.is_some() {
+            stay_feature(feature, &mut below);
+        } else {
+            table_feature(feature, &data.label, &mut below);
+        }
+        self::feature(feature, &mut below);
+    }
+}
+
+fn column_name(key: &str, name: &str, found: &mut Found) {
+    let good = (1..=MAX_NAME_BYTES).contains(&name.len())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
+    if !good {
+        found.say(
+            key,
+            format!("has 1 to {MAX_NAME_BYTES} of the characters A-Z, a-z, 0-9, '_', '-' and '.'"),
+        );
+    }
+}
+
+fn feature(feature: &Feature, found: &mut Found) {
+    column_name("name", &feature.name, found);
+    let printable = feature.unit.bytes().all(|byte| byte.is_ascii_graphic());
+    if feature.unit.is_empty() || feature.unit.len() > 24 || !printable {
+        found.say(
+            "unit",
+            "is a UCUM unit of 1 to 24 characters; `1` for what has none",
+        );
+    }
+    if feature.categories.len() == 1 || feature.categories.len() > MAX_CATEGORIES {
+        found.say(
+            "categories",
+            format!("has from 2 to {MAX_CATEGORIES} values"),
+        );
+    }
+    let unique: BTreeSet<_> = feature.categories.iter().collect();
+    if unique.len() != feature.categories.len() {
+        found.say("categories", "names a value twice");
+    }
+    if !feature.categories.is_empty() && feature.missing == Missing::Mean {
+        found.say("missing", "cannot be `mean`: categories have none");
+    }
+}
+
+fn table_feature(feature: &Feature, label: &Label, found: &mut Found) {
+    if feature.code.is_some() {
+        found.say("code", "is of readings, and `data.stays` is not given");
+    }
+    if !feature.summaries.is_empty() {
+        found.say(
+            "summaries",
+            "are of readings, and `data.stays` is not given",
+        );
+    }
+    let is_label = match label {
+        Label::Binary { column, .. } => column == &feature.name,
+        Label::Survival { time, event } => time == &feature.name || event == &feature.name,
+    };
+    if is_label {
+        found.say("name", "is the label: a model would only copy it");
+    }
+}
+
+fn stay_feature(feature: &Feature, found: &mut Found) {
+    let Some(code) = feature.code else {
+        if !FACTS.contains(&feature.name.as_str()) {
+            let facts = FACTS.join(", ");
+            found.say(
+                "code",
+                format!("is missing; only {facts} are known without readings"),
+            );
+        }
+        if !feature.summaries.is_empty() {
+            found.say("summaries", "are of readings, and `code` is not given");
+        }
+        return;
+    };
+    if feature.unit != code.info().unit {
+        found.say(
+            "unit",
+            format!("is {} for {code}, not {}", code.info().unit, feature.unit),
+        );
+    }
+    if feature.summaries.is_empty() {
+        found.say(
+            "summaries",
+            "says what is taken of the readings, such as [\"mean\", \"last\"]",
+        );
+    }
+    let unique: BTreeSet<_> = feature.summaries.iter().collect();
+    if unique.len() != feature.summaries.len() {
+        found.say("summaries", "names one twice");
+    }
+}
+
+fn model(study: &Study, found: &mut Found) {
+    let survival = matches!(study.data.label, Label::Survival { .. });
+    if survival != study.model.is_survival() {
+        found.say("kind", "`cox` and a label of kind `survival` go together");
+    }
+    if study.model.is_sequential() && study.data.windows() < 2 {
+        found.say(
+            "kind",
+            "looks at windows: give `data.stays` with `window_hours`",
+        );
+    }
+    let widths: &[u32] = match &study.model {
+        Model::Mlp { hidden } => hidden,
+        Model::Tcn { channels, kernel } => {
+            found.within("kernel", (*kernel).into(), 2.0, Model::MAX_KERNEL.into());
+            channels
+        }
+        Model::Gru { hidden } => {
+            found.within("hidden", (*hidden).into(), 1.0, Model::MAX_WIDTH.into());
+            &[]
+        }
+        Model::Logistic {} | Model::Cox {} => &[],
+    };
+    let layered = matches!(study.model, Model::Mlp { .. } | Model::Tcn { .. });
+    let key = if matches!(study.model, Model::Tcn { .. }) {
+        "channels"
+    } else {
+        "hidden"
+    };
+    if layered && !(1..=Model::MAX_LAYERS).contains(&widths.len()) {
+        let have = widths.len();
+        found.say(
+            key,
+            format!("has from 1 to {} layers, not {have}", Model::MAX_LAYERS),
+        );
+    }
+    for (index, width) in widths.iter().enumerate() {
+        let key = format!("{key}[{index}]");
+        found.within(&key, (*width).into(), 1.0, Model::MAX_WIDTH.into());
+    }
+    let parameters = study.model.parameters(study.data.inputs());
+    if parameters > Model::MAX_PARAMETERS {
+        let most = Model::MAX_PARAMETERS;
+        found.say(
+            "",
+            format!("has {parameters} parameters, and {most} at most can be sent"),
+        );
+    }
+}
+
+fn training(study: &Study, found: &mut Found) {
+    let training = &study.training;
+    found.within("rounds", training.rounds.into(), 1.0, MAX_ROUNDS.into());
+    found.within("batch", training.batch.into(), 1.0, MAX_BATCH.into());
+    found.positive("learning_rate", training.learning_rate);
+    if training.steps.is_some() == training.epochs.is_some() {
+        found.say("", "has exactly one of `steps` and `epochs`");
+    }
+    for (key, count) in [("steps", training.steps), ("epochs", training.epochs)] {
+        if let Some(count) = count {
+            found.within(key, count.into(), 1.0, MAX_STEPS.into());
+        }
+    }
+    let mut found = found.below("training.strategy".into());
+    match &training.strategy {
+        Strategy::FedAvg {} | Strategy::Cyclic {} | Strategy::Median {} => {}
+        Strategy::FedProx { mu } => found.within("mu", *mu, 0.0, 1e3),
+        Strategy::FedAdam(adaptive)
+        | Strategy::FedYogi(adaptive)
+        | Strategy::FedAdagrad(adaptive) => {
+            self::adaptive(adaptive, &mut found);
+        }
+        Strategy::Scaffold {
+            server_learning_rate,
+        } => found.positive("server_learning_rate", *server_learning_rate),
+        Strategy::TrimmedMean { share } => found.within("share", *share, 0.0, 0.49),
+        Strategy::NormBound { norm } => found.positive("norm", *norm),
+    }
+}
+
+fn adaptive(adaptive: &Adaptive, found: &mut Found) {
+    found.positive("server_learning_rate", adaptive.server_learning_rate);
+    found.within("beta_1", adaptive.beta_1, 0.0, 0.999_999);
+    found.within("beta_2", adaptive.beta_2, 0.0, 0.999_999);
+    found.positive("tau", adaptive.tau);
+}

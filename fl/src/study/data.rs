@@ -1,0 +1,147 @@
+//! What is learnt from: a table that facilities have imported, or the readings of stays.
+use serde::{Deserialize, Serialize};
+use types::{Code, Name};
+
+/// The records, their features and their label. Exactly one of `table` and `stays` is given.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Data {
+    /// A data set of each facility, by the name it was imported under.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<Name>,
+    /// Stays of patients at the facility.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stays: Option<Stays>,
+    /// A facility with fewer records does not take part.
+    pub minimum_records: u32,
+    /// A facility with more records counts as one with this many; needed where updates are weighted by records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maximum_records: Option<u32>,
+    /// What is told of each record, in the order of the model's inputs.
+    pub features: Vec<Feature>,
+    /// What is to be predicted.
+    pub label: Label,
+}
+
+/// Which part of a stay is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stays {
+    /// Hours from the beginning of the stay.
+    pub hours: u16,
+    /// Hours of a window, for models over windows; the whole time is one when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window_hours: Option<u16>,
+}
+
+/// One thing that is told of each record.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Feature {
+    /// The column of a table, or what the feature is called.
+    pub name: String,
+    /// UCUM unit. A facility whose values are in another one answers with a refusal.
+    pub unit: String,
+    /// The readings that it is made of; none for a column or a fact about the patient (`age`, `sex`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<Code>,
+    /// What is taken of the readings of each window: one input each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub summaries: Vec<Summary>,
+    /// The values of a column of categories: one input for each but the first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub categories: Vec<i64>,
+    /// What becomes of a record without it.
+    pub missing: Missing,
+}
+
+/// What is taken of the readings of a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Summary {
+    /// Mean.
+    Mean,
+    /// Least.
+    Min,
+    /// Largest.
+    Max,
+    /// First in time.
+    First,
+    /// Last in time.
+    Last,
+    /// How many.
+    Count,
+    /// Slope of the least-squares line, per hour.
+    Trend,
+}
+
+/// What becomes of a record that lacks a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Missing {
+    /// The record is left out.
+    DropRecord,
+    /// The mean of the facility's own training records stands in.
+    Mean,
+    /// Zero stands in, after values were scaled.
+    Zero,
+}
+
+/// What is to be predicted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", tag = "kind")]
+pub enum Label {
+    /// Yes or no.
+    Binary {
+        /// The column.
+        column: String,
+        /// Yes when the value is above this.
+        #[serde(default)]
+        positive_above: f64,
+    },
+    /// The time until something happens, or until it had not happened.
+    Survival {
+        /// The column of times, in days.
+        time: String,
+        /// The column that is above 0 when it happened.
+        event: String,
+    },
+}
+
+impl Label {
+    /// The columns that it is made of.
+    pub fn columns(&self) -> impl Iterator<Item = &str> {
+        let (first, second) = match self {
+            Self::Binary { column, .. } => (column, None),
+            Self::Survival { time, event } => (time, Some(event)),
+        };
+        std::iter::once(first).chain(second).map(String::as_str)
+    }
+}
+
+impl Feature {
+    /// How many inputs of the model it makes, of each window.
+    #[must_use]
+    pub fn inputs(&self) -> usize {
+        if !self.categories.is_empty() {
+            return self.categories.len().saturating_sub(1);
+        }
+        self.summaries.len().max(1)
+    }
+}
+
+impl Data {
+    /// Inputs of the model: of a record, or of each window.
+    #[must_use]
+    pub fn inputs(&self) -> usize {
+        self.features.iter().map(Feature::inputs).sum()
+    }
+
+    /// How many windows a record has.
+    #[must_use]
+    pub fn windows(&self) -> usize {
+        let Some(stays) = self.stays else { return 1 };
+        let window = stays.window_hours.unwrap_or(stays.hours).max(1);
+        usize::from(stays.hours.div_ceil(window)).max(1)
+    }
+}

@@ -1,0 +1,290 @@
+//! Studies as they are written, what they come to, and what is said of bad ones.
+use super::*;
+
+/// Heart disease at four hospitals: FLamby's features.
+const HEART: &str = r#"
+name = "heart"
+regions = ["us"]
+sites = 4
+
+[data]
+table = "heart"
+minimum_records = 46
+features = [
+  { name = "age", unit = "a", missing = "drop-record" },
+  { name = "sex", unit = "1", missing = "drop-record" },
+  { name = "cp", unit = "1", categories = [1, 2, 3, 4], missing = "drop-record" },
+  { name = "trestbps", unit = "mm[Hg]", missing = "drop-record" },
+  { name = "chol", unit = "mg/dL", missing = "drop-record" },
+  { name = "fbs", unit = "1", missing = "drop-record" },
+  { name = "restecg", unit = "1", categories = [0, 1, 2], missing = "drop-record" },
+  { name = "thalach", unit = "/min", missing = "drop-record" },
+  { name = "exang", unit = "1", missing = "drop-record" },
+  { name = "oldpeak", unit = "mm", missing = "drop-record" },
+]
+label = { kind = "binary", column = "num" }
+
+[model]
+kind = "logistic"
+
+[training]
+rounds = 15
+steps = 100
+batch = 4
+learning_rate = 0.01
+strategy = { kind = "fed-avg" }
+
+[aggregation]
+secure = true
+quorum = 3
+bound = 10.0
+"#;
+
+fn study(changes: &[(&str, &str)]) -> Study {
+    let mut text = HEART.to_owned();
+    for (from, to) in changes {
+        assert!(text.contains(from), "{from}");
+        text = text.replacen(from, to, 1);
+    }
+    toml::from_str(&text).unwrap()
+}
+
+/// The problems as `path: message`, joined.
+fn said(changes: &[(&str, &str)]) -> String {
+    let lines: Vec<_> = study(changes)
+        .problems()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    lines.join("\n")
+}
+
+const RECORD: &str = "[aggregation]";
+const WITH_RECORD: &str =
+    "[privacy]\nunit = \"record\"\nepsilon = 1.0\ndelta = 1e-4\nclip = 1.0\n[aggregation]";
+const WITH_FACILITY: &str =
+    "[privacy]\nunit = \"facility\"\nepsilon = 8.0\ndelta = 1e-4\nclip = 1.0\n[aggregation]";
+
+#[test]
+fn a_good_study_comes_to_its_parameters_bits_and_losses() {
+    let plan = study(&[]).plan().unwrap();
+    assert_eq!((plan.inputs, plan.parameters), (13, 14));
+    assert_eq!((plan.update_bytes, plan.dropouts), (56, 1));
+    assert_eq!(plan.spend, None);
+    let bits = plan.bits.unwrap();
+    assert_eq!((bits.largest, bits.needed), (4 << 18, 22));
+}
+
+#[test]
+fn the_noise_of_a_study_follows_from_its_budget() {
+    let spend = study(&[(RECORD, WITH_RECORD)])
+        .plan()
+        .unwrap()
+        .spend
+        .unwrap();
+    // 46 records less 30 per cent are 32; 4 of them a step; 15 rounds of 100 steps.
+    assert_eq!((spend.sampling, spend.steps), (0.125, 1_500));
+    assert!(spend.epsilon <= 1.0 && spend.epsilon > 0.98, "{spend:?}");
+    let facility = [(RECORD, WITH_FACILITY), ("bound = 10.0", "units = 65536")];
+    let plan = study(&facility).plan().unwrap();
+    let spend = plan.spend.unwrap();
+    assert_eq!((spend.sampling, spend.steps), (1.0, 15));
+    assert!(plan.bits.unwrap().needed > 20);
+}
+
+#[test]
+fn numbers_that_could_overflow_are_refused_with_the_arithmetic() {
+    // With every site at its bound: 2^31 − 1 is the largest sum.
+    for (sites, quorum, units, fits) in [
+        (10, 6, 1_u64 << 22, true),
+        (100, 51, 1 << 22, true),
+        (511, 256, 1 << 22, true),
+        (512, 257, 1 << 22, false),
+        (1000, 501, 1 << 21, true),
+        (1024, 513, 1 << 21, false),
+    ] {
+        let (sites, quorum) = (format!("sites = {sites}"), format!("quorum = {quorum}"));
+        let bound = format!("bound = 10.0\nunits = {units}");
+        let found = said(&[
+            ("sites = 4", &sites),
+            ("quorum = 3", &quorum),
+            ("bound = 10.0", &bound),
+        ]);
+        if fits {
+            assert_eq!(found, "");
+        } else {
+            assert!(found.starts_with("aggregation.units: "), "{found}");
+            assert!(found.contains("need 33 bits"), "{found}");
+        }
+    }
+}
+
+#[test]
+fn every_problem_is_said_with_its_key() {
+    let found = said(&[
+        ("sites = 4", "sites = 1"),
+        ("minimum_records = 46", "minimum_records = 10"),
+        ("name = \"age\"", "name = \"num\""),
+        ("unit = \"mm[Hg]\"", "unit = \"\""),
+        ("[0, 1, 2]", "[0, 1, 1]"),
+        ("steps = 100", "steps = 100\nepochs = 1"),
+        ("learning_rate = 0.01", "learning_rate = nan"),
+        ("quorum = 3", "quorum = 2"),
+        (
+            "kind = \"fed-avg\"",
+            "kind = \"fed-adam\", server_learning_rate = 0.1, beta_1 = 1.0",
+        ),
+    ]);
+    for path in [
+        "sites",
+        "data.minimum_records",
+        "data.features[0].name",
+        "data.features[3].unit",
+        "data.features[6].categories",
+        "training",
+        "training.learning_rate",
+        "training.strategy.beta_1",
+    ] {
+        assert!(found.contains(&format!("{path}: ")), "{path} in {found}");
+    }
+}
+
+#[test]
+fn what_excludes_each_other_is_refused() {
+    for (changes, expected) in [
+        (
+            vec![("kind = \"fed-avg\"", "kind = \"median\"")],
+            "training.strategy.kind: `median` has to see single updates",
+        ),
+        (
+            vec![("secure = true", "secure = false"), (RECORD, WITH_FACILITY)],
+            "aggregation.secure: is true where facilities are hidden",
+        ),
+        (
+            vec![
+                ("bound = 10.0", "weights = \"records\""),
+                (RECORD, WITH_FACILITY),
+            ],
+            "aggregation.weights: is `equal` where facilities are hidden",
+        ),
+        (vec![("bound = 10.0", "")], "aggregation.bound: is the norm"),
+        (
+            vec![("quorum = 3", "quorum = 2")],
+            "aggregation.quorum: two sets of 2 of 4 members",
+        ),
+        (
+            vec![("quorum = 3", "quorum = 3\ncolluders = 2")],
+            "aggregation.quorum: with 2 colluders",
+        ),
+        (
+            vec![("kind = \"logistic\"", "kind = \"cox\"")],
+            "model.kind: `cox` and a label of kind `survival`",
+        ),
+        (
+            vec![("kind = \"logistic\"", "kind = \"gru\"\nhidden = 8")],
+            "model.kind: looks at windows",
+        ),
+        (
+            vec![(
+                "kind = \"logistic\"",
+                "kind = \"mlp\"\nhidden = [4096, 4096, 4096]",
+            )],
+            "model: has ",
+        ),
+    ] {
+        let found = said(&changes);
+        assert!(found.contains(expected), "{expected} in {found:?}");
+    }
+}
+
+#[test]
+fn a_budget_that_cannot_be_kept_is_refused_with_the_arithmetic() {
+    for (from, to, expected) in [
+        (
+            "epsilon = 1.0",
+            "epsilon = 0.1",
+            "privacy.epsilon: 0.1 for 1500 steps at a sampling probability of 0.125000 needs a noise of",
+        ),
+        (
+            "epsilon = 1.0\n",
+            "",
+            "privacy.epsilon: is needed for the unit `record`",
+        ),
+        (
+            "delta = 1e-4",
+            "delta = 0.05",
+            "privacy.delta: is below 1/46",
+        ),
+        (
+            "delta = 1e-4",
+            "delta = 1e-20",
+            "privacy.delta: a delta is from",
+        ),
+        (
+            "clip = 1.0",
+            "clip = -1.0",
+            "privacy.clip: is a number above 0",
+        ),
+        (
+            "unit = \"record\"",
+            "unit = \"none\"",
+            "privacy.epsilon: promises nothing",
+        ),
+    ] {
+        let changed = WITH_RECORD.replacen(from, to, 1);
+        let found = said(&[(RECORD, &changed)]);
+        assert!(found.contains(expected), "{expected} in {found:?}");
+    }
+    let large = said(&[(RECORD, WITH_RECORD), ("batch = 4", "batch = 40")]);
+    assert!(
+        large.contains("training.batch: 40 records are expected"),
+        "{large}"
+    );
+}
+
+#[test]
+fn features_of_stays_have_codes_units_and_summaries() {
+    let heart = study(&[]);
+    let mut stays: Study = toml::from_str(&HEART.replacen(
+        "table = \"heart\"",
+        "stays = { hours = 48, window_hours = 6 }",
+        1,
+    ))
+    .unwrap();
+    assert_eq!(heart.data.windows(), 1);
+    assert_eq!(stays.data.windows(), 8);
+    let without = stays
+        .problems()
+        .iter()
+        .filter(|p| p.path.ends_with(".code"))
+        .count();
+    assert_eq!(without, 8, "all but age and sex");
+    let feature = |unit: &str| {
+        let text = format!(
+            "name = \"heart-rate\"\nunit = \"{unit}\"\ncode = \"8867-4\"\nsummaries = [\"mean\", \"last\"]\nmissing = \"mean\""
+        );
+        toml::from_str::<Feature>(&text).unwrap()
+    };
+    stays.data.features = vec![feature("/min")];
+    assert_eq!(stays.problems(), []);
+    assert_eq!(stays.data.inputs(), 2);
+    stays.data.features = vec![feature("Hz")];
+    let found = stays.problems();
+    assert_eq!(
+        found[0].to_string(),
+        "data.features[0].unit: is /min for 8867-4, not Hz"
+    );
+}
+
+#[test]
+fn unknown_keys_are_no_study() {
+    for (from, to) in [
+        ("sites = 4", "sites = 4\nsurprise = 1"),
+        ("steps = 100", "steps = 100\nnoise = 0.0"),
+        ("quorum = 3", "quorum = 3\nnoise_multiplier = 1.0"),
+        ("kind = \"fed-avg\"", "kind = \"fed-best\""),
+    ] {
+        let text = HEART.replacen(from, to, 1);
+        assert!(toml::from_str::<Study>(&text).is_err(), "{to}");
+    }
+}

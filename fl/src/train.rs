@@ -1,0 +1,259 @@
+//! Training of a dense model on a facility's own records: the same numbers for the same seed, on every machine.
+//!
+//! With the privacy unit `record` every step takes a true Poisson sample, clips each record's gradient, sums them in
+//! whole numbers and adds discrete Gaussian noise ([`PrivateStep`]): the same clip gives the bound and the noise.
+use crate::{
+    dense::{Dense, Scratch},
+    privacy::{
+        clip::{Clip, ClipError},
+        discrete::DiscreteGaussian,
+    },
+};
+use rand::{CryptoRng, Rng, RngCore, seq::SliceRandom};
+
+/// Why records cannot be learnt from, or training went wrong.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum TrainError {
+    /// There are no records, or numbers and labels do not go together.
+    #[error("{numbers} numbers and {labels} labels are no records of {inputs} inputs")]
+    Shape {
+        /// Numbers of all records.
+        numbers: usize,
+        /// Labels.
+        labels: usize,
+        /// Inputs of the model.
+        inputs: usize,
+    },
+    /// A value of a record is NaN or infinite.
+    #[error("input {input} of record {record} is not finite")]
+    NotFinite {
+        /// Which record, from 0.
+        record: usize,
+        /// Which input, from 0.
+        input: usize,
+    },
+    /// The model is of another size, or has what is no number.
+    #[error("the model has not {0} finite numbers")]
+    Model(usize),
+    /// A step led to what is no number: its width is too large for these records.
+    #[error(
+        "step {0} led to a model with numbers that are not finite: take a smaller learning rate"
+    )]
+    Diverged(u64),
+    /// The clip cannot be used.
+    #[error(transparent)]
+    Clip(#[from] ClipError),
+}
+
+/// Records of a facility, as the model's inputs.
+#[derive(Clone, PartialEq)]
+pub struct Records {
+    inputs: usize,
+    values: Vec<f32>,
+    labels: Vec<bool>,
+}
+
+/// A step's width and what it is taken from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LocalPlan {
+    /// How many steps.
+    pub steps: u64,
+    /// Records of a step; in private steps their expected number.
+    pub batch: u32,
+    /// Step width.
+    pub learning_rate: f64,
+    /// FedProx's weight of the distance from the global model; 0 for none.
+    pub proximal: f64,
+}
+
+impl Records {
+    /// Records of `inputs` values each, one after another, and their labels.
+    ///
+    /// # Errors
+    /// [`TrainError::Shape`]; [`TrainError::NotFinite`] names record and input.
+    pub fn new(inputs: usize, values: Vec<f32>, labels: Vec<bool>) -> Result<Self, TrainError> {
+        let whole = inputs.checked_mul(labels.len()) == Some(values.len());
+        if labels.is_empty() || inputs == 0 || !whole {
+            return Err(TrainError::Shape {
+                numbers: values.len(),
+                labels: labels.len(),
+                inputs,
+            });
+        }
+        if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+            return Err(TrainError::NotFinite {
+                record: at / inputs,
+                input: at % inputs,
+            });
+        }
+        Ok(Self {
+            inputs,
+            values,
+            labels,
+        })
+    }
+
+    /// How many records.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Never: there is one record at least.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// Each record's inputs and label.
+    pub fn iter(&self) -> impl Iterator<Item = (&[f32], bool)> {
+        let rows = self.values.chunks_exact(self.inputs);
+        rows.zip(self.labels.iter().copied())
+    }
+
+    fn get(&self, index: usize) -> Option<(&[f32], bool)> {
+        let row = self
+            .values
+            .get(index * self.inputs..(index + 1) * self.inputs)?;
+        Some((row, *self.labels.get(index)?))
+    }
+
+    fn fits(&self, model: &Dense, parameters: &[f32]) -> Result<(), TrainError> {
+        if model.inputs() != self.inputs {
+            return Err(TrainError::Shape {
+                numbers: self.values.len(),
+                labels: self.labels.len(),
+                inputs: model.inputs(),
+            });
+        }
+        let finite = parameters.iter().all(|value| value.is_finite());
+        if parameters.len() != model.parameters() || !finite {
+            return Err(TrainError::Model(model.parameters()));
+        }
+        Ok(())
+    }
+}
+
+/// Stochastic gradient descent from `global`: passes over the records in an order that `random` decides, `batch` at a
+/// time. Returns the trained parameters.
+///
+/// # Errors
+/// [`TrainError`] when model and records do not go together, or a step led to what is no number.
+pub fn train(
+    model: &Dense,
+    global: &[f32],
+    records: &Records,
+    plan: &LocalPlan,
+    random: &mut impl RngCore,
+) -> Result<Vec<f32>, TrainError> {
+    records.fits(model, global)?;
+    let mut parameters = global.to_vec();
+    let mut order: Vec<usize> = (0..records.len()).collect();
+    let mut at = order.len();
+    let mut sum = vec![0.0; parameters.len()];
+    let mut scratch = Scratch::default();
+    for step in 0..plan.steps {
+        if at == order.len() {
+            order.shuffle(random);
+            at = 0;
+        }
+        let end = (at + plan.batch.max(1) as usize).min(order.len());
+        let batch = order.get(at..end).unwrap_or_default();
+        sum.fill(0.0);
+        for record in batch.iter().filter_map(|index| records.get(*index)) {
+            model.add_gradient(&parameters, record, None, &mut sum, &mut scratch);
+        }
+        let share = 1.0 / batch.len() as f64;
+        descend(&mut parameters, global, plan, |index| sum[index] * share);
+        finite(&parameters, step)?;
+        at = end;
+    }
+    Ok(parameters)
+}
+
+/// One step against the gradient, and FedProx's pull towards the global model.
+fn descend(
+    parameters: &mut [f32],
+    global: &[f32],
+    plan: &LocalPlan,
+    gradient: impl Fn(usize) -> f64,
+) {
+    for (index, (value, start)) in parameters.iter_mut().zip(global).enumerate() {
+        let pull = plan.proximal * (f64::from(*value) - f64::from(*start));
+        *value = (f64::from(*value) - plan.learning_rate * (gradient(index) + pull)) as f32;
+    }
+}
+
+fn finite(parameters: &[f32], step: u64) -> Result<(), TrainError> {
+    if parameters.iter().all(|value| value.is_finite()) {
+        Ok(())
+    } else {
+        Err(TrainError::Diverged(step))
+    }
+}
+
+/// A clip of records' gradients with the noise that belongs to it.
+#[derive(Clone, Copy, Debug)]
+pub struct PrivateStep {
+    clip: Clip,
+    noise: DiscreteGaussian,
+}
+
+impl PrivateStep {
+    /// Gradients clipped by `clip`, noised by `noise_multiplier` clips.
+    ///
+    /// # Errors
+    /// [`ClipError::Noise`] when that noise cannot be drawn.
+    pub fn new(clip: Clip, noise_multiplier: f64) -> Result<Self, ClipError> {
+        Ok(Self {
+            noise: clip.noise(noise_multiplier)?,
+            clip,
+        })
+    }
+}
+
+/// DP-SGD (Abadi et al. 2016, arXiv:1607.00133): in each step every record is taken with probability `batch`/records,
+/// by itself. What a step spends is that of [`crate::privacy::Event`] with that sampling and the noise multiplier.
+///
+/// `random` is a cryptographic generator that is seeded by nobody's choice: whoever knows samples and noise can take
+/// them off.
+///
+/// # Errors
+/// As of [`train`]; [`TrainError::Clip`] when the clip is not for this model.
+pub fn train_privately<R: RngCore + CryptoRng>(
+    model: &Dense,
+    global: &[f32],
+    records: &Records,
+    plan: &LocalPlan,
+    private: &PrivateStep,
+    random: &mut R,
+) -> Result<Vec<f32>, TrainError> {
+    records.fits(model, global)?;
+    let sampling = (f64::from(plan.batch) / records.len() as f64).min(1.0);
+    let mut parameters = global.to_vec();
+    let mut scratch = Scratch::default();
+    for step in 0..plan.steps {
+        let mut sum = vec![0.0; parameters.len()];
+        for record in records.iter() {
+            if random.random_bool(sampling) {
+                let clip = Some(private.clip.norm_of_addends());
+                model.add_gradient(&parameters, record, clip, &mut sum, &mut scratch);
+            }
+        }
+        let mut units = private.clip.sum_in_units(&sum)?;
+        units
+            .iter_mut()
+            .for_each(|unit| *unit += private.noise.draw(random));
+        // Divided by the number that was expected: how many there were is nobody's business.
+        let share = 1.0 / f64::from(plan.batch.max(1));
+        descend(&mut parameters, global, plan, |index| {
+            private.clip.value(units[index]) * share
+        });
+        finite(&parameters, step)?;
+    }
+    Ok(parameters)
+}
+
+#[cfg(test)]
+#[path = "train_tests.rs"]
+mod tests;
