@@ -534,6 +534,16 @@ mod tests {
             ),
             ("medmesh edge beds list --config a", true),
             ("medmesh edge beds", false),
+            ("medmesh fl check study.toml --json", true),
+            (
+                "medmesh fl epsilon --sampling 0.01 --noise-multiplier 1 --steps 9 --delta 1e-5",
+                true,
+            ),
+            (
+                "medmesh fl epsilon --sampling 0.01 --noise-multiplier 1 --steps 9",
+                false,
+            ),
+            ("medmesh fl", false),
             ("medmesh up --stays 3", false),
             ("medmesh up --facilities 0", false),
             ("medmesh up --regions us,apac --beds 10", true),

@@ -220,7 +220,7 @@ impl PrivateStep {
 ///
 /// # Errors
 /// As of [`train`]; [`TrainError::Clip`] when the clip is not for this model.
-pub fn train_privately<R: RngCore + CryptoRng>(
+pub fn train_privately<R: CryptoRng>(
     model: &Dense,
     global: &[f32],
     records: &Records,

@@ -7,7 +7,7 @@ use crate::privacy::{
     clip::{Clip, ClipError},
     discrete::DiscreteGaussian,
 };
-use rand::RngCore;
+use rand::CryptoRng;
 
 /// How updates of a study are written as whole numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -56,7 +56,7 @@ impl UpdateCodec {
     ///
     /// # Errors
     /// [`UpdateError::Clip`] for what is no number or of another length; [`UpdateError::Weight`].
-    pub fn encode<R: RngCore>(
+    pub fn encode<R: CryptoRng>(
         &self,
         update: &[f32],
         weight: f64,

@@ -122,3 +122,47 @@ fn spent(args: &EpsilonArgs) -> Result<(), Failure> {
         "neighbours": "add-or-remove-one",
     }))?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STUDY: &str = r#"
+name = "heart"
+sites = 4
+data = { table = "heart", minimum_records = 40, features = [{ name = "age", unit = "a", missing = "mean" }], label = { kind = "binary", column = "num" } }
+model = { kind = "logistic" }
+training = { rounds = 5, steps = 4, batch = 8, learning_rate = 0.1, strategy = { kind = "fed-avg" } }
+privacy = { unit = "record", epsilon = 2.0, delta = 1e-4, clip = 1.0 }
+aggregation = { secure = true, quorum = 3, bound = 4.0 }
+"#;
+
+    fn read_text(text: &str) -> Result<(Study, Plan), ConfigError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("study.toml");
+        std::fs::write(&path, text).unwrap();
+        read(&path)
+    }
+
+    #[test]
+    fn a_good_study_is_printed_with_what_it_comes_to() {
+        let (study, plan) = read_text(STUDY).unwrap();
+        let text = table(&study, &plan);
+        assert!(text.contains("2 parameters of 1 inputs"), "{text}");
+        assert!(text.contains("3 of 4 sites, 1 may be lost"), "{text}");
+        assert!(text.contains("by record: 20 steps"), "{text}");
+    }
+
+    #[test]
+    fn a_bad_study_is_a_wrong_configuration_with_every_problem() {
+        let bad = STUDY
+            .replace("sites = 4", "sites = 4\nsurprise = 1")
+            .replace("rounds = 5", "rounds = \"many\"")
+            .replace("quorum = 3", "quorum = 2");
+        let error = read_text(&bad).unwrap_err();
+        let paths: Vec<_> = error.problems.iter().map(|p| p.path.as_str()).collect();
+        for path in ["surprise", "training.rounds", "aggregation.quorum"] {
+            assert!(paths.contains(&path), "{path} in {paths:?}");
+        }
+    }
+}

@@ -2,7 +2,7 @@
 //! Kamath, Steinke 2020, arXiv:2004.00010).
 //!
 //! Noise of floating-point numbers gives data away by its last digits (Mironov 2012); this has none.
-use rand::RngCore;
+use rand::{CryptoRng, RngCore};
 
 /// A discrete Gaussian on the whole numbers: P(x) ∝ exp(−x²/2σ²).
 ///
@@ -37,8 +37,8 @@ impl DiscreteGaussian {
         self.variance
     }
 
-    /// A draw, in units. `random` has to be a cryptographic generator: who can tell its numbers can take the noise off.
-    pub fn draw(&self, random: &mut impl RngCore) -> i64 {
+    /// A draw, in units, from a cryptographic generator: who can tell its numbers can take the noise off.
+    pub fn draw(&self, random: &mut impl CryptoRng) -> i64 {
         loop {
             let candidate = laplace(self.scale, random);
             if self.accepts(candidate.unsigned_abs(), random) {
