@@ -91,7 +91,7 @@ impl Aggregator {
         (have, missing)
     }
 
-    fn expect(&self, phase: Phase, what: &'static str) -> Result<(), Refused> {
+    fn in_phase(&self, phase: Phase, what: &'static str) -> Result<(), Refused> {
         if self.phase == phase {
             Ok(())
         } else {
@@ -120,7 +120,7 @@ impl Aggregator {
         if let Some(before) = self.adverts.get(&member) {
             return same(before == &advert, member);
         }
-        self.expect(Phase::Advertising, "keys")?;
+        self.in_phase(Phase::Advertising, "keys")?;
         if member.0 == 0 || member.0 > self.terms.members() {
             return Err(Refused::Stranger(member));
         }
@@ -152,7 +152,7 @@ impl Aggregator {
         if let Some(before) = self.shares.get(&dealer) {
             return same(before == &shares, dealer);
         }
-        self.expect(Phase::Sharing, "shares")?;
+        self.in_phase(Phase::Sharing, "shares")?;
         if !self.adverts.contains_key(&dealer) {
             return Err(Refused::Stranger(dealer));
         }
@@ -191,7 +191,7 @@ impl Aggregator {
         if let Some(before) = self.senders.get(&member) {
             return same(before == &digest, member);
         }
-        self.expect(Phase::Masking, "masked vectors")?;
+        self.in_phase(Phase::Masking, "masked vectors")?;
         if !self.shares.contains_key(&member) {
             return Err(Refused::Stranger(member));
         }
@@ -230,7 +230,7 @@ impl Aggregator {
         if let Some(before) = self.opened.get(&holder) {
             return same(before == &opened, holder);
         }
-        self.expect(Phase::Unmasking, "opened shares")?;
+        self.in_phase(Phase::Unmasking, "opened shares")?;
         if !self.senders.contains_key(&holder) {
             return Err(Refused::Stranger(holder));
         }
@@ -263,7 +263,7 @@ impl Aggregator {
     /// [`Refused::BelowQuorum`]; [`Refused::CorruptSecret`] names a member whose shares are not of what it published:
     /// the round has no result then.
     pub fn sum(&self) -> Result<Vec<u32>, Refused> {
-        self.expect(Phase::Unmasking, "sums")?;
+        self.in_phase(Phase::Unmasking, "sums")?;
         self.quorum_of(self.answers())?;
         let mut sum = self.sum.clone();
         for (dealer, shares) in &self.shares {
