@@ -15,8 +15,8 @@ use federation::{
     models::DeviceModels,
     port::Outbox,
     watch::Finding,
-    wire::{DeviceRecord, DeviceRecords},
 };
+use messages::{DeviceRecord, DeviceRecords};
 use node::health::Check;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::time::{MissedTickBehavior, interval};
@@ -286,7 +286,7 @@ async fn ship(
             // The store dates it.
             updated_ms: 0,
         };
-        models.restrict(&mut record);
+        models.restrict(&mut record.model, &mut record.firmware);
         records.devices.push(record);
     }
     shared.store.ship_devices(records).await

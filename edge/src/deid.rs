@@ -14,7 +14,7 @@
 //! search for leaked identifiers finds them. Such a build is refused in release.
 
 use federation::profile::Profile;
-use federation::wire::{ClinicalDevice, ClinicalPatient};
+use messages::{ClinicalDevice, ClinicalPatient};
 use types::{CareUnit, Decimal, DeviceKind, DevicePseudonym, PatientPseudonym, Phi, Timestamp};
 
 /// What a facility may know of a patient. Nothing of it can be serialized.

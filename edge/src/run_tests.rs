@@ -6,8 +6,8 @@ use federation::{
     identity::Identity,
     pki::{Ca, LOCAL_NAMES, new_key_and_csr, signing_key},
     port::{LeaseLimits, Outbox},
-    wire::DeviceRecords,
 };
+use messages::DeviceRecords;
 use node::clock::Clock;
 use rand::rngs::StdRng;
 use std::time::Duration;

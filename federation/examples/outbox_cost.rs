@@ -3,8 +3,8 @@
 use ed25519_dalek::SigningKey;
 use medmesh_federation::envelope::{Envelope, clear};
 use medmesh_federation::policy::Rules;
-use medmesh_federation::wire::{Reading, ReadingBatch, reading};
 use medmesh_federation::{audit, db, outbox};
+use messages::{Reading, ReadingBatch, reading};
 use std::time::{Duration, Instant};
 use types::{EnvelopeId, Place, Priority, Purpose, Timestamp};
 

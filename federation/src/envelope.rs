@@ -6,14 +6,14 @@
 //! A `Cleared` cannot be forged outside this module:
 //!
 //! ```compile_fail,E0451
-//! use medmesh_federation::{envelope::{Cleared, Envelope}, wire::ReadingBatch};
+//! use medmesh_federation::{envelope::{Cleared, Envelope}, messages::ReadingBatch};
 //! fn forge(envelope: Envelope<ReadingBatch>) -> Cleared<ReadingBatch> {
 //!     Cleared { envelope }
 //! }
 //! ```
 //!
 //! ```
-//! use medmesh_federation::{envelope::{Cleared, Envelope, Refusal, clear}, policy::Rules, wire::ReadingBatch};
+//! use medmesh_federation::{envelope::{Cleared, Envelope, Refusal, clear}, policy::Rules, messages::ReadingBatch};
 //! fn ask(rules: &Rules, envelope: Envelope<ReadingBatch>) -> Result<Cleared<ReadingBatch>, Refusal> {
 //!     clear(rules, envelope)
 //! }
@@ -27,7 +27,7 @@
 //!     #[prost(string, tag = "1")]
 //!     code: String,
 //!     #[prost(message, optional, tag = "2")]
-//!     inner: Option<medmesh_federation::wire::ClinicalPatient>,
+//!     inner: Option<messages::ClinicalPatient>,
 //! }
 //! ```
 //!
@@ -37,7 +37,7 @@
 //!     #[prost(string, tag = "1")]
 //!     code: String,
 //!     #[prost(message, optional, tag = "2")]
-//!     inner: Option<types::Phi<medmesh_federation::wire::ClinicalPatient>>,
+//!     inner: Option<types::Phi<messages::ClinicalPatient>>,
 //! }
 //! ```
 //!
@@ -53,8 +53,9 @@
 
 pub use crate::floor::{Refusal, decide};
 use crate::policy::Rules;
-use crate::wire::{Body, Parcel, class_of_kind};
+use crate::wire::Parcel;
 use bytes::Bytes;
+use messages::{Body, class_of};
 use sha2::{Digest as _, Sha256};
 use types::{DataClass, EnvelopeId, Place, Priority, Purpose};
 
@@ -143,7 +144,7 @@ pub struct Resealed<'a> {
 /// # Errors
 /// The [`Refusal`]; [`Refusal::PolicyError`] when its own words do not make sense.
 pub fn reseal<'a>(rules: &Rules, parcel: &'a Parcel) -> Result<Resealed<'a>, Refusal> {
-    let class = class_of_kind(&parcel.kind);
+    let class = class_of(&parcel.kind);
     let places = (parcel.from.parse::<Place>(), parcel.to.parse::<Place>());
     let (Some(class), Some(purpose), (Ok(from), Ok(to))) =
         (class, Purpose::parse(&parcel.purpose), places)
@@ -221,7 +222,7 @@ pub fn digest(body: &[u8]) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{DeviceRecord, DeviceRecords, ReadingBatch};
+    use messages::{DeviceRecord, DeviceRecords, ReadingBatch};
 
     fn records() -> Envelope<DeviceRecords> {
         Envelope {

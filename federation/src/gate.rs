@@ -6,7 +6,8 @@
 use crate::envelope::MAX_BODY_BYTES;
 use crate::policy::Rules;
 use crate::reason;
-use crate::wire::{Parcel, class_of_kind};
+use crate::wire::Parcel;
+use messages::class_of;
 use types::{DataClass, Place, Purpose};
 
 /// Whether a parcel of the authenticated peer `from` may be received at `me`, and of which class it is.
@@ -19,7 +20,7 @@ pub fn judge(
     me: &Place,
     parcel: &Parcel,
 ) -> Result<DataClass, &'static str> {
-    let class = class_of_kind(&parcel.kind).ok_or(reason::UNKNOWN_KIND)?;
+    let class = class_of(&parcel.kind).ok_or(reason::UNKNOWN_KIND)?;
     if cfg!(medmesh_unguarded) {
         return Ok(class);
     }

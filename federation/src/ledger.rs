@@ -15,9 +15,10 @@ use crate::{
     policy::Rules,
     port::{Arrival, Gate, Inbox, PeerAudit, PortError, PortErrorKind, Verdict},
     tls::TimeSource,
-    wire::{Hello, Parcel, Welcome, class_of_kind},
+    wire::{Hello, Parcel, Welcome},
 };
 use async_trait::async_trait;
+use messages::class_of;
 use parking_lot::Mutex;
 use rusqlite::Connection;
 use std::{
@@ -29,10 +30,13 @@ use tokio::sync::Notify;
 use types::Place;
 
 mod checkpoint;
+mod handlers;
 mod lateness;
 pub mod notes;
 mod restore;
 mod uplink;
+pub use checkpoint::KeepsHeads;
+pub use handlers::{Engine, Handler, Handlers};
 use lateness::Lateness;
 pub use lateness::OUT_OF_ORDER_LIMIT;
 pub use restore::Marked;
@@ -206,7 +210,7 @@ impl Inner {
         let now = (self.now)();
         let entry = Entry::of_parcel(now, Decision::Denied, reason, from, &self.here, parcel);
         audit::append(tx, &entry)?;
-        count(Decision::Denied, class_of_kind(&parcel.kind));
+        count(Decision::Denied, class_of(&parcel.kind));
         Ok(true)
     }
 
@@ -254,7 +258,7 @@ impl Gate for Ledger {
         for ((arrival, judged), decision) in arrivals.iter_mut().zip(judged).zip(decisions) {
             arrival.fault = judged.fault;
             if let Some(decision) = decision {
-                count(decision, class_of_kind(&arrival.parcel.kind));
+                count(decision, class_of(&arrival.parcel.kind));
             }
         }
         self.inner.remember(from, arrivals);
@@ -289,7 +293,10 @@ impl<A: Apply> Inbox for LedgerInbox<A> {
             .collect();
         let mut applied = Vec::new().into_iter();
         if !fresh.is_empty() {
-            let verdicts = self.apply_all(from, &fresh).await?;
+            let verdicts = self.apply.apply(from, &fresh).await?;
+            if verdicts.len() != fresh.len() {
+                return Err(internal("apply"));
+            }
             applied = self.record(from, fresh, verdicts).await?.into_iter();
         }
         let verdicts = known
@@ -327,30 +334,6 @@ impl<A: Apply> Inbox for LedgerInbox<A> {
 }
 
 impl<A: Apply> LedgerInbox<A> {
-    /// Heads of audit logs are this ledger's own business, everything else the engine's.
-    async fn apply_all(&self, from: &Place, fresh: &[Parcel]) -> Result<Vec<Verdict>, PortError> {
-        let rest: Vec<Parcel> = fresh
-            .iter()
-            .filter(|it| !checkpoint::is_one(it))
-            .cloned()
-            .collect();
-        let mut applied = Vec::new();
-        if !rest.is_empty() {
-            applied = self.apply.apply(from, &rest).await?;
-        }
-        if applied.len() != rest.len() {
-            return Err(internal("apply"));
-        }
-        let mut applied = applied.into_iter();
-        let verdicts = fresh
-            .iter()
-            .map(|parcel| match checkpoint::verdict(parcel) {
-                Some(verdict) => Ok(verdict),
-                None => applied.next().ok_or_else(|| internal("apply")),
-            });
-        verdicts.collect()
-    }
-
     async fn record(
         &self,
         from: &Place,
@@ -367,7 +350,6 @@ impl<A: Apply> LedgerInbox<A> {
                     inner.note_answer(tx, &from, parcel, verdict)?;
                     denied |= inner.audit_refusal(tx, &from, parcel, verdict)?;
                     heads::keep(tx, &parcel.head)?;
-                    checkpoint::keep(tx, &from, parcel)?;
                 }
                 if let Some(mark) = mark {
                     inbox::note_mark(tx, &from, mark)?;

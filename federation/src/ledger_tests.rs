@@ -5,9 +5,10 @@ use crate::{
     outbox::Load,
     port::{Depths, LeaseLimits, Outbox},
     reason,
-    wire::{Body, DeviceRecord, DeviceRecords, Outcome, ReadingBatch, Receipt},
+    wire::{Outcome, Receipt},
 };
 use ed25519_dalek::SigningKey;
+use messages::{Body, DeviceRecord, DeviceRecords, ReadingBatch};
 use tempfile::TempDir;
 use types::{EnvelopeId, Priority, Purpose, Timestamp};
 

@@ -2,8 +2,8 @@
 use super::*;
 use crate::audit::Signer;
 use crate::envelope::digest;
-use crate::wire::{DeviceRecord, DeviceRecords};
 use ed25519_dalek::SigningKey;
+use messages::{DeviceRecord, DeviceRecords};
 use types::Purpose;
 
 const ALL: LeaseLimits = LeaseLimits {

@@ -4,12 +4,13 @@ use crate::catalog::{Catalog, Entry, Home, Kind, MAX_RECORDS, Put, Records, Stor
 use async_trait::async_trait;
 use federation::{
     envelope::{self, OpenError},
-    ledger::Apply,
+    ledger::{Handler, Handlers, Ledger},
     models::DeviceModels,
     port::{PortError, PortErrorKind, Verdict},
     reason,
-    wire::{DeviceRecords, Parcel},
+    wire::Parcel,
 };
+use messages::{AuditCheckpoint, DeviceRecords};
 use node::clock::Clock;
 use std::sync::Arc;
 use types::{Place, Timestamp};
@@ -33,6 +34,14 @@ impl Intake {
             models,
             clock,
         }
+    }
+
+    /// What the global node takes in, by kind.
+    #[must_use]
+    pub fn handlers(self, ledger: &Ledger) -> Handlers {
+        Handlers::new()
+            .on::<DeviceRecords>(self)
+            .on::<AuditCheckpoint>(ledger.keeps_heads())
     }
 
     async fn put(&self, taken: Taken) -> Result<Verdict, PortError> {
@@ -64,7 +73,7 @@ impl Intake {
 }
 
 #[async_trait]
-impl Apply for Intake {
+impl Handler for Intake {
     async fn apply(&self, from: &Place, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError> {
         let now = self.clock.real();
         let mut verdicts = Vec::with_capacity(parcels.len());
@@ -104,7 +113,7 @@ fn take(
         return Err(quarantined(reason::TOO_LARGE));
     }
     for record in &mut body.devices {
-        models.restrict(record);
+        models.restrict(&mut record.model, &mut record.firmware);
     }
     let times = 0..=now.plus_ms(MAX_AHEAD_MS).0;
     let devices: Vec<_> = body
@@ -152,7 +161,7 @@ fn port_error(error: StoreError) -> PortError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use federation::wire::{Body, DeviceRecord, ReadingBatch};
+    use messages::{Body, DeviceRecord, ReadingBatch};
 
     const NOW: Timestamp = Timestamp(1_000_000_000);
 

@@ -110,11 +110,12 @@ pub async fn run(config: GlobalConfig, stop: CancellationToken) -> Result<(), Gl
     let app = api::router(catalog.clone(), tokens.verifier())
         .merge(tokens.router())
         .merge(health.router());
+    let intake = Intake::new(catalog.clone(), models, clock);
     let door = Door {
         here: Place::Global,
         key,
         gate: Arc::new(ledger.clone()),
-        inbox: Arc::new(ledger.inbox(Intake::new(catalog.clone(), models, clock))),
+        inbox: Arc::new(ledger.inbox(intake.handlers(&ledger))),
         tls: tls.clone(),
         tap: Tap::from_env(config.local_mesh)?,
     };

@@ -9,13 +9,13 @@ use federation::{
     policy::Rules,
     port::Outbox,
     tls::{ReloadingTls, TimeSource, TlsPaths},
-    wire::{DeviceRecord, DeviceRecords},
 };
 use medmesh_global::{
     catalog::{Catalog, DeviceFilter, sqlite::SqliteCatalog},
     config::{CatalogStore, GlobalConfig},
     run,
 };
+use messages::{DeviceRecord, DeviceRecords};
 use node::{
     clock::Clock,
     config::{HttpsConfig, LogConfig, TlsFiles},

@@ -18,12 +18,7 @@ use axum::{
     body::Body,
     http::{HeaderMap, Request},
 };
-use federation::{
-    envelope,
-    ledger::Apply,
-    port::Verdict,
-    wire::{self, DeviceRecord, DeviceRecords, Parcel, ReadingBatch},
-};
+use federation::{envelope, ledger::Apply, port::Verdict, wire::Parcel};
 use fhir::{
     rest::{
         Access, AccessLog, Authorize, Denied, FhirApi, Interaction, Reader, Refused, Unwritten,
@@ -32,6 +27,7 @@ use fhir::{
     search::Seal,
     store::ResourceType,
 };
+use messages::{DeviceRecord, DeviceRecords, ReadingBatch};
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::SliceRandom};
 use serde_json::Value;
 use std::{
@@ -195,7 +191,7 @@ impl World {
                 Some(patient) => body.patients[0].pseudonym = patient.to_vec().into(),
                 None => body.patients.clear(),
             }
-            body.readings[0] = wire::Reading {
+            body.readings[0] = messages::Reading {
                 uid: rng.random::<[u8; 16]>().to_vec().into(),
                 device: 0,
                 patient: u32::from(sent.patient.is_some()),
@@ -208,7 +204,7 @@ impl World {
     }
 }
 
-fn parcel<T: wire::Body>(id: [u8; 16], body: &T) -> Parcel {
+fn parcel<T: messages::Body>(id: [u8; 16], body: &T) -> Parcel {
     let bytes = body.encode_to_vec();
     Parcel {
         id: id.to_vec().into(),
@@ -268,7 +264,7 @@ impl Region {
         let mut all = vec![parcel([0; 16], &records)];
         all.extend(world.parcels());
         for some in all.chunks(500) {
-            let verdicts = intake.apply(&from, some).await.unwrap();
+            let verdicts = intake.handlers().apply(&from, some).await.unwrap();
             let taken = |verdict: &Verdict| matches!(verdict, Verdict::Accepted { .. });
             assert!(verdicts.iter().all(taken));
         }

@@ -2,9 +2,9 @@
 //!
 //! The sender checked all of it before; nothing here trusts that. A reading with a fault is left out, and what is
 //! kept of it is its position, the fault and a digest: never the reading.
-use federation::wire::{self, ReadingBatch};
 use fhir::map::{self, ClinicalDevice, ClinicalPatient, ClinicalReading, Gender};
 use fhir::store::NewResource;
+use messages::ReadingBatch;
 use types::{
     AbsentReason, CareUnit, Code, DeviceKind, DevicePseudonym, Flags, PatientPseudonym, ReadingUid,
     Timestamp, Unit, Value,
@@ -121,7 +121,7 @@ pub fn decode(batch: &ReadingBatch, now: Timestamp) -> Decoded {
     decoded
 }
 
-fn device(device: &wire::ClinicalDevice) -> Option<(DevicePseudonym, NewResource)> {
+fn device(device: &messages::ClinicalDevice) -> Option<(DevicePseudonym, NewResource)> {
     let known = ClinicalDevice {
         pseudonym: device.pseudonym[..].try_into().ok()?,
         kind: DeviceKind::parse(&device.kind)?,
@@ -131,7 +131,7 @@ fn device(device: &wire::ClinicalDevice) -> Option<(DevicePseudonym, NewResource
 }
 
 fn patient(
-    patient: &wire::ClinicalPatient,
+    patient: &messages::ClinicalPatient,
     now: Timestamp,
 ) -> Option<(PatientPseudonym, NewResource)> {
     let gender = match patient.gender.as_str() {
@@ -166,7 +166,7 @@ fn entry<T: Copy>(list: &[Option<(T, NewResource)>], at: u32) -> Option<T> {
 }
 
 fn clinical(
-    reading: &wire::Reading,
+    reading: &messages::Reading,
     devices: &[Option<(DevicePseudonym, NewResource)>],
     patients: &[Option<(PatientPseudonym, NewResource)>],
 ) -> Result<ClinicalReading, Fault> {
@@ -203,12 +203,12 @@ fn clinical(
     })
 }
 
-fn value(value: Option<&wire::reading::Value>) -> Result<Value, Fault> {
+fn value(value: Option<&messages::reading::Value>) -> Result<Value, Fault> {
     match value.ok_or(Fault::NoValue)? {
-        wire::reading::Value::Quantity(text) => {
+        messages::reading::Value::Quantity(text) => {
             text.parse().map(Value::Quantity).map_err(|_| Fault::Value)
         }
-        wire::reading::Value::Absent(text) => AbsentReason::parse(text)
+        messages::reading::Value::Absent(text) => AbsentReason::parse(text)
             .map(Value::Absent)
             .ok_or(Fault::Value),
     }

@@ -7,23 +7,23 @@ use proptest::prelude::*;
 const NOW: Timestamp = Timestamp(1_782_900_000_000);
 
 pub fn batch() -> ReadingBatch {
-    let reading = |number: u8| wire::Reading {
+    let reading = |number: u8| messages::Reading {
         uid: vec![number; 16].into(),
         device: 0,
         patient: u32::from(number % 2),
         code: "8867-4".into(),
         unit: "/min".into(),
-        value: Some(wire::reading::Value::Quantity("72.50".into())),
+        value: Some(messages::reading::Value::Quantity("72.50".into())),
         effective_ms: 1_700_000_000_000,
         flags: 0,
         withdrawn: false,
     };
     ReadingBatch {
-        devices: vec![wire::ClinicalDevice {
+        devices: vec![messages::ClinicalDevice {
             pseudonym: vec![0xd; 16].into(),
             kind: "bedside-monitor".into(),
         }],
-        patients: vec![wire::ClinicalPatient {
+        patients: vec![messages::ClinicalPatient {
             pseudonym: vec![0xa; 16].into(),
             gender: "female".into(),
             birth_year: 1950,
@@ -69,7 +69,7 @@ fn a_good_batch_becomes_its_device_its_patient_and_its_readings() {
 
 #[test]
 fn each_wrong_field_of_a_reading_has_its_fault_and_costs_no_other_reading() {
-    type Change = fn(&mut wire::Reading);
+    type Change = fn(&mut messages::Reading);
     let cases: &[(Change, Fault)] = &[
         (|one| one.uid = vec![1; 15].into(), Fault::Uid),
         (|one| one.uid = "Jane Doe".into(), Fault::Uid),
@@ -83,19 +83,19 @@ fn each_wrong_field_of_a_reading_has_its_fault_and_costs_no_other_reading() {
         (|one| one.unit = "kg".into(), Fault::Unit),
         (|one| one.value = None, Fault::NoValue),
         (
-            |one| one.value = Some(wire::reading::Value::Quantity("Jane".into())),
+            |one| one.value = Some(messages::reading::Value::Quantity("Jane".into())),
             Fault::Value,
         ),
         (
-            |one| one.value = Some(wire::reading::Value::Quantity("NaN".into())),
+            |one| one.value = Some(messages::reading::Value::Quantity("NaN".into())),
             Fault::Value,
         ),
         (
-            |one| one.value = Some(wire::reading::Value::Quantity("1,\"x\":2".into())),
+            |one| one.value = Some(messages::reading::Value::Quantity("1,\"x\":2".into())),
             Fault::Value,
         ),
         (
-            |one| one.value = Some(wire::reading::Value::Absent("asked-declined".into())),
+            |one| one.value = Some(messages::reading::Value::Absent("asked-declined".into())),
             Fault::Value,
         ),
         (|one| one.effective_ms = i64::MIN, Fault::Time),
@@ -187,8 +187,8 @@ proptest! {
                 0 => reading.uid = canary.clone().into(),
                 1 => reading.code = canary.clone(),
                 2 => reading.unit = canary.clone(),
-                3 => reading.value = Some(wire::reading::Value::Quantity(canary.clone())),
-                4 => reading.value = Some(wire::reading::Value::Absent(canary.clone())),
+                3 => reading.value = Some(messages::reading::Value::Quantity(canary.clone())),
+                4 => reading.value = Some(messages::reading::Value::Absent(canary.clone())),
                 5 => batch.devices[0].kind = canary.clone(),
                 6 => batch.patients[0].gender = canary.clone(),
                 _ => batch.patients[0].pseudonym = canary.clone().into(),

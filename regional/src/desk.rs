@@ -2,7 +2,7 @@
 //! knows them. The first facility that names a device owns its id.
 use federation::ledger::notes::Note;
 use federation::port::{PortError, PortErrorKind};
-use federation::wire::DeviceRecord;
+use messages::DeviceRecord;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 use std::{path::Path, sync::Arc, time::Duration};
 use storage::sqlite::{Reopening, in_doubt};

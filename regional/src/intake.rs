@@ -11,21 +11,23 @@ use crate::unguarded::decode;
 use async_trait::async_trait;
 use federation::{
     envelope::{self, Envelope, OpenError},
-    ledger::{Apply, Ledger, Marked, Shipped, notes::LeftOut},
+    ledger::{Engine, Handler, Handlers, Ledger, Marked, Shipped, notes::LeftOut},
     models::DeviceModels,
     port::{PortError, PortErrorKind, Verdict},
     reason,
-    wire::{Body, Correction, DeviceRecords, Parcel, ReadingBatch},
+    wire::Parcel,
 };
 use fhir::store::{
     Applied, Delivery, Kind, MAX_APPLY, NewResource, ResourceStore, Source, StoreError,
 };
+use messages::{AuditCheckpoint, Body, Correction, DeviceRecords, ReadingBatch};
 use node::clock::Clock;
 use prost::Message;
 use std::{sync::Arc, time::Instant};
 use types::{EnvelopeId, FacilityPseudonym, Place, Priority, Purpose, Timestamp};
 
 /// Applies what facilities deliver.
+#[derive(Clone)]
 pub struct Intake {
     /// Where readings go.
     pub store: Arc<dyn ResourceStore>,
@@ -52,32 +54,29 @@ struct Readings {
     count: u32,
 }
 
+/// The kinds that carry readings.
+struct TakesReadings(Intake);
+/// The kind that carries device records.
+struct TakesRecords(Intake);
+
 #[async_trait]
-impl Apply for Intake {
+impl Handler for TakesReadings {
     async fn apply(&self, from: &Place, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError> {
-        self.compare_store().await?;
-        let mut verdicts = Vec::with_capacity(parcels.len());
-        let mut rest = parcels;
-        while let Some(first) = rest.first() {
-            let same = rest.iter().take_while(|one| one.kind == first.kind).count();
-            let (group, after) = rest.split_at(same);
-            verdicts.extend(match first.kind.as_str() {
-                ReadingBatch::KIND | Correction::KIND => self.readings(from, group).await?,
-                DeviceRecords::KIND => self.records(from, group).await?,
-                _ => vec![refused(reason::UNKNOWN_KIND); group.len()],
-            });
-            rest = after;
-        }
-        for verdict in &verdicts {
-            let word = match verdict {
-                Verdict::Accepted { .. } => "accepted",
-                Verdict::Quarantined { .. } => "quarantined",
-                Verdict::Refused { .. } => "refused",
-                Verdict::Deferred { .. } => "deferred",
-            };
-            metrics::counter!("medmesh_parcels_applied_total", "verdict" => word).increment(1);
-        }
-        Ok(verdicts)
+        self.0.readings(from, parcels).await
+    }
+}
+
+#[async_trait]
+impl Handler for TakesRecords {
+    async fn apply(&self, from: &Place, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError> {
+        self.0.records(from, parcels).await
+    }
+}
+
+#[async_trait]
+impl Engine for Intake {
+    async fn is_current(&self) -> Result<(), PortError> {
+        self.compare_store().await
     }
 
     /// How far the store's order of commits has come: it only grows, with whatever is written.
@@ -92,6 +91,16 @@ const fn refused(reason: &'static str) -> Verdict {
 }
 
 impl Intake {
+    /// What a region takes in, by kind.
+    #[must_use]
+    pub fn handlers(&self) -> Handlers {
+        Handlers::over(Arc::new(self.clone()))
+            .on::<ReadingBatch>(TakesReadings(self.clone()))
+            .on::<Correction>(TakesReadings(self.clone()))
+            .on::<DeviceRecords>(TakesRecords(self.clone()))
+            .on::<AuditCheckpoint>(self.ledger.keeps_heads())
+    }
+
     /// Whether the store has what was answered for. When it was put back, senders are asked to ship again, and nothing is
     /// taken before they have met this node.
     ///
@@ -387,7 +396,7 @@ fn take(
         let at = position;
         position += 1;
         let mut listed = record.clone();
-        models.restrict(&mut listed);
+        models.restrict(&mut listed.model, &mut listed.firmware);
         if let Some(device) = Device::read(facility, &listed, now) {
             *record = listed;
             devices.push(device);

@@ -4,13 +4,15 @@ use crate::decode::tests::batch;
 use ed25519_dalek::SigningKey;
 use federation::{
     audit::Signer,
+    ledger::Apply,
     policy::Rules,
     port::{Inbox, LeaseLimits, Outbox},
-    wire::{DeviceRecord, Hello, Sent},
+    wire::{Hello, Sent},
 };
 use fhir::search::Query;
 use fhir::sqlite::SqliteStore;
 use fhir::store::ResourceType;
+use messages::DeviceRecord;
 use tempfile::TempDir;
 
 const EDGE: &str = "edge/eu/eu/eu-f1";
@@ -69,7 +71,8 @@ pub fn records() -> DeviceRecords {
 
 impl Intake {
     async fn take(&self, parcels: &[Parcel]) -> Vec<Verdict> {
-        self.apply(&EDGE.parse().unwrap(), parcels).await.unwrap()
+        let from = EDGE.parse().unwrap();
+        self.handlers().apply(&from, parcels).await.unwrap()
     }
 
     async fn forwarded(&self) -> Vec<DeviceRecords> {
@@ -117,13 +120,13 @@ async fn a_store_that_was_put_back_behind_the_ledger_takes_nothing_before_sender
         ..parcel(u8::try_from(seq).unwrap(), &batch())
     };
     let before = intake(&dir);
-    let inbox = before.ledger.clone().inbox(before);
+    let inbox = before.ledger.clone().inbox(before.handlers());
     let taken = inbox.accept(&from, vec![numbered(1)]).await.unwrap();
     assert_eq!(taken, [accepted(3)]);
     drop(inbox);
     let mut restored = intake(&dir);
     restored.store = Arc::new(SqliteStore::open(&empty.path().join("fhir.db")).unwrap());
-    let inbox = restored.ledger.clone().inbox(restored);
+    let inbox = restored.ledger.clone().inbox(restored.handlers());
     let refused = inbox.accept(&from, vec![numbered(2)]).await.unwrap_err();
     assert_eq!(refused.kind, PortErrorKind::Unavailable);
     let sent = |last| Sent {
@@ -164,7 +167,7 @@ async fn a_store_that_lost_a_change_of_a_patient_alone_is_found_behind_its_ledge
         ..parcel(2, &changed)
     };
     let before = intake(&dir);
-    let inbox = before.ledger.clone().inbox(before);
+    let inbox = before.ledger.clone().inbox(before.handlers());
     let taken = inbox.accept(&from, vec![first, second]).await.unwrap();
     assert_eq!(taken, [accepted(3), accepted(0)]);
     drop(inbox);
@@ -191,7 +194,7 @@ async fn a_reading_that_comes_again_by_another_name_is_there_once_and_is_no_conf
         reading.flags |= u32::from(types::Flags::HISTORICAL.bits());
     }
     let mut other = renamed.clone();
-    other.readings[0].value = Some(federation::wire::reading::Value::Quantity("1".into()));
+    other.readings[0].value = Some(messages::reading::Value::Quantity("1".into()));
     let parcels = [parcel(1, &batch()), parcel(2, &renamed), parcel(3, &other)];
     let verdicts = intake.take(&parcels).await;
     assert_eq!(verdicts, [accepted(3), accepted(3), accepted(2)]);
@@ -346,7 +349,7 @@ async fn the_later_record_of_a_device_wins_in_whichever_order_they_come() {
 async fn a_correction_withdraws_readings_and_gives_them_to_another_patient_once() {
     let dir = tempfile::tempdir().unwrap();
     let mut moved = batch();
-    moved.patients.push(federation::wire::ClinicalPatient {
+    moved.patients.push(messages::ClinicalPatient {
         pseudonym: vec![0xb; 16].into(),
         gender: "male".into(),
         birth_year: 1960,

@@ -16,7 +16,7 @@ struct Region {
     ledger: Ledger,
     store: Arc<dyn ResourceStore>,
     desk: Desk,
-    inbox: LedgerInbox<Intake>,
+    inbox: LedgerInbox<Handlers>,
     sent: u8,
 }
 
@@ -28,7 +28,7 @@ impl Region {
             ledger: intake.ledger.clone(),
             store: intake.store.clone(),
             desk: intake.desk.clone(),
-            inbox: intake.ledger.clone().inbox(intake),
+            inbox: intake.ledger.clone().inbox(intake.handlers()),
             dir,
             sent: 0,
         }

@@ -1,12 +1,8 @@
 //! What the global node is sent again: device records when it was put back, or this region was, as it may lack what it
 //! was sent before and the registry has all of it; and once an hour the heads of the facilities' audit logs.
 use crate::desk::{Desk, Device, MAX_PAGE};
-use federation::{
-    envelope::Envelope,
-    ledger::Ledger,
-    port::PortError,
-    wire::{DeviceRecord, DeviceRecords},
-};
+use federation::{envelope::Envelope, ledger::Ledger, port::PortError};
+use messages::{DeviceRecord, DeviceRecords};
 use std::{collections::BTreeMap, time::Duration};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;

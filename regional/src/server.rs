@@ -170,7 +170,7 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
         here: here.clone(),
         key,
         gate: Arc::new(ledger.clone()),
-        inbox: Arc::new(ledger.inbox(intake)),
+        inbox: Arc::new(ledger.inbox(intake.handlers())),
         tls: tls.clone(),
         tap: tap.clone(),
     };

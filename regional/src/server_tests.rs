@@ -9,8 +9,8 @@ use federation::{
     ledger::Shipped,
     pki::{Ca, LOCAL_NAMES, new_key_and_csr, write_private, write_public},
     port::{Depths, Outbox},
-    wire::{DeviceRecord, DeviceRecords},
 };
+use messages::{DeviceRecord, DeviceRecords};
 use node::config::{HttpsConfig, LogConfig};
 use rustls::{ClientConfig, RootCertStore, pki_types::CertificateDer, pki_types::pem::PemObject};
 use std::path::Path;
@@ -90,7 +90,7 @@ fn facility(dir: &TempDir, tls: &TlsFiles, grpc: SocketAddr, stop: &Cancellation
     ledger
 }
 
-async fn ship<T: federation::wire::Body>(ledger: &Ledger, purpose: Purpose, id: u8, body: T) {
+async fn ship<T: messages::Body>(ledger: &Ledger, purpose: Purpose, id: u8, body: T) {
     let envelope = Envelope {
         from: "edge/eu/eu/eu-f1".parse().unwrap(),
         to: "regional/eu/eu".parse().unwrap(),

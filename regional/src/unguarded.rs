@@ -1,8 +1,8 @@
 //! Taking in whatever comes, unchecked: only to prove that a search for leaked identifiers finds them when nothing
 //! keeps them out. This module does not exist in a normal build and does not compile in release.
 use crate::decode::Decoded;
-use federation::wire::{ReadingBatch, reading::Value};
 use fhir::store::{FhirId, Index, NewResource, ResourceType};
+use messages::{ReadingBatch, reading::Value};
 use serde_json::json;
 use types::Timestamp;
 

@@ -120,7 +120,8 @@ fn mqtt(bytes: &[u8]) {
 
 /// A parcel and, when it is one, the message that it carries.
 fn parcel(bytes: &[u8]) {
-    use federation::wire::{DeviceRecords, Parcel, ReadingBatch};
+    use federation::wire::Parcel;
+    use messages::{DeviceRecords, ReadingBatch};
     if let Ok(parcel) = Parcel::decode(bytes) {
         let _refused = federation::envelope::open::<ReadingBatch>(&parcel);
         let _refused = federation::envelope::open::<DeviceRecords>(&parcel);

@@ -67,12 +67,6 @@ impl fmt::Display for DataClass {
     }
 }
 
-/// A type whose values are all of one class. The class comes from the type, never from an argument.
-pub trait Classified {
-    /// The class of every value of this type.
-    const CLASS: DataClass;
-}
-
 /// Why data is moved (the purpose of GDPR Art. 5(1)(b), the permitted use of 45 CFR 164.506 and 164.512).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Purpose {

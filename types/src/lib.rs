@@ -22,7 +22,7 @@ mod time;
 
 pub use age::{POOLED_AGE_YEARS, may_tell_birth_year};
 pub use care_unit::CareUnit;
-pub use class::{Classified, DataClass, Purpose};
+pub use class::{DataClass, Purpose};
 pub use code::{Category, Code, CodeInfo, Expected, Unit, UnknownCode, UnknownUnit};
 pub use decimal::{Decimal, InvalidDecimal};
 pub use freshness::{Freshness, FreshnessLimits};

@@ -26,8 +26,9 @@ use federation::{
     audit::Entry,
     identity::Identity,
     profile::Profile,
-    wire::{DeviceRecords, Hello, Receipt, Welcome},
+    wire::{Hello, Receipt, Welcome},
 };
+use messages::DeviceRecords;
 use rusqlite::{CachedStatement, Transaction, params};
 use std::sync::Arc;
 use types::{DeviceId, DevicePseudonym, Flags, Priority, Purpose, Timestamp};

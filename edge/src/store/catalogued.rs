@@ -4,7 +4,7 @@
 //! ended, and beside the first and last times of a stay it would tell the patient's shift. So the day is that on which
 //! what the device *is* changed. How it is now, active or silent, leaves the day as it was.
 use super::{Entropy, StoreError};
-use federation::wire::{DeviceRecord, DeviceRecords};
+use messages::{DeviceRecord, DeviceRecords};
 use rusqlite::{OptionalExtension, Transaction, params};
 use types::Timestamp;
 

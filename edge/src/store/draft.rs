@@ -6,10 +6,8 @@ use super::{
     pack,
 };
 use crate::deid;
-use federation::{
-    profile::Profile,
-    wire::{Reading, ReadingBatch, reading},
-};
+use federation::profile::Profile;
+use messages::{Reading, ReadingBatch, reading};
 use std::{collections::HashMap, time::Instant};
 use types::{DevicePseudonym, Flags, Timestamp, Value};
 

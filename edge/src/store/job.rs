@@ -13,8 +13,9 @@ use bytes::Bytes;
 use federation::{
     audit::Entry,
     identity::Identity,
-    wire::{DeviceRecords, Hello, Receipt, Welcome},
+    wire::{Hello, Receipt, Welcome},
 };
+use messages::DeviceRecords;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use types::DeviceId;

@@ -5,8 +5,9 @@ use federation::{
     identity::Identity,
     outbox,
     port::{Depths, LeaseLimits, Outbox, PeerAudit, PortError, PortErrorKind},
-    wire::{DeviceRecords, Hello, Parcel, Receipt, Welcome},
+    wire::{Hello, Parcel, Receipt, Welcome},
 };
+use messages::DeviceRecords;
 use std::time::Instant;
 use tokio::sync::oneshot;
 use types::{Place, Priority};

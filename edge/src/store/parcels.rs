@@ -7,11 +7,13 @@ use federation::{
     identity::Identity,
     outbox,
     policy::Rules,
-    wire::{Body, ReadingBatch, Receipt},
+    wire::Receipt,
 };
+use messages::Classified;
+use messages::{Body, ReadingBatch};
 use rusqlite::{Connection, Transaction};
 use std::sync::Arc;
-use types::{Classified, EnvelopeId, Place, Priority, Purpose};
+use types::{EnvelopeId, Place, Priority, Purpose};
 
 /// Sequences of one priority, as the outbox numbers its rows.
 const KEYS_PER_PRIORITY: i64 = 1 << 56;

@@ -19,8 +19,9 @@ use crate::{
 use federation::{
     envelope,
     port::{LeaseLimits, Outbox},
-    wire::{self, Outcome, Parcel, ReadingBatch, Receipt},
+    wire::{Outcome, Parcel, Receipt},
 };
+use messages::ReadingBatch;
 use node::quantity::Size;
 use std::sync::atomic::AtomicI64;
 use tempfile::TempDir;
@@ -207,7 +208,7 @@ async fn the_same_identity_with_another_payload_is_refused_and_raises_one_alarm(
     let alarms = parcels(&store, Priority::Alarm).await;
     assert_eq!(alarms.len(), 1);
     let alarm: ReadingBatch = envelope::open(&alarms[0]).unwrap();
-    let error = wire::reading::Value::Absent("error".into());
+    let error = messages::reading::Value::Absent("error".into());
     assert!(
         alarm
             .readings
@@ -256,7 +257,7 @@ async fn many_callers_share_commits_and_each_sample_is_stored_once_in_its_order(
     for batch in &batches {
         for reading in batch.readings.iter().filter(|r| r.code == "8867-4") {
             let device = batch.devices[reading.device as usize].pseudonym.clone();
-            let Some(wire::reading::Value::Quantity(value)) = &reading.value else {
+            let Some(messages::reading::Value::Quantity(value)) = &reading.value else {
                 panic!("a quantity")
             };
             seen.entry(device).or_default().push(value.clone());

@@ -11,7 +11,7 @@ use super::{
     pack, resync, runs, stays, unshipped,
 };
 use crate::ingest::Urgency;
-use federation::wire::Correction;
+use messages::Correction;
 use rusqlite::{Connection, Transaction, params};
 use std::time::Instant;
 use types::{DeviceId, DevicePseudonym, Flags, Priority, Purpose, Timestamp};

@@ -1,7 +1,8 @@
 //! One entry of the audit log, and the one way to write it.
 use crate::db::DbError;
 use crate::floor::Refusal;
-use crate::wire::{Body, Parcel, class_of_kind};
+use crate::wire::Parcel;
+use messages::{Body, class_of};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use types::{DataClass, Place, Purpose, Timestamp};
@@ -177,7 +178,7 @@ impl Entry {
         to: &Place,
         parcel: &Parcel,
     ) -> Self {
-        let known = class_of_kind(&parcel.kind);
+        let known = class_of(&parcel.kind);
         let purpose = Purpose::parse(&parcel.purpose);
         Self {
             class: known.map_or("", DataClass::as_str).into(),

@@ -1,52 +1,53 @@
 //! Heads of audit logs on their way up: what a region holds of its facilities goes to the global node, so that a region
 //! and its facilities together cannot go back unseen.
-use super::{Ledger, Shipped};
+use super::{Handler, Ledger, Shipped};
 use crate::{
     audit::{self, heads},
     db::DbError,
     envelope::{self, Envelope},
     port::{PortError, Verdict},
     reason,
-    wire::{AuditCheckpoint, Body, Parcel},
+    wire::Parcel,
 };
+use async_trait::async_trait;
+use messages::{AuditCheckpoint, Body};
 use rusqlite::Connection;
 use types::{EnvelopeId, Place, Priority, Purpose};
 
 /// Heads in one parcel.
 const MAX_HEADS: usize = 1_000;
 
-/// Whether a parcel carries heads.
-pub(super) fn is_one(parcel: &Parcel) -> bool {
-    parcel.kind == AuditCheckpoint::KIND
-}
+/// Takes in heads of audit logs: [`Ledger::keeps_heads`].
+pub struct KeepsHeads(Ledger);
 
-/// What becomes of a parcel of heads; none for any other.
-pub(super) fn verdict(parcel: &Parcel) -> Option<Verdict> {
-    is_one(parcel).then(|| match envelope::open::<AuditCheckpoint>(parcel) {
-        Ok(body) => Verdict::Accepted {
-            stored: body.count(),
-        },
-        Err(_) => Verdict::Quarantined {
-            reason: reason::MALFORMED,
-        },
-    })
+#[async_trait]
+impl Handler for KeepsHeads {
+    async fn apply(&self, from: &Place, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError> {
+        let (from, parcels) = (from.clone(), parcels.to_vec());
+        let step = move |_: &_, tx: &Connection| {
+            let verdicts = parcels.iter().map(|parcel| keep(tx, &from, parcel));
+            verdicts.collect::<Result<Vec<_>, _>>()
+        };
+        self.0.step("keep heads", step).await
+    }
 }
 
 /// Keeps heads of the sender and of places below it. Their signatures are their own nodes'; whoever holds those
 /// certificates checks them (`medmesh audit verify --head`).
-pub(super) fn keep(tx: &Connection, from: &Place, parcel: &Parcel) -> Result<(), DbError> {
-    if !is_one(parcel) {
-        return Ok(());
-    }
+fn keep(tx: &Connection, from: &Place, parcel: &Parcel) -> Result<Verdict, DbError> {
     let Ok(body) = envelope::open::<AuditCheckpoint>(parcel) else {
-        return Ok(());
+        return Ok(Verdict::Quarantined {
+            reason: reason::MALFORMED,
+        });
     };
     for note in body.heads.iter().take(MAX_HEADS) {
         if origin_of(note).is_some_and(|place| is_at_or_below(&place, from)) {
             heads::keep(tx, note)?;
         }
     }
-    Ok(())
+    Ok(Verdict::Accepted {
+        stored: body.count(),
+    })
 }
 
 fn origin_of(note: &str) -> Option<Place> {
@@ -62,6 +63,12 @@ fn is_at_or_below(place: &Place, from: &Place) -> bool {
 }
 
 impl Ledger {
+    /// The handler of heads of audit logs, which are kept beside this node's own log.
+    #[must_use]
+    pub fn keeps_heads(&self) -> KeepsHeads {
+        KeepsHeads(self.clone())
+    }
+
     /// Ships the heads that are kept here of places below to the next tier: how many. `id` is random.
     ///
     /// # Errors

@@ -3,14 +3,15 @@ use crate::{
     audit::{self, Decision, Entry, Signer, restore, witness::Witness},
     db,
     envelope::Envelope,
-    ledger::{Apply, Ledger, Shipped},
+    ledger::{Handler, Handlers, Ledger, Shipped},
     policy::Rules,
     port::{Arrival, Gate, Inbox, LeaseLimits, Outbox, PortError, PortErrorKind, Verdict},
     watch::Looked,
-    wire::{Begin, DeviceRecord, DeviceRecords, Hello, Outcome, Parcel, Receipt, Sent},
+    wire::{Begin, Hello, Outcome, Parcel, Receipt, Sent},
 };
 use async_trait::async_trait;
 use ed25519_dalek::SigningKey;
+use messages::{AuditCheckpoint, DeviceRecord, DeviceRecords};
 use std::{path::Path, sync::Arc};
 use tempfile::TempDir;
 use types::{EnvelopeId, Place, Priority, Purpose, Timestamp};
@@ -23,13 +24,19 @@ const ALL: LeaseLimits = LeaseLimits {
 struct Takes;
 
 #[async_trait]
-impl Apply for Takes {
+impl Handler for Takes {
     async fn apply(&self, _: &Place, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError> {
         let accepted = |parcel: &Parcel| Verdict::Accepted {
             stored: parcel.count,
         };
         Ok(parcels.iter().map(accepted).collect())
     }
+}
+
+fn handlers(of: &Ledger) -> Handlers {
+    Handlers::new()
+        .on::<DeviceRecords>(Takes)
+        .on::<AuditCheckpoint>(of.keeps_heads())
 }
 
 fn region() -> Place {
@@ -60,7 +67,11 @@ fn copy(from: &Path) -> TempDir {
 async fn meet(sender: &Ledger, receiver: &Ledger) -> usize {
     let mut hello = sender.hello(&Place::Global).await.unwrap();
     for said in 1..5u8 {
-        let welcome = receiver.inbox(Takes).meet(&region(), &hello).await.unwrap();
+        let welcome = receiver
+            .inbox(handlers(receiver))
+            .meet(&region(), &hello)
+            .await
+            .unwrap();
         let fresh = [hello.stream[0].wrapping_add(said); 16];
         match sender
             .resync(&Place::Global, &welcome, fresh)
@@ -102,7 +113,7 @@ async fn deliver(sender: &Ledger, receiver: &Ledger) -> (usize, usize) {
         .into_iter()
         .filter(|arrival| arrival.fault.is_none());
     let good: Vec<_> = good.map(|arrival| arrival.parcel).collect();
-    let inbox = receiver.inbox(Takes);
+    let inbox = receiver.inbox(handlers(receiver));
     let verdicts = inbox.accept(&region(), good.clone()).await.unwrap();
     let head = inbox.head().await.unwrap();
     let taken = good
@@ -230,7 +241,11 @@ async fn parcels_of_another_stream_wait_until_both_have_met() {
     }];
     receiver.admit(&region(), &mut arrivals).await.unwrap();
     assert_eq!(arrivals[0].fault, None);
-    let verdicts = receiver.inbox(Takes).accept(&region(), old).await.unwrap();
+    let verdicts = receiver
+        .inbox(handlers(&receiver))
+        .accept(&region(), old)
+        .await
+        .unwrap();
     let reason = crate::reason::OTHER_STREAM;
     assert_eq!(verdicts, [Verdict::Deferred { reason }]);
     assert_eq!(
@@ -268,7 +283,7 @@ async fn a_stream_is_taken_only_in_place_of_the_one_that_was_named_and_senseless
         begin: begin.clone(),
         ..Hello::default()
     };
-    let inbox = receiver.inbox(Takes);
+    let inbox = receiver.inbox(handlers(&receiver));
     let other = hello(vec![2; 16], vec![sent(1, 0), sent(7, 9), sent(1, 0)]);
     let welcome = inbox.meet(&region(), &other).await.unwrap();
     assert_eq!(welcome.stream, known);

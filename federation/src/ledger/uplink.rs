@@ -8,9 +8,10 @@ use crate::{
     meet::Next,
     outbox::{self, Again, Load, Queued, Sender},
     port::{Depths, LeaseLimits, Outbox, PortError},
-    wire::{Body, Hello, Parcel, Receipt, Welcome},
+    wire::{Hello, Parcel, Receipt, Welcome},
 };
 use async_trait::async_trait;
+use messages::Body;
 use rusqlite::Connection;
 use types::{EnvelopeId, Place, Priority};
 

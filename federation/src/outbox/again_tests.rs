@@ -4,7 +4,8 @@ use super::*;
 use crate::envelope::Envelope;
 use crate::outbox::{Decided, Settled, discard};
 use crate::port::LeaseLimits;
-use crate::wire::{DeviceRecord, DeviceRecords, Outcome, Receipt};
+use crate::wire::{Outcome, Receipt};
+use messages::{DeviceRecord, DeviceRecords};
 use std::collections::BTreeMap;
 use types::Purpose;
 

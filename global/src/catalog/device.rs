@@ -1,6 +1,5 @@
 //! What the catalog knows of a device, and how its facts are written so that two records of the same time merge
 //! alike in every engine.
-use federation::wire;
 use std::fmt;
 use types::{CatalogId, DeviceKind, FacilityId, Jurisdiction, Label, Place, RegionId, Timestamp};
 
@@ -145,7 +144,7 @@ impl Entry {
 
     /// Reads a record of the wire; none when a field is not what it has to be.
     #[must_use]
-    pub fn read(record: &wire::DeviceRecord) -> Option<Self> {
+    pub fn read(record: &messages::DeviceRecord) -> Option<Self> {
         Some(Self {
             id: CatalogId::try_from(record.catalog_id.as_ref()).ok()?,
             facts: Facts {
@@ -204,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_record_with_free_text_is_none() {
-        let record = wire::DeviceRecord {
+        let record = messages::DeviceRecord {
             catalog_id: vec![7; 16].into(),
             kind: "cold-chain".into(),
             model: "XY-MD02".into(),
@@ -213,7 +212,7 @@ mod tests {
             updated_ms: 1,
         };
         assert!(Entry::read(&record).is_some());
-        let with = |change: fn(&mut wire::DeviceRecord)| {
+        let with = |change: fn(&mut messages::DeviceRecord)| {
             let mut record = record.clone();
             change(&mut record);
             Entry::read(&record)

@@ -3,12 +3,8 @@ use super::EntryId;
 use crate::out;
 use anyhow::Result;
 use edge::quarantine::Message;
-use federation::{
-    envelope,
-    ledger::notes::Note,
-    outbox::Held,
-    wire::{DeviceRecords, Parcel, Reading, ReadingBatch, reading},
-};
+use federation::{envelope, ledger::notes::Note, outbox::Held, wire::Parcel};
+use messages::{DeviceRecords, Reading, ReadingBatch, reading};
 use serde_json::{Value, json};
 use types::Timestamp;
 

@@ -19,10 +19,11 @@ use federation::{
     policy::Rules,
     port::{PortError, PortErrorKind, Verdict},
     tls::{ReloadingTls, TlsPaths},
-    wire::{Parcel, ReadingBatch},
+    wire::Parcel,
 };
 use fhir::{sqlite::SqliteStore, store::ResourceStore};
 use global::catalog::{Catalog, sqlite::SqliteCatalog};
+use messages::ReadingBatch;
 use node::quantity::{Size, Span};
 use parking_lot::Mutex;
 use rand::{SeedableRng, rngs::StdRng};
@@ -210,7 +211,7 @@ impl Opening<'_> {
                     DeviceModels::default(),
                     hand.clock(),
                 );
-                (Arc::new(intake), Above::Global(catalog))
+                (Arc::new(intake.handlers(&ledger)), Above::Global(catalog))
             }
             Some(store) => {
                 let desk = Desk::open(&at("region.db"))?;
@@ -226,7 +227,7 @@ impl Opening<'_> {
                 };
                 // A store that is behind its ledger is noted; what it lacks is asked for when senders meet it.
                 let _noted = intake.compare_store().await;
-                (Arc::new(intake), Above::Region(desk))
+                (Arc::new(intake.handlers()), Above::Region(desk))
             }
         };
         let watched = Watched { apply, watch };

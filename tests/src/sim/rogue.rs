@@ -3,8 +3,9 @@ use super::nodes::Watch;
 use federation::{
     envelope,
     link::Door,
-    wire::{Body, DeviceRecord, DeviceRecords, Outcome, Parcel, Reading, ReadingBatch, reading},
+    wire::{Outcome, Parcel},
 };
+use messages::{Body, DeviceRecord, DeviceRecords, Reading, ReadingBatch, reading};
 use types::Place;
 
 /// The rogue neighbour of a facility: how many parcels it has sent of each priority.

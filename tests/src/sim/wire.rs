@@ -8,8 +8,9 @@ use federation::{
     },
     port::Outbox,
     reason,
-    wire::{Outcome, Parcel, ReadingBatch, Receipt, reading},
+    wire::{Outcome, Parcel, Receipt},
 };
+use messages::{ReadingBatch, reading};
 use std::collections::BTreeSet;
 use types::{Place, Priority};
 

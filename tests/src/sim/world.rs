@@ -20,7 +20,7 @@ use edge::{
     ingest::Urgency,
     store::{Entropy, Store},
 };
-use federation::wire::{DeviceRecord, DeviceRecords};
+use messages::{DeviceRecord, DeviceRecords};
 use std::sync::Arc;
 use tempfile::TempDir;
 use types::Place;

@@ -9,6 +9,7 @@ use std::{
 
 const TYPES: &str = "medmesh-types";
 const STORAGE: &str = "medmesh-storage";
+const MESSAGES: &str = "medmesh-messages";
 const NODE: &str = "medmesh-node";
 const DEVICE: &str = "medmesh-device-fw";
 const FHIR: &str = "medmesh-fhir";
@@ -25,26 +26,30 @@ const XTASK: &str = "xtask";
 const MAY_NAME: &[(&str, &[&str])] = &[
     (TYPES, &[]),
     (STORAGE, &[]),
+    (MESSAGES, &[TYPES]),
     (NODE, &[TYPES, STORAGE]),
     (DEVICE, &[TYPES, STORAGE]),
     (FHIR, &[TYPES, STORAGE]),
     // Every listener admits connections by the one rule in `node`.
-    (FEDERATION, &[TYPES, STORAGE, NODE]),
+    (FEDERATION, &[TYPES, STORAGE, MESSAGES, NODE]),
     // Pure: what it needs of the others it is given.
     (FL, &[TYPES]),
-    (EDGE, &[TYPES, STORAGE, NODE, FEDERATION]),
-    (REGIONAL, &[TYPES, STORAGE, NODE, FEDERATION, FHIR]),
-    (GLOBAL, &[TYPES, STORAGE, NODE, FEDERATION]),
+    (EDGE, &[TYPES, STORAGE, MESSAGES, NODE, FEDERATION]),
+    (
+        REGIONAL,
+        &[TYPES, STORAGE, MESSAGES, NODE, FEDERATION, FHIR],
+    ),
+    (GLOBAL, &[TYPES, STORAGE, MESSAGES, NODE, FEDERATION]),
     (
         ROOT,
         &[
-            TYPES, STORAGE, NODE, DEVICE, FEDERATION, FL, EDGE, REGIONAL, GLOBAL,
+            TYPES, STORAGE, MESSAGES, NODE, DEVICE, FEDERATION, FL, EDGE, REGIONAL, GLOBAL,
         ],
     ),
     (
         TESTS,
         &[
-            ROOT, TYPES, STORAGE, NODE, DEVICE, FHIR, FEDERATION, EDGE, REGIONAL, GLOBAL,
+            ROOT, TYPES, STORAGE, MESSAGES, NODE, DEVICE, FHIR, FEDERATION, EDGE, REGIONAL, GLOBAL,
         ],
     ),
     (XTASK, &[]),
@@ -110,6 +115,7 @@ const MAX_LINES_WITH_TESTS: usize = 800;
 const DATA_PATH: &[&str] = &[
     "types",
     "storage",
+    "messages",
     "federation",
     "fl",
     "edge",
@@ -414,6 +420,44 @@ fn inv_7_nothing_in_the_tree_speaks_of_a_developers_machine() {
         }
     }
     assert!(wrong.is_empty(), "INV-7: {wrong:#?}");
+}
+
+/// The names of the kinds of message, from their table.
+fn kinds() -> Vec<String> {
+    let text = read(Path::new("messages/src/lib.rs"));
+    let table = text.split("\nkinds! {").nth(1).unwrap();
+    let table = table.split("\n}").next().unwrap();
+    let names = table.lines().filter_map(|line| line.split_once(" is "));
+    names.map(|(name, _)| name.trim().to_owned()).collect()
+}
+
+#[test]
+fn inv_54_the_transport_knows_no_kind_of_message() {
+    // The audit log is the transport's own, and so is the handler of its heads.
+    let own = Path::new("federation/src/ledger/checkpoint.rs");
+    let kinds = kinds();
+    assert!(kinds.len() >= 4, "{kinds:?}");
+    let mut wrong = BTreeSet::new();
+    for path in files(&["rs", "proto"]) {
+        if !path.starts_with("federation") || path.starts_with("federation/examples") || path == own
+        {
+            continue;
+        }
+        let text = shipped(&path, &read(&path));
+        let code = text
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"));
+        for line in code {
+            let mut words = line.split(|letter: char| !letter.is_alphanumeric());
+            let named = words.find(|word| kinds.iter().any(|kind| kind == word));
+            // The class of that name is no message.
+            let is_class = line.contains("DataClass::AuditCheckpoint");
+            if named.is_some() && !is_class {
+                wrong.insert(format!("{}: {}", path.display(), line.trim()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "INV-54: {wrong:#?}");
 }
 
 #[test]

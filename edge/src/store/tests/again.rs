@@ -28,7 +28,7 @@ impl Apply for Mapping {
 impl Mapping {
     fn take(&self, parcel: &Parcel) -> Verdict {
         let batch: ReadingBatch = envelope::open(parcel).unwrap();
-        let known = |reading: &&wire::Reading| {
+        let known = |reading: &&messages::Reading| {
             reading.code == "8867-4" || !self.knows_one_code.load(Ordering::Relaxed)
         };
         let mut stored = 0;

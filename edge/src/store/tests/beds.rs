@@ -1,6 +1,6 @@
 //! Beds at run time: what is entered late gives readings to those whom they belong to, here and in the region.
 use super::*;
-use federation::wire::Correction;
+use messages::Correction;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The patient of a reading, its time, and whether it was withdrawn.
@@ -377,7 +377,7 @@ async fn while_nothing_may_leave_a_correction_waits() {
 }
 
 /// The patients of parcels without readings, as the region is told of them.
-async fn told(store: &Store) -> Vec<wire::ClinicalPatient> {
+async fn told(store: &Store) -> Vec<messages::ClinicalPatient> {
     let mut told = Vec::new();
     for priority in Priority::ALL {
         for parcel in parcels(store, priority).await {

@@ -6,10 +6,8 @@ use crate::{
         tests::{LIMITS, hand, options, receipt, sample},
     },
 };
-use federation::{
-    port::Outbox,
-    wire::{Outcome, ReadingBatch},
-};
+use federation::{port::Outbox, wire::Outcome};
+use messages::ReadingBatch;
 use storage::fault::{Faults, Survivors, register};
 use tempfile::TempDir;
 use types::Priority;

@@ -114,7 +114,7 @@ async fn an_alarm_is_moved_by_the_shift_of_the_patient_whose_value_it_is_about()
     let shift_of = |batch: &ReadingBatch| whose(batch, START);
     let (p_1, p_9) = (shift_of(&batches[2]), shift_of(&batches[3]));
     assert_ne!(p_1.0, p_9.0);
-    let of = |reading: &wire::Reading, at: i64| {
+    let of = |reading: &messages::Reading, at: i64| {
         let patient = &alarms.patients[reading.patient as usize - 1];
         (patient.pseudonym.clone(), reading.effective_ms - at)
     };
@@ -218,7 +218,7 @@ async fn waiting(store: &Store, priority: Priority) -> Vec<String> {
     let opened = waiting.iter().map(|parcel| envelope::open(parcel).unwrap());
     let values = |batch: ReadingBatch| batch.readings.into_iter().filter_map(|it| it.value);
     let texts = opened.flat_map(values).map(|value| match value {
-        wire::reading::Value::Quantity(text) | wire::reading::Value::Absent(text) => text,
+        messages::reading::Value::Quantity(text) | messages::reading::Value::Absent(text) => text,
     });
     texts.collect()
 }

@@ -135,19 +135,19 @@ async fn the_catalog_learns_the_day_on_which_a_device_became_another_one_and_no_
         (-5 * DAY, "1.2", "silent", 2),
     ] {
         time.forward(forward);
-        let records = wire::DeviceRecords {
-            devices: vec![wire::DeviceRecord {
+        let records = messages::DeviceRecords {
+            devices: vec![messages::DeviceRecord {
                 catalog_id: id.as_bytes().to_vec().into(),
                 kind: "bedside-monitor".into(),
                 firmware: firmware.into(),
                 status: status.into(),
-                ..wire::DeviceRecord::default()
+                ..messages::DeviceRecord::default()
             }],
-            ..wire::DeviceRecords::default()
+            ..messages::DeviceRecords::default()
         };
         store.ship_devices(records).await.unwrap();
         let sent = parcels(&store, Priority::Live).await;
-        let sent: wire::DeviceRecords = envelope::open(sent.last().unwrap()).unwrap();
+        let sent: messages::DeviceRecords = envelope::open(sent.last().unwrap()).unwrap();
         let updated = sent.devices[0].updated_ms;
         assert_eq!(
             (updated - START).div_euclid(DAY),

@@ -36,7 +36,7 @@ impl Apply for Resources {
     async fn apply(&self, _: &Place, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError> {
         let mut rows = self.0.lock();
         let take = |parcel: &Parcel| {
-            let correction = || envelope::open::<wire::Correction>(parcel).ok()?.batch;
+            let correction = || envelope::open::<messages::Correction>(parcel).ok()?.batch;
             let batch = envelope::open::<ReadingBatch>(parcel).ok();
             for reading in &batch.or_else(correction).unwrap_or_default().readings {
                 // The same id again is one resource; a withdrawal is for good.
