@@ -7,6 +7,7 @@ use types::{DeviceId, Jurisdiction, Label, MeshClock, Place};
 pub mod audit;
 pub mod beds;
 pub mod fl;
+pub mod local;
 pub mod quarantine;
 use quarantine::{EDGE_QUARANTINE_EXAMPLES, GlobalArgs, QuarantineArgs, RegionalArgs};
 
@@ -68,7 +69,13 @@ pub enum Command {
     /// Simulated devices.
     #[command(after_help = "Example:\n  medmesh device simulate --config devices.toml")]
     Device(DeviceArgs),
-    /// Gets a bearer token of a mesh that `medmesh up` runs (SMART Backend Services), and prints it.
+    /// The processes of a mesh on this machine that Terraform keeps (`infra/terraform/environments/local`).
+    #[command(
+        hide = true,
+        after_help = "Terraform says these; what a person says is `cargo xtask rollout local`, or `medmesh up`."
+    )]
+    Local(local::LocalArgs),
+    /// Gets a bearer token of a mesh on this machine (SMART Backend Services), and prints it.
     #[command(after_help = TOKEN_EXAMPLES)]
     Token(TokenArgs),
 }

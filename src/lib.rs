@@ -6,6 +6,7 @@ pub mod cli;
 mod command;
 mod failure;
 mod https;
+mod local;
 mod out;
 mod up;
 
@@ -37,6 +38,7 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Audit(args) => command::audit::run(&args),
         Command::Fl(args) => command::fl::run(&args),
         Command::Device(args) => command::device::run(args).await,
+        Command::Local(args) => local::run(args).await,
         Command::Token(args) => command::token::run(&args).await,
     }
 }

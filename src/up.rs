@@ -1,16 +1,16 @@
 //! `medmesh up`: a whole mesh on this machine. Every node is a process of its own, so that one can be killed; this
 //! process makes the identities and the configuration, starts the others, restarts what dies, and shows a live table.
-mod config;
+pub(crate) mod config;
 mod console;
 mod engines;
-mod files;
-mod identity;
+pub(crate) mod files;
+pub(crate) mod identity;
 mod mesh_json;
 mod mesh_time;
 mod metrics;
-mod plan;
+pub(crate) mod plan;
 mod ports;
-mod process;
+pub(crate) mod process;
 mod summary;
 mod watch;
 

@@ -13,9 +13,14 @@ fn main() {
         }
     }
     println!("cargo:rerun-if-env-changed=PATH");
-    println!("cargo:rustc-check-cfg=cfg(has_systemd)");
     let path = std::env::var_os("PATH").unwrap_or_default();
-    if std::env::split_paths(&path).any(|dir| dir.join("systemd-analyze").is_file()) {
-        println!("cargo:rustc-cfg=has_systemd");
+    for (program, cfg) in [
+        ("systemd-analyze", "has_systemd"),
+        ("terraform", "has_terraform"),
+    ] {
+        println!("cargo:rustc-check-cfg=cfg({cfg})");
+        if std::env::split_paths(&path).any(|dir| dir.join(program).is_file()) {
+            println!("cargo:rustc-cfg={cfg}");
+        }
     }
 }

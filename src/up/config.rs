@@ -337,7 +337,8 @@ fn seed(name: &str) -> u64 {
 /// Charted stays have a value an hour and then no more: that is not a monitor that went silent.
 const CHARTED_STALE_AFTER: &str = "stale_after = \"366d\"";
 
-fn write_profiles(dir: &Path, source: &Source) -> Result<()> {
+/// Writes the built-in device profiles as they fit what the devices emit.
+pub fn write_profiles(dir: &Path, source: &Source) -> Result<()> {
     fs::create_dir_all(dir)?;
     let charted = matches!(source, Source::Physionet { .. });
     for (name, text) in edge::modbus::BUILT_IN {

@@ -37,10 +37,7 @@ pub fn prepare(plan: &Plan, now: Timestamp, made: impl Fn()) -> Result<()> {
     ca.crl_pem(now)?;
     device_models(plan)?;
     for place in plan.places() {
-        let dir = plan.node_dir(&place);
-        fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
-        let node = Holder::node(&dir, place);
-        node.enrol(&ca, now)?;
+        enrol_node(&ca, plan, &place, now)?;
         made();
     }
     for (region, facility) in plan.facilities() {
@@ -49,11 +46,29 @@ pub fn prepare(plan: &Plan, now: Timestamp, made: impl Fn()) -> Result<()> {
         facility_key(&dir)?;
         for device in &facility.devices {
             let (cert, key) = device.pair(&dir);
-            Holder::device(cert, key, region.device(facility, device)).enrol(&ca, now)?;
+            enrol_device(&ca, cert, key, region.device(facility, device), now)?;
             made();
         }
     }
     Ok(())
+}
+
+/// Makes the folder of a node and what it is known by, unless both are there and hold for a while.
+pub fn enrol_node(ca: &Ca, plan: &Plan, place: &Place, now: Timestamp) -> Result<()> {
+    let dir = plan.node_dir(place);
+    fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
+    Holder::node(&dir, place.clone()).enrol(ca, now)
+}
+
+/// Makes what a device is known by, unless it is there and holds for a while.
+pub fn enrol_device(
+    ca: &Ca,
+    cert: PathBuf,
+    key: PathBuf,
+    identity: Identity,
+    now: Timestamp,
+) -> Result<()> {
+    Holder::device(cert, key, identity).enrol(ca, now)
 }
 
 /// What the simulated devices are called in the catalog.
@@ -87,7 +102,8 @@ pub fn signing_key_file(dir: &Path) -> PathBuf {
     dir.join("data").join("signing.key")
 }
 
-fn facility_key(dir: &Path) -> Result<()> {
+/// Draws the key of a facility, unless there is one.
+pub fn facility_key(dir: &Path) -> Result<()> {
     let path = facility_key_file(dir);
     if path.exists() {
         return Ok(());

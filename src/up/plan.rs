@@ -147,6 +147,16 @@ impl Plan {
         }
     }
 
+    /// Certificate and key of a device, below the folder of its facility.
+    pub fn device_pair(facility_dir: &Path, device: &DeviceId) -> (PathBuf, PathBuf) {
+        let at = |end: &str| {
+            facility_dir
+                .join("devices")
+                .join(format!("{}.{end}", device.as_str()))
+        };
+        (at("pem"), at("key"))
+    }
+
     /// The folder of the certificate authority.
     pub fn pki_dir(&self) -> PathBuf {
         self.dir.join("pki")
@@ -265,12 +275,7 @@ impl Device {
 
     /// Certificate and key, below the folder of its facility.
     pub fn pair(&self, facility_dir: &Path) -> (PathBuf, PathBuf) {
-        let at = |end: &str| {
-            facility_dir
-                .join("devices")
-                .join(format!("{}.{end}", self.id.as_str()))
-        };
-        (at("pem"), at("key"))
+        Plan::device_pair(facility_dir, &self.id)
     }
 }
 

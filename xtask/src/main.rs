@@ -19,6 +19,8 @@ Examples:
   cargo xtask test --at '+400 days'       everything as it will be on another day
   cargo xtask test --only engines --keep  start the engines, print their variables, wait for Ctrl-C
   cargo xtask fuzz mqtt --for 3600        one parser for an hour
+  cargo xtask rollout local               a mesh of six regions on this machine, by terraform
+  cargo xtask rollout local --destroy     end it, and remove what it wrote
   cargo xtask bench                       every figure beside its peer or floor, release build
   cargo xtask bench --only ingest --runs 5";
 
@@ -59,6 +61,13 @@ enum Command {
         #[arg(long = "for", default_value_t = 600, value_name = "SECONDS")]
         seconds: u64,
     },
+    /// Brings up or changes the mesh of `infra/terraform` on this machine (needs terraform).
+    ///
+    /// Builds the program and applies. Where the mesh runs another version already, the new one comes to one region
+    /// after another, the canary first; the first region that does not come up with it gets its former version back, and
+    /// the rollout stops there.
+    #[command(after_help = EXAMPLES)]
+    Rollout(infra::rollout::RolloutArgs),
     /// Measures: each figure beside a peer or a physical floor of the same run, medians of several runs.
     ///
     /// Builds with optimisation and installs the peers first. Leave the machine alone meanwhile.
@@ -74,6 +83,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Test { only, keep, at } => stage::test(&only, keep, at),
         Command::Fuzz { targets, seconds } => fuzz::fuzz(&targets, seconds),
+        Command::Rollout(arguments) => infra::rollout::rollout(&arguments),
         Command::Bench { arguments } => bench::bench(&arguments),
     };
     match done {

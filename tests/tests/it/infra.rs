@@ -2,6 +2,7 @@
 //! systemd finds nothing wrong with its unit.
 use anyhow::{Context, Result, ensure};
 use medmesh_tests::binary;
+use serde_json::json;
 use std::{
     fs,
     os::unix::fs::PermissionsExt,
@@ -28,6 +29,98 @@ fn a_node_enrols_by_request_and_code_and_its_example_configuration_has_no_proble
         medmesh(&["check-config", "--kind", tier, text(&file)])?;
     }
     Ok(())
+}
+
+/// What a cloud's machine and a facility are given: the same templates as those of a mesh on one machine.
+#[test]
+#[cfg_attr(not(has_terraform), ignore = "terraform is not installed")]
+fn the_configurations_that_terraform_makes_have_no_problem() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let pki = dir.path().join("pki");
+    medmesh(&["pki", "init", "--dir", text(&pki)])?;
+    let note = pki.join("device-models.note");
+    medmesh(&["pki", "models", "--dir", text(&pki), "--out", text(&note)])?;
+    for (tier, place) in TIERS {
+        let machine = Machine::new(dir.path().join(tier))?;
+        machine.enrol(&pki, place)?;
+        machine.configure(tier)?;
+        for file in ["device-models.note", "policy.pem"] {
+            fs::copy(pki.join(file), machine.etc.join(file))?;
+        }
+        fs::copy(pki.join("ca.pem"), machine.etc.join("postgres-ca.pem"))?;
+        let url = "host=db.example.org sslmode=require dbname=medmesh user=medmesh password=x";
+        fs::write(machine.etc.join("postgres.url"), url)?;
+        let rendered = rendered(tier, &dir.path().join("rendered").join(tier))?;
+        let file = machine.write(&format!("rendered-{tier}.toml"), &rendered)?;
+        medmesh(&["check-config", "--kind", tier, text(&file)])?;
+    }
+    Ok(())
+}
+
+/// A tier's configuration as `modules/node-config` renders it for machines of their own.
+fn rendered(tier: &str, root: &Path) -> Result<String> {
+    fs::create_dir_all(root)?;
+    let facility = json!([
+        {"id": "monitor-b1", "kind": "bedside-monitor", "bed": "b1", "profile": "medmesh-monitor", "address": "tcp://192.0.2.11:502"},
+        {"id": "lab-1", "kind": "lab-analyser"},
+    ]);
+    let client = json!([{"client_id": "fhir-reader", "kid": "fhir-reader-1", "public_key": "/etc/medmesh/fhir-reader.pem", "scope": "system/*.rs"}]);
+    let region = json!("https://region.example.org:7443");
+    let mut module = match tier {
+        "edge" => {
+            json!({"place": {"jurisdiction": "us", "region": "us", "facility": "us-f1"}, "uplink_url": region, "devices": facility})
+        }
+        "regional" => json!({
+            "place": {"jurisdiction": "us", "region": "us"}, "uplink_url": region, "clients": client,
+            "postgres": {"url_file": "/etc/medmesh/postgres.url", "ca": "/etc/medmesh/postgres-ca.pem"},
+        }),
+        _ => json!({"place": {}, "clients": client}),
+    };
+    let ports = match tier {
+        "edge" => json!({"https": "0.0.0.0:8443", "mqtt": "0.0.0.0:8883"}),
+        "regional" => {
+            json!({"https": "0.0.0.0:8443", "grpc": "0.0.0.0:7443", "metrics": "127.0.0.1:9443"})
+        }
+        _ => json!({"https": "0.0.0.0:8443", "grpc": "0.0.0.0:7443"}),
+    };
+    module["source"] = json!("./node-config");
+    module["tier"] = json!(tier);
+    module["listen"] = ports;
+    module["public_url"] = json!("https://node.example.org:8443");
+    module["dirs"] =
+        json!({"config": "/etc/medmesh", "data": "/var/lib/medmesh", "authority": "/etc/medmesh"});
+    let root_module = json!({"module": {"config": module}, "output": {"toml": {"value": "${module.config.toml}"}}});
+    fs::write(root.join("main.tf.json"), root_module.to_string())?;
+    let source = Path::new(INFRA).join("terraform/modules/node-config");
+    for part in ["", "templates"] {
+        fs::create_dir_all(root.join("node-config").join(part))?;
+        for file in fs::read_dir(source.join(part))? {
+            let file = file?;
+            if file.file_type()?.is_file() {
+                fs::copy(
+                    file.path(),
+                    root.join("node-config").join(part).join(file.file_name()),
+                )?;
+            }
+        }
+    }
+    for arguments in [&["init"][..], &["apply", "-auto-approve"]] {
+        terraform(root, arguments)?;
+    }
+    terraform(root, &["output", "-raw", "toml"])
+}
+
+fn terraform(root: &Path, arguments: &[&str]) -> Result<String> {
+    let output = Command::new("terraform")
+        .args(arguments)
+        .current_dir(root)
+        .env("TF_CLI_CONFIG_FILE", "/dev/null")
+        .env("TF_INPUT", "0")
+        .env("CHECKPOINT_DISABLE", "1")
+        .output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "terraform {arguments:?}: {said}");
+    String::from_utf8(output.stdout).context("text")
 }
 
 #[test]
@@ -117,11 +210,16 @@ impl Machine {
         }
         let name = format!("{tier}.toml");
         let example = fs::read_to_string(Path::new(INFRA).join("config").join(&name))?;
-        let example = example
+        self.write(&name, &example)
+    }
+
+    /// Writes a configuration, of which every path is of this machine.
+    fn write(&self, name: &str, config: &str) -> Result<PathBuf> {
+        let config = config
             .replace("/etc/medmesh", text(&self.etc))
             .replace("/var/lib/medmesh", text(&self.var));
         let file = self.etc.join(name);
-        fs::write(&file, example)?;
+        fs::write(&file, config)?;
         Ok(file)
     }
 }

@@ -15,6 +15,7 @@ mod residency;
 mod restored;
 mod standby;
 mod threads;
+mod rollout;
 mod week;
 
 use anyhow::Result;

@@ -1,8 +1,12 @@
-//! What is checked of `infra/terraform`: its format, every module and root by `validate`, their own tests, and that
-//! each guard of residency is one that a test misses when it is taken out. Nothing is applied to a cloud.
+//! What is checked of `infra/terraform`: its format, every module and root by `validate`, their own tests, that each
+//! guard of residency is one that a test misses when it is taken out, and what the plans of regions would make. Nothing
+//! is applied to a cloud.
 //!
 //! Everything happens in a copy below the build folder, so that the clone stays clean.
 mod guards;
+mod plans;
+mod policy;
+pub mod rollout;
 mod terraform;
 
 use crate::{place::Places, run::Counts};
@@ -16,7 +20,7 @@ use terraform::Terraform;
 /// Where the configuration lies in the clone.
 const SOURCE: &str = "infra/terraform";
 /// Folders of a module or root that are not part of it.
-const NOT_COPIED: [&str; 3] = [".terraform", ".mesh", "terraform.tfstate.d"];
+const NOT_COPIED: [&str; 4] = [".terraform", ".mesh", ".programs", "terraform.tfstate"];
 
 /// Runs every check; whether all of them passed, and how many there were. Without terraform the stage is ignored.
 pub fn check(places: &Places) -> Result<(bool, Counts)> {
@@ -54,6 +58,7 @@ pub fn check(places: &Places) -> Result<(bool, Counts)> {
         }
     }
     guards::check(&terraform, &copy, &mut tally)?;
+    plans::check(&terraform, &copy, &mut tally)?;
     Ok((tally.counts.failed == 0, tally.counts))
 }
 

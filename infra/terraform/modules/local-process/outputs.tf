@@ -1,0 +1,4 @@
+output "restarts" {
+  description = "How often the process was found dead and started again."
+  value       = local.restarts
+}

@@ -1,0 +1,45 @@
+# Everything of one region in its cloud region: network, key, stores, node, balancer, backups, and who watches them.
+# One state each; the provider's region is this region, and no resource names another one.
+terraform {
+  required_version = ">= 1.11, < 2.0"
+  required_providers {
+    aws = {
+      source  = "hashicorp/aws"
+      version = ">= 5.100, < 7"
+    }
+  }
+}
+
+# Nothing is planned where something is not where it belongs.
+module "residency" {
+  source         = "../residency"
+  jurisdiction   = var.jurisdiction
+  lawful         = var.lawful
+  account_id     = var.account_id
+  pair           = var.pair
+  backup_region  = var.backup_region
+  key_arn        = var.key_arn
+  facility_cidrs = var.facility_cidrs
+  authority_arn  = var.authority_arn
+  retention_days = var.retention_days
+  region         = var.region
+}
+
+locals {
+  name    = "medmesh"
+  zones   = { for letter in var.zones : letter => "${var.region}${letter}" }
+  key_arn = var.key_arn == null ? aws_kms_key.data[0].arn : var.key_arn
+  account = "arn:aws:iam::${var.account_id}:root"
+
+  tags = {
+    system       = "medmesh"
+    jurisdiction = var.jurisdiction
+    region       = var.region
+    data         = "pseudonymous"
+  }
+
+  # The name of this region's own address and of that of its pair, both in the zone of the jurisdiction.
+  direct = { for region in [var.region, var.pair] : region => "direct.${region}.${var.domain}" }
+
+  ports = { https = 8443, grpc = 7443, metrics = 9443, postgres = 5432, kafka_tls = 9094, cql_tls = 9142, gossip_tls = 7001 }
+}

@@ -1,0 +1,84 @@
+# A run `refuses_NAME` belongs to the guard NAME (with - for _) of variables.tf.
+variables {
+  region         = "eu-central-1"
+  jurisdiction   = "eu"
+  lawful         = ["eu-central-1", "eu-west-1"]
+  account_id     = "222222222222"
+  pair           = "eu-west-1"
+  backup_region  = "eu-central-1"
+  facility_cidrs = { berlin = "10.200.1.0/24" }
+  retention_days = 35
+  authority_arn  = "arn:aws:acm-pca:eu-central-1:222222222222:certificate-authority/00000000-0000-0000-0000-000000000000"
+}
+
+run "accepts_a_region_that_refers_to_its_own_jurisdiction" {
+  command = plan
+  assert {
+    condition     = output.region == "eu-central-1"
+    error_message = "the region is passed on"
+  }
+}
+
+run "refuses_region_lawful" {
+  command = plan
+  variables {
+    region = "us-east-1"
+  }
+  expect_failures = [var.region]
+}
+
+run "refuses_pair_lawful" {
+  command = plan
+  variables {
+    pair = "us-east-1"
+  }
+  expect_failures = [var.pair]
+}
+
+run "refuses_backup_lawful" {
+  command = plan
+  variables {
+    backup_region = "us-east-1"
+  }
+  expect_failures = [var.backup_region]
+}
+
+run "refuses_key_here" {
+  command = plan
+  variables {
+    key_arn = "arn:aws:kms:eu-west-1:222222222222:key/a"
+  }
+  expect_failures = [var.key_arn]
+}
+
+run "refuses_key_single" {
+  command = plan
+  variables {
+    key_arn = "arn:aws:kms:eu-central-1:222222222222:key/mrk-1"
+  }
+  expect_failures = [var.key_arn]
+}
+
+run "refuses_facility_network" {
+  command = plan
+  variables {
+    facility_cidrs = { everybody = "0.0.0.0/0" }
+  }
+  expect_failures = [var.facility_cidrs]
+}
+
+run "refuses_authority_lawful" {
+  command = plan
+  variables {
+    authority_arn = "arn:aws:acm-pca:us-east-1:222222222222:certificate-authority/0"
+  }
+  expect_failures = [var.authority_arn]
+}
+
+run "refuses_retention" {
+  command = plan
+  variables {
+    retention_days = 7
+  }
+  expect_failures = [var.retention_days]
+}

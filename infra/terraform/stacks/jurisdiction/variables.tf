@@ -1,0 +1,58 @@
+variable "jurisdictions" {
+  description = "As in the module topology, which validates it."
+  type        = map(object({ account_id = string, domain = string }))
+  nullable    = false
+}
+
+variable "global" {
+  description = "As in the module topology, which validates it."
+  type        = object({ region = string, cidr = string, port_base = number })
+  nullable    = false
+}
+
+variable "regions" {
+  description = "As in the module topology, which validates it."
+  type = map(object({
+    jurisdiction = string
+    pair         = string
+    cidr         = string
+    port_base    = number
+    backup       = optional(string)
+    key_arn      = optional(string)
+    canary       = optional(bool, false)
+  }))
+  nullable = false
+}
+
+variable "facilities" {
+  description = "As in the module topology, which validates it."
+  type        = map(object({ jurisdiction = string, region = string, port_base = number, beds = optional(number, 2) }))
+  nullable    = false
+}
+
+variable "without_account" {
+  description = "Plan without an account, as the tests do: nothing is asked of the cloud."
+  type        = bool
+  default     = false
+  nullable    = false
+}
+
+variable "jurisdiction" {
+  description = "The jurisdiction of this state, one of jurisdictions."
+  type        = string
+  nullable    = false
+  validation {
+    condition     = contains(keys(var.jurisdictions), var.jurisdiction)
+    error_message = "jurisdiction: ${var.jurisdiction} is not in jurisdictions."
+  }
+}
+
+variable "region" {
+  description = "Which of the jurisdiction's regions holds this."
+  type        = string
+  nullable    = false
+  validation {
+    condition     = try(var.regions[var.region].jurisdiction == var.jurisdiction, false)
+    error_message = "RESIDENCY: ${var.region} is no region of ${var.jurisdiction}."
+  }
+}

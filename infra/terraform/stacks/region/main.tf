@@ -1,0 +1,77 @@
+# One region in its cloud region: a state of its own, in a bucket of the same region.
+terraform {
+  required_version = ">= 1.11, < 2.0"
+  required_providers {
+    aws = {
+      source  = "hashicorp/aws"
+      version = ">= 5.100, < 7"
+    }
+  }
+  # Where the state is: environments/prod/REGION.s3.tfbackend, and a key of the layer.
+  backend "s3" {}
+}
+
+provider "aws" {
+  region              = var.region
+  allowed_account_ids = var.without_account ? null : [local.here.account_id]
+
+  # For a plan without an account; false in earnest.
+  skip_credentials_validation = var.without_account
+  skip_requesting_account_id  = var.without_account
+  skip_metadata_api_check     = var.without_account
+
+  default_tags {
+    tags = { system = "medmesh", managed_by = "terraform" }
+  }
+}
+
+module "topology" {
+  source        = "../../modules/topology"
+  jurisdictions = var.jurisdictions
+  global        = var.global
+  regions       = var.regions
+  facilities    = var.facilities
+}
+
+locals {
+  here  = module.topology.regions[var.region]
+  there = module.topology.jurisdictions[local.here.jurisdiction]
+}
+
+module "region" {
+  source         = "../../modules/region"
+  region         = var.region
+  jurisdiction   = local.here.jurisdiction
+  lawful         = local.there.lawful
+  account_id     = local.here.account_id
+  pair           = local.here.pair
+  backup_region  = local.here.backup
+  key_arn        = local.here.key_arn
+  cidr           = local.here.cidr
+  domain         = local.here.domain
+  facility_cidrs = var.facility_cidrs
+  image_id       = var.image_id
+  zone_id        = var.zone_id
+  authority_arn  = var.authority_arn
+  uplink_url     = var.uplink_url
+  clients        = var.clients
+  sizes          = var.sizes
+  budget_usd     = var.budget_usd
+  alarm_email    = var.alarm_email
+}
+
+output "region" {
+  description = "What the layer edge-fleet and people need of the region."
+  value = {
+    ingest         = module.region.ingest
+    fhir           = module.region.fhir
+    vpn_gateway_id = module.region.vpn_gateway_id
+    key_arn        = module.region.key_arn
+    stores         = module.region.stores
+  }
+}
+
+output "node_config" {
+  description = "The configuration that the region's node reads (TOML)."
+  value       = module.region.node_config
+}

@@ -1,0 +1,112 @@
+variable "jurisdictions" {
+  description = "As in the module topology, which validates it."
+  type        = map(object({ account_id = string, domain = string }))
+  nullable    = false
+}
+
+variable "global" {
+  description = "As in the module topology, which validates it."
+  type        = object({ region = string, cidr = string, port_base = number })
+  nullable    = false
+}
+
+variable "regions" {
+  description = "As in the module topology, which validates it."
+  type = map(object({
+    jurisdiction = string
+    pair         = string
+    cidr         = string
+    port_base    = number
+    backup       = optional(string)
+    key_arn      = optional(string)
+    canary       = optional(bool, false)
+  }))
+  nullable = false
+}
+
+variable "facilities" {
+  description = "As in the module topology, which validates it."
+  type        = map(object({ jurisdiction = string, region = string, port_base = number, beds = optional(number, 2) }))
+  nullable    = false
+}
+
+variable "without_account" {
+  description = "Plan without an account, as the tests do: nothing is asked of the cloud."
+  type        = bool
+  default     = false
+  nullable    = false
+}
+
+variable "region" {
+  description = "The region of this state, one of regions."
+  type        = string
+  nullable    = false
+  validation {
+    condition     = contains(keys(var.regions), var.region)
+    error_message = "region: ${var.region} is not in regions."
+  }
+}
+
+variable "facility_cidrs" {
+  description = "Networks of the facilities, which reach the region by VPN or a line of their own: by name of the facility."
+  type        = map(string)
+  nullable    = false
+}
+
+variable "image_id" {
+  description = "The machine image: Debian 12 or newer with medmesh in /usr/local/bin and its systemd unit (infra/systemd)."
+  type        = string
+  nullable    = false
+}
+
+variable "zone_id" {
+  description = "The Route 53 zone of that domain: output of the module jurisdiction."
+  type        = string
+  nullable    = false
+}
+
+variable "authority_arn" {
+  description = "The private certificate authority of the jurisdiction, by which clients of Kafka are known: output of the module jurisdiction."
+  type        = string
+  nullable    = false
+}
+
+variable "uplink_url" {
+  description = "https://host:port of the global node."
+  type        = string
+  nullable    = false
+}
+
+variable "clients" {
+  description = "Clients of the region's FHIR interface, as in the module node-config."
+  type        = list(object({ client_id = string, kid = string, public_key = string, scope = string }))
+  default     = []
+  nullable    = false
+}
+
+variable "sizes" {
+  description = "Sizes: instance types of the node, PostgreSQL, Kafka and ScyllaDB; gigabytes of the node's volume and of each Kafka broker's."
+  type = object({
+    node       = optional(string, "m7g.large")
+    postgres   = optional(string, "db.r7g.large")
+    kafka      = optional(string, "kafka.m7g.large")
+    scylla     = optional(string, "i4i.large")
+    node_disk  = optional(number, 100)
+    kafka_disk = optional(number, 500)
+  })
+  default  = {}
+  nullable = false
+}
+
+variable "budget_usd" {
+  description = "What the region may cost a month, in US dollars, before somebody is told."
+  type        = number
+  nullable    = false
+}
+
+variable "alarm_email" {
+  description = "Who is told of alarms and of the budget."
+  type        = string
+  nullable    = false
+}
+

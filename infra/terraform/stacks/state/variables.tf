@@ -1,0 +1,49 @@
+variable "jurisdictions" {
+  description = "As in the module topology, which validates it."
+  type        = map(object({ account_id = string, domain = string }))
+  nullable    = false
+}
+
+variable "global" {
+  description = "As in the module topology, which validates it."
+  type        = object({ region = string, cidr = string, port_base = number })
+  nullable    = false
+}
+
+variable "regions" {
+  description = "As in the module topology, which validates it."
+  type = map(object({
+    jurisdiction = string
+    pair         = string
+    cidr         = string
+    port_base    = number
+    backup       = optional(string)
+    key_arn      = optional(string)
+    canary       = optional(bool, false)
+  }))
+  nullable = false
+}
+
+variable "facilities" {
+  description = "As in the module topology, which validates it."
+  type        = map(object({ jurisdiction = string, region = string, port_base = number, beds = optional(number, 2) }))
+  nullable    = false
+}
+
+variable "without_account" {
+  description = "Plan without an account, as the tests do: nothing is asked of the cloud."
+  type        = bool
+  default     = false
+  nullable    = false
+}
+
+variable "region" {
+  description = "The region of this state, one of regions."
+  type        = string
+  nullable    = false
+  validation {
+    condition     = contains(keys(var.regions), var.region)
+    error_message = "region: ${var.region} is not in regions."
+  }
+}
+

@@ -1,0 +1,269 @@
+//! `infra/terraform/environments/local` by terraform, as `cargo xtask rollout local` applies it: a mesh comes up, grows
+//! by a jurisdiction while nothing else is restarted, has a dead node found and started again, takes a new version
+//! region by region and refuses a broken one, and leaves nothing behind, also when what applied it was killed.
+use anyhow::{Context, Result, ensure};
+use medmesh_tests::{binary, wait};
+use serde_json::Value;
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::TcpListener,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+use tempfile::TempDir;
+
+const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../infra/terraform");
+/// The lowest and the highest port of `regions.tfvars.json`, with those above that the last facility takes.
+const PORTS: (u16, u16) = (21_000, 24_520);
+
+#[test]
+#[cfg_attr(not(has_terraform), ignore = "terraform is not installed")]
+fn a_mesh_by_terraform_grows_heals_takes_a_new_version_and_leaves_nothing() -> Result<()> {
+    let mesh = Applied::new()?;
+    mesh.rollout(&["--only", "eu"], &binary::medmesh())?;
+    let first = mesh.pids()?;
+    ensure!(first.contains_key("edge-charite-berlin"), "{first:?}");
+    ensure!(
+        mesh.readings("charite-berlin")? > 0,
+        "no reading was emitted"
+    );
+
+    // It grows, and what runs goes on.
+    mesh.rollout(&["--only", "eu,us"], &binary::medmesh())?;
+    let grown = mesh.pids()?;
+    ensure!(grown.len() > first.len(), "it did not grow: {grown:?}");
+    for (name, pid) in &first {
+        ensure!(grown.get(name) == Some(pid), "{name} was restarted");
+    }
+
+    // A node that was killed is found, and it alone is started again.
+    kill(grown["regional-eu-west-1"])?;
+    mesh.rollout(&["--only", "eu,us"], &binary::medmesh())?;
+    let healed = mesh.pids()?;
+    let restarted: Vec<&String> = healed
+        .iter()
+        .filter(|(name, pid)| grown.get(*name) != Some(pid))
+        .map(|(name, _)| name)
+        .collect();
+    ensure!(restarted == ["regional-eu-west-1"], "{restarted:?}");
+
+    // A version that does not run comes to the canary alone, which gets its former one back.
+    let broken = mesh.dir.path().join("broken");
+    fs::write(&broken, "#!/bin/sh\nexit 1\n")?;
+    fs::set_permissions(&broken, fs::Permissions::from_mode(0o755))?;
+    ensure!(
+        mesh.rollout(&["--only", "eu,us"], &broken).is_err(),
+        "a broken version was rolled out"
+    );
+    let kept = mesh.pids()?;
+    for (name, pid) in &healed {
+        ensure!(
+            kept.get(name) == Some(pid),
+            "{name} was touched by a version that does not run"
+        );
+    }
+
+    // A new one comes to every process.
+    let new = mesh.dir.path().join("new");
+    let mut bytes = fs::read(binary::medmesh())?;
+    bytes.extend(b"a version of its own");
+    fs::write(&new, bytes)?;
+    mesh.rollout(&["--only", "eu,us"], &new)?;
+    let renewed = mesh.pids()?;
+    for (name, pid) in &kept {
+        ensure!(
+            renewed.get(name).is_some_and(|now| now != pid),
+            "{name} still runs the former version"
+        );
+    }
+
+    mesh.rollout(&["--destroy"], &new)?;
+    ensure!(!mesh.folder().exists(), "the folder is still there");
+    ensure!(mesh.processes()?.is_empty(), "processes are still there");
+    Ok(())
+}
+
+#[test]
+#[cfg_attr(not(has_terraform), ignore = "terraform is not installed")]
+fn what_a_killed_rollout_began_ends_with_the_mesh() -> Result<()> {
+    let mesh = Applied::new()?;
+    let mut child = mesh
+        .command(&["--only", "us"], &binary::medmesh())
+        .spawn()?;
+    let begun = || -> bool { mesh.processes().is_ok_and(|processes| processes.len() > 1) };
+    let deadline = std::time::Instant::now() + wait::PATIENCE;
+    while !begun() {
+        ensure!(std::time::Instant::now() < deadline, "nothing was started");
+        std::thread::yield_now();
+    }
+    // All of them at once: the rollout, terraform and what starts nodes for it.
+    let group = format!("-{}", child.id());
+    ensure!(
+        Command::new("kill")
+            .args(["-KILL", "--", &group])
+            .status()?
+            .success(),
+        "not killed"
+    );
+    child.wait()?;
+    mesh.rollout(&["--destroy"], &binary::medmesh())?;
+    ensure!(!mesh.folder().exists(), "the folder is still there");
+    ensure!(
+        mesh.processes()?.is_empty(),
+        "processes are still there: {:?}",
+        mesh.processes()?
+    );
+    Ok(())
+}
+
+/// A copy of the configuration, applied to a folder and ports of its own.
+struct Applied {
+    dir: TempDir,
+    shift: u16,
+}
+
+impl Applied {
+    fn new() -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        copy(Path::new(SOURCE), &dir.path().join("terraform"))?;
+        Ok(Self {
+            dir,
+            shift: free_shift()?,
+        })
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.dir.path().join("mesh")
+    }
+
+    /// `cargo xtask rollout local`, the built one.
+    fn command(&self, arguments: &[&str], binary: &Path) -> Command {
+        use std::os::unix::process::CommandExt;
+        let mut command = Command::new(binary::medmesh().with_file_name("xtask"));
+        command
+            .args(["rollout", "local", "--source"])
+            .arg(self.dir.path().join("terraform"))
+            .arg("--dir")
+            .arg(self.folder())
+            .arg("--binary")
+            .arg(binary)
+            .args(["--port-shift", &self.shift.to_string()])
+            .args(arguments)
+            .env("CARGO_TARGET_DIR", self.dir.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0);
+        command
+    }
+
+    fn rollout(&self, arguments: &[&str], binary: &Path) -> Result<()> {
+        let log = fs::File::create(self.dir.path().join("log"))?;
+        let mut command = self.command(arguments, binary);
+        let status = command.stdout(log.try_clone()?).stderr(log).status()?;
+        let said = fs::read_to_string(self.dir.path().join("log"))?;
+        ensure!(status.success(), "rollout {arguments:?}: {said}");
+        Ok(())
+    }
+
+    /// Which process each part of the mesh is.
+    fn pids(&self) -> Result<BTreeMap<String, u64>> {
+        let mut pids = BTreeMap::new();
+        for entry in fs::read_dir(self.folder().join("run"))? {
+            let path = entry?.path();
+            let run: Value = serde_json::from_slice(&fs::read(&path)?)?;
+            let name = path
+                .file_stem()
+                .context("a name")?
+                .to_string_lossy()
+                .into_owned();
+            pids.insert(name, run["pid"].as_u64().context("a pid")?);
+        }
+        Ok(pids)
+    }
+
+    /// Readings that the devices of a facility have emitted, as soon as there is one.
+    fn readings(&self, facility: &str) -> Result<usize> {
+        let sent = self
+            .folder()
+            .join("edge")
+            .join(facility)
+            .join("sent.ndjson");
+        let deadline = std::time::Instant::now() + wait::PATIENCE;
+        loop {
+            let lines = fs::read_to_string(&sent)
+                .unwrap_or_default()
+                .lines()
+                .count();
+            if lines > 0 || std::time::Instant::now() > deadline {
+                return Ok(lines);
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    /// Command lines of living processes that name the mesh's folder.
+    fn processes(&self) -> Result<Vec<String>> {
+        let folder = self.folder().display().to_string();
+        let mut found = Vec::new();
+        for entry in fs::read_dir("/proc")? {
+            let line = fs::read(entry?.path().join("cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line).replace('\0', " ");
+            if line.contains("--config") && line.contains(&folder) {
+                found.push(line);
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl Drop for Applied {
+    fn drop(&mut self) {
+        if self.folder().exists() {
+            self.rollout(&["--destroy"], &binary::medmesh()).ok();
+        }
+    }
+}
+
+fn kill(pid: u64) -> Result<()> {
+    let killed = Command::new("kill")
+        .args(["-KILL", &pid.to_string()])
+        .status()?;
+    ensure!(killed.success(), "{pid} was not killed");
+    Ok(())
+}
+
+/// What is added to every port so that all of them are free now.
+fn free_shift() -> Result<u16> {
+    let free = |shift: &u16| {
+        (PORTS.0..=PORTS.1)
+            .step_by(1)
+            .filter(|port| port % 100 < 10)
+            .all(|port| TcpListener::bind(("127.0.0.1", port + shift)).is_ok())
+    };
+    let from = u16::try_from(std::process::id() % 70)? * 100;
+    let mut shifts = (from..8_000).step_by(100).chain((0..from).step_by(100));
+    shifts.find(free).context("no ports are free")
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name.to_string_lossy().starts_with('.')
+            || name.to_string_lossy().contains("tfstate")
+            || name.to_string_lossy().contains(".auto.")
+        {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &to.join(name))?;
+        } else {
+            fs::copy(entry.path(), to.join(name))?;
+        }
+    }
+    Ok(())
+}

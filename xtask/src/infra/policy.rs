@@ -1,0 +1,424 @@
+//! What a plan of a region may make: every store in its region, under its key, encrypted, kept long enough, and nothing
+//! with a public address. Read from the plan's JSON, so that it holds whatever module made a resource.
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// Backups are kept at least so long, in days.
+const MIN_BACKUP_DAYS: u64 = 35;
+/// Logs are kept at least so long, in days.
+const MIN_LOG_DAYS: u64 = 365;
+/// What would be a way to or from the internet.
+const NEVER: [&str; 6] = [
+    "aws_internet_gateway",
+    "aws_egress_only_internet_gateway",
+    "aws_nat_gateway",
+    "aws_eip",
+    "aws_kms_replica_key",
+    "aws_rds_global_cluster",
+];
+/// Types that hold data: each has a rule below, so a type that is new here is refused until it has one.
+const STORES: [&str; 10] = [
+    "aws_rds_cluster",
+    "aws_msk_cluster",
+    "aws_ebs_volume",
+    "aws_instance",
+    "aws_launch_template",
+    "aws_backup_vault",
+    "aws_backup_plan",
+    "aws_cloudwatch_log_group",
+    "aws_sns_topic",
+    "aws_s3_bucket",
+];
+/// Types that would hold data and have no rule yet.
+const UNRULED: [&str; 8] = [
+    "aws_db_instance",
+    "aws_dynamodb_table",
+    "aws_efs_file_system",
+    "aws_elasticache_cluster",
+    "aws_kinesis_stream",
+    "aws_opensearch_domain",
+    "aws_redshift_cluster",
+    "aws_sqs_queue",
+];
+
+/// What is wrong with the plan of a region, a line each. `lawful`: every cloud region where its law applies.
+pub fn violations(plan: &Value, region: &str, lawful: &BTreeSet<String>) -> Vec<String> {
+    let mut found = Vec::new();
+    let configured = provider_region(plan);
+    if configured.as_deref() != Some(region) {
+        found.push(format!(
+            "the provider's region is {configured:?}, not {region}"
+        ));
+    }
+    let changes = plan["resource_changes"].as_array().into_iter().flatten();
+    let managed: Vec<&Value> = changes
+        .filter(|change| change["mode"] == "managed")
+        .collect();
+    if managed.is_empty() {
+        found.push("the plan makes nothing".to_owned());
+    }
+    for change in &managed {
+        let resource = Resource {
+            kind: change["type"].as_str().unwrap_or_default(),
+            after: &change["change"]["after"],
+            unknown: &change["change"]["after_unknown"],
+            region,
+            lawful,
+        };
+        let address = change["address"].as_str().unwrap_or_default();
+        found.extend(
+            resource
+                .problems()
+                .into_iter()
+                .map(|problem| format!("{address}: {problem}")),
+        );
+    }
+    found.extend(bare_buckets(&managed));
+    found
+}
+
+/// The region of the provider, whether it is written out or a variable's.
+fn provider_region(plan: &Value) -> Option<String> {
+    let region = &plan["configuration"]["provider_config"]["aws"]["expressions"]["region"];
+    if let Some(text) = region["constant_value"].as_str() {
+        return Some(text.to_owned());
+    }
+    let name = region["references"][0].as_str()?.strip_prefix("var.")?;
+    plan["variables"][name]["value"].as_str().map(str::to_owned)
+}
+
+/// A resource as it will be.
+struct Resource<'a> {
+    kind: &'a str,
+    after: &'a Value,
+    /// What of it the cloud will say.
+    unknown: &'a Value,
+    region: &'a str,
+    lawful: &'a BTreeSet<String>,
+}
+
+impl Resource<'_> {
+    fn problems(&self) -> Vec<String> {
+        let mut found = self.of_its_kind();
+        if NEVER.contains(&self.kind) {
+            found.push("must not exist: it leads out of the region".to_owned());
+        }
+        if UNRULED.contains(&self.kind) {
+            found.push("is a store for which this policy has no rule".to_owned());
+        }
+        found.extend(self.elsewhere());
+        found.extend(self.public());
+        if self.after.get("tags").is_some()
+            && STORES.contains(&self.kind)
+            && !self.after["tags"]["jurisdiction"].is_string()
+        {
+            found.push("has no tag jurisdiction".to_owned());
+        }
+        found
+    }
+
+    fn of_its_kind(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut ask = |good: bool, what: &str| {
+            if !good {
+                found.push(what.to_owned());
+            }
+        };
+        let (after, unknown) = (self.after, self.unknown);
+        match self.kind {
+            "aws_rds_cluster" => {
+                ask(after["storage_encrypted"] == true, "is not encrypted");
+                ask(
+                    self.key(&after["kms_key_id"], &unknown["kms_key_id"]),
+                    "is not under the region's key",
+                );
+                ask(
+                    at_least(&after["backup_retention_period"], MIN_BACKUP_DAYS),
+                    "keeps its backups too short",
+                );
+                ask(after["deletion_protection"] == true, "can be deleted");
+                let own = |key: &str| !after[key].is_string();
+                ask(
+                    own("global_cluster_identifier") && own("replication_source_identifier"),
+                    "is a copy of another region's",
+                );
+            }
+            "aws_msk_cluster" => {
+                let (rest, rest_unknown) =
+                    (&after["encryption_info"][0], &unknown["encryption_info"][0]);
+                ask(
+                    self.key(
+                        &rest["encryption_at_rest_kms_key_arn"],
+                        &rest_unknown["encryption_at_rest_kms_key_arn"],
+                    ),
+                    "is not under the region's key",
+                );
+                let transit = &rest["encryption_in_transit"][0];
+                ask(
+                    transit["client_broker"] == "TLS" && transit["in_cluster"] == true,
+                    "speaks in the clear",
+                );
+                ask(
+                    after["client_authentication"][0]["unauthenticated"] == false,
+                    "takes anybody",
+                );
+            }
+            "aws_ebs_volume" => {
+                ask(after["encrypted"] == true, "is not encrypted");
+                ask(
+                    self.key(&after["kms_key_id"], &unknown["kms_key_id"]),
+                    "is not under the region's key",
+                );
+            }
+            "aws_instance" => {
+                let (disk, disk_unknown) = (
+                    &after["root_block_device"][0],
+                    &unknown["root_block_device"][0],
+                );
+                ask(
+                    disk["encrypted"] == true
+                        && self.key(&disk["kms_key_id"], &disk_unknown["kms_key_id"]),
+                    "has a disk that is not under the region's key",
+                );
+                ask(
+                    after["metadata_options"][0]["http_tokens"] == "required",
+                    "gives its role to any request",
+                );
+            }
+            "aws_launch_template" => {
+                let ebs = &after["block_device_mappings"][0]["ebs"][0];
+                let ebs_unknown = &unknown["block_device_mappings"][0]["ebs"][0];
+                ask(
+                    (ebs["encrypted"] == true || ebs["encrypted"] == "true")
+                        && self.key(&ebs["kms_key_id"], &ebs_unknown["kms_key_id"]),
+                    "has a disk that is not under the region's key",
+                );
+                ask(
+                    after["metadata_options"][0]["http_tokens"] == "required",
+                    "gives its role to any request",
+                );
+            }
+            "aws_backup_vault" => ask(
+                self.key(&after["kms_key_arn"], &unknown["kms_key_arn"]),
+                "is not under the region's key",
+            ),
+            "aws_backup_plan" => {
+                let rules = after["rule"].as_array();
+                let kept =
+                    |rule: &Value| at_least(&rule["lifecycle"][0]["delete_after"], MIN_BACKUP_DAYS);
+                ask(
+                    rules.is_some_and(|rules| !rules.is_empty() && rules.iter().all(kept)),
+                    "keeps backups too short",
+                );
+            }
+            "aws_cloudwatch_log_group" => {
+                ask(
+                    at_least(&after["retention_in_days"], MIN_LOG_DAYS),
+                    "keeps logs too short",
+                );
+                ask(
+                    self.key(&after["kms_key_id"], &unknown["kms_key_id"]),
+                    "is not under the region's key",
+                );
+            }
+            "aws_sns_topic" => ask(
+                self.key(&after["kms_master_key_id"], &unknown["kms_master_key_id"]),
+                "is not under the region's key",
+            ),
+            "aws_kms_key" => {
+                ask(
+                    after["multi_region"] == false,
+                    "can be copied to another region",
+                );
+                ask(after["enable_key_rotation"] == true, "is never renewed");
+            }
+            _ => {}
+        }
+        found
+    }
+
+    /// A key of this region: named, or one that the same plan makes.
+    fn key(&self, named: &Value, unknown: &Value) -> bool {
+        match named.as_str() {
+            Some(arn) => arn.starts_with(&format!("arn:aws:kms:{}:", self.region)),
+            None => *unknown == true,
+        }
+    }
+
+    /// Anything that names a place where another law applies; of what holds data, any place but its own and copies of
+    /// backups within the law.
+    fn elsewhere(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        for text in texts(self.after) {
+            let place = text
+                .strip_prefix("arn:aws:")
+                .and_then(|rest| rest.split(':').nth(1))
+                .filter(|place| !place.is_empty());
+            if let Some(place) = place.filter(|place| !self.lawful.contains(*place)) {
+                found.push(format!(
+                    "names {text}, in {place}, where another law applies"
+                ));
+            }
+        }
+        for key in ["availability_zone", "region"] {
+            if let Some(place) = self.after[key]
+                .as_str()
+                .filter(|place| !place.starts_with(self.region))
+            {
+                found.push(format!("is in {place}"));
+            }
+        }
+        found
+    }
+
+    fn public(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        for key in [
+            "publicly_accessible",
+            "map_public_ip_on_launch",
+            "associate_public_ip_address",
+        ] {
+            if self.after[key] == true {
+                found.push(format!("{key}: has a public address"));
+            }
+        }
+        if self.kind == "aws_launch_template"
+            && !is_false(&self.after["network_interfaces"][0]["associate_public_ip_address"])
+        {
+            found.push("may get a public address".to_owned());
+        }
+        if self.kind == "aws_lb" && self.after["internal"] != true {
+            found.push("is a public balancer".to_owned());
+        }
+        if self.kind == "aws_msk_cluster" {
+            let access = &self.after["broker_node_group_info"][0]["connectivity_info"][0]["public_access"]
+                [0]["type"];
+            if access != "DISABLED" {
+                found.push("may have public brokers".to_owned());
+            }
+        }
+        if self.kind.contains("ingress")
+            || self.kind == "aws_security_group"
+            || self.kind == "aws_security_group_rule"
+        {
+            let open = texts(self.after)
+                .into_iter()
+                .any(|text| text == "0.0.0.0/0" || text == "::/0");
+            if open {
+                found.push("lets the whole internet in".to_owned());
+            }
+        }
+        found
+    }
+}
+
+/// Buckets without the three things that a bucket needs, each a resource of its own.
+fn bare_buckets(managed: &[&Value]) -> Vec<String> {
+    let of = |kind: &str| {
+        managed
+            .iter()
+            .filter(|change| change["type"] == kind)
+            .count()
+    };
+    let buckets = of("aws_s3_bucket");
+    let parts = [
+        "aws_s3_bucket_public_access_block",
+        "aws_s3_bucket_server_side_encryption_configuration",
+        "aws_s3_bucket_versioning",
+    ];
+    parts
+        .into_iter()
+        .filter(|part| of(part) < buckets)
+        .map(|part| format!("{buckets} buckets, but {} of {part}", of(part)))
+        .collect()
+}
+
+fn at_least(value: &Value, days: u64) -> bool {
+    value.as_u64().is_some_and(|value| value >= days)
+}
+
+fn is_false(value: &Value) -> bool {
+    *value == false || *value == "false"
+}
+
+/// Every text in a value, at any depth.
+fn texts(value: &Value) -> Vec<&str> {
+    match value {
+        Value::String(text) => vec![text],
+        Value::Array(items) => items.iter().flat_map(texts).collect(),
+        Value::Object(fields) => fields.values().flat_map(texts).collect(),
+        _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn plan(kind: &str, after: Value, unknown: Value) -> Value {
+        json!({
+            "variables": {"region": {"value": "eu-central-1"}},
+            "configuration": {"provider_config": {"aws": {"expressions": {"region": {"references": ["var.region"]}}}}},
+            "resource_changes": [
+                {"address": "a", "mode": "managed", "type": kind, "change": {"after": after, "after_unknown": unknown}},
+            ],
+        })
+    }
+
+    fn found(kind: &str, after: Value, unknown: Value) -> Vec<String> {
+        let lawful = ["eu-central-1", "eu-west-1"].map(str::to_owned).into();
+        violations(&plan(kind, after, unknown), "eu-central-1", &lawful)
+    }
+
+    fn disk(zone: &str, key: Value) -> Value {
+        json!({"availability_zone": zone, "encrypted": true, "kms_key_id": key, "tags": {"jurisdiction": "eu"}})
+    }
+
+    #[test]
+    fn a_store_elsewhere_or_in_the_clear_or_under_a_foreign_key_is_refused() {
+        let own = json!("arn:aws:kms:eu-central-1:222222222222:key/a");
+        let foreign = json!("arn:aws:kms:us-east-1:222222222222:key/a");
+        let volume = |after, unknown| found("aws_ebs_volume", after, unknown);
+        assert!(volume(disk("eu-central-1a", own.clone()), json!({})).is_empty());
+        let made = disk("eu-central-1a", Value::Null);
+        assert!(volume(made.clone(), json!({"kms_key_id": true})).is_empty());
+        // Without a key of its own the cloud takes one that is the account's.
+        assert_eq!(volume(made, json!({})).len(), 1);
+        assert_eq!(volume(disk("us-east-1a", own.clone()), json!({})).len(), 1);
+        // It is under another key, and names another law.
+        assert_eq!(volume(disk("eu-central-1a", foreign), json!({})).len(), 2);
+        let mut clear = disk("eu-central-1a", own);
+        clear["encrypted"] = json!(false);
+        assert_eq!(volume(clear, json!({})).len(), 1);
+    }
+
+    #[test]
+    fn what_leads_out_of_the_region_is_refused_and_so_is_a_store_without_a_rule() {
+        for (kind, after) in [
+            ("aws_internet_gateway", json!({})),
+            ("aws_dynamodb_table", json!({})),
+            ("aws_lb", json!({"internal": false})),
+            ("aws_subnet", json!({"map_public_ip_on_launch": true})),
+            (
+                "aws_vpc_security_group_ingress_rule",
+                json!({"cidr_ipv4": "0.0.0.0/0"}),
+            ),
+            (
+                "aws_s3_bucket_replication_configuration",
+                json!({"rule": [{"destination": [{"bucket": "arn:aws:s3:us-east-1::b"}]}]}),
+            ),
+        ] {
+            assert_eq!(found(kind, after, json!({})).len(), 1, "{kind}");
+        }
+        assert!(found("aws_lb", json!({"internal": true}), json!({})).is_empty());
+    }
+
+    #[test]
+    fn a_plan_for_another_region_than_its_state_is_refused() {
+        let mut plan = plan("aws_lb", json!({"internal": true}), json!({}));
+        plan["variables"]["region"]["value"] = json!("us-east-1");
+        let lawful = ["eu-central-1"].map(str::to_owned).into();
+        assert_eq!(violations(&plan, "eu-central-1", &lawful).len(), 1);
+    }
+}
