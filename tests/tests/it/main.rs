@@ -13,9 +13,9 @@ mod modbus;
 mod replay;
 mod residency;
 mod restored;
+mod rollout;
 mod standby;
 mod threads;
-mod rollout;
 mod week;
 
 use anyhow::Result;

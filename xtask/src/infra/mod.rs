@@ -52,9 +52,11 @@ pub fn check(places: &Places) -> Result<(bool, Counts)> {
             tally.note(&name, ready);
             continue;
         }
-        tally.note(&name, terraform.run(&dir, &["validate", "-no-color"])?);
+        // A test validates first.
         if dir.join("tests").is_dir() {
             tally.tests(&name, terraform.run(&dir, &["test", "-no-color"])?);
+        } else {
+            tally.note(&name, terraform.run(&dir, &["validate", "-no-color"])?);
         }
     }
     guards::check(&terraform, &copy, &mut tally)?;

@@ -2,7 +2,7 @@
 //! it is there for, by plans that were spoilt in one place each.
 use super::{Tally, policy::violations, terraform::Terraform};
 use anyhow::{Context, Result, ensure};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::{collections::BTreeSet, fs, path::Path};
 
 /// The regions that are planned: one of each jurisdiction.
@@ -13,6 +13,87 @@ const PLANNED: [(&str, &str); 3] = [
 ];
 /// The state of a plan without an account is nowhere.
 const NOWHERE: &str = "terraform {\n  backend \"local\" {}\n}\n";
+
+/// One thing made wrong in a good plan.
+struct Spoil {
+    /// Of which resource.
+    kind: &'static str,
+    /// Which argument.
+    key: &'static str,
+    /// What it says then (JSON).
+    value: &'static str,
+    /// What was done, for people.
+    what: &'static str,
+    /// Words that the policy has to find.
+    found: &'static str,
+}
+
+/// The policy has to refuse each of them.
+const SPOILT: [Spoil; 9] = [
+    Spoil {
+        kind: "aws_rds_cluster",
+        key: "storage_encrypted",
+        value: "false",
+        what: "PostgreSQL in the clear",
+        found: "is not encrypted",
+    },
+    Spoil {
+        kind: "aws_rds_cluster",
+        key: "kms_key_id",
+        value: r#""arn:aws:kms:ca-central-1:444444444444:key/a""#,
+        what: "the key of another region",
+        found: "is not under the region's key",
+    },
+    Spoil {
+        kind: "aws_rds_cluster",
+        key: "backup_retention_period",
+        value: "1",
+        what: "backups of a day",
+        found: "too short",
+    },
+    Spoil {
+        kind: "aws_rds_cluster_instance",
+        key: "publicly_accessible",
+        value: "true",
+        what: "a public database",
+        found: "public address",
+    },
+    Spoil {
+        kind: "aws_ebs_volume",
+        key: "availability_zone",
+        value: r#""ca-central-1a""#,
+        what: "a disk elsewhere",
+        found: "is in ca-central-1a",
+    },
+    Spoil {
+        kind: "aws_lb",
+        key: "internal",
+        value: "false",
+        what: "a public balancer",
+        found: "public balancer",
+    },
+    Spoil {
+        kind: "aws_kms_key",
+        key: "multi_region",
+        value: "true",
+        what: "a key that travels",
+        found: "can be copied",
+    },
+    Spoil {
+        kind: "aws_vpc_security_group_ingress_rule",
+        key: "cidr_ipv4",
+        value: r#""0.0.0.0/0""#,
+        what: "an open door",
+        found: "whole internet",
+    },
+    Spoil {
+        kind: "aws_cloudwatch_log_group",
+        key: "retention_in_days",
+        value: "7",
+        what: "logs of a week",
+        found: "logs too short",
+    },
+];
 
 /// Plans each region and checks what it would make.
 pub fn check(terraform: &Terraform, copy: &Path, tally: &mut Tally) -> Result<()> {
@@ -28,14 +109,15 @@ pub fn check(terraform: &Terraform, copy: &Path, tally: &mut Tally) -> Result<()
                 let lawful = lawful(&plan, jurisdiction)?;
                 let found = violations(&plan, region, &lawful);
                 tally.say(&what, found.is_empty(), &found.join("\n"));
-                for (spoilt, text, line) in spoilt(&plan) {
-                    let found = violations(&spoilt, region, &lawful);
-                    let seen = found.iter().any(|one| one.contains(line));
-                    tally.say(
-                        &format!("{what} with {text} is refused"),
-                        seen,
-                        &found.join("\n"),
-                    );
+                for spoil in &SPOILT {
+                    // A plan without the resource is none that the policy was tried on.
+                    let found = match spoilt(&plan, spoil)? {
+                        Some(spoilt) => violations(&spoilt, region, &lawful),
+                        None => vec![format!("it makes no {}", spoil.kind)],
+                    };
+                    let seen = found.iter().any(|one| one.contains(spoil.found));
+                    let what = format!("{what} with {} is refused", spoil.what);
+                    tally.say(&what, seen, &found.join("\n"));
                 }
             }
         }
@@ -74,81 +156,14 @@ fn lawful(plan: &Value, jurisdiction: &str) -> Result<BTreeSet<String>> {
     Ok(of.map(|(name, _)| name.clone()).collect())
 }
 
-/// The plan, spoilt in one place each: what was done, and words that the policy has to find.
-fn spoilt(plan: &Value) -> Vec<(Value, &'static str, &'static str)> {
-    const ELSEWHERE: &str = "arn:aws:kms:ca-central-1:444444444444:key/a";
-    let cases: [(&str, &str, Value, &str, &str); 9] = [
-        (
-            "aws_rds_cluster",
-            "/storage_encrypted",
-            json!(false),
-            "PostgreSQL in the clear",
-            "is not encrypted",
-        ),
-        (
-            "aws_rds_cluster",
-            "/kms_key_id",
-            json!(ELSEWHERE),
-            "the key of another region",
-            "is not under the region's key",
-        ),
-        (
-            "aws_rds_cluster",
-            "/backup_retention_period",
-            json!(1),
-            "backups of a day",
-            "too short",
-        ),
-        (
-            "aws_rds_cluster_instance",
-            "/publicly_accessible",
-            json!(true),
-            "a public database",
-            "public address",
-        ),
-        (
-            "aws_ebs_volume",
-            "/availability_zone",
-            json!("ca-central-1a"),
-            "a disk elsewhere",
-            "is in ca-central-1a",
-        ),
-        (
-            "aws_lb",
-            "/internal",
-            json!(false),
-            "a public balancer",
-            "public balancer",
-        ),
-        (
-            "aws_kms_key",
-            "/multi_region",
-            json!(true),
-            "a key that travels",
-            "can be copied",
-        ),
-        (
-            "aws_vpc_security_group_ingress_rule",
-            "/cidr_ipv4",
-            json!("0.0.0.0/0"),
-            "an open door",
-            "whole internet",
-        ),
-        (
-            "aws_cloudwatch_log_group",
-            "/retention_in_days",
-            json!(7),
-            "logs of a week",
-            "logs too short",
-        ),
-    ];
-    let spoil = |(kind, at, value, text, line): (&str, &str, Value, &'static str, &'static str)| {
-        let mut spoilt = plan.clone();
-        let changes = spoilt["resource_changes"].as_array_mut()?;
-        let change = changes.iter_mut().find(|change| change["type"] == kind)?;
-        let after = &mut change["change"]["after"];
-        after[at.trim_start_matches('/')] = value;
-        Some((spoilt, text, line))
+/// The plan, spoilt in one place. None when it makes nothing of that kind.
+fn spoilt(plan: &Value, spoil: &Spoil) -> Result<Option<Value>> {
+    let mut spoilt = plan.clone();
+    let changes = spoilt["resource_changes"].as_array_mut();
+    let mut changes = changes.into_iter().flatten();
+    let Some(change) = changes.find(|change| change["type"] == spoil.kind) else {
+        return Ok(None);
     };
-    cases.into_iter().filter_map(spoil).collect()
+    change["change"]["after"][spoil.key] = serde_json::from_str(spoil.value).context(spoil.what)?;
+    Ok(Some(spoilt))
 }

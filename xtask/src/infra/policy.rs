@@ -1,12 +1,10 @@
 //! What a plan of a region may make: every store in its region, under its key, encrypted, kept long enough, and nothing
 //! with a public address. Read from the plan's JSON, so that it holds whatever module made a resource.
+mod stores;
+
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// Backups are kept at least so long, in days.
-const MIN_BACKUP_DAYS: u64 = 35;
-/// Logs are kept at least so long, in days.
-const MIN_LOG_DAYS: u64 = 365;
 /// What would be a way to or from the internet.
 const NEVER: [&str; 6] = [
     "aws_internet_gateway",
@@ -117,134 +115,6 @@ impl Resource<'_> {
         found
     }
 
-    fn of_its_kind(&self) -> Vec<String> {
-        let mut found = Vec::new();
-        let mut ask = |good: bool, what: &str| {
-            if !good {
-                found.push(what.to_owned());
-            }
-        };
-        let (after, unknown) = (self.after, self.unknown);
-        match self.kind {
-            "aws_rds_cluster" => {
-                ask(after["storage_encrypted"] == true, "is not encrypted");
-                ask(
-                    self.key(&after["kms_key_id"], &unknown["kms_key_id"]),
-                    "is not under the region's key",
-                );
-                ask(
-                    at_least(&after["backup_retention_period"], MIN_BACKUP_DAYS),
-                    "keeps its backups too short",
-                );
-                ask(after["deletion_protection"] == true, "can be deleted");
-                let own = |key: &str| !after[key].is_string();
-                ask(
-                    own("global_cluster_identifier") && own("replication_source_identifier"),
-                    "is a copy of another region's",
-                );
-            }
-            "aws_msk_cluster" => {
-                let (rest, rest_unknown) =
-                    (&after["encryption_info"][0], &unknown["encryption_info"][0]);
-                ask(
-                    self.key(
-                        &rest["encryption_at_rest_kms_key_arn"],
-                        &rest_unknown["encryption_at_rest_kms_key_arn"],
-                    ),
-                    "is not under the region's key",
-                );
-                let transit = &rest["encryption_in_transit"][0];
-                ask(
-                    transit["client_broker"] == "TLS" && transit["in_cluster"] == true,
-                    "speaks in the clear",
-                );
-                ask(
-                    after["client_authentication"][0]["unauthenticated"] == false,
-                    "takes anybody",
-                );
-            }
-            "aws_ebs_volume" => {
-                ask(after["encrypted"] == true, "is not encrypted");
-                ask(
-                    self.key(&after["kms_key_id"], &unknown["kms_key_id"]),
-                    "is not under the region's key",
-                );
-            }
-            "aws_instance" => {
-                let (disk, disk_unknown) = (
-                    &after["root_block_device"][0],
-                    &unknown["root_block_device"][0],
-                );
-                ask(
-                    disk["encrypted"] == true
-                        && self.key(&disk["kms_key_id"], &disk_unknown["kms_key_id"]),
-                    "has a disk that is not under the region's key",
-                );
-                ask(
-                    after["metadata_options"][0]["http_tokens"] == "required",
-                    "gives its role to any request",
-                );
-            }
-            "aws_launch_template" => {
-                let ebs = &after["block_device_mappings"][0]["ebs"][0];
-                let ebs_unknown = &unknown["block_device_mappings"][0]["ebs"][0];
-                ask(
-                    (ebs["encrypted"] == true || ebs["encrypted"] == "true")
-                        && self.key(&ebs["kms_key_id"], &ebs_unknown["kms_key_id"]),
-                    "has a disk that is not under the region's key",
-                );
-                ask(
-                    after["metadata_options"][0]["http_tokens"] == "required",
-                    "gives its role to any request",
-                );
-            }
-            "aws_backup_vault" => ask(
-                self.key(&after["kms_key_arn"], &unknown["kms_key_arn"]),
-                "is not under the region's key",
-            ),
-            "aws_backup_plan" => {
-                let rules = after["rule"].as_array();
-                let kept =
-                    |rule: &Value| at_least(&rule["lifecycle"][0]["delete_after"], MIN_BACKUP_DAYS);
-                ask(
-                    rules.is_some_and(|rules| !rules.is_empty() && rules.iter().all(kept)),
-                    "keeps backups too short",
-                );
-            }
-            "aws_cloudwatch_log_group" => {
-                ask(
-                    at_least(&after["retention_in_days"], MIN_LOG_DAYS),
-                    "keeps logs too short",
-                );
-                ask(
-                    self.key(&after["kms_key_id"], &unknown["kms_key_id"]),
-                    "is not under the region's key",
-                );
-            }
-            "aws_sns_topic" => ask(
-                self.key(&after["kms_master_key_id"], &unknown["kms_master_key_id"]),
-                "is not under the region's key",
-            ),
-            "aws_kms_key" => {
-                ask(
-                    after["multi_region"] == false,
-                    "can be copied to another region",
-                );
-                ask(after["enable_key_rotation"] == true, "is never renewed");
-            }
-            _ => {}
-        }
-        found
-    }
-
-    /// A key of this region: named, or one that the same plan makes.
-    fn key(&self, named: &Value, unknown: &Value) -> bool {
-        match named.as_str() {
-            Some(arn) => arn.starts_with(&format!("arn:aws:kms:{}:", self.region)),
-            None => *unknown == true,
-        }
-    }
-
     /// Anything that names a place where another law applies; of what holds data, any place but its own and copies of
     /// backups within the law.
     fn elsewhere(&self) -> Vec<String> {
@@ -331,10 +201,6 @@ fn bare_buckets(managed: &[&Value]) -> Vec<String> {
         .filter(|part| of(part) < buckets)
         .map(|part| format!("{buckets} buckets, but {} of {part}", of(part)))
         .collect()
-}
-
-fn at_least(value: &Value, days: u64) -> bool {
-    value.as_u64().is_some_and(|value| value >= days)
 }
 
 fn is_false(value: &Value) -> bool {

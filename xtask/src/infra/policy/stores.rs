@@ -1,0 +1,152 @@
+//! What each kind of store has to have: one list of rules for each kind.
+use super::Resource;
+use serde_json::Value;
+
+/// Backups are kept at least so long, in days.
+const MIN_BACKUP_DAYS: u64 = 35;
+/// Logs are kept at least so long, in days.
+const MIN_LOG_DAYS: u64 = 365;
+/// What is said of a store whose key is another's.
+const FOREIGN_KEY: &str = "is not under the region's key";
+const FOREIGN_DISK: &str = "has a disk that is not under the region's key";
+const CLEAR: &str = "is not encrypted";
+const ANY_REQUEST: &str = "gives its role to any request";
+
+/// Whether it is kept, and what is said when it is not.
+type Rule = (bool, &'static str);
+
+impl Resource<'_> {
+    /// What is wrong with it as a store of its kind.
+    pub(super) fn of_its_kind(&self) -> Vec<String> {
+        let rules = match self.kind {
+            "aws_rds_cluster" => self.postgres(),
+            "aws_msk_cluster" => self.kafka(),
+            "aws_ebs_volume" => self.volume(),
+            "aws_instance" => self.instance(),
+            "aws_launch_template" => self.launch_template(),
+            "aws_backup_vault" => vec![(self.own_key("kms_key_arn"), FOREIGN_KEY)],
+            "aws_backup_plan" => self.backups(),
+            "aws_cloudwatch_log_group" => self.logs(),
+            "aws_sns_topic" => vec![(self.own_key("kms_master_key_id"), FOREIGN_KEY)],
+            "aws_kms_key" => self.root_key(),
+            _ => Vec::new(),
+        };
+        let broken = rules.into_iter().filter(|(kept, _)| !kept);
+        broken.map(|(_, what)| what.to_owned()).collect()
+    }
+
+    fn postgres(&self) -> Vec<Rule> {
+        let after = self.after;
+        let alone = |key: &str| !after[key].is_string();
+        vec![
+            (after["storage_encrypted"] == true, CLEAR),
+            (self.own_key("kms_key_id"), FOREIGN_KEY),
+            (
+                at_least(&after["backup_retention_period"], MIN_BACKUP_DAYS),
+                "keeps its backups too short",
+            ),
+            (after["deletion_protection"] == true, "can be deleted"),
+            (
+                alone("global_cluster_identifier") && alone("replication_source_identifier"),
+                "is a copy of another region's",
+            ),
+        ]
+    }
+
+    fn kafka(&self) -> Vec<Rule> {
+        const KEY: &str = "encryption_at_rest_kms_key_arn";
+        let rest = &self.after["encryption_info"][0];
+        let unknown = &self.unknown["encryption_info"][0];
+        let transit = &rest["encryption_in_transit"][0];
+        vec![
+            (self.key(&rest[KEY], &unknown[KEY]), FOREIGN_KEY),
+            (
+                transit["client_broker"] == "TLS" && transit["in_cluster"] == true,
+                "speaks in the clear",
+            ),
+            (
+                self.after["client_authentication"][0]["unauthenticated"] == false,
+                "takes anybody",
+            ),
+        ]
+    }
+
+    fn volume(&self) -> Vec<Rule> {
+        vec![
+            (self.after["encrypted"] == true, CLEAR),
+            (self.own_key("kms_key_id"), FOREIGN_KEY),
+        ]
+    }
+
+    fn instance(&self) -> Vec<Rule> {
+        let disk = &self.after["root_block_device"][0];
+        let unknown = &self.unknown["root_block_device"][0];
+        vec![
+            (self.is_encrypted(disk, unknown), FOREIGN_DISK),
+            (self.asks_for_a_token(), ANY_REQUEST),
+        ]
+    }
+
+    fn launch_template(&self) -> Vec<Rule> {
+        let disk = &self.after["block_device_mappings"][0]["ebs"][0];
+        let unknown = &self.unknown["block_device_mappings"][0]["ebs"][0];
+        vec![
+            (self.is_encrypted(disk, unknown), FOREIGN_DISK),
+            (self.asks_for_a_token(), ANY_REQUEST),
+        ]
+    }
+
+    fn backups(&self) -> Vec<Rule> {
+        let rules = self.after["rule"].as_array();
+        let kept = |rule: &Value| at_least(&rule["lifecycle"][0]["delete_after"], MIN_BACKUP_DAYS);
+        let all = rules.is_some_and(|rules| !rules.is_empty() && rules.iter().all(kept));
+        vec![(all, "keeps backups too short")]
+    }
+
+    fn logs(&self) -> Vec<Rule> {
+        vec![
+            (
+                at_least(&self.after["retention_in_days"], MIN_LOG_DAYS),
+                "keeps logs too short",
+            ),
+            (self.own_key("kms_key_id"), FOREIGN_KEY),
+        ]
+    }
+
+    fn root_key(&self) -> Vec<Rule> {
+        let after = self.after;
+        vec![
+            (
+                after["multi_region"] == false,
+                "can be copied to another region",
+            ),
+            (after["enable_key_rotation"] == true, "is never renewed"),
+        ]
+    }
+
+    /// An encrypted disk under the region's key; a launch template writes its flags as texts.
+    fn is_encrypted(&self, disk: &Value, unknown: &Value) -> bool {
+        let flag = &disk["encrypted"];
+        (*flag == true || *flag == "true") && self.key(&disk["kms_key_id"], &unknown["kms_key_id"])
+    }
+
+    fn asks_for_a_token(&self) -> bool {
+        self.after["metadata_options"][0]["http_tokens"] == "required"
+    }
+
+    fn own_key(&self, name: &str) -> bool {
+        self.key(&self.after[name], &self.unknown[name])
+    }
+
+    /// A key of this region: named, or one that the same plan makes.
+    fn key(&self, named: &Value, unknown: &Value) -> bool {
+        match named.as_str() {
+            Some(arn) => arn.starts_with(&format!("arn:aws:kms:{}:", self.region)),
+            None => *unknown == true,
+        }
+    }
+}
+
+fn at_least(value: &Value, days: u64) -> bool {
+    value.as_u64().is_some_and(|value| value >= days)
+}
