@@ -13,7 +13,7 @@
 //! It is not the witness: that an old copy of the whole file was not put back is seen by who holds a later head
 //! ([`verify`] takes such heads).
 
-use crate::db::{Count, DbError, migrate};
+use crate::db::{self, Count, DbError, migrate};
 use crate::gap;
 use crate::merkle::{Frontier, Hash, leaf_hash};
 use crate::note::TreeHead;
@@ -47,7 +47,13 @@ CREATE TABLE IF NOT EXISTS audit_head (
     checkpoint TEXT NOT NULL              -- the last signed head
 ) STRICT;
 INSERT OR IGNORE INTO audit_head VALUES (0, 0, x'', '');
-", heads::HEADS, heads::FRONTIERS];
+", heads::HEADS, heads::FRONTIERS, heads::EVERY_FRONTIER];
+
+/// The part of the schema that this is.
+const PART: &str = "audit";
+
+/// Entries that a log has at most when nothing but its beginning is in it.
+const BEGINNING: u32 = 2;
 
 /// A machine's clock that is so far ahead of the last entry is not believed, in ms: 90 days, as an edge's is not.
 const MAX_AHEAD_MS: i64 = 90 * 86_400_000;
@@ -95,7 +101,12 @@ impl Signer {
 /// # Errors
 /// [`DbError`]; [`DbError::Newer`] when a newer program wrote them.
 pub fn schema(conn: &Connection) -> Result<(), DbError> {
-    migrate(conn, "audit", SCHEMA)
+    if (1..=heads::WITHOUT_EARLIER).contains(&db::version(conn, PART)?) {
+        let earlier = SCHEMA.get(..heads::WITHOUT_EARLIER as usize);
+        migrate(conn, PART, earlier.unwrap_or_default())?;
+        heads::keep_earlier(conn)?;
+    }
+    migrate(conn, PART, SCHEMA)
 }
 
 /// Appends an entry and returns its position. Call it within the transaction that stores what was decided.
@@ -153,9 +164,10 @@ pub fn begin(
     now: Timestamp,
     has_run: bool,
 ) -> Result<(), DbError> {
-    if frontier(tx)?.size() > 0 {
+    if !is_empty(tx)? {
         return Ok(());
     }
+    heads::forget_beyond(tx, 0)?;
     let event = |decision, reason| Entry::of_event(now, decision, reason, (me, me), 0);
     append(tx, &event(Decision::Started, ""))?;
     if has_run {
@@ -163,6 +175,35 @@ pub fn begin(
         gap::declare(tx, (me, me), gap::LOG_LOST, &Loss::default(), now)?;
     }
     sign_head(tx, signer)
+}
+
+/// Whether the log has no entry: before it begins, the file of its heads is made ([`witness::Witness::create`]).
+///
+/// # Errors
+/// [`DbError`].
+pub fn is_empty(conn: &Connection) -> Result<bool, DbError> {
+    Ok(frontier(conn)?.size() == 0)
+}
+
+/// The head of a log that holds nothing but its beginning: what the file of its heads begins with
+/// ([`witness::Witness::begin`]). None of a log that has grown.
+///
+/// # Errors
+/// [`DbError`].
+pub fn first_head(conn: &Connection) -> Result<Option<String>, DbError> {
+    let first = match list(conn, 0, BEGINNING + 1) {
+        // Entries that are not canonical are found when the log is verified; the node starts, and says so.
+        Err(DbError::Corrupt(_)) => return Ok(None),
+        listed => listed?,
+    };
+    let begins = |(_, entry): &(u64, Entry)| {
+        matches!(entry.decision(), Decision::Started | Decision::PutBack)
+    };
+    if first.len() <= BEGINNING as usize && first.iter().all(begins) {
+        checkpoint(conn)
+    } else {
+        Ok(None)
+    }
 }
 
 /// The last signed head, in the format of C2SP tlog-checkpoint; none before the first.

@@ -96,9 +96,91 @@ fn a_log_holds_every_head_that_it_signed_and_no_other_at_the_cost_of_few_bytes()
         )
         .unwrap();
     assert_eq!(beside, (3, 4 * 32));
+    sign_head(&conn, &signer()).unwrap();
+    check(&conn, &[]).unwrap();
     conn.execute_batch("DELETE FROM audit_frontier WHERE size < 3000")
         .unwrap();
     assert!(signed.iter().all(hold), "also without them");
+}
+
+#[test]
+fn what_is_kept_beside_a_log_to_compare_heads_with_is_verified_with_it() {
+    let entries = u32::try_from(2 * heads::KEPT_EVERY).unwrap() + 5;
+    let filled = || {
+        let conn = log(0);
+        let all: Vec<Entry> = (0..entries).map(entry).collect();
+        append_all(&conn, &all).unwrap();
+        sign_head(&conn, &signer()).unwrap();
+        heads::keep(&conn, &head_of("medmesh/global")).unwrap();
+        check(&conn, &[]).unwrap();
+        conn
+    };
+    for (change, size) in [
+        (
+            "UPDATE audit_frontier SET frontier = zeroblob(32) WHERE size = 1024",
+            1_024,
+        ),
+        ("DELETE FROM audit_frontier WHERE size = 1024", 1_024),
+        ("DELETE FROM audit_frontier", 1_024),
+        (
+            "UPDATE audit_frontier SET size = 1025 WHERE size = 1024",
+            1_024,
+        ),
+        ("INSERT INTO audit_frontier VALUES (7, x'')", 7),
+        ("INSERT INTO audit_frontier VALUES (4096, x'')", 4_096),
+    ] {
+        let conn = filled();
+        conn.execute_batch(change).unwrap();
+        let found = check(&conn, &[]).unwrap_err();
+        assert!(
+            matches!(found, VerifyError::Frontier { size: at } if at == size),
+            "{change}: {found}"
+        );
+    }
+    for change in [
+        "UPDATE audit_peer SET size = 3",
+        "UPDATE audit_peer SET origin = 'medmesh/regional/us/us'",
+        "UPDATE audit_peer SET note = 'none'",
+    ] {
+        let conn = filled();
+        conn.execute_batch(change).unwrap();
+        let found = check(&conn, &[]).unwrap_err();
+        assert!(
+            matches!(found, VerifyError::Peer { .. }),
+            "{change}: {found}"
+        );
+    }
+}
+
+/// A signed head of another node's log.
+fn head_of(origin: &str) -> String {
+    let head = TreeHead {
+        origin: origin.to_owned(),
+        size: 5,
+        root: [3; 32],
+    };
+    head.sign(&signer().key)
+}
+
+#[test]
+fn frontiers_of_before_they_were_kept_are_made_once_when_the_tables_come_up_to_date() {
+    let conn = log(0);
+    let all: Vec<Entry> = (0..2_100).map(entry).collect();
+    append_all(&conn, &all).unwrap();
+    sign_head(&conn, &signer()).unwrap();
+    conn.execute_batch(
+        "DELETE FROM audit_frontier WHERE size = 1024;
+         UPDATE federation_schema SET version = 3 WHERE part = 'audit'",
+    )
+    .unwrap();
+    // A program of the new version that only reads takes the old tables as they are.
+    check(&conn, &[]).unwrap();
+    schema(&conn).unwrap();
+    check(&conn, &[]).unwrap();
+    conn.execute_batch("DELETE FROM audit_frontier WHERE size = 1024")
+        .unwrap();
+    schema(&conn).unwrap();
+    check(&conn, &[]).unwrap_err();
 }
 
 #[test]

@@ -165,6 +165,17 @@ impl FromSql for Count {
     }
 }
 
+/// The version of the tables of a part; 0 where there are none.
+pub(crate) fn version(conn: &Connection, part: &str) -> Result<u32, DbError> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'federation_schema')";
+    if !conn.query_row(sql, [], |row| row.get(0))? {
+        return Ok(0);
+    }
+    let sql = "SELECT version FROM federation_schema WHERE part = ?1";
+    let version: Option<u32> = conn.query_row(sql, [part], |row| row.get(0)).optional()?;
+    Ok(version.unwrap_or(0))
+}
+
 /// Brings the tables of a part to the newest version: `steps[n]` leads from version n to n + 1, in whole or not at all.
 pub(crate) fn migrate(
     conn: &Connection,
@@ -174,14 +185,7 @@ pub(crate) fn migrate(
     conn.execute_batch(
         "CREATE TABLE IF NOT EXISTS federation_schema (part TEXT PRIMARY KEY, version INTEGER NOT NULL) STRICT",
     )?;
-    let found: Option<u32> = conn
-        .query_row(
-            "SELECT version FROM federation_schema WHERE part = ?1",
-            [part],
-            |row| row.get(0),
-        )
-        .optional()?;
-    let found = found.unwrap_or(0);
+    let found = version(conn, part)?;
     let known = u32::try_from(steps.len()).unwrap_or(u32::MAX);
     if found > known {
         return Err(DbError::Newer { part, found, known });

@@ -144,21 +144,16 @@ fn heads_from_outside(files: &[PathBuf], nodes: &[Opened]) -> Result<Vec<String>
 fn verify_one(node: &Opened, held: &[String], json: bool) -> Result<()> {
     let (_, witness) = node.node()?;
     let origin = witness.origin();
-    let beside = witness.heads()?;
     let ours = |note: &&String| note.lines().next() == Some(origin);
-    let witnessed: Vec<String> = beside
-        .iter()
-        .chain(held.iter().filter(ours))
-        .cloned()
-        .collect();
-    let head = node.log.verify(origin, &witness.key(), &witnessed)?;
+    let outside: Vec<String> = held.iter().filter(ours).cloned().collect();
+    let (head, others) = node.log.verify_beside(&witness, &outside)?;
     if head.size == 0 {
         // A node writes its first entry when it first starts.
         return Err(anyhow!(
             "the log is empty and has no signed head, though its node has run"
         ));
     }
-    let (size, others) = (head.size, witnessed.len());
+    let size = head.size;
     let root: String = head.root.iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(out::line(if json {
         json!({"origin": origin, "size": size, "root": root, "witnessed": others}).to_string()
@@ -239,11 +234,18 @@ fn acknowledge(args: &AuditNodeArgs) -> Result<(), Failure> {
         _ => federation::db::open(&opened.database).map_err(anyhow::Error::from)?,
     };
     let done = restore::acknowledge(&mut connection, &node).map_err(anyhow::Error::from)?;
-    let (gaps, heads) = (done.gaps, done.heads);
+    let (gaps, heads, begun) = (done.gaps, done.heads, done.begun);
     Ok(out::line(if args.json {
-        json!({"gaps": gaps, "heads": heads}).to_string()
+        json!({"gaps": gaps, "heads": heads, "begun": begun}).to_string()
     } else {
-        format!("{gaps} gaps acknowledged, {heads} heads that the log does not hold set aside")
+        let begun = if begun {
+            ", the file of heads beside the log begins anew"
+        } else {
+            ""
+        };
+        format!(
+            "{gaps} gaps acknowledged, {heads} heads that the log does not hold set aside{begun}"
+        )
     })?)
 }
 

@@ -4,11 +4,11 @@
 use super::{Store, StoreError, StoreErrorKind, job::Job, outbox::port, pack};
 use async_trait::async_trait;
 use federation::{
-    audit::Entry,
+    audit::{self, Entry, witness::Witness},
     gap::{self, Gap},
     meet::{Begin, Cause, Next},
     outbox::{self, Sender},
-    port::PortError,
+    port::{PortError, PortErrorKind},
     watch::Looked,
     wire::{Hello, Loss, Welcome},
 };
@@ -202,8 +202,28 @@ impl Store {
     /// As any write.
     pub async fn begin_log(&self) -> Result<(), StoreError> {
         let has_run = self.boot() > 1;
+        if self.read(|db| Ok(audit::is_empty(db)?)).await? {
+            self.with_witness(|witness| witness.create()).await?;
+        }
         self.ask_step(|reply| Job::BeginLog { has_run, reply })
+            .await?;
+        match self.read(|db| Ok(audit::first_head(db)?)).await? {
+            Some(head) => self.with_witness(move |witness| witness.begin(&head)).await,
+            None => Ok(()),
+        }
+    }
+
+    /// A step on the file of heads, on a thread that may block.
+    async fn with_witness(
+        &self,
+        step: impl FnOnce(&Witness) -> std::io::Result<()> + Send + 'static,
+    ) -> Result<(), StoreError> {
+        let shared = self.0.clone();
+        let op = "keep a head of the audit log";
+        tokio::task::spawn_blocking(move || step(&shared.witness))
             .await
+            .map_err(|_| StoreError::new(StoreErrorKind::Internal, op))?
+            .map_err(StoreError::io(op))
     }
 
     /// Keeps what the region says that it holds of this log, in the file beside the database.
@@ -211,12 +231,7 @@ impl Store {
         if note.is_empty() {
             return Ok(());
         }
-        let shared = self.0.clone();
-        let op = "keep a head that the region holds";
-        tokio::task::spawn_blocking(move || shared.witness.keep(&note))
-            .await
-            .map_err(|_| StoreError::new(StoreErrorKind::Internal, op))?
-            .map_err(StoreError::io(op))
+        self.with_witness(move |witness| witness.keep(&note)).await
     }
 
     /// Recomputes the whole audit log and compares it with its own head and with every head that the region said it
@@ -250,24 +265,25 @@ impl Looked for Store {
 
     async fn keep_head(&self) -> Result<(), PortError> {
         let op = "keep the head of the audit log";
-        let head = self.read(|db| Ok(federation::audit::checkpoint(db)?)).await;
+        let head = self.read(|db| Ok(audit::checkpoint(db)?)).await;
         let head = head.map_err(|error| port(error, op))?.unwrap_or_default();
         let kept = self.keep_witness(head).await;
         kept.map_err(|error| port(error, op))
     }
 }
 
-fn check(
-    connection: Connection,
-    witness: &federation::audit::witness::Witness,
-) -> Result<u64, StoreError> {
+fn check(connection: Connection, witness: &Witness) -> Result<u64, StoreError> {
     let op = "verify the audit log";
-    let heads = witness.heads().map_err(StoreError::io(op))?;
-    let log = federation::audit::Log::of(connection)?;
-    let verified = log.verify(witness.origin(), &witness.key(), &heads);
-    verified.map(|head| head.size).map_err(|error| StoreError {
-        kind: StoreErrorKind::Corrupt,
-        op,
-        source: Some(Box::new(error)),
-    })
+    let log = audit::Log::of(connection)?;
+    let verified = log.verify_beside(witness, &[]);
+    verified
+        .map(|(head, _)| head.size)
+        .map_err(|error| StoreError {
+            kind: match error.kind() {
+                PortErrorKind::Unavailable => StoreErrorKind::Unavailable,
+                _ => StoreErrorKind::Corrupt,
+            },
+            op,
+            source: Some(Box::new(error)),
+        })
 }

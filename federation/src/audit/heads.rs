@@ -3,13 +3,14 @@
 //! A head that was signed and given away can never be taken back: a log that does not hold it any more was put back to
 //! an older state, or cut. The frontier at every [`KEPT_EVERY`] entries is kept beside the log, so that a comparison
 //! costs no more hashes than that however long the log is; [`super::verify`], which trusts nothing, recomputes all of it.
-use super::{frontier, frontier_of};
+use super::{PART, frontier, frontier_of};
 use crate::{
-    db::{Count, DbError},
+    db::{self, Count, DbError},
     merkle::{Frontier, Hash, leaf_hash},
     note::TreeHead,
 };
 use rusqlite::{Connection, OptionalExtension as _};
+use std::{collections::BTreeMap, iter::Peekable};
 use types::Place;
 
 /// What version 2 of the audit tables adds.
@@ -33,6 +34,92 @@ CREATE TABLE audit_frontier (
     frontier BLOB NOT NULL                -- roots of the perfect subtrees, as in audit_head
 ) STRICT;
 ";
+
+/// The version of the tables whose frontiers lack those of entries that were there before.
+pub(super) const WITHOUT_EARLIER: u32 = 3;
+
+/// What version 4 changes: nothing of the tables. [`keep_earlier`] has run before it.
+pub(super) const EVERY_FRONTIER: &str = "SELECT 1;";
+
+/// Keeps the frontiers of the entries that were there before frontiers were kept. Again is to no effect.
+pub(super) fn keep_earlier(conn: &Connection) -> Result<(), DbError> {
+    let mut frontier = Frontier::default();
+    let mut statement = conn.prepare("SELECT leaf FROM audit_entry ORDER BY idx")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let leaf = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
+        frontier.push(leaf_hash(leaf));
+        remember(conn, &frontier)?;
+    }
+    Ok(())
+}
+
+/// Forgets frontiers of more entries than there are: those of a log that was emptied or cut.
+pub(super) fn forget_beyond(tx: &Connection, size: u64) -> Result<(), DbError> {
+    tx.execute("DELETE FROM audit_frontier WHERE size > ?1", [Count(size)])?;
+    Ok(())
+}
+
+/// The frontiers that are kept, to be compared with those that are recomputed: one at every [`KEPT_EVERY`] entries and
+/// no other.
+pub(super) struct Kept {
+    frontiers: Peekable<std::collections::btree_map::IntoIter<u64, Vec<u8>>>,
+    /// Tables of before every frontier was kept tell nothing.
+    is_whole: bool,
+}
+
+impl Kept {
+    /// Those of a log.
+    pub(super) fn of(conn: &Connection) -> Result<Self, DbError> {
+        let is_whole = db::version(conn, PART)? > WITHOUT_EARLIER;
+        let mut frontiers = BTreeMap::new();
+        if is_whole {
+            let mut statement = conn.prepare("SELECT size, frontier FROM audit_frontier")?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                frontiers.insert(row.get::<_, Count>(0)?.0, row.get(1)?);
+            }
+        }
+        let frontiers = frontiers.into_iter().peekable();
+        Ok(Self {
+            frontiers,
+            is_whole,
+        })
+    }
+
+    /// Whether what is kept at the size of a recomputed frontier is this one. Sizes are given in their order.
+    pub(super) fn agrees(&mut self, frontier: &Frontier) -> bool {
+        let size = frontier.size();
+        let kept = self.frontiers.next_if(|(at, _)| *at <= size);
+        match kept {
+            Some((at, roots)) => {
+                at == size && size.is_multiple_of(KEPT_EVERY) && roots == frontier.roots().concat()
+            }
+            None => !self.is_whole || !size.is_multiple_of(KEPT_EVERY),
+        }
+    }
+
+    /// The size of one that is kept of more entries than there are.
+    pub(super) fn rest(&mut self) -> Option<u64> {
+        self.frontiers.next().map(|(size, _)| size)
+    }
+}
+
+/// The name of a log whose kept head does not say what the row says that it is.
+pub(super) fn mistaken(conn: &Connection) -> Result<Option<String>, DbError> {
+    let mut statement =
+        conn.prepare("SELECT origin, size, note FROM audit_peer ORDER BY origin")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (origin, Count(size)): (String, _) = (row.get(0)?, row.get(1)?);
+        let note: String = row.get(2)?;
+        let says = TreeHead::read(&note).map(|head| (head.origin, head.size));
+        if says.ok().as_ref() != Some(&(origin.clone(), size)) {
+            return Ok(Some(origin));
+        }
+    }
+    Ok(None)
+}
 
 /// Entries from one kept frontier to the next. A frontier has some 300 bytes, so that they cost a third of a byte an
 /// entry, and a comparison hashes at most so many entries: milliseconds.

@@ -1,5 +1,5 @@
 //! A node's audit log as an auditor reads it: beside the running node, of one instant, without changing anything.
-use super::{Entry, VerifyError, checkpoint, heads, list, verify};
+use super::{Entry, VerifyError, checkpoint, heads, list, verify, witness::Witness};
 use crate::{
     db::{Count, DbError},
     gap::{self, Gap},
@@ -53,6 +53,26 @@ impl Log {
         let of_one_instant = self.connection.unchecked_transaction();
         let _ends_here = of_one_instant.map_err(DbError::from)?;
         verify(&self.connection, origin, key, witnessed)
+    }
+
+    /// The same against the heads in the file beside it as well, which a log that has entries must have, and those from
+    /// outside: the head, and how many of these heads there are.
+    ///
+    /// # Errors
+    /// [`VerifyError`], the first that is found.
+    pub fn verify_beside(
+        &self,
+        witness: &Witness,
+        outside: &[String],
+    ) -> Result<(TreeHead, usize), VerifyError> {
+        let mut heads = witness.heads().map_err(VerifyError::File)?;
+        let is_alone = heads.is_empty();
+        heads.extend_from_slice(outside);
+        let head = self.verify(witness.origin(), &witness.key(), &heads)?;
+        if is_alone && head.size > 0 {
+            return Err(VerifyError::NoHeadBeside);
+        }
+        Ok((head, heads.len()))
     }
 
     /// The signed head; none before the first entry.

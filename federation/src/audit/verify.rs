@@ -1,10 +1,12 @@
-//! Whether an audit log is what was signed.
-use super::{Entry, checkpoint, frontier};
+//! Whether an audit log is what was signed, and whether what is kept beside it is of it.
+use super::{Entry, checkpoint, frontier, heads, heads::Kept, witness::HEADS_FILE};
 use crate::db::{Count, DbError};
 use crate::merkle::{Frontier, leaf_hash};
 use crate::note::{NoteError, TreeHead};
+use crate::port::PortErrorKind;
 use ed25519_dalek::VerifyingKey;
 use rusqlite::Connection;
+use std::io;
 
 /// Why a log is not to be believed.
 #[derive(Debug, thiserror::Error)]
@@ -37,11 +39,48 @@ pub enum VerifyError {
     /// A head is not signed by the log's key.
     #[error("signed head: {0}")]
     Note(#[from] NoteError),
+    /// What is kept of the tree at a size, to compare heads with, is not of these entries, or is missing.
+    #[error("the frontier that is kept of the first {size} entries is not of them")]
+    Frontier {
+        /// Entries.
+        size: u64,
+    },
+    /// A head that is kept of another node's log is not the one that was taken.
+    #[error("the head that is kept of {origin} is not one of its log")]
+    Peer {
+        /// The name of that log.
+        origin: String,
+    },
+    /// The file of heads beside the log is gone, or holds none, though the log has entries.
+    #[error(
+        "no signed head is beside the log, in {HEADS_FILE}, though its node has run: once you know why, `medmesh audit acknowledge`"
+    )]
+    NoHeadBeside,
+    /// The file of heads beside the log cannot be read.
+    #[error("{HEADS_FILE}: {0}")]
+    File(io::Error),
+}
+
+impl VerifyError {
+    /// Unavailable when looking again may find otherwise; else the log is not to be believed.
+    #[must_use]
+    pub fn kind(&self) -> PortErrorKind {
+        match self {
+            Self::File(error) => match error.kind() {
+                // As somebody left it, not as a machine that is short of something.
+                io::ErrorKind::PermissionDenied | io::ErrorKind::IsADirectory => {
+                    PortErrorKind::Corrupt
+                }
+                _ => PortErrorKind::Unavailable,
+            },
+            _ => PortErrorKind::Corrupt,
+        }
+    }
 }
 
 /// Recomputes the whole log and compares it with its own signed head and with every head that others hold of it.
 /// Any edited, dropped, reordered or added entry is found; so is a fork or an old copy, when `witnessed` has a head of
-/// the true log.
+/// the true log. What heads are compared with while the node runs must be of these entries too.
 ///
 /// # Errors
 /// [`VerifyError`], the first that is found.
@@ -77,7 +116,10 @@ pub fn verify(
     if frontier(conn)? != frontier_now {
         return Err(VerifyError::Root { size: entries });
     }
-    Ok(own)
+    match heads::mistaken(conn)? {
+        Some(origin) => Err(VerifyError::Peer { origin }),
+        None => Ok(own),
+    }
 }
 
 /// A log without a head is empty and known to nobody.
@@ -118,6 +160,7 @@ fn recompute(conn: &Connection, heads: &[TreeHead]) -> Result<Frontier, VerifyEr
         Ok(())
     };
     compare(&frontier)?;
+    let mut kept = Kept::of(conn)?;
     let mut statement = conn
         .prepare("SELECT idx, leaf FROM audit_entry ORDER BY idx")
         .map_err(DbError::from)?;
@@ -134,6 +177,13 @@ fn recompute(conn: &Connection, heads: &[TreeHead]) -> Result<Frontier, VerifyEr
         Entry::decode(&leaf)?;
         frontier.push(leaf_hash(&leaf));
         compare(&frontier)?;
+        if !kept.agrees(&frontier) {
+            let size = frontier.size();
+            return Err(VerifyError::Frontier { size });
+        }
     }
-    Ok(frontier)
+    match kept.rest() {
+        Some(size) => Err(VerifyError::Frontier { size }),
+        None => Ok(frontier),
+    }
 }

@@ -1,15 +1,17 @@
 //! Heads that this node's log can never take back, in a file beside the database.
 //!
-//! Every signed head that a peer was given and told back is written here, and once a minute the node's own, so that a database that is emptied, cut or
-//! put back alone is found without asking anybody. Whoever puts the whole folder back is found by the peers
-//! ([`crate::meet`]), and by an outsider with `medmesh audit verify --head FILE`.
+//! Every signed head that a peer was given and told back is written here, and once a minute the node's own, so that a
+//! database that is emptied, cut or put back alone is found without asking anybody. The file begins with its log, before
+//! the log's first commit, and is never begun anew beside a log that has grown: where it is gone, or holds no head, the
+//! log has failed ([`super::VerifyError::NoHeadBeside`]) until a person has acknowledged it. Whoever puts the whole
+//! folder back is found by the peers ([`crate::meet`]), and by an outsider with `medmesh audit verify --head FILE`.
 use super::origin;
 use crate::note::TreeHead;
 use ed25519_dalek::VerifyingKey;
 use parking_lot::Mutex;
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Write as _},
+    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
 };
 use types::Place;
@@ -77,7 +79,34 @@ impl Witness {
             .collect())
     }
 
-    /// Keeps a head that a peer holds, durably, if it is newer than all in the file.
+    /// Makes the file without any head, durably, before the first commit of a log. One that is there stays as it is.
+    ///
+    /// # Errors
+    /// When the file cannot be made.
+    pub fn create(&self) -> io::Result<()> {
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&self.path)?;
+        file.sync_all()?;
+        sync_folder(&self.path)
+    }
+
+    /// Keeps the first head of a log that begins, if the file is there and holds none.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn begin(&self, note: &str) -> io::Result<()> {
+        let mut largest = self.largest.lock();
+        if self.path.exists() && self.largest_in_file()?.is_none() && self.open(note).is_some() {
+            *largest = None;
+            self.append(note)?;
+        }
+        Ok(())
+    }
+
+    /// Keeps a head that a peer holds, durably, if it is newer than all in the file. A file that is gone, or holds no
+    /// head, stays so: what was in it is lost, and that is to be found.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -88,8 +117,11 @@ impl Witness {
         let mut largest = self.largest.lock();
         // Another process may have set heads aside.
         let before = match *largest {
-            Some((length, size)) if length == self.length() => size,
+            Some((length, size)) if length == self.length() => Some(size),
             _ => self.largest_in_file()?,
+        };
+        let Some(before) = before else {
+            return Ok(());
         };
         if head.size > before {
             *largest = None;
@@ -103,10 +135,11 @@ impl Witness {
         fs::metadata(&self.path).map_or(0, |file| file.len())
     }
 
-    fn largest_in_file(&self) -> io::Result<u64> {
+    /// The size of the largest head in the file; none when it holds none, or is not there.
+    fn largest_in_file(&self) -> io::Result<Option<u64>> {
         let sizes = self.heads()?;
         let sizes = sizes.iter().filter_map(|note| self.open(note));
-        Ok(sizes.map(|head| head.size).max().unwrap_or(0))
+        Ok(sizes.map(|head| head.size).max())
     }
 
     fn append(&self, note: &str) -> io::Result<()> {
@@ -145,15 +178,19 @@ impl Witness {
 /// # Errors
 /// When the file is there and cannot be read.
 pub fn read(path: &Path) -> io::Result<Vec<String>> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
+    // What is no text is no head either.
+    let text = String::from_utf8_lossy(&bytes);
     let ends = format!("\n{END}\n");
+    // An end that was not written whole is written again: then there are two.
+    let again = format!("{END}\n");
     let heads = text
         .split(&ends)
-        .map(str::trim_end)
+        .map(|note| note.trim_start_matches(&again).trim_end())
         .filter(|note| !note.is_empty());
     Ok(heads.map(|note| format!("{note}\n")).collect())
 }
@@ -166,10 +203,31 @@ pub fn written(heads: &[String]) -> String {
 
 fn append(path: &Path, note: &str) -> io::Result<()> {
     let is_new = !path.exists();
-    let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+    let mut file = OpenOptions::new()
+        .create(true)
+        .read(true)
+        .append(true)
+        .open(path)?;
+    if is_torn(&mut file)? {
+        file.write_all(format!("\n{END}\n").as_bytes())?;
+    }
     file.write_all(written(&[note.to_owned()]).as_bytes())?;
     file.sync_all()?;
     if is_new { sync_folder(path) } else { Ok(()) }
+}
+
+/// Whether the last head of a file was not written whole: a power loss may end in the middle of one, and what is
+/// written behind it would not be read.
+fn is_torn(file: &mut File) -> io::Result<bool> {
+    let end = format!("\n{END}\n");
+    let length = file.metadata()?.len();
+    if length == 0 {
+        return Ok(false);
+    }
+    let mut last = Vec::new();
+    file.seek(SeekFrom::Start(length.saturating_sub(end.len() as u64)))?;
+    file.read_to_end(&mut last)?;
+    Ok(last != end.as_bytes())
 }
 
 fn replace(path: &Path, heads: &[String]) -> io::Result<()> {
@@ -220,6 +278,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let one = witness(dir.path());
         assert_eq!(one.heads().unwrap(), Vec::<String>::new());
+        one.create().unwrap();
+        one.begin(&head(3)).unwrap();
         for note in [
             head(3),
             head(2),
@@ -236,10 +296,49 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_is_gone_or_was_emptied_is_not_begun_anew_beside_a_log_that_has_grown() {
+        let dir = tempfile::tempdir().unwrap();
+        let one = witness(dir.path());
+        one.begin(&head(1)).unwrap();
+        one.keep(&head(2)).unwrap();
+        assert!(!one.path.exists(), "it is made with its log alone");
+        one.create().unwrap();
+        one.keep(&head(2)).unwrap();
+        assert_eq!(one.heads().unwrap(), Vec::<String>::new());
+        one.begin(&head(2)).unwrap();
+        one.begin(&head(3)).unwrap();
+        one.keep(&head(4)).unwrap();
+        assert_eq!(one.heads().unwrap(), [head(2), head(4)]);
+        for emptied in [None, Some(&b""[..]), Some(&b"\xff\xfe\0 no text"[..])] {
+            match emptied {
+                None => fs::remove_file(&one.path).unwrap(),
+                Some(bytes) => fs::write(&one.path, bytes).unwrap(),
+            }
+            for again in [&one, &witness(dir.path())] {
+                again.keep(&head(5)).unwrap();
+                assert_eq!(again.heads().unwrap(), Vec::<String>::new());
+            }
+        }
+    }
+
+    #[test]
+    fn a_head_behind_one_that_was_not_written_whole_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let one = witness(dir.path());
+        for torn in [&head(3)[..20], "-", "\n--"] {
+            fs::write(&one.path, torn).unwrap();
+            one.begin(&head(1)).unwrap();
+            one.keep(&head(4)).unwrap();
+            assert_eq!(one.heads().unwrap(), [head(1), head(4)]);
+        }
+    }
+
+    #[test]
     fn heads_that_a_person_gave_up_are_set_aside_and_not_forgotten() {
         let dir = tempfile::tempdir().unwrap();
         let one = witness(dir.path());
-        one.keep(&head(3)).unwrap();
+        one.create().unwrap();
+        one.begin(&head(3)).unwrap();
         one.keep(&head(7)).unwrap();
         assert_eq!(one.set_aside(|head| head.size < 5).unwrap(), 1);
         assert_eq!(one.heads().unwrap(), [head(3)]);

@@ -8,6 +8,7 @@ use crate::{
     port::{PortError, PortErrorKind},
 };
 use rusqlite::Connection;
+use std::io;
 use types::Place;
 
 /// What became of a comparison of marks.
@@ -97,10 +98,7 @@ impl Ledger {
         if note.is_empty() {
             return Ok(());
         }
-        let inner = self.inner.clone();
-        let kept = tokio::task::spawn_blocking(move || inner.witness.keep(&note)).await;
-        kept.map_err(|error| failed(error.into()))?
-            .map_err(|error| failed(error.into()))
+        self.with_witness(move |witness| witness.keep(&note)).await
     }
 
     /// Recomputes the whole audit log and compares it with its own head and with every head that peers said they hold:
@@ -121,11 +119,32 @@ impl Ledger {
     /// # Errors
     /// [`PortError`].
     pub async fn begin_log(&self) -> Result<(), PortError> {
-        self.step("begin the audit log", |inner, tx| {
-            let (here, now) = (&inner.here, (inner.now)());
-            audit::begin(tx, here, &inner.signer, now, has_run(tx)?)
-        })
-        .await
+        const OP: &str = "begin the audit log";
+        if self.db.step(OP, audit::is_empty).await? {
+            self.with_witness(|witness| witness.create()).await?;
+        }
+        let first = self
+            .step(OP, |inner, tx| {
+                let (here, now) = (&inner.here, (inner.now)());
+                audit::begin(tx, here, &inner.signer, now, has_run(tx)?)?;
+                audit::first_head(tx)
+            })
+            .await?;
+        match first {
+            Some(head) => self.with_witness(move |witness| witness.begin(&head)).await,
+            None => Ok(()),
+        }
+    }
+
+    /// A step on the file of heads, on a thread that may block.
+    async fn with_witness(
+        &self,
+        step: impl FnOnce(&Witness) -> io::Result<()> + Send + 'static,
+    ) -> Result<(), PortError> {
+        let inner = self.inner.clone();
+        let done = tokio::task::spawn_blocking(move || step(&inner.witness)).await;
+        done.map_err(|error| failed(error.into()))?
+            .map_err(|error| failed(error.into()))
     }
 }
 
@@ -145,14 +164,15 @@ fn failed(source: Box<dyn std::error::Error + Send + Sync>) -> PortError {
 }
 
 fn check(witness: &Witness, database: &std::path::Path) -> Result<u64, PortError> {
-    let heads = witness.heads().map_err(|error| failed(error.into()))?;
     let log = Log::open(database).map_err(|error| error.port("open the audit log"))?;
-    let verified = log.verify(witness.origin(), &witness.key(), &heads);
-    verified.map(|head| head.size).map_err(|error| PortError {
-        kind: PortErrorKind::Corrupt,
-        op: "verify the audit log",
-        source: Some(Box::new(error)),
-    })
+    let verified = log.verify_beside(witness, &[]);
+    verified
+        .map(|(head, _)| head.size)
+        .map_err(|error| PortError {
+            kind: error.kind(),
+            op: "verify the audit log",
+            source: Some(Box::new(error)),
+        })
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! A region and the global node put back to older states, with their real ledgers and no network between.
 use crate::{
-    audit::{self, Decision, Entry, Signer, restore, witness::Witness},
+    audit::{
+        self, Decision, Entry, Signer, restore,
+        witness::{HEADS_FILE, Witness},
+    },
     db,
     envelope::Envelope,
     ledger::{Handler, Handlers, Ledger, Shipped},
@@ -52,6 +55,13 @@ fn open(dir: &Path, here: &Place) -> Ledger {
     let rules = Rules::builtin().unwrap();
     let now = Arc::new(|| Timestamp(1_000));
     Ledger::open(&dir.join("ledger.db"), here.clone(), rules, signer, now).unwrap()
+}
+
+/// The same of a node that starts.
+async fn start(dir: &Path, here: &Place) -> Ledger {
+    let ledger = open(dir, here);
+    ledger.begin_log().await.unwrap();
+    ledger
 }
 
 fn copy(from: &Path) -> TempDir {
@@ -142,8 +152,8 @@ async fn deliver(sender: &Ledger, receiver: &Ledger) -> (usize, usize) {
 async fn a_global_node_put_back_is_sent_the_registry_again_and_takes_what_is_new() {
     let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (sender, receiver) = (
-        open(here.path(), &region()),
-        open(there.path(), &Place::Global),
+        start(here.path(), &region()).await,
+        start(there.path(), &Place::Global).await,
     );
     assert_eq!(meet(&sender, &receiver).await, 2, "introduced");
     ship(&sender, 1).await;
@@ -187,8 +197,8 @@ async fn a_global_node_put_back_is_sent_the_registry_again_and_takes_what_is_new
 async fn a_region_put_back_goes_on_in_a_stream_of_its_own_and_the_gap_stays_until_acknowledged() {
     let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (sender, receiver) = (
-        open(here.path(), &region()),
-        open(there.path(), &Place::Global),
+        start(here.path(), &region()).await,
+        start(there.path(), &Place::Global).await,
     );
     meet(&sender, &receiver).await;
     ship(&sender, 1).await;
@@ -227,8 +237,8 @@ async fn a_region_put_back_goes_on_in_a_stream_of_its_own_and_the_gap_stays_unti
 async fn parcels_of_another_stream_wait_until_both_have_met() {
     let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (sender, receiver) = (
-        open(here.path(), &region()),
-        open(there.path(), &Place::Global),
+        start(here.path(), &region()).await,
+        start(there.path(), &Place::Global).await,
     );
     meet(&sender, &receiver).await;
     ship(&sender, 1).await;
@@ -377,4 +387,67 @@ async fn a_node_that_starts_has_a_head_and_one_whose_log_was_emptied_says_so() {
     ledger.begin_log().await.unwrap();
     let gaps = ledger.gaps().await.unwrap();
     assert_eq!(gaps[0].cause, "log-lost");
+}
+
+#[tokio::test]
+async fn a_log_whose_heads_are_gone_has_failed_until_a_person_has_acknowledged_it() {
+    for me in [region(), Place::Global] {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join(HEADS_FILE);
+        let node = start(dir.path(), &me).await;
+        let entry = Entry::of_event(Timestamp(1), Decision::Started, "", (&me, &me), 0);
+        node.write_down(vec![entry; 3]).await.unwrap();
+        node.keep_head().await.unwrap();
+        assert_eq!(node.verify().await.unwrap(), 4);
+        for emptied in [false, true] {
+            if emptied {
+                std::fs::write(&file, "").unwrap();
+            } else {
+                std::fs::remove_file(&file).unwrap();
+            }
+            // While it runs, and what it keeps every minute does not hide it.
+            node.keep_head().await.unwrap();
+            let found = node.verify().await.unwrap_err();
+            assert_eq!(found.kind, PortErrorKind::Corrupt);
+            // When it starts again.
+            let again = start(dir.path(), &me).await;
+            again.keep_head().await.unwrap();
+            let found = again.verify().await.unwrap_err();
+            assert_eq!(found.kind, PortErrorKind::Corrupt);
+            let signer = Signer::new(&me, key(&me));
+            let beside = restore::Node {
+                place: &me,
+                signer: &signer,
+                witness: &Witness::beside(
+                    &dir.path().join("ledger.db"),
+                    &me,
+                    signer.verifying_key(),
+                ),
+                now: Timestamp(2_000),
+            };
+            let mut db = db::open(&dir.path().join("ledger.db")).unwrap();
+            assert!(restore::acknowledge(&mut db, &beside).unwrap().begun);
+            assert!(!restore::acknowledge(&mut db, &beside).unwrap().begun);
+            node.verify().await.unwrap();
+            node.keep_head().await.unwrap();
+            again.verify().await.unwrap();
+        }
+        let rows = node.db.step("list", |db| audit::list(db, 0, 100)).await;
+        let rows = rows.unwrap();
+        let lost = rows.iter().filter(|(_, row)| row.reason() == "heads-lost");
+        assert_eq!(lost.count(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_was_killed_before_its_first_head_was_kept_keeps_it_when_it_starts_again() {
+    let dir = tempfile::tempdir().unwrap();
+    start(dir.path(), &region()).await;
+    std::fs::write(dir.path().join(HEADS_FILE), "medmesh/reg").unwrap();
+    let again = start(dir.path(), &region()).await;
+    assert_eq!(again.verify().await.unwrap(), 1);
+    // One whose log has only begun is no exception when the file is gone.
+    std::fs::remove_file(dir.path().join(HEADS_FILE)).unwrap();
+    let again = start(dir.path(), &region()).await;
+    again.verify().await.unwrap_err();
 }

@@ -204,5 +204,24 @@ fn the_logs_tell(mesh: &Mesh) -> Result<()> {
         verify.status.code() == Some(1),
         "a head from before the restore: {verify:?}"
     );
+    for node in [FACILITY, REGION, "global"] {
+        a_log_without_its_heads_is_not_believed(mesh, node)?;
+    }
     Ok(())
+}
+
+fn a_log_without_its_heads_is_not_believed(mesh: &Mesh, node: &str) -> Result<()> {
+    let file = mesh.folder(node).join("data").join("audit-heads.txt");
+    let away = file.with_extension("away");
+    std::fs::rename(&file, &away)?;
+    let verify = Command::new(binary::medmesh())
+        .args(["audit", "verify", "--config"])
+        .arg(mesh.config(node))
+        .output()?;
+    let said = String::from_utf8_lossy(&verify.stderr);
+    ensure!(
+        verify.status.code() == Some(1) && said.contains("no signed head is beside the log"),
+        "{node}: {verify:?}"
+    );
+    Ok(std::fs::rename(&away, &file)?)
 }

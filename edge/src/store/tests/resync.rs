@@ -2,10 +2,11 @@
 use super::*;
 use async_trait::async_trait;
 use federation::{
-    audit::Signer,
+    audit::{Signer, witness::HEADS_FILE},
     gap::Gap,
     ledger::{Apply, Ledger, Marked},
     port::{Arrival, Gate, Inbox, PortError, Verdict},
+    watch::Looked,
 };
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -484,4 +485,26 @@ async fn an_audit_log_that_is_emptied_is_not_believed_by_itself_nor_by_its_peer(
         2,
         "the region holds a later head"
     );
+}
+
+#[tokio::test]
+async fn an_audit_log_whose_heads_are_gone_has_failed_while_it_runs_and_when_it_starts() {
+    let (dir, time) = (TempDir::new().unwrap(), hand());
+    let (mut store, region) = (open(dir.path(), &time), Region::new());
+    store.begin_log().await.unwrap();
+    append(&store, 1..=20).await;
+    settle(&store, &region).await;
+    store.keep_head().await.unwrap();
+    store.verify_audit().await.unwrap();
+    std::fs::remove_file(dir.path().join(HEADS_FILE)).unwrap();
+    for _ in 0..2 {
+        store.begin_log().await.unwrap();
+        store.keep_head().await.unwrap();
+        // What the region says that it holds does not hide it either.
+        settle(&store, &region).await;
+        let found = store.verify_audit().await.unwrap_err();
+        assert_eq!(found.kind, StoreErrorKind::Corrupt);
+        store.close().await;
+        store = open(dir.path(), &time);
+    }
 }
