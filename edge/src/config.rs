@@ -3,6 +3,7 @@ use crate::{deid::PatientRecord, modbus, patient_id, store, store::BedFact};
 use ed25519_dalek::{VerifyingKey, pkcs8::DecodePublicKey};
 use federation::{
     models::DeviceModels, policy::Rules, profile::SignedProfile, signed_file::SignedFile,
+    tls::mismatches,
 };
 use node::config::{
     ConfigError, HttpsConfig, LogConfig, Problem, TlsFiles, Validate, different_ports, directory,
@@ -247,6 +248,7 @@ impl BedAssignment {
 impl Validate for EdgeConfig {
     fn problems(&self) -> Vec<Problem> {
         let mut problems = within("tls", &self.tls);
+        problems.extend(mismatches(&self.tls, &self.place()));
         problems.extend(within("log", &self.log));
         problems.extend(mesh_clock(self.clock.as_ref(), self.local_mesh));
         problems.extend(within("store", &self.store));

@@ -6,10 +6,12 @@
 //! never resumed between mesh peers, since a resumed session would skip the checks.
 //!
 //! Not here: what an identity may do (`link`, the broker's access rules), and issuing (`pki`).
+mod examine;
 mod material;
 mod refused;
 mod verify;
 
+pub use examine::{lapsed, mismatches, paths};
 pub use material::{MAX_FILE_BYTES, Revocations, TlsPaths};
 pub use refused::count_refused;
 pub use verify::UnexpectedPeer;

@@ -1,12 +1,12 @@
 //! The configuration of the global node, as TOML.
-use federation::{models::DeviceModels, signed_file::SignedFile};
+use federation::{models::DeviceModels, signed_file::SignedFile, tls::mismatches};
 use node::config::{
     ClientConfig, HttpsConfig, LogConfig, Problem, TlsFiles, Validate, different_ports, directory,
     mesh_clock, within,
 };
 use serde::{Deserialize, Serialize};
 use std::{net::SocketAddr, path::PathBuf};
-use types::MeshClock;
+use types::{MeshClock, Place};
 
 /// The global node.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -65,6 +65,7 @@ pub enum CatalogStore {
 impl Validate for GlobalConfig {
     fn problems(&self) -> Vec<Problem> {
         let mut problems = within("tls", &self.tls);
+        problems.extend(mismatches(&self.tls, &Place::Global));
         problems.extend(within("log", &self.log));
         problems.extend(mesh_clock(self.clock.as_ref(), self.local_mesh));
         problems.extend(within("https", &self.https));

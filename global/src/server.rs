@@ -15,12 +15,11 @@ use federation::{
     policy::{PolicyError, Rules},
     port::PortError,
     standing::Standing,
-    tls::{ReloadingTls, TimeSource, TlsError, TlsPaths},
+    tls::{ReloadingTls, TimeSource, TlsError, paths},
     watch::{Finding, watch},
 };
 use node::{
     clock::Clock,
-    config::TlsFiles,
     health::{Check, Health},
     https, shutdown,
     task::{Kind, TaskError, Tasks},
@@ -156,15 +155,6 @@ fn says(health: &Health) -> impl Fn(Finding, bool) + Send + use<> {
                 check.pass();
             }
         }
-    }
-}
-
-fn paths(files: &TlsFiles) -> TlsPaths {
-    TlsPaths {
-        ca: files.ca.clone(),
-        cert: files.cert.clone(),
-        key: files.key.clone(),
-        crl: files.crl.clone(),
     }
 }
 

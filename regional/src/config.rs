@@ -1,5 +1,7 @@
 //! The configuration of a regional node, as TOML.
-use federation::{models::DeviceModels, profile::SignedProfile, signed_file::SignedFile};
+use federation::{
+    models::DeviceModels, profile::SignedProfile, signed_file::SignedFile, tls::mismatches,
+};
 use fhir::postgres::{UrlProblem, check_url};
 use node::config::{
     ClientConfig, HttpsConfig, LogConfig, Problem, TlsFiles, Validate, different_ports, directory,
@@ -89,6 +91,7 @@ pub enum FhirStore {
 impl Validate for RegionalConfig {
     fn problems(&self) -> Vec<Problem> {
         let mut problems = within("tls", &self.tls);
+        problems.extend(mismatches(&self.tls, &self.place()));
         problems.extend(within("log", &self.log));
         problems.extend(mesh_clock(self.clock.as_ref(), self.local_mesh));
         problems.extend(within("https", &self.https));

@@ -18,7 +18,7 @@ use federation::{
     port::PortError,
     profile::Profile,
     standing::Standing,
-    tls::{ReloadingTls, TimeSource, TlsError, TlsPaths},
+    tls::{ReloadingTls, TimeSource, TlsError, paths},
     watch::{Finding, watch},
 };
 use fhir::{
@@ -30,7 +30,6 @@ use fhir::{
 };
 use node::{
     clock::Clock,
-    config::TlsFiles,
     health::{Check, Health},
     https, shutdown,
     task::{Kind, TaskError, Tasks},
@@ -307,15 +306,6 @@ fn says(health: &Health) -> impl Fn(Finding, bool) + Send + use<> {
 async fn ends(task: impl Future<Output = ()>) -> Result<(), Infallible> {
     task.await;
     Ok(())
-}
-
-fn paths(files: &TlsFiles) -> TlsPaths {
-    TlsPaths {
-        ca: files.ca.clone(),
-        cert: files.cert.clone(),
-        key: files.key.clone(),
-        crl: files.crl.clone(),
-    }
 }
 
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), RegionalError> {

@@ -1,6 +1,7 @@
 //! A whole region on real sockets: a facility delivers over the link, a client asks over HTTPS.
 use super::*;
 use crate::decode::tests::batch;
+use ::node::config::TlsFiles;
 use ed25519_dalek::{SigningKey, pkcs8::EncodePrivateKey};
 use federation::{
     audit::{Decision, Entry, Log},

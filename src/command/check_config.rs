@@ -1,4 +1,5 @@
-//! `medmesh check-config FILE`: everything that is wrong with a configuration, without starting anything.
+//! `medmesh check-config FILE`: everything that is wrong with a configuration, without starting anything. What has ended
+//! is said here alone: a node starts with it, since a facility must work with a wrong clock.
 use super::{device::SimFile, node::read};
 use crate::{
     cli::{CheckArgs, ConfigKind},
@@ -6,27 +7,33 @@ use crate::{
     out,
 };
 use edge::config::EdgeConfig;
+use federation::tls::lapsed;
 use global::config::GlobalConfig;
+use node::{clock::Clock, config::ConfigError};
 use regional::config::RegionalConfig;
 use std::path::Path;
 use toml::Table;
 
 /// Runs the command.
 pub fn run(args: &CheckArgs) -> Result<(), Failure> {
-    let kind = args.kind.unwrap_or_else(|| detect(&args.file));
-    match kind {
-        ConfigKind::Edge => drop(read::<EdgeConfig>(&args.file)?),
-        ConfigKind::Regional => drop(read::<RegionalConfig>(&args.file)?),
-        ConfigKind::Global => drop(read::<GlobalConfig>(&args.file)?),
-        ConfigKind::Device => drop(read::<SimFile>(&args.file)?),
-    }
-    let what = match kind {
-        ConfigKind::Edge => "an edge node",
-        ConfigKind::Regional => "a regional node",
-        ConfigKind::Global => "the global node",
-        ConfigKind::Device => "simulated devices",
+    let file = &args.file;
+    let kind = args.kind.unwrap_or_else(|| detect(file));
+    let (what, tls) = match kind {
+        ConfigKind::Edge => ("an edge node", Some(read::<EdgeConfig>(file)?.tls)),
+        ConfigKind::Regional => ("a regional node", Some(read::<RegionalConfig>(file)?.tls)),
+        ConfigKind::Global => ("the global node", Some(read::<GlobalConfig>(file)?.tls)),
+        ConfigKind::Device => {
+            read::<SimFile>(file)?;
+            ("simulated devices", None)
+        }
     };
-    let file = args.file.display();
+    let now = Clock::new(None).real();
+    let problems = tls.map(|tls| lapsed(&tls, now)).unwrap_or_default();
+    if !problems.is_empty() {
+        let path = file.clone();
+        return Err(ConfigError { path, problems }.into());
+    }
+    let file = file.display();
     Ok(out::line(format!(
         "{file}: a good configuration of {what}"
     ))?)

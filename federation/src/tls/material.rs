@@ -73,6 +73,14 @@ pub(super) struct Files {
     crl: Vec<u8>,
 }
 
+/// What could be read of each file.
+pub(super) struct Parts {
+    pub(super) authorities: Result<Vec<CertificateDer<'static>>, ()>,
+    pub(super) chain: Result<Vec<CertificateDer<'static>>, ()>,
+    pub(super) lists: Result<Vec<CertificateRevocationListDer<'static>>, ()>,
+    pub(super) key: Result<PrivateKeyDer<'static>, ()>,
+}
+
 /// What handshakes use.
 pub(super) struct Material {
     /// The node's chain and key.
@@ -99,6 +107,33 @@ impl Files {
         })
     }
 
+    /// Every authority; at least one.
+    pub(super) fn authorities(
+        &self,
+        paths: &TlsPaths,
+    ) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+        pem_all(&self.ca, &paths.ca, "the PEM of a certificate authority")
+    }
+
+    /// The node's chain, the leaf first; at least that.
+    pub(super) fn chain(&self, paths: &TlsPaths) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+        pem_all(&self.cert, &paths.cert, "a PEM certificate")
+    }
+
+    /// Every revocation list; at least one.
+    pub(super) fn lists(
+        &self,
+        paths: &TlsPaths,
+    ) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+        pem_all(&self.crl, &paths.crl, "a PEM revocation list")
+    }
+
+    /// The node's key.
+    pub(super) fn key(&self, paths: &TlsPaths) -> Result<PrivateKeyDer<'static>, TlsError> {
+        PrivateKeyDer::from_pem_slice(&self.key)
+            .map_err(|_| content(&paths.key, "a PEM private key"))
+    }
+
     pub(super) fn digest(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
         for file in [&self.ca, &self.cert, &self.key, &self.crl] {
@@ -113,14 +148,8 @@ impl Files {
         paths: &TlsPaths,
         provider: &Arc<CryptoProvider>,
     ) -> Result<Material, TlsError> {
-        let authorities: Vec<CertificateDer<'static>> =
-            pem_all(&self.ca, &paths.ca, "the PEM of a certificate authority")?;
-        let chain: Vec<CertificateDer<'static>> =
-            pem_all(&self.cert, &paths.cert, "a PEM certificate")?;
-        let lists: Vec<CertificateRevocationListDer<'static>> =
-            pem_all(&self.crl, &paths.crl, "a PEM revocation list")?;
-        let key = PrivateKeyDer::from_pem_slice(&self.key)
-            .map_err(|_| content(&paths.key, "a PEM private key"))?;
+        let (authorities, chain) = (self.authorities(paths)?, self.chain(paths)?);
+        let (lists, key) = (self.lists(paths)?, self.key(paths)?);
         let me = Peer::from_cert(&chain[0]).map_err(|source| TlsError::Identity {
             path: paths.cert.clone(),
             source,
@@ -172,7 +201,7 @@ impl Material {
 }
 
 /// The serials of all lists; each list must be signed by one of the authorities. The number is the highest.
-fn revocations(
+pub(super) fn revocations(
     lists: &[CertificateRevocationListDer<'_>],
     authorities: &[CertificateDer<'_>],
     path: &Path,

@@ -27,6 +27,7 @@ fn a_node_enrols_by_request_and_code_and_its_example_configuration_has_no_proble
         machine.enrol(&pki, place)?;
         let file = machine.configure(tier)?;
         medmesh(&["check-config", "--kind", tier, text(&file)])?;
+        machine.is_refused_with_files_of_another(&pki, tier, place, &file)?;
     }
     Ok(())
 }
@@ -186,6 +187,51 @@ impl Machine {
         let list = medmesh(&["pki", "crl", "--dir", text(pki)])?;
         fs::write(self.etc.join("crl.pem"), list)?;
         Ok(())
+    }
+
+    /// Says what does not fit, with exit code 64, before anything starts: both when it is asked and when the node is
+    /// started.
+    fn is_refused_with_files_of_another(
+        &self,
+        pki: &Path,
+        tier: &str,
+        place: &str,
+        file: &Path,
+    ) -> Result<()> {
+        let refused = |args: &[&str], key: &str| -> Result<()> {
+            let output = Command::new(binary::medmesh()).args(args).output()?;
+            let said = String::from_utf8_lossy(&output.stderr);
+            ensure!(
+                output.status.code() == Some(64) && said.contains(&format!("\n  {key}: ")),
+                "{tier} without {key}: {:?} {said}",
+                output.status
+            );
+            Ok(())
+        };
+        let both = |key: &str| -> Result<()> {
+            refused(&["check-config", "--kind", tier, text(file)], key)?;
+            refused(&[tier, "--config", text(file)], key)
+        };
+        let twin = Self::new(self.etc.with_file_name("twin"))?;
+        twin.enrol(pki, place)?;
+        let elsewhere = Self::new(self.etc.with_file_name("elsewhere"))?;
+        elsewhere.enrol(pki, "regional/eu/eu")?;
+        for (key, name, other) in [
+            ("tls.key", "node.key", twin.etc.join("node.key")),
+            ("tls.cert", "node.pem", elsewhere.etc.join("node.pem")),
+        ] {
+            let own = self.etc.join(name);
+            let kept = fs::read(&own)?;
+            fs::write(&own, fs::read(other)?)?;
+            both(key)?;
+            fs::write(&own, kept)?;
+        }
+        let own = self.var.join("signing.key");
+        let kept = fs::read(&own)?;
+        fs::write(&own, fs::read(twin.var.join("signing.key"))?)?;
+        both("tls.signing_key")?;
+        fs::write(&own, kept)?;
+        medmesh(&["check-config", "--kind", tier, text(file)]).map(drop)
     }
 
     /// Writes what the configuration names beside the certificates, and the configuration.
