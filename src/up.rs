@@ -172,7 +172,7 @@ impl Prepared {
         let remembered = mesh_time::read(dir)?;
         let clock = mesh_time::next(remembered.as_ref(), real, args.speed.0, replay.as_deref());
         let sources = config::sources(&plan, args.replay.as_deref(), args.stays)?;
-        let survey = summary::survey(&sources)?;
+        let survey = summary::survey(&plan, &sources)?;
         Configs {
             plan: &plan,
             addresses: &addresses,

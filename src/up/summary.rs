@@ -1,5 +1,8 @@
 //! What became of the data of a replay: said at the end of `up`, whose exit code is 1 when a row was left out.
-use super::{Prepared, plan::Plan};
+use super::{
+    Prepared,
+    plan::{Device, Plan},
+};
 use anyhow::{Context, Result, ensure};
 use device_fw::sim::{
     self, Survey,
@@ -11,12 +14,15 @@ use std::{
     io::{BufRead, BufReader},
     path::Path,
 };
+use types::DeviceKind;
 
 /// What is in the data that every facility replays; nothing when nothing is replayed.
-pub fn survey(sources: &[Source]) -> Result<Survey> {
+pub fn survey(plan: &Plan, sources: &[Source]) -> Result<Survey> {
     let mut all = Survey::default();
-    for source in sources {
-        all.add(&sim::survey(source)?);
+    for ((_, facility), source) in plan.facilities().zip(sources) {
+        let is_monitor = |device: &&Device| device.kind == DeviceKind::BedsideMonitor;
+        let monitors = facility.devices.iter().filter(is_monitor).count();
+        all.add(&sim::survey(source, monitors as u64)?);
     }
     Ok(all)
 }
@@ -38,10 +44,14 @@ pub fn say(mesh: &Prepared, say: impl Fn(&str)) -> Result<()> {
 
 fn text(survey: &Survey, emitted: u64) -> String {
     let mut text = format!(
-        "replay: {} rows read, {} readings in them, {emitted} emitted so far, {} unknown (-1), {} left out",
+        "replay: {} rows read, {} values in them: {emitted} emitted so far, {} not yet emitted, {} of the patient, {} \
+         unknown (-1), {} not measured, {} left out",
         survey.rows,
-        survey.readings,
+        survey.values(),
+        survey.readings.saturating_sub(emitted),
+        survey.descriptors,
         survey.unknown,
+        survey.unmeasured,
         survey.left_out_rows()
     );
     if survey.normalised > 0 {
@@ -95,7 +105,9 @@ mod tests {
         let survey = Survey {
             rows: 10,
             readings: 7,
+            descriptors: 3,
             unknown: 1,
+            unmeasured: 5,
             normalised: 1,
             left_out: [("no value", 2)].into(),
             named: vec![(900_001, 8, "no value")],
@@ -103,13 +115,47 @@ mod tests {
         let text = text(&survey, 6);
         for part in [
             "10 rows read",
-            "7 readings in them",
+            "18 values in them",
             "6 emitted",
+            "1 not yet emitted",
+            "3 of the patient",
             "1 unknown",
+            "5 not measured",
             "2 left out",
             "900001.txt line 8: no value",
         ] {
             assert!(text.contains(part), "{text}");
+        }
+    }
+
+    /// The numbers of a summary that are of values, and what they are said to be together.
+    fn adds_up(text: &str) -> bool {
+        let line = text.lines().next().unwrap_or_default();
+        let number = |part: &str| part.trim().split(' ').next()?.parse::<u64>().ok();
+        let (head, parts) = line.split_once(" values in them: ").unwrap();
+        let all = number(head.rsplit(", ").next().unwrap());
+        let parts: Option<Vec<u64>> = parts.split(", ").map(number).collect();
+        all == parts.map(|parts| parts.iter().sum())
+    }
+
+    #[test]
+    fn the_values_of_one_csv_at_several_beds_add_up_as_it_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let csv = dir.path().join("m.csv");
+        std::fs::write(
+            &csv,
+            "minute,HR_raw,SpO2_raw\n0,628,975\n5,630,\n7,-32768,970\n",
+        )
+        .unwrap();
+        let source = Source::Numerics { csv };
+        for monitors in [1, 2, 5] {
+            let survey = sim::survey(&source, monitors).unwrap();
+            assert_eq!((survey.rows, survey.values()), (3 * monitors, 6 * monitors));
+            for emitted in [0, 3, 5 * monitors] {
+                let text = text(&survey, emitted);
+                assert!(adds_up(&text), "{text}");
+            }
+            assert!(text(&survey, 5 * monitors).contains(", 0 not yet emitted"));
         }
     }
 }

@@ -11,6 +11,7 @@ pub fn stays(bytes: &[u8]) {
     let mut survey = Survey::default();
     physionet::read(&text, &mut survey);
     let (rows, left_out) = (survey.rows, survey.left_out_rows());
+    assert_eq!(survey.values(), rows, "every row is told of once");
     assert!(left_out <= rows, "{left_out} of {rows} rows left out");
     let _refused = numerics::parse(&text);
     let _refused = archive::scan_bytes(bytes, |_, entry| {

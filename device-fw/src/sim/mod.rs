@@ -134,18 +134,22 @@ pub async fn run(config: SimConfig, stop: CancellationToken) -> Result<(), SimEr
     finish(config, sent, emitters, services, stop).await
 }
 
-/// What is in the data of a replay, and what of it cannot be emitted.
+/// What a facility with so many monitors reads of a replay, and what of it cannot be emitted: a csv is read anew at every
+/// monitor, a stay at one bed.
 ///
 /// # Errors
 /// [`SimError`] when it cannot be read.
-pub fn survey(source: &Source) -> Result<Survey, SimError> {
+pub fn survey(source: &Source, monitors: u64) -> Result<Survey, SimError> {
     match source {
         Source::Physiology => Ok(Survey::default()),
         Source::Physionet { archive, beds } => {
             let ward = physionet::Ward::load(archive, beds, types::Timestamp(0))?;
             Ok(ward.survey().clone())
         }
-        Source::Numerics { csv } => numerics::load(csv).map(|rows| numerics::survey(&rows)),
+        Source::Numerics { csv } => {
+            let rows = numerics::load(csv)?;
+            Ok(numerics::survey(&rows).times(monitors))
+        }
     }
 }
 

@@ -178,13 +178,23 @@ fn reading(field: &str, exponent: i8) -> Option<Reading> {
     })
 }
 
-/// What is in the rows.
+/// What is in the rows: a value for each signal that has a field in any of them.
 pub(super) fn survey(rows: &[Row]) -> Survey {
-    let readings = rows.iter().flat_map(|(_, readings)| readings);
-    let in_sample = readings.filter(|reading| **reading != Reading::NotInSample);
+    let is_measured = |(_, readings): &&Row, signal: usize| {
+        readings
+            .get(signal)
+            .is_some_and(|reading| *reading != Reading::NotInSample)
+    };
+    let measured = |signal| rows.iter().filter(|row| is_measured(row, signal)).count() as u64;
+    let by_signal = (0..SIGNALS).map(measured).filter(|count| *count > 0);
+    let all = rows.len() as u64;
+    let (readings, unmeasured) = by_signal.fold((0, 0), |(readings, unmeasured), count| {
+        (readings + count, unmeasured + all - count)
+    });
     Survey {
-        rows: rows.len() as u64,
-        readings: in_sample.count() as u64,
+        rows: all,
+        readings,
+        unmeasured,
         ..Survey::default()
     }
 }

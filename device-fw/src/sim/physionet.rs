@@ -361,10 +361,13 @@ fn person(row: Row<'_>, survey: &mut Survey) -> Result<(), &'static str> {
         "Gender" => (within(0..=1), "a gender is 0 or 1"),
         "ICUType" => (within(1..=4), "a care unit is 1 to 4"),
         // Compared with the name of the file when it was opened.
-        _ => return Ok(()),
+        _ => (true, ""),
     };
     match known {
-        (true, _) => Ok(()),
+        (true, _) => {
+            survey.descriptors += 1;
+            Ok(())
+        }
         (false, _) if row.value == "-1" => {
             survey.unknown += 1;
             Ok(())

@@ -12,8 +12,12 @@ pub struct Survey {
     pub rows: u64,
     /// Readings among them that are emitted.
     pub readings: u64,
+    /// Values that say who the patient is: they travel with the bed, and are not emitted.
+    pub descriptors: u64,
     /// Values that the data says are unknown (-1), not emitted.
     pub unknown: u64,
+    /// Empty fields: what was not measured.
+    pub unmeasured: u64,
     /// Readings written another way than FHIR writes decimals, emitted in FHIR's way.
     pub normalised: u64,
     /// Rows that cannot be emitted, by reason.
@@ -30,6 +34,31 @@ impl Survey {
         }
     }
 
+    /// How many values were read: each is a reading, or one of those that are not emitted, with the reason why.
+    #[must_use]
+    pub fn values(&self) -> u64 {
+        self.readings + self.descriptors + self.unknown + self.unmeasured + self.left_out_rows()
+    }
+
+    /// The same data read so often.
+    #[must_use]
+    pub(super) fn times(mut self, often: u64) -> Self {
+        for count in [
+            &mut self.rows,
+            &mut self.readings,
+            &mut self.descriptors,
+            &mut self.unknown,
+            &mut self.unmeasured,
+            &mut self.normalised,
+        ] {
+            *count = count.saturating_mul(often);
+        }
+        for count in self.left_out.values_mut() {
+            *count = count.saturating_mul(often);
+        }
+        self
+    }
+
     /// How many rows are left out.
     #[must_use]
     pub fn left_out_rows(&self) -> u64 {
@@ -40,7 +69,9 @@ impl Survey {
     pub fn add(&mut self, other: &Self) {
         self.rows += other.rows;
         self.readings += other.readings;
+        self.descriptors += other.descriptors;
         self.unknown += other.unknown;
+        self.unmeasured += other.unmeasured;
         self.normalised += other.normalised;
         for (reason, count) in &other.left_out {
             *self.left_out.entry(reason).or_default() += count;
