@@ -79,7 +79,7 @@ pub struct ReadingRow {
     pub epoch: u32,
     /// How many times before the edge saw the counter restart within its epoch.
     pub run: u32,
-    /// The sample.
+    /// The sample; negative and by its source time where the counter stood still.
     pub seq: i64,
     /// The reading within the sample.
     pub index: usize,

@@ -6,6 +6,9 @@
 //! | and deleted since, with a source time among those that were deleted | duplicate | no digest is left to compare |
 //! | with another payload, measured before this one | the counter restarted | a run of the edge's own begins ([`super::runs`]), with one alarm |
 //! | with another payload, measured when this one was or later | refused | one alarm for the device's run |
+//!
+//! Where the counter stands still, the identity is (device, epoch, sequence number, source time). Of one that was deleted
+//! nobody can tell any more whether it was ever stored, so that it is refused.
 use super::{
     DeviceEntry, StoreError,
     apply::Apply,
@@ -58,19 +61,25 @@ impl Apply<'_> {
                 return self.insert(sample, &device, (0, EDGE_EPOCH, seq));
             }
         };
-        let (run, candidates) = self.runs.look(device.row, sample.source_time.0);
-        let at = At {
+        let source_ms = sample.source_time.0;
+        let (run, candidates) = self.runs.look(device.row, source_ms);
+        let in_run = |runs: &runs::Runs, run| At {
             device: device.row,
             run,
             epoch,
-            seq,
+            seq: runs.seq_in((device.row, run), (epoch, seq), source_ms),
         };
+        let at = in_run(self.runs, run);
         for run in candidates.into_iter().skip(1) {
-            if let Known::Same = self.known(At { run, ..at }, sample)? {
+            if let Known::Same = self.known(in_run(self.runs, run), sample)? {
                 return Ok(self.duplicate());
             }
         }
-        match self.forgotten(at, sample) {
+        let known = match runs::is_by_time(at.seq) {
+            true => self.known_by_time(at, (epoch, seq), sample)?,
+            false => self.forgotten(at, sample),
+        };
+        match known {
             Known::Same => return Ok(self.duplicate()),
             Known::Other(stored_ms) => return self.taken(sample, &device, at, stored_ms),
             Known::Free => {}
@@ -83,7 +92,7 @@ impl Apply<'_> {
                 Known::Free => Ok(self.full()),
             };
         }
-        self.insert(sample, &device, (run, epoch, seq))
+        self.insert(sample, &device, (run, epoch, at.seq))
     }
 
     /// Stores a sample in a run, unless its identity is taken there.
@@ -135,7 +144,7 @@ impl Apply<'_> {
                 Known::Same | Known::Free => Ok(self.duplicate()),
             };
         }
-        if let Number::Device { .. } = sample.number {
+        if let Number::Device { epoch, seq } = sample.number {
             self.runs.stored(device.row, run, sample.source_time.0);
             self.runs.counted(device.row, (epoch, seq));
         }
@@ -170,11 +179,33 @@ impl Apply<'_> {
         })
     }
 
+    /// What is known of a sample in a run where its counter stood still. When the counter has gone on since, and says the
+    /// number again of what is measured now, it restarted.
+    fn known_by_time(
+        &self,
+        at: At,
+        number: (u32, i64),
+        sample: &Prepared,
+    ) -> Result<Known, StoreError> {
+        let newest_ms = self.runs.newest_ms(at.device).unwrap_or(i64::MIN);
+        Ok(match self.known(at, sample)? {
+            Known::Free
+                if newest_ms < sample.source_time.0
+                    && !self.runs.stands_still(at.device, number) =>
+            {
+                Known::Other(newest_ms)
+            }
+            known => known,
+        })
+    }
+
     /// What was deleted under an identity. A source time that none of what was deleted around it had is another
     /// sample's: the counter restarted, and its data would be acknowledged and thrown away.
     fn forgotten(&self, at: At, sample: &Prepared) -> Known {
         match self.forgotten.times(at.device, at.key(), at.seq) {
             None => Known::Free,
+            // Which source times among them were stored is not known any more.
+            Some(_) if runs::is_by_time(at.seq) => Known::Other(sample.source_time.0),
             Some((oldest_ms, newest_ms))
                 if (oldest_ms..=newest_ms).contains(&sample.source_time.0) =>
             {
@@ -198,8 +229,9 @@ impl Apply<'_> {
         if !self.bounds.admits(sample.urgency, self.used) {
             return Ok(self.full());
         }
-        let number = (at.epoch, at.seq);
-        if !self.runs.stands_still(device.row, number) {
+        let number = numbered(sample, at);
+        let again = self.runs.stands_still(device.row, number);
+        if !again {
             let alarm = prepare_edge(identity_alarm(sample), self.entropy);
             if self.append(&alarm)?.is_err() {
                 return Ok(self.full());
@@ -211,9 +243,13 @@ impl Apply<'_> {
             );
             self.runs.began_with(device.row, number);
         }
-        let run = self.runs.begin(device.row, sample.source_time.0);
+        let source_ms = sample.source_time.0;
+        let run = self
+            .runs
+            .begin(device.row, source_ms, again.then_some(number));
+        let seq = self.runs.seq_in((device.row, run), number, source_ms);
         self.tally.restarts += 1;
-        self.insert(sample, device, (run, at.epoch, at.seq))
+        self.insert(sample, device, (run, at.epoch, seq))
     }
 
     /// Refuses a sample whose identity another one has that was not measured before it, and raises the alarm of it
@@ -226,9 +262,10 @@ impl Apply<'_> {
                 self.runs.alarmed(at.device, at.run);
             }
         }
+        let (epoch, seq) = numbered(sample, at);
         Ok(Err(Rejected::Conflict {
-            epoch: at.epoch,
-            seq: at.seq.unsigned_abs(),
+            epoch,
+            seq: seq.unsigned_abs(),
         }))
     }
 
@@ -257,6 +294,14 @@ impl Apply<'_> {
         } else {
             late.with(Flags::CLOCK_UNTRUSTED)
         }
+    }
+}
+
+/// The number that the device gave a sample.
+const fn numbered(sample: &Prepared, at: At) -> (u32, i64) {
+    match sample.number {
+        Number::Device { epoch, seq } => (epoch, seq),
+        Number::Edge => (at.epoch, at.seq),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What is deleted, and what is remembered of it. Nothing goes without a receipt, and nothing that the region refused,
 //! put into quarantine or stored in part: of that the region keeps digests, so the facility has the only copy, until a
 //! person has looked.
-use super::{StoreError, parcels};
+use super::{StoreError, parcels, runs::is_by_time};
 use rusqlite::{Connection, Transaction, params};
 use std::collections::{BTreeMap, HashMap};
 use types::{Priority, Timestamp};
@@ -74,14 +74,21 @@ impl Forgotten {
             oldest_ms: source_ms,
             newest_ms: source_ms,
         };
+        // Of numbers that are source times nothing tells apart which were stored: they are one run, with what lies
+        // between, so that a counter that stands still leaves one row.
+        let joins =
+            |from: i64, to: i64| from.saturating_add(1) >= to || is_by_time(from) && is_by_time(to);
         if let Some((start, before)) = runs.range(..=seq).next_back()
-            && before.last.saturating_add(1) >= seq
+            && joins(before.last, seq)
         {
             first = *start;
             run = run.with(*before);
         }
         let after = seq.checked_add(1);
-        let swallowed = after.and_then(|after| runs.remove_entry(&after));
+        let after = after.and_then(|after| runs.range(after..).next());
+        let after = after.filter(|(start, _)| joins(seq, **start));
+        let after = after.map(|(start, _)| *start);
+        let swallowed = after.and_then(|start| runs.remove_entry(&start));
         if let Some((_, after)) = swallowed {
             run = run.with(after);
         }
@@ -233,7 +240,7 @@ fn give_back(tx: &Transaction<'_>) -> Result<(), StoreError> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::runs::by_time, *};
 
     #[test]
     fn forgotten_numbers_become_runs_without_gaps_and_know_their_times() {
@@ -252,6 +259,18 @@ mod tests {
         assert_eq!(forgotten.add(key, 8, 80), (run(8, 8, 80, 80), None));
         assert_eq!(forgotten.add(key, 7, 70), (run(5, 8, 40, 80), Some(8)));
         assert_eq!(forgotten.add(key, 4, 10), (run(4, 8, 10, 80), Some(5)));
+        // Source times are one run, whatever lies between, and no neighbours of numbers.
+        let (early, late) = (by_time(1_000), by_time(9_000));
+        assert_eq!(
+            forgotten.add(key, late, 90),
+            (run(late, late, 90, 90), None)
+        );
+        assert_eq!(
+            forgotten.add(key, early, 10),
+            (run(early, late, 10, 90), Some(late))
+        );
+        assert_eq!(forgotten.times(1, 7, by_time(5_000)), Some((10, 90)));
+        assert_eq!(forgotten.times(1, 7, by_time(9_001)), None);
         for (seq, known) in [
             (3, None),
             (4, Some((10, 80))),

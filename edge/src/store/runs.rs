@@ -7,6 +7,10 @@
 //!
 //! A run knows which source times lie in it: later than those of the run before when it began, and none later than its
 //! newest. So a sample that comes again is looked for in the few runs which can hold it, however many there were.
+//!
+//! A counter that stands still would make a run of every sample. The second time that its number comes anew, with none
+//! between, a run begins in which what comes under this number is told apart by its source time ([`by_time`]): so
+//! a counter that stands still makes two runs, however long it does.
 use rusqlite::{Connection, params};
 use std::collections::{BTreeSet, HashMap};
 
@@ -16,6 +20,17 @@ const EPOCH_BITS: u32 = 32;
 /// What is stored for an epoch within a run.
 pub(super) fn key(run: u32, epoch: u32) -> i64 {
     i64::from(run & (u32::MAX >> 1)) << EPOCH_BITS | i64::from(epoch)
+}
+
+/// The sequence number under which a sample is stored whose counter stands still: negative, which no device's is, and in
+/// the order of source times (ms since 1970, within ±2^43).
+pub(super) const fn by_time(source_ms: i64) -> i64 {
+    source_ms - (1 << 62)
+}
+
+/// Whether a stored sequence number is of [`by_time`].
+pub(super) const fn is_by_time(seq: i64) -> bool {
+    seq < 0
 }
 
 /// Run and epoch of what is stored.
@@ -33,6 +48,8 @@ struct Run {
     newest_ms: i64,
     /// Whether the alarm was raised that a sample under an identity of this run was refused.
     alarmed: bool,
+    /// Epoch and sequence number under which samples are told apart by their source time: the counter stood there.
+    still: Option<(u32, i64)>,
 }
 
 impl Run {
@@ -41,6 +58,7 @@ impl Run {
         after_ms: i64::MIN,
         newest_ms: i64::MIN,
         alarmed: false,
+        still: None,
     };
 
     const fn may_hold(&self, source_ms: i64) -> bool {
@@ -61,16 +79,23 @@ pub(super) struct Runs {
 impl Runs {
     pub(super) fn load(db: &Connection) -> rusqlite::Result<Self> {
         let mut runs = Self::default();
-        let mut query = db
-            .prepare("SELECT device, after_ms, newest_ms, alarmed FROM run ORDER BY device, run")?;
+        let mut query = db.prepare(
+            "SELECT device, after_ms, newest_ms, alarmed, still_epoch, still_seq FROM run ORDER BY device, run",
+        )?;
         let mut rows = query.query([])?;
         while let Some(row) = rows.next()? {
+            let (epoch, seq): (Option<u32>, Option<i64>) = (row.get(4)?, row.get(5)?);
             runs.of.entry(row.get(0)?).or_default().push(Run {
                 after_ms: row.get(1)?,
                 newest_ms: row.get(2)?,
                 alarmed: row.get(3)?,
+                still: epoch.zip(seq),
             });
         }
+        let newest = runs.of.iter();
+        runs.still = newest
+            .filter_map(|(device, runs)| Some((*device, runs.last()?.still?)))
+            .collect();
         Ok(runs)
     }
 
@@ -81,10 +106,19 @@ impl Runs {
                 continue;
             };
             db.prepare_cached(
-                "INSERT INTO run (device, run, after_ms, newest_ms, alarmed) VALUES (?1, ?2, ?3, ?4, ?5)
+                "INSERT INTO run (device, run, after_ms, newest_ms, alarmed, still_epoch, still_seq)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
                  ON CONFLICT (device, run) DO UPDATE SET newest_ms = ?4, alarmed = ?5",
             )?
-            .execute(params![device, number, run.after_ms, run.newest_ms, run.alarmed])?;
+            .execute(params![
+                device,
+                number,
+                run.after_ms,
+                run.newest_ms,
+                run.alarmed,
+                run.still.map(|(epoch, _)| epoch),
+                run.still.map(|(_, seq)| seq),
+            ])?;
         }
         Ok(())
     }
@@ -109,8 +143,23 @@ impl Runs {
         (home, all)
     }
 
-    /// The number of a run that begins with a sample of that source time, after everything that was stored before.
-    pub(super) fn begin(&mut self, device: i64, source_ms: i64) -> u32 {
+    /// Under which sequence number a sample is stored in a run that its device gave this number: its source time's where
+    /// the counter stood there.
+    pub(super) fn seq_in(
+        &self,
+        (device, run): (i64, u32),
+        number: (u32, i64),
+        source_ms: i64,
+    ) -> i64 {
+        match self.run(device, run).and_then(|run| run.still) {
+            Some(still) if still == number => by_time(source_ms),
+            _ => number.1,
+        }
+    }
+
+    /// The number of a run that begins with a sample of that source time, after everything that was stored before, and
+    /// of the number at which the counter stands still, if it does.
+    pub(super) fn begin(&mut self, device: i64, source_ms: i64, still: Option<(u32, i64)>) -> u32 {
         let runs = self.of.entry(device).or_insert_with(|| vec![Run::FIRST]);
         let newest_ms = runs.iter().map(|run| run.newest_ms).max();
         // A clock that went back a little begins its run where it is.
@@ -119,11 +168,12 @@ impl Runs {
             after_ms,
             newest_ms: source_ms,
             alarmed: false,
+            still,
         });
-        let number = u32::try_from(runs.len() - 1).unwrap_or(u32::MAX);
+        let run = u32::try_from(runs.len() - 1).unwrap_or(u32::MAX);
         self.changed.insert((device, 0));
-        self.changed.insert((device, number));
-        number
+        self.changed.insert((device, run));
+        run
     }
 
     /// Whether a device says this number again and again, each time of another sample: its counter stands still. That
@@ -202,9 +252,9 @@ mod tests {
         for ms in [10, 20, 15] {
             runs.stored(1, 0, ms);
         }
-        assert_eq!(runs.begin(1, 30), 1);
+        assert_eq!(runs.begin(1, 30, None), 1);
         runs.stored(1, 1, 40);
-        assert_eq!(runs.begin(1, 50), 2);
+        assert_eq!(runs.begin(1, 50, None), 2);
         assert_eq!(runs.newest_ms(1), Some(50));
         for (source, home, all) in [
             (20, 0, vec![0]),
@@ -215,7 +265,7 @@ mod tests {
             assert_eq!(runs.look(1, source), (home, all), "{source}");
         }
         // The clock went back by some hours with the counter: both runs can hold what it says then.
-        assert_eq!(runs.begin(1, 35), 3);
+        assert_eq!(runs.begin(1, 35, None), 3);
         assert_eq!(runs.look(1, 36), (3, vec![3, 1]));
         assert_eq!(runs.look(1, 34), (1, vec![1]));
         assert_eq!(runs.look(2, 34), (0, vec![0]));
@@ -238,10 +288,11 @@ mod tests {
     fn runs_are_what_was_saved_of_them() {
         let db = Connection::open_in_memory().unwrap();
         db.execute_batch(super::super::schema::RUNS_TABLE).unwrap();
+        db.execute_batch(super::super::schema::STILL).unwrap();
         let mut runs = Runs::default();
         runs.stored(7, 0, 100);
         runs.save(&db).unwrap();
-        runs.begin(7, 200);
+        runs.begin(7, 200, None);
         runs.alarmed(7, 1);
         let lost = Runs::load(&db).unwrap();
         assert_eq!(lost.look(7, 300), (0, vec![0]));
@@ -249,5 +300,15 @@ mod tests {
         let kept = Runs::load(&db).unwrap();
         assert_eq!(kept.of, runs.of);
         assert!(!kept.is_first_refusal(7, 1) && kept.is_first_refusal(7, 0));
+        assert!(!kept.stands_still(7, (1, 5)));
+        assert_eq!(runs.begin(7, 300, Some((1, 5))), 2);
+        runs.save(&db).unwrap();
+        let kept = Runs::load(&db).unwrap();
+        assert_eq!(kept.of, runs.of);
+        assert!(kept.stands_still(7, (1, 5)));
+        assert_eq!(kept.seq_in((7, 2), (1, 5), 300), by_time(300));
+        for (run, number) in [(1, (1, 5)), (2, (1, 6)), (2, (2, 5)), (9, (1, 5))] {
+            assert_eq!(kept.seq_in((7, run), number, 300), number.1);
+        }
     }
 }

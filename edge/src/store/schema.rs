@@ -4,7 +4,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use std::{path::PathBuf, time::Duration};
 
 /// The version that this binary writes.
-pub(super) const VERSION: i64 = 11;
+pub(super) const VERSION: i64 = 12;
 /// Bytes of a page, SQLCipher's default.
 pub(super) const PAGE_BYTES: i64 = 4_096;
 /// How long a connection waits for the other one's lock: a checkpoint of the whole log on a slow disk.
@@ -25,6 +25,7 @@ const STEPS: [&str; VERSION as usize] = [
     UNSHIPPED_ALARMS,
     BEDS,
     KNOWN,
+    STILL,
 ];
 
 const TABLES: &str = "
@@ -178,6 +179,12 @@ ALTER TABLE patient ADD COLUMN care_unit TEXT;
 ALTER TABLE patient ADD COLUMN priority INTEGER;
 ALTER TABLE patient ADD COLUMN parcel INTEGER;
 CREATE INDEX patient_untold ON patient (row) WHERE parcel IS NULL;
+";
+
+/// What version 12 adds: the number at which a device's counter stands still in a run, if it does.
+pub(super) const STILL: &str = "
+ALTER TABLE run ADD COLUMN still_epoch INTEGER;
+ALTER TABLE run ADD COLUMN still_seq INTEGER;
 ";
 
 /// Where the database is and how it is opened.

@@ -79,6 +79,58 @@ async fn a_counter_that_stands_still_loses_nothing_and_raises_one_alarm() {
     assert_eq!(stored(&store).await, (203, 2));
 }
 
+/// Rows that are kept of the runs of a counter, and of what was deleted.
+async fn kept_of_runs(store: &Store) -> (i64, i64) {
+    let count = |db: &Connection, sql| db.query_row(sql, [], |row| row.get(0));
+    store
+        .read(move |db| {
+            let runs = count(db, "SELECT count(*) FROM run")?;
+            Ok((runs, count(db, "SELECT count(*) FROM forgotten")?))
+        })
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_counter_that_stands_still_makes_two_runs_however_long_it_does() {
+    let (dir, time) = (TempDir::new().unwrap(), hand());
+    let mut store = Store::open(options(dir.path(), time.clone())).unwrap();
+    for half in 0..2 {
+        let samples = (0..600).map(|ms| measured(1, 2 * (half * 600 + ms)));
+        for answer in store.append_batch(samples.collect()).await {
+            assert_eq!(answer.unwrap(), Stored::New);
+        }
+        // Nobody is told again when the node starts again.
+        store.close().await;
+        store = Store::open(options(dir.path(), time.clone())).unwrap();
+        assert_eq!(stored(&store).await, (600 * (half + 1), 1));
+        assert_eq!(kept_of_runs(&store).await, (3, 0));
+    }
+    for ms in [0, 2, 4, 1_000, 2_398] {
+        assert_eq!(
+            give(&store, measured(1, ms)).await,
+            Stored::Duplicate,
+            "{ms}"
+        );
+    }
+    // Another payload of the same instant is refused, and one that comes late is stored.
+    let mut other = measured(1, 1_000);
+    other.readings[0].value = Value::Absent(AbsentReason::Error);
+    assert!(is_conflict(&store.append(other).await));
+    assert_eq!(give(&store, measured(1, 1_001)).await, Stored::New);
+    assert_eq!(give(&store, measured(1, 1_001)).await, Stored::Duplicate);
+    // What is deleted is remembered in as few rows, and is never taken for another sample.
+    receipt_all(&store).await;
+    time.forward(2 * 86_400_000);
+    assert_eq!(sweep(&store).await, 1_203);
+    let (_, forgotten) = kept_of_runs(&store).await;
+    assert!(forgotten <= 4, "{forgotten}");
+    assert!(is_conflict(&store.append(measured(1, 1_002)).await));
+    assert_eq!(give(&store, measured(1, 3_000)).await, Stored::New);
+    assert_eq!(give(&store, measured(2, 3_001)).await, Stored::New);
+    assert_eq!(kept_of_runs(&store).await.0, 3);
+}
+
 #[tokio::test]
 async fn the_readings_of_every_run_say_the_epoch_of_the_device() {
     let dir = TempDir::new().unwrap();
