@@ -7,7 +7,6 @@ compile_error!(
 mod alarms;
 pub mod beds;
 pub mod broker;
-mod chores;
 pub mod clockguard;
 pub mod config;
 pub mod crosswalk;
@@ -23,6 +22,7 @@ pub mod quarantine;
 mod run;
 mod standing;
 pub mod store;
+mod tasks;
 
 pub use error::EdgeError;
 pub use run::{BUILT, CLOCK_OFFSET, Node, run, start};

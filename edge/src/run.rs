@@ -5,7 +5,6 @@
 use crate::{
     beds,
     broker::{Broker, BrokerConfig, BrokerLimits},
-    chores,
     clockguard::{ClockGuard, Time},
     config::{BedAssignment, EdgeConfig},
     error::EdgeError,
@@ -16,6 +15,7 @@ use crate::{
     pipeline::{Published, Topics, Watched, Witness},
     standing::{Standing, Told},
     store::{self, Bounds, DeviceFacts, Store, StoreOptions},
+    tasks,
 };
 use ed25519_dalek::VerifyingKey;
 use federation::{
@@ -24,7 +24,7 @@ use federation::{
     pki,
     policy::Rules,
     profile::SignedProfile,
-    tls::{ReloadingTls, TimeSource, TlsPaths},
+    tls::{ReloadingTls, TimeSource, paths},
 };
 use node::{
     health::Health,
@@ -177,22 +177,22 @@ async fn spawn(
     tasks.spawn(
         "uplink",
         background,
-        chores::uplink(shared.clone(), parts, stop.clone()),
+        tasks::uplink(shared.clone(), parts, stop.clone()),
     );
     tasks.spawn(
         "freshness",
         Kind::Critical,
-        chores::freshness(shared.clone(), Arc::new(broker.clone()), stop.clone()),
+        tasks::staleness(shared.clone(), Arc::new(broker.clone()), stop.clone()),
     );
     tasks.spawn(
         "catalog",
         background,
-        chores::catalog(shared.clone(), stop.clone()),
+        tasks::catalog(shared.clone(), stop.clone()),
     );
     tasks.spawn(
         "watch",
         background,
-        chores::watch(shared.clone(), stop.clone()),
+        tasks::watch(shared.clone(), stop.clone()),
     );
     tasks.spawn(
         "corrections",
@@ -202,7 +202,7 @@ async fn spawn(
     tasks.spawn(
         "upkeep",
         Kind::Critical,
-        chores::upkeep(shared.clone(), stop),
+        tasks::upkeep(shared.clone(), stop),
     );
     let (mqtt, store) = (broker.local_addr(), shared.store.clone());
     let (writer, router) = (store.clone(), broker.clone());
@@ -371,14 +371,8 @@ fn held(
 }
 
 fn open_tls(config: &EdgeConfig, guard: &Arc<ClockGuard>) -> Result<Arc<ReloadingTls>, EdgeError> {
-    let paths = TlsPaths {
-        ca: config.tls.ca.clone(),
-        cert: config.tls.cert.clone(),
-        key: config.tls.key.clone(),
-        crl: config.tls.crl.clone(),
-    };
     Ok(ReloadingTls::open(
-        paths,
+        paths(&config.tls),
         config.local_mesh,
         real_time(guard),
     )?)

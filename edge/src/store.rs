@@ -54,6 +54,7 @@ mod retention;
 mod runs;
 mod schema;
 mod stays;
+mod stored;
 mod tally;
 mod telling;
 mod transit;

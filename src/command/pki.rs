@@ -3,7 +3,7 @@ mod lease;
 mod models;
 
 use crate::{
-    cli::{
+    cli::pki::{
         EnrolArgs, InviteArgs, PkiArgs, PkiCommand, RequestArgs, RevokeArgs, RotateArgs, SignArgs,
     },
     failure::Failure,

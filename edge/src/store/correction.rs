@@ -15,7 +15,7 @@ use super::{
     apply::Apply,
     draft::{Draft, Standing},
     journal::{EDGE_EPOCH, Number, Prepared, WITHDRAWN_FOR_GOOD, owned_at_of_edge},
-    pack, runs, unshipped,
+    pack, runs, stored,
 };
 use crate::ingest::Urgency;
 use rusqlite::{OptionalExtension, Row, Transaction, params};
@@ -178,7 +178,7 @@ impl Apply<'_> {
             return Ok(None);
         }
         let corrupt = || StoreError::new(StoreErrorKind::Corrupt, "read a sample to be corrected");
-        let readings = unshipped::readings(&blob).ok_or_else(corrupt)?;
+        let readings = stored::readings(&blob).ok_or_else(corrupt)?;
         let source_time = Timestamp(found.source_ms);
         let alarm = Priority::from_rank(found.priority) == Some(Priority::Alarm);
         let urgency = if alarm {

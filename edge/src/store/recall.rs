@@ -3,7 +3,7 @@ use super::{
     Store, StoreError, StoreErrorKind,
     journal::EDGE_EPOCH,
     pack::{self, PackedReading},
-    unshipped,
+    stored,
 };
 use crate::ingest::Urgency;
 use rusqlite::{Connection, params};
@@ -154,7 +154,7 @@ impl Remembered {
         } else {
             Urgency::Routine
         };
-        let readings = unshipped::readings(&self.readings).unwrap_or_default();
+        let readings = stored::readings(&self.readings).unwrap_or_default();
         !pack::is_of_nobody(&self.digest, self.source_time, urgency, &readings)
     }
 }

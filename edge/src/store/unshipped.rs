@@ -4,14 +4,13 @@
 use super::{
     StoreError, StoreErrorKind,
     apply::Apply,
-    journal::{Number, Prepared},
-    pack::{self, PackedReading},
-    runs, stays, telling, withdrawal,
+    stays,
+    stored::{self, Stored},
+    telling, withdrawal,
 };
-use crate::ingest::{SampleReading, Urgency};
+use crate::ingest::Urgency;
 use rusqlite::{Connection, Transaction, params};
-use std::time::Instant;
-use types::{AbsentReason, DeviceId, Flags, Priority, Timestamp, Value};
+use types::Priority;
 
 /// Samples that one step ships: a step is one commit, so it must stay short beside the samples that wait.
 const STEP_ROWS: i64 = 500;
@@ -25,19 +24,6 @@ pub struct Late {
     pub allowed: bool,
     /// Whether anything is left that was never shipped.
     pub left: bool,
-}
-
-/// A stored sample that was never shipped.
-struct Unshipped {
-    row: i64,
-    /// Within a run ([`super::runs::key`]).
-    epoch: i64,
-    seq: i64,
-    patient: Option<i64>,
-    flags: Flags,
-    priority: Priority,
-    stay: Option<i64>,
-    sample: Prepared,
 }
 
 /// Whether there is one, or a withdrawal that is to be shipped, or a patient of whom the region is to be told.
@@ -97,7 +83,7 @@ impl Apply<'_> {
         })
     }
 
-    fn ship_one(&mut self, late: &Unshipped) -> Result<(), StoreError> {
+    fn ship_one(&mut self, late: &Stored) -> Result<(), StoreError> {
         let (priority, sample) = (late.priority, &late.sample);
         let parcel = self.reserve(priority, sample.readings.len())?;
         if parcel.is_none() {
@@ -107,9 +93,9 @@ impl Apply<'_> {
             .prepare_cached(
                 "UPDATE sample SET priority = ?4, parcel = ?5 WHERE device = ?1 AND epoch = ?2 AND seq = ?3",
             )?
-            .execute(params![late.row, late.epoch, late.seq, priority.rank(), parcel])?;
+            .execute(params![late.device, late.epoch, late.seq, priority.rank(), parcel])?;
         let device = self.device(&sample.device)?;
-        let called = stays::pseudonym_of(self.tx(), late.row, late.stay)?;
+        let called = stays::pseudonym_of(self.tx(), late.device, late.stay)?;
         let called = called.ok_or_else(|| {
             StoreError::new(
                 StoreErrorKind::Corrupt,
@@ -131,7 +117,7 @@ const ALARMS: &str = "priority = 0";
 const OTHERS: &str = "priority > 0";
 
 /// The next samples that were never shipped: alarms, then the rest.
-fn next(tx: &Transaction<'_>) -> Result<Vec<Unshipped>, StoreError> {
+fn next(tx: &Transaction<'_>) -> Result<Vec<Stored>, StoreError> {
     let mut found = next_of(tx, ALARMS, STEP_ROWS)?;
     let room = STEP_ROWS - i64::try_from(found.len()).unwrap_or(STEP_ROWS);
     if room > 0 {
@@ -140,64 +126,16 @@ fn next(tx: &Transaction<'_>) -> Result<Vec<Unshipped>, StoreError> {
     Ok(found)
 }
 
-fn next_of(tx: &Transaction<'_>, which: &str, limit: i64) -> Result<Vec<Unshipped>, StoreError> {
+fn next_of(tx: &Transaction<'_>, which: &str, limit: i64) -> Result<Vec<Stored>, StoreError> {
     let mut query = tx.prepare_cached(&format!(
-        "SELECT sample.device, device.id, epoch, seq, source_ms, patient, flags, priority, readings, stay
+        "SELECT sample.device, device.id, epoch, seq, source_ms, flags, patient, stay, priority, readings
          FROM sample JOIN device ON device.row = sample.device
          WHERE parcel IS NULL AND {which} ORDER BY sample.device, epoch, seq LIMIT ?1",
     ))?;
     let mut rows = query.query([limit])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        let corrupt = || StoreError::new(StoreErrorKind::Corrupt, "read a sample to be shipped");
-        let blob: Vec<u8> = row.get(8)?;
-        let id: String = row.get(1)?;
-        let (epoch, seq) = (row.get(2)?, row.get(3)?);
-        let source_time = Timestamp(row.get(4)?);
-        found.push(Unshipped {
-            row: row.get(0)?,
-            epoch,
-            seq,
-            patient: row.get(5)?,
-            stay: row.get(9)?,
-            flags: Flags::from_bits(row.get(6)?).ok_or_else(corrupt)?,
-            priority: match Priority::from_rank(row.get(7)?) {
-                Some(Priority::Alarm) => Priority::Alarm,
-                _ => Priority::Backlog,
-            },
-            sample: Prepared {
-                device: id.parse::<DeviceId>().map_err(|_| corrupt())?,
-                number: Number::Device {
-                    epoch: runs::split(epoch).1,
-                    seq,
-                },
-                source_time,
-                patient: None,
-                owned_at: source_time,
-                urgency: Urgency::Routine,
-                readings: readings(&blob).ok_or_else(corrupt)?,
-                packed: blob,
-                digest: [0; pack::DIGEST],
-                arrived: Instant::now(),
-            },
-        });
+        found.push(stored::read(row, "read a sample to be shipped")?);
     }
     Ok(found)
-}
-
-pub(super) fn readings(blob: &[u8]) -> Option<Vec<SampleReading>> {
-    let packed = PackedReading::unpack(blob)?;
-    packed.into_iter().map(reading).collect()
-}
-
-fn reading(packed: PackedReading<'_>) -> Option<SampleReading> {
-    Some(SampleReading {
-        code: packed.code.parse().ok()?,
-        unit: packed.unit.parse().ok()?,
-        value: match packed.value {
-            Ok(decimal) => Value::Quantity(decimal.parse().ok()?),
-            Err(reason) => Value::Absent(AbsentReason::parse(reason)?),
-        },
-        flags: Flags::from_bits(packed.flags)?,
-    })
 }

@@ -7,28 +7,16 @@ use super::{
     StoreError, StoreErrorKind,
     apply::Apply,
     draft::{Draft, Standing},
-    journal::{Number, Prepared},
-    pack, resync, runs, stays, unshipped,
+    journal::Prepared,
+    resync, stays,
+    stored::{self, Stored},
 };
-use crate::ingest::Urgency;
 use messages::Correction;
 use rusqlite::{Connection, Transaction, params};
-use std::time::Instant;
-use types::{DeviceId, DevicePseudonym, Flags, Priority, Purpose, Timestamp};
+use types::{DevicePseudonym, Flags, Priority, Purpose};
 
 /// Withdrawals that one step ships.
 const STEP_ROWS: i64 = 500;
-
-/// A withdrawal that the region lacks.
-struct Lacking {
-    row: i64,
-    device: i64,
-    stay: Option<i64>,
-    patient: Option<i64>,
-    priority: Priority,
-    flags: Flags,
-    sample: Prepared,
-}
 
 /// Whether there is one that is to be shipped.
 pub(super) fn any_unshipped(db: &Connection) -> rusqlite::Result<bool> {
@@ -98,8 +86,9 @@ impl Apply<'_> {
         let lacking = next(self.tx)?;
         for priority in [Priority::Alarm, Priority::Backlog] {
             let mut draft = Draft::default();
-            let of: Vec<_> = lacking.iter().filter(|l| l.priority == priority).collect();
-            for one in &of {
+            let is_of = |(_, lacking): &&(i64, Stored)| lacking.priority == priority;
+            let of: Vec<_> = lacking.iter().filter(is_of).collect();
+            for (_, one) in &of {
                 let called = self.called((one.device, one.stay))?;
                 let packing = (&one.sample, &one.sample.packed[..]);
                 let standing = Standing::Withdrawn;
@@ -116,21 +105,21 @@ impl Apply<'_> {
                 continue;
             }
             let parcel = self.ship_correction(priority, draft, 0)?;
-            for one in of {
+            for (row, _) in of {
                 self.tx
                     .prepare_cached(
                         "UPDATE withdrawal SET priority = ?2, parcel = ?3 WHERE row = ?1",
                     )?
-                    .execute(params![one.row, priority.rank(), parcel])?;
+                    .execute(params![row, priority.rank(), parcel])?;
             }
         }
         Ok(lacking.len())
     }
 }
 
-fn next(tx: &Transaction<'_>) -> Result<Vec<Lacking>, StoreError> {
+fn next(tx: &Transaction<'_>) -> Result<Vec<(i64, Stored)>, StoreError> {
     let mut query = tx.prepare_cached(
-        "SELECT w.row, w.device, d.id, w.epoch, w.seq, w.stay, w.patient, w.priority, s.flags, s.source_ms, w.readings
+        "SELECT w.device, d.id, w.epoch, w.seq, s.source_ms, s.flags, w.patient, w.stay, w.priority, w.readings, w.row
          FROM withdrawal w JOIN device d ON d.row = w.device
          JOIN sample s ON s.device = w.device AND s.epoch = w.epoch AND s.seq = w.seq
          WHERE w.parcel IS NULL ORDER BY w.row LIMIT ?1",
@@ -138,37 +127,8 @@ fn next(tx: &Transaction<'_>) -> Result<Vec<Lacking>, StoreError> {
     let mut rows = query.query([STEP_ROWS])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        let corrupt =
-            || StoreError::new(StoreErrorKind::Corrupt, "read a withdrawal to be shipped");
-        let (id, packed): (String, Vec<u8>) = (row.get(2)?, row.get(10)?);
-        let (epoch, seq) = (row.get(3)?, row.get(4)?);
-        let source_time = Timestamp(row.get(9)?);
-        found.push(Lacking {
-            row: row.get(0)?,
-            device: row.get(1)?,
-            stay: row.get(5)?,
-            patient: row.get(6)?,
-            priority: match Priority::from_rank(row.get(7)?) {
-                Some(Priority::Alarm) => Priority::Alarm,
-                _ => Priority::Backlog,
-            },
-            flags: Flags::from_bits(row.get(8)?).ok_or_else(corrupt)?,
-            sample: Prepared {
-                device: id.parse::<DeviceId>().map_err(|_| corrupt())?,
-                number: Number::Device {
-                    epoch: runs::split(epoch).1,
-                    seq,
-                },
-                source_time,
-                patient: None,
-                owned_at: source_time,
-                urgency: Urgency::Routine,
-                readings: unshipped::readings(&packed).ok_or_else(corrupt)?,
-                packed,
-                digest: [0; pack::DIGEST],
-                arrived: Instant::now(),
-            },
-        });
+        let stored = stored::read(row, "read a withdrawal to be shipped")?;
+        found.push((row.get(10)?, stored));
     }
     Ok(found)
 }

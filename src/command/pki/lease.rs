@@ -1,5 +1,5 @@
 //! `medmesh pki lease`: what lets a facility send while it has nobody to ask.
-use crate::{cli::LeaseArgs, out};
+use crate::{cli::pki::LeaseArgs, out};
 use anyhow::{Context, Result, ensure};
 use edge::lease::{Lease, MAX_LEASE_MS, Subject};
 use federation::pki::{self, Ca};

@@ -1,5 +1,5 @@
 //! `medmesh pki models`: the signed table of what the catalog may name.
-use crate::{cli::ModelsArgs, out};
+use crate::{cli::pki::ModelsArgs, out};
 use anyhow::Result;
 use federation::{
     models::{AUTHORITY, DeviceModels},
