@@ -12,6 +12,12 @@ use storage::fault::{Faults, Survivors, register};
 use tempfile::TempDir;
 use types::Priority;
 
+/// A folder in memory where there is one: what survives is what [`Faults`] says, so that the real disk's fsyncs, of which
+/// there are thousands, prove nothing and cost minutes.
+fn folder() -> TempDir {
+    TempDir::new_in("/dev/shm").unwrap_or_else(|_| TempDir::new().unwrap())
+}
+
 fn open(dir: &TempDir, vfs: &'static str) -> Store {
     Store::open_on(options(dir.path(), hand()), Some(vfs)).unwrap()
 }
@@ -96,7 +102,7 @@ async fn a_disk_that_turns_read_only_refuses_and_the_store_goes_on_afterwards() 
 
 #[tokio::test]
 async fn a_failed_fsync_acknowledges_nobody_and_loses_no_later_commit_at_a_power_loss() {
-    let (dir, disk) = (TempDir::new().unwrap(), register("fsync"));
+    let (dir, disk) = (folder(), register("fsync"));
     let store = open(&dir, "fsync");
     let mut acknowledged = Vec::new();
     for seq in 0..12 {
@@ -148,7 +154,7 @@ async fn assert_survived(
     acknowledged: &[u64],
     when: &str,
 ) {
-    let found = TempDir::new().unwrap();
+    let found = folder();
     disk.after_power_loss(survivors, found.path());
     let context = format!("{when}, {survivors:?}");
     let key = "store.key";
@@ -187,7 +193,7 @@ async fn after_a_power_loss_at_any_write_every_acknowledged_sample_is_there_once
     loop {
         write += 1;
         let name: &'static str = Box::leak(format!("power-{write}").into_boxed_str());
-        let (dir, disk) = (TempDir::new().unwrap(), register(name));
+        let (dir, disk) = (folder(), register(name));
         disk.fail_power_at(write);
         let acknowledged = live_until_the_power_fails(&dir, name).await;
         for survivors in Survivors::ALL {
