@@ -144,7 +144,23 @@ async fn a_store_that_was_put_back_behind_the_ledger_takes_nothing_before_sender
 }
 
 #[tokio::test]
-async fn a_store_that_lost_a_change_of_a_patient_alone_is_found_behind_its_ledger() {
+async fn a_store_that_lost_a_change_of_a_patient_or_a_withdrawal_alone_is_found_behind_its_ledger()
+{
+    let mut changed = ReadingBatch {
+        patients: batch().patients,
+        ..ReadingBatch::default()
+    };
+    changed.patients[0].gender = "other".into();
+    found_behind(parcel(2, &changed), accepted(0)).await;
+    let mut withdrawn = batch();
+    withdrawn.readings.truncate(1);
+    withdrawn.readings[0].withdrawn = true;
+    let batch = Some(withdrawn);
+    found_behind(parcel(2, &Correction { batch }), accepted(1)).await;
+}
+
+/// A store that lost what this second parcel changed, by which no resource is more or less there, is found.
+async fn found_behind(second: Parcel, verdict: Verdict) {
     let (dir, older) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let from = EDGE.parse().unwrap();
     let first = Parcel {
@@ -156,20 +172,15 @@ async fn a_store_that_lost_a_change_of_a_patient_alone_is_found_behind_its_ledge
         intake(&older).take(std::slice::from_ref(&first)).await,
         [accepted(3)]
     );
-    let mut changed = ReadingBatch {
-        patients: batch().patients,
-        ..ReadingBatch::default()
-    };
-    changed.patients[0].gender = "other".into();
     let second = Parcel {
         seq: 2,
         priority: 1,
-        ..parcel(2, &changed)
+        ..second
     };
     let before = intake(&dir);
     let inbox = before.ledger.clone().inbox(before.handlers());
     let taken = inbox.accept(&from, vec![first, second]).await.unwrap();
-    assert_eq!(taken, [accepted(3), accepted(0)]);
+    assert_eq!(taken, [accepted(3), verdict]);
     drop(inbox);
     let mut restored = intake(&dir);
     restored.store = intake(&older).store;
