@@ -1,7 +1,7 @@
 //! A peer that does not keep to the rules: it holds some certificate and dials whom it likes, without a look at who
 //! answers.
 use anyhow::{Context, Result, anyhow};
-use federation::wire::{Parcel, mesh_client::MeshClient};
+use federation::wire::{Parcel, Receipt, mesh_client::MeshClient};
 use hyper_util::rt::TokioIo;
 use rustls::{
     ClientConfig, DigitallySignedStruct, SignatureScheme,
@@ -53,8 +53,23 @@ impl Rogue {
     /// Delivers a parcel, and gives how the call ended.
     ///
     /// # Errors
-    /// The connection was not even made.
+    /// The connection was not even made, or the parcel was answered.
     pub async fn deliver(&self, address: &str, parcel: Parcel) -> Result<Status> {
+        match self.answer(address, parcel).await? {
+            Err(status) => Ok(status),
+            Ok(receipt) => Err(anyhow!("answered: {receipt:?}")),
+        }
+    }
+
+    /// Delivers a parcel on a connection of its own, and gives its receipt, or how the call ended.
+    ///
+    /// # Errors
+    /// The connection was not even made.
+    pub async fn answer(
+        &self,
+        address: &str,
+        parcel: Parcel,
+    ) -> Result<Result<Option<Receipt>, Status>> {
         let mut once = Some(self.connect(address).await?);
         let connector = tower::service_fn(move |_| {
             let stream = once.take().map(TokioIo::new);
@@ -63,13 +78,20 @@ impl Rogue {
         let endpoint = Endpoint::from_static("http://node.medmesh.internal");
         let channel = endpoint.connect_with_connector(connector).await?;
         let parcels = tokio_stream::iter([parcel]);
-        match MeshClient::new(channel).deliver(parcels).await {
-            Err(status) => Ok(status),
-            Ok(receipts) => match receipts.into_inner().message().await {
-                Err(status) => Ok(status),
-                Ok(receipt) => Err(anyhow!("answered: {receipt:?}")),
-            },
-        }
+        Ok(match MeshClient::new(channel).deliver(parcels).await {
+            Err(status) => Err(status),
+            Ok(receipts) => receipts.into_inner().message().await,
+        })
+    }
+
+    /// Shakes hands and says nothing more, until it is cut off.
+    ///
+    /// # Errors
+    /// How it was cut off.
+    pub async fn hold(&self, address: &str) -> io::Result<()> {
+        let mut stream = self.connect(address).await?;
+        while stream.read(&mut [0; 64]).await? > 0 {}
+        Ok(())
     }
 
     async fn connect(&self, address: &str) -> io::Result<TlsStream<TcpStream>> {

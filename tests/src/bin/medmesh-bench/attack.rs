@@ -1,15 +1,17 @@
-//! What an honest client notices of an attack: searches on a kept connection and fresh probes of health, while 2,000
-//! hostile connections hold the region's HTTPS listener as well as they can, beside the same without them.
+//! What an honest client notices of an attack, and what it costs the node: at each listener (HTTPS, link, MQTT) an honest
+//! client asks while 2,000 hostile connections hold it as well as they can, beside the same without them.
+mod https;
+mod link;
+mod mqtt;
+
 use crate::{
     Bed,
+    node::resident_mib,
     report::{Aim, Figure, Report, quantile},
 };
-use anyhow::{Context, Result, ensure};
-use medmesh_tests::{
-    https::{self, Https},
-    mesh::Mesh,
-};
-use std::time::{Duration, Instant};
+use anyhow::Result;
+use medmesh_tests::mesh::Mesh;
+use std::{future::Future, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -20,94 +22,125 @@ use tokio::{
 const HOSTILE: usize = 2_000;
 /// From being cut off to coming again.
 const AGAIN: Duration = Duration::from_secs(1);
-/// Until the attack stands.
+/// Until the attack stands, and until nothing is left of one before the next.
 const SETTLE: Duration = Duration::from_secs(5);
-/// Searches, and probes, of one run.
+/// What an honest client asks in one run.
 const ASKED: usize = 500;
 /// Between two of them.
 const PAUSE: Duration = Duration::from_millis(5);
 const NOTHING: &str = "nothing is acknowledged";
+/// Attackers and node share the machine.
+const BOUND: &str = "the attackers run on the same cores as the node";
 
 /// Runs the benchmark.
 pub async fn run(bed: &Bed, report: &mut Report) -> Result<()> {
     ::node::descriptors::raise();
-    let (mut quiet, mut attacked) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
+    let mut figures = Figures::default();
     for _ in 0..bed.runs {
         let dir = tempfile::tempdir()?;
-        let mesh = Mesh::up(dir.path(), &["--facilities", "1", "--regions", "eu"]).await?;
-        let json = mesh.json()?;
-        let fhir = json["regions"]["eu"]["fhir"].as_str().context("fhir")?;
-        let token = mesh.token("fhir-reader", "eu").await?;
-        add(&mut quiet, ask(&mesh.https, fhir, &token).await?);
-        let hostile = attack(&mesh.https, https::split(fhir)?.0);
-        tokio::time::sleep(SETTLE).await;
-        add(&mut attacked, ask(&mesh.https, fhir, &token).await?);
-        drop(hostile);
+        let mesh = Mesh::up(dir.path(), &["--facilities", "2", "--regions", "eu"]).await?;
+        https::run(&mesh, &mut figures).await?;
+        link::run(&mesh, &mut figures).await?;
+        mqtt::run(&mesh, &mut figures).await?;
         mesh.stop().await?;
     }
-    let names = ["search on a kept connection", "fresh connection and /ready"];
-    for ((name, attacked), quiet) in names.iter().zip(attacked).zip(&quiet) {
-        let what = format!("{name}, {HOSTILE} hostile connections, p99");
-        report.add(
-            Figure::new(what, "ms", NOTHING, attacked)
-                .beside("the same without them", quiet)
-                .aim(Aim::RatioAtMost(2.0))
-                .bound("the attackers run on the same cores as the node"),
-        );
-    }
+    figures.report(report);
     Ok(())
 }
 
-fn add(runs: &mut [Vec<f64>; 2], took: [Vec<f64>; 2]) {
-    for (runs, took) in runs.iter_mut().zip(took) {
-        runs.push(quantile(&took, 0.99));
+/// What one attack did, of each run: without it and with it.
+#[derive(Default)]
+struct Compared {
+    quiet: Vec<f64>,
+    attacked: Vec<f64>,
+}
+
+/// The figures of every listener, in the order in which they came first.
+#[derive(Default)]
+struct Figures {
+    /// Milliseconds, the 99th percentile of a run.
+    times: Vec<(&'static str, Compared)>,
+    /// MiB resident.
+    memory: Vec<(&'static str, Compared)>,
+}
+
+impl Figures {
+    /// What an honest client waited, in milliseconds.
+    fn waited(&mut self, what: &'static str, quiet: &[f64], attacked: &[f64]) {
+        let (quiet, attacked) = (quantile(quiet, 0.99), quantile(attacked, 0.99));
+        add(&mut self.times, what, quiet, attacked);
+    }
+
+    /// What the node had resident before an attack and at its end, in MiB.
+    fn resident(&mut self, what: &'static str, quiet: f64, attacked: f64) {
+        add(&mut self.memory, what, quiet, attacked);
+    }
+
+    fn report(self, report: &mut Report) {
+        for (what, runs) in self.times {
+            let what = format!("{what}, {HOSTILE} hostile connections, p99");
+            report.add(
+                Figure::new(what, "ms", NOTHING, runs.attacked)
+                    .beside("the same without them", &runs.quiet)
+                    .aim(Aim::RatioAtMost(2.0))
+                    .bound(BOUND),
+            );
+        }
+        for (what, runs) in self.memory {
+            let what = format!("resident memory, {what}");
+            report.add(
+                Figure::new(what, "MiB", NOTHING, runs.attacked)
+                    .beside("before the attack", &runs.quiet),
+            );
+        }
     }
 }
 
-/// Milliseconds of each search and of each probe.
-async fn ask(https: &Https, fhir: &str, token: &str) -> Result<[Vec<f64>; 2]> {
-    let (authority, base) = https::split(fhir)?;
-    let path = format!("{base}/Observation?_count=1");
-    let ready = format!("https://{authority}/ready");
-    let mut session = https.session(authority).await?;
-    let (mut searches, mut probes) = (Vec::new(), Vec::new());
-    for _ in 0..ASKED {
-        tokio::time::sleep(PAUSE).await;
-        let began = Instant::now();
-        let answer = session.get(&path, Some(token)).await?;
-        ensure!(answer.status == 200, "status {}", answer.status);
-        searches.push(began.elapsed().as_secs_f64() * 1e3);
-        let began = Instant::now();
-        let answer = https.get(&ready, None).await?;
-        ensure!(answer.status == 200, "status {}", answer.status);
-        probes.push(began.elapsed().as_secs_f64() * 1e3);
+fn add(all: &mut Vec<(&'static str, Compared)>, what: &'static str, quiet: f64, attacked: f64) {
+    if !all.iter().any(|(known, _)| *known == what) {
+        all.push((what, Compared::default()));
     }
-    Ok([searches, probes])
+    for (_, runs) in all.iter_mut().filter(|(known, _)| *known == what) {
+        runs.quiet.push(quiet);
+        runs.attacked.push(attacked);
+    }
 }
 
-/// Holds connections until it is dropped.
-fn attack(https: &Https, authority: &str) -> JoinSet<()> {
+/// MiB that a node of the mesh has resident.
+fn resident(mesh: &Mesh, node: &str) -> Result<f64> {
+    resident_mib(u32::try_from(mesh.pid(node)?)?)
+}
+
+/// Begins an attack and waits until it stands. It goes on until it is dropped; `hold` is carried out for each number, and
+/// again when it is cut off.
+async fn attack<F>(hold: impl Fn(usize) -> F + Clone + Send + Sync + 'static) -> JoinSet<()>
+where
+    F: Future<Output = Result<()>> + Send + 'static,
+{
     let mut hostile = JoinSet::new();
     for n in 0..HOSTILE {
-        let (https, authority) = (https.clone(), authority.to_owned());
+        let hold = hold.clone();
         hostile.spawn(async move {
             loop {
-                let _cut = hold(&https, &authority, n % 3).await;
+                let _cut = hold(n).await;
                 tokio::time::sleep(AGAIN).await;
             }
         });
     }
+    tokio::time::sleep(SETTLE).await;
     hostile
 }
 
-async fn hold(https: &Https, authority: &str, kind: usize) -> Result<()> {
-    if kind == 0 {
-        // Shakes hands and asks for nothing.
-        let _held = https.session(authority).await?;
-        return std::future::pending().await;
-    }
+/// Ends an attack, and waits until nothing is left of it.
+async fn end(hostile: JoinSet<()>) {
+    drop(hostile);
+    tokio::time::sleep(SETTLE).await;
+}
+
+/// A connection that says nothing, or promises a ClientHello and does not go on.
+async fn silent(authority: String, promises: bool) -> Result<()> {
     let mut stream = TcpStream::connect(authority).await?;
-    if kind == 1 {
+    if promises {
         // A record that promises a ClientHello of 512 bytes.
         stream.write_all(&[22, 3, 1, 2, 0, 1, 0, 1, 252]).await?;
     }
