@@ -54,3 +54,58 @@ pub fn detect(path: &Path) -> ConfigKind {
         ConfigKind::Global
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use federation::{
+        identity::Identity,
+        pki::{self, Ca, LOCAL_NAMES},
+    };
+    use std::{fs, time::Duration};
+    use tempfile::TempDir;
+    use types::Timestamp;
+
+    const DAY_MS: i64 = 86_400_000;
+
+    /// The configuration of a global node whose certificate was issued then, in a folder.
+    fn configured(issued: Timestamp) -> (TempDir, CheckArgs) {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let (ca, mut rng) = (Ca::init(&at("pki"), issued).unwrap(), rand::rng());
+        ca.crl_pem(issued).unwrap();
+        let holder: Identity = "spiffe://medmesh/global".parse().unwrap();
+        let ttl = Duration::from_secs(60);
+        let code = ca.invite(&holder, &LOCAL_NAMES, ttl, issued, &mut rng);
+        let signing = pki::signing_key(&at("signing.key"), &mut rng).unwrap();
+        let new = pki::new_key_and_csr(&holder, Some(&signing)).unwrap();
+        let cert = ca.enrol(&code.unwrap(), &new.csr_pem, issued, &mut rng);
+        pki::write_private(&at("node.key"), &new.key_pem).unwrap();
+        pki::write_public(&at("node.pem"), &cert.unwrap()).unwrap();
+        let root = dir.path().display();
+        let text = format!(
+            "data_dir = '{root}/data'\ngrpc_listen = '127.0.0.1:0'\n[https]\nlisten = '127.0.0.1:0'\n[tls]\n\
+             ca = '{root}/pki/ca.pem'\ncrl = '{root}/pki/crl.pem'\ncert = '{root}/node.pem'\n\
+             key = '{root}/node.key'\nsigning_key = '{root}/signing.key'\n"
+        );
+        let file = at("global.toml");
+        fs::write(&file, text).unwrap();
+        let kind = Some(ConfigKind::Global);
+        (dir, CheckArgs { file, kind })
+    }
+
+    #[test]
+    fn what_has_ended_is_a_problem_of_a_check_and_not_of_a_start() {
+        let now = Clock::new(None).real();
+        let (_dir, args) = configured(now);
+        run(&args).unwrap();
+        let long_ago = now.plus_ms(-i64::from(pki::NODE_DAYS + 10) * DAY_MS);
+        let (_dir, args) = configured(long_ago);
+        read::<GlobalConfig>(&args.file).unwrap();
+        let Err(Failure::Config(error)) = run(&args) else {
+            panic!("it is a good configuration");
+        };
+        let keys: Vec<_> = error.problems.iter().map(|it| it.path.as_str()).collect();
+        assert_eq!(keys, ["tls.cert", "tls.crl"]);
+    }
+}
