@@ -28,14 +28,13 @@ use federation::{
 };
 use node::{
     health::Health,
-    https, shutdown,
+    https, listeners, shutdown,
     task::{Kind, Tasks},
     telemetry,
 };
 use parking_lot::Mutex;
 use rand::SeedableRng;
 use std::{net::SocketAddr, path::Path, sync::Arc};
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use types::{FreshnessLimits, Phi, Place, Timestamp};
 
@@ -64,7 +63,9 @@ pub struct Node {
 /// # Errors
 /// [`EdgeError`]: it did not start, or a task that it cannot do without ended.
 pub async fn run(config: EdgeConfig, stop: CancellationToken) -> Result<(), EdgeError> {
-    start(config, stop).await?.join().await
+    let node = start(config, stop).await?;
+    listeners::close_untaken();
+    node.join().await
 }
 
 impl Node {
@@ -227,7 +228,7 @@ async fn serve_https(
 ) -> Result<SocketAddr, EdgeError> {
     let listen = shared.config.https.listen;
     let bound = |source| EdgeError::Listen(listen, source);
-    let listener = TcpListener::bind(listen).await.map_err(bound)?;
+    let listener = listeners::bind(listen).await.map_err(bound)?;
     let https = listener.local_addr().map_err(bound)?;
     let token = beds::token(&shared.config.data_dir, store::system_entropy)?;
     let api = beds::router(

@@ -21,7 +21,7 @@ use federation::{
 use node::{
     clock::Clock,
     health::{Check, Health},
-    https, shutdown,
+    https, listeners, renewal, shutdown,
     task::{Kind, TaskError, Tasks},
     token::{ClientError, TokenServer, USED_ASSERTIONS},
 };
@@ -141,7 +141,12 @@ pub async fn run(config: GlobalConfig, stop: CancellationToken) -> Result<(), Gl
         Ok::<(), Infallible>(())
     });
     tracing::info!(%origin, "global node serves");
-    Ok(tasks.join(shutdown::GRACE).await?)
+    listeners::close_untaken();
+    let ended = tasks.join(shutdown::GRACE).await;
+    if renewal::is_asked() {
+        tokens.leave(&config.data_dir);
+    }
+    Ok(ended?)
 }
 
 /// Shows what is found wrong in `/ready`.
@@ -159,7 +164,7 @@ fn says(health: &Health) -> impl Fn(Finding, bool) + Send + use<> {
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, GlobalError> {
-    let listener = TcpListener::bind(address).await;
+    let listener = listeners::bind(address).await;
     listener.map_err(|source| GlobalError::Listen { address, source })
 }
 

@@ -40,6 +40,9 @@ struct Timeouts {
     /// A client that has not read its answer by then, to the last byte, and sent no further request is cut off. Longer
     /// than `header`, within which a client that has read it must ask again.
     answer: Duration,
+    /// After a stop a kept connection may ask once more by then, and is told with the answer to make another. What is
+    /// idle longer is closed: HTTP lets a server do that at any time (RFC 9112 §9.3.1).
+    linger: Duration,
 }
 
 const TIMEOUTS: Timeouts = Timeouts {
@@ -48,6 +51,7 @@ const TIMEOUTS: Timeouts = Timeouts {
     body: Duration::from_secs(20),
     request: Duration::from_secs(60),
     answer: Duration::from_secs(60),
+    linger: Duration::from_millis(500),
 };
 /// Line and header of a request: a search by URL, with room.
 pub const MAX_HEADER_BYTES: usize = 32 << 10;
@@ -125,14 +129,15 @@ async fn serve_by(
     let accepted = rules
         .admission
         .accept(&listener, &stop, |stream, slot| {
-            let (config, stop) = ((tls.0)(), stop.clone());
+            let config = (tls.0)();
             let server = connection::Server {
                 app: app.clone(),
                 clients: rules.clients.clone(),
                 timeouts: rules.timeouts,
                 slot: Arc::new(slot),
+                stop: stop.clone(),
             };
-            connections.spawn(connection::serve(stream, config, server, stop));
+            connections.spawn(connection::serve(stream, config, server));
         })
         .await;
     // Closed before the wait: nobody is left in the queue of a listener that accepts no more.

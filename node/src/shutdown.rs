@@ -1,7 +1,9 @@
-//! When a process stops: a signal, or the end of the parent that it belongs to.
+//! When a process stops: a signal, or the end of the parent that it belongs to. SIGUSR2 is a soft stop after which it
+//! goes on as another program ([`crate::renewal`]).
 //!
 //! The first signal is a soft stop: the step in hand is finished. A second one, or the end of the grace period, is a
 //! hard stop, which is safe at any instant: what was acknowledged is durable.
+use crate::{listeners, renewal};
 use std::{
     io::{self, Read},
     time::Duration,
@@ -20,7 +22,7 @@ pub const PARENT_VARIABLE: &str = "MEDMESH_PARENT";
 /// From the soft to the hard stop: tasks are dropped after [`GRACE`], files are closed in the rest.
 const HARD_AFTER: Duration = GRACE.saturating_add(Duration::from_secs(2));
 
-/// A token that is cancelled by SIGTERM, SIGINT or the end of the parent (see [`PARENT_VARIABLE`]).
+/// A token that is cancelled by SIGTERM, SIGINT, SIGUSR2 or the end of the parent (see [`PARENT_VARIABLE`]).
 /// After that a second signal, or [`GRACE`] and two seconds, ends the process at once.
 ///
 /// # Errors
@@ -30,6 +32,8 @@ pub fn on_signals() -> io::Result<CancellationToken> {
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
     ];
+    let mut renew = signal(SignalKind::user_defined2())?;
+    listeners::keep();
     let stop = CancellationToken::new();
     if std::env::var_os(PARENT_VARIABLE).is_some() {
         with_parent(stop.clone())?;
@@ -38,7 +42,14 @@ pub fn on_signals() -> io::Result<CancellationToken> {
     tokio::spawn(async move {
         tokio::select! {
             () = any(&mut signals) => tracing::info!("stopping on a signal"),
+            _ = renew.recv() => {
+                renewal::ask();
+                tracing::info!("stopping, to go on as the program that lies in this one's place");
+            }
             () = cancel.cancelled() => {}
+        }
+        if !renewal::is_asked() {
+            listeners::release();
         }
         cancel.cancel();
         tokio::select! {

@@ -1,10 +1,11 @@
 //! SMART Backend Services (SMART App Launch 2.2, "Backend Services"): a client proves itself with a signed assertion
 //! and gets a short-lived bearer token.
 //!
-//! Access tokens are opaque: 256 random bits, of which this process keeps the SHA-256 only. They do not survive a
-//! restart of the node; a client whose token is refused (401) asks for a new one.
+//! Access tokens are opaque: 256 random bits, of which this process keeps the SHA-256 only. They survive a renewal of the
+//! node ([`crate::renewal`]) and not a restart; a client whose token is refused (401) asks for a new one.
 mod assertion;
 mod jws;
+mod left;
 mod scope;
 mod used;
 
@@ -14,7 +15,7 @@ pub use assertion::{
 pub use jws::{Claimed, NumericDate, OneAudience, Unverified};
 pub use scope::{Interaction, InvalidScope, Scopes};
 
-use crate::{admission::Known, clock::Clock, config::ClientConfig, shares::Shares};
+use crate::{admission::Known, clock::Clock, config::ClientConfig, listeners, shares::Shares};
 use assertion::Registry;
 use axum::{
     Extension, Form, Json, Router,
@@ -166,17 +167,26 @@ impl TokenServer {
     ) -> Result<Self, ClientError> {
         let token_url = format!("{}{TOKEN_PATH}", origin.trim_end_matches('/'));
         let now = clock.real().0.div_euclid(1_000);
-        let used = Used::open(used, now).map_err(|source| ClientError::Used {
-            path: used.to_owned(),
+        let path = used;
+        let used = Used::open(path, now).map_err(|source| ClientError::Used {
+            path: path.to_owned(),
             source,
         })?;
+        let inner = Inner {
+            registry: Registry::new(clients, used)?,
+            token_url,
+            tokens: Mutex::default(),
+            clock,
+        };
+        let left = path.with_file_name(left::FILE);
+        if listeners::follows() {
+            inner.take_left(&left, clock.real());
+        } else {
+            // Of a renewal that came to no end. There is none, almost always.
+            let _none = std::fs::remove_file(&left);
+        }
         Ok(Self {
-            inner: Arc::new(Inner {
-                registry: Registry::new(clients, used)?,
-                token_url,
-                tokens: Mutex::default(),
-                clock,
-            }),
+            inner: Arc::new(inner),
         })
     }
 

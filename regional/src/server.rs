@@ -31,7 +31,7 @@ use fhir::{
 use node::{
     clock::Clock,
     health::{Check, Health},
-    https, shutdown,
+    https, listeners, renewal, shutdown,
     task::{Kind, TaskError, Tasks},
     token::{ClientError, TokenServer, USED_ASSERTIONS},
 };
@@ -111,15 +111,22 @@ pub enum RegionalError {
 /// # Errors
 /// [`RegionalError`]; nothing is left half-done.
 pub async fn run(config: RegionalConfig, stop: CancellationToken) -> Result<(), RegionalError> {
+    let data_dir = config.data_dir.clone();
     let node = start(config, stop).await?;
     tracing::info!(https = %node.https, grpc = %node.grpc, "regional node serves");
-    Ok(node.tasks.join(shutdown::GRACE).await?)
+    listeners::close_untaken();
+    let ended = node.tasks.join(shutdown::GRACE).await;
+    if renewal::is_asked() {
+        node.tokens.leave(&data_dir);
+    }
+    Ok(ended?)
 }
 
 /// A node whose listeners are bound and whose tasks run.
 struct Started {
     https: SocketAddr,
     grpc: SocketAddr,
+    tokens: TokenServer,
     tasks: Tasks,
 }
 
@@ -136,12 +143,7 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
     let store = open(&config).await?;
     let (links, grpc) = listen(config.grpc_listen).await?;
     let (clients, https) = listen(config.https.listen).await?;
-    let tokens = TokenServer::new(
-        &config.https.origin(https),
-        &config.clients,
-        clock,
-        &config.data_dir.join(USED_ASSERTIONS),
-    )?;
+    let tokens = tokens(&config, https, clock)?;
     let health = Health::new();
     let (log, keeping) = reads(here.clone(), now.clone(), health.optional("reads"));
     let app = fhir_api(
@@ -191,7 +193,21 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
     tasks.spawn("held parcels", Kind::Background, again);
     tasks.spawn("uplink", Kind::Background, ends(uplink.run(until.clone())));
     tasks.spawn("certificates", Kind::Background, ends(tls.watch(until)));
-    Ok(Started { https, grpc, tasks })
+    Ok(Started {
+        https,
+        grpc,
+        tokens,
+        tasks,
+    })
+}
+
+fn tokens(
+    config: &RegionalConfig,
+    bound: SocketAddr,
+    clock: Clock,
+) -> Result<TokenServer, ClientError> {
+    let used = config.data_dir.join(USED_ASSERTIONS);
+    TokenServer::new(&config.https.origin(bound), &config.clients, clock, &used)
 }
 
 /// The link to the global node.
@@ -310,7 +326,7 @@ async fn ends(task: impl Future<Output = ()>) -> Result<(), Infallible> {
 
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), RegionalError> {
     let failed = |source| RegionalError::Listen { address, source };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let listener = listeners::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     fs::{self, File},
     io::ErrorKind,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
 };
 
@@ -125,6 +126,27 @@ impl Folder {
         File::create(&path).with_context(|| path.display().to_string())
     }
 
+    /// Where a process finds its program: a link, so that a process that goes on as another program finds the new one.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.0.join("programs").join(name)
+    }
+
+    /// Lets a process find this program.
+    pub fn point(&self, name: &str, binary: &Path) -> Result<()> {
+        let link = self.program(name);
+        let at = || link.display().to_string();
+        fs::create_dir_all(self.0.join("programs")).with_context(at)?;
+        let beside = link.with_extension("new");
+        match fs::remove_file(&beside) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(error).with_context(at);
+            }
+            _ => {}
+        }
+        symlink(binary, &beside).with_context(at)?;
+        fs::rename(&beside, &link).with_context(at)
+    }
+
     /// What was started under a name.
     pub fn run(&self, name: &str) -> Result<Option<Run>> {
         let path = self.run_file(name);
@@ -193,6 +215,17 @@ mod tests {
             assert!(file_name(name).is_err(), "{name}");
         }
         assert!(file_name("edge-charite-berlin").is_ok());
+    }
+
+    #[test]
+    fn a_process_finds_the_program_that_was_pointed_to_last() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::make(&dir.path().join("mesh")).unwrap();
+        for binary in ["/m/bin/medmesh-1", "/m/bin/medmesh-2"] {
+            folder.point("edge-a", Path::new(binary)).unwrap();
+            let found = fs::read_link(folder.program("edge-a")).unwrap();
+            assert_eq!(found, Path::new(binary));
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Processes that are not this one's children: found by id and configuration, and stopped together.
 use anyhow::{Context, Result};
-use node::shutdown::GRACE;
+use node::{renewal::COUNT_VARIABLE, shutdown::GRACE};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     ffi::OsStr,
@@ -31,6 +31,37 @@ impl Process {
     /// Whether it lives. One that has ended and was not waited for has no command line any more.
     pub fn lives(&self) -> bool {
         command_line(self.pid).is_some_and(|line| configured(&line) == Some(&self.config))
+    }
+
+    /// The program by which it was started, as its command line names it.
+    pub fn program(&self) -> Option<PathBuf> {
+        command_line(self.pid)?.into_iter().next()
+    }
+
+    /// How often it went on as another program (see [`node::renewal`]).
+    pub fn renewals(&self) -> u64 {
+        let environment = fs::read(format!("/proc/{}/environ", self.pid)).unwrap_or_default();
+        environment
+            .split(|byte| *byte == 0)
+            .filter_map(|entry| std::str::from_utf8(entry).ok()?.split_once('='))
+            .find(|(name, _)| *name == COUNT_VARIABLE)
+            .and_then(|(_, count)| count.parse().ok())
+            .unwrap_or(0)
+    }
+
+    /// Lets it go on as the program that lies where it was started from now. Whether it did: what takes longer than
+    /// [`HARD_AFTER`], or ends instead, did not.
+    pub fn renew(&self) -> bool {
+        let before = self.renewals();
+        let deadline = Instant::now() + HARD_AFTER;
+        self.send(Signal::USR2);
+        while !is_gone(self.pid) && Instant::now() < deadline {
+            if self.lives() && self.renewals() != before {
+                return true;
+            }
+            thread::sleep(LOOK_EVERY);
+        }
+        false
     }
 
     fn send(&self, signal: Signal) {
@@ -81,6 +112,16 @@ pub fn below(dir: &Path) -> Result<Vec<Process>> {
     Ok(found)
 }
 
+/// Whether no program runs in a process any more. While it becomes another one it has no command line, and is there.
+fn is_gone(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // proc_pid_stat(5): the state follows the name, which is in parentheses and may hold any character.
+    let state = stat
+        .rsplit_once(") ")
+        .and_then(|(_, rest)| rest.chars().next());
+    state.is_none_or(|state| matches!(state, 'Z' | 'X'))
+}
+
 fn command_line(pid: u32) -> Option<Vec<PathBuf>> {
     let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     let word = |word: &[u8]| PathBuf::from(OsStr::from_bytes(word));
@@ -124,6 +165,8 @@ mod tests {
         // It is not waited for yet: an ended process keeps its id until then.
         assert!(ended(std::slice::from_ref(&own), GONE_AFTER));
         assert!(below(dir.path()).unwrap().is_empty());
+        assert!(is_gone(child.id()) && !is_gone(std::process::id()));
         child.wait().unwrap();
+        assert!(is_gone(child.id()));
     }
 }

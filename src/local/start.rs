@@ -1,11 +1,13 @@
 //! `medmesh local start`: one process, from its identity to its first good answer.
 //!
-//! What runs is stopped only after the new configuration was found good, so that a wrong one changes nothing.
+//! What runs is touched only after the new configuration was found good, so that a wrong one changes nothing. A node
+//! that runs goes on as the new program in its process, with its listeners ([`node::renewal`]): whoever connects
+//! meanwhile waits. Devices, and a node that cannot do that, are stopped and started.
 use super::{
     folder::{Folder, Run, file_name},
     order::{Kind, Start},
     process,
-    ready::{self, Probe},
+    ready::{self, Probe, Started},
 };
 use crate::{
     command::{device::SimFile, node::read},
@@ -53,21 +55,18 @@ pub async fn start(order: &Start) -> Result<(), Failure> {
         fs::remove_file(&new)?;
         return Ok(out::line(format!("{} runs already", order.name))?);
     }
-    job.stop_former()?;
-    fs::rename(&new, &job.config)?;
-    let mut child = job.spawn()?;
-    job.note(child.id())?;
+    let mut started = job.renew_or_spawn(&new)?;
+    job.note(started.id())?;
     let https = Https::new(&job.folder.plan().pki_dir().join("ca.pem"))?;
     let limit = Duration::from_secs(order.patience_s);
-    if let Err(error) = ready::wait(&mut child, &probe, &https, limit, &job.log).await {
-        let _ended_already = child.kill();
-        let _status = child.wait();
+    if let Err(error) = ready::wait(&mut started, &probe, &https, limit, &job.log).await {
+        started.end();
         return Err(error.context(order.name.clone()).into());
     }
     Ok(out::line(format!(
         "{} is ready, process {}",
         order.name,
-        child.id()
+        started.id()
     ))?)
 }
 
@@ -192,6 +191,36 @@ impl<'a> Job<'a> {
         Ok(same)
     }
 
+    /// Puts the new configuration in its place, and lets what runs, or a new process, go by it.
+    fn renew_or_spawn(&self, new: &Path) -> Result<Started> {
+        let name = &self.order.name;
+        let run = self.folder.run(name)?;
+        let program = Some(self.folder.program(name));
+        let former = run.filter(|run| {
+            let process = run.process();
+            self.order.kind == Kind::Node && process.lives() && process.program() == program
+        });
+        if let Some(run) = former {
+            // Should this end here, nobody takes what runs for what was ordered.
+            let unknown = Run {
+                binary: PathBuf::new(),
+                ..run
+            };
+            self.folder.note(name, &unknown)?;
+            self.folder.point(name, &self.binary)?;
+            fs::rename(new, &self.config)?;
+            if unknown.process().renew() {
+                return Ok(Started::Renewed(unknown.process()));
+            }
+            self.stop_former()?;
+        } else {
+            self.stop_former()?;
+            self.folder.point(name, &self.binary)?;
+            fs::rename(new, &self.config)?;
+        }
+        self.spawn().map(Started::New)
+    }
+
     /// Whatever runs with this configuration, noted or not, ends first.
     fn stop_former(&self) -> Result<()> {
         let mut former = process::below(&self.dir)?;
@@ -214,7 +243,7 @@ impl<'a> Job<'a> {
     /// In a process group of its own, so that Ctrl-C does not reach it, and with no pipe that anybody waits for.
     fn spawn(&self) -> Result<Child> {
         let log = open_log(&self.log)?;
-        Command::new(&self.binary)
+        Command::new(self.folder.program(&self.order.name))
             .args(&self.arguments)
             .arg("--config")
             .arg(&self.config)

@@ -7,6 +7,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     fs::File,
     io::{BufRead, BufReader},
+    path::Path,
 };
 
 /// What makes an emitted reading recognisable in its region.
@@ -50,7 +51,14 @@ impl Crosswalk {
     pub fn read(mesh: &Mesh, facility: &str) -> Result<Self> {
         let config = mesh.dir.join("edge").join(facility).join("edge.toml");
         let config = config.to_str().context("the folder's name is text")?;
-        let json = mesh.medmesh(&["edge", "crosswalk", "--config", config, "--json"])?;
+        Self::of(&mesh.medmesh(&["edge", "crosswalk", "--config", config, "--json"])?)
+    }
+
+    /// Reads what `medmesh edge crosswalk --json` printed.
+    ///
+    /// # Errors
+    /// It has another shape.
+    pub fn of(json: &Value) -> Result<Self> {
         let text = |row: &Value, key: &str| row[key].as_str().unwrap_or_default().to_owned();
         let rows = |key: &str| json[key].as_array().cloned().unwrap_or_default();
         let days = |row: &Value| {
@@ -132,9 +140,19 @@ pub fn emitted(mesh: &Mesh, facility: &str) -> Result<Vec<Value>> {
 pub fn each_emitted(
     mesh: &Mesh,
     facility: &str,
-    mut see: impl FnMut(Value) -> Result<()>,
+    see: impl FnMut(Value) -> Result<()>,
 ) -> Result<()> {
-    let path = mesh.dir.join("edge").join(facility).join("sent.ndjson");
+    each_line(
+        &mesh.dir.join("edge").join(facility).join("sent.ndjson"),
+        see,
+    )
+}
+
+/// Goes through what was emitted, as `sent.ndjson` has it.
+///
+/// # Errors
+/// As [`each_emitted`].
+pub fn each_line(path: &Path, mut see: impl FnMut(Value) -> Result<()>) -> Result<()> {
     let mut reader = BufReader::new(File::open(path)?);
     let mut line = String::new();
     while reader.read_line(&mut line)? > 0 && line.ends_with('\n') {

@@ -179,6 +179,11 @@ impl Session {
         self.send(path, request, String::new()).await
     }
 
+    /// Whether it takes another request.
+    pub async fn is_open(&mut self) -> bool {
+        self.sender.ready().await.is_ok()
+    }
+
     async fn send(
         &mut self,
         path: &str,

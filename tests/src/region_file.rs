@@ -4,7 +4,7 @@ use crate::mesh::Mesh;
 use anyhow::Result;
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 /// How long a read waits while the node recovers its log.
 const BUSY: Duration = Duration::from_secs(10);
@@ -28,7 +28,15 @@ impl RegionFile {
     /// # Errors
     /// There is no such file.
     pub fn open(mesh: &Mesh, region: &str) -> Result<Self> {
-        let path = mesh.dir.join("regional").join(region).join("data/fhir.db");
+        Self::within(&mesh.dir, region)
+    }
+
+    /// Opens it in the folder of a mesh.
+    ///
+    /// # Errors
+    /// As [`RegionFile::open`].
+    pub fn within(dir: &Path, region: &str) -> Result<Self> {
+        let path = dir.join("regional").join(region).join("data/fhir.db");
         let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         connection.busy_timeout(BUSY)?;
         Ok(Self(connection))

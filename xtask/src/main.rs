@@ -18,6 +18,7 @@ Examples:
   cargo xtask test --only fmt clippy      two stages
   cargo xtask test --at '+400 days'       everything as it will be on another day
   cargo xtask test --only engines --keep  start the engines, print their variables, wait for Ctrl-C
+  cargo xtask engines up                  a PostgreSQL and a Cassandra for a mesh of your own
   cargo xtask fuzz mqtt --for 3600        one parser for an hour
   cargo xtask rollout local               a mesh of six regions on this machine, by terraform
   cargo xtask rollout local --destroy     end it, and remove what it wrote
@@ -52,6 +53,12 @@ enum Command {
         #[arg(long, value_name = "OFFSET", allow_hyphen_values = true)]
         at: Option<clock::Offset>,
     },
+    /// The databases that the suites use, for a mesh of your own.
+    #[command(after_help = EXAMPLES)]
+    Engines {
+        #[command(subcommand)]
+        action: EnginesCommand,
+    },
     /// Feeds mutated inputs to every parser of what comes from outside; coverage-guided with a nightly toolchain.
     #[command(after_help = EXAMPLES)]
     Fuzz {
@@ -79,9 +86,21 @@ enum Command {
     },
 }
 
+#[derive(Subcommand)]
+enum EnginesCommand {
+    /// Starts them on free ports of 127.0.0.1, prints the line by which `medmesh up` takes them, and runs until Ctrl-C.
+    ///
+    /// Installs what is missing, as `cargo xtask test` does. What they hold goes with them: they are for trying out.
+    /// With Docker, `infra/dev/compose.yaml` has a PostgreSQL and a ScyllaDB that keep what they hold.
+    Up,
+}
+
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Test { only, keep, at } => stage::test(&only, keep, at),
+        Command::Engines {
+            action: EnginesCommand::Up,
+        } => engines::up(),
         Command::Fuzz { targets, seconds } => fuzz::fuzz(&targets, seconds),
         Command::Rollout(arguments) => infra::rollout::rollout(&arguments),
         Command::Bench { arguments } => bench::bench(&arguments),

@@ -166,15 +166,21 @@ impl Engine {
     pub fn wait(&mut self, limit: Duration, mut ready: impl FnMut() -> bool) -> Result<()> {
         let deadline = Instant::now() + limit;
         while !ready() {
-            if let Some(status) = self.child.try_wait()? {
-                bail!("ended with {status}; it said:\n{}", self.last_words());
-            }
+            self.runs()?;
             if Instant::now() > deadline {
                 bail!("not ready after {limit:?}; it said:\n{}", self.last_words());
             }
             thread::sleep(Duration::from_millis(100));
         }
         Ok(())
+    }
+
+    /// Fails when the engine has ended.
+    pub fn runs(&mut self) -> Result<()> {
+        match self.child.try_wait()? {
+            Some(status) => bail!("ended with {status}; it said:\n{}", self.last_words()),
+            None => Ok(()),
+        }
     }
 
     fn last_words(&self) -> String {

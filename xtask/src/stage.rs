@@ -108,7 +108,7 @@ impl Run {
                 self.places.root.join(BARE).with_file_name("Cargo.lock"),
             )?;
         }
-        let (ok, mut counts) = match stage {
+        let (ok, counts) = match stage {
             Stage::Engines => {
                 // What cannot be installed stops the run here, with the line to copy.
                 self.engines = Some(Engines::start(&self.places)?);
@@ -121,9 +121,7 @@ impl Run {
         if stage == Stage::Unguarded && ok {
             fs::copy(self.binary(), self.unguarded()).context("keep the unguarded binary")?;
         }
-        let (passed, failed) = (counts.passed, counts.failed);
-        counts.passed += u64::from(ok && passed + failed == 0);
-        counts.failed += u64::from(!ok && failed == 0);
+        let (ok, counts) = judged(stage, ok, counts);
         let took = start.elapsed();
         self.outcomes.push(Outcome {
             stage,
@@ -285,6 +283,21 @@ impl Run {
     }
 }
 
+/// The result of a stage, and its counts: a stage without tests counts as one, and a suite that ran no test has failed,
+/// whatever its command says.
+fn judged(stage: Stage, ok: bool, mut counts: Counts) -> (bool, Counts) {
+    use Stage::{Contract, Doc, E2e, Unit};
+    let ran_nothing = counts.passed + counts.failed == 0;
+    let is_suite = matches!(stage, Unit | Doc | Contract | E2e);
+    let ok = ok && !(is_suite && ran_nothing);
+    if is_suite && ran_nothing {
+        eprintln!("{}: no test ran", name(stage));
+    }
+    counts.passed += u64::from(ok && ran_nothing);
+    counts.failed += u64::from(!ok && counts.failed == 0);
+    (ok, counts)
+}
+
 fn name(stage: Stage) -> String {
     stage
         .to_possible_value()
@@ -295,4 +308,34 @@ fn name(stage: Stage) -> String {
 fn clock(took: Duration) -> String {
     let tenths = took.as_millis() / 100;
     format!("{}:{:02}.{}", tenths / 600, tenths / 10 % 60, tenths % 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_suite_that_ran_no_test_has_failed() {
+        let counts = |passed, failed, ignored| Counts {
+            passed,
+            failed,
+            ignored,
+        };
+        for stage in [Stage::Unit, Stage::Doc, Stage::Contract, Stage::E2e] {
+            for none in [counts(0, 0, 0), counts(0, 0, 7)] {
+                let (ok, judged) = judged(stage, true, none);
+                assert!(!ok && judged.failed == 1 && judged.passed == 0, "{stage:?}");
+            }
+            assert_eq!(
+                judged(stage, true, counts(1, 0, 7)),
+                (true, counts(1, 0, 7))
+            );
+        }
+        // What holds no tests is one itself.
+        let plain = |ok| judged(Stage::Clippy, ok, Counts::default());
+        assert_eq!(plain(true), (true, counts(1, 0, 0)));
+        assert_eq!(plain(false), (false, counts(0, 1, 0)));
+        let broken = judged(Stage::E2e, false, counts(3, 0, 0));
+        assert_eq!(broken, (false, counts(3, 1, 0)));
+    }
 }

@@ -56,7 +56,10 @@ use hub::Hub;
 pub use hub::RouterGone;
 use message::Message;
 use meters::Meters;
-use node::admission::{Admission, Limits};
+use node::{
+    admission::{Admission, Limits},
+    listeners,
+};
 use room::Load;
 use rumqttd::protocol::QoS;
 use seats::Seats;
@@ -225,7 +228,7 @@ impl Broker {
     ) -> Result<Self, BrokerError> {
         let addr = config.listen;
         let listen = |source| BrokerError::Listen { addr, source };
-        let listener = TcpListener::bind(addr).await.map_err(listen)?;
+        let listener = listeners::bind(addr).await.map_err(listen)?;
         let local_addr = listener.local_addr().map_err(listen)?;
         let limits = config.limits.clone();
         let meters = Arc::new(Meters::register());

@@ -26,6 +26,8 @@ const PREFIX: &str = "MEDMESH_";
 /// and of the tests.
 const RESERVED: &[&str] = &[
     "MEDMESH_PARENT",
+    "MEDMESH_LISTENERS",
+    "MEDMESH_RENEWALS",
     "MEDMESH_CODE",
     "MEDMESH_BIN",
     "MEDMESH_DATA",

@@ -253,6 +253,7 @@ async fn two_thousand_hostile_connections_keep_no_honest_request_from_its_answer
         body: PATIENCE,
         request: PATIENCE,
         answer: PATIENCE,
+        linger: Duration::from_millis(10),
     };
     let (server, mut honest, admission) = world(dir.path(), patient).await;
     honest.ask_for_token(&server, "before").await.unwrap();
@@ -305,6 +306,7 @@ async fn every_step_that_drips_is_cut_off() {
         body: SHORT,
         request: SHORT,
         answer: SHORT,
+        linger: Duration::from_millis(10),
     };
     let (server, _, admission) = world(dir.path(), timeouts).await;
     let begun = AtomicUsize::new(0);

@@ -8,7 +8,10 @@ use crate::{
 use axum::{
     Router,
     body::{Body, Bytes, HttpBody, to_bytes},
-    http::{HeaderMap, Request, Response, StatusCode, header::CONTENT_LENGTH},
+    http::{
+        HeaderMap, HeaderValue, Request, Response, StatusCode,
+        header::{CONNECTION, CONTENT_LENGTH},
+    },
     response::IntoResponse,
 };
 use http_body_util::Limited;
@@ -31,15 +34,11 @@ pub(super) struct Server {
     pub(super) clients: Option<Verifier>,
     pub(super) timeouts: Timeouts,
     pub(super) slot: Arc<Slot>,
+    pub(super) stop: CancellationToken,
 }
 
 /// Serves one accepted socket to its end.
-pub(super) async fn serve(
-    stream: TcpStream,
-    config: Arc<ServerConfig>,
-    server: Server,
-    stop: CancellationToken,
-) {
+pub(super) async fn serve(stream: TcpStream, config: Arc<ServerConfig>, server: Server) {
     let slot = server.slot.clone();
     let served = async {
         let handshake = TlsAcceptor::from(config).accept(stream);
@@ -48,7 +47,7 @@ pub(super) async fn serve(
             return;
         };
         slot.shaken();
-        requests(stream, server, stop).await;
+        requests(stream, server).await;
     };
     tokio::select! {
         () = served => {}
@@ -56,8 +55,9 @@ pub(super) async fn serve(
     }
 }
 
-async fn requests(stream: TlsStream<TcpStream>, server: Server, stop: CancellationToken) {
-    let header = server.timeouts.header;
+async fn requests(stream: TlsStream<TcpStream>, server: Server) {
+    let Timeouts { header, linger, .. } = server.timeouts;
+    let stop = server.stop.clone();
     let (deadline, due) = watch::channel(Instant::now() + header);
     let deadline = Arc::new(deadline);
     let service = service_fn(move |request| answer(server.clone(), deadline.clone(), request));
@@ -73,10 +73,13 @@ async fn requests(stream: TlsStream<TcpStream>, server: Server, stop: Cancellati
             metrics::counter!("medmesh_https_late_total").increment(1);
             return;
         }
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            timeout(GRACE, connection).await.unwrap_or(Ok(()))
-        }
+        () = stop.cancelled() => match timeout(linger, connection.as_mut()).await {
+            Ok(ended) => ended,
+            Err(_) => {
+                connection.as_mut().graceful_shutdown();
+                timeout(GRACE, connection).await.unwrap_or(Ok(()))
+            }
+        },
     };
     if ended.is_err() {
         metrics::counter!("medmesh_https_connection_errors_total").increment(1);
@@ -118,7 +121,11 @@ async fn answer(
         true => MAX_BODY_BYTES,
         false => MAX_STRANGERS_BODY_BYTES,
     };
-    let response = respond(server.app, request, (timeouts, most)).await;
+    let mut response = respond(server.app, request, (timeouts, most)).await;
+    if server.stop.is_cancelled() {
+        let headers = response.headers_mut();
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     if let Some(Known(client)) = response.extensions().get() {
         server.slot.known_as(client);
     }

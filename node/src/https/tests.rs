@@ -135,3 +135,28 @@ async fn a_stop_lets_the_request_in_hand_finish_and_takes_no_new_one() {
     server.task.await.unwrap().unwrap();
     assert!(TcpStream::connect(server.address).await.is_err());
 }
+
+#[tokio::test]
+async fn a_connection_that_is_kept_through_a_stop_gets_one_more_answer_that_ends_it() {
+    let rules = Rules {
+        admission: Admission::new("https", &LIMITS),
+        timeouts: Timeouts {
+            linger: Duration::from_secs(600),
+            ..TIMEOUTS
+        },
+        clients: None,
+    };
+    let app = Router::new().route("/", get(|| async { "here" }));
+    let server = start_by(rules, |_| app).await;
+    let mut kept = server.connect().await;
+    let fresh = server.connect().await;
+    server.stop.cancel();
+    let request = "GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    for stream in [&mut kept, &mut { fresh }] {
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert!(answer.contains("connection: close"), "{answer}");
+    }
+}

@@ -106,6 +106,19 @@ impl Registry {
         allowed.flat_map(Scopes::names).collect()
     }
 
+    /// A client by its id, and what every key of it may be granted.
+    pub(super) fn allowed(&self, client_id: &str) -> Option<(Arc<str>, Scopes)> {
+        let mut own = self
+            .clients
+            .values()
+            .filter(|client| *client.client_id == *client_id);
+        let first = own.next()?;
+        let allowed = own.fold(first.allowed.clone(), |all, client| {
+            all.within(&client.allowed)
+        });
+        Some((first.client_id.clone(), allowed))
+    }
+
     /// The client that made this assertion. Blocks for an fsync.
     pub(super) fn authenticate(
         &self,

@@ -1,8 +1,16 @@
 //! `infra/terraform/environments/local` by terraform, as `cargo xtask rollout local` applies it: a mesh comes up, grows
 //! by a jurisdiction while nothing else is restarted, has a dead node found and started again, takes a new version
-//! region by region and refuses a broken one, and leaves nothing behind, also when what applied it was killed.
+//! region by region without a failed request or a lost reading and refuses a broken one, and leaves nothing behind, also when what applied it was killed.
+mod load;
+
 use anyhow::{Context, Result, ensure};
-use medmesh_tests::{binary, wait};
+use load::Load;
+use medmesh_tests::{
+    binary,
+    checker::{self, Crosswalk, Rows},
+    region_file::RegionFile,
+    wait,
+};
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
@@ -57,7 +65,7 @@ fn a_mesh_by_terraform_grows_heals_takes_a_new_version_and_leaves_nothing() -> R
         mesh.rollout(&["--only", "eu,us"], &broken).is_err(),
         "a broken version was rolled out"
     );
-    let kept = mesh.pids()?;
+    let (kept, former) = (mesh.pids()?, mesh.programs()?);
     for (name, pid) in &healed {
         ensure!(
             kept.get(name) == Some(pid),
@@ -65,19 +73,29 @@ fn a_mesh_by_terraform_grows_heals_takes_a_new_version_and_leaves_nothing() -> R
         );
     }
 
-    // A new one comes to every process.
+    // A new one comes to every process, and no client of a region sees it.
     let new = mesh.dir.path().join("new");
     let mut bytes = fs::read(binary::medmesh())?;
     bytes.extend(b"a version of its own");
     fs::write(&new, bytes)?;
-    mesh.rollout(&["--only", "eu,us"], &new)?;
-    let renewed = mesh.pids()?;
+    let load = Load::start(&mesh.folder(), "eu-central-1")?;
+    let rolled = mesh.rollout(&["--only", "eu,us"], &new);
+    load.end()?;
+    rolled?;
+    let (renewed, programs) = (mesh.pids()?, mesh.programs()?);
     for (name, pid) in &kept {
         ensure!(
-            renewed.get(name).is_some_and(|now| now != pid),
-            "{name} still runs the former version"
+            programs[name].1 && programs[name].0 != former[name].0,
+            "{name} still runs the former version: {programs:?}"
+        );
+        // A node goes on in its process, with its listeners; devices are started anew.
+        ensure!(
+            (renewed.get(name) == Some(pid)) != name.starts_with("devices-"),
+            "{name}: {pid} became {:?}",
+            renewed.get(name)
         );
     }
+    mesh.nothing_is_lost("charite-berlin", "eu-central-1")?;
 
     mesh.rollout(&["--destroy"], &new)?;
     ensure!(!mesh.folder().exists(), "the folder is still there");
@@ -182,6 +200,68 @@ impl Applied {
             pids.insert(name, run["pid"].as_u64().context("a pid")?);
         }
         Ok(pids)
+    }
+
+    /// Which program each part of the mesh was noted to run, and whether its process does.
+    fn programs(&self) -> Result<BTreeMap<String, (String, bool)>> {
+        let mut programs = BTreeMap::new();
+        for (name, pid) in self.pids()? {
+            let path = self.folder().join("run").join(format!("{name}.json"));
+            let run: Value = serde_json::from_slice(&fs::read(path)?)?;
+            let noted = run["binary"].as_str().context("a binary")?.to_owned();
+            let runs = fs::read_link(format!("/proc/{pid}/exe"))?;
+            let is_noted = runs == fs::canonicalize(&noted)?;
+            programs.insert(name, (noted, is_noted));
+        }
+        Ok(programs)
+    }
+
+    /// Halts the devices of a facility; then its region has every reading that they emitted, and each once.
+    fn nothing_is_lost(&self, facility: &str, region: &str) -> Result<()> {
+        let pid = self.pids()?[&format!("devices-edge-{facility}")];
+        ensure!(
+            Command::new("kill")
+                .arg(pid.to_string())
+                .status()?
+                .success(),
+            "{pid} was not stopped"
+        );
+        let home = self.folder().join("edge").join(facility);
+        let crosswalk = Command::new(binary::medmesh())
+            .args(["edge", "crosswalk", "--json", "--config"])
+            .arg(home.join("edge.toml"))
+            .output()?;
+        let crosswalk = Crosswalk::of(&serde_json::from_slice(&crosswalk.stdout)?)?;
+        let deadline = std::time::Instant::now() + wait::PATIENCE;
+        loop {
+            let mut want = Rows::new();
+            checker::each_line(&home.join("sent.ndjson"), |line| {
+                *want
+                    .entry(checker::emitted_row(&line, &crosswalk)?)
+                    .or_default() += 1;
+                Ok(())
+            })?;
+            let mut have = Rows::new();
+            RegionFile::within(&self.folder(), region)?.each(|one| {
+                // What is measured of no patient is not in the devices' file.
+                if one.patient.is_empty() {
+                    return Ok(());
+                }
+                let row = checker::stored_row(&one.patient, &one.resource);
+                *have.entry(row).or_default() += 1;
+                Ok(())
+            })?;
+            let (lost, beyond) = checker::difference(&want, &have);
+            if lost.is_empty() && beyond.is_empty() {
+                println!("{} readings emitted, {} served", want.len(), have.len());
+                return Ok(());
+            }
+            ensure!(
+                std::time::Instant::now() < deadline,
+                "lost: {lost:?}; beyond what was emitted: {beyond:?}"
+            );
+            std::thread::sleep(std::time::Duration::from_millis(500));
+        }
     }
 
     /// Readings that the devices of a facility have emitted, as soon as there is one.

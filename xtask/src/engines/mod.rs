@@ -15,7 +15,11 @@ use std::{
     net::TcpListener,
     path::PathBuf,
     thread::{self, JoinHandle},
+    time::Duration,
 };
+
+/// How often it is looked whether the databases of [`up`] still run.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// An engine and the variables by which tests find it.
 struct Started {
@@ -97,6 +101,48 @@ impl Drop for Engines {
     }
 }
 
+/// Runs the two databases for a mesh until Ctrl-C; comes back only when one of them ended.
+///
+/// # Errors
+/// One of them cannot be installed, does not come up, or ended by itself: its last words.
+pub fn up() -> Result<bool> {
+    install()?;
+    let cache = Places::find()?.cache.join("cassandra");
+    let mut engines = Engines {
+        coming: vec![
+            thread::spawn(|| postgres::start().context("PostgreSQL")),
+            thread::spawn(move || cassandra::start(&cache).context("Apache Cassandra")),
+        ],
+        running: Vec::new(),
+        variables: Vec::new(),
+        trouble: None,
+    };
+    println!("{}", directions(engines.ready()?)?);
+    loop {
+        thread::sleep(LOOK_EVERY);
+        for engine in &mut engines.running {
+            engine.runs()?;
+        }
+    }
+}
+
+/// How `medmesh up` takes the databases.
+fn directions(variables: &[(&str, String)]) -> Result<String> {
+    let of = |name: &str| {
+        let found = variables.iter().find(|(known, _)| *known == name);
+        found
+            .map(|(_, value)| value)
+            .with_context(|| name.to_owned())
+    };
+    let postgres = of("MEDMESH_TEST_POSTGRES_URL")?;
+    let cassandra = of("MEDMESH_TEST_CASSANDRA")?;
+    Ok(format!(
+        "\nPostgreSQL   {postgres}\nCassandra    {cassandra}\n\nA mesh on them:\n  \
+         cargo run --release -- up --postgres {postgres} --scylla {cassandra}\n\n\
+         They run until Ctrl-C, and what they hold goes with them."
+    ))
+}
+
 /// A port of 127.0.0.1 that was free just now.
 fn free_port() -> Result<u16> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).context("bind a free port")?;
@@ -105,4 +151,20 @@ fn free_port() -> Result<u16> {
 
 fn text(path: PathBuf) -> String {
     path.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_for_a_mesh_names_both_databases() {
+        let variables = [
+            ("MEDMESH_TEST_POSTGRES_URL", "postgres://a@b:1/c".to_owned()),
+            ("MEDMESH_TEST_CASSANDRA", "b:2".to_owned()),
+        ];
+        let said = directions(&variables).unwrap();
+        assert!(said.contains("up --postgres postgres://a@b:1/c --scylla b:2\n"));
+        assert!(directions(&variables[..1]).is_err());
+    }
 }

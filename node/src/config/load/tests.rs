@@ -187,6 +187,8 @@ fn variables_of_the_parent_the_build_and_the_tests_are_no_keys() {
         ("MEDMESH_LOG__FILTER", true),
         ("MEDMESH_DATA_DIR", true),
         ("MEDMESH_PARENT", false),
+        (crate::listeners::VARIABLE, false),
+        (crate::renewal::COUNT_VARIABLE, false),
         ("MEDMESH_DATA", false),
         ("MEDMESH_DANGEROUS_CLOCK_OFFSET", false),
         ("MEDMESH_TEST_POSTGRES", false),
