@@ -61,11 +61,10 @@ pub fn schema(conn: &Connection) -> Result<(), DbError> {
     migrate(conn, "gap", SCHEMA)
 }
 
-/// Whether a loss is one that a person must know of: something is missing, or the sender was put back and nobody can
-/// tell what it had acknowledged.
+/// Whether a loss is one that a person must know of: something is missing, or nobody can tell whether anything is.
 #[must_use]
 pub const fn is_one(cause: Cause, loss: &Loss) -> bool {
-    loss.parcels > 0 || loss.records > 0 || cause.is_of_sender()
+    loss.parcels > 0 || loss.records > 0 || cause.leaves_doubt()
 }
 
 /// Writes a gap down, and a row in the audit log of `me`. Then call [`audit::sign_head`].

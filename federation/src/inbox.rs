@@ -109,7 +109,8 @@ impl Check {
 /// # Errors
 /// [`DbError`]; [`DbError::Newer`] when a newer program wrote them.
 pub fn schema(conn: &Connection) -> Result<(), DbError> {
-    migrate(conn, "inbox", SCHEMA)
+    migrate(conn, "inbox", SCHEMA)?;
+    Ok(conn.execute_batch(stream::OPEN)?)
 }
 
 /// What the ledger knows of the parcels of one sender, in the order in which they came: each is looked at as if the
@@ -263,7 +264,7 @@ pub(crate) fn note_mark(tx: &Connection, sender: &Place, mark: u64) -> Result<()
         .try_for_each(|priority| stream::note_mark(tx, sender, priority, mark))
 }
 
-pub(crate) use stream::{last_mark, rewind};
+pub(crate) use stream::{doubt, last_mark, rewind};
 
 /// The last sequence up to which everything of that sender has a final answer; 0 before the first.
 ///

@@ -21,6 +21,11 @@
 //! begins one more. Nothing is applied twice by it: a parcel that is sent again has its id, and what is shipped anew
 //! has the same records, each with its own id, which the receiver's store knows.
 //!
+//! **Both put back to the same moment** agree, though both lost what came after it. A receiver that learns from anybody
+//! that it was put back therefore doubts every other sender ([`crate::inbox::doubt`]): none of it is taken before they
+//! have met again. A sender that knows of something that the receiver lacks ships it again; one that agrees begins anew
+//! too, and both ends declare a gap of unknown extent ([`Cause::InDoubt`]).
+//!
 //! What no exchange can see: readings that an edge had acknowledged and never sent before its disk was put back.
 //! Where the counters tell that something is missing, both ends say so; what is missing, nobody knows.
 use crate::wire::{Hello, Welcome};
@@ -67,6 +72,8 @@ pub struct Theirs {
     pub last: PerPriority,
     /// Its own audit log does not hold the head that the sender holds of it.
     pub put_back: bool,
+    /// It was put back, as somebody else showed it.
+    pub in_doubt: bool,
 }
 
 /// Why a stream begins.
@@ -80,17 +87,21 @@ pub enum Cause {
     ReceiverRestored,
     /// Both.
     BothRestored,
+    /// The receiver was put back, as somebody else showed it, and the sender agrees with it all the same: nothing was sent
+    /// meanwhile, or the sender was put back to the same moment.
+    InDoubt,
     /// Neither: a stream was begun, and the receiver was never told.
     Resumed,
 }
 
 impl Cause {
     /// Every cause.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Introduced,
         Self::SenderRestored,
         Self::ReceiverRestored,
         Self::BothRestored,
+        Self::InDoubt,
         Self::Resumed,
     ];
 
@@ -102,6 +113,7 @@ impl Cause {
             Self::SenderRestored => "sender-restored",
             Self::ReceiverRestored => "receiver-restored",
             Self::BothRestored => "both-restored",
+            Self::InDoubt => "in-doubt",
             Self::Resumed => "resumed",
         }
     }
@@ -121,7 +133,16 @@ impl Cause {
     /// Whether the receiver was put back.
     #[must_use]
     pub const fn is_of_receiver(self) -> bool {
-        matches!(self, Self::ReceiverRestored | Self::BothRestored)
+        matches!(
+            self,
+            Self::ReceiverRestored | Self::BothRestored | Self::InDoubt
+        )
+    }
+
+    /// Whether something may be missing of which neither end can tell.
+    #[must_use]
+    pub const fn leaves_doubt(self) -> bool {
+        self.is_of_sender() || matches!(self, Self::InDoubt)
     }
 }
 
@@ -173,6 +194,7 @@ pub fn judge(ours: &Ours, theirs: &Theirs) -> Next {
     let lost = (0..3).any(|rank| has[rank].saturating_add(1) < ours.first[rank]);
     let receiver = theirs.put_back || (is_certain && lost);
     let cause = match (sender, receiver, ours.known) {
+        (false, false, _) if theirs.in_doubt => Cause::InDoubt,
         (false, false, Known::Current) => return Next::Flow,
         (false, false, Known::Never) => return Next::Introduce,
         (false, false, Known::Earlier { .. } | Known::Unheard) => Cause::Resumed,
@@ -240,6 +262,7 @@ mod tests {
     const THEIRS: Theirs = Theirs {
         last: [5, 7, 0],
         put_back: false,
+        in_doubt: false,
     };
 
     fn cause(ours: Ours, theirs: Theirs) -> Option<Cause> {
@@ -266,6 +289,14 @@ mod tests {
             put_back: true,
             ..THEIRS
         };
+        let doubted = Theirs {
+            in_doubt: true,
+            ..THEIRS
+        };
+        let lacking = Theirs {
+            last: [3, 7, 0],
+            ..doubted
+        };
         let forked = Ours {
             forked: true,
             ..OURS
@@ -288,6 +319,9 @@ mod tests {
             (unheard, THEIRS, Cause::SenderRestored),
             (OURS, theirs([7, 3, 0]), Cause::BothRestored),
             (cut, back, Cause::BothRestored),
+            (OURS, doubted, Cause::InDoubt),
+            (OURS, lacking, Cause::ReceiverRestored),
+            (cut, doubted, Cause::SenderRestored),
         ] {
             assert_eq!(cause(ours, theirs), Some(expected), "{ours:?} {theirs:?}");
         }
@@ -330,7 +364,7 @@ mod tests {
         #[test]
         fn nothing_that_the_receiver_lacks_is_taken_for_delivered(
             first in prop::array::uniform3(1u64..9), more in prop::array::uniform3(0u64..4),
-            last in prop::array::uniform3(0u64..12), flags in 0u8..8, known in 0usize..4,
+            last in prop::array::uniform3(0u64..12), flags in 0u8..16, known in 0usize..4,
         ) {
             let ours = Ours {
                 known: [Known::Never, Known::Current, Known::Earlier { next: first }, Known::Unheard][known],
@@ -339,7 +373,7 @@ mod tests {
                 forked: flags & 1 != 0,
                 log_behind: flags & 2 != 0,
             };
-            let theirs = Theirs { last, put_back: flags & 4 != 0 };
+            let theirs = Theirs { last, put_back: flags & 4 != 0, in_doubt: flags & 8 != 0 };
             match judge(&ours, &theirs) {
                 // All that has a final receipt is there, and the next one is the one that comes next.
                 Next::Flow | Next::Introduce => {

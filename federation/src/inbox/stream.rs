@@ -7,7 +7,6 @@ use crate::{
     meet::{self, Cause},
     wire::{Begin, Hello, Loss, Received, Welcome},
 };
-use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension as _};
 use types::{Place, Priority, Timestamp};
 
@@ -16,7 +15,7 @@ pub(super) const STREAMS: &str = "
 CREATE TABLE IF NOT EXISTS inbox_stream (
     sender TEXT PRIMARY KEY,
     stream BLOB NOT NULL,
-    paused INTEGER NOT NULL DEFAULT 0     -- 1: nothing is taken before they have met again
+    paused INTEGER NOT NULL DEFAULT 0     -- 1: nothing is taken before they have met again; 2: nor before it began anew
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS inbox_mark (
     sender   TEXT NOT NULL,
@@ -35,6 +34,13 @@ CREATE TABLE IF NOT EXISTS inbox_seen (
 /// now, which is never behind that count. By the old ones, what a store has would be told wrongly: without any, all of a
 /// sender is asked for again if the store is put back to a time before.
 pub(super) const OTHER_MARKS: &str = "DELETE FROM inbox_mark;";
+
+/// What lives as long as the ledger is open.
+pub(super) const OPEN: &str = "
+CREATE TEMP TABLE IF NOT EXISTS inbox_vouched (
+    sender TEXT PRIMARY KEY               -- what it and this node lost by a restore is known, or declared
+) STRICT, WITHOUT ROWID;
+";
 
 /// Bytes of a stream's id.
 pub const STREAM_BYTES: usize = 16;
@@ -58,16 +64,56 @@ pub struct Here<'a> {
 /// [`DbError`].
 pub(super) fn is_known(conn: &Connection, sender: &str, stream: &[u8]) -> Result<bool, DbError> {
     Ok(match known(conn, sender)? {
-        Some((known, paused)) => !paused && known == stream,
+        Some((known, paused)) => paused == Paused::No && known == stream,
         None => true,
     })
 }
 
-fn known(conn: &Connection, sender: &str) -> Result<Option<(Vec<u8>, bool)>, DbError> {
-    Ok(conn
+/// Whether parcels of a sender's stream are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Paused {
+    No,
+    /// Not before they have met: the store beside this ledger is older than what was answered for.
+    UntilMet,
+    /// Not before it began a stream: see [`doubt`].
+    InDoubt,
+}
+
+fn known(conn: &Connection, sender: &str) -> Result<Option<(Vec<u8>, Paused)>, DbError> {
+    let row = conn
         .prepare_cached("SELECT stream, paused FROM inbox_stream WHERE sender = ?1")?
         .query_row([sender], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?)
+        .optional()?;
+    let Some((stream, paused)) = row else {
+        return Ok(None);
+    };
+    let paused = match paused {
+        0 => Paused::No,
+        1 => Paused::UntilMet,
+        _ => Paused::InDoubt,
+    };
+    Ok(Some((stream, paused)))
+}
+
+/// This node was put back, as somebody showed. What a sender that has not shown it sent since then is not known here,
+/// nor whether it knows: nothing more of it is taken before it has begun a stream. Those whose loss is known or declared
+/// since the ledger was opened are left alone.
+///
+/// # Errors
+/// [`DbError`]; the caller rolls back.
+pub(crate) fn doubt(tx: &Connection) -> Result<(), DbError> {
+    tx.prepare_cached(
+        "UPDATE inbox_stream SET paused = 2 WHERE sender NOT IN (SELECT sender FROM inbox_vouched)",
+    )?
+    .execute([])?;
+    Ok(())
+}
+
+/// What this sender and this node lost is known, or declared.
+fn vouch(tx: &Connection, sender: &str) -> Result<(), DbError> {
+    tx.prepare_cached("INSERT OR IGNORE INTO inbox_vouched (sender) VALUES (?1)")?
+        .execute([sender])?;
+    Ok(())
 }
 
 /// Answers a sender's hello in the caller's transaction. Its head was verified by whoever calls.
@@ -91,10 +137,14 @@ pub fn meet(
         Some(head) => !heads::holds(tx, &head)?,
         None => false,
     };
+    if put_back {
+        vouch(tx, &sender)?;
+        doubt(tx)?;
+    }
     match &hello.begin {
         Some(begin) => take(tx, here, (from, &sender), hello, begin, put_back)?,
         None => {
-            if let Some((stream, true)) = known(tx, &sender)? {
+            if let Some((stream, Paused::UntilMet)) = known(tx, &sender)? {
                 resume(tx, (from, &sender), &stream, hello, first)?;
             }
         }
@@ -105,8 +155,10 @@ pub fn meet(
         None => held,
     };
     heads::keep(tx, &hello.head)?;
+    let (stream, paused) = known(tx, &sender)?.unwrap_or((Vec::new(), Paused::No));
     Ok(Welcome {
-        stream: known(tx, &sender)?.map_or_else(Bytes::new, |(stream, _)| stream.into()),
+        stream: stream.into(),
+        in_doubt: paused == Paused::InDoubt,
         received: Priority::ALL
             .map(|priority| have(tx, from, priority))
             .into_iter()
@@ -181,6 +233,9 @@ fn take(
         |decision, reason| Entry::of_event(here.now, decision, reason, (from, here.place), 0);
     if put_back {
         audit::append(tx, &event(Decision::PutBack, cause.as_str()))?;
+    }
+    if cause.leaves_doubt() {
+        vouch(tx, sender)?;
     }
     audit::append(tx, &event(Decision::StreamTaken, cause.as_str()))?;
     let loss = begin.loss.unwrap_or_default();
@@ -283,7 +338,7 @@ pub(crate) fn rewind(tx: &Connection, mark: u64) -> Result<u64, DbError> {
             tx.prepare_cached(sql)?.execute(place)?;
         }
     }
-    tx.execute_batch("UPDATE inbox_stream SET paused = 1")?;
+    tx.execute_batch("UPDATE inbox_stream SET paused = max(paused, 1)")?;
     tx.prepare_cached("UPDATE inbox_seen SET mark = ?1")?
         .execute([Count(mark)])?;
     Ok(lost)

@@ -75,19 +75,16 @@ fn copy(from: &Path) -> TempDir {
 
 /// Both ends say where they stand until they agree: how often the sender did.
 async fn meet(sender: &Ledger, receiver: &Ledger) -> usize {
-    let mut hello = sender.hello(&Place::Global).await.unwrap();
+    let (from, to) = (sender.place(), receiver.place());
+    let mut hello = sender.hello(to).await.unwrap();
     for said in 1..5u8 {
         let welcome = receiver
             .inbox(handlers(receiver))
-            .meet(&region(), &hello)
+            .meet(from, &hello)
             .await
             .unwrap();
         let fresh = [hello.stream[0].wrapping_add(said); 16];
-        match sender
-            .resync(&Place::Global, &welcome, fresh)
-            .await
-            .unwrap()
-        {
+        match sender.resync(to, &welcome, fresh).await.unwrap() {
             None => return said.into(),
             Some(next) => hello = next,
         }
@@ -97,8 +94,11 @@ async fn meet(sender: &Ledger, receiver: &Ledger) -> usize {
 
 async fn ship(sender: &Ledger, id: u8) {
     let envelope = Envelope {
-        from: region(),
-        to: Place::Global,
+        from: sender.place().clone(),
+        to: match sender.place() {
+            Place::Edge { .. } => region(),
+            _ => Place::Global,
+        },
         purpose: Purpose::Operations,
         body: DeviceRecords {
             devices: vec![DeviceRecord::default()],
@@ -118,13 +118,14 @@ async fn deliver(sender: &Ledger, receiver: &Ledger) -> (usize, usize) {
         fault: None,
     };
     let mut arrivals: Vec<_> = sent.iter().map(arrival).collect();
-    receiver.admit(&region(), &mut arrivals).await.unwrap();
+    let from = sender.place();
+    receiver.admit(from, &mut arrivals).await.unwrap();
     let good = arrivals
         .into_iter()
         .filter(|arrival| arrival.fault.is_none());
     let good: Vec<_> = good.map(|arrival| arrival.parcel).collect();
     let inbox = receiver.inbox(handlers(receiver));
-    let verdicts = inbox.accept(&region(), good.clone()).await.unwrap();
+    let verdicts = inbox.accept(from, good.clone()).await.unwrap();
     let head = inbox.head().await.unwrap();
     let taken = good
         .iter()
@@ -231,6 +232,90 @@ async fn a_region_put_back_goes_on_in_a_stream_of_its_own_and_the_gap_stays_unti
     assert_eq!(restore::acknowledge(&mut beside, &node).unwrap().gaps, 0);
     assert!(sender.gaps().await.unwrap().is_empty());
     sender.verify().await.unwrap();
+}
+
+fn other_region() -> Place {
+    "regional/us/us".parse().unwrap()
+}
+
+/// Causes of the gaps that nobody has acknowledged.
+async fn gaps(node: &Ledger) -> Vec<String> {
+    let gaps = node.gaps().await.unwrap();
+    gaps.into_iter().map(|gap| gap.cause).collect()
+}
+
+/// Meets, ships one and delivers it.
+async fn tell(sender: &Ledger, receiver: &Ledger, id: u8) {
+    meet(sender, receiver).await;
+    ship(sender, id).await;
+    assert_eq!(deliver(sender, receiver).await, (1, 0));
+}
+
+#[tokio::test]
+async fn both_ends_put_back_to_the_same_moment_declare_a_gap_once_a_third_one_shows_it() {
+    let dirs = [(); 3].map(|()| tempfile::tempdir().unwrap());
+    let (sender, witness) = (
+        open(dirs[0].path(), &region()),
+        open(dirs[1].path(), &other_region()),
+    );
+    let receiver = open(dirs[2].path(), &Place::Global);
+    tell(&sender, &receiver, 1).await;
+    tell(&witness, &receiver, 2).await;
+    let backups = (copy(dirs[0].path()), copy(dirs[2].path()));
+    tell(&sender, &receiver, 3).await;
+    tell(&witness, &receiver, 4).await;
+    let sender = open(backups.0.path(), &region());
+    let receiver = open(backups.1.path(), &Place::Global);
+    assert_eq!(
+        meet(&sender, &receiver).await,
+        1,
+        "they agree, and cannot know"
+    );
+    assert_eq!(meet(&witness, &receiver).await, 2, "it knows");
+    ship(&sender, 5).await;
+    assert_eq!(
+        deliver(&sender, &receiver).await,
+        (0, 1),
+        "nothing before they have met"
+    );
+    assert_eq!(meet(&sender, &receiver).await, 2);
+    assert_eq!(deliver(&sender, &receiver).await, (1, 0));
+    for node in [&sender, &receiver] {
+        assert_eq!(gaps(node).await, ["in-doubt"]);
+    }
+    assert!(
+        gaps(&witness).await.is_empty(),
+        "it has what the receiver lost"
+    );
+    for node in [&sender, &witness] {
+        assert_eq!(meet(node, &receiver).await, 1, "nobody is doubted twice");
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_learns_from_its_receiver_that_it_was_put_back_doubts_those_who_send_to_it() {
+    let dirs = [(); 3].map(|()| tempfile::tempdir().unwrap());
+    let open_all = |below: &Path, node: &Path| {
+        (
+            open(below, &"edge/eu/eu/eu-f1".parse().unwrap()),
+            open(node, &region()),
+            open(dirs[2].path(), &Place::Global),
+        )
+    };
+    let (below, node, above) = open_all(dirs[0].path(), dirs[1].path());
+    tell(&below, &node, 1).await;
+    tell(&node, &above, 2).await;
+    let backups = (copy(dirs[0].path()), copy(dirs[1].path()));
+    tell(&below, &node, 3).await;
+    tell(&node, &above, 4).await;
+    drop(above);
+    let (below, node, above) = open_all(backups.0.path(), backups.1.path());
+    assert_eq!(meet(&below, &node).await, 1, "they agree, and cannot know");
+    assert_eq!(meet(&node, &above).await, 2, "it is told");
+    assert_eq!(meet(&below, &node).await, 2);
+    assert_eq!(gaps(&below).await, ["in-doubt"]);
+    assert_eq!(gaps(&node).await, ["sender-restored", "in-doubt"]);
+    assert_eq!(meet(&below, &node).await, 1);
 }
 
 #[tokio::test]

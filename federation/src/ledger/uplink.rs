@@ -203,6 +203,9 @@ fn resync(
     tx.execute_batch("UPDATE uplink_reship SET wanted = 1")?;
     let loss = inbox::uncounted(begun.unknown_parcels);
     let said = outbox::begin(tx, &sender, &begun, loss, fresh, welcome)?;
+    if begun.cause.is_of_sender() {
+        inbox::doubt(tx)?;
+    }
     inner.leases.lock().release();
     inner.reship.notify_one();
     Ok(Some(said))

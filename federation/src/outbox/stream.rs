@@ -116,8 +116,12 @@ pub fn judge(conn: &Connection, sender: &Sender<'_>, welcome: &Welcome) -> Resul
         forked,
         log_behind,
     };
-    let put_back = welcome.put_back;
-    Ok(meet::judge(&ours, &Theirs { last, put_back }))
+    let theirs = Theirs {
+        last,
+        put_back: welcome.put_back,
+        in_doubt: welcome.in_doubt,
+    };
+    Ok(meet::judge(&ours, &theirs))
 }
 
 fn known(conn: &Connection, theirs: &[u8], current: &[u8]) -> Result<Known, DbError> {

@@ -1,5 +1,6 @@
 //! The suite's share of simulation, and every failure that was found by it, by name.
 use super::*;
+use std::collections::BTreeSet;
 
 /// Seeds of the suite. `MEDMESH_SIM_SEEDS=10000+50000` sweeps others, and `MEDMESH_SIM_SKIP=uB` leaves happenings out.
 const SEEDS: u64 = 10_000;
@@ -18,12 +19,29 @@ fn report(failures: &[Failure]) -> String {
 }
 
 /// Named lines take turns at a hand of their own, beside the sweep.
+static TURN: parking_lot::Mutex<()> = parking_lot::Mutex::new(());
+
 fn outcome(text: &str) -> Result<(), Found> {
-    static TURN: parking_lot::Mutex<()> = parking_lot::Mutex::new(());
     let _turn = TURN.lock();
     let line: Line = text.parse().unwrap();
     let (runtime, templates) = (runtime().unwrap(), Templates::new().unwrap());
     carry_out(&line, &runtime, clock::WORKERS - 1, &templates).unwrap()
+}
+
+/// Facilities of which it is said, at the end of a line that breaks no promise, that something is missing.
+fn said(text: &str) -> BTreeSet<usize> {
+    let _turn = TURN.lock();
+    let line: Line = text.parse().unwrap();
+    let (runtime, templates) = (runtime().unwrap(), Templates::new().unwrap());
+    runtime.block_on(async {
+        let worker = clock::WORKERS - 1;
+        let mut world = World::new(line.shape, worker, &templates).await.unwrap();
+        for op in &line.ops {
+            world.step(*op).await.unwrap();
+        }
+        world.end().await.unwrap();
+        world.told().await
+    })
 }
 
 /// One more than there are cores, as each waits for the writers of its stores now and then, within what may simulate at
@@ -150,6 +168,26 @@ fn both_ends_that_are_put_back_at_once_go_on_and_say_what_is_missing() {
     holds("small a00 .00 C00 a00 .00 B00 a00");
     holds("small C00 a00 .00 t02 C00 a00 .00 B00 a00");
     holds("small C00 a00 .00 t02 a00 .00 B00");
+}
+
+#[test]
+fn both_ends_that_are_put_back_to_the_same_moment_say_so_once_a_third_one_shows_it() {
+    let said = |text| said(text).into_iter().collect::<Vec<usize>>();
+    assert_eq!(
+        said("ward a00 .00 a10 .10 C00 a00 .00 a10 .10 B00 a10 .10 a00 .00"),
+        [0],
+        "the other facility shows it"
+    );
+    assert_eq!(
+        said("ward a00 .00 C00 l00 .00 .20 B00 .20 a00 .00"),
+        [0],
+        "the global node shows it"
+    );
+    assert_eq!(
+        said("ward a00 .00 a10 .10 C00 a00 .00 a10 .10 u20 a10 .10 a00 .00"),
+        Vec::<usize>::new(),
+        "nothing is missing where the facilities have all of it"
+    );
 }
 
 #[test]

@@ -167,7 +167,7 @@ impl World {
     }
 
     /// Facilities of which it was said, there or at their region, that something is missing.
-    async fn told(&self) -> BTreeSet<usize> {
+    pub async fn told(&self) -> BTreeSet<usize> {
         let mut told = BTreeSet::new();
         for at in 0..self.shape.facilities() {
             let place = self.nodes[at].place.to_string();
