@@ -107,7 +107,7 @@ pub(super) async fn admit(ctx: &Context, tcp: TcpStream, slot: &Slot) -> Option<
         meters::refused("malformed");
         return None;
     };
-    let version = connect.version;
+    let (version, longest) = (connect.version, longest(&connect));
     match check(ctx, peer, connect) {
         Ok(client) => Some(Admitted {
             stream,
@@ -115,19 +115,32 @@ pub(super) async fn admit(ctx: &Context, tcp: TcpStream, slot: &Slot) -> Option<
             client,
         }),
         Err(refusal) => {
-            refuse(&mut stream, version, refusal).await;
+            refuse(&mut stream, version, longest, refusal).await;
             None
         }
     }
 }
 
-/// Answers with a CONNACK that refuses, and closes.
-pub(super) async fn refuse(stream: &mut TlsStream<TcpStream>, version: Version, refusal: Refusal) {
+/// The longest packet that a client takes, in bytes.
+fn longest(connect: &Connect) -> usize {
+    let asked = connect.properties.number(properties::MAXIMUM_PACKET_SIZE);
+    asked.map_or(usize::MAX, |bytes| bytes as usize)
+}
+
+/// Answers with a CONNACK that refuses, unless it is longer than the client takes (MQTT-3.1.2-24), and closes.
+pub(super) async fn refuse(
+    stream: &mut TlsStream<TcpStream>,
+    version: Version,
+    longest: usize,
+    refusal: Refusal,
+) {
     meters::refused(refusal.0);
     let mut out = BytesMut::new();
     encode::refused(version, refusal.1, refusal.2, &mut out);
-    // The peer may be gone; it is closed either way.
-    let _ = stream.write_all(&out).await;
+    if out.len() <= longest {
+        // The peer may be gone; it is closed either way.
+        let _ = stream.write_all(&out).await;
+    }
     let _ = stream.shutdown().await;
 }
 
@@ -186,9 +199,9 @@ fn check(ctx: &Context, peer: Option<Peer>, connect: Connect) -> Result<Client, 
         return Err(Refusal::AUTHENTICATION);
     }
     let receive_maximum = asked.number(properties::RECEIVE_MAXIMUM);
-    let packet_bytes = asked.number(properties::MAXIMUM_PACKET_SIZE);
+    let packet_bytes = longest(&connect);
     // MQTT-3.1.2-24.
-    if packet_bytes.is_some_and(|bytes| (bytes as usize) < encode::LONGEST_CONNACK) {
+    if packet_bytes < encode::LONGEST_CONNACK {
         return Err(Refusal::PACKET_SIZE);
     }
     let limit = ctx.limits.session_expiry;
@@ -217,7 +230,7 @@ fn check(ctx: &Context, peer: Option<Peer>, connect: Connect) -> Result<Client, 
             .limits
             .outbound_inflight
             .min(receive_maximum.map_or(usize::MAX, |messages| messages as usize)),
-        packet_bytes: packet_bytes.map_or(usize::MAX, |bytes| bytes as usize),
+        packet_bytes,
     })
 }
 

@@ -47,6 +47,9 @@ pub(super) struct Connection<'a> {
     pub(super) packets: u64,
     /// A publish could not be acknowledged: nothing behind it may be.
     mute: bool,
+    /// A SUBSCRIBE or UNSUBSCRIBE that waits for the publishes before it: what they said is a retained message by then, or
+    /// is delivered by the subscriptions before, never both.
+    waiting: Option<Packet>,
 }
 
 impl<'a> Connection<'a> {
@@ -74,35 +77,59 @@ impl<'a> Connection<'a> {
             unanswered: 0,
             packets: 0,
             mute: false,
+            waiting: None,
         }
     }
 
     /// Whether more may be read: the window has room, and so has the socket's other direction.
     pub(super) fn has_room(&self) -> bool {
-        self.jobs.len() + self.in_hand < usize::from(self.ctx.limits.receive_maximum)
+        self.waiting.is_none()
+            && self.unsettled() < usize::from(self.ctx.limits.receive_maximum)
             && self.unanswered < self.ctx.limits.unanswered_bytes
             && self.out.len() < MAX_UNWRITTEN
     }
 
+    /// Publishes without a verdict.
+    const fn unsettled(&self) -> usize {
+        self.jobs.len() + self.in_hand
+    }
+
     /// Reacts to every whole packet of the input, as far as there is room.
     pub(super) async fn react(&mut self) -> Result<(), End> {
-        while self.has_room() {
+        loop {
+            if self.unsettled() == 0
+                && let Some(packet) = self.waiting.take()
+            {
+                self.resubscribe(packet).await?;
+            }
+            if !self.has_room() {
+                return Ok(());
+            }
             let Some(frame) = frame::next(&mut self.input, self.ctx.limits.packet_bytes)? else {
-                break;
+                return Ok(());
             };
             self.packets += 1;
             match decode::packet(self.client.version, frame)? {
                 Packet::Publish(publish) => self.published(publish, Instant::now())?,
-                Packet::Subscribe { pkid, filters } => {
-                    self.subscribe(pkid, filters, Instant::now()).await?;
-                    // What can go at once does: the next SUBSCRIBE gets its own copies (MQTT-3.8.4-4).
-                    self.deliver(Instant::now())?;
+                packet @ (Packet::Subscribe { .. } | Packet::Unsubscribe { .. }) => {
+                    self.waiting = Some(packet);
                 }
-                Packet::Unsubscribe { pkid, filters } => self.unsubscribe(pkid, &filters)?,
                 other => self.answered(&other)?,
             }
         }
-        Ok(())
+    }
+
+    /// A SUBSCRIBE or UNSUBSCRIBE whose turn it is.
+    async fn resubscribe(&mut self, packet: Packet) -> Result<(), End> {
+        match packet {
+            Packet::Subscribe { pkid, filters } => {
+                self.subscribe(pkid, filters, Instant::now()).await?;
+                // What can go at once does: the next SUBSCRIBE gets its own copies (MQTT-3.8.4-4).
+                self.deliver(Instant::now())
+            }
+            Packet::Unsubscribe { pkid, filters } => self.unsubscribe(pkid, &filters),
+            _ => Ok(()),
+        }
     }
 
     fn published(&mut self, publish: Publish, now: Instant) -> Result<(), End> {

@@ -4,8 +4,9 @@
 //! one QoS 0 subscription to the device's whole prefix, publish without retain or properties, forward, disconnect. What
 //! it does badly is done here or in [`super::outbound`]: filters, retained messages, QoS, packet ids, sessions.
 //!
-//! * A publish carries a header of ours in front of its payload: QoS and flags, which the router would overwrite, and a
-//!   number. The router's memory is bounded and it drops the oldest silently; a gap in the numbers shows that, and ends
+//! * How a message is delivered is settled by the subscriptions of the moment at which it is published (MQTT-3.8.4-4): a
+//!   later one changes nothing of what waits. It waits here, and a number of ours goes through the router in front of its
+//!   payload. The router's memory is bounded and it drops the oldest silently; a gap in the numbers shows that, and ends
 //!   the session, so that the client sees it (session present 0) instead of missing a command.
 //! * A link that leaves says so while it holds its lock: a wake-up of a link that is gone ends the router's thread by a
 //!   panic, and a late DISCONNECT would hit whoever got the same slot.
@@ -15,12 +16,11 @@
 //! * The router's thread cannot be ended: it holds a sender of its own channel. After shutdown it has no link, takes no
 //!   time and sleeps until the process ends.
 use super::{
-    message::{Message, Subscription},
+    message::{self, Message, Subscription},
     meters::Meters,
     outbound::Delivery,
     room::{Room, Share},
 };
-use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use rumqttd::{
     Notification, Router, RouterConfig,
@@ -33,7 +33,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -52,9 +52,9 @@ const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Default)]
 struct Mail {
-    /// Shares of the messages that are in the router, in their order.
-    routed: VecDeque<Share>,
-    messages: VecDeque<(Message, Share)>,
+    /// The messages that are in the router, in their order.
+    routed: VecDeque<(Delivery, Share)>,
+    messages: VecDeque<(Delivery, Share)>,
     /// Number of the next message.
     expected: u64,
 }
@@ -62,8 +62,6 @@ struct Mail {
 /// Where the router's messages for one session wait, connected or not.
 pub(super) struct Mailbox {
     room: Arc<Room>,
-    /// What routed messages count their time from.
-    began: Instant,
     subscriptions: RwLock<Vec<Subscription>>,
     mail: Mutex<Mail>,
     /// A message arrived, or one was lost.
@@ -99,14 +97,9 @@ impl Mailbox {
         subscriptions.len() < before
     }
 
-    /// The next message, as the session's subscriptions deliver it.
+    /// The next message, as the subscriptions delivered it when it was published.
     pub(super) fn take(&self) -> Option<(Delivery, Share)> {
-        loop {
-            let (message, share) = self.mail.lock().messages.pop_front()?;
-            if let Some(delivery) = message.delivery(&self.subscriptions.read()) {
-                return Some((delivery, share));
-            }
-        }
+        self.mail.lock().messages.pop_front()
     }
 
     /// Whether messages wait in it.
@@ -129,12 +122,15 @@ impl Mailbox {
         self.arrived.notify_one();
     }
 
-    fn wants(&self, message: &Message) -> bool {
-        !self.lost() && message.delivery(&self.subscriptions.read()).is_some()
+    fn delivery(&self, message: &Message) -> Option<Delivery> {
+        match self.lost() {
+            true => None,
+            false => message.delivery(&self.subscriptions.read()),
+        }
     }
 
-    fn put(&self, topic: Bytes, payload: Bytes) {
-        let Some((number, message)) = Message::unrouted(topic, payload, self.began) else {
+    fn put(&self, payload: &[u8]) {
+        let Some(number) = message::number(payload) else {
             return;
         };
         let mut mail = self.mail.lock();
@@ -142,9 +138,9 @@ impl Mailbox {
             return;
         }
         match mail.routed.pop_front() {
-            Some(share) if number == mail.expected => {
+            Some(routed) if number == mail.expected => {
                 mail.expected += 1;
-                mail.messages.push_back((message, share));
+                mail.messages.push_back(routed);
                 drop(mail);
                 self.arrived.notify_one();
             }
@@ -164,7 +160,7 @@ impl Mailbox {
             };
             match next {
                 Ok(Some(Notification::Forward(forward))) => {
-                    self.put(forward.publish.topic, forward.publish.payload);
+                    self.put(&forward.publish.payload);
                 }
                 Ok(Some(Notification::Unschedule)) => {
                     let held = self.link.lock();
@@ -213,7 +209,6 @@ pub(super) struct Hub {
     /// The publisher's side of the router, which ends with the router's thread.
     router: tokio::sync::Mutex<LinkRx>,
     mailboxes: RwLock<HashMap<DeviceId, Arc<Mailbox>>>,
-    began: Instant,
     meters: Arc<Meters>,
     tasks: TaskTracker,
 }
@@ -252,7 +247,6 @@ impl Hub {
             }),
             router: tokio::sync::Mutex::new(inbox),
             mailboxes: RwLock::default(),
-            began: Instant::now(),
             meters,
             tasks,
         })
@@ -267,7 +261,9 @@ impl Hub {
     /// Hands a message to the router, if the device's session has a subscription for it. Never waits for a subscriber.
     pub(super) fn publish(&self, device: &DeviceId, message: &Message) {
         let mailbox = self.mailboxes.read().get(device).cloned();
-        let Some(mailbox) = mailbox.filter(|mailbox| mailbox.wants(message)) else {
+        let Some((mailbox, delivery)) =
+            mailbox.and_then(|mailbox| mailbox.delivery(message).map(|it| (mailbox, it)))
+        else {
             return;
         };
         let mut publisher = self.publisher.lock();
@@ -288,10 +284,10 @@ impl Hub {
         };
         let this = *number;
         *number += 1;
-        mailbox.mail.lock().routed.push_back(share);
+        mailbox.mail.lock().routed.push_back((delivery, share));
         let sent = publisher
             .link
-            .publish(message.topic.clone(), message.routed(this, self.began));
+            .publish(message.topic.clone(), message.routed(this));
         drop(publisher);
         if sent.is_err() {
             mailbox.lose();
@@ -320,7 +316,6 @@ impl Hub {
         };
         let mailbox = Arc::new(Mailbox {
             room,
-            began: self.began,
             subscriptions: RwLock::default(),
             mail: Mutex::default(),
             arrived: Notify::new(),

@@ -42,7 +42,12 @@ pub(super) async fn serve(ctx: Arc<Context>, tcp: TcpStream, slot: Slot) {
     let Ok(permit) = ctx.connections.clone().try_acquire_owned() else {
         return farewell(
             &ctx,
-            admission::refuse(&mut stream, client.version, Refusal::BUSY),
+            admission::refuse(
+                &mut stream,
+                client.version,
+                client.packet_bytes,
+                Refusal::BUSY,
+            ),
         )
         .await;
     };
@@ -57,7 +62,12 @@ pub(super) async fn serve(ctx: Arc<Context>, tcp: TcpStream, slot: Slot) {
     let Some(mut held) = claimed else {
         return farewell(
             &ctx,
-            admission::refuse(&mut stream, client.version, Refusal::BUSY),
+            admission::refuse(
+                &mut stream,
+                client.version,
+                client.packet_bytes,
+                Refusal::BUSY,
+            ),
         )
         .await;
     };

@@ -126,6 +126,62 @@ async fn a_v5_client_publishes_with_properties_and_sees_the_reasons_of_refusals(
 }
 
 #[tokio::test]
+async fn a_subscription_that_is_replaced_loses_nothing_of_what_waits() {
+    let world = World::new().await;
+    let mut connect = Connect::new(V5, "lab-1");
+    // One message at a time: the others wait.
+    connect.properties = vec![0x21, 0, 1];
+    let (mut raw, _) = world.join(connect).await;
+    raw.send(&subscribe(V5, 1, &[(STATUS, 1)])).await;
+    raw.next().await.unwrap();
+    for pkid in 1..=4 {
+        raw.send(&publish(V5, 2, pkid, STATUS, &[b'0' + pkid as u8]))
+            .await;
+    }
+    let (mut acknowledged, mut seen) = (0, Vec::new());
+    while acknowledged < 4 || seen.is_empty() {
+        let next = raw.next().await.unwrap();
+        match next[0] >> 4 {
+            3 => seen.push(got(V5, &next)),
+            _ => acknowledged += 1,
+        }
+    }
+    // No Local from here on, and QoS 0.
+    raw.send(&subscribe(V5, 2, &[(STATUS, 4)])).await;
+    assert_eq!(raw.next().await.unwrap()[0], 0x90);
+    while seen.len() < 4 {
+        let pkid = seen.last().unwrap().pkid;
+        raw.send(&packet(0x40, &pkid.to_be_bytes())).await;
+        seen.push(got(V5, &raw.next().await.unwrap()));
+    }
+    let said: Vec<_> = seen
+        .iter()
+        .map(|got| (&got.payload[..], got.flags & 6))
+        .collect();
+    assert_eq!(said, [("1", 2), ("2", 2), ("3", 2), ("4", 2)]);
+}
+
+#[tokio::test]
+async fn a_subscription_waits_for_what_its_client_published_before_it() {
+    let world = World::new().await;
+    let mut raw = world.lab(V5).await;
+    let mut both = publish(V5, 3, 1, STATUS, b"new");
+    both.extend(subscribe(V5, 2, &[(STATUS, 1)]));
+    raw.send(&both).await;
+    raw.expect(&[0x40, 2, 0, 1]).await;
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        let next = raw.next().await.unwrap();
+        if next[0] >> 4 == 3 {
+            let got = got(V5, &next);
+            seen.push((got.payload, got.flags & 1));
+        }
+    }
+    assert_eq!(seen, [("new".to_owned(), 1)], "as a retained message");
+    raw.quiet().await;
+}
+
+#[tokio::test]
 async fn overlapping_filters_deliver_once_at_the_highest_qos() {
     let world = World::new().await;
     let mut raw = world.lab(V5).await;

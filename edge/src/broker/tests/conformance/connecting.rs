@@ -316,6 +316,12 @@ pub(super) const ROWS: &[Row] = &[
             vec![
                 Open(raw(l, 2, &[0x27, 0, 0, 0, 20], &[&id()])),
                 Refused(0, 0x95),
+                Open(raw(l, 2, &[0x27, 0, 0, 0, 4], &[&id()])),
+                Shut,
+                Open(raw(l, 2, &[0x27, 0, 0, 0, 4], &[&text("lab-2")])),
+                Shut,
+                Open(raw(l, 2, &[0x27, 0, 0, 0, 5], &[&text("lab-2")])),
+                Refused(0, 0x87),
                 Open(raw(l, 2, &[0x27, 0, 0, 0, 30], &[&id()])),
                 welcome(l),
                 Send(subscribe(l, 1, &filters)),
