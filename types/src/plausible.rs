@@ -161,7 +161,8 @@ const RANGES: &[(&str, &[Plausible])] = &[
     ("relative-humidity", &[range("%", 0.0, 100.0)]),
     ("line-voltage", &[range("V", 0.0, 1_000.0)]),
     ("line-current", &[range("A", -10_000.0, 10_000.0)]),
-    ("active-power", &[range("W", -1e6, 1e6)]),
+    // As many digits as a number may have before the point: what draws more is no device of a ward.
+    ("active-power", &[range("W", -SHORT, SHORT)]),
     ("line-frequency", &[range("Hz", 0.0, 1_000.0)]),
 ];
 
@@ -189,6 +190,20 @@ mod tests {
             for range in ranges {
                 assert!(range.unit.parse::<Unit>().is_ok(), "{code}");
                 assert!(range.low < range.high, "{code}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_code_lets_a_number_of_six_digits_before_its_point_leave() {
+        for code in Code::all() {
+            for range in code.plausible() {
+                let unit: Unit = range.unit.parse().unwrap();
+                for number in ["100000", "-100000", "654321", "1234567.8"] {
+                    let value = Value::Quantity(number.parse().unwrap());
+                    let left = code.leaving(unit, value);
+                    assert_eq!(left, Value::Absent(AbsentReason::Error), "{code} {number}");
+                }
             }
         }
     }

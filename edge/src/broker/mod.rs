@@ -68,8 +68,10 @@ use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use types::{DeviceId, DeviceKind, FacilityId, Jurisdiction, RegionId};
 
-/// Connections with a certificate of another facility, or of a device that nobody knows, at once: they are told so and go.
-const MAX_UNKNOWN: usize = 64;
+/// Connections with a certificate of another facility, or of a device that nobody knows, at once, some 50 KiB each. They
+/// are told so when they ask, and go; those that ask nothing keep their place for a while, since one that is sent away
+/// comes again, and a handshake costs more than a place.
+const MAX_UNKNOWN: usize = 1_536;
 /// Connections of one device that are not seated yet: one, and one more that is about to take over.
 const MAX_OF_A_DEVICE: usize = 2;
 
@@ -151,7 +153,7 @@ impl Default for BrokerLimits {
         Self {
             handshakes: 4_096,
             connections: 1_024,
-            connect_timeout: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(30),
             takeover_timeout: Duration::from_secs(15),
             drain_timeout: Duration::from_secs(5),
             farewell_timeout: Duration::from_secs(2),

@@ -1,8 +1,9 @@
 //! The door of the link: who gets a place, once it has shown a certificate, and how long it may take over each step.
 //!
 //! Identity is judged before a place is taken. A node with business here has places by its identity, the newest of
-//! which it keeps; any other, whatever its certificate, stays among the unknown, which are few and short-lived: long
-//! enough to be told that it has no business here.
+//! which it keeps; any other, whatever its certificate, stays among the unknown: it is told that it has no business here
+//! when it calls, and else it waits. A stranger that is sent away comes again, and a handshake costs more than its place:
+//! so there are many of these places, and the silent ones keep them as long as at any other listener.
 use super::{HANDSHAKE_TIMEOUT, io::Guarded, peer_place, route, server::Door};
 use crate::{
     identity::Peer,
@@ -19,10 +20,11 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 
 /// Connections at once. Known: a region's facilities, each once, with one more of each while it reconnects and the old
-/// one is not yet given up. A connection holds at most its window, an identity one message besides (`newest`).
+/// one is not yet given up. A connection holds at most its window, an identity one message besides (`newest`); what a
+/// stranger sends is not read, and its place costs some 50 KiB.
 pub(super) const LIMITS: Limits = Limits {
     handshakes: 4_096,
-    unknown: 32,
+    unknown: 1_536,
     health: 1,
     known: 4_096,
     per_identity: 2,
@@ -31,7 +33,7 @@ pub(super) const LIMITS: Limits = Limits {
 /// A peer with business here that has not begun a call by then (HTTP/2 preface, settings, header) is cut off.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// A peer without business here is gone by then, told or not.
-const TURNED_AWAY_WITHIN: Duration = Duration::from_secs(5);
+const TURNED_AWAY_WITHIN: Duration = Duration::from_secs(30);
 
 pub(super) type Stream = Guarded<TlsStream<TcpStream>>;
 
