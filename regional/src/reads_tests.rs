@@ -139,6 +139,7 @@ async fn beyond_the_bound_and_after_the_end_a_read_is_refused() {
 async fn a_row_says_who_what_and_how_much_and_no_value_that_was_asked_for() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = intake(&dir).ledger;
+    ledger.begin_log().await.unwrap();
     let (reads, keeping, _health) = new();
     let written = ledger.clone();
     let write = move |rows| {
