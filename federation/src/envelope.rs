@@ -6,14 +6,16 @@
 //! A `Cleared` cannot be forged outside this module:
 //!
 //! ```compile_fail,E0451
-//! use medmesh_federation::{envelope::{Cleared, Envelope}, messages::ReadingBatch};
+//! use medmesh_federation::envelope::{Cleared, Envelope};
+//! use messages::ReadingBatch;
 //! fn forge(envelope: Envelope<ReadingBatch>) -> Cleared<ReadingBatch> {
 //!     Cleared { envelope }
 //! }
 //! ```
 //!
 //! ```
-//! use medmesh_federation::{envelope::{Cleared, Envelope, Refusal, clear}, policy::Rules, messages::ReadingBatch};
+//! use medmesh_federation::{envelope::{Cleared, Envelope, Refusal, clear}, policy::Rules};
+//! use messages::ReadingBatch;
 //! fn ask(rules: &Rules, envelope: Envelope<ReadingBatch>) -> Result<Cleared<ReadingBatch>, Refusal> {
 //!     clear(rules, envelope)
 //! }
