@@ -6,6 +6,7 @@ use types::{Jurisdiction, MeshClock};
 
 pub mod audit;
 pub mod beds;
+pub mod dataset;
 pub mod fl;
 pub mod local;
 pub mod pki;
@@ -178,6 +179,9 @@ pub enum EdgeCommand {
     /// What the region did not take, and what devices sent that could not be understood.
     #[command(after_help = EDGE_QUARANTINE_EXAMPLES)]
     Quarantine(QuarantineArgs),
+    /// Research tables of the facility, from which studies may learn here.
+    #[command(subcommand, after_help = dataset::DATASET_EXAMPLES)]
+    Dataset(dataset::DatasetCommand),
     /// Says who lies in which bed from when on, also afterwards; readings follow.
     #[command(subcommand, after_help = beds::BEDS_EXAMPLES)]
     Beds(beds::BedsCommand),
@@ -318,6 +322,17 @@ mod tests {
             ),
             ("medmesh edge beds list --config a", true),
             ("medmesh edge beds", false),
+            (
+                "medmesh edge dataset import heart --csv h.csv --schema h.toml --config edge.toml",
+                true,
+            ),
+            ("medmesh edge dataset import heart --csv h.csv", false),
+            ("medmesh edge dataset list --config edge.toml --json", true),
+            (
+                "medmesh edge dataset describe heart --config edge.toml",
+                true,
+            ),
+            ("medmesh edge dataset remove --config edge.toml", false),
             ("medmesh fl check study.toml --json", true),
             (
                 "medmesh fl epsilon --sampling 0.01 --noise-multiplier 1 --steps 9 --delta 1e-5",

@@ -2,6 +2,7 @@
 pub mod audit;
 pub mod beds;
 pub mod check_config;
+pub mod dataset;
 pub mod device;
 pub mod edge;
 pub mod fl;

@@ -10,6 +10,7 @@ pub mod broker;
 pub mod clockguard;
 pub mod config;
 pub mod crosswalk;
+pub mod dataset;
 pub mod deid;
 mod error;
 pub mod freshness;

@@ -4,7 +4,7 @@
 //! caller. A commit holds the samples, the parcels made of them for the region, their audit rows and whatever the
 //! crosswalk gained. It is not the controller's path: nothing that must happen within milliseconds waits for it.
 //!
-//! # Tables (schema version 11; the outbox and the audit log are `federation`'s tables in the same file)
+//! # Tables (schema version 13; the outbox and the audit log are `federation`'s tables in the same file)
 //!
 //! | table | a row is | notes |
 //! |---|---|---|
@@ -21,6 +21,7 @@
 //! | `untaken` | a parcel that the region refused, put into quarantine or stored in part | its samples are never deleted by themselves |
 //! | `shipped` | how many readings a parcel held | the newest 262,144, to count a gap with |
 //! | `cured` | as which parcel the region took what it had not taken at first | |
+//! | `dataset`, `dataset_part` | a research table of the facility, and a part of its values | see [`crate::dataset`] |
 //! | `unreadable` | a message that could not be understood | kept in the facility with its reason |
 //! | `retained` | the retained message of a topic | with its QoS, the properties of MQTT 5 and when it lapses |
 //!
@@ -64,7 +65,7 @@ mod withdrawal;
 mod writer;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use beds::{BY_CONFIGURATION, BedFact, BedRow, Entered, MAX_NAME, Timeline};
 pub use bounds::Bounds;
@@ -444,6 +445,7 @@ pub(crate) fn open_beside(
 
 pub use key::read_facility_key;
 
+pub(crate) use apply::used_bytes;
 pub(crate) use beds::{check as check_bed, read as read_beds};
 
 impl Store {

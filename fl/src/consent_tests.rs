@@ -5,7 +5,7 @@ use crate::{ledger::Budget, privacy::Delta};
 const STUDY: &str = r#"
 name = "heart"
 sites = 4
-data = { table = "heart", minimum_records = 40, features = [{ name = "age", unit = "a", missing = "mean" }], label = { kind = "binary", column = "num" } }
+data = { table = "heart", minimum_records = 40, features = [{ name = "age", unit = "a", missing = "mean", scale = { centre = 54, width = 9 } }], label = { kind = "binary", column = "num" } }
 model = { kind = "logistic" }
 training = { rounds = 5, steps = 4, batch = 8, learning_rate = 0.1, strategy = { kind = "fed-avg" } }
 privacy = { unit = "record", epsilon = 2.0, delta = 1e-4, clip = 1.0 }

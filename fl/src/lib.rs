@@ -10,18 +10,26 @@
 //! - [`round`]: who is asked what until when.
 //! - [`strategy`]: what becomes of the global model.
 //! - [`dense`] and [`train`]: dense models, and training at a facility, with or without privacy of records.
+//! - [`table`]: a facility's own records; [`features`]: what a study takes of them.
+//! - [`site`]: what a site does in a round.
 //! - [`consent`]: what a facility objects to.
 //! - [`ledger`]: what a facility has spent.
 //! - [`metrics`]: how good it is, pooled without any record.
 
 pub mod consent;
 pub mod dense;
+pub mod features;
 pub mod ledger;
 pub mod metrics;
 pub mod privacy;
 pub mod round;
 pub mod secagg;
+pub mod site;
 pub mod strategy;
 pub mod study;
+pub mod table;
 pub mod train;
 pub mod update;
+
+#[cfg(all(test, medmesh_data))]
+mod heart_tests;

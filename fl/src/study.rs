@@ -9,7 +9,8 @@ mod model;
 mod plan;
 mod training;
 
-pub use data::{Data, Feature, Label, Missing, Stays, Summary};
+pub(crate) use check::{name_problem, unit_problem};
+pub use data::{Data, Feature, Label, Missing, Scale, Stays, Summary};
 pub use model::Model;
 pub use plan::{Bits, Plan, Spend};
 pub use training::{
@@ -75,6 +76,12 @@ pub struct Study {
 }
 
 impl Study {
+    /// Whether the presence of single records is hidden.
+    #[must_use]
+    pub fn hides_records(&self) -> bool {
+        self.privacy.unit == PrivacyUnit::Record
+    }
+
     /// Everything that is wrong, not only the first thing; empty for a study that has a plan.
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {

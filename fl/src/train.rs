@@ -58,7 +58,7 @@ pub struct Records {
 pub struct LocalPlan {
     /// How many steps.
     pub steps: u64,
-    /// Records of a step; in private steps their expected number.
+    /// Records of a step; in private steps what their sum is divided by.
     pub batch: u32,
     /// Step width.
     pub learning_rate: f64,
@@ -197,23 +197,35 @@ fn finite(parameters: &[f32], step: u64) -> Result<(), TrainError> {
 pub struct PrivateStep {
     clip: Clip,
     noise: DiscreteGaussian,
+    sampling: f64,
 }
 
 impl PrivateStep {
-    /// Gradients clipped by `clip`, noised by `noise_multiplier` clips.
+    /// Gradients clipped by `clip`, noised by `noise_multiplier` clips, of records that are each taken with the
+    /// probability `sampling`. These are the figures of the plan, the same at every site: were the probability made of
+    /// a site's own number of records, it would depend on whether a record is there.
     ///
     /// # Errors
     /// [`ClipError::Noise`] when that noise cannot be drawn.
-    pub fn new(clip: Clip, noise_multiplier: f64) -> Result<Self, ClipError> {
+    pub fn new(clip: Clip, noise_multiplier: f64, sampling: f64) -> Result<Self, ClipError> {
         Ok(Self {
             noise: clip.noise(noise_multiplier)?,
             clip,
+            // What is no probability takes nobody.
+            sampling: if sampling > 0.0 {
+                sampling.min(1.0)
+            } else {
+                0.0
+            },
         })
     }
 }
 
-/// DP-SGD (Abadi et al. 2016, arXiv:1607.00133): in each step every record is taken with probability `batch`/records,
-/// by itself. What a step spends is that of [`crate::privacy::Event`] with that sampling and the noise multiplier.
+/// DP-SGD (Abadi et al. 2016, arXiv:1607.00133): in each step every record is taken with the plan's probability, by
+/// itself. What a step spends is that of [`crate::privacy::Event`] with that sampling and the noise multiplier.
+///
+/// The sum is divided by `batch` at every site, so that one with more records moves farther: the mean of all sites is
+/// then weighted by records, and nobody is told how many there are.
 ///
 /// `random` is a cryptographic generator that is seeded by nobody's choice: whoever knows samples and noise can take
 /// them off.
@@ -229,13 +241,12 @@ pub fn train_privately<R: CryptoRng>(
     random: &mut R,
 ) -> Result<Vec<f32>, TrainError> {
     records.fits(model, global)?;
-    let sampling = (f64::from(plan.batch) / records.len() as f64).min(1.0);
     let mut parameters = global.to_vec();
     let mut scratch = Scratch::default();
     for step in 0..plan.steps {
         let mut sum = vec![0.0; parameters.len()];
         for record in records.iter() {
-            if random.random_bool(sampling) {
+            if random.random_bool(private.sampling) {
                 let clip = Some(private.clip.norm_of_addends());
                 model.add_gradient(&parameters, record, clip, &mut sum, &mut scratch);
             }
@@ -244,7 +255,6 @@ pub fn train_privately<R: CryptoRng>(
         units
             .iter_mut()
             .for_each(|unit| *unit += private.noise.draw(random));
-        // Divided by the number that was expected: how many there were is nobody's business.
         let share = 1.0 / f64::from(plan.batch.max(1));
         descend(&mut parameters, global, plan, |index| {
             private.clip.value(units[index]) * share

@@ -1,5 +1,5 @@
 //! `medmesh edge`: a facility's node, and what its own staff can read from its store.
-use super::{beds, node, quarantine};
+use super::{beds, dataset, node, quarantine};
 use crate::{
     cli::{EdgeArgs, EdgeCommand, PrintArgs},
     failure::Failure,
@@ -23,15 +23,20 @@ pub async fn run(args: EdgeArgs) -> Result<(), Failure> {
         (Some(EdgeCommand::Readings(args)), _) => readings(&args),
         (Some(EdgeCommand::Quarantine(args)), _) => quarantine::edge(&args.command),
         (Some(EdgeCommand::Beds(command)), _) => beds::run(command).await,
+        (Some(EdgeCommand::Dataset(command)), _) => dataset::run(&command),
     }
 }
 
 /// Nothing is shown before it is written down who sees it.
 pub(super) fn note(config: &EdgeConfig, read: Read) -> Result<()> {
-    let uid = std::fs::metadata("/proc/self").map(|process| process.uid());
-    let who = uid.map_or("uid:unknown".to_owned(), |uid| format!("uid:{uid}"));
-    edge::crosswalk::note_read(config, read, &who, Clock::new(None).real())
+    edge::crosswalk::note_read(config, read, &who(), Clock::new(None).real())
         .context("the audit log does not take an entry, so nothing is shown")
+}
+
+/// Who runs the command, as the audit log has it.
+pub(super) fn who() -> String {
+    let uid = std::fs::metadata("/proc/self").map(|process| process.uid());
+    uid.map_or("uid:unknown".to_owned(), |uid| format!("uid:{uid}"))
 }
 
 fn crosswalk(args: &PrintArgs) -> Result<(), Failure> {

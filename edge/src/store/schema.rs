@@ -4,7 +4,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use std::{path::PathBuf, time::Duration};
 
 /// The version that this binary writes.
-pub(super) const VERSION: i64 = 12;
+pub(super) const VERSION: i64 = 13;
 /// Bytes of a page, SQLCipher's default.
 pub(super) const PAGE_BYTES: i64 = 4_096;
 /// How long a connection waits for the other one's lock: a checkpoint of the whole log on a slow disk.
@@ -26,6 +26,7 @@ const STEPS: [&str; VERSION as usize] = [
     BEDS,
     KNOWN,
     STILL,
+    DATASETS,
 ];
 
 const TABLES: &str = "
@@ -185,6 +186,17 @@ CREATE INDEX patient_untold ON patient (row) WHERE parcel IS NULL;
 pub(super) const STILL: &str = "
 ALTER TABLE run ADD COLUMN still_epoch INTEGER;
 ALTER TABLE run ADD COLUMN still_seq INTEGER;
+";
+
+/// What version 13 adds: research tables ([`crate::dataset`]). Rows are not given twice, so that parts of what was removed
+/// are nobody else's. One that is not complete is still coming, or its import was killed.
+const DATASETS: &str = "
+CREATE TABLE dataset (
+  row INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, columns TEXT NOT NULL, records INTEGER NOT NULL,
+  imported_ms INTEGER NOT NULL, imported_by TEXT NOT NULL, digest BLOB NOT NULL, complete INTEGER NOT NULL) STRICT;
+CREATE UNIQUE INDEX dataset_name ON dataset (name) WHERE complete = 1;
+CREATE TABLE dataset_part (row INTEGER PRIMARY KEY, dataset INTEGER NOT NULL, numbers BLOB NOT NULL) STRICT;
+CREATE INDEX dataset_part_of ON dataset_part (dataset);
 ";
 
 /// Where the database is and how it is opened.

@@ -36,7 +36,7 @@ pub(super) const LIMITS: LeaseLimits = LeaseLimits {
 const START: i64 = 1_767_225_600_000;
 
 /// A clock that moves when it is told to.
-pub(super) struct Hand(AtomicI64, AtomicBool);
+pub(crate) struct Hand(AtomicI64, AtomicBool);
 
 impl Time for Hand {
     fn now(&self) -> Now {
@@ -55,7 +55,7 @@ impl Hand {
     }
 }
 
-pub(super) fn hand() -> Arc<Hand> {
+pub(crate) fn hand() -> Arc<Hand> {
     Arc::new(Hand(AtomicI64::new(START), AtomicBool::new(true)))
 }
 
@@ -76,7 +76,7 @@ pub(super) fn bed(from: &str, patient: Option<&str>) -> BedFact {
     }
 }
 
-pub(super) fn options(dir: &Path, time: Arc<Hand>) -> StoreOptions {
+pub(crate) fn options(dir: &Path, time: Arc<Hand>) -> StoreOptions {
     let place: Place = "edge/eu/eu/eu-f1".parse().unwrap();
     StoreOptions {
         dir: dir.into(),

@@ -57,6 +57,12 @@ pub enum Decision {
     CrosswalkRead,
     /// A person said who lies in a bed.
     BedEntered,
+    /// A person imported a research table into a facility's store.
+    DatasetImported,
+    /// A research table was read at its facility.
+    DatasetRead,
+    /// A person removed a research table.
+    DatasetRemoved,
 }
 
 impl Decision {
@@ -85,6 +91,9 @@ impl Decision {
             Self::ReadUnanswered => "read-unanswered",
             Self::CrosswalkRead => "crosswalk-read",
             Self::BedEntered => "bed-entered",
+            Self::DatasetImported => "dataset-imported",
+            Self::DatasetRead => "dataset-read",
+            Self::DatasetRemoved => "dataset-removed",
         }
     }
 }
@@ -243,6 +252,28 @@ impl Entry {
             kind: "Bed".into(),
             count: 1,
             ..Self::blank(time, Decision::BedEntered, what)
+        }
+    }
+
+    /// A research table was imported, read or removed at `me`: by whom, its name, how many records it has, and the SHA-256
+    /// of the file that it came from.
+    #[must_use]
+    pub fn of_dataset(
+        time: Timestamp,
+        decision: Decision,
+        who: &str,
+        me: &Place,
+        (name, records, digest): (&str, u32, &[u8; 32]),
+    ) -> Self {
+        Self {
+            class: DataClass::Phi.as_str().into(),
+            from: printable(who),
+            to: me.to_string(),
+            kind: "Dataset".into(),
+            count: records,
+            id: printable(name),
+            digest: hex_of::<32>(digest),
+            ..Self::blank(time, decision, "")
         }
     }
 

@@ -14,8 +14,8 @@ use super::{
 
 /// By how much the grid may raise ε: a tenth of a per cent.
 const GRID_SHARE: f64 = 1e-3;
-/// How often the grid is made finer until it does.
-const REFINEMENTS: usize = 6;
+/// How often a grid that is too long is made twice as coarse.
+const COARSER: u32 = 12;
 /// How often a grid is fitted to the ε that the last one gave, and by which share of it two have to agree.
 const FITS: usize = 4;
 const SETTLED: f64 = 0.8;
@@ -23,8 +23,14 @@ const SETTLED: f64 = 0.8;
 const POINTS_BELOW: f64 = 200.0;
 /// ln of the tilted mass that may lie outside of the transform's window at either end.
 const LN_OUTSIDE: f64 = -34.0;
-/// The longest transform; a longer one is replaced by a coarser grid, which raises ε.
+/// The longest transform; where a longer one would be needed, Rényi's bound stands.
 const MAX_TRANSFORM: f64 = (1 << 21) as f64;
+/// Tilts that are tried, as shares of the one of Rényi's bound.
+const TILTS: [f64; 5] = [0.02, 0.1, 0.25, 0.5, 0.75];
+/// ln of what rounding may become of δ, in units of the rounding of the transform: 1e-16·e^16 is 1e-9.
+const LN_DIGITS: f64 = 16.0;
+/// The share of a bound at which ε is looked for; a lower one is fitted again.
+const LIKELY: f64 = 0.8;
 /// What rounding of quadrature and transform may have taken from δ: of δ, and of δ for each step.
 const ROUNDING: f64 = 1e-6;
 const ROUNDING_PER_STEP: f64 = 1e-12;
@@ -44,9 +50,14 @@ pub fn epsilon(events: &[Event], delta: Delta) -> f64 {
     if events.iter().all(|event| event.sampling() >= 1.0) {
         return gaussian(spread(&events), delta);
     }
-    let (bound, theta) = rdp::least(&events, Direction::Remove, delta);
+    if let [event] = &events[..]
+        && event.steps() == 1
+    {
+        return once(event, delta);
+    }
+    let (bound, theta) = rdp::least(&events, Direction::Remove, delta, rdp::ROUGH_SEARCH);
     let removed = composed(&events, Direction::Remove, delta, bound, theta);
-    let (bound, theta) = rdp::least(&events, Direction::Add, delta);
+    let (bound, theta) = rdp::least(&events, Direction::Add, delta, rdp::ROUGH_SEARCH);
     if bound <= removed {
         return removed;
     }
@@ -63,7 +74,7 @@ pub fn epsilon_by_rdp(events: &[Event], delta: Delta) -> f64 {
         return 0.0;
     }
     // Order by order, removing costs no less than adding (MTZ19 theorem 5).
-    rdp::least(events, Direction::Remove, delta).0
+    rdp::least(events, Direction::Remove, delta, rdp::FINE_SEARCH).0
 }
 
 /// The same events with equal mechanisms counted together, and all full-batch Gaussians as one.
@@ -129,6 +140,31 @@ fn gaussian(spread: f64, delta: Delta) -> f64 {
     high * (1.0 + ROUND_UP / 2.0)
 }
 
+/// ε of one use, in whichever direction it is larger: δ(ε) has a closed form.
+fn once(event: &Event, delta: Delta) -> f64 {
+    let target = delta.get().ln();
+    let most = |direction| {
+        let mechanism = rdp::Mechanism::of(event, direction);
+        if mechanism.ln_delta(0.0) <= target {
+            return 0.0;
+        }
+        let (mut low, mut high) = (0.0, 1.0);
+        while mechanism.ln_delta(high) > target {
+            (low, high) = (high, 2.0 * high);
+        }
+        for _ in 0..100 {
+            let middle = 0.5 * (low + high);
+            if mechanism.ln_delta(middle) > target {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+        high
+    };
+    most(Direction::Remove).max(most(Direction::Add)) * (1.0 + ROUND_UP)
+}
+
 /// ε in one direction by the composed distribution, or by Rényi (`bound`) when that is less or the grid too long.
 ///
 /// The grid is fitted to the ε that is expected. When less is found, it is fitted again to that.
@@ -139,6 +175,7 @@ fn composed(events: &[Event], direction: Direction, delta: Delta, bound: f64, th
             break;
         }
         let grid = Grid::fit(events, direction, delta, least, theta);
+        let grid = grid.map(|grid| grid.tilted_for(events, direction, delta, least));
         let Some(found) = grid.and_then(|grid| grid.epsilon(delta)) else {
             break;
         };
@@ -162,7 +199,8 @@ struct Grid {
 impl Grid {
     /// The coarsest grid that raises ε by no more than [`GRID_SHARE`].
     ///
-    /// To first order ε moves by the change of K(θ)/θ, which is known for both the grid and the truth.
+    /// To first order ε moves by the change of K(θ)/θ. A loss that goes to the two ends of its cell gains a variance of
+    /// h²/6 on average, so all of them together change K(θ)/θ by θ·steps·h²/12.
     fn fit(
         events: &[Event],
         direction: Direction,
@@ -170,30 +208,38 @@ impl Grid {
         bound: f64,
         theta: f64,
     ) -> Option<Self> {
-        let truth = rdp::log_moment(events, direction, theta);
         let on = |h: f64| {
             let part = |event: &Event| LossDistribution::of(event, direction, h, delta.get().ln());
             let parts = events.iter().map(part).collect::<Option<Vec<_>>>()?;
             Some(Self { h, theta, parts })
         };
-        let mut h = first_spacing(events, direction, theta).min(bound / POINTS_BELOW);
-        let mut fitted = on(h)?;
-        for _ in 0..REFINEMENTS {
-            let raised = (fitted.log_moment(theta) - truth) / theta / bound;
-            if raised <= GRID_SHARE {
+        let steps: f64 = events.iter().map(|event| event.steps() as f64).sum();
+        let h = (12.0 * GRID_SHARE * bound / (theta * steps)).sqrt();
+        let h = h.min(bound / POINTS_BELOW);
+        // Where the grid would be too long a coarser one has to do, which raises ε.
+        (0..COARSER).find_map(|times| on(h * f64::from(1 << times)))
+    }
+
+    /// The same with the least tilt that keeps digits enough where ε is likely to be.
+    ///
+    /// What the transform rounds off is 1e-16 of the tilted sum, which is e^{K(θ) − θε} of it in δ. Where large losses
+    /// are rare and large, as of small samples, the tilt that suits Rényi's bound best makes the sum's tail long.
+    fn tilted_for(
+        mut self,
+        events: &[Event],
+        direction: Direction,
+        delta: Delta,
+        bound: f64,
+    ) -> Self {
+        for share in TILTS {
+            let theta = self.theta * share;
+            let rounded = rdp::log_moment(events, direction, theta) - theta * LIKELY * bound;
+            if rounded <= delta.get().ln() + LN_DIGITS {
+                self.theta = theta;
                 break;
             }
-            h *= (0.7 * GRID_SHARE / raised).sqrt().clamp(0.05, 0.8);
-            match on(h) {
-                Some(finer) => fitted = finer,
-                None => break,
-            }
         }
-        let points = fitted.window()?.points(fitted.h);
-        if points > MAX_TRANSFORM {
-            return on(1.1 * fitted.h * points / MAX_TRANSFORM);
-        }
-        Some(fitted)
+        self
     }
 
     /// K(θ) of everything on the grid.
@@ -204,13 +250,14 @@ impl Grid {
 
     /// Where the tilted sum of all losses lies, but for e^{[`LN_OUTSIDE`]} of it at either end (Chernoff).
     fn window(&self) -> Option<Window> {
-        let one = |part: &LossDistribution| part.steps * part.tilted_mean(self.theta, self.h);
-        let mean: f64 = self.parts.iter().map(one).sum();
+        let (mut mean, mut variance) = (0.0, 0.0);
+        for part in &self.parts {
+            let (one, spread) = part.tilted(self.theta, self.h);
+            mean += part.steps * one;
+            variance += part.steps * spread;
+        }
         let at = self.log_moment(self.theta);
-        // K''(θ), from a small step to one side: the variance of the tilted sum.
-        let step = 0.01 * self.theta;
-        let bend = self.log_moment(self.theta + step) - at - step * mean;
-        let deviation = (2.0 * bend / (step * step)).max(0.0).sqrt() + self.h;
+        let deviation = variance.sqrt() + self.h;
         // Where every single loss is at an end, the sum is; nearer ends are found below.
         let (mut top, mut bottom) = (self.h, -self.h);
         for part in &self.parts {
@@ -232,6 +279,9 @@ impl Grid {
     /// The least ε whose δ is at most the one asked for; none when it is not in the window.
     fn epsilon(&self, delta: Delta) -> Option<f64> {
         let window = self.window()?;
+        if window.points(self.h) > MAX_TRANSFORM {
+            return None;
+        }
         let fft = Fft::at_least(window.points(self.h) as usize + 1);
         let (sum, first) = self.sum(&fft, &window);
         let at = self.log_moment(self.theta);
@@ -275,7 +325,7 @@ impl Grid {
         let mut spectrum = vec![(1.0, 0.0); fft.size()];
         let mut offset = 0_i64;
         for part in &self.parts {
-            let centre = (part.tilted_mean(self.theta, self.h) / self.h).round() as i64;
+            let centre = (part.tilted(self.theta, self.h).0 / self.h).round() as i64;
             let moment = part.log_moment(self.theta, self.h);
             let mut points = vec![(0.0, 0.0); fft.size()];
             for (index, mass) in (part.first..).zip(&part.masses) {
@@ -352,18 +402,6 @@ impl Above {
         self.weight = self.weight * step.exp() + weight;
         self.loss = loss;
     }
-}
-
-/// A spacing to begin with: a third of the standard deviation of the tilted loss of the narrowest event.
-fn first_spacing(events: &[Event], direction: Direction, theta: f64) -> f64 {
-    let deviation = |event: &Event| {
-        let mechanism = rdp::Mechanism::of(event, direction);
-        let of = |factor: f64| mechanism.log_moment(factor * theta);
-        let bend = of(1.1) + of(0.9) - 2.0 * of(1.0);
-        (bend.max(0.0)).sqrt() / (0.1 * theta)
-    };
-    let least = events.iter().map(deviation).fold(f64::INFINITY, f64::min);
-    (least / 3.0).max(1e-9)
 }
 
 #[cfg(test)]

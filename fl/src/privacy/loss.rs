@@ -6,7 +6,7 @@
 //! compositions.
 use super::{
     event::Event,
-    normal::{density, ln_tail_bound, nodes},
+    normal::{density, ln_cdf, ln_tail_bound, nodes},
     rdp::{Direction, Mechanism},
 };
 
@@ -71,14 +71,17 @@ impl LossDistribution {
         (self.first as f64 * h, last as f64 * h)
     }
 
-    /// Mean of the loss when P is tilted by e^{θL}.
-    pub fn tilted_mean(&self, theta: f64, h: f64) -> f64 {
+    /// Mean and variance of the loss when P is tilted by e^{θL}.
+    pub fn tilted(&self, theta: f64, h: f64) -> (f64, f64) {
         let moment = self.log_moment(theta, h);
-        let losses = (self.first..).map(|index| index as f64 * h);
-        let pairs = self.masses.iter().zip(losses);
-        pairs
-            .map(|(mass, loss)| mass * loss * (theta * loss - moment).exp())
-            .sum()
+        let (mut mean, mut square) = (0.0, 0.0);
+        for (index, mass) in (self.first..).zip(&self.masses) {
+            let loss = index as f64 * h;
+            let tilted = mass * loss * (theta * loss - moment).exp();
+            mean += tilted;
+            square += tilted * loss;
+        }
+        (mean, (square - mean * mean).max(0.0))
     }
 }
 
@@ -155,6 +158,41 @@ impl Grid {
 }
 
 impl Mechanism {
+    /// ln δ(ε) of one use: P and Q of the losses above ε are tails of Gaussians.
+    pub fn ln_delta(&self, epsilon: f64) -> f64 {
+        // With z where the loss is ε, P(L > ε) − e^ε·Q(L > ε).
+        let (ln_p, ln_q) = match self.direction {
+            Direction::Remove => {
+                let z = self.noise_at(epsilon);
+                let (with, without) = (ln_cdf(self.shift - z), ln_cdf(-z));
+                let with = with + self.q.ln();
+                // Without the unit's sample P is Q: ln((1−q)·Q + q·…).
+                let rest = without + (-self.q).ln_1p();
+                let top = with.max(rest);
+                (
+                    top + ((with - top).exp() + (rest - top).exp()).ln(),
+                    without,
+                )
+            }
+            Direction::Add => {
+                let z = self.noise_at(-epsilon);
+                let (with, without) = (ln_cdf(z - self.shift), ln_cdf(z));
+                let with = with + self.q.ln();
+                let rest = without + (-self.q).ln_1p();
+                let top = with.max(rest);
+                (
+                    without,
+                    top + ((with - top).exp() + (rest - top).exp()).ln(),
+                )
+            }
+        };
+        let share = epsilon + ln_q - ln_p;
+        if share >= 0.0 || !ln_p.is_finite() {
+            return f64::NEG_INFINITY;
+        }
+        ln_p + (-share.exp()).ln_1p()
+    }
+
     /// Likelihood ratio of mixture to Gaussian at `z`.
     fn ratio(&self, z: f64) -> f64 {
         let exponent = self.shift * z - 0.5 * self.shift * self.shift;

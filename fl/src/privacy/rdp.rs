@@ -24,8 +24,10 @@ const REACH: f64 = 13.0;
 const MAX_SHIFT: f64 = 64.0;
 /// And down to this many: the order for ε of a thousand million steps is above it.
 const MIN_SHIFT: f64 = 1e-6;
-/// Steps of the golden-section search: the order is found to five digits, ε to ten, as it lies in a minimum.
-const SEARCH: usize = 40;
+/// Steps after which the order is found to a per cent: enough to fit a grid by.
+pub const ROUGH_SEARCH: usize = 18;
+/// Steps of the golden-section search that find the order to five digits, and ε to ten, as it lies in a minimum.
+pub const FINE_SEARCH: usize = 40;
 
 /// A Gaussian of standard deviation 1 whose sum a unit moves by `shift` = 1/σ, with probability `q`.
 #[derive(Clone, Copy, Debug)]
@@ -128,7 +130,7 @@ pub fn log_moment(events: &[Event], direction: Direction, theta: f64) -> f64 {
 ///
 /// ε ≤ K(θ)/θ + ln(θ/(θ+1)) − (ln δ + ln(θ+1))/θ (Balle, Barthe, Gaboardi, Hsu, Sato 2020, arXiv:1905.09982,
 /// theorem 21).
-pub fn least(events: &[Event], direction: Direction, delta: Delta) -> (f64, f64) {
+pub fn least(events: &[Event], direction: Direction, delta: Delta, search: usize) -> (f64, f64) {
     let shift = events
         .iter()
         .map(|event| 1.0 / event.noise_multiplier())
@@ -142,7 +144,7 @@ pub fn least(events: &[Event], direction: Direction, delta: Delta) -> (f64, f64)
     let (mut low, mut high) = ((MIN_SHIFT / shift).ln(), (MAX_SHIFT / shift).ln());
     let (mut a, mut b) = (high - golden * (high - low), low + golden * (high - low));
     let (mut at_a, mut at_b) = (at(a), at(b));
-    for _ in 0..SEARCH {
+    for _ in 0..search {
         if at_a < at_b {
             (high, b, at_b) = (b, a, at_a);
             a = high - golden * (high - low);

@@ -8,6 +8,7 @@ const MAX_SITES: u16 = crate::secagg::Terms::MAX_MEMBERS;
 const MIN_RECORDS: u32 = 11;
 const MAX_FEATURES: usize = 1_000;
 const MAX_NAME_BYTES: usize = 64;
+const MAX_UNIT_BYTES: usize = 24;
 const MAX_CATEGORIES: usize = 100;
 const MAX_HOURS: u16 = 24 * 30;
 const MAX_ROUNDS: u32 = 10_000;
@@ -64,6 +65,7 @@ pub fn problems(study: &Study) -> Vec<Problem> {
     }
     found.within("sites", study.sites.into(), 2.0, MAX_SITES.into());
     data(&study.data, &mut found.below("data".into()));
+    scales(study, &mut found);
     model(study, &mut found.below("model".into()));
     training(study, &mut found.below("training".into()));
     let deadlines = [
@@ -153,26 +155,58 @@ fn data(data: &Data, found: &mut Found) {
 }
 
 fn column_name(key: &str, name: &str, found: &mut Found) {
+    if let Some(message) = name_problem(name) {
+        found.say(key, message);
+    }
+}
+
+/// What is wrong with the scales of features.
+fn scales(study: &Study, found: &mut Found) {
+    for (index, feature) in study.data.features.iter().enumerate() {
+        let mut below = found.below(format!("data.features[{index}]"));
+        match feature.scale {
+            Some(_) if !feature.categories.is_empty() => {
+                below.say("scale", "is not for categories: they become 0 and 1");
+            }
+            Some(scale) => {
+                below.positive("scale.width", scale.width);
+                if !scale.centre.is_finite() {
+                    below.say("scale.centre", "is no finite number");
+                }
+            }
+            None if study.hides_records() && feature.categories.is_empty() => below.say(
+                "scale",
+                "is needed for the unit `record`: the mean of a facility's records would tell of each of them",
+            ),
+            None => {}
+        }
+    }
+}
+
+/// What is wrong with the name of a column.
+pub(crate) fn name_problem(name: &str) -> Option<String> {
     let good = (1..=MAX_NAME_BYTES).contains(&name.len())
         && name
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
-    if !good {
-        found.say(
-            key,
-            format!("has 1 to {MAX_NAME_BYTES} of the characters A-Z, a-z, 0-9, '_', '-' and '.'"),
-        );
-    }
+    (!good).then(|| {
+        format!("has 1 to {MAX_NAME_BYTES} of the characters A-Z, a-z, 0-9, '_', '-' and '.'")
+    })
+}
+
+/// What is wrong with a unit, as far as its letters go.
+pub(crate) fn unit_problem(unit: &str) -> Option<String> {
+    let printable = unit.bytes().all(|byte| byte.is_ascii_graphic());
+    let good = (1..=MAX_UNIT_BYTES).contains(&unit.len()) && printable;
+    (!good).then(|| {
+        format!("is a UCUM unit of 1 to {MAX_UNIT_BYTES} characters; `1` for what has none")
+    })
 }
 
 fn feature(feature: &Feature, found: &mut Found) {
     column_name("name", &feature.name, found);
-    let printable = feature.unit.bytes().all(|byte| byte.is_ascii_graphic());
-    if feature.unit.is_empty() || feature.unit.len() > 24 || !printable {
-        found.say(
-            "unit",
-            "is a UCUM unit of 1 to 24 characters; `1` for what has none",
-        );
+    if let Some(message) = unit_problem(&feature.unit) {
+        found.say("unit", message);
     }
     if feature.categories.len() == 1 || feature.categories.len() > MAX_CATEGORIES {
         found.say(

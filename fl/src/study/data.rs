@@ -53,6 +53,21 @@ pub struct Feature {
     pub categories: Vec<i64>,
     /// What becomes of a record without it.
     pub missing: Missing,
+    /// From which value and by which width it is scaled; by mean and deviation of the facility's own training records
+    /// when left out. Needed where records are hidden.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale: Option<Scale>,
+}
+
+/// How a feature is scaled: (value − centre) / width, in its unit. A study takes them from what is known beforehand, such
+/// as the range of a reference population.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scale {
+    /// What becomes 0; it stands in for what is missing.
+    pub centre: f64,
+    /// What becomes 1.
+    pub width: f64,
 }
 
 /// What is taken of the readings of a window.
@@ -81,7 +96,7 @@ pub enum Summary {
 pub enum Missing {
     /// The record is left out.
     DropRecord,
-    /// The mean of the facility's own training records stands in.
+    /// The mean of the facility's own training records stands in; the centre of the feature's scale where one is given.
     Mean,
     /// Zero stands in, after values were scaled.
     Zero,

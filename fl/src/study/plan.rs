@@ -159,6 +159,12 @@ fn combinations(study: &Study, problems: &mut Vec<Problem>) {
             "is `equal` where facilities are hidden: the number of records would tell",
         );
     }
+    if privacy.unit == PrivacyUnit::Record && aggregation.weights == Weights::Records {
+        say(
+            "aggregation.weights",
+            "is `equal` where records are hidden: their number would tell, and larger sites move farther anyway",
+        );
+    }
     if facility && aggregation.bound.is_some() {
         say(
             "aggregation.bound",

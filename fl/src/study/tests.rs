@@ -11,16 +11,16 @@ sites = 4
 table = "heart"
 minimum_records = 46
 features = [
-  { name = "age", unit = "a", missing = "drop-record" },
-  { name = "sex", unit = "1", missing = "drop-record" },
+  { name = "age", unit = "a", missing = "drop-record", scale = { centre = 54, width = 9 } },
+  { name = "sex", unit = "1", missing = "drop-record", scale = { centre = 0.5, width = 0.5 } },
   { name = "cp", unit = "1", categories = [1, 2, 3, 4], missing = "drop-record" },
-  { name = "trestbps", unit = "mm[Hg]", missing = "drop-record" },
-  { name = "chol", unit = "mg/dL", missing = "drop-record" },
-  { name = "fbs", unit = "1", missing = "drop-record" },
+  { name = "trestbps", unit = "mm[Hg]", missing = "drop-record", scale = { centre = 130, width = 18 } },
+  { name = "chol", unit = "mg/dL", missing = "drop-record", scale = { centre = 240, width = 50 } },
+  { name = "fbs", unit = "1", missing = "drop-record", scale = { centre = 0.5, width = 0.5 } },
   { name = "restecg", unit = "1", categories = [0, 1, 2], missing = "drop-record" },
-  { name = "thalach", unit = "/min", missing = "drop-record" },
-  { name = "exang", unit = "1", missing = "drop-record" },
-  { name = "oldpeak", unit = "mm", missing = "drop-record" },
+  { name = "thalach", unit = "/min", missing = "drop-record", scale = { centre = 145, width = 25 } },
+  { name = "exang", unit = "1", missing = "drop-record", scale = { centre = 0.5, width = 0.5 } },
+  { name = "oldpeak", unit = "mm", missing = "drop-record", scale = { centre = 1, width = 1 } },
 ]
 label = { kind = "binary", column = "num" }
 

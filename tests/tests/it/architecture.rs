@@ -34,7 +34,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     (FEDERATION, &[TYPES, STORAGE, MESSAGES, NODE]),
     // Pure: what it needs of the others it is given.
     (FL, &[TYPES]),
-    (EDGE, &[TYPES, STORAGE, MESSAGES, NODE, FEDERATION]),
+    (EDGE, &[TYPES, STORAGE, MESSAGES, NODE, FEDERATION, FL]),
     (
         REGIONAL,
         &[TYPES, STORAGE, MESSAGES, NODE, FEDERATION, FHIR],
@@ -49,7 +49,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     (
         TESTS,
         &[
-            ROOT, TYPES, STORAGE, MESSAGES, NODE, DEVICE, FHIR, FEDERATION, EDGE, REGIONAL, GLOBAL,
+            ROOT, TYPES, STORAGE, MESSAGES, NODE, DEVICE, FHIR, FEDERATION, FL, EDGE, REGIONAL,
+            GLOBAL,
         ],
     ),
     (XTASK, &[]),

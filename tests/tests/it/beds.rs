@@ -1,5 +1,5 @@
 //! Who lies in a bed is entered late, by the command, while a facility runs: its readings move to the right patient, and
-//! the region has the old ones as entered in error.
+//! the region has the old ones as entered in error. Meanwhile the facility imports a research table.
 use anyhow::{Context, Result, ensure};
 use medmesh_tests::{mesh::Mesh, wait};
 use serde_json::Value;
@@ -48,6 +48,7 @@ async fn beds() -> Result<()> {
         said["changed"] == true && said["corrects"] == true,
         "{said}"
     );
+    crate::datasets::are_imported_whole_or_not_at_all(&mesh, FACILITY).await?;
     // A kill of either end takes nothing of it back.
     for node in [FACILITY, "regional:us"] {
         let before = mesh.pid(node)?;

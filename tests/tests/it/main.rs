@@ -6,6 +6,8 @@ mod boot;
 mod border;
 mod canaries;
 mod certificates;
+mod datasets;
+mod federated;
 mod full_store;
 mod infra;
 mod kills;

@@ -1,4 +1,4 @@
-//! A Python environment with FHIR and SMART clients that are not ours, in the cache.
+//! A Python environment with what is not ours in the cache: FHIR and SMART clients, a privacy accountant and Flower.
 use super::{Started, text};
 use crate::run::step;
 use anyhow::{Context, Result};
@@ -12,6 +12,8 @@ const REQUIREMENTS: &[&str] = &[
     "pyjwt[crypto]",
     "cryptography",
     "jsonschema",
+    "dp-accounting==0.6.0",
+    "flwr==1.42.0",
 ];
 
 /// Makes the environment unless the cache has it for the same requirements.
@@ -40,7 +42,7 @@ fn works(python: &Path) -> bool {
     Command::new(python)
         .args([
             "-c",
-            "import fhirpy, fhirclient, requests, jwt, cryptography, jsonschema",
+            "import fhirpy, fhirclient, requests, jwt, cryptography, jsonschema, dp_accounting, flwr",
         ])
         .status()
         .is_ok_and(|status| status.success())

@@ -1,0 +1,273 @@
+//! From a facility's table to the records that a study learns from: features in the model's order, missing values,
+//! scales, and which records are kept from training.
+//!
+//! With the privacy unit `record` every number of a record follows from that record and the study alone: means and
+//! deviations of a facility would tell of the other records, so studies state their scales ([`crate::study::Scale`]).
+use crate::{
+    study::{Feature, Label, Missing, Problem, Study},
+    table::Table,
+    train::Records,
+};
+use ring::digest::{SHA256, digest};
+
+/// The records of a facility, as a study asks for them. Like them it is not printed.
+pub struct Prepared {
+    /// To train with.
+    pub train: Records,
+    /// To judge with.
+    pub test: Records,
+    /// How many were left out, since they lack a feature or the label.
+    pub left_out: usize,
+}
+
+/// How an input is scaled: (value − centre) / width.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Scaling {
+    centre: f64,
+    width: f64,
+}
+
+/// A record before it is scaled: its place in the table, its inputs (none where one is missing) and its label.
+struct Row {
+    place: usize,
+    inputs: Vec<Option<f64>>,
+    label: bool,
+}
+
+/// Makes the records of a study from a facility's table.
+///
+/// # Errors
+/// What of the study does not fit the table, each with the study's key. It is told to the coordinator: it names columns
+/// and units, and nothing of a record.
+pub fn prepare(study: &Study, table: &Table) -> Result<Prepared, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let places = places(study, table, &mut problems);
+    let label = label(study, table, &mut problems);
+    let test = match &study.evaluation.test_column {
+        None => None,
+        Some(name) => table.position(name).or_else(|| {
+            let message = format!("the table has no column `{name}`");
+            problems.push(Problem::new("evaluation.test_column", message));
+            None
+        }),
+    };
+    let (Some((label, above)), true) = (label, problems.is_empty()) else {
+        return Err(problems);
+    };
+    let rows = rows(study, table, &places, (label, above));
+    let left_out = table.records() - rows.len();
+    if rows.len() < study.data.minimum_records as usize {
+        let least = study.data.minimum_records;
+        let message = format!("fewer than {least} of the table's records have every value");
+        return Err(vec![Problem::new("data.minimum_records", message)]);
+    }
+    let held_back = match test {
+        Some(column) => held_back_by_column(table, column, &rows)?,
+        None => held_back_by_share(study, &rows),
+    };
+    let split = |wanted: bool| -> Vec<&Row> {
+        let part = rows.iter();
+        part.filter(|row| held_back[row.place] == wanted).collect()
+    };
+    let scales = scales(study, &split(false));
+    let records = |wanted: bool| {
+        let rows = split(wanted);
+        let inputs = rows.iter().flat_map(|row| scaled(&row.inputs, &scales));
+        let labels = rows.iter().map(|row| row.label).collect();
+        Records::new(scales.len(), inputs.collect(), labels).map_err(|_| {
+            let part = if wanted { "judge" } else { "train" };
+            vec![Problem::new(
+                "evaluation",
+                format!("leaves no record to {part} with"),
+            )]
+        })
+    };
+    Ok(Prepared {
+        train: records(false)?,
+        test: records(true)?,
+        left_out,
+    })
+}
+
+/// Where each feature is in the table.
+fn places(study: &Study, table: &Table, problems: &mut Vec<Problem>) -> Vec<usize> {
+    if study.data.table.is_none() {
+        let message = "is not given, and a table cannot stand in for stays";
+        problems.push(Problem::new("data.table", message));
+    }
+    let mut places = Vec::new();
+    for (index, feature) in study.data.features.iter().enumerate() {
+        let mut say = |key: &str, message: String| {
+            problems.push(Problem::new(
+                format!("data.features[{index}].{key}"),
+                message,
+            ));
+        };
+        let Some(at) = table.position(&feature.name) else {
+            say(
+                "name",
+                format!("the table has no column `{}`", feature.name),
+            );
+            continue;
+        };
+        places.push(at);
+        let unit = &table.columns()[at].unit;
+        if unit != &feature.unit {
+            let name = &feature.name;
+            say(
+                "unit",
+                format!("`{name}` is in {unit} here, not in {}", feature.unit),
+            );
+        }
+        let known = |value: f64| {
+            let mut named = feature.categories.iter();
+            feature.categories.is_empty() || named.any(|named| *named as f64 == value)
+        };
+        if !table.column(at).flatten().all(known) {
+            let name = &feature.name;
+            say(
+                "categories",
+                format!("`{name}` has values here that are not among them"),
+            );
+        }
+    }
+    places
+}
+
+/// The label's column, and above which value it is yes.
+fn label(study: &Study, table: &Table, problems: &mut Vec<Problem>) -> Option<(usize, f64)> {
+    let Label::Binary {
+        column,
+        positive_above,
+    } = &study.data.label
+    else {
+        let message = "`survival` cannot be learnt from a table yet";
+        problems.push(Problem::new("data.label.kind", message));
+        return None;
+    };
+    let at = table.position(column);
+    if at.is_none() {
+        let message = format!("the table has no column `{column}`");
+        problems.push(Problem::new("data.label.column", message));
+    }
+    Some((at?, *positive_above))
+}
+
+/// The records that have what they need.
+fn rows(study: &Study, table: &Table, places: &[usize], (label, above): (usize, f64)) -> Vec<Row> {
+    let columns: Vec<Vec<Option<f64>>> = places
+        .iter()
+        .map(|at| table.column(*at).collect())
+        .collect();
+    let row = |(place, label): (usize, Option<f64>)| {
+        let mut inputs = Vec::new();
+        for (feature, column) in study.data.features.iter().zip(&columns) {
+            let value = column.get(place).copied().flatten();
+            if value.is_none() && feature.missing == Missing::DropRecord {
+                return None;
+            }
+            inputs.extend(of_feature(feature, value));
+        }
+        let label = label? > above;
+        Some(Row {
+            place,
+            inputs,
+            label,
+        })
+    };
+    table.column(label).enumerate().filter_map(row).collect()
+}
+
+/// The inputs that a feature makes: one for each category but the first, or the value.
+fn of_feature(feature: &Feature, value: Option<f64>) -> Vec<Option<f64>> {
+    if feature.categories.is_empty() {
+        return vec![value];
+    }
+    let one = |named: &i64| value.map(|value| f64::from(u8::from(*named as f64 == value)));
+    feature.categories.iter().skip(1).map(one).collect()
+}
+
+/// By place in the table: whether a column of 0 and 1 keeps a record from training.
+fn held_back_by_column(
+    table: &Table,
+    column: usize,
+    rows: &[Row],
+) -> Result<Vec<bool>, Vec<Problem>> {
+    let values: Vec<Option<f64>> = table.column(column).collect();
+    let good = |row: &Row| matches!(values[row.place], Some(value) if value == 0.0 || value == 1.0);
+    if !rows.iter().all(good) {
+        let message = "has other values here than 0 and 1";
+        return Err(vec![Problem::new("evaluation.test_column", message)]);
+    }
+    Ok(values.iter().map(|value| *value == Some(1.0)).collect())
+}
+
+/// By place in the table: a share of the records of each label, which follows from the study's seed and their places.
+fn held_back_by_share(study: &Study, rows: &[Row]) -> Vec<bool> {
+    let seed = study.training.seed.to_le_bytes();
+    let mut held_back = vec![false; rows.iter().map(|row| row.place + 1).max().unwrap_or(0)];
+    for label in [false, true] {
+        let mut order: Vec<_> = rows
+            .iter()
+            .filter(|row| row.label == label)
+            .map(|row| {
+                let text = [&seed[..], &(row.place as u64).to_le_bytes()].concat();
+                (digest(&SHA256, &text).as_ref().to_vec(), row.place)
+            })
+            .collect();
+        order.sort();
+        let share = (order.len() as f64 * study.evaluation.test_share).round() as usize;
+        for (_, place) in order.into_iter().take(share) {
+            held_back[place] = true;
+        }
+    }
+    held_back
+}
+
+/// The scale of each input: the study's, or that of the facility's own training records.
+fn scales(study: &Study, train: &[&Row]) -> Vec<Scaling> {
+    let mut scales = Vec::new();
+    for feature in &study.data.features {
+        for _ in 0..feature.inputs() {
+            let at = scales.len();
+            scales.push(match feature.scale {
+                Some(scale) => Scaling {
+                    centre: scale.centre,
+                    width: scale.width,
+                },
+                None if study.hides_records() => Scaling {
+                    centre: 0.0,
+                    width: 1.0,
+                },
+                None => of_records(train.iter().filter_map(|row| row.inputs[at])),
+            });
+        }
+    }
+    scales
+}
+
+/// Mean and standard deviation (of a sample); a width of 1 where nothing varies.
+fn of_records(values: impl Iterator<Item = f64>) -> Scaling {
+    let values: Vec<f64> = values.collect();
+    let count = values.len() as f64;
+    let centre = values.iter().sum::<f64>() / count.max(1.0);
+    let square = values.iter().map(|value| (value - centre).powi(2));
+    let deviation = (square.sum::<f64>() / (count - 1.0).max(1.0)).sqrt();
+    Scaling {
+        centre,
+        width: if deviation > 0.0 { deviation } else { 1.0 },
+    }
+}
+
+/// A missing value is 0 when it is scaled: the mean, or the study's centre.
+fn scaled(inputs: &[Option<f64>], scales: &[Scaling]) -> Vec<f32> {
+    let one = |(value, scale): (&Option<f64>, &Scaling)| match value {
+        Some(value) => ((value - scale.centre) / scale.width) as f32,
+        None => 0.0,
+    };
+    inputs.iter().zip(scales).map(one).collect()
+}
+
+#[cfg(test)]
+#[path = "features_tests.rs"]
+mod tests;

@@ -1,0 +1,161 @@
+//! What a site does in a round: trains from the global model on its own records, and writes the update as numbers that
+//! may be masked and summed.
+//!
+//! Everything follows from the study and its plan. A site that would spend more than the plan says refuses.
+use crate::{
+    dense::Dense,
+    privacy::{
+        clip::{Clip, ClipError},
+        discrete::DiscreteGaussian,
+    },
+    strategy::local_steps,
+    study::{Plan, PrivacyUnit, Spend, Strategy, Study, Weights},
+    train::{LocalPlan, PrivateStep, Records, TrainError, train, train_privately},
+    update::{UpdateCodec, UpdateError},
+};
+use rand::CryptoRng;
+
+/// Units into which a clip of gradients is divided, where the noise leaves room for so many.
+const GRADIENT_UNITS: u64 = 1 << 20;
+/// The largest standard deviation of noise on gradients, in units: half of what can be drawn.
+const LARGEST_NOISE: f64 = (1 << 25) as f64;
+
+/// Why a site sends no update.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum SiteError {
+    /// The model or strategy cannot be trained by this build.
+    #[error("{0}")]
+    Unable(&'static str),
+    /// Training.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// Encoding.
+    #[error(transparent)]
+    Update(#[from] UpdateError),
+    /// The clip or its noise.
+    #[error(transparent)]
+    Clip(#[from] ClipError),
+}
+
+/// The model of a study.
+///
+/// # Errors
+/// [`SiteError::Unable`] when it is not made of dense layers alone.
+pub fn model(study: &Study) -> Result<Dense, SiteError> {
+    Dense::of(&study.model, study.data.inputs()).ok_or(SiteError::Unable(
+        "only models of kind `logistic` and `mlp` can be trained",
+    ))
+}
+
+/// How the updates of a study are written.
+///
+/// # Errors
+/// [`SiteError::Unable`] when the study has no norm for them; [`SiteError::Clip`].
+pub fn codec(study: &Study, model: &Dense) -> Result<UpdateCodec, SiteError> {
+    let norm = match study.privacy.unit {
+        PrivacyUnit::Facility => study.privacy.clip,
+        PrivacyUnit::None | PrivacyUnit::Record => study.aggregation.bound,
+    };
+    let norm = norm.ok_or(SiteError::Unable("the study gives updates no norm"))?;
+    let clip = Clip::new(norm, study.aggregation.units, model.parameters())?;
+    let weighted = study.aggregation.weights == Weights::Records;
+    Ok(UpdateCodec::new(clip, weighted))
+}
+
+/// Trains from `global` and returns the update, ready to be masked. `random` is seeded by nobody's choice where
+/// privacy is promised: samples and noise are drawn from it.
+///
+/// # Errors
+/// [`SiteError`]; then nothing may be sent.
+pub fn update<R: CryptoRng>(
+    study: &Study,
+    plan: &Plan,
+    global: &[f32],
+    records: &Records,
+    random: &mut R,
+) -> Result<Vec<u32>, SiteError> {
+    let model = model(study)?;
+    let codec = codec(study, &model)?;
+    let trained = trained(study, plan, &model, (global, records), random)?;
+    let moved: Vec<f32> = trained
+        .iter()
+        .zip(global)
+        .map(|(to, from)| to - from)
+        .collect();
+    let share = match plan.spend {
+        Some(spend) if spend.unit == PrivacyUnit::Facility => {
+            Some(noise_share(study, spend, &model)?)
+        }
+        _ => None,
+    };
+    let noise = share.as_ref().map(|share| (share, random));
+    Ok(codec.encode(&moved, weight(study, records), noise)?)
+}
+
+fn noise_share(study: &Study, spend: Spend, model: &Dense) -> Result<DiscreteGaussian, SiteError> {
+    let aggregation = &study.aggregation;
+    let norm = study
+        .privacy
+        .clip
+        .ok_or(SiteError::Unable("the study has no clip"))?;
+    let clip = Clip::new(norm, aggregation.units, model.parameters())?;
+    let honest = aggregation.quorum.saturating_sub(aggregation.colluders);
+    Ok(clip.noise_share(spend.noise_multiplier, honest)?)
+}
+
+fn weight(study: &Study, records: &Records) -> f64 {
+    match (study.aggregation.weights, study.data.maximum_records) {
+        (Weights::Records, Some(most)) => (records.len() as f64 / f64::from(most.max(1))).min(1.0),
+        _ => 1.0,
+    }
+}
+
+fn trained<R: CryptoRng>(
+    study: &Study,
+    plan: &Plan,
+    model: &Dense,
+    (global, records): (&[f32], &Records),
+    random: &mut R,
+) -> Result<Vec<f32>, SiteError> {
+    let proximal = match study.training.strategy {
+        Strategy::FedProx { mu } => mu,
+        Strategy::Scaffold { .. } => {
+            return Err(SiteError::Unable("`scaffold` cannot be trained yet"));
+        }
+        _ => 0.0,
+    };
+    let spend = plan.spend.filter(|spend| spend.unit == PrivacyUnit::Record);
+    let steps = match spend {
+        Some(spend) => spend.steps / u64::from(study.training.rounds.max(1)),
+        None => {
+            let count = u32::try_from(records.len()).unwrap_or(u32::MAX);
+            local_steps(&study.training, count)
+        }
+    };
+    let local = LocalPlan {
+        steps,
+        batch: study.training.batch,
+        learning_rate: study.training.learning_rate,
+        proximal,
+    };
+    let Some(spend) = spend else {
+        return Ok(train(model, global, records, &local, random)?);
+    };
+    let norm = study
+        .privacy
+        .clip
+        .ok_or(SiteError::Unable("the study has no clip"))?;
+    let mut units = GRADIENT_UNITS;
+    while units > 1 && units as f64 * spend.noise_multiplier > LARGEST_NOISE {
+        units /= 2;
+    }
+    let clip = Clip::new(norm, units, model.parameters())?;
+    let private = PrivateStep::new(clip, spend.noise_multiplier, spend.sampling)?;
+    Ok(train_privately(
+        model, global, records, &local, &private, random,
+    )?)
+}
+
+#[cfg(test)]
+#[path = "site_tests.rs"]
+mod tests;
