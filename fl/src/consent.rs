@@ -6,6 +6,7 @@ use crate::{
     study::{Plan, PrivacyUnit, Study},
 };
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use types::{Jurisdiction, Place};
 
 /// What a facility allows.
@@ -24,6 +25,10 @@ pub struct Allowance {
     pub single_updates: bool,
     /// Whether it takes part in studies that promise no privacy.
     pub without_privacy: bool,
+    /// Whether it may be told how good a model is on the records that are kept from training: figures of this facility,
+    /// and counts of scores in the sum of all. No ε covers them.
+    #[serde(default)]
+    pub judging: bool,
 }
 
 /// One thing that a facility does not allow. It names nothing of a patient, and is told to the coordinator.
@@ -44,8 +49,32 @@ pub enum Objection {
     SingleUpdates,
     /// No privacy is promised.
     NoPrivacy,
+    /// Nobody may be told how good a model is here.
+    Judging,
+    /// A person at the facility refused the study.
+    Person,
     /// It would spend more than is left.
     Budget(String),
+}
+
+impl fmt::Display for Objection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plan(what) => write!(f, "plan: {what}"),
+            Self::Data(what) => write!(f, "data: `{what}` may not be learnt from"),
+            Self::Jurisdiction(what) => write!(
+                f,
+                "jurisdiction: an aggregator under `{what}` is not allowed"
+            ),
+            Self::Records(what) => write!(f, "records: {what}"),
+            Self::Participants(what) => write!(f, "participants: {what}"),
+            Self::SingleUpdates => f.write_str("updates could be seen one by one"),
+            Self::NoPrivacy => f.write_str("the study promises no privacy"),
+            Self::Budget(what) => write!(f, "budget: {what}"),
+            Self::Judging => f.write_str("nobody may be told how good a model is here"),
+            Self::Person => f.write_str("a person at the facility refused the study"),
+        }
+    }
 }
 
 /// What a coordinator offers: the study, and what it says that it comes to.
@@ -57,6 +86,8 @@ pub struct Offer<'a> {
     pub plan: &'a Plan,
     /// Where updates are summed, as the coordinator's certificate says.
     pub aggregator: &'a Place,
+    /// Rounds of training that are to come, with the one that is offered: what they spend is not debited yet.
+    pub rounds_left: u32,
 }
 
 /// Everything that a facility with `records` training records objects to; nothing when it may take part.
@@ -108,7 +139,10 @@ pub fn objections(
     if !study.aggregation.secure && !allowance.single_updates {
         found.push(Objection::SingleUpdates);
     }
-    found.extend(budget(study, &plan, allowance, ledger));
+    if !allowance.judging {
+        found.push(Objection::Judging);
+    }
+    found.extend(budget(offer, &plan, allowance, ledger));
     found
 }
 
@@ -135,7 +169,8 @@ fn data(study: &Study, allowance: &Allowance) -> Vec<Objection> {
         .collect()
 }
 
-fn budget(study: &Study, plan: &Plan, allowance: &Allowance, ledger: &Ledger) -> Option<Objection> {
+fn budget(offer: &Offer, plan: &Plan, allowance: &Allowance, ledger: &Ledger) -> Option<Objection> {
+    let study = offer.study;
     let Some(spend) = plan.spend else {
         return (!allowance.without_privacy).then_some(Objection::NoPrivacy);
     };
@@ -143,7 +178,12 @@ fn budget(study: &Study, plan: &Plan, allowance: &Allowance, ledger: &Ledger) ->
         // A facility's own presence is not what its ledger of records counts.
         return None;
     }
-    let event = Event::new(spend.sampling, spend.noise_multiplier, spend.steps);
+    let rounds = u64::from(study.training.rounds.max(1));
+    let steps = spend.steps / rounds * u64::from(offer.rounds_left).min(rounds);
+    if steps == 0 {
+        return None;
+    }
+    let event = Event::new(spend.sampling, spend.noise_multiplier, steps);
     match event {
         Ok(event) if ledger.after(event) <= ledger.budget().epsilon => None,
         Ok(event) => Some(Objection::Budget(format!(

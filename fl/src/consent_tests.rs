@@ -29,6 +29,7 @@ fn allowance() -> Allowance {
         minimum_participants: 3,
         single_updates: false,
         without_privacy: false,
+        judging: true,
     }
 }
 
@@ -45,6 +46,7 @@ fn said(changes: &[(&str, &str)], place: &str, epsilon: f64, records: u32) -> Ve
         study: &study,
         plan: &plan,
         aggregator: &place.parse().unwrap(),
+        rounds_left: study.training.rounds,
     };
     objections(&offer, &allowance(), &ledger(epsilon), records)
 }
@@ -73,6 +75,7 @@ fn a_coordinator_that_lies_about_what_a_study_comes_to_is_refused() {
             study: &study,
             plan,
             aggregator: &place,
+            rounds_left: 5,
         };
         let found = objections(&offer, &allowance(), &ledger(2.0), 50);
         assert!(matches!(found[..], [Objection::Plan(_)]), "{found:?}");
@@ -82,6 +85,7 @@ fn a_coordinator_that_lies_about_what_a_study_comes_to_is_refused() {
         study: &bad,
         plan: &truth,
         aggregator: &place,
+        rounds_left: 5,
     };
     let found = objections(&offer, &allowance(), &ledger(2.0), 50);
     assert!(matches!(&found[..], [Objection::Plan(why)] if why.starts_with("aggregation.quorum")));
@@ -128,7 +132,54 @@ fn what_other_studies_have_spent_counts() {
         study: &study,
         plan: &plan,
         aggregator: &EU.parse().unwrap(),
+        rounds_left: 5,
     };
     let found = objections(&offer, &allowance(), &ledger, 50);
     assert!(matches!(found[..], [Objection::Budget(_)]), "{found:?}");
+}
+
+#[test]
+fn what_was_debited_of_a_study_is_not_counted_again_in_its_later_rounds() {
+    let study = study(&[]);
+    let plan = study.plan().unwrap();
+    let spend = plan.spend.unwrap();
+    let mut ledger = ledger(2.0);
+    let one = Event::new(spend.sampling, spend.noise_multiplier, spend.steps / 5).unwrap();
+    let aggregator = EU.parse().unwrap();
+    for round in 1..=5 {
+        let offer = Offer {
+            study: &study,
+            plan: &plan,
+            aggregator: &aggregator,
+            rounds_left: 6 - round,
+        };
+        assert_eq!(objections(&offer, &allowance(), &ledger, 50), []);
+        ledger.debit(&format!("heart/{round}/1"), one).unwrap();
+    }
+    let again = Offer {
+        study: &study,
+        plan: &plan,
+        aggregator: &aggregator,
+        rounds_left: 1,
+    };
+    let said = objections(&again, &allowance(), &ledger, 50);
+    assert!(matches!(&said[..], [Objection::Budget(_)]), "{said:?}");
+}
+
+#[test]
+fn a_facility_that_lets_nobody_judge_says_so_before_anything_is_learnt() {
+    let study = study(&[]);
+    let plan = study.plan().unwrap();
+    let offer = Offer {
+        study: &study,
+        plan: &plan,
+        aggregator: &EU.parse().unwrap(),
+        rounds_left: 5,
+    };
+    let allowed = Allowance {
+        judging: false,
+        ..allowance()
+    };
+    let said = objections(&offer, &allowed, &ledger(2.0), 50);
+    assert_eq!(said, [Objection::Judging]);
 }

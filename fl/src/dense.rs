@@ -52,7 +52,7 @@ impl Dense {
         self.layers().map(|(from, to)| (from + 1) * to).sum()
     }
 
-    fn layers(&self) -> impl DoubleEndedIterator<Item = (usize, usize)> + '_ {
+    pub(crate) fn layers(&self) -> impl DoubleEndedIterator<Item = (usize, usize)> + '_ {
         self.widths.windows(2).map(|pair| (pair[0], pair[1]))
     }
 

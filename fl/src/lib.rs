@@ -12,16 +12,26 @@
 //! - [`dense`] and [`train`]: dense models, and training at a facility, with or without privacy of records.
 //! - [`table`]: a facility's own records; [`features`]: what a study takes of them.
 //! - [`site`]: what a site does in a round.
+//! - [`order`]: what crosses between places in a round; [`region`] and [`member`]: both sides of it.
+//! - [`wire`]: the same as messages.
+//! - [`course`]: a study as it runs, from its first round to its evaluation.
+//! - [`export`]: models as files that others read.
 //! - [`consent`]: what a facility objects to.
 //! - [`ledger`]: what a facility has spent.
 //! - [`metrics`]: how good it is, pooled without any record.
 
 pub mod consent;
+pub mod course;
 pub mod dense;
+mod exact;
+pub mod export;
 pub mod features;
 pub mod ledger;
+pub mod member;
 pub mod metrics;
+pub mod order;
 pub mod privacy;
+pub mod region;
 pub mod round;
 pub mod secagg;
 pub mod site;
@@ -30,6 +40,7 @@ pub mod study;
 pub mod table;
 pub mod train;
 pub mod update;
+pub mod wire;
 
 #[cfg(all(test, medmesh_data))]
 mod heart_tests;

@@ -40,15 +40,20 @@ pub struct Metrics {
     /// How many records.
     pub records: u64,
     /// Share of records on the right side of 0.5; a score of 0.5 counts as yes.
+    #[serde(deserialize_with = "crate::exact::number")]
     pub accuracy: f64,
     /// Area under the receiver operating characteristic: the probability that a yes has a higher score than a no, with
     /// half of the ties (Hanley and McNeil 1982).
+    #[serde(deserialize_with = "crate::exact::number")]
     pub auroc: f64,
     /// Average precision: Σ (recall − recall before) · precision over falling scores.
+    #[serde(deserialize_with = "crate::exact::number")]
     pub auprc: f64,
     /// Mean squared distance of score and label (Brier 1950).
+    #[serde(deserialize_with = "crate::exact::number")]
     pub brier: f64,
     /// Expected calibration error over ten bins of equal width (Guo et al. 2017).
+    #[serde(deserialize_with = "crate::exact::number")]
     pub calibration: f64,
 }
 

@@ -4,6 +4,8 @@
 //! Everything follows from the study and its plan. A site that would spend more than the plan says refuses.
 use crate::{
     dense::Dense,
+    metrics::{Histogram, NoMetric, Scored, metrics},
+    order::{Aim, RoundOrder, Told},
     privacy::{
         clip::{Clip, ClipError},
         discrete::DiscreteGaussian,
@@ -14,6 +16,10 @@ use crate::{
     update::{UpdateCodec, UpdateError},
 };
 use rand::CryptoRng;
+use serde::{Deserialize, Serialize};
+
+/// A site with fewer records to judge with does not tell its own figures: they would be nearly those of single patients.
+pub const SMALLEST_CELL: usize = 11;
 
 /// Units into which a clip of gradients is divided, where the noise leaves room for so many.
 const GRADIENT_UNITS: u64 = 1 << 20;
@@ -23,6 +29,12 @@ const LARGEST_NOISE: f64 = (1 << 25) as f64;
 /// Why a site sends no update.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum SiteError {
+    /// The study.
+    #[error("{0}")]
+    Study(String),
+    /// Scores are no probabilities.
+    #[error(transparent)]
+    Judge(#[from] NoMetric),
     /// The model or strategy cannot be trained by this build.
     #[error("{0}")]
     Unable(&'static str),
@@ -60,6 +72,79 @@ pub fn codec(study: &Study, model: &Dense) -> Result<UpdateCodec, SiteError> {
     let clip = Clip::new(norm, study.aggregation.units, model.parameters())?;
     let weighted = study.aggregation.weights == Weights::Records;
     Ok(UpdateCodec::new(clip, weighted))
+}
+
+/// What a worker is given of a round, besides the records.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Job {
+    /// The round.
+    pub order: RoundOrder,
+    /// From which training draws; the system's generator where privacy is promised.
+    pub seed: Option<[u8; 32]>,
+    /// Inputs of a record.
+    pub inputs: usize,
+    /// Records to train with; those to judge with follow.
+    pub train: usize,
+    /// Records to judge with.
+    pub test: usize,
+}
+
+/// What comes of a job: the numbers before they are masked, and what is said besides.
+///
+/// # Errors
+/// [`SiteError`]; then nothing may be sent.
+pub fn work<R: CryptoRng>(
+    order: &RoundOrder,
+    records: (&Records, &Records),
+    random: &mut R,
+) -> Result<(Vec<u32>, Told), SiteError> {
+    let (study, plan) = order.read().map_err(SiteError::Study)?;
+    let (train, test) = records;
+    let model = model(&study)?;
+    if order.model.len() != model.parameters() {
+        return Err(SiteError::Unable(
+            "the model has not the study's number of parameters",
+        ));
+    }
+    if order.aim == Aim::Judge {
+        return Ok(judged(&model, &order.model, test)?);
+    }
+    // The loss is of the records themselves: where anything is hidden it is not told.
+    let told = (study.privacy.unit == PrivacyUnit::None).then(|| loss(&model, &order.model, train));
+    let numbers = update(&study, &plan, &order.model, train, random)?;
+    let told = Told {
+        loss: told,
+        figures: None,
+    };
+    Ok((numbers, told))
+}
+
+fn loss(model: &Dense, parameters: &[f32], records: &Records) -> f64 {
+    let of = |(record, label): (&[f32], bool)| {
+        let logit = model.logit(parameters, record);
+        logit.max(0.0) + (-logit.abs()).exp().ln_1p() - if label { logit } else { 0.0 }
+    };
+    records.iter().map(of).sum::<f64>() / records.len().max(1) as f64
+}
+
+/// Counts of scores for the sum, and this site's own figures where it has so many records that they tell of no one.
+fn judged(model: &Dense, parameters: &[f32], test: &Records) -> Result<(Vec<u32>, Told), NoMetric> {
+    let of = |(record, label): (&[f32], bool)| Scored {
+        score: model.probability(parameters, record),
+        label,
+    };
+    let scored: Vec<_> = test.iter().map(of).collect();
+    let counts = Histogram::of(&scored)?.counts().to_vec();
+    let figures = (scored.len() >= SMALLEST_CELL)
+        .then(|| metrics(&scored).ok())
+        .flatten();
+    Ok((
+        counts,
+        Told {
+            loss: None,
+            figures,
+        },
+    ))
 }
 
 /// Trains from `global` and returns the update, ready to be masked. `random` is seeded by nobody's choice where

@@ -33,10 +33,13 @@ pub enum StepError {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Coordinator {
     /// The global model.
+    #[serde(with = "crate::exact::single")]
     model: Vec<f32>,
     /// Mean of updates, for adaptive strategies.
+    #[serde(with = "crate::exact::double")]
     first: Vec<f64>,
     /// Mean or sum of squared updates.
+    #[serde(with = "crate::exact::double")]
     second: Vec<f64>,
     /// Steps that were taken.
     steps: u32,

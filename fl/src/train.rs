@@ -105,6 +105,39 @@ impl Records {
         self.labels.is_empty()
     }
 
+    /// The records as bytes, for a process of their own facility: of each its inputs as 32-bit little-endian numbers,
+    /// then its label.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.labels.len() * (4 * self.inputs + 1));
+        for (record, label) in self.iter() {
+            record
+                .iter()
+                .for_each(|value| bytes.extend(value.to_le_bytes()));
+            bytes.push(u8::from(label));
+        }
+        bytes
+    }
+
+    /// The records that [`Records::to_bytes`] wrote.
+    ///
+    /// # Errors
+    /// As of [`Records::new`].
+    pub fn of_bytes(inputs: usize, bytes: &[u8]) -> Result<Self, TrainError> {
+        let width = inputs.saturating_mul(4).saturating_add(1);
+        if !bytes.len().is_multiple_of(width) {
+            return Self::new(inputs, Vec::new(), vec![false]);
+        }
+        let (mut values, mut labels) = (Vec::new(), Vec::new());
+        for record in bytes.chunks_exact(width) {
+            let (numbers, label) = record.split_at(width - 1);
+            let (numbers, _) = numbers.as_chunks::<4>();
+            values.extend(numbers.iter().map(|number| f32::from_le_bytes(*number)));
+            labels.push(label == [1]);
+        }
+        Self::new(inputs, values, labels)
+    }
+
     /// Each record's inputs and label.
     pub fn iter(&self) -> impl Iterator<Item = (&[f32], bool)> {
         let rows = self.values.chunks_exact(self.inputs);

@@ -96,11 +96,23 @@ impl UpdateCodec {
         Ok(numbers.into_iter().map(|number| number as u32).collect())
     }
 
-    /// The mean of updates whose sum it is, of `members` of them: weighted where they are.
+    /// The mean of updates whose sum modulo 2^32 it is, of `members` of them: weighted where they are.
     ///
     /// # Errors
     /// [`UpdateError::Shape`]; [`UpdateError::Nobody`] when members or weights are 0.
     pub fn mean(&self, sum: &[u32], members: u16) -> Result<Vec<f32>, UpdateError> {
+        let whole: Vec<_> = sum
+            .iter()
+            .map(|number| i64::from(number.cast_signed()))
+            .collect();
+        self.mean_of(&whole, members.into())
+    }
+
+    /// The mean of updates whose sum it is, of several regions perhaps: weighted where they are.
+    ///
+    /// # Errors
+    /// As of [`UpdateCodec::mean`].
+    pub fn mean_of(&self, sum: &[i64], members: u32) -> Result<Vec<f32>, UpdateError> {
         if sum.len() != self.numbers() {
             return Err(UpdateError::Shape {
                 found: sum.len(),
@@ -109,13 +121,13 @@ impl UpdateCodec {
         }
         let (values, weight) = sum.split_at(self.clip.coordinates());
         let divisor = match weight.first() {
-            Some(weight) => f64::from(*weight as i32) / self.clip.bound() as f64,
+            Some(weight) => *weight as f64 / self.clip.bound() as f64,
             None => f64::from(members),
         };
         if members == 0 || divisor <= 0.0 {
             return Err(UpdateError::Nobody);
         }
-        let value = |number: &u32| (self.clip.value(i64::from(*number as i32)) / divisor) as f32;
+        let value = |number: &i64| (self.clip.value(*number) / divisor) as f32;
         Ok(values.iter().map(value).collect())
     }
 }

@@ -62,6 +62,10 @@ kinds! {
     Correction is Pseudonymous, it holds it.batch.as_ref().map_or(0, |batch| batch.readings.len());
     DeviceRecords is DeviceMetadata, it holds it.devices.len();
     AuditCheckpoint is AuditCheckpoint, it holds it.heads.len();
+    StudyRound is ModelRelease, _it holds 1_u32;
+    StudyAsk is ModelRelease, _it holds 1_u32;
+    StudyAnswer is ModelUpdate, _it holds 1_u32;
+    StudyRelease is ModelRelease, _it holds 1_u32;
 }
 
 /// The class of the kind of that name: it comes from the type, not from what a parcel claims. None when it is unknown.

@@ -33,7 +33,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     // Every listener admits connections by the one rule in `node`.
     (FEDERATION, &[TYPES, STORAGE, MESSAGES, NODE]),
     // Pure: what it needs of the others it is given.
-    (FL, &[TYPES]),
+    (FL, &[TYPES, MESSAGES]),
     (EDGE, &[TYPES, STORAGE, MESSAGES, NODE, FEDERATION, FL]),
     (
         REGIONAL,

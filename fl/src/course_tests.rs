@@ -1,0 +1,327 @@
+//! Studies from their first round to their evaluation, in memory: the same model whoever comes first, whatever is
+//! killed, and however many regions there are.
+use super::*;
+use crate::{
+    member::MemberRound,
+    order::{Answer, Ask},
+    region::{RegionRound, Taken},
+    train::Records,
+};
+use rand::{Rng, seq::SliceRandom};
+use types::Place;
+
+fn text(sites: u16, quorum: u16, more: &str) -> String {
+    format!(
+        r#"name = "small"
+sites = {sites}
+data = {{ table = "t", minimum_records = 20, features = [{{ name = "x", unit = "1", missing = "zero" }}, {{ name = "y", unit = "1", missing = "zero" }}], label = {{ kind = "binary", column = "l" }} }}
+model = {{ kind = "logistic" }}
+training = {{ rounds = 3, steps = 5, batch = 8, learning_rate = 0.5, strategy = {{ kind = "fed-avg" }} }}
+aggregation = {{ secure = true, quorum = {quorum}, bound = 8.0 }}
+deadlines = {{ accept_seconds = 60, train_seconds = 60, exchange_seconds = 60 }}
+{more}"#
+    )
+}
+
+fn records(facility: &FacilityId, count: usize) -> Records {
+    let own = facility.as_str().bytes().map(u64::from).sum();
+    let mut random = StdRng::seed_from_u64(own);
+    let (mut values, mut labels) = (Vec::new(), Vec::new());
+    for _ in 0..count {
+        let pair: [f32; 2] = [
+            random.random_range(-1.0..1.0),
+            random.random_range(-1.0..1.0),
+        ];
+        values.extend(pair);
+        labels.push(pair[0] + 0.3 * pair[1] > 0.0);
+    }
+    Records::new(2, values, labels).unwrap()
+}
+
+/// A global node, its regions and their facilities; every state is stored as JSON and read again after each step.
+struct World {
+    course: Course,
+    regions: BTreeMap<RegionId, (Place, Vec<FacilityId>, Option<RegionRound>)>,
+    members: BTreeMap<FacilityId, MemberRound>,
+    gone: BTreeSet<FacilityId>,
+    random: StdRng,
+    now: i64,
+}
+
+fn stored<T: Serialize + for<'a> Deserialize<'a> + PartialEq + std::fmt::Debug>(state: &T) -> T {
+    let text = serde_json::to_string(state).unwrap();
+    let read = serde_json::from_str(&text).unwrap();
+    assert_eq!(&read, state);
+    read
+}
+
+impl World {
+    fn new(regions: &[&[&str]], text: String, seed: u64) -> Self {
+        let names = ["us", "eu", "apac"];
+        let regions: BTreeMap<_, _> = regions
+            .iter()
+            .zip(names)
+            .map(|(facilities, name)| {
+                let place = format!("regional/{name}/{name}").parse().unwrap();
+                let facilities = facilities.iter().map(|f| f.parse().unwrap()).collect();
+                (name.parse().unwrap(), (place, facilities, None))
+            })
+            .collect();
+        let known = regions.keys().cloned().collect();
+        Self {
+            course: Course::begin("small-1".parse().unwrap(), text, &known, 0).unwrap(),
+            regions,
+            members: BTreeMap::new(),
+            gone: BTreeSet::new(),
+            random: StdRng::seed_from_u64(seed),
+            now: 0,
+        }
+    }
+
+    /// One thing happens somewhere; false when nothing is left to happen.
+    fn step(&mut self) -> bool {
+        self.now += 1;
+        for (region, order) in self.course.orders() {
+            let (place, known, round) = self.regions.get_mut(&region).unwrap();
+            *round = Some(RegionRound::begin(order, place, known, self.now).unwrap());
+            self.course.was_ordered(&region);
+            self.course = stored(&self.course);
+        }
+        let mut regions: Vec<_> = self.regions.keys().cloned().collect();
+        regions.shuffle(&mut self.random);
+        let mut changed = false;
+        for region in regions {
+            changed |= self.in_region(&region);
+        }
+        changed || !self.course.orders().is_empty()
+    }
+
+    fn in_region(&mut self, region: &RegionId) -> bool {
+        let (place, _, round) = self.regions.get_mut(region).unwrap();
+        let Some(round) = round else { return false };
+        let mut asks = round.asks();
+        asks.shuffle(&mut self.random);
+        let changed = !asks.is_empty();
+        for (member, facility, ask) in asks {
+            let answered = match (&ask, self.gone.contains(&facility)) {
+                (_, true) => None,
+                (Ask::Invite, _) => {
+                    let secret = self.random.random();
+                    let order = round.order().clone();
+                    let known = self.members.get(&facility);
+                    if known.is_none_or(|known| known.order().key != order.key) {
+                        let began = MemberRound::begin(order, place, member, secret).unwrap();
+                        self.members.insert(facility.clone(), began);
+                    }
+                    Some(Answer::Accepted)
+                }
+                _ => {
+                    let state = self.members.get_mut(&facility).unwrap();
+                    let made = matches!(ask, Ask::Train(_)).then(|| {
+                        let (study, _) = state.order().read().unwrap();
+                        let seed = state.seed(&study, &facility).unwrap();
+                        let mut random = StdRng::from_seed(seed);
+                        let own = (&records(&facility, 60), &records(&facility, 30));
+                        site::work(state.order(), own, &mut random).unwrap()
+                    });
+                    let answer = state.answer(&ask, made);
+                    *state = stored(state);
+                    answer
+                }
+            };
+            // A region that is killed before it has stored that it asked asks again.
+            if self.random.random_bool(0.8) {
+                round.was_asked(member, &ask);
+            }
+            *round = stored(round);
+            let Some(mut answer) = answered else { continue };
+            let numbers = answer.take_numbers();
+            let answer = stored(&answer).with_numbers(numbers);
+            round.take(&facility, answer.clone(), self.now);
+            assert_eq!(round.take(&facility, answer, self.now), Taken::Not, "once");
+        }
+        if let Some(mut release) = round.release().filter(|_| !round.is_released()) {
+            round.was_released();
+            let numbers = release.take_numbers();
+            let release = stored(&release).with_numbers(numbers);
+            assert!(self.course.take(region, release.clone(), self.now));
+            assert!(!self.course.take(region, release, self.now), "once");
+            return true;
+        }
+        changed
+    }
+
+    fn run(mut self) -> Self {
+        while self.step() {}
+        self
+    }
+
+    /// All deadlines of the step pass.
+    fn wait(&mut self) {
+        self.now += 60_001;
+        for (_, _, round) in self.regions.values_mut() {
+            if let Some(round) = round {
+                round.tick(self.now);
+            }
+        }
+    }
+}
+
+const SIX: [&str; 6] = ["fa", "fb", "fc", "fd", "fe", "ff"];
+
+fn bits(model: &[f32]) -> Vec<u32> {
+    model.iter().map(|value| value.to_bits()).collect()
+}
+
+#[test]
+fn a_study_ends_with_the_same_model_whoever_comes_first_and_however_often_states_are_read_again() {
+    let first = World::new(&[&SIX[..4]], text(4, 3, ""), 0).run();
+    assert_eq!(first.course.standing(), &Standing::Done);
+    assert_eq!(
+        (first.course.trained(), first.course.reports().len()),
+        (3, 4)
+    );
+    for seed in 1..25 {
+        let other = World::new(&[&SIX[..4]], text(4, 3, ""), seed).run();
+        assert_eq!(bits(other.course.model()), bits(first.course.model()));
+        assert_eq!(other.course.evaluation(), first.course.evaluation());
+    }
+    let found = first.course.evaluation().unwrap();
+    let pooled = found.pooled.unwrap();
+    assert_eq!((pooled.records, found.sites.len()), (120, 4));
+    assert!(pooled.accuracy > 0.85 && pooled.auroc > 0.95, "{pooled:?}");
+    let losses = first.course.reports().iter().take(3);
+    let losses: Vec<_> = losses
+        .map(|round| {
+            round
+                .sites
+                .values()
+                .map(|site| site.told.loss.unwrap())
+                .sum::<f64>()
+        })
+        .collect();
+    assert!(losses.is_sorted_by(|a, b| a > b), "{losses:?}");
+}
+
+#[test]
+fn a_study_over_three_regions_has_the_model_that_it_has_over_one() {
+    let one = World::new(&[&SIX], text(6, 6, ""), 1).run();
+    let three = World::new(&[&SIX[..2], &SIX[2..4], &SIX[4..]], text(2, 2, ""), 2).run();
+    assert_eq!(three.course.standing(), &Standing::Done);
+    assert_eq!(bits(one.course.model()), bits(three.course.model()));
+    assert_eq!(one.course.evaluation(), three.course.evaluation());
+}
+
+#[test]
+fn a_site_that_falls_silent_is_named_and_the_others_go_on() {
+    let mut world = World::new(&[&SIX[..4]], text(4, 3, ""), 5);
+    world.gone.insert("fb".parse().unwrap());
+    for _ in 0..60 {
+        while world.step() {}
+        world.wait();
+    }
+    assert_eq!(world.course.standing(), &Standing::Done);
+    let report = &world.course.reports()[0];
+    let missing = report.sites[&"fb".parse().unwrap()].missing.clone();
+    assert_eq!(missing.unwrap(), "did not answer in the step `invite`");
+    assert_eq!((report.members, report.sites.len()), (3, 4));
+}
+
+#[test]
+fn a_study_without_a_quorum_fails_naming_who_was_missing_and_goes_on_when_they_are_back() {
+    let mut world = World::new(&[&SIX[..4]], text(4, 3, ""), 5);
+    world
+        .gone
+        .extend(["fb".parse().unwrap(), "fd".parse().unwrap()]);
+    while world.step() {}
+    world.wait();
+    while world.step() {}
+    let Standing::Failed(why) = world.course.standing() else {
+        panic!("{:?}", world.course.standing());
+    };
+    assert!(
+        why.contains("fb did not answer") && why.contains("fd did not answer"),
+        "{why}"
+    );
+    let mut cancelled = world.course.clone();
+    assert!(!cancelled.cancel());
+    world.gone.clear();
+    world.course.resume(world.now).unwrap();
+    let resumed = world.run();
+    assert_eq!(resumed.course.standing(), &Standing::Done);
+    let whole = World::new(&[&SIX[..4]], text(4, 3, ""), 9).run();
+    assert_eq!(bits(resumed.course.model()), bits(whole.course.model()));
+    assert_eq!(
+        resumed.course.reports().len(),
+        5,
+        "the failed one is told too"
+    );
+}
+
+#[test]
+fn a_study_never_waits_for_a_region_for_ever() {
+    let mut world = World::new(&[&SIX[..4]], text(4, 3, ""), 5);
+    let until = 5 * 60_000 + REGION_GRACE_MS;
+    assert!(!world.course.tick(until - 1));
+    assert!(world.course.tick(until));
+    let Standing::Failed(why) = world.course.standing() else {
+        panic!()
+    };
+    assert_eq!(why, "round 1: no answer of us");
+    assert!(!world.course.tick(until + 1) && world.course.orders().is_empty());
+}
+
+#[test]
+fn an_answer_of_another_step_or_of_nobody_who_is_asked_changes_nothing() {
+    let world = World::new(&[&SIX[..4]], text(4, 3, ""), 5);
+    let order = world.course.orders().remove(0).1;
+    let place = "regional/us/us".parse().unwrap();
+    let known: Vec<FacilityId> = SIX[..4].iter().map(|name| name.parse().unwrap()).collect();
+    let mut round = RegionRound::begin(order.clone(), &place, &known, 0).unwrap();
+    let before = round.clone();
+    let update = Answer::Update {
+        numbers: vec![0; 3],
+        told: crate::order::Told::default(),
+    };
+    assert_eq!(round.take(&known[0], update, 1), Taken::Not);
+    assert_eq!(
+        round.take(&"fz".parse().unwrap(), Answer::Accepted, 1),
+        Taken::Not
+    );
+    assert_eq!(round, before);
+    let few = RegionRound::begin(order, &place, &known[..3], 0).unwrap_err();
+    assert_eq!(few, "4 sites are asked for and 3 facilities are known here");
+}
+
+#[test]
+fn what_cannot_be_run_is_said_before_anything_starts() {
+    let known = BTreeSet::from(["us".parse().unwrap()]);
+    let begin = |text: String| Course::begin("s-1".parse().unwrap(), text, &known, 0).unwrap_err();
+    let open = text(4, 3, "").replace("secure = true", "secure = false");
+    assert!(begin(open).contains("aggregation.secure"));
+    let elsewhere = begin(format!("regions = [\"mars\"]\n{}", text(4, 3, "")));
+    assert_eq!(elsewhere, "regions: there is no region `mars` here");
+    assert!(begin("name = 3".into()).contains("invalid type"));
+}
+
+#[test]
+fn a_member_sends_one_vector_only_and_refuses_a_model_that_is_none() {
+    let world = World::new(&[&SIX[..4]], text(4, 3, ""), 5).run();
+    let (facility, state) = world.members.first_key_value().unwrap();
+    let mut state = state.clone();
+    let ask = Ask::Train(BTreeMap::new());
+    assert!(state.has_sent(), "{facility}");
+    assert_eq!(
+        state.answer(&ask, Some((vec![1; 3], crate::order::Told::default()))),
+        None
+    );
+    let mut order = state.order().clone();
+    order.model[0] = f32::NAN;
+    let place = "regional/us/us".parse().unwrap();
+    let member = crate::secagg::Member(1);
+    assert!(MemberRound::begin(order.clone(), &place, member, [1; 32]).is_err());
+    order.model[0] = 0.0;
+    assert!(MemberRound::begin(order.clone(), &place, member, [1; 32]).is_ok());
+    order.key.round = 9;
+    assert!(MemberRound::begin(order, &place, member, [1; 32]).is_err());
+}
