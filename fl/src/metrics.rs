@@ -92,7 +92,9 @@ fn of_groups(groups: &[(f64, f64, f64)]) -> Result<Metrics, NoMetric> {
     let (mut above, mut area, mut precision, mut right, mut brier) = (0.0, 0.0, 0.0, 0.0, 0.0);
     let mut seen = 0.0;
     let mut bins = [(0.0, 0.0, 0.0); 10];
-    for &(score, group_yes, group_no) in groups {
+    // A group of nobody has no precision.
+    let some = groups.iter().filter(|group| group.1 + group.2 > 0.0);
+    for &(score, group_yes, group_no) in some {
         area += group_no * (above + 0.5 * group_yes);
         above += group_yes;
         seen += group_yes + group_no;

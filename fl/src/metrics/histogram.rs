@@ -90,6 +90,20 @@ mod tests {
     }
 
     #[test]
+    fn figures_are_numbers_where_nobody_has_the_highest_scores() {
+        let records: Vec<_> = sample(200)
+            .into_iter()
+            .map(|record| Scored {
+                score: record.score * 0.9,
+                ..record
+            })
+            .collect();
+        let pooled = Histogram::of(&records).unwrap().metrics().unwrap();
+        let direct = metrics(&records).unwrap();
+        assert!((pooled.auprc - direct.auprc).abs() < 1e-12, "{pooled:?}");
+    }
+
+    #[test]
     fn counts_of_another_length_and_scores_that_are_none_are_refused() {
         assert_eq!(Histogram::of_counts(vec![0; 3]), None);
         let wrong = Scored {
