@@ -11,6 +11,7 @@ pub mod fl;
 pub mod local;
 pub mod pki;
 pub mod quarantine;
+pub mod view;
 use pki::{PKI_EXAMPLES, PkiArgs};
 use quarantine::{EDGE_QUARANTINE_EXAMPLES, GlobalArgs, QuarantineArgs, RegionalArgs};
 
@@ -182,9 +183,17 @@ pub enum EdgeCommand {
     /// Research tables of the facility, from which studies may learn here.
     #[command(subcommand, after_help = dataset::DATASET_EXAMPLES)]
     Dataset(dataset::DatasetCommand),
-    /// Says who lies in which bed from when on, also afterwards; readings follow.
-    #[command(subcommand, after_help = beds::BEDS_EXAMPLES)]
-    Beds(beds::BedsCommand),
+    /// Shows who lies where with their last values, and says who lies in which bed from when on, also afterwards.
+    #[command(after_help = beds::BEDS_EXAMPLES)]
+    Beds(beds::BedsArgs),
+    /// Prints the readings of a bed, a patient or a device over a range of time.
+    #[command(after_help = view::SERIES_EXAMPLES)]
+    Series(view::SeriesArgs),
+    /// Prints the alarms over a range of time.
+    Alarms(view::AlarmsArgs),
+    /// Prints every sample as it is stored.
+    #[command(after_help = view::WATCH_EXAMPLES)]
+    Watch(view::WatchArgs),
 }
 
 /// Arguments of what prints a node's data.

@@ -1,7 +1,8 @@
 //! A small HTTPS client for the nodes of a local mesh: it trusts the mesh's own authority and nothing else.
 use anyhow::{Context, Result, bail};
 use axum::body::{Body, to_bytes};
-use hyper::{Method, Request, client::conn::http1};
+use http_body_util::BodyExt as _;
+use hyper::{Method, Request, Response, body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use rustls::{
     ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
@@ -84,6 +85,45 @@ impl Https {
             .await
     }
 
+    /// `GET url` with a bearer token: status and body.
+    pub async fn get_with_token(&self, url: &str, token: &str) -> Result<(u16, String)> {
+        let bearer = format!("Bearer {token}");
+        let headers = [("authorization", bearer.as_str())];
+        self.send(Method::GET, url, String::new(), &headers).await
+    }
+
+    /// `GET url` with a bearer token, and hands each line of the answer over with its status as it comes; the status.
+    pub async fn lines(
+        &self,
+        url: &str,
+        token: &str,
+        mut each: impl FnMut(u16, &str) -> Result<()>,
+    ) -> Result<u16> {
+        let bearer = format!("Bearer {token}");
+        let headers = [("authorization", bearer.as_str())];
+        let began = self.begin(Method::GET, url, String::new(), &headers);
+        let mut answer = timeout(TIMEOUT, began)
+            .await
+            .with_context(|| format!("{url}: no answer in {} s", TIMEOUT.as_secs()))??;
+        let status = answer.status().as_u16();
+        let mut rest = Vec::new();
+        while let Some(frame) = answer.body_mut().frame().await {
+            let Ok(data) = frame?.into_data() else {
+                continue;
+            };
+            rest.extend_from_slice(&data);
+            if rest.len() > MAX_ANSWER_BYTES {
+                bail!("{url}: a line without an end");
+            }
+            while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = rest.drain(..=end).collect();
+                each(status, String::from_utf8(line)?.trim_end())?;
+            }
+        }
+        each(status, std::str::from_utf8(&rest)?)?;
+        Ok(status)
+    }
+
     async fn send(
         &self,
         method: Method,
@@ -104,6 +144,20 @@ impl Https {
         body: String,
         headers: &[(&str, &str)],
     ) -> Result<(u16, String)> {
+        let answer = self.begin(method, url, body, headers).await?;
+        let status = answer.status().as_u16();
+        let bytes = to_bytes(Body::new(answer.into_body()), MAX_ANSWER_BYTES).await?;
+        Ok((status, String::from_utf8(bytes.to_vec())?))
+    }
+
+    /// Sends a request on a connection of its own: the answer, whose body is still to be read.
+    async fn begin(
+        &self,
+        method: Method,
+        url: &str,
+        body: String,
+        headers: &[(&str, &str)],
+    ) -> Result<Response<Incoming>> {
         let Some(rest) = url.strip_prefix("https://") else {
             bail!("not an https address");
         };
@@ -115,6 +169,8 @@ impl Https {
         let stream = TcpStream::connect(authority).await?;
         let stream = self.tls.connect(name, stream).await?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        // It ends with the exchange: what goes wrong with it shows in the answer.
+        tokio::spawn(connection);
         let mut request = Request::builder()
             .method(method)
             .uri(if path.is_empty() { "/" } else { path })
@@ -123,21 +179,7 @@ impl Https {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request.body(body)?;
-        let answer = async {
-            let answer = sender.send_request(request).await?;
-            let status = answer.status().as_u16();
-            let bytes = to_bytes(Body::new(answer.into_body()), MAX_ANSWER_BYTES).await?;
-            anyhow::Ok((status, String::from_utf8(bytes.to_vec())?))
-        };
-        tokio::pin!(answer);
-        tokio::select! {
-            answer = &mut answer => answer,
-            ended = connection => {
-                ended?;
-                answer.await
-            }
-        }
+        Ok(sender.send_request(request.body(body)?).await?)
     }
 }
 
@@ -188,7 +230,7 @@ impl ServerCertVerifier for Pinned {
 }
 
 /// Percent-encodes all but the unreserved characters (RFC 3986 §2.3).
-fn escape(text: &str) -> String {
+pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {

@@ -13,7 +13,9 @@ use crate::{
     clockguard::Time,
     config::EdgeConfig,
     deid::PatientRecord,
+    facility::Facility,
     store::{self, BedFact, BedRow, Store, StoreError, StoreErrorKind},
+    view_api,
 };
 use axum::{
     Json, Router,
@@ -94,10 +96,11 @@ fn measure<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Phi<Stri
 
 /// What the API works with.
 #[derive(Clone)]
-struct Api {
-    store: Store,
-    time: Arc<dyn Time>,
-    here: Place,
+pub(crate) struct Api {
+    pub(crate) store: Store,
+    pub(crate) facility: Facility,
+    pub(crate) time: Arc<dyn Time>,
+    pub(crate) here: Place,
     /// SHA-256 of the token: comparing digests says nothing of how far a guess was right.
     token: [u8; 32],
 }
@@ -120,10 +123,11 @@ pub fn token(dir: &Path, entropy: store::Entropy) -> Result<String, PkiError> {
     Ok(token)
 }
 
-/// The routes.
-pub fn router(store: Store, time: Arc<dyn Time>, here: Place, token: &str) -> Router {
+/// The routes of the local API: of the beds, and of the facility's view ([`crate::view_api`]).
+pub fn router(facility: Facility, time: Arc<dyn Time>, here: Place, token: &str) -> Router {
     let api = Api {
-        store,
+        store: facility.store.clone(),
+        facility,
         time,
         here,
         token: Sha256::digest(token).into(),
@@ -132,6 +136,7 @@ pub fn router(store: Store, time: Arc<dyn Time>, here: Place, token: &str) -> Ro
         .route("/api/v1/beds", get(list))
         .route("/api/v1/beds/assign", post(assign))
         .route("/api/v1/beds/discharge", post(discharge))
+        .merge(view_api::routes())
         .layer(middleware::from_fn_with_state(api.clone(), known))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(api)
@@ -149,11 +154,11 @@ async fn known(State(api): State<Api>, request: Request, next: Next) -> Response
     problem(StatusCode::UNAUTHORIZED, "no token, or not this node's")
 }
 
-fn problem(status: StatusCode, error: &str) -> Response {
+pub(crate) fn problem(status: StatusCode, error: &str) -> Response {
     (status, Json(serde_json::json!({ "error": error }))).into_response()
 }
 
-fn failed(error: &StoreError) -> Response {
+pub(crate) fn failed(error: &StoreError) -> Response {
     match error.kind {
         StoreErrorKind::Refused => problem(StatusCode::BAD_REQUEST, error.op),
         _ => problem(

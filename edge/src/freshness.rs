@@ -11,6 +11,7 @@
 use crate::{
     ingest::SampleReading,
     store::{LastValue, Timeline},
+    view::Reading,
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -294,6 +295,26 @@ impl Monitor {
                 .any(|(_, who)| who.as_ref() == Some(patient));
         }
         ever.then_some(false)
+    }
+
+    /// How fresh a last value is that a device measured at `at`. One that is absent is of no use, whenever it came.
+    #[must_use]
+    pub fn of(
+        &self,
+        device: &DeviceId,
+        reading: &Reading,
+        at: Timestamp,
+        now: Timestamp,
+    ) -> Freshness {
+        if matches!(reading.value, Value::Absent(_)) {
+            return Freshness::Absent;
+        }
+        match self.devices.get(device) {
+            Some(watched) if watched.is_fresh(reading.code, at, now, self.slack_ms) => {
+                Freshness::Live
+            }
+            _ => Freshness::Stale,
+        }
     }
 
     /// How many devices are how fresh, as of the last step.

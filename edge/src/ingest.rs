@@ -146,6 +146,9 @@ impl RetainedMessage {
 pub trait Publish: Send + Sync + 'static {
     /// Publishes on a topic of the broker, after the commit.
     fn publish(&self, topic: &str, message: Bytes);
+
+    /// Whether anybody may hear what is published of a device now.
+    fn is_heard(&self, device: &DeviceId) -> bool;
 }
 
 /// The topics of one device: `devices/{region}/{facility}/{device}/…`.

@@ -13,6 +13,7 @@ pub mod crosswalk;
 pub mod dataset;
 pub mod deid;
 mod error;
+pub mod facility;
 pub mod freshness;
 pub mod ingest;
 pub mod lease;
@@ -24,6 +25,8 @@ mod run;
 mod standing;
 pub mod store;
 mod tasks;
+pub mod view;
+mod view_api;
 
 pub use error::EdgeError;
 pub use run::{BUILT, CLOCK_OFFSET, Node, run, start};

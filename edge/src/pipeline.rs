@@ -1,14 +1,17 @@
-//! What happens around a commit: before it nothing, after it freshness is told and the facility's subscribers are.
+//! What happens around a commit: before it nothing, after it freshness is told and the facility's own readers and
+//! subscribers are.
 //!
 //! [`Watched`] is the journal that every source gets. [`Published`] is the one for sources that no subscriber hears
 //! by themselves (the Modbus poller): it makes the MQTT message of what was stored.
 use crate::{
+    facility::Changes,
     freshness::{Monitor, signals},
     ingest::{
         Journal, Publish, Rejected, RetainedMessage, Sample, SampleReading, Stored, Topic, Urgency,
     },
     modbus::{Notice, Observer},
     store::StoreError,
+    view::Change,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -17,54 +20,65 @@ use serde_json::{Map, Number, Value as Json, json};
 use std::sync::Arc;
 use types::{Code, DeviceId, FacilityId, Flags, Phi, RegionId, Timestamp, Unit, Value};
 
-/// A journal that tells freshness what was stored.
+/// A journal that tells freshness, and who listens, what was stored.
 pub struct Watched {
     /// Where samples become durable.
     pub journal: Arc<dyn Journal>,
-    /// Who wants to know.
+    /// Who wants to know how fresh it is.
     pub monitor: Arc<Mutex<Monitor>>,
+    /// Who wants to know what it is.
+    pub changes: Changes,
 }
 
-/// What freshness wants of a sample, kept while the sample is with the journal.
+/// What is wanted of a sample, kept while the sample is with the journal.
 struct Told {
     device: DeviceId,
     source: Timestamp,
     patient: Option<Phi<String>>,
     signals: Vec<(Code, Unit)>,
+    change: Option<Change>,
 }
 
 impl Told {
-    fn of(sample: &Sample) -> Self {
+    fn of(sample: &Sample, changes: &Changes) -> Self {
         Self {
             device: sample.device.clone(),
             source: sample.source_time,
             patient: sample.patient.clone(),
             signals: signals(&sample.readings).collect(),
+            change: changes.of(sample),
         }
     }
 
-    fn tell(self, monitor: &mut Monitor) {
+    /// What was stored before was said then.
+    fn tell(self, stored: Stored, monitor: &mut Monitor, changes: &Changes) {
         let patient = self.patient.as_ref();
         monitor.stored(&self.device, self.source, patient, self.signals);
+        if stored == Stored::New
+            && let Some(change) = self.change
+        {
+            changes.say(change);
+        }
     }
 }
 
 #[async_trait]
 impl Journal for Watched {
     async fn append(&self, sample: Sample) -> Result<Stored, Rejected> {
-        let told = Told::of(&sample);
+        let told = Told::of(&sample, &self.changes);
         let stored = self.journal.append(sample).await?;
-        told.tell(&mut self.monitor.lock());
+        told.tell(stored, &mut self.monitor.lock(), &self.changes);
         Ok(stored)
     }
 
     async fn append_batch(&self, samples: Vec<Sample>) -> Vec<Result<Stored, Rejected>> {
-        let told: Vec<_> = samples.iter().map(Told::of).collect();
+        let told = samples.iter().map(|sample| Told::of(sample, &self.changes));
+        let told: Vec<_> = told.collect();
         let answers = self.journal.append_batch(samples).await;
         let mut monitor = self.monitor.lock();
         for (told, answer) in told.into_iter().zip(&answers) {
-            if answer.is_ok() {
-                told.tell(&mut monitor);
+            if let Ok(stored) = answer {
+                told.tell(*stored, &mut monitor, &self.changes);
             }
         }
         answers
@@ -129,9 +143,12 @@ impl Published {
 #[async_trait]
 impl Journal for Published {
     async fn append(&self, sample: Sample) -> Result<Stored, Rejected> {
-        let (topic, message) = (self.topic(&sample), message(&sample));
+        let heard = self.publish.is_heard(&sample.device);
+        let said = heard.then(|| (self.topic(&sample), message(&sample)));
         let stored = self.journal.append(sample).await?;
-        if stored == Stored::New {
+        if stored == Stored::New
+            && let Some((topic, message)) = said
+        {
             self.publish.publish(&topic, message);
         }
         Ok(stored)
@@ -219,6 +236,7 @@ mod tests {
 
     #[derive(Default)]
     struct Fake {
+        heard: bool,
         answers: Mutex<Vec<Result<Stored, Rejected>>>,
         published: Mutex<Vec<(String, Bytes)>>,
     }
@@ -248,6 +266,10 @@ mod tests {
         fn publish(&self, topic: &str, message: Bytes) {
             self.published.lock().push((topic.into(), message));
         }
+
+        fn is_heard(&self, _: &DeviceId) -> bool {
+            self.heard
+        }
     }
 
     fn sample() -> Sample {
@@ -273,7 +295,10 @@ mod tests {
 
     #[tokio::test]
     async fn only_what_was_stored_now_is_published_and_keeps_its_decimals() {
-        let fake = Arc::new(Fake::default());
+        let fake = Arc::new(Fake {
+            heard: true,
+            ..Fake::default()
+        });
         *fake.answers.lock() = vec![Err(Rejected::Full), Ok(Stored::Duplicate), Ok(Stored::New)];
         let journal = Published {
             journal: fake.clone(),
@@ -314,6 +339,7 @@ mod tests {
         let journal = Watched {
             journal: fake,
             monitor: monitor.clone(),
+            changes: Changes::default(),
         };
         let mut live = Vec::new();
         for _ in 0..2 {
@@ -322,5 +348,49 @@ mod tests {
             live.push(monitor.lock().counts().live);
         }
         assert_eq!(live, [0, 1]);
+    }
+
+    #[tokio::test]
+    async fn who_listens_hears_what_was_stored_now_and_who_falls_behind_is_told() {
+        let fake = Arc::new(Fake::default());
+        let journal = Watched {
+            journal: fake.clone(),
+            monitor: Arc::new(Mutex::new(Monitor::new([], 0))),
+            changes: Changes::default(),
+        };
+        assert!(journal.changes.of(&sample()).is_none(), "nobody listens");
+        let mut heard = journal.changes.listen();
+        *fake.answers.lock() = vec![Err(Rejected::Full), Ok(Stored::Duplicate), Ok(Stored::New)];
+        for _ in 0..3 {
+            let _answer = journal.append(sample()).await;
+        }
+        let change = heard.recv().await.unwrap();
+        assert_eq!(
+            (&change.device, change.at),
+            (&sample().device, Timestamp(0))
+        );
+        assert!(heard.try_recv().is_err(), "one was stored now");
+        for _ in 0..=crate::view::CHANGES {
+            *fake.answers.lock() = vec![Ok(Stored::New)];
+            journal.append(sample()).await.unwrap();
+        }
+        let missed = heard.recv().await.unwrap_err();
+        assert_eq!(missed, tokio::sync::broadcast::error::RecvError::Lagged(1));
+    }
+
+    #[tokio::test]
+    async fn nothing_is_made_of_a_sample_that_no_subscriber_hears() {
+        let fake = Arc::new(Fake::default());
+        *fake.answers.lock() = vec![Ok(Stored::New)];
+        let journal = Published {
+            journal: fake.clone(),
+            publish: fake.clone(),
+            topics: Topics {
+                region: "eu".parse().unwrap(),
+                facility: "eu-f1".parse().unwrap(),
+            },
+        };
+        journal.append(sample()).await.unwrap();
+        assert!(fake.published.lock().is_empty());
     }
 }

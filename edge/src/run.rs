@@ -8,6 +8,7 @@ use crate::{
     clockguard::{ClockGuard, Time},
     config::{BedAssignment, EdgeConfig},
     error::EdgeError,
+    facility::{Changes, Facility},
     freshness::{self, Monitor},
     ingest::Journal,
     lease::{Lease, Subject},
@@ -89,6 +90,7 @@ pub(crate) struct Shared {
     pub config: EdgeConfig,
     pub store: Store,
     pub monitor: Arc<Mutex<Monitor>>,
+    pub changes: Changes,
     pub guard: Arc<ClockGuard>,
     pub topics: Topics,
     pub leases: Option<(std::path::PathBuf, VerifyingKey)>,
@@ -137,6 +139,7 @@ pub async fn start(config: EdgeConfig, stop: CancellationToken) -> Result<Node, 
         config,
         store,
         monitor,
+        changes: Changes::default(),
         guard,
         topics,
         leases,
@@ -159,6 +162,7 @@ async fn spawn(
     let journal: Arc<dyn Journal> = Arc::new(Watched {
         journal: Arc::new(shared.store.clone()),
         monitor: shared.monitor.clone(),
+        changes: shared.changes.clone(),
     });
     let broker = start_broker(&shared, &tls, journal.clone(), stop.clone()).await?;
     let mut tasks = Tasks::new(stop.clone());
@@ -219,7 +223,7 @@ async fn spawn(
     })
 }
 
-/// HTTPS with the node's health and the local API of the beds: where it listens.
+/// HTTPS with the node's health and the local API of beds and view: where it listens.
 async fn serve_https(
     tasks: &mut Tasks,
     shared: &Shared,
@@ -231,12 +235,12 @@ async fn serve_https(
     let listener = listeners::bind(listen).await.map_err(bound)?;
     let https = listener.local_addr().map_err(bound)?;
     let token = beds::token(&shared.config.data_dir, store::system_entropy)?;
-    let api = beds::router(
-        shared.store.clone(),
-        shared.guard.clone(),
-        shared.here.clone(),
-        &token,
-    );
+    let facility = Facility {
+        store: shared.store.clone(),
+        monitor: shared.monitor.clone(),
+        changes: shared.changes.clone(),
+    };
+    let api = beds::router(facility, shared.guard.clone(), shared.here.clone(), &token);
     let (server, app) = (tls.server_https()?, shared.health.router().merge(api));
     let serve = https::serve(listener, server, app, None, stop);
     tasks.spawn("https", Kind::Critical, serve);

@@ -4,7 +4,7 @@
 //! caller. A commit holds the samples, the parcels made of them for the region, their audit rows and whatever the
 //! crosswalk gained. It is not the controller's path: nothing that must happen within milliseconds waits for it.
 //!
-//! # Tables (schema version 13; the outbox and the audit log are `federation`'s tables in the same file)
+//! # Tables (schema version 14; the outbox and the audit log are `federation`'s tables in the same file)
 //!
 //! | table | a row is | notes |
 //! |---|---|---|
@@ -61,6 +61,7 @@ mod telling;
 mod transit;
 mod uids;
 mod unshipped;
+mod view;
 mod withdrawal;
 mod writer;
 
@@ -79,6 +80,7 @@ pub use recall::LastValue;
 pub use retention::Swept;
 pub(crate) use runs::split as run_and_epoch;
 pub use unshipped::Late;
+pub(crate) use view::BedRead;
 
 use crate::clockguard::Time;
 use federation::{audit::witness::Witness, db::DbError, profile::SignedProfile};
@@ -262,6 +264,7 @@ struct Shared {
     jobs: mpsc::Sender<job::Job>,
     /// None once the store is closed.
     reader: Mutex<Option<Connection>>,
+    readers: view::Readers,
     status: Arc<Status>,
     leases: Mutex<federation::outbox::Leases>,
     /// When retained messages of this run lapse, by a clock that no step of the machine's moves.
@@ -337,6 +340,7 @@ impl Store {
         Ok(Self(Arc::new(Shared {
             jobs,
             reader: Mutex::new(Some(reader)),
+            readers: view::Readers::default(),
             status,
             leases: Mutex::default(),
             lapses: Mutex::default(),
@@ -382,6 +386,7 @@ impl Store {
     pub async fn close(&self) {
         // Last one out writes the log into the database and removes it, so the reader goes first.
         drop(self.0.reader.lock().take());
+        self.0.readers.close();
         let (reply, closed) = tokio::sync::oneshot::channel();
         if self.0.jobs.send(job::Job::Close(reply)).await.is_ok() {
             let _ended = closed.await;
@@ -392,7 +397,7 @@ impl Store {
         }
     }
 
-    /// Reads on the second connection, off the async threads.
+    /// Reads on the connection that the uplink and the node's tasks share, off the async threads.
     async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,

@@ -14,6 +14,9 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 mod connection;
+mod lasting;
+
+pub use lasting::Lasting;
 
 /// Connections at once. A stranger's holds at most its header and body ([`MAX_HEADER_BYTES`],
 /// [`MAX_STRANGERS_BODY_BYTES`]): 75 MiB for all of them. A client by token has room for a pool of workers, and eight clients that use all of

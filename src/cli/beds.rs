@@ -1,10 +1,11 @@
 //! Arguments of `medmesh edge beds`.
-use super::PrintArgs;
+use super::{PrintArgs, view::RunningArgs};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
 pub(super) const BEDS_EXAMPLES: &str = "\
 Examples:
+  medmesh edge beds --config edge.toml        who lies where now, with the last values
   medmesh edge beds assign --config edge.toml --bed b1 --patient p-17
   echo '{\"name\": \"Jane Doe\", \"mrn\": \"1234\", \"birth_date\": \"1950-03-04\", \"gender\": \"female\", \"height_cm\": 168.5, \"weight_kg\": 61, \"care_unit\": \"MICU\"}' |
     medmesh edge beds assign --config edge.toml --bed b1 --patient p-17 --details -
@@ -13,6 +14,18 @@ Examples:
 
 An entry that comes late corrects what was attributed meanwhile: the readings move to the right patient, here and in the
 region, where those of the wrong one become `entered-in-error`. Readings that retention has deleted here stay as they are.";
+
+/// Arguments of `edge beds`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct BedsArgs {
+    /// Who lies where now: what is shown when nothing is said.
+    #[command(flatten)]
+    pub now: Option<RunningArgs>,
+    /// What to say, or what was said.
+    #[command(subcommand)]
+    pub command: Option<BedsCommand>,
+}
 
 /// Who lies in which bed.
 #[derive(Debug, Subcommand)]

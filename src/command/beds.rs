@@ -1,29 +1,26 @@
 //! `medmesh edge beds`: who lies where from when on, said to the running node and read from its store.
-use super::node;
+use super::{local_api::LocalApi, node, view};
 use crate::{
     cli::{
         PrintArgs,
-        beds::{AssignArgs, BedsCommand, DischargeArgs},
+        beds::{AssignArgs, BedsArgs, BedsCommand, DischargeArgs},
     },
     failure::Failure,
-    https::Https,
     out,
 };
 use anyhow::{Context, Result, bail};
-use edge::{
-    beds::{Listing, TOKEN_FILE},
-    config::EdgeConfig,
-    crosswalk::Read,
-};
-use serde_json::{Map, Value, json};
-use std::{io::Read as _, net::IpAddr, path::Path};
+use edge::{beds::Listing, config::EdgeConfig, crosswalk::Read};
+use serde_json::{Map, Value};
+use std::{io::Read as _, path::Path};
 
 /// Runs the command.
-pub async fn run(command: BedsCommand) -> Result<(), Failure> {
-    match command {
-        BedsCommand::Assign(args) => assign(args).await,
-        BedsCommand::Discharge(args) => discharge(args).await,
-        BedsCommand::List(args) => list(&args),
+pub async fn run(args: BedsArgs) -> Result<(), Failure> {
+    match (args.command, args.now) {
+        (Some(BedsCommand::Assign(args)), _) => assign(args).await,
+        (Some(BedsCommand::Discharge(args)), _) => discharge(args).await,
+        (Some(BedsCommand::List(args)), _) => list(&args),
+        (None, Some(now)) => view::beds(&now).await,
+        (None, None) => Err(anyhow::anyhow!("--config is needed").into()),
     }
 }
 
@@ -69,7 +66,9 @@ async fn enter(
     if let Some(at) = args.at {
         entry.insert("from".into(), at.into());
     }
-    let answer = post(config, what, &Value::Object(entry).to_string()).await?;
+    let api = LocalApi::of(config)?;
+    let path = format!("beds/{what}");
+    let answer = api.post(&path, &Value::Object(entry).to_string()).await?;
     let text = match (
         args.json,
         answer["changed"].as_bool(),
@@ -86,37 +85,6 @@ async fn enter(
         _ => "entered".into(),
     };
     Ok(out::line(text)?)
-}
-
-async fn post(config: &EdgeConfig, what: &str, body: &str) -> Result<Value> {
-    let listen = config.https.listen;
-    if listen.port() == 0 {
-        bail!("https.listen: the node chose its port itself; name one in the configuration");
-    }
-    let mut address = listen;
-    if listen.ip().is_unspecified() {
-        address.set_ip(match listen.ip() {
-            IpAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
-        });
-    }
-    let path = config.data_dir.join(TOKEN_FILE);
-    let token = std::fs::read_to_string(&path)
-        .with_context(|| format!("{}: has the node run, and may you read it?", path.display()))?;
-    let url = format!("https://{address}/api/v1/beds/{what}");
-    let https = Https::of_node(&config.tls.cert)?;
-    let (status, answer) = https
-        .post_json(&url, &token, body)
-        .await
-        .context("is the node running?")?;
-    let answer: Value = serde_json::from_str(&answer).unwrap_or_else(|_| json!({}));
-    if status == 200 {
-        return Ok(answer);
-    }
-    bail!(
-        "{status}: {}",
-        answer["error"].as_str().unwrap_or("no reason given")
-    )
 }
 
 fn list(args: &PrintArgs) -> Result<(), Failure> {

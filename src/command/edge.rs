@@ -1,5 +1,5 @@
 //! `medmesh edge`: a facility's node, and what its own staff can read from its store.
-use super::{beds, dataset, node, quarantine};
+use super::{beds, dataset, node, quarantine, view};
 use crate::{
     cli::{EdgeArgs, EdgeCommand, PrintArgs},
     failure::Failure,
@@ -22,8 +22,11 @@ pub async fn run(args: EdgeArgs) -> Result<(), Failure> {
         (Some(EdgeCommand::Crosswalk(args)), _) => crosswalk(&args),
         (Some(EdgeCommand::Readings(args)), _) => readings(&args),
         (Some(EdgeCommand::Quarantine(args)), _) => quarantine::edge(&args.command),
-        (Some(EdgeCommand::Beds(command)), _) => beds::run(command).await,
         (Some(EdgeCommand::Dataset(command)), _) => dataset::run(&command),
+        (Some(EdgeCommand::Beds(args)), _) => beds::run(args).await,
+        (Some(EdgeCommand::Series(args)), _) => view::series(args).await,
+        (Some(EdgeCommand::Alarms(args)), _) => view::alarms(args).await,
+        (Some(EdgeCommand::Watch(args)), _) => view::watch(args).await,
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Where a nightly toolchain is found it builds the targets with coverage counters and runs them under libFuzzer, which
 //! grows a corpus of its own in the cache. Elsewhere it runs the suite's own mutations, for longer. Neither writes into
-//! the clone: a found input is named at the end, and belongs into `tests/fuzz/corpus` with its mend.
+//! what is committed: a found input is named at the end, and belongs into `tests/fuzz/corpus` with its mend.
 use crate::{
     place::Places,
     run::{cargo, host, step},
@@ -19,7 +19,7 @@ const MAX_LEN: u32 = 64 << 10;
 /// Coverage counters in every edge of the program, as libFuzzer reads them.
 const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
      -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
-     -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1";
+     -Cllvm-args=-sanitizer-coverage-trace-compares";
 
 /// Fuzzes these targets, all when none is named, each for so many seconds; whether none failed.
 pub fn fuzz(targets: &[String], seconds: u64) -> Result<bool> {
@@ -32,6 +32,9 @@ pub fn fuzz(targets: &[String], seconds: u64) -> Result<bool> {
     }
     let host = host()?;
     let target_dir = places.target.join("fuzz");
+    // The versions of everything that it shares with the product are the product's.
+    let lock = places.root.join("Cargo.lock");
+    fs::copy(&lock, places.root.join("tests/fuzz/Cargo.lock"))?;
     step(
         Command::new("cargo")
             .args(["+nightly", "build", "--release", "--target", &host])

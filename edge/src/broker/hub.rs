@@ -294,6 +294,11 @@ impl Hub {
         }
     }
 
+    /// Whether a device's session is subscribed to anything.
+    pub(super) fn has_mailbox(&self, device: &DeviceId) -> bool {
+        self.mailboxes.read().contains_key(device)
+    }
+
     /// Opens the mailbox of a device whose messages begin with `prefix`.
     pub(super) async fn open(
         &self,

@@ -317,4 +317,8 @@ impl Publish for Broker {
             self.ctx.hub.publish(&device, &message);
         }
     }
+
+    fn is_heard(&self, device: &DeviceId) -> bool {
+        self.ctx.hub.has_mailbox(device)
+    }
 }

@@ -18,7 +18,7 @@ use super::{
     pack, runs, stored,
 };
 use crate::ingest::Urgency;
-use rusqlite::{OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use std::time::Instant;
 use types::{DeviceId, Flags, Priority, Timestamp};
 
@@ -373,8 +373,11 @@ fn device_id(tx: &Transaction<'_>, device: i64) -> Result<DeviceId, StoreError> 
 }
 
 /// At which bed a device stood, by the time from which on (ms of mesh time).
-fn placements(tx: &Transaction<'_>, device: i64) -> rusqlite::Result<Vec<(i64, Option<String>)>> {
-    tx.prepare_cached("SELECT since_ms, bed FROM placement WHERE device = ?1 ORDER BY since_ms")?
+pub(super) fn placements(
+    db: &Connection,
+    device: i64,
+) -> rusqlite::Result<Vec<(i64, Option<String>)>> {
+    db.prepare_cached("SELECT since_ms, bed FROM placement WHERE device = ?1 ORDER BY since_ms")?
         .query_map([device], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect()
 }

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use types::{AbsentReason, Code, DeviceId, Phi, Priority, Timestamp, Unit};
 
 /// Samples of a device that are looked at: its newest. A signal that is in none of them is not followed.
-const SAMPLES: i64 = 64;
+pub(super) const SAMPLES: i64 = 64;
 
 /// The last value of a signal.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use std::{path::PathBuf, time::Duration};
 
 /// The version that this binary writes.
-pub(super) const VERSION: i64 = 13;
+pub(super) const VERSION: i64 = 14;
 /// Bytes of a page, SQLCipher's default.
 pub(super) const PAGE_BYTES: i64 = 4_096;
 /// How long a connection waits for the other one's lock: a checkpoint of the whole log on a slow disk.
@@ -27,6 +27,7 @@ const STEPS: [&str; VERSION as usize] = [
     KNOWN,
     STILL,
     DATASETS,
+    MEASURED,
 ];
 
 const TABLES: &str = "
@@ -197,6 +198,12 @@ CREATE TABLE dataset (
 CREATE UNIQUE INDEX dataset_name ON dataset (name) WHERE complete = 1;
 CREATE TABLE dataset_part (row INTEGER PRIMARY KEY, dataset INTEGER NOT NULL, numbers BLOB NOT NULL) STRICT;
 CREATE INDEX dataset_part_of ON dataset_part (dataset);
+";
+
+/// What version 14 adds: what each device measured in the order of its source times, and alarms, for who reads series.
+const MEASURED: &str = "
+CREATE INDEX sample_measured ON sample (device, source_ms);
+CREATE INDEX sample_alarm ON sample (source_ms) WHERE priority = 0;
 ";
 
 /// Where the database is and how it is opened.

@@ -10,6 +10,7 @@ mod naming;
 mod restarts;
 mod resync;
 mod retained;
+mod view;
 
 use super::*;
 use crate::{

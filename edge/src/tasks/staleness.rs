@@ -5,9 +5,10 @@ use crate::{
     clockguard::Time,
     error::EdgeError,
     freshness::{Change, TICK},
-    ingest::{Publish, Topic},
+    ingest::{Publish, Rejected, Stored, Topic},
     pipeline::alarm_message,
     run::Shared,
+    store::EdgeSample,
 };
 use std::sync::Arc;
 use tokio::time::{MissedTickBehavior, interval};
@@ -53,11 +54,26 @@ pub(crate) async fn staleness(
             tell(&shared, publish.as_ref(), &mut unstored, change, now);
         }
         let waited = waiting;
-        waiting = !unstored.store(|alarms| shared.store.raise(alarms)).await;
+        waiting = !unstored.store(|alarms| raise(&shared, alarms)).await;
         if waiting && !waited {
             tracing::error!("alarms are not stored yet; they were said and are offered again");
         }
     }
+}
+
+/// Stores alarms, and says to who listens which of them are stored.
+async fn raise(shared: &Shared, alarms: Vec<EdgeSample>) -> Vec<Result<Stored, Rejected>> {
+    let said: Vec<_> = alarms
+        .iter()
+        .map(|alarm| shared.changes.of_edge(alarm))
+        .collect();
+    let answers = shared.store.raise(alarms).await;
+    for (change, answer) in said.into_iter().zip(&answers) {
+        if let (Some(change), Ok(_)) = (change, answer) {
+            shared.changes.say(change);
+        }
+    }
+    answers
 }
 
 /// Says a change, once. The alarm of what went stale is left to be stored.

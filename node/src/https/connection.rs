@@ -1,5 +1,8 @@
 //! One connection: its handshake, its requests one after the other, and the moment by which each step must be done.
-use super::{GRACE, MAX_BODY_BYTES, MAX_HEADER_BYTES, MAX_STRANGERS_BODY_BYTES, Timeouts};
+use super::{
+    GRACE, MAX_BODY_BYTES, MAX_HEADER_BYTES, MAX_STRANGERS_BODY_BYTES, Timeouts,
+    lasting::{Lasting, Paced},
+};
 use crate::{
     admission::{Known, Slot},
     health,
@@ -134,6 +137,10 @@ async fn answer(
         .slot
         .holds_unread(usize::try_from(bytes).unwrap_or(usize::MAX));
     by(timeouts.answer);
+    if response.extensions().get::<Lasting>().is_some() {
+        let (span, stop) = (timeouts.answer, server.stop.clone());
+        response = response.map(|body| Paced::of(body, deadline.clone(), span, stop));
+    }
     Ok(response)
 }
 

@@ -1,9 +1,14 @@
 //! Who lies in a bed is entered late, by the command, while a facility runs: its readings move to the right patient, and
 //! the region has the old ones as entered in error. Meanwhile the facility imports a research table.
 use anyhow::{Context, Result, ensure};
-use medmesh_tests::{mesh::Mesh, wait};
+use medmesh_tests::{binary, mesh::Mesh, wait};
 use serde_json::Value;
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    io::{BufRead as _, BufReader},
+    process::{Command, Stdio},
+    time::Duration,
+};
 use types::Timestamp;
 
 /// For a loaded machine.
@@ -73,7 +78,75 @@ async fn beds() -> Result<()> {
         "none is left behind"
     );
     the_region_follows(&mesh, &before).await?;
+    the_facility_sees_itself(&mesh, at).await?;
     mesh.stop().await
+}
+
+/// Beds, series and changes, as the facility's own staff sees them, and each look is written down.
+async fn the_facility_sees_itself(mesh: &Mesh, from: i64) -> Result<()> {
+    let config = mesh.config(FACILITY);
+    let common = ["--config", &config.to_string_lossy(), "--json"];
+    let of_bed = |beds: &Value| {
+        let beds = beds["beds"].as_array()?.clone();
+        beds.into_iter().find(|bed| bed["bed"] == "b1")
+    };
+    wait::until(
+        "the bed has live values of its patient",
+        PATIENCE,
+        || async {
+            let beds = mesh
+                .medmesh(&[&["edge", "beds"][..], &common].concat())
+                .ok()?;
+            let bed = of_bed(&beds)?;
+            let values = bed["devices"].as_array()?.iter();
+            let mut values = values
+                .filter_map(|device| device["values"].as_array())
+                .flatten();
+            (bed["patient"] == "late-1" && values.any(|value| value["freshness"] == "live"))
+                .then_some(())
+        },
+    )
+    .await?;
+    // Of a time that is long past, so that both are asked for the same.
+    let until = from + 60_000;
+    wait::until("that time is past", PATIENCE, || async {
+        let newest = readings(mesh, "late-1")
+            .ok()?
+            .into_iter()
+            .map(|row| row.1)
+            .max();
+        (newest? > until + 120_000).then_some(())
+    })
+    .await?;
+    let (from, end) = (Timestamp(from).to_rfc3339(), Timestamp(until).to_rfc3339());
+    let span = ["--patient", "late-1", "--from", &from, "--until", &end];
+    let series = mesh.medmesh_lines(&[&["edge", "series"][..], &span, &common].concat())?;
+    let stored = readings(mesh, "late-1")?;
+    let stored = stored.iter().filter(|(_, time)| *time < until).count();
+    ensure!(
+        stored > 0 && series.len() == stored,
+        "{stored}, {}",
+        series.len()
+    );
+    let mut watch = Command::new(binary::medmesh())
+        .args([&["edge", "watch"][..], &common].concat())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut line = String::new();
+    let out = watch.stdout.take().context("its output")?;
+    BufReader::new(out).read_line(&mut line)?;
+    watch.kill()?;
+    watch.wait()?;
+    let change: Value = serde_json::from_str(&line)?;
+    ensure!(change["readings"][0]["code"].is_string(), "{change}");
+    let rows = mesh.listed(FACILITY, ["audit", "list"])?;
+    for kind in ["beds", "series", "changes"] {
+        ensure!(
+            rows.iter().any(|row| row["kind"] == kind),
+            "{kind} is audited"
+        );
+    }
+    Ok(())
 }
 
 /// The region has what the facility has, of both patients, and the rest as entered in error.

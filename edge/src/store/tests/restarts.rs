@@ -226,7 +226,7 @@ async fn a_run_that_finds_no_room_is_not_begun_and_not_acknowledged() {
     let dir = TempDir::new().unwrap();
     let mut options = options(dir.path(), hand());
     options.bounds = Bounds {
-        max: Size(200 << 10),
+        max: Size(256 << 10),
         alarm_reserve: Size(64 << 10),
     };
     let store = Store::open(options).unwrap();

@@ -1,0 +1,175 @@
+//! `medmesh edge beds|series|alarms|watch`: what a facility's own side sees of its running node.
+use super::{local_api::LocalApi, node};
+use crate::{
+    cli::view::{AlarmsArgs, RunningArgs, SeriesArgs, SpanArgs, WatchArgs},
+    failure::Failure,
+    out,
+};
+use anyhow::{Context as _, Result};
+use edge::config::EdgeConfig;
+use serde_json::Value;
+
+fn api(args: &RunningArgs) -> Result<LocalApi, Failure> {
+    let config: EdgeConfig = node::read(&args.config)?;
+    Ok(LocalApi::of(&config)?)
+}
+
+/// A text of an answer, shown and never obeyed.
+fn text<'a>(value: &'a Value, name: &str, without: &'a str) -> String {
+    out::printable(value[name].as_str().unwrap_or(without))
+}
+
+fn list<'a>(value: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
+    value[name].as_array().into_iter().flatten()
+}
+
+/// `edge beds`: who lies where now.
+pub async fn beds(args: &RunningArgs) -> Result<(), Failure> {
+    let answer = api(args)?.get("view/beds", &[]).await?;
+    if args.json {
+        return Ok(out::line(answer)?);
+    }
+    let mut any = false;
+    for bed in list(&answer, "beds") {
+        any = true;
+        let since = match bed["since"].as_str() {
+            Some(since) => format!("since {}", out::printable(since)),
+            None => "nothing was entered".into(),
+        };
+        out::line(format!(
+            "{}  {}  {since}",
+            text(bed, "bed", ""),
+            text(bed, "patient", "nobody")
+        ))?;
+        for device in list(bed, "devices") {
+            for value in list(device, "values") {
+                let reading = reading(value);
+                out::line(format!(
+                    "  {:<16} {reading:<40} {:<10} {}",
+                    text(device, "device", ""),
+                    text(value, "freshness", ""),
+                    text(value, "at", "")
+                ))?;
+            }
+        }
+    }
+    if !any {
+        out::line("nothing is known of any bed: see `medmesh edge beds assign --help`")?;
+    }
+    Ok(())
+}
+
+/// A reading as people read it: its name, its value with its unit, or why there is none.
+fn reading(value: &Value) -> String {
+    let what = match value.get("absent") {
+        Some(reason) => format!("absent: {}", reason.as_str().unwrap_or("unknown")),
+        None => format!(
+            "{} {}",
+            value["value"],
+            value["unit"].as_str().unwrap_or("")
+        ),
+    };
+    let doubt = if value["implausible"] == true {
+        " (implausible)"
+    } else {
+        ""
+    };
+    out::printable(&format!(
+        "{} {what}{doubt}",
+        value["display"].as_str().unwrap_or("?")
+    ))
+}
+
+/// `edge series`: readings over a time range.
+pub async fn series(args: SeriesArgs) -> Result<(), Failure> {
+    let whose = [
+        ("bed", args.bed),
+        ("patient", args.patient),
+        ("device", args.device),
+        ("code", args.code),
+    ];
+    pages(&args.node, "view/series", whose.into(), args.span).await
+}
+
+/// `edge alarms`: alarms over a time range.
+pub async fn alarms(args: AlarmsArgs) -> Result<(), Failure> {
+    pages(&args.node, "view/alarms", Vec::new(), args.span).await
+}
+
+/// Every page of what is asked for, a line a reading.
+async fn pages(
+    args: &RunningArgs,
+    path: &str,
+    mut asked: Vec<(&str, Option<String>)>,
+    span: SpanArgs,
+) -> Result<(), Failure> {
+    asked.extend([("from", span.from), ("until", span.until)]);
+    let api = api(args)?;
+    let mut after: Option<String> = None;
+    loop {
+        let given = asked.iter().map(|(name, value)| (*name, value.as_deref()));
+        let given = given.chain([("after", after.as_deref())]);
+        let given: Vec<_> = given
+            .filter_map(|(name, value)| Some((name, value?)))
+            .collect();
+        let page = api.get(path, &given).await?;
+        for point in list(&page, "points") {
+            if args.json {
+                out::line(point)?;
+                continue;
+            }
+            let alarm = if point["alarm"] == true {
+                "  ALARM"
+            } else {
+                ""
+            };
+            out::line(format!(
+                "{}  {}  {}  {}{alarm}",
+                text(point, "at", ""),
+                text(point, "device", ""),
+                text(point, "patient", "nobody"),
+                reading(point)
+            ))?;
+        }
+        match page["next"].as_str() {
+            Some(next) => after = Some(next.to_owned()),
+            None => return Ok(()),
+        }
+    }
+}
+
+/// `edge watch`: every sample as it is stored, until the node stops.
+pub async fn watch(args: WatchArgs) -> Result<(), Failure> {
+    let api = api(&args.node)?;
+    let alarms = args.alarms.then_some("true");
+    let given = [("device", args.device.as_deref()), ("alarms", alarms)];
+    let given: Vec<_> = given
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect();
+    let json = args.node.json;
+    api.follow("view/changes", &given, |name, data| match name {
+        "missed" if json => Ok(out::line(format!("{{\"missed\":{data}}}"))?),
+        "missed" => Ok(out::line(format!("{data} samples were missed"))?),
+        _ if json => Ok(out::line(data)?),
+        _ => change(data),
+    })
+    .await?;
+    Ok(())
+}
+
+fn change(data: &str) -> Result<()> {
+    let change: Value = serde_json::from_str(data).context("an event that is not JSON")?;
+    let alarm = if change["alarm"] == true {
+        "  ALARM"
+    } else {
+        ""
+    };
+    let readings: Vec<_> = list(&change, "readings").map(reading).collect();
+    Ok(out::line(format!(
+        "{}  {}  {}{alarm}",
+        text(&change, "at", ""),
+        text(&change, "device", ""),
+        readings.join("; ")
+    ))?)
+}
