@@ -6,6 +6,7 @@ use super::{
     talk::{Barrier, Micros, Pace},
 };
 use crate::config::DeviceConfig;
+use commands::Table;
 use node::{
     config::{ConfigError, Problem, Validate},
     quantity::Span,
@@ -69,6 +70,9 @@ pub struct Profile {
     pub window: Option<WindowMap>,
     /// The values, in the order of the readings of a sample.
     pub points: Vec<Point>,
+    /// The commands that the device takes, with what is written for each.
+    #[serde(default)]
+    pub command: Table,
 }
 
 /// What a device needs in time, real time. What is left out is what a plain device needs.
@@ -290,6 +294,18 @@ impl Validate for Profile {
             && plan(&window.spans(), alone).is_err()
         {
             say("window".into(), "the registers do not fit into one request");
+        }
+        for (path, message) in self.command.problems() {
+            say(path, &message);
+        }
+        for (index, entry) in self.command.0.iter().enumerate() {
+            if entry.write.is_empty() {
+                let path = format!("command[{index}].write");
+                say(
+                    path,
+                    "is missing: a Modbus device is told by registers or coils",
+                );
+            }
         }
         found
     }

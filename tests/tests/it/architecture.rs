@@ -10,6 +10,7 @@ use std::{
 const TYPES: &str = "medmesh-types";
 const STORAGE: &str = "medmesh-storage";
 const MESSAGES: &str = "medmesh-messages";
+const COMMANDS: &str = "medmesh-commands";
 const NODE: &str = "medmesh-node";
 const DEVICE: &str = "medmesh-device-fw";
 const FHIR: &str = "medmesh-fhir";
@@ -27,30 +28,36 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     (TYPES, &[]),
     (STORAGE, &[]),
     (MESSAGES, &[TYPES]),
+    // Pure: one encoding, one table and one list of reasons for region, edge and device.
+    (COMMANDS, &[TYPES]),
     (NODE, &[TYPES, STORAGE]),
-    (DEVICE, &[TYPES, STORAGE]),
+    (DEVICE, &[TYPES, STORAGE, COMMANDS]),
     (FHIR, &[TYPES, STORAGE]),
     // Every listener admits connections by the one rule in `node`.
     (FEDERATION, &[TYPES, STORAGE, MESSAGES, NODE]),
     // Pure: what it needs of the others it is given.
     (FL, &[TYPES, MESSAGES]),
-    (EDGE, &[TYPES, STORAGE, MESSAGES, NODE, FEDERATION, FL]),
+    (
+        EDGE,
+        &[TYPES, STORAGE, COMMANDS, MESSAGES, NODE, FEDERATION, FL],
+    ),
     (
         REGIONAL,
-        &[TYPES, STORAGE, MESSAGES, NODE, FEDERATION, FHIR],
+        &[TYPES, STORAGE, COMMANDS, MESSAGES, NODE, FEDERATION, FHIR],
     ),
     (GLOBAL, &[TYPES, STORAGE, MESSAGES, NODE, FEDERATION]),
     (
         ROOT,
         &[
-            TYPES, STORAGE, MESSAGES, NODE, DEVICE, FEDERATION, FL, EDGE, REGIONAL, GLOBAL,
+            TYPES, STORAGE, COMMANDS, MESSAGES, NODE, DEVICE, FEDERATION, FL, EDGE, REGIONAL,
+            GLOBAL,
         ],
     ),
     (
         TESTS,
         &[
-            ROOT, TYPES, STORAGE, MESSAGES, NODE, DEVICE, FHIR, FEDERATION, FL, EDGE, REGIONAL,
-            GLOBAL,
+            ROOT, TYPES, STORAGE, COMMANDS, MESSAGES, NODE, DEVICE, FHIR, FEDERATION, FL, EDGE,
+            REGIONAL, GLOBAL,
         ],
     ),
     (XTASK, &[]),
@@ -116,6 +123,7 @@ const MAX_LINES_WITH_TESTS: usize = 800;
 const DATA_PATH: &[&str] = &[
     "types",
     "storage",
+    "commands",
     "messages",
     "federation",
     "fl",

@@ -13,6 +13,37 @@ fn the_built_in_profiles_have_no_problems_and_fit_into_their_limits() {
 }
 
 #[test]
+fn the_table_of_commands_of_the_monitor_is_the_one_that_regions_know() {
+    let profile: Profile = toml::from_str(BUILT_IN[0].1).unwrap();
+    let known = commands::Table::built_in(DeviceKind::BedsideMonitor);
+    assert_eq!(profile.command, known);
+}
+
+#[test]
+fn every_problem_of_a_table_of_commands_is_reported_with_its_key() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = BUILT_IN[0]
+        .1
+        .replace("range = [\"1s\", \"1h\"]", "range = [\"1h\", \"1s\"]")
+        .replace("address = 64\nwords = 2", "address = 65535\nwords = 2")
+        .replace("parameter = \"spo2-low\"", "parameter = \"spo2\"");
+    let text = format!("{text}\n[[command]]\nname = \"beep\"\n");
+    fs::write(directory.path().join("bad.toml"), text).unwrap();
+    let errors = Profiles::load(directory.path()).unwrap_err();
+    let problems = errors.iter().flat_map(|error| &error.problems);
+    let keys: Vec<&str> = problems.map(|problem| problem.path.as_str()).collect();
+    assert_eq!(
+        keys,
+        [
+            "command[0].parameters[0].range",
+            "command[0].write[0].address",
+            "command[1].write[2].parameter",
+            "command[4].write",
+        ]
+    );
+}
+
+#[test]
 fn the_monitor_is_read_in_one_request() {
     let profile: Profile = toml::from_str(BUILT_IN[0].1).unwrap();
     let reads = profile.plan().unwrap().reads;

@@ -1,0 +1,82 @@
+//! What a command writes to a Modbus device: a holding register, several, or a coil.
+use crate::{Value, parameter::Kind, table::Entry};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use types::Name;
+
+/// A write to a Modbus device.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Write {
+    /// The parameter whose value is written; nothing is written when it was left out.
+    #[serde(default)]
+    pub parameter: Option<Name>,
+    /// A number that is written instead.
+    #[serde(default)]
+    pub constant: Option<u32>,
+    /// Address of the (first) holding register, or of the coil.
+    pub address: u16,
+    /// Registers, the most significant first: 1, 2 or 4. 0 writes a coil.
+    #[serde(default = "one")]
+    pub words: u8,
+    /// The written number is the value divided by this; spans are in milliseconds.
+    #[serde(default = "one_u32")]
+    pub per: u32,
+    /// Whether the device shows afterwards what was written; then it is read back and must be the same.
+    #[serde(default = "yes")]
+    pub read_back: bool,
+}
+
+const fn one() -> u8 {
+    1
+}
+
+const fn one_u32() -> u32 {
+    1
+}
+
+const fn yes() -> bool {
+    true
+}
+
+impl Write {
+    pub(crate) fn problems(&self, entry: &Entry) -> Vec<(&'static str, &'static str)> {
+        let mut found = Vec::new();
+        if !matches!(self.words, 0 | 1 | 2 | 4) {
+            found.push(("words", "are 1, 2 or 4 registers, or 0 for a coil"));
+        }
+        if u32::from(self.address) + u32::from(self.words.max(1)) > 1 << 16 {
+            found.push(("address", "the registers end behind 65535"));
+        }
+        if self.per == 0 {
+            found.push(("per", "is at least 1"));
+        }
+        match (&self.parameter, self.constant) {
+            (Some(name), None) => match entry.parameter(name.as_str()).map(|own| own.kind) {
+                None => found.push(("parameter", "the command has no such parameter")),
+                Some(Kind::Choice | Kind::Decimal) => {
+                    found.push(("parameter", "is a span, a whole number or a flag"));
+                }
+                Some(Kind::Span | Kind::Integer | Kind::Flag) => {}
+            },
+            (None, Some(_)) => {}
+            _ => found.push(("parameter", "a write has a parameter or a constant")),
+        }
+        found
+    }
+
+    /// The number to write; none when its parameter was left out.
+    #[must_use]
+    pub fn number(&self, parameters: &BTreeMap<String, Value>) -> Option<u64> {
+        if let Some(number) = self.constant {
+            return Some(u64::from(number));
+        }
+        let value = parameters.get(self.parameter.as_ref()?.as_str())?;
+        let whole = match value {
+            Value::Flag(flag) => u64::from(*flag),
+            Value::Text(_) => value.span_ms()?,
+            Value::Number(number) => number.as_str().parse().ok()?,
+        };
+        Some(whole / u64::from(self.per.max(1)))
+    }
+}
