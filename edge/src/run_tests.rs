@@ -124,11 +124,15 @@ async fn the_catalog_learns_what_a_device_is_and_not_its_serial() {
     let node = start(facility.config(), stop.clone()).await.unwrap();
     let parcel = tokio::time::timeout(Duration::from_secs(30), async {
         loop {
-            let live = node.store.lease(Priority::Live, LIMITS).await.unwrap();
+            let live = node
+                .store
+                .lease(node.store.region(), Priority::Live, LIMITS)
+                .await
+                .unwrap();
             if let Some(parcel) = live.into_iter().next() {
                 return parcel;
             }
-            node.store.added().await;
+            node.store.added(node.store.region()).await;
         }
     });
     let records: DeviceRecords = envelope::open(&parcel.await.unwrap()).unwrap();

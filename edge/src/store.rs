@@ -266,6 +266,7 @@ struct Shared {
     reader: Mutex<Option<Connection>>,
     readers: view::Readers,
     status: Arc<Status>,
+    region: Place,
     leases: Mutex<federation::outbox::Leases>,
     /// When retained messages of this run lapse, by a clock that no step of the machine's moves.
     lapses: Mutex<retained::Lapses>,
@@ -326,6 +327,7 @@ impl Store {
         let key = options.signer.verifying_key();
         let witness = Witness::beside(&file.path, &options.place, key);
         let (jobs, queue) = mpsc::channel(writer::QUEUE);
+        let region = options.region.clone();
         let writer = writer::Writer::open(file.clone(), options, status.clone())?;
         let reader = file.open_reader()?;
         let (alive, watched) = watch::channel(());
@@ -342,6 +344,7 @@ impl Store {
             reader: Mutex::new(Some(reader)),
             readers: view::Readers::default(),
             status,
+            region,
             leases: Mutex::default(),
             lapses: Mutex::default(),
             time,

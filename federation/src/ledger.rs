@@ -40,6 +40,7 @@ pub use handlers::{Engine, Handler, Handlers};
 use lateness::Lateness;
 pub use lateness::OUT_OF_ORDER_LIMIT;
 pub use restore::Marked;
+use uplink::Added;
 pub use uplink::{MAX_KNOWN, MAX_WAITING_BYTES, Shipped};
 
 /// Admitted parcels remembered until they are answered, so that a retry does not write another audit row.
@@ -78,7 +79,7 @@ struct Inner {
     admitted: Mutex<HashSet<Admitted>>,
     order: Mutex<Lateness>,
     leases: Mutex<Leases>,
-    added: Notify,
+    added: Added,
     reship: Notify,
 }
 
@@ -121,7 +122,7 @@ impl Ledger {
                 now,
                 admitted: Mutex::default(),
                 leases: Mutex::default(),
-                added: Notify::new(),
+                added: Added::default(),
                 reship: Notify::new(),
             }),
         })

@@ -302,17 +302,28 @@ async fn an_envelope_is_shipped_once_and_leased_until_it_is_settled() {
     assert!(matches!(shipped.unwrap(), Shipped::Queued(_)));
     let again = node.ledger.ship(outgoing(), Priority::Live, id).await;
     assert_eq!(again.unwrap(), Shipped::Known);
-    node.ledger.added().await;
-    let parcels = node.ledger.lease(Priority::Live, LIMITS).await.unwrap();
+    node.ledger.added(&outgoing().to).await;
+    let parcels = node
+        .ledger
+        .lease(&outgoing().to, Priority::Live, LIMITS)
+        .await
+        .unwrap();
     assert_eq!(parcels.len(), 1);
-    let more = node.ledger.lease(Priority::Live, LIMITS).await.unwrap();
+    let more = node
+        .ledger
+        .lease(&outgoing().to, Priority::Live, LIMITS)
+        .await
+        .unwrap();
     assert!(more.is_empty());
     let restarted = reopen(&node.dir);
-    let leased = restarted.lease(Priority::Live, LIMITS).await.unwrap();
+    let leased = restarted
+        .lease(&outgoing().to, Priority::Live, LIMITS)
+        .await
+        .unwrap();
     assert_eq!(leased, parcels);
     let receipt = accepted(&parcels[0]);
     restarted
-        .settle(vec![receipt.clone(), receipt])
+        .settle(&outgoing().to, vec![receipt.clone(), receipt])
         .await
         .unwrap();
     assert_eq!(restarted.load().await.unwrap(), Load::default());
@@ -332,7 +343,10 @@ async fn what_is_against_the_rules_is_audited_and_not_shipped() {
     let id = EnvelopeId::from_bytes([1; 16]);
     let shipped = node.ledger.ship(envelope, Priority::Live, id).await;
     assert_eq!(shipped.unwrap(), Shipped::Refused(Refusal::WrongPurpose));
-    assert_eq!(node.ledger.depths().await.unwrap(), Depths::default());
+    assert_eq!(
+        node.ledger.depths(&outgoing().to).await.unwrap(),
+        Depths::default()
+    );
     assert_eq!(
         log(&node),
         [(Decision::Refused, "wrong-purpose".to_owned())]

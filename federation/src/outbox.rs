@@ -6,8 +6,9 @@
 //! in whole, moves to a quarantine that stays in this database ([`held`]), so that it never blocks what is behind it
 //! and nothing of it is lost; what may be cured is shipped again from there ([`ship_again`]).
 //!
-//! Leases are in memory ([`Leases`]) and end with the process, so a crash loses none. One outbox has one receiver:
-//! the sequence is dense within a priority, and the receiver counts on that.
+//! Leases are in memory ([`Leases`]) and end with the process, so a crash loses none. Each receiver has an order of its
+//! own ([`peer`]): the sequence is dense within (receiver, priority), and the receiver counts on that. Whoever must know a
+//! sequence before its parcel is there reserves it ([`reserve()`]).
 
 use crate::audit::{self, Decision, Entry};
 use crate::db::{Count, DbError, migrate};
@@ -19,15 +20,21 @@ use crate::wire::{Outcome, Parcel, Receipt};
 use messages::Body;
 use prost::Message as _;
 use rusqlite::{Connection, OptionalExtension as _};
+use std::collections::BTreeMap;
 use types::{EnvelopeId, Place, Priority, Timestamp};
 
 mod again;
 mod held;
+mod peer;
+mod reserve;
 mod stream;
 pub use again::{Again, MAX_AGAIN, PROBES, due_soon, ship_again};
 use held::Fate;
 pub use held::{Decided, FIRST_RETRY, Held, MAX_RETRY, any_held, discard, held, one_held, release};
-pub use stream::{Sender, begin, hello, introduce, judge};
+use peer::{Peer, place_of};
+pub use peer::{WAITS_ABOVE, is_below, waits_above};
+pub use reserve::{Reserved, fill, give_back, reserve};
+pub use stream::{Sender, begin, hello, introduce, judge, know};
 
 const SCHEMA: &[&str] = &[
     "
@@ -60,10 +67,8 @@ CREATE UNIQUE INDEX outbox_refused_key ON outbox_refused (key) WHERE key IS NOT 
 CREATE INDEX outbox_refused_due ON outbox_refused (due_ms, n) WHERE key IS NULL;
 ",
     stream::STREAMS,
+    peer::PEERS,
 ];
-
-/// Sequences of one priority: 2^56 at a million a second last for 2,000 years.
-const KEYS_PER_PRIORITY: i64 = 1 << 56;
 
 /// A parcel that was stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -175,10 +180,7 @@ pub fn ship<T: Body>(
     let (from, to) = (envelope.from.clone(), envelope.to.clone());
     let (purpose, count) = (envelope.purpose, envelope.body.count());
     match clear(rules, envelope) {
-        Ok(cleared) => {
-            audit::count(Decision::Cleared, Some(T::CLASS));
-            enqueue(tx, cleared, priority, id, now).map(Ok)
-        }
+        Ok(cleared) => enqueue(tx, cleared, priority, id, now).map(Ok),
         Err(refusal) => {
             audit::count(Decision::Refused, Some(T::CLASS));
             audit::append(
@@ -201,46 +203,43 @@ pub fn enqueue<T: Body>(
     id: EnvelopeId,
     now: Timestamp,
 ) -> Result<Queued, DbError> {
+    // Nothing is given out for what cannot be stored: the caller may go on without it.
     let bytes = cleared.envelope().body.encoded_len();
     if bytes > MAX_BODY_BYTES {
         return Err(DbError::TooLarge { bytes });
     }
-    let seq = next_seq(tx, priority, bytes)?;
-    let parcel = cleared.seal(id, priority, seq);
-    insert(tx, priority, &parcel, now)?;
-    Ok(Queued { seq, bytes })
+    let way = (&cleared.envelope().from, &cleared.envelope().to);
+    let reserved = reserve(tx, way, priority)?;
+    fill(tx, reserved, cleared, id, now)
 }
 
-/// Gives the next sequence of a priority to a body of so many bytes.
-fn next_seq(tx: &Connection, priority: Priority, bytes: usize) -> Result<u64, DbError> {
-    let Count(seq) = tx
-        .prepare_cached(
-            "UPDATE outbox_counter SET last = last + 1, parcels = parcels + 1, bytes = bytes + ?2
-             WHERE priority = ?1 RETURNING last",
-        )?
-        .query_row((priority.rank(), Count(bytes as u64)), |row| row.get(0))?;
-    Ok(seq)
-}
-
-/// Stores a sealed parcel and its audit row.
+/// Stores a sealed parcel and its audit row, at a place that was given out.
 fn insert(
     tx: &Connection,
-    priority: Priority,
+    (peer, priority): (Peer, Priority),
     parcel: &Parcel,
     now: Timestamp,
 ) -> Result<(), DbError> {
     audit::append(tx, &Entry::sealed(now, parcel))?;
     tx.prepare_cached("INSERT INTO outbox (key, id, digest, parcel) VALUES (?1, ?2, ?3, ?4)")?
         .execute((
-            key(priority, parcel.seq)?,
+            peer.key(priority, parcel.seq)?,
             &parcel.id[..],
             &parcel.digest[..],
             parcel.encode_to_vec(),
         ))?;
+    tx.prepare_cached(
+        "UPDATE outbox_counter SET parcels = parcels + 1, bytes = bytes + ?3 WHERE peer = ?1 AND priority = ?2",
+    )?
+    .execute((
+        peer.number(),
+        priority.rank(),
+        Count(parcel.body.len() as u64),
+    ))?;
     Ok(())
 }
 
-/// Parcels of a priority in order, from the first waiting one after `after`, as many as the limits allow, and at least
+/// Parcels for a receiver of a priority in order, from the first waiting one after `after`, as many as the limits allow, and at least
 /// one if any waits. Never further than [`WINDOW`] beyond the first that waits: so far back the receiver knows what it
 /// answered. Each names the present stream, and the last one carries the audit log's head.
 ///
@@ -248,11 +247,15 @@ fn insert(
 /// [`DbError`].
 pub fn lease_from(
     conn: &Connection,
+    to: &Place,
     priority: Priority,
     after: u64,
     limits: LeaseLimits,
 ) -> Result<Vec<Parcel>, DbError> {
-    let (low, high) = (key(priority, 0)?, key(priority, 0)? + KEYS_PER_PRIORITY);
+    let Some(peer) = peer::peer(conn, to)? else {
+        return Ok(Vec::new());
+    };
+    let (low, high) = (peer.before(priority), peer.behind(priority));
     let first: Option<i64> = conn
         .prepare_cached("SELECT min(key) FROM outbox WHERE key > ?1 AND key < ?2")?
         .query_row((low, high), |row| row.get(0))?;
@@ -264,7 +267,7 @@ pub fn lease_from(
     let mut statement = conn.prepare_cached(
         "SELECT parcel FROM outbox WHERE key > ?1 AND key < ?2 ORDER BY key LIMIT ?3",
     )?;
-    let mut rows = statement.query((key(priority, after)?, end, limit))?;
+    let mut rows = statement.query((peer.key(priority, after)?, end, limit))?;
     let (mut parcels, mut bytes) = (Vec::new(), 0);
     while let Some(row) = rows.next()? {
         let parcel = Parcel::decode(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?)
@@ -276,7 +279,7 @@ pub fn lease_from(
         parcels.push(parcel);
     }
     drop(rows);
-    let stream = stream::current(conn)?;
+    let stream = peer::stream(conn, peer)?;
     for parcel in &mut parcels {
         parcel.stream = stream.clone();
     }
@@ -289,19 +292,23 @@ pub fn lease_from(
 /// Applies verified receipts in the caller's transaction: parcels that the receiver has in whole are deleted, others
 /// that it answered for good move to the own quarantine, deferred ones stay. The same receipt twice changes nothing.
 /// What the receiver did not take is audited: then call [`audit::sign_head`] after it, and [`Settled::tell`] once the
-/// commit stands. `me` is the place of this outbox.
+/// commit stands. `me` is the place of this outbox, `to` the receiver that signed.
 ///
 /// # Errors
 /// [`DbError`]: roll back.
 pub fn settle(
     tx: &Connection,
-    me: &Place,
+    (me, to): (&Place, &Place),
     receipts: &[Receipt],
     now: Timestamp,
 ) -> Result<Settled, DbError> {
     let mut settled = Settled::default();
+    let Some(peer) = peer::peer(tx, to)? else {
+        settled.unknown = receipts.len() as u64;
+        return Ok(settled);
+    };
     for receipt in receipts {
-        let done = settle_one(tx, me, receipt, now, &mut settled)?;
+        let done = settle_one(tx, (me, peer), receipt, now, &mut settled)?;
         let counter = match done {
             None => &mut settled.unknown,
             Some(Fate::Taken) => &mut settled.accepted,
@@ -322,12 +329,12 @@ pub fn settle(
 /// What was done with one receipt; none when it is of no waiting parcel.
 fn settle_one(
     tx: &Connection,
-    me: &Place,
+    (me, to): (&Place, Peer),
     receipt: &Receipt,
     now: Timestamp,
     settled: &mut Settled,
 ) -> Result<Option<Fate>, DbError> {
-    let Some((key, parcel)) = waiting(tx, receipt)? else {
+    let Some((key, parcel)) = waiting(tx, to, receipt)? else {
         return Ok(None);
     };
     let fate = Fate::of(receipt, &parcel);
@@ -348,9 +355,9 @@ fn settle_one(
             &Entry::of_parcel(now, decision, why, me, &peer, &parcel),
         )?;
         let origin = held::hold(tx, key, &parcel, why, now)?;
-        settled.untaken.extend(held::place_of(origin));
+        settled.untaken.extend(place_of(origin));
     } else if let Some(origin) = held::cured(tx, key)?
-        && let (Some(origin), Some(now)) = (held::place_of(origin), held::place_of(key))
+        && let (Some(origin), Some(now)) = (place_of(origin), place_of(key))
     {
         settled.cured.push(origin);
         settled.cured_at.push(now);
@@ -358,9 +365,13 @@ fn settle_one(
     tx.prepare_cached("DELETE FROM outbox WHERE key = ?1")?
         .execute([key])?;
     tx.prepare_cached(
-        "UPDATE outbox_counter SET parcels = parcels - 1, bytes = bytes - ?2 WHERE priority = ?1",
+        "UPDATE outbox_counter SET parcels = parcels - 1, bytes = bytes - ?3 WHERE peer = ?1 AND priority = ?2",
     )?
-    .execute((receipt.priority, Count(parcel.body.len() as u64)))?;
+    .execute((
+        to.number(),
+        receipt.priority,
+        Count(parcel.body.len() as u64),
+    ))?;
     Ok(Some(fate))
 }
 
@@ -370,12 +381,12 @@ fn priority_of(receipt: &Receipt) -> Option<Priority> {
 }
 
 /// The waiting parcel that a receipt is of: same place in the order, same id, same digest.
-fn waiting(tx: &Connection, receipt: &Receipt) -> Result<Option<(i64, Parcel)>, DbError> {
-    let numbered = receipt.seq < KEYS_PER_PRIORITY as u64;
+fn waiting(tx: &Connection, to: Peer, receipt: &Receipt) -> Result<Option<(i64, Parcel)>, DbError> {
+    let numbered = receipt.seq < peer::SEQUENCES.unsigned_abs();
     let (Some(priority), true) = (priority_of(receipt), numbered) else {
         return Ok(None);
     };
-    let key = key(priority, receipt.seq)?;
+    let key = to.key(priority, receipt.seq)?;
     let row: Option<Vec<u8>> = tx
         .prepare_cached("SELECT parcel FROM outbox WHERE key = ?1 AND id = ?2 AND digest = ?3")?
         .query_row((key, &receipt.id[..], &receipt.digest[..]), |row| {
@@ -387,14 +398,28 @@ fn waiting(tx: &Connection, receipt: &Receipt) -> Result<Option<(i64, Parcel)>, 
         .map_err(|_| DbError::Corrupt("parcel in the outbox"))
 }
 
-/// What waits, without counting rows.
+/// What waits, for all receivers, without counting rows.
 ///
 /// # Errors
 /// [`DbError`].
 pub fn load(conn: &Connection) -> Result<Load, DbError> {
-    let mut statement =
-        conn.prepare_cached("SELECT priority, parcels, bytes FROM outbox_counter")?;
-    let mut rows = statement.query([])?;
+    let sql = "SELECT priority, sum(parcels), sum(bytes) FROM outbox_counter GROUP BY priority";
+    read_load(&mut conn.prepare_cached(sql)?.query([])?)
+}
+
+/// What waits for a receiver.
+///
+/// # Errors
+/// [`DbError`].
+pub fn load_for(conn: &Connection, to: &Place) -> Result<Load, DbError> {
+    let Some(peer) = peer::peer(conn, to)? else {
+        return Ok(Load::default());
+    };
+    let sql = "SELECT priority, parcels, bytes FROM outbox_counter WHERE peer = ?1";
+    read_load(&mut conn.prepare_cached(sql)?.query([peer.number()])?)
+}
+
+fn read_load(rows: &mut rusqlite::Rows<'_>) -> Result<Load, DbError> {
     let mut load = Load::default();
     while let Some(row) = rows.next()? {
         let Count(rank) = row.get(0)?;
@@ -409,37 +434,30 @@ pub fn load(conn: &Connection) -> Result<Load, DbError> {
     Ok(load)
 }
 
-/// How many parcels wait, by priority.
+/// How many parcels wait for a receiver, by priority.
 ///
 /// # Errors
 /// [`DbError`].
-pub fn depths(conn: &Connection) -> Result<Depths, DbError> {
-    load(conn).map(|load| load.parcels)
+pub fn depths(conn: &Connection, to: &Place) -> Result<Depths, DbError> {
+    load_for(conn, to).map(|load| load.parcels)
 }
 
-fn key(priority: Priority, seq: u64) -> Result<i64, DbError> {
-    match i64::try_from(seq) {
-        Ok(seq) if seq < KEYS_PER_PRIORITY => {
-            Ok(i64::from(priority.rank()) * KEYS_PER_PRIORITY + seq)
-        }
-        _ => Err(DbError::Corrupt("sequence out of range")),
-    }
-}
-
-/// The leases of this process: the highest sequence leased, by priority. They die with it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Leases([u64; 3]);
+/// The leases of this process: by receiver, the highest sequence leased, by priority. They die with it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Leases(BTreeMap<Place, [u64; 3]>);
 
 impl Leases {
-    /// The next lease begins after this sequence.
+    /// The next lease of a receiver's parcels begins after this sequence.
     #[must_use]
-    pub fn after(&self, priority: Priority) -> u64 {
-        self.0[usize::from(priority.rank())]
+    pub fn after(&self, to: &Place, priority: Priority) -> u64 {
+        let slots = self.0.get(to).copied().unwrap_or_default();
+        slots[usize::from(priority.rank())]
     }
 
     /// These parcels are leased now.
-    pub fn take(&mut self, priority: Priority, parcels: &[Parcel]) {
-        let slot = &mut self.0[usize::from(priority.rank())];
+    pub fn take(&mut self, to: &Place, priority: Priority, parcels: &[Parcel]) {
+        let slots = self.0.entry(to.clone()).or_default();
+        let slot = &mut slots[usize::from(priority.rank())];
         *slot = parcels
             .iter()
             .map(|parcel| parcel.seq)
@@ -447,18 +465,21 @@ impl Leases {
     }
 
     /// Receipts came in: what was deferred, and all behind it, is leased again.
-    pub fn settle(&mut self, receipts: &[Receipt]) {
+    pub fn settle(&mut self, to: &Place, receipts: &[Receipt]) {
+        let Some(slots) = self.0.get_mut(to) else {
+            return;
+        };
         for receipt in receipts {
             let again = matches!(receipt.outcome(), Outcome::Deferred | Outcome::Unspecified);
-            if let (true, Some(slot)) = (again, self.0.get_mut(receipt.priority as usize)) {
+            if let (true, Some(slot)) = (again, slots.get_mut(receipt.priority as usize)) {
                 *slot = (*slot).min(receipt.seq.saturating_sub(1));
             }
         }
     }
 
-    /// The link broke: everything is leased again.
-    pub fn release(&mut self) {
-        *self = Self::default();
+    /// The link to a receiver broke: everything for it is leased again.
+    pub fn release(&mut self, to: &Place) {
+        self.0.remove(to);
     }
 }
 

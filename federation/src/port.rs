@@ -49,7 +49,7 @@ pub enum PortErrorKind {
     Internal,
 }
 
-/// Parcels that wait for a receipt. Each method is one atomic step; a crash between two loses nothing.
+/// Parcels that wait for a receipt, for each receiver in an order of its own. Each method is one atomic step; a crash between two loses nothing.
 #[async_trait]
 pub trait Outbox: Send + Sync + 'static {
     /// Where this outbox stands, for the receiver that it is to meet before parcels flow ([`crate::meet`]).
@@ -65,27 +65,28 @@ pub trait Outbox: Send + Sync + 'static {
         fresh: [u8; 16],
     ) -> Result<Option<Hello>, PortError>;
 
-    /// The next parcels of a priority in the order of their sequence, from the first one without a receipt that
+    /// The next parcels for a receiver of a priority in the order of their sequence, from the first one without a receipt that
     /// this process does not hold in lease. A lease ends with the process, with a receipt or with [`Outbox::release`].
     async fn lease(
         &self,
+        to: &Place,
         priority: Priority,
         limits: LeaseLimits,
     ) -> Result<Vec<Parcel>, PortError>;
 
-    /// Applies verified receipts: parcels that the receiver stored in whole are deleted; those that it refused,
+    /// Applies verified receipts of a receiver: parcels that the receiver stored in whole are deleted; those that it refused,
     /// quarantined or stored in part go to the own quarantine; deferred ones stay and are leased again. The same
     /// receipt twice is one step.
-    async fn settle(&self, receipts: Vec<Receipt>) -> Result<(), PortError>;
+    async fn settle(&self, to: &Place, receipts: Vec<Receipt>) -> Result<(), PortError>;
 
-    /// Gives back every lease of this process: the link broke.
-    async fn release(&self) -> Result<(), PortError>;
+    /// Gives back every lease of this process of parcels for a receiver: its link broke.
+    async fn release(&self, to: &Place) -> Result<(), PortError>;
 
-    /// How many parcels wait.
-    async fn depths(&self) -> Result<Depths, PortError>;
+    /// How many parcels wait for a receiver.
+    async fn depths(&self, to: &Place) -> Result<Depths, PortError>;
 
-    /// Resolves when a parcel may have been added since the last call.
-    async fn added(&self);
+    /// Resolves when a parcel for a receiver may have been added since the last call for it.
+    async fn added(&self, to: &Place);
 }
 
 /// A parcel that came in, and what is wrong with it.

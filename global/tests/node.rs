@@ -151,7 +151,7 @@ fn start(
 
 async fn delivered(ledger: &Ledger) {
     let deadline = Instant::now() + WITHIN;
-    while ledger.depths().await.unwrap().0 != [0, 0, 0] {
+    while ledger.depths(&Place::Global).await.unwrap().0 != [0, 0, 0] {
         assert!(Instant::now() < deadline, "not delivered");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

@@ -80,8 +80,12 @@ impl Intake {
             parcels: 100,
             bytes: 1 << 20,
         };
-        self.ledger.release().await.unwrap();
-        let waiting = self.ledger.lease(Priority::Live, limits).await.unwrap();
+        self.ledger.release(&Place::Global).await.unwrap();
+        let waiting = self
+            .ledger
+            .lease(&Place::Global, Priority::Live, limits)
+            .await
+            .unwrap();
         waiting
             .iter()
             .map(|parcel| envelope::open(parcel).unwrap())

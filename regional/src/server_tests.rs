@@ -105,8 +105,9 @@ async fn ship<T: messages::Body>(ledger: &Ledger, purpose: Purpose, id: u8, body
 
 /// Waits until nothing waits for a receipt.
 async fn delivered(ledger: &Ledger) {
+    let region: Place = "regional/eu/eu".parse().unwrap();
     let wait = async {
-        while ledger.depths().await.unwrap() != Depths::default() {
+        while ledger.depths(&region).await.unwrap() != Depths::default() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };

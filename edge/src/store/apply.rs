@@ -3,7 +3,7 @@
 //! An outer error means that the transaction cannot stand and everybody in it is refused; an inner one concerns one
 //! caller, while the others are stored.
 use super::{
-    DeviceEntry, StoreError, StoreErrorKind,
+    DeviceEntry, StoreError,
     append::INSERT,
     bounds::Bounds,
     catalogued,
@@ -25,6 +25,7 @@ use bytes::Bytes;
 use federation::{
     audit::Entry,
     identity::Identity,
+    outbox::{self, Reserved},
     profile::Profile,
     wire::{Hello, Receipt, Welcome},
 };
@@ -65,8 +66,8 @@ pub(super) struct Apply<'t> {
     pub(super) profile: Option<Profile>,
     pub(super) entropy: super::Entropy,
     pub(super) insert: CachedStatement<'t>,
-    /// By priority: the sequence that the parcel will have, if it may be shipped at all.
-    drafts: [Option<(Option<i64>, Draft)>; 3],
+    /// By priority: the place that the parcel will have, if it may be shipped at all.
+    drafts: [Option<(Option<Reserved>, Draft)>; 3],
     pub(super) used: u64,
     /// Whether samples may be stored that were never shipped.
     pub(super) unshipped: bool,
@@ -138,9 +139,10 @@ impl<'t> Apply<'t> {
             draft.push(device, entry, sample, flags, (profile, self.now.mesh));
         }
         let untold = entry.filter(|entry| !entry.told).map(|entry| entry.row);
-        let parcel = self.drafts[usize::from(priority.rank())].as_ref();
-        if let (Some(row), Some((Some(parcel), _))) = (untold, parcel) {
-            self.told(row, priority, *parcel)?;
+        let draft = self.drafts[usize::from(priority.rank())].as_ref();
+        if let (Some(row), Some((Some(place), _))) = (untold, draft) {
+            let parcel = sequence(place);
+            self.told(row, priority, parcel)?;
         }
         // Once in the table and once more in a parcel.
         self.used += sample.packed.len() as u64;
@@ -149,7 +151,7 @@ impl<'t> Apply<'t> {
 
     /// Whether profile and rules let readings leave now.
     pub(super) fn may_ship(&self) -> bool {
-        self.profile.is_some() && self.parcels.next_seq(Priority::Backlog).is_some()
+        self.profile.is_some() && self.parcels.may_leave()
     }
 
     /// Whether a routine sample would be taken in.
@@ -159,7 +161,7 @@ impl<'t> Apply<'t> {
 
     /// Whether no parcel waits for its receipt.
     pub(super) fn nothing_waits(&self) -> Result<bool, StoreError> {
-        let load = federation::outbox::load(self.tx)?;
+        let load = outbox::load(self.tx)?;
         Ok(load.parcels.0.iter().all(|waiting| *waiting == 0))
     }
 
@@ -183,30 +185,38 @@ impl<'t> Apply<'t> {
         if full {
             self.ship(priority)?;
         }
-        if let Some((seq, _)) = &self.drafts[slot] {
-            return Ok(*seq);
+        if let Some((place, _)) = &self.drafts[slot] {
+            return Ok(place.as_ref().map(sequence));
         }
-        let seq = self.parcels.next_seq(priority);
-        self.drafts[slot] = Some((seq, Draft::default()));
+        let place = self.parcels.reserve(self.tx, priority)?;
+        let seq = place.as_ref().map(sequence);
+        self.drafts[slot] = Some((place, Draft::default()));
         Ok(seq)
     }
 
     pub(super) fn ship(&mut self, priority: Priority) -> Result<(), StoreError> {
-        let Some((seq, draft)) = self.drafts[usize::from(priority.rank())].take() else {
+        let Some((mut place, draft)) = self.drafts[usize::from(priority.rank())].take() else {
             return Ok(());
         };
         let (batch, first) = draft.finish(self.entropy);
         if batch.readings.is_empty() {
-            return Ok(());
+            // When something else was put behind its place, it goes as it is: the region waits for it.
+            place = match place {
+                Some(place) => outbox::give_back(self.tx, place)?,
+                None => None,
+            };
+            if place.is_none() {
+                return Ok(());
+            }
         }
         let readings = batch.readings.len();
-        let given = self
-            .parcels
-            .ship(self.tx, priority, Purpose::Care, batch, &self.now)?;
-        if given != seq {
-            let op = "ship: another sequence than the samples were stored with";
-            return Err(StoreError::new(StoreErrorKind::Internal, op));
-        }
+        let given = match place {
+            Some(place) => Some(self.parcels.fill(self.tx, place, batch, &self.now)?),
+            // Asked once more, for the row in the audit log that says who keeps it back.
+            None => self
+                .parcels
+                .ship(self.tx, priority, Purpose::Care, batch, &self.now)?,
+        };
         if let Some(seq) = given {
             resync::note_shipped(self.tx, priority, seq, readings, self.now.real)?;
         }
@@ -301,12 +311,10 @@ impl<'t> Apply<'t> {
     /// Ships what the catalog is to know.
     pub(super) fn ship_devices(&mut self, mut records: DeviceRecords) -> Result<(), StoreError> {
         catalogued::date(self.tx, &mut records, self.now.real, self.entropy)?;
-        let priority = Priority::Live;
-        // Readings of this commit were promised the sequence that this parcel would take.
-        self.ship(priority)?;
-        let given =
-            self.parcels
-                .ship(self.tx, priority, Purpose::Operations, records, &self.now)?;
+        let (priority, purpose) = (Priority::Live, Purpose::Operations);
+        let given = self
+            .parcels
+            .ship(self.tx, priority, purpose, records, &self.now)?;
         self.tally.parcels += u64::from(given.is_some());
         Ok(())
     }
@@ -385,6 +393,11 @@ impl<'t> Apply<'t> {
         self.tally.used = self.used;
         Ok((self.tally, self.departed))
     }
+}
+
+/// The sequence of a place, as the tables of samples hold it.
+fn sequence(place: &Reserved) -> i64 {
+    i64::try_from(place.seq()).unwrap_or(i64::MAX)
 }
 
 /// What the database holds, without the pages that are free for reuse, in bytes.

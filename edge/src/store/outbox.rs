@@ -48,44 +48,46 @@ impl Outbox for Store {
 
     async fn lease(
         &self,
+        to: &Place,
         priority: Priority,
         limits: LeaseLimits,
     ) -> Result<Vec<Parcel>, PortError> {
-        let shared = self.0.clone();
+        let (shared, to) = (self.0.clone(), to.clone());
         self.read(move |db| {
             // Under the lock of the connection, so that two leases never take the same parcels.
-            let after = shared.leases.lock().after(priority);
-            let parcels = outbox::lease_from(db, priority, after, limits)?;
-            shared.leases.lock().take(priority, &parcels);
+            let after = shared.leases.lock().after(&to, priority);
+            let parcels = outbox::lease_from(db, &to, priority, after, limits)?;
+            shared.leases.lock().take(&to, priority, &parcels);
             Ok(parcels)
         })
         .await
         .map_err(|error| port(error, "lease"))
     }
 
-    async fn settle(&self, receipts: Vec<Receipt>) -> Result<(), PortError> {
+    async fn settle(&self, to: &Place, receipts: Vec<Receipt>) -> Result<(), PortError> {
         self.measure(&receipts);
         let settled = receipts.clone();
         self.ask_step(|reply| Job::Settle { receipts, reply })
             .await
             .map_err(|error| port(error, "settle"))?;
-        self.0.leases.lock().settle(&settled);
+        self.0.leases.lock().settle(to, &settled);
         Ok(())
     }
 
-    async fn release(&self) -> Result<(), PortError> {
-        self.0.leases.lock().release();
+    async fn release(&self, to: &Place) -> Result<(), PortError> {
+        self.0.leases.lock().release(to);
         self.0.status.transit.lock().clear();
         Ok(())
     }
 
-    async fn depths(&self) -> Result<Depths, PortError> {
-        self.read(|db| Ok(outbox::depths(db)?))
+    async fn depths(&self, to: &Place) -> Result<Depths, PortError> {
+        let to = to.clone();
+        self.read(move |db| Ok(outbox::depths(db, &to)?))
             .await
             .map_err(|error| port(error, "depths"))
     }
 
-    async fn added(&self) {
+    async fn added(&self, _: &Place) {
         self.0.status.added.notified().await;
     }
 }
@@ -105,6 +107,12 @@ impl PeerAudit for Store {
 }
 
 impl Store {
+    /// Who receives what is shipped.
+    #[must_use]
+    pub fn region(&self) -> &Place {
+        &self.0.region
+    }
+
     /// Tells the metrics how long each parcel took.
     fn measure(&self, receipts: &[Receipt]) {
         let now = Instant::now();

@@ -1,22 +1,18 @@
 //! The store's use of `federation`'s tables: parcels shipped, receipts settled, decisions audited, in its own commits.
-use super::StoreError;
+use super::{StoreError, StoreErrorKind};
 use crate::clockguard::Now;
 use federation::{
     audit::{self, Entry, Signer},
-    envelope::Envelope,
+    envelope::{Envelope, clear},
     identity::Identity,
-    outbox,
+    outbox::{self, Reserved},
     policy::Rules,
     wire::Receipt,
 };
-use messages::Classified;
-use messages::{Body, ReadingBatch};
+use messages::{Body, Classified, ReadingBatch};
 use rusqlite::{Connection, Transaction};
 use std::sync::Arc;
 use types::{EnvelopeId, Place, Priority, Purpose};
-
-/// Sequences of one priority, as the outbox numbers its rows.
-const KEYS_PER_PRIORITY: i64 = 1 << 56;
 
 /// Live parcels that wait for a receipt: as many as the link has under way at once. With more of them the region does
 /// not keep up, and what is measured is backlog.
@@ -29,8 +25,6 @@ pub(super) struct Parcels {
     from: Place,
     to: Place,
     entropy: super::Entropy,
-    /// The last sequence given out, by priority, as of this commit.
-    last: [i64; 3],
     /// Parcels that waited when this commit began, by priority.
     waiting: [u64; 3],
     audited: bool,
@@ -49,28 +43,15 @@ impl Parcels {
             from,
             to,
             entropy,
-            last: [0; 3],
             waiting: [0; 3],
             audited: false,
         }
     }
 
-    /// Begins a commit: reads how far the sequences are, and how much waits.
+    /// Begins a commit: reads how much waits.
     pub(super) fn begin(&mut self, tx: &Transaction<'_>) -> Result<(), StoreError> {
         self.audited = false;
-        self.waiting = outbox::depths(tx)?.0;
-        self.look(tx)
-    }
-
-    /// Reads how far the sequences are.
-    fn look(&mut self, tx: &Transaction<'_>) -> Result<(), StoreError> {
-        let mut query = tx.prepare_cached("SELECT priority, last FROM outbox_counter")?;
-        let mut rows = query.query([])?;
-        while let Some(row) = rows.next()? {
-            if let Some(last) = self.last.get_mut(usize::from(row.get::<_, u8>(0)?)) {
-                *last = row.get(1)?;
-            }
-        }
+        self.waiting = outbox::depths(tx, &self.to)?.0;
         Ok(())
     }
 
@@ -85,13 +66,55 @@ impl Parcels {
         }
     }
 
-    /// The sequence that the next parcel of readings in a priority will have; none when the rules refuse it.
-    pub(super) fn next_seq(&self, priority: Priority) -> Option<i64> {
-        let cleared = self
+    /// Whether the rules let readings leave.
+    pub(super) fn may_leave(&self) -> bool {
+        let asked = self
             .rules
             .decide(ReadingBatch::CLASS, &self.from, &self.to, Purpose::Care);
-        let next = self.last[usize::from(priority.rank())] + 1;
-        cleared.is_ok().then_some(next)
+        asked.is_ok()
+    }
+
+    /// The place of the next parcel of readings in a priority; none when the rules refuse it.
+    pub(super) fn reserve(
+        &self,
+        tx: &Transaction<'_>,
+        priority: Priority,
+    ) -> Result<Option<Reserved>, StoreError> {
+        if !self.may_leave() {
+            return Ok(None);
+        }
+        let reserved = outbox::reserve(tx, (&self.from, &self.to), priority)?;
+        Ok(Some(reserved))
+    }
+
+    fn envelope<T: Body>(&mut self, purpose: Purpose, body: T) -> (Envelope<T>, EnvelopeId) {
+        let mut id = [0; 16];
+        (self.entropy)(&mut id);
+        self.audited = true;
+        let envelope = Envelope {
+            from: self.from.clone(),
+            to: self.to.clone(),
+            purpose,
+            body,
+        };
+        (envelope, EnvelopeId::from_bytes(id))
+    }
+
+    /// Puts readings at the place that was given out for them.
+    pub(super) fn fill(
+        &mut self,
+        tx: &Transaction<'_>,
+        reserved: Reserved,
+        batch: ReadingBatch,
+        now: &Now,
+    ) -> Result<i64, StoreError> {
+        let (envelope, id) = self.envelope(Purpose::Care, batch);
+        let cleared = clear(&self.rules, envelope).map_err(|_| {
+            let op = "ship: the rules changed within a commit";
+            StoreError::new(StoreErrorKind::Internal, op)
+        })?;
+        let queued = outbox::fill(tx, reserved, cleared, id, now.real)?;
+        Ok(i64::try_from(queued.seq).unwrap_or(i64::MAX))
     }
 
     /// Clears, audits and stores a message. Its sequence, or none when the rules refused it (which is audited).
@@ -103,22 +126,9 @@ impl Parcels {
         body: T,
         now: &Now,
     ) -> Result<Option<i64>, StoreError> {
-        let envelope = Envelope {
-            from: self.from.clone(),
-            to: self.to.clone(),
-            purpose,
-            body,
-        };
-        let mut id = [0; 16];
-        (self.entropy)(&mut id);
-        self.audited = true;
-        let id = EnvelopeId::from_bytes(id);
+        let (envelope, id) = self.envelope(purpose, body);
         match outbox::ship(tx, &self.rules, envelope, priority, id, now.real)? {
-            Ok(queued) => {
-                let seq = i64::try_from(queued.seq).unwrap_or(i64::MAX);
-                self.last[usize::from(priority.rank())] = seq;
-                Ok(Some(seq))
-            }
+            Ok(queued) => Ok(Some(i64::try_from(queued.seq).unwrap_or(i64::MAX))),
             Err(refusal) => {
                 tracing::error!(reason = refusal.reason(), "the rules keep a parcel back");
                 Ok(None)
@@ -135,7 +145,6 @@ impl Parcels {
         let mut draw = self.entropy;
         let again = outbox::ship_again(tx, &self.rules, &self.from, &mut draw, now.real)?;
         self.audited |= again != outbox::Again::default();
-        self.look(tx)?;
         Ok(again.shipped)
     }
 
@@ -147,7 +156,7 @@ impl Parcels {
         now: &Now,
     ) -> Result<outbox::Settled, StoreError> {
         self.audited = true;
-        let settled = outbox::settle(tx, &self.from, receipts, now.real)?;
+        let settled = outbox::settle(tx, (&self.from, &self.to), receipts, now.real)?;
         for (priority, seq) in &settled.untaken {
             let seq = i64::try_from(*seq).unwrap_or(i64::MAX);
             tx.prepare_cached("INSERT OR IGNORE INTO untaken (priority, parcel) VALUES (?1, ?2)")?
@@ -210,11 +219,10 @@ impl Parcels {
 
 /// Whether the region has every record of a parcel: by its receipt, and not by one that says otherwise.
 pub(super) fn is_taken(db: &Connection, priority: Priority, seq: i64) -> Result<bool, StoreError> {
-    let key = i64::from(priority.rank()) * KEYS_PER_PRIORITY + seq;
+    if outbox::waits_above(db, priority, seq.unsigned_abs())? {
+        return Ok(false);
+    }
     Ok(!db
-        .prepare_cached(
-            "SELECT 1 FROM outbox WHERE key = ?1
-             UNION ALL SELECT 1 FROM untaken WHERE priority = ?2 AND parcel = ?3",
-        )?
-        .exists((key, priority.rank(), seq))?)
+        .prepare_cached("SELECT 1 FROM untaken WHERE priority = ?1 AND parcel = ?2")?
+        .exists((priority.rank(), seq))?)
 }

@@ -22,11 +22,15 @@ const MAX_SHIPPED: i64 = 262_144;
 
 /// Samples that the region lacks: their parcel has its final receipt, and the region does not have it. What it took only
 /// when it was shipped again it has as that later parcel.
-const LACKING: &str = "parcel IS NOT NULL
+fn lacking() -> String {
+    format!("{BEYOND} AND NOT EXISTS ({})", outbox::WAITS_ABOVE)
+}
+
+/// Beyond what the region has.
+const BEYOND: &str = "parcel IS NOT NULL
    AND (parcel > CASE priority WHEN 0 THEN ?1 WHEN 1 THEN ?2 ELSE ?3 END
      OR (priority, parcel) IN (SELECT priority, parcel FROM cured
-          WHERE now_parcel > CASE now_priority WHEN 0 THEN ?1 WHEN 1 THEN ?2 ELSE ?3 END))
-   AND NOT EXISTS (SELECT 1 FROM outbox WHERE key = priority * (1 << 56) + parcel)";
+          WHERE now_parcel > CASE now_priority WHEN 0 THEN ?1 WHEN 1 THEN ?2 ELSE ?3 END))";
 
 /// Remembers how many readings a parcel holds.
 pub(super) fn note_shipped(
@@ -83,23 +87,23 @@ pub(super) fn resync(
         Next::Begin(begun) => begun,
     };
     let loss = loss(tx, &begun)?;
-    let [alarm, live, backlog] = sequences(&begun);
+    let ([alarm, live, backlog], lacking) = (sequences(&begun), lacking());
     let again = tx.execute(
-        &format!("UPDATE sample SET parcel = NULL, shipped = 1 WHERE {LACKING}"),
+        &format!("UPDATE sample SET parcel = NULL, shipped = 1 WHERE {lacking}"),
         [alarm, live, backlog],
     )?;
     // The region may have again, as of another patient, what was withdrawn since.
     tx.execute(
-        &format!("UPDATE withdrawal SET parcel = NULL WHERE {LACKING}"),
+        &format!("UPDATE withdrawal SET parcel = NULL WHERE {lacking}"),
         [alarm, live, backlog],
     )?;
     tx.execute(
-        &format!("UPDATE patient SET parcel = NULL WHERE {LACKING}"),
+        &format!("UPDATE patient SET parcel = NULL WHERE {lacking}"),
         [alarm, live, backlog],
     )?;
     // From here on they are counted with the parcels that they are shipped in next, or declared.
     tx.execute(
-        &format!("DELETE FROM shipped WHERE {LACKING}"),
+        &format!("DELETE FROM shipped WHERE {lacking}"),
         [alarm, live, backlog],
     )?;
     tracing::warn!(samples = again, "samples are shipped again");
@@ -132,9 +136,9 @@ fn loss(tx: &Transaction<'_>, begun: &Begin) -> Result<Loss, StoreError> {
         return Ok(loss);
     }
     let kept = kept(tx, begun)?;
-    let [alarm, live, backlog] = sequences(begun);
+    let ([alarm, live, backlog], lacking) = (sequences(begun), lacking());
     let mut query = tx.prepare(&format!(
-        "SELECT priority, parcel, readings, at_ms FROM shipped WHERE {LACKING} ORDER BY n"
+        "SELECT priority, parcel, readings, at_ms FROM shipped WHERE {lacking} ORDER BY n"
     ))?;
     let mut rows = query.query([alarm, live, backlog])?;
     while let Some(row) = rows.next()? {
@@ -158,10 +162,11 @@ fn loss(tx: &Transaction<'_>, begun: &Begin) -> Result<Loss, StoreError> {
 
 /// Readings that are kept here of each parcel that the region lacks, also where they were given to another patient since.
 fn kept(tx: &Transaction<'_>, begun: &Begin) -> Result<HashMap<(u8, i64), u64>, StoreError> {
+    let lacking = lacking();
     let mut query = tx.prepare(&format!(
-        "SELECT priority, parcel, readings FROM sample WHERE {LACKING}
+        "SELECT priority, parcel, readings FROM sample WHERE {lacking}
          UNION ALL SELECT priority, parcel, readings FROM
-           (SELECT was_priority AS priority, was_parcel AS parcel, readings FROM withdrawal) WHERE {LACKING}"
+           (SELECT was_priority AS priority, was_parcel AS parcel, readings FROM withdrawal) WHERE {lacking}"
     ))?;
     let mut rows = query.query(sequences(begun))?;
     let mut kept: HashMap<_, u64> = HashMap::new();

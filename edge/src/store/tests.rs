@@ -141,7 +141,7 @@ fn store(dir: &TempDir) -> Store {
 }
 
 async fn parcels(store: &Store, priority: Priority) -> Vec<Parcel> {
-    store.lease(priority, LIMITS).await.unwrap()
+    store.lease(store.region(), priority, LIMITS).await.unwrap()
 }
 
 /// Every batch that waits, over all priorities.
@@ -152,7 +152,7 @@ async fn batches(store: &Store) -> Vec<ReadingBatch> {
             batches.push(envelope::open(&parcel).unwrap());
         }
     }
-    store.release().await.unwrap();
+    store.release(store.region()).await.unwrap();
     batches
 }
 
@@ -402,7 +402,7 @@ async fn what_is_committed_while_the_link_is_down_is_backlog_and_alarms_go_apart
     store.set_link(true);
     store.append(sample("m1", 2)).await.unwrap();
     store.append(alarm).await.unwrap();
-    assert_eq!(store.depths().await.unwrap().0, [1, 1, 1]);
+    assert_eq!(store.depths(store.region()).await.unwrap().0, [1, 1, 1]);
 }
 
 #[tokio::test]
@@ -418,7 +418,7 @@ async fn what_is_measured_while_live_parcels_pile_up_is_backlog_until_they_are_r
     assert_eq!(live.len() as u64, bound);
     assert_eq!(parcels(&store, Priority::Backlog).await.len(), 3);
     let first = receipt(&live[0], Outcome::Accepted);
-    store.settle(vec![first]).await.unwrap();
+    store.settle(store.region(), vec![first]).await.unwrap();
     store.append(sample("m1", bound + 3)).await.unwrap();
     assert_eq!(parcels(&store, Priority::Live).await.len(), 1);
 }
@@ -437,14 +437,24 @@ async fn a_parcel_goes_when_it_is_receipted_and_is_leased_again_after_a_broken_l
         receipt(&first[0], Outcome::Accepted),
         receipt(&first[1], Outcome::Quarantined),
     ];
-    store.settle(receipts.clone()).await.unwrap();
-    store.settle(receipts).await.unwrap();
-    store.release().await.unwrap();
+    store
+        .settle(store.region(), receipts.clone())
+        .await
+        .unwrap();
+    store.settle(store.region(), receipts).await.unwrap();
+    store.release(store.region()).await.unwrap();
     let mut again = parcels(&store, Priority::Backlog).await;
     assert_ne!(again[0].head, first[2].head, "the log has grown");
     again[0].head.clone_from(&first[2].head);
     assert_eq!(again, first[2..]);
-    assert_eq!(store.depths().await.unwrap().of(Priority::Backlog), 1);
+    assert_eq!(
+        store
+            .depths(store.region())
+            .await
+            .unwrap()
+            .of(Priority::Backlog),
+        1
+    );
 }
 
 #[tokio::test]
@@ -452,7 +462,7 @@ async fn a_new_parcel_wakes_the_uplink() {
     let dir = TempDir::new().unwrap();
     let store = store(&dir);
     store.append(sample("m1", 1)).await.unwrap();
-    store.added().await;
+    store.added(store.region()).await;
 }
 
 #[tokio::test]
@@ -528,7 +538,7 @@ async fn a_store_of_the_first_version_is_brought_forward() {
     assert_ne!(device.shift.days(), 0);
     let alarm = parcels(&store, Priority::Alarm).await;
     let refused = receipt(&alarm[0], Outcome::Refused);
-    store.settle(vec![refused]).await.unwrap();
+    store.settle(store.region(), vec![refused]).await.unwrap();
 }
 
 #[tokio::test]

@@ -39,7 +39,7 @@ pub(crate) async fn upkeep(shared: Arc<Shared>, stop: CancellationToken) -> Resu
             Condition::Good => check.pass(),
             condition => check.fail(condition.as_str()),
         }
-        if let Ok(depths) = shared.store.depths().await {
+        if let Ok(depths) = shared.store.depths(shared.store.region()).await {
             for priority in Priority::ALL {
                 let count = depths.of(priority);
                 set_gauge(

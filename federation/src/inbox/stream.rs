@@ -95,13 +95,14 @@ fn known(conn: &Connection, sender: &str) -> Result<Option<(Vec<u8>, Paused)>, D
     Ok(Some((stream, paused)))
 }
 
-/// This node was put back, as somebody showed. What a sender that has not shown it sent since then is not known here,
+/// This node was put back, as `by` showed. What a sender that has not shown it sent since then is not known here,
 /// nor whether it knows: nothing more of it is taken before it has begun a stream. Those whose loss is known or declared
 /// since the ledger was opened are left alone.
 ///
 /// # Errors
 /// [`DbError`]; the caller rolls back.
-pub(crate) fn doubt(tx: &Connection) -> Result<(), DbError> {
+pub(crate) fn doubt(tx: &Connection, by: &Place) -> Result<(), DbError> {
+    vouch(tx, &by.to_string())?;
     tx.prepare_cached(
         "UPDATE inbox_stream SET paused = 2 WHERE sender NOT IN (SELECT sender FROM inbox_vouched)",
     )?
@@ -138,8 +139,7 @@ pub fn meet(
         None => false,
     };
     if put_back {
-        vouch(tx, &sender)?;
-        doubt(tx)?;
+        doubt(tx, from)?;
     }
     match &hello.begin {
         Some(begin) => take(tx, here, (from, &sender), hello, begin, put_back)?,

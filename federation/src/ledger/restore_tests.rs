@@ -112,7 +112,10 @@ async fn ship(sender: &Ledger, id: u8) {
 
 /// One round of the link: how many parcels were taken, and how many not.
 async fn deliver(sender: &Ledger, receiver: &Ledger) -> (usize, usize) {
-    let sent = sender.lease(Priority::Live, ALL).await.unwrap();
+    let sent = sender
+        .lease(&Place::Global, Priority::Live, ALL)
+        .await
+        .unwrap();
     let arrival = |parcel: &Parcel| Arrival {
         parcel: parcel.clone(),
         fault: None,
@@ -144,8 +147,8 @@ async fn deliver(sender: &Ledger, receiver: &Ledger) -> (usize, usize) {
         })
         .collect();
     let taken = receipts.len();
-    sender.settle(receipts).await.unwrap();
-    sender.release().await.unwrap();
+    sender.settle(&Place::Global, receipts).await.unwrap();
+    sender.release(&Place::Global).await.unwrap();
     (taken, sent.len() - taken)
 }
 
@@ -328,7 +331,10 @@ async fn parcels_of_another_stream_wait_until_both_have_met() {
     meet(&sender, &receiver).await;
     ship(&sender, 1).await;
     let entries = receiver.verify().await.unwrap();
-    let mut old = sender.lease(Priority::Live, ALL).await.unwrap();
+    let mut old = sender
+        .lease(&Place::Global, Priority::Live, ALL)
+        .await
+        .unwrap();
     old[0].stream = vec![9; 16].into();
     let mut arrivals = vec![Arrival {
         parcel: old[0].clone(),
@@ -348,7 +354,7 @@ async fn parcels_of_another_stream_wait_until_both_have_met() {
         entries,
         "nothing was decided"
     );
-    sender.release().await.unwrap();
+    sender.release(&Place::Global).await.unwrap();
     assert_eq!(deliver(&sender, &receiver).await, (1, 0));
 }
 

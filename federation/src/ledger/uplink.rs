@@ -1,4 +1,4 @@
-//! The ledger's outbox: what a node ships upwards, kept until the receiver has it.
+//! The ledger's outbox: what a node ships to the next tier and to the places below, kept until the receiver has it.
 use super::{Inner, Ledger};
 use crate::{
     audit::{self, heads},
@@ -6,13 +6,16 @@ use crate::{
     envelope::{Envelope, Refusal},
     inbox,
     meet::Next,
-    outbox::{self, Again, Load, Queued, Sender},
+    outbox::{self, Again, Load, Queued, Sender, is_below},
     port::{Depths, LeaseLimits, Outbox, PortError},
     wire::{Hello, Parcel, Receipt, Welcome},
 };
 use async_trait::async_trait;
 use messages::Body;
+use parking_lot::Mutex;
 use rusqlite::Connection;
+use std::{collections::BTreeMap, sync::Arc};
+use tokio::sync::Notify;
 use types::{EnvelopeId, Place, Priority};
 
 const SCHEMA: &[&str] = &[
@@ -34,6 +37,9 @@ INSERT OR IGNORE INTO uplink_reship VALUES (0, 0);
 /// Bodies that may wait for the link, in bytes. What a region sends upwards is device metadata and aggregates; this
 /// is months of them.
 pub const MAX_WAITING_BYTES: u64 = 1 << 30;
+/// Bodies that may wait for one place below, in bytes: thousands of what is said to a facility. One that never comes back
+/// takes no room from the others, nor from what goes up.
+pub const MAX_WAITING_BELOW_BYTES: u64 = 16 << 20;
 /// Envelope ids remembered to tell a second [`Ledger::ship`] of the same envelope from a first.
 pub const MAX_KNOWN: u64 = 65_536;
 
@@ -64,10 +70,11 @@ impl Ledger {
         priority: Priority,
         id: EnvelopeId,
     ) -> Result<Shipped, PortError> {
+        let to = envelope.to.clone();
         let step = move |inner: &Inner, tx: &Connection| ship(tx, inner, envelope, priority, id);
         let shipped = self.step("ship", step).await?;
         if matches!(shipped, Shipped::Queued(_)) {
-            self.inner.added.notify_one();
+            self.inner.added.of(&to).notify_one();
         }
         Ok(shipped)
     }
@@ -89,7 +96,7 @@ impl Ledger {
         };
         let shipped = self.step("ship again", step).await?;
         if shipped > 0 {
-            self.inner.added.notify_one();
+            self.inner.added.notify_all();
         }
         Ok(shipped)
     }
@@ -146,6 +153,30 @@ impl Ledger {
     }
 }
 
+/// Who waits for parcels, by receiver.
+#[derive(Default)]
+pub(super) struct Added(Mutex<BTreeMap<Place, Arc<Notify>>>);
+
+impl Added {
+    fn of(&self, to: &Place) -> Arc<Notify> {
+        let mut waiting = self.0.lock();
+        waiting.entry(to.clone()).or_default().clone()
+    }
+
+    fn notify_all(&self) {
+        self.0.lock().values().for_each(|one| one.notify_one());
+    }
+}
+
+/// Bodies that may wait for a receiver, in bytes.
+const fn max_waiting_bytes(here: &Place, to: &Place) -> u64 {
+    if is_below(to, here) {
+        MAX_WAITING_BELOW_BYTES
+    } else {
+        MAX_WAITING_BYTES
+    }
+}
+
 fn ship<T: Body>(
     tx: &Connection,
     inner: &Inner,
@@ -159,7 +190,7 @@ fn ship<T: Body>(
     if known {
         return Ok(Shipped::Known);
     }
-    if outbox::load(tx)?.bytes >= MAX_WAITING_BYTES {
+    if outbox::load_for(tx, &envelope.to)?.bytes >= max_waiting_bytes(&inner.here, &envelope.to) {
         return Err(DbError::Full);
     }
     let shipped = outbox::ship(tx, &inner.rules, envelope, priority, id, (inner.now)())?;
@@ -200,23 +231,31 @@ fn resync(
         Next::Introduce => return outbox::introduce(tx, to).map(Some),
         Next::Begin(begun) => begun,
     };
-    tx.execute_batch("UPDATE uplink_reship SET wanted = 1")?;
+    let is_up = !is_below(to, &inner.here);
+    if is_up {
+        tx.execute_batch("UPDATE uplink_reship SET wanted = 1")?;
+    }
     let loss = inbox::uncounted(begun.unknown_parcels);
     let said = outbox::begin(tx, &sender, &begun, loss, fresh, welcome)?;
     if begun.cause.is_of_sender() {
-        inbox::doubt(tx)?;
+        inbox::doubt(tx, to)?;
     }
-    inner.leases.lock().release();
-    inner.reship.notify_one();
+    inner.leases.lock().release(to);
+    if is_up {
+        inner.reship.notify_one();
+    }
     Ok(Some(said))
 }
 
 #[async_trait]
 impl Outbox for Ledger {
     async fn hello(&self, to: &Place) -> Result<Hello, PortError> {
-        let to = to.clone();
+        let (here, to) = (self.inner.here.clone(), to.clone());
         self.db
-            .step("hello", move |tx| outbox::hello(tx, &to))
+            .step("hello", move |tx| {
+                outbox::know(tx, &here, &to)?;
+                outbox::hello(tx, &to)
+            })
             .await
     }
 
@@ -238,26 +277,30 @@ impl Outbox for Ledger {
 
     async fn lease(
         &self,
+        to: &Place,
         priority: Priority,
         limits: LeaseLimits,
     ) -> Result<Vec<Parcel>, PortError> {
+        let to = to.clone();
         self.step("lease", move |inner, tx| {
             let mut leases = inner.leases.lock();
-            let parcels = outbox::lease_from(tx, priority, leases.after(priority), limits)?;
-            leases.take(priority, &parcels);
+            let after = leases.after(&to, priority);
+            let parcels = outbox::lease_from(tx, &to, priority, after, limits)?;
+            leases.take(&to, priority, &parcels);
             Ok(parcels)
         })
         .await
     }
 
-    async fn settle(&self, receipts: Vec<Receipt>) -> Result<(), PortError> {
+    async fn settle(&self, to: &Place, receipts: Vec<Receipt>) -> Result<(), PortError> {
+        let to = to.clone();
         let settled = self
             .step("settle", move |inner, tx| {
-                let settled = outbox::settle(tx, &inner.here, &receipts, (inner.now)())?;
+                let settled = outbox::settle(tx, (&inner.here, &to), &receipts, (inner.now)())?;
                 if settled.held() > 0 {
                     audit::sign_head(tx, &inner.signer)?;
                 }
-                inner.leases.lock().settle(&receipts);
+                inner.leases.lock().settle(&to, &receipts);
                 Ok(settled)
             })
             .await?;
@@ -265,17 +308,20 @@ impl Outbox for Ledger {
         Ok(())
     }
 
-    async fn release(&self) -> Result<(), PortError> {
-        self.inner.leases.lock().release();
-        self.inner.added.notify_one();
+    async fn release(&self, to: &Place) -> Result<(), PortError> {
+        self.inner.leases.lock().release(to);
+        self.inner.added.of(to).notify_one();
         Ok(())
     }
 
-    async fn depths(&self) -> Result<Depths, PortError> {
-        self.db.step("depths", outbox::depths).await
+    async fn depths(&self, to: &Place) -> Result<Depths, PortError> {
+        let to = to.clone();
+        self.db
+            .step("depths", move |tx| outbox::depths(tx, &to))
+            .await
     }
 
-    async fn added(&self) {
-        self.inner.added.notified().await;
+    async fn added(&self, to: &Place) {
+        self.inner.added.of(to).notified().await;
     }
 }

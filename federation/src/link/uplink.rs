@@ -128,7 +128,7 @@ impl Uplink {
                 ended = self.deliver(&mut settled) => Some(ended),
             };
             self.go_down();
-            if let Err(error) = self.parts.outbox.release().await {
+            if let Err(error) = self.parts.outbox.release(&self.parts.there).await {
                 tracing::error!(%error, "leases not given back");
             }
             let Some(error) = ended else { return };

@@ -5,7 +5,7 @@
 //! sequence and the same body, so the receiver tells by the records' own ids what it has already. An alarm stays an
 //! alarm; everything else is backlog. The rules are asked again. While nothing of it is taken a step ships few
 //! ([`PROBES`]); when one is taken the others of its reason follow at once ([`MAX_AGAIN`] a step).
-use super::{KEYS_PER_PRIORITY, held, next_seq};
+use super::{held, peer, reserve};
 use crate::audit::{self, Decision, Entry};
 use crate::db::{Count, DbError};
 use crate::envelope::reseal;
@@ -120,20 +120,33 @@ fn ship_one(
             return Ok(false);
         }
     };
-    let seq = next_seq(tx, priority, due.parcel.body.len())?;
-    let parcel = cleared.at(id, priority, seq);
-    super::insert(tx, priority, &parcel, now)?;
+    let to: Place = due
+        .parcel
+        .to
+        .parse()
+        .map_err(|_| DbError::Corrupt("parcel in the quarantine"))?;
+    let peer = peer::peer_or_new(tx, me, &to)?;
+    let place = reserve::reserve_of(tx, peer, priority)?;
+    let parcel = cleared.at(id, priority, place.seq());
+    super::insert(tx, (peer, priority), &parcel, now)?;
     tx.prepare_cached(
         "UPDATE outbox_refused SET tries = ?2, key = ?3, parcel = x'', origin = coalesce(origin, ?4) WHERE n = ?1",
     )?
     .execute((
         Count(due.number),
         tries,
-        super::key(priority, seq)?,
-        i64::from(due.parcel.priority) * KEYS_PER_PRIORITY
-            + i64::try_from(due.parcel.seq).unwrap_or(0),
+        peer.key(priority, parcel.seq)?,
+        origin(peer, &due.parcel),
     ))?;
     Ok(true)
+}
+
+/// The key under which a parcel lay that an earlier version held.
+fn origin(peer: peer::Peer, parcel: &Parcel) -> i64 {
+    let rank = u8::try_from(parcel.priority).ok();
+    let priority = rank.and_then(Priority::from_rank);
+    let key = priority.map(|priority| peer.key(priority, parcel.seq));
+    key.and_then(Result::ok).unwrap_or(0)
 }
 
 /// The link came up, and the receiver may be another one than before: what may be cured is tried soon.

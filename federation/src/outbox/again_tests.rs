@@ -18,6 +18,10 @@ fn me() -> Place {
     "edge/us/us/us-f1".parse().unwrap()
 }
 
+fn there() -> Place {
+    "regional/us/us".parse().unwrap()
+}
+
 /// What the receiver says of a parcel: accepted in whole, or not for a reason.
 type Judge = fn(&Parcel) -> Option<&'static str>;
 
@@ -70,9 +74,9 @@ impl Sender {
     fn deliver(&mut self, judge: Judge) -> Settled {
         let mut sum = Settled::default();
         for priority in Priority::ALL {
-            let parcels = lease_from(&self.db, priority, 0, ALL).unwrap();
+            let parcels = lease_from(&self.db, &there(), priority, 0, ALL).unwrap();
             let receipts: Vec<_> = parcels.iter().map(|one| self.answer(one, judge)).collect();
-            sum.add(settle(&self.db, &me(), &receipts, self.now).unwrap());
+            sum.add(settle(&self.db, (&me(), &there()), &receipts, self.now).unwrap());
         }
         sum
     }
@@ -218,7 +222,7 @@ fn few_are_tried_until_one_is_taken_and_then_all_of_its_reason_follow() {
     assert!(sender.held().is_empty());
     assert_eq!(sender.taken.len(), 23);
     assert!(sender.taken.values().all(|times| *times == 1));
-    assert_eq!(depths(&sender.db).unwrap().0, [0; 3]);
+    assert_eq!(depths(&sender.db, &there()).unwrap().0, [0; 3]);
 }
 
 #[test]
@@ -234,7 +238,7 @@ fn what_the_rules_of_the_sender_keep_back_now_is_not_shipped_again() {
     let open = std::mem::replace(&mut sender.rules, Rules::load(Some(dir.path())).unwrap());
     sender.wait(5_000);
     assert_eq!(sender.step(), 0);
-    assert_eq!(depths(&sender.db).unwrap().0, [0; 3]);
+    assert_eq!(depths(&sender.db, &there()).unwrap().0, [0; 3]);
     let held = sender.held().remove(0);
     assert_eq!((held.tries, held.under_way), (1, false));
     sender.rules = open;

@@ -4,7 +4,7 @@
 //! So the content stays here, where it was made; whoever deletes what has been delivered leaves what is
 //! [untaken](super::Settled::untaken). What may be cured is shipped again by itself ([`super::again`]): its row stays
 //! with its number, and the content is in the outbox meanwhile, so that it is never on the disk twice.
-use super::KEYS_PER_PRIORITY;
+use super::place_of;
 use crate::audit::{self, Decision, Entry};
 use crate::db::{Count, DbError};
 use crate::reason::{self, curable};
@@ -209,13 +209,6 @@ fn read(row: &Row<'_>) -> Result<Held, DbError> {
         origin,
         parcel,
     })
-}
-
-/// Priority and sequence of a key of the outbox.
-pub(super) fn place_of(key: i64) -> Option<(Priority, u64)> {
-    let rank = u8::try_from(key / KEYS_PER_PRIORITY).ok()?;
-    let seq = u64::try_from(key % KEYS_PER_PRIORITY).ok()?;
-    Priority::from_rank(rank).map(|priority| (priority, seq))
 }
 
 /// What became of what a person decided of a held parcel.

@@ -1,6 +1,6 @@
 //! The streams of an outbox: where it stands, how it compares with its receiver, and how a new stream begins
 //! ([`crate::meet`]).
-use super::{KEYS_PER_PRIORITY, key};
+use super::peer::{self, Peer, SEQUENCES};
 use crate::{
     audit::{self, Decision, Entry, Signer, heads},
     db::{Count, DbError},
@@ -41,12 +41,18 @@ pub struct Sender<'a> {
     pub now: Timestamp,
 }
 
-/// The id of the present stream.
-pub(super) fn current(conn: &Connection) -> Result<Bytes, DbError> {
-    let id: Vec<u8> = conn
-        .prepare_cached("SELECT id FROM outbox_stream ORDER BY n DESC LIMIT 1")?
-        .query_row([], |row| row.get(0))?;
-    Ok(id.into())
+/// The receiver, which is known since its hello.
+fn known_peer(conn: &Connection, to: &Place) -> Result<Peer, DbError> {
+    peer::peer(conn, to)?.ok_or(DbError::Corrupt("a receiver that was never met"))
+}
+
+/// Makes a place below known, so that it can be met: in the caller's transaction, before [`hello`]. The next tier up is
+/// always known.
+///
+/// # Errors
+/// [`DbError`].
+pub fn know(tx: &Connection, me: &Place, to: &Place) -> Result<(), DbError> {
+    peer::peer_or_new(tx, me, to).map(drop)
 }
 
 /// Where this outbox stands, for its receiver.
@@ -54,10 +60,11 @@ pub(super) fn current(conn: &Connection) -> Result<Bytes, DbError> {
 /// # Errors
 /// [`DbError`].
 pub fn hello(conn: &Connection, to: &Place) -> Result<Hello, DbError> {
+    let peer = known_peer(conn, to)?;
     Ok(Hello {
-        stream: current(conn)?,
+        stream: peer::stream(conn, peer)?,
         sent: Priority::ALL
-            .map(|priority| sent(conn, priority))
+            .map(|priority| sent(conn, peer, priority))
             .into_iter()
             .collect::<Result<_, _>>()?,
         head: audit::checkpoint(conn)?.unwrap_or_default(),
@@ -66,11 +73,11 @@ pub fn hello(conn: &Connection, to: &Place) -> Result<Hello, DbError> {
     })
 }
 
-fn sent(conn: &Connection, priority: Priority) -> Result<Sent, DbError> {
+fn sent(conn: &Connection, peer: Peer, priority: Priority) -> Result<Sent, DbError> {
     let Count(last) = conn
-        .prepare_cached("SELECT last FROM outbox_counter WHERE priority = ?1")?
-        .query_row([priority.rank()], |row| row.get(0))?;
-    let (low, high) = (key(priority, 0)?, key(priority, 0)? + KEYS_PER_PRIORITY);
+        .prepare_cached("SELECT last FROM outbox_counter WHERE peer = ?1 AND priority = ?2")?
+        .query_row((peer.number(), priority.rank()), |row| row.get(0))?;
+    let (low, high) = (peer.before(priority), peer.behind(priority));
     let mut statement = conn.prepare_cached(
         "SELECT key FROM outbox WHERE key > ?1 AND key < ?2 ORDER BY key LIMIT ?3",
     )?;
@@ -99,11 +106,12 @@ pub fn judge(conn: &Connection, sender: &Sender<'_>, welcome: &Welcome) -> Resul
     let last = meet::received(welcome).ok_or(DbError::Corrupt("an answer to a hello"))?;
     let hello = hello(conn, sender.to)?;
     let (first, given) = meet::sent(&hello).ok_or(DbError::Corrupt("outbox counter"))?;
-    let known = known(conn, &welcome.stream, &hello.stream)?;
+    let peer = known_peer(conn, sender.to)?;
+    let known = known(conn, peer, &welcome.stream, &hello.stream)?;
     let comparable = matches!(known, Known::Never | Known::Current);
     let mut forked = false;
     for (priority, theirs) in Priority::ALL.into_iter().zip(&welcome.received) {
-        forked |= comparable && another_waits(conn, priority, theirs)?;
+        forked |= comparable && another_waits(conn, (peer, priority), theirs)?;
     }
     let log_behind = match sender.signer.open(&welcome.held) {
         Some(head) => !heads::holds(conn, &head)?,
@@ -124,7 +132,7 @@ pub fn judge(conn: &Connection, sender: &Sender<'_>, welcome: &Welcome) -> Resul
     Ok(meet::judge(&ours, &theirs))
 }
 
-fn known(conn: &Connection, theirs: &[u8], current: &[u8]) -> Result<Known, DbError> {
+fn known(conn: &Connection, peer: Peer, theirs: &[u8], current: &[u8]) -> Result<Known, DbError> {
     if theirs.is_empty() {
         return Ok(Known::Never);
     }
@@ -134,9 +142,10 @@ fn known(conn: &Connection, theirs: &[u8], current: &[u8]) -> Result<Known, DbEr
     let next = conn
         .prepare_cached(
             "SELECT alarm, live, backlog FROM outbox_stream
-             WHERE n = (SELECT n + 1 FROM outbox_stream WHERE id = ?1)",
+             WHERE peer = ?2 AND n > (SELECT n FROM outbox_stream WHERE id = ?1 AND peer = ?2)
+             ORDER BY n LIMIT 1",
         )?
-        .query_row([theirs], |row| {
+        .query_row((theirs, peer.number()), |row| {
             let number = |at| row.get::<_, Count>(at).map(|count| count.0);
             Ok([number(0)?, number(1)?, number(2)?])
         })
@@ -147,15 +156,15 @@ fn known(conn: &Connection, theirs: &[u8], current: &[u8]) -> Result<Known, DbEr
 /// Whether another parcel waits where the receiver has one.
 fn another_waits(
     conn: &Connection,
-    priority: Priority,
+    (peer, priority): (Peer, Priority),
     theirs: &wire::Received,
 ) -> Result<bool, DbError> {
-    if theirs.id.is_empty() || theirs.last >= KEYS_PER_PRIORITY.unsigned_abs() {
+    if theirs.id.is_empty() || theirs.last >= SEQUENCES.unsigned_abs() {
         return Ok(false);
     }
     let id: Option<Vec<u8>> = conn
         .prepare_cached("SELECT id FROM outbox WHERE key = ?1")?
-        .query_row([key(priority, theirs.last)?], |row| row.get(0))
+        .query_row([peer.key(priority, theirs.last)?], |row| row.get(0))
         .optional()?;
     Ok(id.is_some_and(|id| id != theirs.id))
 }
@@ -193,13 +202,16 @@ pub fn begin(
     let (first, _) =
         meet::sent(&hello(tx, sender.to)?).ok_or(DbError::Corrupt("outbox counter"))?;
     let [alarm, live, backlog] = first.map(Count);
-    let Count(n) = tx
-        .prepare_cached(
-            "INSERT INTO outbox_stream (id, alarm, live, backlog) VALUES (?1, ?2, ?3, ?4) RETURNING n",
-        )?
-        .query_row((id, alarm, live, backlog), |row| row.get(0))?;
-    tx.prepare_cached("DELETE FROM outbox_stream WHERE n <= ?1")?
-        .execute([Count(n.saturating_sub(MAX_STREAMS))])?;
+    let peer = known_peer(tx, sender.to)?;
+    tx.prepare_cached(
+        "INSERT INTO outbox_stream (id, alarm, live, backlog, peer) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?
+    .execute((id, alarm, live, backlog, peer.number()))?;
+    tx.prepare_cached(
+        "DELETE FROM outbox_stream WHERE peer = ?1 AND n <= (
+           SELECT n FROM outbox_stream WHERE peer = ?1 ORDER BY n DESC LIMIT 1 OFFSET ?2)",
+    )?
+    .execute((peer.number(), Count(MAX_STREAMS)))?;
     let event = |decision| {
         Entry::of_event(
             sender.now,

@@ -66,6 +66,8 @@ pub struct Wire {
     pub older: bool,
     /// Whether both ends have said where they stand, on this connection.
     met: bool,
+    /// Who receives; none before the first connection.
+    there: Option<Place>,
     /// Values that the receiver did not take when they first came: what is shipped again comes behind what is newer.
     pub detained: BTreeSet<String>,
 }
@@ -80,6 +82,7 @@ impl Default for Wire {
             late: Vec::new(),
             older: false,
             met: false,
+            there: None,
             detained: BTreeSet::new(),
         }
     }
@@ -94,6 +97,7 @@ impl Wire {
         if !self.met {
             // Whoever has met takes nothing any more that an older connection had under way.
             self.late.clear();
+            self.there = Some(door.here.clone());
             self.met = meet(outbox, from, door, draw).await;
             if !self.met {
                 return;
@@ -104,7 +108,7 @@ impl Wire {
                 let Some(room) = self.flight.room(priority) else {
                     return;
                 };
-                let Ok(leased) = outbox.lease(priority, room).await else {
+                let Ok(leased) = outbox.lease(&door.here, priority, room).await else {
                     self.cut(outbox).await;
                     return;
                 };
@@ -165,7 +169,7 @@ impl Wire {
                 Err(_) => bad = true,
             }
         }
-        if bad || (!good.is_empty() && outbox.settle(good).await.is_err()) {
+        if bad || (!good.is_empty() && outbox.settle(&door.here, good).await.is_err()) {
             self.cut(outbox).await;
         }
         is_final
@@ -178,7 +182,9 @@ impl Wire {
         self.flight = Flight::default();
         self.met = false;
         // A store that is closed has no leases either.
-        let _released = outbox.release().await;
+        if let Some(there) = &self.there {
+            let _released = outbox.release(there).await;
+        }
     }
 
     /// The receiver was killed: what was under way to it is gone.

@@ -91,7 +91,10 @@ impl Region {
                 Some(reason) => answer(&one.parcel, &Verdict::Refused { reason }),
                 None => answer(&one.parcel, &verdicts.next().unwrap()),
             });
-            store.settle(receipts.collect()).await.unwrap();
+            store
+                .settle(store.region(), receipts.collect())
+                .await
+                .unwrap();
         }
     }
 }

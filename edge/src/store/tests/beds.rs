@@ -48,7 +48,10 @@ impl Region {
             }
             waiting.reverse();
             let receipts = waiting.iter().map(|p| receipt(p, Outcome::Accepted));
-            store.settle(receipts.collect()).await.unwrap();
+            store
+                .settle(store.region(), receipts.collect())
+                .await
+                .unwrap();
         }
         kinds
     }
@@ -386,7 +389,7 @@ async fn told(store: &Store) -> Vec<messages::ClinicalPatient> {
                 told.extend(batch.patients);
             }
             let receipts = vec![receipt(&parcel, Outcome::Accepted)];
-            store.settle(receipts).await.unwrap();
+            store.settle(store.region(), receipts).await.unwrap();
         }
     }
     told

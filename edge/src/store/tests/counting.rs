@@ -7,7 +7,10 @@ async fn take_all(store: &Store) {
     for priority in Priority::ALL {
         let receipts = parcels(store, priority).await;
         let receipts = receipts.iter().map(|p| receipt(p, Outcome::Accepted));
-        store.settle(receipts.collect()).await.unwrap();
+        store
+            .settle(store.region(), receipts.collect())
+            .await
+            .unwrap();
     }
 }
 

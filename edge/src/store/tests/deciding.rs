@@ -22,7 +22,10 @@ async fn a_person_releases_and_discards_beside_a_store_that_writes_and_both_are_
         reason: "conflict".into(),
         ..receipt(parcel, Outcome::Refused)
     });
-    store.settle(refused.collect()).await.unwrap();
+    store
+        .settle(store.region(), refused.collect())
+        .await
+        .unwrap();
     let writing = tokio::spawn({
         let store = store.clone();
         async move {
@@ -43,7 +46,7 @@ async fn a_person_releases_and_discards_beside_a_store_that_writes_and_both_are_
     assert_eq!(store.ship_again().await.unwrap(), 1);
     for parcel in parcels(&store, Priority::Backlog).await {
         let taken = receipt(&parcel, Outcome::Accepted);
-        store.settle(vec![taken]).await.unwrap();
+        store.settle(store.region(), vec![taken]).await.unwrap();
     }
     time.forward(2 * 86_400_000);
     assert_eq!(sweep(&store).await, 202, "all but the one that is held");

@@ -42,12 +42,12 @@ async fn contents(store: &Store) -> (i64, usize) {
         .unwrap();
     let mut readings = 0;
     for priority in Priority::ALL {
-        for parcel in store.lease(priority, LIMITS).await.unwrap() {
+        for parcel in store.lease(store.region(), priority, LIMITS).await.unwrap() {
             let batch: ReadingBatch = federation::envelope::open(&parcel).unwrap();
             readings += batch.readings.len();
         }
     }
-    store.release().await.unwrap();
+    store.release(store.region()).await.unwrap();
     (rows, readings)
 }
 
@@ -143,7 +143,14 @@ async fn the_alarm_of_a_conflict_whose_commit_failed_is_raised_the_next_time() {
             "{answer:?}"
         );
     }
-    assert_eq!(store.depths().await.unwrap().of(Priority::Alarm), 1);
+    assert_eq!(
+        store
+            .depths(store.region())
+            .await
+            .unwrap()
+            .of(Priority::Alarm),
+        1
+    );
 }
 
 /// Opens what a power loss leaves behind, on a good disk.
@@ -297,10 +304,16 @@ async fn a_real_file_system_that_is_full_refuses_and_the_store_goes_on_when_ther
     for seq in &acknowledged {
         assert_eq!(stored(&store, *seq).await, Stored::Duplicate);
     }
-    let first = store.lease(Priority::Backlog, LIMITS).await.unwrap();
+    let first = store
+        .lease(store.region(), Priority::Backlog, LIMITS)
+        .await
+        .unwrap();
     let receipts = first
         .iter()
         .map(|parcel| receipt(parcel, Outcome::Accepted));
-    store.settle(receipts.collect()).await.unwrap();
+    store
+        .settle(store.region(), receipts.collect())
+        .await
+        .unwrap();
     store.close().await;
 }

@@ -140,7 +140,7 @@ async fn under_an_expired_profile_samples_are_kept_and_nothing_goes_out() {
     assert_eq!(batches(&store).await[0].readings[0].effective_ms, START);
     time.forward(1_000);
     assert_eq!(store.append(sample("m1", 2)).await.unwrap(), Stored::New);
-    assert_eq!(store.depths().await.unwrap().0, [0, 0, 1]);
+    assert_eq!(store.depths(store.region()).await.unwrap().0, [0, 0, 1]);
     let kept = Late {
         shipped: 0,
         allowed: false,
@@ -148,7 +148,7 @@ async fn under_an_expired_profile_samples_are_kept_and_nothing_goes_out() {
     };
     assert!(store.has_unshipped());
     assert_eq!(store.ship_late().await.unwrap(), kept);
-    assert_eq!(store.depths().await.unwrap().0, [0, 0, 1]);
+    assert_eq!(store.depths(store.region()).await.unwrap().0, [0, 0, 1]);
 }
 
 #[tokio::test]
@@ -170,7 +170,7 @@ async fn what_might_not_leave_is_shipped_once_it_may_and_then_deleted_in_its_tim
         ..sample("m1", 600)
     };
     store.append(alarm).await.unwrap();
-    assert_eq!(store.depths().await.unwrap().0, [0; 3]);
+    assert_eq!(store.depths(store.region()).await.unwrap().0, [0; 3]);
     store.close().await;
     let store = Store::open(options(dir.path(), time.clone())).unwrap();
     assert!(store.has_unshipped());
@@ -192,7 +192,10 @@ async fn what_might_not_leave_is_shipped_once_it_may_and_then_deleted_in_its_tim
     for priority in Priority::ALL {
         let receipts = parcels(&store, priority).await;
         let receipts = receipts.iter().map(|p| receipt(p, Outcome::Accepted));
-        store.settle(receipts.collect()).await.unwrap();
+        store
+            .settle(store.region(), receipts.collect())
+            .await
+            .unwrap();
     }
     time.forward(2 * 86_400_000);
     assert_eq!(sweep(&store).await, 601);
@@ -250,13 +253,13 @@ async fn what_was_kept_back_leaves_before_what_its_device_measured_later() {
     // Another device's alarm waits for nobody, and one of this device leaves with those before it, in one commit.
     store.append(valued("m2", 4, Urgency::Alarm)).await.unwrap();
     assert_eq!(waiting(&store, Priority::Alarm).await, ["64"]);
-    store.release().await.unwrap();
+    store.release(store.region()).await.unwrap();
     store.append(valued("m1", 5, Urgency::Alarm)).await.unwrap();
     assert_eq!(
         waiting(&store, Priority::Alarm).await,
         ["64", "61", "63", "65"]
     );
-    store.release().await.unwrap();
+    store.release(store.region()).await.unwrap();
     store
         .append(valued("m1", 6, Urgency::Routine))
         .await
@@ -286,7 +289,7 @@ async fn an_alarm_behind_more_than_a_step_of_older_ones_leaves_in_its_turn() {
             .collect::<Vec<_>>()
     };
     assert_eq!(waiting(&store, Priority::Alarm).await, expected(500));
-    store.release().await.unwrap();
+    store.release(store.region()).await.unwrap();
     store
         .append(valued("m1", KEPT + 1, Urgency::Alarm))
         .await

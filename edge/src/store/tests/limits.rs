@@ -70,12 +70,22 @@ async fn the_alarm_of_a_conflict_that_found_no_room_is_raised_the_next_time() {
     for priority in Priority::ALL {
         let receipts = parcels(&store, priority).await;
         let receipts = receipts.iter().map(|p| receipt(p, Outcome::Accepted));
-        store.settle(receipts.collect()).await.unwrap();
+        store
+            .settle(store.region(), receipts.collect())
+            .await
+            .unwrap();
     }
-    assert_eq!(store.depths().await.unwrap().0, [0; 3]);
+    assert_eq!(store.depths(store.region()).await.unwrap().0, [0; 3]);
     assert!(is_conflict(&store.append(other.clone()).await));
     assert!(is_conflict(&store.append(other).await));
-    assert_eq!(store.depths().await.unwrap().of(Priority::Alarm), 1);
+    assert_eq!(
+        store
+            .depths(store.region())
+            .await
+            .unwrap()
+            .of(Priority::Alarm),
+        1
+    );
 }
 
 #[tokio::test]
@@ -118,7 +128,7 @@ async fn above_its_bound_the_store_refuses_routine_samples_and_still_takes_alarm
     for priority in [Priority::Alarm, Priority::Backlog] {
         for parcel in parcels(&store, priority).await {
             store
-                .settle(vec![receipt(&parcel, Outcome::Accepted)])
+                .settle(store.region(), vec![receipt(&parcel, Outcome::Accepted)])
                 .await
                 .unwrap();
         }
@@ -186,7 +196,10 @@ async fn retention_deletes_what_is_old_and_receipted_and_still_knows_it() {
     }
     let waiting = parcels(&store, Priority::Backlog).await;
     store
-        .settle(vec![receipt(&waiting[1], Outcome::Accepted)])
+        .settle(
+            store.region(),
+            vec![receipt(&waiting[1], Outcome::Accepted)],
+        )
         .await
         .unwrap();
     assert_eq!(sweep(&store).await, 0, "not old");
@@ -246,8 +259,11 @@ async fn what_the_region_refused_quarantined_or_stored_in_part_is_not_deleted() 
         in_part,
         receipt(&waiting[3], Outcome::Accepted),
     ];
-    store.settle(receipts.clone()).await.unwrap();
-    store.settle(receipts).await.unwrap();
+    store
+        .settle(store.region(), receipts.clone())
+        .await
+        .unwrap();
+    store.settle(store.region(), receipts).await.unwrap();
     assert!(parcels(&store, Priority::Backlog).await.is_empty());
     time.forward(2 * 86_400_000);
     assert_eq!(sweep(&store).await, 1, "the one that the region has");

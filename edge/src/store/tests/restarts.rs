@@ -32,7 +32,10 @@ async fn receipt_all(store: &Store) {
     for priority in Priority::ALL {
         let receipts = parcels(store, priority).await;
         let receipts = receipts.iter().map(|p| receipt(p, Outcome::Accepted));
-        store.settle(receipts.collect()).await.unwrap();
+        store
+            .settle(store.region(), receipts.collect())
+            .await
+            .unwrap();
     }
 }
 
@@ -226,7 +229,7 @@ async fn a_run_that_finds_no_room_is_not_begun_and_not_acknowledged() {
     let dir = TempDir::new().unwrap();
     let mut options = options(dir.path(), hand());
     options.bounds = Bounds {
-        max: Size(256 << 10),
+        max: Size(384 << 10),
         alarm_reserve: Size(64 << 10),
     };
     let store = Store::open(options).unwrap();

@@ -139,7 +139,7 @@ async fn deliver(store: &Store, region: &Region) -> Vec<Verdict> {
     let inbox = region.ledger.inbox(region.resources.clone());
     let mut others = Vec::new();
     for priority in Priority::ALL {
-        let sent = store.lease(priority, LIMITS).await.unwrap();
+        let sent = store.lease(store.region(), priority, LIMITS).await.unwrap();
         let arrival = |parcel: &Parcel| Arrival {
             parcel: parcel.clone(),
             fault: None,
@@ -167,9 +167,9 @@ async fn deliver(store: &Store, region: &Region) -> Vec<Verdict> {
                 others.push(verdict);
             }
         }
-        store.settle(receipts).await.unwrap();
+        store.settle(store.region(), receipts).await.unwrap();
     }
-    store.release().await.unwrap();
+    store.release(store.region()).await.unwrap();
     others
 }
 
@@ -179,7 +179,7 @@ async fn settle(store: &Store, region: &Region) {
     for _ in 0..50 {
         assert_eq!(deliver(store, region).await, []);
         let late = store.ship_late().await.unwrap();
-        if !late.left && store.depths().await.unwrap().0 == [0; 3] {
+        if !late.left && store.depths(store.region()).await.unwrap().0 == [0; 3] {
             return;
         }
     }

@@ -128,7 +128,7 @@ async fn a_message_that_is_too_long_is_an_error_and_what_came_before_it_is_answe
         parcels: 1,
         bytes: 1 << 20,
     };
-    let good = crate::port::Outbox::lease(&good, Priority::Live, limits)
+    let good = crate::port::Outbox::lease(&good, &place(US), Priority::Live, limits)
         .await
         .unwrap()
         .remove(0);

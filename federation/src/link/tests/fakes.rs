@@ -33,13 +33,14 @@ struct OutboxState {
     db: Connection,
     leases: Leases,
     me: Place,
+    to: Place,
     sum: Settled,
     releases: usize,
     most_leased_bytes: [usize; 3],
 }
 
 impl OutboxState {
-    fn new(me: Place) -> Self {
+    fn new(me: Place, to: Place) -> Self {
         let db = Connection::open_in_memory().unwrap();
         audit::schema(&db).unwrap();
         outbox::schema(&db).unwrap();
@@ -47,6 +48,7 @@ impl OutboxState {
             db,
             leases: Leases::default(),
             me,
+            to,
             sum: Settled::default(),
             releases: 0,
             most_leased_bytes: [0; 3],
@@ -59,8 +61,8 @@ impl OutboxState {
             parcels: usize::MAX,
             bytes: usize::MAX,
         };
-        let mut parcels = outbox::lease_from(&self.db, priority, 0, all).unwrap();
-        parcels.retain(|parcel| parcel.seq <= self.leases.after(priority));
+        let mut parcels = outbox::lease_from(&self.db, &self.to, priority, 0, all).unwrap();
+        parcels.retain(|parcel| parcel.seq <= self.leases.after(&self.to, priority));
         parcels
     }
 }
@@ -82,7 +84,7 @@ impl MemOutbox {
         Self {
             from: from.into(),
             to: to.into(),
-            state: Mutex::new(OutboxState::new(from.parse().unwrap())),
+            state: Mutex::new(OutboxState::new(from.parse().unwrap(), to.parse().unwrap())),
             added: Notify::new(),
         }
     }
@@ -124,7 +126,8 @@ impl MemOutbox {
     }
 
     fn depths(&self) -> Depths {
-        outbox::depths(&self.state.lock().db).unwrap()
+        let state = self.state.lock();
+        outbox::depths(&state.db, &state.to).unwrap()
     }
 
     pub fn waiting(&self) -> usize {
@@ -190,13 +193,14 @@ impl Outbox for MemOutbox {
 
     async fn lease(
         &self,
+        to: &Place,
         priority: Priority,
         limits: LeaseLimits,
     ) -> Result<Vec<Parcel>, PortError> {
         let state = &mut *self.state.lock();
-        let after = state.leases.after(priority);
-        let parcels = outbox::lease_from(&state.db, priority, after, limits).unwrap();
-        state.leases.take(priority, &parcels);
+        let after = state.leases.after(to, priority);
+        let parcels = outbox::lease_from(&state.db, to, priority, after, limits).unwrap();
+        state.leases.take(to, priority, &parcels);
         let held = state.leased(priority);
         let held: usize = held.iter().map(|parcel| parcel.body.len()).sum();
         let most = &mut state.most_leased_bytes[usize::from(priority.rank())];
@@ -204,26 +208,26 @@ impl Outbox for MemOutbox {
         Ok(parcels)
     }
 
-    async fn settle(&self, receipts: Vec<Receipt>) -> Result<(), PortError> {
+    async fn settle(&self, to: &Place, receipts: Vec<Receipt>) -> Result<(), PortError> {
         let state = &mut *self.state.lock();
-        let settled = outbox::settle(&state.db, &state.me, &receipts, Timestamp(0)).unwrap();
+        let settled = outbox::settle(&state.db, (&state.me, to), &receipts, Timestamp(0)).unwrap();
         state.sum.add(settled);
-        state.leases.settle(&receipts);
+        state.leases.settle(to, &receipts);
         Ok(())
     }
 
-    async fn release(&self) -> Result<(), PortError> {
+    async fn release(&self, to: &Place) -> Result<(), PortError> {
         let mut state = self.state.lock();
         state.releases += 1;
-        state.leases.release();
+        state.leases.release(to);
         Ok(())
     }
 
-    async fn depths(&self) -> Result<Depths, PortError> {
+    async fn depths(&self, _: &Place) -> Result<Depths, PortError> {
         Ok(self.depths())
     }
 
-    async fn added(&self) {
+    async fn added(&self, _: &Place) {
         self.added.notified().await;
     }
 }

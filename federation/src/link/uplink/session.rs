@@ -103,7 +103,7 @@ impl Session {
             if let Err(error) = self.send().await {
                 return error;
             }
-            let outbox = Arc::clone(&self.outbox);
+            let (outbox, there) = (Arc::clone(&self.outbox), self.there.clone());
             let wake = self.wake();
             let landed = tokio::select! {
                 first = receipts.message() => match first {
@@ -114,7 +114,7 @@ impl Session {
                     Ok(None) => Err(LinkError::Ended { code: tonic::Code::Ok }),
                     Err(status) => Err(ended(status)),
                 },
-                () = outbox.added() => Ok(()),
+                () = outbox.added(&there) => Ok(()),
                 () = sleep_until(wake) => self.in_time(),
             };
             if let Err(error) = landed {
@@ -154,7 +154,7 @@ impl Session {
     /// Sends what waits in a priority; says whether that was all of it.
     async fn send_all(&mut self, priority: Priority) -> Result<bool, LinkError> {
         while let Some(room) = self.flight.room(priority) {
-            let leased = self.outbox.lease(priority, room).await?;
+            let leased = self.outbox.lease(&self.there, priority, room).await?;
             if leased.is_empty() {
                 return Ok(true);
             }
@@ -230,7 +230,7 @@ impl Session {
         self.deadline = (!self.flight.is_empty()).then(|| Instant::now() + RECEIPT_TIMEOUT);
         if !good.is_empty() {
             *settled += good.len() as u64;
-            self.outbox.settle(good).await?;
+            self.outbox.settle(&self.there, good).await?;
         }
         bad.map_or(Ok(()), Err)
     }

@@ -116,11 +116,13 @@ impl World {
                 waiting.push(format!("node {at} does not run"));
                 continue;
             };
-            if self.shape.parent(at).is_none() {
+            let above = self.shape.parent(at);
+            let Some(above) = above.and_then(|above| self.shape.places()[above].parse().ok())
+            else {
                 // It has nobody to deliver to in this mesh.
                 continue;
-            }
-            match outbox.depths().await {
+            };
+            match outbox.depths(&above).await {
                 Ok(depths) => waiting.extend(
                     Priority::ALL
                         .into_iter()
