@@ -15,13 +15,13 @@ use crate::{
     modbus,
     pipeline::{Published, Topics, Watched, Witness},
     standing::{Standing, Told},
-    store::{self, Bounds, DeviceFacts, Store, StoreOptions},
+    store::{self, Bounds, DeviceFacts, Handlers, Store, StoreOptions},
     tasks,
 };
 use ed25519_dalek::VerifyingKey;
 use federation::{
     audit::Signer,
-    link::{Tap, Uplink, UplinkParts},
+    link::{Door, Tap, Uplink, UplinkParts},
     pki,
     policy::Rules,
     profile::SignedProfile,
@@ -296,11 +296,21 @@ fn link_parts(
     tls: &Arc<ReloadingTls>,
 ) -> Result<impl Fn() -> UplinkParts + Send + Sync + use<>, EdgeError> {
     let tap = Tap::from_env(shared.config.local_mesh)?;
+    let collect = Arc::new(Door {
+        here: shared.here.clone(),
+        key: pki::load_signing_key(&shared.config.tls.signing_key)?,
+        gate: Arc::new(shared.store.clone()),
+        inbox: Arc::new(shared.store.clone()),
+        tls: tls.clone(),
+        outbox: None,
+        tap: None,
+    });
     let (shared, tls) = (shared.clone(), tls.clone());
     Ok(move || UplinkParts {
         url: shared.config.uplink.url.clone(),
         here: shared.here.clone(),
         there: region(&shared.config),
+        collect: Some(collect.clone()),
         outbox: Arc::new(shared.store.clone()),
         audit: Arc::new(Told {
             audit: shared.store.clone(),
@@ -415,7 +425,13 @@ fn open_store(
         signer: Signer::new(here, signing_key),
         time,
         entropy: store::system_entropy,
+        handlers: handlers(),
     })?)
+}
+
+/// Who takes in which kind of what comes down.
+fn handlers() -> Handlers {
+    Handlers::new()
 }
 
 fn signed_profile(config: &EdgeConfig, here: &Place) -> Result<Option<SignedProfile>, EdgeError> {

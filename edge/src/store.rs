@@ -41,7 +41,9 @@ mod catalogued;
 mod correction;
 mod directory;
 mod draft;
+mod error;
 mod held;
+pub mod inbox;
 mod job;
 mod journal;
 mod key;
@@ -72,7 +74,9 @@ pub use beds::{BY_CONFIGURATION, BedFact, BedRow, Entered, MAX_NAME, Timeline};
 pub use bounds::Bounds;
 pub use correction::Corrected;
 pub use directory::{DeviceEntry, DeviceFacts};
+pub use error::{StoreError, StoreErrorKind};
 pub use held::Holding;
+pub use inbox::{Commit, Handler, Handlers};
 pub(crate) use journal::WITHDRAWN_FOR_GOOD;
 pub use journal::{EDGE_EPOCH, EdgeSample};
 pub use pack::PackedReading;
@@ -83,7 +87,7 @@ pub use unshipped::Late;
 pub(crate) use view::BedRead;
 
 use crate::clockguard::Time;
-use federation::{audit::witness::Witness, db::DbError, profile::SignedProfile};
+use federation::{audit::witness::Witness, profile::SignedProfile};
 use node::quantity::Span;
 use parking_lot::Mutex;
 use rusqlite::Connection;
@@ -107,95 +111,6 @@ pub type Entropy = fn(&mut [u8]);
 /// The operating system's generator, by way of the thread's.
 pub fn system_entropy(bytes: &mut [u8]) {
     rand::RngCore::fill_bytes(&mut rand::rng(), bytes);
-}
-
-/// What went wrong in the store, in words that hold no payload.
-#[derive(Debug, thiserror::Error)]
-#[error("{op}: {kind:?}")]
-pub struct StoreError {
-    /// What the caller can do about it.
-    pub kind: StoreErrorKind,
-    /// The step.
-    pub op: &'static str,
-    /// What the engine said.
-    #[source]
-    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
-}
-
-impl StoreError {
-    pub(crate) const fn new(kind: StoreErrorKind, op: &'static str) -> Self {
-        Self {
-            kind,
-            op,
-            source: None,
-        }
-    }
-
-    /// The same error without its cause, for another caller of the same commit.
-    pub(crate) const fn without_source(&self) -> Self {
-        Self::new(self.kind, self.op)
-    }
-
-    pub(crate) fn sqlite(op: &'static str) -> impl FnOnce(rusqlite::Error) -> Self {
-        move |source| Self {
-            kind: schema::kind_of(&source),
-            op,
-            source: Some(Box::new(source)),
-        }
-    }
-
-    pub(crate) fn io(op: &'static str) -> impl FnOnce(std::io::Error) -> Self {
-        move |source| Self {
-            kind: match source.kind() {
-                std::io::ErrorKind::StorageFull => StoreErrorKind::Full,
-                _ => StoreErrorKind::Unavailable,
-            },
-            op,
-            source: Some(Box::new(source)),
-        }
-    }
-}
-
-/// What the caller can do about a [`StoreError`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StoreErrorKind {
-    /// The disk or its bound is full: free space, or wait for the uplink.
-    Full,
-    /// The disk refuses writes or an fsync failed: try again later.
-    Unavailable,
-    /// What is stored does not make sense: a person must look.
-    Corrupt,
-    /// Wrong key, or a schema newer than this binary.
-    Refused,
-    /// A fault of ours.
-    Internal,
-}
-
-/// A step of a commit failed in the engine; the commit cannot stand.
-impl From<rusqlite::Error> for StoreError {
-    fn from(source: rusqlite::Error) -> Self {
-        Self::sqlite("use the database")(source)
-    }
-}
-
-/// A step on the tables of `federation` failed; the commit cannot stand.
-impl From<DbError> for StoreError {
-    fn from(source: DbError) -> Self {
-        const OP: &str = "use the outbox and audit tables";
-        match source {
-            DbError::Sql(source) => Self::sqlite(OP)(source),
-            other => Self {
-                kind: match other {
-                    DbError::Newer { .. } => StoreErrorKind::Refused,
-                    DbError::Corrupt(_) => StoreErrorKind::Corrupt,
-                    DbError::Full => StoreErrorKind::Full,
-                    DbError::TooLarge { .. } | DbError::Sql(_) => StoreErrorKind::Internal,
-                },
-                op: OP,
-                source: Some(Box::new(other)),
-            },
-        }
-    }
 }
 
 /// How the store fares, for readiness.
@@ -254,6 +169,8 @@ pub struct StoreOptions {
     pub time: Arc<dyn Time>,
     /// Randomness.
     pub entropy: Entropy,
+    /// Who takes in which kind of what comes down.
+    pub handlers: Handlers,
 }
 
 /// The store: a handle that is cheap to clone. See the head of this file.
@@ -268,6 +185,10 @@ struct Shared {
     status: Arc<Status>,
     region: Place,
     leases: Mutex<federation::outbox::Leases>,
+    /// What came down and was let in, until it is answered.
+    admitted: Mutex<federation::inbox::Admitted>,
+    /// Whether what comes down waits for something before it.
+    order: Mutex<federation::ledger::Lateness>,
     /// When retained messages of this run lapse, by a clock that no step of the machine's moves.
     lapses: Mutex<retained::Lapses>,
     time: Arc<dyn Time>,
@@ -295,6 +216,8 @@ struct Status {
     /// How often who lies where has changed.
     beds: AtomicU32,
     added: Notify,
+    /// The store is to meet the region again.
+    meet_again: Notify,
     transit: Mutex<transit::Transit>,
 }
 
@@ -346,6 +269,8 @@ impl Store {
             status,
             region,
             leases: Mutex::default(),
+            admitted: Mutex::default(),
+            order: Mutex::default(),
             lapses: Mutex::default(),
             time,
             entropy,

@@ -29,8 +29,7 @@ mod log;
 pub mod restore;
 mod verify;
 pub mod witness;
-pub(crate) use entry::count;
-pub use entry::{Asked, Decision, Entry, about};
+pub use entry::{Asked, Decision, Entry, about, count};
 pub use export::{ExportError, export};
 pub use log::Log;
 pub use verify::{VerifyError, verify};
@@ -47,7 +46,7 @@ CREATE TABLE IF NOT EXISTS audit_head (
     checkpoint TEXT NOT NULL              -- the last signed head
 ) STRICT;
 INSERT OR IGNORE INTO audit_head VALUES (0, 0, x'', '');
-", heads::HEADS, heads::FRONTIERS, heads::EVERY_FRONTIER];
+", heads::HEADS, heads::FRONTIERS, heads::EVERY_FRONTIER, heads::TOLD];
 
 /// The part of the schema that this is.
 const PART: &str = "audit";

@@ -154,6 +154,28 @@ fn permit_way(class: DataClass, way: Way) -> Result<(), Refusal> {
             | Way::RegionToGlobal
             | Way::GlobalToRegion,
         ) => Err(Refusal::WrongTier),
+        // A device is told what to do by the region of its facility alone: no command comes from further away, and none
+        // goes past a facility or between regions.
+        (DataClass::Command, Way::RegionToFacility) => Ok(()),
+        // What a device says of itself tells how the patient at it is treated, so it goes no further than their data.
+        (DataClass::DeviceReport, Way::FacilityToRegion) => Ok(()),
+        (DataClass::Command | DataClass::DeviceReport, Way::RegionAbroad) => {
+            Err(Refusal::OtherJurisdiction)
+        }
+        (
+            DataClass::Command,
+            Way::FacilityToRegion
+            | Way::RegionToSibling
+            | Way::RegionToGlobal
+            | Way::GlobalToRegion,
+        )
+        | (
+            DataClass::DeviceReport,
+            Way::RegionToFacility
+            | Way::RegionToSibling
+            | Way::RegionToGlobal
+            | Way::GlobalToRegion,
+        ) => Err(Refusal::WrongTier),
         // Models are released by regions and the global node, firmware comes down: a facility makes neither.
         (DataClass::ModelRelease | DataClass::Firmware, Way::FacilityToRegion) => {
             Err(Refusal::WrongTier)
@@ -202,6 +224,12 @@ fn permit_purpose(class: DataClass, way: Way, purpose: Purpose) -> Result<(), Re
             DataClass::DeviceMetadata | DataClass::Firmware | DataClass::Policy,
             Purpose::Care | Purpose::Research,
         ) => false,
+        // Commands run devices, and what became of them is proof. Neither is moved to treat anybody by it elsewhere, nor
+        // to learn from it.
+        (DataClass::Command | DataClass::DeviceReport, Purpose::Operations | Purpose::Audit) => {
+            true
+        }
+        (DataClass::Command | DataClass::DeviceReport, Purpose::Care | Purpose::Research) => false,
         // A signed head proves; it does nothing else.
         (DataClass::AuditCheckpoint, Purpose::Audit) => true,
         (DataClass::AuditCheckpoint, Purpose::Care | Purpose::Operations | Purpose::Research) => {
@@ -251,6 +279,39 @@ mod tests {
             let from = place("edge/eu/eu/eu-f1");
             let decided = decide(DataClass::Pseudonymous, &from, &place(to), Purpose::Care);
             assert_eq!(decided, expected, "{to}");
+        }
+    }
+
+    #[test]
+    fn a_command_goes_from_a_region_to_its_own_facility_alone_and_its_answer_back() {
+        let (facility, region) = (place("edge/eu/eu/eu-f1"), place("regional/eu/eu"));
+        let operations = Purpose::Operations;
+        let places = [
+            "edge/eu/eu/eu-f1",
+            "edge/eu/eu/eu-f2",
+            "edge/eu/eu-north/f1",
+            "edge/us/us/us-f1",
+            "regional/eu/eu",
+            "regional/eu/eu-north",
+            "regional/us/us",
+            "global",
+        ]
+        .map(place);
+        for from in &places {
+            for to in &places {
+                let down = decide(DataClass::Command, from, to, operations);
+                let own = matches!(to, Place::Edge { .. })
+                    && from.jurisdiction() == to.jurisdiction()
+                    && from.region() == to.region();
+                let is_region = matches!(from, Place::Regional { .. });
+                assert_eq!(down.is_ok(), own && is_region, "{from} {to}");
+                let up = decide(DataClass::DeviceReport, to, from, operations);
+                assert_eq!(up.is_ok(), down.is_ok(), "{to} {from}");
+            }
+        }
+        for purpose in [Purpose::Care, Purpose::Research] {
+            let decided = decide(DataClass::Command, &region, &facility, purpose);
+            assert_eq!(decided, Err(Refusal::WrongPurpose));
         }
     }
 

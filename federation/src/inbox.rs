@@ -28,8 +28,10 @@ pub const WINDOW: u64 = 4_096;
 /// The largest sequence: what SQLite's integers hold.
 const MAX_SEQ: u64 = i64::MAX as u64;
 
+mod receive;
 mod stream;
-pub(crate) use stream::uncounted;
+pub use receive::{Admitted, Receiver, answered, judge};
+pub use stream::uncounted;
 pub use stream::{Here, STREAM_BYTES, meet};
 
 const SCHEMA: &[&str] = &[
@@ -264,7 +266,8 @@ pub(crate) fn note_mark(tx: &Connection, sender: &Place, mark: u64) -> Result<()
         .try_for_each(|priority| stream::note_mark(tx, sender, priority, mark))
 }
 
-pub(crate) use stream::{doubt, last_mark, rewind};
+pub use stream::doubt;
+pub(crate) use stream::{last_mark, rewind};
 
 /// The last sequence up to which everything of that sender has a final answer; 0 before the first.
 ///

@@ -6,11 +6,11 @@
 //! writes the decision; [`Apply::apply`] makes the records durable, idempotently; the answer is recorded, and only then
 //! given. What goes out is one commit: [`Ledger::ship`].
 use crate::{
-    audit::{self, Decision, Entry, Signer, count, heads, witness::Witness},
+    audit::{self, Decision, Entry, Signer, count, witness::Witness},
     db::{self, DbError, Shared},
-    gap, gate,
+    gap,
     identity::Identity,
-    inbox::{self, Check, Here},
+    inbox::{self, Admitted, Check, Here},
     outbox::{self, Leases},
     policy::Rules,
     port::{Arrival, Gate, Inbox, PeerAudit, PortError, PortErrorKind, Verdict},
@@ -22,7 +22,6 @@ use messages::class_of;
 use parking_lot::Mutex;
 use rusqlite::Connection;
 use std::{
-    collections::HashSet,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -30,21 +29,19 @@ use tokio::sync::Notify;
 use types::Place;
 
 mod checkpoint;
+mod commit;
 mod handlers;
 mod lateness;
 pub mod notes;
 mod restore;
 mod uplink;
-pub use checkpoint::KeepsHeads;
+pub use checkpoint::{KeepsHeads, Telling, keep_heads};
+pub use commit::Commit;
 pub use handlers::{Engine, Handler, Handlers};
-use lateness::Lateness;
-pub use lateness::OUT_OF_ORDER_LIMIT;
+pub use lateness::{Lateness, OUT_OF_ORDER_LIMIT};
 pub use restore::Marked;
 use uplink::Added;
 pub use uplink::{MAX_KNOWN, MAX_WAITING_BYTES, Shipped};
-
-/// Admitted parcels remembered until they are answered, so that a retry does not write another audit row.
-const MAX_ADMITTED: usize = 65_536;
 
 /// Makes admitted parcels durable in an engine of the node's choice.
 #[async_trait]
@@ -76,18 +73,12 @@ struct Inner {
     now: TimeSource,
     witness: Witness,
     path: PathBuf,
-    admitted: Mutex<HashSet<Admitted>>,
+    admitted: Mutex<Admitted>,
     order: Mutex<Lateness>,
     leases: Mutex<Leases>,
     added: Added,
     reship: Notify,
-}
-
-/// Sender, id and digest of a parcel.
-type Admitted = (Place, Vec<u8>, Vec<u8>);
-
-fn admitted(from: &Place, parcel: &Parcel) -> Admitted {
-    (from.clone(), parcel.id.to_vec(), parcel.digest.to_vec())
+    lacking: Notify,
 }
 
 impl Ledger {
@@ -124,6 +115,7 @@ impl Ledger {
                 leases: Mutex::default(),
                 added: Added::default(),
                 reship: Notify::new(),
+                lacking: Notify::new(),
             }),
         })
     }
@@ -155,74 +147,12 @@ impl Ledger {
 }
 
 impl Inner {
-    /// The fault of an arrival that has none yet, or the one it had when it came before. A new decision is written to
-    /// the audit log and returned.
-    fn judge(
-        &self,
-        tx: &Connection,
-        from: &Place,
-        arrival: &mut Arrival,
-    ) -> Result<Option<Decision>, DbError> {
-        let parcel = &arrival.parcel;
-        let known = inbox::lookup(tx, from, parcel)?;
-        if known == Some(Check::OtherStream) {
-            // Deferred by the inbox: nothing is decided before they have met.
-            return Ok(None);
+    fn receiver(&self) -> inbox::Receiver<'_> {
+        inbox::Receiver {
+            place: &self.here,
+            rules: &self.rules,
+            now: (self.now)(),
         }
-        if let Some(Check::Seen(verdict)) = known {
-            if let Verdict::Refused { reason } = verdict {
-                arrival.fault.get_or_insert(reason);
-            }
-            return Ok(None);
-        }
-        let fault = arrival
-            .fault
-            .or_else(|| known.and_then(Check::fault))
-            .or_else(|| gate::judge(&self.rules, from, &self.here, parcel).err());
-        let decision = match fault {
-            // It was let in before and not answered since: a retry is no new decision.
-            None if self.admitted.lock().contains(&admitted(from, parcel)) => return Ok(None),
-            None => Decision::Admitted,
-            Some(_) => Decision::Denied,
-        };
-        let reason = fault.unwrap_or_default();
-        let entry = Entry::of_parcel((self.now)(), decision, reason, from, &self.here, parcel);
-        audit::append(tx, &entry)?;
-        if let Some(reason) = fault {
-            let verdict = Verdict::Refused { reason };
-            inbox::record(tx, from, parcel, &verdict)?;
-            self.note_answer(tx, from, parcel, &verdict)?;
-        }
-        arrival.fault = fault;
-        Ok(Some(decision))
-    }
-
-    /// Writes down that a parcel which the rules let in was refused for what it holds: whether it was.
-    fn audit_refusal(
-        &self,
-        tx: &Connection,
-        from: &Place,
-        parcel: &Parcel,
-        verdict: &Verdict,
-    ) -> Result<bool, DbError> {
-        let Verdict::Refused { reason } = verdict else {
-            return Ok(false);
-        };
-        let now = (self.now)();
-        let entry = Entry::of_parcel(now, Decision::Denied, reason, from, &self.here, parcel);
-        audit::append(tx, &entry)?;
-        count(Decision::Denied, class_of(&parcel.kind));
-        Ok(true)
-    }
-
-    /// What was let in is let in, until it is answered.
-    fn remember(&self, from: &Place, arrivals: &[Arrival]) {
-        let mut set = self.admitted.lock();
-        if set.len() + arrivals.len() > MAX_ADMITTED {
-            set.clear();
-        }
-        let let_in = arrivals.iter().filter(|arrival| arrival.fault.is_none());
-        set.extend(let_in.map(|arrival| admitted(from, &arrival.parcel)));
     }
 }
 
@@ -246,10 +176,12 @@ impl Gate for Ledger {
         let (sender, mut judged) = (from.clone(), arrivals.to_vec());
         let (judged, decisions) = self
             .step("admit", move |inner, tx| {
-                let decisions = judged
-                    .iter_mut()
-                    .map(|arrival| inner.judge(tx, &sender, arrival))
-                    .collect::<Result<Vec<_>, _>>()?;
+                let (receiver, mut decisions) = (inner.receiver(), Vec::new());
+                for arrival in &mut judged {
+                    let was_admitted = inner.admitted.lock().has(&sender, &arrival.parcel);
+                    let decision = inbox::judge(tx, &receiver, &sender, arrival, was_admitted)?;
+                    decisions.push(decision);
+                }
                 if decisions.iter().any(Option::is_some) {
                     audit::sign_head(tx, &inner.signer)?;
                 }
@@ -262,7 +194,7 @@ impl Gate for Ledger {
                 count(decision, class_of(&arrival.parcel.kind));
             }
         }
-        self.inner.remember(from, arrivals);
+        self.inner.admitted.lock().remember(from, arrivals);
         Ok(())
     }
 }
@@ -345,12 +277,9 @@ impl<A: Apply> LedgerInbox<A> {
         let mark = self.apply.mark().await?;
         self.ledger
             .step("record", move |inner, tx| {
-                let mut denied = false;
+                let (receiver, mut denied) = (inner.receiver(), false);
                 for (parcel, verdict) in fresh.iter().zip(&verdicts) {
-                    inbox::record(tx, &from, parcel, verdict)?;
-                    inner.note_answer(tx, &from, parcel, verdict)?;
-                    denied |= inner.audit_refusal(tx, &from, parcel, verdict)?;
-                    heads::keep(tx, &parcel.head)?;
+                    denied |= inbox::answered(tx, &receiver, &from, parcel, verdict)?;
                 }
                 if let Some(mark) = mark {
                     inbox::note_mark(tx, &from, mark)?;
@@ -358,13 +287,8 @@ impl<A: Apply> LedgerInbox<A> {
                 if denied {
                     audit::sign_head(tx, &inner.signer)?;
                 }
-                let mut set = inner.admitted.lock();
-                for (parcel, verdict) in fresh.iter().zip(&verdicts) {
-                    if !matches!(verdict, Verdict::Deferred { .. }) {
-                        set.remove(&admitted(&from, parcel));
-                    }
-                }
-                drop(set);
+                let answered = fresh.iter().zip(&verdicts);
+                inner.admitted.lock().forget(&from, answered);
                 Ok(verdicts)
             })
             .await

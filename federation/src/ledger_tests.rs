@@ -400,3 +400,35 @@ async fn after_failed_fsyncs_the_ledger_goes_on_and_a_power_loss_takes_no_answer
         audit::verify(&db::open(&path).unwrap(), "medmesh/global", &key, &[]).unwrap();
     }
 }
+
+#[tokio::test]
+async fn what_a_node_keeps_and_what_follows_from_it_are_one_commit() {
+    let node = node();
+    node.ledger
+        .tables("t", &["CREATE TABLE kept (n INTEGER PRIMARY KEY) STRICT"])
+        .await
+        .unwrap();
+    let step = |fails: bool| {
+        move |commit: &mut Commit<'_>| {
+            let tx = commit.tx();
+            tx.execute("INSERT INTO kept (n) VALUES (1)", [])?;
+            let to = place("regional/eu/eu");
+            let body = outgoing().body;
+            let how = (Purpose::Operations, Priority::Live);
+            let shipped = commit.ship(&to, how, EnvelopeId::from_bytes([7; 16]), body)?;
+            assert!(matches!(shipped, Shipped::Queued(_)));
+            if fails {
+                return Err(db::DbError::Full);
+            }
+            Ok(())
+        }
+    };
+    let region = place("regional/eu/eu");
+    node.ledger.commit("keep", step(true)).await.unwrap_err();
+    assert_eq!(node.ledger.depths(&region).await.unwrap().0, [0; 3]);
+    assert_eq!(log(&node), []);
+    node.ledger.commit("keep", step(false)).await.unwrap();
+    assert_eq!(node.ledger.depths(&region).await.unwrap().0, [0, 1, 0]);
+    assert_eq!(log(&node), [(Decision::Cleared, String::new())]);
+    verified(&node);
+}

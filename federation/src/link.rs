@@ -1,4 +1,5 @@
-//! The link between a place and the next tier: parcels go up, signed receipts come down, over gRPC and mutual TLS 1.3.
+//! The link between a place and the next tier: parcels go up and signed receipts come down, and the other way round
+//! ([`collect`]), over gRPC and mutual TLS 1.3. The lower tier dials.
 //!
 //! [`Uplink`] is the sender's side, [`serve`] the receiver's. Neither keeps anything: what waits is in the outbox,
 //! what arrived is in the inbox, so either side may die at any moment. A parcel that got no receipt is sent again, and
@@ -10,6 +11,8 @@
 //!
 //! Both sides check that the other has business with them ([`route`]); a certificate says who it is, never a message.
 mod backoff;
+mod batch;
+mod collect;
 pub mod flight;
 mod io;
 mod newest;
@@ -120,7 +123,8 @@ pub enum LinkError {
     Listen(#[source] std::io::Error),
 }
 
-/// Whether a place delivers to another: a facility to its own region, a region to the global node, nothing else.
+/// Whether a place dials another, to deliver there and to collect: a facility its own region, a region the global node,
+/// nothing else.
 ///
 /// # Errors
 /// Why not, in a word from a closed set.

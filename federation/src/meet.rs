@@ -31,6 +31,9 @@
 use crate::wire::{Hello, Welcome};
 use types::Priority;
 
+/// One above the largest sequence: 2^40, at a thousand a second 34 years. What an end says beyond it makes no sense.
+pub const SEQUENCES: u64 = 1 << 40;
+
 /// A number for each priority, by [`Priority::rank`].
 pub type PerPriority = [u64; 3];
 
@@ -169,6 +172,8 @@ pub struct Begin {
     pub is_certain: bool,
     /// Parcels that the receiver has and the sender does not know of, by the counters.
     pub unknown_parcels: u64,
+    /// Whether nothing but its log tells that the sender was put back: the receiver has no parcel that it does not know of.
+    pub is_told_by_log_alone: bool,
 }
 
 /// Compares. Total: whatever the two say, parcels flow after at most one more exchange.
@@ -189,8 +194,8 @@ pub fn judge(ours: &Ours, theirs: &Theirs) -> Next {
             .iter()
             .fold(0, |sum: u64, more| sum.saturating_add(*more)),
     };
-    let sender =
-        ours.known == Known::Unheard || unknown_parcels > 0 || ours.forked || ours.log_behind;
+    let by_parcels = ours.known == Known::Unheard || unknown_parcels > 0 || ours.forked;
+    let sender = by_parcels || ours.log_behind;
     let lost = (0..3).any(|rank| has[rank].saturating_add(1) < ours.first[rank]);
     let receiver = theirs.put_back || (is_certain && lost);
     let cause = match (sender, receiver, ours.known) {
@@ -207,6 +212,7 @@ pub fn judge(ours: &Ours, theirs: &Theirs) -> Next {
         has,
         is_certain,
         unknown_parcels,
+        is_told_by_log_alone: cause == Cause::SenderRestored && !by_parcels,
     })
 }
 
@@ -218,13 +224,14 @@ fn zip(one: PerPriority, other: PerPriority, with: impl Fn(u64, u64) -> u64) -> 
     ]
 }
 
-/// What a receiver says that it has, by priority; none when the message does not say it of each.
+/// What a receiver says that it has, by priority; none when the message does not say it of each, or it cannot be.
 #[must_use]
 pub fn received(welcome: &Welcome) -> Option<PerPriority> {
     let [alarm, live, backlog] = &welcome.received[..] else {
         return None;
     };
-    Some([alarm.last, live.last, backlog.last])
+    let last = [alarm.last, live.last, backlog.last];
+    last.iter().all(|last| *last < SEQUENCES).then_some(last)
 }
 
 /// The sequences of a sender, by priority: first and last; none when the message does not say them of each, or they
@@ -236,7 +243,7 @@ pub fn sent(hello: &Hello) -> Option<(PerPriority, PerPriority)> {
     };
     let all = [alarm, live, backlog];
     let possible = all.iter().all(|sent| {
-        (1..=sent.last.saturating_add(1)).contains(&sent.first) && i64::try_from(sent.last).is_ok()
+        (1..=sent.last.saturating_add(1)).contains(&sent.first) && sent.last < SEQUENCES
     });
     possible.then(|| (all.map(|sent| sent.first), all.map(|sent| sent.last)))
 }

@@ -32,7 +32,7 @@ pub use again::{Again, MAX_AGAIN, PROBES, due_soon, ship_again};
 use held::Fate;
 pub use held::{Decided, FIRST_RETRY, Held, MAX_RETRY, any_held, discard, held, one_held, release};
 use peer::{Peer, place_of};
-pub use peer::{WAITS_ABOVE, is_below, waits_above};
+pub use peer::{WAITS_ABOVE, below, is_below, waits_above};
 pub use reserve::{Reserved, fill, give_back, reserve};
 pub use stream::{Sender, begin, hello, introduce, judge, know};
 

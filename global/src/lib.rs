@@ -7,5 +7,6 @@ pub mod catalog;
 pub mod config;
 pub mod intake;
 mod server;
+mod witness;
 
 pub use server::{GlobalError, run};

@@ -4,6 +4,7 @@ use crate::{
     catalog::{Catalog, Kind as StoreKind, PlaceFilter, StoreError, sqlite::SqliteCatalog},
     config::{CatalogStore, GlobalConfig},
     intake::Intake,
+    witness,
 };
 use federation::{
     audit::Signer,
@@ -116,6 +117,7 @@ pub async fn run(config: GlobalConfig, stop: CancellationToken) -> Result<(), Gl
         gate: Arc::new(ledger.clone()),
         inbox: Arc::new(ledger.inbox(intake.handlers(&ledger))),
         tls: tls.clone(),
+        outbox: Some(Arc::new(ledger.clone())),
         tap: Tap::from_env(config.local_mesh)?,
     };
     let mut tasks = Tasks::new(stop);
@@ -126,20 +128,16 @@ pub async fn run(config: GlobalConfig, stop: CancellationToken) -> Result<(), Gl
     let below = ledger.clone();
     let stuck = move || !below.stuck().is_empty();
     let looking = watch(ledger.clone(), stuck, says(&health), until());
+    let telling = witness::tell(ledger.clone(), until());
     let standing = Standing::new(&health, ledger);
     let probing = probe(catalog, standing, health.check("catalog"), until());
     let watching = tls.clone().watch(until());
     tasks.spawn("https", Kind::Critical, https);
     tasks.spawn("links", Kind::Critical, links);
-    tasks.spawn("watch", Kind::Background, async {
-        looking.await;
-        Ok::<(), Infallible>(())
-    });
+    tasks.spawn("watch", Kind::Background, ends(looking));
+    tasks.spawn("witness", Kind::Background, ends(telling));
     tasks.spawn("catalog probe", Kind::Background, probing);
-    tasks.spawn("certificates", Kind::Background, async {
-        watching.await;
-        Ok::<(), Infallible>(())
-    });
+    tasks.spawn("certificates", Kind::Background, ends(watching));
     tracing::info!(%origin, "global node serves");
     listeners::close_untaken();
     let ended = tasks.join(shutdown::GRACE).await;
@@ -147,6 +145,11 @@ pub async fn run(config: GlobalConfig, stop: CancellationToken) -> Result<(), Gl
         tokens.leave(&config.data_dir);
     }
     Ok(ended?)
+}
+
+async fn ends(task: impl Future<Output = ()>) -> Result<(), Infallible> {
+    task.await;
+    Ok(())
 }
 
 /// Shows what is found wrong in `/ready`.

@@ -3,8 +3,8 @@ use federation::{
     audit::Signer,
     envelope::Envelope,
     identity::Identity,
-    ledger::Ledger,
-    link::{Uplink, UplinkParts},
+    ledger::{Handlers, Ledger},
+    link::{Door, Uplink, UplinkParts},
     pki::{Ca, LOCAL_NAMES, new_key_and_csr, signing_key, write_private, write_public},
     policy::Rules,
     port::Outbox,
@@ -15,7 +15,7 @@ use medmesh_global::{
     config::{CatalogStore, GlobalConfig},
     run,
 };
-use messages::{DeviceRecord, DeviceRecords};
+use messages::{AuditCheckpoint, DeviceRecord, DeviceRecords};
 use node::{
     clock::Clock,
     config::{HttpsConfig, LogConfig, TlsFiles},
@@ -71,14 +71,14 @@ fn enrol(ca: &Ca, dir: &Path, place: &Place) -> TlsFiles {
 }
 
 /// A region's side of the link to the global node.
-fn region(dir: &Path, files: &TlsFiles, global: SocketAddr) -> (Ledger, Uplink) {
-    let here = place("regional/eu/eu");
+fn region(dir: &Path, here: &str, files: &TlsFiles, global: SocketAddr) -> (Ledger, Uplink) {
+    let here = place(here);
     let key = signing_key(&files.signing_key, &mut rand::rng()).unwrap();
     let ledger = Ledger::open(
-        &dir.join("region.db"),
+        &dir.join(format!("{}.db", here.region().unwrap())),
         here.clone(),
         Rules::builtin().unwrap(),
-        Signer::new(&here, key),
+        Signer::new(&here, key.clone()),
         now(),
     )
     .unwrap();
@@ -88,13 +88,25 @@ fn region(dir: &Path, files: &TlsFiles, global: SocketAddr) -> (Ledger, Uplink) 
         key: files.key.clone(),
         crl: files.crl.clone(),
     };
+    let tls = ReloadingTls::open(paths, true, now()).unwrap();
+    let heads = Handlers::new().on::<AuditCheckpoint>(ledger.keeps_heads());
+    let collect = Door {
+        here: here.clone(),
+        key,
+        gate: Arc::new(ledger.clone()),
+        inbox: Arc::new(ledger.inbox(heads)),
+        tls: tls.clone(),
+        outbox: None,
+        tap: None,
+    };
     let parts = UplinkParts {
         url: format!("https://{global}"),
         here,
         there: Place::Global,
         outbox: Arc::new(ledger.clone()),
+        collect: Some(Arc::new(collect)),
         audit: Arc::new(ledger.clone()),
-        tls: ReloadingTls::open(paths, true, now()).unwrap(),
+        tls,
         time: now(),
         rng: StdRng::seed_from_u64(5),
         tap: None,
@@ -165,7 +177,7 @@ async fn what_a_region_ships_is_in_the_catalog_also_when_the_node_was_away() {
     let global = enrol(&ca, &dir.path().join("global-tls"), &Place::Global);
     let files = enrol(&ca, &dir.path().join("eu-tls"), &place("regional/eu/eu"));
     let grpc = free_address();
-    let (ledger, uplink) = region(dir.path(), &files, grpc);
+    let (ledger, uplink) = region(dir.path(), "regional/eu/eu", &files, grpc);
     let unlink = CancellationToken::new();
     let linked = tokio::spawn(uplink.run(unlink.clone()));
 
@@ -199,4 +211,42 @@ async fn what_a_region_ships_is_in_the_catalog_also_when_the_node_was_away() {
         .map(|device| device.home.to_string())
         .collect();
     assert_eq!(homes, ["eu/eu/eu-f1"; 3]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_region_gets_the_heads_of_the_others_from_the_global_node_and_not_its_own() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let dir = tempfile::tempdir().unwrap();
+    let ca = Ca::init(&dir.path().join("ca"), now()()).unwrap();
+    let global = enrol(&ca, &dir.path().join("global-tls"), &Place::Global);
+    let grpc = free_address();
+    let (stop, running, _) = start(dir.path(), global, grpc);
+    let unlink = CancellationToken::new();
+    let mut ledgers = Vec::new();
+    for here in ["regional/eu/eu", "regional/us/us"] {
+        let folder = dir.path().join(here.replace('/', "-"));
+        let files = enrol(&ca, &folder, &place(here));
+        let (ledger, uplink) = region(dir.path(), here, &files, grpc);
+        ledger.begin_log().await.unwrap();
+        tokio::spawn(uplink.run(unlink.clone()));
+        ledgers.push((ledger, here));
+    }
+    for (ledger, here) in &ledgers {
+        let (_, other) = ledgers.iter().find(|(_, other)| other != here).unwrap();
+        let head_of = |place: &str| format!("medmesh/{place}\n");
+        let deadline = Instant::now() + WITHIN;
+        loop {
+            let heads = ledger.heads().await.unwrap();
+            assert!(!heads.iter().any(|note| note.starts_with(&head_of(here))));
+            if heads.iter().any(|note| note.starts_with(&head_of(other))) {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{here} has no head of {other}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(ledger.gaps().await.unwrap().is_empty());
+    }
+    unlink.cancel();
+    stop.cancel();
+    running.await.unwrap();
 }

@@ -7,10 +7,11 @@ use crate::{
     reads::{Keeping, Reads, reads},
     reship,
 };
+use ed25519_dalek::SigningKey;
 use federation::{
     audit::Signer,
     db::DbError,
-    ledger::Ledger,
+    ledger::{Handlers, Ledger, Telling},
     link::{self, Door, LinkError, LinkState, Tap, Uplink, UplinkParts},
     models::{DeviceModels, ModelsError},
     pki::{PkiError, load_signing_key},
@@ -28,6 +29,7 @@ use fhir::{
     sqlite::SqliteStore,
     store::{Kind as StoreKind, ResourceStore, ResourceType, StoreError},
 };
+use messages::AuditCheckpoint;
 use node::{
     clock::Clock,
     health::{Check, Health},
@@ -45,6 +47,9 @@ use types::Place;
 const HEALTH_TICK: Duration = Duration::from_secs(5);
 /// How often parcels that were not taken get their turn.
 const AGAIN_TICK: Duration = Duration::from_secs(1);
+
+/// How often it is looked for facilities that are to hear of heads of audit logs (real time).
+const TELL_TICK: Duration = Duration::from_secs(2);
 
 /// Counts of resources below this are not shown: few patients in a region are nearly one.
 const SMALLEST_CELL: u64 = 11;
@@ -167,15 +172,8 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
         true_times,
     };
     let (tap, intake) = (Tap::from_env(config.local_mesh)?, compared(intake).await);
-    let door = Door {
-        here: here.clone(),
-        key,
-        gate: Arc::new(ledger.clone()),
-        inbox: Arc::new(ledger.inbox(intake.handlers())),
-        tls: tls.clone(),
-        tap: tap.clone(),
-    };
-    let uplink = uplink(&config, here, &ledger, (&tls, now, tap))?;
+    let door = door(key, &ledger, intake.handlers(), tls.clone(), tap);
+    let uplink = uplink(&config, &door, &ledger, now)?;
     let mut tasks = Tasks::new(stop);
     let (until, writing, known) = (tasks.stop(), store.clone(), Some(tokens.verifier()));
     tasks.watch("fhir writer", async move { writing.ended().await });
@@ -201,6 +199,25 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
     })
 }
 
+/// Where facilities deliver, and collect.
+fn door(
+    key: SigningKey,
+    ledger: &Ledger,
+    handlers: Handlers,
+    tls: Arc<ReloadingTls>,
+    tap: Option<Tap>,
+) -> Door {
+    Door {
+        here: ledger.place().clone(),
+        key,
+        gate: Arc::new(ledger.clone()),
+        inbox: Arc::new(ledger.inbox(handlers)),
+        tls,
+        outbox: Some(Arc::new(ledger.clone())),
+        tap,
+    }
+}
+
 fn tokens(
     config: &RegionalConfig,
     bound: SocketAddr,
@@ -213,20 +230,31 @@ fn tokens(
 /// The link to the global node.
 fn uplink(
     config: &RegionalConfig,
-    here: Place,
+    door: &Door,
     ledger: &Ledger,
-    (tls, time, tap): (&Arc<ReloadingTls>, TimeSource, Option<Tap>),
+    time: TimeSource,
 ) -> Result<Uplink, LinkError> {
+    let from_above = Handlers::new().on::<AuditCheckpoint>(ledger.keeps_heads());
+    let collect = Door {
+        here: door.here.clone(),
+        key: door.key.clone(),
+        gate: Arc::new(ledger.clone()),
+        inbox: Arc::new(ledger.inbox(from_above)),
+        tls: door.tls.clone(),
+        outbox: None,
+        tap: None,
+    };
     Uplink::new(UplinkParts {
         url: config.uplink_url.clone(),
-        here,
+        here: door.here.clone(),
         there: Place::Global,
         outbox: Arc::new(ledger.clone()),
+        collect: Some(Arc::new(collect)),
         audit: Arc::new(ledger.clone()),
-        tls: tls.clone(),
+        tls: door.tls.clone(),
         time,
         rng: StdRng::from_os_rng(),
-        tap,
+        tap: door.tap.clone(),
     })
 }
 
@@ -269,8 +297,8 @@ async fn compared(intake: Intake) -> Intake {
     intake
 }
 
-/// Looks at the audit log, at gaps and at the order of parcels, up and down; and sends the global node again what it
-/// may lack.
+/// Looks at the audit log, at gaps and at the order of parcels, up and down; sends the global node again what it may
+/// lack, and the facilities heads of audit logs.
 fn look_after(
     tasks: &mut Tasks,
     (ledger, desk): (Ledger, Desk),
@@ -281,6 +309,8 @@ fn look_after(
     let stuck = move || *up.borrow() || !below.stuck().is_empty();
     let anew = reship::again(ledger.clone(), desk, tasks.stop());
     tasks.spawn("sent again", Kind::Background, ends(anew));
+    let telling = tell_heads(ledger.clone(), tasks.stop());
+    tasks.spawn("witness", Kind::Background, ends(telling));
     let looking = watch(ledger, stuck, say, tasks.stop());
     tasks.spawn("watch", Kind::Background, ends(looking));
 }
@@ -405,6 +435,20 @@ async fn ship_again(
             let _later = ledger.due_soon().await;
         }
         let _later = ledger.ship_again().await;
+    }
+}
+
+/// Tells the facilities of heads of audit logs, so that a region and one of its facilities cannot go back together.
+async fn tell_heads(ledger: Ledger, stop: CancellationToken) {
+    let mut telling = Telling::default();
+    loop {
+        if let Err(error) = telling.look(&ledger).await {
+            tracing::warn!(%error, "heads of audit logs are not shipped down");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(TELL_TICK) => {}
+        }
     }
 }
 

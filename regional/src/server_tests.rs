@@ -81,6 +81,7 @@ fn facility(dir: &TempDir, tls: &TlsFiles, grpc: SocketAddr, stop: &Cancellation
         here,
         there: "regional/eu/eu".parse().unwrap(),
         outbox: Arc::new(ledger.clone()),
+        collect: None,
         audit: Arc::new(ledger.clone()),
         tls: ReloadingTls::open(paths(tls), true, time.clone()).unwrap(),
         time,

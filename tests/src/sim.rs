@@ -19,6 +19,7 @@ pub mod model;
 pub mod nodes;
 pub mod observe;
 pub mod ops;
+pub mod orders;
 pub mod rogue;
 pub mod shrink;
 pub mod wire;

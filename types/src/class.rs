@@ -16,6 +16,10 @@ pub enum DataClass {
     ModelRelease,
     /// What a device is: kind, model, firmware. Nothing of a patient.
     DeviceMetadata,
+    /// What a device is told to do, or to be like. Says how somebody is treated.
+    Command,
+    /// What a device answers to a command, and how it says that it is set. Says how somebody is treated.
+    DeviceReport,
     /// Device software and its signatures.
     Firmware,
     /// Rules, leases and approvals.
@@ -26,13 +30,15 @@ pub enum DataClass {
 
 impl DataClass {
     /// Every class.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Phi,
         Self::Pseudonymous,
         Self::Aggregate,
         Self::ModelUpdate,
         Self::ModelRelease,
         Self::DeviceMetadata,
+        Self::Command,
+        Self::DeviceReport,
         Self::Firmware,
         Self::Policy,
         Self::AuditCheckpoint,
@@ -48,6 +54,8 @@ impl DataClass {
             Self::ModelUpdate => "model-update",
             Self::ModelRelease => "model-release",
             Self::DeviceMetadata => "device-metadata",
+            Self::Command => "command",
+            Self::DeviceReport => "device-report",
             Self::Firmware => "firmware",
             Self::Policy => "policy",
             Self::AuditCheckpoint => "audit-checkpoint",

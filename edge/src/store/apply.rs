@@ -9,6 +9,7 @@ use super::{
     catalogued,
     directory::{Directory, set_meta},
     draft::Draft,
+    inbox::{Handler, Handlers},
     journal::Prepared,
     parcels::Parcels,
     resync, retained,
@@ -60,6 +61,7 @@ pub(super) struct Apply<'t> {
     pub(super) forgotten: &'t mut Forgotten,
     pub(super) runs: &'t mut Runs,
     pub(super) parcels: &'t mut Parcels,
+    pub(super) handlers: &'t Handlers,
     pub(super) bounds: Bounds,
     pub(super) now: Now,
     pub(super) routine: Priority,
@@ -74,7 +76,21 @@ pub(super) struct Apply<'t> {
     /// Whether one of this commit waits for them.
     pub(super) waits: bool,
     departed: Vec<Departed>,
+    /// Handlers that took something in.
+    pub(super) touched: Vec<Arc<dyn Handler>>,
+    /// Whether the store is to meet the region again.
+    pub(super) meet_again: bool,
     pub tally: Tally,
+}
+
+/// What a commit has done, to be told once it stands.
+pub(super) struct Done {
+    pub tally: Tally,
+    pub departed: Vec<Departed>,
+    /// Handlers that took something in.
+    pub touched: Vec<Arc<dyn Handler>>,
+    /// Whether the store is to meet the region again.
+    pub meet_again: bool,
 }
 
 /// What a commit stands on.
@@ -84,6 +100,7 @@ pub(super) struct Ground<'t> {
     pub forgotten: &'t mut Forgotten,
     pub runs: &'t mut Runs,
     pub parcels: &'t mut Parcels,
+    pub handlers: &'t Handlers,
     pub bounds: Bounds,
     pub now: Now,
     pub link_up: bool,
@@ -106,6 +123,7 @@ impl<'t> Apply<'t> {
             forgotten: ground.forgotten,
             runs: ground.runs,
             parcels: ground.parcels,
+            handlers: ground.handlers,
             bounds: ground.bounds,
             now: ground.now,
             routine,
@@ -116,6 +134,8 @@ impl<'t> Apply<'t> {
             unshipped: ground.unshipped,
             waits: false,
             departed: Vec::new(),
+            touched: Vec::new(),
+            meet_again: false,
             tally: Tally::default(),
         })
     }
@@ -382,7 +402,7 @@ impl<'t> Apply<'t> {
     }
 
     /// Ships the rest. After it only the commit is left.
-    pub(super) fn finish(mut self) -> Result<(Tally, Vec<Departed>), StoreError> {
+    pub(super) fn finish(mut self) -> Result<Done, StoreError> {
         if self.waits {
             self.tally.left = self.ship_late()?.left;
         }
@@ -391,7 +411,12 @@ impl<'t> Apply<'t> {
         }
         self.runs.save(self.tx)?;
         self.tally.used = self.used;
-        Ok((self.tally, self.departed))
+        Ok(Done {
+            tally: self.tally,
+            departed: self.departed,
+            touched: self.touched,
+            meet_again: self.meet_again,
+        })
     }
 }
 

@@ -4,6 +4,7 @@ use super::{
     beds::{BedFact, Entered},
     correction::Corrected,
     directory::DeviceEntry,
+    inbox::{Commit, Judged},
     journal::Prepared,
     retention::Swept,
     unshipped::Late,
@@ -13,12 +14,14 @@ use bytes::Bytes;
 use federation::{
     audit::Entry,
     identity::Identity,
-    wire::{Hello, Receipt, Welcome},
+    port::{Arrival, Verdict},
+    wire::{Hello, Parcel, Receipt, Welcome},
 };
 use messages::DeviceRecords;
+use parking_lot::Mutex;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
-use types::DeviceId;
+use types::{DeviceId, Place};
 
 /// Jobs in one commit: so few that those whom it answers prepare their next ones while the next commit is at work, so
 /// many that its fixed cost (fsync, signed head: as much as some hundred rows) hardly counts.
@@ -30,6 +33,9 @@ const BATCH_BYTES: usize = 8 << 20;
 pub(super) type Reply = oneshot::Sender<Result<(), StoreError>>;
 /// The answers to samples, in their order.
 pub(super) type Answers = Vec<Result<Stored, Rejected>>;
+
+/// A step of another part of the node, which is done once.
+pub(super) type Step = Box<dyn FnOnce(&mut Commit<'_, '_>) -> Result<(), StoreError> + Send>;
 
 /// What the writer is asked to do.
 pub(super) enum Job {
@@ -64,6 +70,29 @@ pub(super) enum Job {
         welcome: Box<Welcome>,
         fresh: [u8; 16],
         reply: oneshot::Sender<Result<Option<Hello>, StoreError>>,
+    },
+    /// What came down, each with whether it was let in before, to be judged.
+    Admit {
+        from: Place,
+        arrivals: Vec<(Arrival, bool)>,
+        reply: oneshot::Sender<Result<Vec<Judged>, StoreError>>,
+    },
+    /// What was let in, to be taken in.
+    Accept {
+        from: Place,
+        parcels: Arc<Vec<Parcel>>,
+        reply: oneshot::Sender<Result<Vec<Verdict>, StoreError>>,
+    },
+    /// Where the region says that it stands as a sender.
+    Meet {
+        from: Place,
+        hello: Box<Hello>,
+        reply: oneshot::Sender<Result<Welcome, StoreError>>,
+    },
+    /// A step of another part of the node.
+    Step {
+        step: Mutex<Option<Step>>,
+        reply: Reply,
     },
     /// Entries for the audit log.
     Note(Vec<Entry>, Reply),
@@ -109,6 +138,11 @@ pub(super) enum Outcome {
     Said(Option<Box<Hello>>),
     Entered(Entered),
     Corrected(Corrected),
+    Judged(Vec<Judged>),
+    Verdicts(Vec<Verdict>),
+    Welcome(Box<Welcome>),
+    /// The step failed, and nothing of it was done; nothing is wrong with the store.
+    Failed(StoreError),
 }
 
 impl Job {
@@ -125,6 +159,13 @@ impl Job {
             (Self::Resync { reply, .. }, Outcome::Said(said)) => {
                 drop(reply.send(Ok(said.map(|hello| *hello))));
             }
+            (Self::Admit { reply, .. }, Outcome::Judged(judged)) => drop(reply.send(Ok(judged))),
+            (Self::Accept { reply, .. }, Outcome::Verdicts(verdicts)) => {
+                drop(reply.send(Ok(verdicts)));
+            }
+            (Self::Meet { reply, .. }, Outcome::Welcome(welcome)) => {
+                drop(reply.send(Ok(*welcome)));
+            }
             (Self::Enter(_, reply), Outcome::Entered(entered)) => drop(reply.send(Ok(entered))),
             (Self::Correct(reply), Outcome::Corrected(step)) => drop(reply.send(Ok(step))),
             (
@@ -134,12 +175,14 @@ impl Job {
                 | Self::Devices { reply, .. }
                 | Self::Note(_, reply)
                 | Self::BeginLog { reply, .. }
+                | Self::Step { reply, .. }
                 | Self::TurnedAway { reply, .. },
                 Outcome::Done,
             ) => drop(reply.send(Ok(()))),
             (job, Outcome::Refused(op)) => {
                 job.refuse(&StoreError::new(StoreErrorKind::Refused, op));
             }
+            (job, Outcome::Failed(error)) => job.refuse(&error),
             (Self::Close(closed), _) => drop(closed.send(())),
             (job, Outcome::Full) => {
                 job.refuse(&StoreError::new(StoreErrorKind::Full, "keep a message"));
@@ -165,7 +208,11 @@ impl Job {
             | Self::Devices { reply, .. }
             | Self::Note(_, reply)
             | Self::BeginLog { reply, .. }
+            | Self::Step { reply, .. }
             | Self::TurnedAway { reply, .. } => drop(reply.send(Err(error))),
+            Self::Admit { reply, .. } => drop(reply.send(Err(error))),
+            Self::Accept { reply, .. } => drop(reply.send(Err(error))),
+            Self::Meet { reply, .. } => drop(reply.send(Err(error))),
             Self::Resync { reply, .. } => drop(reply.send(Err(error))),
             Self::Device(_, reply) => drop(reply.send(Err(error))),
             Self::Housekeep(reply) => drop(reply.send(Err(error))),
@@ -182,6 +229,7 @@ impl Job {
             Self::Append(samples, _) => samples.iter().map(|sample| sample.packed.len()).sum(),
             Self::Quarantine { message, .. } => message.len(),
             Self::Retain { message, .. } => message.payload.len() + message.properties.len(),
+            Self::Accept { parcels, .. } => parcels.iter().map(|parcel| parcel.body.len()).sum(),
             _ => 0,
         }
     }

@@ -1,9 +1,9 @@
 //! The store as the uplink sees it: parcels leased on the reading connection, receipts settled by the writer.
-use super::{Store, StoreError, StoreErrorKind, job::Job};
+use super::{Store, StoreError, StoreErrorKind, inbox::senseless, job::Job};
 use async_trait::async_trait;
 use federation::{
     identity::Identity,
-    outbox,
+    meet, outbox,
     port::{Depths, LeaseLimits, Outbox, PeerAudit, PortError, PortErrorKind},
     wire::{Hello, Parcel, Receipt, Welcome},
 };
@@ -27,6 +27,10 @@ impl Outbox for Store {
         welcome: &Welcome,
         fresh: [u8; 16],
     ) -> Result<Option<Hello>, PortError> {
+        // What makes no sense is the region's fault, and must not be taken for one of the store.
+        if meet::received(welcome).is_none() {
+            return Err(senseless("resync"));
+        }
         let (reply, answer) = oneshot::channel();
         let welcome = Box::new(welcome.clone());
         let held = welcome.held.clone();

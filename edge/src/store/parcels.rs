@@ -5,6 +5,7 @@ use federation::{
     audit::{self, Entry, Signer},
     envelope::{Envelope, clear},
     identity::Identity,
+    inbox,
     outbox::{self, Reserved},
     policy::Rules,
     wire::Receipt,
@@ -196,6 +197,30 @@ impl Parcels {
             audit::append(tx, entry)?;
         }
         Ok(())
+    }
+
+    /// The facility.
+    pub(super) const fn place(&self) -> &Place {
+        &self.from
+    }
+
+    /// Its region.
+    pub(super) const fn region(&self) -> &Place {
+        &self.to
+    }
+
+    /// Who takes in what comes down.
+    pub(super) fn receiver(&self, now: &Now) -> inbox::Receiver<'_> {
+        inbox::Receiver {
+            place: &self.from,
+            rules: &self.rules,
+            now: now.real,
+        }
+    }
+
+    /// Whether the audit log has grown.
+    pub(super) const fn has_audited(&mut self, grown: bool) {
+        self.audited |= grown;
     }
 
     /// Who this is to the region.

@@ -324,8 +324,10 @@ fn check_version(connection: &Connection) -> Result<i64, StoreError> {
 }
 
 fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
-    federation::outbox::schema(connection)?;
     federation::audit::schema(connection)?;
+    federation::outbox::schema(connection)?;
+    federation::inbox::schema(connection)?;
+    federation::ledger::notes::schema(connection)?;
     federation::gap::schema(connection)?;
     let version = check_version(connection)?;
     if version == VERSION {

@@ -3,6 +3,7 @@ mod again;
 mod beds;
 mod counting;
 mod deciding;
+mod down;
 mod fault;
 mod leaving;
 mod limits;
@@ -108,6 +109,7 @@ pub(crate) fn options(dir: &Path, time: Arc<Hand>) -> StoreOptions {
         place,
         time,
         entropy: system_entropy,
+        handlers: Handlers::new(),
     }
 }
 

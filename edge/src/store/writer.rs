@@ -5,6 +5,7 @@ use super::{
     beds,
     bounds::Bounds,
     directory::{Directory, meta, set_meta},
+    inbox::{Handler, Handlers},
     job::{self, BATCH, Job, Outcome},
     parcels::Parcels,
     resync,
@@ -39,6 +40,9 @@ struct Committed {
     outcomes: Vec<Outcome>,
     tally: Tally,
     departed: Vec<Departed>,
+    /// The handlers of what came down, and whether the store is to meet the region again.
+    touched: Vec<Arc<dyn Handler>>,
+    meet_again: bool,
 }
 
 /// The writer: the only one who changes the database.
@@ -50,6 +54,7 @@ pub(super) struct Writer {
     forgotten: Forgotten,
     runs: Runs,
     parcels: Parcels,
+    handlers: Handlers,
     bounds: Bounds,
     retention: Span,
     profile: Option<SignedProfile>,
@@ -94,6 +99,7 @@ impl Writer {
             connection: Some(connection),
             directory,
             parcels,
+            handlers: options.handlers,
             bounds: options.bounds,
             retention: options.retention,
             profile: options.profile,
@@ -142,6 +148,8 @@ impl Writer {
                 outcomes,
                 tally,
                 departed,
+                touched,
+                meet_again,
             }) => {
                 let mut transit = self.status.transit.lock();
                 departed
@@ -178,6 +186,10 @@ impl Writer {
                 if tally.parcels > 0 {
                     self.status.added.notify_one();
                 }
+                if meet_again {
+                    self.status.meet_again.notify_one();
+                }
+                touched.iter().for_each(|handler| handler.committed());
                 tally.count(jobs, began.elapsed());
             }
             Err(error) => {
@@ -205,6 +217,7 @@ impl Writer {
             forgotten: &mut self.forgotten,
             runs: &mut self.runs,
             parcels: &mut self.parcels,
+            handlers: &self.handlers,
             bounds: self.bounds,
             now,
             link_up: self.status.link_up.load(Ordering::Relaxed),
@@ -222,13 +235,15 @@ impl Writer {
         for job in batch {
             outcomes.push(one(&mut apply, job, &mut self.cursor, cutoff)?);
         }
-        let (tally, departed) = apply.finish()?;
+        let done = apply.finish()?;
         self.parcels.finish(&tx)?;
         tx.commit().map_err(StoreError::sqlite("commit"))?;
         Ok(Committed {
             outcomes,
-            tally,
-            departed,
+            tally: done.tally,
+            departed: done.departed,
+            touched: done.touched,
+            meet_again: done.meet_again,
         })
     }
 
@@ -368,6 +383,24 @@ fn one(
         Job::Resync { welcome, fresh, .. } => {
             let said = apply.resync(welcome, *fresh)?;
             return Ok(Outcome::Said(said.map(Box::new)));
+        }
+        Job::Admit { from, arrivals, .. } => {
+            return apply.admit(from, arrivals).map(Outcome::Judged);
+        }
+        Job::Accept { from, parcels, .. } => {
+            return apply.accept(from, parcels).map(Outcome::Verdicts);
+        }
+        Job::Meet { from, hello, .. } => {
+            let welcome = apply.meet(from, hello)?;
+            return Ok(Outcome::Welcome(Box::new(welcome)));
+        }
+        Job::Step { step, .. } => {
+            let Some(step) = step.lock().take() else {
+                return Ok(Outcome::Done);
+            };
+            if let Err(error) = apply.alone(step)? {
+                return Ok(Outcome::Failed(error));
+            }
         }
         Job::Close(_) => {}
     }

@@ -47,7 +47,8 @@ pub(crate) async fn uplink(
             uplink.run(ended.clone()),
             follow(&shared, state, ended.clone()),
             follow_order(&shared, stuck, ended.clone()),
-            cancel_when_lapsed(&shared, ended),
+            cancel_when_lapsed(&shared, ended.clone()),
+            cancel_to_meet(&shared, ended),
         );
         shared.store.set_link(false);
     }
@@ -74,6 +75,14 @@ async fn cancel_when_lapsed(shared: &Shared, ended: CancellationToken) {
         if lapsed(shared).is_some() {
             ended.cancel();
         }
+    }
+}
+
+/// A new connection begins with both ends saying where they stand.
+async fn cancel_to_meet(shared: &Shared, ended: CancellationToken) {
+    tokio::select! {
+        () = ended.cancelled() => {}
+        () = shared.store.meets_again() => ended.cancel(),
     }
 }
 

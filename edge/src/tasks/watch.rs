@@ -16,7 +16,7 @@ pub(crate) async fn watch(shared: Arc<Shared>, stop: CancellationToken) -> Resul
             }
         }
     };
-    let stuck = || shared.standing.is_stuck();
+    let stuck = || shared.standing.is_stuck() || shared.store.is_waiting_in_order();
     federation::watch::watch(shared.store.clone(), stuck, say, stop).await;
     Ok(())
 }

@@ -99,7 +99,7 @@ impl Decision {
 }
 
 /// Counts a decision. A transaction that is rolled back has been counted all the same.
-pub(crate) fn count(decision: Decision, class: Option<DataClass>) {
+pub fn count(decision: Decision, class: Option<DataClass>) {
     let class = class.map_or("unknown", DataClass::as_str);
     metrics::counter!("medmesh_residency_decisions_total", "decision" => decision.as_str(), "class" => class)
         .increment(1);

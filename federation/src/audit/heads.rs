@@ -3,7 +3,7 @@
 //! A head that was signed and given away can never be taken back: a log that does not hold it any more was put back to
 //! an older state, or cut. The frontier at every [`KEPT_EVERY`] entries is kept beside the log, so that a comparison
 //! costs no more hashes than that however long the log is; [`super::verify`], which trusts nothing, recomputes all of it.
-use super::{PART, frontier, frontier_of};
+use super::{PART, Signer, frontier, frontier_of};
 use crate::{
     db::{self, Count, DbError},
     merkle::{Frontier, Hash, leaf_hash},
@@ -40,6 +40,16 @@ pub(super) const WITHOUT_EARLIER: u32 = 3;
 
 /// What version 4 changes: nothing of the tables. [`keep_earlier`] has run before it.
 pub(super) const EVERY_FRONTIER: &str = "SELECT 1;";
+
+/// What version 5 adds: heads that the tier above tells, of logs that are known here first-hand or are this node's own.
+pub(super) const TOLD: &str = "
+CREATE TABLE IF NOT EXISTS audit_told (
+    origin TEXT PRIMARY KEY,              -- whose log
+    size   INTEGER NOT NULL,
+    note   TEXT NOT NULL,                 -- the largest that was told
+    open   INTEGER NOT NULL               -- 1: of the own log, which does not hold it, and that is not declared yet
+) STRICT, WITHOUT ROWID;
+";
 
 /// Keeps the frontiers of the entries that were there before frontiers were kept. Again is to no effect.
 pub(super) fn keep_earlier(conn: &Connection) -> Result<(), DbError> {
@@ -218,6 +228,85 @@ pub fn kept(conn: &Connection, of: &Place) -> Result<String, DbError> {
         .query_row([super::origin(of)], |row| row.get(0))
         .optional()?;
     Ok(note.unwrap_or_default())
+}
+
+/// Keeps a head of the log of a place below, as the tier above tells it. What that place said itself stays as it is: a
+/// teller cannot take it away.
+///
+/// # Errors
+/// [`DbError`].
+pub fn tell(tx: &Connection, note: &str) -> Result<(), DbError> {
+    let Ok(head) = TreeHead::read(note) else {
+        return Ok(());
+    };
+    put_told(tx, &head, note, false)
+}
+
+/// The head of a place below, as the tier above tells it, if it is newer than what that place said itself. None or
+/// older: empty.
+///
+/// # Errors
+/// [`DbError`].
+pub fn told(conn: &Connection, of: &Place) -> Result<String, DbError> {
+    let note: Option<String> = conn
+        .prepare_cached(
+            "SELECT note FROM audit_told WHERE origin = ?1 AND size > coalesce(
+               (SELECT size FROM audit_peer WHERE audit_peer.origin = ?1), 0)",
+        )?
+        .query_row([super::origin(of)], |row| row.get(0))
+        .optional()?;
+    Ok(note.unwrap_or_default())
+}
+
+/// Hears a head of this node's own log, which nobody but itself can have signed. When the log does not hold it, this node
+/// was put back, and says so when it next meets whom it sends to ([`crate::outbox::judge`]): whether it is so, and was not
+/// known.
+///
+/// # Errors
+/// [`DbError`].
+pub fn hear(tx: &Connection, signer: &Signer, note: &str) -> Result<bool, DbError> {
+    let Some(head) = signer.open(note) else {
+        return Ok(false);
+    };
+    let known: Option<Count> = tx
+        .prepare_cached("SELECT size FROM audit_told WHERE origin = ?1")?
+        .query_row([&head.origin], |row| row.get(0))
+        .optional()?;
+    if known.is_some_and(|Count(size)| head.size <= size) || holds(tx, &head)? {
+        return Ok(false);
+    }
+    put_told(tx, &head, note, true)?;
+    Ok(true)
+}
+
+fn put_told(tx: &Connection, head: &TreeHead, note: &str, open: bool) -> Result<(), DbError> {
+    tx.prepare_cached(
+        "INSERT INTO audit_told (origin, size, note, open) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (origin) DO UPDATE SET size = excluded.size, note = excluded.note, open = excluded.open
+         WHERE excluded.size > audit_told.size",
+    )?
+    .execute((&head.origin, Count(head.size), note, open))?;
+    Ok(())
+}
+
+/// Whether this node was told of a head of its own log that the log does not hold, and has not declared it.
+///
+/// # Errors
+/// [`DbError`].
+pub(crate) fn lacks_told(conn: &Connection, me: &Place) -> Result<bool, DbError> {
+    Ok(conn
+        .prepare_cached("SELECT 1 FROM audit_told WHERE origin = ?1 AND open = 1")?
+        .exists([super::origin(me)])?)
+}
+
+/// It is declared that this node was put back.
+///
+/// # Errors
+/// [`DbError`].
+pub(crate) fn declare_told(tx: &Connection, me: &Place) -> Result<(), DbError> {
+    tx.prepare_cached("UPDATE audit_told SET open = 0 WHERE origin = ?1")?
+        .execute([super::origin(me)])?;
+    Ok(())
 }
 
 /// Every head of other logs that is kept here, by the name of the log.

@@ -101,7 +101,7 @@ fn known(conn: &Connection, sender: &str) -> Result<Option<(Vec<u8>, Paused)>, D
 ///
 /// # Errors
 /// [`DbError`]; the caller rolls back.
-pub(crate) fn doubt(tx: &Connection, by: &Place) -> Result<(), DbError> {
+pub fn doubt(tx: &Connection, by: &Place) -> Result<(), DbError> {
     vouch(tx, &by.to_string())?;
     tx.prepare_cached(
         "UPDATE inbox_stream SET paused = 2 WHERE sender NOT IN (SELECT sender FROM inbox_vouched)",
@@ -238,7 +238,7 @@ fn take(
         vouch(tx, sender)?;
     }
     audit::append(tx, &event(Decision::StreamTaken, cause.as_str()))?;
-    let loss = begin.loss.unwrap_or_default();
+    let loss = countable(begin.loss.unwrap_or_default());
     if gap::is_one(cause, &loss) {
         gap::declare(tx, (here.place, from), cause.as_str(), &loss, here.now)?;
     }
@@ -247,6 +247,16 @@ fn take(
     tracing::error!(cause = cause.as_str(), %from, put_back, "a sender begins its parcels anew");
     metrics::counter!("medmesh_streams_taken_total", "cause" => cause.as_str()).increment(1);
     Ok(())
+}
+
+/// A loss as a sender says it, in numbers that can be kept.
+fn countable(loss: Loss) -> Loss {
+    const MOST: u64 = i64::MAX.unsigned_abs();
+    Loss {
+        parcels: loss.parcels.min(MOST),
+        records: loss.records.min(MOST),
+        ..loss
+    }
 }
 
 /// The order of a sender begins where it says.

@@ -14,11 +14,11 @@ const MAX_FOLLOWED: usize = 16_384;
 
 /// Since when parcels of a sender and priority are deferred as out of order.
 #[derive(Debug, Default)]
-pub(super) struct Lateness(HashMap<(Place, u32), Timestamp>);
+pub struct Lateness(HashMap<(Place, u32), Timestamp>);
 
 impl Lateness {
     /// A parcel of a priority was answered.
-    pub(super) fn answered(&mut self, from: &Place, rank: u32, verdict: &Verdict, now: Timestamp) {
+    pub fn answered(&mut self, from: &Place, rank: u32, verdict: &Verdict, now: Timestamp) {
         let place = (from.clone(), rank);
         match verdict {
             Verdict::Deferred {
@@ -34,7 +34,8 @@ impl Lateness {
     }
 
     /// Those that wait for longer than [`OUT_OF_ORDER_LIMIT`].
-    pub(super) fn stuck(&self, now: Timestamp) -> Vec<Place> {
+    #[must_use]
+    pub fn stuck(&self, now: Timestamp) -> Vec<Place> {
         let limit = i64::try_from(OUT_OF_ORDER_LIMIT.as_millis()).unwrap_or(i64::MAX);
         let late = self.0.iter().filter(|(_, since)| now.0 - since.0 > limit);
         late.map(|((place, _), _)| place.clone()).collect()

@@ -3,7 +3,7 @@
 //!
 //! A parcel that is not taken has a note as a whole, or one for each record that was left out. The sender ships the
 //! same body again once the cause may be cured ([`crate::outbox::again`]); when all of it is taken its notes go.
-use super::{Inner, Ledger};
+use super::Ledger;
 use crate::{
     db::{Count, DbError, migrate},
     port::{PortError, Verdict},
@@ -73,7 +73,11 @@ pub struct Noted {
     pub wrong_sender: bool,
 }
 
-pub(crate) fn schema(conn: &Connection) -> Result<(), DbError> {
+/// Makes the table, or brings it up to date.
+///
+/// # Errors
+/// [`DbError`]; [`DbError::Newer`] when a newer program wrote it.
+pub fn schema(conn: &Connection) -> Result<(), DbError> {
     migrate(conn, "notes", SCHEMA)
 }
 
@@ -202,45 +206,43 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Note> {
     })
 }
 
-impl Inner {
-    /// Notes what a final answer leaves with the sender, or forgets what was noted of a body that is taken now.
-    pub(super) fn note_answer(
-        &self,
-        tx: &Connection,
-        from: &Place,
-        parcel: &Parcel,
-        verdict: &Verdict,
-    ) -> Result<(), DbError> {
-        match verdict {
-            Verdict::Accepted { stored } if *stored >= parcel.count => forget(tx, from, parcel),
-            Verdict::Refused { reason } | Verdict::Quarantined { reason } => {
-                self.note_whole(tx, from, parcel, reason)
-            }
-            Verdict::Accepted { .. } | Verdict::Deferred { .. } => Ok(()),
+/// Notes what a final answer leaves with the sender, or forgets what was noted of a body that is taken now.
+pub(crate) fn answered(
+    tx: &Connection,
+    from: &Place,
+    parcel: &Parcel,
+    verdict: &Verdict,
+    now: Timestamp,
+) -> Result<(), DbError> {
+    match verdict {
+        Verdict::Accepted { stored } if *stored >= parcel.count => forget(tx, from, parcel),
+        Verdict::Refused { reason } | Verdict::Quarantined { reason } => {
+            note_whole(tx, from, parcel, reason, now)
         }
+        Verdict::Accepted { .. } | Verdict::Deferred { .. } => Ok(()),
     }
+}
 
-    /// Notes a parcel as a whole, unless there are notes on its records.
-    fn note_whole(
-        &self,
-        tx: &Connection,
-        from: &Place,
-        parcel: &Parcel,
-        reason: &'static str,
-    ) -> Result<(), DbError> {
-        if reason == reason::WRONG_SENDER {
-            alarm(tx, from)?;
-        }
-        let noted = tx
-            .prepare_cached("SELECT 1 FROM inbox_note WHERE sender = ?1 AND body = ?2 LIMIT 1")?
-            .exists((from.to_string(), &parcel.digest[..]))?;
-        if noted {
-            return Ok(());
-        }
-        let what = (reason, &parcel.digest[..]);
-        insert(tx, from, parcel, WHOLE, what, (self.now)())?;
-        bound(tx)
+/// Notes a parcel as a whole, unless there are notes on its records.
+fn note_whole(
+    tx: &Connection,
+    from: &Place,
+    parcel: &Parcel,
+    reason: &'static str,
+    now: Timestamp,
+) -> Result<(), DbError> {
+    if reason == reason::WRONG_SENDER {
+        alarm(tx, from)?;
     }
+    let noted = tx
+        .prepare_cached("SELECT 1 FROM inbox_note WHERE sender = ?1 AND body = ?2 LIMIT 1")?
+        .exists((from.to_string(), &parcel.digest[..]))?;
+    if noted {
+        return Ok(());
+    }
+    let what = (reason, &parcel.digest[..]);
+    insert(tx, from, parcel, WHOLE, what, now)?;
+    bound(tx)
 }
 
 /// Somebody must know that a sender writes what is another's: once, until its notes are discarded.

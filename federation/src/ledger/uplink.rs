@@ -1,11 +1,11 @@
 //! The ledger's outbox: what a node ships to the next tier and to the places below, kept until the receiver has it.
 use super::{Inner, Ledger};
 use crate::{
-    audit::{self, heads},
+    audit::{self, Decision, Entry, heads},
     db::{Count, DbError, migrate},
     envelope::{Envelope, Refusal},
     inbox,
-    meet::Next,
+    meet::{Cause, Next},
     outbox::{self, Again, Load, Queued, Sender, is_below},
     port::{Depths, LeaseLimits, Outbox, PortError},
     wire::{Hello, Parcel, Receipt, Welcome},
@@ -14,7 +14,10 @@ use async_trait::async_trait;
 use messages::Body;
 use parking_lot::Mutex;
 use rusqlite::Connection;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 use tokio::sync::Notify;
 use types::{EnvelopeId, Place, Priority};
 
@@ -31,6 +34,11 @@ CREATE TABLE IF NOT EXISTS uplink_reship (
     wanted INTEGER NOT NULL               -- 1: the receiver may lack what was shipped before
 ) STRICT;
 INSERT OR IGNORE INTO uplink_reship VALUES (0, 0);
+",
+    "
+CREATE TABLE IF NOT EXISTS outbox_lacking (
+    place TEXT PRIMARY KEY                -- below: it was put back, and may lack what was shipped to it before
+) STRICT, WITHOUT ROWID;
 ",
 ];
 
@@ -71,7 +79,16 @@ impl Ledger {
         id: EnvelopeId,
     ) -> Result<Shipped, PortError> {
         let to = envelope.to.clone();
-        let step = move |inner: &Inner, tx: &Connection| ship(tx, inner, envelope, priority, id);
+        let outgoing = Outgoing {
+            envelope,
+            priority,
+            id,
+        };
+        let step = move |inner: &Inner, tx: &Connection| {
+            let shipped = ship(tx, inner, outgoing)?;
+            audit::sign_head(tx, &inner.signer)?;
+            Ok(shipped)
+        };
         let shipped = self.step("ship", step).await?;
         if matches!(shipped, Shipped::Queued(_)) {
             self.inner.added.of(&to).notify_one();
@@ -144,6 +161,52 @@ impl Ledger {
         self.db.step("reship", done).await
     }
 
+    /// The places below that were put back, or may have been: each may lack what was shipped to it and had its receipt.
+    /// Whoever still has that ships it again, and then says so ([`Ledger::reshipped_to`]). [`Ledger::lacking_added`]
+    /// resolves when there may be one.
+    ///
+    /// # Errors
+    /// [`PortError`].
+    pub async fn lacking(&self) -> Result<Vec<Place>, PortError> {
+        let lacking = |tx: &Connection| {
+            let mut query = tx.prepare_cached("SELECT place FROM outbox_lacking ORDER BY place")?;
+            let texts = query.query_map([], |row| row.get::<_, String>(0))?;
+            let places = texts.map(|text| {
+                let place = text?.parse();
+                place.map_err(|_| DbError::Corrupt("receiver of the outbox"))
+            });
+            places.collect::<Result<_, _>>()
+        };
+        self.db.step("lacking", lacking).await
+    }
+
+    /// Resolves when a place below may lack something since the last call.
+    pub async fn lacking_added(&self) {
+        self.inner.lacking.notified().await;
+    }
+
+    /// Everything that a place below may lack was shipped to it again.
+    ///
+    /// # Errors
+    /// [`PortError`].
+    pub async fn reshipped_to(&self, place: &Place) -> Result<(), PortError> {
+        let place = place.to_string();
+        let done = move |tx: &Connection| {
+            tx.prepare_cached("DELETE FROM outbox_lacking WHERE place = ?1")?
+                .execute([place])?;
+            Ok(())
+        };
+        self.db.step("reshipped", done).await
+    }
+
+    /// The places below that have collected here, or for which something was shipped.
+    ///
+    /// # Errors
+    /// [`PortError`].
+    pub async fn below(&self) -> Result<Vec<Place>, PortError> {
+        self.db.step("below", outbox::below).await
+    }
+
     /// What waits.
     ///
     /// # Errors
@@ -163,6 +226,10 @@ impl Added {
         waiting.entry(to.clone()).or_default().clone()
     }
 
+    pub(super) fn notify(&self, to: &BTreeSet<Place>) {
+        to.iter().for_each(|place| self.of(place).notify_one());
+    }
+
     fn notify_all(&self) {
         self.0.lock().values().for_each(|one| one.notify_one());
     }
@@ -177,13 +244,25 @@ const fn max_waiting_bytes(here: &Place, to: &Place) -> u64 {
     }
 }
 
-fn ship<T: Body>(
+/// A message that goes out.
+pub(super) struct Outgoing<T> {
+    pub(super) envelope: Envelope<T>,
+    pub(super) priority: Priority,
+    /// Random, drawn once for each message.
+    pub(super) id: EnvelopeId,
+}
+
+/// Ships in the caller's transaction; after it the audit log's head is signed.
+pub(super) fn ship<T: Body>(
     tx: &Connection,
     inner: &Inner,
-    envelope: Envelope<T>,
-    priority: Priority,
-    id: EnvelopeId,
+    outgoing: Outgoing<T>,
 ) -> Result<Shipped, DbError> {
+    let Outgoing {
+        envelope,
+        priority,
+        id,
+    } = outgoing;
     let known = tx
         .prepare_cached("SELECT 1 FROM outbox_known WHERE id = ?1")?
         .exists([id.as_bytes()])?;
@@ -193,9 +272,7 @@ fn ship<T: Body>(
     if outbox::load_for(tx, &envelope.to)?.bytes >= max_waiting_bytes(&inner.here, &envelope.to) {
         return Err(DbError::Full);
     }
-    let shipped = outbox::ship(tx, &inner.rules, envelope, priority, id, (inner.now)())?;
-    audit::sign_head(tx, &inner.signer)?;
-    match shipped {
+    match outbox::ship(tx, &inner.rules, envelope, priority, id, (inner.now)())? {
         Err(refusal) => Ok(Shipped::Refused(refusal)),
         Ok(queued) => {
             let Count(n) = tx
@@ -209,7 +286,8 @@ fn ship<T: Body>(
 }
 
 /// What a node sends upwards is made of what it keeps for itself, so that nothing is lost while that is there: it is
-/// shipped again by whoever has it ([`Ledger::reship_wanted`]).
+/// shipped again by whoever has it ([`Ledger::reship_wanted`]). So is what it sends down ([`Ledger::lacking`]): a node that
+/// was put back, and has no parcel there that it does not know of, has lost nothing between the two.
 fn resync(
     tx: &Connection,
     inner: &Inner,
@@ -223,7 +301,7 @@ fn resync(
         signer: &inner.signer,
         now: (inner.now)(),
     };
-    let begun = match outbox::judge(tx, &sender, welcome)? {
+    let mut begun = match outbox::judge(tx, &sender, welcome)? {
         Next::Flow => {
             heads::keep(tx, &welcome.head)?;
             return Ok(None);
@@ -231,19 +309,28 @@ fn resync(
         Next::Introduce => return outbox::introduce(tx, to).map(Some),
         Next::Begin(begun) => begun,
     };
-    let is_up = !is_below(to, &inner.here);
-    if is_up {
-        tx.execute_batch("UPDATE uplink_reship SET wanted = 1")?;
-    }
-    let loss = inbox::uncounted(begun.unknown_parcels);
-    let said = outbox::begin(tx, &sender, &begun, loss, fresh, welcome)?;
     if begun.cause.is_of_sender() {
         inbox::doubt(tx, to)?;
     }
-    inner.leases.lock().release(to);
+    let is_up = !is_below(to, &inner.here);
     if is_up {
-        inner.reship.notify_one();
+        tx.execute_batch("UPDATE uplink_reship SET wanted = 1")?;
+    } else {
+        tx.prepare_cached("INSERT OR IGNORE INTO outbox_lacking (place) VALUES (?1)")?
+            .execute([to.to_string()])?;
     }
+    let loss = inbox::uncounted(begun.unknown_parcels);
+    if !is_up && begun.is_told_by_log_alone {
+        let event = (&inner.here, to);
+        let why = begun.cause.as_str();
+        let entry = Entry::of_event(sender.now, Decision::PutBack, why, event, 0);
+        audit::append(tx, &entry)?;
+        begun.cause = Cause::Resumed;
+    }
+    let said = outbox::begin(tx, &sender, &begun, loss, fresh, welcome)?;
+    inner.leases.lock().release(to);
+    let lacking = if is_up { &inner.reship } else { &inner.lacking };
+    lacking.notify_one();
     Ok(Some(said))
 }
 

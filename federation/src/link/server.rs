@@ -1,52 +1,49 @@
 //! The receiver's side of the link: TLS, who may deliver, what a parcel must be, and the signed answer.
 use super::{
     KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, LinkError, MAX_MESSAGE_BYTES, MAX_PARCEL_BYTES,
-    STREAM_WINDOW_BYTES, believe,
+    STREAM_WINDOW_BYTES,
+    batch::{NEWER, Taken, broken, next_batch},
+    believe, collect,
     io::{Caller, Tap},
     newest::{Newest, Reading},
     pace::{MESSAGE_TIMEOUT, PacedService},
     peer_place, route,
     told::Told,
+    uplink::Opened,
     welcome::{LIMITS, Welcome},
 };
 use crate::{
     identity::Identity,
-    port::{Arrival, Gate, Inbox, PortErrorKind, Verdict},
+    port::{Arrival, Gate, Inbox, Outbox, PortErrorKind, Verdict},
     reason, receipt,
     tls::ReloadingTls,
     wire::{
-        self, Hello, Outcome, Parcel, Receipt,
+        self, Heard, Hello, Outcome, Parcel, Receipt, Said,
         mesh_server::{Mesh, MeshServer},
     },
 };
 use ed25519_dalek::{SigningKey, VerifyingKey};
-use futures_util::FutureExt;
 use node::admission::Admission;
 use sha2::{Digest, Sha256};
-use std::{sync::Arc, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::mpsc, time::timeout};
 use tokio_rustls::TlsAcceptor;
-use tokio_stream::{StreamExt, wrappers::ReceiverStream};
+use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Request, Response, Status, Streaming, transport::Server};
 use types::{Place, Priority};
 
 /// Finished handshakes that wait to be served.
 const MAX_WAITING: usize = 16;
-/// Calls at once on one connection: a sender needs one. What a peer sends on all of them before it is read is bounded
+/// Calls at once on one connection: a place needs two, to deliver and to collect. What a peer sends on all of them before it is read is bounded
 /// by the connection's window.
 const MAX_STREAMS: u32 = 4;
 /// Header of a call, in bytes.
 const MAX_HEADER_BYTES: u32 = 16 << 10;
-/// Parcels that are judged and stored together: whichever bound is met first. Half of what a sender may have under way
-/// of its backlog, so that both ends work at once.
-const BATCH_PARCELS: usize = 64;
-/// Bytes of bodies that are judged and stored together.
-const BATCH_BYTES: usize = 4 << 20;
 /// Receipts that wait for the sender to read them; then nothing more is taken from it.
-const MAX_RECEIPTS: usize = 1_024;
+pub(super) const MAX_RECEIPTS: usize = 1_024;
 /// A sender that takes no receipt for so long, while as many wait as may, has its stream ended.
-const RECEIPT_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const RECEIPT_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a stop waits for batches in hand before connections are cut.
 const STOP_GRACE: Duration = Duration::from_secs(2);
 
@@ -62,6 +59,8 @@ pub struct Door {
     pub inbox: Arc<dyn Inbox>,
     /// Certificates.
     pub tls: Arc<ReloadingTls>,
+    /// From where parcels go down to whoever collects them here; none when nothing does.
+    pub outbox: Option<Arc<dyn Outbox>>,
     /// Writes the clear text out, in tests.
     pub tap: Option<Tap>,
 }
@@ -104,6 +103,7 @@ pub async fn serve(
         door: Arc::clone(&door),
         told: Told::default(),
         newest: Newest::default(),
+        collecting: Newest::default(),
         tasks: tasks.clone(),
         stop: stop.clone(),
     };
@@ -142,6 +142,8 @@ struct MeshService {
     door: Arc<Door>,
     told: Told,
     newest: Newest,
+    /// The calls by which places collect.
+    collecting: Newest,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -149,6 +151,7 @@ struct MeshService {
 #[tonic::async_trait]
 impl Mesh for MeshService {
     type DeliverStream = ReceiverStream<Result<Receipt, Status>>;
+    type CollectStream = Pin<Box<dyn Stream<Item = Result<Parcel, Status>> + Send>>;
 
     async fn deliver(
         &self,
@@ -202,6 +205,67 @@ impl Mesh for MeshService {
             Status::unavailable("meet")
         })
     }
+
+    async fn greet(&self, request: Request<Heard>) -> Result<Response<Said>, Status> {
+        let collector = self.collector(&request).await?;
+        let Some(_turn) = collector.reading.turn().await else {
+            return Err(Status::aborted(NEWER));
+        };
+        let whom = (&collector.to, &collector.key);
+        let said = collect::say(collector.outbox.as_ref(), whom, request.into_inner()).await;
+        said.map(Response::new)
+    }
+
+    async fn collect(
+        &self,
+        request: Request<Streaming<Receipt>>,
+    ) -> Result<Response<Self::CollectStream>, Status> {
+        let collector = self.collector(&request).await?;
+        let (parcels, going) = collect::channel();
+        let opened = Opened {
+            parcels,
+            receipts: request.into_inner(),
+            key: collector.key,
+        };
+        let ends = collect::Ends {
+            stop: self.stop.clone(),
+            reading: collector.reading,
+        };
+        let offering = collect::offer(collector.outbox, collector.to, opened, ends);
+        self.tasks.spawn(offering);
+        Ok(Response::new(Box::pin(ReceiverStream::new(going).map(Ok))))
+    }
+}
+
+impl MeshService {
+    /// The place that collects here, with the key in its certificate, and from what.
+    async fn collector<T>(&self, request: &Request<T>) -> Result<Collector, Status> {
+        let caller = request
+            .extensions()
+            .get::<Caller>()
+            .ok_or_else(|| Status::unauthenticated("no client certificate"))?;
+        caller.called.cancel();
+        let identity = &caller.peer.identity;
+        let to = self.door.business_of(identity, &self.told).await?;
+        let key = caller
+            .peer
+            .key
+            .ok_or_else(|| Status::permission_denied(reason::NO_IDENTITY))?;
+        let outbox = self.door.outbox.clone();
+        Ok(Collector {
+            outbox: outbox.ok_or_else(|| Status::unimplemented("nothing goes down from here"))?,
+            reading: self.collecting.begin(identity),
+            to,
+            key,
+        })
+    }
+}
+
+struct Collector {
+    outbox: Arc<dyn Outbox>,
+    reading: Reading,
+    to: Place,
+    key: VerifyingKey,
 }
 
 /// A peer whose certificate states no key has no audit log.
@@ -356,9 +420,6 @@ fn fill(mut receipt: Receipt, verdict: &Verdict) -> Receipt {
     receipt
 }
 
-/// What the older stream of a sender is told.
-const NEWER: &str = "a newer stream of this sender";
-
 /// What ends a stream from outside.
 struct Ends {
     stop: CancellationToken,
@@ -411,80 +472,5 @@ async fn receive(
                 return;
             }
         }
-    }
-}
-
-/// Parcels that were there, and whether and how the stream ended behind them.
-struct Taken {
-    parcels: Vec<Parcel>,
-    end: Option<Result<(), Status>>,
-}
-
-impl Taken {
-    const fn broken(status: Status) -> Self {
-        Self {
-            parcels: Vec::new(),
-            end: Some(Err(status)),
-        }
-    }
-}
-
-/// What a sender is told of a stream that broke, in words of our own.
-fn broken(status: &Status) -> Status {
-    use tonic::Code;
-    let (reason, told) = match status.code() {
-        // tonic says OUT_OF_RANGE of a message above its limit, gRPC RESOURCE_EXHAUSTED.
-        Code::OutOfRange | Code::ResourceExhausted => (
-            "too-large",
-            Status::resource_exhausted(format!(
-                "a message is longer than {MAX_MESSAGE_BYTES} bytes"
-            )),
-        ),
-        Code::DeadlineExceeded => (
-            "late",
-            Status::deadline_exceeded("a message was not whole in time"),
-        ),
-        Code::Aborted => ("newer", Status::aborted(NEWER)),
-        Code::Internal | Code::InvalidArgument | Code::Unimplemented => (
-            "malformed",
-            Status::invalid_argument("a message is not a parcel"),
-        ),
-        _ => ("closed", Status::cancelled("the stream broke")),
-    };
-    metrics::counter!("medmesh_link_broken_streams_total", "reason" => reason).increment(1);
-    told
-}
-
-/// Waits for a parcel and takes what is there behind it. What a broken stream brought whole is answered; the rest its
-/// sender sends again.
-async fn next_batch(parcels: &mut Streaming<Parcel>) -> Taken {
-    let first = match parcels.next().await {
-        Some(Ok(first)) => first,
-        Some(Err(status)) => return Taken::broken(status),
-        None => {
-            return Taken {
-                parcels: Vec::new(),
-                end: Some(Ok(())),
-            };
-        }
-    };
-    let mut bytes = first.body.len();
-    let mut batch = vec![first];
-    // An error shows itself once: the next call would say that the stream ended.
-    let mut end = None;
-    while end.is_none() && batch.len() < BATCH_PARCELS && bytes < BATCH_BYTES {
-        match parcels.next().now_or_never() {
-            Some(Some(Ok(parcel))) => {
-                bytes += parcel.body.len();
-                batch.push(parcel);
-            }
-            Some(Some(Err(status))) => end = Some(Err(status)),
-            Some(None) => end = Some(Ok(())),
-            None => break,
-        }
-    }
-    Taken {
-        parcels: batch,
-        end,
     }
 }

@@ -1,5 +1,6 @@
 //! Links between real sockets, with certificates of a real authority, over the real outbox and an inbox in memory.
 mod attack;
+mod down;
 mod fakes;
 mod rogue;
 
@@ -41,6 +42,7 @@ async fn region(bed: &Testbed, holder: &Holder) -> Region {
         gate: Arc::clone(&gate) as _,
         inbox: Arc::clone(&inbox) as _,
         tls: Arc::clone(&tls),
+        outbox: None,
         tap: None,
     };
     let stop = CancellationToken::new();
@@ -70,6 +72,7 @@ fn parts(bed: &Testbed, holder: &Holder, to: SocketAddr, there: &str) -> UplinkP
         here: holder.identity.place().unwrap().clone(),
         there: place(there),
         outbox: Arc::new(MemOutbox::new(EDGE, US)),
+        collect: None,
         audit: Arc::new(MemGate::default()),
         tls: bed.tls(holder),
         time: bed.time(),
@@ -524,6 +527,7 @@ async fn a_region_whose_certificate_or_key_is_not_its_own_does_not_serve() {
             gate: Arc::new(MemGate::new(&inbox)),
             inbox: Arc::clone(&inbox) as _,
             tls: bed.tls(&us),
+            outbox: None,
             tap: None,
         };
         serve(listener, door, CancellationToken::new())

@@ -1,11 +1,10 @@
 //! The sender's side of the link: dials the next tier, sends what the outbox holds, and settles what comes back.
-use super::{LinkError, backoff::Backoff, io::Tap, route, told::Told};
+use super::{Door, LinkError, backoff::Backoff, collect, io::Tap, route, told::Told};
 use crate::{
     port::{Outbox, PeerAudit},
     tls::{ReloadingTls, TimeSource},
 };
 use rand::rngs::StdRng;
-use session::Session;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
 use tokio_rustls::TlsConnector;
@@ -15,6 +14,8 @@ use types::{Place, Timestamp};
 
 mod dial;
 mod session;
+pub(super) use dial::Opened;
+pub(super) use session::Session;
 
 /// Bound of the first wait after a broken link.
 const RECONNECT_BASE: Duration = Duration::from_millis(50);
@@ -46,6 +47,8 @@ pub struct UplinkParts {
     pub there: Place,
     /// Where parcels come from.
     pub outbox: Arc<dyn Outbox>,
+    /// Where parcels go that come down from there; none when this node collects nothing.
+    pub collect: Option<Arc<Door>>,
     /// Where it is written that another than `there` answered.
     pub audit: Arc<dyn PeerAudit>,
     /// Certificates.
@@ -148,15 +151,25 @@ impl Uplink {
     async fn deliver(&mut self, settled: &mut u64) -> LinkError {
         match self.open().await {
             Err(error) => error,
-            Ok(opened) => {
+            Ok((opened, collecting)) => {
                 let now = (self.parts.time)();
                 self.state.send_replace(LinkState::Up { since: now });
                 metrics::gauge!("medmesh_link_up").set(1.0);
                 tracing::info!(peer = %self.parts.there, "link up");
                 let (outbox, there) = (self.parts.outbox.clone(), self.parts.there.clone());
+                let key = opened.key;
                 let (session, receipts) = Session::new(outbox, there, opened);
                 let rng = &mut self.parts.rng;
-                session.run(receipts, rng, settled, &self.stuck).await
+                let sending = session.run(receipts, rng, settled, &self.stuck);
+                match (&self.parts.collect, collecting) {
+                    (Some(door), Some(collecting)) => {
+                        let over = CancellationToken::new();
+                        let from = (&self.parts.there, &key);
+                        let taking = collect::take(door, from, collecting, &over);
+                        both_ways(sending, taking, &over).await
+                    }
+                    _ => sending.await,
+                }
             }
         }
     }
@@ -192,8 +205,31 @@ impl Uplink {
     }
 }
 
+/// Runs both ways of a connection until one of them ends. What was taken is answered before it is over.
+async fn both_ways(
+    sending: impl Future<Output = LinkError>,
+    taking: impl Future<Output = LinkError>,
+    over: &CancellationToken,
+) -> LinkError {
+    let sending = async {
+        let ended = tokio::select! {
+            ended = sending => Some(ended),
+            () = over.cancelled() => None,
+        };
+        over.cancel();
+        ended
+    };
+    let taking = async {
+        let ended = taking.await;
+        over.cancel();
+        ended
+    };
+    let (sent, taken) = tokio::join!(sending, taking);
+    sent.unwrap_or(taken)
+}
+
 /// The peer's text is not kept: it is theirs.
-fn ended(status: Status) -> LinkError {
+pub(super) fn ended(status: Status) -> LinkError {
     LinkError::Ended {
         code: status.code(),
     }

@@ -27,8 +27,8 @@ DROP TABLE outbox_counter_before;
 ALTER TABLE outbox_stream ADD COLUMN peer INTEGER NOT NULL DEFAULT 0;
 ";
 
-/// Sequences of one receiver in one priority: 2^40, at a thousand a second 34 years.
-pub(super) const SEQUENCES: i64 = 1 << 40;
+/// Sequences of one receiver in one priority.
+pub(super) const SEQUENCES: i64 = crate::meet::SEQUENCES.cast_signed();
 /// Receivers of one outbox.
 const PEERS_MAX: i64 = 1 << 16;
 /// Keys of one priority.
@@ -104,6 +104,24 @@ pub const fn is_below(place: &Place, me: &Place) -> bool {
         (place, me),
         (Place::Edge { .. }, Place::Regional { .. }) | (Place::Regional { .. }, Place::Global)
     )
+}
+
+/// The places below that are known.
+///
+/// # Errors
+/// [`DbError`].
+pub fn below(conn: &Connection) -> Result<Vec<Place>, DbError> {
+    let mut query = conn.prepare_cached("SELECT place FROM outbox_peer ORDER BY n")?;
+    let mut rows = query.query([])?;
+    let mut places = Vec::new();
+    while let Some(row) = rows.next()? {
+        let text = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
+        let place = text
+            .parse()
+            .map_err(|_| DbError::Corrupt("receiver of the outbox"))?;
+        places.push(place);
+    }
+    Ok(places)
 }
 
 /// The receiver, which gets a number, counters and a stream when it is a place below that is new. In the caller's

@@ -116,7 +116,7 @@ pub fn judge(conn: &Connection, sender: &Sender<'_>, welcome: &Welcome) -> Resul
     let log_behind = match sender.signer.open(&welcome.held) {
         Some(head) => !heads::holds(conn, &head)?,
         None => false,
-    };
+    } || heads::lacks_told(conn, sender.place)?;
     let ours = Ours {
         known,
         first,
@@ -222,6 +222,7 @@ pub fn begin(
         )
     };
     if cause.is_of_sender() {
+        heads::declare_told(tx, sender.place)?;
         audit::append(tx, &event(Decision::PutBack))?;
     }
     audit::append(tx, &event(Decision::StreamBegun))?;

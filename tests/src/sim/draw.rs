@@ -6,7 +6,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 const LENGTH: std::ops::RangeInclusive<usize> = 4..=20;
 
 /// How often each happening is drawn, beside the others.
-const WEIGHTS: [(What, u32); 32] = [
+const WEIGHTS: [(What, u32); 33] = [
     (What::Sample, 14),
     (What::Alarm, 5),
     (What::Burst, 4),
@@ -14,6 +14,7 @@ const WEIGHTS: [(What, u32); 32] = [
     (What::Restart, 1),
     (What::Epoch, 1),
     (What::List, 3),
+    (What::Order, 7),
     (What::Pump, 14),
     (What::Send, 7),
     (What::Deliver, 7),
@@ -73,7 +74,7 @@ fn op(rng: &mut StdRng, shape: Shape, weights: &[(What, u32)]) -> Op {
         What::Sample | What::Alarm | What::Burst | What::Again | What::Restart | What::Epoch => {
             rng.random_range(0..shape.facilities())
         }
-        What::List | What::Rogue => rng.random_range(0..shape.facilities()),
+        What::List | What::Order | What::Rogue => rng.random_range(0..shape.facilities()),
         What::Promote => rng.random_range(shape.facilities()..nodes),
         What::Pump
         | What::Send
@@ -88,9 +89,13 @@ fn op(rng: &mut StdRng, shape: Shape, weights: &[(What, u32)]) -> Op {
         _ => rng.random_range(0..nodes),
     };
     let arg = match what {
-        What::Sample | What::Alarm | What::Burst | What::Again | What::Restart | What::Epoch => {
-            rng.random_range(0..2)
-        }
+        What::Sample
+        | What::Alarm
+        | What::Burst
+        | What::Again
+        | What::Restart
+        | What::Epoch
+        | What::Order => rng.random_range(0..2),
         What::Deliver | What::Time => rng.random_range(0..3),
         What::Restore | What::RestoreBoth | What::Promote => rng.random_range(0..4),
         _ => 0,

@@ -1,12 +1,12 @@
 //! The nodes of a simulated mesh: the product's stores, ledgers, gates and intakes, opened on simulated disks as a start
 //! of the node opens them. Only sockets and tasks are left out.
-use super::{clock::Hand, wire};
+use super::{clock::Hand, orders, wire};
 use anyhow::{Result, anyhow};
 use async_trait::async_trait;
 use ed25519_dalek::SigningKey;
 use edge::{
     config::BedAssignment,
-    store::{Bounds, DeviceFacts, Entropy, Store, StoreOptions},
+    store::{Bounds, DeviceFacts, Entropy, Handlers, Store, StoreOptions},
 };
 use federation::models::DeviceModels;
 use federation::{
@@ -23,7 +23,7 @@ use federation::{
 };
 use fhir::{sqlite::SqliteStore, store::ResourceStore};
 use global::catalog::{Catalog, sqlite::SqliteCatalog};
-use messages::ReadingBatch;
+use messages::{DeviceRecords, ReadingBatch};
 use node::quantity::{Size, Span};
 use parking_lot::Mutex;
 use rand::{SeedableRng, rngs::StdRng};
@@ -131,7 +131,7 @@ impl Opening<'_> {
     ///
     /// # Errors
     /// It does not open.
-    pub async fn edge(self, region: &Place) -> Result<Store> {
+    pub async fn edge(self, region: &Place) -> Result<(Store, Door)> {
         let devices = DEVICES.iter().zip(1..).map(|(id, bed)| {
             Ok(DeviceFacts {
                 id: id.parse()?,
@@ -165,9 +165,19 @@ impl Opening<'_> {
             signer: Signer::new(self.place, key(self.place)),
             time: Arc::new(self.hand),
             entropy: self.entropy,
+            handlers: Handlers::new().on::<DeviceRecords>(Arc::new(orders::Keeps)),
         })?;
         store.begin_log().await?;
-        Ok(store)
+        let door = Door {
+            here: self.place.clone(),
+            key: key(self.place),
+            gate: Arc::new(store.clone()),
+            inbox: Arc::new(store.clone()),
+            tls: Ground::get()?.tls.clone(),
+            outbox: None,
+            tap: None,
+        };
+        Ok((store, door))
     }
 
     /// A region, or the global node.
@@ -202,6 +212,7 @@ impl Opening<'_> {
         let here = self.place.clone();
         let ledger = Ledger::open(&at("ledger.db"), here.clone(), self.rules, signer, now)?;
         ledger.begin_log().await?;
+        orders::prepare(&ledger).await?;
         watch.mend();
         let (apply, above): (Arc<dyn Apply>, _) = match store {
             None => {
@@ -236,6 +247,7 @@ impl Opening<'_> {
             gate: Arc::new(ledger.clone()),
             inbox: Arc::new(ledger.inbox(watched)),
             tls: Ground::get()?.tls.clone(),
+            outbox: None,
             tap: None,
             here,
         };

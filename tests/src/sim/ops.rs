@@ -89,6 +89,8 @@ pub enum What {
     Epoch,
     /// The facility tells the catalog of its devices.
     List,
+    /// The region of a facility gives it an order: urgent (0) or not (1).
+    Order,
     /// The link sends, everything arrives, and every receipt comes back.
     Pump,
     /// The sender of the link leases and sends what it may.
@@ -142,7 +144,7 @@ pub enum What {
 }
 
 /// The letter of each.
-const LETTERS: [(char, What); 32] = [
+const LETTERS: [(char, What); 33] = [
     ('a', What::Sample),
     ('A', What::Alarm),
     ('b', What::Burst),
@@ -150,6 +152,7 @@ const LETTERS: [(char, What); 32] = [
     ('n', What::Restart),
     ('e', What::Epoch),
     ('l', What::List),
+    ('o', What::Order),
     ('.', What::Pump),
     ('s', What::Send),
     ('d', What::Deliver),

@@ -203,3 +203,16 @@ fn what_was_under_way_when_a_facility_was_put_back_arrives_before_they_meet_or_n
     holds("small s00 c00 A00 s00 u00 .00");
     holds("small s00 c00 A00 s00 u00 L00 .00");
 }
+
+#[test]
+fn what_goes_down_comes_once_and_in_order_whatever_is_killed_put_back_or_cut() {
+    holds("small o00 o01 .00");
+    holds("small o00 s00 d01 k00 o01 L00 .00");
+    holds("small o00 s00 w00 v00 d00 x00 .00");
+    holds("small c00 o00 .00 u00 o00 .00");
+    holds("small c10 o00 .00 u10 o00 .00");
+    holds("small C00 o00 .00 B00 o01 .00");
+    holds("small f00 o01 o00 .00 F00");
+    holds("small q00 o00 .00 Q00");
+    holds("mesh o00 o10 .00 .10 p00 o00 t02 h00");
+}

@@ -70,6 +70,8 @@ pub struct Wire {
     there: Option<Place>,
     /// Values that the receiver did not take when they first came: what is shipped again comes behind what is newer.
     pub detained: BTreeSet<String>,
+    /// Whether the receiver did not take something when it first came.
+    pub has_detained: bool,
 }
 
 impl Default for Wire {
@@ -84,6 +86,7 @@ impl Default for Wire {
             met: false,
             there: None,
             detained: BTreeSet::new(),
+            has_detained: false,
         }
     }
 }
@@ -147,6 +150,7 @@ impl Wire {
         let receipts = door.answer(from, parcels).await;
         for (parcel, receipt) in batch.iter().zip(&receipts) {
             let taken = matches!(receipt.outcome(), Outcome::Accepted | Outcome::Deferred);
+            self.has_detained |= !taken;
             if let (false, Ok(batch)) = (taken, envelope::open::<ReadingBatch>(parcel)) {
                 self.detained.extend(values(&batch).map(str::to_owned));
             }
@@ -185,6 +189,15 @@ impl Wire {
         if let Some(there) = &self.there {
             let _released = outbox.release(there).await;
         }
+    }
+
+    /// Both ends were killed.
+    pub fn vanish(&mut self) {
+        self.going.clear();
+        self.coming.clear();
+        self.late.clear();
+        self.flight = Flight::default();
+        self.met = false;
     }
 
     /// The receiver was killed: what was under way to it is gone.

@@ -12,6 +12,7 @@ use super::{
     nodes::{DEVICES, Ground, Opening, RETENTION_MS, Upper, Watch},
     observe::{self, Observed},
     ops::{Op, Shape, What},
+    orders::{self, Known, Order},
     rogue::Rogue,
     wire::Wire,
 };
@@ -20,6 +21,7 @@ use edge::{
     ingest::Urgency,
     store::{Entropy, Store},
 };
+use federation::link::Door;
 use messages::{DeviceRecord, DeviceRecords};
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -32,7 +34,7 @@ const TIMES_MS: [i64; 3] = [5_000, 600_000, 26 * 3_600_000];
 
 /// What runs on a node.
 enum Run {
-    Edge(Store),
+    Edge(Store, Box<Door>),
     Upper(Box<Upper>),
 }
 
@@ -65,6 +67,10 @@ pub struct World {
     shape: Shape,
     nodes: Vec<Node>,
     wires: Vec<Wire>,
+    /// What goes down to each facility, on the same connection.
+    downs: Vec<Wire>,
+    orders: Vec<Known>,
+    ordered: i64,
     devices: Vec<Vec<Device>>,
     rogues: Vec<Rogue>,
     listings: Vec<Listing>,
@@ -103,6 +109,9 @@ impl World {
         let mut world = Self {
             shape,
             wires: nodes.iter().map(|_| Wire::default()).collect(),
+            downs: facilities.clone().map(|_| Wire::default()).collect(),
+            orders: vec![Known::default(); shape.facilities()],
+            ordered: 0,
             devices: facilities.clone().map(devices).collect::<Result<_>>()?,
             rogues: facilities.map(|_| Rogue::default()).collect(),
             listings: vec![Listing::default(); shape.facilities()],
@@ -136,13 +145,13 @@ impl World {
         };
         node.run = Some(match region {
             Some(region) if at < self.shape.facilities() => {
-                let store = opening.edge(&region).await?;
+                let (store, door) = opening.edge(&region).await?;
                 store.set_link(self.wires[at].up);
                 // As every start of a facility does.
                 if self.listings[at] == Listing::Done {
                     self.listings[at] = Listing::Wanted;
                 }
-                Run::Edge(store)
+                Run::Edge(store, Box::new(door))
             }
             _ => Run::Upper(Box::new(opening.upper(node.watch.clone()).await?)),
         });
@@ -151,7 +160,7 @@ impl World {
 
     fn store(&self, at: usize) -> Option<&Store> {
         match &self.nodes.get(at)?.run {
-            Some(Run::Edge(store)) => Some(store),
+            Some(Run::Edge(store, _)) => Some(store),
             _ => None,
         }
     }
@@ -190,6 +199,7 @@ impl World {
             What::Restart => self.restart_counter(at, arg, false),
             What::Epoch => self.restart_counter(at, arg, true),
             What::List => self.list(at).await,
+            What::Order => self.order(at, arg).await,
             What::Crash => self.crash(at).await?,
             What::Tear => self.nodes[at].watch.tear(),
             What::Copy => self.copy(at)?,
@@ -245,7 +255,7 @@ impl World {
 
     /// The device offers what is not acknowledged.
     async fn offer(&mut self, at: usize, device: usize) -> bool {
-        let Some(Run::Edge(store)) = &self.nodes[at].run else {
+        let Some(Run::Edge(store, _)) = &self.nodes[at].run else {
             return false;
         };
         let answers = self.devices[at][device].offer(store).await;
@@ -259,7 +269,8 @@ impl World {
     }
 
     async fn again(&mut self, at: usize, device: usize) -> Result<(), Found> {
-        let (Some(Run::Edge(store)), Some(devices)) = (&self.nodes[at].run, self.devices.get(at))
+        let (Some(Run::Edge(store, _)), Some(devices)) =
+            (&self.nodes[at].run, self.devices.get(at))
         else {
             return Ok(());
         };
@@ -345,7 +356,7 @@ impl World {
         let mut shipped = 0;
         for node in &self.nodes {
             shipped += match &node.run {
-                Some(Run::Edge(store)) if holds(store).await => {
+                Some(Run::Edge(store, _)) if holds(store).await => {
                     store.ship_again().await.unwrap_or(0)
                 }
                 Some(Run::Upper(upper)) if upper.ledger.any_held().await.unwrap_or(false) => {
@@ -374,7 +385,33 @@ impl World {
         self.crash(at).await
     }
 
+    /// The region of a facility gives it an order, if it can.
+    async fn order(&mut self, at: usize, arg: usize) {
+        let (Some(region), Some(known)) = (self.shape.parent(at), self.orders.get_mut(at)) else {
+            return;
+        };
+        let Some(Run::Upper(upper)) = &self.nodes[region].run else {
+            return;
+        };
+        self.ordered += 1;
+        let order = Order {
+            number: self.ordered,
+            priority: if arg == 0 {
+                types::Priority::Alarm
+            } else {
+                types::Priority::Live
+            },
+        };
+        // One that was not given durably may come or not; another never has its number.
+        known.given.insert(order.number);
+        let id = self.hand.draws()();
+        let _given = orders::give(&upper.ledger, &self.nodes[at].place, order, id).await;
+    }
+
     fn set_older(&mut self, at: usize, older: bool) {
+        if let Some(down) = self.downs.get_mut(at) {
+            down.older = older;
+        }
         for below in 0..self.wires.len() {
             if self.shape.parent(below) == Some(at) {
                 self.wires[below].older = older;

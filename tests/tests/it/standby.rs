@@ -83,7 +83,7 @@ impl<'a> Mesh<'a> {
         let places = ["edge/eu/eu/eu-f1".parse()?, "regional/eu/eu".parse()?];
         let folder = dir.join("facility");
         std::fs::create_dir_all(&folder)?;
-        let store = opening(&places[0], &folder)?.edge(&places[1]).await?;
+        let (store, _) = opening(&places[0], &folder)?.edge(&places[1]).await?;
         store.set_link(true);
         Ok(Self {
             region: region(dir, &places[1], server).await?,

@@ -34,6 +34,8 @@ struct OutboxState {
     leases: Leases,
     me: Place,
     to: Place,
+    /// The number of `to` in these tables.
+    peer: i64,
     sum: Settled,
     releases: usize,
     most_leased_bytes: [usize; 3],
@@ -44,7 +46,10 @@ impl OutboxState {
         let db = Connection::open_in_memory().unwrap();
         audit::schema(&db).unwrap();
         outbox::schema(&db).unwrap();
+        outbox::know(&db, &me, &to).unwrap();
+        let peer = i64::from(outbox::is_below(&to, &me));
         Self {
+            peer,
             db,
             leases: Leases::default(),
             me,
@@ -100,8 +105,10 @@ impl MemOutbox {
         let rank = priority.rank();
         let state = self.state.lock();
         let counted = "UPDATE outbox_counter SET last = last + 1, parcels = parcels + 1
-             WHERE priority = ?1 RETURNING last";
-        let row = state.db.query_row(counted, [rank], |row| row.get(0));
+             WHERE priority = ?1 AND peer = ?2 RETURNING last";
+        let row = state
+            .db
+            .query_row(counted, (rank, state.peer), |row| row.get(0));
         let seq: i64 = row.unwrap();
         let mut parcel = Parcel {
             id: [[rank; 8], seq.to_be_bytes()].concat().into(),
@@ -114,11 +121,13 @@ impl MemOutbox {
         seal(&mut parcel);
         bend(&mut parcel);
         // The receiver answers with the digest of what it got, and no id when that is none.
-        let add_bytes = "UPDATE outbox_counter SET bytes = bytes + ?2 WHERE priority = ?1";
+        let add_bytes =
+            "UPDATE outbox_counter SET bytes = bytes + ?3 WHERE priority = ?1 AND peer = ?2";
         let bytes = parcel.body.len() as i64;
-        state.db.execute(add_bytes, (rank, bytes)).unwrap();
+        let added = (rank, state.peer, bytes);
+        state.db.execute(add_bytes, added).unwrap();
         let insert = "INSERT INTO outbox (key, id, digest, parcel) VALUES (?1, ?2, ?3, ?4)";
-        let key = i64::from(rank) * (1 << 56) + seq;
+        let key = i64::from(rank) * (1 << 56) + state.peer * (1 << 40) + seq;
         let digest = Sha256::digest(&parcel.body).to_vec();
         let row = (key, &parcel.id[..], digest, parcel.encode_to_vec());
         state.db.execute(insert, row).unwrap();
@@ -141,11 +150,11 @@ impl MemOutbox {
     }
 
     pub fn added_in(&self, priority: Priority) -> u64 {
-        let last = "SELECT last FROM outbox_counter WHERE priority = ?1";
+        let last = "SELECT last FROM outbox_counter WHERE priority = ?1 AND peer = ?2";
         let state = self.state.lock();
         let row = state
             .db
-            .query_row(last, [priority.rank()], |row| row.get(0));
+            .query_row(last, (priority.rank(), state.peer), |row| row.get(0));
         row.map(i64::unsigned_abs).unwrap()
     }
 
@@ -179,7 +188,9 @@ impl MemOutbox {
 #[async_trait]
 impl Outbox for MemOutbox {
     async fn hello(&self, to: &Place) -> Result<Hello, PortError> {
-        Ok(outbox::hello(&self.state.lock().db, to).unwrap())
+        let state = self.state.lock();
+        outbox::know(&state.db, &state.me, to).unwrap();
+        Ok(outbox::hello(&state.db, to).unwrap())
     }
 
     async fn resync(

@@ -5,7 +5,7 @@ use crate::{
     testbed::{Holder, Testbed, place},
     tls::ReloadingTls,
     wire::{
-        Hello, Outcome, Parcel, Receipt, Welcome,
+        Heard, Hello, Outcome, Parcel, Receipt, Said, Welcome,
         mesh_client::MeshClient,
         mesh_server::{Mesh, MeshServer},
     },
@@ -75,6 +75,7 @@ impl Liar {
 #[tonic::async_trait]
 impl Mesh for Liar {
     type DeliverStream = ReceiverStream<Result<Receipt, Status>>;
+    type CollectStream = ReceiverStream<Result<Parcel, Status>>;
 
     async fn meet(&self, _: Request<Hello>) -> Result<Response<Welcome>, Status> {
         Ok(Response::new(Welcome::default()))
@@ -108,6 +109,17 @@ impl Mesh for Liar {
             }
         });
         Ok(Response::new(ReceiverStream::new(receipts)))
+    }
+
+    async fn greet(&self, _: Request<Heard>) -> Result<Response<Said>, Status> {
+        Err(Status::unimplemented("greet"))
+    }
+
+    async fn collect(
+        &self,
+        _: Request<Streaming<Receipt>>,
+    ) -> Result<Response<Self::CollectStream>, Status> {
+        Err(Status::unimplemented("collect"))
     }
 }
 

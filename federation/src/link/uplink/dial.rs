@@ -2,7 +2,11 @@
 use super::{
     super::{
         HANDSHAKE_TIMEOUT, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, LinkError, MAX_MESSAGE_BYTES,
-        STREAM_WINDOW_BYTES, believe, flight::MAX_PARCELS, io::Guarded, peer_place, route,
+        STREAM_WINDOW_BYTES, believe,
+        collect::{self, Collecting},
+        flight::MAX_PARCELS,
+        io::Guarded,
+        peer_place, route,
     },
     Uplink, ended,
 };
@@ -34,14 +38,14 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_HELLOS: usize = 4;
 
 /// An open call: parcels go in, receipts come out, signed with a key.
-pub(super) struct Opened {
-    pub(super) parcels: mpsc::Sender<Parcel>,
-    pub(super) receipts: Streaming<Receipt>,
-    pub(super) key: VerifyingKey,
+pub(in crate::link) struct Opened {
+    pub(in crate::link) parcels: mpsc::Sender<Parcel>,
+    pub(in crate::link) receipts: Streaming<Receipt>,
+    pub(in crate::link) key: VerifyingKey,
 }
 
 impl Uplink {
-    pub(super) async fn open(&mut self) -> Result<Opened, LinkError> {
+    pub(super) async fn open(&mut self) -> Result<(Opened, Option<Collecting>), LinkError> {
         let dialled = tokio::time::timeout(CONNECT_TIMEOUT, self.dial()).await;
         let (stream, key) = dialled.map_err(|_| LinkError::Timeout(CONNECT_TIMEOUT))??;
         let channel = channel(stream).await?;
@@ -49,6 +53,13 @@ impl Uplink {
             .max_encoding_message_size(MAX_MESSAGE_BYTES)
             .max_decoding_message_size(MAX_MESSAGE_BYTES);
         self.meet(&mut client, &key).await?;
+        let collecting = match &self.parts.collect {
+            None => None,
+            Some(door) => {
+                let from = (&self.parts.there, &key);
+                collect::begin(door, &mut client, from, HANDSHAKE_TIMEOUT).await?
+            }
+        };
         let (parcels, outgoing) = mpsc::channel(MAX_PARCELS);
         let call = client.deliver(ReceiverStream::new(outgoing));
         let answered = tokio::time::timeout(HANDSHAKE_TIMEOUT, call).await;
@@ -56,11 +67,12 @@ impl Uplink {
             .map_err(|_| LinkError::Timeout(HANDSHAKE_TIMEOUT))?
             .map_err(ended)?
             .into_inner();
-        Ok(Opened {
+        let opened = Opened {
             parcels,
             receipts,
             key,
-        })
+        };
+        Ok((opened, collecting))
     }
 
     /// Before parcels flow both ends say where they stand ([`crate::meet`]).

@@ -1,4 +1,4 @@
-//! One connection: parcels are sent by priority as far as their windows are open, receipts are settled as they come.
+//! One connection, whichever end dialled: parcels are sent by priority as far as their windows are open, receipts are settled as they come.
 //!
 //! Less urgent parcels are sent only when nothing more urgent waits that could be sent: while a priority's window is
 //! full, what is below it waits too. So after an outage every alarm is under way before the first parcel of the
@@ -59,7 +59,7 @@ impl Default for Held {
 }
 
 /// One open stream.
-pub(super) struct Session {
+pub(in crate::link) struct Session {
     outbox: Arc<dyn Outbox>,
     there: Place,
     receiver: String,
@@ -73,7 +73,7 @@ pub(super) struct Session {
 
 impl Session {
     /// A session over an open call to `there`; what comes back is read from the stream beside it.
-    pub(super) fn new(
+    pub(in crate::link) fn new(
         outbox: Arc<dyn Outbox>,
         there: Place,
         opened: Opened,
@@ -92,7 +92,7 @@ impl Session {
     }
 
     /// Sends and settles until the link breaks. `settled` counts the receipts that were settled.
-    pub(super) async fn run(
+    pub(in crate::link) async fn run(
         mut self,
         mut receipts: Streaming<Receipt>,
         rng: &mut StdRng,

@@ -9,7 +9,7 @@ use ed25519_dalek::SigningKey;
 use edge::{
     clockguard::ClockGuard,
     ingest::{Journal, Sample, SampleReading, Urgency},
-    store::{Bounds, Store, StoreOptions, system_entropy},
+    store::{Bounds, Handlers, Store, StoreOptions, system_entropy},
 };
 use node::{
     clock::Clock,
@@ -89,6 +89,7 @@ impl Bench {
             place,
             time: Arc::new(ClockGuard::new(None, Timestamp(0), 0)),
             entropy: system_entropy,
+            handlers: Handlers::new(),
         })?;
         Ok(Self { store, _dir: dir })
     }

@@ -82,6 +82,9 @@ impl World {
         self.nodes[at].run = None;
         self.start_if_there_is_room(at).await?;
         self.nodes[at].watch.forget();
+        for below in 0..self.orders.len() {
+            self.orders[below].put_back |= below == at || self.shape.parent(below) == Some(at);
+        }
         if is_facility {
             self.model.facility_put_back(at, back, &there);
         } else if matches!(self.nodes[at].place, Place::Regional { .. }) {
@@ -96,18 +99,30 @@ impl World {
         if let Some(outbox) = self.outbox(at) {
             self.wires[at].cut(outbox.as_ref()).await;
         }
+        let above = self.shape.parent(at).and_then(|above| self.outbox(above));
+        match (above, self.downs.get_mut(at)) {
+            (Some(outbox), Some(down)) => down.lose(outbox.as_ref()).await,
+            (None, Some(down)) => down.vanish(),
+            (_, None) => {}
+        }
         for below in 0..self.nodes.len() {
             if self.shape.parent(below) == Some(at)
                 && let Some(outbox) = self.outbox(below)
             {
                 self.wires[below].lose(outbox.as_ref()).await;
             }
+            if self.shape.parent(below) == Some(at)
+                && let Some(outbox) = self.outbox(at)
+                && let Some(down) = self.downs.get_mut(below)
+            {
+                down.cut(outbox.as_ref()).await;
+            }
         }
     }
 
     pub(super) fn outbox(&self, at: usize) -> Option<Arc<dyn federation::port::Outbox>> {
         match self.nodes[at].run.as_ref()? {
-            Run::Edge(store) => Some(Arc::new(store.clone())),
+            Run::Edge(store, _) => Some(Arc::new(store.clone())),
             Run::Upper(upper) => Some(Arc::new(upper.ledger.clone())),
         }
     }
@@ -138,7 +153,7 @@ pub(super) async fn template(
             return closed(dir);
         }
         let region = shape.parent(at).map(|at| shape.places()[at].parse());
-        let store = opening
+        let (store, _) = opening
             .edge(&region.transpose()?.unwrap_or(Place::Global))
             .await?;
         // Writes everything into the database.

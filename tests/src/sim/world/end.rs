@@ -1,7 +1,11 @@
 //! The end of a line: everything is mended and comes to rest, and then what must be true is compared with what is.
 use super::{Fault, Found, Listing, Run, World, holds};
-use crate::sim::nodes::{Above, DEVICES};
+use crate::sim::{
+    nodes::{Above, DEVICES},
+    orders,
+};
 use edge::{ingest::Urgency, store::Store};
+use federation::port::Outbox as _;
 use regional::reship;
 use std::collections::BTreeSet;
 use types::Priority;
@@ -43,6 +47,9 @@ impl World {
             self.set_policy(at, false).await?;
             self.set_older(at, false);
             self.wires[at].up = true;
+            if let Some(down) = self.downs.get_mut(at) {
+                down.up = true;
+            }
             if let Some(store) = self.store(at) {
                 store.set_link(true);
             }
@@ -92,6 +99,7 @@ impl World {
             wire.send(outbox.as_ref(), from, door, draw).await;
             wire.deliver(from, door, 0).await;
             moved |= wire.answer(outbox.as_ref(), door).await;
+            moved |= self.round_down(at, above).await;
             self.mend_torn(above).await?;
         }
         for at in 0..self.shape.facilities() {
@@ -101,6 +109,39 @@ impl World {
             }
         }
         Ok(moved)
+    }
+
+    /// Everything that waits for a facility goes down to it.
+    async fn round_down(&mut self, at: usize, above: usize) -> bool {
+        let (Some(Run::Edge(_, door)), Some(Run::Upper(upper))) =
+            (&self.nodes[at].run, &self.nodes[above].run)
+        else {
+            return false;
+        };
+        let draw = self.hand.draws();
+        let mut moved = orders::give_again(&upper.ledger, draw)
+            .await
+            .unwrap_or(false);
+        let (from, Some(down)) = (&self.nodes[above].place, self.downs.get_mut(at)) else {
+            return moved;
+        };
+        down.deliver_late(from, door).await;
+        down.send(&upper.ledger, from, door, draw).await;
+        down.deliver(from, door, 0).await;
+        moved |= down.answer(&upper.ledger, door).await;
+        moved
+    }
+
+    /// What waits to go down to a facility, in words.
+    async fn waiting_down(&self, at: usize) -> Option<String> {
+        let Some(Run::Upper(upper)) = &self.nodes[self.shape.parent(at)?].run else {
+            return None;
+        };
+        let place = &self.nodes[at].place;
+        let lacking = upper.ledger.lacking().await.ok()?.contains(place);
+        let depths = upper.ledger.depths(place).await.ok()?;
+        let waits = depths.0.iter().any(|waiting| *waiting > 0);
+        (lacking || waits).then(|| format!("orders for {at}"))
     }
 
     /// Whether nothing waits.
@@ -137,6 +178,9 @@ impl World {
                 waiting.push(format!("not shipped yet at {at}"));
             }
         }
+        for at in 0..self.shape.facilities() {
+            waiting.extend(self.waiting_down(at).await);
+        }
         for (at, listing) in self.listings.iter().enumerate() {
             if *listing == Listing::Wanted {
                 waiting.push(format!("not listed again at {at}"));
@@ -151,7 +195,7 @@ impl World {
                 waiting.push(format!("not shipped again at {at}"));
             }
             let held = match &node.run {
-                Some(Run::Edge(store)) => holds(store).await,
+                Some(Run::Edge(store, _)) => holds(store).await,
                 Some(Run::Upper(upper)) => upper.ledger.any_held().await.unwrap_or(true),
                 None => false,
             };
@@ -249,11 +293,32 @@ impl World {
         }
     }
 
+    /// Every order that a region has given, by its own account, came to its facility, as often and in the order as it may.
+    async fn judge_orders(&mut self, at: usize) -> Result<(), Found> {
+        let (Some(above), Some(store)) = (self.shape.parent(at), self.store(at)) else {
+            return Ok(());
+        };
+        let Some(Run::Upper(upper)) = &self.nodes[above].run else {
+            return Ok(());
+        };
+        let failed = |how: String| Found::new(Fault::Stuck, how);
+        let given = orders::given(&upper.ledger, &self.nodes[at].place).await;
+        let given = given.map_err(|error| failed(error.to_string()))?;
+        let came = orders::came(store).await;
+        let came = came.map_err(|error| failed(error.to_string()))?;
+        let mut known = self.orders[at].clone();
+        known.detained |= self.downs[at].has_detained;
+        known.judge(&given, &came)
+    }
+
     async fn judge(&mut self) -> Result<(), Found> {
         for wire in &self.wires {
             self.model.kept_back(wire.detained.iter());
         }
         self.judge_catalogs().await?;
+        for at in 0..self.shape.facilities() {
+            self.judge_orders(at).await?;
+        }
         let told = self.told().await;
         for region in self.regions() {
             let there = self.observe(region)?;

@@ -41,10 +41,49 @@ impl World {
             What::Heal => wire.up = true,
             _ => {}
         }
+        self.carry_down(what, (at, above), arg).await;
         if let Some(store) = self.store(at) {
             store.set_link(self.wires[at].up);
         }
         self.mend_torn(above).await
+    }
+
+    /// The same step of what goes down to a facility on the same connection.
+    async fn carry_down(&mut self, what: What, (at, above): (usize, usize), arg: usize) {
+        let (Some(Run::Edge(_, door)), Some(outbox)) = (&self.nodes[at].run, self.outbox(above))
+        else {
+            return;
+        };
+        let (outbox, from) = (outbox.as_ref(), &self.nodes[above].place);
+        let draw = self.hand.draws();
+        let Some(down) = self.downs.get_mut(at) else {
+            return;
+        };
+        match what {
+            What::Pump => {
+                down.send(outbox, from, door, draw).await;
+                down.deliver(from, door, 0).await;
+                down.answer(outbox, door).await;
+            }
+            What::Send => down.send(outbox, from, door, draw).await,
+            What::Deliver => down.deliver(from, door, arg).await,
+            What::Answer => {
+                down.answer(outbox, door).await;
+            }
+            What::Cut => down.cut(outbox).await,
+            What::Late => down.deliver_late(from, door).await,
+            What::Reverse => down.going.reverse(),
+            What::Twice => {
+                let first = down.going.first().cloned();
+                down.going.extend(first);
+            }
+            What::Part => {
+                down.up = false;
+                down.cut(outbox).await;
+            }
+            What::Heal => down.up = true,
+            _ => {}
+        }
     }
 
     /// A node that was torn from its work starts again.
