@@ -2,7 +2,8 @@
 //!
 //! [`map`] makes resources of readings, [`validate`] decides what may be stored, [`store`] is the port and
 //! [`sqlite`] and [`postgres`] its engines, [`search`] reads queries, [`rest`] serves them. It is no general FHIR
-//! server: three resource types, the elements that the mapping emits, read and search.
+//! server: three resource types, the elements that the mapping emits, read and search. [`r4`] has the definitions of R4
+//! as tables, and says of the text of any resource whether it is R4.
 
 #[cfg(all(medmesh_unguarded, not(debug_assertions)))]
 compile_error!("MEDMESH_UNGUARDED is for test builds: it lets unchecked text into resources");
@@ -12,9 +13,11 @@ mod conflicts;
 #[cfg(feature = "contract")]
 pub mod contract;
 mod id;
+pub mod json;
 pub mod map;
 pub mod model;
 pub mod postgres;
+pub mod r4;
 pub mod rest;
 pub mod search;
 pub mod sqlite;

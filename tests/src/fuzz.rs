@@ -70,6 +70,7 @@ pub fn find(name: &str) -> Option<Target> {
 fn fhir_json(bytes: &[u8]) {
     if let Ok(text) = std::str::from_utf8(bytes) {
         let _refused = validate::validate(text);
+        let _refused = fhir::r4::validate(text);
     }
 }
 

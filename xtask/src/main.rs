@@ -3,6 +3,7 @@
 mod bench;
 mod clock;
 mod engines;
+mod fhir;
 mod fuzz;
 mod infra;
 mod place;
@@ -20,6 +21,7 @@ Examples:
   cargo xtask test --only engines --keep  start the engines, print their variables, wait for Ctrl-C
   cargo xtask engines up                  a PostgreSQL and a Cassandra for a mesh of your own
   cargo xtask fuzz mqtt --for 3600        one parser for an hour
+  cargo xtask gen-fhir                    the tables of FHIR R4, anew of the definitions
   cargo xtask rollout local               a mesh of six regions on this machine, by terraform
   cargo xtask rollout local --destroy     end it, and remove what it wrote
   cargo xtask bench                       every figure beside its peer or floor, release build
@@ -68,6 +70,12 @@ enum Command {
         #[arg(long = "for", default_value_t = 600, value_name = "SECONDS")]
         seconds: u64,
     },
+    /// Makes the tables of FHIR R4 anew of HL7's definitions (needs npm, or their archive in the cache).
+    GenFhir {
+        /// Only compare: exit code 1 when a table is not what the definitions say.
+        #[arg(long)]
+        check: bool,
+    },
     /// Brings up or changes the mesh of `infra/terraform` on this machine (needs terraform).
     ///
     /// Builds the program and applies. Where the mesh runs another version already, the new one comes to one region
@@ -102,6 +110,7 @@ fn main() -> ExitCode {
             action: EnginesCommand::Up,
         } => engines::up(),
         Command::Fuzz { targets, seconds } => fuzz::fuzz(&targets, seconds),
+        Command::GenFhir { check } => fhir::generate(check),
         Command::Rollout(arguments) => infra::rollout::rollout(&arguments),
         Command::Bench { arguments } => bench::bench(&arguments),
     };

@@ -2,7 +2,7 @@
 use crate::{
     clock::{self, Offset},
     engines::Engines,
-    infra,
+    fhir, infra,
     place::{Places, in_ci},
     run::{Counts, cargo, shown},
 };
@@ -26,6 +26,8 @@ pub enum Stage {
     Clippy,
     /// The Terraform modules: format, validation, their tests, and their guards taken out one by one.
     Infra,
+    /// The tables of FHIR R4, made anew of the definitions: no difference.
+    Fhir,
     /// The firmware core in a program that has no standard library.
     Bare,
     /// The binary without the residency guard, in which the canary scan must find what it looks for.
@@ -116,6 +118,7 @@ impl Run {
             }
             Stage::Contract | Stage::E2e => self.with_engines(stage)?,
             Stage::Infra => infra::check(&self.places)?,
+            Stage::Fhir => fhir::stage(&self.places)?,
             _ => shown(&mut self.timed(stage)?)?,
         };
         if stage == Stage::Unguarded && ok {
@@ -184,8 +187,8 @@ impl Run {
     /// nothing is compiled twice.
     fn command(&self, stage: Stage) -> Command {
         let arguments: &[&str] = match stage {
-            // These two are no commands of cargo.
-            Stage::Engines | Stage::Infra => &["--version"],
+            // These are no commands of cargo.
+            Stage::Engines | Stage::Infra | Stage::Fhir => &["--version"],
             Stage::Fmt => &["fmt", "--all", "--check"],
             Stage::Clippy => &[
                 "clippy",

@@ -1,0 +1,149 @@
+//! The definitions of FHIR R4 (4.0.1) as tables: types and their elements, required value sets, search parameters.
+//!
+//! The tables are text that `cargo xtask gen-fhir` makes of HL7's definitions; they are read once, when they are first
+//! asked for, so that they cost no time to compile. [`validate`] asks with them whether a text is R4. What this
+//! region may hold is another question, and `crate::validate`'s.
+mod invariants;
+mod outcome;
+mod primitive;
+mod read;
+mod validate;
+
+pub use outcome::{Fault, Issue, MAX_ISSUES};
+pub use primitive::Primitive;
+pub use validate::{validate, validate_tree};
+
+use std::{collections::HashMap, sync::LazyLock};
+
+/// The tables.
+pub static R4: LazyLock<R4> = LazyLock::new(|| {
+    read::tables(
+        include_str!("r4/types.txt"),
+        include_str!("r4/codes.txt"),
+        include_str!("r4/search.txt"),
+    )
+});
+
+/// See the head of this file.
+#[derive(Debug)]
+pub struct R4 {
+    /// Shapes of types and of elements that have elements of their own.
+    shapes: Vec<Shape>,
+    /// The shape of a type, by its name.
+    types: HashMap<&'static str, usize>,
+    /// The names of the resource types, sorted.
+    resources: Vec<&'static str>,
+    sets: HashMap<&'static str, ValueSet>,
+    params: HashMap<&'static str, Vec<SearchParam>>,
+}
+
+/// What an object may hold.
+#[derive(Clone, Debug, Default)]
+pub struct Shape {
+    /// The name of a type, or the path of an element, such as `Observation.component`.
+    pub name: String,
+    /// Members by their names in JSON: one of `value[x]` for each of its types.
+    pub fields: HashMap<String, Field>,
+    /// Elements that have to be there, by their names in FHIRPath.
+    pub required: Vec<&'static str>,
+}
+
+/// A member.
+#[derive(Clone, Debug)]
+pub struct Field {
+    /// The element's name in FHIRPath: `value` for `valueQuantity`.
+    pub element: &'static str,
+    /// Whether it is a list.
+    pub is_list: bool,
+    /// What it holds.
+    pub kind: Kind,
+    /// The value set that its code has to be of.
+    pub set: Option<&'static str>,
+    /// The types that a reference may lead to; any when there is none.
+    pub targets: &'static str,
+}
+
+/// What a member holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A value of one JSON type.
+    Primitive(Primitive),
+    /// An object of a shape.
+    Object(usize),
+    /// A resource of any type.
+    Resource,
+}
+
+/// Codes by their systems.
+#[derive(Clone, Debug, Default)]
+pub struct ValueSet(Vec<(&'static str, Vec<&'static str>)>);
+
+impl ValueSet {
+    /// Whether a code is in the value set, of whichever system.
+    #[must_use]
+    pub fn has_code(&self, code: &str) -> bool {
+        self.0.iter().any(|(_, codes)| codes.contains(&code))
+    }
+
+    /// Whether a code of a system is in the value set.
+    #[must_use]
+    pub fn has(&self, system: &str, code: &str) -> bool {
+        let of_system = self.0.iter().filter(|(known, _)| *known == system);
+        of_system
+            .into_iter()
+            .any(|(_, codes)| codes.contains(&code))
+    }
+}
+
+/// A standard search parameter of a type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SearchParam {
+    /// Its name, such as `birthdate`.
+    pub name: &'static str,
+    /// FHIR R4 SearchParamType.
+    pub kind: &'static str,
+    /// FHIRPath of what it finds.
+    pub expression: &'static str,
+    /// The types that a reference may lead to, with bars between them.
+    pub targets: &'static str,
+    /// The parts of a composite, as `name=expression` with semicolons between them.
+    pub parts: &'static str,
+}
+
+impl R4 {
+    /// Whether there is a resource type of that name.
+    #[must_use]
+    pub fn is_resource(&self, name: &str) -> bool {
+        self.resources.binary_search(&name).is_ok()
+    }
+
+    /// The names of the resource types, sorted.
+    #[must_use]
+    pub fn resources(&self) -> &[&'static str] {
+        &self.resources
+    }
+
+    /// The shape of a type.
+    #[must_use]
+    pub fn shape_of(&self, name: &str) -> Option<&Shape> {
+        self.shape(*self.types.get(name)?)
+    }
+
+    /// The shape of a member.
+    #[must_use]
+    pub fn shape(&self, at: usize) -> Option<&Shape> {
+        self.shapes.get(at)
+    }
+
+    /// A required value set, when its codes are listed.
+    #[must_use]
+    pub fn set(&self, name: &str) -> Option<&ValueSet> {
+        self.sets.get(name)
+    }
+
+    /// The search parameters of a type, without those of every type (`Resource`, `DomainResource`).
+    #[must_use]
+    pub fn params_of(&self, name: &str) -> &[SearchParam] {
+        self.params.get(name).map_or(&[], Vec::as_slice)
+    }
+}

@@ -1,0 +1,201 @@
+//! The rules of the shapes that have one or two.
+use super::{Json, Object, Rule, any, has, needs, number, rule};
+
+/// The rules of other shapes.
+pub const OTHERS: &[(&str, &[Rule])] = &[
+    (
+        "Period",
+        &[rule(
+            "per-1",
+            "",
+            |period| {
+                let bound = |name| period.text(name).unwrap_or_default();
+                is_in_order(bound("start"), bound("end"))
+            },
+            "a period does not end before it begins",
+        )],
+    ),
+    (
+        "Range",
+        &[rule(
+            "rng-2",
+            "",
+            in_range,
+            "the low of a range is not above its high",
+        )],
+    ),
+    (
+        "Ratio",
+        &[rule(
+            "rat-1",
+            "",
+            |ratio| {
+                has(ratio, "numerator") == has(ratio, "denominator")
+                    && any(ratio, &["numerator", "extension"])
+            },
+            "a ratio has a numerator and a denominator",
+        )],
+    ),
+    (
+        "Attachment",
+        &[rule(
+            "att-1",
+            "contentType",
+            |one| needs(one, "data", "contentType"),
+            "data has a content type",
+        )],
+    ),
+    (
+        "ContactPoint",
+        &[rule(
+            "cpt-2",
+            "system",
+            |one| needs(one, "value", "system"),
+            "a value has a system",
+        )],
+    ),
+    (
+        "Patient.contact",
+        &[rule(
+            "pat-1",
+            "",
+            |one| any(one, &["name", "telecom", "address", "organization"]),
+            "a contact has a name, telecom, address or organization",
+        )],
+    ),
+    (
+        "Organization",
+        &[rule(
+            "org-1",
+            "",
+            |one| any(one, &["identifier", "name"]),
+            "an organization has an identifier or a name",
+        )],
+    ),
+    (
+        "Parameters.parameter",
+        &[rule(
+            "inv-1",
+            "",
+            |one| {
+                let given = [has(one, "value[x]"), has(one, "resource"), has(one, "part")];
+                given.iter().filter(|given| **given).count() == 1
+            },
+            "a parameter has a value, a resource or parts",
+        )],
+    ),
+    (
+        "AuditEvent.entity",
+        &[rule(
+            "sev-1",
+            "",
+            |one| !(has(one, "name") && has(one, "query")),
+            "an entity has a name or a query, not both",
+        )],
+    ),
+    (
+        "CarePlan.activity",
+        &[rule(
+            "cpl-3",
+            "",
+            |one| !(has(one, "detail") && has(one, "reference")),
+            "an activity has a detail or a reference, not both",
+        )],
+    ),
+    (
+        "Goal.target",
+        &[rule(
+            "gol-1",
+            "measure",
+            |one| needs(one, "detail[x]", "measure"),
+            "a detail has a measure",
+        )],
+    ),
+    (
+        "Immunization.education",
+        &[rule(
+            "imm-1",
+            "",
+            |one| any(one, &["documentType", "reference"]),
+            "education has a document type or a reference",
+        )],
+    ),
+    (
+        "Composition.section",
+        &[
+            rule(
+                "cmp-1",
+                "",
+                |one| any(one, &["text", "entry", "section"]),
+                "a section has a text, entries or sections",
+            ),
+            rule(
+                "cmp-2",
+                "emptyReason",
+                |one| !(has(one, "emptyReason") && has(one, "entry")),
+                "a section with entries is not empty",
+            ),
+        ],
+    ),
+    (
+        "Consent",
+        &[rule(
+            "ppc-1",
+            "",
+            |one| any(one, &["policy", "policyRule"]),
+            "a consent has a policy or a rule",
+        )],
+    ),
+    (
+        "List",
+        &[rule(
+            "lst-1",
+            "emptyReason",
+            |one| !(has(one, "emptyReason") && has(one, "entry")),
+            "a list with entries is not empty",
+        )],
+    ),
+    (
+        "FamilyMemberHistory",
+        &[rule(
+            "fhs-1",
+            "age",
+            |one| !(has(one, "age[x]") && has(one, "born[x]")),
+            "there is an age or a birth, not both",
+        )],
+    ),
+];
+
+/// FHIR R4 rng-2, where both bounds have one unit.
+fn in_range(range: &Object<'_>) -> bool {
+    let bound = |name| {
+        let quantity = range.get(name).and_then(Json::object)?;
+        Some((number(quantity, "value")?, quantity.text("code")))
+    };
+    match (bound("low"), bound("high")) {
+        (Some((low, one)), Some((high, other))) => one != other || low <= high,
+        _ => true,
+    }
+}
+
+/// Whether one date is not after another, as far as their precision tells. Times with different offsets are left to
+/// whoever knows the calendar.
+fn is_in_order(start: &str, end: &str) -> bool {
+    let zone = |text: &str| {
+        text.get(10..).map_or(String::new(), |time| {
+            time.chars()
+                .skip_while(|c| !matches!(c, 'Z' | '+' | '-'))
+                .collect()
+        })
+    };
+    let one_zone = zone(start) == zone(end);
+    let length = match one_zone {
+        true => start.len().min(end.len()).min(19),
+        // A day more or less: the months tell.
+        false => start.len().min(end.len()).min(7),
+    };
+    match (start.get(..length), end.get(..length)) {
+        (Some(start), Some(end)) => start <= end,
+        _ => true,
+    }
+}

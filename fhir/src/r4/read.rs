@@ -1,0 +1,204 @@
+//! Reads the tables. A table that cannot be read is a fault of the build that a test finds: here it is only left out.
+use super::{Field, Kind, Primitive, R4, SearchParam, Shape, ValueSet};
+use std::collections::HashMap;
+
+/// A type as it stands in its table.
+struct Row {
+    name: &'static str,
+    base: &'static str,
+    kind: &'static str,
+    elements: Vec<Element>,
+}
+
+#[derive(Clone, Copy)]
+struct Element {
+    path: &'static str,
+    is_required: bool,
+    is_list: bool,
+    types: &'static str,
+    set: Option<&'static str>,
+}
+
+pub fn tables(types: &'static str, codes: &'static str, search: &'static str) -> R4 {
+    let rows = rows(types);
+    let mut shapes = Shapes::default();
+    for row in rows.iter().filter(|row| row.kind != "primitive") {
+        shapes.name(row.name.to_owned());
+    }
+    let by_name: HashMap<&str, &Row> = rows.iter().map(|row| (row.name, row)).collect();
+    for row in rows.iter().filter(|row| row.kind != "primitive") {
+        shapes.fill(row, &by_name);
+    }
+    let of_kind = |kind: &'static str| rows.iter().filter(move |row| row.kind == kind);
+    let mut resources: Vec<&str> = of_kind("resource").map(|row| row.name).collect();
+    resources.sort_unstable();
+    let known = |row: &Row| Some((row.name, *shapes.places.get(row.name)?));
+    R4 {
+        types: rows.iter().filter_map(known).collect(),
+        shapes: shapes.all,
+        resources,
+        sets: sets(codes),
+        params: params(search),
+    }
+}
+
+fn lines(text: &'static str) -> impl Iterator<Item = &'static str> {
+    text.lines().filter(|line| !line.starts_with('#'))
+}
+
+fn rows(text: &'static str) -> Vec<Row> {
+    let mut rows: Vec<Row> = Vec::new();
+    for line in lines(text) {
+        let mut words = line.split_ascii_whitespace();
+        let mut next = || words.next().unwrap_or_default();
+        if let (true, Some(row)) = (line.starts_with(' '), rows.last_mut()) {
+            row.elements.push(Element {
+                path: next(),
+                is_required: next() != "0",
+                is_list: next() == "*",
+                types: next(),
+                set: next().strip_prefix('='),
+            });
+        } else {
+            rows.push(Row {
+                name: next(),
+                base: next(),
+                kind: next(),
+                elements: Vec::new(),
+            });
+        }
+    }
+    rows
+}
+
+/// Shapes by their names, as they are found.
+#[derive(Default)]
+struct Shapes {
+    all: Vec<Shape>,
+    places: HashMap<String, usize>,
+}
+
+impl Shapes {
+    /// The place of a shape, which is made where it is new.
+    fn name(&mut self, name: String) -> usize {
+        let Self { all, places } = self;
+        *places.entry(name.clone()).or_insert_with(|| {
+            all.push(Shape {
+                name,
+                ..Shape::default()
+            });
+            all.len() - 1
+        })
+    }
+
+    /// Adds the elements of a type and of those that it is made from.
+    fn fill(&mut self, row: &Row, by_name: &HashMap<&str, &Row>) {
+        let own = self.name(row.name.to_owned());
+        self.inherit(own, row.base, by_name);
+        for element in &row.elements {
+            let (parent, name) = match element.path.rsplit_once('.') {
+                None => (own, element.path),
+                Some((path, name)) => (self.name(format!("{}.{path}", row.name)), name),
+            };
+            self.add(parent, row, name, element, by_name);
+        }
+    }
+
+    fn inherit(&mut self, shape: usize, base: &str, by_name: &HashMap<&str, &Row>) {
+        let Some(row) = by_name.get(base) else {
+            return;
+        };
+        self.inherit(shape, row.base, by_name);
+        for element in &row.elements {
+            if !element.path.contains('.') {
+                self.add(shape, row, element.path, element, by_name);
+            }
+        }
+    }
+
+    fn add(
+        &mut self,
+        parent: usize,
+        row: &Row,
+        name: &'static str,
+        element: &Element,
+        by_name: &HashMap<&str, &Row>,
+    ) {
+        let (base, is_choice) = match name.strip_suffix("[x]") {
+            Some(base) => (base, true),
+            None => (name, false),
+        };
+        for text in element.types.split(',') {
+            let (kind, targets) = text.split_once('(').unwrap_or((text, ""));
+            let of = match (kind, kind.strip_prefix('#')) {
+                (_, Some(path)) => Kind::Object(self.name(format!("{}.{path}", row.name))),
+                // These have elements of their own, which follow.
+                ("BackboneElement" | "Element", _) => {
+                    let inner = self.name(format!("{}.{}", row.name, element.path));
+                    self.inherit(inner, kind, by_name);
+                    Kind::Object(inner)
+                }
+                ("Resource", _) => Kind::Resource,
+                _ => match Primitive::parse(kind) {
+                    Some(primitive) => Kind::Primitive(primitive),
+                    None => Kind::Object(self.name(kind.to_owned())),
+                },
+            };
+            let member = match is_choice {
+                true => format!("{base}{}", capital(kind)),
+                false => base.to_owned(),
+            };
+            let field = Field {
+                element: base,
+                is_list: element.is_list,
+                kind: of,
+                set: element.set,
+                targets: targets.trim_end_matches(')'),
+            };
+            if let Some(shape) = self.all.get_mut(parent) {
+                shape.fields.insert(member, field);
+            }
+        }
+        if let (true, Some(shape)) = (element.is_required, self.all.get_mut(parent)) {
+            shape.required.push(base);
+        }
+    }
+}
+
+/// With a capital letter, as a type stands in the name of a choice.
+fn capital(name: &str) -> String {
+    let mut chars = name.chars();
+    let first = chars.next().map(|first| first.to_ascii_uppercase());
+    first.into_iter().chain(chars).collect()
+}
+
+fn sets(text: &'static str) -> HashMap<&'static str, ValueSet> {
+    let mut sets: HashMap<&'static str, ValueSet> = HashMap::new();
+    let mut name = "";
+    for line in lines(text) {
+        if let Some(new) = line.strip_prefix('=') {
+            name = new;
+        } else if let Some((system, codes)) = line.trim_start().split_once(' ') {
+            let codes = codes.split(' ').collect();
+            sets.entry(name).or_default().0.push((system, codes));
+        }
+    }
+    sets
+}
+
+fn params(text: &'static str) -> HashMap<&'static str, Vec<SearchParam>> {
+    let mut params: HashMap<&'static str, Vec<SearchParam>> = HashMap::new();
+    for line in lines(text) {
+        let mut fields = line.split('\t');
+        let mut next = || fields.next().unwrap_or_default();
+        let kind = next();
+        params.entry(kind).or_default().push(SearchParam {
+            name: next(),
+            kind: next(),
+            expression: next(),
+            targets: next(),
+            parts: next(),
+        });
+    }
+    params
+}
