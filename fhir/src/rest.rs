@@ -8,6 +8,7 @@ mod capability;
 mod negotiation;
 mod outcome;
 mod searching;
+mod validating;
 mod vantage;
 
 use crate::search::Seal;
@@ -24,7 +25,7 @@ use axum::{
     routing::{MethodRouter, any, get, post},
 };
 use chrono::DateTime;
-pub use outcome::Failure;
+pub use outcome::{Failure, unread};
 use searching::search_type;
 use std::sync::Arc;
 use types::Timestamp;
@@ -93,6 +94,12 @@ pub trait Authorize: Send + Sync + 'static {
         kind: ResourceType,
         interaction: Interaction,
     ) -> Result<Reader, Denied>;
+
+    /// Says whose token it is, for what reads nothing.
+    ///
+    /// # Errors
+    /// [`Denied::Unauthenticated`].
+    fn known(&self, headers: &HeaderMap) -> Result<Reader, Denied>;
 }
 
 /// The API of one region.
@@ -130,7 +137,7 @@ impl FhirApi {
                 }
             }
         }
-        router
+        validating::routes(router)
             .method_not_allowed_fallback(async || Failure::method())
             .route("/fhir", any(async || Failure::no_such_path()))
             .route("/fhir/", any(async || Failure::no_such_path()))
@@ -159,7 +166,10 @@ async fn in_form(
     headers: &HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Pairs, Failure> {
-    let body = body.map_err(|_| Failure::parameters())?;
+    let body = body.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Failure::too_long(),
+        _ => Failure::parameters(),
+    })?;
     if body.is_empty() {
         return Ok(Pairs::new());
     }
@@ -167,7 +177,7 @@ async fn in_form(
     let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
     if !kind.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
-        return Err(Failure::parameters());
+        return Err(Failure::not_a_form());
     }
     let form = Request::post("/")
         .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
@@ -273,10 +283,16 @@ async fn vread(
     check_format(headers, &in_url(pairs)?)?;
     let (id, version) = in_path(path)?;
     let id: FhirId = id.parse().map_err(|_| Failure::not_found())?;
-    let version: u32 = version.parse().map_err(|_| Failure::not_found())?;
+    let version = version_of(&version).ok_or_else(Failure::not_found)?;
     let stored = api.store.vread(kind, &id, version).await?;
     let request = format!("{kind}/{id}/_history/{version}");
     found(api, stored, headers, asker, request).await
+}
+
+/// The version of that name: `01` and `+1` name none.
+fn version_of(text: &str) -> Option<u32> {
+    let version: u32 = text.parse().ok()?;
+    (version.to_string() == text).then_some(version)
 }
 
 async fn found(

@@ -34,10 +34,19 @@ impl Authorize for ByName {
             _ => Err(Denied::Unauthenticated("Bearer")),
         }
     }
+
+    fn known(&self, headers: &HeaderMap) -> Result<Reader, Denied> {
+        match headers.contains_key(header::AUTHORIZATION) {
+            true => Ok(Reader("all".into())),
+            false => Err(Denied::Unauthenticated("Bearer")),
+        }
+    }
 }
 
 #[path = "rest/access_tests.rs"]
 mod access;
+#[path = "rest/validating_tests.rs"]
+mod validating_tests;
 
 struct Fixture {
     dir: TempDir,
@@ -45,6 +54,12 @@ struct Fixture {
     store: Arc<SqliteStore>,
     router: Router,
 }
+
+/// Of a client that would rather have what is unknown ignored.
+const LENIENT: [(&str, &str); 2] = [
+    ("authorization", "Bearer all"),
+    ("prefer", "handling=lenient"),
+];
 
 const READINGS: u32 = 60;
 
@@ -199,7 +214,7 @@ async fn every_version_of_a_patient_can_be_read() {
         assert_eq!(reply.json()["birthDate"], year);
         assert_eq!(reply.headers[header::ETAG], format!("W/\"{version}\""));
     }
-    for version in ["0", "3", "x", "-1"] {
+    for version in ["0", "3", "x", "-1", "01", "%2B1", "1.0", "1%20"] {
         let reply = api.get(&format!("{path}/_history/{version}")).await;
         assert_eq!(reply.issue(), (404, "not-found".into()), "{version}");
     }
@@ -222,6 +237,8 @@ async fn every_refusal_is_an_operation_outcome() {
         ("/fhir/Observation?_sort=code,-date", (400, "not-supported")),
         ("/fhir/Observation/x?_format=xml", (406, "not-supported")),
         ("/fhir/Observation?_cursor=x", (400, "value")),
+        ("/fhir/Observation?_count=%2B5", (400, "value")),
+        ("/fhir/metadata?_format=xml", (406, "not-supported")),
         (
             "/fhir/Observation?_lastUpdated=gt1970-01-01T00:20:00Z",
             (400, "value"),
@@ -246,7 +263,13 @@ async fn every_refusal_is_an_operation_outcome() {
         .header("content-type", "application/json")
         .body(Body::from("{}"));
     let reply = api.send(not_a_form.unwrap()).await;
-    assert_eq!(reply.issue(), (400, "structure".into()));
+    assert_eq!(reply.issue(), (415, "not-supported".into()));
+    let too_long = Request::post("/fhir/Observation/_search")
+        .header("authorization", "Bearer all")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(Body::from("a".repeat(MAX_FORM_BYTES + 1)));
+    let reply = api.send(too_long.unwrap()).await;
+    assert_eq!(reply.issue(), (413, "too-long".into()));
     for method in [Method::DELETE, Method::PUT, Method::PATCH] {
         let request = Request::builder().method(method).uri("/fhir/Observation/1");
         let reply = api.send(request.body(Body::empty()).unwrap()).await;
@@ -297,7 +320,7 @@ async fn pages_are_linked_and_show_each_resource_once() {
         let mut url = format!("/fhir/Observation?_count=7&_sort={sort}&_unknown=1");
         let mut seen = Vec::new();
         loop {
-            let reply = api.get(&url).await;
+            let reply = api.get_with(&url, &LENIENT).await;
             assert_eq!(reply.json()["type"], "searchset");
             let own = reply.link("self").unwrap();
             assert!(own.starts_with("https://region.example/fhir/Observation?_count=7&_sort="));
@@ -375,7 +398,7 @@ async fn a_search_finds_what_it_asks_for() {
 async fn an_unknown_parameter_is_refused_or_reported_as_the_client_prefers() {
     let api = fixture().await;
     let path = "/fhir/Observation?_count=1&colour=red";
-    let reply = api.get(path).await;
+    let reply = api.get_with(path, &LENIENT).await;
     let json = reply.json();
     assert_eq!(json["entry"][1]["search"]["mode"], "outcome");
     let text = json["entry"][1]["resource"]["issue"][0]["diagnostics"]
@@ -387,10 +410,16 @@ async fn an_unknown_parameter_is_refused_or_reported_as_the_client_prefers() {
         ("authorization", "Bearer all"),
         ("prefer", "respond-async; handling=strict"),
     ];
-    assert_eq!(
-        api.get_with(path, &strict).await.issue(),
-        (400, "not-supported".into())
-    );
+    let misspelt = "/fhir/Observation?_count=1&pateint=a";
+    for reply in [
+        api.get_with(path, &strict).await,
+        api.get(path).await,
+        api.get(misspelt).await,
+    ] {
+        assert_eq!(reply.issue(), (400, "not-supported".into()));
+    }
+    let pretty = api.get("/fhir/Observation?_count=1&_pretty=true").await;
+    assert_eq!(pretty.ids().len(), 1);
 }
 
 #[tokio::test]
@@ -470,6 +499,7 @@ async fn the_format_that_the_url_asks_for_overrides_the_header() {
     for path in [
         format!("/fhir/Observation/{id}?"),
         "/fhir/Observation?_count=1&".into(),
+        "/fhir/metadata?".into(),
     ] {
         for (accept, format, status) in [
             ("application/fhir+xml", "json", StatusCode::OK),
@@ -481,6 +511,15 @@ async fn the_format_that_the_url_asks_for_overrides_the_header() {
                 .get_with(&format!("{path}_format={format}"), &headers)
                 .await;
             assert_eq!(reply.status, status, "{path} {format}");
+        }
+        for (accept, status) in [
+            ("", StatusCode::OK),
+            ("application/fhir+json;q=0", StatusCode::NOT_ACCEPTABLE),
+            ("application/fhir+xml", StatusCode::NOT_ACCEPTABLE),
+        ] {
+            let headers = [("authorization", "Bearer all"), ("accept", accept)];
+            let reply = api.get_with(&path, &headers).await;
+            assert_eq!(reply.status, status, "{path} {accept}");
         }
     }
 }

@@ -1,11 +1,10 @@
 //! FHIR R4 search: from the parameters of a request to a typed [`Query`]. Pure; it knows no engine.
 //!
-//! What is understood is in [`params_of`] and [`CONTROLS`]; anything else is reported to the caller, who refuses or
-//! ignores it as the client prefers (FHIR R4 search.html#errors). A value that is understood but wrong, and a
-//! modifier, are always refused: to ignore a filter would widen the answer.
+//! What is understood is in [`params_of`] and [`CONTROLS`]; anything else is reported to the caller, who refuses it
+//! unless the client prefers that it be ignored (FHIR R4 search.html#errors): a name that is misspelt is a filter too.
+//! A value that is understood but wrong, and a modifier, are always refused: to ignore a filter would widen the answer.
 mod cursor;
 mod date;
-mod r4;
 mod sort;
 
 use crate::axis::Commits;
@@ -86,7 +85,7 @@ pub const fn params_of(kind: ResourceType) -> &'static [Param] {
 }
 
 /// Parameters that shape the answer, of every type.
-pub const CONTROLS: [&str; 5] = ["_count", "_sort", "_total", "_cursor", "_format"];
+pub const CONTROLS: [&str; 6] = ["_count", "_sort", "_total", "_cursor", "_format", "_pretty"];
 
 /// What to find, in which order, and which page of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,8 +161,6 @@ pub struct Search {
     pub total: bool,
     /// Names that were not understood, and ignored.
     pub ignored: Vec<String>,
-    /// Whether one of these is a filter of FHIR R4: to ignore it widens the answer.
-    pub widened: bool,
     /// The parameters that were understood, as they came, without the cursor: for links.
     pub used: Vec<(String, String)>,
 }
@@ -221,14 +218,12 @@ pub fn parse(
         cursor: None,
         total: false,
         ignored: Vec::new(),
-        widened: false,
         used: Vec::new(),
     };
     for (name, value) in pairs {
         let (base, modifier) = name.split_once(':').unwrap_or((name, ""));
         let Some(known) = known_name(kind, base) else {
             search.ignored.push(name.chars().take(64).collect());
-            search.widened |= r4::filters(kind, name);
             continue;
         };
         if base.len() != name.len() || !modifier.is_empty() {
@@ -268,9 +263,9 @@ fn apply(
     let query = &mut search.query;
     let filter = match name {
         "_count" => {
-            let count: u64 = value
-                .parse()
-                .map_err(|_| invalid(name, "a whole number is expected"))?;
+            let digits = value.bytes().all(|byte| byte.is_ascii_digit());
+            let count = digits.then(|| value.parse::<u64>().unwrap_or(u64::MAX));
+            let count = count.ok_or_else(|| invalid(name, "a whole number is expected"))?;
             query.count = u16::try_from(count).unwrap_or(MAX_PAGE).min(MAX_PAGE);
             search.total |= query.count == 0;
             return Ok(());
@@ -292,7 +287,8 @@ fn apply(
             search.cursor = Some(cursor.ok_or_else(|| invalid(name, FOLLOW))?);
             return Ok(());
         }
-        "_format" => return Ok(()),
+        // A format is negotiated elsewhere, and how JSON is set out is left to the server (FHIR R4 http.html#parameters).
+        "_format" | "_pretty" => return Ok(()),
         "_id" => Filter::Id(each(name, value, |part| {
             plain(name, part)?
                 .parse()

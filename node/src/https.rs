@@ -15,8 +15,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 mod connection;
 mod lasting;
+mod unread;
 
 pub use lasting::Lasting;
+pub use unread::Unread;
 
 /// Connections at once. A stranger's holds at most its header and body ([`MAX_HEADER_BYTES`],
 /// [`MAX_STRANGERS_BODY_BYTES`]): 75 MiB for all of them. A client by token has room for a pool of workers, and eight clients that use all of
@@ -94,6 +96,24 @@ impl fmt::Debug for TlsSource {
     }
 }
 
+/// What is served, and what is said to requests that it does not see.
+#[derive(Clone, Debug)]
+pub struct App {
+    /// The routes.
+    pub router: Router,
+    /// Nothing but the status when left out.
+    pub unread: Option<Unread>,
+}
+
+impl From<Router> for App {
+    fn from(router: Router) -> Self {
+        Self {
+            router,
+            unread: None,
+        }
+    }
+}
+
 /// Serves until `stop`, then finishes the requests in hand within [`GRACE`]. `clients` knows the tokens by which a
 /// client is known; without it every connection is a stranger's.
 ///
@@ -102,7 +122,7 @@ impl fmt::Debug for TlsSource {
 pub async fn serve(
     listener: TcpListener,
     tls: impl Into<TlsSource>,
-    app: Router,
+    app: impl Into<App>,
     clients: Option<Verifier>,
     stop: CancellationToken,
 ) -> io::Result<()> {
@@ -111,7 +131,7 @@ pub async fn serve(
         timeouts: TIMEOUTS,
         clients,
     };
-    serve_by(&rules, listener, tls.into(), app, stop).await
+    serve_by(&rules, listener, tls.into(), app.into(), stop).await
 }
 
 /// Who is let in, how long a step may take, and by what a client is known.
@@ -125,7 +145,7 @@ async fn serve_by(
     rules: &Rules,
     listener: TcpListener,
     tls: TlsSource,
-    app: Router,
+    app: App,
     stop: CancellationToken,
 ) -> io::Result<()> {
     let connections = TaskTracker::new();
@@ -134,7 +154,8 @@ async fn serve_by(
         .accept(&listener, &stop, |stream, slot| {
             let config = (tls.0)();
             let server = connection::Server {
-                app: app.clone(),
+                app: app.router.clone(),
+                unread: app.unread,
                 clients: rules.clients.clone(),
                 timeouts: rules.timeouts,
                 slot: Arc::new(slot),

@@ -41,6 +41,13 @@ impl Authorize for Bearer {
             Err(Denied::Forbidden(Reader(client.to_string())))
         }
     }
+
+    fn known(&self, headers: &HeaderMap) -> Result<Reader, Denied> {
+        match self.0.bearer(headers) {
+            Ok((client, _)) => Ok(Reader(client.to_string())),
+            Err(error) => Err(Denied::Unauthenticated(error.challenge())),
+        }
+    }
 }
 
 #[derive(Clone)]

@@ -223,6 +223,10 @@ impl Authorize for Everyone {
     fn authorize(&self, _: &HeaderMap, _: ResourceType, _: Interaction) -> Result<Reader, Denied> {
         Ok(Reader("attacker".into()))
     }
+
+    fn known(&self, _: &HeaderMap) -> Result<Reader, Denied> {
+        Ok(Reader("attacker".into()))
+    }
 }
 
 /// What is read is written down where no client reads.

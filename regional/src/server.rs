@@ -24,7 +24,7 @@ use federation::{
 };
 use fhir::{
     postgres::PostgresStore,
-    rest::{FhirApi, Vantages},
+    rest::{FHIR_JSON, FhirApi, Vantages, unread},
     search::Seal,
     sqlite::SqliteStore,
     store::{Kind as StoreKind, ResourceStore, ResourceType, StoreError},
@@ -178,8 +178,8 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
     let (until, writing, known) = (tasks.stop(), store.clone(), Some(tokens.verifier()));
     tasks.watch("fhir writer", async move { writing.ended().await });
     serve_metrics(&config, &tls, &health, &mut tasks).await?;
+    let (app, links) = (worded(app), link::serve(links, door, until.clone()));
     let serving = https::serve(clients, tls.server_https()?, app, known, until.clone());
-    let links = link::serve(links, door, until.clone());
     let again = ship_again(ledger.clone(), uplink.state(), until.clone());
     let standing = Standing::new(&health, ledger.clone());
     let probing = probe(store, standing, health.check("store"), until.clone());
@@ -215,6 +215,17 @@ fn door(
         tls,
         outbox: Some(Arc::new(ledger.clone())),
         tap,
+    }
+}
+
+/// A request that no route sees is answered as FHIR answers every error.
+fn worded(router: axum::Router) -> https::App {
+    https::App {
+        router,
+        unread: Some(https::Unread {
+            content_type: FHIR_JSON,
+            body: unread,
+        }),
     }
 }
 

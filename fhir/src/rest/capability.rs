@@ -1,16 +1,20 @@
 //! `GET /fhir/metadata`: the CapabilityStatement of what [`OFFERED`] offers. Public (FHIR R4 http.html#capabilities).
-use super::{Answer, Api, FHIR_JSON, FhirApi, Interaction, OFFERED, json as respond};
+use super::{
+    Answer, Api, FHIR_JSON, FhirApi, InUrl, Interaction, OFFERED, check_format, in_url,
+    json as respond,
+};
 use crate::search::params_of;
 use crate::store::ResourceType;
-use axum::response::IntoResponse;
+use axum::{http::HeaderMap, response::IntoResponse};
 use serde_json::{Value, json};
 
 /// The version of FHIR whose elements and rules are served.
 pub const FHIR_VERSION: &str = "4.0.1";
 /// The day on which the table last changed.
-const DATE: &str = "2026-11-27";
+const DATE: &str = "2026-11-28";
 
-pub async fn metadata(api: Api) -> Answer {
+pub async fn metadata(api: Api, pairs: InUrl, headers: HeaderMap) -> Answer {
+    check_format(&headers, &in_url(pairs)?)?;
     Ok(respond(statement(&api).to_string()).into_response())
 }
 
@@ -35,6 +39,11 @@ fn statement(api: &FhirApi) -> Value {
             "mode": "server",
             "security": security(&api.token_url),
             "resource": resources,
+            "operation": [{
+                "name": "validate",
+                "definition": "http://hl7.org/fhir/OperationDefinition/Resource-validate",
+                "documentation": "At [type]/$validate of every resource type of R4, without profile and mode",
+            }],
         }],
     })
 }

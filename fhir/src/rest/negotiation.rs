@@ -1,4 +1,5 @@
 //! What a request asks for beside its content: format, strictness, and whether the client has the answer already.
+use super::FHIR_JSON;
 use axum::http::{HeaderMap, HeaderName, header};
 
 /// The elements of a list header, of all its lines.
@@ -10,32 +11,79 @@ fn elements(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str>
         .map(str::trim)
 }
 
+/// The version of FHIR in the parameter `fhirVersion` of a media type (FHIR R4 versioning.html#mt-version).
+const MIME_VERSION: &str = "4.0";
+
+/// A media type or range: its type, the version of FHIR that it names, and how much it is wanted, from 0 to 1.
+struct Media {
+    name: String,
+    version_is_ours: bool,
+    quality: f32,
+}
+
+impl Media {
+    fn parse(text: &str) -> Self {
+        let mut parts = text.split(';').map(str::trim);
+        let mut media = Self {
+            name: parts.next().unwrap_or_default().to_ascii_lowercase(),
+            version_is_ours: true,
+            quality: 1.0,
+        };
+        for (name, value) in parts.filter_map(|part| part.split_once('=')) {
+            let value = value.trim().trim_matches('"');
+            match name.trim().to_ascii_lowercase().as_str() {
+                "fhirversion" => media.version_is_ours = value == MIME_VERSION,
+                // What is no number says nothing.
+                "q" => media.quality = value.parse().unwrap_or(1.0),
+                _ => {}
+            }
+        }
+        media
+    }
+
+    /// How closely it names what is served, if it does: the closest range counts (RFC 9110 §12.5.1).
+    fn closeness(&self) -> Option<u8> {
+        match self.name.as_str() {
+            _ if !self.version_is_ours => None,
+            FHIR_JSON => Some(3),
+            // Other names of the same format (FHIR R4 http.html#mime-type).
+            "json" | "application/json" | "text/json" => Some(2),
+            "application/*" => Some(1),
+            "*/*" => Some(0),
+            _ => None,
+        }
+    }
+}
+
 fn is_json(format: &str) -> bool {
-    let format = format.split(';').next().unwrap_or_default().trim();
-    matches!(
-        format.to_ascii_lowercase().as_str(),
-        "json"
-            | "application/json"
-            | "application/fhir+json"
-            | "text/json"
-            | "*/*"
-            | "application/*"
-    )
+    Media::parse(format).closeness().is_some()
 }
 
 /// Whether JSON may be answered. `_format` overrides `Accept` (FHIR R4 http.html#parameters); a form-encoded `+` comes
-/// as a space.
+/// as a space. An empty `Accept` asks for nothing in particular, and a range of quality 0 is what is not wanted.
 pub fn takes_json(headers: &HeaderMap, pairs: &[(String, String)]) -> bool {
     let mut formats = pairs
         .iter()
         .filter(|(name, _)| name == "_format")
-        .map(|(_, value)| value.replace(' ', "+"))
+        .map(|(_, value)| value.trim().replace("; ", ";").replace(' ', "+"))
         .peekable();
     if formats.peek().is_some() {
         return formats.all(|format| is_json(&format));
     }
-    let mut accepted = elements(headers, header::ACCEPT).peekable();
-    accepted.peek().is_none() || accepted.any(is_json)
+    let mut accepted = elements(headers, header::ACCEPT)
+        .filter(|text| !text.is_empty())
+        .map(Media::parse)
+        .peekable();
+    if accepted.peek().is_none() {
+        return true;
+    }
+    let ranges: Vec<(u8, f32)> = accepted
+        .filter_map(|media| Some((media.closeness()?, media.quality)))
+        .collect();
+    let closest = ranges.iter().map(|(closeness, _)| *closeness).max();
+    ranges
+        .iter()
+        .any(|(closeness, quality)| Some(*closeness) == closest && *quality > 0.0)
 }
 
 /// `Prefer: handling=…` (FHIR R4 search.html#errors).
@@ -99,6 +147,9 @@ mod tests {
             ("text/html", "application/fhir json", true),
             ("*/*", "xml", false),
             ("application/fhir+json", "application/fhir+xml", false),
+            ("text/html", "application/fhir+json; fhirVersion=4.0", true),
+            ("text/html", "application/fhir+json; fhirVersion=5.0", false),
+            ("text/html", "*/*", true),
         ] {
             let headers = headers(&[("accept", accept)]);
             assert_eq!(takes_json(&headers, &pairs(format)), expected, "{format}");
@@ -107,6 +158,19 @@ mod tests {
             ("application/fhir+xml", false),
             ("text/html, application/fhir+json;q=0.5", true),
             ("application/json", true),
+            ("", true),
+            (" , ", true),
+            ("*/*", true),
+            ("application/*;q=0.1", true),
+            ("application/fhir+json;q=0", false),
+            ("application/fhir+json;q=0.000, */*", false),
+            ("*/*;q=0", false),
+            ("*/*;q=0, application/fhir+json", true),
+            ("application/json;q=0, application/fhir+json;q=1", true),
+            ("Application/FHIR+JSON; charset=utf-8", true),
+            ("application/fhir+json; fhirVersion=4.0", true),
+            ("application/fhir+json; fhirVersion=3.0", false),
+            ("text/*", false),
         ] {
             let headers = headers(&[("accept", accept)]);
             assert_eq!(takes_json(&headers, &[]), expected, "{accept}");

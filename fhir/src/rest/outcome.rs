@@ -97,6 +97,34 @@ impl Failure {
         )
     }
 
+    pub(super) fn not_a_form() -> Self {
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "not-supported",
+            "the body of a search is application/x-www-form-urlencoded",
+        )
+    }
+
+    pub(super) fn not_a_resource() -> Self {
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "not-supported",
+            "a resource is application/fhir+json",
+        )
+    }
+
+    pub(super) fn no_resource(why: &str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid", why)
+    }
+
+    pub(super) fn too_long() -> Self {
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too-long",
+            "the body is longer than anything that is served",
+        )
+    }
+
     pub(super) fn search(error: &SearchError) -> Self {
         let code = match error {
             SearchError::Invalid { .. } => "value",
@@ -168,6 +196,23 @@ impl IntoResponse for Failure {
         }
         response
     }
+}
+
+/// The OperationOutcome of a request that was refused before any route saw it, by its status.
+#[must_use]
+pub fn unread(status: StatusCode) -> String {
+    let (code, diagnostics) = match status {
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE | StatusCode::URI_TOO_LONG => (
+            "too-long",
+            "the line and header of the request are too long; send a long search by POST",
+        ),
+        StatusCode::REQUEST_TIMEOUT => (
+            "timeout",
+            "the request was not there, or not answered, in time",
+        ),
+        _ => ("structure", "the request is not HTTP that can be read"),
+    };
+    outcome("error", code, diagnostics).to_string()
 }
 
 /// An OperationOutcome with one issue.

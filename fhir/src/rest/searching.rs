@@ -27,8 +27,9 @@ pub async fn search_type(
     };
     let mut search =
         search::parse(kind, &pairs, context).map_err(|error| Failure::search(&error))?;
+    // To ignore a filter shows what nobody asked for, other patients among them.
     let lenient = negotiation::prefers(headers, "lenient");
-    let strict = negotiation::prefers(headers, "strict") || (search.widened && !lenient);
+    let strict = negotiation::prefers(headers, "strict") || !lenient;
     if strict && !search.ignored.is_empty() {
         return Err(Failure::unknown_parameters(&search.ignored));
     }

@@ -343,20 +343,32 @@ async fn every_step_that_drips_is_cut_off() {
 }
 
 #[tokio::test]
-async fn a_header_that_is_too_long_is_refused() {
+async fn a_header_that_is_too_long_is_refused_in_the_words_of_the_listener() {
     let rules = Rules {
         admission: Admission::new("https", &LIMITS),
         timeouts: TIMEOUTS,
         clients: None,
     };
-    let server = start_by(rules, |_| Health::new().router()).await;
-    let mut stream = server.dial().await.unwrap();
-    // It is looked at after each read, of up to as many bytes.
+    let server = start_by(rules, |_| App {
+        router: Health::new().router(),
+        unread: Some(Unread {
+            content_type: "text/plain",
+            body: |status| format!("refused: {}", status.as_u16()),
+        }),
+    });
+    let server = server.await;
+    // It is looked at after each read, of up to as many bytes; what is left unread may cut the answer off.
     let filler = "x".repeat(4 * MAX_HEADER_BYTES);
     let request = format!("GET /live?{filler} HTTP/1.1\r\nhost: localhost\r\n\r\n");
-    let status = ask(&mut stream, &request).await.map(|(status, _)| status);
-    assert!(
-        status.as_ref().map_or(true, |status| *status >= 400),
-        "{status:?}"
-    );
+    let mut stream = server.dial().await.unwrap();
+    if let Ok((status, body)) = ask(&mut stream, &request).await {
+        assert_eq!((status, body.as_str()), (431, "refused: 431"));
+    }
+    let filler = "x".repeat(MAX_HEADER_BYTES - "GET /live?".len());
+    let mut stream = server.dial().await.unwrap();
+    let answer = ask(&mut stream, &format!("GET /live?{filler}")).await;
+    assert_eq!(answer.unwrap(), (431, "refused: 431".to_owned()));
+    let mut stream = server.dial().await.unwrap();
+    let answer = ask(&mut stream, "no request at all\r\n\r\n").await;
+    assert_eq!(answer.unwrap(), (400, "refused: 400".to_owned()));
 }

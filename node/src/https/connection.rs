@@ -1,7 +1,8 @@
 //! One connection: its handshake, its requests one after the other, and the moment by which each step must be done.
 use super::{
-    GRACE, MAX_BODY_BYTES, MAX_HEADER_BYTES, MAX_STRANGERS_BODY_BYTES, Timeouts,
+    GRACE, MAX_BODY_BYTES, MAX_HEADER_BYTES, MAX_STRANGERS_BODY_BYTES, Timeouts, Unread,
     lasting::{Lasting, Paced},
+    unread::Worded,
 };
 use crate::{
     admission::{Known, Slot},
@@ -15,7 +16,6 @@ use axum::{
         HeaderMap, HeaderValue, Request, Response, StatusCode,
         header::{CONNECTION, CONTENT_LENGTH},
     },
-    response::IntoResponse,
 };
 use http_body_util::Limited;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -34,6 +34,8 @@ use tower::ServiceExt;
 #[derive(Clone)]
 pub(super) struct Server {
     pub(super) app: Router,
+    /// What is said to requests that the router does not see.
+    pub(super) unread: Option<Unread>,
     pub(super) clients: Option<Verifier>,
     pub(super) timeouts: Timeouts,
     pub(super) slot: Arc<Slot>,
@@ -61,6 +63,7 @@ pub(super) async fn serve(stream: TcpStream, config: Arc<ServerConfig>, server: 
 async fn requests(stream: TlsStream<TcpStream>, server: Server) {
     let Timeouts { header, linger, .. } = server.timeouts;
     let stop = server.stop.clone();
+    let stream = Worded::new(stream, server.unread);
     let (deadline, due) = watch::channel(Instant::now() + header);
     let deadline = Arc::new(deadline);
     let service = service_fn(move |request| answer(server.clone(), deadline.clone(), request));
@@ -124,7 +127,7 @@ async fn answer(
         true => MAX_BODY_BYTES,
         false => MAX_STRANGERS_BODY_BYTES,
     };
-    let mut response = respond(server.app, request, (timeouts, most)).await;
+    let mut response = respond(&server, request, most).await;
     if server.stop.is_cancelled() {
         let headers = response.headers_mut();
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
@@ -144,22 +147,20 @@ async fn answer(
     Ok(response)
 }
 
-async fn respond(
-    app: Router,
-    request: Request<Incoming>,
-    (timeouts, most): (Timeouts, usize),
-) -> Response<Body> {
+async fn respond(server: &Server, request: Request<Incoming>, most: usize) -> Response<Body> {
+    let timeouts = server.timeouts;
+    let late = || Unread::answer(server.unread, StatusCode::REQUEST_TIMEOUT);
     let (parts, body) = request.into_parts();
     let body = match timeout(timeouts.body, whole(&parts.headers, body, most)).await {
         Ok(Some(body)) => Body::from(body),
         // Who reads it learns that it is too long, and answers so in its own words.
         Ok(None) => Body::new(Limited::new(Body::from("x"), 0)),
-        Err(_) => return StatusCode::REQUEST_TIMEOUT.into_response(),
+        Err(_) => return late(),
     };
     let request = Request::from_parts(parts, body);
-    match timeout(timeouts.request, app.oneshot(request)).await {
+    match timeout(timeouts.request, server.app.clone().oneshot(request)).await {
         Ok(response) => response.unwrap_or_else(|never| match never {}),
-        Err(_) => StatusCode::REQUEST_TIMEOUT.into_response(),
+        Err(_) => late(),
     }
 }
 

@@ -29,15 +29,18 @@ async fn start(app: Router) -> Server {
 }
 
 /// A server by rules; the router is made for the address that it gets.
-pub(super) async fn start_by(rules: Rules, app: impl FnOnce(SocketAddr) -> Router) -> Server {
+pub(super) async fn start_by<A: Into<App>>(
+    rules: Rules,
+    app: impl FnOnce(SocketAddr) -> A,
+) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     start_at(rules, listener, app).await
 }
 
-pub(super) async fn start_at(
+pub(super) async fn start_at<A: Into<App>>(
     rules: Rules,
     listener: TcpListener,
-    app: impl FnOnce(SocketAddr) -> Router,
+    app: impl FnOnce(SocketAddr) -> A,
 ) -> Server {
     let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
     let CertifiedKey { cert, signing_key } =
@@ -53,7 +56,7 @@ pub(super) async fn start_at(
         .with_root_certificates(roots)
         .with_no_client_auth();
     let address = listener.local_addr().unwrap();
-    let (stop, app) = (CancellationToken::new(), app(address));
+    let (stop, app) = (CancellationToken::new(), app(address).into());
     let (until, tls) = (stop.clone(), Arc::new(config).into());
     let task = tokio::spawn(async move { serve_by(&rules, listener, tls, app, until).await });
     Server {
