@@ -8,9 +8,12 @@ use axum::{
     routing::get,
 };
 use federation::port::{PortError, PortErrorKind};
-use fhir::rest::{Authorize, Denied, Interaction as FhirInteraction, Reader};
+use fhir::rest::{Authorize, Denied, FHIR_JSON, Interaction as FhirInteraction, Reader, unread};
 use fhir::store::ResourceType;
-use node::token::{Interaction, TokenError, Verifier};
+use node::{
+    https,
+    token::{Interaction, TokenError, Verifier},
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use types::{CatalogId, FacilityId, Label, Timestamp};
@@ -54,6 +57,17 @@ impl Authorize for Bearer {
 struct Api {
     desk: Desk,
     verifier: Verifier,
+}
+
+/// A request that no route sees is answered as FHIR answers every error.
+pub fn worded(router: Router) -> https::App {
+    https::App {
+        router,
+        unread: Some(https::Unread {
+            content_type: FHIR_JSON,
+            body: unread,
+        }),
+    }
 }
 
 /// The routes.

@@ -24,7 +24,7 @@ use federation::{
 };
 use fhir::{
     postgres::PostgresStore,
-    rest::{FHIR_JSON, FhirApi, Vantages, unread},
+    rest::{FhirApi, Vantages},
     search::Seal,
     sqlite::SqliteStore,
     store::{Kind as StoreKind, ResourceStore, ResourceType, StoreError},
@@ -178,7 +178,7 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
     let (until, writing, known) = (tasks.stop(), store.clone(), Some(tokens.verifier()));
     tasks.watch("fhir writer", async move { writing.ended().await });
     serve_metrics(&config, &tls, &health, &mut tasks).await?;
-    let (app, links) = (worded(app), link::serve(links, door, until.clone()));
+    let (app, links) = (api::worded(app), link::serve(links, door, until.clone()));
     let serving = https::serve(clients, tls.server_https()?, app, known, until.clone());
     let again = ship_again(ledger.clone(), uplink.state(), until.clone());
     let standing = Standing::new(&health, ledger.clone());
@@ -215,17 +215,6 @@ fn door(
         tls,
         outbox: Some(Arc::new(ledger.clone())),
         tap,
-    }
-}
-
-/// A request that no route sees is answered as FHIR answers every error.
-fn worded(router: axum::Router) -> https::App {
-    https::App {
-        router,
-        unread: Some(https::Unread {
-            content_type: FHIR_JSON,
-            body: unread,
-        }),
     }
 }
 
