@@ -96,10 +96,11 @@ impl Primitive {
                 is_code(text),
                 "a code without leading, trailing or double white space is expected",
             ),
-            Self::Uri | Self::Url | Self::Canonical => (
-                !text.is_empty() && !text.contains(char::is_whitespace),
-                "a URI without white space is expected",
+            Self::Canonical => (
+                is_uri(text) && (text.starts_with('#') || text.contains(':')),
+                "an absolute URI, or # and an id, without white space is expected",
             ),
+            Self::Uri | Self::Url => (is_uri(text), "a URI without white space is expected"),
             Self::Oid => (
                 text.strip_prefix("urn:oid:").is_some_and(is_oid),
                 "urn:oid: and an OID are expected",
@@ -181,6 +182,15 @@ fn is_uuid(text: &str) -> bool {
     };
     let lengths = text.split('-').map(str::len);
     lengths.eq([8, 4, 4, 4, 12]) && text.split('-').all(hex)
+}
+
+/// No white space; and what says that it is a UUID or an OID is one (FHIR R4 datatypes.html#uri).
+fn is_uri(text: &str) -> bool {
+    let is_named = match text.split_at_checked("urn:uuid:".len()) {
+        Some(("urn:uuid:", rest)) => is_uuid(rest),
+        _ => text.strip_prefix("urn:oid:").is_none_or(is_oid),
+    };
+    is_named && !text.is_empty() && !text.contains(char::is_whitespace)
 }
 
 fn digits(text: &str, len: usize) -> Option<u32> {
@@ -339,7 +349,16 @@ mod tests {
                 "\"1\" null",
             ),
             ("id", "\"a.b-C\"", "\"\" \"a_b\" \"a/b\""),
-            ("uri", "\"urn:x\" \"http://a/b?c#d\" \"x\"", "\"\""),
+            (
+                "uri",
+                "\"urn:x\" \"http://a/b?c#d\" \"x\" \"urn:oid:1.2\"",
+                "\"\" \"urn:uuid:A\" \"urn:oid:9\"",
+            ),
+            (
+                "canonical",
+                "\"http://a/b|1\" \"#a\" \"urn:x\"",
+                "\"Questionnaire/a\" \"\"",
+            ),
             (
                 "oid",
                 "\"urn:oid:1.2.3\" \"urn:oid:0.1\"",

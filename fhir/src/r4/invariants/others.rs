@@ -1,5 +1,6 @@
 //! The rules of the shapes that have one or two.
 use super::{Json, Object, Rule, any, has, needs, number, rule};
+use std::collections::HashSet;
 
 /// The rules of other shapes.
 pub const OTHERS: &[(&str, &[Rule])] = &[
@@ -138,6 +139,18 @@ pub const OTHERS: &[(&str, &[Rule])] = &[
         ],
     ),
     (
+        "CodeSystem",
+        &[rule(
+            "csd-1",
+            "",
+            |system| {
+                let mut known = HashSet::new();
+                concepts_differ(system, &mut known)
+            },
+            "each code of a code system stands once",
+        )],
+    ),
+    (
         "Consent",
         &[rule(
             "ppc-1",
@@ -165,6 +178,15 @@ pub const OTHERS: &[(&str, &[Rule])] = &[
         )],
     ),
 ];
+
+/// Whether the codes of concepts, and of those below them, are new to `known`.
+fn concepts_differ<'a>(object: &'a Object<'a>, known: &mut HashSet<&'a str>) -> bool {
+    let mut concepts = object.each("concept").filter_map(Json::object);
+    concepts.all(|concept| {
+        let is_new = concept.text("code").is_none_or(|code| known.insert(code));
+        is_new && concepts_differ(concept, known)
+    })
+}
 
 /// FHIR R4 rng-2, where both bounds have one unit.
 fn in_range(range: &Object<'_>) -> bool {
