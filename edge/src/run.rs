@@ -21,6 +21,7 @@ use crate::{
 use ed25519_dalek::VerifyingKey;
 use federation::{
     audit::Signer,
+    blobs::{Blobs, Files},
     link::{Door, Tap, Uplink, UplinkParts},
     pki,
     policy::Rules,
@@ -89,6 +90,7 @@ impl Node {
 pub(crate) struct Shared {
     pub config: EdgeConfig,
     pub store: Store,
+    pub blobs: Arc<Blobs<Store>>,
     pub monitor: Arc<Mutex<Monitor>>,
     pub changes: Changes,
     pub guard: Arc<ClockGuard>,
@@ -123,6 +125,7 @@ pub async fn start(config: EdgeConfig, stop: CancellationToken) -> Result<Node, 
         guard.raise(kept);
     }
     store.begin_log().await?;
+    let blobs = open_blobs(&config, &store)?;
     recall(&store, &monitor).await?;
     if !guard.now().trusted {
         tracing::warn!(
@@ -138,6 +141,7 @@ pub async fn start(config: EdgeConfig, stop: CancellationToken) -> Result<Node, 
         standing: Arc::new(Standing::new(&health)),
         config,
         store,
+        blobs,
         monitor,
         changes: Changes::default(),
         guard,
@@ -303,6 +307,7 @@ fn link_parts(
         inbox: Arc::new(shared.store.clone()),
         tls: tls.clone(),
         outbox: None,
+        bulk: None,
         tap: None,
     });
     let (shared, tls) = (shared.clone(), tls.clone());
@@ -311,6 +316,7 @@ fn link_parts(
         here: shared.here.clone(),
         there: region(&shared.config),
         collect: Some(collect.clone()),
+        bulk: Some(shared.blobs.clone()),
         outbox: Arc::new(shared.store.clone()),
         audit: Arc::new(Told {
             audit: shared.store.clone(),
@@ -427,6 +433,17 @@ fn open_store(
         entropy: store::system_entropy,
         handlers: handlers(),
     })?)
+}
+
+/// The files of blobs beside the store.
+fn open_blobs(config: &EdgeConfig, store: &Store) -> Result<Arc<Blobs<Store>>, EdgeError> {
+    let path = config.data_dir.join("blobs");
+    let failed = |source| EdgeError::File {
+        path: path.clone(),
+        source,
+    };
+    let files = Files::open(&path).map_err(failed)?;
+    Ok(Arc::new(Blobs::new(store.clone(), Arc::new(files))))
 }
 
 /// Who takes in which kind of what comes down.

@@ -37,6 +37,7 @@ mod append;
 mod apply;
 mod beds;
 mod bounds;
+mod bulk;
 mod catalogued;
 mod correction;
 mod directory;
@@ -184,6 +185,8 @@ struct Shared {
     readers: view::Readers,
     status: Arc<Status>,
     region: Place,
+    place: Place,
+    rules: Arc<federation::policy::Rules>,
     leases: Mutex<federation::outbox::Leases>,
     /// What came down and was let in, until it is answered.
     admitted: Mutex<federation::inbox::Admitted>,
@@ -251,6 +254,7 @@ impl Store {
         let witness = Witness::beside(&file.path, &options.place, key);
         let (jobs, queue) = mpsc::channel(writer::QUEUE);
         let region = options.region.clone();
+        let (place, rules) = (options.place.clone(), Arc::clone(&options.rules));
         let writer = writer::Writer::open(file.clone(), options, status.clone())?;
         let reader = file.open_reader()?;
         let (alive, watched) = watch::channel(());
@@ -268,6 +272,8 @@ impl Store {
             readers: view::Readers::default(),
             status,
             region,
+            place,
+            rules,
             leases: Mutex::default(),
             admitted: Mutex::default(),
             order: Mutex::default(),

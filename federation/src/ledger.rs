@@ -7,6 +7,7 @@
 //! given. What goes out is one commit: [`Ledger::ship`].
 use crate::{
     audit::{self, Decision, Entry, Signer, count, witness::Witness},
+    blobs,
     db::{self, DbError, Shared},
     gap,
     identity::Identity,
@@ -28,6 +29,7 @@ use std::{
 use tokio::sync::Notify;
 use types::Place;
 
+mod bulk;
 mod checkpoint;
 mod commit;
 mod handlers;
@@ -100,6 +102,7 @@ impl Ledger {
         uplink::schema(&connection)?;
         notes::schema(&connection)?;
         gap::schema(&connection)?;
+        blobs::schema(&connection)?;
         let witness = Witness::beside(path, &here, signer.verifying_key());
         Ok(Self {
             db: Shared::new(path, connection),

@@ -10,6 +10,7 @@ compile_error!(
 );
 
 pub mod audit;
+pub mod blobs;
 pub mod db;
 pub mod envelope;
 mod floor;

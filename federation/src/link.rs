@@ -12,6 +12,7 @@
 //! Both sides check that the other has business with them ([`route`]); a certificate says who it is, never a message.
 mod backoff;
 mod batch;
+mod bulk;
 mod collect;
 pub mod flight;
 mod io;

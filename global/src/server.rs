@@ -118,6 +118,7 @@ pub async fn run(config: GlobalConfig, stop: CancellationToken) -> Result<(), Gl
         inbox: Arc::new(ledger.inbox(intake.handlers(&ledger))),
         tls: tls.clone(),
         outbox: Some(Arc::new(ledger.clone())),
+        bulk: None,
         tap: Tap::from_env(config.local_mesh)?,
     };
     let mut tasks = Tasks::new(stop);

@@ -97,6 +97,7 @@ fn region(dir: &Path, here: &str, files: &TlsFiles, global: SocketAddr) -> (Ledg
         inbox: Arc::new(ledger.inbox(heads)),
         tls: tls.clone(),
         outbox: None,
+        bulk: None,
         tap: None,
     };
     let parts = UplinkParts {
@@ -105,6 +106,7 @@ fn region(dir: &Path, here: &str, files: &TlsFiles, global: SocketAddr) -> (Ledg
         there: Place::Global,
         outbox: Arc::new(ledger.clone()),
         collect: Some(Arc::new(collect)),
+        bulk: None,
         audit: Arc::new(ledger.clone()),
         tls,
         time: now(),

@@ -10,6 +10,7 @@ use crate::{
 use ed25519_dalek::SigningKey;
 use federation::{
     audit::Signer,
+    blobs::{Blobs, Files},
     db::DbError,
     ledger::{Handlers, Ledger, Telling},
     link::{self, Door, LinkError, LinkState, Tap, Uplink, UplinkParts},
@@ -50,6 +51,8 @@ const AGAIN_TICK: Duration = Duration::from_secs(1);
 
 /// How often it is looked for facilities that are to hear of heads of audit logs (real time).
 const TELL_TICK: Duration = Duration::from_secs(2);
+/// Blobs that nothing needs are looked for at every such look.
+const SWEEP_TURNS: u64 = 300;
 
 /// Counts of resources below this are not shown: few patients in a region are nearly one.
 const SMALLEST_CELL: u64 = 11;
@@ -172,7 +175,9 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
         true_times,
     };
     let (tap, intake) = (Tap::from_env(config.local_mesh)?, compared(intake).await);
-    let door = door(key, &ledger, intake.handlers(), tls.clone(), tap);
+    let blobs = open_blobs(&config, &ledger)?;
+    let handlers = intake.handlers();
+    let door = door(key, (&ledger, &blobs), handlers, tls.clone(), tap);
     let uplink = uplink(&config, &door, &ledger, now)?;
     let mut tasks = Tasks::new(stop);
     let (until, writing, known) = (tasks.stop(), store.clone(), Some(tokens.verifier()));
@@ -184,7 +189,12 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
     let standing = Standing::new(&health, ledger.clone());
     let probing = probe(store, standing, health.check("store"), until.clone());
     keep_reads(&mut tasks, keeping, ledger.clone());
-    look_after(&mut tasks, (ledger, desk), uplink.stuck(), says(&health));
+    look_after(
+        &mut tasks,
+        (ledger, desk, blobs),
+        uplink.stuck(),
+        says(&health),
+    );
     tasks.spawn("https", Kind::Critical, serving);
     tasks.spawn("links", Kind::Critical, links);
     tasks.spawn("store probe", Kind::Background, probing);
@@ -199,10 +209,19 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
     })
 }
 
+/// The files of blobs beside the ledger.
+fn open_blobs(
+    config: &RegionalConfig,
+    ledger: &Ledger,
+) -> Result<Arc<Blobs<Ledger>>, RegionalError> {
+    let files = Files::open(&config.data_dir.join("blobs")).map_err(RegionalError::DataDir)?;
+    Ok(Arc::new(Blobs::new(ledger.clone(), Arc::new(files))))
+}
+
 /// Where facilities deliver, and collect.
 fn door(
     key: SigningKey,
-    ledger: &Ledger,
+    (ledger, blobs): (&Ledger, &Arc<Blobs<Ledger>>),
     handlers: Handlers,
     tls: Arc<ReloadingTls>,
     tap: Option<Tap>,
@@ -214,6 +233,7 @@ fn door(
         inbox: Arc::new(ledger.inbox(handlers)),
         tls,
         outbox: Some(Arc::new(ledger.clone())),
+        bulk: Some(blobs.clone()),
         tap,
     }
 }
@@ -242,6 +262,7 @@ fn uplink(
         inbox: Arc::new(ledger.inbox(from_above)),
         tls: door.tls.clone(),
         outbox: None,
+        bulk: None,
         tap: None,
     };
     Uplink::new(UplinkParts {
@@ -250,6 +271,7 @@ fn uplink(
         there: Place::Global,
         outbox: Arc::new(ledger.clone()),
         collect: Some(Arc::new(collect)),
+        bulk: door.bulk.clone(),
         audit: Arc::new(ledger.clone()),
         tls: door.tls.clone(),
         time,
@@ -301,7 +323,7 @@ async fn compared(intake: Intake) -> Intake {
 /// lack, and the facilities heads of audit logs.
 fn look_after(
     tasks: &mut Tasks,
-    (ledger, desk): (Ledger, Desk),
+    (ledger, desk, blobs): (Ledger, Desk, Arc<Blobs<Ledger>>),
     up: tokio::sync::watch::Receiver<bool>,
     say: impl Fn(Finding, bool) + Send + 'static,
 ) {
@@ -309,7 +331,7 @@ fn look_after(
     let stuck = move || *up.borrow() || !below.stuck().is_empty();
     let anew = reship::again(ledger.clone(), desk, tasks.stop());
     tasks.spawn("sent again", Kind::Background, ends(anew));
-    let telling = tell_heads(ledger.clone(), tasks.stop());
+    let telling = tell_heads(ledger.clone(), blobs, tasks.stop());
     tasks.spawn("witness", Kind::Background, ends(telling));
     let looking = watch(ledger, stuck, say, tasks.stop());
     tasks.spawn("watch", Kind::Background, ends(looking));
@@ -439,9 +461,15 @@ async fn ship_again(
 }
 
 /// Tells the facilities of heads of audit logs, so that a region and one of its facilities cannot go back together.
-async fn tell_heads(ledger: Ledger, stop: CancellationToken) {
+/// Also deletes blobs that nothing needs.
+async fn tell_heads(ledger: Ledger, blobs: Arc<Blobs<Ledger>>, stop: CancellationToken) {
     let mut telling = Telling::default();
-    loop {
+    for turn in 0_u64.. {
+        if turn % SWEEP_TURNS == 0
+            && let Err(error) = blobs.sweep().await
+        {
+            tracing::warn!(%error, "blobs that nothing needs are still there");
+        }
         if let Err(error) = telling.look(&ledger).await {
             tracing::warn!(%error, "heads of audit logs are not shipped down");
         }

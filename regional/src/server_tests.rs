@@ -82,6 +82,7 @@ fn facility(dir: &TempDir, tls: &TlsFiles, grpc: SocketAddr, stop: &Cancellation
         there: "regional/eu/eu".parse().unwrap(),
         outbox: Arc::new(ledger.clone()),
         collect: None,
+        bulk: None,
         audit: Arc::new(ledger.clone()),
         tls: ReloadingTls::open(paths(tls), true, time.clone()).unwrap(),
         time,

@@ -328,6 +328,7 @@ fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     federation::outbox::schema(connection)?;
     federation::inbox::schema(connection)?;
     federation::ledger::notes::schema(connection)?;
+    federation::blobs::schema(connection)?;
     federation::gap::schema(connection)?;
     let version = check_version(connection)?;
     if version == VERSION {

@@ -17,6 +17,8 @@ use types::Priority;
 const UPKEEP_TICK: Duration = Duration::from_secs(1);
 /// Retention, and the time kept, get every such turn: each costs an fsync on an idle node.
 const RETENTION_TURNS: u64 = 10;
+/// Blobs that nothing needs are looked for every such turn.
+const BLOB_TURNS: u64 = 600;
 /// Steps of retention in one turn, each one commit.
 const RETENTION_STEPS: usize = 30;
 /// Steps of shipping late in one turn, each one commit.
@@ -58,6 +60,11 @@ pub(crate) async fn upkeep(shared: Arc<Shared>, stop: CancellationToken) -> Resu
         turn += 1;
         if turn % RETENTION_TURNS == 0 {
             sweep(&shared).await;
+        }
+        if turn % BLOB_TURNS == 0
+            && let Err(error) = shared.blobs.sweep().await
+        {
+            tracing::warn!(%error, "blobs that nothing needs are still there");
         }
     }
 }

@@ -3,7 +3,7 @@ use super::{
     KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, LinkError, MAX_MESSAGE_BYTES, MAX_PARCEL_BYTES,
     STREAM_WINDOW_BYTES,
     batch::{NEWER, Taken, broken, next_batch},
-    believe, collect,
+    believe, bulk, collect,
     io::{Caller, Tap},
     newest::{Newest, Reading},
     pace::{MESSAGE_TIMEOUT, PacedService},
@@ -13,12 +13,13 @@ use super::{
     welcome::{LIMITS, Welcome},
 };
 use crate::{
+    blobs::Bulk,
     identity::Identity,
     port::{Arrival, Gate, Inbox, Outbox, PortErrorKind, Verdict},
     reason, receipt,
     tls::ReloadingTls,
     wire::{
-        self, Heard, Hello, Outcome, Parcel, Receipt, Said,
+        self, Chunk, Heard, Hello, Outcome, Parcel, Receipt, Said, Wanted,
         mesh_server::{Mesh, MeshServer},
     },
 };
@@ -61,6 +62,8 @@ pub struct Door {
     pub tls: Arc<ReloadingTls>,
     /// From where parcels go down to whoever collects them here; none when nothing does.
     pub outbox: Option<Arc<dyn Outbox>>,
+    /// What is larger than a parcel; none when this node carries no blobs.
+    pub bulk: Option<Arc<dyn Bulk>>,
     /// Writes the clear text out, in tests.
     pub tap: Option<Tap>,
 }
@@ -235,9 +238,36 @@ impl Mesh for MeshService {
         self.tasks.spawn(offering);
         Ok(Response::new(Box::pin(ReceiverStream::new(going).map(Ok))))
     }
+
+    async fn fetch(&self, request: Request<Wanted>) -> Result<Response<Chunk>, Status> {
+        let (place, bulk) = self.carries(&request).await?;
+        let given = bulk::give(bulk.as_ref(), &place, request.into_inner()).await;
+        given.map(Response::new)
+    }
+
+    async fn put(&self, request: Request<Chunk>) -> Result<Response<Wanted>, Status> {
+        let (place, bulk) = self.carries(&request).await?;
+        let taken = bulk::take(bulk.as_ref(), &place, request.into_inner()).await;
+        taken.map(Response::new)
+    }
 }
 
 impl MeshService {
+    /// The place that calls, and the blobs of this node.
+    async fn carries<T>(&self, request: &Request<T>) -> Result<(Place, Arc<dyn Bulk>), Status> {
+        let caller = request
+            .extensions()
+            .get::<Caller>()
+            .ok_or_else(|| Status::unauthenticated("no client certificate"))?;
+        let place = self
+            .door
+            .business_of(&caller.peer.identity, &self.told)
+            .await?;
+        let bulk = self.door.bulk.clone();
+        let bulk = bulk.ok_or_else(|| Status::unimplemented("this node carries no blobs"))?;
+        Ok((place, bulk))
+    }
+
     /// The place that collects here, with the key in its certificate, and from what.
     async fn collector<T>(&self, request: &Request<T>) -> Result<Collector, Status> {
         let caller = request

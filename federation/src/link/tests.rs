@@ -1,5 +1,6 @@
 //! Links between real sockets, with certificates of a real authority, over the real outbox and an inbox in memory.
 mod attack;
+mod blobs;
 mod down;
 mod fakes;
 mod rogue;
@@ -43,6 +44,7 @@ async fn region(bed: &Testbed, holder: &Holder) -> Region {
         inbox: Arc::clone(&inbox) as _,
         tls: Arc::clone(&tls),
         outbox: None,
+        bulk: None,
         tap: None,
     };
     let stop = CancellationToken::new();
@@ -73,6 +75,7 @@ fn parts(bed: &Testbed, holder: &Holder, to: SocketAddr, there: &str) -> UplinkP
         there: place(there),
         outbox: Arc::new(MemOutbox::new(EDGE, US)),
         collect: None,
+        bulk: None,
         audit: Arc::new(MemGate::default()),
         tls: bed.tls(holder),
         time: bed.time(),
@@ -528,6 +531,7 @@ async fn a_region_whose_certificate_or_key_is_not_its_own_does_not_serve() {
             inbox: Arc::clone(&inbox) as _,
             tls: bed.tls(&us),
             outbox: None,
+            bulk: None,
             tap: None,
         };
         serve(listener, door, CancellationToken::new())

@@ -1,6 +1,7 @@
 //! The sender's side of the link: dials the next tier, sends what the outbox holds, and settles what comes back.
-use super::{Door, LinkError, backoff::Backoff, collect, io::Tap, route, told::Told};
+use super::{Door, LinkError, backoff::Backoff, bulk, collect, io::Tap, route, told::Told};
 use crate::{
+    blobs::Bulk,
     port::{Outbox, PeerAudit},
     tls::{ReloadingTls, TimeSource},
 };
@@ -49,6 +50,8 @@ pub struct UplinkParts {
     pub outbox: Arc<dyn Outbox>,
     /// Where parcels go that come down from there; none when this node collects nothing.
     pub collect: Option<Arc<Door>>,
+    /// What is larger than a parcel; none when this node carries no blobs.
+    pub bulk: Option<Arc<dyn Bulk>>,
     /// Where it is written that another than `there` answered.
     pub audit: Arc<dyn PeerAudit>,
     /// Certificates.
@@ -151,7 +154,7 @@ impl Uplink {
     async fn deliver(&mut self, settled: &mut u64) -> LinkError {
         match self.open().await {
             Err(error) => error,
-            Ok((opened, collecting)) => {
+            Ok((opened, collecting, client)) => {
                 let now = (self.parts.time)();
                 self.state.send_replace(LinkState::Up { since: now });
                 metrics::gauge!("medmesh_link_up").set(1.0);
@@ -161,6 +164,19 @@ impl Uplink {
                 let (session, receipts) = Session::new(outbox, there, opened);
                 let rng = &mut self.parts.rng;
                 let sending = session.run(receipts, rng, settled, &self.stuck);
+                let blobs = self.parts.bulk.as_deref();
+                let carrying = async {
+                    match blobs {
+                        Some(blobs) => bulk::carry(blobs, client, &self.parts.there).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                let sending = async {
+                    tokio::select! {
+                        ended = sending => ended,
+                        ended = carrying => ended,
+                    }
+                };
                 match (&self.parts.collect, collecting) {
                     (Some(door), Some(collecting)) => {
                         let over = CancellationToken::new();

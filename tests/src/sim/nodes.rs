@@ -175,6 +175,7 @@ impl Opening<'_> {
             inbox: Arc::new(store.clone()),
             tls: Ground::get()?.tls.clone(),
             outbox: None,
+            bulk: None,
             tap: None,
         };
         Ok((store, door))
@@ -248,6 +249,7 @@ impl Opening<'_> {
             inbox: Arc::new(ledger.inbox(watched)),
             tls: Ground::get()?.tls.clone(),
             outbox: None,
+            bulk: None,
             tap: None,
             here,
         };

@@ -24,6 +24,7 @@ fn door(bed: &Testbed, holder: &Holder, inbox: &Arc<MemInbox>, gate: &Arc<MemGat
         inbox: Arc::clone(inbox) as _,
         tls: bed.tls(holder),
         outbox: None,
+        bulk: None,
         tap: None,
     }
 }
@@ -49,6 +50,7 @@ async fn pair(bed: &Testbed, via: Option<&Proxy>) -> Pair {
     let uplink = Uplink::new(UplinkParts {
         outbox: Arc::clone(&up) as _,
         collect: Some(Arc::new(door(bed, &f1, &inbox, &gate))),
+        bulk: None,
         ..parts(bed, &f1, via.map_or(address, |proxy| proxy.address), US)
     })
     .unwrap();
@@ -154,6 +156,7 @@ async fn a_facility_that_collects_from_a_region_that_sends_nothing_down_delivers
     let uplink = Uplink::new(UplinkParts {
         outbox: Arc::clone(&outbox) as _,
         collect: Some(Arc::new(door(&bed, &f1, &inbox, &Arc::default()))),
+        bulk: None,
         ..parts(&bed, &f1, region.address, US)
     });
     let stop = CancellationToken::new();
@@ -174,6 +177,7 @@ async fn nobody_collects_what_is_for_another() {
     let uplink = Uplink::new(UplinkParts {
         outbox: Arc::clone(&outbox) as _,
         collect: Some(Arc::new(door(&bed, &other, &inbox, &Arc::default()))),
+        bulk: None,
         ..parts(&bed, &other, pair.address, US)
     });
     tokio::spawn(uplink.unwrap().run(pair.stop.clone()));

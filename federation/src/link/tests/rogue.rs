@@ -5,7 +5,7 @@ use crate::{
     testbed::{Holder, Testbed, place},
     tls::ReloadingTls,
     wire::{
-        Heard, Hello, Outcome, Parcel, Receipt, Said, Welcome,
+        Chunk, Heard, Hello, Outcome, Parcel, Receipt, Said, Wanted, Welcome,
         mesh_client::MeshClient,
         mesh_server::{Mesh, MeshServer},
     },
@@ -113,6 +113,14 @@ impl Mesh for Liar {
 
     async fn greet(&self, _: Request<Heard>) -> Result<Response<Said>, Status> {
         Err(Status::unimplemented("greet"))
+    }
+
+    async fn fetch(&self, _: Request<Wanted>) -> Result<Response<Chunk>, Status> {
+        Err(Status::unimplemented("fetch"))
+    }
+
+    async fn put(&self, _: Request<Chunk>) -> Result<Response<Wanted>, Status> {
+        Err(Status::unimplemented("put"))
     }
 
     async fn collect(

@@ -45,7 +45,9 @@ pub(in crate::link) struct Opened {
 }
 
 impl Uplink {
-    pub(super) async fn open(&mut self) -> Result<(Opened, Option<Collecting>), LinkError> {
+    pub(super) async fn open(
+        &mut self,
+    ) -> Result<(Opened, Option<Collecting>, MeshClient<Channel>), LinkError> {
         let dialled = tokio::time::timeout(CONNECT_TIMEOUT, self.dial()).await;
         let (stream, key) = dialled.map_err(|_| LinkError::Timeout(CONNECT_TIMEOUT))??;
         let channel = channel(stream).await?;
@@ -72,7 +74,7 @@ impl Uplink {
             receipts,
             key,
         };
-        Ok((opened, collecting))
+        Ok((opened, collecting, client))
     }
 
     /// Before parcels flow both ends say where they stand ([`crate::meet`]).

@@ -1,0 +1,193 @@
+//! A node's blobs as the link sees them: what is missing next, chunks that come, chunks that go.
+use super::{CHUNK_BYTES, Descriptor, Digest, Files, Held, Taken};
+use crate::port::{PortError, PortErrorKind};
+use async_trait::async_trait;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use std::{
+    collections::{BTreeSet, HashMap},
+    io,
+    sync::Arc,
+};
+use tokio::sync::Notify;
+use types::Place;
+
+/// How often a blob is fetched anew that was not what its name says, in one run of the node.
+const MAX_BROKEN: u32 = 3;
+
+/// The rows of blobs in a node's database.
+#[async_trait]
+pub trait Rows: Send + Sync + 'static {
+    /// [`super::wanted`].
+    async fn wanted(&self, from: &Place) -> Result<Vec<Descriptor>, PortError>;
+    /// [`super::complete`].
+    async fn complete(&self, digest: Digest) -> Result<(), PortError>;
+    /// [`super::is_granted`].
+    async fn is_granted(&self, to: &Place, digest: Digest) -> Result<bool, PortError>;
+    /// [`super::grants_to`].
+    async fn grants_to(&self, to: &Place) -> Result<bool, PortError>;
+    /// [`super::sweep`].
+    async fn sweep(&self) -> Result<BTreeSet<Digest>, PortError>;
+}
+
+/// What is missing of a blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// Which.
+    pub digest: Digest,
+    /// From this byte on.
+    pub offset: u64,
+}
+
+/// What the link asks of a node's blobs.
+#[async_trait]
+pub trait Bulk: Send + Sync + 'static {
+    /// What is missing next of what is wanted from a place.
+    async fn missing(&self, from: &Place) -> Result<Option<Missing>, PortError>;
+    /// Takes a chunk that came from a place, if it is wanted from there.
+    async fn take(&self, from: &Place, at: Missing, chunk: Bytes) -> Result<(), PortError>;
+    /// The chunk that a place misses; none when the place may not have the blob, or it is not whole here.
+    async fn chunk(&self, to: &Place, at: Missing) -> Result<Option<Bytes>, PortError>;
+    /// A place does not give what is wanted from it: the others first.
+    async fn not_given(&self, digest: Digest);
+    /// Whether anything is granted to a place.
+    async fn grants_to(&self, to: &Place) -> Result<bool, PortError>;
+    /// Resolves when something may be wanted or granted since the last call.
+    async fn stirred(&self);
+}
+
+/// A node's blobs.
+pub struct Blobs<R> {
+    rows: R,
+    files: Arc<Files>,
+    stir: Notify,
+    /// By blob: how often it was not what its name says, or was not given. Others go first.
+    failed: Mutex<HashMap<Digest, u32>>,
+    /// Resolves waiting for blobs.
+    arrived: Notify,
+}
+
+impl<R: Rows> Blobs<R> {
+    /// Of these rows and files.
+    pub fn new(rows: R, files: Arc<Files>) -> Self {
+        Self {
+            rows,
+            files,
+            stir: Notify::new(),
+            failed: Mutex::default(),
+            arrived: Notify::new(),
+        }
+    }
+
+    /// Something may be wanted or granted: the link looks.
+    pub fn stir(&self) {
+        self.stir.notify_one();
+    }
+
+    /// Resolves when a blob has become whole since the last call.
+    pub async fn arrived(&self) {
+        self.arrived.notified().await;
+    }
+
+    /// The files.
+    pub const fn files(&self) -> &Arc<Files> {
+        &self.files
+    }
+
+    /// Deletes what nothing refers to: how many files.
+    ///
+    /// # Errors
+    /// [`PortError`]: it is left to the next time.
+    pub async fn sweep(&self) -> Result<usize, PortError> {
+        let left = self.rows.sweep().await?;
+        self.blocking("sweep blobs", move |files| files.sweep(&left))
+            .await
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        op: &'static str,
+        step: impl FnOnce(&Files) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, PortError> {
+        let files = Arc::clone(&self.files);
+        let failed = |source: Box<dyn std::error::Error + Send + Sync>| PortError {
+            kind: PortErrorKind::Unavailable,
+            op,
+            source: Some(source),
+        };
+        let done = tokio::task::spawn_blocking(move || step(&files)).await;
+        done.map_err(|error| failed(error.into()))?
+            .map_err(|error| failed(error.into()))
+    }
+
+    async fn is_here(&self, digest: Digest) -> Result<(), PortError> {
+        self.rows.complete(digest).await?;
+        self.arrived.notify_one();
+        metrics::counter!("medmesh_blobs_taken_total").increment(1);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl<R: Rows> Bulk for Blobs<R> {
+    async fn missing(&self, from: &Place) -> Result<Option<Missing>, PortError> {
+        let mut wanted = self.rows.wanted(from).await?;
+        let failed = self.failed.lock().clone();
+        let failures = |digest: &Digest| failed.get(digest).copied().unwrap_or(0);
+        wanted.sort_by_key(|descriptor| failures(&descriptor.digest));
+        for Descriptor { digest, .. } in wanted {
+            if failures(&digest) >= MAX_BROKEN {
+                continue;
+            }
+            let held = self.blocking("look at a blob", move |files| files.held(digest));
+            match held.await? {
+                // The node ended between the two.
+                Held::Whole => self.is_here(digest).await?,
+                Held::Part(offset) => return Ok(Some(Missing { digest, offset })),
+            }
+        }
+        Ok(None)
+    }
+
+    async fn take(&self, from: &Place, at: Missing, chunk: Bytes) -> Result<(), PortError> {
+        let wanted = self.rows.wanted(from).await?;
+        let Some(descriptor) = wanted.into_iter().find(|it| it.digest == at.digest) else {
+            return Ok(());
+        };
+        let take = move |files: &Files| files.take(descriptor, at.offset, &chunk);
+        match self.blocking("take a chunk", take).await? {
+            Taken::Next(_) => Ok(()),
+            Taken::Whole => self.is_here(at.digest).await,
+            Taken::Broken => {
+                *self.failed.lock().entry(at.digest).or_default() += 1;
+                metrics::counter!("medmesh_blobs_broken_total").increment(1);
+                tracing::error!(digest = %at.digest, %from, "a blob is not what its name says");
+                Ok(())
+            }
+        }
+    }
+
+    async fn chunk(&self, to: &Place, at: Missing) -> Result<Option<Bytes>, PortError> {
+        if !self.rows.is_granted(to, at.digest).await? {
+            return Ok(None);
+        }
+        let read = move |files: &Files| files.read(at.digest, at.offset, CHUNK_BYTES);
+        let bytes = self.blocking("read a chunk", read).await?;
+        Ok(bytes.map(Bytes::from))
+    }
+
+    async fn not_given(&self, digest: Digest) {
+        let mut failed = self.failed.lock();
+        let count = failed.entry(digest).or_default();
+        // It is asked for again, behind the others, for as long as it is wanted.
+        *count = (*count + 1).min(MAX_BROKEN - 1);
+    }
+
+    async fn grants_to(&self, to: &Place) -> Result<bool, PortError> {
+        self.rows.grants_to(to).await
+    }
+
+    async fn stirred(&self) {
+        self.stir.notified().await;
+    }
+}

@@ -1,0 +1,61 @@
+//! The rows of a node's blobs in the ledger's file, and how a blob is made known to others within a commit.
+use super::{Commit, Ledger};
+use crate::{
+    blobs::{self, Descriptor, Digest, Rows},
+    db::DbError,
+    port::PortError,
+};
+use async_trait::async_trait;
+use messages::Body;
+use std::collections::BTreeSet;
+use types::{Place, Purpose};
+
+#[async_trait]
+impl Rows for Ledger {
+    async fn wanted(&self, from: &Place) -> Result<Vec<Descriptor>, PortError> {
+        let from = from.clone();
+        self.db
+            .step("blobs wanted", move |tx| blobs::wanted(tx, &from))
+            .await
+    }
+
+    async fn complete(&self, digest: Digest) -> Result<(), PortError> {
+        self.db
+            .step("blob whole", move |tx| blobs::complete(tx, digest))
+            .await
+    }
+
+    async fn is_granted(&self, to: &Place, digest: Digest) -> Result<bool, PortError> {
+        let to = to.clone();
+        self.step("blob granted", move |inner, tx| {
+            blobs::is_granted(tx, &inner.rules, (&inner.here, &to), digest)
+        })
+        .await
+    }
+
+    async fn grants_to(&self, to: &Place) -> Result<bool, PortError> {
+        let to = to.clone();
+        self.db
+            .step("blobs granted", move |tx| blobs::grants_to(tx, &to))
+            .await
+    }
+
+    async fn sweep(&self) -> Result<BTreeSet<Digest>, PortError> {
+        self.db.step("sweep blobs", blobs::sweep).await
+    }
+}
+
+impl Commit<'_> {
+    /// Grants a blob to the place to which a message of this kind is shipped in the same commit, with its descriptor in it.
+    ///
+    /// # Errors
+    /// [`DbError`]: return it.
+    pub fn grant<T: Body>(
+        &mut self,
+        to: &Place,
+        purpose: Purpose,
+        digest: Digest,
+    ) -> Result<(), DbError> {
+        blobs::grant(self.tx(), digest, to, (T::CLASS, purpose))
+    }
+}
