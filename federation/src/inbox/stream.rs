@@ -138,8 +138,11 @@ pub fn meet(
         Some(head) => !heads::holds(tx, &head)?,
         None => false,
     };
-    if put_back {
-        doubt(tx, from)?;
+    match (put_back, known(tx, &sender)?) {
+        (false, _) => {}
+        // It was away since somebody else showed it: what it knows is of the same restore, and of nobody else.
+        (true, Some((_, Paused::InDoubt))) => vouch(tx, &sender)?,
+        (true, _) => doubt(tx, from)?,
     }
     match &hello.begin {
         Some(begin) => take(tx, here, (from, &sender), hello, begin, put_back)?,

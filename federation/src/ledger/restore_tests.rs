@@ -296,6 +296,36 @@ async fn both_ends_put_back_to_the_same_moment_declare_a_gap_once_a_third_one_sh
 }
 
 #[tokio::test]
+async fn a_place_that_was_away_since_a_restore_brings_nobody_else_into_doubt_weeks_later() {
+    let dirs = [(); 3].map(|()| tempfile::tempdir().unwrap());
+    let present = open(dirs[0].path(), &region());
+    let away = open(dirs[1].path(), &other_region());
+    let node = open(dirs[2].path(), &Place::Global);
+    tell(&present, &node, 1).await;
+    tell(&away, &node, 2).await;
+    let backup = copy(dirs[2].path());
+    tell(&present, &node, 3).await;
+    tell(&away, &node, 4).await;
+    drop(node);
+    let node = open(backup.path(), &Place::Global);
+    assert_eq!(meet(&present, &node).await, 2, "it knows");
+    drop(node);
+    let node = open(backup.path(), &Place::Global);
+    assert_eq!(meet(&away, &node).await, 2, "it knows too, now");
+    assert_eq!(meet(&present, &node).await, 1, "nothing of it is in doubt");
+    assert!(gaps(&present).await.is_empty());
+    assert_eq!(meet(&away, &node).await, 1);
+    // Another restore is another doubt.
+    let backup = copy(backup.path());
+    tell(&present, &node, 5).await;
+    tell(&away, &node, 6).await;
+    drop(node);
+    let node = open(backup.path(), &Place::Global);
+    assert_eq!(meet(&away, &node).await, 2);
+    assert_eq!(meet(&present, &node).await, 2, "it knows as well");
+}
+
+#[tokio::test]
 async fn a_node_that_learns_from_its_receiver_that_it_was_put_back_doubts_those_who_send_to_it() {
     let dirs = [(); 3].map(|()| tempfile::tempdir().unwrap());
     let open_all = |below: &Path, node: &Path| {
