@@ -39,6 +39,9 @@ pub enum EdgeError {
         #[source]
         source: std::io::Error,
     },
+    /// The folder of blobs.
+    #[error("blobs: {0}")]
+    Blobs(#[source] std::io::Error),
     /// The device profiles.
     #[error("profiles: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Profiles(Vec<ConfigError>),

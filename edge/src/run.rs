@@ -21,7 +21,7 @@ use crate::{
 use ed25519_dalek::VerifyingKey;
 use federation::{
     audit::Signer,
-    blobs::{Blobs, Files},
+    blobs::Blobs,
     link::{Door, Tap, Uplink, UplinkParts},
     pki,
     policy::Rules,
@@ -125,7 +125,7 @@ pub async fn start(config: EdgeConfig, stop: CancellationToken) -> Result<Node, 
         guard.raise(kept);
     }
     store.begin_log().await?;
-    let blobs = open_blobs(&config, &store)?;
+    let blobs = store.blobs(&config.data_dir).map_err(EdgeError::Blobs)?;
     recall(&store, &monitor).await?;
     if !guard.now().trusted {
         tracing::warn!(
@@ -433,17 +433,6 @@ fn open_store(
         entropy: store::system_entropy,
         handlers: handlers(),
     })?)
-}
-
-/// The files of blobs beside the store.
-fn open_blobs(config: &EdgeConfig, store: &Store) -> Result<Arc<Blobs<Store>>, EdgeError> {
-    let path = config.data_dir.join("blobs");
-    let failed = |source| EdgeError::File {
-        path: path.clone(),
-        source,
-    };
-    let files = Files::open(&path).map_err(failed)?;
-    Ok(Arc::new(Blobs::new(store.clone(), Arc::new(files))))
 }
 
 /// Who takes in which kind of what comes down.

@@ -17,6 +17,7 @@ pub mod reship;
 mod server;
 #[cfg(medmesh_unguarded)]
 mod unguarded;
+mod witness;
 
 pub use fhir::postgres::create_database;
 pub use server::{RegionalError, run};

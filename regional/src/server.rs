@@ -5,14 +5,14 @@ use crate::{
     desk::Desk,
     intake::Intake,
     reads::{Keeping, Reads, reads},
-    reship,
+    reship, witness,
 };
 use ed25519_dalek::SigningKey;
 use federation::{
     audit::Signer,
     blobs::{Blobs, Files},
     db::DbError,
-    ledger::{Handlers, Ledger, Telling},
+    ledger::{Handlers, Ledger},
     link::{self, Door, LinkError, LinkState, Tap, Uplink, UplinkParts},
     models::{DeviceModels, ModelsError},
     pki::{PkiError, load_signing_key},
@@ -48,11 +48,6 @@ use types::Place;
 const HEALTH_TICK: Duration = Duration::from_secs(5);
 /// How often parcels that were not taken get their turn.
 const AGAIN_TICK: Duration = Duration::from_secs(1);
-
-/// How often it is looked for facilities that are to hear of heads of audit logs (real time).
-const TELL_TICK: Duration = Duration::from_secs(2);
-/// Blobs that nothing needs are looked for at every such look.
-const SWEEP_TURNS: u64 = 300;
 
 /// Counts of resources below this are not shown: few patients in a region are nearly one.
 const SMALLEST_CELL: u64 = 11;
@@ -331,7 +326,7 @@ fn look_after(
     let stuck = move || *up.borrow() || !below.stuck().is_empty();
     let anew = reship::again(ledger.clone(), desk, tasks.stop());
     tasks.spawn("sent again", Kind::Background, ends(anew));
-    let telling = tell_heads(ledger.clone(), blobs, tasks.stop());
+    let telling = witness::tell(ledger.clone(), blobs, tasks.stop());
     tasks.spawn("witness", Kind::Background, ends(telling));
     let looking = watch(ledger, stuck, say, tasks.stop());
     tasks.spawn("watch", Kind::Background, ends(looking));
@@ -457,26 +452,6 @@ async fn ship_again(
             let _later = ledger.due_soon().await;
         }
         let _later = ledger.ship_again().await;
-    }
-}
-
-/// Tells the facilities of heads of audit logs, so that a region and one of its facilities cannot go back together.
-/// Also deletes blobs that nothing needs.
-async fn tell_heads(ledger: Ledger, blobs: Arc<Blobs<Ledger>>, stop: CancellationToken) {
-    let mut telling = Telling::default();
-    for turn in 0_u64.. {
-        if turn % SWEEP_TURNS == 0
-            && let Err(error) = blobs.sweep().await
-        {
-            tracing::warn!(%error, "blobs that nothing needs are still there");
-        }
-        if let Err(error) = telling.look(&ledger).await {
-            tracing::warn!(%error, "heads of audit logs are not shipped down");
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(TELL_TICK) => {}
-        }
     }
 }
 

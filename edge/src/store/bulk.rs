@@ -2,11 +2,11 @@
 use super::{Commit, Store, StoreError, outbox::port};
 use async_trait::async_trait;
 use federation::{
-    blobs::{self, Descriptor, Digest, Rows},
+    blobs::{self, Blobs, Descriptor, Digest, Files, Rows},
     port::PortError,
 };
 use messages::Body;
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, io, path::Path, sync::Arc};
 use types::{Place, Purpose};
 
 #[async_trait]
@@ -42,6 +42,17 @@ impl Rows for Store {
         let step = |commit: &mut Commit<'_, '_>| Ok(blobs::sweep(commit.tx())?);
         let left = self.in_commit(step).await;
         left.map_err(|error| port(error, "sweep blobs"))
+    }
+}
+
+impl Store {
+    /// The blobs of this store, whose bytes are files in `blobs` of a directory.
+    ///
+    /// # Errors
+    /// The folder cannot be used.
+    pub fn blobs(&self, dir: &Path) -> io::Result<Arc<Blobs<Self>>> {
+        let files = Files::open(&dir.join("blobs"))?;
+        Ok(Arc::new(Blobs::new(self.clone(), Arc::new(files))))
     }
 }
 

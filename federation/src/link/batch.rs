@@ -1,6 +1,9 @@
 //! Parcels of one stream, a batch at a time, and what becomes of a stream that breaks.
 use super::MAX_MESSAGE_BYTES;
-use crate::wire::Parcel;
+use crate::{
+    port::Verdict,
+    wire::{Outcome, Parcel, Receipt},
+};
 use futures_util::FutureExt;
 use tokio_stream::StreamExt;
 use tonic::{Status, Streaming};
@@ -87,4 +90,19 @@ pub(super) async fn next_batch(parcels: &mut Streaming<Parcel>) -> Taken {
         parcels: batch,
         end,
     }
+}
+
+/// A receipt with what became of its parcel.
+pub(super) fn fill(mut receipt: Receipt, verdict: &Verdict) -> Receipt {
+    let (outcome, word, reason, stored) = match verdict {
+        Verdict::Accepted { stored } => (Outcome::Accepted, "accepted", "", *stored),
+        Verdict::Quarantined { reason } => (Outcome::Quarantined, "quarantined", *reason, 0),
+        Verdict::Refused { reason } => (Outcome::Refused, "refused", *reason, 0),
+        Verdict::Deferred { reason } => (Outcome::Deferred, "deferred", *reason, 0),
+    };
+    metrics::counter!("medmesh_link_received_total", "outcome" => word).increment(1);
+    receipt.outcome = outcome.into();
+    receipt.reason = reason.to_owned();
+    receipt.stored = stored;
+    receipt
 }

@@ -2,7 +2,7 @@
 use super::{
     KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, LinkError, MAX_MESSAGE_BYTES, MAX_PARCEL_BYTES,
     STREAM_WINDOW_BYTES,
-    batch::{NEWER, Taken, broken, next_batch},
+    batch::{NEWER, Taken, broken, fill, next_batch},
     believe, bulk, collect,
     io::{Caller, Tap},
     newest::{Newest, Reading},
@@ -19,7 +19,7 @@ use crate::{
     reason, receipt,
     tls::ReloadingTls,
     wire::{
-        self, Chunk, Heard, Hello, Outcome, Parcel, Receipt, Said, Wanted,
+        self, Chunk, Heard, Hello, Parcel, Receipt, Said, Wanted,
         mesh_server::{Mesh, MeshServer},
     },
 };
@@ -434,20 +434,6 @@ fn later(error: &crate::port::PortError) -> Verdict {
         }
     }
     LATER
-}
-
-fn fill(mut receipt: Receipt, verdict: &Verdict) -> Receipt {
-    let (outcome, word, reason, stored) = match verdict {
-        Verdict::Accepted { stored } => (Outcome::Accepted, "accepted", "", *stored),
-        Verdict::Quarantined { reason } => (Outcome::Quarantined, "quarantined", *reason, 0),
-        Verdict::Refused { reason } => (Outcome::Refused, "refused", *reason, 0),
-        Verdict::Deferred { reason } => (Outcome::Deferred, "deferred", *reason, 0),
-    };
-    metrics::counter!("medmesh_link_received_total", "outcome" => word).increment(1);
-    receipt.outcome = outcome.into();
-    receipt.reason = reason.to_owned();
-    receipt.stored = stored;
-    receipt
 }
 
 /// What ends a stream from outside.
