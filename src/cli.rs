@@ -10,6 +10,7 @@ pub mod dataset;
 pub mod fl;
 pub mod local;
 pub mod pki;
+pub mod plans;
 pub mod quarantine;
 pub mod view;
 use pki::{PKI_EXAMPLES, PkiArgs};
@@ -183,6 +184,9 @@ pub enum EdgeCommand {
     /// Research tables of the facility, from which studies may learn here.
     #[command(subcommand, after_help = dataset::DATASET_EXAMPLES)]
     Dataset(dataset::DatasetCommand),
+    /// Studies that came to the facility: what was decided of each, and by whom.
+    #[command(subcommand, after_help = plans::PLANS_EXAMPLES)]
+    Plans(plans::PlansCommand),
     /// Shows who lies where with their last values, and says who lies in which bed from when on, also afterwards.
     #[command(after_help = beds::BEDS_EXAMPLES)]
     Beds(beds::BedsArgs),
@@ -343,6 +347,17 @@ mod tests {
             ),
             ("medmesh edge dataset remove --config edge.toml", false),
             ("medmesh fl check study.toml --json", true),
+            ("medmesh fl submit study.toml --wait --json --dir d", true),
+            ("medmesh fl submit study.toml --dir", false),
+            ("medmesh fl show heart-1 --json", true),
+            ("medmesh fl resume Heart", false),
+            ("medmesh fl export heart-1", false),
+            ("medmesh fl ledger --config edge.toml --json", true),
+            (
+                "medmesh edge plans approve heart-1 --config edge.toml",
+                true,
+            ),
+            ("medmesh edge plans approve --config edge.toml", false),
             (
                 "medmesh fl epsilon --sampling 0.01 --noise-multiplier 1 --steps 9 --delta 1e-5",
                 true,

@@ -64,6 +64,13 @@ impl Https {
         self.send(Method::GET, url, String::new(), &[]).await
     }
 
+    /// `GET url` with a bearer token: status and body, which may be no text.
+    pub async fn get_with(&self, url: &str, token: &str) -> Result<(u16, Vec<u8>)> {
+        let bearer = format!("Bearer {token}");
+        let headers = [("authorization", bearer.as_str())];
+        self.bytes(Method::GET, url, String::new(), &headers).await
+    }
+
     /// `POST url` of a form: status and body.
     pub async fn post_form(&self, url: &str, form: &[(&str, &str)]) -> Result<(u16, String)> {
         let pairs: Vec<_> = form
@@ -131,6 +138,17 @@ impl Https {
         body: String,
         headers: &[(&str, &str)],
     ) -> Result<(u16, String)> {
+        let (status, bytes) = self.bytes(method, url, body, headers).await?;
+        Ok((status, String::from_utf8(bytes)?))
+    }
+
+    async fn bytes(
+        &self,
+        method: Method,
+        url: &str,
+        body: String,
+        headers: &[(&str, &str)],
+    ) -> Result<(u16, Vec<u8>)> {
         timeout(TIMEOUT, self.exchange(method, url, body, headers))
             .await
             .with_context(|| format!("{url}: no answer in {} s", TIMEOUT.as_secs()))?
@@ -143,11 +161,11 @@ impl Https {
         url: &str,
         body: String,
         headers: &[(&str, &str)],
-    ) -> Result<(u16, String)> {
+    ) -> Result<(u16, Vec<u8>)> {
         let answer = self.begin(method, url, body, headers).await?;
         let status = answer.status().as_u16();
         let bytes = to_bytes(Body::new(answer.into_body()), MAX_ANSWER_BYTES).await?;
-        Ok((status, String::from_utf8(bytes.to_vec())?))
+        Ok((status, bytes.to_vec()))
     }
 
     /// Sends a request on a connection of its own: the answer, whose body is still to be read.

@@ -47,7 +47,7 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
         Command::CheckConfig(args) => command::check_config::run(&args),
         Command::Pki(args) => command::pki::run(args),
         Command::Audit(args) => command::audit::run(&args),
-        Command::Fl(args) => command::fl::run(&args),
+        Command::Fl(args) => command::fl::run(&args).await,
         Command::Device(args) => command::device::run(args).await,
         Command::Local(args) => local::run(args).await,
         Command::Token(args) => command::token::run(&args).await,

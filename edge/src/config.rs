@@ -73,9 +73,36 @@ pub struct EdgeConfig {
     /// The signed table of models and firmware versions that the catalog may name; none is named when left out.
     #[serde(default)]
     pub device_models: Option<SignedFile>,
+    /// What may be learnt from the facility's records; nothing when left out.
+    #[serde(default)]
+    pub learning: Option<LearningConfig>,
     /// True only in a mesh on one machine; what is dangerous elsewhere is refused without it.
     #[serde(default)]
     pub local_mesh: bool,
+}
+
+/// What may be learnt from the facility's records.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct LearningConfig {
+    /// Who lets the facility take part in a study.
+    #[serde(default)]
+    pub approval: Approval,
+    /// What may be spent on all studies together.
+    pub budget: fl::ledger::Budget,
+    /// What a study may ask for.
+    pub allow: fl::consent::Allowance,
+}
+
+/// Who lets the facility take part in a study.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Approval {
+    /// A person, for each study (`medmesh edge plans approve`).
+    #[default]
+    Person,
+    /// The configuration alone.
+    Automatic,
 }
 
 /// Signed leases. They are read again every few seconds.
@@ -270,6 +297,13 @@ impl Validate for EdgeConfig {
         problems.extend(models.map(|error| Problem::new("device_models", error.to_string())));
         problems.extend(device_problems(&self.devices, &self.profiles));
         problems.extend(bed_problems(&self.beds));
+        if let Some(Err(error)) = self
+            .learning
+            .as_ref()
+            .map(|of| fl::ledger::Ledger::new(of.budget))
+        {
+            problems.push(Problem::new("learning.budget", error.to_string()));
+        }
         problems
     }
 }

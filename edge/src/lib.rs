@@ -16,8 +16,10 @@ mod error;
 pub mod facility;
 pub mod freshness;
 pub mod ingest;
+pub mod learning;
 pub mod lease;
 pub mod modbus;
+mod offset;
 pub mod patient_id;
 pub mod pipeline;
 pub mod quarantine;
@@ -29,4 +31,5 @@ pub mod view;
 mod view_api;
 
 pub use error::EdgeError;
-pub use run::{BUILT, CLOCK_OFFSET, Node, run, start};
+pub use offset::CLOCK_OFFSET;
+pub use run::{BUILT, Node, run, start};

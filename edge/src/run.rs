@@ -11,8 +11,10 @@ use crate::{
     facility::{Changes, Facility},
     freshness::{self, Monitor},
     ingest::Journal,
+    learning::{self, Learner, TakesAsks},
     lease::{Lease, Subject},
     modbus,
+    offset::clock_offset,
     pipeline::{Published, Topics, Watched, Witness},
     standing::{Standing, Told},
     store::{self, Bounds, DeviceFacts, Handlers, Store, StoreOptions},
@@ -28,6 +30,7 @@ use federation::{
     profile::SignedProfile,
     tls::{ReloadingTls, TimeSource, paths},
 };
+use messages::StudyAsk;
 use node::{
     health::Health,
     https, listeners, shutdown,
@@ -37,6 +40,7 @@ use node::{
 use parking_lot::Mutex;
 use rand::SeedableRng;
 use std::{net::SocketAddr, path::Path, sync::Arc};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use types::{FreshnessLimits, Phi, Place, Timestamp};
 
@@ -45,8 +49,6 @@ pub const BUILT: Timestamp = Timestamp(match i64::from_str_radix(env!("MEDMESH_B
     Ok(seconds) => seconds * 1_000,
     Err(_) => 0,
 });
-/// Variable that falsifies the machine's clock in a local mesh, such as `-3650d` or `+2h`.
-pub const CLOCK_OFFSET: &str = "MEDMESH_DANGEROUS_CLOCK_OFFSET";
 
 /// A running edge node.
 pub struct Node {
@@ -99,6 +101,8 @@ pub(crate) struct Shared {
     pub here: Place,
     pub health: Health,
     pub standing: Arc<Standing>,
+    /// Woken when a study asks something.
+    pub asked: Arc<Notify>,
 }
 
 /// Starts an edge node: when it returns, its ports are bound and it takes readings in.
@@ -120,7 +124,8 @@ pub async fn start(config: EdgeConfig, stop: CancellationToken) -> Result<Node, 
     let devices = facts(&config, &profiles);
     let monitor = monitor(&config, &devices);
     claim(&config.data_dir)?;
-    let store = open_store(&config, &here, devices, guard.clone())?;
+    let asked = Arc::new(Notify::new());
+    let store = open_store(&config, &here, devices, (guard.clone(), asked.clone()))?;
     if let Some(kept) = store.kept_time().await? {
         guard.raise(kept);
     }
@@ -149,6 +154,7 @@ pub async fn start(config: EdgeConfig, stop: CancellationToken) -> Result<Node, 
         leases,
         here,
         health,
+        asked,
     });
     spawn(shared, tls, profiles, stop).await
 }
@@ -208,6 +214,8 @@ async fn spawn(
         background,
         beds::correct(shared.store.clone(), stop.clone()),
     );
+    let answering = learning::run(Learner::of(&shared), stop.clone());
+    tasks.spawn("learning", background, answering);
     tasks.spawn(
         "upkeep",
         Kind::Critical,
@@ -341,30 +349,6 @@ fn real_time(guard: &Arc<ClockGuard>) -> TimeSource {
     Arc::new(move || guard.now().real)
 }
 
-fn clock_offset(config: &EdgeConfig) -> Result<i64, EdgeError> {
-    let Ok(text) = std::env::var(CLOCK_OFFSET) else {
-        return Ok(0);
-    };
-    if !config.local_mesh {
-        let refused =
-            "MEDMESH_DANGEROUS_CLOCK_OFFSET is set and this is not a local mesh: unset it";
-        return Err(EdgeError::Dangerous(refused));
-    }
-    parse_offset(&text).ok_or(EdgeError::Dangerous(
-        "MEDMESH_DANGEROUS_CLOCK_OFFSET is a sign and a duration, such as -3650d or +2h",
-    ))
-}
-
-fn parse_offset(text: &str) -> Option<i64> {
-    let (sign, span) = match text.split_at_checked(1)? {
-        ("-", span) => (-1, span),
-        ("+", span) => (1, span),
-        _ => return None,
-    };
-    let span: node::quantity::Span = span.parse().ok()?;
-    Some(sign * span.as_ms())
-}
-
 fn public_key(path: &Path) -> Result<VerifyingKey, EdgeError> {
     crate::config::public_key(path).ok_or_else(|| EdgeError::PublicKey(path.into()))
 }
@@ -411,7 +395,7 @@ fn open_store(
     config: &EdgeConfig,
     here: &Place,
     devices: Vec<DeviceFacts>,
-    time: Arc<dyn Time>,
+    (time, asked): (Arc<dyn Time>, Arc<Notify>),
 ) -> Result<Store, EdgeError> {
     let signing_key = pki::load_signing_key(&config.tls.signing_key)?;
     Ok(Store::open(StoreOptions {
@@ -431,13 +415,13 @@ fn open_store(
         signer: Signer::new(here, signing_key),
         time,
         entropy: store::system_entropy,
-        handlers: handlers(),
+        handlers: handlers(asked),
     })?)
 }
 
 /// Who takes in which kind of what comes down.
-fn handlers() -> Handlers {
-    Handlers::new()
+fn handlers(wake: Arc<Notify>) -> Handlers {
+    Handlers::new().on::<StudyAsk>(Arc::new(TakesAsks::new(wake)))
 }
 
 fn signed_profile(config: &EdgeConfig, here: &Place) -> Result<Option<SignedProfile>, EdgeError> {
@@ -496,22 +480,3 @@ async fn recall(store: &Store, monitor: &Mutex<Monitor>) -> Result<(), EdgeError
 #[cfg(test)]
 #[path = "run_tests.rs"]
 mod tests;
-
-#[cfg(test)]
-mod offset_tests {
-    use super::*;
-
-    #[test]
-    fn a_clock_offset_has_a_sign_and_a_unit() {
-        for (text, expected) in [
-            ("-3650d", Some(-3_650 * 86_400_000)),
-            ("+2h", Some(7_200_000)),
-            ("2h", None),
-            ("-2", None),
-            ("", None),
-            ("é", None),
-        ] {
-            assert_eq!(parse_offset(text), expected, "{text}");
-        }
-    }
-}

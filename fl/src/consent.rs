@@ -13,7 +13,8 @@ use types::{Jurisdiction, Place};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Allowance {
-    /// Data sets and features that may be learnt from: names of tables, and `TABLE.COLUMN` or codes of readings.
+    /// Data sets and features that may be learnt from: names of tables, and `TABLE.COLUMN` or codes of readings; `*` for
+    /// every table.
     pub data: Vec<String>,
     /// Whose law an aggregator may stand under.
     pub jurisdictions: Vec<Jurisdiction>,
@@ -90,7 +91,7 @@ pub struct Offer<'a> {
     pub rounds_left: u32,
 }
 
-/// Everything that a facility with `records` training records objects to; nothing when it may take part.
+/// Everything that a facility with `records` records that the study can use objects to; nothing when it may take part.
 #[must_use]
 pub fn objections(
     offer: &Offer,
@@ -160,7 +161,10 @@ fn data(study: &Study, allowance: &Allowance) -> Vec<Objection> {
         None => column.to_owned(),
     }));
     // A whole table may be allowed by its name.
-    let whole = table.is_some_and(|table| allowance.data.iter().any(|name| name == table));
+    let whole = table.is_some_and(|table| {
+        let mut names = allowance.data.iter();
+        names.any(|name| name == table || name == "*")
+    });
     let refused = |name: &String| !whole && !allowance.data.contains(name);
     wanted
         .into_iter()

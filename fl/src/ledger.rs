@@ -87,6 +87,24 @@ impl Ledger {
         })
     }
 
+    /// A ledger of stored entries. Where their ε is not at the budget's δ, it is worked out anew.
+    ///
+    /// # Errors
+    /// As of [`Ledger::new`].
+    pub fn restored(
+        budget: Budget,
+        entries: Vec<Entry>,
+        same_delta: bool,
+    ) -> Result<Self, NotDebited> {
+        let mut ledger = Self::new(budget)?;
+        ledger.entries = entries;
+        let events: Vec<_> = ledger.entries.iter().map(|entry| entry.event).collect();
+        if let Some(last) = ledger.entries.last_mut().filter(|_| !same_delta) {
+            last.epsilon_after = epsilon(&events, budget.delta);
+        }
+        Ok(ledger)
+    }
+
     /// What the facility is willing to spend.
     #[must_use]
     pub const fn budget(&self) -> &Budget {

@@ -93,6 +93,12 @@ impl Records {
         })
     }
 
+    /// Inputs of a record.
+    #[must_use]
+    pub const fn inputs(&self) -> usize {
+        self.inputs
+    }
+
     /// How many records.
     #[must_use]
     pub const fn len(&self) -> usize {

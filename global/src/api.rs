@@ -7,6 +7,7 @@
 mod openapi;
 mod problem;
 mod query;
+pub(crate) mod studies;
 
 use crate::catalog::{Catalog, Device, Facility, Kind, StoreError};
 use axum::{

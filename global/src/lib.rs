@@ -6,6 +6,7 @@ mod api;
 pub mod catalog;
 pub mod config;
 pub mod intake;
+pub mod learning;
 mod server;
 mod witness;
 

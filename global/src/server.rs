@@ -4,6 +4,7 @@ use crate::{
     catalog::{Catalog, Kind as StoreKind, PlaceFilter, StoreError, sqlite::SqliteCatalog},
     config::{CatalogStore, GlobalConfig},
     intake::Intake,
+    learning::{Studies, TakesReleases},
     witness,
 };
 use federation::{
@@ -19,6 +20,7 @@ use federation::{
     tls::{ReloadingTls, TimeSource, TlsError, paths},
     watch::{Finding, watch},
 };
+use messages::StudyRelease;
 use node::{
     clock::Clock,
     health::{Check, Health},
@@ -107,15 +109,19 @@ pub async fn run(config: GlobalConfig, stop: CancellationToken) -> Result<(), Gl
     let used = config.data_dir.join(USED_ASSERTIONS);
     let tokens = TokenServer::new(&origin, &config.clients, clock, &used)?;
     let health = Health::new();
+    let studies = Studies::open(ledger.clone()).await?;
     let app = api::router(catalog.clone(), tokens.verifier())
+        .merge(api::studies::router(studies.clone(), tokens.verifier()))
         .merge(tokens.router())
         .merge(health.router());
     let intake = Intake::new(catalog.clone(), models, clock);
+    let releases = TakesReleases(studies.clone());
+    let handlers = intake.handlers(&ledger).on::<StudyRelease>(releases);
     let door = Door {
         here: Place::Global,
         key,
         gate: Arc::new(ledger.clone()),
-        inbox: Arc::new(ledger.inbox(intake.handlers(&ledger))),
+        inbox: Arc::new(ledger.inbox(handlers)),
         tls: tls.clone(),
         outbox: Some(Arc::new(ledger.clone())),
         bulk: None,
@@ -133,10 +139,12 @@ pub async fn run(config: GlobalConfig, stop: CancellationToken) -> Result<(), Gl
     let standing = Standing::new(&health, ledger);
     let probing = probe(catalog, standing, health.check("catalog"), until());
     let watching = tls.clone().watch(until());
+    let timing = studies.keep_time(until());
     tasks.spawn("https", Kind::Critical, https);
     tasks.spawn("links", Kind::Critical, links);
     tasks.spawn("watch", Kind::Background, ends(looking));
     tasks.spawn("witness", Kind::Background, ends(telling));
+    tasks.spawn("studies", Kind::Background, timing);
     tasks.spawn("catalog probe", Kind::Background, probing);
     tasks.spawn("certificates", Kind::Background, ends(watching));
     tracing::info!(%origin, "global node serves");

@@ -11,7 +11,9 @@ mod attacker_tests;
 pub mod config;
 mod decode;
 pub mod desk;
+mod error;
 pub mod intake;
+pub mod learning;
 mod reads;
 pub mod reship;
 mod server;
@@ -19,5 +21,6 @@ mod server;
 mod unguarded;
 mod witness;
 
+pub use error::RegionalError;
 pub use fhir::postgres::create_database;
-pub use server::{RegionalError, run};
+pub use server::run;

@@ -3,7 +3,9 @@ use crate::{
     api::{self, Bearer},
     config::{FhirStore, RegionalConfig},
     desk::Desk,
+    error::RegionalError,
     intake::Intake,
+    learning::{Learning, TakesAnswers, TakesRounds},
     reads::{Keeping, Reads, reads},
     reship, witness,
 };
@@ -11,16 +13,14 @@ use ed25519_dalek::SigningKey;
 use federation::{
     audit::Signer,
     blobs::{Blobs, Files},
-    db::DbError,
     ledger::{Handlers, Ledger},
     link::{self, Door, LinkError, LinkState, Tap, Uplink, UplinkParts},
-    models::{DeviceModels, ModelsError},
-    pki::{PkiError, load_signing_key},
-    policy::{PolicyError, Rules},
-    port::PortError,
+    models::DeviceModels,
+    pki::load_signing_key,
+    policy::Rules,
     profile::Profile,
     standing::Standing,
-    tls::{ReloadingTls, TimeSource, TlsError, paths},
+    tls::{ReloadingTls, TimeSource, paths},
     watch::{Finding, watch},
 };
 use fhir::{
@@ -28,14 +28,14 @@ use fhir::{
     rest::{FhirApi, Vantages},
     search::Seal,
     sqlite::SqliteStore,
-    store::{Kind as StoreKind, ResourceStore, ResourceType, StoreError},
+    store::{Kind as StoreKind, ResourceStore, ResourceType},
 };
-use messages::AuditCheckpoint;
+use messages::{AuditCheckpoint, StudyAnswer, StudyRound};
 use node::{
     clock::Clock,
     health::{Check, Health},
     https, listeners, renewal, shutdown,
-    task::{Kind, TaskError, Tasks},
+    task::{Kind, Tasks},
     token::{ClientError, TokenServer, USED_ASSERTIONS},
 };
 use rand::{SeedableRng, rngs::StdRng};
@@ -51,63 +51,6 @@ const AGAIN_TICK: Duration = Duration::from_secs(1);
 
 /// Counts of resources below this are not shown: few patients in a region are nearly one.
 const SMALLEST_CELL: u64 = 11;
-
-/// Why the regional node did not start, or stopped by itself.
-#[derive(Debug, thiserror::Error)]
-pub enum RegionalError {
-    /// The data directory cannot be made, or made this user's alone.
-    #[error("the data directory: {0}")]
-    DataDir(#[source] std::io::Error),
-    /// An address cannot be listened on: it is taken, or not this machine's.
-    #[error("listen on {address}: {source}")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// What the system says.
-        source: std::io::Error,
-    },
-    /// The file with the connection string, or that of the engine's authority, cannot be read.
-    #[error("{}: {source}", path.display())]
-    UrlFile {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: std::io::Error,
-    },
-    /// The certificates cannot be used.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// The signing key cannot be used.
-    #[error(transparent)]
-    Key(#[from] PkiError),
-    /// The policies cannot be used.
-    #[error(transparent)]
-    Policy(#[from] PolicyError),
-    /// The ledger's file cannot be used.
-    #[error("the ledger: {0}")]
-    Ledger(#[from] DbError),
-    /// The registry's file cannot be used.
-    #[error("the registry: {0}")]
-    Desk(#[from] PortError),
-    /// The table of models cannot be used.
-    #[error(transparent)]
-    Models(#[from] ModelsError),
-    /// The signed de-identification profile cannot be used.
-    #[error("the de-identification profile: {0}")]
-    Profile(String),
-    /// The FHIR store cannot be opened.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The link to the global node cannot be prepared.
-    #[error(transparent)]
-    Link(#[from] LinkError),
-    /// A client cannot be registered.
-    #[error(transparent)]
-    Client(#[from] ClientError),
-    /// A task ended.
-    #[error(transparent)]
-    Task(#[from] TaskError),
-}
 
 /// Runs the node until `stop`.
 ///
@@ -135,14 +78,13 @@ struct Started {
 
 async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Started, RegionalError> {
     storage::private::claim(&config.data_dir).map_err(RegionalError::DataDir)?;
-    let clock = Clock::new(config.clock);
-    let here = config.place();
+    let (clock, here) = (Clock::new(config.clock), config.place());
     let true_times = true_times(&config, clock)?;
     let now: TimeSource = Arc::new(move || clock.real());
     let tls = ReloadingTls::open(paths(&config.tls), config.local_mesh, now.clone())?;
     let key = load_signing_key(&config.tls.signing_key)?;
     let ledger = open_ledger(&config, &here, Signer::new(&here, key.clone()), now.clone())?;
-    let desk = open_desk(&config, &ledger).await?;
+    let (desk, learning) = open_desk(&config, &ledger).await?;
     let store = open(&config).await?;
     let (links, grpc) = listen(config.grpc_listen).await?;
     let (clients, https) = listen(config.https.listen).await?;
@@ -171,30 +113,30 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
     };
     let (tap, intake) = (Tap::from_env(config.local_mesh)?, compared(intake).await);
     let blobs = open_blobs(&config, &ledger)?;
-    let handlers = intake.handlers();
+    let handlers = intake
+        .handlers()
+        .on::<StudyAnswer>(TakesAnswers(learning.clone()));
     let door = door(key, (&ledger, &blobs), handlers, tls.clone(), tap);
-    let uplink = uplink(&config, &door, &ledger, now)?;
+    let uplink = uplink(&config, &door, (&ledger, &learning), now)?;
     let mut tasks = Tasks::new(stop);
     let (until, writing, known) = (tasks.stop(), store.clone(), Some(tokens.verifier()));
     tasks.watch("fhir writer", async move { writing.ended().await });
     serve_metrics(&config, &tls, &health, &mut tasks).await?;
     let (app, links) = (api::worded(app), link::serve(links, door, until.clone()));
     let serving = https::serve(clients, tls.server_https()?, app, known, until.clone());
-    let again = ship_again(ledger.clone(), uplink.state(), until.clone());
     let standing = Standing::new(&health, ledger.clone());
     let probing = probe(store, standing, health.check("store"), until.clone());
     keep_reads(&mut tasks, keeping, ledger.clone());
     look_after(
         &mut tasks,
-        (ledger, desk, blobs),
+        (ledger.clone(), desk, blobs),
         uplink.stuck(),
         says(&health),
     );
     tasks.spawn("https", Kind::Critical, serving);
     tasks.spawn("links", Kind::Critical, links);
     tasks.spawn("store probe", Kind::Background, probing);
-    tasks.spawn("held parcels", Kind::Background, again);
-    tasks.spawn("uplink", Kind::Background, ends(uplink.run(until.clone())));
+    keep_up(&mut tasks, uplink, &ledger, learning);
     tasks.spawn("certificates", Kind::Background, ends(tls.watch(until)));
     Ok(Started {
         https,
@@ -246,10 +188,12 @@ fn tokens(
 fn uplink(
     config: &RegionalConfig,
     door: &Door,
-    ledger: &Ledger,
+    (ledger, learning): (&Ledger, &Learning),
     time: TimeSource,
 ) -> Result<Uplink, LinkError> {
-    let from_above = Handlers::new().on::<AuditCheckpoint>(ledger.keeps_heads());
+    let from_above = Handlers::new()
+        .on::<AuditCheckpoint>(ledger.keeps_heads())
+        .on::<StudyRound>(TakesRounds(learning.clone()));
     let collect = Door {
         here: door.here.clone(),
         key: door.key.clone(),
@@ -314,6 +258,16 @@ async fn compared(intake: Intake) -> Intake {
     intake
 }
 
+/// Keeps the link to the global node, ships again what it did not take, and looks at the deadlines of studies.
+fn keep_up(tasks: &mut Tasks, uplink: Uplink, ledger: &Ledger, learning: Learning) {
+    let again = ship_again(ledger.clone(), uplink.state(), tasks.stop());
+    tasks.spawn("held parcels", Kind::Background, again);
+    let timing = learning.keep_time(tasks.stop());
+    tasks.spawn("learning", Kind::Background, timing);
+    let running = uplink.run(tasks.stop());
+    tasks.spawn("uplink", Kind::Background, ends(running));
+}
+
 /// Looks at the audit log, at gaps and at the order of parcels, up and down; sends the global node again what it may
 /// lack, and the facilities heads of audit logs.
 fn look_after(
@@ -344,12 +298,15 @@ fn open_ledger(
 }
 
 /// The audit log begins, if it is new. Then the registry; notes that an earlier version kept there move to the ledger.
-async fn open_desk(config: &RegionalConfig, ledger: &Ledger) -> Result<Desk, RegionalError> {
+async fn open_desk(
+    config: &RegionalConfig,
+    ledger: &Ledger,
+) -> Result<(Desk, Learning), RegionalError> {
     ledger.begin_log().await?;
     let desk = Desk::open(&config.data_dir.join("region.db"))?;
     ledger.take_over_notes(desk.old_notes().await?).await?;
     desk.forget_old_notes().await?;
-    Ok(desk)
+    Ok((desk, Learning::open(ledger.clone()).await?))
 }
 
 /// Shows what is found wrong in `/ready`.

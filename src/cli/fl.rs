@@ -6,7 +6,13 @@ use std::path::PathBuf;
 pub const FL_EXAMPLES: &str = "\
 Examples:
   medmesh fl check study.toml                 what a study comes to, or everything that is wrong with it
-  medmesh fl epsilon --sampling 0.01 --noise-multiplier 1.1 --steps 5000 --delta 1e-5";
+  medmesh fl epsilon --sampling 0.01 --noise-multiplier 1.1 --steps 5000 --delta 1e-5
+  medmesh fl submit study.toml --wait --json --dir .medmesh
+  medmesh fl list --dir .medmesh
+  medmesh fl show heart-1f2e3d4c --dir .medmesh
+  medmesh fl resume heart-1f2e3d4c --dir .medmesh
+  medmesh fl export heart-1f2e3d4c --to out --dir .medmesh
+  medmesh fl ledger --config edge.toml --json what a facility has spent, across all studies";
 
 /// Arguments of `fl`.
 #[derive(Debug, Args)]
@@ -29,6 +35,65 @@ pub enum FlCommand {
     },
     /// Prints the epsilon that a Gaussian on Poisson samples spends: never less than the true one.
     Epsilon(EpsilonArgs),
+    /// Has the mesh run a study.
+    Submit {
+        /// The study (TOML).
+        study: PathBuf,
+        /// Wait until it has ended, and fetch its model. Exit code 1 when it has ended without one.
+        #[arg(long)]
+        wait: bool,
+        /// Folder for the model; `studies/ID` in the folder of the mesh when left out.
+        #[arg(long)]
+        to: Option<PathBuf>,
+        /// Where the mesh is.
+        #[command(flatten)]
+        mesh: MeshArgs,
+    },
+    /// Lists the newest studies.
+    List(MeshArgs),
+    /// Shows a study: its rounds, who took part or why not, what it spent, how good it is.
+    Show(StudyArgs),
+    /// Shows each round of a study as it ends, until the study has ended.
+    Watch(StudyArgs),
+    /// Ends a study.
+    Cancel(StudyArgs),
+    /// Goes on with a study that has ended without a result, in the round in which it did.
+    Resume(StudyArgs),
+    /// Writes the model of a study: `model.safetensors`, `model.onnx` and `study.json`.
+    Export {
+        /// The study, and where the mesh is.
+        #[command(flatten)]
+        study: StudyArgs,
+        /// Folder for the files.
+        #[arg(long)]
+        to: PathBuf,
+    },
+    /// Prints what a facility has spent: what an accountant of anybody's needs to compute it again.
+    Ledger(super::PrintArgs),
+    /// Works on one round for an edge node, which gives it all that it needs.
+    #[command(hide = true)]
+    Worker,
+}
+
+/// Where the mesh is.
+#[derive(Clone, Debug, Args)]
+pub struct MeshArgs {
+    /// Folder of the mesh.
+    #[arg(long, default_value = ".medmesh")]
+    pub dir: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A study of a mesh.
+#[derive(Clone, Debug, Args)]
+pub struct StudyArgs {
+    /// The study's id.
+    pub id: types::Name,
+    /// Where the mesh is.
+    #[command(flatten)]
+    pub mesh: MeshArgs,
 }
 
 /// Arguments of `fl epsilon`.

@@ -1,4 +1,5 @@
-//! `medmesh fl`: what a study comes to and what it spends, without a mesh.
+//! `medmesh fl`: what a study comes to and what it spends, without a mesh; and studies of one that runs.
+use super::{plans, studies};
 use crate::{
     cli::fl::{EpsilonArgs, FlArgs, FlCommand},
     failure::Failure,
@@ -27,10 +28,27 @@ impl Validate for StudyFile {
 }
 
 /// Runs the command.
-pub fn run(args: &FlArgs) -> Result<(), Failure> {
+pub async fn run(args: &FlArgs) -> Result<(), Failure> {
     match &args.command {
         FlCommand::Check { study, json } => check(study, *json),
         FlCommand::Epsilon(args) => spent(args),
+        FlCommand::Submit {
+            study,
+            wait,
+            to,
+            mesh,
+        } => {
+            read(study)?;
+            studies::submit(study, (*wait, to.as_deref()), mesh).await
+        }
+        FlCommand::List(mesh) => studies::list(mesh).await,
+        FlCommand::Show(study) => studies::show(study).await,
+        FlCommand::Watch(study) => studies::watch(study).await,
+        FlCommand::Cancel(study) => studies::change(study, "cancel").await,
+        FlCommand::Resume(study) => studies::change(study, "resume").await,
+        FlCommand::Export { study, to } => studies::export(study, to).await,
+        FlCommand::Ledger(args) => plans::ledger(args),
+        FlCommand::Worker => plans::work(),
     }
 }
 

@@ -17,7 +17,7 @@ pub async fn run(args: &TokenArgs) -> Result<(), Failure> {
     Ok(out::line(token(args).await?)?)
 }
 
-async fn token(args: &TokenArgs) -> Result<String> {
+pub(super) async fn token(args: &TokenArgs) -> Result<String> {
     let path = args.dir.join("mesh.json");
     let text = fs::read_to_string(&path)
         .with_context(|| format!("{}: is `medmesh up` running?", path.display()))?;

@@ -11,7 +11,10 @@ use device_fw::sim::{
     self,
     config::{SimConfig, SimDevice, Source},
 };
-use edge::config::{BedAssignment, DeviceConfig, EdgeConfig, MqttConfig, UplinkConfig};
+use edge::config::{
+    Approval, BedAssignment, DeviceConfig, EdgeConfig, LearningConfig, MqttConfig, UplinkConfig,
+};
+use fl::{consent::Allowance, ledger::Budget, privacy::Delta};
 use global::config::GlobalConfig;
 use node::config::{ClientConfig, HttpsConfig, LogConfig, TlsFiles};
 use regional::config::{MetricsConfig, RegionalConfig};
@@ -21,7 +24,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
 };
-use types::{MeshClock, Place};
+use types::{Jurisdiction, MeshClock, Place};
 
 /// Rate of the serial lines, in baud; a pseudo terminal does not care.
 const BAUD: u32 = 115_200;
@@ -206,6 +209,7 @@ impl Configs<'_> {
             leases: None,
             policies: None,
             device_models: Some(self.plan.device_models()),
+            learning: Some(learning()?),
             local_mesh: true,
         })
     }
@@ -320,6 +324,31 @@ impl Configs<'_> {
 
 /// Mesh milliseconds between two samples of simulated patients.
 const SAMPLE_EVERY_MS: i64 = 1_000;
+
+/// What the facilities of a local mesh let be learnt: everything that a hospital would decide by itself, so that studies
+/// can be tried.
+fn learning() -> Result<LearningConfig> {
+    Ok(LearningConfig {
+        approval: Approval::Automatic,
+        budget: Budget {
+            epsilon: LOCAL_EPSILON,
+            delta: Delta::new(LOCAL_DELTA)?,
+        },
+        allow: Allowance {
+            data: vec!["*".into()],
+            jurisdictions: Jurisdiction::ALL.to_vec(),
+            minimum_records: 20,
+            minimum_participants: 2,
+            single_updates: false,
+            without_privacy: true,
+            judging: true,
+        },
+    })
+}
+
+/// The budget of a facility of a local mesh, at [`LOCAL_DELTA`].
+const LOCAL_EPSILON: f64 = 10.0;
+const LOCAL_DELTA: f64 = 1e-5;
 
 /// The link to the pseudo terminal of a device.
 fn pty(dir: &Path, device: &Device) -> PathBuf {

@@ -26,7 +26,7 @@ pub struct Client {
 }
 
 /// The clients of a local mesh.
-pub const CLIENTS: [Client; 2] = [
+pub const CLIENTS: [Client; 3] = [
     Client {
         name: "fhir-reader",
         scope: "system/*.rs",
@@ -35,6 +35,11 @@ pub const CLIENTS: [Client; 2] = [
     Client {
         name: "operator",
         scope: "mesh/*.rs",
+        global: true,
+    },
+    Client {
+        name: "data-scientist",
+        scope: "mesh/studies.crus",
         global: true,
     },
 ];

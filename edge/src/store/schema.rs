@@ -4,7 +4,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use std::{path::PathBuf, time::Duration};
 
 /// The version that this binary writes.
-pub(super) const VERSION: i64 = 14;
+pub(super) const VERSION: i64 = 15;
 /// Bytes of a page, SQLCipher's default.
 pub(super) const PAGE_BYTES: i64 = 4_096;
 /// How long a connection waits for the other one's lock: a checkpoint of the whole log on a slow disk.
@@ -28,6 +28,7 @@ const STEPS: [&str; VERSION as usize] = [
     STILL,
     DATASETS,
     MEASURED,
+    STUDIES,
 ];
 
 const TABLES: &str = "
@@ -204,6 +205,24 @@ CREATE INDEX dataset_part_of ON dataset_part (dataset);
 const MEASURED: &str = "
 CREATE INDEX sample_measured ON sample (device, source_ms);
 CREATE INDEX sample_alarm ON sample (source_ms) WHERE priority = 0;
+";
+
+/// What version 15 adds: studies at this facility ([`crate::learning`]): asks that wait, rounds with their secrets, what a
+/// person decided, and what was debited. Debits are never deleted.
+const STUDIES: &str = "
+CREATE TABLE study_ask (
+  n INTEGER PRIMARY KEY AUTOINCREMENT, study TEXT NOT NULL, round INTEGER NOT NULL, attempt INTEGER NOT NULL,
+  step TEXT NOT NULL, body BLOB NOT NULL, UNIQUE (study, round, attempt, step)) STRICT;
+CREATE TABLE study_member (
+  study TEXT NOT NULL, round INTEGER NOT NULL, attempt INTEGER NOT NULL, state TEXT NOT NULL, at_ms INTEGER NOT NULL,
+  PRIMARY KEY (study, round, attempt)) STRICT, WITHOUT ROWID;
+CREATE TABLE study_consent (
+  study TEXT NOT NULL, digest TEXT NOT NULL, text TEXT NOT NULL, decided TEXT NOT NULL, by TEXT NOT NULL,
+  at_ms INTEGER NOT NULL, PRIMARY KEY (study, digest)) STRICT, WITHOUT ROWID;
+CREATE TABLE study_debit (
+  n INTEGER PRIMARY KEY AUTOINCREMENT, release TEXT NOT NULL UNIQUE, sampling REAL NOT NULL,
+  noise_multiplier REAL NOT NULL, steps INTEGER NOT NULL, epsilon_after REAL NOT NULL, delta REAL NOT NULL,
+  at_ms INTEGER NOT NULL) STRICT;
 ";
 
 /// Where the database is and how it is opened.

@@ -63,6 +63,18 @@ pub enum Decision {
     DatasetRead,
     /// A person removed a research table.
     DatasetRemoved,
+    /// A facility takes part in a round of a study.
+    StudyJoined,
+    /// A facility does not take part in a round of a study.
+    StudyDeclined,
+    /// A facility has paid for a round of a study.
+    StudyDebited,
+    /// A person lets a facility take part in a study.
+    StudyApproved,
+    /// A person has a facility decline a study.
+    StudyRefused,
+    /// A person has a study wait.
+    StudyHeld,
 }
 
 impl Decision {
@@ -94,6 +106,12 @@ impl Decision {
             Self::DatasetImported => "dataset-imported",
             Self::DatasetRead => "dataset-read",
             Self::DatasetRemoved => "dataset-removed",
+            Self::StudyJoined => "study-joined",
+            Self::StudyDeclined => "study-declined",
+            Self::StudyDebited => "study-debited",
+            Self::StudyApproved => "study-approved",
+            Self::StudyRefused => "study-refused",
+            Self::StudyHeld => "study-held",
         }
     }
 }
@@ -273,6 +291,32 @@ impl Entry {
             count: records,
             id: printable(name),
             digest: hex_of::<32>(digest),
+            ..Self::blank(time, decision, "")
+        }
+    }
+
+    /// What the facility `me` made of a round of a study, by itself.
+    #[must_use]
+    pub fn of_study(time: Timestamp, decision: Decision, me: &Place, study: &str) -> Self {
+        Self::of_study_by(time, decision, "", me, study)
+    }
+
+    /// What was decided at the facility `me` of a study, and by whom.
+    #[must_use]
+    pub fn of_study_by(
+        time: Timestamp,
+        decision: Decision,
+        who: &str,
+        me: &Place,
+        study: &str,
+    ) -> Self {
+        Self {
+            class: DataClass::ModelUpdate.as_str().into(),
+            purpose: Purpose::Research.as_str().into(),
+            from: printable(who),
+            to: me.to_string(),
+            kind: "Study".into(),
+            id: printable(study),
             ..Self::blank(time, decision, "")
         }
     }

@@ -42,6 +42,12 @@ pub fn document() -> Value {
             "/api/v1/devices": operation("List devices", "mesh/devices.s", &devices, page("Device")),
             "/api/v1/devices/{id}": operation("Read a device", "mesh/devices.r", &[id], reference("Device")),
             "/api/v1/facilities": operation("List facilities", "mesh/facilities.s", &facilities, page("Facility")),
+            "/api/v1/fl/studies": studies(),
+            "/api/v1/fl/studies/{id}": study("get", "Read a study: its rounds, what it spent, how good its model is", "mesh/studies.r"),
+            "/api/v1/fl/studies/{id}/cancel": study("post", "End a study", "mesh/studies.u"),
+            "/api/v1/fl/studies/{id}/resume": study("post", "Go on with a study that ended without a result", "mesh/studies.u"),
+            "/api/v1/fl/studies/{id}/model.safetensors": study("get", "The weights of a study's model", "mesh/studies.r"),
+            "/api/v1/fl/studies/{id}/model.onnx": study("get", "The model of a study, as ONNX", "mesh/studies.r"),
             "/api/v1/openapi.json": {"get": {
                 "summary": "This description",
                 "security": [],
@@ -54,6 +60,35 @@ pub fn document() -> Value {
             "description": "From /auth/token by SMART Backend Services",
         }}},
     })
+}
+
+/// Studies: submitted as TOML, and listed.
+fn studies() -> Value {
+    let described = |text: &str| json!({"description": text});
+    json!({
+        "post": {
+            "summary": "Submit a study (TOML)",
+            "security": [{"bearer": ["mesh/studies.c"]}],
+            "requestBody": {"required": true, "content": {"application/toml": {"schema": {"type": "string"}}}},
+            "responses": {"201": described("It runs"), "422": described("What is wrong with it, a line each")},
+        },
+        "get": {
+            "summary": "List the newest studies",
+            "security": [{"bearer": ["mesh/studies.s"]}],
+            "responses": {"200": described("The studies")},
+        },
+    })
+}
+
+fn study(method: &str, summary: &str, scope: &str) -> Value {
+    let id = json!({"name": "id", "in": "path", "required": true, "schema": {"type": "string"}});
+    let described = |text: &str| json!({"description": text});
+    json!({ method: {
+        "summary": summary,
+        "security": [{"bearer": [scope]}],
+        "parameters": [id],
+        "responses": {"200": described("The answer"), "404": described("No study has this id, or it has no model yet")},
+    }})
 }
 
 fn names(values: &[&str]) -> Value {

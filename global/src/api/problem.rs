@@ -36,6 +36,11 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "not found", detail)
     }
 
+    /// A study cannot be, or be changed: each line says what is wrong.
+    pub fn study(why: String) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "study refused", why)
+    }
+
     /// The token lacks a scope.
     pub fn forbidden(collection: &str) -> Self {
         let detail = format!("the token needs a scope such as mesh/{collection}.rs");

@@ -213,7 +213,15 @@ async fn every_route_is_described_and_every_description_is_routed() {
     let fixture = fixture().await;
     let (_, document) = ask(&fixture.router, "/api/v1/openapi.json").await;
     let id = CatalogId::from_bytes([1; 16]).to_string();
-    let described: BTreeSet<_> = document["paths"].as_object().unwrap().keys().collect();
+    let paths = document["paths"].as_object().unwrap().keys();
+    let of_studies = |path: &&String| path.starts_with("/api/v1/fl/");
+    let studies: BTreeSet<_> = paths.clone().filter(of_studies).collect();
+    let source = include_str!("studies.rs");
+    for path in &studies {
+        assert!(source.contains(&format!("\"{path}\"")), "{path}");
+    }
+    assert_eq!(source.matches("\"/api/v1/fl/").count(), studies.len());
+    let described: BTreeSet<_> = paths.filter(|path| !of_studies(path)).collect();
     for path in &described {
         let (status, _) = ask(&fixture.router, &path.replace("{id}", &id)).await;
         assert_eq!(status, StatusCode::OK, "{path}");

@@ -43,9 +43,11 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ),
     (
         REGIONAL,
-        &[TYPES, STORAGE, COMMANDS, MESSAGES, NODE, FEDERATION, FHIR],
+        &[
+            TYPES, STORAGE, COMMANDS, MESSAGES, NODE, FEDERATION, FHIR, FL,
+        ],
     ),
-    (GLOBAL, &[TYPES, STORAGE, MESSAGES, NODE, FEDERATION]),
+    (GLOBAL, &[TYPES, STORAGE, MESSAGES, NODE, FEDERATION, FL]),
     (
         ROOT,
         &[

@@ -17,6 +17,7 @@ mod residency;
 mod restored;
 mod rollout;
 mod standby;
+mod studies;
 mod threads;
 mod week;
 

@@ -89,6 +89,7 @@ impl Facility {
             leases: None,
             deid_profile: None,
             device_models: None,
+            learning: None,
             local_mesh: true,
         };
         let facility = Self {

@@ -1,0 +1,420 @@
+//! What the facility lets be learnt from its records: it takes asks of its region in, decides by itself, has a worker
+//! train, debits its own ledger and answers.
+//!
+//! An ask is stored with the receipt that the region gets for it. What it leads to (the state of the round, a debit, the
+//! answer on its way) is one commit, which also takes the ask away: killed at any moment, nothing is lost and nothing is
+//! said or spent twice. Training itself changes nothing; one that was killed is begun again.
+mod consent;
+mod rows;
+mod worker;
+
+pub use consent::{Decided, Plans, Waiting};
+pub use worker::{Made, WORKER_COMMAND, work_here};
+
+use crate::{
+    clockguard::{ClockGuard, Time as _},
+    config::{Approval, EdgeConfig, LearningConfig},
+    dataset::{DatasetError, Datasets},
+    error::EdgeError,
+    run::Shared,
+    store::{Commit, Handler, Store, StoreError, StoreErrorKind},
+};
+use federation::{
+    audit::{Decision, Entry},
+    envelope::{self, OpenError},
+    port::Verdict,
+    reason,
+    wire::Parcel,
+};
+use fl::{
+    consent::{Objection, Offer, objections},
+    features::{Prepared, prepare},
+    ledger::{Debited, Ledger},
+    member::MemberRound,
+    order::{Aim, Answer, Ask, RoundOrder},
+    study::{Plan, Study},
+    wire,
+};
+use messages::{StudyAnswer, StudyAsk};
+use rows::Pending;
+use std::{sync::Arc, time::Duration};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use types::{Place, Priority, Purpose};
+
+/// Asks that wait at the same time: more are deferred.
+const MAX_WAITING: u32 = 1_000;
+/// How often asks that wait for a person, or failed, are looked at again (real time).
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Takes asks in: the handler of the store's inbox.
+pub struct TakesAsks {
+    wake: Arc<Notify>,
+}
+
+impl TakesAsks {
+    /// A handler that wakes the task of [`run`].
+    #[must_use]
+    pub const fn new(wake: Arc<Notify>) -> Self {
+        Self { wake }
+    }
+}
+
+impl Handler for TakesAsks {
+    fn apply(
+        &self,
+        commit: &mut Commit<'_, '_>,
+        _: &Place,
+        parcel: &Parcel,
+    ) -> Result<Verdict, StoreError> {
+        let malformed = Verdict::Quarantined {
+            reason: reason::MALFORMED,
+        };
+        let message = match envelope::open::<StudyAsk>(parcel) {
+            Ok(message) => message,
+            Err(OpenError::Malformed) => return Ok(malformed),
+            Err(error) => {
+                return Ok(Verdict::Refused {
+                    reason: error.reason(),
+                });
+            }
+        };
+        let Ok(asked) = wire::read_ask(message) else {
+            return Ok(malformed);
+        };
+        if rows::waiting(commit.tx())? >= MAX_WAITING {
+            return Ok(Verdict::Deferred {
+                reason: reason::NO_SPACE,
+            });
+        }
+        rows::add(commit.tx(), &asked, &parcel.body)?;
+        Ok(Verdict::Accepted { stored: 1 })
+    }
+
+    fn committed(&self) {
+        self.wake.notify_one();
+    }
+}
+
+/// What the task works with.
+pub(crate) struct Learner {
+    /// The node's configuration: what it allows, and where its data sets are.
+    config: EdgeConfig,
+    store: Store,
+    guard: Arc<ClockGuard>,
+    /// Woken when an ask has come.
+    wake: Arc<Notify>,
+}
+
+/// Answers asks until stopped.
+///
+/// # Errors
+/// None: what fails is tried again.
+pub(crate) async fn run(learner: Learner, stop: CancellationToken) -> Result<(), EdgeError> {
+    loop {
+        match learner.step().await {
+            Ok(true) => continue,
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "an ask of a study is not answered yet"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = learner.wake.notified() => {}
+            () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+}
+
+impl Learner {
+    /// Of a node.
+    pub(crate) fn of(shared: &Shared) -> Self {
+        Self {
+            config: shared.config.clone(),
+            store: shared.store.clone(),
+            guard: shared.guard.clone(),
+            wake: shared.asked.clone(),
+        }
+    }
+
+    /// Answers the first ask that can be answered; false when none can.
+    async fn step(&self) -> Result<bool, StoreError> {
+        let waiting = self
+            .store
+            .in_commit(|commit| rows::pending(commit.tx()))
+            .await?;
+        for pending in waiting {
+            let is_done = match (&pending.asked.ask, pending.asked.order.clone()) {
+                (Ask::Invite, Some(order)) => self.invited(&pending, order).await?,
+                (Ask::Train(_), _) => self.train(&pending).await?,
+                _ => self.answer(&pending, None).await?,
+            };
+            if is_done {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn aggregator(&self) -> Place {
+        Place::Regional {
+            jurisdiction: self.config.jurisdiction,
+            region: self.config.region.clone(),
+        }
+    }
+
+    /// Takes part or says why not; false while a person has to decide.
+    async fn invited(&self, pending: &Pending, order: RoundOrder) -> Result<bool, StoreError> {
+        let found = match order.read() {
+            Err(why) => Err(vec![Objection::Plan(why)]),
+            Ok((study, plan)) => {
+                if !self.is_decided(&order, &study).await? {
+                    return Ok(false);
+                }
+                self.objected(&order, &study, &plan).await?
+            }
+        };
+        let mut secret = [0; 32];
+        crate::store::system_entropy(&mut secret);
+        let begun = found.and_then(|()| {
+            let member = pending.asked.member;
+            let begun = MemberRound::begin(order, &self.aggregator(), member, secret);
+            begun.map_err(|why| vec![Objection::Plan(why)])
+        });
+        let (n, key) = (pending.n, pending.asked.key.clone());
+        let decide = move |commit: &mut Commit<'_, '_>| {
+            let now = commit.now().real;
+            let (answer, decision) = match &begun {
+                Ok(round) => {
+                    rows::put(commit.tx(), &key, Some(round), now)?;
+                    (Answer::Accepted, Decision::StudyJoined)
+                }
+                Err(found) => (Answer::Declined(found.clone()), Decision::StudyDeclined),
+            };
+            let entry = Entry::of_study(now, decision, commit.place(), &named(&key));
+            commit.note(&[entry])?;
+            send(commit, &key, answer)?;
+            rows::remove(commit.tx(), n)
+        };
+        self.store.in_commit(decide).await?;
+        Ok(true)
+    }
+
+    /// Whether a person has decided, where one has to.
+    async fn is_decided(&self, order: &RoundOrder, study: &Study) -> Result<bool, StoreError> {
+        let Some(learning) = self.config.learning.clone() else {
+            return Ok(true);
+        };
+        let (text, name) = (order.text.clone(), study.name.to_string());
+        let id = order.key.study.to_string();
+        let decided = move |commit: &mut Commit<'_, '_>| {
+            let by_itself = learning.approval == Approval::Automatic;
+            let now = commit.now().real;
+            consent::decided(commit.tx(), (&id, &name, &text), by_itself, now)
+        };
+        let decided = self.store.in_commit(decided).await?;
+        Ok(matches!(decided, Decided::Approved | Decided::Refused))
+    }
+
+    /// What the facility objects to; nothing when it takes part.
+    async fn objected(
+        &self,
+        order: &RoundOrder,
+        study: &Study,
+        plan: &Plan,
+    ) -> Result<Result<(), Vec<Objection>>, StoreError> {
+        let Some(learning) = &self.config.learning else {
+            let why = "nothing may be learnt here: the facility's configuration has no [learning]";
+            return Ok(Err(vec![Objection::Plan(why.into())]));
+        };
+        let (text, id) = (order.text.clone(), order.key.study.to_string());
+        let refused =
+            move |commit: &mut Commit<'_, '_>| consent::is_refused(commit.tx(), (&id, &text));
+        if self.store.in_commit(refused).await? {
+            return Ok(Err(vec![Objection::Person]));
+        }
+        let ledger = self.ledger(learning).await?;
+        let records = match self.prepared(study).await? {
+            Ok(of) => u32::try_from(of.train.len() + of.test.len()).unwrap_or(u32::MAX),
+            Err(found) => return Ok(Err(found)),
+        };
+        let rounds_left = match order.aim {
+            Aim::Judge => 0,
+            Aim::Train => (study.training.rounds + 1).saturating_sub(order.key.round),
+        };
+        let offer = Offer {
+            study,
+            plan,
+            aggregator: &self.aggregator(),
+            rounds_left,
+        };
+        let found = objections(&offer, &learning.allow, &ledger, records);
+        Ok(if found.is_empty() { Ok(()) } else { Err(found) })
+    }
+
+    async fn ledger(&self, learning: &LearningConfig) -> Result<Ledger, StoreError> {
+        let budget = learning.budget;
+        let read = move |commit: &mut Commit<'_, '_>| rows::ledger(commit.tx(), budget);
+        self.store.in_commit(read).await
+    }
+
+    /// The records of a study; what does not fit is an objection.
+    async fn prepared(
+        &self,
+        study: &Study,
+    ) -> Result<Result<Prepared, Vec<Objection>>, StoreError> {
+        let Some(name) = study.data.table.clone() else {
+            let why = "only tables can be learnt from";
+            return Ok(Err(vec![Objection::Plan(why.into())]));
+        };
+        let (config, now, study) = (self.config.clone(), self.guard.now().real, study.clone());
+        let read = tokio::task::spawn_blocking(move || {
+            let by = format!("study:{}", study.name);
+            let table = Datasets::open(&config).and_then(|mut sets| sets.table(&name, &by, now));
+            match table {
+                Ok((_, table)) => Ok(prepare(&study, &table).map_err(|problems| {
+                    problems
+                        .iter()
+                        .map(|problem| Objection::Plan(problem.to_string()))
+                        .collect()
+                })),
+                Err(DatasetError::Missing(name)) => {
+                    let why = format!("there is no data set `{name}` here");
+                    Ok(Err(vec![Objection::Plan(why)]))
+                }
+                Err(DatasetError::Store(error)) => Err(error),
+                Err(_) => Err(internal()),
+            }
+        });
+        read.await.map_err(|_| internal())?
+    }
+
+    /// Trains or judges, and sends what comes of it.
+    async fn train(&self, pending: &Pending) -> Result<bool, StoreError> {
+        let key = pending.asked.key.clone();
+        let find = move |commit: &mut Commit<'_, '_>| rows::find(commit.tx(), &key);
+        let Some(round) = self
+            .store
+            .in_commit(find)
+            .await?
+            .filter(|round| !round.has_sent())
+        else {
+            return self.answer(pending, None).await;
+        };
+        let made = match round.order().read() {
+            Err(why) => Err(why),
+            Ok((study, _)) => match self.prepared(&study).await? {
+                Err(found) => Err(objected_text(&found)),
+                Ok(prepared) => {
+                    let seed = round.seed(&study, &self.config.facility);
+                    worker::work(round.order(), &prepared, seed).await
+                }
+            },
+        };
+        if let Err(why) = &made {
+            tracing::warn!(study = %pending.asked.key.study, why, "a worker made no update");
+        }
+        self.answer(pending, Some(made)).await
+    }
+
+    /// Answers from the round's state, in one commit with the debit that it is.
+    async fn answer(
+        &self,
+        pending: &Pending,
+        made: Option<Result<Made, String>>,
+    ) -> Result<bool, StoreError> {
+        let debit = match (&made, &self.config.learning) {
+            (Some(Ok(_)), Some(learning)) => self.debit(pending, learning).await?,
+            (Some(Ok(_)), None) => Err("nothing may be learnt here any more".to_owned()),
+            _ => Ok(None),
+        };
+        let pending = pending.clone();
+        let step = move |commit: &mut Commit<'_, '_>| {
+            rows::remove(commit.tx(), pending.n)?;
+            let key = &pending.asked.key;
+            let Some(mut round) = rows::find(commit.tx(), key)? else {
+                return Ok(());
+            };
+            let now = commit.now().real;
+            if pending.asked.ask == Ask::Over {
+                return rows::put(commit.tx(), key, None, now);
+            }
+            let answer = match (made, debit) {
+                (Some(Err(why)), _) | (Some(Ok(_)), Err(why)) => Some(Answer::Unable(why)),
+                (Some(Ok(made)), Ok(debit)) => {
+                    let answer = round.answer(&pending.asked.ask, Some(made));
+                    let is_made = matches!(answer, Some(Answer::Update { .. }));
+                    if let Some(debit) = debit.filter(|_| is_made) {
+                        rows::debit(commit.tx(), &debit, now)?;
+                        let what = format!("{}/{}", named(key), key.attempt);
+                        let entry =
+                            Entry::of_study(now, Decision::StudyDebited, commit.place(), &what);
+                        commit.note(&[entry])?;
+                    }
+                    answer
+                }
+                (None, _) => round.answer(&pending.asked.ask, None),
+            };
+            rows::put(commit.tx(), key, Some(&round), now)?;
+            answer.map_or(Ok(()), |answer| send(commit, key, answer))
+        };
+        self.store.in_commit(step).await?;
+        Ok(true)
+    }
+
+    /// The entry that pays for the round, worked out before the commit that writes it; none where nothing is spent.
+    async fn debit(
+        &self,
+        pending: &Pending,
+        learning: &LearningConfig,
+    ) -> Result<Result<Option<rows::Debit>, String>, StoreError> {
+        let key = pending.asked.key.clone();
+        let find = move |commit: &mut Commit<'_, '_>| rows::find(commit.tx(), &key);
+        let Some(round) = self.store.in_commit(find).await? else {
+            return Ok(Ok(None));
+        };
+        let (study, plan) = match round.order().read() {
+            Ok(read) => read,
+            Err(why) => return Ok(Err(why)),
+        };
+        let Some((release, event)) = round.spends(&study, &plan) else {
+            return Ok(Ok(None));
+        };
+        let mut ledger = self.ledger(learning).await?;
+        let before = ledger.entries().len();
+        Ok(match ledger.debit(&release, event) {
+            Err(refused) => Err(refused.to_string()),
+            Ok(Debited::Before) => Ok(None),
+            Ok(Debited::Now) => Ok(ledger.entries().last().map(|entry| rows::Debit {
+                entry: entry.clone(),
+                delta: learning.budget.delta.get(),
+                before,
+            })),
+        })
+    }
+}
+
+fn send(
+    commit: &mut Commit<'_, '_>,
+    key: &fl::order::RoundKey,
+    answer: Answer,
+) -> Result<(), StoreError> {
+    let body = wire::answer(key, answer);
+    let may_go = commit.ship::<StudyAnswer>(Priority::Backlog, Purpose::Research, body)?;
+    if !may_go {
+        tracing::error!(study = %key.study, "the rules keep an answer to a study back");
+    }
+    Ok(())
+}
+
+fn named(key: &fl::order::RoundKey) -> String {
+    format!("{}/{}", key.study, key.round)
+}
+
+fn objected_text(found: &[Objection]) -> String {
+    let lines: Vec<_> = found.iter().map(ToString::to_string).collect();
+    lines.join("; ")
+}
+
+fn internal() -> StoreError {
+    StoreError::new(StoreErrorKind::Internal, "read a data set for a study")
+}

@@ -1,0 +1,179 @@
+//! What is stored of studies at a facility: asks that wait, rounds with their secrets, debits.
+use super::super::store::{StoreError, StoreErrorKind};
+use fl::{
+    ledger::{Budget, Entry, Ledger},
+    member::MemberRound,
+    order::RoundKey,
+    privacy::Event,
+    wire::{self, Asked},
+};
+use messages::StudyAsk;
+use prost::Message as _;
+use rusqlite::{Connection, OptionalExtension as _, params};
+use types::Timestamp;
+
+/// Rounds whose end was never told are forgotten after so long (real time).
+const FORGET_MS: i64 = 60 * Timestamp::DAY_MS;
+/// Asks that are looked at in one step.
+const LOOKED_AT: u32 = 64;
+
+/// An ask that waits.
+#[derive(Clone, Debug)]
+pub(super) struct Pending {
+    /// Its row.
+    pub(super) n: i64,
+    /// What is asked.
+    pub(super) asked: Asked,
+}
+
+/// A debit that is to be written.
+#[derive(Clone, Debug)]
+pub(super) struct Debit {
+    /// The entry.
+    pub(super) entry: Entry,
+    /// δ at which its ε is.
+    pub(super) delta: f64,
+    /// Entries before it.
+    pub(super) before: usize,
+}
+
+pub(super) fn waiting(tx: &Connection) -> Result<u32, StoreError> {
+    Ok(tx.query_row("SELECT count(*) FROM study_ask", [], |row| row.get(0))?)
+}
+
+/// Stores an ask. The same step of the same round asks once.
+pub(super) fn add(tx: &Connection, asked: &Asked, body: &[u8]) -> Result<(), StoreError> {
+    let step = asked
+        .ask
+        .step()
+        .map_or_else(|| "over".into(), |step| step.to_string());
+    let key = &asked.key;
+    tx.prepare_cached(
+        "INSERT OR IGNORE INTO study_ask (study, round, attempt, step, body) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?
+    .execute(params![key.study.as_str(), key.round, key.attempt, step, body])?;
+    Ok(())
+}
+
+pub(super) fn pending(tx: &Connection) -> Result<Vec<Pending>, StoreError> {
+    let mut statement = tx.prepare_cached("SELECT n, body FROM study_ask ORDER BY n LIMIT ?1")?;
+    let rows = statement.query_map([LOOKED_AT], |row| {
+        Ok((row.get(0)?, row.get::<_, Vec<u8>>(1)?))
+    })?;
+    let mut found = Vec::new();
+    for row in rows {
+        let (n, body) = row?;
+        let message = StudyAsk::decode(&body[..]).map_err(|_| corrupt("an ask"))?;
+        let asked = wire::read_ask(message).map_err(|_| corrupt("an ask"))?;
+        found.push(Pending { n, asked });
+    }
+    Ok(found)
+}
+
+pub(super) fn remove(tx: &Connection, n: i64) -> Result<(), StoreError> {
+    tx.prepare_cached("DELETE FROM study_ask WHERE n = ?1")?
+        .execute([n])?;
+    Ok(())
+}
+
+pub(super) fn find(tx: &Connection, key: &RoundKey) -> Result<Option<MemberRound>, StoreError> {
+    let text: Option<String> = tx
+        .prepare_cached(
+            "SELECT state FROM study_member WHERE study = ?1 AND round = ?2 AND attempt = ?3",
+        )?
+        .query_row(params![key.study.as_str(), key.round, key.attempt], |row| {
+            row.get(0)
+        })
+        .optional()?;
+    let read = |text: String| serde_json::from_str(&text).map_err(|_| corrupt("a round"));
+    text.map(read).transpose()
+}
+
+/// Keeps the state of a round, or nothing of it any more. Rounds that nobody ended go with their time.
+pub(super) fn put(
+    tx: &Connection,
+    key: &RoundKey,
+    round: Option<&MemberRound>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let (study, number, attempt) = (key.study.as_str(), key.round, key.attempt);
+    match round {
+        None => tx
+            .prepare_cached(
+                "DELETE FROM study_member WHERE study = ?1 AND round = ?2 AND attempt = ?3",
+            )?
+            .execute(params![study, number, attempt])?,
+        Some(round) => {
+            let text = serde_json::to_string(round).map_err(|_| corrupt("a round"))?;
+            tx.prepare_cached(
+                "INSERT INTO study_member (study, round, attempt, state, at_ms) VALUES (?1, ?2, ?3, ?4, ?5)
+                 ON CONFLICT (study, round, attempt) DO UPDATE SET state = excluded.state",
+            )?
+            .execute(params![study, number, attempt, text, now.0])?
+        }
+    };
+    tx.prepare_cached("DELETE FROM study_member WHERE at_ms < ?1")?
+        .execute([now.0.saturating_sub(FORGET_MS)])?;
+    Ok(())
+}
+
+/// The ledger of the facility across all studies.
+pub(super) fn ledger(tx: &Connection, budget: Budget) -> Result<Ledger, StoreError> {
+    let mut statement = tx.prepare_cached(
+        "SELECT release, sampling, noise_multiplier, steps, epsilon_after, delta FROM study_debit ORDER BY n",
+    )?;
+    let rows = statement.query_map([], |row| {
+        Ok((
+            row.get::<_, String>(0)?,
+            (row.get(1)?, row.get(2)?, row.get::<_, i64>(3)?),
+            (row.get::<_, f64>(4)?, row.get::<_, f64>(5)?),
+        ))
+    })?;
+    let (mut entries, mut same_delta) = (Vec::new(), true);
+    for row in rows {
+        let (release, (sampling, noise, steps), (epsilon_after, delta)) = row?;
+        let event = Event::new(sampling, noise, steps.unsigned_abs());
+        same_delta &= delta == budget.delta.get();
+        entries.push(Entry {
+            release,
+            event: event.map_err(|_| corrupt("a debit"))?,
+            epsilon_after,
+        });
+    }
+    let ledger = Ledger::restored(budget, entries, same_delta);
+    ledger.map_err(|_| corrupt("a ledger"))
+}
+
+/// Writes a debit.
+///
+/// # Errors
+/// Refused when another one was written since it was worked out: the whole step is to be tried again.
+pub(super) fn debit(tx: &Connection, debit: &Debit, now: Timestamp) -> Result<(), StoreError> {
+    let have: i64 = tx.query_row("SELECT count(*) FROM study_debit", [], |row| row.get(0))?;
+    if usize::try_from(have) != Ok(debit.before) {
+        return Err(StoreError::new(
+            StoreErrorKind::Refused,
+            "debit: another debit came before",
+        ));
+    }
+    let (entry, event) = (&debit.entry, &debit.entry.event);
+    let steps = i64::try_from(event.steps()).unwrap_or(i64::MAX);
+    tx.prepare_cached(
+        "INSERT INTO study_debit (release, sampling, noise_multiplier, steps, epsilon_after, delta, at_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?
+    .execute(params![
+        entry.release,
+        event.sampling(),
+        event.noise_multiplier(),
+        steps,
+        entry.epsilon_after,
+        debit.delta,
+        now.0
+    ])?;
+    Ok(())
+}
+
+fn corrupt(op: &'static str) -> StoreError {
+    StoreError::new(StoreErrorKind::Corrupt, op)
+}

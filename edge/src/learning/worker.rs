@@ -1,0 +1,176 @@
+//! The worker: a process of its own that is given a round and the facility's records by its standard input, and gives
+//! back one update by its standard output. It is told nothing else: no configuration, no key, no address.
+//!
+//! It lowers its own priority and gives up the right to open anything, files and sockets alike, before it reads what it
+//! works on; a bound of its memory is the kernel's.
+use fl::{
+    features::Prepared,
+    order::{RoundOrder, Told},
+    site::{self, Job},
+    train::Records,
+};
+use rand::{SeedableRng as _, rngs::StdRng};
+use serde::{Deserialize, Serialize};
+use std::{
+    io::{Read, Write},
+    process::Stdio,
+    time::Duration,
+};
+use tokio::{io::AsyncWriteExt as _, process::Command, time::timeout};
+
+/// The arguments by which the binary is a worker.
+pub const WORKER_COMMAND: [&str; 2] = ["fl", "worker"];
+/// How long a worker may take: as long as a step of a round may.
+const LONGEST: Duration = Duration::from_secs(fl::study::Deadlines::MAX_SECONDS as u64);
+/// The longest description of a job, in bytes: a study and a model.
+const MAX_JOB_BYTES: u32 = 8 << 20;
+
+/// What a worker made: the numbers before they are masked, and what is said besides.
+pub type Made = (Vec<u32>, Told);
+
+/// What a worker says.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Said {
+    Made { numbers: Vec<u32>, told: Told },
+    Failed(String),
+}
+
+/// Has a worker of the same binary work on a round.
+pub(super) async fn work(
+    order: &RoundOrder,
+    prepared: &Prepared,
+    seed: Option<[u8; 32]>,
+) -> Result<Made, String> {
+    let (train, test) = (&prepared.train, &prepared.test);
+    let job = Job {
+        order: order.clone(),
+        seed,
+        inputs: train.inputs(),
+        train: train.len(),
+        test: test.len(),
+    };
+    let mut given = serde_json::to_vec(&job).map_err(|_| failed("cannot be told its job"))?;
+    let length = u32::try_from(given.len()).map_err(|_| failed("has too long a job"))?;
+    given.splice(0..0, length.to_le_bytes());
+    given.extend(train.to_bytes());
+    given.extend(test.to_bytes());
+    let done = timeout(LONGEST, exchange(given)).await;
+    let said = done.map_err(|_| failed("took too long"))??;
+    match serde_json::from_slice(&said) {
+        Ok(Said::Made { numbers, told }) => Ok((numbers, told)),
+        Ok(Said::Failed(why)) => Err(why),
+        Err(_) => Err(failed("said nothing that makes sense")),
+    }
+}
+
+async fn exchange(given: Vec<u8>) -> Result<Vec<u8>, String> {
+    // What this process runs, also where its file was replaced meanwhile.
+    let binary = "/proc/self/exe";
+    let mut worker = Command::new(binary)
+        .args(WORKER_COMMAND)
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|_| failed("cannot be started"))?;
+    let mut input = worker.stdin.take().ok_or_else(|| failed("has no input"))?;
+    let tell = async move {
+        // A worker that ends early says why by its output, or by its exit code.
+        let _ended = input.write_all(&given).await;
+        drop(input);
+    };
+    let (output, ()) = tokio::join!(worker.wait_with_output(), tell);
+    let output = output.map_err(|_| failed("was lost"))?;
+    if output.status.success() {
+        Ok(output.stdout)
+    } else {
+        Err(failed("was killed, or ended without an update"))
+    }
+}
+
+fn failed(what: &str) -> String {
+    format!("the worker {what}")
+}
+
+/// What a worker does: reads a job, works, and writes what came of it.
+///
+/// # Errors
+/// When input or output break, or the input is no job.
+pub fn work_here(mut input: impl Read, mut output: impl Write) -> std::io::Result<()> {
+    let invalid = |what: &'static str| std::io::Error::new(std::io::ErrorKind::InvalidData, what);
+    let mut length = [0; 4];
+    input.read_exact(&mut length)?;
+    let length = u32::from_le_bytes(length);
+    if length > MAX_JOB_BYTES {
+        return Err(invalid("the job is too long"));
+    }
+    let mut text = Vec::new();
+    input.by_ref().take(length.into()).read_to_end(&mut text)?;
+    let job: Job = serde_json::from_slice(&text).map_err(|_| invalid("is no job"))?;
+    let mut rest = Vec::new();
+    input.read_to_end(&mut rest)?;
+    let said = match done(&job, &rest) {
+        Ok((numbers, told)) => Said::Made { numbers, told },
+        Err(why) => Said::Failed(why),
+    };
+    serde_json::to_writer(&mut output, &said)?;
+    output.flush()
+}
+
+fn done(job: &Job, bytes: &[u8]) -> Result<Made, String> {
+    let width = job.inputs.saturating_mul(4).saturating_add(1);
+    let (train, test) = bytes
+        .split_at_checked(job.train.saturating_mul(width))
+        .ok_or("the records are not whole")?;
+    let records = |bytes| Records::of_bytes(job.inputs, bytes).map_err(|error| error.to_string());
+    let (train, test) = (records(train)?, records(test)?);
+    let mut random = match job.seed {
+        Some(seed) => StdRng::from_seed(seed),
+        None => StdRng::from_os_rng(),
+    };
+    site::work(&job.order, (&train, &test), &mut random).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_job_is_refused_and_a_job_that_cannot_be_done_says_why() {
+        let mut output = Vec::new();
+        assert!(work_here(&[1, 0, 0, 0, b'{'][..], &mut output).is_err());
+        assert!(work_here(&u32::MAX.to_le_bytes()[..], &mut output).is_err());
+        let order = RoundOrder {
+            key: fl::order::RoundKey {
+                study: "heart-1".parse().unwrap(),
+                round: 1,
+                attempt: 1,
+            },
+            text: "name = 3".into(),
+            aim: fl::order::Aim::Train,
+            model: vec![0.0; 2],
+        };
+        let job = Job {
+            order,
+            seed: Some([1; 32]),
+            inputs: 1,
+            train: 1,
+            test: 1,
+        };
+        let text = serde_json::to_vec(&job).unwrap();
+        let length = u32::try_from(text.len()).unwrap().to_le_bytes();
+        let records = [0, 0, 128, 63, 1].repeat(2);
+        let given = [&length[..], &text, &records].concat();
+        work_here(&given[..], &mut output).unwrap();
+        let said: Said = serde_json::from_slice(&output).unwrap();
+        assert!(matches!(said, Said::Failed(why) if why.contains("invalid type")));
+        assert_eq!(
+            done(&job, &records[..3]).unwrap_err(),
+            "the records are not whole"
+        );
+    }
+}

@@ -1,0 +1,225 @@
+//! `/api/v1/fl/studies`: studies of data scientists, their progress and their models.
+use super::{Authorize, Problem};
+use crate::learning::{Found, Studies, Wished};
+use axum::{
+    Json, Router,
+    body::Bytes,
+    extract::{DefaultBodyLimit, Path, State},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use federation::port::PortError;
+use fl::{
+    course::{Course, Standing},
+    export, order, site,
+    study::Study,
+};
+use node::token::{Interaction, TokenError, Verifier};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use std::sync::Arc;
+use types::{Name, Timestamp};
+
+/// Studies in a listing.
+const LISTED: u16 = 100;
+
+#[derive(Clone)]
+struct Api {
+    studies: Studies,
+    authorize: Authorize,
+    verifier: Verifier,
+}
+
+/// The routes. Everything needs a bearer token with a scope such as `mesh/studies.crus`.
+pub fn router(studies: Studies, verifier: Verifier) -> Router {
+    let known = verifier.clone();
+    let api = Api {
+        studies,
+        authorize: Arc::new(move |headers| known.check(headers)),
+        verifier,
+    };
+    Router::new()
+        .route("/api/v1/fl/studies", post(submit).get(list))
+        .route("/api/v1/fl/studies/{id}", get(show))
+        .route("/api/v1/fl/studies/{id}/cancel", post(cancel))
+        .route("/api/v1/fl/studies/{id}/resume", post(resume))
+        .route(
+            "/api/v1/fl/studies/{id}/model.safetensors",
+            get(safetensors),
+        )
+        .route("/api/v1/fl/studies/{id}/model.onnx", get(onnx))
+        .layer(DefaultBodyLimit::max(order::MAX_STUDY_BYTES))
+        .with_state(api)
+}
+
+impl Api {
+    fn allowed(&self, headers: &HeaderMap, interaction: Interaction) -> Result<(), Response> {
+        let scopes = (self.authorize)(headers).map_err(TokenError::into_response)?;
+        match scopes.allow_api("studies", interaction) {
+            true => Ok(()),
+            false => Err(Problem::forbidden("studies").into_response()),
+        }
+    }
+
+    async fn found(&self, headers: &HeaderMap, id: &str) -> Result<Found, Response> {
+        self.allowed(headers, Interaction::Read)?;
+        let id = named(id)?;
+        let found = self.studies.find(id).await;
+        found.map_err(|error| failed(&error))?.ok_or_else(missing)
+    }
+}
+
+fn named(id: &str) -> Result<Name, Response> {
+    id.parse().map_err(|_| missing())
+}
+
+fn missing() -> Response {
+    Problem::missing("no study has this id").into_response()
+}
+
+async fn submit(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Response> {
+    api.allowed(&headers, Interaction::Create)?;
+    let text = String::from_utf8(body.to_vec())
+        .map_err(|_| Problem::study("a study is TOML, in UTF-8".to_owned()).into_response())?;
+    let by = api
+        .verifier
+        .client(&headers)
+        .map_or_else(String::new, |client| client.to_string());
+    let wished = api.studies.submit(text, by, rand::random()).await;
+    let mut answer = answered(wished)?.into_response();
+    *answer.status_mut() = StatusCode::CREATED;
+    Ok(answer)
+}
+
+async fn list(State(api): State<Api>, headers: HeaderMap) -> Result<Json<Value>, Response> {
+    api.allowed(&headers, Interaction::Search)?;
+    let found = api.studies.list(LISTED).await;
+    let found = found.map_err(|error| failed(&error))?;
+    let items: Vec<_> = found.iter().map(|found| of(found, false)).collect();
+    Ok(Json(json!({ "items": items })))
+}
+
+async fn show(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, Response> {
+    Ok(Json(of(&api.found(&headers, &id).await?, true)))
+}
+
+async fn cancel(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, Response> {
+    api.allowed(&headers, Interaction::Update)?;
+    answered(api.studies.cancel(named(&id)?).await)
+}
+
+async fn resume(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, Response> {
+    api.allowed(&headers, Interaction::Update)?;
+    answered(api.studies.resume(named(&id)?).await)
+}
+
+fn answered(wished: Result<Wished, PortError>) -> Result<Json<Value>, Response> {
+    match wished.map_err(|error| failed(&error))? {
+        Wished::Done(found) => Ok(Json(of(&found, true))),
+        Wished::Missing => Err(missing()),
+        Wished::Refused(why) => Err(Problem::study(why).into_response()),
+    }
+}
+
+async fn safetensors(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Response> {
+    let (course, _) = api.found(&headers, &id).await?;
+    file(weights(&course))
+}
+
+async fn onnx(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Response> {
+    let (course, _) = api.found(&headers, &id).await?;
+    let made = done(&course).and_then(|study| {
+        export::onnx(
+            &site::model(&study).ok()?,
+            course.model(),
+            study.name.as_str(),
+        )
+    });
+    file(made)
+}
+
+fn file(bytes: Option<Vec<u8>>) -> Result<Response, Response> {
+    let Some(bytes) = bytes else {
+        return Err(Problem::missing("the study has no model yet").into_response());
+    };
+    let content = [(header::CONTENT_TYPE, "application/octet-stream")];
+    Ok((content, bytes).into_response())
+}
+
+/// A study that has ended with a model.
+fn done(course: &Course) -> Option<Study> {
+    let is_done = *course.standing() == Standing::Done;
+    let (study, _) = is_done.then(|| order::read(course.text()).ok()).flatten()?;
+    Some(study)
+}
+
+fn weights(course: &Course) -> Option<Vec<u8>> {
+    let model = site::model(&done(course)?).ok()?;
+    export::safetensors(&model, course.model())
+}
+
+/// A study for whoever asks; with `whole` its rounds and its figures.
+fn of((course, at): &Found, whole: bool) -> Value {
+    let mut value = json!({
+        "study": course.id().as_str(),
+        "status": course.standing().as_str(),
+        "submitted": Timestamp(*at).to_rfc3339(),
+        "rounds": course.trained(),
+    });
+    if let Standing::Failed(why) = course.standing() {
+        value["why"] = json!(why);
+    }
+    let Ok((study, plan, unit)) = course.plan() else {
+        return value;
+    };
+    value["name"] = json!(study.name.as_str());
+    value["rounds_planned"] = json!(study.training.rounds);
+    value["unit"] = json!(unit.as_str());
+    value["epsilon"] = json!(course.spent(course.trained()));
+    value["delta"] = json!(plan.spend.map(|spend| spend.delta));
+    if !whole {
+        return value;
+    }
+    value["plan"] = serde_json::to_value(plan).unwrap_or_default();
+    value["progress"] = serde_json::to_value(course.reports()).unwrap_or_default();
+    value["evaluation"] = serde_json::to_value(course.evaluation()).unwrap_or_default();
+    if let Some(weights) = weights(course) {
+        let digest = hex(&Sha256::digest(weights));
+        value["model"] = json!({ "parameters": course.model().len(), "sha256": digest });
+    }
+    value
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn failed(error: &PortError) -> Response {
+    tracing::error!(%error, source = ?error.source, "studies failed");
+    Problem::internal().into_response()
+}

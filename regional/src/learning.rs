@@ -1,0 +1,301 @@
+//! Rounds of studies in this region: ordered by the global node, asked of the region's own facilities, released as a sum.
+//!
+//! What a round leads to is decided in `fl`. Here it is stored: the state of each round, what is asked next and the
+//! answer to whoever sent the parcel are one commit of the node's ledger, so that a region that is killed at any moment
+//! goes on where it was, and asks nothing twice.
+use async_trait::async_trait;
+use federation::{
+    db::DbError,
+    envelope::{self, OpenError},
+    ledger::{Commit, Handler, Ledger, Shipped},
+    port::{PortError, Verdict},
+    reason,
+    wire::Parcel,
+};
+use fl::{
+    order::{Answer, Outcome, Release, RoundKey, RoundOrder},
+    region::RegionRound,
+    wire,
+};
+use messages::{Body, StudyAnswer, StudyAsk, StudyRelease, StudyRound};
+use rusqlite::{Connection, OptionalExtension as _, params};
+use sha2::{Digest as _, Sha256};
+use std::{collections::BTreeMap, convert::Infallible, time::Duration};
+use tokio_util::sync::CancellationToken;
+use types::{EnvelopeId, FacilityId, Place, Priority, Purpose};
+
+/// How often it is looked for deadlines that have passed (real time).
+const TICK: Duration = Duration::from_secs(1);
+
+const TABLES: &[&str] = &["
+CREATE TABLE study_round (
+  study TEXT NOT NULL, round INTEGER NOT NULL, attempt INTEGER NOT NULL,
+  state TEXT,                           -- none when it is over and everybody was told
+  PRIMARY KEY (study, round, attempt)
+) STRICT, WITHOUT ROWID;
+"];
+const FIND: &str = "SELECT state FROM study_round WHERE study = ?1 AND round = ?2 AND attempt = ?3";
+const PUT: &str = "INSERT INTO study_round (study, round, attempt, state) VALUES (?1, ?2, ?3, ?4)
+     ON CONFLICT (study, round, attempt) DO UPDATE SET state = excluded.state";
+const RUNNING: &str = "SELECT state FROM study_round WHERE state IS NOT NULL";
+
+/// The rounds of a region.
+#[derive(Clone)]
+pub struct Learning {
+    ledger: Ledger,
+}
+
+impl Learning {
+    /// The rounds that a ledger holds.
+    ///
+    /// # Errors
+    /// [`PortError`] when its tables cannot be made.
+    pub async fn open(ledger: Ledger) -> Result<Self, PortError> {
+        ledger.tables("learning", TABLES).await?;
+        Ok(Self { ledger })
+    }
+
+    /// The region's facilities, in the order of their names.
+    async fn known(&self) -> Result<Vec<FacilityId>, PortError> {
+        let below = self.ledger.below().await?;
+        let mut known: Vec<_> = below.iter().filter_map(Place::facility).cloned().collect();
+        known.sort();
+        Ok(known)
+    }
+
+    async fn begin(&self, order: RoundOrder) -> Result<(), PortError> {
+        let known = self.known().await?;
+        let begun = move |commit: &mut Commit<'_>| {
+            if is_known(commit.tx(), &order.key)? {
+                return Ok(());
+            }
+            let key = order.key.clone();
+            match RegionRound::begin(order, commit.place(), &known, commit.now().0) {
+                Ok(round) => go_on(commit, round),
+                Err(why) => {
+                    put(commit.tx(), &key, None)?;
+                    release(commit, nothing(key, why))
+                }
+            }
+        };
+        self.ledger.commit("begin a round", begun).await
+    }
+
+    async fn answered(
+        &self,
+        from: FacilityId,
+        key: RoundKey,
+        answer: Answer,
+    ) -> Result<(), PortError> {
+        let taken = move |commit: &mut Commit<'_>| {
+            let Some(mut round) = find(commit.tx(), &key)? else {
+                return Ok(());
+            };
+            round.take(&from, answer, commit.now().0);
+            go_on(commit, round)
+        };
+        self.ledger.commit("take an answer", taken).await
+    }
+
+    /// Ends what has waited long enough.
+    async fn tick(&self) -> Result<(), PortError> {
+        let passed = |commit: &mut Commit<'_>| {
+            let now = commit.now().0;
+            for mut round in running(commit.tx())? {
+                if round.tick(now) {
+                    go_on(commit, round)?;
+                }
+            }
+            Ok(())
+        };
+        self.ledger.commit("deadlines of rounds", passed).await
+    }
+
+    /// Looks for deadlines that have passed, until stopped.
+    pub async fn keep_time(self, stop: CancellationToken) -> Result<(), Infallible> {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = tokio::time::sleep(TICK) => {}
+            }
+            if let Err(error) = self.tick().await {
+                tracing::warn!(%error, "deadlines of rounds are not looked at");
+            }
+        }
+    }
+}
+
+/// Asks what is to be asked, releases what is to be released, and stores the round.
+fn go_on(commit: &mut Commit<'_>, mut round: RegionRound) -> Result<(), DbError> {
+    let now = commit.now().0;
+    let (jurisdiction, region) = match commit.place() {
+        Place::Regional {
+            jurisdiction,
+            region,
+        } => (*jurisdiction, region.clone()),
+        Place::Edge { .. } | Place::Global => return Ok(()),
+    };
+    loop {
+        let mut refused = Vec::new();
+        for (member, facility, ask) in round.asks() {
+            let to = Place::Edge {
+                jurisdiction,
+                region: region.clone(),
+                facility: facility.clone(),
+            };
+            let body = wire::ask(round.order(), member, &ask);
+            let id = envelope_id(round.key(), &format!("{facility}/{:?}", ask.step()));
+            let how = (Purpose::Research, Priority::Backlog);
+            if let Shipped::Refused(_) = commit.ship::<StudyAsk>(&to, how, id, body)? {
+                refused.push(facility);
+            }
+            round.was_asked(member, &ask);
+        }
+        if refused.is_empty() {
+            break;
+        }
+        for facility in refused {
+            let why = "the rules of its region let nothing of a study go there".to_owned();
+            round.take(&facility, Answer::Unable(why), now);
+        }
+    }
+    if let Some(found) = round.release().filter(|_| !round.is_released()) {
+        tracing::info!(study = %round.key().study, round = round.key().round, "round over");
+        release(commit, found)?;
+        round.was_released();
+    }
+    let is_over = round.is_released() && round.asks().is_empty();
+    put(commit.tx(), round.key(), (!is_over).then_some(&round))
+}
+
+fn release(commit: &mut Commit<'_>, found: Release) -> Result<(), DbError> {
+    let id = envelope_id(&found.key, "release");
+    let how = (Purpose::Research, Priority::Backlog);
+    let shipped = commit.ship::<StudyRelease>(&Place::Global, how, id, wire::release(found))?;
+    if let Shipped::Refused(refusal) = shipped {
+        tracing::error!(
+            reason = refusal.reason(),
+            "the rules keep a release of a study back"
+        );
+    }
+    Ok(())
+}
+
+/// A release of a round that could not begin.
+fn nothing(key: RoundKey, why: String) -> Release {
+    Release {
+        key,
+        outcome: Outcome::Failed(why),
+        sites: BTreeMap::new(),
+        bytes: 0,
+    }
+}
+
+/// The same for the same message of the same round: a second one changes nothing.
+fn envelope_id(key: &RoundKey, what: &str) -> EnvelopeId {
+    let text = format!("{}/{}/{}/{what}", key.study, key.round, key.attempt);
+    let digest: [u8; 32] = Sha256::digest(text).into();
+    let (id, _) = digest.split_at(16);
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(id);
+    EnvelopeId::from_bytes(bytes)
+}
+
+fn is_known(tx: &Connection, key: &RoundKey) -> Result<bool, DbError> {
+    let found = tx.prepare_cached(FIND)?.exists(params_of(key))?;
+    Ok(found)
+}
+
+fn params_of(key: &RoundKey) -> (&str, u32, u32) {
+    (key.study.as_str(), key.round, key.attempt)
+}
+
+fn find(tx: &Connection, key: &RoundKey) -> Result<Option<RegionRound>, DbError> {
+    let state: Option<Option<String>> = tx
+        .prepare_cached(FIND)?
+        .query_row(params_of(key), |row| row.get(0))
+        .optional()?;
+    state.flatten().map(|text| read(&text)).transpose()
+}
+
+fn running(tx: &Connection) -> Result<Vec<RegionRound>, DbError> {
+    let mut statement = tx.prepare_cached(RUNNING)?;
+    let rows = statement.query_map([], |row| row.get::<_, String>(0))?;
+    rows.map(|text| read(&text?)).collect()
+}
+
+fn read(text: &str) -> Result<RegionRound, DbError> {
+    serde_json::from_str(text).map_err(|_| DbError::Corrupt("a round"))
+}
+
+fn put(tx: &Connection, key: &RoundKey, round: Option<&RegionRound>) -> Result<(), DbError> {
+    let text = round.map(serde_json::to_string).transpose();
+    let text = text.map_err(|_| DbError::Corrupt("a round"))?;
+    let (study, round, attempt) = params_of(key);
+    tx.prepare_cached(PUT)?
+        .execute(params![study, round, attempt, text])?;
+    Ok(())
+}
+
+/// Orders of the global node.
+pub struct TakesRounds(pub Learning);
+/// Answers of facilities.
+pub struct TakesAnswers(pub Learning);
+
+fn opened<T: Body>(parcel: &Parcel) -> Result<T, Verdict> {
+    envelope::open(parcel).map_err(|error| match error {
+        OpenError::Kind | OpenError::Digest => Verdict::Refused {
+            reason: error.reason(),
+        },
+        OpenError::Malformed => malformed(),
+    })
+}
+
+const fn malformed() -> Verdict {
+    Verdict::Quarantined {
+        reason: reason::MALFORMED,
+    }
+}
+
+const STORED: Verdict = Verdict::Accepted { stored: 1 };
+
+#[async_trait]
+impl Handler for TakesRounds {
+    async fn apply(&self, _: &Place, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError> {
+        let mut verdicts = Vec::with_capacity(parcels.len());
+        for parcel in parcels {
+            let order = opened::<StudyRound>(parcel)
+                .and_then(|message| wire::read_round(message).map_err(|_| malformed()));
+            verdicts.push(match order {
+                Err(verdict) => verdict,
+                Ok(order) => {
+                    self.0.begin(order).await?;
+                    STORED
+                }
+            });
+        }
+        Ok(verdicts)
+    }
+}
+
+#[async_trait]
+impl Handler for TakesAnswers {
+    async fn apply(&self, from: &Place, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError> {
+        let mut verdicts = Vec::with_capacity(parcels.len());
+        for parcel in parcels {
+            let answer = opened::<StudyAnswer>(parcel)
+                .and_then(|message| wire::read_answer(message).map_err(|_| malformed()));
+            verdicts.push(match (answer, from.facility()) {
+                (Err(verdict), _) => verdict,
+                (Ok(_), None) => Verdict::Refused {
+                    reason: reason::WRONG_SENDER,
+                },
+                (Ok((key, answer)), Some(facility)) => {
+                    self.0.answered(facility.clone(), key, answer).await?;
+                    STORED
+                }
+            });
+        }
+        Ok(verdicts)
+    }
+}

@@ -1,0 +1,136 @@
+//! `medmesh edge plans`, `medmesh fl ledger` and `medmesh fl worker`: what a facility's own staff and its node do.
+use super::{edge::who, node};
+use crate::{
+    cli::{PrintArgs, plans::PlansCommand},
+    failure::Failure,
+    out,
+};
+use ::node::clock::Clock;
+use anyhow::{Context, anyhow};
+use edge::{
+    config::EdgeConfig,
+    learning::{Decided, Plans, Waiting, work_here},
+};
+use rustix::process::{Resource, Rlimit, nice, setrlimit};
+use serde_json::{Value, json};
+use std::io::{stdin, stdout};
+
+/// Priority of a worker: the last one.
+const NICE: i32 = 19;
+/// What a worker may have of memory, in bytes: a hundred times a table of a million records is not needed by any model.
+const MAX_MEMORY_BYTES: u64 = 8 << 30;
+/// What a worker may have open: its input, its output and its errors.
+const MAX_OPEN: u64 = 3;
+
+/// Runs `edge plans`.
+pub fn run(command: &PlansCommand) -> Result<(), Failure> {
+    match command {
+        PlansCommand::List(args) => list(args),
+        PlansCommand::Approve(args) => decide(args, Decided::Approved),
+        PlansCommand::Refuse(args) => decide(args, Decided::Refused),
+        PlansCommand::Hold(args) => decide(args, Decided::Held),
+    }
+}
+
+fn open(config: &EdgeConfig) -> Result<Plans, Failure> {
+    let opened = Plans::open(config);
+    Ok(opened.context("has the node run, and may you read its store?")?)
+}
+
+fn list(args: &PrintArgs) -> Result<(), Failure> {
+    let config: EdgeConfig = node::read(&args.config)?;
+    let found = open(&config)?.list().map_err(anyhow::Error::from)?;
+    if args.json {
+        let plans: Vec<_> = found.iter().map(plan_json).collect();
+        return Ok(out::line(json!({ "plans": plans }))?);
+    }
+    for plan in &found {
+        let word = plan.decided.as_str();
+        out::line(format!("{}  {word}  {}", plan.study, Plans::summary(plan)))?;
+    }
+    Ok(())
+}
+
+fn plan_json(plan: &Waiting) -> Value {
+    json!({
+        "study": plan.study,
+        "sha256": plan.digest,
+        "decided": plan.decided.as_str(),
+        "by": plan.by,
+        "time": plan.at.to_rfc3339(),
+        "summary": Plans::summary(plan),
+        "text": plan.text,
+    })
+}
+
+fn decide(args: &crate::cli::plans::DecideArgs, decided: Decided) -> Result<(), Failure> {
+    let config: EdgeConfig = node::read(&args.config)?;
+    let by = who();
+    let found = open(&config)?.decide(args.study.as_str(), decided, (&by, Clock::new(None).real()));
+    if !found.context("nothing was decided")? {
+        return Err(anyhow!("no study `{}` has come here", args.study).into());
+    }
+    let word = decided.as_str();
+    if args.json {
+        return Ok(out::line(
+            json!({ "study": args.study.as_str(), "decided": word }),
+        )?);
+    }
+    Ok(out::line(format!("{} is {word}", args.study))?)
+}
+
+/// Runs `fl ledger`.
+pub fn ledger(args: &PrintArgs) -> Result<(), Failure> {
+    let config: EdgeConfig = node::read(&args.config)?;
+    let ledger = open(&config)?
+        .ledger(&config)
+        .map_err(anyhow::Error::from)?;
+    let ledger = ledger
+        .context("the facility lets nothing be learnt: its configuration has no [learning]")?;
+    let (budget, spent) = (ledger.budget(), ledger.spent());
+    if args.json {
+        let entries = serde_json::to_value(ledger.entries()).map_err(anyhow::Error::from)?;
+        return Ok(out::line(json!({
+            "facility": config.facility.as_str(),
+            "delta": budget.delta.get(),
+            "budget": budget.epsilon,
+            "spent": spent,
+            "entries": entries,
+        }))?);
+    }
+    out::line(format!(
+        "epsilon {spent:.4} of {} at delta {:e}",
+        budget.epsilon,
+        budget.delta.get()
+    ))?;
+    for entry in ledger.entries() {
+        let event = &entry.event;
+        out::line(format!(
+            "  {}  sampling {}  noise multiplier {}  steps {}  epsilon after it {:.4}",
+            entry.release,
+            event.sampling(),
+            event.noise_multiplier(),
+            event.steps(),
+            entry.epsilon_after
+        ))?;
+    }
+    Ok(())
+}
+
+/// Runs `fl worker`: what it reads it works on, and nothing else is within its reach.
+pub fn work() -> Result<(), Failure> {
+    nice(NICE).context("the priority")?;
+    let bound = |resource, most| {
+        setrlimit(
+            resource,
+            Rlimit {
+                current: Some(most),
+                maximum: Some(most),
+            },
+        )
+    };
+    bound(Resource::As, MAX_MEMORY_BYTES).context("the bound of memory")?;
+    bound(Resource::Nofile, MAX_OPEN).context("the bound of what may be open")?;
+    work_here(stdin().lock(), stdout().lock())?;
+    Ok(())
+}
