@@ -66,6 +66,9 @@ kinds! {
     StudyAsk is ModelRelease, _it holds 1_u32;
     StudyAnswer is ModelUpdate, _it holds 1_u32;
     StudyRelease is ModelRelease, _it holds 1_u32;
+    DeviceCommand is Command, it holds usize::from(!it.signed.is_empty());
+    CommandReports is DeviceReport, it holds it.reports.len();
+    TwinReports is DeviceReport, it holds it.twins.len();
 }
 
 /// The class of the kind of that name: it comes from the type, not from what a parcel claims. None when it is unknown.

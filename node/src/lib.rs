@@ -7,6 +7,7 @@ pub mod descriptors;
 pub mod health;
 pub mod https;
 pub mod listeners;
+pub mod problem;
 pub mod quantity;
 pub mod renewal;
 pub mod shares;

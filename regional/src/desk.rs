@@ -34,6 +34,8 @@ const PUT: &str = "INSERT INTO device(id, facility, kind, model, firmware, statu
      model = excluded.model, firmware = excluded.firmware, status = excluded.status, updated = excluded.updated \
      WHERE excluded.updated > device.updated AND excluded.facility = device.facility";
 const OWNER: &str = "SELECT facility FROM device WHERE id = ?1";
+const ONE: &str =
+    "SELECT id, facility, kind, model, firmware, status, updated FROM device WHERE id = ?1";
 const LIST: &str = "SELECT id, facility, kind, model, firmware, status, updated FROM device \
      WHERE id > ?1 AND (?2 IS NULL OR facility = ?2) ORDER BY id LIMIT ?3";
 
@@ -210,6 +212,18 @@ impl Desk {
                 connection.execute_batch(DROP_OLD_NOTES)?;
             }
             Ok(())
+        })
+        .await
+    }
+
+    /// The device of an id.
+    ///
+    /// # Errors
+    /// [`PortError`].
+    pub async fn device(&self, id: CatalogId) -> Result<Option<Device>, PortError> {
+        self.step("find a device", move |connection| {
+            let mut statement = connection.prepare_cached(ONE)?;
+            statement.query_row([id.as_bytes()], device).optional()
         })
         .await
     }

@@ -9,6 +9,7 @@ mod api;
 #[cfg(all(test, not(medmesh_unguarded)))]
 mod attacker_tests;
 pub mod config;
+mod control;
 mod decode;
 pub mod desk;
 mod error;

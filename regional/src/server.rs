@@ -2,6 +2,7 @@
 use crate::{
     api::{self, Bearer},
     config::{FhirStore, RegionalConfig},
+    control::{self, Control},
     desk::Desk,
     error::RegionalError,
     intake::Intake,
@@ -85,6 +86,7 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
     let key = load_signing_key(&config.tls.signing_key)?;
     let ledger = open_ledger(&config, &here, Signer::new(&here, key.clone()), now.clone())?;
     let (desk, learning) = open_desk(&config, &ledger).await?;
+    let control = open_control(&config, &ledger, &key).await?;
     let store = open(&config).await?;
     let (links, grpc) = listen(config.grpc_listen).await?;
     let (clients, https) = listen(config.https.listen).await?;
@@ -98,7 +100,7 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
         (now.clone(), &true_times),
         &key.to_bytes(),
     )
-    .merge(api::router(desk.clone(), tokens.verifier()))
+    .merge(devices_api(&tokens, &desk, &control))
     .merge(tokens.router())
     .merge(health.probes());
     let intake = Intake {
@@ -113,8 +115,7 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
     };
     let (tap, intake) = (Tap::from_env(config.local_mesh)?, compared(intake).await);
     let blobs = open_blobs(&config, &ledger)?;
-    let handlers = intake
-        .handlers()
+    let handlers = control::takes(intake.handlers(), &control, &desk)
         .on::<StudyAnswer>(TakesAnswers(learning.clone()));
     let door = door(key, (&ledger, &blobs), handlers, tls.clone(), tap);
     let uplink = uplink(&config, &door, (&ledger, &learning), now)?;
@@ -127,12 +128,7 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
     let standing = Standing::new(&health, ledger.clone());
     let probing = probe(store, standing, health.check("store"), until.clone());
     keep_reads(&mut tasks, keeping, ledger.clone());
-    look_after(
-        &mut tasks,
-        (ledger.clone(), desk, blobs),
-        uplink.stuck(),
-        says(&health),
-    );
+    look_after(&mut tasks, (ledger.clone(), desk, blobs, control), &uplink, &health);
     tasks.spawn("https", Kind::Critical, serving);
     tasks.spawn("links", Kind::Critical, links);
     tasks.spawn("store probe", Kind::Background, probing);
@@ -272,10 +268,13 @@ fn keep_up(tasks: &mut Tasks, uplink: Uplink, ledger: &Ledger, learning: Learnin
 /// lack, and the facilities heads of audit logs.
 fn look_after(
     tasks: &mut Tasks,
-    (ledger, desk, blobs): (Ledger, Desk, Arc<Blobs<Ledger>>),
-    up: tokio::sync::watch::Receiver<bool>,
-    say: impl Fn(Finding, bool) + Send + 'static,
+    (ledger, desk, blobs, control): (Ledger, Desk, Arc<Blobs<Ledger>>, Control),
+    uplink: &Uplink,
+    health: &Health,
 ) {
+    let (up, say) = (uplink.stuck(), says(health));
+    let commands = control::keep(control, tasks.stop());
+    tasks.spawn("commands", Kind::Background, ends(commands));
     let below = ledger.clone();
     let stuck = move || *up.borrow() || !below.stuck().is_empty();
     let anew = reship::again(ledger.clone(), desk, tasks.stop());
@@ -307,6 +306,28 @@ async fn open_desk(
     ledger.take_over_notes(desk.old_notes().await?).await?;
     desk.forget_old_notes().await?;
     Ok((desk, Learning::open(ledger.clone()).await?))
+}
+
+/// `/api/v1`: devices, their twins and their commands.
+fn devices_api(tokens: &TokenServer, desk: &Desk, control: &Control) -> axum::Router {
+    let commands = control::api::router(control.clone(), desk.clone(), tokens.verifier());
+    api::router(desk.clone(), tokens.verifier()).merge(commands)
+}
+
+/// Commands are signed by the key of the node's certificate, which goes with them.
+async fn open_control(
+    config: &RegionalConfig,
+    ledger: &Ledger,
+    key: &ed25519_dalek::SigningKey,
+) -> Result<Control, RegionalError> {
+    let parts = control::Parts {
+        ledger: ledger.clone(),
+        key: key.clone(),
+        certificate: config.tls.cert.clone(),
+        clients: &config.clients,
+        draw: rand::random,
+    };
+    Ok(Control::open(parts).await?)
 }
 
 /// Shows what is found wrong in `/ready`.

@@ -26,7 +26,7 @@ pub struct Client {
 }
 
 /// The clients of a local mesh.
-pub const CLIENTS: [Client; 3] = [
+pub const CLIENTS: [Client; 4] = [
     Client {
         name: "fhir-reader",
         scope: "system/*.rs",
@@ -34,13 +34,18 @@ pub const CLIENTS: [Client; 3] = [
     },
     Client {
         name: "operator",
-        scope: "mesh/*.rs",
+        scope: "mesh/*.rs mesh/commands.c mesh/twins.u",
         global: true,
     },
     Client {
         name: "data-scientist",
         scope: "mesh/studies.crus",
         global: true,
+    },
+    Client {
+        name: "clinical-approver",
+        scope: "mesh/devices.rs mesh/commands.rs mesh/approvals.c",
+        global: false,
     },
 ];
 

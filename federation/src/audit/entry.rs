@@ -75,6 +75,26 @@ pub enum Decision {
     StudyRefused,
     /// A person has a study wait.
     StudyHeld,
+    /// A client asked for a command to a device.
+    CommandAsked,
+    /// A second client approved a command.
+    CommandApproved,
+    /// A client that may not approve a command tried to.
+    CommandNotApproved,
+    /// A facility took a command in.
+    CommandDelivered,
+    /// A device carried a command out.
+    CommandDone,
+    /// Region, facility, its staff or the device refused a command.
+    CommandRefused,
+    /// The time of a command ended before it was carried out.
+    CommandExpired,
+    /// A command was tried, and is not known to be carried out.
+    CommandFailed,
+    /// The facility's staff holds commands back, or lets them go on.
+    CommandHeld,
+    /// A client set what is desired of a device.
+    TwinChanged,
 }
 
 impl Decision {
@@ -112,6 +132,16 @@ impl Decision {
             Self::StudyApproved => "study-approved",
             Self::StudyRefused => "study-refused",
             Self::StudyHeld => "study-held",
+            Self::CommandAsked => "command-asked",
+            Self::CommandApproved => "command-approved",
+            Self::CommandNotApproved => "command-not-approved",
+            Self::CommandDelivered => "command-delivered",
+            Self::CommandDone => "command-done",
+            Self::CommandRefused => "command-refused",
+            Self::CommandExpired => "command-expired",
+            Self::CommandFailed => "command-failed",
+            Self::CommandHeld => "command-held",
+            Self::TwinChanged => "twin-changed",
         }
     }
 }
@@ -318,6 +348,31 @@ impl Entry {
             kind: "Study".into(),
             id: printable(study),
             ..Self::blank(time, decision, "")
+        }
+    }
+
+    /// A step of a command to a device, or of its twin: who did it, at which place, the command's name and id, and the
+    /// digest of what was signed. Parameters are in the digest alone.
+    #[must_use]
+    pub fn of_command(
+        time: Timestamp,
+        (decision, reason): (Decision, &'static str),
+        (who, me): (&str, &Place),
+        name: &str,
+        id: types::Id128,
+        signed: Option<&[u8]>,
+    ) -> Self {
+        Self {
+            class: DataClass::Command.as_str().into(),
+            from: printable(who),
+            to: me.to_string(),
+            kind: name.into(),
+            count: 1,
+            id: id.to_string(),
+            digest: signed
+                .map(|signed| hex::encode(Sha256::digest(signed)))
+                .unwrap_or_default(),
+            ..Self::blank(time, decision, reason)
         }
     }
 

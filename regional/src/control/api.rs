@@ -1,0 +1,420 @@
+//! `/api/v1/devices/{id}`: the device, its twin and its commands. Errors are problem documents (RFC 9457).
+#![expect(
+    clippy::result_large_err,
+    reason = "a refused request is answered once; boxing its answer buys nothing"
+)]
+
+use super::{
+    Control, body,
+    rows::{Row, Twin, parameters_json},
+    sse,
+    steps::{self, Approved, Asked},
+    twins::{self, Patched},
+};
+use crate::{
+    api::device_json,
+    desk::{Desk, Device},
+};
+use axum::{
+    Json, Router,
+    body::Bytes,
+    extract::{Path, Query, State},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use commands::ETag;
+use federation::port::{PortError, PortErrorKind};
+use node::{
+    problem::Problem,
+    token::{Interaction, Verifier},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use types::{CatalogId, Id128};
+
+/// Commands on a page when the client names no number, and at most.
+const PAGE: u16 = 100;
+const MAX_PAGE: u16 = 1_000;
+
+#[derive(Clone)]
+struct Api {
+    control: Control,
+    desk: Desk,
+    verifier: Verifier,
+}
+
+/// The routes.
+pub fn router(control: Control, desk: Desk, verifier: Verifier) -> Router {
+    let api = Api {
+        control,
+        desk,
+        verifier,
+    };
+    Router::new()
+        .route("/api/v1/devices/{id}", get(device))
+        .route("/api/v1/devices/{id}/twin", get(twin).patch(patch_twin))
+        .route("/api/v1/devices/{id}/commands", post(ask).get(list))
+        .route("/api/v1/devices/{id}/commands/{command}", get(command))
+        .route(
+            "/api/v1/devices/{id}/commands/{command}/approval",
+            post(approve),
+        )
+        .with_state(api)
+}
+
+type Answer = Result<Response, Response>;
+
+impl Api {
+    /// The client, if it may.
+    fn allowed(
+        &self,
+        headers: &HeaderMap,
+        (collection, interaction): (&str, Interaction),
+        scope: &str,
+    ) -> Result<Arc<str>, Response> {
+        let (client, scopes) = self
+            .verifier
+            .bearer(headers)
+            .map_err(IntoResponse::into_response)?;
+        if scopes.allow_api(collection, interaction) {
+            Ok(client)
+        } else {
+            Err(Problem::forbidden(scope).into_response())
+        }
+    }
+
+    async fn device(&self, id: &str) -> Result<Device, Response> {
+        let missing = || missing("no device of this region has this id").into_response();
+        let id: CatalogId = id.parse().map_err(|_| missing())?;
+        let found = self.desk.device(id).await.map_err(|error| failed(&error))?;
+        found.ok_or_else(missing)
+    }
+
+    async fn row(&self, device: CatalogId, id: Id128) -> Result<Row, Response> {
+        let found = self
+            .control
+            .ledger
+            .commit("look at a command", move |commit| {
+                Row::find(commit.tx(), id)
+            });
+        let found = found.await.map_err(|error| failed(&error))?;
+        found
+            .filter(|row| row.device == device)
+            .ok_or_else(|| no_command().into_response())
+    }
+}
+
+fn missing(detail: &str) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "not found", detail)
+}
+
+fn no_command() -> Problem {
+    missing("the device has no command of this id; it is forgotten 30 days after its end")
+}
+
+fn command_id(text: &str) -> Result<Id128, Response> {
+    text.parse().map_err(|_| no_command().into_response())
+}
+
+fn failed(error: &PortError) -> Response {
+    tracing::error!(op = error.op, kind = ?error.kind, "a step of commands failed");
+    let problem = match error.kind {
+        PortErrorKind::Unavailable => Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "unavailable",
+            "nothing was done: the node is busy, or as much waits for the facility as may; try again later",
+        ),
+        PortErrorKind::Corrupt | PortErrorKind::Internal => Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "the node failed; its log says why",
+        ),
+    };
+    problem.into_response()
+}
+
+fn refused(problem: Problem) -> Response {
+    problem.into_response()
+}
+
+async fn device(State(api): State<Api>, Path(id): Path<String>, headers: HeaderMap) -> Answer {
+    api.allowed(&headers, ("devices", Interaction::Read), "mesh/devices.r")?;
+    let device = api.device(&id).await?;
+    let mut json = device_json(&device);
+    let table = api.control.own.table(device.kind);
+    json["commands"] = table.map(commands::Table::describe).unwrap_or_default();
+    Ok(Json(json).into_response())
+}
+
+async fn twin(State(api): State<Api>, Path(id): Path<String>, headers: HeaderMap) -> Answer {
+    api.allowed(&headers, ("twins", Interaction::Read), "mesh/twins.r")?;
+    let device = api.device(&id).await?;
+    let id = device.id;
+    let step = api.control.ledger.commit("look at a twin", move |commit| {
+        Ok((Twin::find(commit.tx(), id)?, commit.now()))
+    });
+    let (twin, now) = step.await.map_err(|error| failed(&error))?;
+    Ok(twin_answer(StatusCode::OK, &device, &twin, now))
+}
+
+fn twin_answer(
+    status: StatusCode,
+    device: &Device,
+    twin: &Twin,
+    now: types::Timestamp,
+) -> Response {
+    let etag = [(header::ETAG, ETag(twin.version).to_string())];
+    (status, etag, Json(twins::json(device, twin, now))).into_response()
+}
+
+async fn patch_twin(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Answer {
+    let client = api.allowed(&headers, ("twins", Interaction::Update), "mesh/twins.u")?;
+    let device = api.device(&id).await?;
+    let patch = twins::Patch {
+        table: api
+            .control
+            .own
+            .table(device.kind)
+            .cloned()
+            .unwrap_or_default(),
+        device: device.clone(),
+        patch: body::patch(&headers, &body).map_err(refused)?,
+        seen: body::if_match(&headers).map_err(refused)?,
+        by: client.to_string(),
+    };
+    let step = api.control.ledger.commit("patch a twin", move |commit| {
+        Ok((twins::patch(commit, &patch)?, commit.now()))
+    });
+    let (patched, now) = step.await.map_err(|error| failed(&error))?;
+    match patched {
+        Patched::Yes(twin) => {
+            api.control.desired();
+            api.control.touched();
+            Ok(twin_answer(StatusCode::OK, &device, &twin, now))
+        }
+        Patched::OtherVersion(twin) => {
+            let etag = ETag(twin.version).to_string();
+            let detail = "somebody else has set the twin since; read it again";
+            let problem = Problem::new(StatusCode::PRECONDITION_FAILED, "changed since", detail);
+            let problem = problem.at("If-Match");
+            Err(([(header::ETAG, etag)], problem).into_response())
+        }
+        Patched::Wrong(wrong) => Err(refused(body::wrong(wrong))),
+    }
+}
+
+async fn ask(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Answer {
+    let client = api.allowed(
+        &headers,
+        ("commands", Interaction::Create),
+        "mesh/commands.c",
+    )?;
+    let device = api.device(&id).await?;
+    if device.status == "retired" {
+        let detail = "the device is retired";
+        return Err(refused(Problem::new(
+            StatusCode::CONFLICT,
+            "retired",
+            detail,
+        )));
+    }
+    let table = api
+        .control
+        .own
+        .table(device.kind)
+        .cloned()
+        .unwrap_or_default();
+    let ask = body::command(&device, &table, &client, &headers, &body).map_err(refused)?;
+    let own = Arc::clone(&api.control.own);
+    let step = api
+        .control
+        .ledger
+        .commit("ask for a command", move |commit| {
+            steps::ask(&own, commit, ask)
+        });
+    match step.await.map_err(|error| failed(&error))? {
+        Asked::New(row) => {
+            api.control.touched();
+            Ok(accepted(&row))
+        }
+        Asked::Same(row) => Ok(accepted(&row)),
+        Asked::OtherRequest => {
+            let detail = "the key was used for another request; a new command has a new key";
+            let status = StatusCode::UNPROCESSABLE_ENTITY;
+            let problem = Problem::new(status, "key used before", detail);
+            Err(refused(problem.at("Idempotency-Key")))
+        }
+        Asked::TooMany => {
+            let detail =
+                "64 commands of this device have not ended, or the region keeps as many as it may";
+            let status = StatusCode::TOO_MANY_REQUESTS;
+            Err(refused(Problem::new(status, "too many commands", detail)))
+        }
+    }
+}
+
+fn accepted(row: &Row) -> Response {
+    let location = format!("/api/v1/devices/{}/commands/{}", row.device, row.id);
+    let json = command_json(row, usize::MAX);
+    (
+        StatusCode::ACCEPTED,
+        [(header::LOCATION, location)],
+        Json(json),
+    )
+        .into_response()
+}
+
+/// A command as clients see it, with the first `steps` steps of its history.
+pub fn command_json(row: &Row, steps: usize) -> Value {
+    let history: Vec<Value> = row
+        .history
+        .events()
+        .iter()
+        .take(steps)
+        .map(|event| {
+            let mut json = json!({
+                "state": event.state.as_str(),
+                "time": event.time.to_rfc3339(),
+                "by": event.by,
+            });
+            if let Some(reason) = event.reason {
+                json["reason"] = reason.as_str().into();
+            }
+            json
+        })
+        .collect();
+    let approval = row.approval.as_ref();
+    json!({
+        "id": row.id.to_string(),
+        "device": row.device.to_string(),
+        "name": row.name.as_str(),
+        "parameters": parameters_json(&row.parameters),
+        "state": history.last().map(|last| last["state"].clone()),
+        "history": history,
+        "expires": row.expires.to_rfc3339(),
+        "sequence": row.sequence,
+        "property": row.property,
+        "approval": {
+            "needed": row.safety,
+            "by": approval.map(|(by, _)| by),
+            "time": approval.map(|(_, time)| time.to_rfc3339()),
+        },
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Listing {
+    before: Option<i64>,
+    limit: Option<u16>,
+}
+
+async fn list(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    query: Result<Query<Listing>, axum::extract::rejection::QueryRejection>,
+    headers: HeaderMap,
+) -> Answer {
+    api.allowed(
+        &headers,
+        ("commands", Interaction::Search),
+        "mesh/commands.s",
+    )?;
+    let device = api.device(&id).await?.id;
+    let Query(query) = query.map_err(|_| {
+        let detail = "before (next of the page before) and limit (a number) are understood";
+        refused(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "bad parameter",
+            detail,
+        ))
+    })?;
+    let limit = query.limit.unwrap_or(PAGE).clamp(1, MAX_PAGE);
+    let before = query.before.unwrap_or(i64::MAX);
+    let step = api.control.ledger.commit("list commands", move |commit| {
+        Row::of_device(commit.tx(), device, before, limit + 1)
+    });
+    let mut rows = step.await.map_err(|error| failed(&error))?;
+    let more = rows.len() > usize::from(limit);
+    rows.truncate(usize::from(limit));
+    let next = rows.last().filter(|_| more).map(|last| last.number);
+    let items: Vec<Value> = rows
+        .iter()
+        .map(|row| command_json(row, usize::MAX))
+        .collect();
+    Ok(Json(json!({"items": items, "next": next})).into_response())
+}
+
+async fn command(
+    State(api): State<Api>,
+    Path((id, command)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Answer {
+    api.allowed(&headers, ("commands", Interaction::Read), "mesh/commands.r")?;
+    let device = api.device(&id).await?.id;
+    let row = api.row(device, command_id(&command)?).await?;
+    let accepts = |value: &str| value.to_ascii_lowercase().contains("text/event-stream");
+    let accept = headers
+        .get(header::ACCEPT)
+        .and_then(|value| value.to_str().ok());
+    if accept.is_some_and(accepts) {
+        return Ok(sse::answer(&api.control, row.id, &headers));
+    }
+    Ok(Json(command_json(&row, usize::MAX)).into_response())
+}
+
+async fn approve(
+    State(api): State<Api>,
+    Path((id, command)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Answer {
+    let client = api.allowed(
+        &headers,
+        ("approvals", Interaction::Create),
+        "mesh/approvals.c",
+    )?;
+    let which = (api.device(&id).await?.id, command_id(&command)?);
+    let own = Arc::clone(&api.control.own);
+    let step = api
+        .control
+        .ledger
+        .commit("approve a command", move |commit| {
+            steps::approve(&own, commit, which, &client)
+        });
+    let conflict = |title, detail: &str| refused(Problem::new(StatusCode::CONFLICT, title, detail));
+    match step.await.map_err(|error| failed(&error))? {
+        Approved::Yes(row) => {
+            api.control.touched();
+            Ok(Json(command_json(&row, usize::MAX)).into_response())
+        }
+        Approved::Missing => Err(refused(no_command())),
+        Approved::NotNeeded => Err(conflict(
+            "no approval needed",
+            "the command needs no second person",
+        )),
+        Approved::SamePerson => {
+            let detail = "who asked for a command does not approve it, by no other name of the same key either";
+            Err(refused(Problem::new(
+                StatusCode::FORBIDDEN,
+                "second person needed",
+                detail,
+            )))
+        }
+        Approved::TooLate(_) => {
+            let detail = "the command has ended, or another client has approved it";
+            Err(conflict("too late", detail))
+        }
+    }
+}

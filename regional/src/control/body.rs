@@ -1,0 +1,154 @@
+//! The bodies and headers of requests for commands and twins, read into what the steps take; every error names its field.
+use super::steps::Ask;
+use crate::desk::Device;
+use axum::{
+    body::Bytes,
+    http::{HeaderMap, StatusCode, header},
+};
+use commands::{ETag, MAX_LIFE_MS, Table, parse_span};
+use node::problem::Problem;
+use serde_json::{Map, Value as Json, json};
+
+/// The longest idempotency key, in characters.
+const MAX_KEY: usize = 255;
+/// The time to live where a client does not say, in milliseconds: a minute.
+const TTL_MS: i64 = 60_000;
+/// The shortest time to live, in milliseconds: less is no time to reach a device in.
+const MIN_TTL_MS: i64 = 1_000;
+
+fn bad(field: &str, detail: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "bad request", detail).at(field)
+}
+
+fn unfit(field: impl Into<String>, detail: impl Into<String>) -> Problem {
+    let title = "not possible for this device";
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, title, detail).at(field)
+}
+
+/// The object of a body of one of these media types.
+fn object(headers: &HeaderMap, body: &Bytes, types: &[&str]) -> Result<Map<String, Json>, Problem> {
+    let given = headers.get(header::CONTENT_TYPE);
+    let given = given
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let given = given
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    if !types.contains(&given.as_str()) {
+        let detail = format!("the body is {}", types.join(" or "));
+        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        return Err(Problem::new(status, "media type", detail).at("Content-Type"));
+    }
+    serde_json::from_slice(body).map_err(|_| bad("", "the body is not a JSON object"))
+}
+
+/// The request for a command.
+pub fn command(
+    device: &Device,
+    table: &Table,
+    by: &str,
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Result<Ask, Problem> {
+    let key = idempotency_key(headers)?;
+    let object = object(headers, body, &["application/json"])?;
+    let known = ["name", "parameters", "ttl"];
+    if let Some(other) = object.keys().find(|name| !known.contains(&name.as_str())) {
+        return Err(bad(
+            &format!("/{other}"),
+            "a command has name, parameters and ttl",
+        ));
+    }
+    let name = object.get("name").and_then(Json::as_str);
+    let name = name.ok_or_else(|| bad("/name", "is missing: the name of a command"))?;
+    let none = Map::new();
+    let parameters = match object.get("parameters") {
+        None => &none,
+        Some(Json::Object(parameters)) => parameters,
+        Some(_) => return Err(bad("/parameters", "is an object")),
+    };
+    let ttl_ms = ttl(object.get("ttl"))?;
+    let parameters = table.check(name, parameters).map_err(|misuse| {
+        unfit(misuse.field, misuse.detail).with("reason", misuse.reason.as_str())
+    })?;
+    let entry = table.entry(name);
+    let entry = entry.ok_or_else(|| unfit("/name", "the device takes no such command"))?;
+    let request = json!({
+        "device": device.id.to_string(),
+        "name": name,
+        "parameters": super::rows::parameters_json(&parameters),
+        "ttl": ttl_ms,
+    });
+    Ok(Ask {
+        device: device.id,
+        facility: device.facility.clone(),
+        name: entry.name.clone(),
+        parameters,
+        safety: entry.safety,
+        property: None,
+        ttl_ms,
+        by: by.to_owned(),
+        key: Some((key, request.to_string())),
+    })
+}
+
+fn ttl(given: Option<&Json>) -> Result<i64, Problem> {
+    let Some(given) = given else {
+        return Ok(TTL_MS);
+    };
+    let ms = given.as_str().and_then(parse_span);
+    let ms = ms.and_then(|ms| i64::try_from(ms).ok());
+    let allowed = MIN_TTL_MS..=MAX_LIFE_MS;
+    ms.filter(|ms| allowed.contains(ms))
+        .ok_or_else(|| unfit("/ttl", "is a span such as \"60s\", from 1s to 30d"))
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<String, Problem> {
+    let field = "Idempotency-Key";
+    let mut values = headers.get_all(field).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        let detail = "is needed, once: a text of the client's own that is new for each command";
+        return Err(bad(field, detail));
+    };
+    let text = value.to_str().unwrap_or_default();
+    let plain = text.bytes().all(|byte| byte.is_ascii_graphic());
+    if text.is_empty() || text.len() > MAX_KEY || !plain {
+        return Err(bad(field, "is 1 to 255 visible ASCII characters"));
+    }
+    Ok(text.to_owned())
+}
+
+/// The patch of a twin.
+pub fn patch(headers: &HeaderMap, body: &Bytes) -> Result<Map<String, Json>, Problem> {
+    object(
+        headers,
+        body,
+        &["application/merge-patch+json", "application/json"],
+    )
+}
+
+/// The version that a client has seen; none when it does not say, or says that any will do.
+pub fn if_match(headers: &HeaderMap) -> Result<Option<ETag>, Problem> {
+    let mut values = headers.get_all(header::IF_MATCH).iter();
+    let value = match (values.next(), values.next()) {
+        (None, _) => return Ok(None),
+        (Some(value), None) => value.to_str().unwrap_or_default().trim(),
+        (Some(_), Some(_)) => "",
+    };
+    if value == "*" {
+        return Ok(None);
+    }
+    let detail = "is the ETag of the twin as it was read, or *";
+    value
+        .parse()
+        .map(Some)
+        .map_err(|()| bad("If-Match", detail))
+}
+
+/// What is wrong with a patched twin.
+pub fn wrong(wrong: super::twins::Wrong) -> Problem {
+    unfit(wrong.field, wrong.detail)
+}

@@ -1,0 +1,173 @@
+//! Commands to the devices of the region, and their twins.
+//!
+//! All of it lies in the ledger's file, beside the outbox and the audit log: that a command was asked for, its sequence
+//! number, its parcel and its audit row are one commit, whichever engine holds the FHIR resources. Steps are in
+//! [`steps`] and [`wants`], rows in [`rows`], the API in [`api`]; what facilities report comes in by [`reports`].
+//!
+//! Time is real here, not the mesh's: a command is given by a person.
+pub mod api;
+mod body;
+mod reports;
+mod rows;
+mod sse;
+mod steps;
+mod tick;
+mod twins;
+mod wants;
+
+pub use tick::keep;
+
+use crate::desk::Desk;
+use commands::Table;
+use ed25519_dalek::SigningKey;
+use federation::ledger::Handlers;
+use federation::{db::DbError, ledger::Ledger, port::PortError};
+use messages::{CommandReports, TwinReports};
+use node::config::ClientConfig;
+use reports::{TakesReports, TakesTwins};
+use rustls::pki_types::{CertificateDer, pem::PemObject};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+};
+use tokio::sync::watch;
+use types::{DeviceKind, FacilityId, Place};
+
+/// Commands of one device that have not ended at most; one more is refused (429).
+pub const MAX_OPEN: u32 = 64;
+/// Commands of the whole region that are kept at most, ended ones among them; each is some 2 KiB.
+pub const MAX_KEPT: u32 = 200_000;
+/// How long a command is kept after its end, in milliseconds: 30 days, and with it its idempotency key.
+pub const KEPT_MS: i64 = 30 * types::Timestamp::DAY_MS;
+/// How long after the end of its time a facility that has a command may say what became of it, in milliseconds. Then it
+/// is `expired`, until the facility says otherwise.
+pub const GRACE_MS: i64 = 60_000;
+/// The time to live of a command that sets a property as it is desired, in milliseconds: 7 days. It is given again then.
+pub const WANT_LIFE_MS: i64 = 7 * types::Timestamp::DAY_MS;
+/// What failed is tried again after this time, in milliseconds.
+pub const RETRY_MS: i64 = 60_000;
+/// A device is said to be connected while its facility has said so within this time, in milliseconds: three times as long
+/// as facilities leave between two reports.
+pub const FRESH_MS: i64 = 90_000;
+
+/// What the region needs for commands and twins.
+#[derive(Clone)]
+pub struct Control {
+    ledger: Ledger,
+    own: Arc<Own>,
+    changed: watch::Sender<u64>,
+    wanted: watch::Sender<u64>,
+}
+
+/// What does not change while the node runs.
+pub(crate) struct Own {
+    key: SigningKey,
+    /// Where the node's certificate is, which holds the key: it may be renewed.
+    certificate: PathBuf,
+    tables: BTreeMap<DeviceKind, Table>,
+    /// The public keys of each client, so that nobody approves by another name of the same key.
+    keys: BTreeMap<String, BTreeSet<Vec<u8>>>,
+    draw: fn() -> [u8; 16],
+    here: Place,
+}
+
+/// What a [`Control`] is made of.
+pub struct Parts<'a> {
+    /// Where everything lies.
+    pub ledger: Ledger,
+    /// Signs commands.
+    pub key: SigningKey,
+    /// PEM of the node's certificate.
+    pub certificate: PathBuf,
+    /// The clients of the node.
+    pub clients: &'a [ClientConfig],
+    /// Draws 16 random bytes.
+    pub draw: fn() -> [u8; 16],
+}
+
+impl Control {
+    /// Makes the tables, or brings them up to date.
+    ///
+    /// # Errors
+    /// [`PortError`]; corrupt when a newer program wrote them.
+    pub async fn open(parts: Parts<'_>) -> Result<Self, PortError> {
+        parts.ledger.tables("commands", rows::SCHEMA).await?;
+        let tables = DeviceKind::ALL.map(|kind| (kind, Table::built_in(kind)));
+        let mut keys: BTreeMap<String, BTreeSet<Vec<u8>>> = BTreeMap::new();
+        for client in parts.clients {
+            // A key that cannot be read has ended the start before this.
+            let key = std::fs::read(&client.public_key).unwrap_or_default();
+            let own = keys.entry(client.client_id.clone()).or_default();
+            own.insert(key);
+        }
+        let own = Own {
+            key: parts.key,
+            certificate: parts.certificate,
+            tables: BTreeMap::from(tables),
+            keys,
+            draw: parts.draw,
+            here: parts.ledger.place().clone(),
+        };
+        Ok(Self {
+            ledger: parts.ledger,
+            own: Arc::new(own),
+            changed: watch::Sender::new(0),
+            wanted: watch::Sender::new(0),
+        })
+    }
+
+    /// Something changed: whoever streams looks again.
+    fn touched(&self) {
+        self.changed
+            .send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Something is desired anew: it is brought about at once.
+    fn desired(&self) {
+        self.wanted
+            .send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    fn wanted(&self) -> watch::Receiver<u64> {
+        self.wanted.subscribe()
+    }
+}
+
+/// Takes in what facilities report of commands and devices.
+pub fn takes(handlers: Handlers, control: &Control, desk: &Desk) -> Handlers {
+    handlers
+        .on::<CommandReports>(TakesReports(control.clone()))
+        .on::<TwinReports>(TakesTwins(control.clone(), desk.clone()))
+}
+
+impl Own {
+    /// The node's certificate (DER), as it is now.
+    fn certificate(&self) -> Result<Vec<u8>, DbError> {
+        let read = CertificateDer::from_pem_file(&self.certificate);
+        let read = read.map_err(|_| DbError::Corrupt("the certificate of the node"))?;
+        Ok(read.as_ref().to_vec())
+    }
+
+    fn table(&self, kind: DeviceKind) -> Option<&Table> {
+        self.tables.get(&kind)
+    }
+
+    /// Whether two names are of one person as far as keys tell: the same client, or clients that share a key.
+    fn is_same_person(&self, one: &str, other: &str) -> bool {
+        let shared = self.keys.get(one).zip(self.keys.get(other));
+        one == other || shared.is_some_and(|(one, other)| !one.is_disjoint(other))
+    }
+
+    /// Where a facility of this region is.
+    fn facility(&self, facility: &FacilityId) -> Option<Place> {
+        Some(Place::Edge {
+            jurisdiction: self.here.jurisdiction()?,
+            region: self.here.region()?.clone(),
+            facility: facility.clone(),
+        })
+    }
+}
+
+#[cfg(all(test, not(medmesh_unguarded)))]
+mod tests;

@@ -1,0 +1,166 @@
+//! What facilities report: what became of commands, and what their devices say of themselves. Each parcel is one commit;
+//! the same report again changes nothing. A facility speaks of its own devices alone.
+use super::{Control, Own, rows::Row, steps, twins};
+use crate::desk::Desk;
+use async_trait::async_trait;
+use commands::{Event, MAX_TWIN_BYTES, Reason, State};
+use federation::{
+    db::DbError,
+    ledger::{Commit, Handler},
+    port::{PortError, Verdict},
+    reason,
+    wire::Parcel,
+};
+use messages::{CommandReport, CommandReports, TwinReport, TwinReports};
+use prost::Message;
+use serde_json::{Map, Value as Json};
+use std::sync::Arc;
+use types::{CatalogId, Id128, Place, Timestamp};
+
+/// Takes in what became of commands.
+pub struct TakesReports(pub Control);
+/// Takes in what devices report.
+pub struct TakesTwins(pub Control, pub Desk);
+
+const MALFORMED: Verdict = Verdict::Quarantined {
+    reason: reason::MALFORMED,
+};
+
+#[async_trait]
+impl Handler for TakesReports {
+    async fn apply(&self, from: &Place, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError> {
+        let mut verdicts = Vec::with_capacity(parcels.len());
+        for parcel in parcels {
+            let verdict = match CommandReports::decode(&parcel.body[..]) {
+                Ok(body) => self.reports(from, body.reports).await?,
+                Err(_) => MALFORMED,
+            };
+            verdicts.push(verdict);
+        }
+        Ok(verdicts)
+    }
+}
+
+impl TakesReports {
+    async fn reports(
+        &self,
+        from: &Place,
+        reports: Vec<CommandReport>,
+    ) -> Result<Verdict, PortError> {
+        let (from, own) = (from.clone(), Arc::clone(&self.0.own));
+        let count = u32::try_from(reports.len()).unwrap_or(u32::MAX);
+        let step = move |commit: &mut Commit<'_>| {
+            for report in &reports {
+                take(&own, commit, &from, report)?;
+            }
+            Ok(())
+        };
+        self.0.ledger.commit("reports of commands", step).await?;
+        self.0.touched();
+        Ok(Verdict::Accepted { stored: count })
+    }
+}
+
+/// One report. What is of no command here, or of another facility's, is counted and changes nothing: a region that was put
+/// back to an older copy does not know what it gave out since.
+fn take(
+    own: &Own,
+    commit: &mut Commit<'_>,
+    from: &Place,
+    report: &CommandReport,
+) -> Result<(), DbError> {
+    let ignored = |why: &'static str| {
+        metrics::counter!("medmesh_command_reports_ignored_total", "reason" => why).increment(1);
+        Ok(())
+    };
+    let state = State::parse(&report.state).filter(|state| *state != State::Queued);
+    let id: Option<Id128> = report.command[..].try_into().ok();
+    let (Some(state), Some(id)) = (state, id) else {
+        return ignored("malformed");
+    };
+    let Some(mut row) = Row::find(commit.tx(), id)? else {
+        return ignored("unknown");
+    };
+    if own.facility(&row.facility).as_ref() != Some(from) || row.signed.is_none() {
+        return ignored("foreign");
+    }
+    let by = match report.by.as_str() {
+        "device" => format!("device/{}", row.device),
+        "staff" => format!("{from}/staff"),
+        _ => from.to_string(),
+    };
+    let event = Event {
+        state,
+        time: Timestamp(report.time_ms).min(commit.now()),
+        by,
+        reason: Reason::parse(&report.reason),
+    };
+    steps::step(commit, &mut row, event).map(drop)
+}
+
+#[async_trait]
+impl Handler for TakesTwins {
+    async fn apply(&self, from: &Place, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError> {
+        let mut verdicts = Vec::with_capacity(parcels.len());
+        for parcel in parcels {
+            let verdict = match TwinReports::decode(&parcel.body[..]) {
+                Ok(body) => self.twins(from, body.twins).await?,
+                Err(_) => MALFORMED,
+            };
+            verdicts.push(verdict);
+        }
+        Ok(verdicts)
+    }
+}
+
+impl TakesTwins {
+    async fn twins(&self, from: &Place, twins: Vec<TwinReport>) -> Result<Verdict, PortError> {
+        let count = u32::try_from(twins.len()).unwrap_or(u32::MAX);
+        let mut reports = Vec::with_capacity(twins.len());
+        for twin in twins {
+            let Ok(id) = CatalogId::try_from(&twin.device[..]) else {
+                continue;
+            };
+            let device = self.1.device(id).await?;
+            let Some(device) = device
+                .filter(|device| self.0.own.facility(&device.facility).as_ref() == Some(from))
+            else {
+                continue;
+            };
+            let table = self.0.own.table(device.kind);
+            reports.push(twins::Report {
+                device: id,
+                version: twin.version,
+                reported: properties(&twin, |name, value| {
+                    let entry = table.and_then(|table| table.setter(name));
+                    entry.is_some_and(|entry| entry.parameters_for(value).is_ok())
+                }),
+                connected: twin.connected,
+                seen: Some(Timestamp(twin.seen_ms)).filter(|seen| seen.0 > 0),
+            });
+        }
+        let step = move |commit: &mut Commit<'_>| {
+            let mut reports = reports.into_iter();
+            reports.try_for_each(|report| twins::report(commit, report))
+        };
+        self.0.ledger.commit("reports of devices", step).await?;
+        self.0.touched();
+        Ok(Verdict::Accepted { stored: count })
+    }
+}
+
+/// The properties that are of the device's table; what else a facility says is not kept, so that no free text is.
+fn properties(twin: &TwinReport, is_known: impl Fn(&str, &Json) -> bool) -> Map<String, Json> {
+    let mut reported = Map::new();
+    for property in &twin.properties {
+        if property.value.len() > MAX_TWIN_BYTES {
+            continue;
+        }
+        if let Ok(value) = serde_json::from_str::<Json>(&property.value)
+            && is_known(&property.name, &value)
+        {
+            reported.insert(property.name.clone(), value);
+        }
+    }
+    reported
+}

@@ -1,0 +1,249 @@
+//! The steps of a command, each a commit of the ledger with its audit row: asked for, approved, signed and shipped, and
+//! what its facility says of it.
+use super::{MAX_KEPT, MAX_OPEN, Own, rows::Row, rows::Twin, wants};
+use commands::{Command, Event, History, Reason, State, Value};
+use federation::{
+    audit::{Decision, Entry},
+    db::DbError,
+    ledger::{Commit, Shipped},
+};
+use messages::DeviceCommand;
+use std::collections::BTreeMap;
+use types::{CatalogId, EnvelopeId, FacilityId, Id128, Name, Priority, Purpose};
+
+/// What a client asks for, checked against the device's table.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    pub device: CatalogId,
+    pub facility: FacilityId,
+    pub name: Name,
+    pub parameters: BTreeMap<String, Value>,
+    pub safety: bool,
+    pub property: Option<String>,
+    pub ttl_ms: i64,
+    pub by: String,
+    /// The idempotency key, and what was asked for with it.
+    pub key: Option<(String, String)>,
+}
+
+/// What becomes of a request.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Asked {
+    /// There is a new command.
+    New(Row),
+    /// The client asked before, with the same key and body: this is what it made.
+    Same(Row),
+    /// The client used the key for something else.
+    OtherRequest,
+    /// The device has [`MAX_OPEN`] commands that have not ended, or the region keeps [`MAX_KEPT`].
+    TooMany,
+}
+
+/// A client asks for a command.
+pub fn ask(own: &Own, commit: &mut Commit<'_>, ask: Ask) -> Result<Asked, DbError> {
+    let tx = commit.tx();
+    if let Some((key, request)) = &ask.key
+        && let Some(row) = Row::by_key(tx, &ask.by, key)?
+    {
+        let is_same = row.key.as_ref().is_some_and(|(_, own)| own == request);
+        return Ok(if is_same {
+            Asked::Same(row)
+        } else {
+            Asked::OtherRequest
+        });
+    }
+    let (open, kept) = Row::counts(tx, ask.device)?;
+    if open >= MAX_OPEN || kept >= MAX_KEPT {
+        return Ok(Asked::TooMany);
+    }
+    let now = commit.now();
+    let mut row = Row {
+        id: Id128::from_bytes((own.draw)()),
+        device: ask.device,
+        facility: ask.facility,
+        name: ask.name,
+        parameters: ask.parameters,
+        history: History::begin(now, ask.by.clone()),
+        by: ask.by,
+        key: ask.key,
+        safety: ask.safety,
+        approval: None,
+        sequence: None,
+        signed: None,
+        asked: now,
+        expires: now.plus_ms(ask.ttl_ms),
+        property: ask.property,
+        number: 0,
+    };
+    row.insert(tx)?;
+    note(commit, Decision::CommandAsked, "", &row.by, &row)?;
+    if !row.safety {
+        sign_and_ship(own, commit, &mut row)?;
+    }
+    Ok(Asked::New(row))
+}
+
+/// What becomes of an approval.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Approved {
+    /// It is approved, now or by the same client before.
+    Yes(Row),
+    /// There is no such command of the device.
+    Missing,
+    /// The command needs no approval.
+    NotNeeded,
+    /// Who asked for it cannot approve it, nor a client with the same key.
+    SamePerson,
+    /// It has ended, or another client has approved it.
+    TooLate(Row),
+}
+
+/// A second person approves a command.
+pub fn approve(
+    own: &Own,
+    commit: &mut Commit<'_>,
+    (device, id): (CatalogId, Id128),
+    by: &str,
+) -> Result<Approved, DbError> {
+    let found = Row::find(commit.tx(), id)?;
+    let Some(mut row) = found.filter(|row| row.device == device) else {
+        return Ok(Approved::Missing);
+    };
+    if !row.safety {
+        return Ok(Approved::NotNeeded);
+    }
+    if own.is_same_person(&row.by, by) {
+        note(
+            commit,
+            Decision::CommandNotApproved,
+            "same-person",
+            by,
+            &row,
+        )?;
+        return Ok(Approved::SamePerson);
+    }
+    match &row.approval {
+        Some((before, _)) if before == by => return Ok(Approved::Yes(row)),
+        Some(_) => return Ok(Approved::TooLate(row)),
+        None => {}
+    }
+    let now = commit.now();
+    if row.history.state().is_end() || row.expires <= now {
+        return Ok(Approved::TooLate(row));
+    }
+    row.approval = Some((by.to_owned(), now));
+    note(commit, Decision::CommandApproved, "", by, &row)?;
+    sign_and_ship(own, commit, &mut row)?;
+    Ok(Approved::Yes(row))
+}
+
+/// Gives a command its sequence number, signs it, and ships it to its facility.
+///
+/// The number is greater than every earlier one of the device, and never less than the time: a region that was put back
+/// to an older copy then goes on above what it gave out before.
+fn sign_and_ship(own: &Own, commit: &mut Commit<'_>, row: &mut Row) -> Result<(), DbError> {
+    let tx = commit.tx();
+    let now = commit.now();
+    let Some(facility) = own.facility(&row.facility) else {
+        return Err(DbError::Corrupt("the place of a region"));
+    };
+    let mut twin = Twin::find(tx, row.device)?;
+    let clock = now.0.unsigned_abs();
+    twin.sequence = twin.sequence.saturating_add(1).max(clock);
+    twin.put(tx)?;
+    let command = Command {
+        id: row.id,
+        facility,
+        device: row.device,
+        sequence: twin.sequence,
+        name: row.name.clone(),
+        parameters: row.parameters.clone(),
+        issued: now,
+        expires: row.expires,
+        by: row.by.clone(),
+        approved_by: row.approval.as_ref().map(|(by, _)| by.clone()),
+    };
+    row.sequence = Some(twin.sequence);
+    row.signed = Some(command.sign(&own.key).to_bytes());
+    ship(own, commit, row)
+}
+
+/// Ships a signed command. What the rules do not let go has ended.
+pub fn ship(own: &Own, commit: &mut Commit<'_>, row: &mut Row) -> Result<(), DbError> {
+    let (Some(facility), Some(signed)) = (own.facility(&row.facility), row.signed.clone()) else {
+        return Err(DbError::Corrupt("a command that is not signed"));
+    };
+    let body = DeviceCommand {
+        signed: signed.into(),
+        certificate: own.certificate()?.into(),
+    };
+    let id = EnvelopeId::from_bytes((own.draw)());
+    let how = (Purpose::Operations, Priority::Live);
+    if let Shipped::Refused(_) = commit.ship(&facility, how, id, body)? {
+        let by = own.here.to_string();
+        return end(commit, row, State::Refused, by, Some(Reason::Policy));
+    }
+    row.update(commit.tx())
+}
+
+/// The region ends a command.
+pub fn end(
+    commit: &mut Commit<'_>,
+    row: &mut Row,
+    state: State,
+    by: String,
+    reason: Option<Reason>,
+) -> Result<(), DbError> {
+    let time = commit.now();
+    let event = Event {
+        state,
+        time,
+        by,
+        reason,
+    };
+    step(commit, row, event).map(drop)
+}
+
+/// Something became of a command; says whether that is news.
+pub fn step(commit: &mut Commit<'_>, row: &mut Row, event: Event) -> Result<bool, DbError> {
+    let (state, reason, by) = (event.state, event.reason, event.by.clone());
+    if !row.history.add(event) {
+        return Ok(false);
+    }
+    row.update(commit.tx())?;
+    let decision = match state {
+        State::Queued => Decision::CommandAsked,
+        State::Delivered => Decision::CommandDelivered,
+        State::Acknowledged => Decision::CommandDone,
+        State::Refused => Decision::CommandRefused,
+        State::Expired => Decision::CommandExpired,
+        State::Failed => Decision::CommandFailed,
+    };
+    note(
+        commit,
+        decision,
+        reason.map_or("", Reason::as_str),
+        &by,
+        row,
+    )?;
+    wants::follow(commit, row, state)?;
+    Ok(true)
+}
+
+fn note(
+    commit: &mut Commit<'_>,
+    decision: Decision,
+    reason: &'static str,
+    by: &str,
+    row: &Row,
+) -> Result<(), DbError> {
+    let entry = Entry::of_command(
+        commit.now(),
+        (decision, reason),
+        (by, commit.place()),
+        row.name.as_str(),
+        row.id,
+        row.signed.as_deref(),
+    );
+    commit.note(&entry)
+}

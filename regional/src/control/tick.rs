@@ -1,0 +1,81 @@
+//! What happens to commands of itself, looked at every second: the end of their time, what is desired and not yet brought
+//! about, what a facility that was put back may lack, and what is forgotten.
+use super::{Control, KEPT_MS, rows::Row, steps, wants};
+use commands::{Reason, State};
+use federation::{ledger::Commit, port::PortError};
+use std::{sync::Arc, time::Duration};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+/// How often it is looked (real time).
+const EVERY: Duration = Duration::from_secs(1);
+/// Rows of one kind in one commit: some milliseconds.
+const BATCH: u16 = 128;
+
+/// Looks until stopped. What fails is tried again with the next look.
+pub async fn keep(control: Control, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut wanted = control.wanted();
+    loop {
+        if let Err(error) = control.look().await {
+            tracing::warn!(%error, "commands are not looked after yet");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = tick.tick() => {}
+            _ = wanted.changed() => {}
+        }
+    }
+}
+
+impl Control {
+    /// One look.
+    ///
+    /// # Errors
+    /// [`PortError`]: what was done until then stands.
+    pub async fn look(&self) -> Result<(), PortError> {
+        let own = Arc::clone(&self.own);
+        let step = move |commit: &mut Commit<'_>| {
+            let now = commit.now();
+            let mut changed = 0;
+            for mut row in Row::overdue(commit.tx(), now, BATCH)? {
+                let reason = if row.needs_approval() {
+                    Reason::Unapproved
+                } else {
+                    Reason::Unreached
+                };
+                let by = own.here.to_string();
+                steps::end(commit, &mut row, State::Expired, by, Some(reason))?;
+                changed += 1;
+            }
+            changed += wants::bring_about(&own, commit, BATCH)?;
+            Row::forget(commit.tx(), now.plus_ms(-KEPT_MS), BATCH)?;
+            Ok(changed)
+        };
+        if self.ledger.commit("look after commands", step).await? > 0 {
+            self.touched();
+        }
+        self.ship_again().await
+    }
+
+    /// Ships open commands again to facilities that were put back and may lack them. Their devices keep their own marks:
+    /// what one has carried out is not carried out again.
+    async fn ship_again(&self) -> Result<(), PortError> {
+        for place in self.ledger.lacking().await? {
+            let Some(facility) = place.facility().cloned() else {
+                continue;
+            };
+            let own = Arc::clone(&self.own);
+            let step = move |commit: &mut Commit<'_>| {
+                for mut row in Row::open_of(commit.tx(), &facility)? {
+                    steps::ship(&own, commit, &mut row)?;
+                }
+                Ok(())
+            };
+            self.ledger.commit("ship commands again", step).await?;
+            self.ledger.reshipped_to(&place).await?;
+        }
+        Ok(())
+    }
+}

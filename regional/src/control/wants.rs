@@ -1,0 +1,125 @@
+//! What is desired of a device, brought about by commands: each property that a client sets is one, given again when its
+//! time ends before the device has heard of it, however long its facility is away.
+//!
+//! The rule for conflicts: the region alone writes what is desired, the device alone what is reported, and a version of a
+//! property is brought about once. Whoever changes it at the bedside afterwards, or whose staff refuses it, is not
+//! overruled until a client sets the property again.
+use super::{
+    Own, RETRY_MS, WANT_LIFE_MS,
+    rows::{Row, parameters_json, parameters_of},
+    steps::{self, Ask},
+};
+use commands::{State, Value};
+use federation::{db::DbError, ledger::Commit};
+use rusqlite::{Connection, params};
+use std::collections::BTreeMap;
+use types::{CatalogId, FacilityId, Id128, Name, Timestamp};
+
+/// A property that a client has set.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Want {
+    pub device: CatalogId,
+    pub property: String,
+    pub facility: FacilityId,
+    /// The command that brings it about.
+    pub name: Name,
+    pub parameters: BTreeMap<String, Value>,
+    pub by: String,
+}
+
+impl Want {
+    /// Replaces what was wanted of the property before; the next look brings it about.
+    pub fn put(&self, tx: &Connection) -> Result<(), DbError> {
+        let sql = "INSERT OR REPLACE INTO want(device, property, facility, name, parameters, by, command, retry, settled) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, NULL, 0, 0)";
+        tx.prepare_cached(sql)?.execute(params![
+            self.device.as_bytes(),
+            self.property,
+            self.facility.as_str(),
+            self.name.as_str(),
+            parameters_json(&self.parameters).to_string(),
+            self.by,
+        ])?;
+        Ok(())
+    }
+
+    /// The property is not wanted any more.
+    pub fn forget(tx: &Connection, device: CatalogId, property: &str) -> Result<(), DbError> {
+        let sql = "DELETE FROM want WHERE device = ?1 AND property = ?2";
+        tx.prepare_cached(sql)?
+            .execute(params![device.as_bytes(), property])?;
+        Ok(())
+    }
+
+    fn due(tx: &Connection, now: Timestamp, limit: u16) -> Result<Vec<Self>, DbError> {
+        let sql = "SELECT device, property, facility, name, parameters, by FROM want \
+             WHERE settled = 0 AND command IS NULL AND retry <= ?1 LIMIT ?2";
+        let corrupt = || DbError::Corrupt("what is desired of a device");
+        let mut statement = tx.prepare_cached(sql)?;
+        let mut rows = statement.query(params![now.0, limit])?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            let device: Vec<u8> = row.get(0)?;
+            let text = |column| row.get::<_, String>(column);
+            found.push(Self {
+                device: device[..].try_into().map_err(|_| corrupt())?,
+                property: text(1)?,
+                facility: text(2)?.parse().map_err(|_| corrupt())?,
+                name: text(3)?.parse().map_err(|_| corrupt())?,
+                parameters: parameters_of(&text(4)?).ok_or_else(corrupt)?,
+                by: text(5)?,
+            });
+        }
+        Ok(found)
+    }
+}
+
+/// Gives commands for what is wanted and not yet brought about; how many.
+pub fn bring_about(own: &Own, commit: &mut Commit<'_>, limit: u16) -> Result<usize, DbError> {
+    let due = Want::due(commit.tx(), commit.now(), limit)?;
+    let count = due.len();
+    for want in due {
+        let ask = Ask {
+            device: want.device,
+            facility: want.facility.clone(),
+            name: want.name.clone(),
+            parameters: want.parameters.clone(),
+            // What needs a second person is never desired: the API refuses it.
+            safety: false,
+            property: Some(want.property.clone()),
+            ttl_ms: WANT_LIFE_MS,
+            by: want.by.clone(),
+            key: None,
+        };
+        let sql = "UPDATE want SET command = ?3, retry = ?4 WHERE device = ?1 AND property = ?2";
+        let command: Option<Id128> = match steps::ask(own, commit, ask)? {
+            steps::Asked::New(row) => Some(row.id).filter(|_| !row.history.state().is_end()),
+            steps::Asked::Same(_) | steps::Asked::OtherRequest | steps::Asked::TooMany => None,
+        };
+        let retry = commit.now().plus_ms(RETRY_MS);
+        let id = command.as_ref().map(Id128::as_bytes);
+        let by = params![want.device.as_bytes(), want.property, id, retry.0];
+        commit.tx().prepare_cached(sql)?.execute(by)?;
+    }
+    Ok(count)
+}
+
+/// A command of a twin has come to an end: what it was to bring about is settled, or is tried again.
+pub fn follow(commit: &mut Commit<'_>, row: &Row, state: State) -> Result<(), DbError> {
+    if row.property.is_none() || !state.is_end() {
+        return Ok(());
+    }
+    let sql = match state {
+        State::Acknowledged | State::Refused => {
+            "UPDATE want SET settled = 1 WHERE command = ?1 AND ?2 >= 0"
+        }
+        _ => "UPDATE want SET command = NULL, retry = ?2 WHERE command = ?1",
+    };
+    let wait = if state == State::Expired { 0 } else { RETRY_MS };
+    let retry = commit.now().plus_ms(wait);
+    commit
+        .tx()
+        .prepare_cached(sql)?
+        .execute(params![row.id.as_bytes(), retry.0])?;
+    Ok(())
+}
