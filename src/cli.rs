@@ -12,6 +12,7 @@ pub mod local;
 pub mod pki;
 pub mod plans;
 pub mod quarantine;
+pub mod twin;
 pub mod view;
 use pki::{PKI_EXAMPLES, PkiArgs};
 use quarantine::{EDGE_QUARANTINE_EXAMPLES, GlobalArgs, QuarantineArgs, RegionalArgs};
@@ -71,9 +72,12 @@ pub enum Command {
     /// Federated learning: studies, and what they spend.
     #[command(after_help = fl::FL_EXAMPLES)]
     Fl(fl::FlArgs),
-    /// Simulated devices.
-    #[command(after_help = "Example:\n  medmesh device simulate --config devices.toml")]
+    /// Devices of a region: lists them and gives them commands; and simulated devices.
+    #[command(after_help = twin::DEVICE_EXAMPLES)]
     Device(DeviceArgs),
+    /// What is desired of a device, and what it reports.
+    #[command(after_help = twin::TWIN_EXAMPLES)]
+    Twin(twin::TwinArgs),
     /// The processes of a mesh on this machine that Terraform keeps (`infra/terraform/environments/local`).
     #[command(
         hide = true,
@@ -250,11 +254,17 @@ pub struct DeviceArgs {
     pub command: DeviceCommand,
 }
 
-/// What to do with simulated devices.
+/// What to do with devices.
 #[derive(Debug, Subcommand)]
 pub enum DeviceCommand {
     /// Runs the simulated devices of a facility.
     Simulate(NodeArgs),
+    /// Lists the devices of a region.
+    List(twin::RegionArgs),
+    /// Gives a device a command, and waits for its end.
+    Command(twin::CommandArgs),
+    /// Approves a command as a second person.
+    Approve(twin::ApproveArgs),
 }
 
 const TOKEN_EXAMPLES: &str = "\
@@ -367,6 +377,32 @@ mod tests {
                 false,
             ),
             ("medmesh fl", false),
+        ] {
+            let parsed = Cli::try_parse_from(line.split(' '));
+            assert_eq!(parsed.is_ok(), good, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_runs_is_looked_at_and_told_what_to_do() {
+        for (line, good) in [
+            ("medmesh edge beds --config a", true),
+            (
+                "medmesh edge series --config a --bed b1 --code 8867-4",
+                true,
+            ),
+            ("medmesh edge series --config a", false),
+            ("medmesh edge series --config a --bed b1 --device m1", false),
+            ("medmesh edge alarms --config a --json", true),
+            ("medmesh edge watch --config a --alarms", true),
+            ("medmesh edge watch", false),
+            ("medmesh twin get --region us d", true),
+            ("medmesh twin set --region us d {} --version 3", true),
+            ("medmesh twin set --region us d", false),
+            ("medmesh device list --region us --json", true),
+            ("medmesh device command --region us d identify", true),
+            ("medmesh device approve --region us d c", true),
+            ("medmesh device approve --region us d", false),
             ("medmesh up --stays 3", false),
             ("medmesh up --facilities 0", false),
             ("medmesh up --regions us,apac --beds 10", true),

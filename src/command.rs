@@ -15,4 +15,5 @@ pub mod quarantine;
 pub mod regional;
 pub mod studies;
 pub mod token;
+pub mod twin;
 pub mod view;

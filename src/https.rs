@@ -99,6 +99,22 @@ impl Https {
         self.send(Method::GET, url, String::new(), &headers).await
     }
 
+    /// A request of `/api/v1` with a bearer token and further headers: status and body.
+    pub async fn api(
+        &self,
+        method: &str,
+        url: &str,
+        token: &str,
+        body: &str,
+        extra: &[(&str, &str)],
+    ) -> Result<(u16, String)> {
+        let bearer = format!("Bearer {token}");
+        let mut headers = vec![("authorization", bearer.as_str())];
+        headers.extend(extra);
+        let method = Method::from_bytes(method.as_bytes())?;
+        self.send(method, url, body.to_owned(), &headers).await
+    }
+
     /// `GET url` with a bearer token, and hands each line of the answer over with its status as it comes; the status.
     pub async fn lines(
         &self,

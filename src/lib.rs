@@ -49,6 +49,7 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Audit(args) => command::audit::run(&args),
         Command::Fl(args) => command::fl::run(&args).await,
         Command::Device(args) => command::device::run(args).await,
+        Command::Twin(args) => command::twin::run(args.command).await,
         Command::Local(args) => local::run(args).await,
         Command::Token(args) => command::token::run(&args).await,
     }

@@ -20,6 +20,10 @@
 //! Holding registers (function codes 3 and 16): 0 epoch (2), 2 seq (4) of the sample that the master acknowledges,
 //! written in one request. Reading them gives the last acknowledged sample.
 //!
+//! Holding registers from 64 on are settings, one or several in a request, and read as they were written: 64 interval in
+//! ms (2; 0: as delivered), 66 lower and 67 upper alarm limit of the heart rate, 68 lower limit of the oxygen saturation (0:
+//! as delivered). Writing 1 to 69 identifies the device, to 70 restarts it; both read as 0 once that is done.
+//!
 //! The probe has the registers that its maker gave it (temperature and humidity, tenths, input registers 1 and 2;
 //! settings in holding registers 0x0101 to 0x0104), no counter and no clock.
 use crate::{
@@ -41,6 +45,14 @@ pub const SIGNAL_BASE: usize = 20;
 pub const GUARD_END: usize = SIGNAL_BASE + 3 * SIGNALS;
 /// Number of the monitor's holding registers.
 pub const MONITOR_HOLDINGS: usize = 6;
+/// First holding register of the monitor's settings.
+pub const SETTINGS: u16 = 64;
+/// Number of the monitor's settings.
+pub const MONITOR_SETTINGS: usize = 7;
+/// Of the settings: where 1 identifies the device, and where 1 restarts it.
+pub const IDENTIFY: usize = 5;
+/// See [`IDENTIFY`].
+pub const RESTART: usize = 6;
 /// Exponent register of a signal that is not part of the sample.
 pub const NOT_IN_SAMPLE: u16 = 0x8000;
 /// Exponent register of a signal that was measured without a result.
@@ -124,6 +136,8 @@ pub struct Monitor<S> {
     pub time_ms: u64,
     /// Counts while the main loop runs.
     pub heartbeat: u16,
+    /// Holding registers from [`SETTINGS`] on.
+    pub settings: [u16; MONITOR_SETTINGS],
     acked: (u32, u64),
 }
 
@@ -135,6 +149,7 @@ impl<S: AsRef<[Sample]> + AsMut<[Sample]>> Monitor<S> {
             health,
             time_ms: 0,
             heartbeat: 0,
+            settings: [0; MONITOR_SETTINGS],
             acked: (0, 0),
         }
     }
@@ -143,6 +158,12 @@ impl<S: AsRef<[Sample]> + AsMut<[Sample]>> Monitor<S> {
     pub fn beat(&mut self, time_ms: u64) {
         self.time_ms = time_ms;
         self.heartbeat = self.heartbeat.wrapping_add(1);
+    }
+
+    /// The interval that was set, in ms; 0: as delivered.
+    #[must_use]
+    pub fn interval_ms(&self) -> u32 {
+        u32::from(self.settings[0]) << 16 | u32::from(self.settings[1])
     }
 
     /// Adds a sample that cannot be held back; a lost one shows as a fault.
@@ -209,6 +230,7 @@ impl<S: AsRef<[Sample]> + AsMut<[Sample]>> Registers for Monitor<S> {
     fn read(&self, space: Space, address: u16, out: &mut [u16]) -> Result<(), Exception> {
         match space {
             Space::Input => copy(&self.image(), address, out),
+            Space::Holding if address >= SETTINGS => copy(&self.settings, address - SETTINGS, out),
             Space::Holding => {
                 let mut holdings = [0; MONITOR_HOLDINGS];
                 put_u32(&mut holdings[..2], self.acked.0);
@@ -219,6 +241,16 @@ impl<S: AsRef<[Sample]> + AsMut<[Sample]>> Registers for Monitor<S> {
     }
 
     fn write(&mut self, address: u16, values: Words<'_>) -> Result<(), Exception> {
+        if let Some(at) = address.checked_sub(SETTINGS) {
+            let at = usize::from(at);
+            let settings = self.settings.get_mut(at..at + values.len());
+            let settings = settings.ok_or(Exception::Address)?;
+            settings
+                .iter_mut()
+                .zip(values.iter())
+                .for_each(|(setting, value)| *setting = value);
+            return Ok(());
+        }
         if address != 0 || values.len() != MONITOR_HOLDINGS {
             return Err(Exception::Address);
         }

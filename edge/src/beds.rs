@@ -124,7 +124,13 @@ pub fn token(dir: &Path, entropy: store::Entropy) -> Result<String, PkiError> {
 }
 
 /// The routes of the local API: of the beds, and of the facility's view ([`crate::view_api`]).
-pub fn router(facility: Facility, time: Arc<dyn Time>, here: Place, token: &str) -> Router {
+pub fn router(
+    facility: Facility,
+    time: Arc<dyn Time>,
+    here: Place,
+    token: &str,
+    more: Router,
+) -> Router {
     let api = Api {
         store: facility.store.clone(),
         facility,
@@ -137,9 +143,10 @@ pub fn router(facility: Facility, time: Arc<dyn Time>, here: Place, token: &str)
         .route("/api/v1/beds/assign", post(assign))
         .route("/api/v1/beds/discharge", post(discharge))
         .merge(view_api::routes())
-        .layer(middleware::from_fn_with_state(api.clone(), known))
+        .with_state(api.clone())
+        .merge(more)
+        .layer(middleware::from_fn_with_state(api, known))
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .with_state(api)
 }
 
 /// Lets in who shows the token.

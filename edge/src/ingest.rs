@@ -162,6 +162,8 @@ pub enum Topic {
     Status,
     /// What the device is told to do.
     Command,
+    /// What it answers to that.
+    Answer,
 }
 
 impl Topic {
@@ -173,6 +175,7 @@ impl Topic {
             Self::Alarm => "alarm",
             Self::Status => "status",
             Self::Command => "command",
+            Self::Answer => "command/result",
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod beds;
 pub mod broker;
 pub mod clockguard;
 pub mod config;
+pub mod control;
 pub mod crosswalk;
 pub mod dataset;
 pub mod deid;

@@ -7,6 +7,7 @@ use crate::{
     broker::{Broker, BrokerConfig, BrokerLimits},
     clockguard::{ClockGuard, Time},
     config::{BedAssignment, EdgeConfig},
+    control::{self, Control},
     error::EdgeError,
     facility::{Changes, Facility},
     freshness::{self, Monitor},
@@ -103,6 +104,8 @@ pub(crate) struct Shared {
     pub standing: Arc<Standing>,
     /// Woken when a study asks something.
     pub asked: Arc<Notify>,
+    pub control: Arc<Control>,
+    pub conditions: Arc<modbus::Conditions>,
 }
 
 /// Starts an edge node: when it returns, its ports are bound and it takes readings in.
@@ -125,7 +128,10 @@ pub async fn start(config: EdgeConfig, stop: CancellationToken) -> Result<Node, 
     let monitor = monitor(&config, &devices);
     claim(&config.data_dir)?;
     let asked = Arc::new(Notify::new());
-    let store = open_store(&config, &here, devices, (guard.clone(), asked.clone()))?;
+    let control = Control::new(&config.devices, &profiles);
+    let takes =
+        control::handlers(&control, &tls).on::<StudyAsk>(Arc::new(TakesAsks::new(asked.clone())));
+    let store = open_store(&config, &here, devices, (guard.clone(), takes))?;
     if let Some(kept) = store.kept_time().await? {
         guard.raise(kept);
     }
@@ -144,6 +150,8 @@ pub async fn start(config: EdgeConfig, stop: CancellationToken) -> Result<Node, 
     let health = Health::new();
     let shared = Arc::new(Shared {
         standing: Arc::new(Standing::new(&health)),
+        conditions: Arc::new(modbus::Conditions::new(health.optional("devices"))),
+        control,
         config,
         store,
         blobs,
@@ -176,19 +184,19 @@ async fn spawn(
     });
     let broker = start_broker(&shared, &tls, journal.clone(), stop.clone()).await?;
     let mut tasks = Tasks::new(stop.clone());
+    let writes = control::spawn(&mut tasks, &shared, &broker);
     let https = serve_https(&mut tasks, &shared, &tls, stop.clone()).await?;
     tasks.spawn(
         "modbus",
         Kind::Critical,
-        modbus::run(bridge(&shared, &broker, journal, profiles), stop.clone()),
+        modbus::run(
+            bridge(&shared, &broker, journal, (profiles, writes)),
+            stop.clone(),
+        ),
     );
     let background = Kind::Background;
-    let watch = (tls.clone(), stop.clone());
-    let watched = async move {
-        watch.0.watch(watch.1).await;
-        Ok::<_, EdgeError>(())
-    };
-    tasks.spawn("certificates", background, watched);
+    let certificates = tasks::certificates(tls.clone(), stop.clone());
+    tasks.spawn("certificates", background, certificates);
     tasks.spawn(
         "uplink",
         background,
@@ -252,7 +260,9 @@ async fn serve_https(
         monitor: shared.monitor.clone(),
         changes: shared.changes.clone(),
     };
-    let api = beds::router(facility, shared.guard.clone(), shared.here.clone(), &token);
+    let commands = control::api::router(shared.store.clone(), shared.control.clone());
+    let (guard, here) = (shared.guard.clone(), shared.here.clone());
+    let api = beds::router(facility, guard, here, &token, commands);
     let (server, app) = (tls.server_https()?, shared.health.router().merge(api));
     let serve = https::serve(listener, server, app, None, stop);
     tasks.spawn("https", Kind::Critical, serve);
@@ -283,7 +293,7 @@ fn bridge(
     shared: &Shared,
     broker: &Broker,
     journal: Arc<dyn Journal>,
-    profiles: modbus::Profiles,
+    (profiles, writes): (modbus::Profiles, modbus::Writes),
 ) -> modbus::Bridge {
     modbus::Bridge {
         devices: shared.config.devices.clone(),
@@ -298,7 +308,8 @@ fn bridge(
         observer: Arc::new(Witness {
             monitor: shared.monitor.clone(),
         }),
-        conditions: Arc::new(modbus::Conditions::new(shared.health.optional("devices"))),
+        conditions: shared.conditions.clone(),
+        writes,
     }
 }
 
@@ -395,7 +406,7 @@ fn open_store(
     config: &EdgeConfig,
     here: &Place,
     devices: Vec<DeviceFacts>,
-    (time, asked): (Arc<dyn Time>, Arc<Notify>),
+    (time, handlers): (Arc<dyn Time>, Handlers),
 ) -> Result<Store, EdgeError> {
     let signing_key = pki::load_signing_key(&config.tls.signing_key)?;
     Ok(Store::open(StoreOptions {
@@ -415,13 +426,8 @@ fn open_store(
         signer: Signer::new(here, signing_key),
         time,
         entropy: store::system_entropy,
-        handlers: handlers(asked),
+        handlers,
     })?)
-}
-
-/// Who takes in which kind of what comes down.
-fn handlers(wake: Arc<Notify>) -> Handlers {
-    Handlers::new().on::<StudyAsk>(Arc::new(TakesAsks::new(wake)))
 }
 
 fn signed_profile(config: &EdgeConfig, here: &Place) -> Result<Option<SignedProfile>, EdgeError> {

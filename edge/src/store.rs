@@ -4,7 +4,7 @@
 //! caller. A commit holds the samples, the parcels made of them for the region, their audit rows and whatever the
 //! crosswalk gained. It is not the controller's path: nothing that must happen within milliseconds waits for it.
 //!
-//! # Tables (schema version 14; the outbox and the audit log are `federation`'s tables in the same file)
+//! # Tables (schema version 16; the outbox and the audit log are `federation`'s tables in the same file)
 //!
 //! | table | a row is | notes |
 //! |---|---|---|
@@ -23,6 +23,7 @@
 //! | `cured` | as which parcel the region took what it had not taken at first | |
 //! | `dataset`, `dataset_part` | a research table of the facility, and a part of its values | see [`crate::dataset`] |
 //! | `unreadable` | a message that could not be understood | kept in the facility with its reason |
+//! | `command`, `command_mark`, `command_hold`, `device_twin` | commands to devices, the number that was taken last, whose commands are held, what devices report | [`crate::control`] |
 //! | `retained` | the retained message of a topic | with its QoS, the properties of MQTT 5 and when it lapses |
 //!
 //! Every page is encrypted and authenticated (AES-256, HMAC-SHA512) under a random data key that lies wrapped beside
@@ -303,6 +304,11 @@ impl Store {
     }
 
     /// Says whether the link to the region is healthy: what is committed while it is not becomes backlog.
+    pub(crate) fn is_linked(&self) -> bool {
+        self.0.status.link_up.load(Ordering::Relaxed)
+    }
+
+    /// The link came up or went down.
     pub fn set_link(&self, up: bool) {
         let was_up = self.0.status.link_up.swap(up, Ordering::Relaxed);
         if up && !was_up {

@@ -1,10 +1,14 @@
 //! The node's own tasks: each waits for the stop or a tick, takes a step of a pure core and does its effects.
 mod catalog;
+mod certificates;
+mod presence;
 mod staleness;
 mod upkeep;
 mod uplink;
 mod watch;
 pub(crate) use catalog::catalog;
+pub(crate) use certificates::certificates;
+pub(crate) use presence::presence;
 pub(crate) use staleness::staleness;
 pub(crate) use upkeep::upkeep;
 pub(crate) use uplink::uplink;

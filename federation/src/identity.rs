@@ -212,6 +212,14 @@ impl Peer {
     }
 }
 
+/// The public key of a certificate (DER) as its holder's signatures are checked with it: of P-256, the point. None when it
+/// is no certificate.
+#[must_use]
+pub fn public_key_of(certificate: &[u8]) -> Option<Vec<u8>> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    Some(certificate.public_key().subject_public_key.data.to_vec())
+}
+
 fn only_uri<'a>(cert: &'a X509Certificate<'_>) -> Result<&'a str, IdentityError> {
     let names = cert
         .subject_alternative_name()

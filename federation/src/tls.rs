@@ -16,14 +16,15 @@ pub use material::{MAX_FILE_BYTES, Revocations, TlsPaths};
 pub use refused::count_refused;
 pub use verify::UnexpectedPeer;
 
-use crate::identity::{IdentityError, Peer};
+use crate::identity::{Identity, IdentityError, Peer};
+use ed25519_dalek::VerifyingKey;
 use material::{Files, Material};
 use parking_lot::{Mutex, RwLock};
 use rustls::{
     ClientConfig, KeyLog, KeyLogFile, NoKeyLog, ServerConfig,
     client::{ResolvesClientCert, Resumption},
     crypto::CryptoProvider,
-    pki_types::{ServerName, UnixTime},
+    pki_types::{CertificateDer, ServerName, UnixTime},
     server::{ClientHello, NoServerSessionStorage, ResolvesServerCert},
     sign::CertifiedKey,
     time_provider::TimeProvider,
@@ -195,6 +196,20 @@ impl ReloadingTls {
     #[must_use]
     pub fn me(&self) -> Peer {
         self.current.get().me.clone()
+    }
+
+    /// The signing key of the node at a place, by a certificate of it that came in a message (DER): one of the mesh, in its
+    /// time and not revoked. None otherwise.
+    #[must_use]
+    pub fn signing_key_of(&self, place: &Place, certificate: &[u8]) -> Option<VerifyingKey> {
+        let certificate = CertificateDer::from(certificate);
+        let ms = u64::try_from((self.time)().0).ok()?;
+        let now = UnixTime::since_unix_epoch(Duration::from_millis(ms));
+        let nodes = Arc::clone(&self.current.get().nodes);
+        nodes.verify_client_cert(&certificate, &[], now).ok()?;
+        let peer = Peer::from_cert(&certificate).ok()?;
+        peer.key
+            .filter(|_| peer.identity == Identity::Node(place.clone()))
     }
 
     /// For links: clients are nodes of the mesh, neither revoked nor checked against an outdated list; HTTP/2.

@@ -86,7 +86,7 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
     let key = load_signing_key(&config.tls.signing_key)?;
     let ledger = open_ledger(&config, &here, Signer::new(&here, key.clone()), now.clone())?;
     let (desk, learning) = open_desk(&config, &ledger).await?;
-    let control = open_control(&config, &ledger, &key).await?;
+    let control = control::open(&config, &ledger, &key).await?;
     let store = open(&config).await?;
     let (links, grpc) = listen(config.grpc_listen).await?;
     let (clients, https) = listen(config.https.listen).await?;
@@ -100,7 +100,7 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
         (now.clone(), &true_times),
         &key.to_bytes(),
     )
-    .merge(devices_api(&tokens, &desk, &control))
+    .merge(control::devices_api(&tokens, &desk, &control))
     .merge(tokens.router())
     .merge(health.probes());
     let intake = Intake {
@@ -128,7 +128,12 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
     let standing = Standing::new(&health, ledger.clone());
     let probing = probe(store, standing, health.check("store"), until.clone());
     keep_reads(&mut tasks, keeping, ledger.clone());
-    look_after(&mut tasks, (ledger.clone(), desk, blobs, control), &uplink, &health);
+    look_after(
+        &mut tasks,
+        (ledger.clone(), desk, blobs, control),
+        &uplink,
+        &health,
+    );
     tasks.spawn("https", Kind::Critical, serving);
     tasks.spawn("links", Kind::Critical, links);
     tasks.spawn("store probe", Kind::Background, probing);
@@ -306,28 +311,6 @@ async fn open_desk(
     ledger.take_over_notes(desk.old_notes().await?).await?;
     desk.forget_old_notes().await?;
     Ok((desk, Learning::open(ledger.clone()).await?))
-}
-
-/// `/api/v1`: devices, their twins and their commands.
-fn devices_api(tokens: &TokenServer, desk: &Desk, control: &Control) -> axum::Router {
-    let commands = control::api::router(control.clone(), desk.clone(), tokens.verifier());
-    api::router(desk.clone(), tokens.verifier()).merge(commands)
-}
-
-/// Commands are signed by the key of the node's certificate, which goes with them.
-async fn open_control(
-    config: &RegionalConfig,
-    ledger: &Ledger,
-    key: &ed25519_dalek::SigningKey,
-) -> Result<Control, RegionalError> {
-    let parts = control::Parts {
-        ledger: ledger.clone(),
-        key: key.clone(),
-        certificate: config.tls.cert.clone(),
-        clients: &config.clients,
-        draw: rand::random,
-    };
-    Ok(Control::open(parts).await?)
 }
 
 /// Shows what is found wrong in `/ready`.

@@ -1,5 +1,8 @@
-//! `medmesh device simulate`: the simulated devices of a facility, until a signal stops them.
-use super::node::{read, start};
+//! `medmesh device`: the simulated devices of a facility, until a signal stops them.
+use super::{
+    node::{read, start},
+    twin,
+};
 use crate::{
     cli::{DeviceArgs, DeviceCommand},
     failure::Failure,
@@ -29,7 +32,12 @@ impl Validate for SimFile {
 
 /// Runs the command.
 pub async fn run(args: DeviceArgs) -> Result<(), Failure> {
-    let DeviceCommand::Simulate(args) = args.command;
+    let args = match args.command {
+        DeviceCommand::Simulate(args) => args,
+        DeviceCommand::List(args) => return twin::list(args).await,
+        DeviceCommand::Command(args) => return twin::command(args).await,
+        DeviceCommand::Approve(args) => return twin::approve(args).await,
+    };
     let SimFile(config) = read(&args.config)?;
     let stop = start(&LogConfig::default())?;
     sim::run(config, stop)

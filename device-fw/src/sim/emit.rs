@@ -27,15 +27,21 @@ pub(super) async fn monitor(
     }
     let skip = if feed.replay { earlier.samples } else { 0 };
     let mut seq = 0;
-    let samples = feed
-        .samples
-        .skip(usize::try_from(skip).unwrap_or(usize::MAX));
+    let mut last: Option<Timestamp> = None;
+    let (replay, feed_samples) = (feed.replay, feed.samples);
+    let samples = feed_samples.skip(usize::try_from(skip).unwrap_or(usize::MAX));
     for sample in samples {
         let readings = logged(&sample.readings)?;
         if readings.is_empty() {
             continue;
         }
         clock.reached(sample.time).await;
+        // A replay is of what was measured once; a simulated patient is measured as often as the monitor is told.
+        let interval = station.interval_ms();
+        if !replay && last.is_some_and(|last| sample.time.since(last) < interval) {
+            continue;
+        }
+        last = Some(sample.time);
         room(&station).await;
         seq += 1;
         sent.append(&Emitted {

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     frame::{Exception, MAX_PDU, Space, Words},
-    registers::{GUARD_END, Monitor, SIGNAL_BASE},
+    registers::{GUARD_END, IDENTIFY, Monitor, RESTART, SETTINGS, SIGNAL_BASE},
     slave::{self, Registers},
     window::Sample,
 };
@@ -130,6 +130,14 @@ impl Station {
         }
     }
 
+    /// The interval that was set by a command, in ms of mesh time; 0: as delivered.
+    pub(super) fn interval_ms(&self) -> i64 {
+        match &self.state.lock().machine {
+            Machine::Monitor(monitor) => i64::from(monitor.interval_ms()),
+            Machine::Probe(_) => 0,
+        }
+    }
+
     /// The device's answer to a request PDU, written into `out`.
     pub(super) fn reply(&self, pdu: &[u8], out: &mut [u8; MAX_PDU]) -> Reply {
         let fault = self.faults.of(&self.id);
@@ -169,6 +177,7 @@ impl Station {
         if waiting(machine) < before {
             self.acknowledged.notify_one();
         }
+        self.obey(machine, pdu);
         Reply::After(
             if fault == Fault::Slow {
                 SLOW
@@ -177,6 +186,24 @@ impl Station {
             },
             len,
         )
+    }
+
+    /// What was written to the settings is done, and said.
+    fn obey(&self, machine: &mut Machine, pdu: &[u8]) {
+        let Machine::Monitor(monitor) = machine else {
+            return;
+        };
+        for (setting, said) in [(IDENTIFY, "identifies itself"), (RESTART, "restarts")] {
+            if std::mem::take(&mut monitor.settings[setting]) != 0 {
+                tracing::info!(device = %self.id, "the device {said}");
+            }
+        }
+        if let [16, high, low, ..] = *pdu
+            && u16::from_be_bytes([high, low]) == SETTINGS
+        {
+            let interval_ms = monitor.interval_ms();
+            tracing::info!(device = %self.id, interval_ms, "the device has a new interval");
+        }
     }
 
     /// The main loop's turn.

@@ -1,6 +1,6 @@
 //! Who may publish and subscribe where: a device has its own topics and nothing else.
 //!
-//! The rule is literal: a topic is one of three texts, a filter begins with the device's own prefix. A wildcard can
+//! The rule is literal: a topic is one of a few texts, a filter begins with the device's own prefix. A wildcard can
 //! therefore stand only below the prefix, and neither a filter nor a retained message reaches another device.
 use crate::ingest::Topic;
 use types::{DeviceId, FacilityId, RegionId};
@@ -42,6 +42,7 @@ impl OwnTopics {
             Topic::Alarm,
             Topic::Status,
             Topic::Command,
+            Topic::Answer,
         ]
         .into_iter()
         .find(|own| own.as_str().as_bytes() == name)
@@ -80,12 +81,13 @@ mod tests {
     }
 
     #[test]
-    fn a_device_publishes_on_its_own_telemetry_alarm_and_status_alone() {
+    fn a_device_publishes_on_its_own_telemetry_alarm_status_and_answers_alone() {
         for (topic, expected) in [
             ("devices/us/us-f1/lab-1/telemetry", Some(Topic::Telemetry)),
             ("devices/us/us-f1/lab-1/alarm", Some(Topic::Alarm)),
             ("devices/us/us-f1/lab-1/status", Some(Topic::Status)),
             ("devices/us/us-f1/lab-1/command", None),
+            ("devices/us/us-f1/lab-1/command/result", Some(Topic::Answer)),
             ("devices/us/us-f1/lab-1", None),
             ("devices/us/us-f1/lab-1/", None),
             ("devices/us/us-f1/lab-1/telemetry/x", None),

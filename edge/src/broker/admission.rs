@@ -13,7 +13,7 @@ use super::{
     meters, properties,
 };
 use crate::ingest::Topic;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use federation::{
     identity::{Identity, Peer},
     tls,
@@ -51,6 +51,8 @@ pub(super) struct Admitted {
 /// Who a connection speaks for, and on which terms.
 pub(super) struct Client {
     pub(super) peer: Peer,
+    /// Its certificate (DER).
+    pub(super) certificate: Bytes,
     pub(super) device: DeviceId,
     pub(super) own: OwnTopics,
     pub(super) version: Version,
@@ -94,7 +96,9 @@ pub(super) async fn admit(ctx: &Context, tcp: TcpStream, slot: &Slot) -> Option<
     });
     let mut stream = shaken.ok()?;
     let certificates = stream.get_ref().1.peer_certificates();
-    let peer = certificates.and_then(|chain| Peer::from_cert(chain.first()?).ok());
+    let certificate = certificates.and_then(|chain| chain.first());
+    let peer = certificate.and_then(|certificate| Peer::from_cert(certificate).ok());
+    let certificate = certificate.map_or_else(Bytes::new, |own| Bytes::copy_from_slice(own));
     match peer
         .as_ref()
         .and_then(|peer| our_device(ctx, &peer.identity))
@@ -108,7 +112,7 @@ pub(super) async fn admit(ctx: &Context, tcp: TcpStream, slot: &Slot) -> Option<
         return None;
     };
     let (version, longest) = (connect.version, longest(&connect));
-    match check(ctx, peer, connect) {
+    match check(ctx, (peer, certificate), connect) {
         Ok(client) => Some(Admitted {
             stream,
             input,
@@ -184,7 +188,11 @@ async fn read_connect(
     None
 }
 
-fn check(ctx: &Context, peer: Option<Peer>, connect: Connect) -> Result<Client, Refusal> {
+fn check(
+    ctx: &Context,
+    (peer, certificate): (Option<Peer>, Bytes),
+    connect: Connect,
+) -> Result<Client, Refusal> {
     let peer = peer.ok_or(Refusal::IDENTITY)?;
     let device = our_device(ctx, &peer.identity).ok_or(Refusal::IDENTITY)?;
     if connect.client_id.is_empty() {
@@ -218,6 +226,7 @@ fn check(ctx: &Context, peer: Option<Peer>, connect: Connect) -> Result<Client, 
     Ok(Client {
         will: connect.will.map(|will| our_will(&own, will)).transpose()?,
         peer,
+        certificate,
         device,
         own,
         version: connect.version,

@@ -15,8 +15,10 @@
 //! 0x97 serves both for a full and for an unreachable store: a device has one thing to do in either case, which is to
 //! come back later with its session. QoS 0 cannot be told anything: what is not a sample is quarantined.
 use super::{decode::Version, encode::Reason, message::Message, meters::Meters, seats::Saying};
+use crate::control::{NoAnswer, Results};
 use crate::ingest::{Journal, Rejected, Sample, Stored, Urgency};
 use crate::store::StoreError;
+use bytes::Bytes;
 use rumqttd::protocol::QoS;
 use std::{sync::Arc, time::Instant};
 use types::DeviceId;
@@ -33,6 +35,8 @@ pub(super) enum Step {
     /// A QoS 2 status whose PUBREC was sent before: the same words under the same packet id. Never a sample: what
     /// became of that the journal says, by its identity.
     Repeat,
+    /// It answers a command: for who gave it.
+    Answer,
     /// Keep it for a person to look at; the reason is from a closed set.
     Quarantine(&'static str),
     /// Answer with this reason (v5).
@@ -76,6 +80,10 @@ pub(super) struct Committer {
     pub(super) version: Version,
     pub(super) journal: Arc<dyn Journal>,
     pub(super) meters: Arc<Meters>,
+    /// Takes what the device answers to commands.
+    pub(super) answers: Option<Results>,
+    /// The certificate that it showed (DER).
+    pub(super) certificate: Bytes,
 }
 
 /// How a telemetry or alarm message begins.
@@ -117,6 +125,7 @@ impl Committer {
                 Step::Retain => self.retained(&job, true).await,
                 Step::Pass => Verdict::Done { fresh: true },
                 Step::Repeat => Verdict::Done { fresh: false },
+                Step::Answer => self.answered(&job).await,
                 Step::Quarantine(reason) => self.quarantined(&job, reason).await,
                 Step::Refuse(reason) => Verdict::Refused(reason),
             };
@@ -158,6 +167,23 @@ impl Committer {
         }
     }
 
+    async fn answered(&self, job: &Job) -> Verdict {
+        let told = self.version == Version::V5 && job.message.qos != QoS::AtMostOnce;
+        let taken = match &self.answers {
+            Some(answers) => {
+                let message = &job.message.payload;
+                answers.take(&self.device, &self.certificate, message).await
+            }
+            None => Err(NoAnswer::Later),
+        };
+        match taken {
+            Ok(()) => Verdict::Done { fresh: false },
+            Err(NoAnswer::Later) => Verdict::Later,
+            Err(NoAnswer::Wrong) if told => Verdict::Refused(Reason::PAYLOAD),
+            Err(NoAnswer::Wrong) => self.quarantined(job, "no answer to a command").await,
+        }
+    }
+
     async fn retained(&self, job: &Job, fresh: bool) -> Verdict {
         let kept = job.message.kept(Instant::now());
         done(self.journal.retain(kept).await, fresh)
@@ -178,7 +204,7 @@ impl Committer {
             (_, Verdict::Refused(Reason::PAYLOAD)) | (Step::Quarantine(_), _) => {
                 self.meters.invalid.increment(1);
             }
-            (Step::Retain | Step::Pass, _) => self.meters.status.increment(1),
+            (Step::Retain | Step::Pass | Step::Answer, _) => self.meters.status.increment(1),
             _ => {}
         }
     }

@@ -70,6 +70,8 @@ impl<'a> Connection<'a> {
                 version: client.version,
                 journal: ctx.journal.clone(),
                 meters: ctx.meters.clone(),
+                answers: ctx.answers.get().cloned(),
+                certificate: client.certificate.clone(),
             },
             jobs: Vec::new(),
             committing: None,
@@ -181,6 +183,7 @@ impl<'a> Connection<'a> {
                 return Err(End::Fault(Reason::NOT_AUTHORIZED));
             }
             None => Step::Refuse(Reason::NOT_AUTHORIZED),
+            Some(Topic::Answer) => Step::Answer,
             Some(Topic::Status) if repeated => Step::Repeat,
             Some(Topic::Status) if publish.retain => Step::Retain,
             Some(Topic::Status) => Step::Pass,
@@ -189,7 +192,9 @@ impl<'a> Connection<'a> {
             Some(topic) => {
                 let urgency = match topic {
                     Topic::Alarm => Urgency::Alarm,
-                    Topic::Telemetry | Topic::Status | Topic::Command => Urgency::Routine,
+                    Topic::Telemetry | Topic::Status | Topic::Command | Topic::Answer => {
+                        Urgency::Routine
+                    }
                 };
                 let device = &self.client.device;
                 sample_step(device, version, urgency, publish.qos, &publish.payload)

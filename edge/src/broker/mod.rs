@@ -49,7 +49,8 @@ mod subscribing;
 #[cfg(test)]
 mod tests;
 
-use crate::ingest::{Journal, Publish};
+use crate::control::{Results, Tell};
+use crate::ingest::{Journal, Publish, Topic};
 use bytes::Bytes;
 use federation::tls::{ReloadingTls, TlsError};
 use hub::Hub;
@@ -60,10 +61,17 @@ use node::{
     admission::{Admission, Limits},
     listeners,
 };
+use parking_lot::Mutex;
 use room::Load;
 use rumqttd::protocol::QoS;
 use seats::Seats;
-use std::{collections::HashMap, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    io,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use types::{DeviceId, DeviceKind, FacilityId, Jurisdiction, RegionId};
@@ -204,6 +212,9 @@ struct Context {
     meters: Arc<Meters>,
     admission: Admission,
     connections: Arc<Semaphore>,
+    /// Devices that are connected now.
+    present: Mutex<BTreeSet<DeviceId>>,
+    answers: OnceLock<Results>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -253,6 +264,8 @@ impl Broker {
             meters,
             admission: Admission::new("mqtt", &limits.admission()),
             connections: Arc::new(Semaphore::new(limits.connections)),
+            present: Mutex::default(),
+            answers: OnceLock::new(),
             stop,
             tasks: tasks.clone(),
             config,
@@ -260,6 +273,11 @@ impl Broker {
         });
         tasks.spawn(accept(Arc::clone(&ctx), listener));
         Ok(Self { ctx, local_addr })
+    }
+
+    /// Has what devices answer to commands taken in; until then they are to answer later.
+    pub(crate) fn answered_by(&self, results: Results) {
+        let _second = self.ctx.answers.set(results);
     }
 
     /// Where it listens.
@@ -320,5 +338,26 @@ impl Publish for Broker {
 
     fn is_heard(&self, device: &DeviceId) -> bool {
         self.ctx.hub.has_mailbox(device)
+    }
+}
+
+impl Tell for Broker {
+    fn is_connected(&self, device: &DeviceId) -> bool {
+        self.ctx.present.lock().contains(device)
+    }
+
+    fn tell(&self, device: &DeviceId, message: Bytes, left: Duration) {
+        let (region, facility) = (&self.ctx.config.region, &self.ctx.config.facility);
+        let topic = Topic::Command.as_str();
+        let message = Message {
+            topic: Bytes::from(format!("devices/{region}/{facility}/{device}/{topic}")),
+            payload: message,
+            qos: QoS::AtLeastOnce,
+            retain: false,
+            by_device: false,
+            properties: Bytes::new(),
+            lapses: Instant::now().checked_add(left),
+        };
+        self.ctx.hub.publish(device, &message);
     }
 }

@@ -74,12 +74,14 @@ pub(super) async fn serve(ctx: Arc<Context>, tcp: TcpStream, slot: Slot) {
     // Who is seated is one of the device's, and counted there.
     drop(slot);
     ctx.meters.connections.increment(1.0);
+    ctx.present.lock().insert(client.device.clone());
     if client.clean || !held.session.kept || held.session.is_lost() {
         held.session.end(&ctx.hub, &client.device);
     }
     let (reader, writer) = tokio::io::split(stream);
     let end = converse(&ctx, &client, &mut held, (reader, writer), input).await;
     ctx.meters.connections.decrement(1.0);
+    ctx.present.lock().remove(&client.device);
     meters::ended(end.name());
     drop(permit);
     outlive(&ctx, &mut client, held, end).await;

@@ -8,16 +8,22 @@ use super::{
     plan::PlanError,
     poll::{Input, Now, Poller, Step},
     profile::Profiles,
-    talk::{Pace, Question},
+    talk::{Answer, Pace, Question},
+    wire::Ask,
+    writes::{self, Told, Writes},
 };
 use crate::{
     config::DeviceConfig,
     ingest::{Journal, Sample},
 };
 use bytes::Bytes;
+use commands::Reason;
 use node::clock::Clock;
 use std::{collections::HashMap, sync::Arc, time::Duration};
-use tokio::task::{JoinError, JoinSet};
+use tokio::{
+    sync::mpsc,
+    task::{JoinError, JoinSet},
+};
 use tokio_util::sync::CancellationToken;
 use types::DeviceId;
 
@@ -41,6 +47,8 @@ pub struct Bridge {
     pub observer: Arc<dyn Observer>,
     /// Which devices do not answer.
     pub conditions: Arc<Conditions>,
+    /// What devices are told besides.
+    pub writes: Writes,
 }
 
 /// Why the Modbus side does not run.
@@ -131,6 +139,7 @@ struct Driver {
     observer: Arc<dyn Observer>,
     condition: Condition,
     conditions: Arc<Conditions>,
+    told: Option<mpsc::Receiver<Told>>,
 }
 
 impl Driver {
@@ -139,7 +148,6 @@ impl Driver {
         Self {
             pace: decoder.profile.pace(),
             poller: Poller::new(device.clone(), Arc::new(decoder), interval_ms, bridge.boot),
-            device,
             unit,
             line,
             journal: bridge.journal.clone(),
@@ -147,16 +155,24 @@ impl Driver {
             observer: bridge.observer.clone(),
             condition: Condition::default(),
             conditions: bridge.conditions.clone(),
+            told: bridge.writes.take(&device),
+            device,
         }
     }
 
     async fn drive(mut self, stop: CancellationToken) {
         let mut step = Step::Wait(SPREAD.mul_f64(rand::random()));
         let mut notices = Vec::new();
+        let mut told = self.told.take();
         loop {
+            let is_idle = matches!(step, Step::Wait(_));
             let input = tokio::select! {
                 // A sample in hand is not lost: the device keeps it until it is acknowledged.
                 () = stop.cancelled() => return,
+                command = writes::next(&mut told), if is_idle => {
+                    self.carry_out(command).await;
+                    Input::Waited
+                }
                 input = self.perform(step) => input,
             };
             let now = Now {
@@ -174,17 +190,44 @@ impl Driver {
         }
     }
 
+    /// Writes what the device is told. It stops at what the device does not confirm.
+    async fn carry_out(&self, told: Told) {
+        let mut outcome = Ok(());
+        for (write, number) in &told.writes {
+            outcome = self.write(write, *number).await;
+            if outcome.is_err() {
+                break;
+            }
+        }
+        // Who wanted to know is gone only when the node stops; then the command was interrupted.
+        let _gone = told.answer.send((told.id, outcome)).await;
+    }
+
+    async fn write(&self, write: &commands::Write, number: u64) -> Result<(), Reason> {
+        let (ask, back) = writes::asks(write, number)?;
+        writes::written(&self.ask(&ask).await)?;
+        match back {
+            None => Ok(()),
+            Some((ask, shown)) => match self.ask(&ask).await {
+                Answer::Registers(words) if words == shown => Ok(()),
+                _ => Err(Reason::NotReadBack),
+            },
+        }
+    }
+
+    async fn ask(&self, ask: &Ask) -> Answer {
+        let question = Question {
+            unit: self.unit,
+            ask,
+            barrier: self.poller.barrier(),
+            pace: &self.pace,
+        };
+        self.line.ask(&question).await
+    }
+
     async fn perform(&self, step: Step) -> Input {
         match step {
-            Step::Ask(ask) => {
-                let question = Question {
-                    unit: self.unit,
-                    ask: &ask,
-                    barrier: self.poller.barrier(),
-                    pace: &self.pace,
-                };
-                Input::Answer(self.line.ask(&question).await)
-            }
+            Step::Ask(ask) => Input::Answer(self.ask(&ask).await),
             Step::Append(sample) => {
                 let points = sample.readings.len() as u64;
                 let stored = self.journal.append(sample).await;

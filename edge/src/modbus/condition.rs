@@ -31,6 +31,12 @@ impl Conditions {
         }
     }
 
+    /// Whether a device does not answer.
+    #[must_use]
+    pub fn is_dead(&self, device: &DeviceId) -> bool {
+        self.dead.lock().contains(device)
+    }
+
     fn set(&self, device: &DeviceId, is_dead: bool) {
         let mut dead = self.dead.lock();
         if is_dead {

@@ -16,6 +16,7 @@ mod poll;
 mod profile;
 mod talk;
 mod wire;
+mod writes;
 
 pub use address::{Address, Host, InvalidAddress, Parity};
 pub use bus::{Bridge, run};
@@ -25,6 +26,8 @@ pub use plan::{Limits, Place, Plan, PlanError, Read, Space, Span as RegisterSpan
 pub use point::{Kind, Offset, Order, Point, Scale, Sentinel};
 pub use profile::{BUILT_IN, Profile, Profiles, Timing, WindowMap, problems};
 pub use wire::probe;
+pub(crate) use writes::Told;
+pub use writes::Writes;
 
 use types::{DeviceId, Timestamp};
 

@@ -302,7 +302,7 @@ impl Talk {
                     unit.copied(&frame, question.ask, question.pace, now)
                 }
                 // Confirmations of writes are all alike, and say nothing that could be wrong.
-                Ask::Read(_) | Ask::Write { .. } => None,
+                Ask::Read(_) | Ask::Write { .. } | Ask::Coil { .. } => None,
             };
             if let Some(end) = copied {
                 doubt = Some(end.min(pending.until));

@@ -240,6 +240,7 @@ impl Facility {
             boot: u32::try_from(self.tasks.len()).unwrap() + 1,
             observer: self.seen.clone(),
             conditions: Arc::new(Conditions::new(self.health.optional("devices"))),
+            writes: Writes::default(),
         };
         self.spawn(move |stop| async move { run(bridge, stop).await.unwrap() });
     }

@@ -1,6 +1,6 @@
 //! Bytes of the master's side: what a request looks like, and where in what came its answer stands. Pure.
 //!
-//! Sources: MODBUS Application Protocol 1.1b3 (function codes 1 to 4 and 16, exceptions), MODBUS over Serial Line 1.02
+//! Sources: MODBUS Application Protocol 1.1b3 (function codes 1 to 5 and 16, exceptions), MODBUS over Serial Line 1.02
 //! §2.5.1 and §6.2 (RTU, CRC-16), MODBUS Messaging on TCP/IP 1.0b §3.1.3 and §4.4.1.3 (MBAP, answers that are not ours).
 //!
 //! An answer is looked for wherever it stands: noise before it, answers to others and cut-off frames are passed over. It
@@ -25,6 +25,8 @@ pub(super) enum Ask {
     Read(Read),
     /// To write holding registers.
     Write { address: u16, words: Vec<u16> },
+    /// To write a coil.
+    Coil { address: u16, on: bool },
 }
 
 /// How a frame is wrapped.
@@ -72,6 +74,7 @@ impl Ask {
                 Space::Input => 4,
             },
             Self::Write { .. } => 16,
+            Self::Coil { .. } => 5,
         }
     }
 
@@ -88,6 +91,11 @@ impl Ask {
                 // A write has at most 123 registers (§6.12); ours have six.
                 out.extend([0, words.len() as u8, 2 * words.len() as u8]);
                 out.extend(words.iter().flat_map(|word| word.to_be_bytes()));
+            }
+            // 0xFF00 is on, 0 is off (§6.5).
+            Self::Coil { address, on } => {
+                out.extend(address.to_be_bytes());
+                out.extend([if *on { 0xff } else { 0 }, 0]);
             }
         }
         out
@@ -129,8 +137,8 @@ impl Ask {
                     refusable: true,
                 }
             }
-            // The confirmation of a write is the first five bytes of its request (§6.12).
-            Self::Write { .. } => Shape {
+            // The confirmation of a write is the first five bytes of its request (§6.5, §6.12).
+            Self::Write { .. } | Self::Coil { .. } => Shape {
                 unit,
                 start: self.pdu().into_iter().take(5).collect(),
                 len: 5,

@@ -4,7 +4,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use std::{path::PathBuf, time::Duration};
 
 /// The version that this binary writes.
-pub(super) const VERSION: i64 = 15;
+pub(super) const VERSION: i64 = 16;
 /// Bytes of a page, SQLCipher's default.
 pub(super) const PAGE_BYTES: i64 = 4_096;
 /// How long a connection waits for the other one's lock: a checkpoint of the whole log on a slow disk.
@@ -29,6 +29,7 @@ const STEPS: [&str; VERSION as usize] = [
     DATASETS,
     MEASURED,
     STUDIES,
+    COMMANDS,
 ];
 
 const TABLES: &str = "
@@ -223,6 +224,19 @@ CREATE TABLE study_debit (
   n INTEGER PRIMARY KEY AUTOINCREMENT, release TEXT NOT NULL UNIQUE, sampling REAL NOT NULL,
   noise_multiplier REAL NOT NULL, steps INTEGER NOT NULL, epsilon_after REAL NOT NULL, delta REAL NOT NULL,
   at_ms INTEGER NOT NULL) STRICT;
+";
+
+/// What version 16 adds: commands to devices ([`crate::control`]).
+const COMMANDS: &str = "
+CREATE TABLE command (
+  number INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, device TEXT NOT NULL, sequence INTEGER NOT NULL,
+  signed BLOB NOT NULL, state TEXT NOT NULL, reason TEXT, begun INTEGER NOT NULL, ended INTEGER NOT NULL) STRICT;
+CREATE INDEX command_open ON command (device, sequence) WHERE ended = 0;
+CREATE TABLE command_mark (
+  device TEXT PRIMARY KEY, sequence INTEGER NOT NULL, floor INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE command_hold (device TEXT PRIMARY KEY, by TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE device_twin (
+  device TEXT PRIMARY KEY, version INTEGER NOT NULL, reported TEXT NOT NULL) STRICT, WITHOUT ROWID;
 ";
 
 /// Where the database is and how it is opened.

@@ -17,13 +17,13 @@ mod wants;
 
 pub use tick::keep;
 
-use crate::desk::Desk;
+use crate::{config::RegionalConfig, desk::Desk};
 use commands::Table;
 use ed25519_dalek::SigningKey;
 use federation::ledger::Handlers;
 use federation::{db::DbError, ledger::Ledger, port::PortError};
 use messages::{CommandReports, TwinReports};
-use node::config::ClientConfig;
+use node::{config::ClientConfig, token::TokenServer};
 use reports::{TakesReports, TakesTwins};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use std::{
@@ -139,6 +139,31 @@ pub fn takes(handlers: Handlers, control: &Control, desk: &Desk) -> Handlers {
     handlers
         .on::<CommandReports>(TakesReports(control.clone()))
         .on::<TwinReports>(TakesTwins(control.clone(), desk.clone()))
+}
+
+/// Commands are signed by the key of the node's certificate, which goes with them.
+///
+/// # Errors
+/// As [`Control::open`].
+pub async fn open(
+    config: &RegionalConfig,
+    ledger: &Ledger,
+    key: &SigningKey,
+) -> Result<Control, PortError> {
+    let parts = Parts {
+        ledger: ledger.clone(),
+        key: key.clone(),
+        certificate: config.tls.cert.clone(),
+        clients: &config.clients,
+        draw: rand::random,
+    };
+    Control::open(parts).await
+}
+
+/// `/api/v1`: devices, their twins and their commands.
+pub fn devices_api(tokens: &TokenServer, desk: &Desk, control: &Control) -> axum::Router {
+    let commands = api::router(control.clone(), desk.clone(), tokens.verifier());
+    crate::api::router(desk.clone(), tokens.verifier()).merge(commands)
 }
 
 impl Own {

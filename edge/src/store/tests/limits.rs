@@ -6,7 +6,7 @@ async fn above_its_bound_messages_are_refused_as_routine_samples_are() {
     let dir = TempDir::new().unwrap();
     let mut options = options(dir.path(), hand());
     options.bounds = Bounds {
-        max: Size(300 << 10),
+        max: Size(420 << 10),
         alarm_reserve: Size(200 << 10),
     };
     let store = Store::open(options).unwrap();
@@ -48,7 +48,7 @@ async fn the_alarm_of_a_conflict_that_found_no_room_is_raised_the_next_time() {
     let dir = TempDir::new().unwrap();
     let mut options = options(dir.path(), hand());
     options.bounds = Bounds {
-        max: Size(320 << 10),
+        max: Size(380 << 10),
         alarm_reserve: Size(1 << 10),
     };
     let store = Store::open(options).unwrap();

@@ -1,0 +1,208 @@
+//! What the facility's staff may do with commands, over the node's own HTTPS with the token of the beds.
+//!
+//! | | | |
+//! |---|---|---|
+//! | `GET /api/v1/commands` | | the newest commands, and whose are held back |
+//! | `POST /api/v1/commands/hold` | `{"device", "by"}` | the device is told nothing until they are released; what is already with it goes on |
+//! | `POST /api/v1/commands/release` | `{"device", "by"}` | they go on, as far as their time has not ended |
+//! | `POST /api/v1/commands/refuse` | `{"command", "by"}` | the command ends; it must not be with the device yet |
+#![expect(
+    clippy::result_large_err,
+    reason = "a refused request is answered once; boxing its answer buys nothing"
+)]
+
+use super::{
+    Control,
+    report::{self, By},
+    rows::{self, Row},
+};
+use crate::store::{Commit, Store, StoreError};
+use axum::{
+    Json, Router,
+    extract::State as Shared,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use commands::{Reason, State};
+use federation::audit::{Decision, Entry};
+use serde::Deserialize;
+use serde_json::{Value as Json_, json};
+use std::sync::Arc;
+use types::{DeviceId, Id128};
+
+/// Commands that are listed.
+const LISTED: u32 = 200;
+/// The longest name of a person, in characters.
+const MAX_BY: usize = 64;
+
+#[derive(Clone)]
+struct Api {
+    store: Store,
+    control: Arc<Control>,
+}
+
+/// The routes; who may use them is the caller's to check.
+pub(crate) fn router(store: Store, control: Arc<Control>) -> Router {
+    Router::new()
+        .route("/api/v1/commands", get(list))
+        .route("/api/v1/commands/hold", post(hold))
+        .route("/api/v1/commands/release", post(release))
+        .route("/api/v1/commands/refuse", post(refuse))
+        .with_state(Api { store, control })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OfDevice {
+    device: DeviceId,
+    by: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OfCommand {
+    command: Id128,
+    by: String,
+}
+
+fn problem(status: StatusCode, error: &str) -> Response {
+    (status, Json(json!({ "error": error }))).into_response()
+}
+
+fn failed(_: &StoreError) -> Response {
+    problem(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "the store takes nothing now",
+    )
+}
+
+fn read<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Response> {
+    let bad = "not the JSON that is asked for: see docs/commands.md";
+    serde_json::from_slice(body).map_err(|_| problem(StatusCode::BAD_REQUEST, bad))
+}
+
+fn person(by: &str) -> Result<&str, Response> {
+    if by.is_empty() || by.len() > MAX_BY || by.chars().any(char::is_control) {
+        return Err(problem(StatusCode::BAD_REQUEST, "by: 1 to 64 characters"));
+    }
+    Ok(by)
+}
+
+async fn list(Shared(api): Shared<Api>) -> Response {
+    let step = |commit: &mut Commit<'_, '_>| {
+        let mut items = Vec::new();
+        for row in Row::list(commit.tx(), LISTED)? {
+            let held = rows::held(commit.tx(), &row.device)?;
+            items.push(shown(&row, held.as_deref()));
+        }
+        Ok(items)
+    };
+    match api.store.in_commit(step).await {
+        Ok(items) => Json(json!({ "items": items })).into_response(),
+        Err(error) => failed(&error),
+    }
+}
+
+fn shown(row: &Row, held: Option<&str>) -> Json_ {
+    let command = row.signed.command();
+    let mut shown = row.signed.to_json();
+    if let Some(object) = shown.as_object_mut() {
+        object.remove("signature");
+    }
+    json!({
+        "id": command.id.to_string(),
+        "device": row.device.as_str(),
+        "name": command.name.as_str(),
+        "parameters": shown["parameters"],
+        "by": command.by,
+        "approved_by": command.approved_by,
+        "issued": shown["issued"],
+        "expires": shown["expires"],
+        "state": row.state.as_str(),
+        "reason": row.reason.map(Reason::as_str),
+        "with_device": row.begun,
+        "held_by": held.filter(|_| !row.state.is_end()),
+    })
+}
+
+async fn hold(Shared(api): Shared<Api>, body: axum::body::Bytes) -> Response {
+    set_hold(&api, &body, true)
+        .await
+        .unwrap_or_else(|problem| problem)
+}
+
+async fn release(Shared(api): Shared<Api>, body: axum::body::Bytes) -> Response {
+    set_hold(&api, &body, false)
+        .await
+        .unwrap_or_else(|problem| problem)
+}
+
+async fn set_hold(api: &Api, body: &[u8], is_held: bool) -> Result<Response, Response> {
+    let OfDevice { device, by } = read(body)?;
+    let by = person(&by)?.to_owned();
+    if api.control.table(&device).is_none() {
+        return Err(problem(
+            StatusCode::NOT_FOUND,
+            "the facility has no such device",
+        ));
+    }
+    let step = move |commit: &mut Commit<'_, '_>| {
+        rows::hold(commit.tx(), &device, is_held.then_some(by.as_str()))?;
+        let id = rows::catalog_of(commit.tx(), &device)?;
+        let word = if is_held { "held" } else { "released" };
+        let staff = format!("{}/staff", commit.place());
+        let entry = Entry::of_command(
+            commit.now().real,
+            (Decision::CommandHeld, word),
+            (&staff, commit.place()),
+            "Device",
+            id.map_or(Id128::from_bytes([0; 16]), |id| id.0),
+            Some(by.as_bytes()),
+        );
+        commit.note(&[entry])
+    };
+    api.store
+        .in_commit(step)
+        .await
+        .map_err(|error| failed(&error))?;
+    api.control.woken.notify_one();
+    Ok(Json(json!({ "held": is_held })).into_response())
+}
+
+async fn refuse(Shared(api): Shared<Api>, body: axum::body::Bytes) -> Response {
+    let refused = async {
+        let OfCommand { command, by } = read(&body)?;
+        person(&by)?;
+        let step = move |commit: &mut Commit<'_, '_>| {
+            let Some(mut row) = Row::find(commit.tx(), command)? else {
+                return Ok(None);
+            };
+            if row.begun || row.state.is_end() {
+                return Ok(Some(false));
+            }
+            let reason = Some(Reason::RefusedLocally);
+            (row.state, row.reason) = (State::Refused, reason);
+            row.put(commit.tx())?;
+            report::step(commit, &row.signed, (State::Refused, reason), By::Staff)?;
+            Ok(Some(true))
+        };
+        match api
+            .store
+            .in_commit(step)
+            .await
+            .map_err(|error| failed(&error))?
+        {
+            None => Err(problem(StatusCode::NOT_FOUND, "there is no such command")),
+            Some(false) => Err(problem(
+                StatusCode::CONFLICT,
+                "the command has ended, or is with the device already",
+            )),
+            Some(true) => {
+                api.control.woken.notify_one();
+                Ok(Json(json!({ "state": "refused" })).into_response())
+            }
+        }
+    };
+    refused.await.unwrap_or_else(|problem: Response| problem)
+}

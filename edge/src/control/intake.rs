@@ -1,0 +1,120 @@
+//! A command comes down: who signed it, whether the device may be told, and the mark that makes it come once, in the
+//! commit that takes the parcel in.
+use super::{
+    Control,
+    report::{self, By},
+    rows::{self, Row},
+};
+use crate::store::{Commit, Handler, StoreError};
+use commands::{Acceptor, Reason, Signed, State};
+use ed25519_dalek::VerifyingKey;
+use federation::{
+    audit::{Decision, Entry},
+    port::Verdict,
+    reason,
+    tls::ReloadingTls,
+    wire::Parcel,
+};
+use messages::DeviceCommand;
+use prost::Message;
+use std::sync::Arc;
+use types::Place;
+
+/// Takes in commands.
+pub(crate) struct TakesCommands {
+    pub(crate) control: Arc<Control>,
+    pub(crate) tls: Arc<ReloadingTls>,
+}
+
+impl Handler for TakesCommands {
+    fn apply(
+        &self,
+        commit: &mut Commit<'_, '_>,
+        from: &Place,
+        parcel: &Parcel,
+    ) -> Result<Verdict, StoreError> {
+        let malformed = Ok(Verdict::Quarantined {
+            reason: reason::MALFORMED,
+        });
+        let Ok(body) = DeviceCommand::decode(&parcel.body[..]) else {
+            return malformed;
+        };
+        let Ok(signed) = Signed::from_bytes(&body.signed) else {
+            return malformed;
+        };
+        let key = self.tls.signing_key_of(from, &body.certificate);
+        take(&self.control, commit, &signed, key)?;
+        Ok(Verdict::Accepted { stored: 1 })
+    }
+
+    fn committed(&self) {
+        self.control.woken.notify_one();
+    }
+}
+
+/// Judges a command and keeps what follows; `key` is the region's, none when the certificate beside the command is not its.
+fn take(
+    control: &Control,
+    commit: &mut Commit<'_, '_>,
+    signed: &Signed,
+    key: Option<VerifyingKey>,
+) -> Result<(), StoreError> {
+    let command = signed.command();
+    // It was shipped again, since one of us was put back: the region hears where it is.
+    if let Some(row) = Row::find(commit.tx(), command.id)?
+        && row.signed == *signed
+    {
+        return report::step(commit, signed, (row.state, row.reason), By::Edge);
+    }
+    let device = rows::device_of(commit.tx(), command.device)?;
+    let judged = match (&device, key) {
+        (_, None) => Err(Reason::Forged),
+        (None, Some(key)) if !signed.is_by(&key) => Err(Reason::Forged),
+        (None, Some(_)) => Err(Reason::UnknownDevice),
+        (Some(device), Some(key)) => match control.table(device) {
+            None => Err(Reason::UnknownDevice),
+            Some(table) => {
+                let facility = commit.place().clone();
+                let acceptor = Acceptor {
+                    facility: &facility,
+                    device: command.device,
+                    key: &key,
+                    table,
+                };
+                let mark = rows::mark(commit.tx(), device)?;
+                acceptor.judge(signed, mark, commit.now().real)
+            }
+        },
+    };
+    match (judged, device) {
+        (Ok(mark), Some(device)) => {
+            rows::keep_mark(commit.tx(), &device, mark)?;
+            let row = Row {
+                device,
+                signed: signed.clone(),
+                state: State::Delivered,
+                reason: None,
+                begun: false,
+            };
+            row.put(commit.tx())?;
+            rows::forget(commit.tx())?;
+            report::step(commit, signed, (State::Delivered, None), By::Edge)
+        }
+        // Whoever forged it learns nothing, and no command of the region is ended by it.
+        (Err(reason @ (Reason::Forged | Reason::Foreign)), _) => {
+            let entry = Entry::of_command(
+                commit.now().real,
+                (Decision::CommandRefused, reason.as_str()),
+                (&commit.region().to_string(), commit.place()),
+                command.name.as_str(),
+                command.id,
+                Some(&signed.to_bytes()),
+            );
+            commit.note(&[entry])
+        }
+        (judged, _) => {
+            let reason = judged.err().unwrap_or(Reason::UnknownDevice);
+            report::step(commit, signed, (State::Refused, Some(reason)), By::Edge)
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Commands to the devices of the facility, and their twins as the facility knows them.
+//!
+//! A command comes down signed by the region ([`intake`]). The edge judges it as the device will, keeps its mark before
+//! anything happens, and tells the region in the same commit. The [`dispatch`] task hands it on, to an MQTT device on its
+//! topic or to a Modbus device by registers, unless the facility's staff holds or refuses it ([`api`]). What becomes of it
+//! goes to the region with what the device then reports ([`rows`], [`report`]).
+//!
+//! A command is handed to a Modbus device once at most: that it was begun is durable before a register is written. To an
+//! MQTT device it may be handed again, which carries it out once, since it keeps a mark of its own.
+pub mod api;
+pub(crate) mod dispatch;
+mod intake;
+mod report;
+mod results;
+mod rows;
+mod start;
+
+pub(crate) use dispatch::{Dispatch, Tell};
+pub(crate) use intake::TakesCommands;
+pub(crate) use report::presence;
+pub(crate) use results::{NoAnswer, Results};
+pub(crate) use start::{handlers, spawn};
+
+use crate::modbus::Profiles;
+use commands::Table;
+use std::{collections::BTreeMap, sync::Arc};
+use tokio::sync::Notify;
+use types::{DeviceId, DeviceKind};
+
+/// What the parts of it share.
+pub(crate) struct Control {
+    /// Wakes the dispatch.
+    pub(crate) woken: Notify,
+    tables: BTreeMap<DeviceId, Table>,
+    kinds: BTreeMap<DeviceId, DeviceKind>,
+}
+
+impl Control {
+    /// The tables of the facility's devices: that of a device's profile, or the product's own of its kind.
+    pub(crate) fn new(devices: &[crate::config::DeviceConfig], profiles: &Profiles) -> Arc<Self> {
+        let table = |device: &crate::config::DeviceConfig| {
+            let profile = device.profile.as_ref().and_then(|name| profiles.get(name));
+            let own = profile.map(|profile| profile.command.clone());
+            (
+                device.id.clone(),
+                own.unwrap_or_else(|| Table::built_in(device.kind)),
+            )
+        };
+        Arc::new(Self {
+            woken: Notify::new(),
+            tables: devices.iter().map(table).collect(),
+            kinds: devices
+                .iter()
+                .map(|device| (device.id.clone(), device.kind))
+                .collect(),
+        })
+    }
+
+    fn table(&self, device: &DeviceId) -> Option<&Table> {
+        self.tables.get(device)
+    }
+
+    /// Whether a device is told by registers.
+    fn is_modbus(&self, device: &DeviceId) -> bool {
+        let kind = self.kinds.get(device);
+        kind.is_some_and(|kind| matches!(kind, DeviceKind::BedsideMonitor | DeviceKind::ColdChain))
+    }
+}

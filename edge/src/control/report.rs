@@ -1,0 +1,146 @@
+//! What the facility tells its region: each step of a command, and what its devices report, in the commit that made it so.
+use super::{Control, rows};
+use crate::store::{Commit, StoreError};
+use commands::{Command, Reason, Signed, State};
+use federation::audit::{Decision, Entry};
+use messages::{CommandReport, CommandReports, TwinProperty, TwinReport, TwinReports};
+use serde_json::{Map, Value as Json};
+use types::{DeviceId, Priority, Purpose, Timestamp};
+
+/// Instants at which a device was seen are told in steps of half a minute: finer ones would tell apart which of the
+/// facility's devices in the catalog is which in clinical data.
+const SEEN_STEP_MS: i64 = 30_000;
+
+/// Who says something of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    Edge,
+    Staff,
+    Device,
+}
+
+impl By {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Edge => "edge",
+            Self::Staff => "staff",
+            Self::Device => "device",
+        }
+    }
+}
+
+/// A step of a command, with its audit row.
+pub(super) fn step(
+    commit: &mut Commit<'_, '_>,
+    signed: &Signed,
+    (state, reason): (State, Option<Reason>),
+    by: By,
+) -> Result<(), StoreError> {
+    let now = commit.now().real;
+    let command = signed.command();
+    let decision = match state {
+        State::Queued | State::Delivered => Decision::CommandDelivered,
+        State::Acknowledged => Decision::CommandDone,
+        State::Refused => Decision::CommandRefused,
+        State::Expired => Decision::CommandExpired,
+        State::Failed => Decision::CommandFailed,
+    };
+    let who = match by {
+        By::Device => format!("device/{}", command.device),
+        By::Staff => format!("{}/staff", commit.place()),
+        By::Edge => commit.place().to_string(),
+    };
+    let entry = Entry::of_command(
+        now,
+        (decision, reason.map_or("", Reason::as_str)),
+        (&who, commit.place()),
+        command.name.as_str(),
+        command.id,
+        Some(&signed.to_bytes()),
+    );
+    commit.note(&[entry])?;
+    let report = CommandReport {
+        command: command.id.as_bytes().to_vec().into(),
+        device: command.device.as_bytes().to_vec().into(),
+        state: state.as_str().into(),
+        reason: reason.map_or("", Reason::as_str).into(),
+        time_ms: now.0,
+        by: by.as_str().into(),
+    };
+    let body = CommandReports {
+        reports: vec![report],
+    };
+    // What the rules keep in the facility is audited there.
+    commit
+        .ship(Priority::Live, Purpose::Operations, body)
+        .map(drop)
+}
+
+/// A device has carried out a command that sets a property: it reports it from now on.
+pub(super) fn property(
+    commit: &mut Commit<'_, '_>,
+    control: &Control,
+    device: &DeviceId,
+    command: &Command,
+) -> Result<(), StoreError> {
+    let table = control.table(device);
+    let entry = table.and_then(|table| table.entry(command.name.as_str()));
+    let Some((property, value)) = entry.and_then(|entry| entry.property_of(&command.parameters))
+    else {
+        return Ok(());
+    };
+    let (version, mut reported) = rows::reported(commit.tx(), device)?;
+    reported.insert(property.to_owned(), value);
+    // A store that was put back goes on above what it told before.
+    let version = (version + 1).max(commit.now().real.0.unsigned_abs());
+    rows::keep_reported(commit.tx(), device, (version, &reported))?;
+    let seen = commit.now().real;
+    let Some(twin) = twin(commit, device, true, Some(seen))? else {
+        return Ok(());
+    };
+    let body = TwinReports { twins: vec![twin] };
+    commit
+        .ship(Priority::Live, Purpose::Operations, body)
+        .map(drop)
+}
+
+fn twin(
+    commit: &Commit<'_, '_>,
+    device: &DeviceId,
+    connected: bool,
+    seen: Option<Timestamp>,
+) -> Result<Option<TwinReport>, StoreError> {
+    let Some(id) = rows::catalog_of(commit.tx(), device)? else {
+        return Ok(None);
+    };
+    let (version, reported): (u64, Map<String, Json>) = rows::reported(commit.tx(), device)?;
+    let properties = reported.iter().map(|(name, value)| TwinProperty {
+        name: name.clone(),
+        value: value.to_string(),
+    });
+    let step = |seen: Timestamp| seen.0 - seen.0.rem_euclid(SEEN_STEP_MS);
+    Ok(Some(TwinReport {
+        device: id.as_bytes().to_vec().into(),
+        version,
+        properties: properties.collect(),
+        connected,
+        seen_ms: seen.map_or(0, step),
+    }))
+}
+
+/// Tells the region which devices can be reached, with what they report.
+pub(crate) fn presence(
+    commit: &mut Commit<'_, '_>,
+    devices: &[(DeviceId, bool, Option<Timestamp>)],
+) -> Result<(), StoreError> {
+    let mut twins = Vec::with_capacity(devices.len());
+    for (device, connected, seen) in devices {
+        twins.extend(twin(commit, device, *connected, *seen)?);
+    }
+    if twins.is_empty() {
+        return Ok(());
+    }
+    commit
+        .ship(Priority::Live, Purpose::Operations, TwinReports { twins })
+        .map(drop)
+}

@@ -1,0 +1,34 @@
+//! What takes commands in, and the tasks that hand them on.
+use super::{Control, Dispatch, Results, TakesCommands};
+use crate::{broker::Broker, modbus, run::Shared, store::Handlers, tasks};
+use federation::tls::ReloadingTls;
+use messages::DeviceCommand;
+use node::task::{Kind, Tasks};
+use std::sync::Arc;
+
+/// Who takes in which kind of what comes down.
+pub(crate) fn handlers(control: &Arc<Control>, tls: &Arc<ReloadingTls>) -> Handlers {
+    Handlers::new().on::<DeviceCommand>(Arc::new(TakesCommands {
+        control: control.clone(),
+        tls: tls.clone(),
+    }))
+}
+
+/// Hands commands on, and tells the region which devices can be reached; the ways to Modbus devices.
+pub(crate) fn spawn(tasks: &mut Tasks, shared: &Arc<Shared>, broker: &Broker) -> modbus::Writes {
+    let writes = modbus::Writes::to(shared.config.devices.iter().map(|device| &device.id));
+    broker.answered_by(Results {
+        store: shared.store.clone(),
+        control: shared.control.clone(),
+    });
+    let dispatch = Dispatch {
+        store: shared.store.clone(),
+        control: shared.control.clone(),
+        tell: Arc::new(broker.clone()),
+        writes: writes.clone(),
+    };
+    tasks.spawn("commands", Kind::Critical, dispatch.run(tasks.stop()));
+    let presence = tasks::presence(shared.clone(), Arc::new(broker.clone()), tasks.stop());
+    tasks.spawn("presence", Kind::Background, presence);
+    writes
+}

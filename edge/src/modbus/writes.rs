@@ -1,0 +1,122 @@
+//! Commands to Modbus devices: what is written, between two reads, and whether the device shows it afterwards.
+use super::{
+    plan::{Read, Space},
+    talk::Answer,
+    wire::Ask,
+};
+use commands::{Reason, Write};
+use parking_lot::Mutex;
+use std::{collections::BTreeMap, sync::Arc};
+use tokio::sync::mpsc;
+use types::{DeviceId, Id128};
+
+/// Commands of a device that wait for its line: the facility hands over one at a time.
+const MAX_WAITING: usize = 4;
+
+/// What a device is to be told.
+#[derive(Debug)]
+pub(crate) struct Told {
+    /// The command.
+    pub(crate) id: Id128,
+    /// What is written, in this order.
+    pub(crate) writes: Vec<(Write, u64)>,
+    /// Who wants to know what became of it.
+    pub(crate) answer: mpsc::Sender<(Id128, Result<(), Reason>)>,
+}
+
+/// The ways to the devices' lines.
+#[derive(Clone, Debug, Default)]
+pub struct Writes {
+    senders: Arc<BTreeMap<DeviceId, mpsc::Sender<Told>>>,
+    receivers: Arc<Mutex<BTreeMap<DeviceId, mpsc::Receiver<Told>>>>,
+}
+
+impl Writes {
+    /// Ways to these devices.
+    pub(crate) fn to<'a>(devices: impl Iterator<Item = &'a DeviceId>) -> Self {
+        let (mut senders, mut receivers) = (BTreeMap::new(), BTreeMap::new());
+        for device in devices {
+            let (sender, receiver) = mpsc::channel(MAX_WAITING);
+            senders.insert(device.clone(), sender);
+            receivers.insert(device.clone(), receiver);
+        }
+        Self {
+            senders: Arc::new(senders),
+            receivers: Arc::new(Mutex::new(receivers)),
+        }
+    }
+
+    /// Tells a device. It must not wait.
+    pub(crate) fn tell(&self, device: &DeviceId, told: Told) -> Result<(), Reason> {
+        let sender = self.senders.get(device).ok_or(Reason::UnknownDevice)?;
+        sender.try_send(told).map_err(|_| Reason::Unreached)
+    }
+
+    /// The device's end, once.
+    pub(super) fn take(&self, device: &DeviceId) -> Option<mpsc::Receiver<Told>> {
+        self.receivers.lock().remove(device)
+    }
+}
+
+/// The next one; never when there is nobody to tell.
+pub(super) async fn next(receiver: &mut Option<mpsc::Receiver<Told>>) -> Told {
+    let told = match receiver {
+        Some(receiver) => receiver.recv().await,
+        None => None,
+    };
+    match told {
+        Some(told) => told,
+        None => std::future::pending().await,
+    }
+}
+
+/// What is read back, and what it must show.
+pub(super) type Back = (Ask, Vec<u16>);
+
+/// What a write asks of the device, and what it reads back afterwards, with what that must show.
+pub(super) fn asks(write: &Write, number: u64) -> Result<(Ask, Option<Back>), Reason> {
+    let bits = 16 * u32::from(write.words);
+    if write.words > 0 && number.checked_shr(bits).unwrap_or(0) != 0 {
+        return Err(Reason::OverRange);
+    }
+    let word = |place: u8| ((number >> (16 * u32::from(place))) & 0xffff) as u16;
+    let words: Vec<u16> = (0..write.words).rev().map(word).collect();
+    let address = write.address;
+    let read = |space, count| {
+        Ask::Read(Read {
+            space,
+            address,
+            count,
+        })
+    };
+    let (ask, back, shown) = if words.is_empty() {
+        let on = number != 0;
+        (
+            Ask::Coil { address, on },
+            read(Space::Coil, 1),
+            vec![u16::from(on)],
+        )
+    } else {
+        let back = read(Space::Holding, u16::from(write.words));
+        (
+            Ask::Write {
+                address,
+                words: words.clone(),
+            },
+            back,
+            words,
+        )
+    };
+    Ok((ask, write.read_back.then_some((back, shown))))
+}
+
+/// What the answer to a write says. Without one nobody can tell whether it was done.
+pub(super) fn written(answer: &Answer) -> Result<(), Reason> {
+    match answer {
+        Answer::Written => Ok(()),
+        Answer::Refused(_) => Err(Reason::DeviceFailed),
+        Answer::Registers(_) | Answer::TimedOut | Answer::Broken | Answer::Malformed => {
+            Err(Reason::Interrupted)
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Which devices can be reached, for their twins in the region: told when it changes, and every half minute while the link
+//! is up, so that a device of which nothing is heard is never taken to be there.
+use crate::{
+    clockguard::Time,
+    control::{self, Tell},
+    error::EdgeError,
+    run::Shared,
+};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use types::{DeviceId, DeviceKind, Timestamp};
+
+/// How often it is looked who is there (real time).
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// At the latest after this time the region hears of every device (real time).
+const TELL_EVERY: Duration = Duration::from_secs(30);
+/// Devices in one message.
+const AT_ONCE: usize = 500;
+
+/// Tells until stopped.
+pub(crate) async fn presence(
+    shared: Arc<Shared>,
+    broker: Arc<dyn Tell>,
+    stop: CancellationToken,
+) -> Result<(), EdgeError> {
+    let mut ticks = interval(LOOK_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut told: BTreeMap<DeviceId, bool> = BTreeMap::new();
+    let mut seen: BTreeMap<DeviceId, Timestamp> = BTreeMap::new();
+    let mut last: Option<Instant> = None;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            _ = ticks.tick() => {}
+        }
+        let now = shared.guard.now().real;
+        let present = look(&shared, broker.as_ref());
+        seen.extend(
+            present
+                .iter()
+                .filter(|(_, is)| **is)
+                .map(|(id, _)| (id.clone(), now)),
+        );
+        if !shared.store.is_linked() {
+            // What waited for the link would say what was: it is told anew when it is up.
+            last = None;
+            continue;
+        }
+        let due = last.is_none_or(|last| last.elapsed() >= TELL_EVERY);
+        if !due && present == told {
+            continue;
+        }
+        let rows: Vec<_> = present
+            .iter()
+            .filter(|(id, is)| due || told.get(*id) != Some(*is))
+            .map(|(id, is)| (id.clone(), *is, seen.get(id).copied()))
+            .collect();
+        let mut all_told = true;
+        for rows in rows.chunks(AT_ONCE).map(<[_]>::to_vec) {
+            let step = shared
+                .store
+                .in_commit(move |commit| control::presence(commit, &rows));
+            all_told &= step.await.is_ok();
+        }
+        if all_told {
+            told = present;
+            last = if due { Some(Instant::now()) } else { last };
+        }
+    }
+}
+
+/// Whether each device can be reached now.
+fn look(shared: &Shared, broker: &dyn Tell) -> BTreeMap<DeviceId, bool> {
+    let monitor = shared.monitor.lock();
+    let devices = shared.config.devices.iter();
+    let is_there = |device: &crate::config::DeviceConfig| match device.kind {
+        DeviceKind::BedsideMonitor | DeviceKind::ColdChain => {
+            monitor.is_live(&device.id) && !shared.conditions.is_dead(&device.id)
+        }
+        DeviceKind::LabAnalyser | DeviceKind::External => broker.is_connected(&device.id),
+    };
+    devices
+        .map(|device| (device.id.clone(), is_there(device)))
+        .collect()
+}
