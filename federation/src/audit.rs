@@ -22,6 +22,7 @@ use ed25519_dalek::SigningKey;
 use rusqlite::{Connection, OptionalExtension as _};
 use types::{Place, Timestamp};
 
+mod decision;
 mod entry;
 mod export;
 pub mod heads;
@@ -29,7 +30,8 @@ mod log;
 pub mod restore;
 mod verify;
 pub mod witness;
-pub use entry::{Asked, Decision, Entry, about, count};
+pub use decision::{Decision, count};
+pub use entry::{Asked, Entry, about};
 pub use export::{ExportError, export};
 pub use log::Log;
 pub use verify::{VerifyError, verify};

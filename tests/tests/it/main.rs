@@ -6,6 +6,7 @@ mod boot;
 mod border;
 mod canaries;
 mod certificates;
+mod commands;
 mod datasets;
 mod federated;
 mod full_store;
