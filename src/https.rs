@@ -83,20 +83,8 @@ impl Https {
 
     /// `POST url` of JSON with a bearer token: status and body.
     pub async fn post_json(&self, url: &str, token: &str, json: &str) -> Result<(u16, String)> {
-        let bearer = format!("Bearer {token}");
-        let headers = [
-            ("content-type", "application/json"),
-            ("authorization", bearer.as_str()),
-        ];
-        self.send(Method::POST, url, json.to_owned(), &headers)
-            .await
-    }
-
-    /// `GET url` with a bearer token: status and body.
-    pub async fn get_with_token(&self, url: &str, token: &str) -> Result<(u16, String)> {
-        let bearer = format!("Bearer {token}");
-        let headers = [("authorization", bearer.as_str())];
-        self.send(Method::GET, url, String::new(), &headers).await
+        let extra = [("content-type", "application/json")];
+        self.api("POST", url, token, json, &extra).await
     }
 
     /// A request of `/api/v1` with a bearer token and further headers: status and body.

@@ -50,7 +50,7 @@ impl LocalApi {
     /// `GET` with these parameters: the answer.
     pub async fn get(&self, path: &str, asked: &[(&str, &str)]) -> Result<Value> {
         let url = self.url(path) + &query(asked);
-        let answer = self.https.get_with_token(&url, &self.token);
+        let answer = self.https.api("GET", &url, &self.token, "", &[]);
         taken(answer.await.context("is the node running?")?)
     }
 

@@ -17,7 +17,7 @@ use std::{
 };
 use tokio::{sync::mpsc, time::sleep};
 use tokio_util::sync::CancellationToken;
-use types::{DeviceId, Id128, Timestamp};
+use types::{DeviceId, Id128};
 
 /// How often commands that wait are looked at (real time): their time may end, or their device may have come.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -42,10 +42,10 @@ pub(crate) struct Dispatch {
     pub(crate) writes: Writes,
 }
 
-/// What is to be handed on now.
+/// What is to be handed on now, with what is left of its time (real time).
 enum Next {
-    Mqtt(Row, Timestamp),
-    Modbus(Row),
+    Mqtt(Row, Duration),
+    Modbus(Row, Duration),
 }
 
 impl Dispatch {
@@ -125,10 +125,12 @@ impl Dispatch {
                     row.begun = true;
                     row.put(commit.tx())?;
                 }
+                let left = u64::try_from(command.expires.since(now)).unwrap_or(0);
+                let left = Duration::from_millis(left);
                 next.push(if is_modbus {
-                    Next::Modbus(row)
+                    Next::Modbus(row, left)
                 } else {
-                    Next::Mqtt(row, now)
+                    Next::Mqtt(row, left)
                 });
             }
             Ok((open, next))
@@ -144,26 +146,25 @@ impl Dispatch {
         told: &mpsc::Sender<(Id128, Result<(), Reason>)>,
     ) {
         match next {
-            Next::Mqtt(row, now) => {
+            Next::Mqtt(row, left) => {
                 let command = row.signed.command();
                 let lately = sent
                     .get(&command.id)
                     .is_some_and(|at| at.elapsed() < AGAIN_AFTER);
                 if !lately {
                     sent.insert(command.id, Instant::now());
-                    let left = u64::try_from(command.expires.since(now)).unwrap_or(0);
                     let message = Bytes::from(row.signed.to_json().to_string());
-                    self.tell
-                        .tell(&row.device, message, Duration::from_millis(left));
+                    self.tell.tell(&row.device, message, left);
                 }
             }
-            Next::Modbus(row) => {
+            Next::Modbus(row, left) => {
                 let command = row.signed.command();
                 let (id, writes) = (command.id, self.writes_of(&row.device, command));
                 writing.insert(id);
                 let job = Told {
                     id,
                     writes,
+                    until: Instant::now() + left,
                     answer: told.clone(),
                 };
                 if let Err(reason) = self.writes.tell(&row.device, job) {
@@ -192,6 +193,8 @@ impl Dispatch {
             };
             let (state, reason) = match outcome {
                 Ok(()) => (State::Acknowledged, None),
+                // Its turn on the line came too late, and nothing was written.
+                Err(Reason::Stale) => (State::Expired, Some(Reason::Stale)),
                 Err(reason) => (State::Failed, Some(reason)),
             };
             if !row.state.may_become(state) {

@@ -19,7 +19,11 @@ use crate::{
 use bytes::Bytes;
 use commands::Reason;
 use node::clock::Clock;
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::{
     sync::mpsc,
     task::{JoinError, JoinSet},
@@ -190,14 +194,16 @@ impl Driver {
         }
     }
 
-    /// Writes what the device is told. It stops at what the device does not confirm.
+    /// Writes what the device is told, unless its time ended while it waited for its turn. It stops at what the device does
+    /// not confirm.
     async fn carry_out(&self, told: Told) {
-        let mut outcome = Ok(());
+        let in_time = Instant::now() < told.until;
+        let mut outcome = if in_time { Ok(()) } else { Err(Reason::Stale) };
         for (write, number) in &told.writes {
-            outcome = self.write(write, *number).await;
             if outcome.is_err() {
                 break;
             }
+            outcome = self.write(write, *number).await;
         }
         // Who wanted to know is gone only when the node stops; then the command was interrupted.
         let _gone = told.answer.send((told.id, outcome)).await;

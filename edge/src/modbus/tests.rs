@@ -1,4 +1,6 @@
 //! The Modbus side against simulated devices over real sockets and pseudo terminals, with every fault.
+mod telling;
+
 use super::*;
 use crate::{
     config::DeviceConfig,
@@ -136,6 +138,7 @@ struct Facility {
     health: Health,
     sims: Vec<SimDevice>,
     devices: Vec<DeviceConfig>,
+    writes: Writes,
     tasks: Vec<(CancellationToken, JoinHandle<()>)>,
 }
 
@@ -167,6 +170,7 @@ impl Facility {
             health: Health::new(),
             sims: Vec::new(),
             devices: Vec::new(),
+            writes: Writes::default(),
             tasks: Vec::new(),
         }
     }
@@ -240,7 +244,7 @@ impl Facility {
             boot: u32::try_from(self.tasks.len()).unwrap() + 1,
             observer: self.seen.clone(),
             conditions: Arc::new(Conditions::new(self.health.optional("devices"))),
-            writes: Writes::default(),
+            writes: self.writes.clone(),
         };
         self.spawn(move |stop| async move { run(bridge, stop).await.unwrap() });
     }

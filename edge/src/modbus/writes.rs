@@ -6,7 +6,7 @@ use super::{
 };
 use commands::{Reason, Write};
 use parking_lot::Mutex;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 use tokio::sync::mpsc;
 use types::{DeviceId, Id128};
 
@@ -20,6 +20,8 @@ pub(crate) struct Told {
     pub(crate) id: Id128,
     /// What is written, in this order.
     pub(crate) writes: Vec<(Write, u64)>,
+    /// When its time to live ends, by a clock that no step of the machine's moves: nothing of it is begun after that.
+    pub(crate) until: Instant,
     /// Who wants to know what became of it.
     pub(crate) answer: mpsc::Sender<(Id128, Result<(), Reason>)>,
 }

@@ -64,3 +64,7 @@ impl HttpBody for Paced {
         SizeHint::default()
     }
 }
+
+#[cfg(test)]
+#[path = "lasting_tests.rs"]
+mod tests;
