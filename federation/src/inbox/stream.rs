@@ -97,12 +97,16 @@ fn known(conn: &Connection, sender: &str) -> Result<Option<(Vec<u8>, Paused)>, D
 
 /// This node was put back, as `by` showed. What a sender that has not shown it sent since then is not known here,
 /// nor whether it knows: nothing more of it is taken before it has begun a stream. Those whose loss is known or declared
-/// since the ledger was opened are left alone.
+/// since the ledger was opened are left alone. So is `by` itself: it knows what was before the restore, and is only asked
+/// to meet, if somebody else had shown the same restore first.
 ///
 /// # Errors
 /// [`DbError`]; the caller rolls back.
 pub fn doubt(tx: &Connection, by: &Place) -> Result<(), DbError> {
-    vouch(tx, &by.to_string())?;
+    let by = by.to_string();
+    vouch(tx, &by)?;
+    tx.prepare_cached("UPDATE inbox_stream SET paused = 1 WHERE sender = ?1 AND paused = 2")?
+        .execute([&by])?;
     tx.prepare_cached(
         "UPDATE inbox_stream SET paused = 2 WHERE sender NOT IN (SELECT sender FROM inbox_vouched)",
     )?

@@ -352,6 +352,32 @@ async fn a_node_that_learns_from_its_receiver_that_it_was_put_back_doubts_those_
 }
 
 #[tokio::test]
+async fn a_receiver_that_shows_a_restore_is_not_doubted_as_a_sender_whoever_showed_it_first() {
+    let dirs = [(); 3].map(|()| tempfile::tempdir().unwrap());
+    let below = open(dirs[0].path(), &"edge/eu/eu/eu-f1".parse().unwrap());
+    let node = open(dirs[1].path(), &region());
+    let above = open(dirs[2].path(), &Place::Global);
+    tell(&below, &node, 1).await;
+    tell(&node, &above, 2).await;
+    meet(&above, &node).await;
+    let backup = copy(dirs[1].path());
+    tell(&below, &node, 3).await;
+    tell(&node, &above, 4).await;
+    meet(&above, &node).await;
+    drop(node);
+    let node = open(backup.path(), &region());
+    assert_eq!(meet(&below, &node).await, 2, "it shows the restore first");
+    assert_eq!(meet(&node, &above).await, 2, "so does the one above");
+    meet(&above, &node).await;
+    assert_eq!(gaps(&node).await, ["sender-restored"]);
+    assert_eq!(gaps(&above).await, ["sender-restored"]);
+    for _ in 0..2 {
+        assert_eq!(meet(&above, &node).await, 1, "they agree");
+    }
+    assert_eq!(gaps(&node).await.len(), 1);
+}
+
+#[tokio::test]
 async fn parcels_of_another_stream_wait_until_both_have_met() {
     let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (sender, receiver) = (
