@@ -17,6 +17,7 @@ pub mod json;
 pub mod map;
 pub mod model;
 pub mod postgres;
+pub mod query;
 pub mod r4;
 pub mod rest;
 pub mod search;

@@ -1,0 +1,133 @@
+//! The standard search parameters of R4, by resource type.
+use crate::r4::{R4, SearchParam};
+use std::{collections::HashMap, sync::LazyLock};
+
+/// A search parameter of a resource type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Param {
+    /// The resource type that it is of; its own for each type that shares it.
+    pub resource_type: &'static str,
+    /// Its name in a query, such as `birthdate`.
+    pub code: &'static str,
+    /// How it is searched.
+    pub kind: Kind,
+    /// FHIRPath of what it finds, from the resource.
+    pub expression: &'static str,
+    /// The resource types that a reference may lead to.
+    pub targets: Vec<&'static str>,
+    /// The parts of a composite, in the order of a query; empty for any other.
+    pub parts: Vec<Part>,
+}
+
+/// A part of a composite.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The parameter of the same type that it is searched as.
+    pub code: &'static str,
+    /// How it is searched.
+    pub kind: Kind,
+    /// FHIRPath from the element that the composite finds.
+    pub expression: &'static str,
+}
+
+/// FHIR R4 SearchParamType.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the names are FHIR's")]
+pub enum Kind {
+    Number,
+    Date,
+    String,
+    Token,
+    Reference,
+    Composite,
+    Quantity,
+    Uri,
+    Special,
+}
+
+impl Kind {
+    /// The code of R4.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Number => "number",
+            Self::Date => "date",
+            Self::String => "string",
+            Self::Token => "token",
+            Self::Reference => "reference",
+            Self::Composite => "composite",
+            Self::Quantity => "quantity",
+            Self::Uri => "uri",
+            Self::Special => "special",
+        }
+    }
+
+    fn parse(code: &str) -> Option<Self> {
+        let all = [
+            Self::Number,
+            Self::Date,
+            Self::String,
+            Self::Token,
+            Self::Reference,
+            Self::Composite,
+            Self::Quantity,
+            Self::Uri,
+            Self::Special,
+        ];
+        all.into_iter().find(|kind| kind.as_str() == code)
+    }
+}
+
+static PARAMS: LazyLock<HashMap<&'static str, Vec<Param>>> = LazyLock::new(|| {
+    let of = |kind: &&'static str| (*kind, params_of(kind));
+    R4.resources().iter().map(of).collect()
+});
+
+/// The parameters of a resource type, with those of every resource (`_tag`), sorted by their codes. `_text`,
+/// `_content` and `_query` are left out: nothing here answers them.
+pub fn params(resource_type: &str) -> impl Iterator<Item = &'static Param> + use<> {
+    PARAMS.get(resource_type).into_iter().flatten()
+}
+
+/// One parameter of a resource type.
+#[must_use]
+pub fn param(resource_type: &str, code: &str) -> Option<&'static Param> {
+    let of_type = PARAMS.get(resource_type)?;
+    let at = of_type
+        .binary_search_by(|known| known.code.cmp(code))
+        .ok()?;
+    of_type.get(at)
+}
+
+fn params_of(resource_type: &'static str) -> Vec<Param> {
+    let own = R4.params_of(resource_type).iter();
+    let all = own.chain(R4.params_of("Resource"));
+    let mut params: Vec<Param> = all.filter_map(|param| read(resource_type, param)).collect();
+    params.sort_by_key(|param| param.code);
+    params
+}
+
+fn read(resource_type: &'static str, param: &SearchParam) -> Option<Param> {
+    if param.expression.is_empty() {
+        return None;
+    }
+    let parts = param.parts.split(';').filter_map(|part| {
+        let (code, expression) = part.split_once('=')?;
+        let of = |name: &&SearchParam| name.name == code;
+        let kind = R4.params_of(resource_type).iter().find(of)?.kind;
+        Some(Part {
+            code,
+            kind: Kind::parse(kind)?,
+            expression,
+        })
+    });
+    let targets = param.targets.split('|').filter(|target| !target.is_empty());
+    Some(Param {
+        resource_type,
+        code: param.name,
+        kind: Kind::parse(param.kind)?,
+        expression: param.expression,
+        targets: targets.collect(),
+        parts: parts.collect(),
+    })
+}
