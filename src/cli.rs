@@ -5,13 +5,16 @@ use std::{path::PathBuf, str::FromStr};
 use types::{Jurisdiction, MeshClock};
 
 pub mod audit;
+pub mod backup;
 pub mod beds;
 pub mod dataset;
+pub mod doctor;
 pub mod fl;
 pub mod local;
 pub mod pki;
 pub mod plans;
 pub mod quarantine;
+pub mod status;
 pub mod twin;
 pub mod view;
 use pki::{PKI_EXAMPLES, PkiArgs};
@@ -29,6 +32,7 @@ pub struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   medmesh up                                  a mesh of three regions on this machine
+  medmesh status                              how it is
   medmesh token --region us                   a bearer token for its FHIR API
   medmesh edge --config edge.toml             one node
   medmesh check-config edge.toml              what is wrong with a configuration
@@ -84,6 +88,18 @@ pub enum Command {
         after_help = "Terraform says these; what a person says is `cargo xtask rollout local`, or `medmesh up`."
     )]
     Local(local::LocalArgs),
+    /// Says how a mesh is, or one node of it: links, backlogs, quarantine, certificates' ends.
+    #[command(after_help = status::STATUS_EXAMPLES)]
+    Status(status::StatusArgs),
+    /// Looks at all that a node rests on, and says what to do about each fault.
+    #[command(after_help = doctor::DOCTOR_EXAMPLES)]
+    Doctor(doctor::DoctorArgs),
+    /// Takes an encrypted backup of a node beside it, and shows that it can be put back.
+    #[command(after_help = backup::BACKUP_EXAMPLES)]
+    Backup(backup::BackupArgs),
+    /// Puts a node back to a backup.
+    #[command(after_help = backup::RESTORE_EXAMPLES)]
+    Restore(backup::RestoreArgs),
     /// Gets a bearer token of a mesh on this machine (SMART Backend Services), and prints it.
     #[command(after_help = TOKEN_EXAMPLES)]
     Token(TokenArgs),
@@ -294,6 +310,39 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    /// The lines of a guide that begin with the program, up to a pipe or a comment.
+    fn commands_of(guide: &str) -> Vec<Vec<&str>> {
+        let mut inside = false;
+        let mut found = Vec::new();
+        for line in guide.lines().map(str::trim) {
+            if line.starts_with("```") {
+                inside = !inside && line == "```sh";
+            } else if inside && line.starts_with("medmesh ") && !line.ends_with('|') {
+                let end =
+                    [" #", " | ", " > ", " \\"].map(|mark| line.find(mark).unwrap_or(line.len()));
+                let end = end.into_iter().min().unwrap_or(line.len());
+                found.push(line[..end].split_whitespace().collect());
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn every_command_of_a_guide_is_one_of_the_program() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut count = 0;
+        for guide in ["docs/operations.md", "infra/README.md", "README.md"] {
+            let text = std::fs::read_to_string(root.join(guide)).unwrap();
+            for line in commands_of(&text) {
+                if let Err(error) = Cli::try_parse_from(&line) {
+                    panic!("{guide}: {line:?}: {error}");
+                }
+                count += 1;
+            }
+        }
+        assert!(count > 20, "{count} commands");
     }
 
     #[test]

@@ -1,18 +1,22 @@
 //! One file a command.
 pub mod audit;
+pub mod backup;
 pub mod beds;
 pub mod check_config;
 pub mod dataset;
 pub mod device;
+pub mod doctor;
 pub mod edge;
 pub mod fl;
 pub mod global;
 pub mod local_api;
 pub mod node;
+pub mod nodes;
 pub mod pki;
 pub mod plans;
 pub mod quarantine;
 pub mod regional;
+pub mod status;
 pub mod studies;
 pub mod token;
 pub mod twin;

@@ -8,6 +8,8 @@ use std::process::ExitCode;
 pub enum Failure {
     /// The configuration is wrong; nothing was started.
     Config(ConfigError),
+    /// What was found is said already; this is the exit code that says it too.
+    Said(u8),
     /// Anything else.
     Failed(anyhow::Error),
 }
@@ -20,6 +22,7 @@ impl Failure {
                 eprintln!("medmesh: {}", out::printable(&error.to_string()));
                 ExitCode::from(config::EXIT_CODE)
             }
+            Self::Said(code) => ExitCode::from(code),
             Self::Failed(error) if out::is_closed_pipe(&error) => ExitCode::SUCCESS,
             Self::Failed(error) => {
                 eprintln!("medmesh: {}", out::printable(&format!("{error:#}")));

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 wrong usage (by clap), 64 wrong configuration.
 
+mod backup;
 pub mod cli;
 mod command;
 mod failure;
@@ -51,6 +52,10 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Device(args) => command::device::run(args).await,
         Command::Twin(args) => command::twin::run(args.command).await,
         Command::Local(args) => local::run(args).await,
+        Command::Doctor(args) => command::doctor::run(&args).await,
+        Command::Backup(args) => command::backup::backup(&args),
+        Command::Restore(args) => command::backup::restore(&args),
+        Command::Status(args) => command::status::run(&args).await,
         Command::Token(args) => command::token::run(&args).await,
     }
 }

@@ -7,7 +7,7 @@ pub(crate) mod files;
 pub(crate) mod identity;
 mod mesh_json;
 mod mesh_time;
-mod metrics;
+pub mod metrics;
 pub(crate) mod plan;
 mod ports;
 pub(crate) mod process;

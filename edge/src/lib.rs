@@ -5,6 +5,7 @@ compile_error!(
 );
 
 mod alarms;
+pub mod backup;
 pub mod beds;
 pub mod broker;
 pub mod clockguard;

@@ -392,6 +392,7 @@ pub use key::read_facility_key;
 
 pub(crate) use apply::used_bytes;
 pub(crate) use beds::{check as check_bed, read as read_beds};
+pub(crate) use outbox::port as port_error;
 
 impl Store {
     /// The crosswalk of a device, drawn if it is new.

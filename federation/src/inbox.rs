@@ -266,7 +266,7 @@ pub(crate) fn note_mark(tx: &Connection, sender: &Place, mark: u64) -> Result<()
         .try_for_each(|priority| stream::note_mark(tx, sender, priority, mark))
 }
 
-pub use stream::doubt;
+pub use stream::{doubt, doubt_all};
 pub(crate) use stream::{last_mark, rewind};
 
 /// The last sequence up to which everything of that sender has a final answer; 0 before the first.

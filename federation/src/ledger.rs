@@ -37,6 +37,7 @@ mod lateness;
 pub mod notes;
 mod restore;
 mod uplink;
+mod waiting;
 pub use checkpoint::{KeepsHeads, Telling, keep_heads};
 pub use commit::Commit;
 pub use handlers::{Engine, Handler, Handlers};
@@ -44,6 +45,7 @@ pub use lateness::{Lateness, OUT_OF_ORDER_LIMIT};
 pub use restore::Marked;
 use uplink::Added;
 pub use uplink::{MAX_KNOWN, MAX_WAITING_BYTES, Shipped};
+pub use waiting::Waiting;
 
 /// Makes admitted parcels durable in an engine of the node's choice.
 #[async_trait]

@@ -32,6 +32,7 @@ pub mod profile;
 pub mod quarantine;
 pub mod reason;
 pub mod receipt;
+pub mod restored;
 pub mod signed_file;
 pub mod standing;
 pub mod tls;

@@ -25,7 +25,7 @@ mod welcome;
 
 pub use io::Tap;
 pub use server::{Door, serve};
-pub use uplink::{LinkState, Uplink, UplinkParts};
+pub use uplink::{LinkState, Uplink, UplinkParts, look};
 
 use crate::{
     audit::origin, identity::Identity, note::TreeHead, port::PortError, reason, receipt::Forged,

@@ -24,11 +24,13 @@ use std::collections::BTreeMap;
 use types::{EnvelopeId, Place, Priority, Timestamp};
 
 mod again;
+mod age;
 mod held;
 mod peer;
 mod reserve;
 mod stream;
 pub use again::{Again, MAX_AGAIN, PROBES, due_soon, ship_again};
+pub use age::{held_count, oldest};
 use held::Fate;
 pub use held::{Decided, FIRST_RETRY, Held, MAX_RETRY, any_held, discard, held, one_held, release};
 use peer::{Peer, place_of};
@@ -68,6 +70,7 @@ CREATE INDEX outbox_refused_due ON outbox_refused (due_ms, n) WHERE key IS NULL;
 ",
     stream::STREAMS,
     peer::PEERS,
+    age::MADE,
 ];
 
 /// A parcel that was stored.
@@ -221,13 +224,16 @@ fn insert(
     now: Timestamp,
 ) -> Result<(), DbError> {
     audit::append(tx, &Entry::sealed(now, parcel))?;
-    tx.prepare_cached("INSERT INTO outbox (key, id, digest, parcel) VALUES (?1, ?2, ?3, ?4)")?
-        .execute((
-            peer.key(priority, parcel.seq)?,
-            &parcel.id[..],
-            &parcel.digest[..],
-            parcel.encode_to_vec(),
-        ))?;
+    tx.prepare_cached(
+        "INSERT INTO outbox (key, id, digest, parcel, made_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?
+    .execute((
+        peer.key(priority, parcel.seq)?,
+        &parcel.id[..],
+        &parcel.digest[..],
+        parcel.encode_to_vec(),
+        now.0,
+    ))?;
     tx.prepare_cached(
         "UPDATE outbox_counter SET parcels = parcels + 1, bytes = bytes + ?3 WHERE peer = ?1 AND priority = ?2",
     )?

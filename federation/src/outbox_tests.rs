@@ -261,7 +261,7 @@ fn no_lease_reaches_further_than_the_receiver_remembers() {
     let parcel = Parcel::default().encode_to_vec();
     for seq in 1..=WINDOW + 10 {
         conn.execute(
-            "INSERT INTO outbox VALUES (?1, x'', x'', ?2)",
+            "INSERT INTO outbox (key, id, digest, parcel) VALUES (?1, x'', x'', ?2)",
             (Peer::ABOVE.key(Priority::Live, seq).unwrap(), &parcel),
         )
         .unwrap();
@@ -450,8 +450,11 @@ fn what_an_earlier_version_held_goes_on_in_its_order_and_its_stream() {
     )
     .unwrap();
     let row = ((1_i64 << 56) + 5, parcel.encode_to_vec());
-    conn.execute("INSERT INTO outbox VALUES (?1, x'', x'', ?2)", row)
-        .unwrap();
+    conn.execute(
+        "INSERT INTO outbox (key, id, digest, parcel) VALUES (?1, x'', x'', ?2)",
+        row,
+    )
+    .unwrap();
     let stream: Vec<u8> = conn
         .query_row("SELECT id FROM outbox_stream", [], |row| row.get(0))
         .unwrap();
@@ -463,4 +466,37 @@ fn what_an_earlier_version_held_goes_on_in_its_order_and_its_stream() {
     assert_eq!(put(&conn, Priority::Live, 6).seq, 6);
     assert!(waits_above(&conn, Priority::Live, 5).unwrap());
     assert!(!waits_above(&conn, Priority::Live, 4).unwrap());
+}
+
+#[test]
+fn the_oldest_parcel_that_waits_is_known_by_when_it_was_sealed_until_it_has_its_receipt() {
+    let conn = database();
+    let rules = Rules::builtin().unwrap();
+    assert_eq!(oldest(&conn, &there()).unwrap(), None);
+    for (priority, n, at) in [
+        (Priority::Live, 1, 500),
+        (Priority::Live, 2, 600),
+        (Priority::Alarm, 3, 700),
+    ] {
+        let id = EnvelopeId::from_bytes([n; 16]);
+        let now = Timestamp(at);
+        let queued = ship(&conn, &rules, envelope("m"), priority, id, now).unwrap();
+        queued.unwrap();
+    }
+    let leased = lease_from(&conn, &there(), Priority::Live, 0, ALL).unwrap();
+    for (settles, expected) in [(0, 500), (1, 600), (2, 700)] {
+        let receipts: Vec<_> = leased[..settles]
+            .iter()
+            .map(|parcel| receipt(parcel, Outcome::Accepted))
+            .collect();
+        settle(&conn, (&me(), &there()), &receipts, Timestamp(0)).unwrap();
+        let found = oldest(&conn, &there()).unwrap();
+        assert_eq!(found, Some(Timestamp(expected)), "{settles} settled");
+    }
+    assert_eq!(held_count(&conn).unwrap(), 0);
+    let alarm = lease_from(&conn, &there(), Priority::Alarm, 0, ALL).unwrap();
+    let refused = [receipt(&alarm[0], Outcome::Refused)];
+    settle(&conn, (&me(), &there()), &refused, Timestamp(0)).unwrap();
+    assert_eq!(held_count(&conn).unwrap(), 1);
+    assert_eq!(oldest(&conn, &there()).unwrap(), None);
 }

@@ -6,11 +6,13 @@
 //! never resumed between mesh peers, since a resumed session would skip the checks.
 //!
 //! Not here: what an identity may do (`link`, the broker's access rules), and issuing (`pki`).
+mod ends;
 mod examine;
 mod material;
 mod refused;
 mod verify;
 
+pub use ends::{End, ends, names};
 pub use examine::{lapsed, mismatches, paths};
 pub use material::{MAX_FILE_BYTES, Revocations, TlsPaths};
 pub use refused::count_refused;
@@ -18,7 +20,7 @@ pub use verify::UnexpectedPeer;
 
 use crate::identity::{Identity, IdentityError, Peer};
 use ed25519_dalek::VerifyingKey;
-use material::{Files, Material};
+use material::{Ends, Files, Material};
 use parking_lot::{Mutex, RwLock};
 use rustls::{
     ClientConfig, KeyLog, KeyLogFile, NoKeyLog, ServerConfig,
@@ -335,12 +337,24 @@ impl ReloadingTls {
             let looked = tokio::task::spawn_blocking(move || this.look()).await;
             let Ok(looked) = looked else { return };
             self.tell(looked, &mut last_error);
-            let left = self.me().not_after.since((self.time)()) / 1_000;
-            #[expect(
-                clippy::cast_precision_loss,
-                reason = "seconds of a few years are exact"
-            )]
-            metrics::gauge!("medmesh_tls_certificate_left_seconds").set(left as f64);
+            self.tell_ends((self.time)());
+        }
+    }
+
+    /// Tells the metrics for how long certificate, authority and list hold.
+    fn tell_ends(&self, now: Timestamp) {
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "seconds of a few years are exact"
+        )]
+        let left = |end: Timestamp| (end.since(now) / 1_000) as f64;
+        let Ends { authority, list } = self.current.get().ends;
+        metrics::gauge!("medmesh_tls_certificate_left_seconds").set(left(self.me().not_after));
+        if let Some(end) = authority {
+            metrics::gauge!("medmesh_tls_authority_left_seconds").set(left(end));
+        }
+        if let Some(end) = list {
+            metrics::gauge!("medmesh_tls_crl_left_seconds").set(left(end));
         }
     }
 

@@ -119,6 +119,8 @@ pub async fn watch(
             }
         }
         if let Ok(gaps) = node.open_gaps().await {
+            #[expect(clippy::cast_precision_loss, reason = "a few gaps")]
+            metrics::gauge!("medmesh_gaps_open").set(gaps as f64);
             say(Finding::Gap, gaps > 0);
         }
         let now = stuck();

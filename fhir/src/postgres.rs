@@ -4,6 +4,7 @@
 //! reached, and what it must promise, is in [`connect`].
 mod connect;
 mod database;
+mod examine;
 mod query;
 mod write;
 
@@ -16,6 +17,7 @@ use async_trait::async_trait;
 pub use connect::{UrlProblem, check_url};
 pub use database::create_database;
 use deadpool_postgres::{HookError, Object, Pool, PoolError};
+pub use examine::{Report, examine};
 use tokio_postgres::{Row, error::SqlState};
 use types::Timestamp;
 

@@ -24,6 +24,15 @@ struct State {
     names: Vec<String>,
 }
 
+impl State {
+    /// The same for whoever watches metrics alone.
+    fn tell(&self, name: &'static str) {
+        let needed = if self.needed { "true" } else { "false" };
+        let failing = f64::from(u8::from(self.reason.is_some()));
+        metrics::gauge!("medmesh_check_failing", "check" => name, "needed" => needed).set(failing);
+    }
+}
+
 /// One thing that a node should have; it fails until it is passed for the first time.
 #[derive(Clone, Debug)]
 pub struct Check {
@@ -71,6 +80,7 @@ impl Health {
             reason,
             names,
         };
+        state.tell(name);
         self.checks.write().insert(name, state);
         Check {
             health: self.clone(),
@@ -156,6 +166,7 @@ impl Check {
         if let Some(state) = self.health.checks.write().get_mut(self.name) {
             state.reason = reason;
             state.names = names;
+            state.tell(self.name);
         }
     }
 }

@@ -4,6 +4,7 @@ pub mod admission;
 pub mod clock;
 pub mod config;
 pub mod descriptors;
+pub mod discipline;
 pub mod health;
 pub mod https;
 pub mod listeners;

@@ -62,6 +62,7 @@ fn recorder() -> &'static PrometheusHandle {
             tracing::warn!("another metrics recorder is installed; /metrics stays empty");
         }
         metrics::gauge!("process_start_time_seconds").set(now_seconds());
+        metrics::gauge!("medmesh_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
         keep_up(handle.clone());
         handle
     })

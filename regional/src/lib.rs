@@ -12,6 +12,7 @@ pub mod config;
 mod control;
 mod decode;
 pub mod desk;
+pub mod engine;
 mod error;
 pub mod intake;
 pub mod learning;

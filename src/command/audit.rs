@@ -32,7 +32,7 @@ use types::{Place, Timestamp};
 /// Entries that are read at a time.
 const PAGE: u32 = 1_000;
 /// The audit log of a regional or the global node, in its data directory.
-pub(super) const LEDGER: &str = "ledger.db";
+pub(crate) const LEDGER: &str = "ledger.db";
 
 /// Runs the command.
 pub fn run(args: &AuditArgs) -> Result<(), Failure> {
@@ -217,6 +217,8 @@ fn gap_text(gap: &Gap) -> String {
 
 /// Writes beside the running node, as one more commit of its log.
 fn acknowledge(args: &AuditNodeArgs) -> Result<(), Failure> {
+    // The file of heads is written anew beside the log, and is the node's alone as it was.
+    storage::private::make_private();
     let opened = open(&args.config)?;
     let (place, witness) = opened.node()?;
     let key = load_signing_key(&opened.tls.signing_key).map_err(anyhow::Error::from)?;

@@ -15,16 +15,7 @@ pub struct LocalApi {
 impl LocalApi {
     /// The node of a configuration.
     pub fn of(config: &EdgeConfig) -> Result<Self> {
-        let mut address = config.https.listen;
-        if address.port() == 0 {
-            bail!("https.listen: the node chose its port itself; name one in the configuration");
-        }
-        if address.ip().is_unspecified() {
-            address.set_ip(match address.ip() {
-                IpAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
-                IpAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
-            });
-        }
+        let address = reachable(config.https.listen)?;
         let path = config.data_dir.join(TOKEN_FILE);
         let token = std::fs::read_to_string(&path).with_context(|| {
             format!("{}: has the node run, and may you read it?", path.display())
@@ -82,6 +73,20 @@ impl LocalApi {
         }
         Ok(())
     }
+}
+
+/// Where a listener of this machine is reached from this machine.
+pub fn reachable(mut address: SocketAddr) -> Result<SocketAddr> {
+    if address.port() == 0 {
+        bail!("https.listen: the node chose its port itself; name one in the configuration");
+    }
+    if address.ip().is_unspecified() {
+        address.set_ip(match address.ip() {
+            IpAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    Ok(address)
 }
 
 fn query(asked: &[(&str, &str)]) -> String {

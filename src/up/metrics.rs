@@ -36,9 +36,22 @@ impl Snapshot {
         })
     }
 
+    /// The sum of a metric over the series with a label, such as `state="live"`; none when there is none.
+    pub fn value(&self, name: &str, label: &str) -> Option<f64> {
+        let mut with = self.of(name).filter(|(labels, _)| labels.contains(label));
+        let (_, first) = with.next()?;
+        Some(with.fold(first, |sum, (_, value)| sum + value))
+    }
+
+    /// The value of a label of a metric that has one series.
+    pub fn label(&self, name: &str, label: &str) -> Option<String> {
+        let (labels, _) = self.of(name).next()?;
+        let (_, rest) = labels.split_once(&format!("{label}=\""))?;
+        Some(rest.split_once('"')?.0.to_owned())
+    }
+
     fn sum(&self, name: &str, label: &str) -> f64 {
-        let with = self.of(name).filter(|(labels, _)| labels.contains(label));
-        with.map(|(_, value)| value).sum()
+        self.value(name, label).unwrap_or(0.0)
     }
 
     /// Cumulative counts by upper bound.

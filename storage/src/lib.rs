@@ -1,5 +1,7 @@
 //! How data lasts on a disk: files that are replaced whole and durably ([`file`]), files that are nobody else's business
 //! ([`private`]), and SQLite files that are opened again after an I/O error ([`sqlite`]).
+pub mod copy;
+pub mod disk;
 #[cfg(feature = "fault")]
 pub mod fault;
 pub mod file;

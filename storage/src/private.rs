@@ -3,7 +3,7 @@ use std::{
     fs::{self, Permissions},
     io,
     os::unix::fs::PermissionsExt,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 /// What a node takes from the mode of every file and directory that it makes: all of group and others.
@@ -59,6 +59,36 @@ fn walk(dir: &Path, open: &dyn Fn(&Path) -> bool, depth: usize) -> io::Result<()
     Ok(())
 }
 
+/// What in a data directory, itself among it, others than its owner may use: at most `limit` paths.
+///
+/// # Errors
+/// When something cannot be looked at.
+pub fn wide(dir: &Path, limit: usize) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut left = vec![(dir.to_owned(), 0)];
+    while let Some((path, depth)) = left.pop() {
+        let about = match fs::symlink_metadata(&path) {
+            Ok(about) => about,
+            // A temporary file that another process removed meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && depth > 0 => continue,
+            Err(error) => return Err(error),
+        };
+        if about.is_symlink() || found.len() == limit {
+            continue;
+        }
+        if about.permissions().mode() & 0o7777 & UMASK != 0 {
+            found.push(path.clone());
+        }
+        if about.is_dir() && depth < MAX_DEPTH {
+            for entry in fs::read_dir(&path)? {
+                left.push((entry?.path(), depth + 1));
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
 /// Only what is too wide is changed, so that a file of another user that is private already is no error.
 fn narrow(path: &Path) -> io::Result<()> {
     let mode = fs::symlink_metadata(path)?.permissions().mode() & 0o7777;
@@ -96,6 +126,24 @@ mod tests {
         assert_eq!([mode(&data), mode(&deep)], [0o700, 0o700]);
         claim(&data).unwrap();
         assert_eq!(mode(&data.join("pki/ca.pem")), 0o600);
+    }
+
+    #[test]
+    fn what_others_may_use_is_named_however_deep_and_links_are_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        claim(&data).unwrap();
+        fs::create_dir(data.join("deep")).unwrap();
+        for (file, mode) in [("store.db", 0o600), ("deep/key", 0o640)] {
+            fs::write(data.join(file), "x").unwrap();
+            fs::set_permissions(data.join(file), Permissions::from_mode(mode)).unwrap();
+        }
+        fs::set_permissions(data.join("deep"), Permissions::from_mode(0o700)).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", data.join("link")).unwrap();
+        assert_eq!(wide(&data, 9).unwrap(), [data.join("deep/key")]);
+        claim(&data).unwrap();
+        assert!(wide(&data, 9).unwrap().is_empty());
+        assert!(wide(&dir.path().join("gone"), 9).is_err());
     }
 
     #[test]

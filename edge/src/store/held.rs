@@ -3,7 +3,7 @@
 use super::{Store, StoreError, apply::Apply, job::Job};
 use federation::outbox;
 use std::sync::atomic::Ordering;
-use types::Priority;
+use types::{Priority, Timestamp};
 
 /// What is held.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,7 +14,42 @@ pub struct Holding {
     pub messages: bool,
 }
 
+/// How much is held.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HeldCounts {
+    /// Parcels that the region did not take in whole.
+    pub parcels: u64,
+    /// Messages and samples of devices that could not be understood.
+    pub messages: u64,
+}
+
 impl Store {
+    /// How much is in quarantine; reads every entry of it.
+    ///
+    /// # Errors
+    /// As any read.
+    pub async fn held_counts(&self) -> Result<HeldCounts, StoreError> {
+        self.read(|db| {
+            let messages: i64 = db
+                .prepare_cached("SELECT count(*) FROM unreadable")?
+                .query_row([], |row| row.get(0))?;
+            Ok(HeldCounts {
+                parcels: outbox::held_count(db)?,
+                messages: messages.unsigned_abs(),
+            })
+        })
+        .await
+    }
+
+    /// When the oldest parcel was sealed that waits for the region (real time).
+    ///
+    /// # Errors
+    /// As any read.
+    pub async fn oldest(&self) -> Result<Option<Timestamp>, StoreError> {
+        let region = self.region().clone();
+        self.read(move |db| Ok(outbox::oldest(db, &region)?)).await
+    }
+
     /// Whether anything is in quarantine. Cheap.
     ///
     /// # Errors

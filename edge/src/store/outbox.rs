@@ -137,7 +137,7 @@ impl Store {
     }
 }
 
-pub(super) fn port(error: StoreError, op: &'static str) -> PortError {
+pub(crate) fn port(error: StoreError, op: &'static str) -> PortError {
     PortError {
         kind: match error.kind {
             StoreErrorKind::Full | StoreErrorKind::Unavailable => PortErrorKind::Unavailable,

@@ -6,7 +6,7 @@ use crate::{
     run::Shared,
     store::{Condition, Late},
 };
-use federation::port::Outbox;
+use federation::{port::Outbox, standing::set_oldest};
 use node::health::Check;
 use std::{sync::Arc, time::Duration};
 use tokio::time::{MissedTickBehavior, interval};
@@ -19,6 +19,8 @@ const UPKEEP_TICK: Duration = Duration::from_secs(1);
 const RETENTION_TURNS: u64 = 10;
 /// Blobs that nothing needs are looked for every such turn.
 const BLOB_TURNS: u64 = 600;
+/// What is held is counted, and the age of what waits looked up, every such turn.
+const COUNT_TURNS: u64 = 5;
 /// Steps of retention in one turn, each one commit.
 const RETENTION_STEPS: usize = 30;
 /// Steps of shipping late in one turn, each one commit.
@@ -52,6 +54,9 @@ pub(crate) async fn upkeep(shared: Arc<Shared>, stop: CancellationToken) -> Resu
                 );
             }
         }
+        if turn % COUNT_TURNS == 0 {
+            count(&shared).await;
+        }
         held_back = ship_late(&shared, &clearance, held_back).await;
         ship_again(&shared).await;
         let trusted = shared.guard.now().trusted;
@@ -66,6 +71,20 @@ pub(crate) async fn upkeep(shared: Arc<Shared>, stop: CancellationToken) -> Resu
         {
             tracing::warn!(%error, "blobs that nothing needs are still there");
         }
+    }
+}
+
+/// Tells the metrics for how long parcels have been waiting, and how much is held.
+async fn count(shared: &Shared) {
+    // An error shows in the condition; the next turn tries again.
+    if let Ok(oldest) = shared.store.oldest().await {
+        set_oldest(oldest, shared.guard.now().real);
+    }
+    if let Ok(held) = shared.store.held_counts().await {
+        #[expect(clippy::cast_precision_loss, reason = "exact below 2^53")]
+        let gauge = |name: &'static str, count: u64| metrics::gauge!(name).set(count as f64);
+        gauge("medmesh_held_parcels", held.parcels);
+        gauge("medmesh_held_messages", held.messages);
     }
 }
 

@@ -114,6 +114,28 @@ pub fn doubt(tx: &Connection, by: &Place) -> Result<(), DbError> {
     Ok(())
 }
 
+/// This node was put back, as its operator says: none of the senders that `is` tells is taken before it has begun a
+/// stream. How many there are.
+///
+/// # Errors
+/// [`DbError`]; the caller rolls back.
+pub fn doubt_all(tx: &Connection, is: impl Fn(&Place) -> bool) -> Result<usize, DbError> {
+    let senders: Vec<String> = tx
+        .prepare_cached("SELECT sender FROM inbox_stream")?
+        .query_map([], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    let mut doubted = 0;
+    for sender in senders {
+        let place = sender.parse().map_err(|_| DbError::Corrupt("sender"))?;
+        if is(&place) {
+            doubted += tx
+                .prepare_cached("UPDATE inbox_stream SET paused = 2 WHERE sender = ?1")?
+                .execute([&sender])?;
+        }
+    }
+    Ok(doubted)
+}
+
 /// What this sender and this node lost is known, or declared.
 fn vouch(tx: &Connection, sender: &str) -> Result<(), DbError> {
     tx.prepare_cached("INSERT OR IGNORE INTO inbox_vouched (sender) VALUES (?1)")?

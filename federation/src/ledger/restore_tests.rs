@@ -9,6 +9,7 @@ use crate::{
     ledger::{Handler, Handlers, Ledger, Shipped},
     policy::Rules,
     port::{Arrival, Gate, Inbox, LeaseLimits, Outbox, PortError, PortErrorKind, Verdict},
+    restored,
     watch::Looked,
     wire::{Begin, Hello, Outcome, Parcel, Receipt, Sent},
 };
@@ -292,6 +293,38 @@ async fn both_ends_put_back_to_the_same_moment_declare_a_gap_once_a_third_one_sh
     );
     for node in [&sender, &witness] {
         assert_eq!(meet(node, &receiver).await, 1, "nobody is doubted twice");
+    }
+}
+
+#[tokio::test]
+async fn whoever_says_that_a_node_was_put_back_needs_no_third_one_to_show_it() {
+    let dirs = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let sender = open(dirs[0].path(), &region());
+    let receiver = start(dirs[1].path(), &Place::Global).await;
+    tell(&sender, &receiver, 1).await;
+    let backups = (copy(dirs[0].path()), copy(dirs[1].path()));
+    tell(&sender, &receiver, 2).await;
+    drop(receiver);
+    let mut tables = db::open(&backups.1.path().join("ledger.db")).unwrap();
+    let signer = Signer::new(&Place::Global, key(&Place::Global));
+    let marked = restored::mark(&mut tables, &Place::Global, &signer, Timestamp(2_000));
+    assert_eq!(marked.unwrap(), 1);
+    drop(tables);
+    let receiver = open(backups.1.path(), &Place::Global);
+    // What is not put back has what is missing, and nothing is lost.
+    assert_eq!(meet(&sender, &receiver).await, 2, "it has what is missing");
+    assert!(gaps(&sender).await.is_empty());
+    // What was put back to the same moment agrees, and is asked all the same.
+    drop(receiver);
+    let backup = copy(backups.1.path());
+    let mut tables = db::open(&backup.path().join("ledger.db")).unwrap();
+    restored::mark(&mut tables, &Place::Global, &signer, Timestamp(2_000)).unwrap();
+    drop(tables);
+    let receiver = open(backup.path(), &Place::Global);
+    let sender = open(copy(dirs[0].path()).path(), &region());
+    assert_eq!(meet(&sender, &receiver).await, 2);
+    for node in [&sender, &receiver] {
+        assert_eq!(gaps(node).await, ["in-doubt"]);
     }
 }
 

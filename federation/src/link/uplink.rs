@@ -14,8 +14,10 @@ use tonic::Status;
 use types::{Place, Timestamp};
 
 mod dial;
+mod look;
 mod session;
 pub(super) use dial::Opened;
+pub use look::look;
 pub(super) use session::Session;
 
 /// Bound of the first wait after a broken link.
@@ -158,6 +160,7 @@ impl Uplink {
                 let now = (self.parts.time)();
                 self.state.send_replace(LinkState::Up { since: now });
                 metrics::gauge!("medmesh_link_up").set(1.0);
+                session::heard(&self.parts.there);
                 tracing::info!(peer = %self.parts.there, "link up");
                 let (outbox, there) = (self.parts.outbox.clone(), self.parts.there.clone());
                 let key = opened.key;

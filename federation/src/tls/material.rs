@@ -17,9 +17,10 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
+use types::Timestamp;
 use x509_parser::{
     certificate::X509Certificate, num_bigint::BigUint, prelude::FromDer,
-    revocation_list::CertificateRevocationList,
+    revocation_list::CertificateRevocationList, time::ASN1Time,
 };
 
 /// The longest TLS file, in bytes: a revocation list of some 400,000 entries.
@@ -95,6 +96,35 @@ pub(super) struct Material {
     pub(super) servers: Arc<WebPkiServerVerifier>,
     /// What the lists revoke.
     pub(super) revoked: Arc<Revocations>,
+    /// Until when authority and lists hold.
+    pub(super) ends: Ends,
+}
+
+/// Until when what a node's own certificate rests on holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ends {
+    /// The first authority's end.
+    pub authority: Option<Timestamp>,
+    /// When the first of the revocation lists must have been replaced.
+    pub list: Option<Timestamp>,
+}
+
+impl Ends {
+    fn of(authorities: &[CertificateDer<'_>], lists: &[CertificateRevocationListDer<'_>]) -> Self {
+        let at = |time: ASN1Time| Timestamp(time.timestamp().saturating_mul(1_000));
+        let authorities = authorities.iter().filter_map(|der| {
+            let (_, read) = X509Certificate::from_der(der).ok()?;
+            Some(at(read.validity().not_after))
+        });
+        let lists = lists.iter().filter_map(|der| {
+            let (_, read) = CertificateRevocationList::from_der(der).ok()?;
+            read.next_update().map(at)
+        });
+        Self {
+            authority: authorities.min(),
+            list: lists.min(),
+        }
+    }
 }
 
 impl Files {
@@ -155,6 +185,7 @@ impl Files {
             source,
         })?;
         let revoked = Arc::new(revocations(&lists, &authorities, &paths.crl)?);
+        let ends = Ends::of(&authorities, &lists);
         let mut roots = RootCertStore::empty();
         for authority in authorities {
             roots.add(authority)?;
@@ -177,6 +208,7 @@ impl Files {
             .enforce_revocation_expiration()
             .build()?,
             revoked,
+            ends,
         })
     }
 }

@@ -63,7 +63,8 @@ pub fn check_url(url: &str, authority_pem: Option<&[u8]>) -> Result<(), UrlProbl
     parse(url, authority_pem).map(drop)
 }
 
-fn parse(
+/// As [`check_url`], and what it says.
+pub(super) fn parse(
     url: &str,
     authority_pem: Option<&[u8]>,
 ) -> Result<(Config, Option<ClientConfig>), UrlProblem> {

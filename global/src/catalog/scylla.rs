@@ -6,6 +6,7 @@ use super::{
     PlaceFilter, Put, Records, StoreError, check_limit, check_records,
 };
 mod owners;
+pub mod reach;
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt, stream};

@@ -13,6 +13,7 @@ mod full_store;
 mod infra;
 mod kills;
 mod modbus;
+mod observability;
 mod replay;
 mod residency;
 mod restored;

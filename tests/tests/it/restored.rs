@@ -1,6 +1,6 @@
-//! A region, and then a facility, stopped, copied, run on and put back to the copy: new data flows, what either end
+//! A region, and then a facility, backed up while they run, run on and put back to the backup: new data flows, what either end
 //! still has is there, what may be missing is said, and the audit logs tell of it.
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use medmesh_tests::{binary, mesh::Mesh, wait};
 use serde_json::Value;
 use std::{
@@ -39,23 +39,103 @@ async fn restored() -> Result<()> {
     grown(&mesh, &before).await?;
     the_gap_stays_until_a_person_has_seen_it(&mesh).await?;
     the_logs_tell(&mesh)?;
-    mesh.stop().await
+    a_doctor_finds_the_mesh_well(&mesh)?;
+    mesh.signal(FACILITY, "STOP")?;
+    let (code, seen) = status(&mesh.dir)?;
+    let halted = place_of(&seen, "us-f1")?.clone();
+    ensure!(code == Some(2) && halted["state"] == "down", "{seen}");
+    let why = halted["error"].as_str().unwrap_or_default();
+    ensure!(why.starts_with("no answer within"), "{halted}");
+    mesh.signal(FACILITY, "CONT")?;
+    let dir = mesh.dir.clone();
+    mesh.stop().await?;
+    let (code, seen) = status(&dir)?;
+    ensure!(code == Some(2) && seen["state"] == "down", "{seen}");
+    Ok(())
 }
 
-/// Copies a node's data while nothing runs, lets the mesh run on, and puts the copy back.
+/// `medmesh status`: its exit code, and what it says.
+fn status(dir: &Path) -> Result<(Option<i32>, Value)> {
+    let ran = Command::new(binary::medmesh())
+        .args(["status", "--json", "--wait", "2s", "--dir"])
+        .arg(dir)
+        .output()?;
+    let seen = serde_json::from_slice(&ran.stdout);
+    Ok((ran.status.code(), seen.with_context(|| format!("{ran:?}"))?))
+}
+
+fn place_of<'a>(seen: &'a Value, name: &str) -> Result<&'a Value> {
+    let mut places = seen["places"].as_array().into_iter().flatten();
+    places
+        .find(|place| place["name"] == name)
+        .with_context(|| format!("no {name} in {seen}"))
+}
+
+/// Every node is looked at beside the running mesh, and finds the tier above and its own ports.
+fn a_doctor_finds_the_mesh_well(mesh: &Mesh) -> Result<()> {
+    let ran = Command::new(binary::medmesh())
+        .args(["doctor", "--json", "--dir"])
+        .arg(&mesh.dir)
+        .output()?;
+    let report: Value = serde_json::from_slice(&ran.stdout).with_context(|| format!("{ran:?}"))?;
+    let findings = report["findings"].as_array().context("findings")?;
+    let bad: Vec<_> = findings.iter().filter(|it| it["level"] == "bad").collect();
+    ensure!(bad.is_empty(), "{bad:?}");
+    for (check, says) in [
+        ("above", "regional/us/us answers"),
+        ("above", "global answers"),
+        ("clock", "from the tier above"),
+        ("ports", "the node listens"),
+        ("version", "runs, as installed"),
+        ("permissions", "only the node's user"),
+        ("certificates", "holds for"),
+    ] {
+        let said = |it: &&Value| {
+            let found = it["says"].as_str().unwrap_or_default();
+            it["check"] == check && found.contains(says)
+        };
+        ensure!(
+            findings.iter().any(|it| said(&it)),
+            "{check} {says}: {report}"
+        );
+    }
+    Ok(())
+}
+
+/// Takes a backup of a node beside it, lets the mesh run on, and puts the node back.
 async fn put_back(mesh: Mesh, node: &str, backups: &Path) -> Result<Mesh> {
-    let (dir, data) = (mesh.dir.clone(), mesh.folder(node).join("data"));
-    mesh.stop().await?;
+    let (dir, config) = (mesh.dir.clone(), mesh.config(node));
     let backup = backups.join(node.replace(':', "-"));
-    copy(&data, &backup)?;
-    let mesh = Mesh::up(&dir, &ARGS).await?;
+    let secret = backups.join("secret");
+    storage::file::replace(&secret, b"correct horse battery", 0o600)?;
+    let paths = [&backup, &config, &secret].map(|path| path.to_string_lossy().into_owned());
+    let [backup, config, secret] = paths.each_ref().map(String::as_str);
+    let take = ["backup", "--config", config, "--to", backup];
+    let secretly = ["--passphrase-file", secret, "--json"];
+    mesh.medmesh(&[&take[..], &secretly].concat())?;
+    let twice = mesh.medmesh(&[&take[..], &secretly].concat());
+    ensure!(twice.is_err(), "nothing is written over");
     let before = everything_is_there(&mesh).await?;
     grown(&mesh, &before).await?;
+    let restore = ["restore", backup, "--config", config];
+    let running = mesh.medmesh(&[&restore[..], &secretly].concat());
+    ensure!(running.is_err(), "nothing is put over what is there");
+    let data = mesh.folder(node).join("data");
     mesh.stop().await?;
     fs::remove_dir_all(&data)?;
-    copy(&backup, &data)?;
+    let put = Command::new(binary::medmesh())
+        .args(restore)
+        .args(secretly)
+        .output()?;
+    ensure!(put.status.success(), "{put:?}");
     let mesh = Mesh::up(&dir, &ARGS).await?;
     flows(&mesh, node).await?;
+    let rows = mesh.listed(node, ["audit", "list"])?;
+    let says = |row: &&Value| row["reason"] == "restored-from-backup";
+    ensure!(
+        rows.iter().any(|row| says(&row)),
+        "the log of {node} says nothing"
+    );
     Ok(mesh)
 }
 
@@ -72,19 +152,6 @@ async fn flows(mesh: &Mesh, node: &str) -> Result<()> {
     wait::until("what is new is served", PATIENCE, new).await?;
     let took = ready.elapsed();
     println!("{node} put back: from ready to the first new reading {took:.2?}");
-    Ok(())
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let (entry, path) = entry.map(|entry| (entry.file_name(), entry.path()))?;
-        if path.is_dir() {
-            copy(&path, &to.join(entry))?;
-        } else {
-            fs::copy(&path, to.join(entry))?;
-        }
-    }
     Ok(())
 }
 
@@ -156,6 +223,20 @@ async fn the_gap_stays_until_a_person_has_seen_it(mesh: &Mesh) -> Result<()> {
         ensure!(restored, "{gaps:?}");
         let says = || async { has_gap(mesh, node).await?.then_some(()) };
         wait::until("the node says that it is degraded", PATIENCE, says).await?;
+        let name = node.rsplit(':').next().unwrap_or_default();
+        let shown = || async {
+            let (code, seen) = status(&mesh.dir).ok()?;
+            let gaps = place_of(&seen, name).ok()?["gaps"].as_u64()?;
+            (code == Some(1) && gaps == expected as u64).then_some(seen)
+        };
+        let seen = wait::until("status shows the gaps", PATIENCE, shown).await?;
+        let place = place_of(&seen, name)?;
+        ensure!(place["version"].is_string(), "{place}");
+        ensure!(place["link"]["up"] == true, "{place}");
+        ensure!(
+            place["certificate_left_seconds"].as_i64() > Some(0),
+            "{place}"
+        );
         let done = mesh.listed(node, ["audit", "acknowledge"])?;
         ensure!(done[0]["gaps"] == expected, "{done:?}");
         let silent = || async { (!has_gap(mesh, node).await?).then_some(()) };

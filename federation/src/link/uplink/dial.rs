@@ -22,7 +22,11 @@ use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use rand::RngCore as _;
 use std::{io, sync::Arc, time::Duration};
-use tokio::{net::TcpStream, sync::mpsc};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    sync::mpsc,
+};
 use tokio_rustls::client::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{
@@ -151,7 +155,9 @@ impl Uplink {
 }
 
 /// HTTP/2 over a stream that is connected already; it is not connected again.
-async fn channel(stream: Guarded<TlsStream<TcpStream>>) -> Result<Channel, LinkError> {
+pub(super) async fn channel(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> Result<Channel, LinkError> {
     let once = Arc::new(Mutex::new(Some(stream)));
     let connector = tower::service_fn(move |_: Uri| {
         let stream = once.lock().take();

@@ -21,6 +21,7 @@ use crate::{
 };
 use ed25519_dalek::VerifyingKey;
 use futures_util::FutureExt;
+use node::clock::Clock;
 use rand::rngs::StdRng;
 use std::{sync::Arc, time::Duration};
 use tokio::{
@@ -229,6 +230,7 @@ impl Session {
         }
         self.deadline = (!self.flight.is_empty()).then(|| Instant::now() + RECEIPT_TIMEOUT);
         if !good.is_empty() {
+            heard(&self.there);
             *settled += good.len() as u64;
             self.outbox.settle(&self.there, good).await?;
         }
@@ -257,6 +259,14 @@ impl Session {
             _ => Ok(()),
         }
     }
+}
+
+/// A place of that tier has answered now.
+pub(in crate::link) fn heard(there: &Place) {
+    let now = Clock::new(None).real().0 / 1_000;
+    #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 are exact")]
+    metrics::gauge!("medmesh_link_heard_timestamp_seconds", "peer" => there.tier().as_str())
+        .set(now as f64);
 }
 
 fn refused(reason: &'static str) {

@@ -1,0 +1,262 @@
+//! Takes a backup of a node beside it, and shows that it can be put back before it is there.
+use super::{
+    archive::{Writer, files},
+    manifest::{self, Engine, Manifest},
+    paths, postgres, put,
+    seal::{Passphrase, Sealer},
+};
+use crate::command::nodes::{self, Node};
+use anyhow::{Context, Result, bail, ensure};
+use rand::RngCore;
+use std::{
+    fs::{self, File, OpenOptions},
+    io::BufWriter,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+use storage::file::{PRIVATE, private_dir};
+use toml::Table;
+use types::{Place, Timestamp};
+
+/// Begins the name of a folder in the data directory that a backup works in.
+const WORK: &str = ".backup-";
+/// What SQLite keeps beside a database, and files that are not finished: a copy of the database has what counts.
+const PASSING: [&str; 4] = ["-wal", "-shm", "-journal", ".tmp"];
+
+/// How a backup is taken.
+pub struct Order<'a> {
+    /// The node's configuration.
+    pub config: &'a Path,
+    /// The backup, which must not exist.
+    pub to: &'a Path,
+    /// Encrypts it.
+    pub passphrase: &'a Passphrase,
+    /// Leave out what an engine holds.
+    pub files_only: bool,
+}
+
+/// What was taken.
+pub struct Taken {
+    /// What it is of.
+    pub manifest: Manifest,
+    /// Files in it.
+    pub files: usize,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// Takes a backup, puts it back into a folder of its own, looks at every database and the audit log there, and only then
+/// gives it its name.
+///
+/// # Errors
+/// Why there is no backup; nothing of it is left.
+pub fn take(order: &Order<'_>, now: Timestamp) -> Result<Taken> {
+    let to = order.to;
+    ensure!(
+        !to.exists(),
+        "{}: exists, and is not written over",
+        to.display()
+    );
+    let node = nodes::checked(order.config)?;
+    let engine = engine(&node, order.files_only)?;
+    let work = Work::new(&node.data_dir)?;
+    let text = fs::read_to_string(order.config)?;
+    let table: Table = text.parse().context("the configuration")?;
+    let data_dir = node.data_dir.display().to_string();
+    let manifest = Manifest {
+        format: manifest::FORMAT,
+        place: node.here.to_string(),
+        program: env!("CARGO_PKG_VERSION").to_owned(),
+        time: now,
+        named: paths::named(&table, &data_dir),
+        data_dir,
+        engine,
+    };
+    let unfinished = Unfinished::new(to)?;
+    let count = write(order, &unfinished, &work, &node, &manifest, &text)?;
+    // What is not put back now may never be.
+    let tried = put::extract(&unfinished.path, order.passphrase, &work.path.join("tried"));
+    let stage = tried.context("what was written cannot be read again")?;
+    put::check(&stage).context("what was written does not stand a test")?;
+    let bytes = fs::metadata(&unfinished.path)?.len();
+    unfinished.finish(to)?;
+    Ok(Taken {
+        manifest,
+        files: count,
+        bytes,
+    })
+}
+
+fn engine(node: &Node, files_only: bool) -> Result<Engine> {
+    match (&node.engine, files_only) {
+        (nodes::Engine::Files, _) => Ok(Engine::Files),
+        (_, true) => Ok(Engine::LeftOut),
+        (nodes::Engine::Postgres(_), false) => Ok(Engine::Dumped),
+        (nodes::Engine::Cassandra(_), false) => bail!(
+            "the catalog in Cassandra is not taken: say --files-only, and back it up with nodetool snapshot; what it \
+             lacks after a restore, regions ship again"
+        ),
+    }
+}
+
+/// Writes every file, in the order that keeps what is promised: how many there were.
+fn write(
+    order: &Order<'_>,
+    unfinished: &Unfinished,
+    work: &Work,
+    node: &Node,
+    manifest: &Manifest,
+    config: &str,
+) -> Result<usize> {
+    let mut fresh = [0; 23];
+    rand::rng().fill_bytes(&mut fresh);
+    let out = BufWriter::new(unfinished.file()?);
+    let mut writer = Writer::new(Sealer::new(out, order.passphrase, fresh)?);
+    writer.bytes(manifest::NAME, &serde_json::to_vec_pretty(manifest)?)?;
+    writer.bytes(manifest::CONFIG, config.as_bytes())?;
+    let mut count = 2;
+    for path in in_order(&node.data_dir)? {
+        let name = format!("{}/{}", manifest::DATA, path.display());
+        let whole = node.data_dir.join(&path);
+        let written = if is_database(&path) {
+            let copy = work.path.join("copy.db");
+            copied(node, &whole, &copy).with_context(|| name.clone())?;
+            let written = writer.file(&name, &copy);
+            fs::remove_file(&copy)?;
+            written
+        } else if whole.exists() {
+            writer.file(&name, &whole)
+        } else {
+            // A blob or an unfinished file that the node removed meanwhile.
+            continue;
+        };
+        written?;
+        count += 1;
+    }
+    for (number, named) in manifest.named.iter().enumerate() {
+        count += add_named(&mut writer, number, Path::new(named))?;
+    }
+    if let (Engine::Dumped, nodes::Engine::Postgres(store)) = (manifest.engine, &node.engine) {
+        let dump = work.path.join(manifest::DUMP);
+        postgres::dump(store, &dump)?;
+        writer.file(manifest::DUMP, &dump)?;
+        fs::remove_file(&dump)?;
+        count += 1;
+    }
+    let out = writer.finish()?.finish()?;
+    out.into_inner()
+        .map_err(|error| error.into_error())?
+        .sync_all()?;
+    Ok(count)
+}
+
+/// A copy of a database of one instant.
+fn copied(node: &Node, from: &Path, to: &Path) -> Result<()> {
+    match (&node.here, &node.key_file) {
+        (Place::Edge { .. }, Some(key)) if from.ends_with(edge::store::Store::FILE) => {
+            Ok(edge::backup::copy(&node.data_dir, key, to)?)
+        }
+        _ => Ok(storage::copy::copy(&storage::copy::open(from)?, to)?),
+    }
+}
+
+/// The files of a data directory: heads of the audit log first, which the log must reach; then the ledger, then other
+/// databases, which may be ahead of it and never behind; then what these name.
+fn in_order(data: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = files(data)?;
+    found.retain(|path| {
+        let text = path.to_string_lossy();
+        !text.starts_with(WORK) && !PASSING.iter().any(|end| text.ends_with(end))
+    });
+    found.sort_by_key(|path| {
+        let name = path.to_string_lossy();
+        if name.starts_with("audit-heads") {
+            0
+        } else if name == "ledger.db" {
+            1
+        } else {
+            2 + u8::from(!is_database(path))
+        }
+    });
+    Ok(found)
+}
+
+/// Whether a file is a SQLite database: all of ours end so.
+pub fn is_database(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end == "db")
+}
+
+fn add_named(
+    writer: &mut Writer<impl std::io::Write>,
+    number: usize,
+    path: &Path,
+) -> Result<usize> {
+    let name = format!("{}/{number}", manifest::NAMED);
+    if path.is_file() {
+        writer.file(&name, path)?;
+        return Ok(1);
+    }
+    let below = files(path)?;
+    for file in &below {
+        writer.file(&format!("{name}/{}", file.display()), &path.join(file))?;
+    }
+    Ok(below.len())
+}
+
+/// A folder in the data directory, as private as that, which goes away with this.
+struct Work {
+    path: PathBuf,
+}
+
+impl Work {
+    fn new(data: &Path) -> Result<Self> {
+        let path = data.join(format!("{WORK}{}", std::process::id()));
+        private_dir(&path).with_context(|| path.display().to_string())?;
+        Ok(Self { path })
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+/// A backup that has no name yet, and goes away unless it gets it.
+struct Unfinished {
+    path: PathBuf,
+}
+
+impl Unfinished {
+    fn new(to: &Path) -> Result<Self> {
+        let name = to
+            .file_name()
+            .context("--to names no file")?
+            .to_string_lossy();
+        let path = to.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
+        Ok(Self { path })
+    }
+
+    fn file(&self) -> Result<File> {
+        let mut open = OpenOptions::new();
+        let file = open
+            .write(true)
+            .create_new(true)
+            .mode(PRIVATE)
+            .open(&self.path);
+        file.with_context(|| self.path.display().to_string())
+    }
+
+    /// A name is given only where none is.
+    fn finish(self, to: &Path) -> Result<()> {
+        fs::hard_link(&self.path, to).with_context(|| to.display().to_string())?;
+        let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty());
+        Ok(File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?)
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
