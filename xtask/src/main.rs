@@ -6,8 +6,10 @@ mod engines;
 mod fhir;
 mod fuzz;
 mod infra;
+mod package;
 mod place;
 mod run;
+mod sbom;
 mod stage;
 
 use clap::{Parser, Subcommand};
@@ -24,6 +26,8 @@ Examples:
   cargo xtask gen-fhir                    the tables of FHIR R4, anew of the definitions
   cargo xtask rollout local               a mesh of six regions on this machine, by terraform
   cargo xtask rollout local --destroy     end it, and remove what it wrote
+  cargo xtask package                     a Debian package of the release binary (dpkg-deb)
+  cargo xtask sbom --out sbom.cdx.json    what the program is made of, as CycloneDX
   cargo xtask bench                       every figure beside its peer or floor, release build
   cargo xtask bench --only ingest --runs 5";
 
@@ -83,6 +87,18 @@ enum Command {
     /// the rollout stops there.
     #[command(after_help = EXAMPLES)]
     Rollout(infra::rollout::RolloutArgs),
+    /// Builds a Debian package: binary, unit, examples, rules, bill of materials. It starts nothing when installed.
+    Package {
+        /// Take this binary instead of building one.
+        #[arg(long)]
+        built: Option<std::path::PathBuf>,
+    },
+    /// Says what the program is made of, as a CycloneDX 1.5 bill of materials (JSON).
+    Sbom {
+        /// Where to; printed when left out.
+        #[arg(long)]
+        out: Option<std::path::PathBuf>,
+    },
     /// Measures: each figure beside a peer or a physical floor of the same run, medians of several runs.
     ///
     /// Builds with optimisation and installs the peers first. Leave the machine alone meanwhile.
@@ -112,6 +128,8 @@ fn main() -> ExitCode {
         Command::Fuzz { targets, seconds } => fuzz::fuzz(&targets, seconds),
         Command::GenFhir { check } => fhir::generate(check),
         Command::Rollout(arguments) => infra::rollout::rollout(&arguments),
+        Command::Package { built } => package::package(built),
+        Command::Sbom { out } => sbom::write(out.as_deref()),
         Command::Bench { arguments } => bench::bench(&arguments),
     };
     match done {

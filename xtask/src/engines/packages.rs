@@ -46,6 +46,7 @@ fn missing() -> Vec<&'static str> {
         ("faketime", absent("faketime")),
         ("perl", absent("perl")),
         ("make", absent("make")),
+        ("prometheus", absent("promtool")),
     ]
     .into_iter()
     .filter_map(|(package, missing)| missing.then_some(package))

@@ -1,9 +1,10 @@
 //! What is checked of `infra/terraform`: its format, every module and root by `validate`, their own tests, that each
 //! guard of residency is one that a test misses when it is taken out, and what the plans of regions would make. Nothing
-//! is applied to a cloud.
+//! is applied to a cloud. And of `infra/observability`: the rules for Prometheus.
 //!
 //! Everything happens in a copy below the build folder, so that the clone stays clean.
 mod guards;
+mod observability;
 mod plans;
 mod policy;
 pub mod rollout;
@@ -24,19 +25,17 @@ const NOT_COPIED: [&str; 4] = [".terraform", ".mesh", ".programs", "terraform.tf
 
 /// Runs every check; whether all of them passed, and how many there were. Without terraform the stage is ignored.
 pub fn check(places: &Places) -> Result<(bool, Counts)> {
+    let mut tally = Tally::default();
+    observability::check(places, &mut tally)?;
     let Some(terraform) = Terraform::find(&places.target)? else {
         eprintln!(
             "infra: terraform is not on the PATH and no package registry has it: install version 1.11 or newer by hand"
         );
-        let counts = Counts {
-            ignored: 1,
-            ..Counts::default()
-        };
-        return Ok((true, counts));
+        tally.counts.ignored += 1;
+        return Ok((tally.counts.failed == 0, tally.counts));
     };
     let copy = places.target.join("infra");
     fresh_copy(&places.root.join(SOURCE), &copy)?;
-    let mut tally = Tally::default();
     tally.note(
         "fmt",
         terraform.run(&copy, &["fmt", "-check", "-diff", "-recursive"])?,
