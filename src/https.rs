@@ -11,7 +11,11 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
 };
 use std::{path::Path, sync::Arc, time::Duration};
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
 use tokio_rustls::TlsConnector;
 
 /// One exchange, from connect to the whole answer.
@@ -23,6 +27,8 @@ const MAX_ANSWER_BYTES: usize = 8 << 20;
 #[derive(Clone)]
 pub struct Https {
     tls: TlsConnector,
+    /// Whether an address may say `http://`.
+    in_the_clear: bool,
 }
 
 impl Https {
@@ -32,12 +38,17 @@ impl Https {
         let cert = CertificateDer::from_pem_file(ca)
             .map_err(|error| anyhow::anyhow!("{}: {error}", ca.display()))?;
         roots.add(cert)?;
+        Ok(Self::trusting(roots))
+    }
+
+    fn trusting(roots: RootCertStore) -> Self {
         let config = ClientConfig::builder_with_protocol_versions(&[&rustls::version::TLS13])
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Ok(Self {
+        Self {
             tls: TlsConnector::from(Arc::new(config)),
-        })
+            in_the_clear: false,
+        }
     }
 
     /// A client of one node of this machine: it trusts the certificate in the node's own PEM file and nothing else, so
@@ -56,7 +67,31 @@ impl Https {
             .with_no_client_auth();
         Ok(Self {
             tls: TlsConnector::from(Arc::new(config)),
+            in_the_clear: false,
         })
+    }
+
+    /// A client of a server that is not ours, which may also be one without TLS, where the address says `http://`. It
+    /// trusts the authority in a PEM file; without one, no server with TLS.
+    pub fn elsewhere(ca: Option<&Path>) -> Result<Self> {
+        let mut client = match ca {
+            Some(ca) => Self::new(ca)?,
+            None => Self::trusting(RootCertStore::empty()),
+        };
+        client.in_the_clear = true;
+        Ok(client)
+    }
+
+    /// Any request with any headers: status and body.
+    pub async fn any(
+        &self,
+        method: &str,
+        url: &str,
+        body: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<(u16, String)> {
+        let method = Method::from_bytes(method.as_bytes())?;
+        self.send(method, url, body.to_owned(), headers).await
     }
 
     /// `GET url`: status and body.
@@ -180,19 +215,20 @@ impl Https {
         body: String,
         headers: &[(&str, &str)],
     ) -> Result<Response<Incoming>> {
-        let Some(rest) = url.strip_prefix("https://") else {
-            bail!("not an https address");
+        let (rest, is_clear) = match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
+            (Some(rest), _) => (rest, false),
+            (None, Some(rest)) if self.in_the_clear => (rest, true),
+            _ => bail!("not an https address"),
         };
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-        let host = authority
-            .rsplit_once(':')
-            .map_or(authority, |(host, _)| host);
-        let name = ServerName::try_from(host.to_owned())?;
-        let stream = TcpStream::connect(authority).await?;
-        let stream = self.tls.connect(name, stream).await?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        // It ends with the exchange: what goes wrong with it shows in the answer.
-        tokio::spawn(connection);
+        let (host, port) = host_and_port(authority, is_clear);
+        let stream = TcpStream::connect((host, port)).await?;
+        let mut sender = if is_clear {
+            handshake(stream).await?
+        } else {
+            let name = ServerName::try_from(host.to_owned())?;
+            handshake(self.tls.connect(name, stream).await?).await?
+        };
         let mut request = Request::builder()
             .method(method)
             .uri(if path.is_empty() { "/" } else { path })
@@ -203,6 +239,27 @@ impl Https {
         }
         Ok(sender.send_request(request.body(body)?).await?)
     }
+}
+
+/// Begins HTTP on a stream.
+async fn handshake(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+) -> Result<http1::SendRequest<String>> {
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    // It ends with the exchange: what goes wrong with it shows in the answer.
+    tokio::spawn(connection);
+    Ok(sender)
+}
+
+/// The host of an address, without the brackets of IPv6, and its port or the usual one.
+fn host_and_port(authority: &str, is_clear: bool) -> (&str, u16) {
+    let usual = if is_clear { 80 } else { 443 };
+    let split = authority
+        .rsplit_once(':')
+        .and_then(|(host, port)| Some((host, port.parse().ok()?)));
+    let (host, port) = split.unwrap_or((authority, usual));
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    (host, port)
 }
 
 /// Takes one certificate, and the proof that its key is there.
@@ -267,6 +324,14 @@ pub fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_may_leave_its_port_out() {
+        assert_eq!(host_and_port("a.example", false), ("a.example", 443));
+        assert_eq!(host_and_port("a.example", true), ("a.example", 80));
+        assert_eq!(host_and_port("[::1]:8443", false), ("::1", 8443));
+        assert_eq!(host_and_port("127.0.0.1:5000", true), ("127.0.0.1", 5000));
+    }
 
     #[test]
     fn a_form_value_is_escaped() {

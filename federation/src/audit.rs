@@ -16,7 +16,7 @@
 use crate::db::{self, Count, DbError, migrate};
 use crate::gap;
 use crate::merkle::{Frontier, Hash, leaf_hash};
-use crate::note::TreeHead;
+use crate::note::{self, TreeHead};
 use crate::wire::Loss;
 use ed25519_dalek::SigningKey;
 use rusqlite::{Connection, OptionalExtension as _};
@@ -88,6 +88,14 @@ impl Signer {
     #[must_use]
     pub fn verifying_key(&self) -> ed25519_dalek::VerifyingKey {
         self.key.verifying_key()
+    }
+
+    /// A text that is no head, as a note of another name, and the key that it is verified with. Its first line is the
+    /// name, and it ends with a newline.
+    #[must_use]
+    pub fn sign_text(&self, text: &str, name: &str) -> (String, String) {
+        let key = note::verifier_key(name, &self.verifying_key());
+        (note::sign(text, name, &self.key), key)
     }
 
     /// The head in a note, if it is one of this log that this key signed.

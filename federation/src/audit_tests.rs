@@ -55,6 +55,21 @@ fn check(conn: &Connection, witnessed: &[String]) -> Result<TreeHead, VerifyErro
 }
 
 #[test]
+fn another_text_is_signed_under_a_name_that_is_no_log() {
+    let name = format!("{}/ledger", origin(&me()));
+    let (note, key) = signer().sign_text(&format!("{name}\nspent\n"), &name);
+    let verifying = signer().verifying_key();
+    assert_eq!(
+        note::verify(&note, &name, &verifying),
+        Ok(format!("{name}\nspent\n").as_str())
+    );
+    assert!(key.starts_with(&format!("{name}+")));
+    assert_eq!(signer().open(&note), None, "it is no head of the log");
+    let forged = note.replace("spent", "spend");
+    assert!(note::verify(&forged, &name, &verifying).is_err());
+}
+
+#[test]
 fn an_untouched_log_verifies_and_lists_its_entries() {
     let conn = log(21);
     assert_eq!(check(&conn, &[]).unwrap().size, 21);

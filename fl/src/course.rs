@@ -3,7 +3,7 @@
 //! The global node stores it after every step, and every step is a function of it, what came in and the time. Regional
 //! sums are added as whole numbers, so that three regions come to the same model as one.
 use crate::{
-    metrics::{Histogram, Metrics},
+    metrics::{Curves, Histogram, Metrics},
     order::{self, Aim, Outcome, Release, RoundKey, RoundOrder, Site},
     privacy::{Delta, Event, epsilon},
     site,
@@ -78,6 +78,9 @@ pub struct Evaluation {
     pub pooled: Option<Metrics>,
     /// At each site that says so.
     pub sites: BTreeMap<FacilityId, Metrics>,
+    /// On the records of all sites together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub curves: Option<Curves>,
 }
 
 /// A study as it runs.
@@ -345,7 +348,7 @@ impl Course {
         let (study, _) = order::read(&self.text)?;
         let (sum, members) = self.sum()?;
         if self.round > study.training.rounds {
-            self.judge(sum)?;
+            self.judge(&study, sum)?;
             self.report(members, None, now_ms);
             self.standing = Standing::Done;
             return Ok(());
@@ -385,7 +388,8 @@ impl Course {
         Ok((sum, members))
     }
 
-    fn judge(&mut self, sum: Vec<i64>) -> Result<(), String> {
+    /// Figures of the sum of counts. Their intervals are drawn by the study's seed: every copy of it has the same.
+    fn judge(&mut self, study: &Study, sum: Vec<i64>) -> Result<(), String> {
         let counts = sum
             .into_iter()
             .map(u32::try_from)
@@ -398,8 +402,13 @@ impl Course {
                 sites.extend(site.told.figures.map(|figures| (facility.clone(), figures)));
             }
         }
-        let pooled = pooled.metrics().ok();
-        self.evaluation = Some(Evaluation { pooled, sites });
+        let mut random = StdRng::seed_from_u64(study.training.seed);
+        let resamples = study.evaluation.resamples;
+        self.evaluation = Some(Evaluation {
+            pooled: pooled.metrics_within(resamples, &mut random).ok(),
+            curves: pooled.curves(),
+            sites,
+        });
         Ok(())
     }
 

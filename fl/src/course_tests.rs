@@ -188,6 +188,28 @@ fn a_study_ends_with_the_same_model_whoever_comes_first_and_however_often_states
     }
     let found = first.course.evaluation().unwrap();
     let pooled = found.pooled.unwrap();
+    let interval = pooled.intervals.unwrap().auroc;
+    assert!(interval.low <= pooled.auroc && pooled.auroc <= interval.high);
+    assert_eq!(
+        found
+            .curves
+            .as_ref()
+            .unwrap()
+            .roc
+            .last()
+            .map(|all| all.0 + all.1),
+        Some(pooled.records)
+    );
+    assert!(found.sites.values().all(|site| site.intervals.is_some()));
+    let told = |report: &Report| {
+        let known = |site: &Site| site.told.auroc.is_some() || site.told.figures.is_some();
+        report.sites.values().all(known)
+    };
+    assert!(
+        first.course.reports().iter().all(told),
+        "the model of each round was judged"
+    );
+    let pooled = found.pooled.unwrap();
     assert_eq!((pooled.records, found.sites.len()), (120, 4));
     assert!(pooled.accuracy > 0.85 && pooled.auroc > 0.95, "{pooled:?}");
     let losses = first.course.reports().iter().take(3);

@@ -2,13 +2,17 @@
 //!
 //! A score is a probability of yes, in 0..=1; for survival it is any number that is higher for those at more risk.
 mod bootstrap;
+mod curves;
 mod histogram;
+mod recalibration;
 mod survival;
 
-pub use bootstrap::{Interval, interval};
+pub use bootstrap::{Interval, Intervals, interval};
+pub use curves::{Calibrated, Curves};
 pub use histogram::Histogram;
 pub use survival::{Subject, concordance};
 
+use rand::RngCore;
 use serde::{Deserialize, Serialize};
 
 /// Why there is no figure.
@@ -55,6 +59,24 @@ pub struct Metrics {
     /// Expected calibration error over ten bins of equal width (Guo et al. 2017).
     #[serde(deserialize_with = "crate::exact::number")]
     pub calibration: f64,
+    /// Intercept of the logistic regression of the label on the log odds of the score (Cox 1958), 0 when calibrated;
+    /// none where scores part the labels.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "crate::exact::maybe"
+    )]
+    pub calibration_intercept: Option<f64>,
+    /// Its slope: 1 when calibrated, below 1 when scores are too extreme.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "crate::exact::maybe"
+    )]
+    pub calibration_slope: Option<f64>,
+    /// Where each figure may lie; none where nobody asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intervals: Option<Intervals>,
 }
 
 /// The figures of scored records.
@@ -62,13 +84,33 @@ pub struct Metrics {
 /// # Errors
 /// [`NoMetric`] when all labels are the same or a score is no probability.
 pub fn metrics(records: &[Scored]) -> Result<Metrics, NoMetric> {
+    let groups = groups(records)?;
+    Ok(recalibration::with(&groups, of_groups(&groups)?))
+}
+
+/// As [`metrics`], with the interval of each figure over so many resamples of the records.
+///
+/// # Errors
+/// As [`metrics`].
+pub fn metrics_within(
+    records: &[Scored],
+    resamples: u32,
+    random: &mut impl RngCore,
+) -> Result<Metrics, NoMetric> {
+    let groups = groups(records)?;
+    let mut found = recalibration::with(&groups, of_groups(&groups)?);
+    found.intervals = bootstrap::intervals(&groups, resamples, random);
+    Ok(found)
+}
+
+/// Groups of records with equal scores, falling: their score, their number of yes and of no.
+fn groups(records: &[Scored]) -> Result<Vec<Group>, NoMetric> {
     if let Some(at) = records.iter().position(|r| !(0.0..=1.0).contains(&r.score)) {
         return Err(NoMetric::Score(at));
     }
     let mut sorted: Vec<_> = records.iter().map(|r| (r.score, r.label)).collect();
     sorted.sort_by(|a, b| b.0.total_cmp(&a.0));
-    // Groups of equal scores, falling: their score, their number of yes and of no.
-    let mut groups: Vec<(f64, f64, f64)> = Vec::new();
+    let mut groups: Vec<Group> = Vec::new();
     for (score, label) in sorted {
         let (yes, no) = if label { (1.0, 0.0) } else { (0.0, 1.0) };
         match groups.last_mut() {
@@ -79,11 +121,14 @@ pub fn metrics(records: &[Scored]) -> Result<Metrics, NoMetric> {
             _ => groups.push((score, yes, no)),
         }
     }
-    of_groups(&groups)
+    Ok(groups)
 }
 
-/// The figures of groups of records with equal scores, in falling order: (score, number of yes, number of no).
-fn of_groups(groups: &[(f64, f64, f64)]) -> Result<Metrics, NoMetric> {
+/// Records with equal scores: the score, how many are yes, how many are no.
+type Group = (f64, f64, f64);
+
+/// The figures of groups in falling order of their scores.
+fn of_groups(groups: &[Group]) -> Result<Metrics, NoMetric> {
     let yes: f64 = groups.iter().map(|group| group.1).sum();
     let no: f64 = groups.iter().map(|group| group.2).sum();
     if yes == 0.0 || no == 0.0 {
@@ -115,6 +160,9 @@ fn of_groups(groups: &[(f64, f64, f64)]) -> Result<Metrics, NoMetric> {
         auprc: precision,
         brier: brier / total,
         calibration,
+        calibration_intercept: None,
+        calibration_slope: None,
+        intervals: None,
     })
 }
 

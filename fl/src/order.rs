@@ -174,7 +174,14 @@ pub struct Told {
         deserialize_with = "crate::exact::maybe"
     )]
     pub loss: Option<f64>,
-    /// How good the model is on the records that it kept from training.
+    /// Area under the receiver operating characteristic on the records that it kept from training, before it trained.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "crate::exact::maybe"
+    )]
+    pub auroc: Option<f64>,
+    /// How good the model is on the records that it kept from training, at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub figures: Option<Metrics>,
 }

@@ -4,7 +4,7 @@
 //! Everything follows from the study and its plan. A site that would spend more than the plan says refuses.
 use crate::{
     dense::Dense,
-    metrics::{Histogram, NoMetric, Scored, metrics},
+    metrics::{Histogram, Metrics, NoMetric, Scored, metrics, metrics_within},
     order::{Aim, RoundOrder, Told},
     privacy::{
         clip::{Clip, ClipError},
@@ -107,15 +107,20 @@ pub fn work<R: CryptoRng>(
         ));
     }
     if order.aim == Aim::Judge {
-        return Ok(judged(&model, &order.model, test)?);
+        let resamples = study.evaluation.resamples;
+        return Ok(judged(&model, &order.model, test, (resamples, random))?);
     }
-    // The loss is of the records themselves: where anything is hidden it is not told.
-    let told = (study.privacy.unit == PrivacyUnit::None).then(|| loss(&model, &order.model, train));
-    let numbers = update(&study, &plan, &order.model, train, random)?;
-    let told = Told {
-        loss: told,
-        figures: None,
+    // Loss and figures are of the records themselves: where anything is hidden they are not told.
+    let told = match study.privacy.unit {
+        PrivacyUnit::None => Told {
+            loss: Some(loss(&model, &order.model, train)),
+            auroc: own_figures(&scored(&model, &order.model, test), metrics)
+                .map(|figures| figures.auroc),
+            figures: None,
+        },
+        PrivacyUnit::Record | PrivacyUnit::Facility => Told::default(),
     };
+    let numbers = update(&study, &plan, &order.model, train, random)?;
     Ok((numbers, told))
 }
 
@@ -127,24 +132,39 @@ fn loss(model: &Dense, parameters: &[f32], records: &Records) -> f64 {
     records.iter().map(of).sum::<f64>() / records.len().max(1) as f64
 }
 
-/// Counts of scores for the sum, and this site's own figures where it has so many records that they tell of no one.
-fn judged(model: &Dense, parameters: &[f32], test: &Records) -> Result<(Vec<u32>, Told), NoMetric> {
+/// Counts of scores for the sum, and this site's own figures.
+fn judged<R: CryptoRng>(
+    model: &Dense,
+    parameters: &[f32],
+    test: &Records,
+    (resamples, random): (u32, &mut R),
+) -> Result<(Vec<u32>, Told), NoMetric> {
+    let scored = scored(model, parameters, test);
+    let counts = Histogram::of(&scored)?.counts().to_vec();
+    let figures = own_figures(&scored, |scored| metrics_within(scored, resamples, random));
+    let told = Told {
+        figures,
+        ..Told::default()
+    };
+    Ok((counts, told))
+}
+
+fn scored(model: &Dense, parameters: &[f32], records: &Records) -> Vec<Scored> {
     let of = |(record, label): (&[f32], bool)| Scored {
         score: model.probability(parameters, record),
         label,
     };
-    let scored: Vec<_> = test.iter().map(of).collect();
-    let counts = Histogram::of(&scored)?.counts().to_vec();
-    let figures = (scored.len() >= SMALLEST_CELL)
-        .then(|| metrics(&scored).ok())
-        .flatten();
-    Ok((
-        counts,
-        Told {
-            loss: None,
-            figures,
-        },
-    ))
+    records.iter().map(of).collect()
+}
+
+/// A site's own figures, where it has so many records that they tell of no one.
+fn own_figures(
+    scored: &[Scored],
+    figures: impl FnOnce(&[Scored]) -> Result<Metrics, NoMetric>,
+) -> Option<Metrics> {
+    (scored.len() >= SMALLEST_CELL)
+        .then(|| figures(scored).ok())
+        .flatten()
 }
 
 /// Trains from `global` and returns the update, ready to be masked. `random` is seeded by nobody's choice where

@@ -177,6 +177,7 @@ mod tests {
         let told = Told {
             loss: Some(0.25),
             figures: None,
+            auroc: Some(0.7),
         };
         let update = Answer::Update {
             numbers: vec![1, u32::MAX],

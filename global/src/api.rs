@@ -18,7 +18,7 @@ use axum::{
     routing::get,
 };
 use node::token::{Interaction, Scopes, TokenError, Verifier};
-use problem::Problem;
+pub(crate) use problem::Problem;
 use query::{DeviceQuery, FacilityQuery, parameters};
 use serde_json::{Value, json};
 use std::sync::Arc;

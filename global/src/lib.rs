@@ -7,7 +7,11 @@ pub mod catalog;
 pub mod config;
 pub mod intake;
 pub mod learning;
+mod page;
 mod server;
+mod study_text;
 mod witness;
 
+pub use page::PATH as STUDIES_PATH;
 pub use server::{GlobalError, run};
+pub use study_text::read_study;

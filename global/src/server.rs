@@ -5,8 +5,9 @@ use crate::{
     config::{CatalogStore, GlobalConfig},
     intake::Intake,
     learning::{Studies, TakesReleases},
-    witness,
+    page, witness,
 };
+use axum::Router;
 use federation::{
     audit::Signer,
     db::DbError,
@@ -110,10 +111,7 @@ pub async fn run(config: GlobalConfig, stop: CancellationToken) -> Result<(), Gl
     let tokens = TokenServer::new(&origin, &config.clients, clock, &used)?;
     let health = Health::new();
     let studies = Studies::open(ledger.clone()).await?;
-    let app = api::router(catalog.clone(), tokens.verifier())
-        .merge(api::studies::router(studies.clone(), tokens.verifier()))
-        .merge(tokens.router())
-        .merge(health.router());
+    let app = app(&catalog, &studies, (&tokens, &health), (clock, &origin));
     let intake = Intake::new(catalog.clone(), models, clock);
     let releases = TakesReleases(studies.clone());
     let handlers = intake.handlers(&ledger).on::<StudyRelease>(releases);
@@ -154,6 +152,21 @@ pub async fn run(config: GlobalConfig, stop: CancellationToken) -> Result<(), Gl
         tokens.leave(&config.data_dir);
     }
     Ok(ended?)
+}
+
+/// Everything that is served over HTTPS.
+fn app(
+    catalog: &Arc<dyn Catalog>,
+    studies: &Studies,
+    (tokens, health): (&TokenServer, &Health),
+    (clock, origin): (Clock, &str),
+) -> Router {
+    let verifier = || tokens.verifier();
+    api::router(catalog.clone(), verifier())
+        .merge(api::studies::router(studies.clone(), verifier()))
+        .merge(page::router(studies.clone(), verifier(), clock, origin))
+        .merge(tokens.router())
+        .merge(health.router())
 }
 
 async fn ends(task: impl Future<Output = ()>) -> Result<(), Infallible> {

@@ -10,8 +10,11 @@ Examples:
   medmesh fl submit study.toml --wait --json --dir .medmesh
   medmesh fl list --dir .medmesh
   medmesh fl show heart-1f2e3d4c --dir .medmesh
+  medmesh fl watch heart-1f2e3d4c --mlflow http://127.0.0.1:5000
+  medmesh fl open heart-1f2e3d4c              a link for a browser, good once
   medmesh fl resume heart-1f2e3d4c --dir .medmesh
   medmesh fl export heart-1f2e3d4c --to out --dir .medmesh
+  medmesh fl list --server https://mesh.example:8443 --client-id data-scientist --key me.key --ca ca.pem
   medmesh fl ledger --config edge.toml --json what a facility has spent, across all studies";
 
 /// Arguments of `fl`.
@@ -36,30 +39,26 @@ pub enum FlCommand {
     /// Prints the epsilon that a Gaussian on Poisson samples spends: never less than the true one.
     Epsilon(EpsilonArgs),
     /// Has the mesh run a study.
-    Submit {
-        /// The study (TOML).
-        study: PathBuf,
-        /// Wait until it has ended, and fetch its model. Exit code 1 when it has ended without one.
-        #[arg(long)]
-        wait: bool,
-        /// Folder for the model; `studies/ID` in the folder of the mesh when left out.
-        #[arg(long)]
-        to: Option<PathBuf>,
-        /// Where the mesh is.
-        #[command(flatten)]
-        mesh: MeshArgs,
-    },
+    Submit(SubmitArgs),
     /// Lists the newest studies.
     List(MeshArgs),
     /// Shows a study: its rounds, who took part or why not, what it spent, how good it is.
     Show(StudyArgs),
     /// Shows each round of a study as it ends, until the study has ended.
-    Watch(StudyArgs),
+    Watch(WatchArgs),
     /// Ends a study.
     Cancel(StudyArgs),
     /// Goes on with a study that has ended without a result, in the round in which it did.
     Resume(StudyArgs),
-    /// Writes the model of a study: `model.safetensors`, `model.onnx` and `study.json`.
+    /// Prints a link that opens the pages of studies in a browser; it is good once, and for a minute.
+    Open {
+        /// The study to show; all of them when left out.
+        id: Option<types::Name>,
+        /// Where the mesh is.
+        #[command(flatten)]
+        mesh: MeshArgs,
+    },
+    /// Writes the model of a study (`model.safetensors`, `model.onnx`), its card, its curves as SVG, and `study.json`.
     Export {
         /// The study, and where the mesh is.
         #[command(flatten)]
@@ -69,21 +68,66 @@ pub enum FlCommand {
         to: PathBuf,
     },
     /// Prints what a facility has spent: what an accountant of anybody's needs to compute it again.
-    Ledger(super::PrintArgs),
+    Ledger(LedgerArgs),
     /// Works on one round for an edge node, which gives it all that it needs.
     #[command(hide = true)]
     Worker,
 }
 
-/// Where the mesh is.
+/// Where the mesh is: its folder, or the address of its global node with the client's key.
 #[derive(Clone, Debug, Args)]
 pub struct MeshArgs {
-    /// Folder of the mesh.
+    /// Folder of the mesh, with `mesh.json`.
     #[arg(long, default_value = ".medmesh")]
     pub dir: PathBuf,
+    /// Address of the global node, such as `https://mesh.example:8443`, instead of a folder.
+    #[arg(long, requires_all = ["key", "ca"], conflicts_with = "dir")]
+    pub server: Option<String>,
+    /// The client as which the node is asked.
+    #[arg(long, default_value = "data-scientist")]
+    pub client_id: String,
+    /// The client's private key (PKCS#8 PEM, P-384).
+    #[arg(long, requires = "server")]
+    pub key: Option<PathBuf>,
+    /// Id of that key; `CLIENT_ID-1` when left out.
+    #[arg(long, requires = "server")]
+    pub kid: Option<String>,
+    /// The authority of the node's certificate (PEM).
+    #[arg(long, requires = "server")]
+    pub ca: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Arguments of `fl submit`.
+#[derive(Clone, Debug, Args)]
+pub struct SubmitArgs {
+    /// The study (TOML).
+    pub study: PathBuf,
+    /// Wait until it has ended, and fetch its model. Exit code 1 when it has ended without one.
+    #[arg(long)]
+    pub wait: bool,
+    /// Folder for the model; `studies/ID` in the folder of the mesh when left out, and here where there is none.
+    #[arg(long, requires = "wait")]
+    pub to: Option<PathBuf>,
+    /// Address of an MLflow tracking server that is told of the study when it has ended.
+    #[arg(long, requires = "wait")]
+    pub mlflow: Option<String>,
+    /// Where the mesh is.
+    #[command(flatten)]
+    pub mesh: MeshArgs,
+}
+
+/// Arguments of `fl watch`.
+#[derive(Clone, Debug, Args)]
+pub struct WatchArgs {
+    /// The study, and where the mesh is.
+    #[command(flatten)]
+    pub study: StudyArgs,
+    /// Address of an MLflow tracking server that is told of the study when it has ended.
+    #[arg(long)]
+    pub mlflow: Option<String>,
 }
 
 /// A study of a mesh.
@@ -94,6 +138,20 @@ pub struct StudyArgs {
     /// Where the mesh is.
     #[command(flatten)]
     pub mesh: MeshArgs,
+}
+
+/// Arguments of `fl ledger`.
+#[derive(Clone, Debug, Args)]
+pub struct LedgerArgs {
+    /// Configuration of the edge node.
+    #[arg(long)]
+    pub config: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Print the ledger as a note that the facility signs (C2SP signed-note), for whoever is not at the facility.
+    #[arg(long, conflicts_with = "json")]
+    pub signed: bool,
 }
 
 /// Arguments of `fl epsilon`.

@@ -7,43 +7,27 @@ use crate::{
 };
 use anyhow::Context;
 use fl::{
+    order::MAX_STUDY_BYTES,
     privacy::{Delta, Event, epsilon, epsilon_by_rdp},
     study::{Plan, Study},
 };
-use node::config::{self, ConfigError, Problem, Validate};
-use serde::Deserialize;
+use node::config::{ConfigError, Problem};
 use serde_json::{Value, json};
-use std::path::Path;
-
-/// A study in a file; overrides of a node's configuration do not apply to it.
-#[derive(Deserialize)]
-#[serde(transparent)]
-struct StudyFile(Study);
-
-impl Validate for StudyFile {
-    fn problems(&self) -> Vec<Problem> {
-        let of = |problem: fl::study::Problem| Problem::new(problem.path, problem.message);
-        self.0.problems().into_iter().map(of).collect()
-    }
-}
+use std::{fs, path::Path};
 
 /// Runs the command.
 pub async fn run(args: &FlArgs) -> Result<(), Failure> {
     match &args.command {
         FlCommand::Check { study, json } => check(study, *json),
         FlCommand::Epsilon(args) => spent(args),
-        FlCommand::Submit {
-            study,
-            wait,
-            to,
-            mesh,
-        } => {
-            read(study)?;
-            studies::submit(study, (*wait, to.as_deref()), mesh).await
+        FlCommand::Submit(args) => {
+            read(&args.study)?;
+            studies::submit(args).await
         }
         FlCommand::List(mesh) => studies::list(mesh).await,
         FlCommand::Show(study) => studies::show(study).await,
-        FlCommand::Watch(study) => studies::watch(study).await,
+        FlCommand::Watch(args) => studies::watch(args).await,
+        FlCommand::Open { id, mesh } => studies::open(mesh, id.as_ref()).await,
         FlCommand::Cancel(study) => studies::change(study, "cancel").await,
         FlCommand::Resume(study) => studies::change(study, "resume").await,
         FlCommand::Export { study, to } => studies::export(study, to).await,
@@ -72,15 +56,18 @@ fn check(path: &Path, as_json: bool) -> Result<(), Failure> {
 }
 
 fn read(path: &Path) -> Result<(Study, Plan), ConfigError> {
-    let study = config::load::<StudyFile>(path, [])?.0;
-    let plan = study.plan().map_err(|problems| ConfigError {
+    let fail = |problems| ConfigError {
         path: path.to_owned(),
-        problems: problems
-            .into_iter()
-            .map(|problem| Problem::new(problem.path, problem.message))
-            .collect(),
-    })?;
-    Ok((study, plan))
+        problems,
+    };
+    let io = |error: std::io::Error| fail(vec![Problem::new("", error.to_string())]);
+    let bytes = fs::metadata(path).map_err(io)?.len();
+    if bytes > MAX_STUDY_BYTES as u64 {
+        let most = format!("is {bytes} bytes long, and a study has at most {MAX_STUDY_BYTES}");
+        return Err(fail(vec![Problem::new("", most)]));
+    }
+    let text = fs::read_to_string(path).map_err(io)?;
+    global::read_study(&text).map_err(fail)
 }
 
 fn problems(error: &ConfigError) -> Vec<Value> {

@@ -1,7 +1,7 @@
 //! `medmesh edge plans`, `medmesh fl ledger` and `medmesh fl worker`: what a facility's own staff and its node do.
 use super::{edge::who, node};
 use crate::{
-    cli::{PrintArgs, plans::PlansCommand},
+    cli::{PrintArgs, fl::LedgerArgs, plans::PlansCommand},
     failure::Failure,
     out,
 };
@@ -11,6 +11,7 @@ use edge::{
     config::EdgeConfig,
     learning::{Decided, Plans, Waiting, work_here},
 };
+use fl::ledger::Ledger;
 use rustix::process::{Resource, Rlimit, nice, setrlimit};
 use serde_json::{Value, json};
 use std::io::{stdin, stdout};
@@ -80,23 +81,23 @@ fn decide(args: &crate::cli::plans::DecideArgs, decided: Decided) -> Result<(), 
 }
 
 /// Runs `fl ledger`.
-pub fn ledger(args: &PrintArgs) -> Result<(), Failure> {
+pub fn ledger(args: &LedgerArgs) -> Result<(), Failure> {
     let config: EdgeConfig = node::read(&args.config)?;
-    let ledger = open(&config)?
-        .ledger(&config)
-        .map_err(anyhow::Error::from)?;
+    let plans = open(&config)?;
+    let ledger = plans.ledger(&config).map_err(anyhow::Error::from)?;
     let ledger = ledger
         .context("the facility lets nothing be learnt: its configuration has no [learning]")?;
     let (budget, spent) = (ledger.budget(), ledger.spent());
+    if args.signed {
+        let text = signed_text(&config, &ledger)?;
+        return Ok(out::text(&plans.sign_ledger(&text).0)?);
+    }
     if args.json {
-        let entries = serde_json::to_value(ledger.entries()).map_err(anyhow::Error::from)?;
-        return Ok(out::line(json!({
-            "facility": config.facility.as_str(),
-            "delta": budget.delta.get(),
-            "budget": budget.epsilon,
-            "spent": spent,
-            "entries": entries,
-        }))?);
+        let mut told = told(&config, &ledger)?;
+        let (note, key) = plans.sign_ledger(&signed_text(&config, &ledger)?);
+        told["note"] = json!(note);
+        told["key"] = json!(key);
+        return Ok(out::line(told)?);
     }
     out::line(format!(
         "epsilon {spent:.4} of {} at delta {:e}",
@@ -115,6 +116,28 @@ pub fn ledger(args: &PrintArgs) -> Result<(), Failure> {
         ))?;
     }
     Ok(())
+}
+
+/// What anybody needs to compute ε again.
+fn told(config: &EdgeConfig, ledger: &Ledger) -> anyhow::Result<Value> {
+    let budget = ledger.budget();
+    Ok(json!({
+        "facility": config.facility.as_str(),
+        "delta": budget.delta.get(),
+        "budget": budget.epsilon,
+        "spent": ledger.spent(),
+        "unit": "record",
+        "neighbours": "add-or-remove-one",
+        "mechanism": "gaussian on poisson samples; each entry is composed `steps` times, noise in units of the clip",
+        "entries": serde_json::to_value(ledger.entries())?,
+    }))
+}
+
+/// The text that is signed: what it is and of whom, when, and all of it in one line.
+fn signed_text(config: &EdgeConfig, ledger: &Ledger) -> anyhow::Result<String> {
+    let time = Clock::new(None).real().to_rfc3339();
+    let told = told(config, ledger)?;
+    Ok(format!("{}\n{time}\n{told}\n", Plans::ledger_name(config)))
 }
 
 /// Runs `fl worker`: what it reads it works on, and nothing else is within its reach.

@@ -41,19 +41,25 @@ pub(super) async fn token(args: &TokenArgs) -> Result<String> {
 }
 
 fn assertion(client: &Value, url: &str) -> Result<String> {
+    let id = (field(client, "client_id")?, field(client, "kid")?);
+    signed(id, Path::new(field(client, "key")?), url)
+}
+
+/// A fresh assertion of a client (its id and its key's) for a token URL, signed with the key in a file.
+pub(super) fn signed((id, kid): (&str, &str), key: &Path, url: &str) -> Result<String> {
     let mut jti = [0_u8; 16];
     rand::rng().fill_bytes(&mut jti);
-    let id = field(client, "client_id")?.to_owned();
     let claims = Claims {
-        iss: id.clone(),
-        sub: id,
+        iss: id.to_owned(),
+        sub: id.to_owned(),
         aud: url.to_owned(),
         exp: Clock::new(None).real().0 / 1_000 + ASSERTION_SECONDS,
         nbf: None,
         jti: u128::from_be_bytes(jti).to_string(),
     };
-    let pem = fs::read(field(client, "key")?)?;
-    Ok(sign_assertion(&claims, field(client, "kid")?, &pem)?)
+    let path = || key.display().to_string();
+    let pem = fs::read(key).with_context(path)?;
+    sign_assertion(&claims, kid, &pem).with_context(path)
 }
 
 fn field<'a>(value: &'a Value, key: &str) -> Result<&'a str> {

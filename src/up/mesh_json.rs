@@ -80,6 +80,7 @@ impl MeshJson<'_> {
         Ok(json!({
             "pid": self.pid(&Place::Global)?,
             "api": format!("{origin}/api/v1"),
+            "ui": format!("{origin}{}", global::STUDIES_PATH),
             "metrics": format!("{origin}/metrics"),
         }))
     }

@@ -195,6 +195,20 @@ impl Plans {
         Ok(Some(super::rows::ledger(&self.db, learning.budget)?))
     }
 
+    /// Under which name a facility signs its ledger: another than that of its audit log, so that neither is taken for the
+    /// other.
+    #[must_use]
+    pub fn ledger_name(config: &EdgeConfig) -> String {
+        format!("{}/ledger", audit::origin(&config.place()))
+    }
+
+    /// A text as a note that the facility signs, and the key that it is verified with.
+    #[must_use]
+    pub fn sign_ledger(&self, text: &str) -> (String, String) {
+        let name = format!("{}/ledger", audit::origin(&self.here));
+        self.signer.sign_text(text, &name)
+    }
+
     /// The plan of a study that waits, as text for a person: what is wrong with it where it has none.
     #[must_use]
     pub fn summary(waiting: &Waiting) -> String {

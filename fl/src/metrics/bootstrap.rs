@@ -1,4 +1,6 @@
-//! Intervals by the bootstrap: records are drawn again with replacement (Efron 1979).
+//! Intervals by the bootstrap: records are drawn again with replacement (Efron 1979). Where only counts are known, each
+//! count is drawn again as a Poisson number of the same mean (Hanley and MacGibbon 2006), so that nobody needs a record.
+use super::{Group, Metrics, of_groups};
 use rand::{Rng, RngCore};
 use serde::{Deserialize, Serialize};
 
@@ -6,9 +8,100 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
     /// 2.5th percentile.
+    #[serde(deserialize_with = "crate::exact::number")]
     pub low: f64,
     /// 97.5th percentile.
+    #[serde(deserialize_with = "crate::exact::number")]
     pub high: f64,
+}
+
+/// The interval of each figure of a model with a binary label.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Intervals {
+    /// Of [`Metrics::accuracy`].
+    pub accuracy: Interval,
+    /// Of [`Metrics::auroc`].
+    pub auroc: Interval,
+    /// Of [`Metrics::auprc`].
+    pub auprc: Interval,
+    /// Of [`Metrics::brier`].
+    pub brier: Interval,
+    /// Of [`Metrics::calibration`].
+    pub calibration: Interval,
+}
+
+/// A mean above which a Poisson number is drawn as the nearest whole number to a normal one: its skewness is below a
+/// fifth there.
+const NORMAL_FROM: f64 = 30.0;
+
+/// The intervals of groups of records over `resamples`; none when fewer than half of the resamples have both labels.
+pub(super) fn intervals(
+    groups: &[Group],
+    resamples: u32,
+    random: &mut impl RngCore,
+) -> Option<Intervals> {
+    let some: Vec<_> = groups
+        .iter()
+        .filter(|group| group.1 + group.2 > 0.0)
+        .collect();
+    let mut drawn = Vec::with_capacity(some.len());
+    let mut found: Vec<Metrics> = Vec::new();
+    for _ in 0..resamples {
+        drawn.clear();
+        drawn.extend(some.iter().map(|group| {
+            let (yes, no) = (poisson(group.1, random), poisson(group.2, random));
+            (group.0, yes, no)
+        }));
+        found.extend(of_groups(&drawn).ok());
+    }
+    let of = |figure: fn(&Metrics) -> f64| middle(found.iter().map(figure).collect(), resamples);
+    Some(Intervals {
+        accuracy: of(|metrics| metrics.accuracy)?,
+        auroc: of(|metrics| metrics.auroc)?,
+        auprc: of(|metrics| metrics.auprc)?,
+        brier: of(|metrics| metrics.brier)?,
+        calibration: of(|metrics| metrics.calibration)?,
+    })
+}
+
+/// A Poisson number (Knuth, The Art of Computer Programming 2, §3.4.1 Q).
+fn poisson(mean: f64, random: &mut impl RngCore) -> f64 {
+    if mean == 0.0 {
+        return 0.0;
+    }
+    if mean > NORMAL_FROM {
+        let radius = (-2.0 * (1.0 - random.random::<f64>()).ln()).sqrt();
+        let angle = std::f64::consts::TAU * random.random::<f64>();
+        return (mean + mean.sqrt() * radius * angle.cos()).round().max(0.0);
+    }
+    let (least, mut product, mut number) = ((-mean).exp(), 1.0, 0.0);
+    loop {
+        product *= random.random::<f64>();
+        if product <= least {
+            return number;
+        }
+        number += 1.0;
+    }
+}
+
+/// The middle of figures of resamples; none when fewer than half of the resamples have the figure.
+fn middle(mut figures: Vec<f64>, resamples: u32) -> Option<Interval> {
+    if figures.is_empty() || figures.len() * 2 < resamples as usize {
+        return None;
+    }
+    figures.sort_by(f64::total_cmp);
+    let at = |share: f64| {
+        let place = share * (figures.len() - 1) as f64;
+        let (low, high) = (
+            figures[place.floor() as usize],
+            figures[place.ceil() as usize],
+        );
+        low + (high - low) * place.fract()
+    };
+    Some(Interval {
+        low: at(0.025),
+        high: at(0.975),
+    })
 }
 
 /// The percentile interval of a figure of `records` over `resamples`; none when fewer than half of the resamples have
@@ -31,22 +124,7 @@ pub fn interval<T: Clone>(
         drawn.extend(again);
         figures.extend(figure(&drawn).filter(|value| value.is_finite()));
     }
-    if figures.is_empty() || figures.len() * 2 < resamples as usize {
-        return None;
-    }
-    figures.sort_by(f64::total_cmp);
-    let at = |share: f64| {
-        let place = share * (figures.len() - 1) as f64;
-        let (low, high) = (
-            figures[place.floor() as usize],
-            figures[place.ceil() as usize],
-        );
-        low + (high - low) * place.fract()
-    };
-    Some(Interval {
-        low: at(0.025),
-        high: at(0.975),
-    })
+    middle(figures, resamples)
 }
 
 #[cfg(test)]
@@ -70,6 +148,50 @@ mod tests {
         assert!(found.high - found.low < 0.3);
         assert_eq!(of(1), of(1));
         assert_ne!(of(1), of(2));
+    }
+
+    #[test]
+    fn intervals_of_counts_are_those_of_records_drawn_again() {
+        let records = sample(300);
+        let mut random = StdRng::seed_from_u64(8);
+        let counted = super::super::metrics_within(&records, 2_000, &mut random).unwrap();
+        let counted = counted.intervals.unwrap();
+        for (of_counts, figure) in [
+            (
+                counted.auroc,
+                (|m: &Metrics| m.auroc) as fn(&Metrics) -> f64,
+            ),
+            (counted.accuracy, |m: &Metrics| m.accuracy),
+            (counted.brier, |m: &Metrics| m.brier),
+            (counted.auprc, |m: &Metrics| m.auprc),
+        ] {
+            let drawn = interval(&records, 2_000, &mut random, |drawn| {
+                metrics(drawn).ok().map(|found| figure(&found))
+            });
+            let drawn = drawn.unwrap();
+            let width = drawn.high - drawn.low;
+            let near = |a: f64, b: f64| (a - b).abs() < 0.15 * width;
+            assert!(
+                near(of_counts.low, drawn.low) && near(of_counts.high, drawn.high),
+                "{of_counts:?} {drawn:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn poisson_numbers_have_their_mean_as_variance_on_both_sides_of_the_normal_ones() {
+        let mut random = StdRng::seed_from_u64(9);
+        for mean in [0.0, 1.0, 12.0, 30.0, 31.0, 5_000.0] {
+            let drawn: Vec<_> = (0..20_000).map(|_| poisson(mean, &mut random)).collect();
+            let found = drawn.iter().sum::<f64>() / 20_000.0;
+            let spread = drawn.iter().map(|d| (d - found).powi(2)).sum::<f64>() / 20_000.0;
+            // Five standard errors: of the mean √(m/n), of the variance about m·√(2/n).
+            assert!(
+                (found - mean).abs() <= 5.0 * (mean / 20_000.0).sqrt(),
+                "{mean} {found}"
+            );
+            assert!((spread - mean).abs() <= 0.06 * mean, "{mean} {spread}");
+        }
     }
 
     #[test]

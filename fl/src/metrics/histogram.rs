@@ -1,6 +1,7 @@
 //! Counts of scores by label, from which pooled figures follow: sites send counts, and sums of counts are summed
 //! securely like any update.
-use super::{Metrics, NoMetric, Scored, of_groups};
+use super::{Curves, Group, Metrics, NoMetric, Scored, bootstrap, of_groups, recalibration};
+use rand::RngCore;
 use serde::{Deserialize, Serialize};
 
 /// How many records of each label have a score in each of [`Histogram::BINS`] bins of equal width.
@@ -53,13 +54,38 @@ impl Histogram {
     /// # Errors
     /// [`NoMetric::OneLabel`] when all labels are the same.
     pub fn metrics(&self) -> Result<Metrics, NoMetric> {
+        let groups = self.groups();
+        Ok(recalibration::with(&groups, of_groups(&groups)?))
+    }
+
+    /// As [`Histogram::metrics`], with the interval of each figure over so many resamples of the counts.
+    ///
+    /// # Errors
+    /// As [`Histogram::metrics`].
+    pub fn metrics_within(
+        &self,
+        resamples: u32,
+        random: &mut impl RngCore,
+    ) -> Result<Metrics, NoMetric> {
+        let mut found = self.metrics()?;
+        found.intervals = bootstrap::intervals(&self.groups(), resamples, random);
+        Ok(found)
+    }
+
+    /// The curves of everybody who was counted; none when all labels are the same.
+    #[must_use]
+    pub fn curves(&self) -> Option<Curves> {
+        Curves::of(&self.groups())
+    }
+
+    /// The bins with falling scores.
+    fn groups(&self) -> Vec<Group> {
         let group = |(bin, pair): (usize, &[u32])| {
             let score = (bin as f64 + 0.5) / Self::BINS as f64;
             (score, f64::from(pair[1]), f64::from(pair[0]))
         };
         let groups: Vec<_> = self.counts.chunks_exact(2).enumerate().map(group).collect();
-        let falling: Vec<_> = groups.into_iter().rev().collect();
-        of_groups(&falling)
+        groups.into_iter().rev().collect()
     }
 }
 

@@ -1,6 +1,9 @@
 //! The description of the API for programs (OpenAPI 3.1), from the same limits as the code.
 use super::query::DEFAULT_LIMIT;
-use crate::catalog::{MAX_PAGE, Status};
+use crate::{
+    catalog::{MAX_PAGE, Status},
+    page,
+};
 use serde_json::{Value, json};
 use types::{DeviceKind, Jurisdiction};
 
@@ -46,8 +49,8 @@ pub fn document() -> Value {
             "/api/v1/fl/studies/{id}": study("get", "Read a study: its rounds, what it spent, how good its model is", "mesh/studies.r"),
             "/api/v1/fl/studies/{id}/cancel": study("post", "End a study", "mesh/studies.u"),
             "/api/v1/fl/studies/{id}/resume": study("post", "Go on with a study that ended without a result", "mesh/studies.u"),
-            "/api/v1/fl/studies/{id}/model.safetensors": study("get", "The weights of a study's model", "mesh/studies.r"),
-            "/api/v1/fl/studies/{id}/model.onnx": study("get", "The model of a study, as ONNX", "mesh/studies.r"),
+            "/api/v1/fl/studies/{id}/{file}": file(),
+            "/api/v1/fl/link": link(),
             "/api/v1/openapi.json": {"get": {
                 "summary": "This description",
                 "security": [],
@@ -88,6 +91,40 @@ fn study(method: &str, summary: &str, scope: &str) -> Value {
         "security": [{"bearer": [scope]}],
         "parameters": [id],
         "responses": {"200": described("The answer"), "404": described("No study has this id, or it has no model yet")},
+    }})
+}
+
+/// The files of a study.
+fn file() -> Value {
+    let mut described = study(
+        "get",
+        "A file of a study: its model as safetensors or ONNX, its card, its curves as SVG",
+        "mesh/studies.r",
+    );
+    if let Some(parameters) = described["get"]["parameters"].as_array_mut() {
+        parameters.push(
+            json!({"name": "file", "in": "path", "required": true, "schema": names(&page::FILES)}),
+        );
+    }
+    described
+}
+
+/// A link for a browser.
+fn link() -> Value {
+    json!({"post": {
+        "summary": "A link that opens the pages of studies in a browser, good once and for a minute",
+        "security": [{"bearer": ["mesh/studies.rs"]}],
+        "responses": {
+            "200": {"description": "The link", "content": {"application/json": {"schema": {
+                "type": "object",
+                "required": ["link", "expires_in"],
+                "properties": {
+                    "link": {"type": "string", "description": "&study=ID behind it shows that study"},
+                    "expires_in": {"type": "integer", "description": "seconds"},
+                },
+            }}}},
+            "403": {"description": "The token lacks the scope"},
+        },
     }})
 }
 

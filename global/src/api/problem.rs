@@ -41,6 +41,17 @@ impl Problem {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "study refused", why)
     }
 
+    /// What is wrong with a study, a line each, and each with its key.
+    pub fn of_study(problems: &[node::config::Problem]) -> Self {
+        let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
+        let mut problem = Self::study(lines.join("\n"));
+        let one =
+            |found: &node::config::Problem| json!({"path": found.path, "message": found.message});
+        let all: Vec<_> = problems.iter().map(one).collect();
+        problem.more = Some(Box::new(("problems", json!(all))));
+        problem
+    }
+
     /// The token lacks a scope.
     pub fn forbidden(collection: &str) -> Self {
         let detail = format!("the token needs a scope such as mesh/{collection}.rs");

@@ -1,11 +1,14 @@
 //! `/api/v1/fl/studies`: studies of data scientists, their progress and their models.
 use super::{Authorize, Problem};
-use crate::learning::{Found, Studies, Wished};
+use crate::{
+    learning::{Found, Studies, Wished},
+    page, read_study,
+};
 use axum::{
     Json, Router,
     body::Bytes,
     extract::{DefaultBodyLimit, Path, State},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -44,11 +47,7 @@ pub fn router(studies: Studies, verifier: Verifier) -> Router {
         .route("/api/v1/fl/studies/{id}", get(show))
         .route("/api/v1/fl/studies/{id}/cancel", post(cancel))
         .route("/api/v1/fl/studies/{id}/resume", post(resume))
-        .route(
-            "/api/v1/fl/studies/{id}/model.safetensors",
-            get(safetensors),
-        )
-        .route("/api/v1/fl/studies/{id}/model.onnx", get(onnx))
+        .route("/api/v1/fl/studies/{id}/{file}", get(file))
         .layer(DefaultBodyLimit::max(order::MAX_STUDY_BYTES))
         .with_state(api)
 }
@@ -86,6 +85,7 @@ async fn submit(
     api.allowed(&headers, Interaction::Create)?;
     let text = String::from_utf8(body.to_vec())
         .map_err(|_| Problem::study("a study is TOML, in UTF-8".to_owned()).into_response())?;
+    let text = checked(text).await?;
     let by = api
         .verifier
         .client(&headers)
@@ -94,6 +94,16 @@ async fn submit(
     let mut answer = answered(wished)?.into_response();
     *answer.status_mut() = StatusCode::CREATED;
     Ok(answer)
+}
+
+/// The text, where nothing is wrong with it; on a thread that may take its time otherwise.
+async fn checked(text: String) -> Result<String, Response> {
+    let checked = tokio::task::spawn_blocking(move || read_study(&text).map(|_| text));
+    match checked.await {
+        Ok(Ok(text)) => Ok(text),
+        Ok(Err(problems)) => Err(Problem::of_study(&problems).into_response()),
+        Err(_) => Err(Problem::internal().into_response()),
+    }
 }
 
 async fn list(State(api): State<Api>, headers: HeaderMap) -> Result<Json<Value>, Response> {
@@ -138,37 +148,35 @@ fn answered(wished: Result<Wished, PortError>) -> Result<Json<Value>, Response> 
     }
 }
 
-async fn safetensors(
+async fn file(
     State(api): State<Api>,
-    Path(id): Path<String>,
+    Path((id, name)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Result<Response, Response> {
     let (course, _) = api.found(&headers, &id).await?;
-    file(weights(&course))
-}
-
-async fn onnx(
-    State(api): State<Api>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-) -> Result<Response, Response> {
-    let (course, _) = api.found(&headers, &id).await?;
-    let made = done(&course).and_then(|study| {
-        export::onnx(
-            &site::model(&study).ok()?,
-            course.model(),
-            study.name.as_str(),
-        )
-    });
-    file(made)
-}
-
-fn file(bytes: Option<Vec<u8>>) -> Result<Response, Response> {
-    let Some(bytes) = bytes else {
-        return Err(Problem::missing("the study has no model yet").into_response());
+    let missing = || {
+        let why = if page::FILES.contains(&name.as_str()) {
+            "the study has no such file yet: it is there when the study has come so far"
+        } else {
+            "a study has no file of this name"
+        };
+        Problem::missing(why).into_response()
     };
-    let content = [(header::CONTENT_TYPE, "application/octet-stream")];
-    Ok((content, bytes).into_response())
+    page::file_of(&course, &name)
+        .map(page::sent)
+        .ok_or_else(missing)
+}
+
+/// The model of a study that is done, as ONNX.
+pub(crate) fn onnx(course: &Course) -> Option<Vec<u8>> {
+    let study = done(course)?;
+    let model = site::model(&study).ok()?;
+    export::onnx(&model, course.model(), study.name.as_str())
+}
+
+/// SHA-256 of the weights of a study that is done, in hexadecimal digits.
+pub(crate) fn sha256(course: &Course) -> Option<String> {
+    weights(course).map(|weights| hex(&Sha256::digest(weights)))
 }
 
 /// A study that has ended with a model.
@@ -178,7 +186,8 @@ fn done(course: &Course) -> Option<Study> {
     Some(study)
 }
 
-fn weights(course: &Course) -> Option<Vec<u8>> {
+/// The weights of a study that is done, as safetensors.
+pub(crate) fn weights(course: &Course) -> Option<Vec<u8>> {
     let model = site::model(&done(course)?).ok()?;
     export::safetensors(&model, course.model())
 }
@@ -205,11 +214,11 @@ fn of((course, at): &Found, whole: bool) -> Value {
     if !whole {
         return value;
     }
+    value["text"] = json!(course.text());
     value["plan"] = serde_json::to_value(plan).unwrap_or_default();
     value["progress"] = serde_json::to_value(course.reports()).unwrap_or_default();
     value["evaluation"] = serde_json::to_value(course.evaluation()).unwrap_or_default();
-    if let Some(weights) = weights(course) {
-        let digest = hex(&Sha256::digest(weights));
+    if let Some(digest) = sha256(course) {
         value["model"] = json!({ "parameters": course.model().len(), "sha256": digest });
     }
     value
@@ -219,7 +228,8 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn failed(error: &PortError) -> Response {
+/// The log learns why; the client that it was no fault of its own.
+pub(crate) fn failed(error: &PortError) -> Response {
     tracing::error!(%error, source = ?error.source, "studies failed");
     Problem::internal().into_response()
 }

@@ -1,11 +1,17 @@
-//! A study on a mesh of real processes, as docs/federated-learning.md has it: four hospitals, each with its own table, the
-//! region killed in the middle, the model and what was spent at the end.
+//! A study on a mesh of real processes: docs/federated-learning.md command by command. Four hospitals, each with its own
+//! table, the region killed in the middle, the model and what was spent at the end, and the same from Python.
+#[cfg(asked_for_python)]
+mod client;
+mod page;
+
 use anyhow::{Context, Result, ensure};
 use medmesh_tests::{binary, mesh::Mesh, wait};
+use page::{Follower, printed};
 use serde_json::Value;
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Stdio,
     time::Duration,
 };
 
@@ -23,26 +29,21 @@ fn facility(at: usize) -> String {
     format!("us-f{}", at + 1)
 }
 
-/// Each hospital imports its own lines of the split.
-fn import(mesh: &Mesh) -> Result<()> {
+/// What the page says is in the folder: each hospital's own lines of the split, the schema and the studies.
+fn lay_out(folder: &Path) -> Result<()> {
     let path = binary::data().join("fed-heart-disease/derived/flamby_features_split.csv");
     let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     let (header, lines) = text.split_once('\n').context("a header")?;
-    let schema = example("schema.toml");
     for (at, site) in SITES.iter().enumerate() {
         let own: Vec<_> = lines
             .lines()
             .filter(|line| line.starts_with(site))
             .collect();
-        let csv = mesh.dir.join(format!("{}.csv", facility(at)));
+        let csv = folder.join(format!("{}.csv", facility(at)));
         fs::write(&csv, format!("{header}\n{}\n", own.join("\n")))?;
-        let config = mesh.config(&format!("edge:{}", facility(at)));
-        let [csv, schema, config] = [&csv, &schema, &config].map(|path| path.to_string_lossy());
-        let found = mesh.medmesh(&[
-            "edge", "dataset", "import", "heart", "--csv", &csv, "--schema", &schema, "--config",
-            &config, "--json",
-        ])?;
-        ensure!(found["records"].as_u64() > Some(40), "{found}");
+    }
+    for name in ["schema.toml", "study.toml", "private.toml"] {
+        fs::copy(example(name), folder.join(name))?;
     }
     Ok(())
 }
@@ -64,39 +65,117 @@ async fn ended(mesh: &Mesh, id: &str) -> Result<Value> {
 async fn four_hospitals_learn_on_a_mesh_whose_region_is_killed_and_pay_for_it_from_their_ledgers()
 -> Result<()> {
     let dir = tempfile::tempdir()?;
-    let args = ["--regions", "us", "--facilities", "4", "--beds", "1"];
-    let mesh = Mesh::up(dir.path(), &args).await?;
-    import(&mesh)?;
-    let study = example("study.toml");
-    let submitted = fl(&mesh, &["submit", &study.to_string_lossy()])?;
-    let id = submitted["study"].as_str().context("an id")?.to_owned();
+    lay_out(dir.path())?;
+    #[cfg(asked_for_python)]
+    let client = client::Client::prepare(dir.path())?;
+    let (mut page, up) = Follower::begin(dir.path())?;
+    let up: Vec<_> = up.iter().map(String::as_str).collect();
+    let mesh = Mesh::up(&dir.path().join("mesh"), &up).await?;
+    for _ in SITES {
+        page.run("medmesh edge dataset import heart")?;
+    }
+    ensure!(page.run("medmesh fl check")?.contains("a good study"));
+    let result = learnt(&mesh, &mut page).await?;
+    let id = result["study"].as_str().context("an id")?.to_owned();
+    page.stands_for.push(("ID", id.clone()));
+    looked_at(&mesh, &mut page, &id).await?;
+    let private = paid(&mut page)?;
+    let declined = declined(&mesh).await?;
+    page.end()?;
+    explained(&mesh)?;
+    #[cfg(asked_for_python)]
+    client.check(&mesh, [&id, &private, &declined])?;
+    #[cfg(not(asked_for_python))]
+    drop((private, declined));
+    mesh.stop().await
+}
+
+/// The page's study, through a kill of its region.
+async fn learnt(mesh: &Mesh, page: &mut Follower) -> Result<Value> {
+    let mut submit = page.next("medmesh fl submit study.toml --wait --json")?;
+    let submitted = submit
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
     let begun = || async {
-        let study = fl(&mesh, &["show", &id]).ok()?;
-        (study["rounds"].as_u64() >= Some(2)).then_some(())
+        let studies = fl(mesh, &["list"]).ok()?;
+        (studies["studies"][0]["rounds"].as_u64() >= Some(2)).then_some(())
     };
     wait::until("two rounds are over", LONGEST, begun).await?;
     mesh.signal("regional:us", "KILL")?;
-    let study = ended(&mesh, &id).await?;
+    let waited = tokio::task::spawn_blocking(|| submitted.wait_with_output());
+    let result: Value = serde_json::from_str(&printed(waited.await??)?)?;
     ensure!(
-        study["status"] == "done" && study["rounds"] == 15,
-        "{study}"
+        result["status"] == "done" && result["rounds"] == 15,
+        "{result}"
     );
+    let evaluation = &result["evaluation"];
+    let pooled = &evaluation["pooled"];
+    ensure!(pooled["accuracy"].as_f64() > Some(0.76), "{result}");
+    for figure in ["accuracy", "auroc", "auprc", "brier"] {
+        let (value, within) = (pooled[figure].as_f64(), &pooled["intervals"][figure]);
+        ensure!(
+            within["low"].as_f64() < value && value < within["high"].as_f64(),
+            "{figure}: {result}"
+        );
+    }
+    let sites = evaluation["sites"].as_object().context("sites")?;
     ensure!(
-        study["progress"].as_array().map(Vec::len) == Some(16),
-        "{study}"
+        sites.len() == 4 && sites.values().all(|site| site["intervals"].is_object()),
+        "{result}"
     );
-    let pooled = study["evaluation"]["pooled"]["accuracy"].as_f64();
-    ensure!(pooled > Some(0.76), "{study}");
-    ensure!(
-        study["evaluation"]["sites"]
-            .as_object()
-            .map(serde_json::Map::len)
-            == Some(4),
-        "{study}"
-    );
+    for (file, least) in [
+        ("safetensors", 14 * 4),
+        ("onnx", 14 * 4),
+        ("card", 1_000),
+        ("loss", 1_000),
+        ("auroc", 1_000),
+        ("roc", 1_000),
+        ("calibration", 1_000),
+    ] {
+        let path = result["model"][file]
+            .as_str()
+            .with_context(|| file.to_owned())?;
+        let bytes = fs::metadata(page.folder.join(path))?.len();
+        ensure!(bytes > least, "{path}");
+    }
+    Ok(result)
+}
 
-    let private = example("private.toml");
-    let result = fl(&mesh, &["submit", &private.to_string_lossy(), "--wait"])?;
+/// What the page shows of a study that has ended.
+async fn looked_at(mesh: &Mesh, page: &mut Follower, id: &str) -> Result<()> {
+    ensure!(page.run("medmesh fl list --dir")?.starts_with(id));
+    let watched = page.run("medmesh fl watch")?;
+    let rounds = watched.lines().filter(|line| line.starts_with("round "));
+    ensure!(rounds.count() == 16, "{watched}");
+    ensure!(
+        watched.contains("round 1: 4 of 4 sites, loss ") && watched.contains("us-f4 loss"),
+        "{watched}"
+    );
+    page.run("medmesh fl export")?;
+    let card = fs::read_to_string(page.folder.join("model/card.md"))?;
+    ensure!(card.contains("| us-f3 | 16 |"), "{card}");
+    let told = mesh.json()?;
+    let api = told["global"]["api"].as_str().context("an address")?;
+    let origin = api.trim_end_matches("/api/v1").to_owned();
+    let key = told["clients"]["data-scientist"]["key"]
+        .as_str()
+        .context("a key")?;
+    page.stands_for.push(("https://HOST:PORT", origin));
+    page.stands_for.push(("me.key", key.to_owned()));
+    ensure!(page.run("medmesh fl list --server")?.starts_with(id));
+    page.run("medmesh token")?;
+    let link = page.run("medmesh fl open")?;
+    let answer = mesh.https.get(link.trim(), None).await?;
+    ensure!(answer.status == 303, "{}", answer.status);
+    ensure!(mesh.https.get(link.trim(), None).await?.status == 403);
+    Ok(())
+}
+
+/// The page's study that hides records, and the ledger of a facility that paid for it.
+fn paid(page: &mut Follower) -> Result<String> {
+    let printed = page.run("medmesh fl submit private.toml --wait --json")?;
+    let result: Value = serde_json::from_str(&printed)?;
     ensure!(
         result["status"] == "done" && result["unit"] == "record",
         "{result}"
@@ -106,18 +185,8 @@ async fn four_hospitals_learn_on_a_mesh_whose_region_is_killed_and_pay_for_it_fr
         epsilon > 0.9 && epsilon <= 1.0 && result["delta"] == 1e-4,
         "{result}"
     );
-    for file in ["safetensors", "onnx"] {
-        let path = result["model"][file].as_str().context("a file")?;
-        ensure!(fs::metadata(path)?.len() > 14 * 4, "{path}");
-    }
-    let config = mesh.config("edge:us-f1");
-    let ledger = mesh.medmesh(&[
-        "fl",
-        "ledger",
-        "--json",
-        "--config",
-        &config.to_string_lossy(),
-    ])?;
+    ensure!(result["model"]["loss"].is_null(), "{result}");
+    let ledger: Value = serde_json::from_str(&page.run("medmesh fl ledger --json")?)?;
     ensure!(
         ledger["entries"].as_array().map(Vec::len) == Some(3),
         "{ledger}"
@@ -126,12 +195,20 @@ async fn four_hospitals_learn_on_a_mesh_whose_region_is_killed_and_pay_for_it_fr
         ledger["spent"].as_f64() > Some(1.0),
         "at the facility's own delta: {ledger}"
     );
-    declined(&mesh).await?;
-    mesh.stop().await
+    let path = page.folder.join("ledger.note");
+    page.run("medmesh fl ledger --signed")?;
+    let note = fs::read_to_string(path)?;
+    ensure!(
+        note.starts_with("medmesh/edge/us/us/us-f1/ledger\n"),
+        "{note}"
+    );
+    page.run("medmesh fl epsilon")?;
+    let id = result["study"].as_str().context("an id")?;
+    Ok(id.to_owned())
 }
 
 /// A study that asks for what is not there ends with the reason of each facility.
-async fn declined(mesh: &Mesh) -> Result<()> {
+async fn declined(mesh: &Mesh) -> Result<String> {
     let text = fs::read_to_string(example("private.toml"))?;
     let other = mesh.dir.join("other.toml");
     fs::write(
@@ -148,5 +225,51 @@ async fn declined(mesh: &Mesh) -> Result<()> {
         why.contains("declined: plan: there is no data set `lungs` here"),
         "{why}"
     );
+    Ok(id)
+}
+
+/// What cannot be is refused with its reason, and an answer of the node is given in its own words.
+fn explained(mesh: &Mesh) -> Result<()> {
+    let dir = mesh.dir.to_string_lossy();
+    let (told, ca) = (mesh.json()?, mesh.dir.join("pki/ca.pem"));
+    let api = told["global"]["api"].as_str().unwrap_or_default();
+    let (ca, wrong) = (ca.to_string_lossy(), mesh.dir.join("schema.toml"));
+    let key = wrong.to_string_lossy();
+    fs::write(&wrong, "no key")?;
+    for (args, expected) in [
+        (
+            &["show", "nowhere-00000000", "--dir", &dir][..],
+            "404: no study has this id",
+        ),
+        (
+            &["list", "--dir", "/nowhere"],
+            "/nowhere/mesh.json: is `medmesh up` running?",
+        ),
+        (
+            &["list", "--dir", &dir, "--client-id", "nobody"],
+            "names no client `nobody`",
+        ),
+        (
+            &["list", "--server", "http://x", "--key", &key, "--ca", &ca],
+            "--server: is an address such as https://",
+        ),
+        (
+            &["list", "--server", api, "--key", &key, "--ca", &ca],
+            "is not the PKCS#8 PEM of a P-384 key",
+        ),
+        (&["list", "--server", api], "--key <KEY>"),
+        (
+            &["watch", "nowhere-00000000", "--dir", &dir, "--mlflow", "x"],
+            "404: no study has this id",
+        ),
+    ] {
+        let mut command = std::process::Command::new(binary::medmesh());
+        let ended = command.arg("fl").args(args).output()?;
+        let said = String::from_utf8_lossy(&ended.stderr);
+        ensure!(
+            !ended.status.success() && said.contains(expected),
+            "{args:?}: {said}"
+        );
+    }
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! A Python environment with what is not ours in the cache: FHIR and SMART clients, a privacy accountant and Flower.
+//! A Python environment with what is not ours in the cache: FHIR and SMART clients, a privacy accountant, Flower, and a
+//! runtime of models.
 use super::{Started, text};
 use crate::run::step;
 use anyhow::{Context, Result};
@@ -14,6 +15,12 @@ const REQUIREMENTS: &[&str] = &[
     "jsonschema",
     "dp-accounting==0.6.0",
     "flwr==1.42.0",
+    // The Python package: what it imports, builds with and is checked with.
+    "httpx==0.28.1",
+    "matplotlib==3.11.2",
+    "mypy==2.4.1",
+    "onnxruntime==1.32.0",
+    "setuptools==84.2.1",
 ];
 
 /// Makes the environment unless the cache has it for the same requirements.
@@ -42,7 +49,7 @@ fn works(python: &Path) -> bool {
     Command::new(python)
         .args([
             "-c",
-            "import fhirpy, fhirclient, requests, jwt, cryptography, jsonschema, dp_accounting, flwr",
+            "import fhirpy, fhirclient, requests, jwt, cryptography, jsonschema, dp_accounting, flwr, httpx, matplotlib, mypy, onnxruntime, setuptools",
         ])
         .status()
         .is_ok_and(|status| status.success())

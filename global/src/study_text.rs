@@ -1,0 +1,132 @@
+//! A study's text as somebody writes it: understood and able to run, or everything that is wrong with it. `medmesh fl check`
+//! and the API say the same of the same text.
+use fl::{
+    order,
+    study::{Plan, Study},
+};
+use node::config::{self, Problem, Validate};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct StudyFile(Study);
+
+impl Validate for StudyFile {
+    fn problems(&self) -> Vec<Problem> {
+        let of = |problem: fl::study::Problem| Problem::new(problem.path, problem.message);
+        self.0.problems().into_iter().map(of).collect()
+    }
+}
+
+/// A study and what it comes to. Takes a processor for some time where much is wrong.
+///
+/// # Errors
+/// Every problem with its key, at least one.
+pub fn read_study(text: &str) -> Result<(Study, Plan), Vec<Problem>> {
+    let why = match order::read(text) {
+        Ok(read) => return Ok(read),
+        Err(why) => why,
+    };
+    if text.len() > order::MAX_STUDY_BYTES {
+        return Err(vec![Problem::new("", why)]);
+    }
+    config::parse::<StudyFile>(text, [])?;
+    // It is a good study, and not one that can be run.
+    let problem = |line: &str| match line.split_once(": ") {
+        Some((path, message)) => Problem::new(path, message),
+        None => Problem::new("", line),
+    };
+    Err(why.lines().map(problem).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Without a budget, which takes a moment to be worked out.
+    const STUDY: &str = r#"
+name = "heart"
+sites = 4
+data = { table = "heart", minimum_records = 40, features = [{ name = "age", unit = "a", missing = "zero", scale = { centre = 54, width = 9 } }], label = { kind = "binary", column = "num" } }
+model = { kind = "logistic" }
+training = { rounds = 5, steps = 4, batch = 8, learning_rate = 0.1, strategy = { kind = "fed-avg" } }
+aggregation = { secure = true, quorum = 3, bound = 4.0 }
+"#;
+
+    fn said(changes: &[(&str, &str)]) -> Vec<String> {
+        let mut text = STUDY.to_owned();
+        for (from, to) in changes {
+            assert!(text.contains(from), "{from}");
+            text = text.replacen(from, to, 1);
+        }
+        let found = read_study(&text).err().unwrap_or_default();
+        found.iter().map(ToString::to_string).collect()
+    }
+
+    /// What is said of a study with one change.
+    fn check(from: &str, to: &str, expected: &str) {
+        let found = said(&[(from, to)]);
+        let is_said = found.iter().any(|line| line.contains(expected));
+        assert!(is_said, "{expected} in {found:?}");
+    }
+
+    #[test]
+    fn each_thing_that_is_wrong_with_a_study_is_said_with_its_key() {
+        assert_eq!(said(&[]), Vec::<String>::new());
+        for (from, to, expected) in [
+            ("sites = 4", "sites = 4\nsurprise = 1", "surprise: "),
+            ("\"num\"", "\"num\", colour = 1", "data.label"),
+            ("rounds = 5", "rounds = \"many\"", "training.rounds: "),
+            ("quorum = 3", "quorum = 5", "aggregation.quorum: "),
+            ("records = 40", "records = 2", "data.minimum_records: is "),
+            ("\"a\"", "\"years old\"", "features[0].unit: is a UCUM unit"),
+            ("4.0", "4.0, units = 2000000000", "aggregation.units: "),
+            ("name = \"heart\"", "name = ", "line 2 is not TOML"),
+            (
+                "kind = \"logistic\"",
+                "kind = \"mlp\", hidden = [4096, 4096, 4096]",
+                "has 33574913 parameters, and 25000000 at most can be sent",
+            ),
+        ] {
+            check(from, to, expected);
+        }
+    }
+
+    #[test]
+    fn a_budget_that_is_none_is_refused_with_its_key() {
+        let head = |epsilon: &str, delta: &str| {
+            format!(
+                "sites = 4\nprivacy = {{ unit = \"record\", epsilon = {epsilon}, delta = {delta}, clip = 1.0 }}"
+            )
+        };
+        for (epsilon, delta, expected) in [
+            ("-1", "1e-4", "privacy.epsilon: is a number above 0, not -1"),
+            ("2", "0.6", "privacy.delta: a delta is from"),
+        ] {
+            check("sites = 4", &head(epsilon, delta), expected);
+        }
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_said_at_once() {
+        let found = said(&[
+            ("sites = 4", "sites = 4\nsurprise = 1"),
+            ("rounds = 5", "rounds = \"many\""),
+            ("quorum = 3", "quorum = 9"),
+        ]);
+        for path in ["surprise: ", "training.rounds: ", "aggregation.quorum: "] {
+            assert!(found.iter().any(|line| line.starts_with(path)), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn a_study_that_is_good_and_cannot_be_run_is_refused_where_it_is_checked() {
+        let stays = "stays = { hours = 24 }, minimum_records";
+        let found = said(&[("table = \"heart\", minimum_records", stays)]);
+        let why = order::read(&STUDY.replacen("table = \"heart\", minimum_records", stays, 1));
+        assert_eq!(found.is_empty(), why.is_ok(), "{found:?}");
+        let long = "#".repeat(order::MAX_STUDY_BYTES + 1);
+        let said = read_study(&long).unwrap_err();
+        assert!(said[0].to_string().contains("at most 65536 bytes"));
+    }
+}

@@ -1,0 +1,138 @@
+"""Checks the Python package, as a wheel, on a mesh that runs, and what others make of what the mesh gives out: ONNX models by
+onnxruntime, the signed ledger by dp-accounting. Builds while the mesh still works; then reads one JSON object from standard
+input. Exits with 1 and says what is wrong."""
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+source, work = Path(sys.argv[1]), Path(sys.argv[2])
+pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+# The build leaves files beside its source: it gets a copy.
+copy = work / "source"
+subprocess.run(["cp", "-r", str(source), str(copy)], check=True)
+mypy = subprocess.Popen(
+    [sys.executable, "-m", "mypy", "--config-file", "pyproject.toml", "--cache-dir", str(work / "mypy"), "src/medmesh"],
+    cwd=source,
+    stdout=subprocess.PIPE,
+    text=True,
+)
+subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", str(work), str(copy)], check=True)
+(wheel,) = work.glob("medmesh-*.whl")
+site = work / "site"
+subprocess.run([*pip, "install", "--no-deps", "--no-index", "--target", str(site), str(wheel)], check=True)
+sys.path.insert(0, str(site))
+import httpx
+import numpy
+import onnxruntime
+
+medmesh = importlib.import_module("medmesh")
+assert Path(medmesh.__file__).is_relative_to(site) and (site / "medmesh/py.typed").exists()
+
+given = json.load(sys.stdin)
+folder = Path(given["mesh"])
+mesh = medmesh.Mesh.from_dir(folder)
+
+
+def refused(kind, call):
+    try:
+        call()
+    except kind as error:
+        return error
+    raise AssertionError(f"not refused: {kind.__name__}")
+
+
+# A study that has ended.
+study = mesh.study(given["study"])
+state = study.wait(timeout=60)
+assert [round.round for round in study.watch()] == list(range(1, 17)), state.reports
+assert state.status == "done" and state.unit == "none" and state.epsilon is None
+pooled = state.evaluation.pooled
+for figure in ("accuracy", "auroc", "auprc", "brier", "calibration"):
+    within = pooled.intervals[figure]
+    assert within.low < within.high, figure
+    if figure != "calibration":
+        assert within.low < getattr(pooled, figure) < within.high, figure
+assert len(state.evaluation.sites) == 4 and all(site.intervals for site in state.evaluation.sites.values())
+assert all(report.loss > 0 and len(report.aurocs) >= 3 for report in state.reports[:-1])
+area = numpy.trapezoid(*reversed(list(zip(*state.evaluation.curves.roc))))
+assert abs(area - pooled.auroc) < 0.03, (area, pooled.auroc)
+weights = study.weights()
+assert weights["layer0.weight"].shape == (13, 1) and weights["layer0.bias"].shape == (1,)
+written = study.save(work / "out")
+assert {path.name for path in written} == {*medmesh._mesh.FILES, "study.json"}
+for name in ("loss", "auroc", "roc", "calibration"):
+    chart = (work / "out" / f"{name}.svg").read_text()
+    assert chart.startswith("<svg") and "<script" not in chart, name
+study.plot(work / "curves.png")
+assert (work / "curves.png").read_bytes()[:4] == b"\x89PNG"
+assert given["study"] in {one.study for one in mesh.list()}
+
+# Where records are hidden, nothing is told by round, and there are no curves by round.
+private = mesh.study(given["private"])
+assert private.state().unit == "record" and not any(report.losses for report in private.state().reports)
+refused(medmesh.NotFound, lambda: private.file("loss.svg"))
+assert private.file("roc.svg").startswith(b"<svg")
+
+# Explicit addresses, and studies that cannot be.
+told = json.loads((folder / "mesh.json").read_text())
+client = told["clients"]["data-scientist"]
+with medmesh.Mesh(told["global"]["api"], key=client["key"], ca=told["ca"]) as other:
+    begun = other.submit(given["text"].replace('name = "heart"', 'name = "short"'))
+    assert begun.cancel().status == "cancelled"
+    error = refused(medmesh.StudyFailed, lambda: begun.wait(timeout=60))
+    assert error.status == "cancelled"
+    wrong = given["text"].replace("quorum = 3", "quorum = 9").replace("batch = 4", "batch = 0")
+    error = refused(medmesh.StudyRefused, lambda: other.submit(wrong))
+    assert {"aggregation.quorum", "training.batch"} <= set(error.problems), error
+    refused(medmesh.NotFound, lambda: other.study("nowhere-00000000").state())
+operator = told["clients"]["operator"]
+other = medmesh.Mesh(told["global"]["api"], client_id="operator", key=operator["key"], ca=told["ca"])
+refused(medmesh.NotAllowed, lambda: other.submit(given["text"]))
+
+# The pages, as a browser sees them.
+origin = told["global"]["api"].removesuffix("/api/v1")
+with httpx.Client(verify=medmesh._mesh.ssl.create_default_context(cafile=told["ca"]), follow_redirects=True) as browser:
+    assert browser.get(told["global"]["ui"]).status_code == 401
+    link = mesh.link(given["study"])
+    page = browser.get(link)
+    assert page.status_code == 200 and page.text.count("<svg") == 4, page.status_code
+    assert "<script" not in page.text and given["study"] in page.text
+    assert browser.get(f"{origin}/studies/style.css").headers["content-type"].startswith("text/css")
+    assert browser.get(f"{origin}/studies/{given['study']}/model.onnx").content == study.onnx()
+    assert "lungs" in browser.get(f"{origin}/studies/{given['declined']}").text
+    assert browser.get(link).status_code == 403
+    assert browser.post(f"{origin}/studies/leave").status_code == 401
+
+# Models, by somebody else's runtime.
+for case in given["models"]:
+    session = onnxruntime.InferenceSession(case["onnx"], providers=["CPUExecutionProvider"])
+    (theirs,) = session.run(["probability"], {"features": numpy.array(case["inputs"], dtype=numpy.float32)})
+    apart = float(numpy.max(numpy.abs(theirs[:, 0] - numpy.array(case["probabilities"]))))
+    print(f"{case['onnx']}: {apart:.1e} apart")
+    assert apart <= 1e-5, apart
+assert len(given["models"]) >= 2
+
+# The ledger, by whoever has the key and dp-accounting.
+note, key = given["ledger"]["note"], given["ledger"]["key"]
+ledger = medmesh.ledger.read(note, key)
+assert len(ledger.entries) == 3 and ledger.facility == "us-f1"
+ratio = ledger.spent / medmesh.ledger.epsilon(ledger.entries, ledger.delta)
+print(f"ledger: ours to theirs {ratio:.5f}")
+assert 1.0 <= ratio <= 1.01, ratio
+forged = note.replace('"steps":1', '"steps":2')
+assert forged != note
+refused(medmesh.ledger.NotSigned, lambda: medmesh.ledger.read(forged, key))
+
+# What the page of the documentation shows.
+for block in given["python"]:
+    subprocess.run(
+        [sys.executable, "-c", block], cwd=given["folder"], env={"PYTHONPATH": str(site), "MPLBACKEND": "Agg"}, check=True
+    )
+assert given["python"]
+
+said, _ = mypy.communicate()
+print(said)
+sys.exit(mypy.returncode)
