@@ -4,6 +4,9 @@
 //! [`sqlite`] and [`postgres`] its engines, [`search`] reads queries, [`rest`] serves them. It is no general FHIR
 //! server: three resource types, the elements that the mapping emits, read and search. [`r4`] has the definitions of R4
 //! as tables, and says of the text of any resource whether it is R4.
+//!
+//! Pure and over every resource type of R4: [`fhirpath`] evaluates expressions, [`query`] makes the rows of an index of a
+//! resource and reads searches, [`patch`] changes a resource, [`shape`] shows a part of one, [`ucum`] knows units.
 
 #[cfg(all(medmesh_unguarded, not(debug_assertions)))]
 compile_error!("MEDMESH_UNGUARDED is for test builds: it lets unchecked text into resources");
@@ -12,15 +15,19 @@ pub mod axis;
 mod conflicts;
 #[cfg(feature = "contract")]
 pub mod contract;
+pub mod fhirpath;
 mod id;
 pub mod json;
 pub mod map;
 pub mod model;
+pub mod patch;
 pub mod postgres;
 pub mod query;
 pub mod r4;
 pub mod rest;
 pub mod search;
+pub mod shape;
 pub mod sqlite;
 pub mod store;
+pub mod ucum;
 pub mod validate;

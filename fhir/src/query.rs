@@ -3,6 +3,7 @@
 //! [`params`] are the parameters, [`extract`] makes of a resource the rows of its index, [`parse`] makes of a query a
 //! [`Search`], and [`matches`] says by the rows alone whether a resource is found: the meaning that every engine has to
 //! keep. Nothing here knows an engine, a clock or a network.
+mod compartment;
 mod extract;
 mod index;
 mod matching;
@@ -10,14 +11,17 @@ mod param;
 mod parse;
 mod problem;
 mod search;
+mod text;
 
-pub use extract::extract;
+pub use compartment::{compartment, is_compartment};
+pub use extract::{Target, extract, split_reference};
 pub use index::{Canonical, IndexRow, Value};
-pub use matching::{Found, matches};
+pub use matching::{Found, distance, holds, matches};
 pub use param::{Kind, Param, Part, param, params};
-pub use parse::{Context, Handling, parse};
+pub use parse::{Context, Handling, parse, parse_conditions};
 pub use problem::{Problem, ProblemKind};
 pub use search::{
     CompositeMatch, DateMatch, Filter, Include, Match, NumberMatch, Prefix, QuantityMatch,
     ReferenceMatch, Search, Sort, SortBy, Summary, TextMatch, TokenMatch, Total, UriMatch,
 };
+pub use text::{cut, fold};

@@ -21,6 +21,7 @@ pub static R4: LazyLock<R4> = LazyLock::new(|| {
         include_str!("r4/types.txt"),
         include_str!("r4/codes.txt"),
         include_str!("r4/search.txt"),
+        include_str!("r4/compartments.txt"),
     )
 });
 
@@ -31,10 +32,14 @@ pub struct R4 {
     shapes: Vec<Shape>,
     /// The shape of a type, by its name.
     types: HashMap<&'static str, usize>,
+    /// The type that a type is made from, by its name.
+    bases: HashMap<&'static str, &'static str>,
     /// The names of the resource types, sorted.
     resources: Vec<&'static str>,
     sets: HashMap<&'static str, ValueSet>,
     params: HashMap<&'static str, Vec<SearchParam>>,
+    /// The parameters that put a resource of a type into a compartment, by compartment and type.
+    compartments: HashMap<&'static str, HashMap<&'static str, Vec<&'static str>>>,
 }
 
 /// What an object may hold.
@@ -61,6 +66,12 @@ pub struct Field {
     pub set: Option<&'static str>,
     /// The types that a reference may lead to; any when there is none.
     pub targets: &'static str,
+    /// Whether it belongs to the summary of a resource (FHIR R4 `isSummary`).
+    pub in_summary: bool,
+    /// Whether it may change the meaning of what is beside it (FHIR R4 `isModifier`).
+    pub is_modifier: bool,
+    /// Whether it has to be there.
+    pub is_required: bool,
 }
 
 /// What a member holds.
@@ -83,6 +94,13 @@ impl ValueSet {
     #[must_use]
     pub fn has_code(&self, code: &str) -> bool {
         self.0.iter().any(|(_, codes)| codes.contains(&code))
+    }
+
+    /// The system of a code of the value set; the first, where it is of several.
+    #[must_use]
+    pub fn system_of(&self, code: &str) -> Option<&'static str> {
+        let of = self.0.iter().find(|(_, codes)| codes.contains(&code));
+        of.map(|(system, _)| *system)
     }
 
     /// Whether a code of a system is in the value set.
@@ -129,6 +147,16 @@ impl R4 {
         self.shape(*self.types.get(name)?)
     }
 
+    /// The type that a type is made from: `DomainResource` for `Patient`, `BackboneElement` for
+    /// `Observation.component`.
+    #[must_use]
+    pub fn base_of(&self, name: &str) -> Option<&'static str> {
+        match self.bases.get(name) {
+            Some(base) => Some(base),
+            None => name.contains('.').then_some("BackboneElement"),
+        }
+    }
+
     /// The shape of a member.
     #[must_use]
     pub fn shape(&self, at: usize) -> Option<&Shape> {
@@ -139,6 +167,14 @@ impl R4 {
     #[must_use]
     pub fn set(&self, name: &str) -> Option<&ValueSet> {
         self.sets.get(name)
+    }
+
+    /// The parameters of a type that put a resource into a compartment (FHIR R4 compartmentdefinition.html).
+    #[must_use]
+    pub fn compartment(&self, compartment: &str, name: &str) -> &[&'static str] {
+        let types = self.compartments.get(compartment);
+        let params = types.and_then(|types| types.get(name));
+        params.map_or(&[], Vec::as_slice)
     }
 
     /// The search parameters of a type, without those of every type (`Resource`, `DomainResource`).

@@ -7,7 +7,7 @@ mod mutate;
 mod tests;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
-use fhir::{search, store::ResourceType, validate};
+use fhir::{query, search, store::ResourceType, validate};
 use node::{config::parse, token::Unverified};
 use prost::Message as _;
 use types::Timestamp;
@@ -28,8 +28,16 @@ pub const TARGETS: &[Target] = &[
         run: fhir_json,
     },
     Target {
+        name: "fhir-patch",
+        run: fhir_patch,
+    },
+    Target {
         name: "fhir-query",
         run: fhir_query,
+    },
+    Target {
+        name: "fhirpath",
+        run: fhirpath,
     },
     Target {
         name: "jwt",
@@ -88,6 +96,49 @@ fn fhir_query(bytes: &[u8]) {
     };
     for kind in ResourceType::ALL {
         let _refused = search::parse(kind, &pairs, context);
+    }
+    for handling in [query::Handling::Strict, query::Handling::Lenient] {
+        let context = query::Context {
+            now: 0,
+            base: "https://region.example/fhir",
+            handling,
+        };
+        for kind in [Some("Observation"), Some("Patient"), None] {
+            let _refused = query::parse(kind, &pairs, context);
+        }
+    }
+}
+
+/// A line with an expression, and the resource that it is evaluated on; what is searched of it too.
+fn fhirpath(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let (expression, resource) = text.split_once('\n').unwrap_or((&text, ""));
+    let path = fhir::fhirpath::Path::parse(expression);
+    let Ok(json) = fhir::json::Json::parse(resource) else {
+        return;
+    };
+    let _rows = query::extract(&json, "https://region.example/fhir");
+    if let Ok(path) = path {
+        let _values = path.evaluate(&json, fhir::fhirpath::Surroundings::default());
+    }
+}
+
+/// A line with a resource, and a patch of it: what comes out is read again.
+fn fhir_patch(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let (resource, patch) = text.split_once('\n').unwrap_or((&text, ""));
+    for patched in [
+        fhir::patch::json_patch(resource, patch),
+        fhir::patch::fhirpath_patch(resource, patch),
+    ]
+    .into_iter()
+    .flatten()
+    {
+        assert!(
+            fhir::json::Json::parse(&patched).is_ok(),
+            "a patch makes JSON"
+        );
+        let _shown = fhir::shape::show(&patched, &fhir::shape::View::Summary);
     }
 }
 

@@ -1,10 +1,252 @@
 //! From a resource to the rows of its index.
-use super::IndexRow;
-use crate::json::Json;
+//!
+//! Every standard parameter of the type is evaluated on the resource; what its expression finds is read as the kind of
+//! the parameter wants it (FHIR R4 search.html, tables of each kind). What a kind does not know has no row. `_id` and
+//! `_lastUpdated` have none: an engine has them as columns.
+mod quantity;
+mod reference;
+mod time;
+mod token;
 
-/// The rows of a resource: the values of every parameter of its type. `base` is the URL of this server, with which its
-/// own absolute references begin.
-#[must_use]
-pub fn extract(_resource: &Json<'_>, _base: &str) -> Vec<IndexRow> {
-    Vec::new()
+use super::{
+    IndexRow, Kind, Param, Part, Value, params,
+    text::{cut, fold},
+};
+use crate::{
+    fhirpath::{Element, Item, Path, Surroundings, System},
+    json::Json,
+    r4::R4,
+};
+use std::{collections::HashMap, sync::LazyLock};
+
+pub(super) use quantity::UCUM;
+pub(super) use reference::is_id;
+pub use reference::{Target, split_reference};
+
+/// A parameter with its expressions read.
+struct Compiled {
+    param: &'static Param,
+    path: Path,
+    parts: Vec<(&'static Part, Path)>,
 }
+
+static COMPILED: LazyLock<HashMap<&'static str, Vec<Compiled>>> = LazyLock::new(|| {
+    let of = |kind: &&'static str| (*kind, params(kind).filter_map(compile).collect());
+    R4.resources().iter().map(of).collect()
+});
+
+/// A parameter whose expression cannot be read has no rows; a test finds that there is none.
+fn compile(param: &'static Param) -> Option<Compiled> {
+    if matches!(param.code, "_id" | "_lastUpdated") {
+        return None;
+    }
+    // R4 writes the name of FHIRPath's type in one place where its own is meant (Observation code-value-date).
+    let read = |expression: &str| {
+        Path::parse(&expression.replace("ofType(DateTime)", "ofType(dateTime)")).ok()
+    };
+    let parts = param
+        .parts
+        .iter()
+        .map(|part| Some((part, read(part.expression)?)));
+    Some(Compiled {
+        param,
+        path: read(param.expression)?,
+        parts: parts.collect::<Option<_>>()?,
+    })
+}
+
+/// The rows of a resource: the values of every parameter of its type, each once. `base` is the URL of this server, with
+/// which its own absolute references begin, without a slash at its end. A resource of no type of R4 has none.
+#[must_use]
+pub fn extract(resource: &Json<'_>, base: &str) -> Vec<IndexRow> {
+    let kind = resource
+        .object()
+        .and_then(|object| object.text("resourceType"));
+    let mut rows = Vec::new();
+    for compiled in kind
+        .and_then(|kind| COMPILED.get(kind))
+        .into_iter()
+        .flatten()
+    {
+        // An expression that fails on a resource finds nothing in it.
+        let found = compiled
+            .path
+            .evaluate(resource, Surroundings::default())
+            .unwrap_or_default();
+        let start = rows.len();
+        if compiled.param.kind == Kind::Composite {
+            composite(compiled, resource, &found, base, &mut rows);
+            continue;
+        }
+        for item in &found {
+            for value in values(compiled.param.kind, item, base) {
+                let is_known = rows
+                    .iter()
+                    .skip(start)
+                    .any(|row: &IndexRow| row.value == value);
+                if !is_known {
+                    rows.push(IndexRow {
+                        param: compiled.param.code,
+                        group: 0,
+                        part: 0,
+                        value,
+                    });
+                }
+            }
+        }
+    }
+    rows
+}
+
+/// The values of an item, as a kind of parameter reads it.
+fn values(kind: Kind, item: &Item<'_>, base: &str) -> Vec<Value> {
+    match kind {
+        Kind::Token => token::values(item),
+        Kind::Date => time::values(item),
+        Kind::Number => quantity::numbers(item),
+        Kind::Quantity => quantity::quantities(item),
+        Kind::String => texts(item),
+        Kind::Reference => reference::values(item, base),
+        Kind::Uri => uris(item),
+        Kind::Special => positions(item),
+        Kind::Composite => Vec::new(),
+    }
+}
+
+/// Each element that a composite finds is a group, when every part has a value in it.
+fn composite(
+    compiled: &Compiled,
+    resource: &Json<'_>,
+    found: &[Item<'_>],
+    base: &str,
+    rows: &mut Vec<IndexRow>,
+) {
+    let around = Surroundings {
+        resource: Some(resource),
+        now: None,
+    };
+    let mut group = 0;
+    for item in found {
+        let Item::Element(element) = item else {
+            continue;
+        };
+        let of_part = |(part, path): &(&'static Part, Path)| {
+            let items = path.evaluate_at(element, around).unwrap_or_default();
+            let values = items.iter().flat_map(|item| values(part.kind, item, base));
+            values.collect::<Vec<_>>()
+        };
+        let parts: Vec<Vec<Value>> = compiled.parts.iter().map(of_part).collect();
+        if parts.is_empty() || parts.iter().any(Vec::is_empty) {
+            continue;
+        }
+        for (part, values) in (0_u8..).zip(parts) {
+            rows.extend(values.into_iter().map(|value| IndexRow {
+                param: compiled.param.code,
+                group,
+                part,
+                value,
+            }));
+        }
+        group += 1;
+    }
+}
+
+fn text(text: &str) -> Value {
+    Value::Text {
+        exact: cut(text).to_owned(),
+        folded: fold(text),
+    }
+}
+
+/// Each part of a name or an address is a text of its own.
+fn texts(item: &Item<'_>) -> Vec<Value> {
+    const NAME: &[&str] = &["text", "family", "given", "prefix", "suffix"];
+    const ADDRESS: &[&str] = &[
+        "text",
+        "line",
+        "city",
+        "district",
+        "state",
+        "postalCode",
+        "country",
+    ];
+    let parts = match item {
+        Item::Element(element) => match element.type_name() {
+            "HumanName" => Some((element, NAME)),
+            "Address" => Some((element, ADDRESS)),
+            "CodeableConcept" => Some((element, &["text"][..])),
+            "ContactPoint" | "Identifier" => Some((element, &["value"][..])),
+            _ => None,
+        },
+        _ => None,
+    };
+    match parts {
+        Some((element, names)) => {
+            let parts = names.iter().flat_map(|name| element.children_of(name));
+            parts
+                .filter_map(|part| Some(text(&Item::Element(part).text()?)))
+                .collect()
+        }
+        None => item
+            .system()
+            .map(|value| text(&value.text()))
+            .into_iter()
+            .collect(),
+    }
+}
+
+/// A canonical URL is found with its version and without.
+fn uris(item: &Item<'_>) -> Vec<Value> {
+    let Some(whole) = item.text() else {
+        return Vec::new();
+    };
+    let mut uris = vec![Value::Uri(cut(&whole).to_owned())];
+    if let (Some("canonical"), Some((url, _))) = (type_of(item), whole.split_once('|')) {
+        uris.push(Value::Uri(cut(url).to_owned()));
+    }
+    uris
+}
+
+fn type_of<'i>(item: &'i Item<'_>) -> Option<&'i str> {
+    match item {
+        Item::Element(element) => Some(element.type_name()),
+        _ => None,
+    }
+}
+
+/// Location `near`.
+fn positions(item: &Item<'_>) -> Vec<Value> {
+    let Item::Element(element) = item else {
+        return Vec::new();
+    };
+    let degrees = |name: &str| {
+        let one = element.children_of(name).into_iter().next()?;
+        one.system()
+            .and_then(|value| value.number())
+            .map(|number| number.to_f64())
+    };
+    match (degrees("latitude"), degrees("longitude")) {
+        (Some(latitude), Some(longitude)) => vec![Value::Position {
+            latitude,
+            longitude,
+        }],
+        _ => Vec::new(),
+    }
+}
+
+/// A child of an element, when there is one.
+fn child<'a>(element: &Element<'a>, name: &str) -> Option<Element<'a>> {
+    element.children_of(name).into_iter().next()
+}
+
+/// The moment of a child.
+fn moment(element: &Element<'_>, name: &str) -> Option<crate::fhirpath::Moment> {
+    match child(element, name)?.system()? {
+        System::Moment(moment) => Some(moment),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+#[path = "extract_tests.rs"]
+mod tests;

@@ -59,6 +59,33 @@ impl Primitive {
         })
     }
 
+    /// The name of the type.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Base64Binary => "base64Binary",
+            Self::Boolean => "boolean",
+            Self::Canonical => "canonical",
+            Self::Code => "code",
+            Self::Date => "date",
+            Self::DateTime => "dateTime",
+            Self::Decimal => "decimal",
+            Self::Id => "id",
+            Self::Instant => "instant",
+            Self::Integer => "integer",
+            Self::Markdown => "markdown",
+            Self::Oid => "oid",
+            Self::PositiveInt => "positiveInt",
+            Self::String => "string",
+            Self::Time => "time",
+            Self::UnsignedInt => "unsignedInt",
+            Self::Uri => "uri",
+            Self::Url => "url",
+            Self::Uuid => "uuid",
+            Self::Xhtml => "xhtml",
+        }
+    }
+
     /// What is wrong with a value, if anything: what a value of the type looks like.
     #[must_use]
     pub fn refuses(self, value: &Json<'_>) -> Option<&'static str> {

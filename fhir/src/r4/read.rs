@@ -17,9 +17,16 @@ struct Element {
     is_list: bool,
     types: &'static str,
     set: Option<&'static str>,
+    in_summary: bool,
+    is_modifier: bool,
 }
 
-pub fn tables(types: &'static str, codes: &'static str, search: &'static str) -> R4 {
+pub fn tables(
+    types: &'static str,
+    codes: &'static str,
+    search: &'static str,
+    compartments: &'static str,
+) -> R4 {
     let rows = rows(types);
     let mut shapes = Shapes::default();
     for row in rows.iter().filter(|row| row.kind != "primitive") {
@@ -35,11 +42,28 @@ pub fn tables(types: &'static str, codes: &'static str, search: &'static str) ->
     let known = |row: &Row| Some((row.name, *shapes.places.get(row.name)?));
     R4 {
         types: rows.iter().filter_map(known).collect(),
+        bases: rows.iter().map(|row| (row.name, row.base)).collect(),
         shapes: shapes.all,
         resources,
         sets: sets(codes),
         params: params(search),
+        compartments: compartments_of(compartments),
     }
+}
+
+/// Compartment, type and parameters of each line.
+fn compartments_of(
+    text: &'static str,
+) -> HashMap<&'static str, HashMap<&'static str, Vec<&'static str>>> {
+    let mut all: HashMap<&'static str, HashMap<&'static str, Vec<&'static str>>> = HashMap::new();
+    for line in lines(text) {
+        let mut words = line.split_ascii_whitespace();
+        if let (Some(compartment), Some(name)) = (words.next(), words.next()) {
+            let types = all.entry(compartment).or_default();
+            types.insert(name, words.collect());
+        }
+    }
+    all
 }
 
 fn lines(text: &'static str) -> impl Iterator<Item = &'static str> {
@@ -57,8 +81,20 @@ fn rows(text: &'static str) -> Vec<Row> {
                 is_required: next() != "0",
                 is_list: next() == "*",
                 types: next(),
-                set: next().strip_prefix('='),
+                set: None,
+                in_summary: false,
+                is_modifier: false,
             });
+            for word in words {
+                let Some(element) = row.elements.last_mut() else {
+                    continue;
+                };
+                match word.strip_prefix('=') {
+                    Some(set) => element.set = Some(set),
+                    None if word == "^" => element.in_summary = true,
+                    None => element.is_modifier = word == "!",
+                }
+            }
         } else {
             rows.push(Row {
                 name: next(),
@@ -153,6 +189,9 @@ impl Shapes {
                 is_list: element.is_list,
                 kind: of,
                 set: element.set,
+                in_summary: element.in_summary,
+                is_modifier: element.is_modifier,
+                is_required: element.is_required,
                 targets: targets.trim_end_matches(')'),
             };
             if let Some(shape) = self.all.get_mut(parent) {

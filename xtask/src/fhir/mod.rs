@@ -79,6 +79,7 @@ fn made(places: &Places, check: bool) -> Result<bool> {
         ("types.txt", tables::types(&profiles)?),
         ("codes.txt", tables::codes(&profiles, &sets)?),
         ("search.txt", tables::search(&profiles, &search?)?),
+        ("compartments.txt", tables::compartments(&profiles)?),
     ] {
         let path = places.root.join(TABLES).join(name);
         let text = format!("{head}{text}");

@@ -39,7 +39,8 @@ fn short(url: &str) -> &str {
     url.rsplit('/').next().unwrap_or_default()
 }
 
-/// `Name Base kind`, then one line ` path min max types [=value set]` for each element of its own.
+/// `Name Base kind`, then one line ` path min max types [=value set] [^] [!]` for each element of its own; `^` stands behind
+/// what belongs to the summary of a resource, `!` behind what may change the meaning of what is beside it.
 pub fn types(bundles: &[Value; 2]) -> Result<String> {
     let mut out = String::new();
     for definition in definitions(bundles) {
@@ -92,7 +93,12 @@ fn line(name: &str, path: &str, element: &Value) -> Result<String> {
         "required" => format!(" ={}", short(text(&element["binding"], "valueSet"))),
         _ => String::new(),
     };
-    Ok(format!(" {path} {min} {max} {types}{set}\n"))
+    let marked = |flag: &str, mark: &'static str| match element[flag].as_bool() {
+        Some(true) => mark,
+        _ => "",
+    };
+    let marks = [marked("isSummary", " ^"), marked("isModifier", " !")].concat();
+    Ok(format!(" {path} {min} {max} {types}{set}{marks}\n"))
 }
 
 /// A type, with the types that a reference may lead to.
@@ -214,6 +220,28 @@ pub fn search(profiles: &[Value; 2], bundle: &Value) -> Result<String> {
     Ok(lines.into_iter().collect())
 }
 
+/// One line of each type of each compartment: compartment, type, the parameters that put a resource into it.
+pub fn compartments(profiles: &[Value; 2]) -> Result<String> {
+    let types: BTreeSet<&str> = definitions(profiles).map(|one| text(one, "name")).collect();
+    let mut lines = BTreeSet::new();
+    let all = profiles.iter().flat_map(resources);
+    for one in all.filter(|one| text(one, "resourceType") == "CompartmentDefinition") {
+        let code = text(one, "code");
+        ensure!(types.contains(code), "{code} is no compartment of R4");
+        for resource in list(one, "resource") {
+            let params: Vec<&str> = list(resource, "param")
+                .iter()
+                .filter_map(Value::as_str)
+                .collect();
+            let kind = text(resource, "code");
+            if !params.is_empty() && types.contains(kind) {
+                lines.insert(format!("{code} {kind} {}\n", params.join(" ")));
+            }
+        }
+    }
+    Ok(lines.into_iter().collect())
+}
+
 /// The parts of an expression that begin with the type; of one for every type, all of them.
 fn of_base(base: &str, expression: &str) -> String {
     let parts: Vec<&str> = expression.split('|').map(str::trim).collect();
@@ -261,6 +289,26 @@ mod tests {
     fn a_type_is_a_line_and_so_is_each_of_its_elements() {
         let expected = "Thing DomainResource resource\n status 1 1 code =states\n part.of 0 * #part\n owner[x] 0 1 Reference(Patient),string\n";
         assert_eq!(types(&profiles()).unwrap(), expected);
+    }
+
+    #[test]
+    fn what_belongs_to_the_summary_is_marked_and_compartments_are_lines() {
+        let definition = json!({
+            "resourceType": "StructureDefinition", "name": "Thing", "kind": "resource", "fhirVersion": "4.0.1",
+            "differential": {"element": [
+                {"path": "Thing.name", "min": 0, "max": "1", "isSummary": true, "isModifier": true, "type": [{"code": "string"}]},
+            ]},
+        });
+        let compartment = json!({
+            "resourceType": "CompartmentDefinition", "code": "Thing",
+            "resource": [{"code": "Thing", "param": ["a", "b"]}, {"code": "Unknown", "param": ["a"]}],
+        });
+        let profiles = [bundle(definition), bundle(compartment)];
+        assert_eq!(
+            types(&profiles).unwrap(),
+            "Thing - resource\n name 0 1 string ^ !\n"
+        );
+        assert_eq!(compartments(&profiles).unwrap(), "Thing Thing a b\n");
     }
 
     #[test]
