@@ -5,6 +5,7 @@ mod adversary;
 pub mod fixture;
 mod owning;
 mod paging;
+pub mod searching;
 mod withdrawing;
 mod writing;
 

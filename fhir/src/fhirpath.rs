@@ -84,6 +84,13 @@ impl Path {
         parse::parse(text).map(Self)
     }
 
+    /// The elements at the top of a resource that every value of the expression lies in; none where it cannot be said.
+    /// Without any of them the expression has no value.
+    #[must_use]
+    pub fn tops(&self) -> Option<Vec<&str>> {
+        self.0.tops()
+    }
+
     /// The values of the expression on a resource.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ mod param;
 mod parse;
 mod problem;
 mod search;
+pub mod sql;
 mod text;
 
 pub use compartment::{compartment, is_compartment};

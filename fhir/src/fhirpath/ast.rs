@@ -28,6 +28,34 @@ pub enum Expr {
     Union(Vec<Self>),
 }
 
+impl Expr {
+    /// See [`super::Path::tops`].
+    pub fn tops(&self) -> Option<Vec<&str>> {
+        match self {
+            Self::Path(start, steps) => match (start.as_ref(), steps.first()) {
+                (Self::Name(kind), Some(Step::Child(name)))
+                    if kind.starts_with(|c: char| c.is_ascii_uppercase()) =>
+                {
+                    // What counts or negates has a value without the element too.
+                    let keeps = |step: &Step| match step {
+                        Step::Child(_) | Step::At(_) | Step::Typed(TypeOp::As, _) => true,
+                        Step::Call(function, _) => *function == Function::Where,
+                        Step::Typed(TypeOp::Is, _) => false,
+                    };
+                    steps.iter().all(keeps).then(|| vec![name.as_str()])
+                }
+                _ => None,
+            },
+            Self::Typed(inner, TypeOp::As, _) => inner.tops(),
+            Self::Union(parts) => {
+                let tops: Option<Vec<Vec<&str>>> = parts.iter().map(Self::tops).collect();
+                Some(tops?.concat())
+            }
+            _ => None,
+        }
+    }
+}
+
 /// What is known from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Variable {

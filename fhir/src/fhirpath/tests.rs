@@ -54,6 +54,7 @@ const F: &[&str] = &["false"];
 const NONE: &[&str] = &[];
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn paths_lead_along_elements_and_choices_of_types() {
     check(
         PATIENT,

@@ -58,6 +58,7 @@ fn every_operation_of_json_patch_does_what_rfc_6902_says() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn a_json_patch_that_cannot_be_read_or_applied_names_its_operation_and_changes_nothing() {
     for (patch, is_malformed, place) in [
         ("{", true, "patch"),
@@ -182,6 +183,7 @@ fn operation(kind: &str, path: &str, others: &[(&str, &str)]) -> String {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn every_operation_of_fhirpath_patch_does_what_r4_says() {
     for (parts, found) in [
         (
@@ -316,6 +318,7 @@ fn every_operation_of_fhirpath_patch_does_what_r4_says() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn a_fhirpath_patch_that_cannot_be_read_or_applied_names_its_operation() {
     for (parts, is_malformed) in [
         (operation("merge", "Patient", &[]), true),

@@ -14,10 +14,13 @@ use super::{
 };
 use crate::{
     fhirpath::{Element, Item, Path, Surroundings, System},
-    json::Json,
+    json::{Json, Object},
     r4::R4,
 };
-use std::{collections::HashMap, sync::LazyLock};
+use std::{
+    collections::HashMap,
+    sync::{LazyLock, OnceLock},
+};
 
 pub(super) use quantity::UCUM;
 pub(super) use reference::is_id;
@@ -28,12 +31,35 @@ struct Compiled {
     param: &'static Param,
     path: Path,
     parts: Vec<(&'static Part, Path)>,
+    /// The elements at the top that it looks at; none where it looks at more.
+    tops: Option<Vec<String>>,
 }
 
-static COMPILED: LazyLock<HashMap<&'static str, Vec<Compiled>>> = LazyLock::new(|| {
-    let of = |kind: &&'static str| (*kind, params(kind).filter_map(compile).collect());
-    R4.resources().iter().map(of).collect()
+impl Compiled {
+    /// Whether a resource has an element that it looks at.
+    fn looks_at(&self, object: &Object<'_>) -> bool {
+        let has = |top: &String| {
+            object.0.iter().any(|(name, _)| {
+                let rest = name.trim_start_matches('_').strip_prefix(top.as_str());
+                rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_lowercase()))
+            })
+        };
+        self.tops.as_ref().is_none_or(|tops| tops.iter().any(has))
+    }
+}
+
+/// The parameters of each type, read when a resource of the type is first seen.
+static COMPILED: LazyLock<HashMap<&'static str, OnceLock<Vec<Compiled>>>> = LazyLock::new(|| {
+    let unread = |kind: &&'static str| (*kind, OnceLock::new());
+    R4.resources().iter().map(unread).collect()
 });
+
+fn compiled_of(kind: &str) -> &'static [Compiled] {
+    let cell = COMPILED.get(kind);
+    cell.map_or(&[], |cell| {
+        cell.get_or_init(|| params(kind).filter_map(compile).collect())
+    })
+}
 
 /// A parameter whose expression cannot be read has no rows; a test finds that there is none.
 fn compile(param: &'static Param) -> Option<Compiled> {
@@ -48,10 +74,15 @@ fn compile(param: &'static Param) -> Option<Compiled> {
         .parts
         .iter()
         .map(|part| Some((part, read(part.expression)?)));
+    let path = read(param.expression)?;
+    let tops = path
+        .tops()
+        .map(|tops| tops.into_iter().map(str::to_owned).collect());
     Some(Compiled {
         param,
-        path: read(param.expression)?,
+        path,
         parts: parts.collect::<Option<_>>()?,
+        tops,
     })
 }
 
@@ -59,15 +90,12 @@ fn compile(param: &'static Param) -> Option<Compiled> {
 /// which its own absolute references begin, without a slash at its end. A resource of no type of R4 has none.
 #[must_use]
 pub fn extract(resource: &Json<'_>, base: &str) -> Vec<IndexRow> {
-    let kind = resource
-        .object()
-        .and_then(|object| object.text("resourceType"));
     let mut rows = Vec::new();
-    for compiled in kind
-        .and_then(|kind| COMPILED.get(kind))
-        .into_iter()
-        .flatten()
-    {
+    let Some(object) = resource.object() else {
+        return rows;
+    };
+    let all = object.text("resourceType").map_or(&[][..], compiled_of);
+    for compiled in all.iter().filter(|one| one.looks_at(object)) {
         // An expression that fails on a resource finds nothing in it.
         let found = compiled
             .path

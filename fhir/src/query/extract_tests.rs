@@ -231,7 +231,7 @@ fn every_parameter_whose_element_an_example_has_is_extracted_from_it() {
             continue;
         };
         let found = extract(&json, "https://own.example/fhir");
-        for compiled in COMPILED.get(kind).into_iter().flatten() {
+        for compiled in compiled_of(kind) {
             let name = format!("{kind} {}", compiled.param.code);
             let values = compiled.path.evaluate(&json, Surroundings::default());
             let values =

@@ -135,6 +135,9 @@ impl Reader<'_> {
         if value.is_empty() {
             return Err(Problem::invalid(name, "the value is empty"));
         }
+        if value.contains('\0') {
+            return Err(Problem::invalid(name, "the value has a NUL character"));
+        }
         if value.len() > MAX_VALUE_CHARS {
             return Err(Problem::limit(
                 name,

@@ -26,6 +26,7 @@ fn strict(kind: &str, query: &str) -> Search {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn what_is_wrong_is_refused_with_the_parameter_and_its_kind() {
     use ProblemKind::{Invalid, Limit, Unknown, Unsupported};
     for (kind, query, param, expected) in [

@@ -5,23 +5,26 @@ use unicode_normalization::{UnicodeNormalization as _, char::is_combining_mark};
 /// keep it in an index.
 pub const MAX_INDEXED_BYTES: usize = 1_000;
 
-/// The part of a text that is compared.
+/// The part of a text that is compared: its first bytes, up to a NUL, which no engine takes in a text.
 #[must_use]
 pub fn cut(text: &str) -> &str {
     let mut end = text.len().min(MAX_INDEXED_BYTES);
     while !text.is_char_boundary(end) {
         end -= 1;
     }
-    text.get(..end).unwrap_or_default()
+    let text = text.get(..end).unwrap_or_default();
+    text.split('\0').next().unwrap_or_default()
 }
 
 /// Without case and diacritics, with single spaces (FHIR R4 search.html#string).
 #[must_use]
 pub fn fold(text: &str) -> String {
     // Folding makes at most a few characters of one, so that what lies far behind never comes into the part compared.
-    let text = text
-        .get(..text.len().min(8 * MAX_INDEXED_BYTES))
-        .map_or_else(|| cut(text), |text| text);
+    let mut end = text.len().min(8 * MAX_INDEXED_BYTES);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    let text = text.get(..end).unwrap_or_default();
     let text: String = if text.is_ascii() {
         text.to_ascii_lowercase()
     } else {
