@@ -88,6 +88,10 @@ pub struct LearningConfig {
     /// Who lets the facility take part in a study.
     #[serde(default)]
     pub approval: Approval,
+    /// The global node's public key (PEM), with which orders of studies have to be signed. Orders are taken from the region
+    /// unchecked when it is left out.
+    #[serde(default)]
+    pub coordinator: Option<PathBuf>,
     /// What may be spent on all studies together.
     pub budget: fl::ledger::Budget,
     /// What a study may ask for.
@@ -304,6 +308,12 @@ impl Validate for EdgeConfig {
         {
             problems.push(Problem::new("learning.budget", error.to_string()));
         }
+        let coordinator = self
+            .learning
+            .as_ref()
+            .and_then(|of| of.coordinator.as_ref());
+        problems
+            .extend(coordinator.and_then(|path| public_key_problem("learning.coordinator", path)));
         problems
     }
 }

@@ -9,11 +9,11 @@ mod rows;
 mod worker;
 
 pub use consent::{Decided, Plans, Waiting};
-pub use worker::{Made, WORKER_COMMAND, work_here};
+pub use worker::{WORKER_COMMAND, work_here};
 
 use crate::{
     clockguard::{ClockGuard, Time as _},
-    config::{Approval, EdgeConfig, LearningConfig},
+    config::{Approval, EdgeConfig, LearningConfig, public_key},
     dataset::{DatasetError, Datasets},
     error::EdgeError,
     run::Shared,
@@ -27,12 +27,14 @@ use federation::{
     wire::Parcel,
 };
 use fl::{
-    consent::{Objection, Offer, objections},
+    code,
+    consent::{Objection, Standpoint, objections_to},
     features::{Prepared, prepare},
     ledger::{Debited, Ledger},
     member::MemberRound,
-    order::{Aim, Answer, Ask, RoundOrder},
-    study::{Plan, Study},
+    order::{Answer, Ask, RoundOrder},
+    site::Made,
+    study::Study,
     wire,
 };
 use messages::{StudyAnswer, StudyAsk};
@@ -164,13 +166,16 @@ impl Learner {
 
     /// Takes part or says why not; false while a person has to decide.
     async fn invited(&self, pending: &Pending, order: RoundOrder) -> Result<bool, StoreError> {
+        if self.is_begun(pending, &order).await? {
+            return Ok(true);
+        }
         let found = match order.read() {
             Err(why) => Err(vec![Objection::Plan(why)]),
-            Ok((study, plan)) => {
+            Ok((study, _)) => {
                 if !self.is_decided(&order, &study).await? {
                     return Ok(false);
                 }
-                self.objected(&order, &study, &plan).await?
+                self.objected(&order, &study).await?
             }
         };
         let mut secret = [0; 32];
@@ -183,7 +188,13 @@ impl Learner {
         let (n, key) = (pending.n, pending.asked.key.clone());
         let decide = move |commit: &mut Commit<'_, '_>| {
             let now = commit.now().real;
+            let again = rows::is_answered(commit.tx(), &key)?;
             let (answer, decision) = match &begun {
+                // It came meanwhile, or comes again: a second round under the same name would tell more than one.
+                Ok(_) if again => (
+                    Answer::Declined(vec![Objection::Answered]),
+                    Decision::StudyDeclined,
+                ),
                 Ok(round) => {
                     rows::put(commit.tx(), &key, Some(round), now)?;
                     (Answer::Accepted, Decision::StudyJoined)
@@ -192,11 +203,26 @@ impl Learner {
             };
             let entry = Entry::of_study(now, decision, commit.place(), &named(&key));
             commit.note(&[entry])?;
-            send(commit, &key, answer)?;
+            send(commit, &key, answer, None)?;
             rows::remove(commit.tx(), n)
         };
         self.store.in_commit(decide).await?;
         Ok(true)
+    }
+
+    /// Whether the round was begun already, from the same order: then the same is said again, and nothing begins anew.
+    async fn is_begun(&self, pending: &Pending, order: &RoundOrder) -> Result<bool, StoreError> {
+        let (n, order) = (pending.n, order.clone());
+        let step = move |commit: &mut Commit<'_, '_>| {
+            let begun = rows::find(commit.tx(), &order.key)?;
+            let is_begun = begun.is_some_and(|round| round.order() == &order);
+            if is_begun {
+                send(commit, &order.key, Answer::Accepted, None)?;
+                rows::remove(commit.tx(), n)?;
+            }
+            Ok(is_begun)
+        };
+        self.store.in_commit(step).await
     }
 
     /// Whether a person has decided, where one has to.
@@ -220,34 +246,50 @@ impl Learner {
         &self,
         order: &RoundOrder,
         study: &Study,
-        plan: &Plan,
     ) -> Result<Result<(), Vec<Objection>>, StoreError> {
         let Some(learning) = &self.config.learning else {
             let why = "nothing may be learnt here: the facility's configuration has no [learning]";
             return Ok(Err(vec![Objection::Plan(why.into())]));
         };
-        let (text, id) = (order.text.clone(), order.key.study.to_string());
-        let refused =
-            move |commit: &mut Commit<'_, '_>| consent::is_refused(commit.tx(), (&id, &text));
-        if self.store.in_commit(refused).await? {
+        let (text, key) = (order.text.clone(), order.key.clone());
+        let known = move |commit: &mut Commit<'_, '_>| {
+            let refused = consent::is_refused(commit.tx(), (key.study.as_str(), &text))?;
+            Ok((refused, rows::is_answered(commit.tx(), &key)?))
+        };
+        let (refused, answered) = self.store.in_commit(known).await?;
+        if refused {
             return Ok(Err(vec![Objection::Person]));
         }
-        let ledger = self.ledger(learning).await?;
+        let trusted = match learning.coordinator.as_deref().map(public_key) {
+            Some(None) => {
+                let why = "the global node's public key cannot be read here";
+                return Ok(Err(vec![Objection::Plan(why.into())]));
+            }
+            Some(Some(key)) => Some(key.to_bytes()),
+            None => None,
+        };
+        let (aggregator, ledger) = (self.aggregator(), self.ledger(learning).await?);
+        let code = code::digest();
+        let mut here = Standpoint {
+            aggregator: &aggregator,
+            key: trusted.as_ref().map(<[u8; 32]>::as_slice),
+            code: &code,
+            allowance: &learning.allow,
+            ledger: &ledger,
+            records: None,
+            answered,
+        };
+        // Nobody's records are opened for what is refused anyway.
+        let found = objections_to(order, &here);
+        if !found.is_empty() {
+            return Ok(Err(found));
+        }
         let records = match self.prepared(study).await? {
-            Ok(of) => u32::try_from(of.train.len() + of.test.len()).unwrap_or(u32::MAX),
+            Ok(of) => of.train.len() + of.test.len(),
             Err(found) => return Ok(Err(found)),
         };
-        let rounds_left = match order.aim {
-            Aim::Judge => 0,
-            Aim::Train => (study.training.rounds + 1).saturating_sub(order.key.round),
-        };
-        let offer = Offer {
-            study,
-            plan,
-            aggregator: &self.aggregator(),
-            rounds_left,
-        };
-        let found = objections(&offer, &learning.allow, &ledger, records);
+        here.records = Some(u32::try_from(records).unwrap_or(u32::MAX));
+        let found = objections_to(order, &here);
         Ok(if found.is_empty() { Ok(()) } else { Err(found) })
     }
 
@@ -306,7 +348,10 @@ impl Learner {
                 Err(found) => Err(objected_text(&found)),
                 Ok(prepared) => {
                     let seed = round.seed(&study, &self.config.facility);
-                    worker::work(round.order(), &prepared, seed).await
+                    let key = pending.asked.key.clone();
+                    let kept = move |commit: &mut Commit<'_, '_>| rows::memory(commit.tx(), &key);
+                    let memory = self.store.in_commit(kept).await?;
+                    worker::work(round.order(), &prepared, seed, memory).await
                 }
             },
         };
@@ -336,13 +381,18 @@ impl Learner {
             };
             let now = commit.now().real;
             if pending.asked.ask == Ask::Over {
+                rows::done(commit.tx(), key, now)?;
                 return rows::put(commit.tx(), key, None, now);
             }
             let answer = match (made, debit) {
                 (Some(Err(why)), _) | (Some(Ok(_)), Err(why)) => Some(Answer::Unable(why)),
                 (Some(Ok(made)), Ok(debit)) => {
-                    let answer = round.answer(&pending.asked.ask, Some(made));
+                    let (update, memory) = ((made.numbers, made.told), made.memory);
+                    let answer = round.answer(&pending.asked.ask, Some(update));
                     let is_made = matches!(answer, Some(Answer::Update { .. }));
+                    if let Some(memory) = memory.filter(|_| is_made) {
+                        rows::keep(commit.tx(), key, &memory, now)?;
+                    }
                     if let Some(debit) = debit.filter(|_| is_made) {
                         rows::debit(commit.tx(), &debit, now)?;
                         let what = format!("{}/{}", named(key), key.attempt);
@@ -355,7 +405,8 @@ impl Learner {
                 (None, _) => round.answer(&pending.asked.ask, None),
             };
             rows::put(commit.tx(), key, Some(&round), now)?;
-            answer.map_or(Ok(()), |answer| send(commit, key, answer))
+            let width = round.width();
+            answer.map_or(Ok(()), |answer| send(commit, key, answer, width))
         };
         self.store.in_commit(step).await?;
         Ok(true)
@@ -383,7 +434,8 @@ impl Learner {
         let before = ledger.entries().len();
         Ok(match ledger.debit(&release, event) {
             Err(refused) => Err(refused.to_string()),
-            Ok(Debited::Before) => Ok(None),
+            // It went out in the commit that paid for it: for the same money nothing goes out again.
+            Ok(Debited::Before) => Err(Objection::Answered.to_string()),
             Ok(Debited::Now) => Ok(ledger.entries().last().map(|entry| rows::Debit {
                 entry: entry.clone(),
                 delta: learning.budget.delta.get(),
@@ -397,8 +449,9 @@ fn send(
     commit: &mut Commit<'_, '_>,
     key: &fl::order::RoundKey,
     answer: Answer,
+    width: Option<u32>,
 ) -> Result<(), StoreError> {
-    let body = wire::answer(key, answer);
+    let body = wire::answer(key, answer, width);
     let may_go = commit.ship::<StudyAnswer>(Priority::Backlog, Purpose::Research, body)?;
     if !may_go {
         tracing::error!(study = %key.study, "the rules keep an answer to a study back");

@@ -14,7 +14,9 @@ mod request;
 mod state;
 
 pub use error::{PkiError, Reason, UnknownReason};
-pub use keys::{ClientKey, load_signing_key, new_client_key, note_authority, signing_key};
+pub use keys::{
+    ClientKey, load_signing_key, new_client_key, note_authority, publish_signing_key, signing_key,
+};
 pub use request::{MAX_REQUEST_BYTES, NewKey, new_key_and_csr, rotation_proof};
 pub use state::{Issued, Revoked};
 

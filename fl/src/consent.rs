@@ -2,8 +2,9 @@
 //! not allow. It believes the coordinator nothing that it can compute.
 use crate::{
     ledger::Ledger,
+    order::{Aim, RoundOrder},
     privacy::Event,
-    study::{Plan, PrivacyUnit, Study},
+    study::{Model, Plan, PrivacyUnit, Study},
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -30,6 +31,21 @@ pub struct Allowance {
     /// and counts of scores in the sum of all. No ε covers them.
     #[serde(default)]
     pub judging: bool,
+    /// Models that may be learnt: kinds such as `logistic`, or `sha256:` and the digest of a shape, as a plan says it
+    /// ([`Plan::model_sha256`]); `*` for every one.
+    #[serde(default = "Allowance::every_model")]
+    pub models: Vec<String>,
+    /// Code that may train here ([`crate::code`]), by its digest; this node's own whatever it is when it is left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub code: Vec<String>,
+}
+
+impl Allowance {
+    /// What is allowed where no model is named.
+    #[must_use]
+    pub fn every_model() -> Vec<String> {
+        vec!["*".into()]
+    }
 }
 
 /// One thing that a facility does not allow. It names nothing of a patient, and is told to the coordinator.
@@ -56,6 +72,14 @@ pub enum Objection {
     Person,
     /// It would spend more than is left.
     Budget(String),
+    /// The order is not signed by the global node, or something of it was changed.
+    Signature,
+    /// Other code is asked for than trains here, or the facility allows.
+    Code(String),
+    /// The model may not be learnt.
+    Model(String),
+    /// The round was answered before: a second answer would tell more than one.
+    Answered,
 }
 
 impl fmt::Display for Objection {
@@ -73,6 +97,12 @@ impl fmt::Display for Objection {
             Self::NoPrivacy => f.write_str("the study promises no privacy"),
             Self::Budget(what) => write!(f, "budget: {what}"),
             Self::Judging => f.write_str("nobody may be told how good a model is here"),
+            Self::Signature => {
+                f.write_str("signature: the order is not the global node's, or was changed")
+            }
+            Self::Code(what) => write!(f, "code: {what}"),
+            Self::Model(what) => write!(f, "model: `{what}` may not be learnt here"),
+            Self::Answered => f.write_str("the round was answered before"),
             Self::Person => f.write_str("a person at the facility refused the study"),
         }
     }
@@ -89,6 +119,66 @@ pub struct Offer<'a> {
     pub aggregator: &'a Place,
     /// Rounds of training that are to come, with the one that is offered: what they spend is not debited yet.
     pub rounds_left: u32,
+}
+
+/// Where a facility stands that is asked to take part.
+#[derive(Clone, Copy, Debug)]
+pub struct Standpoint<'a> {
+    /// Who sums, as its certificate says.
+    pub aggregator: &'a Place,
+    /// The global node's Ed25519 public key; orders are not checked by it while the facility's configuration names none.
+    pub key: Option<&'a [u8]>,
+    /// The code that trains here ([`crate::code::digest`]).
+    pub code: &'a str,
+    /// What the facility allows.
+    pub allowance: &'a Allowance,
+    /// What it has spent.
+    pub ledger: &'a Ledger,
+    /// How many of its records the study can use; none while that is not known, and everything else is looked at.
+    pub records: Option<u32>,
+    /// Whether it has answered the same round before.
+    pub answered: bool,
+}
+
+/// Everything that a facility objects to in an order, each part of which the coordinator may have made up.
+#[must_use]
+pub fn objections_to(order: &RoundOrder, here: &Standpoint<'_>) -> Vec<Objection> {
+    if here.key.is_some_and(|key| !order.is_signed_by(key)) {
+        return vec![Objection::Signature];
+    }
+    let (study, plan) = match order.read() {
+        Ok(read) => read,
+        Err(why) => return vec![Objection::Plan(why)],
+    };
+    let mut found = Vec::new();
+    found.extend(here.answered.then_some(Objection::Answered));
+    if let Some(code) = order.code.as_deref().filter(|code| *code != here.code) {
+        found.push(Objection::Code(format!(
+            "the order is for `{code}`, and `{}` trains here",
+            here.code
+        )));
+    }
+    let rounds_left = match order.aim {
+        Aim::Judge => 0,
+        Aim::Train => (study.training.rounds + 1).saturating_sub(order.key.round),
+    };
+    let offer = Offer {
+        study: &study,
+        plan: &plan,
+        aggregator: here.aggregator,
+        rounds_left,
+    };
+    let allowed = &here.allowance.code;
+    if !allowed.is_empty() && !allowed.iter().any(|code| code == here.code) {
+        let own = format!(
+            "`{}` trains here, and the facility does not allow it",
+            here.code
+        );
+        found.push(Objection::Code(own));
+    }
+    let records = here.records.unwrap_or(u32::MAX);
+    found.extend(objections(&offer, here.allowance, here.ledger, records));
+    found
 }
 
 /// Everything that a facility with `records` records that the study can use objects to; nothing when it may take part.
@@ -143,8 +233,25 @@ pub fn objections(
     if !allowance.judging {
         found.push(Objection::Judging);
     }
+    let kind = kind(&study.model);
+    let shape = format!("sha256:{}", plan.model_sha256);
+    let named = |name: &String| name == "*" || name == kind || name == &shape;
+    if !allowance.models.iter().any(named) {
+        found.push(Objection::Model(format!("{kind}, {shape}")));
+    }
     found.extend(budget(offer, &plan, allowance, ledger));
     found
+}
+
+/// The kind of a model, as a study has it.
+const fn kind(model: &Model) -> &'static str {
+    match model {
+        Model::Logistic {} => "logistic",
+        Model::Mlp { .. } => "mlp",
+        Model::Gru { .. } => "gru",
+        Model::Tcn { .. } => "tcn",
+        Model::Cox {} => "cox",
+    }
 }
 
 fn data(study: &Study, allowance: &Allowance) -> Vec<Objection> {

@@ -30,6 +30,8 @@ fn allowance() -> Allowance {
         single_updates: false,
         without_privacy: false,
         judging: true,
+        models: vec!["logistic".into()],
+        code: Vec::new(),
     }
 }
 
@@ -182,4 +184,126 @@ fn a_facility_that_lets_nobody_judge_says_so_before_anything_is_learnt() {
     };
     let said = objections(&offer, &allowed, &ledger(2.0), 50);
     assert_eq!(said, [Objection::Judging]);
+}
+
+/// Signs as the global node does.
+fn signed(mut order: RoundOrder, seed: u8) -> RoundOrder {
+    let pair = key(seed);
+    order.signature = Some(pair.sign(&order.signed()).as_ref().to_vec());
+    order
+}
+
+fn key(seed: u8) -> ring::signature::Ed25519KeyPair {
+    ring::signature::Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap()
+}
+
+fn order() -> RoundOrder {
+    RoundOrder {
+        key: crate::order::RoundKey {
+            study: "heart-1".parse().unwrap(),
+            round: 1,
+            attempt: 1,
+        },
+        text: STUDY.into(),
+        aim: Aim::Train,
+        model: vec![0.0; 2],
+        code: Some("c0de".into()),
+        signature: None,
+    }
+}
+
+#[test]
+fn a_region_that_changes_any_field_of_a_signed_order_gets_nothing() {
+    use ring::signature::KeyPair as _;
+    let (allowance, ledger, aggregator) = (allowance(), ledger(2.0), EU.parse().unwrap());
+    let pair = key(1);
+    let here = Standpoint {
+        aggregator: &aggregator,
+        key: Some(pair.public_key().as_ref()),
+        code: "c0de",
+        allowance: &allowance,
+        ledger: &ledger,
+        records: Some(50),
+        answered: false,
+    };
+    let good = signed(order(), 1);
+    assert_eq!(objections_to(&good, &here), []);
+    let lie = |change: &dyn Fn(&mut RoundOrder)| {
+        let mut order = good.clone();
+        change(&mut order);
+        objections_to(&order, &here)
+    };
+    let lies: [&dyn Fn(&mut RoundOrder); 12] = [
+        &|order| order.key.study = "heart-2".parse().unwrap(),
+        &|order| order.key.round = 2,
+        &|order| order.key.attempt = 2,
+        &|order| order.aim = Aim::Judge,
+        &|order| order.text = order.text.replace("epsilon = 2.0", "epsilon = 1.9"),
+        &|order| order.text = order.text.replace("clip = 1.0", "clip = 9.0"),
+        &|order| order.text = order.text.replace("quorum = 3", "quorum = 4"),
+        &|order| order.model[1] = 1e-9,
+        &|order| order.code = None,
+        &|order| order.code = Some("other".into()),
+        &|order| order.signature = None,
+        &|order| order.signature = Some(vec![0; 64]),
+    ];
+    for (at, change) in lies.iter().enumerate() {
+        assert_eq!(lie(change), [Objection::Signature], "{at}");
+    }
+    // Signed by another node than the global one.
+    assert_eq!(
+        objections_to(&signed(order(), 2), &here),
+        [Objection::Signature]
+    );
+}
+
+#[test]
+fn a_global_node_that_lies_about_any_field_gets_nothing_either() {
+    let (mut allowance, ledger, aggregator) = (allowance(), ledger(2.0), EU.parse().unwrap());
+    let said = |order: &RoundOrder, allowance: &Allowance, answered| {
+        let here = Standpoint {
+            aggregator: &aggregator,
+            key: None,
+            code: "c0de",
+            allowance,
+            ledger: &ledger,
+            records: Some(50),
+            answered,
+        };
+        objections_to(order, &here)
+    };
+    assert_eq!(said(&order(), &allowance, false), []);
+    assert_eq!(said(&order(), &allowance, true), [Objection::Answered]);
+    let mut other = order();
+    other.code = Some("other".into());
+    assert!(matches!(
+        said(&other, &allowance, false)[..],
+        [Objection::Code(_)]
+    ));
+    let mlp = "kind = \"mlp\", hidden = [4]";
+    other = order();
+    other.text = STUDY.replace("kind = \"logistic\"", mlp);
+    let found = said(&other, &allowance, false);
+    let [Objection::Model(what)] = &found[..] else {
+        panic!("{found:?}");
+    };
+    // Its shape may be allowed by its digest, and then no other shape.
+    allowance.models = vec![what.split(' ').next_back().unwrap().into()];
+    assert_eq!(said(&other, &allowance, false), []);
+    other.text = STUDY.replace("kind = \"logistic\"", "kind = \"mlp\", hidden = [5]");
+    assert!(matches!(
+        said(&other, &allowance, false)[..],
+        [Objection::Model(_)]
+    ));
+    allowance.code = vec!["an older one".into()];
+    allowance.models = Allowance::every_model();
+    assert!(matches!(
+        said(&order(), &allowance, false)[..],
+        [Objection::Code(_)]
+    ));
+    other.text = "name = 3".into();
+    assert!(matches!(
+        said(&other, &allowance, false)[..],
+        [Objection::Plan(_)]
+    ));
 }

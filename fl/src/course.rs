@@ -2,18 +2,22 @@
 //!
 //! The global node stores it after every step, and every step is a function of it, what came in and the time. Regional
 //! sums are added as whole numbers, so that three regions come to the same model as one.
+mod report;
+mod sum;
+
+pub use report::{Concordance, Evaluation, Personal, Report};
+
 use crate::{
-    metrics::{Curves, Histogram, Metrics},
-    order::{self, Aim, Outcome, Release, RoundKey, RoundOrder, Site},
+    order::{self, Aim, Outcome, Release, RoundKey, RoundOrder},
     privacy::{Delta, Event, epsilon},
     site,
     strategy::Coordinator,
-    study::{Plan, PrivacyUnit, Study},
+    study::{Plan, PrivacyUnit, Strategy, Study},
 };
 use rand::{SeedableRng, rngs::StdRng};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use types::{FacilityId, Name, RegionId};
+use types::{Name, RegionId};
 
 /// How long a region may take beyond the deadlines of its own round, in ms: parcels that wait for a link.
 pub const REGION_GRACE_MS: i64 = 600_000;
@@ -47,42 +51,6 @@ impl Standing {
     }
 }
 
-/// What became of a round.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Report {
-    /// Which round.
-    pub round: u32,
-    /// How often it was begun.
-    pub attempt: u32,
-    /// When it was ordered, in ms since 1970.
-    pub began_ms: i64,
-    /// When its last release came.
-    pub ended_ms: i64,
-    /// How many sites are in the sum; 0 when there is none.
-    pub members: u32,
-    /// Bytes of masked numbers that came in.
-    pub bytes: u64,
-    /// ε of all rounds so far; none without privacy.
-    #[serde(default, deserialize_with = "crate::exact::maybe")]
-    pub epsilon: Option<f64>,
-    /// Each site that was asked.
-    pub sites: BTreeMap<FacilityId, Site>,
-    /// Why it has no result, if so.
-    pub failure: Option<String>,
-}
-
-/// How good the model is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Evaluation {
-    /// On the records of all sites together; none when all have the same label.
-    pub pooled: Option<Metrics>,
-    /// At each site that says so.
-    pub sites: BTreeMap<FacilityId, Metrics>,
-    /// On the records of all sites together.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub curves: Option<Curves>,
-}
-
 /// A study as it runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Course {
@@ -99,6 +67,13 @@ pub struct Course {
     releases: BTreeMap<RegionId, (Release, Vec<u32>)>,
     reports: Vec<Report>,
     evaluation: Option<Evaluation>,
+    /// The clip of the next round, where it is adaptive and has moved.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "crate::exact::maybe"
+    )]
+    clip: Option<f64>,
 }
 
 impl Course {
@@ -142,6 +117,7 @@ impl Course {
             releases: BTreeMap::new(),
             reports: Vec::new(),
             evaluation: None,
+            clip: None,
         };
         course.enter(&study, 1, 1, now_ms);
         Ok(course)
@@ -225,10 +201,36 @@ impl Course {
             key: self.key(),
             text: self.text.clone(),
             aim: if judges { Aim::Judge } else { Aim::Train },
-            model: self.model().to_vec(),
+            model: self.carried(&study),
+            code: Some(crate::code::digest()),
+            signature: None,
         };
-        let left = self.regions.difference(&self.ordered);
+        let asked = self.asked(&study);
+        let left = asked.difference(&self.ordered);
         left.map(|region| (region.clone(), order.clone())).collect()
+    }
+
+    /// The model, and behind it what else a round needs.
+    fn carried(&self, study: &Study) -> Vec<f32> {
+        let mut numbers = self.model().to_vec();
+        if study.vectors() > 1 {
+            numbers.extend(self.coordinator.control());
+        }
+        let clip = self.clip.or(study.privacy.clip);
+        let clip = clip.filter(|_| study.privacy.adaptive.is_some());
+        numbers.extend(clip.map(|clip| clip as f32));
+        numbers
+    }
+
+    /// The regions of the round: all, or the one whose sites train one after another.
+    fn asked(&self, study: &Study) -> BTreeSet<RegionId> {
+        let in_turn = matches!(study.training.strategy, Strategy::Cyclic {});
+        if !in_turn || self.round > study.training.rounds {
+            return self.regions.clone();
+        }
+        let turn = self.round.saturating_sub(1) / u32::from(study.sites.max(1));
+        let at = turn as usize % self.regions.len().max(1);
+        self.regions.iter().nth(at).into_iter().cloned().collect()
     }
 
     /// A region was ordered; the shell has stored the parcel.
@@ -238,16 +240,20 @@ impl Course {
 
     /// Takes what a region released. Whether anything changed.
     pub fn take(&mut self, from: &RegionId, mut release: Release, now_ms: i64) -> bool {
+        let Ok(study) = order::parse(&self.text) else {
+            return false;
+        };
+        let asked = self.asked(&study);
         let wanted = self.standing == Standing::Running
             && release.key == self.key()
-            && self.regions.contains(from)
+            && asked.contains(from)
             && !self.releases.contains_key(from);
         if !wanted {
             return false;
         }
         let numbers = release.take_numbers();
         self.releases.insert(from.clone(), (release, numbers));
-        if self.releases.len() == self.regions.len() {
+        if self.releases.len() == asked.len() {
             self.close(now_ms);
         }
         true
@@ -258,8 +264,11 @@ impl Course {
         if self.standing != Standing::Running || now_ms < self.until_ms {
             return false;
         }
-        let missing = self
-            .regions
+        let asked = match order::parse(&self.text) {
+            Ok(study) => self.asked(&study),
+            Err(_) => self.regions.clone(),
+        };
+        let missing = asked
             .iter()
             .filter(|region| !self.releases.contains_key(region));
         let names: Vec<_> = missing.map(ToString::to_string).collect();
@@ -345,70 +354,27 @@ impl Course {
     }
 
     fn step(&mut self, now_ms: i64) -> Result<(), String> {
-        let (study, _) = order::read(&self.text)?;
-        let (sum, members) = self.sum()?;
+        let (study, plan) = order::read(&self.text)?;
+        let (sum, members) = self.sum(&study, &plan)?;
         if self.round > study.training.rounds {
-            self.judge(&study, sum)?;
+            self.judge(&study, &sum)?;
             self.report(members, None, now_ms);
             self.standing = Standing::Done;
             return Ok(());
         }
-        let model = site::model(&study).map_err(|error| error.to_string())?;
-        let codec = site::codec(&study, &model).map_err(|error| error.to_string())?;
-        let mean = codec
-            .mean_of(&sum, members)
-            .map_err(|error| error.to_string())?;
-        let stepped = self.coordinator.step(&study.training.strategy, &mean);
+        let codec = self.codec(&study)?;
+        let mean = codec.read(&sum, members);
+        let mean = mean.map_err(|error| error.to_string())?;
+        let all = f64::from(study.sites) * self.regions.len() as f64;
+        let share = f64::from(members) / all.max(1.0);
+        let strategy = &study.training.strategy;
+        let stepped = self.coordinator.step_of(strategy, &mean.update, share);
         stepped.map_err(|error| error.to_string())?;
+        if let (Some(adaptive), Some(within)) = (study.privacy.adaptive, mean.within) {
+            self.clip = Some(adaptive.next(codec.clip().norm(), within));
+        }
         self.report(members, None, now_ms);
         self.enter(&study, self.round + 1, 1, now_ms);
-        Ok(())
-    }
-
-    /// The sum of all regions, and of how many sites it is.
-    fn sum(&self) -> Result<(Vec<i64>, u32), String> {
-        let mut sum: Vec<i64> = Vec::new();
-        let mut members = 0;
-        for (region, (release, numbers)) in &self.releases {
-            if sum.is_empty() {
-                sum = vec![0; numbers.len()];
-            }
-            if numbers.len() != sum.len() {
-                return Err(format!(
-                    "region {region} released another number of numbers"
-                ));
-            }
-            for (sum, number) in sum.iter_mut().zip(numbers) {
-                *sum += i64::from(number.cast_signed());
-            }
-            if let Outcome::Summed { members: of, .. } = release.outcome {
-                members += u32::from(of);
-            }
-        }
-        Ok((sum, members))
-    }
-
-    /// Figures of the sum of counts. Their intervals are drawn by the study's seed: every copy of it has the same.
-    fn judge(&mut self, study: &Study, sum: Vec<i64>) -> Result<(), String> {
-        let counts = sum
-            .into_iter()
-            .map(u32::try_from)
-            .collect::<Result<Vec<_>, _>>();
-        let counts = counts.map_err(|_| "a sum of counts is below 0".to_owned())?;
-        let pooled = Histogram::of_counts(counts).ok_or("a sum of counts has another length")?;
-        let mut sites = BTreeMap::new();
-        for (release, _) in self.releases.values() {
-            for (facility, site) in &release.sites {
-                sites.extend(site.told.figures.map(|figures| (facility.clone(), figures)));
-            }
-        }
-        let mut random = StdRng::seed_from_u64(study.training.seed);
-        let resamples = study.evaluation.resamples;
-        self.evaluation = Some(Evaluation {
-            pooled: pooled.metrics_within(resamples, &mut random).ok(),
-            curves: pooled.curves(),
-            sites,
-        });
         Ok(())
     }
 

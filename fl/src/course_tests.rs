@@ -3,12 +3,16 @@
 use super::*;
 use crate::{
     member::MemberRound,
-    order::{Answer, Ask},
+    order::{Answer, Ask, Site},
     region::{RegionRound, Taken},
     train::Records,
+    update::Memory,
 };
 use rand::{Rng, seq::SliceRandom};
-use types::Place;
+use types::{FacilityId, Place};
+
+#[path = "course_strategy_tests.rs"]
+mod strategies;
 
 fn text(sites: u16, quorum: u16, more: &str) -> String {
     format!(
@@ -43,6 +47,8 @@ struct World {
     course: Course,
     regions: BTreeMap<RegionId, (Place, Vec<FacilityId>, Option<RegionRound>)>,
     members: BTreeMap<FacilityId, MemberRound>,
+    /// What each facility kept of its update in each round.
+    memories: BTreeMap<FacilityId, BTreeMap<u32, Memory>>,
     gone: BTreeSet<FacilityId>,
     random: StdRng,
     now: i64,
@@ -72,6 +78,7 @@ impl World {
             course: Course::begin("small-1".parse().unwrap(), text, &known, 0).unwrap(),
             regions,
             members: BTreeMap::new(),
+            memories: BTreeMap::new(),
             gone: BTreeSet::new(),
             random: StdRng::seed_from_u64(seed),
             now: 0,
@@ -119,10 +126,19 @@ impl World {
                     let state = self.members.get_mut(&facility).unwrap();
                     let made = matches!(ask, Ask::Train(_)).then(|| {
                         let (study, _) = state.order().read().unwrap();
-                        let seed = state.seed(&study, &facility).unwrap();
-                        let mut random = StdRng::from_seed(seed);
+                        let seed = state.seed(&study, &facility);
+                        let mut random =
+                            StdRng::from_seed(seed.unwrap_or_else(|| self.random.random()));
                         let own = (&records(&facility, 60), &records(&facility, 30));
-                        site::work(state.order(), own, &mut random).unwrap()
+                        let round = state.order().key.round;
+                        let kept = self.memories.entry(facility.clone()).or_default();
+                        let before = kept.range(..round).next_back().map(|(_, kept)| kept);
+                        let made = site::work(state.order(), own, before, &mut random).unwrap();
+                        let made = stored(&made);
+                        if let Some(memory) = made.memory {
+                            kept.insert(round, memory);
+                        }
+                        (made.numbers, made.told)
                     });
                     let answer = state.answer(&ask, made);
                     *state = stored(state);
@@ -137,6 +153,9 @@ impl World {
             let Some(mut answer) = answered else { continue };
             let numbers = answer.take_numbers();
             let answer = stored(&answer).with_numbers(numbers);
+            let width = self.members.get(&facility).and_then(MemberRound::width);
+            let message = crate::wire::answer(round.key(), answer, width);
+            let (_, answer) = crate::wire::read_answer(message).unwrap();
             round.take(&facility, answer.clone(), self.now);
             assert_eq!(round.take(&facility, answer, self.now), Taken::Not, "once");
         }
@@ -319,8 +338,12 @@ fn an_answer_of_another_step_or_of_nobody_who_is_asked_changes_nothing() {
 fn what_cannot_be_run_is_said_before_anything_starts() {
     let known = BTreeSet::from(["us".parse().unwrap()]);
     let begin = |text: String| Course::begin("s-1".parse().unwrap(), text, &known, 0).unwrap_err();
-    let open = text(4, 3, "").replace("secure = true", "secure = false");
-    assert!(begin(open).contains("aggregation.secure"));
+    let median = text(4, 3, "").replace("\"fed-avg\"", "\"median\"");
+    let said = begin(median);
+    assert_eq!(
+        said,
+        "training.strategy.kind: `median` has to see single updates, which `aggregation.secure` hides"
+    );
     let elsewhere = begin(format!("regions = [\"mars\"]\n{}", text(4, 3, "")));
     assert_eq!(elsewhere, "regions: there is no region `mars` here");
     assert!(begin("name = 3".into()).contains("invalid type"));

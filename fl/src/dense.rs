@@ -6,7 +6,7 @@
 //! more than not clipping any.
 //!
 //! Parameters are one flat vector: of each layer its weights, row by row of its inputs, then its biases.
-use crate::study::Model;
+use crate::net::{loss, sigmoid};
 use rand::{Rng, RngCore};
 
 /// A stack of dense layers with rectifiers between them, that ends in the logit of yes.
@@ -26,18 +26,13 @@ pub(crate) struct Scratch {
 }
 
 impl Dense {
-    /// The dense model of a study with `inputs` inputs; none for one that is not made of dense layers alone.
+    /// A stack with so many inputs and hidden units.
     #[must_use]
-    pub fn of(model: &Model, inputs: usize) -> Option<Self> {
-        let hidden: &[u32] = match model {
-            Model::Logistic {} => &[],
-            Model::Mlp { hidden } => hidden,
-            Model::Gru { .. } | Model::Tcn { .. } | Model::Cox {} => return None,
-        };
+    pub fn of_widths(inputs: usize, hidden: &[u32]) -> Self {
         let mut widths = vec![inputs];
         widths.extend(hidden.iter().map(|width| *width as usize));
         widths.push(1);
-        Some(Self { widths })
+        Self { widths }
     }
 
     /// Inputs of a record.
@@ -139,8 +134,7 @@ impl Dense {
                 .zip(delta)
                 .for_each(|(sum, delta)| *sum += factor * delta);
         }
-        // ln(1 + e^z) − y·z, without overflow.
-        logit.max(0.0) + (-logit.abs()).exp().ln_1p() - target * logit
+        loss(logit, target)
     }
 
     /// The derivative of the loss by the output of each layer, from that by the logit; returns the gradient's L2 norm.
@@ -175,18 +169,14 @@ impl Dense {
     }
 }
 
-/// 1/(1 + e^−z).
-fn sigmoid(logit: f64) -> f64 {
-    1.0 / (1.0 + (-logit).exp())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::study::Model;
     use rand::{SeedableRng, rngs::StdRng};
 
     fn mlp() -> (Dense, Vec<f32>, Vec<f32>) {
-        let model = Dense::of(&Model::Mlp { hidden: vec![5, 4] }, 3).unwrap();
+        let model = Dense::of_widths(3, &[5, 4]);
         let parameters = model.initial(&mut StdRng::seed_from_u64(4));
         (model, parameters, vec![0.7, -1.2, 0.4])
     }
@@ -243,10 +233,8 @@ mod tests {
     }
 
     #[test]
-    fn models_that_are_not_dense_alone_are_none() {
-        assert_eq!(Dense::of(&Model::Gru { hidden: 3 }, 2), None);
-        assert_eq!(Dense::of(&Model::Cox {}, 2), None);
-        let logistic = Dense::of(&Model::Logistic {}, 13).unwrap();
+    fn a_model_of_nothing_is_undecided() {
+        let logistic = Dense::of_widths(13, &[]);
         assert_eq!((logistic.inputs(), logistic.parameters()), (13, 14));
         assert!((logistic.probability(&[0.0; 14], &[1.0; 13]) - 0.5).abs() < 1e-15);
     }

@@ -2,6 +2,7 @@
 //! format makes of decimal digits.
 use serde::{Deserialize, Deserializer, Serializer, de::Error};
 use serde_json::Number;
+use std::collections::BTreeMap;
 
 /// For `#[serde(with)]` on vectors of 32-bit numbers.
 pub(crate) mod single {
@@ -42,4 +43,15 @@ pub(crate) fn number<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error
 pub(crate) fn maybe<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
     let number = Option::<Number>::deserialize(from)?;
     Ok(number.and_then(|number| number.as_f64()))
+}
+
+/// As [`number`], for the values of a map.
+pub(crate) fn map<'de, K, D>(from: D) -> Result<BTreeMap<K, f64>, D::Error>
+where
+    K: Deserialize<'de> + Ord,
+    D: Deserializer<'de>,
+{
+    let numbers = BTreeMap::<K, Number>::deserialize(from)?;
+    let whole = |(key, number): (K, Number)| Some((key, number.as_f64()?));
+    Ok(numbers.into_iter().filter_map(whole).collect())
 }

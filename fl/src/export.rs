@@ -1,24 +1,70 @@
 //! Models as files that others read: safetensors (huggingface/safetensors, README, "Format") and ONNX (onnx/onnx,
 //! `onnx.proto`, IR version 8, operator set 13).
-use crate::dense::Dense;
+mod onnx;
+
+use crate::{
+    dense::Dense,
+    net::{Cox, Gru, Net, Tcn},
+};
+use onnx::{Attribute, Message, named, node, places, tensor, value};
 
 const IR_VERSION: u64 = 8;
 const OPERATORS: u64 = 13;
-/// `TensorProto.DataType.FLOAT`.
-const FLOAT: u64 = 1;
 
-/// A layer: its name, inputs, units, weights (row by row of its inputs) and biases.
-type Layer<'a> = (String, usize, usize, &'a [f32], &'a [f32]);
+/// Numbers of a model: their name, their shape and themselves.
+struct Part<'a> {
+    name: String,
+    shape: Vec<usize>,
+    values: &'a [f32],
+}
 
-/// The layers of a model; none when it has another number of parameters.
-fn layers<'a>(model: &Dense, parameters: &'a [f32]) -> Option<Vec<Layer<'a>>> {
+/// Names and shapes of a model's numbers, in their order.
+fn shapes(net: &Net) -> Vec<(String, Vec<usize>)> {
+    let mut shapes = Vec::new();
+    let mut part = |name: String, shape: Vec<usize>| shapes.push((name, shape));
+    match net {
+        Net::Dense(dense) => {
+            for (at, (from, to)) in dense.layers().enumerate() {
+                part(format!("layer{at}.weight"), vec![from, to]);
+                part(format!("layer{at}.bias"), vec![to]);
+            }
+        }
+        Net::Gru(gru) => {
+            let (inputs, hidden) = (gru.width(), gru.hidden());
+            part("gru.weight".into(), vec![1, 3 * hidden, inputs]);
+            part("gru.recurrent".into(), vec![1, 3 * hidden, hidden]);
+            part("gru.bias".into(), vec![1, 6 * hidden]);
+            part("out.weight".into(), vec![hidden, 1]);
+            part("out.bias".into(), vec![1]);
+        }
+        Net::Tcn(tcn) => {
+            for (at, (from, to, _)) in tcn.layers().enumerate() {
+                part(format!("conv{at}.weight"), vec![to, from, tcn.kernel()]);
+                part(format!("conv{at}.bias"), vec![to]);
+            }
+            part("out.weight".into(), vec![tcn.last(), 1]);
+            part("out.bias".into(), vec![1]);
+        }
+        Net::Cox(cox) => part(
+            "hazard.weight".into(),
+            vec![Net::Cox(cox.clone()).inputs(), 1],
+        ),
+    }
+    shapes
+}
+
+/// The numbers of a model; none when it has another number of parameters.
+fn parts<'a>(net: &Net, parameters: &'a [f32]) -> Option<Vec<Part<'a>>> {
     let mut rest = parameters;
     let mut found = Vec::new();
-    for (at, (from, to)) in model.layers().enumerate() {
-        let (weights, after) = rest.split_at_checked(from * to)?;
-        let (biases, after) = after.split_at_checked(to)?;
+    for (name, shape) in shapes(net) {
+        let (values, after) = rest.split_at_checked(shape.iter().product())?;
         rest = after;
-        found.push((format!("layer{at}"), from, to, weights, biases));
+        found.push(Part {
+            name,
+            shape,
+            values,
+        });
     }
     rest.is_empty().then_some(found)
 }
@@ -30,26 +76,24 @@ fn bytes_of(values: &[f32]) -> Vec<u8> {
         .collect()
 }
 
-/// The weights as safetensors: `layerN.weight` (inputs × units) and `layerN.bias`; none when the model has another number
-/// of parameters.
+/// The weights as safetensors, each under the name that it has in the ONNX file; none when the model has another number of
+/// parameters.
 #[must_use]
-pub fn safetensors(model: &Dense, parameters: &[f32]) -> Option<Vec<u8>> {
+pub fn safetensors(net: &Net, parameters: &[f32]) -> Option<Vec<u8>> {
     let (mut header, mut data) = (
         String::from("{\"__metadata__\":{\"format\":\"pt\"}"),
         Vec::new(),
     );
-    for (name, from, to, weights, biases) in layers(model, parameters)? {
-        for (part, shape, values) in [
-            ("weight", format!("{from},{to}"), weights),
-            ("bias", to.to_string(), biases),
-        ] {
-            let begin = data.len();
-            data.extend(bytes_of(values));
-            let end = data.len();
-            header += &format!(
-                ",\"{name}.{part}\":{{\"dtype\":\"F32\",\"shape\":[{shape}],\"data_offsets\":[{begin},{end}]}}"
-            );
-        }
+    for part in parts(net, parameters)? {
+        let begin = data.len();
+        data.extend(bytes_of(part.values));
+        let end = data.len();
+        let shape: Vec<_> = part.shape.iter().map(ToString::to_string).collect();
+        header += &format!(
+            ",\"{}\":{{\"dtype\":\"F32\",\"shape\":[{}],\"data_offsets\":[{begin},{end}]}}",
+            part.name,
+            shape.join(",")
+        );
     }
     header.push('}');
     // The data begins at a multiple of eight bytes.
@@ -62,35 +106,35 @@ pub fn safetensors(model: &Dense, parameters: &[f32]) -> Option<Vec<u8>> {
     Some(file)
 }
 
-/// The model as ONNX: input `features` (any number of records × inputs, scaled as the study says), output `probability`
-/// (records × 1); none when it has another number of parameters.
+/// The model as ONNX; none when it has another number of parameters.
+///
+/// Input `features`: any number of records × inputs, or × windows × inputs of a model over windows, scaled as the study
+/// says. Output `probability` (records × 1); `log_hazard` (records × 1) of a Cox model.
 #[must_use]
-pub fn onnx(model: &Dense, parameters: &[f32], name: &str) -> Option<Vec<u8>> {
-    let layers = layers(model, parameters)?;
+pub fn onnx(net: &Net, parameters: &[f32], name: &str) -> Option<Vec<u8>> {
+    let parts = parts(net, parameters)?;
     let mut graph = Message::default();
-    let mut before = "features".to_owned();
-    let last = layers.len().saturating_sub(1);
-    for (at, (layer, ..)) in layers.iter().enumerate() {
-        let (weight, bias) = (format!("{layer}.weight"), format!("{layer}.bias"));
-        let sum = format!("{layer}.sum");
-        graph.message(1, node("Gemm", &[&before, &weight, &bias], &sum));
-        if at < last {
-            before = format!("{layer}.out");
-            graph.message(1, node("Relu", &[&sum], &before));
-        } else {
-            graph.message(1, node("Sigmoid", &[&sum], "probability"));
-        }
-    }
+    let constants = match net {
+        Net::Dense(dense) => dense_nodes(dense, &mut graph),
+        Net::Gru(gru) => gru_nodes(gru, &mut graph),
+        Net::Tcn(tcn) => tcn_nodes(tcn, &mut graph),
+        Net::Cox(cox) => cox_nodes(cox, &mut graph),
+    };
     graph.text(2, name);
-    for (layer, from, to, weights, biases) in &layers {
-        graph.message(
-            5,
-            tensor(&format!("{layer}.weight"), &[*from, *to], weights),
-        );
-        graph.message(5, tensor(&format!("{layer}.bias"), &[*to], biases));
+    for part in &parts {
+        graph.message(5, tensor(&part.name, &part.shape, part.values));
     }
-    graph.message(11, value("features", model.inputs()));
-    graph.message(12, value("probability", 1));
+    for constant in constants {
+        graph.message(5, constant);
+    }
+    let (shape, output) = match net {
+        Net::Gru(gru) => (vec![gru.windows(), gru.width()], "probability"),
+        Net::Tcn(tcn) => (vec![tcn.windows(), tcn.width()], "probability"),
+        Net::Dense(_) => (vec![net.inputs()], "probability"),
+        Net::Cox(_) => (vec![net.inputs()], "log_hazard"),
+    };
+    graph.message(11, value("features", &shape));
+    graph.message(12, value(output, &[1]));
     let mut file = Message::default();
     file.number(1, IR_VERSION);
     file.text(2, "medmesh");
@@ -101,72 +145,79 @@ pub fn onnx(model: &Dense, parameters: &[f32], name: &str) -> Option<Vec<u8>> {
     Some(file.0)
 }
 
-fn node(operator: &str, inputs: &[&str], output: &str) -> Message {
-    let mut node = Message::default();
-    inputs.iter().for_each(|input| node.text(1, input));
-    node.text(2, output);
-    node.text(3, output);
-    node.text(4, operator);
-    node
-}
-
-fn tensor(name: &str, shape: &[usize], values: &[f32]) -> Message {
-    let mut tensor = Message::default();
-    shape.iter().for_each(|size| tensor.number(1, *size as u64));
-    tensor.number(2, FLOAT);
-    tensor.text(8, name);
-    tensor.bytes(9, &bytes_of(values));
-    tensor
-}
-
-/// An input or output of some records of `width` numbers.
-fn value(name: &str, width: usize) -> Message {
-    let (mut records, mut columns) = (Message::default(), Message::default());
-    records.text(2, "records");
-    columns.number(1, width as u64);
-    let (mut shape, mut tensor) = (Message::default(), Message::default());
-    shape.message(1, records);
-    shape.message(1, columns);
-    tensor.number(1, FLOAT);
-    tensor.message(2, shape);
-    let (mut kind, mut value) = (Message::default(), Message::default());
-    kind.message(1, tensor);
-    value.text(1, name);
-    value.message(2, kind);
-    value
-}
-
-/// A message of Protocol Buffers (encoding: protobuf.dev, "Encoding"), field by field.
-#[derive(Default)]
-struct Message(Vec<u8>);
-
-impl Message {
-    fn varint(&mut self, mut number: u64) {
-        while number >= 0x80 {
-            self.0.push(number as u8 | 0x80);
-            number >>= 7;
+fn dense_nodes(dense: &Dense, graph: &mut Message) -> Vec<Message> {
+    let mut before = "features".to_owned();
+    let last = dense.layers().count().saturating_sub(1);
+    for at in 0..=last {
+        let (weight, bias) = (format!("layer{at}.weight"), format!("layer{at}.bias"));
+        let sum = format!("layer{at}.sum");
+        graph.message(1, node("Gemm", &[&before, &weight, &bias], &sum, &[]));
+        if at < last {
+            before = format!("layer{at}.out");
+            graph.message(1, node("Relu", &[&sum], &before, &[]));
+        } else {
+            graph.message(1, node("Sigmoid", &[&sum], "probability", &[]));
         }
-        self.0.push(number as u8);
     }
+    Vec::new()
+}
 
-    fn number(&mut self, field: u64, number: u64) {
-        self.varint(field << 3);
-        self.varint(number);
-    }
+/// The linear unit on what a model over windows has at its end.
+fn out(before: &str, graph: &mut Message) {
+    graph.message(
+        1,
+        node("Gemm", &[before, "out.weight", "out.bias"], "logit", &[]),
+    );
+    graph.message(1, node("Sigmoid", &["logit"], "probability", &[]));
+}
 
-    fn bytes(&mut self, field: u64, bytes: &[u8]) {
-        self.varint(field << 3 | 2);
-        self.varint(bytes.len() as u64);
-        self.0.extend(bytes);
-    }
+fn gru_nodes(gru: &Gru, graph: &mut Message) -> Vec<Message> {
+    // The operator's input is windows × records × inputs.
+    let order = [Attribute::Ints("perm", &[1, 0, 2])];
+    graph.message(1, node("Transpose", &["features"], "windows", &order));
+    let attributes = [
+        Attribute::Int("hidden_size", gru.hidden() as i64),
+        Attribute::Int("linear_before_reset", 1),
+    ];
+    let inputs = ["windows", "gru.weight", "gru.recurrent", "gru.bias"];
+    graph.message(1, named("GRU", &inputs, &["", "last"], &attributes));
+    graph.message(1, node("Squeeze", &["last", "direction"], "state", &[]));
+    out("state", graph);
+    vec![places("direction", &[1], &[0])]
+}
 
-    fn text(&mut self, field: u64, text: &str) {
-        self.bytes(field, text.as_bytes());
+fn tcn_nodes(tcn: &Tcn, graph: &mut Message) -> Vec<Message> {
+    // The operator's input is records × channels × windows.
+    let order = [Attribute::Ints("perm", &[0, 2, 1])];
+    graph.message(1, node("Transpose", &["features"], "channels", &order));
+    let mut before = "channels".to_owned();
+    for (at, (_, _, apart)) in tcn.layers().enumerate() {
+        let (weight, bias) = (format!("conv{at}.weight"), format!("conv{at}.bias"));
+        let (sum, output) = (format!("conv{at}.sum"), format!("conv{at}.out"));
+        let back = ((tcn.kernel() - 1) * apart) as i64;
+        let attributes = [
+            Attribute::Ints("dilations", &[apart as i64]),
+            Attribute::Ints("kernel_shape", &[tcn.kernel() as i64]),
+            Attribute::Ints("pads", &[back, 0]),
+        ];
+        graph.message(
+            1,
+            node("Conv", &[&before, &weight, &bias], &sum, &attributes),
+        );
+        graph.message(1, node("Relu", &[&sum], &output, &[]));
+        before = output;
     }
+    let axis = [Attribute::Int("axis", 2)];
+    graph.message(1, node("Gather", &[&before, "window"], "state", &axis));
+    out("state", graph);
+    let last = tcn.windows() as i64 - 1;
+    vec![places("window", &[], &[last])]
+}
 
-    fn message(&mut self, field: u64, message: Self) {
-        self.bytes(field, &message.0);
-    }
+fn cox_nodes(_: &Cox, graph: &mut Message) -> Vec<Message> {
+    let inputs = ["features", "hazard.weight"];
+    graph.message(1, node("MatMul", &inputs, "log_hazard", &[]));
+    Vec::new()
 }
 
 #[cfg(test)]
@@ -178,7 +229,7 @@ mod tests {
 
     #[test]
     fn every_weight_of_a_model_is_in_its_file_where_the_header_says() {
-        let model = Dense::of(&Model::Mlp { hidden: vec![5, 4] }, 3).unwrap();
+        let model = Net::of(&Model::Mlp { hidden: vec![5, 4] }, 3, 1);
         let parameters = model.initial(&mut StdRng::seed_from_u64(4));
         let file = safetensors(&model, &parameters).unwrap();
         let (length, rest) = file.split_first_chunk::<8>().unwrap();
@@ -198,7 +249,7 @@ mod tests {
 
     #[test]
     fn an_onnx_file_begins_with_its_version_and_holds_every_weight() {
-        let model = Dense::of(&Model::Logistic {}, 2).unwrap();
+        let model = Net::of(&Model::Logistic {}, 2, 1);
         let file = onnx(&model, &[1.5, -2.5, 0.25], "heart").unwrap();
         assert_eq!(file[..2], [8, 8]);
         let weights = bytes_of(&[1.5, -2.5]);
@@ -215,6 +266,45 @@ mod tests {
                 file.windows(word.len()).any(|part| part == word.as_bytes()),
                 "{word}"
             );
+        }
+    }
+
+    #[test]
+    fn every_kind_of_model_is_written_with_its_own_operators() {
+        for (model, inputs, windows, words) in [
+            (
+                Model::Gru { hidden: 3 },
+                2,
+                4,
+                ["GRU", "Squeeze", "linear_before_reset"],
+            ),
+            (
+                Model::Tcn {
+                    channels: vec![3, 2],
+                    kernel: 2,
+                },
+                2,
+                4,
+                ["Conv", "Gather", "dilations"],
+            ),
+            (
+                Model::Cox {},
+                5,
+                1,
+                ["MatMul", "log_hazard", "hazard.weight"],
+            ),
+        ] {
+            let net = Net::of(&model, inputs, windows);
+            let parameters: Vec<f32> = (0..net.parameters()).map(|at| at as f32 + 0.5).collect();
+            let file = onnx(&net, &parameters, "m").unwrap();
+            for word in words {
+                let found = file.windows(word.len()).any(|part| part == word.as_bytes());
+                assert!(found, "{word}");
+            }
+            // Every number is in it once, in its own order.
+            let last = bytes_of(&parameters[parameters.len() - 2..]);
+            assert!(safetensors(&net, &parameters).unwrap().ends_with(&last));
+            assert_eq!(onnx(&net, &parameters[1..], "m"), None);
         }
     }
 }

@@ -32,6 +32,8 @@ struct Row {
     place: usize,
     inputs: Vec<Option<f64>>,
     label: bool,
+    /// When the event happened or the subject was last seen; 0 in a study that is none of survival.
+    time: f64,
 }
 
 /// Makes the records of a study from a facility's table.
@@ -51,10 +53,10 @@ pub fn prepare(study: &Study, table: &Table) -> Result<Prepared, Vec<Problem>> {
             None
         }),
     };
-    let (Some((label, above)), true) = (label, problems.is_empty()) else {
+    let (Some(label), true) = (label, problems.is_empty()) else {
         return Err(problems);
     };
-    let rows = rows(study, table, &places, (label, above));
+    let rows = rows(study, table, &places, label);
     let left_out = table.records() - rows.len();
     if rows.len() < study.data.minimum_records as usize {
         let least = study.data.minimum_records;
@@ -74,7 +76,13 @@ pub fn prepare(study: &Study, table: &Table) -> Result<Prepared, Vec<Problem>> {
         let rows = split(wanted);
         let inputs = rows.iter().flat_map(|row| scaled(&row.inputs, &scales));
         let labels = rows.iter().map(|row| row.label).collect();
-        Records::new(scales.len(), inputs.collect(), labels).map_err(|_| {
+        let made = if study.model.is_survival() {
+            let times = rows.iter().map(|row| row.time).collect();
+            Records::survival(scales.len(), inputs.collect(), labels, times)
+        } else {
+            Records::new(scales.len(), inputs.collect(), labels)
+        };
+        made.map_err(|_| {
             let part = if wanted { "judge" } else { "train" };
             vec![Problem::new(
                 "evaluation",
@@ -97,85 +105,112 @@ fn places(study: &Study, table: &Table, problems: &mut Vec<Problem>) -> Vec<usiz
     }
     let mut places = Vec::new();
     for (index, feature) in study.data.features.iter().enumerate() {
-        let mut say = |key: &str, message: String| {
-            problems.push(Problem::new(
-                format!("data.features[{index}].{key}"),
-                message,
-            ));
-        };
-        let Some(at) = table.position(&feature.name) else {
-            say(
-                "name",
-                format!("the table has no column `{}`", feature.name),
-            );
-            continue;
-        };
-        places.push(at);
-        let unit = &table.columns()[at].unit;
-        if unit != &feature.unit {
-            let name = &feature.name;
-            say(
-                "unit",
-                format!("`{name}` is in {unit} here, not in {}", feature.unit),
-            );
-        }
-        let known = |value: f64| {
-            let mut named = feature.categories.iter();
-            feature.categories.is_empty() || named.any(|named| *named as f64 == value)
-        };
-        if !table.column(at).flatten().all(known) {
-            let name = &feature.name;
-            say(
-                "categories",
-                format!("`{name}` has values here that are not among them"),
-            );
+        for name in study.data.columns_of(feature) {
+            let mut say = |key: &str, message: String| {
+                let path = format!("data.features[{index}].{key}");
+                problems.push(Problem::new(path, message));
+            };
+            let Some(at) = table.position(&name) else {
+                say("name", format!("the table has no column `{name}`"));
+                continue;
+            };
+            places.push(at);
+            let unit = &table.columns()[at].unit;
+            if unit != &feature.unit {
+                say(
+                    "unit",
+                    format!("`{name}` is in {unit} here, not in {}", feature.unit),
+                );
+            }
+            let known = |value: f64| {
+                let mut named = feature.categories.iter();
+                feature.categories.is_empty() || named.any(|named| *named as f64 == value)
+            };
+            if !table.column(at).flatten().all(known) {
+                say(
+                    "categories",
+                    format!("`{name}` has values here that are not among them"),
+                );
+            }
         }
     }
     places
 }
 
-/// The label's column, and above which value it is yes.
-fn label(study: &Study, table: &Table, problems: &mut Vec<Problem>) -> Option<(usize, f64)> {
-    let Label::Binary {
-        column,
-        positive_above,
-    } = &study.data.label
-    else {
-        let message = "`survival` cannot be learnt from a table yet";
-        problems.push(Problem::new("data.label.kind", message));
-        return None;
-    };
-    let at = table.position(column);
-    if at.is_none() {
-        let message = format!("the table has no column `{column}`");
-        problems.push(Problem::new("data.label.column", message));
-    }
-    Some((at?, *positive_above))
+/// Where a label is.
+#[derive(Clone, Copy)]
+enum Labelled {
+    /// Yes above a value.
+    Binary(usize, f64),
+    /// The columns of times and of events.
+    Survival(usize, usize),
 }
 
-/// The records that have what they need.
-fn rows(study: &Study, table: &Table, places: &[usize], (label, above): (usize, f64)) -> Vec<Row> {
+/// The label's columns.
+fn label(study: &Study, table: &Table, problems: &mut Vec<Problem>) -> Option<Labelled> {
+    let mut find = |key: &str, column: &str| {
+        let at = table.position(column);
+        if at.is_none() {
+            let message = format!("the table has no column `{column}`");
+            problems.push(Problem::new(format!("data.label.{key}"), message));
+        }
+        at
+    };
+    match &study.data.label {
+        Label::Binary {
+            column,
+            positive_above,
+        } => Some(Labelled::Binary(find("column", column)?, *positive_above)),
+        Label::Survival { time, event } => {
+            let (time, event) = (find("time", time), find("event", event));
+            let time = time?;
+            let unit = &table.columns()[time].unit;
+            if unit != "d" {
+                let message = format!("is in days (`d`), and in {unit} here");
+                problems.push(Problem::new("data.label.time", message));
+                return None;
+            }
+            Some(Labelled::Survival(time, event?))
+        }
+    }
+}
+
+/// The records that have what they need. Their inputs are window by window.
+fn rows(study: &Study, table: &Table, places: &[usize], label: Labelled) -> Vec<Row> {
     let columns: Vec<Vec<Option<f64>>> = places
         .iter()
         .map(|at| table.column(*at).collect())
         .collect();
+    let whole = |at: usize| -> Vec<Option<f64>> { table.column(at).collect() };
+    let (first, second, above) = match label {
+        Labelled::Binary(at, above) => (whole(at), None, above),
+        Labelled::Survival(time, event) => (whole(event), Some(whole(time)), 0.0),
+    };
+    let windows = study.data.windows();
     let row = |(place, label): (usize, Option<f64>)| {
         let mut inputs = Vec::new();
-        for (feature, column) in study.data.features.iter().zip(&columns) {
-            let value = column.get(place).copied().flatten();
-            if value.is_none() && feature.missing == Missing::DropRecord {
-                return None;
+        for window in 0..windows {
+            for (at, feature) in study.data.features.iter().enumerate() {
+                let column = columns.get(at * windows + window)?;
+                let value = column.get(place).copied().flatten();
+                if value.is_none() && feature.missing == Missing::DropRecord {
+                    return None;
+                }
+                inputs.extend(of_feature(feature, value));
             }
-            inputs.extend(of_feature(feature, value));
         }
-        let label = label? > above;
+        let time = match &second {
+            Some(times) => times.get(place).copied().flatten()?,
+            None => 0.0,
+        };
         Some(Row {
             place,
             inputs,
-            label,
+            label: label? > above,
+            time,
         })
     };
-    table.column(label).enumerate().filter_map(row).collect()
+    first.into_iter().enumerate().filter_map(row).collect()
 }
 
 /// The inputs that a feature makes: one for each category but the first, or the value.
@@ -227,7 +262,8 @@ fn held_back_by_share(study: &Study, rows: &[Row]) -> Vec<bool> {
 /// The scale of each input: the study's, or that of the facility's own training records.
 fn scales(study: &Study, train: &[&Row]) -> Vec<Scaling> {
     let mut scales = Vec::new();
-    for feature in &study.data.features {
+    let windows = (0..study.data.windows()).flat_map(|_| &study.data.features);
+    for feature in windows {
         for _ in 0..feature.inputs() {
             let at = scales.len();
             scales.push(match feature.scale {

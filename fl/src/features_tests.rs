@@ -171,3 +171,85 @@ fn where_records_are_hidden_no_number_of_a_record_depends_on_another() {
         .filter(|problem| problem.path.ends_with("].scale"));
     assert_eq!(scales.count(), 2, "{found:?}");
 }
+
+#[test]
+fn windows_of_a_record_are_columns_and_come_in_their_order_with_all_features_of_each() {
+    let schema: Schema = toml::from_str(
+        "columns = [{ name = \"hr.1\", unit = \"/min\" }, { name = \"hr.2\", unit = \"/min\" }, { name = \"t.1\", unit = \"Cel\" }, { name = \"t.2\", unit = \"Cel\" }, { name = \"num\", unit = \"1\" }]",
+    )
+    .unwrap();
+    let mut text = "hr.1,hr.2,t.1,t.2,num\n".to_owned();
+    for record in 0..20 {
+        text += &format!("{},{},{},{},{}\n", record, 100 + record, 30, 31, record % 2);
+    }
+    let table = import(&schema, &text).unwrap();
+    let features = "[{ name = \"hr\", unit = \"/min\", missing = \"zero\", scale = { centre = 0, width = 1 } }, { name = \"t\", unit = \"Cel\", missing = \"zero\", scale = { centre = 0, width = 1 } }]";
+    let text = STUDY
+        .replace("evaluation = { test_column = \"split\" }", "")
+        .replace("kind = \"logistic\"", "kind = \"gru\", hidden = 3")
+        .replace("table = \"heart\",", "table = \"heart\", windows = 2,");
+    let (before, rest) = text.split_once("features = [").unwrap();
+    let (_, after) = rest.split_once("], label").unwrap();
+    let study: Study =
+        toml::from_str(&format!("{before}features = {features}, label{after}")).unwrap();
+    let prepared = prepare(&study, &table).unwrap();
+    assert_eq!(prepared.train.inputs(), 4);
+    for (row, _) in prepared.train.iter() {
+        assert_eq!(row, [row[0], 30.0, row[0] + 100.0, 31.0]);
+    }
+    let model = crate::site::model(&study).unwrap();
+    assert_eq!(
+        (model.inputs(), model.parameters()),
+        (4, 3 * 3 * (2 + 3 + 2) + 4)
+    );
+}
+
+#[test]
+fn a_survival_study_takes_times_in_days_and_events() {
+    let text = STUDY
+        .replace("evaluation = { test_column = \"split\" }", "")
+        .replace("kind = \"logistic\"", "kind = \"cox\"")
+        .replace(
+            "{ kind = \"binary\", column = \"num\" }",
+            "{ kind = \"survival\", time = \"days\", event = \"num\" }",
+        );
+    let study: Study = toml::from_str(&text).unwrap();
+    let table = |unit: &str| {
+        let schema = format!(
+            "columns = [{{ name = \"age\", unit = \"a\" }}, {{ name = \"chol\", unit = \"mg/dL\" }}, {{ name = \"cp\", unit = \"1\" }}, {{ name = \"num\", unit = \"1\" }}, {{ name = \"days\", unit = \"{unit}\", missing = true }}]"
+        );
+        let rows = (0..22).map(|at| {
+            let days = if at == 5 {
+                String::new()
+            } else {
+                (at * 3).to_string()
+            };
+            format!(
+                "{},{},{},{},{days}\n",
+                40 + at,
+                200 + at,
+                1 + at % 3,
+                at % 2
+            )
+        });
+        let text = "age,chol,cp,num,days\n".to_owned() + &rows.collect::<String>();
+        import(&toml::from_str::<Schema>(&schema).unwrap(), &text).unwrap()
+    };
+    let prepared = prepare(&study, &table("d")).unwrap();
+    assert!(prepared.train.has_times() && prepared.test.has_times());
+    assert_eq!(
+        (
+            prepared.train.len() + prepared.test.len(),
+            prepared.left_out
+        ),
+        (21, 1)
+    );
+    let bytes = prepared.train.to_bytes();
+    let read = Records::of_bytes(prepared.train.inputs(), true, &bytes).unwrap();
+    assert!(read == prepared.train);
+    let wrong = prepare(&study, &table("h")).err().unwrap();
+    assert_eq!(
+        wrong[0].to_string(),
+        "data.label.time: is in days (`d`), and in h here"
+    );
+}

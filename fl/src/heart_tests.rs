@@ -2,9 +2,9 @@
 //! hospital's file to the evaluation of the global model, through secure aggregation and the state machine of rounds.
 //! There is no transport: the sites are in memory.
 use crate::{
-    dense::Dense,
     features::{Prepared, prepare},
     metrics::{Scored, metrics},
+    net::Net,
     round::{Outcome, Round, Step},
     secagg::{Aggregator, Member, Participant, RoundId, RoundSecret, Terms},
     site,
@@ -190,7 +190,7 @@ fn run(study: &Study, sites: &[Prepared], seed: u64) -> Vec<f32> {
     coordinator.model().to_vec()
 }
 
-fn scored(model: &Dense, parameters: &[f32], records: &Records) -> Vec<Scored> {
+fn scored(model: &Net, parameters: &[f32], records: &Records) -> Vec<Scored> {
     let of = |(record, label): (&[f32], bool)| Scored {
         score: model.probability(parameters, record),
         label,
@@ -265,6 +265,9 @@ fn four_hospitals_learn_together_what_is_published_and_more() {
     let spend = hidden.plan().unwrap().spend.unwrap();
     assert!(spend.epsilon <= 1.0 && spend.delta == 1e-4 && spend.noise_multiplier > 5.0);
     let private = mean_of_seeds(&hidden, &tables);
+    println!(
+        "mean of seeds 42 to 46: FedAvg as published {published:.4}, best {best:.4}, epsilon 1 {private:.4}"
+    );
     assert!(private >= best - 0.02, "{private} {best}");
 }
 
@@ -278,6 +281,7 @@ fn a_hospital_that_took_no_part_is_judged_as_well_as_by_training_on_all_records_
     let study = study(3, false, rest);
     for (out, site) in SITES.iter().enumerate() {
         let (federated, central) = left_out(&study, &tables, out, 42);
+        println!("{site} left out: federated {federated:.4}, centralised {central:.4}");
         assert!(federated > central - 0.03, "{site}: {federated} {central}");
     }
 }

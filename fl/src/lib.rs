@@ -7,11 +7,12 @@
 //! - [`study`]: `study.toml`, everything that is wrong with one, and the plan that it comes to.
 //! - [`privacy`]: accountant, clip and noise.
 //! - [`update`]: updates as whole numbers; [`secagg`]: their sum without any of them.
+//! - [`plain`]: updates that are seen one by one; [`code`]: which code trains.
 //! - [`round`]: who is asked what until when.
 //! - [`strategy`]: what becomes of the global model.
-//! - [`dense`] and [`train`]: dense models, and training at a facility, with or without privacy of records.
+//! - [`net`], [`dense`] and [`train`]: models, and training at a facility, with or without privacy of records.
 //! - [`table`]: a facility's own records; [`features`]: what a study takes of them.
-//! - [`site`]: what a site does in a round.
+//! - [`site`] and [`judge`]: what a site does in a round.
 //! - [`order`]: what crosses between places in a round; [`region`] and [`member`]: both sides of it.
 //! - [`wire`]: the same as messages.
 //! - [`course`]: a study as it runs, from its first round to its evaluation.
@@ -20,16 +21,20 @@
 //! - [`ledger`]: what a facility has spent.
 //! - [`metrics`]: how good it is, pooled without any record.
 
+pub mod code;
 pub mod consent;
 pub mod course;
 pub mod dense;
 mod exact;
 pub mod export;
 pub mod features;
+pub mod judge;
 pub mod ledger;
 pub mod member;
 pub mod metrics;
+pub mod net;
 pub mod order;
+pub mod plain;
 pub mod privacy;
 pub mod region;
 pub mod round;
@@ -42,5 +47,7 @@ pub mod train;
 pub mod update;
 pub mod wire;
 
+#[cfg(test)]
+mod attack_tests;
 #[cfg(all(test, medmesh_data))]
 mod heart_tests;

@@ -4,7 +4,9 @@ use crate::{
     course::MAX_ATTEMPTS,
     order::{Aim, Answer, Ask, RoundOrder, Told},
     privacy::Event,
-    secagg::{Member, Participant, RoundSecret, Terms},
+    region,
+    secagg::{Member, Participant, RoundSecret},
+    site::Carried,
     study::{Plan, PrivacyUnit, Study},
 };
 use ring::digest::{SHA256, digest};
@@ -18,6 +20,16 @@ pub struct MemberRound {
     participant: Participant,
     /// Whether the masked numbers are made.
     has_sent: bool,
+    /// Whether nothing is masked.
+    #[serde(default, skip_serializing_if = "is_not")]
+    plain: bool,
+    /// How many bits of each number are sent, where updates are compressed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    width: Option<u32>,
+}
+
+const fn is_not(of: &bool) -> bool {
+    !*of
 }
 
 impl MemberRound {
@@ -32,13 +44,9 @@ impl MemberRound {
         secret: [u8; 32],
     ) -> Result<Self, String> {
         let (study, plan) = order.read()?;
-        let aggregation = &study.aggregation;
-        let terms = Terms::new(study.sites, aggregation.quorum, aggregation.colluders)
-            .map_err(|error| error.to_string())?;
-        let finite = order.model.iter().all(|value| value.is_finite());
-        if order.model.len() as u64 != plan.parameters || !finite {
-            return Err("the model has not the study's number of finite parameters".into());
-        }
+        let terms = region::terms(&study)?;
+        let parameters = usize::try_from(plan.parameters).unwrap_or(usize::MAX);
+        Carried::of(&study, parameters, &order.model).map_err(|error| error.to_string())?;
         if !(1..=MAX_ATTEMPTS).contains(&order.key.attempt) {
             return Err(format!("a round is begun {MAX_ATTEMPTS} times at most"));
         }
@@ -51,7 +59,11 @@ impl MemberRound {
             return Err("the study has no such round or member".into());
         }
         let id = order.id(aggregator);
+        let compressed = order.aim == Aim::Train && study.aggregation.compression.is_some();
+        let bits = plan.bits.filter(|_| compressed);
         Ok(Self {
+            plain: !study.aggregation.secure,
+            width: bits.map(|bits| bits.needed),
             participant: Participant::new(id, terms, member, RoundSecret::new(secret)),
             order,
             has_sent: false,
@@ -70,6 +82,12 @@ impl MemberRound {
         self.has_sent
     }
 
+    /// How many bits of each number are sent, where updates are compressed.
+    #[must_use]
+    pub const fn width(&self) -> Option<u32> {
+        self.width
+    }
+
     /// The answer to an ask; none when there is nothing to say, or it was said. `made` is what came of training, for
     /// [`Ask::Train`] only.
     pub fn answer(&mut self, ask: &Ask, made: Option<(Vec<u32>, Told)>) -> Option<Answer> {
@@ -78,6 +96,12 @@ impl MemberRound {
             Ask::Keys => Ok(Answer::Keys(self.participant.advertise())),
             Ask::Shares(adverts) => self.participant.share(adverts).map(Answer::Shares),
             Ask::Train(_) if self.has_sent => return None,
+            Ask::Train(_) if self.plain => {
+                let (numbers, told) = made?;
+                self.has_sent = true;
+                Ok(Answer::Update { numbers, told })
+            }
+            _ if self.plain && !matches!(ask, Ask::Invite | Ask::Over) => return None,
             Ask::Train(shares) => {
                 let (mut numbers, told) = made?;
                 self.participant.mask(shares, &mut numbers).map(|()| {

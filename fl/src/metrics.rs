@@ -10,7 +10,7 @@ mod survival;
 pub use bootstrap::{Interval, Intervals, interval};
 pub use curves::{Calibrated, Curves};
 pub use histogram::Histogram;
-pub use survival::{Subject, concordance};
+pub use survival::{Subject, concordance, pairs};
 
 use rand::RngCore;
 use serde::{Deserialize, Serialize};

@@ -11,7 +11,10 @@ use crate::{
     secagg::{Advert, Member, Opened, RoundId, Shares},
     study::{Plan, Study},
 };
-use ring::digest::{Context, SHA256};
+use ring::{
+    digest::{Context, SHA256},
+    signature::{ED25519, UnparsedPublicKey},
+};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use types::{FacilityId, Name, Place};
@@ -51,9 +54,15 @@ pub struct RoundOrder {
     pub text: String,
     /// What it is for.
     pub aim: Aim,
-    /// The global model.
+    /// The global model; behind it what else a round needs of it ([`crate::site::Carried`]).
     #[serde(with = "crate::exact::single")]
     pub model: Vec<f32>,
+    /// The code of the node that ordered it ([`crate::code`]); none of one from before there was this word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// The global node's Ed25519 signature of [`RoundOrder::signed`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Vec<u8>>,
 }
 
 impl RoundOrder {
@@ -65,6 +74,22 @@ impl RoundOrder {
         read(&self.text)
     }
 
+    /// What the global node signs: everything of the order, under a name that no other signature has.
+    #[must_use]
+    pub fn signed(&self) -> Vec<u8> {
+        let RoundId(id) = self.id(&Place::Global);
+        let code = self.code.as_deref().unwrap_or_default();
+        [&b"medmesh round of a study 1\n"[..], &id, code.as_bytes()].concat()
+    }
+
+    /// Whether it is signed by the holder of an Ed25519 key.
+    #[must_use]
+    pub fn is_signed_by(&self, key: &[u8]) -> bool {
+        let key = UnparsedPublicKey::new(&ED25519, key);
+        let signature = self.signature.as_deref();
+        signature.is_some_and(|signature| key.verify(&self.signed(), signature).is_ok())
+    }
+
     /// The round's name for secure aggregation at `aggregator`.
     #[must_use]
     pub fn id(&self, aggregator: &Place) -> RoundId {
@@ -72,11 +97,12 @@ impl RoundOrder {
         let key = &self.key;
         let aim = [u8::from(self.aim == Aim::Judge)];
         let place = aggregator.to_string();
+        let (round, attempt) = (key.round.to_le_bytes(), key.attempt.to_le_bytes());
         let parts: [&[u8]; 6] = [
             place.as_bytes(),
             key.study.as_str().as_bytes(),
-            &key.round.to_le_bytes(),
-            &key.attempt.to_le_bytes(),
+            &round,
+            &attempt,
             &aim,
             self.text.as_bytes(),
         ];
@@ -104,31 +130,30 @@ pub fn read(text: &str) -> Result<(Study, Plan), String> {
             "a study has at most {MAX_STUDY_BYTES} bytes, not {bytes}"
         ));
     }
-    let study: Study = toml::from_str(text).map_err(|error| error.message().to_owned())?;
+    let study = parse(text)?;
     let plan = study.plan().map_err(|problems| {
         let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
         lines.join("\n")
     })?;
-    let mut cannot = Vec::new();
-    if !study.aggregation.secure {
-        cannot.push(
-            "aggregation.secure: is true in a study that is run: no node sees single updates",
+    if study.data.table.is_none() {
+        return Err(
+            "data.stays: only tables that facilities have imported can be learnt from".into(),
         );
     }
-    if crate::site::model(&study).is_err() {
-        cannot.push("model.kind: only `logistic` and `mlp` can be trained");
+    if plan.parameters * study.vectors() as u64 > MAX_RUN_PARAMETERS {
+        return Err(
+            "model: has more than 100,000 parameters (of all vectors of an update), which one parcel does not carry".into(),
+        );
     }
-    if study.data.table.is_none() {
-        cannot.push("data.stays: only tables that facilities have imported can be learnt from");
-    }
-    if plan.parameters > MAX_RUN_PARAMETERS {
-        cannot.push("model: has more than 100,000 parameters, which one parcel does not carry");
-    }
-    if cannot.is_empty() {
-        Ok((study, plan))
-    } else {
-        Err(cannot.join("\n"))
-    }
+    Ok((study, plan))
+}
+
+/// A study's text, understood and not planned: that was done before.
+///
+/// # Errors
+/// What is no study.
+pub fn parse(text: &str) -> Result<Study, String> {
+    toml::from_str(text).map_err(|error: toml::de::Error| error.message().to_owned())
 }
 
 /// What a member is asked.
@@ -184,11 +209,25 @@ pub struct Told {
     /// How good the model is on the records that it kept from training, at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub figures: Option<Metrics>,
+    /// How good its own model is on them, after fine-tuning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub personal: Option<Metrics>,
+    /// Harrell's c of a Cox model on them.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "crate::exact::maybe"
+    )]
+    pub concordance: Option<f64>,
 }
 
 /// What a member answers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "an update is what most of them are for"
+)]
 pub enum Answer {
     /// It takes part.
     Accepted,
@@ -237,6 +276,9 @@ pub struct Site {
     /// Why it is not in the sum; none when it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing: Option<String>,
+    /// What was done to what it sent, or what of it was refused beside what counts; none in a good round.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// What it said.
     pub told: Told,
 }

@@ -3,11 +3,15 @@
 //! Everything is a pure step of a state that its shell stores before anything of it is sent. What was asked may be asked
 //! again after a crash: members answer the same. The sum is of whole numbers, so it does not depend on who came first.
 use crate::{
-    metrics::Histogram,
-    order::{Aim, Answer, Ask, Outcome, Release, RoundKey, RoundOrder, Site, Told},
+    judge,
+    order::{self, Aim, Answer, Ask, Outcome, Release, RoundKey, RoundOrder, Site, Told},
+    plain::Plain,
     round::{self, Lost, Round, Step},
     secagg::{Aggregator, Member, Phase, Refused, Shares, Terms},
-    site,
+    site::{self, Carried},
+    study::{Strategy, Study},
+    update::UpdateCodec,
+    wire,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -20,6 +24,15 @@ pub struct RegionRound {
     members: BTreeMap<Member, FacilityId>,
     round: Round,
     sums: Aggregator,
+    /// The updates where they are seen one by one: then nothing is masked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    plain: Option<Plain>,
+    /// How many bits of each number come in, where updates are compressed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    width: Option<u32>,
+    /// What was done to what members sent, or refused of it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    notes: BTreeMap<Member, String>,
     told: BTreeMap<Member, Told>,
     /// What each member was asked last: a step, or none for the end.
     asked: BTreeMap<Member, Option<Step>>,
@@ -55,30 +68,30 @@ impl RegionRound {
                 "{sites} sites are asked for and {know} facilities are known here"
             ));
         }
-        let terms = Terms::new(
-            study.sites,
-            study.aggregation.quorum,
-            study.aggregation.colluders,
-        )
-        .map_err(|error| error.to_string())?;
-        if order.model.len() as u64 != plan.parameters {
-            return Err("the model has not the study's number of parameters".into());
-        }
+        let terms = terms(&study)?;
+        let codec = codec(&study, &order)?;
         let length = match order.aim {
-            Aim::Judge => Histogram::NUMBERS,
-            Aim::Train => {
-                let model = site::model(&study).map_err(|error| error.to_string())?;
-                let codec = site::codec(&study, &model).map_err(|error| error.to_string())?;
-                codec.numbers()
-            }
+            Aim::Judge => judge::numbers(&study),
+            Aim::Train => codec.numbers(),
         };
+        let secure = study.aggregation.secure;
+        let plain = (!secure).then(|| Plain::new(&study, order.aim, &codec));
         let numbered = (1..=study.sites).map(Member);
         let members: BTreeMap<_, _> = numbered.zip(known.iter().cloned()).collect();
         let quorum = study.aggregation.quorum;
         let asked = members.keys().copied();
+        let mut round = Round::begin(asked, quorum, secure, study.deadlines, now_ms);
+        if order.aim == Aim::Train && matches!(study.training.strategy, Strategy::Cyclic {}) {
+            round = round.in_turn(order.key.round.saturating_sub(1));
+        }
+        let compressed = order.aim == Aim::Train && study.aggregation.compression.is_some();
+        let bits = plan.bits.filter(|_| compressed);
         Ok(Self {
-            round: Round::begin(asked, quorum, true, study.deadlines, now_ms),
-            sums: Aggregator::new(order.id(here), terms, length),
+            round,
+            sums: Aggregator::new(order.id(here), terms, if secure { length } else { 0 }),
+            plain,
+            width: bits.map(|bits| bits.needed),
+            notes: BTreeMap::new(),
             order,
             members,
             told: BTreeMap::new(),
@@ -108,7 +121,7 @@ impl RegionRound {
             return Taken::Not;
         };
         if !self.is_running() || !self.round.missing().contains(&member) {
-            return Taken::Not;
+            return self.again(member, &answer);
         }
         let step = match &answer {
             Answer::Accepted => Step::Invite,
@@ -127,8 +140,18 @@ impl RegionRound {
         if step != self.round.step() {
             return Taken::Not;
         }
-        if let Err(refused) = self.add(member, answer) {
-            return self.lose(member, Lost::Refused(refused.to_string()), now_ms);
+        let added = match answer {
+            Answer::Update { numbers, told } if self.plain.is_some() => {
+                let added = self.add_plain(member, &numbers);
+                if added.is_ok() {
+                    self.told.insert(member, told);
+                }
+                added
+            }
+            answer => self.add(member, answer).map_err(|why| why.to_string()),
+        };
+        if let Err(why) = added {
+            return self.lose(member, Lost::Refused(bounded(&why)), now_ms);
         }
         let taken = self.round.answer(member, step, now_ms);
         self.follow();
@@ -138,6 +161,45 @@ impl RegionRound {
         }
     }
 
+    /// What came of a member that is asked nothing now. A second update that is another one is named.
+    fn again(&mut self, member: Member, answer: &Answer) -> Taken {
+        // Of whoever is lost nothing is looked at: only what is in the sum already is compared.
+        let Answer::Update { numbers, .. } = answer else {
+            return Taken::Not;
+        };
+        if !self.told.contains_key(&member) {
+            return Taken::Not;
+        }
+        let is_another = matches!(self.sums.vector(member, numbers), Err(Refused::Conflict(_)));
+        if !is_another || self.notes.contains_key(&member) {
+            return Taken::Not;
+        }
+        let note = "sent a second update that is another one: it was refused";
+        self.notes.insert(member, note.into());
+        Taken::Now
+    }
+
+    /// Takes an update that is seen by itself.
+    fn add_plain(&mut self, member: Member, numbers: &[u32]) -> Result<(), String> {
+        let Some(plain) = &mut self.plain else {
+            return Ok(());
+        };
+        let study = order::parse(&self.order.text)?;
+        let codec = codec(&study, &self.order)?;
+        let numbers: Vec<u32> = numbers
+            .iter()
+            .map(|number| wire::with_sign(*number, self.width.unwrap_or_default()))
+            .collect();
+        let scaled = plain.take(member, &numbers, &codec);
+        if scaled.map_err(|refused| refused.to_string())? {
+            let note = "its update was longer than the study's norm, and was scaled down to it";
+            self.notes.insert(member, note.into());
+        }
+        let bits = numbers.len() as u64 * u64::from(self.width.unwrap_or(32));
+        self.bytes += bits.div_ceil(8);
+        Ok(())
+    }
+
     fn add(&mut self, member: Member, answer: Answer) -> Result<(), Refused> {
         match answer {
             Answer::Keys(advert) if advert.member == member => self.sums.advert(advert)?,
@@ -145,7 +207,8 @@ impl RegionRound {
             Answer::Opened(opened) if opened.holder == member => self.sums.opened(opened)?,
             Answer::Update { numbers, told } => {
                 let taken = self.sums.vector(member, &numbers)?;
-                self.bytes += 4 * numbers.len() as u64;
+                let bits = numbers.len() as u64 * u64::from(self.width.unwrap_or(32));
+                self.bytes += bits.div_ceil(8);
                 self.told.insert(member, told);
                 taken
             }
@@ -186,6 +249,9 @@ impl RegionRound {
 
     /// Closes the steps of the sum that the round has left behind.
     fn follow(&mut self) {
+        if self.plain.is_some() {
+            return;
+        }
         let step = self.round.step();
         let closed = |sums: &mut Aggregator| match sums.phase() {
             Phase::Advertising if step > Step::Keys => sums.close_adverts().map(drop).is_ok(),
@@ -201,6 +267,9 @@ impl RegionRound {
     pub fn asks(&self) -> Vec<(Member, FacilityId, Ask)> {
         let mut asks = Vec::new();
         for (member, facility) in &self.members {
+            if self.is_running() && self.round.is_in_reserve(*member) {
+                continue;
+            }
             let wanted = self.wanted(*member);
             if self.asked.get(member) == Some(&wanted) {
                 continue;
@@ -229,6 +298,7 @@ impl RegionRound {
             Some(Step::Invite) => Ask::Invite,
             Some(Step::Keys) => Ask::Keys,
             Some(Step::Shares) => Ask::Shares(sums.close_adverts().ok()?.clone()),
+            Some(Step::Train) if self.plain.is_some() => Ask::Train(BTreeMap::new()),
             Some(Step::Train) => {
                 let shares = sums.close_shares().ok()?.values();
                 Ask::Train(
@@ -255,12 +325,12 @@ impl RegionRound {
                 let names = self.named(&self.round.failure().unwrap_or_default());
                 Outcome::Failed(names)
             }
-            round::Outcome::Done => match self.sums.sum() {
+            round::Outcome::Done => match self.sum() {
                 Ok(numbers) => Outcome::Summed {
                     numbers,
                     members: u16::try_from(self.told.len()).unwrap_or(u16::MAX),
                 },
-                Err(refused) => Outcome::Failed(refused.to_string()),
+                Err(refused) => Outcome::Failed(self.named(&refused.to_string())),
             },
         };
         let site = |(member, facility): (&Member, &FacilityId)| {
@@ -268,10 +338,15 @@ impl RegionRound {
             let lost = self.round.lost().get(member);
             let missing = match told {
                 Some(_) => None,
+                None if self.round.is_in_reserve(*member) => Some("was not its turn".into()),
                 None => Some(lost.map_or_else(|| "did not send".into(), ToString::to_string)),
             };
-            let told = told.unwrap_or_default();
-            (facility.clone(), Site { missing, told })
+            let site = Site {
+                missing,
+                note: self.notes.get(member).cloned(),
+                told: told.unwrap_or_default(),
+            };
+            (facility.clone(), site)
         };
         Some(Release {
             key: self.order.key.clone(),
@@ -279,6 +354,25 @@ impl RegionRound {
             sites: self.members.iter().map(site).collect(),
             bytes: self.bytes,
         })
+    }
+
+    fn sum(&self) -> Result<Vec<u32>, Refused> {
+        if let Some(plain) = &self.plain {
+            return Ok(plain.sum());
+        }
+        // Of fewer bits only those of the sum are its own.
+        let width = self.width.unwrap_or_default();
+        let sum = self.sums.sum()?.into_iter();
+        Ok(sum.map(|number| wire::with_sign(number, width)).collect())
+    }
+
+    /// A member sent what is no answer to anything: it is lost, and named.
+    pub fn refuse(&mut self, from: &FacilityId, now_ms: i64) -> Taken {
+        let found = self.members.iter().find(|(_, facility)| *facility == from);
+        let Some(member) = found.map(|(member, _)| *member) else {
+            return Taken::Not;
+        };
+        self.lose(member, Lost::Refused("it is no answer".into()), now_ms)
     }
 
     /// The release is on its way.
@@ -300,6 +394,25 @@ impl RegionRound {
         }
         text
     }
+}
+
+/// The terms of secure aggregation; without it members have none, and these fit any number.
+pub(crate) fn terms(study: &Study) -> Result<Terms, String> {
+    let aggregation = &study.aggregation;
+    let (quorum, colluders) = if aggregation.secure {
+        (aggregation.quorum, aggregation.colluders)
+    } else {
+        (study.sites, 0)
+    };
+    Terms::new(study.sites, quorum, colluders).map_err(|error| error.to_string())
+}
+
+/// How the updates of an order are written.
+fn codec(study: &Study, order: &RoundOrder) -> Result<UpdateCodec, String> {
+    let model = site::model(study).map_err(|error| error.to_string())?;
+    let carried = Carried::of(study, model.parameters(), &order.model);
+    let carried = carried.map_err(|error| error.to_string())?;
+    site::codec_at(study, &model, carried.clip).map_err(|error| error.to_string())
 }
 
 /// What of a dealer's shares concerns one holder.

@@ -135,6 +135,12 @@ pub struct Round {
     /// Who of them has answered.
     answered: BTreeSet<Member>,
     lost: BTreeMap<Member, Lost>,
+    /// Where one member trains at a time: whose turn it is, as a place among those who take part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    turn: Option<u32>,
+    /// Who would train if the one whose turn it is were lost.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    reserve: BTreeSet<Member>,
 }
 
 impl Round {
@@ -158,9 +164,25 @@ impl Round {
             asked: members.into_iter().collect(),
             answered: BTreeSet::new(),
             lost: BTreeMap::new(),
+            turn: None,
+            reserve: BTreeSet::new(),
         };
         round.settle(now_ms);
         round
+    }
+
+    /// The same where one member trains at a time: the one at place `turn` (modulo their number) among those who take
+    /// part, and when it is lost the next one.
+    #[must_use]
+    pub const fn in_turn(mut self, turn: u32) -> Self {
+        self.turn = Some(turn);
+        self
+    }
+
+    /// Whether a member takes part, and it is not its turn.
+    #[must_use]
+    pub fn is_in_reserve(&self, member: Member) -> bool {
+        self.reserve.contains(&member)
     }
 
     /// What it has come to.
@@ -262,7 +284,12 @@ impl Round {
 
     /// Fails when a quorum cannot be had any more, and goes to the next step when everybody has answered.
     fn settle(&mut self, now_ms: i64) {
-        if self.asked.len() < usize::from(self.quorum) {
+        let in_turn = self.turn.is_some() && self.step == Step::Train;
+        if in_turn && self.asked.is_empty() {
+            self.next_in_turn(now_ms);
+            return;
+        }
+        if !in_turn && self.asked.len() < usize::from(self.quorum) {
             self.outcome = Outcome::Failed;
             return;
         }
@@ -275,8 +302,27 @@ impl Round {
                 self.step = next;
                 self.answered.clear();
                 self.until_ms = now_ms.saturating_add(next.allowed_ms(&self.deadlines));
+                if let Some(turn) = self.turn.filter(|_| next == Step::Train) {
+                    // Those before the turn come after those behind it.
+                    self.reserve = std::mem::take(&mut self.asked);
+                    let first = turn as usize % self.reserve.len().max(1);
+                    let member = self.reserve.iter().nth(first).copied();
+                    self.asked.extend(member);
+                    self.reserve.retain(|other| Some(*other) != member);
+                }
             }
         }
+    }
+
+    /// The one whose turn it was is lost: the next one trains, or nobody is left.
+    fn next_in_turn(&mut self, now_ms: i64) {
+        let Some(next) = self.reserve.first().copied() else {
+            self.outcome = Outcome::Failed;
+            return;
+        };
+        self.reserve.remove(&next);
+        self.asked.insert(next);
+        self.until_ms = now_ms.saturating_add(Step::Train.allowed_ms(&self.deadlines));
     }
 
     /// Why the round failed, in a sentence that names everybody who is missing; none unless it has.

@@ -3,17 +3,18 @@
 //!
 //! Everything follows from the study and its plan. A site that would spend more than the plan says refuses.
 use crate::{
-    dense::Dense,
-    metrics::{Histogram, Metrics, NoMetric, Scored, metrics, metrics_within},
+    judge::{self, Judged},
+    metrics::NoMetric,
+    net::{self, Net},
     order::{Aim, RoundOrder, Told},
     privacy::{
         clip::{Clip, ClipError},
         discrete::DiscreteGaussian,
     },
     strategy::local_steps,
-    study::{Plan, PrivacyUnit, Spend, Strategy, Study, Weights},
-    train::{LocalPlan, PrivateStep, Records, TrainError, train, train_privately},
-    update::{UpdateCodec, UpdateError},
+    study::{AdaptiveClip, Plan, PrivacyUnit, Spend, Strategy, Study, Weights},
+    train::{LocalPlan, PrivateStep, Records, TrainError, train, train_corrected, train_privately},
+    update::{Memory, UpdateCodec, UpdateError},
 };
 use rand::CryptoRng;
 use serde::{Deserialize, Serialize};
@@ -52,26 +53,95 @@ pub enum SiteError {
 /// The model of a study.
 ///
 /// # Errors
-/// [`SiteError::Unable`] when it is not made of dense layers alone.
-pub fn model(study: &Study) -> Result<Dense, SiteError> {
-    Dense::of(&study.model, study.data.inputs()).ok_or(SiteError::Unable(
-        "only models of kind `logistic` and `mlp` can be trained",
-    ))
+/// [`SiteError::Unable`] when a record would have more numbers than a worker is given.
+pub fn model(study: &Study) -> Result<Net, SiteError> {
+    let (inputs, windows) = (study.data.inputs(), study.data.windows());
+    if inputs.saturating_mul(windows) > MAX_ROW {
+        return Err(SiteError::Unable("a record has at most 100,000 numbers"));
+    }
+    Ok(Net::of(&study.model, inputs, windows))
 }
 
-/// How the updates of a study are written.
+/// The most numbers of a record, of all windows together.
+const MAX_ROW: usize = 100_000;
+
+/// How the updates of a study are written in its first round.
 ///
 /// # Errors
 /// [`SiteError::Unable`] when the study has no norm for them; [`SiteError::Clip`].
-pub fn codec(study: &Study, model: &Dense) -> Result<UpdateCodec, SiteError> {
+pub fn codec(study: &Study, model: &Net) -> Result<UpdateCodec, SiteError> {
+    codec_at(study, model, None)
+}
+
+/// How the updates of a study are written in a round with this adaptive clip.
+///
+/// # Errors
+/// As of [`codec`].
+pub fn codec_at(study: &Study, model: &Net, clip: Option<f64>) -> Result<UpdateCodec, SiteError> {
     let norm = match study.privacy.unit {
-        PrivacyUnit::Facility => study.privacy.clip,
+        PrivacyUnit::Facility => clip.or(study.privacy.clip),
         PrivacyUnit::None | PrivacyUnit::Record => study.aggregation.bound,
     };
     let norm = norm.ok_or(SiteError::Unable("the study gives updates no norm"))?;
-    let clip = Clip::new(norm, study.aggregation.units, model.parameters())?;
+    let units = study.aggregation.units;
+    let clip = Clip::new(norm, units, model.parameters())?;
+    let control = match study.training.strategy {
+        Strategy::Scaffold { .. } => {
+            // A change of control is −c less the update by all its steps, each of them no longer than this.
+            let norm = 2.0 * norm / reach(study)?;
+            Some(Clip::new(norm, units, model.parameters())?)
+        }
+        _ => None,
+    };
     let weighted = study.aggregation.weights == Weights::Records;
-    Ok(UpdateCodec::new(clip, weighted))
+    Ok(UpdateCodec::new(clip, weighted)
+        .with_control(control)
+        .with_compression(study.aggregation.compression)
+        .with_adaptive(study.privacy.adaptive.is_some()))
+}
+
+/// How far gradients of length 1 carry a model in a round of `scaffold`.
+fn reach(study: &Study) -> Result<f64, SiteError> {
+    let steps = study.training.steps;
+    let steps = steps.ok_or(SiteError::Unable("`scaffold` needs a number of steps"))?;
+    Ok(f64::from(steps) * study.training.learning_rate)
+}
+
+/// What an order carries.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Carried<'a> {
+    /// The global model.
+    pub model: &'a [f32],
+    /// The global control of `scaffold`; nothing otherwise.
+    pub control: &'a [f32],
+    /// The adaptive clip of the round.
+    pub clip: Option<f64>,
+}
+
+impl<'a> Carried<'a> {
+    /// What the numbers of an order are.
+    ///
+    /// # Errors
+    /// [`SiteError::Unable`] when they are not as many as the study says, or are none.
+    pub fn of(study: &Study, parameters: usize, numbers: &'a [f32]) -> Result<Self, SiteError> {
+        let finite = numbers.iter().all(|value| value.is_finite());
+        if numbers.len() != study.carried(parameters) || !finite {
+            return Err(SiteError::Unable(
+                "the model has not the study's number of finite parameters",
+            ));
+        }
+        let (model, rest) = numbers.split_at(parameters);
+        let (control, clip) = rest.split_at((study.vectors() - 1) * parameters);
+        let clip = clip.first().map(|clip| f64::from(*clip));
+        if clip.is_some_and(|clip| clip <= 0.0) {
+            return Err(SiteError::Unable("a clip is above 0"));
+        }
+        Ok(Self {
+            model,
+            control,
+            clip,
+        })
+    }
 }
 
 /// What a worker is given of a round, besides the records.
@@ -87,88 +157,98 @@ pub struct Job {
     pub train: usize,
     /// Records to judge with.
     pub test: usize,
+    /// Whether records have times.
+    #[serde(default)]
+    pub survival: bool,
+    /// What the site kept of its update before this one.
+    #[serde(default)]
+    pub memory: Option<Memory>,
 }
 
-/// What comes of a job: the numbers before they are masked, and what is said besides.
+/// What comes of a job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Made {
+    /// The numbers before they are masked.
+    pub numbers: Vec<u32>,
+    /// What is said besides.
+    pub told: Told,
+    /// What the site keeps for its next update.
+    #[serde(default)]
+    pub memory: Option<Memory>,
+}
+
+/// Does a job.
 ///
 /// # Errors
 /// [`SiteError`]; then nothing may be sent.
 pub fn work<R: CryptoRng>(
     order: &RoundOrder,
-    records: (&Records, &Records),
+    (train, test): (&Records, &Records),
+    memory: Option<&Memory>,
     random: &mut R,
-) -> Result<(Vec<u32>, Told), SiteError> {
+) -> Result<Made, SiteError> {
     let (study, plan) = order.read().map_err(SiteError::Study)?;
-    let (train, test) = records;
     let model = model(&study)?;
-    if order.model.len() != model.parameters() {
-        return Err(SiteError::Unable(
-            "the model has not the study's number of parameters",
-        ));
-    }
+    let carried = Carried::of(&study, model.parameters(), &order.model)?;
     if order.aim == Aim::Judge {
-        let resamples = study.evaluation.resamples;
-        return Ok(judged(&model, &order.model, test, (resamples, random))?);
+        let tuned = match study.personalisation {
+            Some(_) => Some(tuned(&study, &model, (carried.model, train), random)?),
+            None => None,
+        };
+        let drawn = (study.evaluation.resamples, random);
+        let judged = judge::of(&model, carried.model, tuned.as_deref(), test, drawn)?;
+        let Judged { numbers, told } = judged;
+        return Ok(Made {
+            numbers,
+            told,
+            memory: None,
+        });
     }
     // Loss and figures are of the records themselves: where anything is hidden they are not told.
     let told = match study.privacy.unit {
         PrivacyUnit::None => Told {
-            loss: Some(loss(&model, &order.model, train)),
-            auroc: own_figures(&scored(&model, &order.model, test), metrics)
-                .map(|figures| figures.auroc),
-            figures: None,
+            loss: (!study.model.is_survival()).then(|| loss(&model, carried.model, train)),
+            auroc: judge::auroc(&model, carried.model, test),
+            ..Told::default()
         },
         PrivacyUnit::Record | PrivacyUnit::Facility => Told::default(),
     };
-    let numbers = update(&study, &plan, &order.model, train, random)?;
-    Ok((numbers, told))
+    let (numbers, memory) = made(&study, &plan, &model, (carried, train), memory, random)?;
+    Ok(Made {
+        numbers,
+        told,
+        memory,
+    })
 }
 
-fn loss(model: &Dense, parameters: &[f32], records: &Records) -> f64 {
+fn loss(model: &Net, parameters: &[f32], records: &Records) -> f64 {
     let of = |(record, label): (&[f32], bool)| {
-        let logit = model.logit(parameters, record);
-        logit.max(0.0) + (-logit.abs()).exp().ln_1p() - if label { logit } else { 0.0 }
+        net::loss(model.logit(parameters, record), f64::from(u8::from(label)))
     };
     records.iter().map(of).sum::<f64>() / records.len().max(1) as f64
 }
 
-/// Counts of scores for the sum, and this site's own figures.
-fn judged<R: CryptoRng>(
-    model: &Dense,
-    parameters: &[f32],
-    test: &Records,
-    (resamples, random): (u32, &mut R),
-) -> Result<(Vec<u32>, Told), NoMetric> {
-    let scored = scored(model, parameters, test);
-    let counts = Histogram::of(&scored)?.counts().to_vec();
-    let figures = own_figures(&scored, |scored| metrics_within(scored, resamples, random));
-    let told = Told {
-        figures,
-        ..Told::default()
+/// The model after a site's own fine-tuning.
+fn tuned<R: CryptoRng>(
+    study: &Study,
+    model: &Net,
+    (global, records): (&[f32], &Records),
+    random: &mut R,
+) -> Result<Vec<f32>, SiteError> {
+    let own = study
+        .personalisation
+        .ok_or(SiteError::Unable("nothing is tuned"))?;
+    let local = LocalPlan {
+        steps: own.steps.into(),
+        batch: study.training.batch,
+        learning_rate: own.learning_rate,
+        proximal: 0.0,
     };
-    Ok((counts, told))
+    Ok(train(model, global, records, &local, random)?)
 }
 
-fn scored(model: &Dense, parameters: &[f32], records: &Records) -> Vec<Scored> {
-    let of = |(record, label): (&[f32], bool)| Scored {
-        score: model.probability(parameters, record),
-        label,
-    };
-    records.iter().map(of).collect()
-}
-
-/// A site's own figures, where it has so many records that they tell of no one.
-fn own_figures(
-    scored: &[Scored],
-    figures: impl FnOnce(&[Scored]) -> Result<Metrics, NoMetric>,
-) -> Option<Metrics> {
-    (scored.len() >= SMALLEST_CELL)
-        .then(|| figures(scored).ok())
-        .flatten()
-}
-
-/// Trains from `global` and returns the update, ready to be masked. `random` is seeded by nobody's choice where
-/// privacy is promised: samples and noise are drawn from it.
+/// Trains from `global` and returns the update of a first round, ready to be masked. `random` is seeded by nobody's choice
+/// where privacy is promised: samples and noise are drawn from it.
 ///
 /// # Errors
 /// [`SiteError`]; then nothing may be sent.
@@ -180,32 +260,118 @@ pub fn update<R: CryptoRng>(
     random: &mut R,
 ) -> Result<Vec<u32>, SiteError> {
     let model = model(study)?;
-    let codec = codec(study, &model)?;
-    let trained = trained(study, plan, &model, (global, records), random)?;
+    let carried = Carried {
+        model: global,
+        control: &[],
+        clip: None,
+    };
+    Ok(made(study, plan, &model, (carried, records), None, random)?.0)
+}
+
+/// Trains, and writes the update with what is kept for the next one.
+fn made<R: CryptoRng>(
+    study: &Study,
+    plan: &Plan,
+    model: &Net,
+    (carried, records): (Carried<'_>, &Records),
+    memory: Option<&Memory>,
+    random: &mut R,
+) -> Result<(Vec<u32>, Option<Memory>), SiteError> {
+    let codec = codec_at(study, model, carried.clip)?;
+    let global = carried.model;
+    if let Strategy::Scaffold { .. } = study.training.strategy {
+        let own = memory.map(|of| of.control.as_slice());
+        let (update, control) = controlled(study, model, (carried, own, records), random)?;
+        let both = [update, control.change].concat();
+        let numbers = codec.encode(&both, weight(study, records), no_noise::<R>())?;
+        let memory = Memory {
+            control: control.own,
+            residual: Vec::new(),
+        };
+        return Ok((numbers, Some(memory)));
+    }
+    let trained = trained(study, plan, model, (global, records), random)?;
     let moved: Vec<f32> = trained
         .iter()
         .zip(global)
         .map(|(to, from)| to - from)
         .collect();
+    if let Some(compression) = study.aggregation.compression {
+        let left = memory.map_or(&[][..], |of| &of.residual);
+        let (numbers, residual) = codec.compress(compression, &moved, left)?;
+        let memory = Memory {
+            control: Vec::new(),
+            residual,
+        };
+        return Ok((numbers, Some(memory)));
+    }
     let share = match plan.spend {
         Some(spend) if spend.unit == PrivacyUnit::Facility => {
-            Some(noise_share(study, spend, &model)?)
+            Some(noise_share(study, spend, codec.clip())?)
         }
         _ => None,
     };
     let noise = share.as_ref().map(|share| (share, random));
-    Ok(codec.encode(&moved, weight(study, records), noise)?)
+    Ok((codec.encode(&moved, weight(study, records), noise)?, None))
 }
 
-fn noise_share(study: &Study, spend: Spend, model: &Dense) -> Result<DiscreteGaussian, SiteError> {
+const fn no_noise<'a, R>() -> Option<(&'a DiscreteGaussian, &'a mut R)> {
+    None
+}
+
+/// What a round of `scaffold` makes of a site's control.
+struct Control {
+    /// The control that it has now.
+    own: Vec<f32>,
+    /// What it sends: by how much that is another one than before.
+    change: Vec<f32>,
+}
+
+/// A round of SCAFFOLD at a site (Karimireddy et al. 2020, algorithm 1, option II).
+fn controlled<R: CryptoRng>(
+    study: &Study,
+    model: &Net,
+    (carried, own, records): (Carried<'_>, Option<&[f32]>, &Records),
+    random: &mut R,
+) -> Result<(Vec<f32>, Control), SiteError> {
+    let zeros = vec![0.0; model.parameters()];
+    let own = own.filter(|own| own.len() == zeros.len()).unwrap_or(&zeros);
+    let between = |(all, own): (&f32, &f32)| f64::from(*all) - f64::from(*own);
+    let correction: Vec<f64> = carried.control.iter().zip(own).map(between).collect();
+    let local = LocalPlan {
+        steps: local_steps(&study.training, 0),
+        batch: study.training.batch,
+        learning_rate: study.training.learning_rate,
+        proximal: 0.0,
+    };
+    let end = train_corrected(model, carried.model, records, &local, &correction, random)?;
+    let reach = reach(study)?;
+    let update: Vec<f32> = end.iter().zip(carried.model).map(|(y, x)| y - x).collect();
+    let moved = update.iter().zip(carried.control);
+    let change: Vec<f32> = moved
+        .map(|(update, control)| (-f64::from(*update) / reach - f64::from(*control)) as f32)
+        .collect();
+    // What is sent is clipped, and the site goes on from what it sent: the mean of all controls stays the global one.
+    let norm = 2.0 * study.aggregation.bound.unwrap_or_default() / reach;
+    let long = change
+        .iter()
+        .map(|v| f64::from(*v).powi(2))
+        .sum::<f64>()
+        .sqrt();
+    let factor = if long > norm { norm / long } else { 1.0 };
+    let next = |(own, change): (&f32, &f32)| (f64::from(*own) + factor * f64::from(*change)) as f32;
+    let own = own.iter().zip(&change).map(next).collect();
+    Ok((update, Control { own, change }))
+}
+
+fn noise_share(study: &Study, spend: Spend, clip: &Clip) -> Result<DiscreteGaussian, SiteError> {
     let aggregation = &study.aggregation;
-    let norm = study
-        .privacy
-        .clip
-        .ok_or(SiteError::Unable("the study has no clip"))?;
-    let clip = Clip::new(norm, aggregation.units, model.parameters())?;
     let honest = aggregation.quorum.saturating_sub(aggregation.colluders);
-    Ok(clip.noise_share(spend.noise_multiplier, honest)?)
+    let clips = match study.privacy.adaptive {
+        Some(_) => AdaptiveClip::clips(),
+        None => 1.0,
+    };
+    Ok(clip.noise_share(spend.noise_multiplier * clips, honest)?)
 }
 
 fn weight(study: &Study, records: &Records) -> f64 {
@@ -218,15 +384,12 @@ fn weight(study: &Study, records: &Records) -> f64 {
 fn trained<R: CryptoRng>(
     study: &Study,
     plan: &Plan,
-    model: &Dense,
+    model: &Net,
     (global, records): (&[f32], &Records),
     random: &mut R,
 ) -> Result<Vec<f32>, SiteError> {
     let proximal = match study.training.strategy {
         Strategy::FedProx { mu } => mu,
-        Strategy::Scaffold { .. } => {
-            return Err(SiteError::Unable("`scaffold` cannot be trained yet"));
-        }
         _ => 0.0,
     };
     let spend = plan.spend.filter(|spend| spend.unit == PrivacyUnit::Record);

@@ -66,25 +66,3 @@ fn a_private_update_is_noised_and_one_without_privacy_follows_from_its_seed() {
     let spread: std::collections::BTreeSet<_> = (0..20).map(draw).collect();
     assert_eq!(spread.len(), 20);
 }
-
-#[test]
-fn what_cannot_be_trained_is_refused_and_not_sent() {
-    let mut random = StdRng::seed_from_u64(3);
-    for (from, to, expected) in [
-        (
-            "kind = \"fed-avg\"",
-            "kind = \"scaffold\", server_learning_rate = 1.0",
-            "`scaffold` cannot be trained yet",
-        ),
-        (
-            "kind = \"logistic\"",
-            "kind = \"gru\", hidden = 4",
-            "only models of kind `logistic` and `mlp`",
-        ),
-    ] {
-        let other = study(&[(HIDDEN, ""), (from, to)]);
-        let plan = study(&[(HIDDEN, "")]).plan().unwrap();
-        let refused = update(&other, &plan, &[0.0, 0.0], &records(50), &mut random).unwrap_err();
-        assert!(refused.to_string().contains(expected), "{refused}");
-    }
-}

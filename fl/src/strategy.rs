@@ -73,6 +73,35 @@ impl Coordinator {
         self.steps
     }
 
+    /// The global control of `scaffold`, as an order carries it.
+    #[must_use]
+    pub fn control(&self) -> Vec<f32> {
+        self.first.iter().map(|value| *value as f32).collect()
+    }
+
+    /// Takes a step by the mean of the members' updates (their model less the global one), behind which `scaffold` has the
+    /// mean change of their controls. `share`: how many of all sites are in that mean.
+    ///
+    /// # Errors
+    /// [`StepError`]; nothing is changed.
+    pub fn step_of(
+        &mut self,
+        strategy: &Strategy,
+        mean: &[f32],
+        share: f64,
+    ) -> Result<(), StepError> {
+        let Strategy::Scaffold { .. } = strategy else {
+            return self.step(strategy, mean);
+        };
+        check(mean, 2 * self.model.len())?;
+        let (update, change) = mean.split_at(self.model.len());
+        self.step(strategy, update)?;
+        for (control, change) in self.first.iter_mut().zip(change) {
+            *control += share * f64::from(*change);
+        }
+        Ok(())
+    }
+
     /// Takes a step by the mean of the members' updates (their model less the global one).
     ///
     /// # Errors

@@ -6,6 +6,7 @@
 mod check;
 mod data;
 mod model;
+mod options;
 mod plan;
 mod training;
 
@@ -14,7 +15,8 @@ pub use data::{Data, Feature, Label, Missing, Scale, Stays, Summary};
 pub use model::Model;
 pub use plan::{Bits, Plan, Spend};
 pub use training::{
-    Adaptive, Aggregation, Deadlines, Evaluation, Privacy, PrivacyUnit, Strategy, Training, Weights,
+    Adaptive, AdaptiveClip, Aggregation, Compression, Deadlines, Evaluation, Personalisation,
+    Privacy, PrivacyUnit, Strategy, Training, Weights,
 };
 
 use serde::{Deserialize, Serialize};
@@ -73,9 +75,40 @@ pub struct Study {
     /// How the result is judged.
     #[serde(default)]
     pub evaluation: Evaluation,
+    /// Local fine-tuning of the result; none when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub personalisation: Option<Personalisation>,
 }
 
 impl Study {
+    /// How many vectors of the model's size an update has, and an order carries: `scaffold` has a control beside.
+    #[must_use]
+    pub const fn vectors(&self) -> usize {
+        if matches!(self.training.strategy, Strategy::Scaffold { .. }) {
+            2
+        } else {
+            1
+        }
+    }
+
+    /// Inputs of the model: of each window for a model over windows, of all windows in a row for every other.
+    #[must_use]
+    pub fn inputs(&self) -> usize {
+        let windows = if self.model.is_sequential() {
+            1
+        } else {
+            self.data.windows()
+        };
+        self.data.inputs().saturating_mul(windows)
+    }
+
+    /// How many numbers an order carries of a model with so many parameters: the model, the control of `scaffold`, and the
+    /// clip where it is adaptive.
+    #[must_use]
+    pub const fn carried(&self, parameters: usize) -> usize {
+        parameters * self.vectors() + self.privacy.adaptive.is_some() as usize
+    }
+
     /// Whether the presence of single records is hidden.
     #[must_use]
     pub fn hides_records(&self) -> bool {

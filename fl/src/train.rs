@@ -1,9 +1,9 @@
-//! Training of a dense model on a facility's own records: the same numbers for the same seed, on every machine.
+//! Training of a model on a facility's own records: the same numbers for the same seed, on every machine.
 //!
 //! With the privacy unit `record` every step takes a true Poisson sample, clips each record's gradient, sums them in
 //! whole numbers and adds discrete Gaussian noise ([`PrivateStep`]): the same clip gives the bound and the noise.
 use crate::{
-    dense::{Dense, Scratch},
+    net::{Net, Scratch},
     privacy::{
         clip::{Clip, ClipError},
         discrete::DiscreteGaussian,
@@ -32,6 +32,9 @@ pub enum TrainError {
         /// Which input, from 0.
         input: usize,
     },
+    /// A record has no time, or none that is a number.
+    #[error("record {0} has no time")]
+    Time(usize),
     /// The model is of another size, or has what is no number.
     #[error("the model has not {0} finite numbers")]
     Model(usize),
@@ -51,6 +54,8 @@ pub struct Records {
     inputs: usize,
     values: Vec<f32>,
     labels: Vec<bool>,
+    /// Of a survival study: when each had the event or was last seen, in days; empty otherwise.
+    times: Vec<f64>,
 }
 
 /// A step's width and what it is taken from.
@@ -90,7 +95,48 @@ impl Records {
             inputs,
             values,
             labels,
+            times: Vec::new(),
         })
+    }
+
+    /// Records of a survival study: `events` says who had the event, `times` when, or when they were last seen, in days.
+    ///
+    /// # Errors
+    /// As of [`Records::new`]; [`TrainError::Time`].
+    pub fn survival(
+        inputs: usize,
+        values: Vec<f32>,
+        events: Vec<bool>,
+        times: Vec<f64>,
+    ) -> Result<Self, TrainError> {
+        let mut records = Self::new(inputs, values, events)?;
+        let wrong = times.iter().position(|time| !time.is_finite());
+        let wrong = wrong.or((times.len() != records.len()).then_some(times.len()));
+        match wrong {
+            Some(record) => Err(TrainError::Time(record)),
+            None => {
+                records.times = times;
+                Ok(records)
+            }
+        }
+    }
+
+    /// Bytes of a record as [`Records::to_bytes`] writes it.
+    #[must_use]
+    pub const fn width(inputs: usize, survival: bool) -> usize {
+        let time = if survival { 8 } else { 0 };
+        inputs.saturating_mul(4).saturating_add(1 + time)
+    }
+
+    /// Whether they have times.
+    #[must_use]
+    pub const fn has_times(&self) -> bool {
+        !self.times.is_empty()
+    }
+
+    /// When a record had the event or was last seen; 0 in a study that is none of survival.
+    pub(crate) fn time(&self, index: usize) -> f64 {
+        self.times.get(index).copied().unwrap_or_default()
     }
 
     /// Inputs of a record.
@@ -112,15 +158,19 @@ impl Records {
     }
 
     /// The records as bytes, for a process of their own facility: of each its inputs as 32-bit little-endian numbers,
-    /// then its label.
+    /// then its label, then its time where there are times.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(self.labels.len() * (4 * self.inputs + 1));
-        for (record, label) in self.iter() {
+        let width = Self::width(self.inputs, self.has_times());
+        let mut bytes = Vec::with_capacity(self.labels.len() * width);
+        for (at, (record, label)) in self.iter().enumerate() {
             record
                 .iter()
                 .for_each(|value| bytes.extend(value.to_le_bytes()));
             bytes.push(u8::from(label));
+            if let Some(time) = self.times.get(at) {
+                bytes.extend(time.to_le_bytes());
+            }
         }
         bytes
     }
@@ -128,20 +178,27 @@ impl Records {
     /// The records that [`Records::to_bytes`] wrote.
     ///
     /// # Errors
-    /// As of [`Records::new`].
-    pub fn of_bytes(inputs: usize, bytes: &[u8]) -> Result<Self, TrainError> {
-        let width = inputs.saturating_mul(4).saturating_add(1);
+    /// As of [`Records::new`] and [`Records::survival`].
+    pub fn of_bytes(inputs: usize, survival: bool, bytes: &[u8]) -> Result<Self, TrainError> {
+        let width = Self::width(inputs, survival);
         if !bytes.len().is_multiple_of(width) {
             return Self::new(inputs, Vec::new(), vec![false]);
         }
-        let (mut values, mut labels) = (Vec::new(), Vec::new());
+        let (mut values, mut labels, mut times) = (Vec::new(), Vec::new(), Vec::new());
         for record in bytes.chunks_exact(width) {
-            let (numbers, label) = record.split_at(width - 1);
+            let (numbers, behind) = record.split_at(inputs * 4);
             let (numbers, _) = numbers.as_chunks::<4>();
             values.extend(numbers.iter().map(|number| f32::from_le_bytes(*number)));
+            let (label, time) = behind.split_at(1);
             labels.push(label == [1]);
+            let (time, _) = time.as_chunks::<8>();
+            times.extend(time.iter().map(|time| f64::from_le_bytes(*time)));
         }
-        Self::new(inputs, values, labels)
+        if survival {
+            Self::survival(inputs, values, labels, times)
+        } else {
+            Self::new(inputs, values, labels)
+        }
     }
 
     /// Each record's inputs and label.
@@ -157,13 +214,16 @@ impl Records {
         Some((row, *self.labels.get(index)?))
     }
 
-    fn fits(&self, model: &Dense, parameters: &[f32]) -> Result<(), TrainError> {
+    fn fits(&self, model: &Net, parameters: &[f32]) -> Result<(), TrainError> {
         if model.inputs() != self.inputs {
             return Err(TrainError::Shape {
                 numbers: self.values.len(),
                 labels: self.labels.len(),
                 inputs: model.inputs(),
             });
+        }
+        if matches!(model, Net::Cox(_)) != self.has_times() {
+            return Err(TrainError::Time(0));
         }
         let finite = parameters.iter().all(|value| value.is_finite());
         if parameters.len() != model.parameters() || !finite {
@@ -179,10 +239,26 @@ impl Records {
 /// # Errors
 /// [`TrainError`] when model and records do not go together, or a step led to what is no number.
 pub fn train(
-    model: &Dense,
+    model: &Net,
     global: &[f32],
     records: &Records,
     plan: &LocalPlan,
+    random: &mut impl RngCore,
+) -> Result<Vec<f32>, TrainError> {
+    train_corrected(model, global, records, plan, &[], random)
+}
+
+/// The same, with `correction` added to the gradient of every step: SCAFFOLD's c − cᵢ (Karimireddy et al. 2020,
+/// algorithm 1). Nothing is added where it is empty.
+///
+/// # Errors
+/// As of [`train`].
+pub fn train_corrected(
+    model: &Net,
+    global: &[f32],
+    records: &Records,
+    plan: &LocalPlan,
+    correction: &[f64],
     random: &mut impl RngCore,
 ) -> Result<Vec<f32>, TrainError> {
     records.fits(model, global)?;
@@ -199,15 +275,36 @@ pub fn train(
         let end = (at + plan.batch.max(1) as usize).min(order.len());
         let batch = order.get(at..end).unwrap_or_default();
         sum.fill(0.0);
-        for record in batch.iter().filter_map(|index| records.get(*index)) {
-            model.add_gradient(&parameters, record, None, &mut sum, &mut scratch);
-        }
-        let share = 1.0 / batch.len() as f64;
-        descend(&mut parameters, global, plan, |index| sum[index] * share);
+        let share = 1.0 / add_batch(model, &parameters, records, batch, &mut sum, &mut scratch);
+        descend(&mut parameters, global, plan, |index| {
+            sum[index] * share + correction.get(index).copied().unwrap_or_default()
+        });
         finite(&parameters, step)?;
         at = end;
     }
     Ok(parameters)
+}
+
+/// Adds the gradient of a batch, and returns by how much it is to be divided.
+fn add_batch(
+    model: &Net,
+    parameters: &[f32],
+    records: &Records,
+    batch: &[usize],
+    sum: &mut [f64],
+    scratch: &mut Scratch,
+) -> f64 {
+    let known = batch.iter().filter_map(|index| records.get(*index));
+    if let Net::Cox(cox) = model {
+        let subject = |(index, (row, event)): (&usize, (_, _))| (row, records.time(*index), event);
+        let subjects: Vec<_> = batch.iter().zip(known).map(subject).collect();
+        let (_, events) = cox.add_gradient(parameters, &subjects, sum);
+        return f64::from(events.max(1));
+    }
+    for record in known {
+        model.add_gradient(parameters, record, None, sum, scratch);
+    }
+    batch.len().max(1) as f64
 }
 
 /// One step against the gradient, and FedProx's pull towards the global model.
@@ -272,7 +369,7 @@ impl PrivateStep {
 /// # Errors
 /// As of [`train`]; [`TrainError::Clip`] when the clip is not for this model.
 pub fn train_privately<R: CryptoRng>(
-    model: &Dense,
+    model: &Net,
     global: &[f32],
     records: &Records,
     plan: &LocalPlan,

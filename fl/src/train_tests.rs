@@ -3,8 +3,8 @@ use super::*;
 use crate::study::Model;
 use rand::{SeedableRng, rngs::StdRng};
 
-fn logistic(inputs: usize) -> Dense {
-    Dense::of(&Model::Logistic {}, inputs).unwrap()
+fn logistic(inputs: usize) -> Net {
+    Net::of(&Model::Logistic {}, inputs, 1)
 }
 
 /// Records whose label is yes where the first input is above the second.
@@ -24,7 +24,7 @@ const PLAN: LocalPlan = LocalPlan {
     proximal: 0.0,
 };
 
-fn accuracy(model: &Dense, parameters: &[f32], records: &Records) -> f64 {
+fn accuracy(model: &Net, parameters: &[f32], records: &Records) -> f64 {
     let right = records
         .iter()
         .filter(|(record, label)| (model.probability(parameters, record) >= 0.5) == *label);
@@ -33,7 +33,7 @@ fn accuracy(model: &Dense, parameters: &[f32], records: &Records) -> f64 {
 
 #[test]
 fn training_learns_and_follows_from_its_seed() {
-    let model = Dense::of(&Model::Mlp { hidden: vec![8] }, 2).unwrap();
+    let model = Net::of(&Model::Mlp { hidden: vec![8] }, 2, 1);
     let start = model.initial(&mut StdRng::seed_from_u64(2));
     let records = records(200);
     let run = |seed| {

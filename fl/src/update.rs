@@ -3,17 +3,26 @@
 //!
 //! Whole numbers make a sum that is the same in whatever order updates arrive. That it fits into 32 bits is decided
 //! when the study is planned ([`crate::study::Bits`]).
-use crate::privacy::{
-    clip::{Clip, ClipError},
-    discrete::DiscreteGaussian,
+use crate::{
+    privacy::{
+        clip::{Clip, ClipError},
+        discrete::DiscreteGaussian,
+    },
+    study::{AdaptiveClip, Compression},
 };
 use rand::CryptoRng;
+use serde::{Deserialize, Serialize};
 
 /// How updates of a study are written as whole numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct UpdateCodec {
     clip: Clip,
+    /// The clip of the control that `scaffold` sends beside the update.
+    control: Option<Clip>,
+    compression: Option<Compression>,
     weighted: bool,
+    /// Whether it is said if the update was within the clip.
+    adaptive: bool,
 }
 
 /// Why an update cannot be written or a sum not be read.
@@ -33,22 +42,92 @@ pub enum UpdateError {
         /// Numbers that it has to have.
         wanted: usize,
     },
+    /// The sum is larger than that of so many members can be.
+    #[error("the sum of {members} has a norm of {found:.0} units, and {most:.0} at most")]
+    Scaled {
+        /// Of how many it is said to be.
+        members: u32,
+        /// Its norm, in units.
+        found: f64,
+        /// The largest norm that it can have, in units.
+        most: f64,
+    },
     /// There is nothing to divide by.
     #[error("the sum is of nobody")]
     Nobody,
+}
+
+/// What the sum of a round says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mean {
+    /// The mean of the updates; behind it that of the changes of controls, for `scaffold`.
+    pub update: Vec<f32>,
+    /// Which share of the members was within an adaptive clip, as far as the noise tells; it can be below 0 or above 1.
+    pub within: Option<f64>,
+}
+
+/// What a site keeps of one update for the next one.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Memory {
+    /// Its control, for `scaffold`.
+    #[serde(with = "crate::exact::single")]
+    pub control: Vec<f32>,
+    /// What rounding and range took, where updates are compressed.
+    #[serde(with = "crate::exact::single")]
+    pub residual: Vec<f32>,
 }
 
 impl UpdateCodec {
     /// Updates that are clipped by `clip`; `weighted` by a number from 0 to 1, or all the same.
     #[must_use]
     pub const fn new(clip: Clip, weighted: bool) -> Self {
-        Self { clip, weighted }
+        Self {
+            clip,
+            control: None,
+            compression: None,
+            weighted,
+            adaptive: false,
+        }
     }
 
-    /// How many numbers an update has: those of the model, and one for the weight where there is one.
+    /// With a control beside each update.
+    #[must_use]
+    pub const fn with_control(mut self, clip: Option<Clip>) -> Self {
+        self.control = clip;
+        self
+    }
+
+    /// With coarse numbers.
+    #[must_use]
+    pub const fn with_compression(mut self, compression: Option<Compression>) -> Self {
+        self.compression = compression;
+        self
+    }
+
+    /// With a word on whether an update was within the clip.
+    #[must_use]
+    pub const fn with_adaptive(mut self, adaptive: bool) -> Self {
+        self.adaptive = adaptive;
+        self
+    }
+
+    /// How many numbers an update has: those of its vectors, one for the weight and one for the word on the clip, where
+    /// there are such.
     #[must_use]
     pub const fn numbers(&self) -> usize {
-        self.clip.coordinates() + self.weighted as usize
+        self.coordinates() + self.weighted as usize + self.adaptive as usize
+    }
+
+    /// Numbers of the vectors alone.
+    const fn coordinates(&self) -> usize {
+        let vectors = if self.control.is_some() { 2 } else { 1 };
+        self.clip.coordinates() * vectors
+    }
+
+    /// The clip of updates.
+    #[must_use]
+    pub const fn clip(&self) -> &Clip {
+        &self.clip
     }
 
     /// Writes an update of a weight in (0, 1], which is 1 where all are the same. `noise`: this site's share, drawn
@@ -66,34 +145,63 @@ impl UpdateCodec {
         if !(weight > 0.0 && weight <= 1.0 && usual) {
             return Err(UpdateError::Weight(weight));
         }
-        // The weight scales what the clip has left: no site contributes more than its weight of the clip.
-        let length = update
-            .iter()
-            .map(|v| f64::from(*v).powi(2))
-            .sum::<f64>()
-            .sqrt();
-        let factor = weight * (self.clip.norm() / length).min(1.0);
-        let scaled: Vec<f32>;
-        let clipped = if weight < 1.0 && factor.is_finite() {
-            scaled = update
-                .iter()
-                .map(|value| (f64::from(*value) * factor) as f32)
-                .collect();
-            self.clip.clip(&scaled)?
-        } else {
-            self.clip.clip(update)?
-        };
-        let mut numbers: Vec<i64> = clipped.values().to_vec();
+        if update.len() != self.coordinates() {
+            return Err(UpdateError::Shape {
+                found: update.len(),
+                wanted: self.coordinates(),
+            });
+        }
+        let (own, control) = update.split_at(self.clip.coordinates());
+        let mut numbers = clipped(&self.clip, own, weight)?;
+        if let Some(clip) = &self.control {
+            numbers.extend(clipped(clip, control, weight)?);
+        }
+        if self.weighted {
+            numbers.push((weight * self.clip.bound() as f64).round() as i64);
+        }
+        if self.adaptive {
+            let within = norm(own) <= self.clip.norm();
+            numbers.push(if within { self.word() } else { -self.word() });
+        }
         if let Some((noise, random)) = noise {
             numbers
                 .iter_mut()
                 .for_each(|number| *number += noise.draw(random));
         }
-        if self.weighted {
-            numbers.push((weight * self.clip.bound() as f64).round() as i64);
-        }
         // Modulo 2^32: a negative number is its complement.
         Ok(numbers.into_iter().map(|number| number as u32).collect())
+    }
+
+    /// Writes an update in coarse numbers, with what was left of the one before; returns what is left of this one.
+    ///
+    /// # Errors
+    /// As of [`UpdateCodec::encode`].
+    pub fn compress(
+        &self,
+        compression: Compression,
+        update: &[f32],
+        residual: &[f32],
+    ) -> Result<(Vec<u32>, Vec<f32>), UpdateError> {
+        // The norm is bounded as without compression, and what is no number is refused.
+        self.clip.clip(update)?;
+        let factor = (self.clip.norm() / norm(update)).min(1.0);
+        let (most, step) = (compression.most() as f64, compression.step());
+        let left = residual.iter().copied().chain(std::iter::repeat(0.0));
+        let one = |(value, left): (&f32, f32)| {
+            let whole = f64::from(*value) * factor + f64::from(left);
+            let number = (whole / step).round().clamp(-most, most);
+            let left = (whole - number * step) as f32;
+            (
+                number as i64 as u32,
+                if left.is_finite() { left } else { 0.0 },
+            )
+        };
+        Ok(update.iter().zip(left).map(one).unzip())
+    }
+
+    /// The length of the word on the clip, in units.
+    fn word(&self) -> i64 {
+        (self.clip.bound() / AdaptiveClip::SHARE).cast_signed()
     }
 
     /// The mean of updates whose sum modulo 2^32 it is, of `members` of them: weighted where they are.
@@ -113,23 +221,140 @@ impl UpdateCodec {
     /// # Errors
     /// As of [`UpdateCodec::mean`].
     pub fn mean_of(&self, sum: &[i64], members: u32) -> Result<Vec<f32>, UpdateError> {
+        Ok(self.read(sum, members)?.update)
+    }
+
+    /// The same, with everything else that the sum says.
+    ///
+    /// # Errors
+    /// As of [`UpdateCodec::mean`].
+    pub fn read(&self, sum: &[i64], members: u32) -> Result<Mean, UpdateError> {
         if sum.len() != self.numbers() {
             return Err(UpdateError::Shape {
                 found: sum.len(),
                 wanted: self.numbers(),
             });
         }
-        let (values, weight) = sum.split_at(self.clip.coordinates());
-        let divisor = match weight.first() {
+        let (values, behind) = sum.split_at(self.coordinates());
+        let divisor = match behind.first().filter(|_| self.weighted) {
             Some(weight) => *weight as f64 / self.clip.bound() as f64,
             None => f64::from(members),
         };
         if members == 0 || divisor <= 0.0 {
             return Err(UpdateError::Nobody);
         }
-        let value = |number: &i64| (self.clip.value(*number) / divisor) as f32;
-        Ok(values.iter().map(value).collect())
+        let within = behind.last().filter(|_| self.adaptive).map(|words| {
+            let each = *words as f64 / self.word().max(1) as f64 / f64::from(members);
+            f64::midpoint(each, 1.0)
+        });
+        let (own, control) = values.split_at(self.clip.coordinates());
+        let of = |clip: &Clip, numbers: &[i64]| -> Vec<f32> {
+            let value = |number: &i64| (self.value(clip, *number) / divisor) as f32;
+            numbers.iter().map(value).collect()
+        };
+        let mut update = of(&self.clip, own);
+        if let Some(clip) = &self.control {
+            update.extend(of(clip, control));
+        }
+        Ok(Mean { update, within })
     }
+
+    fn value(&self, clip: &Clip, number: i64) -> f64 {
+        match self.compression {
+            Some(compression) => number as f64 * compression.step(),
+            None => clip.value(number),
+        }
+    }
+
+    /// Refuses a sum that is longer than that of so many members can be, each within its bound and its weight.
+    ///
+    /// It is not for sums that have noise in them.
+    ///
+    /// # Errors
+    /// [`UpdateError::Shape`]; [`UpdateError::Scaled`].
+    pub fn bounded(&self, sum: &[i64], members: u32) -> Result<(), UpdateError> {
+        if sum.len() != self.numbers() {
+            return Err(UpdateError::Shape {
+                found: sum.len(),
+                wanted: self.numbers(),
+            });
+        }
+        let bound = self.clip.bound() as f64;
+        let (values, behind) = sum.split_at(self.coordinates());
+        let scaled = |found: f64, most: f64| {
+            if found <= most {
+                Ok(())
+            } else {
+                Err(UpdateError::Scaled {
+                    members,
+                    found,
+                    most,
+                })
+            }
+        };
+        if self.weighted {
+            let weight = behind.first().copied().unwrap_or_default() as f64;
+            scaled(weight, f64::from(members) * bound)?;
+            scaled(-weight, 0.0)?;
+        }
+        if let Some(compression) = self.compression {
+            let largest = values.iter().map(|v| v.unsigned_abs()).max().unwrap_or(0);
+            let most = f64::from(members) * compression.most() as f64;
+            return scaled(largest as f64, most);
+        }
+        for vector in values.chunks(self.clip.coordinates().max(1)) {
+            scaled(length(vector), f64::from(members) * bound)?;
+        }
+        Ok(())
+    }
+
+    /// The largest sum of so many members that is no longer than `most` units: [`UpdateCodec::bounded`] made true.
+    /// Whether anything was changed.
+    pub fn bound(&self, numbers: &mut [i64], most: f64) -> bool {
+        let coordinates = self.clip.coordinates().max(1);
+        let mut changed = false;
+        for vector in numbers
+            .chunks_mut(coordinates)
+            .take(self.coordinates() / coordinates)
+        {
+            let long = length(vector);
+            if long > most {
+                changed = true;
+                let factor = most / long;
+                // Towards 0, so that rounding makes nothing longer.
+                vector
+                    .iter_mut()
+                    .for_each(|number| *number = (*number as f64 * factor).trunc() as i64);
+            }
+        }
+        changed
+    }
+}
+
+fn length(vector: &[i64]) -> f64 {
+    let square = |value: &i64| (*value as f64) * (*value as f64);
+    vector.iter().map(square).sum::<f64>().sqrt()
+}
+
+fn norm(vector: &[f32]) -> f64 {
+    let square = |value: &f32| f64::from(*value).powi(2);
+    vector.iter().map(square).sum::<f64>().sqrt()
+}
+
+/// A vector in units, clipped and weighted: no site contributes more than its weight of the clip.
+fn clipped(clip: &Clip, vector: &[f32], weight: f64) -> Result<Vec<i64>, UpdateError> {
+    let factor = weight * (clip.norm() / norm(vector)).min(1.0);
+    let scaled: Vec<f32>;
+    let clipped = if weight < 1.0 && factor.is_finite() {
+        scaled = vector
+            .iter()
+            .map(|value| (f64::from(*value) * factor) as f32)
+            .collect();
+        clip.clip(&scaled)?
+    } else {
+        clip.clip(vector)?
+    };
+    Ok(clipped.values().to_vec())
 }
 
 #[cfg(test)]

@@ -39,6 +39,8 @@ pub fn round(order: &RoundOrder) -> StudyRound {
         judge: order.aim == Aim::Judge,
         text: order.text.clone(),
         model: order.model.iter().map(|value| value.to_bits()).collect(),
+        code: order.code.clone().unwrap_or_default(),
+        signature: order.signature.clone().unwrap_or_default().into(),
     }
 }
 
@@ -56,6 +58,8 @@ pub fn read_round(message: StudyRound) -> Result<RoundOrder, Malformed> {
             Aim::Train
         },
         model: message.model.into_iter().map(f32::from_bits).collect(),
+        code: Some(message.code).filter(|code| !code.is_empty()),
+        signature: Some(message.signature.to_vec()).filter(|bytes| !bytes.is_empty()),
     })
 }
 
@@ -105,16 +109,25 @@ pub fn read_ask(message: StudyAsk) -> Result<Asked, Malformed> {
     })
 }
 
-/// An answer for the region.
+/// An answer for the region; of an update that is compressed `width` bits of each number are sent.
 #[must_use]
-pub fn answer(key: &RoundKey, mut answer: Answer) -> StudyAnswer {
+pub fn answer(key: &RoundKey, mut answer: Answer, width: Option<u32>) -> StudyAnswer {
     let numbers = answer.take_numbers();
+    let count = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
+    let width = width.filter(|_| !numbers.is_empty());
+    let (numbers, packed) = match width {
+        Some(width) => (Vec::new(), pack(&numbers, width)),
+        None => (numbers, Vec::new()),
+    };
     StudyAnswer {
         study: key.study.to_string(),
         round: key.round,
         attempt: key.attempt,
         answer: json(&answer).into(),
         numbers,
+        packed: packed.into(),
+        width: width.unwrap_or_default(),
+        count: width.map_or(0, |_| count),
     }
 }
 
@@ -125,7 +138,77 @@ pub fn answer(key: &RoundKey, mut answer: Answer) -> StudyAnswer {
 pub fn read_answer(message: StudyAnswer) -> Result<(RoundKey, Answer), Malformed> {
     let key = key(&message.study, message.round, message.attempt)?;
     let answer: Answer = read(&message.answer)?;
-    Ok((key, answer.with_numbers(message.numbers)))
+    let numbers = if message.width == 0 {
+        message.numbers
+    } else {
+        unpack(&message.packed, message.width, message.count)?
+    };
+    Ok((key, answer.with_numbers(numbers)))
+}
+
+/// Of which round a message is that is no answer otherwise.
+///
+/// # Errors
+/// [`Malformed`] when it does not even say that.
+pub fn key_of(message: &StudyAnswer) -> Result<RoundKey, Malformed> {
+    key(&message.study, message.round, message.attempt)
+}
+
+/// The low `width` bits of each number, one after another from the lowest bit on.
+fn pack(numbers: &[u32], width: u32) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(numbers.len() * width as usize / 8 + 1);
+    let (mut bits, mut have) = (0_u64, 0);
+    for number in numbers {
+        bits |= u64::from(number & mask(width)) << have;
+        have += width;
+        while have >= 8 {
+            bytes.push(bits as u8);
+            bits >>= 8;
+            have -= 8;
+        }
+    }
+    if have > 0 {
+        bytes.push(bits as u8);
+    }
+    bytes
+}
+
+fn unpack(bytes: &[u8], width: u32, count: u32) -> Result<Vec<u32>, Malformed> {
+    let whole = (u64::from(count) * u64::from(width)).div_ceil(8);
+    if !(1..=32).contains(&width) || whole != bytes.len() as u64 {
+        return Err(Malformed);
+    }
+    let mut numbers = Vec::with_capacity(count as usize);
+    let (mut bits, mut have) = (0_u64, 0);
+    for byte in bytes {
+        bits |= u64::from(*byte) << have;
+        have += 8;
+        while have >= width && numbers.len() < count as usize {
+            numbers.push(bits as u32 & mask(width));
+            bits >>= width;
+            have -= width;
+        }
+    }
+    Ok(numbers)
+}
+
+/// The low bits of a number.
+const fn mask(width: u32) -> u32 {
+    if width >= 32 {
+        u32::MAX
+    } else {
+        (1 << width) - 1
+    }
+}
+
+/// What a number of `width` bits is with its sign, modulo 2^32.
+#[must_use]
+pub const fn with_sign(number: u32, width: u32) -> u32 {
+    if width == 0 || width >= 32 {
+        return number;
+    }
+    let up = 32 - width;
+    ((number << up).cast_signed() >> up).cast_unsigned()
 }
 
 /// A release for the global node.
@@ -158,6 +241,8 @@ mod tests {
             text: "name = \"heart\"".into(),
             aim: Aim::Train,
             model: vec![0.1, -0.0, f32::MIN_POSITIVE],
+            code: Some("ab".into()),
+            signature: Some(vec![7; 64]),
         }
     }
 
@@ -176,16 +261,40 @@ mod tests {
         );
         let told = Told {
             loss: Some(0.25),
-            figures: None,
             auroc: Some(0.7),
+            ..Told::default()
         };
         let update = Answer::Update {
             numbers: vec![1, u32::MAX],
             told,
         };
-        let message = answer(&order.key, update.clone());
+        let message = answer(&order.key, update.clone(), None);
         assert_eq!(message.numbers, [1, u32::MAX]);
         assert_eq!(read_answer(message).unwrap(), (order.key, update));
+    }
+
+    #[test]
+    fn numbers_of_fewer_bits_come_out_as_they_went_in_with_their_signs() {
+        let key = order().key;
+        for width in [3, 8, 11, 17, 31, 32] {
+            let most = i64::from(mask(width) >> 1);
+            let numbers: Vec<u32> = [0, 1, -1, most, -most, 2, -2]
+                .map(|number: i64| number as u32)
+                .to_vec();
+            let update = |numbers| Answer::Update {
+                numbers,
+                told: Told::default(),
+            };
+            let message = answer(&key, update(numbers.clone()), Some(width));
+            assert_eq!(message.packed.len(), (7 * width as usize).div_ceil(8));
+            let mut short = message.clone();
+            short.count += 8;
+            assert_eq!(read_answer(short), Err(Malformed));
+            let (_, mut read) = read_answer(message).unwrap();
+            let read = read.take_numbers();
+            let read: Vec<_> = read.iter().map(|n| with_sign(*n, width)).collect();
+            assert_eq!(read, numbers, "{width}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! What a study leads to is decided in `fl`. Here it is stored: its state and what is ordered next are one commit of the
 //! node's ledger, so that a global node that is killed at any moment goes on where it was.
 use async_trait::async_trait;
+use ed25519_dalek::{Signer as _, SigningKey};
 use federation::{
     db::DbError,
     envelope::{self, OpenError},
@@ -18,6 +19,7 @@ use sha2::{Digest as _, Sha256};
 use std::{
     collections::{BTreeMap, BTreeSet},
     convert::Infallible,
+    sync::Arc,
     time::Duration,
 };
 use tokio_util::sync::CancellationToken;
@@ -49,6 +51,8 @@ const CHANGE: &str = "UPDATE study SET is_running = ?2, state = ?3 WHERE id = ?1
 #[derive(Clone)]
 pub struct Studies {
     ledger: Ledger,
+    /// The node's key, which signs orders.
+    key: Arc<SigningKey>,
 }
 
 /// A study, and when it was submitted (ms since 1970).
@@ -70,9 +74,12 @@ impl Studies {
     ///
     /// # Errors
     /// [`PortError`] when its tables cannot be made.
-    pub async fn open(ledger: Ledger) -> Result<Self, PortError> {
+    pub async fn open(ledger: Ledger, key: SigningKey) -> Result<Self, PortError> {
         ledger.tables("studies", TABLES).await?;
-        Ok(Self { ledger })
+        Ok(Self {
+            ledger,
+            key: Arc::new(key),
+        })
     }
 
     async fn regions(&self) -> Result<BTreeMap<RegionId, Place>, PortError> {
@@ -88,6 +95,7 @@ impl Studies {
     pub async fn submit(&self, text: String, by: String, random: u32) -> Result<Wished, PortError> {
         let regions = self.regions().await?;
         let known: BTreeSet<_> = regions.keys().cloned().collect();
+        let key = self.key.clone();
         let begin = move |commit: &mut Commit<'_>| {
             let id = match id(&text, random) {
                 Ok(id) => id,
@@ -108,7 +116,7 @@ impl Studies {
                 .tx()
                 .prepare_cached(ADD)?
                 .execute(params![id, by, now, state])?;
-            let course = go_on(commit, course, &regions)?;
+            let course = go_on(commit, course, &regions, &key)?;
             Ok(Wished::Done(Box::new((course, now))))
         };
         self.ledger.commit("submit a study", begin).await
@@ -162,6 +170,7 @@ impl Studies {
         change: impl FnOnce(&mut Course, i64) -> Result<(), String> + Send + 'static,
     ) -> Result<Wished, PortError> {
         let regions = self.regions().await?;
+        let key = self.key.clone();
         let changed = move |commit: &mut Commit<'_>| {
             let Some((mut course, at)) = find(commit.tx(), &id)? else {
                 return Ok(Wished::Missing);
@@ -169,7 +178,7 @@ impl Studies {
             if let Err(why) = change(&mut course, commit.now().0) {
                 return Ok(Wished::Refused(why));
             }
-            let course = go_on(commit, course, &regions)?;
+            let course = go_on(commit, course, &regions, &key)?;
             Ok(Wished::Done(Box::new((course, at))))
         };
         self.ledger.commit("change a study", changed).await
@@ -177,12 +186,13 @@ impl Studies {
 
     async fn released(&self, from: RegionId, release: Release) -> Result<(), PortError> {
         let regions = self.regions().await?;
+        let key = self.key.clone();
         let taken = move |commit: &mut Commit<'_>| {
             let Some((mut course, _)) = find(commit.tx(), &release.key.study)? else {
                 return Ok(());
             };
             if course.take(&from, release, commit.now().0) {
-                go_on(commit, course, &regions)?;
+                go_on(commit, course, &regions, &key)?;
             }
             Ok(())
         };
@@ -191,12 +201,13 @@ impl Studies {
 
     async fn tick(&self) -> Result<(), PortError> {
         let regions = self.regions().await?;
+        let key = self.key.clone();
         let passed = move |commit: &mut Commit<'_>| {
             let now = commit.now().0;
             for (mut course, _) in running(commit.tx())? {
                 // What was not ordered, since as much waited for its region as may, is ordered now.
                 if course.tick(now) || !course.orders().is_empty() {
-                    go_on(commit, course, &regions)?;
+                    go_on(commit, course, &regions, &key)?;
                 }
             }
             Ok(())
@@ -233,8 +244,10 @@ fn go_on(
     commit: &mut Commit<'_>,
     mut course: Course,
     regions: &BTreeMap<RegionId, Place>,
+    signing: &SigningKey,
 ) -> Result<Course, DbError> {
-    for (region, order) in course.orders() {
+    for (region, mut order) in course.orders() {
+        order.signature = Some(signing.sign(&order.signed()).to_bytes().to_vec());
         let Some(to) = regions.get(&region) else {
             continue;
         };

@@ -110,7 +110,7 @@ pub async fn run(config: GlobalConfig, stop: CancellationToken) -> Result<(), Gl
     let used = config.data_dir.join(USED_ASSERTIONS);
     let tokens = TokenServer::new(&origin, &config.clients, clock, &used)?;
     let health = Health::new();
-    let studies = Studies::open(ledger.clone()).await?;
+    let studies = Studies::open(ledger.clone(), key.clone()).await?;
     let app = app(&catalog, &studies, (&tokens, &health), (clock, &origin));
     let intake = Intake::new(catalog.clone(), models, clock);
     let releases = TakesReleases(studies.clone());

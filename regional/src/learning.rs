@@ -97,6 +97,18 @@ impl Learning {
         self.ledger.commit("take an answer", taken).await
     }
 
+    /// A facility sent what is no answer: it is named, and the round goes on without it.
+    async fn no_answer(&self, from: FacilityId, key: RoundKey) -> Result<(), PortError> {
+        let taken = move |commit: &mut Commit<'_>| {
+            let Some(mut round) = find(commit.tx(), &key)? else {
+                return Ok(());
+            };
+            round.refuse(&from, commit.now().0);
+            go_on(commit, round)
+        };
+        self.ledger.commit("refuse an answer", taken).await
+    }
+
     /// Ends what has waited long enough.
     async fn tick(&self) -> Result<(), PortError> {
         let passed = |commit: &mut Commit<'_>| {
@@ -283,8 +295,13 @@ impl Handler for TakesAnswers {
     async fn apply(&self, from: &Place, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError> {
         let mut verdicts = Vec::with_capacity(parcels.len());
         for parcel in parcels {
-            let answer = opened::<StudyAnswer>(parcel)
-                .and_then(|message| wire::read_answer(message).map_err(|_| malformed()));
+            let message = opened::<StudyAnswer>(parcel);
+            let key = message.as_ref().ok().and_then(|of| wire::key_of(of).ok());
+            let answer =
+                message.and_then(|message| wire::read_answer(message).map_err(|_| malformed()));
+            if let (Err(_), Some(key), Some(facility)) = (&answer, key, from.facility()) {
+                self.0.no_answer(facility.clone(), key).await?;
+            }
             verdicts.push(match (answer, from.facility()) {
                 (Err(verdict), _) => verdict,
                 (Ok(_), None) => Verdict::Refused {

@@ -2,7 +2,9 @@
 use super::{
     engines::Engines,
     files,
-    identity::{SIMULATOR, facility_key_file, node_cert, node_key, signing_key_file},
+    identity::{
+        SIMULATOR, facility_key_file, node_cert, node_key, signing_key_file, study_key_file,
+    },
     plan::{Bus, CLIENTS, Client, Device, Facility, Plan, Region},
     ports::Ports,
 };
@@ -209,7 +211,7 @@ impl Configs<'_> {
             leases: None,
             policies: None,
             device_models: Some(self.plan.device_models()),
-            learning: Some(learning()?),
+            learning: Some(learning(study_key_file(self.plan))?),
             local_mesh: true,
         })
     }
@@ -327,9 +329,10 @@ const SAMPLE_EVERY_MS: i64 = 1_000;
 
 /// What the facilities of a local mesh let be learnt: everything that a hospital would decide by itself, so that studies
 /// can be tried.
-fn learning() -> Result<LearningConfig> {
+fn learning(coordinator: PathBuf) -> Result<LearningConfig> {
     Ok(LearningConfig {
         approval: Approval::Automatic,
+        coordinator: Some(coordinator),
         budget: Budget {
             epsilon: LOCAL_EPSILON,
             delta: Delta::new(LOCAL_DELTA)?,
@@ -339,9 +342,11 @@ fn learning() -> Result<LearningConfig> {
             jurisdictions: Jurisdiction::ALL.to_vec(),
             minimum_records: 20,
             minimum_participants: 2,
-            single_updates: false,
+            single_updates: true,
             without_privacy: true,
             judging: true,
+            models: Allowance::every_model(),
+            code: Vec::new(),
         },
     })
 }

@@ -40,6 +40,8 @@ pub fn prepare(plan: &Plan, now: Timestamp, made: impl Fn()) -> Result<()> {
         enrol_node(&ca, plan, &place, now)?;
         made();
     }
+    let global = plan.node_dir(&Place::Global);
+    pki::publish_signing_key(&signing_key_file(&global), &study_key_file(plan))?;
     for (region, facility) in plan.facilities() {
         let dir = plan.node_dir(&region.edge(facility));
         fs::create_dir_all(dir.join("devices"))?;
@@ -100,6 +102,11 @@ pub fn facility_key_file(dir: &Path) -> PathBuf {
 /// The key with which a node signs receipts and audit checkpoints.
 pub fn signing_key_file(dir: &Path) -> PathBuf {
     dir.join("data").join("signing.key")
+}
+
+/// The public key of the global node, with which facilities check orders of studies.
+pub fn study_key_file(plan: &Plan) -> PathBuf {
+    plan.pki_dir().join("studies.pem")
 }
 
 /// Draws the key of a facility, unless there is one.

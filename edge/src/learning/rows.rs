@@ -3,8 +3,9 @@ use super::super::store::{StoreError, StoreErrorKind};
 use fl::{
     ledger::{Budget, Entry, Ledger},
     member::MemberRound,
-    order::RoundKey,
+    order::{Ask, RoundKey},
     privacy::Event,
+    update::Memory,
     wire::{self, Asked},
 };
 use messages::StudyAsk;
@@ -48,6 +49,13 @@ pub(super) fn add(tx: &Connection, asked: &Asked, body: &[u8]) -> Result<(), Sto
         .step()
         .map_or_else(|| "over".into(), |step| step.to_string());
     let key = &asked.key;
+    if asked.ask == Ask::Over {
+        // The round is over: what it asked before, and was not answered, costs nothing any more.
+        tx.prepare_cached(
+            "DELETE FROM study_ask WHERE study = ?1 AND round = ?2 AND attempt = ?3",
+        )?
+        .execute(params![key.study.as_str(), key.round, key.attempt])?;
+    }
     tx.prepare_cached(
         "INSERT OR IGNORE INTO study_ask (study, round, attempt, step, body) VALUES (?1, ?2, ?3, ?4, ?5)",
     )?
@@ -117,6 +125,68 @@ pub(super) fn put(
     Ok(())
 }
 
+/// Rounds that were answered are known for so long (real time): longer than any study runs.
+const REMEMBER_MS: i64 = 800 * Timestamp::DAY_MS;
+
+/// Writes down that a round was answered and is over.
+pub(super) fn done(tx: &Connection, key: &RoundKey, now: Timestamp) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "INSERT OR IGNORE INTO study_done (study, round, attempt, at_ms) VALUES (?1, ?2, ?3, ?4)",
+    )?
+    .execute(params![key.study.as_str(), key.round, key.attempt, now.0])?;
+    tx.prepare_cached("DELETE FROM study_done WHERE at_ms < ?1")?
+        .execute([now.0.saturating_sub(REMEMBER_MS)])?;
+    Ok(())
+}
+
+/// Whether a round was answered before: it is over, or runs, or was paid for.
+pub(super) fn is_answered(tx: &Connection, key: &RoundKey) -> Result<bool, StoreError> {
+    let release = format!("{}/{}/{}", key.study, key.round, key.attempt);
+    let found = tx
+        .prepare_cached(
+            "SELECT 1 FROM study_done WHERE study = ?1 AND round = ?2 AND attempt = ?3
+             UNION ALL SELECT 1 FROM study_member WHERE study = ?1 AND round = ?2 AND attempt = ?3
+             UNION ALL SELECT 1 FROM study_debit WHERE release = ?4",
+        )?
+        .exists(params![key.study.as_str(), key.round, key.attempt, release])?;
+    Ok(found)
+}
+
+/// What the facility kept of its update in the last round of a study before this one.
+pub(super) fn memory(tx: &Connection, key: &RoundKey) -> Result<Option<Memory>, StoreError> {
+    let text: Option<String> = tx
+        .prepare_cached(
+            "SELECT memory FROM study_memory WHERE study = ?1 AND round < ?2 ORDER BY round DESC LIMIT 1",
+        )?
+        .query_row(params![key.study.as_str(), key.round], |row| row.get(0))
+        .optional()?;
+    let read = |text: String| serde_json::from_str(&text).map_err(|_| corrupt("a memory"));
+    text.map(read).transpose()
+}
+
+/// Keeps what is kept of an update. Of a study only the last two rounds are: a round that fails begins anew from the one
+/// before it.
+pub(super) fn keep(
+    tx: &Connection,
+    key: &RoundKey,
+    memory: &Memory,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let text = serde_json::to_string(memory).map_err(|_| corrupt("a memory"))?;
+    let (study, round) = (key.study.as_str(), key.round);
+    tx.prepare_cached(
+        "INSERT INTO study_memory (study, round, memory, at_ms) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (study, round) DO UPDATE SET memory = excluded.memory, at_ms = excluded.at_ms",
+    )?
+    .execute(params![study, round, text, now.0])?;
+    tx.prepare_cached(
+        "DELETE FROM study_memory WHERE at_ms < ?3 OR study = ?1 AND round < (
+           SELECT max(round) FROM study_memory WHERE study = ?1 AND round < ?2)",
+    )?
+    .execute(params![study, round, now.0.saturating_sub(FORGET_MS)])?;
+    Ok(())
+}
+
 /// The ledger of the facility across all studies.
 pub(super) fn ledger(tx: &Connection, budget: Budget) -> Result<Ledger, StoreError> {
     let mut statement = tx.prepare_cached(
@@ -177,3 +247,7 @@ pub(super) fn debit(tx: &Connection, debit: &Debit, now: Timestamp) -> Result<()
 fn corrupt(op: &'static str) -> StoreError {
     StoreError::new(StoreErrorKind::Corrupt, op)
 }
+
+#[cfg(test)]
+#[path = "rows_tests.rs"]
+mod tests;

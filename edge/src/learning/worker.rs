@@ -5,9 +5,10 @@
 //! works on; a bound of its memory is the kernel's.
 use fl::{
     features::Prepared,
-    order::{RoundOrder, Told},
-    site::{self, Job},
+    order::RoundOrder,
+    site::{self, Job, Made},
     train::Records,
+    update::Memory,
 };
 use rand::{SeedableRng as _, rngs::StdRng};
 use serde::{Deserialize, Serialize};
@@ -25,14 +26,15 @@ const LONGEST: Duration = Duration::from_secs(fl::study::Deadlines::MAX_SECONDS 
 /// The longest description of a job, in bytes: a study and a model.
 const MAX_JOB_BYTES: u32 = 8 << 20;
 
-/// What a worker made: the numbers before they are masked, and what is said besides.
-pub type Made = (Vec<u32>, Told);
-
 /// What a worker says.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one of them is written and read in a process"
+)]
 enum Said {
-    Made { numbers: Vec<u32>, told: Told },
+    Made(Made),
     Failed(String),
 }
 
@@ -41,6 +43,7 @@ pub(super) async fn work(
     order: &RoundOrder,
     prepared: &Prepared,
     seed: Option<[u8; 32]>,
+    memory: Option<Memory>,
 ) -> Result<Made, String> {
     let (train, test) = (&prepared.train, &prepared.test);
     let job = Job {
@@ -49,6 +52,8 @@ pub(super) async fn work(
         inputs: train.inputs(),
         train: train.len(),
         test: test.len(),
+        survival: train.has_times(),
+        memory,
     };
     let mut given = serde_json::to_vec(&job).map_err(|_| failed("cannot be told its job"))?;
     let length = u32::try_from(given.len()).map_err(|_| failed("has too long a job"))?;
@@ -58,7 +63,7 @@ pub(super) async fn work(
     let done = timeout(LONGEST, exchange(given)).await;
     let said = done.map_err(|_| failed("took too long"))??;
     match serde_json::from_slice(&said) {
-        Ok(Said::Made { numbers, told }) => Ok((numbers, told)),
+        Ok(Said::Made(made)) => Ok(made),
         Ok(Said::Failed(why)) => Err(why),
         Err(_) => Err(failed("said nothing that makes sense")),
     }
@@ -114,7 +119,7 @@ pub fn work_here(mut input: impl Read, mut output: impl Write) -> std::io::Resul
     let mut rest = Vec::new();
     input.read_to_end(&mut rest)?;
     let said = match done(&job, &rest) {
-        Ok((numbers, told)) => Said::Made { numbers, told },
+        Ok(made) => Said::Made(made),
         Err(why) => Said::Failed(why),
     };
     serde_json::to_writer(&mut output, &said)?;
@@ -122,17 +127,26 @@ pub fn work_here(mut input: impl Read, mut output: impl Write) -> std::io::Resul
 }
 
 fn done(job: &Job, bytes: &[u8]) -> Result<Made, String> {
-    let width = job.inputs.saturating_mul(4).saturating_add(1);
+    let width = Records::width(job.inputs, job.survival);
     let (train, test) = bytes
         .split_at_checked(job.train.saturating_mul(width))
         .ok_or("the records are not whole")?;
-    let records = |bytes| Records::of_bytes(job.inputs, bytes).map_err(|error| error.to_string());
+    let records = |bytes| {
+        let read = Records::of_bytes(job.inputs, job.survival, bytes);
+        read.map_err(|error| error.to_string())
+    };
     let (train, test) = (records(train)?, records(test)?);
     let mut random = match job.seed {
         Some(seed) => StdRng::from_seed(seed),
         None => StdRng::from_os_rng(),
     };
-    site::work(&job.order, (&train, &test), &mut random).map_err(|error| error.to_string())
+    let made = site::work(
+        &job.order,
+        (&train, &test),
+        job.memory.as_ref(),
+        &mut random,
+    );
+    made.map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -153,6 +167,8 @@ mod tests {
             text: "name = 3".into(),
             aim: fl::order::Aim::Train,
             model: vec![0.0; 2],
+            code: None,
+            signature: None,
         };
         let job = Job {
             order,
@@ -160,6 +176,8 @@ mod tests {
             inputs: 1,
             train: 1,
             test: 1,
+            survival: false,
+            memory: None,
         };
         let text = serde_json::to_vec(&job).unwrap();
         let length = u32::try_from(text.len()).unwrap().to_le_bytes();

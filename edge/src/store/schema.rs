@@ -4,7 +4,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use std::{path::PathBuf, time::Duration};
 
 /// The version that this binary writes.
-pub(super) const VERSION: i64 = 16;
+pub(super) const VERSION: i64 = 17;
 /// Bytes of a page, SQLCipher's default.
 pub(super) const PAGE_BYTES: i64 = 4_096;
 /// How long a connection waits for the other one's lock: a checkpoint of the whole log on a slow disk.
@@ -30,6 +30,7 @@ const STEPS: [&str; VERSION as usize] = [
     MEASURED,
     STUDIES,
     COMMANDS,
+    ANSWERED,
 ];
 
 const TABLES: &str = "
@@ -237,6 +238,17 @@ CREATE TABLE command_mark (
 CREATE TABLE command_hold (device TEXT PRIMARY KEY, by TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE device_twin (
   device TEXT PRIMARY KEY, version INTEGER NOT NULL, reported TEXT NOT NULL) STRICT, WITHOUT ROWID;
+";
+
+/// What version 17 adds: which rounds of studies were answered, so that none is answered twice, and what the facility keeps
+/// of its update in each round.
+const ANSWERED: &str = "
+CREATE TABLE study_done (
+  study TEXT NOT NULL, round INTEGER NOT NULL, attempt INTEGER NOT NULL, at_ms INTEGER NOT NULL,
+  PRIMARY KEY (study, round, attempt)) STRICT, WITHOUT ROWID;
+CREATE TABLE study_memory (
+  study TEXT NOT NULL, round INTEGER NOT NULL, memory TEXT NOT NULL, at_ms INTEGER NOT NULL,
+  PRIMARY KEY (study, round)) STRICT;
 ";
 
 /// Where the database is and how it is opened.

@@ -65,6 +65,18 @@ pub fn note_authority(
     Ok((key, path))
 }
 
+/// Writes the public part of a node's signing key, for those who check what it signed without its certificate.
+///
+/// # Errors
+/// As [`load_signing_key`], and when the public key cannot be written.
+pub fn publish_signing_key(signing_key: &Path, to: &Path) -> Result<(), PkiError> {
+    let key = load_signing_key(signing_key)?.verifying_key();
+    let pem = key
+        .to_public_key_pem(LineEnding::LF)
+        .map_err(|_| PkiError::NotAKey { path: to.into() })?;
+    files::replace(to, pem.as_bytes(), files::PUBLIC)
+}
+
 /// Loads the key with which a node signs receipts and audit checkpoints.
 ///
 /// # Errors

@@ -18,24 +18,31 @@ pub struct Subject {
 /// # Errors
 /// [`NoMetric::NoPairs`] when no pair counts.
 pub fn concordance(subjects: &[Subject]) -> Result<f64, NoMetric> {
-    let (mut right, mut pairs) = (0.0, 0_u64);
+    let (halves, pairs) = pairs(subjects);
+    if pairs == 0 {
+        return Err(NoMetric::NoPairs);
+    }
+    Ok(halves as f64 / 2.0 / pairs as f64)
+}
+
+/// Of how many halves of pairs the model is right, and how many pairs there are that count.
+#[must_use]
+pub fn pairs(subjects: &[Subject]) -> (u64, u64) {
+    let (mut halves, mut pairs) = (0, 0);
     for first in subjects.iter().filter(|subject| subject.event) {
         let later = |other: &&Subject| {
             other.time > first.time || (other.time == first.time && !other.event)
         };
         for other in subjects.iter().filter(later) {
             pairs += 1;
-            right += match first.risk.partial_cmp(&other.risk) {
-                Some(std::cmp::Ordering::Greater) => 1.0,
-                Some(std::cmp::Ordering::Equal) => 0.5,
-                _ => 0.0,
+            halves += match first.risk.partial_cmp(&other.risk) {
+                Some(std::cmp::Ordering::Greater) => 2,
+                Some(std::cmp::Ordering::Equal) => 1,
+                _ => 0,
             };
         }
     }
-    if pairs == 0 {
-        return Err(NoMetric::NoPairs);
-    }
-    Ok(right / pairs as f64)
+    (halves, pairs)
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ const MAX_NAME_BYTES: usize = 64;
 const MAX_UNIT_BYTES: usize = 24;
 const MAX_CATEGORIES: usize = 100;
 const MAX_HOURS: u16 = 24 * 30;
+const MAX_WINDOWS: u16 = 1_000;
 const MAX_ROUNDS: u32 = 10_000;
 const MAX_STEPS: u32 = 1_000_000;
 const MAX_BATCH: u32 = 1 << 16;
@@ -79,6 +80,7 @@ pub fn problems(study: &Study) -> Vec<Problem> {
             .below("deadlines".into())
             .within(key, seconds.into(), 1.0, most);
     }
+    options(study, &mut found);
     let mut judged = found.below("evaluation".into());
     judged.within("test_share", study.evaluation.test_share, 0.05, 0.9);
     let resamples = study.evaluation.resamples.into();
@@ -95,9 +97,36 @@ pub fn problems(study: &Study) -> Vec<Problem> {
     all
 }
 
+/// What is wrong with adaptive clipping, compression and personalisation.
+fn options(study: &Study, found: &mut Found) {
+    if let Some(adaptive) = study.privacy.adaptive {
+        let mut below = found.below("privacy.adaptive".into());
+        below.within("quantile", adaptive.quantile, 0.05, 0.95);
+        below.within("rate", adaptive.rate, 0.001, 2.0);
+    }
+    if let Some(compression) = study.aggregation.compression {
+        let mut below = found.below("aggregation.compression".into());
+        if ![4, 8].contains(&compression.bits) {
+            below.say("bits", format!("is 8 or 4, not {}", compression.bits));
+        }
+        below.positive("range", compression.range);
+    }
+    if let Some(tuned) = study.personalisation {
+        let mut below = found.below("personalisation".into());
+        below.within("steps", tuned.steps.into(), 1.0, MAX_STEPS.into());
+        below.positive("learning_rate", tuned.learning_rate);
+    }
+}
+
 fn data(data: &Data, found: &mut Found) {
     if data.table.is_some() == data.stays.is_some() {
         found.say("", "has exactly one of `table` and `stays`");
+    }
+    if let Some(windows) = data.windows {
+        found.within("windows", windows.into(), 2.0, MAX_WINDOWS.into());
+        if data.table.is_none() {
+            found.say("windows", "are of a table, and `data.table` is not given");
+        }
     }
     if data.minimum_records < MIN_RECORDS {
         found.say(
@@ -282,7 +311,7 @@ fn model(study: &Study, found: &mut Found) {
     if study.model.is_sequential() && study.data.windows() < 2 {
         found.say(
             "kind",
-            "looks at windows: give `data.stays` with `window_hours`",
+            "looks at windows: give `data.windows`, or `data.stays` with `window_hours`",
         );
     }
     let widths: &[u32] = match &study.model {
@@ -314,7 +343,7 @@ fn model(study: &Study, found: &mut Found) {
         let key = format!("{key}[{index}]");
         found.within(&key, (*width).into(), 1.0, Model::MAX_WIDTH.into());
     }
-    let parameters = study.model.parameters(study.data.inputs());
+    let parameters = study.model.parameters(study.inputs());
     if parameters > Model::MAX_PARAMETERS {
         let most = Model::MAX_PARAMETERS;
         found.say(

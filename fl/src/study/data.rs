@@ -12,6 +12,10 @@ pub struct Data {
     /// Stays of patients at the facility.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stays: Option<Stays>,
+    /// Windows of each record of a table, for models over windows: the feature `hr` is then in the columns `hr.1`, `hr.2`
+    /// and so on, the earliest first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub windows: Option<u16>,
     /// A facility with fewer records does not take part.
     pub minimum_records: u32,
     /// A facility with more records counts as one with this many; needed where updates are weighted by records.
@@ -152,10 +156,23 @@ impl Data {
         self.features.iter().map(Feature::inputs).sum()
     }
 
+    /// The columns of a table that a feature is in, the earliest window first.
+    #[must_use]
+    pub fn columns_of(&self, feature: &Feature) -> Vec<String> {
+        match self.windows {
+            None => vec![feature.name.clone()],
+            Some(windows) => (1..=windows)
+                .map(|window| format!("{}.{window}", feature.name))
+                .collect(),
+        }
+    }
+
     /// How many windows a record has.
     #[must_use]
     pub fn windows(&self) -> usize {
-        let Some(stays) = self.stays else { return 1 };
+        let Some(stays) = self.stays else {
+            return self.windows.map_or(1, usize::from).max(1);
+        };
         let window = stays.window_hours.unwrap_or(stays.hours).max(1);
         usize::from(stays.hours.div_ceil(window)).max(1)
     }

@@ -1,9 +1,10 @@
 //! What a study comes to, and what of its arithmetic does not work out: quorum, bits and budget.
-use super::{Model, PrivacyUnit, Problem, Strategy, Study, Weights};
+use super::{AdaptiveClip, Model, PrivacyUnit, Problem, Study, Weights, options};
 use crate::{
     privacy::{self, Delta, Event, clip::Clip, noise_multiplier},
     secagg::{InvalidTerms, Terms},
 };
+use ring::digest::{SHA256, digest};
 use serde::Serialize;
 
 /// What a study comes to.
@@ -13,11 +14,13 @@ pub struct Plan {
     pub inputs: usize,
     /// Parameters of the model.
     pub parameters: u64,
+    /// SHA-256 of the model's shape with its inputs, in hexadecimal digits: what a facility may allow by name.
+    pub model_sha256: String,
     /// Bytes of each site's update.
     pub update_bytes: u64,
     /// How many sites of each region may be lost in a round.
     pub dropouts: u16,
-    /// Whether the numbers fit; none without secure aggregation.
+    /// Whether the numbers fit; none while their norm is not known.
     pub bits: Option<Bits>,
     /// What is spent; none without privacy.
     pub spend: Option<Spend>,
@@ -67,7 +70,7 @@ const LN_NOISE_BEYOND: f64 = -27.7; // 2^-40
 
 /// The plan, and in `problems` what does not work out.
 pub fn of(study: &Study, problems: &mut Vec<Problem>) -> Option<Plan> {
-    let inputs = study.data.inputs();
+    let inputs = study.inputs();
     let parameters = study.model.parameters(inputs);
     if parameters > Model::MAX_PARAMETERS || parameters == 0 {
         return None;
@@ -75,30 +78,35 @@ pub fn of(study: &Study, problems: &mut Vec<Problem>) -> Option<Plan> {
     quorum(study, problems);
     combinations(study, problems);
     let spend = spend(study, problems);
-    let bits = study
-        .aggregation
-        .secure
-        .then(|| bits(study, parameters, spend, problems));
-    // The weight of an update is one number more.
-    let numbers =
-        parameters * copies(study) + u64::from(study.aggregation.weights == Weights::Records);
+    let bits = bits(study, parameters, spend, problems);
+    // The weight of an update, and whether it was within an adaptive clip, are one number more each.
+    let numbers = parameters * study.vectors() as u64
+        + u64::from(study.aggregation.weights == Weights::Records)
+        + u64::from(study.privacy.adaptive.is_some());
+    let width = match (study.aggregation.compression, bits) {
+        (Some(_), Some(bits)) => u64::from(bits.needed),
+        _ => u64::from(Bits::AVAILABLE),
+    };
     Some(Plan {
         inputs,
         parameters,
-        update_bytes: numbers * 4,
+        model_sha256: shape(&study.model, inputs),
+        update_bytes: (numbers * width).div_ceil(8),
         dropouts: study.sites.saturating_sub(study.aggregation.quorum),
-        bits: bits.flatten(),
+        bits,
         spend,
     })
 }
 
-/// How many vectors of the model's size an update has.
-const fn copies(study: &Study) -> u64 {
-    if matches!(study.training.strategy, Strategy::Scaffold { .. }) {
-        2
-    } else {
-        1
-    }
+/// SHA-256 of a model's shape.
+fn shape(model: &Model, inputs: usize) -> String {
+    let text = serde_json::to_string(&(model, inputs)).unwrap_or_default();
+    let digest = digest(&SHA256, text.as_bytes());
+    digest
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 fn quorum(study: &Study, problems: &mut Vec<Problem>) {
@@ -140,6 +148,7 @@ fn combinations(study: &Study, problems: &mut Vec<Problem>) {
             &format!("`{name}` has to see single updates, which `aggregation.secure` hides"),
         );
     }
+    options::combinations(study, &mut say);
     let facility = privacy.unit == PrivacyUnit::Facility;
     if facility && !aggregation.secure {
         say(
@@ -147,7 +156,7 @@ fn combinations(study: &Study, problems: &mut Vec<Problem>) {
             "is true where facilities are hidden: the region would see their updates",
         );
     }
-    if facility && copies(study) > 1 {
+    if facility && study.vectors() > 1 {
         say(
             "training.strategy.kind",
             "`scaffold` sends two vectors, and only one is clipped and noised",
@@ -202,7 +211,7 @@ fn bits(
 ) -> Option<Bits> {
     let Some(norm) = bound(study) else {
         if study.privacy.unit != PrivacyUnit::Facility {
-            let message = "is the norm of an update that numbers have to hold; give it where aggregation is secure";
+            let message = "is the norm of an update that numbers have to hold; give it";
             problems.push(Problem::new("aggregation.bound", message));
         }
         return None;
@@ -226,10 +235,20 @@ fn bits(
     };
     let noise = match spend {
         Some(spend) if spend.unit == PrivacyUnit::Facility => {
-            noise_reach(study, &clip, spend.noise_multiplier, parameters, problems)?
+            let multiplier = spend.noise_multiplier * clips(study);
+            noise_reach(study, &clip, multiplier, parameters, problems)?
         }
         _ => 0.0,
     };
+    if let Some(compression) = study.aggregation.compression {
+        let largest = u64::from(study.sites) * compression.most();
+        return Some(Bits {
+            largest,
+            needed: largest.max(1).ilog2() + 2,
+            available: Bits::AVAILABLE,
+            unit: compression.step(),
+        });
+    }
     let largest = f64::from(study.sites) * units as f64 + noise;
     let needed = largest.log2().floor() as u32 + 2;
     if needed > Bits::AVAILABLE {
@@ -251,6 +270,14 @@ fn bits(
         available: Bits::AVAILABLE,
         unit: clip.value(1),
     })
+}
+
+/// By how many clips a facility moves a sum.
+fn clips(study: &Study) -> f64 {
+    match study.privacy.adaptive {
+        Some(_) => AdaptiveClip::clips(),
+        None => 1.0,
+    }
 }
 
 /// How far the noise of all coordinates reaches in one round, but with probability 2^-40, in units.
@@ -291,6 +318,7 @@ fn spend(study: &Study, problems: &mut Vec<Problem>) -> Option<Spend> {
             ("epsilon", privacy.epsilon),
             ("delta", privacy.delta),
             ("clip", privacy.clip),
+            ("adaptive", privacy.adaptive.map(|of| of.quantile)),
         ] {
             if given.is_some() {
                 say(key, "promises nothing with the unit `none`; write `record` or `facility`, or leave it out".into());

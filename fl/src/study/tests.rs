@@ -288,3 +288,78 @@ fn unknown_keys_are_no_study() {
         assert!(toml::from_str::<Study>(&text).is_err(), "{to}");
     }
 }
+
+#[test]
+fn coarse_numbers_need_as_many_bits_as_their_sum_whatever_the_number_of_sites() {
+    for (sites, quorum, bits, needed) in [
+        (10, 6, 8, 12),
+        (100, 51, 8, 15),
+        (1000, 501, 8, 18),
+        (10, 6, 4, 8),
+        (100, 51, 4, 11),
+        (1000, 501, 4, 14),
+    ] {
+        let (sites, quorum) = (format!("sites = {sites}"), format!("quorum = {quorum}"));
+        let bound = format!("bound = 10.0\ncompression = {{ bits = {bits}, range = 0.5 }}");
+        let plan = study(&[
+            ("sites = 4", &sites),
+            ("quorum = 3", &quorum),
+            ("bound = 10.0", &bound),
+        ])
+        .plan()
+        .unwrap();
+        assert_eq!(plan.bits.unwrap().needed, needed, "{sites} {bits}");
+        assert_eq!(
+            plan.update_bytes,
+            (plan.parameters * u64::from(needed)).div_ceil(8)
+        );
+    }
+}
+
+#[test]
+fn options_that_do_not_go_together_are_refused_with_their_key() {
+    for (changes, expected) in [
+        (
+            vec![(
+                "bound = 10.0",
+                "bound = 10.0\ncompression = { bits = 5, range = 0.5 }",
+            )],
+            "aggregation.compression.bits: is 8 or 4, not 5",
+        ),
+        (
+            vec![
+                ("bound = 10.0", "compression = { bits = 8, range = 0.5 }"),
+                (RECORD, WITH_FACILITY),
+            ],
+            "aggregation.compression: is too coarse",
+        ),
+        (
+            vec![("kind = \"fed-avg\"", "kind = \"median\"")],
+            "training.strategy.kind: `median` has to see single updates",
+        ),
+        (
+            vec![
+                ("steps = 100", "epochs = 1"),
+                (
+                    "kind = \"fed-avg\"",
+                    "kind = \"scaffold\", server_learning_rate = 1.0",
+                ),
+            ],
+            "training.steps: is needed for `scaffold`",
+        ),
+        (
+            vec![("kind = \"logistic\"", "kind = \"gru\"\nhidden = 2")],
+            "model.kind: looks at windows: give `data.windows`",
+        ),
+        (
+            vec![(
+                "[aggregation]",
+                "[personalisation]\nsteps = 0\nlearning_rate = 0.1\n\n[aggregation]",
+            )],
+            "personalisation.steps: is from 1",
+        ),
+    ] {
+        let found = said(&changes);
+        assert!(found.contains(expected), "{expected}: {found}");
+    }
+}

@@ -161,6 +161,51 @@ pub struct Privacy {
     /// L2 norm to which each record's gradient (unit `record`) or each facility's update is clipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clip: Option<f64>,
+    /// How the clip follows the updates, with the unit `facility`; it stays as it is when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adaptive: Option<AdaptiveClip>,
+}
+
+/// A clip that follows a quantile of the updates' norms (Andrew et al. 2021, arXiv:1905.03871, algorithm 1): each
+/// facility says under noise whether its update was within the clip, and the clip grows or shrinks by that.
+///
+/// What is said is one coordinate more of the clipped vector, so that one noise covers both, and its cost is in the
+/// noise multiplier ([`AdaptiveClip::clips`]).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdaptiveClip {
+    /// The share of updates that is to be within the clip.
+    pub quantile: f64,
+    /// By how much the logarithm of the clip moves for a share that is off by 1.
+    #[serde(default = "AdaptiveClip::rate")]
+    pub rate: f64,
+}
+
+impl AdaptiveClip {
+    /// Length of the word "within", in clips: a facility moves the sum by √(1 + 1/16) clips, and the share of those
+    /// within is known to twice the noise multiplier, divided by the number of facilities.
+    pub const SHARE: u64 = 4;
+
+    const fn rate() -> f64 {
+        0.2
+    }
+
+    /// By how many clips a facility moves the sum of updates and words: √(1 + 1/16).
+    #[must_use]
+    pub fn clips() -> f64 {
+        let share = Self::SHARE as f64;
+        (1.0 + 1.0 / (share * share)).sqrt()
+    }
+
+    /// The clip of the next round, where `within` of the updates (0 to 1, as far as the noise tells) were within `clip`.
+    #[must_use]
+    pub fn next(&self, clip: f64, within: f64) -> f64 {
+        let off = within.clamp(0.0, 1.0) - self.quantile;
+        let next = clip * (-self.rate * off).exp();
+        // As an order carries it. What is no number, or none that can be a clip, changes nothing.
+        let carried = f64::from(next as f32);
+        if carried.is_normal() { carried } else { clip }
+    }
 }
 
 /// How updates are weighted.
@@ -195,6 +240,43 @@ pub struct Aggregation {
     /// How updates are weighted.
     #[serde(default)]
     pub weights: Weights,
+    /// Numbers of fewer bits, where an update is sent over a slow link.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compression: Option<Compression>,
+}
+
+/// Quantization with error feedback (Seide et al. 2014; Karimireddy et al. 2019, arXiv:1901.09847): what rounding and
+/// range take from an update, its facility keeps and adds to the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Compression {
+    /// Bits of each number before it is summed: 8 or 4.
+    pub bits: u32,
+    /// The largest coordinate of an update, in the unit of the parameters; what is beyond is kept for the next round.
+    pub range: f64,
+}
+
+impl Compression {
+    /// The largest number: 127 of 8 bits, 7 of 4.
+    #[must_use]
+    pub const fn most(self) -> u64 {
+        // Other widths are refused by the plan.
+        (1_u64
+            << (if self.bits > 16 {
+                16
+            } else if self.bits < 2 {
+                2
+            } else {
+                self.bits
+            } - 1))
+            - 1
+    }
+
+    /// What a number of 1 is, in the unit of the parameters.
+    #[must_use]
+    pub fn step(self) -> f64 {
+        self.range / self.most() as f64
+    }
 }
 
 impl Aggregation {
@@ -228,6 +310,17 @@ impl Default for Deadlines {
             exchange_seconds: 600,
         }
     }
+}
+
+/// Local fine-tuning of the model that the study ended with, at each site on its own records, before it is judged a second
+/// time. The tuned model stays where it is.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Personalisation {
+    /// Local steps.
+    pub steps: u32,
+    /// Their width.
+    pub learning_rate: f64,
 }
 
 /// How the result is judged, at each site and pooled.

@@ -64,7 +64,9 @@ async fn pages(dir: &std::path::Path) -> Pages {
     ledger.begin_log().await.unwrap();
     let tokens = TokenServer::new("https://localhost", &[], clock, &dir.join("used")).unwrap();
     Pages {
-        studies: Studies::open(ledger).await.unwrap(),
+        studies: Studies::open(ledger, ed25519_dalek::SigningKey::from_bytes(&[7; 32]))
+            .await
+            .unwrap(),
         sessions: Sessions::new(clock),
         verifier: tokens.verifier(),
         origin: "https://localhost".into(),

@@ -1,7 +1,7 @@
 //! The Python package beside the mesh: it is built while the mesh learns, and checked at the end.
 use super::{example, page};
 use anyhow::{Context, Result, ensure};
-use fl::{dense::Dense, export, study::Model};
+use fl::{export, net::Net, study::Model};
 use medmesh_tests::mesh::Mesh;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
@@ -48,6 +48,7 @@ impl Client {
             "--config",
             &config.to_string_lossy(),
         ];
+        let models = [vec![self.logistic()?], self.drawn_models()?].concat();
         let given = json!({
             "mesh": mesh.dir,
             "folder": self.folder,
@@ -56,7 +57,7 @@ impl Client {
             "declined": declined,
             "text": fs::read_to_string(example("study.toml"))?,
             "ledger": mesh.medmesh(&ledger)?,
-            "models": [self.logistic()?, self.deep()?],
+            "models": models,
             "python": page::python(),
         });
         let mut input = self.check.stdin.take().context("standard input")?;
@@ -83,7 +84,7 @@ impl Client {
         let parameters: Vec<_> = data
             .map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
             .collect();
-        let model = Dense::of(&Model::Logistic {}, 13).context("a model")?;
+        let model = Net::of(&Model::Logistic {}, 13, 1);
         ensure!(parameters.len() == model.parameters());
         Ok(case(
             &model,
@@ -92,28 +93,69 @@ impl Client {
         ))
     }
 
-    /// A model of more layers, with random weights.
-    fn deep(&self) -> Result<Value> {
-        let hidden = Model::Mlp {
-            hidden: vec![17, 8],
-        };
-        let model = Dense::of(&hidden, 13).context("a model")?;
+    /// A model with random weights, of so many windows of so many inputs.
+    fn drawn(&self, name: &str, model: &Model, (inputs, windows): (usize, usize)) -> Result<Value> {
+        let model = Net::of(model, inputs, windows);
         let parameters = model.initial(&mut StdRng::seed_from_u64(11));
-        let path = self.folder.join("deep.onnx");
-        let file = export::onnx(&model, &parameters, "deep").context("a file")?;
+        // A Cox model begins with zeros, which would say nothing.
+        let parameters: Vec<f32> = parameters
+            .iter()
+            .enumerate()
+            .map(|(at, value)| value + 0.01 * at as f32)
+            .collect();
+        let path = self.folder.join(format!("{name}.onnx"));
+        let file = export::onnx(&model, &parameters, name).context("a file")?;
         fs::write(&path, file)?;
         Ok(case(&model, &parameters, &path))
     }
+
+    /// One model of each kind.
+    fn drawn_models(&self) -> Result<Vec<Value>> {
+        let mlp = Model::Mlp {
+            hidden: vec![17, 8],
+        };
+        let tcn = Model::Tcn {
+            channels: vec![6, 4, 3],
+            kernel: 3,
+        };
+        Ok(vec![
+            self.drawn("mlp", &mlp, (13, 1))?,
+            self.drawn("gru", &Model::Gru { hidden: 9 }, (5, 7))?,
+            self.drawn("tcn", &tcn, (4, 9))?,
+            self.drawn("cox", &Model::Cox {}, (13, 1))?,
+        ])
+    }
 }
 
-/// Records of a model and what we make of them.
-fn case(model: &Dense, parameters: &[f32], onnx: &Path) -> Value {
+/// Records of a model and what we make of them; of a model over windows each is one list for each window.
+fn case(model: &Net, parameters: &[f32], onnx: &Path) -> Value {
     let mut random = StdRng::seed_from_u64(12);
-    let record = |_| -> Vec<f32> { (0..13).map(|_| random.random_range(-3.0..3.0)).collect() };
-    let inputs: Vec<_> = (0..200).map(record).collect();
-    let probabilities: Vec<_> = inputs
-        .iter()
-        .map(|record| model.probability(parameters, record))
-        .collect();
-    json!({ "onnx": onnx, "inputs": inputs, "probabilities": probabilities })
+    let count = model.inputs();
+    let record = |_| -> Vec<f32> { (0..count).map(|_| random.random_range(-3.0..3.0)).collect() };
+    let records: Vec<_> = (0..200).map(record).collect();
+    let windows = match model {
+        Net::Gru(gru) => Some(gru.width()),
+        Net::Tcn(tcn) => Some(tcn.width()),
+        Net::Dense(_) | Net::Cox(_) => None,
+    };
+    let shaped = |record: &Vec<f32>| match windows {
+        Some(width) => json!(record.chunks(width).collect::<Vec<_>>()),
+        None => json!(record),
+    };
+    let inputs: Vec<_> = records.iter().map(shaped).collect();
+    let is_hazard = matches!(model, Net::Cox(_));
+    let of = |record: &Vec<f32>| {
+        if is_hazard {
+            model.logit(parameters, record)
+        } else {
+            model.probability(parameters, record)
+        }
+    };
+    let outputs: Vec<_> = records.iter().map(of).collect();
+    let output = if is_hazard {
+        "log_hazard"
+    } else {
+        "probability"
+    };
+    json!({ "onnx": onnx, "inputs": inputs, "output": output, "outputs": outputs })
 }

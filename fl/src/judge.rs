@@ -1,0 +1,177 @@
+//! How good a model is at a site, as numbers that are summed and as figures of its own.
+//!
+//! For a binary label the numbers are counts of scores ([`Histogram`]), twice where the model is judged after fine-tuning
+//! as well. For a Cox model they are how many pairs of the site's subjects can be compared and in how many halves of them
+//! the model is right, each as two numbers of 16 bits, so that the sum of a thousand sites fits.
+use crate::{
+    metrics::{
+        Curves, Histogram, Metrics, NoMetric, Scored, Subject, metrics, metrics_within, pairs,
+    },
+    net::Net,
+    order::Told,
+    site::SMALLEST_CELL,
+    study::Study,
+    train::Records,
+};
+use rand::RngCore;
+
+/// Numbers of a Cox model's comparisons.
+const COMPARED: usize = 4;
+/// What the second of two numbers counts.
+const HALF: u64 = 1 << 16;
+
+/// What comes of judging.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judged {
+    /// For the sum.
+    pub numbers: Vec<u32>,
+    /// The site's own figures, where it has so many records that they tell of no one.
+    pub told: Told,
+}
+
+/// What the sum of all sites says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Pooled {
+    /// Of the model; none when all have the same label.
+    pub model: Option<Metrics>,
+    /// Its curves.
+    pub curves: Option<Curves>,
+    /// Of each site's own model, after fine-tuning.
+    pub personal: Option<Metrics>,
+    /// Of a Cox model: Harrell's c over pairs of one site.
+    pub concordance: Option<f64>,
+}
+
+/// How many numbers a study's judging is.
+#[must_use]
+pub const fn numbers(study: &Study) -> usize {
+    if study.model.is_survival() {
+        return COMPARED;
+    }
+    Histogram::NUMBERS * (1 + study.personalisation.is_some() as usize)
+}
+
+/// Judges a model, and the site's own one if there is one. Intervals are of so many resamples.
+///
+/// # Errors
+/// [`NoMetric`] when scores are no probabilities.
+pub fn of(
+    model: &Net,
+    parameters: &[f32],
+    personal: Option<&[f32]>,
+    test: &Records,
+    (resamples, random): (u32, &mut impl RngCore),
+) -> Result<Judged, NoMetric> {
+    if matches!(model, Net::Cox(_)) {
+        return Ok(compared(model, parameters, test));
+    }
+    let global = scored(model, parameters, test);
+    let mut numbers = Histogram::of(&global)?.counts().to_vec();
+    let mut within =
+        |scored: &[Scored]| own_figures(scored, |scored| metrics_within(scored, resamples, random));
+    let mut told = Told {
+        figures: within(&global),
+        ..Told::default()
+    };
+    if let Some(own) = personal {
+        let own = scored(model, own, test);
+        numbers.extend(Histogram::of(&own)?.counts());
+        told.personal = within(&own);
+    }
+    Ok(Judged { numbers, told })
+}
+
+/// The area under the curve on a site's own records, in the middle of a study; none of a Cox model.
+#[must_use]
+pub fn auroc(model: &Net, parameters: &[f32], test: &Records) -> Option<f64> {
+    if matches!(model, Net::Cox(_)) {
+        return None;
+    }
+    own_figures(&scored(model, parameters, test), metrics).map(|figures| figures.auroc)
+}
+
+fn scored(model: &Net, parameters: &[f32], records: &Records) -> Vec<Scored> {
+    let of = |(record, label): (&[f32], bool)| Scored {
+        score: model.probability(parameters, record),
+        label,
+    };
+    records.iter().map(of).collect()
+}
+
+/// A site's own figures, where it has so many records that they tell of no one.
+fn own_figures(
+    scored: &[Scored],
+    figures: impl FnOnce(&[Scored]) -> Result<Metrics, NoMetric>,
+) -> Option<Metrics> {
+    (scored.len() >= SMALLEST_CELL)
+        .then(|| figures(scored).ok())
+        .flatten()
+}
+
+fn compared(model: &Net, parameters: &[f32], test: &Records) -> Judged {
+    let of = |(at, (row, event)): (usize, (&[f32], bool))| Subject {
+        time: test.time(at),
+        event,
+        risk: model.logit(parameters, row),
+    };
+    let subjects: Vec<_> = test.iter().enumerate().map(of).collect();
+    let (halves, all) = pairs(&subjects);
+    let part = |number: u64| {
+        let high = u32::try_from(number / HALF).unwrap_or(u32::MAX);
+        [(number % HALF) as u32, high.min(1 << 20)]
+    };
+    let concordance =
+        (subjects.len() >= SMALLEST_CELL && all > 0).then(|| halves as f64 / 2.0 / all as f64);
+    Judged {
+        numbers: [part(halves), part(all)].concat(),
+        told: Told {
+            concordance,
+            ..Told::default()
+        },
+    }
+}
+
+/// A sum of numbers as counts.
+///
+/// # Errors
+/// What is wrong with it: a count below 0, or another length.
+pub fn counts(study: &Study, sum: &[i64]) -> Result<Vec<u32>, String> {
+    if sum.len() != numbers(study) {
+        return Err("a sum of counts has another length".into());
+    }
+    let counts: Result<Vec<u32>, _> = sum.iter().map(|count| u32::try_from(*count)).collect();
+    counts.map_err(|_| "a sum of counts is below 0".to_owned())
+}
+
+/// What a sum of numbers says. Intervals of figures are drawn from `random`.
+///
+/// # Errors
+/// As of [`counts`].
+pub fn pooled(study: &Study, sum: &[i64], random: &mut impl RngCore) -> Result<Pooled, String> {
+    let counts = counts(study, sum)?;
+    if study.model.is_survival() {
+        let whole = |at: usize| {
+            let part = |at: usize| u64::from(counts.get(at).copied().unwrap_or_default());
+            part(at) + part(at + 1) * HALF
+        };
+        let (halves, all) = (whole(0), whole(2));
+        return Ok(Pooled {
+            concordance: (all > 0).then(|| halves as f64 / 2.0 / all as f64),
+            ..Pooled::default()
+        });
+    }
+    let resamples = study.evaluation.resamples;
+    let mut figures = |counts: &[u32]| {
+        let of = Histogram::of_counts(counts.to_vec())?;
+        Some((of.metrics_within(resamples, random).ok(), of.curves()))
+    };
+    let (model, personal) = counts.split_at(Histogram::NUMBERS);
+    let (model, curves) = figures(model).unwrap_or_default();
+    let (personal, _) = figures(personal).unwrap_or_default();
+    Ok(Pooled {
+        model,
+        curves,
+        personal,
+        concordance: None,
+    })
+}
