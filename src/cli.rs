@@ -9,6 +9,7 @@ pub mod backup;
 pub mod beds;
 pub mod dataset;
 pub mod doctor;
+pub mod enrol;
 pub mod fl;
 pub mod local;
 pub mod pki;
@@ -194,6 +195,9 @@ pub struct EdgeArgs {
 /// What to look at in an edge node. These print identified data: they are for the facility's own staff.
 #[derive(Debug, Subcommand)]
 pub enum EdgeCommand {
+    /// Joins the mesh as a facility, with the kit that its operator sent.
+    #[command(after_help = enrol::ENROL_EXAMPLES)]
+    Enrol(enrol::EnrolArgs),
     /// Prints which pseudonym and which date shift stand for which patient and device.
     Crosswalk(PrintArgs),
     /// Prints the readings that the facility has stored.

@@ -7,6 +7,7 @@ pub mod dataset;
 pub mod device;
 pub mod doctor;
 pub mod edge;
+pub mod enrol;
 pub mod fl;
 pub mod global;
 pub mod local_api;

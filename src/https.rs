@@ -116,6 +116,16 @@ impl Https {
         self.send(Method::POST, url, pairs.join("&"), &form).await
     }
 
+    /// `POST url` without a token: status and body.
+    pub async fn post(
+        &self,
+        url: &str,
+        body: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<(u16, String)> {
+        self.send(Method::POST, url, body.to_owned(), headers).await
+    }
+
     /// `POST url` of JSON with a bearer token: status and body.
     pub async fn post_json(&self, url: &str, token: &str, json: &str) -> Result<(u16, String)> {
         let extra = [("content-type", "application/json")];

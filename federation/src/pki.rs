@@ -176,6 +176,21 @@ impl Ca {
         now: Timestamp,
         rng: &mut impl CryptoRng,
     ) -> Result<String, PkiError> {
+        self.enrol_if(code, csr_pem, now, rng, |_| true)
+    }
+
+    /// As [`Ca::enrol`], for the holders that `may` tells alone: where others ask than whoever has the authority.
+    ///
+    /// # Errors
+    /// As [`Ca::enrol`]; [`PkiError::NotHere`] for another holder, whose code stays good.
+    pub fn enrol_if(
+        &self,
+        code: &str,
+        csr_pem: &str,
+        now: Timestamp,
+        rng: &mut impl CryptoRng,
+        may: impl Fn(&Identity) -> bool,
+    ) -> Result<String, PkiError> {
         let hash = code_hash(code.trim());
         let serial = cert::new_serial(rng);
         self.state.exclusively(|tx| {
@@ -187,6 +202,9 @@ impl Ca {
                 return Err(PkiError::CodeExpired {
                     at: invitation.expires,
                 });
+            }
+            if !may(&invitation.identity) {
+                return Err(PkiError::NotHere);
             }
             let request = request::open(csr_pem, &invitation.identity)?;
             let issued = cert::issue(

@@ -58,9 +58,21 @@ pub struct RegionalConfig {
     /// Otherwise metrics are served beside FHIR, to tokens with the scope `mesh/metrics.r`.
     #[serde(default)]
     pub metrics: Option<MetricsConfig>,
+    /// Lets facilities of the region join by themselves, each with a one-time code (`medmesh pki kit`). Where it is left
+    /// out, a person carries requests and certificates.
+    #[serde(default)]
+    pub enrolment: Option<EnrolmentConfig>,
     /// True only in a mesh on one machine; what is dangerous elsewhere is refused without it.
     #[serde(default)]
     pub local_mesh: bool,
+}
+
+/// What facilities join by.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnrolmentConfig {
+    /// Folder of the authority that signs; the node's user must be able to write it.
+    pub authority: PathBuf,
 }
 
 /// Where metrics are served apart.
@@ -115,6 +127,11 @@ impl Validate for RegionalConfig {
             self.policies
                 .iter()
                 .filter_map(|path| directory("policies", path)),
+        );
+        problems.extend(
+            self.enrolment
+                .iter()
+                .filter_map(|it| directory("enrolment.authority", &it.authority)),
         );
         if let Err(error) = self.signed_profile() {
             problems.push(Problem::new("deid_profile", error));

@@ -13,6 +13,8 @@ mod control;
 mod decode;
 pub mod desk;
 pub mod engine;
+mod enrolment;
+pub use enrolment::PATH as ENROLMENT_PATH;
 mod error;
 pub mod intake;
 pub mod learning;

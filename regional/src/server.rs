@@ -4,6 +4,7 @@ use crate::{
     config::{FhirStore, RegionalConfig},
     control::{self, Control},
     desk::Desk,
+    enrolment,
     error::RegionalError,
     intake::Intake,
     learning::{Learning, TakesAnswers, TakesRounds},
@@ -102,6 +103,7 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
     )
     .merge(control::devices_api(&tokens, &desk, &control))
     .merge(tokens.router())
+    .merge(enrolment::router(authority(&config), here.clone(), clock))
     .merge(health.probes());
     let intake = Intake {
         store: store.clone(),
@@ -145,6 +147,11 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
         tokens,
         tasks,
     })
+}
+
+/// The authority by which facilities join here, if they do.
+fn authority(config: &RegionalConfig) -> Option<PathBuf> {
+    config.enrolment.as_ref().map(|it| it.authority.clone())
 }
 
 /// The files of blobs beside the ledger.

@@ -63,6 +63,7 @@ fn config(dir: &TempDir, tls: TlsFiles) -> RegionalConfig {
         deid_profile: None,
         device_models: None,
         metrics: None,
+        enrolment: None,
         local_mesh: true,
     }
 }

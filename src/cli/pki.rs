@@ -34,6 +34,9 @@ pub enum PkiCommand {
     },
     /// Prints a one-time code with which a node or a device can enrol.
     Invite(InviteArgs),
+    /// Prints the kit with which a facility joins by itself (`medmesh edge enrol`).
+    #[command(after_help = super::enrol::KIT_EXAMPLES)]
+    Kit(super::enrol::KitArgs),
     /// Draws a key, asks for a certificate with a one-time code, and writes `OUT.key` and `OUT.pem`.
     Enrol(EnrolArgs),
     /// Draws a key on the machine that will hold it: writes `OUT.key` and the request `OUT.csr`.

@@ -19,6 +19,7 @@ pub async fn run(args: EdgeArgs) -> Result<(), Failure> {
     match (args.command, args.config) {
         (None, Some(config)) => node::edge(&config).await,
         (None, None) => Err(anyhow::anyhow!("--config is needed").into()),
+        (Some(EdgeCommand::Enrol(args)), _) => super::enrol::enrol(&args).await,
         (Some(EdgeCommand::Crosswalk(args)), _) => crosswalk(&args),
         (Some(EdgeCommand::Readings(args)), _) => readings(&args),
         (Some(EdgeCommand::Quarantine(args)), _) => quarantine::edge(&args.command),

@@ -29,6 +29,7 @@ pub fn run(args: PkiArgs) -> Result<(), Failure> {
     let done = match args.command {
         PkiCommand::Init { dir } => init(&dir, now),
         PkiCommand::Invite(args) => invite(args, now),
+        PkiCommand::Kit(args) => super::enrol::kit(&args),
         PkiCommand::Enrol(args) => enrol(&args, now),
         PkiCommand::Request(args) => request(args),
         PkiCommand::Sign(args) => sign(&args, now),

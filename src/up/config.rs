@@ -19,7 +19,7 @@ use edge::config::{
 use fl::{consent::Allowance, ledger::Budget, privacy::Delta};
 use global::config::GlobalConfig;
 use node::config::{ClientConfig, HttpsConfig, LogConfig, TlsFiles};
-use regional::config::{MetricsConfig, RegionalConfig};
+use regional::config::{EnrolmentConfig, MetricsConfig, RegionalConfig};
 use std::{
     collections::BTreeMap,
     fs,
@@ -174,6 +174,9 @@ impl Configs<'_> {
             device_models: Some(self.plan.device_models()),
             metrics: Some(MetricsConfig {
                 listen: self.addresses.of(&place, "metrics")?,
+            }),
+            enrolment: Some(EnrolmentConfig {
+                authority: self.plan.pki_dir(),
             }),
             local_mesh: true,
         })

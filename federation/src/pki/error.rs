@@ -63,6 +63,9 @@ pub enum PkiError {
         /// When.
         at: Timestamp,
     },
+    /// The invitation is of a holder that joins elsewhere.
+    #[error("the invitation is for another region, or for no facility")]
+    NotHere,
     /// An invitation that is open for no time or for too long.
     #[error("an invitation is open for more than nothing and at most 30 days")]
     InvitationTime,

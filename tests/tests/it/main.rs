@@ -11,6 +11,7 @@ mod datasets;
 mod federated;
 mod full_store;
 mod infra;
+mod joining;
 mod kills;
 mod modbus;
 mod observability;

@@ -40,6 +40,7 @@ async fn restored() -> Result<()> {
     the_gap_stays_until_a_person_has_seen_it(&mesh).await?;
     the_logs_tell(&mesh)?;
     a_doctor_finds_the_mesh_well(&mesh)?;
+    super::joining::a_facility_joins_with_one_kit(&mesh).await?;
     mesh.signal(FACILITY, "STOP")?;
     let (code, seen) = status(&mesh.dir)?;
     let halted = place_of(&seen, "us-f1")?.clone();

@@ -1,0 +1,361 @@
+//! `medmesh pki kit` at the authority's side and `medmesh edge enrol KIT` at the facility's: how a facility joins.
+//!
+//! The kit is one file: who the facility is, a one-time code, where its region is, and the authority by which it knows
+//! that it is the region. The facility draws its keys on its own machine, and writes its whole folder or nothing.
+use super::nodes;
+use crate::{
+    cli::enrol::{EnrolArgs, KitArgs},
+    failure::Failure,
+    https::Https,
+    out,
+    up::{config::write_profiles, identity},
+};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use device_fw::sim::config::Source;
+use edge::config::{EdgeConfig, MqttConfig, StoreConfig, UplinkConfig};
+use federation::{
+    identity::Identity,
+    link::look,
+    pki::{self, Ca},
+    tls::{ReloadingTls, paths},
+};
+use node::{
+    clock::Clock,
+    config::{HttpsConfig, LogConfig, TlsFiles},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use storage::file::{self, PRIVATE, private_dir};
+use types::{Place, Timestamp};
+
+/// The layout of a kit that this program writes and reads.
+const FORMAT: u32 = 1;
+/// Where a region enrols.
+const PATH: &str = regional::ENROLMENT_PATH;
+/// The longest kit: an authority's certificate and some lines.
+const MAX_KIT_BYTES: u64 = 64 << 10;
+
+/// What a facility is given to join.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Kit {
+    /// The layout.
+    format: u32,
+    /// Who the facility is.
+    place: String,
+    /// The one-time code.
+    code: String,
+    /// Until when it is good (RFC 3339).
+    expires: String,
+    /// `https://host:port` of its region, where it enrols.
+    enrol: String,
+    /// `https://host:port` of its region, where it delivers.
+    uplink: String,
+    /// The authority (PEM), by which the region is known.
+    ca: String,
+}
+
+/// Runs `pki kit`.
+pub fn kit(args: &KitArgs) -> Result<()> {
+    let now = Clock::new(None).real();
+    ensure!(
+        matches!(args.node, Place::Edge { .. }),
+        "--node: a kit is for a facility: edge/JURISDICTION/REGION/FACILITY"
+    );
+    for (key, url) in [("--enrol", &args.enrol), ("--uplink", &args.uplink)] {
+        if let Some(problem) = node::config::url(key, url) {
+            bail!("{problem}");
+        }
+    }
+    let ca = Ca::open(&args.dir)?;
+    let names: Vec<&str> = args.names.iter().map(String::as_str).collect();
+    let identity = Identity::Node(args.node.clone());
+    let code = ca.invite(&identity, &names, args.ttl.0, now, &mut rand::rng())?;
+    let ttl_ms = i64::try_from(args.ttl.0.as_millis()).unwrap_or(i64::MAX);
+    let kit = Kit {
+        format: FORMAT,
+        place: args.node.to_string(),
+        code,
+        expires: now.plus_ms(ttl_ms).to_rfc3339(),
+        enrol: args.enrol.clone(),
+        uplink: args.uplink.clone(),
+        ca: ca.ca_pem().to_owned(),
+    };
+    Ok(out::line(serde_json::to_string_pretty(&kit)?)?)
+}
+
+/// Runs `edge enrol`.
+pub async fn enrol(args: &EnrolArgs) -> Result<(), Failure> {
+    storage::private::make_private();
+    let now = Clock::new(None).real();
+    let (kit, place) = read(&args.kit, now)?;
+    ensure_new(&args.dir)?;
+    say(&format!(
+        "the kit is of {}, good until {}",
+        kit.place, kit.expires
+    ))?;
+    let stage = Stage::beside(&args.dir)?;
+    let done = join(&kit, &place, args, &stage.0).await;
+    done.context("nothing was changed here")?;
+    // What lies in it names where it will be.
+    write_config(&kit, &place, args, &args.dir, &stage.0.join("edge.toml"))?;
+    fs::rename(&stage.0, &args.dir).with_context(|| args.dir.display().to_string())?;
+    let config = args.dir.join("edge.toml");
+    let node = nodes::checked(&config)?;
+    say(&format!("{} is written and checked", config.display()))?;
+    greet(&kit, &place, &node.tls).await?;
+    say(&format!(
+        "next: add devices to it, then medmesh edge --config {}",
+        config.display()
+    ))?;
+    Ok(())
+}
+
+fn say(text: &str) -> Result<()> {
+    Ok(out::line(text)?)
+}
+
+fn ensure_new(dir: &Path) -> Result<()> {
+    let is_empty = fs::read_dir(dir).map_or(true, |mut entries| entries.next().is_none());
+    ensure!(
+        is_empty,
+        "{}: is not empty, and nothing in it is written over",
+        dir.display()
+    );
+    Ok(())
+}
+
+/// Reads a kit, and says what of it is wrong.
+fn read(path: &Path, now: Timestamp) -> Result<(Kit, Place)> {
+    let at = path.display();
+    let about = fs::metadata(path).with_context(|| at.to_string())?;
+    ensure!(
+        about.len() <= MAX_KIT_BYTES,
+        "{at}: is no kit: larger than 64 KiB"
+    );
+    let text = fs::read_to_string(path).with_context(|| at.to_string())?;
+    parse(&text, now).with_context(|| format!("{at}: is no kit that can be used"))
+}
+
+fn parse(text: &str, now: Timestamp) -> Result<(Kit, Place)> {
+    let value: Value = serde_json::from_str(text).context("it is not JSON")?;
+    for key in ["place", "code", "expires", "enrol", "uplink", "ca"] {
+        ensure!(!value[key].is_null(), "{key}: is missing");
+    }
+    ensure!(
+        value["format"] == FORMAT,
+        "format: is {}, this program knows {FORMAT}",
+        value["format"]
+    );
+    let kit: Kit = serde_json::from_value(value).context("it has keys of another version")?;
+    let place = kit.place.parse::<Place>().ok();
+    let place = place.filter(|place| matches!(place, Place::Edge { .. }));
+    let place = place.context("place: is no facility: edge/JURISDICTION/REGION/FACILITY")?;
+    let expires = kit.expires.parse::<Timestamp>();
+    let expires = expires.map_err(|error| anyhow!("expires: {error}"))?;
+    let is_code = kit.code.len() == 32 && kit.code.bytes().all(|byte| byte.is_ascii_hexdigit());
+    ensure!(is_code, "code: is 32 hexadecimal digits");
+    for (key, url) in [("enrol", &kit.enrol), ("uplink", &kit.uplink)] {
+        ensure!(
+            node::config::url(key, url).is_none(),
+            "{key}: is written https://host:port"
+        );
+    }
+    ensure!(
+        kit.ca.contains("BEGIN CERTIFICATE"),
+        "ca: is no PEM certificate"
+    );
+    ensure!(
+        now < expires,
+        "expires: it ended at {expires}; it is {now} here. Ask for a new one, or set this machine's clock"
+    );
+    Ok((kit, place))
+}
+
+/// Draws the keys, asks the region for the certificate, and lays the folder out at `dir`.
+async fn join(kit: &Kit, place: &Place, args: &EnrolArgs, dir: &Path) -> Result<()> {
+    private_dir(&dir.join("data"))?;
+    file::replace(&dir.join("ca.pem"), kit.ca.as_bytes(), file::PUBLIC)?;
+    let https = Https::new(&dir.join("ca.pem")).context("ca")?;
+    let signing = pki::signing_key(&identity::signing_key_file(dir), &mut rand::rng())?;
+    let new = pki::new_key_and_csr(&Identity::Node(place.clone()), Some(&signing))?;
+    identity::facility_key(dir)?;
+    say("keys are drawn; they stay on this machine")?;
+    let body = json!({"code": kit.code, "csr": new.csr_pem}).to_string();
+    let url = format!("{}{PATH}", kit.enrol);
+    let headers = [("content-type", "application/json")];
+    let (status, answer) = https.post(&url, &body, &headers).await.with_context(|| {
+        format!(
+            "{} does not answer as the region of the kit: address, network, certificate or a clock",
+            kit.enrol
+        )
+    })?;
+    let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
+    if status != 200 {
+        let why = answer["detail"].as_str().or(answer["error"].as_str());
+        bail!(
+            "{}: {status}: {}",
+            kit.enrol,
+            why.unwrap_or("no reason given")
+        );
+    }
+    let text = |key: &str| {
+        answer[key]
+            .as_str()
+            .with_context(|| format!("the answer lacks {key}"))
+    };
+    pki::write_private(&identity::node_key(dir), &new.key_pem)?;
+    pki::write_public(&identity::node_cert(dir), text("certificate")?)?;
+    file::replace(&dir.join("crl.pem"), text("crl")?.as_bytes(), file::PUBLIC)?;
+    say("the region has signed the certificate")?;
+    write_profiles(&dir.join("profiles"), &Source::Physiology)?;
+    let config = dir.join("edge.toml");
+    write_config(kit, place, args, dir, &config)?;
+    // Keys, chain and place belong together, or nothing is put in place.
+    nodes::checked(&config).map(drop)
+}
+
+fn write_config(kit: &Kit, place: &Place, args: &EnrolArgs, dir: &Path, to: &Path) -> Result<()> {
+    let Place::Edge {
+        jurisdiction,
+        region,
+        facility,
+    } = place
+    else {
+        bail!("place: {place} is no facility");
+    };
+    let dir = std::path::absolute(dir)?;
+    let config = EdgeConfig {
+        jurisdiction: *jurisdiction,
+        region: region.clone(),
+        facility: facility.clone(),
+        data_dir: dir.join("data"),
+        key_file: identity::facility_key_file(&dir),
+        tls: TlsFiles {
+            ca: dir.join("ca.pem"),
+            cert: identity::node_cert(&dir),
+            key: identity::node_key(&dir),
+            signing_key: identity::signing_key_file(&dir),
+            crl: dir.join("crl.pem"),
+        },
+        https: HttpsConfig::at(args.https),
+        log: LogConfig::default(),
+        clock: None,
+        mqtt: MqttConfig { listen: args.mqtt },
+        uplink: UplinkConfig {
+            url: kit.uplink.clone(),
+        },
+        store: StoreConfig::default(),
+        profiles: dir.join("profiles"),
+        devices: Vec::new(),
+        beds: Vec::new(),
+        policies: None,
+        leases: None,
+        deid_profile: None,
+        device_models: None,
+        learning: None,
+        local_mesh: false,
+    };
+    let mut table = toml::Table::try_from(&config)?;
+    // Lists that are empty are written by whoever adds to them, one table for each entry.
+    table.retain(|_, value| value.as_array().is_none_or(|all| !all.is_empty()));
+    file::replace(to, toml::to_string(&table)?.as_bytes(), PRIVATE)?;
+    Ok(())
+}
+
+/// Shows that the region takes the certificate where parcels go. That it does not answer there is no reason to enrol again.
+async fn greet(kit: &Kit, place: &Place, tls: &TlsFiles) -> Result<()> {
+    let Place::Edge {
+        jurisdiction,
+        region,
+        ..
+    } = place
+    else {
+        return Ok(());
+    };
+    let there = Place::Regional {
+        jurisdiction: *jurisdiction,
+        region: region.clone(),
+    };
+    let time = Arc::new(|| Clock::new(None).real());
+    let tls = ReloadingTls::open(paths(tls), false, time)?;
+    match look(&kit.uplink, &there, &tls).await {
+        Ok(_) => say(&format!(
+            "{there} answers at {} and takes the certificate",
+            kit.uplink
+        )),
+        Err(error) => say(&format!(
+            "{there} does not answer at {} yet: {error}",
+            kit.uplink
+        )),
+    }
+}
+
+/// A folder beside another one that goes away with this unless it was renamed.
+struct Stage(PathBuf);
+
+impl Stage {
+    fn beside(dir: &Path) -> Result<Self> {
+        let dir = std::path::absolute(dir)?;
+        let name = dir
+            .file_name()
+            .context("--dir names no folder")?
+            .to_string_lossy()
+            .into_owned();
+        let at = dir.with_file_name(format!(".{name}.{}.enrolling", std::process::id()));
+        private_dir(&at).with_context(|| at.display().to_string())?;
+        Ok(Self(at))
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_kit_is_named_by_its_key() {
+        let good = json!({
+            "format": 1, "place": "edge/us/us/us-f9", "code": "0".repeat(32), "expires": Timestamp(2_000).to_rfc3339(),
+            "enrol": "https://r.example.org:8443", "uplink": "https://r.example.org:7443",
+            "ca": "-----BEGIN CERTIFICATE-----",
+        });
+        assert!(parse(&good.to_string(), Timestamp(1_000)).is_ok());
+        let says = |key: &str, value: Value| {
+            let mut kit = good.clone();
+            kit[key] = value;
+            format!(
+                "{:#}",
+                parse(&kit.to_string(), Timestamp(1_000)).unwrap_err()
+            )
+        };
+        for (key, value) in [
+            ("format", json!(2)),
+            ("place", json!("edge/us")),
+            ("place", json!("global")),
+            ("code", json!("xyz")),
+            ("code", Value::Null),
+            ("expires", json!("soon")),
+            ("expires", json!(Timestamp(999).to_rfc3339())),
+            ("expires", json!(Timestamp(1_000).to_rfc3339())),
+            ("enrol", json!("http://r.example.org")),
+            ("uplink", json!("r.example.org:7443")),
+            ("ca", json!("no certificate")),
+        ] {
+            let said = says(key, value.clone());
+            assert!(said.contains(&format!("{key}:")), "{key} {value}: {said}");
+        }
+        assert!(says("more", json!(1)).contains("another version"));
+        assert!(parse("{", Timestamp(0)).is_err());
+    }
+}

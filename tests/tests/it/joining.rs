@@ -1,0 +1,131 @@
+//! A facility joins a running mesh with one kit: its keys are its own, its first reading is served by the region, and the
+//! kit is good for nobody else. Part of a test that has a mesh already.
+use anyhow::{Context, Result, ensure};
+use federation::{
+    identity::Identity,
+    pki::{self, Ca},
+};
+use medmesh_tests::{binary, mesh::Mesh, mqtt::Device, node::Node, wait};
+use node::clock::Clock;
+use serde_json::{Value, json};
+use std::{
+    fs::{self, OpenOptions},
+    io::Write,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    time::Instant,
+};
+
+const FACILITY: &str = "us-f9";
+const PLACE: &str = "edge/us/us/us-f9";
+/// What nothing else in the mesh measures.
+const VALUE: f64 = 142.0625;
+
+/// Joins, and shows it.
+pub async fn a_facility_joins_with_one_kit(mesh: &Mesh) -> Result<()> {
+    let began = Instant::now();
+    let node = format!("edge:{FACILITY}");
+    let (kit, dir) = (mesh.dir.join("us-f9.kit"), mesh.folder(&node));
+    fs::write(&kit, made(mesh)?)?;
+    let (https, mqtt) = (free()?, free()?);
+    let joined = enrol(&kit, &dir, &[&https, &mqtt])?;
+    ensure!(joined.status.success(), "{joined:?}");
+    let said = String::from_utf8_lossy(&joined.stdout);
+    ensure!(said.contains("takes the certificate"), "{said}");
+    // The same code a second time, elsewhere.
+    let other = mesh.dir.join("elsewhere");
+    let again = enrol(&kit, &other, &[&https, &mqtt])?;
+    let why = String::from_utf8_lossy(&again.stderr);
+    ensure!(
+        again.status.code() == Some(1) && why.contains("used before"),
+        "{again:?}"
+    );
+    ensure!(!other.exists(), "what was refused left something behind");
+    let into = enrol(&kit, &dir, &[&https, &mqtt])?;
+    ensure!(
+        String::from_utf8_lossy(&into.stderr).contains("is not empty"),
+        "{into:?}"
+    );
+    let device = device(mesh, &dir)?;
+    let running = Node::start(mesh, &node, &[])?;
+    let facility = json!({"id": FACILITY, "region": "us", "mqtt": mqtt});
+    let mesh_json = mesh.json()?;
+    let connected = || async { Device::connect(&mesh_json, &facility, &device).await.ok() };
+    let mut connected = wait::until("the facility's broker", wait::PATIENCE, connected).await?;
+    let reading = json!({"code": "2951-2", "value": VALUE, "unit": "mmol/L"});
+    let message = json!({"epoch": 1, "seq": 1, "time": mesh.time()?, "readings": [reading]});
+    connected.publish(&message).await?;
+    let served = || async {
+        let found = mesh
+            .search("us", "Observation?code=2951-2&_count=100")
+            .await
+            .ok()?;
+        let is_it = |it: &Value| it["valueQuantity"]["value"].as_f64() == Some(VALUE);
+        found.iter().any(is_it).then_some(())
+    };
+    wait::until("its first reading is served", wait::PATIENCE, served).await?;
+    println!(
+        "from the kit to the first reading served: {:.2?}",
+        began.elapsed()
+    );
+    running.kill()
+}
+
+/// `medmesh pki kit` at the authority's side.
+fn made(mesh: &Mesh) -> Result<Vec<u8>> {
+    let json = mesh.json()?;
+    let region = &json["regions"]["us"];
+    let fhir = region["fhir"].as_str().context("fhir")?;
+    let enrol = fhir.trim_end_matches("/fhir");
+    let made = Command::new(binary::medmesh())
+        .args(["pki", "kit", "--node", PLACE, "--name", "localhost"])
+        .args([
+            "--enrol",
+            enrol,
+            "--uplink",
+            region["grpc"].as_str().context("grpc")?,
+        ])
+        .arg("--dir")
+        .arg(mesh.dir.join("pki"))
+        .output()?;
+    ensure!(made.status.success(), "{made:?}");
+    Ok(made.stdout)
+}
+
+/// `medmesh edge enrol` at the facility's.
+fn enrol(kit: &Path, dir: &Path, [https, mqtt]: &[&String; 2]) -> Result<Output> {
+    let mut command = Command::new(binary::medmesh());
+    command
+        .args(["edge", "enrol"])
+        .arg(kit)
+        .arg("--dir")
+        .arg(dir);
+    Ok(command.args(["--https", https, "--mqtt", mqtt]).output()?)
+}
+
+fn free() -> Result<String> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
+}
+
+/// A device of the facility, in its configuration and with a certificate.
+fn device(mesh: &Mesh, dir: &Path) -> Result<Value> {
+    let mut config = OpenOptions::new()
+        .append(true)
+        .open(dir.join("edge.toml"))?;
+    writeln!(
+        config,
+        "\n[[devices]]\nid = \"external-1\"\nkind = \"external\""
+    )?;
+    let ca = Ca::open(&mesh.dir.join("pki"))?;
+    let identity: Identity =
+        format!("spiffe://medmesh/device/us/us/{FACILITY}/external-1").parse()?;
+    let (now, mut rng) = (Clock::new(None).real(), rand::rng());
+    let code = ca.invite(&identity, &[], wait::PATIENCE, now, &mut rng)?;
+    let new = pki::new_key_and_csr(&identity, None)?;
+    let pem = ca.enrol(&code, &new.csr_pem, now, &mut rng)?;
+    let [cert, key]: [PathBuf; 2] = ["pem", "key"].map(|end| dir.join(format!("external-1.{end}")));
+    pki::write_public(&cert, &pem)?;
+    pki::write_private(&key, &new.key_pem)?;
+    Ok(json!({"id": "external-1", "kind": "external", "cert": cert, "key": key}))
+}
