@@ -2,6 +2,7 @@
 //!
 //! A case is a private function: one left out of [`CASES`] is dead code, and dead code fails the build.
 mod adversary;
+mod clients;
 pub mod fixture;
 mod owning;
 mod paging;
@@ -69,4 +70,9 @@ pub const CASES: &[Case] = cases![
     paging::every_filter_finds_what_it_says,
     paging::paging_is_stable_while_others_write,
     paging::commits_are_listed_in_their_order,
+    clients::what_a_client_writes_is_read_back_and_every_version_stays,
+    clients::a_transaction_is_done_as_a_whole_or_not_at_all,
+    clients::of_clients_that_expect_the_same_one_has_its_way,
+    clients::what_a_facility_delivered_is_no_clients_to_change,
+    clients::the_history_shows_every_version_once_in_either_order,
 ];

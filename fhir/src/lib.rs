@@ -1,9 +1,9 @@
 //! FHIR R4 (4.0.1): mapping of readings, validation, search, and REST over a storage port.
 //!
 //! [`map`] makes resources of readings, [`validate`] decides what may be stored, [`store`] is the port and
-//! [`sqlite`] and [`postgres`] its engines, [`search`] reads queries, [`rest`] serves them. It is no general FHIR
-//! server: three resource types, the elements that the mapping emits, read and search. [`r4`] has the definitions of R4
-//! as tables, and says of the text of any resource whether it is R4.
+//! [`sqlite`] and [`postgres`] its engines, [`search`] reads queries, [`rest`] serves them. [`r4`] has the
+//! definitions of R4 as tables, and says of the text of any resource whether it is R4; [`admit`] says whether a place may
+//! hold it.
 //!
 //! Pure and over every resource type of R4: [`fhirpath`] evaluates expressions, [`query`] makes the rows of an index of a
 //! resource and reads searches, [`patch`] changes a resource, [`shape`] shows a part of one, [`ucum`] knows units.
@@ -11,6 +11,7 @@
 #[cfg(all(medmesh_unguarded, not(debug_assertions)))]
 compile_error!("MEDMESH_UNGUARDED is for test builds: it lets unchecked text into resources");
 
+pub mod admit;
 pub mod axis;
 mod conflicts;
 #[cfg(feature = "contract")]
@@ -18,6 +19,7 @@ pub mod contract;
 pub mod fhirpath;
 mod id;
 pub mod json;
+mod kind;
 pub mod map;
 pub mod model;
 pub mod patch;
@@ -27,6 +29,7 @@ pub mod r4;
 pub mod rest;
 pub mod search;
 pub mod shape;
+mod sql;
 pub mod sqlite;
 pub mod store;
 pub mod ucum;

@@ -5,13 +5,14 @@
 mod connect;
 mod database;
 mod examine;
+mod general;
 mod query;
 mod write;
 
 use crate::search::Query;
 use crate::store::{
-    Applied, Counts, Delivery, FhirId, Kind, Page, ResourceStore, ResourceType, StoreError, Stored,
-    check_size,
+    Applied, Counts, Delivery, FhirId, HistoryPage, HistoryQuery, Kind, Page, ResourceStore,
+    ResourceType, StoreError, Stored, Transacted, Transaction, check_changes, check_size,
 };
 use async_trait::async_trait;
 pub use connect::{UrlProblem, check_url};
@@ -22,7 +23,7 @@ use tokio_postgres::{Row, error::SqlState};
 use types::Timestamp;
 
 /// The schema that this binary writes. It only goes forward.
-pub const SCHEMA_VERSION: i64 = 3;
+pub const SCHEMA_VERSION: i64 = 4;
 /// The key of the lock under which the schema is made: the letters "medmesh" as a number.
 const MIGRATION_LOCK: i64 = 0x006d_6564_6d65_7368;
 
@@ -45,7 +46,7 @@ CREATE TABLE parcel(id BYTEA PRIMARY KEY, conflicts TEXT NOT NULL);
 "#;
 
 /// What leads from each version to the next, from version 1 on. Version 2 keeps which facility owns an id; version 3 the
-/// order of past versions, and what readers were shown.
+/// order of past versions, and what readers were shown; version 4 what clients write, of any type.
 const STEPS: [&str; SCHEMA_VERSION as usize - 1] = [
     "
 CREATE TABLE facility(place TEXT PRIMARY KEY, pseudonym TEXT NOT NULL UNIQUE);
@@ -56,6 +57,14 @@ UPDATE head SET version = 2;
 ALTER TABLE history ADD COLUMN seq BIGINT NOT NULL DEFAULT 0;
 CREATE TABLE reader(name TEXT PRIMARY KEY, marks TEXT NOT NULL);
 UPDATE head SET version = 3;
+",
+    "
+-- which client wrote it; none where a facility delivered it
+ALTER TABLE resource ADD COLUMN author TEXT;
+ALTER TABLE history ADD COLUMN author TEXT;
+CREATE INDEX history_order ON history(seq);
+CREATE INDEX history_type ON history(type, seq);
+UPDATE head SET version = 4;
 ",
 ];
 
@@ -258,6 +267,22 @@ impl ResourceStore for PostgresStore {
         query::total(&client, query)
             .await
             .map_err(|error| failed("total", &error))
+    }
+
+    async fn transact(&self, transaction: Transaction) -> Result<Transacted, StoreError> {
+        check_changes(&transaction)?;
+        let mut client = self.client("transact").await?;
+        general::transact(&mut client, &transaction)
+            .await
+            .map_err(|error| failed("transact", &error))
+    }
+
+    async fn history(&self, query: &HistoryQuery) -> Result<HistoryPage, StoreError> {
+        let client = self.client("history").await?;
+        general::history(&client, query)
+            .await
+            .map_err(|error| failed("history", &error))?
+            .ok_or_else(|| StoreError::new(Kind::Corrupt, "history"))
     }
 
     async fn counts(&self) -> Result<Counts, StoreError> {

@@ -5,6 +5,7 @@
 //! A value that is understood but wrong, and a modifier, are always refused: to ignore a filter would widen the answer.
 mod cursor;
 mod date;
+mod references;
 mod sort;
 
 use crate::axis::Commits;
@@ -12,6 +13,7 @@ use crate::map::READING_SYSTEM;
 use crate::store::{FhirId, MAX_PAGE, ResourceType, SOURCE_PREFIX, category_of};
 pub use cursor::{Cursor, Seal};
 pub use date::Interval;
+use references::{references, subjects};
 pub use sort::{Sort, SortKey};
 use types::{Category, Code, FacilityPseudonym, Timestamp};
 
@@ -71,16 +73,17 @@ const OBSERVATION: &[Param] = &[
     param(
         "subject",
         "reference",
-        "Patient who is the subject, as id or Patient/id",
+        "Patient, or Device without a patient, that is the subject, as id or Type/id",
     ),
 ];
 
 /// The search parameters of a resource type.
 #[must_use]
-pub const fn params_of(kind: ResourceType) -> &'static [Param] {
+pub fn params_of(kind: ResourceType) -> &'static [Param] {
     match kind {
         ResourceType::Observation => OBSERVATION,
         ResourceType::Patient | ResourceType::Device => &[ID, LAST_UPDATED, SOURCE],
+        _ => &[ID, LAST_UPDATED],
     }
 }
 
@@ -125,6 +128,13 @@ pub enum Filter {
     Patient(Vec<FhirId>),
     /// Id of the Device.
     Device(Vec<FhirId>),
+    /// Who or what the subject is: a Patient, or the Device that measured where there is no patient.
+    Subject {
+        /// Ids of Patients.
+        patients: Vec<FhirId>,
+        /// Ids of Devices.
+        devices: Vec<FhirId>,
+    },
     /// What was measured.
     Code(Vec<Code>),
     /// Category.
@@ -294,9 +304,8 @@ fn apply(
                 .parse()
                 .map_err(|_| invalid(name, "an id is expected"))
         })?),
-        "patient" | "subject" => {
-            Filter::Patient(references(name, value, ResourceType::Patient, context)?)
-        }
+        "patient" => Filter::Patient(references(name, value, ResourceType::Patient, context)?),
+        "subject" => subjects(name, value, context)?,
         "device" => Filter::Device(references(name, value, ResourceType::Device, context)?),
         "code" => Filter::Code(tokens(name, value, |token| token.codes())?),
         "category" => Filter::Category(tokens(name, value, |token| token.categories())?),
@@ -338,31 +347,6 @@ fn each<T>(
         return Err(invalid(name, "too many values"));
     }
     parts.into_iter().map(read).collect()
-}
-
-fn references(
-    name: &'static str,
-    value: &str,
-    kind: ResourceType,
-    context: Context<'_>,
-) -> Result<Vec<FhirId>, SearchError> {
-    each(name, value, |part| {
-        let text = plain(name, part)?;
-        // An absolute reference to what this server holds is one to its own (FHIR R4 search.html#reference).
-        let own = text.strip_prefix(context.base);
-        let own = own.and_then(|rest| rest.strip_prefix('/'));
-        let text = own.unwrap_or(text.as_str());
-        if text.contains("://") {
-            return Err(invalid(name, "a reference to another server"));
-        }
-        let id = match text.split_once('/') {
-            Some((found, id)) if found == kind.as_str() => id,
-            Some(_) => return Err(invalid(name, "a reference to another type")),
-            None => text,
-        };
-        id.parse()
-            .map_err(|_| invalid(name, "an id or Type/id is expected"))
-    })
 }
 
 fn tokens<T>(

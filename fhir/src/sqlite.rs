@@ -1,13 +1,14 @@
 //! The embedded engine: one SQLite file, one writer thread with group commit, a few readers.
 //!
 //! Not encrypted: what is stored is pseudonymous, and the disk of a regional node is the operator's to encrypt.
+mod general;
 mod query;
 mod writer;
 
 use crate::search::Query;
 use crate::store::{
-    Applied, Counts, Delivery, FhirId, Kind, Page, ResourceStore, ResourceType, StoreError, Stored,
-    check_size,
+    Applied, Counts, Delivery, FhirId, HistoryPage, HistoryQuery, Kind, Page, ResourceStore,
+    ResourceType, StoreError, Stored, Transacted, Transaction, check_changes, check_size,
 };
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -23,7 +24,7 @@ use types::Timestamp;
 use writer::{Job, Reply};
 
 /// The schema that this binary writes. It only goes forward.
-pub const SCHEMA_VERSION: i64 = 3;
+pub const SCHEMA_VERSION: i64 = 4;
 /// Readers at once: more gain nothing from one disk.
 const READERS: usize = 4;
 /// Calls of `apply` that wait for the writer.
@@ -60,7 +61,7 @@ CREATE TABLE parcel(id BLOB PRIMARY KEY, conflicts TEXT NOT NULL) STRICT, WITHOU
 ";
 
 /// What leads from each version to the next, from version 1 on. Version 2 keeps which facility owns an id; version 3 the
-/// order of past versions, and what readers were shown.
+/// order of past versions, and what readers were shown; version 4 what clients write, of any type.
 const STEPS: [&str; SCHEMA_VERSION as usize - 1] = [
     "
 CREATE TABLE facility(place TEXT PRIMARY KEY, pseudonym TEXT NOT NULL UNIQUE) STRICT, WITHOUT ROWID;
@@ -69,6 +70,13 @@ ALTER TABLE resource ADD COLUMN source TEXT;
     "
 ALTER TABLE history ADD COLUMN seq INTEGER NOT NULL DEFAULT 0;
 CREATE TABLE reader(name TEXT PRIMARY KEY, marks TEXT NOT NULL) STRICT, WITHOUT ROWID;
+",
+    "
+-- which client wrote it; none where a facility delivered it
+ALTER TABLE resource ADD COLUMN author TEXT;
+ALTER TABLE history ADD COLUMN author TEXT;
+CREATE INDEX history_order ON history(seq);
+CREATE INDEX history_type ON history(type, seq);
 ",
 ];
 
@@ -321,6 +329,18 @@ impl ResourceStore for SqliteStore {
     async fn total(&self, query: &Query) -> Result<u64, StoreError> {
         let query = query.clone();
         self.reading("total", move |reader| query::total(reader, &query))
+            .await
+    }
+
+    async fn transact(&self, transaction: Transaction) -> Result<Transacted, StoreError> {
+        check_changes(&transaction)?;
+        self.writing(|reply| Job::Transact { transaction, reply })
+            .await
+    }
+
+    async fn history(&self, query: &HistoryQuery) -> Result<HistoryPage, StoreError> {
+        let query = query.clone();
+        self.reading("history", move |reader| general::history(reader, &query))
             .await
     }
 

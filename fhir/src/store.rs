@@ -3,71 +3,30 @@
 //! Each method is one atomic step. The contract suite (`contract.rs`) holds every engine to it. The port keeps the
 //! text of a resource as it came: no engine parses or rewrites it.
 mod decide;
+mod draft;
+mod history;
+mod writing;
 
 pub(crate) use crate::conflicts::{conflicts_of, conflicts_text};
 pub use crate::id::{FhirId, InvalidFhirId};
+pub use crate::kind::ResourceType;
 use crate::map::WITHDRAWN;
 use crate::search::{Position, Query};
 use crate::validate::{Fault, Issue, Members, validate};
 use async_trait::async_trait;
 pub(crate) use decide::{Decision, Known, decide};
+pub use draft::{Draft, Unfit};
+pub use history::{HistoryPage, HistoryPlace, HistoryQuery, Scope};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use std::fmt;
 use types::{Category, Code, EnvelopeId, FacilityPseudonym, Timestamp};
+pub use writing::{Change, Expect, MAX_CHANGES, Transacted, Transaction, Unmet, Written};
+pub(crate) use writing::{Current, Plan, Planned, plan};
 
 /// Resources in one [`ResourceStore::apply`]: bounds the memory and the length of one transaction.
 pub const MAX_APPLY: usize = 20_000;
 /// Resources on one page.
 pub const MAX_PAGE: u16 = 1_000;
-
-/// A resource type that is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ResourceType {
-    /// A reading.
-    Observation,
-    /// A pseudonymous patient.
-    Patient,
-    /// A pseudonymous device.
-    Device,
-}
-
-impl ResourceType {
-    /// Every type.
-    pub const ALL: [Self; 3] = [Self::Observation, Self::Patient, Self::Device];
-
-    /// The FHIR name.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Observation => "Observation",
-            Self::Patient => "Patient",
-            Self::Device => "Device",
-        }
-    }
-
-    /// The type of that FHIR name.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
-    }
-
-    /// Whether another content under the same id is a new version; otherwise it is a conflict. A reading never
-    /// changes but for being withdrawn once; what is known of a patient or a device does.
-    #[must_use]
-    pub const fn is_versioned(self) -> bool {
-        match self {
-            Self::Observation => false,
-            Self::Patient | Self::Device => true,
-        }
-    }
-}
-
-impl fmt::Display for ResourceType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
 
 /// Why a resource may not be stored.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -244,11 +203,17 @@ pub struct Stored {
     pub updated: Timestamp,
     /// Which facility it is from; none when it was stored before that was kept and nobody has written it since.
     pub source: Option<FacilityPseudonym>,
-    /// The text as it came.
+    /// The text as it came; empty in the version that says that the resource was deleted.
     pub json: String,
 }
 
 impl Stored {
+    /// Whether this version says that the resource was deleted.
+    #[must_use]
+    pub const fn is_deleted(&self) -> bool {
+        self.json.is_empty()
+    }
+
     /// The text with `meta.versionId`, `meta.lastUpdated`, which is `instant`, and `meta.source`; every other character as
     /// it came, but for white space between the top-level members.
     ///
@@ -334,7 +299,7 @@ pub struct Page {
     pub next: Option<Position>,
 }
 
-/// How many resources there are, by [`ResourceType::ALL`].
+/// How many resources there are, by [`ResourceType::DELIVERED`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts(pub [u64; 3]);
 
@@ -342,7 +307,9 @@ impl Counts {
     /// Resources of a type.
     #[must_use]
     pub fn of(&self, kind: ResourceType) -> u64 {
-        let position = ResourceType::ALL.iter().position(|known| *known == kind);
+        let position = ResourceType::DELIVERED
+            .iter()
+            .position(|known| *known == kind);
         position.map_or(0, |position| self.0[position])
     }
 }
@@ -385,7 +352,7 @@ impl StoreError {
     }
 }
 
-/// Pseudonymous FHIR resources of one region.
+/// FHIR resources of one place: those that facilities delivered, and those that clients wrote.
 ///
 /// Writers take turns: commits have one order, in which `updated` never goes back. A reader who sees a commit sees
 /// every one before it.
@@ -432,7 +399,18 @@ pub trait ResourceStore: Send + Sync + 'static {
         std::future::pending().await
     }
 
-    /// How many resources there are. Cheap.
+    /// Does what a client asks for in one transaction, in order: all of it, or nothing.
+    ///
+    /// What each change expects is looked at within the transaction, so that of two clients that expect the same only
+    /// one has its way. What a facility delivered is the facility's: no client changes it. Content that is stored
+    /// already makes no new version.
+    /// More than [`MAX_CHANGES`] are [`Kind::Refused`]. Dropping the future leaves all or nothing of it.
+    async fn transact(&self, transaction: Transaction) -> Result<Transacted, StoreError>;
+
+    /// One page of past and current versions, deleted ones among them ([`Stored::is_deleted`]).
+    async fn history(&self, query: &HistoryQuery) -> Result<HistoryPage, StoreError>;
+
+    /// How many resources of the types that facilities deliver there are. Cheap.
     async fn counts(&self) -> Result<Counts, StoreError>;
 
     /// The last place in the order of commits; 0 in an empty store. Cheap.
@@ -450,6 +428,14 @@ pub(crate) fn check_size(deliveries: &[Delivery]) -> Result<(), StoreError> {
     let sum: usize = deliveries.iter().map(|one| one.resources.len()).sum();
     if sum > MAX_APPLY {
         return Err(StoreError::new(Kind::Refused, "apply"));
+    }
+    Ok(())
+}
+
+/// Refuses more than one transaction of a client should hold.
+pub(crate) const fn check_changes(transaction: &Transaction) -> Result<(), StoreError> {
+    if transaction.changes.len() > MAX_CHANGES {
+        return Err(StoreError::new(Kind::Refused, "transact"));
     }
     Ok(())
 }

@@ -114,8 +114,9 @@ async fn a_store_of_the_first_version_keeps_its_resources_and_they_are_adopted()
         .unwrap();
     drop(store);
     let connection = rusqlite::Connection::open(&path).unwrap();
-    // What versions 2 and 3 add is taken away.
-    let back = "ALTER TABLE resource DROP COLUMN source; DROP TABLE facility;
+    // What versions 2 to 4 add is taken away.
+    let back = "DROP INDEX history_order; DROP INDEX history_type; ALTER TABLE resource DROP COLUMN author;
+        ALTER TABLE history DROP COLUMN author; ALTER TABLE resource DROP COLUMN source; DROP TABLE facility;
         ALTER TABLE history DROP COLUMN seq; DROP TABLE reader; PRAGMA user_version = 1";
     connection.execute_batch(back).unwrap();
     drop(connection);

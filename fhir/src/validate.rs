@@ -124,7 +124,8 @@ pub fn validate(json: &str) -> Result<ResourceType, Vec<Issue>> {
     let raw: &RawValue = serde_json::from_str(json).map_err(|_| whole(Fault::NotJson))?;
     let members = Members::of(raw).ok_or_else(|| whole(Fault::NotJson))?;
     let name = members.text("resourceType");
-    let Some(kind) = name.as_deref().and_then(ResourceType::parse) else {
+    let known = name.as_deref().and_then(ResourceType::parse);
+    let Some(kind) = known.filter(|kind| kind.is_delivered()) else {
         return Err(whole(Fault::UnknownType));
     };
     let mut issues = Vec::new();
@@ -137,11 +138,11 @@ pub fn validate(json: &str) -> Result<ResourceType, Vec<Issue>> {
     }
 }
 
-const fn shape_of(kind: ResourceType) -> &'static Shape {
+fn shape_of(kind: ResourceType) -> &'static Shape {
     match kind {
         ResourceType::Observation => &OBSERVATION,
         ResourceType::Patient => &PATIENT,
-        ResourceType::Device => &DEVICE,
+        _ => &DEVICE,
     }
 }
 

@@ -35,8 +35,18 @@ impl Authorize for Bearer {
         let unauthenticated = |error: TokenError| Denied::Unauthenticated(error.challenge());
         let (client, scopes) = self.0.bearer(headers).map_err(unauthenticated)?;
         let needed = match interaction {
-            FhirInteraction::Read | FhirInteraction::Vread => Interaction::Read,
-            FhirInteraction::SearchType => Interaction::Search,
+            FhirInteraction::Read | FhirInteraction::Vread | FhirInteraction::HistoryInstance => {
+                Interaction::Read
+            }
+            FhirInteraction::SearchType
+            | FhirInteraction::HistoryType
+            | FhirInteraction::HistorySystem => Interaction::Search,
+            FhirInteraction::Create => Interaction::Create,
+            // Each entry of a Bundle is asked for by itself.
+            FhirInteraction::Batch | FhirInteraction::Transaction => Interaction::Update,
+            // An update may make a new one (SMART App Launch 2.2, "Scopes").
+            FhirInteraction::Update => Interaction::Update,
+            FhirInteraction::Delete => Interaction::Delete,
         };
         if scopes.allow(kind.as_str(), needed) {
             Ok(Reader(client.to_string()))

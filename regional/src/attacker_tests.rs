@@ -282,6 +282,8 @@ impl Region {
             now: Arc::new(|| Timestamp(BEGIN)),
             true_times: Arc::new(move || limited),
             seal: Seal::of_secret(b"secret"),
+            holding: Arc::new(|| fhir::admit::Holding::Pseudonymous { year: 2026 }),
+            draw: Arc::new(rand::random),
         };
         Self {
             _dir: dir,

@@ -136,7 +136,7 @@ async fn every_resource_says_by_a_stable_pseudonym_from_which_facility_it_is() {
     region.take("eu-f1", 2, &batch_of(1, 2, 20)).await;
     region.take("eu-f2", 1, &batch_of(3, 4, 30)).await;
     let mut sources = Vec::new();
-    for kind in ResourceType::ALL {
+    for kind in ResourceType::DELIVERED {
         let query = fhir::search::Query::all(kind);
         for stored in region.store.search(&query).await.unwrap().resources {
             let text = stored.stamped("1970-01-01T00:00:00.000Z").unwrap();

@@ -1,4 +1,4 @@
-//! Who read what of this region, in its audit log (45 CFR 164.312(b)).
+//! Who read and wrote what of this region by FHIR, in its audit log (45 CFR 164.312(b)).
 //!
 //! A row waits in a queue until the commit that holds it is durable; only then is the answer given ([`AccessLog`]).
 //! Rows that wait together share one commit, so that the log costs a busy region an fsync for many reads. What was
@@ -114,7 +114,11 @@ fn row_of(access: &Access, now: Timestamp, me: &Place) -> Entry {
         request: Some(&access.request),
     };
     let who = &access.reader.0;
-    Entry::of_read(now, Decision::DataRead, who, me, &asked, access.resources)
+    let decision = match access.interaction.writes() {
+        true => Decision::DataWritten,
+        false => Decision::DataRead,
+    };
+    Entry::of_read(now, decision, who, me, &asked, access.resources)
 }
 
 impl Keeping {

@@ -26,6 +26,7 @@ use federation::{
     watch::{Finding, watch},
 };
 use fhir::{
+    admit::Holding,
     postgres::PostgresStore,
     rest::{FhirApi, Vantages},
     search::Seal,
@@ -44,7 +45,7 @@ use rand::{SeedableRng, rngs::StdRng};
 use std::{convert::Infallible, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
-use types::Place;
+use types::{Place, Timestamp};
 
 /// How often the store is asked whether it answers, for `/ready` and its gauges.
 const HEALTH_TICK: Duration = Duration::from_secs(5);
@@ -364,7 +365,7 @@ fn fhir_api(
     (now, true_times): (TimeSource, &TrueTimes),
     secret: &[u8],
 ) -> axum::Router {
-    let token_url = tokens.token_url().to_owned();
+    let (token_url, at) = (tokens.token_url().to_owned(), now.clone());
     let origin = token_url.trim_end_matches(node::token::TOKEN_PATH);
     let api = FhirApi {
         vantages: Vantages::new(store.clone()),
@@ -377,8 +378,19 @@ fn fhir_api(
         true_times: true_times.clone(),
         // Of the node's own key, so that places in listings stay good through a restart.
         seal: Seal::of_secret(secret),
+        holding: Arc::new(move || Holding::Pseudonymous {
+            year: this_year(at()),
+        }),
+        draw: Arc::new(rand::random),
     };
     api.router()
+}
+
+/// The year (UTC) that ages are told from.
+fn this_year(now: Timestamp) -> i32 {
+    let text = now.to_rfc3339();
+    let year = text.split('-').next().and_then(|year| year.parse().ok());
+    year.unwrap_or(i32::MAX)
 }
 
 async fn open(config: &RegionalConfig) -> Result<Arc<dyn ResourceStore>, RegionalError> {
@@ -434,7 +446,7 @@ async fn probe(
         match store.counts().await {
             Ok(counts) => {
                 check.pass();
-                for kind in ResourceType::ALL {
+                for kind in ResourceType::DELIVERED {
                     let count = counts.of(kind);
                     if count >= SMALLEST_CELL {
                         metrics::gauge!("medmesh_fhir_resources", "type" => kind.as_str())

@@ -26,10 +26,15 @@ pub struct Client {
 }
 
 /// The clients of a local mesh.
-pub const CLIENTS: [Client; 4] = [
+pub const CLIENTS: [Client; 5] = [
     Client {
         name: "fhir-reader",
         scope: "system/*.rs",
+        global: false,
+    },
+    Client {
+        name: "fhir-writer",
+        scope: "system/*.cruds",
         global: false,
     },
     Client {

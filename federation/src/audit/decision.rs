@@ -38,6 +38,8 @@ pub enum Decision {
     GapAcknowledged,
     /// A client read clinical data.
     DataRead,
+    /// A client asked to write clinical data, and may: the history of the store says whether it was done.
+    DataWritten,
     /// Requests for clinical data came without a good token, and were given nothing.
     ReadUnauthenticated,
     /// A client asked for clinical data that its token does not cover, and was given nothing.
@@ -109,6 +111,7 @@ impl Decision {
             Self::GapDeclared => "gap-declared",
             Self::GapAcknowledged => "gap-acknowledged",
             Self::DataRead => "data-read",
+            Self::DataWritten => "data-written",
             Self::ReadUnauthenticated => "read-unauthenticated",
             Self::ReadForbidden => "read-forbidden",
             Self::ReadUnanswered => "read-unanswered",

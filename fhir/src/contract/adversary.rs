@@ -1,7 +1,8 @@
 //! A store as the network makes it look: every delivery comes twice, and once more in pieces.
 use crate::search::Query;
 use crate::store::{
-    Applied, Counts, Delivery, FhirId, Page, ResourceStore, ResourceType, StoreError, Stored,
+    Applied, Counts, Delivery, FhirId, HistoryPage, HistoryQuery, Page, ResourceStore,
+    ResourceType, StoreError, Stored, Transacted, Transaction,
 };
 use async_trait::async_trait;
 use std::sync::Arc;
@@ -47,6 +48,14 @@ impl ResourceStore for Redelivering {
 
     async fn total(&self, query: &Query) -> Result<u64, StoreError> {
         self.0.total(query).await
+    }
+
+    async fn transact(&self, transaction: Transaction) -> Result<Transacted, StoreError> {
+        self.0.transact(transaction).await
+    }
+
+    async fn history(&self, query: &HistoryQuery) -> Result<HistoryPage, StoreError> {
+        self.0.history(query).await
     }
 
     async fn counts(&self) -> Result<Counts, StoreError> {

@@ -29,6 +29,10 @@ fn holds(filter: &Filter, resource: &NewResource, place: i64) -> bool {
         Filter::Id(ids) => ids.contains(resource.id()),
         Filter::Patient(ids) => among(ids, &index.patient),
         Filter::Device(ids) => among(ids, &index.device),
+        Filter::Subject { patients, devices } => {
+            among(patients, &index.patient)
+                || (index.patient.is_none() && among(devices, &index.device))
+        }
         Filter::Code(codes) => index.code.is_some_and(|code| codes.contains(&code)),
         Filter::Category(list) => index.category.is_some_and(|one| list.contains(&one)),
         Filter::Date(intervals) => index
@@ -146,6 +150,14 @@ fn filters() -> Vec<Vec<Filter>> {
             Filter::Patient(vec![patient(2)]),
         ],
         vec![Filter::Device(vec![device(2)])],
+        vec![Filter::Subject {
+            patients: vec![patient(1)],
+            devices: vec![device(2), device(3)],
+        }],
+        vec![Filter::Subject {
+            patients: Vec::new(),
+            devices: vec![device(1)],
+        }],
         vec![Filter::Code(vec![codes[0]])],
         vec![Filter::Code(vec![codes[0], codes[7], codes[41]])],
         vec![Filter::Category(vec![Category::Laboratory])],

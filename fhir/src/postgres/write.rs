@@ -9,9 +9,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use tokio_postgres::{Error, types::ToSql};
 use types::Timestamp;
 
-const LOCK: &str = "UPDATE head SET updated = greatest(updated, $1) RETURNING seq, updated";
+/// Locks the order of commits, whoever writes.
+pub const LOCK: &str = "UPDATE head SET updated = greatest(updated, $1) RETURNING seq, updated";
 const SEEN: &str = "SELECT id, conflicts FROM parcel WHERE id = ANY($1)";
-const KNOWN: &str = "SELECT r.type, r.id, r.version, r.body, r.source FROM resource r \
+/// What a client wrote is no facility's: it has an owner that no source is.
+const KNOWN: &str = "SELECT r.type, r.id, r.version, r.body, \
+     CASE WHEN r.author IS NULL THEN r.source ELSE '' END FROM resource r \
      JOIN unnest($1::text[], $2::text[]) AS k(type, id) ON r.type = k.type AND r.id = k.id";
 const WRITE: &str = "INSERT INTO resource(seq, type, id, version, updated, body, patient, device, code, category, \
      effective, source) SELECT seq, type, id, version, $2, body, patient, device, code, category, effective, source \
@@ -212,7 +215,7 @@ impl<'a> Plan<'a> {
             return decision;
         };
         if known.is_none()
-            && let Some(at) = ResourceType::ALL
+            && let Some(at) = ResourceType::DELIVERED
                 .iter()
                 .position(|one| *one == resource.kind())
         {

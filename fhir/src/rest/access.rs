@@ -142,7 +142,62 @@ impl FhirApi {
     }
 }
 
+/// A write that is about to be done.
+pub(super) struct Intent {
+    /// What is written: `Condition/id`, or what follows the base in the request.
+    pub(super) request: String,
+    /// The patient whom it is about, when it is about one alone.
+    pub(super) patient: Option<FhirId>,
+    /// How many resources it writes.
+    pub(super) resources: u32,
+}
+
 impl Asker {
+    /// The one way to write: first the row, which says what was asked for; then `commit`. A write that is not done
+    /// after all is counted with what was given nothing.
+    pub(super) async fn write<T, F: Future<Output = Result<Response, Failure>>>(
+        self,
+        api: &FhirApi,
+        intent: Result<(Intent, T), Failure>,
+        commit: impl FnOnce(T) -> F,
+    ) -> Answer {
+        let done = async {
+            let (intent, what) = intent?;
+            self.note(api, intent).await?;
+            commit(what).await
+        };
+        let done = done.await;
+        if done.is_err() {
+            self.failed(api);
+        }
+        done
+    }
+
+    /// The row of a write, which is not done before it is there.
+    pub(super) async fn note(&self, api: &FhirApi, intent: Intent) -> Result<(), Failure> {
+        let row = Access {
+            reader: self.reader.clone(),
+            kind: self.kind,
+            interaction: self.interaction,
+            parameters: Vec::new(),
+            request: intent.request,
+            patient: intent.patient,
+            resources: intent.resources,
+        };
+        let written = api.access.given(row).await;
+        written.map_err(|Unwritten| Failure::unaudited())
+    }
+
+    /// The write was not done.
+    pub(super) fn failed(self, api: &FhirApi) {
+        api.access.refused(Refused {
+            reader: Some(self.reader),
+            kind: self.kind,
+            interaction: self.interaction,
+            why: Why::Unanswered,
+        });
+    }
+
     /// The one way to an answer: first the row.
     pub(super) async fn answer(self, api: &FhirApi, found: Result<Found, Failure>) -> Answer {
         let Self {

@@ -27,7 +27,18 @@ impl AccessLog for Rows {
 }
 
 impl Rows {
-    fn take(&self) -> Vec<Access> {
+    pub fn break_it(&self, breaks: bool) {
+        self.breaks.store(breaks, Ordering::Release);
+    }
+
+    /// Requests of that kind that were given nothing.
+    pub fn refused_of(&self, interaction: Interaction) -> usize {
+        let refused = self.refused.lock();
+        let of = refused.iter().filter(|row| row.interaction == interaction);
+        of.count()
+    }
+
+    pub fn take(&self) -> Vec<Access> {
         std::mem::take(&mut self.given.lock())
     }
 }
@@ -56,9 +67,9 @@ fn requests() -> Vec<Request<Body>> {
     };
     let gets = paths.iter().map(|path| as_all(Request::get(path)));
     let heads = paths.iter().map(|path| as_all(Request::head(path)));
-    let posts = OFFERED
+    let posts = ResourceType::DELIVERED
         .iter()
-        .map(|(kind, _)| as_all(Request::post(format!("/fhir/{kind}/_search"))));
+        .map(|kind| as_all(Request::post(format!("/fhir/{kind}/_search"))));
     gets.chain(heads).chain(posts).collect()
 }
 

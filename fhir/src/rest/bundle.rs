@@ -93,14 +93,19 @@ pub fn searchset(
 /// The parameters that were understood, as the client may check them, and the page: what follows the base in a link.
 pub fn request(search: &Search, cursor: Option<&Cursor>) -> String {
     let cursor = cursor.map(|cursor| ("_cursor".to_owned(), cursor.to_text()));
-    let pairs: Vec<String> = search
-        .used
-        .iter()
-        .chain(cursor.iter())
+    with_query(
+        search.query.kind.as_str(),
+        search.used.iter().chain(cursor.iter()),
+    )
+}
+
+/// A path with a query.
+pub fn with_query<'a>(path: &str, pairs: impl Iterator<Item = &'a (String, String)>) -> String {
+    let pairs: Vec<String> = pairs
         .map(|(name, value)| format!("{}={}", percent(name), percent(value)))
         .collect();
     let query = if pairs.is_empty() { "" } else { "?" };
-    format!("{}{query}{}", search.query.kind, pairs.join("&"))
+    format!("{path}{query}{}", pairs.join("&"))
 }
 
 /// RFC 3986 §2.3: everything but unreserved characters is escaped.

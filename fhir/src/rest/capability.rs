@@ -1,7 +1,7 @@
-//! `GET /fhir/metadata`: the CapabilityStatement of what [`OFFERED`] offers. Public (FHIR R4 http.html#capabilities).
+//! `GET /fhir/metadata`: the CapabilityStatement of what [`offered`] says. Public (FHIR R4 http.html#capabilities).
 use super::{
-    Answer, Api, FHIR_JSON, FhirApi, InUrl, Interaction, OFFERED, check_format, in_url,
-    json as respond,
+    Answer, Api, FHIR_JSON, FhirApi, InUrl, Interaction, SYSTEM, check_format, json as respond,
+    offered, routes::in_url,
 };
 use crate::search::params_of;
 use crate::store::ResourceType;
@@ -19,10 +19,10 @@ pub async fn metadata(api: Api, pairs: InUrl, headers: HeaderMap) -> Answer {
 }
 
 fn statement(api: &FhirApi) -> Value {
-    let resources: Vec<Value> = OFFERED
-        .iter()
-        .map(|(kind, interactions)| resource(*kind, interactions))
+    let resources: Vec<Value> = ResourceType::every()
+        .map(|kind| resource(kind, offered(kind)))
         .collect();
+    let system = SYSTEM.iter().map(|one| json!({"code": one.as_str()}));
     json!({
         "resourceType": "CapabilityStatement",
         "status": "active",
@@ -30,7 +30,7 @@ fn statement(api: &FhirApi) -> Value {
         "kind": "instance",
         "software": {"name": "MedMesh", "version": env!("CARGO_PKG_VERSION")},
         "implementation": {
-            "description": "Pseudonymous device data of one region",
+            "description": "Pseudonymous data of one region: what its facilities deliver, and what clients write",
             "url": api.base,
         },
         "fhirVersion": FHIR_VERSION,
@@ -39,6 +39,7 @@ fn statement(api: &FhirApi) -> Value {
             "mode": "server",
             "security": security(&api.token_url),
             "resource": resources,
+            "interaction": system.collect::<Vec<_>>(),
             "operation": [{
                 "name": "validate",
                 "definition": "http://hl7.org/fhir/OperationDefinition/Resource-validate",
@@ -68,10 +69,13 @@ fn resource(kind: ResourceType, interactions: &[Interaction]) -> Value {
             .iter()
             .map(|interaction| json!({"code": interaction.as_str()}))
             .collect::<Vec<_>>(),
-        "versioning": "versioned",
+        "versioning": match interactions.contains(&Interaction::Update) {
+            true => "versioned-update",
+            false => "versioned",
+        },
         "conditionalRead": "not-match",
         "readHistory": interactions.contains(&Interaction::Vread),
-        "updateCreate": false,
+        "updateCreate": interactions.contains(&Interaction::Update),
         "conditionalCreate": false,
     });
     if interactions.contains(&Interaction::SearchType) {

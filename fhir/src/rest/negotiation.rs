@@ -1,6 +1,8 @@
 //! What a request asks for beside its content: format, strictness, and whether the client has the answer already.
 use super::FHIR_JSON;
 use axum::http::{HeaderMap, HeaderName, header};
+use chrono::DateTime;
+use types::Timestamp;
 
 /// The elements of a list header, of all its lines.
 fn elements(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
@@ -86,18 +88,79 @@ pub fn takes_json(headers: &HeaderMap, pairs: &[(String, String)]) -> bool {
         .any(|(closeness, quality)| Some(*closeness) == closest && *quality > 0.0)
 }
 
-/// `Prefer: handling=…` (FHIR R4 search.html#errors).
-pub fn prefers(headers: &HeaderMap, handling: &str) -> bool {
+/// The preferences of that name (RFC 7240), lower case.
+fn preferences<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = String> + 'a {
     elements(headers, HeaderName::from_static("prefer"))
         .flat_map(|value| value.split(';'))
         .filter_map(|part| part.trim().split_once('='))
-        .any(|(name, value)| {
-            name.trim().eq_ignore_ascii_case("handling")
-                && value
-                    .trim()
-                    .trim_matches('"')
-                    .eq_ignore_ascii_case(handling)
-        })
+        .filter(move |(known, _)| known.trim().eq_ignore_ascii_case(name))
+        .map(|(_, value)| value.trim().trim_matches('"').to_ascii_lowercase())
+}
+
+/// `Prefer: handling=…` (FHIR R4 search.html#errors).
+pub fn prefers(headers: &HeaderMap, handling: &str) -> bool {
+    preferences(headers, "handling").any(|value| value == handling)
+}
+
+/// What the body of an answer to a write is (FHIR R4 http.html#ops, `Prefer: return=…`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Return {
+    /// Nothing.
+    Minimal,
+    /// The resource.
+    Representation,
+    /// An OperationOutcome.
+    Outcome,
+}
+
+/// The first preference that is understood; the resource when there is none.
+pub fn returns(headers: &HeaderMap) -> Return {
+    let known = |value: String| match value.as_str() {
+        "minimal" => Some(Return::Minimal),
+        "representation" => Some(Return::Representation),
+        "operationoutcome" => Some(Return::Outcome),
+        _ => None,
+    };
+    let found = preferences(headers, "return").find_map(known);
+    found.unwrap_or(Return::Representation)
+}
+
+/// Whether the client says that it wants the resource.
+pub fn asks_for_representation(headers: &HeaderMap) -> bool {
+    preferences(headers, "return").any(|value| value == "representation")
+}
+
+/// The version that `If-Match` names; an error when it names none that can be. `*` asks for no version in particular,
+/// and is not served.
+pub fn if_match(headers: &HeaderMap) -> Result<Option<u32>, ()> {
+    let mut tags = elements(headers, header::IF_MATCH);
+    let Some(tag) = tags.next() else {
+        return Ok(None);
+    };
+    let tag = tag.strip_prefix("W/").unwrap_or(tag);
+    let version = tag
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'));
+    match (version.and_then(|text| text.parse().ok()), tags.next()) {
+        (Some(version), None) => Ok(Some(version)),
+        _ => Err(()),
+    }
+}
+
+/// Whether the client wants nothing to be there: `If-None-Match: *` (RFC 9110 §13.1.2).
+pub fn wants_none(headers: &HeaderMap) -> bool {
+    elements(headers, header::IF_NONE_MATCH).any(|tag| tag == "*")
+}
+
+/// Whether a resource of that time is not newer than `If-Modified-Since`, in whole seconds, where it counts: only
+/// without `If-None-Match` (RFC 9110 §13.1.3).
+pub fn is_unmodified(headers: &HeaderMap, time: Timestamp) -> bool {
+    if headers.contains_key(header::IF_NONE_MATCH) {
+        return false;
+    }
+    let since = headers.get(header::IF_MODIFIED_SINCE);
+    let since = since.and_then(|value| DateTime::parse_from_rfc2822(value.to_str().ok()?).ok());
+    since.is_some_and(|since| time.0.div_euclid(1_000) <= since.timestamp())
 }
 
 /// Whether the client has the version of a tag already: `*`, or a list that holds it. Weak tags are compared

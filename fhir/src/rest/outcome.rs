@@ -1,7 +1,9 @@
 //! Every error as a FHIR R4 OperationOutcome with its HTTP status.
 use super::{Denied, FHIR_JSON};
+use crate::admit::Inadmissible;
+use crate::r4::Issue;
 use crate::search::{FOLLOW, SearchError, invalid};
-use crate::store::{Kind, StoreError};
+use crate::store::{Kind, StoreError, Unfit, Unmet};
 use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
@@ -16,6 +18,8 @@ pub struct Failure {
     code: &'static str,
     diagnostics: String,
     challenge: Option<&'static str>,
+    /// Each thing that is wrong, when there is more to say than the diagnostics; at its element.
+    issues: Vec<Value>,
 }
 
 impl Failure {
@@ -25,7 +29,134 @@ impl Failure {
             code,
             diagnostics: diagnostics.into(),
             challenge: None,
+            issues: Vec::new(),
         }
+    }
+
+    /// The resource is not stored (FHIR R4 http.html#create: 400 what cannot be read, 422 what is against a rule).
+    pub(super) fn unfit(unfit: &Unfit) -> Self {
+        match unfit {
+            Unfit::NotJson(why) => Self::no_resource(why),
+            Unfit::NotR4(issues) => Self {
+                issues: issues.iter().map(issue_of).collect(),
+                ..Self::new(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    "invalid",
+                    "the resource is not R4",
+                )
+            },
+            Unfit::Inadmissible(elements) => Self {
+                issues: elements.iter().map(refused).collect(),
+                ..Self::new(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    "business-rule",
+                    "the resource holds what may not be here",
+                )
+            },
+        }
+    }
+
+    /// Why a change was not done.
+    pub(super) fn unmet(why: Unmet) -> Self {
+        match why {
+            Unmet::Version => Self::new(
+                StatusCode::PRECONDITION_FAILED,
+                "conflict",
+                "If-Match names another version than the current one",
+            ),
+            Unmet::Exists => Self::new(
+                StatusCode::PRECONDITION_FAILED,
+                "duplicate",
+                "there is a resource already",
+            ),
+            Unmet::Delivered => Self::new(
+                StatusCode::FORBIDDEN,
+                "forbidden",
+                "a facility delivered this resource; it alone changes it",
+            ),
+            Unmet::Twice => Self::new(
+                StatusCode::BAD_REQUEST,
+                "invariant",
+                "two changes are of one resource",
+            ),
+        }
+    }
+
+    pub(super) fn too_many_entries() -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "too-costly",
+            format!(
+                "a Bundle has {} entries at most",
+                super::bundled::MAX_ENTRIES
+            ),
+        )
+    }
+
+    pub(super) fn too_much_at_once() -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "too-costly",
+            "the entries before this one read as much as one Bundle may; ask for it by itself",
+        )
+    }
+
+    /// The same, of an entry of a Bundle.
+    pub(super) fn of_entry(mut self, at: usize) -> Self {
+        self.diagnostics = format!("Bundle.entry[{at}]: {}", self.diagnostics);
+        for issue in &mut self.issues {
+            if let Some(place) = issue["expression"][0].as_str() {
+                let below = place.find('.').and_then(|dot| place.get(dot..));
+                let below = below.unwrap_or_default();
+                issue["expression"][0] = format!("Bundle.entry[{at}].resource{below}").into();
+            }
+        }
+        self
+    }
+
+    /// What an answer needs could not be made; a fault of ours.
+    pub(super) fn undrawn() -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "exception",
+            "the server failed; the operator's log says why",
+        )
+    }
+
+    pub(super) fn conditional() -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "not-supported",
+            "If-None-Exist is not served here; nothing was written",
+        )
+    }
+
+    pub(super) fn gone() -> Self {
+        Self::new(StatusCode::GONE, "deleted", "the resource was deleted")
+    }
+
+    pub(super) fn id_not_taken() -> Self {
+        Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "business-rule",
+            "a client may choose a UUID as id, which says nothing; or create without an id",
+        )
+    }
+
+    pub(super) fn another_id() -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "invalid",
+            "the id in the resource is not that of the path",
+        )
+    }
+
+    pub(super) fn bad_tag() -> Self {
+        Self::new(
+            StatusCode::PRECONDITION_FAILED,
+            "conflict",
+            "If-Match names one version, as W/\"3\"",
+        )
     }
 
     pub(super) fn denied(denied: &Denied) -> Self {
@@ -134,6 +265,10 @@ impl Failure {
         Self::new(StatusCode::BAD_REQUEST, code, error.to_string())
     }
 
+    pub(super) fn value(param: &'static str, problem: &'static str) -> Self {
+        Self::search(&invalid(param, problem))
+    }
+
     pub(super) fn cursor() -> Self {
         Self::search(&invalid("_cursor", FOLLOW))
     }
@@ -186,7 +321,11 @@ impl From<StoreError> for Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let body = outcome("error", self.code, &self.diagnostics).to_string();
+        let body = match self.issues.is_empty() {
+            true => outcome("error", self.code, &self.diagnostics),
+            false => json!({"resourceType": "OperationOutcome", "issue": self.issues}),
+        };
+        let body = body.to_string();
         let mut response = (self.status, [(header::CONTENT_TYPE, FHIR_JSON)], body).into_response();
         if let Some(challenge) = self.challenge {
             let value = header::HeaderValue::from_static(challenge);
@@ -196,6 +335,25 @@ impl IntoResponse for Failure {
         }
         response
     }
+}
+
+/// What is not R4, as an issue at its element.
+pub fn issue_of(issue: &Issue) -> Value {
+    json!({
+        "severity": "error",
+        "code": issue.fault.as_str(),
+        "diagnostics": issue.problem,
+        "expression": [issue.expression],
+    })
+}
+
+fn refused(element: &Inadmissible) -> Value {
+    json!({
+        "severity": "error",
+        "code": "business-rule",
+        "diagnostics": element.problem,
+        "expression": [element.expression],
+    })
 }
 
 /// The OperationOutcome of a request that was refused before any route saw it, by its status.

@@ -185,7 +185,7 @@ fn is_asked_for(query: &Query, step: &axis::Commits) -> bool {
 /// The total where it is asked for or costs nothing.
 async fn total_of(api: &FhirApi, search: &Search) -> Result<Option<u64>, StoreError> {
     let query = &search.query;
-    if query.filters.is_empty() {
+    if query.filters.is_empty() && query.kind.is_delivered() {
         return Ok(Some(api.store.counts().await?.of(query.kind)));
     }
     if search.total {

@@ -3,43 +3,29 @@
 //! Nothing is read from the store and nothing is kept, so that there is nothing to write down; a token is needed all
 //! the same. It is judged by R4 alone: what a profile asks for, and whether this region may hold the resource, is
 //! another question, and to ask it is refused rather than left unanswered.
-use super::{Answer, Api, FhirApi, InUrl, check_format, in_url, json as respond, outcome::Failure};
+use super::routes::{Segments, in_url};
+use super::{Answer, Api, FhirApi, InUrl, check_format, json as respond, outcome::Failure};
 use crate::json::{Json, Object};
-use crate::r4::{self, Fault, Issue, R4};
+use crate::r4::{self, Fault, Issue};
+use crate::store::ResourceType;
 use axum::{
-    Router,
     body::Bytes,
-    extract::{DefaultBodyLimit, rejection::BytesRejection},
+    extract::rejection::BytesRejection,
     http::{HeaderMap, StatusCode, header},
     response::IntoResponse,
-    routing::{MethodRouter, post},
 };
 use serde_json::{Value, json};
-use std::sync::Arc;
 
-/// Bytes of a resource that is looked at: what the node takes as a body.
-pub const MAX_RESOURCE_BYTES: usize = 128 * 1024;
-/// What an operation is called in a path, as it is and percent-encoded.
-const NAMES: [&str; 2] = ["$validate", "%24validate"];
-
-/// With the routes of the operation.
-pub fn routes(mut router: Router<Arc<FhirApi>>) -> Router<Arc<FhirApi>> {
-    for kind in R4.resources() {
-        for name in NAMES {
-            router = router.route(&format!("/fhir/{kind}/{name}"), of_type(kind));
-        }
-    }
-    router
-}
-
-fn of_type(kind: &'static str) -> MethodRouter<Arc<FhirApi>> {
-    let handler = async move |api: Api,
-                              pairs: InUrl,
-                              headers: HeaderMap,
-                              body: Result<Bytes, BytesRejection>| {
-        validate(&api, kind, pairs, &headers, body)
-    };
-    post(handler).layer(DefaultBodyLimit::max(MAX_RESOURCE_BYTES))
+/// `POST [type]/$validate`.
+pub async fn validate_type(
+    api: Api,
+    path: Segments,
+    pairs: InUrl,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Answer {
+    let kind = ResourceType::parse(path.at(0)?).ok_or_else(Failure::no_such_path)?;
+    validate(&api, kind.as_str(), pairs, &headers, body)
 }
 
 fn validate(
@@ -59,16 +45,25 @@ fn validate(
     if !unknown.is_empty() {
         return Err(Failure::unknown_parameters(&unknown));
     }
+    let body = resource_in(headers, body)?;
+    let text = body.as_str();
+    let tree = Json::parse(text).map_err(|error| Failure::no_resource(&error.to_string()))?;
+    let issues = judged(kind, &tree)?;
+    Ok(respond(outcome(&issues).to_string()).into_response())
+}
+
+/// The text of a resource in a body.
+pub fn resource_in(
+    headers: &HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<String, Failure> {
     is_json(headers)?;
     let body = body.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => Failure::too_long(),
         _ => Failure::no_resource("the body cannot be read"),
     })?;
-    let text = std::str::from_utf8(&body);
-    let text = text.map_err(|_| Failure::no_resource("the body is not UTF-8"))?;
-    let tree = Json::parse(text).map_err(|error| Failure::no_resource(&error.to_string()))?;
-    let issues = judged(kind, &tree)?;
-    Ok(respond(outcome(&issues).to_string()).into_response())
+    let text = String::from_utf8(body.into());
+    text.map_err(|_| Failure::no_resource("the body is not UTF-8"))
 }
 
 /// `Content-Type` of a resource (FHIR R4 http.html#mime-type).
@@ -118,17 +113,7 @@ fn in_parameters<'a, 'b>(parameters: &'b Object<'a>) -> Result<&'b Json<'a>, Fai
 }
 
 fn outcome(issues: &[Issue]) -> Value {
-    let told: Vec<Value> = issues
-        .iter()
-        .map(|issue| {
-            json!({
-                "severity": "error",
-                "code": issue.fault.as_str(),
-                "diagnostics": issue.problem,
-                "expression": [issue.expression],
-            })
-        })
-        .collect();
+    let told: Vec<Value> = issues.iter().map(super::outcome::issue_of).collect();
     match told.is_empty() {
         false => json!({"resourceType": "OperationOutcome", "issue": told}),
         true => super::outcome::outcome(

@@ -39,10 +39,10 @@ impl Sort {
 
     /// Observations newest first, as clinicians read them; the others, which have no time, by id.
     #[must_use]
-    pub const fn default_of(kind: ResourceType) -> Self {
+    pub fn default_of(kind: ResourceType) -> Self {
         match kind {
             ResourceType::Observation => Self::by(SortKey::Date, true),
-            ResourceType::Patient | ResourceType::Device => Self::by(SortKey::Id, false),
+            _ => Self::by(SortKey::Id, false),
         }
     }
 

@@ -84,6 +84,13 @@ impl Sql {
             Filter::Id(ids) => self.one_of("id", ids.iter().map(ToString::to_string)),
             Filter::Patient(ids) => self.one_of("patient", ids.iter().map(ToString::to_string)),
             Filter::Device(ids) => self.one_of("device", ids.iter().map(ToString::to_string)),
+            Filter::Subject { patients, devices } => {
+                self.text.push('(');
+                self.one_of("patient", patients.iter().map(ToString::to_string));
+                self.text.push_str(" OR (patient IS NULL AND ");
+                self.one_of("device", devices.iter().map(ToString::to_string));
+                self.text.push_str("))");
+            }
             Filter::Code(codes) => self.one_of("code", codes.iter().map(ToString::to_string)),
             Filter::Category(list) => {
                 self.one_of("category", list.iter().map(|one| one.as_str().to_owned()));

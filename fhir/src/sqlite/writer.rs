@@ -1,8 +1,8 @@
 //! The writer: takes what waits, applies it in one transaction, commits once, answers everyone.
-use super::failed;
+use super::{failed, general};
 use crate::store::{
-    Applied, Decision, Delivery, Known, MAX_APPLY, NewResource, ResourceType, Source, StoreError,
-    conflicts_of, conflicts_text, decide,
+    self, Applied, Decision, Delivery, Known, MAX_APPLY, NewResource, ResourceType, Source,
+    StoreError, Transacted, conflicts_of, conflicts_text, decide,
 };
 use rusqlite::{
     Connection, OptionalExtension, Savepoint, Transaction, TransactionBehavior, params,
@@ -23,6 +23,11 @@ pub enum Job {
         now: Timestamp,
         reply: Reply<Vec<Applied>>,
     },
+    /// Of `transact`.
+    Transact {
+        transaction: store::Transaction,
+        reply: Reply<Transacted>,
+    },
     /// Of `keep_marks`.
     KeepMarks {
         reader: String,
@@ -38,23 +43,35 @@ impl Job {
             Self::Apply { deliveries, .. } => {
                 deliveries.iter().map(|one| one.resources.len()).sum()
             }
+            Self::Transact { transaction, .. } => transaction.changes.len(),
             Self::KeepMarks { .. } => 1,
         }
     }
 
-    fn answer(self, result: Vec<Applied>) {
-        match self {
-            Self::Apply { reply, .. } => drop(reply.send(Ok(result))),
-            Self::KeepMarks { reply, .. } => drop(reply.send(Ok(()))),
+    fn answer(self, done: Done) {
+        match (self, done) {
+            (Self::Apply { reply, .. }, Done::Applied(applied)) => drop(reply.send(Ok(applied))),
+            (Self::Transact { reply, .. }, Done::Transacted(done)) => drop(reply.send(Ok(done))),
+            (Self::KeepMarks { reply, .. }, Done::Kept) => drop(reply.send(Ok(()))),
+            // An answer of another job is none: who waits learns that the writer failed.
+            _ => {}
         }
     }
 
     fn fail(self, error: &rusqlite::Error) {
         match self {
             Self::Apply { reply, .. } => drop(reply.send(Err(failed("apply", error)))),
+            Self::Transact { reply, .. } => drop(reply.send(Err(failed("transact", error)))),
             Self::KeepMarks { reply, .. } => drop(reply.send(Err(failed("keep marks", error)))),
         }
     }
+}
+
+/// What became of a job.
+enum Done {
+    Applied(Vec<Applied>),
+    Transacted(Transacted),
+    Kept,
 }
 
 const HEAD: &str = "SELECT seq, updated, observations, patients, devices FROM head";
@@ -62,8 +79,11 @@ const SET_HEAD: &str =
     "UPDATE head SET seq = ?1, updated = ?2, observations = ?3, patients = ?4, devices = ?5";
 const SEEN: &str = "SELECT conflicts FROM parcel WHERE id = ?1";
 const SEE: &str = "INSERT INTO parcel(id, conflicts) VALUES (?1, ?2)";
-const KNOWN: &str = "SELECT version, body, source FROM resource WHERE type = ?1 AND id = ?2";
-const OWNER: &str = "SELECT source FROM resource WHERE type = ?1 AND id = ?2";
+/// What a client wrote is no facility's: it has an owner that no source is.
+const KNOWN: &str = "SELECT version, body, CASE WHEN author IS NULL THEN source ELSE '' END FROM resource \
+     WHERE type = ?1 AND id = ?2";
+const OWNER: &str = "SELECT CASE WHEN author IS NULL THEN source ELSE '' END FROM resource \
+     WHERE type = ?1 AND id = ?2";
 const ADOPT: &str = "UPDATE resource SET source = ?3 WHERE type = ?1 AND id = ?2";
 const OFFER: &str = "INSERT INTO facility(place, pseudonym) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
 const PSEUDONYM: &str = "SELECT pseudonym FROM facility WHERE place = ?1";
@@ -111,29 +131,38 @@ fn gather(first: Job, queue: &mut mpsc::Receiver<Job>) -> Vec<Job> {
     jobs
 }
 
-fn commit(connection: &mut Connection, jobs: &[Job]) -> rusqlite::Result<Vec<Vec<Applied>>> {
+fn commit(connection: &mut Connection, jobs: &[Job]) -> rusqlite::Result<Vec<Done>> {
     let mut transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut head = Head::load(&transaction)?;
     let mut results = Vec::with_capacity(jobs.len());
     for job in jobs {
-        let (deliveries, now) = match job {
+        results.push(match job {
             Job::Apply {
                 deliveries, now, ..
-            } => (deliveries, now),
+            } => {
+                head.updated = head.updated.max(now.0);
+                let applied = deliveries
+                    .iter()
+                    .map(|delivery| head.deliver(&mut transaction, delivery))
+                    .collect::<rusqlite::Result<_>>()?;
+                Done::Applied(applied)
+            }
+            Job::Transact {
+                transaction: asked, ..
+            } => {
+                head.updated = head.updated.max(asked.now.0);
+                let place = (head.seq, head.updated);
+                let (done, last) = general::transact(&transaction, asked, place)?;
+                head.seq = last;
+                Done::Transacted(done)
+            }
             Job::KeepMarks { reader, marks, .. } => {
                 transaction
                     .prepare_cached(KEEP_MARKS)?
                     .execute([reader, marks])?;
-                results.push(Vec::new());
-                continue;
+                Done::Kept
             }
-        };
-        head.updated = head.updated.max(now.0);
-        let applied = deliveries
-            .iter()
-            .map(|delivery| head.deliver(&mut transaction, delivery))
-            .collect::<rusqlite::Result<_>>()?;
-        results.push(applied);
+        });
     }
     head.save(&transaction)?;
     transaction.commit()?;
@@ -315,7 +344,10 @@ impl Head {
     }
 
     fn count(&mut self, kind: ResourceType) {
-        if let Some(position) = ResourceType::ALL.iter().position(|known| *known == kind) {
+        if let Some(position) = ResourceType::DELIVERED
+            .iter()
+            .position(|known| *known == kind)
+        {
             self.counts[position] += 1;
         }
     }

@@ -1,0 +1,457 @@
+//! May this place hold it? What an R4 resource may not bring into a region, whoever writes it.
+//!
+//! A region holds pseudonymous data. So what may enter is listed, and everything else is refused: text that somebody
+//! typed, names, addresses, contacts, pictures, documents, numbers by which a person, a visit, a specimen or a device
+//! is known elsewhere (45 CFR 164.514(b)(2)(i)), and whatever is not understood: extensions, codes of systems that
+//! are nobody's standard, addresses of other servers. The lists are below, by data type first ([`primitive`]) and by
+//! element where it matters ([`ELEMENTS`]). What is contained in another resource, or is an entry of a Bundle, is
+//! judged as it would be alone.
+//!
+//! What the mesh itself writes passes a narrower door (`crate::validate`). What this one cannot see: whether a date
+//! is a true one (a client writes in the time of the patient's record, which is shifted), and a name that is written
+//! in the letters of a code.
+mod lists;
+
+use crate::json::{Json, Object};
+use crate::r4::{Field, Kind, Primitive, R4, Shape};
+use lists::{ELEMENTS, EXTENSIONS, IDENTIFIERS, SYSTEMS, TYPES, URIS};
+use types::Code;
+
+/// Elements that are told of one resource; one with more is refused just the same.
+pub const MAX_TOLD: usize = 100;
+/// Age from which an age, or the year of a birth, identifies (45 CFR 164.514(b)(2)(i)(C)).
+const OLD: i32 = 90;
+const YEAR_ALONE: &str =
+    "of a birth or a death the year alone is taken, and of nobody of 90 years or more";
+
+/// Which profile a place admits by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holding {
+    /// Pseudonymous data alone, as a region holds it.
+    Pseudonymous {
+        /// The year that ages are told from.
+        year: i32,
+    },
+    /// Everything that is R4, as a facility holds it.
+    Identified,
+}
+
+/// An element that may not be here. It repeats no value of the resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inadmissible {
+    /// FHIRPath of the element, such as `Patient.name[0]`.
+    pub expression: String,
+    /// Why, and what is taken instead.
+    pub problem: &'static str,
+}
+
+/// What becomes of an element.
+#[derive(Clone, Copy, Debug)]
+enum Rule {
+    /// It is refused, and not looked into.
+    Never(&'static str),
+    /// Its value passes this test, instead of that of its data type.
+    If(fn(&str) -> bool, &'static str),
+    /// A year, of less than 90 years ago.
+    Year,
+    /// It is taken as it is.
+    Any,
+}
+
+impl Holding {
+    /// The elements of a resource that may not be here, at most [`MAX_TOLD`]. The resource is R4.
+    #[must_use]
+    pub fn judge(&self, resource: &Json<'_>) -> Vec<Inadmissible> {
+        let Self::Pseudonymous { year } = *self else {
+            return Vec::new();
+        };
+        let mut judge = Judge {
+            year,
+            at: String::new(),
+            told: Vec::new(),
+        };
+        judge.resource(resource);
+        judge.told
+    }
+
+    /// Whether a client may choose that id for a new resource: a UUID, which says nothing. What the mesh draws looks
+    /// otherwise, so that nobody takes an id before a facility does.
+    #[must_use]
+    pub fn takes_id(&self, id: &str) -> bool {
+        match self {
+            Self::Pseudonymous { .. } => is_uuid(id),
+            Self::Identified => true,
+        }
+    }
+}
+
+struct Judge {
+    year: i32,
+    /// FHIRPath of the element in hand.
+    at: String,
+    told: Vec<Inadmissible>,
+}
+
+impl Judge {
+    fn refuse(&mut self, problem: &'static str) {
+        if self.told.len() < MAX_TOLD {
+            self.told.push(Inadmissible {
+                expression: self.at.clone(),
+                problem,
+            });
+        }
+    }
+
+    fn below(&mut self, step: &str, then: impl FnOnce(&mut Self)) {
+        let length = self.at.len();
+        self.at.push_str(step);
+        then(self);
+        self.at.truncate(length);
+    }
+
+    fn resource(&mut self, value: &Json<'_>) {
+        let object = value.object();
+        let kind = object.and_then(|object| object.text("resourceType"));
+        let shape = kind.and_then(|kind| R4.shape_of(kind));
+        let (Some(object), Some(shape)) = (object, shape) else {
+            return self.refuse("what is no resource cannot be judged");
+        };
+        let judge = |judge: &mut Self| {
+            if TYPES.contains(&shape.name.as_str()) {
+                return judge.refuse("a resource of this type holds what identifies");
+            }
+            judge.object(shape, object);
+        };
+        match self.at.is_empty() {
+            true => self.below(&shape.name, judge),
+            false => judge(self),
+        }
+    }
+
+    fn object(&mut self, shape: &Shape, object: &Object<'_>) {
+        if !self.fits(shape, object) {
+            return;
+        }
+        for (name, value) in &object.0 {
+            // The id of what is stored is its place's to say: `Holding::takes_id`.
+            let is_of_root = name == "id" && self.at == shape.name;
+            if is_of_root || (name == "resourceType" && R4.is_resource(&shape.name)) {
+                continue;
+            }
+            let (member, is_beside) = match name.strip_prefix('_') {
+                Some(member) => (member, true),
+                None => (name.as_ref(), false),
+            };
+            let Some(field) = shape.fields.get(member) else {
+                self.refuse("an element that R4 does not have");
+                continue;
+            };
+            self.below(&format!(".{}", field.element), |judge| {
+                judge.element(shape, field, value, is_beside);
+            });
+        }
+    }
+
+    fn element(&mut self, shape: &Shape, field: &Field, value: &Json<'_>, is_beside: bool) {
+        let rule = rule_of(&shape.name, field);
+        if let Some(Rule::Never(problem)) = rule {
+            return self.refuse(problem);
+        }
+        match value {
+            Json::List(list) => {
+                for (index, one) in list.iter().enumerate() {
+                    let step = format!("[{index}]");
+                    self.below(&step, |judge| judge.one(field, rule, one, is_beside));
+                }
+            }
+            one => self.one(field, rule, one, is_beside),
+        }
+    }
+
+    fn one(&mut self, field: &Field, rule: Option<Rule>, value: &Json<'_>, is_beside: bool) {
+        match (field.kind, value) {
+            (_, Json::Null) => {}
+            // Beside a primitive value stand its id and its extensions.
+            (Kind::Primitive(_), Json::Object(object)) if is_beside => {
+                if let Some(shape) = R4.shape_of("Element") {
+                    self.object(shape, object);
+                }
+            }
+            (Kind::Primitive(kind), value) => self.primitive(field, kind, rule, value),
+            (Kind::Object(at), Json::Object(object)) => match R4.shape(at) {
+                Some(shape) if matches!(rule, Some(Rule::Year)) && shape.name == "Period" => {
+                    self.refuse(YEAR_ALONE);
+                }
+                Some(shape) => self.object(shape, object),
+                None => {}
+            },
+            (Kind::Resource, value) => self.resource(value),
+            (Kind::Object(_), _) => self.refuse("an object is expected"),
+        }
+    }
+
+    fn primitive(&mut self, field: &Field, kind: Primitive, rule: Option<Rule>, value: &Json<'_>) {
+        let text = match value {
+            Json::Text(text) => text.as_ref(),
+            Json::Number(number) => number,
+            _ => "",
+        };
+        let problem = match rule {
+            Some(Rule::Any) => None,
+            Some(Rule::If(fits, problem)) => (!fits(text)).then_some(problem),
+            Some(Rule::Year) if kind == Primitive::Boolean => None,
+            Some(Rule::Year) => (!self.is_year(text)).then_some(YEAR_ALONE),
+            Some(Rule::Never(problem)) => Some(problem),
+            // Its codes are listed, and R4 was asked whether it is one of them.
+            None if kind == Primitive::Code && field.set.and_then(|set| R4.set(set)).is_some() => {
+                None
+            }
+            None => primitive(kind, text),
+        };
+        if let Some(problem) = problem {
+            self.refuse(problem);
+        }
+    }
+
+    fn is_year(&self, text: &str) -> bool {
+        let digits = text.len() == 4 && text.bytes().all(|byte| byte.is_ascii_digit());
+        let year = text.parse::<i32>().ok().filter(|_| digits);
+        year.is_some_and(|year| self.year.saturating_sub(year) < OLD)
+    }
+
+    /// Rules over several elements of one data type; what is refused here is not looked into.
+    fn fits(&mut self, shape: &Shape, object: &Object<'_>) -> bool {
+        let problem = match shape.name.as_str() {
+            "Coding" => coding(object),
+            "Identifier" => identifier(object),
+            "Extension" => extension(object),
+            "Age" => age(object),
+            "Quantity" | "SimpleQuantity" | "Duration" | "Count" | "Distance" | "Money" => {
+                unit(object)
+            }
+            "HumanName" | "Address" | "ContactPoint" | "ContactDetail" | "Contributor"
+            | "Signature" => Some("names, addresses, contacts and signatures are not taken"),
+            "Narrative" => Some("a narrative is not taken: nobody can tell what is in it"),
+            "CodeableConcept" if !object.has("coding") => {
+                Some("a concept is taken by its codes, not by its text")
+            }
+            _ => None,
+        };
+        match problem {
+            Some(problem) => {
+                self.refuse(problem);
+                false
+            }
+            None => true,
+        }
+    }
+}
+
+fn rule_of(shape: &str, field: &Field) -> Option<Rule> {
+    let found = ELEMENTS
+        .iter()
+        .find(|(of, element, _)| (*of == shape || *of == "*") && *element == field.element);
+    found.map(|(.., rule)| *rule)
+}
+
+/// What is refused of a value by its data type alone.
+fn primitive(kind: Primitive, text: &str) -> Option<&'static str> {
+    let fits = match kind {
+        Primitive::Boolean
+        | Primitive::Integer
+        | Primitive::PositiveInt
+        | Primitive::UnsignedInt
+        | Primitive::Decimal
+        | Primitive::Date
+        | Primitive::DateTime
+        | Primitive::Instant
+        | Primitive::Time => true,
+        Primitive::Code => {
+            return (!is_code(text)).then_some("a code has no spaces and 64 characters at most");
+        }
+        Primitive::Id => {
+            return (!is_local_id(text)).then_some(
+                "an id within a resource is a few letters and digits, such as a1, or a UUID",
+            );
+        }
+        Primitive::Uuid => is_uuid(text.strip_prefix("urn:uuid:").unwrap_or(text)),
+        Primitive::Canonical | Primitive::Uri => {
+            return (!is_known_uri(text)).then_some("a URI is taken of standards alone");
+        }
+        Primitive::Oid | Primitive::Url => {
+            return Some("an address, or a number that somebody gave, is not taken");
+        }
+        Primitive::Base64Binary | Primitive::Markdown | Primitive::String | Primitive::Xhtml => {
+            return Some("text and data that nobody can check are not taken");
+        }
+    };
+    (!fits).then_some("the value is none that is taken")
+}
+
+/// A code of a standard's system, in the form that the system gives its codes, without words but those that are known
+/// for it.
+fn coding(object: &Object<'_>) -> Option<&'static str> {
+    let Some(system) = object.text("system") else {
+        return Some("a code is taken with its system");
+    };
+    if !SYSTEMS.iter().any(|known| is_below(system, known)) {
+        return Some("codes are taken of standards' systems alone");
+    }
+    let code = object.text("code").unwrap_or_default();
+    let has_form = match system {
+        "http://loinc.org" => is_loinc(code),
+        "http://snomed.info/sct" => is_digits(code, 18),
+        "http://www.nlm.nih.gov/research/umls/rxnorm" => is_digits(code, 8),
+        _ => true,
+    };
+    if !has_form {
+        return Some("the code is none of its system");
+    }
+    let known = Code::of(system, code)
+        .ok()
+        .map(|known| known.info().display);
+    let display = object.text("display");
+    (display.is_some() && display != known).then_some("a code is taken without words beside it")
+}
+
+/// A number and its check digit, behind the letters of a part or an answer.
+fn is_loinc(code: &str) -> bool {
+    let code = code
+        .strip_prefix("LP")
+        .or(code.strip_prefix("LA"))
+        .unwrap_or(code);
+    code.split_once('-')
+        .is_some_and(|(number, check)| is_digits(number, 7) && is_digits(check, 1))
+}
+
+fn is_digits(text: &str, most: usize) -> bool {
+    (1..=most).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn identifier(object: &Object<'_>) -> Option<&'static str> {
+    let (system, value) = (object.text("system"), object.text("value"));
+    let is_drawn = match (system, value) {
+        (Some("urn:ietf:rfc:3986"), Some(value)) => {
+            value.strip_prefix("urn:uuid:").is_some_and(is_uuid)
+        }
+        (Some(system), Some(value)) => IDENTIFIERS.contains(&system) && is_uuid(value),
+        _ => false,
+    };
+    (!is_drawn).then_some(
+        "a number by which somebody or something is known elsewhere is not taken; a random one is: system \
+         urn:ietf:rfc:3986, value urn:uuid:…",
+    )
+}
+
+fn extension(object: &Object<'_>) -> Option<&'static str> {
+    let known = object
+        .text("url")
+        .is_some_and(|url| EXTENSIONS.contains(&url));
+    (!known).then_some("an extension is taken only where it is known here")
+}
+
+fn age(object: &Object<'_>) -> Option<&'static str> {
+    let years = match object.get("value") {
+        Some(Json::Number(number)) => number.parse::<f64>().ok(),
+        _ => None,
+    };
+    let in_years = object.text("code").is_none_or(|code| code == "a");
+    let is_old = in_years && years.is_none_or(|years| years >= f64::from(OLD));
+    is_old
+        .then_some("an age is taken below 90 years")
+        .or_else(|| unit(object))
+}
+
+/// `unit` is free text; it may repeat the code, which is one of a standard's system.
+fn unit(object: &Object<'_>) -> Option<&'static str> {
+    let (unit, code) = (object.text("unit"), object.text("code"));
+    let known = |system: &str| SYSTEMS.iter().any(|known| is_below(system, known));
+    let fits = match (object.text("system"), code) {
+        (None, None) => unit.is_none(),
+        (Some(system), Some(_)) => known(system) && unit.is_none_or(|unit| Some(unit) == code),
+        (system, _) => unit.is_none() && code.is_none() && system.is_none_or(known),
+    };
+    (!fits).then_some("a unit is taken by its code and system, which the text beside it repeats")
+}
+
+/// Whether a URI is that one, or below it.
+fn is_below(uri: &str, known: &str) -> bool {
+    uri.strip_prefix(known).is_some_and(|rest| {
+        (rest.is_empty() || known.ends_with(['/', ':']) || rest.starts_with(['/', '|']))
+            && is_plain(rest)
+    })
+}
+
+/// No spaces, queries, fragments or users.
+fn is_plain(text: &str) -> bool {
+    text.len() <= 200
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-._/|:".contains(&byte))
+}
+
+fn is_known_uri(text: &str) -> bool {
+    let uuid = text.strip_prefix("urn:uuid:").is_some_and(is_uuid);
+    uuid || URIS
+        .iter()
+        .chain(&SYSTEMS)
+        .any(|known| is_below(text, known))
+}
+
+fn is_code(text: &str) -> bool {
+    text.len() <= 64 && !text.contains(char::is_whitespace)
+}
+
+/// `8-4-4-4-12` hexadecimal digits (RFC 9562 §4).
+pub(crate) fn is_uuid(text: &str) -> bool {
+    let lengths = [8, 4, 4, 4, 12];
+    let parts: Vec<&str> = text.split('-').collect();
+    parts.len() == lengths.len()
+        && parts.iter().zip(lengths).all(|(part, length)| {
+            part.len() == length && part.bytes().all(|byte| byte.is_ascii_hexdigit())
+        })
+}
+
+/// Up to four letters and up to four digits, or a UUID.
+fn is_local_id(text: &str) -> bool {
+    let letters = text.bytes().take_while(u8::is_ascii_alphabetic).count();
+    let digits = text.len() - letters;
+    let rest = text.bytes().skip(letters).all(|byte| byte.is_ascii_digit());
+    (letters <= 4 && (1..=4).contains(&digits) && rest) || is_uuid(text)
+}
+
+/// `Type/id`, also of a version, or `#id` of what is contained.
+fn is_reference(text: &str) -> bool {
+    if let Some(contained) = text.strip_prefix('#') {
+        return contained.is_empty() || is_local_id(contained);
+    }
+    let parts: Vec<&str> = text.split('/').collect();
+    let (kind, id) = match parts.as_slice() {
+        [kind, id] => (*kind, *id),
+        [kind, id, "_history", version] if version.parse::<u32>().is_ok() => (*kind, *id),
+        _ => return false,
+    };
+    let drawn_by_the_mesh = id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    R4.is_resource(kind) && (is_uuid(id) || drawn_by_the_mesh)
+}
+
+/// Items of a form: `1.2.3`, or the code of LOINC by which its panels name them.
+fn is_link_id(text: &str) -> bool {
+    let is_numbered = text.len() <= 24 && text.split('.').all(|part| is_digits(part, 3));
+    is_numbered || is_loinc(text.strip_prefix('/').unwrap_or(text))
+}
+
+/// Numbers of a sampled signal (FHIR R4 SampledData.data).
+fn is_samples(text: &str) -> bool {
+    text.split(' ')
+        .all(|one| matches!(one, "E" | "U" | "L") || one.parse::<f64>().is_ok_and(f64::is_finite))
+}
+
+/// What a flag says of a reading; no other note is taken.
+fn is_note(text: &str) -> bool {
+    crate::map::FLAGS.iter().any(|(.., note)| *note == text)
+}
+
+#[cfg(test)]
+#[path = "admit_tests.rs"]
+mod tests;

@@ -1,0 +1,254 @@
+//! Tests of what may enter a region: what identifies is found wherever it hides.
+use super::*;
+use serde_json::{Value, json};
+
+const REGION: Holding = Holding::Pseudonymous { year: 2000 };
+const SOMEBODY: &str = "Patient/0123456789abcdef0123456789abcdef";
+
+fn told(resource: &Value) -> Vec<String> {
+    let text = resource.to_string();
+    let tree = Json::parse(&text).unwrap();
+    let told = REGION.judge(&tree);
+    told.into_iter().map(|one| one.expression).collect()
+}
+
+#[test]
+fn a_coded_finding_about_a_pseudonym_is_taken() {
+    for resource in [
+        json!({
+            "resourceType": "Condition",
+            "clinicalStatus": {"coding": [{
+                "system": "http://terminology.hl7.org/CodeSystem/condition-clinical", "code": "active",
+            }]},
+            "code": {"coding": [{"system": "http://snomed.info/sct", "code": "38341003"}]},
+            "subject": {"reference": SOMEBODY, "type": "Patient"},
+            "onsetDateTime": "1999-03-04T10:00:00Z",
+            "identifier": [{
+                "system": "urn:ietf:rfc:3986",
+                "value": "urn:uuid:11111111-2222-4333-8444-555555555555",
+            }],
+        }),
+        json!({
+            "resourceType": "RiskAssessment", "status": "final", "subject": {"reference": SOMEBODY},
+            "prediction": [{"probabilityDecimal": 0.125}],
+        }),
+        json!({
+            "resourceType": "Observation", "status": "final",
+            "code": {"coding": [{"system": "http://loinc.org", "code": "8867-4", "display": "Heart rate"}]},
+            "subject": {"reference": SOMEBODY},
+            "valueQuantity": {"value": 72.50, "unit": "/min", "system": "http://unitsofmeasure.org", "code": "/min"},
+            "_status": {"extension": [{
+                "url": "http://hl7.org/fhir/StructureDefinition/data-absent-reason", "valueCode": "unknown",
+            }]},
+        }),
+        json!({"resourceType": "Patient", "gender": "female", "birthDate": "1950", "deceasedBoolean": true}),
+        json!({
+            "resourceType": "Observation", "status": "final",
+            "code": {"coding": [{"system": "http://loinc.org", "code": "11524-6"}]},
+            "valueSampledData": {"origin": {"value": 0}, "period": 4, "dimensions": 1, "data": "1 -2.5 E 3e2"},
+        }),
+    ] {
+        assert_eq!(told(&resource), [""; 0], "{resource}");
+    }
+}
+
+#[test]
+fn each_element_that_identifies_is_named() {
+    let patient = json!({
+        "resourceType": "Patient",
+        "text": {"status": "generated", "div": "<div xmlns='http://www.w3.org/1999/xhtml'>Ada</div>"},
+        "identifier": [{"system": "http://hospital.example/mrn", "value": "4711"}],
+        "name": [{"family": "Lovelace"}], "telecom": [{"system": "phone", "value": "1"}],
+        "birthDate": "1915-12-10", "deceasedDateTime": "1999-11-27",
+        "address": [{"city": "London"}], "photo": [{"data": "QQ=="}],
+        "contact": [{"gender": "male"}],
+        "extension": [{"url": "http://hl7.org/fhir/StructureDefinition/patient-birthPlace", "valueAddress": {"city": "x"}}],
+    });
+    let mut found = told(&patient);
+    found.sort();
+    assert_eq!(
+        found,
+        [
+            "Patient.address",
+            "Patient.birthDate",
+            "Patient.contact",
+            "Patient.deceased",
+            "Patient.extension[0]",
+            "Patient.identifier[0]",
+            "Patient.name",
+            "Patient.photo",
+            "Patient.telecom",
+            "Patient.text",
+        ]
+    );
+}
+
+/// Members of an Observation, and the element of it that is refused.
+const HIDDEN: &[(&str, &str)] = &[
+    (r#"{"valueString": "Ada Lovelace"}"#, "value"),
+    (r#"{"note": [{"text": "called Ada"}]}"#, "note[0].text"),
+    (
+        r#"{"note": [{"authorString": "Ada", "text": "Delivered late: true of its time, not of when it came."}]}"#,
+        "note[0].author",
+    ),
+    (
+        r#"{"contained": [{"resourceType": "Patient", "id": "p1", "name": [{"text": "Ada"}]}]}"#,
+        "contained[0].name",
+    ),
+    (
+        r#"{"contained": [{"resourceType": "Binary", "id": "b1", "contentType": "text/plain", "data": "QQ=="}]}"#,
+        "contained[0]",
+    ),
+    (
+        r#"{"contained": [{"resourceType": "Device", "id": "ada-lovelace"}]}"#,
+        "contained[0].id",
+    ),
+    (
+        r#"{"contained": [{"resourceType": "Device", "id": "d1", "meta": {"versionId": "lovelace"}}]}"#,
+        "contained[0].meta.versionId",
+    ),
+    (r#"{"subject": {"display": "Ada"}}"#, "subject.display"),
+    (
+        r#"{"subject": {"reference": "Patient/lovelace"}}"#,
+        "subject.reference",
+    ),
+    (
+        r#"{"subject": {"reference": "https://hospital.example/Patient/1"}}"#,
+        "subject.reference",
+    ),
+    (
+        r#"{"subject": {"identifier": {"system": "urn:mrn", "value": "1"}}}"#,
+        "subject.identifier",
+    ),
+    (r#"{"valueCodeableConcept": {"text": "Ada"}}"#, "value"),
+    (
+        r#"{"valueCodeableConcept": {"coding": [{"system": "urn:oid:1.2.3", "code": "4711"}]}}"#,
+        "value.coding[0]",
+    ),
+    (
+        r#"{"valueCodeableConcept": {"coding": [{"code": "4711"}]}}"#,
+        "value.coding[0]",
+    ),
+    (
+        r#"{"valueCodeableConcept": {"coding": [{"system": "http://loinc.org", "code": "Lovelace"}]}}"#,
+        "value.coding[0]",
+    ),
+    (
+        r#"{"valueCodeableConcept": {"coding": [{"system": "http://loinc.org", "code": "8867-4", "display": "Ada"}]}}"#,
+        "value.coding[0]",
+    ),
+    (
+        r#"{"valueQuantity": {"value": 1, "unit": "of Ada"}}"#,
+        "value",
+    ),
+    (
+        r#"{"valueQuantity": {"value": 1, "unit": "Ada", "code": "Ada"}}"#,
+        "value",
+    ),
+    (
+        r#"{"valueSampledData": {"origin": {"value": 0}, "period": 4, "dimensions": 1, "data": "Ada"}}"#,
+        "value.data",
+    ),
+    (
+        r#"{"_status": {"extension": [{"url": "http://ada", "valueString": "Ada"}]}}"#,
+        "status.extension[0]",
+    ),
+    (r#"{"_status": {"id": "lovelace"}}"#, "status.id"),
+    (
+        r#"{"extension": [{"url": "http://hl7.org/fhir/StructureDefinition/data-absent-reason", "valueString": "Ada"}]}"#,
+        "extension[0].value",
+    ),
+    (
+        r#"{"meta": {"source": "urn:medmesh:facility:0"}}"#,
+        "meta.source",
+    ),
+    (
+        r#"{"meta": {"profile": ["http://hospital.example/of/ada"]}}"#,
+        "meta.profile[0]",
+    ),
+    (
+        r#"{"meta": {"tag": [{"system": "http://hospital.example", "code": "ada"}]}}"#,
+        "meta.tag[0]",
+    ),
+    (
+        r#"{"component": [{"valueString": "Ada"}]}"#,
+        "component[0].value",
+    ),
+    (
+        r#"{"implicitRules": "http://hospital.example/rules"}"#,
+        "implicitRules",
+    ),
+];
+
+/// Other resources, and the element of each that is refused.
+const ELSEWHERE: &[(&str, &str)] = &[
+    (
+        r#"{"resourceType": "QuestionnaireResponse", "item": [{"linkId": "1", "answer": [{"valueString": "Ada"}]}]}"#,
+        "QuestionnaireResponse.item[0].answer[0].value",
+    ),
+    (
+        r#"{"resourceType": "QuestionnaireResponse", "item": [{"answer": [{"valueAttachment": {"data": "QQ=="}}]}]}"#,
+        "QuestionnaireResponse.item[0].answer[0].value.data",
+    ),
+    (
+        r#"{"resourceType": "Bundle", "entry": [{"resource": {"resourceType": "Patient", "photo": [{"url": "x"}]}}]}"#,
+        "Bundle.entry[0].resource.photo",
+    ),
+    (r#"{"resourceType": "Binary", "data": "QQ=="}"#, "Binary"),
+    (
+        r#"{"resourceType": "Location", "position": {"longitude": 1, "latitude": 2}}"#,
+        "Location.position",
+    ),
+    (
+        r#"{"resourceType": "Device", "serialNumber": "A1"}"#,
+        "Device.serialNumber",
+    ),
+    (
+        r#"{"resourceType": "Condition", "onsetAge": {"value": 91, "system": "http://unitsofmeasure.org", "code": "a"}}"#,
+        "Condition.onset",
+    ),
+    (
+        r#"{"resourceType": "FamilyMemberHistory", "bornPeriod": {"start": "1950-01-02"}}"#,
+        "FamilyMemberHistory.born",
+    ),
+    (
+        r#"{"resourceType": "DiagnosticReport", "presentedForm": [{"contentType": "text/plain", "title": "Ada"}]}"#,
+        "DiagnosticReport.presentedForm[0].title",
+    ),
+];
+
+#[test]
+fn what_identifies_is_found_wherever_it_hides() {
+    for (members, place) in HIDDEN {
+        let mut observation = json!({"resourceType": "Observation", "status": "final"});
+        let members: Value = serde_json::from_str(members).unwrap();
+        for (name, value) in members.as_object().unwrap() {
+            observation[name] = value.clone();
+        }
+        let expected = [format!("Observation.{place}")];
+        assert_eq!(told(&observation), expected, "{members}");
+    }
+    for (resource, place) in ELSEWHERE {
+        let resource: Value = serde_json::from_str(resource).unwrap();
+        assert_eq!(told(&resource), [*place], "{resource}");
+    }
+}
+
+#[test]
+fn a_facility_takes_what_is_r4_and_an_id_of_the_mesh_is_nobody_elses() {
+    let patient = json!({"resourceType": "Patient", "name": [{"text": "Ada"}]}).to_string();
+    assert!(
+        Holding::Identified
+            .judge(&Json::parse(&patient).unwrap())
+            .is_empty()
+    );
+    assert!(Holding::Identified.takes_id("lovelace"));
+    for (id, taken) in [
+        ("11111111-2222-4333-8444-555555555555", true),
+        ("0123456789abcdef0123456789abcdef", false),
+        ("lovelace", false),
+        ("1", false),
+    ] {
+        assert_eq!(REGION.takes_id(id), taken, "{id}");
+    }
+}

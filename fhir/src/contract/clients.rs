@@ -1,0 +1,268 @@
+//! Promises of what clients write, and of histories.
+use super::{Engine, fixture};
+use crate::admit::Holding;
+use crate::axis::Commits;
+use crate::search::Query;
+use crate::store::{
+    Change, Delivery, Draft, Expect, FhirId, HistoryQuery, ResourceStore, ResourceType, Scope,
+    Stored, Transacted, Transaction, Unmet,
+};
+use std::{collections::BTreeSet, sync::Arc};
+use types::Timestamp;
+
+const NOW: Timestamp = Timestamp(1_800_000_000_000);
+
+fn basic() -> ResourceType {
+    ResourceType::parse("Basic").unwrap()
+}
+
+fn id(number: u32) -> FhirId {
+    format!("b-{number}").parse().unwrap()
+}
+
+/// A decimal that no float keeps.
+fn draft(number: u32, content: u32) -> Draft {
+    let text = format!(
+        r#"{{"resourceType":"Basic","code":{{"text":"{content}"}},
+        "extension":[{{"url":"http://x","valueDecimal":1.500000000000000000001}}]}}"#
+    );
+    Draft::parse(&Holding::Identified, basic(), id(number), &text).unwrap()
+}
+
+fn put(number: u32, content: u32, expect: Expect) -> Change {
+    Change::Put {
+        draft: draft(number, content),
+        expect,
+    }
+}
+
+fn delete(number: u32, expect: Expect) -> Change {
+    Change::Delete {
+        kind: basic(),
+        id: id(number),
+        expect,
+    }
+}
+
+async fn transact(store: &dyn ResourceStore, changes: Vec<Change>) -> Transacted {
+    let transaction = Transaction {
+        author: "writer".into(),
+        now: NOW,
+        changes,
+    };
+    store.transact(transaction).await.unwrap()
+}
+
+/// The versions of one change.
+async fn one(store: &dyn ResourceStore, change: Change) -> (u32, bool) {
+    match transact(store, vec![change]).await {
+        Transacted::Done(written) => (written[0].version, written[0].existed),
+        unmet => panic!("{unmet:?}"),
+    }
+}
+
+fn all(scope: Scope) -> HistoryQuery {
+    HistoryQuery {
+        scope,
+        commits: None,
+        updated: None,
+        by_id: false,
+        after: None,
+        count: 1_000,
+    }
+}
+
+async fn versions(store: &dyn ResourceStore, mut query: HistoryQuery) -> Vec<Stored> {
+    let mut found = Vec::new();
+    loop {
+        let page = store.history(&query).await.unwrap();
+        assert!(page.versions.len() <= usize::from(query.count));
+        found.extend(page.versions);
+        query.after = page.next;
+        if query.after.is_none() {
+            return found;
+        }
+    }
+}
+
+pub async fn what_a_client_writes_is_read_back_and_every_version_stays(engine: &dyn Engine) {
+    let store = engine.open().await;
+    assert_eq!(one(&*store, put(1, 1, Expect::Absent)).await, (1, false));
+    let stored = store.read(basic(), &id(1)).await.unwrap().unwrap();
+    assert_eq!(stored.json, draft(1, 1).json());
+    assert!(stored.json.contains("1.500000000000000000001"));
+    assert_eq!(
+        (stored.version, stored.updated, stored.source),
+        (1, NOW, None)
+    );
+    assert_eq!(one(&*store, put(1, 1, Expect::Anything)).await, (1, true));
+    assert_eq!(one(&*store, put(1, 2, Expect::Version(1))).await, (2, true));
+    assert_eq!(one(&*store, delete(1, Expect::Version(2))).await, (3, true));
+    assert_eq!(one(&*store, delete(1, Expect::Anything)).await, (3, false));
+    assert_eq!(store.read(basic(), &id(1)).await.unwrap(), None);
+    assert_eq!(
+        store.search(&Query::all(basic())).await.unwrap().resources,
+        []
+    );
+    assert_eq!(one(&*store, put(1, 3, Expect::Absent)).await, (4, false));
+    assert_eq!(one(&*store, delete(9, Expect::Anything)).await, (0, false));
+    let store = engine.open().await;
+    for (version, text) in [(1, "\"1\""), (2, "\"2\""), (3, ""), (4, "\"3\"")] {
+        let stored = store.vread(basic(), &id(1), version).await.unwrap();
+        let stored = stored.unwrap();
+        assert!(stored.json.contains(text), "{version}");
+        assert_eq!(stored.is_deleted(), version == 3, "{version}");
+    }
+    let found = store.search(&Query::all(basic())).await.unwrap().resources;
+    assert_eq!(found.len(), 1);
+    let history = versions(&*store, all(Scope::Instance(basic(), id(1)))).await;
+    let numbers: Vec<u32> = history.iter().map(|one| one.version).collect();
+    assert_eq!(numbers, [4, 3, 2, 1]);
+}
+
+pub async fn a_transaction_is_done_as_a_whole_or_not_at_all(engine: &dyn Engine) {
+    let store = engine.open().await;
+    let first = vec![put(1, 1, Expect::Absent), put(2, 1, Expect::Absent)];
+    assert!(matches!(transact(&*store, first).await, Transacted::Done(done) if done.len() == 2));
+    let before = store.head().await.unwrap();
+    for (last, why) in [
+        (put(2, 2, Expect::Absent), Unmet::Exists),
+        (put(2, 2, Expect::Version(7)), Unmet::Version),
+        (put(9, 2, Expect::Version(1)), Unmet::Version),
+        (delete(9, Expect::Version(1)), Unmet::Version),
+        (put(1, 5, Expect::Anything), Unmet::Twice),
+    ] {
+        let changes = vec![put(1, 2, Expect::Anything), put(3, 1, Expect::Absent), last];
+        let found = transact(&*store, changes).await;
+        assert_eq!(found, Transacted::Unmet { at: 2, why });
+    }
+    assert_eq!(store.head().await.unwrap(), before);
+    assert_eq!(store.read(basic(), &id(3)).await.unwrap(), None);
+    let kept = store.read(basic(), &id(1)).await.unwrap().unwrap();
+    assert_eq!(kept.version, 1);
+    let changes = vec![
+        put(1, 2, Expect::Version(1)),
+        delete(2, Expect::Anything),
+        put(3, 1, Expect::Absent),
+    ];
+    assert!(matches!(
+        transact(&*store, changes).await,
+        Transacted::Done(_)
+    ));
+    assert_eq!(store.head().await.unwrap(), before + 3);
+    assert_eq!(store.read(basic(), &id(2)).await.unwrap(), None);
+}
+
+pub async fn of_clients_that_expect_the_same_one_has_its_way(engine: &dyn Engine) {
+    let stores = [engine.open().await, engine.open().await];
+    for round in 0..10 {
+        let clients = (0..16_u32).map(|client| {
+            let at = usize::try_from(client).unwrap() % stores.len();
+            let store = Arc::clone(&stores[at]);
+            tokio::spawn(async move {
+                let change = put(round, client, Expect::Absent);
+                transact(&*store, vec![change]).await
+            })
+        });
+        let mut done = 0;
+        for client in clients.collect::<Vec<_>>() {
+            match client.await.unwrap() {
+                Transacted::Done(_) => done += 1,
+                Transacted::Unmet { why, .. } => assert_eq!(why, Unmet::Exists),
+            }
+        }
+        assert_eq!(done, 1, "{round}");
+    }
+}
+
+pub async fn what_a_facility_delivered_is_no_clients_to_change(engine: &dyn Engine) {
+    let store = engine.open().await;
+    let delivered = fixture::patient(1, 1950);
+    let delivery = Delivery {
+        parcel: fixture::parcel(1),
+        source: fixture::source(1),
+        resources: vec![delivered.clone()],
+    };
+    store.apply(vec![delivery], NOW).await.unwrap();
+    let (kind, id) = (ResourceType::Patient, delivered.id().clone());
+    let text = r#"{"resourceType":"Patient","gender":"male"}"#;
+    let draft = Draft::parse(&Holding::Identified, kind, id.clone(), text).unwrap();
+    let expect = Expect::Anything;
+    for change in [
+        Change::Put {
+            draft: draft.clone(),
+            expect,
+        },
+        Change::Put {
+            draft,
+            expect: Expect::Version(1),
+        },
+        Change::Delete {
+            kind,
+            id: id.clone(),
+            expect,
+        },
+    ] {
+        let why = Unmet::Delivered;
+        let found = transact(&*store, vec![change]).await;
+        assert_eq!(found, Transacted::Unmet { at: 0, why });
+    }
+    let kept = store.read(kind, &id).await.unwrap().unwrap();
+    assert_eq!((kept.version, kept.json.as_str()), (1, delivered.json()));
+}
+
+pub async fn the_history_shows_every_version_once_in_either_order(engine: &dyn Engine) {
+    let store = engine.open().await;
+    let deliver = async |number, resources| {
+        let delivery = Delivery {
+            parcel: fixture::parcel(number),
+            source: fixture::source(1),
+            resources,
+        };
+        store.apply(vec![delivery], NOW).await.unwrap();
+    };
+    deliver(1, vec![fixture::patient(1, 1950), fixture::observation(1)]).await;
+    one(&*store, put(1, 1, Expect::Absent)).await;
+    deliver(2, vec![fixture::patient(1, 1951), fixture::withdrawn(1)]).await;
+    one(&*store, put(1, 2, Expect::Anything)).await;
+    one(&*store, delete(1, Expect::Anything)).await;
+    deliver(3, vec![fixture::observation(2)]).await;
+    let whole = versions(&*store, all(Scope::Everything)).await;
+    let seqs: Vec<i64> = whole.iter().map(|one| one.seq).collect();
+    assert_eq!(seqs, [8, 7, 6, 5, 4, 3, 2, 1]);
+    for (kind, count) in [
+        (ResourceType::Observation, 3),
+        (ResourceType::Patient, 2),
+        (ResourceType::Device, 0),
+        (basic(), 3),
+    ] {
+        let found = versions(&*store, all(Scope::Type(kind))).await;
+        assert_eq!(found.len(), count, "{kind}");
+        assert!(found.iter().all(|one| one.kind == kind));
+    }
+    for by_id in [false, true] {
+        for count in [1, 3] {
+            let query = HistoryQuery {
+                by_id,
+                count,
+                ..all(Scope::Everything)
+            };
+            let found = versions(&*store, query).await;
+            let keys: BTreeSet<_> = found.iter().map(|one| one.seq).collect();
+            assert_eq!((found.len(), keys.len()), (8, 8), "{by_id} {count}");
+        }
+    }
+    let some = HistoryQuery {
+        commits: Some(Commits {
+            after: 3,
+            until: Some(6),
+        }),
+        ..all(Scope::Everything)
+    };
+    let seqs: Vec<i64> = versions(&*store, some)
+        .await
+        .iter()
+        .map(|one| one.seq)
+        .collect();
+    assert_eq!(seqs, [6, 5, 4]);
+}

@@ -1,0 +1,63 @@
+//! The type of a resource: any of R4's.
+use crate::r4::R4;
+use std::fmt;
+
+/// A resource type of R4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ResourceType(&'static str);
+
+#[expect(non_upper_case_globals, reason = "types are named as FHIR names them")]
+impl ResourceType {
+    /// A reading, or another observation.
+    pub const Observation: Self = Self("Observation");
+    /// A pseudonymous patient.
+    pub const Patient: Self = Self("Patient");
+    /// A pseudonymous device.
+    pub const Device: Self = Self("Device");
+    /// No type in particular: what concerns every one of them, such as the history of the whole store.
+    pub const ANY: Self = Self("*");
+    /// The types that facilities deliver.
+    pub const DELIVERED: [Self; 3] = [Self::Observation, Self::Patient, Self::Device];
+}
+
+impl ResourceType {
+    /// The FHIR name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        self.0
+    }
+
+    /// The type of that FHIR name.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let delivered = Self::DELIVERED.into_iter().find(|kind| kind.0 == text);
+        delivered.or_else(|| {
+            let at = R4.resources().binary_search(&text).ok()?;
+            R4.resources().get(at).map(|name| Self(name))
+        })
+    }
+
+    /// Every type of R4, by name.
+    pub fn every() -> impl Iterator<Item = Self> {
+        R4.resources().iter().map(|name| Self(name))
+    }
+
+    /// Whether facilities deliver resources of this type.
+    #[must_use]
+    pub fn is_delivered(self) -> bool {
+        Self::DELIVERED.contains(&self)
+    }
+
+    /// Whether another content that a facility delivers under the same id is a new version; otherwise it is a
+    /// conflict. A reading never changes but for being withdrawn once; what is known of a patient or a device does.
+    #[must_use]
+    pub fn is_versioned(self) -> bool {
+        self != Self::Observation
+    }
+}
+
+impl fmt::Display for ResourceType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}

@@ -1,0 +1,344 @@
+//! Histories (FHIR R4 http.html#history): every version, the last one first.
+//!
+//! On a logical axis the order of commits of different resources is nobody's to know ([`crate::axis`]): there the
+//! history of a type, and of everything, goes by the reader's marks, the last one first, and within a mark by type, id
+//! and version.
+use super::routes::in_url;
+use super::{
+    FhirApi, InUrl, access::Asker, access::Found, check_format, json, outcome::Failure,
+    reading::instants, vantage::Instants,
+};
+use crate::axis::{self, Axis, Commits};
+use crate::search::{DEFAULT_PAGE, Interval, Seal};
+use crate::store::{
+    HistoryPage, HistoryPlace, HistoryQuery, Kind, MAX_PAGE, ResourceType, Scope, StoreError,
+    Stored,
+};
+use axum::{http::HeaderMap, response::IntoResponse};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use types::Timestamp;
+
+/// What was asked for.
+struct Asked {
+    since: Option<Timestamp>,
+    count: u16,
+    cursor: Option<String>,
+    /// As they came, without the cursor: for links.
+    used: Vec<(String, String)>,
+}
+
+/// Versions, and the cursor of the next page.
+struct Versions {
+    versions: Vec<Stored>,
+    next: Option<String>,
+}
+
+pub async fn history(
+    api: &FhirApi,
+    scope: Scope,
+    asker: &Asker,
+    pairs: InUrl,
+    headers: &HeaderMap,
+) -> Result<Found, Failure> {
+    let pairs = in_url(pairs)?;
+    check_format(headers, &pairs)?;
+    let asked = Asked::of(pairs)?;
+    let mut instants = instants(api, &asker.reader, 0).await?;
+    let query = query(&scope, &asked, &instants)?;
+    let found = match (&instants, &scope) {
+        (Instants::Logical(axis), Scope::Everything | Scope::Type(_)) => {
+            by_marks(api, query, &asked, axis).await?
+        }
+        _ => by_commits(api, query, &asked).await?,
+    };
+    if matches!(scope, Scope::Instance(..))
+        && asked.cursor.is_none()
+        && asked.since.is_none()
+        && found.versions.is_empty()
+    {
+        return Err(Failure::not_found());
+    }
+    let last = found.versions.iter().map(|stored| stored.seq).max();
+    if let (Instants::Logical(axis), Some(last)) = (&mut instants, last)
+        && last > axis.last()
+    {
+        *axis = api.vantages.reach(&asker.reader, last).await?;
+    }
+    let path = path_of(&scope);
+    let request = request(&path, &asked, asked.cursor.as_deref());
+    let body = bundle(api, &path, &asked, &found, &instants)?;
+    let given = u32::try_from(found.versions.len()).unwrap_or(u32::MAX);
+    let mut names: Vec<String> = asked.used.iter().map(|(name, _)| name.clone()).collect();
+    names.extend(asked.cursor.is_some().then(|| "_cursor".to_owned()));
+    let patient = match scope {
+        Scope::Instance(ResourceType::Patient, id) => Some(id),
+        _ => None,
+    };
+    let response = json(body).into_response();
+    Ok(Found::new(response, given, request).by(names).of(patient))
+}
+
+impl Asked {
+    fn of(pairs: Vec<(String, String)>) -> Result<Self, Failure> {
+        let mut asked = Self {
+            since: None,
+            count: DEFAULT_PAGE,
+            cursor: None,
+            used: Vec::new(),
+        };
+        for (name, value) in pairs {
+            match name.as_str() {
+                "_count" => {
+                    let count: u64 = value
+                        .parse()
+                        .map_err(|_| Failure::value("_count", "a whole number is expected"))?;
+                    asked.count = u16::try_from(count).unwrap_or(MAX_PAGE).min(MAX_PAGE);
+                }
+                "_since" => {
+                    let value = value.replace(' ', "+");
+                    let since = value.parse().map_err(|_| {
+                        Failure::value("_since", "an instant with a zone is expected")
+                    })?;
+                    asked.since = Some(since);
+                }
+                "_cursor" => {
+                    asked.cursor = Some(value);
+                    continue;
+                }
+                "_format" | "_pretty" => {}
+                _ => {
+                    return Err(Failure::unknown_parameters(&[name
+                        .chars()
+                        .take(64)
+                        .collect()]));
+                }
+            }
+            asked.used.push((name, value));
+        }
+        Ok(asked)
+    }
+}
+
+fn query(scope: &Scope, asked: &Asked, instants: &Instants) -> Result<HistoryQuery, Failure> {
+    let since = asked.since.map(|since| Interval {
+        from: Some(since.0),
+        until: None,
+    });
+    let (updated, commits) = match (instants, since) {
+        (Instants::True, since) => (since, None),
+        (Instants::Logical(axis), Some(since)) => {
+            if axis::is_ahead(&since, axis.last()) {
+                return Err(Failure::ahead());
+            }
+            (None, Some(axis.commits(&since)))
+        }
+        (Instants::Logical(_), None) => (None, None),
+    };
+    Ok(HistoryQuery {
+        scope: scope.clone(),
+        commits,
+        updated,
+        by_id: false,
+        after: None,
+        count: asked.count,
+    })
+}
+
+async fn by_commits(
+    api: &FhirApi,
+    mut query: HistoryQuery,
+    asked: &Asked,
+) -> Result<Versions, Failure> {
+    let what = format!("_history/{}", path_of(&query.scope));
+    if let Some(cursor) = &asked.cursor {
+        let place = place(cursor, &api.seal, &what).ok_or_else(Failure::cursor)?;
+        query.after = Some(place);
+    }
+    if query.count == 0 {
+        return Ok(Versions {
+            versions: Vec::new(),
+            next: None,
+        });
+    }
+    let HistoryPage { versions, next } = api.store.history(&query).await?;
+    let next = next.map(|place| {
+        let sealed = URL_SAFE_NO_PAD.encode(api.seal.seal(&what, place.seq));
+        format!("{sealed}:{}:{}:{}", place.kind, place.id, place.version)
+    });
+    Ok(Versions { versions, next })
+}
+
+/// The inverse of a cursor of [`by_commits`].
+fn place(cursor: &str, seal: &Seal, what: &str) -> Option<HistoryPlace> {
+    let (sealed, rest) = cursor.split_once(':')?;
+    let seq = seal.open(what, &URL_SAFE_NO_PAD.decode(sealed).ok()?)?;
+    let mut place = row(rest)?;
+    place.seq = seq;
+    Some(place)
+}
+
+fn row(text: &str) -> Option<HistoryPlace> {
+    let mut parts = text.split(':');
+    let place = HistoryPlace {
+        seq: 0,
+        kind: ResourceType::parse(parts.next()?)?,
+        id: parts.next()?.parse().ok()?,
+        version: parts.next()?.parse().ok()?,
+    };
+    parts.next().is_none().then_some(place)
+}
+
+async fn by_marks(
+    api: &FhirApi,
+    query: HistoryQuery,
+    asked: &Asked,
+    axis: &Axis,
+) -> Result<Versions, Failure> {
+    let (from, mut after) = match &asked.cursor {
+        None => (None, None),
+        Some(cursor) => {
+            let read = || -> Option<(i64, HistoryPlace)> {
+                let (mark, rest) = cursor.strip_prefix("m:")?.split_once(':')?;
+                Some((mark.parse().ok()?, row(rest)?))
+            };
+            let (mark, place) = read().ok_or_else(Failure::cursor)?;
+            (Some(mark), Some(place))
+        }
+    };
+    let steps = axis.steps(from, true).ok_or_else(Failure::cursor)?;
+    let since = query.commits.map_or(0, |commits| commits.after);
+    let mut versions: Vec<Stored> = Vec::new();
+    for step in steps {
+        let is_asked_for = step.until.is_none_or(|until| since < until);
+        if !is_asked_for || query.count == 0 {
+            break;
+        }
+        let left = query.count - u16::try_from(versions.len()).unwrap_or(u16::MAX);
+        let page = api
+            .store
+            .history(&HistoryQuery {
+                commits: Some(Commits {
+                    after: step.after.max(since),
+                    ..step
+                }),
+                by_id: true,
+                after: after.take(),
+                count: left,
+                ..query.clone()
+            })
+            .await?;
+        versions.extend(page.versions);
+        if versions.len() >= usize::from(query.count) || page.next.is_some() {
+            let last = step.until.zip(versions.last());
+            let next = last
+                .map(|(mark, last)| format!("m:{mark}:{}:{}:{}", last.kind, last.id, last.version));
+            return Ok(Versions { versions, next });
+        }
+    }
+    Ok(Versions {
+        versions,
+        next: None,
+    })
+}
+
+fn path_of(scope: &Scope) -> String {
+    match scope {
+        Scope::Everything => "_history".to_owned(),
+        Scope::Type(kind) => format!("{kind}/_history"),
+        Scope::Instance(kind, id) => format!("{kind}/{id}/_history"),
+    }
+}
+
+/// What follows the base in a link.
+fn request(path: &str, asked: &Asked, cursor: Option<&str>) -> String {
+    let cursor = cursor.map(|cursor| ("_cursor".to_owned(), cursor.to_owned()));
+    super::bundle::with_query(path, asked.used.iter().chain(cursor.iter()))
+}
+
+#[derive(Serialize)]
+#[serde(tag = "resourceType", rename_all = "camelCase")]
+struct Bundle {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    link: Vec<Link>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    entry: Vec<Entry>,
+}
+
+#[derive(Serialize)]
+struct Link {
+    relation: &'static str,
+    url: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Entry {
+    full_url: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resource: Option<Box<RawValue>>,
+    request: Done,
+    response: Response,
+}
+
+#[derive(Serialize)]
+struct Done {
+    method: &'static str,
+    url: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Response {
+    status: &'static str,
+    etag: String,
+    last_modified: String,
+}
+
+fn bundle(
+    api: &FhirApi,
+    path: &str,
+    asked: &Asked,
+    found: &Versions,
+    instants: &Instants,
+) -> Result<String, StoreError> {
+    let link = |relation, cursor: Option<&str>| Link {
+        relation,
+        url: format!("{}/{}", api.base, request(path, asked, cursor)),
+    };
+    let mut links = vec![link("self", asked.cursor.as_deref())];
+    let next = found.next.as_deref();
+    links.extend(next.map(|next| link("next", Some(next))));
+    let entries = found.versions.iter().map(|one| entry(api, one, instants));
+    let bundle = Bundle {
+        kind: "history",
+        link: links,
+        entry: entries.collect::<Result<_, _>>()?,
+    };
+    serde_json::to_string(&bundle).map_err(|_| StoreError::new(Kind::Internal, "bundle"))
+}
+
+fn entry(api: &FhirApi, stored: &Stored, instants: &Instants) -> Result<Entry, StoreError> {
+    let (kind, id) = (stored.kind, &stored.id);
+    let (method, url, status) = match stored.version {
+        _ if stored.is_deleted() => ("DELETE", format!("{kind}/{id}"), "204"),
+        1 => ("POST", kind.to_string(), "201"),
+        _ => ("PUT", format!("{kind}/{id}"), "200"),
+    };
+    let resource = match stored.is_deleted() {
+        true => None,
+        false => Some(stored.stamped(&instants.of(stored))?),
+    };
+    Ok(Entry {
+        full_url: format!("{}/{kind}/{id}", api.base),
+        resource,
+        request: Done { method, url },
+        response: Response {
+            status,
+            etag: format!("W/\"{}\"", stored.version),
+            last_modified: instants.of(stored),
+        },
+    })
+}

@@ -1,0 +1,102 @@
+//! One version of one resource.
+use super::routes::in_url;
+use super::{
+    FhirApi, InUrl, Reader, access::Asker, access::Found, check_format, http_date, json,
+    negotiation, outcome::Failure, vantage::Instants,
+};
+use crate::store::{FhirId, HistoryQuery, ResourceType, Scope, StoreError, Stored};
+use axum::{
+    http::{HeaderMap, StatusCode, header},
+    response::IntoResponse,
+};
+
+pub async fn read(
+    api: &FhirApi,
+    kind: ResourceType,
+    asker: &Asker,
+    id: Result<&str, Failure>,
+    pairs: InUrl,
+    headers: &HeaderMap,
+) -> Result<Found, Failure> {
+    check_format(headers, &in_url(pairs)?)?;
+    let id: FhirId = id?.parse().map_err(|_| Failure::not_found())?;
+    let stored = api.store.read(kind, &id).await?;
+    if stored.is_none() && was_deleted(api, kind, &id).await? {
+        return Err(Failure::gone());
+    }
+    found(api, stored, headers, asker, format!("{kind}/{id}")).await
+}
+
+/// Whether the last version says that the resource was deleted.
+async fn was_deleted(api: &FhirApi, kind: ResourceType, id: &FhirId) -> Result<bool, StoreError> {
+    let last = HistoryQuery {
+        scope: Scope::Instance(kind, id.clone()),
+        commits: None,
+        updated: None,
+        by_id: false,
+        after: None,
+        count: 1,
+    };
+    let page = api.store.history(&last).await?;
+    Ok(page.versions.first().is_some_and(Stored::is_deleted))
+}
+
+pub async fn vread(
+    api: &FhirApi,
+    kind: ResourceType,
+    asker: &Asker,
+    (id, version): (Result<&str, Failure>, Result<&str, Failure>),
+    pairs: InUrl,
+    headers: &HeaderMap,
+) -> Result<Found, Failure> {
+    check_format(headers, &in_url(pairs)?)?;
+    let id: FhirId = id?.parse().map_err(|_| Failure::not_found())?;
+    let version = version_of(version?).ok_or_else(Failure::not_found)?;
+    let stored = api.store.vread(kind, &id, version).await?;
+    if stored.as_ref().is_some_and(Stored::is_deleted) {
+        return Err(Failure::gone());
+    }
+    let request = format!("{kind}/{id}/_history/{version}");
+    found(api, stored, headers, asker, request).await
+}
+
+/// The version of that name: `01` and `+1` name none.
+fn version_of(text: &str) -> Option<u32> {
+    let version: u32 = text.parse().ok()?;
+    (version.to_string() == text).then_some(version)
+}
+
+async fn found(
+    api: &FhirApi,
+    stored: Option<Stored>,
+    headers: &HeaderMap,
+    asker: &Asker,
+    request: String,
+) -> Result<Found, Failure> {
+    let stored = stored.ok_or_else(Failure::not_found)?;
+    let patient = (stored.kind == ResourceType::Patient).then(|| stored.id.clone());
+    let tag = format!("W/\"{}\"", stored.version);
+    // A logical instant is too coarse, in whole seconds, to say that nothing was changed.
+    let unmodified = (api.true_times)() && negotiation::is_unmodified(headers, stored.updated);
+    if unmodified || negotiation::has_already(headers, stored.version) {
+        let response = (StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response();
+        return Ok(Found::new(response, 0, request).of(patient));
+    }
+    let instants = instants(api, &asker.reader, stored.seq).await?;
+    let validators = [
+        (header::ETAG, tag),
+        (header::LAST_MODIFIED, http_date(instants.time_of(&stored))),
+    ];
+    let body = stored.stamped(&instants.of(&stored))?.get().to_owned();
+    let response = (validators, json(body)).into_response();
+    Ok(Found::new(response, 1, request).of(patient))
+}
+
+/// The instants of a reader who is shown everything up to a commit, or to the last one.
+pub async fn instants(api: &FhirApi, reader: &Reader, seq: i64) -> Result<Instants, StoreError> {
+    if (api.true_times)() {
+        return Ok(Instants::True);
+    }
+    let head = api.store.head().await?.max(seq);
+    Ok(Instants::Logical(api.vantages.reach(reader, head).await?))
+}

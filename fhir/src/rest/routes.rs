@@ -1,0 +1,299 @@
+//! The routes, of the table of what is offered: a type that does not offer an interaction answers 405, and what is no
+//! type of R4 is no path.
+use super::{
+    Answer, Api, FhirApi, InUrl, Interaction, MAX_FORM_BYTES, Pairs, SYSTEM, access::Asker,
+    access::Found, capability, check_format, history, offered, outcome::Failure, reading,
+    searching::search_type, transacting, validating, writing,
+};
+use crate::store::{FhirId, ResourceType};
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    extract::{DefaultBodyLimit, Form, FromRequest, FromRequestParts, rejection::BytesRejection},
+    http::{HeaderMap, Request, StatusCode, header, request::Parts},
+    routing::{MethodRouter, any, delete, get, post, put},
+};
+use std::{convert::Infallible, sync::Arc};
+
+/// Bytes of a resource that is taken: what the node takes as a body.
+pub const MAX_RESOURCE_BYTES: usize = 128 * 1024;
+
+pub type InBody = Result<Bytes, BytesRejection>;
+
+impl FhirApi {
+    /// The routes below `/fhir`.
+    pub fn router(self) -> Router {
+        let api = Arc::new(self);
+        let mut inner = Router::new().route("/metadata", get(capability::metadata));
+        for interaction in every_interaction() {
+            for (path, route) in routes(interaction) {
+                inner = inner.route(path, route);
+            }
+        }
+        for path in ["/{kind}/$validate", "/{kind}/%24validate"] {
+            let limit = DefaultBodyLimit::max(MAX_RESOURCE_BYTES);
+            inner = inner.route(path, post(validating::validate_type).layer(limit));
+        }
+        let inner = inner
+            .method_not_allowed_fallback(async || Failure::method())
+            .fallback(any(async || Failure::no_such_path()))
+            .layer(DefaultBodyLimit::max(MAX_FORM_BYTES));
+        Router::new()
+            .nest("/fhir", inner)
+            .route("/fhir/", any(async || Failure::no_such_path()))
+            .with_state(api)
+    }
+}
+
+/// Each interaction that any type or the system offers, once.
+fn every_interaction() -> Vec<Interaction> {
+    let of_types = ResourceType::every().flat_map(|kind| offered(kind).iter().copied());
+    let mut all: Vec<Interaction> = of_types.chain(SYSTEM.iter().copied()).collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+/// The resource type of a path, where it offers the interaction.
+pub fn kind_of(name: &str, interaction: Interaction) -> Result<ResourceType, Failure> {
+    let kind = ResourceType::parse(name).ok_or_else(Failure::no_such_path)?;
+    match offered(kind).contains(&interaction) {
+        true => Ok(kind),
+        false => Err(Failure::method()),
+    }
+}
+
+pub fn in_url(pairs: InUrl) -> Result<Pairs, Failure> {
+    Ok(pairs.map_err(|_| Failure::parameters())?.0)
+}
+
+/// The segments of a path below `/fhir`, each decoded by itself: what one of them is does not hinge on the others.
+pub struct Segments(pub Vec<Option<String>>);
+
+impl Segments {
+    /// The segment at a position.
+    pub fn at(&self, position: usize) -> Result<&str, Failure> {
+        let segment = self.0.get(position).and_then(Option::as_deref);
+        segment.ok_or_else(Failure::unreadable_path)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Segments {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let segments = parts.uri.path().split('/').skip(1);
+        Ok(Self(segments.map(decoded).collect()))
+    }
+}
+
+/// RFC 3986 §2.1; none where it is no UTF-8.
+fn decoded(segment: &str) -> Option<String> {
+    let mut out = Vec::with_capacity(segment.len());
+    let mut bytes = segment.bytes();
+    while let Some(byte) = bytes.next() {
+        out.push(match byte {
+            b'%' => {
+                let digits = [bytes.next()?, bytes.next()?];
+                let digits = std::str::from_utf8(&digits).ok()?;
+                if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+                    return None;
+                }
+                u8::from_str_radix(digits, 16).ok()?
+            }
+            _ => byte,
+        });
+    }
+    String::from_utf8(out).ok()
+}
+
+fn id_of(text: &str) -> Result<FhirId, Failure> {
+    text.parse().map_err(|_| Failure::not_found())
+}
+
+fn routes(interaction: Interaction) -> Vec<(&'static str, MethodRouter<Arc<FhirApi>>)> {
+    match interaction {
+        Interaction::Read => vec![("/{kind}/{id}", get(read))],
+        Interaction::Vread => vec![("/{kind}/{id}/_history/{version}", get(vread))],
+        Interaction::SearchType => vec![
+            ("/{kind}", get(search)),
+            ("/{kind}/_search", post(search_by_post)),
+        ],
+        Interaction::Create => {
+            let limit = DefaultBodyLimit::max(MAX_RESOURCE_BYTES);
+            vec![("/{kind}", post(create).layer(limit))]
+        }
+        Interaction::Update => {
+            let limit = DefaultBodyLimit::max(MAX_RESOURCE_BYTES);
+            vec![("/{kind}/{id}", put(update).layer(limit))]
+        }
+        Interaction::Delete => vec![("/{kind}/{id}", delete(remove))],
+        Interaction::HistoryInstance => vec![("/{kind}/{id}/_history", get(history_of_instance))],
+        Interaction::HistoryType => vec![("/{kind}/_history", get(history_of_type))],
+        Interaction::HistorySystem => vec![("/_history", get(history_of_system))],
+        // One route for both: which of them it is, the Bundle says.
+        Interaction::Batch => {
+            let limit = DefaultBodyLimit::max(MAX_RESOURCE_BYTES);
+            vec![("/", post(transacting::bundle).layer(limit))]
+        }
+        Interaction::Transaction => Vec::new(),
+    }
+}
+
+pub async fn read(api: Api, path: Segments, pairs: InUrl, headers: HeaderMap) -> Answer {
+    let kind = kind_of(path.at(0)?, Interaction::Read)?;
+    let asker = api.asker(&headers, kind, Interaction::Read)?;
+    let found = reading::read(&api, kind, &asker, path.at(1), pairs, &headers).await;
+    asker.answer(&api, found).await
+}
+
+pub async fn vread(api: Api, path: Segments, pairs: InUrl, headers: HeaderMap) -> Answer {
+    let kind = kind_of(path.at(0)?, Interaction::Vread)?;
+    let asker = api.asker(&headers, kind, Interaction::Vread)?;
+    let found = reading::vread(
+        &api,
+        kind,
+        &asker,
+        (path.at(1), path.at(3)),
+        pairs,
+        &headers,
+    )
+    .await;
+    asker.answer(&api, found).await
+}
+
+pub async fn search(api: Api, path: Segments, pairs: InUrl, headers: HeaderMap) -> Answer {
+    let kind = kind_of(path.at(0)?, Interaction::SearchType)?;
+    let asker = api.asker(&headers, kind, Interaction::SearchType)?;
+    let found = search_by(&api, kind, &asker, pairs, None, &headers).await;
+    asker.answer(&api, found).await
+}
+
+/// Parameters of the URL and of the form count together (FHIR R4 search.html#post).
+async fn search_by_post(
+    api: Api,
+    path: Segments,
+    pairs: InUrl,
+    headers: HeaderMap,
+    body: InBody,
+) -> Answer {
+    let kind = kind_of(path.at(0)?, Interaction::SearchType)?;
+    let asker = api.asker(&headers, kind, Interaction::SearchType)?;
+    let found = search_by(&api, kind, &asker, pairs, Some(body), &headers).await;
+    asker.answer(&api, found).await
+}
+
+async fn search_by(
+    api: &FhirApi,
+    kind: ResourceType,
+    asker: &Asker,
+    pairs: InUrl,
+    body: Option<InBody>,
+    headers: &HeaderMap,
+) -> Result<Found, Failure> {
+    let mut pairs = in_url(pairs)?;
+    if let Some(body) = body {
+        pairs.extend(in_form(headers, body).await?);
+    }
+    check_format(headers, &pairs)?;
+    search_type(api, kind, pairs, headers, &asker.reader).await
+}
+
+/// The parameters of a form; none of an empty body, whatever it is called (FHIR R4 search.html#post).
+async fn in_form(headers: &HeaderMap, body: InBody) -> Result<Pairs, Failure> {
+    let body = body.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Failure::too_long(),
+        _ => Failure::parameters(),
+    })?;
+    if body.is_empty() {
+        return Ok(Pairs::new());
+    }
+    let kind = headers.get(header::CONTENT_TYPE);
+    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    if !kind.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+        return Err(Failure::not_a_form());
+    }
+    let form = Request::post("/")
+        .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .body(Body::from(body))
+        .map_err(|_| Failure::parameters())?;
+    let form = Form::<Pairs>::from_request(form, &()).await;
+    Ok(form.map_err(|_| Failure::parameters())?.0)
+}
+
+pub async fn create(
+    api: Api,
+    path: Segments,
+    pairs: InUrl,
+    headers: HeaderMap,
+    body: InBody,
+) -> Answer {
+    let kind = kind_of(path.at(0)?, Interaction::Create)?;
+    let asker = api.asker(&headers, kind, Interaction::Create)?;
+    let request = writing::Request {
+        pairs,
+        headers: &headers,
+        body: Some(body),
+    };
+    writing::create(&api, kind, asker, request).await
+}
+
+pub async fn update(
+    api: Api,
+    path: Segments,
+    pairs: InUrl,
+    headers: HeaderMap,
+    body: InBody,
+) -> Answer {
+    let kind = kind_of(path.at(0)?, Interaction::Update)?;
+    let asker = api.asker(&headers, kind, Interaction::Update)?;
+    let request = writing::Request {
+        pairs,
+        headers: &headers,
+        body: Some(body),
+    };
+    writing::update(&api, kind, asker, path.at(1), request).await
+}
+
+pub async fn remove(api: Api, path: Segments, pairs: InUrl, headers: HeaderMap) -> Answer {
+    let kind = kind_of(path.at(0)?, Interaction::Delete)?;
+    let asker = api.asker(&headers, kind, Interaction::Delete)?;
+    let request = writing::Request {
+        pairs,
+        headers: &headers,
+        body: None,
+    };
+    writing::delete(&api, kind, asker, path.at(1), request).await
+}
+
+pub async fn history_of_instance(
+    api: Api,
+    path: Segments,
+    pairs: InUrl,
+    headers: HeaderMap,
+) -> Answer {
+    let kind = kind_of(path.at(0)?, Interaction::HistoryInstance)?;
+    let asker = api.asker(&headers, kind, Interaction::HistoryInstance)?;
+    let found = async {
+        let scope = crate::store::Scope::Instance(kind, id_of(path.at(1)?)?);
+        history::history(&api, scope, &asker, pairs, &headers).await
+    };
+    let found = found.await;
+    asker.answer(&api, found).await
+}
+
+pub async fn history_of_type(api: Api, path: Segments, pairs: InUrl, headers: HeaderMap) -> Answer {
+    let kind = kind_of(path.at(0)?, Interaction::HistoryType)?;
+    let asker = api.asker(&headers, kind, Interaction::HistoryType)?;
+    let scope = crate::store::Scope::Type(kind);
+    let found = history::history(&api, scope, &asker, pairs, &headers).await;
+    asker.answer(&api, found).await
+}
+
+pub async fn history_of_system(api: Api, pairs: InUrl, headers: HeaderMap) -> Answer {
+    let asker = api.asker(&headers, ResourceType::ANY, Interaction::HistorySystem)?;
+    let scope = crate::store::Scope::Everything;
+    let found = history::history(&api, scope, &asker, pairs, &headers).await;
+    asker.answer(&api, found).await
+}

@@ -1,0 +1,264 @@
+//! Create, update and delete (FHIR R4 http.html#create): judged, written down, and then done.
+use super::Reader;
+use super::routes::InBody;
+use super::validating::resource_in;
+use super::{
+    FhirApi, InUrl, access::Asker, access::Intent, check_format, http_date, json, negotiation,
+    negotiation::Return, outcome, outcome::Failure, reading::instants,
+};
+use crate::json::Json;
+use crate::store::{
+    Change, Draft, Expect, FhirId, ResourceType, Stored, Transacted, Transaction, Unmet, Written,
+};
+use axum::{
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+
+/// What a write brings along.
+pub struct Request<'a> {
+    pub pairs: InUrl,
+    pub headers: &'a HeaderMap,
+    pub body: Option<InBody>,
+}
+
+impl Request<'_> {
+    /// The text of the resource.
+    fn read(self) -> Result<String, Failure> {
+        self.check()?;
+        match self.body {
+            Some(body) => resource_in(self.headers, body),
+            None => Ok(String::new()),
+        }
+    }
+
+    /// The parameters of a write are those of its form alone.
+    fn check(&self) -> Result<(), Failure> {
+        let pairs = match &self.pairs {
+            Ok(pairs) => &pairs.0,
+            Err(_) => return Err(Failure::parameters()),
+        };
+        check_format(self.headers, pairs)?;
+        let unknown: Vec<String> = pairs
+            .iter()
+            .map(|(name, _)| name.clone())
+            .filter(|name| !matches!(name.as_str(), "_format" | "_pretty"))
+            .collect();
+        match unknown.is_empty() {
+            true => Ok(()),
+            false => Err(Failure::unknown_parameters(&unknown)),
+        }
+    }
+}
+
+/// A UUID of random bytes (RFC 9562 §5.4, version 4). What the mesh draws for facilities has no hyphens.
+pub fn drawn(bytes: [u8; 16]) -> Option<FhirId> {
+    let mut number = u128::from_be_bytes(bytes);
+    number = number & !(0xf << 76) | 0x4 << 76;
+    number = number & !(0x3 << 62) | 0x2 << 62;
+    let text = format!("{number:032x}");
+    let part = |from: usize, to: usize| text.get(from..to);
+    let id = [
+        part(0, 8)?,
+        part(8, 12)?,
+        part(12, 16)?,
+        part(16, 20)?,
+        part(20, 32)?,
+    ]
+    .join("-");
+    id.parse().ok()
+}
+
+pub async fn create(
+    api: &FhirApi,
+    kind: ResourceType,
+    asker: Asker,
+    request: Request<'_>,
+) -> Result<Response, Failure> {
+    let headers = request.headers;
+    let intent = || {
+        if headers.contains_key("if-none-exist") {
+            return Err(Failure::conditional());
+        }
+        let id = drawn((api.draw)()).ok_or_else(Failure::undrawn)?;
+        let draft = draft(api, kind, id, &request.read()?)?;
+        Ok((intent_of(&draft), draft))
+    };
+    let (intent, reader) = (intent(), asker.reader.clone());
+    let commit = |draft| put(api, reader, draft, Expect::Absent, headers);
+    asker.write(api, intent, commit).await
+}
+
+pub async fn update(
+    api: &FhirApi,
+    kind: ResourceType,
+    asker: Asker,
+    id: Result<&str, Failure>,
+    request: Request<'_>,
+) -> Result<Response, Failure> {
+    let headers = request.headers;
+    let intent = async {
+        let id: FhirId = id?.parse().map_err(|_| Failure::id_not_taken())?;
+        let expect = expected(headers)?;
+        let text = request.read()?;
+        if id_in(&text).as_deref() != Some(id.as_str()) {
+            return Err(Failure::another_id());
+        }
+        check_id(api, kind, &id).await?;
+        let draft = draft(api, kind, id, &text)?;
+        Ok((intent_of(&draft), draft).with(expect))
+    };
+    let (intent, reader) = (intent.await, asker.reader.clone());
+    let commit = |(draft, expect)| put(api, reader, draft, expect, headers);
+    asker.write(api, intent, commit).await
+}
+
+/// An intent and what it is done with.
+trait With<T>: Sized {
+    /// Also with that.
+    fn with<U>(self, more: U) -> (Intent, (T, U));
+}
+
+impl<T> With<T> for (Intent, T) {
+    fn with<U>(self, more: U) -> (Intent, (T, U)) {
+        (self.0, (self.1, more))
+    }
+}
+
+pub async fn delete(
+    api: &FhirApi,
+    kind: ResourceType,
+    asker: Asker,
+    id: Result<&str, Failure>,
+    request: Request<'_>,
+) -> Result<Response, Failure> {
+    let headers = request.headers;
+    let intent = || {
+        request.check()?;
+        let id: FhirId = id?.parse().map_err(|_| Failure::not_found())?;
+        let expect = expected(headers)?;
+        let intent = Intent {
+            request: format!("{kind}/{id}"),
+            patient: None,
+            resources: 1,
+        };
+        Ok((intent, Change::Delete { kind, id, expect }))
+    };
+    let (intent, reader) = (intent(), asker.reader.clone());
+    let commit = |change| remove(api, reader, change, headers);
+    asker.write(api, intent, commit).await
+}
+
+/// Refuses an id that a client may not choose. What there is under such an id a facility delivered.
+pub async fn check_id(api: &FhirApi, kind: ResourceType, id: &FhirId) -> Result<(), Failure> {
+    if (api.holding)().takes_id(id.as_str()) {
+        return Ok(());
+    }
+    Err(match api.store.read(kind, id).await? {
+        Some(_) => Failure::unmet(Unmet::Delivered),
+        None => Failure::id_not_taken(),
+    })
+}
+
+pub fn draft(api: &FhirApi, kind: ResourceType, id: FhirId, text: &str) -> Result<Draft, Failure> {
+    let holding = (api.holding)();
+    Draft::parse(&holding, kind, id, text).map_err(|unfit| Failure::unfit(&unfit))
+}
+
+fn intent_of(draft: &Draft) -> Intent {
+    Intent {
+        request: format!("{}/{}", draft.kind(), draft.id()),
+        patient: draft.patient().cloned(),
+        resources: 1,
+    }
+}
+
+/// The id that a resource says it has.
+pub fn id_in(text: &str) -> Option<String> {
+    let tree = Json::parse(text).ok()?;
+    Some(tree.object()?.text("id")?.to_owned())
+}
+
+pub fn expected(headers: &HeaderMap) -> Result<Expect, Failure> {
+    let version = negotiation::if_match(headers).map_err(|()| Failure::bad_tag())?;
+    Ok(match version {
+        Some(version) => Expect::Version(version),
+        None if negotiation::wants_none(headers) => Expect::Absent,
+        None => Expect::Anything,
+    })
+}
+
+/// Does one change.
+async fn change(api: &FhirApi, reader: &Reader, change: Change) -> Result<Written, Failure> {
+    let transaction = Transaction {
+        author: reader.0.clone(),
+        now: (api.now)(),
+        changes: vec![change],
+    };
+    match api.store.transact(transaction).await? {
+        Transacted::Done(written) => written.first().copied().ok_or_else(Failure::undrawn),
+        Transacted::Unmet { why, .. } => Err(Failure::unmet(why)),
+    }
+}
+
+async fn put(
+    api: &FhirApi,
+    reader: Reader,
+    draft: Draft,
+    expect: Expect,
+    headers: &HeaderMap,
+) -> Result<Response, Failure> {
+    let put = Change::Put {
+        draft: draft.clone(),
+        expect,
+    };
+    let written = change(api, &reader, put).await?;
+    let stored = Stored {
+        kind: draft.kind(),
+        id: draft.id().clone(),
+        version: written.version,
+        seq: written.seq,
+        updated: written.updated,
+        source: None,
+        json: draft.json().to_owned(),
+    };
+    let instants = instants(api, &reader, written.seq).await?;
+    let (kind, id, version) = (stored.kind, &stored.id, stored.version);
+    let location = format!("{}/{kind}/{id}/_history/{version}", api.base);
+    let validators = [
+        (header::ETAG, format!("W/\"{version}\"")),
+        (header::LAST_MODIFIED, http_date(instants.time_of(&stored))),
+        (header::LOCATION, location),
+    ];
+    let status = match written.existed {
+        true => StatusCode::OK,
+        false => StatusCode::CREATED,
+    };
+    Ok(match negotiation::returns(headers) {
+        Return::Minimal => (status, validators).into_response(),
+        Return::Outcome => (status, validators, json(done("stored"))).into_response(),
+        Return::Representation => {
+            let body = stored.stamped(&instants.of(&stored))?.get().to_owned();
+            (status, validators, json(body)).into_response()
+        }
+    })
+}
+
+/// The same whether there was a resource or not (FHIR R4 http.html#delete).
+async fn remove(
+    api: &FhirApi,
+    reader: Reader,
+    delete: Change,
+    headers: &HeaderMap,
+) -> Result<Response, Failure> {
+    let written = change(api, &reader, delete).await?;
+    let tag = [(header::ETAG, format!("W/\"{}\"", written.version))];
+    Ok(match negotiation::returns(headers) {
+        Return::Outcome => (StatusCode::OK, tag, json(done("deleted"))).into_response(),
+        Return::Minimal | Return::Representation => (StatusCode::NO_CONTENT, tag).into_response(),
+    })
+}
+
+fn done(what: &str) -> String {
+    outcome::outcome("information", "informational", what).to_string()
+}

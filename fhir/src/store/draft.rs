@@ -1,0 +1,178 @@
+//! A resource that a client would have stored: it is R4, the place may hold it, and what the server says of it
+//! (`id`, `meta.versionId`, `meta.lastUpdated`) is the server's.
+use super::{FhirId, ResourceType};
+use crate::admit::{Holding, Inadmissible};
+use crate::json::Json;
+use crate::r4::{self, Issue};
+use crate::validate::Members;
+use serde_json::value::RawValue;
+
+/// See the head of this file: only [`Draft::parse`] makes one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Draft {
+    kind: ResourceType,
+    id: FhirId,
+    json: String,
+    patient: Option<FhirId>,
+}
+
+/// Why a text is not stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unfit {
+    /// It is not JSON; where and why.
+    NotJson(String),
+    /// It is not R4.
+    NotR4(Vec<Issue>),
+    /// It is R4, and holds what may not be here.
+    Inadmissible(Vec<Inadmissible>),
+}
+
+impl Draft {
+    /// Judges the text of a resource of a type, which will have that id.
+    ///
+    /// # Errors
+    /// [`Unfit`], with every element that is at fault.
+    pub fn parse(
+        holding: &Holding,
+        kind: ResourceType,
+        id: FhirId,
+        text: &str,
+    ) -> Result<Self, Unfit> {
+        let tree = Json::parse(text).map_err(|error| Unfit::NotJson(error.to_string()))?;
+        let found = r4::validate_tree(&tree).map_err(Unfit::NotR4)?;
+        if found != kind.as_str() {
+            return Err(Unfit::NotR4(vec![Issue {
+                fault: r4::Fault::Structure,
+                expression: found.to_owned(),
+                problem: format!("the resource is no {kind}, which the path is for"),
+            }]));
+        }
+        let refused = holding.judge(&tree);
+        if !refused.is_empty() {
+            return Err(Unfit::Inadmissible(refused));
+        }
+        let json = own(text, &id).ok_or_else(|| Unfit::NotJson("no JSON object".to_owned()))?;
+        let patient = patient_of(kind, &id, &tree);
+        Ok(Self {
+            kind,
+            id,
+            json,
+            patient,
+        })
+    }
+
+    /// The Patient that it is of, or is.
+    #[must_use]
+    pub const fn patient(&self) -> Option<&FhirId> {
+        self.patient.as_ref()
+    }
+
+    /// The resource type.
+    #[must_use]
+    pub const fn kind(&self) -> ResourceType {
+        self.kind
+    }
+
+    /// The id.
+    #[must_use]
+    pub const fn id(&self) -> &FhirId {
+        &self.id
+    }
+
+    /// The text, without `meta.versionId` and `meta.lastUpdated`.
+    #[must_use]
+    pub fn json(&self) -> &str {
+        &self.json
+    }
+}
+
+fn patient_of(kind: ResourceType, id: &FhirId, resource: &Json<'_>) -> Option<FhirId> {
+    if kind == ResourceType::Patient {
+        return Some(id.clone());
+    }
+    let object = resource.object()?;
+    let names = ["subject", "patient", "beneficiary", "individual"];
+    names.iter().find_map(|name| {
+        let reference = object.get(name)?.object()?.text("reference")?;
+        reference.strip_prefix("Patient/")?.parse().ok()
+    })
+}
+
+/// The text with that id and without what the server says; every other value as it came.
+fn own(text: &str, id: &FhirId) -> Option<String> {
+    let members: Members<'_> = serde_json::from_str(text).ok()?;
+    let has_id = members.0.iter().any(|(name, _)| name == "id");
+    let mut out = String::with_capacity(text.len() + 64);
+    let mut put = |name: &str, value: &str| -> Option<()> {
+        out.push(if out.is_empty() { '{' } else { ',' });
+        out.push_str(&serde_json::to_string(name).ok()?);
+        out.push(':');
+        out.push_str(value);
+        Some(())
+    };
+    let quoted = format!("\"{id}\"");
+    for (name, value) in &members.0 {
+        match name.as_str() {
+            "id" => put(name, &quoted)?,
+            "meta" => {
+                if let Some(meta) = own_meta(value)? {
+                    put(name, &meta)?;
+                }
+            }
+            _ => put(name, value.get())?,
+        }
+        if name == "resourceType" && !has_id {
+            put("id", &quoted)?;
+        }
+    }
+    out.push('}');
+    Some(out)
+}
+
+/// `meta` without what the server says; none when nothing is left.
+#[expect(clippy::option_option, reason = "an error, nothing left, or a text")]
+fn own_meta(meta: &RawValue) -> Option<Option<String>> {
+    let members = Members::of(meta)?;
+    let kept = members.0.iter().filter(|(name, _)| {
+        !matches!(
+            name.as_str(),
+            "versionId" | "_versionId" | "lastUpdated" | "_lastUpdated"
+        )
+    });
+    let mut list = Vec::new();
+    for (name, value) in kept {
+        list.push(format!(
+            "{}:{}",
+            serde_json::to_string(name).ok()?,
+            value.get()
+        ));
+    }
+    Some((!list.is_empty()).then(|| format!("{{{}}}", list.join(","))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_id_and_what_the_server_says_are_the_servers_and_every_other_value_stays_as_it_came() {
+        let id: FhirId = "b".parse().unwrap();
+        for (text, expected) in [
+            (
+                r#"{"resourceType":"Basic","id":"a","code":{"text":"x"}}"#,
+                r#"{"resourceType":"Basic","id":"b","code":{"text":"x"}}"#,
+            ),
+            (
+                r#"{ "resourceType": "Basic", "meta": {"versionId": "7", "lastUpdated": "2020-01-01T00:00:00Z"},
+                "extension": [{"url": "http://x", "valueDecimal": 1.50e-3}] }"#,
+                r#"{"resourceType":"Basic","id":"b","extension":[{"url": "http://x", "valueDecimal": 1.50e-3}]}"#,
+            ),
+            (
+                r#"{"resourceType":"Basic","meta":{"versionId":"7","tag":[ {"code":"t"} ]}}"#,
+                r#"{"resourceType":"Basic","id":"b","meta":{"tag":[ {"code":"t"} ]}}"#,
+            ),
+        ] {
+            assert_eq!(own(text, &id).as_deref(), Some(expected));
+        }
+    }
+}

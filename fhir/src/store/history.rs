@@ -1,0 +1,75 @@
+//! What the history of a store is asked for (FHIR R4 http.html#history).
+use super::{FhirId, ResourceType, Stored};
+use crate::axis::Commits;
+use crate::search::Interval;
+
+/// Whose history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Of everything.
+    Everything,
+    /// Of one type.
+    Type(ResourceType),
+    /// Of one resource.
+    Instance(ResourceType, FhirId),
+}
+
+/// Which versions, in which order, and which page of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryQuery {
+    /// Whose.
+    pub scope: Scope,
+    /// Stored in these commits only.
+    pub commits: Option<Commits>,
+    /// Stored then only.
+    pub updated: Option<Interval>,
+    /// By type, id and version instead of the last commit first.
+    pub by_id: bool,
+    /// The end of the page before.
+    pub after: Option<HistoryPlace>,
+    /// Versions on the page, at most [`super::MAX_PAGE`].
+    pub count: u16,
+}
+
+/// A place in either order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryPlace {
+    /// The commit.
+    pub seq: i64,
+    /// The type.
+    pub kind: ResourceType,
+    /// The id.
+    pub id: FhirId,
+    /// The version.
+    pub version: u32,
+}
+
+impl HistoryPlace {
+    pub(crate) fn of(stored: &Stored) -> Self {
+        Self {
+            seq: stored.seq,
+            kind: stored.kind,
+            id: stored.id.clone(),
+            version: stored.version,
+        }
+    }
+}
+
+/// One page of versions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryPage {
+    /// In the order that was asked for.
+    pub versions: Vec<Stored>,
+    /// Where the next page begins, if there are more.
+    pub next: Option<HistoryPlace>,
+}
+
+impl HistoryPage {
+    /// Of rows among which one more than asked for tells that there is a next page.
+    pub(crate) fn of(mut versions: Vec<Stored>, count: u16) -> Self {
+        let more = versions.len() > usize::from(count);
+        versions.truncate(usize::from(count));
+        let next = versions.last().filter(|_| more).map(HistoryPlace::of);
+        Self { versions, next }
+    }
+}

@@ -1,0 +1,210 @@
+//! What clients write: changes that are done all or not at all, each with what it expects. The plan of a transaction is
+//! one for every engine, and pure.
+use super::{Draft, FhirId, ResourceType};
+use std::collections::{HashMap, HashSet};
+use types::Timestamp;
+
+/// Changes in one [`Transaction`]: bounds how long others wait.
+pub const MAX_CHANGES: usize = 1_000;
+
+/// Several changes that are one.
+#[derive(Clone, Debug)]
+pub struct Transaction {
+    /// Who writes: the name of a registered client.
+    pub author: String,
+    /// When, as the commit keeps it.
+    pub now: Timestamp,
+    /// In this order.
+    pub changes: Vec<Change>,
+}
+
+/// A change of one resource.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// Another content, or a new resource.
+    Put {
+        /// What to store.
+        draft: Draft,
+        /// What is there now.
+        expect: Expect,
+    },
+    /// No content any more.
+    Delete {
+        /// The resource type.
+        kind: ResourceType,
+        /// The id.
+        id: FhirId,
+        /// What is there now.
+        expect: Expect,
+    },
+}
+
+impl Change {
+    /// Of which resource.
+    #[must_use]
+    pub const fn key(&self) -> (ResourceType, &FhirId) {
+        match self {
+            Self::Put { draft, .. } => (draft.kind(), draft.id()),
+            Self::Delete { kind, id, .. } => (*kind, id),
+        }
+    }
+
+    const fn expect(&self) -> Expect {
+        match self {
+            Self::Put { expect, .. } | Self::Delete { expect, .. } => *expect,
+        }
+    }
+}
+
+/// What a change expects under its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// Whatever.
+    Anything,
+    /// No resource.
+    Absent,
+    /// That version.
+    Version(u32),
+}
+
+/// What became of a [`Transaction`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Transacted {
+    /// All was done: what of each change.
+    Done(Vec<Written>),
+    /// Nothing was done, since of the change at this position.
+    Unmet {
+        /// Its position.
+        at: usize,
+        /// Why.
+        why: Unmet,
+    },
+}
+
+/// What was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// The version that is now; 0 where there never was one.
+    pub version: u32,
+    /// Its place in the order of commits; 0 where there is none.
+    pub seq: i64,
+    /// When it was stored.
+    pub updated: Timestamp,
+    /// Whether there was a resource before.
+    pub existed: bool,
+}
+
+/// Why nothing was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unmet {
+    /// Another version is there, or none.
+    Version,
+    /// There is a resource already.
+    Exists,
+    /// A facility delivered the resource, and it alone changes it.
+    Delivered,
+    /// Two changes are of one resource.
+    Twice,
+}
+
+/// What is under an id within the transaction.
+#[derive(Clone, Debug)]
+pub(crate) struct Current {
+    /// The last version, also of what was deleted.
+    pub version: u32,
+    /// Its place in the order of commits.
+    pub seq: i64,
+    /// When it was stored.
+    pub updated: i64,
+    /// Its text; none of what was deleted.
+    pub json: Option<String>,
+    /// Whether a facility delivered it.
+    pub is_delivered: bool,
+}
+
+/// A version that is to be written.
+#[derive(Debug)]
+pub(crate) struct Planned<'a> {
+    pub seq: i64,
+    pub kind: ResourceType,
+    pub id: &'a FhirId,
+    pub version: u32,
+    /// None where the resource is deleted.
+    pub draft: Option<&'a Draft>,
+    /// The place of the version before in the order of commits, where there is a resource.
+    pub replaces: Option<i64>,
+}
+
+/// What a transaction will write, and answer.
+#[derive(Debug, Default)]
+pub(crate) struct Plan<'a> {
+    pub rows: Vec<Planned<'a>>,
+    pub written: Vec<Written>,
+}
+
+/// The one rule of both engines. `seq` and `updated` are those of the last commit; `updated` counts as now already.
+///
+/// # Errors
+/// The position of the first change whose expectation is not met, and why.
+pub(crate) fn plan<'a>(
+    changes: &'a [Change],
+    known: &HashMap<(ResourceType, String), Current>,
+    seq: i64,
+    updated: i64,
+) -> Result<Plan<'a>, (usize, Unmet)> {
+    let (mut plan, mut seen, mut seq) = (Plan::default(), HashSet::new(), seq);
+    for (at, change) in changes.iter().enumerate() {
+        let (kind, id) = change.key();
+        if !seen.insert((kind, id)) {
+            return Err((at, Unmet::Twice));
+        }
+        let known = known.get(&(kind, id.to_string()));
+        let current = known.filter(|known| known.json.is_some());
+        check(change.expect(), current).map_err(|why| (at, why))?;
+        let draft = match change {
+            Change::Put { draft, .. } => Some(draft),
+            Change::Delete { .. } => None,
+        };
+        let same = match (current, draft) {
+            (None, None) => true,
+            (Some(current), Some(draft)) => current.json.as_deref() == Some(draft.json()),
+            _ => false,
+        };
+        if same {
+            plan.written.push(Written {
+                version: known.map_or(0, |known| known.version),
+                seq: known.map_or(0, |known| known.seq),
+                updated: Timestamp(known.map_or(updated, |known| known.updated)),
+                existed: current.is_some(),
+            });
+            continue;
+        }
+        seq += 1;
+        let version = known.map_or(0, |known| known.version).saturating_add(1);
+        plan.rows.push(Planned {
+            seq,
+            kind,
+            id,
+            version,
+            draft,
+            replaces: current.map(|current| current.seq),
+        });
+        plan.written.push(Written {
+            version,
+            seq,
+            updated: Timestamp(updated),
+            existed: current.is_some(),
+        });
+    }
+    Ok(plan)
+}
+
+fn check(expect: Expect, current: Option<&Current>) -> Result<(), Unmet> {
+    match (expect, current) {
+        (_, Some(current)) if current.is_delivered => Err(Unmet::Delivered),
+        (Expect::Absent, Some(_)) => Err(Unmet::Exists),
+        (Expect::Version(version), Some(current)) if current.version == version => Ok(()),
+        (Expect::Version(_), _) => Err(Unmet::Version),
+        (Expect::Anything, _) | (Expect::Absent, None) => Ok(()),
+    }
+}
