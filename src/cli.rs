@@ -7,6 +7,8 @@ use types::{Jurisdiction, MeshClock};
 pub mod audit;
 pub mod backup;
 pub mod beds;
+pub mod blob;
+pub mod commands;
 pub mod dataset;
 pub mod doctor;
 pub mod enrol;
@@ -83,6 +85,9 @@ pub enum Command {
     /// What is desired of a device, and what it reports.
     #[command(after_help = twin::TWIN_EXAMPLES)]
     Twin(twin::TwinArgs),
+    /// Files that are sent down to regions and facilities.
+    #[command(after_help = blob::BLOB_EXAMPLES)]
+    Blob(blob::BlobArgs),
     /// The processes of a mesh on this machine that Terraform keeps (`infra/terraform/environments/local`).
     #[command(
         hide = true,
@@ -222,6 +227,11 @@ pub enum EdgeCommand {
     /// Prints every sample as it is stored.
     #[command(after_help = view::WATCH_EXAMPLES)]
     Watch(view::WatchArgs),
+    /// Commands of the region to the facility's devices: lists them, holds them back, refuses them.
+    #[command(subcommand, after_help = commands::COMMANDS_EXAMPLES)]
+    Commands(commands::EdgeCommandsCommand),
+    /// Lists the files that were sent down to the facility, and where they lie.
+    Blobs(view::RunningArgs),
 }
 
 /// Arguments of what prints a node's data.
@@ -430,6 +440,27 @@ mod tests {
                 false,
             ),
             ("medmesh fl", false),
+        ] {
+            let parsed = Cli::try_parse_from(line.split(' '));
+            assert_eq!(parsed.is_ok(), good, "{line}");
+        }
+    }
+
+    #[test]
+    fn files_and_commands_are_sent_listed_and_taken_back() {
+        for (line, good) in [
+            ("medmesh edge commands list --config a", true),
+            ("medmesh edge commands hold monitor-1 --config a", true),
+            ("medmesh edge commands refuse --config a", false),
+            ("medmesh edge blobs --config a --json", true),
+            (
+                "medmesh blob send f --class firmware --to us-f1 --to eu",
+                true,
+            ),
+            ("medmesh blob send f --class phi --to us-f1", false),
+            ("medmesh blob send f --class policy", false),
+            ("medmesh blob list --json", true),
+            ("medmesh blob withdraw", false),
         ] {
             let parsed = Cli::try_parse_from(line.split(' '));
             assert_eq!(parsed.is_ok(), good, "{line}");

@@ -2,7 +2,9 @@
 pub mod audit;
 pub mod backup;
 pub mod beds;
+pub mod blob;
 pub mod check_config;
+pub mod commands;
 pub mod dataset;
 pub mod device;
 pub mod doctor;

@@ -1,4 +1,7 @@
 //! A small HTTPS client for the nodes of a local mesh: it trusts the mesh's own authority and nothing else.
+mod kept;
+pub use kept::Kept;
+
 use anyhow::{Context, Result, bail};
 use axum::body::{Body, to_bytes};
 use http_body_util::BodyExt as _;

@@ -51,6 +51,7 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Fl(args) => command::fl::run(&args).await,
         Command::Device(args) => command::device::run(args).await,
         Command::Twin(args) => command::twin::run(args.command).await,
+        Command::Blob(args) => command::blob::run(args.command).await,
         Command::Local(args) => local::run(args).await,
         Command::Doctor(args) => command::doctor::run(&args).await,
         Command::Backup(args) => command::backup::backup(&args),

@@ -1,5 +1,5 @@
 //! The configuration of an edge node, as TOML.
-use crate::{deid::PatientRecord, modbus, patient_id, store, store::BedFact};
+use crate::{broker::Viewers, deid::PatientRecord, modbus, patient_id, store, store::BedFact};
 use ed25519_dalek::{VerifyingKey, pkcs8::DecodePublicKey};
 use federation::{
     models::DeviceModels, policy::Rules, profile::SignedProfile, signed_file::SignedFile,
@@ -73,12 +73,23 @@ pub struct EdgeConfig {
     /// The signed table of models and firmware versions that the catalog may name; none is named when left out.
     #[serde(default)]
     pub device_models: Option<SignedFile>,
+    /// Which of the facility's own programs hear what is stored, by MQTT; none when left out.
+    #[serde(default)]
+    pub view: Option<ViewConfig>,
     /// What may be learnt from the facility's records; nothing when left out.
     #[serde(default)]
     pub learning: Option<LearningConfig>,
     /// True only in a mesh on one machine; what is dangerous elsewhere is refused without it.
     #[serde(default)]
     pub local_mesh: bool,
+}
+
+/// Which of the facility's own programs hear what is stored.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ViewConfig {
+    /// Their file of rights ([`Viewers::read`](crate::broker::Viewers::read)).
+    pub acl: PathBuf,
 }
 
 /// What may be learnt from the facility's records.
@@ -301,6 +312,7 @@ impl Validate for EdgeConfig {
         problems.extend(models.map(|error| Problem::new("device_models", error.to_string())));
         problems.extend(device_problems(&self.devices, &self.profiles));
         problems.extend(bed_problems(&self.beds));
+        problems.extend(self.view_problems());
         if let Some(Err(error)) = self
             .learning
             .as_ref()
@@ -319,6 +331,30 @@ impl Validate for EdgeConfig {
 }
 
 impl EdgeConfig {
+    /// The programs that hear what is stored.
+    ///
+    /// # Errors
+    /// Everything that is wrong with their file of rights.
+    pub fn viewers(&self) -> Result<Viewers, Vec<String>> {
+        match &self.view {
+            Some(view) => Viewers::read(&view.acl, &self.facility),
+            None => Ok(Viewers::default()),
+        }
+    }
+
+    /// What is wrong with the file of rights; nobody is a device and a viewer.
+    fn view_problems(&self) -> Vec<Problem> {
+        let both = |viewers: Viewers| {
+            let is_device = |name: &&types::DeviceId| self.devices.iter().any(|it| it.id == **name);
+            let both = viewers.names().filter(is_device);
+            both.map(|name| format!("client {name} is a device too"))
+                .collect()
+        };
+        let problems = self.viewers().map_or_else(|problems| problems, both);
+        let problem = |text| Problem::new("view.acl", text);
+        problems.into_iter().map(problem).collect()
+    }
+
     /// Where the facility stands.
     #[must_use]
     pub fn place(&self) -> Place {

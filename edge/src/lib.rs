@@ -14,6 +14,7 @@ pub mod control;
 pub mod crosswalk;
 pub mod dataset;
 pub mod deid;
+mod deliveries;
 mod error;
 pub mod facility;
 pub mod freshness;

@@ -8,6 +8,7 @@ use crate::{
     clockguard::{ClockGuard, Time},
     config::{BedAssignment, EdgeConfig},
     control::{self, Control},
+    deliveries,
     error::EdgeError,
     facility::{Changes, Facility},
     freshness::{self, Monitor},
@@ -104,6 +105,8 @@ pub(crate) struct Shared {
     pub standing: Arc<Standing>,
     /// Woken when a study asks something.
     pub asked: Arc<Notify>,
+    /// Woken when the descriptor of a file has come.
+    pub come: Arc<Notify>,
     pub control: Arc<Control>,
     pub conditions: Arc<modbus::Conditions>,
 }
@@ -129,8 +132,9 @@ pub async fn start(config: EdgeConfig, stop: CancellationToken) -> Result<Node, 
     claim(&config.data_dir)?;
     let asked = Arc::new(Notify::new());
     let control = Control::new(&config.devices, &profiles);
-    let takes =
-        control::handlers(&control, &tls).on::<StudyAsk>(Arc::new(TakesAsks::new(asked.clone())));
+    let come = Arc::new(Notify::new());
+    let takes = deliveries::handlers(control::handlers(&control, &tls), &come)
+        .on::<StudyAsk>(Arc::new(TakesAsks::new(asked.clone())));
     let store = open_store(&config, &here, devices, (guard.clone(), takes))?;
     if let Some(kept) = store.kept_time().await? {
         guard.raise(kept);
@@ -163,6 +167,7 @@ pub async fn start(config: EdgeConfig, stop: CancellationToken) -> Result<Node, 
         here,
         health,
         asked,
+        come,
     });
     spawn(shared, tls, profiles, stop).await
 }
@@ -224,6 +229,8 @@ async fn spawn(
     );
     let answering = learning::run(Learner::of(&shared), stop.clone());
     tasks.spawn("learning", background, answering);
+    let files = deliveries::keep(shared.clone(), stop.clone());
+    tasks.spawn("deliveries", background, files);
     tasks.spawn(
         "upkeep",
         Kind::Critical,
@@ -260,9 +267,13 @@ async fn serve_https(
         monitor: shared.monitor.clone(),
         changes: shared.changes.clone(),
     };
-    let commands = control::api::router(shared.store.clone(), shared.control.clone());
+    let more = control::api::router(shared.store.clone(), shared.control.clone());
+    let more = more.merge(deliveries::router(
+        shared.store.clone(),
+        shared.blobs.clone(),
+    ));
     let (guard, here) = (shared.guard.clone(), shared.here.clone());
-    let api = beds::router(facility, guard, here, &token, commands);
+    let api = beds::router(facility, guard, here, &token, more);
     let (server, app) = (tls.server_https()?, shared.health.router().merge(api));
     let serve = https::serve(listener, server, app, None, stop);
     tasks.spawn("https", Kind::Critical, serve);
@@ -283,6 +294,7 @@ async fn start_broker(
         jurisdiction: config.jurisdiction,
         region: config.region.clone(),
         facility: config.facility.clone(),
+        viewers: config.viewers().unwrap_or_default(),
         limits: BrokerLimits::default(),
     };
     let devices = Arc::new(devices.collect());

@@ -338,7 +338,7 @@ impl Store {
     }
 
     /// Reads on the connection that the uplink and the node's tasks share, off the async threads.
-    async fn read<T: Send + 'static>(
+    pub(crate) async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {

@@ -11,6 +11,8 @@ compile_error!(
 
 pub mod audit;
 pub mod blobs;
+#[cfg(any(test, feature = "contract"))]
+pub mod contract;
 pub mod db;
 pub mod envelope;
 mod floor;
@@ -39,5 +41,7 @@ pub mod tls;
 pub mod watch;
 pub mod wire;
 
+#[cfg(test)]
+mod contract_tests;
 #[cfg(test)]
 mod testbed;

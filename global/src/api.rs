@@ -4,6 +4,7 @@
     reason = "a refused request is answered once; boxing its answer buys nothing"
 )]
 
+pub(crate) mod blobs;
 mod openapi;
 mod problem;
 mod query;
@@ -152,7 +153,7 @@ fn facility_json(facility: &Facility) -> Value {
 }
 
 /// The client learns whether to try again; the log learns why.
-fn failed(error: &StoreError) -> Response {
+pub(crate) fn failed(error: &StoreError) -> Response {
     match error.kind {
         Kind::Unavailable => {
             tracing::warn!(%error, source = ?error.source, "the catalog does not answer");

@@ -5,6 +5,7 @@
 mod api;
 pub mod catalog;
 pub mod config;
+mod deliveries;
 pub mod intake;
 pub mod learning;
 mod page;

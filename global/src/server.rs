@@ -3,15 +3,18 @@ use crate::{
     api,
     catalog::{Catalog, Kind as StoreKind, PlaceFilter, StoreError, sqlite::SqliteCatalog},
     config::{CatalogStore, GlobalConfig},
+    deliveries::{self, Deliveries},
     intake::Intake,
     learning::{Studies, TakesReleases},
     page, witness,
 };
 use axum::Router;
+use ed25519_dalek::SigningKey;
 use federation::{
     audit::Signer,
+    blobs::{Blobs, Files},
     db::DbError,
-    ledger::Ledger,
+    ledger::{Handlers, Ledger},
     link::{self, Door, LinkError, Tap},
     models::{DeviceModels, ModelsError},
     pki::{PkiError, load_signing_key},
@@ -21,7 +24,7 @@ use federation::{
     tls::{ReloadingTls, TimeSource, TlsError, paths},
     watch::{Finding, watch},
 };
-use messages::StudyRelease;
+use messages::{DeliveryReports, StudyRelease};
 use node::{
     clock::Clock,
     health::{Check, Health},
@@ -111,20 +114,15 @@ pub async fn run(config: GlobalConfig, stop: CancellationToken) -> Result<(), Gl
     let tokens = TokenServer::new(&origin, &config.clients, clock, &used)?;
     let health = Health::new();
     let studies = Studies::open(ledger.clone(), key.clone()).await?;
-    let app = app(&catalog, &studies, (&tokens, &health), (clock, &origin));
+    let (blobs, deliveries) = open_blobs(&config, &ledger).await?;
+    let files = api::blobs::router(deliveries.clone(), catalog.clone(), tokens.verifier());
+    let app = app(&catalog, &studies, (&tokens, &health), (clock, &origin)).merge(files);
     let intake = Intake::new(catalog.clone(), models, clock);
     let releases = TakesReleases(studies.clone());
     let handlers = intake.handlers(&ledger).on::<StudyRelease>(releases);
-    let door = Door {
-        here: Place::Global,
-        key,
-        gate: Arc::new(ledger.clone()),
-        inbox: Arc::new(ledger.inbox(handlers)),
-        tls: tls.clone(),
-        outbox: Some(Arc::new(ledger.clone())),
-        bulk: None,
-        tap: Tap::from_env(config.local_mesh)?,
-    };
+    let handlers = handlers.on::<DeliveryReports>(deliveries::TakesReports(deliveries.clone()));
+    let tap = Tap::from_env(config.local_mesh)?;
+    let door = door(key, (&ledger, &blobs), handlers, (tls.clone(), tap));
     let mut tasks = Tasks::new(stop);
     let until = || tasks.stop();
     let known = Some(tokens.verifier());
@@ -133,7 +131,8 @@ pub async fn run(config: GlobalConfig, stop: CancellationToken) -> Result<(), Gl
     let below = ledger.clone();
     let stuck = move || !below.stuck().is_empty();
     let looking = watch(ledger.clone(), stuck, says(&health), until());
-    let telling = witness::tell(ledger.clone(), until());
+    let telling = witness::tell(ledger.clone(), blobs, until());
+    let sending = deliveries.keep(until());
     let standing = Standing::new(&health, ledger);
     let probing = probe(catalog, standing, health.check("catalog"), until());
     let watching = tls.clone().watch(until());
@@ -143,6 +142,7 @@ pub async fn run(config: GlobalConfig, stop: CancellationToken) -> Result<(), Gl
     tasks.spawn("watch", Kind::Background, ends(looking));
     tasks.spawn("witness", Kind::Background, ends(telling));
     tasks.spawn("studies", Kind::Background, timing);
+    tasks.spawn("deliveries", Kind::Background, ends(sending));
     tasks.spawn("catalog probe", Kind::Background, probing);
     tasks.spawn("certificates", Kind::Background, ends(watching));
     tracing::info!(%origin, "global node serves");
@@ -167,6 +167,36 @@ fn app(
         .merge(page::router(studies.clone(), verifier(), clock, origin))
         .merge(tokens.router())
         .merge(health.router())
+}
+
+/// Where regions deliver, and collect.
+fn door(
+    key: SigningKey,
+    (ledger, blobs): (&Ledger, &Arc<Blobs<Ledger>>),
+    handlers: Handlers,
+    (tls, tap): (Arc<ReloadingTls>, Option<Tap>),
+) -> Door {
+    Door {
+        here: Place::Global,
+        key,
+        gate: Arc::new(ledger.clone()),
+        inbox: Arc::new(ledger.inbox(handlers)),
+        tls,
+        outbox: Some(Arc::new(ledger.clone())),
+        bulk: Some(blobs.clone()),
+        tap,
+    }
+}
+
+/// The files of blobs beside the ledger, and what is sent down by them.
+async fn open_blobs(
+    config: &GlobalConfig,
+    ledger: &Ledger,
+) -> Result<(Arc<Blobs<Ledger>>, Deliveries), GlobalError> {
+    let files = Files::open(&config.data_dir.join("blobs")).map_err(GlobalError::DataDir)?;
+    let blobs = Arc::new(Blobs::new(ledger.clone(), Arc::new(files)));
+    let deliveries = Deliveries::open(ledger.clone(), blobs.clone(), rand::random).await?;
+    Ok((blobs, deliveries))
 }
 
 async fn ends(task: impl Future<Output = ()>) -> Result<(), Infallible> {

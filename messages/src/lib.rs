@@ -4,6 +4,7 @@
 //! it in (`federation::ledger::Handlers`). The transport knows none of them: it asks [`class_of`] by name, and the
 //! residency rules by class. A message holds nothing that identifies a patient, and no [`types::Phi`] can be a field.
 
+pub mod delivery;
 mod schema;
 pub use schema::*;
 use types::DataClass;
@@ -69,6 +70,10 @@ kinds! {
     DeviceCommand is Command, it holds usize::from(!it.signed.is_empty());
     CommandReports is DeviceReport, it holds it.reports.len();
     TwinReports is DeviceReport, it holds it.twins.len();
+    FirmwareDelivery is Firmware, it holds usize::from(it.delivery.is_some());
+    PolicyDelivery is Policy, it holds usize::from(it.delivery.is_some());
+    ModelDelivery is ModelRelease, it holds usize::from(it.delivery.is_some());
+    DeliveryReports is DeviceMetadata, it holds it.reports.len();
 }
 
 /// The class of the kind of that name: it comes from the type, not from what a parcel claims. None when it is unknown.

@@ -11,6 +11,7 @@ mod attacker_tests;
 pub mod config;
 mod control;
 mod decode;
+mod deliveries;
 pub mod desk;
 pub mod engine;
 mod enrolment;

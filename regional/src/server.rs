@@ -3,6 +3,7 @@ use crate::{
     api::{self, Bearer},
     config::{FhirStore, RegionalConfig},
     control::{self, Control},
+    deliveries::Deliveries,
     desk::Desk,
     enrolment,
     error::RegionalError,
@@ -89,6 +90,7 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
     let ledger = open_ledger(&config, &here, Signer::new(&here, key.clone()), now.clone())?;
     let (desk, learning) = open_desk(&config, &ledger).await?;
     let control = control::open(&config, &ledger, &key).await?;
+    let (blobs, deliveries) = open_blobs(&config, &ledger).await?;
     let store = open(&config).await?;
     let (links, grpc) = listen(config.grpc_listen).await?;
     let (clients, https) = listen(config.https.listen).await?;
@@ -117,11 +119,11 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
         true_times,
     };
     let (tap, intake) = (Tap::from_env(config.local_mesh)?, compared(intake).await);
-    let blobs = open_blobs(&config, &ledger)?;
     let handlers = control::takes(intake.handlers(), &control, &desk)
         .on::<StudyAnswer>(TakesAnswers(learning.clone()));
-    let door = door(key, (&ledger, &blobs), handlers, tls.clone(), tap);
-    let uplink = uplink(&config, &door, (&ledger, &learning), now)?;
+    let handlers = deliveries.takes_reports(handlers);
+    let door = door(key, (&ledger, &blobs), handlers, (tls.clone(), tap));
+    let uplink = uplink(&config, &door, (&ledger, &learning, &deliveries), now)?;
     let mut tasks = Tasks::new(stop);
     let (until, writing, known) = (tasks.stop(), store.clone(), Some(tokens.verifier()));
     tasks.watch("fhir writer", async move { writing.ended().await });
@@ -131,12 +133,8 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
     let standing = Standing::new(&health, ledger.clone());
     let probing = probe(store, standing, health.check("store"), until.clone());
     keep_reads(&mut tasks, keeping, ledger.clone());
-    look_after(
-        &mut tasks,
-        (ledger.clone(), desk, blobs, control),
-        &uplink,
-        &health,
-    );
+    let looked_after = (ledger.clone(), desk, blobs, control, deliveries);
+    look_after(&mut tasks, looked_after, &uplink, &health);
     tasks.spawn("https", Kind::Critical, serving);
     tasks.spawn("links", Kind::Critical, links);
     tasks.spawn("store probe", Kind::Background, probing);
@@ -155,13 +153,15 @@ fn authority(config: &RegionalConfig) -> Option<PathBuf> {
     config.enrolment.as_ref().map(|it| it.authority.clone())
 }
 
-/// The files of blobs beside the ledger.
-fn open_blobs(
+/// The files of blobs beside the ledger, and what is on its way down by them.
+async fn open_blobs(
     config: &RegionalConfig,
     ledger: &Ledger,
-) -> Result<Arc<Blobs<Ledger>>, RegionalError> {
+) -> Result<(Arc<Blobs<Ledger>>, Deliveries), RegionalError> {
     let files = Files::open(&config.data_dir.join("blobs")).map_err(RegionalError::DataDir)?;
-    Ok(Arc::new(Blobs::new(ledger.clone(), Arc::new(files))))
+    let blobs = Arc::new(Blobs::new(ledger.clone(), Arc::new(files)));
+    let deliveries = Deliveries::open(ledger.clone(), blobs.clone(), rand::random).await?;
+    Ok((blobs, deliveries))
 }
 
 /// Where facilities deliver, and collect.
@@ -169,8 +169,7 @@ fn door(
     key: SigningKey,
     (ledger, blobs): (&Ledger, &Arc<Blobs<Ledger>>),
     handlers: Handlers,
-    tls: Arc<ReloadingTls>,
-    tap: Option<Tap>,
+    (tls, tap): (Arc<ReloadingTls>, Option<Tap>),
 ) -> Door {
     Door {
         here: ledger.place().clone(),
@@ -197,12 +196,13 @@ fn tokens(
 fn uplink(
     config: &RegionalConfig,
     door: &Door,
-    (ledger, learning): (&Ledger, &Learning),
+    (ledger, learning, deliveries): (&Ledger, &Learning, &Deliveries),
     time: TimeSource,
 ) -> Result<Uplink, LinkError> {
     let from_above = Handlers::new()
         .on::<AuditCheckpoint>(ledger.keeps_heads())
         .on::<StudyRound>(TakesRounds(learning.clone()));
+    let from_above = deliveries.takes_descriptors(from_above);
     let collect = Door {
         here: door.here.clone(),
         key: door.key.clone(),
@@ -281,13 +281,21 @@ fn keep_up(tasks: &mut Tasks, uplink: Uplink, ledger: &Ledger, learning: Learnin
 /// lack, and the facilities heads of audit logs.
 fn look_after(
     tasks: &mut Tasks,
-    (ledger, desk, blobs, control): (Ledger, Desk, Arc<Blobs<Ledger>>, Control),
+    (ledger, desk, blobs, control, deliveries): (
+        Ledger,
+        Desk,
+        Arc<Blobs<Ledger>>,
+        Control,
+        Deliveries,
+    ),
     uplink: &Uplink,
     health: &Health,
 ) {
     let (up, say) = (uplink.stuck(), says(health));
     let commands = control::keep(control, tasks.stop());
     tasks.spawn("commands", Kind::Background, ends(commands));
+    let files = deliveries.keep(tasks.stop());
+    tasks.spawn("deliveries", Kind::Background, ends(files));
     let below = ledger.clone();
     let stuck = move || *up.borrow() || !below.stuck().is_empty();
     let anew = reship::again(ledger.clone(), desk, tasks.stop());

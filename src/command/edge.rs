@@ -1,5 +1,5 @@
 //! `medmesh edge`: a facility's node, and what its own staff can read from its store.
-use super::{beds, dataset, node, plans, quarantine, view};
+use super::{beds, commands, dataset, node, plans, quarantine, view};
 use crate::{
     cli::{EdgeArgs, EdgeCommand, PrintArgs},
     failure::Failure,
@@ -28,6 +28,8 @@ pub async fn run(args: EdgeArgs) -> Result<(), Failure> {
         (Some(EdgeCommand::Series(args)), _) => view::series(args).await,
         (Some(EdgeCommand::Alarms(args)), _) => view::alarms(args).await,
         (Some(EdgeCommand::Watch(args)), _) => view::watch(args).await,
+        (Some(EdgeCommand::Commands(command)), _) => commands::run(command).await,
+        (Some(EdgeCommand::Blobs(args)), _) => commands::blobs(&args).await,
         (Some(EdgeCommand::Plans(command)), _) => plans::run(&command),
     }
 }

@@ -258,6 +258,7 @@ fn write_config(kit: &Kit, place: &Place, args: &EnrolArgs, dir: &Path, to: &Pat
         leases: None,
         deid_profile: None,
         device_models: None,
+        view: None,
         learning: None,
         local_mesh: false,
     };

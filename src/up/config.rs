@@ -11,11 +11,12 @@ use super::{
 use anyhow::{Context, Result};
 use device_fw::sim::{
     self,
-    config::{SimConfig, SimDevice, Source},
+    config::{Commanded, SimConfig, SimDevice, Source},
 };
 use edge::config::{
     Approval, BedAssignment, DeviceConfig, EdgeConfig, LearningConfig, MqttConfig, UplinkConfig,
 };
+use federation::pki::load_signing_key;
 use fl::{consent::Allowance, ledger::Budget, privacy::Delta};
 use global::config::GlobalConfig;
 use node::config::{ClientConfig, HttpsConfig, LogConfig, TlsFiles};
@@ -214,6 +215,7 @@ impl Configs<'_> {
             leases: None,
             policies: None,
             device_models: Some(self.plan.device_models()),
+            view: None,
             learning: Some(learning(study_key_file(self.plan))?),
             local_mesh: true,
         })
@@ -296,7 +298,19 @@ impl Configs<'_> {
             seed: seed(facility.id.as_str()),
             sample_every_ms: SAMPLE_EVERY_MS,
             control: None,
+            commanded: Some(self.commanded(region, &place)?),
             devices: devices?,
+        })
+    }
+
+    /// Who tells the facility's MQTT devices what to do.
+    fn commanded(&self, region: &Region, place: &Place) -> Result<Commanded> {
+        let key = signing_key_file(&self.plan.node_dir(&region.place()));
+        let key = load_signing_key(&key)?;
+        Ok(Commanded {
+            facility: place.to_string(),
+            region_key: key.verifying_key().to_bytes(),
+            state: self.plan.node_dir(place).join("devices"),
         })
     }
 

@@ -6,7 +6,7 @@ use std::io::IsTerminal;
 use types::Timestamp;
 
 /// The table's head.
-const HEAD: &str = "region   devices live/stale   readings/s   backlog   device→FHIR p50      p99";
+const HEAD: &str = "region   devices live/stale   readings/s   backlog   device→FHIR p50      p99   twins connected   commands done/failed/open";
 
 /// Standard output.
 pub struct Console {
@@ -119,15 +119,20 @@ fn line(row: &Row) -> String {
         stale,
         rate,
         waiting,
+        done,
+        failed,
+        open,
+        connected,
         p50,
         p99,
     } = row.figures;
     format!(
-        "{:<8} {:>18} {rate:>12.1} {waiting:>9} {:>17} {:>8}",
+        "{:<8} {:>18} {rate:>12.1} {waiting:>9} {:>17} {:>8} {connected:>17} {:>27}",
         row.region,
         format!("{live}/{stale}"),
         ms(p50),
         ms(p99),
+        format!("{done}/{failed}/{open}"),
     )
 }
 
@@ -135,14 +140,18 @@ fn plain(rows: &[Row]) -> String {
     let row = |row: &Row| {
         let figures = &row.figures;
         format!(
-            "{} {} live {} stale {:.1} readings/s backlog {} p50 {} p99 {}",
+            "{} {} live {} stale {:.1} readings/s backlog {} p50 {} p99 {} twins {} connected commands {} done {} failed {} open",
             row.region,
             figures.live,
             figures.stale,
             figures.rate,
             figures.waiting,
             ms(figures.p50),
-            ms(figures.p99)
+            ms(figures.p99),
+            figures.connected,
+            figures.done,
+            figures.failed,
+            figures.open,
         )
     };
     rows.iter().map(row).collect::<Vec<_>>().join(" | ")
@@ -168,6 +177,10 @@ mod tests {
                 stale: 0,
                 rate: 70.25,
                 waiting: 3,
+                done: 12,
+                failed: 1,
+                open: 0,
+                connected: 13,
                 p50: Some(0.0071),
                 p99: None,
             },
@@ -176,7 +189,7 @@ mod tests {
         assert_eq!(text.chars().count(), HEAD.chars().count(), "{text}");
         assert_eq!(
             plain(&[row]),
-            "apac 14 live 0 stale 70.2 readings/s backlog 3 p50 7.1 ms p99 –"
+            "apac 14 live 0 stale 70.2 readings/s backlog 3 p50 7.1 ms p99 – twins 13 connected commands 12 done 1 failed 0 open"
         );
     }
 }

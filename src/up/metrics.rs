@@ -7,6 +7,12 @@ const DEVICES: &str = "medmesh_devices";
 const READINGS: &str = "medmesh_readings_stored_total";
 /// Parcels that wait for a receipt, by `priority`.
 const WAITING: &str = "medmesh_outbox_parcels";
+/// Commands that have ended at an edge, by `state`.
+const COMMANDS: &str = "medmesh_commands_total";
+/// Commands that an edge has and that have not ended.
+const OPEN_COMMANDS: &str = "medmesh_commands_open";
+/// Devices of a facility as their twins say, by `connection` (`connected`, `gone`).
+const TWINS: &str = "medmesh_twins";
 /// From the arrival of a sample to the region's signed receipt: by then it is stored and can be queried.
 const LATENCY: &str = "medmesh_device_to_receipt_seconds_bucket";
 
@@ -86,6 +92,14 @@ pub struct Figures {
     pub rate: f64,
     /// Parcels that wait for the region.
     pub waiting: u64,
+    /// Commands that devices have carried out since their edges began.
+    pub done: u64,
+    /// Commands that ended otherwise: refused, expired, failed.
+    pub failed: u64,
+    /// Commands that wait at edges or are with devices.
+    pub open: u64,
+    /// Devices whose twins say that they are connected.
+    pub connected: u64,
     /// Median from device to FHIR, in seconds.
     pub p50: Option<f64>,
     /// 99th percentile from device to FHIR, in seconds.
@@ -103,12 +117,17 @@ impl Figures {
         let live = now.sum(DEVICES, "state=\"live\"");
         let readings = now.sum(READINGS, "") - before.sum(READINGS, "");
         let buckets = since(&before.buckets(), &now.buckets());
+        let done = now.sum(COMMANDS, "state=\"acknowledged\"");
         Self {
             live: live as u64,
             stale: (now.sum(DEVICES, "") - live) as u64,
             // A counter that is smaller than before belongs to a process that was started again.
             rate: readings.max(0.0) / seconds.max(f64::MIN_POSITIVE),
             waiting: now.sum(WAITING, "") as u64,
+            done: done as u64,
+            failed: (now.sum(COMMANDS, "") - done) as u64,
+            open: now.sum(OPEN_COMMANDS, "") as u64,
+            connected: now.sum(TWINS, "connection=\"connected\"") as u64,
             p50: quantile(&buckets, 0.5),
             p99: quantile(&buckets, 0.99),
         }
@@ -171,6 +190,11 @@ medmesh_devices{state=\"live\"} 5
 medmesh_devices{state=\"stale\"} 1
 medmesh_devices{state=\"absent\"} 1
 medmesh_outbox_parcels{priority=\"live\"} 3
+medmesh_commands_total{state=\"acknowledged\"} 4
+medmesh_commands_total{state=\"refused\"} 1
+medmesh_commands_open 2
+medmesh_twins{connection=\"connected\"} 6
+medmesh_twins{connection=\"gone\"} 1
 medmesh_device_to_receipt_seconds_bucket{le=\"0.01\"} 0
 medmesh_device_to_receipt_seconds_bucket{le=\"0.02\"} 50
 medmesh_device_to_receipt_seconds_bucket{le=\"0.04\"} 100
@@ -181,6 +205,8 @@ medmesh_device_to_receipt_seconds_bucket{le=\"+Inf\"} 100
     fn the_figures_of_a_region_are_the_sum_of_its_facilities() {
         let figures = Figures::between(&Snapshot::default(), &snapshot(&[A, A]), 10.0);
         assert_eq!((figures.live, figures.stale, figures.waiting), (10, 4, 6));
+        assert_eq!((figures.done, figures.failed, figures.open), (8, 2, 4));
+        assert_eq!(figures.connected, 12);
         assert_eq!(figures.rate, 20.0);
         assert_eq!(figures.p50, Some(0.02));
         assert!((figures.p99.unwrap() - 0.0396).abs() < 1e-9);

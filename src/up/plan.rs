@@ -39,7 +39,7 @@ pub const CLIENTS: [Client; 5] = [
     },
     Client {
         name: "operator",
-        scope: "mesh/*.rs mesh/commands.c mesh/twins.u",
+        scope: "mesh/*.rs mesh/commands.c mesh/twins.u mesh/blobs.cd",
         global: true,
     },
     Client {

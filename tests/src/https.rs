@@ -179,6 +179,27 @@ impl Session {
         self.send(path, request, String::new()).await
     }
 
+    /// `POST` of JSON with a bearer token and further headers.
+    ///
+    /// # Errors
+    /// The connection broke; any status is an answer.
+    pub async fn post_json(
+        &mut self,
+        path: &str,
+        token: &str,
+        extra: &[(&str, &str)],
+        body: String,
+    ) -> Result<Answer> {
+        let mut request = Request::builder()
+            .method(Method::POST)
+            .header("content-type", "application/json")
+            .header("authorization", format!("Bearer {token}"));
+        for (name, value) in extra {
+            request = request.header(*name, *value);
+        }
+        self.send(path, request, body).await
+    }
+
     /// Whether it takes another request.
     pub async fn is_open(&mut self) -> bool {
         self.sender.ready().await.is_ok()

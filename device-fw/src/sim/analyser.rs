@@ -9,6 +9,7 @@ use super::{
     config::{SimConfig, SimDevice},
     fault::{Fault, Faults},
     feed::{Feed, LabSample},
+    obey::Obedient,
     sent::{Emitted, Line, SentLog},
 };
 use parking_lot::Mutex;
@@ -29,7 +30,7 @@ use std::{
     time::Duration,
 };
 use tokio::sync::Notify;
-use types::{Code, Decimal, DeviceId, DeviceKind, Value};
+use types::{Code, Decimal, DeviceId, DeviceKind, Timestamp, Value};
 
 /// Samples that wait for their acknowledgement at most.
 const WINDOW: usize = 64;
@@ -44,6 +45,8 @@ const SILENT: Duration = Duration::from_millis(25);
 pub(super) struct Link {
     device: DeviceId,
     topic: String,
+    /// Where commands come, and where they are answered.
+    commands: [String; 2],
     options: MqttOptions,
 }
 
@@ -62,11 +65,13 @@ impl Link {
         options.set_transport(Transport::Tls(TlsConfiguration::Rustls(tls(
             &config.ca, cert, key,
         )?)));
+        let own = |name: &str| {
+            let (region, facility) = (&config.region, &config.facility);
+            format!("devices/{region}/{facility}/{}/{name}", device.id)
+        };
         Ok(Self {
-            topic: format!(
-                "devices/{}/{}/{}/telemetry",
-                config.region, config.facility, device.id
-            ),
+            topic: own("telemetry"),
+            commands: [own("command"), own("command/result")],
             device: device.id.clone(),
             options,
         })
@@ -117,6 +122,8 @@ struct Waiting {
 #[derive(Default)]
 struct Queue {
     waiting: Mutex<VecDeque<Waiting>>,
+    /// Answers to commands. One that is lost is given again when the command comes again.
+    answers: Mutex<VecDeque<Vec<u8>>>,
     /// Told when a sample was added.
     added: Notify,
     /// Told when a sample was settled.
@@ -149,6 +156,17 @@ impl Queue {
         Some((sample.number, sample.payload.clone()))
     }
 
+    /// Answers a command, before further samples.
+    fn answer(&self, answer: Vec<u8>) {
+        let mut answers = self.answers.lock();
+        if answers.len() >= WINDOW {
+            answers.pop_front();
+        }
+        answers.push_back(answer);
+        drop(answers);
+        self.added.notify_one();
+    }
+
     /// A new connection sends everything again.
     fn rewind(&self) {
         self.waiting
@@ -166,22 +184,26 @@ impl Queue {
 
 /// Emits an analyser's samples; ends when the last one has been acknowledged.
 pub(super) async fn run(
-    link: Link,
+    (link, obedient): (Link, Option<Arc<Obedient>>),
     feed: Feed<LabSample>,
     sent: Arc<SentLog>,
     clock: SimClock,
     faults: Faults,
 ) -> Result<(), SimError> {
     let queue = Queue::default();
+    let obedient = obedient.as_deref();
+    let again = obedient.and_then(|obedient| obedient.resume(SimClock::real()));
+    again.into_iter().for_each(|answer| queue.answer(answer));
+    let interval_ms = || obedient.map_or(0, Obedient::interval_ms);
     tokio::select! {
-        emitted = emit(&link.device, feed, &sent, clock, &queue) => emitted,
-        never = connect(&link, &queue, &faults) => match never {},
+        emitted = emit(&link.device, (feed, interval_ms), &sent, clock, &queue) => emitted,
+        never = connect(&link, obedient, &queue, &faults) => match never {},
     }
 }
 
 async fn emit(
     device: &DeviceId,
-    feed: Feed<LabSample>,
+    (feed, interval_ms): (Feed<LabSample>, impl Fn() -> i64),
     sent: &SentLog,
     clock: SimClock,
     queue: &Queue,
@@ -194,11 +216,17 @@ async fn emit(
         queue.push(number, again(&lines)?).await;
     }
     let skip = if feed.replay { earlier.samples } else { 0 };
-    let samples = feed
-        .samples
-        .skip(usize::try_from(skip).unwrap_or(usize::MAX));
-    for (seq, sample) in (1..).zip(samples) {
+    let (replay, samples) = (feed.replay, feed.samples);
+    let samples = samples.skip(usize::try_from(skip).unwrap_or(usize::MAX));
+    let (mut seq, mut last): (u64, Option<Timestamp>) = (0, None);
+    for sample in samples {
         clock.reached(sample.time).await;
+        // A replay is of what was measured once; what is simulated is measured as often as the analyser is told.
+        if !replay && last.is_some_and(|last| sample.time.since(last) < interval_ms()) {
+            continue;
+        }
+        last = Some(sample.time);
+        seq += 1;
         number += 1;
         let readings: Vec<(Code, Value)> = sample
             .readings
@@ -304,7 +332,12 @@ fn again(lines: &[Line]) -> Result<Vec<u8>, SimError> {
 }
 
 /// Connects again and again; each connection sends everything that waits.
-async fn connect(link: &Link, queue: &Queue, faults: &Faults) -> std::convert::Infallible {
+async fn connect(
+    link: &Link,
+    obedient: Option<&Obedient>,
+    queue: &Queue,
+    faults: &Faults,
+) -> std::convert::Infallible {
     let mut pause = RECONNECT.0;
     loop {
         while faults.of(&link.device) == Fault::Silent {
@@ -313,9 +346,14 @@ async fn connect(link: &Link, queue: &Queue, faults: &Faults) -> std::convert::I
         queue.rewind();
         let (client, events) = AsyncClient::new(link.options.clone(), WINDOW + 1);
         let order = Mutex::new(VecDeque::new());
+        if obedient.is_some() {
+            let [commands, _] = &link.commands;
+            // The queue of a new client has room; what fails shows in the connection.
+            let _queued = client.subscribe(commands, QoS::AtLeastOnce).await;
+        }
         let progress = tokio::select! {
-            progress = receive(events, queue, &order) => progress,
-            () = send(&client, &link.topic, queue, &order) => false,
+            progress = receive(events, (queue, obedient), &order) => progress,
+            () = send(&client, link, queue, &order) => false,
             () = silenced(link, faults) => true,
         };
         pause = if progress {
@@ -333,16 +371,29 @@ async fn silenced(link: &Link, faults: &Faults) {
     }
 }
 
-/// Hands what waits to the connection. `order` says which sample the next packet id belongs to.
-async fn send(client: &AsyncClient, topic: &str, queue: &Queue, order: &Mutex<VecDeque<u64>>) {
+/// Hands what waits to the connection. `order` says which sample the next packet id belongs to; none: it is an answer's.
+async fn send(
+    client: &AsyncClient,
+    link: &Link,
+    queue: &Queue,
+    order: &Mutex<VecDeque<Option<u64>>>,
+) {
+    let [_, results] = &link.commands;
     loop {
-        while let Some((number, payload)) = queue.next() {
+        loop {
+            let answer = queue.answers.lock().pop_front();
+            let next = match answer {
+                Some(answer) => Some((results, None, answer)),
+                None => queue
+                    .next()
+                    .map(|(number, payload)| (&link.topic, Some(number), payload)),
+            };
+            let Some((topic, number, payload)) = next else {
+                break;
+            };
             order.lock().push_back(number);
-            if client
-                .publish(topic, QoS::AtLeastOnce, false, payload)
-                .await
-                .is_err()
-            {
+            let sent = client.publish(topic, QoS::AtLeastOnce, false, payload);
+            if sent.await.is_err() {
                 return;
             }
         }
@@ -351,13 +402,17 @@ async fn send(client: &AsyncClient, topic: &str, queue: &Queue, order: &Mutex<Ve
 }
 
 /// Drives the connection until it breaks; says whether anything was acknowledged on it.
-async fn receive(mut events: EventLoop, queue: &Queue, order: &Mutex<VecDeque<u64>>) -> bool {
+async fn receive(
+    mut events: EventLoop,
+    (queue, obedient): (&Queue, Option<&Obedient>),
+    order: &Mutex<VecDeque<Option<u64>>>,
+) -> bool {
     let mut in_flight = HashMap::new();
     let mut progress = false;
     loop {
         match events.poll().await {
             Ok(Event::Outgoing(Outgoing::Publish(id))) => {
-                if let Some(number) = order.lock().pop_front() {
+                if let Some(Some(number)) = order.lock().pop_front() {
                     in_flight.insert(id, number);
                 }
             }
@@ -374,6 +429,20 @@ async fn receive(mut events: EventLoop, queue: &Queue, order: &Mutex<VecDeque<u6
                 }
                 progress = true;
                 queue.settle(number);
+            }
+            Ok(Event::Incoming(Incoming::Publish(message))) => {
+                let Some(obedient) = obedient else {
+                    continue;
+                };
+                let (answer, restarts) = obedient.take(&message.payload, SimClock::real());
+                answer.into_iter().for_each(|answer| queue.answer(answer));
+                progress = true;
+                if restarts {
+                    // It comes back, says what it did, and is asked again if nobody heard it.
+                    let again = obedient.resume(SimClock::real());
+                    again.into_iter().for_each(|answer| queue.answer(answer));
+                    return progress;
+                }
             }
             Ok(_) => {}
             Err(error) => {

@@ -22,7 +22,7 @@ impl SimClock {
         clippy::disallowed_methods,
         reason = "a device has its own clock; the node's is not its to use"
     )]
-    fn real() -> Timestamp {
+    pub(super) fn real() -> Timestamp {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         Timestamp(since.map_or(0, |elapsed| {
             i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX)

@@ -31,8 +31,43 @@ pub struct SimConfig {
     /// A TOML file of faults, `device-id = "silent"` a line, read again when it changes; see [`super::fault::Fault`].
     #[serde(default)]
     pub control: Option<PathBuf>,
+    /// Who tells MQTT devices what to do; without it they take no commands.
+    #[serde(default)]
+    pub commanded: Option<Commanded>,
     /// The devices.
     pub devices: Vec<SimDevice>,
+}
+
+/// By whom MQTT devices are told what to do.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Commanded {
+    /// The facility: `edge/JURISDICTION/REGION/FACILITY`.
+    pub facility: String,
+    /// The region's public key (Ed25519), in hexadecimal.
+    #[serde(with = "key_hex")]
+    pub region_key: [u8; 32],
+    /// Folder of what the devices keep.
+    pub state: PathBuf,
+}
+
+/// A key as 64 hexadecimal digits.
+mod key_hex {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(key: &[u8; 32], serializer: S) -> Result<S::Ok, S::Error> {
+        let digits = key.iter().map(|byte| format!("{byte:02x}"));
+        serializer.serialize_str(&digits.collect::<String>())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; 32], D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let byte = |at: usize| u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok();
+        let bytes: Option<Vec<u8>> = (0..32).map(byte).collect();
+        let bytes = bytes.filter(|_| text.len() == 64);
+        let key = bytes.and_then(|bytes| bytes.try_into().ok());
+        key.ok_or_else(|| D::Error::custom("64 hexadecimal digits"))
+    }
 }
 
 const fn default_sample_every_ms() -> i64 {

@@ -14,6 +14,7 @@ pub mod fault;
 mod feed;
 pub mod fuzzing;
 mod numerics;
+mod obey;
 mod physiology;
 mod physionet;
 mod sent;
@@ -26,6 +27,7 @@ pub use beds::{Assignment, bed_assignments, physiology_patient, plan};
 use clock::SimClock;
 use config::{SimConfig, SimDevice, Source};
 use feed::Feeds;
+use obey::Obedient;
 use sent::SentLog;
 use station::{Machine, Station};
 use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc};
@@ -117,8 +119,10 @@ pub async fn run(config: SimConfig, stop: CancellationToken) -> Result<(), SimEr
             }
             DeviceKind::LabAnalyser => {
                 let link = analyser::Link::new(&config, device)?;
+                let commanded = config.commanded.as_ref();
+                let obedient = commanded.map(|by| Obedient::new(by, device)).transpose()?;
                 emitters.spawn(analyser::run(
-                    link,
+                    (link, obedient),
                     feeds.analyser(device),
                     sent.clone(),
                     clock,

@@ -1,14 +1,18 @@
-//! Who may publish and subscribe where: a device has its own topics and nothing else.
+//! Who may publish and subscribe where: a device has its own topics and nothing else, a viewer hears what it is granted.
 //!
 //! The rule is literal: a topic is one of a few texts, a filter begins with the device's own prefix. A wildcard can
 //! therefore stand only below the prefix, and neither a filter nor a retained message reaches another device.
+use super::viewers;
 use crate::ingest::Topic;
+use std::sync::Arc;
 use types::{DeviceId, FacilityId, RegionId};
 
-/// The place of one device in the topic tree.
+/// The place of one device, or of one viewer, in the topic tree.
 #[derive(Clone, Debug)]
 pub(super) struct OwnTopics {
     prefix: String,
+    /// What a viewer may hear; none for a device.
+    granted: Option<Arc<[String]>>,
 }
 
 /// Why a filter is not granted.
@@ -26,16 +30,33 @@ impl OwnTopics {
     pub(super) fn of(region: &RegionId, facility: &FacilityId, device: &DeviceId) -> Self {
         Self {
             prefix: format!("devices/{region}/{facility}/{device}/"),
+            granted: None,
         }
     }
 
-    /// `devices/{region}/{facility}/{device}/`.
+    /// Those of a viewer, who may hear what is granted and publish nothing.
+    pub(super) fn of_viewer(facility: &FacilityId, granted: Arc<[String]>) -> Self {
+        Self {
+            prefix: viewers::prefix(facility),
+            granted: Some(granted),
+        }
+    }
+
+    /// Whether they are a viewer's.
+    pub(super) const fn is_of_viewer(&self) -> bool {
+        self.granted.is_some()
+    }
+
+    /// `devices/{region}/{facility}/{device}/`, or `local/{facility}/`.
     pub(super) fn prefix(&self) -> &str {
         &self.prefix
     }
 
     /// Which of the device's own topics this is.
     pub(super) fn own(&self, topic: &[u8]) -> Option<Topic> {
+        if self.is_of_viewer() {
+            return None;
+        }
         let name = topic.strip_prefix(self.prefix.as_bytes())?;
         [
             Topic::Telemetry,
@@ -61,9 +82,16 @@ impl OwnTopics {
         if filter.contains('\0') || !rumqttd::protocol::valid_filter(filter) {
             return Err(Denied::Malformed);
         }
-        match filter.strip_prefix(&self.prefix) {
-            Some(rest) if !rest.is_empty() => Ok(()),
-            _ => Err(Denied::Foreign),
+        let is_own = filter
+            .strip_prefix(&self.prefix)
+            .is_some_and(|rest| !rest.is_empty());
+        let is_granted = |granted: &Arc<[String]>| {
+            let mut granted = granted.iter();
+            granted.any(|granted| viewers::covers(granted, filter))
+        };
+        match is_own && self.granted.as_ref().is_none_or(is_granted) {
+            true => Ok(()),
+            false => Err(Denied::Foreign),
         }
     }
 }
@@ -101,6 +129,31 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(own().publishable(topic.as_bytes()), expected, "{topic}");
+        }
+    }
+
+    #[test]
+    fn a_viewer_publishes_nowhere_and_hears_what_it_is_granted_alone() {
+        let granted = ["local/us-f1/+/alarm".to_owned()].into();
+        let own = OwnTopics::of_viewer(&"us-f1".parse().unwrap(), granted);
+        for topic in [
+            "local/us-f1/lab-1/alarm",
+            "local/us-f1/telemetry",
+            "devices/us/us-f1/viewer/telemetry",
+        ] {
+            assert_eq!(own.publishable(topic.as_bytes()), None, "{topic}");
+        }
+        for (filter, expected) in [
+            ("local/us-f1/lab-1/alarm", Ok(())),
+            ("local/us-f1/+/alarm", Ok(())),
+            ("local/us-f1/#", Err(Denied::Foreign)),
+            ("local/us-f1/lab-1/telemetry", Err(Denied::Foreign)),
+            ("local/us-f2/lab-1/alarm", Err(Denied::Foreign)),
+            ("devices/us/us-f1/viewer/command", Err(Denied::Foreign)),
+            ("#", Err(Denied::Foreign)),
+            ("$share/g/local/us-f1/+/alarm", Err(Denied::Shared)),
+        ] {
+            assert_eq!(own.check_filter(filter), expected, "{filter}");
         }
     }
 

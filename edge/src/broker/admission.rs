@@ -201,7 +201,10 @@ fn check(
     if connect.client_id != device.as_str() {
         return Err(Refusal::NOT_THE_DEVICE);
     }
-    let own = OwnTopics::of(&ctx.config.region, &ctx.config.facility, &device);
+    let own = match ctx.config.viewers.granted(&device) {
+        Some(granted) => OwnTopics::of_viewer(&ctx.config.facility, granted),
+        None => OwnTopics::of(&ctx.config.region, &ctx.config.facility, &device),
+    };
     let asked = &connect.properties;
     if asked.has(properties::AUTHENTICATION_METHOD) {
         return Err(Refusal::AUTHENTICATION);
@@ -243,7 +246,7 @@ fn check(
     })
 }
 
-/// The device, if it is of this facility and known.
+/// The device or the viewer, if it is of this facility and known.
 fn our_device(ctx: &Context, identity: &Identity) -> Option<DeviceId> {
     match identity {
         Identity::Device {

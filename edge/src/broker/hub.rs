@@ -21,6 +21,7 @@ use super::{
     outbound::Delivery,
     room::{Room, Share},
 };
+use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use rumqttd::{
     Notification, Router, RouterConfig,
@@ -258,13 +259,20 @@ impl Hub {
         while router.next().await.is_ok() {}
     }
 
-    /// Hands a message to the router, if the device's session has a subscription for it. Never waits for a subscriber.
-    pub(super) fn publish(&self, device: &DeviceId, message: &Message) {
+    /// Hands a message to the router, if the device's session has a subscription for it. Never waits for a subscriber. False:
+    /// there was no room for it.
+    pub(super) fn publish(&self, device: &DeviceId, message: &Message) -> bool {
+        self.publish_by(device, message, message.topic.clone())
+    }
+
+    /// As [`Hub::publish`], through the router by a topic of the receiver's own: the router hands what it gets to everyone who
+    /// subscribed to its topic, and several hear the same.
+    pub(super) fn publish_by(&self, device: &DeviceId, message: &Message, way: Bytes) -> bool {
         let mailbox = self.mailboxes.read().get(device).cloned();
         let Some((mailbox, delivery)) =
             mailbox.and_then(|mailbox| mailbox.delivery(message).map(|it| (mailbox, it)))
         else {
-            return;
+            return true;
         };
         let mut publisher = self.publisher.lock();
         let unrouted = publisher.link.buffer().len();
@@ -277,21 +285,20 @@ impl Hub {
             if message.qos != QoS::AtMostOnce {
                 mailbox.lose();
             }
-            return;
+            return false;
         };
         let Some(number) = publisher.numbers.get_mut(device) else {
-            return;
+            return true;
         };
         let this = *number;
         *number += 1;
         mailbox.mail.lock().routed.push_back((delivery, share));
-        let sent = publisher
-            .link
-            .publish(message.topic.clone(), message.routed(this));
+        let sent = publisher.link.publish(way, message.routed(this));
         drop(publisher);
         if sent.is_err() {
             mailbox.lose();
         }
+        true
     }
 
     /// Whether a device's session is subscribed to anything.

@@ -1,4 +1,5 @@
-//! The facility's MQTT broker: MQTT 3.1.1 and 5 on one TLS 1.3 port, for devices with a certificate of this facility.
+//! The facility's MQTT broker: MQTT 3.1.1 and 5 on one TLS 1.3 port, for devices with a certificate of this facility,
+//! and for its own programs ([`viewers`]).
 //!
 //! A front end of our own over the router of `rumqttd`. The front end does TLS, identity, ACL, sessions, QoS, packet ids
 //! and retained messages, and acknowledges a publish only after the journal's commit that holds it; then, never before,
@@ -48,6 +49,7 @@ mod serving;
 mod subscribing;
 #[cfg(test)]
 mod tests;
+mod viewers;
 
 use crate::control::{Results, Tell};
 use crate::ingest::{Journal, Publish, Topic};
@@ -72,9 +74,14 @@ use std::{
     sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
+#[cfg(test)]
+pub(crate) use tests::MemoryJournal;
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use types::{DeviceId, DeviceKind, FacilityId, Jurisdiction, RegionId};
+use viewers::Noted;
+pub use viewers::Viewers;
+pub(crate) use viewers::spawn as show_viewers;
 
 /// Connections with a certificate of another facility, or of a device that nobody knows, at once, some 50 KiB each. They
 /// are told so when they ask, and go; those that ask nothing keep their place for a while, since one that is sent away
@@ -94,6 +101,8 @@ pub struct BrokerConfig {
     pub region: RegionId,
     /// The facility.
     pub facility: FacilityId,
+    /// The facility's programs that hear what is stored.
+    pub viewers: Viewers,
     /// How much of everything.
     pub limits: BrokerLimits,
 }
@@ -215,6 +224,7 @@ struct Context {
     /// Devices that are connected now.
     present: Mutex<BTreeSet<DeviceId>>,
     answers: OnceLock<Results>,
+    noted: OnceLock<Arc<dyn Noted>>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -250,7 +260,8 @@ impl Broker {
             messages: limits.queue_messages,
             bytes: limits.queue_bytes,
         };
-        let (sessions, of_hub) = (devices.len(), (Arc::clone(&meters), tasks.clone()));
+        let sessions = devices.len() + config.viewers.len();
+        let of_hub = (Arc::clone(&meters), tasks.clone());
         // It waits for the router's thread.
         let hub = tokio::task::spawn_blocking(move || Hub::start(sessions, of_hub.0, of_hub.1))
             .await
@@ -260,12 +271,13 @@ impl Broker {
             tls,
             journal,
             hub,
-            seats: Seats::new(devices.keys(), queue),
+            seats: Seats::new(devices.keys().chain(config.viewers.names()), queue),
             meters,
             admission: Admission::new("mqtt", &limits.admission()),
             connections: Arc::new(Semaphore::new(limits.connections)),
             present: Mutex::default(),
             answers: OnceLock::new(),
+            noted: OnceLock::new(),
             stop,
             tasks: tasks.clone(),
             config,
@@ -278,6 +290,11 @@ impl Broker {
     /// Has what devices answer to commands taken in; until then they are to answer later.
     pub(crate) fn answered_by(&self, results: Results) {
         let _second = self.ctx.answers.set(results);
+    }
+
+    /// Has it written down who begins to hear; until then no viewer does.
+    pub(crate) fn noted_by(&self, noted: Arc<dyn Noted>) {
+        let _second = self.ctx.noted.set(noted);
     }
 
     /// Where it listens.

@@ -12,6 +12,7 @@ use super::{
     message::{Subscription, least},
     outbound::Delivery,
     room::Share,
+    viewers,
 };
 use crate::ingest::RetainedMessage;
 use bytes::Bytes;
@@ -87,13 +88,22 @@ impl Connection<'_> {
         let prefix = self.client.own.prefix();
         if self.session.mailbox.is_none() {
             let room = self.session.room.clone();
-            match self.ctx.hub.open(&self.client.device, prefix, room).await {
+            let way = match self.client.own.is_of_viewer() {
+                true => viewers::way(&self.client.device),
+                false => prefix.to_owned(),
+            };
+            match self.ctx.hub.open(&self.client.device, &way, room).await {
                 Ok(mailbox) => self.session.mailbox = Some(mailbox),
                 Err(error) => {
                     tracing::error!(%error, "subscription not opened");
                     return None;
                 }
             }
+        }
+        if self.client.own.is_of_viewer() {
+            // Nothing of it is retained. That it hears from now on is written down before it does.
+            let noted = self.ctx.noted.get()?;
+            return noted.note(&self.client.device).await.then(Stored::new);
         }
         match self.ctx.journal.retained(prefix).await {
             Ok(stored) => Some(stored),

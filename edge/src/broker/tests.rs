@@ -11,5 +11,8 @@ mod journal;
 mod lasting;
 mod recorder;
 mod subscribers;
+mod viewing;
 mod wire;
 mod world;
+
+pub(crate) use journal::MemoryJournal;

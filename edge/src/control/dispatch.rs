@@ -72,6 +72,8 @@ impl Dispatch {
                 Ok((open, next)) => {
                     sent.retain(|id, _| open.contains(id));
                     waiting = !open.is_empty();
+                    metrics::gauge!("medmesh_commands_open")
+                        .set(f64::from(u32::try_from(open.len()).unwrap_or(u32::MAX)));
                     for next in next {
                         self.hand_on(next, &mut sent, &mut writing, &told);
                     }
@@ -214,3 +216,7 @@ impl Dispatch {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "dispatch_tests.rs"]
+mod tests;

@@ -53,7 +53,7 @@ impl Handler for TakesCommands {
 }
 
 /// Judges a command and keeps what follows; `key` is the region's, none when the certificate beside the command is not its.
-fn take(
+pub(super) fn take(
     control: &Control,
     commit: &mut Commit<'_, '_>,
     signed: &Signed,

@@ -45,6 +45,9 @@ pub(super) fn step(
         State::Expired => Decision::CommandExpired,
         State::Failed => Decision::CommandFailed,
     };
+    if state.is_end() {
+        metrics::counter!("medmesh_commands_total", "state" => state.as_str()).increment(1);
+    }
     let who = match by {
         By::Device => format!("device/{}", command.device),
         By::Staff => format!("{}/staff", commit.place()),

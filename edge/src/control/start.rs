@@ -1,6 +1,12 @@
 //! What takes commands in, and the tasks that hand them on.
 use super::{Control, Dispatch, Results, TakesCommands};
-use crate::{broker::Broker, modbus, run::Shared, store::Handlers, tasks};
+use crate::{
+    broker::{self, Broker},
+    modbus,
+    run::Shared,
+    store::Handlers,
+    tasks,
+};
 use federation::tls::ReloadingTls;
 use messages::DeviceCommand;
 use node::task::{Kind, Tasks};
@@ -14,13 +20,14 @@ pub(crate) fn handlers(control: &Arc<Control>, tls: &Arc<ReloadingTls>) -> Handl
     }))
 }
 
-/// Hands commands on, and tells the region which devices can be reached; the ways to Modbus devices.
+/// Shows viewers what is stored, hands commands on, and tells the region which devices can be reached; the ways to Modbus devices.
 pub(crate) fn spawn(tasks: &mut Tasks, shared: &Arc<Shared>, broker: &Broker) -> modbus::Writes {
     let writes = modbus::Writes::to(shared.config.devices.iter().map(|device| &device.id));
     broker.answered_by(Results {
         store: shared.store.clone(),
         control: shared.control.clone(),
     });
+    broker::show_viewers(tasks, shared, broker);
     let dispatch = Dispatch {
         store: shared.store.clone(),
         control: shared.control.clone(),

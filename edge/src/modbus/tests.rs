@@ -223,6 +223,7 @@ impl Facility {
             seed: 1,
             sample_every_ms: 1_000,
             control: Some(self.path("faults.toml")),
+            commanded: None,
             devices: self.sims.clone(),
         };
         self.spawn(move |stop| async move { sim::run(config, stop).await.unwrap() });

@@ -4,7 +4,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use std::{path::PathBuf, time::Duration};
 
 /// The version that this binary writes.
-pub(super) const VERSION: i64 = 17;
+pub(super) const VERSION: i64 = 18;
 /// Bytes of a page, SQLCipher's default.
 pub(super) const PAGE_BYTES: i64 = 4_096;
 /// How long a connection waits for the other one's lock: a checkpoint of the whole log on a slow disk.
@@ -31,6 +31,7 @@ const STEPS: [&str; VERSION as usize] = [
     STUDIES,
     COMMANDS,
     ANSWERED,
+    crate::deliveries::SCHEMA,
 ];
 
 const TABLES: &str = "

@@ -1,6 +1,7 @@
 //! The store on real files.
 mod again;
 mod beds;
+mod contract;
 mod counting;
 mod deciding;
 mod down;
@@ -113,7 +114,7 @@ pub(crate) fn options(dir: &Path, time: Arc<Hand>) -> StoreOptions {
     }
 }
 
-pub(super) fn sample(device: &str, seq: u64) -> Sample {
+pub(crate) fn sample(device: &str, seq: u64) -> Sample {
     let reading = |code: &str, unit: &str, value| SampleReading {
         code: code.parse().unwrap(),
         unit: unit.parse().unwrap(),

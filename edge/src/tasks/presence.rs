@@ -36,6 +36,10 @@ pub(crate) async fn presence(
         }
         let now = shared.guard.now().real;
         let present = look(&shared, broker.as_ref());
+        let connected = present.values().filter(|is| **is).count();
+        super::set_gauge("medmesh_twins", "connection", "connected", connected as u64);
+        let gone = present.len() - connected;
+        super::set_gauge("medmesh_twins", "connection", "gone", gone as u64);
         seen.extend(
             present
                 .iter()

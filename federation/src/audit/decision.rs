@@ -88,6 +88,12 @@ pub enum Decision {
     CommandHeld,
     /// A client set what is desired of a device.
     TwinChanged,
+    /// A client has a file sent as a blob.
+    BlobSent,
+    /// All of a blob is at this place, and was checked.
+    BlobWhole,
+    /// A client takes a file back.
+    BlobWithdrawn,
 }
 
 impl Decision {
@@ -136,6 +142,9 @@ impl Decision {
             Self::CommandFailed => "command-failed",
             Self::CommandHeld => "command-held",
             Self::TwinChanged => "twin-changed",
+            Self::BlobSent => "blob-sent",
+            Self::BlobWhole => "blob-whole",
+            Self::BlobWithdrawn => "blob-withdrawn",
         }
     }
 }

@@ -235,6 +235,29 @@ impl Entry {
         }
     }
 
+    /// A file that is sent as a blob, at `me`: who did it, its class and purpose, the kind of its descriptor, what the
+    /// delivery is called by, and the SHA-256 of its bytes.
+    #[must_use]
+    pub fn of_blob<T: Body>(
+        time: Timestamp,
+        decision: Decision,
+        (who, me, purpose): (&str, &Place, Purpose),
+        id: types::Id128,
+        digest: &[u8; 32],
+    ) -> Self {
+        Self {
+            class: T::CLASS.as_str().into(),
+            purpose: purpose.as_str().into(),
+            from: printable(who),
+            to: me.to_string(),
+            kind: T::KIND.into(),
+            count: 1,
+            id: id.to_string(),
+            digest: hex_of::<32>(digest),
+            ..Self::blank(time, decision, "")
+        }
+    }
+
     /// Clinical data was read at `me`, or asked for and not given (45 CFR 164.312(b)): who, in which way, what, and how
     /// many resources were given, or how many requests were given nothing. Values that were asked for, ids among them,
     /// stand here as digests alone.

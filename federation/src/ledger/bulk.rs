@@ -1,5 +1,5 @@
 //! The rows of a node's blobs in the ledger's file, and how a blob is made known to others within a commit.
-use super::{Commit, Ledger};
+use super::{Commit, Ledger, Shipped};
 use crate::{
     blobs::{self, Descriptor, Digest, Rows},
     db::DbError,
@@ -8,7 +8,7 @@ use crate::{
 use async_trait::async_trait;
 use messages::Body;
 use std::collections::BTreeSet;
-use types::{Place, Purpose};
+use types::{EnvelopeId, Place, Priority, Purpose};
 
 #[async_trait]
 impl Rows for Ledger {
@@ -57,5 +57,24 @@ impl Commit<'_> {
         digest: Digest,
     ) -> Result<(), DbError> {
         blobs::grant(self.tx(), digest, to, (T::CLASS, purpose))
+    }
+
+    /// Ships a message with the descriptor of a blob, behind everything more urgent, and grants the blob to its receiver. Where the rules
+    /// keep the message, nothing is granted.
+    ///
+    /// # Errors
+    /// As [`Commit::ship`].
+    pub fn offer<T: Body>(
+        &mut self,
+        to: &Place,
+        (purpose, id): (Purpose, EnvelopeId),
+        body: T,
+        digest: Digest,
+    ) -> Result<Shipped, DbError> {
+        let shipped = self.ship(to, (purpose, Priority::Backlog), id, body)?;
+        if !matches!(shipped, Shipped::Refused(_)) {
+            self.grant::<T>(to, purpose, digest)?;
+        }
+        Ok(shipped)
     }
 }

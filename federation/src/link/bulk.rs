@@ -71,6 +71,12 @@ pub(super) async fn carry(
     loop {
         let moved = match step(bulk, &mut client, there, &mut up).await {
             Ok(moved) => moved,
+            // A disk without room for blobs has nothing to do with parcels: these go on.
+            Err(LinkError::Port(error)) => {
+                tracing::warn!(%error, %there, "blobs wait");
+                tokio::time::sleep(LOOK).await;
+                false
+            }
             Err(error) => return error,
         };
         if !moved {

@@ -1,6 +1,7 @@
 //! What happens to commands of itself, looked at every second: the end of their time, what is desired and not yet brought
 //! about, what a facility that was put back may lack, and what is forgotten.
 use super::{Control, KEPT_MS, rows::Row, steps, wants};
+use crate::deliveries;
 use commands::{Reason, State};
 use federation::{ledger::Commit, port::PortError};
 use std::{sync::Arc, time::Duration};
@@ -59,8 +60,8 @@ impl Control {
         self.ship_again().await
     }
 
-    /// Ships open commands again to facilities that were put back and may lack them. Their devices keep their own marks:
-    /// what one has carried out is not carried out again.
+    /// Ships open commands again to facilities that were put back and may lack them, and offers them their files anew. Their
+    /// devices keep their own marks: what one has carried out is not carried out again.
     async fn ship_again(&self) -> Result<(), PortError> {
         for place in self.ledger.lacking().await? {
             let Some(facility) = place.facility().cloned() else {
@@ -71,7 +72,7 @@ impl Control {
                 for mut row in Row::open_of(commit.tx(), &facility)? {
                     steps::ship(&own, commit, &mut row)?;
                 }
-                Ok(())
+                deliveries::lacked_by(commit, &facility)
             };
             self.ledger.commit("ship commands again", step).await?;
             self.ledger.reshipped_to(&place).await?;

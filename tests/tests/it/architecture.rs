@@ -471,6 +471,31 @@ fn inv_54_the_transport_knows_no_kind_of_message() {
     assert!(wrong.is_empty(), "INV-54: {wrong:#?}");
 }
 
+/// What runs outside a node's `Tasks`, each for a reason of its own that its file says: it ends with a call or a connection, or
+/// it is what ends the tasks.
+const SPAWNERS: &[&str] = &[
+    "edge/src/modbus/line.rs",
+    "federation/src/link/welcome.rs",
+    "fhir/src/rest/vantage.rs",
+    "node/src/shutdown.rs",
+];
+
+#[test]
+fn nothing_of_a_node_is_spawned_outside_its_tasks_but_what_is_listed() {
+    let mut found = BTreeSet::new();
+    for path in files(&["rs"]) {
+        let part = path.iter().next().and_then(|part| part.to_str());
+        if !part.is_some_and(|part| DATA_PATH.contains(&part)) {
+            continue;
+        }
+        if shipped(&path, &read(&path)).contains("tokio::spawn(") {
+            found.insert(path.to_string_lossy().into_owned());
+        }
+    }
+    let listed: BTreeSet<_> = SPAWNERS.iter().map(|path| (*path).to_owned()).collect();
+    assert_eq!(found, listed, "spawn it as a task of the node");
+}
+
 #[test]
 fn every_invariant_names_a_test_that_exists() {
     let text = read(Path::new("ARCHITECTURE.md"));

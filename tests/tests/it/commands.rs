@@ -1,6 +1,7 @@
 //! Commands and twins on a mesh of real processes, as docs/commands.md has them: an interval through the region, limits
 //! that a second person approves, a facility that is away, and kills of either end; each carried out once, and written
 //! down at both ends.
+use super::blobs;
 use anyhow::{Context, Result, ensure};
 use medmesh_tests::{mesh::Mesh, wait};
 use serde_json::Value;
@@ -70,7 +71,9 @@ async fn a_device_is_told_once_whoever_is_killed_or_away_and_limits_need_a_secon
     };
     let monitor = wait::until("the region knows the monitor", PATIENCE, monitor).await?;
     an_interval_and_limits(&asked, &monitor).await?;
+    staff_holds_and_refuses(&asked, &monitor).await?;
     a_facility_that_is_away(&asked, &monitor).await?;
+    blobs::a_file_comes_whole_and_goes(&mesh, (FACILITY, REGION)).await?;
     for node in [FACILITY, REGION] {
         let rows = mesh.listed(node, ["audit", "list"])?;
         let of = |kind: &str| rows.iter().filter(|row| row["kind"] == kind).count();
@@ -113,6 +116,40 @@ async fn an_interval_and_limits(asked: &Asked<'_>, monitor: &str) -> Result<()> 
     asked
         .twin(monitor, "the limit is reported", reported)
         .await?;
+    Ok(())
+}
+
+/// What the facility's staff holds is told to no device, and what it refuses has ended for the region.
+async fn staff_holds_and_refuses(asked: &Asked<'_>, monitor: &str) -> Result<()> {
+    let config = asked.0.config(FACILITY);
+    let staff = |args: &[&str]| {
+        let common = ["--json", "--config", &config.to_string_lossy()];
+        let all = [&["edge", "commands"], args, &common].concat();
+        asked.0.medmesh_lines(&all)
+    };
+    let device = staff(&["list"])?.pop().context("a command")?;
+    let device = device["device"].as_str().context("a device")?.to_owned();
+    staff(&["hold", &device, "--by", "nurse"])?;
+    let interval = r#"{"interval": "6s"}"#;
+    let later = ["--no-wait", "--key", "held"];
+    let command = asked.command(monitor, "set-interval", interval, &later)?;
+    let id = command["id"].as_str().context("an id")?;
+    let held = || async {
+        let listed = staff(&["list"]).ok()?;
+        let found = listed.iter().find(|command| command["id"] == id)?;
+        (found["held_by"] == "nurse" && found["with_device"] == false).then_some(())
+    };
+    wait::until("the command is held", PATIENCE, held).await?;
+    staff(&["refuse", id, "--by", "nurse"])?;
+    staff(&["release", &device, "--by", "nurse"])?;
+    let refused = asked.command(monitor, "set-interval", interval, &["--key", "held"]);
+    ensure!(refused.is_err(), "the staff refused it: {refused:?}");
+    let unknown = staff(&["hold", "monitor-99"]);
+    let error = unknown
+        .err()
+        .context("there is no such device")?
+        .to_string();
+    ensure!(error.contains("no such device"), "{error}");
     Ok(())
 }
 

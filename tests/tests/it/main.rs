@@ -2,6 +2,7 @@
 mod architecture;
 mod bad_input;
 mod beds;
+mod blobs;
 mod boot;
 mod border;
 mod canaries;

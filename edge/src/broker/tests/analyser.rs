@@ -86,6 +86,7 @@ async fn every_laboratory_value_of_a_stay_is_stored_once_however_often_the_conne
         seed: 1,
         sample_every_ms: 1_000,
         control: None,
+        commanded: None,
         devices: vec![SimDevice {
             id: "lab-1".parse().unwrap(),
             kind: DeviceKind::LabAnalyser,

@@ -33,7 +33,7 @@ pub(super) struct Kept {
 }
 
 #[derive(Default)]
-pub(super) struct MemoryJournal {
+pub(crate) struct MemoryJournal {
     pub(super) kept: Mutex<Kept>,
     pub(super) mood: watch::Sender<Mood>,
 }

@@ -163,6 +163,7 @@ impl World {
             jurisdiction: "us".parse().unwrap(),
             region: "us".parse().unwrap(),
             facility: "us-f1".parse().unwrap(),
+            viewers: super::viewing::viewers(),
             limits,
         };
         let devices = ["lab-1", "lab-2"].map(|id| (id.parse().unwrap(), DeviceKind::LabAnalyser));

@@ -89,6 +89,7 @@ impl Facility {
             leases: None,
             deid_profile: None,
             device_models: None,
+            view: None,
             learning: None,
             local_mesh: true,
         };

@@ -4,6 +4,7 @@
 //! Nothing here asserts a time. A figure that misses its aim is printed as such, with what bounds it.
 mod attack;
 mod backlog;
+mod blobs;
 mod disk;
 mod facility;
 mod idle;
@@ -12,6 +13,7 @@ mod kills;
 mod load;
 mod modbus;
 mod node;
+mod orders;
 mod path;
 mod peers;
 mod report;
@@ -58,6 +60,10 @@ enum Bench {
     Path,
     /// How fast a backlog drains.
     Backlog,
+    /// A gigabyte as a blob over a link that is cut every five seconds, beside a bare stream.
+    Blobs,
+    /// From a command to its acknowledgement, and a million replays.
+    Orders,
     /// Memory of an idle edge, start and restart times.
     Idle,
     /// What an honest client notices of two thousand hostile connections.
@@ -114,6 +120,8 @@ fn run(cli: &Cli) -> Result<()> {
                 Bench::Modbus => modbus::run(&bed, &mut report).await,
                 Bench::Path => path::run(&bed, &mut report).await,
                 Bench::Backlog => backlog::run(&bed, &mut report).await,
+                Bench::Blobs => blobs::run(&bed, &mut report).await,
+                Bench::Orders => orders::run(&bed, &mut report).await,
                 Bench::Idle => idle::run(&bed, &mut report).await,
                 Bench::Attack => attack::run(&bed, &mut report).await,
                 Bench::Kills => kills::run(&bed, &mut report).await,

@@ -1,0 +1,193 @@
+//! Programs of the facility that hear what is stored, with certificates of their own.
+use super::wire::{Connect, LOOK, Raw, V5, got, packet, publish, subscribe};
+use super::world::{LAB, World};
+use crate::{
+    broker::{
+        BrokerLimits,
+        viewers::{self, Noted, Viewers},
+    },
+    view::{Change, Reading},
+};
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use serde_json::Value;
+use std::sync::Arc;
+use tokio::sync::broadcast;
+use types::{DeviceId, Flags, Timestamp};
+
+const WALL: &str = "spiffe://medmesh/device/us/us/us-f1/wall-1";
+const NURSE: &str = "spiffe://medmesh/device/us/us/us-f1/nurse-1";
+
+/// The viewers of every world of these tests.
+pub(super) fn viewers() -> Viewers {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("acl.toml");
+    let text = "[[client]]\nid = \"wall-1\"\ntopics = [\"local/us-f1/#\"]\n\
+                [[client]]\nid = \"nurse-1\"\ntopics = [\"local/us-f1/+/alarm\", \"local/us-f1/missed\"]\n";
+    std::fs::write(&path, text).unwrap();
+    Viewers::read(&path, &"us-f1".parse().unwrap()).unwrap()
+}
+
+#[derive(Default)]
+struct Notes(Mutex<Vec<String>>);
+
+#[async_trait]
+impl Noted for Notes {
+    async fn note(&self, viewer: &DeviceId) -> bool {
+        self.0.lock().push(viewer.to_string());
+        true
+    }
+}
+
+struct Shown {
+    world: World,
+    notes: Arc<Notes>,
+    changes: broadcast::Sender<Arc<Change>>,
+}
+
+impl Shown {
+    async fn new(limits: BrokerLimits) -> Self {
+        let world = World::with(limits).await;
+        let notes = Arc::<Notes>::default();
+        world.broker.noted_by(Arc::clone(&notes) as _);
+        let changes = broadcast::Sender::new(64);
+        let show = viewers::show(
+            world.broker.clone(),
+            changes.subscribe(),
+            world.stop.clone(),
+        );
+        tokio::spawn(show);
+        Self {
+            world,
+            notes,
+            changes,
+        }
+    }
+
+    async fn joins(&self, identity: &str, filters: &[(&str, u8)], codes: &[u8]) -> Raw {
+        let mut raw = self.world.dial(identity).await;
+        let name = identity.rsplit('/').next().unwrap();
+        raw.send(&Connect::new(V5, name).bytes()).await;
+        let connack = raw.next().await.unwrap();
+        assert_eq!((connack[0], connack[3]), (0x20, 0), "{connack:02x?}");
+        raw.send(&subscribe(V5, 1, filters)).await;
+        let suback = raw.next().await.unwrap();
+        assert_eq!(suback, packet(0x90, &[&[0, 1, 0], codes].concat()));
+        raw
+    }
+
+    fn says(&self, device: &str, alarm: bool, readings: usize) {
+        let reading = Reading {
+            code: "2951-2".parse().unwrap(),
+            unit: "mmol/L".parse().unwrap(),
+            value: types::Value::Quantity("140.0".parse().unwrap()),
+            flags: Flags::NONE,
+        };
+        let change = Change {
+            device: device.parse().unwrap(),
+            at: Timestamp(0),
+            alarm,
+            readings: vec![reading; readings],
+        };
+        self.changes.send(Arc::new(change)).unwrap();
+    }
+}
+
+async fn heard(raw: &mut Raw) -> (String, Value) {
+    let came = raw.next().await.expect("closed");
+    let got = got(V5, &came);
+    (got.topic, serde_json::from_str(&got.payload).unwrap())
+}
+
+#[tokio::test]
+async fn a_viewer_hears_what_it_is_granted_as_json_and_publishes_nothing() {
+    let shown = Shown::new(BrokerLimits::default()).await;
+    let mut wall = shown.joins(WALL, &[("local/us-f1/#", 1)], &[1]).await;
+    let filters = [
+        ("local/us-f1/+/alarm", 0),
+        ("local/us-f1/#", 0),
+        ("devices/us/us-f1/lab-1/#", 0),
+    ];
+    let mut nurse = shown.joins(NURSE, &filters, &[0, 0x87, 0x87]).await;
+    let mut lab = shown
+        .joins(
+            LAB,
+            &[("local/us-f1/#", 0), ("devices/us/us-f1/lab-1/#", 0)],
+            &[0x87, 0],
+        )
+        .await;
+    assert_eq!(*shown.notes.0.lock(), ["wall-1", "nurse-1"]);
+    shown.says("lab-1", false, 1);
+    shown.says("lab-2", true, 1);
+    let (topic, json) = heard(&mut wall).await;
+    assert_eq!(topic, "local/us-f1/lab-1/telemetry");
+    assert_eq!(
+        (&json["device"], &json["alarm"]),
+        (&"lab-1".into(), &false.into())
+    );
+    assert_eq!(json["readings"][0]["code"], "2951-2");
+    for viewer in [&mut wall, &mut nurse] {
+        assert_eq!(heard(viewer).await.0, "local/us-f1/lab-2/alarm");
+    }
+    lab.quiet().await;
+    for topic in [
+        "local/us-f1/lab-1/telemetry",
+        "devices/us/us-f1/lab-1/telemetry",
+    ] {
+        nurse.send(&publish(V5, 0x32, 7, topic, b"{}")).await;
+        let puback = nurse.next().await.expect("closed");
+        assert_eq!((puback[0], puback[4]), (0x40, 0x87), "{puback:02x?}");
+    }
+    assert!(shown.world.journal.kept.lock().samples.is_empty());
+}
+
+#[tokio::test]
+async fn a_viewer_that_does_not_read_misses_samples_is_told_how_many_and_holds_up_nobody() {
+    const CHANGES: u64 = 50;
+    let limits = BrokerLimits {
+        queue_messages: 8,
+        ..BrokerLimits::default()
+    };
+    let shown = Shown::new(limits).await;
+    let mut wall = shown.joins(WALL, &[("local/us-f1/#", 0)], &[0]).await;
+    let mut nurse = shown.world.dial(NURSE).await;
+    nurse.send(&Connect::lasting(V5, "nurse-1").bytes()).await;
+    nurse.next().await.expect("a CONNACK");
+    let filters = [("local/us-f1/+/alarm", 0), ("local/us-f1/missed", 0)];
+    nurse.send(&subscribe(V5, 1, &filters)).await;
+    nurse.next().await.expect("a SUBACK");
+    nurse.cut().await;
+    for _ in 0..CHANGES {
+        shown.says("lab-1", true, 2);
+        assert_eq!(heard(&mut wall).await.0, "local/us-f1/lab-1/alarm");
+    }
+    let mut nurse = shown.world.dial(NURSE).await;
+    nurse.send(&Connect::lasting(V5, "nurse-1").bytes()).await;
+    assert_eq!(
+        nurse.next().await.expect("a CONNACK")[2],
+        1,
+        "its session is there"
+    );
+    // What is missed is said with the next sample that finds room.
+    let (mut came, mut missed, mut last) = (0, 0, 0);
+    while came + missed < CHANGES + last {
+        last += 1;
+        shown.says("lab-1", true, 1);
+        loop {
+            let looked = tokio::time::timeout(LOOK, heard(&mut nurse)).await;
+            match looked {
+                Ok((topic, json)) if topic == "local/us-f1/missed" => {
+                    missed += json["missed"].as_u64().unwrap();
+                }
+                Ok((_, json)) => {
+                    came += 1;
+                    if json["readings"].as_array().unwrap().len() == 1 {
+                        break;
+                    }
+                }
+                Err(_) => break,
+            }
+        }
+    }
+    assert!(missed > 0 && came > 0, "{came} came, {missed} were missed");
+}

@@ -1,0 +1,330 @@
+//! The facility's own programs that hear what is stored: `local/{facility}/{device}/telemetry|alarm`, as JSON, after the
+//! commit.
+//!
+//! A viewer has a certificate of the facility as a device has, under a name of its own, and hears what the facility's file
+//! of rights grants it ([`Viewers::read`]); it publishes nothing. That it begins to hear is written down before it does
+//! (45 CFR 164.312(b)). Whoever does not keep up misses samples and is told how many on `local/{facility}/missed`; neither
+//! devices nor the store nor another viewer wait for it.
+use super::{Broker, hub::Hub, message::Message};
+use crate::{clockguard::Time, run::Shared, store::Store, view::Change};
+use async_trait::async_trait;
+use bytes::Bytes;
+use federation::audit::{Asked, Decision, Entry};
+use node::task::{Kind, Tasks};
+use rumqttd::protocol::QoS;
+use serde::Deserialize;
+use std::{
+    collections::{BTreeMap, HashMap},
+    convert::Infallible,
+    path::Path,
+    sync::Arc,
+};
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+use tokio_util::sync::CancellationToken;
+use types::{DeviceId, FacilityId, Place};
+
+/// Viewers of a facility at most: as many programs as one has, several times over.
+const MAX_VIEWERS: usize = 64;
+/// Filters that are granted to one viewer at most.
+const MAX_GRANTED: usize = 64;
+
+/// Who may hear what.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Viewers(BTreeMap<DeviceId, Arc<[String]>>);
+
+/// The file of rights.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rights {
+    #[serde(default)]
+    client: Vec<Client>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Client {
+    id: DeviceId,
+    topics: Vec<String>,
+}
+
+impl Viewers {
+    /// Reads a file of rights (TOML): a `[[client]]` for each program, with its `id`, which is the name in its certificate,
+    /// and the filters below `local/{facility}/` that it may subscribe to, as `topics`.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, a text each.
+    pub fn read(path: &Path, facility: &FacilityId) -> Result<Self, Vec<String>> {
+        let one = |error: String| vec![format!("{}: {error}", path.display())];
+        let text = std::fs::read_to_string(path).map_err(|error| one(error.to_string()))?;
+        let rights: Rights = toml::from_str(&text).map_err(|error| one(error.to_string()))?;
+        let prefix = prefix(facility);
+        let (mut viewers, mut problems) = (BTreeMap::new(), Vec::new());
+        for Client { id, topics } in rights.client {
+            let is_good = |topic: &&String| {
+                let below = topic.strip_prefix(&prefix);
+                below.is_some_and(|rest| !rest.is_empty()) && rumqttd::protocol::valid_filter(topic)
+            };
+            for topic in topics.iter().filter(|topic| !is_good(topic)) {
+                problems.push(format!(
+                    "client {id}: {topic:?} is no filter below {prefix}"
+                ));
+            }
+            if topics.is_empty() || topics.len() > MAX_GRANTED {
+                problems.push(format!("client {id}: 1 to {MAX_GRANTED} topics"));
+            }
+            if viewers.insert(id.clone(), topics.into()).is_some() {
+                problems.push(format!("client {id} is named twice"));
+            }
+        }
+        if viewers.len() > MAX_VIEWERS {
+            problems.push(format!("at most {MAX_VIEWERS} clients"));
+        }
+        match problems.is_empty() {
+            true => Ok(Self(viewers)),
+            false => Err(problems),
+        }
+    }
+
+    /// Their names.
+    pub fn names(&self) -> impl Iterator<Item = &DeviceId> {
+        self.0.keys()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What a viewer may hear; none for what is no viewer.
+    pub(super) fn granted(&self, name: &DeviceId) -> Option<Arc<[String]>> {
+        self.0.get(name).cloned()
+    }
+}
+
+/// `local/{facility}/`.
+pub(super) fn prefix(facility: &FacilityId) -> String {
+    format!("local/{facility}/")
+}
+
+/// What a viewer's messages pass the router by: nobody else has it.
+pub(super) fn way(viewer: &DeviceId) -> String {
+    format!("view/{viewer}/")
+}
+
+/// Whether every topic that `asked` matches is matched by `granted` (MQTT 5 §4.7.1); both are filters.
+pub(super) fn covers(granted: &str, asked: &str) -> bool {
+    let (mut granted, mut asked) = (granted.split('/'), asked.split('/'));
+    loop {
+        match (granted.next(), asked.next()) {
+            (Some("#"), _) | (None, None) => return true,
+            // `a/#` matches `a` too.
+            (Some(_), None) | (None, Some(_)) | (Some(_), Some("#")) => return false,
+            (Some("+"), Some(_)) => {}
+            (Some(own), Some(other)) if own == other => {}
+            (Some(_), Some(_)) => return false,
+        }
+    }
+}
+
+/// Writes down who begins to hear.
+#[async_trait]
+pub(crate) trait Noted: Send + Sync + 'static {
+    /// Whether it is written down that a viewer hears from now on.
+    async fn note(&self, viewer: &DeviceId) -> bool;
+}
+
+/// Writes it into the facility's audit log.
+struct InLog {
+    store: Store,
+    time: Arc<dyn Time>,
+    here: Place,
+}
+
+#[async_trait]
+impl Noted for InLog {
+    async fn note(&self, viewer: &DeviceId) -> bool {
+        let what = Asked {
+            interaction: "view",
+            kind: "changes",
+            ..Asked::default()
+        };
+        let (now, read) = (self.time.now().real, Decision::CrosswalkRead);
+        let entry = Entry::of_read(now, read, viewer.as_str(), &self.here, &what, 0);
+        let noted = self.store.note(vec![entry]).await;
+        noted
+            .inspect_err(|error| tracing::warn!(%error, %viewer, "nothing is shown"))
+            .is_ok()
+    }
+}
+
+/// Has viewers hear what is stored, where there are any.
+pub(crate) fn spawn(tasks: &mut Tasks, shared: &Shared, broker: &Broker) {
+    if broker.ctx.config.viewers.is_empty() {
+        return;
+    }
+    broker.noted_by(Arc::new(InLog {
+        store: shared.store.clone(),
+        time: shared.guard.clone(),
+        here: shared.here.clone(),
+    }));
+    let showing = show(broker.clone(), shared.changes.listen(), tasks.stop());
+    tasks.spawn("viewers", Kind::Background, showing);
+}
+
+/// Shows viewers what is stored, until stopped.
+pub(super) async fn show(
+    broker: Broker,
+    mut heard: Receiver<Arc<Change>>,
+    stop: CancellationToken,
+) -> Result<(), Infallible> {
+    let config = &broker.ctx.config;
+    let mut shown = Shown {
+        prefix: prefix(&config.facility),
+        missed: HashMap::new(),
+    };
+    loop {
+        let change = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            change = heard.recv() => change,
+        };
+        let hub = &broker.ctx.hub;
+        let listening = config.viewers.names().filter(|name| hub.has_mailbox(name));
+        match change {
+            Ok(change) => shown.show(hub, listening, &change),
+            Err(RecvError::Lagged(missed)) => listening.for_each(|name| {
+                *shown.missed.entry(name.clone()).or_default() += missed;
+            }),
+            Err(RecvError::Closed) => return Ok(()),
+        }
+    }
+}
+
+/// False: there was no room for it.
+fn hand_on(hub: &Hub, viewer: &DeviceId, message: &Message) -> bool {
+    hub.publish_by(viewer, message, Bytes::from(way(viewer) + "change"))
+}
+
+struct Shown {
+    prefix: String,
+    /// Samples that a viewer missed and was not told of yet.
+    missed: HashMap<DeviceId, u64>,
+}
+
+impl Shown {
+    /// Hands a change to everyone who listens. Its JSON is made when somebody does.
+    fn show<'a>(
+        &mut self,
+        hub: &Hub,
+        listening: impl Iterator<Item = &'a DeviceId>,
+        change: &Change,
+    ) {
+        let mut message = None;
+        for name in listening {
+            let message = message.get_or_insert_with(|| {
+                let kind = if change.alarm { "alarm" } else { "telemetry" };
+                // A change is plain data: it always has its JSON.
+                let json = serde_json::to_vec(change).unwrap_or_default();
+                self.message(&format!("{}/{kind}", change.device), json)
+            });
+            let missed = self.missed.get(name).copied().unwrap_or(0);
+            if missed > 0 {
+                let json = format!("{{\"missed\":{missed}}}").into_bytes();
+                if !hand_on(hub, name, &self.message("missed", json)) {
+                    *self.missed.entry(name.clone()).or_default() += 1;
+                    continue;
+                }
+                self.missed.remove(name);
+            }
+            if !hand_on(hub, name, message) {
+                *self.missed.entry(name.clone()).or_default() += 1;
+            }
+        }
+    }
+
+    fn message(&self, below: &str, payload: Vec<u8>) -> Message {
+        Message {
+            topic: Bytes::from(format!("{}{below}", self.prefix)),
+            payload: Bytes::from(payload),
+            // What finds no room is dropped, and said; at a higher QoS the viewer's session would end.
+            qos: QoS::AtMostOnce,
+            retain: false,
+            by_device: false,
+            properties: Bytes::new(),
+            lapses: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_covers_what_it_matches_and_no_more() {
+        for (granted, asked, covered) in [
+            ("local/f/#", "local/f/#", true),
+            ("local/f/#", "local/f/m1/telemetry", true),
+            ("local/f/#", "local/f/+/alarm", true),
+            ("local/f/+/alarm", "local/f/m1/alarm", true),
+            ("local/f/+/alarm", "local/f/+/alarm", true),
+            ("local/f/+/alarm", "local/f/+/telemetry", false),
+            ("local/f/+/alarm", "local/f/#", false),
+            ("local/f/+/alarm", "local/f/+/+", false),
+            ("local/f/m1/#", "local/f/m2/alarm", false),
+            ("local/f/m1/#", "local/f/+/alarm", false),
+            ("local/f/m1/#", "local/f/m1", true),
+            ("local/f/m1", "local/f/m1/alarm", false),
+            ("local/f/+", "local/f/m1/alarm", false),
+        ] {
+            assert_eq!(covers(granted, asked), covered, "{granted} {asked}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_rights_is_taken_whole_or_everything_wrong_with_it_is_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("acl.toml");
+        let facility = "us-f1".parse().unwrap();
+        let read = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            Viewers::read(&path, &facility)
+        };
+        let good = "[[client]]\nid = \"dashboard-1\"\ntopics = [\"local/us-f1/#\"]\n";
+        let viewers = read(good).unwrap();
+        assert_eq!(viewers.len(), 1);
+        assert!(viewers.granted(&"dashboard-1".parse().unwrap()).is_some());
+        assert!(viewers.granted(&"lab-1".parse().unwrap()).is_none());
+        for (text, wrong) in [
+            ("[[client]]\nid = \"d\"\ntopics = [\"#\"]\n", "\"#\""),
+            (
+                "[[client]]\nid = \"d\"\ntopics = [\"local/us-f2/#\"]\n",
+                "us-f2",
+            ),
+            (
+                "[[client]]\nid = \"d\"\ntopics = [\"devices/us/us-f1/lab-1/#\"]\n",
+                "lab-1",
+            ),
+            (
+                "[[client]]\nid = \"d\"\ntopics = [\"local/us-f1/a#\"]\n",
+                "a#",
+            ),
+            ("[[client]]\nid = \"d\"\ntopics = []\n", "1 to 64"),
+            (
+                "[[client]]\nid = \"d\"\ntopics = [\"local/us-f1/#\"]\nrole = 1\n",
+                "role",
+            ),
+        ] {
+            let problems = read(text).unwrap_err();
+            assert!(problems[0].contains(wrong), "{problems:?}");
+        }
+        let twice = read(&format!("{good}{good}")).unwrap_err();
+        assert!(twice[0].contains("twice"), "{twice:?}");
+    }
+}

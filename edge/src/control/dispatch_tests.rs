@@ -1,0 +1,292 @@
+//! What is killed at every step between region, edge and device, over the real store: nothing is carried out twice, and the
+//! region hears how each command ended.
+use super::*;
+use crate::{
+    config::DeviceConfig,
+    control::{Results, intake, rows},
+    ingest::Journal as _,
+    modbus::Profiles,
+    store::{
+        DeviceFacts, StoreOptions,
+        tests::{hand, options, sample},
+    },
+};
+use commands::{Answer, Command, Signed, Value};
+use ed25519_dalek::SigningKey;
+use federation::port::{LeaseLimits, Outbox as _};
+use messages::CommandReports;
+use parking_lot::Mutex;
+use prost::Message as _;
+use std::path::Path;
+use tempfile::TempDir;
+use types::{CatalogId, DeviceKind, Place, Priority};
+
+const MONITOR: &str = "m1";
+const LAB: &str = "lab";
+
+/// An MQTT device that keeps what it is told.
+#[derive(Default)]
+struct Heard(Mutex<Vec<String>>);
+
+impl Tell for Heard {
+    fn is_connected(&self, _: &DeviceId) -> bool {
+        true
+    }
+
+    fn tell(&self, _: &DeviceId, message: Bytes, _: Duration) {
+        let signed = Signed::from_json(&message).unwrap();
+        self.0.lock().push(signed.command().id.to_string());
+    }
+}
+
+fn id(name: &str) -> DeviceId {
+    name.parse().unwrap()
+}
+
+fn config(name: &str, kind: DeviceKind) -> DeviceConfig {
+    DeviceConfig {
+        id: id(name),
+        kind,
+        serial: None,
+        model: None,
+        firmware: None,
+        bed: None,
+        profile: None,
+        address: None,
+        unit_id: 1,
+    }
+}
+
+fn control() -> Arc<Control> {
+    let devices = [
+        config(MONITOR, DeviceKind::BedsideMonitor),
+        config(LAB, DeviceKind::LabAnalyser),
+    ];
+    Control::new(&devices, &Profiles::default())
+}
+
+/// One run of the node over a directory, from its start to its kill.
+struct Run {
+    heard: Arc<Heard>,
+    dispatch: Dispatch,
+}
+
+impl Run {
+    fn over(dir: &Path) -> Self {
+        let mut options = options(dir, hand());
+        options.devices.push(DeviceFacts {
+            id: id(LAB),
+            kind: DeviceKind::LabAnalyser,
+            bed: None,
+            limits: DeviceFacts::DEFAULT_LIMITS,
+            serial: None,
+        });
+        let store = Store::open(StoreOptions { ..options }).unwrap();
+        let heard = Arc::<Heard>::default();
+        let dispatch = Dispatch {
+            store,
+            control: control(),
+            tell: Arc::clone(&heard) as _,
+            writes: Writes::to([id(MONITOR), id(LAB)].iter()),
+        };
+        Self { heard, dispatch }
+    }
+
+    const fn store(&self) -> &Store {
+        &self.dispatch.store
+    }
+
+    /// The node is killed: nothing but what is on its disk is left.
+    async fn killed(self, dir: &Path) -> Self {
+        self.store().close().await;
+        drop(self);
+        Self::over(dir)
+    }
+
+    /// The region's command comes down, or comes down again.
+    async fn comes(&self, signed: &Signed) {
+        let (control, signed) = (control(), signed.clone());
+        let key = region().verifying_key();
+        let step =
+            move |commit: &mut Commit<'_, '_>| intake::take(&control, commit, &signed, Some(key));
+        self.store().in_commit(step).await.unwrap();
+    }
+
+    async fn catalog(&self, name: &str) -> CatalogId {
+        // A device is known from its first sample on.
+        self.store().append(sample(name, 1)).await.unwrap();
+        let name = id(name);
+        let read = move |commit: &mut Commit<'_, '_>| rows::catalog_of(commit.tx(), &name);
+        let found = self.store().in_commit(read).await.unwrap();
+        found.expect("the device is known")
+    }
+
+    /// What is handed on by a look.
+    async fn looks(&self) -> usize {
+        let (_, next) = self.dispatch.look(&BTreeSet::new()).await.unwrap();
+        let count = next.len();
+        let (told, _answers) = mpsc::channel(MAX_TOLD);
+        let (mut sent, mut writing) = (BTreeMap::new(), BTreeSet::new());
+        for next in next {
+            self.dispatch.hand_on(next, &mut sent, &mut writing, &told);
+        }
+        count
+    }
+
+    /// Every end that the region is told of.
+    async fn told(&self) -> Vec<String> {
+        let region: Place = "regional/eu/eu".parse().unwrap();
+        let limits = LeaseLimits {
+            parcels: 100,
+            bytes: 1 << 20,
+        };
+        let leased = self.store().lease(&region, Priority::Live, limits).await;
+        let leased = leased.unwrap();
+        self.store().release(&region).await.unwrap();
+        let reports = leased.iter().filter(|it| it.kind == "CommandReports");
+        let reports = reports.flat_map(|it| CommandReports::decode(&it.body[..]).unwrap().reports);
+        reports
+            .filter(|report| report.state != "delivered")
+            .map(|report| format!("{} {}", report.state, report.reason))
+            .collect()
+    }
+}
+
+fn region() -> SigningKey {
+    SigningKey::from_bytes(&[3; 32])
+}
+
+async fn command(run: &Run, device: &str) -> Signed {
+    let now = run
+        .store()
+        .in_commit(|commit| Ok(commit.now().real))
+        .await
+        .unwrap();
+    let interval = ("interval".to_owned(), Value::Text("5s".into()));
+    let command = Command {
+        id: Id128::from_bytes([5; 16]),
+        facility: "edge/eu/eu/eu-f1".parse().unwrap(),
+        device: run.catalog(device).await,
+        sequence: 5,
+        name: "set-interval".parse().unwrap(),
+        parameters: BTreeMap::from([interval]),
+        issued: now,
+        expires: now.plus_ms(60_000),
+        by: "operator".into(),
+        approved_by: None,
+    };
+    command.sign(&region())
+}
+
+#[tokio::test]
+async fn a_modbus_device_is_written_to_once_wherever_the_node_is_killed() {
+    let dir = TempDir::new().unwrap();
+    let run = Run::over(dir.path());
+    let signed = command(&run, MONITOR).await;
+    run.comes(&signed).await;
+    let run = run.killed(dir.path()).await;
+    // The receipt was lost as well: the command comes again.
+    run.comes(&signed).await;
+    assert_eq!(
+        run.looks().await,
+        1,
+        "it was killed before anything was begun"
+    );
+    let run = run.killed(dir.path()).await;
+    run.comes(&signed).await;
+    assert_eq!(run.looks().await, 0, "whether it was written nobody knows");
+    assert_eq!(run.told().await, ["failed interrupted"]);
+    let run = run.killed(dir.path()).await;
+    assert_eq!(run.looks().await, 0);
+    run.comes(&signed).await;
+    assert_eq!(
+        run.told().await.len(),
+        2,
+        "it says so again, and does nothing"
+    );
+}
+
+#[tokio::test]
+async fn what_a_modbus_device_did_is_reported_once_and_stands_through_a_kill() {
+    let dir = TempDir::new().unwrap();
+    let run = Run::over(dir.path());
+    let signed = command(&run, MONITOR).await;
+    run.comes(&signed).await;
+    assert_eq!(run.looks().await, 1);
+    run.dispatch.written(signed.command().id, Ok(())).await;
+    let run = run.killed(dir.path()).await;
+    assert_eq!(run.looks().await, 0);
+    run.dispatch.written(signed.command().id, Ok(())).await;
+    assert_eq!(run.told().await, ["acknowledged "]);
+}
+
+#[tokio::test]
+async fn an_mqtt_device_is_told_until_it_answers_and_its_answer_counts_once_through_kills() {
+    let dir = TempDir::new().unwrap();
+    let run = Run::over(dir.path());
+    let signed = command(&run, LAB).await;
+    run.comes(&signed).await;
+    assert_eq!(run.looks().await, 1);
+    let run = run.killed(dir.path()).await;
+    assert_eq!(
+        run.looks().await,
+        1,
+        "the device carries it out once by itself"
+    );
+    assert_eq!(*run.heard.0.lock(), [signed.command().id.to_string()]);
+    let answer = Answer {
+        command: signed.command().id,
+        device: signed.command().device,
+        sequence: 5,
+        state: State::Acknowledged,
+        reason: None,
+        time: signed.command().issued,
+    };
+    let (certificate, signature) = signed_by_device(&answer);
+    let message = answer.to_json(&signature).to_string();
+    let mut run = run;
+    for _ in 0..2 {
+        // Its PUBACK is lost: the device answers again, to the node that was killed meanwhile.
+        let results = Results {
+            store: run.store().clone(),
+            control: control(),
+        };
+        let taken = results
+            .take(&id(LAB), &certificate, message.as_bytes())
+            .await;
+        assert_eq!(taken, Ok(()));
+        run = run.killed(dir.path()).await;
+        assert_eq!(
+            run.looks().await,
+            0,
+            "an answered command is told to nobody"
+        );
+    }
+    assert_eq!(run.told().await, ["acknowledged "]);
+}
+
+/// A certificate, and the signature of its holder.
+fn signed_by_device(answer: &Answer) -> (Vec<u8>, Vec<u8>) {
+    use ring::{
+        rand::SystemRandom,
+        signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair},
+    };
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+    let dir = TempDir::new().unwrap();
+    let now = types::Timestamp(1_767_225_600_000);
+    let ca = federation::pki::Ca::init(&dir.path().join("pki"), now).unwrap();
+    let identity: federation::identity::Identity =
+        "spiffe://medmesh/device/eu/eu/eu-f1/lab".parse().unwrap();
+    let mut rng = <rand::rngs::StdRng as rand::SeedableRng>::seed_from_u64(7);
+    let life = Duration::from_secs(60);
+    let code = ca.invite(&identity, &[], life, now, &mut rng).unwrap();
+    let new = federation::pki::new_key_and_csr(&identity, None).unwrap();
+    let issued = ca.enrol(&code, &new.csr_pem, now, &mut rng).unwrap();
+    let certificate = CertificateDer::from_pem_slice(issued.as_bytes()).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(new.key_pem.as_bytes()).unwrap();
+    let random = SystemRandom::new();
+    let algorithm = &ECDSA_P256_SHA256_ASN1_SIGNING;
+    let key = EcdsaKeyPair::from_pkcs8(algorithm, key.secret_der(), &random).unwrap();
+    let signature = key.sign(&random, &answer.encode()).unwrap();
+    (certificate.to_vec(), signature.as_ref().to_vec())
+}

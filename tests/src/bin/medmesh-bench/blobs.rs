@@ -1,0 +1,293 @@
+//! Blobs over a link that is cut every five seconds, beside the same bytes in a bare stream over the same TLS: real ledgers,
+//! files and certificates in this process, a gigabyte a run.
+//!
+//! What the blob has and the stream has not: each chunk is asked for, allowed, written to a file, and the whole is hashed and
+//! synced before it counts.
+use crate::{
+    Bed,
+    report::{Aim, Figure, Report},
+};
+use anyhow::{Context, Result, ensure};
+use ed25519_dalek::SigningKey;
+use federation::{
+    audit::Signer,
+    blobs::{self, Blobs, CHUNK_BYTES, Descriptor, Files, Held},
+    identity::Identity,
+    ledger::{Handlers, Ledger},
+    link::{self, Door, Uplink, UplinkParts},
+    pki::{self, Ca, LOCAL_NAMES},
+    policy::Rules,
+    tls::{ReloadingTls, TimeSource, TlsPaths},
+};
+use medmesh_tests::wait;
+use node::clock::Clock;
+use rand::{SeedableRng, rngs::StdRng};
+use std::{
+    fs,
+    io::Read,
+    net::SocketAddr,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
+    net::{TcpListener, TcpStream},
+};
+use tokio_util::sync::CancellationToken;
+use types::{DataClass, Place, Purpose};
+
+/// How large the blob is, in MiB, when nothing else is said.
+const MIB: u64 = 1_024;
+/// Says another size.
+const SIZE: &str = "MEDMESH_TEST_BLOB_MIB";
+/// How long a connection lives.
+const CUT_EVERY: Duration = Duration::from_secs(5);
+/// For a slow machine.
+const PATIENCE: Duration = Duration::from_secs(1_200);
+const REGION: &str = "regional/us/us";
+const EDGE: &str = "edge/us/us/us-f1";
+const DURABILITY: &str = "fsync of the whole blob, after its digest was checked";
+
+/// Runs the benchmark.
+pub async fn run(bed: &Bed, report: &mut Report) -> Result<()> {
+    let mib = std::env::var(SIZE).ok().and_then(|mib| mib.parse().ok());
+    let size = mib.unwrap_or(MIB) << 20;
+    let (mut ours, mut bare, mut grown) = (Vec::new(), Vec::new(), 0.0_f64);
+    for _ in 0..bed.runs {
+        bare.push(stream(size).await?);
+        let before = crate::node::resident_mib(std::process::id())?;
+        ours.push(blob(size).await?);
+        let after = crate::node::resident_mib(std::process::id())?;
+        grown = grown.max(after - before);
+    }
+    let what = format!("blob of {} MiB, cut every 5 s", size >> 20);
+    let note = format!("memory of both ends grew by {grown:.0} MiB at most");
+    report.add(
+        Figure::new(what, "MiB/s", DURABILITY, ours)
+            .beside("a bare stream over the same TLS", &bare)
+            .aim(Aim::RatioAtLeast(0.5))
+            .note(note)
+            .bound("one chunk is under way at a time, so that no alarm waits behind two: each costs a round of both ends"),
+    );
+    Ok(())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a count of bytes")]
+fn rate(bytes: u64, since: Instant) -> f64 {
+    bytes as f64 / f64::from(1 << 20) / since.elapsed().as_secs_f64()
+}
+
+/// An authority and what it issued.
+struct Authority {
+    dir: tempfile::TempDir,
+    ca: Ca,
+}
+
+struct Holder {
+    place: Place,
+    key: SigningKey,
+    tls: Arc<ReloadingTls>,
+}
+
+fn time() -> TimeSource {
+    let clock = Clock::new(None);
+    Arc::new(move || clock.real())
+}
+
+impl Authority {
+    fn new() -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let ca = Ca::init(&dir.path().join("ca"), Clock::new(None).real())?;
+        Ok(Self { dir, ca })
+    }
+
+    fn holder(&self, place: &str, seed: u8) -> Result<Holder> {
+        let place: Place = place.parse()?;
+        let identity = Identity::Node(place.clone());
+        let key = SigningKey::from_bytes(&[seed; 32]);
+        let new = pki::new_key_and_csr(&identity, Some(&key))?;
+        let (now, ttl) = (Clock::new(None).real(), Duration::from_secs(60));
+        let mut rng = StdRng::seed_from_u64(seed.into());
+        let code = self
+            .ca
+            .invite(&identity, &LOCAL_NAMES, ttl, now, &mut rng)?;
+        let issued = self.ca.enrol(&code, &new.csr_pem, now, &mut rng)?;
+        let at = |end: &str| self.dir.path().join(format!("{seed}.{end}"));
+        fs::write(at("pem"), issued)?;
+        pki::write_private(&at("key"), &new.key_pem)?;
+        let paths = TlsPaths {
+            ca: self.ca.ca_path(),
+            cert: at("pem"),
+            key: at("key"),
+            crl: self.ca.crl_path(),
+        };
+        let tls = ReloadingTls::open(paths, true, time())?;
+        Ok(Holder { place, key, tls })
+    }
+}
+
+/// A node's ledger with its blobs.
+struct Node {
+    ledger: Ledger,
+    blobs: Arc<Blobs<Ledger>>,
+}
+
+impl Node {
+    async fn of(dir: &Path, holder: &Holder) -> Result<Self> {
+        fs::create_dir_all(dir)?;
+        let ledger = Ledger::open(
+            &dir.join("ledger.db"),
+            holder.place.clone(),
+            Rules::builtin()?,
+            Signer::new(&holder.place, holder.key.clone()),
+            time(),
+        )?;
+        ledger.begin_log().await?;
+        let files = Arc::new(Files::open(&dir.join("blobs"))?);
+        let blobs = Arc::new(Blobs::new(ledger.clone(), files));
+        Ok(Self { ledger, blobs })
+    }
+
+    fn door(&self, holder: &Holder) -> Door {
+        Door {
+            here: holder.place.clone(),
+            key: holder.key.clone(),
+            gate: Arc::new(self.ledger.clone()),
+            inbox: Arc::new(self.ledger.inbox(Handlers::new())),
+            tls: holder.tls.clone(),
+            outbox: Some(Arc::new(self.ledger.clone())),
+            bulk: Some(self.blobs.clone()),
+            tap: None,
+        }
+    }
+}
+
+/// Bytes that are drawn as they are read.
+struct Drawn(StdRng);
+
+impl Read for Drawn {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        rand::RngCore::fill_bytes(&mut self.0, into);
+        Ok(into.len())
+    }
+}
+
+/// Sends a blob from a region to a facility, over connections that are cut: MiB a second.
+async fn blob(size: u64) -> Result<f64> {
+    let authority = Authority::new()?;
+    let (us, f1) = (authority.holder(REGION, 1)?, authority.holder(EDGE, 2)?);
+    let at = |name: &str| authority.dir.path().join(name);
+    let (region, facility) = (
+        Node::of(&at("region"), &us).await?,
+        Node::of(&at("facility"), &f1).await?,
+    );
+    let stop = CancellationToken::new();
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let server = listener.local_addr()?;
+    let serving = tokio::spawn(link::serve(listener, region.door(&us), stop.clone()));
+    let cut = TcpListener::bind("127.0.0.1:0").await?;
+    let address = cut.local_addr()?;
+    let cutting = tokio::spawn(cut_connections(cut, server));
+    let descriptor = make(&region, &f1.place, size).await?;
+    let uplink = Uplink::new(UplinkParts {
+        url: format!("https://{address}"),
+        here: f1.place.clone(),
+        there: us.place.clone(),
+        outbox: Arc::new(facility.ledger.clone()),
+        collect: None,
+        bulk: Some(facility.blobs.clone()),
+        audit: Arc::new(facility.ledger.clone()),
+        tls: f1.tls.clone(),
+        time: time(),
+        rng: StdRng::seed_from_u64(5),
+        tap: None,
+    })?;
+    let began = Instant::now();
+    let running = tokio::spawn(uplink.run(stop.clone()));
+    let from = us.place.clone();
+    let want = move |commit: &mut federation::ledger::Commit<'_>| {
+        blobs::want(commit.tx(), descriptor, &from, "bench")
+    };
+    facility.ledger.commit("want", want).await?;
+    facility.blobs.stir();
+    let files = facility.blobs.files().clone();
+    let whole = || async {
+        let held = files.held(descriptor.digest).ok()?;
+        (held == Held::Whole).then_some(())
+    };
+    wait::until("the blob is whole", PATIENCE, whole).await?;
+    let rate = rate(size, began);
+    stop.cancel();
+    running.await?;
+    cutting.abort();
+    serving.await??;
+    Ok(rate)
+}
+
+/// Puts a blob in at the region, and grants it.
+async fn make(region: &Node, to: &Place, size: u64) -> Result<Descriptor> {
+    let drawn = Drawn(StdRng::seed_from_u64(7)).take(size);
+    let put = region.blobs.files().put_in(drawn)?;
+    let (descriptor, to) = (put.descriptor, to.clone());
+    ensure!(descriptor.size == size, "all of it was put in");
+    let grant = move |commit: &mut federation::ledger::Commit<'_>| {
+        blobs::keep(commit.tx(), descriptor, "bench")?;
+        let how = (DataClass::Firmware, Purpose::Operations);
+        blobs::grant(commit.tx(), descriptor.digest, &to, how)
+    };
+    region.ledger.commit("grant", grant).await?;
+    region.blobs.stir();
+    Ok(descriptor)
+}
+
+/// Passes connections on, each for as long as a connection lives.
+async fn cut_connections(listener: TcpListener, to: SocketAddr) {
+    while let Ok((mut near, _)) = listener.accept().await {
+        tokio::spawn(async move {
+            let mut far = TcpStream::connect(to).await?;
+            let passed = copy_bidirectional(&mut near, &mut far);
+            let _cut = tokio::time::timeout(CUT_EVERY, passed).await;
+            std::io::Result::Ok(())
+        });
+    }
+}
+
+/// The same bytes in one stream over the same TLS, and nothing done with them, which is more than a gRPC stream can: MiB a second.
+async fn stream(size: u64) -> Result<f64> {
+    let authority = Authority::new()?;
+    let (us, f1) = (authority.holder(REGION, 1)?, authority.holder(EDGE, 2)?);
+    let server = tokio_rustls::TlsAcceptor::from(us.tls.server_mtls()?);
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    let sending = tokio::spawn(async move {
+        let (tcp, _) = listener.accept().await?;
+        let mut tls = server.accept(tcp).await?;
+        let chunk = vec![7; CHUNK_BYTES];
+        let mut left = size;
+        while left > 0 {
+            let next = usize::try_from(left).unwrap_or(usize::MAX).min(CHUNK_BYTES);
+            tls.write_all(chunk.get(..next).unwrap_or_default()).await?;
+            left -= next as u64;
+        }
+        tls.shutdown().await?;
+        std::io::Result::Ok(())
+    });
+    let client = tokio_rustls::TlsConnector::from(f1.tls.client_mtls(&us.place)?);
+    let name = ReloadingTls::server_name();
+    let began = Instant::now();
+    let mut tls = client
+        .connect(name, TcpStream::connect(address).await?)
+        .await?;
+    let (mut buffer, mut came) = (vec![0; CHUNK_BYTES], 0);
+    loop {
+        let read = tls.read(&mut buffer).await?;
+        if read == 0 {
+            break;
+        }
+        came += read as u64;
+    }
+    ensure!(came == size, "all of it came");
+    sending.await?.context("the stream")?;
+    Ok(rate(size, began))
+}
