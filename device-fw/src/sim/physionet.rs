@@ -112,7 +112,7 @@ impl Stay {
     pub(super) fn birth_year(&self, begin: Timestamp) -> Option<i32> {
         let age: i32 = self.descriptor("Age")?.parse().ok()?;
         let year: i32 = begin.to_rfc3339().get(..4)?.parse().ok()?;
-        (0..=130).contains(&age).then_some(year - age)
+        (0..=130).contains(&age).then(|| year - age)
     }
 
     /// The kind of care unit, where the record knows it.

@@ -39,7 +39,7 @@ fn minute(time: &str) -> Option<i64> {
         return None;
     }
     let (hours, minutes): (i64, i64) = (hours.parse().ok()?, minutes.parse().ok()?);
-    (minutes < 60 && hours < MOST_HOURS).then_some(hours * 60 + minutes)
+    (minutes < 60 && hours < MOST_HOURS).then(|| hours * 60 + minutes)
 }
 
 /// A stay is shorter than a century: its times are instants that can be stored.
@@ -109,6 +109,7 @@ mod tests {
             ("00:99,HR,72", Err("the time is not hh:mm")),
             ("xx,HR,1", Err("the time is not hh:mm")),
             ("99999999999999999999:00,HR,1", Err("the time is not hh:mm")),
+            ("9223372036854775807:07,HR,1", Err("the time is not hh:mm")),
         ] {
             assert_eq!(row(line), expected, "{line}");
         }
