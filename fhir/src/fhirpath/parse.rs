@@ -87,7 +87,7 @@ impl Parser {
         found
     }
 
-    fn expect(&mut self, sign: &str) -> Result<(), PathError> {
+    fn require(&mut self, sign: &str) -> Result<(), PathError> {
         match self.take(sign) {
             true => Ok(()),
             false => Err(self.wrong(format!("{sign} is expected"))),
@@ -161,7 +161,7 @@ impl Parser {
                 steps.push(self.step()?);
             } else if self.take("[") {
                 let index = self.expression(0)?;
-                self.expect("]")?;
+                self.require("]")?;
                 steps.push(Step::At(index));
             } else if steps.is_empty() {
                 return Ok(start);
@@ -204,11 +204,11 @@ impl Parser {
             }),
             Token::Sign("(") => {
                 let inner = self.expression(0)?;
-                self.expect(")")?;
+                self.require(")")?;
                 inner
             }
             Token::Sign("{") => {
-                self.expect("}")?;
+                self.require("}")?;
                 Expr::Empty
             }
             _ => {
@@ -260,7 +260,7 @@ impl Parser {
         };
         if let Some(op) = op {
             let of = self.type_name()?;
-            self.expect(")")?;
+            self.require(")")?;
             return Ok(Step::Typed(op, of));
         }
         let Some((function, least, most)) = Function::find(&name) else {
@@ -279,7 +279,7 @@ impl Parser {
         if arguments.len() < least || arguments.len() > most {
             return Err(self.wrong(format!("{name} takes {least} to {most} arguments")));
         }
-        self.expect(")")?;
+        self.require(")")?;
         Ok(Step::Call(function, arguments))
     }
 

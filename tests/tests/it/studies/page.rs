@@ -19,6 +19,7 @@ fn blocks(language: &str) -> Vec<String> {
 }
 
 /// The programs of the page.
+#[cfg(asked_for_python)]
 pub fn python() -> Vec<String> {
     blocks("python")
 }
