@@ -1,4 +1,6 @@
 //! The description of the API for programs (OpenAPI 3.1), from the same limits as the code.
+mod blobs;
+
 use super::query::DEFAULT_LIMIT;
 use crate::{
     catalog::{MAX_PAGE, Status},
@@ -42,6 +44,9 @@ pub fn document() -> Value {
             "description": "Devices and facilities of the mesh. Nothing of a patient.",
         },
         "paths": {
+            "/api/v1/blobs": blobs::all(),
+            "/api/v1/blobs/{id}": blobs::one(),
+            "/api/v1/blobs/{id}/bytes": blobs::bytes(),
             "/api/v1/devices": operation("List devices", "mesh/devices.s", &devices, page("Device")),
             "/api/v1/devices/{id}": operation("Read a device", "mesh/devices.r", &[id], reference("Device")),
             "/api/v1/facilities": operation("List facilities", "mesh/facilities.s", &facilities, page("Facility")),
