@@ -1,8 +1,7 @@
 //! What may be stored: a table of shapes per resource type, and an interpreter that refuses everything else.
 //!
-//! An element that no shape names is refused, so no free text can come in. Every object level is read from its raw
-//! text: a key that stands twice is seen, and a decimal is judged by the characters that will be stored. This is no
-//! general FHIR validator; it knows the elements that the mesh stores (FHIR R4 4.0.1) and the tables in `types`.
+//! An element that no shape names is refused, so no free text can come in. Every object level is read from its raw text: a
+//! key that stands twice is seen, and a decimal is judged by its characters. It knows what the mesh stores (R4 4.0.1).
 use crate::map::{
     ABSENT_SYSTEM, CATEGORIES, DEVICE_KIND_SYSTEM, FLAG_SYSTEM, FLAGS, Gender, PROFILES,
     PSEUDONYMISED, READING_SYSTEM, SECURITY_SYSTEM, VITAL_SIGNS, WITHDRAWN,

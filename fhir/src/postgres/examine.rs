@@ -44,6 +44,7 @@ pub async fn examine(url: &str, authority_pem: Option<&[u8]>) -> Result<Report, 
         source: Some(Box::new(error)),
     };
     let asked = async {
+        // What drives a connection ends with its client, which ends with this call.
         let client = match tls {
             None => {
                 let (client, connection) = config.connect(NoTls).await.map_err(failed)?;

@@ -49,7 +49,7 @@ impl Change {
         }
     }
 
-    const fn expect(&self) -> Expect {
+    const fn precondition(&self) -> Expect {
         match self {
             Self::Put { expect, .. } | Self::Delete { expect, .. } => *expect,
         }
@@ -160,7 +160,7 @@ pub(crate) fn plan<'a>(
         }
         let known = known.get(&(kind, id.to_string()));
         let current = known.filter(|known| known.json.is_some());
-        check(change.expect(), current).map_err(|why| (at, why))?;
+        check(change.precondition(), current).map_err(|why| (at, why))?;
         let draft = match change {
             Change::Put { draft, .. } => Some(draft),
             Change::Delete { .. } => None,

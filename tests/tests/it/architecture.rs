@@ -476,6 +476,7 @@ fn inv_54_the_transport_knows_no_kind_of_message() {
 const SPAWNERS: &[&str] = &[
     "edge/src/modbus/line.rs",
     "federation/src/link/welcome.rs",
+    "fhir/src/postgres/examine.rs",
     "fhir/src/rest/vantage.rs",
     "node/src/shutdown.rs",
 ];
