@@ -79,6 +79,14 @@ pub(super) fn bed(from: &str, patient: Option<&str>) -> BedFact {
     }
 }
 
+/// A bound that leaves so much room beside what an empty store takes, however many tables it has.
+fn above_empty(room: Size) -> Size {
+    let dir = TempDir::new().unwrap();
+    let _store = Store::open(options(dir.path(), hand())).unwrap();
+    let reader = open_read_only(dir.path(), &Phi::new([7; 32])).unwrap();
+    Size(apply::used_bytes(&reader).unwrap() + room.0)
+}
+
 pub(crate) fn options(dir: &Path, time: Arc<Hand>) -> StoreOptions {
     let place: Place = "edge/eu/eu/eu-f1".parse().unwrap();
     StoreOptions {

@@ -19,9 +19,13 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    time::{Duration, Instant},
 };
 use tempfile::TempDir;
 
+/// How long devices stand still at a time: everything that had left them is with the region long before.
+const STILL: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(250);
 const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../infra/terraform");
 /// The lowest and the highest port of `regions.tfvars.json`, with those above that the last facility takes.
 const PORTS: (u16, u16) = (21_000, 24_520);
@@ -47,7 +51,7 @@ fn a_mesh_by_terraform_grows_heals_takes_a_new_version_and_leaves_nothing() -> R
     }
 
     // A node that was killed is found, and it alone is started again.
-    kill(grown["regional-eu-west-1"])?;
+    signal("KILL", grown["regional-eu-west-1"])?;
     mesh.rollout(&["--only", "eu,us"], &binary::medmesh())?;
     let healed = mesh.pids()?;
     let restarted: Vec<&String> = healed
@@ -111,9 +115,9 @@ fn what_a_killed_rollout_began_ends_with_the_mesh() -> Result<()> {
         .command(&["--only", "us"], &binary::medmesh())
         .spawn()?;
     let begun = || -> bool { mesh.processes().is_ok_and(|processes| processes.len() > 1) };
-    let deadline = std::time::Instant::now() + wait::PATIENCE;
+    let deadline = Instant::now() + wait::PATIENCE;
     while !begun() {
-        ensure!(std::time::Instant::now() < deadline, "nothing was started");
+        ensure!(Instant::now() < deadline, "nothing was started");
         std::thread::yield_now();
     }
     // All of them at once: the rollout, terraform and what starts nodes for it.
@@ -216,52 +220,51 @@ impl Applied {
         Ok(programs)
     }
 
-    /// Halts the devices of a facility; then its region has every reading that they emitted, and each once.
+    /// While the devices of a facility stand still, its region has every reading that they emitted, and each once. One that
+    /// was under way when they were stopped comes after they went on.
     fn nothing_is_lost(&self, facility: &str, region: &str) -> Result<()> {
-        let pid = self.pids()?[&format!("devices-edge-{facility}")];
-        ensure!(
-            Command::new("kill")
-                .arg(pid.to_string())
-                .status()?
-                .success(),
-            "{pid} was not stopped"
-        );
+        let devices = self.pids()?[&format!("devices-edge-{facility}")];
         let home = self.folder().join("edge").join(facility);
         let crosswalk = Command::new(binary::medmesh())
             .args(["edge", "crosswalk", "--json", "--config"])
             .arg(home.join("edge.toml"))
             .output()?;
         let crosswalk = Crosswalk::of(&serde_json::from_slice(&crosswalk.stdout)?)?;
-        let deadline = std::time::Instant::now() + wait::PATIENCE;
-        loop {
-            let mut want = Rows::new();
-            checker::each_line(&home.join("sent.ndjson"), |line| {
-                *want
-                    .entry(checker::emitted_row(&line, &crosswalk)?)
-                    .or_default() += 1;
-                Ok(())
-            })?;
-            let mut have = Rows::new();
-            RegionFile::within(&self.folder(), region)?.each(|one| {
-                // What is measured of no patient is not in the devices' file.
-                if one.patient.is_empty() {
-                    return Ok(());
+        let sent = home.join("sent.ndjson");
+        let mut differs = String::new();
+        let deadline = Instant::now() + wait::PATIENCE;
+        while Instant::now() < deadline {
+            signal("STOP", devices)?;
+            let still = Instant::now() + STILL;
+            while Instant::now() < still {
+                let (want, have) = (emitted(&sent, &crosswalk)?, self.served(region)?);
+                let (lost, beyond) = checker::difference(&want, &have);
+                if lost.is_empty() && beyond.is_empty() {
+                    println!("{} readings emitted, {} served", want.len(), have.len());
+                    return signal("CONT", devices);
                 }
-                let row = checker::stored_row(&one.patient, &one.resource);
-                *have.entry(row).or_default() += 1;
-                Ok(())
-            })?;
-            let (lost, beyond) = checker::difference(&want, &have);
-            if lost.is_empty() && beyond.is_empty() {
-                println!("{} readings emitted, {} served", want.len(), have.len());
+                differs = format!("lost: {lost:?}; beyond what was emitted: {beyond:?}");
+                std::thread::sleep(PAUSE);
+            }
+            signal("CONT", devices)?;
+            std::thread::sleep(PAUSE);
+        }
+        anyhow::bail!("{differs}")
+    }
+
+    /// Readings of patients that a region has.
+    fn served(&self, region: &str) -> Result<Rows> {
+        let mut have = Rows::new();
+        RegionFile::within(&self.folder(), region)?.each(|one| {
+            // What is measured of no patient is not in the devices' file.
+            if one.patient.is_empty() {
                 return Ok(());
             }
-            ensure!(
-                std::time::Instant::now() < deadline,
-                "lost: {lost:?}; beyond what was emitted: {beyond:?}"
-            );
-            std::thread::sleep(std::time::Duration::from_millis(500));
-        }
+            let row = checker::stored_row(&one.patient, &one.resource);
+            *have.entry(row).or_default() += 1;
+            Ok(())
+        })?;
+        Ok(have)
     }
 
     /// Readings that the devices of a facility have emitted, as soon as there is one.
@@ -271,13 +274,13 @@ impl Applied {
             .join("edge")
             .join(facility)
             .join("sent.ndjson");
-        let deadline = std::time::Instant::now() + wait::PATIENCE;
+        let deadline = Instant::now() + wait::PATIENCE;
         loop {
             let lines = fs::read_to_string(&sent)
                 .unwrap_or_default()
                 .lines()
                 .count();
-            if lines > 0 || std::time::Instant::now() > deadline {
+            if lines > 0 || Instant::now() > deadline {
                 return Ok(lines);
             }
             std::thread::yield_now();
@@ -307,11 +310,22 @@ impl Drop for Applied {
     }
 }
 
-fn kill(pid: u64) -> Result<()> {
-    let killed = Command::new("kill")
-        .args(["-KILL", &pid.to_string()])
+/// Readings that devices have written down as emitted.
+fn emitted(sent: &Path, crosswalk: &Crosswalk) -> Result<Rows> {
+    let mut want = Rows::new();
+    checker::each_line(sent, |line| {
+        let row = checker::emitted_row(&line, crosswalk)?;
+        *want.entry(row).or_default() += 1;
+        Ok(())
+    })?;
+    Ok(want)
+}
+
+fn signal(name: &str, pid: u64) -> Result<()> {
+    let sent = Command::new("kill")
+        .args([format!("-{name}"), pid.to_string()])
         .status()?;
-    ensure!(killed.success(), "{pid} was not killed");
+    ensure!(sent.success(), "{pid} got no {name}");
     Ok(())
 }
 

@@ -93,7 +93,7 @@ async fn above_its_bound_the_store_refuses_routine_samples_and_still_takes_alarm
     let dir = TempDir::new().unwrap();
     let mut options = options(dir.path(), hand());
     options.bounds = Bounds {
-        max: Size(440 << 10),
+        max: above_empty(Size(72 << 10)),
         alarm_reserve: Size(60 << 10),
     };
     let store = Store::open(options).unwrap();
