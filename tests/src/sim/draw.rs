@@ -3,7 +3,7 @@ use super::ops::{Line, Op, Shape, What};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 /// Operations of one line.
-const LENGTH: std::ops::RangeInclusive<usize> = 3..=14;
+const LENGTH: std::ops::RangeInclusive<usize> = 4..=20;
 
 /// How often each happening is drawn, beside the others.
 const WEIGHTS: [(What, u32); 33] = [
