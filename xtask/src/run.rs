@@ -31,6 +31,14 @@ impl AddAssign for Counts {
     }
 }
 
+/// Whether cargo has set that variable for this program: build scripts that look at it would run again whenever cargo is
+/// called by hand and by this program in turn, and with them most of the build.
+fn is_of_this_program(variable: &str) -> bool {
+    ["CARGO_PKG_", "CARGO_MANIFEST_"]
+        .iter()
+        .any(|prefix| variable.starts_with(prefix))
+}
+
 /// A command of cargo over this clone's build.
 pub fn cargo(places: &Places, arguments: &[&str]) -> Command {
     let mut command = Command::new("cargo");
@@ -38,6 +46,11 @@ pub fn cargo(places: &Places, arguments: &[&str]) -> Command {
         .args(arguments)
         .current_dir(&places.root)
         .env("CARGO_TARGET_DIR", &places.target);
+    for (variable, _) in std::env::vars_os() {
+        if variable.to_str().is_some_and(is_of_this_program) {
+            command.env_remove(variable);
+        }
+    }
     if let Some(data) = &places.data {
         command.env("MEDMESH_DATA", data);
     }
