@@ -303,6 +303,15 @@ impl Ca {
     }
 }
 
+/// Whether the authority in a directory gave this code to anybody, used or not. Reads alone: who asks often keeps nobody
+/// from signing.
+///
+/// # Errors
+/// When the state cannot be read.
+pub fn is_code(dir: &Path, code: &str) -> Result<bool, PkiError> {
+    state::is_invitation(&dir.join(STATE_FILE), &code_hash(code.trim()))
+}
+
 fn code_hash(code: &str) -> [u8; 32] {
     Sha256::digest(code.as_bytes()).into()
 }

@@ -100,7 +100,7 @@ struct Inner {
 #[derive(Debug)]
 pub struct Slot {
     inner: Arc<Inner>,
-    address: Party,
+    network: Network,
     displaced: CancellationToken,
     at: Mutex<At>,
 }
@@ -110,6 +110,29 @@ struct At {
     stage: Stage,
     party: Party,
     number: u64,
+}
+
+/// To whom a stranger is counted: a host of IPv4, a network of 64 bits of IPv6, which is what one customer has at least
+/// (RFC 6177 §2). Every request has it in its extensions, for a bound of one stranger that must not be everybody's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Network(IpAddr);
+
+impl Network {
+    /// The network of an address.
+    #[must_use]
+    pub const fn of(address: IpAddr) -> Self {
+        Self(match address.to_canonical() {
+            IpAddr::V6(address) => {
+                let [a, b, c, d, ..] = address.segments();
+                IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+            }
+            address @ IpAddr::V4(_) => address,
+        })
+    }
+
+    const fn party(self) -> Party {
+        Party::Address(self.0)
+    }
 }
 
 /// A handler puts this into the extensions of a response whose request proved who its client is.
@@ -138,7 +161,8 @@ impl Admission {
     /// Takes a place for a connection that was accepted, another's if need be.
     #[must_use]
     pub fn enter(&self, from: IpAddr) -> Slot {
-        let (stage, party) = (Stage::Handshake, Party::Address(network(from)));
+        let network = Network::of(from);
+        let (stage, party) = (Stage::Handshake, network.party());
         let displaced = CancellationToken::new();
         let number = {
             let mut places = self.inner.places.lock();
@@ -147,12 +171,12 @@ impl Admission {
         };
         let at = At {
             stage,
-            party: party.clone(),
+            party,
             number,
         };
         Slot {
             inner: Arc::clone(&self.inner),
-            address: party,
+            network,
             displaced,
             at: Mutex::new(at),
         }
@@ -259,14 +283,20 @@ impl Inner {
 }
 
 impl Slot {
+    /// To whom the connection is counted while its peer is a stranger.
+    #[must_use]
+    pub const fn network(&self) -> Network {
+        self.network
+    }
+
     /// The handshake is done; the peer has not proved who it is.
     pub fn shaken(&self) {
-        self.move_to(Stage::Unknown, self.address.clone());
+        self.move_to(Stage::Unknown, self.network.party());
     }
 
     /// A probe of the node's health is in hand.
     pub fn asks_health(&self) {
-        self.move_to(Stage::Health, self.address.clone());
+        self.move_to(Stage::Health, self.network.party());
     }
 
     /// The peer has proved who it is. Once more for the same identity makes it the newest of its own.
@@ -357,18 +387,6 @@ impl Drop for Slot {
 /// Of so many places, those of one address: the rest is for others, while all of a site may come from one.
 const fn share(places: usize) -> usize {
     places / 4 * 3
-}
-
-/// To whom an address is counted: a host of IPv4, a network of 64 bits of IPv6, which is what one customer has at least
-/// (RFC 6177 §2).
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
-        address @ IpAddr::V4(_) => address,
-    }
 }
 
 #[cfg(test)]

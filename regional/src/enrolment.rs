@@ -1,10 +1,13 @@
 //! How a facility of this region joins: it sends the one-time code of its kit with a request that its keys signed, and gets
 //! its certificate. The code is good once, for one place; keys are drawn at the facility and never seen here.
 //!
-//! Whoever asks is unknown, so that guesses are few: so many in a minute for everybody together, which with codes of 128
-//! bits is out of reach for ever. An authority of the region's own lies beside it, where `[enrolment]` says.
+//! Whoever asks is unknown. A code is looked up first, one request after the other: a good one is taken however many
+//! others are guessed, and what is counted are codes that nobody was given, by who sends them ([`guesses`]). An authority
+//! of the region's own lies beside it, where `[enrolment]` says.
+mod guesses;
+
 use axum::{
-    Json, Router,
+    Extension, Json, Router,
     extract::{State, rejection::JsonRejection},
     http::{StatusCode, header::RETRY_AFTER},
     response::{IntoResponse, Response},
@@ -12,20 +15,27 @@ use axum::{
 };
 use federation::{
     identity::Identity,
-    pki::{Ca, MAX_REQUEST_BYTES, PkiError},
+    pki::{self, Ca, MAX_REQUEST_BYTES, PkiError},
+    tls::TimeSource,
 };
-use node::{clock::Clock, problem::Problem};
+use guesses::Guesses;
+use node::{admission::Network, problem::Problem};
 use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::{path::PathBuf, sync::Arc};
-use types::{Place, Timestamp};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
+    sync::Arc,
+};
+use tokio::sync::Semaphore;
+use types::Place;
 
 /// Where a facility asks.
 pub const PATH: &str = "/api/v1/enrolment";
-/// Requests of everybody together in a minute: a hospital group that joins all its houses at once, and no more.
-const PER_MINUTE: usize = 30;
-const MINUTE_MS: i64 = 60_000;
+/// Requests that look into the authority's state at once, in the order in which they came: a look costs less than a
+/// millisecond, so that whoever comes last waits some seconds for as many strangers as the listener holds.
+const AT_ONCE: usize = 1;
 /// Digits of a code.
 const CODE_DIGITS: usize = 32;
 
@@ -43,36 +53,45 @@ struct Asked {
 struct Enrolment {
     authority: PathBuf,
     here: Place,
-    clock: Clock,
-    /// When the last requests came.
-    recent: Mutex<Vec<Timestamp>>,
+    now: TimeSource,
+    guesses: Mutex<Guesses>,
+    turn: Arc<Semaphore>,
 }
 
-/// The route; none where the region has no authority.
-pub(crate) fn router(authority: Option<PathBuf>, here: Place, clock: Clock) -> Router {
-    let Some(authority) = authority else {
-        return Router::new();
-    };
-    let enrolment = Enrolment {
-        authority,
-        here,
-        clock,
-        recent: Mutex::default(),
-    };
-    Router::new()
-        .route(PATH, post(enrol))
-        .with_state(Arc::new(enrolment))
+/// The work ended without an answer.
+struct Unfinished;
+
+/// Why nothing was signed.
+enum Refused {
+    /// It is the authority's word.
+    Said(PkiError),
+    /// Too many unknown codes: come again after so many seconds.
+    Later(i64),
+}
+
+impl From<PkiError> for Refused {
+    fn from(error: PkiError) -> Self {
+        Self::Said(error)
+    }
+}
+
+/// The route; none where the region has no authority. `now` is real time.
+pub(crate) fn router(authority: Option<PathBuf>, here: Place, now: TimeSource) -> Router {
+    match authority {
+        Some(authority) => route(Arc::new(Enrolment::new(authority, here, now))),
+        None => Router::new(),
+    }
+}
+
+fn route(door: Arc<Enrolment>) -> Router {
+    Router::new().route(PATH, post(enrol)).with_state(door)
 }
 
 async fn enrol(
     State(door): State<Arc<Enrolment>>,
+    from: Option<Extension<Network>>,
     asked: Result<Json<Asked>, JsonRejection>,
 ) -> Response {
-    if let Some(wait_s) = door.wait(door.clock.real()) {
-        let says = "too many facilities ask at once: try again in a minute";
-        let refused = problem(StatusCode::TOO_MANY_REQUESTS, "not now", says);
-        return ([(RETRY_AFTER, wait_s.to_string())], refused).into_response();
-    }
     let Ok(Json(asked)) = asked else {
         let says = "the body is JSON with code and csr, both texts";
         return problem(StatusCode::BAD_REQUEST, "not understood", says);
@@ -80,13 +99,21 @@ async fn enrol(
     if let Err(says) = shape(&asked) {
         return problem(StatusCode::BAD_REQUEST, "not understood", says);
     }
-    let signed = tokio::task::spawn_blocking(move || door.sign(&asked)).await;
-    match signed {
+    // Who came another way than by the listener is counted as one.
+    let nowhere = || Network::of(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let from = from.map_or_else(nowhere, |Extension(from)| from);
+    match door.decide(asked, from).await {
         Ok(Ok(value)) => {
             metrics::counter!("medmesh_enrolments_total", "result" => "done").increment(1);
             Json(value).into_response()
         }
-        Ok(Err(error)) => refused(&error),
+        Ok(Err(Refused::Said(error))) => refused(&error),
+        Ok(Err(Refused::Later(wait_s))) => {
+            metrics::counter!("medmesh_enrolments_total", "result" => "later").increment(1);
+            let says = "too many unknown codes were sent: this one is unknown too, try another in a minute";
+            let refused = problem(StatusCode::TOO_MANY_REQUESTS, "not now", says);
+            ([(RETRY_AFTER, wait_s.to_string())], refused).into_response()
+        }
         Err(_) => problem(
             StatusCode::INTERNAL_SERVER_ERROR,
             "failed",
@@ -109,19 +136,44 @@ fn shape(asked: &Asked) -> Result<(), &'static str> {
 }
 
 impl Enrolment {
-    /// Seconds until another request is taken; none when this one is.
-    fn wait(&self, now: Timestamp) -> Option<i64> {
-        let mut recent = self.recent.lock();
-        recent.retain(|at| (0..MINUTE_MS).contains(&now.since(*at)));
-        if let (true, Some(first)) = (recent.len() >= PER_MINUTE, recent.first()) {
-            return Some((MINUTE_MS - now.since(*first)) / 1_000 + 1);
+    fn new(authority: PathBuf, here: Place, now: TimeSource) -> Self {
+        Self {
+            authority,
+            here,
+            guesses: Mutex::new(Guesses::new(now())),
+            turn: Arc::new(Semaphore::new(AT_ONCE)),
+            now,
         }
-        recent.push(now);
-        None
+    }
+
+    /// Looks the code up, and signs if it is good, in the request's turn; the outer error: that was not finished.
+    async fn decide(
+        self: Arc<Self>,
+        asked: Asked,
+        from: Network,
+    ) -> Result<Result<Value, Refused>, Unfinished> {
+        let turn = self.turn.clone().acquire_owned().await;
+        let turn = turn.map_err(|_| Unfinished)?;
+        let work = move || {
+            // Held to the end, also when whoever asked has gone.
+            let _turn = turn;
+            self.judge(&asked, from)
+        };
+        tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|_| Unfinished)
+    }
+
+    fn judge(&self, asked: &Asked, from: Network) -> Result<Value, Refused> {
+        if !pki::is_code(&self.authority, &asked.code)? {
+            let later = self.guesses.lock().count(from, (self.now)());
+            return Err(later.map_or(Refused::Said(PkiError::CodeUnknown), Refused::Later));
+        }
+        Ok(self.sign(asked)?)
     }
 
     fn sign(&self, asked: &Asked) -> Result<Value, PkiError> {
-        let now = self.clock.real();
+        let now = (self.now)();
         let ca = Ca::open(&self.authority)?;
         let ours = |identity: &Identity| self.is_ours(identity);
         let cert = ca.enrol_if(&asked.code, &asked.csr, now, &mut rand::rng(), ours)?;
@@ -178,8 +230,8 @@ mod tests {
         body::{Body, to_bytes},
         http::Request,
     };
-    use federation::pki;
-    use std::time::Duration;
+    use node::clock::Clock;
+    use std::{collections::BTreeMap, time::Duration};
     use tower::ServiceExt;
 
     const HERE: &str = "regional/us/us";
@@ -188,26 +240,27 @@ mod tests {
     struct Bed {
         _dir: tempfile::TempDir,
         ca: Ca,
-        router: Router,
+        door: Arc<Enrolment>,
     }
 
+    /// A region whose clock stands still.
     fn bed() -> Bed {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("pki");
-        let clock = Clock::new(None);
-        let ca = Ca::init(&path, clock.real()).unwrap();
-        let router = router(Some(path), HERE.parse().unwrap(), clock);
+        let now = Clock::new(None).real();
+        let ca = Ca::init(&path, now).unwrap();
+        let door = Enrolment::new(path, HERE.parse().unwrap(), Arc::new(move || now));
         Bed {
             _dir: dir,
             ca,
-            router,
+            door: Arc::new(door),
         }
     }
 
     impl Bed {
         fn code(&self, place: &str, ttl: Duration, ago_ms: i64) -> String {
             let identity = Identity::Node(place.parse().unwrap());
-            let at = Clock::new(None).real().plus_ms(-ago_ms);
+            let at = (self.door.now)().plus_ms(-ago_ms);
             let names = ["edge.example.org"];
             self.ca
                 .invite(&identity, &names, ttl, at, &mut rand::rng())
@@ -215,11 +268,17 @@ mod tests {
         }
 
         async fn ask(&self, body: String) -> (StatusCode, Value) {
+            self.ask_from(Network::of("127.0.0.1".parse().unwrap()), body)
+                .await
+        }
+
+        async fn ask_from(&self, from: Network, body: String) -> (StatusCode, Value) {
             let request = Request::post(PATH)
                 .header("content-type", "application/json")
+                .extension(from)
                 .body(Body::from(body))
                 .unwrap();
-            let answer = self.router.clone().oneshot(request).await.unwrap();
+            let answer = route(self.door.clone()).oneshot(request).await.unwrap();
             let status = answer.status();
             let bytes = to_bytes(answer.into_body(), 1 << 20).await.unwrap();
             (status, serde_json::from_slice(&bytes).unwrap_or_default())
@@ -294,22 +353,42 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn guesses_are_few_in_a_minute_and_the_next_minute_is_another() {
+    async fn a_stranger_with_a_thousand_wrong_codes_keeps_no_facility_out() {
         let bed = bed();
-        for _ in 0..PER_MINUTE {
-            assert_eq!(bed.ask(body("x", "")).await.0, StatusCode::BAD_REQUEST);
-        }
-        assert_eq!(
-            bed.ask(body("x", "")).await.0,
-            StatusCode::TOO_MANY_REQUESTS
-        );
-        let enrolment = Enrolment {
-            authority: PathBuf::new(),
-            here: HERE.parse().unwrap(),
-            clock: Clock::new(None),
-            recent: Mutex::new(vec![Timestamp(0); PER_MINUTE]),
+        let stranger = Network::of("192.0.2.1".parse().unwrap());
+        let mut found = BTreeMap::new();
+        let mut number = 0_u128;
+        let mut wrong = || {
+            number += 1;
+            body(&format!("{number:032x}"), "no request")
         };
-        assert_eq!(enrolment.wait(Timestamp(30_000)), Some(31));
-        assert_eq!(enrolment.wait(Timestamp(MINUTE_MS)), None);
+        for _ in 0..1_000 {
+            let (status, _) = bed.ask_from(stranger, wrong()).await;
+            *found.entry(status).or_insert(0) += 1;
+        }
+        assert_eq!(found[&StatusCode::FORBIDDEN], guesses::PER_NETWORK);
+        assert_eq!(
+            found[&StatusCode::TOO_MANY_REQUESTS],
+            1_000 - guesses::PER_NETWORK
+        );
+        // Nor does it cost a person elsewhere the answer to a slip.
+        let other = Network::of("192.0.2.2".parse().unwrap());
+        assert_eq!(bed.ask_from(other, wrong()).await.0, StatusCode::FORBIDDEN);
+        for (place, from) in [(FACILITY, other), ("edge/us/us/us-f8", stranger)] {
+            let code = bed.code(place, DAY, 0);
+            let (status, said) = bed.ask_from(from, body(&code, &csr(place))).await;
+            assert_eq!(status, StatusCode::OK, "{said}");
+        }
+    }
+
+    #[tokio::test]
+    async fn when_everybody_guesses_a_good_code_is_still_taken() {
+        let bed = bed();
+        bed.door.guesses.lock().exhaust();
+        let wrong = bed.ask(body(&"0".repeat(32), "no request")).await;
+        assert_eq!(wrong.0, StatusCode::TOO_MANY_REQUESTS, "{}", wrong.1);
+        let code = bed.code(FACILITY, DAY, 0);
+        let (status, said) = bed.ask(body(&code, &csr(FACILITY))).await;
+        assert_eq!(status, StatusCode::OK, "{said}");
     }
 }

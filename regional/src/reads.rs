@@ -29,6 +29,9 @@ const AGAIN_AFTER_MS: i64 = 3_600_000;
 /// Such rows in hand, and with it rows in [`AGAIN_AFTER_MS`]. Clients are registered, so there are few; what is beyond
 /// the bound is counted in `medmesh_fhir_reads_refused_total` alone.
 const MAX_TALLIES: usize = 1_024;
+/// How many of these may be of requests without a good token: what strangers try of every type and in every way costs no
+/// client its rows.
+const MAX_TALLIES_OF_STRANGERS: usize = MAX_TALLIES / 2;
 
 /// The log of reads.
 #[derive(Clone)]
@@ -226,10 +229,17 @@ struct Tally {
 
 impl Tallies {
     fn add(&mut self, refused: Refused) {
-        if self.0.len() < MAX_TALLIES || self.0.contains_key(&refused) {
+        if self.0.contains_key(&refused) || self.has_room_for(&refused) {
             let tally = self.0.entry(refused).or_default();
             tally.count = tally.count.saturating_add(1);
         }
+    }
+
+    fn has_room_for(&self, refused: &Refused) -> bool {
+        let strangers = || self.0.keys().filter(|refused| refused.reader.is_none());
+        let is_one_too_many =
+            refused.reader.is_none() && strangers().count() >= MAX_TALLIES_OF_STRANGERS;
+        self.0.len() < MAX_TALLIES && !is_one_too_many
     }
 
     /// What is to be written now. What was silent since its last row is forgotten.

@@ -237,3 +237,32 @@ fn rows_of_what_is_given_nothing_are_bounded_whoever_asks() {
     }
     assert_eq!(tallies.due(NOW, false).len(), MAX_TALLIES);
 }
+
+#[test]
+fn what_strangers_try_of_every_type_and_in_every_way_costs_no_client_its_rows() {
+    let mut tallies = Tallies::default();
+    use Interaction::{Create, Delete, HistoryInstance, Read, SearchType, Update, Vread};
+    let ways = [
+        Create,
+        Delete,
+        HistoryInstance,
+        Read,
+        SearchType,
+        Update,
+        Vread,
+    ];
+    assert!(ResourceType::every().count() * ways.len() > MAX_TALLIES_OF_STRANGERS);
+    for kind in ResourceType::every() {
+        for interaction in ways {
+            tallies.add(Refused {
+                kind,
+                interaction,
+                ..refused(None, Why::Unauthenticated)
+            });
+        }
+    }
+    tallies.add(refused(Some("a"), Why::Forbidden));
+    let due = tallies.due(NOW, false);
+    assert!(due.len() <= MAX_TALLIES_OF_STRANGERS + 1, "{}", due.len());
+    assert!(due.contains(&(refused(Some("a"), Why::Forbidden), 1)));
+}

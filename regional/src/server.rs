@@ -106,7 +106,7 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
     )
     .merge(control::devices_api(&tokens, &desk, &control))
     .merge(tokens.router())
-    .merge(enrolment::router(authority(&config), here.clone(), clock))
+    .merge(enrolment(&config, &now))
     .merge(health.probes());
     let intake = Intake {
         store: store.clone(),
@@ -148,9 +148,10 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
     })
 }
 
-/// The authority by which facilities join here, if they do.
-fn authority(config: &RegionalConfig) -> Option<PathBuf> {
-    config.enrolment.as_ref().map(|it| it.authority.clone())
+/// Where facilities join, if they do here.
+fn enrolment(config: &RegionalConfig, now: &TimeSource) -> axum::Router {
+    let authority = config.enrolment.as_ref().map(|it| it.authority.clone());
+    enrolment::router(authority, config.place(), now.clone())
 }
 
 /// The files of blobs beside the ledger, and what is on its way down by them.

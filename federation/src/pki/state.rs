@@ -2,7 +2,7 @@
 use super::{PkiError, Reason};
 use crate::identity::{Identity, Serial};
 use parking_lot::Mutex;
-use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, TransactionBehavior, params};
 use std::{path::Path, time::Duration};
 use types::Timestamp;
 
@@ -111,6 +111,16 @@ impl State {
         tx.commit()?;
         Ok(done)
     }
+}
+
+/// Whether an invitation has this code, without the file to itself.
+pub(super) fn is_invitation(path: &Path, code_hash: &[u8; 32]) -> Result<bool, PkiError> {
+    // Not read-only: what a kill left half-done is undone first.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    let mut query = connection.prepare("SELECT 1 FROM invitation WHERE code_hash = ?1")?;
+    Ok(query.exists([code_hash])?)
 }
 
 impl Step<'_> {

@@ -116,7 +116,7 @@ fn addresses_of_one_network_of_ipv6_are_one_party_and_a_mapped_address_is_that_o
         ("::ffff:192.0.2.1", "192.0.2.1"),
         ("192.0.2.1", "192.0.2.1"),
     ] {
-        let found = network(address.parse().unwrap());
+        let Network(found) = Network::of(address.parse().unwrap());
         assert_eq!(found, expected.parse::<IpAddr>().unwrap(), "{address}");
     }
 }

@@ -150,7 +150,8 @@ async fn answer(
 async fn respond(server: &Server, request: Request<Incoming>, most: usize) -> Response<Body> {
     let timeouts = server.timeouts;
     let late = || Unread::answer(server.unread, StatusCode::REQUEST_TIMEOUT);
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
+    parts.extensions.insert(server.slot.network());
     let body = match timeout(timeouts.body, whole(&parts.headers, body, most)).await {
         Ok(Some(body)) => Body::from(body),
         // Who reads it learns that it is too long, and answers so in its own words.

@@ -1,6 +1,10 @@
 //! A client can hold its own connection only, and a stop lets the request in hand finish.
 use super::*;
-use axum::routing::{get, post};
+use crate::admission::Network;
+use axum::{
+    Extension,
+    routing::{get, post},
+};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -98,6 +102,14 @@ async fn a_client_that_never_shakes_hands_does_not_delay_another() {
     let server = start(Router::new().route("/", get(|| async { "hello" }))).await;
     let _idle = TcpStream::connect(server.address).await.unwrap();
     assert!(server.ask(GET).await.ends_with("hello"));
+}
+
+#[tokio::test]
+async fn a_request_says_where_it_comes_from() {
+    let here = Network::of(std::net::IpAddr::from([127, 0, 0, 1]));
+    let says = move |Extension(from): Extension<Network>| async move { (from == here).to_string() };
+    let server = start(Router::new().route("/", get(says))).await;
+    assert!(server.ask(GET).await.ends_with("true"));
 }
 
 #[tokio::test]
