@@ -33,6 +33,8 @@ use types::{DataClass, EnvelopeId, FacilityId, Id128, Label, Place, Priority, Pu
 const TICK: Duration = Duration::from_secs(2);
 /// Files whose bytes are being put up at the same time.
 pub const MAX_INCOMING: u32 = 16;
+/// Of one client: whoever begins files and never puts them up does not keep every other client from it.
+pub const MAX_INCOMING_OF_A_CLIENT: u32 = 8;
 /// Deliveries that are known at the same time, those that were taken back among them.
 pub const MAX_KEPT: u32 = 10_000;
 /// Whoever puts a file up has this long, in milliseconds: then it is taken back. A day.
@@ -258,8 +260,11 @@ impl Deliveries {
 
 fn begin(commit: &mut Commit<'_>, id: Id128, ask: Ask) -> Result<Begun, DbError> {
     let tx = commit.tx();
-    let (incoming, kept) = Delivery::counts(tx)?;
-    if incoming >= MAX_INCOMING || kept >= MAX_KEPT {
+    let known = Delivery::counts(tx, &ask.by)?;
+    if known.incoming >= MAX_INCOMING
+        || known.incoming_of_client >= MAX_INCOMING_OF_A_CLIENT
+        || known.all >= MAX_KEPT
+    {
         return Ok(Begun::TooMany);
     }
     let descriptor = Descriptor {

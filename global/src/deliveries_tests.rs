@@ -54,6 +54,14 @@ impl World {
     }
 
     async fn begun(&self, class: DataClass, purpose: Purpose) -> Delivery {
+        let asked = self.ask_by("operator", class, purpose).await;
+        match asked {
+            Begun::Yes(delivery) => delivery,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn ask_by(&self, client: &str, class: DataClass, purpose: Purpose) -> Begun {
         let ask = Ask {
             name: "image-2.bin".parse().unwrap(),
             sha256: Sha256::digest(CONTENT).into(),
@@ -61,12 +69,9 @@ impl World {
             class,
             purpose,
             to: [place("edge/us/us/us-f1"), place("edge/us/us/us-f2")].into(),
-            by: "operator".into(),
+            by: client.into(),
         };
-        match self.deliveries.begin(ask).await.unwrap() {
-            Begun::Yes(delivery) => delivery,
-            other => panic!("{other:?}"),
-        }
+        self.deliveries.begin(ask).await.unwrap()
     }
 
     async fn put(&self, id: Id128, offset: u64, bytes: &'static [u8]) -> Delivery {
@@ -199,4 +204,15 @@ async fn what_the_rules_keep_is_refused_and_nothing_of_it_may_be_fetched() {
     assert_eq!(world.state_at(begun.id, "regional/us/us").await, "refused");
     assert!(!world.gets(&region()).await);
     assert_eq!(world.waiting().await, 0);
+}
+
+#[tokio::test]
+async fn a_client_that_begins_files_and_never_puts_them_up_keeps_no_other_from_it() {
+    let world = World::new().await;
+    let ask = |client| world.ask_by(client, DataClass::Firmware, Purpose::Operations);
+    for _ in 0..MAX_INCOMING_OF_A_CLIENT {
+        assert!(matches!(ask("idle").await, Begun::Yes(_)));
+    }
+    assert_eq!(ask("idle").await, Begun::TooMany);
+    assert!(matches!(ask("operator").await, Begun::Yes(_)));
 }

@@ -29,6 +29,16 @@ CREATE INDEX delivery_place_due ON delivery_place (place) WHERE state = 'incomin
 /// Deliveries that are looked at at once.
 const MAX_LOOK: u32 = 1_000;
 
+/// How many deliveries there are.
+pub(super) struct Counts {
+    /// Whose bytes are being put up.
+    pub incoming: u32,
+    /// Those of one client among them.
+    pub incoming_of_client: u32,
+    /// All that are known.
+    pub all: u32,
+}
+
 /// Where a delivery is, as a whole or at a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
@@ -166,12 +176,18 @@ impl Delivery {
         Self::all(tx, "WHERE state = 'incoming' LIMIT ?1", [MAX_LOOK])
     }
 
-    /// How many are being put up, and how many there are.
-    pub(super) fn counts(tx: &Connection) -> Result<(u32, u32), DbError> {
-        let sql = "SELECT count(*) FILTER (WHERE state = 'incoming'), count(*) FROM delivery";
-        Ok(tx
-            .prepare_cached(sql)?
-            .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?)
+    /// How many are being put up, of a client among them, and how many there are.
+    pub(super) fn counts(tx: &Connection, client: &str) -> Result<Counts, DbError> {
+        let sql = "SELECT count(*) FILTER (WHERE state = 'incoming'),
+                     count(*) FILTER (WHERE state = 'incoming' AND by = ?1), count(*) FROM delivery";
+        let counts = tx.prepare_cached(sql)?.query_row([client], |row| {
+            Ok(Counts {
+                incoming: row.get(0)?,
+                incoming_of_client: row.get(1)?,
+                all: row.get(2)?,
+            })
+        });
+        Ok(counts?)
     }
 
     /// What is to be sent to which region now.
