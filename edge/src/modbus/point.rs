@@ -162,13 +162,37 @@ impl<'de> Deserialize<'de> for Offset {
 }
 
 /// A number in the registers that means that there is no value.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
-#[serde(untagged)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Sentinel {
     /// Of an integer: its bits, written with or without sign. Of a float: its value.
     Integer(i64),
     /// Of a float.
     Float(f64),
+}
+
+impl<'de> Deserialize<'de> for Sentinel {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Integer(i64),
+            Float(f64),
+            /// TOML's integers end at 2^63 − 1, and those of registers at 2^64 − 1.
+            Text(String),
+        }
+        let of_text = |text: &str| match text.strip_prefix("0x") {
+            Some(digits) => u64::from_str_radix(digits, 16),
+            None => text.parse(),
+        };
+        Ok(match Written::deserialize(deserializer)? {
+            Written::Integer(value) => Self::Integer(value),
+            Written::Float(value) => Self::Float(value),
+            Written::Text(text) => {
+                let bits: u64 = of_text(&text).map_err(de::Error::custom)?;
+                Self::Integer(bits.cast_signed())
+            }
+        })
+    }
 }
 
 /// One sentinel, or a list of them.

@@ -104,6 +104,7 @@ fn what_sites_need_of_a_profile_is_understood() {
     for point in [
         "type = 'u64'\nscale = '0.001'",
         "type = 'i64'\nword_order = 'little'\nno_data = -1",
+        "type = 'u64'\nno_data = ['18446744073709551615', '0x8000000000000000']",
         "type = 'f64'\noffset = '-273.15'\nno_data = [-999.9, 1e30]",
         "type = 'i16'\nno_data = [-32768, 0x7fff, 65535]",
         "type = 'u16'\nno_data = []",
@@ -128,6 +129,7 @@ fn what_no_registers_or_device_can_be_is_a_problem_at_its_key() {
         ("type = 'i16'\nno_data = [1, 65536]", "no_data"),
         ("type = 'u16'\nno_data = -32769", "no_data"),
         ("type = 'u32'\nno_data = 0.5", "no_data"),
+        ("type = 'u32'\nno_data = '18446744073709551615'", "no_data"),
         ("type = 'f32'\nno_data = inf", "no_data"),
     ] {
         assert_eq!(wrong(point, ""), [format!("points[0].{key}")], "{point}");
