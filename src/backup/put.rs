@@ -200,7 +200,7 @@ pub fn into_folder(file: &Path, passphrase: &Passphrase, to: &Path, now: Timesta
     mark(&opened, now)?;
     let text = configuration(&stage.0, &opened.manifest, to)?;
     file::replace(&opened.config(), text.as_bytes(), PRIVATE)?;
-    fs::rename(&stage.0, to).with_context(|| to.display().to_string())?;
+    file::rename(&stage.0, to).with_context(|| to.display().to_string())?;
     Ok(Put {
         config: to.join(config_name(&opened.node.here)),
         dump: dumped(&opened.manifest, to),
@@ -251,12 +251,13 @@ pub fn into_place(
     if data.exists() {
         fs::remove_dir(&data)?;
     }
-    fs::rename(stage.0.join(manifest::DATA), &data).with_context(|| data.display().to_string())?;
+    let restored = stage.0.join(manifest::DATA);
+    file::rename(&restored, &data).with_context(|| data.display().to_string())?;
     let dump = match dumped(&opened.manifest, &stage.0) {
         None => None,
         Some(from) => {
             let to = data.join(manifest::DUMP);
-            fs::rename(from, &to)?;
+            file::rename(&from, &to)?;
             Some(to)
         }
     };

@@ -104,7 +104,7 @@ pub async fn enrol(args: &EnrolArgs) -> Result<(), Failure> {
     done.context("nothing was changed here")?;
     // What lies in it names where it will be.
     write_config(&kit, &place, args, &args.dir, &stage.0.join("edge.toml"))?;
-    fs::rename(&stage.0, &args.dir).with_context(|| args.dir.display().to_string())?;
+    file::rename(&stage.0, &args.dir).with_context(|| args.dir.display().to_string())?;
     let config = args.dir.join("edge.toml");
     let node = nodes::checked(&config)?;
     say(&format!("{} is written and checked", config.display()))?;

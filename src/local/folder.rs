@@ -144,7 +144,7 @@ impl Folder {
             _ => {}
         }
         symlink(binary, &beside).with_context(at)?;
-        fs::rename(&beside, &link).with_context(at)
+        storage::file::rename(&beside, &link).with_context(at)
     }
 
     /// What was started under a name.

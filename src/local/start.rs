@@ -208,7 +208,7 @@ impl<'a> Job<'a> {
             };
             self.folder.note(name, &unknown)?;
             self.folder.point(name, &self.binary)?;
-            fs::rename(new, &self.config)?;
+            storage::file::rename(new, &self.config)?;
             if unknown.process().renew() {
                 return Ok(Started::Renewed(unknown.process()));
             }
@@ -216,7 +216,7 @@ impl<'a> Job<'a> {
         } else {
             self.stop_former()?;
             self.folder.point(name, &self.binary)?;
-            fs::rename(new, &self.config)?;
+            storage::file::rename(new, &self.config)?;
         }
         self.spawn().map(Started::New)
     }

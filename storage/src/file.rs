@@ -20,7 +20,7 @@ pub const PUBLIC: u32 = 0o644;
 /// When the directory cannot be written; the former file stays.
 pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<File> {
     let (temporary, file) = beside(path, bytes, mode)?;
-    put(&temporary, path)?;
+    rename(&temporary, path)?;
     Ok(file)
 }
 
@@ -32,7 +32,7 @@ pub fn replace_for_all(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let (temporary, file) = beside(path, bytes, PUBLIC)?;
     file.set_permissions(fs::Permissions::from_mode(PUBLIC))?;
     file.sync_all()?;
-    put(&temporary, path)
+    rename(&temporary, path)
 }
 
 /// Makes a file that must not exist yet, durable when this returns. False when it exists: nothing was changed.
@@ -44,7 +44,10 @@ pub fn create(path: &Path, bytes: &[u8], mode: u32) -> io::Result<bool> {
     let linked = fs::hard_link(&temporary, path);
     fs::remove_file(&temporary)?;
     match linked {
-        Ok(()) => sync_parent(path).map(|()| true),
+        Ok(()) => {
+            done(Step::Named);
+            sync_parent(path).map(|()| true)
+        }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(error),
     }
@@ -61,9 +64,31 @@ pub fn private_dir(path: &Path) -> io::Result<()> {
         .create(path)
 }
 
-fn put(temporary: &Path, path: &Path) -> io::Result<()> {
-    fs::rename(temporary, path)?;
-    sync_parent(path)
+/// Gives a file or a folder another name, durably: the only place where anything is renamed. What is in it is durable
+/// before, which is the caller's.
+///
+/// # Errors
+/// As the kernel's; the name may have changed when the folder could not be made durable.
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)?;
+    done(Step::Named);
+    sync_parent(to)
+}
+
+/// What a test is told of: no file system shows what a power loss would leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Synced,
+    Named,
+    FolderSynced,
+}
+
+#[cfg(not(test))]
+const fn done(_: Step) {}
+
+#[cfg(test)]
+fn done(step: Step) {
+    tests::STEPS.with_borrow_mut(|steps| steps.push(step));
 }
 
 /// Writes a durable file beside `path`, of this process and thread alone.
@@ -84,6 +109,7 @@ fn beside(path: &Path, bytes: &[u8], mode: u32) -> io::Result<(PathBuf, File)> {
         .open(&temporary)?;
     file.write_all(bytes)?;
     file.sync_all()?;
+    done(Step::Synced);
     Ok((temporary, file))
 }
 
@@ -95,12 +121,36 @@ pub fn sync_parent(path: &Path) -> io::Result<()> {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
         _ => File::open(".")?.sync_all(),
-    }
+    }?;
+    done(Step::FolderSynced);
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::RefCell;
+
+    thread_local! {
+        pub(super) static STEPS: RefCell<Vec<Step>> = const { RefCell::new(Vec::new()) };
+    }
+
+    #[test]
+    fn a_name_is_given_to_what_is_durable_and_is_durable_before_anybody_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name| dir.path().join(name);
+        let ways: [&dyn Fn(); 3] = [
+            &|| drop(replace(&path("a"), b"a", PRIVATE).unwrap()),
+            &|| replace_for_all(&path("b"), b"b").unwrap(),
+            &|| assert!(create(&path("c"), b"c", PRIVATE).unwrap()),
+        ];
+        for way in ways {
+            STEPS.take();
+            way();
+            let steps = STEPS.take();
+            assert_eq!(steps, [Step::Synced, Step::Named, Step::FolderSynced]);
+        }
+    }
 
     fn mode(path: &Path) -> u32 {
         fs::metadata(path).unwrap().permissions().mode() & 0o777

@@ -111,9 +111,6 @@ impl Witness {
     /// # Errors
     /// When the file cannot be written.
     pub fn keep(&self, note: &str) -> io::Result<()> {
-        let Some(head) = self.open(note) else {
-            return Ok(());
-        };
         let mut largest = self.largest.lock();
         // Another process may have set heads aside.
         let before = match *largest {
@@ -123,11 +120,15 @@ impl Witness {
         let Some(before) = before else {
             return Ok(());
         };
-        if head.size > before {
+        *largest = Some((self.length(), before));
+        // A signature is looked at of what is newer alone.
+        if TreeHead::read(note).is_ok_and(|head| head.size > before)
+            && let Some(head) = self.open(note)
+        {
             *largest = None;
             self.append(note)?;
+            *largest = Some((self.length(), head.size));
         }
-        *largest = Some((self.length(), before.max(head.size)));
         Ok(())
     }
 
@@ -137,9 +138,9 @@ impl Witness {
 
     /// The size of the largest head in the file; none when it holds none, or is not there.
     fn largest_in_file(&self) -> io::Result<Option<u64>> {
-        let sizes = self.heads()?;
-        let sizes = sizes.iter().filter_map(|note| self.open(note));
-        Ok(sizes.map(|head| head.size).max())
+        let notes = read(&self.path)?;
+        let heads = notes.iter().filter_map(|note| self.open(note));
+        Ok(heads.map(|head| head.size).max())
     }
 
     fn append(&self, note: &str) -> io::Result<()> {
@@ -235,8 +236,7 @@ fn replace(path: &Path, heads: &[String]) -> io::Result<()> {
     let mut file = File::create(&new)?;
     file.write_all(written(heads).as_bytes())?;
     file.sync_all()?;
-    fs::rename(&new, path)?;
-    sync_folder(path)
+    storage::file::rename(&new, path)
 }
 
 /// A name is durable when its folder is.

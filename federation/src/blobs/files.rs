@@ -150,8 +150,7 @@ impl Files {
             return Ok(Taken::Broken);
         }
         file.sync_all()?;
-        fs::rename(self.part(digest), self.whole(digest))?;
-        storage::file::sync_parent(&self.whole(digest))?;
+        storage::file::rename(&self.part(digest), &self.whole(digest))?;
         Ok(Taken::Whole)
     }
 
@@ -199,8 +198,7 @@ impl Files {
             files: self,
             descriptor,
         };
-        fs::rename(&file.0, self.whole(descriptor.digest))?;
-        storage::file::sync_parent(&self.whole(descriptor.digest))?;
+        storage::file::rename(&file.0, &self.whole(descriptor.digest))?;
         Ok(put)
     }
 

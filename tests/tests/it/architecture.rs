@@ -482,6 +482,20 @@ const SPAWNERS: &[&str] = &[
 ];
 
 #[test]
+fn nothing_gets_another_name_but_durably() {
+    let renames = |path: &Path| {
+        let text = shipped(path, &read(path));
+        let code = text.lines().map(|line| line.split("//").next().unwrap());
+        code.filter(|code| code.contains("fs::rename(")).count()
+    };
+    let found: Vec<_> = files(&["rs"])
+        .into_iter()
+        .filter(|path| !path.starts_with("xtask") && renames(path) > 0)
+        .collect();
+    assert_eq!(found, [Path::new("storage/src/file.rs")], "INV-35");
+}
+
+#[test]
 fn nothing_of_a_node_is_spawned_outside_its_tasks_but_what_is_listed() {
     let mut found = BTreeSet::new();
     for path in files(&["rs"]) {
