@@ -220,7 +220,9 @@ pub fn first_head(conn: &Connection) -> Result<Option<String>, DbError> {
 /// # Errors
 /// [`DbError`].
 pub fn checkpoint(conn: &Connection) -> Result<Option<String>, DbError> {
-    let note: String = conn.query_row("SELECT checkpoint FROM audit_head", [], |row| row.get(0))?;
+    let note: String = conn
+        .prepare_cached("SELECT checkpoint FROM audit_head")?
+        .query_row([], |row| row.get(0))?;
     Ok((!note.is_empty()).then_some(note))
 }
 

@@ -98,9 +98,6 @@ impl SqliteStore {
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let writer = connect(path, OpenFlags::default())?;
         migrate(&writer)?;
-        let readers: Vec<Connection> = (0..READERS)
-            .map(|_| connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY))
-            .collect::<Result<_, _>>()?;
         let (jobs, queue) = mpsc::channel(QUEUE);
         let (alive, watched) = watch::channel(());
         let again = |path: &Path| connection(path, OpenFlags::default());
@@ -123,7 +120,7 @@ impl SqliteStore {
             jobs,
             writer: watched,
             path: path.to_owned(),
-            readers: Arc::new(Mutex::new(readers)),
+            readers: Arc::default(),
             permits: Arc::new(Semaphore::new(READERS)),
         })
     }
@@ -153,7 +150,7 @@ impl SqliteStore {
         let running = Arc::clone(&asked.0);
         let result = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            // As many connections as permits: there is one, unless it was left in doubt.
+            // Opened when it is first needed, and again when it was left in doubt.
             let reader = match readers.lock().pop() {
                 Some(reader) => reader,
                 None => match connection(&path, OpenFlags::SQLITE_OPEN_READ_ONLY) {
@@ -199,8 +196,8 @@ fn connection(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY)?;
     connection.set_prepared_statement_cache_capacity(64);
-    connection.pragma_update(None, "synchronous", "FULL")?;
     if !flags.contains(OpenFlags::SQLITE_OPEN_READ_ONLY) {
+        connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
         connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;

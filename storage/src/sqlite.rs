@@ -5,7 +5,7 @@
 //! lock the connection is closed, opened again before the next step, and the whole log is written into the database
 //! before anything is committed. A step that panics leaves the connection in doubt too.
 use parking_lot::Mutex;
-use rusqlite::{Connection, ErrorCode, ffi};
+use rusqlite::{Connection, ErrorCode, config::DbConfig, ffi};
 use std::{
     fmt,
     path::{Path, PathBuf},
@@ -79,6 +79,18 @@ impl Reopening {
     }
 }
 
+/// Has a connection keep so many prepared statements, and prepare each of them once: without the query planner stability
+/// guarantee (`SQLITE_DBCONFIG_ENABLE_QPSG`) SQLite prepares a statement anew whenever another value is bound to its
+/// `LIMIT`, which costs more than most of our statements.
+///
+/// # Errors
+/// What SQLite says.
+pub fn keep_statements(connection: &Connection, statements: usize) -> rusqlite::Result<()> {
+    connection.set_prepared_statement_cache_capacity(statements);
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(())
+}
+
 /// Whether an error leaves the connection in doubt: not when there was no space or no lock, when the statement was
 /// against a constraint or was interrupted, and when no engine was asked.
 #[must_use]
@@ -101,6 +113,7 @@ pub fn in_doubt(error: &rusqlite::Error) -> bool {
 mod tests {
     use super::*;
     use crate::fault::{Survivors, register};
+    use rusqlite::StatementStatus;
 
     fn connect(path: &Path) -> rusqlite::Result<Connection> {
         let connection = Connection::open(path)?;
@@ -175,6 +188,22 @@ mod tests {
             in_doubt,
         );
         assert_eq!(there.unwrap(), [2]);
+    }
+
+    #[test]
+    fn a_statement_is_prepared_once_whatever_is_bound_to_its_limit() {
+        let connection = Connection::open_in_memory().unwrap();
+        keep_statements(&connection, 2).unwrap();
+        connection
+            .execute_batch("CREATE TABLE t (n INTEGER)")
+            .unwrap();
+        for limit in 1..4 {
+            let mut query = connection
+                .prepare_cached("SELECT n FROM t LIMIT ?1")
+                .unwrap();
+            assert!(!query.exists([limit]).unwrap());
+            assert_eq!(query.get_status(StatementStatus::RePrepare), 0);
+        }
     }
 
     #[test]

@@ -1,6 +1,11 @@
 //! Fixtures for tests and benchmarks over the real binary: a mesh of real processes, clients of it, and checkers
 //! that share no code with what they check.
 
+/// As the product has it: the simulator allocates small things on many threads.
+#[cfg(test)]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 pub mod binary;
 pub mod checker;
 pub mod clock;

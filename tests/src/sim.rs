@@ -62,16 +62,17 @@ pub struct Failure {
     pub found: Found,
 }
 
-/// Carries out one line.
+/// Carries out one line, and looks at the mesh in the end if no promise was broken.
 ///
 /// # Errors
 /// No mesh could be set up; the inner one: a broken promise.
-pub fn carry_out(
+pub fn carry_out<T>(
     line: &Line,
     runtime: &Runtime,
     worker: usize,
     templates: &Templates,
-) -> Result<Result<(), Found>> {
+    look: impl AsyncFn(&World) -> T,
+) -> Result<Result<T, Found>> {
     runtime.block_on(async {
         let mut world = World::new(line.shape, worker, templates).await?;
         for op in &line.ops {
@@ -79,7 +80,10 @@ pub fn carry_out(
                 return Ok(Err(found));
             }
         }
-        Ok(world.end().await)
+        match world.end().await {
+            Ok(()) => Ok(Ok(look(&world).await)),
+            Err(found) => Ok(Err(found)),
+        }
     })
 }
 
@@ -126,14 +130,16 @@ impl Sweep {
                 return Ok(());
             }
             let line = draw::line(seed, &self.skipped);
-            let Err(found) = carry_out(&line, &runtime, worker, templates)? else {
+            let carry_out =
+                |line: &Line| carry_out(line, &runtime, worker, templates, async |_| ());
+            let Err(found) = carry_out(&line)? else {
                 continue;
             };
             if failures.lock().contains_key(&found.fault) {
                 continue;
             }
             let failing = |line: &Line| {
-                let again = carry_out(line, &runtime, worker, templates);
+                let again = carry_out(line);
                 again.ok().and_then(Result::err)
             };
             let same = |line: &Line| failing(line).is_some_and(|it| it.fault == found.fault);

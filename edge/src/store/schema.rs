@@ -2,6 +2,7 @@
 use super::{StoreError, StoreErrorKind, key::DataKey};
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use std::{path::PathBuf, time::Duration};
+use storage::sqlite::keep_statements;
 
 /// The version that this binary writes.
 pub(super) const VERSION: i64 = 18;
@@ -10,7 +11,7 @@ pub(super) const PAGE_BYTES: i64 = 4_096;
 /// How long a connection waits for the other one's lock: a checkpoint of the whole log on a slow disk.
 const BUSY: Duration = Duration::from_secs(10);
 /// Prepared statements that a connection keeps: all that the writer uses.
-const STATEMENTS: usize = 64;
+const STATEMENTS: usize = 256;
 
 /// What leads from each version to the next.
 const STEPS: [&str; VERSION as usize] = [
@@ -327,7 +328,7 @@ impl File {
             connection.execute_batch("PRAGMA cipher_log_level = NONE")?;
             connection.execute_batch(&self.key.pragma())?;
             connection.busy_timeout(BUSY)?;
-            connection.set_prepared_statement_cache_capacity(STATEMENTS);
+            keep_statements(&connection, STATEMENTS)?;
             connection.pragma_update(None, "trusted_schema", false)?;
             connection.pragma_update(None, "cell_size_check", true)?;
             Ok(connection)

@@ -7,7 +7,7 @@ use crate::sim::{
 use edge::{ingest::Urgency, store::Store};
 use federation::port::Outbox as _;
 use regional::reship;
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt::Write as _};
 use types::Priority;
 
 /// Rounds in which everything must come to rest once every node runs and every link is up. A round carries everything
@@ -144,25 +144,55 @@ impl World {
         (lacking || waits).then(|| format!("orders for {at}"))
     }
 
-    /// Whether nothing waits.
+    /// Whether nothing waits; looks no further than to the first that does.
     async fn rests(&self) -> bool {
-        self.waiting().await.is_empty()
+        if !self.waiting_in_hand().is_empty() {
+            return false;
+        }
+        for at in 0..self.nodes.len() {
+            if !self.waiting_at(at).await.is_empty() {
+                return false;
+            }
+        }
+        true
     }
 
     /// What waits, in words.
     async fn waiting(&self) -> String {
-        let mut waiting = Vec::new();
+        let mut waiting = self.waiting_in_hand();
         for at in 0..self.nodes.len() {
-            let Some(outbox) = self.outbox(at) else {
-                waiting.push(format!("node {at} does not run"));
-                continue;
-            };
-            let above = self.shape.parent(at);
-            let Some(above) = above.and_then(|above| self.shape.places()[above].parse().ok())
-            else {
-                // It has nobody to deliver to in this mesh.
-                continue;
-            };
+            waiting.extend(self.waiting_at(at).await);
+        }
+        waiting.join(", ")
+    }
+
+    /// What waits that no store need be asked for.
+    fn waiting_in_hand(&self) -> Vec<String> {
+        let mut waiting = Vec::new();
+        for (at, devices) in self.devices.iter().enumerate() {
+            let count: usize = devices.iter().map(|device| device.unacknowledged()).sum();
+            if count > 0 {
+                waiting.push(format!("{count} at the devices of {at}"));
+            }
+            if self.store(at).is_some_and(|store| store.has_unshipped()) {
+                waiting.push(format!("not shipped yet at {at}"));
+            }
+            if self.listings[at] == Listing::Wanted {
+                waiting.push(format!("not listed again at {at}"));
+            }
+        }
+        waiting
+    }
+
+    /// What waits at a node.
+    async fn waiting_at(&self, at: usize) -> Vec<String> {
+        let mut waiting = Vec::new();
+        let Some(outbox) = self.outbox(at) else {
+            return vec![format!("node {at} does not run")];
+        };
+        let above = self.shape.parent(at);
+        // The last one has nobody to deliver to in this mesh.
+        if let Some(above) = above.and_then(|above| self.shape.places()[above].parse().ok()) {
             match outbox.depths(&above).await {
                 Ok(depths) => waiting.extend(
                     Priority::ALL
@@ -173,43 +203,43 @@ impl World {
                 Err(error) => waiting.push(format!("node {at}: {error}")),
             }
         }
-        for at in 0..self.shape.facilities() {
-            if self.store(at).is_some_and(|store| store.has_unshipped()) {
-                waiting.push(format!("not shipped yet at {at}"));
-            }
-        }
-        for at in 0..self.shape.facilities() {
+        if at < self.shape.facilities() {
             waiting.extend(self.waiting_down(at).await);
         }
-        for (at, listing) in self.listings.iter().enumerate() {
-            if *listing == Listing::Wanted {
-                waiting.push(format!("not listed again at {at}"));
+        let (held, wanted) = match &self.nodes[at].run {
+            Some(Run::Edge(store, _)) => (holds(store).await, false),
+            Some(Run::Upper(upper)) => (
+                upper.ledger.any_held().await.unwrap_or(true),
+                above.is_some() && upper.ledger.reship_wanted().await.unwrap_or(true),
+            ),
+            None => (false, false),
+        };
+        if wanted {
+            waiting.push(format!("not shipped again at {at}"));
+        }
+        if held {
+            waiting.push(format!("held at {at}"));
+        }
+        waiting
+    }
+
+    /// What is there in the end, as text: the same for the same line.
+    ///
+    /// # Errors
+    /// A region cannot be read.
+    pub async fn left(&self) -> Result<String, Found> {
+        let mut left = format!("{} {:?}", self.hand.now(), self.told().await);
+        for region in self.regions() {
+            for one in self.observe(region)? {
+                write!(left, " {}/{:?}", one.value, one.priority).unwrap_or_default();
             }
         }
-        for (at, node) in self.nodes.iter().enumerate() {
-            let wanted = match &node.run {
-                Some(Run::Upper(upper)) => upper.ledger.reship_wanted().await.unwrap_or(true),
-                _ => false,
-            };
-            if wanted && self.shape.parent(at).is_some() {
-                waiting.push(format!("not shipped again at {at}"));
-            }
-            let held = match &node.run {
-                Some(Run::Edge(store, _)) => holds(store).await,
-                Some(Run::Upper(upper)) => upper.ledger.any_held().await.unwrap_or(true),
-                None => false,
-            };
-            if held {
-                waiting.push(format!("held at {at}"));
+        for at in 0..self.shape.facilities() {
+            if let Some(store) = self.store(at) {
+                write!(left, " {:?}", orders::came(store).await.ok()).unwrap_or_default();
             }
         }
-        for (at, devices) in self.devices.iter().enumerate() {
-            let count: usize = devices.iter().map(|device| device.unacknowledged()).sum();
-            if count > 0 {
-                waiting.push(format!("{count} at the devices of {at}"));
-            }
-        }
-        waiting.join(", ")
+        Ok(left)
     }
 
     /// Facilities of which it was said, there or at their region, that something is missing.
