@@ -73,6 +73,12 @@ impl Axis {
         self.0.last().copied().unwrap_or(0)
     }
 
+    /// The marks, ascending.
+    #[must_use]
+    pub fn marks(&self) -> &[i64] {
+        &self.0
+    }
+
     /// The mark that a commit bears; the commit itself when the reader was not shown it yet.
     #[must_use]
     pub fn mark_of(&self, commit: i64) -> i64 {

@@ -3,6 +3,7 @@
 //! A case is a private function: one left out of [`CASES`] is dead code, and dead code fails the build.
 mod adversary;
 mod clients;
+mod finding;
 pub mod fixture;
 mod owning;
 mod paging;
@@ -75,4 +76,9 @@ pub const CASES: &[Case] = cases![
     clients::of_clients_that_expect_the_same_one_has_its_way,
     clients::what_a_facility_delivered_is_no_clients_to_change,
     clients::the_history_shows_every_version_once_in_either_order,
+    finding::every_search_finds_what_was_found_by_hand,
+    finding::pages_of_every_order_show_each_resource_once,
+    finding::what_was_changed_or_deleted_is_found_by_what_it_is_now,
+    finding::of_many_that_create_by_one_condition_one_creates_and_all_find_it,
+    finding::a_write_is_done_only_where_a_search_finds_what_is_expected,
 ];

@@ -48,6 +48,13 @@ impl ResourceType {
         Self::DELIVERED.contains(&self)
     }
 
+    /// Whether its resources have the rows of an index, by which every parameter of R4 finds them. Readings, of which there
+    /// are many, have columns of their own instead.
+    #[must_use]
+    pub fn is_indexed(self) -> bool {
+        self != Self::Observation
+    }
+
     /// Whether another content that a facility delivers under the same id is a new version; otherwise it is a
     /// conflict. A reading never changes but for being withdrawn once; what is known of a patient or a device does.
     #[must_use]

@@ -9,10 +9,12 @@ mod general;
 mod query;
 mod write;
 
+use crate::query::sql::{Dialect, TABLES};
 use crate::search::Query;
 use crate::store::{
-    Applied, Counts, Delivery, FhirId, HistoryPage, HistoryQuery, Kind, Page, ResourceStore,
-    ResourceType, StoreError, Stored, Transacted, Transaction, check_changes, check_size,
+    Applied, Counts, Delivery, FhirId, Find, FindPage, HistoryPage, HistoryQuery, Kind, Page,
+    ResourceStore, ResourceType, StoreError, Stored, Transacted, Transaction, check_changes,
+    check_size,
 };
 use async_trait::async_trait;
 pub use connect::{UrlProblem, check_url};
@@ -23,7 +25,7 @@ use tokio_postgres::{Row, error::SqlState};
 use types::Timestamp;
 
 /// The schema that this binary writes. It only goes forward.
-pub const SCHEMA_VERSION: i64 = 4;
+pub const SCHEMA_VERSION: i64 = 5;
 /// The key of the lock under which the schema is made: the letters "medmesh" as a number.
 const MIGRATION_LOCK: i64 = 0x006d_6564_6d65_7368;
 
@@ -46,7 +48,8 @@ CREATE TABLE parcel(id BYTEA PRIMARY KEY, conflicts TEXT NOT NULL);
 "#;
 
 /// What leads from each version to the next, from version 1 on. Version 2 keeps which facility owns an id; version 3 the
-/// order of past versions, and what readers were shown; version 4 what clients write, of any type.
+/// order of past versions, and what readers were shown; version 4 what clients write, of any type;
+/// version 5 what that is found by ([`TABLES`]).
 const STEPS: [&str; SCHEMA_VERSION as usize - 1] = [
     "
 CREATE TABLE facility(place TEXT PRIMARY KEY, pseudonym TEXT NOT NULL UNIQUE);
@@ -65,6 +68,9 @@ ALTER TABLE history ADD COLUMN author TEXT;
 CREATE INDEX history_order ON history(seq);
 CREATE INDEX history_type ON history(type, seq);
 UPDATE head SET version = 4;
+",
+    "
+UPDATE head SET version = 5;
 ",
 ];
 
@@ -130,6 +136,13 @@ impl PostgresStore {
             let version: i64 = row.get(0);
             for step in STEPS.iter().skip(usize::try_from(version - 1).unwrap_or(0)) {
                 transaction.batch_execute(step).await?;
+            }
+            if version < 5 {
+                for table in TABLES {
+                    let create = table.create(Dialect::Postgres);
+                    transaction.batch_execute(&create).await?;
+                }
+                general::index_all(&transaction).await?;
             }
             transaction.commit().await?;
             Ok(version)
@@ -275,6 +288,21 @@ impl ResourceStore for PostgresStore {
         general::transact(&mut client, &transaction)
             .await
             .map_err(|error| failed("transact", &error))
+    }
+
+    async fn find(&self, find: &Find) -> Result<FindPage, StoreError> {
+        let client = self.client("find").await?;
+        general::find(&client, find)
+            .await
+            .map_err(|error| failed("find", &error))?
+            .ok_or_else(|| StoreError::new(Kind::Corrupt, "find"))
+    }
+
+    async fn count(&self, find: &Find) -> Result<u64, StoreError> {
+        let client = self.client("count").await?;
+        general::count(&client, find)
+            .await
+            .map_err(|error| failed("count", &error))
     }
 
     async fn history(&self, query: &HistoryQuery) -> Result<HistoryPage, StoreError> {

@@ -6,13 +6,21 @@ mod access;
 mod bundle;
 mod bundled;
 mod capability;
+mod conditional;
+mod everything;
+mod finding;
 mod history;
+mod including;
+mod lastn;
 mod negotiation;
 mod outcome;
+mod patching;
+mod place;
 mod reading;
 mod routes;
 mod searching;
 mod transacting;
+mod transaction;
 mod validating;
 mod vantage;
 mod writing;
@@ -51,6 +59,8 @@ pub enum Interaction {
     Create,
     /// Another content, or a new resource under an id that the client chose.
     Update,
+    /// Another content, as a change of the current one.
+    Patch,
     /// No content any more.
     Delete,
     /// Every version of one resource.
@@ -75,6 +85,7 @@ impl Interaction {
             Self::SearchType => "search-type",
             Self::Create => "create",
             Self::Update => "update",
+            Self::Patch => "patch",
             Self::Delete => "delete",
             Self::HistoryInstance => "history-instance",
             Self::HistoryType => "history-type",
@@ -87,7 +98,10 @@ impl Interaction {
     /// Whether it may change what is stored.
     #[must_use]
     pub const fn writes(self) -> bool {
-        matches!(self, Self::Create | Self::Update | Self::Delete)
+        matches!(
+            self,
+            Self::Create | Self::Update | Self::Patch | Self::Delete
+        )
     }
 }
 
@@ -107,6 +121,7 @@ const EVERYTHING: &[Interaction] = &[
     Interaction::SearchType,
     Interaction::Create,
     Interaction::Update,
+    Interaction::Patch,
     Interaction::Delete,
     Interaction::HistoryInstance,
     Interaction::HistoryType,

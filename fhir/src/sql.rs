@@ -1,69 +1,12 @@
-//! SQL text with bound values, for both engines: whatever comes from a request is a value, never text.
-//!
-//! What differs between the engines is in [`Dialect`]; a statement that an engine needs for itself is written out there.
+//! Statements that both engines share, beside the conditions of a search ([`crate::query::sql`]): histories, and searches
+//! by any parameter of R4. Whatever comes from a request is a bound value, never text.
+mod find;
+
 use crate::axis::Commits;
+use crate::query::sql::{Dialect, Sql};
 use crate::search::Interval;
 use crate::store::{HistoryPlace, HistoryQuery, ResourceType, Scope};
-
-/// A value.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Value {
-    /// A whole number.
-    Integer(i64),
-    /// A text.
-    Text(String),
-}
-
-impl From<i64> for Value {
-    fn from(number: i64) -> Self {
-        Self::Integer(number)
-    }
-}
-
-impl From<&str> for Value {
-    fn from(text: &str) -> Self {
-        Self::Text(text.to_owned())
-    }
-}
-
-/// Which engine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Dialect {
-    Sqlite,
-    Postgres,
-}
-
-/// A statement that grows.
-#[derive(Debug)]
-pub(crate) struct Sql {
-    pub dialect: Dialect,
-    pub text: String,
-    pub values: Vec<Value>,
-}
-
-impl Sql {
-    pub const fn new(dialect: Dialect) -> Self {
-        Self {
-            dialect,
-            text: String::new(),
-            values: Vec::new(),
-        }
-    }
-
-    pub fn push(&mut self, text: &str) {
-        self.text.push_str(text);
-    }
-
-    /// Binds a value and gives its mark.
-    pub fn bind(&mut self, value: impl Into<Value>) -> String {
-        self.values.push(value.into());
-        let sign = match self.dialect {
-            Dialect::Sqlite => '?',
-            Dialect::Postgres => '$',
-        };
-        format!("{sign}{}", self.values.len())
-    }
-}
+pub(crate) use find::{count, few, page};
 
 /// Every version, once. What facilities deliver in one version has it in `resource` alone; of everything else every
 /// version is in `history`.
@@ -75,7 +18,7 @@ pub(crate) fn history(dialect: Dialect, query: &HistoryQuery) -> Sql {
     };
     let mut sql = Sql::new(dialect);
     // One more than asked for tells whether there is a next page.
-    let limit = sql.bind(i64::from(query.count) + 1);
+    let limit = sql.mark(i64::from(query.count) + 1);
     sql.push(&format!(
         "SELECT {ROW} FROM (SELECT * FROM (SELECT {ROW} FROM resource \
          WHERE author IS NULL AND {} ",
@@ -107,31 +50,37 @@ fn single_version(dialect: Dialect, query: &HistoryQuery) -> &'static str {
     }
 }
 
-impl Sql {
+/// The rows of one of the two tables.
+trait Rows {
+    fn versions(&mut self, query: &HistoryQuery);
+    fn after(&mut self, place: &HistoryPlace, by_id: bool);
+}
+
+impl Rows for Sql {
     fn versions(&mut self, query: &HistoryQuery) {
         match &query.scope {
             Scope::Everything => {}
             Scope::Type(kind) => {
-                let kind = self.bind(kind.as_str());
+                let kind = self.mark(kind.as_str());
                 self.push(&format!(" AND type = {kind}"));
             }
             Scope::Instance(kind, id) => {
-                let (kind, id) = (self.bind(kind.as_str()), self.bind(id.as_str()));
+                let (kind, id) = (self.mark(kind.as_str()), self.mark(id.as_str()));
                 self.push(&format!(" AND type = {kind} AND id = {id}"));
             }
         }
         if let Some(Commits { after, until }) = query.commits {
-            let after = self.bind(after);
+            let after = self.mark(after);
             self.push(&format!(" AND seq > {after}"));
             if let Some(until) = until {
-                let until = self.bind(until);
+                let until = self.mark(until);
                 self.push(&format!(" AND seq <= {until}"));
             }
         }
         if let Some(Interval { from, until }) = query.updated {
             for (bound, than) in [(from, ">="), (until, "<")] {
                 if let Some(bound) = bound {
-                    let bound = self.bind(bound);
+                    let bound = self.mark(bound);
                     self.push(&format!(" AND updated {than} {bound}"));
                 }
             }
@@ -142,16 +91,16 @@ impl Sql {
     }
 
     fn after(&mut self, place: &HistoryPlace, by_id: bool) {
-        let behind = |sql: &mut Self| {
-            let kind = sql.bind(place.kind.as_str());
-            let id = sql.bind(place.id.as_str());
-            let version = sql.bind(i64::from(place.version));
+        let behind = |sql: &mut Sql| {
+            let kind = sql.mark(place.kind.as_str());
+            let id = sql.mark(place.id.as_str());
+            let version = sql.mark(i64::from(place.version));
             format!("(type, id, version) > ({kind}, {id}, {version})")
         };
         let test = if by_id {
             behind(self)
         } else {
-            let seq = self.bind(place.seq);
+            let seq = self.mark(place.seq);
             let behind = behind(self);
             format!("seq <= {seq} AND (seq < {seq} OR {behind})")
         };

@@ -5,10 +5,12 @@ mod general;
 mod query;
 mod writer;
 
+use crate::query::sql::{Dialect, TABLES};
 use crate::search::Query;
 use crate::store::{
-    Applied, Counts, Delivery, FhirId, HistoryPage, HistoryQuery, Kind, Page, ResourceStore,
-    ResourceType, StoreError, Stored, Transacted, Transaction, check_changes, check_size,
+    Applied, Counts, Delivery, FhirId, Find, FindPage, HistoryPage, HistoryQuery, Kind, Page,
+    ResourceStore, ResourceType, StoreError, Stored, Transacted, Transaction, check_changes,
+    check_size,
 };
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -24,7 +26,7 @@ use types::Timestamp;
 use writer::{Job, Reply};
 
 /// The schema that this binary writes. It only goes forward.
-pub const SCHEMA_VERSION: i64 = 4;
+pub const SCHEMA_VERSION: i64 = 5;
 /// Readers at once: more gain nothing from one disk.
 const READERS: usize = 4;
 /// Calls of `apply` that wait for the writer.
@@ -61,7 +63,8 @@ CREATE TABLE parcel(id BLOB PRIMARY KEY, conflicts TEXT NOT NULL) STRICT, WITHOU
 ";
 
 /// What leads from each version to the next, from version 1 on. Version 2 keeps which facility owns an id; version 3 the
-/// order of past versions, and what readers were shown; version 4 what clients write, of any type.
+/// order of past versions, and what readers were shown; version 4 what clients write, of any type;
+/// version 5 what that is found by ([`TABLES`]).
 const STEPS: [&str; SCHEMA_VERSION as usize - 1] = [
     "
 CREATE TABLE facility(place TEXT PRIMARY KEY, pseudonym TEXT NOT NULL UNIQUE) STRICT, WITHOUT ROWID;
@@ -78,6 +81,7 @@ ALTER TABLE history ADD COLUMN author TEXT;
 CREATE INDEX history_order ON history(seq);
 CREATE INDEX history_type ON history(type, seq);
 ",
+    "",
 ];
 
 /// FHIR resources in one SQLite file.
@@ -218,11 +222,17 @@ fn migrate(connection: &Connection) -> Result<(), StoreError> {
     let first = if version == 0 { SCHEMA } else { "" };
     let done = usize::try_from(version.max(1) - 1).unwrap_or(0);
     let steps: String = STEPS.iter().skip(done).copied().collect();
-    connection
-        .execute_batch(&format!(
-            "BEGIN IMMEDIATE; {first} {steps} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
-        ))
-        .map_err(|error| failed("migrate", &error))
+    // Version 5.
+    let tables: String = TABLES
+        .iter()
+        .map(|one| one.create(Dialect::Sqlite))
+        .collect();
+    let migrated = (|| {
+        connection.execute_batch(&format!("BEGIN IMMEDIATE; {first} {steps} {tables}"))?;
+        general::index_all(connection)?;
+        connection.execute_batch(&format!("PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"))
+    })();
+    migrated.map_err(|error| failed("migrate", &error))
 }
 
 /// What the caller can do about an error of the engine. Its text may quote values, so it is for the log alone, and
@@ -332,6 +342,18 @@ impl ResourceStore for SqliteStore {
     async fn transact(&self, transaction: Transaction) -> Result<Transacted, StoreError> {
         check_changes(&transaction)?;
         self.writing(|reply| Job::Transact { transaction, reply })
+            .await
+    }
+
+    async fn find(&self, find: &Find) -> Result<FindPage, StoreError> {
+        let find = find.clone();
+        self.reading("find", move |reader| general::find(reader, &find))
+            .await
+    }
+
+    async fn count(&self, find: &Find) -> Result<u64, StoreError> {
+        let find = find.clone();
+        self.reading("count", move |reader| general::count(reader, &find))
             .await
     }
 

@@ -4,6 +4,7 @@
 //! text of a resource as it came: no engine parses or rewrites it.
 mod decide;
 mod draft;
+mod find;
 mod history;
 mod writing;
 
@@ -16,6 +17,8 @@ use crate::validate::{Fault, Issue, Members, validate};
 use async_trait::async_trait;
 pub(crate) use decide::{Decision, Known, decide};
 pub use draft::{Draft, Unfit};
+pub(crate) use draft::{row_of_source, rows_of};
+pub use find::{Find, FindPage, FindPlace, Guard};
 pub use history::{HistoryPage, HistoryPlace, HistoryQuery, Scope};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -401,11 +404,19 @@ pub trait ResourceStore: Send + Sync + 'static {
 
     /// Does what a client asks for in one transaction, in order: all of it, or nothing.
     ///
-    /// What each change expects is looked at within the transaction, so that of two clients that expect the same only
-    /// one has its way. What a facility delivered is the facility's: no client changes it. Content that is stored
+    /// What each change expects, and what each guard does, is looked at within the transaction, before any of it is done,
+    /// so that of two clients that expect the same only one has its way. What a facility delivered is the facility's: no client changes it. Content that is stored
     /// already makes no new version.
     /// More than [`MAX_CHANGES`] are [`Kind::Refused`]. Dropping the future leaves all or nothing of it.
     async fn transact(&self, transaction: Transaction) -> Result<Transacted, StoreError>;
+
+    /// One page of what a search by the parameters of R4 finds. Of what has no index ([`ResourceType::is_indexed`]) only
+    /// `_id` and `_lastUpdated` are known here. What exists when the first page is read, and does not change, is on
+    /// exactly one page.
+    async fn find(&self, find: &Find) -> Result<FindPage, StoreError>;
+
+    /// How many a search finds, all pages together. It reads them all.
+    async fn count(&self, find: &Find) -> Result<u64, StoreError>;
 
     /// One page of past and current versions, deleted ones among them ([`Stored::is_deleted`]).
     async fn history(&self, query: &HistoryQuery) -> Result<HistoryPage, StoreError>;

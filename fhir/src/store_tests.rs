@@ -114,10 +114,11 @@ async fn a_store_of_the_first_version_keeps_its_resources_and_they_are_adopted()
         .unwrap();
     drop(store);
     let connection = rusqlite::Connection::open(&path).unwrap();
-    // What versions 2 to 4 add is taken away.
+    // What versions 2 to 5 add is taken away.
     let back = "DROP INDEX history_order; DROP INDEX history_type; ALTER TABLE resource DROP COLUMN author;
         ALTER TABLE history DROP COLUMN author; ALTER TABLE resource DROP COLUMN source; DROP TABLE facility;
         ALTER TABLE history DROP COLUMN seq; DROP TABLE reader; PRAGMA user_version = 1";
+    connection.execute_batch(&without_index()).unwrap();
     connection.execute_batch(back).unwrap();
     drop(connection);
     let store = SqliteStore::open(&path).unwrap();
@@ -129,6 +130,55 @@ async fn a_store_of_the_first_version_keeps_its_resources_and_they_are_adopted()
     assert_eq!(read().await.source, Some(fixture::source(2).fresh));
     let refused = store.apply(vec![delivery(1, 3)], Timestamp(3)).await;
     assert_eq!(refused.unwrap()[0].foreign, [0, 1, 2]);
+}
+
+/// What takes away what version 5 adds.
+fn without_index() -> String {
+    let tables = crate::query::sql::TABLES.iter();
+    let drops = tables.map(|table| format!("DROP TABLE {};", table.name));
+    drops.collect()
+}
+
+#[tokio::test]
+async fn what_clients_wrote_before_there_was_an_index_is_found_by_it_afterwards() {
+    use crate::admit::Holding;
+    use crate::query::{Context, Filter, Handling, parse};
+    use crate::sqlite::SqliteStore;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("fhir.db");
+    let store = SqliteStore::open(&path).unwrap();
+    let kind = ResourceType::parse("Basic").unwrap();
+    let text = r#"{"resourceType":"Basic","code":{"coding":[{"system":"s","code":"c"}]}}"#;
+    let changes = ["a", "b"].map(|id| Change::Put {
+        draft: Draft::parse(&Holding::Identified, kind, id.parse().unwrap(), text, "").unwrap(),
+        expect: Expect::Absent,
+    });
+    let transaction = Transaction {
+        author: "writer".into(),
+        now: Timestamp(1),
+        changes: changes.into(),
+        guards: Vec::new(),
+    };
+    store.transact(transaction).await.unwrap();
+    drop(store);
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    let back = format!("{} PRAGMA user_version = 4", without_index());
+    connection.execute_batch(&back).unwrap();
+    drop(connection);
+    let store = SqliteStore::open(&path).unwrap();
+    let context = Context {
+        now: 0,
+        base: "",
+        handling: Handling::Strict,
+    };
+    for (code, count) in [("s|c", 2), ("s|d", 0)] {
+        let pairs = [("code".to_owned(), code.to_owned())];
+        let search = parse(Some("Basic"), &pairs, context).unwrap();
+        let find = Find::of(kind, Filter::All(search.filters), 10);
+        assert_eq!(store.count(&find).await.unwrap(), count);
+        let found = store.find(&find).await.unwrap();
+        assert_eq!(u64::try_from(found.resources.len()).unwrap(), count);
+    }
 }
 
 #[test]

@@ -45,7 +45,7 @@ impl Authorize for Bearer {
             // Each entry of a Bundle is asked for by itself.
             FhirInteraction::Batch | FhirInteraction::Transaction => Interaction::Update,
             // An update may make a new one (SMART App Launch 2.2, "Scopes").
-            FhirInteraction::Update => Interaction::Update,
+            FhirInteraction::Update | FhirInteraction::Patch => Interaction::Update,
             FhirInteraction::Delete => Interaction::Delete,
         };
         if scopes.allow(kind.as_str(), needed) {

@@ -1,8 +1,8 @@
 //! A store as the network makes it look: every delivery comes twice, and once more in pieces.
 use crate::search::Query;
 use crate::store::{
-    Applied, Counts, Delivery, FhirId, HistoryPage, HistoryQuery, Page, ResourceStore,
-    ResourceType, StoreError, Stored, Transacted, Transaction,
+    Applied, Counts, Delivery, FhirId, Find, FindPage, HistoryPage, HistoryQuery, Page,
+    ResourceStore, ResourceType, StoreError, Stored, Transacted, Transaction,
 };
 use async_trait::async_trait;
 use std::sync::Arc;
@@ -52,6 +52,14 @@ impl ResourceStore for Redelivering {
 
     async fn transact(&self, transaction: Transaction) -> Result<Transacted, StoreError> {
         self.0.transact(transaction).await
+    }
+
+    async fn find(&self, find: &Find) -> Result<FindPage, StoreError> {
+        self.0.find(find).await
+    }
+
+    async fn count(&self, find: &Find) -> Result<u64, StoreError> {
+        self.0.count(find).await
     }
 
     async fn history(&self, query: &HistoryQuery) -> Result<HistoryPage, StoreError> {

@@ -26,7 +26,7 @@ fn draft(number: u32, content: u32) -> Draft {
         r#"{{"resourceType":"Basic","code":{{"text":"{content}"}},
         "extension":[{{"url":"http://x","valueDecimal":1.500000000000000000001}}]}}"#
     );
-    Draft::parse(&Holding::Identified, basic(), id(number), &text).unwrap()
+    Draft::parse(&Holding::Identified, basic(), id(number), &text, "").unwrap()
 }
 
 fn put(number: u32, content: u32, expect: Expect) -> Change {
@@ -49,6 +49,7 @@ async fn transact(store: &dyn ResourceStore, changes: Vec<Change>) -> Transacted
         author: "writer".into(),
         now: NOW,
         changes,
+        guards: Vec::new(),
     };
     store.transact(transaction).await.unwrap()
 }
@@ -186,7 +187,7 @@ pub async fn what_a_facility_delivered_is_no_clients_to_change(engine: &dyn Engi
     store.apply(vec![delivery], NOW).await.unwrap();
     let (kind, id) = (ResourceType::Patient, delivered.id().clone());
     let text = r#"{"resourceType":"Patient","gender":"male"}"#;
-    let draft = Draft::parse(&Holding::Identified, kind, id.clone(), text).unwrap();
+    let draft = Draft::parse(&Holding::Identified, kind, id.clone(), text, "").unwrap();
     let expect = Expect::Anything;
     for change in [
         Change::Put {

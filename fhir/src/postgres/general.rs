@@ -1,13 +1,17 @@
-//! What clients write and how versions are listed, in PostgreSQL.
+//! What clients write, how it is found, and how versions are listed, in PostgreSQL.
+pub mod index;
+
 use super::{stored, write::LOCK};
-use crate::sql::{self, Dialect, Value};
+use crate::query::sql::{Bind, Dialect, Sql};
+use crate::sql;
 use crate::store::{
-    Change, Current, HistoryPage, HistoryQuery, Plan, Planned, ResourceType, Transacted,
-    Transaction, plan,
+    Change, Current, Find, FindPage, Guard, HistoryPage, HistoryQuery, Plan, Planned, ResourceType,
+    Transacted, Transaction, Unmet, plan,
 };
 use bytes::BytesMut;
 use deadpool_postgres::Object;
 use futures_util::future::try_join3;
+pub use index::index_all;
 use std::collections::HashMap;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Error, Row};
@@ -31,20 +35,24 @@ const REMEMBER: &str = "INSERT INTO history(seq, type, id, version, updated, bod
      AS n(seq, type, id, version, body)";
 const HEAD: &str = "UPDATE head SET seq = $1";
 
-impl ToSql for Value {
+impl ToSql for Bind {
     fn to_sql(
         &self,
         kind: &Type,
         out: &mut BytesMut,
     ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
         match self {
+            Self::Null => Ok(IsNull::Yes),
             Self::Integer(number) => number.to_sql(kind, out),
+            Self::Real(number) => number.to_sql(kind, out),
             Self::Text(text) => text.to_sql(kind, out),
         }
     }
 
     fn accepts(kind: &Type) -> bool {
-        <i64 as ToSql>::accepts(kind) || <String as ToSql>::accepts(kind)
+        <i64 as ToSql>::accepts(kind)
+            || <f64 as ToSql>::accepts(kind)
+            || <String as ToSql>::accepts(kind)
     }
 
     to_sql_checked!();
@@ -56,6 +64,12 @@ pub async fn transact(client: &mut Object, asked: &Transaction) -> Result<Transa
     let lock = transaction.prepare_cached(LOCK).await?;
     let head = transaction.query_one(&lock, &[&asked.now.0]).await?;
     let (seq, updated): (i64, i64) = (head.get(0), head.get(1));
+    for guard in &asked.guards {
+        if !is_met(&transaction, guard).await? {
+            let (at, why) = (guard.of, Unmet::Search);
+            return Ok(Transacted::Unmet { at, why });
+        }
+    }
     let known = known(&transaction, &asked.changes).await?;
     let Plan { rows, written } = match plan(&asked.changes, &known, seq, updated) {
         Ok(plan) => plan,
@@ -64,6 +78,20 @@ pub async fn transact(client: &mut Object, asked: &Transaction) -> Result<Transa
     write(&transaction, &rows, &asked.author, updated).await?;
     transaction.commit().await?;
     Ok(Transacted::Done(written))
+}
+
+async fn is_met(
+    transaction: &deadpool_postgres::Transaction<'_>,
+    guard: &Guard,
+) -> Result<bool, Error> {
+    let sql = sql::few(Dialect::Postgres, guard);
+    let rows = transaction.query(sql.text.as_str(), &params(&sql)).await?;
+    let ids: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    Ok(guard.is_met(&ids))
+}
+
+fn params(sql: &Sql) -> Vec<&(dyn ToSql + Sync)> {
+    sql.binds.iter().map(|one| one as _).collect()
 }
 
 type Known = HashMap<(ResourceType, String), Current>;
@@ -107,6 +135,7 @@ async fn write(
         let ids: Vec<&str> = replaced.iter().map(|row| row.id.as_str()).collect();
         let statement = transaction.prepare_cached(FORGET).await?;
         transaction.execute(&statement, &[&types, &ids]).await?;
+        index::forget(transaction, &types, &ids).await?;
     }
     let kept: Vec<&Planned<'_>> = rows.iter().filter(|row| row.draft.is_some()).collect();
     let all: Vec<&Planned<'_>> = rows.iter().collect();
@@ -120,7 +149,13 @@ async fn write(
         head,
     )
     .await?;
-    Ok(())
+    let drafts = kept
+        .iter()
+        .filter_map(|row| Some((row.kind.as_str(), row.id.as_str(), row.draft?)));
+    let rows: Vec<index::Found<'_>> = drafts
+        .map(|(kind, id, draft)| (kind, id, draft.rows()))
+        .collect();
+    index::add(transaction, &rows).await
 }
 
 async fn insert(
@@ -145,8 +180,40 @@ async fn insert(
 pub async fn history(client: &Object, query: &HistoryQuery) -> Result<Option<HistoryPage>, Error> {
     let sql = sql::history(Dialect::Postgres, query);
     let statement = client.prepare_cached(&sql.text).await?;
-    let params: Vec<&(dyn ToSql + Sync)> = sql.values.iter().map(|one| one as _).collect();
-    let rows = client.query(&statement, &params).await?;
+    let rows = client.query(&statement, &params(&sql)).await?;
     let versions: Option<Vec<_>> = rows.iter().map(stored).collect();
     Ok(versions.map(|versions| HistoryPage::of(versions, query.count)))
+}
+
+/// One page of a search; none when a row cannot be read. There are too many different texts to keep them prepared.
+pub async fn find(client: &Object, find: &Find) -> Result<Option<FindPage>, Error> {
+    let sql = sql::page(Dialect::Postgres, find);
+    let keys = find.keys().count();
+    let rows = client.query(sql.text.as_str(), &params(&sql)).await?;
+    let read = |row: &Row| {
+        let keys = (7..7 + keys).map(|at| bind_of(row, at));
+        Some((stored(row)?, keys.collect()))
+    };
+    let rows: Option<Vec<(_, Vec<Bind>)>> = rows.iter().map(read).collect();
+    Ok(rows.map(|rows| FindPage::of(rows, find.count)))
+}
+
+fn bind_of(row: &Row, at: usize) -> Bind {
+    let kind = row.columns().get(at).map(|column| column.type_().clone());
+    match kind {
+        Some(Type::INT8) => row
+            .get::<_, Option<i64>>(at)
+            .map_or(Bind::Null, Bind::Integer),
+        Some(Type::FLOAT8) => row.get::<_, Option<f64>>(at).map_or(Bind::Null, Bind::Real),
+        _ => row
+            .get::<_, Option<String>>(at)
+            .map_or(Bind::Null, Bind::Text),
+    }
+}
+
+/// How many a search finds.
+pub async fn count(client: &Object, find: &Find) -> Result<u64, Error> {
+    let sql = sql::count(Dialect::Postgres, find);
+    let row = client.query_one(sql.text.as_str(), &params(&sql)).await?;
+    Ok(u64::try_from(row.get::<_, i64>(0)).unwrap_or(0))
 }

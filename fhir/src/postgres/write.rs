@@ -1,7 +1,9 @@
 //! Writing: lock, read what is known, decide, then every row of the transaction in four multi-row statements.
+use super::general::index;
+use crate::query::IndexRow;
 use crate::store::{
     Applied, Decision, Delivery, Known, NewResource, ResourceType, conflicts_of, conflicts_text,
-    decide,
+    decide, row_of_source, rows_of,
 };
 use deadpool_postgres::{Object, Transaction};
 use futures_util::future::try_join4;
@@ -258,6 +260,7 @@ impl<'a> Plan<'a> {
             head,
         )
         .await?;
+        self.write_index(transaction).await?;
         // After the rows that are written: one of them may be adopted by what follows it.
         self.write_adopted(transaction).await
     }
@@ -273,7 +276,40 @@ impl<'a> Plan<'a> {
         let statement = transaction.prepare_cached(ADOPT).await?;
         let params: [&(dyn ToSql + Sync); 3] = [&types, &ids, &sources];
         transaction.execute(&statement, &params).await?;
-        Ok(())
+        let indexed = self.adopted.iter().filter(|row| row.0.0.is_indexed());
+        let rows: Vec<(&str, &str, [IndexRow; 1])> = indexed
+            .map(|((kind, id), source)| (kind.as_str(), id.as_str(), [row_of_source(source)]))
+            .collect();
+        let rows: Vec<index::Found<'_>> = rows
+            .iter()
+            .map(|(kind, id, rows)| (*kind, *id, rows.as_slice()))
+            .collect();
+        index::add(transaction, &rows).await
+    }
+
+    /// What the resources are found by that have an index: few among many readings.
+    async fn write_index(&self, transaction: &Transaction<'_>) -> Result<(), Error> {
+        let indexed = self
+            .current
+            .values()
+            .filter(|row| row.2.kind().is_indexed());
+        let indexed: Vec<_> = indexed.collect();
+        let known: Vec<_> = indexed.iter().filter(|row| row.1 > 1).collect();
+        if !known.is_empty() {
+            let types: Vec<&str> = known.iter().map(|row| row.2.kind().as_str()).collect();
+            let ids: Vec<&str> = known.iter().map(|row| row.2.id().as_str()).collect();
+            index::forget(transaction, &types, &ids).await?;
+        }
+        let mut rows: Vec<(&str, &str, Vec<IndexRow>)> = Vec::with_capacity(indexed.len());
+        for (_, _, resource, source) in indexed {
+            let (kind, id) = (resource.kind().as_str(), resource.id().as_str());
+            rows.push((kind, id, rows_of(resource.json(), Some(source))));
+        }
+        let rows: Vec<index::Found<'_>> = rows
+            .iter()
+            .map(|(kind, id, rows)| (*kind, *id, rows.as_slice()))
+            .collect();
+        index::add(transaction, &rows).await
     }
 
     /// Before anything is written: it copies what is current.

@@ -45,6 +45,7 @@ pub fn holds(filter: &Filter, resource: &Found<'_>, all: &[Found<'_>]) -> bool {
         Filter::LastUpdated(spans) => spans
             .iter()
             .any(|span| date(span, resource.last_updated, resource.last_updated)),
+        Filter::Commits(_) => false,
         Filter::List(ids) => all.iter().any(|list| {
             let leads_here = |row: &IndexRow| row.param == "item" && leads_to(&row.value, resource);
             list.resource_type == "List"

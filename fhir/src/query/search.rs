@@ -1,5 +1,6 @@
 //! A search that was understood. Total: there is nothing in it that an engine might not be able to answer.
 use super::{Kind, Param, Problem};
+use crate::{axis::Commits, search::Interval};
 
 /// A search of one resource type, or of several.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,6 +53,9 @@ pub enum Filter {
     Id(Vec<String>),
     /// `meta.lastUpdated`, an instant of one millisecond, matches one of these.
     LastUpdated(Vec<DateMatch>),
+    /// It was stored in one of these commits. No query asks for it: it is what `_lastUpdated` becomes where instants are
+    /// logical ([`crate::axis`]), and only an engine knows commits.
+    Commits(Vec<Commits>),
     /// An item of one of the Lists with these ids refers to the resource (`_list`).
     List(Vec<String>),
     /// What the reference leads to, of this server and of one of the types, is found by the filter of its type.
@@ -319,6 +323,23 @@ impl Search {
             cursor: None,
             dropped: Vec::new(),
             used: Vec::new(),
+        }
+    }
+}
+
+impl DateMatch {
+    /// The spans, half open, of the instants that match it.
+    #[must_use]
+    pub fn intervals(&self) -> Vec<Interval> {
+        let of = |from: Option<i64>, until: Option<i64>| Interval { from, until };
+        let behind = self.high.saturating_add(1);
+        match self.prefix {
+            Prefix::Eq | Prefix::Ap => vec![of(Some(self.low), Some(behind))],
+            Prefix::Ne => vec![of(None, Some(self.low)), of(Some(behind), None)],
+            Prefix::Gt | Prefix::Sa => vec![of(Some(behind), None)],
+            Prefix::Lt | Prefix::Eb => vec![of(None, Some(self.low))],
+            Prefix::Ge => vec![of(Some(self.low), None)],
+            Prefix::Le => vec![of(None, Some(behind))],
         }
     }
 }

@@ -26,6 +26,18 @@ pub enum Bind {
     Text(String),
 }
 
+impl From<i64> for Bind {
+    fn from(number: i64) -> Self {
+        Self::Integer(number)
+    }
+}
+
+impl From<&str> for Bind {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
 /// A statement, or a part of one, with its bound values in the order of their marks.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sql {
@@ -53,14 +65,20 @@ impl Sql {
         self.text.push_str(text);
     }
 
-    /// Binds a value, and adds its mark.
-    pub fn bind(&mut self, value: Bind) {
-        self.binds.push(value);
+    /// Binds a value and gives its mark.
+    pub fn mark(&mut self, value: impl Into<Bind>) -> String {
+        self.binds.push(value.into());
         let sign = match self.dialect {
             Dialect::Sqlite => '?',
             Dialect::Postgres => '$',
         };
-        self.text.push_str(&format!("{sign}{}", self.binds.len()));
+        format!("{sign}{}", self.binds.len())
+    }
+
+    /// Binds a value, and adds its mark.
+    pub fn bind(&mut self, value: Bind) {
+        let mark = self.mark(value);
+        self.push(&mark);
     }
 
     /// Binds a text.
@@ -81,6 +99,8 @@ pub struct Table {
 }
 
 const TEXT: (&str, &str) = ("TEXT", "TEXT COLLATE \"C\"");
+/// Types and parameters: as `resource.type` is, so that the indexes of both sides are of use.
+const NAME: (&str, &str) = ("TEXT", "TEXT");
 const REAL: (&str, &str) = ("REAL", "DOUBLE PRECISION");
 const WHOLE: (&str, &str) = ("INTEGER", "BIGINT");
 
@@ -133,7 +153,7 @@ pub const STRING: Table = Table {
 pub const REFERENCE: Table = Table {
     name: "index_reference",
     columns: &[
-        column("target_type", TEXT),
+        column("target_type", NAME),
         column("target_id", TEXT),
         column("version", TEXT),
         column("url", TEXT),
@@ -175,7 +195,8 @@ impl Table {
             Dialect::Sqlite => of.0,
             Dialect::Postgres => of.1,
         };
-        let keys = ["type", "id", "param"].map(|name| format!("{name} {} NOT NULL", own(TEXT)));
+        let keys = [("type", NAME), ("id", TEXT), ("param", NAME)];
+        let keys = keys.map(|(name, of)| format!("{name} {} NOT NULL", own(of)));
         let numbers = ["grp", "part"].map(|name| format!("{name} {} NOT NULL", own(WHOLE)));
         let others = self
             .columns
@@ -213,6 +234,51 @@ impl Table {
         )
     }
 
+    /// Its columns in PostgreSQL, in the order of [`Table::insert`], each with the type of an array of its values.
+    pub fn arrays(&self) -> impl Iterator<Item = (&'static str, Array)> + use<> {
+        let keys = [
+            ("type", Array::Text),
+            ("id", Array::Text),
+            ("param", Array::Text),
+            ("grp", Array::Whole),
+            ("part", Array::Whole),
+        ];
+        let others = self.columns.iter().map(|(name, _, postgres)| {
+            let of = match *postgres {
+                "BIGINT" => Array::Whole,
+                "DOUBLE PRECISION" => Array::Real,
+                _ => Array::Text,
+            };
+            (*name, of)
+        });
+        keys.into_iter().chain(others)
+    }
+
+    /// The statement of PostgreSQL that adds many rows: its values are the columns of [`Table::arrays`].
+    #[must_use]
+    pub fn insert_many(&self) -> String {
+        let (mut names, mut arrays) = (Vec::new(), Vec::new());
+        for (at, (name, of)) in (1..).zip(self.arrays()) {
+            names.push(name);
+            arrays.push(format!("${at}::{}[]", of.as_str()));
+        }
+        format!(
+            "INSERT INTO {}({}) SELECT * FROM unnest({})",
+            self.name,
+            names.join(", "),
+            arrays.join(", ")
+        )
+    }
+
+    /// The statement of PostgreSQL that takes away the rows of many resources, by arrays of their types and ids.
+    #[must_use]
+    pub fn delete_many(&self) -> String {
+        format!(
+            "DELETE FROM {} x USING unnest($1::text[], $2::text[]) AS k(type, id) WHERE x.type = k.type AND x.id = k.id",
+            self.name
+        )
+    }
+
     /// The statement that takes away the rows of a resource, by its type and its id.
     #[must_use]
     pub fn delete(&self, dialect: Dialect) -> String {
@@ -224,6 +290,28 @@ impl Table {
             "DELETE FROM {} WHERE type = {} AND id = {}",
             self.name, marks[0], marks[1]
         )
+    }
+}
+
+/// Of what an array is, in PostgreSQL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(
+    missing_docs,
+    reason = "the names are those of the values that are bound"
+)]
+pub enum Array {
+    Text,
+    Whole,
+    Real,
+}
+
+impl Array {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Whole => "bigint",
+            Self::Real => "double precision",
+        }
     }
 }
 

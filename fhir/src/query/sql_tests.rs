@@ -5,18 +5,7 @@ use crate::{
     json::Json,
     query::{Context, Filter, Handling, extract, parse},
 };
-use rusqlite::{Connection, ToSql, params_from_iter, types::ToSqlOutput};
-
-impl ToSql for Bind {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(match self {
-            Self::Null => rusqlite::types::Null.into(),
-            Self::Integer(number) => (*number).into(),
-            Self::Real(number) => (*number).into(),
-            Self::Text(text) => text.as_str().into(),
-        })
-    }
-}
+use rusqlite::{Connection, params_from_iter};
 
 /// The resources of the contract, with their rows.
 fn database() -> Connection {

@@ -47,6 +47,42 @@ struct Mode {
     mode: &'static str,
 }
 
+/// A page as it grows.
+pub struct Page(Bundle);
+
+impl Page {
+    /// Without links and entries. `last` is up to when it shows everything, as the reader is told it.
+    pub fn new(last: Option<String>, total: Option<u64>) -> Self {
+        Self(Bundle {
+            meta: last.map(|last_updated| Meta { last_updated }),
+            kind: "searchset",
+            total,
+            link: Vec::new(),
+            entry: Vec::new(),
+        })
+    }
+
+    /// Adds a link.
+    pub fn link(&mut self, relation: &'static str, url: String) {
+        self.0.link.push(Link { relation, url });
+    }
+
+    /// Adds a resource, and why it is there.
+    pub fn entry(&mut self, full_url: Option<String>, resource: Box<RawValue>, mode: &'static str) {
+        self.0.entry.push(Entry {
+            full_url,
+            resource,
+            search: Mode { mode },
+        });
+    }
+
+    /// The text.
+    pub fn text(&self) -> Result<String, StoreError> {
+        let text = serde_json::to_string(&self.0);
+        text.map_err(|_| StoreError::new(Kind::Internal, "bundle"))
+    }
+}
+
 /// The bundle of a page. Parameters that were ignored are reported in it (FHIR R4 search.html#errors).
 pub fn searchset(
     base: &str,
@@ -56,38 +92,23 @@ pub fn searchset(
     total: Option<u64>,
     instants: &Instants,
 ) -> Result<String, StoreError> {
-    let internal = |_| StoreError::new(Kind::Internal, "bundle");
-    let link = |relation, cursor: Option<&Cursor>| Link {
-        relation,
-        url: format!("{base}/{}", request(search, cursor)),
-    };
-    let mut links = vec![link("self", search.cursor.as_ref())];
-    links.extend(next.map(|next| link("next", Some(next))));
-    let mut entry = Vec::with_capacity(page.len() + 1);
+    let url = |cursor| format!("{base}/{}", request(search, cursor));
+    let mut bundle = Page::new(instants.last(), total);
+    bundle.link("self", url(search.cursor.as_ref()));
+    if next.is_some() {
+        bundle.link("next", url(next));
+    }
     for stored in page {
-        entry.push(Entry {
-            full_url: Some(format!("{base}/{}/{}", stored.kind, stored.id)),
-            resource: stored.stamped(&instants.of(stored))?,
-            search: Mode { mode: "match" },
-        });
+        let url = format!("{base}/{}/{}", stored.kind, stored.id);
+        bundle.entry(Some(url), stored.stamped(&instants.of(stored))?, "match");
     }
     if !search.ignored.is_empty() {
         let text = format!("ignored search parameters: {}", search.ignored.join(", "));
-        entry.push(Entry {
-            full_url: None,
-            resource: to_raw_value(&outcome("warning", "not-supported", &text))
-                .map_err(internal)?,
-            search: Mode { mode: "outcome" },
-        });
+        let told = to_raw_value(&outcome("warning", "not-supported", &text));
+        let told = told.map_err(|_| StoreError::new(Kind::Internal, "bundle"))?;
+        bundle.entry(None, told, "outcome");
     }
-    let bundle = Bundle {
-        meta: instants.last().map(|last_updated| Meta { last_updated }),
-        kind: "searchset",
-        total,
-        link: links,
-        entry,
-    };
-    serde_json::to_string(&bundle).map_err(internal)
+    bundle.text()
 }
 
 /// The parameters that were understood, as the client may check them, and the page: what follows the base in a link.

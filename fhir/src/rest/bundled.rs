@@ -4,7 +4,7 @@ use crate::json::Json;
 use axum::http::Method;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// Entries of one Bundle: bounds how long others wait.
 pub const MAX_ENTRIES: usize = 500;
@@ -25,7 +25,7 @@ pub struct Entry {
     pub full_url: Option<String>,
     /// The text of the resource.
     pub resource: Option<String>,
-    /// GET, HEAD, POST, PUT or DELETE.
+    /// GET, HEAD, POST, PUT, PATCH or DELETE.
     pub method: Method,
     /// What follows the base, without the query: `Patient`, `1`.
     pub path: Vec<String>,
@@ -98,6 +98,7 @@ impl EntryText<'_> {
             "POST" => Method::POST,
             "PUT" => Method::PUT,
             "DELETE" => Method::DELETE,
+            "PATCH" => Method::PATCH,
             _ => return Err(Failure::method()),
         };
         let own = request.url.strip_prefix(base).unwrap_or(&request.url);
@@ -156,6 +157,25 @@ pub fn resolved(text: &str, names: &HashMap<String, String>) -> String {
     out
 }
 
+/// The references of a text that are conditions (`Practitioner?identifier=…`), as they stand in it.
+pub fn conditional_references(text: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut rest = text;
+    let mut member = "";
+    while let Some(start) = rest.find('"') {
+        let (_, quoted) = rest.split_at(start);
+        let (string, after) = quoted.split_at(end_of_string(quoted));
+        let inner = string.trim_matches('"');
+        if after.trim_start().starts_with(':') {
+            member = inner;
+        } else if member == "reference" && inner.contains('?') {
+            found.insert(inner.to_owned());
+        }
+        rest = after;
+    }
+    found
+}
+
 /// Where a string ends, with its quotes.
 fn end_of_string(quoted: &str) -> usize {
     let mut escaped = false;
@@ -195,6 +215,17 @@ mod tests {
         for odd in ["", "\"", "{\"a", "\"\\"] {
             assert_eq!(resolved(odd, &names), odd);
         }
+    }
+
+    #[test]
+    fn references_that_are_conditions_are_found_and_no_other_text_is() {
+        let text = r#"{"url": "x?y", "a": {"reference": "Practitioner?identifier=s|1"},
+            "b": [{"reference":"Patient/1"}], "c": {"reference" : "Location?name=a\"b"}}"#;
+        let found: Vec<String> = conditional_references(text).into_iter().collect();
+        assert_eq!(
+            found,
+            [r#"Location?name=a\"b"#, "Practitioner?identifier=s|1"]
+        );
     }
 
     #[test]

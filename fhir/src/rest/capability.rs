@@ -3,6 +3,7 @@ use super::{
     Answer, Api, FHIR_JSON, FhirApi, InUrl, Interaction, SYSTEM, check_format, json as respond,
     offered, routes::in_url,
 };
+use crate::query::{self, Kind};
 use crate::search::params_of;
 use crate::store::ResourceType;
 use axum::{http::HeaderMap, response::IntoResponse};
@@ -62,6 +63,22 @@ fn security(token_url: &str) -> Value {
     })
 }
 
+/// The operations of a type, beside `$validate`.
+fn operations(kind: ResourceType) -> Value {
+    let of = |name: &str, definition: &str| {
+        let url = format!("http://hl7.org/fhir/OperationDefinition/{definition}");
+        json!({"name": name, "definition": url})
+    };
+    let mut all = vec![of("meta", "Resource-meta")];
+    match kind.as_str() {
+        "Patient" => all.push(of("everything", "Patient-everything")),
+        "Encounter" => all.push(of("everything", "Encounter-everything")),
+        "Observation" => all.push(of("lastn", "Observation-lastn")),
+        _ => {}
+    }
+    all.into()
+}
+
 fn resource(kind: ResourceType, interactions: &[Interaction]) -> Value {
     let mut resource = json!({
         "type": kind.as_str(),
@@ -76,13 +93,29 @@ fn resource(kind: ResourceType, interactions: &[Interaction]) -> Value {
         "conditionalRead": "not-match",
         "readHistory": interactions.contains(&Interaction::Vread),
         "updateCreate": interactions.contains(&Interaction::Update),
-        "conditionalCreate": false,
+        "conditionalCreate": interactions.contains(&Interaction::Create),
     });
-    if interactions.contains(&Interaction::SearchType) {
+    resource["operation"] = operations(kind);
+    if !kind.is_indexed() {
         let params = params_of(kind).iter().map(
             |param| json!({"name": param.name, "type": param.kind, "documentation": param.about}),
         );
         resource["searchParam"] = params.collect();
+        return resource;
+    }
+    if interactions.contains(&Interaction::Create) {
+        resource["conditionalUpdate"] = json!(true);
+        resource["conditionalDelete"] = json!("single");
+    }
+    let params = || query::params(kind.as_str());
+    let told = params().map(|param| json!({"name": param.code, "type": param.kind.as_str()}));
+    resource["searchParam"] = told.collect();
+    let references = params().filter(|param| param.kind == Kind::Reference);
+    let includes: Vec<String> = references
+        .map(|param| format!("{kind}:{}", param.code))
+        .collect();
+    if !includes.is_empty() {
+        resource["searchInclude"] = json!(includes);
     }
     resource
 }

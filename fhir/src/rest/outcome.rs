@@ -1,6 +1,8 @@
 //! Every error as a FHIR R4 OperationOutcome with its HTTP status.
 use super::{Denied, FHIR_JSON};
 use crate::admit::Inadmissible;
+use crate::patch::PatchError;
+use crate::query::{Problem, ProblemKind};
 use crate::r4::Issue;
 use crate::search::{FOLLOW, SearchError, invalid};
 use crate::store::{Kind, StoreError, Unfit, Unmet};
@@ -31,6 +33,11 @@ impl Failure {
             challenge: None,
             issues: Vec::new(),
         }
+    }
+
+    /// Whether it has that status.
+    pub(super) fn is(&self, status: StatusCode) -> bool {
+        self.status == status
     }
 
     /// The resource is not stored (FHIR R4 http.html#create: 400 what cannot be read, 422 what is against a rule).
@@ -74,6 +81,7 @@ impl Failure {
                 "forbidden",
                 "a facility delivered this resource; it alone changes it",
             ),
+            Unmet::Search => Self::contended(),
             Unmet::Twice => Self::new(
                 StatusCode::BAD_REQUEST,
                 "invariant",
@@ -123,11 +131,83 @@ impl Failure {
         )
     }
 
-    pub(super) fn conditional() -> Self {
+    /// A parameter of a search that is not taken.
+    pub(super) fn problem(problem: &Problem) -> Self {
+        let code = match problem.kind {
+            ProblemKind::Unknown | ProblemKind::Unsupported => "not-supported",
+            ProblemKind::Invalid => "value",
+            ProblemKind::Limit => "too-costly",
+        };
+        Self::new(StatusCode::BAD_REQUEST, code, problem.to_string())
+    }
+
+    /// FHIR R4 http.html#ccreate: more than one resource matches.
+    pub(super) fn several() -> Self {
+        Self::new(
+            StatusCode::PRECONDITION_FAILED,
+            "multiple-matches",
+            "the condition finds more than one resource; nothing was written",
+        )
+    }
+
+    pub(super) fn too_many_last() -> Self {
         Self::new(
             StatusCode::BAD_REQUEST,
+            "too-costly",
+            "there are too many readings of this patient to look through; name codes, a category or a date",
+        )
+    }
+
+    pub(super) fn nothing_referred_to() -> Self {
+        Self::new(
+            StatusCode::PRECONDITION_FAILED,
+            "not-found",
+            "the condition of a reference finds nothing; nothing was written",
+        )
+    }
+
+    /// A condition that would hold of everything.
+    pub(super) fn no_condition() -> Self {
+        Self::new(
+            StatusCode::PRECONDITION_FAILED,
+            "required",
+            "a condition on resources is expected, as in identifier=system|value; nothing was written",
+        )
+    }
+
+    /// What a condition found changed each time before it could be acted upon.
+    pub(super) fn contended() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "conflict",
+            "others write the same all the time; try again later",
+        )
+    }
+
+    pub(super) fn patch(error: &PatchError) -> Self {
+        let status = match error {
+            PatchError::Malformed { .. } => StatusCode::BAD_REQUEST,
+            PatchError::Unprocessable { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+        };
+        Self::new(status, "processing", error.to_string())
+    }
+
+    pub(super) fn not_a_patch() -> Self {
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "not-supported",
-            "If-None-Exist is not served here; nothing was written",
+            "a patch is application/json-patch+json, or application/fhir+json with Parameters",
+        )
+    }
+
+    pub(super) fn too_many_included() -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "too-costly",
+            format!(
+                "a page includes {} resources at most; ask for smaller pages with _count",
+                super::including::MAX_INCLUDED
+            ),
         )
     }
 

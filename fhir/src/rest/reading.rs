@@ -28,7 +28,11 @@ pub async fn read(
 }
 
 /// Whether the last version says that the resource was deleted.
-async fn was_deleted(api: &FhirApi, kind: ResourceType, id: &FhirId) -> Result<bool, StoreError> {
+pub async fn was_deleted(
+    api: &FhirApi,
+    kind: ResourceType,
+    id: &FhirId,
+) -> Result<bool, StoreError> {
     let last = HistoryQuery {
         scope: Scope::Instance(kind, id.clone()),
         commits: None,

@@ -2,16 +2,18 @@
 //! type of R4 is no path.
 use super::{
     Answer, Api, FhirApi, InUrl, Interaction, MAX_FORM_BYTES, Pairs, SYSTEM, access::Asker,
-    access::Found, capability, check_format, history, offered, outcome::Failure, reading,
+    access::Found, capability, check_format, conditional, everything, finding, finding::Root,
+    history, lastn, offered, outcome::Failure, patching, patching::Target, reading,
     searching::search_type, transacting, validating, writing,
 };
+use crate::query::is_compartment;
 use crate::store::{FhirId, ResourceType};
 use axum::{
     Router,
     body::{Body, Bytes},
     extract::{DefaultBodyLimit, Form, FromRequest, FromRequestParts, rejection::BytesRejection},
     http::{HeaderMap, Request, StatusCode, header, request::Parts},
-    routing::{MethodRouter, any, delete, get, post, put},
+    routing::{MethodRouter, any, delete, get, patch, post, put},
 };
 use std::{convert::Infallible, sync::Arc};
 
@@ -31,8 +33,7 @@ impl FhirApi {
             }
         }
         for path in ["/{kind}/$validate", "/{kind}/%24validate"] {
-            let limit = DefaultBodyLimit::max(MAX_RESOURCE_BYTES);
-            inner = inner.route(path, post(validating::validate_type).layer(limit));
+            inner = inner.route(path, post(validating::validate_type).layer(limit()));
         }
         let inner = inner
             .method_not_allowed_fallback(async || Failure::method())
@@ -111,6 +112,11 @@ fn id_of(text: &str) -> Result<FhirId, Failure> {
     text.parse().map_err(|_| Failure::not_found())
 }
 
+/// Of the body of a resource.
+fn limit() -> DefaultBodyLimit {
+    DefaultBodyLimit::max(MAX_RESOURCE_BYTES)
+}
+
 fn routes(interaction: Interaction) -> Vec<(&'static str, MethodRouter<Arc<FhirApi>>)> {
     match interaction {
         Interaction::Read => vec![("/{kind}/{id}", get(read))],
@@ -118,23 +124,27 @@ fn routes(interaction: Interaction) -> Vec<(&'static str, MethodRouter<Arc<FhirA
         Interaction::SearchType => vec![
             ("/{kind}", get(search)),
             ("/{kind}/_search", post(search_by_post)),
+            ("/{kind}/{id}/{inner}", get(below)),
         ],
-        Interaction::Create => {
-            let limit = DefaultBodyLimit::max(MAX_RESOURCE_BYTES);
-            vec![("/{kind}", post(create).layer(limit))]
-        }
-        Interaction::Update => {
-            let limit = DefaultBodyLimit::max(MAX_RESOURCE_BYTES);
-            vec![("/{kind}/{id}", put(update).layer(limit))]
-        }
-        Interaction::Delete => vec![("/{kind}/{id}", delete(remove))],
+        Interaction::Create => vec![("/{kind}", post(create).layer(limit()))],
+        Interaction::Update => vec![
+            ("/{kind}/{id}", put(update).layer(limit())),
+            ("/{kind}", put(update_found).layer(limit())),
+        ],
+        Interaction::Patch => vec![
+            ("/{kind}/{id}", patch(patch_one).layer(limit())),
+            ("/{kind}", patch(patch_found).layer(limit())),
+        ],
+        Interaction::Delete => vec![
+            ("/{kind}/{id}", delete(remove)),
+            ("/{kind}", delete(remove_found)),
+        ],
         Interaction::HistoryInstance => vec![("/{kind}/{id}/_history", get(history_of_instance))],
         Interaction::HistoryType => vec![("/{kind}/_history", get(history_of_type))],
         Interaction::HistorySystem => vec![("/_history", get(history_of_system))],
         // One route for both: which of them it is, the Bundle says.
         Interaction::Batch => {
-            let limit = DefaultBodyLimit::max(MAX_RESOURCE_BYTES);
-            vec![("/", post(transacting::bundle).layer(limit))]
+            vec![("/", post(transacting::bundle).layer(limit()))]
         }
         Interaction::Transaction => Vec::new(),
     }
@@ -142,6 +152,11 @@ fn routes(interaction: Interaction) -> Vec<(&'static str, MethodRouter<Arc<FhirA
 
 pub async fn read(api: Api, path: Segments, pairs: InUrl, headers: HeaderMap) -> Answer {
     let kind = kind_of(path.at(0)?, Interaction::Read)?;
+    if kind == ResourceType::Observation && path.at(1).is_ok_and(|id| id == "$lastn") {
+        let asker = api.asker(&headers, kind, Interaction::SearchType)?;
+        let found = lastn::lastn(&api, &asker, pairs, &headers).await;
+        return asker.answer(&api, found).await;
+    }
     let asker = api.asker(&headers, kind, Interaction::Read)?;
     let found = reading::read(&api, kind, &asker, path.at(1), pairs, &headers).await;
     asker.answer(&api, found).await
@@ -196,6 +211,74 @@ async fn search_by(
         pairs.extend(in_form(headers, body).await?);
     }
     check_format(headers, &pairs)?;
+    if !kind.is_indexed() {
+        return search_type(api, kind, pairs, headers, &asker.reader).await;
+    }
+    let root = Root {
+        kind,
+        compartment: None,
+    };
+    finding::find(api, &root, pairs, headers, asker).await
+}
+
+/// What stands below a resource: an operation, or a type within its compartment (FHIR R4 search.html#Compartment).
+pub async fn below(api: Api, path: Segments, pairs: InUrl, headers: HeaderMap) -> Answer {
+    let (of, inner) = (kind_of(path.at(0)?, Interaction::Read)?, path.at(2)?);
+    match inner {
+        "$everything" if everything::TYPES.contains(&of.as_str()) => {
+            let asker = api.asker(&headers, of, Interaction::SearchType)?;
+            let found = async {
+                let id = id_of(path.at(1)?)?;
+                everything::everything(&api, of, id, &asker, pairs, &headers).await
+            };
+            let found = found.await;
+            asker.answer(&api, found).await
+        }
+        "$meta" => {
+            let asker = api.asker(&headers, of, Interaction::Read)?;
+            let found = async {
+                let id = id_of(path.at(1)?)?;
+                everything::meta(&api, of, id, &asker, pairs, &headers).await
+            };
+            let found = found.await;
+            asker.answer(&api, found).await
+        }
+        _ if !is_compartment(of.as_str()) => Err(Failure::no_such_path()),
+        inner => {
+            let kind = kind_of(inner, Interaction::SearchType)?;
+            let asker = api.asker(&headers, kind, Interaction::SearchType)?;
+            let found = async {
+                let id = id_of(path.at(1)?)?;
+                within(&api, (of, id), kind, &asker, pairs, &headers).await
+            };
+            let found = found.await;
+            asker.answer(&api, found).await
+        }
+    }
+}
+
+/// A search within a compartment. Readings refer to a patient and a device alone.
+async fn within(
+    api: &FhirApi,
+    (of, id): (ResourceType, FhirId),
+    kind: ResourceType,
+    asker: &Asker,
+    pairs: InUrl,
+    headers: &HeaderMap,
+) -> Result<Found, Failure> {
+    let mut pairs = in_url(pairs)?;
+    check_format(headers, &pairs)?;
+    if kind.is_indexed() {
+        let compartment = Some((of, id));
+        let root = Root { kind, compartment };
+        return finding::find(api, &root, pairs, headers, asker).await;
+    }
+    let name = match of {
+        ResourceType::Patient => "patient",
+        ResourceType::Device => "device",
+        _ => return Err(Failure::no_such_path()),
+    };
+    pairs.insert(0, (name.to_owned(), id.to_string()));
     search_type(api, kind, pairs, headers, &asker.reader).await
 }
 
@@ -254,6 +337,70 @@ pub async fn update(
         body: Some(body),
     };
     writing::update(&api, kind, asker, path.at(1), request).await
+}
+
+/// What the parameters find is updated, or a new one made (FHIR R4 http.html#cond-update).
+pub async fn update_found(
+    api: Api,
+    path: Segments,
+    pairs: InUrl,
+    headers: HeaderMap,
+    body: InBody,
+) -> Answer {
+    let kind = kind_of(path.at(0)?, Interaction::Update)?;
+    let asker = api.asker(&headers, kind, Interaction::Update)?;
+    let request = writing::Request {
+        pairs,
+        headers: &headers,
+        body: Some(body),
+    };
+    conditional::update(&api, kind, asker, request).await
+}
+
+pub async fn patch_one(
+    api: Api,
+    path: Segments,
+    pairs: InUrl,
+    headers: HeaderMap,
+    body: InBody,
+) -> Answer {
+    let kind = kind_of(path.at(0)?, Interaction::Patch)?;
+    let asker = api.asker(&headers, kind, Interaction::Patch)?;
+    let request = writing::Request {
+        pairs,
+        headers: &headers,
+        body: Some(body),
+    };
+    patching::patch(&api, kind, asker, Target::Id(path.at(1)), request).await
+}
+
+pub async fn patch_found(
+    api: Api,
+    path: Segments,
+    pairs: InUrl,
+    headers: HeaderMap,
+    body: InBody,
+) -> Answer {
+    let kind = kind_of(path.at(0)?, Interaction::Patch)?;
+    let asker = api.asker(&headers, kind, Interaction::Patch)?;
+    let request = writing::Request {
+        pairs,
+        headers: &headers,
+        body: Some(body),
+    };
+    patching::patch(&api, kind, asker, Target::Found, request).await
+}
+
+/// What the parameters find is deleted (FHIR R4 http.html#cdelete).
+pub async fn remove_found(api: Api, path: Segments, pairs: InUrl, headers: HeaderMap) -> Answer {
+    let kind = kind_of(path.at(0)?, Interaction::Delete)?;
+    let asker = api.asker(&headers, kind, Interaction::Delete)?;
+    let request = writing::Request {
+        pairs,
+        headers: &headers,
+        body: None,
+    };
+    conditional::delete(&api, kind, asker, request).await
 }
 
 pub async fn remove(api: Api, path: Segments, pairs: InUrl, headers: HeaderMap) -> Answer {

@@ -8,7 +8,8 @@ use super::{
 };
 use crate::json::Json;
 use crate::store::{
-    Change, Draft, Expect, FhirId, ResourceType, Stored, Transacted, Transaction, Unmet, Written,
+    Change, Draft, Expect, FhirId, Guard, ResourceType, Stored, Transacted, Transaction, Unmet,
+    Written,
 };
 use axum::{
     http::{HeaderMap, StatusCode, header},
@@ -24,7 +25,7 @@ pub struct Request<'a> {
 
 impl Request<'_> {
     /// The text of the resource.
-    fn read(self) -> Result<String, Failure> {
+    pub fn read(self) -> Result<String, Failure> {
         self.check()?;
         match self.body {
             Some(body) => resource_in(self.headers, body),
@@ -33,7 +34,7 @@ impl Request<'_> {
     }
 
     /// The parameters of a write are those of its form alone.
-    fn check(&self) -> Result<(), Failure> {
+    pub fn check(&self) -> Result<(), Failure> {
         let pairs = match &self.pairs {
             Ok(pairs) => &pairs.0,
             Err(_) => return Err(Failure::parameters()),
@@ -76,10 +77,10 @@ pub async fn create(
     request: Request<'_>,
 ) -> Result<Response, Failure> {
     let headers = request.headers;
+    if headers.contains_key(super::conditional::IF_NONE_EXIST) {
+        return super::conditional::create(api, kind, asker, request).await;
+    }
     let intent = || {
-        if headers.contains_key("if-none-exist") {
-            return Err(Failure::conditional());
-        }
         let id = drawn((api.draw)()).ok_or_else(Failure::undrawn)?;
         let draft = draft(api, kind, id, &request.read()?)?;
         Ok((intent_of(&draft), draft))
@@ -162,10 +163,10 @@ pub async fn check_id(api: &FhirApi, kind: ResourceType, id: &FhirId) -> Result<
 
 pub fn draft(api: &FhirApi, kind: ResourceType, id: FhirId, text: &str) -> Result<Draft, Failure> {
     let holding = (api.holding)();
-    Draft::parse(&holding, kind, id, text).map_err(|unfit| Failure::unfit(&unfit))
+    Draft::parse(&holding, kind, id, text, &api.base).map_err(|unfit| Failure::unfit(&unfit))
 }
 
-fn intent_of(draft: &Draft) -> Intent {
+pub fn intent_of(draft: &Draft) -> Intent {
     Intent {
         request: format!("{}/{}", draft.kind(), draft.id()),
         patient: draft.patient().cloned(),
@@ -188,17 +189,31 @@ pub fn expected(headers: &HeaderMap) -> Result<Expect, Failure> {
     })
 }
 
-/// Does one change.
-async fn change(api: &FhirApi, reader: &Reader, change: Change) -> Result<Written, Failure> {
+/// Does one change, if what is expected of searches holds; otherwise why not.
+pub async fn try_change(
+    api: &FhirApi,
+    reader: &Reader,
+    change: Change,
+    guards: Vec<Guard>,
+) -> Result<Result<Written, Unmet>, Failure> {
     let transaction = Transaction {
         author: reader.0.clone(),
         now: (api.now)(),
         changes: vec![change],
+        guards,
     };
     match api.store.transact(transaction).await? {
-        Transacted::Done(written) => written.first().copied().ok_or_else(Failure::undrawn),
-        Transacted::Unmet { why, .. } => Err(Failure::unmet(why)),
+        Transacted::Done(written) => {
+            let written = written.first().copied();
+            Ok(Ok(written.ok_or_else(Failure::undrawn)?))
+        }
+        Transacted::Unmet { why, .. } => Ok(Err(why)),
     }
+}
+
+async fn change(api: &FhirApi, reader: &Reader, change: Change) -> Result<Written, Failure> {
+    let done = try_change(api, reader, change, Vec::new()).await?;
+    done.map_err(Failure::unmet)
 }
 
 async fn put(
@@ -213,7 +228,19 @@ async fn put(
         expect,
     };
     let written = change(api, &reader, put).await?;
-    let stored = Stored {
+    answer_of(
+        api,
+        &reader,
+        &stored_of(&draft, written),
+        written.existed,
+        headers,
+    )
+    .await
+}
+
+/// What is stored after a write.
+pub fn stored_of(draft: &Draft, written: Written) -> Stored {
+    Stored {
         kind: draft.kind(),
         id: draft.id().clone(),
         version: written.version,
@@ -221,16 +248,26 @@ async fn put(
         updated: written.updated,
         source: None,
         json: draft.json().to_owned(),
-    };
-    let instants = instants(api, &reader, written.seq).await?;
+    }
+}
+
+/// The answer to a write.
+pub async fn answer_of(
+    api: &FhirApi,
+    reader: &Reader,
+    stored: &Stored,
+    existed: bool,
+    headers: &HeaderMap,
+) -> Result<Response, Failure> {
+    let instants = instants(api, reader, stored.seq).await?;
     let (kind, id, version) = (stored.kind, &stored.id, stored.version);
     let location = format!("{}/{kind}/{id}/_history/{version}", api.base);
     let validators = [
         (header::ETAG, format!("W/\"{version}\"")),
-        (header::LAST_MODIFIED, http_date(instants.time_of(&stored))),
+        (header::LAST_MODIFIED, http_date(instants.time_of(stored))),
         (header::LOCATION, location),
     ];
-    let status = match written.existed {
+    let status = match existed {
         true => StatusCode::OK,
         false => StatusCode::CREATED,
     };
@@ -238,10 +275,19 @@ async fn put(
         Return::Minimal => (status, validators).into_response(),
         Return::Outcome => (status, validators, json(done("stored"))).into_response(),
         Return::Representation => {
-            let body = stored.stamped(&instants.of(&stored))?.get().to_owned();
+            let body = stored.stamped(&instants.of(stored))?.get().to_owned();
             (status, validators, json(body)).into_response()
         }
     })
+}
+
+/// The answer to a delete.
+pub fn answer_of_delete(written: Written, headers: &HeaderMap) -> Response {
+    let tag = [(header::ETAG, format!("W/\"{}\"", written.version))];
+    match negotiation::returns(headers) {
+        Return::Outcome => (StatusCode::OK, tag, json(done("deleted"))).into_response(),
+        Return::Minimal | Return::Representation => (StatusCode::NO_CONTENT, tag).into_response(),
+    }
 }
 
 /// The same whether there was a resource or not (FHIR R4 http.html#delete).
@@ -252,11 +298,7 @@ async fn remove(
     headers: &HeaderMap,
 ) -> Result<Response, Failure> {
     let written = change(api, &reader, delete).await?;
-    let tag = [(header::ETAG, format!("W/\"{}\"", written.version))];
-    Ok(match negotiation::returns(headers) {
-        Return::Outcome => (StatusCode::OK, tag, json(done("deleted"))).into_response(),
-        Return::Minimal | Return::Representation => (StatusCode::NO_CONTENT, tag).into_response(),
-    })
+    Ok(answer_of_delete(written, headers))
 }
 
 fn done(what: &str) -> String {

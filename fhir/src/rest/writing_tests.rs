@@ -11,7 +11,7 @@ fn condition() -> Value {
 }
 
 impl Fixture {
-    async fn write(
+    pub async fn write(
         &self,
         method: Method,
         path: &str,
@@ -40,7 +40,7 @@ impl Fixture {
         format!("/fhir/Condition/{}", reply.json()["id"].as_str().unwrap())
     }
 
-    async fn bundle(&self, kind: &str, entries: &Value) -> Reply {
+    pub async fn bundle(&self, kind: &str, entries: &Value) -> Reply {
         let bundle = json!({"resourceType": "Bundle", "type": kind, "entry": entries});
         self.write(Method::POST, "/fhir", &[], &bundle.to_string())
             .await
@@ -327,7 +327,7 @@ async fn histories_go_by_the_readers_marks_and_page_on() {
     }
 }
 
-fn encounter() -> Value {
+pub fn encounter() -> Value {
     json!({
         "resourceType": "Encounter", "status": "finished",
         "class": {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "IMP"},

@@ -1,8 +1,11 @@
-//! What clients write and how versions are listed, in SQLite.
+//! What clients write, how it is found, and how versions are listed, in SQLite.
 use super::stored;
-use crate::sql::{self, Dialect, Value};
+use crate::query::IndexRow;
+use crate::query::sql::{Bind, Dialect, Sql, TABLES, row as index_row};
+use crate::sql;
 use crate::store::{
-    Change, Current, HistoryPage, HistoryQuery, Plan, Planned, Transacted, Transaction, plan,
+    Change, Current, Find, FindPage, Guard, HistoryPage, HistoryQuery, Plan, Planned, Stored,
+    Transacted, Transaction, Unmet, plan, rows_of,
 };
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
@@ -18,10 +21,15 @@ const WRITE: &str = "INSERT INTO resource(seq, type, id, version, updated, body,
 const REMEMBER: &str = "INSERT INTO history(seq, type, id, version, updated, body, author) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
 
-impl ToSql for Value {
+/// Resources whose rows are made at once where a store gets its index.
+const CHUNK: i64 = 1_000;
+
+impl ToSql for Bind {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(ToSqlOutput::Borrowed(match self {
+            Self::Null => ValueRef::Null,
             Self::Integer(number) => ValueRef::Integer(*number),
+            Self::Real(number) => ValueRef::Real(*number),
             Self::Text(text) => ValueRef::Text(text.as_bytes()),
         }))
     }
@@ -33,6 +41,12 @@ pub fn transact(
     transaction: &Transaction,
     (seq, updated): (i64, i64),
 ) -> rusqlite::Result<(Transacted, i64)> {
+    for guard in &transaction.guards {
+        if !is_met(connection, guard)? {
+            let (at, why) = (guard.of, Unmet::Search);
+            return Ok((Transacted::Unmet { at, why }, seq));
+        }
+    }
     let mut known = HashMap::new();
     for (kind, id) in transaction.changes.iter().map(Change::key) {
         if let Some(current) = current(connection, kind.as_str(), id.as_str())? {
@@ -48,6 +62,14 @@ pub fn transact(
     }
     let last = rows.last().map_or(seq, |row| row.seq);
     Ok((Transacted::Done(written), last))
+}
+
+fn is_met(connection: &Connection, guard: &Guard) -> rusqlite::Result<bool> {
+    let sql = sql::few(Dialect::Sqlite, guard);
+    let mut statement = connection.prepare(&sql.text)?;
+    let ids = statement.query_map(params_from_iter(sql.binds), |row| row.get(0))?;
+    let ids: Vec<String> = ids.collect::<rusqlite::Result<_>>()?;
+    Ok(guard.is_met(&ids))
 }
 
 fn current(connection: &Connection, kind: &str, id: &str) -> rusqlite::Result<Option<Current>> {
@@ -89,21 +111,102 @@ fn write(
     let (kind, id) = (row.kind.as_str(), row.id.as_str());
     if row.replaces.is_some() {
         connection.prepare_cached(FORGET)?.execute([kind, id])?;
+        forget(connection, kind, id)?;
     }
     let body = row.draft.map_or("", |draft| draft.json());
     let values = params![row.seq, kind, id, row.version, updated, body, author];
-    if row.draft.is_some() {
+    if let Some(draft) = row.draft {
         connection.prepare_cached(WRITE)?.execute(values)?;
+        index(connection, kind, id, draft.rows())?;
     }
     connection.prepare_cached(REMEMBER)?.execute(values)?;
     Ok(())
+}
+
+/// Takes away the rows by which a resource is found.
+pub fn forget(connection: &Connection, kind: &str, id: &str) -> rusqlite::Result<()> {
+    for table in TABLES {
+        let forget = table.delete(Dialect::Sqlite);
+        connection.prepare_cached(&forget)?.execute([kind, id])?;
+    }
+    Ok(())
+}
+
+/// Adds the rows by which a resource is found.
+pub fn index(
+    connection: &Connection,
+    kind: &str,
+    id: &str,
+    rows: &[IndexRow],
+) -> rusqlite::Result<()> {
+    for one in rows {
+        let (table, values) = index_row(kind, id, one);
+        let insert = table.insert(Dialect::Sqlite);
+        let mut statement = connection.prepare_cached(&insert)?;
+        statement.execute(params_from_iter(values))?;
+    }
+    Ok(())
+}
+
+/// Makes the rows of what was stored before there was an index.
+pub fn index_all(connection: &Connection) -> rusqlite::Result<()> {
+    let mut select = connection.prepare(
+        "SELECT seq, type, id, body, source FROM resource \
+         WHERE (author IS NOT NULL OR type IN ('Patient', 'Device')) AND seq > ?1 ORDER BY seq LIMIT ?2",
+    )?;
+    let mut last: i64 = 0;
+    loop {
+        let mut rows = select.query([last, CHUNK])?;
+        let before = last;
+        while let Some(row) = rows.next()? {
+            last = row.get(0)?;
+            let (kind, id): (String, String) = (row.get(1)?, row.get(2)?);
+            let (body, source): (String, Option<String>) = (row.get(3)?, row.get(4)?);
+            index(connection, &kind, &id, &rows_of(&body, source.as_deref()))?;
+        }
+        if last == before {
+            return Ok(());
+        }
+    }
+}
+
+/// One page of a search.
+pub fn find(connection: &Connection, find: &Find) -> rusqlite::Result<FindPage> {
+    let sql = sql::page(Dialect::Sqlite, find);
+    let keys = find.keys().count();
+    let mut statement = connection.prepare(&sql.text)?;
+    let rows = statement.query_map(params_from_iter(sql.binds), |row| {
+        let keys = (7..7 + keys).map(|at| Ok(bind_of(row.get_ref(at)?)));
+        Ok((stored(row)?, keys.collect::<rusqlite::Result<Vec<Bind>>>()?))
+    })?;
+    let rows: Vec<(Stored, Vec<Bind>)> = rows.collect::<rusqlite::Result<_>>()?;
+    Ok(FindPage::of(rows, find.count))
+}
+
+fn bind_of(value: ValueRef<'_>) -> Bind {
+    match value {
+        ValueRef::Integer(number) => Bind::Integer(number),
+        ValueRef::Real(number) => Bind::Real(number),
+        ValueRef::Text(text) => Bind::Text(String::from_utf8_lossy(text).into_owned()),
+        ValueRef::Null | ValueRef::Blob(_) => Bind::Null,
+    }
+}
+
+/// How many a search finds.
+pub fn count(connection: &Connection, find: &Find) -> rusqlite::Result<u64> {
+    let Sql { text, binds, .. } = sql::count(Dialect::Sqlite, find);
+    connection
+        .prepare(&text)?
+        .query_row(params_from_iter(binds), |row| {
+            Ok(u64::try_from(row.get::<_, i64>(0)?).unwrap_or(0))
+        })
 }
 
 /// One page of versions.
 pub fn history(connection: &Connection, query: &HistoryQuery) -> rusqlite::Result<HistoryPage> {
     let sql = sql::history(Dialect::Sqlite, query);
     let mut statement = connection.prepare_cached(&sql.text)?;
-    let rows = statement.query_map(params_from_iter(sql.values), stored)?;
+    let rows = statement.query_map(params_from_iter(sql.binds), stored)?;
     let versions = rows.collect::<rusqlite::Result<_>>()?;
     Ok(HistoryPage::of(versions, query.count))
 }

@@ -2,7 +2,7 @@
 use super::{failed, general};
 use crate::store::{
     self, Applied, Decision, Delivery, Known, MAX_APPLY, NewResource, ResourceType, Source,
-    StoreError, Transacted, conflicts_of, conflicts_text, decide,
+    StoreError, Transacted, conflicts_of, conflicts_text, decide, row_of_source, rows_of,
 };
 use rusqlite::{
     Connection, OptionalExtension, Savepoint, Transaction, TransactionBehavior, params,
@@ -302,6 +302,9 @@ impl Head {
             transaction
                 .prepare_cached(ADOPT)?
                 .execute([kind, id, source])?;
+            if resource.kind().is_indexed() {
+                general::index(transaction, kind, id, &[row_of_source(source)])?;
+            }
         }
         let Decision::Write(version) = decision else {
             return Ok(decision);
@@ -330,6 +333,13 @@ impl Head {
             index.effective.map(|time| time.0),
             source,
         ])?;
+        if resource.kind().is_indexed() {
+            if known.is_some() {
+                general::forget(transaction, kind, id)?;
+            }
+            let rows = rows_of(resource.json(), Some(source));
+            general::index(transaction, kind, id, &rows)?;
+        }
         if resource.kind().is_versioned() {
             transaction.prepare_cached(REMEMBER)?.execute(params![
                 kind,

@@ -1,19 +1,21 @@
 //! A resource that a client would have stored: it is R4, the place may hold it, and what the server says of it
 //! (`id`, `meta.versionId`, `meta.lastUpdated`) is the server's.
-use super::{FhirId, ResourceType};
+use super::{FhirId, ResourceType, SOURCE_PREFIX};
 use crate::admit::{Holding, Inadmissible};
 use crate::json::Json;
+use crate::query::{IndexRow, Value, extract};
 use crate::r4::{self, Issue};
 use crate::validate::Members;
 use serde_json::value::RawValue;
 
 /// See the head of this file: only [`Draft::parse`] makes one.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Draft {
     kind: ResourceType,
     id: FhirId,
     json: String,
     patient: Option<FhirId>,
+    rows: Vec<IndexRow>,
 }
 
 /// Why a text is not stored.
@@ -28,7 +30,8 @@ pub enum Unfit {
 }
 
 impl Draft {
-    /// Judges the text of a resource of a type, which will have that id.
+    /// Judges the text of a resource of a type, which will have that id. `base` is the URL of this server, with which its
+    /// own absolute references begin.
     ///
     /// # Errors
     /// [`Unfit`], with every element that is at fault.
@@ -37,6 +40,7 @@ impl Draft {
         kind: ResourceType,
         id: FhirId,
         text: &str,
+        base: &str,
     ) -> Result<Self, Unfit> {
         let tree = Json::parse(text).map_err(|error| Unfit::NotJson(error.to_string()))?;
         let found = r4::validate_tree(&tree).map_err(Unfit::NotR4)?;
@@ -51,20 +55,43 @@ impl Draft {
         if !refused.is_empty() {
             return Err(Unfit::Inadmissible(refused));
         }
+        Self::of(kind, id, (text, &tree), base)
+    }
+
+    /// Of a text that was judged.
+    fn of(
+        kind: ResourceType,
+        id: FhirId,
+        (text, tree): (&str, &Json<'_>),
+        base: &str,
+    ) -> Result<Self, Unfit> {
         let json = own(text, &id).ok_or_else(|| Unfit::NotJson("no JSON object".to_owned()))?;
-        let patient = patient_of(kind, &id, &tree);
         Ok(Self {
             kind,
+            patient: patient_of(kind, &id, tree),
             id,
             json,
-            patient,
+            rows: extract(tree, base),
         })
+    }
+
+    /// Of a text that nobody judged: for the promises of engines, whose resources hold what a search needs and no more.
+    #[cfg(feature = "contract")]
+    pub(crate) fn unjudged(kind: ResourceType, id: FhirId, text: &str, base: &str) -> Option<Self> {
+        let tree = Json::parse(text).ok()?;
+        Self::of(kind, id, (text, &tree), base).ok()
     }
 
     /// The Patient that it is of, or is.
     #[must_use]
     pub const fn patient(&self) -> Option<&FhirId> {
         self.patient.as_ref()
+    }
+
+    /// What it is found by.
+    #[must_use]
+    pub fn rows(&self) -> &[IndexRow] {
+        &self.rows
     }
 
     /// The resource type.
@@ -83,6 +110,25 @@ impl Draft {
     #[must_use]
     pub fn json(&self) -> &str {
         &self.json
+    }
+}
+
+/// What a resource is found by that a facility delivered, or that was stored before there was an index: by its text and
+/// by the facility, which the text does not name. None of it refers by an absolute URL: a region takes relative references
+/// alone ([`crate::admit`]).
+pub(crate) fn rows_of(text: &str, source: Option<&str>) -> Vec<IndexRow> {
+    let mut rows = Json::parse(text).map_or_else(|_| Vec::new(), |tree| extract(&tree, ""));
+    rows.extend(source.map(row_of_source));
+    rows
+}
+
+/// That a facility delivered it: `_source`.
+pub(crate) fn row_of_source(source: &str) -> IndexRow {
+    IndexRow {
+        param: "_source",
+        group: 0,
+        part: 0,
+        value: Value::Uri(format!("{SOURCE_PREFIX}{source}")),
     }
 }
 

@@ -67,13 +67,14 @@ async fn every_example_that_is_r4_is_stored_and_read_back_equal_in_meaning() {
     let dir = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(&dir.path().join("fhir.db")).unwrap();
     let changes = originals.iter().map(|(kind, id, text)| Change::Put {
-        draft: Draft::parse(&Holding::Identified, *kind, id.clone(), text).unwrap(),
+        draft: Draft::parse(&Holding::Identified, *kind, id.clone(), text, "").unwrap(),
         expect: Expect::Absent,
     });
     let transaction = Transaction {
         author: "loader".into(),
         now: Timestamp(1),
         changes: changes.collect(),
+        guards: Vec::new(),
     };
     let done = store.transact(transaction).await.unwrap();
     assert!(matches!(done, Transacted::Done(done) if done.len() == originals.len()));

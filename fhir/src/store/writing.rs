@@ -1,6 +1,6 @@
 //! What clients write: changes that are done all or not at all, each with what it expects. The plan of a transaction is
 //! one for every engine, and pure.
-use super::{Draft, FhirId, ResourceType};
+use super::{Draft, FhirId, Guard, ResourceType};
 use std::collections::{HashMap, HashSet};
 use types::Timestamp;
 
@@ -16,6 +16,8 @@ pub struct Transaction {
     pub now: Timestamp,
     /// In this order.
     pub changes: Vec<Change>,
+    /// What searches find before any of it is done.
+    pub guards: Vec<Guard>,
 }
 
 /// A change of one resource.
@@ -105,6 +107,8 @@ pub enum Unmet {
     Delivered,
     /// Two changes are of one resource.
     Twice,
+    /// A search finds another than was expected ([`Guard`]): ask again.
+    Search,
 }
 
 /// What is under an id within the transaction.

@@ -88,6 +88,15 @@ impl Compiler<'_, '_> {
                     own.date(span, &column, &column)
                 });
             }
+            Filter::Commits(list) => self.each(list, " OR ", "1 = 0", |own, commits| {
+                own.push(&format!("({alias}.seq > "));
+                own.sql.bind(Bind::Integer(commits.after));
+                if let Some(until) = commits.until {
+                    own.push(&format!(" AND {alias}.seq <= "));
+                    own.sql.bind(Bind::Integer(until));
+                }
+                own.push(")");
+            }),
             Filter::List(ids) => {
                 self.push(&format!("(({alias}.type, {alias}.id) IN (SELECT x.target_type, x.target_id FROM index_reference x WHERE x.type = 'List' AND x.param = 'item' AND "));
                 self.each(ids, " OR ", "1 = 0", |own, id| {

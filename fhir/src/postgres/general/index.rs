@@ -1,0 +1,108 @@
+//! The rows by which resources are found, in PostgreSQL: many at once, as arrays.
+use crate::query::IndexRow;
+use crate::query::sql::{Array, Bind, TABLES, row};
+use crate::store::rows_of;
+use std::collections::HashMap;
+use tokio_postgres::{Error, types::ToSql};
+
+/// Resources whose rows are made at once where a store gets its index.
+const CHUNK: i64 = 1_000;
+
+type Values = Vec<Vec<Bind>>;
+
+/// Takes away the rows of resources.
+pub async fn forget(
+    transaction: &deadpool_postgres::Transaction<'_>,
+    types: &[&str],
+    ids: &[&str],
+) -> Result<(), Error> {
+    for table in TABLES {
+        let statement = transaction.prepare_cached(&table.delete_many()).await?;
+        transaction.execute(&statement, &[&types, &ids]).await?;
+    }
+    Ok(())
+}
+
+/// Type and id of a resource, and what it is found by.
+pub type Found<'a> = (&'a str, &'a str, &'a [IndexRow]);
+
+/// Adds the rows of resources.
+pub async fn add(
+    transaction: &deadpool_postgres::Transaction<'_>,
+    resources: &[Found<'_>],
+) -> Result<(), Error> {
+    let mut of_tables: HashMap<&'static str, Values> = HashMap::new();
+    for (kind, id, rows) in resources {
+        for one in *rows {
+            let (table, values) = row(kind, id, one);
+            of_tables.entry(table.name).or_default().push(values);
+        }
+    }
+    for table in TABLES {
+        let Some(values) = of_tables.get(table.name) else {
+            continue;
+        };
+        let arrays = (0..).zip(table.arrays());
+        let columns: Vec<Column> = arrays.map(|(at, (_, of))| column(of, values, at)).collect();
+        let params: Vec<&(dyn ToSql + Sync)> = columns
+            .iter()
+            .map(|one| one.as_ref() as &(dyn ToSql + Sync))
+            .collect();
+        let statement = transaction.prepare_cached(&table.insert_many()).await?;
+        transaction.execute(&statement, &params).await?;
+    }
+    Ok(())
+}
+
+type Column = Box<dyn ToSql + Sync + Send>;
+
+/// One column of the rows.
+fn column(of: Array, values: &Values, at: usize) -> Column {
+    let each = values.iter().map(|row| row.get(at));
+    match of {
+        Array::Text => {
+            let texts = each.map(|bind| match bind {
+                Some(Bind::Text(text)) => Some(text.clone()),
+                _ => None,
+            });
+            Box::new(texts.collect::<Vec<Option<String>>>())
+        }
+        Array::Whole => {
+            let numbers = each.map(|bind| match bind {
+                Some(Bind::Integer(number)) => Some(*number),
+                _ => None,
+            });
+            Box::new(numbers.collect::<Vec<Option<i64>>>())
+        }
+        Array::Real => {
+            let numbers = each.map(|bind| match bind {
+                Some(Bind::Real(number)) => Some(*number),
+                _ => None,
+            });
+            Box::new(numbers.collect::<Vec<Option<f64>>>())
+        }
+    }
+}
+
+/// Makes the rows of what was stored before there was an index.
+pub async fn index_all(transaction: &deadpool_postgres::Transaction<'_>) -> Result<(), Error> {
+    let select = "SELECT seq, type, id, body, source FROM resource \
+         WHERE (author IS NOT NULL OR type IN ('Patient', 'Device')) AND seq > $1 ORDER BY seq LIMIT $2";
+    let mut last = 0_i64;
+    loop {
+        let chunk = transaction.query(select, &[&last, &CHUNK]).await?;
+        let rows: Vec<(&str, &str, Vec<IndexRow>)> = chunk
+            .iter()
+            .map(|row| (row.get(1), row.get(2), rows_of(row.get(3), row.get(4))))
+            .collect();
+        let each = rows
+            .iter()
+            .map(|(kind, id, rows)| (*kind, *id, rows.as_slice()));
+        let each: Vec<Found<'_>> = each.collect();
+        add(transaction, &each).await?;
+        match chunk.last() {
+            Some(row) => last = row.get(0),
+            None => return Ok(()),
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! Writes of whatever a search finds (FHIR R4 http.html#ccreate, #cond-update, #cdelete): what is found is looked up,
+//! and the write is done only if the store, within the transaction, finds the same. So of many clients that send the same
+//! condition at once one creates, and the others find what it created.
+use super::access::{Asker, Intent};
+use super::finding;
+use super::routes::in_url;
+use super::validating::resource_in;
+use super::writing::{self, Request, check_id, draft, drawn, expected, id_in};
+use super::{Answer, FhirApi, Interaction, Pairs, Reader, check_format, outcome::Failure};
+use crate::query::{self, Filter, Handling};
+use crate::store::{Change, Draft, Expect, FhirId, Find, Guard, ResourceType, Stored, Unmet};
+use axum::http::{HeaderMap, Uri};
+
+/// The header of a conditional create.
+pub const IF_NONE_EXIST: &str = "if-none-exist";
+/// Times that a condition is looked up again since the store found another than was looked up before.
+pub const MAX_TRIES: usize = 32;
+
+/// A condition on the resources of a type.
+pub struct Condition {
+    kind: ResourceType,
+    filter: Filter,
+}
+
+/// What a condition finds.
+pub enum Matching {
+    None,
+    One(Box<Stored>),
+    Several,
+}
+
+impl Condition {
+    /// Reads a condition. Who writes by it learns whether something matches, and so needs to search the type.
+    pub async fn read(
+        api: &FhirApi,
+        headers: &HeaderMap,
+        kind: ResourceType,
+        pairs: &[(String, String)],
+        reader: &Reader,
+    ) -> Result<Self, Failure> {
+        let is_condition = |(name, _): &&(String, String)| !is_format(name);
+        let pairs: Pairs = pairs.iter().filter(is_condition).cloned().collect();
+        if pairs.is_empty() {
+            return Err(Failure::no_condition());
+        }
+        drop(api.asker(headers, kind, Interaction::SearchType)?);
+        let context = query::Context {
+            now: (api.now)().0,
+            base: &api.base,
+            handling: Handling::Strict,
+        };
+        let filter = query::parse_conditions(kind.as_str(), &pairs, context);
+        let mut filter = filter.map_err(|problem| Failure::problem(&problem))?;
+        finding::may_look(api, headers, kind, &filter)?;
+        finding::instants(api, reader, &mut filter).await?;
+        Ok(Self { kind, filter })
+    }
+
+    /// What it finds now.
+    pub async fn look(&self, api: &FhirApi) -> Result<Matching, Failure> {
+        let find = Find::of(self.kind, self.filter.clone(), 2);
+        let mut found = api.store.find(&find).await?.resources;
+        Ok(match (found.pop(), found.is_empty()) {
+            (None, _) => Matching::None,
+            (Some(one), true) => Matching::One(Box::new(one)),
+            (Some(_), false) => Matching::Several,
+        })
+    }
+
+    /// That it finds this one, or none, when the change at a position is done.
+    pub fn guard(&self, of: usize, found: Option<FhirId>) -> Guard {
+        Guard {
+            of,
+            kind: self.kind,
+            filter: self.filter.clone(),
+            found,
+        }
+    }
+}
+
+fn is_format(name: &str) -> bool {
+    matches!(name, "_format" | "_pretty")
+}
+
+/// The pairs of a condition that stands in a header or an entry.
+pub fn pairs_of(text: &str) -> Result<Pairs, Failure> {
+    let query = text.strip_prefix('?').unwrap_or(text);
+    let uri: Uri = format!("http://local/?{query}")
+        .parse()
+        .map_err(|_| Failure::parameters())?;
+    let pairs = axum::extract::Query::<Pairs>::try_from_uri(&uri);
+    Ok(pairs.map_err(|_| Failure::parameters())?.0)
+}
+
+/// The condition of a header.
+fn header_of(headers: &HeaderMap) -> Result<Pairs, Failure> {
+    let mut values = headers.get_all(IF_NONE_EXIST).iter();
+    let (first, more) = (values.next(), values.next());
+    let text = first.filter(|_| more.is_none());
+    let text = text.and_then(|value| value.to_str().ok());
+    pairs_of(text.ok_or_else(Failure::parameters)?)
+}
+
+pub async fn create(
+    api: &FhirApi,
+    kind: ResourceType,
+    asker: Asker,
+    request: Request<'_>,
+) -> Answer {
+    let done = create_if_none(api, kind, &asker, request).await;
+    ended(api, asker, done)
+}
+
+/// A write that was not done is counted.
+fn ended(api: &FhirApi, asker: Asker, done: Answer) -> Answer {
+    if done.is_err() {
+        asker.failed(api);
+    }
+    done
+}
+
+async fn create_if_none(
+    api: &FhirApi,
+    kind: ResourceType,
+    asker: &Asker,
+    request: Request<'_>,
+) -> Answer {
+    let (headers, reader) = (request.headers, &asker.reader);
+    let pairs = header_of(headers)?;
+    let text = request.read()?;
+    let condition = Condition::read(api, headers, kind, &pairs, reader).await?;
+    let id = drawn((api.draw)()).ok_or_else(Failure::undrawn)?;
+    let draft = draft(api, kind, id, &text)?;
+    for _ in 0..MAX_TRIES {
+        match condition.look(api).await? {
+            Matching::Several => return Err(Failure::several()),
+            Matching::One(stored) => {
+                note(api, asker, &stored.kind, &stored.id, None).await?;
+                return writing::answer_of(api, reader, &stored, true, headers).await;
+            }
+            Matching::None => {}
+        }
+        note(api, asker, &kind, draft.id(), Some(&draft)).await?;
+        let put = Change::Put {
+            draft: draft.clone(),
+            expect: Expect::Absent,
+        };
+        let guards = vec![condition.guard(0, None)];
+        match writing::try_change(api, reader, put, guards).await? {
+            Ok(written) => {
+                let stored = writing::stored_of(&draft, written);
+                return writing::answer_of(api, reader, &stored, false, headers).await;
+            }
+            Err(Unmet::Search) => {}
+            Err(why) => return Err(Failure::unmet(why)),
+        }
+    }
+    Err(Failure::contended())
+}
+
+/// The row of what is about to be written, or given.
+pub async fn note(
+    api: &FhirApi,
+    asker: &Asker,
+    kind: &ResourceType,
+    id: &FhirId,
+    draft: Option<&Draft>,
+) -> Result<(), Failure> {
+    let intent = Intent {
+        request: format!("{kind}/{id}"),
+        patient: draft.and_then(|draft| draft.patient().cloned()),
+        resources: 1,
+    };
+    asker.note(api, intent).await
+}
+
+pub async fn update(
+    api: &FhirApi,
+    kind: ResourceType,
+    asker: Asker,
+    request: Request<'_>,
+) -> Answer {
+    let done = update_what_is_found(api, kind, &asker, request).await;
+    ended(api, asker, done)
+}
+
+async fn update_what_is_found(
+    api: &FhirApi,
+    kind: ResourceType,
+    asker: &Asker,
+    request: Request<'_>,
+) -> Answer {
+    let (headers, reader) = (request.headers, &asker.reader);
+    let pairs = in_url(request.pairs)?;
+    check_format(headers, &pairs)?;
+    let body = request
+        .body
+        .ok_or_else(|| Failure::no_resource("the resource is missing"))?;
+    let text = resource_in(headers, body)?;
+    let condition = Condition::read(api, headers, kind, &pairs, reader).await?;
+    let asked = expected(headers)?;
+    for _ in 0..MAX_TRIES {
+        let (id, found) = match condition.look(api).await? {
+            Matching::Several => return Err(Failure::several()),
+            Matching::One(stored) => match id_in(&text) {
+                Some(own) if own != stored.id.as_str() => return Err(Failure::another_id()),
+                _ => (stored.id.clone(), Some(stored.id)),
+            },
+            Matching::None => (new_id(api, kind, &text).await?, None),
+        };
+        let expect = match (&found, asked) {
+            (None, Expect::Anything) => Expect::Absent,
+            (_, asked) => asked,
+        };
+        let draft = draft(api, kind, id, &text)?;
+        note(api, asker, &kind, draft.id(), Some(&draft)).await?;
+        let put = Change::Put {
+            draft: draft.clone(),
+            expect,
+        };
+        let guards = vec![condition.guard(0, found)];
+        match writing::try_change(api, reader, put, guards).await? {
+            Ok(written) => {
+                let stored = writing::stored_of(&draft, written);
+                return writing::answer_of(api, reader, &stored, written.existed, headers).await;
+            }
+            Err(Unmet::Search) => {}
+            Err(why) => return Err(Failure::unmet(why)),
+        }
+    }
+    Err(Failure::contended())
+}
+
+/// The id of a resource that is new: its own, where a client may choose it, or one that is drawn.
+async fn new_id(api: &FhirApi, kind: ResourceType, text: &str) -> Result<FhirId, Failure> {
+    match id_in(text) {
+        None => drawn((api.draw)()).ok_or_else(Failure::undrawn),
+        Some(own) => {
+            let id: FhirId = own.parse().map_err(|_| Failure::id_not_taken())?;
+            check_id(api, kind, &id).await?;
+            Ok(id)
+        }
+    }
+}
+
+pub async fn delete(
+    api: &FhirApi,
+    kind: ResourceType,
+    asker: Asker,
+    request: Request<'_>,
+) -> Answer {
+    let done = delete_what_is_found(api, kind, &asker, request).await;
+    ended(api, asker, done)
+}
+
+async fn delete_what_is_found(
+    api: &FhirApi,
+    kind: ResourceType,
+    asker: &Asker,
+    request: Request<'_>,
+) -> Answer {
+    let (headers, reader) = (request.headers, &asker.reader);
+    let pairs = in_url(request.pairs)?;
+    check_format(headers, &pairs)?;
+    let condition = Condition::read(api, headers, kind, &pairs, reader).await?;
+    let expect = expected(headers)?;
+    for _ in 0..MAX_TRIES {
+        let stored = match condition.look(api).await? {
+            Matching::Several => return Err(Failure::several()),
+            Matching::None => return Err(Failure::not_found()),
+            Matching::One(stored) => stored,
+        };
+        note(api, asker, &kind, &stored.id, None).await?;
+        let delete = Change::Delete {
+            kind,
+            id: stored.id.clone(),
+            expect,
+        };
+        let guards = vec![condition.guard(0, Some(stored.id))];
+        match writing::try_change(api, reader, delete, guards).await? {
+            Ok(written) => return Ok(writing::answer_of_delete(written, headers)),
+            Err(Unmet::Search) => {}
+            Err(why) => return Err(Failure::unmet(why)),
+        }
+    }
+    Err(Failure::contended())
+}

@@ -1,0 +1,301 @@
+//! `$everything` of a patient or an encounter (FHIR R4 patient-operation-everything.html), and `$meta`.
+//!
+//! Everything of a compartment goes by resource type and, within each, by id: an order that tells nothing of when what
+//! was stored. Types that the token does not let its bearer read are left out.
+use super::routes::in_url;
+use super::vantage::Instants;
+use super::{
+    FhirApi, InUrl, Interaction, Pairs, access, access::Access, access::Asker, access::Unwritten,
+    bundle, check_format, finding, json, outcome::Failure, place, reading,
+};
+use crate::query::{self, Filter};
+use crate::search::{self, DEFAULT_PAGE, Position, Query};
+use crate::shape::View;
+use crate::store::{FhirId, Find, FindPlace, MAX_PAGE, ResourceType, Stored};
+use axum::{http::HeaderMap, response::IntoResponse};
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+
+/// Whose compartment has `$everything`.
+pub const TYPES: [&str; 2] = ["Encounter", "Patient"];
+
+/// What was asked for.
+struct Asked {
+    types: Option<Vec<ResourceType>>,
+    count: u16,
+    cursor: Option<String>,
+    /// As they came, without the cursor: for links.
+    used: Pairs,
+}
+
+impl Asked {
+    fn of(pairs: Pairs) -> Result<Self, Failure> {
+        let mut asked = Self {
+            types: None,
+            count: DEFAULT_PAGE,
+            cursor: None,
+            used: Vec::new(),
+        };
+        for (name, value) in pairs {
+            match name.as_str() {
+                "_count" => {
+                    let count: u64 = value
+                        .parse()
+                        .map_err(|_| Failure::value("_count", "a whole number is expected"))?;
+                    let count = u16::try_from(count).unwrap_or(MAX_PAGE);
+                    asked.count = count.clamp(1, MAX_PAGE);
+                }
+                "_type" => {
+                    let types = value.split(',').map(ResourceType::parse);
+                    let types: Option<Vec<_>> = types.collect();
+                    asked.types = Some(types.ok_or_else(|| {
+                        Failure::value("_type", "resource types of R4 are expected")
+                    })?);
+                }
+                "_cursor" => {
+                    asked.cursor = Some(value);
+                    continue;
+                }
+                "_format" | "_pretty" => {}
+                _ => {
+                    let name: String = name.chars().take(64).collect();
+                    return Err(Failure::unknown_parameters(&[name]));
+                }
+            }
+            asked.used.push((name, value));
+        }
+        Ok(asked)
+    }
+}
+
+pub async fn everything(
+    api: &FhirApi,
+    kind: ResourceType,
+    id: FhirId,
+    asker: &Asker,
+    pairs: InUrl,
+    headers: &HeaderMap,
+) -> Result<access::Found, Failure> {
+    let pairs = in_url(pairs)?;
+    check_format(headers, &pairs)?;
+    let asked = Asked::of(pairs)?;
+    if api.store.read(kind, &id).await?.is_none() {
+        return Err(match reading::was_deleted(api, kind, &id).await? {
+            true => Failure::gone(),
+            false => Failure::not_found(),
+        });
+    }
+    let instants = finding::instants(api, &asker.reader, &mut Filter::All(Vec::new())).await?;
+    let path = format!("{kind}/{id}/$everything");
+    let own = bundle::with_query(&path, asked.used.iter());
+    let from = match &asked.cursor {
+        None => None,
+        Some(cursor) => {
+            let from = place::open(&api.seal, &own, cursor);
+            Some(from.ok_or_else(Failure::cursor)?)
+        }
+    };
+    let compartment = Compartment {
+        api,
+        headers,
+        kind,
+        id: &id,
+    };
+    let (page, next) = compartment.page(&asked, from).await?;
+    let instants = up_to(api, asker, instants, &page).await?;
+    let request = with_cursor(&path, &asked.used, asked.cursor.as_deref());
+    let mut answer = bundle::Page::new(instants.last(), None);
+    answer.link("self", format!("{}/{request}", api.base));
+    if let Some(next) = next {
+        let next = place::seal(&api.seal, &own, &next);
+        let next = with_cursor(&path, &asked.used, Some(&next));
+        answer.link("next", format!("{}/{next}", api.base));
+    }
+    for stored in &page {
+        let url = format!("{}/{}/{}", api.base, stored.kind, stored.id);
+        let whole = finding::shown(stored, &instants, &View::Whole)?;
+        answer.entry(Some(url), whole, "match");
+    }
+    note(api, asker, (kind, &id), &page, &request).await?;
+    let given = page.iter().filter(|stored| stored.kind == kind).count();
+    let given = u32::try_from(given).unwrap_or(u32::MAX);
+    let found = access::Found::new(json(answer.text()?).into_response(), given, request);
+    Ok(found.of((kind == ResourceType::Patient).then_some(id)))
+}
+
+fn with_cursor(path: &str, used: &Pairs, cursor: Option<&str>) -> String {
+    let cursor = cursor.map(|cursor| ("_cursor".to_owned(), cursor.to_owned()));
+    bundle::with_query(path, used.iter().chain(cursor.iter()))
+}
+
+/// The reader is shown the last of these commits.
+async fn up_to(
+    api: &FhirApi,
+    asker: &Asker,
+    instants: Instants,
+    page: &[Stored],
+) -> Result<Instants, Failure> {
+    let last = page.iter().map(|stored| stored.seq).max().unwrap_or(0);
+    match instants {
+        Instants::Logical(axis) if last > axis.last() => {
+            let axis = api.vantages.reach(&asker.reader, last).await?;
+            Ok(Instants::Logical(axis))
+        }
+        same => Ok(same),
+    }
+}
+
+/// Each type but the one that was asked for has a row of its own.
+async fn note(
+    api: &FhirApi,
+    asker: &Asker,
+    (kind, id): (ResourceType, &FhirId),
+    page: &[Stored],
+    request: &str,
+) -> Result<(), Failure> {
+    let mut counts: BTreeMap<ResourceType, u32> = BTreeMap::new();
+    for stored in page.iter().filter(|stored| stored.kind != kind) {
+        *counts.entry(stored.kind).or_default() += 1;
+    }
+    for (of, resources) in counts {
+        let row = Access {
+            reader: asker.reader.clone(),
+            kind: of,
+            interaction: Interaction::SearchType,
+            parameters: vec!["$everything".to_owned()],
+            request: request.to_owned(),
+            patient: (kind == ResourceType::Patient).then(|| id.clone()),
+            resources,
+        };
+        let written = api.access.given(row).await;
+        written.map_err(|Unwritten| Failure::unaudited())?;
+    }
+    Ok(())
+}
+
+struct Compartment<'a> {
+    api: &'a FhirApi,
+    headers: &'a HeaderMap,
+    kind: ResourceType,
+    id: &'a FhirId,
+}
+
+impl Compartment<'_> {
+    /// Resources behind a place, and the place of the last of them where there are more.
+    async fn page(
+        &self,
+        asked: &Asked,
+        from: Option<FindPlace>,
+    ) -> Result<(Vec<Stored>, Option<FindPlace>), Failure> {
+        let mut page: Vec<Stored> = Vec::new();
+        for kind in ResourceType::every() {
+            let is_asked = asked.types.as_ref().is_none_or(|all| all.contains(&kind));
+            let is_before = from.as_ref().is_some_and(|place| kind < place.kind);
+            if !is_asked || is_before || !self.may_read(kind) {
+                continue;
+            }
+            let left = asked.count - u16::try_from(page.len()).unwrap_or(asked.count);
+            let after = from.as_ref().filter(|place| place.kind == kind);
+            let (found, more) = self.of_type(kind, after, left).await?;
+            page.extend(found);
+            if more {
+                let next = page.last().map(|last| FindPlace {
+                    keys: Vec::new(),
+                    kind: last.kind,
+                    id: last.id.clone(),
+                });
+                return Ok((page, next));
+            }
+        }
+        Ok((page, None))
+    }
+
+    fn may_read(&self, kind: ResourceType) -> bool {
+        let authorize = &self.api.authorize;
+        let may = authorize.authorize(self.headers, kind, Interaction::SearchType);
+        may.is_ok()
+    }
+
+    /// Resources of one type, at most so many, and whether there are more.
+    async fn of_type(
+        &self,
+        kind: ResourceType,
+        after: Option<&FindPlace>,
+        left: u16,
+    ) -> Result<(Vec<Stored>, bool), Failure> {
+        // Of a full page it is only asked whether there are more.
+        let count = left.max(1);
+        let (mut found, more) = if !kind.is_indexed() {
+            if self.kind != ResourceType::Patient {
+                return Ok((Vec::new(), false));
+            }
+            let filter = search::Filter::Patient(vec![self.id.clone()]);
+            let query = Query {
+                filters: vec![filter],
+                after: after.map(|place| Position::Id(place.id.clone())),
+                count,
+                ..Query::all(kind)
+            };
+            let page = self.api.store.search(&query).await?;
+            (page.resources, page.next.is_some())
+        } else {
+            let Some(filter) =
+                query::compartment(self.kind.as_str(), self.id.as_str(), kind.as_str())
+            else {
+                return Ok((Vec::new(), false));
+            };
+            let find = Find {
+                after: after.cloned(),
+                ..Find::of(kind, filter, count)
+            };
+            let page = self.api.store.find(&find).await?;
+            (page.resources, page.next.is_some())
+        };
+        if left == 0 {
+            return Ok((Vec::new(), !found.is_empty()));
+        }
+        found.truncate(usize::from(left));
+        Ok((found, more))
+    }
+}
+
+/// `GET [type]/[id]/$meta`: what the server says of a resource, and its tags (FHIR R4 resource-operation-meta.html).
+pub async fn meta(
+    api: &FhirApi,
+    kind: ResourceType,
+    id: FhirId,
+    asker: &Asker,
+    pairs: InUrl,
+    headers: &HeaderMap,
+) -> Result<access::Found, Failure> {
+    #[derive(serde::Deserialize)]
+    struct Tagged<'a> {
+        #[serde(borrow)]
+        meta: &'a RawValue,
+    }
+    let pairs = in_url(pairs)?;
+    check_format(headers, &pairs)?;
+    let is_unknown =
+        |(name, _): &&(String, String)| !matches!(name.as_str(), "_format" | "_pretty");
+    if let Some((name, _)) = pairs.iter().find(is_unknown) {
+        let name: String = name.chars().take(64).collect();
+        return Err(Failure::unknown_parameters(&[name]));
+    }
+    let stored = api.store.read(kind, &id).await?;
+    let Some(stored) = stored else {
+        return Err(match reading::was_deleted(api, kind, &id).await? {
+            true => Failure::gone(),
+            false => Failure::not_found(),
+        });
+    };
+    let instants = reading::instants(api, &asker.reader, stored.seq).await?;
+    let whole = stored.stamped(&instants.of(&stored))?;
+    let found: Tagged<'_> = serde_json::from_str(whole.get()).map_err(|_| Failure::undrawn())?;
+    let body = format!(
+        "{{\"resourceType\":\"Parameters\",\"parameter\":[{{\"name\":\"return\",\"valueMeta\":{}}}]}}",
+        found.meta.get()
+    );
+    let request = format!("{kind}/{id}/$meta");
+    let patient = (kind == ResourceType::Patient).then_some(id);
+    Ok(access::Found::new(json(body).into_response(), 1, request).of(patient))
+}

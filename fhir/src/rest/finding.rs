@@ -1,0 +1,366 @@
+//! A search by the standard parameters of R4 (FHIR R4 search.html), of every type but that of readings: asked of the
+//! store, and answered with the instants that its reader is told.
+//!
+//! Nothing is seen that the token does not cover: who looks through a chain, or back from what refers, needs to search
+//! the types on the way; what is included is left out unless its type may be read, and has a row of its own in the log.
+use super::including::{self, Included};
+use super::vantage::Instants;
+use super::{
+    FhirApi, Interaction, Pairs, access, access::Access, access::Asker, access::Unwritten, bundle,
+    json, negotiation, outcome::Failure, place,
+};
+use crate::axis::{self, Axis};
+use crate::query::{
+    self, DateMatch, Filter, Handling, Match, Problem, ReferenceMatch, Search, Summary, Total,
+};
+use crate::search::DEFAULT_PAGE;
+use crate::shape::{self, View};
+use crate::store::{FhirId, Find, FindPage, Kind, MAX_PAGE, ResourceType, StoreError, Stored};
+use axum::{http::HeaderMap, response::IntoResponse};
+use serde_json::value::{RawValue, to_raw_value};
+use std::collections::BTreeSet;
+
+/// What is searched: a type, of everything or of one compartment.
+pub struct Root {
+    pub kind: ResourceType,
+    /// Type and id of whose compartment it is.
+    pub compartment: Option<(ResourceType, FhirId)>,
+}
+
+impl Root {
+    /// What follows the base in a link, without the query.
+    fn path(&self) -> String {
+        match &self.compartment {
+            None => self.kind.to_string(),
+            Some((of, id)) => format!("{of}/{id}/{}", self.kind),
+        }
+    }
+}
+
+pub async fn find(
+    api: &FhirApi,
+    root: &Root,
+    pairs: Pairs,
+    headers: &HeaderMap,
+    asker: &Asker,
+) -> Result<access::Found, Failure> {
+    // To ignore a filter shows what nobody asked for, other patients among them.
+    let lenient = negotiation::prefers(headers, "lenient");
+    let strict = negotiation::prefers(headers, "strict") || !lenient;
+    let handling = match strict {
+        true => Handling::Strict,
+        false => Handling::Lenient,
+    };
+    let mut search = read(api, root.kind, &pairs, handling)?;
+    let mut filter = Filter::All(std::mem::take(&mut search.filters));
+    let patient = the_patient(root, &search, &filter);
+    if let Some((of, id)) = &root.compartment {
+        let within = query::compartment(of.as_str(), id.as_str(), root.kind.as_str());
+        filter = Filter::All(vec![within.ok_or_else(Failure::no_such_path)?, filter]);
+    }
+    may_look(api, headers, root.kind, &filter)?;
+    let instants = instants(api, &asker.reader, &mut filter).await?;
+    let found = Find {
+        types: vec![root.kind.as_str()],
+        filter,
+        sort: search.sort.clone(),
+        marks: marks(&instants),
+        after: None,
+        count: count_of(&search),
+    };
+    let alone = search.count == Some(0) || search.summary == Some(Summary::Count);
+    let is_everything = matches!(&found.filter, Filter::All(all) if all.is_empty());
+    let total = match alone || search.total != Total::None {
+        _ if is_everything && root.kind.is_delivered() => {
+            Some(api.store.counts().await?.of(root.kind))
+        }
+        true => Some(api.store.count(&found).await?),
+        false => None,
+    };
+    let own = bundle::with_query(&root.path(), search.used.iter());
+    let (page, next) = match alone {
+        true => (Vec::new(), None),
+        false => page(api, found, &own, search.cursor.as_deref()).await?,
+    };
+    let including = including::Asked {
+        api,
+        headers,
+        search: &search,
+        marks: marks(&instants),
+    };
+    let included = including.of(&page).await?;
+    let request = link(&root.path(), &search, search.cursor.as_deref());
+    note(api, asker, &included, &request).await?;
+    let links = Links {
+        own: request.clone(),
+        next: next.map(|next| link(&root.path(), &search, Some(&next))),
+    };
+    let body = body(api, &search, &instants, (&page, &included), total, &links)?;
+    let given = u32::try_from(page.len()).unwrap_or(u32::MAX);
+    let mut names: Vec<String> = search.used.iter().map(|(name, _)| name.clone()).collect();
+    names.extend(search.cursor.is_some().then(|| "_cursor".to_owned()));
+    let found = access::Found::new(json(body).into_response(), given, request);
+    Ok(found.by(names).of(patient))
+}
+
+/// Reads the parameters of a search.
+pub fn read(
+    api: &FhirApi,
+    kind: ResourceType,
+    pairs: &[(String, String)],
+    handling: Handling,
+) -> Result<Search, Failure> {
+    let context = query::Context {
+        now: (api.now)().0,
+        base: &api.base,
+        handling,
+    };
+    let search = query::parse(Some(kind.as_str()), pairs, context);
+    search.map_err(|problem| Failure::problem(&problem))
+}
+
+/// Refuses a search that looks at types which the token does not let its bearer search, or at what has no index.
+pub fn may_look(
+    api: &FhirApi,
+    headers: &HeaderMap,
+    kind: ResourceType,
+    filter: &Filter,
+) -> Result<(), Failure> {
+    let mut types = BTreeSet::new();
+    looks_at(filter, kind.as_str(), &mut types)?;
+    for name in types {
+        let kind = ResourceType::parse(name).ok_or_else(Failure::no_such_path)?;
+        drop(api.asker(headers, kind, Interaction::SearchType)?);
+    }
+    Ok(())
+}
+
+/// The types that a filter of a type looks at beside it.
+fn looks_at(
+    filter: &Filter,
+    kind: &str,
+    types: &mut BTreeSet<&'static str>,
+) -> Result<(), Failure> {
+    match filter {
+        Filter::Param { param, .. } | Filter::Missing { param, .. } => is_indexed(kind, param.code),
+        Filter::Chain { param, targets } => {
+            is_indexed(kind, param.code)?;
+            for (target, inner) in targets {
+                types.insert(*target);
+                looks_at(inner, target, types)?;
+            }
+            Ok(())
+        }
+        Filter::Has {
+            source,
+            reference,
+            inner,
+        } => {
+            types.insert(*source);
+            is_indexed(source, reference.code)?;
+            looks_at(inner, source, types)
+        }
+        Filter::List(_) => {
+            types.insert("List");
+            Ok(())
+        }
+        Filter::Not(inner) => looks_at(inner, kind, types),
+        Filter::Any(all) | Filter::All(all) => {
+            all.iter().try_for_each(|one| looks_at(one, kind, types))
+        }
+        Filter::Id(_) | Filter::LastUpdated(_) | Filter::Commits(_) => Ok(()),
+    }
+}
+
+/// Readings have no rows of an index: a chain through them would find nothing, which is no answer.
+fn is_indexed(kind: &str, code: &str) -> Result<(), Failure> {
+    match ResourceType::parse(kind).is_some_and(ResourceType::is_indexed) {
+        true => Ok(()),
+        false => Err(Failure::problem(&Problem::unsupported(
+            code,
+            format!("a search looks at {kind} from elsewhere by _id and _lastUpdated alone"),
+        ))),
+    }
+}
+
+/// Where the reader stands. On a logical axis `_lastUpdated` becomes a filter of commits, wherever it stands.
+pub async fn instants(
+    api: &FhirApi,
+    reader: &super::Reader,
+    filter: &mut Filter,
+) -> Result<Instants, Failure> {
+    if (api.true_times)() {
+        return Ok(Instants::True);
+    }
+    let head = api.store.head().await?;
+    let axis = api.vantages.reach(reader, head).await?;
+    by_commits(filter, &axis, head)?;
+    Ok(Instants::Logical(axis))
+}
+
+fn by_commits(filter: &mut Filter, axis: &Axis, head: i64) -> Result<(), Failure> {
+    match filter {
+        Filter::LastUpdated(spans) => {
+            let intervals: Vec<_> = spans.iter().flat_map(DateMatch::intervals).collect();
+            if intervals.iter().any(|one| axis::is_ahead(one, head)) {
+                return Err(Failure::ahead());
+            }
+            *filter = Filter::Commits(intervals.iter().map(|one| axis.commits(one)).collect());
+            Ok(())
+        }
+        Filter::Chain { targets, .. } => targets
+            .iter_mut()
+            .try_for_each(|(_, inner)| by_commits(inner, axis, head)),
+        Filter::Has { inner, .. } | Filter::Not(inner) => by_commits(inner, axis, head),
+        Filter::Any(all) | Filter::All(all) => all
+            .iter_mut()
+            .try_for_each(|one| by_commits(one, axis, head)),
+        Filter::Param { .. }
+        | Filter::Missing { .. }
+        | Filter::Id(_)
+        | Filter::List(_)
+        | Filter::Commits(_) => Ok(()),
+    }
+}
+
+fn marks(instants: &Instants) -> Option<Vec<i64>> {
+    match instants {
+        Instants::True => None,
+        Instants::Logical(axis) => Some(axis.marks().to_vec()),
+    }
+}
+
+fn count_of(search: &Search) -> u16 {
+    let asked = search.count.unwrap_or(u32::from(DEFAULT_PAGE));
+    u16::try_from(asked).unwrap_or(MAX_PAGE).min(MAX_PAGE)
+}
+
+/// The one patient whose data alone may be in the answer.
+fn the_patient(root: &Root, search: &Search, filter: &Filter) -> Option<FhirId> {
+    if !search.includes.is_empty() || !search.revincludes.is_empty() {
+        return None;
+    }
+    if let Some((ResourceType::Patient, id)) = &root.compartment {
+        return Some(id.clone());
+    }
+    let Filter::All(all) = filter else {
+        return None;
+    };
+    let is_patient = root.kind == ResourceType::Patient;
+    all.iter().find_map(|one| match one {
+        Filter::Id(ids) if is_patient => match ids.as_slice() {
+            [id] => id.parse().ok(),
+            _ => None,
+        },
+        Filter::Param { param, matches } if matches!(param.code, "patient" | "subject") => {
+            match matches.as_slice() {
+                [
+                    Match::Reference(ReferenceMatch::Local {
+                        resource_type: Some(kind),
+                        id,
+                        ..
+                    }),
+                ] if kind == "Patient" => id.parse().ok(),
+                _ => None,
+            }
+        }
+        _ => None,
+    })
+}
+
+/// The page that begins at a cursor, and the cursor of the next one.
+async fn page(
+    api: &FhirApi,
+    mut find: Find,
+    own: &str,
+    cursor: Option<&str>,
+) -> Result<(Vec<Stored>, Option<String>), Failure> {
+    if let Some(cursor) = cursor {
+        let after = place::open(&api.seal, own, cursor);
+        let after = after.filter(|place| place.keys.len() == find.keys().count());
+        find.after = Some(after.ok_or_else(Failure::cursor)?);
+    }
+    let FindPage { resources, next } = api.store.find(&find).await?;
+    let next = next.map(|next| place::seal(&api.seal, own, &next));
+    Ok((resources, next))
+}
+
+fn link(path: &str, search: &Search, cursor: Option<&str>) -> String {
+    let cursor = cursor.map(|cursor| ("_cursor".to_owned(), cursor.to_owned()));
+    bundle::with_query(path, search.used.iter().chain(cursor.iter()))
+}
+
+/// What was included has a row for each type, before it is given.
+async fn note(
+    api: &FhirApi,
+    asker: &Asker,
+    included: &Included,
+    request: &str,
+) -> Result<(), Failure> {
+    let kinds: BTreeSet<ResourceType> = included.0.iter().map(|stored| stored.kind).collect();
+    for kind in kinds {
+        let of_kind = included.0.iter().filter(|stored| stored.kind == kind);
+        let row = Access {
+            reader: asker.reader.clone(),
+            kind,
+            interaction: Interaction::SearchType,
+            parameters: vec!["_include".to_owned()],
+            request: request.to_owned(),
+            patient: None,
+            resources: u32::try_from(of_kind.count()).unwrap_or(u32::MAX),
+        };
+        let written = api.access.given(row).await;
+        written.map_err(|Unwritten| Failure::unaudited())?;
+    }
+    Ok(())
+}
+
+struct Links {
+    own: String,
+    next: Option<String>,
+}
+
+fn body(
+    api: &FhirApi,
+    search: &Search,
+    instants: &Instants,
+    (page, included): (&[Stored], &Included),
+    total: Option<u64>,
+    links: &Links,
+) -> Result<String, StoreError> {
+    let view = View::of(search.summary, &search.elements);
+    let mut answer = bundle::Page::new(instants.last(), total);
+    answer.link("self", format!("{}/{}", api.base, links.own));
+    if let Some(next) = &links.next {
+        answer.link("next", format!("{}/{next}", api.base));
+    }
+    let all = page.iter().map(|stored| (stored, "match"));
+    let all = all.chain(included.0.iter().map(|stored| (stored, "include")));
+    for (stored, mode) in all {
+        let url = format!("{}/{}/{}", api.base, stored.kind, stored.id);
+        answer.entry(Some(url), shown(stored, instants, &view)?, mode);
+    }
+    if !search.dropped.is_empty() {
+        let dropped = search.dropped.iter().map(|one| one.param.as_str());
+        let list: Vec<&str> = dropped.collect();
+        let text = format!("ignored search parameters: {}", list.join(", "));
+        let told = super::outcome::outcome("warning", "not-supported", &text);
+        let told = to_raw_value(&told).map_err(|_| StoreError::new(Kind::Internal, "bundle"))?;
+        answer.entry(None, told, "outcome");
+    }
+    answer.text()
+}
+
+/// The part of a resource that is asked for.
+pub fn shown(
+    stored: &Stored,
+    instants: &Instants,
+    view: &View,
+) -> Result<Box<RawValue>, StoreError> {
+    let whole = stored.stamped(&instants.of(stored))?;
+    if *view == View::Whole {
+        return Ok(whole);
+    }
+    let part = shape::show(whole.get(), view).into_owned();
+    RawValue::from_string(part).map_err(|_| StoreError::new(Kind::Corrupt, "shape"))
+}

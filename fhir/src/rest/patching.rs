@@ -1,0 +1,162 @@
+//! `PATCH` (FHIR R4 http.html#patch): JSON Patch or FHIRPath Patch of the version that is there. What comes out is judged
+//! as an update is, and written only if nobody wrote in between.
+use super::access::Asker;
+use super::conditional::{Condition, MAX_TRIES, Matching, note};
+use super::routes::{InBody, MAX_RESOURCE_BYTES, in_url};
+use super::validating::resource_in;
+use super::writing::{self, Request, draft, expected};
+use super::{Answer, FhirApi, check_format, outcome::Failure, reading};
+use crate::patch::{fhirpath_patch, json_patch};
+use crate::store::{Change, Expect, FhirId, Guard, ResourceType, Stored, Unmet};
+use axum::http::{HeaderMap, StatusCode, header};
+
+/// `Content-Type` of a JSON Patch (RFC 6902).
+const JSON_PATCH: &str = "application/json-patch+json";
+
+/// What is patched.
+pub enum Target<'a> {
+    /// The resource of that id.
+    Id(Result<&'a str, Failure>),
+    /// What the parameters of the request find.
+    Found,
+}
+
+/// A patch as it came.
+enum Patch {
+    Json(String),
+    Fhirpath(String),
+}
+
+impl Patch {
+    fn read(headers: &HeaderMap, body: InBody) -> Result<Self, Failure> {
+        let kind = headers.get(header::CONTENT_TYPE);
+        let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        let kind = kind.split(';').next().unwrap_or_default().trim();
+        if !kind.eq_ignore_ascii_case(JSON_PATCH) {
+            let text = resource_in(headers, body);
+            return match text {
+                Ok(text) => Ok(Self::Fhirpath(text)),
+                Err(failure) if failure.is(StatusCode::UNSUPPORTED_MEDIA_TYPE) => {
+                    Err(Failure::not_a_patch())
+                }
+                Err(failure) => Err(failure),
+            };
+        }
+        let body = body.map_err(|rejection| match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => Failure::too_long(),
+            _ => Failure::no_resource("the body cannot be read"),
+        })?;
+        let text = String::from_utf8(body.into());
+        let text = text.map_err(|_| Failure::no_resource("the body is not UTF-8"))?;
+        Ok(Self::Json(text))
+    }
+
+    fn of(&self, resource: &str) -> Result<String, Failure> {
+        let patched = match self {
+            Self::Json(patch) => json_patch(resource, patch),
+            Self::Fhirpath(patch) => fhirpath_patch(resource, patch),
+        };
+        let text = patched.map_err(|error| Failure::patch(&error))?;
+        match text.len() > MAX_RESOURCE_BYTES {
+            true => Err(Failure::too_long()),
+            false => Ok(text),
+        }
+    }
+}
+
+pub async fn patch(
+    api: &FhirApi,
+    kind: ResourceType,
+    asker: Asker,
+    target: Target<'_>,
+    request: Request<'_>,
+) -> Answer {
+    let done = patched(api, kind, &asker, target, request).await;
+    if done.is_err() {
+        asker.failed(api);
+    }
+    done
+}
+
+/// How the resource is found.
+enum Way {
+    Id(FhirId),
+    Condition(Condition),
+}
+
+impl Way {
+    /// What is there now, and what is expected of a search.
+    async fn look(
+        &self,
+        api: &FhirApi,
+        kind: ResourceType,
+    ) -> Result<(Stored, Option<Guard>), Failure> {
+        match self {
+            Self::Id(id) => match api.store.read(kind, id).await? {
+                Some(stored) => Ok((stored, None)),
+                None if reading::was_deleted(api, kind, id).await? => Err(Failure::gone()),
+                None => Err(Failure::not_found()),
+            },
+            Self::Condition(condition) => match condition.look(api).await? {
+                Matching::None => Err(Failure::not_found()),
+                Matching::Several => Err(Failure::several()),
+                Matching::One(stored) => {
+                    let guard = condition.guard(0, Some(stored.id.clone()));
+                    Ok((*stored, Some(guard)))
+                }
+            },
+        }
+    }
+}
+
+async fn patched(
+    api: &FhirApi,
+    kind: ResourceType,
+    asker: &Asker,
+    target: Target<'_>,
+    request: Request<'_>,
+) -> Answer {
+    let (headers, reader) = (request.headers, &asker.reader);
+    let way = match target {
+        Target::Id(id) => {
+            request.check()?;
+            Way::Id(id?.parse().map_err(|_| Failure::not_found())?)
+        }
+        Target::Found => {
+            let pairs = in_url(request.pairs)?;
+            check_format(headers, &pairs)?;
+            Way::Condition(Condition::read(api, headers, kind, &pairs, reader).await?)
+        }
+    };
+    let body = request.body.ok_or_else(Failure::not_a_patch)?;
+    let patch = Patch::read(headers, body)?;
+    let asked = expected(headers)?;
+    for _ in 0..MAX_TRIES {
+        let (stored, guard) = way.look(api, kind).await?;
+        match asked {
+            Expect::Absent => return Err(Failure::unmet(Unmet::Exists)),
+            Expect::Version(version) if version != stored.version => {
+                return Err(Failure::unmet(Unmet::Version));
+            }
+            Expect::Version(_) | Expect::Anything => {}
+        }
+        let text = patch.of(&stored.json)?;
+        let draft = draft(api, kind, stored.id, &text)?;
+        note(api, asker, &kind, draft.id(), Some(&draft)).await?;
+        let put = Change::Put {
+            draft: draft.clone(),
+            expect: Expect::Version(stored.version),
+        };
+        let guards = guard.into_iter().collect();
+        match writing::try_change(api, reader, put, guards).await? {
+            Ok(written) => {
+                let stored = writing::stored_of(&draft, written);
+                return writing::answer_of(api, reader, &stored, true, headers).await;
+            }
+            // Somebody wrote in between: the patch is applied to that.
+            Err(Unmet::Search | Unmet::Version) => {}
+            Err(why) => return Err(Failure::unmet(why)),
+        }
+    }
+    Err(Failure::contended())
+}

@@ -1,0 +1,468 @@
+//! A transaction (FHIR R4 http.html#trules): one transaction of the store, in the order DELETE, POST, PUT. What conditions
+//! find, of entries and of references, is looked up before and holds when it is done, or it is tried again.
+use super::access::{Asker, Intent};
+use super::bundled::{self, Entry};
+use super::conditional::{self, Condition, IF_NONE_EXIST, MAX_TRIES, Matching};
+use super::outcome::Failure;
+use super::reading::instants;
+use super::transacting::{Answered, MAX_ANSWER_BYTES, Told, alone, own_headers};
+use super::writing::{self, check_id, drawn};
+use super::{Api, FhirApi, Interaction, Reader, negotiation, routes};
+use crate::store::{
+    Change, Draft, Expect, FhirId, Guard, ResourceType, Stored, Transacted, Transaction, Unmet,
+    Written,
+};
+use axum::http::{HeaderMap, Method, StatusCode};
+use futures_util::future::join_all;
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// Different references of one transaction that are conditions: bounds how long others wait.
+const MAX_REFERENCES: usize = 200;
+
+/// An entry that writes.
+struct Writes {
+    /// Its position in the Bundle.
+    at: usize,
+    asker: Asker,
+    kind: ResourceType,
+    id: FhirId,
+    expect: Expect,
+    resource: Option<String>,
+    /// DELETE, POST, PUT.
+    turn: u8,
+    /// What a search has to find for it.
+    guard: Option<Guard>,
+}
+
+impl Writes {
+    fn change(&self, draft: Option<&Draft>) -> Change {
+        match draft {
+            Some(draft) => Change::Put {
+                draft: draft.clone(),
+                expect: self.expect,
+            },
+            None => Change::Delete {
+                kind: self.kind,
+                id: self.id.clone(),
+                expect: self.expect,
+            },
+        }
+    }
+}
+
+/// An entry that creates what is there already.
+struct Exists {
+    at: usize,
+    asker: Asker,
+    stored: Box<Stored>,
+    guard: Guard,
+}
+
+/// What the entries of a transaction come to.
+#[derive(Default)]
+struct Work {
+    writes: Vec<Writes>,
+    exist: Vec<Exists>,
+    /// What other entries call each, and conditions of references: as what it is here.
+    names: HashMap<String, String>,
+    /// What searches have to find for references.
+    guards: Vec<Guard>,
+}
+
+impl Work {
+    /// Names what an entry is about.
+    fn name(&mut self, (at, entry): (usize, &Entry), here: String) -> Result<(), Failure> {
+        let Some(name) = &entry.full_url else {
+            return Ok(());
+        };
+        match self.names.insert(name.clone(), here) {
+            None => Ok(()),
+            Some(_) => Err(Failure::unmet(Unmet::Twice).of_entry(at)),
+        }
+    }
+
+    fn failed(self, api: &FhirApi) {
+        let writes = self.writes.into_iter().map(|one| one.asker);
+        for asker in writes.chain(self.exist.into_iter().map(|one| one.asker)) {
+            asker.failed(api);
+        }
+    }
+}
+
+/// A transaction is tried again where a search found another than was looked up before.
+pub async fn transaction(
+    api: &Api,
+    headers: &HeaderMap,
+    reader: Reader,
+    entries: Vec<Entry>,
+) -> Result<Vec<Answered>, Failure> {
+    no_condition_twice(&entries)?;
+    for _ in 0..MAX_TRIES {
+        if let Some(mut answers) = attempt(api, headers, &reader, &entries).await? {
+            let (mut all, mut left) = (Vec::with_capacity(entries.len()), MAX_ANSWER_BYTES);
+            for (at, entry) in entries.into_iter().enumerate() {
+                all.push(match answers.remove(&at) {
+                    Some(answer) => answer,
+                    None => alone(api, headers, entry, &mut left).await?,
+                });
+            }
+            return Ok(all);
+        }
+    }
+    Err(Failure::contended())
+}
+
+/// Two entries that create by one condition would each make one, since neither finds what the other makes.
+fn no_condition_twice(entries: &[Entry]) -> Result<(), Failure> {
+    let mut seen = HashSet::new();
+    for (at, entry) in entries.iter().enumerate() {
+        let header = entry
+            .conditions
+            .iter()
+            .find(|(name, _)| *name == IF_NONE_EXIST);
+        let mut condition = match header {
+            Some((_, text)) => conditional::pairs_of(text).map_err(|why| why.of_entry(at))?,
+            None if entry.method == Method::PUT => entry.query.clone(),
+            None => continue,
+        };
+        condition.sort_unstable();
+        if !condition.is_empty() && !seen.insert((entry.path.clone(), condition)) {
+            return Err(Failure::unmet(Unmet::Twice).of_entry(at));
+        }
+    }
+    Ok(())
+}
+
+/// What was done of each entry that writes; none where a search found another than was looked up before.
+async fn attempt(
+    api: &Api,
+    headers: &HeaderMap,
+    reader: &Reader,
+    entries: &[Entry],
+) -> Result<Option<HashMap<usize, Answered>>, Failure> {
+    let mut work = Work::default();
+    for (at, entry) in entries.iter().enumerate() {
+        let of_entry = |failure: Failure| failure.of_entry(at);
+        match writing_of(api, headers, reader, (at, entry))
+            .await
+            .map_err(of_entry)?
+        {
+            Does::Reads => {}
+            Does::Writes(one) => {
+                work.name((at, entry), format!("{}/{}", one.kind, one.id))?;
+                work.writes.push(*one);
+            }
+            Does::Exists(one) => {
+                work.name(
+                    (at, entry),
+                    format!("{}/{}", one.stored.kind, one.stored.id),
+                )?;
+                work.exist.push(one);
+            }
+        }
+    }
+    work.writes.sort_by_key(|one| one.turn);
+    let done = match find_references(api, headers, reader, &mut work).await {
+        Ok(()) => written(api, reader.clone(), &work).await,
+        Err(failure) => Err(failure),
+    };
+    let done = match done {
+        Ok(Some(done)) => done,
+        Ok(None) => return Ok(None),
+        Err(failure) => {
+            work.failed(api);
+            return Err(failure);
+        }
+    };
+    let mut answers: HashMap<usize, Answered> = HashMap::new();
+    for (one, (written, draft)) in work.writes.iter().zip(done) {
+        let told = told(api, headers, reader, written, draft).await?;
+        answers.insert(one.at, told);
+    }
+    for one in &work.exist {
+        answers.insert(
+            one.at,
+            told_of(api, headers, reader, &one.stored, true).await?,
+        );
+    }
+    Ok(Some(answers))
+}
+
+/// Looks up what references lead to that are conditions (FHIR R4 http.html#trules).
+async fn find_references(
+    api: &FhirApi,
+    headers: &HeaderMap,
+    reader: &Reader,
+    work: &mut Work,
+) -> Result<(), Failure> {
+    let mut wanted: BTreeMap<String, usize> = BTreeMap::new();
+    for one in &work.writes {
+        let text = one.resource.as_deref().unwrap_or_default();
+        for reference in bundled::conditional_references(text) {
+            wanted.entry(reference).or_insert(one.at);
+        }
+    }
+    if wanted.len() > MAX_REFERENCES {
+        return Err(Failure::too_many_entries());
+    }
+    for (raw, at) in wanted {
+        let of_entry = |failure: Failure| failure.of_entry(at);
+        let text: Result<String, _> = serde_json::from_str(&format!("\"{raw}\""));
+        let text = text.map_err(|_| Failure::parameters().of_entry(at))?;
+        let Some((name, query)) = text.split_once('?') else {
+            continue;
+        };
+        // What is no type is a URL of somewhere, and judged as one.
+        let Some(kind) = ResourceType::parse(name) else {
+            continue;
+        };
+        let pairs = conditional::pairs_of(query).map_err(of_entry)?;
+        let condition = Condition::read(api, headers, kind, &pairs, reader).await;
+        let condition = condition.map_err(of_entry)?;
+        match condition.look(api).await.map_err(of_entry)? {
+            Matching::One(stored) => {
+                work.names.insert(raw, format!("{kind}/{}", stored.id));
+                work.guards.push(condition.guard(0, Some(stored.id)));
+            }
+            Matching::None => return Err(Failure::nothing_referred_to().of_entry(at)),
+            Matching::Several => return Err(Failure::several().of_entry(at)),
+        }
+    }
+    Ok(())
+}
+
+/// What an entry does.
+enum Does {
+    Reads,
+    Writes(Box<Writes>),
+    Exists(Exists),
+}
+
+async fn writing_of(
+    api: &FhirApi,
+    headers: &HeaderMap,
+    reader: &Reader,
+    (at, entry): (usize, &Entry),
+) -> Result<Does, Failure> {
+    let (interaction, turn) = match entry.method {
+        Method::DELETE => (Interaction::Delete, 0),
+        Method::POST => (Interaction::Create, 1),
+        Method::PUT => (Interaction::Update, 2),
+        Method::PATCH => return Err(Failure::method()),
+        _ => return Ok(Does::Reads),
+    };
+    let by_query = !entry.query.is_empty();
+    let (kind, id) = match (interaction, entry.path.as_slice()) {
+        (Interaction::Create, [kind]) if !by_query => (kind, None),
+        (Interaction::Update | Interaction::Delete, [kind]) if by_query => (kind, None),
+        (Interaction::Update | Interaction::Delete, [kind, id]) if !by_query => (kind, Some(id)),
+        _ if by_query => return Err(Failure::parameters()),
+        _ => return Err(Failure::no_such_path()),
+    };
+    let kind = routes::kind_of(kind, interaction)?;
+    let asker = api.asker(headers, kind, interaction)?;
+    let own = own_headers(entry)?;
+    let resource = match (interaction, &entry.resource) {
+        (Interaction::Delete, _) => None,
+        (_, Some(resource)) => Some(resource.clone()),
+        (_, None) => return Err(Failure::no_resource("the resource is missing")),
+    };
+    let mut writes = Writes {
+        at,
+        asker,
+        kind,
+        id: drawn((api.draw)()).ok_or_else(Failure::undrawn)?,
+        expect: match interaction {
+            Interaction::Create => Expect::Absent,
+            _ => writing::expected(&own)?,
+        },
+        resource,
+        turn,
+        guard: None,
+    };
+    if let Some(id) = id {
+        writes.id = id.parse().map_err(|_| Failure::id_not_taken())?;
+        if interaction == Interaction::Update {
+            let text = writes.resource.as_deref().unwrap_or_default();
+            if writing::id_in(text).as_deref() != Some(writes.id.as_str()) {
+                return Err(Failure::another_id());
+            }
+            check_id(api, kind, &writes.id).await?;
+        }
+    }
+    let pairs = match own.get(IF_NONE_EXIST) {
+        Some(text) if interaction == Interaction::Create => {
+            conditional::pairs_of(text.to_str().map_err(|_| Failure::parameters())?)?
+        }
+        _ if by_query => entry.query.clone(),
+        _ => return Ok(Does::Writes(Box::new(writes))),
+    };
+    let condition = Condition::read(api, headers, kind, &pairs, reader).await?;
+    conditioned(api, condition, interaction, writes).await
+}
+
+/// The same, of what a condition finds.
+async fn conditioned(
+    api: &FhirApi,
+    condition: Condition,
+    interaction: Interaction,
+    mut writes: Writes,
+) -> Result<Does, Failure> {
+    let own = writes.resource.as_deref().and_then(writing::id_in);
+    match (condition.look(api).await?, interaction) {
+        (Matching::Several, _) => return Err(Failure::several()),
+        (Matching::None, Interaction::Delete) => return Err(Failure::not_found()),
+        (Matching::None, Interaction::Update) => {
+            if let Some(own) = own {
+                writes.id = own.parse().map_err(|_| Failure::id_not_taken())?;
+                check_id(api, writes.kind, &writes.id).await?;
+            }
+            if writes.expect == Expect::Anything {
+                writes.expect = Expect::Absent;
+            }
+            writes.guard = Some(condition.guard(0, None));
+        }
+        (Matching::None, _) => writes.guard = Some(condition.guard(0, None)),
+        (Matching::One(stored), Interaction::Create) => {
+            let guard = condition.guard(0, Some(stored.id.clone()));
+            return Ok(Does::Exists(Exists {
+                at: writes.at,
+                asker: writes.asker,
+                stored,
+                guard,
+            }));
+        }
+        (Matching::One(stored), _) => {
+            let is_other = |own: String| own != stored.id.as_str();
+            if interaction == Interaction::Update && own.is_some_and(is_other) {
+                return Err(Failure::another_id());
+            }
+            writes.guard = Some(condition.guard(0, Some(stored.id.clone())));
+            writes.id = stored.id;
+        }
+    }
+    Ok(Does::Writes(Box::new(writes)))
+}
+
+/// Judges, writes down and does it; what was done of each, and its content. None where a search found another than was
+/// looked up before.
+async fn written(
+    api: &FhirApi,
+    reader: Reader,
+    work: &Work,
+) -> Result<Option<Vec<(Written, Option<Draft>)>>, Failure> {
+    let writes = &work.writes;
+    let mut drafts = Vec::with_capacity(writes.len());
+    for one in writes {
+        let draft = match &one.resource {
+            None => None,
+            Some(text) => {
+                let text = bundled::resolved(text, &work.names);
+                let draft = writing::draft(api, one.kind, one.id.clone(), &text);
+                Some(draft.map_err(|failure| failure.of_entry(one.at))?)
+            }
+        };
+        drafts.push(draft);
+    }
+    note_all(api, work, &drafts).await?;
+    let changes = writes.iter().zip(&drafts);
+    let changes = changes.map(|(one, draft)| one.change(draft.as_ref()));
+    let of_writes = writes.iter().filter_map(|one| one.guard.clone());
+    let of_existing = work.exist.iter().map(|one| one.guard.clone());
+    let guards = of_writes.chain(of_existing);
+    let transaction = Transaction {
+        author: reader.0,
+        now: (api.now)(),
+        changes: changes.collect(),
+        guards: guards.chain(work.guards.iter().cloned()).collect(),
+    };
+    match api.store.transact(transaction).await? {
+        Transacted::Done(written) => Ok(Some(written.into_iter().zip(drafts).collect())),
+        Transacted::Unmet {
+            why: Unmet::Search, ..
+        } => Ok(None),
+        Transacted::Unmet { at, why } => {
+            let at = writes.get(at).map_or(0, |one| one.at);
+            Err(Failure::unmet(why).of_entry(at))
+        }
+    }
+}
+
+/// The row of each entry that writes, and of each that is given what is there.
+async fn note_all(api: &FhirApi, work: &Work, drafts: &[Option<Draft>]) -> Result<(), Failure> {
+    let mut rows = Vec::new();
+    for (one, draft) in work.writes.iter().zip(drafts) {
+        let intent = Intent {
+            request: format!("{}/{}", one.kind, one.id),
+            patient: draft.as_ref().and_then(|draft| draft.patient().cloned()),
+            resources: 1,
+        };
+        rows.push(one.asker.note(api, intent));
+    }
+    for one in &work.exist {
+        let intent = Intent {
+            request: format!("{}/{}", one.stored.kind, one.stored.id),
+            patient: None,
+            resources: 1,
+        };
+        rows.push(one.asker.note(api, intent));
+    }
+    for row in join_all(rows).await {
+        row?;
+    }
+    Ok(())
+}
+
+async fn told(
+    api: &FhirApi,
+    headers: &HeaderMap,
+    reader: &Reader,
+    written: Written,
+    draft: Option<Draft>,
+) -> Result<Answered, Failure> {
+    match draft {
+        Some(draft) => {
+            let stored = writing::stored_of(&draft, written);
+            told_of(api, headers, reader, &stored, written.existed).await
+        }
+        None => Ok(Answered {
+            resource: None,
+            response: Told {
+                status: StatusCode::NO_CONTENT.to_string(),
+                etag: Some(format!("W/\"{}\"", written.version)),
+                ..Told::default()
+            },
+        }),
+    }
+}
+
+async fn told_of(
+    api: &FhirApi,
+    headers: &HeaderMap,
+    reader: &Reader,
+    stored: &Stored,
+    existed: bool,
+) -> Result<Answered, Failure> {
+    let instant = instants(api, reader, stored.seq).await?.of(stored);
+    let resource = match negotiation::asks_for_representation(headers) {
+        true => Some(stored.stamped(&instant)?),
+        false => None,
+    };
+    let status = match existed {
+        true => StatusCode::OK,
+        false => StatusCode::CREATED,
+    };
+    let Stored {
+        kind, id, version, ..
+    } = stored;
+    Ok(Answered {
+        resource,
+        response: Told {
+            status: status.to_string(),
+            location: Some(format!("{kind}/{id}/_history/{version}")),
+            etag: Some(format!("W/\"{version}\"")),
+            last_modified: Some(instant),
+            outcome: None,
+        },
+    })
+}

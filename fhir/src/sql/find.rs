@@ -1,0 +1,204 @@
+//! Searches by any parameter of R4: a page, how many there are, and whether a guard is met.
+use crate::query::sql::{Bind, Dialect, Sql, Visible, condition};
+use crate::query::{Filter, Kind, Sort, SortBy};
+use crate::store::{Find, FindPlace, Guard};
+
+/// Nothing is hidden within a search: who asks for one has been found to see every type that it passes through.
+const EVERYTHING: Visible<'static> = &|_| None;
+
+/// One page: the columns type, id, version, updated, body, source, seq, and the value of each key.
+pub(crate) fn page(dialect: Dialect, find: &Find) -> Sql {
+    const ROW: [&str; 7] = ["type", "id", "version", "updated", "body", "source", "seq"];
+    let columns = |alias: &str| ROW.map(|name| format!("{alias}.{name}")).join(", ");
+    let mut sql = Sql::new(dialect);
+    sql.push(&format!("SELECT {}", columns("o")));
+    for (at, _) in find.keys().enumerate() {
+        sql.push(&format!(", o.k{at}"));
+    }
+    sql.push(&format!(" FROM (SELECT {}", columns("r")));
+    for (at, sort) in find.keys().enumerate() {
+        sql.push(", ");
+        key(&mut sql, sort, find.marks.as_deref());
+        sql.push(&format!(" AS k{at}"));
+    }
+    sql.push(" FROM resource r WHERE ");
+    root(&mut sql, find);
+    sql.push(") o");
+    if let Some(place) = &find.after {
+        sql.push(" WHERE ");
+        behind(&mut sql, find, place);
+    }
+    sql.push(" ORDER BY ");
+    for (at, sort) in find.keys().enumerate() {
+        let way = if sort.descending { "DESC" } else { "ASC" };
+        sql.push(&format!("o.k{at} IS NULL, o.k{at} {way}, "));
+    }
+    if find.types.len() > 1 {
+        sql.push("o.type, ");
+    }
+    sql.push(if find.ids_descend() {
+        "o.id DESC"
+    } else {
+        "o.id"
+    });
+    // One more than asked for tells whether there is a next page.
+    let limit = sql.mark(i64::from(find.count) + 1);
+    sql.push(&format!(" LIMIT {limit}"));
+    sql
+}
+
+/// How many there are, all pages together.
+pub(crate) fn count(dialect: Dialect, find: &Find) -> Sql {
+    let mut sql = Sql::new(dialect);
+    sql.push("SELECT count(*) FROM resource r WHERE ");
+    root(&mut sql, find);
+    sql
+}
+
+/// The ids that a guard finds: two of them when there are more.
+pub(crate) fn few(dialect: Dialect, guard: &Guard) -> Sql {
+    let mut sql = Sql::new(dialect);
+    sql.push("SELECT r.id FROM resource r WHERE ");
+    root(&mut sql, &Find::of(guard.kind, guard.filter.clone(), 2));
+    sql.push(" ORDER BY r.id LIMIT 2");
+    sql
+}
+
+/// What holds of a row of `resource`.
+fn root(sql: &mut Sql, find: &Find) {
+    sql.push("(");
+    for (at, kind) in find.types.iter().enumerate() {
+        sql.push(if at > 0 { " OR r.type = " } else { "r.type = " });
+        sql.bind_text(kind);
+    }
+    sql.push(")");
+    if let Some(marks) = &find.marks {
+        let last = sql.mark(marks.last().copied().unwrap_or(0));
+        sql.push(&format!(" AND r.seq <= {last}"));
+    }
+    match &find.filter {
+        Filter::All(all) if all.is_empty() => {}
+        filter => {
+            sql.push(" AND ");
+            condition(sql, "r", &find.types, filter, EVERYTHING);
+        }
+    }
+}
+
+/// What a key is of a row of `resource`.
+fn key(sql: &mut Sql, sort: &Sort, marks: Option<&[i64]>) {
+    let (param, column) = match sort.by {
+        SortBy::Id => return sql.push("r.id"),
+        SortBy::LastUpdated => return updated(sql, marks),
+        SortBy::Param(param) => match param.kind {
+            Kind::Date => (param, "x.low"),
+            Kind::Number => (param, "x.low"),
+            Kind::Quantity => (param, "coalesce(x.base_low, x.low)"),
+            Kind::String => (param, "x.folded"),
+            Kind::Reference => (param, "coalesce(x.target_id, x.url, x.of_value)"),
+            Kind::Uri => (param, "x.uri"),
+            Kind::Token | Kind::Composite | Kind::Special => (param, "coalesce(x.code, x.text)"),
+        },
+    };
+    let table = crate::query::sql::table(param.kind).map_or("index_token", |table| table.name);
+    let best = if sort.descending { "max" } else { "min" };
+    sql.push(&format!(
+        "(SELECT {best}({column}) FROM {table} x WHERE x.type = r.type AND x.id = r.id AND x.param = "
+    ));
+    sql.bind_text(param.code);
+    // An identifier by its type has a row of its own.
+    sql.push(match param.kind {
+        Kind::Token => " AND x.value IS NULL)",
+        _ => ")",
+    });
+}
+
+/// When it was stored: the time, or the mark that the reader is told.
+fn updated(sql: &mut Sql, marks: Option<&[i64]>) {
+    match marks {
+        None => sql.push("r.updated"),
+        Some([]) => sql.push("CAST(0 AS BIGINT)"),
+        Some(marks) => {
+            sql.push("CAST(CASE");
+            for mark in marks {
+                sql.push(&format!(" WHEN r.seq <= {mark} THEN {mark}"));
+            }
+            sql.push(" END AS BIGINT)");
+        }
+    }
+}
+
+/// A column of the order.
+struct Column<'a> {
+    name: String,
+    descending: bool,
+    may_be_null: bool,
+    value: &'a Bind,
+}
+
+/// What is behind a place.
+fn behind(sql: &mut Sql, find: &Find, place: &FindPlace) {
+    let of_kind = Bind::from(place.kind.as_str());
+    let of_id = Bind::from(place.id.as_str());
+    let mut columns: Vec<Column<'_>> = Vec::new();
+    for (at, (sort, value)) in find.keys().zip(&place.keys).enumerate() {
+        columns.push(Column {
+            name: format!("o.k{at}"),
+            descending: sort.descending,
+            may_be_null: true,
+            value,
+        });
+    }
+    if find.types.len() > 1 {
+        columns.push(Column {
+            name: "o.type".to_owned(),
+            descending: false,
+            may_be_null: false,
+            value: &of_kind,
+        });
+    }
+    columns.push(Column {
+        name: "o.id".to_owned(),
+        descending: find.ids_descend(),
+        may_be_null: false,
+        value: &of_id,
+    });
+    sql.push("(");
+    for (at, column) in columns.iter().enumerate() {
+        sql.push(if at > 0 { " OR (" } else { "(" });
+        for before in columns.iter().take(at) {
+            equal(sql, before);
+            sql.push(" AND ");
+        }
+        beyond(sql, column);
+        sql.push(")");
+    }
+    sql.push(")");
+}
+
+fn equal(sql: &mut Sql, column: &Column<'_>) {
+    sql.push(&column.name);
+    match column.value {
+        Bind::Null => sql.push(" IS NULL"),
+        value => {
+            sql.push(" = ");
+            sql.bind(value.clone());
+        }
+    }
+}
+
+/// Resources without a value come last, in either direction.
+fn beyond(sql: &mut Sql, column: &Column<'_>) {
+    let Column {
+        name, descending, ..
+    } = column;
+    if *column.value == Bind::Null {
+        return sql.push("1 = 0");
+    }
+    let than = if *descending { "<" } else { ">" };
+    let mark = sql.mark(column.value.clone());
+    match column.may_be_null {
+        true => sql.push(&format!("({name} {than} {mark} OR {name} IS NULL)")),
+        false => sql.push(&format!("{name} {than} {mark}")),
+    }
+}
