@@ -1,6 +1,9 @@
 //! Every engine against the one suite: `cargo test --workspace --test contract`.
 //!
 //! An engine that is not asked for is reported as ignored; one asked for and out of reach fails.
+#[path = "contract/linear.rs"]
+mod linear;
+
 use async_trait::async_trait;
 use libtest_mimic::{Arguments, Failed, Trial};
 use medmesh_fhir::contract::{CASES, Engine, Redelivering};
@@ -30,6 +33,11 @@ fn main() -> ExitCode {
             Box::new(Postgres::new(at))
         }));
     }
+    trials.push(linear("sqlite", true, || Box::new(Sqlite::new())));
+    let at = CASES.len() + 2;
+    trials.push(linear("postgres", asked_for, move || {
+        Box::new(Postgres::new(at))
+    }));
     let durable = || runtime()?.block_on(commits_wait_for_the_disk());
     let name =
         "resources::postgres::a_commit_waits_for_the_disk_whatever_the_connection_string_asks";
@@ -58,6 +66,24 @@ fn trial(
         Ok(())
     });
     test.with_ignored_flag(!asked_for)
+}
+
+/// Of what two servers over one database promise together.
+fn linear(
+    engine: &str,
+    asked_for: bool,
+    fresh: impl FnOnce() -> Box<dyn Engine> + Send + 'static,
+) -> Trial {
+    let name = format!(
+        "resources::{engine}::of_clients_that_create_by_one_condition_one_is_answered_201"
+    );
+    let test = move || {
+        let engine = fresh();
+        let promise =
+            linear::of_clients_that_create_by_one_condition_one_is_answered_201(engine.as_ref());
+        runtime()?.block_on(promise)
+    };
+    Trial::test(name, test).with_ignored_flag(!asked_for)
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {

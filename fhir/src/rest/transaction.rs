@@ -141,28 +141,7 @@ async fn attempt(
     entries: &[Entry],
 ) -> Result<Option<HashMap<usize, Answered>>, Failure> {
     let mut work = Work::default();
-    for (at, entry) in entries.iter().enumerate() {
-        let of_entry = |failure: Failure| failure.of_entry(at);
-        match writing_of(api, headers, reader, (at, entry))
-            .await
-            .map_err(of_entry)?
-        {
-            Does::Reads => {}
-            Does::Writes(one) => {
-                work.name((at, entry), format!("{}/{}", one.kind, one.id))?;
-                work.writes.push(*one);
-            }
-            Does::Exists(one) => {
-                work.name(
-                    (at, entry),
-                    format!("{}/{}", one.stored.kind, one.stored.id),
-                )?;
-                work.exist.push(one);
-            }
-        }
-    }
-    work.writes.sort_by_key(|one| one.turn);
-    let done = match find_references(api, headers, reader, &mut work).await {
+    let done = match gather(api, headers, reader, entries, &mut work).await {
         Ok(()) => written(api, reader.clone(), &work).await,
         Err(failure) => Err(failure),
     };
@@ -186,6 +165,34 @@ async fn attempt(
         );
     }
     Ok(Some(answers))
+}
+
+/// What the entries come to, in the order in which it is done.
+async fn gather(
+    api: &Api,
+    headers: &HeaderMap,
+    reader: &Reader,
+    entries: &[Entry],
+    work: &mut Work,
+) -> Result<(), Failure> {
+    for (at, entry) in entries.iter().enumerate() {
+        let does = writing_of(api, headers, reader, (at, entry)).await;
+        match does.map_err(|failure| failure.of_entry(at))? {
+            Does::Reads => {}
+            Does::Writes(one) => {
+                let here = format!("{}/{}", one.kind, one.id);
+                work.writes.push(*one);
+                work.name((at, entry), here)?;
+            }
+            Does::Exists(one) => {
+                let here = format!("{}/{}", one.stored.kind, one.stored.id);
+                work.exist.push(*one);
+                work.name((at, entry), here)?;
+            }
+        }
+    }
+    work.writes.sort_by_key(|one| one.turn);
+    find_references(api, headers, reader, work).await
 }
 
 /// Looks up what references lead to that are conditions (FHIR R4 http.html#trules).
@@ -235,7 +242,7 @@ async fn find_references(
 enum Does {
     Reads,
     Writes(Box<Writes>),
-    Exists(Exists),
+    Exists(Box<Exists>),
 }
 
 async fn writing_of(
@@ -325,12 +332,12 @@ async fn conditioned(
         (Matching::None, _) => writes.guard = Some(condition.guard(0, None)),
         (Matching::One(stored), Interaction::Create) => {
             let guard = condition.guard(0, Some(stored.id.clone()));
-            return Ok(Does::Exists(Exists {
+            return Ok(Does::Exists(Box::new(Exists {
                 at: writes.at,
                 asker: writes.asker,
                 stored,
                 guard,
-            }));
+            })));
         }
         (Matching::One(stored), _) => {
             let is_other = |own: String| own != stored.id.as_str();
