@@ -94,6 +94,12 @@ impl Axis {
             .unwrap_or(0)
     }
 
+    /// The last commit that was there at an instant of the axis; 0 when there was none.
+    #[must_use]
+    pub fn by(&self, instant: i64) -> i64 {
+        self.before(instant.saturating_add(1))
+    }
+
     /// The commits whose instants lie in an interval.
     #[must_use]
     pub fn commits(&self, interval: &Interval) -> Commits {

@@ -76,6 +76,7 @@ pub const CASES: &[Case] = cases![
     clients::of_clients_that_expect_the_same_one_has_its_way,
     clients::what_a_facility_delivered_is_no_clients_to_change,
     clients::the_history_shows_every_version_once_in_either_order,
+    clients::a_history_shows_what_was_there_at_a_moment,
     finding::every_search_finds_what_was_found_by_hand,
     finding::pages_of_every_order_show_each_resource_once,
     finding::what_was_changed_or_deleted_is_found_by_what_it_is_now,

@@ -54,6 +54,8 @@ mod access;
 mod conditional_tests;
 #[path = "rest/finding_tests.rs"]
 mod finding_tests;
+#[path = "rest/history_tests.rs"]
+mod history_tests;
 #[path = "rest/validating_tests.rs"]
 mod validating_tests;
 #[path = "rest/writing_tests.rs"]

@@ -13,6 +13,7 @@ use crate::map::READING_SYSTEM;
 use crate::store::{FhirId, MAX_PAGE, ResourceType, SOURCE_PREFIX, category_of};
 pub use cursor::{Cursor, Seal};
 pub use date::Interval;
+pub(crate) use date::period;
 use references::{references, subjects};
 pub use sort::{Sort, SortKey};
 use types::{Category, Code, FacilityPseudonym, Timestamp};

@@ -5,7 +5,7 @@ mod find;
 use crate::axis::Commits;
 use crate::query::sql::{Dialect, Sql};
 use crate::search::Interval;
-use crate::store::{HistoryPlace, HistoryQuery, ResourceType, Scope};
+use crate::store::{HistoryPlace, HistoryQuery, ResourceType, Scope, There};
 pub(crate) use find::{count, few, page};
 
 /// Every version, once. What facilities deliver in one version has it in `resource` alone; of everything else every
@@ -30,6 +30,9 @@ pub(crate) fn history(dialect: Dialect, query: &HistoryQuery) -> Sql {
          (SELECT source FROM resource r WHERE r.type = h.type AND r.id = h.id) AS source, seq FROM history h WHERE 1 = 1 "
     ));
     sql.versions(query);
+    if let Some(there) = query.there {
+        sql.there(there);
+    }
     sql.push(&format!(
         " ORDER BY {order} LIMIT {limit}) AS other) AS both_of ORDER BY {order} LIMIT {limit}"
     ));
@@ -53,6 +56,7 @@ fn single_version(dialect: Dialect, query: &HistoryQuery) -> &'static str {
 /// The rows of one of the two tables.
 trait Rows {
     fn versions(&mut self, query: &HistoryQuery);
+    fn there(&mut self, there: There);
     fn after(&mut self, place: &HistoryPlace, by_id: bool);
 }
 
@@ -88,6 +92,27 @@ impl Rows for Sql {
         if let Some(place) = &query.after {
             self.after(place, query.by_id);
         }
+    }
+
+    /// The version `h` came later than a moment, or was the last one by then and no deletion. What facilities deliver in
+    /// one version has its last one in `resource` alone.
+    fn there(&mut self, there: There) {
+        let (column, moment) = match there {
+            There::Commit(seq) => ("seq", seq),
+            There::Time(time) => ("updated", time),
+        };
+        let moment = self.mark(moment);
+        let later = |table: &str| {
+            format!(
+                "NOT EXISTS (SELECT 1 FROM {table} n WHERE n.type = h.type AND n.id = h.id AND \
+                 n.version > h.version AND n.{column} <= {moment})"
+            )
+        };
+        self.push(&format!(
+            " AND (h.{column} > {moment} OR (h.body <> '' AND {} AND {}))",
+            later("history"),
+            later("resource")
+        ));
     }
 
     fn after(&mut self, place: &HistoryPlace, by_id: bool) {

@@ -19,7 +19,7 @@ pub(crate) use decide::{Decision, Known, decide};
 pub use draft::{Draft, Unfit};
 pub(crate) use draft::{row_of_source, rows_of};
 pub use find::{Find, FindPage, FindPlace, Guard};
-pub use history::{HistoryPage, HistoryPlace, HistoryQuery, Scope};
+pub use history::{HistoryPage, HistoryPlace, HistoryQuery, Scope, There};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use types::{Category, Code, EnvelopeId, FacilityPseudonym, Timestamp};

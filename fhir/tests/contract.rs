@@ -74,9 +74,8 @@ fn linear(
     asked_for: bool,
     fresh: impl FnOnce() -> Box<dyn Engine> + Send + 'static,
 ) -> Trial {
-    let name = format!(
-        "resources::{engine}::of_clients_that_create_by_one_condition_one_is_answered_201"
-    );
+    let name =
+        format!("resources::{engine}::of_clients_that_create_by_one_condition_one_is_answered_201");
     let test = move || {
         let engine = fresh();
         let promise =

@@ -5,7 +5,7 @@ use crate::axis::Commits;
 use crate::search::Query;
 use crate::store::{
     Change, Delivery, Draft, Expect, FhirId, HistoryQuery, ResourceStore, ResourceType, Scope,
-    Stored, Transacted, Transaction, Unmet,
+    Stored, There, Transacted, Transaction, Unmet,
 };
 use std::{collections::BTreeSet, sync::Arc};
 use types::Timestamp;
@@ -67,6 +67,7 @@ fn all(scope: Scope) -> HistoryQuery {
         scope,
         commits: None,
         updated: None,
+        there: None,
         by_id: false,
         after: None,
         count: 1_000,
@@ -212,8 +213,8 @@ pub async fn what_a_facility_delivered_is_no_clients_to_change(engine: &dyn Engi
     assert_eq!((kept.version, kept.json.as_str()), (1, delivered.json()));
 }
 
-pub async fn the_history_shows_every_version_once_in_either_order(engine: &dyn Engine) {
-    let store = engine.open().await;
+/// Eight commits: a patient, a reading and what a client wrote; each again; a deletion; another reading.
+async fn eight_commits(store: &dyn ResourceStore) {
     let deliver = async |number, resources| {
         let delivery = Delivery {
             parcel: fixture::parcel(number),
@@ -223,11 +224,16 @@ pub async fn the_history_shows_every_version_once_in_either_order(engine: &dyn E
         store.apply(vec![delivery], NOW).await.unwrap();
     };
     deliver(1, vec![fixture::patient(1, 1950), fixture::observation(1)]).await;
-    one(&*store, put(1, 1, Expect::Absent)).await;
+    one(store, put(1, 1, Expect::Absent)).await;
     deliver(2, vec![fixture::patient(1, 1951), fixture::withdrawn(1)]).await;
-    one(&*store, put(1, 2, Expect::Anything)).await;
-    one(&*store, delete(1, Expect::Anything)).await;
+    one(store, put(1, 2, Expect::Anything)).await;
+    one(store, delete(1, Expect::Anything)).await;
     deliver(3, vec![fixture::observation(2)]).await;
+}
+
+pub async fn the_history_shows_every_version_once_in_either_order(engine: &dyn Engine) {
+    let store = engine.open().await;
+    eight_commits(&*store).await;
     let whole = versions(&*store, all(Scope::Everything)).await;
     let seqs: Vec<i64> = whole.iter().map(|one| one.seq).collect();
     assert_eq!(seqs, [8, 7, 6, 5, 4, 3, 2, 1]);
@@ -266,4 +272,41 @@ pub async fn the_history_shows_every_version_once_in_either_order(engine: &dyn E
         .map(|one| one.seq)
         .collect();
     assert_eq!(seqs, [6, 5, 4]);
+}
+
+pub async fn a_history_shows_what_was_there_at_a_moment(engine: &dyn Engine) {
+    let store = engine.open().await;
+    eight_commits(&*store).await;
+    let commit = There::Commit;
+    for (there, until, expected) in [
+        (commit(0), None, vec![8, 7, 6, 5, 4, 3, 2, 1]),
+        (commit(3), Some(3), vec![3, 2, 1]),
+        (commit(4), Some(4), vec![4, 3, 2]),
+        (commit(5), Some(7), vec![7, 6, 5, 4, 3]),
+        (commit(6), Some(6), vec![6, 5, 4]),
+        // What was deleted by then was not there.
+        (commit(7), Some(7), vec![5, 4]),
+        (There::Time(NOW.0), None, vec![8, 5, 4]),
+        (There::Time(NOW.0 - 1), None, vec![8, 7, 6, 5, 4, 3, 2, 1]),
+    ] {
+        for by_id in [false, true] {
+            let query = HistoryQuery {
+                commits: until.map(|until| Commits {
+                    after: 0,
+                    until: Some(until),
+                }),
+                there: Some(there),
+                by_id,
+                ..all(Scope::Everything)
+            };
+            let found = versions(&*store, query).await;
+            let seqs: BTreeSet<i64> = found.iter().map(|one| one.seq).collect();
+            let seqs: Vec<i64> = seqs.into_iter().rev().collect();
+            assert_eq!(
+                (found.len(), &seqs),
+                (expected.len(), &expected),
+                "{there:?}"
+            );
+        }
+    }
 }

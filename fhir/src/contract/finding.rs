@@ -77,7 +77,8 @@ pub async fn every_search_finds_what_was_found_by_hand(engine: &dyn Engine) {
     for (now, text) in (0..).map(|at| at * STEP_MS).zip(RESOURCES) {
         put(&*store, now, draft(text, None), Vec::new()).await;
     }
-    for (kind, query, expected) in CASES.iter().copied().flatten() {
+    let cases: Vec<_> = CASES.iter().flat_map(|list| list.iter()).collect();
+    for (kind, query, expected) in cases {
         let find = find_of(read(kind, query), MAX_PAGE);
         let count = store.count(&find).await.unwrap();
         let found: BTreeSet<String> = ids(&*store, find).await.into_iter().collect();
@@ -95,10 +96,10 @@ pub async fn every_search_finds_what_was_found_by_hand(engine: &dyn Engine) {
 fn condition(number: u32) -> Draft {
     let mut text =
         String::from(r#"{"resourceType":"Condition","subject":{"reference":"Patient/p"}"#);
-    if number % 5 != 0 {
+    if !number.is_multiple_of(5) {
         text.push_str(&format!(r#","recordedDate":"20{:02}""#, number % 4));
     }
-    if number % 3 != 0 {
+    if !number.is_multiple_of(3) {
         text.push_str(&format!(
             r#","code":{{"coding":[{{"code":"c{}"}}]}}"#,
             number % 2
@@ -145,7 +146,7 @@ pub async fn pages_of_every_order_show_each_resource_once(engine: &dyn Engine) {
     .await;
     let date = |id: &String| {
         let number: u32 = id.trim_start_matches("c-").parse().unwrap();
-        (number % 5 != 0).then_some(number % 4)
+        (!number.is_multiple_of(5)).then_some(number % 4)
     };
     let dates: Vec<Option<u32>> = dated.iter().map(date).collect();
     assert!(

@@ -9,10 +9,10 @@ use super::{
     reading::instants, vantage::Instants,
 };
 use crate::axis::{self, Axis, Commits};
-use crate::search::{DEFAULT_PAGE, Interval, Seal};
+use crate::search::{self, DEFAULT_PAGE, Interval, Seal};
 use crate::store::{
     HistoryPage, HistoryPlace, HistoryQuery, Kind, MAX_PAGE, ResourceType, Scope, StoreError,
-    Stored,
+    Stored, There,
 };
 use axum::{http::HeaderMap, response::IntoResponse};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -20,9 +20,15 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use types::Timestamp;
 
+/// Of an instant in the calendar, where instants are logical.
+const NOT_REACHED: &str =
+    "this server has not reached that instant; those of meta.lastUpdated are expected";
+
 /// What was asked for.
 struct Asked {
     since: Option<Timestamp>,
+    /// Only what was there at some moment of it.
+    at: Option<Interval>,
     count: u16,
     cursor: Option<String>,
     /// As they came, without the cursor: for links.
@@ -56,6 +62,7 @@ pub async fn history(
     if matches!(scope, Scope::Instance(..))
         && asked.cursor.is_none()
         && asked.since.is_none()
+        && asked.at.is_none()
         && found.versions.is_empty()
     {
         return Err(Failure::not_found());
@@ -84,6 +91,7 @@ impl Asked {
     fn of(pairs: Vec<(String, String)>) -> Result<Self, Failure> {
         let mut asked = Self {
             since: None,
+            at: None,
             count: DEFAULT_PAGE,
             cursor: None,
             used: Vec::new(),
@@ -103,6 +111,15 @@ impl Asked {
                     })?;
                     asked.since = Some(since);
                 }
+                "_at" => {
+                    let span = search::period(&value);
+                    let (from, until) = span
+                        .ok_or_else(|| Failure::value("_at", "a date or an instant is expected"))?;
+                    asked.at = Some(Interval {
+                        from: Some(from),
+                        until: Some(until),
+                    });
+                }
                 "_cursor" => {
                     asked.cursor = Some(value);
                     continue;
@@ -121,25 +138,40 @@ impl Asked {
     }
 }
 
+/// What is asked of the store. A version was there from its own instant on, up to that of the next one.
 fn query(scope: &Scope, asked: &Asked, instants: &Instants) -> Result<HistoryQuery, Failure> {
-    let since = asked.since.map(|since| Interval {
-        from: Some(since.0),
-        until: None,
-    });
-    let (updated, commits) = match (instants, since) {
-        (Instants::True, since) => (since, None),
-        (Instants::Logical(axis), Some(since)) => {
+    let begin = asked.at.and_then(|at| at.from);
+    let span = Interval {
+        from: asked.since.map(|since| since.0),
+        until: asked.at.and_then(|at| at.until),
+    };
+    let is_bounded = span.from.is_some() || span.until.is_some();
+    let (updated, commits, there) = match instants {
+        Instants::True => {
+            let updated = is_bounded.then_some(span);
+            (updated, None, begin.map(There::Time))
+        }
+        Instants::Logical(axis) => {
+            let since = Interval {
+                until: None,
+                ..span
+            };
             if axis::is_ahead(&since, axis.last()) {
                 return Err(Failure::ahead());
             }
-            (None, Some(axis.commits(&since)))
+            if begin.is_some_and(|begin| begin > axis.last()) {
+                return Err(Failure::value("_at", NOT_REACHED));
+            }
+            let commits = is_bounded.then(|| axis.commits(&span));
+            let there = begin.map(|begin| There::Commit(axis.by(begin)));
+            (None, commits, there)
         }
-        (Instants::Logical(_), None) => (None, None),
     };
     Ok(HistoryQuery {
         scope: scope.clone(),
         commits,
         updated,
+        there,
         by_id: false,
         after: None,
         count: asked.count,
@@ -209,11 +241,16 @@ async fn by_marks(
     };
     let steps = axis.steps(from, true).ok_or_else(Failure::cursor)?;
     let since = query.commits.map_or(0, |commits| commits.after);
+    let until = query.commits.and_then(|commits| commits.until);
     let mut versions: Vec<Stored> = Vec::new();
     for step in steps {
         let is_asked_for = step.until.is_none_or(|until| since < until);
         if !is_asked_for || query.count == 0 {
             break;
+        }
+        // The end of what is asked for is a mark.
+        if until.is_some_and(|until| until <= step.after) {
+            continue;
         }
         let left = query.count - u16::try_from(versions.len()).unwrap_or(u16::MAX);
         let page = api

@@ -134,7 +134,7 @@ impl Asked<'_> {
             let targets: Vec<Match> = targets.map(leads_to).collect();
             for chunk in targets.chunks(CHUNK) {
                 let any = include.params.iter().map(|param| Filter::Param {
-                    param: *param,
+                    param,
                     matches: chunk.to_vec(),
                 });
                 let filter = Filter::Any(any.collect());

@@ -37,6 +37,7 @@ pub async fn was_deleted(
         scope: Scope::Instance(kind, id.clone()),
         commits: None,
         updated: None,
+        there: None,
         by_id: false,
         after: None,
         count: 1,

@@ -315,7 +315,7 @@ async fn histories_go_by_the_readers_marks_and_page_on() {
             "_count=x",
             "colour=red",
             "_cursor=x",
-            "_at=2020",
+            "_at=yesterday",
         ] {
             assert_eq!(
                 api.get(&format!("/fhir/_history?{query}")).await.issue().0,

@@ -59,8 +59,8 @@ pub fn intervals(text: &str, now: Timestamp) -> Option<Vec<Interval>> {
     }
 }
 
-/// First instant, and first instant after.
-fn period(text: &str) -> Option<(i64, i64)> {
+/// First instant, and first instant after, of a date or a time without a prefix.
+pub fn period(text: &str) -> Option<(i64, i64)> {
     match text.split_once('T') {
         Some((day, time)) => moment(day, time),
         None => days(text),

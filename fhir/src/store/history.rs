@@ -14,6 +14,15 @@ pub enum Scope {
     Instance(ResourceType, FhirId),
 }
 
+/// A moment, in the order of commits or in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum There {
+    /// After that commit, before the next one.
+    Commit(i64),
+    /// At that time, ms since 1970.
+    Time(i64),
+}
+
 /// Which versions, in which order, and which page of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistoryQuery {
@@ -23,6 +32,8 @@ pub struct HistoryQuery {
     pub commits: Option<Commits>,
     /// Stored then only.
     pub updated: Option<Interval>,
+    /// Of what was stored by then, only what was there then (`_at`).
+    pub there: Option<There>,
     /// By type, id and version instead of the last commit first.
     pub by_id: bool,
     /// The end of the page before.

@@ -144,7 +144,9 @@ async fn call(
             let status = told["status"].as_str().and_then(|text| text.get(..3));
             let place = told["location"].as_str().unwrap_or_default();
             (
-                status.and_then(|code| code.parse().ok()).ok_or_else(failed)?,
+                status
+                    .and_then(|code| code.parse().ok())
+                    .ok_or_else(failed)?,
                 place.split('/').nth(1).map(str::to_owned),
             )
         }

@@ -1,0 +1,101 @@
+//! Tests of histories by time.
+use super::finding_tests::finding;
+use super::*;
+
+/// `meta.lastUpdated` of a resource, for a query.
+fn instant(reply: &Reply) -> String {
+    let json = reply.json();
+    json["meta"]["lastUpdated"].as_str().unwrap().to_owned()
+}
+
+impl Reply {
+    /// Versions of the entries that are of a type; a deletion has none.
+    fn versions(&self, kind: &str) -> Vec<String> {
+        assert_eq!(self.status, StatusCode::OK, "{}", self.text);
+        let json = self.json();
+        let entries = json["entry"].as_array().cloned().unwrap_or_default();
+        let of_kind = entries.iter().filter(|entry| {
+            let url = entry["fullUrl"].as_str().unwrap();
+            url.contains(&format!("/{kind}/"))
+        });
+        of_kind
+            .map(|entry| entry["response"]["etag"].as_str().unwrap().to_owned())
+            .collect()
+    }
+}
+
+#[tokio::test]
+async fn a_history_shows_what_was_there_at_an_instant_and_what_came_since() {
+    let api = fixture().await;
+    let mut body = finding(2001, None);
+    let first = api
+        .write(Method::POST, "/fhir/Condition", &[], &body.to_string())
+        .await;
+    let path = format!("/fhir/Condition/{}", first.json()["id"].as_str().unwrap());
+    let mut written = vec![first];
+    for year in ["2002", "2003"] {
+        body["id"] = written[0].json()["id"].clone();
+        body["recordedDate"] = year.into();
+        let reply = api.write(Method::PUT, &path, &[], &body.to_string()).await;
+        written.push(reply);
+    }
+    api.write(Method::DELETE, &path, &[], "").await;
+    let instants: Vec<String> = written.iter().map(instant).collect();
+    assert!(instants.is_sorted());
+    for scope in [path.as_str(), "/fhir/Condition", "/fhir"] {
+        for (query, expected) in [
+            (String::new(), vec![4, 3, 2, 1]),
+            (format!("_at={}", instants[0]), vec![1]),
+            (format!("_at={}", instants[1]), vec![2]),
+            (format!("_at={}", instants[2]), vec![3]),
+            (format!("_since={}", instants[1]), vec![4, 3, 2]),
+            (format!("_since={0}&_at={0}", instants[1]), vec![2]),
+            ("_at=1970-01-01T00:00:00Z".into(), vec![4, 3, 2, 1]),
+        ] {
+            let reply = api.get(&format!("{scope}/_history?{query}")).await;
+            let expected: Vec<String> = expected.iter().map(|n| format!("W/\"{n}\"")).collect();
+            let mut found = reply.versions("Condition");
+            found.sort_unstable_by(|a, b| b.cmp(a));
+            assert_eq!(found, expected, "{scope} {query}");
+        }
+        let mut url = format!("{scope}/_history?_at={}&_count=1", instants[1]);
+        let mut seen = 0;
+        loop {
+            let reply = api.get(&url).await;
+            assert!(reply.versions("").len() <= 1);
+            seen += reply.versions("Condition").len();
+            match reply.link("next") {
+                Some(link) => url = link.replace("https://region.example", ""),
+                None => break,
+            }
+        }
+        assert_eq!(seen, 1, "{scope}");
+    }
+    for query in [
+        "_at=yesterday",
+        "_at=",
+        "_at=2024",
+        "_since=x",
+        "_at=gt1970",
+    ] {
+        let reply = api.get(&format!("{path}/_history?{query}")).await;
+        assert_eq!(reply.issue(), (400, "value".into()), "{query}");
+    }
+}
+
+#[tokio::test]
+async fn where_times_are_true_a_history_is_of_the_calendar() {
+    let api = fixture_of(true).await;
+    let patient = format!("/fhir/Patient/{}/_history", fixture::patient(1, 1950).id());
+    for (query, count) in [
+        ("_at=1970-01-01T00:00:01Z", 1),
+        ("_at=1970", 2),
+        ("_at=1969", 0),
+        ("_at=2024", 1),
+        ("_since=1970-01-01T00:00:02Z", 0),
+        ("_since=1970-01-01T00:00:01Z&_at=1970", 2),
+    ] {
+        let reply = api.get(&format!("{patient}?{query}")).await;
+        assert_eq!(reply.versions("Patient").len(), count, "{query}");
+    }
+}
