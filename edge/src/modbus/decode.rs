@@ -185,7 +185,7 @@ impl Sentinel {
     /// Whether an integer of that kind has these bits.
     fn is_bits(self, kind: Kind, raw: u64) -> bool {
         let mask = u64::MAX >> (64 - kind.bits());
-        matches!(self, Self::Integer(value) if value.cast_unsigned() & mask == raw)
+        matches!(self, Self::Integer(value) if value & i128::from(mask) == i128::from(raw))
     }
 }
 

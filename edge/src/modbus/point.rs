@@ -165,7 +165,7 @@ impl<'de> Deserialize<'de> for Offset {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Sentinel {
     /// Of an integer: its bits, written with or without sign. Of a float: its value.
-    Integer(i64),
+    Integer(i128),
     /// Of a float.
     Float(f64),
 }
@@ -185,12 +185,9 @@ impl<'de> Deserialize<'de> for Sentinel {
             None => text.parse(),
         };
         Ok(match Written::deserialize(deserializer)? {
-            Written::Integer(value) => Self::Integer(value),
+            Written::Integer(value) => Self::Integer(value.into()),
             Written::Float(value) => Self::Float(value),
-            Written::Text(text) => {
-                let bits: u64 = of_text(&text).map_err(de::Error::custom)?;
-                Self::Integer(bits.cast_signed())
-            }
+            Written::Text(text) => Self::Integer(of_text(&text).map_err(de::Error::custom)?.into()),
         })
     }
 }
@@ -217,7 +214,7 @@ impl Sentinel {
             Self::Integer(_) if kind.is_float() => true,
             Self::Integer(value) => {
                 let bits = kind.bits();
-                bits >= 64 || (-(1 << (bits - 1))..1 << bits).contains(&value)
+                (-(1 << (bits - 1))..1 << bits).contains(&value)
             }
             Self::Float(value) => kind.is_float() && value.is_finite(),
         }

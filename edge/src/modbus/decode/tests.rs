@@ -130,6 +130,14 @@ fn orders_scale_sentinel_and_range_are_as_the_profile_says() {
         ),
         (
             Point {
+                no_data: vec![Sentinel::Integer(u64::MAX.into())],
+                ..point(Kind::I64)
+            },
+            &[0xffff; 4],
+            "unknown",
+        ),
+        (
+            Point {
                 no_data: vec![Sentinel::Float(-999.9), Sentinel::Integer(-888)],
                 ..point(Kind::F32)
             },

@@ -10,6 +10,17 @@ fn person(dir: &TempDir) -> Quarantine {
     Quarantine::of(dir.path(), &Phi::new([7; 32]), me, signer).unwrap()
 }
 
+/// The log, which its signed head covers to the last row.
+async fn rows(store: &Store) -> Vec<(u64, audit::Entry)> {
+    let rows = store.read(|db| {
+        let me = "edge/eu/eu/eu-f1".parse().unwrap();
+        let key = ed25519_dalek::SigningKey::from_bytes(&[9; 32]).verifying_key();
+        audit::verify(db, &audit::origin(&me), &key, &[]).unwrap();
+        Ok(audit::list(db, 0, 10_000)?)
+    });
+    rows.await.unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_person_releases_and_discards_beside_a_store_that_writes_and_both_are_audited() {
     let (dir, time) = (TempDir::new().unwrap(), hand());
@@ -50,13 +61,7 @@ async fn a_person_releases_and_discards_beside_a_store_that_writes_and_both_are_
     }
     time.forward(2 * 86_400_000);
     assert_eq!(sweep(&store).await, 202, "all but the one that is held");
-    let rows = store.read(|db| {
-        let me = "edge/eu/eu/eu-f1".parse().unwrap();
-        let key = ed25519_dalek::SigningKey::from_bytes(&[9; 32]).verifying_key();
-        audit::verify(db, &audit::origin(&me), &key, &[]).unwrap();
-        Ok(audit::list(db, 0, 10_000)?)
-    });
-    let rows = rows.await.unwrap();
+    let rows = rows(&store).await;
     let count = |one: audit::Decision| {
         let of = rows.iter().filter(|(_, row)| row.decision() == one);
         of.count()
@@ -91,6 +96,8 @@ async fn a_message_that_could_not_be_understood_is_held_shown_and_given_up() {
     let (_, content) = person.message(number).unwrap().unwrap();
     assert_eq!(content, message);
     assert!(person.discard_message(number, Timestamp(START)).unwrap());
+    let (_, last) = rows(&store).await.pop().unwrap();
+    assert_eq!(last.decision(), audit::Decision::Discarded);
     assert!(!person.discard_message(number, Timestamp(START)).unwrap());
     assert_eq!(store.holding().await.unwrap(), Holding::default());
 }
