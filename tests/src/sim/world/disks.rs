@@ -4,6 +4,7 @@ use crate::sim::{
     disk::Templates,
     nodes::{Ground, Opening},
     ops::Shape,
+    orders,
 };
 use anyhow::{Result, ensure};
 use edge::store::Entropy;
@@ -156,6 +157,8 @@ pub(super) async fn template(
         let (store, _) = opening
             .edge(&region.transpose()?.unwrap_or(Place::Global))
             .await?;
+        // As a table that is made later would have every statement prepared anew.
+        orders::came(&store).await?;
         // Writes everything into the database.
         store.close().await;
         Ok(())
