@@ -225,12 +225,13 @@ impl ReloadingTls {
     }
 
     /// For the broker: clients are devices, none of them revoked. A list past its date is still used, since a
-    /// facility goes on without a network for longer than a list is valid.
+    /// facility goes on without a network for longer than a list is valid. `or_without`: a client may have no certificate,
+    /// and says otherwise who it is.
     ///
     /// # Errors
     /// When the cryptographic provider lacks TLS 1.3.
-    pub fn server_mqtt(&self) -> Result<Arc<ServerConfig>, TlsError> {
-        let clients = MeshClients::devices(&self.current, &self.provider);
+    pub fn server_mqtt(&self, or_without: bool) -> Result<Arc<ServerConfig>, TlsError> {
+        let clients = MeshClients::devices(&self.current, &self.provider).or_without(or_without);
         self.server_with(clients).map(Arc::new)
     }
 

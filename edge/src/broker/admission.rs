@@ -1,7 +1,8 @@
 //! From an accepted socket to an admitted device: TLS handshake, identity, CONNECT, and the checks of it.
 //!
 //! All of it runs in the connection's own task under one deadline, so a peer that says nothing holds up nobody.
-//! User name and password of a CONNECT mean nothing here: the certificate says who it is.
+//! The certificate says who it is. Who has none may be a viewer whose token the facility's file of rights knows, which is the
+//! CONNECT's password; of a device, and of anybody with a certificate, user name and password mean nothing.
 use super::{
     Context,
     acl::OwnTopics,
@@ -50,7 +51,8 @@ pub(super) struct Admitted {
 
 /// Who a connection speaks for, and on which terms.
 pub(super) struct Client {
-    pub(super) peer: Peer,
+    /// Who its certificate says that it is; none of a viewer that showed a token.
+    pub(super) peer: Option<Peer>,
     /// Its certificate (DER).
     pub(super) certificate: Bytes,
     pub(super) device: DeviceId,
@@ -193,8 +195,16 @@ fn check(
     (peer, certificate): (Option<Peer>, Bytes),
     connect: Connect,
 ) -> Result<Client, Refusal> {
-    let peer = peer.ok_or(Refusal::IDENTITY)?;
-    let device = our_device(ctx, &peer.identity).ok_or(Refusal::IDENTITY)?;
+    let device = match &peer {
+        Some(peer) => our_device(ctx, &peer.identity),
+        // A certificate that says nothing is no reason to look at a token.
+        None if certificate.is_empty() => {
+            let viewers = &ctx.config.viewers;
+            viewers.shown(&connect.client_id, connect.password.as_ref())
+        }
+        None => None,
+    };
+    let device = device.ok_or(Refusal::IDENTITY)?;
     if connect.client_id.is_empty() {
         return Err(Refusal::CLIENT_ID);
     }

@@ -1,5 +1,5 @@
-//! CONNECT, decoded (MQTT 3.1.1 and 5 §3.1). User name and password are checked for shape and dropped: the certificate
-//! says who it is.
+//! CONNECT, decoded (MQTT 3.1.1 and 5 §3.1). User name and password are checked for shape; the user name is
+//! dropped, and the password is looked at where no certificate says who it is.
 use super::{
     decode::{Fault, Version},
     fields::Fields,
@@ -8,6 +8,7 @@ use super::{
 };
 use bytes::Bytes;
 use rumqttd::protocol::{self, QoS};
+use sha2::{Digest as _, Sha256};
 
 /// What a client asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub(super) struct Connect {
     pub(super) client_id: String,
     pub(super) properties: Properties,
     pub(super) will: Option<LastWill>,
+    /// SHA-256 of the password: nothing else is done with it.
+    pub(super) password: Option<[u8; 32]>,
 }
 
 /// The will of a CONNECT.
@@ -81,9 +84,10 @@ fn behind_level(version: Version, mut fields: Fields) -> Result<Connect, Fault> 
     if flags.has(Flags::USER_NAME) {
         fields.text()?;
     }
-    if flags.has(Flags::PASSWORD) {
-        fields.binary()?;
-    }
+    let password = match flags.has(Flags::PASSWORD) {
+        true => Some(Sha256::digest(fields.binary()?).into()),
+        false => None,
+    };
     fields.end()?;
     Ok(Connect {
         version,
@@ -92,6 +96,7 @@ fn behind_level(version: Version, mut fields: Fields) -> Result<Connect, Fault> 
         client_id,
         properties,
         will,
+        password,
     })
 }
 

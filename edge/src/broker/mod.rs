@@ -267,7 +267,7 @@ impl Broker {
             .await
             .map_err(|_| RouterGone)??;
         let ctx = Arc::new(Context {
-            server: tls.server_mqtt()?,
+            server: tls.server_mqtt(config.viewers.have_tokens())?,
             tls,
             journal,
             hub,

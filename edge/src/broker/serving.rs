@@ -117,7 +117,15 @@ async fn converse(
     (reader, mut writer): (Reader, Writer),
     input: BytesMut,
 ) -> End {
-    let cut = ctx.tls.cut(&client.peer);
+    // Who showed a token has no certificate that could end or be revoked.
+    let cut = async {
+        match &client.peer {
+            Some(peer) => {
+                let _ = ctx.tls.cut(peer).await;
+            }
+            None => std::future::pending().await,
+        }
+    };
     let Held {
         ref mut session,
         ref mut claims,
@@ -136,7 +144,7 @@ async fn converse(
         tokio::select! {
             () = ctx.stop.cancelled() => End::Stopping,
             claim = claims.claimed() => End::TakenOver(claim),
-            _ = cut => End::Cut,
+            () = cut => End::Cut,
         }
     };
     let end = tokio::select! {

@@ -1,8 +1,8 @@
 //! The facility's own programs that hear what is stored: `local/{facility}/{device}/telemetry|alarm`, as JSON, after the
 //! commit.
 //!
-//! A viewer has a certificate of the facility as a device has, under a name of its own, and hears what the facility's file
-//! of rights grants it ([`Viewers::read`]); it publishes nothing. That it begins to hear is written down before it does
+//! A viewer has a certificate of the facility as a device has, or a token, under a name of its own, and hears what the
+//! facility's file of rights grants it ([`Viewers::read`]); it publishes nothing. That it begins to hear is written down before it does
 //! (45 CFR 164.312(b)). Whoever does not keep up misses samples and is told how many on `local/{facility}/missed`; neither
 //! devices nor the store nor another viewer wait for it.
 use super::{Broker, hub::Hub, message::Message};
@@ -30,12 +30,20 @@ const MAX_GRANTED: usize = 64;
 
 /// Who may hear what.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Viewers(BTreeMap<DeviceId, Arc<[String]>>);
+pub struct Viewers(BTreeMap<DeviceId, Rights>);
+
+/// What one viewer may hear, and how it shows who it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Rights {
+    topics: Arc<[String]>,
+    /// SHA-256 of its token; none: it has a certificate.
+    token: Option<[u8; 32]>,
+}
 
 /// The file of rights.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Rights {
+struct Written {
     #[serde(default)]
     client: Vec<Client>,
 }
@@ -45,21 +53,29 @@ struct Rights {
 struct Client {
     id: DeviceId,
     topics: Vec<String>,
+    #[serde(default)]
+    token_sha256: Option<String>,
 }
 
 impl Viewers {
     /// Reads a file of rights (TOML): a `[[client]]` for each program, with its `id`, which is the name in its certificate,
-    /// and the filters below `local/{facility}/` that it may subscribe to, as `topics`.
+    /// or that it connects under with a token whose SHA-256 is its `token_sha256`, and the filters below `local/{facility}/`
+    /// that it may subscribe to, as `topics`.
     ///
     /// # Errors
     /// Everything that is wrong with it, a text each.
     pub fn read(path: &Path, facility: &FacilityId) -> Result<Self, Vec<String>> {
         let one = |error: String| vec![format!("{}: {error}", path.display())];
         let text = std::fs::read_to_string(path).map_err(|error| one(error.to_string()))?;
-        let rights: Rights = toml::from_str(&text).map_err(|error| one(error.to_string()))?;
+        let written: Written = toml::from_str(&text).map_err(|error| one(error.to_string()))?;
         let prefix = prefix(facility);
         let (mut viewers, mut problems) = (BTreeMap::new(), Vec::new());
-        for Client { id, topics } in rights.client {
+        for Client {
+            id,
+            topics,
+            token_sha256,
+        } in written.client
+        {
             let is_good = |topic: &&String| {
                 let below = topic.strip_prefix(&prefix);
                 below.is_some_and(|rest| !rest.is_empty()) && rumqttd::protocol::valid_filter(topic)
@@ -72,7 +88,17 @@ impl Viewers {
             if topics.is_empty() || topics.len() > MAX_GRANTED {
                 problems.push(format!("client {id}: 1 to {MAX_GRANTED} topics"));
             }
-            if viewers.insert(id.clone(), topics.into()).is_some() {
+            let token = token_sha256.map(|text| digest(&text));
+            if token == Some(None) {
+                problems.push(format!(
+                    "client {id}: token_sha256 has 64 hexadecimal digits"
+                ));
+            }
+            let (topics, token) = (topics.into(), token.flatten());
+            if viewers
+                .insert(id.clone(), Rights { topics, token })
+                .is_some()
+            {
                 problems.push(format!("client {id} is named twice"));
             }
         }
@@ -104,8 +130,27 @@ impl Viewers {
 
     /// What a viewer may hear; none for what is no viewer.
     pub(super) fn granted(&self, name: &DeviceId) -> Option<Arc<[String]>> {
-        self.0.get(name).cloned()
+        self.0.get(name).map(|rights| Arc::clone(&rights.topics))
     }
+
+    /// Whether any of them shows a token instead of a certificate.
+    pub(super) fn have_tokens(&self) -> bool {
+        self.0.values().any(|rights| rights.token.is_some())
+    }
+
+    /// The viewer that shows a token without a certificate, by the token's digest: comparing digests says nothing of how far
+    /// a guess was right.
+    pub(super) fn shown(&self, name: &str, token: Option<&[u8; 32]>) -> Option<DeviceId> {
+        let name = name.parse().ok()?;
+        let (name, rights) = self.0.get_key_value(&name)?;
+        let is_its_own = token.is_some() && rights.token.as_ref() == token;
+        is_its_own.then(|| name.clone())
+    }
+}
+
+/// A SHA-256 in hexadecimal digits.
+fn digest(text: &str) -> Option<[u8; 32]> {
+    hex::decode(text).ok()?.try_into().ok()
 }
 
 /// `local/{facility}/`.
@@ -319,6 +364,10 @@ mod tests {
             (
                 "[[client]]\nid = \"d\"\ntopics = [\"local/us-f1/#\"]\nrole = 1\n",
                 "role",
+            ),
+            (
+                "[[client]]\nid = \"d\"\ntopics = [\"local/us-f1/#\"]\ntoken_sha256 = \"secret\"\n",
+                "64 hexadecimal digits",
             ),
         ] {
             let problems = read(text).unwrap_err();

@@ -343,7 +343,7 @@ async fn a_list_that_is_older_or_of_another_authority_is_refused() {
 async fn the_broker_takes_devices_alone_and_goes_on_with_an_old_list() {
     let pair = pair();
     let lab = pair.bed.holder(&device());
-    let broker = || pair.server.server_mqtt().unwrap();
+    let broker = || pair.server.server_mqtt(false).unwrap();
     let client = |holder: &Holder| {
         let mut config =
             ClientConfig::clone(&pair.bed.tls(holder).client_mtls(&place(US)).unwrap());
@@ -384,7 +384,7 @@ async fn a_client_of_tls_1_2_gets_a_protocol_version_alert() {
     for server in [
         pair.server.server_mtls().unwrap(),
         pair.server.server_https().unwrap(),
-        pair.server.server_mqtt().unwrap(),
+        pair.server.server_mqtt(false).unwrap(),
     ] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap())

@@ -70,6 +70,8 @@ pub(super) struct MeshClients {
     current: Arc<Current>,
     algorithms: WebPkiSupportedAlgorithms,
     kind: Kind,
+    /// Whether a client has to have a certificate. One that shows one is checked in any case.
+    mandatory: bool,
 }
 
 impl MeshClients {
@@ -86,7 +88,14 @@ impl MeshClients {
             current: Arc::clone(current),
             algorithms: provider.signature_verification_algorithms,
             kind,
+            mandatory: true,
         }
+    }
+
+    /// The same, where a client may say in another way who it is.
+    pub(super) const fn or_without(mut self, without: bool) -> Self {
+        self.mandatory = !without;
+        self
     }
 }
 
@@ -100,6 +109,10 @@ impl ClientCertVerifier for MeshClients {
     /// None: clients have one certificate, and the hint would tell strangers which authority to look for.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.mandatory
     }
 
     fn verify_client_cert(

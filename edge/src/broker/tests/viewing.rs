@@ -18,14 +18,19 @@ use types::{DeviceId, Flags, Timestamp};
 const WALL: &str = "spiffe://medmesh/device/us/us/us-f1/wall-1";
 const NURSE: &str = "spiffe://medmesh/device/us/us/us-f1/nurse-1";
 
-/// The viewers of every world of these tests.
-pub(super) fn viewers() -> Viewers {
+const RIGHTS: &str = "[[client]]\nid = \"wall-1\"\ntopics = [\"local/us-f1/#\"]\n\
+    [[client]]\nid = \"nurse-1\"\ntopics = [\"local/us-f1/+/alarm\", \"local/us-f1/missed\"]\n";
+
+fn read(rights: &str) -> Viewers {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("acl.toml");
-    let text = "[[client]]\nid = \"wall-1\"\ntopics = [\"local/us-f1/#\"]\n\
-                [[client]]\nid = \"nurse-1\"\ntopics = [\"local/us-f1/+/alarm\", \"local/us-f1/missed\"]\n";
-    std::fs::write(&path, text).unwrap();
+    std::fs::write(&path, rights).unwrap();
     Viewers::read(&path, &"us-f1".parse().unwrap()).unwrap()
+}
+
+/// The viewers of every world of these tests.
+pub(super) fn viewers() -> Viewers {
+    read(RIGHTS)
 }
 
 #[derive(Default)]
@@ -47,7 +52,10 @@ struct Shown {
 
 impl Shown {
     async fn new(limits: BrokerLimits) -> Self {
-        let world = World::with(limits).await;
+        Self::of(World::with(limits).await)
+    }
+
+    fn of(world: World) -> Self {
         let notes = Arc::<Notes>::default();
         world.broker.noted_by(Arc::clone(&notes) as _);
         let changes = broadcast::Sender::new(64);
@@ -65,9 +73,20 @@ impl Shown {
     }
 
     async fn joins(&self, identity: &str, filters: &[(&str, u8)], codes: &[u8]) -> Raw {
-        let mut raw = self.world.dial(identity).await;
+        let raw = self.world.dial(identity).await;
         let name = identity.rsplit('/').next().unwrap();
-        raw.send(&Connect::new(V5, name).bytes()).await;
+        self.joins_by(raw, &Connect::new(V5, name), filters, codes)
+            .await
+    }
+
+    async fn joins_by(
+        &self,
+        mut raw: Raw,
+        connect: &Connect,
+        filters: &[(&str, u8)],
+        codes: &[u8],
+    ) -> Raw {
+        raw.send(&connect.bytes()).await;
         let connack = raw.next().await.unwrap();
         assert_eq!((connack[0], connack[3]), (0x20, 0), "{connack:02x?}");
         raw.send(&subscribe(V5, 1, filters)).await;
@@ -139,6 +158,57 @@ async fn a_viewer_hears_what_it_is_granted_as_json_and_publishes_nothing() {
         assert_eq!((puback[0], puback[4]), (0x40, 0x87), "{puback:02x?}");
     }
     assert!(shown.world.journal.kept.lock().samples.is_empty());
+}
+
+#[tokio::test]
+async fn a_viewer_with_a_token_hears_what_it_is_granted_and_with_another_or_none_it_is_not_let_in()
+{
+    let token = "5d1e-a token that the facility drew";
+    let digest = hex::encode(ring::digest::digest(
+        &ring::digest::SHA256,
+        token.as_bytes(),
+    ));
+    let rights = format!(
+        "{RIGHTS}[[client]]\nid = \"pager-1\"\ntopics = [\"local/us-f1/+/alarm\"]\ntoken_sha256 = \"{digest}\"\n"
+    );
+    let authority = World::shared_authority();
+    let limits = BrokerLimits::default();
+    let world = World::heard_by(read(&rights), authority, Arc::default(), limits).await;
+    let shown = Shown::of(world);
+    let nobody = || shown.world.dial_with(shown.world.authority.client(None));
+    let by = |name: &str, password: Option<&str>| Connect {
+        password: password.map(Into::into),
+        ..Connect::new(V5, name)
+    };
+    for wrong in [
+        by("pager-1", None),
+        by("pager-1", Some("")),
+        by("pager-1", Some("another token")),
+        // What is in the file is not the token.
+        by("pager-1", Some(&digest)),
+        // Whoever is to have a certificate is not let in by anybody's token, a device least of all.
+        by("wall-1", Some(token)),
+        by("lab-1", Some(token)),
+        by("stranger-1", Some(token)),
+    ] {
+        let mut raw = nobody().await;
+        raw.send(&wrong.bytes()).await;
+        let connack = raw.next().await.unwrap();
+        assert_eq!((connack[0], connack[3]), (0x20, 0x87), "{}", wrong.id);
+    }
+    // A certificate says who it is, whatever token is shown.
+    let mut lab = shown.world.dial(LAB).await;
+    lab.send(&by("pager-1", Some(token)).bytes()).await;
+    let connack = lab.next().await.unwrap();
+    assert_eq!((connack[0], connack[3]), (0x20, 0x87));
+    let filters = [("local/us-f1/+/alarm", 0), ("local/us-f1/#", 0)];
+    let connect = by("pager-1", Some(token));
+    let mut pager = shown
+        .joins_by(nobody().await, &connect, &filters, &[0, 0x87])
+        .await;
+    assert_eq!(*shown.notes.0.lock(), ["pager-1"]);
+    shown.says("lab-2", true, 1);
+    assert_eq!(heard(&mut pager).await.0, "local/us-f1/lab-2/alarm");
 }
 
 #[tokio::test]

@@ -44,6 +44,7 @@ pub(super) struct Connect {
     pub(super) properties: Vec<u8>,
     /// Topic, message, retain, v5 properties.
     pub(super) will: Option<(String, String, bool, Vec<u8>)>,
+    pub(super) password: Option<String>,
 }
 
 impl Connect {
@@ -55,6 +56,7 @@ impl Connect {
             keep_alive: 0,
             properties: Vec::new(),
             will: None,
+            password: None,
         }
     }
 
@@ -69,6 +71,10 @@ impl Connect {
     pub(super) fn bytes(&self) -> Vec<u8> {
         let mut flags = u8::from(self.clean) << 1;
         let mut body = text("MQTT");
+        if self.password.is_some() {
+            // With a user name, which 3.1.1 asks for.
+            flags |= 0xc0;
+        }
         if let Some((_, _, retain, _)) = &self.will {
             flags |= 0x04 | 0x08 | u8::from(*retain) << 5;
         }
@@ -86,6 +92,10 @@ impl Connect {
             }
             body.extend(text(topic));
             body.extend(text(message));
+        }
+        if let Some(password) = &self.password {
+            body.extend(text("anybody"));
+            body.extend(text(password));
         }
         packet(0x10, &body)
     }

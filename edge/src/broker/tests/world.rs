@@ -2,7 +2,7 @@
 use super::journal::{Kept, MemoryJournal, Mood};
 use super::recorder;
 use super::wire::{Connect, PATIENCE, Raw};
-use crate::broker::{Broker, BrokerConfig, BrokerLimits};
+use crate::broker::{Broker, BrokerConfig, BrokerLimits, Viewers};
 use federation::{
     identity::Identity,
     pki::{Ca, LOCAL_NAMES, new_key_and_csr, signing_key},
@@ -155,6 +155,16 @@ impl World {
         journal: Arc<MemoryJournal>,
         limits: BrokerLimits,
     ) -> Self {
+        Self::heard_by(super::viewing::viewers(), authority, journal, limits).await
+    }
+
+    /// The same with other viewers.
+    pub(super) async fn heard_by(
+        viewers: Viewers,
+        authority: Arc<Authority>,
+        journal: Arc<MemoryJournal>,
+        limits: BrokerLimits,
+    ) -> Self {
         recorder::install();
         let _ = rustls::crypto::ring::default_provider().install_default();
         let tls = authority.node_tls();
@@ -163,7 +173,7 @@ impl World {
             jurisdiction: "us".parse().unwrap(),
             region: "us".parse().unwrap(),
             facility: "us-f1".parse().unwrap(),
-            viewers: super::viewing::viewers(),
+            viewers,
             limits,
         };
         let devices = ["lab-1", "lab-2"].map(|id| (id.parse().unwrap(), DeviceKind::LabAnalyser));
@@ -193,7 +203,11 @@ impl World {
 
     /// A TLS connection of a device; the handshake's end is not waited for by TLS 1.3 clients.
     pub(super) async fn dial(&self, identity: &str) -> Raw {
-        let config = self.client(identity);
+        self.dial_with(self.client(identity)).await
+    }
+
+    /// A TLS connection with or without a certificate.
+    pub(super) async fn dial_with(&self, config: Arc<ClientConfig>) -> Raw {
         let tcp = TcpStream::connect(self.broker.local_addr()).await.unwrap();
         let name = ServerName::try_from("localhost").unwrap();
         let connector = tokio_rustls::TlsConnector::from(config);
