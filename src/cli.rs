@@ -140,6 +140,12 @@ pub struct UpArgs {
     /// Real data to replay: PhysioNet 2012 `set-a.tar.gz`, or a MIMIC-III numerics `.csv`.
     #[arg(long)]
     pub replay: Option<PathBuf>,
+    /// What became of each stay, emitted at its end: PhysioNet 2012 `Outcomes-a.txt`. Found beside `set-a.tar.gz`.
+    #[arg(long, requires = "replay")]
+    pub outcomes: Option<PathBuf>,
+    /// How long facilities keep samples, by the mesh clock. A fast replay is over long after 30 days of it.
+    #[arg(long, default_value = "30d", value_name = "TIME")]
+    pub retention: Span,
     /// Replay only the first N stays of the archive.
     #[arg(long, requires = "replay")]
     pub stays: Option<usize>,

@@ -16,7 +16,7 @@ mod watch;
 
 use crate::{cli::UpArgs, failure::Failure, https::Https};
 use anyhow::{Context, Result, bail};
-use config::{Addresses, Configs};
+use config::{Addresses, Configs, Replay};
 use console::Console;
 use device_fw::sim::Survey;
 use engines::Engines;
@@ -168,10 +168,13 @@ impl Prepared {
         )]
         let seed = real.0 as u16;
         let addresses = Addresses::choose(&plan, Ports::open(ports::file(dir), seed)?)?;
-        let replay = replay_name(args)?;
+        let files = args.replay.as_deref();
+        let files = files.map(|path| Replay::of(path, args.outcomes.as_deref()));
+        let files = files.transpose()?;
+        let replay = files.as_ref().map(|files| replay_name(files, args));
         let remembered = mesh_time::read(dir)?;
         let clock = mesh_time::next(remembered.as_ref(), real, args.speed.0, replay.as_deref());
-        let sources = config::sources(&plan, args.replay.as_deref(), args.stays)?;
+        let sources = config::sources(&plan, files.as_ref(), args.stays)?;
         let survey = summary::survey(&plan, &sources)?;
         Configs {
             plan: &plan,
@@ -180,6 +183,7 @@ impl Prepared {
             sources,
             clients,
             engines: &engines,
+            retention: args.retention,
         }
         .write()?;
         Ok(Self {
@@ -203,20 +207,19 @@ impl Prepared {
     }
 }
 
-/// What makes a replay the same replay: archive, number of stays, and which beds share them.
-fn replay_name(args: &UpArgs) -> Result<Option<String>> {
-    let Some(path) = &args.replay else {
-        return Ok(None);
-    };
-    let path = fs::canonicalize(path).with_context(|| path.display().to_string())?;
-    Ok(Some(format!(
-        "{} {:?} {:?} {} {}",
-        path.display(),
+/// What makes a replay the same replay: its files, number of stays, and which beds share them.
+fn replay_name(files: &Replay, args: &UpArgs) -> String {
+    let outcomes = files.outcomes.as_ref();
+    let outcomes = outcomes.map(|path| format!(" {}", path.display()));
+    format!(
+        "{} {:?} {:?} {} {}{}",
+        files.path.display(),
         args.stays,
         jurisdictions(&args.regions),
         args.facilities,
         args.beds,
-    )))
+        outcomes.unwrap_or_default(),
+    )
 }
 
 fn processes(plan: &Plan) -> Vec<Process> {

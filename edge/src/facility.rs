@@ -4,7 +4,8 @@ use crate::{
     ingest::{Sample, Urgency},
     store::{EdgeSample, Store, StoreError},
     view::{
-        AlarmsAsked, BedNow, CHANGES, Change, DeviceNow, FacilityView, Page, SeriesAsked, ValueNow,
+        AlarmsAsked, BedNow, CHANGES, Change, DeviceNow, FacilityView, Page, PatientStay,
+        SeriesAsked, ValueNow,
     },
 };
 use async_trait::async_trait;
@@ -96,6 +97,10 @@ impl FacilityView for Facility {
             since: bed.since,
         };
         Ok(read.into_iter().map(bed).collect())
+    }
+
+    async fn stays(&self, now: Timestamp) -> Result<Vec<PatientStay>, StoreError> {
+        self.store.look_at_stays(now).await
     }
 
     async fn series(&self, asked: SeriesAsked) -> Result<Page, StoreError> {

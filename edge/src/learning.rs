@@ -5,19 +5,22 @@
 //! answer on its way) is one commit, which also takes the ask away: killed at any moment, nothing is lost and nothing is
 //! said or spent twice. Training itself changes nothing; one that was killed is begun again.
 mod consent;
+mod records;
 mod rows;
+mod stays;
 mod worker;
 
 pub use consent::{Decided, Plans, Waiting};
+pub(crate) use stays::SCHEMA as STAYS_SCHEMA;
 pub use worker::{WORKER_COMMAND, work_here};
 
 use crate::{
-    clockguard::{ClockGuard, Time as _},
+    clockguard::ClockGuard,
     config::{Approval, EdgeConfig, LearningConfig, public_key},
-    dataset::{DatasetError, Datasets},
     error::EdgeError,
+    facility::Facility,
     run::Shared,
-    store::{Commit, Handler, Store, StoreError, StoreErrorKind},
+    store::{Commit, Handler, Store, StoreError},
 };
 use federation::{
     audit::{Decision, Entry},
@@ -29,7 +32,7 @@ use federation::{
 use fl::{
     code,
     consent::{Objection, Standpoint, objections_to},
-    features::{Prepared, prepare},
+    features::Prepared,
     ledger::{Debited, Ledger},
     member::MemberRound,
     order::{Answer, Ask, RoundOrder},
@@ -38,6 +41,7 @@ use fl::{
     wire,
 };
 use messages::{StudyAnswer, StudyAsk};
+use parking_lot::Mutex;
 use rows::Pending;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::Notify;
@@ -106,6 +110,10 @@ pub(crate) struct Learner {
     guard: Arc<ClockGuard>,
     /// Woken when an ask has come.
     wake: Arc<Notify>,
+    /// The facility's own readings.
+    view: Facility,
+    /// The records of the last study of stays: they are the same in every round of it.
+    last: Mutex<Option<(String, Arc<Prepared>)>>,
 }
 
 /// Answers asks until stopped.
@@ -135,6 +143,12 @@ impl Learner {
             store: shared.store.clone(),
             guard: shared.guard.clone(),
             wake: shared.asked.clone(),
+            view: Facility {
+                store: shared.store.clone(),
+                monitor: shared.monitor.clone(),
+                changes: shared.changes.clone(),
+            },
+            last: Mutex::default(),
         }
     }
 
@@ -284,7 +298,7 @@ impl Learner {
         if !found.is_empty() {
             return Ok(Err(found));
         }
-        let records = match self.prepared(study).await? {
+        let records = match self.prepared(order, study).await? {
             Ok(of) => of.train.len() + of.test.len(),
             Err(found) => return Ok(Err(found)),
         };
@@ -297,37 +311,6 @@ impl Learner {
         let budget = learning.budget;
         let read = move |commit: &mut Commit<'_, '_>| rows::ledger(commit.tx(), budget);
         self.store.in_commit(read).await
-    }
-
-    /// The records of a study; what does not fit is an objection.
-    async fn prepared(
-        &self,
-        study: &Study,
-    ) -> Result<Result<Prepared, Vec<Objection>>, StoreError> {
-        let Some(name) = study.data.table.clone() else {
-            let why = "only tables can be learnt from";
-            return Ok(Err(vec![Objection::Plan(why.into())]));
-        };
-        let (config, now, study) = (self.config.clone(), self.guard.now().real, study.clone());
-        let read = tokio::task::spawn_blocking(move || {
-            let by = format!("study:{}", study.name);
-            let table = Datasets::open(&config).and_then(|mut sets| sets.table(&name, &by, now));
-            match table {
-                Ok((_, table)) => Ok(prepare(&study, &table).map_err(|problems| {
-                    problems
-                        .iter()
-                        .map(|problem| Objection::Plan(problem.to_string()))
-                        .collect()
-                })),
-                Err(DatasetError::Missing(name)) => {
-                    let why = format!("there is no data set `{name}` here");
-                    Ok(Err(vec![Objection::Plan(why)]))
-                }
-                Err(DatasetError::Store(error)) => Err(error),
-                Err(_) => Err(internal()),
-            }
-        });
-        read.await.map_err(|_| internal())?
     }
 
     /// Trains or judges, and sends what comes of it.
@@ -344,7 +327,7 @@ impl Learner {
         };
         let made = match round.order().read() {
             Err(why) => Err(why),
-            Ok((study, _)) => match self.prepared(&study).await? {
+            Ok((study, _)) => match self.prepared(round.order(), &study).await? {
                 Err(found) => Err(objected_text(&found)),
                 Ok(prepared) => {
                     let seed = round.seed(&study, &self.config.facility);
@@ -466,8 +449,4 @@ fn named(key: &fl::order::RoundKey) -> String {
 fn objected_text(found: &[Objection]) -> String {
     let lines: Vec<_> = found.iter().map(ToString::to_string).collect();
     lines.join("; ")
-}
-
-fn internal() -> StoreError {
-    StoreError::new(StoreErrorKind::Internal, "read a data set for a study")
 }

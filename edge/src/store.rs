@@ -49,6 +49,7 @@ pub mod inbox;
 mod job;
 mod journal;
 mod key;
+mod occupancy;
 mod outbox;
 mod pack;
 mod parcels;

@@ -25,6 +25,13 @@ pub trait FacilityView: Send + Sync + 'static {
     /// The store does not answer.
     async fn beds(&self, now: Timestamp) -> Result<Vec<BedNow>, StoreError>;
 
+    /// Every stay of a patient that has begun by `now` (mesh time), in the order in which they began: as long as entries of
+    /// beds say without a gap that the patient lies in one.
+    ///
+    /// # Errors
+    /// As [`FacilityView::beds`].
+    async fn stays(&self, now: Timestamp) -> Result<Vec<PatientStay>, StoreError>;
+
     /// One page of a series, in the order of the source times.
     ///
     /// # Errors
@@ -161,6 +168,21 @@ pub struct ValueNow {
     /// How true it is of now.
     #[serde(serialize_with = "freshness")]
     pub freshness: Freshness,
+}
+
+/// A stay of a patient. What is in it is PHI and is not printed.
+#[derive(Clone, PartialEq)]
+pub struct PatientStay {
+    /// The facility's id of the patient.
+    pub patient: Phi<String>,
+    /// A number of the patient, of the store's own.
+    pub number: u64,
+    /// When it began.
+    pub from: Timestamp,
+    /// When it ended; none: it has not.
+    pub until: Option<Timestamp>,
+    /// What is known of the patient without readings.
+    pub facts: fl::stays::Facts,
 }
 
 /// A sample that was stored just now.

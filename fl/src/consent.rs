@@ -14,8 +14,8 @@ use types::{Jurisdiction, Place};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Allowance {
-    /// Data sets and features that may be learnt from: names of tables, and `TABLE.COLUMN` or codes of readings; `*` for
-    /// every table.
+    /// What may be learnt from: names of tables, or `TABLE.COLUMN`, and `*` for every table; `readings` for all that is
+    /// known of stays, or codes of readings and names of facts.
     pub data: Vec<String>,
     /// Whose law an aggregator may stand under.
     pub jurisdictions: Vec<Jurisdiction>,
@@ -41,6 +41,9 @@ pub struct Allowance {
 }
 
 impl Allowance {
+    /// The name by which all readings of stays are allowed.
+    pub const READINGS: &str = "readings";
+
     /// What is allowed where no model is named.
     #[must_use]
     pub fn every_model() -> Vec<String> {
@@ -262,15 +265,16 @@ fn data(study: &Study, allowance: &Allowance) -> Vec<Objection> {
         (None, None) => feature.name.clone(),
     };
     let mut wanted: Vec<_> = study.data.features.iter().map(asked).collect();
-    let label = study.data.label.columns();
-    wanted.extend(label.map(|column| match table {
-        Some(table) => format!("{table}.{column}"),
-        None => column.to_owned(),
+    let label = study.data.label.names().into_iter();
+    wanted.extend(label.map(|name| match table {
+        Some(table) => format!("{table}.{name}"),
+        None => name,
     }));
-    // A whole table may be allowed by its name.
-    let whole = table.is_some_and(|table| {
-        let mut names = allowance.data.iter();
-        names.any(|name| name == table || name == "*")
+    // A whole table may be allowed by its name, and all readings by theirs.
+    let mut names = allowance.data.iter();
+    let whole = names.any(|name| match table {
+        Some(table) => name == table || name == "*",
+        None => name == Allowance::READINGS,
     });
     let refused = |name: &String| !whole && !allowance.data.contains(name);
     wanted

@@ -307,3 +307,33 @@ fn a_global_node_that_lies_about_any_field_gets_nothing_either() {
         [Objection::Plan(_)]
     ));
 }
+
+#[test]
+fn readings_of_stays_are_allowed_by_their_own_name_or_one_by_one_and_not_with_every_table() {
+    let study = study(&[
+        ("table = \"heart\"", "stays = { hours = 48 }"),
+        (
+            "name = \"age\", unit = \"a\"",
+            "name = \"hr\", code = \"8867-4\", unit = \"/min\", summaries = [\"mean\"]",
+        ),
+        (
+            "column = \"num\"",
+            "code = \"urn:medmesh:code|in-hospital-death\"",
+        ),
+    ]);
+    let death = "urn:medmesh:code|in-hospital-death";
+    for (allowed, refused) in [
+        (vec!["*"], vec!["8867-4", death]),
+        (vec!["8867-4"], vec![death]),
+        (vec!["8867-4", death], vec![]),
+        (vec![Allowance::READINGS], vec![]),
+    ] {
+        let allowance = Allowance {
+            data: allowed.iter().map(ToString::to_string).collect(),
+            ..allowance()
+        };
+        let found = data(&study, &allowance);
+        let refused = refused.into_iter().map(str::to_owned).map(Objection::Data);
+        assert_eq!(found, refused.collect::<Vec<_>>(), "{allowed:?}");
+    }
+}

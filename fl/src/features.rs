@@ -1,10 +1,10 @@
-//! From a facility's table to the records that a study learns from: features in the model's order, missing values,
+//! From a facility's table, imported or made of stays ([`crate::stays`]), to the records that a study learns from: features in the model's order, missing values,
 //! scales, and which records are kept from training.
 //!
 //! With the privacy unit `record` every number of a record follows from that record and the study alone: means and
 //! deviations of a facility would tell of the other records, so studies state their scales ([`crate::study::Scale`]).
 use crate::{
-    study::{Feature, Label, Missing, Problem, Study},
+    study::{Data, Feature, Label, Missing, Problem, Study},
     table::Table,
     train::Records,
 };
@@ -25,6 +25,8 @@ pub struct Prepared {
 struct Scaling {
     centre: f64,
     width: f64,
+    /// Of how many widths what is farther counts.
+    limit: f64,
 }
 
 /// A record before it is scaled: its place in the table, its inputs (none where one is missing) and its label.
@@ -36,12 +38,37 @@ struct Row {
     time: f64,
 }
 
+/// Which records are kept from training, where no column says it.
+#[derive(Clone, Copy)]
+pub(crate) enum Split<'a> {
+    /// A share of the records of each label, by their places in the table.
+    ByPlace,
+    /// These, by their places in the table.
+    Given(&'a [bool]),
+}
+
 /// Makes the records of a study from a facility's table.
 ///
 /// # Errors
 /// What of the study does not fit the table, each with the study's key. It is told to the coordinator: it names columns
 /// and units, and nothing of a record.
 pub fn prepare(study: &Study, table: &Table) -> Result<Prepared, Vec<Problem>> {
+    if study.data.table.is_none() {
+        let message = "is not given, and a table cannot stand in for stays";
+        return Err(vec![Problem::new("data.table", message)]);
+    }
+    prepare_from(study, table, Split::ByPlace)
+}
+
+/// Makes the records of a study from a table that has its columns.
+///
+/// # Errors
+/// As of [`prepare`].
+pub(crate) fn prepare_from(
+    study: &Study,
+    table: &Table,
+    held: Split<'_>,
+) -> Result<Prepared, Vec<Problem>> {
     let mut problems = Vec::new();
     let places = places(study, table, &mut problems);
     let label = label(study, table, &mut problems);
@@ -60,12 +87,18 @@ pub fn prepare(study: &Study, table: &Table) -> Result<Prepared, Vec<Problem>> {
     let left_out = table.records() - rows.len();
     if rows.len() < study.data.minimum_records as usize {
         let least = study.data.minimum_records;
-        let message = format!("fewer than {least} of the table's records have every value");
+        let what = if study.data.stays.is_some() {
+            "facility's stays"
+        } else {
+            "table's records"
+        };
+        let message = format!("fewer than {least} of the {what} have every value");
         return Err(vec![Problem::new("data.minimum_records", message)]);
     }
-    let held_back = match test {
-        Some(column) => held_back_by_column(table, column, &rows)?,
-        None => held_back_by_share(study, &rows),
+    let held_back = match (test, held) {
+        (Some(column), _) => held_back_by_column(table, column, &rows)?,
+        (None, Split::ByPlace) => held_back_by_share(study, &rows),
+        (None, Split::Given(held)) => held.to_vec(),
     };
     let split = |wanted: bool| -> Vec<&Row> {
         let part = rows.iter();
@@ -97,44 +130,67 @@ pub fn prepare(study: &Study, table: &Table) -> Result<Prepared, Vec<Problem>> {
     })
 }
 
-/// Where each feature is in the table.
-fn places(study: &Study, table: &Table, problems: &mut Vec<Problem>) -> Vec<usize> {
-    if study.data.table.is_none() {
-        let message = "is not given, and a table cannot stand in for stays";
-        problems.push(Problem::new("data.table", message));
-    }
+/// Where each feature is in the table: of each feature the columns of each window.
+type Places = Vec<Vec<Vec<usize>>>;
+
+fn places(study: &Study, table: &Table, problems: &mut Vec<Problem>) -> Places {
+    let data = &study.data;
     let mut places = Vec::new();
-    for (index, feature) in study.data.features.iter().enumerate() {
-        for name in study.data.columns_of(feature) {
-            let mut say = |key: &str, message: String| {
-                let path = format!("data.features[{index}].{key}");
-                problems.push(Problem::new(path, message));
+    for (index, feature) in data.features.iter().enumerate() {
+        let mut found = Vec::new();
+        for window in 0..data.windows() {
+            let names = data.columns_of(feature, window).into_iter();
+            let mut place = |name: String| {
+                let at = table.position(&name);
+                match at {
+                    None => {
+                        let path = format!("data.features[{index}].name");
+                        let message = format!("the table has no column `{name}`");
+                        problems.push(Problem::new(path, message));
+                    }
+                    Some(at) => unfit(table, at, (index, feature), problems),
+                }
+                at
             };
-            let Some(at) = table.position(&name) else {
-                say("name", format!("the table has no column `{name}`"));
-                continue;
-            };
-            places.push(at);
-            let unit = &table.columns()[at].unit;
-            if unit != &feature.unit {
-                say(
-                    "unit",
-                    format!("`{name}` is in {unit} here, not in {}", feature.unit),
-                );
-            }
-            let known = |value: f64| {
-                let mut named = feature.categories.iter();
-                feature.categories.is_empty() || named.any(|named| *named as f64 == value)
-            };
-            if !table.column(at).flatten().all(known) {
-                say(
-                    "categories",
-                    format!("`{name}` has values here that are not among them"),
-                );
-            }
+            found.push(names.filter_map(&mut place).collect());
         }
+        places.push(found);
     }
     places
+}
+
+/// What of a feature does not fit its column.
+fn unfit(
+    table: &Table,
+    at: usize,
+    (index, feature): (usize, &Feature),
+    problems: &mut Vec<Problem>,
+) {
+    let mut say = |key: &str, message: String| {
+        let problem = Problem::new(format!("data.features[{index}].{key}"), message);
+        // A fact is in the same column for every window.
+        if !problems.contains(&problem) {
+            problems.push(problem);
+        }
+    };
+    let column = &table.columns()[at];
+    let (name, unit) = (&column.name, &column.unit);
+    if unit != &feature.unit {
+        say(
+            "unit",
+            format!("`{name}` is in {unit} here, not in {}", feature.unit),
+        );
+    }
+    let known = |value: f64| {
+        let mut named = feature.categories.iter();
+        feature.categories.is_empty() || named.any(|named| *named as f64 == value)
+    };
+    if !table.column(at).flatten().all(known) {
+        say(
+            "categories",
+            format!("`{name}` has values here that are not among them"),
+        );
+    }
 }
 
 /// Where a label is.
@@ -160,7 +216,11 @@ fn label(study: &Study, table: &Table, problems: &mut Vec<Problem>) -> Option<La
         Label::Binary {
             column,
             positive_above,
-        } => Some(Labelled::Binary(find("column", column)?, *positive_above)),
+            ..
+        } => {
+            let column = column.as_deref().unwrap_or(Data::LABEL_OF_STAY);
+            Some(Labelled::Binary(find("column", column)?, *positive_above))
+        }
         Label::Survival { time, event } => {
             let (time, event) = (find("time", time), find("event", event));
             let time = time?;
@@ -176,29 +236,14 @@ fn label(study: &Study, table: &Table, problems: &mut Vec<Problem>) -> Option<La
 }
 
 /// The records that have what they need. Their inputs are window by window.
-fn rows(study: &Study, table: &Table, places: &[usize], label: Labelled) -> Vec<Row> {
-    let columns: Vec<Vec<Option<f64>>> = places
-        .iter()
-        .map(|at| table.column(*at).collect())
-        .collect();
+fn rows(study: &Study, table: &Table, places: &Places, label: Labelled) -> Vec<Row> {
     let whole = |at: usize| -> Vec<Option<f64>> { table.column(at).collect() };
     let (first, second, above) = match label {
         Labelled::Binary(at, above) => (whole(at), None, above),
         Labelled::Survival(time, event) => (whole(event), Some(whole(time)), 0.0),
     };
-    let windows = study.data.windows();
     let row = |(place, label): (usize, Option<f64>)| {
-        let mut inputs = Vec::new();
-        for window in 0..windows {
-            for (at, feature) in study.data.features.iter().enumerate() {
-                let column = columns.get(at * windows + window)?;
-                let value = column.get(place).copied().flatten();
-                if value.is_none() && feature.missing == Missing::DropRecord {
-                    return None;
-                }
-                inputs.extend(of_feature(feature, value));
-            }
-        }
+        let inputs = inputs(study, table, places, place)?;
         let time = match &second {
             Some(times) => times.get(place).copied().flatten()?,
             None => 0.0,
@@ -211,6 +256,28 @@ fn rows(study: &Study, table: &Table, places: &[usize], label: Labelled) -> Vec<
         })
     };
     first.into_iter().enumerate().filter_map(row).collect()
+}
+
+/// The inputs of a record; none where it lacks one without which it is left out.
+fn inputs(study: &Study, table: &Table, places: &Places, place: usize) -> Option<Vec<Option<f64>>> {
+    let mut inputs = Vec::new();
+    for window in 0..study.data.windows() {
+        for (feature, found) in study.data.features.iter().zip(places) {
+            for (nth, at) in found.get(window)?.iter().enumerate() {
+                let mut value = table.value(place, *at);
+                if value.is_none() && feature.missing == Missing::CarryForward {
+                    let before = found.get(..window)?.iter().rev();
+                    let mut before = before.filter_map(|places| places.get(nth));
+                    value = before.find_map(|at| table.value(place, *at));
+                }
+                if value.is_none() && feature.missing == Missing::DropRecord {
+                    return None;
+                }
+                inputs.extend(of_feature(feature, value));
+            }
+        }
+    }
+    Some(inputs)
 }
 
 /// The inputs that a feature makes: one for each category but the first, or the value.
@@ -270,10 +337,12 @@ fn scales(study: &Study, train: &[&Row]) -> Vec<Scaling> {
                 Some(scale) => Scaling {
                     centre: scale.centre,
                     width: scale.width,
+                    limit: scale.limit.unwrap_or(f64::INFINITY),
                 },
                 None if study.hides_records() => Scaling {
                     centre: 0.0,
                     width: 1.0,
+                    limit: f64::INFINITY,
                 },
                 None => of_records(train.iter().filter_map(|row| row.inputs[at])),
             });
@@ -292,13 +361,17 @@ fn of_records(values: impl Iterator<Item = f64>) -> Scaling {
     Scaling {
         centre,
         width: if deviation > 0.0 { deviation } else { 1.0 },
+        limit: f64::INFINITY,
     }
 }
 
 /// A missing value is 0 when it is scaled: the mean, or the study's centre.
 fn scaled(inputs: &[Option<f64>], scales: &[Scaling]) -> Vec<f32> {
     let one = |(value, scale): (&Option<f64>, &Scaling)| match value {
-        Some(value) => ((value - scale.centre) / scale.width) as f32,
+        Some(value) => {
+            let scaled = (value - scale.centre) / scale.width;
+            scaled.clamp(-scale.limit, scale.limit) as f32
+        }
         None => 0.0,
     };
     inputs.iter().zip(scales).map(one).collect()

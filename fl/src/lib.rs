@@ -11,7 +11,8 @@
 //! - [`round`]: who is asked what until when.
 //! - [`strategy`]: what becomes of the global model.
 //! - [`net`], [`dense`] and [`train`]: models, and training at a facility, with or without privacy of records.
-//! - [`table`]: a facility's own records; [`features`]: what a study takes of them.
+//! - [`table`]: a facility's own records; [`stays`]: records of the readings of stays; [`features`]: what a study takes
+//!   of them.
 //! - [`site`] and [`judge`]: what a site does in a round.
 //! - [`order`]: what crosses between places in a round; [`region`] and [`member`]: both sides of it.
 //! - [`wire`]: the same as messages.
@@ -40,6 +41,7 @@ pub mod region;
 pub mod round;
 pub mod secagg;
 pub mod site;
+pub mod stays;
 pub mod strategy;
 pub mod study;
 pub mod table;

@@ -135,11 +135,6 @@ pub fn read(text: &str) -> Result<(Study, Plan), String> {
         let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
         lines.join("\n")
     })?;
-    if study.data.table.is_none() {
-        return Err(
-            "data.stays: only tables that facilities have imported can be learnt from".into(),
-        );
-    }
     if plan.parameters * study.vectors() as u64 > MAX_RUN_PARAMETERS {
         return Err(
             "model: has more than 100,000 parameters (of all vectors of an update), which one parcel does not carry".into(),

@@ -69,6 +69,14 @@ impl Table {
         values.map(|value| (!value.is_nan()).then_some(*value))
     }
 
+    /// A value of a record; none where it is missing, or there is no such record or column.
+    pub(crate) fn value(&self, record: usize, column: usize) -> Option<f64> {
+        let width = self.columns.len();
+        let at = record.checked_mul(width)?.checked_add(column)?;
+        let value = self.values().get(at).filter(|_| column < width)?;
+        (!value.is_nan()).then_some(*value)
+    }
+
     /// What each column holds.
     #[must_use]
     pub fn summaries(&self) -> Vec<Summary> {

@@ -13,6 +13,6 @@ mod server;
 mod study_text;
 mod witness;
 
-pub use page::PATH as STUDIES_PATH;
+pub use page::{PATH as STUDIES_PATH, chart};
 pub use server::{GlobalError, run};
 pub use study_text::read_study;

@@ -4,7 +4,7 @@
 //! A browser has no token. It comes in by a link that is good once ([`session`]) and has a cookie from then on, which may
 //! read what its client may read. Nothing is changed through a page, so that no other page can have anything changed.
 mod card;
-mod chart;
+pub mod chart;
 mod curves;
 mod html;
 mod session;

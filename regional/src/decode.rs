@@ -183,6 +183,10 @@ fn clinical(
         reading.code.parse().map_err(|_| Fault::Code)?,
         reading.unit.parse().map_err(|_| Fault::Unit)?,
     );
+    // No honest facility sends it.
+    if code.info().of_facility_alone {
+        return Err(Fault::Code);
+    }
     if !code.is_measured_in(unit) {
         return Err(Fault::Unit);
     }

@@ -79,6 +79,10 @@ fn each_wrong_field_of_a_reading_has_its_fault_and_costs_no_other_reading() {
         (|one| one.patient = u32::MAX, Fault::Patient),
         (|one| one.code = "Jane Doe".into(), Fault::Code),
         (|one| one.code = String::new(), Fault::Code),
+        (
+            |one| one.code = "urn:medmesh:code|in-hospital-death".into(),
+            Fault::Code,
+        ),
         (|one| one.unit = "beats of Jane".into(), Fault::Unit),
         (|one| one.unit = "kg".into(), Fault::Unit),
         (|one| one.value = None, Fault::NoValue),

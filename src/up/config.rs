@@ -8,7 +8,7 @@ use super::{
     plan::{Bus, CLIENTS, Client, Device, Facility, Plan, Region},
     ports::Ports,
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use device_fw::sim::{
     self,
     config::{Commanded, SimConfig, SimDevice, Source},
@@ -20,6 +20,7 @@ use federation::pki::load_signing_key;
 use fl::{consent::Allowance, ledger::Budget, privacy::Delta};
 use global::config::GlobalConfig;
 use node::config::{ClientConfig, HttpsConfig, LogConfig, TlsFiles};
+use node::quantity::Span;
 use regional::config::{EnrolmentConfig, MetricsConfig, RegionalConfig};
 use std::{
     collections::BTreeMap,
@@ -96,6 +97,8 @@ pub struct Configs<'a> {
     pub clients: Vec<ClientConfig>,
     /// What holds the stores of regions and of the catalog.
     pub engines: &'a Engines,
+    /// How long facilities keep samples.
+    pub retention: Span,
 }
 
 /// The configuration file of a node, in its folder.
@@ -207,7 +210,10 @@ impl Configs<'_> {
             uplink: UplinkConfig {
                 url: self.grpc_url(&region.place())?,
             },
-            store: edge::config::StoreConfig::default(),
+            store: edge::config::StoreConfig {
+                retention: self.retention,
+                ..edge::config::StoreConfig::default()
+            },
             profiles: dir.join("profiles"),
             devices: devices?,
             beds: self.beds(facility, source)?,
@@ -355,7 +361,7 @@ fn learning(coordinator: PathBuf) -> Result<LearningConfig> {
             delta: Delta::new(LOCAL_DELTA)?,
         },
         allow: Allowance {
-            data: vec!["*".into()],
+            data: vec!["*".into(), Allowance::READINGS.into()],
             jurisdictions: Jurisdiction::ALL.to_vec(),
             minimum_records: 20,
             minimum_participants: 2,
@@ -405,22 +411,50 @@ pub fn write_profiles(dir: &Path, source: &Source) -> Result<()> {
     Ok(())
 }
 
-/// What every facility's devices emit, and what identifies the replay.
-pub fn sources(plan: &Plan, replay: Option<&Path>, stays: Option<usize>) -> Result<Vec<Source>> {
+/// Files of real data that devices replay.
+pub struct Replay {
+    /// An archive of stays, or the recording of a monitor.
+    pub path: PathBuf,
+    /// What became of the stays of an archive, if that is told.
+    pub outcomes: Option<PathBuf>,
+}
+
+impl Replay {
+    /// The files of a replay: outcomes lie beside their archive, or where it is said.
+    ///
+    /// # Errors
+    /// When a file is not there.
+    pub fn of(path: &Path, outcomes: Option<&Path>) -> Result<Self> {
+        let real = |path: &Path| fs::canonicalize(path).with_context(|| path.display().to_string());
+        let path = real(path)?;
+        let outcomes = match outcomes {
+            Some(told) => Some(real(told)?),
+            None => sim::outcomes_beside(&path),
+        };
+        Ok(Self { path, outcomes })
+    }
+}
+
+/// What every facility's devices emit.
+pub fn sources(plan: &Plan, replay: Option<&Replay>, stays: Option<usize>) -> Result<Vec<Source>> {
     let count = plan.facilities().count();
-    let Some(path) = replay else {
+    let Some(Replay { path, outcomes }) = replay else {
         return Ok(vec![Source::Physiology; count]);
     };
-    let path = fs::canonicalize(path).with_context(|| path.display().to_string())?;
     if path.extension().is_some_and(|end| end == "csv") {
-        return Ok(vec![Source::Numerics { csv: path }; count]);
+        ensure!(
+            outcomes.is_none(),
+            "--outcomes: are of an archive of stays, and a recording of a monitor is replayed"
+        );
+        return Ok(vec![Source::Numerics { csv: path.clone() }; count]);
     }
     let beds: Vec<Vec<String>> = plan.facilities().map(|(_, f)| f.beds.clone()).collect();
     let source = |beds| Source::Physionet {
         archive: path.clone(),
+        outcomes: outcomes.clone(),
         beds,
     };
-    Ok(sim::plan(&path, &beds, stays)?
+    Ok(sim::plan(path, &beds, stays)?
         .into_iter()
         .map(source)
         .collect())

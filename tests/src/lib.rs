@@ -21,4 +21,5 @@ pub mod postgres;
 pub mod region_file;
 pub mod rogue;
 pub mod sim;
+pub mod studies;
 pub mod wait;

@@ -77,6 +77,8 @@ pub struct CodeInfo {
     pub category: Category,
     /// How often a value is expected.
     pub expected: Expected,
+    /// Whether readings of it are of the facility alone, and never leave it: sender and receiver both refuse them.
+    pub of_facility_alone: bool,
 }
 
 impl CodeInfo {
@@ -84,6 +86,14 @@ impl CodeInfo {
     const fn once(self) -> Self {
         Self {
             expected: Expected::Once,
+            ..self
+        }
+    }
+
+    /// The same row, of what never leaves its facility.
+    const fn of_facility_alone(self) -> Self {
+        Self {
+            of_facility_alone: true,
             ..self
         }
     }
@@ -247,6 +257,7 @@ const fn row(
                 Expected::Every(crate::Timestamp::DAY_MS)
             }
         },
+        of_facility_alone: false,
     }
 }
 
@@ -386,12 +397,23 @@ const TABLE: &[CodeInfo] = &[
         "Hz",
         Category::Environment,
     ),
+    // The day of a death is an identifier (45 CFR 164.514(b)(2)(i)(C)), and a reading has a time: neither it nor a shifted
+    // one that many other records of a death would give away leaves the facility.
+    row(
+        Code::MEDMESH,
+        "in-hospital-death",
+        "Death in hospital, said at the end of a stay",
+        "1",
+        Category::Survey,
+    )
+    .once()
+    .of_facility_alone(),
 ];
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::string::ToString;
+    use alloc::{string::ToString, vec::Vec};
 
     #[test]
     fn every_code_round_trips_and_has_a_known_unit() {
@@ -413,6 +435,15 @@ mod tests {
         assert_eq!(after("8867-4", 5), Some(5));
         assert_eq!(after("2951-2", 5), Some(day));
         assert_eq!(after("2951-2", 2 * day), Some(2 * day));
+    }
+
+    #[test]
+    fn of_all_that_is_measured_the_outcome_of_a_stay_alone_never_leaves_its_facility() {
+        let kept: Vec<_> = Code::all()
+            .filter(|code| code.info().of_facility_alone)
+            .map(|code| code.to_string())
+            .collect();
+        assert_eq!(kept, ["urn:medmesh:code|in-hospital-death"]);
     }
 
     #[test]

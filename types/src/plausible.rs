@@ -164,6 +164,7 @@ const RANGES: &[(&str, &[Plausible])] = &[
     // As many digits as a number may have before the point: what draws more is no device of a ward.
     ("active-power", &[range("W", -SHORT, SHORT)]),
     ("line-frequency", &[range("Hz", 0.0, 1_000.0)]),
+    ("in-hospital-death", &[range("1", 0.0, 1.0)]),
 ];
 
 #[cfg(test)]

@@ -103,14 +103,14 @@ pub fn bed_assignments(
     beds: &[String],
 ) -> Result<Vec<Assignment>, SimError> {
     let (archive, stays) = match source {
-        Source::Physionet { archive, beds } => (archive, beds),
+        Source::Physionet { archive, beds, .. } => (archive, beds),
         Source::Physiology | Source::Numerics { .. } => {
             let patient =
                 |bed: &String| Assignment::new(bed.clone(), origin, Some(physiology_patient(bed)));
             return Ok(beds.iter().map(patient).collect());
         }
     };
-    let schedules = physionet::schedules(archive, stays, origin)?;
+    let schedules = physionet::schedules((archive, None), stays, origin)?;
     let mut assignments = Vec::new();
     for (bed, schedule) in stays.iter().zip(schedules) {
         for (start, stay) in schedule {

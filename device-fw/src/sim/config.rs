@@ -88,6 +88,9 @@ pub enum Source {
     Physionet {
         /// `set-a.tar.gz`.
         archive: PathBuf,
+        /// `Outcomes-a.txt`: what became of each stay is emitted at its end. Nothing is without it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        outcomes: Option<PathBuf>,
         /// For each bed of the facility, the stays (positions in the archive) that it replays one after another.
         beds: Vec<BedStays>,
     },

@@ -60,9 +60,14 @@ impl Feeds {
                 every_ms: config.sample_every_ms.max(1),
                 beds: beds(config),
             }),
-            Source::Physionet { archive, beds } => {
-                let (archive, beds) = (archive.clone(), beds.clone());
-                blocking(move || Ward::load(&archive, &beds, start))
+            Source::Physionet {
+                archive,
+                outcomes,
+                beds,
+            } => {
+                let (archive, outcomes) = (archive.clone(), outcomes.clone());
+                let beds = beds.clone();
+                blocking(move || Ward::load((&archive, outcomes.as_deref()), &beds, start))
                     .await
                     .map(Self::Physionet)
             }

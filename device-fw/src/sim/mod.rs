@@ -28,6 +28,10 @@ use clock::SimClock;
 use config::{SimConfig, SimDevice, Source};
 use feed::Feeds;
 use obey::Obedient;
+pub use physionet::{
+    outcomes::beside as outcomes_beside,
+    recorded::{Recorded, recorded},
+};
 use sent::SentLog;
 use station::{Machine, Station};
 use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc};
@@ -146,8 +150,13 @@ pub async fn run(config: SimConfig, stop: CancellationToken) -> Result<(), SimEr
 pub fn survey(source: &Source, monitors: u64) -> Result<Survey, SimError> {
     match source {
         Source::Physiology => Ok(Survey::default()),
-        Source::Physionet { archive, beds } => {
-            let ward = physionet::Ward::load(archive, beds, types::Timestamp(0))?;
+        Source::Physionet {
+            archive,
+            outcomes,
+            beds,
+        } => {
+            let files = (archive.as_path(), outcomes.as_deref());
+            let ward = physionet::Ward::load(files, beds, types::Timestamp(0))?;
             Ok(ward.survey().clone())
         }
         Source::Numerics { csv } => {

@@ -2,6 +2,7 @@
 //! one archive. The text of a value is kept; vital signs go to the bed's monitor, everything else that has a code to
 //! the facility's analyser. -1 means unknown and is not emitted. Age, gender, unit and record number are no readings.
 //! An archive that is broken is refused ([`archive`]); a row that cannot be emitted is left out and told ([`rows`]).
+//! What became of a stay ([`outcomes`]) is a reading like any other, the last one of the stay.
 use super::{
     SimError,
     config::BedStays,
@@ -21,13 +22,18 @@ use std::{
 use types::{CareUnit, Code, Decimal, Timestamp};
 
 pub(super) mod archive;
+pub(super) mod outcomes;
+pub(super) mod recorded;
 mod rows;
 pub(super) use archive::records;
+use outcomes::Outcomes;
 use rows::{Row, rows};
 
 /// A bed is empty for so long between two stays, in mesh milliseconds: a late value of the former stay is not the
 /// next patient's.
 const TURNOVER_MS: i64 = 60 * 60_000;
+/// So long before the bed is left it is said what became of the patient, in mesh milliseconds: after the last row.
+const OUTCOME_MS: i64 = 1_000;
 /// The longest height or weight of a patient's record, in bytes: what a facility takes.
 const MAX_MEASURE: usize = 16;
 
@@ -90,6 +96,8 @@ fn target(parameter: &str) -> Option<Target> {
 pub(super) struct Stay {
     pub(super) record: u32,
     text: Arc<str>,
+    /// Whether the patient died in hospital, where there are outcomes.
+    died: Option<bool>,
 }
 
 impl Stay {
@@ -152,12 +160,16 @@ impl Stay {
 /// A bed's stays with the instants at which they begin, one after another from `origin` on.
 pub(super) type Schedule = Vec<(Timestamp, Stay)>;
 
-/// Reads the stays of beds. Every stay that is asked for must be in the archive.
+/// An archive, and the file with the outcomes of its stays if there is one.
+pub(super) type Files<'a> = (&'a Path, Option<&'a Path>);
+
+/// Reads the stays of beds. Every stay that is asked for must be in the archive, and in the outcomes where there are any.
 pub(super) fn schedules(
-    archive: &Path,
+    (archive, outcomes): Files<'_>,
     beds: &[BedStays],
     origin: Timestamp,
 ) -> Result<Vec<Schedule>, SimError> {
+    let ends = outcomes.map(|path| ends(path, beds)).transpose()?;
     let mut wanted: HashSet<u32> = beds
         .iter()
         .flat_map(|bed| bed.stays.iter().copied())
@@ -184,6 +196,7 @@ pub(super) fn schedules(
             Some(Stay {
                 record: *record,
                 text: texts.get(record)?.clone(),
+                died: ends.as_ref().and_then(|ends| ends.get(record).copied()),
             })
         });
         stays
@@ -197,6 +210,19 @@ pub(super) fn schedules(
     Ok(beds.iter().map(schedule).collect())
 }
 
+/// The outcomes of the stays of beds: each must be there.
+fn ends(path: &Path, beds: &[BedStays]) -> Result<Outcomes, SimError> {
+    let ends = outcomes::read(path)?;
+    let mut asked = beds.iter().flat_map(|bed| &bed.stays);
+    match asked.find(|record| !ends.contains_key(record)) {
+        None => Ok(ends),
+        Some(record) => Err(SimError::Data {
+            path: path.into(),
+            problem: format!("says nothing of stay {record}, which is replayed"),
+        }),
+    }
+}
+
 /// The beds of a facility with their stays.
 pub(super) struct Ward {
     beds: Vec<(String, Schedule)>,
@@ -205,16 +231,17 @@ pub(super) struct Ward {
 
 impl Ward {
     pub(super) fn load(
-        archive: &Path,
+        files: Files<'_>,
         beds: &[BedStays],
         origin: Timestamp,
     ) -> Result<Self, SimError> {
-        let schedules = schedules(archive, beds, origin)?;
+        let schedules = schedules(files, beds, origin)?;
         let mut survey = Survey::default();
-        schedules
-            .iter()
-            .flatten()
-            .for_each(|(_, stay)| samples(stay, &mut survey).for_each(drop));
+        for (_, stay) in schedules.iter().flatten() {
+            samples(stay, &mut survey).for_each(drop);
+            let told = u64::from(stay.died.is_some());
+            (survey.rows, survey.readings) = (survey.rows + told, survey.readings + told);
+        }
         let beds = beds
             .iter()
             .map(|bed| bed.bed.clone())
@@ -281,7 +308,8 @@ fn laboratory(schedule: Schedule) -> impl Iterator<Item = LabSample> + Send {
     schedule.into_iter().flat_map(|(start, stay)| {
         let patient: Arc<str> = stay.patient().into();
         let minutes: Vec<_> = samples(&stay, &mut Survey::default()).collect();
-        minutes.into_iter().flat_map(move |minute| {
+        let end = outcome(&stay, start);
+        let measured = minutes.into_iter().flat_map(move |minute| {
             let (time, patient) = (start.plus_ms(minute.at * 60_000), patient.clone());
             layers(minute.others)
                 .into_iter()
@@ -290,7 +318,19 @@ fn laboratory(schedule: Schedule) -> impl Iterator<Item = LabSample> + Send {
                     patient: Some(patient.clone()),
                     readings,
                 })
-        })
+        });
+        measured.chain(end)
+    })
+}
+
+/// What became of a stay, as its last sample.
+fn outcome(stay: &Stay, start: Timestamp) -> Option<LabSample> {
+    let died = Decimal::from_parts(i64::from(stay.died?), 0);
+    let code = Code::of(Code::MEDMESH, outcomes::CODE).ok()?;
+    Some(LabSample {
+        time: start.plus_ms(stay.length_ms() - OUTCOME_MS),
+        patient: Some(stay.patient().into()),
+        readings: vec![(code, died)],
     })
 }
 
@@ -299,6 +339,7 @@ pub(super) fn read(text: &str, survey: &mut Survey) {
     let stay = Stay {
         record: 0,
         text: text.into(),
+        died: None,
     };
     samples(&stay, survey).for_each(drop);
 }

@@ -226,9 +226,10 @@ impl Plans {
                         )
                     },
                 );
-                let table = study.data.table.as_ref().map_or("-", |name| name.as_str());
+                let table = study.data.table.as_ref();
+                let from = table.map_or("readings of stays".into(), |name| format!("table {name}"));
                 format!(
-                    "table {table}, {} features, {} rounds, {spend}",
+                    "{from}, {} features, {} rounds, {spend}",
                     study.data.features.len(),
                     study.training.rounds
                 )

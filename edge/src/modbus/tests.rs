@@ -476,6 +476,7 @@ async fn a_replay_of_stays_arrives_whole_and_says_when_it_is_done() {
         })
         .to_vec();
     facility.simulate(Source::Physionet {
+        outcomes: None,
         archive: data("physionet2012/set-a.tar.gz"),
         beds,
     });

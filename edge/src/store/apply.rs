@@ -8,7 +8,7 @@ use super::{
     bounds::Bounds,
     catalogued,
     directory::{Directory, set_meta},
-    draft::Draft,
+    draft::{self, Draft},
     inbox::{Handler, Handlers},
     journal::Prepared,
     parcels::Parcels,
@@ -149,6 +149,10 @@ impl<'t> Apply<'t> {
         sample: &Prepared,
         flags: Flags,
     ) -> Result<(), StoreError> {
+        if !draft::leaves(sample) {
+            // Its patient has not been told of by it either.
+            return Ok(());
+        }
         let entry = match patient {
             Some(row) => Some(self.directory.patient_entry(self.tx, row)?),
             None => None,

@@ -5,7 +5,7 @@ use super::{
     journal::Prepared,
     pack,
 };
-use crate::deid;
+use crate::{deid, ingest::SampleReading};
 use federation::profile::Profile;
 use messages::{Reading, ReadingBatch, reading};
 use std::{collections::HashMap, time::Instant};
@@ -27,6 +27,16 @@ pub(super) enum Standing {
 
 /// The device with what it is called for this stay, and the patient.
 pub(super) type Whose<'a> = ((&'a DeviceEntry, DevicePseudonym), Option<&'a PatientEntry>);
+
+/// Whether a reading may ever leave its facility.
+fn may_leave(reading: &SampleReading) -> bool {
+    !reading.code.info().of_facility_alone
+}
+
+/// Whether anything of a sample may: of one that holds nothing else not even the time and the patient are told.
+pub(super) fn leaves(sample: &Prepared) -> bool {
+    sample.readings.iter().any(may_leave)
+}
 
 /// A batch that grows. What enters it has left its PHI behind.
 #[derive(Default)]
@@ -69,12 +79,16 @@ impl Draft {
         arrival: Flags,
         (profile, now): (Profile, Timestamp),
     ) {
+        if !leaves(sample) {
+            return;
+        }
         self.first.get_or_insert(sample.arrived);
         let effective = moved(sample.source_time, device, patient, profile);
         let device = self.device(device, pseudonym);
         let patient = patient.map_or(0, |patient| self.patient(patient, now));
         for (index, reading) in sample.readings.iter().enumerate() {
-            let Some(uid) = pack::uid(packed, index) else {
+            let uid = pack::uid(packed, index).filter(|_| may_leave(reading));
+            let Some(uid) = uid else {
                 continue;
             };
             let value = match reading.code.leaving(reading.unit, reading.value.clone()) {

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use storage::sqlite::keep_statements;
 
 /// The version that this binary writes.
-pub(super) const VERSION: i64 = 18;
+pub(super) const VERSION: i64 = 19;
 /// Bytes of a page, SQLCipher's default.
 pub(super) const PAGE_BYTES: i64 = 4_096;
 /// How long a connection waits for the other one's lock: a checkpoint of the whole log on a slow disk.
@@ -33,6 +33,7 @@ const STEPS: [&str; VERSION as usize] = [
     COMMANDS,
     ANSWERED,
     crate::deliveries::SCHEMA,
+    crate::learning::STAYS_SCHEMA,
 ];
 
 const TABLES: &str = "

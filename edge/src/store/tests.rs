@@ -53,7 +53,7 @@ impl Time for Hand {
 }
 
 impl Hand {
-    pub(super) fn forward(&self, ms: i64) {
+    pub(crate) fn forward(&self, ms: i64) {
         self.0.fetch_add(ms, Ordering::Relaxed);
     }
 }

@@ -62,7 +62,7 @@ const fn corrupt() -> StoreError {
 
 impl Store {
     /// Reads on a connection of the readers, off the async threads.
-    async fn look<T: Send + 'static>(
+    pub(super) async fn look<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
@@ -107,7 +107,7 @@ impl Store {
 }
 
 /// All of a read sees one state of the store.
-fn in_one<T>(
+pub(super) fn in_one<T>(
     db: &Connection,
     read: impl FnOnce(&Connection) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {

@@ -1,5 +1,6 @@
 //! What is wrong with a study, key by key.
 use super::{Data, Feature, Label, Missing, Model, Problem, Strategy, Study, training::Adaptive};
+use crate::stays::FACTS;
 use std::collections::BTreeSet;
 
 /// The most facilities of a region, as many as secure aggregation takes.
@@ -16,8 +17,8 @@ const MAX_ROUNDS: u32 = 10_000;
 const MAX_STEPS: u32 = 1_000_000;
 const MAX_BATCH: u32 = 1 << 16;
 const MAX_RESAMPLES: u32 = 10_000;
-/// Facts about a patient that are no readings.
-const FACTS: &[&str] = &["age", "sex"];
+/// The fewest and the most widths at which values may be cut.
+const LIMITS: (f64, f64) = (1.0, 1_000.0);
 
 /// Collects problems below a key.
 struct Found<'a> {
@@ -146,21 +147,7 @@ fn data(data: &Data, found: &mut Found) {
             found.within("stays.window_hours", window.into(), 1.0, stays.hours.into());
         }
     }
-    match &data.label {
-        Label::Binary {
-            column,
-            positive_above,
-        } => {
-            column_name("label.column", column, found);
-            if !positive_above.is_finite() {
-                found.say("label.positive_above", "is no finite number");
-            }
-        }
-        Label::Survival { time, event } => {
-            column_name("label.time", time, found);
-            column_name("label.event", event, found);
-        }
-    }
+    label(data, found);
     if data.features.is_empty() || data.features.len() > MAX_FEATURES {
         let have = data.features.len();
         found.say(
@@ -175,11 +162,42 @@ fn data(data: &Data, found: &mut Found) {
             below.say("name", format!("`{}` is named twice", feature.name));
         }
         if data.stays.is_some() {
-            stay_feature(feature, &mut below);
+            stay_feature(feature, &data.label, &mut below);
         } else {
             table_feature(feature, &data.label, &mut below);
         }
         self::feature(feature, &mut below);
+    }
+}
+
+/// What is wrong with the label.
+fn label(data: &Data, found: &mut Found) {
+    match &data.label {
+        Label::Binary {
+            column,
+            code,
+            positive_above,
+        } => {
+            match (column, code, data.stays.is_some()) {
+                (Some(column), None, false) => column_name("label.column", column, found),
+                (None, Some(_), true) => {}
+                (_, _, false) => found.say("label", "has exactly a `column` of the table"),
+                (_, _, true) => found.say("label", "has exactly a `code` of the stay's readings"),
+            }
+            if !positive_above.is_finite() {
+                found.say("label.positive_above", "is no finite number");
+            }
+        }
+        Label::Survival { time, event } => {
+            if data.stays.is_some() {
+                found.say(
+                    "label.kind",
+                    "is `binary` for stays: no reading is a time in days",
+                );
+            }
+            column_name("label.time", time, found);
+            column_name("label.event", event, found);
+        }
     }
 }
 
@@ -201,6 +219,19 @@ fn scales(study: &Study, found: &mut Found) {
                 below.positive("scale.width", scale.width);
                 if !scale.centre.is_finite() {
                     below.say("scale.centre", "is no finite number");
+                }
+                if let Some(limit) = scale.limit {
+                    below.within("scale.limit", limit, LIMITS.0, LIMITS.1);
+                }
+                let mut kinds = feature.summaries.iter().map(|of| of.is_of_value());
+                let first = kinds.next();
+                let is_mixed = kinds.any(|kind| Some(kind) != first)
+                    || (first == Some(false) && feature.summaries.len() > 1);
+                if is_mixed {
+                    below.say(
+                        "summaries",
+                        "are not all in the unit of `scale`: give `count` and `trend` a feature of their own, with a scale of their own",
+                    );
                 }
             }
             None if study.hides_records() && feature.categories.is_empty() => below.say(
@@ -247,8 +278,12 @@ fn feature(feature: &Feature, found: &mut Found) {
     if unique.len() != feature.categories.len() {
         found.say("categories", "names a value twice");
     }
-    if !feature.categories.is_empty() && feature.missing == Missing::Mean {
-        found.say("missing", "cannot be `mean`: categories have none");
+    let has_mean = matches!(feature.missing, Missing::Mean | Missing::CarryForward);
+    if !feature.categories.is_empty() && has_mean {
+        found.say(
+            "missing",
+            "is `drop-record` or `zero`: categories have no mean",
+        );
     }
 }
 
@@ -263,7 +298,7 @@ fn table_feature(feature: &Feature, label: &Label, found: &mut Found) {
         );
     }
     let is_label = match label {
-        Label::Binary { column, .. } => column == &feature.name,
+        Label::Binary { column, .. } => column.as_ref() == Some(&feature.name),
         Label::Survival { time, event } => time == &feature.name || event == &feature.name,
     };
     if is_label {
@@ -271,20 +306,37 @@ fn table_feature(feature: &Feature, label: &Label, found: &mut Found) {
     }
 }
 
-fn stay_feature(feature: &Feature, found: &mut Found) {
+fn stay_feature(feature: &Feature, label: &Label, found: &mut Found) {
     let Some(code) = feature.code else {
-        if !FACTS.contains(&feature.name.as_str()) {
-            let facts = FACTS.join(", ");
-            found.say(
-                "code",
-                format!("is missing; only {facts} are known without readings"),
-            );
+        let fact = FACTS.iter().find(|(name, _)| *name == feature.name);
+        match fact {
+            None => {
+                let facts = FACTS.map(|(name, _)| name).join(", ");
+                found.say(
+                    "code",
+                    format!("is missing; only {facts} are known without readings"),
+                );
+            }
+            Some((name, unit)) if feature.unit != *unit => {
+                let have = &feature.unit;
+                found.say("unit", format!("is {unit} for {name}, not {have}"));
+            }
+            Some(_) => {}
         }
         if !feature.summaries.is_empty() {
             found.say("summaries", "are of readings, and `code` is not given");
         }
         return;
     };
+    if !feature.categories.is_empty() {
+        found.say(
+            "categories",
+            "are of columns and facts, and readings are numbers",
+        );
+    }
+    if matches!(label, Label::Binary { code: Some(of), .. } if *of == code) {
+        found.say("code", "is the label: a model would only copy it");
+    }
     if feature.unit != code.info().unit {
         found.say(
             "unit",

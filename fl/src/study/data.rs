@@ -44,9 +44,10 @@ pub struct Stays {
 pub struct Feature {
     /// The column of a table, or what the feature is called.
     pub name: String,
-    /// UCUM unit. A facility whose values are in another one answers with a refusal.
+    /// UCUM unit. A facility whose values are in another one answers with a refusal. Of readings it is that of their
+    /// values; a count has none, and a trend is of that unit per hour.
     pub unit: String,
-    /// The readings that it is made of; none for a column or a fact about the patient (`age`, `sex`).
+    /// The readings that it is made of; none for a column or a fact about the patient ([`crate::stays::FACTS`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<Code>,
     /// What is taken of the readings of each window: one input each.
@@ -72,6 +73,10 @@ pub struct Scale {
     pub centre: f64,
     /// What becomes 1.
     pub width: f64,
+    /// Of how many widths a value that is farther from the centre counts, so that an artefact or a rare value does not
+    /// outweigh all others; each value counts as it is when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<f64>,
 }
 
 /// What is taken of the readings of a window.
@@ -104,6 +109,8 @@ pub enum Missing {
     Mean,
     /// Zero stands in, after values were scaled.
     Zero,
+    /// The value of the window before stands in, and where there is none what `mean` says.
+    CarryForward,
 }
 
 /// What is to be predicted.
@@ -112,8 +119,12 @@ pub enum Missing {
 pub enum Label {
     /// Yes or no.
     Binary {
-        /// The column.
-        column: String,
+        /// The column of a table.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        column: Option<String>,
+        /// Of stays: the code of the reading that says it, the last one of the whole stay.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<Code>,
         /// Yes when the value is above this.
         #[serde(default)]
         positive_above: f64,
@@ -128,13 +139,38 @@ pub enum Label {
 }
 
 impl Label {
-    /// The columns that it is made of.
-    pub fn columns(&self) -> impl Iterator<Item = &str> {
-        let (first, second) = match self {
-            Self::Binary { column, .. } => (column, None),
-            Self::Survival { time, event } => (time, Some(event)),
-        };
-        std::iter::once(first).chain(second).map(String::as_str)
+    /// The columns that it is made of, or its code.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        match self {
+            Self::Binary { column, code, .. } => {
+                let code = code.map(|code| code.to_string());
+                column.iter().cloned().chain(code).collect()
+            }
+            Self::Survival { time, event } => vec![time.clone(), event.clone()],
+        }
+    }
+}
+
+impl Summary {
+    /// Its name in a study.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Mean => "mean",
+            Self::Min => "min",
+            Self::Max => "max",
+            Self::First => "first",
+            Self::Last => "last",
+            Self::Count => "count",
+            Self::Trend => "trend",
+        }
+    }
+
+    /// Whether it is in the unit of the readings.
+    #[must_use]
+    pub const fn is_of_value(self) -> bool {
+        !matches!(self, Self::Count | Self::Trend)
     }
 }
 
@@ -156,14 +192,30 @@ impl Data {
         self.features.iter().map(Feature::inputs).sum()
     }
 
-    /// The columns of a table that a feature is in, the earliest window first.
+    /// The column with the label of stays.
+    pub const LABEL_OF_STAY: &str = "label of the stay";
+
+    /// The columns that a feature is in, in a window (from 0, the earliest): one, or of readings one for each of what is
+    /// taken of them. A fact about a patient is the same in every window.
     #[must_use]
-    pub fn columns_of(&self, feature: &Feature) -> Vec<String> {
-        match self.windows {
-            None => vec![feature.name.clone()],
-            Some(windows) => (1..=windows)
-                .map(|window| format!("{}.{window}", feature.name))
-                .collect(),
+    pub fn columns_of(&self, feature: &Feature, window: usize) -> Vec<String> {
+        let name = &feature.name;
+        let of_window = |name: String| match self.windows() {
+            1 => name,
+            _ => format!("{name}.{}", window + 1),
+        };
+        match (self.stays, feature.code) {
+            (None, _) => match self.windows {
+                None => vec![name.clone()],
+                Some(_) => vec![format!("{name}.{}", window + 1)],
+            },
+            (Some(_), None) => vec![name.clone()],
+            (Some(_), Some(_)) => {
+                let taken = feature.summaries.iter();
+                taken
+                    .map(|summary| of_window(format!("{name}.{}", summary.as_str())))
+                    .collect()
+            }
         }
     }
 

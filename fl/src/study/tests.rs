@@ -266,6 +266,11 @@ fn features_of_stays_have_codes_units_and_summaries() {
         toml::from_str::<Feature>(&text).unwrap()
     };
     stays.data.features = vec![feature("/min")];
+    stays.data.label = Label::Binary {
+        column: None,
+        code: Some("urn:medmesh:code|in-hospital-death".parse().unwrap()),
+        positive_above: 0.0,
+    };
     assert_eq!(stays.problems(), []);
     assert_eq!(stays.data.inputs(), 2);
     stays.data.features = vec![feature("Hz")];

@@ -75,7 +75,7 @@ fn data(card: &mut String, study: &Study) {
         || "readings of stays".to_owned(),
         |table| format!("table `{table}` of each site"),
     );
-    let label = study.data.label.columns().collect::<Vec<_>>().join(", ");
+    let label = study.data.label.names().join(", ");
     let _ = writeln!(
         card,
         "## Data\n\n- From: {from}, {} records at least at each\n- Label: {label}\n\n| input | unit | scale | where missing |\n|---|---|---|---|",
@@ -85,23 +85,38 @@ fn data(card: &mut String, study: &Study) {
         let _ = writeln!(
             card,
             "| {} | {} | {} | {} |",
-            cell(&feature.name),
+            cell(&named(feature)),
             cell(&feature.unit),
             scale(feature),
             match feature.missing {
                 Missing::DropRecord => "the record is left out",
                 Missing::Mean => "the mean",
                 Missing::Zero => "zero, after scaling",
+                Missing::CarryForward => "the value of the window before, or the mean",
             }
         );
     }
     card.push('\n');
 }
 
+/// The name of a feature, and of readings what is taken of which.
+fn named(feature: &Feature) -> String {
+    let Some(code) = feature.code else {
+        return feature.name.clone();
+    };
+    let taken: Vec<_> = feature.summaries.iter().map(|of| of.as_str()).collect();
+    format!("{}: {} of {code}", feature.name, taken.join(", "))
+}
+
 fn scale(feature: &Feature) -> String {
     feature.scale.map_or_else(
         || "mean and deviation of the site".to_owned(),
-        |scale| format!("(value − {}) / {}", scale.centre, scale.width),
+        |scale| {
+            let limit = scale
+                .limit
+                .map_or_else(String::new, |limit| format!(", from −{limit} to {limit}"));
+            format!("(value − {}) / {}{limit}", scale.centre, scale.width)
+        },
     )
 }
 

@@ -11,6 +11,7 @@ fn archive() -> PathBuf {
 fn stay(rows: &str) -> Stay {
     Stay {
         record: 1,
+        died: None,
         text: format!("Time,Parameter,Value\n00:00,RecordID,1\n{rows}").into(),
     }
 }
@@ -115,7 +116,7 @@ fn a_parameter_that_repeats_within_a_minute_is_a_sample_of_its_own() {
 #[test]
 fn every_reading_of_real_stays_is_emitted_once_in_order_with_its_text() {
     let (first, second) = (132_539, 132_540);
-    let ward = Ward::load(&archive(), &beds(&[first, second]), Timestamp(0)).unwrap();
+    let ward = Ward::load((&archive(), None), &beds(&[first, second]), Timestamp(0)).unwrap();
     assert_eq!(ward.survey().left_out_rows() + ward.survey().normalised, 0);
     let mut emitted: Vec<(Option<Arc<str>>, String, String)> = Vec::new();
     let (mut monitor_time, mut analyser_time) = (i64::MIN, i64::MIN);
@@ -142,7 +143,9 @@ fn every_reading_of_real_stays_is_emitted_once_in_order_with_its_text() {
     }
     // The same rows, read by a plain loop over the text.
     let mut expected = Vec::new();
-    for (_, stay) in &schedules(&archive(), &beds(&[first, second]), Timestamp(0)).unwrap()[0] {
+    for (_, stay) in
+        &schedules((&archive(), None), &beds(&[first, second]), Timestamp(0)).unwrap()[0]
+    {
         for line in stay.text.lines().skip(1) {
             let fields: Vec<&str> = line.split(',').collect();
             let code = match target(fields[1]).unwrap() {
@@ -163,8 +166,9 @@ fn every_reading_of_real_stays_is_emitted_once_in_order_with_its_text() {
 #[test]
 fn the_next_stay_begins_after_the_former_one_and_the_bed_is_empty_between() {
     let (source, origin) = (beds(&[132_539, 132_540]), Timestamp(1_000_000));
-    let schedule = &schedules(&archive(), &source, origin).unwrap()[0];
+    let schedule = &schedules((&archive(), None), &source, origin).unwrap()[0];
     let source = super::super::config::Source::Physionet {
+        outcomes: None,
         archive: archive(),
         beds: source,
     };
@@ -217,5 +221,52 @@ fn stays_are_dealt_to_facilities_and_beds_in_turn_and_a_missing_one_is_an_error(
         ]
     );
     assert!(super::super::plan(&archive(), &[Vec::new()], None).is_err());
-    assert!(schedules(&archive(), &beds(&[7]), Timestamp(0)).is_err());
+    assert!(schedules((&archive(), None), &beds(&[7]), Timestamp(0)).is_err());
+}
+
+#[test]
+fn the_last_reading_of_a_stay_says_what_became_of_the_patient_while_they_are_still_in_the_bed() {
+    let archive = archive();
+    let outcomes = outcomes::beside(&archive).unwrap();
+    let stays = beds(&[132_539, 132_551]);
+    let files = (archive.as_path(), Some(outcomes.as_path()));
+    let origin = Timestamp(3_600_000);
+    let without = Ward::load((&archive, None), &stays, origin).unwrap();
+    let with = Ward::load(files, &stays, origin).unwrap();
+    assert_eq!(with.survey().readings, without.survey().readings + 2);
+    assert_eq!(with.survey().rows, without.survey().rows + 2);
+    let code = Code::of(Code::MEDMESH, outcomes::CODE).unwrap();
+    let is_outcome = |sample: &LabSample| sample.readings.iter().any(|(of, _)| *of == code);
+    let (ends, measured): (Vec<_>, Vec<_>) = with.analyser().partition(is_outcome);
+    assert_eq!(measured, without.analyser().collect::<Vec<_>>());
+    let schedule = &schedules(files, &stays, origin).unwrap()[0];
+    let expected = schedule
+        .iter()
+        .zip(["0", "1"])
+        .map(|((begin, stay), died)| LabSample {
+            time: begin.plus_ms(stay.length_ms() - 1_000),
+            patient: Some(stay.patient().into()),
+            readings: vec![(code, died.parse().unwrap())],
+        });
+    assert_eq!(ends, expected.collect::<Vec<_>>());
+}
+
+#[test]
+fn a_stay_that_is_replayed_and_whose_outcome_is_not_told_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("Outcomes-a.txt");
+    std::fs::write(
+        &path,
+        "RecordID,SAPS-I,SOFA,Length_of_stay,Survival,In-hospital_death\n132539,6,1,5,-1,0\n",
+    )
+    .unwrap();
+    let archive = archive();
+    let files = (archive.as_path(), Some(path.as_path()));
+    assert!(schedules(files, &beds(&[132_539]), Timestamp(0)).is_ok());
+    let refused = schedules(files, &beds(&[132_539, 132_540]), Timestamp(0));
+    let said = refused.unwrap_err().to_string();
+    assert!(
+        said.ends_with("Outcomes-a.txt: says nothing of stay 132540, which is replayed"),
+        "{said}"
+    );
 }

@@ -71,6 +71,7 @@ async fn every_laboratory_value_of_a_stay_is_stored_once_however_often_the_conne
         mqtt: proxy.local_addr().unwrap(),
         ca,
         source: Source::Physionet {
+            outcomes: None,
             archive: archive(),
             beds: vec![
                 BedStays {

@@ -330,3 +330,40 @@ async fn what_a_device_sends_again_to_an_older_copy_has_the_ids_that_it_had() {
     assert_ne!(before[0], after[0]);
     assert_eq!(before[1..], after[1..]);
 }
+
+#[tokio::test]
+async fn what_became_of_a_stay_is_stored_and_never_leaves_its_facility() {
+    let dir = TempDir::new().unwrap();
+    let store = store(&dir);
+    let outcome = SampleReading {
+        code: "urn:medmesh:code|in-hospital-death".parse().unwrap(),
+        unit: "1".parse().unwrap(),
+        value: Value::Quantity("1".parse().unwrap()),
+        flags: Flags::NONE,
+    };
+    let alone = Sample {
+        readings: vec![outcome.clone()],
+        ..sample("m1", 1)
+    };
+    assert_eq!(store.append(alone.clone()).await.unwrap(), Stored::New);
+    assert!(batches(&store).await.is_empty());
+    assert_eq!(store.append(alone).await.unwrap(), Stored::Duplicate);
+    let mut mixed = sample("m1", 2);
+    mixed.readings.insert(1, outcome);
+    store.append(mixed).await.unwrap();
+    let batches = batches(&store).await;
+    let sent: Vec<_> = batches.iter().flat_map(|batch| &batch.readings).collect();
+    let codes: Vec<_> = sent.iter().map(|reading| reading.code.as_str()).collect();
+    assert_eq!(codes, ["8867-4", "2708-6"]);
+    assert_eq!(batches[0].patients.len(), 1, "the patient is told of now");
+    let asked = crate::view::SeriesAsked {
+        whose: crate::view::Whose::Patient(Phi::new("p-1".into())),
+        code: None,
+        from: Timestamp(START - 1),
+        until: Timestamp(START + 1),
+        after: None,
+        limit: 100,
+    };
+    let page = store.look_at_series(asked).await.unwrap();
+    assert_eq!(page.points.len(), 4);
+}

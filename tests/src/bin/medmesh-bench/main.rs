@@ -18,6 +18,7 @@ mod path;
 mod peers;
 mod report;
 mod rows;
+mod studies;
 
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
@@ -43,6 +44,9 @@ struct Cli {
     /// Write every figure to this file too.
     #[arg(long)]
     json: Option<PathBuf>,
+    /// Write plots of studies into this folder.
+    #[arg(long, value_name = "FOLDER")]
+    plots: Option<PathBuf>,
 }
 
 /// One benchmark.
@@ -70,11 +74,15 @@ enum Bench {
     Attack,
     /// Hundreds of kills: nothing lost, doubled or out of order.
     Kills,
+    /// What models of federated studies come to on real data, beside training on all records together.
+    Studies,
 }
 
 /// What every benchmark is given.
 struct Bed {
     runs: usize,
+    /// Where plots go.
+    plots: Option<PathBuf>,
 }
 
 /// Nodes allocate and free small things on different threads all the time; this costs them less than the system's.
@@ -101,6 +109,7 @@ fn run(cli: &Cli) -> Result<()> {
     }
     let bed = Bed {
         runs: usize::from(cli.runs),
+        plots: cli.plots.clone(),
     };
     let runtime = tokio::runtime::Runtime::new()?;
     let mut report = Report::default();
@@ -125,6 +134,7 @@ fn run(cli: &Cli) -> Result<()> {
                 Bench::Idle => idle::run(&bed, &mut report).await,
                 Bench::Attack => attack::run(&bed, &mut report).await,
                 Bench::Kills => kills::run(&bed, &mut report).await,
+                Bench::Studies => studies::studies(&bed, &mut report),
             }
         });
         done.with_context(|| name.clone())?;

@@ -35,6 +35,8 @@ pub enum Aim {
     RatioAtMost(f64),
     /// Ours is at most this.
     AtMost(f64),
+    /// Ours is at least this.
+    AtLeast(f64),
 }
 
 impl Figure {
@@ -95,6 +97,7 @@ impl Figure {
             Aim::RatioAtLeast(aim) => self.ratio()? >= aim,
             Aim::RatioAtMost(aim) => self.ratio()? <= aim,
             Aim::AtMost(aim) => self.ours <= aim,
+            Aim::AtLeast(aim) => self.ours >= aim,
         })
     }
 
@@ -106,6 +109,7 @@ impl Figure {
             Aim::RatioAtLeast(aim) => format!(">= {aim} x"),
             Aim::RatioAtMost(aim) => format!("<= {aim} x"),
             Aim::AtMost(aim) => format!("<= {}", short(aim)),
+            Aim::AtLeast(aim) => format!(">= {}", short(aim)),
         };
         match self.reached() {
             Some(true) => format!("{text} ok"),
