@@ -97,6 +97,9 @@ pub enum Command {
     /// Says how a mesh is, or one node of it: links, backlogs, quarantine, certificates' ends.
     #[command(after_help = status::STATUS_EXAMPLES)]
     Status(status::StatusArgs),
+    /// What nodes did not take, anywhere in a mesh of this machine: looks at it, ships it again, gives it up.
+    #[command(after_help = quarantine::MESH_QUARANTINE_EXAMPLES)]
+    Quarantine(quarantine::MeshQuarantineArgs),
     /// Looks at all that a node rests on, and says what to do about each fault.
     #[command(after_help = doctor::DOCTOR_EXAMPLES)]
     Doctor(doctor::DoctorArgs),
@@ -400,6 +403,14 @@ mod tests {
             ("medmesh regional --config a", true),
             ("medmesh regional quarantine list --config a", true),
             ("medmesh regional", false),
+            ("medmesh quarantine list", true),
+            ("medmesh quarantine list --config a --config b --json", true),
+            ("medmesh quarantine list --dir a --config b", false),
+            ("medmesh quarantine show us-f1/p1 --json", true),
+            ("medmesh quarantine release edge/us/us/us-f1/p1", true),
+            ("medmesh quarantine discard us-f1", false),
+            ("medmesh quarantine discard /p1", false),
+            ("medmesh quarantine", false),
             ("medmesh global --config a", true),
             ("medmesh global quarantine show n1 --config a", true),
             ("medmesh global", false),

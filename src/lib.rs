@@ -57,6 +57,7 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Backup(args) => command::backup::backup(&args),
         Command::Restore(args) => command::backup::restore(&args),
         Command::Status(args) => command::status::run(&args).await,
+        Command::Quarantine(args) => command::quarantine::mesh(&args.command),
         Command::Token(args) => command::token::run(&args).await,
     }
 }

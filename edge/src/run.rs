@@ -400,7 +400,7 @@ fn held(
 
 fn open_tls(config: &EdgeConfig, guard: &Arc<ClockGuard>) -> Result<Arc<ReloadingTls>, EdgeError> {
     Ok(ReloadingTls::open(
-        paths(&config.tls),
+        paths(&config.tls).keeping(&config.data_dir),
         config.local_mesh,
         real_time(guard),
     )?)

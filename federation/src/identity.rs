@@ -84,6 +84,23 @@ impl Identity {
             Self::Device { .. } => None,
         }
     }
+
+    /// Whether it is the node of a place, or a device of that facility.
+    #[must_use]
+    pub fn is_of(&self, place: &Place) -> bool {
+        match self {
+            Self::Node(node) => node == place,
+            Self::Device {
+                jurisdiction,
+                region,
+                facility,
+                ..
+            } => {
+                let home = (place.jurisdiction(), place.region(), place.facility());
+                home == (Some(*jurisdiction), Some(region), Some(facility))
+            }
+        }
+    }
 }
 
 /// The path of the URI.

@@ -16,6 +16,7 @@ mod bulk;
 mod collect;
 pub mod flight;
 mod io;
+mod lists;
 mod newest;
 mod pace;
 mod server;

@@ -30,7 +30,7 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-use types::Timestamp;
+use types::{Place, Timestamp};
 
 /// Validity of the authority's own certificate, in days.
 pub const CA_DAYS: i32 = 3_650;
@@ -130,6 +130,31 @@ impl Ca {
         self.dir.join(CRL_FILE)
     }
 
+    /// Revokes every certificate of a place that holds now, at a facility those of its devices too, and issues a new list;
+    /// codes that wait for them are good no longer. Says which certificates it was.
+    ///
+    /// # Errors
+    /// When the state cannot be changed, or the list cannot be written.
+    pub fn revoke_place(
+        &self,
+        place: &Place,
+        reason: Reason,
+        now: Timestamp,
+    ) -> Result<Vec<Issued>, PkiError> {
+        let revoked = self.state.exclusively(|tx| {
+            tx.expire_invitations(now, |identity| identity.is_of(place))?;
+            let mut revoked = tx.certificates()?;
+            revoked.retain(|it| {
+                it.revoked.is_none() && it.not_after >= now && it.identity.is_of(place)
+            });
+            for issued in &revoked {
+                tx.revoke(&issued.serial, &Revoked { at: now, reason })?;
+            }
+            Ok(revoked)
+        })?;
+        self.crl_pem(now).map(|_| revoked)
+    }
+
     /// Invites a holder: the code is returned once and only its hash is kept. `names` are the DNS names and IP
     /// addresses under which a node is reached ([`LOCAL_NAMES`] on one machine); devices have none.
     ///
@@ -176,22 +201,24 @@ impl Ca {
         now: Timestamp,
         rng: &mut impl CryptoRng,
     ) -> Result<String, PkiError> {
-        self.enrol_if(code, csr_pem, now, rng, |_| true)
+        self.enrol_if(code, csr_pem, now, rng, (|_| true, |_| true))
     }
 
-    /// As [`Ca::enrol`], for the holders that `may` tells alone: where others ask than whoever has the authority.
+    /// As [`Ca::enrol`], where others ask than whoever has the authority: for the holders that `may` tells alone, and
+    /// once `noted` has written down what is issued.
     ///
     /// # Errors
-    /// As [`Ca::enrol`]; [`PkiError::NotHere`] for another holder, whose code stays good.
+    /// As [`Ca::enrol`]; [`PkiError::NotHere`] for another holder, [`PkiError::NotNoted`] when it was not written down.
+    /// The code stays good.
     pub fn enrol_if(
         &self,
         code: &str,
         csr_pem: &str,
         now: Timestamp,
         rng: &mut impl CryptoRng,
-        may: impl Fn(&Identity) -> bool,
+        (may, noted): (impl Fn(&Identity) -> bool, impl FnOnce(&Issued) -> bool),
     ) -> Result<String, PkiError> {
-        let hash = code_hash(code.trim());
+        let hash = code_hash(code);
         let serial = cert::new_serial(rng);
         self.state.exclusively(|tx| {
             let invitation = tx.invitation(&hash)?.ok_or(PkiError::CodeUnknown)?;
@@ -217,6 +244,9 @@ impl Ca {
             )?;
             tx.add_certificate(&issued)?;
             tx.use_invitation(&hash, &issued.serial)?;
+            if !noted(&issued) {
+                return Err(PkiError::NotNoted);
+            }
             Ok(issued.pem)
         })
     }
@@ -294,6 +324,21 @@ impl Ca {
         })
     }
 
+    /// Issues the revocation list anew when half of its time is over; says whether it did.
+    ///
+    /// # Errors
+    /// As [`Ca::crl_pem`].
+    pub fn renew_list(&self, now: Timestamp) -> Result<bool, PkiError> {
+        let end = files::read(&self.crl_path())
+            .ok()
+            .and_then(|pem| cert::list_end(&pem));
+        let holds = end.is_some_and(|end| now.plus_days(CRL_DAYS / 2) < end);
+        if !holds {
+            self.crl_pem(now)?;
+        }
+        Ok(!holds)
+    }
+
     /// Every certificate that was issued, in the order of issue.
     ///
     /// # Errors
@@ -309,11 +354,18 @@ impl Ca {
 /// # Errors
 /// When the state cannot be read.
 pub fn is_code(dir: &Path, code: &str) -> Result<bool, PkiError> {
-    state::is_invitation(&dir.join(STATE_FILE), &code_hash(code.trim()))
+    state::is_invitation(&dir.join(STATE_FILE), &code_hash(code))
 }
 
-fn code_hash(code: &str) -> [u8; 32] {
-    Sha256::digest(code.as_bytes()).into()
+/// The list that the authority in a directory writes.
+pub(crate) fn crl_file(dir: &Path) -> PathBuf {
+    dir.join(CRL_FILE)
+}
+
+/// How an invitation is known where its code is not: the code's SHA-256.
+#[must_use]
+pub fn code_hash(code: &str) -> [u8; 32] {
+    Sha256::digest(code.trim().as_bytes()).into()
 }
 
 /// Writes a PEM file of a key (`mode` 0600) or certificate as a whole, durable when this returns.

@@ -141,6 +141,8 @@ impl Testbed {
             cert: self.file(),
             key: self.file(),
             crl: self.ca.crl_path(),
+            received: None,
+            issued: None,
         };
         pki::write_public(&paths.cert, pem).unwrap();
         pki::write_private(&paths.key, private).unwrap();

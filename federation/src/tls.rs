@@ -8,13 +8,15 @@
 //! Not here: what an identity may do (`link`, the broker's access rules), and issuing (`pki`).
 mod ends;
 mod examine;
+mod lists;
 mod material;
 mod refused;
 mod verify;
 
 pub use ends::{End, ends, names};
 pub use examine::{lapsed, mismatches, paths};
-pub use material::{MAX_FILE_BYTES, Revocations, TlsPaths};
+pub use lists::Revocations;
+pub use material::{MAX_FILE_BYTES, TlsPaths};
 pub use refused::count_refused;
 pub use verify::UnexpectedPeer;
 
@@ -26,12 +28,13 @@ use rustls::{
     ClientConfig, KeyLog, KeyLogFile, NoKeyLog, ServerConfig,
     client::{ResolvesClientCert, Resumption},
     crypto::CryptoProvider,
-    pki_types::{CertificateDer, ServerName, UnixTime},
+    pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, UnixTime},
     server::{ClientHello, NoServerSessionStorage, ResolvesServerCert},
     sign::CertifiedKey,
     time_provider::TimeProvider,
 };
 use std::{ffi::OsStr, fmt, future::Future, path::PathBuf, sync::Arc, time::Duration};
+use storage::file::PRIVATE;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use types::{Place, Timestamp};
@@ -132,6 +135,8 @@ pub struct ReloadingTls {
     provider: Arc<CryptoProvider>,
     current: Arc<Current>,
     seen: Mutex<[u8; 32]>,
+    /// One peer's lists are taken at a time.
+    taking: Mutex<()>,
     revocations: watch::Sender<Arc<Revocations>>,
 }
 
@@ -185,6 +190,7 @@ impl ReloadingTls {
         let (revocations, _) = watch::channel(Arc::clone(&material.revoked));
         Ok(Arc::new(Self {
             seen: Mutex::new(files.digest()),
+            taking: Mutex::new(()),
             current: Arc::new(Current(RwLock::new(Arc::new(material)))),
             paths,
             time,
@@ -279,6 +285,43 @@ impl ReloadingTls {
     #[must_use]
     pub fn revocations(&self) -> watch::Receiver<Arc<Revocations>> {
         self.revocations.subscribe()
+    }
+
+    /// Takes revocation lists that a peer sent (DER), as far as they are newer than those in use and an authority of this
+    /// node signed them. They are durable when this returns, and count at once. True when one was taken. Blocks.
+    ///
+    /// # Errors
+    /// When they cannot be written; those in use stay.
+    pub fn take_lists(&self, lists: &[impl AsRef<[u8]>]) -> Result<bool, TlsError> {
+        let Some(path) = &self.paths.received else {
+            return Ok(false);
+        };
+        let _turn = self.taking.lock();
+        let authorities = Files::read(&self.paths)?.authorities(&self.paths)?;
+        let mut newest = Revocations::clone(&self.current.get().revoked);
+        let mut taken = false;
+        for der in lists {
+            let der = CertificateRevocationListDer::from(der.as_ref());
+            match newest.add(&der, &authorities) {
+                Ok(is_newer) => taken |= is_newer,
+                Err(unfit) => {
+                    metrics::counter!("medmesh_revocation_lists_total", "result" => "refused")
+                        .increment(1);
+                    tracing::warn!(?unfit, "a revocation list of a peer is not taken");
+                }
+            }
+        }
+        if !taken {
+            return Ok(false);
+        }
+        let replaced = storage::file::replace(path, newest.pem().as_bytes(), PRIVATE);
+        replaced.map_err(|source| TlsError::Io {
+            path: path.clone(),
+            source,
+        })?;
+        self.look()?;
+        metrics::counter!("medmesh_revocation_lists_total", "result" => "taken").increment(1);
+        Ok(true)
     }
 
     /// Resolves when an open connection with `peer` has to be closed: its certificate is revoked or past its end.
@@ -429,5 +472,7 @@ impl TimeProvider for TlsClock {
     }
 }
 
+#[cfg(test)]
+mod lists_tests;
 #[cfg(test)]
 mod tests;

@@ -94,7 +94,11 @@ pub async fn run(config: GlobalConfig, stop: CancellationToken) -> Result<(), Gl
     storage::private::claim(&config.data_dir).map_err(GlobalError::DataDir)?;
     let clock = Clock::new(config.clock);
     let now: TimeSource = Arc::new(move || clock.real());
-    let tls = ReloadingTls::open(paths(&config.tls), config.local_mesh, now.clone())?;
+    let tls = ReloadingTls::open(
+        paths(&config.tls).keeping(&config.data_dir),
+        config.local_mesh,
+        now.clone(),
+    )?;
     let key = load_signing_key(&config.tls.signing_key)?;
     let ledger = Ledger::open(
         &config.data_dir.join("ledger.db"),

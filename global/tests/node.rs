@@ -87,6 +87,8 @@ fn region(dir: &Path, here: &str, files: &TlsFiles, global: SocketAddr) -> (Ledg
         cert: files.cert.clone(),
         key: files.key.clone(),
         crl: files.crl.clone(),
+        received: None,
+        issued: None,
     };
     let tls = ReloadingTls::open(paths, true, now()).unwrap();
     let heads = Handlers::new().on::<AuditCheckpoint>(ledger.keeps_heads());

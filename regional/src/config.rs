@@ -178,6 +178,11 @@ impl RegionalConfig {
         }
     }
 
+    /// The authority by which facilities join here, if they do.
+    pub(crate) fn authority(&self) -> Option<PathBuf> {
+        self.enrolment.as_ref().map(|it| it.authority.clone())
+    }
+
     /// The signed profile, if one is named. That it has ended is no error: then instants are logical.
     ///
     /// # Errors

@@ -14,8 +14,10 @@ use axum::{
     routing::post,
 };
 use federation::{
+    audit::Entry,
     identity::Identity,
-    pki::{self, Ca, MAX_REQUEST_BYTES, PkiError},
+    ledger::Ledger,
+    pki::{self, Ca, Issued, MAX_REQUEST_BYTES, PkiError, code_hash},
     tls::TimeSource,
 };
 use guesses::Guesses;
@@ -28,8 +30,8 @@ use std::{
     path::PathBuf,
     sync::Arc,
 };
-use tokio::sync::Semaphore;
-use types::Place;
+use tokio::{runtime::Handle, sync::Semaphore};
+use types::{Place, Timestamp};
 
 /// Where a facility asks.
 pub const PATH: &str = "/api/v1/enrolment";
@@ -54,6 +56,8 @@ struct Enrolment {
     authority: PathBuf,
     here: Place,
     now: TimeSource,
+    /// Where it is written down who joined, before it has its certificate.
+    ledger: Ledger,
     guesses: Mutex<Guesses>,
     turn: Arc<Semaphore>,
 }
@@ -76,9 +80,14 @@ impl From<PkiError> for Refused {
 }
 
 /// The route; none where the region has no authority. `now` is real time.
-pub(crate) fn router(authority: Option<PathBuf>, here: Place, now: TimeSource) -> Router {
+pub(crate) fn router(
+    authority: Option<PathBuf>,
+    here: Place,
+    now: TimeSource,
+    ledger: Ledger,
+) -> Router {
     match authority {
-        Some(authority) => route(Arc::new(Enrolment::new(authority, here, now))),
+        Some(authority) => route(Arc::new(Enrolment::new(authority, here, now, ledger))),
         None => Router::new(),
     }
 }
@@ -136,10 +145,11 @@ fn shape(asked: &Asked) -> Result<(), &'static str> {
 }
 
 impl Enrolment {
-    fn new(authority: PathBuf, here: Place, now: TimeSource) -> Self {
+    fn new(authority: PathBuf, here: Place, now: TimeSource, ledger: Ledger) -> Self {
         Self {
             authority,
             here,
+            ledger,
             guesses: Mutex::new(Guesses::new(now())),
             turn: Arc::new(Semaphore::new(AT_ONCE)),
             now,
@@ -154,32 +164,66 @@ impl Enrolment {
     ) -> Result<Result<Value, Refused>, Unfinished> {
         let turn = self.turn.clone().acquire_owned().await;
         let turn = turn.map_err(|_| Unfinished)?;
+        let at = Handle::current();
         let work = move || {
             // Held to the end, also when whoever asked has gone.
             let _turn = turn;
-            self.judge(&asked, from)
+            self.judge(&asked, from, &at)
         };
         tokio::task::spawn_blocking(work)
             .await
             .map_err(|_| Unfinished)
     }
 
-    fn judge(&self, asked: &Asked, from: Network) -> Result<Value, Refused> {
+    fn judge(&self, asked: &Asked, from: Network, at: &Handle) -> Result<Value, Refused> {
         if !pki::is_code(&self.authority, &asked.code)? {
             let later = self.guesses.lock().count(from, (self.now)());
             return Err(later.map_or(Refused::Said(PkiError::CodeUnknown), Refused::Later));
         }
-        Ok(self.sign(asked)?)
+        let kit = code_hash(&asked.code);
+        let signed = self.sign(asked, &kit, at);
+        if let Err(error) = &signed {
+            at.block_on(self.note_refusal(&kit, error));
+        }
+        Ok(signed?)
     }
 
-    fn sign(&self, asked: &Asked) -> Result<Value, PkiError> {
+    fn sign(&self, asked: &Asked, kit: &[u8; 32], at: &Handle) -> Result<Value, PkiError> {
         let now = (self.now)();
         let ca = Ca::open(&self.authority)?;
         let ours = |identity: &Identity| self.is_ours(identity);
-        let cert = ca.enrol_if(&asked.code, &asked.csr, now, &mut rand::rng(), ours)?;
+        let noted = |issued: &Issued| at.block_on(self.note(kit, issued, now));
+        let may = (ours, noted);
+        let cert = ca.enrol_if(&asked.code, &asked.csr, now, &mut rand::rng(), may)?;
         tracing::info!(region = %self.here, "a facility has joined");
         let crl = ca.crl_pem(now)?;
         Ok(json!({"certificate": cert, "ca": ca.ca_pem(), "crl": crl}))
+    }
+
+    /// Writes down who joined with which kit and what it was given; says whether that is durable.
+    async fn note(&self, kit: &[u8; 32], issued: &Issued, now: Timestamp) -> bool {
+        let entry = Entry::enrolled(now, &issued.identity, &self.here, kit, &issued.pem);
+        let written = self.ledger.write_down(vec![entry]).await;
+        if let Err(error) = &written {
+            tracing::error!(%error, "an enrolment cannot be written down; no certificate is given");
+        }
+        written.is_ok()
+    }
+
+    /// Writes down that a kit of this mesh was refused. A code that nobody gave out is counted alone, so that who guesses
+    /// fills no log.
+    async fn note_refusal(&self, kit: &[u8; 32], error: &PkiError) {
+        let why = match error {
+            PkiError::CodeUsed => "used",
+            PkiError::CodeExpired { .. } => "expired",
+            PkiError::NotHere => "elsewhere",
+            PkiError::Request(_) => "request",
+            _ => return,
+        };
+        let entry = Entry::not_enrolled((self.now)(), why, &self.here, kit);
+        if let Err(error) = self.ledger.write_down(vec![entry]).await {
+            tracing::error!(%error, "a refused enrolment is not in the audit log");
+        }
     }
 
     /// Only the nodes of this region's own facilities join here.
@@ -230,7 +274,14 @@ mod tests {
         body::{Body, to_bytes},
         http::Request,
     };
+    use ed25519_dalek::SigningKey;
+    use federation::{
+        audit::{Decision, Log, Signer},
+        policy::Rules,
+    };
     use node::clock::Clock;
+    use rustls::pki_types::{CertificateDer, pem::PemObject};
+    use sha2::{Digest, Sha256};
     use std::{collections::BTreeMap, time::Duration};
     use tower::ServiceExt;
 
@@ -238,7 +289,7 @@ mod tests {
     const FACILITY: &str = "edge/us/us/us-f9";
 
     struct Bed {
-        _dir: tempfile::TempDir,
+        dir: tempfile::TempDir,
         ca: Ca,
         door: Arc<Enrolment>,
     }
@@ -249,9 +300,14 @@ mod tests {
         let path = dir.path().join("pki");
         let now = Clock::new(None).real();
         let ca = Ca::init(&path, now).unwrap();
-        let door = Enrolment::new(path, HERE.parse().unwrap(), Arc::new(move || now));
+        let here: Place = HERE.parse().unwrap();
+        let signer = Signer::new(&here, SigningKey::from_bytes(&[7; 32]));
+        let (rules, time) = (Rules::builtin().unwrap(), Arc::new(move || now));
+        let file = dir.path().join("ledger.db");
+        let ledger = Ledger::open(&file, here.clone(), rules, signer, time.clone()).unwrap();
+        let door = Enrolment::new(path, here, time, ledger);
         Bed {
-            _dir: dir,
+            dir,
             ca,
             door: Arc::new(door),
         }
@@ -265,6 +321,12 @@ mod tests {
             self.ca
                 .invite(&identity, &names, ttl, at, &mut rand::rng())
                 .unwrap()
+        }
+
+        fn rows(&self) -> Vec<Entry> {
+            let log = Log::open(&self.dir.path().join("ledger.db")).unwrap();
+            let rows = log.list(0, 100).unwrap();
+            rows.into_iter().map(|(_, entry)| entry).collect()
         }
 
         async fn ask(&self, body: String) -> (StatusCode, Value) {
@@ -296,7 +358,59 @@ mod tests {
         json!({"code": code, "csr": csr}).to_string()
     }
 
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     const DAY: Duration = Duration::from_secs(86_400);
+
+    #[tokio::test]
+    async fn who_joined_is_in_the_audit_log_with_its_kit_and_certificate_and_a_guess_is_not() {
+        let bed = bed();
+        let code = bed.code(FACILITY, DAY, 0);
+        let before = bed.rows().len();
+        let (status, _) = bed.ask(body(&"0".repeat(32), &csr(FACILITY))).await;
+        assert_eq!(status, StatusCode::FORBIDDEN);
+        assert_eq!(bed.rows().len(), before, "a guess fills no log");
+        let (_, said) = bed.ask(body(&code, &csr(FACILITY))).await;
+        bed.ask(body(&code, &csr(FACILITY))).await;
+        let rows = bed.rows().split_off(before);
+        let found: Vec<_> = rows
+            .iter()
+            .map(|row| (row.decision(), row.from(), row.to(), row.reason()))
+            .collect();
+        let who = format!("spiffe://medmesh/{FACILITY}");
+        assert_eq!(
+            found,
+            [
+                (Decision::Enrolled, who.as_str(), HERE, ""),
+                (Decision::EnrolmentRefused, "", HERE, "used")
+            ]
+        );
+        let pem = said["certificate"].as_str().unwrap();
+        let der = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+        assert_eq!(rows[0].digest(), hex(&Sha256::digest(&der)));
+        let kit = hex(&code_hash(&code)[..16]);
+        assert!(rows.iter().all(|row| row.id() == kit));
+        assert!(!rows.iter().any(|row| format!("{row:?}").contains(&code)));
+    }
+
+    #[tokio::test]
+    async fn what_the_log_does_not_take_is_not_issued_and_the_code_stays_good() {
+        let bed = bed();
+        let code = bed.code(FACILITY, DAY, 0);
+        let issued = bed.ca.list().unwrap().len();
+        let db = rusqlite::Connection::open(bed.dir.path().join("ledger.db")).unwrap();
+        let block =
+            "CREATE TRIGGER no BEFORE INSERT ON audit_entry BEGIN SELECT RAISE(ABORT, 'no'); END";
+        db.execute_batch(block).unwrap();
+        let (status, _) = bed.ask(body(&code, &csr(FACILITY))).await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(bed.ca.list().unwrap().len(), issued);
+        db.execute_batch("DROP TRIGGER no").unwrap();
+        let (status, _) = bed.ask(body(&code, &csr(FACILITY))).await;
+        assert_eq!(status, StatusCode::OK);
+    }
 
     #[tokio::test]
     async fn a_code_is_good_once_in_its_time_at_its_own_region_and_for_its_own_place() {

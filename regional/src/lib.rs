@@ -19,6 +19,7 @@ pub use enrolment::PATH as ENROLMENT_PATH;
 mod error;
 pub mod intake;
 pub mod learning;
+mod lists;
 mod reads;
 pub mod reship;
 mod server;

@@ -9,6 +9,7 @@ use crate::{
     error::RegionalError,
     intake::Intake,
     learning::{Learning, TakesAnswers, TakesRounds},
+    lists,
     reads::{Keeping, Reads, reads},
     reship, witness,
 };
@@ -23,7 +24,7 @@ use federation::{
     policy::Rules,
     profile::Profile,
     standing::Standing,
-    tls::{ReloadingTls, TimeSource, paths},
+    tls::{ReloadingTls, TimeSource, TlsError, paths},
     watch::{Finding, watch},
 };
 use fhir::{
@@ -85,7 +86,7 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
     let (clock, here) = (Clock::new(config.clock), config.place());
     let true_times = true_times(&config, clock)?;
     let now: TimeSource = Arc::new(move || clock.real());
-    let tls = ReloadingTls::open(paths(&config.tls), config.local_mesh, now.clone())?;
+    let tls = open_tls(&config, now.clone())?;
     let key = load_signing_key(&config.tls.signing_key)?;
     let ledger = open_ledger(&config, &here, Signer::new(&here, key.clone()), now.clone())?;
     let (desk, learning) = open_desk(&config, &ledger).await?;
@@ -106,7 +107,7 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
     )
     .merge(control::devices_api(&tokens, &desk, &control))
     .merge(tokens.router())
-    .merge(enrolment(&config, &now))
+    .merge(enrolment(&config, &now, &ledger))
     .merge(health.probes());
     let intake = Intake {
         store: store.clone(),
@@ -140,6 +141,7 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
     tasks.spawn("store probe", Kind::Background, probing);
     keep_up(&mut tasks, uplink, &ledger, learning);
     tasks.spawn("certificates", Kind::Background, ends(tls.watch(until)));
+    lists::keep(&config, clock, &mut tasks);
     Ok(Started {
         https,
         grpc,
@@ -149,9 +151,16 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
 }
 
 /// Where facilities join, if they do here.
-fn enrolment(config: &RegionalConfig, now: &TimeSource) -> axum::Router {
-    let authority = config.enrolment.as_ref().map(|it| it.authority.clone());
-    enrolment::router(authority, config.place(), now.clone())
+fn enrolment(config: &RegionalConfig, now: &TimeSource, ledger: &Ledger) -> axum::Router {
+    let here = config.place();
+    enrolment::router(config.authority(), here, now.clone(), ledger.clone())
+}
+
+/// The node's certificates; what the authority beside it revokes, and what peers have of that, counts too.
+fn open_tls(config: &RegionalConfig, now: TimeSource) -> Result<Arc<ReloadingTls>, TlsError> {
+    let paths = paths(&config.tls).keeping(&config.data_dir);
+    let paths = paths.beside(config.authority().as_deref());
+    ReloadingTls::open(paths, config.local_mesh, now)
 }
 
 /// The files of blobs beside the ledger, and what is on its way down by them.

@@ -12,6 +12,7 @@ Examples:
   medmesh pki sign --dir pki --code CODE --csr node.csr > node.pem
   medmesh pki enrol --dir pki --node edge/us/us/us-f1 --code CODE --node-key node.signing.key --out node
   medmesh pki revoke --dir pki 4f2a… --reason key-compromise
+  medmesh pki revoke --dir pki --node edge/us/us/us-f1   a facility: its node, its devices, its open invitations
   medmesh pki lease --dir pki --node edge/us/us/us-f1 --ttl 30d --out node/leases
   medmesh pki list --dir pki --json";
 
@@ -45,7 +46,7 @@ pub enum PkiCommand {
     Sign(SignArgs),
     /// Replaces the key and certificate of a holder before they end: `OUT.key` and `OUT.pem`.
     Rotate(RotateArgs),
-    /// Revokes a certificate and issues the revocation list anew.
+    /// Revokes a certificate, or all of a node's and its devices', and issues the revocation list anew.
     Revoke(RevokeArgs),
     /// Issues what lets a facility send while it has nobody to ask: `OUT/identity.lease` and `OUT/policy.lease`.
     #[command(after_help = LEASE_EXAMPLES)]
@@ -171,7 +172,11 @@ pub struct RevokeArgs {
     #[arg(long)]
     pub dir: PathBuf,
     /// Serial number of the certificate, in hexadecimal.
-    pub serial: String,
+    #[arg(required_unless_present = "node")]
+    pub serial: Option<String>,
+    /// All of a node's certificates, and of a facility those of its devices; prints their numbers.
+    #[arg(long, conflicts_with = "serial")]
+    pub node: Option<Place>,
     /// Why: unspecified, key-compromise, superseded or cessation-of-operation.
     #[arg(long, default_value = "unspecified")]
     pub reason: String,

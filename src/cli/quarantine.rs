@@ -1,5 +1,5 @@
 //! The part of the command line that is about what is in quarantine.
-use crate::command::quarantine::EntryId;
+use crate::command::quarantine::{EntryId, NodeEntry};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
@@ -32,7 +32,79 @@ Examples:
 The content is with the region that sent it, which ships it again. Works beside the running node; each decision is in
 its audit log.";
 
-/// Arguments of `quarantine`.
+/// What `medmesh quarantine --help` ends with.
+pub(super) const MESH_QUARANTINE_EXAMPLES: &str = "\
+Examples:
+  medmesh quarantine list                            every node of the mesh in .medmesh
+  medmesh quarantine list --dir /tmp/mesh --json
+  medmesh quarantine show us-f1/p12                  one entry of a node, by its name or its place
+  medmesh quarantine release edge/us/us/us-f1/p12    ship it again now
+  medmesh quarantine discard us/n7                   somebody has looked at it
+  medmesh quarantine list --config /etc/medmesh/edge.toml
+                                                     a node of this machine; --config may be given several times
+
+Works beside running nodes, on the machine that they are on. What is shown of a facility and every decision is in the
+audit log of the node that it is of.
+
+Exit codes: 0 done, 1 failed; of `list` too, when a node could not be looked at";
+
+/// Arguments of `medmesh quarantine`.
+#[derive(Debug, Args)]
+pub struct MeshQuarantineArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: MeshQuarantineCommand,
+}
+
+/// What to do with what is in quarantine anywhere in a mesh.
+#[derive(Debug, Subcommand)]
+pub enum MeshQuarantineCommand {
+    /// Prints what every node holds, node by node, the oldest first.
+    List(MeshListArgs),
+    /// Prints one entry with everything that its node has of it.
+    Show(MeshEntryArgs),
+    /// Ships a parcel again.
+    Release(MeshEntryArgs),
+    /// Deletes an entry for good.
+    Discard(MeshEntryArgs),
+}
+
+/// Which nodes.
+#[derive(Debug, Args)]
+pub struct WhichNodes {
+    /// Folder of a mesh of this machine.
+    #[arg(long, default_value = ".medmesh", conflicts_with = "config")]
+    pub dir: PathBuf,
+    /// Configuration of a node of this machine; may be given several times.
+    #[arg(long)]
+    pub config: Vec<PathBuf>,
+}
+
+/// Arguments of `medmesh quarantine list`.
+#[derive(Debug, Args)]
+pub struct MeshListArgs {
+    /// Which nodes.
+    #[command(flatten)]
+    pub nodes: WhichNodes,
+    /// Print one JSON object a line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of what is done with one entry of a mesh.
+#[derive(Debug, Args)]
+pub struct MeshEntryArgs {
+    /// The entry, as NODE/ENTRY: `us-f1/p12`; of the only node there is, ENTRY alone.
+    pub entry: NodeEntry,
+    /// Which nodes.
+    #[command(flatten)]
+    pub nodes: WhichNodes,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `quarantine` of one tier.
 #[derive(Debug, Args)]
 pub struct QuarantineArgs {
     /// What to do.

@@ -7,7 +7,7 @@ use crate::{
     out,
 };
 use edge::config::EdgeConfig;
-use federation::tls::lapsed;
+use federation::tls::{lapsed, paths};
 use global::config::GlobalConfig;
 use node::{clock::Clock, config::ConfigError};
 use regional::config::RegionalConfig;
@@ -19,16 +19,27 @@ pub fn run(args: &CheckArgs) -> Result<(), Failure> {
     let file = &args.file;
     let kind = args.kind.unwrap_or_else(|| detect(file));
     let (what, tls) = match kind {
-        ConfigKind::Edge => ("an edge node", Some(read::<EdgeConfig>(file)?.tls)),
-        ConfigKind::Regional => ("a regional node", Some(read::<RegionalConfig>(file)?.tls)),
-        ConfigKind::Global => ("the global node", Some(read::<GlobalConfig>(file)?.tls)),
+        ConfigKind::Edge => {
+            let config: EdgeConfig = read(file)?;
+            ("an edge node", Some((config.tls, config.data_dir)))
+        }
+        ConfigKind::Regional => {
+            let config: RegionalConfig = read(file)?;
+            ("a regional node", Some((config.tls, config.data_dir)))
+        }
+        ConfigKind::Global => {
+            let config: GlobalConfig = read(file)?;
+            ("the global node", Some((config.tls, config.data_dir)))
+        }
         ConfigKind::Device => {
             read::<SimFile>(file)?;
             ("simulated devices", None)
         }
     };
     let now = Clock::new(None).real();
-    let problems = tls.map(|tls| lapsed(&tls, now)).unwrap_or_default();
+    let problems = tls
+        .map(|(tls, data_dir)| lapsed(&paths(&tls).keeping(&data_dir), now))
+        .unwrap_or_default();
     if !problems.is_empty() {
         let path = file.clone();
         return Err(ConfigError { path, problems }.into());

@@ -141,11 +141,16 @@ impl Node {
 /// # Errors
 /// Everything that is wrong with the configuration.
 pub fn checked(file: &Path) -> Result<Node> {
-    Node::of(file).map_err(|failure| match failure {
+    Node::of(file).map_err(one_error)
+}
+
+/// A failure as one error.
+pub fn one_error(failure: Failure) -> anyhow::Error {
+    match failure {
         Failure::Config(error) => error.into(),
         Failure::Failed(error) => error,
         Failure::Said(code) => anyhow!("exit code {code}"),
-    })
+    }
 }
 
 /// The configurations of a mesh in a folder, as `medmesh up` and Terraform lay it out, the global one first.

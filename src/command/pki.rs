@@ -135,9 +135,17 @@ fn with_end(out: &Path, end: &str) -> PathBuf {
 }
 
 fn revoke(args: &RevokeArgs, now: Timestamp) -> Result<()> {
-    let serial: Serial = args.serial.parse()?;
     let reason: Reason = args.reason.parse()?;
-    Ok(Ca::open(&args.dir)?.revoke(&serial, reason, now)?)
+    if let Some(serial) = &args.serial {
+        let serial: Serial = serial.parse()?;
+        return Ok(Ca::open(&args.dir)?.revoke(&serial, reason, now)?);
+    }
+    let place = args.node.as_ref().context("say a serial, or --node")?;
+    let revoked = Ca::open(&args.dir)?.revoke_place(place, reason, now)?;
+    for issued in revoked {
+        out::line(as_line(&issued))?;
+    }
+    Ok(())
 }
 
 fn list(dir: &Path, json: bool) -> Result<()> {

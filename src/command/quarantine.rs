@@ -1,9 +1,12 @@
-//! `medmesh edge|regional|global quarantine`: what a node holds because it was not taken, and what it did not take, for a
+//! `medmesh edge|regional|global quarantine`, and `medmesh quarantine` for all nodes of a mesh: what a node holds because it was not taken, and what it did not take, for a
 //! person to look at and to decide. It works beside the running node.
 //!
 //! An entry has a letter and a number: `p` a parcel that the next tier did not take (its content is here), `n` a note on
 //! what this node did not take (its content is with the sender), `m` a message of a device that could not be understood.
+mod mesh;
 mod print;
+
+pub use mesh::{NodeEntry, mesh};
 
 use super::{audit::LEDGER, edge::note, node::read};
 use crate::{
@@ -66,27 +69,17 @@ pub fn edge(command: &QuarantineCommand) -> Result<(), Failure> {
     if let QuarantineCommand::Show(args) = command {
         note(&read(&args.config)?, Read::Quarantine)?;
     }
-    run(command, |path| {
-        let config: EdgeConfig = read(path)?;
-        let quarantine = OfFacility::open(&config).map_err(anyhow::Error::from)?;
-        Ok(Node::Facility(quarantine))
-    })
+    run(command, Node::of_edge)
 }
 
 /// Runs the command on a region's node.
 pub fn regional(command: &QuarantineCommand) -> Result<(), Failure> {
-    run(command, |path| {
-        let config: RegionalConfig = read(path)?;
-        Ok(above(&config.data_dir, &config.tls, config.place())?)
-    })
+    run(command, Node::of_region)
 }
 
 /// Runs the command on the global node.
 pub fn global(command: &QuarantineCommand) -> Result<(), Failure> {
-    run(command, |path| {
-        let config: GlobalConfig = read(path)?;
-        Ok(above(&config.data_dir, &config.tls, Place::Global)?)
-    })
+    run(command, Node::of_global)
 }
 
 fn run(
@@ -95,7 +88,11 @@ fn run(
 ) -> Result<(), Failure> {
     let now = Clock::new(None).real();
     let done = match command {
-        QuarantineCommand::List(args) => open(&args.config)?.list(args.json),
+        QuarantineCommand::List(args) => {
+            let mut list = List::new(args.json);
+            open(&args.config)?.list(&mut list)?;
+            list.end()
+        }
         QuarantineCommand::Show(args) => open(&args.config)?
             .one(args.entry)
             .and_then(|value| show(&value, args.json)),
@@ -126,8 +123,23 @@ fn above(data_dir: &Path, tls: &TlsFiles, me: Place) -> Result<Node> {
 }
 
 impl Node {
-    fn list(&self, json: bool) -> Result<()> {
-        let mut list = List::new(json);
+    fn of_edge(path: &Path) -> Result<Self, Failure> {
+        let config: EdgeConfig = read(path)?;
+        let quarantine = OfFacility::open(&config).map_err(anyhow::Error::from)?;
+        Ok(Self::Facility(quarantine))
+    }
+
+    fn of_region(path: &Path) -> Result<Self, Failure> {
+        let config: RegionalConfig = read(path)?;
+        Ok(above(&config.data_dir, &config.tls, config.place())?)
+    }
+
+    fn of_global(path: &Path) -> Result<Self, Failure> {
+        let config: GlobalConfig = read(path)?;
+        Ok(above(&config.data_dir, &config.tls, Place::Global)?)
+    }
+
+    fn list(&self, list: &mut List) -> Result<()> {
         match self {
             Self::Facility(node) => {
                 node.parcels(|held| list.parcel(&held))?;
@@ -138,7 +150,7 @@ impl Node {
                 node.notes(|note| list.note(&note))?;
             }
         }
-        list.end()
+        Ok(())
     }
 
     /// Everything that this node has of an entry; the content of a parcel is shown at a facility alone.

@@ -1,5 +1,12 @@
 //! `cargo xtask package`: a Debian package of the release binary, with unit, examples, rules and bill of materials, built by
 //! `dpkg-deb`. It makes a user and starts nothing: which tier a machine is, says its operator.
+//!
+//! The same commit gives the same bytes: the binary knows no path of the machine that built it, and files are as old as
+//! the commit, or as `SOURCE_DATE_EPOCH` says (reproducible-builds.org/specs/source-date-epoch).
+mod check;
+
+pub use check::check;
+
 use crate::{
     place::Places,
     run::{cargo, silent, step},
@@ -51,32 +58,75 @@ const FILES: [(&str, &str, u32); 8] = [
 /// Scripts of the package.
 const SCRIPTS: [&str; 2] = ["postinst", "postrm"];
 
+/// What says how old the files of a package are, in seconds since 1970.
+const EPOCH: &str = "SOURCE_DATE_EPOCH";
+
 /// Builds the package; prints where it is.
 pub fn package(built: Option<PathBuf>) -> Result<bool> {
     let places = Places::find()?;
+    let epoch = epoch(&places.root)?;
     let binary = match built {
         Some(binary) => binary,
-        None => {
-            step(&mut cargo(
-                &places,
-                &["build", "--release", "--workspace", "--bin", "medmesh"],
-            ))?;
-            places.target.join("release/medmesh")
-        }
+        None => release(&places, &epoch)?,
     };
+    println!(
+        "{}",
+        pack(&places, &binary, &places.target, &epoch)?.display()
+    );
+    Ok(true)
+}
+
+/// Builds the release binary, in a folder of its own, as its flags are others than those of every other build.
+fn release(places: &Places, epoch: &str) -> Result<PathBuf> {
+    let target = places.target.join("package-build");
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
+    let home = home.context("set HOME or CARGO_HOME")?;
+    let remap = [
+        (places.root.as_path(), "/src"),
+        (&home, "/cargo"),
+        (&target, "/target"),
+    ]
+    .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
+    let arguments = [
+        "build",
+        "--release",
+        "--locked",
+        "--workspace",
+        "--bin",
+        "medmesh",
+    ];
+    let mut build = cargo(places, &arguments);
+    build
+        .env("CARGO_TARGET_DIR", &target)
+        .env("CARGO_ENCODED_RUSTFLAGS", remap.join("\u{1f}"))
+        .env(EPOCH, epoch);
+    step(&mut build)?;
+    Ok(target.join("release/medmesh"))
+}
+
+/// How old the package's files are said to be: what the variable says, or else the last commit.
+fn epoch(root: &Path) -> Result<String> {
+    if let Some(set) = std::env::var_os(EPOCH) {
+        let text = set.to_string_lossy().into_owned();
+        ensure!(
+            text.parse::<u64>().is_ok(),
+            "{EPOCH}: is not a number of seconds since 1970: {text}"
+        );
+        return Ok(text);
+    }
+    let mut last = Command::new("git");
+    last.args(["log", "-1", "--format=%ct"]).current_dir(root);
+    said(&mut last).with_context(|| format!("no commit says how old the files are: set {EPOCH}"))
+}
+
+/// Packs a binary into `to`; says where the package is.
+fn pack(places: &Places, binary: &Path, to: &Path, epoch: &str) -> Result<PathBuf> {
     let version = version(&places.root)?;
     let architecture = said(Command::new("dpkg").arg("--print-architecture"))?;
-    let tree = places.target.join("package");
+    let tree = to.join("package");
     fs::remove_dir_all(&tree).ok();
-    put(&binary, &tree.join("usr/bin/medmesh"), 0o755)?;
-    for (from, to, mode) in FILES {
-        put(&places.root.join(from), &tree.join(to), mode)?;
-    }
-    let unit = tree.join("lib/systemd/system/medmesh@.service");
-    // The unit of a machine without packages runs what an administrator put there.
-    let text = fs::read_to_string(&unit)?.replace("/usr/local/bin/medmesh", "/usr/bin/medmesh");
-    fs::write(&unit, text)?;
-    sbom::write(Some(&tree.join("usr/share/doc/medmesh/sbom.cdx.json")))?;
+    lay_out(places, binary, &tree)?;
     let size = said(
         Command::new("du")
             .args(["-sk", "--apparent-size"])
@@ -98,17 +148,46 @@ pub fn package(built: Option<PathBuf>) -> Result<bool> {
     for script in SCRIPTS {
         put(&source.join(script), &about.join(script), 0o755)?;
     }
-    let package = places
-        .target
-        .join(format!("medmesh_{version}_{architecture}.deb"));
+    narrow(&tree)?;
+    let package = to.join(format!("medmesh_{version}_{architecture}.deb"));
     let mut build = Command::new("dpkg-deb");
     build
         .args(["--root-owner-group", "--build"])
         .arg(&tree)
-        .arg(&package);
+        .arg(&package)
+        .env(EPOCH, epoch);
     silent(&mut build)?;
-    println!("{}", package.display());
-    Ok(true)
+    Ok(package)
+}
+
+/// Everything that the package installs.
+fn lay_out(places: &Places, binary: &Path, tree: &Path) -> Result<()> {
+    put(binary, &tree.join("usr/bin/medmesh"), 0o755)?;
+    for (from, to, mode) in FILES {
+        put(&places.root.join(from), &tree.join(to), mode)?;
+    }
+    let unit = tree.join("lib/systemd/system/medmesh@.service");
+    // The unit of a machine without packages runs what an administrator put there.
+    let text = fs::read_to_string(&unit)?.replace("/usr/local/bin/medmesh", "/usr/bin/medmesh");
+    fs::write(&unit, text)?;
+    sbom::write(Some(&tree.join("usr/share/doc/medmesh/sbom.cdx.json")))?;
+    Ok(())
+}
+
+/// Folders and files have the modes that they are to be installed with, whatever this user's umask is.
+fn narrow(tree: &Path) -> Result<()> {
+    let mode = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode));
+    mode(tree, 0o755)?;
+    for entry in fs::read_dir(tree)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            narrow(&path)?;
+        } else {
+            let runs = path.metadata()?.permissions().mode() & 0o100 != 0;
+            mode(&path, if runs { 0o755 } else { 0o644 })?;
+        }
+    }
+    Ok(())
 }
 
 fn put(from: &Path, to: &Path, mode: u32) -> Result<()> {
@@ -131,7 +210,10 @@ fn version(root: &Path) -> Result<String> {
 }
 
 fn said(command: &mut Command) -> Result<String> {
-    let output = command.output().context("start a program of dpkg")?;
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command
+        .output()
+        .with_context(|| format!("start {program}"))?;
     ensure!(
         output.status.success(),
         "{}",

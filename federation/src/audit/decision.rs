@@ -94,6 +94,10 @@ pub enum Decision {
     BlobWhole,
     /// A client takes a file back.
     BlobWithdrawn,
+    /// A node joined with its kit, and is given a certificate.
+    Enrolled,
+    /// Somebody asked for a certificate with a kit that is not good (any more).
+    EnrolmentRefused,
 }
 
 impl Decision {
@@ -145,6 +149,8 @@ impl Decision {
             Self::BlobSent => "blob-sent",
             Self::BlobWhole => "blob-whole",
             Self::BlobWithdrawn => "blob-withdrawn",
+            Self::Enrolled => "enrolled",
+            Self::EnrolmentRefused => "enrolment-refused",
         }
     }
 }

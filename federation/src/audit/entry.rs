@@ -2,8 +2,10 @@
 use super::Decision;
 use crate::db::DbError;
 use crate::floor::Refusal;
+use crate::identity::Identity;
 use crate::wire::Parcel;
 use messages::{Body, class_of};
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use types::{DataClass, Place, Purpose, Timestamp};
@@ -286,6 +288,47 @@ impl Entry {
         }
     }
 
+    /// A holder joined at `me` with a kit and is given a certificate (PEM): who, half of the SHA-256 of the kit's code, and
+    /// the certificate's fingerprint.
+    #[must_use]
+    pub fn enrolled(
+        time: Timestamp,
+        who: &Identity,
+        me: &Place,
+        kit: &[u8; 32],
+        certificate: &str,
+    ) -> Self {
+        let der = CertificateDer::from_pem_slice(certificate.as_bytes());
+        Self {
+            from: printable(&who.to_uri()),
+            kind: "Certificate".into(),
+            count: 1,
+            digest: der
+                .map(|der| hex::encode(Sha256::digest(&der)))
+                .unwrap_or_default(),
+            ..Self::of_kit(time, (Decision::Enrolled, ""), me, kit)
+        }
+    }
+
+    /// Whoever has that kit asked for a certificate at `me`, and got none.
+    #[must_use]
+    pub fn not_enrolled(time: Timestamp, reason: &'static str, me: &Place, kit: &[u8; 32]) -> Self {
+        Self::of_kit(time, (Decision::EnrolmentRefused, reason), me, kit)
+    }
+
+    fn of_kit(
+        time: Timestamp,
+        (decision, reason): (Decision, &'static str),
+        me: &Place,
+        kit: &[u8; 32],
+    ) -> Self {
+        Self {
+            to: me.to_string(),
+            id: hex::encode(kit).chars().take(32).collect(),
+            ..Self::blank(time, decision, reason)
+        }
+    }
+
     /// What the entry is of: a kind of parcel, or a type of resource and the names of the parameters of a search.
     #[must_use]
     pub fn kind(&self) -> &str {
@@ -326,6 +369,12 @@ impl Entry {
     #[must_use]
     pub fn to(&self) -> &str {
         &self.to
+    }
+
+    /// The digest, in hexadecimal: of a body, of what was asked for, or of a certificate.
+    #[must_use]
+    pub fn digest(&self) -> &str {
+        &self.digest
     }
 
     /// Records in the parcel.

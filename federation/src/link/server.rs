@@ -5,6 +5,7 @@ use super::{
     batch::{NEWER, Taken, broken, fill, next_batch},
     believe, bulk, collect,
     io::{Caller, Tap},
+    lists,
     newest::{Newest, Reading},
     pace::{MESSAGE_TIMEOUT, PacedService},
     peer_place, route,
@@ -19,7 +20,7 @@ use crate::{
     reason, receipt,
     tls::ReloadingTls,
     wire::{
-        self, Chunk, Heard, Hello, Parcel, Receipt, Said, Wanted,
+        self, Chunk, Heard, Hello, Lists, Parcel, Receipt, Said, Wanted,
         mesh_server::{Mesh, MeshServer},
     },
 };
@@ -36,9 +37,9 @@ use types::{Place, Priority};
 
 /// Finished handshakes that wait to be served.
 const MAX_WAITING: usize = 16;
-/// Calls at once on one connection: a place needs two, to deliver and to collect. What a peer sends on all of them before it is read is bounded
+/// Calls at once on one connection: a place needs four, to deliver, to collect, for blobs and for revocation lists. What a peer sends on all of them before it is read is bounded
 /// by the connection's window.
-const MAX_STREAMS: u32 = 4;
+const MAX_STREAMS: u32 = 6;
 /// Header of a call, in bytes.
 const MAX_HEADER_BYTES: u32 = 16 << 10;
 /// Receipts that wait for the sender to read them; then nothing more is taken from it.
@@ -155,20 +156,15 @@ struct MeshService {
 impl Mesh for MeshService {
     type DeliverStream = ReceiverStream<Result<Receipt, Status>>;
     type CollectStream = Pin<Box<dyn Stream<Item = Result<Parcel, Status>> + Send>>;
+    type RevocationsStream = lists::Answer;
 
     async fn deliver(
         &self,
         request: Request<Streaming<Parcel>>,
     ) -> Result<Response<Self::DeliverStream>, Status> {
-        let caller = request
-            .extensions()
-            .get::<Caller>()
-            .ok_or_else(|| Status::unauthenticated("no client certificate"))?;
+        let caller = caller_of(&request)?;
         caller.called.cancel();
-        let from = self
-            .door
-            .business_of(&caller.peer.identity, &self.told)
-            .await?;
+        let from = self.place_of(&request).await?;
         let reading = self.newest.begin(&caller.peer.identity);
         let key = caller.peer.key;
         let (answers, receipts) = mpsc::channel(MAX_RECEIPTS);
@@ -187,14 +183,8 @@ impl Mesh for MeshService {
     }
 
     async fn meet(&self, request: Request<Hello>) -> Result<Response<wire::Welcome>, Status> {
-        let caller = request
-            .extensions()
-            .get::<Caller>()
-            .ok_or_else(|| Status::unauthenticated("no client certificate"))?;
-        let from = self
-            .door
-            .business_of(&caller.peer.identity, &self.told)
-            .await?;
+        let caller = caller_of(&request)?;
+        let from = self.place_of(&request).await?;
         let reading = self.newest.begin(&caller.peer.identity);
         let key = caller.peer.key;
         let mut hello = request.into_inner();
@@ -250,19 +240,29 @@ impl Mesh for MeshService {
         let taken = bulk::take(bulk.as_ref(), &place, request.into_inner()).await;
         taken.map(Response::new)
     }
+
+    async fn revocations(
+        &self,
+        request: Request<Streaming<Lists>>,
+    ) -> Result<Response<Self::RevocationsStream>, Status> {
+        self.place_of(&request).await?;
+        let ends = (&self.tasks, self.stop.clone());
+        let answer = lists::answer(&self.door.tls, request.into_inner(), ends);
+        Ok(Response::new(answer))
+    }
 }
 
 impl MeshService {
+    /// The place that calls, if it has business here.
+    async fn place_of<T>(&self, request: &Request<T>) -> Result<Place, Status> {
+        let caller = caller_of(request)?;
+        let identity = &caller.peer.identity;
+        self.door.business_of(identity, &self.told).await
+    }
+
     /// The place that calls, and the blobs of this node.
     async fn carries<T>(&self, request: &Request<T>) -> Result<(Place, Arc<dyn Bulk>), Status> {
-        let caller = request
-            .extensions()
-            .get::<Caller>()
-            .ok_or_else(|| Status::unauthenticated("no client certificate"))?;
-        let place = self
-            .door
-            .business_of(&caller.peer.identity, &self.told)
-            .await?;
+        let place = self.place_of(request).await?;
         let bulk = self.door.bulk.clone();
         let bulk = bulk.ok_or_else(|| Status::unimplemented("this node carries no blobs"))?;
         Ok((place, bulk))
@@ -270,10 +270,7 @@ impl MeshService {
 
     /// The place that collects here, with the key in its certificate, and from what.
     async fn collector<T>(&self, request: &Request<T>) -> Result<Collector, Status> {
-        let caller = request
-            .extensions()
-            .get::<Caller>()
-            .ok_or_else(|| Status::unauthenticated("no client certificate"))?;
+        let caller = caller_of(request)?;
         caller.called.cancel();
         let identity = &caller.peer.identity;
         let to = self.door.business_of(identity, &self.told).await?;
@@ -289,6 +286,12 @@ impl MeshService {
             key,
         })
     }
+}
+
+/// Whose connection a call came on.
+fn caller_of<T>(request: &Request<T>) -> Result<&Caller, Status> {
+    let caller = request.extensions().get::<Caller>();
+    caller.ok_or_else(|| Status::unauthenticated("no client certificate"))
 }
 
 struct Collector {

@@ -3,6 +3,7 @@ mod attack;
 mod blobs;
 mod down;
 mod fakes;
+mod lists;
 mod rogue;
 
 use super::*;

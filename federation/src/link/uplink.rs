@@ -1,5 +1,5 @@
 //! The sender's side of the link: dials the next tier, sends what the outbox holds, and settles what comes back.
-use super::{Door, LinkError, backoff::Backoff, bulk, collect, io::Tap, route, told::Told};
+use super::{Door, LinkError, backoff::Backoff, bulk, collect, io::Tap, lists, route, told::Told};
 use crate::{
     blobs::Bulk,
     port::{Outbox, PeerAudit},
@@ -168,6 +168,7 @@ impl Uplink {
                 let rng = &mut self.parts.rng;
                 let sending = session.run(receipts, rng, settled, &self.stuck);
                 let blobs = self.parts.bulk.as_deref();
+                let showing = lists::keep(self.parts.tls.clone(), client.clone());
                 let carrying = async {
                     match blobs {
                         Some(blobs) => bulk::carry(blobs, client, &self.parts.there).await,
@@ -178,6 +179,7 @@ impl Uplink {
                     tokio::select! {
                         ended = sending => ended,
                         ended = carrying => ended,
+                        ended = showing => ended,
                     }
                 };
                 match (&self.parts.collect, collecting) {

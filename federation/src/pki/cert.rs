@@ -10,10 +10,13 @@ use rcgen::{
     DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair,
     KeyUsagePurpose, RevocationReason, RevokedCertParams, SanType, SerialNumber,
 };
-use rustls::pki_types::{CertificateDer, pem::PemObject};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, pem::PemObject};
 use std::net::IpAddr;
 use types::Timestamp;
-use x509_parser::{certificate::X509Certificate, prelude::FromDer, time::ASN1Time};
+use x509_parser::{
+    certificate::X509Certificate, prelude::FromDer, revocation_list::CertificateRevocationList,
+    time::ASN1Time,
+};
 
 /// Bytes of a serial number: 126 random bits (RFC 5280 §4.1.2.2 allows 20 bytes).
 const SERIAL_BYTES: usize = 16;
@@ -81,6 +84,14 @@ pub(super) fn issue(
         not_after,
         revoked: None,
     })
+}
+
+/// When a list must have been replaced; none when the text is no list that says so.
+pub(super) fn list_end(pem: &str) -> Option<Timestamp> {
+    let der = CertificateRevocationListDer::from_pem_slice(pem.as_bytes()).ok()?;
+    let (_, list) = CertificateRevocationList::from_der(&der).ok()?;
+    let end = list.next_update()?.timestamp();
+    Some(Timestamp(end.saturating_mul(1_000)))
 }
 
 /// The list of what is revoked. A certificate stays on it for one list's time after its own end (RFC 5280 §3.3).

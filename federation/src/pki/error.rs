@@ -66,6 +66,9 @@ pub enum PkiError {
     /// The invitation is of a holder that joins elsewhere.
     #[error("the invitation is for another region, or for no facility")]
     NotHere,
+    /// It could not be written down that a certificate is issued.
+    #[error("what is issued could not be written down; nothing was")]
+    NotNoted,
     /// An invitation that is open for no time or for too long.
     #[error("an invitation is open for more than nothing and at most 30 days")]
     InvitationTime,

@@ -327,3 +327,48 @@ fn a_client_key_is_a_pkcs8_and_a_public_pem() {
     assert!(key.private_pem.starts_with("-----BEGIN PRIVATE KEY-----"));
     assert!(key.public_pem.starts_with("-----BEGIN PUBLIC KEY-----"));
 }
+
+#[test]
+fn a_facility_is_revoked_with_its_devices_and_its_open_invitations_and_no_other() {
+    let mut s = setting();
+    let place: Place = "edge/us/us/us-f1".parse().unwrap();
+    let (node_of_it, other) = (node("edge/us/us/us-f1"), node("edge/us/us/us-f2"));
+    let ours = [&node_of_it, &node_of_it, &device()].map(|it| peer(&s.enrol(it).1).serial);
+    let theirs = peer(&s.enrol(&other).1).serial;
+    let (open, kept) = (s.code(&node_of_it), s.code(&other));
+    s.ca.revoke(&ours[0], Reason::Superseded, NOW).unwrap();
+    let later = NOW.plus_ms(1_000);
+    let revoked = s.ca.revoke_place(&place, Reason::KeyCompromise, later);
+    let revoked: Vec<_> = revoked.unwrap().into_iter().map(|it| it.serial).collect();
+    assert_eq!(revoked, ours[1..]);
+    let list = s.ca.list().unwrap();
+    for issued in &list {
+        assert_eq!(issued.revoked.is_some(), issued.serial != theirs);
+    }
+    // What was revoked before stays as it was.
+    assert_eq!(list[0].revoked.unwrap().reason, Reason::Superseded);
+    let new = new_key_and_csr(&node_of_it, Some(&signing(1))).unwrap();
+    let late = s.ca.enrol(&open, &new.csr_pem, later, &mut s.rng);
+    assert!(matches!(late, Err(PkiError::CodeExpired { .. })));
+    let new = new_key_and_csr(&other, Some(&signing(1))).unwrap();
+    s.ca.enrol(&kept, &new.csr_pem, later, &mut s.rng).unwrap();
+    let nobody = "edge/us/us/us-f9".parse().unwrap();
+    let none = s.ca.revoke_place(&nobody, Reason::Unspecified, later);
+    assert!(none.unwrap().is_empty());
+}
+
+#[test]
+fn a_list_is_renewed_when_half_of_its_time_is_over_or_it_is_gone() {
+    let s = setting();
+    let half = CRL_DAYS / 2;
+    assert!(!s.ca.renew_list(NOW).unwrap());
+    assert!(!s.ca.renew_list(NOW.plus_days(half - 1)).unwrap());
+    assert!(s.ca.renew_list(NOW.plus_days(half)).unwrap());
+    assert!(!s.ca.renew_list(NOW.plus_days(half)).unwrap());
+    for damaged in ["", "nonsense"] {
+        std::fs::write(s.ca.crl_path(), damaged).unwrap();
+        assert!(s.ca.renew_list(NOW).unwrap());
+    }
+    std::fs::remove_file(s.ca.crl_path()).unwrap();
+    assert!(s.ca.renew_list(NOW).unwrap());
+}

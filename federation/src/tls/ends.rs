@@ -1,5 +1,5 @@
 //! What TLS files say of themselves to a person: until when they hold, and under which names a node is reached.
-use super::{TlsError, examine::paths, material::Files};
+use super::{TlsError, TlsPaths, examine::paths, material::Files};
 use node::config::TlsFiles;
 use std::{net::IpAddr, path::PathBuf};
 use types::Timestamp;
@@ -23,13 +23,14 @@ pub struct End {
 ///
 /// # Errors
 /// [`TlsError`] when one of the files cannot be read.
-pub fn ends(files: &TlsFiles) -> Result<Vec<End>, TlsError> {
-    let paths = paths(files);
-    let read = Files::read(&paths)?;
+pub fn ends(paths: &TlsPaths) -> Result<Vec<End>, TlsError> {
+    let read = Files::read(paths)?;
     let mut ends = Vec::new();
+    let authorities = read.authorities(paths)?;
+    let revoked = read.revocations(paths, &authorities)?;
     for (key, path, certificates) in [
-        ("tls.ca", &files.ca, read.authorities(&paths)?),
-        ("tls.cert", &files.cert, read.chain(&paths)?),
+        ("tls.ca", &paths.ca, authorities),
+        ("tls.cert", &paths.cert, read.chain(paths)?),
     ] {
         let until = certificates.iter().filter_map(|der| {
             let (_, certificate) = X509Certificate::from_der(der).ok()?;
@@ -41,14 +42,13 @@ pub fn ends(files: &TlsFiles) -> Result<Vec<End>, TlsError> {
             until,
         }));
     }
-    let lists = read.lists(&paths)?;
-    let until = lists.iter().filter_map(|der| {
+    let until = revoked.lists().filter_map(|der| {
         let (_, list) = CertificateRevocationList::from_der(der).ok()?;
         list.next_update().map(instant)
     });
     ends.extend(until.min().map(|until| End {
         key: "tls.crl",
-        path: files.crl.clone(),
+        path: paths.crl.clone(),
         until,
     }));
     Ok(ends)

@@ -4,7 +4,7 @@
 //! When certificates end is asked apart ([`lapsed`]): a facility whose certificate has ended, or whose clock is wrong,
 //! must still start, so that only a person who asks is told.
 use super::{
-    TlsError, TlsPaths,
+    Revocations, TlsError, TlsPaths,
     material::{Files, Parts},
 };
 use crate::{
@@ -28,6 +28,8 @@ pub fn paths(files: &TlsFiles) -> TlsPaths {
         cert: files.cert.clone(),
         key: files.key.clone(),
         crl: files.crl.clone(),
+        received: None,
+        issued: None,
     }
 }
 
@@ -174,15 +176,17 @@ fn is_issued(chain: &[CertificateDer<'_>], authorities: &[CertificateDer<'_>]) -
 
 /// Certificates and lists that have ended, or do not hold yet, by the clock of this machine.
 #[must_use]
-pub fn lapsed(files: &TlsFiles, now: Timestamp) -> Vec<Problem> {
-    let paths = paths(files);
-    let Ok(read) = Files::read(&paths) else {
+pub fn lapsed(paths: &TlsPaths, now: Timestamp) -> Vec<Problem> {
+    let Ok(read) = Files::read(paths) else {
         return Vec::new();
     };
     let mut problems = Vec::new();
+    let authorities = read.authorities(paths);
+    let revoked = authorities.as_ref().ok();
+    let revoked = revoked.and_then(|all| read.revocations(paths, all).ok());
     for (key, path, certificates) in [
-        ("tls.ca", &files.ca, read.authorities(&paths)),
-        ("tls.cert", &files.cert, read.chain(&paths)),
+        ("tls.ca", &paths.ca, authorities),
+        ("tls.cert", &paths.cert, read.chain(paths)),
     ] {
         for der in certificates.unwrap_or_default() {
             if let Ok((_, certificate)) = X509Certificate::from_der(&der) {
@@ -192,11 +196,11 @@ pub fn lapsed(files: &TlsFiles, now: Timestamp) -> Vec<Problem> {
             }
         }
     }
-    for der in read.lists(&paths).unwrap_or_default() {
-        if let Ok((_, list)) = CertificateRevocationList::from_der(&der) {
+    for der in revoked.iter().flat_map(Revocations::lists) {
+        if let Ok((_, list)) = CertificateRevocationList::from_der(der) {
             let until = list.next_update().map(instant);
             let from = instant(list.last_update());
-            problems.extend(outside("tls.crl", &files.crl, now, from, until));
+            problems.extend(outside("tls.crl", &paths.crl, now, from, until));
         }
     }
     problems
@@ -342,8 +346,8 @@ mod tests {
         let bed = Testbed::new();
         for tier in TIERS {
             let own = files(&bed, &bed.holder(&node(tier)));
-            assert_eq!(lapsed(&own, NOW), []);
-            let in_days = |days: i64| lapsed(&own, NOW.plus_ms(days * DAY_MS));
+            assert_eq!(lapsed(&paths(&own), NOW), []);
+            let in_days = |days: i64| lapsed(&paths(&own), NOW.plus_ms(days * DAY_MS));
             let crl = i64::from(pki::CRL_DAYS) + 1;
             assert_eq!(keys(&in_days(crl)), ["tls.crl"]);
             let cert = i64::from(pki::NODE_DAYS) + 1;

@@ -1,6 +1,9 @@
 //! The TLS files of a node, read and checked as one: authority, certificate, key and revocation list.
-use super::TlsError;
-use crate::identity::{Peer, Serial};
+use super::{
+    TlsError,
+    lists::{Revocations, Unfit},
+};
+use crate::identity::Peer;
 use rustls::{
     RootCertStore,
     client::WebPkiServerVerifier,
@@ -11,7 +14,6 @@ use rustls::{
 };
 use sha2::{Digest, Sha256};
 use std::{
-    collections::HashSet,
     fs::File,
     io::{self, Read},
     path::{Path, PathBuf},
@@ -19,8 +21,8 @@ use std::{
 };
 use types::Timestamp;
 use x509_parser::{
-    certificate::X509Certificate, num_bigint::BigUint, prelude::FromDer,
-    revocation_list::CertificateRevocationList, time::ASN1Time,
+    certificate::X509Certificate, prelude::FromDer, revocation_list::CertificateRevocationList,
+    time::ASN1Time,
 };
 
 /// The longest TLS file, in bytes: a revocation list of some 400,000 entries.
@@ -37,32 +39,28 @@ pub struct TlsPaths {
     pub key: PathBuf,
     /// PEM of the authorities' revocation lists.
     pub crl: PathBuf,
+    /// Where newer lists are kept that peers sent (PEM); none when none are taken.
+    pub received: Option<PathBuf>,
+    /// The list that an authority on the same machine writes (PEM).
+    pub issued: Option<PathBuf>,
 }
 
-/// The certificates that are revoked.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Revocations {
-    serials: HashSet<Serial>,
-    number: BigUint,
-}
+/// The file of a data directory in which lists of peers are kept.
+const RECEIVED: &str = "revocations.pem";
 
-impl Revocations {
-    /// Whether a certificate is revoked.
+impl TlsPaths {
+    /// With the lists that the node of this data directory takes from its peers.
     #[must_use]
-    pub fn contains(&self, serial: &Serial) -> bool {
-        self.serials.contains(serial)
+    pub fn keeping(mut self, data_dir: &Path) -> Self {
+        self.received = Some(data_dir.join(RECEIVED));
+        self
     }
 
-    /// How many certificates are revoked.
+    /// With what the authority in a directory of this machine issues.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.serials.len()
-    }
-
-    /// Whether no certificate is revoked.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.serials.is_empty()
+    pub fn beside(mut self, authority: Option<&Path>) -> Self {
+        self.issued = authority.map(crate::pki::crl_file);
+        self
     }
 }
 
@@ -72,6 +70,8 @@ pub(super) struct Files {
     cert: Vec<u8>,
     key: Vec<u8>,
     crl: Vec<u8>,
+    /// Lists that are there beside it, or not.
+    more: Vec<Vec<u8>>,
 }
 
 /// What could be read of each file.
@@ -96,6 +96,8 @@ pub(super) struct Material {
     pub(super) servers: Arc<WebPkiServerVerifier>,
     /// What the lists revoke.
     pub(super) revoked: Arc<Revocations>,
+    /// SHA-256 of each authority's certificate.
+    known: Vec<[u8; 32]>,
     /// Until when authority and lists hold.
     pub(super) ends: Ends,
 }
@@ -110,13 +112,13 @@ pub struct Ends {
 }
 
 impl Ends {
-    fn of(authorities: &[CertificateDer<'_>], lists: &[CertificateRevocationListDer<'_>]) -> Self {
+    fn of(authorities: &[CertificateDer<'_>], revoked: &Revocations) -> Self {
         let at = |time: ASN1Time| Timestamp(time.timestamp().saturating_mul(1_000));
         let authorities = authorities.iter().filter_map(|der| {
             let (_, read) = X509Certificate::from_der(der).ok()?;
             Some(at(read.validity().not_after))
         });
-        let lists = lists.iter().filter_map(|der| {
+        let lists = revoked.lists().filter_map(|der| {
             let (_, read) = CertificateRevocationList::from_der(der).ok()?;
             read.next_update().map(at)
         });
@@ -134,6 +136,11 @@ impl Files {
             cert: read(&paths.cert)?,
             key: read(&paths.key)?,
             crl: read(&paths.crl)?,
+            more: [&paths.received, &paths.issued]
+                .into_iter()
+                .flatten()
+                .filter_map(|path| read(path).ok())
+                .collect(),
         })
     }
 
@@ -158,6 +165,22 @@ impl Files {
         pem_all(&self.crl, &paths.crl, "a PEM revocation list")
     }
 
+    /// The newest list of each authority. What lies beside the node's own file counts as far as an authority signed it: a
+    /// peer sends it again.
+    pub(super) fn revocations(
+        &self,
+        paths: &TlsPaths,
+        authorities: &[CertificateDer<'_>],
+    ) -> Result<Revocations, TlsError> {
+        let mut newest = revocations(&self.lists(paths)?, authorities, &paths.crl)?;
+        for pem in &self.more {
+            for der in CertificateRevocationListDer::pem_slice_iter(pem).flatten() {
+                let _unfit = newest.add(&der, authorities);
+            }
+        }
+        Ok(newest)
+    }
+
     /// The node's key.
     pub(super) fn key(&self, paths: &TlsPaths) -> Result<PrivateKeyDer<'static>, TlsError> {
         PrivateKeyDer::from_pem_slice(&self.key)
@@ -166,7 +189,11 @@ impl Files {
 
     pub(super) fn digest(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
-        for file in [&self.ca, &self.cert, &self.key, &self.crl] {
+        let more = self.more.iter();
+        for file in [&self.ca, &self.cert, &self.key, &self.crl]
+            .into_iter()
+            .chain(more)
+        {
             hash.update((file.len() as u64).to_be_bytes());
             hash.update(file);
         }
@@ -179,13 +206,16 @@ impl Files {
         provider: &Arc<CryptoProvider>,
     ) -> Result<Material, TlsError> {
         let (authorities, chain) = (self.authorities(paths)?, self.chain(paths)?);
-        let (lists, key) = (self.lists(paths)?, self.key(paths)?);
+        let key = self.key(paths)?;
         let me = Peer::from_cert(&chain[0]).map_err(|source| TlsError::Identity {
             path: paths.cert.clone(),
             source,
         })?;
-        let revoked = Arc::new(revocations(&lists, &authorities, &paths.crl)?);
-        let ends = Ends::of(&authorities, &lists);
+        let revoked = Arc::new(self.revocations(paths, &authorities)?);
+        let ends = Ends::of(&authorities, &revoked);
+        let known = authorities.iter().map(|der| Sha256::digest(der).into());
+        let known = known.collect();
+        let lists: Vec<_> = revoked.lists().cloned().collect();
         let mut roots = RootCertStore::empty();
         for authority in authorities {
             roots.add(authority)?;
@@ -208,6 +238,7 @@ impl Files {
             .enforce_revocation_expiration()
             .build()?,
             revoked,
+            known,
             ends,
         })
     }
@@ -222,42 +253,30 @@ impl Material {
                 found: self.me.identity.to_uri(),
             });
         }
-        if self.revoked.number < current.revoked.number {
-            return Err(TlsError::OlderList {
-                found: format!("{:x}", self.revoked.number),
-                current: format!("{:x}", current.revoked.number),
-            });
+        match current.revoked.forgotten_by(&self.revoked, &self.known) {
+            None => Ok(()),
+            Some((current, found)) => Err(TlsError::OlderList {
+                found: format!("{found:x}"),
+                current: format!("{current:x}"),
+            }),
         }
-        Ok(())
     }
 }
 
-/// The serials of all lists; each list must be signed by one of the authorities. The number is the highest.
+/// The newest of these lists; each must be signed by one of the authorities.
 pub(super) fn revocations(
     lists: &[CertificateRevocationListDer<'_>],
     authorities: &[CertificateDer<'_>],
     path: &Path,
 ) -> Result<Revocations, TlsError> {
-    let mut revoked = Revocations::default();
+    let mut newest = Revocations::default();
     for der in lists {
-        let (_, list) = CertificateRevocationList::from_der(der)
-            .map_err(|_| content(path, "a revocation list"))?;
-        let signed = authorities.iter().any(|authority| {
-            X509Certificate::from_der(authority)
-                .is_ok_and(|(_, issuer)| list.verify_signature(issuer.public_key()).is_ok())
-        });
-        if !signed {
-            return Err(TlsError::ListSignature { path: path.into() });
-        }
-        if let Some(number) = list.crl_number() {
-            revoked.number = number.max(&revoked.number).clone();
-        }
-        let serials = list.iter_revoked_certificates();
-        revoked
-            .serials
-            .extend(serials.map(|entry| Serial::new(entry.raw_serial())));
+        newest.add(der, authorities).map_err(|unfit| match unfit {
+            Unfit::NotAList => content(path, "a revocation list"),
+            Unfit::NotSigned => TlsError::ListSignature { path: path.into() },
+        })?;
     }
-    Ok(revoked)
+    Ok(newest)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {

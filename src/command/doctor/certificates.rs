@@ -4,7 +4,7 @@ use super::{
     super::nodes::Node,
     finding::{Finding, Level},
 };
-use federation::tls::{End, ends, names};
+use federation::tls::{End, ends, names, paths};
 use types::Timestamp;
 
 /// A node's certificate lasts 90 days; whoever renews it has had two months.
@@ -19,7 +19,7 @@ pub fn examine(node: &Node, now: Timestamp) -> Vec<Finding> {
     let bad = |error: federation::tls::TlsError| {
         Finding::bad("certificates", error.to_string(), "put the file back")
     };
-    let mut findings = match ends(&node.tls) {
+    let mut findings = match ends(&paths(&node.tls).keeping(&node.data_dir)) {
         Ok(ends) => ends.iter().map(|end| judge_end(end, now)).collect(),
         Err(error) => vec![bad(error)],
     };

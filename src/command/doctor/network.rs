@@ -133,7 +133,7 @@ pub async fn above(node: &Node, now: Timestamp) -> Vec<Finding> {
     };
     let time = Arc::new(|| Clock::new(None).real());
     // Its own check says what is wrong with the certificates.
-    let Ok(tls) = ReloadingTls::open(paths(&node.tls), false, time) else {
+    let Ok(tls) = ReloadingTls::open(paths(&node.tls).keeping(&node.data_dir), false, time) else {
         return Vec::new();
     };
     match look(url, there, &tls).await {

@@ -6,7 +6,7 @@ use edge::quarantine::Message;
 use federation::{envelope, ledger::notes::Note, outbox::Held, wire::Parcel};
 use messages::{DeviceRecords, Reading, ReadingBatch, reading};
 use serde_json::{Value, json};
-use types::Timestamp;
+use types::{Place, Timestamp};
 
 /// Columns of a line of the list: what a terminal shows without a break.
 const WIDTH: usize = 80;
@@ -16,6 +16,10 @@ const WHAT: usize = WIDTH - 8 - 22 - 20;
 /// A list under way: a table for people, a line of JSON for each entry for programs.
 pub struct List {
     json: bool,
+    /// The node whose entries follow, where there are several.
+    place: Option<Place>,
+    /// Whether the table of that node has begun.
+    begun: bool,
     lines: u64,
     result: std::io::Result<()>,
 }
@@ -24,9 +28,17 @@ impl List {
     pub const fn new(json: bool) -> Self {
         Self {
             json,
+            place: None,
+            begun: false,
             lines: 0,
             result: Ok(()),
         }
+    }
+
+    /// What follows is of this node.
+    pub fn of(&mut self, place: Place) {
+        self.place = Some(place);
+        self.begun = false;
     }
 
     pub fn parcel(&mut self, held: &Held) {
@@ -56,22 +68,38 @@ impl List {
         self.add(id, &note.time, &note.reason, &what, note_json(note));
     }
 
-    fn add(&mut self, id: EntryId, time: &str, reason: &str, what: &str, json: Value) {
+    fn add(&mut self, id: EntryId, time: &str, reason: &str, what: &str, mut json: Value) {
         if self.result.is_err() {
             return;
         }
         let line = if self.json {
+            if let Some(place) = &self.place {
+                json["place"] = json!(place.to_string());
+            }
             json.to_string()
         } else {
             line(&id.to_string(), &seconds(time), reason, what)
         };
-        if self.lines == 0 && !self.json {
-            self.result = out::line(line_of_titles());
-        }
+        self.result = self.begin().and_then(|()| out::line(line));
         self.lines += 1;
-        if self.result.is_ok() {
-            self.result = out::line(line);
+    }
+
+    /// The head of a table for people, once.
+    fn begin(&mut self) -> std::io::Result<()> {
+        if self.begun || self.json {
+            return Ok(());
         }
+        self.begun = true;
+        if let Some(place) = &self.place {
+            let gap = if self.lines > 0 { "\n" } else { "" };
+            out::line(format!("{gap}{place}"))?;
+        }
+        out::line(line_of_titles())
+    }
+
+    /// Ends a list that lacks something, so that nobody is told that there is nothing.
+    pub fn cut_short(self) -> Result<()> {
+        Ok(self.result?)
     }
 
     pub fn end(self) -> Result<()> {

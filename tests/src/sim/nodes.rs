@@ -96,6 +96,8 @@ fn tls(dir: &Path) -> Result<Arc<ReloadingTls>> {
         cert: dir.join("node.pem"),
         key: dir.join("node.key"),
         crl: ca.crl_path(),
+        received: None,
+        issued: None,
     };
     pki::write_public(&paths.cert, &pem)?;
     pki::write_private(&paths.key, &new.key_pem)?;

@@ -158,6 +158,12 @@ impl Wire {
         receipts
     }
 
+    /// The receipts that are under way.
+    #[must_use]
+    pub fn answered(&self) -> &[Receipt] {
+        &self.coming
+    }
+
     /// The receipts arrive and are settled; says whether any was final.
     pub async fn answer(&mut self, outbox: &dyn Outbox, door: &Door) -> bool {
         let (mut good, mut bad, mut is_final) = (Vec::new(), false, false);

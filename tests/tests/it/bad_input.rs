@@ -159,6 +159,66 @@ fn decided(mesh: &Mesh) -> Result<()> {
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(said.contains("p1 is not in quarantine"), "{said}");
     }
+    decided_for_the_mesh(mesh)
+}
+
+/// What nodes hold is found by one command for all of them, and decided with a row in the log of the node that it is of.
+fn decided_for_the_mesh(mesh: &Mesh) -> Result<()> {
+    const NOTE: &str = "INSERT INTO inbox_note (n, sender, body, position, parcel, reason, digest, time)
+        VALUES (7, 'edge/us/us/us-f1', zeroblob(32), 3, zeroblob(16), 'unmappable', x'0102', '2000-01-01T00:00:00.000Z')";
+    for node in ["regional:us", "global"] {
+        let file = mesh.folder(node).join("data").join("ledger.db");
+        let db = rusqlite::Connection::open(file)?;
+        db.busy_timeout(wait::PATIENCE)?;
+        db.execute_batch(NOTE)?;
+    }
+    let ask = |words: &[&str]| -> Result<(Option<i32>, String)> {
+        let mut command = Command::new(binary::medmesh());
+        command.arg("quarantine").args(words).arg("--dir");
+        let output = command.arg(&mesh.dir).output()?;
+        let said = [output.stdout, output.stderr].concat();
+        Ok((
+            output.status.code(),
+            String::from_utf8_lossy(&said).into_owned(),
+        ))
+    };
+    let (code, said) = ask(&["list", "--json"])?;
+    let held: Vec<Value> = said
+        .lines()
+        .map(serde_json::from_str)
+        .collect::<Result<_, _>>()?;
+    let held: Vec<_> = held.iter().map(|it| (&it["place"], &it["id"])).collect();
+    let of = |place: &str| (json!(place), json!("n7"));
+    let both = [of("global"), of("regional/us/us")];
+    assert_eq!(code, Some(0));
+    assert_eq!(held, [(&both[0].0, &both[0].1), (&both[1].0, &both[1].1)]);
+    let (_, said) = ask(&["list"])?;
+    assert!(
+        said.contains("global\nid") && said.contains("\n\nregional/us/us\nid"),
+        "{said}"
+    );
+    for (words, code, says) in [
+        (["show", "us/n7"], 0, "record"),
+        (["show", "us/n8"], 1, "n8 is not in quarantine"),
+        (["show", "n7"], 1, "say which as NODE/ENTRY"),
+        (["show", "mars/n7"], 1, "no node has this name"),
+        (["release", "regional/us/us/n7"], 1, "release it there"),
+        (["discard", "us-f1/p1"], 1, "p1 is not in quarantine"),
+        (["discard", "us/n7"], 0, "discarded"),
+        (["discard", "us/n7"], 1, "n7 is not in quarantine"),
+        (["discard", "global/n7"], 0, "discarded"),
+    ] {
+        let (found, said) = ask(&words)?;
+        assert!(
+            found == Some(code) && said.contains(says),
+            "{words:?}: {said}"
+        );
+    }
+    for node in ["regional:us", "global"] {
+        let rows = mesh.listed(node, ["audit", "list"])?;
+        let discarded = rows.iter().filter(|row| row["decision"] == "discarded");
+        assert_eq!(discarded.count(), 1, "{node}");
+    }
     Ok(())
 }
 

@@ -1,12 +1,13 @@
 //! A facility joins a running mesh with one kit: its keys are its own, its first reading is served by the region, and the
 //! kit is good for nobody else. Part of a test that has a mesh already.
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use federation::{
-    identity::Identity,
+    identity::{Identity, Peer},
     pki::{self, Ca},
 };
 use medmesh_tests::{binary, mesh::Mesh, mqtt::Device, node::Node, wait};
 use node::clock::Clock;
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 use serde_json::{Value, json};
 use std::{
     fs::{self, OpenOptions},
@@ -69,7 +70,62 @@ pub async fn a_facility_joins_with_one_kit(mesh: &Mesh) -> Result<()> {
         "from the kit to the first reading served: {:.2?}",
         began.elapsed()
     );
+    let rows = mesh.listed("regional:us", ["audit", "list"])?;
+    let found: Vec<_> = rows
+        .iter()
+        .filter(|row| row["decision"] == "enrolled" || row["decision"] == "enrolment-refused")
+        .map(|row| (&row["from"], &row["reason"]))
+        .collect();
+    let who = json!(format!("spiffe://medmesh/{PLACE}"));
+    let (none, used) = (json!(""), json!("used"));
+    ensure!(found == [(&who, &none), (&none, &used)], "{found:?}");
+    what_is_revoked_is_cut_off(mesh, (&mut connected, &device)).await?;
     running.kill()
+}
+
+/// The facility has a list of its own, which nobody renews: what the authority revokes comes to it by its link alone.
+async fn what_is_revoked_is_cut_off(
+    mesh: &Mesh,
+    (connected, device): (&mut Device, &Value),
+) -> Result<()> {
+    let pki = mesh.dir.join("pki");
+    let revoke = |what: &[&str]| -> Result<Instant> {
+        let mut command = Command::new(binary::medmesh());
+        command.args(["pki", "revoke", "--dir"]).arg(&pki);
+        let done = command.args(what).output()?;
+        ensure!(done.status.success(), "{done:?}");
+        Ok(Instant::now())
+    };
+    let cert = device["cert"].as_str().context("cert")?;
+    let der = CertificateDer::from_pem_file(cert).map_err(|_| anyhow!("no certificate"))?;
+    let begun = revoke(&[&Peer::from_cert(&der)?.serial.to_string()])?;
+    let ended = connected.hear().await.err();
+    let ended = ended.context("a revoked device is sent something")?;
+    ensure!(
+        !ended.is::<tokio::time::error::Elapsed>(),
+        "the session of a revoked device stays open"
+    );
+    println!(
+        "from the revocation to the end of the device's session at the facility: {:.2?}",
+        begun.elapsed()
+    );
+    let metrics = mesh.metrics_url("regional:us")?;
+    let begun = revoke(&["--node", PLACE])?;
+    for (metric, label) in [
+        ("medmesh_link_cuts_total", "reason=\"revoked\""),
+        ("medmesh_tls_refused_total", "reason=\"revoked\""),
+    ] {
+        let counted = || async {
+            let found = mesh.metric_where(&metrics, metric, &[label]).await.ok()?;
+            (found >= 1.0).then_some(())
+        };
+        wait::until(metric, wait::PATIENCE, counted).await?;
+    }
+    println!(
+        "from the revocation of a facility to its link cut and refused: {:.2?}",
+        begun.elapsed()
+    );
+    Ok(())
 }
 
 /// `medmesh pki kit` at the authority's side.

@@ -10,6 +10,7 @@ mod certificates;
 mod commands;
 mod datasets;
 mod federated;
+mod formats;
 mod full_store;
 mod infra;
 mod joining;

@@ -1,6 +1,7 @@
 //! What is checked of `infra/terraform`: its format, every module and root by `validate`, their own tests, that each
 //! guard of residency is one that a test misses when it is taken out, and what the plans of regions would make. Nothing
-//! is applied to a cloud. And of `infra/observability`: the rules for Prometheus.
+//! is applied to a cloud. And of `infra/observability`: the rules for Prometheus; of `infra/packaging`: a package; of
+//! `infra/systemd`: what the unit leaves open.
 //!
 //! Everything happens in a copy below the build folder, so that the clone stays clean.
 mod guards;
@@ -10,7 +11,7 @@ mod policy;
 pub mod rollout;
 mod terraform;
 
-use crate::{place::Places, run::Counts};
+use crate::{package, place::Places, run::Counts};
 use anyhow::{Context, Result};
 use std::{
     fs,
@@ -27,6 +28,18 @@ const NOT_COPIED: [&str; 4] = [".terraform", ".mesh", ".programs", "terraform.tf
 pub fn check(places: &Places) -> Result<(bool, Counts)> {
     let mut tally = Tally::default();
     observability::check(places, &mut tally)?;
+    for (what, found) in package::check(places) {
+        match found {
+            Some(Ok(())) => tally.say(what, true, ""),
+            Some(Err(error)) => tally.say(what, false, &format!("{error:#}")),
+            None => {
+                eprintln!(
+                    "infra: {what}: ignored, as the machine has no dpkg-deb or systemd-analyze"
+                );
+                tally.counts.ignored += 1;
+            }
+        }
+    }
     let Some(terraform) = Terraform::find(&places.target)? else {
         eprintln!(
             "infra: terraform is not on the PATH and no package registry has it: install version 1.11 or newer by hand"

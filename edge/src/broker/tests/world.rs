@@ -113,6 +113,8 @@ impl Authority {
             cert: stem.with_extension("pem"),
             key: stem.with_extension("key"),
             crl: self.ca.crl_path(),
+            received: None,
+            issued: None,
         };
         let clock = Clock::new(None);
         ReloadingTls::open(paths, true, Arc::new(move || clock.real())).unwrap()

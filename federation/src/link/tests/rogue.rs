@@ -5,7 +5,7 @@ use crate::{
     testbed::{Holder, Testbed, place},
     tls::ReloadingTls,
     wire::{
-        Chunk, Heard, Hello, Outcome, Parcel, Receipt, Said, Wanted, Welcome,
+        Chunk, Heard, Hello, Lists, Outcome, Parcel, Receipt, Said, Wanted, Welcome,
         mesh_client::MeshClient,
         mesh_server::{Mesh, MeshServer},
     },
@@ -76,6 +76,14 @@ impl Liar {
 impl Mesh for Liar {
     type DeliverStream = ReceiverStream<Result<Receipt, Status>>;
     type CollectStream = ReceiverStream<Result<Parcel, Status>>;
+    type RevocationsStream = ReceiverStream<Result<Lists, Status>>;
+
+    async fn revocations(
+        &self,
+        _: Request<Streaming<Lists>>,
+    ) -> Result<Response<Self::RevocationsStream>, Status> {
+        Err(Status::unimplemented("an earlier version"))
+    }
 
     async fn meet(&self, _: Request<Hello>) -> Result<Response<Welcome>, Status> {
         Ok(Response::new(Welcome::default()))

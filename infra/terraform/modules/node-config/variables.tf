@@ -89,6 +89,25 @@ variable "postgres" {
   }
 }
 
+variable "enrolment" {
+  description = "Of a regional node: the folder of an authority of its own, with its key, by which facilities join with a kit (`medmesh pki kit`). A person carries requests and certificates when left out."
+  type        = string
+  default     = null
+  validation {
+    condition     = var.enrolment == null || var.tier == "regional"
+    error_message = "Facilities join at a regional node."
+  }
+  validation {
+    condition     = var.enrolment == null || can(regex("^/.*[^/]$", var.enrolment))
+    error_message = "The authority's folder is absolute and does not end with a slash."
+  }
+  # guard: signer-beside-publication
+  validation {
+    condition     = var.local_mesh || var.enrolment == null || var.enrolment != var.dirs.authority
+    error_message = "The authority that signs does not lie where its certificate and lists are published: every service of the machine reads those."
+  }
+}
+
 variable "scylla" {
   description = "Of the global node: host:port of known nodes, the keyspace, and how many copies a new keyspace has. An embedded store when left out."
   type        = object({ nodes = list(string), keyspace = string, replication = number })

@@ -9,6 +9,7 @@ module "config" {
   public_url = "https://fhir.${var.region}.${var.domain}:${local.ports.https}"
   uplink_url = var.uplink_url
   postgres   = { url_file = "/etc/medmesh/postgres.url", ca = "/etc/medmesh/postgres-ca.pem" }
+  enrolment  = var.enrolment
   clients    = var.clients
 }
 

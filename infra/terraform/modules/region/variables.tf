@@ -103,6 +103,12 @@ variable "uplink_url" {
   nullable    = false
 }
 
+variable "enrolment" {
+  description = "The folder on the region's node of an authority of its own, by which facilities join with a kit, as in the module node-config; a person puts it there. None when left out."
+  type        = string
+  default     = null
+}
+
 variable "clients" {
   description = "Clients of the region's FHIR interface, as in the module node-config."
   type        = list(object({ client_id = string, kid = string, public_key = string, scope = string }))

@@ -54,6 +54,7 @@ module "region" {
   zone_id        = var.zone_id
   authority_arn  = var.authority_arn
   uplink_url     = var.uplink_url
+  enrolment      = var.enrolment
   clients        = var.clients
   sizes          = var.sizes
   budget_usd     = var.budget_usd

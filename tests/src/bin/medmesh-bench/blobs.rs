@@ -121,6 +121,8 @@ impl Authority {
             cert: at("pem"),
             key: at("key"),
             crl: self.ca.crl_path(),
+            received: None,
+            issued: None,
         };
         let tls = ReloadingTls::open(paths, true, time())?;
         Ok(Holder { place, key, tls })

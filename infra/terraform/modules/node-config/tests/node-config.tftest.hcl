@@ -44,6 +44,55 @@ run "a_region_has_the_engine_that_it_is_given" {
   }
 }
 
+run "facilities_join_where_the_region_has_an_authority_and_nowhere_else" {
+  command = plan
+  variables {
+    tier       = "regional"
+    place      = { jurisdiction = "eu", region = "eu-central-1" }
+    listen     = { https = "0.0.0.0:8443", grpc = "0.0.0.0:7443" }
+    uplink_url = "https://global.mesh.example.org:7443"
+    enrolment  = "/var/lib/medmesh/authority"
+  }
+  assert {
+    condition     = strcontains(output.toml, "\n[enrolment]\nauthority = \"/var/lib/medmesh/authority\"\n")
+    error_message = "the region reads where its authority is"
+  }
+}
+
+run "a_region_without_an_authority_has_no_enrolment" {
+  command = plan
+  variables {
+    tier       = "regional"
+    place      = { jurisdiction = "eu", region = "eu-central-1" }
+    listen     = { https = "0.0.0.0:8443", grpc = "0.0.0.0:7443" }
+    uplink_url = "https://global.mesh.example.org:7443"
+  }
+  assert {
+    condition     = !strcontains(output.toml, "[enrolment]")
+    error_message = "nothing is written that was not asked for"
+  }
+}
+
+run "refuses_to_enrol_at_an_edge" {
+  command = plan
+  variables {
+    enrolment = "/var/lib/medmesh/authority"
+  }
+  expect_failures = [var.enrolment]
+}
+
+run "refuses_signer_beside_publication" {
+  command = plan
+  variables {
+    tier       = "regional"
+    place      = { jurisdiction = "eu", region = "eu-central-1" }
+    listen     = { https = "0.0.0.0:8443", grpc = "0.0.0.0:7443" }
+    uplink_url = "https://global.mesh.example.org:7443"
+    enrolment  = "/etc/medmesh"
+  }
+  expect_failures = [var.enrolment]
+}
+
 run "refuses_patients_in_state" {
   command = plan
   variables {

@@ -1,0 +1,169 @@
+//! `medmesh quarantine`: the quarantine of every node of a mesh whose files are on this machine. It finds the node that is
+//! meant, and does there what the command of its tier does, with the same row in its audit log.
+use super::{
+    super::{
+        check_config::detect,
+        nodes::{self, of_mesh},
+    },
+    EntryId, List, Node,
+};
+use crate::{
+    cli::{
+        ConfigKind,
+        quarantine::{
+            MeshEntryArgs, MeshListArgs, MeshQuarantineCommand, QuarantineCommand,
+            QuarantineEntryArgs, WhichNodes,
+        },
+    },
+    failure::Failure,
+};
+use anyhow::{Context, Result, anyhow, bail};
+use std::{
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+/// An entry of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeEntry {
+    /// Name or place of the node; none where there is one alone.
+    pub node: Option<String>,
+    /// Which of its entries.
+    pub entry: EntryId,
+}
+
+impl FromStr for NodeEntry {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (node, entry) = match text.rsplit_once('/') {
+            Some(("", _)) => return Err("names no node: us-f1/p12".into()),
+            Some((node, entry)) => (Some(node.to_owned()), entry),
+            None => (None, text),
+        };
+        let entry = entry.parse()?;
+        Ok(Self { node, entry })
+    }
+}
+
+/// Runs the command.
+pub fn mesh(command: &MeshQuarantineCommand) -> Result<(), Failure> {
+    match command {
+        MeshQuarantineCommand::List(args) => Ok(list(args)?),
+        MeshQuarantineCommand::Show(args) => of_one(args, QuarantineCommand::Show),
+        MeshQuarantineCommand::Release(args) => of_one(args, QuarantineCommand::Release),
+        MeshQuarantineCommand::Discard(args) => of_one(args, QuarantineCommand::Discard),
+    }
+}
+
+fn files(which: &WhichNodes) -> Result<Vec<PathBuf>> {
+    if which.config.is_empty() {
+        of_mesh(&which.dir)
+    } else {
+        Ok(which.config.clone())
+    }
+}
+
+/// Every node is looked at; one that cannot be is said at the end, after the others.
+fn list(args: &MeshListArgs) -> Result<()> {
+    let files = files(&args.nodes)?;
+    let (mut list, mut failed) = (List::new(args.json), Vec::new());
+    for file in &files {
+        if let Err(error) = add(file, &mut list) {
+            failed.push(format!("{}: {error:#}", file.display()));
+        }
+    }
+    if failed.is_empty() {
+        return list.end();
+    }
+    list.cut_short()?;
+    bail!("not every node could be looked at: {}", failed.join("; "))
+}
+
+fn add(file: &Path, list: &mut List) -> Result<()> {
+    let node = nodes::checked(file)?;
+    list.of(node.here);
+    let open = match detect(file) {
+        ConfigKind::Edge => Node::of_edge,
+        ConfigKind::Regional => Node::of_region,
+        ConfigKind::Global | ConfigKind::Device => Node::of_global,
+    };
+    open(file).map_err(nodes::one_error)?.list(list)
+}
+
+/// Does with one entry what the command of its node's tier does.
+fn of_one(
+    args: &MeshEntryArgs,
+    what: impl Fn(QuarantineEntryArgs) -> QuarantineCommand,
+) -> Result<(), Failure> {
+    let config = meant(&files(&args.nodes)?, args.entry.node.as_deref())?;
+    let tier = detect(&config);
+    let command = what(QuarantineEntryArgs {
+        entry: args.entry.entry,
+        config,
+        json: args.json,
+    });
+    match tier {
+        ConfigKind::Edge => super::edge(&command),
+        ConfigKind::Regional => super::regional(&command),
+        ConfigKind::Global => super::global(&command),
+        ConfigKind::Device => Err(anyhow!("devices have no quarantine").into()),
+    }
+}
+
+/// The configuration of the node of that name or place.
+fn meant(files: &[PathBuf], node: Option<&str>) -> Result<PathBuf> {
+    let Some(wanted) = node else {
+        return match files {
+            [only] => Ok(only.clone()),
+            _ => bail!("there are several nodes: say which as NODE/ENTRY, such as us-f1/p12"),
+        };
+    };
+    let mut found = Vec::new();
+    for file in files {
+        let node = nodes::checked(file).with_context(|| file.display().to_string())?;
+        if node.name() == wanted || node.here.to_string() == wanted {
+            found.push((node.here.to_string(), file));
+        }
+    }
+    match found.as_slice() {
+        [(_, file)] => Ok((*file).clone()),
+        [] => bail!("{wanted}: no node has this name or place"),
+        several => {
+            let places: Vec<_> = several.iter().map(|(place, _)| place.as_str()).collect();
+            bail!(
+                "{wanted}: several nodes have this name; say the place: {}",
+                places.join(", ")
+            )
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_of_a_mesh_is_named_with_its_node() {
+        for (text, node) in [
+            ("p1", None),
+            ("us-f1/p1", Some("us-f1")),
+            ("edge/us/us/us-f1/p1", Some("edge/us/us/us-f1")),
+        ] {
+            let read: NodeEntry = text.parse().unwrap();
+            assert_eq!(read.node.as_deref(), node);
+            assert_eq!(read.entry, EntryId::Parcel(1));
+        }
+        for text in ["", "/p1", "us-f1", "us-f1/", "us-f1/x1"] {
+            assert!(text.parse::<NodeEntry>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn one_node_alone_needs_no_name() {
+        let files = ["a", "b"].map(PathBuf::from);
+        assert_eq!(meant(&files[..1], None).unwrap(), files[0]);
+        assert!(meant(&files, None).is_err());
+        assert!(meant(&[], None).is_err());
+    }
+}
