@@ -339,7 +339,8 @@ fn scales(study: &Study, train: &[&Row]) -> Vec<Scaling> {
                     width: scale.width,
                     limit: scale.limit.unwrap_or(f64::INFINITY),
                 },
-                None if study.hides_records() => Scaling {
+                // Categories are 0 and 1 at every facility, also where all stays are of one.
+                None if study.hides_records() || is_of_stays(study, feature) => Scaling {
                     centre: 0.0,
                     width: 1.0,
                     limit: f64::INFINITY,
@@ -349,6 +350,11 @@ fn scales(study: &Study, train: &[&Row]) -> Vec<Scaling> {
         }
     }
     scales
+}
+
+/// Whether a feature is of categories of a study of stays.
+fn is_of_stays(study: &Study, feature: &Feature) -> bool {
+    study.data.stays.is_some() && !feature.categories.is_empty()
 }
 
 /// Mean and standard deviation (of a sample); a width of 1 where nothing varies.
