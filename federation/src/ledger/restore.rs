@@ -30,6 +30,14 @@ impl Ledger {
         &self.inner.here
     }
 
+    /// The last mark of the store beside this ledger that was seen; none before the first.
+    ///
+    /// # Errors
+    /// [`PortError`].
+    pub async fn last_mark(&self) -> Result<Option<u64>, PortError> {
+        self.db.step("last_mark", inbox::last_mark).await
+    }
+
     /// Compares the mark at which the store beside this ledger stands with the last one that was seen. When that store
     /// is behind, what was applied since is as if it had never come, and senders are asked for it when they meet this
     /// node again: until then nothing of them is taken.

@@ -1,8 +1,10 @@
-//! A study on a mesh of real processes: docs/federated-learning.md command by command. Four hospitals, each with its own
-//! table, the region killed in the middle, the model and what was spent at the end, and the same from Python.
+//! Studies on a mesh of real processes: docs/federated-learning.md command by command. Four hospitals, each with its own
+//! table, the region killed in the middle, the model and what was spent at the end, the same from Python, and a study of
+//! what devices measured.
 #[cfg(asked_for_python)]
 mod client;
 mod page;
+mod stays;
 
 use anyhow::{Context, Result, ensure};
 use medmesh_tests::{binary, mesh::Mesh, wait};
@@ -66,9 +68,17 @@ async fn four_hospitals_learn_on_a_mesh_whose_region_is_killed_and_pay_for_it_fr
 -> Result<()> {
     let dir = tempfile::tempdir()?;
     lay_out(dir.path())?;
+    stays::lay_out(dir.path())?;
     #[cfg(asked_for_python)]
     let client = client::Client::prepare(dir.path())?;
     let (mut page, up) = Follower::begin(dir.path())?;
+    let archive = dir.path().join(stays::ARCHIVE);
+    let archive = archive.to_string_lossy();
+    let named = |word: &'_ String| match word.as_str() {
+        stays::ARCHIVE => archive.to_string(),
+        word => word.to_owned(),
+    };
+    let up: Vec<_> = up.iter().map(named).collect();
     let up: Vec<_> = up.iter().map(String::as_str).collect();
     let mesh = Mesh::up(&dir.path().join("mesh"), &up).await?;
     for _ in SITES {
@@ -79,6 +89,7 @@ async fn four_hospitals_learn_on_a_mesh_whose_region_is_killed_and_pay_for_it_fr
     let id = result["study"].as_str().context("an id")?.to_owned();
     page.stands_for.push(("ID", id.clone()));
     looked_at(&mesh, &mut page, &id).await?;
+    stays::learnt(&mesh, &mut page).await?;
     let private = paid(&mut page)?;
     let declined = declined(&mesh).await?;
     page.end()?;
