@@ -17,8 +17,11 @@ mod outcome;
 mod patching;
 mod place;
 mod reading;
+mod readings;
+mod refusals;
 mod routes;
 mod searching;
+mod sight;
 mod transacting;
 mod transaction;
 mod validating;
@@ -55,6 +58,8 @@ pub enum Interaction {
     Vread,
     /// A search of the type, by GET or POST.
     SearchType,
+    /// A search of several types, by GET or POST.
+    SearchSystem,
     /// A new resource, whose id the server draws.
     Create,
     /// Another content, or a new resource under an id that the client chose.
@@ -83,6 +88,7 @@ impl Interaction {
             Self::Read => "read",
             Self::Vread => "vread",
             Self::SearchType => "search-type",
+            Self::SearchSystem => "search-system",
             Self::Create => "create",
             Self::Update => "update",
             Self::Patch => "patch",
@@ -131,6 +137,7 @@ const EVERYTHING: &[Interaction] = &[
 pub const SYSTEM: &[Interaction] = &[
     Interaction::Batch,
     Interaction::Transaction,
+    Interaction::SearchSystem,
     Interaction::HistorySystem,
 ];
 
@@ -140,6 +147,27 @@ pub fn offered(kind: ResourceType) -> &'static [Interaction] {
     match kind.is_delivered() {
         true => DELIVERED,
         false => EVERYTHING,
+    }
+}
+
+/// What a token lets its bearer do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Granted {
+    /// Whose token it is.
+    pub reader: Reader,
+    /// Search parameters, as in a query: only what any of them finds may be read, or written. Everything when there are
+    /// none.
+    pub only: Vec<String>,
+}
+
+impl Granted {
+    /// Without a bound.
+    #[must_use]
+    pub const fn everything(reader: Reader) -> Self {
+        Self {
+            reader,
+            only: Vec::new(),
+        }
     }
 }
 
@@ -154,7 +182,7 @@ pub enum Denied {
 
 /// Says whether the bearer of a request may do something.
 pub trait Authorize: Send + Sync + 'static {
-    /// Checks the token of the request, and says whose it is.
+    /// Checks the token of the request, and says whose it is and what it covers of the type.
     ///
     /// # Errors
     /// [`Denied`], which becomes 401 or 403.
@@ -163,7 +191,7 @@ pub trait Authorize: Send + Sync + 'static {
         headers: &HeaderMap,
         kind: ResourceType,
         interaction: Interaction,
-    ) -> Result<Reader, Denied>;
+    ) -> Result<Granted, Denied>;
 
     /// Says whose token it is, for what reads nothing.
     ///

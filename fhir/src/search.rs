@@ -256,6 +256,11 @@ pub fn parse(
     }
 }
 
+/// Whether a parameter of that very name, without a modifier, is understood here.
+pub(crate) fn is_known(kind: ResourceType, name: &str) -> bool {
+    known_name(kind, name).is_some()
+}
+
 fn known_name(kind: ResourceType, name: &str) -> Option<&'static str> {
     let params = params_of(kind).iter().map(|param| param.name);
     params.chain(CONTROLS).find(|known| *known == name)

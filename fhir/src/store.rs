@@ -18,7 +18,7 @@ use async_trait::async_trait;
 pub(crate) use decide::{Decision, Known, decide};
 pub use draft::{Draft, Unfit};
 pub(crate) use draft::{row_of_source, rows_of};
-pub use find::{Find, FindPage, FindPlace, Guard};
+pub use find::{Find, FindPage, FindPlace, Guard, Sights};
 pub use history::{HistoryPage, HistoryPlace, HistoryQuery, Scope, There};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -211,6 +211,12 @@ pub struct Stored {
 }
 
 impl Stored {
+    /// When it was measured, of a reading.
+    pub(crate) fn measured(&self) -> Option<Timestamp> {
+        let found: Found = serde_json::from_str(&self.json).ok()?;
+        found.effective_date_time?.parse().ok()
+    }
+
     /// Whether this version says that the resource was deleted.
     #[must_use]
     pub const fn is_deleted(&self) -> bool {

@@ -8,7 +8,9 @@ use axum::{
     routing::get,
 };
 use federation::port::{PortError, PortErrorKind};
-use fhir::rest::{Authorize, Denied, FHIR_JSON, Interaction as FhirInteraction, Reader, unread};
+use fhir::rest::{
+    Authorize, Denied, FHIR_JSON, Granted, Interaction as FhirInteraction, Reader, unread,
+};
 use fhir::store::ResourceType;
 use node::{
     https,
@@ -31,7 +33,7 @@ impl Authorize for Bearer {
         headers: &HeaderMap,
         kind: ResourceType,
         interaction: FhirInteraction,
-    ) -> Result<Reader, Denied> {
+    ) -> Result<Granted, Denied> {
         let unauthenticated = |error: TokenError| Denied::Unauthenticated(error.challenge());
         let (client, scopes) = self.0.bearer(headers).map_err(unauthenticated)?;
         let needed = match interaction {
@@ -39,6 +41,7 @@ impl Authorize for Bearer {
                 Interaction::Read
             }
             FhirInteraction::SearchType
+            | FhirInteraction::SearchSystem
             | FhirInteraction::HistoryType
             | FhirInteraction::HistorySystem => Interaction::Search,
             FhirInteraction::Create => Interaction::Create,
@@ -48,10 +51,13 @@ impl Authorize for Bearer {
             FhirInteraction::Update | FhirInteraction::Patch => Interaction::Update,
             FhirInteraction::Delete => Interaction::Delete,
         };
-        if scopes.allow(kind.as_str(), needed) {
-            Ok(Reader(client.to_string()))
-        } else {
-            Err(Denied::Forbidden(Reader(client.to_string())))
+        let reader = Reader(client.to_string());
+        match scopes.over(kind.as_str(), needed) {
+            Some(queries) => Ok(Granted {
+                reader,
+                only: queries.into_iter().map(str::to_owned).collect(),
+            }),
+            None => Err(Denied::Forbidden(reader)),
         }
     }
 

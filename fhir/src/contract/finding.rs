@@ -5,7 +5,7 @@ use crate::json::Json;
 use crate::query::{Context, Filter, Handling, Search, parse};
 use crate::store::{
     Change, Draft, Expect, FhirId, Find, FindPlace, Guard, MAX_PAGE, ResourceStore, ResourceType,
-    Transacted, Transaction, Unmet,
+    Sights, Transacted, Transaction, Unmet,
 };
 use std::{collections::BTreeSet, sync::Arc};
 use types::Timestamp;
@@ -53,6 +53,7 @@ fn find_of(search: Search, count: u16) -> Find {
         filter: Filter::All(search.filters),
         sort: search.sort,
         marks: None,
+        sights: Sights::new(),
         after: None,
         count,
     }
@@ -212,6 +213,7 @@ async fn create_if_none(store: Arc<dyn ResourceStore>, round: u32, client: u32) 
             of: 0,
             kind,
             filter: filter.clone(),
+            sights: Sights::new(),
             found: None,
         };
         match put(&*store, 1, draft(&text, Some(&id)), vec![guard]).await {
@@ -249,6 +251,7 @@ pub async fn a_write_is_done_only_where_a_search_finds_what_is_expected(engine: 
         of: 0,
         kind,
         filter: Filter::All(read("Basic", "code=c").filters),
+        sights: Sights::new(),
         found: found.map(|id| id.parse().unwrap()),
     };
     let unmet = Transacted::Unmet {

@@ -2,7 +2,9 @@
 //!
 //! A handler gives a [`Found`], which [`Asker::answer`] alone makes a response of, once the log has taken the row: no
 //! interaction can be added that is answered without one. Where the rows go is the caller's to say ([`AccessLog`]).
-use super::{Answer, Denied, FhirApi, Interaction, Reader, outcome::Failure};
+use super::{
+    Answer, Denied, FhirApi, Granted, Interaction, Reader, outcome::Failure, sight::Sight,
+};
 use crate::store::{FhirId, ResourceType};
 use async_trait::async_trait;
 use axum::{http::HeaderMap, response::Response};
@@ -75,6 +77,8 @@ pub(super) struct Asker {
     pub(super) reader: Reader,
     kind: ResourceType,
     interaction: Interaction,
+    /// What of the type it may see, or write.
+    pub(super) sight: Sight,
 }
 
 /// What a handler found; no answer yet.
@@ -119,13 +123,17 @@ impl FhirApi {
         interaction: Interaction,
     ) -> Result<Asker, Failure> {
         let denied = match self.authorize.authorize(headers, kind, interaction) {
-            Ok(reader) => {
-                return Ok(Asker {
-                    reader,
-                    kind,
-                    interaction,
-                });
-            }
+            Ok(Granted { reader, only }) => match Sight::of(self, kind, &only) {
+                Some(sight) => {
+                    return Ok(Asker {
+                        reader,
+                        kind,
+                        interaction,
+                        sight,
+                    });
+                }
+                None => Denied::Forbidden(reader),
+            },
             Err(denied) => denied,
         };
         let (reader, why) = match &denied {
@@ -139,6 +147,34 @@ impl FhirApi {
             why,
         });
         Err(Failure::denied(&denied))
+    }
+}
+
+impl FhirApi {
+    /// Whose token a request carries, of what asks for each type by itself.
+    pub(super) fn anybody(
+        &self,
+        headers: &HeaderMap,
+        kind: ResourceType,
+        interaction: Interaction,
+    ) -> Result<Asker, Failure> {
+        match self.authorize.known(headers) {
+            Ok(reader) => Ok(Asker {
+                reader,
+                kind,
+                interaction,
+                sight: Sight::Everything,
+            }),
+            Err(denied) => {
+                self.access.refused(Refused {
+                    reader: None,
+                    kind,
+                    interaction,
+                    why: Why::Unauthenticated,
+                });
+                Err(Failure::denied(&denied))
+            }
+        }
     }
 }
 
@@ -204,6 +240,7 @@ impl Asker {
             reader,
             kind,
             interaction,
+            sight: _,
         } = self;
         let found = match found {
             Ok(found) => found,

@@ -1,10 +1,8 @@
 //! Searchset bundles: the stored texts, unparsed, with links that page on.
-use super::outcome::outcome;
-use super::vantage::Instants;
 use crate::search::{Cursor, Search};
-use crate::store::{Kind, StoreError, Stored};
+use crate::store::{Kind, StoreError};
 use serde::Serialize;
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
 
 #[derive(Serialize)]
 #[serde(tag = "resourceType", rename_all = "camelCase")]
@@ -81,34 +79,6 @@ impl Page {
         let text = serde_json::to_string(&self.0);
         text.map_err(|_| StoreError::new(Kind::Internal, "bundle"))
     }
-}
-
-/// The bundle of a page. Parameters that were ignored are reported in it (FHIR R4 search.html#errors).
-pub fn searchset(
-    base: &str,
-    search: &Search,
-    page: &[Stored],
-    next: Option<&Cursor>,
-    total: Option<u64>,
-    instants: &Instants,
-) -> Result<String, StoreError> {
-    let url = |cursor| format!("{base}/{}", request(search, cursor));
-    let mut bundle = Page::new(instants.last(), total);
-    bundle.link("self", url(search.cursor.as_ref()));
-    if next.is_some() {
-        bundle.link("next", url(next));
-    }
-    for stored in page {
-        let url = format!("{base}/{}/{}", stored.kind, stored.id);
-        bundle.entry(Some(url), stored.stamped(&instants.of(stored))?, "match");
-    }
-    if !search.ignored.is_empty() {
-        let text = format!("ignored search parameters: {}", search.ignored.join(", "));
-        let told = to_raw_value(&outcome("warning", "not-supported", &text));
-        let told = told.map_err(|_| StoreError::new(Kind::Internal, "bundle"))?;
-        bundle.entry(None, told, "outcome");
-    }
-    bundle.text()
 }
 
 /// The parameters that were understood, as the client may check them, and the page: what follows the base in a link.

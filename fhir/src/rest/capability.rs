@@ -79,6 +79,14 @@ fn operations(kind: ResourceType) -> Value {
     all.into()
 }
 
+/// What is worth saying of a parameter, beyond what R4 does.
+fn about(kind: ResourceType, code: &str) -> Option<&'static str> {
+    let of_readings = params_of(ResourceType::Observation).iter();
+    let mut own = of_readings.filter(|_| !kind.is_indexed() || code.starts_with('_'));
+    own.find(|param| param.name == code)
+        .map(|param| param.about)
+}
+
 fn resource(kind: ResourceType, interactions: &[Interaction]) -> Value {
     let mut resource = json!({
         "type": kind.as_str(),
@@ -96,19 +104,17 @@ fn resource(kind: ResourceType, interactions: &[Interaction]) -> Value {
         "conditionalCreate": interactions.contains(&Interaction::Create),
     });
     resource["operation"] = operations(kind);
-    if !kind.is_indexed() {
-        let params = params_of(kind).iter().map(
-            |param| json!({"name": param.name, "type": param.kind, "documentation": param.about}),
-        );
-        resource["searchParam"] = params.collect();
-        return resource;
-    }
     if interactions.contains(&Interaction::Create) {
         resource["conditionalUpdate"] = json!(true);
         resource["conditionalDelete"] = json!("single");
     }
     let params = || query::params(kind.as_str());
-    let told = params().map(|param| json!({"name": param.code, "type": param.kind.as_str()}));
+    let told = params().map(|param| match about(kind, param.code) {
+        Some(about) => {
+            json!({"name": param.code, "type": param.kind.as_str(), "documentation": about})
+        }
+        None => json!({"name": param.code, "type": param.kind.as_str()}),
+    });
     resource["searchParam"] = told.collect();
     let references = params().filter(|param| param.kind == Kind::Reference);
     let includes: Vec<String> = references

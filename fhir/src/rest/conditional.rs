@@ -8,7 +8,9 @@ use super::validating::resource_in;
 use super::writing::{self, Request, check_id, draft, drawn, expected, id_in};
 use super::{Answer, FhirApi, Interaction, Pairs, Reader, check_format, outcome::Failure};
 use crate::query::{self, Filter, Handling};
-use crate::store::{Change, Draft, Expect, FhirId, Find, Guard, ResourceType, Stored, Unmet};
+use crate::store::{
+    Change, Draft, Expect, FhirId, Find, Guard, ResourceType, Sights, Stored, Unmet,
+};
 use axum::http::{HeaderMap, Uri};
 
 /// The header of a conditional create.
@@ -20,6 +22,7 @@ pub const MAX_TRIES: usize = 32;
 pub struct Condition {
     kind: ResourceType,
     filter: Filter,
+    sights: Sights,
 }
 
 /// What a condition finds.
@@ -43,7 +46,9 @@ impl Condition {
         if pairs.is_empty() {
             return Err(Failure::no_condition());
         }
-        drop(api.asker(headers, kind, Interaction::SearchType)?);
+        let mut sights = Sights::new();
+        let asker = api.asker(headers, kind, Interaction::SearchType)?;
+        asker.sight.add_to(&mut sights, kind);
         let context = query::Context {
             now: (api.now)().0,
             base: &api.base,
@@ -51,14 +56,21 @@ impl Condition {
         };
         let filter = query::parse_conditions(kind.as_str(), &pairs, context);
         let mut filter = filter.map_err(|problem| Failure::problem(&problem))?;
-        finding::may_look(api, headers, kind, &filter)?;
+        finding::may_look(api, headers, kind, &filter, &mut sights)?;
         finding::instants(api, reader, &mut filter).await?;
-        Ok(Self { kind, filter })
+        Ok(Self {
+            kind,
+            filter,
+            sights,
+        })
     }
 
     /// What it finds now.
     pub async fn look(&self, api: &FhirApi) -> Result<Matching, Failure> {
-        let find = Find::of(self.kind, self.filter.clone(), 2);
+        let find = Find {
+            sights: self.sights.clone(),
+            ..Find::of(self.kind, self.filter.clone(), 2)
+        };
         let mut found = api.store.find(&find).await?.resources;
         Ok(match (found.pop(), found.is_empty()) {
             (None, _) => Matching::None,
@@ -73,6 +85,7 @@ impl Condition {
             of,
             kind: self.kind,
             filter: self.filter.clone(),
+            sights: self.sights.clone(),
             found,
         }
     }
@@ -131,6 +144,7 @@ async fn create_if_none(
     let condition = Condition::read(api, headers, kind, &pairs, reader).await?;
     let id = drawn((api.draw)()).ok_or_else(Failure::undrawn)?;
     let draft = draft(api, kind, id, &text)?;
+    asker.check(&draft)?;
     for _ in 0..MAX_TRIES {
         match condition.look(api).await? {
             Matching::Several => return Err(Failure::several()),
@@ -210,9 +224,10 @@ async fn update_what_is_found(
         };
         let expect = match (&found, asked) {
             (None, Expect::Anything) => Expect::Absent,
-            (_, asked) => asked,
+            (_, asked) => asker.check_current(api, kind, &id, asked).await?,
         };
         let draft = draft(api, kind, id, &text)?;
+        asker.check(&draft)?;
         note(api, asker, &kind, draft.id(), Some(&draft)).await?;
         let put = Change::Put {
             draft: draft.clone(),
@@ -263,13 +278,14 @@ async fn delete_what_is_found(
     let pairs = in_url(request.pairs)?;
     check_format(headers, &pairs)?;
     let condition = Condition::read(api, headers, kind, &pairs, reader).await?;
-    let expect = expected(headers)?;
+    let asked = expected(headers)?;
     for _ in 0..MAX_TRIES {
         let stored = match condition.look(api).await? {
             Matching::Several => return Err(Failure::several()),
             Matching::None => return Err(Failure::not_found()),
             Matching::One(stored) => stored,
         };
+        let expect = asker.check_current(api, kind, &stored.id, asked).await?;
         note(api, asker, &kind, &stored.id, None).await?;
         let delete = Change::Delete {
             kind,

@@ -6,12 +6,12 @@ use super::routes::in_url;
 use super::vantage::Instants;
 use super::{
     FhirApi, InUrl, Interaction, Pairs, access, access::Access, access::Asker, access::Unwritten,
-    bundle, check_format, finding, json, outcome::Failure, place, reading,
+    bundle, check_format, finding, json, outcome::Failure, place, reading, sight::Sight,
 };
 use crate::query::{self, Filter};
 use crate::search::{self, DEFAULT_PAGE, Position, Query};
 use crate::shape::View;
-use crate::store::{FhirId, Find, FindPlace, MAX_PAGE, ResourceType, Stored};
+use crate::store::{FhirId, Find, FindPlace, MAX_PAGE, ResourceType, Sights, Stored};
 use axum::{http::HeaderMap, response::IntoResponse};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
@@ -79,12 +79,7 @@ pub async fn everything(
     let pairs = in_url(pairs)?;
     check_format(headers, &pairs)?;
     let asked = Asked::of(pairs)?;
-    if api.store.read(kind, &id).await?.is_none() {
-        return Err(match reading::was_deleted(api, kind, &id).await? {
-            true => Failure::gone(),
-            false => Failure::not_found(),
-        });
-    }
+    drop(reading::current(api, kind, &id, asker).await?);
     let instants = finding::instants(api, &asker.reader, &mut Filter::All(Vec::new())).await?;
     let path = format!("{kind}/{id}/$everything");
     let own = bundle::with_query(&path, asked.used.iter());
@@ -191,35 +186,32 @@ impl Compartment<'_> {
         for kind in ResourceType::every() {
             let is_asked = asked.types.as_ref().is_none_or(|all| all.contains(&kind));
             let is_before = from.as_ref().is_some_and(|place| kind < place.kind);
-            if !is_asked || is_before || !self.may_read(kind) {
+            if !is_asked || is_before {
                 continue;
             }
+            let Some(sight) = self.api.may_search(self.headers, kind) else {
+                continue;
+            };
             let left = asked.count - u16::try_from(page.len()).unwrap_or(asked.count);
             let after = from.as_ref().filter(|place| place.kind == kind);
-            let (found, more) = self.of_type(kind, after, left).await?;
-            page.extend(found);
+            let (found, more) = self.of_type((kind, sight.clone()), after, left).await?;
+            let last = found.last().or(page.last()).map(|last| FindPlace {
+                keys: Vec::new(),
+                kind: last.kind,
+                id: last.id.clone(),
+            });
+            page.extend(found.into_iter().filter(|stored| sight.shows(stored)));
             if more {
-                let next = page.last().map(|last| FindPlace {
-                    keys: Vec::new(),
-                    kind: last.kind,
-                    id: last.id.clone(),
-                });
-                return Ok((page, next));
+                return Ok((page, last));
             }
         }
         Ok((page, None))
     }
 
-    fn may_read(&self, kind: ResourceType) -> bool {
-        let authorize = &self.api.authorize;
-        let may = authorize.authorize(self.headers, kind, Interaction::SearchType);
-        may.is_ok()
-    }
-
     /// Resources of one type, at most so many, and whether there are more.
     async fn of_type(
         &self,
-        kind: ResourceType,
+        (kind, sight): (ResourceType, Sight),
         after: Option<&FindPlace>,
         left: u16,
     ) -> Result<(Vec<Stored>, bool), Failure> {
@@ -244,7 +236,10 @@ impl Compartment<'_> {
             else {
                 return Ok((Vec::new(), false));
             };
+            let mut sights = Sights::new();
+            sight.add_to(&mut sights, kind);
             let find = Find {
+                sights,
                 after: after.cloned(),
                 ..Find::of(kind, filter, count)
             };
@@ -281,13 +276,7 @@ pub async fn meta(
         let name: String = name.chars().take(64).collect();
         return Err(Failure::unknown_parameters(&[name]));
     }
-    let stored = api.store.read(kind, &id).await?;
-    let Some(stored) = stored else {
-        return Err(match reading::was_deleted(api, kind, &id).await? {
-            true => Failure::gone(),
-            false => Failure::not_found(),
-        });
-    };
+    let stored = reading::current(api, kind, &id, asker).await?;
     let instants = reading::instants(api, &asker.reader, stored.seq).await?;
     let whole = stored.stamped(&instants.of(&stored))?;
     let found: Tagged<'_> = serde_json::from_str(whole.get()).map_err(|_| Failure::undrawn())?;

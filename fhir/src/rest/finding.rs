@@ -7,7 +7,7 @@ use super::including::{self, Included};
 use super::vantage::Instants;
 use super::{
     FhirApi, Interaction, Pairs, access, access::Access, access::Asker, access::Unwritten, bundle,
-    json, negotiation, outcome::Failure, place,
+    json, negotiation, outcome::Failure, place, sight::Sight,
 };
 use crate::axis::{self, Axis};
 use crate::query::{
@@ -15,25 +15,47 @@ use crate::query::{
 };
 use crate::search::DEFAULT_PAGE;
 use crate::shape::{self, View};
-use crate::store::{FhirId, Find, FindPage, Kind, MAX_PAGE, ResourceType, StoreError, Stored};
+use crate::store::{
+    FhirId, Find, FindPage, Kind, MAX_PAGE, ResourceType, Sights, StoreError, Stored,
+};
 use axum::{http::HeaderMap, response::IntoResponse};
 use serde_json::value::{RawValue, to_raw_value};
 use std::collections::BTreeSet;
 
-/// What is searched: a type, of everything or of one compartment.
-pub struct Root {
-    pub kind: ResourceType,
-    /// Type and id of whose compartment it is.
-    pub compartment: Option<(ResourceType, FhirId)>,
+/// What is searched.
+pub enum Root {
+    /// A type.
+    Type(ResourceType),
+    /// A type, within the compartment of a resource.
+    Compartment(ResourceType, (ResourceType, FhirId)),
+    /// Every type, or those that `_type` names.
+    System,
 }
 
 impl Root {
     /// What follows the base in a link, without the query.
     fn path(&self) -> String {
-        match &self.compartment {
-            None => self.kind.to_string(),
-            Some((of, id)) => format!("{of}/{id}/{}", self.kind),
+        match self {
+            Self::Type(kind) => kind.to_string(),
+            Self::Compartment(kind, (of, id)) => format!("{of}/{id}/{kind}"),
+            Self::System => String::new(),
         }
+    }
+
+    const fn kind(&self) -> Option<ResourceType> {
+        match self {
+            Self::Type(kind) | Self::Compartment(kind, _) => Some(*kind),
+            Self::System => None,
+        }
+    }
+}
+
+/// To ignore a filter shows what nobody asked for, other patients among them: only who asks for that is shown it.
+pub fn handling(headers: &HeaderMap) -> Handling {
+    let lenient = negotiation::prefers(headers, "lenient");
+    match lenient && !negotiation::prefers(headers, "strict") {
+        true => Handling::Lenient,
+        false => Handling::Strict,
     }
 }
 
@@ -44,35 +66,40 @@ pub async fn find(
     headers: &HeaderMap,
     asker: &Asker,
 ) -> Result<access::Found, Failure> {
-    // To ignore a filter shows what nobody asked for, other patients among them.
-    let lenient = negotiation::prefers(headers, "lenient");
-    let strict = negotiation::prefers(headers, "strict") || !lenient;
-    let handling = match strict {
-        true => Handling::Strict,
-        false => Handling::Lenient,
-    };
-    let mut search = read(api, root.kind, &pairs, handling)?;
+    let mut search = read(api, root.kind(), &pairs, handling(headers))?;
     let mut filter = Filter::All(std::mem::take(&mut search.filters));
     let patient = the_patient(root, &search, &filter);
-    if let Some((of, id)) = &root.compartment {
-        let within = query::compartment(of.as_str(), id.as_str(), root.kind.as_str());
+    if let Root::Compartment(kind, (of, id)) = root {
+        let within = query::compartment(of.as_str(), id.as_str(), kind.as_str());
         filter = Filter::All(vec![within.ok_or_else(Failure::no_such_path)?, filter]);
     }
-    may_look(api, headers, root.kind, &filter)?;
+    let mut sights = Sights::new();
+    match root.kind() {
+        Some(kind) => asker.sight.clone().add_to(&mut sights, kind),
+        None => search.types = searched(api, headers, (&search, &pairs), &mut sights)?,
+    }
+    for name in &search.types {
+        let kind = ResourceType::parse(name).ok_or_else(Failure::no_such_path)?;
+        may_look(api, headers, kind, &filter, &mut sights)?;
+    }
     let instants = instants(api, &asker.reader, &mut filter).await?;
     let found = Find {
-        types: vec![root.kind.as_str()],
+        types: search.types.clone(),
         filter,
         sort: search.sort.clone(),
         marks: marks(&instants),
+        sights,
         after: None,
         count: count_of(&search),
     };
     let alone = search.count == Some(0) || search.summary == Some(Summary::Count);
     let is_everything = matches!(&found.filter, Filter::All(all) if all.is_empty());
+    let is_all = |kind: &ResourceType| kind.is_delivered() && found.sights.is_empty();
+    let delivered = root.kind().filter(is_all);
     let total = match alone || search.total != Total::None {
-        _ if is_everything && root.kind.is_delivered() => {
-            Some(api.store.counts().await?.of(root.kind))
+        _ if is_everything && delivered.is_some() => {
+            let counts = api.store.counts().await?;
+            delivered.map(|kind| counts.of(kind))
         }
         true => Some(api.store.count(&found).await?),
         false => None,
@@ -106,7 +133,7 @@ pub async fn find(
 /// Reads the parameters of a search.
 pub fn read(
     api: &FhirApi,
-    kind: ResourceType,
+    kind: Option<ResourceType>,
     pairs: &[(String, String)],
     handling: Handling,
 ) -> Result<Search, Failure> {
@@ -115,22 +142,63 @@ pub fn read(
         base: &api.base,
         handling,
     };
-    let search = query::parse(Some(kind.as_str()), pairs, context);
+    let search = query::parse(kind.map(ResourceType::as_str), pairs, context);
     search.map_err(|problem| Failure::problem(&problem))
 }
 
-/// Refuses a search that looks at types which the token does not let its bearer search, or at what has no index.
+/// The types that a search of the system is of: those that are named, each of which the token has to let its bearer
+/// search; or else all that it does.
+fn searched(
+    api: &FhirApi,
+    headers: &HeaderMap,
+    (search, pairs): (&Search, &[(String, String)]),
+    sights: &mut Sights,
+) -> Result<Vec<&'static str>, Failure> {
+    let is_named = pairs.iter().any(|(name, _)| name == "_type");
+    let mut types = Vec::new();
+    for name in &search.types {
+        let kind = ResourceType::parse(name).ok_or_else(Failure::no_such_path)?;
+        let sight = match is_named {
+            true => Some(api.asker(headers, kind, Interaction::SearchType)?.sight),
+            false => api.may_search(headers, kind),
+        };
+        match sight {
+            // Readings of which not all may be seen are judged one by one, at their own path.
+            Some(Sight::Only(_)) if !kind.is_indexed() && is_named => {
+                return Err(Failure::nothing_to_search());
+            }
+            Some(sight) if sight == Sight::Everything || kind.is_indexed() => {
+                sight.add_to(sights, kind);
+                types.push(*name);
+            }
+            _ => {}
+        }
+    }
+    match types.is_empty() {
+        true => Err(Failure::nothing_to_search()),
+        false => Ok(types),
+    }
+}
+
+/// Refuses a search that looks at types which the token does not let its bearer search, or at what has no index; and adds
+/// what of them it covers.
 pub fn may_look(
     api: &FhirApi,
     headers: &HeaderMap,
     kind: ResourceType,
     filter: &Filter,
+    sights: &mut Sights,
 ) -> Result<(), Failure> {
     let mut types = BTreeSet::new();
     looks_at(filter, kind.as_str(), &mut types)?;
     for name in types {
         let kind = ResourceType::parse(name).ok_or_else(Failure::no_such_path)?;
-        drop(api.asker(headers, kind, Interaction::SearchType)?);
+        let asker = api.asker(headers, kind, Interaction::SearchType)?;
+        // Nothing of a reading is compiled into a chain.
+        if asker.sight != Sight::Everything && !kind.is_indexed() {
+            return Err(Failure::nothing_to_search());
+        }
+        asker.sight.add_to(sights, kind);
     }
     Ok(())
 }
@@ -178,7 +246,10 @@ fn is_indexed(kind: &str, code: &str) -> Result<(), Failure> {
         true => Ok(()),
         false => Err(Failure::problem(&Problem::unsupported(
             code,
-            format!("a search looks at {kind} from elsewhere by _id and _lastUpdated alone"),
+            format!(
+                "{kind} is searched by this at {kind} alone: from elsewhere, and among other types, it is looked at by _id \
+                 and _lastUpdated"
+            ),
         ))),
     }
 }
@@ -223,7 +294,7 @@ fn by_commits(filter: &mut Filter, axis: &Axis, head: i64) -> Result<(), Failure
     }
 }
 
-fn marks(instants: &Instants) -> Option<Vec<i64>> {
+pub fn marks(instants: &Instants) -> Option<Vec<i64>> {
     match instants {
         Instants::True => None,
         Instants::Logical(axis) => Some(axis.marks().to_vec()),
@@ -240,13 +311,13 @@ fn the_patient(root: &Root, search: &Search, filter: &Filter) -> Option<FhirId> 
     if !search.includes.is_empty() || !search.revincludes.is_empty() {
         return None;
     }
-    if let Some((ResourceType::Patient, id)) = &root.compartment {
+    if let Root::Compartment(_, (ResourceType::Patient, id)) = root {
         return Some(id.clone());
     }
     let Filter::All(all) = filter else {
         return None;
     };
-    let is_patient = root.kind == ResourceType::Patient;
+    let is_patient = root.kind() == Some(ResourceType::Patient);
     all.iter().find_map(|one| match one {
         Filter::Id(ids) if is_patient => match ids.as_slice() {
             [id] => id.parse().ok(),
@@ -291,7 +362,7 @@ fn link(path: &str, search: &Search, cursor: Option<&str>) -> String {
 }
 
 /// What was included has a row for each type, before it is given.
-async fn note(
+pub async fn note(
     api: &FhirApi,
     asker: &Asker,
     included: &Included,
@@ -315,12 +386,13 @@ async fn note(
     Ok(())
 }
 
-struct Links {
-    own: String,
-    next: Option<String>,
+/// What follows the base in the links of a page.
+pub struct Links {
+    pub own: String,
+    pub next: Option<String>,
 }
 
-fn body(
+pub fn body(
     api: &FhirApi,
     search: &Search,
     instants: &Instants,
@@ -330,9 +402,14 @@ fn body(
 ) -> Result<String, StoreError> {
     let view = View::of(search.summary, &search.elements);
     let mut answer = bundle::Page::new(instants.last(), total);
-    answer.link("self", format!("{}/{}", api.base, links.own));
+    // A search of the system has no path of its own.
+    let of_base = |rest: &str| match rest.is_empty() || rest.starts_with('?') {
+        true => format!("{}{rest}", api.base),
+        false => format!("{}/{rest}", api.base),
+    };
+    answer.link("self", of_base(&links.own));
     if let Some(next) = &links.next {
-        answer.link("next", format!("{}/{next}", api.base));
+        answer.link("next", of_base(next));
     }
     let all = page.iter().map(|stored| (stored, "match"));
     let all = all.chain(included.0.iter().map(|stored| (stored, "include")));

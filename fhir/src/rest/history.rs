@@ -53,12 +53,13 @@ pub async fn history(
     let asked = Asked::of(pairs)?;
     let mut instants = instants(api, &asker.reader, 0).await?;
     let query = query(&scope, &asked, &instants)?;
-    let found = match (&instants, &scope) {
+    let mut found = match (&instants, &scope) {
         (Instants::Logical(axis), Scope::Everything | Scope::Type(_)) => {
             by_marks(api, query, &asked, axis).await?
         }
         _ => by_commits(api, query, &asked).await?,
     };
+    found.versions.retain(|version| asker.sight.shows(version));
     if matches!(scope, Scope::Instance(..))
         && asked.cursor.is_none()
         && asked.since.is_none()

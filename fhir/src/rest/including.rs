@@ -1,8 +1,10 @@
 //! What is added to a page: what its resources refer to, and what refers to them (FHIR R4 search.html#include).
-use super::{FhirApi, Interaction, outcome::Failure};
+use super::{FhirApi, outcome::Failure, sight::Sight};
+use crate::axis::Commits;
 use crate::json::Json;
-use crate::query::{Filter, Include, Match, Problem, ReferenceMatch, Search, Value, extract};
-use crate::store::{Find, ResourceType, Stored};
+use crate::query::{Filter, Include, Match, ReferenceMatch, Search, Value, extract};
+use crate::search::{self, Query};
+use crate::store::{FhirId, Find, MAX_PAGE, ResourceType, Sights, Stored};
 use axum::http::HeaderMap;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -31,7 +33,7 @@ type Keys = BTreeMap<ResourceType, Vec<String>>;
 #[derive(Default)]
 struct Way {
     seen: HashSet<(ResourceType, String)>,
-    may_read: HashMap<&'static str, bool>,
+    sights: HashMap<&'static str, Option<Sight>>,
 }
 
 impl Asked<'_> {
@@ -39,14 +41,6 @@ impl Asked<'_> {
         let mut all = Vec::new();
         if self.search.includes.is_empty() && self.search.revincludes.is_empty() {
             return Ok(Included(all));
-        }
-        for include in &self.search.revincludes {
-            if ResourceType::parse(include.source).is_some_and(|kind| !kind.is_indexed()) {
-                return Err(Failure::problem(&Problem::unsupported(
-                    "_revinclude",
-                    "readings are not included by what they refer to; search them by patient",
-                )));
-            }
         }
         let mut way = Way::default();
         let keys = page.iter().map(|one| (one.kind, one.id.to_string()));
@@ -67,13 +61,12 @@ impl Asked<'_> {
         Ok(Included(all))
     }
 
-    /// Whether what is of a type may be shown, without its id being known.
-    fn may_read(&self, way: &mut Way, kind: ResourceType) -> bool {
-        let authorize = &self.api.authorize;
-        *way.may_read.entry(kind.as_str()).or_insert_with(|| {
-            let may = authorize.authorize(self.headers, kind, Interaction::SearchType);
-            may.is_ok()
-        })
+    /// What of a type may be shown.
+    fn sight(&self, way: &mut Way, kind: ResourceType) -> Option<Sight> {
+        let sight = way.sights.entry(kind.as_str());
+        sight
+            .or_insert_with(|| self.api.may_search(self.headers, kind))
+            .clone()
     }
 
     /// What the resources refer to.
@@ -94,17 +87,24 @@ impl Asked<'_> {
             if of_type.is_empty() {
                 continue;
             }
-            for (kind, id) in references(stored, &self.api.base, &of_type) {
-                if self.may_read(way, kind) && way.seen.insert((kind, id.clone())) {
+            for (code, kind, id) in references(stored, &self.api.base) {
+                let is_asked = is_asked(&of_type, code, kind);
+                if is_asked
+                    && self.sight(way, kind).is_some()
+                    && way.seen.insert((kind, id.clone()))
+                {
                     keys.entry(kind).or_default().push(id);
                 }
             }
         }
         let mut found = Vec::new();
         for (kind, ids) in keys {
+            let Some(sight) = self.sight(way, kind) else {
+                continue;
+            };
             for chunk in ids.chunks(CHUNK) {
                 let filter = Filter::Id(chunk.to_vec());
-                found.extend(self.all_of(kind, filter).await?);
+                found.extend(self.all_of((kind, &sight), filter).await?);
             }
         }
         Ok(found)
@@ -124,21 +124,31 @@ impl Asked<'_> {
             let Some(source) = ResourceType::parse(include.source) else {
                 continue;
             };
-            if !self.may_read(way, source) {
+            let Some(sight) = self.sight(way, source) else {
                 continue;
-            }
+            };
             let targets = edge.iter().filter(|stored| {
                 let kind = stored.kind.as_str();
                 include.target.is_none_or(|target| target == kind)
             });
-            let targets: Vec<Match> = targets.map(leads_to).collect();
+            let targets: Vec<&Stored> = targets.collect();
+            if !source.is_indexed() {
+                for stored in self.readings(include, &targets).await? {
+                    let is_new = way.seen.insert((stored.kind, stored.id.to_string()));
+                    if is_new && sight.shows(&stored) {
+                        found.push(stored);
+                    }
+                }
+                continue;
+            }
+            let targets: Vec<Match> = targets.into_iter().map(leads_to).collect();
             for chunk in targets.chunks(CHUNK) {
                 let any = include.params.iter().map(|param| Filter::Param {
                     param,
                     matches: chunk.to_vec(),
                 });
                 let filter = Filter::Any(any.collect());
-                for stored in self.all_of(source, filter).await? {
+                for stored in self.all_of((source, &sight), filter).await? {
                     if way.seen.insert((stored.kind, stored.id.to_string())) {
                         found.push(stored);
                     }
@@ -148,13 +158,66 @@ impl Asked<'_> {
         Ok(found)
     }
 
-    async fn all_of(&self, kind: ResourceType, filter: Filter) -> Result<Vec<Stored>, Failure> {
+    /// Readings of patients and devices, by the references that readings have.
+    async fn readings(
+        &self,
+        include: &Include,
+        targets: &[&Stored],
+    ) -> Result<Vec<Stored>, Failure> {
+        let ids = |kind: ResourceType| -> Vec<FhirId> {
+            let of_kind = targets.iter().filter(|stored| stored.kind == kind);
+            of_kind.map(|stored| stored.id.clone()).collect()
+        };
+        let (patients, devices) = (ids(ResourceType::Patient), ids(ResourceType::Device));
+        let mut found = Vec::new();
+        for param in &include.params {
+            let filter = match param.code {
+                "patient" if !patients.is_empty() => search::Filter::Patient(patients.clone()),
+                "device" if !devices.is_empty() => search::Filter::Device(devices.clone()),
+                "subject" if !patients.is_empty() || !devices.is_empty() => {
+                    search::Filter::Subject {
+                        patients: patients.clone(),
+                        devices: devices.clone(),
+                    }
+                }
+                _ => continue,
+            };
+            let last = self.marks.as_ref().map(|marks| Commits {
+                after: 0,
+                until: Some(marks.last().copied().unwrap_or(0)),
+            });
+            let shown = last.map(|last| search::Filter::Commits(vec![last]));
+            let query = Query {
+                filters: std::iter::once(filter).chain(shown).collect(),
+                count: MAX_PAGE,
+                ..Query::all(ResourceType::Observation)
+            };
+            let page = self.api.store.search(&query).await?;
+            if page.next.is_some() {
+                return Err(Failure::too_many_included());
+            }
+            found.extend(page.resources);
+        }
+        Ok(found)
+    }
+
+    async fn all_of(
+        &self,
+        (kind, sight): (ResourceType, &Sight),
+        filter: Filter,
+    ) -> Result<Vec<Stored>, Failure> {
         let count = u16::try_from(MAX_INCLUDED).unwrap_or(u16::MAX);
+        let mut sights = Sights::new();
+        if kind.is_indexed() {
+            sight.clone().add_to(&mut sights, kind);
+        }
         let find = Find {
             marks: self.marks.clone(),
+            sights,
             ..Find::of(kind, filter, count)
         };
-        let page = self.api.store.find(&find).await?;
+        let mut page = self.api.store.find(&find).await?;
+        page.resources.retain(|stored| sight.shows(stored));
         match page.next {
             None => Ok(page.resources),
             Some(_) => Err(Failure::too_many_included()),
@@ -162,7 +225,8 @@ impl Asked<'_> {
     }
 }
 
-fn leads_to(stored: &Stored) -> Match {
+/// A reference to a resource.
+pub fn leads_to(stored: &Stored) -> Match {
     Match::Reference(ReferenceMatch::Local {
         resource_type: Some(stored.kind.to_string()),
         id: stored.id.to_string(),
@@ -170,28 +234,27 @@ fn leads_to(stored: &Stored) -> Match {
     })
 }
 
-/// What a resource refers to by some of its parameters.
-fn references(stored: &Stored, base: &str, includes: &[&Include]) -> Vec<(ResourceType, String)> {
+/// What a resource refers to, each with the parameter that finds it.
+pub fn references(stored: &Stored, base: &str) -> Vec<(&'static str, ResourceType, String)> {
     let Ok(tree) = Json::parse(&stored.json) else {
         return Vec::new();
     };
-    let mut found = Vec::new();
-    for row in extract(&tree, base) {
-        let Value::Reference {
+    let rows = extract(&tree, base).into_iter();
+    let references = rows.filter_map(|row| match row.value {
+        Value::Reference {
             resource_type: Some(kind),
             id: Some(id),
             ..
-        } = row.value
-        else {
-            continue;
-        };
-        let is_asked = includes.iter().any(|include| {
-            let by = include.params.iter().any(|param| param.code == row.param);
-            by && include.target.is_none_or(|target| target == kind)
-        });
-        if let Some(kind) = ResourceType::parse(&kind).filter(|_| is_asked) {
-            found.push((kind, id));
-        }
-    }
-    found
+        } => Some((row.param, ResourceType::parse(&kind)?, id)),
+        _ => None,
+    });
+    references.collect()
+}
+
+/// Whether one of the includes is of a reference to a type.
+fn is_asked(includes: &[&Include], code: &str, kind: ResourceType) -> bool {
+    includes.iter().any(|include| {
+        let by = include.params.iter().any(|param| param.code == code);
+        by && include.target.is_none_or(|target| target == kind.as_str())
+    })
 }

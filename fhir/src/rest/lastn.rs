@@ -2,7 +2,7 @@
 use super::routes::in_url;
 use super::{
     FhirApi, InUrl, Pairs, access, access::Asker, bundle, check_format, json, outcome::Failure,
-    reading,
+    reading, sight::Sight,
 };
 use crate::search::{self, Filter, Query};
 use crate::store::{FhirId, MAX_PAGE, ResourceType, Stored};
@@ -117,7 +117,7 @@ impl Asked {
     }
 
     /// The last ones of every code, among all readings, the newest first.
-    async fn by_walking(&self, api: &FhirApi) -> Result<Vec<Stored>, Failure> {
+    async fn by_walking(&self, api: &FhirApi, sight: &Sight) -> Result<Vec<Stored>, Failure> {
         let mut query = Query {
             count: MAX_PAGE,
             ..self.query.clone()
@@ -127,7 +127,7 @@ impl Asked {
         loop {
             let page = api.store.search(&query).await?;
             looked_at += page.resources.len();
-            for stored in page.resources {
+            for stored in page.resources.into_iter().filter(|one| sight.shows(one)) {
                 let count = counts.entry(code_of(&stored)).or_default();
                 if *count < self.max {
                     *count += 1;
@@ -169,8 +169,8 @@ pub async fn lastn(
     check_format(headers, &pairs)?;
     let asked = Asked::of(api, pairs)?;
     let found = match asked.codes() {
-        Some(codes) => asked.by_codes(api, codes).await?,
-        None => asked.by_walking(api).await?,
+        Some(codes) if asker.sight == Sight::Everything => asked.by_codes(api, codes).await?,
+        _ => asked.by_walking(api, &asker.sight).await?,
     };
     let last = found.iter().map(|stored| stored.seq).max().unwrap_or(0);
     let instants = reading::instants(api, &asker.reader, last).await?;

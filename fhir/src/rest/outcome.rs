@@ -1,7 +1,6 @@
 //! Every error as a FHIR R4 OperationOutcome with its HTTP status.
 use super::{Denied, FHIR_JSON};
 use crate::admit::Inadmissible;
-use crate::patch::PatchError;
 use crate::query::{Problem, ProblemKind};
 use crate::r4::Issue;
 use crate::search::{FOLLOW, SearchError, invalid};
@@ -25,7 +24,11 @@ pub struct Failure {
 }
 
 impl Failure {
-    fn new(status: StatusCode, code: &'static str, diagnostics: impl Into<String>) -> Self {
+    pub(super) fn new(
+        status: StatusCode,
+        code: &'static str,
+        diagnostics: impl Into<String>,
+    ) -> Self {
         Self {
             status,
             code,
@@ -141,74 +144,28 @@ impl Failure {
         Self::new(StatusCode::BAD_REQUEST, code, problem.to_string())
     }
 
-    /// FHIR R4 http.html#ccreate: more than one resource matches.
-    pub(super) fn several() -> Self {
-        Self::new(
-            StatusCode::PRECONDITION_FAILED,
-            "multiple-matches",
-            "the condition finds more than one resource; nothing was written",
-        )
+    /// What is written is none of what the scopes' search parameters find.
+    pub(super) fn beyond_scope() -> Self {
+        Self {
+            challenge: Some("Bearer error=\"insufficient_scope\""),
+            ..Self::new(
+                StatusCode::FORBIDDEN,
+                "forbidden",
+                "the token's scopes cover other resources of the type alone",
+            )
+        }
     }
 
-    pub(super) fn too_many_last() -> Self {
-        Self::new(
-            StatusCode::BAD_REQUEST,
-            "too-costly",
-            "there are too many readings of this patient to look through; name codes, a category or a date",
-        )
-    }
-
-    pub(super) fn nothing_referred_to() -> Self {
-        Self::new(
-            StatusCode::PRECONDITION_FAILED,
-            "not-found",
-            "the condition of a reference finds nothing; nothing was written",
-        )
-    }
-
-    /// A condition that would hold of everything.
-    pub(super) fn no_condition() -> Self {
-        Self::new(
-            StatusCode::PRECONDITION_FAILED,
-            "required",
-            "a condition on resources is expected, as in identifier=system|value; nothing was written",
-        )
-    }
-
-    /// What a condition found changed each time before it could be acted upon.
-    pub(super) fn contended() -> Self {
-        Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "conflict",
-            "others write the same all the time; try again later",
-        )
-    }
-
-    pub(super) fn patch(error: &PatchError) -> Self {
-        let status = match error {
-            PatchError::Malformed { .. } => StatusCode::BAD_REQUEST,
-            PatchError::Unprocessable { .. } => StatusCode::UNPROCESSABLE_ENTITY,
-        };
-        Self::new(status, "processing", error.to_string())
-    }
-
-    pub(super) fn not_a_patch() -> Self {
-        Self::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "not-supported",
-            "a patch is application/json-patch+json, or application/fhir+json with Parameters",
-        )
-    }
-
-    pub(super) fn too_many_included() -> Self {
-        Self::new(
-            StatusCode::BAD_REQUEST,
-            "too-costly",
-            format!(
-                "a page includes {} resources at most; ask for smaller pages with _count",
-                super::including::MAX_INCLUDED
-            ),
-        )
+    /// The token lets its bearer search no type.
+    pub(super) fn nothing_to_search() -> Self {
+        Self {
+            challenge: Some("Bearer error=\"insufficient_scope\""),
+            ..Self::new(
+                StatusCode::FORBIDDEN,
+                "forbidden",
+                "the token's scopes do not cover this",
+            )
+        }
     }
 
     pub(super) fn gone() -> Self {

@@ -5,10 +5,12 @@ use super::conditional::{Condition, MAX_TRIES, Matching, note};
 use super::routes::{InBody, MAX_RESOURCE_BYTES, in_url};
 use super::validating::resource_in;
 use super::writing::{self, Request, draft, expected};
-use super::{Answer, FhirApi, check_format, outcome::Failure, reading};
+use super::{Answer, FHIR_JSON, FhirApi, check_format, outcome::Failure, reading};
+use crate::json::Json;
 use crate::patch::{fhirpath_patch, json_patch};
 use crate::store::{Change, Expect, FhirId, Guard, ResourceType, Stored, Unmet};
 use axum::http::{HeaderMap, StatusCode, header};
+use base64::{Engine, engine::general_purpose::STANDARD};
 
 /// `Content-Type` of a JSON Patch (RFC 6902).
 const JSON_PATCH: &str = "application/json-patch+json";
@@ -22,12 +24,40 @@ pub enum Target<'a> {
 }
 
 /// A patch as it came.
-enum Patch {
+pub enum Patch {
     Json(String),
     Fhirpath(String),
 }
 
 impl Patch {
+    /// Of an entry of a Bundle: Parameters, or a JSON Patch in a Binary (FHIR R4 http.html#patch).
+    pub fn in_entry(resource: &str) -> Result<Self, Failure> {
+        let tree = Json::parse(resource);
+        let tree = tree.map_err(|error| Failure::no_resource(&error.to_string()))?;
+        let object = tree.object().ok_or_else(Failure::not_a_patch)?;
+        if object.text("resourceType") != Some("Binary") {
+            return Ok(Self::Fhirpath(resource.to_owned()));
+        }
+        let is_patch = object
+            .text("contentType")
+            .is_some_and(|kind| kind.eq_ignore_ascii_case(JSON_PATCH));
+        let data = object.text("data").filter(|_| is_patch);
+        let data = data.ok_or_else(Failure::not_a_patch)?;
+        let bytes = STANDARD.decode(data);
+        let text = bytes.ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        let text =
+            text.ok_or_else(|| Failure::no_resource("Binary.data is no base64 of a text"))?;
+        Ok(Self::Json(text))
+    }
+
+    /// As the body of a request, and its `Content-Type`.
+    pub fn into_body(self) -> (&'static str, String) {
+        match self {
+            Self::Json(text) => (JSON_PATCH, text),
+            Self::Fhirpath(text) => (FHIR_JSON, text),
+        }
+    }
+
     fn read(headers: &HeaderMap, body: InBody) -> Result<Self, Failure> {
         let kind = headers.get(header::CONTENT_TYPE);
         let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
@@ -51,7 +81,8 @@ impl Patch {
         Ok(Self::Json(text))
     }
 
-    fn of(&self, resource: &str) -> Result<String, Failure> {
+    /// What it makes of a resource.
+    pub fn of(&self, resource: &str) -> Result<String, Failure> {
         let patched = match self {
             Self::Json(patch) => json_patch(resource, patch),
             Self::Fhirpath(patch) => fhirpath_patch(resource, patch),
@@ -133,6 +164,9 @@ async fn patched(
     let asked = expected(headers)?;
     for _ in 0..MAX_TRIES {
         let (stored, guard) = way.look(api, kind).await?;
+        if !asker.sight.shows(&stored) {
+            return Err(Failure::not_found());
+        }
         match asked {
             Expect::Absent => return Err(Failure::unmet(Unmet::Exists)),
             Expect::Version(version) if version != stored.version => {
@@ -142,6 +176,7 @@ async fn patched(
         }
         let text = patch.of(&stored.json)?;
         let draft = draft(api, kind, stored.id, &text)?;
+        asker.check(&draft)?;
         note(api, asker, &kind, draft.id(), Some(&draft)).await?;
         let put = Change::Put {
             draft: draft.clone(),

@@ -2,7 +2,7 @@
 use super::routes::in_url;
 use super::{
     FhirApi, InUrl, Reader, access::Asker, access::Found, check_format, http_date, json,
-    negotiation, outcome::Failure, vantage::Instants,
+    negotiation, outcome::Failure, sight::Sight, vantage::Instants,
 };
 use crate::store::{FhirId, HistoryQuery, ResourceType, Scope, StoreError, Stored};
 use axum::{
@@ -20,11 +20,25 @@ pub async fn read(
 ) -> Result<Found, Failure> {
     check_format(headers, &in_url(pairs)?)?;
     let id: FhirId = id?.parse().map_err(|_| Failure::not_found())?;
-    let stored = api.store.read(kind, &id).await?;
-    if stored.is_none() && was_deleted(api, kind, &id).await? {
-        return Err(Failure::gone());
+    let stored = current(api, kind, &id, asker).await?;
+    found(api, Some(stored), headers, asker, format!("{kind}/{id}")).await
+}
+
+/// What is there, if it may be seen; what is hidden is not there, and never was.
+pub async fn current(
+    api: &FhirApi,
+    kind: ResourceType,
+    id: &FhirId,
+    asker: &Asker,
+) -> Result<Stored, Failure> {
+    match api.store.read(kind, id).await? {
+        Some(stored) if asker.sight.shows(&stored) => Ok(stored),
+        Some(_) => Err(Failure::not_found()),
+        None if asker.sight == Sight::Everything && was_deleted(api, kind, id).await? => {
+            Err(Failure::gone())
+        }
+        None => Err(Failure::not_found()),
     }
-    found(api, stored, headers, asker, format!("{kind}/{id}")).await
 }
 
 /// Whether the last version says that the resource was deleted.
@@ -58,6 +72,7 @@ pub async fn vread(
     let id: FhirId = id?.parse().map_err(|_| Failure::not_found())?;
     let version = version_of(version?).ok_or_else(Failure::not_found)?;
     let stored = api.store.vread(kind, &id, version).await?;
+    let stored = stored.filter(|stored| asker.sight.shows(stored));
     if stored.as_ref().is_some_and(Stored::is_deleted) {
         return Err(Failure::gone());
     }

@@ -1,20 +1,22 @@
 //! The routes, of the table of what is offered: a type that does not offer an interaction answers 405, and what is no
 //! type of R4 is no path.
+mod searches;
+
 use super::{
-    Answer, Api, FhirApi, InUrl, Interaction, MAX_FORM_BYTES, Pairs, SYSTEM, access::Asker,
-    access::Found, capability, check_format, conditional, everything, finding, finding::Root,
-    history, lastn, offered, outcome::Failure, patching, patching::Target, reading,
-    searching::search_type, transacting, validating, writing,
+    Answer, Api, FhirApi, InUrl, Interaction, MAX_FORM_BYTES, Pairs, SYSTEM, capability,
+    conditional, history, lastn, offered, outcome::Failure, patching, patching::Target, reading,
+    transacting, validating, writing,
 };
-use crate::query::is_compartment;
 use crate::store::{FhirId, ResourceType};
 use axum::{
     Router,
-    body::{Body, Bytes},
-    extract::{DefaultBodyLimit, Form, FromRequest, FromRequestParts, rejection::BytesRejection},
-    http::{HeaderMap, Request, StatusCode, header, request::Parts},
+    body::Bytes,
+    extract::{DefaultBodyLimit, FromRequestParts, rejection::BytesRejection},
+    http::{HeaderMap, request::Parts},
     routing::{MethodRouter, any, delete, get, patch, post, put},
 };
+pub use searches::{below, search, search_system};
+use searches::{below_by_post, search_by_post, search_system_by_post};
 use std::{convert::Infallible, sync::Arc};
 
 /// Bytes of a resource that is taken: what the node takes as a body.
@@ -125,6 +127,11 @@ fn routes(interaction: Interaction) -> Vec<(&'static str, MethodRouter<Arc<FhirA
             ("/{kind}", get(search)),
             ("/{kind}/_search", post(search_by_post)),
             ("/{kind}/{id}/{inner}", get(below)),
+            ("/{kind}/{id}/{inner}/_search", post(below_by_post)),
+        ],
+        Interaction::SearchSystem => vec![
+            ("/", get(search_system)),
+            ("/_search", post(search_system_by_post)),
         ],
         Interaction::Create => vec![("/{kind}", post(create).layer(limit()))],
         Interaction::Update => vec![
@@ -175,134 +182,6 @@ pub async fn vread(api: Api, path: Segments, pairs: InUrl, headers: HeaderMap) -
     )
     .await;
     asker.answer(&api, found).await
-}
-
-pub async fn search(api: Api, path: Segments, pairs: InUrl, headers: HeaderMap) -> Answer {
-    let kind = kind_of(path.at(0)?, Interaction::SearchType)?;
-    let asker = api.asker(&headers, kind, Interaction::SearchType)?;
-    let found = search_by(&api, kind, &asker, pairs, None, &headers).await;
-    asker.answer(&api, found).await
-}
-
-/// Parameters of the URL and of the form count together (FHIR R4 search.html#post).
-async fn search_by_post(
-    api: Api,
-    path: Segments,
-    pairs: InUrl,
-    headers: HeaderMap,
-    body: InBody,
-) -> Answer {
-    let kind = kind_of(path.at(0)?, Interaction::SearchType)?;
-    let asker = api.asker(&headers, kind, Interaction::SearchType)?;
-    let found = search_by(&api, kind, &asker, pairs, Some(body), &headers).await;
-    asker.answer(&api, found).await
-}
-
-async fn search_by(
-    api: &FhirApi,
-    kind: ResourceType,
-    asker: &Asker,
-    pairs: InUrl,
-    body: Option<InBody>,
-    headers: &HeaderMap,
-) -> Result<Found, Failure> {
-    let mut pairs = in_url(pairs)?;
-    if let Some(body) = body {
-        pairs.extend(in_form(headers, body).await?);
-    }
-    check_format(headers, &pairs)?;
-    if !kind.is_indexed() {
-        return search_type(api, kind, pairs, headers, &asker.reader).await;
-    }
-    let root = Root {
-        kind,
-        compartment: None,
-    };
-    finding::find(api, &root, pairs, headers, asker).await
-}
-
-/// What stands below a resource: an operation, or a type within its compartment (FHIR R4 search.html#Compartment).
-pub async fn below(api: Api, path: Segments, pairs: InUrl, headers: HeaderMap) -> Answer {
-    let (of, inner) = (kind_of(path.at(0)?, Interaction::Read)?, path.at(2)?);
-    match inner {
-        "$everything" if everything::TYPES.contains(&of.as_str()) => {
-            let asker = api.asker(&headers, of, Interaction::SearchType)?;
-            let found = async {
-                let id = id_of(path.at(1)?)?;
-                everything::everything(&api, of, id, &asker, pairs, &headers).await
-            };
-            let found = found.await;
-            asker.answer(&api, found).await
-        }
-        "$meta" => {
-            let asker = api.asker(&headers, of, Interaction::Read)?;
-            let found = async {
-                let id = id_of(path.at(1)?)?;
-                everything::meta(&api, of, id, &asker, pairs, &headers).await
-            };
-            let found = found.await;
-            asker.answer(&api, found).await
-        }
-        _ if !is_compartment(of.as_str()) => Err(Failure::no_such_path()),
-        inner => {
-            let kind = kind_of(inner, Interaction::SearchType)?;
-            let asker = api.asker(&headers, kind, Interaction::SearchType)?;
-            let found = async {
-                let id = id_of(path.at(1)?)?;
-                within(&api, (of, id), kind, &asker, pairs, &headers).await
-            };
-            let found = found.await;
-            asker.answer(&api, found).await
-        }
-    }
-}
-
-/// A search within a compartment. Readings refer to a patient and a device alone.
-async fn within(
-    api: &FhirApi,
-    (of, id): (ResourceType, FhirId),
-    kind: ResourceType,
-    asker: &Asker,
-    pairs: InUrl,
-    headers: &HeaderMap,
-) -> Result<Found, Failure> {
-    let mut pairs = in_url(pairs)?;
-    check_format(headers, &pairs)?;
-    if kind.is_indexed() {
-        let compartment = Some((of, id));
-        let root = Root { kind, compartment };
-        return finding::find(api, &root, pairs, headers, asker).await;
-    }
-    let name = match of {
-        ResourceType::Patient => "patient",
-        ResourceType::Device => "device",
-        _ => return Err(Failure::no_such_path()),
-    };
-    pairs.insert(0, (name.to_owned(), id.to_string()));
-    search_type(api, kind, pairs, headers, &asker.reader).await
-}
-
-/// The parameters of a form; none of an empty body, whatever it is called (FHIR R4 search.html#post).
-async fn in_form(headers: &HeaderMap, body: InBody) -> Result<Pairs, Failure> {
-    let body = body.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Failure::too_long(),
-        _ => Failure::parameters(),
-    })?;
-    if body.is_empty() {
-        return Ok(Pairs::new());
-    }
-    let kind = headers.get(header::CONTENT_TYPE);
-    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let kind = kind.split(';').next().unwrap_or_default().trim();
-    if !kind.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
-        return Err(Failure::not_a_form());
-    }
-    let form = Request::post("/")
-        .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-        .body(Body::from(body))
-        .map_err(|_| Failure::parameters())?;
-    let form = Form::<Pairs>::from_request(form, &()).await;
-    Ok(form.map_err(|_| Failure::parameters())?.0)
 }
 
 pub async fn create(

@@ -1,17 +1,20 @@
-//! One search: read, asked of the store, and answered with the instants that its reader is told.
+//! A search of readings: read, asked of the store, and answered with the instants that its reader is told.
+use super::finding::{self, Links};
+use super::readings::{self, Asked};
 use super::{
-    FhirApi, Pairs, access, bundle, json, negotiation, outcome::Failure, vantage::Instants,
-    vantage::Reader,
+    FhirApi, Pairs, access, access::Asker, bundle, including, json, outcome::Failure,
+    vantage::Instants, vantage::Reader,
 };
 use crate::axis::{self, Axis};
+use crate::query::{self, Summary};
 use crate::search::{self, Context, Cursor, Filter, Position, Query, Search, Sort, SortKey};
 use crate::store::{FhirId, Page, ResourceType, StoreError, Stored};
 use axum::{http::HeaderMap, response::IntoResponse};
 
 /// A page of matches and where the next one begins.
-struct Found {
-    resources: Vec<Stored>,
-    next: Option<Cursor>,
+pub struct Found {
+    pub resources: Vec<Stored>,
+    pub next: Option<Cursor>,
 }
 
 pub async fn search_type(
@@ -19,29 +22,34 @@ pub async fn search_type(
     kind: ResourceType,
     pairs: Pairs,
     headers: &HeaderMap,
-    reader: &Reader,
+    asker: &Asker,
 ) -> Result<access::Found, Failure> {
-    let context = Context {
-        now: (api.now)(),
-        base: &api.base,
+    let reader = &asker.reader;
+    let (mut search, more) = read(api, kind, pairs, headers)?;
+    let asked = Asked {
+        api,
+        headers,
+        reader,
     };
-    let mut search =
-        search::parse(kind, &pairs, context).map_err(|error| Failure::search(&error))?;
-    // To ignore a filter shows what nobody asked for, other patients among them.
-    let lenient = negotiation::prefers(headers, "lenient");
-    let strict = negotiation::prefers(headers, "strict") || !lenient;
-    if strict && !search.ignored.is_empty() {
-        return Err(Failure::unknown_parameters(&search.ignored));
-    }
+    let conditions = more.filters.iter().chain(asker.sight.filter());
+    let rest = asked
+        .split(&mut search, conditions.cloned().collect())
+        .await?;
     let mut instants = place(api, &mut search, reader).await?;
-    let total = total_of(api, &search).await?;
-    let found = if search.query.count == 0 {
-        Found {
+    let alone = search.query.count == 0 || more.summary == Some(Summary::Count);
+    search.total |= alone;
+    let total = match &rest {
+        Some(rest) if search.total => Some(readings::total(api, &search, &instants, rest).await?),
+        Some(_) => None,
+        None => total_of(api, &search).await?,
+    };
+    let found = match &rest {
+        _ if alone => Found {
             resources: Vec::new(),
             next: None,
-        }
-    } else {
-        find(api, &search, &instants).await?
+        },
+        Some(rest) => readings::page(api, &search, &instants, rest).await?,
+        None => find(api, &search, &instants).await?,
     };
     if let Instants::Logical(axis) = &mut instants
         && let Some(last) = found.resources.iter().map(|stored| stored.seq).max()
@@ -49,14 +57,51 @@ pub async fn search_type(
     {
         *axis = api.vantages.reach(reader, last).await?;
     }
-    let next = found.next.as_ref();
-    let body = bundle::searchset(&api.base, &search, &found.resources, next, total, &instants)?;
-    let given = u32::try_from(found.resources.len()).unwrap_or(u32::MAX);
+    let including = including::Asked {
+        api,
+        headers,
+        search: &more,
+        marks: finding::marks(&instants),
+    };
+    let included = including.of(&found.resources).await?;
     let request = bundle::request(&search, search.cursor.as_ref());
+    finding::note(api, asker, &included, &request).await?;
+    let links = Links {
+        own: request.clone(),
+        next: found
+            .next
+            .as_ref()
+            .map(|next| bundle::request(&search, Some(next))),
+    };
+    let shown = (found.resources.as_slice(), &included);
+    let body = finding::body(api, &more, &instants, shown, total, &links)?;
+    let given = u32::try_from(found.resources.len()).unwrap_or(u32::MAX);
     let mut names: Vec<String> = search.used.iter().map(|(name, _)| name.clone()).collect();
     names.extend(search.cursor.is_some().then(|| "_cursor".to_owned()));
     let found = access::Found::new(json(body).into_response(), given, request);
-    Ok(found.by(names).of(the_patient(&search.query).cloned()))
+    let is_alone = more.includes.is_empty() && more.revincludes.is_empty();
+    let patient = the_patient(&search.query).filter(|_| is_alone).cloned();
+    Ok(found.by(names).of(patient))
+}
+
+/// What the columns answer, and the rest.
+fn read(
+    api: &FhirApi,
+    kind: ResourceType,
+    pairs: Pairs,
+    headers: &HeaderMap,
+) -> Result<(Search, query::Search), Failure> {
+    let (own, others): (Pairs, Pairs) = pairs
+        .into_iter()
+        .partition(|(name, _)| readings::has_column(name));
+    let context = Context {
+        now: (api.now)(),
+        base: &api.base,
+    };
+    let mut search = search::parse(kind, &own, context).map_err(|error| Failure::search(&error))?;
+    let more = finding::read(api, Some(kind), &others, finding::handling(headers))?;
+    search.used.extend(more.used.iter().cloned());
+    Ok((search, more))
 }
 
 /// The one patient whose data alone may be in the answer.
@@ -94,18 +139,42 @@ async fn place(api: &FhirApi, search: &mut Search, reader: &Reader) -> Result<In
     Ok(Instants::Logical(axis))
 }
 
-async fn find(api: &FhirApi, search: &Search, instants: &Instants) -> Result<Found, Failure> {
-    let patient = one_patient(&search.query);
+/// Whether the order is that of the reader's marks. Within one patient the order of commits tells nothing of a shift;
+/// across patients it does.
+fn goes_by_marks(query: &Query) -> bool {
+    query.sort.key == SortKey::LastUpdated && (one_patient(query).is_none() || query.sort.ids_asked)
+}
+
+fn sealed_for(query: &Query) -> String {
+    format!("{}?{}", query.kind, one_patient(query).unwrap_or_default())
+}
+
+/// The place behind a resource of a search; none where what is stored has none.
+pub fn cursor_at(
+    api: &FhirApi,
+    search: &Search,
+    instants: &Instants,
+    stored: &Stored,
+) -> Option<Cursor> {
+    let (query, id) = (&search.query, stored.id.clone());
+    let position = match (query.sort.key, instants) {
+        (SortKey::LastUpdated, Instants::Logical(axis)) if goes_by_marks(query) => {
+            return Some(Cursor::Mark(axis.mark_of(stored.seq), id));
+        }
+        (SortKey::LastUpdated, _) => Position::LastUpdated(stored.seq),
+        (SortKey::Id, _) => Position::Id(id),
+        (SortKey::Date, _) => Position::Date(stored.measured()?, id),
+    };
+    Some(Cursor::of(position, &api.seal, &sealed_for(query)))
+}
+
+pub async fn find(api: &FhirApi, search: &Search, instants: &Instants) -> Result<Found, Failure> {
     match instants {
-        // Within one patient the order of commits tells nothing of a shift. Across patients it does.
-        Instants::Logical(axis)
-            if search.query.sort.key == SortKey::LastUpdated
-                && (patient.is_none() || search.query.sort.ids_asked) =>
-        {
+        Instants::Logical(axis) if goes_by_marks(&search.query) => {
             by_marks(api, search, axis).await
         }
         Instants::Logical(_) | Instants::True => {
-            let sealed_for = format!("{}?{}", search.query.kind, patient.unwrap_or_default());
+            let sealed_for = sealed_for(&search.query);
             let after = match &search.cursor {
                 None => None,
                 Some(cursor) => {

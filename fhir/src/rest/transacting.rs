@@ -4,6 +4,7 @@
 //! transaction is done first ([`super::transaction`]); then what it reads is read.
 use super::bundled::{self, Entry, Sort};
 use super::outcome::Failure;
+use super::patching::Patch;
 use super::routes::{self, InBody, Segments, in_url};
 use super::transaction::transaction;
 use super::validating::resource_in;
@@ -154,7 +155,13 @@ async fn asked(api: &Api, headers: &HeaderMap, entry: Entry) -> Answer {
     );
     own.extend(own_headers(&entry)?);
     let pairs: InUrl = Ok(Query(entry.query));
-    let body = Bytes::from(entry.resource.unwrap_or_default());
+    let mut body = entry.resource.unwrap_or_default();
+    if entry.method == Method::PATCH {
+        let (kind, text) = Patch::in_entry(&body)?.into_body();
+        own.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+        body = text;
+    }
+    let body = Bytes::from(body);
     let segments = Segments(entry.path.iter().cloned().map(Some).collect());
     let path: Vec<&str> = entry.path.iter().map(String::as_str).collect();
     match (&entry.method, path.as_slice()) {
@@ -165,6 +172,7 @@ async fn asked(api: &Api, headers: &HeaderMap, entry: Entry) -> Answer {
         (&Method::PATCH, [_, _]) => routes::patch_one(api, segments, pairs, own, Ok(body)).await,
         (&Method::DELETE, [_]) => routes::remove_found(api, segments, pairs, own).await,
         (&Method::DELETE, [_, _]) => routes::remove(api, segments, pairs, own).await,
+        (&Method::GET | &Method::HEAD, [""]) => routes::search_system(api, pairs, own).await,
         (&Method::GET | &Method::HEAD, ["_history"]) => {
             routes::history_of_system(api, pairs, own).await
         }

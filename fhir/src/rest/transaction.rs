@@ -1,62 +1,23 @@
 //! A transaction (FHIR R4 http.html#trules): one transaction of the store, in the order DELETE, POST, PUT. What conditions
 //! find, of entries and of references, is looked up before and holds when it is done, or it is tried again.
-use super::access::{Asker, Intent};
+mod entry;
+
+use super::access::Intent;
 use super::bundled::{self, Entry};
 use super::conditional::{self, Condition, IF_NONE_EXIST, MAX_TRIES, Matching};
 use super::outcome::Failure;
 use super::reading::instants;
-use super::transacting::{Answered, MAX_ANSWER_BYTES, Told, alone, own_headers};
-use super::writing::{self, check_id, drawn};
-use super::{Api, FhirApi, Interaction, Reader, negotiation, routes};
-use crate::store::{
-    Change, Draft, Expect, FhirId, Guard, ResourceType, Stored, Transacted, Transaction, Unmet,
-    Written,
-};
+use super::transacting::{Answered, MAX_ANSWER_BYTES, Told, alone};
+use super::writing;
+use super::{Api, FhirApi, Reader, negotiation};
+use crate::store::{Draft, Guard, ResourceType, Stored, Transacted, Transaction, Unmet, Written};
 use axum::http::{HeaderMap, Method, StatusCode};
+use entry::{Does, Exists, Writes, writing_of};
 use futures_util::future::join_all;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Different references of one transaction that are conditions: bounds how long others wait.
 const MAX_REFERENCES: usize = 200;
-
-/// An entry that writes.
-struct Writes {
-    /// Its position in the Bundle.
-    at: usize,
-    asker: Asker,
-    kind: ResourceType,
-    id: FhirId,
-    expect: Expect,
-    resource: Option<String>,
-    /// DELETE, POST, PUT.
-    turn: u8,
-    /// What a search has to find for it.
-    guard: Option<Guard>,
-}
-
-impl Writes {
-    fn change(&self, draft: Option<&Draft>) -> Change {
-        match draft {
-            Some(draft) => Change::Put {
-                draft: draft.clone(),
-                expect: self.expect,
-            },
-            None => Change::Delete {
-                kind: self.kind,
-                id: self.id.clone(),
-                expect: self.expect,
-            },
-        }
-    }
-}
-
-/// An entry that creates what is there already.
-struct Exists {
-    at: usize,
-    asker: Asker,
-    stored: Box<Stored>,
-    guard: Guard,
-}
 
 /// What the entries of a transaction come to.
 #[derive(Default)]
@@ -238,119 +199,6 @@ async fn find_references(
     Ok(())
 }
 
-/// What an entry does.
-enum Does {
-    Reads,
-    Writes(Box<Writes>),
-    Exists(Box<Exists>),
-}
-
-async fn writing_of(
-    api: &FhirApi,
-    headers: &HeaderMap,
-    reader: &Reader,
-    (at, entry): (usize, &Entry),
-) -> Result<Does, Failure> {
-    let (interaction, turn) = match entry.method {
-        Method::DELETE => (Interaction::Delete, 0),
-        Method::POST => (Interaction::Create, 1),
-        Method::PUT => (Interaction::Update, 2),
-        Method::PATCH => return Err(Failure::method()),
-        _ => return Ok(Does::Reads),
-    };
-    let by_query = !entry.query.is_empty();
-    let (kind, id) = match (interaction, entry.path.as_slice()) {
-        (Interaction::Create, [kind]) if !by_query => (kind, None),
-        (Interaction::Update | Interaction::Delete, [kind]) if by_query => (kind, None),
-        (Interaction::Update | Interaction::Delete, [kind, id]) if !by_query => (kind, Some(id)),
-        _ if by_query => return Err(Failure::parameters()),
-        _ => return Err(Failure::no_such_path()),
-    };
-    let kind = routes::kind_of(kind, interaction)?;
-    let asker = api.asker(headers, kind, interaction)?;
-    let own = own_headers(entry)?;
-    let resource = match (interaction, &entry.resource) {
-        (Interaction::Delete, _) => None,
-        (_, Some(resource)) => Some(resource.clone()),
-        (_, None) => return Err(Failure::no_resource("the resource is missing")),
-    };
-    let mut writes = Writes {
-        at,
-        asker,
-        kind,
-        id: drawn((api.draw)()).ok_or_else(Failure::undrawn)?,
-        expect: match interaction {
-            Interaction::Create => Expect::Absent,
-            _ => writing::expected(&own)?,
-        },
-        resource,
-        turn,
-        guard: None,
-    };
-    if let Some(id) = id {
-        writes.id = id.parse().map_err(|_| Failure::id_not_taken())?;
-        if interaction == Interaction::Update {
-            let text = writes.resource.as_deref().unwrap_or_default();
-            if writing::id_in(text).as_deref() != Some(writes.id.as_str()) {
-                return Err(Failure::another_id());
-            }
-            check_id(api, kind, &writes.id).await?;
-        }
-    }
-    let pairs = match own.get(IF_NONE_EXIST) {
-        Some(text) if interaction == Interaction::Create => {
-            conditional::pairs_of(text.to_str().map_err(|_| Failure::parameters())?)?
-        }
-        _ if by_query => entry.query.clone(),
-        _ => return Ok(Does::Writes(Box::new(writes))),
-    };
-    let condition = Condition::read(api, headers, kind, &pairs, reader).await?;
-    conditioned(api, condition, interaction, writes).await
-}
-
-/// The same, of what a condition finds.
-async fn conditioned(
-    api: &FhirApi,
-    condition: Condition,
-    interaction: Interaction,
-    mut writes: Writes,
-) -> Result<Does, Failure> {
-    let own = writes.resource.as_deref().and_then(writing::id_in);
-    match (condition.look(api).await?, interaction) {
-        (Matching::Several, _) => return Err(Failure::several()),
-        (Matching::None, Interaction::Delete) => return Err(Failure::not_found()),
-        (Matching::None, Interaction::Update) => {
-            if let Some(own) = own {
-                writes.id = own.parse().map_err(|_| Failure::id_not_taken())?;
-                check_id(api, writes.kind, &writes.id).await?;
-            }
-            if writes.expect == Expect::Anything {
-                writes.expect = Expect::Absent;
-            }
-            writes.guard = Some(condition.guard(0, None));
-        }
-        (Matching::None, _) => writes.guard = Some(condition.guard(0, None)),
-        (Matching::One(stored), Interaction::Create) => {
-            let guard = condition.guard(0, Some(stored.id.clone()));
-            return Ok(Does::Exists(Box::new(Exists {
-                at: writes.at,
-                asker: writes.asker,
-                stored,
-                guard,
-            })));
-        }
-        (Matching::One(stored), _) => {
-            let is_other = |own: String| own != stored.id.as_str();
-            if interaction == Interaction::Update && own.is_some_and(is_other) {
-                return Err(Failure::another_id());
-            }
-            writes.guard = Some(condition.guard(0, Some(stored.id.clone())));
-            writes.id = stored.id;
-        }
-    }
-    Ok(Does::Writes(Box::new(writes)))
-}
-
 /// Judges, writes down and does it; what was done of each, and its content. None where a search found another than was
 /// looked up before.
 async fn written(
@@ -366,7 +214,10 @@ async fn written(
             Some(text) => {
                 let text = bundled::resolved(text, &work.names);
                 let draft = writing::draft(api, one.kind, one.id.clone(), &text);
-                Some(draft.map_err(|failure| failure.of_entry(one.at))?)
+                let of_entry = |failure: Failure| failure.of_entry(one.at);
+                let draft = draft.map_err(of_entry)?;
+                one.asker.check(&draft).map_err(of_entry)?;
+                Some(draft)
             }
         };
         drafts.push(draft);
@@ -388,6 +239,11 @@ async fn written(
         Transacted::Unmet {
             why: Unmet::Search, ..
         } => Ok(None),
+        // Somebody wrote in between: the patch is applied to that.
+        Transacted::Unmet {
+            at,
+            why: Unmet::Version,
+        } if writes.get(at).is_some_and(|one| one.patches) => Ok(None),
         Transacted::Unmet { at, why } => {
             let at = writes.get(at).map_or(0, |one| one.at);
             Err(Failure::unmet(why).of_entry(at))

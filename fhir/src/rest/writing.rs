@@ -83,6 +83,7 @@ pub async fn create(
     let intent = || {
         let id = drawn((api.draw)()).ok_or_else(Failure::undrawn)?;
         let draft = draft(api, kind, id, &request.read()?)?;
+        asker.check(&draft)?;
         Ok((intent_of(&draft), draft))
     };
     let (intent, reader) = (intent(), asker.reader.clone());
@@ -106,7 +107,9 @@ pub async fn update(
             return Err(Failure::another_id());
         }
         check_id(api, kind, &id).await?;
+        let expect = asker.check_current(api, kind, &id, expect).await?;
         let draft = draft(api, kind, id, &text)?;
+        asker.check(&draft)?;
         Ok((intent_of(&draft), draft).with(expect))
     };
     let (intent, reader) = (intent.await, asker.reader.clone());
@@ -134,10 +137,11 @@ pub async fn delete(
     request: Request<'_>,
 ) -> Result<Response, Failure> {
     let headers = request.headers;
-    let intent = || {
+    let intent = async {
         request.check()?;
         let id: FhirId = id?.parse().map_err(|_| Failure::not_found())?;
         let expect = expected(headers)?;
+        let expect = asker.check_current(api, kind, &id, expect).await?;
         let intent = Intent {
             request: format!("{kind}/{id}"),
             patient: None,
@@ -145,7 +149,7 @@ pub async fn delete(
         };
         Ok((intent, Change::Delete { kind, id, expect }))
     };
-    let (intent, reader) = (intent(), asker.reader.clone());
+    let (intent, reader) = (intent.await, asker.reader.clone());
     let commit = |change| remove(api, reader, change, headers);
     asker.write(api, intent, commit).await
 }

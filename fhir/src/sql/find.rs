@@ -3,7 +3,7 @@ use crate::query::sql::{Bind, Dialect, Sql, Visible, condition};
 use crate::query::{Filter, Kind, Sort, SortBy};
 use crate::store::{Find, FindPlace, Guard};
 
-/// Nothing is hidden within a search: who asks for one has been found to see every type that it passes through.
+/// Nothing is hidden within what a scope says: it looks at the resource alone.
 const EVERYTHING: Visible<'static> = &|_| None;
 
 /// One page: the columns type, id, version, updated, body, source, seq, and the value of each key.
@@ -59,7 +59,11 @@ pub(crate) fn count(dialect: Dialect, find: &Find) -> Sql {
 pub(crate) fn few(dialect: Dialect, guard: &Guard) -> Sql {
     let mut sql = Sql::new(dialect);
     sql.push("SELECT r.id FROM resource r WHERE ");
-    root(&mut sql, &Find::of(guard.kind, guard.filter.clone(), 2));
+    let find = Find {
+        sights: guard.sights.clone(),
+        ..Find::of(guard.kind, guard.filter.clone(), 2)
+    };
+    root(&mut sql, &find);
     sql.push(" ORDER BY r.id LIMIT 2");
     sql
 }
@@ -70,6 +74,10 @@ fn root(sql: &mut Sql, find: &Find) {
     for (at, kind) in find.types.iter().enumerate() {
         sql.push(if at > 0 { " OR r.type = " } else { "r.type = " });
         sql.bind_text(kind);
+        if let Some(sight) = find.sights.get(kind) {
+            sql.push(" AND ");
+            condition(sql, "r", &[*kind], sight, EVERYTHING);
+        }
     }
     sql.push(")");
     if let Some(marks) = &find.marks {
@@ -80,7 +88,8 @@ fn root(sql: &mut Sql, find: &Find) {
         Filter::All(all) if all.is_empty() => {}
         filter => {
             sql.push(" AND ");
-            condition(sql, "r", &find.types, filter, EVERYTHING);
+            let visible = |kind: &str| find.sights.get(kind).cloned();
+            condition(sql, "r", &find.types, filter, &visible);
         }
     }
 }

@@ -1,6 +1,10 @@
 //! A search by any standard parameter of R4, as an engine is asked for it, and what a change expects a search to find.
 use super::{FhirId, ResourceType, Stored};
 use crate::query::{Filter, Sort, SortBy, sql::Bind};
+use std::collections::BTreeMap;
+
+/// Of types of which not everything may be seen, what holds of what may.
+pub type Sights = BTreeMap<&'static str, Filter>;
 
 /// What to find, in which order, and which page of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,6 +18,8 @@ pub struct Find {
     /// Where instants are logical: the marks of the reader's axis, ascending. Then `_lastUpdated` sorts by them, and what
     /// was stored after the last of them is not found.
     pub marks: Option<Vec<i64>>,
+    /// What may be found of some types, whatever is asked for: also of those that a chain passes through.
+    pub sights: Sights,
     /// The end of the page before.
     pub after: Option<FindPlace>,
     /// Resources on the page, at most [`super::MAX_PAGE`].
@@ -29,6 +35,7 @@ impl Find {
             filter,
             sort: Vec::new(),
             marks: None,
+            sights: Sights::new(),
             after: None,
             count,
         }
@@ -95,6 +102,8 @@ pub struct Guard {
     pub kind: ResourceType,
     /// By what.
     pub filter: Filter,
+    /// What may be found of some types.
+    pub sights: Sights,
     /// The one that is found, or none.
     pub found: Option<FhirId>,
 }

@@ -8,8 +8,8 @@ use libtest_mimic::Failed;
 use medmesh_fhir::admit::Holding;
 use medmesh_fhir::contract::Engine;
 use medmesh_fhir::rest::{
-    Access, AccessLog, Authorize, Denied, FHIR_JSON, FhirApi, Interaction, Reader, Refused,
-    Unwritten, Vantages,
+    Access, AccessLog, Authorize, Denied, FHIR_JSON, FhirApi, Granted, Interaction, Reader,
+    Refused, Unwritten, Vantages,
 };
 use medmesh_fhir::search::Seal;
 use medmesh_fhir::store::{ResourceStore, ResourceType};
@@ -36,8 +36,8 @@ impl Authorize for Everybody {
         headers: &HeaderMap,
         _: ResourceType,
         _: Interaction,
-    ) -> Result<Reader, Denied> {
-        self.known(headers)
+    ) -> Result<Granted, Denied> {
+        self.known(headers).map(Granted::everything)
     }
 
     fn known(&self, _: &HeaderMap) -> Result<Reader, Denied> {

@@ -1,13 +1,18 @@
 //! Scopes of backend clients: `system/<resource>.<cruds>` on FHIR (SMART App Launch 2.2, "Scopes"), and
 //! `mesh/<resource>.<cruds>` on `/api/v1`.
 //!
-//! SMART v1's `.read`, `.write` and `.*` are understood. Search parameters within a scope are not, and grant nothing.
+//! SMART v1's `.read`, `.write` and `.*` are understood, and so are search parameters behind a scope of a resource type
+//! (`system/Observation.rs?category=vital-signs`): it is over those resources alone that they find. What they mean is
+//! for whoever serves the resources to say; nothing that they do not understand is granted.
 use std::{fmt, str::FromStr};
 
 /// A scope that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a scope is written like system/*.rs, system/Observation.read or mesh/devices.r")]
 pub struct InvalidScope;
+
+/// Bytes of the search parameters of a scope.
+const MAX_QUERY_BYTES: usize = 1_024;
 
 /// Scopes in one token request; more than any client has use for.
 const MAX_SCOPES: usize = 64;
@@ -84,6 +89,21 @@ struct Scope {
     /// None: every resource.
     resource: Option<String>,
     interactions: Interactions,
+    /// Search parameters that find what it is over, all of them; every one of the type when there is none.
+    query: Option<String>,
+}
+
+/// Whether a text is pairs of names and values, in what a scope may be written with (RFC 6749 §3.3).
+fn is_query(text: &str) -> bool {
+    let is_pair = |pair: &str| {
+        let sides = pair.split_once('=');
+        sides.is_some_and(|(name, value)| !name.is_empty() && !value.is_empty())
+    };
+    text.len() <= MAX_QUERY_BYTES
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'?' | b'#'))
+        && text.split('&').all(is_pair)
 }
 
 impl Scope {
@@ -94,7 +114,17 @@ impl Scope {
             "mesh" => Context::Mesh,
             _ => return Err(InvalidScope),
         };
-        let (resource, interactions) = rest.split_once('.').ok_or(InvalidScope)?;
+        let (resource, rest) = rest.split_once('.').ok_or(InvalidScope)?;
+        let (interactions, query) = match rest.split_once('?') {
+            Some((interactions, query)) => (interactions, Some(query)),
+            None => (rest, None),
+        };
+        let takes_query = context == Context::System
+            && resource != "*"
+            && !matches!(interactions, "read" | "write" | "*");
+        if query.is_some_and(|query| !takes_query || !is_query(query)) {
+            return Err(InvalidScope);
+        }
         let named = !resource.is_empty()
             && resource
                 .bytes()
@@ -106,6 +136,7 @@ impl Scope {
             context,
             resource: (resource != "*").then(|| resource.to_owned()),
             interactions: Interactions::parse(interactions).ok_or(InvalidScope)?,
+            query: query.map(str::to_owned),
         })
     }
 
@@ -117,10 +148,19 @@ impl Scope {
             _ => return None,
         };
         let interactions = Interactions(self.interactions.0 & other.interactions.0);
-        (self.context == other.context && interactions.0 != 0).then_some(Self {
+        let query = match (&self.query, &other.query) {
+            (None, any) | (any, None) => any.clone(),
+            (Some(a), Some(b)) if a == b => Some(a.clone()),
+            (Some(a), Some(b)) => Some(format!("{a}&{b}")).filter(|both| is_query(both)),
+        };
+        // What would be longer than a scope may be is not granted.
+        let is_lost = query.is_none() && (self.query.is_some() || other.query.is_some());
+        let meets = self.context == other.context && interactions.0 != 0 && !is_lost;
+        meets.then_some(Self {
             context: self.context,
             resource,
             interactions,
+            query,
         })
     }
 }
@@ -137,7 +177,10 @@ impl fmt::Display for Scope {
                 write!(f, "{letter}")?;
             }
         }
-        Ok(())
+        match &self.query {
+            Some(query) => write!(f, "?{query}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -146,16 +189,27 @@ impl fmt::Display for Scope {
 pub struct Scopes(Vec<Scope>);
 
 impl Scopes {
-    /// Whether a FHIR interaction with a resource type is allowed.
+    /// Over what of a resource type a FHIR interaction is allowed: over what any of these search parameters find, or over
+    /// everything when there are none. Nothing is allowed when this is none.
     #[must_use]
-    pub fn allow(&self, resource: &str, interaction: Interaction) -> bool {
-        self.has(Context::System, resource, interaction)
+    pub fn over(&self, resource: &str, interaction: Interaction) -> Option<Vec<&str>> {
+        let mut queries = Vec::new();
+        let mut scopes = self.that(Context::System, resource, interaction).peekable();
+        scopes.peek()?;
+        for scope in scopes {
+            match &scope.query {
+                None => return Some(Vec::new()),
+                Some(query) => queries.push(query.as_str()),
+            }
+        }
+        Some(queries)
     }
 
     /// Whether an interaction with a collection of `/api/v1` (`devices`, `facilities`) is allowed.
     #[must_use]
     pub fn allow_api(&self, collection: &str, interaction: Interaction) -> bool {
-        self.has(Context::Mesh, collection, interaction)
+        let mut scopes = self.that(Context::Mesh, collection, interaction);
+        scopes.next().is_some()
     }
 
     /// Whether nothing is allowed.
@@ -164,8 +218,13 @@ impl Scopes {
         self.0.is_empty()
     }
 
-    fn has(&self, context: Context, resource: &str, interaction: Interaction) -> bool {
-        self.0.iter().any(|scope| {
+    fn that<'s>(
+        &'s self,
+        context: Context,
+        resource: &str,
+        interaction: Interaction,
+    ) -> impl Iterator<Item = &'s Scope> {
+        self.0.iter().filter(move |scope| {
             scope.context == context
                 && scope.resource.as_deref().is_none_or(|own| own == resource)
                 && scope.interactions.has(interaction)
@@ -252,13 +311,32 @@ mod tests {
         ] {
             for (_, interaction) in LETTERS {
                 let expected = allowed.contains(&interaction);
-                let got = scopes(scope).allow(resource, interaction);
+                let got = scopes(scope).over(resource, interaction).is_some();
                 assert_eq!(got, expected, "{scope} {resource} {interaction:?}");
             }
         }
         assert!(scopes("mesh/devices.r").allow_api("devices", Read));
         assert!(!scopes("mesh/devices.r").allow_api("facilities", Read));
         assert!(!scopes("system/*.cruds").allow_api("devices", Read));
+    }
+
+    #[test]
+    fn a_scope_with_search_parameters_is_over_what_they_find() {
+        use Interaction::{Read, Search, Update};
+        let vital = "category=vital-signs";
+        let two = format!("system/Observation.rs?{vital} system/Observation.r?code=8867-4");
+        let all = format!("{two} system/*.s");
+        for (text, interaction, over) in [
+            (&two, Read, Some(vec![vital, "code=8867-4"])),
+            (&two, Search, Some(vec![vital])),
+            (&two, Update, None),
+            (&all, Search, Some(vec![])),
+        ] {
+            let scopes = scopes(text);
+            assert_eq!(scopes.over("Observation", interaction), over, "{text}");
+            assert_eq!(scopes.to_string(), *text);
+        }
+        assert_eq!(scopes(&two).over("Patient", Read), None);
     }
 
     #[test]
@@ -273,7 +351,16 @@ mod tests {
             "system/*.x",
             "patient/*.rs",
             "user/*.rs",
-            "system/Observation.rs?category=x",
+            "system/*.rs?category=x",
+            "system/Observation.read?category=x",
+            "mesh/devices.r?category=x",
+            "system/Observation.rs?",
+            "system/Observation.rs?category",
+            "system/Observation.rs?category=",
+            "system/Observation.rs?category=x&",
+            "system/Observation.rs?=x",
+            "system/Observation.rs?a=b?c=d",
+            "system/Observation.rs?a=\u{e4}",
             "system/.rs",
             "openid",
         ] {
@@ -293,6 +380,22 @@ mod tests {
                 "system/Patient.r system/Device.s",
             ),
             ("system/*.read openid", "system/*.rs", "system/*.rs"),
+            (
+                "system/Observation.rs?category=x",
+                "system/*.cruds",
+                "system/Observation.rs?category=x",
+            ),
+            (
+                "system/*.rs",
+                "system/Observation.rs?category=x",
+                "system/Observation.rs?category=x",
+            ),
+            (
+                "system/Observation.rs?a=b",
+                "system/Observation.r?c=d",
+                "system/Observation.r?a=b&c=d",
+            ),
+            ("system/Patient.rs?a=b", "system/Observation.rs", ""),
             ("system/*.c", "system/*.rs", ""),
             ("mesh/*.r", "system/*.rs", ""),
             ("openid launch/patient", "system/*.rs", ""),

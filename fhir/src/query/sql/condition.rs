@@ -103,6 +103,12 @@ impl Compiler<'_, '_> {
                     own.push("x.id = ");
                     own.sql.bind_text(id);
                 });
+                if let Some(visible) = (self.visible)("List") {
+                    let list = self.alias('l');
+                    self.push(&format!(" AND x.id IN (SELECT {list}.id FROM resource {list} WHERE {list}.type = 'List' AND "));
+                    self.filter(&list, &["List"], &visible);
+                    self.push(")");
+                }
                 self.push("))");
             }
             Filter::Chain { param, targets } => self.chain(alias, types, param, targets),

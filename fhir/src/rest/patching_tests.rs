@@ -1,0 +1,104 @@
+//! Tests of patches in batches and transactions.
+use super::finding_tests::finding;
+use super::*;
+use base64::{Engine, engine::general_purpose::STANDARD};
+use futures_util::future::join_all;
+use serde_json::json;
+
+/// An entry with a JSON Patch, in a Binary.
+fn json_patch(url: &str, patch: &Value) -> Value {
+    let data = STANDARD.encode(patch.to_string());
+    json!({"request": {"method": "PATCH", "url": url}, "resource": {
+        "resourceType": "Binary", "contentType": "application/json-patch+json", "data": data,
+    }})
+}
+
+/// An entry with a FHIRPath Patch.
+fn fhirpath_patch(url: &str, year: &str) -> Value {
+    json!({"request": {"method": "PATCH", "url": url}, "resource": {
+        "resourceType": "Parameters", "parameter": [{"name": "operation", "part": [
+            {"name": "type", "valueCode": "replace"},
+            {"name": "path", "valueString": "Condition.recordedDate"},
+            {"name": "value", "valueDateTime": year},
+        ]}],
+    }})
+}
+
+fn replace(year: &str) -> Value {
+    json!([{"op": "replace", "path": "/recordedDate", "value": year}])
+}
+
+#[tokio::test]
+async fn patches_are_done_in_a_batch_and_in_a_transaction() {
+    let api = fixture().await;
+    let one = api.create(&finding(2001, None)).await;
+    let other = api.create(&finding(2002, None)).await;
+    let by_condition = format!(
+        "Condition?identifier=urn:ietf:rfc:3986%7C{}",
+        finding_tests::identifier(2002)
+    );
+    for (kind, years) in [
+        ("batch", ["2003", "2004"]),
+        ("transaction", ["2005", "2006"]),
+    ] {
+        let entries = json!([
+            json_patch(&one, &replace(years[0])),
+            fhirpath_patch(&by_condition, years[1]),
+        ]);
+        let reply = api.bundle(kind, &entries).await;
+        assert_eq!(reply.status, StatusCode::OK, "{}", reply.text);
+        for at in [0, 1] {
+            let status = &reply.json()["entry"][at]["response"]["status"];
+            assert_eq!(status, "200 OK", "{}", reply.text);
+        }
+        for (reference, year) in [(&one, years[0]), (&other, years[1])] {
+            let read = api.get(&format!("/fhir/{reference}")).await.json();
+            assert_eq!(read["recordedDate"], year, "{kind}");
+        }
+    }
+    let fails = json!([{"op": "test", "path": "/recordedDate", "value": "1999"}]);
+    let names = json!([{"op": "add", "path": "/note", "value": [{"text": "Ada"}]}]);
+    let not_there = "Condition/11111111-2222-4333-8444-555555555555";
+    for (entry, status) in [
+        (json_patch(&other, &fails), 422),
+        (json_patch(&other, &names), 422),
+        (json_patch(not_there, &replace("1999")), 404),
+        (
+            json!({"request": {"method": "PATCH", "url": other}, "resource": {"resourceType": "Binary"}}),
+            415,
+        ),
+        (json!({"request": {"method": "PATCH", "url": other}}), 400),
+    ] {
+        let entries = json!([json_patch(&one, &replace("2007")), entry]);
+        let reply = api.bundle("transaction", &entries).await;
+        assert_eq!(reply.issue().0, status, "{}", reply.text);
+        let read = api.get(&format!("/fhir/{one}")).await.json();
+        assert_eq!(read["recordedDate"], "2005", "nothing of it was done");
+    }
+}
+
+#[tokio::test]
+async fn of_patches_that_come_at_once_in_transactions_each_is_kept() {
+    let api = fixture().await;
+    let one = api.create(&finding(2001, None)).await;
+    let bundles = (0..8_u32).map(|number| {
+        let value =
+            json!({"system": "urn:ietf:rfc:3986", "value": finding_tests::identifier(number)});
+        json!([json_patch(
+            &one,
+            &json!([{"op": "add", "path": "/identifier/-", "value": value}])
+        )])
+    });
+    let bundles: Vec<Value> = bundles.collect();
+    for reply in join_all(
+        bundles
+            .iter()
+            .map(|entries| api.bundle("transaction", entries)),
+    )
+    .await
+    {
+        assert_eq!(reply.status, StatusCode::OK, "{}", reply.text);
+    }
+    let read = api.get(&format!("/fhir/{one}")).await.json();
+    assert_eq!(read["identifier"].as_array().unwrap().len(), 9);
+}

@@ -1,0 +1,272 @@
+//! Readings by the parameters of R4 that no column answers.
+//!
+//! What columns find is read and judged one by one, by the rule that every engine keeps ([`crate::query::holds`]): so many
+//! in one request, and then the page ends, with fewer resources than were asked for and a link to the next one. What a
+//! chain or `_has` leads to is looked up before: then it is a list of ids.
+use super::searching::{self, Found};
+use super::vantage::Instants;
+use super::{FhirApi, Interaction, Reader, finding, including, outcome::Failure};
+use crate::query::{self, Filter, Match, ReferenceMatch, TokenMatch};
+use crate::search::{self, Search};
+use crate::store::{FhirId, Find, MAX_PAGE, ResourceType, Sights, Stored, rows_of};
+use axum::http::HeaderMap;
+use types::{Category, Code};
+
+/// Readings that are judged in one request.
+const MAX_JUDGED: usize = 5_000;
+/// Readings that are judged for one total; more is refused.
+const MAX_COUNTED: usize = 50_000;
+/// Readings of one look into the store.
+const CHUNK: u16 = 500;
+
+/// Who asks.
+pub struct Asked<'a> {
+    pub api: &'a FhirApi,
+    pub headers: &'a HeaderMap,
+    pub reader: &'a Reader,
+}
+
+/// Whether the columns answer a parameter.
+pub fn has_column(name: &str) -> bool {
+    search::is_known(ResourceType::Observation, name)
+}
+
+impl Asked<'_> {
+    /// Conditions as what columns answer, added to the query, and what has to be judged.
+    pub async fn split(
+        &self,
+        search: &mut Search,
+        conditions: Vec<Filter>,
+    ) -> Result<Option<Filter>, Failure> {
+        let mut rest = Vec::new();
+        for condition in flat(conditions) {
+            match self.resolved(condition).await? {
+                Filter::Param { param, matches } => match as_column(param.code, &matches) {
+                    Some(column) => search.query.filters.push(column),
+                    None => rest.push(Filter::Param { param, matches }),
+                },
+                Filter::Id(ids) => {
+                    let ids = ids.iter().filter_map(|id| id.parse().ok()).collect();
+                    search.query.filters.push(search::Filter::Id(ids));
+                }
+                other => rest.push(other),
+            }
+        }
+        Ok((!rest.is_empty()).then_some(Filter::All(rest)))
+    }
+
+    /// The condition without what leads to other resources. A condition of a request has none within another one.
+    async fn resolved(&self, condition: Filter) -> Result<Filter, Failure> {
+        match condition {
+            Filter::Chain { param, targets } => {
+                let mut matches = Vec::new();
+                for (name, inner) in targets {
+                    for stored in self.all_of(name, inner).await? {
+                        matches.push(including::leads_to(&stored));
+                    }
+                }
+                Ok(Filter::Param { param, matches })
+            }
+            Filter::Has {
+                source,
+                reference,
+                inner,
+            } => self.referred_to(source, reference.code, *inner).await,
+            Filter::List(ids) => self.referred_to("List", "item", Filter::Id(ids)).await,
+            other => Ok(other),
+        }
+    }
+
+    /// The readings that resources of a type refer to by a parameter.
+    async fn referred_to(
+        &self,
+        source: &str,
+        code: &str,
+        inner: Filter,
+    ) -> Result<Filter, Failure> {
+        let mut ids = Vec::new();
+        for stored in self.all_of(source, inner).await? {
+            for (param, kind, id) in including::references(&stored, &self.api.base) {
+                if param == code && kind == ResourceType::Observation {
+                    ids.push(id);
+                }
+            }
+        }
+        Ok(Filter::Id(ids))
+    }
+
+    /// All of a type that a filter holds of, if the token lets its bearer search it.
+    async fn all_of(&self, name: &str, mut filter: Filter) -> Result<Vec<Stored>, Failure> {
+        let kind = ResourceType::parse(name).ok_or_else(Failure::no_such_path)?;
+        let (api, headers) = (self.api, self.headers);
+        let mut sights = Sights::new();
+        let asker = api.asker(headers, kind, Interaction::SearchType)?;
+        asker.sight.add_to(&mut sights, kind);
+        finding::may_look(api, headers, kind, &filter, &mut sights)?;
+        // No reading refers to another one.
+        if !kind.is_indexed() {
+            return Ok(Vec::new());
+        }
+        let instants = finding::instants(api, self.reader, &mut filter).await?;
+        let find = Find {
+            marks: finding::marks(&instants),
+            sights,
+            ..Find::of(kind, filter, MAX_PAGE)
+        };
+        let page = api.store.find(&find).await?;
+        match page.next {
+            None => Ok(page.resources),
+            Some(_) => Err(Failure::leads_too_far()),
+        }
+    }
+}
+
+/// Conditions all of which hold, without those that are several.
+fn flat(conditions: Vec<Filter>) -> Vec<Filter> {
+    let each = conditions
+        .into_iter()
+        .flat_map(|condition| match condition {
+            Filter::All(all) => flat(all),
+            one => vec![one],
+        });
+    each.collect()
+}
+
+/// What a column answers of a condition; none of what it does not.
+fn as_column(code: &str, matches: &[Match]) -> Option<search::Filter> {
+    match code {
+        "code" => {
+            let of = |code: &Code| is_one(matches, code.info().system, code.info().code);
+            is_coded(matches).then(|| search::Filter::Code(Code::all().filter(of).collect()))
+        }
+        "category" => {
+            let all = crate::map::CATEGORIES.into_iter();
+            let of = |one: &Category| is_one(matches, one.system(), one.as_str());
+            is_coded(matches).then(|| search::Filter::Category(all.filter(of).collect()))
+        }
+        _ => as_reference(code, matches),
+    }
+}
+
+fn is_coded(matches: &[Match]) -> bool {
+    matches.iter().all(|one| {
+        matches!(
+            one,
+            Match::Token(TokenMatch::Code(_) | TokenMatch::Coded(..) | TokenMatch::System(_))
+        )
+    })
+}
+
+/// Whether a code, which has a system, is one of these. Readings have codes and categories of closed tables alone.
+fn is_one(matches: &[Match], system: &str, code: &str) -> bool {
+    matches.iter().any(|one| match one {
+        Match::Token(TokenMatch::Code(wanted)) => wanted == code,
+        Match::Token(TokenMatch::Coded(of, wanted)) => of == system && wanted == code,
+        Match::Token(TokenMatch::System(of)) => of == system,
+        _ => false,
+    })
+}
+
+/// What a column answers of a reference.
+fn as_reference(code: &str, matches: &[Match]) -> Option<search::Filter> {
+    let (mut patients, mut devices) = (Vec::new(), Vec::new());
+    for one in matches {
+        let Match::Reference(ReferenceMatch::Local {
+            resource_type: Some(kind),
+            id,
+            version: None,
+        }) = one
+        else {
+            return None;
+        };
+        let id: FhirId = id.parse().ok()?;
+        match kind.as_str() {
+            "Patient" => patients.push(id),
+            "Device" => devices.push(id),
+            // No reading is of anything else.
+            _ => {}
+        }
+    }
+    match code {
+        "patient" => Some(search::Filter::Patient(patients)),
+        "device" => Some(search::Filter::Device(devices)),
+        "subject" => Some(search::Filter::Subject { patients, devices }),
+        _ => None,
+    }
+}
+
+fn holds(rest: &Filter, stored: &Stored) -> bool {
+    let source = stored.source.map(|source| source.to_string());
+    let rows = rows_of(&stored.json, source.as_deref());
+    let found = query::Found {
+        resource_type: stored.kind.as_str(),
+        id: stored.id.as_str(),
+        last_updated: stored.updated.0,
+        rows: &rows,
+    };
+    query::holds(rest, &found, &[])
+}
+
+/// One page of those that the rest holds of.
+pub async fn page(
+    api: &FhirApi,
+    search: &Search,
+    instants: &Instants,
+    rest: &Filter,
+) -> Result<Found, Failure> {
+    let wanted = usize::from(search.query.count);
+    let mut asked = search.clone();
+    asked.query.count = CHUNK;
+    let (mut resources, mut judged) = (Vec::new(), 0);
+    loop {
+        let found = searching::find(api, &asked, instants).await?;
+        let is_last = found.next.is_none();
+        let count = found.resources.len();
+        for (at, stored) in found.resources.into_iter().enumerate() {
+            judged += 1;
+            if !holds(rest, &stored) {
+                continue;
+            }
+            let next = (resources.len() + 1 == wanted)
+                .then(|| searching::cursor_at(api, search, instants, &stored));
+            resources.push(stored);
+            if let Some(next) = next {
+                let next = next.filter(|_| !is_last || at + 1 < count);
+                return Ok(Found { resources, next });
+            }
+        }
+        asked.cursor = found.next;
+        if asked.cursor.is_none() || judged >= MAX_JUDGED {
+            return Ok(Found {
+                resources,
+                next: asked.cursor,
+            });
+        }
+    }
+}
+
+/// How many the rest holds of.
+pub async fn total(
+    api: &FhirApi,
+    search: &Search,
+    instants: &Instants,
+    rest: &Filter,
+) -> Result<u64, Failure> {
+    let mut asked = search.clone();
+    asked.query.count = CHUNK;
+    asked.cursor = None;
+    let (mut total, mut judged) = (0, 0);
+    loop {
+        let found = searching::find(api, &asked, instants).await?;
+        judged += found.resources.len();
+        let held = found.resources.iter().filter(|stored| holds(rest, stored));
+        total += u64::try_from(held.count()).unwrap_or(0);
+        asked.cursor = found.next;
+        if asked.cursor.is_none() {
+            return Ok(total);
+        }
+        if judged >= MAX_COUNTED {
+            return Err(Failure::too_many_to_count());
+        }
+    }
+}

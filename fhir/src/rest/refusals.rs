@@ -1,0 +1,95 @@
+//! Why searches, conditions, patches and scopes are refused.
+use super::outcome::Failure;
+use crate::patch::PatchError;
+use axum::http::StatusCode;
+
+impl Failure {
+    /// FHIR R4 http.html#ccreate: more than one resource matches.
+    pub(super) fn several() -> Self {
+        Self::new(
+            StatusCode::PRECONDITION_FAILED,
+            "multiple-matches",
+            "the condition finds more than one resource; nothing was written",
+        )
+    }
+
+    pub(super) fn too_many_last() -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "too-costly",
+            "there are too many readings of this patient to look through; name codes, a category or a date",
+        )
+    }
+
+    pub(super) fn nothing_referred_to() -> Self {
+        Self::new(
+            StatusCode::PRECONDITION_FAILED,
+            "not-found",
+            "the condition of a reference finds nothing; nothing was written",
+        )
+    }
+
+    /// A condition that would hold of everything.
+    pub(super) fn no_condition() -> Self {
+        Self::new(
+            StatusCode::PRECONDITION_FAILED,
+            "required",
+            "a condition on resources is expected, as in identifier=system|value; nothing was written",
+        )
+    }
+
+    /// What a condition found changed each time before it could be acted upon.
+    pub(super) fn contended() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "conflict",
+            "others write the same all the time; try again later",
+        )
+    }
+
+    pub(super) fn patch(error: &PatchError) -> Self {
+        let status = match error {
+            PatchError::Malformed { .. } => StatusCode::BAD_REQUEST,
+            PatchError::Unprocessable { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+        };
+        Self::new(status, "processing", error.to_string())
+    }
+
+    pub(super) fn not_a_patch() -> Self {
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "not-supported",
+            "a patch is application/json-patch+json, or application/fhir+json with Parameters",
+        )
+    }
+
+    pub(super) fn too_many_included() -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "too-costly",
+            format!(
+                "a page includes {} resources at most; ask for smaller pages with _count",
+                super::including::MAX_INCLUDED
+            ),
+        )
+    }
+
+    pub(super) fn leads_too_far() -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "too-costly",
+            format!(
+                "a chain leads to more than {} resources; narrow it",
+                crate::store::MAX_PAGE
+            ),
+        )
+    }
+
+    pub(super) fn too_many_to_count() -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "too-costly",
+            "there are too many readings to judge each for a total; name a patient, a code or a date, or follow the pages",
+        )
+    }
+}

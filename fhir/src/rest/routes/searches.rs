@@ -1,0 +1,193 @@
+//! The ways to a search: of a type, of the system, and within a compartment, each by GET and by POST.
+use super::super::access::{Asker, Found};
+use super::super::{
+    Answer, Api, FhirApi, InUrl, Interaction, Pairs, check_format, everything, finding,
+    finding::Root, outcome::Failure, searching::search_type,
+};
+use super::{InBody, Segments, id_of, in_url, kind_of};
+use crate::query::is_compartment;
+use crate::store::{FhirId, ResourceType};
+use axum::{
+    body::Body,
+    extract::{Form, FromRequest},
+    http::{HeaderMap, Request, StatusCode, header},
+};
+
+pub async fn search(api: Api, path: Segments, pairs: InUrl, headers: HeaderMap) -> Answer {
+    let kind = kind_of(path.at(0)?, Interaction::SearchType)?;
+    let asker = api.asker(&headers, kind, Interaction::SearchType)?;
+    let found = search_by(&api, kind, &asker, pairs, None, &headers).await;
+    asker.answer(&api, found).await
+}
+
+/// Parameters of the URL and of the form count together (FHIR R4 search.html#post).
+pub async fn search_by_post(
+    api: Api,
+    path: Segments,
+    pairs: InUrl,
+    headers: HeaderMap,
+    body: InBody,
+) -> Answer {
+    let kind = kind_of(path.at(0)?, Interaction::SearchType)?;
+    let asker = api.asker(&headers, kind, Interaction::SearchType)?;
+    let found = search_by(&api, kind, &asker, pairs, Some(body), &headers).await;
+    asker.answer(&api, found).await
+}
+
+async fn search_by(
+    api: &FhirApi,
+    kind: ResourceType,
+    asker: &Asker,
+    pairs: InUrl,
+    body: Option<InBody>,
+    headers: &HeaderMap,
+) -> Result<Found, Failure> {
+    let mut pairs = in_url(pairs)?;
+    if let Some(body) = body {
+        pairs.extend(in_form(headers, body).await?);
+    }
+    check_format(headers, &pairs)?;
+    if !kind.is_indexed() {
+        return search_type(api, kind, pairs, headers, asker).await;
+    }
+    finding::find(api, &Root::Type(kind), pairs, headers, asker).await
+}
+
+/// A search of several types, or of all.
+pub async fn search_system(api: Api, pairs: InUrl, headers: HeaderMap) -> Answer {
+    let asker = api.anybody(&headers, ResourceType::ANY, Interaction::SearchSystem)?;
+    let found = search_system_by(&api, &asker, pairs, None, &headers).await;
+    asker.answer(&api, found).await
+}
+
+pub async fn search_system_by_post(
+    api: Api,
+    pairs: InUrl,
+    headers: HeaderMap,
+    body: InBody,
+) -> Answer {
+    let asker = api.anybody(&headers, ResourceType::ANY, Interaction::SearchSystem)?;
+    let found = search_system_by(&api, &asker, pairs, Some(body), &headers).await;
+    asker.answer(&api, found).await
+}
+
+async fn search_system_by(
+    api: &FhirApi,
+    asker: &Asker,
+    pairs: InUrl,
+    body: Option<InBody>,
+    headers: &HeaderMap,
+) -> Result<Found, Failure> {
+    let mut pairs = in_url(pairs)?;
+    if let Some(body) = body {
+        pairs.extend(in_form(headers, body).await?);
+    }
+    check_format(headers, &pairs)?;
+    finding::find(api, &Root::System, pairs, headers, asker).await
+}
+
+/// A search within a compartment, with parameters in a form (FHIR R4 search.html#Compartment).
+pub async fn below_by_post(
+    api: Api,
+    path: Segments,
+    pairs: InUrl,
+    headers: HeaderMap,
+    body: InBody,
+) -> Answer {
+    let of = kind_of(path.at(0)?, Interaction::Read)?;
+    if !is_compartment(of.as_str()) {
+        return Err(Failure::no_such_path());
+    }
+    let kind = kind_of(path.at(2)?, Interaction::SearchType)?;
+    let asker = api.asker(&headers, kind, Interaction::SearchType)?;
+    let found = async {
+        let id = id_of(path.at(1)?)?;
+        let mut all = in_url(pairs)?;
+        all.extend(in_form(&headers, body).await?);
+        within(&api, (of, id), kind, &asker, all, &headers).await
+    };
+    let found = found.await;
+    asker.answer(&api, found).await
+}
+
+/// What stands below a resource: an operation, or a type within its compartment (FHIR R4 search.html#Compartment).
+pub async fn below(api: Api, path: Segments, pairs: InUrl, headers: HeaderMap) -> Answer {
+    let (of, inner) = (kind_of(path.at(0)?, Interaction::Read)?, path.at(2)?);
+    match inner {
+        "$everything" if everything::TYPES.contains(&of.as_str()) => {
+            let asker = api.asker(&headers, of, Interaction::SearchType)?;
+            let found = async {
+                let id = id_of(path.at(1)?)?;
+                everything::everything(&api, of, id, &asker, pairs, &headers).await
+            };
+            let found = found.await;
+            asker.answer(&api, found).await
+        }
+        "$meta" => {
+            let asker = api.asker(&headers, of, Interaction::Read)?;
+            let found = async {
+                let id = id_of(path.at(1)?)?;
+                everything::meta(&api, of, id, &asker, pairs, &headers).await
+            };
+            let found = found.await;
+            asker.answer(&api, found).await
+        }
+        _ if !is_compartment(of.as_str()) => Err(Failure::no_such_path()),
+        inner => {
+            let kind = kind_of(inner, Interaction::SearchType)?;
+            let asker = api.asker(&headers, kind, Interaction::SearchType)?;
+            let found = async {
+                let id = id_of(path.at(1)?)?;
+                within(&api, (of, id), kind, &asker, in_url(pairs)?, &headers).await
+            };
+            let found = found.await;
+            asker.answer(&api, found).await
+        }
+    }
+}
+
+/// A search within a compartment. Readings refer to a patient and a device alone.
+async fn within(
+    api: &FhirApi,
+    (of, id): (ResourceType, FhirId),
+    kind: ResourceType,
+    asker: &Asker,
+    mut pairs: Pairs,
+    headers: &HeaderMap,
+) -> Result<Found, Failure> {
+    check_format(headers, &pairs)?;
+    if kind.is_indexed() {
+        let root = Root::Compartment(kind, (of, id));
+        return finding::find(api, &root, pairs, headers, asker).await;
+    }
+    let name = match of {
+        ResourceType::Patient => "patient",
+        ResourceType::Device => "device",
+        _ => return Err(Failure::no_such_path()),
+    };
+    pairs.insert(0, (name.to_owned(), id.to_string()));
+    search_type(api, kind, pairs, headers, asker).await
+}
+
+/// The parameters of a form; none of an empty body, whatever it is called (FHIR R4 search.html#post).
+async fn in_form(headers: &HeaderMap, body: InBody) -> Result<Pairs, Failure> {
+    let body = body.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Failure::too_long(),
+        _ => Failure::parameters(),
+    })?;
+    if body.is_empty() {
+        return Ok(Pairs::new());
+    }
+    let kind = headers.get(header::CONTENT_TYPE);
+    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    if !kind.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+        return Err(Failure::not_a_form());
+    }
+    let form = Request::post("/")
+        .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .body(Body::from(body))
+        .map_err(|_| Failure::parameters())?;
+    let form = Form::<Pairs>::from_request(form, &()).await;
+    Ok(form.map_err(|_| Failure::parameters())?.0)
+}

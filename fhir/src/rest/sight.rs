@@ -1,0 +1,146 @@
+//! What of a type a token covers, where its scopes have search parameters (SMART App Launch 2.2, "Scopes"):
+//! `system/Observation.rs?category=vital-signs` is over vital signs alone.
+//!
+//! A search compiles it into its conditions, of the type that is searched and of every type that chains pass through, so
+//! that no count, order or chain tells of what is hidden; whatever is read by its id is judged by the same rule. What is
+//! hidden answers as what does not exist. What a scope says has to be seen in the resource itself: one with a chain,
+//! `_has`, `_list` or `_lastUpdated`, or one that cannot be read, covers nothing.
+use super::access::Asker;
+use super::conditional::pairs_of;
+use super::{FhirApi, Interaction, outcome::Failure};
+use crate::query::{self, Filter, Found, Handling, IndexRow};
+use crate::store::{Draft, Expect, FhirId, ResourceType, Sights, Stored, rows_of};
+use axum::http::HeaderMap;
+
+/// See the head of this file.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Sight {
+    /// All of the type.
+    Everything,
+    /// What it holds of.
+    Only(Filter),
+}
+
+impl Sight {
+    /// Of the queries of scopes, any of which has to find the resource; none when one of them says what none may.
+    pub fn of(api: &FhirApi, kind: ResourceType, queries: &[String]) -> Option<Self> {
+        if queries.is_empty() {
+            return Some(Self::Everything);
+        }
+        let context = query::Context {
+            now: (api.now)().0,
+            base: &api.base,
+            handling: Handling::Strict,
+        };
+        let mut any = Vec::new();
+        for text in queries {
+            let pairs = pairs_of(text).ok().filter(|pairs| !pairs.is_empty())?;
+            let filter = query::parse_conditions(kind.as_str(), &pairs, context).ok()?;
+            if !is_plain(&filter) {
+                return None;
+            }
+            any.push(filter);
+        }
+        Some(Self::Only(match any.pop() {
+            Some(one) if any.is_empty() => one,
+            last => {
+                any.extend(last);
+                Filter::Any(any)
+            }
+        }))
+    }
+
+    fn holds(&self, kind: ResourceType, id: &FhirId, rows: &[IndexRow]) -> bool {
+        let Self::Only(filter) = self else {
+            return true;
+        };
+        let found = Found {
+            resource_type: kind.as_str(),
+            id: id.as_str(),
+            last_updated: 0,
+            rows,
+        };
+        query::holds(filter, &found, &[])
+    }
+
+    /// Whether it shows a version. What says that a resource was deleted is shown to whoever sees everything.
+    pub fn shows(&self, stored: &Stored) -> bool {
+        if *self == Self::Everything {
+            return true;
+        }
+        let source = stored.source.map(|source| source.to_string());
+        let rows = rows_of(&stored.json, source.as_deref());
+        !stored.is_deleted() && self.holds(stored.kind, &stored.id, &rows)
+    }
+
+    /// What holds of what it shows, if that is not everything.
+    pub const fn filter(&self) -> Option<&Filter> {
+        match self {
+            Self::Everything => None,
+            Self::Only(filter) => Some(filter),
+        }
+    }
+
+    /// Adds it to those of a search.
+    pub fn add_to(self, sights: &mut Sights, kind: ResourceType) {
+        if let Self::Only(filter) = self {
+            sights.insert(kind.as_str(), filter);
+        }
+    }
+}
+
+/// Whether a resource alone tells whether a filter holds of it.
+fn is_plain(filter: &Filter) -> bool {
+    match filter {
+        Filter::Param { .. } | Filter::Missing { .. } | Filter::Id(_) => true,
+        Filter::Not(inner) => is_plain(inner),
+        Filter::Any(all) | Filter::All(all) => all.iter().all(is_plain),
+        Filter::LastUpdated(_)
+        | Filter::Commits(_)
+        | Filter::List(_)
+        | Filter::Chain { .. }
+        | Filter::Has { .. } => false,
+    }
+}
+
+impl FhirApi {
+    /// What of a type a search of a request's token may show beside what it asks for; none when nothing.
+    pub(super) fn may_search(&self, headers: &HeaderMap, kind: ResourceType) -> Option<Sight> {
+        let granted = self
+            .authorize
+            .authorize(headers, kind, Interaction::SearchType);
+        Sight::of(self, kind, &granted.ok()?.only)
+    }
+}
+
+impl Asker {
+    /// Refuses to write what the token does not cover.
+    pub(super) fn check(&self, draft: &Draft) -> Result<(), Failure> {
+        match self.sight.holds(draft.kind(), draft.id(), draft.rows()) {
+            true => Ok(()),
+            false => Err(Failure::beyond_scope()),
+        }
+    }
+
+    /// Refuses to change what the token does not cover. What was looked at is then what is expected.
+    pub(super) async fn check_current(
+        &self,
+        api: &FhirApi,
+        kind: ResourceType,
+        id: &FhirId,
+        expect: Expect,
+    ) -> Result<Expect, Failure> {
+        if self.sight == Sight::Everything {
+            return Ok(expect);
+        }
+        let current = match api.store.read(kind, id).await? {
+            None => Expect::Absent,
+            Some(stored) if self.sight.shows(&stored) => Expect::Version(stored.version),
+            Some(_) => return Err(Failure::not_found()),
+        };
+        Ok(match expect {
+            Expect::Anything => current,
+            asked => asked,
+        })
+    }
+}

@@ -1,0 +1,210 @@
+//! What an entry of a transaction does: it reads, it writes, or what it would create is there.
+use super::super::access::Asker;
+use super::super::bundled::Entry;
+use super::super::conditional::{self, Condition, IF_NONE_EXIST, Matching};
+use super::super::outcome::Failure;
+use super::super::patching::Patch;
+use super::super::transacting::own_headers;
+use super::super::writing::{self, check_id, drawn};
+use super::super::{FhirApi, Interaction, Reader, reading, routes};
+use crate::store::{Change, Draft, Expect, FhirId, Guard, ResourceType, Stored, Unmet};
+use axum::http::{HeaderMap, Method};
+
+/// An entry that writes.
+pub struct Writes {
+    /// Its position in the Bundle.
+    pub at: usize,
+    pub asker: Asker,
+    pub kind: ResourceType,
+    pub id: FhirId,
+    pub expect: Expect,
+    pub resource: Option<String>,
+    /// DELETE, POST, PUT.
+    pub turn: u8,
+    /// What a search has to find for it.
+    pub guard: Option<Guard>,
+    /// It changes the version that is there, whichever that is.
+    pub patches: bool,
+}
+
+impl Writes {
+    pub fn change(&self, draft: Option<&Draft>) -> Change {
+        match draft {
+            Some(draft) => Change::Put {
+                draft: draft.clone(),
+                expect: self.expect,
+            },
+            None => Change::Delete {
+                kind: self.kind,
+                id: self.id.clone(),
+                expect: self.expect,
+            },
+        }
+    }
+}
+
+/// An entry that creates what is there already.
+pub struct Exists {
+    pub at: usize,
+    pub asker: Asker,
+    pub stored: Box<Stored>,
+    pub guard: Guard,
+}
+
+/// What an entry does.
+pub enum Does {
+    Reads,
+    Writes(Box<Writes>),
+    Exists(Box<Exists>),
+}
+
+pub async fn writing_of(
+    api: &FhirApi,
+    headers: &HeaderMap,
+    reader: &Reader,
+    (at, entry): (usize, &Entry),
+) -> Result<Does, Failure> {
+    let (interaction, turn) = match entry.method {
+        Method::DELETE => (Interaction::Delete, 0),
+        Method::POST => (Interaction::Create, 1),
+        Method::PUT => (Interaction::Update, 2),
+        Method::PATCH => (Interaction::Patch, 2),
+        _ => return Ok(Does::Reads),
+    };
+    let by_query = !entry.query.is_empty();
+    let (kind, id) = target_of(entry, interaction)?;
+    let asker = api.asker(headers, kind, interaction)?;
+    let own = own_headers(entry)?;
+    let resource = match (interaction, &entry.resource) {
+        (Interaction::Delete, _) => None,
+        (_, Some(resource)) => Some(resource.clone()),
+        (_, None) => return Err(Failure::no_resource("the resource is missing")),
+    };
+    let mut writes = Writes {
+        at,
+        asker,
+        kind,
+        id: drawn((api.draw)()).ok_or_else(Failure::undrawn)?,
+        expect: match interaction {
+            Interaction::Create => Expect::Absent,
+            _ => writing::expected(&own)?,
+        },
+        resource,
+        turn,
+        guard: None,
+        patches: interaction == Interaction::Patch,
+    };
+    if writes.patches
+        && let Some(id) = id
+    {
+        let id: FhirId = id.parse().map_err(|_| Failure::not_found())?;
+        let stored = reading::current(api, kind, &id, &writes.asker).await?;
+        patched(&mut writes, stored)?;
+    } else if let Some(id) = id {
+        writes.id = id.parse().map_err(|_| Failure::id_not_taken())?;
+        let current = writes
+            .asker
+            .check_current(api, kind, &writes.id, writes.expect);
+        writes.expect = current.await?;
+        if interaction == Interaction::Update {
+            let text = writes.resource.as_deref().unwrap_or_default();
+            if writing::id_in(text).as_deref() != Some(writes.id.as_str()) {
+                return Err(Failure::another_id());
+            }
+            check_id(api, kind, &writes.id).await?;
+        }
+    }
+    let pairs = match own.get(IF_NONE_EXIST) {
+        Some(text) if interaction == Interaction::Create => {
+            conditional::pairs_of(text.to_str().map_err(|_| Failure::parameters())?)?
+        }
+        _ if by_query => entry.query.clone(),
+        _ => return Ok(Does::Writes(Box::new(writes))),
+    };
+    let condition = Condition::read(api, headers, kind, &pairs, reader).await?;
+    conditioned(api, condition, interaction, writes).await
+}
+
+/// The type that an entry writes, and the id, unless that is to be drawn or found.
+fn target_of(
+    entry: &Entry,
+    interaction: Interaction,
+) -> Result<(ResourceType, Option<&str>), Failure> {
+    let by_query = !entry.query.is_empty();
+    let creates = interaction == Interaction::Create;
+    let (kind, id) = match entry.path.as_slice() {
+        [kind] if creates != by_query => (kind, None),
+        [kind, id] if !creates && !by_query => (kind, Some(id.as_str())),
+        _ if by_query => return Err(Failure::parameters()),
+        _ => return Err(Failure::no_such_path()),
+    };
+    Ok((routes::kind_of(kind, interaction)?, id))
+}
+
+/// The same, of what a condition finds.
+async fn conditioned(
+    api: &FhirApi,
+    condition: Condition,
+    interaction: Interaction,
+    mut writes: Writes,
+) -> Result<Does, Failure> {
+    let own = writes.resource.as_deref().and_then(writing::id_in);
+    match (condition.look(api).await?, interaction) {
+        (Matching::Several, _) => return Err(Failure::several()),
+        (Matching::None, Interaction::Delete | Interaction::Patch) => {
+            return Err(Failure::not_found());
+        }
+        (Matching::None, Interaction::Update) => {
+            if let Some(own) = own {
+                writes.id = own.parse().map_err(|_| Failure::id_not_taken())?;
+                check_id(api, writes.kind, &writes.id).await?;
+            }
+            if writes.expect == Expect::Anything {
+                writes.expect = Expect::Absent;
+            }
+            writes.guard = Some(condition.guard(0, None));
+        }
+        (Matching::None, _) => writes.guard = Some(condition.guard(0, None)),
+        (Matching::One(stored), Interaction::Create) => {
+            let guard = condition.guard(0, Some(stored.id.clone()));
+            return Ok(Does::Exists(Box::new(Exists {
+                at: writes.at,
+                asker: writes.asker,
+                stored,
+                guard,
+            })));
+        }
+        (Matching::One(stored), _) => {
+            let is_other = |own: String| own != stored.id.as_str();
+            if interaction == Interaction::Update && own.is_some_and(is_other) {
+                return Err(Failure::another_id());
+            }
+            if !writes.asker.sight.shows(&stored) {
+                return Err(Failure::not_found());
+            }
+            writes.guard = Some(condition.guard(0, Some(stored.id.clone())));
+            match writes.patches {
+                true => patched(&mut writes, *stored)?,
+                false => writes.id = stored.id,
+            }
+        }
+    }
+    Ok(Does::Writes(Box::new(writes)))
+}
+
+/// The patch of an entry, applied to what is there.
+fn patched(writes: &mut Writes, stored: Stored) -> Result<(), Failure> {
+    match writes.expect {
+        Expect::Absent => return Err(Failure::unmet(Unmet::Exists)),
+        Expect::Version(version) if version != stored.version => {
+            return Err(Failure::unmet(Unmet::Version));
+        }
+        Expect::Version(_) => writes.patches = false,
+        Expect::Anything => {}
+    }
+    let patch = Patch::in_entry(writes.resource.as_deref().unwrap_or_default())?;
+    writes.resource = Some(patch.of(&stored.json)?);
+    writes.expect = Expect::Version(stored.version);
+    writes.id = stored.id;
+    Ok(())
+}
