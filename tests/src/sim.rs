@@ -87,12 +87,18 @@ pub fn carry_out<T>(
     })
 }
 
+/// Threads on which a runtime's stores do what blocks. Nothing runs beside a step, so that more would only take turns, each
+/// with memory of its own to warm up.
+const BLOCKING: usize = 2;
+
 /// A runtime for one simulating thread.
 ///
 /// # Errors
 /// There is none to be had.
 pub fn runtime() -> Result<Runtime> {
-    Ok(tokio::runtime::Builder::new_current_thread().build()?)
+    Ok(tokio::runtime::Builder::new_current_thread()
+        .max_blocking_threads(BLOCKING)
+        .build()?)
 }
 
 impl Sweep {
