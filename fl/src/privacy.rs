@@ -12,6 +12,7 @@
 pub mod accountant;
 pub mod calibrate;
 pub mod clip;
+mod coin;
 pub mod discrete;
 pub mod event;
 mod fft;

@@ -329,7 +329,7 @@ fn finite(parameters: &[f32], step: u64) -> Result<(), TrainError> {
 }
 
 /// A clip of records' gradients with the noise that belongs to it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct PrivateStep {
     clip: Clip,
     noise: DiscreteGaussian,

@@ -33,7 +33,8 @@ pub fn bench(arguments: &[String]) -> Result<bool> {
         .args(arguments)
         .current_dir(&places.root)
         .env("MEDMESH_BIN", release.join("medmesh"))
-        .env("MEDMESH_TEST_RUMQTTD", rumqttd);
+        .env("MEDMESH_TEST_RUMQTTD", rumqttd)
+        .env("MEDMESH_TEST_PYTHON", engines::python(&places)?);
     if let Some(mosquitto) = on_path("mosquitto") {
         command.env("MEDMESH_TEST_MOSQUITTO", mosquitto);
     }

@@ -188,18 +188,28 @@ impl Clip {
     /// # Errors
     /// [`ClipError::Noise`] when it is less than a unit, more than can be drawn, or no number.
     pub fn noise(&self, multiplier: f64) -> Result<DiscreteGaussian, ClipError> {
+        let variance = self.variance(multiplier)?;
+        DiscreteGaussian::of_variance(variance).ok_or(self.refused(multiplier))
+    }
+
+    /// The variance of [`Clip::noise`], in squared units.
+    fn variance(&self, multiplier: f64) -> Result<u64, ClipError> {
         let deviation = multiplier * self.units as f64;
         let variance = (deviation * deviation).ceil();
         // Below 2^53 every whole number is itself as a float.
         let fits = variance >= 1.0 && variance <= DiscreteGaussian::MAX_VARIANCE as f64;
-        let refused = ClipError::Noise {
+        if fits && multiplier > 0.0 {
+            Ok(variance as u64)
+        } else {
+            Err(self.refused(multiplier))
+        }
+    }
+
+    const fn refused(&self, multiplier: f64) -> ClipError {
+        ClipError::Noise {
             multiplier,
             units: self.units,
-        };
-        if !(fits && multiplier > 0.0) {
-            return Err(refused);
         }
-        DiscreteGaussian::of_variance(variance as u64).ok_or(refused)
     }
 
     /// The noise that each member adds before its update is masked, so that the sum of any `honest` members has all of
@@ -212,18 +222,11 @@ impl Clip {
     /// # Errors
     /// [`ClipError::Noise`] when a share has less than a standard deviation of 4 units, or cannot be drawn.
     pub fn noise_share(&self, multiplier: f64, honest: u16) -> Result<DiscreteGaussian, ClipError> {
-        let share = self
-            .noise(multiplier)?
-            .variance()
-            .div_ceil(honest.max(1).into());
-        let refused = ClipError::Noise {
-            multiplier,
-            units: self.units,
-        };
+        let share = self.variance(multiplier)?.div_ceil(honest.max(1).into());
         if share < MIN_SHARE {
-            return Err(refused);
+            return Err(self.refused(multiplier));
         }
-        DiscreteGaussian::of_variance(share).ok_or(refused)
+        DiscreteGaussian::of_variance(share).ok_or(self.refused(multiplier))
     }
 }
 

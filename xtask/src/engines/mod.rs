@@ -101,6 +101,16 @@ impl Drop for Engines {
     }
 }
 
+/// The Python of the peers, installed when absent.
+///
+/// # Errors
+/// It cannot be installed.
+pub fn python(places: &Places) -> Result<String> {
+    let started = python::environment(&places.cache.join("python"))?;
+    let python = started.variables.into_iter().next();
+    Ok(python.context("an environment has a Python")?.1)
+}
+
 /// Runs the two databases for a mesh until Ctrl-C; comes back only when one of them ended.
 ///
 /// # Errors

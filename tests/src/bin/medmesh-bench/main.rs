@@ -10,6 +10,7 @@ mod facility;
 mod idle;
 mod ingest;
 mod kills;
+mod learning;
 mod load;
 mod modbus;
 mod node;
@@ -68,6 +69,8 @@ enum Bench {
     Blobs,
     /// From a command to its acknowledgement, and a million replays.
     Orders,
+    /// Accountant, masks, sums, noise and training of federated learning, beside Flower, dp-accounting and OpenSSL.
+    Learning,
     /// Memory of an idle edge, start and restart times.
     Idle,
     /// What an honest client notices of two thousand hostile connections.
@@ -131,6 +134,7 @@ fn run(cli: &Cli) -> Result<()> {
                 Bench::Backlog => backlog::run(&bed, &mut report).await,
                 Bench::Blobs => blobs::run(&bed, &mut report).await,
                 Bench::Orders => orders::run(&bed, &mut report).await,
+                Bench::Learning => learning::run(&bed, &mut report),
                 Bench::Idle => idle::run(&bed, &mut report).await,
                 Bench::Attack => attack::run(&bed, &mut report).await,
                 Bench::Kills => kills::run(&bed, &mut report).await,
