@@ -57,7 +57,7 @@ fn mortality(bed: &Bed, report: &mut Report) -> Result<()> {
     let mut curves = Vec::new();
     let logistic = example("icu-mortality/study.toml")?;
     let all = central(&logistic, &stays)?;
-    curves.push(flat("logistic, all records together", all, &logistic));
+    curves.push(flat("logistic, all records", all, &logistic));
     report.add(
         Figure::new(
             what("logistic, all records together"),
@@ -70,12 +70,7 @@ fn mortality(bed: &Bed, report: &mut Report) -> Result<()> {
     for (name, file, within, mark) in [
         ("logistic federated", "study", FEDERATED_WITHIN, LOGISTIC),
         ("MLP federated", "mlp", FEDERATED_WITHIN, BOOSTED),
-        (
-            "logistic federated, epsilon 3",
-            "private",
-            HIDDEN_WITHIN,
-            LOGISTIC,
-        ),
+        ("logistic, epsilon 3", "private", HIDDEN_WITHIN, LOGISTIC),
     ] {
         let study = example(&format!("icu-mortality/{file}.toml"))?;
         let rounds = validated(&study, &stays)?;
