@@ -20,7 +20,6 @@ pub async fn search(api: Api, path: Segments, pairs: InUrl, headers: HeaderMap) 
     asker.answer(&api, found).await
 }
 
-/// Parameters of the URL and of the form count together (FHIR R4 search.html#post).
 pub async fn search_by_post(
     api: Api,
     path: Segments,
@@ -42,10 +41,7 @@ async fn search_by(
     body: Option<InBody>,
     headers: &HeaderMap,
 ) -> Result<Found, Failure> {
-    let mut pairs = in_url(pairs)?;
-    if let Some(body) = body {
-        pairs.extend(in_form(headers, body).await?);
-    }
+    let pairs = asked(headers, pairs, body).await?;
     check_format(headers, &pairs)?;
     if !kind.is_indexed() {
         return search_type(api, kind, pairs, headers, asker).await;
@@ -78,10 +74,7 @@ async fn search_system_by(
     body: Option<InBody>,
     headers: &HeaderMap,
 ) -> Result<Found, Failure> {
-    let mut pairs = in_url(pairs)?;
-    if let Some(body) = body {
-        pairs.extend(in_form(headers, body).await?);
-    }
+    let pairs = asked(headers, pairs, body).await?;
     check_format(headers, &pairs)?;
     finding::find(api, &Root::System, pairs, headers, asker).await
 }
@@ -102,8 +95,7 @@ pub async fn below_by_post(
     let asker = api.asker(&headers, kind, Interaction::SearchType)?;
     let found = async {
         let id = id_of(path.at(1)?)?;
-        let mut all = in_url(pairs)?;
-        all.extend(in_form(&headers, body).await?);
+        let all = asked(&headers, pairs, Some(body)).await?;
         within(&api, (of, id), kind, &asker, all, &headers).await
     };
     let found = found.await;
@@ -167,6 +159,15 @@ async fn within(
     };
     pairs.insert(0, (name.to_owned(), id.to_string()));
     search_type(api, kind, pairs, headers, asker).await
+}
+
+/// The parameters of the URL and of the form, if there is one: they count together (FHIR R4 search.html#post).
+async fn asked(headers: &HeaderMap, pairs: InUrl, body: Option<InBody>) -> Result<Pairs, Failure> {
+    let mut pairs = in_url(pairs)?;
+    if let Some(body) = body {
+        pairs.extend(in_form(headers, body).await?);
+    }
+    Ok(pairs)
 }
 
 /// The parameters of a form; none of an empty body, whatever it is called (FHIR R4 search.html#post).
