@@ -3,6 +3,7 @@
 //! A case is a private function: one left out of [`CASES`] is dead code, and dead code fails the build.
 mod adversary;
 mod clients;
+mod extents;
 mod finding;
 pub mod fixture;
 mod owning;
@@ -77,6 +78,8 @@ pub const CASES: &[Case] = cases![
     clients::what_a_facility_delivered_is_no_clients_to_change,
     clients::the_history_shows_every_version_once_in_either_order,
     clients::a_history_shows_what_was_there_at_a_moment,
+    extents::what_was_there_at_a_commit_is_listed_once_whatever_is_written_meanwhile,
+    extents::readings_of_some_patients_are_listed_whatever_was_withdrawn_since,
     finding::every_search_finds_what_was_found_by_hand,
     finding::pages_of_every_order_show_each_resource_once,
     finding::what_was_changed_or_deleted_is_found_by_what_it_is_now,

@@ -12,7 +12,7 @@ mod write;
 use crate::query::sql::{Dialect, TABLES};
 use crate::search::Query;
 use crate::store::{
-    Applied, Counts, Delivery, FhirId, Find, FindPage, HistoryPage, HistoryQuery, Kind, Page,
+    Applied, Counts, Delivery, Extent, ExtentPage, FhirId, Find, FindPage, HistoryPage, HistoryQuery, Kind, Page,
     ResourceStore, ResourceType, StoreError, Stored, Transacted, Transaction, check_changes,
     check_size,
 };
@@ -328,6 +328,21 @@ impl ResourceStore for PostgresStore {
         let client = self.client("head").await?;
         let row = client.query_one("SELECT seq FROM head", &[]).await;
         Ok(row.map_err(|error| failed("head", &error))?.get(0))
+    }
+
+    async fn last(&self) -> Result<(i64, Timestamp), StoreError> {
+        let client = self.client("last").await?;
+        let row = client.query_one("SELECT seq, updated FROM head", &[]).await;
+        let row = row.map_err(|error| failed("last", &error))?;
+        Ok((row.get(0), Timestamp(row.get(1))))
+    }
+
+    async fn extent(&self, extent: &Extent) -> Result<ExtentPage, StoreError> {
+        let client = self.client("extent").await?;
+        general::extent(&client, extent)
+            .await
+            .map_err(|error| failed("extent", &error))?
+            .ok_or_else(|| StoreError::new(Kind::Corrupt, "extent"))
     }
 
     async fn marks(&self, reader: &str) -> Result<Option<String>, StoreError> {

@@ -3,6 +3,7 @@
 //! One table ([`offered`]) makes both the routes and the CapabilityStatement, so that nothing is announced that is
 //! not served. Who may do what is the caller's to say ([`Authorize`]); tokens and TLS are not here.
 mod access;
+mod bulk;
 mod bundle;
 mod bundled;
 mod capability;
@@ -31,6 +32,7 @@ mod writing;
 use crate::admit::Holding;
 use crate::search::Seal;
 use crate::store::{ResourceStore, ResourceType};
+pub use bulk::Bulk;
 pub use access::{Access, AccessLog, Refused, Unwritten, Why};
 use axum::{
     extract::rejection::QueryRejection,
@@ -225,6 +227,8 @@ pub struct FhirApi {
     pub holding: Arc<dyn Fn() -> Holding + Send + Sync>,
     /// Draws the 16 random bytes of an id.
     pub draw: Arc<dyn Fn() -> [u8; 16] + Send + Sync>,
+    /// The jobs of bulk data, which [`FhirApi::work`] does; nothing of the kind is offered where there is none.
+    pub bulk: Option<Arc<Bulk>>,
 }
 
 type Api = State<Arc<FhirApi>>;

@@ -68,12 +68,15 @@ impl Authorize for ByName {
         let value = headers.get(header::AUTHORIZATION);
         let name = value.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
         let name = name.ok_or(Denied::Unauthenticated("Bearer"))?;
+        let name = name.split(':').next().unwrap_or_default();
         Ok(Reader(name.into()))
     }
 }
 
 #[path = "rest/access_tests.rs"]
 mod access;
+#[path = "rest/bulk_tests.rs"]
+mod bulk_tests;
 #[path = "rest/capability_tests.rs"]
 mod capability_tests;
 #[path = "rest/conditional_tests.rs"]
@@ -112,7 +115,16 @@ const READINGS: u32 = 60;
 
 /// The API over a store, as a start of the node makes it.
 fn router(store: Arc<SqliteStore>, limited: bool, log: Arc<access::Rows>) -> Router {
-    let api = FhirApi {
+    api_over(store, limited, log, None).router()
+}
+
+fn api_over(
+    store: Arc<SqliteStore>,
+    limited: bool,
+    log: Arc<access::Rows>,
+    bulk: Option<Arc<Bulk>>,
+) -> FhirApi {
+    FhirApi {
         vantages: Vantages::new(store.clone()),
         store,
         authorize: Arc::new(ByName),
@@ -124,8 +136,8 @@ fn router(store: Arc<SqliteStore>, limited: bool, log: Arc<access::Rows>) -> Rou
         seal: Seal::of_secret(b"secret"),
         holding: Arc::new(|| Holding::Pseudonymous { year: 2027 }),
         draw: Arc::new(drawn),
-    };
-    api.router()
+        bulk,
+    }
 }
 
 /// Each time other bytes.

@@ -1,11 +1,13 @@
 //! Statements that both engines share, beside the conditions of a search ([`crate::query::sql`]): histories, and searches
 //! by any parameter of R4. Whatever comes from a request is a bound value, never text.
+mod extent;
 mod find;
 
 use crate::axis::Commits;
 use crate::query::sql::{Dialect, Sql};
 use crate::search::Interval;
 use crate::store::{HistoryPlace, HistoryQuery, ResourceType, Scope, There};
+pub(crate) use extent::extent;
 pub(crate) use find::{count, few, page};
 
 /// Every version, once. What facilities deliver in one version has it in `resource` alone; of everything else every

@@ -8,7 +8,7 @@ mod writer;
 use crate::query::sql::{Dialect, TABLES};
 use crate::search::Query;
 use crate::store::{
-    Applied, Counts, Delivery, FhirId, Find, FindPage, HistoryPage, HistoryQuery, Kind, Page,
+    Applied, Counts, Delivery, Extent, ExtentPage, FhirId, Find, FindPage, HistoryPage, HistoryQuery, Kind, Page,
     ResourceStore, ResourceType, StoreError, Stored, Transacted, Transaction, check_changes,
     check_size,
 };
@@ -389,6 +389,21 @@ impl ResourceStore for SqliteStore {
                 .query_row([], |row| row.get(0))
         })
         .await
+    }
+
+    async fn last(&self) -> Result<(i64, Timestamp), StoreError> {
+        self.reading("last", |reader| {
+            reader
+                .prepare_cached("SELECT seq, updated FROM head")?
+                .query_row([], |row| Ok((row.get(0)?, Timestamp(row.get(1)?))))
+        })
+        .await
+    }
+
+    async fn extent(&self, extent: &Extent) -> Result<ExtentPage, StoreError> {
+        let extent = extent.clone();
+        self.reading("extent", move |reader| general::extent(reader, &extent))
+            .await
     }
 
     async fn marks(&self, reader: &str) -> Result<Option<String>, StoreError> {

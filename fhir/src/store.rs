@@ -4,6 +4,7 @@
 //! text of a resource as it came: no engine parses or rewrites it.
 mod decide;
 mod draft;
+mod extent;
 mod find;
 mod history;
 mod writing;
@@ -18,6 +19,7 @@ use async_trait::async_trait;
 pub(crate) use decide::{Decision, Known, decide};
 pub use draft::{Draft, Unfit};
 pub(crate) use draft::{row_of_source, rows_of};
+pub use extent::{Extent, ExtentPage, Whose};
 pub use find::{Find, FindPage, FindPlace, Guard, Sights};
 pub use history::{HistoryPage, HistoryPlace, HistoryQuery, Scope, There};
 use serde::Deserialize;
@@ -432,6 +434,13 @@ pub trait ResourceStore: Send + Sync + 'static {
 
     /// The last place in the order of commits; 0 in an empty store. Cheap.
     async fn head(&self) -> Result<i64, StoreError>;
+
+    /// The last place in the order of commits, and when that was stored; zeros in an empty store. Cheap.
+    async fn last(&self) -> Result<(i64, Timestamp), StoreError>;
+
+    /// One page of what was there of a type at a commit. Of pages that follow each other each resource is on exactly one,
+    /// whatever is written meanwhile.
+    async fn extent(&self, extent: &Extent) -> Result<ExtentPage, StoreError>;
 
     /// What was kept last for a reader ([`crate::axis::Axis::to_text`]).
     async fn marks(&self, reader: &str) -> Result<Option<String>, StoreError>;

@@ -289,6 +289,7 @@ impl Region {
             seal: Seal::of_secret(b"secret"),
             holding: Arc::new(|| fhir::admit::Holding::Pseudonymous { year: 2026 }),
             draw: Arc::new(rand::random),
+            bulk: None,
         };
         Self {
             _dir: dir,

@@ -13,6 +13,7 @@ use crate::{
     reads::{Keeping, Reads, reads},
     reship, witness,
 };
+use axum::{http::header, response::Response};
 use ed25519_dalek::SigningKey;
 use federation::{
     audit::Signer,
@@ -30,7 +31,7 @@ use federation::{
 use fhir::{
     admit::Holding,
     postgres::PostgresStore,
-    rest::{FhirApi, Vantages},
+    rest::{Bulk, FhirApi, Vantages},
     search::Seal,
     sqlite::SqliteStore,
     store::{Kind as StoreKind, ResourceStore, ResourceType},
@@ -98,14 +99,14 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
     let tokens = tokens(&config, https, clock)?;
     let health = Health::new();
     let (log, keeping) = reads(here.clone(), now.clone(), health.optional("reads"));
-    let app = fhir_api(
+    let api = fhir_api(
         &tokens,
-        &store,
+        (&store, open_bulk(&config)?),
         log,
         (now.clone(), &true_times),
         &key.to_bytes(),
-    )
-    .merge(control::devices_api(&tokens, &desk, &control))
+    );
+    let app = served(&api).merge(control::devices_api(&tokens, &desk, &control))
     .merge(tokens.router())
     .merge(enrolment(&config, &now, &ledger))
     .merge(health.probes());
@@ -136,6 +137,8 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
     keep_reads(&mut tasks, keeping, ledger.clone());
     let looked_after = (ledger.clone(), desk, blobs, control, deliveries);
     look_after(&mut tasks, looked_after, &uplink, &health);
+    let jobs = until_stop(api.work(), until.clone());
+    tasks.spawn("bulk data", Kind::Background, ends(jobs));
     tasks.spawn("https", Kind::Critical, serving);
     tasks.spawn("links", Kind::Critical, links);
     tasks.spawn("store probe", Kind::Background, probing);
@@ -378,14 +381,14 @@ fn true_times(config: &RegionalConfig, clock: Clock) -> Result<TrueTimes, Region
 
 fn fhir_api(
     tokens: &TokenServer,
-    store: &Arc<dyn ResourceStore>,
+    (store, bulk): (&Arc<dyn ResourceStore>, Arc<Bulk>),
     log: Reads,
     (now, true_times): (TimeSource, &TrueTimes),
     secret: &[u8],
-) -> axum::Router {
+) -> FhirApi {
     let (token_url, at) = (tokens.token_url().to_owned(), now.clone());
     let origin = token_url.trim_end_matches(node::token::TOKEN_PATH);
-    let api = FhirApi {
+    FhirApi {
         vantages: Vantages::new(store.clone()),
         store: store.clone(),
         authorize: Arc::new(Bearer(tokens.verifier())),
@@ -400,8 +403,34 @@ fn fhir_api(
             year: this_year(at()),
         }),
         draw: Arc::new(rand::random),
+        bulk: Some(bulk),
+    }
+}
+
+/// The routes of FHIR. A file of bulk data may take long: each piece of it is to be read in time, not the whole.
+fn served(api: &FhirApi) -> axum::Router {
+    let lasting = async |mut response: Response| {
+        let kind = response.headers().get(header::CONTENT_TYPE);
+        if kind.is_some_and(|kind| kind == "application/fhir+ndjson") {
+            response.extensions_mut().insert(https::Lasting);
+        }
+        response
     };
-    api.router()
+    let router = api.clone().router();
+    router.layer(axum::middleware::map_response(lasting))
+}
+
+/// The files of exports, which are made while clients do something else.
+fn open_bulk(config: &RegionalConfig) -> Result<Arc<Bulk>, RegionalError> {
+    Bulk::open(&config.data_dir.join("bulk")).map_err(RegionalError::DataDir)
+}
+
+/// Ends at a stop, wherever it is.
+async fn until_stop(task: impl Future<Output = ()>, stop: CancellationToken) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = task => {}
+    }
 }
 
 /// The year (UTC) that ages are told from.

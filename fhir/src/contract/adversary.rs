@@ -1,7 +1,7 @@
 //! A store as the network makes it look: every delivery comes twice, and once more in pieces.
 use crate::search::Query;
 use crate::store::{
-    Applied, Counts, Delivery, FhirId, Find, FindPage, HistoryPage, HistoryQuery, Page,
+    Applied, Counts, Delivery, Extent, ExtentPage, FhirId, Find, FindPage, HistoryPage, HistoryQuery, Page,
     ResourceStore, ResourceType, StoreError, Stored, Transacted, Transaction,
 };
 use async_trait::async_trait;
@@ -72,6 +72,14 @@ impl ResourceStore for Redelivering {
 
     async fn head(&self) -> Result<i64, StoreError> {
         self.0.head().await
+    }
+
+    async fn last(&self) -> Result<(i64, Timestamp), StoreError> {
+        self.0.last().await
+    }
+
+    async fn extent(&self, extent: &Extent) -> Result<ExtentPage, StoreError> {
+        self.0.extent(extent).await
     }
 
     async fn marks(&self, reader: &str) -> Result<Option<String>, StoreError> {

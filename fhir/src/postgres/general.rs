@@ -5,7 +5,7 @@ use super::{stored, write::LOCK};
 use crate::query::sql::{Bind, Dialect, Sql};
 use crate::sql;
 use crate::store::{
-    Change, Current, Find, FindPage, Guard, HistoryPage, HistoryQuery, Plan, Planned, ResourceType,
+    Change, Current, Extent, ExtentPage, Find, FindPage, Guard, HistoryPage, HistoryQuery, Plan, Planned, ResourceType,
     Transacted, Transaction, Unmet, plan,
 };
 use bytes::BytesMut;
@@ -174,6 +174,15 @@ async fn insert(
         [&updated, &author, &seqs, &types, &ids, &versions, &bodies];
     let statement = transaction.prepare_cached(statement).await?;
     transaction.execute(&statement, &params).await
+}
+
+/// One page of what was there at a commit; none when a row cannot be read.
+pub async fn extent(client: &Object, extent: &Extent) -> Result<Option<ExtentPage>, Error> {
+    let sql = sql::extent(Dialect::Postgres, extent);
+    let statement = client.prepare_cached(&sql.text).await?;
+    let rows = client.query(&statement, &params(&sql)).await?;
+    let resources: Option<Vec<_>> = rows.iter().map(stored).collect();
+    Ok(resources.map(|resources| ExtentPage::of(resources, extent.count)))
 }
 
 /// One page of versions; none when a row cannot be read.

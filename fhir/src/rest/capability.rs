@@ -21,10 +21,10 @@ pub async fn metadata(api: Api, pairs: InUrl, headers: HeaderMap) -> Answer {
 
 fn statement(api: &FhirApi) -> Value {
     let resources: Vec<Value> = ResourceType::every()
-        .map(|kind| resource(kind, offered(kind)))
+        .map(|kind| resource(kind, offered(kind), api.bulk.is_some()))
         .collect();
     let system = SYSTEM.iter().map(|one| json!({"code": one.as_str()}));
-    json!({
+    let mut statement = json!({
         "resourceType": "CapabilityStatement",
         "status": "active",
         "date": DATE,
@@ -41,13 +41,32 @@ fn statement(api: &FhirApi) -> Value {
             "security": security(&api.token_url),
             "resource": resources,
             "interaction": system.collect::<Vec<_>>(),
-            "operation": [{
-                "name": "validate",
-                "definition": "http://hl7.org/fhir/OperationDefinition/Resource-validate",
-                "documentation": "At [type]/$validate of every resource type of R4, without profile and mode",
-            }],
+            "operation": system_operations(api),
         }],
-    })
+    });
+    if api.bulk.is_some() {
+        let kept = "http://hl7.org/fhir/uv/bulkdata/CapabilityStatement/bulk-data";
+        statement["instantiates"] = json!([kept]);
+    }
+    statement
+}
+
+/// The operations of no type in particular.
+fn system_operations(api: &FhirApi) -> Value {
+    let mut all = vec![json!({
+        "name": "validate",
+        "definition": "http://hl7.org/fhir/OperationDefinition/Resource-validate",
+        "documentation": "At [type]/$validate of every resource type of R4, without profile and mode",
+    })];
+    if api.bulk.is_some() {
+        all.push(json!({"name": "export", "definition": exported("export")}));
+    }
+    all.into()
+}
+
+/// An operation of Bulk Data Access 2.0.0.
+fn exported(name: &str) -> String {
+    format!("http://hl7.org/fhir/uv/bulkdata/OperationDefinition/{name}")
 }
 
 fn security(token_url: &str) -> Value {
@@ -64,7 +83,7 @@ fn security(token_url: &str) -> Value {
 }
 
 /// The operations of a type, beside `$validate`.
-fn operations(kind: ResourceType) -> Value {
+fn operations(kind: ResourceType, exports: bool) -> Value {
     let of = |name: &str, definition: &str| {
         let url = format!("http://hl7.org/fhir/OperationDefinition/{definition}");
         json!({"name": name, "definition": url})
@@ -76,6 +95,12 @@ fn operations(kind: ResourceType) -> Value {
         "Observation" => all.push(of("lastn", "Observation-lastn")),
         _ => {}
     }
+    let own = match kind.as_str() {
+        "Patient" if exports => Some("patient-export"),
+        "Group" if exports => Some("group-export"),
+        _ => None,
+    };
+    all.extend(own.map(|name| json!({"name": "export", "definition": exported(name)})));
     all.into()
 }
 
@@ -87,7 +112,7 @@ fn about(kind: ResourceType, code: &str) -> Option<&'static str> {
         .map(|param| param.about)
 }
 
-fn resource(kind: ResourceType, interactions: &[Interaction]) -> Value {
+fn resource(kind: ResourceType, interactions: &[Interaction], exports: bool) -> Value {
     let mut resource = json!({
         "type": kind.as_str(),
         "interaction": interactions
@@ -103,7 +128,7 @@ fn resource(kind: ResourceType, interactions: &[Interaction]) -> Value {
         "updateCreate": interactions.contains(&Interaction::Update),
         "conditionalCreate": interactions.contains(&Interaction::Create),
     });
-    resource["operation"] = operations(kind);
+    resource["operation"] = operations(kind, exports);
     if interactions.contains(&Interaction::Create) {
         resource["conditionalUpdate"] = json!(true);
         resource["conditionalDelete"] = json!("single");

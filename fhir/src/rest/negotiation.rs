@@ -97,6 +97,26 @@ fn preferences<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item 
         .map(|(_, value)| value.trim().trim_matches('"').to_ascii_lowercase())
 }
 
+/// `Prefer: respond-async` (RFC 7240 §4.1).
+pub fn wants_async(headers: &HeaderMap) -> bool {
+    let mut parts = elements(headers, HeaderName::from_static("prefer"))
+        .flat_map(|value| value.split(';'))
+        .map(str::trim);
+    parts.any(|part| part.eq_ignore_ascii_case("respond-async"))
+}
+
+/// Whether the answer may be packed by gzip (RFC 9110 §12.5.3): where it is named, or everything is, and not at quality 0.
+pub fn takes_gzip(headers: &HeaderMap) -> bool {
+    let listed: Vec<Media> = elements(headers, header::ACCEPT_ENCODING)
+        .map(Media::parse)
+        .collect();
+    let named = |names: &[&str]| {
+        let mut found = listed.iter().filter(|one| names.contains(&one.name.as_str()));
+        found.next().map(|one| one.quality > 0.0)
+    };
+    named(&["gzip", "x-gzip"]).or_else(|| named(&["*"])) == Some(true)
+}
+
 /// `Prefer: handling=…` (FHIR R4 search.html#errors).
 pub fn prefers(headers: &HeaderMap, handling: &str) -> bool {
     preferences(headers, "handling").any(|value| value == handling)
@@ -239,6 +259,31 @@ mod tests {
             assert_eq!(takes_json(&headers, &[]), expected, "{accept}");
         }
         assert!(takes_json(&headers(&[]), &[]));
+    }
+
+    #[test]
+    fn gzip_is_taken_where_it_is_asked_for() {
+        for (value, expected) in [
+            ("gzip", true),
+            ("br, GZIP;q=0.5", true),
+            ("*", true),
+            ("*, gzip;q=0", false),
+            ("gzip;q=0", false),
+            ("identity", false),
+            ("", false),
+        ] {
+            let found = takes_gzip(&headers(&[("accept-encoding", value)]));
+            assert_eq!(found, expected, "{value}");
+        }
+        assert!(!takes_gzip(&headers(&[])));
+        for (value, expected) in [
+            ("respond-async", true),
+            ("handling=lenient, Respond-Async", true),
+            ("respond-async; wait=10", true),
+            ("respond-sync", false),
+        ] {
+            assert_eq!(wants_async(&headers(&[("prefer", value)])), expected, "{value}");
+        }
     }
 
     #[test]

@@ -38,6 +38,16 @@ impl Failure {
         }
     }
 
+    /// Whether it is about what is not known here, which a lenient client is spared.
+    pub(super) fn says_unsupported(&self) -> bool {
+        self.code == "not-supported"
+    }
+
+    /// What is wrong.
+    pub(super) fn says(&self) -> &str {
+        &self.diagnostics
+    }
+
     /// Whether it has that status.
     pub(super) fn is(&self, status: StatusCode) -> bool {
         self.status == status

@@ -10,6 +10,10 @@ fn statements() -> Vec<String> {
     let blocks = blocks.filter_map(|rest| rest.split("\n```").next());
     let (mut all, mut open) = (Vec::new(), String::new());
     for line in blocks.flat_map(str::lines) {
+        if let Some(begun) = line.strip_suffix(" \\") {
+            open.push_str(begun);
+            continue;
+        }
         open.push_str(line);
         if open.matches('\'').count() % 2 == 0 {
             all.push(std::mem::take(&mut open));
@@ -59,6 +63,8 @@ fn request(words: &[String], kind: &str) -> Request<Body> {
         match word.as_str() {
             "-X" => method = rest.next().map(String::as_str),
             "-d" => body = rest.next().cloned(),
+            "-o" | "-w" => drop(rest.next()),
+            flag if flag.starts_with("--") => {}
             "-H" => headers.extend(rest.next().and_then(|text| text.split_once(": "))),
             other => url = other,
         }
@@ -75,9 +81,24 @@ fn request(words: &[String], kind: &str) -> Request<Body> {
     request.body(Body::from(body.unwrap_or_default())).unwrap()
 }
 
+/// What a variable takes of an answer: the place of a job or of its first file, or the id of a resource.
+fn value_of(reply: &Reply) -> String {
+    if let Some(place) = reply.headers.get(header::CONTENT_LOCATION) {
+        return place.to_str().unwrap().to_owned();
+    }
+    let json = reply.json();
+    let ways = ["/id", "/entry/0/resource/id", "/output/0/url"];
+    let found = ways.iter().find_map(|way| json.pointer(way)).unwrap();
+    found.as_str().unwrap().to_owned()
+}
+
 #[tokio::test]
 async fn the_ten_things_of_the_page_do_what_it_says() {
-    let api = fixture().await;
+    let mut api = fixture().await;
+    let bulk = Bulk::open(&api.dir.path().join("bulk")).unwrap();
+    let served = api_over(api.store.clone(), false, api.log.clone(), Some(bulk));
+    api.router = served.clone().router();
+    let working = tokio::spawn(served.work());
     let base = "https://region.example/fhir".to_owned();
     let mut variables = HashMap::from([("FHIR".to_owned(), base)]);
     let mut sent = 0;
@@ -98,19 +119,21 @@ async fn the_ten_things_of_the_page_do_what_it_says() {
         }
         let words = words(command, &variables);
         assert_eq!(words[0], "fhir", "{statement}");
-        let reply = api.send(request(&words[1..], kind)).await;
+        let mut reply = api.send(request(&words[1..], kind)).await;
+        // A job that is being made is asked again, as the page says.
+        while reply.headers.contains_key("x-progress") {
+            assert!(!working.is_finished());
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            reply = api.send(request(&words[1..], kind)).await;
+        }
         let found = reply.status.as_str();
         assert_eq!(found, status, "{statement}: {}", reply.text);
         sent += 1;
         if let Some(name) = name {
-            let json = reply.json();
-            let id = match json.get("id") {
-                Some(id) => id.clone(),
-                None => json["entry"][0]["resource"]["id"].clone(),
-            };
-            variables.insert(name.to_owned(), id.as_str().unwrap().to_owned());
+            variables.insert(name.to_owned(), value_of(&reply));
         }
     }
+    working.abort();
     assert!(sent >= 20, "{sent} lines of the page were sent");
     for number in 1..=10 {
         assert!(PAGE.contains(&format!("\n{number}. ")), "{number}");

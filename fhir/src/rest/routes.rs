@@ -3,7 +3,7 @@
 mod searches;
 
 use super::{
-    Answer, Api, FhirApi, InUrl, Interaction, MAX_FORM_BYTES, Pairs, SYSTEM, capability,
+    Answer, Api, FhirApi, InUrl, Interaction, MAX_FORM_BYTES, Pairs, SYSTEM, bulk, capability,
     conditional, history, lastn, offered, outcome::Failure, patching, patching::Target, reading,
     transacting, validating, writing,
 };
@@ -31,6 +31,11 @@ impl FhirApi {
         let mut inner = Router::new().route("/metadata", get(capability::metadata));
         for interaction in every_interaction() {
             for (path, route) in routes(interaction) {
+                inner = inner.route(path, route);
+            }
+        }
+        if api.bulk.is_some() {
+            for (path, route) in bulk::routes() {
                 inner = inner.route(path, route);
             }
         }

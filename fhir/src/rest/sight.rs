@@ -50,7 +50,8 @@ impl Sight {
         }))
     }
 
-    fn holds(&self, kind: ResourceType, id: &FhirId, rows: &[IndexRow]) -> bool {
+    /// Whether it shows a resource with these rows.
+    pub fn holds(&self, kind: ResourceType, id: &FhirId, rows: &[IndexRow]) -> bool {
         let Self::Only(filter) = self else {
             return true;
         };
@@ -90,7 +91,7 @@ impl Sight {
 }
 
 /// Whether a resource alone tells whether a filter holds of it.
-fn is_plain(filter: &Filter) -> bool {
+pub fn is_plain(filter: &Filter) -> bool {
     match filter {
         Filter::Param { .. } | Filter::Missing { .. } | Filter::Id(_) => true,
         Filter::Not(inner) => is_plain(inner),

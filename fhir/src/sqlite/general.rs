@@ -4,7 +4,7 @@ use crate::query::IndexRow;
 use crate::query::sql::{Bind, Dialect, Sql, TABLES, row as index_row};
 use crate::sql;
 use crate::store::{
-    Change, Current, Find, FindPage, Guard, HistoryPage, HistoryQuery, Plan, Planned, Stored,
+    Change, Current, Extent, ExtentPage, Find, FindPage, Guard, HistoryPage, HistoryQuery, Plan, Planned, Stored,
     Transacted, Transaction, Unmet, plan, rows_of,
 };
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
@@ -200,6 +200,15 @@ pub fn count(connection: &Connection, find: &Find) -> rusqlite::Result<u64> {
         .query_row(params_from_iter(binds), |row| {
             Ok(u64::try_from(row.get::<_, i64>(0)?).unwrap_or(0))
         })
+}
+
+/// One page of what was there at a commit.
+pub fn extent(connection: &Connection, extent: &Extent) -> rusqlite::Result<ExtentPage> {
+    let sql = sql::extent(Dialect::Sqlite, extent);
+    let mut statement = connection.prepare_cached(&sql.text)?;
+    let rows = statement.query_map(params_from_iter(sql.binds), stored)?;
+    let resources = rows.collect::<rusqlite::Result<_>>()?;
+    Ok(ExtentPage::of(resources, extent.count))
 }
 
 /// One page of versions.

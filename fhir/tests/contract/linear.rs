@@ -70,6 +70,7 @@ fn server(store: Arc<dyn ResourceStore>) -> Router {
         seal: Seal::of_secret(b"secret"),
         holding: Arc::new(|| Holding::Pseudonymous { year: 2027 }),
         draw: Arc::new(drawn),
+        bulk: None,
     };
     api.router()
 }

@@ -1,0 +1,279 @@
+//! The paths of bulk data: how an export is asked for, how far it is, its files, and how it is given up.
+use super::super::access::Found;
+use super::super::{
+    Answer, Api, FhirApi, InUrl, Interaction, Reader, access::Asker, http_date, json, negotiation,
+    outcome, outcome::Failure, routes::InBody, routes::Segments,
+};
+use super::kickoff::{self, Level, Request};
+use super::record::{Asked, Done, List, Written};
+use super::{Bulk, Job, KEEP_MS, files, stream};
+use crate::store::ResourceType;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get};
+use serde_json::{Value, json as value};
+use std::sync::Arc;
+use types::Timestamp;
+
+/// Seconds after which a client asks again how far its job is.
+const RETRY_AFTER_S: &str = "2";
+/// The name of an operation in the log.
+const EXPORT: &str = "$export";
+
+/// The routes below `/fhir`.
+pub fn routes() -> Vec<(&'static str, MethodRouter<Arc<FhirApi>>)> {
+    vec![
+        ("/$export", get(system).post(system_by_post)),
+        ("/%24export", get(system).post(system_by_post)),
+        ("/Patient/$export", get(patients).post(patients_by_post)),
+        ("/Patient/%24export", get(patients).post(patients_by_post)),
+        ("/Group/{id}/$export", get(group).post(group_by_post)),
+        ("/Group/{id}/%24export", get(group).post(group_by_post)),
+        ("/bulk/{job}", get(status).delete(give_up)),
+        ("/bulk/{job}/{file}", get(file)),
+    ]
+}
+
+async fn system(api: Api, method: Method, pairs: InUrl, headers: HeaderMap) -> Answer {
+    begin(&api, Ok(Level::System), Some(method), &headers, pairs, None).await
+}
+
+async fn system_by_post(api: Api, pairs: InUrl, headers: HeaderMap, body: InBody) -> Answer {
+    begin(&api, Ok(Level::System), None, &headers, pairs, Some(body)).await
+}
+
+async fn patients(api: Api, method: Method, pairs: InUrl, headers: HeaderMap) -> Answer {
+    begin(&api, Ok(Level::Patients), Some(method), &headers, pairs, None).await
+}
+
+async fn patients_by_post(api: Api, pairs: InUrl, headers: HeaderMap, body: InBody) -> Answer {
+    begin(&api, Ok(Level::Patients), None, &headers, pairs, Some(body)).await
+}
+
+async fn group(
+    api: Api,
+    path: Segments,
+    method: Method,
+    pairs: InUrl,
+    headers: HeaderMap,
+) -> Answer {
+    begin(&api, of_group(&path), Some(method), &headers, pairs, None).await
+}
+
+async fn group_by_post(
+    api: Api,
+    path: Segments,
+    pairs: InUrl,
+    headers: HeaderMap,
+    body: InBody,
+) -> Answer {
+    begin(&api, of_group(&path), None, &headers, pairs, Some(body)).await
+}
+
+fn of_group(path: &Segments) -> Result<Level, Failure> {
+    let id = path.at(1)?.parse().map_err(|_| Failure::not_found())?;
+    Ok(Level::Group(id))
+}
+
+/// HEAD asks what GET would answer, and begins nothing.
+async fn begin(
+    api: &FhirApi,
+    level: Result<Level, Failure>,
+    method: Option<Method>,
+    headers: &HeaderMap,
+    pairs: InUrl,
+    body: Option<InBody>,
+) -> Answer {
+    if method == Some(Method::HEAD) {
+        return Err(Failure::method());
+    }
+    let request = Request {
+        headers,
+        pairs,
+        body,
+    };
+    kickoff::export(api, level, request).await
+}
+
+/// A job of whoever asks, and its name.
+fn job_of(
+    api: &FhirApi,
+    reader: &Reader,
+    path: &Segments,
+) -> Result<(Arc<Bulk>, Arc<Job>, String), Failure> {
+    let bulk = api.bulk.clone().ok_or_else(Failure::no_such_path)?;
+    let id = path.at(1)?.to_owned();
+    let job = bulk.of(&id, reader).ok_or_else(no_such_job)?;
+    Ok((bulk, job, id))
+}
+
+fn no_such_job() -> Failure {
+    Failure::new(
+        StatusCode::NOT_FOUND,
+        "not-found",
+        "there is no such job or file: it was never there, was deleted, or was kept long enough",
+    )
+}
+
+async fn status(api: Api, path: Segments, headers: HeaderMap) -> Answer {
+    let asker = api.anybody(&headers, ResourceType::ANY, Interaction::SearchSystem)?;
+    let found = job_of(&api, &asker.reader, &path).and_then(|(_, job, id)| {
+        let response = told(&api, &job, &id)?;
+        let found = Found::new(response, 0, format!("bulk/{id}"));
+        Ok(found.by(vec![EXPORT.to_owned()]))
+    });
+    asker.answer(&api, found).await
+}
+
+/// How far a job is (Bulk Data Access 2.0.0, "Bulk Data Status Request").
+fn told(api: &FhirApi, job: &Job, id: &str) -> Result<Response, Failure> {
+    let done = job.done.lock().clone();
+    let Some(ended) = done.ended else {
+        let (at, all) = (done.part, job.asked.parts.len());
+        let progress = format!(
+            "{} resources written; {at} of {all} resource types done",
+            done.resources()
+        );
+        let progress = HeaderValue::from_str(&progress).map_err(|_| Failure::undrawn())?;
+        let mut response = StatusCode::ACCEPTED.into_response();
+        let headers = response.headers_mut();
+        headers.insert("x-progress", progress);
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
+        return Ok(response);
+    };
+    if let Some(why) = failure_of(api, job, &done) {
+        return Err(Failure::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "exception",
+            format!("the export failed: {why}"),
+        ));
+    }
+    let until = Timestamp(ended).plus_ms(KEEP_MS);
+    let headers = [
+        (header::CONTENT_TYPE, "application/json".to_owned()),
+        (header::EXPIRES, http_date(until)),
+        (header::CACHE_CONTROL, "no-store".to_owned()),
+    ];
+    let body = manifest(&job.asked, &done, &format!("{}/bulk/{id}", api.base));
+    Ok((headers, body.to_string()).into_response())
+}
+
+/// Why nothing of a job that has ended is shown, if so.
+fn failure_of(api: &FhirApi, job: &Job, done: &Done) -> Option<String> {
+    if job.asked.marks.is_none() && !(api.true_times)() {
+        return Some("the server may not say any more when it stored what it shows".to_owned());
+    }
+    done.failed.clone()
+}
+
+fn manifest(asked: &Asked, done: &Done, place: &str) -> Value {
+    let list = |list: List| {
+        let own = done.files.iter().filter(|file| file.list == list);
+        let told = own.map(|file| {
+            let kind = match list {
+                List::Output => file.kind.as_str(),
+                List::Deleted => "Bundle",
+                List::Outcome => "OperationOutcome",
+            };
+            value!({"type": kind, "url": format!("{place}/{}", file.name), "count": file.count})
+        });
+        told.collect::<Vec<Value>>()
+    };
+    value!({
+        "transactionTime": asked.transaction_time,
+        "request": asked.request,
+        "requiresAccessToken": true,
+        "output": list(List::Output),
+        "deleted": list(List::Deleted),
+        "error": list(List::Outcome),
+    })
+}
+
+async fn give_up(api: Api, path: Segments, headers: HeaderMap) -> Answer {
+    let asker = api.anybody(&headers, ResourceType::ANY, Interaction::SearchSystem)?;
+    let found = async {
+        let (bulk, _, id) = job_of(&api, &asker.reader, &path)?;
+        bulk.forget(&id).await;
+        let body = outcome::outcome("information", "informational", "the job is deleted");
+        let response = (StatusCode::ACCEPTED, json(body.to_string())).into_response();
+        let found = Found::new(response, 0, format!("bulk/{id}"));
+        Ok(found.by(vec![EXPORT.to_owned()]))
+    };
+    let found = found.await;
+    asker.answer(&api, found).await
+}
+
+async fn file(api: Api, path: Segments, headers: HeaderMap) -> Answer {
+    let asker = api.anybody(&headers, ResourceType::ANY, Interaction::SearchSystem)?;
+    let (job, file) = match found_file(&api, &asker, &path) {
+        Ok(found) => found,
+        Err(failure) => return asker.answer(&api, Err(failure)).await,
+    };
+    let asker = match ResourceType::parse(&file.kind).filter(|_| file.list != List::Outcome) {
+        // The token has to cover now what it covered then.
+        Some(kind) => covered(&api, &headers, kind, &job)?,
+        None => asker,
+    };
+    let request = format!("bulk/{}/{}", path.at(1)?, file.name);
+    let given = u32::try_from(file.count).unwrap_or(u32::MAX);
+    let found = given_file(&job, &file, &headers).await;
+    let found = found.map(|response| Found::new(response, given, request).by(vec![EXPORT.to_owned()]));
+    asker.answer(&api, found).await
+}
+
+fn found_file(
+    api: &FhirApi,
+    asker: &Asker,
+    path: &Segments,
+) -> Result<(Arc<Job>, Written), Failure> {
+    let (_, job, _) = job_of(api, &asker.reader, path)?;
+    let name = path.at(2)?;
+    let done = job.done.lock().clone();
+    if done.ended.is_none() || failure_of(api, &job, &done).is_some() {
+        return Err(no_such_job());
+    }
+    let file = done.files.into_iter().find(|file| file.name == name);
+    Ok((job, file.ok_or_else(no_such_job)?))
+}
+
+/// Whoever has a narrower token than the one by which the export was asked for is shown none of its files: nobody knows
+/// what of them it covers.
+fn covered(
+    api: &FhirApi,
+    headers: &HeaderMap,
+    kind: ResourceType,
+    job: &Job,
+) -> Result<Asker, Failure> {
+    let asker = api.asker(headers, kind, Interaction::SearchType)?;
+    let granted = api
+        .authorize
+        .authorize(headers, kind, Interaction::SearchType);
+    let now = granted.map_err(|denied| Failure::denied(&denied))?.only;
+    let mut parts = job.asked.parts.iter();
+    let then = parts.find(|part| part.kind == kind.as_str());
+    match now.is_empty() || then.is_some_and(|then| then.only == now) {
+        true => Ok(asker),
+        false => Err(Failure::beyond_scope()),
+    }
+}
+
+async fn given_file(job: &Arc<Job>, file: &Written, headers: &HeaderMap) -> Result<Response, Failure> {
+    let (dir, name) = (job.dir.clone(), file.name.clone());
+    let opened = tokio::task::spawn_blocking(move || files::open(&dir, &name)).await;
+    let Ok(Ok(opened)) = opened else {
+        return Err(no_such_job());
+    };
+    let zipped = negotiation::takes_gzip(headers);
+    let mut response = Response::new(stream::body(opened, file.bytes, zipped));
+    let told = response.headers_mut();
+    let kind = HeaderValue::from_static("application/fhir+ndjson");
+    told.insert(header::CONTENT_TYPE, kind);
+    told.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    told.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    match zipped {
+        true => told.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip")),
+        // A file that is broken off is seen to be.
+        false => told.insert(header::CONTENT_LENGTH, HeaderValue::from(file.bytes)),
+    };
+    Ok(response)
+}

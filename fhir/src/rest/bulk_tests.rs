@@ -1,0 +1,554 @@
+//! Tests of exports: what they hold, that they go on wherever they were cut off, whose they are, and what is refused.
+use super::bulk::{Limits, MAX_JOBS_OF_CLIENT};
+use super::finding_tests::finding;
+use super::*;
+use crate::store::NewResource;
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+use std::time::{Duration, Instant};
+
+/// So little at once that every type takes several turns, and files.
+const LITTLE: Limits = Limits {
+    page: 3,
+    turn_bytes: 2_000,
+    turn_pages: 2,
+    file_bytes: 5_000,
+};
+const ASYNC: (&str, &str) = ("prefer", "respond-async");
+const ALL: (&str, &str) = ("authorization", "Bearer all");
+
+/// An API with jobs, over what [`fixture`] has.
+struct Exporting {
+    fixture: Fixture,
+    api: FhirApi,
+}
+
+impl Exporting {
+    async fn new(limited: bool) -> Self {
+        let fixture = fixture_of(limited).await;
+        let api = api_over(fixture.store.clone(), limited, fixture.log.clone(), None);
+        let mut exporting = Self { fixture, api };
+        exporting.restart();
+        exporting
+    }
+
+    /// As a start of the node does.
+    fn restart(&mut self) {
+        let dir = self.fixture.dir.path().join("bulk");
+        self.api.bulk = Some(Bulk::open_with(&dir, LITTLE).unwrap());
+        self.api.vantages = Vantages::new(self.fixture.store.clone());
+        self.fixture.router = self.api.clone().router();
+    }
+
+    /// The path of the job that a request begins.
+    async fn begin(&self, path: &str, headers: &[(&str, &str)]) -> String {
+        let reply = self.fixture.get_with(path, headers).await;
+        assert_eq!(reply.status, StatusCode::ACCEPTED, "{}", reply.text);
+        assert_eq!(reply.json()["resourceType"], "OperationOutcome");
+        place_of(&reply)
+    }
+
+    /// Works until a job has ended, and gives its manifest.
+    async fn ended(&self, job: &str, token: (&str, &str)) -> Reply {
+        let working = tokio::spawn(self.api.clone().work());
+        let begun = Instant::now();
+        let reply = loop {
+            let reply = self.fixture.get_with(job, &[token]).await;
+            if reply.status != StatusCode::ACCEPTED {
+                break reply;
+            }
+            assert!(reply.headers.contains_key("x-progress"));
+            assert_eq!(reply.headers[header::RETRY_AFTER], "2");
+            assert!(begun.elapsed() < Duration::from_secs(120), "it does not end");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
+        working.abort();
+        reply
+    }
+
+    /// The manifest of an export that ends well.
+    async fn export(&self, path: &str) -> Value {
+        let job = self.begin(path, &[ALL, ASYNC]).await;
+        self.manifest(&job, ALL).await
+    }
+
+    async fn manifest(&self, job: &str, token: (&str, &str)) -> Value {
+        let reply = self.ended(job, token).await;
+        assert_eq!(reply.status, StatusCode::OK, "{}", reply.text);
+        assert_eq!(reply.headers[header::CONTENT_TYPE], "application/json");
+        assert!(reply.headers.contains_key(header::EXPIRES));
+        reply.json()
+    }
+
+    /// The lines of the files of one list of a manifest, by type.
+    async fn lines(&self, manifest: &Value, list: &str, token: (&str, &str)) -> Lines {
+        let mut all = Lines::new();
+        for file in manifest[list].as_array().unwrap() {
+            let url = file["url"].as_str().unwrap();
+            let path = url.strip_prefix("https://region.example").unwrap();
+            let reply = self.fixture.get_with(path, &[token]).await;
+            assert_eq!(reply.status, StatusCode::OK, "{}", reply.text);
+            let kind = reply.headers[header::CONTENT_TYPE].clone();
+            assert_eq!(kind, "application/fhir+ndjson");
+            assert!(reply.text.ends_with('\n'));
+            let lines: Vec<Value> = reply
+                .text
+                .lines()
+                .map(|line| serde_json::from_str(line).unwrap())
+                .collect();
+            assert_eq!(file["count"], lines.len());
+            let kind = file["type"].as_str().unwrap().to_owned();
+            assert!(lines.iter().all(|line| line["resourceType"] == kind.as_str()));
+            all.entry(kind).or_default().extend(lines);
+        }
+        all
+    }
+
+    async fn output(&self, path: &str) -> Lines {
+        let manifest = self.export(path).await;
+        self.lines(&manifest, "output", ALL).await
+    }
+}
+
+type Lines = BTreeMap<String, Vec<Value>>;
+
+fn place_of(reply: &Reply) -> String {
+    let place = reply.headers[header::CONTENT_LOCATION].to_str().unwrap();
+    place.strip_prefix("https://region.example").unwrap().to_owned()
+}
+
+fn counts(lines: &Lines) -> Vec<(&str, usize)> {
+    lines.iter().map(|(kind, lines)| (kind.as_str(), lines.len())).collect()
+}
+
+fn ids(lines: &[Value]) -> BTreeSet<&str> {
+    let ids: BTreeSet<&str> = lines.iter().map(|line| line["id"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), lines.len(), "a resource is there twice");
+    ids
+}
+
+async fn deliver(api: &Exporting, parcel: u32, resources: Vec<NewResource>) {
+    let delivery = Delivery {
+        parcel: fixture::parcel(parcel),
+        source: fixture::source(1),
+        resources,
+    };
+    let now = Timestamp(2_000);
+    api.fixture.store.apply(vec![delivery], now).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_export_holds_everything_of_its_moment_once_and_is_its_clients_alone() {
+    for limited in [false, true] {
+        let api = Exporting::new(limited).await;
+        for year in 2001..2004 {
+            api.fixture.create(&finding(year, None)).await;
+        }
+        let job = api.begin("/fhir/$export", &[ALL, ASYNC]).await;
+        let early = api.fixture.get(&format!("{job}/Observation.0.ndjson")).await;
+        assert_eq!(early.issue(), (404, "not-found".into()));
+        // What comes after the moment of the export is not in it, as what was changed since is as it was.
+        deliver(&api, 7, vec![fixture::withdrawn(3), fixture::patient(1, 1960)]).await;
+        let manifest = api.manifest(&job, ALL).await;
+        assert_eq!(manifest["requiresAccessToken"], true);
+        assert_eq!(manifest["request"], "https://region.example/fhir/$export");
+        assert_eq!((&manifest["deleted"], &manifest["error"]), (&json!([]), &json!([])));
+        let lines = api.lines(&manifest, "output", ALL).await;
+        let expected = [("Condition", 3), ("Device", 1), ("Observation", 60), ("Patient", 1)];
+        assert_eq!(counts(&lines), expected);
+        assert!(manifest["output"].as_array().unwrap().len() > 4);
+        let until = manifest["transactionTime"].as_str().unwrap();
+        for line in lines.values().flatten() {
+            let stored = line["meta"]["lastUpdated"].as_str().unwrap();
+            // Of instants of an axis the last three digits are the version.
+            let stored = stored.get(..23).unwrap();
+            assert!(stored <= until.trim_end_matches('Z'), "{stored} {until}");
+        }
+        for readings in lines.values() {
+            ids(readings);
+        }
+        assert!(lines["Observation"].iter().all(|one| one["status"] == "final"));
+        assert_eq!(lines["Patient"][0]["birthDate"], "1951");
+        // To anybody else there is no such job.
+        let other = [("authorization", "Bearer other")];
+        let file = manifest["output"][0]["url"].as_str().unwrap();
+        let file = file.strip_prefix("https://region.example").unwrap();
+        for path in [job.as_str(), file] {
+            let reply = api.fixture.get_with(path, &other).await;
+            assert_eq!(reply.issue(), (404, "not-found".into()));
+            assert_eq!(api.fixture.get_with(path, &[]).await.status, 401);
+        }
+        let delete = |token: &str| {
+            let request = Request::delete(&job).header("authorization", token);
+            api.fixture.send(request.body(Body::empty()).unwrap())
+        };
+        assert_eq!(delete("Bearer other").await.status, StatusCode::NOT_FOUND);
+        assert_eq!(api.fixture.get(file).await.status, StatusCode::OK);
+        assert_eq!(delete("Bearer all").await.status, StatusCode::ACCEPTED);
+        for path in [job.as_str(), file] {
+            assert_eq!(api.fixture.get(path).await.issue(), (404, "not-found".into()));
+        }
+        let left = std::fs::read_dir(api.fixture.dir.path().join("bulk")).unwrap();
+        assert_eq!(left.count(), 0);
+    }
+}
+
+#[tokio::test]
+async fn an_export_that_is_cut_off_anywhere_goes_on_and_has_nothing_twice_and_misses_nothing() {
+    let mut api = Exporting::new(false).await;
+    let mut references = Vec::new();
+    for year in 2001..2013 {
+        references.push(api.fixture.create(&finding(year, None)).await);
+    }
+    let undisturbed = api.output("/fhir/$export?_type=Condition,Observation").await;
+    let job = api
+        .begin("/fhir/$export?_type=Condition,Observation", &[ALL, ASYNC])
+        .await;
+    let mut turns = 0;
+    loop {
+        let bulk = api.api.bulk.clone().unwrap();
+        if !bulk.turn_once(&api.api).await {
+            break;
+        }
+        turns += 1;
+        // A power loss after the next file was begun and before the journal says so.
+        let folder = api.fixture.dir.path().join("bulk").join(job.rsplit('/').next().unwrap());
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|end| end == "ndjson") {
+                let mut text = std::fs::read(&path).unwrap();
+                text.extend_from_slice(b"{\"resourceType\":\"Obser");
+                std::fs::write(&path, text).unwrap();
+            }
+        }
+        // Others write all the while.
+        let withdrawn = fixture::withdrawn(turns * 3 % READINGS);
+        deliver(&api, 100 + turns, vec![withdrawn, fixture::observation(1_000 + turns)]).await;
+        if let Some(reference) = references.get(usize::try_from(turns).unwrap()) {
+            let path = format!("/fhir/{reference}");
+            let reply = api.fixture.write(Method::DELETE, &path, &[], "").await;
+            assert_eq!(reply.status, StatusCode::NO_CONTENT);
+        }
+        api.restart();
+    }
+    assert!(turns > 10, "{turns}");
+    let manifest = api.manifest(&job, ALL).await;
+    let found = api.lines(&manifest, "output", ALL).await;
+    assert_eq!(counts(&found), [("Condition", 12), ("Observation", 60)]);
+    for (kind, lines) in &found {
+        let key = |line: &Value| line["id"].as_str().unwrap().to_owned();
+        let sorted = |lines: &[Value]| -> BTreeMap<String, Value> {
+            let whole = |line: &Value| {
+                let mut line = line.clone();
+                line["meta"]["lastUpdated"].take();
+                line
+            };
+            lines.iter().map(|line| (key(line), whole(line))).collect()
+        };
+        ids(lines);
+        assert_eq!(sorted(lines), sorted(&undisturbed[kind]));
+    }
+}
+
+#[tokio::test]
+async fn what_is_new_since_an_export_is_exported_alone_and_what_was_deleted_is_told() {
+    for limited in [false, true] {
+        let api = Exporting::new(limited).await;
+        let mut made = Vec::new();
+        for year in 2001..2005 {
+            made.push(api.fixture.create(&finding(year, None)).await);
+        }
+        let first = api.export("/fhir/$export").await;
+        let since = first["transactionTime"].as_str().unwrap().to_owned();
+        let later = api.fixture.create(&finding(2010, None)).await;
+        deliver(&api, 9, vec![fixture::patient(1, 1961)]).await;
+        let gone = format!("/fhir/{}", made[0]);
+        let reply = api.fixture.write(Method::DELETE, &gone, &[], "").await;
+        assert_eq!(reply.status, StatusCode::NO_CONTENT);
+        let path = format!("/fhir/$export?_since={since}&_type=Condition,Patient,Device");
+        let manifest = api.export(&path).await;
+        let lines = api.lines(&manifest, "output", ALL).await;
+        let new = ids(&lines["Condition"]);
+        assert!(new.contains(later.split('/').nth(1).unwrap()));
+        assert_eq!(lines["Patient"][0]["birthDate"], "1961");
+        if !limited {
+            // The commits of one ms are told apart on an axis alone.
+            assert_eq!((new.len(), lines.len()), (1, 2));
+        }
+        let deleted = api.lines(&manifest, "deleted", ALL).await;
+        let request = &deleted["Bundle"][0]["entry"][0]["request"];
+        assert_eq!(request, &json!({"method": "DELETE", "url": made[0]}));
+        assert_eq!(deleted["Bundle"].len(), 1);
+        // Nothing is new since then, and that is said at once.
+        let since = manifest["transactionTime"].as_str().unwrap();
+        let path = format!("/fhir/$export?_since={since}&_type=Device");
+        if !limited {
+            assert_eq!(api.export(&path).await["output"], json!([]));
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_refusal_of_an_export_is_an_operation_outcome() {
+    let api = Exporting::new(false).await;
+    for (path, code) in [
+        ("/fhir/$export?_type=Nonsense", "not-supported"),
+        ("/fhir/Patient/$export?_type=Device", "not-supported"),
+        ("/fhir/$export?colour=red", "not-supported"),
+        ("/fhir/$export?_elements=id", "not-supported"),
+        ("/fhir/$export?_outputFormat=text/csv", "not-supported"),
+        ("/fhir/$export?_since=yesterday", "value"),
+        ("/fhir/$export?_since=1970-01-01", "value"),
+        // Of the calendar, and beyond what there is: what would be exported is nothing.
+        ("/fhir/$export?_since=2020-01-01T00:00:00Z", "value"),
+        ("/fhir/$export?_since=1970-01-02T00:00:00Z", "value"),
+        ("/fhir/$export?_typeFilter=Nonsense%3Fcode=1", "value"),
+        ("/fhir/$export?_typeFilter=Condition%3Fcolour=1", "not-supported"),
+        ("/fhir/$export?_typeFilter=Condition%3Fsubject.gender=male", "value"),
+        ("/fhir/$export?_type=Device&_typeFilter=Condition%3Fcode=1", "value"),
+    ] {
+        let reply = api.fixture.get_with(path, &[ALL, ASYNC]).await;
+        assert_eq!(reply.issue(), (400, code.to_owned()), "{path}");
+    }
+    let reply = api.fixture.get("/fhir/$export").await;
+    assert_eq!(reply.issue(), (400, "invalid".into()));
+    let reply = api.fixture.get_with("/fhir/$export", &[ASYNC]).await;
+    assert_eq!(reply.issue(), (401, "login".into()));
+    let patients = [("authorization", "Bearer patients"), ASYNC];
+    for path in ["/fhir/$export", "/fhir/Group/x/$export"] {
+        let reply = api.fixture.get_with(path, &patients).await;
+        assert_eq!(reply.issue(), (403, "forbidden".into()), "{path}");
+    }
+    let reply = api.fixture.get_with("/fhir/Group/x/$export", &[ALL, ASYNC]).await;
+    assert_eq!(reply.issue(), (404, "not-found".into()));
+    let xml = [ALL, ASYNC, ("accept", "application/fhir+xml")];
+    let reply = api.fixture.get_with("/fhir/$export", &xml).await;
+    assert_eq!(reply.issue(), (406, "not-supported".into()));
+    for (method, path) in [
+        (Method::HEAD, "/fhir/$export"),
+        (Method::PUT, "/fhir/$export"),
+        (Method::DELETE, "/fhir/Patient/$export"),
+        (Method::POST, "/fhir/bulk/x"),
+    ] {
+        let request = Request::builder().method(&method).uri(path);
+        let request = request.header(ALL.0, ALL.1).header(ASYNC.0, ASYNC.1);
+        let reply = api.fixture.send(request.body(Body::empty()).unwrap()).await;
+        assert_eq!(reply.status, StatusCode::METHOD_NOT_ALLOWED, "{method} {path}");
+    }
+    // None of them left a job behind; and who is lenient is told what was dropped.
+    let left = std::fs::read_dir(api.fixture.dir.path().join("bulk")).unwrap();
+    assert_eq!(left.count(), 0);
+    let lenient = [ALL, ("prefer", "respond-async, handling=lenient")];
+    let path = "/fhir/$export?_type=Device,Nonsense&colour=red&_outputFormat=ndjson";
+    let job = api.begin(path, &lenient).await;
+    let manifest = api.manifest(&job, ALL).await;
+    let told = api.lines(&manifest, "error", ALL).await;
+    assert_eq!(counts(&told), [("OperationOutcome", 2)]);
+    let output = api.lines(&manifest, "output", ALL).await;
+    assert_eq!(counts(&output), [("Device", 1)]);
+}
+
+#[tokio::test]
+async fn an_export_holds_what_the_token_covers_and_a_narrower_token_is_shown_none_of_it() {
+    let api = Exporting::new(false).await;
+    let mut other = finding(2001, None);
+    other["code"]["coding"][0]["code"] = "44054006".into();
+    let hidden = api.fixture.create(&other).await;
+    let shown = api.fixture.create(&finding(2002, None)).await;
+    let token = |scopes: &str| format!("Bearer only:{scopes}");
+    let narrow = token("Condition?code=38341003;Patient");
+    let narrow = ("authorization", narrow.as_str());
+    let job = api.begin("/fhir/$export", &[narrow, ASYNC]).await;
+    // What is hidden is hidden as it was, and as it was deleted.
+    let reply = api.fixture.write(Method::DELETE, &format!("/fhir/{hidden}"), &[], "").await;
+    assert_eq!(reply.status, StatusCode::NO_CONTENT);
+    let manifest = api.manifest(&job, narrow).await;
+    let lines = api.lines(&manifest, "output", narrow).await;
+    assert_eq!(counts(&lines), [("Condition", 1), ("Patient", 1)]);
+    assert_eq!(shown, format!("Condition/{}", lines["Condition"][0]["id"].as_str().unwrap()));
+    let path = "/fhir/$export?_since=1970-01-01T00:00:00Z&_type=Condition";
+    let job = api.begin(path, &[narrow, ASYNC]).await;
+    assert_eq!(api.manifest(&job, narrow).await["deleted"], json!([]));
+    let refused = api
+        .fixture
+        .get_with("/fhir/$export?_type=Device", &[narrow, ASYNC])
+        .await;
+    assert_eq!(refused.issue(), (403, "forbidden".into()));
+    // The same client with another token.
+    let file = |manifest: &Value, kind: &str| {
+        let files = manifest["output"].as_array().unwrap().clone();
+        let file = files.into_iter().find(|file| file["type"] == kind).unwrap();
+        let url = file["url"].as_str().unwrap();
+        url.strip_prefix("https://region.example").unwrap().to_owned()
+    };
+    let path = file(&manifest, "Condition");
+    for (scopes, status) in [
+        ("Condition", 200),
+        ("Condition?code=38341003", 200),
+        ("Condition?code=38341003&recorded-date=2002", 403),
+        ("Condition?code=44054006", 403),
+        ("Patient", 403),
+    ] {
+        let token = token(scopes);
+        let reply = api.fixture.get_with(&path, &[("authorization", &token)]).await;
+        assert_eq!(reply.status.as_u16(), status, "{scopes}");
+    }
+}
+
+#[tokio::test]
+async fn an_export_of_patients_or_of_a_group_holds_their_compartments() {
+    let api = Exporting::new(false).await;
+    deliver(&api, 5, vec![fixture::patient(2, 1970), fixture::patient(3, 1970)]).await;
+    let of = |number: u32| format!("Patient/{}", fixture::patient(number, 1950).id());
+    for number in 1..4_u32 {
+        let mut own = finding(2000 + number, None);
+        own["subject"]["reference"] = of(number).into();
+        api.fixture.create(&own).await;
+    }
+    let nobodys = json!({"resourceType": "Location", "status": "active"});
+    api.fixture.create(&nobodys).await;
+    let patients = api.output("/fhir/Patient/$export").await;
+    let of_nobody = (0..READINGS).filter(|number| number % 6 == 5).count();
+    let readings = 60 - of_nobody;
+    let expected = [("Condition", 3), ("Observation", readings), ("Patient", 3)];
+    assert_eq!(counts(&patients), expected);
+    let group = |members: &[(String, bool)]| {
+        let member = |(reference, inactive): &(String, bool)| {
+            json!({"entity": {"reference": reference}, "inactive": inactive})
+        };
+        let members: Vec<Value> = members.iter().map(member).collect();
+        json!({"resourceType": "Group", "type": "person", "actual": true, "member": members})
+    };
+    let inner = api.fixture.create(&group(&[(of(2), false), (of(3), true)])).await;
+    let outer = api.fixture.create(&group(&[(of(1), false), (inner.clone(), false)])).await;
+    for (reference, members) in [(&outer, vec![1, 2]), (&inner, vec![2])] {
+        let path = format!("/fhir/{reference}/$export?_type=Condition,Observation,Patient");
+        let lines = api.output(&path).await;
+        let subjects: BTreeSet<String> = lines["Condition"]
+            .iter()
+            .chain(&lines["Observation"])
+            .map(|one| one["subject"]["reference"].as_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(subjects, members.iter().map(|number| of(*number)).collect());
+        let readings = 10 * members.len();
+        let expected = [("Condition", members.len()), ("Observation", readings), ("Patient", members.len())];
+        assert_eq!(counts(&lines), expected);
+    }
+    // What of a type is asked for, by Parameters; nobody's is not of a patient.
+    let parameters = json!({"resourceType": "Parameters", "parameter": [
+        {"name": "_type", "valueString": "Condition,Patient"},
+        {"name": "_typeFilter", "valueString": "Condition?recorded-date=2002,Patient?birthdate=1970"},
+        {"name": "_outputFormat", "valueString": "application/fhir+ndjson"},
+    ]});
+    let reply = api
+        .fixture
+        .write(Method::POST, "/fhir/Patient/$export", &[ASYNC], &parameters.to_string())
+        .await;
+    assert_eq!(reply.status, StatusCode::ACCEPTED, "{}", reply.text);
+    let manifest = api.manifest(&place_of(&reply), ALL).await;
+    let lines = api.lines(&manifest, "output", ALL).await;
+    assert_eq!(counts(&lines), [("Condition", 1), ("Patient", 2)]);
+}
+
+#[tokio::test]
+async fn a_file_is_packed_where_that_is_asked_for_and_each_access_has_its_row() {
+    let api = Exporting::new(false).await;
+    let job = api.begin("/fhir/$export?_type=Observation", &[ALL, ASYNC]).await;
+    let manifest = api.manifest(&job, ALL).await;
+    api.fixture.log.take();
+    let url = manifest["output"][0]["url"].as_str().unwrap();
+    let path = url.strip_prefix("https://region.example").unwrap();
+    let plain = api.fixture.get(path).await;
+    assert_eq!(plain.headers[header::CONTENT_LENGTH], plain.text.len().to_string());
+    let rows = api.fixture.log.take();
+    let given = u64::from(rows[0].resources);
+    assert_eq!(manifest["output"][0]["count"], given);
+    assert_eq!((rows.len(), rows[0].kind), (1, ResourceType::Observation));
+    assert_eq!(format!("/fhir/{}", rows[0].request), path);
+    assert_eq!(rows[0].parameters, ["$export"]);
+    let request = Request::get(path).header(ALL.0, ALL.1);
+    let request = request.header("accept-encoding", "br, gzip");
+    let packed = api.fixture.router.clone();
+    let packed = packed.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    assert_eq!(packed.headers()[header::CONTENT_ENCODING], "gzip");
+    let bytes = axum::body::to_bytes(packed.into_body(), 1 << 20).await.unwrap();
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(&bytes[..]).read_to_string(&mut text).unwrap();
+    assert_eq!(text, plain.text);
+    api.fixture.log.take();
+    api.fixture.log.break_it(true);
+    for path in [path, &job, "/fhir/$export"] {
+        let reply = api.fixture.get_with(path, &[ALL, ASYNC]).await;
+        assert_eq!(reply.issue(), (503, "transient".into()), "{path}");
+    }
+    api.fixture.log.break_it(false);
+    let folder = api.fixture.dir.path().join("bulk");
+    assert_eq!(std::fs::read_dir(folder).unwrap().count(), 1);
+}
+
+#[tokio::test]
+async fn a_client_has_so_many_jobs_and_what_can_not_be_done_ends_with_its_reason() {
+    let mut api = Exporting::new(true).await;
+    let mut jobs = Vec::new();
+    for _ in 0..MAX_JOBS_OF_CLIENT {
+        jobs.push(api.begin("/fhir/$export?_type=Device", &[ALL, ASYNC]).await);
+    }
+    let reply = api.fixture.get_with("/fhir/$export", &[ALL, ASYNC]).await;
+    assert_eq!(reply.issue(), (429, "throttled".into()));
+    let other = [("authorization", "Bearer other"), ASYNC];
+    api.begin("/fhir/$export?_type=Device", &other).await;
+    let ended = api.ended(&jobs[0], ALL).await;
+    assert_eq!(ended.status, StatusCode::OK);
+    // The region may not tell true times any more: neither what was not made yet, nor what was.
+    let undone = api.begin("/fhir/$export?_type=Device", &other).await;
+    api.api.true_times = Arc::new(|| false);
+    api.restart();
+    for (job, token) in [(&jobs[0], ALL), (&undone, other[0])] {
+        let reply = api.ended(job, token).await;
+        assert_eq!(reply.issue(), (500, "exception".into()));
+        let file = api.fixture.get_with(&format!("{job}/Device.0.ndjson"), &[token]).await;
+        assert_eq!(file.status, StatusCode::NOT_FOUND);
+    }
+    // What was kept long enough is collected, and makes room.
+    let begun = (api.api.now)();
+    api.api.now = Arc::new(move || begun.plus_ms(bulk::KEEP_MS + 1));
+    api.restart();
+    let job = api.api.bulk.clone().unwrap();
+    job.collect((api.api.now)()).await;
+    assert_eq!(api.fixture.get(&jobs[0]).await.status, StatusCode::NOT_FOUND);
+    api.begin("/fhir/$export?_type=Device", &[ALL, ASYNC]).await;
+}
+
+#[tokio::test]
+async fn each_export_that_is_declared_is_served() {
+    let api = Exporting::new(false).await;
+    let statement = api.fixture.get_with("/fhir/metadata", &[]).await.json();
+    let kept = "http://hl7.org/fhir/uv/bulkdata/CapabilityStatement/bulk-data";
+    assert_eq!(statement["instantiates"], json!([kept]));
+    let rest = &statement["rest"][0];
+    let exports = |operations: &Value| {
+        let all = operations.as_array().unwrap();
+        all.iter().any(|one| one["name"] == "export")
+    };
+    assert!(exports(&rest["operation"]));
+    let group = json!({"resourceType": "Group", "type": "person", "actual": true});
+    let group = api.fixture.create(&group).await;
+    let mut paths = vec!["/fhir/$export".to_owned(), "/fhir/%24export".to_owned()];
+    for resource in rest["resource"].as_array().unwrap() {
+        if exports(&resource["operation"]) {
+            paths.push(match resource["type"].as_str().unwrap() {
+                "Group" => format!("/fhir/{group}/$export"),
+                kind => format!("/fhir/{kind}/$export"),
+            });
+        }
+    }
+    assert_eq!(paths.len(), 4);
+    for path in &paths {
+        api.begin(path, &[ALL, ASYNC]).await;
+    }
+    for path in ["/fhir/Device/$export", "/fhir/Device/x/$export"] {
+        let reply = api.fixture.get_with(path, &[ALL, ASYNC]).await;
+        assert_eq!(reply.status, StatusCode::NOT_FOUND, "{path}");
+    }
+}

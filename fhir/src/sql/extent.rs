@@ -1,0 +1,111 @@
+//! What was there of a type at a commit, in one statement, so that what changes meanwhile is on one page or the other: what
+//! is in `resource` has not changed since, and the last version by then of everything else is in `history`.
+use crate::query::sql::{Dialect, Sql};
+use crate::store::{Extent, Whose};
+
+/// Up to so many commits, it is cheaper to look at each of them than to walk a type by its ids.
+const FEW_COMMITS: i64 = 20_000;
+/// Up to so many patients, the index of their readings is read instead of all readings.
+const FEW_PATIENTS: usize = 256;
+
+/// One page: the columns type, id, version, updated, body, source, seq.
+pub(crate) fn extent(dialect: Dialect, extent: &Extent) -> Sql {
+    const ROW: &str = "type, id, version, updated, body, source, seq";
+    let mut sql = Sql::new(dialect);
+    // One more than asked for tells whether there is a next page.
+    let limit = sql.mark(i64::from(extent.count) + 1);
+    sql.push(&format!("SELECT {ROW} FROM ("));
+    if !extent.deleted {
+        sql.push(&format!("SELECT * FROM (SELECT {ROW} FROM resource r WHERE "));
+        current(&mut sql, extent, &limit);
+        sql.push(&format!(" ORDER BY id LIMIT {limit}) AS one UNION ALL "));
+    }
+    sql.push(
+        "SELECT * FROM (SELECT type, id, version, updated, body, (SELECT source FROM resource s \
+         WHERE s.type = r.type AND s.id = r.id) AS source, seq FROM history r WHERE ",
+    );
+    bounds(&mut sql, extent);
+    past(&mut sql, extent);
+    sql.push(&format!(
+        " ORDER BY id LIMIT {limit}) AS other) AS both_of ORDER BY id LIMIT {limit}"
+    ));
+    sql
+}
+
+/// What has not changed since. SQLite's planner has no statistics: a unary plus keeps it from an index.
+fn current(sql: &mut Sql, extent: &Extent, limit: &str) {
+    match &extent.whose {
+        _ if extent.kind.is_indexed() => bounds(sql, extent),
+        Whose::Everybody => bounds(sql, extent),
+        Whose::AnyPatient => {
+            bounds(sql, extent);
+            sql.push(" AND patient IS NOT NULL");
+        }
+        Whose::Of(list) => {
+            let ids: Vec<&str> = list.iter().map(|id| id.as_str()).collect();
+            let ids = sql.mark(serde_json::Value::from(ids).to_string().as_str());
+            let each = match sql.dialect {
+                Dialect::Sqlite => format!("SELECT value FROM json_each({ids})"),
+                Dialect::Postgres => {
+                    format!("SELECT jsonb_array_elements_text(CAST(CAST({ids} AS TEXT) AS JSONB))")
+                }
+            };
+            if sql.dialect == Dialect::Sqlite && list.len() <= FEW_PATIENTS {
+                // The index of a patient's readings has what is needed to find the page.
+                let (from, until) = (sql.mark(extent.after_commit), sql.mark(extent.until));
+                sql.push(&format!(
+                    "seq IN (SELECT seq FROM resource WHERE patient IN ({each}) AND +seq > {from} AND +seq <= {until}"
+                ));
+                after(sql, extent);
+                since(sql, extent);
+                sql.push(&format!(" ORDER BY id LIMIT {limit}) AND +type = "));
+                sql.bind_text(extent.kind.as_str());
+            } else {
+                bounds(sql, extent);
+                sql.push(&format!(" AND patient IN ({each})"));
+            }
+        }
+    }
+}
+
+/// The type, the commits and the place.
+fn bounds(sql: &mut Sql, extent: &Extent) {
+    let is_few = extent.until.saturating_sub(extent.after_commit) <= FEW_COMMITS;
+    let (of_kind, seq) = match (sql.dialect, is_few) {
+        (Dialect::Postgres, _) => ("type", "seq"),
+        (Dialect::Sqlite, true) => ("+type", "seq"),
+        (Dialect::Sqlite, false) => ("type", "+seq"),
+    };
+    let kind = sql.mark(extent.kind.as_str());
+    let (from, until) = (sql.mark(extent.after_commit), sql.mark(extent.until));
+    sql.push(&format!(
+        "{of_kind} = {kind} AND {seq} > {from} AND {seq} <= {until}"
+    ));
+    after(sql, extent);
+    since(sql, extent);
+}
+
+fn after(sql: &mut Sql, extent: &Extent) {
+    if let Some(id) = &extent.after {
+        let id = sql.mark(id.as_str());
+        sql.push(&format!(" AND id > {id}"));
+    }
+}
+
+fn since(sql: &mut Sql, extent: &Extent) {
+    if let Some(since) = extent.since {
+        let since = sql.mark(since.0);
+        sql.push(&format!(" AND updated >= {since}"));
+    }
+}
+
+/// The last version by then, of what was changed or deleted since; or of what was deleted by then.
+fn past(sql: &mut Sql, extent: &Extent) {
+    let than = if extent.deleted { "=" } else { "<>" };
+    let until = sql.mark(extent.until);
+    sql.push(&format!(
+        " AND body {than} '' AND NOT EXISTS (SELECT 1 FROM history n WHERE n.type = r.type AND n.id = r.id \
+         AND n.version > r.version AND n.seq <= {until}) AND NOT EXISTS (SELECT 1 FROM resource c \
+         WHERE c.type = r.type AND c.id = r.id AND c.seq <= {until})"
+    ));
+}
