@@ -12,9 +12,9 @@ mod write;
 use crate::query::sql::{Dialect, TABLES};
 use crate::search::Query;
 use crate::store::{
-    Applied, Counts, Delivery, Extent, ExtentPage, FhirId, Find, FindPage, HistoryPage, HistoryQuery, Kind, Page,
-    ResourceStore, ResourceType, StoreError, Stored, Transacted, Transaction, check_changes,
-    check_size,
+    Applied, Counts, Delivery, Extent, ExtentPage, FhirId, Find, FindPage, HistoryPage,
+    HistoryQuery, Kind, Page, ResourceStore, ResourceType, StoreError, Stored, Transacted,
+    Transaction, check_changes, check_size,
 };
 use async_trait::async_trait;
 pub use connect::{UrlProblem, check_url};

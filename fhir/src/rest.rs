@@ -32,7 +32,6 @@ mod writing;
 use crate::admit::Holding;
 use crate::search::Seal;
 use crate::store::{ResourceStore, ResourceType};
-pub use bulk::Bulk;
 pub use access::{Access, AccessLog, Refused, Unwritten, Why};
 use axum::{
     extract::rejection::QueryRejection,
@@ -40,6 +39,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, header},
     response::{IntoResponse, Response},
 };
+pub use bulk::Bulk;
 use chrono::DateTime;
 pub use outcome::{Failure, unread};
 use std::sync::Arc;
@@ -200,6 +200,15 @@ pub trait Authorize: Send + Sync + 'static {
     /// # Errors
     /// [`Denied::Unauthenticated`].
     fn known(&self, headers: &HeaderMap) -> Result<Reader, Denied>;
+
+    /// Says whose token it is of an operator, who may have files of lines written: what is in them it has to let its bearer
+    /// update. Nobody's unless this is said otherwise.
+    ///
+    /// # Errors
+    /// [`Denied`], which becomes 401 or 403.
+    fn imports(&self, headers: &HeaderMap) -> Result<Reader, Denied> {
+        Err(Denied::Forbidden(self.known(headers)?))
+    }
 }
 
 /// The API of one region.

@@ -71,6 +71,13 @@ impl Authorize for ByName {
         let name = name.split(':').next().unwrap_or_default();
         Ok(Reader(name.into()))
     }
+
+    fn imports(&self, headers: &HeaderMap) -> Result<Reader, Denied> {
+        match self.known(headers)? {
+            reader if matches!(reader.0.as_str(), "all" | "only") => Ok(reader),
+            reader => Err(Denied::Forbidden(reader)),
+        }
+    }
 }
 
 #[path = "rest/access_tests.rs"]
@@ -85,6 +92,8 @@ mod conditional_tests;
 mod finding_tests;
 #[path = "rest/history_tests.rs"]
 mod history_tests;
+#[path = "rest/importing_tests.rs"]
+mod importing_tests;
 #[path = "rest/page_tests.rs"]
 mod page_tests;
 #[path = "rest/patching_tests.rs"]

@@ -67,6 +67,16 @@ impl Authorize for Bearer {
             Err(error) => Err(Denied::Unauthenticated(error.challenge())),
         }
     }
+
+    fn imports(&self, headers: &HeaderMap) -> Result<Reader, Denied> {
+        match self.0.bearer(headers) {
+            Ok((client, scopes)) if scopes.allow_api("import", Interaction::Create) => {
+                Ok(Reader(client.to_string()))
+            }
+            Ok((client, _)) => Err(Denied::Forbidden(Reader(client.to_string()))),
+            Err(error) => Err(Denied::Unauthenticated(error.challenge())),
+        }
+    }
 }
 
 #[derive(Clone)]

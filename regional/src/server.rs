@@ -106,10 +106,11 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
         (now.clone(), &true_times),
         &key.to_bytes(),
     );
-    let app = served(&api).merge(control::devices_api(&tokens, &desk, &control))
-    .merge(tokens.router())
-    .merge(enrolment(&config, &now, &ledger))
-    .merge(health.probes());
+    let app = served(&api)
+        .merge(control::devices_api(&tokens, &desk, &control))
+        .merge(tokens.router())
+        .merge(enrolment(&config, &now, &ledger))
+        .merge(health.probes());
     let intake = Intake {
         store: store.clone(),
         desk: desk.clone(),

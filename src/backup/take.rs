@@ -20,8 +20,8 @@ use types::{Place, Timestamp};
 
 /// Begins the name of a folder in the data directory that a backup works in.
 const WORK: &str = ".backup-";
-/// The folder of bulk data: files that a client asks for again, of the store as it is now.
-const BULK: &str = "bulk/";
+/// The folders of bulk data: files that a client asks for again, of the store as it is now, and what an operator imports.
+const BULK: [&str; 2] = ["bulk/", "import/"];
 /// What SQLite keeps beside a database, and files that are not finished: a copy of the database has what counts.
 const PASSING: [&str; 4] = ["-wal", "-shm", "-journal", ".tmp"];
 
@@ -168,7 +168,9 @@ fn in_order(data: &Path) -> Result<Vec<PathBuf>> {
     let mut found = files(data)?;
     found.retain(|path| {
         let text = path.to_string_lossy();
-        !text.starts_with(WORK) && !text.starts_with(BULK) && !PASSING.iter().any(|end| text.ends_with(end))
+        !text.starts_with(WORK)
+            && !BULK.iter().any(|name| text.starts_with(name))
+            && !PASSING.iter().any(|end| text.ends_with(end))
     });
     found.sort_by_key(|path| {
         let name = path.to_string_lossy();

@@ -34,7 +34,7 @@ pub const CLIENTS: [Client; 5] = [
     },
     Client {
         name: "fhir-writer",
-        scope: "system/*.cruds",
+        scope: "system/*.cruds mesh/import.c",
         global: false,
     },
     Client {

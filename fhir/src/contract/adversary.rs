@@ -1,8 +1,8 @@
 //! A store as the network makes it look: every delivery comes twice, and once more in pieces.
 use crate::search::Query;
 use crate::store::{
-    Applied, Counts, Delivery, Extent, ExtentPage, FhirId, Find, FindPage, HistoryPage, HistoryQuery, Page,
-    ResourceStore, ResourceType, StoreError, Stored, Transacted, Transaction,
+    Applied, Counts, Delivery, Extent, ExtentPage, FhirId, Find, FindPage, HistoryPage,
+    HistoryQuery, Page, ResourceStore, ResourceType, StoreError, Stored, Transacted, Transaction,
 };
 use async_trait::async_trait;
 use std::sync::Arc;

@@ -5,8 +5,8 @@ use super::{stored, write::LOCK};
 use crate::query::sql::{Bind, Dialect, Sql};
 use crate::sql;
 use crate::store::{
-    Change, Current, Extent, ExtentPage, Find, FindPage, Guard, HistoryPage, HistoryQuery, Plan, Planned, ResourceType,
-    Transacted, Transaction, Unmet, plan,
+    Change, Current, Extent, ExtentPage, Find, FindPage, Guard, HistoryPage, HistoryQuery, Plan,
+    Planned, ResourceType, Transacted, Transaction, Unmet, plan,
 };
 use bytes::BytesMut;
 use deadpool_postgres::Object;

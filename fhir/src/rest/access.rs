@@ -178,6 +178,35 @@ impl FhirApi {
     }
 }
 
+impl FhirApi {
+    /// Whose token it is of an operator, who may import.
+    pub(super) fn importer(&self, headers: &HeaderMap) -> Result<Asker, Failure> {
+        let (kind, interaction) = (ResourceType::ANY, Interaction::Update);
+        let denied = match self.authorize.imports(headers) {
+            Ok(reader) => {
+                return Ok(Asker {
+                    reader,
+                    kind,
+                    interaction,
+                    sight: Sight::Everything,
+                });
+            }
+            Err(denied) => denied,
+        };
+        let (reader, why) = match &denied {
+            Denied::Unauthenticated(_) => (None, Why::Unauthenticated),
+            Denied::Forbidden(reader) => (Some(reader.clone()), Why::Forbidden),
+        };
+        self.access.refused(Refused {
+            reader,
+            kind,
+            interaction,
+            why,
+        });
+        Err(Failure::denied(&denied))
+    }
+}
+
 /// A write that is about to be done.
 pub(super) struct Intent {
     /// What is written: `Condition/id`, or what follows the base in the request.

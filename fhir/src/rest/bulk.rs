@@ -10,6 +10,8 @@
 mod door;
 mod export;
 mod files;
+mod import;
+mod incoming;
 mod kickoff;
 mod record;
 mod stream;
@@ -69,6 +71,8 @@ const LIMITS: Limits = Limits {
 /// The jobs of one node.
 pub struct Bulk {
     dir: PathBuf,
+    /// Where an operator puts what is imported.
+    import: PathBuf,
     limits: Limits,
     jobs: Mutex<BTreeMap<String, Arc<Job>>>,
     /// Who takes a job in.
@@ -77,12 +81,20 @@ pub struct Bulk {
 }
 
 /// One job.
-pub struct Job {
+struct Job {
     asked: Asked,
     dir: PathBuf,
     done: Mutex<Done>,
     /// Faults since the last turn that went well.
     faults: Mutex<u32>,
+}
+
+/// A file that a job begins with.
+struct First {
+    name: String,
+    text: Vec<u8>,
+    /// Whether the client is told of it, as of outcomes.
+    is_told: bool,
 }
 
 /// Why a turn of a job was not done.
@@ -122,7 +134,9 @@ impl Bulk {
     }
 
     pub(super) fn open_with(dir: &Path, limits: Limits) -> io::Result<Arc<Self>> {
+        let import = dir.with_file_name("import");
         storage::file::private_dir(dir)?;
+        storage::file::private_dir(&import)?;
         let mut jobs = BTreeMap::new();
         for (id, dir) in files::folders(dir)? {
             match Job::load(&dir) {
@@ -132,6 +146,7 @@ impl Bulk {
         }
         Ok(Arc::new(Self {
             dir: dir.to_owned(),
+            import,
             limits,
             jobs: Mutex::new(jobs),
             taking: Arc::default(),
@@ -170,7 +185,7 @@ impl Bulk {
         self: &Arc<Self>,
         id: String,
         asked: Asked,
-        first: Vec<(String, String)>,
+        first: Vec<First>,
     ) -> Result<(), Failure> {
         let taking = Arc::clone(&self.taking).lock_owned().await;
         self.has_room(&asked.owner)?;
@@ -266,7 +281,10 @@ impl FhirApi {
                 }
             }
             if waits {
-                let is_open = bulk.all().iter().any(|(_, job)| job.done.lock().ended.is_none());
+                let is_open = bulk
+                    .all()
+                    .iter()
+                    .any(|(_, job)| job.done.lock().ended.is_none());
                 let span = if is_open { WAIT } else { LOOK_EVERY };
                 // Whoever asks for a job wakes it.
                 let _either = tokio::time::timeout(span, bulk.woken.notified()).await;
@@ -278,7 +296,11 @@ impl FhirApi {
 impl Job {
     /// One turn: whether something was done.
     async fn turn(self: &Arc<Self>, api: &FhirApi, bulk: &Bulk) -> bool {
-        let trouble = match export::turn(self, api, bulk.limits).await {
+        let turned = match self.asked.import {
+            None => export::turn(self, api, bulk.limits).await,
+            Some(_) => import::turn(self, api, bulk.limits).await,
+        };
+        let trouble = match turned {
             Ok(()) => {
                 *self.faults.lock() = 0;
                 return true;

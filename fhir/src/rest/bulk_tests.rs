@@ -15,17 +15,17 @@ const LITTLE: Limits = Limits {
     turn_pages: 2,
     file_bytes: 5_000,
 };
-const ASYNC: (&str, &str) = ("prefer", "respond-async");
-const ALL: (&str, &str) = ("authorization", "Bearer all");
+pub const ASYNC: (&str, &str) = ("prefer", "respond-async");
+pub const ALL: (&str, &str) = ("authorization", "Bearer all");
 
 /// An API with jobs, over what [`fixture`] has.
-struct Exporting {
-    fixture: Fixture,
-    api: FhirApi,
+pub struct Exporting {
+    pub fixture: Fixture,
+    pub api: FhirApi,
 }
 
 impl Exporting {
-    async fn new(limited: bool) -> Self {
+    pub async fn new(limited: bool) -> Self {
         let fixture = fixture_of(limited).await;
         let api = api_over(fixture.store.clone(), limited, fixture.log.clone(), None);
         let mut exporting = Self { fixture, api };
@@ -34,7 +34,7 @@ impl Exporting {
     }
 
     /// As a start of the node does.
-    fn restart(&mut self) {
+    pub fn restart(&mut self) {
         let dir = self.fixture.dir.path().join("bulk");
         self.api.bulk = Some(Bulk::open_with(&dir, LITTLE).unwrap());
         self.api.vantages = Vantages::new(self.fixture.store.clone());
@@ -50,7 +50,7 @@ impl Exporting {
     }
 
     /// Works until a job has ended, and gives its manifest.
-    async fn ended(&self, job: &str, token: (&str, &str)) -> Reply {
+    pub async fn ended(&self, job: &str, token: (&str, &str)) -> Reply {
         let working = tokio::spawn(self.api.clone().work());
         let begun = Instant::now();
         let reply = loop {
@@ -60,7 +60,10 @@ impl Exporting {
             }
             assert!(reply.headers.contains_key("x-progress"));
             assert_eq!(reply.headers[header::RETRY_AFTER], "2");
-            assert!(begun.elapsed() < Duration::from_secs(120), "it does not end");
+            assert!(
+                begun.elapsed() < Duration::from_secs(120),
+                "it does not end"
+            );
             tokio::time::sleep(Duration::from_millis(5)).await;
         };
         working.abort();
@@ -73,7 +76,7 @@ impl Exporting {
         self.manifest(&job, ALL).await
     }
 
-    async fn manifest(&self, job: &str, token: (&str, &str)) -> Value {
+    pub async fn manifest(&self, job: &str, token: (&str, &str)) -> Value {
         let reply = self.ended(job, token).await;
         assert_eq!(reply.status, StatusCode::OK, "{}", reply.text);
         assert_eq!(reply.headers[header::CONTENT_TYPE], "application/json");
@@ -82,7 +85,7 @@ impl Exporting {
     }
 
     /// The lines of the files of one list of a manifest, by type.
-    async fn lines(&self, manifest: &Value, list: &str, token: (&str, &str)) -> Lines {
+    pub async fn lines(&self, manifest: &Value, list: &str, token: (&str, &str)) -> Lines {
         let mut all = Lines::new();
         for file in manifest[list].as_array().unwrap() {
             let url = file["url"].as_str().unwrap();
@@ -99,7 +102,11 @@ impl Exporting {
                 .collect();
             assert_eq!(file["count"], lines.len());
             let kind = file["type"].as_str().unwrap().to_owned();
-            assert!(lines.iter().all(|line| line["resourceType"] == kind.as_str()));
+            assert!(
+                lines
+                    .iter()
+                    .all(|line| line["resourceType"] == kind.as_str())
+            );
             all.entry(kind).or_default().extend(lines);
         }
         all
@@ -111,19 +118,28 @@ impl Exporting {
     }
 }
 
-type Lines = BTreeMap<String, Vec<Value>>;
+pub type Lines = BTreeMap<String, Vec<Value>>;
 
-fn place_of(reply: &Reply) -> String {
+pub fn place_of(reply: &Reply) -> String {
     let place = reply.headers[header::CONTENT_LOCATION].to_str().unwrap();
-    place.strip_prefix("https://region.example").unwrap().to_owned()
+    place
+        .strip_prefix("https://region.example")
+        .unwrap()
+        .to_owned()
 }
 
 fn counts(lines: &Lines) -> Vec<(&str, usize)> {
-    lines.iter().map(|(kind, lines)| (kind.as_str(), lines.len())).collect()
+    lines
+        .iter()
+        .map(|(kind, lines)| (kind.as_str(), lines.len()))
+        .collect()
 }
 
 fn ids(lines: &[Value]) -> BTreeSet<&str> {
-    let ids: BTreeSet<&str> = lines.iter().map(|line| line["id"].as_str().unwrap()).collect();
+    let ids: BTreeSet<&str> = lines
+        .iter()
+        .map(|line| line["id"].as_str().unwrap())
+        .collect();
     assert_eq!(ids.len(), lines.len(), "a resource is there twice");
     ids
 }
@@ -146,16 +162,32 @@ async fn an_export_holds_everything_of_its_moment_once_and_is_its_clients_alone(
             api.fixture.create(&finding(year, None)).await;
         }
         let job = api.begin("/fhir/$export", &[ALL, ASYNC]).await;
-        let early = api.fixture.get(&format!("{job}/Observation.0.ndjson")).await;
+        let early = api
+            .fixture
+            .get(&format!("{job}/Observation.0.ndjson"))
+            .await;
         assert_eq!(early.issue(), (404, "not-found".into()));
         // What comes after the moment of the export is not in it, as what was changed since is as it was.
-        deliver(&api, 7, vec![fixture::withdrawn(3), fixture::patient(1, 1960)]).await;
+        deliver(
+            &api,
+            7,
+            vec![fixture::withdrawn(3), fixture::patient(1, 1960)],
+        )
+        .await;
         let manifest = api.manifest(&job, ALL).await;
         assert_eq!(manifest["requiresAccessToken"], true);
         assert_eq!(manifest["request"], "https://region.example/fhir/$export");
-        assert_eq!((&manifest["deleted"], &manifest["error"]), (&json!([]), &json!([])));
+        assert_eq!(
+            (&manifest["deleted"], &manifest["error"]),
+            (&json!([]), &json!([]))
+        );
         let lines = api.lines(&manifest, "output", ALL).await;
-        let expected = [("Condition", 3), ("Device", 1), ("Observation", 60), ("Patient", 1)];
+        let expected = [
+            ("Condition", 3),
+            ("Device", 1),
+            ("Observation", 60),
+            ("Patient", 1),
+        ];
         assert_eq!(counts(&lines), expected);
         assert!(manifest["output"].as_array().unwrap().len() > 4);
         let until = manifest["transactionTime"].as_str().unwrap();
@@ -168,7 +200,12 @@ async fn an_export_holds_everything_of_its_moment_once_and_is_its_clients_alone(
         for readings in lines.values() {
             ids(readings);
         }
-        assert!(lines["Observation"].iter().all(|one| one["status"] == "final"));
+        let readings = lines["Observation"].iter();
+        assert!(
+            readings
+                .clone()
+                .all(|one| one["status"] != "entered-in-error")
+        );
         assert_eq!(lines["Patient"][0]["birthDate"], "1951");
         // To anybody else there is no such job.
         let other = [("authorization", "Bearer other")];
@@ -187,7 +224,10 @@ async fn an_export_holds_everything_of_its_moment_once_and_is_its_clients_alone(
         assert_eq!(api.fixture.get(file).await.status, StatusCode::OK);
         assert_eq!(delete("Bearer all").await.status, StatusCode::ACCEPTED);
         for path in [job.as_str(), file] {
-            assert_eq!(api.fixture.get(path).await.issue(), (404, "not-found".into()));
+            assert_eq!(
+                api.fixture.get(path).await.issue(),
+                (404, "not-found".into())
+            );
         }
         let left = std::fs::read_dir(api.fixture.dir.path().join("bulk")).unwrap();
         assert_eq!(left.count(), 0);
@@ -201,7 +241,9 @@ async fn an_export_that_is_cut_off_anywhere_goes_on_and_has_nothing_twice_and_mi
     for year in 2001..2013 {
         references.push(api.fixture.create(&finding(year, None)).await);
     }
-    let undisturbed = api.output("/fhir/$export?_type=Condition,Observation").await;
+    let undisturbed = api
+        .output("/fhir/$export?_type=Condition,Observation")
+        .await;
     let job = api
         .begin("/fhir/$export?_type=Condition,Observation", &[ALL, ASYNC])
         .await;
@@ -213,7 +255,12 @@ async fn an_export_that_is_cut_off_anywhere_goes_on_and_has_nothing_twice_and_mi
         }
         turns += 1;
         // A power loss after the next file was begun and before the journal says so.
-        let folder = api.fixture.dir.path().join("bulk").join(job.rsplit('/').next().unwrap());
+        let folder = api
+            .fixture
+            .dir
+            .path()
+            .join("bulk")
+            .join(job.rsplit('/').next().unwrap());
         for entry in std::fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|end| end == "ndjson") {
@@ -224,7 +271,12 @@ async fn an_export_that_is_cut_off_anywhere_goes_on_and_has_nothing_twice_and_mi
         }
         // Others write all the while.
         let withdrawn = fixture::withdrawn(turns * 3 % READINGS);
-        deliver(&api, 100 + turns, vec![withdrawn, fixture::observation(1_000 + turns)]).await;
+        deliver(
+            &api,
+            100 + turns,
+            vec![withdrawn, fixture::observation(1_000 + turns)],
+        )
+        .await;
         if let Some(reference) = references.get(usize::try_from(turns).unwrap()) {
             let path = format!("/fhir/{reference}");
             let reply = api.fixture.write(Method::DELETE, &path, &[], "").await;
@@ -304,9 +356,18 @@ async fn every_refusal_of_an_export_is_an_operation_outcome() {
         ("/fhir/$export?_since=2020-01-01T00:00:00Z", "value"),
         ("/fhir/$export?_since=1970-01-02T00:00:00Z", "value"),
         ("/fhir/$export?_typeFilter=Nonsense%3Fcode=1", "value"),
-        ("/fhir/$export?_typeFilter=Condition%3Fcolour=1", "not-supported"),
-        ("/fhir/$export?_typeFilter=Condition%3Fsubject.gender=male", "value"),
-        ("/fhir/$export?_type=Device&_typeFilter=Condition%3Fcode=1", "value"),
+        (
+            "/fhir/$export?_typeFilter=Condition%3Fcolour=1",
+            "not-supported",
+        ),
+        (
+            "/fhir/$export?_typeFilter=Condition%3Fsubject.gender=male",
+            "value",
+        ),
+        (
+            "/fhir/$export?_type=Device&_typeFilter=Condition%3Fcode=1",
+            "value",
+        ),
     ] {
         let reply = api.fixture.get_with(path, &[ALL, ASYNC]).await;
         assert_eq!(reply.issue(), (400, code.to_owned()), "{path}");
@@ -320,7 +381,10 @@ async fn every_refusal_of_an_export_is_an_operation_outcome() {
         let reply = api.fixture.get_with(path, &patients).await;
         assert_eq!(reply.issue(), (403, "forbidden".into()), "{path}");
     }
-    let reply = api.fixture.get_with("/fhir/Group/x/$export", &[ALL, ASYNC]).await;
+    let reply = api
+        .fixture
+        .get_with("/fhir/Group/x/$export", &[ALL, ASYNC])
+        .await;
     assert_eq!(reply.issue(), (404, "not-found".into()));
     let xml = [ALL, ASYNC, ("accept", "application/fhir+xml")];
     let reply = api.fixture.get_with("/fhir/$export", &xml).await;
@@ -334,7 +398,11 @@ async fn every_refusal_of_an_export_is_an_operation_outcome() {
         let request = Request::builder().method(&method).uri(path);
         let request = request.header(ALL.0, ALL.1).header(ASYNC.0, ASYNC.1);
         let reply = api.fixture.send(request.body(Body::empty()).unwrap()).await;
-        assert_eq!(reply.status, StatusCode::METHOD_NOT_ALLOWED, "{method} {path}");
+        assert_eq!(
+            reply.status,
+            StatusCode::METHOD_NOT_ALLOWED,
+            "{method} {path}"
+        );
     }
     // None of them left a job behind; and who is lenient is told what was dropped.
     let left = std::fs::read_dir(api.fixture.dir.path().join("bulk")).unwrap();
@@ -361,12 +429,21 @@ async fn an_export_holds_what_the_token_covers_and_a_narrower_token_is_shown_non
     let narrow = ("authorization", narrow.as_str());
     let job = api.begin("/fhir/$export", &[narrow, ASYNC]).await;
     // What is hidden is hidden as it was, and as it was deleted.
-    let reply = api.fixture.write(Method::DELETE, &format!("/fhir/{hidden}"), &[], "").await;
+    let reply = api
+        .fixture
+        .write(Method::DELETE, &format!("/fhir/{hidden}"), &[], "")
+        .await;
     assert_eq!(reply.status, StatusCode::NO_CONTENT);
     let manifest = api.manifest(&job, narrow).await;
     let lines = api.lines(&manifest, "output", narrow).await;
     assert_eq!(counts(&lines), [("Condition", 1), ("Patient", 1)]);
-    assert_eq!(shown, format!("Condition/{}", lines["Condition"][0]["id"].as_str().unwrap()));
+    assert_eq!(
+        shown,
+        format!(
+            "Condition/{}",
+            lines["Condition"][0]["id"].as_str().unwrap()
+        )
+    );
     let path = "/fhir/$export?_since=1970-01-01T00:00:00Z&_type=Condition";
     let job = api.begin(path, &[narrow, ASYNC]).await;
     assert_eq!(api.manifest(&job, narrow).await["deleted"], json!([]));
@@ -380,7 +457,9 @@ async fn an_export_holds_what_the_token_covers_and_a_narrower_token_is_shown_non
         let files = manifest["output"].as_array().unwrap().clone();
         let file = files.into_iter().find(|file| file["type"] == kind).unwrap();
         let url = file["url"].as_str().unwrap();
-        url.strip_prefix("https://region.example").unwrap().to_owned()
+        url.strip_prefix("https://region.example")
+            .unwrap()
+            .to_owned()
     };
     let path = file(&manifest, "Condition");
     for (scopes, status) in [
@@ -391,7 +470,10 @@ async fn an_export_holds_what_the_token_covers_and_a_narrower_token_is_shown_non
         ("Patient", 403),
     ] {
         let token = token(scopes);
-        let reply = api.fixture.get_with(&path, &[("authorization", &token)]).await;
+        let reply = api
+            .fixture
+            .get_with(&path, &[("authorization", &token)])
+            .await;
         assert_eq!(reply.status.as_u16(), status, "{scopes}");
     }
 }
@@ -399,7 +481,12 @@ async fn an_export_holds_what_the_token_covers_and_a_narrower_token_is_shown_non
 #[tokio::test]
 async fn an_export_of_patients_or_of_a_group_holds_their_compartments() {
     let api = Exporting::new(false).await;
-    deliver(&api, 5, vec![fixture::patient(2, 1970), fixture::patient(3, 1970)]).await;
+    deliver(
+        &api,
+        5,
+        vec![fixture::patient(2, 1970), fixture::patient(3, 1970)],
+    )
+    .await;
     let of = |number: u32| format!("Patient/{}", fixture::patient(number, 1950).id());
     for number in 1..4_u32 {
         let mut own = finding(2000 + number, None);
@@ -414,14 +501,18 @@ async fn an_export_of_patients_or_of_a_group_holds_their_compartments() {
     let expected = [("Condition", 3), ("Observation", readings), ("Patient", 3)];
     assert_eq!(counts(&patients), expected);
     let group = |members: &[(String, bool)]| {
-        let member = |(reference, inactive): &(String, bool)| {
-            json!({"entity": {"reference": reference}, "inactive": inactive})
-        };
+        let member = |(reference, inactive): &(String, bool)| json!({"entity": {"reference": reference}, "inactive": inactive});
         let members: Vec<Value> = members.iter().map(member).collect();
         json!({"resourceType": "Group", "type": "person", "actual": true, "member": members})
     };
-    let inner = api.fixture.create(&group(&[(of(2), false), (of(3), true)])).await;
-    let outer = api.fixture.create(&group(&[(of(1), false), (inner.clone(), false)])).await;
+    let inner = api
+        .fixture
+        .create(&group(&[(of(2), false), (of(3), true)]))
+        .await;
+    let outer = api
+        .fixture
+        .create(&group(&[(of(1), false), (inner.clone(), false)]))
+        .await;
     for (reference, members) in [(&outer, vec![1, 2]), (&inner, vec![2])] {
         let path = format!("/fhir/{reference}/$export?_type=Condition,Observation,Patient");
         let lines = api.output(&path).await;
@@ -432,7 +523,11 @@ async fn an_export_of_patients_or_of_a_group_holds_their_compartments() {
             .collect();
         assert_eq!(subjects, members.iter().map(|number| of(*number)).collect());
         let readings = 10 * members.len();
-        let expected = [("Condition", members.len()), ("Observation", readings), ("Patient", members.len())];
+        let expected = [
+            ("Condition", members.len()),
+            ("Observation", readings),
+            ("Patient", members.len()),
+        ];
         assert_eq!(counts(&lines), expected);
     }
     // What of a type is asked for, by Parameters; nobody's is not of a patient.
@@ -443,7 +538,12 @@ async fn an_export_of_patients_or_of_a_group_holds_their_compartments() {
     ]});
     let reply = api
         .fixture
-        .write(Method::POST, "/fhir/Patient/$export", &[ASYNC], &parameters.to_string())
+        .write(
+            Method::POST,
+            "/fhir/Patient/$export",
+            &[ASYNC],
+            &parameters.to_string(),
+        )
         .await;
     assert_eq!(reply.status, StatusCode::ACCEPTED, "{}", reply.text);
     let manifest = api.manifest(&place_of(&reply), ALL).await;
@@ -454,13 +554,18 @@ async fn an_export_of_patients_or_of_a_group_holds_their_compartments() {
 #[tokio::test]
 async fn a_file_is_packed_where_that_is_asked_for_and_each_access_has_its_row() {
     let api = Exporting::new(false).await;
-    let job = api.begin("/fhir/$export?_type=Observation", &[ALL, ASYNC]).await;
+    let job = api
+        .begin("/fhir/$export?_type=Observation", &[ALL, ASYNC])
+        .await;
     let manifest = api.manifest(&job, ALL).await;
     api.fixture.log.take();
     let url = manifest["output"][0]["url"].as_str().unwrap();
     let path = url.strip_prefix("https://region.example").unwrap();
     let plain = api.fixture.get(path).await;
-    assert_eq!(plain.headers[header::CONTENT_LENGTH], plain.text.len().to_string());
+    assert_eq!(
+        plain.headers[header::CONTENT_LENGTH],
+        plain.text.len().to_string()
+    );
     let rows = api.fixture.log.take();
     let given = u64::from(rows[0].resources);
     assert_eq!(manifest["output"][0]["count"], given);
@@ -470,11 +575,18 @@ async fn a_file_is_packed_where_that_is_asked_for_and_each_access_has_its_row() 
     let request = Request::get(path).header(ALL.0, ALL.1);
     let request = request.header("accept-encoding", "br, gzip");
     let packed = api.fixture.router.clone();
-    let packed = packed.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    let packed = packed
+        .oneshot(request.body(Body::empty()).unwrap())
+        .await
+        .unwrap();
     assert_eq!(packed.headers()[header::CONTENT_ENCODING], "gzip");
-    let bytes = axum::body::to_bytes(packed.into_body(), 1 << 20).await.unwrap();
+    let bytes = axum::body::to_bytes(packed.into_body(), 1 << 20)
+        .await
+        .unwrap();
     let mut text = String::new();
-    flate2::read::GzDecoder::new(&bytes[..]).read_to_string(&mut text).unwrap();
+    flate2::read::GzDecoder::new(&bytes[..])
+        .read_to_string(&mut text)
+        .unwrap();
     assert_eq!(text, plain.text);
     api.fixture.log.take();
     api.fixture.log.break_it(true);
@@ -507,7 +619,10 @@ async fn a_client_has_so_many_jobs_and_what_can_not_be_done_ends_with_its_reason
     for (job, token) in [(&jobs[0], ALL), (&undone, other[0])] {
         let reply = api.ended(job, token).await;
         assert_eq!(reply.issue(), (500, "exception".into()));
-        let file = api.fixture.get_with(&format!("{job}/Device.0.ndjson"), &[token]).await;
+        let file = api
+            .fixture
+            .get_with(&format!("{job}/Device.0.ndjson"), &[token])
+            .await;
         assert_eq!(file.status, StatusCode::NOT_FOUND);
     }
     // What was kept long enough is collected, and makes room.
@@ -516,7 +631,10 @@ async fn a_client_has_so_many_jobs_and_what_can_not_be_done_ends_with_its_reason
     api.restart();
     let job = api.api.bulk.clone().unwrap();
     job.collect((api.api.now)()).await;
-    assert_eq!(api.fixture.get(&jobs[0]).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(
+        api.fixture.get(&jobs[0]).await.status,
+        StatusCode::NOT_FOUND
+    );
     api.begin("/fhir/$export?_type=Device", &[ALL, ASYNC]).await;
 }
 
@@ -544,6 +662,12 @@ async fn each_export_that_is_declared_is_served() {
         }
     }
     assert_eq!(paths.len(), 4);
+    let names = rest["operation"].as_array().unwrap();
+    let names: Vec<&str> = names
+        .iter()
+        .map(|one| one["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["validate", "export", "import"]);
     for path in &paths {
         api.begin(path, &[ALL, ASYNC]).await;
     }

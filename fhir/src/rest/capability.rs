@@ -60,6 +60,11 @@ fn system_operations(api: &FhirApi) -> Value {
     })];
     if api.bulk.is_some() {
         all.push(json!({"name": "export", "definition": exported("export")}));
+        all.push(json!({
+            "name": "import",
+            "definition": format!("{}/OperationDefinition/import", api.base),
+            "documentation": "For operators: POST [base]/$import of application/fhir+ndjson, each line as a PUT",
+        }));
     }
     all.into()
 }

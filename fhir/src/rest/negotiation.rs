@@ -111,7 +111,9 @@ pub fn takes_gzip(headers: &HeaderMap) -> bool {
         .map(Media::parse)
         .collect();
     let named = |names: &[&str]| {
-        let mut found = listed.iter().filter(|one| names.contains(&one.name.as_str()));
+        let mut found = listed
+            .iter()
+            .filter(|one| names.contains(&one.name.as_str()));
         found.next().map(|one| one.quality > 0.0)
     };
     named(&["gzip", "x-gzip"]).or_else(|| named(&["*"])) == Some(true)
@@ -282,7 +284,11 @@ mod tests {
             ("respond-async; wait=10", true),
             ("respond-sync", false),
         ] {
-            assert_eq!(wants_async(&headers(&[("prefer", value)])), expected, "{value}");
+            assert_eq!(
+                wants_async(&headers(&[("prefer", value)])),
+                expected,
+                "{value}"
+            );
         }
     }
 

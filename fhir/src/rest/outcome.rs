@@ -48,6 +48,37 @@ impl Failure {
         &self.diagnostics
     }
 
+    /// What is done while the client does something else is asked for as such.
+    pub(super) fn not_async() -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "invalid",
+            "Prefer: respond-async is expected: this is done while the client does something else",
+        )
+    }
+
+    /// Whether it is a fault of ours.
+    pub(super) fn is_ours(&self) -> bool {
+        self.status.is_server_error()
+    }
+
+    /// The outcome of a line of a file.
+    pub(super) fn of_line(mut self, file: &str, number: u64) -> Value {
+        self.diagnostics = format!("{file}, line {number}: {}", self.diagnostics);
+        for issue in &mut self.issues {
+            let why = issue["diagnostics"].as_str().unwrap_or_default();
+            issue["diagnostics"] = format!("{file}, line {number}: {why}").into();
+        }
+        self.body()
+    }
+
+    fn body(&self) -> Value {
+        match self.issues.is_empty() {
+            true => outcome("error", self.code, &self.diagnostics),
+            false => json!({"resourceType": "OperationOutcome", "issue": self.issues}),
+        }
+    }
+
     /// Whether it has that status.
     pub(super) fn is(&self, status: StatusCode) -> bool {
         self.status == status
@@ -368,11 +399,7 @@ impl From<StoreError> for Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let body = match self.issues.is_empty() {
-            true => outcome("error", self.code, &self.diagnostics),
-            false => json!({"resourceType": "OperationOutcome", "issue": self.issues}),
-        };
-        let body = body.to_string();
+        let body = self.body().to_string();
         let mut response = (self.status, [(header::CONTENT_TYPE, FHIR_JSON)], body).into_response();
         if let Some(challenge) = self.challenge {
             let value = header::HeaderValue::from_static(challenge);

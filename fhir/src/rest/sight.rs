@@ -131,17 +131,28 @@ impl Asker {
         id: &FhirId,
         expect: Expect,
     ) -> Result<Expect, Failure> {
-        if self.sight == Sight::Everything {
-            return Ok(expect);
-        }
-        let current = match api.store.read(kind, id).await? {
-            None => Expect::Absent,
-            Some(stored) if self.sight.shows(&stored) => Expect::Version(stored.version),
-            Some(_) => return Err(Failure::not_found()),
-        };
-        Ok(match expect {
-            Expect::Anything => current,
-            asked => asked,
-        })
+        expected(&self.sight, api, kind, id, expect).await
     }
+}
+
+/// See [`Asker::check_current`].
+pub async fn expected(
+    sight: &Sight,
+    api: &FhirApi,
+    kind: ResourceType,
+    id: &FhirId,
+    expect: Expect,
+) -> Result<Expect, Failure> {
+    if *sight == Sight::Everything {
+        return Ok(expect);
+    }
+    let current = match api.store.read(kind, id).await? {
+        None => Expect::Absent,
+        Some(stored) if sight.shows(&stored) => Expect::Version(stored.version),
+        Some(_) => return Err(Failure::not_found()),
+    };
+    Ok(match expect {
+        Expect::Anything => current,
+        asked => asked,
+    })
 }

@@ -16,7 +16,9 @@ pub(crate) fn extent(dialect: Dialect, extent: &Extent) -> Sql {
     let limit = sql.mark(i64::from(extent.count) + 1);
     sql.push(&format!("SELECT {ROW} FROM ("));
     if !extent.deleted {
-        sql.push(&format!("SELECT * FROM (SELECT {ROW} FROM resource r WHERE "));
+        sql.push(&format!(
+            "SELECT * FROM (SELECT {ROW} FROM resource r WHERE "
+        ));
         current(&mut sql, extent, &limit);
         sql.push(&format!(" ORDER BY id LIMIT {limit}) AS one UNION ALL "));
     }

@@ -4,8 +4,8 @@ use crate::query::IndexRow;
 use crate::query::sql::{Bind, Dialect, Sql, TABLES, row as index_row};
 use crate::sql;
 use crate::store::{
-    Change, Current, Extent, ExtentPage, Find, FindPage, Guard, HistoryPage, HistoryQuery, Plan, Planned, Stored,
-    Transacted, Transaction, Unmet, plan, rows_of,
+    Change, Current, Extent, ExtentPage, Find, FindPage, Guard, HistoryPage, HistoryQuery, Plan,
+    Planned, Stored, Transacted, Transaction, Unmet, plan, rows_of,
 };
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};

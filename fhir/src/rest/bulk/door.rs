@@ -4,13 +4,14 @@ use super::super::{
     Answer, Api, FhirApi, InUrl, Interaction, Reader, access::Asker, http_date, json, negotiation,
     outcome, outcome::Failure, routes::InBody, routes::Segments,
 };
+use super::incoming;
 use super::kickoff::{self, Level, Request};
 use super::record::{Asked, Done, List, Written};
 use super::{Bulk, Job, KEEP_MS, files, stream};
 use crate::store::ResourceType;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get};
+use axum::routing::{MethodRouter, get, post};
 use serde_json::{Value, json as value};
 use std::sync::Arc;
 use types::Timestamp;
@@ -29,6 +30,8 @@ pub fn routes() -> Vec<(&'static str, MethodRouter<Arc<FhirApi>>)> {
         ("/Patient/%24export", get(patients).post(patients_by_post)),
         ("/Group/{id}/$export", get(group).post(group_by_post)),
         ("/Group/{id}/%24export", get(group).post(group_by_post)),
+        ("/$import", post(import)),
+        ("/%24import", post(import)),
         ("/bulk/{job}", get(status).delete(give_up)),
         ("/bulk/{job}/{file}", get(file)),
     ]
@@ -43,11 +46,23 @@ async fn system_by_post(api: Api, pairs: InUrl, headers: HeaderMap, body: InBody
 }
 
 async fn patients(api: Api, method: Method, pairs: InUrl, headers: HeaderMap) -> Answer {
-    begin(&api, Ok(Level::Patients), Some(method), &headers, pairs, None).await
+    begin(
+        &api,
+        Ok(Level::Patients),
+        Some(method),
+        &headers,
+        pairs,
+        None,
+    )
+    .await
 }
 
 async fn patients_by_post(api: Api, pairs: InUrl, headers: HeaderMap, body: InBody) -> Answer {
     begin(&api, Ok(Level::Patients), None, &headers, pairs, Some(body)).await
+}
+
+async fn import(api: Api, pairs: InUrl, headers: HeaderMap, body: InBody) -> Answer {
+    incoming::import(&api, pairs, &headers, body).await
 }
 
 async fn group(
@@ -129,11 +144,20 @@ async fn status(api: Api, path: Segments, headers: HeaderMap) -> Answer {
 fn told(api: &FhirApi, job: &Job, id: &str) -> Result<Response, Failure> {
     let done = job.done.lock().clone();
     let Some(ended) = done.ended else {
-        let (at, all) = (done.part, job.asked.parts.len());
-        let progress = format!(
-            "{} resources written; {at} of {all} resource types done",
-            done.resources()
-        );
+        let progress = match &job.asked.import {
+            None => format!(
+                "{} resources written; {} of {} resource types done",
+                done.resources(),
+                done.part,
+                job.asked.parts.len()
+            ),
+            Some(files) => format!(
+                "{} lines stored; {} of {} files done",
+                done.import.stored,
+                done.import.file,
+                files.len()
+            ),
+        };
         let progress = HeaderValue::from_str(&progress).map_err(|_| Failure::undrawn())?;
         let mut response = StatusCode::ACCEPTED.into_response();
         let headers = response.headers_mut();
@@ -145,7 +169,7 @@ fn told(api: &FhirApi, job: &Job, id: &str) -> Result<Response, Failure> {
         return Err(Failure::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "exception",
-            format!("the export failed: {why}"),
+            format!("the job failed: {why}"),
         ));
     }
     let until = Timestamp(ended).plus_ms(KEEP_MS);
@@ -154,13 +178,19 @@ fn told(api: &FhirApi, job: &Job, id: &str) -> Result<Response, Failure> {
         (header::EXPIRES, http_date(until)),
         (header::CACHE_CONTROL, "no-store".to_owned()),
     ];
-    let body = manifest(&job.asked, &done, &format!("{}/bulk/{id}", api.base));
+    let mut body = manifest(&job.asked, &done, &format!("{}/bulk/{id}", api.base));
+    if job.asked.import.is_some() {
+        let (lines, stored) = (done.import.lines, done.import.stored);
+        body["transactionTime"] = Timestamp(ended).to_rfc3339().into();
+        body["extension"] = value!({"lines": lines, "stored": stored});
+    }
     Ok((headers, body.to_string()).into_response())
 }
 
 /// Why nothing of a job that has ended is shown, if so.
 fn failure_of(api: &FhirApi, job: &Job, done: &Done) -> Option<String> {
-    if job.asked.marks.is_none() && !(api.true_times)() {
+    let is_export = job.asked.import.is_none();
+    if is_export && job.asked.marks.is_none() && !(api.true_times)() {
         return Some("the server may not say any more when it stored what it shows".to_owned());
     }
     done.failed.clone()
@@ -217,7 +247,8 @@ async fn file(api: Api, path: Segments, headers: HeaderMap) -> Answer {
     let request = format!("bulk/{}/{}", path.at(1)?, file.name);
     let given = u32::try_from(file.count).unwrap_or(u32::MAX);
     let found = given_file(&job, &file, &headers).await;
-    let found = found.map(|response| Found::new(response, given, request).by(vec![EXPORT.to_owned()]));
+    let found =
+        found.map(|response| Found::new(response, given, request).by(vec![EXPORT.to_owned()]));
     asker.answer(&api, found).await
 }
 
@@ -257,7 +288,11 @@ fn covered(
     }
 }
 
-async fn given_file(job: &Arc<Job>, file: &Written, headers: &HeaderMap) -> Result<Response, Failure> {
+async fn given_file(
+    job: &Arc<Job>,
+    file: &Written,
+    headers: &HeaderMap,
+) -> Result<Response, Failure> {
     let (dir, name) = (job.dir.clone(), file.name.clone());
     let opened = tokio::task::spawn_blocking(move || files::open(&dir, &name)).await;
     let Ok(Ok(opened)) = opened else {

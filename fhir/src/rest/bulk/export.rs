@@ -44,7 +44,8 @@ pub async fn turn(job: &Arc<Job>, api: &FhirApi, limits: Limits) -> Result<(), T
     let lines = lines(api, asked, (kind, after), done, limits).await?;
     let job = Arc::clone(job);
     let kept = tokio::task::spawn_blocking(move || write(&job, kind, lines, limits.file_bytes));
-    kept.await.map_err(|_| Trouble::Fault("its files cannot be written"))?
+    kept.await
+        .map_err(|_| Trouble::Fault("its files cannot be written"))?
 }
 
 /// The lines of the type in hand behind a place, and the journal after them but for their file.
@@ -56,7 +57,10 @@ async fn lines(
     limits: Limits,
 ) -> Result<Lines, Trouble> {
     let beyond = Trouble::Never("the token's scopes cannot be read any more");
-    let part = asked.parts.get(done.part).ok_or(Trouble::Never("it has no such part"))?;
+    let part = asked
+        .parts
+        .get(done.part)
+        .ok_or(Trouble::Never("it has no such part"))?;
     let judge = Judge::of(api, kind, part, &asked.of).ok_or(beyond)?;
     let instants = instants(asked)?;
     let mut lines = Lines {
@@ -105,7 +109,8 @@ async fn lines(
 impl Lines {
     /// A line of ndjson has no line breaks: in JSON they are white space, or escaped.
     fn add(&mut self, json: &str) {
-        self.text.extend(json.bytes().filter(|byte| !matches!(byte, b'\n' | b'\r')));
+        self.text
+            .extend(json.bytes().filter(|byte| !matches!(byte, b'\n' | b'\r')));
         self.text.push(b'\n');
         self.count += 1;
     }
@@ -143,12 +148,7 @@ async fn gone(
 }
 
 /// Adds the lines to the file of their type, and then says so in the journal.
-fn write(
-    job: &Job,
-    kind: ResourceType,
-    lines: Lines,
-    file_bytes: u64,
-) -> Result<(), Trouble> {
+fn write(job: &Job, kind: ResourceType, lines: Lines, file_bytes: u64) -> Result<(), Trouble> {
     // Held all the while: who deletes the job waits.
     let mut now = job.done.lock();
     if !job.dir.exists() {
@@ -161,7 +161,11 @@ fn write(
         if room.free < SPARE_BYTES.saturating_add(bytes) {
             return Err(Trouble::Never("the server's disk has no room for it"));
         }
-        let list = if now.deleted { List::Deleted } else { List::Output };
+        let list = if now.deleted {
+            List::Deleted
+        } else {
+            List::Output
+        };
         let file = file_for(&mut next.files, kind, list, file_bytes);
         let file = file.ok_or(Trouble::Fault("its files cannot be written"))?;
         if !files::append(&job.dir.join(&file.name), file.bytes, &lines.text)? {
@@ -182,13 +186,18 @@ fn file_for(
     list: List,
     file_bytes: u64,
 ) -> Option<&mut Written> {
-    let is_open = |file: &Written| {
-        file.kind == kind.as_str() && file.list == list && file.bytes < file_bytes
-    };
+    let is_open =
+        |file: &Written| file.kind == kind.as_str() && file.list == list && file.bytes < file_bytes;
     if !files.last().is_some_and(is_open) {
-        let of_kind = files.iter().filter(|file| file.kind == kind.as_str() && file.list == list);
+        let of_kind = files
+            .iter()
+            .filter(|file| file.kind == kind.as_str() && file.list == list);
         let number = of_kind.count();
-        let prefix = if list == List::Deleted { "deleted." } else { "" };
+        let prefix = if list == List::Deleted {
+            "deleted."
+        } else {
+            ""
+        };
         files.push(Written {
             name: format!("{prefix}{kind}.{number}.ndjson"),
             kind: kind.to_string(),

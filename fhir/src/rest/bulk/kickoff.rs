@@ -1,9 +1,10 @@
 //! What an export is asked for (Bulk Data Access 2.0.0, "Bulk Data Kick-off Request"), by URL or as Parameters.
 use super::super::{
-    Answer, FhirApi, InUrl, Interaction, Pairs, access::Asker, access::Intent, bundle, check_format,
-    finding::handling, json, negotiation, outcome, outcome::Failure, reading, routes::InBody,
-    routes::in_url, sight::Sight, validating::resource_in, writing::drawn,
+    Answer, FhirApi, InUrl, Interaction, Pairs, access::Asker, access::Intent, bundle,
+    check_format, finding::handling, json, negotiation, outcome, outcome::Failure, reading,
+    routes::InBody, routes::in_url, sight::Sight, validating::resource_in, writing::drawn,
 };
+use super::First;
 use super::record::{Asked, Of, Part};
 use super::whose;
 use crate::axis::{self, CALENDAR};
@@ -52,15 +53,15 @@ pub struct Request<'a> {
 }
 
 /// A job that is about to begin: its name, what was asked for, and its first files.
-type Begun = (String, Asked, Vec<(String, String)>);
+type Begun = (String, Asked, Vec<First>);
 
-pub async fn export(
-    api: &FhirApi,
-    level: Result<Level, Failure>,
-    request: Request<'_>,
-) -> Answer {
+pub async fn export(api: &FhirApi, level: Result<Level, Failure>, request: Request<'_>) -> Answer {
     let bulk = api.bulk.clone().ok_or_else(Failure::no_such_path)?;
-    let asker = api.anybody(request.headers, ResourceType::ANY, Interaction::SearchSystem)?;
+    let asker = api.anybody(
+        request.headers,
+        ResourceType::ANY,
+        Interaction::SearchSystem,
+    )?;
     let intent = async {
         bulk.has_room(&asker.reader.0)?;
         begun(api, &asker, level?, request).await
@@ -69,14 +70,17 @@ pub async fn export(
     let commit = |(id, asked, first): Begun| async move {
         let place = format!("{}/bulk/{id}", api.base);
         bulk.begin(id, asked, first).await?;
-        accepted(&place)
+        accepted(
+            &place,
+            "the export is being made; ask Content-Location how far it is",
+        )
     };
     asker.write(api, intent, commit).await
 }
 
-fn accepted(place: &str) -> Result<Response, Failure> {
+/// A job was taken in, and is there.
+pub fn accepted(place: &str, text: &str) -> Result<Response, Failure> {
     let place = HeaderValue::from_str(place).map_err(|_| Failure::undrawn())?;
-    let text = "the export is being made; ask Content-Location how far it is";
     let body = outcome::outcome("information", "informational", text);
     let headers = [(header::CONTENT_LOCATION, place)];
     Ok((StatusCode::ACCEPTED, headers, json(body.to_string())).into_response())
@@ -96,11 +100,7 @@ async fn begun(
     let mut pairs = in_url(pairs)?;
     check_format(headers, &pairs)?;
     if !negotiation::wants_async(headers) {
-        return Err(Failure::new(
-            StatusCode::BAD_REQUEST,
-            "invalid",
-            "Prefer: respond-async is expected: an export is made while the client does something else",
-        ));
+        return Err(Failure::not_async());
     }
     if let Some(body) = body {
         pairs.extend(in_parameters(&resource_in(headers, body)?)?);
@@ -125,6 +125,7 @@ async fn begun(
         marks: None,
         of,
         parts,
+        import: None,
     };
     stand(api, asker, order.since, &mut asked).await?;
     let id = drawn((api.draw)()).ok_or_else(Failure::undrawn)?;
@@ -199,7 +200,9 @@ impl Order {
                 "_type" => order.types(&value, level, handling),
                 "_typeFilter" => order.filters(api, &value),
                 "_format" | "_pretty" => Ok(()),
-                _ => Err(unknown(&format!("{name} is no parameter of an export here"))),
+                _ => Err(unknown(&format!(
+                    "{name} is no parameter of an export here"
+                ))),
             };
             match done {
                 Ok(()) => order.used.push((name, value)),
@@ -258,9 +261,9 @@ impl Order {
     fn filters(&mut self, api: &FhirApi, value: &str) -> Result<(), Failure> {
         let mut texts: Vec<String> = Vec::new();
         for piece in value.split(',') {
-            let begins = piece.split_once('?').is_some_and(|(name, _)| {
-                ResourceType::parse(name.trim()).is_some()
-            });
+            let begins = piece
+                .split_once('?')
+                .is_some_and(|(name, _)| ResourceType::parse(name.trim()).is_some());
             match texts.last_mut() {
                 Some(last) if !begins => {
                     last.push(',');
@@ -273,13 +276,19 @@ impl Order {
             let named = text.split_once('?');
             let named = named.and_then(|(name, query)| Some((ResourceType::parse(name)?, query)));
             let (kind, query) = named.ok_or_else(|| {
-                Failure::value("_typeFilter", "a query such as Condition?code=… is expected")
+                Failure::value(
+                    "_typeFilter",
+                    "a query such as Condition?code=… is expected",
+                )
             })?;
             whose::check(api, kind, query)?;
             self.filters.push((kind, query.to_owned()));
         }
         match self.filters.len() > MAX_FILTERS {
-            true => Err(Failure::value("_typeFilter", "at most 64 queries are expected")),
+            true => Err(Failure::value(
+                "_typeFilter",
+                "at most 64 queries are expected",
+            )),
             false => Ok(()),
         }
     }
@@ -320,13 +329,17 @@ impl Order {
     }
 
     /// What was dropped, as a file of OperationOutcomes.
-    fn told(&self) -> Vec<(String, String)> {
+    fn told(&self) -> Vec<First> {
         if self.dropped.is_empty() {
             return Vec::new();
         }
         let line = |why: &String| outcome::outcome("warning", "not-supported", why).to_string();
         let lines: Vec<String> = self.dropped.iter().map(line).collect();
-        vec![("dropped.ndjson".to_owned(), format!("{}\n", lines.join("\n")))]
+        vec![First {
+            name: "dropped.ndjson".to_owned(),
+            text: format!("{}\n", lines.join("\n")).into_bytes(),
+            is_told: true,
+        }]
     }
 }
 
@@ -351,7 +364,9 @@ fn takes_ndjson(value: &str) -> Result<(), Failure> {
     let names = ["application/fhir+ndjson", "application/ndjson", "ndjson"];
     match names.contains(&value.trim().replace(' ', "+").as_str()) {
         true => Ok(()),
-        false => Err(unknown("_outputFormat: application/fhir+ndjson is the only format")),
+        false => Err(unknown(
+            "_outputFormat: application/fhir+ndjson is the only format",
+        )),
     }
 }
 
@@ -397,7 +412,9 @@ async fn members(api: &FhirApi, headers: &HeaderMap, id: &FhirId) -> Result<Of, 
             return Err(Failure::new(
                 StatusCode::BAD_REQUEST,
                 "too-costly",
-                format!("a Group of at most {MAX_MEMBERS} patients in {MAX_GROUPS} Groups is expected"),
+                format!(
+                    "a Group of at most {MAX_MEMBERS} patients in {MAX_GROUPS} Groups is expected"
+                ),
             ));
         }
     }
@@ -405,16 +422,26 @@ async fn members(api: &FhirApi, headers: &HeaderMap, id: &FhirId) -> Result<Of, 
 }
 
 /// The pairs that Parameters stand for.
-fn in_parameters(text: &str) -> Result<Pairs, Failure> {
+pub fn in_parameters(text: &str) -> Result<Pairs, Failure> {
     let wrong = || Failure::no_resource("Parameters with a name and a value each are expected");
     let body: Value = serde_json::from_str(text).map_err(|_| wrong())?;
     if body["resourceType"] != "Parameters" {
         return Err(wrong());
     }
     let mut pairs = Pairs::new();
-    for parameter in body["parameter"].as_array().map(Vec::as_slice).unwrap_or_default() {
+    for parameter in body["parameter"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default()
+    {
         let name = parameter["name"].as_str().ok_or_else(wrong)?;
-        let values = ["valueString", "valueInstant", "valueCode", "valueUri", "valueDateTime"];
+        let values = [
+            "valueString",
+            "valueInstant",
+            "valueCode",
+            "valueUri",
+            "valueDateTime",
+        ];
         let value = values.iter().find_map(|value| parameter[*value].as_str());
         pairs.push((name.to_owned(), value.ok_or_else(wrong)?.to_owned()));
     }

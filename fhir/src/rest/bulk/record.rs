@@ -1,5 +1,5 @@
 //! What a job keeps: what was asked for, and how far it is.
-use super::{Job, files};
+use super::{First, Job, files};
 use crate::store::{FhirId, ResourceType, Whose};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -35,6 +35,34 @@ pub struct Asked {
     pub of: Of,
     /// The types, by name.
     pub parts: Vec<Part>,
+    /// What is imported; nothing where the job is an export.
+    pub import: Option<Vec<Incoming>>,
+}
+
+/// A file of lines that are imported.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Incoming {
+    /// Its name.
+    pub name: String,
+    /// Where it is.
+    pub path: String,
+    /// How many bytes of it are read.
+    pub bytes: u64,
+}
+
+/// How far an import is.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct Imported {
+    /// The position of the file in hand.
+    pub file: usize,
+    /// The bytes of it that are read.
+    pub offset: u64,
+    /// The lines of it that are read.
+    pub line: u64,
+    /// The lines of the files before.
+    pub lines: u64,
+    /// The lines that are stored.
+    pub stored: u64,
 }
 
 /// Whose resources are exported.
@@ -81,6 +109,8 @@ pub struct Done {
     pub after: Option<String>,
     /// What is written.
     pub files: Vec<Written>,
+    /// Of an import.
+    pub import: Imported,
     /// When it ended, ms since 1970.
     pub ended: Option<i64>,
     /// Why it failed, if it did.
@@ -130,18 +160,25 @@ impl Done {
 
 impl Job {
     /// Makes the folder of a job: there as a whole when this returns.
-    pub fn make(dir: &Path, asked: Asked, first: Vec<(String, String)>) -> io::Result<Self> {
+    pub(super) fn make(dir: &Path, asked: Asked, first: Vec<First>) -> io::Result<Self> {
         storage::file::private_dir(dir)?;
         let mut done = Done::default();
-        for (name, text) in first {
-            storage::file::replace(&dir.join(&name), text.as_bytes(), storage::file::PRIVATE)?;
-            done.files.push(Written {
+        for First {
+            name,
+            text,
+            is_told,
+        } in first
+        {
+            storage::file::replace(&dir.join(&name), &text, storage::file::PRIVATE)?;
+            let lines = text.iter().filter(|byte| **byte == b'\n').count();
+            let file = Written {
                 name,
                 kind: "OperationOutcome".to_owned(),
                 list: List::Outcome,
                 bytes: u64::try_from(text.len()).unwrap_or(u64::MAX),
-                count: u64::try_from(text.lines().count()).unwrap_or(u64::MAX),
-            });
+                count: u64::try_from(lines).unwrap_or(u64::MAX),
+            };
+            done.files.extend(is_told.then_some(file));
         }
         files::keep(dir, DONE, &done)?;
         // With this file there is a job.
@@ -151,7 +188,7 @@ impl Job {
     }
 
     /// What was kept of a job; none when it never began, or cannot be read.
-    pub fn load(dir: &Path) -> Option<Self> {
+    pub(super) fn load(dir: &Path) -> Option<Self> {
         let asked: Asked = files::kept(dir, ASKED)?;
         let done: Done = files::kept(dir, DONE)?;
         Some(Self::of(dir, asked, done))
