@@ -22,6 +22,7 @@ pub mod learning;
 mod lists;
 mod reads;
 pub mod reship;
+mod served;
 mod server;
 #[cfg(medmesh_unguarded)]
 mod unguarded;

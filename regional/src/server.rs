@@ -1,6 +1,6 @@
 //! The regional node as a whole: the door for facilities, the FHIR API, the link to the global node, health, metrics.
 use crate::{
-    api::{self, Bearer},
+    api,
     config::{FhirStore, RegionalConfig},
     control::{self, Control},
     deliveries::Deliveries,
@@ -10,10 +10,9 @@ use crate::{
     intake::Intake,
     learning::{Learning, TakesAnswers, TakesRounds},
     lists,
-    reads::{Keeping, Reads, reads},
-    reship, witness,
+    reads::{Keeping, reads},
+    reship, served, witness,
 };
-use axum::{http::header, response::Response};
 use ed25519_dalek::SigningKey;
 use federation::{
     audit::Signer,
@@ -29,10 +28,7 @@ use federation::{
     watch::{Finding, watch},
 };
 use fhir::{
-    admit::Holding,
     postgres::PostgresStore,
-    rest::{Bulk, FhirApi, Vantages},
-    search::Seal,
     sqlite::SqliteStore,
     store::{Kind as StoreKind, ResourceStore, ResourceType},
 };
@@ -48,7 +44,7 @@ use rand::{SeedableRng, rngs::StdRng};
 use std::{convert::Infallible, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
-use types::{Place, Timestamp};
+use types::Place;
 
 /// How often the store is asked whether it answers, for `/ready` and its gauges.
 const HEALTH_TICK: Duration = Duration::from_secs(5);
@@ -99,14 +95,14 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
     let tokens = tokens(&config, https, clock)?;
     let health = Health::new();
     let (log, keeping) = reads(here.clone(), now.clone(), health.optional("reads"));
-    let api = fhir_api(
+    let api = served::fhir_api(
         &tokens,
-        (&store, open_bulk(&config)?),
+        (&store, served::open_bulk(&config)?),
         log,
         (now.clone(), &true_times),
         &key.to_bytes(),
     );
-    let app = served(&api)
+    let app = served::router(&api)
         .merge(control::devices_api(&tokens, &desk, &control))
         .merge(tokens.router())
         .merge(enrolment(&config, &now, &ledger))
@@ -138,8 +134,8 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
     keep_reads(&mut tasks, keeping, ledger.clone());
     let looked_after = (ledger.clone(), desk, blobs, control, deliveries);
     look_after(&mut tasks, looked_after, &uplink, &health);
-    let jobs = until_stop(api.work(), until.clone());
-    tasks.spawn("bulk data", Kind::Background, ends(jobs));
+    let jobs = served::work(api, until.clone());
+    tasks.spawn("bulk data", Kind::Background, jobs);
     tasks.spawn("https", Kind::Critical, serving);
     tasks.spawn("links", Kind::Critical, links);
     tasks.spawn("store probe", Kind::Background, probing);
@@ -378,67 +374,6 @@ fn true_times(config: &RegionalConfig, clock: Clock) -> Result<TrueTimes, Region
         let now = profile.as_ref().map(|profile| profile.at(clock.real()));
         matches!(now, Some(Ok(Profile::Limited)))
     }))
-}
-
-fn fhir_api(
-    tokens: &TokenServer,
-    (store, bulk): (&Arc<dyn ResourceStore>, Arc<Bulk>),
-    log: Reads,
-    (now, true_times): (TimeSource, &TrueTimes),
-    secret: &[u8],
-) -> FhirApi {
-    let (token_url, at) = (tokens.token_url().to_owned(), now.clone());
-    let origin = token_url.trim_end_matches(node::token::TOKEN_PATH);
-    FhirApi {
-        vantages: Vantages::new(store.clone()),
-        store: store.clone(),
-        authorize: Arc::new(Bearer(tokens.verifier())),
-        access: Arc::new(log),
-        base: format!("{origin}/fhir"),
-        token_url,
-        now,
-        true_times: true_times.clone(),
-        // Of the node's own key, so that places in listings stay good through a restart.
-        seal: Seal::of_secret(secret),
-        holding: Arc::new(move || Holding::Pseudonymous {
-            year: this_year(at()),
-        }),
-        draw: Arc::new(rand::random),
-        bulk: Some(bulk),
-    }
-}
-
-/// The routes of FHIR. A file of bulk data may take long: each piece of it is to be read in time, not the whole.
-fn served(api: &FhirApi) -> axum::Router {
-    let lasting = async |mut response: Response| {
-        let kind = response.headers().get(header::CONTENT_TYPE);
-        if kind.is_some_and(|kind| kind == "application/fhir+ndjson") {
-            response.extensions_mut().insert(https::Lasting);
-        }
-        response
-    };
-    let router = api.clone().router();
-    router.layer(axum::middleware::map_response(lasting))
-}
-
-/// The files of exports, which are made while clients do something else.
-fn open_bulk(config: &RegionalConfig) -> Result<Arc<Bulk>, RegionalError> {
-    Bulk::open(&config.data_dir.join("bulk")).map_err(RegionalError::DataDir)
-}
-
-/// Ends at a stop, wherever it is.
-async fn until_stop(task: impl Future<Output = ()>, stop: CancellationToken) {
-    tokio::select! {
-        () = stop.cancelled() => {}
-        () = task => {}
-    }
-}
-
-/// The year (UTC) that ages are told from.
-fn this_year(now: Timestamp) -> i32 {
-    let text = now.to_rfc3339();
-    let year = text.split('-').next().and_then(|year| year.parse().ok());
-    year.unwrap_or(i32::MAX)
 }
 
 async fn open(config: &RegionalConfig) -> Result<Arc<dyn ResourceStore>, RegionalError> {

@@ -1,0 +1,81 @@
+//! The FHIR API of the region over its store: by whose tokens, with which log, and what may be held here.
+use crate::{
+    api::Bearer, config::RegionalConfig, error::RegionalError, reads::Reads, server::TrueTimes,
+};
+use axum::{http::header, response::Response};
+use federation::tls::TimeSource;
+use fhir::{
+    admit::Holding,
+    rest::{Bulk, FhirApi, Vantages},
+    search::Seal,
+    store::ResourceStore,
+};
+use node::{https, token::TokenServer};
+use std::{convert::Infallible, sync::Arc};
+use tokio_util::sync::CancellationToken;
+use types::Timestamp;
+
+/// The API of the region. `secret` is the node's own key, so that places in listings stay good through a restart.
+pub fn fhir_api(
+    tokens: &TokenServer,
+    (store, bulk): (&Arc<dyn ResourceStore>, Arc<Bulk>),
+    log: Reads,
+    (now, true_times): (TimeSource, &TrueTimes),
+    secret: &[u8],
+) -> FhirApi {
+    let (token_url, at) = (tokens.token_url().to_owned(), now.clone());
+    let origin = token_url.trim_end_matches(node::token::TOKEN_PATH);
+    FhirApi {
+        vantages: Vantages::new(store.clone()),
+        store: store.clone(),
+        authorize: Arc::new(Bearer(tokens.verifier())),
+        access: Arc::new(log),
+        base: format!("{origin}/fhir"),
+        token_url,
+        now,
+        true_times: true_times.clone(),
+        seal: Seal::of_secret(secret),
+        holding: Arc::new(move || Holding::Pseudonymous {
+            year: this_year(at()),
+        }),
+        draw: Arc::new(rand::random),
+        bulk: Some(bulk),
+    }
+}
+
+/// The routes of FHIR. A file of bulk data may take long: each piece of it is to be read in time, not the whole.
+pub fn router(api: &FhirApi) -> axum::Router {
+    let lasting = async |mut response: Response| {
+        let kind = response.headers().get(header::CONTENT_TYPE);
+        if kind.is_some_and(|kind| kind == "application/fhir+ndjson") {
+            response.extensions_mut().insert(https::Lasting);
+        }
+        response
+    };
+    let routes = api.clone().router();
+    routes.layer(axum::middleware::map_response(lasting))
+}
+
+/// The files of exports, which are made while clients do something else.
+pub fn open_bulk(config: &RegionalConfig) -> Result<Arc<Bulk>, RegionalError> {
+    Bulk::open(&config.data_dir.join("bulk")).map_err(RegionalError::DataDir)
+}
+
+/// Does the jobs of bulk data until a stop, wherever that finds them: they go on with the next start.
+///
+/// # Errors
+/// None.
+pub async fn work(api: FhirApi, stop: CancellationToken) -> Result<(), Infallible> {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = api.work() => {}
+    }
+    Ok(())
+}
+
+/// The year (UTC) that ages are told from.
+fn this_year(now: Timestamp) -> i32 {
+    let text = now.to_rfc3339();
+    let year = text.split('-').next().and_then(|year| year.parse().ok());
+    year.unwrap_or(i32::MAX)
+}
