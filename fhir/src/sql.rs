@@ -97,7 +97,7 @@ impl Rows for Sql {
     }
 
     /// The version `h` came later than a moment, or was the last one by then and no deletion. What facilities deliver in
-    /// one version has its last one in `resource` alone.
+    /// one version has its last one in `resource` alone. The unary plus has versions looked up by their key.
     fn there(&mut self, there: There) {
         let (column, moment) = match there {
             There::Commit(seq) => ("seq", seq),
@@ -107,7 +107,7 @@ impl Rows for Sql {
         let later = |table: &str| {
             format!(
                 "NOT EXISTS (SELECT 1 FROM {table} n WHERE n.type = h.type AND n.id = h.id AND \
-                 n.version > h.version AND n.{column} <= {moment})"
+                 n.version > h.version AND +n.{column} <= {moment})"
             )
         };
         self.push(&format!(

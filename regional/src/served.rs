@@ -10,9 +10,12 @@ use fhir::{
     search::Seal,
     store::ResourceStore,
 };
-use node::{https, token::TokenServer};
+use node::{
+    https,
+    task::{Kind, Tasks},
+    token::TokenServer,
+};
 use std::{convert::Infallible, sync::Arc};
-use tokio_util::sync::CancellationToken;
 use types::Timestamp;
 
 /// The API of the region. `secret` is the node's own key, so that places in listings stay good through a restart.
@@ -62,15 +65,16 @@ pub fn open_bulk(config: &RegionalConfig) -> Result<Arc<Bulk>, RegionalError> {
 }
 
 /// Does the jobs of bulk data until a stop, wherever that finds them: they go on with the next start.
-///
-/// # Errors
-/// None.
-pub async fn work(api: FhirApi, stop: CancellationToken) -> Result<(), Infallible> {
-    tokio::select! {
-        () = stop.cancelled() => {}
-        () = api.work() => {}
-    }
-    Ok(())
+pub fn work(tasks: &mut Tasks, api: FhirApi) {
+    let stop = tasks.stop();
+    let working = async move {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = api.work() => {}
+        }
+        Ok::<(), Infallible>(())
+    };
+    tasks.spawn("bulk data", Kind::Background, working);
 }
 
 /// The year (UTC) that ages are told from.

@@ -134,8 +134,7 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
     keep_reads(&mut tasks, keeping, ledger.clone());
     let looked_after = (ledger.clone(), desk, blobs, control, deliveries);
     look_after(&mut tasks, looked_after, &uplink, &health);
-    let jobs = served::work(api, until.clone());
-    tasks.spawn("bulk data", Kind::Background, jobs);
+    served::work(&mut tasks, api);
     tasks.spawn("https", Kind::Critical, serving);
     tasks.spawn("links", Kind::Critical, links);
     tasks.spawn("store probe", Kind::Background, probing);

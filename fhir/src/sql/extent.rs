@@ -101,13 +101,14 @@ fn since(sql: &mut Sql, extent: &Extent) {
     }
 }
 
-/// The last version by then, of what was changed or deleted since; or of what was deleted by then.
+/// The last version by then, of what was changed or deleted since; or of what was deleted by then. The unary plus has
+/// versions looked up by their key: the index on commits would be walked for each.
 fn past(sql: &mut Sql, extent: &Extent) {
     let than = if extent.deleted { "=" } else { "<>" };
     let until = sql.mark(extent.until);
     sql.push(&format!(
         " AND body {than} '' AND NOT EXISTS (SELECT 1 FROM history n WHERE n.type = r.type AND n.id = r.id \
-         AND n.version > r.version AND n.seq <= {until}) AND NOT EXISTS (SELECT 1 FROM resource c \
+         AND n.version > r.version AND +n.seq <= {until}) AND NOT EXISTS (SELECT 1 FROM resource c \
          WHERE c.type = r.type AND c.id = r.id AND c.seq <= {until})"
     ));
 }
