@@ -1,10 +1,10 @@
-//! kill -9 of every kind of node while readings flow: lost 0, applied twice 0, order kept. The test kills some dozens
+//! kill -9 of every kind of node while readings flow up and commands go down: lost 0, applied twice 0, order kept. The test kills some dozens
 //! of times, the benchmark some hundreds.
 use crate::{
     checker::{self, Crosswalk, Rows},
     mesh::{self, Mesh},
     mqtt::Device,
-    order, wait,
+    order, told, wait,
 };
 use anyhow::{Result, ensure};
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -73,8 +73,17 @@ pub async fn survive(trial: Trial<'_>) -> Result<Survived> {
         .iter()
         .map(|region| tokio::spawn(publish(mesh.clone(), facility(region), stop.clone())))
         .collect();
+    let tell = |region: &&str| told::tell(mesh.clone(), (*region).to_owned(), stop.clone());
+    let telling: Vec<_> = trial
+        .regions
+        .iter()
+        .map(|of| tokio::spawn(tell(of)))
+        .collect();
     kill_at_random(&mesh, trial).await?;
     stop.store(true, Ordering::Relaxed);
+    for told in telling {
+        told.await??.check(&mesh).await?;
+    }
     let mut survived = Survived::default();
     for publisher in publishers {
         let (facility, acknowledged) = publisher.await??;

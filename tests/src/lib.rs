@@ -22,4 +22,5 @@ pub mod region_file;
 pub mod rogue;
 pub mod sim;
 pub mod studies;
+pub mod told;
 pub mod wait;

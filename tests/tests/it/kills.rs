@@ -1,4 +1,4 @@
-//! kill -9 of every kind of node, and of engines, while readings flow.
+//! kill -9 of every kind of node, and of engines, while readings flow up and commands go down.
 use anyhow::Result;
 use medmesh_tests::{
     engine,
