@@ -25,6 +25,10 @@ use tokio_rustls::TlsConnector;
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// The largest answer taken: metrics are some 100 KiB.
 const MAX_ANSWER_BYTES: usize = 8 << 20;
+/// A model that is fetched whole: the largest has 100 MB.
+const MAX_FILE_BYTES: usize = 128 << 20;
+/// The same over a slow line.
+const FILE_TIMEOUT: Duration = Duration::from_secs(900);
 
 /// A client of the mesh.
 #[derive(Clone)]
@@ -100,6 +104,23 @@ impl Https {
     /// `GET url`: status and body.
     pub async fn get(&self, url: &str) -> Result<(u16, String)> {
         self.send(Method::GET, url, String::new(), &[]).await
+    }
+
+    /// `GET url` with a bearer token, of a file that may be large and take its time: status and body.
+    pub async fn file(&self, url: &str, token: &str) -> Result<(u16, Vec<u8>)> {
+        let bearer = format!("Bearer {token}");
+        let headers = [("authorization", bearer.as_str())];
+        let begun = timeout(
+            TIMEOUT,
+            self.begin(Method::GET, url, String::new(), &headers),
+        )
+        .await;
+        let answer = begun.with_context(|| format!("{url}: no answer"))??;
+        let status = answer.status().as_u16();
+        let body = to_bytes(Body::new(answer.into_body()), MAX_FILE_BYTES);
+        let bytes = timeout(FILE_TIMEOUT, body).await;
+        let bytes = bytes.with_context(|| format!("{url}: the file does not end"))??;
+        Ok((status, bytes.to_vec()))
     }
 
     /// `GET url` with a bearer token: status and body, which may be no text.

@@ -5,13 +5,16 @@
 //! answer on its way) is one commit, which also takes the ask away: killed at any moment, nothing is lost and nothing is
 //! said or spent twice. Training itself changes nothing; one that was killed is begun again.
 mod consent;
+mod large;
 mod records;
 mod rows;
 mod stays;
+mod takes;
 mod worker;
 
 pub use consent::{Decided, Plans, Waiting};
 pub(crate) use stays::SCHEMA as STAYS_SCHEMA;
+pub use takes::TakesAsks;
 pub use worker::{WORKER_COMMAND, work_here};
 
 use crate::{
@@ -20,14 +23,11 @@ use crate::{
     error::EdgeError,
     facility::Facility,
     run::Shared,
-    store::{Commit, Handler, Store, StoreError},
+    store::{Commit, Store, StoreError},
 };
 use federation::{
     audit::{Decision, Entry},
-    envelope::{self, OpenError},
-    port::Verdict,
-    reason,
-    wire::Parcel,
+    blobs::Blobs,
 };
 use fl::{
     code,
@@ -40,7 +40,8 @@ use fl::{
     study::Study,
     wire,
 };
-use messages::{StudyAnswer, StudyAsk};
+use large::Masked;
+use messages::StudyAnswer;
 use parking_lot::Mutex;
 use rows::Pending;
 use std::{sync::Arc, time::Duration};
@@ -48,65 +49,15 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use types::{Place, Priority, Purpose};
 
-/// Asks that wait at the same time: more are deferred.
-const MAX_WAITING: u32 = 1_000;
 /// How often asks that wait for a person, or failed, are looked at again (real time).
 const LOOK: Duration = Duration::from_secs(1);
-
-/// Takes asks in: the handler of the store's inbox.
-pub struct TakesAsks {
-    wake: Arc<Notify>,
-}
-
-impl TakesAsks {
-    /// A handler that wakes the task of [`run`].
-    #[must_use]
-    pub const fn new(wake: Arc<Notify>) -> Self {
-        Self { wake }
-    }
-}
-
-impl Handler for TakesAsks {
-    fn apply(
-        &self,
-        commit: &mut Commit<'_, '_>,
-        _: &Place,
-        parcel: &Parcel,
-    ) -> Result<Verdict, StoreError> {
-        let malformed = Verdict::Quarantined {
-            reason: reason::MALFORMED,
-        };
-        let message = match envelope::open::<StudyAsk>(parcel) {
-            Ok(message) => message,
-            Err(OpenError::Malformed) => return Ok(malformed),
-            Err(error) => {
-                return Ok(Verdict::Refused {
-                    reason: error.reason(),
-                });
-            }
-        };
-        let Ok(asked) = wire::read_ask(message) else {
-            return Ok(malformed);
-        };
-        if rows::waiting(commit.tx())? >= MAX_WAITING {
-            return Ok(Verdict::Deferred {
-                reason: reason::NO_SPACE,
-            });
-        }
-        rows::add(commit.tx(), &asked, &parcel.body)?;
-        Ok(Verdict::Accepted { stored: 1 })
-    }
-
-    fn committed(&self) {
-        self.wake.notify_one();
-    }
-}
 
 /// What the task works with.
 pub(crate) struct Learner {
     /// The node's configuration: what it allows, and where its data sets are.
     config: EdgeConfig,
     store: Store,
+    blobs: Arc<Blobs<Store>>,
     guard: Arc<ClockGuard>,
     /// Woken when an ask has come.
     wake: Arc<Notify>,
@@ -114,6 +65,14 @@ pub(crate) struct Learner {
     view: Facility,
     /// The records of the last study of stays: they are the same in every round of it.
     last: Mutex<Option<(String, Arc<Prepared>)>>,
+}
+
+/// What is sent of what a worker made.
+enum Sent {
+    /// Its numbers are in the answer.
+    Here(Box<Made>),
+    /// Its numbers are a blob.
+    Apart(Box<Masked>),
 }
 
 /// Answers asks until stopped.
@@ -141,6 +100,7 @@ impl Learner {
         Self {
             config: shared.config.clone(),
             store: shared.store.clone(),
+            blobs: shared.blobs.clone(),
             guard: shared.guard.clone(),
             wake: shared.asked.clone(),
             view: Facility {
@@ -209,9 +169,14 @@ impl Learner {
                     Answer::Declined(vec![Objection::Answered]),
                     Decision::StudyDeclined,
                 ),
-                Ok(round) => {
+                Ok(round) if large::want(commit, round.order())? => {
                     rows::put(commit.tx(), &key, Some(round), now)?;
                     (Answer::Accepted, Decision::StudyJoined)
+                }
+                Ok(_) => {
+                    let why = "there is no room for its model here now";
+                    let objections = vec![Objection::Plan(why.into())];
+                    (Answer::Declined(objections), Decision::StudyDeclined)
                 }
                 Err(found) => (Answer::Declined(found.clone()), Decision::StudyDeclined),
             };
@@ -221,6 +186,7 @@ impl Learner {
             rows::remove(commit.tx(), n)
         };
         self.store.in_commit(decide).await?;
+        self.blobs.stir();
         Ok(true)
     }
 
@@ -325,6 +291,9 @@ impl Learner {
         else {
             return self.answer(pending, None).await;
         };
+        let Some(model) = self.model(round.order()).await? else {
+            return Ok(false);
+        };
         let made = match round.order().read() {
             Err(why) => Err(why),
             Ok((study, _)) => match self.prepared(round.order(), &study).await? {
@@ -334,21 +303,28 @@ impl Learner {
                     let key = pending.asked.key.clone();
                     let kept = move |commit: &mut Commit<'_, '_>| rows::memory(commit.tx(), &key);
                     let memory = self.store.in_commit(kept).await?;
-                    worker::work(round.order(), &prepared, seed, memory).await
+                    worker::work(round.order(), &prepared, seed, memory, model).await
                 }
             },
         };
         if let Err(why) = &made {
             tracing::warn!(study = %pending.asked.key.study, why, "a worker made no update");
         }
-        self.answer(pending, Some(made)).await
+        let (sent, put) = match made {
+            Ok(made) => self.sent(&pending.asked.ask, round, made).await?,
+            Err(why) => (Err(why), None),
+        };
+        let done = self.answer(pending, Some(sent)).await;
+        drop(put);
+        self.blobs.stir();
+        done
     }
 
     /// Answers from the round's state, in one commit with the debit that it is.
     async fn answer(
         &self,
         pending: &Pending,
-        made: Option<Result<Made, String>>,
+        made: Option<Result<Sent, String>>,
     ) -> Result<bool, StoreError> {
         let debit = match (&made, &self.config.learning) {
             (Some(Ok(_)), Some(learning)) => self.debit(pending, learning).await?,
@@ -369,9 +345,19 @@ impl Learner {
             }
             let answer = match (made, debit) {
                 (Some(Err(why)), _) | (Some(Ok(_)), Err(why)) => Some(Answer::Unable(why)),
-                (Some(Ok(made)), Ok(debit)) => {
-                    let (update, memory) = ((made.numbers, made.told), made.memory);
-                    let answer = round.answer(&pending.asked.ask, Some(update));
+                (Some(Ok(sent)), Ok(debit)) => {
+                    let (answer, memory) = match sent {
+                        Sent::Here(made) => {
+                            let update = (made.numbers, made.told);
+                            (round.answer(&pending.asked.ask, Some(update)), made.memory)
+                        }
+                        Sent::Apart(masked) if masked.before == round => {
+                            masked.offer(commit)?;
+                            round = masked.after;
+                            (Some(masked.answer), None)
+                        }
+                        Sent::Apart(_) => (None, None),
+                    };
                     let is_made = matches!(answer, Some(Answer::Update { .. }));
                     if let Some(memory) = memory.filter(|_| is_made) {
                         rows::keep(commit.tx(), key, &memory, now)?;

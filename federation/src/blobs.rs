@@ -10,8 +10,10 @@
 //! patient may be a blob: the files are not encrypted.
 mod carrier;
 mod files;
+mod refs;
 pub use carrier::{Blobs, Bulk, Missing, Rows};
 pub use files::{Files, Held, PutIn, Taken};
+pub use refs::{Come, come, keep_message, refer_to, release_others};
 
 use crate::{
     db::{Count, DbError, migrate},
@@ -30,7 +32,8 @@ pub const MAX_BLOBS_BYTES: u64 = 16 << 30;
 /// Blobs that are looked at at once for what is missing of them.
 const MAX_WANTED: u32 = 64;
 
-const SCHEMA: &[&str] = &["
+const SCHEMA: &[&str] = &[
+    "
 CREATE TABLE blob (
     digest BLOB PRIMARY KEY,              -- SHA-256 of its bytes
     size   INTEGER NOT NULL,
@@ -49,7 +52,9 @@ CREATE TABLE blob_grant (
     purpose TEXT NOT NULL,
     PRIMARY KEY (digest, place)
 ) STRICT, WITHOUT ROWID;
-"];
+",
+    refs::MESSAGES,
+];
 
 /// The SHA-256 of a blob.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -288,3 +288,39 @@ async fn one_that_is_not_given_holds_up_no_other() {
     }
     assert!(below.all(given.digest).is_some());
 }
+
+#[tokio::test]
+async fn what_a_round_needed_goes_when_it_is_over_and_what_another_needs_stays() {
+    let node = Node::new(region());
+    let [model, update, other] = [b"model", b"updat", b"other"].map(|bytes| {
+        let put = node.blobs.files().put_in(Cursor::new(bytes)).unwrap();
+        put.descriptor
+    });
+    let from = edge();
+    let step = |db: &Connection| -> Result<(), DbError> {
+        for (descriptor, name) in [
+            (model, "study/heart-1/1/1"),
+            (update, "study/heart-1/1/1"),
+            (model, "study/heart-1/2/1"),
+            (other, "study/heart-12/1/1"),
+        ] {
+            keep(db, descriptor, name)?;
+            grant(db, descriptor.digest, &from, MODEL)?;
+        }
+        keep_message(db, update.digest, "study/heart-1/1/1", &from, b"one")?;
+        let come = come(db)?;
+        assert_eq!(come.len(), 1, "its blob is whole");
+        assert_eq!((&come[0].sender, &come[0].body[..]), (&from, &b"one"[..]));
+        assert_eq!(super::come(db)?, [], "it comes once");
+        keep_message(db, update.digest, "study/heart-1/1/1", &from, b"again")?;
+        release_others(db, "study/heart-1/", Some("study/heart-1/2/1"))?;
+        assert_eq!(super::come(db)?, [], "its round is over");
+        let granted = |digest| is_granted(db, &node.table.rules, (&node.table.here, &from), digest);
+        assert!(granted(model.digest)? && granted(other.digest)? && !granted(update.digest)?);
+        Ok(())
+    };
+    node.table.step(step).unwrap();
+    node.blobs.sweep().await.unwrap();
+    let whole = |it: Descriptor| node.blobs.files().path(it.digest).unwrap().is_some();
+    assert!(whole(model) && whole(other) && !whole(update));
+}

@@ -207,6 +207,7 @@ fn order() -> RoundOrder {
         text: STUDY.into(),
         aim: Aim::Train,
         model: vec![0.0; 2],
+        large: None,
         code: Some("c0de".into()),
         signature: None,
     }

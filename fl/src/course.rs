@@ -2,12 +2,14 @@
 //!
 //! The global node stores it after every step, and every step is a function of it, what came in and the time. Regional
 //! sums are added as whole numbers, so that three regions come to the same model as one.
+mod blobs;
 mod report;
 mod sum;
 
 pub use report::{Concordance, Evaluation, Personal, Report};
 
 use crate::{
+    large::{self, Vector},
     order::{self, Aim, Outcome, Release, RoundKey, RoundOrder},
     privacy::{Delta, Event, epsilon},
     site,
@@ -67,6 +69,9 @@ pub struct Course {
     releases: BTreeMap<RegionId, (Release, Vec<u32>)>,
     reports: Vec<Report>,
     evaluation: Option<Evaluation>,
+    /// The model where it fits no parcel; the coordinator holds none then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    large: Option<Large>,
     /// The clip of the next round, where it is adaptive and has moved.
     #[serde(
         default,
@@ -76,18 +81,41 @@ pub struct Course {
     clip: Option<f64>,
 }
 
+/// What is kept of a model that fits no parcel.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Large {
+    model: Vector,
+    /// What an adaptive strategy remembers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    moments: Option<Vector>,
+}
+
 impl Course {
     /// A study that begins, among the regions that are known or those of them that it names.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// What is wrong with it; also that its model fits no parcel ([`Course::begin_large`]).
     pub fn begin(
         id: Name,
         text: String,
         known: &BTreeSet<RegionId>,
         now_ms: i64,
     ) -> Result<Self, String> {
-        let (study, _) = order::read(&text)?;
+        Self::begin_large(id, text, known, None, now_ms)
+    }
+
+    /// The same, with the blob of the model that it begins with ([`Course::first_model`]) where it fits no parcel.
+    ///
+    /// # Errors
+    /// As [`Course::begin`].
+    pub fn begin_large(
+        id: Name,
+        text: String,
+        known: &BTreeSet<RegionId>,
+        first: Option<Vector>,
+        now_ms: i64,
+    ) -> Result<Self, String> {
+        let (study, plan) = order::read(&text)?;
         let named: BTreeSet<_> = study.regions.iter().cloned().collect();
         let regions = if named.is_empty() {
             known.clone()
@@ -100,9 +128,14 @@ impl Course {
         if regions.is_empty() {
             return Err("regions: no region is known here yet".into());
         }
-        let model = site::model(&study).map_err(|error| error.to_string())?;
-        let mut random = StdRng::seed_from_u64(study.training.seed);
-        let coordinator = Coordinator::new(model.initial(&mut random));
+        if large::is_large(&study, plan.parameters) != first.is_some() {
+            return Err("model: what fits no parcel begins with a blob".into());
+        }
+        let model = match first {
+            Some(_) => Vec::new(),
+            None => initial(&study)?,
+        };
+        let coordinator = Coordinator::new(model);
         let mut course = Self {
             id,
             text,
@@ -117,6 +150,10 @@ impl Course {
             releases: BTreeMap::new(),
             reports: Vec::new(),
             evaluation: None,
+            large: first.map(|model| Large {
+                model,
+                moments: None,
+            }),
             clip: None,
         };
         course.enter(&study, 1, 1, now_ms);
@@ -155,7 +192,7 @@ impl Course {
         &self.standing
     }
 
-    /// The global model.
+    /// The global model; none of one that fits no parcel until it was read ([`Course::put_model`]).
     #[must_use]
     pub fn model(&self) -> &[f32] {
         self.coordinator.model()
@@ -165,6 +202,12 @@ impl Course {
     #[must_use]
     pub const fn round(&self) -> u32 {
         self.round
+    }
+
+    /// How often that round was begun.
+    #[must_use]
+    pub const fn attempt(&self) -> u32 {
+        self.attempt
     }
 
     /// What became of its rounds.
@@ -202,6 +245,7 @@ impl Course {
             text: self.text.clone(),
             aim: if judges { Aim::Judge } else { Aim::Train },
             model: self.carried(&study),
+            large: self.large.map(|large| large.model),
             code: Some(crate::code::digest()),
             signature: None,
         };
@@ -261,7 +305,7 @@ impl Course {
 
     /// Time has passed. Whether anything changed.
     pub fn tick(&mut self, now_ms: i64) -> bool {
-        if self.standing != Standing::Running || now_ms < self.until_ms {
+        if self.standing != Standing::Running || now_ms < self.until_ms || self.is_stepping() {
             return false;
         }
         let asked = match order::parse(&self.text) {
@@ -348,6 +392,10 @@ impl Course {
             let why = format!("round {}: {}", self.round, failures.join("; "));
             return self.fail(why, now_ms);
         }
+        if self.is_stepping() {
+            // The shell reads the sums, and says what came of it.
+            return;
+        }
         if let Err(why) = self.step(now_ms) {
             self.fail(format!("round {}: {why}", self.round), now_ms);
         }
@@ -370,11 +418,23 @@ impl Course {
         let strategy = &study.training.strategy;
         let stepped = self.coordinator.step_of(strategy, &mean.update, share);
         stepped.map_err(|error| error.to_string())?;
-        if let (Some(adaptive), Some(within)) = (study.privacy.adaptive, mean.within) {
-            self.clip = Some(adaptive.next(codec.clip().norm(), within));
+        self.next_round(&study, mean.within, members, now_ms)
+    }
+
+    /// The model is the next one: what follows of it.
+    fn next_round(
+        &mut self,
+        study: &Study,
+        within: Option<f64>,
+        members: u32,
+        now_ms: i64,
+    ) -> Result<(), String> {
+        if let (Some(adaptive), Some(within)) = (study.privacy.adaptive, within) {
+            let norm = self.codec(study)?.clip().norm();
+            self.clip = Some(adaptive.next(norm, within));
         }
         self.report(members, None, now_ms);
-        self.enter(&study, self.round + 1, 1, now_ms);
+        self.enter(study, self.round + 1, 1, now_ms);
         Ok(())
     }
 
@@ -407,6 +467,13 @@ impl Course {
         let unit = study.privacy.unit;
         Ok((study, plan, unit))
     }
+}
+
+/// The model that a study begins with.
+fn initial(study: &Study) -> Result<Vec<f32>, String> {
+    let model = site::model(study).map_err(|error| error.to_string())?;
+    let mut random = StdRng::seed_from_u64(study.training.seed);
+    Ok(model.initial(&mut random))
 }
 
 #[cfg(test)]

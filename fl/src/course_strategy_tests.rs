@@ -133,6 +133,7 @@ fn a_site_that_sends_what_no_honest_one_sends_is_named_and_the_others_go_on() {
     }
     let update = |numbers| Answer::Update {
         numbers,
+        large: None,
         told: crate::order::Told::default(),
     };
     // A thousand times the bound; a wrong shape; good ones; and another one again.
@@ -169,7 +170,11 @@ fn a_release_that_no_honest_region_comes_to_ends_the_round_and_names_the_region(
     let key = course.key();
     let release = |numbers: Vec<u32>, members| Release {
         key: key.clone(),
-        outcome: Outcome::Summed { numbers, members },
+        outcome: Outcome::Summed {
+            numbers,
+            large: None,
+            members,
+        },
         sites: BTreeMap::new(),
         bytes: 0,
     };

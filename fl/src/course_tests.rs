@@ -50,6 +50,8 @@ struct World {
     /// What each facility kept of its update in each round.
     memories: BTreeMap<FacilityId, BTreeMap<u32, Memory>>,
     gone: BTreeSet<FacilityId>,
+    /// What is a blob.
+    files: Files,
     random: StdRng,
     now: i64,
 }
@@ -59,6 +61,57 @@ fn stored<T: Serialize + for<'a> Deserialize<'a> + PartialEq + std::fmt::Debug>(
     let read = serde_json::from_str(&text).unwrap();
     assert_eq!(&read, state);
     read
+}
+
+type Files = BTreeMap<[u8; 32], Vec<u8>>;
+
+fn put(files: &mut Files, bytes: Vec<u8>) -> Vector {
+    let digest = ring::digest::digest(&ring::digest::SHA256, &bytes);
+    let vector = Vector {
+        sha256: digest.as_ref().try_into().unwrap(),
+        bytes: bytes.len() as u64,
+    };
+    files.insert(vector.sha256, bytes);
+    vector
+}
+
+/// An order with its model in it.
+fn whole(files: &Files, order: &RoundOrder) -> RoundOrder {
+    match order.large {
+        Some(model) => order.with_model(&files[&model.sha256]).unwrap(),
+        None => order.clone(),
+    }
+}
+
+/// An answer as it comes in, after its blob.
+fn sent(
+    files: &mut Files,
+    round: &RegionRound,
+    (from, mut answer): (&FacilityId, Answer),
+) -> Answer {
+    let (order, numbers) = (round.order(), answer.take_numbers());
+    if order.large.is_none() || order.aim == Aim::Judge || numbers.is_empty() {
+        return stored(&answer).with_numbers(numbers);
+    }
+    let update = put(files, large::to_bytes(&numbers));
+    let answer = stored(&answer.with_large(update));
+    assert_eq!(round.awaits(from, &answer), Some(update));
+    answer
+}
+
+/// Makes the sum of a round, where it is made of blobs.
+fn summed(files: &mut Files, round: &mut RegionRound) {
+    let Some(summing) = round.summing() else {
+        return;
+    };
+    assert_eq!(round.release(), None, "there is no sum yet");
+    let summing = summing.unwrap();
+    let of = |vector: &Vector| &files[&vector.sha256][..];
+    let inputs = summing.vectors.iter().map(of).collect();
+    let mut sum = Vec::new();
+    std::io::Read::read_to_end(&mut summing.sum(inputs), &mut sum).unwrap();
+    round.was_summed(Ok(put(files, sum)));
+    *round = stored(round);
 }
 
 impl World {
@@ -74,8 +127,13 @@ impl World {
             })
             .collect();
         let known = regions.keys().cloned().collect();
+        let mut files = BTreeMap::new();
+        let first = Course::first_model(&text).unwrap();
+        let first = first.map(|model| put(&mut files, large::model_bytes(&model)));
+        let id = "small-1".parse().unwrap();
         Self {
-            course: Course::begin("small-1".parse().unwrap(), text, &known, 0).unwrap(),
+            course: Course::begin_large(id, text, &known, first, 0).unwrap(),
+            files,
             regions,
             members: BTreeMap::new(),
             memories: BTreeMap::new(),
@@ -133,7 +191,8 @@ impl World {
                         let round = state.order().key.round;
                         let kept = self.memories.entry(facility.clone()).or_default();
                         let before = kept.range(..round).next_back().map(|(_, kept)| kept);
-                        let made = site::work(state.order(), own, before, &mut random).unwrap();
+                        let order = whole(&self.files, state.order());
+                        let made = site::work(&order, own, before, &mut random).unwrap();
                         let made = stored(&made);
                         if let Some(memory) = made.memory {
                             kept.insert(round, memory);
@@ -151,23 +210,49 @@ impl World {
             }
             *round = stored(round);
             let Some(mut answer) = answered else { continue };
-            let numbers = answer.take_numbers();
-            let answer = stored(&answer).with_numbers(numbers);
+            answer = sent(&mut self.files, round, (&facility, answer));
             let width = self.members.get(&facility).and_then(MemberRound::width);
             let message = crate::wire::answer(round.key(), answer, width);
             let (_, answer) = crate::wire::read_answer(message).unwrap();
             round.take(&facility, answer.clone(), self.now);
             assert_eq!(round.take(&facility, answer, self.now), Taken::Not, "once");
         }
+        summed(&mut self.files, round);
         if let Some(mut release) = round.release().filter(|_| !round.is_released()) {
             round.was_released();
             let numbers = release.take_numbers();
             let release = stored(&release).with_numbers(numbers);
             assert!(self.course.take(region, release.clone(), self.now));
             assert!(!self.course.take(region, release, self.now), "once");
+            self.next_model();
             return true;
         }
         changed
+    }
+
+    /// The next model is made, where it is made of blobs.
+    fn next_model(&mut self) {
+        let Some(stepping) = self.course.stepping() else {
+            return;
+        };
+        let stepping = stepping.unwrap();
+        let of = |vector: &Vector| &self.files[&vector.sha256][..];
+        let sums = || stepping.sums.iter().map(|(_, sum, _)| of(sum)).collect();
+        let looked = stepping.look(sums()).unwrap();
+        let before = || (of(&stepping.model), stepping.moments.as_ref().map(of));
+        let make = |part| {
+            let mut made = Vec::new();
+            let mut step = stepping.step(looked, part, sums(), before());
+            std::io::Read::read_to_end(&mut step, &mut made).unwrap();
+            made
+        };
+        let model = make(large::Part::Model);
+        let moments = stepping.remembers().then(|| make(large::Part::Moments));
+        let model = put(&mut self.files, model);
+        let moments = moments.map(|bytes| put(&mut self.files, bytes));
+        let made = Ok((model, moments, looked.within));
+        assert!(self.course.stepped(made, stepping.members(), self.now));
+        self.course = stored(&self.course);
     }
 
     fn run(mut self) -> Self {
@@ -254,6 +339,51 @@ fn a_study_over_three_regions_has_the_model_that_it_has_over_one() {
 }
 
 #[test]
+fn a_study_whose_vectors_fit_no_parcel_has_the_same_model_over_three_regions_as_over_one() {
+    let large = |sites, strategy: &str| {
+        let text = text(sites, sites, "");
+        let model = r#"{ kind = "mlp", hidden = [400, 250] }"#;
+        text.replace(r#"{ kind = "logistic" }"#, model)
+            .replace("rounds = 3", "rounds = 2")
+            .replace(r#"kind = "fed-avg""#, strategy)
+    };
+    let adam = r#"kind = "fed-adam", server_learning_rate = 0.01, beta_1 = 0.9, beta_2 = 0.99, tau = 0.001"#;
+    for kind in [r#"kind = "fed-avg""#, adam] {
+        let one = World::new(&[&SIX], large(6, kind), 1).run();
+        let regions = [&SIX[..2], &SIX[2..4], &SIX[4..]];
+        let three = World::new(&regions, large(2, kind), 2).run();
+        for world in [&one, &three] {
+            assert_eq!(world.course.standing(), &Standing::Done, "{kind}");
+            assert_eq!(world.course.trained(), 2);
+            let report = &world.course.reports()[0];
+            assert_eq!((report.members, report.bytes), (6, 6 * 4 * 101_701));
+        }
+        let of = |world: &World| world.course.large_model().unwrap();
+        assert_eq!(of(&one), of(&three), "{kind}");
+        assert_eq!(one.course.evaluation(), three.course.evaluation());
+        let mut course = one.course.clone();
+        course.put_model(&one.files[&of(&one).sha256]).unwrap();
+        assert_eq!(course.model().len(), 101_701);
+    }
+}
+
+#[test]
+fn a_large_study_that_is_not_masked_or_has_no_blob_of_its_model_is_refused() {
+    let text = text(4, 3, "");
+    let model = r#"{ kind = "mlp", hidden = [400, 250] }"#;
+    let text = text.replace(r#"{ kind = "logistic" }"#, model);
+    let plain = text.replace("secure = true", "secure = false");
+    let why = order::read(&plain).unwrap_err();
+    assert!(why.starts_with("aggregation.secure: "), "{why}");
+    let known = ["us".parse().unwrap()].into();
+    let begun = Course::begin("small-1".parse().unwrap(), text, &known, 0);
+    assert!(
+        begun.is_err(),
+        "without the blob of its model nothing begins"
+    );
+}
+
+#[test]
 fn a_site_that_falls_silent_is_named_and_the_others_go_on() {
     let mut world = World::new(&[&SIX[..4]], text(4, 3, ""), 5);
     world.gone.insert("fb".parse().unwrap());
@@ -322,6 +452,7 @@ fn an_answer_of_another_step_or_of_nobody_who_is_asked_changes_nothing() {
     let before = round.clone();
     let update = Answer::Update {
         numbers: vec![0; 3],
+        large: None,
         told: crate::order::Told::default(),
     };
     assert_eq!(round.take(&known[0], update, 1), Taken::Not);

@@ -8,6 +8,7 @@
 //! - [`privacy`]: accountant, clip and noise.
 //! - [`update`]: updates as whole numbers; [`secagg`]: their sum without any of them.
 //! - [`plain`]: updates that are seen one by one; [`code`]: which code trains.
+//! - [`large`]: models and updates that fit no parcel.
 //! - [`round`]: who is asked what until when.
 //! - [`strategy`]: what becomes of the global model.
 //! - [`net`], [`dense`] and [`train`]: models, and training at a facility, with or without privacy of records.
@@ -30,6 +31,7 @@ mod exact;
 pub mod export;
 pub mod features;
 pub mod judge;
+pub mod large;
 pub mod ledger;
 pub mod member;
 pub mod metrics;

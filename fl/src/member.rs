@@ -6,7 +6,6 @@ use crate::{
     privacy::Event,
     region,
     secagg::{Member, Participant, RoundSecret},
-    site::Carried,
     study::{Plan, PrivacyUnit, Study},
 };
 use ring::digest::{SHA256, digest};
@@ -46,7 +45,8 @@ impl MemberRound {
         let (study, plan) = order.read()?;
         let terms = region::terms(&study)?;
         let parameters = usize::try_from(plan.parameters).unwrap_or(usize::MAX);
-        Carried::of(&study, parameters, &order.model).map_err(|error| error.to_string())?;
+        let carried = order.carried(&study, parameters);
+        carried.map_err(|error| error.to_string())?;
         if !(1..=MAX_ATTEMPTS).contains(&order.key.attempt) {
             return Err(format!("a round is begun {MAX_ATTEMPTS} times at most"));
         }
@@ -99,14 +99,14 @@ impl MemberRound {
             Ask::Train(_) if self.plain => {
                 let (numbers, told) = made?;
                 self.has_sent = true;
-                Ok(Answer::Update { numbers, told })
+                Ok(update(numbers, told))
             }
             _ if self.plain && !matches!(ask, Ask::Invite | Ask::Over) => return None,
             Ask::Train(shares) => {
                 let (mut numbers, told) = made?;
                 self.participant.mask(shares, &mut numbers).map(|()| {
                     self.has_sent = true;
-                    Answer::Update { numbers, told }
+                    update(numbers, told)
                 })
             }
             Ask::Open(senders) => self.participant.unmask(senders).map(Answer::Opened),
@@ -146,5 +146,14 @@ impl MemberRound {
         let mut seed = [0; 32];
         seed.copy_from_slice(digest(&SHA256, text.as_bytes()).as_ref());
         Some(seed)
+    }
+}
+
+const fn update(numbers: Vec<u32>, told: Told) -> Answer {
+    let large = None;
+    Answer::Update {
+        numbers,
+        large,
+        told,
     }
 }

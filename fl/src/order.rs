@@ -6,6 +6,7 @@
 //! told different things have masks that do not come off.
 use crate::{
     consent::Objection,
+    large::{self, Vector},
     metrics::Metrics,
     round::Step,
     secagg::{Advert, Member, Opened, RoundId, Shares},
@@ -21,8 +22,6 @@ use types::{FacilityId, Name, Place};
 
 /// The longest text of a study, in bytes: five hundred features with their scales.
 pub const MAX_STUDY_BYTES: usize = 64 << 10;
-/// The most parameters of a model that can be learnt as long as an update travels in one parcel.
-pub const MAX_RUN_PARAMETERS: u64 = 100_000;
 
 /// What a round is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +56,9 @@ pub struct RoundOrder {
     /// The global model; behind it what else a round needs of it ([`crate::site::Carried`]).
     #[serde(with = "crate::exact::single")]
     pub model: Vec<f32>,
+    /// The global model where it fits no parcel: `model` has only what is behind it then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub large: Option<Vector>,
     /// The code of the node that ordered it ([`crate::code`]); none of one from before there was this word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
@@ -113,6 +115,11 @@ impl RoundOrder {
         for value in &self.model {
             context.update(&value.to_bits().to_le_bytes());
         }
+        if let Some(large) = &self.large {
+            context.update(b"large");
+            context.update(&large.bytes.to_le_bytes());
+            context.update(&large.sha256);
+        }
         let mut id = [0; 32];
         id.copy_from_slice(context.finish().as_ref());
         RoundId(id)
@@ -135,12 +142,10 @@ pub fn read(text: &str) -> Result<(Study, Plan), String> {
         let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
         lines.join("\n")
     })?;
-    if plan.parameters * study.vectors() as u64 > MAX_RUN_PARAMETERS {
-        return Err(
-            "model: has more than 100,000 parameters (of all vectors of an update), which one parcel does not carry".into(),
-        );
+    match large::refused(&study, &plan) {
+        Some(why) => Err(why),
+        None => Ok((study, plan)),
     }
-    Ok((study, plan))
 }
 
 /// A study's text, understood and not planned: that was done before.
@@ -237,6 +242,9 @@ pub enum Answer {
         /// The masked numbers.
         #[serde(skip)]
         numbers: Vec<u32>,
+        /// The masked numbers where they fit no parcel: there are none in `numbers` then.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        large: Option<Vector>,
         /// What it says besides.
         told: Told,
     },
@@ -247,12 +255,31 @@ pub enum Answer {
 }
 
 impl Answer {
+    /// The blob with its numbers, where there is one.
+    #[must_use]
+    pub const fn large(&self) -> Option<Vector> {
+        match self {
+            Self::Update { large, .. } => *large,
+            _ => None,
+        }
+    }
+
     /// Takes the numbers out, which travel four bytes each.
     pub fn take_numbers(&mut self) -> Vec<u32> {
         match self {
             Self::Update { numbers, .. } => std::mem::take(numbers),
             _ => Vec::new(),
         }
+    }
+
+    /// The same answer with its numbers in a blob.
+    #[must_use]
+    pub fn with_large(mut self, vector: Vector) -> Self {
+        if let Self::Update { numbers, large, .. } = &mut self {
+            numbers.clear();
+            *large = Some(vector);
+        }
+        self
     }
 
     /// Puts the numbers back that travelled beside.
@@ -287,6 +314,9 @@ pub enum Outcome {
         /// The sum, modulo 2^32.
         #[serde(skip)]
         numbers: Vec<u32>,
+        /// The sum where it fits no parcel: there is none in `numbers` then.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        large: Option<Vector>,
         /// How many are in it.
         members: u16,
     },
@@ -308,6 +338,15 @@ pub struct Release {
 }
 
 impl Release {
+    /// The blob with the sum, where there is one.
+    #[must_use]
+    pub const fn large(&self) -> Option<Vector> {
+        match &self.outcome {
+            Outcome::Summed { large, .. } => *large,
+            Outcome::Failed(_) => None,
+        }
+    }
+
     /// Takes the numbers out, which travel four bytes each.
     pub fn take_numbers(&mut self) -> Vec<u32> {
         match &mut self.outcome {

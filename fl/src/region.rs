@@ -2,13 +2,16 @@
 //!
 //! Everything is a pure step of a state that its shell stores before anything of it is sent. What was asked may be asked
 //! again after a crash: members answer the same. The sum is of whole numbers, so it does not depend on who came first.
+mod blobs;
+
 use crate::{
     judge,
+    large::Vector,
     order::{self, Aim, Answer, Ask, Outcome, Release, RoundKey, RoundOrder, Site, Told},
     plain::Plain,
     round::{self, Lost, Round, Step},
     secagg::{Aggregator, Member, Phase, Refused, Shares, Terms},
-    site::{self, Carried},
+    site,
     study::{Strategy, Study},
     update::UpdateCodec,
     wire,
@@ -34,6 +37,15 @@ pub struct RegionRound {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     notes: BTreeMap<Member, String>,
     told: BTreeMap<Member, Told>,
+    /// How many numbers an update has, where updates are blobs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    large: Option<usize>,
+    /// The blobs of those who are in the sum.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    vectors: BTreeMap<Member, Vector>,
+    /// The sum of blobs, once it is made, or why there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    summed: Option<Result<Vector, String>>,
     /// What each member was asked last: a step, or none for the end.
     asked: BTreeMap<Member, Option<Step>>,
     bytes: u64,
@@ -76,6 +88,8 @@ impl RegionRound {
         };
         let secure = study.aggregation.secure;
         let plain = (!secure).then(|| Plain::new(&study, order.aim, &codec));
+        let large = (order.aim == Aim::Train && order.large.is_some()).then_some(length);
+        let kept_here = if secure && large.is_none() { length } else { 0 };
         let numbered = (1..=study.sites).map(Member);
         let members: BTreeMap<_, _> = numbered.zip(known.iter().cloned()).collect();
         let quorum = study.aggregation.quorum;
@@ -88,13 +102,16 @@ impl RegionRound {
         let bits = plan.bits.filter(|_| compressed);
         Ok(Self {
             round,
-            sums: Aggregator::new(order.id(here), terms, if secure { length } else { 0 }),
+            sums: Aggregator::new(order.id(here), terms, kept_here),
             plain,
             width: bits.map(|bits| bits.needed),
             notes: BTreeMap::new(),
             order,
             members,
             told: BTreeMap::new(),
+            large,
+            vectors: BTreeMap::new(),
+            summed: None,
             asked: BTreeMap::new(),
             bytes: 0,
             released: false,
@@ -141,7 +158,10 @@ impl RegionRound {
             return Taken::Not;
         }
         let added = match answer {
-            Answer::Update { numbers, told } if self.plain.is_some() => {
+            Answer::Update { large, .. } if large.is_some() != self.large.is_some() => {
+                Err("its update is a blob where it fits a parcel, or none where it does not".into())
+            }
+            Answer::Update { numbers, told, .. } if self.plain.is_some() => {
                 let added = self.add_plain(member, &numbers);
                 if added.is_ok() {
                     self.told.insert(member, told);
@@ -164,13 +184,17 @@ impl RegionRound {
     /// What came of a member that is asked nothing now. A second update that is another one is named.
     fn again(&mut self, member: Member, answer: &Answer) -> Taken {
         // Of whoever is lost nothing is looked at: only what is in the sum already is compared.
-        let Answer::Update { numbers, .. } = answer else {
+        let Answer::Update { numbers, large, .. } = answer else {
             return Taken::Not;
         };
         if !self.told.contains_key(&member) {
             return Taken::Not;
         }
-        let is_another = matches!(self.sums.vector(member, numbers), Err(Refused::Conflict(_)));
+        let again = match large {
+            Some(vector) => self.sums.sent(member, &vector.sha256),
+            None => self.sums.vector(member, numbers),
+        };
+        let is_another = matches!(again, Err(Refused::Conflict(_)));
         if !is_another || self.notes.contains_key(&member) {
             return Taken::Not;
         }
@@ -205,7 +229,27 @@ impl RegionRound {
             Answer::Keys(advert) if advert.member == member => self.sums.advert(advert)?,
             Answer::Shares(shares) if shares.dealer == member => self.sums.shares(shares)?,
             Answer::Opened(opened) if opened.holder == member => self.sums.opened(opened)?,
-            Answer::Update { numbers, told } => {
+            Answer::Update {
+                large: Some(vector),
+                told,
+                ..
+            } => {
+                let wanted = self.large.unwrap_or_default();
+                if !vector.has(wanted) {
+                    let found = usize::try_from(vector.bytes / 4).unwrap_or(usize::MAX);
+                    return Err(Refused::Shape {
+                        member,
+                        found,
+                        wanted,
+                    });
+                }
+                let taken = self.sums.sent(member, &vector.sha256)?;
+                self.vectors.insert(member, vector);
+                self.bytes += vector.bytes;
+                self.told.insert(member, told);
+                taken
+            }
+            Answer::Update { numbers, told, .. } => {
                 let taken = self.sums.vector(member, &numbers)?;
                 let bits = numbers.len() as u64 * u64::from(self.width.unwrap_or(32));
                 self.bytes += bits.div_ceil(8);
@@ -325,12 +369,13 @@ impl RegionRound {
                 let names = self.named(&self.round.failure().unwrap_or_default());
                 Outcome::Failed(names)
             }
-            round::Outcome::Done => match self.sum() {
-                Ok(numbers) => Outcome::Summed {
+            round::Outcome::Done => match self.sum()? {
+                Ok((numbers, large)) => Outcome::Summed {
                     numbers,
+                    large,
                     members: u16::try_from(self.told.len()).unwrap_or(u16::MAX),
                 },
-                Err(refused) => Outcome::Failed(self.named(&refused.to_string())),
+                Err(why) => Outcome::Failed(why),
             },
         };
         let site = |(member, facility): (&Member, &FacilityId)| {
@@ -354,16 +399,6 @@ impl RegionRound {
             sites: self.members.iter().map(site).collect(),
             bytes: self.bytes,
         })
-    }
-
-    fn sum(&self) -> Result<Vec<u32>, Refused> {
-        if let Some(plain) = &self.plain {
-            return Ok(plain.sum());
-        }
-        // Of fewer bits only those of the sum are its own.
-        let width = self.width.unwrap_or_default();
-        let sum = self.sums.sum()?.into_iter();
-        Ok(sum.map(|number| wire::with_sign(number, width)).collect())
     }
 
     /// A member sent what is no answer to anything: it is lost, and named.
@@ -410,7 +445,7 @@ pub(crate) fn terms(study: &Study) -> Result<Terms, String> {
 /// How the updates of an order are written.
 fn codec(study: &Study, order: &RoundOrder) -> Result<UpdateCodec, String> {
     let model = site::model(study).map_err(|error| error.to_string())?;
-    let carried = Carried::of(study, model.parameters(), &order.model);
+    let carried = order.carried(study, model.parameters());
     let carried = carried.map_err(|error| error.to_string())?;
     site::codec_at(study, &model, carried.clip).map_err(|error| error.to_string())
 }

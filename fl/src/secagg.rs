@@ -30,6 +30,7 @@ mod terms;
 
 pub use aggregator::{Aggregator, Phase};
 pub use keys::{Advert, Opened, RoundId, RoundSecret, Shares};
+pub use mask::{MASK_CHUNK, Mask};
 pub use participant::Participant;
 pub use terms::{InvalidTerms, Member, Terms};
 

@@ -4,6 +4,7 @@
 //! Everything follows from the study and its plan. A site that would spend more than the plan says refuses.
 use crate::{
     judge::{self, Judged},
+    large,
     metrics::NoMetric,
     net::{self, Net},
     order::{Aim, RoundOrder, Told},
@@ -144,6 +145,51 @@ impl<'a> Carried<'a> {
     }
 }
 
+impl RoundOrder {
+    /// What the order carries; of a model that fits no parcel nothing until its blob was read.
+    ///
+    /// # Errors
+    /// As [`Carried::of`]; also when the blob is not as large as the study's model.
+    pub fn carried(&self, study: &Study, parameters: usize) -> Result<Carried<'_>, SiteError> {
+        if large::is_large(study, parameters as u64) != self.large.is_some() {
+            return Err(SiteError::Unable(
+                "a model that fits a parcel is in the order, and any other a blob",
+            ));
+        }
+        let Some(large) = &self.large else {
+            return Carried::of(study, parameters, &self.model);
+        };
+        let clips = study.carried(parameters) - parameters;
+        let clip = self.model.first().map(|clip| f64::from(*clip));
+        let good = clip.is_none_or(|clip| clip > 0.0 && clip.is_finite());
+        if !large.has(parameters) || self.model.len() != clips || !good {
+            return Err(SiteError::Unable(
+                "the model has not the study's number of parameters",
+            ));
+        }
+        Ok(Carried {
+            model: &[],
+            control: &[],
+            clip,
+        })
+    }
+
+    /// The same order with the model that was read of its blob.
+    ///
+    /// # Errors
+    /// [`SiteError::Unable`] when one of its numbers is none.
+    pub fn with_model(&self, bytes: &[u8]) -> Result<Self, SiteError> {
+        let model = large::model_of(bytes);
+        let mut model = model.ok_or(SiteError::Unable("a parameter of the model is not finite"))?;
+        model.extend(&self.model);
+        Ok(Self {
+            model,
+            large: None,
+            ..self.clone()
+        })
+    }
+}
+
 /// What a worker is given of a round, besides the records.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Job {
@@ -163,6 +209,9 @@ pub struct Job {
     /// What the site kept of its update before this one.
     #[serde(default)]
     pub memory: Option<Memory>,
+    /// Bytes of a model that fits no parcel: they are before the records.
+    #[serde(default)]
+    pub model_bytes: usize,
 }
 
 /// What comes of a job.

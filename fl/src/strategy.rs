@@ -45,6 +45,38 @@ pub struct Coordinator {
     steps: u32,
 }
 
+/// What an adaptive strategy remembers of a part of the parameters: as bytes, both numbers of one after another.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Moments {
+    first: Vec<f64>,
+    second: Vec<f64>,
+}
+
+impl Moments {
+    /// Before the first step.
+    pub(crate) fn none(parameters: usize) -> Self {
+        let zeros = vec![0.0; parameters];
+        Self {
+            first: zeros.clone(),
+            second: zeros,
+        }
+    }
+
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let both = self.first.iter().zip(&self.second);
+        both.flat_map(|(m, v)| [m.to_le_bytes(), v.to_le_bytes()].concat())
+            .collect()
+    }
+
+    pub(crate) fn of_bytes(bytes: &[u8]) -> Self {
+        let numbers = bytes.as_chunks::<8>().0.iter();
+        let numbers: Vec<_> = numbers.map(|bytes| f64::from_le_bytes(*bytes)).collect();
+        let both = numbers.as_chunks::<2>().0.iter();
+        let (first, second) = both.map(|[m, v]| (*m, *v)).unzip();
+        Self { first, second }
+    }
+}
+
 impl Coordinator {
     /// A coordinator with a model to begin with.
     ///
@@ -59,6 +91,30 @@ impl Coordinator {
             steps: 0,
             model,
         })
+    }
+
+    /// A part of a coordinator that is kept elsewhere: what a step makes of each parameter follows from that one alone.
+    pub(crate) fn part(model: Vec<f32>, moments: Moments, steps: u32) -> Self {
+        let Moments { first, second } = moments;
+        Self {
+            model,
+            first,
+            second,
+            steps,
+        }
+    }
+
+    /// A step was taken of what is kept elsewhere.
+    pub(crate) const fn stepped_elsewhere(&mut self) {
+        self.steps += 1;
+    }
+
+    /// What an adaptive strategy remembers.
+    pub(crate) fn moments(self) -> Moments {
+        Moments {
+            first: self.first,
+            second: self.second,
+        }
     }
 
     /// The global model.

@@ -236,6 +236,26 @@ impl UpdateCodec {
             });
         }
         let (values, behind) = sum.split_at(self.coordinates());
+        let (divisor, within) = self.said(behind, members)?;
+        let (own, control) = values.split_at(self.clip.coordinates());
+        let of = |clip: &Clip, numbers: &[i64]| -> Vec<f32> {
+            let value = |number: &i64| (self.value(clip, *number) / divisor) as f32;
+            numbers.iter().map(value).collect()
+        };
+        let mut update = of(&self.clip, own);
+        if let Some(clip) = &self.control {
+            update.extend(of(clip, control));
+        }
+        Ok(Mean { update, within })
+    }
+
+    /// By what a sum of so many members is divided, and which share of them was within an adaptive clip, as the numbers
+    /// say that are behind its vectors.
+    pub(crate) fn said(
+        &self,
+        behind: &[i64],
+        members: u32,
+    ) -> Result<(f64, Option<f64>), UpdateError> {
         let divisor = match behind.first().filter(|_| self.weighted) {
             Some(weight) => *weight as f64 / self.clip.bound() as f64,
             None => f64::from(members),
@@ -247,16 +267,49 @@ impl UpdateCodec {
             let each = *words as f64 / self.word().max(1) as f64 / f64::from(members);
             f64::midpoint(each, 1.0)
         });
-        let (own, control) = values.split_at(self.clip.coordinates());
-        let of = |clip: &Clip, numbers: &[i64]| -> Vec<f32> {
-            let value = |number: &i64| (self.value(clip, *number) / divisor) as f32;
-            numbers.iter().map(value).collect()
-        };
-        let mut update = of(&self.clip, own);
-        if let Some(clip) = &self.control {
-            update.extend(of(clip, control));
+        Ok((divisor, within))
+    }
+
+    /// The mean of a part of the updates, of their sum.
+    pub(crate) fn values(&self, sum: &[i64], divisor: f64) -> Vec<f32> {
+        let value = |number: &i64| (self.value(&self.clip, *number) / divisor) as f32;
+        sum.iter().map(value).collect()
+    }
+
+    /// Sees the next numbers of a sum of updates without a control.
+    pub(crate) fn see(&self, seen: &mut Seen, numbers: impl Iterator<Item = i64>) {
+        for number in numbers {
+            seen.largest = seen.largest.max(number.unsigned_abs());
+            if seen.numbers < self.coordinates() {
+                seen.square += (number as f64) * (number as f64);
+            } else {
+                seen.behind.push(number);
+            }
+            seen.numbers += 1;
         }
-        Ok(Mean { update, within })
+    }
+
+    /// [`UpdateCodec::bounded`] of a sum that was seen number by number.
+    pub(crate) fn bounded_as(&self, seen: &Seen, members: u32) -> Result<(), UpdateError> {
+        if seen.numbers != self.numbers() {
+            return Err(UpdateError::Shape {
+                found: seen.numbers,
+                wanted: self.numbers(),
+            });
+        }
+        self.weight_bounded(&seen.behind, members)?;
+        let most = f64::from(members) * self.clip.bound() as f64;
+        scaled(members, seen.square.sqrt(), most)
+    }
+
+    fn weight_bounded(&self, behind: &[i64], members: u32) -> Result<(), UpdateError> {
+        if self.weighted {
+            let weight = behind.first().copied().unwrap_or_default() as f64;
+            let most = f64::from(members) * self.clip.bound() as f64;
+            scaled(members, weight, most)?;
+            scaled(members, -weight, 0.0)?;
+        }
+        Ok(())
     }
 
     fn value(&self, clip: &Clip, number: i64) -> f64 {
@@ -281,29 +334,14 @@ impl UpdateCodec {
         }
         let bound = self.clip.bound() as f64;
         let (values, behind) = sum.split_at(self.coordinates());
-        let scaled = |found: f64, most: f64| {
-            if found <= most {
-                Ok(())
-            } else {
-                Err(UpdateError::Scaled {
-                    members,
-                    found,
-                    most,
-                })
-            }
-        };
-        if self.weighted {
-            let weight = behind.first().copied().unwrap_or_default() as f64;
-            scaled(weight, f64::from(members) * bound)?;
-            scaled(-weight, 0.0)?;
-        }
+        self.weight_bounded(behind, members)?;
         if let Some(compression) = self.compression {
             let largest = values.iter().map(|v| v.unsigned_abs()).max().unwrap_or(0);
             let most = f64::from(members) * compression.most() as f64;
-            return scaled(largest as f64, most);
+            return scaled(members, largest as f64, most);
         }
         for vector in values.chunks(self.clip.coordinates().max(1)) {
-            scaled(length(vector), f64::from(members) * bound)?;
+            scaled(members, length(vector), f64::from(members) * bound)?;
         }
         Ok(())
     }
@@ -328,6 +366,30 @@ impl UpdateCodec {
             }
         }
         changed
+    }
+}
+
+/// What is seen of a sum, number by number.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Seen {
+    numbers: usize,
+    /// The square of the vector's length.
+    square: f64,
+    /// The largest number, without its sign.
+    pub(crate) largest: u64,
+    /// The numbers behind the vector.
+    pub(crate) behind: Vec<i64>,
+}
+
+const fn scaled(members: u32, found: f64, most: f64) -> Result<(), UpdateError> {
+    if found <= most {
+        Ok(())
+    } else {
+        Err(UpdateError::Scaled {
+            members,
+            found,
+            most,
+        })
     }
 }
 

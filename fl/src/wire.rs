@@ -1,9 +1,10 @@
 //! What crosses in a round as messages, and back: what is no such thing is refused whole.
 use crate::{
+    large::Vector,
     order::{Aim, Answer, Ask, Release, RoundKey, RoundOrder},
     secagg::Member,
 };
-use messages::{StudyAnswer, StudyAsk, StudyRelease, StudyRound};
+use messages::{LargeVector, StudyAnswer, StudyAsk, StudyRelease, StudyRound};
 use types::Name;
 
 /// A message is none of a round.
@@ -29,6 +30,22 @@ fn read<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, Malformed> {
     serde_json::from_slice(bytes).map_err(|_| Malformed)
 }
 
+fn vector(large: Option<Vector>) -> Option<LargeVector> {
+    large.map(|large| LargeVector {
+        sha256: large.sha256.to_vec().into(),
+        bytes: large.bytes,
+    })
+}
+
+fn read_vector(large: Option<LargeVector>) -> Result<Option<Vector>, Malformed> {
+    let read = |large: LargeVector| {
+        let sha256 = large.sha256.as_ref().try_into().map_err(|_| Malformed)?;
+        let bytes = large.bytes;
+        Ok(Vector { sha256, bytes })
+    };
+    large.map(read).transpose()
+}
+
 /// A round for a region.
 #[must_use]
 pub fn round(order: &RoundOrder) -> StudyRound {
@@ -41,6 +58,7 @@ pub fn round(order: &RoundOrder) -> StudyRound {
         model: order.model.iter().map(|value| value.to_bits()).collect(),
         code: order.code.clone().unwrap_or_default(),
         signature: order.signature.clone().unwrap_or_default().into(),
+        large: vector(order.large),
     }
 }
 
@@ -58,6 +76,7 @@ pub fn read_round(message: StudyRound) -> Result<RoundOrder, Malformed> {
             Aim::Train
         },
         model: message.model.into_iter().map(f32::from_bits).collect(),
+        large: read_vector(message.large)?,
         code: Some(message.code).filter(|code| !code.is_empty()),
         signature: Some(message.signature.to_vec()).filter(|bytes| !bytes.is_empty()),
     })
@@ -241,6 +260,7 @@ mod tests {
             text: "name = \"heart\"".into(),
             aim: Aim::Train,
             model: vec![0.1, -0.0, f32::MIN_POSITIVE],
+            large: None,
             code: Some("ab".into()),
             signature: Some(vec![7; 64]),
         }
@@ -266,6 +286,7 @@ mod tests {
         };
         let update = Answer::Update {
             numbers: vec![1, u32::MAX],
+            large: None,
             told,
         };
         let message = answer(&order.key, update.clone(), None);
@@ -283,6 +304,7 @@ mod tests {
                 .to_vec();
             let update = |numbers| Answer::Update {
                 numbers,
+                large: None,
                 told: Told::default(),
             };
             let message = answer(&key, update(numbers.clone()), Some(width));

@@ -2,9 +2,12 @@
 //!
 //! What a study leads to is decided in `fl`. Here it is stored: its state and what is ordered next are one commit of the
 //! node's ledger, so that a global node that is killed at any moment goes on where it was.
+mod blobs;
+
 use async_trait::async_trait;
 use ed25519_dalek::{Signer as _, SigningKey};
 use federation::{
+    blobs::Blobs,
     db::DbError,
     envelope::{self, OpenError},
     ledger::{Commit, Handler, Ledger, Shipped},
@@ -51,6 +54,7 @@ const CHANGE: &str = "UPDATE study SET is_running = ?2, state = ?3 WHERE id = ?1
 #[derive(Clone)]
 pub struct Studies {
     ledger: Ledger,
+    blobs: Arc<Blobs<Ledger>>,
     /// The node's key, which signs orders.
     key: Arc<SigningKey>,
 }
@@ -74,10 +78,15 @@ impl Studies {
     ///
     /// # Errors
     /// [`PortError`] when its tables cannot be made.
-    pub async fn open(ledger: Ledger, key: SigningKey) -> Result<Self, PortError> {
+    pub async fn open(
+        ledger: Ledger,
+        blobs: Arc<Blobs<Ledger>>,
+        key: SigningKey,
+    ) -> Result<Self, PortError> {
         ledger.tables("studies", TABLES).await?;
         Ok(Self {
             ledger,
+            blobs,
             key: Arc::new(key),
         })
     }
@@ -96,6 +105,8 @@ impl Studies {
         let regions = self.regions().await?;
         let known: BTreeSet<_> = regions.keys().cloned().collect();
         let key = self.key.clone();
+        let first = self.first(text.clone()).await?;
+        let model = first.as_ref().map(|put| put.descriptor);
         let begin = move |commit: &mut Commit<'_>| {
             let id = match id(&text, random) {
                 Ok(id) => id,
@@ -106,10 +117,20 @@ impl Studies {
                 return Ok(Wished::Refused(why));
             }
             let now = commit.now().0;
-            let course = match Course::begin(id, text, &known, now) {
+            let vector = model.map(blobs::vector);
+            let course = match Course::begin_large(id, text, &known, vector, now) {
                 Ok(course) => course,
                 Err(why) => return Ok(Wished::Refused(why)),
             };
+            if let Some(model) = model {
+                match Self::keep_first(commit, &course, model) {
+                    Err(DbError::Full) => {
+                        let why = "there is no room for one more model that fits no parcel";
+                        return Ok(Wished::Refused(why.into()));
+                    }
+                    kept => kept?,
+                }
+            }
             let state = json(&course)?;
             let id = course.id().to_string();
             commit
@@ -119,16 +140,21 @@ impl Studies {
             let course = go_on(commit, course, &regions, &key)?;
             Ok(Wished::Done(Box::new((course, now))))
         };
-        self.ledger.commit("submit a study", begin).await
+        let wished = self.ledger.commit("submit a study", begin).await;
+        drop(first);
+        wished
     }
 
-    /// One study.
+    /// One study, with its model where it is done.
     ///
     /// # Errors
     /// [`PortError`].
     pub async fn find(&self, id: Name) -> Result<Option<Found>, PortError> {
         let find = move |commit: &mut Commit<'_>| find(commit.tx(), &id);
-        self.ledger.commit("find a study", find).await
+        match self.ledger.commit("find a study", find).await? {
+            Some((course, at)) => Ok(Some((self.with_model(course).await?, at))),
+            None => Ok(None),
+        }
     }
 
     /// The newest studies.
@@ -184,19 +210,30 @@ impl Studies {
         self.ledger.commit("change a study", changed).await
     }
 
-    async fn released(&self, from: RegionId, release: Release) -> Result<(), PortError> {
+    async fn released(
+        &self,
+        sender: Place,
+        from: RegionId,
+        release: Release,
+        body: Vec<u8>,
+    ) -> Result<Verdict, PortError> {
         let regions = self.regions().await?;
         let key = self.key.clone();
         let taken = move |commit: &mut Commit<'_>| {
             let Some((mut course, _)) = find(commit.tx(), &release.key.study)? else {
-                return Ok(());
+                return Ok(STORED);
             };
+            if let Some(kept) = blobs::kept(commit, &course, (&sender, &release), &body)? {
+                return Ok(kept);
+            }
             if course.take(&from, release, commit.now().0) {
                 go_on(commit, course, &regions, &key)?;
             }
-            Ok(())
+            Ok(STORED)
         };
-        self.ledger.commit("take a release", taken).await
+        let verdict = self.ledger.commit("take a release", taken).await?;
+        self.blobs.stir();
+        Ok(verdict)
     }
 
     async fn tick(&self) -> Result<(), PortError> {
@@ -225,6 +262,9 @@ impl Studies {
             if let Err(error) = self.tick().await {
                 tracing::warn!(%error, "deadlines of studies are not looked at");
             }
+            if let Err(error) = self.look().await {
+                tracing::warn!(%error, "sums of studies wait");
+            }
         }
     }
 }
@@ -246,6 +286,7 @@ fn go_on(
     regions: &BTreeMap<RegionId, Place>,
     signing: &SigningKey,
 ) -> Result<Course, DbError> {
+    blobs::hold(commit, &course)?;
     for (region, mut order) in course.orders() {
         order.signature = Some(signing.sign(&order.signed()).to_bytes().to_vec());
         let Some(to) = regions.get(&region) else {
@@ -257,7 +298,14 @@ fn go_on(
             key.study, key.round, key.attempt
         ));
         let how = (Purpose::Research, Priority::Backlog);
-        let shipped = commit.ship::<StudyRound>(to, how, id, wire::round(&order))?;
+        let body = wire::round(&order);
+        let shipped = match order.large {
+            Some(model) => {
+                let digest = blobs::descriptor(model).digest;
+                commit.offer::<StudyRound>(to, (Purpose::Research, id), body, digest)?
+            }
+            None => commit.ship::<StudyRound>(to, how, id, body)?,
+        };
         if let Shipped::Refused(refusal) = shipped {
             tracing::error!(
                 reason = refusal.reason(),
@@ -310,6 +358,8 @@ fn running(tx: &Connection) -> Result<Vec<Found>, DbError> {
     rows.map(|row| read(row?)).collect()
 }
 
+const STORED: Verdict = Verdict::Accepted { stored: 1 };
+
 /// Releases of regions.
 pub struct TakesReleases(pub Studies);
 
@@ -324,8 +374,8 @@ impl Handler for TakesReleases {
                     reason: reason::WRONG_SENDER,
                 },
                 (Ok(release), Some(region)) => {
-                    self.0.released(region.clone(), release).await?;
-                    Verdict::Accepted { stored: 1 }
+                    let (body, region) = (parcel.body.to_vec(), region.clone());
+                    self.0.released(from.clone(), region, release, body).await?
                 }
             });
         }

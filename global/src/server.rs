@@ -12,7 +12,7 @@ use axum::Router;
 use ed25519_dalek::SigningKey;
 use federation::{
     audit::Signer,
-    blobs::{Blobs, Files},
+    blobs::Blobs,
     db::DbError,
     ledger::{Handlers, Ledger},
     link::{self, Door, LinkError, Tap},
@@ -117,8 +117,11 @@ pub async fn run(config: GlobalConfig, stop: CancellationToken) -> Result<(), Gl
     let used = config.data_dir.join(USED_ASSERTIONS);
     let tokens = TokenServer::new(&origin, &config.clients, clock, &used)?;
     let health = Health::new();
-    let studies = Studies::open(ledger.clone(), key.clone()).await?;
-    let (blobs, deliveries) = open_blobs(&config, &ledger).await?;
+    let blobs = ledger
+        .blobs(&config.data_dir)
+        .map_err(GlobalError::DataDir)?;
+    let studies = Studies::open(ledger.clone(), blobs.clone(), key.clone()).await?;
+    let deliveries = Deliveries::open(ledger.clone(), blobs.clone(), rand::random).await?;
     let files = api::blobs::router(deliveries.clone(), catalog.clone(), tokens.verifier());
     let app = app(&catalog, &studies, (&tokens, &health), (clock, &origin)).merge(files);
     let intake = Intake::new(catalog.clone(), models, clock);
@@ -190,17 +193,6 @@ fn door(
         bulk: Some(blobs.clone()),
         tap,
     }
-}
-
-/// The files of blobs beside the ledger, and what is sent down by them.
-async fn open_blobs(
-    config: &GlobalConfig,
-    ledger: &Ledger,
-) -> Result<(Arc<Blobs<Ledger>>, Deliveries), GlobalError> {
-    let files = Files::open(&config.data_dir.join("blobs")).map_err(GlobalError::DataDir)?;
-    let blobs = Arc::new(Blobs::new(ledger.clone(), Arc::new(files)));
-    let deliveries = Deliveries::open(ledger.clone(), blobs.clone(), rand::random).await?;
-    Ok((blobs, deliveries))
 }
 
 async fn ends(task: impl Future<Output = ()>) -> Result<(), Infallible> {

@@ -3,8 +3,11 @@
 //! What a round leads to is decided in `fl`. Here it is stored: the state of each round, what is asked next and the
 //! answer to whoever sent the parcel are one commit of the node's ledger, so that a region that is killed at any moment
 //! goes on where it was, and asks nothing twice.
+mod blobs;
+
 use async_trait::async_trait;
 use federation::{
+    blobs::{Blobs, keep_message, want},
     db::DbError,
     envelope::{self, OpenError},
     ledger::{Commit, Handler, Ledger, Shipped},
@@ -20,20 +23,23 @@ use fl::{
 use messages::{Body, StudyAnswer, StudyAsk, StudyRelease, StudyRound};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use sha2::{Digest as _, Sha256};
-use std::{collections::BTreeMap, convert::Infallible, time::Duration};
+use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 use types::{EnvelopeId, FacilityId, Place, Priority, Purpose};
 
 /// How often it is looked for deadlines that have passed (real time).
 const TICK: Duration = Duration::from_secs(1);
 
-const TABLES: &[&str] = &["
+const TABLES: &[&str] = &[
+    "
 CREATE TABLE study_round (
   study TEXT NOT NULL, round INTEGER NOT NULL, attempt INTEGER NOT NULL,
   state TEXT,                           -- none when it is over and everybody was told
   PRIMARY KEY (study, round, attempt)
 ) STRICT, WITHOUT ROWID;
-"];
+",
+    blobs::TABLE,
+];
 const FIND: &str = "SELECT state FROM study_round WHERE study = ?1 AND round = ?2 AND attempt = ?3";
 const PUT: &str = "INSERT INTO study_round (study, round, attempt, state) VALUES (?1, ?2, ?3, ?4)
      ON CONFLICT (study, round, attempt) DO UPDATE SET state = excluded.state";
@@ -43,6 +49,7 @@ const RUNNING: &str = "SELECT state FROM study_round WHERE state IS NOT NULL";
 #[derive(Clone)]
 pub struct Learning {
     ledger: Ledger,
+    blobs: Arc<Blobs<Ledger>>,
 }
 
 impl Learning {
@@ -50,9 +57,9 @@ impl Learning {
     ///
     /// # Errors
     /// [`PortError`] when its tables cannot be made.
-    pub async fn open(ledger: Ledger) -> Result<Self, PortError> {
+    pub async fn open(ledger: Ledger, blobs: Arc<Blobs<Ledger>>) -> Result<Self, PortError> {
         ledger.tables("learning", TABLES).await?;
-        Ok(Self { ledger })
+        Ok(Self { ledger, blobs })
     }
 
     /// The region's facilities, in the order of their names.
@@ -63,38 +70,65 @@ impl Learning {
         Ok(known)
     }
 
-    async fn begin(&self, order: RoundOrder) -> Result<(), PortError> {
-        let known = self.known().await?;
+    async fn begin(&self, from: &Place, order: RoundOrder) -> Result<Verdict, PortError> {
+        let (known, from) = (self.known().await?, from.clone());
         let begun = move |commit: &mut Commit<'_>| {
             if is_known(commit.tx(), &order.key)? {
-                return Ok(());
+                return Ok(STORED);
             }
             let key = order.key.clone();
             match RegionRound::begin(order, commit.place(), &known, commit.now().0) {
-                Ok(round) => go_on(commit, round),
+                Ok(round) => {
+                    blobs::begin(commit.tx(), &key)?;
+                    if let Some(model) = round.order().large {
+                        let model = blobs::descriptor(model);
+                        match want(commit.tx(), model, &from, &blobs::of_round(&key)) {
+                            Err(DbError::Full) => return Ok(FULL),
+                            wanted => wanted?,
+                        }
+                    }
+                    go_on(commit, round)?;
+                }
                 Err(why) => {
                     put(commit.tx(), &key, None)?;
-                    release(commit, nothing(key, why))
+                    release(commit, nothing(key, why))?;
                 }
             }
+            Ok(STORED)
         };
-        self.ledger.commit("begin a round", begun).await
+        let verdict = self.ledger.commit("begin a round", begun).await?;
+        self.blobs.stir();
+        Ok(verdict)
     }
 
     async fn answered(
         &self,
-        from: FacilityId,
-        key: RoundKey,
-        answer: Answer,
-    ) -> Result<(), PortError> {
+        (sender, from): (Place, FacilityId),
+        (key, answer): (RoundKey, Answer),
+        body: Vec<u8>,
+    ) -> Result<Verdict, PortError> {
         let taken = move |commit: &mut Commit<'_>| {
             let Some(mut round) = find(commit.tx(), &key)? else {
-                return Ok(());
+                return Ok(STORED);
             };
+            if let Some(vector) = round.awaits(&from, &answer) {
+                let (vector, name) = (blobs::descriptor(vector), blobs::of_round(&key));
+                return match want(commit.tx(), vector, &sender, &name) {
+                    Err(DbError::Full) => Ok(FULL),
+                    wanted => {
+                        wanted?;
+                        keep_message(commit.tx(), vector.digest, &name, &sender, &body)?;
+                        Ok(STORED)
+                    }
+                };
+            }
             round.take(&from, answer, commit.now().0);
-            go_on(commit, round)
+            go_on(commit, round)?;
+            Ok(STORED)
         };
-        self.ledger.commit("take an answer", taken).await
+        let verdict = self.ledger.commit("take an answer", taken).await?;
+        self.blobs.stir();
+        Ok(verdict)
     }
 
     /// A facility sent what is no answer: it is named, and the round goes on without it.
@@ -133,6 +167,9 @@ impl Learning {
             if let Err(error) = self.tick().await {
                 tracing::warn!(%error, "deadlines of rounds are not looked at");
             }
+            if let Err(error) = self.look().await {
+                tracing::warn!(%error, "updates of rounds wait");
+            }
         }
     }
 }
@@ -158,7 +195,15 @@ fn go_on(commit: &mut Commit<'_>, mut round: RegionRound) -> Result<(), DbError>
             let body = wire::ask(round.order(), member, &ask);
             let id = envelope_id(round.key(), &format!("{facility}/{:?}", ask.step()));
             let how = (Purpose::Research, Priority::Backlog);
-            if let Shipped::Refused(_) = commit.ship::<StudyAsk>(&to, how, id, body)? {
+            let model = round.order().large.filter(|_| body.order.is_some());
+            let shipped = match model {
+                Some(model) => {
+                    let digest = blobs::descriptor(model).digest;
+                    commit.offer::<StudyAsk>(&to, (Purpose::Research, id), body, digest)?
+                }
+                None => commit.ship::<StudyAsk>(&to, how, id, body)?,
+            };
+            if let Shipped::Refused(_) = shipped {
                 refused.push(facility);
             }
             round.was_asked(member, &ask);
@@ -177,13 +222,23 @@ fn go_on(commit: &mut Commit<'_>, mut round: RegionRound) -> Result<(), DbError>
         round.was_released();
     }
     let is_over = round.is_released() && round.asks().is_empty();
+    if is_over && round.order().large.is_some() {
+        blobs::over(commit.tx(), round.key())?;
+    }
     put(commit.tx(), round.key(), (!is_over).then_some(&round))
 }
 
 fn release(commit: &mut Commit<'_>, found: Release) -> Result<(), DbError> {
     let id = envelope_id(&found.key, "release");
-    let how = (Purpose::Research, Priority::Backlog);
-    let shipped = commit.ship::<StudyRelease>(&Place::Global, how, id, wire::release(found))?;
+    let (how, large) = ((Purpose::Research, Priority::Backlog), found.large());
+    let (to, body) = (Place::Global, wire::release(found));
+    let shipped = match large {
+        Some(sum) => {
+            let digest = blobs::descriptor(sum).digest;
+            commit.offer::<StudyRelease>(&to, (Purpose::Research, id), body, digest)?
+        }
+        None => commit.ship::<StudyRelease>(&to, how, id, body)?,
+    };
     if let Shipped::Refused(refusal) = shipped {
         tracing::error!(
             reason = refusal.reason(),
@@ -270,20 +325,21 @@ const fn malformed() -> Verdict {
 }
 
 const STORED: Verdict = Verdict::Accepted { stored: 1 };
+/// There is no room for the blob of a message: it is sent again later.
+const FULL: Verdict = Verdict::Deferred {
+    reason: reason::NO_SPACE,
+};
 
 #[async_trait]
 impl Handler for TakesRounds {
-    async fn apply(&self, _: &Place, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError> {
+    async fn apply(&self, from: &Place, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError> {
         let mut verdicts = Vec::with_capacity(parcels.len());
         for parcel in parcels {
             let order = opened::<StudyRound>(parcel)
                 .and_then(|message| wire::read_round(message).map_err(|_| malformed()));
             verdicts.push(match order {
                 Err(verdict) => verdict,
-                Ok(order) => {
-                    self.0.begin(order).await?;
-                    STORED
-                }
+                Ok(order) => self.0.begin(from, order).await?,
             });
         }
         Ok(verdicts)
@@ -307,9 +363,9 @@ impl Handler for TakesAnswers {
                 (Ok(_), None) => Verdict::Refused {
                     reason: reason::WRONG_SENDER,
                 },
-                (Ok((key, answer)), Some(facility)) => {
-                    self.0.answered(facility.clone(), key, answer).await?;
-                    STORED
+                (Ok(answer), Some(facility)) => {
+                    let who = (from.clone(), facility.clone());
+                    self.0.answered(who, answer, parcel.body.to_vec()).await?
                 }
             });
         }

@@ -16,12 +16,13 @@ use crate::{
 use ed25519_dalek::SigningKey;
 use federation::{
     audit::Signer,
-    blobs::{Blobs, Files},
+    blobs::Blobs,
     ledger::{Handlers, Ledger},
     link::{self, Door, LinkError, LinkState, Tap, Uplink, UplinkParts},
     models::DeviceModels,
     pki::load_signing_key,
     policy::Rules,
+    port::PortError,
     profile::Profile,
     standing::Standing,
     tls::{ReloadingTls, TimeSource, TlsError, paths},
@@ -86,9 +87,11 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
     let tls = open_tls(&config, now.clone())?;
     let key = load_signing_key(&config.tls.signing_key)?;
     let ledger = open_ledger(&config, &here, Signer::new(&here, key.clone()), now.clone())?;
-    let (desk, learning) = open_desk(&config, &ledger).await?;
+    let desk = open_desk(&config, &ledger).await?;
     let control = control::open(&config, &ledger, &key).await?;
-    let (blobs, deliveries) = open_blobs(&config, &ledger).await?;
+    let blobs = ledger.blobs(&config.data_dir);
+    let blobs = blobs.map_err(RegionalError::DataDir)?;
+    let (deliveries, learning) = open_studies_and_files(&ledger, &blobs).await?;
     let store = open(&config).await?;
     let (links, grpc) = listen(config.grpc_listen).await?;
     let (clients, https) = listen(config.https.listen).await?;
@@ -162,15 +165,14 @@ fn open_tls(config: &RegionalConfig, now: TimeSource) -> Result<Arc<ReloadingTls
     ReloadingTls::open(paths, config.local_mesh, now)
 }
 
-/// The files of blobs beside the ledger, and what is on its way down by them.
-async fn open_blobs(
-    config: &RegionalConfig,
+/// What goes down as blobs.
+async fn open_studies_and_files(
     ledger: &Ledger,
-) -> Result<(Arc<Blobs<Ledger>>, Deliveries), RegionalError> {
-    let files = Files::open(&config.data_dir.join("blobs")).map_err(RegionalError::DataDir)?;
-    let blobs = Arc::new(Blobs::new(ledger.clone(), Arc::new(files)));
+    blobs: &Arc<Blobs<Ledger>>,
+) -> Result<(Deliveries, Learning), PortError> {
     let deliveries = Deliveries::open(ledger.clone(), blobs.clone(), rand::random).await?;
-    Ok((blobs, deliveries))
+    let learning = Learning::open(ledger.clone(), blobs.clone()).await?;
+    Ok((deliveries, learning))
 }
 
 /// Where facilities deliver, and collect.
@@ -327,15 +329,12 @@ fn open_ledger(
 }
 
 /// The audit log begins, if it is new. Then the registry; notes that an earlier version kept there move to the ledger.
-async fn open_desk(
-    config: &RegionalConfig,
-    ledger: &Ledger,
-) -> Result<(Desk, Learning), RegionalError> {
+async fn open_desk(config: &RegionalConfig, ledger: &Ledger) -> Result<Desk, RegionalError> {
     ledger.begin_log().await?;
     let desk = Desk::open(&config.data_dir.join("region.db"))?;
     ledger.take_over_notes(desk.old_notes().await?).await?;
     desk.forget_old_notes().await?;
-    Ok((desk, Learning::open(ledger.clone()).await?))
+    Ok(desk)
 }
 
 /// Shows what is found wrong in `/ready`.

@@ -160,6 +160,12 @@ impl Mesh {
         self.https.get_with(&url, &token).await
     }
 
+    async fn file(&mut self, id: &str, name: &str) -> Result<(u16, Vec<u8>)> {
+        let token = self.token().await?;
+        let url = format!("{}/fl/studies/{id}/{name}", self.api);
+        self.https.file(&url, &token).await
+    }
+
     /// Sends a body to a path below `/api/v1/fl`.
     ///
     /// # Errors
@@ -181,14 +187,14 @@ impl Mesh {
         fs::create_dir_all(to).with_context(|| to.display().to_string())?;
         let mut files = json!({ "sha256": study["model"]["sha256"] });
         for (key, name) in [("safetensors", "model.safetensors"), ("onnx", "model.onnx")] {
-            let (status, body) = self.bytes(&format!("/studies/{id}/{name}")).await?;
+            let (status, body) = self.file(id, name).await?;
             if status != 200 {
                 json_of(status, &body)?;
             }
             files[key] = json!(written(to, name, &body)?);
         }
         for (key, name) in MORE_FILES {
-            match self.bytes(&format!("/studies/{id}/{name}")).await? {
+            match self.file(id, name).await? {
                 (200, body) => files[key] = json!(written(to, name, &body)?),
                 (404, _) => {}
                 (status, body) => drop(json_of(status, &body)?),

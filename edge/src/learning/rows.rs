@@ -122,7 +122,7 @@ pub(super) fn put(
     };
     tx.prepare_cached("DELETE FROM study_member WHERE at_ms < ?1")?
         .execute([now.0.saturating_sub(FORGET_MS)])?;
-    Ok(())
+    super::large::collect(tx)
 }
 
 /// Rounds that were answered are known for so long (real time): longer than any study runs.

@@ -31,6 +31,7 @@ fn order(round: u32) -> RoundOrder {
         text: STUDY.into(),
         aim: Aim::Train,
         model: vec![0.0; 2],
+        large: None,
         code: None,
         signature: None,
     }

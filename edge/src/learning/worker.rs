@@ -44,7 +44,9 @@ pub(super) async fn work(
     prepared: &Prepared,
     seed: Option<[u8; 32]>,
     memory: Option<Memory>,
+    model: Option<Vec<u8>>,
 ) -> Result<Made, String> {
+    let model = model.unwrap_or_default();
     let (train, test) = (&prepared.train, &prepared.test);
     let job = Job {
         order: order.clone(),
@@ -54,19 +56,45 @@ pub(super) async fn work(
         test: test.len(),
         survival: train.has_times(),
         memory,
+        model_bytes: model.len(),
     };
     let mut given = serde_json::to_vec(&job).map_err(|_| failed("cannot be told its job"))?;
     let length = u32::try_from(given.len()).map_err(|_| failed("has too long a job"))?;
     given.splice(0..0, length.to_le_bytes());
+    given.extend(model);
     given.extend(train.to_bytes());
     given.extend(test.to_bytes());
     let done = timeout(LONGEST, exchange(given)).await;
     let said = done.map_err(|_| failed("took too long"))??;
-    match serde_json::from_slice(&said) {
-        Ok(Said::Made(made)) => Ok(made),
-        Ok(Said::Failed(why)) => Err(why),
-        Err(_) => Err(failed("said nothing that makes sense")),
-    }
+    read(&said).ok_or_else(|| failed("said nothing that makes sense"))?
+}
+
+/// What a worker said: a description after its length, and the numbers of an update behind it, four bytes each.
+fn read(said: &[u8]) -> Option<Result<Made, String>> {
+    let (length, rest) = said.split_first_chunk()?;
+    let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+    let (text, numbers) = rest.split_at_checked(length)?;
+    let mut made = match serde_json::from_slice(text).ok()? {
+        Said::Failed(why) => return Some(Err(why)),
+        Said::Made(made) => made,
+    };
+    let (numbers, rest) = numbers.as_chunks();
+    made.numbers = numbers.iter().map(|n| u32::from_le_bytes(*n)).collect();
+    rest.is_empty().then_some(Ok(made))
+}
+
+/// Writes what [`read`] reads.
+fn say(mut said: Said, mut output: impl Write) -> std::io::Result<()> {
+    let numbers = match &mut said {
+        Said::Made(made) => std::mem::take(&mut made.numbers),
+        Said::Failed(_) => Vec::new(),
+    };
+    let text = serde_json::to_vec(&said)?;
+    let length = u32::try_from(text.len()).map_err(std::io::Error::other)?;
+    output.write_all(&length.to_le_bytes())?;
+    output.write_all(&text)?;
+    output.write_all(&fl::large::to_bytes(&numbers))?;
+    output.flush()
 }
 
 async fn exchange(given: Vec<u8>) -> Result<Vec<u8>, String> {
@@ -105,7 +133,7 @@ fn failed(what: &str) -> String {
 ///
 /// # Errors
 /// When input or output break, or the input is no job.
-pub fn work_here(mut input: impl Read, mut output: impl Write) -> std::io::Result<()> {
+pub fn work_here(mut input: impl Read, output: impl Write) -> std::io::Result<()> {
     let invalid = |what: &'static str| std::io::Error::new(std::io::ErrorKind::InvalidData, what);
     let mut length = [0; 4];
     input.read_exact(&mut length)?;
@@ -122,12 +150,19 @@ pub fn work_here(mut input: impl Read, mut output: impl Write) -> std::io::Resul
         Ok(made) => Said::Made(made),
         Err(why) => Said::Failed(why),
     };
-    serde_json::to_writer(&mut output, &said)?;
-    output.flush()
+    say(said, output)
 }
 
 fn done(job: &Job, bytes: &[u8]) -> Result<Made, String> {
     let width = Records::width(job.inputs, job.survival);
+    let (model, bytes) = bytes
+        .split_at_checked(job.model_bytes)
+        .ok_or("the model is not whole")?;
+    let order = match job.order.large {
+        Some(_) => job.order.with_model(model),
+        None => Ok(job.order.clone()),
+    };
+    let order = order.map_err(|error| error.to_string())?;
     let (train, test) = bytes
         .split_at_checked(job.train.saturating_mul(width))
         .ok_or("the records are not whole")?;
@@ -140,12 +175,7 @@ fn done(job: &Job, bytes: &[u8]) -> Result<Made, String> {
         Some(seed) => StdRng::from_seed(seed),
         None => StdRng::from_os_rng(),
     };
-    let made = site::work(
-        &job.order,
-        (&train, &test),
-        job.memory.as_ref(),
-        &mut random,
-    );
+    let made = site::work(&order, (&train, &test), job.memory.as_ref(), &mut random);
     made.map_err(|error| error.to_string())
 }
 
@@ -167,6 +197,7 @@ mod tests {
             text: "name = 3".into(),
             aim: fl::order::Aim::Train,
             model: vec![0.0; 2],
+            large: None,
             code: None,
             signature: None,
         };
@@ -178,14 +209,15 @@ mod tests {
             test: 1,
             survival: false,
             memory: None,
+            model_bytes: 0,
         };
         let text = serde_json::to_vec(&job).unwrap();
         let length = u32::try_from(text.len()).unwrap().to_le_bytes();
         let records = [0, 0, 128, 63, 1].repeat(2);
         let given = [&length[..], &text, &records].concat();
         work_here(&given[..], &mut output).unwrap();
-        let said: Said = serde_json::from_slice(&output).unwrap();
-        assert!(matches!(said, Said::Failed(why) if why.contains("invalid type")));
+        let said = read(&output).unwrap();
+        assert!(said.unwrap_err().contains("invalid type"));
         assert_eq!(
             done(&job, &records[..3]).unwrap_err(),
             "the records are not whole"

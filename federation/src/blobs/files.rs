@@ -7,6 +7,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// Bytes that are read at once to be checked.
@@ -48,13 +49,13 @@ pub struct Files {
 
 /// A blob that was put in, until the row that names it is durable: then this is dropped.
 #[derive(Debug)]
-pub struct PutIn<'a> {
-    files: &'a Files,
+pub struct PutIn {
+    files: Arc<Files>,
     /// What it is.
     pub descriptor: Descriptor,
 }
 
-impl Drop for PutIn<'_> {
+impl Drop for PutIn {
     fn drop(&mut self) {
         let mut held = self.files.held.lock();
         if let Some(count) = held.get_mut(&self.descriptor.digest) {
@@ -187,7 +188,7 @@ impl Files {
     ///
     /// # Errors
     /// It cannot be read or written.
-    pub fn put_in(&self, mut from: impl Read) -> io::Result<PutIn<'_>> {
+    pub fn put_in(self: &Arc<Self>, mut from: impl Read) -> io::Result<PutIn> {
         let mut file = tempfile(&self.dir)?;
         io::copy(&mut from, &mut file.1)?;
         file.1.seek(SeekFrom::Start(0))?;
@@ -195,7 +196,7 @@ impl Files {
         file.1.sync_all()?;
         *self.held.lock().entry(descriptor.digest).or_default() += 1;
         let put = PutIn {
-            files: self,
+            files: Arc::clone(self),
             descriptor,
         };
         storage::file::rename(&file.0, &self.whole(descriptor.digest))?;

@@ -1,13 +1,13 @@
 //! The rows of a node's blobs in the ledger's file, and how a blob is made known to others within a commit.
 use super::{Commit, Ledger, Shipped};
 use crate::{
-    blobs::{self, Descriptor, Digest, Rows},
+    blobs::{self, Blobs, Descriptor, Digest, Files, Rows},
     db::DbError,
     port::PortError,
 };
 use async_trait::async_trait;
 use messages::Body;
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, io, path::Path, sync::Arc};
 use types::{EnvelopeId, Place, Priority, Purpose};
 
 #[async_trait]
@@ -42,6 +42,17 @@ impl Rows for Ledger {
 
     async fn sweep(&self) -> Result<BTreeSet<Digest>, PortError> {
         self.db.step("sweep blobs", blobs::sweep).await
+    }
+}
+
+impl Ledger {
+    /// The blobs of this ledger, whose bytes are files in `blobs` of a directory.
+    ///
+    /// # Errors
+    /// The folder cannot be used.
+    pub fn blobs(&self, dir: &Path) -> io::Result<Arc<Blobs<Self>>> {
+        let files = Files::open(&dir.join("blobs"))?;
+        Ok(Arc::new(Blobs::new(self.clone(), Arc::new(files))))
     }
 }
 

@@ -21,14 +21,8 @@ impl Course {
         site::codec_at(study, &model, clip).map_err(|error| error.to_string())
     }
 
-    /// What is wrong with what a region released: nothing that it could not have come to honestly is taken.
-    fn checked(
-        &self,
-        study: &Study,
-        plan: &Plan,
-        numbers: &[i64],
-        members: u16,
-    ) -> Result<(), String> {
+    /// Whether a region's sum can be of so many sites.
+    pub(super) fn members_checked(&self, study: &Study, members: u16) -> Result<(), String> {
         let judges = self.round > study.training.rounds;
         let in_turn = matches!(study.training.strategy, Strategy::Cyclic {}) && !judges;
         let least = if in_turn {
@@ -37,12 +31,24 @@ impl Course {
             study.aggregation.quorum.max(1)
         };
         let most = if in_turn { 1 } else { study.sites };
-        if !(least..=most).contains(&members) {
-            return Err(format!(
-                "its sum is said to be of {members} sites, and it is of {least} to {most}"
-            ));
+        if (least..=most).contains(&members) {
+            return Ok(());
         }
-        if judges {
+        Err(format!(
+            "its sum is said to be of {members} sites, and it is of {least} to {most}"
+        ))
+    }
+
+    /// What is wrong with what a region released: nothing that it could not have come to honestly is taken.
+    fn checked(
+        &self,
+        study: &Study,
+        plan: &Plan,
+        numbers: &[i64],
+        members: u16,
+    ) -> Result<(), String> {
+        self.members_checked(study, members)?;
+        if self.round > study.training.rounds {
             return judge::counts(study, numbers).map(drop);
         }
         let codec = self.codec(study)?;

@@ -8,7 +8,7 @@ use super::{
     keys::{
         Advert, Bytes32, Kind, Opened, RoundId, Shares, agree, public, seed_digest, share_digest,
     },
-    mask,
+    mask::{self, Mask},
     participant::{check_keys, pair_mask, self_mask},
     shamir::{self, Share},
     terms::{Member, Terms},
@@ -188,12 +188,8 @@ impl Aggregator {
     /// [`Refused`] when the step is another, the member did not share, or the vector has another length.
     pub fn vector(&mut self, member: Member, vector: &[u32]) -> Result<Taken, Refused> {
         let digest = vector_digest(vector);
-        if let Some(before) = self.senders.get(&member) {
-            return same(before == &digest, member);
-        }
-        self.in_phase(Phase::Masking, "masked vectors")?;
-        if !self.shares.contains_key(&member) {
-            return Err(Refused::Stranger(member));
+        if let Some(taken) = self.may_send(member, &digest)? {
+            return Ok(taken);
         }
         if vector.len() != self.sum.len() {
             return Err(Refused::Shape {
@@ -207,6 +203,31 @@ impl Aggregator {
         }
         self.senders.insert(member, digest);
         Ok(Taken::Now)
+    }
+
+    /// A member's masked vector is kept elsewhere, by its digest (SHA-256 of its numbers, each four bytes from the lowest
+    /// on), and summed there ([`Aggregator::masks`]). That it has the right length is the caller's to check.
+    ///
+    /// # Errors
+    /// As [`Aggregator::vector`].
+    pub fn sent(&mut self, member: Member, digest: &Bytes32) -> Result<Taken, Refused> {
+        if let Some(taken) = self.may_send(member, digest)? {
+            return Ok(taken);
+        }
+        self.senders.insert(member, *digest);
+        Ok(Taken::Now)
+    }
+
+    /// Whether a member may send a vector of this digest; what becomes of it where it has sent one.
+    fn may_send(&self, member: Member, digest: &Bytes32) -> Result<Option<Taken>, Refused> {
+        if let Some(before) = self.senders.get(&member) {
+            return same(before == digest, member).map(Some);
+        }
+        self.in_phase(Phase::Masking, "masked vectors")?;
+        if !self.shares.contains_key(&member) {
+            return Err(Refused::Stranger(member));
+        }
+        Ok(None)
     }
 
     /// Ends the third step. What it returns goes to everybody in it: who sent.
@@ -263,25 +284,39 @@ impl Aggregator {
     /// [`Refused::BelowQuorum`]; [`Refused::CorruptSecret`] names a member whose shares are not of what it published:
     /// the round has no result then.
     pub fn sum(&self) -> Result<Vec<u32>, Refused> {
+        let mut sum = self.sum.clone();
+        for mask in self.masks()? {
+            mask.put(0, &mut sum);
+        }
+        Ok(sum)
+    }
+
+    /// What comes off the sum of the vectors of everybody who sent, once a quorum has opened its shares.
+    ///
+    /// # Errors
+    /// As [`Aggregator::sum`].
+    pub fn masks(&self) -> Result<Vec<Mask>, Refused> {
         self.in_phase(Phase::Unmasking, "sums")?;
         self.quorum_of(self.answers())?;
-        let mut sum = self.sum.clone();
+        let mut masks = Vec::new();
         for (dealer, shares) in &self.shares {
             if self.senders.contains_key(dealer) {
                 let seed = self.recovered(*dealer, |opened| &opened.seeds);
                 if seed_digest(&self.round, *dealer, &seed) != shares.seed {
                     return Err(Refused::CorruptSecret(*dealer));
                 }
-                mask::apply(&self_mask(&self.round, &seed), mask::Sign::Minus, &mut sum);
+                let key = self_mask(&self.round, &seed);
+                let sign = mask::Sign::Minus;
+                masks.push(Mask { key, sign });
             } else {
-                self.take_off_pairs(*dealer, &mut sum)?;
+                self.common_masks(*dealer, &mut masks)?;
             }
         }
-        Ok(sum)
+        Ok(masks)
     }
 
-    /// Takes off the masks that the senders have in common with a member that did not send.
-    fn take_off_pairs(&self, lost: Member, sum: &mut [u32]) -> Result<(), Refused> {
+    /// The masks that the senders have in common with a member that did not send.
+    fn common_masks(&self, lost: Member, masks: &mut Vec<Mask>) -> Result<(), Refused> {
         let private = self.recovered(lost, |opened| &opened.maskings);
         let advertised = self.adverts.get(&lost).ok_or(Refused::Stranger(lost))?;
         if public(&private) != advertised.masking {
@@ -291,7 +326,8 @@ impl Aggregator {
             let advert = self.adverts.get(sender).ok_or(Refused::Stranger(*sender))?;
             let common = agree(&private, &advert.masking, *sender)?;
             let (key, sign) = pair_mask(&self.round, *sender, lost, &common);
-            mask::apply(&key, sign.opposite(), sum);
+            let sign = sign.opposite();
+            masks.push(Mask { key, sign });
         }
         Ok(())
     }

@@ -7,6 +7,23 @@ use ring::aead::{Aad, NONCE_LEN, Nonce};
 
 /// Bytes that are made at a time: they stay in the processor's cache.
 const CHUNK: usize = 1 << 15;
+/// Numbers that are made at a time: a mask begins in the midst of a vector at a multiple of it.
+pub const MASK_CHUNK: usize = CHUNK / 4;
+
+/// A mask that is put on a vector or comes off it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mask {
+    pub(super) key: Bytes32,
+    pub(super) sign: Sign,
+}
+
+impl Mask {
+    /// Puts the part of it on `values` that is for the numbers of a vector from `begin` on, a multiple of [`MASK_CHUNK`].
+    pub fn put(&self, begin: u64, values: &mut [u32]) {
+        debug_assert_eq!(begin % MASK_CHUNK as u64, 0, "a mask begins with a chunk");
+        apply_from(begin / MASK_CHUNK as u64, &self.key, self.sign, values);
+    }
+}
 
 /// Whether a mask is put on or taken off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,12 +44,16 @@ impl Sign {
 
 /// Adds the mask of a key to `values`, or takes it off.
 pub fn apply(key: &Bytes32, sign: Sign, values: &mut [u32]) {
+    apply_from(0, key, sign, values);
+}
+
+fn apply_from(first: u64, key: &Bytes32, sign: Sign, values: &mut [u32]) {
     let Some(cipher) = cipher(key) else {
         debug_assert!(false, "32 bytes are a key of AES-256");
         return;
     };
     let mut stream = vec![0; CHUNK];
-    for (number, chunk) in (0_u64..).zip(values.chunks_mut(CHUNK / 4)) {
+    for (number, chunk) in (first..).zip(values.chunks_mut(MASK_CHUNK)) {
         stream.fill(0);
         let mut nonce = [0; NONCE_LEN];
         nonce[..8].copy_from_slice(&number.to_le_bytes());

@@ -63,10 +63,10 @@ async fn pages(dir: &std::path::Path) -> Pages {
     let ledger = ledger.unwrap();
     ledger.begin_log().await.unwrap();
     let tokens = TokenServer::new("https://localhost", &[], clock, &dir.join("used")).unwrap();
+    let blobs = ledger.blobs(dir).unwrap();
+    let signing = ed25519_dalek::SigningKey::from_bytes(&[7; 32]);
     Pages {
-        studies: Studies::open(ledger, ed25519_dalek::SigningKey::from_bytes(&[7; 32]))
-            .await
-            .unwrap(),
+        studies: Studies::open(ledger, blobs, signing).await.unwrap(),
         sessions: Sessions::new(clock),
         verifier: tokens.verifier(),
         origin: "https://localhost".into(),

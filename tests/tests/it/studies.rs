@@ -3,6 +3,7 @@
 //! what devices measured.
 #[cfg(asked_for_python)]
 mod client;
+mod large;
 mod page;
 mod stays;
 
@@ -21,6 +22,8 @@ use std::{
 const SITES: [&str; 4] = ["cleveland", "hungarian", "switzerland", "va"];
 /// How long a study may take on a slow machine.
 const LONGEST: Duration = Duration::from_secs(600);
+/// For a loaded machine.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 fn example(name: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -92,6 +95,7 @@ async fn four_hospitals_learn_on_a_mesh_whose_region_is_killed_and_pay_for_it_fr
     stays::learnt(&mesh, &mut page).await?;
     let private = paid(&mut page)?;
     let declined = declined(&mesh).await?;
+    large::learnt(&mesh).await?;
     page.end()?;
     explained(&mesh)?;
     #[cfg(asked_for_python)]

@@ -1,0 +1,66 @@
+//! How asks of the region are taken in: stored with the receipt that the region gets for them.
+use super::rows;
+use crate::store::{Commit, Handler, StoreError};
+use federation::{
+    envelope::{self, OpenError},
+    port::Verdict,
+    reason,
+    wire::Parcel,
+};
+use fl::wire;
+use messages::StudyAsk;
+use std::sync::Arc;
+use tokio::sync::Notify;
+use types::Place;
+
+/// Asks that wait at the same time: more are deferred.
+const MAX_WAITING: u32 = 1_000;
+
+/// Takes asks in: the handler of the store's inbox.
+pub struct TakesAsks {
+    wake: Arc<Notify>,
+}
+
+impl TakesAsks {
+    /// A handler that wakes the task of [`super::run`].
+    #[must_use]
+    pub const fn new(wake: Arc<Notify>) -> Self {
+        Self { wake }
+    }
+}
+
+impl Handler for TakesAsks {
+    fn apply(
+        &self,
+        commit: &mut Commit<'_, '_>,
+        _: &Place,
+        parcel: &Parcel,
+    ) -> Result<Verdict, StoreError> {
+        let malformed = Verdict::Quarantined {
+            reason: reason::MALFORMED,
+        };
+        let message = match envelope::open::<StudyAsk>(parcel) {
+            Ok(message) => message,
+            Err(OpenError::Malformed) => return Ok(malformed),
+            Err(error) => {
+                return Ok(Verdict::Refused {
+                    reason: error.reason(),
+                });
+            }
+        };
+        let Ok(asked) = wire::read_ask(message) else {
+            return Ok(malformed);
+        };
+        if rows::waiting(commit.tx())? >= MAX_WAITING {
+            return Ok(Verdict::Deferred {
+                reason: reason::NO_SPACE,
+            });
+        }
+        rows::add(commit.tx(), &asked, &parcel.body)?;
+        Ok(Verdict::Accepted { stored: 1 })
+    }
+
+    fn committed(&self) {
+        self.wake.notify_one();
+    }
+}

@@ -1,0 +1,374 @@
+//! Vectors that fit no parcel: they travel as blobs, each by its name, and whoever coordinates sums them and takes the next
+//! step a chunk at a time. However many members send, and however large the model is, memory holds a chunk of each vector.
+//!
+//! A vector is its numbers one after another, each four bytes from the lowest on (of moments: eight). Such a file is not
+//! encrypted where it lies, so nothing but models and masked updates may be one: a study whose updates are seen one by one
+//! has to fit a parcel ([`refused`]).
+use crate::{
+    secagg::Mask,
+    strategy::{Coordinator, Moments},
+    study::{Plan, Strategy, Study},
+    update::{Seen, UpdateCodec},
+};
+use serde::{Deserialize, Serialize};
+use std::io::{self, Read};
+use types::RegionId;
+
+/// The most numbers of an order or an update that travel in a parcel, which has at most 1 MiB.
+pub const MAX_PARCEL_NUMBERS: u64 = 100_000;
+/// Numbers that are worked on at once: a quarter of a MiB of each vector. A whole number of a mask's own chunks.
+const CHUNK: usize = 8 * crate::secagg::MASK_CHUNK;
+
+/// A vector that is a blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Vector {
+    /// SHA-256 of its bytes.
+    pub sha256: [u8; 32],
+    /// Its length, in bytes.
+    pub bytes: u64,
+}
+
+impl Vector {
+    /// How many numbers of four bytes it has; none when that is no whole number.
+    #[must_use]
+    pub const fn numbers(&self) -> Option<u64> {
+        if self.bytes.is_multiple_of(4) {
+            Some(self.bytes / 4)
+        } else {
+            None
+        }
+    }
+
+    /// Whether it has so many numbers.
+    #[must_use]
+    pub fn has(&self, numbers: usize) -> bool {
+        self.numbers() == Some(numbers as u64)
+    }
+}
+
+/// Whether the vectors of a study fit no parcel.
+#[must_use]
+pub fn is_large(study: &Study, parameters: u64) -> bool {
+    parameters.saturating_mul(study.vectors() as u64) > MAX_PARCEL_NUMBERS
+}
+
+/// Why a study whose vectors fit no parcel cannot run; none where it can.
+#[must_use]
+pub fn refused(study: &Study, plan: &Plan) -> Option<String> {
+    if !is_large(study, plan.parameters) {
+        return None;
+    }
+    let beyond = format!(
+        "the {} numbers of an update are more than the {MAX_PARCEL_NUMBERS} of a parcel, and",
+        plan.parameters.saturating_mul(study.vectors() as u64)
+    );
+    if !study.aggregation.secure {
+        return Some(format!(
+            "aggregation.secure: {beyond} a larger one is a file that is not encrypted: it has to be masked"
+        ));
+    }
+    if study.aggregation.compression.is_some() {
+        return Some(format!(
+            "aggregation.compression: {beyond} larger ones are not compressed"
+        ));
+    }
+    matches!(study.training.strategy, Strategy::Scaffold { .. }).then(|| {
+        format!("training.strategy: {beyond} `scaffold` keeps a control of each site beside it")
+    })
+}
+
+/// The bytes of numbers.
+#[must_use]
+pub fn to_bytes(numbers: &[u32]) -> Vec<u8> {
+    numbers.iter().flat_map(|n| n.to_le_bytes()).collect()
+}
+
+/// The bytes of a model.
+#[must_use]
+pub fn model_bytes(model: &[f32]) -> Vec<u8> {
+    model.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+/// The model of its bytes; none when they are none, or one of its numbers is not finite.
+#[must_use]
+pub fn model_of(bytes: &[u8]) -> Option<Vec<f32>> {
+    let (numbers, rest) = bytes.as_chunks::<4>();
+    let model: Vec<f32> = numbers.iter().map(|n| f32::from_le_bytes(*n)).collect();
+    (rest.is_empty() && model.iter().all(|value| value.is_finite())).then_some(model)
+}
+
+/// How many numbers are next of so many.
+fn next_of(left: u64) -> usize {
+    usize::try_from(left).unwrap_or(usize::MAX).min(CHUNK)
+}
+
+/// What a region's sum is made of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summing {
+    /// The masked vectors.
+    pub vectors: Vec<Vector>,
+    /// What comes off their sum.
+    pub masks: Vec<Mask>,
+    /// Numbers of each.
+    pub numbers: u64,
+}
+
+impl Summing {
+    /// The sum as it is read: the vectors' files are read as far, each in its turn. `inputs`: of [`Summing::vectors`].
+    pub fn sum<R: Read>(self, inputs: Vec<R>) -> Sum<R> {
+        Sum {
+            inputs,
+            masks: self.masks,
+            begin: 0,
+            left: self.numbers,
+            made: Made::new(),
+        }
+    }
+}
+
+/// Bytes that were made and are read next.
+struct Made {
+    bytes: Vec<u8>,
+    at: usize,
+}
+
+impl Made {
+    const fn new() -> Self {
+        Self {
+            bytes: Vec::new(),
+            at: 0,
+        }
+    }
+
+    const fn is_read(&self) -> bool {
+        self.at >= self.bytes.len()
+    }
+
+    fn put(&mut self, bytes: Vec<u8>) {
+        (self.bytes, self.at) = (bytes, 0);
+    }
+
+    fn read(&mut self, into: &mut [u8]) -> usize {
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        let count = rest.len().min(into.len());
+        for (to, from) in into.iter_mut().zip(rest) {
+            *to = *from;
+        }
+        self.at += count;
+        count
+    }
+}
+
+/// A sum without its masks, a chunk at a time.
+pub struct Sum<R> {
+    inputs: Vec<R>,
+    masks: Vec<Mask>,
+    begin: u64,
+    left: u64,
+    made: Made,
+}
+
+impl<R: Read> Read for Sum<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.made.is_read() && self.left > 0 {
+            let count = next_of(self.left);
+            let mut sum = vec![0_u32; count];
+            let mut bytes = vec![0; count * 4];
+            for input in &mut self.inputs {
+                input.read_exact(&mut bytes)?;
+                for (sum, number) in sum.iter_mut().zip(bytes.as_chunks().0) {
+                    *sum = sum.wrapping_add(u32::from_le_bytes(*number));
+                }
+            }
+            for mask in &self.masks {
+                mask.put(self.begin, &mut sum);
+            }
+            self.begin += count as u64;
+            self.left -= count as u64;
+            self.made.put(to_bytes(&sum));
+        }
+        Ok(self.made.read(into))
+    }
+}
+
+/// What the next model of a study follows from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stepping {
+    /// The model before it.
+    pub model: Vector,
+    /// What an adaptive strategy remembers; none of others, and before the first step.
+    pub moments: Option<Vector>,
+    /// The sums of the regions, and of how many sites each is.
+    pub sums: Vec<(RegionId, Vector, u16)>,
+    pub(crate) codec: UpdateCodec,
+    pub(crate) strategy: Strategy,
+    pub(crate) steps: u32,
+    /// The largest number that a sum with all its noise can have; none where it is bounded by its norm.
+    pub(crate) largest: Option<u64>,
+}
+
+/// What was found of the sums before a step is taken.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Looked {
+    divisor: f64,
+    /// Which share of the members was within an adaptive clip.
+    pub within: Option<f64>,
+}
+
+impl Stepping {
+    /// Of how many sites the sums are.
+    #[must_use]
+    pub fn members(&self) -> u32 {
+        self.sums.iter().map(|(_, _, of)| u32::from(*of)).sum()
+    }
+
+    /// Whether the strategy remembers anything from step to step.
+    #[must_use]
+    pub const fn remembers(&self) -> bool {
+        matches!(
+            self.strategy,
+            Strategy::FedAdam(_) | Strategy::FedYogi(_) | Strategy::FedAdagrad(_)
+        )
+    }
+
+    /// Reads the sums, in their order, and refuses what no honest region could have come to.
+    ///
+    /// # Errors
+    /// Which region's sum is none, and why; that a file cannot be read.
+    pub fn look<R: Read>(&self, inputs: Vec<R>) -> Result<Looked, String> {
+        let mut behind: Vec<i64> = Vec::new();
+        for ((region, vector, members), input) in self.sums.iter().zip(inputs) {
+            let seen = self
+                .seen(vector, input)
+                .map_err(|error| error.to_string())?;
+            let refused = |why: String| format!("region {region}: {why}");
+            match self.largest {
+                Some(most) if seen.largest > most => {
+                    return Err(refused(format!(
+                        "a number of its sum is {}, and {most} with all noise at most",
+                        seen.largest
+                    )));
+                }
+                Some(_) => {}
+                None => self
+                    .codec
+                    .bounded_as(&seen, u32::from(*members))
+                    .map_err(|error| refused(error.to_string()))?,
+            }
+            behind.resize(seen.behind.len(), 0);
+            for (sum, number) in behind.iter_mut().zip(&seen.behind) {
+                *sum += number;
+            }
+        }
+        let said = self.codec.said(&behind, self.members());
+        let (divisor, within) = said.map_err(|error| error.to_string())?;
+        Ok(Looked { divisor, within })
+    }
+
+    fn seen(&self, vector: &Vector, mut input: impl Read) -> io::Result<Seen> {
+        let mut seen = Seen::default();
+        let mut left = vector.bytes / 4;
+        let mut bytes = vec![0; CHUNK * 4];
+        while left > 0 {
+            let count = next_of(left);
+            let chunk = bytes.get_mut(..count * 4).unwrap_or_default();
+            input.read_exact(chunk)?;
+            let numbers = chunk.as_chunks().0.iter();
+            self.codec.see(
+                &mut seen,
+                numbers.map(|n| i64::from(i32::from_le_bytes(*n))),
+            );
+            left -= count as u64;
+        }
+        Ok(seen)
+    }
+
+    /// The next model as it is read, or what the strategy remembers for the step after it. `inputs`: the sums, in their
+    /// order; `before`: the model, and what was remembered.
+    pub fn step<R: Read>(
+        &self,
+        looked: Looked,
+        part: Part,
+        inputs: Vec<R>,
+        before: (R, Option<R>),
+    ) -> Step<'_, R> {
+        Step {
+            of: self,
+            looked,
+            part,
+            inputs,
+            before,
+            left: self.model.bytes / 4,
+            made: Made::new(),
+        }
+    }
+}
+
+/// What a step makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The next model.
+    Model,
+    /// What an adaptive strategy remembers.
+    Moments,
+}
+
+/// A step, a chunk at a time.
+pub struct Step<'a, R> {
+    of: &'a Stepping,
+    looked: Looked,
+    part: Part,
+    inputs: Vec<R>,
+    before: (R, Option<R>),
+    left: u64,
+    made: Made,
+}
+
+impl<R: Read> Step<'_, R> {
+    fn next(&mut self) -> io::Result<Vec<u8>> {
+        let count = next_of(self.left);
+        let mut bytes = vec![0; count * 4];
+        let mut sum = vec![0_i64; count];
+        for input in &mut self.inputs {
+            input.read_exact(&mut bytes)?;
+            for (sum, number) in sum.iter_mut().zip(bytes.as_chunks().0) {
+                *sum += i64::from(i32::from_le_bytes(*number));
+            }
+        }
+        let mean = self.of.codec.values(&sum, self.looked.divisor);
+        let (model, moments) = &mut self.before;
+        model.read_exact(&mut bytes)?;
+        let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
+        let model = model_of(&bytes).ok_or_else(|| invalid("the model is none".into()))?;
+        let before = match moments {
+            None => Moments::none(count),
+            Some(file) => {
+                let mut bytes = vec![0; count * 16];
+                file.read_exact(&mut bytes)?;
+                Moments::of_bytes(&bytes)
+            }
+        };
+        let mut part = Coordinator::part(model, before, self.of.steps);
+        let stepped = part.step(&self.of.strategy, &mean);
+        stepped.map_err(|error| invalid(error.to_string()))?;
+        self.left -= count as u64;
+        Ok(match self.part {
+            Part::Model => model_bytes(part.model()),
+            Part::Moments => part.moments().to_bytes(),
+        })
+    }
+}
+
+impl<R: Read> Read for Step<'_, R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.made.is_read() && self.left > 0 {
+            let next = self.next()?;
+            self.made.put(next);
+        }
+        Ok(self.made.read(into))
+    }
+}
+
+#[cfg(test)]
+#[path = "large_tests.rs"]
+mod tests;

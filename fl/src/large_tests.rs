@@ -1,0 +1,208 @@
+//! What is made a chunk at a time is what is made at once, to the last bit; what is none is refused.
+use super::*;
+use crate::{
+    privacy::clip::Clip,
+    secagg::{Aggregator, Member, Participant, RoundId, RoundSecret, Terms},
+    study::Adaptive,
+};
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use std::collections::BTreeMap;
+
+/// Not a whole number of chunks.
+const LONG: usize = 2 * CHUNK + 17;
+
+fn digest(bytes: &[u8]) -> [u8; 32] {
+    let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
+    digest.as_ref().try_into().unwrap()
+}
+
+fn vector(bytes: &[u8]) -> Vector {
+    Vector {
+        sha256: digest(bytes),
+        bytes: bytes.len() as u64,
+    }
+}
+
+fn all_of(mut from: impl Read) -> Vec<u8> {
+    let mut all = Vec::new();
+    from.read_to_end(&mut all).unwrap();
+    all
+}
+
+/// A round of three members, of whom the last one is lost before it sends: what is summed, and the sum at once.
+fn round() -> (Summing, Vec<Vec<u8>>, Vec<u32>) {
+    let (terms, id) = (Terms::new(3, 2, 0).unwrap(), RoundId([3; 32]));
+    let mut random = StdRng::seed_from_u64(3);
+    let mut regions = [LONG, 0].map(|kept| Aggregator::new(id, terms, kept));
+    let members = 1..=3_u16;
+    let mut members: Vec<_> = members
+        .map(|n| Participant::new(id, terms, Member(n), RoundSecret::new([n as u8; 32])))
+        .collect();
+    for region in &mut regions {
+        for member in &members {
+            region.advert(member.advertise()).unwrap();
+        }
+    }
+    let adverts = regions[0].close_adverts().unwrap().clone();
+    regions[1].close_adverts().unwrap();
+    for member in &mut members {
+        let shares = member.share(&adverts).unwrap();
+        for region in &mut regions {
+            region.shares(shares.clone()).unwrap();
+        }
+    }
+    let shares: BTreeMap<_, _> = regions[0].close_shares().unwrap().clone();
+    regions[1].close_shares().unwrap();
+    let mut files = Vec::new();
+    for (n, member) in (1..=2).zip(&mut members) {
+        let mut numbers: Vec<u32> = (0..LONG).map(|_| random.random()).collect();
+        member.mask(&shares, &mut numbers).unwrap();
+        let bytes = to_bytes(&numbers);
+        regions[0].vector(Member(n), &numbers).unwrap();
+        regions[1].sent(Member(n), &digest(&bytes)).unwrap();
+        files.push(bytes);
+    }
+    let senders = regions[0].close_vectors().unwrap();
+    assert_eq!(regions[1].close_vectors().unwrap(), senders);
+    for member in members.iter_mut().take(2) {
+        let opened = member.unmask(&senders).unwrap();
+        for region in &mut regions {
+            region.opened(opened.clone()).unwrap();
+        }
+    }
+    let summing = Summing {
+        vectors: files.iter().map(|bytes| vector(bytes)).collect(),
+        masks: regions[1].masks().unwrap(),
+        numbers: LONG as u64,
+    };
+    (summing, files, regions[0].sum().unwrap())
+}
+
+#[test]
+fn a_sum_that_is_made_of_files_a_chunk_at_a_time_is_the_sum_that_is_made_at_once() {
+    let (summing, files, at_once) = round();
+    let inputs: Vec<_> = files.iter().map(|bytes| &bytes[..]).collect();
+    assert_eq!(
+        summing.masks.len(),
+        2 + 2,
+        "of two who sent, and two in common with the lost"
+    );
+    assert_eq!(all_of(summing.clone().sum(inputs)), to_bytes(&at_once));
+    // A file that ends before is no update.
+    let short: Vec<_> = files.iter().map(|bytes| &bytes[..4 * CHUNK]).collect();
+    let mut all = Vec::new();
+    let error = summing.sum(short).read_to_end(&mut all).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+}
+
+fn random_numbers(random: &mut StdRng, most: i64) -> Vec<u8> {
+    let numbers: Vec<u32> = (0..LONG)
+        .map(|_| random.random_range(-most..=most) as u32)
+        .collect();
+    to_bytes(&numbers)
+}
+
+fn stepping(strategy: &Strategy, sums: &[Vec<u8>]) -> Stepping {
+    let clip = Clip::new(4.0, 1 << 20, LONG).unwrap();
+    let named = ["us", "eu"].iter().zip(sums);
+    let named = named.map(|(name, bytes)| (name.parse().unwrap(), vector(bytes), 3));
+    Stepping {
+        model: Vector {
+            sha256: [0; 32],
+            bytes: 4 * LONG as u64,
+        },
+        moments: None,
+        sums: named.collect(),
+        codec: UpdateCodec::new(clip, true).with_adaptive(true),
+        strategy: strategy.clone(),
+        steps: 0,
+        largest: None,
+    }
+}
+
+/// Sums of two regions, with the weight of their members and their word on the clip behind.
+fn sums(random: &mut StdRng) -> Vec<Vec<u8>> {
+    let one = |random: &mut StdRng| {
+        let mut bytes = random_numbers(random, 1_000);
+        bytes.extend(to_bytes(&[2 << 20, 40_000]));
+        bytes
+    };
+    vec![one(random), one(random)]
+}
+
+fn read(files: &[Vec<u8>]) -> Vec<&[u8]> {
+    files.iter().map(|bytes| &bytes[..]).collect()
+}
+
+#[test]
+fn a_step_that_is_taken_a_chunk_at_a_time_is_the_step_that_is_taken_at_once() {
+    let adaptive = Adaptive {
+        server_learning_rate: 0.1,
+        beta_1: 0.9,
+        beta_2: 0.99,
+        tau: 1e-3,
+    };
+    for strategy in [Strategy::FedAvg {}, Strategy::FedYogi(adaptive)] {
+        let mut random = StdRng::seed_from_u64(7);
+        let model: Vec<f32> = (0..LONG).map(|_| random.random_range(-1.0..1.0)).collect();
+        let mut at_once = Coordinator::new(model.clone()).unwrap();
+        let (mut model, mut moments) = (model_bytes(&model), None::<Vec<u8>>);
+        for step in 0..2 {
+            let sums = sums(&mut random);
+            let mut stepping = stepping(&strategy, &sums);
+            stepping.steps = step;
+            let looked = stepping.look(read(&sums)).unwrap();
+            let make = |part| {
+                let before = (&model[..], moments.as_deref());
+                all_of(stepping.step(looked, part, read(&sums), before))
+            };
+            let next = make(Part::Model);
+            moments = stepping.remembers().then(|| make(Part::Moments));
+            model = next;
+            let of = |bytes: &[u8]| -> Vec<i64> {
+                let numbers = bytes.as_chunks().0.iter();
+                numbers.map(|n| i64::from(i32::from_le_bytes(*n))).collect()
+            };
+            let all: Vec<_> = of(&sums[0])
+                .iter()
+                .zip(of(&sums[1]))
+                .map(|(a, b)| a + b)
+                .collect();
+            let mean = stepping.codec.read(&all, 6).unwrap();
+            at_once.step(&strategy, &mean.update).unwrap();
+            assert_eq!(looked.within, mean.within);
+        }
+        assert_eq!(model, model_bytes(at_once.model()), "{strategy:?}");
+    }
+}
+
+#[test]
+fn a_sum_that_no_region_could_have_come_to_is_refused_and_the_region_named() {
+    let mut random = StdRng::seed_from_u64(9);
+    let mut sums = sums(&mut random);
+    let good = sums.clone();
+    sums[1][..4].copy_from_slice(&i32::MAX.to_le_bytes());
+    let stepping = stepping(&Strategy::FedAvg {}, &good);
+    assert!(stepping.look(read(&good)).is_ok());
+    let why = stepping.look(read(&sums)).unwrap_err();
+    assert!(
+        why.starts_with("region eu: the sum of 3 has a norm of"),
+        "{why}"
+    );
+    let mut noised = stepping.clone();
+    noised.largest = Some(3 << 20);
+    let why = noised.look(read(&sums)).unwrap_err();
+    assert!(
+        why.contains("region eu: a number of its sum is 2147483647"),
+        "{why}"
+    );
+    assert!(stepping.look(vec![&good[0][..], &good[1][..99]]).is_err());
+}
+
+#[test]
+fn a_model_with_a_number_that_is_none_is_none() {
+    let good = model_bytes(&[0.5, -1.0]);
+    assert_eq!(model_of(&good).unwrap(), [0.5, -1.0]);
+    assert_eq!(model_of(&good[..7]), None);
+    assert_eq!(model_of(&model_bytes(&[f32::NAN])), None);
+}
