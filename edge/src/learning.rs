@@ -161,6 +161,9 @@ impl Learner {
         });
         let (n, key) = (pending.n, pending.asked.key.clone());
         let decide = move |commit: &mut Commit<'_, '_>| {
+            if !rows::remove(commit.tx(), n)? {
+                return Ok(());
+            }
             let now = commit.now().real;
             let again = rows::is_answered(commit.tx(), &key)?;
             let (answer, decision) = match &begun {
@@ -182,8 +185,7 @@ impl Learner {
             };
             let entry = Entry::of_study(now, decision, commit.place(), &named(&key));
             commit.note(&[entry])?;
-            send(commit, &key, answer, None)?;
-            rows::remove(commit.tx(), n)
+            send(commit, &key, answer, None)
         };
         self.store.in_commit(decide).await?;
         self.blobs.stir();
@@ -303,7 +305,11 @@ impl Learner {
                     let key = pending.asked.key.clone();
                     let kept = move |commit: &mut Commit<'_, '_>| rows::memory(commit.tx(), &key);
                     let memory = self.store.in_commit(kept).await?;
-                    worker::work(round.order(), &prepared, seed, memory, model).await
+                    let work = worker::work(round.order(), &prepared, seed, memory, model);
+                    tokio::select! {
+                        made = work => made,
+                        () = self.over(pending.n) => return Ok(true),
+                    }
                 }
             },
         };
@@ -320,7 +326,22 @@ impl Learner {
         done
     }
 
-    /// Answers from the round's state, in one commit with the debit that it is.
+    /// Resolves when an ask waits no longer: its round is over, and whoever works on it stops.
+    async fn over(&self, n: i64) {
+        loop {
+            let waits = move |db: &rusqlite::Connection| rows::waits(db, n);
+            if matches!(self.store.read(waits).await, Ok(false)) {
+                return;
+            }
+            tokio::select! {
+                () = self.wake.notified() => {}
+                () = tokio::time::sleep(LOOK) => {}
+            }
+        }
+    }
+
+    /// Answers from the round's state, in one commit with the debit that it is. Where the round is over meanwhile, nothing
+    /// is said or spent.
     async fn answer(
         &self,
         pending: &Pending,
@@ -333,7 +354,9 @@ impl Learner {
         };
         let pending = pending.clone();
         let step = move |commit: &mut Commit<'_, '_>| {
-            rows::remove(commit.tx(), pending.n)?;
+            if !rows::remove(commit.tx(), pending.n)? {
+                return Ok(());
+            }
             let key = &pending.asked.key;
             let Some(mut round) = rows::find(commit.tx(), key)? else {
                 return Ok(());

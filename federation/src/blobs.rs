@@ -12,7 +12,7 @@ mod carrier;
 mod files;
 mod refs;
 pub use carrier::{Blobs, Bulk, Missing, Rows};
-pub use files::{Files, Held, PutIn, Taken};
+pub use files::{Files, Held, PutIn, Taken, hash};
 pub use refs::{Come, come, keep_message, refer_to, release_others};
 
 use crate::{

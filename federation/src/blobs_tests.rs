@@ -164,6 +164,36 @@ async fn a_blob_goes_on_where_it_stopped_and_is_seen_once_it_was_checked_as_a_wh
 }
 
 #[tokio::test]
+async fn what_came_whole_just_before_a_kill_is_checked_at_the_next_start() {
+    let want_of = |below: &Node, descriptor| {
+        let step = |db: &Connection| want(db, descriptor, &region(), "test");
+        below.table.step(step).unwrap();
+    };
+    let (above, below) = (Node::new(region()), Node::new(edge()));
+    let made = bytes(CHUNK_BYTES + 17);
+    let descriptor = above.make(&made);
+    want_of(&below, descriptor);
+    // Killed when the last chunk was written, and nothing was checked.
+    let part = |of: Digest| below.dir.path().join(format!("blobs/{of}.part"));
+    std::fs::write(part(descriptor.digest), &made).unwrap();
+    assert_eq!(below.blobs.missing(&region()).await.unwrap(), None);
+    assert_eq!(below.all(descriptor.digest), Some(made.clone()));
+    // What is not what its name says comes anew.
+    let other = above.make(&bytes(99));
+    want_of(&below, other);
+    std::fs::write(part(other.digest), [7; 99]).unwrap();
+    let missing = below.blobs.missing(&region()).await.unwrap().unwrap();
+    assert_eq!((missing.digest, missing.offset), (other.digest, 0));
+    let at = |offset| Missing {
+        digest: other.digest,
+        offset,
+    };
+    let chunk = Bytes::from(bytes(99));
+    below.blobs.take(&region(), at(0), chunk).await.unwrap();
+    assert_eq!(below.all(other.digest), Some(bytes(99)));
+}
+
+#[tokio::test]
 async fn a_place_gets_only_blobs_whose_descriptor_it_was_sent_while_the_rules_let_it() {
     let above = Node::new(region());
     let digest = above.make(b"weights").digest;

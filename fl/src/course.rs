@@ -3,6 +3,7 @@
 //! The global node stores it after every step, and every step is a function of it, what came in and the time. Regional
 //! sums are added as whole numbers, so that three regions come to the same model as one.
 mod blobs;
+mod end;
 mod report;
 mod sum;
 
@@ -222,7 +223,9 @@ impl Course {
         self.evaluation.as_ref()
     }
 
-    fn key(&self) -> RoundKey {
+    /// The round that it is in, or ended in.
+    #[must_use]
+    pub fn key(&self) -> RoundKey {
         RoundKey {
             study: self.id.clone(),
             round: self.round,
@@ -319,33 +322,6 @@ impl Course {
         let why = format!("round {}: no answer of {}", self.round, names.join(", "));
         self.fail(why, now_ms);
         true
-    }
-
-    /// Somebody ends it. Whether anything changed.
-    pub fn cancel(&mut self) -> bool {
-        let is_running = self.standing == Standing::Running;
-        if is_running {
-            self.standing = Standing::Cancelled;
-        }
-        is_running
-    }
-
-    /// Goes on with the round in which it ended without a result.
-    ///
-    /// # Errors
-    /// Why it cannot.
-    pub fn resume(&mut self, now_ms: i64) -> Result<(), String> {
-        match &self.standing {
-            Standing::Failed(_) | Standing::Cancelled => {}
-            standing => return Err(format!("it is {}", standing.as_str())),
-        }
-        if self.attempt >= MAX_ATTEMPTS {
-            return Err(format!("its round was begun {MAX_ATTEMPTS} times"));
-        }
-        let (study, _) = order::read(&self.text)?;
-        self.standing = Standing::Running;
-        self.enter(&study, self.round, self.attempt + 1, now_ms);
-        Ok(())
     }
 
     fn report(&mut self, members: u32, failure: Option<String>, now_ms: i64) {

@@ -399,6 +399,39 @@ fn a_site_that_falls_silent_is_named_and_the_others_go_on() {
 }
 
 #[test]
+fn a_study_that_is_cancelled_ends_the_round_at_each_region_that_has_released_nothing() {
+    let mut world = World::new(&[&SIX[..2], &SIX[2..4]], text(2, 2, ""), 3);
+    world.gone.insert("fc".parse().unwrap());
+    while world.step() {}
+    assert!(world.course.ends().is_empty(), "it runs");
+    assert!(world.course.cancel());
+    world.course = stored(&world.course);
+    let eu: RegionId = "eu".parse().unwrap();
+    assert_eq!(
+        world.course.ends(),
+        std::slice::from_ref(&eu),
+        "us has released"
+    );
+    let round = world.regions.get_mut(&eu).unwrap().2.as_mut().unwrap();
+    assert!(round.end() && !round.end(), "once");
+    *round = stored(round);
+    let told: Vec<_> = round.asks().into_iter().map(|(_, _, ask)| ask).collect();
+    assert_eq!(told, [Ask::Over, Ask::Over], "whoever was asked is told");
+    let release = round.release().unwrap();
+    let Outcome::Failed(why) = &release.outcome else {
+        panic!("{release:?}");
+    };
+    assert!(why.contains("it was cancelled"), "{why}");
+    assert!(!world.course.take(&eu, release, world.now), "nobody waits");
+    world.course.was_ended(&eu);
+    assert!(world.course.ends().is_empty(), "once");
+    world.course.resume(world.now).unwrap();
+    let keys = world.course.orders().into_iter();
+    let attempts: Vec<_> = keys.map(|(_, order)| order.key.attempt).collect();
+    assert_eq!(attempts, [2, 2]);
+}
+
+#[test]
 fn a_study_without_a_quorum_fails_naming_who_was_missing_and_goes_on_when_they_are_back() {
     let mut world = World::new(&[&SIX[..4]], text(4, 3, ""), 5);
     world

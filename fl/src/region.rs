@@ -279,6 +279,14 @@ impl RegionRound {
         before != (self.round.step(), self.is_running())
     }
 
+    /// The global node ends it before its time. Whether anything changed.
+    pub fn end(&mut self) -> bool {
+        let was_running = self.is_running();
+        let why = "its study goes on no longer: it was cancelled, or has failed elsewhere";
+        self.round.end(why.into());
+        was_running
+    }
+
     /// When the step ends at the latest.
     #[must_use]
     pub const fn until_ms(&self) -> i64 {

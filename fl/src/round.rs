@@ -141,6 +141,9 @@ pub struct Round {
     /// Who would train if the one whose turn it is were lost.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     reserve: BTreeSet<Member>,
+    /// Why it was ended before its time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ended: Option<String>,
 }
 
 impl Round {
@@ -166,6 +169,7 @@ impl Round {
             lost: BTreeMap::new(),
             turn: None,
             reserve: BTreeSet::new(),
+            ended: None,
         };
         round.settle(now_ms);
         round
@@ -270,6 +274,14 @@ impl Round {
         Ok(Entered::Now)
     }
 
+    /// It ends now, whoever would still answer. One that is over stays what it came to.
+    pub fn end(&mut self, why: String) {
+        if self.outcome == Outcome::Running {
+            self.outcome = Outcome::Failed;
+            self.ended = Some(why);
+        }
+    }
+
     /// Time has passed. Whoever has not answered by the end of a step is lost.
     pub fn tick(&mut self, now_ms: i64) {
         if self.outcome != Outcome::Running || now_ms < self.until_ms {
@@ -330,6 +342,9 @@ impl Round {
     pub fn failure(&self) -> Option<String> {
         if self.outcome != Outcome::Failed {
             return None;
+        }
+        if self.ended.is_some() {
+            return self.ended.clone();
         }
         let mut text = format!(
             "{} of {} members that are needed are left in the step `{}`",

@@ -4,7 +4,7 @@ use crate::{
     order::{Aim, Answer, Ask, Release, RoundKey, RoundOrder},
     secagg::Member,
 };
-use messages::{LargeVector, StudyAnswer, StudyAsk, StudyRelease, StudyRound};
+use messages::{LargeVector, StudyAnswer, StudyAsk, StudyEnd, StudyRelease, StudyRound};
 use types::Name;
 
 /// A message is none of a round.
@@ -80,6 +80,24 @@ pub fn read_round(message: StudyRound) -> Result<RoundOrder, Malformed> {
         code: Some(message.code).filter(|code| !code.is_empty()),
         signature: Some(message.signature.to_vec()).filter(|bytes| !bytes.is_empty()),
     })
+}
+
+/// The end of a round for a region, before its time.
+#[must_use]
+pub fn end(key: &RoundKey) -> StudyEnd {
+    StudyEnd {
+        study: key.study.to_string(),
+        round: key.round,
+        attempt: key.attempt,
+    }
+}
+
+/// Which round ends.
+///
+/// # Errors
+/// [`Malformed`].
+pub fn read_end(message: &StudyEnd) -> Result<RoundKey, Malformed> {
+    key(&message.study, message.round, message.attempt)
 }
 
 /// An ask for a facility; with the first one goes the round.
@@ -270,6 +288,8 @@ mod tests {
     fn what_crosses_comes_out_as_it_went_in() {
         let order = order();
         assert_eq!(read_round(round(&order)).unwrap(), order);
+        assert_eq!(read_end(&end(&order.key)).unwrap(), order.key);
+        assert_eq!(read_end(&StudyEnd::default()), Err(Malformed));
         let asked = read_ask(ask(&order, Member(3), &Ask::Invite)).unwrap();
         assert_eq!(
             (asked.member, asked.order.as_ref()),

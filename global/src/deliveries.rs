@@ -6,6 +6,7 @@
 //! ([`TakesReports`]). The file is kept here until it is taken back ([`Deliveries::withdraw`]), so that a region that is put
 //! back gets it again.
 mod rows;
+mod settle;
 
 pub use rows::{Delivery, Place as At, State};
 
@@ -199,6 +200,9 @@ impl Deliveries {
 
     /// Goes on with what can go on, until stopped.
     pub async fn keep(self, stop: CancellationToken) {
+        if let Err(error) = self.settle().await {
+            tracing::warn!(%error, "files that came are not checked");
+        }
         loop {
             if let Err(error) = self.look().await {
                 tracing::warn!(%error, "deliveries wait");
@@ -241,18 +245,6 @@ impl Deliveries {
                 Err(error) if error.kind == PortErrorKind::Unavailable => {}
                 Err(error) => return Err(error),
             }
-        }
-        Ok(())
-    }
-
-    /// Regions that were put back are sent again what they may lack.
-    async fn send_again(&self) -> Result<(), PortError> {
-        for region in self.ledger.lacking().await? {
-            let again = region.clone();
-            let step = move |commit: &mut Commit<'_>| rows::lacked_by(commit.tx(), &again);
-            self.ledger.commit("send deliveries again", step).await?;
-            self.look().await?;
-            self.ledger.reshipped_to(&region).await?;
         }
         Ok(())
     }

@@ -126,6 +126,19 @@ fn encoded<T: Body>(body: &T) -> Vec<u8> {
 }
 
 #[tokio::test]
+async fn a_file_of_which_all_was_put_up_just_before_a_kill_is_sent_after_it() {
+    let world = World::new().await;
+    let delivery = world.begun(DataClass::Firmware, Purpose::Operations).await;
+    let name = format!("blobs/{}.part", Digest::from_bytes(delivery.sha256));
+    std::fs::write(world.dir.path().join(name), CONTENT).unwrap();
+    let world = World::over(world.dir).await;
+    world.deliveries.settle().await.unwrap();
+    world.deliveries.look().await.unwrap();
+    let found = world.deliveries.find(delivery.id).await.unwrap().unwrap();
+    assert_eq!(found.state, State::Sent);
+}
+
+#[tokio::test]
 async fn a_file_is_put_up_from_where_it_stopped_and_sent_to_its_region_once_it_is_what_its_name_says()
  {
     let world = World::new().await;

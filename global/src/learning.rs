@@ -15,8 +15,12 @@ use federation::{
     reason,
     wire::Parcel,
 };
-use fl::{course::Course, order::Release, wire};
-use messages::{StudyRelease, StudyRound};
+use fl::{
+    course::{Course, Standing},
+    order::Release,
+    wire,
+};
+use messages::{StudyEnd, StudyRelease, StudyRound};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use sha2::{Digest as _, Sha256};
 use std::{
@@ -112,7 +116,8 @@ impl Studies {
                 Ok(id) => id,
                 Err(why) => return Ok(Wished::Refused(why)),
             };
-            if running(commit.tx())?.len() >= MAX_RUNNING {
+            let runs = |(course, _): &Found| *course.standing() == Standing::Running;
+            if running(commit.tx())?.iter().filter(|of| runs(of)).count() >= MAX_RUNNING {
                 let why = format!("{MAX_RUNNING} studies run already");
                 return Ok(Wished::Refused(why));
             }
@@ -242,8 +247,9 @@ impl Studies {
         let passed = move |commit: &mut Commit<'_>| {
             let now = commit.now().0;
             for (mut course, _) in running(commit.tx())? {
-                // What was not ordered, since as much waited for its region as may, is ordered now.
-                if course.tick(now) || !course.orders().is_empty() {
+                // What was not said, since as much waited for its region as may, is said now.
+                let is_due = !course.orders().is_empty() || !course.ends().is_empty();
+                if course.tick(now) || is_due {
                     go_on(commit, course, &regions, &key)?;
                 }
             }
@@ -259,13 +265,20 @@ impl Studies {
                 () = stop.cancelled() => return Ok(()),
                 () = tokio::time::sleep(TICK) => {}
             }
-            if let Err(error) = self.tick().await {
-                tracing::warn!(%error, "deadlines of studies are not looked at");
-            }
-            if let Err(error) = self.look().await {
-                tracing::warn!(%error, "sums of studies wait");
+            if let Err(error) = self.step().await {
+                tracing::warn!(%error, "studies wait");
             }
         }
+    }
+
+    /// Ends what has waited long enough, takes the releases whose sums are whole, and the steps that are due.
+    ///
+    /// # Errors
+    /// [`PortError`]: what was done until then stands, and the rest is left to the next time.
+    pub async fn step(&self) -> Result<(), PortError> {
+        let ticked = self.tick().await;
+        self.look().await?;
+        ticked
     }
 }
 
@@ -314,13 +327,38 @@ fn go_on(
         }
         course.was_ordered(&region);
     }
+    tell_ends(commit, &mut course, regions)?;
     let (id, state) = (course.id().to_string(), json(&course)?);
-    let is_running = *course.standing() == fl::course::Standing::Running;
+    let is_running = *course.standing() == Standing::Running || !course.ends().is_empty();
     commit
         .tx()
         .prepare_cached(CHANGE)?
         .execute(params![id, is_running, state])?;
     Ok(course)
+}
+
+/// Tells regions that their round ends before its time. One for which as much waits as may is told later.
+fn tell_ends(
+    commit: &mut Commit<'_>,
+    course: &mut Course,
+    regions: &BTreeMap<RegionId, Place>,
+) -> Result<(), DbError> {
+    let (key, how) = (course.key(), (Purpose::Research, Priority::Backlog));
+    for region in course.ends() {
+        let id = format!("{}/{}/{}/{region}/end", key.study, key.round, key.attempt);
+        let shipped = match regions.get(&region) {
+            Some(to) => commit
+                .ship::<StudyEnd>(to, how, envelope_id(&id), wire::end(&key))
+                .map(drop),
+            None => Ok(()),
+        };
+        match shipped {
+            Ok(()) => course.was_ended(&region),
+            Err(DbError::Full) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 fn envelope_id(text: &str) -> EnvelopeId {

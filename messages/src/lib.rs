@@ -64,6 +64,7 @@ kinds! {
     DeviceRecords is DeviceMetadata, it holds it.devices.len();
     AuditCheckpoint is AuditCheckpoint, it holds it.heads.len();
     StudyRound is ModelRelease, _it holds 1_u32;
+    StudyEnd is ModelRelease, _it holds 1_u32;
     StudyAsk is ModelRelease, _it holds 1_u32;
     StudyAnswer is ModelUpdate, _it holds 1_u32;
     StudyRelease is ModelRelease, _it holds 1_u32;

@@ -20,7 +20,7 @@ use fl::{
     region::RegionRound,
     wire,
 };
-use messages::{Body, StudyAnswer, StudyAsk, StudyRelease, StudyRound};
+use messages::{Body, StudyAnswer, StudyAsk, StudyEnd, StudyRelease, StudyRound};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use sha2::{Digest as _, Sha256};
 use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
@@ -101,6 +101,20 @@ impl Learning {
         Ok(verdict)
     }
 
+    /// The study goes on without this round: whoever takes part in it is told.
+    async fn ended(&self, key: RoundKey) -> Result<(), PortError> {
+        let ended = move |commit: &mut Commit<'_>| {
+            let Some(mut round) = find(commit.tx(), &key)?.filter(RegionRound::is_running) else {
+                return Ok(());
+            };
+            round.end();
+            go_on(commit, round)
+        };
+        self.ledger.commit("end a round", ended).await?;
+        self.blobs.stir();
+        Ok(())
+    }
+
     async fn answered(
         &self,
         (sender, from): (Place, FacilityId),
@@ -164,13 +178,20 @@ impl Learning {
                 () = stop.cancelled() => return Ok(()),
                 () = tokio::time::sleep(TICK) => {}
             }
-            if let Err(error) = self.tick().await {
-                tracing::warn!(%error, "deadlines of rounds are not looked at");
-            }
-            if let Err(error) = self.look().await {
-                tracing::warn!(%error, "updates of rounds wait");
+            if let Err(error) = self.step().await {
+                tracing::warn!(%error, "rounds wait");
             }
         }
+    }
+
+    /// Ends what has waited long enough, takes the answers whose blobs are whole, and makes the sums that are due.
+    ///
+    /// # Errors
+    /// [`PortError`]: what was done until then stands, and the rest is left to the next time.
+    pub async fn step(&self) -> Result<(), PortError> {
+        let ticked = self.tick().await;
+        self.look().await?;
+        ticked
     }
 }
 
@@ -306,6 +327,8 @@ fn put(tx: &Connection, key: &RoundKey, round: Option<&RegionRound>) -> Result<(
 
 /// Orders of the global node.
 pub struct TakesRounds(pub Learning);
+/// Rounds that the global node ends before their time.
+pub struct TakesEnds(pub Learning);
 /// Answers of facilities.
 pub struct TakesAnswers(pub Learning);
 
@@ -340,6 +363,25 @@ impl Handler for TakesRounds {
             verdicts.push(match order {
                 Err(verdict) => verdict,
                 Ok(order) => self.0.begin(from, order).await?,
+            });
+        }
+        Ok(verdicts)
+    }
+}
+
+#[async_trait]
+impl Handler for TakesEnds {
+    async fn apply(&self, _: &Place, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError> {
+        let mut verdicts = Vec::with_capacity(parcels.len());
+        for parcel in parcels {
+            let key = opened::<StudyEnd>(parcel)
+                .and_then(|message| wire::read_end(&message).map_err(|_| malformed()));
+            verdicts.push(match key {
+                Err(verdict) => verdict,
+                Ok(key) => {
+                    self.0.ended(key).await?;
+                    STORED
+                }
             });
         }
         Ok(verdicts)

@@ -8,7 +8,7 @@ use crate::{
     enrolment,
     error::RegionalError,
     intake::Intake,
-    learning::{Learning, TakesAnswers, TakesRounds},
+    learning::{Learning, TakesAnswers, TakesEnds, TakesRounds},
     lists,
     reads::{Keeping, reads},
     reship, served, witness,
@@ -22,7 +22,6 @@ use federation::{
     models::DeviceModels,
     pki::load_signing_key,
     policy::Rules,
-    port::PortError,
     profile::Profile,
     standing::Standing,
     tls::{ReloadingTls, TimeSource, TlsError, paths},
@@ -33,7 +32,7 @@ use fhir::{
     sqlite::SqliteStore,
     store::{Kind as StoreKind, ResourceStore, ResourceType},
 };
-use messages::{AuditCheckpoint, StudyAnswer, StudyRound};
+use messages::{AuditCheckpoint, StudyAnswer, StudyEnd, StudyRound};
 use node::{
     clock::Clock,
     health::{Check, Health},
@@ -89,9 +88,7 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
     let ledger = open_ledger(&config, &here, Signer::new(&here, key.clone()), now.clone())?;
     let desk = open_desk(&config, &ledger).await?;
     let control = control::open(&config, &ledger, &key).await?;
-    let blobs = ledger.blobs(&config.data_dir);
-    let blobs = blobs.map_err(RegionalError::DataDir)?;
-    let (deliveries, learning) = open_studies_and_files(&ledger, &blobs).await?;
+    let (blobs, deliveries, learning) = open_blobs(&config, &ledger).await?;
     let store = open(&config).await?;
     let (links, grpc) = listen(config.grpc_listen).await?;
     let (clients, https) = listen(config.https.listen).await?;
@@ -165,14 +162,16 @@ fn open_tls(config: &RegionalConfig, now: TimeSource) -> Result<Arc<ReloadingTls
     ReloadingTls::open(paths, config.local_mesh, now)
 }
 
-/// What goes down as blobs.
-async fn open_studies_and_files(
+/// The blobs beside the ledger, and what goes by them: files on their way down, and studies.
+async fn open_blobs(
+    config: &RegionalConfig,
     ledger: &Ledger,
-    blobs: &Arc<Blobs<Ledger>>,
-) -> Result<(Deliveries, Learning), PortError> {
+) -> Result<(Arc<Blobs<Ledger>>, Deliveries, Learning), RegionalError> {
+    let blobs = ledger.blobs(&config.data_dir);
+    let blobs = blobs.map_err(RegionalError::DataDir)?;
     let deliveries = Deliveries::open(ledger.clone(), blobs.clone(), rand::random).await?;
     let learning = Learning::open(ledger.clone(), blobs.clone()).await?;
-    Ok((deliveries, learning))
+    Ok((blobs, deliveries, learning))
 }
 
 /// Where facilities deliver, and collect.
@@ -212,7 +211,8 @@ fn uplink(
 ) -> Result<Uplink, LinkError> {
     let from_above = Handlers::new()
         .on::<AuditCheckpoint>(ledger.keeps_heads())
-        .on::<StudyRound>(TakesRounds(learning.clone()));
+        .on::<StudyRound>(TakesRounds(learning.clone()))
+        .on::<StudyEnd>(TakesEnds(learning.clone()));
     let from_above = deliveries.takes_descriptors(from_above);
     let collect = Door {
         here: door.here.clone(),

@@ -10,9 +10,9 @@ use crate::{
     out,
 };
 use anyhow::{Context, Result, bail};
+use federation::blobs::{Descriptor, hash};
 use hyper::body::Bytes;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use std::{
     fs::File,
     io::{Read, Seek, SeekFrom},
@@ -147,14 +147,14 @@ fn show(delivery: &Value, as_json: bool) -> Result<(), Failure> {
 
 async fn send(args: SendArgs) -> Result<(), Failure> {
     let mut file = File::open(&args.file).with_context(|| args.file.display().to_string())?;
-    let (sha256, size) = digest(&mut file)?;
+    let Descriptor { digest, size } = hash(&mut file)?;
     let name = args.name.clone().or_else(|| {
         let name = args.file.file_name()?;
         Some(name.to_string_lossy().into_owned())
     });
     let body = json!({
         "name": name.context("the file has no name")?,
-        "sha256": sha256,
+        "sha256": digest.to_string(),
         "size": size,
         "class": args.class.as_str(),
         "purpose": args.purpose,
@@ -197,22 +197,6 @@ async fn patiently(global: &mut Global, path: &str) -> Result<Value> {
         }
         tokio::time::sleep(LOOK).await;
     }
-}
-
-fn digest(file: &mut File) -> Result<(String, u64)> {
-    let (mut hasher, mut size) = (Sha256::new(), 0);
-    let mut piece = vec![0; 1 << 20];
-    loop {
-        let read = file.read(&mut piece)?;
-        let Some(bytes) = piece.get(..read).filter(|bytes| !bytes.is_empty()) else {
-            break;
-        };
-        hasher.update(bytes);
-        size += read as u64;
-    }
-    let digest = hasher.finalize();
-    let digits = digest.iter().map(|byte| format!("{byte:02x}"));
-    Ok((digits.collect(), size))
 }
 
 /// Puts the bytes up from where the node has them, whatever breaks meanwhile.

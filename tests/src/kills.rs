@@ -2,9 +2,10 @@
 //! of times, the benchmark some hundreds.
 use crate::{
     checker::{self, Crosswalk, Rows},
+    commands,
     mesh::{self, Mesh},
     mqtt::Device,
-    order, told, wait,
+    order, wait,
 };
 use anyhow::{Result, ensure};
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -73,16 +74,16 @@ pub async fn survive(trial: Trial<'_>) -> Result<Survived> {
         .iter()
         .map(|region| tokio::spawn(publish(mesh.clone(), facility(region), stop.clone())))
         .collect();
-    let tell = |region: &&str| told::tell(mesh.clone(), (*region).to_owned(), stop.clone());
-    let telling: Vec<_> = trial
+    let give = |region: &&str| commands::give(mesh.clone(), (*region).to_owned(), stop.clone());
+    let giving: Vec<_> = trial
         .regions
         .iter()
-        .map(|of| tokio::spawn(tell(of)))
+        .map(|of| tokio::spawn(give(of)))
         .collect();
     kill_at_random(&mesh, trial).await?;
     stop.store(true, Ordering::Relaxed);
-    for told in telling {
-        told.await??.check(&mesh).await?;
+    for given in giving {
+        given.await??.check(&mesh).await?;
     }
     let mut survived = Survived::default();
     for publisher in publishers {

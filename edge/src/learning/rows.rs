@@ -78,10 +78,20 @@ pub(super) fn pending(tx: &Connection) -> Result<Vec<Pending>, StoreError> {
     Ok(found)
 }
 
-pub(super) fn remove(tx: &Connection, n: i64) -> Result<(), StoreError> {
-    tx.prepare_cached("DELETE FROM study_ask WHERE n = ?1")?
+/// Takes an ask away that is answered; false when it was taken away before, since its round is over.
+pub(super) fn remove(tx: &Connection, n: i64) -> Result<bool, StoreError> {
+    let removed = tx
+        .prepare_cached("DELETE FROM study_ask WHERE n = ?1")?
         .execute([n])?;
-    Ok(())
+    Ok(removed > 0)
+}
+
+/// Whether an ask still waits.
+pub(super) fn waits(db: &Connection, n: i64) -> Result<bool, StoreError> {
+    let found = db
+        .prepare_cached("SELECT 1 FROM study_ask WHERE n = ?1")?
+        .exists([n])?;
+    Ok(found)
 }
 
 pub(super) fn find(tx: &Connection, key: &RoundKey) -> Result<Option<MemberRound>, StoreError> {

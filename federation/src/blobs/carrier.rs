@@ -1,5 +1,5 @@
 //! A node's blobs as the link sees them: what is missing next, chunks that come, chunks that go.
-use super::{CHUNK_BYTES, Descriptor, Digest, Files, Held, Taken};
+use super::{CHUNK_BYTES, Descriptor, Digest, Files, Taken};
 use crate::port::{PortError, PortErrorKind};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -120,6 +120,33 @@ impl<R: Rows> Blobs<R> {
             .map_err(|error| failed(error.into()))
     }
 
+    /// Looks how far a blob has come that is wanted from a place, and checks it if all of it came before the node ended:
+    /// from which byte on it is missing, or none when it is whole.
+    ///
+    /// # Errors
+    /// [`PortError`]: it is left to the next time.
+    pub async fn settle(
+        &self,
+        from: &Place,
+        descriptor: Descriptor,
+    ) -> Result<Option<u64>, PortError> {
+        let settle = move |files: &Files| files.settle(descriptor);
+        match self.blocking("look at a blob", settle).await? {
+            Taken::Next(offset) => Ok(Some(offset)),
+            Taken::Whole => self.is_here(descriptor.digest).await.map(|()| None),
+            Taken::Broken => {
+                self.is_broken(from, descriptor.digest);
+                Ok(Some(0))
+            }
+        }
+    }
+
+    fn is_broken(&self, from: &Place, digest: Digest) {
+        *self.failed.lock().entry(digest).or_default() += 1;
+        metrics::counter!("medmesh_blobs_broken_total").increment(1);
+        tracing::error!(%digest, %from, "a blob is not what its name says");
+    }
+
     async fn is_here(&self, digest: Digest) -> Result<(), PortError> {
         self.rows.complete(digest).await?;
         self.arrived.notify_one();
@@ -135,15 +162,13 @@ impl<R: Rows> Bulk for Blobs<R> {
         let failed = self.failed.lock().clone();
         let failures = |digest: &Digest| failed.get(digest).copied().unwrap_or(0);
         wanted.sort_by_key(|descriptor| failures(&descriptor.digest));
-        for Descriptor { digest, .. } in wanted {
+        for descriptor in wanted {
+            let digest = descriptor.digest;
             if failures(&digest) >= MAX_BROKEN {
                 continue;
             }
-            let held = self.blocking("look at a blob", move |files| files.held(digest));
-            match held.await? {
-                // The node ended between the two.
-                Held::Whole => self.is_here(digest).await?,
-                Held::Part(offset) => return Ok(Some(Missing { digest, offset })),
+            if let Some(offset) = self.settle(from, descriptor).await? {
+                return Ok(Some(Missing { digest, offset }));
             }
         }
         Ok(None)
@@ -159,9 +184,7 @@ impl<R: Rows> Bulk for Blobs<R> {
             Taken::Next(_) => Ok(()),
             Taken::Whole => self.is_here(at.digest).await,
             Taken::Broken => {
-                *self.failed.lock().entry(at.digest).or_default() += 1;
-                metrics::counter!("medmesh_blobs_broken_total").increment(1);
-                tracing::error!(digest = %at.digest, %from, "a blob is not what its name says");
+                self.is_broken(from, at.digest);
                 Ok(())
             }
         }

@@ -1,7 +1,7 @@
 //! The bytes of blobs, as files of a folder: `DIGEST.part` while they come, `DIGEST` once they were checked as a whole.
 use super::{Descriptor, Digest};
 use parking_lot::Mutex;
-use sha2::{Digest as _, Sha256};
+use ring::digest::{Context, SHA256};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File, OpenOptions},
@@ -142,6 +142,21 @@ impl Files {
         self.check(digest, file)
     }
 
+    /// How far a blob has come. One of which all came, and that the node had no time to check before it ended, is checked
+    /// now.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn settle(&self, descriptor: Descriptor) -> io::Result<Taken> {
+        let Descriptor { digest, size } = descriptor;
+        let _turn = self.turn.lock();
+        match self.held(digest)? {
+            Held::Whole => Ok(Taken::Whole),
+            Held::Part(have) if have < size || size == 0 => Ok(Taken::Next(have)),
+            Held::Part(_) => self.check(digest, File::open(self.part(digest))?),
+        }
+    }
+
     /// Checks what came as a whole, and shows it.
     fn check(&self, digest: Digest, mut file: File) -> io::Result<Taken> {
         file.seek(SeekFrom::Start(0))?;
@@ -240,8 +255,11 @@ fn tempfile(dir: &Path) -> io::Result<(PathBuf, File)> {
 }
 
 /// Name and length of what can be read.
-fn hash(from: &mut impl Read) -> io::Result<Descriptor> {
-    let (mut hasher, mut size) = (Sha256::new(), 0);
+///
+/// # Errors
+/// It cannot be read.
+pub fn hash(from: &mut impl Read) -> io::Result<Descriptor> {
+    let (mut hasher, mut size) = (Context::new(&SHA256), 0);
     let mut piece = vec![0; PIECE_BYTES];
     loop {
         let read = from.read(&mut piece)?;
@@ -251,6 +269,7 @@ fn hash(from: &mut impl Read) -> io::Result<Descriptor> {
         hasher.update(bytes);
         size += read as u64;
     }
-    let digest = Digest::from_bytes(hasher.finalize().into());
+    let digest = Digest::read(hasher.finish().as_ref());
+    let digest = digest.ok_or(io::ErrorKind::InvalidData)?;
     Ok(Descriptor { digest, size })
 }

@@ -144,13 +144,13 @@ impl Studies {
         };
         let due = self.ledger.commit("releases that came", come).await?;
         for (id, due) in due {
-            self.step(id, due).await?;
+            self.next_model(id, due).await?;
         }
         Ok(())
     }
 
     /// Makes the next model of files, and goes on with it.
-    async fn step(&self, id: Name, due: Result<Stepping, String>) -> Result<(), PortError> {
+    async fn next_model(&self, id: Name, due: Result<Stepping, String>) -> Result<(), PortError> {
         let (made, members, of) = match due {
             Err(why) => (Err(why), 0, None),
             Ok(stepping) => {

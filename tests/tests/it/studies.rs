@@ -1,6 +1,7 @@
 //! Studies on a mesh of real processes: docs/federated-learning.md command by command. Four hospitals, each with its own
 //! table, the region killed in the middle, the model and what was spent at the end, the same from Python, and a study of
 //! what devices measured.
+mod cancelled;
 #[cfg(asked_for_python)]
 mod client;
 mod large;
@@ -96,6 +97,7 @@ async fn four_hospitals_learn_on_a_mesh_whose_region_is_killed_and_pay_for_it_fr
     let private = paid(&mut page)?;
     let declined = declined(&mesh).await?;
     large::learnt(&mesh).await?;
+    cancelled::ends(&mesh).await?;
     page.end()?;
     explained(&mesh)?;
     #[cfg(asked_for_python)]

@@ -69,7 +69,7 @@ pub async fn learnt(mesh: &Mesh) -> Result<()> {
     let (dir, folder) = (mesh.dir.to_string_lossy(), to.to_string_lossy());
     let mut export = std::process::Command::new(binary::medmesh());
     let ended = export.args(["fl", "export", id, "--to", &folder, "--dir", &dir]);
-    ensure!(ended.status()?.success(), "the model is exported");
+    ensure!(ended.output()?.status.success(), "the model is exported");
     let weights = fs::metadata(to.join("model.safetensors"))?.len();
     ensure!(weights > 4 * PARAMETERS, "{weights}");
     Ok(())

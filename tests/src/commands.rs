@@ -13,17 +13,17 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// Between two commands to a facility: its devices carry out one at a time.
 const EVERY: Duration = Duration::from_millis(250);
-/// The devices that are told, by kind: one by registers, one by MQTT.
+/// The devices that get them, by kind: one by registers, one by MQTT.
 const KINDS: [&str; 2] = ["bedside-monitor", "lab-analyser"];
 
 /// A region's commands, each with its device, in the order in which the region accepted them.
 #[derive(Debug)]
-pub struct Told {
+pub struct Given {
     region: String,
     accepted: Vec<(String, String)>,
 }
@@ -33,31 +33,42 @@ pub struct Told {
 ///
 /// # Errors
 /// The region refuses one, or accepts another one under the same key.
-pub async fn tell(mesh: Arc<Mesh>, region: String, stop: Arc<AtomicBool>) -> Result<Told> {
+pub async fn give(mesh: Arc<Mesh>, region: String, stop: Arc<AtomicBool>) -> Result<Given> {
     let mut accepted = Vec::new();
     let mut connected: Option<(Session, String)> = None;
     let mut devices: Vec<String> = Vec::new();
-    while !stop.load(Ordering::Relaxed) {
+    // Some are given when nobody is killed any more: these are carried out for certain.
+    let (mut last, deadline) = (0, Instant::now() + wait::PATIENCE);
+    while last < KINDS.len() {
+        let is_over = stop.load(Ordering::Relaxed);
+        ensure!(
+            !is_over || Instant::now() < deadline,
+            "{region}: no command is accepted"
+        );
         tokio::time::sleep(EVERY).await;
         let Some((session, token)) = &mut connected else {
             connected = connect(&mesh, &region).await.ok();
             continue;
         };
         if devices.len() < KINDS.len() {
-            devices = known(session, &mesh, (&region, token))
-                .await
-                .unwrap_or_default();
+            match known(session, &mesh, (&region, token)).await {
+                Ok(known) => devices = known,
+                Err(_) => connected = None,
+            }
             continue;
         }
         let device = &devices[accepted.len() % devices.len()];
         match one(session, &mesh, (&region, token, device), accepted.len()).await {
-            Ok(id) => accepted.push((device.clone(), id)),
+            Ok(id) => {
+                accepted.push((device.clone(), id));
+                last += usize::from(is_over);
+            }
             // The region is away: the same is asked again under the same key.
             Err(Failed::Away) => connected = None,
             Err(Failed::Wrong(error)) => return Err(error),
         }
     }
-    Ok(Told { region, accepted })
+    Ok(Given { region, accepted })
 }
 
 enum Failed {
@@ -84,7 +95,9 @@ async fn known(
 ) -> Result<Vec<String>> {
     let url = api(mesh, region)?;
     let path = format!("{}/devices?limit=100", https::split(&url)?.1);
-    let list = session.get(&path, Some(token)).await?.json()?;
+    let answer = session.get(&path, Some(token)).await?;
+    ensure!(answer.status == 200, "{}", answer.status);
+    let list = answer.json()?;
     let items = list["items"].as_array().cloned().unwrap_or_default();
     let of = |kind: &&str| {
         let device = items.iter().find(|device| device["kind"] == **kind)?;
@@ -117,14 +130,17 @@ async fn one(
     Ok(id.map_err(Failed::Wrong)?.to_owned())
 }
 
-impl Told {
+impl Given {
     /// Every command has ended, once, and in both audit logs none is carried out twice.
     ///
     /// # Errors
     /// One is lost, has no end, or was carried out twice.
     pub async fn check(&self, mesh: &Mesh) -> Result<()> {
         let region = &self.region;
-        ensure!(!self.accepted.is_empty(), "{region}: nothing was told");
+        ensure!(
+            !self.accepted.is_empty(),
+            "{region}: no command was accepted"
+        );
         let mut done = 0;
         for (device, id) in &self.accepted {
             let ended = || async {
