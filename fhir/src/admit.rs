@@ -14,6 +14,7 @@ mod lists;
 
 use crate::json::{Json, Object};
 use crate::r4::{Field, Kind, Primitive, R4, Shape};
+use crate::subscription::{BACKPORT, SUBSCRIPTION, topic};
 use lists::{ELEMENTS, EXTENSIONS, IDENTIFIERS, SYSTEMS, TYPES, URIS};
 use types::Code;
 
@@ -120,6 +121,9 @@ impl Judge {
             if TYPES.contains(&shape.name.as_str()) {
                 return judge.refuse("a resource of this type holds what identifies");
             }
+            if shape.name == SUBSCRIPTION && judge.at != SUBSCRIPTION {
+                return judge.refuse("a subscription is taken by itself alone");
+            }
             judge.object(shape, object);
         };
         match self.at.is_empty() {
@@ -129,7 +133,7 @@ impl Judge {
     }
 
     fn object(&mut self, shape: &Shape, object: &Object<'_>) {
-        if !self.fits(shape, object) {
+        if self.is_of_subscription(shape, object) || !self.fits(shape, object) {
             return;
         }
         for (name, value) in &object.0 {
@@ -217,6 +221,16 @@ impl Judge {
         let digits = text.len() == 4 && text.bytes().all(|byte| byte.is_ascii_digit());
         let year = text.parse::<i32>().ok().filter(|_| digits);
         year.is_some_and(|year| self.year.saturating_sub(year) < OLD)
+    }
+
+    /// Whether it is an extension that says what a subscription asks for: that is judged as what it is
+    /// ([`crate::subscription::Spec`]), which refuses what it does not know.
+    fn is_of_subscription(&self, shape: &Shape, object: &Object<'_>) -> bool {
+        let url = object.text("url").unwrap_or_default();
+        let places = ["Subscription.criteria.", "Subscription.channel."];
+        shape.name == "Extension"
+            && url.starts_with(BACKPORT)
+            && places.iter().any(|place| self.at.starts_with(place))
     }
 
     /// Rules over several elements of one data type; what is refused here is not looked into.
@@ -396,6 +410,11 @@ fn is_known_uri(text: &str) -> bool {
         .iter()
         .chain(&SYSTEMS)
         .any(|known| is_below(text, known))
+}
+
+/// What may be subscribed to.
+fn is_topic(text: &str) -> bool {
+    topic(text).is_some()
 }
 
 fn is_code(text: &str) -> bool {

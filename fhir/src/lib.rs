@@ -5,6 +5,8 @@
 //! definitions of R4 as tables, and says of the text of any resource whether it is R4; [`admit`] says whether a place may
 //! hold it.
 //!
+//! [`subscription`] says who is told of which changes.
+//!
 //! Pure and over every resource type of R4: [`fhirpath`] evaluates expressions, [`query`] makes the rows of an index of a
 //! resource and reads searches, [`patch`] changes a resource, [`shape`] shows a part of one, [`ucum`] knows units.
 
@@ -32,5 +34,6 @@ pub mod shape;
 mod sql;
 pub mod sqlite;
 pub mod store;
+pub mod subscription;
 pub mod ucum;
 pub mod validate;

@@ -4,6 +4,7 @@
 //! reached, and what it must promise, is in [`connect`].
 mod connect;
 mod database;
+mod events;
 mod examine;
 mod general;
 mod query;
@@ -16,16 +17,18 @@ use crate::store::{
     HistoryQuery, Kind, Page, ResourceStore, ResourceType, StoreError, Stored, Transacted,
     Transaction, check_changes, check_size,
 };
+use crate::subscription::EventStore;
 use async_trait::async_trait;
 pub use connect::{UrlProblem, check_url};
 pub use database::create_database;
 use deadpool_postgres::{HookError, Object, Pool, PoolError};
 pub use examine::{Report, examine};
+use tokio::sync::watch;
 use tokio_postgres::{Row, error::SqlState};
 use types::Timestamp;
 
 /// The schema that this binary writes. It only goes forward.
-pub const SCHEMA_VERSION: i64 = 5;
+pub const SCHEMA_VERSION: i64 = 6;
 /// The key of the lock under which the schema is made: the letters "medmesh" as a number.
 const MIGRATION_LOCK: i64 = 0x006d_6564_6d65_7368;
 
@@ -49,7 +52,7 @@ CREATE TABLE parcel(id BYTEA PRIMARY KEY, conflicts TEXT NOT NULL);
 
 /// What leads from each version to the next, from version 1 on. Version 2 keeps which facility owns an id; version 3 the
 /// order of past versions, and what readers were shown; version 4 what clients write, of any type;
-/// version 5 what that is found by ([`TABLES`]).
+/// version 5 what that is found by ([`TABLES`]); version 6 subscriptions.
 const STEPS: [&str; SCHEMA_VERSION as usize - 1] = [
     "
 CREATE TABLE facility(place TEXT PRIMARY KEY, pseudonym TEXT NOT NULL UNIQUE);
@@ -72,11 +75,15 @@ UPDATE head SET version = 4;
     "
 UPDATE head SET version = 5;
 ",
+    events::STEP,
 ];
 
 /// FHIR resources in one PostgreSQL schema: the first of the connection's `search_path`.
 pub struct PostgresStore {
     pool: Pool,
+    watches: events::Cache,
+    /// Changes with events that were written.
+    noted: watch::Sender<u64>,
 }
 
 impl PostgresStore {
@@ -88,7 +95,11 @@ impl PostgresStore {
     /// commits, or a schema that is newer than this binary; otherwise by what the engine says.
     pub async fn open(url: &str, authority_pem: Option<&[u8]>) -> Result<Self, StoreError> {
         let pool = connect::pool(url, authority_pem)?;
-        let store = Self { pool };
+        let store = Self {
+            pool,
+            watches: events::Cache::default(),
+            noted: watch::Sender::new(0),
+        };
         store.migrate().await?;
         Ok(store)
     }
@@ -232,9 +243,10 @@ impl ResourceStore for PostgresStore {
     ) -> Result<Vec<Applied>, StoreError> {
         check_size(&deliveries)?;
         let mut client = self.client("apply").await?;
-        write::apply(&mut client, &deliveries, now)
-            .await
-            .map_err(|error| failed("apply", &error))
+        let applied = write::apply(&mut client, &deliveries, now, &self.watches).await;
+        let (applied, events) = applied.map_err(|error| failed("apply", &error))?;
+        self.tell(events);
+        Ok(applied)
     }
 
     async fn read(&self, kind: ResourceType, id: &FhirId) -> Result<Option<Stored>, StoreError> {
@@ -285,9 +297,10 @@ impl ResourceStore for PostgresStore {
     async fn transact(&self, transaction: Transaction) -> Result<Transacted, StoreError> {
         check_changes(&transaction)?;
         let mut client = self.client("transact").await?;
-        general::transact(&mut client, &transaction)
-            .await
-            .map_err(|error| failed("transact", &error))
+        let done = general::transact(&mut client, &transaction, &self.watches).await;
+        let (transacted, events) = done.map_err(|error| failed("transact", &error))?;
+        self.tell(events);
+        Ok(transacted)
     }
 
     async fn find(&self, find: &Find) -> Result<FindPage, StoreError> {
@@ -360,5 +373,9 @@ impl ResourceStore for PostgresStore {
         let kept = client.execute(keep, &[&reader, &marks]).await;
         kept.map_err(|error| failed("keep marks", &error))?;
         Ok(())
+    }
+
+    fn event_store(&self) -> &dyn EventStore {
+        self
     }
 }

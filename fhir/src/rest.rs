@@ -23,6 +23,7 @@ mod refusals;
 mod routes;
 mod searching;
 mod sight;
+mod subscribing;
 mod transacting;
 mod transaction;
 mod validating;
@@ -41,8 +42,11 @@ use axum::{
 };
 pub use bulk::Bulk;
 use chrono::DateTime;
+pub(crate) use conditional::pairs_of;
 pub use outcome::{Failure, unread};
+pub(crate) use sight::is_plain;
 use std::sync::Arc;
+pub use subscribing::{Hook, Notification, Sender, Subscriptions, Untaken};
 use types::Timestamp;
 pub use vantage::{Reader, Vantages};
 
@@ -209,6 +213,13 @@ pub trait Authorize: Send + Sync + 'static {
     fn imports(&self, headers: &HeaderMap) -> Result<Reader, Denied> {
         Err(Denied::Forbidden(self.known(headers)?))
     }
+
+    /// What of a type a client may search by what it is registered with now, for what is sent to it without a request;
+    /// none when nothing, and where nobody says.
+    fn standing(&self, reader: &Reader, kind: ResourceType) -> Option<Granted> {
+        let _ = (reader, kind);
+        None
+    }
 }
 
 /// The API of one region.
@@ -238,6 +249,8 @@ pub struct FhirApi {
     pub draw: Arc<dyn Fn() -> [u8; 16] + Send + Sync>,
     /// The jobs of bulk data, which [`FhirApi::work`] does; nothing of the kind is offered where there is none.
     pub bulk: Option<Arc<Bulk>>,
+    /// How subscriptions are served; none where they are not, and then no Subscription is taken.
+    pub subscriptions: Option<Subscriptions>,
 }
 
 type Api = State<Arc<FhirApi>>;

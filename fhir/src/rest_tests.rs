@@ -102,6 +102,8 @@ mod patching_tests;
 mod reading_tests;
 #[path = "rest/sight_tests.rs"]
 mod sight_tests;
+#[path = "rest/subscribing_tests.rs"]
+mod subscribing_tests;
 #[path = "rest/validating_tests.rs"]
 mod validating_tests;
 #[path = "rest/writing_tests.rs"]
@@ -146,6 +148,9 @@ fn api_over(
         holding: Arc::new(|| Holding::Pseudonymous { year: 2027 }),
         draw: Arc::new(drawn),
         bulk,
+        subscriptions: Some(Subscriptions {
+            hook: Arc::new(subscribing_tests::Endpoints::default()),
+        }),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The embedded engine: one SQLite file, one writer thread with group commit, a few readers.
 //!
 //! Not encrypted: what is stored is pseudonymous, and the disk of a regional node is the operator's to encrypt.
+mod events;
 mod general;
 mod query;
 mod writer;
@@ -12,6 +13,7 @@ use crate::store::{
     HistoryQuery, Kind, Page, ResourceStore, ResourceType, StoreError, Stored, Transacted,
     Transaction, check_changes, check_size,
 };
+use crate::subscription::{Event, EventStore, Progress, Standing};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode, InterruptHandle, OpenFlags, OptionalExtension, Row, params};
@@ -26,7 +28,7 @@ use types::Timestamp;
 use writer::{Job, Reply};
 
 /// The schema that this binary writes. It only goes forward.
-pub const SCHEMA_VERSION: i64 = 5;
+pub const SCHEMA_VERSION: i64 = 6;
 /// Readers at once: more gain nothing from one disk.
 const READERS: usize = 4;
 /// Calls of `apply` that wait for the writer.
@@ -64,7 +66,7 @@ CREATE TABLE parcel(id BLOB PRIMARY KEY, conflicts TEXT NOT NULL) STRICT, WITHOU
 
 /// What leads from each version to the next, from version 1 on. Version 2 keeps which facility owns an id; version 3 the
 /// order of past versions, and what readers were shown; version 4 what clients write, of any type;
-/// version 5 what that is found by ([`TABLES`]).
+/// version 5 what that is found by ([`TABLES`]); version 6 subscriptions.
 const STEPS: [&str; SCHEMA_VERSION as usize - 1] = [
     "
 CREATE TABLE facility(place TEXT PRIMARY KEY, pseudonym TEXT NOT NULL UNIQUE) STRICT, WITHOUT ROWID;
@@ -82,6 +84,7 @@ CREATE INDEX history_order ON history(seq);
 CREATE INDEX history_type ON history(type, seq);
 ",
     "",
+    events::STEP,
 ];
 
 /// FHIR resources in one SQLite file.
@@ -89,6 +92,8 @@ pub struct SqliteStore {
     jobs: mpsc::Sender<Job>,
     /// Ends with the writer's thread.
     writer: watch::Receiver<()>,
+    /// Changes with events that were written.
+    noted: watch::Sender<u64>,
     path: PathBuf,
     readers: Arc<Mutex<Vec<Connection>>>,
     permits: Arc<Semaphore>,
@@ -105,6 +110,8 @@ impl SqliteStore {
         let (jobs, queue) = mpsc::channel(QUEUE);
         let (alive, watched) = watch::channel(());
         let again = |path: &Path| connection(path, OpenFlags::default());
+        let noted = watch::Sender::new(0);
+        let telling = noted.clone();
         let file = Reopening::new(path, writer, again);
         std::thread::Builder::new()
             .name(WRITER.into())
@@ -112,7 +119,7 @@ impl SqliteStore {
                 // Dropped when the writer ends, also by a panic.
                 let _alive = alive;
                 if !storage::thread::is_to_end(WRITER) {
-                    writer::run(&file, queue);
+                    writer::run(&file, queue, &telling);
                 }
             })
             .map_err(|error| StoreError {
@@ -123,6 +130,7 @@ impl SqliteStore {
         Ok(Self {
             jobs,
             writer: watched,
+            noted,
             path: path.to_owned(),
             readers: Arc::default(),
             permits: Arc::new(Semaphore::new(READERS)),
@@ -223,13 +231,14 @@ fn migrate(connection: &Connection) -> Result<(), StoreError> {
     let done = usize::try_from(version.max(1) - 1).unwrap_or(0);
     let steps: String = STEPS.iter().skip(done).copied().collect();
     // Version 5.
-    let tables: String = TABLES
-        .iter()
-        .map(|one| one.create(Dialect::Sqlite))
-        .collect();
+    let has_index = version >= 5;
+    let tables = TABLES.iter().filter(|_| !has_index);
+    let tables: String = tables.map(|one| one.create(Dialect::Sqlite)).collect();
     let migrated = (|| {
         connection.execute_batch(&format!("BEGIN IMMEDIATE; {first} {steps} {tables}"))?;
-        general::index_all(connection)?;
+        if !has_index {
+            general::index_all(connection)?;
+        }
         connection.execute_batch(&format!("PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"))
     })();
     migrated.map_err(|error| failed("migrate", &error))
@@ -425,6 +434,53 @@ impl ResourceStore for SqliteStore {
             reply,
         })
         .await
+    }
+
+    fn event_store(&self) -> &dyn EventStore {
+        self
+    }
+}
+
+#[async_trait]
+impl EventStore for SqliteStore {
+    async fn subscriptions(&self) -> Result<Vec<Standing>, StoreError> {
+        self.reading("subscriptions", events::standings).await
+    }
+
+    async fn events(
+        &self,
+        key: i64,
+        from: u64,
+        until: u64,
+        count: u16,
+    ) -> Result<Vec<Event>, StoreError> {
+        let asked = (key, from, until, count);
+        self.reading("events", move |reader| events::events(reader, asked))
+            .await
+    }
+
+    async fn keep_progress(
+        &self,
+        key: i64,
+        delivered: u64,
+        progress: &Progress,
+    ) -> Result<(), StoreError> {
+        let progress = progress.to_text();
+        self.writing(|reply| Job::KeepProgress {
+            place: (key, delivered),
+            progress,
+            reply,
+        })
+        .await
+    }
+
+    async fn forget_events(&self, key: i64, until: u64) -> Result<(), StoreError> {
+        let place = (key, until);
+        self.writing(|reply| Job::Forget { place, reply }).await
+    }
+
+    fn noted(&self) -> watch::Receiver<u64> {
+        self.noted.subscribe()
     }
 }
 

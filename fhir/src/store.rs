@@ -14,11 +14,12 @@ pub use crate::id::{FhirId, InvalidFhirId};
 pub use crate::kind::ResourceType;
 use crate::map::WITHDRAWN;
 use crate::search::{Position, Query};
+use crate::subscription::EventStore;
 use crate::validate::{Fault, Issue, Members, validate};
 use async_trait::async_trait;
 pub(crate) use decide::{Decision, Known, decide};
 pub use draft::{Draft, Unfit};
-pub(crate) use draft::{row_of_source, rows_of};
+pub(crate) use draft::{patient_of, row_of_source, rows_of};
 pub use extent::{Extent, ExtentPage, Whose};
 pub use find::{Find, FindPage, FindPlace, Guard, Sights};
 pub use history::{HistoryPage, HistoryPlace, HistoryQuery, Scope, There};
@@ -447,6 +448,10 @@ pub trait ResourceStore: Send + Sync + 'static {
 
     /// Keeps a text for a reader, in place of the one before. Readers are registered clients, so they are few.
     async fn keep_marks(&self, reader: &str, marks: String) -> Result<(), StoreError>;
+
+    /// What is kept of subscriptions. Their events are written in the transaction that writes what they are of, by
+    /// [`ResourceStore::apply`] and [`ResourceStore::transact`] alike.
+    fn event_store(&self) -> &dyn EventStore;
 }
 
 /// Refuses more than one transaction should hold.

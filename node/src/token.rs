@@ -285,6 +285,13 @@ impl Verifier {
         })
     }
 
+    /// What a client may be granted by its registration, whether it has a token or not; none when it is not registered.
+    #[must_use]
+    pub fn allowed(&self, client: &str) -> Option<Scopes> {
+        let found = self.inner.registry.allowed(client);
+        found.map(|(_, scopes)| scopes)
+    }
+
     fn granted<T>(
         &self,
         headers: &HeaderMap,

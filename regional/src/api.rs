@@ -61,6 +61,15 @@ impl Authorize for Bearer {
         }
     }
 
+    fn standing(&self, reader: &Reader, kind: ResourceType) -> Option<Granted> {
+        let scopes = self.0.allowed(&reader.0)?;
+        let queries = scopes.over(kind.as_str(), Interaction::Search)?;
+        Some(Granted {
+            reader: reader.clone(),
+            only: queries.into_iter().map(str::to_owned).collect(),
+        })
+    }
+
     fn known(&self, headers: &HeaderMap) -> Result<Reader, Denied> {
         match self.0.bearer(headers) {
             Ok((client, _)) => Ok(Reader(client.to_string())),

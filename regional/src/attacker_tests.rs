@@ -290,6 +290,7 @@ impl Region {
             holding: Arc::new(|| fhir::admit::Holding::Pseudonymous { year: 2026 }),
             draw: Arc::new(rand::random),
             bulk: None,
+            subscriptions: None,
         };
         Self {
             _dir: dir,

@@ -1,4 +1,5 @@
 //! The configuration of a regional node, as TOML.
+pub use crate::hooks::{SubscriptionsConfig, TargetConfig};
 use federation::{
     models::DeviceModels, profile::SignedProfile, signed_file::SignedFile, tls::mismatches,
 };
@@ -62,6 +63,9 @@ pub struct RegionalConfig {
     /// out, a person carries requests and certificates.
     #[serde(default)]
     pub enrolment: Option<EnrolmentConfig>,
+    /// Where notifications of FHIR subscriptions may go.
+    #[serde(default)]
+    pub subscriptions: SubscriptionsConfig,
     /// True only in a mesh on one machine; what is dangerous elsewhere is refused without it.
     #[serde(default)]
     pub local_mesh: bool,
@@ -133,6 +137,7 @@ impl Validate for RegionalConfig {
                 .iter()
                 .filter_map(|it| directory("enrolment.authority", &it.authority)),
         );
+        problems.extend(self.subscriptions.problems());
         if let Err(error) = self.signed_profile() {
             problems.push(Problem::new("deid_profile", error));
         }

@@ -50,6 +50,9 @@ pub enum RegionalError {
     /// The signed de-identification profile cannot be used.
     #[error("the de-identification profile: {0}")]
     Profile(String),
+    /// What notifications of subscriptions go to cannot be used.
+    #[error("subscriptions: {0}")]
+    Subscriptions(String),
     /// The FHIR store cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),

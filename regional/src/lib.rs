@@ -17,6 +17,7 @@ pub mod engine;
 mod enrolment;
 pub use enrolment::PATH as ENROLMENT_PATH;
 mod error;
+mod hooks;
 pub mod intake;
 pub mod learning;
 mod lists;

@@ -1,12 +1,13 @@
 //! The FHIR API of the region over its store: by whose tokens, with which log, and what may be held here.
 use crate::{
-    api::Bearer, config::RegionalConfig, error::RegionalError, reads::Reads, server::TrueTimes,
+    api::Bearer, config::RegionalConfig, error::RegionalError, hooks::Hooks, reads::Reads,
+    server::TrueTimes,
 };
 use axum::{http::header, response::Response};
 use federation::tls::TimeSource;
 use fhir::{
     admit::Holding,
-    rest::{Bulk, FhirApi, Vantages},
+    rest::{Bulk, FhirApi, Subscriptions, Vantages},
     search::Seal,
     store::ResourceStore,
 };
@@ -19,16 +20,20 @@ use std::{convert::Infallible, sync::Arc};
 use types::Timestamp;
 
 /// The API of the region. `secret` is the node's own key, so that places in listings stay good through a restart.
+///
+/// # Errors
+/// When what notifications go to cannot be used.
 pub fn fhir_api(
-    tokens: &TokenServer,
+    (config, tokens): (&RegionalConfig, &TokenServer),
     (store, bulk): (&Arc<dyn ResourceStore>, Arc<Bulk>),
     log: Reads,
     (now, true_times): (TimeSource, &TrueTimes),
     secret: &[u8],
-) -> FhirApi {
+) -> Result<FhirApi, RegionalError> {
+    let hooks = Hooks::open(&config.subscriptions).map_err(RegionalError::Subscriptions)?;
     let (token_url, at) = (tokens.token_url().to_owned(), now.clone());
     let origin = token_url.trim_end_matches(node::token::TOKEN_PATH);
-    FhirApi {
+    Ok(FhirApi {
         vantages: Vantages::new(store.clone()),
         store: store.clone(),
         authorize: Arc::new(Bearer(tokens.verifier())),
@@ -43,6 +48,21 @@ pub fn fhir_api(
         }),
         draw: Arc::new(rand::random),
         bulk: Some(bulk),
+        subscriptions: Some(Subscriptions {
+            hook: Arc::new(hooks),
+        }),
+    })
+}
+
+/// Tells subscribers what they are to be told, until a stop.
+pub fn notify(tasks: &mut Tasks, api: &FhirApi) {
+    if let Some(sender) = api.sender() {
+        let stop = tasks.stop();
+        let sending = async move {
+            sender.run(stop.cancelled()).await;
+            Ok::<(), Infallible>(())
+        };
+        tasks.spawn("notifications", Kind::Background, sending);
     }
 }
 

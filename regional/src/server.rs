@@ -96,12 +96,12 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
     let health = Health::new();
     let (log, keeping) = reads(here.clone(), now.clone(), health.optional("reads"));
     let api = served::fhir_api(
-        &tokens,
+        (&config, &tokens),
         (&store, served::open_bulk(&config)?),
         log,
         (now.clone(), &true_times),
         &key.to_bytes(),
-    );
+    )?;
     let app = served::router(&api)
         .merge(control::devices_api(&tokens, &desk, &control))
         .merge(tokens.router())
@@ -134,6 +134,7 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
     keep_reads(&mut tasks, keeping, ledger.clone());
     let looked_after = (ledger.clone(), desk, blobs, control, deliveries);
     look_after(&mut tasks, looked_after, &uplink, &health);
+    served::notify(&mut tasks, &api);
     served::work(&mut tasks, api);
     tasks.spawn("https", Kind::Critical, serving);
     tasks.spawn("links", Kind::Critical, links);

@@ -64,6 +64,7 @@ fn config(dir: &TempDir, tls: TlsFiles) -> RegionalConfig {
         device_models: None,
         metrics: None,
         enrolment: None,
+        subscriptions: crate::config::SubscriptionsConfig::default(),
         local_mesh: true,
     }
 }

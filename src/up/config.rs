@@ -21,7 +21,7 @@ use fl::{consent::Allowance, ledger::Budget, privacy::Delta};
 use global::config::GlobalConfig;
 use node::config::{ClientConfig, HttpsConfig, LogConfig, TlsFiles};
 use node::quantity::Span;
-use regional::config::{EnrolmentConfig, MetricsConfig, RegionalConfig};
+use regional::config::{EnrolmentConfig, MetricsConfig, RegionalConfig, SubscriptionsConfig};
 use std::{
     collections::BTreeMap,
     fs,
@@ -182,6 +182,7 @@ impl Configs<'_> {
             enrolment: Some(EnrolmentConfig {
                 authority: self.plan.pki_dir(),
             }),
+            subscriptions: SubscriptionsConfig::default(),
             local_mesh: true,
         })
     }

@@ -1,10 +1,11 @@
 //! What a region takes, as lists. Whatever is in none of them is refused by its data type.
-use super::{Rule, is_digits, is_link_id, is_note, is_reference, is_samples};
+use super::{Rule, is_digits, is_link_id, is_note, is_reference, is_samples, is_topic};
 use crate::r4::R4;
+use crate::subscription::is_reason;
 
 /// Resource types that are nothing without what identifies: files, documents, persons apart from their records, what
 /// was sent to whom, and what keeps other resources whole.
-pub const TYPES: [&str; 8] = [
+pub const TYPES: [&str; 7] = [
     "Binary",
     "DocumentManifest",
     "DocumentReference",
@@ -12,7 +13,6 @@ pub const TYPES: [&str; 8] = [
     "MessageHeader",
     "Person",
     "RelatedPerson",
-    "Subscription",
 ];
 
 /// Systems of codes, as the beginnings of their URIs.
@@ -96,6 +96,28 @@ pub const ELEMENTS: &[(&str, &str, Rule)] = &[
         ),
     ),
     ("Extension", "url", Rule::Any),
+    // What else a Subscription says is judged as what it is (`crate::subscription::Spec`).
+    (
+        "Subscription",
+        "criteria",
+        Rule::If(is_topic, "the canonical URL of a topic is taken"),
+    ),
+    (
+        "Subscription",
+        "reason",
+        Rule::If(
+            is_topic,
+            "of text the canonical URL of the topic alone is taken",
+        ),
+    ),
+    (
+        "Subscription",
+        "error",
+        Rule::If(is_reason, "the server says this"),
+    ),
+    ("Subscription", "contact", Rule::Never(PERSON)),
+    ("Subscription.channel", "endpoint", Rule::Any),
+    ("Subscription.channel", "header", Rule::Any),
     // Checked with the rest of the coding.
     ("Coding", "display", Rule::Any),
     (

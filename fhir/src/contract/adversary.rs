@@ -4,6 +4,7 @@ use crate::store::{
     Applied, Counts, Delivery, Extent, ExtentPage, FhirId, Find, FindPage, HistoryPage,
     HistoryQuery, Page, ResourceStore, ResourceType, StoreError, Stored, Transacted, Transaction,
 };
+use crate::subscription::EventStore;
 use async_trait::async_trait;
 use std::sync::Arc;
 use types::Timestamp;
@@ -89,5 +90,9 @@ impl ResourceStore for Redelivering {
     async fn keep_marks(&self, reader: &str, marks: String) -> Result<(), StoreError> {
         self.0.keep_marks(reader, marks.clone()).await?;
         self.0.keep_marks(reader, marks).await
+    }
+
+    fn event_store(&self) -> &dyn EventStore {
+        self.0.event_store()
     }
 }

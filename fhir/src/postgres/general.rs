@@ -1,13 +1,14 @@
 //! What clients write, how it is found, and how versions are listed, in PostgreSQL.
 pub mod index;
 
-use super::{stored, write::LOCK};
+use super::{events, stored, write::LOCK};
 use crate::query::sql::{Bind, Dialect, Sql};
 use crate::sql;
 use crate::store::{
     Change, Current, Extent, ExtentPage, Find, FindPage, Guard, HistoryPage, HistoryQuery, Plan,
     Planned, ResourceType, Transacted, Transaction, Unmet, plan,
 };
+use crate::subscription::Noting;
 use bytes::BytesMut;
 use deadpool_postgres::Object;
 use futures_util::future::try_join3;
@@ -58,26 +59,40 @@ impl ToSql for Bind {
     to_sql_checked!();
 }
 
-/// One transaction.
-pub async fn transact(client: &mut Object, asked: &Transaction) -> Result<Transacted, Error> {
+/// One transaction; and how many events were written.
+pub async fn transact(
+    client: &mut Object,
+    asked: &Transaction,
+    watches: &events::Cache,
+) -> Result<(Transacted, u64), Error> {
+    let unmet = |at, why| Ok((Transacted::Unmet { at, why }, 0));
     let transaction = client.transaction().await?;
     let lock = transaction.prepare_cached(LOCK).await?;
     let head = transaction.query_one(&lock, &[&asked.now.0]).await?;
     let (seq, updated): (i64, i64) = (head.get(0), head.get(1));
     for guard in &asked.guards {
         if !is_met(&transaction, guard).await? {
-            let (at, why) = (guard.of, Unmet::Search);
-            return Ok(Transacted::Unmet { at, why });
+            return unmet(guard.of, Unmet::Search);
         }
     }
     let known = known(&transaction, &asked.changes).await?;
     let Plan { rows, written } = match plan(&asked.changes, &known, seq, updated) {
         Ok(plan) => plan,
-        Err((at, why)) => return Ok(Transacted::Unmet { at, why }),
+        Err((at, why)) => return unmet(at, why),
     };
+    if events::is_full(&transaction, &rows).await? {
+        return unmet(0, Unmet::Full);
+    }
     write(&transaction, &rows, &asked.author, updated).await?;
+    let mut noting = Noting::new(watches.watches(&transaction, head.get(2)).await?);
+    for row in &rows {
+        let before = known.get(&(row.kind, row.id.to_string()));
+        noting.write(row, before.and_then(|before| before.json.as_deref()));
+    }
+    let events = events::write(&transaction, &noting.events, updated).await?;
+    events::register(&transaction, &rows).await?;
     transaction.commit().await?;
-    Ok(Transacted::Done(written))
+    Ok((Transacted::Done(written), events))
 }
 
 async fn is_met(

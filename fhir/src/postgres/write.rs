@@ -1,10 +1,11 @@
 //! Writing: lock, read what is known, decide, then every row of the transaction in four multi-row statements.
-use super::general::index;
+use super::{events, general::index};
 use crate::query::IndexRow;
 use crate::store::{
     Applied, Decision, Delivery, Known, NewResource, ResourceType, conflicts_of, conflicts_text,
     decide, row_of_source, rows_of,
 };
+use crate::subscription::Noting;
 use deadpool_postgres::{Object, Transaction};
 use futures_util::future::try_join4;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -12,7 +13,8 @@ use tokio_postgres::{Error, types::ToSql};
 use types::Timestamp;
 
 /// Locks the order of commits, whoever writes.
-pub const LOCK: &str = "UPDATE head SET updated = greatest(updated, $1) RETURNING seq, updated";
+pub const LOCK: &str =
+    "UPDATE head SET updated = greatest(updated, $1) RETURNING seq, updated, watching";
 const SEEN: &str = "SELECT id, conflicts FROM parcel WHERE id = ANY($1)";
 /// What a client wrote is no facility's: it has an owner that no source is.
 const KNOWN: &str = "SELECT r.type, r.id, r.version, r.body, \
@@ -47,12 +49,13 @@ const HEAD: &str = "UPDATE head SET seq = $1, observations = observations + $2, 
 
 type Key = (ResourceType, String);
 
-/// One transaction.
+/// One transaction; and how many events were written.
 pub async fn apply(
     client: &mut Object,
     deliveries: &[Delivery],
     now: Timestamp,
-) -> Result<Vec<Applied>, Error> {
+    watches: &events::Cache,
+) -> Result<(Vec<Applied>, u64), Error> {
     let transaction = client.transaction().await?;
     let lock = transaction.prepare_cached(LOCK).await?;
     let head = transaction.query_one(&lock, &[&now.0]).await?;
@@ -62,6 +65,7 @@ pub async fn apply(
         seen: seen(&transaction, deliveries).await?,
         known: known(&transaction, deliveries).await?,
         pseudonyms: pseudonyms(&transaction, deliveries).await?,
+        noting: Noting::new(watches.watches(&transaction, head.get(2)).await?),
         ..Plan::default()
     };
     let applied = deliveries
@@ -69,8 +73,9 @@ pub async fn apply(
         .map(|delivery| plan.deliver(delivery))
         .collect();
     plan.write(&transaction).await?;
+    let events = events::write(&transaction, &plan.noting.events, plan.updated).await?;
     transaction.commit().await?;
-    Ok(applied)
+    Ok((applied, events))
 }
 
 async fn seen(
@@ -156,6 +161,7 @@ struct Plan<'a> {
     demoted: Vec<Key>,
     parcels: Vec<(Vec<u8>, String)>,
     added: [i64; 3],
+    noting: Noting,
 }
 
 impl<'a> Plan<'a> {
@@ -230,6 +236,7 @@ impl<'a> Plan<'a> {
             }
         }
         self.seq += 1;
+        self.noting.deliver(resource, source, (version, self.seq));
         let now = Known {
             version,
             json: resource.json().to_owned(),

@@ -4,8 +4,10 @@
 //! interaction can be added that is answered without one. Where the rows go is the caller's to say ([`AccessLog`]).
 use super::{
     Answer, Denied, FhirApi, Granted, Interaction, Reader, outcome::Failure, sight::Sight,
+    subscribing::bearer_of,
 };
 use crate::store::{FhirId, ResourceType};
+use crate::subscription::SUBSCRIPTION;
 use async_trait::async_trait;
 use axum::{http::HeaderMap, response::Response};
 
@@ -79,6 +81,8 @@ pub(super) struct Asker {
     interaction: Interaction,
     /// What of the type it may see, or write.
     pub(super) sight: Sight,
+    /// Its token, where it writes a Subscription: that asks for other types too.
+    pub(super) bearer: Option<HeaderMap>,
 }
 
 /// What a handler found; no answer yet.
@@ -130,6 +134,7 @@ impl FhirApi {
                         kind,
                         interaction,
                         sight,
+                        bearer: (kind.as_str() == SUBSCRIPTION).then(|| bearer_of(headers)),
                     });
                 }
                 None => Denied::Forbidden(reader),
@@ -164,6 +169,7 @@ impl FhirApi {
                 kind,
                 interaction,
                 sight: Sight::Everything,
+                bearer: None,
             }),
             Err(denied) => {
                 self.access.refused(Refused {
@@ -269,7 +275,7 @@ impl Asker {
             reader,
             kind,
             interaction,
-            sight: _,
+            ..
         } = self;
         let found = match found {
             Ok(found) => found,

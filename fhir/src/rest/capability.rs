@@ -1,11 +1,12 @@
 //! `GET /fhir/metadata`: the CapabilityStatement of what [`offered`] says. Public (FHIR R4 http.html#capabilities).
 use super::{
     Answer, Api, FHIR_JSON, FhirApi, InUrl, Interaction, SYSTEM, check_format, json as respond,
-    offered, routes::in_url,
+    offered, routes::in_url, subscribing,
 };
 use crate::query::{self, Kind};
 use crate::search::params_of;
 use crate::store::ResourceType;
+use crate::subscription::SUBSCRIPTION;
 use axum::{http::HeaderMap, response::IntoResponse};
 use serde_json::{Value, json};
 
@@ -21,7 +22,13 @@ pub async fn metadata(api: Api, pairs: InUrl, headers: HeaderMap) -> Answer {
 
 fn statement(api: &FhirApi) -> Value {
     let resources: Vec<Value> = ResourceType::every()
-        .map(|kind| resource(kind, offered(kind), api.bulk.is_some()))
+        .map(|kind| {
+            let mut told = resource(kind, offered(kind), api.bulk.is_some());
+            if kind.as_str() == SUBSCRIPTION && api.subscriptions.is_some() {
+                subscribing::announce(&mut told);
+            }
+            told
+        })
         .collect();
     let system = SYSTEM.iter().map(|one| json!({"code": one.as_str()}));
     let mut statement = json!({

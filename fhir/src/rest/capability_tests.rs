@@ -5,7 +5,7 @@ use super::*;
 use crate::query::{self, Kind};
 
 /// Types of which everything that is declared is called. The table of all types is one (`offered`, `query::params`).
-const TRIED: [&str; 9] = [
+const TRIED: [&str; 10] = [
     "Condition",
     "Device",
     "Encounter",
@@ -15,6 +15,7 @@ const TRIED: [&str; 9] = [
     "Observation",
     "Patient",
     "RiskAssessment",
+    "Subscription",
 ];
 
 /// A value that can be read.
@@ -176,7 +177,17 @@ async fn every_operation_that_is_declared_is_served_and_others_are_not() {
     let api = fixture().await;
     api.create(&finding(2001, None)).await;
     let patient = fixture::patient(1, 1950).id().clone();
-    let all = ["meta", "everything", "lastn", "stats", "export", "colour"];
+    let all = [
+        "meta",
+        "everything",
+        "lastn",
+        "stats",
+        "export",
+        "colour",
+        "status",
+        "events",
+        "sse",
+    ];
     for (name, declared) in tried(&api).await {
         let operations = texts(&declared["operation"], "name");
         assert!(

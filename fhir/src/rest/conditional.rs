@@ -5,7 +5,7 @@ use super::access::{Asker, Intent};
 use super::finding;
 use super::routes::in_url;
 use super::validating::resource_in;
-use super::writing::{self, Request, check_id, draft, drawn, expected, id_in};
+use super::writing::{self, Request, check_id, drawn, expected, id_in};
 use super::{Answer, FhirApi, Interaction, Pairs, Reader, check_format, outcome::Failure};
 use crate::query::{self, Filter, Handling};
 use crate::store::{
@@ -143,8 +143,7 @@ async fn create_if_none(
     let text = request.read()?;
     let condition = Condition::read(api, headers, kind, &pairs, reader).await?;
     let id = drawn((api.draw)()).ok_or_else(Failure::undrawn)?;
-    let draft = draft(api, kind, id, &text)?;
-    asker.check(&draft)?;
+    let draft = asker.draft(api, kind, id, &text)?;
     for _ in 0..MAX_TRIES {
         match condition.look(api).await? {
             Matching::Several => return Err(Failure::several()),
@@ -226,8 +225,7 @@ async fn update_what_is_found(
             (None, Expect::Anything) => Expect::Absent,
             (_, asked) => asker.check_current(api, kind, &id, asked).await?,
         };
-        let draft = draft(api, kind, id, &text)?;
-        asker.check(&draft)?;
+        let draft = asker.draft(api, kind, id, &text)?;
         note(api, asker, &kind, draft.id(), Some(&draft)).await?;
         let put = Change::Put {
             draft: draft.clone(),

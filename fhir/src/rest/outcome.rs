@@ -5,6 +5,7 @@ use crate::query::{Problem, ProblemKind};
 use crate::r4::Issue;
 use crate::search::{FOLLOW, SearchError, invalid};
 use crate::store::{Kind, StoreError, Unfit, Unmet};
+use crate::subscription::Fault;
 use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
@@ -107,6 +108,26 @@ impl Failure {
         }
     }
 
+    /// A Subscription asks for what is not served.
+    pub(super) fn no_subscription(faults: &[Fault]) -> Self {
+        let issue = |fault: &Fault| {
+            json!({
+                "severity": "error",
+                "code": "not-supported",
+                "diagnostics": fault.problem,
+                "expression": [fault.expression],
+            })
+        };
+        Self {
+            issues: faults.iter().map(issue).collect(),
+            ..Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "not-supported",
+                "the subscription asks for what is not served",
+            )
+        }
+    }
+
     /// Why a change was not done.
     pub(super) fn unmet(why: Unmet) -> Self {
         match why {
@@ -126,6 +147,11 @@ impl Failure {
                 "a facility delivered this resource; it alone changes it",
             ),
             Unmet::Search => Self::contended(),
+            Unmet::Full => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "too-costly",
+                "this server has as many subscriptions as it takes; delete some",
+            ),
             Unmet::Twice => Self::new(
                 StatusCode::BAD_REQUEST,
                 "invariant",

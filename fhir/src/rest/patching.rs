@@ -4,7 +4,7 @@ use super::access::Asker;
 use super::conditional::{Condition, MAX_TRIES, Matching, note};
 use super::routes::{InBody, MAX_RESOURCE_BYTES, in_url};
 use super::validating::resource_in;
-use super::writing::{self, Request, draft, expected};
+use super::writing::{self, Request, expected};
 use super::{Answer, FHIR_JSON, FhirApi, check_format, outcome::Failure, reading};
 use crate::json::Json;
 use crate::patch::{fhirpath_patch, json_patch};
@@ -175,8 +175,7 @@ async fn patched(
             Expect::Version(_) | Expect::Anything => {}
         }
         let text = patch.of(&stored.json)?;
-        let draft = draft(api, kind, stored.id, &text)?;
-        asker.check(&draft)?;
+        let draft = asker.draft(api, kind, stored.id, &text)?;
         note(api, asker, &kind, draft.id(), Some(&draft)).await?;
         let put = Change::Put {
             draft: draft.clone(),

@@ -4,6 +4,42 @@ use crate::patch::PatchError;
 use axum::http::StatusCode;
 
 impl Failure {
+    /// A Subscription would never be served.
+    pub(super) fn no_subscriptions() -> Self {
+        Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "not-supported",
+            "this server runs no subscriptions",
+        )
+    }
+
+    /// An import has no token, by which it would be told what its client may see.
+    pub(super) fn subscription_by_itself() -> Self {
+        Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "not-supported",
+            "a Subscription is written by the client that it tells, not imported",
+        )
+    }
+
+    pub(super) fn not_its_subscriber() -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "forbidden",
+            "the events of a subscription are for the client that wrote it",
+        )
+    }
+
+    /// Events are kept for a while ([`crate::subscription::retry::KEPT_MS`]).
+    pub(super) fn events_gone() -> Self {
+        Self::new(
+            StatusCode::GONE,
+            "deleted",
+            "events from that number on are not kept any more (14 days); read what there is now, and ask without \
+             eventsSinceNumber for what is kept",
+        )
+    }
+
     /// FHIR R4 http.html#ccreate: more than one resource matches.
     pub(super) fn several() -> Self {
         Self::new(

@@ -5,9 +5,10 @@ mod searches;
 use super::{
     Answer, Api, FhirApi, InUrl, Interaction, MAX_FORM_BYTES, Pairs, SYSTEM, bulk, capability,
     conditional, history, lastn, offered, outcome::Failure, patching, patching::Target, reading,
-    transacting, validating, writing,
+    subscribing, transacting, validating, writing,
 };
 use crate::store::{FhirId, ResourceType};
+use crate::subscription::SUBSCRIPTION;
 use axum::{
     Router,
     body::Bytes,
@@ -41,6 +42,9 @@ impl FhirApi {
         }
         for path in ["/{kind}/$validate", "/{kind}/%24validate"] {
             inner = inner.route(path, post(validating::validate_type).layer(limit()));
+        }
+        for (path, route) in subscribing::routes() {
+            inner = inner.route(&path, route);
         }
         let inner = inner
             .method_not_allowed_fallback(async || Failure::method())
@@ -164,6 +168,9 @@ fn routes(interaction: Interaction) -> Vec<(&'static str, MethodRouter<Arc<FhirA
 
 pub async fn read(api: Api, path: Segments, pairs: InUrl, headers: HeaderMap) -> Answer {
     let kind = kind_of(path.at(0)?, Interaction::Read)?;
+    if kind.as_str() == SUBSCRIPTION && path.at(1).is_ok_and(|id| id == "$status") {
+        return subscribing::statuses(&api, &headers, in_url(pairs)).await;
+    }
     if kind == ResourceType::Observation && path.at(1).is_ok_and(|id| id == "$lastn") {
         let asker = api.asker(&headers, kind, Interaction::SearchType)?;
         let found = lastn::lastn(&api, &asker, pairs, &headers).await;

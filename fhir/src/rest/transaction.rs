@@ -213,11 +213,8 @@ async fn written(
             None => None,
             Some(text) => {
                 let text = bundled::resolved(text, &work.names);
-                let draft = writing::draft(api, one.kind, one.id.clone(), &text);
-                let of_entry = |failure: Failure| failure.of_entry(one.at);
-                let draft = draft.map_err(of_entry)?;
-                one.asker.check(&draft).map_err(of_entry)?;
-                Some(draft)
+                let draft = one.asker.draft(api, one.kind, one.id.clone(), &text);
+                Some(draft.map_err(|failure| failure.of_entry(one.at))?)
             }
         };
         drafts.push(draft);

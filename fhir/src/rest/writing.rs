@@ -82,8 +82,7 @@ pub async fn create(
     }
     let intent = || {
         let id = drawn((api.draw)()).ok_or_else(Failure::undrawn)?;
-        let draft = draft(api, kind, id, &request.read()?)?;
-        asker.check(&draft)?;
+        let draft = asker.draft(api, kind, id, &request.read()?)?;
         Ok((intent_of(&draft), draft))
     };
     let (intent, reader) = (intent(), asker.reader.clone());
@@ -108,8 +107,7 @@ pub async fn update(
         }
         check_id(api, kind, &id).await?;
         let expect = asker.check_current(api, kind, &id, expect).await?;
-        let draft = draft(api, kind, id, &text)?;
-        asker.check(&draft)?;
+        let draft = asker.draft(api, kind, id, &text)?;
         Ok((intent_of(&draft), draft).with(expect))
     };
     let (intent, reader) = (intent.await, asker.reader.clone());

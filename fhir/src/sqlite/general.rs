@@ -1,5 +1,5 @@
 //! What clients write, how it is found, and how versions are listed, in SQLite.
-use super::stored;
+use super::{events, stored};
 use crate::query::IndexRow;
 use crate::query::sql::{Bind, Dialect, Sql, TABLES, row as index_row};
 use crate::sql;
@@ -7,6 +7,7 @@ use crate::store::{
     Change, Current, Extent, ExtentPage, Find, FindPage, Guard, HistoryPage, HistoryQuery, Plan,
     Planned, Stored, Transacted, Transaction, Unmet, plan, rows_of,
 };
+use crate::subscription::Noting;
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 use std::collections::HashMap;
@@ -35,16 +36,30 @@ impl ToSql for Bind {
     }
 }
 
+/// What became of a transaction.
+pub struct Ended {
+    pub transacted: Transacted,
+    /// The last place in the order of commits.
+    pub last: i64,
+    /// Whether what is watched may be another.
+    pub watching: bool,
+}
+
 /// Does it within the transaction of the connection: all of it, or nothing.
 pub fn transact(
     connection: &Connection,
     transaction: &Transaction,
     (seq, updated): (i64, i64),
-) -> rusqlite::Result<(Transacted, i64)> {
+    noting: &mut Noting,
+) -> rusqlite::Result<Ended> {
+    let unmet = |at, why| Ended {
+        transacted: Transacted::Unmet { at, why },
+        last: seq,
+        watching: false,
+    };
     for guard in &transaction.guards {
         if !is_met(connection, guard)? {
-            let (at, why) = (guard.of, Unmet::Search);
-            return Ok((Transacted::Unmet { at, why }, seq));
+            return Ok(unmet(guard.of, Unmet::Search));
         }
     }
     let mut known = HashMap::new();
@@ -55,13 +70,21 @@ pub fn transact(
     }
     let Plan { rows, written } = match plan(&transaction.changes, &known, seq, updated) {
         Ok(plan) => plan,
-        Err((at, why)) => return Ok((Transacted::Unmet { at, why }, seq)),
+        Err((at, why)) => return Ok(unmet(at, why)),
     };
+    if events::is_full(connection, &rows)? {
+        return Ok(unmet(0, Unmet::Full));
+    }
     for row in &rows {
         write(connection, row, &transaction.author, updated)?;
+        let before = known.get(&(row.kind, row.id.to_string()));
+        noting.write(row, before.and_then(|before| before.json.as_deref()));
     }
-    let last = rows.last().map_or(seq, |row| row.seq);
-    Ok((Transacted::Done(written), last))
+    Ok(Ended {
+        last: rows.last().map_or(seq, |row| row.seq),
+        watching: events::register(connection, &rows)?,
+        transacted: Transacted::Done(written),
+    })
 }
 
 fn is_met(connection: &Connection, guard: &Guard) -> rusqlite::Result<bool> {

@@ -1,15 +1,16 @@
 //! The writer: takes what waits, applies it in one transaction, commits once, answers everyone.
-use super::{failed, general};
+use super::{events, failed, general};
 use crate::store::{
     self, Applied, Decision, Delivery, Known, MAX_APPLY, NewResource, ResourceType, Source,
     StoreError, Transacted, conflicts_of, conflicts_text, decide, row_of_source, rows_of,
 };
+use crate::subscription::Noting;
 use rusqlite::{
     Connection, OptionalExtension, Savepoint, Transaction, TransactionBehavior, params,
 };
 use std::collections::HashMap;
 use storage::sqlite::{Reopening, in_doubt};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use types::Timestamp;
 
 /// Where the answer of a job goes.
@@ -34,6 +35,14 @@ pub enum Job {
         marks: String,
         reply: Reply<()>,
     },
+    /// Of `keep_progress`: key and number.
+    KeepProgress {
+        place: (i64, u64),
+        progress: String,
+        reply: Reply<()>,
+    },
+    /// Of `forget_events`: key and number.
+    Forget { place: (i64, u64), reply: Reply<()> },
 }
 
 impl Job {
@@ -44,7 +53,7 @@ impl Job {
                 deliveries.iter().map(|one| one.resources.len()).sum()
             }
             Self::Transact { transaction, .. } => transaction.changes.len(),
-            Self::KeepMarks { .. } => 1,
+            Self::KeepMarks { .. } | Self::KeepProgress { .. } | Self::Forget { .. } => 1,
         }
     }
 
@@ -52,7 +61,12 @@ impl Job {
         match (self, done) {
             (Self::Apply { reply, .. }, Done::Applied(applied)) => drop(reply.send(Ok(applied))),
             (Self::Transact { reply, .. }, Done::Transacted(done)) => drop(reply.send(Ok(done))),
-            (Self::KeepMarks { reply, .. }, Done::Kept) => drop(reply.send(Ok(()))),
+            (
+                Self::KeepMarks { reply, .. }
+                | Self::KeepProgress { reply, .. }
+                | Self::Forget { reply, .. },
+                Done::Kept,
+            ) => drop(reply.send(Ok(()))),
             // An answer of another job is none: who waits learns that the writer failed.
             _ => {}
         }
@@ -63,6 +77,9 @@ impl Job {
             Self::Apply { reply, .. } => drop(reply.send(Err(failed("apply", error)))),
             Self::Transact { reply, .. } => drop(reply.send(Err(failed("transact", error)))),
             Self::KeepMarks { reply, .. } => drop(reply.send(Err(failed("keep marks", error)))),
+            Self::KeepProgress { reply, .. } | Self::Forget { reply, .. } => {
+                drop(reply.send(Err(failed("keep events", error))));
+            }
         }
     }
 }
@@ -100,16 +117,21 @@ const DEMOTE: &str = "INSERT OR IGNORE INTO history(type, id, version, updated, 
      SELECT type, id, version, updated, body, seq FROM resource WHERE type = ?1 AND id = ?2";
 
 /// Works until every sender is gone.
-pub fn run(file: &Reopening, mut queue: mpsc::Receiver<Job>) {
+pub fn run(file: &Reopening, mut queue: mpsc::Receiver<Job>, noted: &watch::Sender<u64>) {
+    let mut cache = events::Cache::default();
     while let Some(first) = queue.blocking_recv() {
         let jobs = gather(first, &mut queue);
-        match file.step(|connection| commit(connection, &jobs), in_doubt) {
-            Ok(results) => {
+        match file.step(|connection| commit(connection, &jobs, &mut cache), in_doubt) {
+            Ok((results, events)) => {
+                if events > 0 {
+                    noted.send_modify(|all| *all = all.wrapping_add(events));
+                }
                 for (job, result) in jobs.into_iter().zip(results) {
                     job.answer(result);
                 }
             }
             Err(error) => {
+                cache.clear();
                 for job in jobs {
                     job.fail(&error);
                 }
@@ -131,11 +153,19 @@ fn gather(first: Job, queue: &mut mpsc::Receiver<Job>) -> Vec<Job> {
     jobs
 }
 
-fn commit(connection: &mut Connection, jobs: &[Job]) -> rusqlite::Result<Vec<Done>> {
+/// What became of each job, and how many events were written.
+fn commit(
+    connection: &mut Connection,
+    jobs: &[Job],
+    cache: &mut events::Cache,
+) -> rusqlite::Result<(Vec<Done>, u64)> {
     let mut transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut head = Head::load(&transaction)?;
+    let mut noting = Noting::new(cache.watches(&transaction)?);
+    let mut noted = 0;
     let mut results = Vec::with_capacity(jobs.len());
     for job in jobs {
+        let mut changed = false;
         results.push(match job {
             Job::Apply {
                 deliveries, now, ..
@@ -143,7 +173,7 @@ fn commit(connection: &mut Connection, jobs: &[Job]) -> rusqlite::Result<Vec<Don
                 head.updated = head.updated.max(now.0);
                 let applied = deliveries
                     .iter()
-                    .map(|delivery| head.deliver(&mut transaction, delivery))
+                    .map(|delivery| head.deliver(&mut transaction, delivery, &mut noting))
                     .collect::<rusqlite::Result<_>>()?;
                 Done::Applied(applied)
             }
@@ -152,9 +182,9 @@ fn commit(connection: &mut Connection, jobs: &[Job]) -> rusqlite::Result<Vec<Don
             } => {
                 head.updated = head.updated.max(asked.now.0);
                 let place = (head.seq, head.updated);
-                let (done, last) = general::transact(&transaction, asked, place)?;
-                head.seq = last;
-                Done::Transacted(done)
+                let done = general::transact(&transaction, asked, place, &mut noting)?;
+                (head.seq, changed) = (done.last, done.watching);
+                Done::Transacted(done.transacted)
             }
             Job::KeepMarks { reader, marks, .. } => {
                 transaction
@@ -162,11 +192,31 @@ fn commit(connection: &mut Connection, jobs: &[Job]) -> rusqlite::Result<Vec<Don
                     .execute([reader, marks])?;
                 Done::Kept
             }
+            Job::KeepProgress {
+                place: (key, delivered),
+                progress,
+                ..
+            } => {
+                events::keep(&transaction, (*key, *delivered, progress))?;
+                Done::Kept
+            }
+            Job::Forget { place, .. } => {
+                events::forget(&transaction, *place)?;
+                Done::Kept
+            }
         });
+        if !noting.events.is_empty() {
+            let (written, ended) = events::write(&transaction, &mut noting, head.updated)?;
+            noted += written;
+            changed |= ended;
+        }
+        if changed {
+            noting.watches = cache.watches(&transaction)?;
+        }
     }
     head.save(&transaction)?;
     transaction.commit()?;
-    Ok(results)
+    Ok((results, noted))
 }
 
 /// The pseudonym of a source: the one that it has, or the one that is offered now.
@@ -224,15 +274,17 @@ impl Head {
         &mut self,
         transaction: &mut Transaction<'_>,
         delivery: &Delivery,
+        noting: &mut Noting,
     ) -> rusqlite::Result<Applied> {
-        let before = *self;
+        let (before, noted) = (*self, noting.events.len());
         let savepoint = transaction.savepoint()?;
-        let applied = self.put_all(&savepoint, delivery)?;
+        let applied = self.put_all(&savepoint, delivery, noting)?;
         if applied.foreign.is_empty() {
             savepoint.commit()?;
         } else {
             // Dropped, it rolls back.
             savepoint.finish()?;
+            noting.events.truncate(noted);
             *self = before;
         }
         Ok(applied)
@@ -242,6 +294,7 @@ impl Head {
         &mut self,
         transaction: &Savepoint<'_>,
         delivery: &Delivery,
+        noting: &mut Noting,
     ) -> rusqlite::Result<Applied> {
         let id = delivery.parcel.as_bytes();
         let seen: Option<String> = transaction
@@ -262,7 +315,10 @@ impl Head {
                 continue;
             }
             match self.put(transaction, resource, &source)? {
-                Decision::Write(_) => applied.written += 1,
+                Decision::Write(version) => {
+                    noting.deliver(resource, &source, (version, self.seq));
+                    applied.written += 1;
+                }
                 Decision::Same | Decision::Adopt => {}
                 Decision::Conflict => applied.conflicts.push(position),
                 Decision::Foreign => applied.foreign.push(position),

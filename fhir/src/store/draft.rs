@@ -5,6 +5,7 @@ use crate::admit::{Holding, Inadmissible};
 use crate::json::Json;
 use crate::query::{IndexRow, Value, extract};
 use crate::r4::{self, Issue};
+use crate::subscription::Watching;
 use crate::validate::Members;
 use serde_json::value::RawValue;
 
@@ -16,6 +17,7 @@ pub struct Draft {
     json: String,
     patient: Option<FhirId>,
     rows: Vec<IndexRow>,
+    watching: Option<Box<Watching>>,
 }
 
 /// Why a text is not stored.
@@ -72,6 +74,7 @@ impl Draft {
             id,
             json,
             rows: extract(tree, base),
+            watching: None,
         })
     }
 
@@ -80,6 +83,21 @@ impl Draft {
     pub(crate) fn unjudged(kind: ResourceType, id: FhirId, text: &str, base: &str) -> Option<Self> {
         let tree = Json::parse(text).ok()?;
         Self::of(kind, id, (text, &tree), base).ok()
+    }
+
+    /// With what the store watches by it: of a Subscription.
+    #[must_use]
+    pub fn with_watching(self, watching: Watching) -> Self {
+        Self {
+            watching: Some(Box::new(watching)),
+            ..self
+        }
+    }
+
+    /// What the store watches by it.
+    #[must_use]
+    pub fn watching(&self) -> Option<&Watching> {
+        self.watching.as_deref()
     }
 
     /// The Patient that it is of, or is.
@@ -132,7 +150,7 @@ pub(crate) fn row_of_source(source: &str) -> IndexRow {
     }
 }
 
-fn patient_of(kind: ResourceType, id: &FhirId, resource: &Json<'_>) -> Option<FhirId> {
+pub(crate) fn patient_of(kind: ResourceType, id: &FhirId, resource: &Json<'_>) -> Option<FhirId> {
     if kind == ResourceType::Patient {
         return Some(id.clone());
     }

@@ -109,6 +109,8 @@ pub enum Unmet {
     Twice,
     /// A search finds another than was expected ([`Guard`]): ask again.
     Search,
+    /// There are as many subscriptions as there may be ([`crate::subscription::MAX_SUBSCRIPTIONS`]).
+    Full,
 }
 
 /// What is under an id within the transaction.

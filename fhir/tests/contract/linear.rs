@@ -71,6 +71,7 @@ fn server(store: Arc<dyn ResourceStore>) -> Router {
         holding: Arc::new(|| Holding::Pseudonymous { year: 2027 }),
         draw: Arc::new(drawn),
         bulk: None,
+        subscriptions: None,
     };
     api.router()
 }

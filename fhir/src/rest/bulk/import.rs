@@ -10,6 +10,7 @@ use super::record::{self, Asked, Done, List, Written};
 use super::{Job, Limits, Trouble, files};
 use crate::json::Json;
 use crate::store::{Change, Draft, Expect, FhirId, ResourceType, Transacted, Transaction, Unmet};
+use crate::subscription::SUBSCRIPTION;
 use std::collections::{BTreeMap, HashSet};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::PathBuf;
@@ -170,6 +171,9 @@ async fn judged(
     let kind = kind.ok_or_else(|| Failure::no_resource("the line is no resource of R4"))?;
     if !offered(kind).contains(&Interaction::Update) {
         return Err(Failure::method());
+    }
+    if kind.as_str() == SUBSCRIPTION {
+        return Err(Failure::subscription_by_itself());
     }
     let part = asked.parts.iter().find(|part| part.kind == kind.as_str());
     let sight = part.and_then(|part| Sight::of(api, kind, &part.only));

@@ -2,11 +2,12 @@
 use super::super::access::{Asker, Found};
 use super::super::{
     Answer, Api, FhirApi, InUrl, Interaction, Pairs, check_format, everything, finding,
-    finding::Root, outcome::Failure, searching::search_type,
+    finding::Root, outcome::Failure, searching::search_type, subscribing,
 };
 use super::{InBody, Segments, id_of, in_url, kind_of};
 use crate::query::is_compartment;
 use crate::store::{FhirId, ResourceType};
+use crate::subscription::SUBSCRIPTION;
 use axum::{
     body::Body,
     extract::{Form, FromRequest},
@@ -123,6 +124,9 @@ pub async fn below(api: Api, path: Segments, pairs: InUrl, headers: HeaderMap) -
             };
             let found = found.await;
             asker.answer(&api, found).await
+        }
+        "$status" | "$events" if of.as_str() == SUBSCRIPTION => {
+            subscribing::one(&api, &headers, (path.at(1), inner), in_url(pairs)).await
         }
         _ if !is_compartment(of.as_str()) => Err(Failure::no_such_path()),
         inner => {
