@@ -114,7 +114,7 @@ async fn a_store_of_the_first_version_keeps_its_resources_and_they_are_adopted()
         .unwrap();
     drop(store);
     let connection = rusqlite::Connection::open(&path).unwrap();
-    // What versions 2 to 5 add is taken away.
+    // What versions 2 to 6 add is taken away.
     let back = "DROP INDEX history_order; DROP INDEX history_type; ALTER TABLE resource DROP COLUMN author;
         ALTER TABLE history DROP COLUMN author; ALTER TABLE resource DROP COLUMN source; DROP TABLE facility;
         ALTER TABLE history DROP COLUMN seq; DROP TABLE reader; PRAGMA user_version = 1";
@@ -132,11 +132,40 @@ async fn a_store_of_the_first_version_keeps_its_resources_and_they_are_adopted()
     assert_eq!(refused.unwrap()[0].foreign, [0, 1, 2]);
 }
 
-/// What takes away what version 5 adds.
+/// What takes away what versions 5 and 6 add.
 fn without_index() -> String {
     let tables = crate::query::sql::TABLES.iter();
     let drops = tables.map(|table| format!("DROP TABLE {};", table.name));
-    drops.collect()
+    drops.collect::<String>() + WITHOUT_SUBSCRIPTIONS
+}
+
+/// What takes away what version 6 adds.
+const WITHOUT_SUBSCRIPTIONS: &str =
+    "ALTER TABLE head DROP COLUMN watching; DROP TABLE subscription; DROP TABLE event;";
+
+#[tokio::test]
+async fn a_store_from_before_subscriptions_keeps_its_index_and_gets_them() {
+    use crate::sqlite::SqliteStore;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("fhir.db");
+    let store = SqliteStore::open(&path).unwrap();
+    let patient = fixture::patient(1, 1950);
+    let delivery = Delivery {
+        resources: vec![patient.clone()],
+        ..fixture::delivery(1, 0..0)
+    };
+    store.apply(vec![delivery], Timestamp(1)).await.unwrap();
+    drop(store);
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    let back = format!("{WITHOUT_SUBSCRIPTIONS} PRAGMA user_version = 5");
+    connection.execute_batch(&back).unwrap();
+    drop(connection);
+    let store = SqliteStore::open(&path).unwrap();
+    let all = store.event_store().subscriptions().await.unwrap();
+    assert!(all.is_empty());
+    let everything = crate::query::Filter::All(Vec::new());
+    let found = store.find(&Find::of(patient.kind(), everything, 10)).await;
+    assert_eq!(found.unwrap().resources.len(), 1);
 }
 
 #[tokio::test]

@@ -159,7 +159,7 @@ pub async fn readings_that_are_delivered_have_their_events_and_foreign_deliverie
         subscription(
             "of-value",
             "Observation",
-            "value-quantity=gt100000000",
+            "value-quantity=lt-1000000000000",
             true,
         ),
         subscription("off", "Observation", "", false),
