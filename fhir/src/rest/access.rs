@@ -195,6 +195,7 @@ impl FhirApi {
                     kind,
                     interaction,
                     sight: Sight::Everything,
+                    bearer: None,
                 });
             }
             Err(denied) => denied,
