@@ -55,7 +55,7 @@ pub fn fhir_api(
 }
 
 /// Tells subscribers what they are to be told, until a stop.
-pub fn notify(tasks: &mut Tasks, api: &FhirApi) {
+fn notify(tasks: &mut Tasks, api: &FhirApi) {
     if let Some(sender) = api.sender() {
         let stop = tasks.stop();
         let sending = async move {
@@ -84,8 +84,10 @@ pub fn open_bulk(config: &RegionalConfig) -> Result<Arc<Bulk>, RegionalError> {
     Bulk::open(&config.data_dir.join("bulk")).map_err(RegionalError::DataDir)
 }
 
-/// Does the jobs of bulk data until a stop, wherever that finds them: they go on with the next start.
+/// Tells subscribers, and does the jobs of bulk data until a stop, wherever that finds them: they go on with the next
+/// start.
 pub fn work(tasks: &mut Tasks, api: FhirApi) {
+    notify(tasks, &api);
     let stop = tasks.stop();
     let working = async move {
         tokio::select! {

@@ -134,7 +134,6 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
     keep_reads(&mut tasks, keeping, ledger.clone());
     let looked_after = (ledger.clone(), desk, blobs, control, deliveries);
     look_after(&mut tasks, looked_after, &uplink, &health);
-    served::notify(&mut tasks, &api);
     served::work(&mut tasks, api);
     tasks.spawn("https", Kind::Critical, serving);
     tasks.spawn("links", Kind::Critical, links);

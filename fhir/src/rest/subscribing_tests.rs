@@ -358,24 +358,31 @@ async fn readings_that_a_facility_delivers_are_told_and_a_dead_endpoint_delays_n
     assert!(world.taken(all[0], "event-notification").is_empty());
 }
 
-#[tokio::test]
-async fn what_is_asked_for_and_not_served_is_refused_at_its_element() {
-    let world = World::new().await;
-    let with = |change: &dyn Fn(&mut Value)| {
-        let mut one = conditions("id-only");
-        change(&mut one);
-        one
-    };
-    let filter = |text: &str| subscription(CHANGED, &[text], EHR, "empty");
-    let header = |line: &str| with(&|one| one["channel"]["header"] = json!([line]));
-    let timing = |name: &str, value: Value| {
-        with(&|one| {
-            let mut extension = value.clone();
-            extension["url"] = json!(super::subscribing_tests::extension(name));
-            one["channel"]["extension"] = json!([extension]);
-        })
-    };
-    let cases: Vec<(Value, &str)> = vec![
+fn with(change: &dyn Fn(&mut Value)) -> Value {
+    let mut one = conditions("id-only");
+    change(&mut one);
+    one
+}
+
+fn filter(text: &str) -> Value {
+    subscription(CHANGED, &[text], EHR, "empty")
+}
+
+fn header(line: &str) -> Value {
+    with(&|one| one["channel"]["header"] = json!([line]))
+}
+
+fn timing(name: &str, value: Value) -> Value {
+    with(&|one| {
+        let mut timing = value.clone();
+        timing["url"] = json!(extension(name));
+        one["channel"]["extension"] = json!([timing]);
+    })
+}
+
+/// What is not served, and the element that says it.
+fn unserved() -> Vec<(Value, &'static str)> {
+    vec![
         (
             with(&|one| one["status"] = json!("active")),
             "Subscription.status",
@@ -426,6 +433,12 @@ async fn what_is_asked_for_and_not_served_is_refused_at_its_element() {
             ),
             "Subscription.criteria.extension[0]",
         ),
+    ]
+}
+
+/// Filters, headers and times that are not served.
+fn unserved_details() -> Vec<(Value, &'static str)> {
+    vec![
         (
             filter("Condition?colour=red"),
             "Subscription.criteria.extension[0]",
@@ -475,7 +488,14 @@ async fn what_is_asked_for_and_not_served_is_refused_at_its_element() {
             timing("backport-heartbeat-period", json!({"valueUnsignedInt": 1})),
             "Subscription.channel.extension[0]",
         ),
-    ];
+    ]
+}
+
+#[tokio::test]
+async fn what_is_asked_for_and_not_served_is_refused_at_its_element() {
+    let world = World::new().await;
+    let mut cases = unserved();
+    cases.extend(unserved_details());
     for (asked, expression) in cases {
         let reply = world
             .base

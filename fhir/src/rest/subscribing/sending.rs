@@ -6,7 +6,7 @@
 mod due;
 mod settling;
 
-use super::notifying::{Telling, tell};
+use super::notifying::{Telling, Told, tell};
 use super::{Hook, Notification, Untaken, standing_right};
 use crate::rest::{FhirApi, Reader};
 use crate::store::{Kind, ResourceType, StoreError};
@@ -253,6 +253,16 @@ impl Sender {
             content: spec.content,
         };
         let told = tell(&self.api, &telling, &rights).await?;
+        self.deliver((standing, spec), told, now).await
+    }
+
+    /// Writes down what is told, sends it, and keeps whether it was taken.
+    async fn deliver(
+        &self,
+        (standing, spec): (&Standing, &Spec),
+        told: Told,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         for row in told.rows {
             // Nothing is told of which there is no row; it is tried again like what was not taken.
             if self.api.access.given(row).await.is_err() {
