@@ -1,5 +1,6 @@
-//! Disks that can be full: folders below which no file grows while there is no room. They need not be named to SQLite:
-//! every file of the process is looked at when it is opened, and one of no such folder is SQLite's own business.
+//! Disks that can be full, or of which a process loses hold: folders below which no file grows while there is no room, and
+//! nothing is written any more after so many fsyncs, as if the process had been killed there. They need not be named to
+//! SQLite: every file of the process is looked at when it is opened, and one of no such folder is SQLite's own business.
 use super::Verdict;
 use crate::vfs::{self, Disks, File};
 use parking_lot::Mutex;
@@ -8,20 +9,33 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Once,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
 };
 
 /// What SQLite knows the file system by.
 const NAME: &str = "medmesh-room";
 
-/// Whether each disk is full, by its folder.
-static ROOMS: Mutex<Option<HashMap<PathBuf, Arc<AtomicBool>>>> = Mutex::new(None);
+/// What each disk can do, by its folder.
+static ROOMS: Mutex<Option<HashMap<PathBuf, Arc<Can>>>> = Mutex::new(None);
+
+/// What a disk can do.
+struct Can {
+    full: AtomicBool,
+    /// Fsyncs until its process loses hold of it.
+    syncs: AtomicI64,
+}
+
+impl Can {
+    fn is_lost(&self) -> bool {
+        self.syncs.load(Ordering::SeqCst) <= 0
+    }
+}
 
 /// The room of a disk, while it is held.
 pub struct Room {
     folder: PathBuf,
-    full: Arc<AtomicBool>,
+    can: Arc<Can>,
 }
 
 impl Room {
@@ -30,25 +44,39 @@ impl Room {
     pub fn of(folder: &Path) -> Self {
         static REGISTERED: Once = Once::new();
         REGISTERED.call_once(|| vfs::register(NAME, &Rooms, true));
-        let full = Arc::new(AtomicBool::new(false));
+        let can = Arc::new(Can {
+            full: AtomicBool::new(false),
+            syncs: AtomicI64::new(i64::MAX),
+        });
         let mut rooms = ROOMS.lock();
         let rooms = rooms.get_or_insert_default();
-        rooms.insert(folder.into(), full.clone());
+        rooms.insert(folder.into(), can.clone());
         Self {
             folder: folder.into(),
-            full,
+            can,
         }
+    }
+
+    /// The process loses hold of it after so many more fsyncs, `i64::MAX` for never: what was written until then stays.
+    pub fn lose_after(&self, syncs: i64) {
+        self.can.syncs.store(syncs, Ordering::SeqCst);
+    }
+
+    /// Whether the process has lost hold of it.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.can.is_lost()
     }
 
     /// Whether there is none.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.full.load(Ordering::SeqCst)
+        self.can.full.load(Ordering::SeqCst)
     }
 
     /// Takes or gives room.
     pub fn set_full(&self, full: bool) {
-        self.full.store(full, Ordering::SeqCst);
+        self.can.full.store(full, Ordering::SeqCst);
     }
 }
 
@@ -67,8 +95,8 @@ impl Disks for Rooms {
         let rooms = ROOMS.lock();
         let rooms = rooms.as_ref()?;
         let folders = Path::new(name).ancestors();
-        let full = folders.filter_map(|folder| rooms.get(folder)).next()?;
-        Some(Arc::new(Inside(full.clone())))
+        let can = folders.filter_map(|folder| rooms.get(folder)).next()?;
+        Some(Arc::new(Inside(can.clone())))
     }
 
     fn delete(&self, _: &str) -> Verdict {
@@ -76,12 +104,14 @@ impl Disks for Rooms {
     }
 }
 
-/// A file on a disk that can be full.
-struct Inside(Arc<AtomicBool>);
+/// A file on such a disk.
+struct Inside(Arc<Can>);
 
 impl File for Inside {
     fn write(&self, _: usize, _: &[u8], grows: &dyn Fn() -> bool) -> Verdict {
-        if self.0.load(Ordering::SeqCst) && grows() {
+        if self.0.is_lost() {
+            Verdict::Failed
+        } else if self.0.full.load(Ordering::SeqCst) && grows() {
             Verdict::Full
         } else {
             Verdict::Done
@@ -89,10 +119,18 @@ impl File for Inside {
     }
 
     fn truncate(&self, _: usize) -> Verdict {
-        Verdict::Done
+        if self.0.is_lost() {
+            Verdict::Failed
+        } else {
+            Verdict::Done
+        }
     }
 
     fn sync(&self) -> Verdict {
-        Verdict::Done
+        if self.0.syncs.fetch_sub(1, Ordering::SeqCst) > 0 {
+            Verdict::Done
+        } else {
+            Verdict::Failed
+        }
     }
 }

@@ -244,23 +244,30 @@ impl Opening<'_> {
                 (Arc::new(intake.handlers()), Above::Region(desk))
             }
         };
-        let watched = Watched { apply, watch };
-        let door = Door {
-            key: key(self.place),
-            gate: Arc::new(ledger.clone()),
-            inbox: Arc::new(ledger.inbox(watched)),
-            tls: Ground::get()?.tls.clone(),
-            outbox: None,
-            bulk: None,
-            tap: None,
-            here,
-        };
+        let door = door(&here, &ledger, Watched { apply, watch })?;
         Ok(Upper {
             ledger,
             door,
             above,
         })
     }
+}
+
+/// Where a ledger's parcels are judged and answered.
+///
+/// # Errors
+/// No certificate can be made.
+pub fn door(here: &Place, ledger: &Ledger, apply: impl Apply) -> Result<Door> {
+    Ok(Door {
+        here: here.clone(),
+        key: key(here),
+        gate: Arc::new(ledger.clone()),
+        inbox: Arc::new(ledger.inbox(apply)),
+        tls: Ground::get()?.tls.clone(),
+        outbox: None,
+        bulk: None,
+        tap: None,
+    })
 }
 
 /// What a node above the facilities keeps beside its ledger.

@@ -21,6 +21,7 @@ mod replay;
 mod residency;
 mod restored;
 mod rollout;
+mod rounds;
 mod standby;
 mod studies;
 mod threads;
