@@ -107,16 +107,7 @@ impl Intake {
     /// # Errors
     /// Unavailable when it was put back just now.
     pub async fn compare_store(&self) -> Result<(), PortError> {
-        // The ledger first: the store only grows, so that what is taken meanwhile for another sender is in neither or in
-        // both. The other way round it would be noted behind a mark that was read before it.
-        let seen = self.ledger.last_mark().await?;
-        let Some(mark) = self.mark().await? else {
-            return Ok(());
-        };
-        if seen.is_none_or(|seen| seen <= mark) {
-            return Ok(());
-        }
-        match self.ledger.compare_mark(mark).await? {
+        match self.ledger.compare_mark(|| self.mark()).await? {
             Marked::Agrees => Ok(()),
             Marked::PutBack { .. } => Err(PortError {
                 kind: PortErrorKind::Unavailable,

@@ -198,6 +198,38 @@ async fn found_behind(second: Parcel, verdict: Verdict) {
 }
 
 #[tokio::test]
+async fn what_is_taken_for_another_sender_during_a_comparison_does_not_look_as_if_the_store_was_put_back()
+ {
+    let dir = tempfile::tempdir().unwrap();
+    let intake = intake(&dir);
+    let inbox = intake.ledger.clone().inbox(intake.handlers());
+    let take = async |from: &str, id: u8, body: ReadingBatch| {
+        let parcel = Parcel {
+            seq: 1,
+            priority: 1,
+            ..parcel(id, &body)
+        };
+        let taken = inbox.accept(&from.parse().unwrap(), vec![parcel]).await;
+        assert!(matches!(taken.unwrap()[..], [Verdict::Accepted { .. }]));
+    };
+    take(EDGE, 1, batch()).await;
+    let mut other = ReadingBatch {
+        patients: batch().patients,
+        ..ReadingBatch::default()
+    };
+    other.patients[0].pseudonym = vec![0xd2; 16].into();
+    let stands = async || {
+        let mark = intake.mark().await;
+        take("edge/eu/eu/eu-f2", 2, other).await;
+        assert!(intake.mark().await.unwrap() > *mark.as_ref().unwrap());
+        mark
+    };
+    let compared = intake.ledger.compare_mark(stands).await.unwrap();
+    assert_eq!(compared, Marked::Agrees);
+    assert_eq!(intake.ledger.gaps().await.unwrap(), []);
+}
+
+#[tokio::test]
 async fn a_reading_that_comes_again_by_another_name_is_there_once_and_is_no_conflict() {
     let dir = tempfile::tempdir().unwrap();
     let intake = intake(&dir);

@@ -30,22 +30,28 @@ impl Ledger {
         &self.inner.here
     }
 
-    /// The last mark of the store beside this ledger that was seen; none before the first.
+    /// Compares where the store beside this ledger stands with the last mark of it that was seen. When that store is
+    /// behind, what was applied since is as if it had never come, and senders are asked for it when they meet this node
+    /// again: until then nothing of them is taken.
+    ///
+    /// `stands` asks the store, and is asked last: the store only grows, so that what is taken meanwhile for another
+    /// sender is in neither number or in both. The other way round it would be noted behind a mark that was read before.
     ///
     /// # Errors
-    /// [`PortError`].
-    pub async fn last_mark(&self) -> Result<Option<u64>, PortError> {
-        self.db.step("last_mark", inbox::last_mark).await
-    }
-
-    /// Compares the mark at which the store beside this ledger stands with the last one that was seen. When that store
-    /// is behind, what was applied since is as if it had never come, and senders are asked for it when they meet this
-    /// node again: until then nothing of them is taken.
-    ///
-    /// # Errors
-    /// [`PortError`].
-    pub async fn compare_mark(&self, mark: u64) -> Result<Marked, PortError> {
+    /// [`PortError`], that of `stands` too.
+    pub async fn compare_mark<F>(&self, stands: impl FnOnce() -> F + Send) -> Result<Marked, PortError>
+    where
+        F: Future<Output = Result<Option<u64>, PortError>> + Send,
+    {
+        let seen = self.db.step("last_mark", inbox::last_mark).await?;
+        let (Some(seen), Some(mark)) = (seen, stands().await?) else {
+            return Ok(Marked::Agrees);
+        };
+        if seen <= mark {
+            return Ok(Marked::Agrees);
+        }
         self.step("compare_mark", move |inner, tx| {
+            // Somebody else may have found it meanwhile.
             if inbox::last_mark(tx)?.is_none_or(|seen| seen <= mark) {
                 return Ok(Marked::Agrees);
             }

@@ -428,13 +428,10 @@ async fn resources_that_are_older_than_the_ledger_are_found_and_asked_for_again(
     }
     // A standby was promoted that had not got the last commits; the ledger's file is as it was.
     *region.resources.0.lock() = backup;
-    let mark = region.resources.mark().await.unwrap().unwrap();
-    let compared = region.ledger.compare_mark(mark).await.unwrap();
+    let compare = || region.ledger.compare_mark(|| region.resources.mark());
+    let compared = compare().await.unwrap();
     assert!(matches!(compared, Marked::PutBack { parcels } if parcels > 0));
-    assert_eq!(
-        region.ledger.compare_mark(mark).await.unwrap(),
-        Marked::Agrees
-    );
+    assert_eq!(compare().await.unwrap(), Marked::Agrees);
     // A connection that was open all the time takes nothing before both have met.
     append(&store, 301..=301).await;
     let deferred = deliver(&store, &region).await;
