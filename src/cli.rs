@@ -212,6 +212,9 @@ pub enum EdgeCommand {
     /// Joins the mesh as a facility, with the kit that its operator sent.
     #[command(after_help = enrol::ENROL_EXAMPLES)]
     Enrol(enrol::EnrolArgs),
+    /// Draws a new key and gets a certificate for it from the region. The running node does so by itself in time.
+    #[command(after_help = enrol::RENEW_EXAMPLES)]
+    Renew(enrol::RenewArgs),
     /// Prints which pseudonym and which date shift stand for which patient and device.
     Crosswalk(PrintArgs),
     /// Prints the readings that the facility has stored.

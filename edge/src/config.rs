@@ -364,6 +364,15 @@ impl EdgeConfig {
             facility: self.facility.clone(),
         }
     }
+
+    /// The region, where the facility delivers.
+    #[must_use]
+    pub fn above(&self) -> Place {
+        Place::Regional {
+            jurisdiction: self.jurisdiction,
+            region: self.region.clone(),
+        }
+    }
 }
 
 /// The Ed25519 key of a PEM file, with which leases and profiles are checked; none when it is not one or cannot be read.

@@ -200,7 +200,7 @@ async fn spawn(
         ),
     );
     let background = Kind::Background;
-    let certificates = tasks::certificates(tls.clone(), stop.clone());
+    let certificates = tasks::certificates(&shared, &tls, stop.clone())?;
     tasks.spawn("certificates", background, certificates);
     tasks.spawn(
         "uplink",
@@ -339,13 +339,14 @@ fn link_parts(
         tls: tls.clone(),
         outbox: None,
         bulk: None,
+        authority: None,
         tap: None,
     });
     let (shared, tls) = (shared.clone(), tls.clone());
     Ok(move || UplinkParts {
         url: shared.config.uplink.url.clone(),
         here: shared.here.clone(),
-        there: region(&shared.config),
+        there: shared.config.above(),
         collect: Some(collect.clone()),
         bulk: Some(shared.blobs.clone()),
         outbox: Arc::new(shared.store.clone()),
@@ -360,14 +361,7 @@ fn link_parts(
     })
 }
 
-fn region(config: &EdgeConfig) -> Place {
-    Place::Regional {
-        jurisdiction: config.jurisdiction,
-        region: config.region.clone(),
-    }
-}
-
-fn real_time(guard: &Arc<ClockGuard>) -> TimeSource {
+pub(crate) fn real_time(guard: &Arc<ClockGuard>) -> TimeSource {
     let guard = guard.clone();
     Arc::new(move || guard.now().real)
 }
@@ -425,7 +419,7 @@ fn open_store(
         dir: config.data_dir.clone(),
         facility_key: store::read_facility_key(&config.key_file)?,
         place: here.clone(),
-        region: region(config),
+        region: config.above(),
         bounds: Bounds {
             max: config.store.max_size,
             alarm_reserve: config.store.alarm_reserve,

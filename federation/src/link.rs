@@ -14,18 +14,21 @@ mod backoff;
 mod batch;
 mod bulk;
 mod collect;
+mod door;
 pub mod flight;
 mod io;
 mod lists;
 mod newest;
 mod pace;
+pub mod renew;
 mod server;
 mod told;
 mod uplink;
 mod welcome;
 
+pub use door::Door;
 pub use io::Tap;
-pub use server::{Door, serve};
+pub use server::serve;
 pub use uplink::{LinkState, Uplink, UplinkParts, look};
 
 use crate::{

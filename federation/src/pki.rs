@@ -10,6 +10,7 @@ mod cert;
 mod error;
 mod files;
 mod keys;
+pub mod renewal;
 mod request;
 mod state;
 
@@ -265,6 +266,21 @@ impl Ca {
         now: Timestamp,
         rng: &mut impl CryptoRng,
     ) -> Result<String, PkiError> {
+        self.rotate_if((current_cert_pem, csr_pem, proof), now, rng, |_, _| true)
+    }
+
+    /// As [`Ca::rotate`] of a certificate, a request and a proof, where others ask than whoever has the authority: once
+    /// `noted` has written down what is issued in the place of which certificate.
+    ///
+    /// # Errors
+    /// As [`Ca::rotate`]; [`PkiError::NotNoted`] when it was not written down: nothing was issued.
+    pub fn rotate_if(
+        &self,
+        (current_cert_pem, csr_pem, proof): (&str, &str, &[u8]),
+        now: Timestamp,
+        rng: &mut impl CryptoRng,
+        noted: impl FnOnce(&Serial, &Issued) -> bool,
+    ) -> Result<String, PkiError> {
         let der = CertificateDer::from_pem_slice(current_cert_pem.as_bytes())
             .map_err(|_| IdentityError::NotACertificate)?;
         let peer = Peer::from_cert(&der)?;
@@ -293,6 +309,9 @@ impl Ca {
                 now,
             )?;
             tx.add_certificate(&issued)?;
+            if !noted(&current.serial, &issued) {
+                return Err(PkiError::NotNoted);
+            }
             Ok(issued.pem)
         })
     }

@@ -191,6 +191,7 @@ fn door(
         tls,
         outbox: Some(Arc::new(ledger.clone())),
         bulk: Some(blobs.clone()),
+        authority: None,
         tap,
     }
 }

@@ -100,6 +100,7 @@ fn region(dir: &Path, here: &str, files: &TlsFiles, global: SocketAddr) -> (Ledg
         tls: tls.clone(),
         outbox: None,
         bulk: None,
+        authority: None,
         tap: None,
     };
     let parts = UplinkParts {

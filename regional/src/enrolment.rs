@@ -5,7 +5,11 @@
 //! others are guessed, and what is counted are codes that nobody was given, by who sends them ([`guesses`]). An authority
 //! of the region's own lies beside it, where `[enrolment]` says.
 mod guesses;
+mod renewing;
 
+pub(crate) use renewing::keep_certificates;
+
+use crate::config::RegionalConfig;
 use axum::{
     Extension, Json, Router,
     extract::{State, rejection::JsonRejection},
@@ -80,16 +84,12 @@ impl From<PkiError> for Refused {
 }
 
 /// The route; none where the region has no authority. `now` is real time.
-pub(crate) fn router(
-    authority: Option<PathBuf>,
-    here: Place,
-    now: TimeSource,
-    ledger: Ledger,
-) -> Router {
-    match authority {
-        Some(authority) => route(Arc::new(Enrolment::new(authority, here, now, ledger))),
-        None => Router::new(),
-    }
+pub(crate) fn router(config: &RegionalConfig, now: &TimeSource, ledger: &Ledger) -> Router {
+    let Some(authority) = config.authority() else {
+        return Router::new();
+    };
+    let (here, now, ledger) = (config.place(), now.clone(), ledger.clone());
+    route(Arc::new(Enrolment::new(authority, here, now, ledger)))
 }
 
 fn route(door: Arc<Enrolment>) -> Router {

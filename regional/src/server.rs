@@ -9,7 +9,6 @@ use crate::{
     error::RegionalError,
     intake::Intake,
     learning::{Learning, TakesAnswers, TakesEnds, TakesRounds},
-    lists,
     reads::{Keeping, reads},
     reship, served, witness,
 };
@@ -105,7 +104,7 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
     let app = served::router(&api)
         .merge(control::devices_api(&tokens, &desk, &control))
         .merge(tokens.router())
-        .merge(enrolment(&config, &now, &ledger))
+        .merge(enrolment::router(&config, &now, &ledger))
         .merge(health.probes());
     let intake = Intake {
         store: store.clone(),
@@ -121,9 +120,10 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
     let handlers = control::takes(intake.handlers(), &control, &desk)
         .on::<StudyAnswer>(TakesAnswers(learning.clone()));
     let handlers = deliveries.takes_reports(handlers);
-    let door = door(key, (&ledger, &blobs), handlers, (tls.clone(), tap));
-    let uplink = uplink(&config, &door, (&ledger, &learning, &deliveries), now)?;
+    let mut door = door(key, (&ledger, &blobs), handlers, (tls.clone(), tap));
     let mut tasks = Tasks::new(stop);
+    enrolment::keep_certificates(&config, (clock, &ledger), &mut door, &mut tasks);
+    let uplink = uplink(&config, &door, (&ledger, &learning, &deliveries), now)?;
     let (until, writing, known) = (tasks.stop(), store.clone(), Some(tokens.verifier()));
     tasks.watch("fhir writer", async move { writing.ended().await });
     serve_metrics(&config, &tls, &health, &mut tasks).await?;
@@ -139,20 +139,12 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
     tasks.spawn("links", Kind::Critical, links);
     tasks.spawn("store probe", Kind::Background, probing);
     keep_up(&mut tasks, uplink, &ledger, learning);
-    tasks.spawn("certificates", Kind::Background, ends(tls.watch(until)));
-    lists::keep(&config, clock, &mut tasks);
     Ok(Started {
         https,
         grpc,
         tokens,
         tasks,
     })
-}
-
-/// Where facilities join, if they do here.
-fn enrolment(config: &RegionalConfig, now: &TimeSource, ledger: &Ledger) -> axum::Router {
-    let here = config.place();
-    enrolment::router(config.authority(), here, now.clone(), ledger.clone())
 }
 
 /// The node's certificates; what the authority beside it revokes, and what peers have of that, counts too.
@@ -189,6 +181,7 @@ fn door(
         tls,
         outbox: Some(Arc::new(ledger.clone())),
         bulk: Some(blobs.clone()),
+        authority: None,
         tap,
     }
 }
@@ -222,6 +215,7 @@ fn uplink(
         tls: door.tls.clone(),
         outbox: None,
         bulk: None,
+        authority: None,
         tap: None,
     };
     Uplink::new(UplinkParts {

@@ -60,3 +60,19 @@ pub struct EnrolArgs {
     #[arg(long, default_value = "0.0.0.0:8883")]
     pub mqtt: SocketAddr,
 }
+
+/// What `medmesh edge renew --help` ends with.
+pub const RENEW_EXAMPLES: &str = "\
+Example:
+  medmesh edge renew --config /var/lib/medmesh-edge/edge.toml
+
+A running node uses the new certificate within a second; sessions that are open stay. A node whose certificate has ended
+joins anew, with a kit.";
+
+/// Arguments of `edge renew`.
+#[derive(Debug, Args)]
+pub struct RenewArgs {
+    /// Configuration of the node.
+    #[arg(long)]
+    pub config: PathBuf,
+}

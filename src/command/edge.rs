@@ -20,6 +20,7 @@ pub async fn run(args: EdgeArgs) -> Result<(), Failure> {
         (None, Some(config)) => node::edge(&config).await,
         (None, None) => Err(anyhow::anyhow!("--config is needed").into()),
         (Some(EdgeCommand::Enrol(args)), _) => super::enrol::enrol(&args).await,
+        (Some(EdgeCommand::Renew(args)), _) => Ok(super::enrol::renew(&args).await?),
         (Some(EdgeCommand::Crosswalk(args)), _) => crosswalk(&args),
         (Some(EdgeCommand::Readings(args)), _) => readings(&args),
         (Some(EdgeCommand::Quarantine(args)), _) => quarantine::edge(&args.command),

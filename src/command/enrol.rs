@@ -4,7 +4,7 @@
 //! that it is the region. The facility draws its keys on its own machine, and writes its whole folder or nothing.
 use super::nodes;
 use crate::{
-    cli::enrol::{EnrolArgs, KitArgs},
+    cli::enrol::{EnrolArgs, KitArgs, RenewArgs},
     failure::Failure,
     https::Https,
     out,
@@ -15,7 +15,7 @@ use device_fw::sim::config::Source;
 use edge::config::{EdgeConfig, MqttConfig, StoreConfig, UplinkConfig};
 use federation::{
     identity::Identity,
-    link::look,
+    link::{look, renew::Renewing},
     pki::{self, Ca},
     tls::{ReloadingTls, paths},
 };
@@ -295,6 +295,24 @@ async fn greet(kit: &Kit, place: &Place, tls: &TlsFiles) -> Result<()> {
             kit.uplink
         )),
     }
+}
+
+/// Runs `edge renew`.
+pub async fn renew(args: &RenewArgs) -> Result<()> {
+    storage::private::make_private();
+    let node = nodes::checked(&args.config)?;
+    let (url, there) = node.uplink.context("the configuration is of no facility")?;
+    let time = Arc::new(|| Clock::new(None).real());
+    let renewing = Renewing {
+        url,
+        there,
+        tls: ReloadingTls::open(paths(&node.tls).keeping(&node.data_dir), false, time)?,
+        cert: node.tls.cert,
+        key: node.tls.key,
+        signing: pki::load_signing_key(&node.tls.signing_key)?,
+    };
+    let until = renewing.renew().await?;
+    say(&format!("the new certificate holds until {until}"))
 }
 
 /// A folder beside another one that goes away with this unless it was renamed.

@@ -72,10 +72,7 @@ impl Node {
     }
 
     fn of_edge(config: EdgeConfig) -> Self {
-        let above = Place::Regional {
-            jurisdiction: config.jurisdiction,
-            region: config.region.clone(),
-        };
+        let above = config.above();
         Self {
             here: config.place(),
             listeners: vec![

@@ -1,14 +1,30 @@
-//! The certificates' files, read again when they change.
-use crate::error::EdgeError;
-use federation::tls::ReloadingTls;
-use std::sync::Arc;
+//! The certificates' files, read again when they change, and the node's next certificate, in time.
+use crate::{
+    error::EdgeError,
+    run::{Shared, real_time},
+};
+use federation::{link::renew::Renewing, pki::load_signing_key, tls::ReloadingTls};
+use std::{future::Future, sync::Arc};
 use tokio_util::sync::CancellationToken;
 
-/// Looks at the files until stopped.
-pub(crate) async fn certificates(
-    tls: Arc<ReloadingTls>,
+/// Looks at the files, and gets the next certificate from the region before this one ends, until stopped.
+pub(crate) fn certificates(
+    shared: &Shared,
+    tls: &Arc<ReloadingTls>,
     stop: CancellationToken,
-) -> Result<(), EdgeError> {
-    tls.watch(stop).await;
-    Ok(())
+) -> Result<impl Future<Output = Result<(), EdgeError>> + Send + use<>, EdgeError> {
+    let config = &shared.config;
+    let renewing = Renewing {
+        url: config.uplink.url.clone(),
+        there: config.above(),
+        tls: tls.clone(),
+        cert: config.tls.cert.clone(),
+        key: config.tls.key.clone(),
+        signing: load_signing_key(&config.tls.signing_key)?,
+    };
+    let (now, tls) = (real_time(&shared.guard), tls.clone());
+    Ok(async move {
+        tokio::join!(tls.watch(stop.clone()), renewing.keep(now, stop));
+        Ok(())
+    })
 }

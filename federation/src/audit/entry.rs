@@ -310,6 +310,21 @@ impl Entry {
         }
     }
 
+    /// The node `who` got its next certificate at `me`, in the place of one with that digest.
+    #[must_use]
+    pub fn renewed(
+        time: Timestamp,
+        who: &Identity,
+        me: &Place,
+        before: &[u8; 32],
+        certificate: &str,
+    ) -> Self {
+        Self {
+            reason: "renewed".into(),
+            ..Self::enrolled(time, who, me, before, certificate)
+        }
+    }
+
     /// Whoever has that kit asked for a certificate at `me`, and got none.
     #[must_use]
     pub fn not_enrolled(time: Timestamp, reason: &'static str, me: &Place, kit: &[u8; 32]) -> Self {

@@ -39,7 +39,10 @@ impl Ledger {
     ///
     /// # Errors
     /// [`PortError`], that of `stands` too.
-    pub async fn compare_mark<F>(&self, stands: impl FnOnce() -> F + Send) -> Result<Marked, PortError>
+    pub async fn compare_mark<F>(
+        &self,
+        stands: impl FnOnce() -> F + Send,
+    ) -> Result<Marked, PortError>
     where
         F: Future<Output = Result<Option<u64>, PortError>> + Send,
     {

@@ -4,11 +4,12 @@ use super::{
     STREAM_WINDOW_BYTES,
     batch::{NEWER, Taken, broken, fill, next_batch},
     believe, bulk, collect,
-    io::{Caller, Tap},
+    door::Door,
+    io::Caller,
     lists,
     newest::{Newest, Reading},
     pace::{MESSAGE_TIMEOUT, PacedService},
-    peer_place, route,
+    peer_place, renew, route,
     told::Told,
     uplink::Opened,
     welcome::{LIMITS, Welcome},
@@ -16,15 +17,14 @@ use super::{
 use crate::{
     blobs::Bulk,
     identity::Identity,
-    port::{Arrival, Gate, Inbox, Outbox, PortErrorKind, Verdict},
+    port::{Arrival, Outbox, PortErrorKind, Verdict},
     reason, receipt,
-    tls::ReloadingTls,
     wire::{
-        self, Chunk, Heard, Hello, Lists, Parcel, Receipt, Said, Wanted,
+        self, Chunk, Heard, Hello, Lists, Parcel, Receipt, Renewal, Renewed, Said, Wanted,
         mesh_server::{Mesh, MeshServer},
     },
 };
-use ed25519_dalek::{SigningKey, VerifyingKey};
+use ed25519_dalek::VerifyingKey;
 use node::admission::Admission;
 use sha2::{Digest, Sha256};
 use std::{pin::Pin, sync::Arc, time::Duration};
@@ -37,8 +37,8 @@ use types::{Place, Priority};
 
 /// Finished handshakes that wait to be served.
 const MAX_WAITING: usize = 16;
-/// Calls at once on one connection: a place needs four, to deliver, to collect, for blobs and for revocation lists. What a peer sends on all of them before it is read is bounded
-/// by the connection's window.
+/// Calls at once on one connection: a place needs five, to deliver, to collect, for blobs, for revocation lists and for its
+/// next certificate. What a peer sends on all of them before it is read is bounded by the connection's window.
 const MAX_STREAMS: u32 = 6;
 /// Header of a call, in bytes.
 const MAX_HEADER_BYTES: u32 = 16 << 10;
@@ -48,26 +48,6 @@ pub(super) const MAX_RECEIPTS: usize = 1_024;
 pub(super) const RECEIPT_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a stop waits for batches in hand before connections are cut.
 const STOP_GRACE: Duration = Duration::from_secs(2);
-
-/// What a receiver needs.
-pub struct Door {
-    /// Where this node stands.
-    pub here: Place,
-    /// With what it signs receipts: the key in its certificate.
-    pub key: SigningKey,
-    /// The residency rules, the audit log and the ledger.
-    pub gate: Arc<dyn Gate>,
-    /// Where parcels go.
-    pub inbox: Arc<dyn Inbox>,
-    /// Certificates.
-    pub tls: Arc<ReloadingTls>,
-    /// From where parcels go down to whoever collects them here; none when nothing does.
-    pub outbox: Option<Arc<dyn Outbox>>,
-    /// What is larger than a parcel; none when this node carries no blobs.
-    pub bulk: Option<Arc<dyn Bulk>>,
-    /// Writes the clear text out, in tests.
-    pub tap: Option<Tap>,
-}
 
 /// Receives parcels until stopped. A peer never delays another: handshakes run beside each other and end in time.
 ///
@@ -249,6 +229,13 @@ impl Mesh for MeshService {
         let ends = (&self.tasks, self.stop.clone());
         let answer = lists::answer(&self.door.tls, request.into_inner(), ends);
         Ok(Response::new(answer))
+    }
+
+    async fn renew(&self, request: Request<Renewal>) -> Result<Response<Renewed>, Status> {
+        let who = self.place_of(&request).await?;
+        let authority = self.door.authority.clone();
+        let certificate = renew::answer(authority, &who, request.into_inner()).await?;
+        Ok(Response::new(Renewed { certificate }))
     }
 }
 

@@ -4,6 +4,7 @@ mod blobs;
 mod down;
 mod fakes;
 mod lists;
+mod renewing;
 mod rogue;
 
 use super::*;
@@ -33,6 +34,14 @@ struct Region {
 }
 
 async fn region(bed: &Testbed, holder: &Holder) -> Region {
+    region_with(bed, holder, None).await
+}
+
+async fn region_with(
+    bed: &Testbed,
+    holder: &Holder,
+    authority: Option<Arc<dyn super::renew::Renews>>,
+) -> Region {
     let inbox = Arc::new(MemInbox::default());
     let gate = Arc::new(MemGate::new(&inbox));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -46,6 +55,7 @@ async fn region(bed: &Testbed, holder: &Holder) -> Region {
         tls: Arc::clone(&tls),
         outbox: None,
         bulk: None,
+        authority,
         tap: None,
     };
     let stop = CancellationToken::new();
@@ -533,6 +543,7 @@ async fn a_region_whose_certificate_or_key_is_not_its_own_does_not_serve() {
             tls: bed.tls(&us),
             outbox: None,
             bulk: None,
+            authority: None,
             tap: None,
         };
         serve(listener, door, CancellationToken::new())

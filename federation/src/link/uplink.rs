@@ -18,6 +18,7 @@ mod look;
 mod session;
 pub(super) use dial::Opened;
 pub use look::look;
+pub(super) use look::{connect, within};
 pub(super) use session::Session;
 
 /// Bound of the first wait after a broken link.

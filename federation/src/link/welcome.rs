@@ -4,7 +4,7 @@
 //! which it keeps; any other, whatever its certificate, stays among the unknown: it is told that it has no business here
 //! when it calls, and else it waits. A stranger that is sent away comes again, and a handshake costs more than its place:
 //! so there are many of these places, and the silent ones keep them as long as at any other listener.
-use super::{HANDSHAKE_TIMEOUT, io::Guarded, peer_place, route, server::Door};
+use super::{HANDSHAKE_TIMEOUT, door::Door, io::Guarded, peer_place, route};
 use crate::{
     identity::Peer,
     tls::{self, Cut},

@@ -130,7 +130,10 @@ impl Ends {
 }
 
 impl Files {
+    /// A pair that was being replaced when the node was stopped is put in place first. Who may not do so reads what is
+    /// there.
     pub(super) fn read(paths: &TlsPaths) -> Result<Self, TlsError> {
+        let _still_beside = crate::pki::renewal::settle(&paths.cert, &paths.key);
         Ok(Self {
             ca: read(&paths.ca)?,
             cert: read(&paths.cert)?,

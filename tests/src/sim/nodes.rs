@@ -178,6 +178,7 @@ impl Opening<'_> {
             tls: Ground::get()?.tls.clone(),
             outbox: None,
             bulk: None,
+            authority: None,
             tap: None,
         };
         Ok((store, door))

@@ -79,8 +79,52 @@ pub async fn a_facility_joins_with_one_kit(mesh: &Mesh) -> Result<()> {
     let who = json!(format!("spiffe://medmesh/{PLACE}"));
     let (none, used) = (json!(""), json!("used"));
     ensure!(found == [(&who, &none), (&none, &used)], "{found:?}");
+    it_gets_its_next_certificate(mesh, &dir, &mut connected).await?;
     what_is_revoked_is_cut_off(mesh, (&mut connected, &device)).await?;
     running.kill()
+}
+
+/// Under load by its device, whose session and link stay open; the new pair is what the node shows from then on.
+async fn it_gets_its_next_certificate(
+    mesh: &Mesh,
+    dir: &Path,
+    connected: &mut Device,
+) -> Result<()> {
+    let shown = || -> Result<Peer> {
+        let der = CertificateDer::from_pem_file(dir.join("node.pem"));
+        Ok(Peer::from_cert(
+            &der.map_err(|_| anyhow!("no certificate"))?,
+        )?)
+    };
+    let (before, begun) = (shown()?.serial, Instant::now());
+    let renewed = Command::new(binary::medmesh())
+        .args(["edge", "renew", "--config"])
+        .arg(dir.join("edge.toml"))
+        .output()?;
+    ensure!(renewed.status.success(), "{renewed:?}");
+    println!("a new key and its certificate: {:.2?}", begun.elapsed());
+    ensure!(
+        shown()?.serial != before,
+        "the certificate is the former one"
+    );
+    let reading = json!({"code": "2951-2", "value": VALUE + 1.0, "unit": "mmol/L"});
+    let message = json!({"epoch": 1, "seq": 2, "time": mesh.time()?, "readings": [reading]});
+    connected.publish(&message).await?;
+    let again = Command::new(binary::medmesh())
+        .args(["edge", "renew", "--config"])
+        .arg(dir.join("edge.toml"))
+        .output()?;
+    let why = String::from_utf8_lossy(&again.stderr);
+    ensure!(
+        !again.status.success() && why.contains("a moment ago"),
+        "{again:?}"
+    );
+    let rows = mesh.listed("regional:us", ["audit", "list"])?;
+    let noted = rows
+        .iter()
+        .filter(|row| row["decision"] == "enrolled" && row["reason"] == "renewed");
+    ensure!(noted.count() == 1, "the audit log has no row of it");
+    Ok(())
 }
 
 /// The facility has a list of its own, which nobody renews: what the authority revokes comes to it by its link alone.

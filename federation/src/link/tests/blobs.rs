@@ -87,6 +87,7 @@ async fn blobs_arrive_whole_both_ways_on_a_line_that_breaks_and_parcels_go_betwe
         tls: bed.tls(&us),
         outbox: None,
         bulk: Some(Arc::clone(&region.blobs) as _),
+        authority: None,
         tap: None,
     };
     let stop = CancellationToken::new();

@@ -25,6 +25,7 @@ fn door(bed: &Testbed, holder: &Holder, inbox: &Arc<MemInbox>, gate: &Arc<MemGat
         tls: bed.tls(holder),
         outbox: None,
         bulk: None,
+        authority: None,
         tap: None,
     }
 }

@@ -5,7 +5,8 @@ use crate::{
     testbed::{Holder, Testbed, place},
     tls::ReloadingTls,
     wire::{
-        Chunk, Heard, Hello, Lists, Outcome, Parcel, Receipt, Said, Wanted, Welcome,
+        Chunk, Heard, Hello, Lists, Outcome, Parcel, Receipt, Renewal, Renewed, Said, Wanted,
+        Welcome,
         mesh_client::MeshClient,
         mesh_server::{Mesh, MeshServer},
     },
@@ -83,6 +84,10 @@ impl Mesh for Liar {
         _: Request<Streaming<Lists>>,
     ) -> Result<Response<Self::RevocationsStream>, Status> {
         Err(Status::unimplemented("an earlier version"))
+    }
+
+    async fn renew(&self, _: Request<Renewal>) -> Result<Response<Renewed>, Status> {
+        Err(Status::unimplemented("renew"))
     }
 
     async fn meet(&self, _: Request<Hello>) -> Result<Response<Welcome>, Status> {

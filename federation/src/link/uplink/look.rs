@@ -11,6 +11,7 @@ use crate::{
 use std::{future::Future, time::Duration};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsConnector;
+use tonic::transport::Channel;
 use types::{Place, Timestamp};
 
 /// A place that does not answer by then is not there.
@@ -26,16 +27,7 @@ pub async fn look(
     there: &Place,
     tls: &ReloadingTls,
 ) -> Result<Option<Timestamp>, LinkError> {
-    let (host, port) = host_and_port(url)?;
-    let connector = TlsConnector::from(tls.client_mtls(there)?);
-    let dial = async {
-        let tcp = TcpStream::connect((host.as_str(), port)).await?;
-        connector.connect(ReloadingTls::server_name(), tcp).await
-    };
-    let stream = within(LOOK_TIMEOUT, dial)
-        .await?
-        .map_err(LinkError::Connect)?;
-    let mut client = MeshClient::new(channel(stream).await?);
+    let mut client = connect(url, there, tls).await?;
     let asked = within(HANDSHAKE_TIMEOUT, client.fetch(Wanted::default())).await?;
     let metadata = match asked {
         Ok(answer) => answer.metadata().clone(),
@@ -54,7 +46,31 @@ pub async fn look(
     Ok(date.and_then(http_date))
 }
 
-async fn within<T>(limit: Duration, step: impl Future<Output = T>) -> Result<T, LinkError> {
+/// A connection of its own to the node at `there`, beside the link.
+///
+/// # Errors
+/// [`LinkError`]: it is not there, or is another.
+pub(in crate::link) async fn connect(
+    url: &str,
+    there: &Place,
+    tls: &ReloadingTls,
+) -> Result<MeshClient<Channel>, LinkError> {
+    let (host, port) = host_and_port(url)?;
+    let connector = TlsConnector::from(tls.client_mtls(there)?);
+    let dial = async {
+        let tcp = TcpStream::connect((host.as_str(), port)).await?;
+        connector.connect(ReloadingTls::server_name(), tcp).await
+    };
+    let stream = within(LOOK_TIMEOUT, dial)
+        .await?
+        .map_err(LinkError::Connect)?;
+    Ok(MeshClient::new(channel(stream).await?))
+}
+
+pub(in crate::link) async fn within<T>(
+    limit: Duration,
+    step: impl Future<Output = T>,
+) -> Result<T, LinkError> {
     let done = timeout(limit, step).await;
     done.map_err(|_| LinkError::Timeout(limit))
 }

@@ -160,6 +160,7 @@ impl Node {
             tls: holder.tls.clone(),
             outbox: Some(Arc::new(self.ledger.clone())),
             bulk: Some(self.blobs.clone()),
+            authority: None,
             tap: None,
         }
     }

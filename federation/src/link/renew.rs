@@ -1,0 +1,224 @@
+//! A node's next certificate, over the link: before the one ends with which it came, it draws a new key and asks the
+//! authority beside the tier above. Connections that are open stay; those that follow use the new pair.
+//!
+//! The authority signs for whoever proves the key of a certificate that it issued itself ([`crate::pki::Ca::rotate_if`]);
+//! what is answered is put in place only if it is this node's, of this mesh, for the new key. A facility that was offline
+//! until its certificate ended joins anew, with a kit.
+use super::{HANDSHAKE_TIMEOUT, LinkError, uplink::connect, uplink::within};
+use crate::{
+    identity::{Identity, Peer},
+    pki::{self, MAX_REQUEST_BYTES, PkiError, renewal},
+    tls::{ReloadingTls, TimeSource},
+    wire::Renewal,
+};
+use async_trait::async_trait;
+use ed25519_dalek::SigningKey;
+use rustls::{
+    crypto::ring::sign::any_ecdsa_type,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    sign::CertifiedKey,
+};
+use std::{path::PathBuf, sync::Arc, time::Duration};
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Status};
+use types::{Place, Timestamp};
+
+/// A certificate is renewed once this part of its life is left: of 90 days 30, in which every try may fail but one.
+const LEFT_PART: i64 = 3;
+/// How often a node looks whether that time has come, and tries again when it failed.
+pub const LOOK: Duration = Duration::from_secs(3_600);
+
+/// The authority beside a node, for nodes that have business there.
+#[async_trait]
+pub trait Renews: Send + Sync + 'static {
+    /// The next certificate of the node at a place (PEM).
+    ///
+    /// # Errors
+    /// Why there is none.
+    async fn renew(&self, who: &Place, asked: Renewal) -> Result<String, NotRenewed>;
+}
+
+/// Why a node gets no certificate.
+#[derive(Debug, thiserror::Error)]
+pub enum NotRenewed {
+    /// The authority's word.
+    #[error("{0}")]
+    Refused(String),
+    /// It got one a moment ago.
+    #[error("a certificate was given a moment ago: ask again in a minute")]
+    Later,
+    /// Something failed there.
+    #[error("the authority cannot sign now")]
+    Failed,
+}
+
+impl From<NotRenewed> for Status {
+    fn from(error: NotRenewed) -> Self {
+        let code = match &error {
+            NotRenewed::Refused(_) => Code::FailedPrecondition,
+            NotRenewed::Later => Code::ResourceExhausted,
+            NotRenewed::Failed => Code::Internal,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+/// Why a node goes on with the certificate that it has.
+#[derive(Debug, thiserror::Error)]
+pub enum RenewError {
+    /// The tier above was not reached.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// Own files could not be read or written, or are none.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    /// The tier above said no.
+    #[error("{code}: {says}")]
+    Refused {
+        /// Its gRPC code.
+        code: Code,
+        /// Its reason.
+        says: String,
+    },
+    /// The answer is not the certificate that was asked for. Nothing was changed.
+    #[error("what came is {0}; nothing was changed")]
+    Unfit(&'static str),
+    /// The work ended without a result.
+    #[error("the files were not written")]
+    Unfinished,
+}
+
+/// What a node renews its certificate with.
+#[derive(Clone)]
+pub struct Renewing {
+    /// `https://host:port` of the tier above.
+    pub url: String,
+    /// Who answers there.
+    pub there: Place,
+    /// The certificates in use.
+    pub tls: Arc<ReloadingTls>,
+    /// The certificate's file.
+    pub cert: PathBuf,
+    /// Its key's.
+    pub key: PathBuf,
+    /// With what the node signs receipts: it is in the next certificate too.
+    pub signing: SigningKey,
+}
+
+impl Renewing {
+    /// Draws a key, gets a certificate for it, and puts both in place: until when it holds.
+    ///
+    /// # Errors
+    /// [`RenewError`]; key and certificate are as they were.
+    pub async fn renew(&self) -> Result<Timestamp, RenewError> {
+        let files = (self.cert.clone(), self.key.clone());
+        let reading = move || renewal::current(&files.0, &files.1);
+        let (certificate, key) = blocking(reading).await?;
+        let me = self.tls.me().identity;
+        let new = pki::new_key_and_csr(&me, Some(&self.signing))?;
+        let asked = Renewal {
+            certificate,
+            proof: pki::rotation_proof(&key, &new.csr_pem)?.into(),
+            request: new.csr_pem,
+        };
+        let mut client = connect(&self.url, &self.there, &self.tls).await?;
+        let answered = within(HANDSHAKE_TIMEOUT, client.renew(asked)).await?;
+        let renewed = answered.map_err(|status| RenewError::Refused {
+            code: status.code(),
+            says: status.message().to_owned(),
+        })?;
+        let pem = renewed.into_inner().certificate;
+        let until = self.fits(&me, &pem, &new.key_pem)?;
+        let files = (self.cert.clone(), self.key.clone());
+        let writing = move || renewal::replace((&files.0, &files.1), &pem, &new.key_pem);
+        blocking(writing).await?;
+        Ok(until)
+    }
+
+    /// Until when a certificate holds that is this node's, of this mesh, for that key.
+    fn fits(&self, me: &Identity, pem: &str, key_pem: &str) -> Result<Timestamp, RenewError> {
+        let der = CertificateDer::from_pem_slice(pem.as_bytes());
+        let der = der.map_err(|_| RenewError::Unfit("no certificate"))?;
+        let peer = Peer::from_cert(&der).map_err(|_| RenewError::Unfit("no node's certificate"))?;
+        if peer.identity != *me {
+            return Err(RenewError::Unfit("another node's certificate"));
+        }
+        let signs = me
+            .place()
+            .and_then(|here| self.tls.signing_key_of(here, &der));
+        if signs != Some(self.signing.verifying_key()) {
+            let what = "no certificate of this mesh for this node's signing key";
+            return Err(RenewError::Unfit(what));
+        }
+        let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).ok();
+        let key = key.and_then(|key| any_ecdsa_type(&key).ok());
+        let pair = key.map(|key| CertifiedKey::new(vec![der], key));
+        match pair.map(|pair| pair.keys_match()) {
+            Some(Ok(())) => Ok(peer.not_after),
+            _ => Err(RenewError::Unfit("a certificate of another key")),
+        }
+    }
+
+    /// Renews the certificate whenever that is due, until stopped. `now` is real time.
+    pub async fn keep(self, now: TimeSource, stop: CancellationToken) {
+        loop {
+            if is_due(&self.tls, now()) {
+                self.try_once().await;
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(LOOK) => {}
+            }
+        }
+    }
+
+    async fn try_once(&self) {
+        let until = self.tls.me().not_after;
+        let result = match self.renew().await {
+            Ok(until) => {
+                tracing::info!(%until, "the node has its next certificate");
+                "done"
+            }
+            Err(RenewError::Refused {
+                code: Code::Unimplemented,
+                ..
+            }) => {
+                tracing::warn!(%until, "the certificate ends, and there is no authority above: its operator must renew it");
+                "nobody"
+            }
+            Err(error) => {
+                tracing::warn!(%error, %until, "the certificate is not renewed yet");
+                "failed"
+            }
+        };
+        metrics::counter!("medmesh_certificate_renewals_total", "result" => result).increment(1);
+    }
+}
+
+/// Whether so little of the life of a node's certificate is left that it is to be renewed.
+#[must_use]
+pub fn is_due(tls: &ReloadingTls, now: Timestamp) -> bool {
+    let me = tls.me();
+    let life = me.not_after.0.saturating_sub(me.not_before.0);
+    now.0 >= me.not_after.0.saturating_sub(life / LEFT_PART)
+}
+
+/// The answer of the side that has the authority.
+pub(super) async fn answer(
+    authority: Option<Arc<dyn Renews>>,
+    who: &Place,
+    asked: Renewal,
+) -> Result<String, Status> {
+    let authority = authority.ok_or_else(|| Status::unimplemented("there is no authority here"))?;
+    if asked.certificate.len().max(asked.request.len()) > MAX_REQUEST_BYTES {
+        return Err(Status::invalid_argument("longer than any request"));
+    }
+    Ok(authority.renew(who, asked).await?)
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, PkiError> + Send + 'static,
+) -> Result<T, RenewError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    Ok(done.map_err(|_| RenewError::Unfinished)??)
+}

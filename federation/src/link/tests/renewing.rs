@@ -1,0 +1,132 @@
+//! A node gets its next certificate over a real link, from a real authority, and takes nothing else for it.
+use super::{EDGE, Edge, LinkState, US, edge, region_with};
+use crate::{
+    link::renew::{NotRenewed, RenewError, Renewing, Renews, is_due},
+    pki::NODE_DAYS,
+    testbed::{Holder, NOW, Testbed, eventually, node, place},
+    wire::Renewal,
+};
+use async_trait::async_trait;
+use std::{fs, net::SocketAddr, sync::Arc};
+use types::{Place, Timestamp};
+
+/// The authority of the bed, which answers what a test wants.
+struct Authority {
+    bed: Arc<Testbed>,
+    /// What is made of its answer.
+    then: fn(&Testbed, String) -> String,
+}
+
+#[async_trait]
+impl Renews for Authority {
+    async fn renew(&self, who: &Place, asked: Renewal) -> Result<String, NotRenewed> {
+        assert_eq!(*who, place(EDGE));
+        let now = (self.bed.time())();
+        let shown = (&*asked.certificate, &*asked.request, &asked.proof[..]);
+        let pem = self
+            .bed
+            .ca
+            .rotate_if(shown, now, &mut rand::rng(), |_, _| true);
+        let pem = pem.map_err(|error| NotRenewed::Refused(error.to_string()))?;
+        Ok((self.then)(&self.bed, pem))
+    }
+}
+
+fn renewing(bed: &Testbed, holder: &Holder, to: SocketAddr) -> Renewing {
+    Renewing {
+        url: format!("https://{to}"),
+        there: place(US),
+        tls: bed.tls(holder),
+        cert: holder.paths.cert.clone(),
+        key: holder.paths.key.clone(),
+        signing: holder.key.clone(),
+    }
+}
+
+fn is_up(link: &Edge) -> bool {
+    matches!(*link.state.borrow(), LinkState::Up { .. })
+}
+
+fn files(holder: &Holder) -> [Vec<u8>; 2] {
+    [&holder.paths.cert, &holder.paths.key].map(|path| fs::read(path).unwrap())
+}
+
+#[tokio::test]
+async fn a_node_gets_its_next_certificate_while_its_link_stays_up() {
+    let bed = Arc::new(Testbed::new());
+    let (upper, lower) = (bed.holder(&node(US)), bed.holder(&node(EDGE)));
+    let authority = Arc::new(Authority {
+        bed: bed.clone(),
+        then: |_, pem| pem,
+    });
+    let region = region_with(&bed, &upper, Some(authority)).await;
+    let link = edge(&bed, &lower, region.address, US);
+    eventually("the link is up", || is_up(&link)).await;
+    let renewing = renewing(&bed, &lower, region.address);
+    let before = (renewing.tls.me(), files(&lower));
+    assert!(!is_due(&renewing.tls, before.0.not_before));
+    let until = before.0.not_after;
+    assert!(is_due(&renewing.tls, until.plus_days(-NODE_DAYS / 3)));
+    bed.set(NOW.plus_days(70));
+    let new = renewing.renew().await.unwrap();
+    assert!(new > until, "{new} {until}");
+    let after = files(&lower);
+    assert!(after.iter().zip(&before.1).all(|(new, old)| new != old));
+    let reopened = bed.tls(&lower).me();
+    assert_eq!(reopened.not_after, new);
+    assert_eq!(reopened.key, before.0.key, "it signs receipts as before");
+    assert!(is_up(&link), "the open link stays");
+    // With the new pair it is let in, long after the old one ended.
+    bed.set(until.plus_days(1));
+    assert!(bed.tls(&lower).me().not_after > until);
+    link.stop.cancel();
+    region.stop.cancel();
+}
+
+#[tokio::test]
+async fn what_is_no_certificate_of_this_node_for_its_new_key_changes_nothing() {
+    let answers: [fn(&Testbed, String) -> String; 4] = [
+        |_, _| "nothing".into(),
+        |bed, _| read(&bed.holder(&node("edge/us/us/us-f2"))),
+        |bed, _| read(&bed.holder(&node(EDGE))),
+        |_, pem| pem.replace("BEGIN", "BEGUN"),
+    ];
+    for (at, then) in answers.into_iter().enumerate() {
+        let bed = Arc::new(Testbed::new());
+        let (upper, lower) = (bed.holder(&node(US)), bed.holder(&node(EDGE)));
+        let authority = Arc::new(Authority {
+            bed: bed.clone(),
+            then,
+        });
+        let region = region_with(&bed, &upper, Some(authority)).await;
+        let before = files(&lower);
+        let said = renewing(&bed, &lower, region.address).renew().await;
+        assert!(matches!(said, Err(RenewError::Unfit(_))), "{at}: {said:?}");
+        assert_eq!(files(&lower), before, "{at}");
+        region.stop.cancel();
+    }
+}
+
+fn read(holder: &Holder) -> String {
+    fs::read_to_string(&holder.paths.cert).unwrap()
+}
+
+#[tokio::test]
+async fn where_no_authority_is_the_node_is_told_so() {
+    let bed = Testbed::new();
+    let (upper, lower) = (bed.holder(&node(US)), bed.holder(&node(EDGE)));
+    let region = region_with(&bed, &upper, None).await;
+    let said = renewing(&bed, &lower, region.address).renew().await;
+    let code = tonic::Code::Unimplemented;
+    assert!(
+        matches!(&said, Err(RenewError::Refused { code: found, .. }) if *found == code),
+        "{said:?}"
+    );
+    region.stop.cancel();
+}
+
+impl Testbed {
+    fn set(&self, to: Timestamp) {
+        self.now.store(to.0, std::sync::atomic::Ordering::SeqCst);
+    }
+}

@@ -1,0 +1,160 @@
+//! Who gets a next certificate, who does not, and what is written down of it.
+use super::*;
+use federation::{
+    audit::{Decision, Log, Signer},
+    policy::Rules,
+};
+use std::time::Duration;
+
+const HERE: &str = "regional/us/us";
+const FACILITY: &str = "edge/us/us/us-f1";
+
+/// An authority with a clock to set.
+struct Bed {
+    dir: tempfile::TempDir,
+    ca: Ca,
+    authority: Authority,
+    now: Arc<Mutex<Timestamp>>,
+}
+
+/// What a node has: certificate, key, and the key with which it signs.
+struct Holder {
+    identity: Identity,
+    cert: String,
+    key: String,
+    signing: SigningKey,
+}
+
+fn bed() -> Bed {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("pki");
+    let begin = Clock::new(None).real();
+    let ca = Ca::init(&path, begin).unwrap();
+    let here: Place = HERE.parse().unwrap();
+    let signer = Signer::new(&here, SigningKey::from_bytes(&[7; 32]));
+    let now = Arc::new(Mutex::new(begin));
+    let time: TimeSource = {
+        let now = now.clone();
+        Arc::new(move || *now.lock())
+    };
+    let (file, rules) = (dir.path().join("ledger.db"), Rules::builtin().unwrap());
+    let ledger = Ledger::open(&file, here.clone(), rules, signer, time.clone()).unwrap();
+    let authority = Authority {
+        dir: path,
+        here,
+        now: time,
+        ledger,
+        given: Arc::default(),
+    };
+    Bed {
+        dir,
+        ca,
+        authority,
+        now,
+    }
+}
+
+impl Bed {
+    fn holder(&self, place: &str, key: u8) -> Holder {
+        let identity = Identity::Node(place.parse().unwrap());
+        let signing = SigningKey::from_bytes(&[key; 32]);
+        let (now, mut rng) = (*self.now.lock(), rand::rng());
+        let ttl = Duration::from_secs(60);
+        let code = self.ca.invite(&identity, &[], ttl, now, &mut rng).unwrap();
+        let new = pki::new_key_and_csr(&identity, Some(&signing)).unwrap();
+        let cert = self.ca.enrol(&code, &new.csr_pem, now, &mut rng).unwrap();
+        Holder {
+            identity,
+            cert,
+            key: new.key_pem,
+            signing,
+        }
+    }
+
+    async fn ask(&self, who: &str, asked: Renewal) -> Result<String, NotRenewed> {
+        self.authority.renew(&who.parse().unwrap(), asked).await
+    }
+
+    fn later(&self) {
+        let mut now = self.now.lock();
+        *now = now.plus_ms(EVERY_MS);
+    }
+
+    fn rows(&self) -> Vec<Entry> {
+        let log = Log::open(&self.dir.path().join("ledger.db")).unwrap();
+        let rows = log.list(0, 100).unwrap().into_iter();
+        rows.map(|(_, entry)| entry)
+            .filter(|entry| entry.decision() == Decision::Enrolled)
+            .collect()
+    }
+}
+
+impl Holder {
+    fn asks(&self) -> Renewal {
+        let new = pki::new_key_and_csr(&self.identity, Some(&self.signing)).unwrap();
+        Renewal {
+            certificate: self.cert.clone(),
+            proof: pki::rotation_proof(&self.key, &new.csr_pem).unwrap().into(),
+            request: new.csr_pem,
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_facility_gets_its_next_certificate_once_a_minute_and_the_log_has_each() {
+    let bed = bed();
+    let holder = bed.holder(FACILITY, 1);
+    let pem = bed.ask(FACILITY, holder.asks()).await.unwrap();
+    let rows = bed.rows();
+    let who = holder.identity.to_uri();
+    assert_eq!(rows.len(), 1);
+    assert_eq!((rows[0].from(), rows[0].reason()), (&*who, "renewed"));
+    assert!(
+        bed.ca
+            .list()
+            .unwrap()
+            .iter()
+            .any(|issued| issued.pem == pem)
+    );
+    let again = bed.ask(FACILITY, holder.asks()).await;
+    assert!(matches!(again, Err(NotRenewed::Later)), "{again:?}");
+    bed.later();
+    bed.ask(FACILITY, holder.asks()).await.unwrap();
+    assert_eq!(bed.rows().len(), 2);
+}
+
+#[tokio::test]
+async fn nobody_gets_a_certificate_by_what_is_not_its_own_or_no_longer_holds() {
+    let bed = bed();
+    let (holder, other) = (bed.holder(FACILITY, 1), bed.holder("edge/us/us/us-f2", 2));
+    let issued = bed.ca.list().unwrap().len();
+    let mut stolen = other.asks();
+    stolen.certificate.clone_from(&holder.cert);
+    let mut unproven = holder.asks();
+    unproven.proof = vec![0; 64].into();
+    let mut foreign = holder.asks();
+    foreign.request = other.asks().request;
+    foreign.proof = pki::rotation_proof(&holder.key, &foreign.request)
+        .unwrap()
+        .into();
+    let broken = Renewal::default();
+    // One that the link brought as another place than its certificate names.
+    let anothers = other.asks();
+    for asked in [stolen, unproven, foreign, broken, anothers] {
+        let refused = bed.ask(FACILITY, asked).await;
+        assert!(refused.is_err(), "{refused:?}");
+        bed.later();
+    }
+    let serial = bed.ca.list().unwrap()[0].serial.clone();
+    let now = *bed.now.lock();
+    bed.ca
+        .revoke(&serial, pki::Reason::KeyCompromise, now)
+        .unwrap();
+    let revoked = bed.ask(FACILITY, holder.asks()).await;
+    assert!(
+        matches!(revoked, Err(NotRenewed::Refused(_))),
+        "{revoked:?}"
+    );
+    assert_eq!(bed.ca.list().unwrap().len(), issued);
+    assert_eq!(bed.rows().len(), 0);
+}
