@@ -5,9 +5,9 @@
 )]
 use crate::fault::Verdict;
 use rusqlite::ffi::{
-    SQLITE_CONFIG_MEMSTATUS, SQLITE_FULL, SQLITE_IOERR_FSYNC, SQLITE_IOERR_WRITE, SQLITE_OK,
-    SQLITE_OPEN_MAIN_DB, SQLITE_OPEN_MAIN_JOURNAL, SQLITE_OPEN_WAL, sqlite3_config, sqlite3_file,
-    sqlite3_io_methods, sqlite3_vfs, sqlite3_vfs_find, sqlite3_vfs_register,
+    SQLITE_FULL, SQLITE_IOERR_FSYNC, SQLITE_IOERR_WRITE, SQLITE_OK, SQLITE_OPEN_MAIN_DB,
+    SQLITE_OPEN_MAIN_JOURNAL, SQLITE_OPEN_WAL, sqlite3_file, sqlite3_io_methods, sqlite3_vfs,
+    sqlite3_vfs_find, sqlite3_vfs_register,
 };
 use std::{
     ffi::{CStr, CString, c_char, c_int, c_void},
@@ -61,9 +61,6 @@ pub(crate) fn register(name: &'static str, disks: &'static dyn Disks, as_default
     // SAFETY: the unix file system is there for the life of the process; the copy and its data are leaked, and its
     // functions get the unix file system wherever they look at it.
     unsafe {
-        // Every allocation would take a lock of the process to be counted, and tests simulate on many threads at once.
-        // SQLite refuses it once it is in use; then it counts.
-        let _counts = sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0 as c_int);
         let unix = sqlite3_vfs_find(c"unix".as_ptr());
         let base = Box::leak(Box::new(Base { unix, disks }));
         let mut vfs = *unix;

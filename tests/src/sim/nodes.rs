@@ -267,6 +267,7 @@ pub fn door(here: &Place, ledger: &Ledger, apply: impl Apply) -> Result<Door> {
         tls: Ground::get()?.tls.clone(),
         outbox: None,
         bulk: None,
+        authority: None,
         tap: None,
     })
 }
