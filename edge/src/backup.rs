@@ -15,21 +15,29 @@ fn open(data_dir: &Path, key_file: &Path) -> Result<Connection, StoreError> {
     store::open_beside(data_dir, &key)
 }
 
-/// Writes what the store of a data directory holds at one instant into a new file, encrypted as it is.
+/// The names of a facility's encrypted files: its store, and the copy of it that its FHIR stands on.
+pub const FILES: [&str; 2] = [store::Store::FILE, crate::fhir::FILE];
+
+fn open_file(data_dir: &Path, key_file: &Path, name: &str) -> Result<Connection, StoreError> {
+    let key = store::read_facility_key(key_file)?;
+    store::open_file(data_dir, &key, name)
+}
+
+/// Writes what an encrypted file ([`FILES`]) of a data directory holds at one instant into a new file, encrypted as it is.
 ///
 /// # Errors
-/// The store cannot be opened with that key, or the file not be written.
-pub fn copy(data_dir: &Path, key_file: &Path, to: &Path) -> Result<(), StoreError> {
-    let store = open(data_dir, key_file)?;
+/// The file cannot be opened with that key, or the new one not be written.
+pub fn copy(data_dir: &Path, key_file: &Path, name: &str, to: &Path) -> Result<(), StoreError> {
+    let store = open_file(data_dir, key_file, name)?;
     storage::copy::copy(&store, to).map_err(|error| unreadable("copy the store", &error))
 }
 
-/// What is wrong with the store of a data directory; none when it is whole.
+/// What is wrong with an encrypted file ([`FILES`]) of a data directory; none when it is whole.
 ///
 /// # Errors
-/// The store cannot be opened with that key.
-pub fn fault(data_dir: &Path, key_file: &Path) -> Result<Option<String>, StoreError> {
-    let store = open(data_dir, key_file)?;
+/// The file cannot be opened with that key.
+pub fn fault(data_dir: &Path, key_file: &Path, name: &str) -> Result<Option<String>, StoreError> {
+    let store = open_file(data_dir, key_file, name)?;
     storage::copy::fault(&store).map_err(|error| unreadable("look through the store", &error))
 }
 

@@ -31,7 +31,11 @@ use federation::{
 };
 use serde::{Deserialize, Deserializer, Serialize};
 use sha2::{Digest, Sha256};
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 use tokio_util::sync::CancellationToken;
 use types::{Phi, Place, Timestamp};
 
@@ -105,12 +109,18 @@ pub(crate) struct Api {
     token: [u8; 32],
 }
 
+/// Where the token of a data directory is.
+#[must_use]
+pub fn token_file(dir: &Path) -> PathBuf {
+    dir.join(TOKEN_FILE)
+}
+
 /// The token of a data directory, drawn when there is none.
 ///
 /// # Errors
 /// The file cannot be written.
 pub fn token(dir: &Path, entropy: store::Entropy) -> Result<String, PkiError> {
-    let path = dir.join(TOKEN_FILE);
+    let path = token_file(dir);
     if let Ok(token) = std::fs::read_to_string(&path)
         && token.len() == 64
     {

@@ -76,6 +76,9 @@ pub struct EdgeConfig {
     /// Which of the facility's own programs hear what is stored, by MQTT; none when left out.
     #[serde(default)]
     pub view: Option<ViewConfig>,
+    /// The facility's own FHIR.
+    #[serde(default)]
+    pub fhir: FhirConfig,
     /// What may be learnt from the facility's records; nothing when left out.
     #[serde(default)]
     pub learning: Option<LearningConfig>,
@@ -90,6 +93,23 @@ pub struct EdgeConfig {
 pub struct ViewConfig {
     /// Their file of rights ([`Viewers::read`](crate::broker::Viewers::read)).
     pub acl: PathBuf,
+}
+
+/// The facility's own FHIR ([`crate::fhir`]). It is always served, to the facility's own tokens.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FhirConfig {
+    /// Size of its file above which its oldest readings go, which the store keeps for as long as its own retention says. A
+    /// reading takes some ten times as much here as in the store.
+    pub max_size: Size,
+}
+
+impl Default for FhirConfig {
+    fn default() -> Self {
+        Self {
+            max_size: Size(4 << 30),
+        }
+    }
 }
 
 /// What may be learnt from the facility's records.

@@ -15,6 +15,9 @@ pub enum EdgeError {
     /// The store.
     #[error("store: {0}")]
     Store(#[from] StoreError),
+    /// The file of the facility's own FHIR.
+    #[error("fhir: {0}")]
+    Fhir(#[from] fhir::store::StoreError),
     /// The certificates.
     #[error("tls: {0}")]
     Tls(#[from] TlsError),

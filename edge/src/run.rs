@@ -10,7 +10,7 @@ use crate::{
     control::{self, Control},
     deliveries,
     error::EdgeError,
-    facility::{Changes, Facility},
+    facility::Changes,
     freshness::{self, Monitor},
     ingest::Journal,
     learning::{self, Learner, TakesAsks},
@@ -18,6 +18,7 @@ use crate::{
     modbus,
     offset::clock_offset,
     pipeline::{Published, Topics, Watched, Witness},
+    serving,
     standing::{Standing, Told},
     store::{self, Bounds, DeviceFacts, Handlers, Store, StoreOptions},
     tasks,
@@ -35,7 +36,7 @@ use federation::{
 use messages::StudyAsk;
 use node::{
     health::Health,
-    https, listeners, shutdown,
+    listeners, shutdown,
     task::{Kind, Tasks},
     telemetry,
 };
@@ -190,7 +191,7 @@ async fn spawn(
     let broker = start_broker(&shared, &tls, journal.clone(), stop.clone()).await?;
     let mut tasks = Tasks::new(stop.clone());
     let writes = control::spawn(&mut tasks, &shared, &broker);
-    let https = serve_https(&mut tasks, &shared, &tls, stop.clone()).await?;
+    let https = serving::serve_https(&mut tasks, &shared, &tls, stop.clone()).await?;
     tasks.spawn(
         "modbus",
         Kind::Critical,
@@ -248,36 +249,6 @@ async fn spawn(
         tasks,
         broker,
     })
-}
-
-/// HTTPS with the node's health and the local API of beds and view: where it listens.
-async fn serve_https(
-    tasks: &mut Tasks,
-    shared: &Shared,
-    tls: &ReloadingTls,
-    stop: CancellationToken,
-) -> Result<SocketAddr, EdgeError> {
-    let listen = shared.config.https.listen;
-    let bound = |source| EdgeError::Listen(listen, source);
-    let listener = listeners::bind(listen).await.map_err(bound)?;
-    let https = listener.local_addr().map_err(bound)?;
-    let token = beds::token(&shared.config.data_dir, store::system_entropy)?;
-    let facility = Facility {
-        store: shared.store.clone(),
-        monitor: shared.monitor.clone(),
-        changes: shared.changes.clone(),
-    };
-    let more = control::api::router(shared.store.clone(), shared.control.clone());
-    let more = more.merge(deliveries::router(
-        shared.store.clone(),
-        shared.blobs.clone(),
-    ));
-    let (guard, here) = (shared.guard.clone(), shared.here.clone());
-    let api = beds::router(facility, guard, here, &token, more);
-    let (server, app) = (tls.server_https()?, shared.health.router().merge(api));
-    let serve = https::serve(listener, server, app, None, stop);
-    tasks.spawn("https", Kind::Critical, serve);
-    Ok(https)
 }
 
 async fn start_broker(

@@ -4,7 +4,7 @@
 //! caller. A commit holds the samples, the parcels made of them for the region, their audit rows and whatever the
 //! crosswalk gained. It is not the controller's path: nothing that must happen within milliseconds waits for it.
 //!
-//! # Tables (schema version 16; the outbox and the audit log are `federation`'s tables in the same file)
+//! # Tables (schema version 21; the outbox and the audit log are `federation`'s tables in the same file)
 //!
 //! | table | a row is | notes |
 //! |---|---|---|
@@ -22,6 +22,7 @@
 //! | `shipped` | how many readings a parcel held | the newest 262,144, to count a gap with |
 //! | `cured` | as which parcel the region took what it had not taken at first | |
 //! | `dataset`, `dataset_part` | a research table of the facility, and a part of its values | see [`crate::dataset`] |
+//! | `feed` | that something of this store changed | in the order of commits, written by triggers; see `feed.rs` |
 //! | `unreadable` | a message that could not be understood | kept in the facility with its reason |
 //! | `command`, `command_mark`, `command_hold`, `device_twin` | commands to devices, the number that was taken last, whose commands are held, what devices report | [`crate::control`] |
 //! | `retained` | the retained message of a topic | with its QoS, the properties of MQTT 5 and when it lapses |
@@ -44,6 +45,7 @@ mod correction;
 mod directory;
 mod draft;
 mod error;
+mod feed;
 mod held;
 pub mod inbox;
 mod job;
@@ -54,6 +56,7 @@ mod outbox;
 mod pack;
 mod parcels;
 mod recall;
+mod research;
 mod resync;
 mod retained;
 mod retention;
@@ -78,6 +81,7 @@ pub use bounds::Bounds;
 pub use correction::Corrected;
 pub use directory::{DeviceEntry, DeviceFacts};
 pub use error::{StoreError, StoreErrorKind};
+pub(crate) use feed::{Changed, InBed, LocalId, LocalIds, Measured, PatientNow, Stays};
 pub use held::Holding;
 pub use inbox::{Commit, Handler, Handlers};
 pub(crate) use journal::WITHDRAWN_FOR_GOOD;
@@ -220,6 +224,8 @@ struct Status {
     resynced: AtomicBool,
     /// How often who lies where has changed.
     beds: AtomicU32,
+    /// How often the choices of patients about research have changed.
+    research: AtomicU32,
     added: Notify,
     /// The store is to meet the region again.
     meet_again: Notify,
@@ -387,6 +393,24 @@ pub(crate) fn open_beside(
         vfs: None,
     };
     file.open_beside()
+}
+
+/// Opens an encrypted file of a facility beside the running node: that of the store, or a copy of it.
+///
+/// # Errors
+/// As [`open_read_only`].
+pub(crate) fn open_file(
+    dir: &Path,
+    facility_key: &Phi<[u8; 32]>,
+    name: &str,
+) -> Result<Connection, StoreError> {
+    let key = key::open_existing(dir, facility_key)?;
+    let open = || {
+        let connection = storage::copy::open(&dir.join(name))?;
+        connection.execute_batch(&schema::first_statements(&key))?;
+        Ok(connection)
+    };
+    open().map_err(StoreError::sqlite("open a file of the facility"))
 }
 
 pub use key::read_facility_key;

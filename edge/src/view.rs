@@ -183,6 +183,8 @@ pub struct PatientStay {
     pub until: Option<Timestamp>,
     /// What is known of the patient without readings.
     pub facts: fl::stays::Facts,
+    /// Whether the patient has opted out of research.
+    pub opted_out: bool,
 }
 
 /// A sample that was stored just now.

@@ -12,6 +12,7 @@
 //! in the letters of a code.
 mod lists;
 
+use crate::consent::{self, OptOut};
 use crate::json::{Json, Object};
 use crate::r4::{Field, Kind, Primitive, R4, Shape};
 use crate::subscription::{BACKPORT, SUBSCRIPTION, topic};
@@ -33,7 +34,7 @@ pub enum Holding {
         /// The year that ages are told from.
         year: i32,
     },
-    /// Everything that is R4, as a facility holds it.
+    /// Everything that is R4, as a facility holds it, but for what it could not keep to.
     Identified,
 }
 
@@ -64,7 +65,7 @@ impl Holding {
     #[must_use]
     pub fn judge(&self, resource: &Json<'_>) -> Vec<Inadmissible> {
         let Self::Pseudonymous { year } = *self else {
-            return Vec::new();
+            return unkept(resource);
         };
         let mut judge = Judge {
             year,
@@ -83,6 +84,17 @@ impl Holding {
             Self::Pseudonymous { .. } => is_uuid(id),
             Self::Identified => true,
         }
+    }
+}
+
+/// What a facility could not keep to, so that it does not take it: an opt-out of nobody whom it knows.
+fn unkept(resource: &Json<'_>) -> Vec<Inadmissible> {
+    match consent::opt_out(resource) {
+        Some(OptOut::OfNobody) => vec![Inadmissible {
+            expression: "Consent.patient".to_owned(),
+            problem: "an opt-out of research names its patient as Patient/id of this server",
+        }],
+        Some(OptOut::Of(_)) | None => Vec::new(),
     }
 }
 

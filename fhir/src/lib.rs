@@ -3,7 +3,7 @@
 //! [`map`] makes resources of readings, [`validate`] decides what may be stored, [`store`] is the port and
 //! [`sqlite`] and [`postgres`] its engines, [`search`] reads queries, [`rest`] serves them. [`r4`] has the
 //! definitions of R4 as tables, and says of the text of any resource whether it is R4; [`admit`] says whether a place may
-//! hold it.
+//! hold it, and [`consent`] whom a Consent opts out of research.
 //!
 //! [`subscription`] says who is told of which changes.
 //!
@@ -16,6 +16,7 @@ compile_error!("MEDMESH_UNGUARDED is for test builds: it lets unchecked text int
 pub mod admit;
 pub mod axis;
 mod conflicts;
+pub mod consent;
 #[cfg(feature = "contract")]
 pub mod contract;
 pub mod fhirpath;

@@ -211,10 +211,21 @@ pub fn profile(code: Code, unit: Unit, of_patient: bool) -> Option<&'static str>
 /// The Observation of a reading.
 #[must_use]
 pub fn observation(reading: &ClinicalReading) -> Observation {
+    let patient = reading.patient.map(|patient| patient.to_string());
+    observation_of(reading, (patient, reading.device.to_string()))
+}
+
+/// The Observation of a reading of a patient and a device that have other ids where it is shown, as at their facility. The
+/// pseudonyms are not looked at, but for whether there is a patient.
+#[must_use]
+pub fn observation_of(
+    reading: &ClinicalReading,
+    (patient, device): (Option<String>, String),
+) -> Observation {
     let info = reading.code.info();
     let uid = reading.uid.to_string();
-    let device = format!("Device/{}", reading.device);
-    let subject = match reading.patient {
+    let device = format!("Device/{device}");
+    let subject = match &patient {
         Some(patient) => format!("Patient/{patient}"),
         None => device.clone(),
     };
@@ -228,7 +239,7 @@ pub fn observation(reading: &ClinicalReading) -> Observation {
     Observation {
         id: uid.clone(),
         meta: Meta {
-            profile: profile(reading.code, reading.unit, reading.patient.is_some())
+            profile: profile(reading.code, reading.unit, patient.is_some())
                 .into_iter()
                 .collect(),
             security: Vec::new(),

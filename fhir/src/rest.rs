@@ -156,13 +156,16 @@ pub fn offered(kind: ResourceType) -> &'static [Interaction] {
     }
 }
 
+/// A parameter of [`Granted::only`] alone: nothing of the Patient of that id is shown, whatever is asked for.
+pub const WITHOUT: &str = "_without";
+
 /// What a token lets its bearer do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Granted {
     /// Whose token it is.
     pub reader: Reader,
     /// Search parameters, as in a query: only what any of them finds may be read, or written. Everything when there are
-    /// none.
+    /// none. Beside those of R4, [`WITHOUT`] takes what is of a patient out.
     pub only: Vec<String>,
 }
 
@@ -222,7 +225,7 @@ pub trait Authorize: Send + Sync + 'static {
     }
 }
 
-/// The API of one region.
+/// The API of one place.
 #[derive(Clone)]
 pub struct FhirApi {
     /// Where the resources are.
@@ -233,8 +236,8 @@ pub struct FhirApi {
     pub access: Arc<dyn AccessLog>,
     /// The public base, such as `https://region.example/fhir`, without a slash at the end.
     pub base: String,
-    /// Where clients get tokens, for the CapabilityStatement.
-    pub token_url: String,
+    /// Where clients get tokens, for the CapabilityStatement; none where they are given them by hand.
+    pub token_url: Option<String>,
     /// Real time, for the prefix `ap`.
     pub now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     /// Whether the region may say now when it stored a resource (profile `limited`).

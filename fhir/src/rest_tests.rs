@@ -141,7 +141,7 @@ fn api_over(
         authorize: Arc::new(ByName),
         access: log,
         base: "https://region.example/fhir".into(),
-        token_url: "https://region.example/auth/token".into(),
+        token_url: Some("https://region.example/auth/token".into()),
         now: Arc::new(|| Timestamp(1_800_000_000_000)),
         true_times: Arc::new(move || limited),
         seal: Seal::of_secret(b"secret"),

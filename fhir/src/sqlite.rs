@@ -1,8 +1,11 @@
 //! The embedded engine: one SQLite file, one writer thread with group commit, a few readers.
 //!
-//! Not encrypted: what is stored is pseudonymous, and the disk of a regional node is the operator's to encrypt.
+//! Not encrypted in a region, where what is stored is pseudonymous, and the disk is the operator's to encrypt. At a
+//! facility the file is encrypted as its other ones are ([`SqliteStore::open_after`]), and what it shows of the
+//! facility's own store is kept in it by [`SqliteStore::project`].
 mod events;
 mod general;
+mod projection;
 mod query;
 mod writer;
 
@@ -16,6 +19,7 @@ use crate::store::{
 use crate::subscription::{Event, EventStore, Progress, Standing};
 use async_trait::async_trait;
 use parking_lot::Mutex;
+pub use projection::{PLACE, Projection, Step};
 use rusqlite::{Connection, ErrorCode, InterruptHandle, OpenFlags, OptionalExtension, Row, params};
 use std::{
     path::{Path, PathBuf},
@@ -95,6 +99,7 @@ pub struct SqliteStore {
     /// Changes with events that were written.
     noted: watch::Sender<u64>,
     path: PathBuf,
+    first: Arc<str>,
     readers: Arc<Mutex<Vec<Connection>>>,
     permits: Arc<Semaphore>,
 }
@@ -105,11 +110,21 @@ impl SqliteStore {
     /// # Errors
     /// [`Kind::Refused`] for a schema that is newer than this binary, otherwise by what the engine says.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let writer = connect(path, OpenFlags::default())?;
+        Self::open_after(path, "")
+    }
+
+    /// The same for a file whose every connection begins with these statements: the key of an encrypted one.
+    ///
+    /// # Errors
+    /// As [`SqliteStore::open`]; [`Kind::Corrupt`] also with another key than the file was made with.
+    pub fn open_after(path: &Path, first: &str) -> Result<Self, StoreError> {
+        let first: Arc<str> = first.into();
+        let writer = connect(path, OpenFlags::default(), &first)?;
         migrate(&writer)?;
         let (jobs, queue) = mpsc::channel(QUEUE);
         let (alive, watched) = watch::channel(());
-        let again = |path: &Path| connection(path, OpenFlags::default());
+        let key = Arc::clone(&first);
+        let again = move |path: &Path| connection(path, OpenFlags::default(), &key);
         let noted = watch::Sender::new(0);
         let telling = noted.clone();
         let file = Reopening::new(path, writer, again);
@@ -132,6 +147,7 @@ impl SqliteStore {
             writer: watched,
             noted,
             path: path.to_owned(),
+            first,
             readers: Arc::default(),
             permits: Arc::new(Semaphore::new(READERS)),
         })
@@ -157,7 +173,7 @@ impl SqliteStore {
             .await
             .map_err(closed)?;
         let readers = Arc::clone(&self.readers);
-        let path = self.path.clone();
+        let (path, first) = (self.path.clone(), Arc::clone(&self.first));
         let asked = Asked::default();
         let running = Arc::clone(&asked.0);
         let result = tokio::task::spawn_blocking(move || {
@@ -165,7 +181,7 @@ impl SqliteStore {
             // Opened when it is first needed, and again when it was left in doubt.
             let reader = match readers.lock().pop() {
                 Some(reader) => reader,
-                None => match connection(&path, OpenFlags::SQLITE_OPEN_READ_ONLY) {
+                None => match connection(&path, OpenFlags::SQLITE_OPEN_READ_ONLY, &first) {
                     Ok(reader) => reader,
                     Err(error) => return Err(error),
                 },
@@ -199,13 +215,14 @@ impl Drop for Asked {
     }
 }
 
-fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
-    connection(path, flags).map_err(|error| failed("open", &error))
+fn connect(path: &Path, flags: OpenFlags, first: &str) -> Result<Connection, StoreError> {
+    connection(path, flags, first).map_err(|error| failed("open", &error))
 }
 
-fn connection(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
+fn connection(path: &Path, flags: OpenFlags, first: &str) -> rusqlite::Result<Connection> {
     let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
     let connection = Connection::open_with_flags(path, flags)?;
+    connection.execute_batch(first)?;
     connection.busy_timeout(BUSY)?;
     connection.set_prepared_statement_cache_capacity(64);
     if !flags.contains(OpenFlags::SQLITE_OPEN_READ_ONLY) {

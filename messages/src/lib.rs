@@ -61,6 +61,7 @@ macro_rules! kinds {
 kinds! {
     ReadingBatch is Pseudonymous, it holds it.readings.len();
     Correction is Pseudonymous, it holds it.batch.as_ref().map_or(0, |batch| batch.readings.len());
+    ResearchChoices is Pseudonymous, it holds it.choices.len();
     DeviceRecords is DeviceMetadata, it holds it.devices.len();
     AuditCheckpoint is AuditCheckpoint, it holds it.heads.len();
     StudyRound is ModelRelease, _it holds 1_u32;

@@ -1,4 +1,5 @@
 //! `/api/v1` of the region: its devices, read only. Errors are problem documents (RFC 9457).
+use crate::choices::Choices;
 use crate::desk::{Desk, Device, MAX_PAGE};
 use axum::{
     Json, Router,
@@ -9,7 +10,7 @@ use axum::{
 };
 use federation::port::{PortError, PortErrorKind};
 use fhir::rest::{
-    Authorize, Denied, FHIR_JSON, Granted, Interaction as FhirInteraction, Reader, unread,
+    Authorize, Denied, FHIR_JSON, Granted, Interaction as FhirInteraction, Reader, WITHOUT, unread,
 };
 use fhir::store::ResourceType;
 use node::{
@@ -18,6 +19,7 @@ use node::{
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::sync::Arc;
 use types::{CatalogId, FacilityId, Label, Timestamp};
 
 /// Devices on a page when the client names no number.
@@ -25,7 +27,14 @@ const DEFAULT_PAGE: u16 = 100;
 
 /// Checks the bearer tokens of this node.
 #[derive(Clone)]
-pub struct Bearer(pub Verifier);
+pub struct Bearer {
+    /// Whose tokens are good.
+    pub verifier: Verifier,
+    /// The clients that read for research.
+    pub research: Arc<[String]>,
+    /// Who opted out of it.
+    pub choices: Choices,
+}
 
 impl Authorize for Bearer {
     fn authorize(
@@ -35,7 +44,7 @@ impl Authorize for Bearer {
         interaction: FhirInteraction,
     ) -> Result<Granted, Denied> {
         let unauthenticated = |error: TokenError| Denied::Unauthenticated(error.challenge());
-        let (client, scopes) = self.0.bearer(headers).map_err(unauthenticated)?;
+        let (client, scopes) = self.verifier.bearer(headers).map_err(unauthenticated)?;
         let needed = match interaction {
             FhirInteraction::Read | FhirInteraction::Vread | FhirInteraction::HistoryInstance => {
                 Interaction::Read
@@ -55,7 +64,7 @@ impl Authorize for Bearer {
         match scopes.over(kind.as_str(), needed) {
             Some(queries) => Ok(Granted {
                 reader,
-                only: queries.into_iter().map(str::to_owned).collect(),
+                only: self.bounded(&client, queries),
             }),
             None => Err(Denied::Forbidden(reader)),
         }
@@ -71,19 +80,46 @@ impl Authorize for Bearer {
     }
 
     fn known(&self, headers: &HeaderMap) -> Result<Reader, Denied> {
-        match self.0.bearer(headers) {
+        match self.verifier.bearer(headers) {
             Ok((client, _)) => Ok(Reader(client.to_string())),
             Err(error) => Err(Denied::Unauthenticated(error.challenge())),
         }
     }
 
     fn imports(&self, headers: &HeaderMap) -> Result<Reader, Denied> {
-        match self.0.bearer(headers) {
+        match self.verifier.bearer(headers) {
             Ok((client, scopes)) if scopes.allow_api("import", Interaction::Create) => {
                 Ok(Reader(client.to_string()))
             }
             Ok((client, _)) => Err(Denied::Forbidden(Reader(client.to_string()))),
             Err(error) => Err(Denied::Unauthenticated(error.challenge())),
+        }
+    }
+}
+
+impl Bearer {
+    /// The search parameters of scopes; for who reads for research also without everybody who opted out of it.
+    fn bounded(&self, client: &str, queries: Vec<&str>) -> Vec<String> {
+        let is_research = self.research.iter().any(|name| name == client);
+        let without: Vec<String> = match is_research {
+            true => self
+                .choices
+                .opted_out()
+                .iter()
+                .map(|id| format!("{WITHOUT}={id}"))
+                .collect(),
+            false => Vec::new(),
+        };
+        if without.is_empty() {
+            return queries.into_iter().map(str::to_owned).collect();
+        }
+        let without = without.join("&");
+        match queries.is_empty() {
+            true => vec![without],
+            false => queries
+                .iter()
+                .map(|query| format!("{query}&{without}"))
+                .collect(),
         }
     }
 }

@@ -283,7 +283,7 @@ impl Region {
             authorize: Arc::new(Everyone),
             access: Arc::new(Elsewhere),
             base: "https://region.example/fhir".into(),
-            token_url: "https://region.example/auth/token".into(),
+            token_url: Some("https://region.example/auth/token".into()),
             now: Arc::new(|| Timestamp(BEGIN)),
             true_times: Arc::new(move || limited),
             seal: Seal::of_secret(b"secret"),

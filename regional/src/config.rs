@@ -45,6 +45,9 @@ pub struct RegionalConfig {
     /// Clients of the FHIR API.
     #[serde(default)]
     pub clients: Vec<ClientConfig>,
+    /// The clients that read for research: nothing of patients who opted out of it at their facility is shown to them.
+    #[serde(default)]
+    pub research_clients: Vec<String>,
     /// Directory of Cedar policies that tighten the rules; built-in ones when left out.
     #[serde(default)]
     pub policies: Option<PathBuf>,
@@ -111,6 +114,12 @@ impl Validate for RegionalConfig {
         problems.extend(within("log", &self.log));
         problems.extend(mesh_clock(self.clock.as_ref(), self.local_mesh));
         problems.extend(within("https", &self.https));
+        for (index, name) in self.research_clients.iter().enumerate() {
+            if self.clients.iter().all(|client| client.client_id != *name) {
+                let key = format!("research_clients[{index}]");
+                problems.push(Problem::new(key, "is no client of the configuration"));
+            }
+        }
         for (index, client) in self.clients.iter().enumerate() {
             problems.extend(within(&format!("clients[{index}]"), client));
         }

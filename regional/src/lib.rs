@@ -8,6 +8,7 @@ mod again;
 mod api;
 #[cfg(all(test, not(medmesh_unguarded)))]
 mod attacker_tests;
+mod choices;
 pub mod config;
 mod control;
 mod decode;

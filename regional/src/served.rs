@@ -24,7 +24,7 @@ use types::Timestamp;
 /// # Errors
 /// When what notifications go to cannot be used.
 pub fn fhir_api(
-    (config, tokens): (&RegionalConfig, &TokenServer),
+    (config, tokens, bearer): (&RegionalConfig, &TokenServer, Bearer),
     (store, bulk): (&Arc<dyn ResourceStore>, Arc<Bulk>),
     log: Reads,
     (now, true_times): (TimeSource, &TrueTimes),
@@ -36,10 +36,10 @@ pub fn fhir_api(
     Ok(FhirApi {
         vantages: Vantages::new(store.clone()),
         store: store.clone(),
-        authorize: Arc::new(Bearer(tokens.verifier())),
+        authorize: Arc::new(bearer),
         access: Arc::new(log),
         base: format!("{origin}/fhir"),
-        token_url,
+        token_url: Some(token_url),
         now,
         true_times: true_times.clone(),
         seal: Seal::of_secret(secret),

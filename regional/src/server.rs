@@ -1,6 +1,6 @@
 //! The regional node as a whole: the door for facilities, the FHIR API, the link to the global node, health, metrics.
 use crate::{
-    api,
+    api, choices,
     config::{FhirStore, RegionalConfig},
     control::{self, Control},
     deliveries::Deliveries,
@@ -94,8 +94,9 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
     let tokens = tokens(&config, https, clock)?;
     let health = Health::new();
     let (log, keeping) = reads(here.clone(), now.clone(), health.optional("reads"));
+    let (bearer, choices) = choices::open(&config, &tokens, &ledger).await?;
     let api = served::fhir_api(
-        (&config, &tokens),
+        (&config, &tokens, bearer),
         (&store, served::open_bulk(&config)?),
         log,
         (now.clone(), &true_times),
@@ -119,7 +120,7 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
     let (tap, intake) = (Tap::from_env(config.local_mesh)?, compared(intake).await);
     let handlers = control::takes(intake.handlers(), &control, &desk)
         .on::<StudyAnswer>(TakesAnswers(learning.clone()));
-    let handlers = deliveries.takes_reports(handlers);
+    let handlers = choices.takes(deliveries.takes_reports(handlers));
     let mut door = door(key, (&ledger, &blobs), handlers, (tls.clone(), tap));
     let mut tasks = Tasks::new(stop);
     enrolment::keep_certificates(&config, (clock, &ledger), &mut door, &mut tasks);

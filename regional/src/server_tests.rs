@@ -59,6 +59,7 @@ fn config(dir: &TempDir, tls: TlsFiles) -> RegionalConfig {
         log: LogConfig::default(),
         clock: None,
         clients: Vec::new(),
+        research_clients: Vec::new(),
         policies: None,
         deid_profile: None,
         device_models: None,

@@ -4,7 +4,7 @@ use super::{
     manifest::{self, Engine, Manifest},
     paths,
     seal::{Opener, Passphrase},
-    take::is_database,
+    take::{encrypted, is_database},
 };
 use crate::command::nodes::{self, Node};
 use anyhow::{Context, Result, anyhow, ensure};
@@ -119,8 +119,8 @@ pub fn check(stage: &Stage) -> Result<()> {
         }
         let whole = node.data_dir.join(&path);
         let fault = match (&node.here, &node.key_file) {
-            (Place::Edge { .. }, Some(key)) if path.ends_with(edge::store::Store::FILE) => {
-                edge::backup::fault(&node.data_dir, key)?
+            (Place::Edge { .. }, Some(key)) if let Some(name) = encrypted(&path) => {
+                edge::backup::fault(&node.data_dir, key, name)?
             }
             _ => storage::copy::fault(&storage::copy::open(&whole)?)?,
         };

@@ -155,8 +155,8 @@ fn write(
 /// A copy of a database of one instant.
 fn copied(node: &Node, from: &Path, to: &Path) -> Result<()> {
     match (&node.here, &node.key_file) {
-        (Place::Edge { .. }, Some(key)) if from.ends_with(edge::store::Store::FILE) => {
-            Ok(edge::backup::copy(&node.data_dir, key, to)?)
+        (Place::Edge { .. }, Some(key)) if let Some(name) = encrypted(from) => {
+            Ok(edge::backup::copy(&node.data_dir, key, name, to)?)
         }
         _ => Ok(storage::copy::copy(&storage::copy::open(from)?, to)?),
     }
@@ -183,6 +183,12 @@ fn in_order(data: &Path) -> Result<Vec<PathBuf>> {
         }
     });
     Ok(found)
+}
+
+/// The name of a database that is encrypted at a facility.
+pub fn encrypted(path: &Path) -> Option<&'static str> {
+    let mut names = edge::backup::FILES.into_iter();
+    names.find(|name| path.ends_with(name))
 }
 
 /// Whether a file is a SQLite database: all of ours end so.

@@ -12,7 +12,7 @@ use crate::{
 };
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use device_fw::sim::config::Source;
-use edge::config::{EdgeConfig, MqttConfig, StoreConfig, UplinkConfig};
+use edge::config::{EdgeConfig, FhirConfig, MqttConfig, StoreConfig, UplinkConfig};
 use federation::{
     identity::Identity,
     link::{look, renew::Renewing},
@@ -259,6 +259,7 @@ fn write_config(kit: &Kit, place: &Place, args: &EnrolArgs, dir: &Path, to: &Pat
         deid_profile: None,
         device_models: None,
         view: None,
+        fhir: FhirConfig::default(),
         learning: None,
         local_mesh: false,
     };

@@ -5,7 +5,7 @@ use super::{
     identity::{
         SIMULATOR, facility_key_file, node_cert, node_key, signing_key_file, study_key_file,
     },
-    plan::{Bus, CLIENTS, Client, Device, Facility, Plan, Region},
+    plan::{Bus, CLIENTS, Client, Device, Facility, Plan, RESEARCHER, Region},
     ports::Ports,
 };
 use anyhow::{Context, Result, ensure};
@@ -14,7 +14,8 @@ use device_fw::sim::{
     config::{Commanded, SimConfig, SimDevice, Source},
 };
 use edge::config::{
-    Approval, BedAssignment, DeviceConfig, EdgeConfig, LearningConfig, MqttConfig, UplinkConfig,
+    Approval, BedAssignment, DeviceConfig, EdgeConfig, FhirConfig, LearningConfig, MqttConfig,
+    UplinkConfig,
 };
 use federation::pki::load_signing_key;
 use fl::{consent::Allowance, ledger::Budget, privacy::Delta};
@@ -173,6 +174,7 @@ impl Configs<'_> {
             log: LogConfig::default(),
             clock: Some(self.clock),
             clients: self.clients_of(|_| true),
+            research_clients: vec![RESEARCHER.to_owned()],
             policies: None,
             deid_profile: None,
             device_models: Some(self.plan.device_models()),
@@ -223,6 +225,7 @@ impl Configs<'_> {
             policies: None,
             device_models: Some(self.plan.device_models()),
             view: None,
+            fhir: FhirConfig::default(),
             learning: Some(learning(study_key_file(self.plan))?),
             local_mesh: true,
         })

@@ -106,6 +106,8 @@ impl MeshJson<'_> {
             "id": facility.id.as_str(),
             "region": region.id.as_str(),
             "pid": self.pid(&place)?,
+            "fhir": format!("{}/fhir", self.origin(&place)?),
+            "token": edge::beds::token_file(&dir.join("data")),
             "mqtt": self.addresses.of(&place, "mqtt")?.to_string(),
             "modbus": modbus,
             "metrics": format!("{}/metrics", self.origin(&place)?),

@@ -25,8 +25,11 @@ pub struct Client {
     pub global: bool,
 }
 
+/// The client that reads for research: nothing of patients who opted out is shown to it.
+pub const RESEARCHER: &str = "fhir-researcher";
+
 /// The clients of a local mesh.
-pub const CLIENTS: [Client; 5] = [
+pub const CLIENTS: [Client; 6] = [
     Client {
         name: "fhir-reader",
         scope: "system/*.rs",
@@ -35,6 +38,11 @@ pub const CLIENTS: [Client; 5] = [
     Client {
         name: "fhir-writer",
         scope: "system/*.cruds mesh/import.c",
+        global: false,
+    },
+    Client {
+        name: RESEARCHER,
+        scope: "system/*.rs",
         global: false,
     },
     Client {

@@ -284,6 +284,12 @@ impl Watch {
                 region.id.as_str()
             ));
         }
+        for (region, facility) in plan.facilities() {
+            let address = self.mesh.addresses.of(&region.edge(facility), "https")?;
+            let name = facility.id.as_str();
+            self.console
+                .say(&format!("  {name:<7} https://{address}/fhir"));
+        }
         let address = self.mesh.addresses.of(&Place::Global, "https")?;
         self.console
             .say(&format!("  {:<7} https://{address}/api/v1", "global"));

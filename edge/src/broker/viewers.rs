@@ -10,7 +10,10 @@ use crate::{clockguard::Time, run::Shared, store::Store, view::Change};
 use async_trait::async_trait;
 use bytes::Bytes;
 use federation::audit::{Asked, Decision, Entry};
-use node::task::{Kind, Tasks};
+use node::{
+    task::{Kind, Tasks},
+    token::Scopes,
+};
 use rumqttd::protocol::QoS;
 use serde::Deserialize;
 use std::{
@@ -38,6 +41,15 @@ struct Rights {
     topics: Arc<[String]>,
     /// SHA-256 of its token; none: it has a certificate.
     token: Option<[u8; 32]>,
+    /// What it may do of the facility's own FHIR; none: nothing.
+    fhir: Option<Scopes>,
+}
+
+impl Rights {
+    /// Whether it hears anything by MQTT.
+    fn hears(&self) -> bool {
+        !self.topics.is_empty()
+    }
 }
 
 /// The file of rights.
@@ -52,15 +64,19 @@ struct Written {
 #[serde(deny_unknown_fields)]
 struct Client {
     id: DeviceId,
+    #[serde(default)]
     topics: Vec<String>,
     #[serde(default)]
     token_sha256: Option<String>,
+    #[serde(default)]
+    fhir: Option<String>,
 }
 
 impl Viewers {
     /// Reads a file of rights (TOML): a `[[client]]` for each program, with its `id`, which is the name in its certificate,
     /// or that it connects under with a token whose SHA-256 is its `token_sha256`, and the filters below `local/{facility}/`
-    /// that it may subscribe to, as `topics`.
+    /// that it may subscribe to, as `topics`. A program with a token may have scopes on the facility's own FHIR
+    /// ([`crate::fhir`]) as `fhir` (SMART App Launch 2.2, such as `system/*.rs`), with topics or without.
     ///
     /// # Errors
     /// Everything that is wrong with it, a text each.
@@ -74,6 +90,7 @@ impl Viewers {
             id,
             topics,
             token_sha256,
+            fhir,
         } in written.client
         {
             let is_good = |topic: &&String| {
@@ -85,9 +102,19 @@ impl Viewers {
                     "client {id}: {topic:?} is no filter below {prefix}"
                 ));
             }
-            if topics.is_empty() || topics.len() > MAX_GRANTED {
+            if topics.is_empty() && fhir.is_none() || topics.len() > MAX_GRANTED {
                 problems.push(format!("client {id}: 1 to {MAX_GRANTED} topics"));
             }
+            if fhir.is_some() && token_sha256.is_none() {
+                problems.push(format!("client {id}: fhir needs a token_sha256"));
+            }
+            let fhir = fhir.map(|text| text.parse::<Scopes>());
+            if matches!(&fhir, Some(Err(_))) {
+                problems.push(format!(
+                    "client {id}: fhir is scopes like system/*.rs system/Condition.cud"
+                ));
+            }
+            let fhir = fhir.and_then(Result::ok);
             let token = token_sha256.map(|text| digest(&text));
             if token == Some(None) {
                 problems.push(format!(
@@ -95,10 +122,16 @@ impl Viewers {
                 ));
             }
             let (topics, token) = (topics.into(), token.flatten());
-            if viewers
-                .insert(id.clone(), Rights { topics, token })
-                .is_some()
-            {
+            let is_taken = |rights: &Rights| token.is_some() && rights.token == token;
+            if viewers.values().any(is_taken) {
+                problems.push(format!("client {id}: another client has that token"));
+            }
+            let rights = Rights {
+                topics,
+                token,
+                fhir,
+            };
+            if viewers.insert(id.clone(), rights).is_some() {
                 problems.push(format!("client {id} is named twice"));
             }
         }
@@ -130,12 +163,21 @@ impl Viewers {
 
     /// What a viewer may hear; none for what is no viewer.
     pub(super) fn granted(&self, name: &DeviceId) -> Option<Arc<[String]>> {
-        self.0.get(name).map(|rights| Arc::clone(&rights.topics))
+        let rights = self.0.get(name).filter(|rights| rights.hears())?;
+        Some(Arc::clone(&rights.topics))
+    }
+
+    /// The program that shows a token, by the token's digest, and what it may do of the facility's own FHIR.
+    pub(crate) fn of_token(&self, token: &[u8; 32]) -> Option<(&DeviceId, &Scopes)> {
+        let is_its_own = |rights: &Rights| rights.token.as_ref() == Some(token);
+        let (name, rights) = self.0.iter().find(|(_, rights)| is_its_own(rights))?;
+        Some((name, rights.fhir.as_ref()?))
     }
 
     /// Whether any of them shows a token instead of a certificate.
     pub(super) fn have_tokens(&self) -> bool {
-        self.0.values().any(|rights| rights.token.is_some())
+        let mut all = self.0.values();
+        all.any(|rights| rights.token.is_some() && rights.hears())
     }
 
     /// The viewer that shows a token without a certificate, by the token's digest: comparing digests says nothing of how far
@@ -143,7 +185,7 @@ impl Viewers {
     pub(super) fn shown(&self, name: &str, token: Option<&[u8; 32]>) -> Option<DeviceId> {
         let name = name.parse().ok()?;
         let (name, rights) = self.0.get_key_value(&name)?;
-        let is_its_own = token.is_some() && rights.token.as_ref() == token;
+        let is_its_own = token.is_some() && rights.token.as_ref() == token && rights.hears();
         is_its_own.then(|| name.clone())
     }
 }
@@ -364,6 +406,14 @@ mod tests {
             (
                 "[[client]]\nid = \"d\"\ntopics = [\"local/us-f1/#\"]\nrole = 1\n",
                 "role",
+            ),
+            (
+                "[[client]]\nid = \"d\"\nfhir = \"system/*.rs\"\n",
+                "needs a token",
+            ),
+            (
+                "[[client]]\nid = \"d\"\nfhir = \"everything\"\n",
+                "needs a token",
             ),
             (
                 "[[client]]\nid = \"d\"\ntopics = [\"local/us-f1/#\"]\ntoken_sha256 = \"secret\"\n",

@@ -60,7 +60,9 @@ impl Learner {
         study: &Study,
     ) -> Result<Result<Arc<Prepared>, Vec<Problem>>, StoreError> {
         let id = order.key.study.to_string();
-        let name = format!("{id}\n{}", order.text);
+        // Before stays are looked at: a choice that comes meanwhile has them looked at again.
+        let choices = self.store.research_choices();
+        let name = format!("{id}\n{choices}\n{}", order.text);
         if let Some((_, last)) = self.last.lock().as_ref().filter(|(of, _)| *of == name) {
             return Ok(Ok(last.clone()));
         }
@@ -75,6 +77,13 @@ impl Learner {
         let until = self.store.in_commit(begin).await?;
         let from = mesh.plus_ms(-self.config.store.retention.as_ms());
         let span = stays::Span { from, until };
+        let withheld = stays::withheld(&self.view, span).await?;
+        if withheld > 0 {
+            let (by, decision) = (format!("study:{}", study.name), Decision::ResearchWithheld);
+            let now = self.guard.now().real;
+            let row = Entry::of_read(now, decision, &by, &self.config.place(), &STAYS, withheld);
+            self.store.note(vec![row]).await?;
+        }
         let prepared = stays::prepared(&self.view, study, span).await?;
         Ok(prepared.map(|prepared| {
             let prepared = Arc::new(prepared);

@@ -2,7 +2,8 @@
 //!
 //! A study looks at the facility as it was when the study first came: who is trained with and judged with is the same in
 //! every round, and after a restart. What came in later, and stays of which something has been deleted since, are not
-//! looked at.
+//! looked at; nor are the stays of a patient who has opted out of research, from the moment on in which they have, in the
+//! rounds of a study that runs too.
 use crate::{
     store::{StoreError, StoreErrorKind},
     view::{FacilityView, MAX_PAGE, PatientStay, Point, SeriesAsked, Whose},
@@ -52,6 +53,9 @@ pub(super) async fn prepared(
         return Err(StoreError::new(StoreErrorKind::Internal, op));
     };
     for stay in view.stays(span.until).await? {
+        if stay.opted_out {
+            continue;
+        }
         let long_enough = span.until.since(stay.from) >= table.least_ms();
         if stay.from < span.from || (stay.until.is_none() && !long_enough) {
             continue;
@@ -60,6 +64,15 @@ pub(super) async fn prepared(
         table.push(&read);
     }
     Ok(table.prepare())
+}
+
+/// How many stays a study is given nothing of, since their patients have opted out.
+pub(super) async fn withheld(view: &dyn FacilityView, span: Span) -> Result<u32, StoreError> {
+    let stays = view.stays(span.until).await?;
+    let withheld = stays
+        .iter()
+        .filter(|stay| stay.opted_out && stay.from >= span.from);
+    Ok(u32::try_from(withheld.count()).unwrap_or(u32::MAX))
 }
 
 /// A stay with the readings that a study asks for.

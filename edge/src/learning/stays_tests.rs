@@ -213,3 +213,28 @@ async fn a_study_looks_at_the_facility_as_it_was_when_the_study_first_came() {
     assert_eq!(ask("icu-1", 9).await, Timestamp(7));
     assert_eq!(ask("icu-2", 9).await, Timestamp(9));
 }
+
+#[tokio::test]
+async fn a_study_looks_at_no_stay_of_who_has_opted_out() {
+    let dir = TempDir::new().unwrap();
+    let facility = facility(&dir, 14).await;
+    let records = async || {
+        let prepared = prepared(&facility, &study(), span(0, 200)).await.unwrap();
+        rows(&prepared.unwrap()).len()
+    };
+    let all = records().await;
+    let before = facility.store.research_choices();
+    let id = facility.store.local_ids().patient("q-3");
+    let named = || [id.as_str().to_owned()].into();
+    let opt_out = async |out| facility.store.opt_out(out, named()).await.unwrap();
+    assert_eq!(opt_out(named()).await, 1);
+    assert_ne!(
+        facility.store.research_choices(),
+        before,
+        "what is kept is made anew"
+    );
+    assert_eq!(records().await, all - 1);
+    assert_eq!(withheld(&facility, span(0, 200)).await.unwrap(), 1);
+    assert_eq!(opt_out([].into()).await, 1);
+    assert_eq!(records().await, all);
+}

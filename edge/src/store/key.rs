@@ -3,7 +3,10 @@
 //! The facility's key can so be changed without writing the database anew, and a wrong one is told from a broken
 //! database. The facility's key itself comes from a file today; a TPM or HSM would unwrap in its stead.
 use super::{Entropy, Store, StoreError, StoreErrorKind, uids::UidKey};
-use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use ring::{
+    aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey},
+    hmac,
+};
 use std::{fs, path::Path};
 use storage::file::{self, PRIVATE};
 use types::Phi;
@@ -27,6 +30,14 @@ impl DataKey {
     /// The statement that gives the raw key to SQLCipher, without key derivation.
     pub(super) fn pragma(&self) -> String {
         format!("PRAGMA key = \"x'{}'\"", hex::encode(self.0))
+    }
+
+    /// A secret for another purpose, from which nobody learns this key.
+    pub(super) fn derived(&self, purpose: &[u8]) -> [u8; KEY] {
+        let root = hmac::Key::new(hmac::HMAC_SHA256, &self.0);
+        let mut secret = [0; KEY];
+        secret.copy_from_slice(hmac::sign(&root, purpose).as_ref());
+        secret
     }
 
     /// The key of the readings' ids that belongs to it.

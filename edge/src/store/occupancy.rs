@@ -34,7 +34,8 @@ fn read(db: &Connection, now: Timestamp) -> Result<Vec<PatientStay>, StoreError>
     for (row, intervals) in of_patient {
         let known: Option<Known> = db
             .prepare_cached(
-                "SELECT id, birth_date, gender, height_cm, weight_kg, care_unit FROM patient WHERE row = ?1",
+                "SELECT id, birth_date, gender, height_cm, weight_kg, care_unit, coalesce(research_choice, 0)
+                 FROM patient WHERE row = ?1",
             )?
             .query_row([row], Known::of)
             .optional()?;
@@ -48,6 +49,7 @@ fn read(db: &Connection, now: Timestamp) -> Result<Vec<PatientStay>, StoreError>
                 from: Timestamp(from),
                 until: (until <= now.0).then_some(Timestamp(until)),
                 facts: known.facts(Timestamp(from)),
+                opted_out: known.opted_out,
             });
         }
     }
@@ -76,6 +78,7 @@ struct Known {
     height_cm: Option<String>,
     weight_kg: Option<String>,
     care_unit: Option<String>,
+    opted_out: bool,
 }
 
 impl Known {
@@ -87,6 +90,7 @@ impl Known {
             height_cm: row.get(3)?,
             weight_kg: row.get(4)?,
             care_unit: row.get(5)?,
+            opted_out: row.get(6)?,
         })
     }
 

@@ -101,6 +101,7 @@ pub(super) fn resync(
         &format!("UPDATE patient SET parcel = NULL WHERE {lacking}"),
         [alarm, live, backlog],
     )?;
+    super::research::tell_again(tx)?;
     // From here on they are counted with the parcels that they are shipped in next, or declared.
     tx.execute(
         &format!("DELETE FROM shipped WHERE {lacking}"),

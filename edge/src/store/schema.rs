@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use storage::sqlite::keep_statements;
 
 /// The version that this binary writes.
-pub(super) const VERSION: i64 = 19;
+pub(super) const VERSION: i64 = 21;
 /// Bytes of a page, SQLCipher's default.
 pub(super) const PAGE_BYTES: i64 = 4_096;
 /// How long a connection waits for the other one's lock: a checkpoint of the whole log on a slow disk.
@@ -34,6 +34,8 @@ const STEPS: [&str; VERSION as usize] = [
     ANSWERED,
     crate::deliveries::SCHEMA,
     crate::learning::STAYS_SCHEMA,
+    super::feed::SCHEMA,
+    super::research::SCHEMA,
 ];
 
 const TABLES: &str = "
@@ -254,6 +256,15 @@ CREATE TABLE study_memory (
   PRIMARY KEY (study, round)) STRICT;
 ";
 
+/// With what every connection to a file of the facility begins. What SQLCipher logs names files and pages; errors come
+/// back to us anyway.
+pub(super) fn first_statements(key: &DataKey) -> String {
+    let key = key.pragma();
+    format!(
+        "PRAGMA cipher_log_level = NONE; {key}; PRAGMA trusted_schema = 0; PRAGMA cell_size_check = 1;"
+    )
+}
+
 /// Where the database is and how it is opened.
 #[derive(Clone)]
 pub(super) struct File {
@@ -325,13 +336,9 @@ impl File {
                 Some(vfs) => Connection::open_with_flags_and_vfs(&self.path, flags, vfs)?,
                 None => Connection::open_with_flags(&self.path, flags)?,
             };
-            // What SQLCipher logs names files and pages; errors come back to us anyway.
-            connection.execute_batch("PRAGMA cipher_log_level = NONE")?;
-            connection.execute_batch(&self.key.pragma())?;
+            connection.execute_batch(&first_statements(&self.key))?;
             connection.busy_timeout(BUSY)?;
             keep_statements(&connection, STATEMENTS)?;
-            connection.pragma_update(None, "trusted_schema", false)?;
-            connection.pragma_update(None, "cell_size_check", true)?;
             Ok(connection)
         };
         connect().map_err(StoreError::sqlite("open the database"))

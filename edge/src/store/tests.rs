@@ -182,6 +182,11 @@ pub(super) fn receipt(parcel: &Parcel, outcome: Outcome) -> Receipt {
     }
 }
 
+/// The receipt of a region that has taken all of a parcel.
+pub(crate) fn taken(parcel: &Parcel) -> Receipt {
+    receipt(parcel, Outcome::Accepted)
+}
+
 fn is_conflict(answer: &Result<Stored, Rejected>) -> bool {
     matches!(answer, Err(Rejected::Conflict { epoch: 1, .. }))
 }

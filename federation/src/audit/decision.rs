@@ -56,6 +56,12 @@ pub enum Decision {
     DatasetRead,
     /// A person removed a research table.
     DatasetRemoved,
+    /// A patient opted out of research by a consent at their facility.
+    ResearchOptedOut,
+    /// A patient opted out of research no longer.
+    ResearchOptedIn,
+    /// A study was given nothing of patients who opted out: how many stays.
+    ResearchWithheld,
     /// A facility takes part in a round of a study.
     StudyJoined,
     /// A facility does not take part in a round of a study.
@@ -130,6 +136,9 @@ impl Decision {
             Self::DatasetImported => "dataset-imported",
             Self::DatasetRead => "dataset-read",
             Self::DatasetRemoved => "dataset-removed",
+            Self::ResearchOptedOut => "research-opted-out",
+            Self::ResearchOptedIn => "research-opted-in",
+            Self::ResearchWithheld => "research-withheld",
             Self::StudyJoined => "study-joined",
             Self::StudyDeclined => "study-declined",
             Self::StudyDebited => "study-debited",

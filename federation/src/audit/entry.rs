@@ -272,8 +272,14 @@ impl Entry {
         what: &Asked<'_>,
         count: u32,
     ) -> Self {
+        let is_identified = matches!(me, Place::Edge { .. });
         let class = match decision {
-            Decision::CrosswalkRead => DataClass::Phi,
+            Decision::CrosswalkRead
+            | Decision::ResearchOptedOut
+            | Decision::ResearchOptedIn
+            | Decision::ResearchWithheld => DataClass::Phi,
+            // What a facility shows of clinical data is identified.
+            Decision::DataRead | Decision::DataWritten if is_identified => DataClass::Phi,
             _ => DataClass::Pseudonymous,
         };
         Self {

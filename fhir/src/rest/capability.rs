@@ -3,6 +3,7 @@ use super::{
     Answer, Api, FHIR_JSON, FhirApi, InUrl, Interaction, SYSTEM, check_format, json as respond,
     offered, routes::in_url, subscribing,
 };
+use crate::admit::Holding;
 use crate::query::{self, Kind};
 use crate::search::params_of;
 use crate::store::ResourceType;
@@ -38,14 +39,14 @@ fn statement(api: &FhirApi) -> Value {
         "kind": "instance",
         "software": {"name": "MedMesh", "version": env!("CARGO_PKG_VERSION")},
         "implementation": {
-            "description": "Pseudonymous data of one region: what its facilities deliver, and what clients write",
+            "description": what_is_here((api.holding)()),
             "url": api.base,
         },
         "fhirVersion": FHIR_VERSION,
         "format": [FHIR_JSON, "json"],
         "rest": [{
             "mode": "server",
-            "security": security(&api.token_url),
+            "security": security(api.token_url.as_deref()),
             "resource": resources,
             "interaction": system.collect::<Vec<_>>(),
             "operation": system_operations(api),
@@ -81,7 +82,22 @@ fn exported(name: &str) -> String {
     format!("http://hl7.org/fhir/uv/bulkdata/OperationDefinition/{name}")
 }
 
-fn security(token_url: &str) -> Value {
+const fn what_is_here(holding: Holding) -> &'static str {
+    match holding {
+        Holding::Pseudonymous { .. } => {
+            "Pseudonymous data of one region: what its facilities deliver, and what clients write"
+        }
+        Holding::Identified => {
+            "Identified data of one facility, for its own programs: what its devices measure and its staff enters, as it is \
+             stored and with true times, and what clients write. Nothing of it leaves the facility"
+        }
+    }
+}
+
+fn security(token_url: Option<&str>) -> Value {
+    let Some(token_url) = token_url else {
+        return json!({"description": "A bearer token that the facility gives by hand: its file of rights says for what"});
+    };
     json!({
         "extension": [{
             "url": "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris",

@@ -146,6 +146,11 @@ impl Failure {
                 "forbidden",
                 "a facility delivered this resource; it alone changes it",
             ),
+            Unmet::NoPatient => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "not-found",
+                "the patient of an opt-out of research has to be known here",
+            ),
             Unmet::Search => Self::contended(),
             Unmet::Full => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,

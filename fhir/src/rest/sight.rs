@@ -7,7 +7,7 @@
 //! `_has`, `_list` or `_lastUpdated`, or one that cannot be read, covers nothing.
 use super::access::Asker;
 use super::conditional::pairs_of;
-use super::{FhirApi, Interaction, outcome::Failure};
+use super::{FhirApi, Interaction, Pairs, WITHOUT, outcome::Failure};
 use crate::query::{self, Filter, Found, Handling, IndexRow};
 use crate::store::{Draft, Expect, FhirId, ResourceType, Sights, Stored, rows_of};
 use axum::http::HeaderMap;
@@ -35,11 +35,25 @@ impl Sight {
         let mut any = Vec::new();
         for text in queries {
             let pairs = pairs_of(text).ok().filter(|pairs| !pairs.is_empty())?;
-            let filter = query::parse_conditions(kind.as_str(), &pairs, context).ok()?;
-            if !is_plain(&filter) {
-                return None;
+            let (without, pairs): (Pairs, Pairs) =
+                pairs.into_iter().partition(|(name, _)| name == WITHOUT);
+            let mut all = hidden(kind, &without)?;
+            if !pairs.is_empty() {
+                let filter = query::parse_conditions(kind.as_str(), &pairs, context).ok()?;
+                if !is_plain(&filter) {
+                    return None;
+                }
+                all.push(filter);
             }
-            any.push(filter);
+            match all.pop() {
+                // Nothing of this type is anybody's.
+                None => return Some(Self::Everything),
+                Some(one) if all.is_empty() => any.push(one),
+                last => {
+                    all.extend(last);
+                    any.push(Filter::All(all));
+                }
+            }
         }
         Some(Self::Only(match any.pop() {
             Some(one) if any.is_empty() => one,
@@ -88,6 +102,16 @@ impl Sight {
             sights.insert(kind.as_str(), filter);
         }
     }
+}
+
+/// What hides all that is of some patients; none where it cannot be told whose something is.
+fn hidden(kind: ResourceType, without: &[(String, String)]) -> Option<Vec<Filter>> {
+    if kind == ResourceType::ANY && !without.is_empty() {
+        return None;
+    }
+    let of = |(_, id): &(String, String)| query::compartment("Patient", id, kind.as_str());
+    let hidden = without.iter().filter_map(of);
+    Some(hidden.map(|of| Filter::Not(Box::new(of))).collect())
 }
 
 /// Whether a resource alone tells whether a filter holds of it.

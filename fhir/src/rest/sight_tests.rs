@@ -330,3 +330,6 @@ async fn a_scope_that_looks_elsewhere_or_cannot_be_read_covers_nothing() {
         assert_eq!(reply.issue(), (403, "forbidden".into()), "{query}");
     }
 }
+
+#[path = "without_tests.rs"]
+mod without_tests;

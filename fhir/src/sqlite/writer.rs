@@ -1,5 +1,8 @@
 //! The writer: takes what waits, applies it in one transaction, commits once, answers everyone.
-use super::{events, failed, general};
+use super::{
+    events, failed, general,
+    projection::{self, Projection},
+};
 use crate::store::{
     self, Applied, Decision, Delivery, Known, MAX_APPLY, NewResource, ResourceType, Source,
     StoreError, Transacted, conflicts_of, conflicts_text, decide, row_of_source, rows_of,
@@ -29,6 +32,11 @@ pub enum Job {
         transaction: store::Transaction,
         reply: Reply<Transacted>,
     },
+    /// Of `project`.
+    Project {
+        projection: Projection,
+        reply: Reply<()>,
+    },
     /// Of `keep_marks`.
     KeepMarks {
         reader: String,
@@ -53,6 +61,7 @@ impl Job {
                 deliveries.iter().map(|one| one.resources.len()).sum()
             }
             Self::Transact { transaction, .. } => transaction.changes.len(),
+            Self::Project { projection, .. } => projection.steps.len(),
             Self::KeepMarks { .. } | Self::KeepProgress { .. } | Self::Forget { .. } => 1,
         }
     }
@@ -64,7 +73,8 @@ impl Job {
             (
                 Self::KeepMarks { reply, .. }
                 | Self::KeepProgress { reply, .. }
-                | Self::Forget { reply, .. },
+                | Self::Forget { reply, .. }
+                | Self::Project { reply, .. },
                 Done::Kept,
             ) => drop(reply.send(Ok(()))),
             // An answer of another job is none: who waits learns that the writer failed.
@@ -76,6 +86,7 @@ impl Job {
         match self {
             Self::Apply { reply, .. } => drop(reply.send(Err(failed("apply", error)))),
             Self::Transact { reply, .. } => drop(reply.send(Err(failed("transact", error)))),
+            Self::Project { reply, .. } => drop(reply.send(Err(failed("project", error)))),
             Self::KeepMarks { reply, .. } => drop(reply.send(Err(failed("keep marks", error)))),
             Self::KeepProgress { reply, .. } | Self::Forget { reply, .. } => {
                 drop(reply.send(Err(failed("keep events", error))));
@@ -186,10 +197,14 @@ fn commit(
                 (head.seq, changed) = (done.last, done.watching);
                 Done::Transacted(done.transacted)
             }
+            Job::Project { projection, .. } => {
+                head.updated = head.updated.max(projection.now.0);
+                projection::project(&transaction, projection, &mut head)?;
+                keep_marks(&transaction, projection::PLACE, &projection.place)?;
+                Done::Kept
+            }
             Job::KeepMarks { reader, marks, .. } => {
-                transaction
-                    .prepare_cached(KEEP_MARKS)?
-                    .execute([reader, marks])?;
+                keep_marks(&transaction, reader, marks)?;
                 Done::Kept
             }
             Job::KeepProgress {
@@ -219,6 +234,11 @@ fn commit(
     Ok((results, noted))
 }
 
+fn keep_marks(transaction: &Connection, reader: &str, marks: &str) -> rusqlite::Result<usize> {
+    let mut keep = transaction.prepare_cached(KEEP_MARKS)?;
+    keep.execute([reader, marks])
+}
+
 /// The pseudonym of a source: the one that it has, or the one that is offered now.
 fn pseudonym(transaction: &Connection, source: &Source) -> rusqlite::Result<String> {
     let known = transaction
@@ -240,10 +260,10 @@ type Foreign = HashMap<(ResourceType, String), bool>;
 
 /// Where the order of commits stands.
 #[derive(Clone, Copy)]
-struct Head {
-    seq: i64,
-    updated: i64,
-    counts: [i64; 3],
+pub(super) struct Head {
+    pub(super) seq: i64,
+    pub(super) updated: i64,
+    pub(super) counts: [i64; 3],
 }
 
 impl Head {

@@ -107,6 +107,8 @@ pub enum Unmet {
     Delivered,
     /// Two changes are of one resource.
     Twice,
+    /// It opts a patient out of research who is not here.
+    NoPatient,
     /// A search finds another than was expected ([`Guard`]): ask again.
     Search,
     /// There are as many subscriptions as there may be ([`crate::subscription::MAX_SUBSCRIPTIONS`]).

@@ -39,7 +39,9 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     (FL, &[TYPES, MESSAGES]),
     (
         EDGE,
-        &[TYPES, STORAGE, COMMANDS, MESSAGES, NODE, FEDERATION, FL],
+        &[
+            TYPES, STORAGE, COMMANDS, MESSAGES, NODE, FEDERATION, FHIR, FL,
+        ],
     ),
     (
         REGIONAL,

@@ -1,11 +1,17 @@
 //! Who lies in a bed is entered late, by the command, while a facility runs: its readings move to the right patient, and
 //! the region has the old ones as entered in error. Meanwhile the facility imports a research table.
 use anyhow::{Context, Result, ensure};
-use medmesh_tests::{binary, mesh::Mesh, wait};
+use medmesh_tests::{
+    binary,
+    https::{Https, split},
+    mesh::{Mesh, facility_of},
+    wait,
+};
 use serde_json::Value;
 use std::{
     collections::BTreeSet,
     io::{BufRead as _, BufReader},
+    path::Path,
     process::{Command, Stdio},
     time::Duration,
 };
@@ -79,7 +85,113 @@ async fn beds() -> Result<()> {
     );
     the_region_follows(&mesh, &before).await?;
     the_facility_sees_itself(&mesh, at).await?;
+    the_facility_answers_by_fhir(&mesh, &before).await?;
+    who_opts_out_is_hidden_from_research(&mesh).await?;
     mesh.stop().await
+}
+
+/// The facility's own FHIR: its address, its token, and a client of the mesh.
+fn own_fhir(mesh: &Mesh) -> Result<(String, String, Https)> {
+    let json = mesh.json()?;
+    let facility = facility_of(&json, "us-f1")?;
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let token = std::fs::read_to_string(text(&facility["token"]))?;
+    let https = Https::new(Path::new(&text(&json["ca"])))?;
+    Ok((text(&facility["fhir"]), token, https))
+}
+
+/// The Consent of docs/view.md has the region hide a patient from who reads for research, from no one else, and until it
+/// is taken back.
+async fn who_opts_out_is_hidden_from_research(mesh: &Mesh) -> Result<()> {
+    let (fhir, token, https) = own_fhir(mesh)?;
+    let found = https
+        .get(
+            &format!("{fhir}/Patient?identifier=urn:medmesh:local:patient%7Clate-1"),
+            Some(&token),
+        )
+        .await?
+        .json()?;
+    let patient = found["entry"][0]["resource"]["id"].as_str();
+    let patient = patient.context("the patient")?;
+    let consent = consent_of(patient)?;
+    let (authority, path) = split(&fhir)?;
+    let mut session = https.session(authority).await?;
+    let path = format!("{path}/Consent");
+    let made = session
+        .post_json(&path, &token, &[], consent.clone())
+        .await?;
+    ensure!(made.status == 201, "{consent}: {}", made.status);
+    let reader = mesh.token("fhir-reader", "us").await?;
+    let researcher = mesh.token("fhir-researcher", "us").await?;
+    let pseudonym = pseudonym_of(mesh, "late-1")?;
+    let region = mesh.json()?["regions"]["us"]["fhir"].clone();
+    let url = format!(
+        "{}/Observation?patient={}&_count=1",
+        region.as_str().unwrap_or_default(),
+        pseudonym
+    );
+    let sees = async |token: &str| -> Option<bool> {
+        let bundle = https.get(&url, Some(token)).await.ok()?.json().ok()?;
+        Some(
+            bundle["entry"]
+                .as_array()
+                .is_some_and(|all| !all.is_empty()),
+        )
+    };
+    wait::until("the region hides the patient", PATIENCE, || async {
+        (!sees(&researcher).await?).then_some(())
+    })
+    .await?;
+    ensure!(sees(&reader).await == Some(true), "care goes on");
+    let inactive = consent.replace("\"active\"", "\"inactive\"");
+    let id = made.json()?["id"].clone();
+    let entry = serde_json::json!({"resourceType": "Bundle", "type": "transaction", "entry": [{
+        "request": {"method": "PUT", "url": format!("Consent/{}", id.as_str().unwrap_or_default())},
+        "resource": serde_json::from_str::<Value>(&inactive).map(|mut resource| {
+            resource["id"] = id.clone();
+            resource
+        })?,
+    }]});
+    let root = path.trim_end_matches("/Consent");
+    let changed = session
+        .post_json(root, &token, &[], entry.to_string())
+        .await?;
+    ensure!(changed.status == 200, "{}", changed.status);
+    wait::until("the region shows the patient again", PATIENCE, || async {
+        sees(&researcher).await?.then_some(())
+    })
+    .await
+}
+
+/// The facility's own FHIR (docs/view.md) has every reading with whose it is, also what was withdrawn, through the kill.
+async fn the_facility_answers_by_fhir(mesh: &Mesh, before: &str) -> Result<()> {
+    let (fhir, token, https) = own_fhir(mesh)?;
+    let total = async |patient: &str, status: &str| -> Result<Option<u64>> {
+        let url = format!(
+            "{fhir}/Observation?patient.identifier=urn:medmesh:local:patient%7C{patient}&status={status}&_summary=count"
+        );
+        let answer = https.get(&url, Some(&token)).await?;
+        ensure!(answer.status == 200, "{url}: {}", answer.status);
+        Ok(answer.json()?["total"].as_u64())
+    };
+    wait::until(
+        "the facility's FHIR has what the facility has",
+        PATIENCE,
+        || async {
+            let (left, late) = (readings(mesh, before).ok()?, readings(mesh, "late-1").ok()?);
+            let has = total(before, "final,preliminary").await.ok()??;
+            let moved = total("late-1", "final,preliminary").await.ok()??;
+            let gone = total(before, "entered-in-error").await.ok()??;
+            (has == left.len() as u64 && moved >= late.len() as u64 && gone >= ENOUGH as u64 / 2)
+                .then_some(())
+        },
+    )
+    .await?;
+    let strange = https
+        .get(&format!("{fhir}/Patient"), Some("strange"))
+        .await?;
+    ensure!(strange.status == 401, "{}", strange.status);
+    Ok(())
 }
 
 /// Beds, series and changes, as the facility's own staff sees them, and each look is written down.
@@ -184,19 +296,7 @@ async fn the_region_follows(mesh: &Mesh, before: &str) -> Result<()> {
 
 /// The Observations of a patient at the region: those that stand, and those that are entered in error.
 async fn at_region(mesh: &Mesh, patient: &str) -> Result<(BTreeSet<String>, BTreeSet<String>)> {
-    let config = mesh.config(FACILITY);
-    let crosswalk = mesh.medmesh(&[
-        "edge",
-        "crosswalk",
-        "--config",
-        &config.to_string_lossy(),
-        "--json",
-    ])?;
-    let patients = crosswalk["patients"].as_array().context("patients")?;
-    let row = patients.iter().find(|row| row["patient"] == patient);
-    let pseudonym = row.context("a patient")?["pseudonym"]
-        .as_str()
-        .context("pseudonym")?;
+    let pseudonym = pseudonym_of(mesh, patient)?;
     let query = format!("Observation?patient={pseudonym}&_count=1000");
     let (mut standing, mut gone) = (BTreeSet::new(), BTreeSet::new());
     for one in mesh.search("us", &query).await? {
@@ -208,6 +308,33 @@ async fn at_region(mesh: &Mesh, patient: &str) -> Result<(BTreeSet<String>, BTre
         }
     }
     Ok((standing, gone))
+}
+
+/// What the region calls a patient.
+fn pseudonym_of(mesh: &Mesh, patient: &str) -> Result<String> {
+    let config = mesh.config(FACILITY);
+    let crosswalk = mesh.medmesh(&[
+        "edge",
+        "crosswalk",
+        "--config",
+        &config.to_string_lossy(),
+        "--json",
+    ])?;
+    let patients = crosswalk["patients"].as_array().context("patients")?;
+    let row = patients.iter().find(|row| row["patient"] == patient);
+    let pseudonym = row.context("a patient")?["pseudonym"].as_str();
+    Ok(pseudonym.context("pseudonym")?.to_owned())
+}
+
+/// The Consent of docs/view.md, of a patient.
+fn consent_of(patient: &str) -> Result<String> {
+    let page = include_str!("../../../docs/view.md");
+    let example = page.split_once("-d '{\"resourceType\": \"Consent\"");
+    let (example, _) = example
+        .and_then(|(_, rest)| rest.split_once("}'\n```"))
+        .context("the example of a Consent")?;
+    let consent = format!("{{\"resourceType\": \"Consent\"{example}}}");
+    Ok(consent.replace("'$PATIENT'", patient))
 }
 
 /// Uid and source time of each reading that the facility has of a patient.

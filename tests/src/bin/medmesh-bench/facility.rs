@@ -90,6 +90,7 @@ impl Facility {
             deid_profile: None,
             device_models: None,
             view: None,
+            fhir: Default::default(),
             learning: None,
             local_mesh: true,
         };

@@ -1,0 +1,122 @@
+//! The facility's own FHIR R4 server: the API of the crate `fhir` over the facility's identified data, for its own
+//! programs, online or not.
+//!
+//! It stands on a copy of the store: a second file beside it, encrypted as the store is, which a task keeps up from the
+//! store's feed ([`project`]). What comes in never waits for it. What programs write is in that file alone. It is no
+//! source of anything that leaves: parcels are made of the store, by types that hold no resource, so that nothing of it
+//! crosses (INV-66).
+//!
+//! A Consent that a program writes has the patient's choice about research in force before it is answered ([`consented`]).
+//! Whoever asks shows a token of the facility ([`rights`]), and every access is written down before it is answered
+//! ([`log`]).
+mod consented;
+mod log;
+mod project;
+mod resources;
+mod rights;
+
+use crate::{
+    clockguard::Time,
+    error::EdgeError,
+    run::Shared,
+    store::{Store, system_entropy},
+};
+use axum::Router;
+use fhir::{
+    admit::Holding,
+    rest::{FhirApi, Vantages},
+    search::Seal,
+    sqlite::SqliteStore,
+    store::{ResourceStore, StoreError},
+};
+use log::InLog;
+use node::task::{Kind, Tasks};
+use rights::Bearer;
+use std::{net::SocketAddr, sync::Arc};
+
+/// The name of the copy's file, beside the store.
+pub const FILE: &str = "fhir.db";
+
+/// Opens the copy of a store.
+pub(crate) fn open(store: &Store) -> Result<SqliteStore, StoreError> {
+    let (path, first) = store.copy_file(FILE);
+    SqliteStore::open_after(&path, &first)
+}
+
+/// Starts what keeps the copy up, and gives the routes. `https` is where the node listens, `token` that of its local API.
+pub(crate) async fn start(
+    tasks: &mut Tasks,
+    shared: &Arc<Shared>,
+    https: SocketAddr,
+    token: &str,
+) -> Result<Router, EdgeError> {
+    let check = shared.health.optional("fhir");
+    let log = Arc::new(InLog::of(shared));
+    // A copy that is damaged stops no device of the facility: its choices are in the store.
+    let (copy, mut projecting) = match begin(shared, &log).await {
+        Ok(begun) => begun,
+        Err(EdgeError::Fhir(error)) => {
+            tracing::error!(%error, "the facility's own FHIR cannot be opened, and is not served");
+            check.fail("not-opened");
+            return Ok(Router::new());
+        }
+        Err(error) => return Err(error),
+    };
+    projecting.check = Some(check);
+    let consented = projecting.consented();
+    // Before any study asks for anything; what fails is tried again.
+    if let Err(error) = consented.settle().await {
+        tracing::warn!(%error, "choices about research are not kept yet");
+    }
+    let (ending, background) = (copy.clone(), Kind::Background);
+    tasks.watch("fhir writer", async move { ending.ended().await });
+    tasks.spawn("fhir", background, projecting.run(tasks.stop()));
+    let base = format!("{}/fhir", shared.config.https.origin(https));
+    let bearer = Bearer::new(token, shared.config.viewers().unwrap_or_default());
+    let now = shared.guard.clone();
+    Ok(api(&shared.store, consented, log, (base, bearer, now)).router())
+}
+
+/// The copy, and what keeps it up.
+async fn begin(
+    shared: &Shared,
+    log: &Arc<InLog>,
+) -> Result<(Arc<SqliteStore>, project::Projecting), EdgeError> {
+    let copy = Arc::new(open(&shared.store)?);
+    let projecting = project::Projecting::new(shared, copy.clone(), log.clone()).await?;
+    // A region may have lost what it was told.
+    shared.store.tell_choices_again().await?;
+    Ok((copy, projecting))
+}
+
+fn api(
+    store: &Store,
+    copy: Arc<dyn ResourceStore>,
+    log: Arc<InLog>,
+    (base, bearer, now): (String, Bearer, Arc<dyn Time>),
+) -> FhirApi {
+    let draw = || {
+        let mut bytes = [0; 16];
+        system_entropy(&mut bytes);
+        bytes
+    };
+    FhirApi {
+        vantages: Vantages::new(copy.clone()),
+        store: copy,
+        authorize: Arc::new(bearer),
+        access: log,
+        base,
+        token_url: None,
+        now: Arc::new(move || now.now().real),
+        // The facility's own data, as it is.
+        true_times: Arc::new(|| true),
+        seal: Seal::of_secret(&store.secret(b"medmesh fhir pages, version 1")),
+        holding: Arc::new(|| Holding::Identified),
+        draw: Arc::new(draw),
+        bulk: None,
+    }
+}
+
+#[cfg(test)]
+#[path = "fhir/tests.rs"]
+mod tests;

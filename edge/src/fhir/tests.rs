@@ -1,0 +1,520 @@
+//! The facility's own FHIR over a real store, without a region.
+use super::{
+    project::{Parts, Projecting},
+    *,
+};
+use crate::{
+    broker::Viewers,
+    ingest::{Journal as _, Sample},
+    store::{
+        BedFact,
+        tests::{Hand, hand, options, sample},
+    },
+};
+use axum::{
+    body::{Body, to_bytes},
+    http::{Request, StatusCode},
+};
+use federation::port::{LeaseLimits, Outbox as _};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use std::path::Path;
+use tempfile::TempDir;
+use tower::ServiceExt as _;
+use types::{Phi, Place, Priority, Timestamp};
+
+/// When the store's clock begins.
+const START: Timestamp = Timestamp(1_767_225_600_000);
+const OWN: &str = "own-token";
+
+struct Facility {
+    dir: TempDir,
+    hand: Arc<Hand>,
+    store: Store,
+    projecting: Projecting,
+    router: Router,
+}
+
+/// A facility with a monitor at `bed-1`, in which `p-1` lies, and these rights.
+async fn facility(rights: &str) -> Facility {
+    let dir = TempDir::new().unwrap();
+    again(dir, hand(), rights, 1 << 30).await
+}
+
+async fn again(dir: TempDir, hand: Arc<Hand>, rights: &str, max_bytes: u64) -> Facility {
+    let store = Store::open(options(dir.path(), hand.clone())).unwrap();
+    store.begin_log().await.unwrap();
+    let acl = dir.path().join("acl.toml");
+    std::fs::write(&acl, rights).unwrap();
+    let viewers = Viewers::read(&acl, &"eu-f1".parse().unwrap()).unwrap();
+    let copy = Arc::new(open(&store).unwrap());
+    let place: Place = "edge/eu/eu/eu-f1".parse().unwrap();
+    let log = Arc::new(InLog::new(store.clone(), hand.clone(), place));
+    let monitor = "id = 'm1'\nkind = 'bedside-monitor'\nbed = 'bed-1'\nserial = 'SN-1'";
+    let parts = Parts {
+        store: store.clone(),
+        time: hand.clone(),
+        devices: vec![toml::from_str(monitor).unwrap()],
+        max_bytes,
+    };
+    let projecting = Projecting::of(parts, copy, log.clone()).await.unwrap();
+    let consented = projecting.consented();
+    consented.settle().await.unwrap();
+    let bearer = Bearer::new(OWN, viewers);
+    let base = "https://facility.example/fhir".to_owned();
+    let router = api(&store, consented, log, (base, bearer, hand.clone())).router();
+    Facility {
+        dir,
+        hand,
+        store,
+        projecting,
+        router,
+    }
+}
+
+impl Facility {
+    async fn measure(&self, seqs: std::ops::Range<u64>) {
+        for seq in seqs {
+            let measured = Sample {
+                source_time: START.plus_ms(seq.cast_signed()),
+                ..sample("m1", seq)
+            };
+            self.store.append(measured).await.unwrap();
+        }
+    }
+
+    /// Until the copy has everything.
+    async fn follow(&mut self) {
+        while self.projecting.step().await.unwrap() {}
+    }
+
+    async fn ask(&self, method: &str, path: &str, token: &str, body: &str) -> (StatusCode, Value) {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("/fhir/{path}"))
+            .header("authorization", format!("Bearer {token}"))
+            .header("content-type", "application/fhir+json")
+            .body(Body::from(body.to_owned()))
+            .unwrap();
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let status = response.status();
+        let bytes = to_bytes(response.into_body(), 1 << 24).await.unwrap();
+        (status, serde_json::from_slice(&bytes).unwrap_or_default())
+    }
+
+    /// The resources that a search finds.
+    async fn find(&self, path: &str) -> Vec<Value> {
+        let (status, bundle) = self.ask("GET", path, OWN, "").await;
+        assert_eq!(status, 200, "{path}: {bundle}");
+        let entries = bundle["entry"].as_array().cloned().unwrap_or_default();
+        entries
+            .into_iter()
+            .map(|mut entry| entry["resource"].take())
+            .collect()
+    }
+
+    /// Stops everything, as a kill would, and starts it again.
+    async fn restart(self) -> Facility {
+        let Self {
+            dir, hand, store, ..
+        } = self;
+        store.close().await;
+        drop((self.projecting, self.router));
+        again(dir, hand, "", 1 << 30).await
+    }
+
+    /// Whether a text stands anywhere in what waits to leave.
+    async fn leaves(&self, text: &str) -> bool {
+        let limits = LeaseLimits {
+            parcels: 1_000,
+            bytes: 64 << 20,
+        };
+        let mut found = false;
+        for priority in Priority::ALL {
+            let waiting = self
+                .store
+                .lease(self.store.region(), priority, limits)
+                .await;
+            for parcel in waiting.unwrap() {
+                let bytes = prost::Message::encode_to_vec(&parcel);
+                found |= has(&bytes, text);
+            }
+        }
+        self.store.release(self.store.region()).await.unwrap();
+        found
+    }
+
+    /// The rows of the log that say who read or wrote.
+    async fn rows(&self) -> Vec<federation::audit::Entry> {
+        let key = Phi::new([7; 32]);
+        let db = crate::store::open_read_only(self.dir.path(), &key).unwrap();
+        let all = federation::audit::list(&db, 0, 10_000).unwrap();
+        let all = all.into_iter().map(|row| row.1);
+        all.filter(|entry| entry.from() == "api-token" || entry.from() == "ehr")
+            .collect()
+    }
+}
+
+fn has(bytes: &[u8], text: &str) -> bool {
+    bytes
+        .windows(text.len())
+        .any(|part| part == text.as_bytes())
+}
+
+fn anywhere(dir: &Path, text: &str) -> bool {
+    std::fs::read_dir(dir).unwrap().any(|file| {
+        let path = file.unwrap().path();
+        path.is_file() && has(&std::fs::read(path).unwrap(), text)
+    })
+}
+
+#[tokio::test]
+async fn a_reading_is_found_at_its_facility_with_whose_it_is_while_nothing_can_leave() {
+    let mut facility = facility("").await;
+    facility.measure(1..3).await;
+    facility.follow().await;
+    let patients = facility
+        .find("Patient?identifier=urn:medmesh:local:patient|p-1")
+        .await;
+    let [patient] = &patients[..] else {
+        panic!("{patients:?}")
+    };
+    assert_eq!(patient["name"][0]["text"], "Canary Name p-1");
+    assert_eq!(patient["birthDate"], "1950-03-04");
+    assert_eq!(patient["identifier"][1]["value"], "CANARY-MRN-p-1");
+    let id = patient["id"].as_str().unwrap();
+    let found = facility
+        .find(&format!("Observation?patient={id}&code=8867-4&_sort=date"))
+        .await;
+    assert_eq!(found.len(), 2);
+    assert_eq!(found[0]["effectiveDateTime"], START.plus_ms(1).to_rfc3339());
+    assert_eq!(found[0]["valueQuantity"]["value"].to_string(), "0.01");
+    assert_eq!(found[0]["device"]["reference"], "Device/m1");
+    // Of when it was stored, not a logical instant.
+    assert_eq!(found[0]["meta"]["lastUpdated"], START.to_rfc3339());
+    let (_, device) = facility.ask("GET", "Device/m1", OWN, "").await;
+    assert_eq!(device["serialNumber"], "SN-1");
+    let beds = facility.find("Location?name=bed-1").await;
+    let bed = format!("Location/{}", beds[0]["id"].as_str().unwrap());
+    assert_eq!(device["location"]["reference"], bed.as_str());
+    let stays = facility.find(&format!("Encounter?patient={id}")).await;
+    assert_eq!(stays[0]["status"], "in-progress");
+    assert_eq!(
+        stays[0]["location"][0]["location"]["reference"],
+        bed.as_str()
+    );
+    let (_, statement) = facility.ask("GET", "metadata", "none", "").await;
+    let says = statement["implementation"]["description"].as_str().unwrap();
+    assert!(
+        says.starts_with("Identified data of one facility"),
+        "{says}"
+    );
+}
+
+#[tokio::test]
+async fn a_stay_ends_when_its_time_has_come_whatever_was_entered_before() {
+    let mut facility = facility("").await;
+    facility.follow().await;
+    facility.hand.forward(12 * 3_600_000);
+    facility.follow().await;
+    let stays = facility.find("Encounter?status=finished").await;
+    assert_eq!(stays.len(), 1);
+    assert_eq!(stays[0]["meta"]["versionId"], "2");
+    assert_eq!(stays[0]["period"]["end"], "2026-01-01T12:00:00.000Z");
+}
+
+#[tokio::test]
+async fn every_reading_is_there_once_after_a_kill_and_again_when_the_copy_is_lost() {
+    let mut facility = facility("").await;
+    facility.measure(1..40).await;
+    facility.follow().await;
+    facility.measure(40..61).await;
+    let mut facility = facility.restart().await;
+    facility.follow().await;
+    let count = async |facility: &Facility| {
+        let path = "Observation?_summary=count";
+        facility.ask("GET", path, OWN, "").await.1["total"].clone()
+    };
+    assert_eq!(count(&facility).await, 120);
+    let history = facility.find("Patient/_history").await;
+    assert_eq!(history.len(), 1, "what is said again is no new version");
+    // A copy of another past: nothing is in it, and what was fed before is let go.
+    facility.store.fed(30).await.unwrap();
+    let key = Phi::new([7; 32]);
+    let copy = crate::store::open_file(facility.dir.path(), &key, FILE).unwrap();
+    copy.execute_batch(
+        "DELETE FROM reader; DELETE FROM resource; DELETE FROM history; UPDATE head SET observations = 0",
+    )
+    .unwrap();
+    drop(copy);
+    let mut facility = facility.restart().await;
+    facility.follow().await;
+    assert_eq!(count(&facility).await, 120);
+    facility.measure(61..63).await;
+    facility.follow().await;
+    assert_eq!(count(&facility).await, 124);
+}
+
+#[tokio::test]
+async fn what_is_entered_late_moves_readings_in_the_copy_too_and_what_is_deleted_is_gone() {
+    let mut facility = facility("").await;
+    facility.measure(1..4).await;
+    facility.follow().await;
+    let late = BedFact {
+        from: START.plus_ms(2),
+        by: "nurse".into(),
+        bed: "bed-1".into(),
+        patient: Some(crate::deid::PatientRecord {
+            facility_id: Some(Phi::new("p-2".into())),
+            ..crate::deid::PatientRecord::default()
+        }),
+    };
+    facility.store.enter(late).await.unwrap();
+    while facility.store.correct().await.unwrap().left {}
+    facility.follow().await;
+    let of = |patient: &str, rest: &str| {
+        format!(
+            "Observation?patient.identifier=urn:medmesh:local:patient|{patient}&code=8867-4{rest}"
+        )
+    };
+    assert_eq!(facility.find(&of("p-1", "&status=final")).await.len(), 1);
+    assert_eq!(facility.find(&of("p-2", "&status=final")).await.len(), 2);
+    let withdrawn = facility.find(&of("p-1", "&status=entered-in-error")).await;
+    assert_eq!(withdrawn.len(), 2);
+    let stays = facility.find("Encounter?_sort=date").await;
+    assert_eq!(stays.len(), 2);
+    let delete = |commit: &mut crate::store::Commit<'_, '_>| {
+        let tx = commit.tx();
+        tx.execute("DELETE FROM withdrawal", [])?;
+        tx.execute("DELETE FROM sample", [])?;
+        Ok(())
+    };
+    facility.store.in_commit(delete).await.unwrap();
+    facility.follow().await;
+    assert_eq!(facility.find("Observation").await.len(), 0);
+    let id = withdrawn[0]["id"].as_str().unwrap();
+    let (status, _) = facility
+        .ask("GET", &format!("Observation/{id}/_history/1"), OWN, "")
+        .await;
+    assert_eq!(status, 404, "no version of it is kept");
+}
+
+#[tokio::test]
+async fn nothing_is_shown_without_a_token_of_the_facility_nor_beyond_the_scopes_of_one() {
+    let (reader, writer) = ("reader-token", "writer-token");
+    let digest = |token: &str| hex::encode(Sha256::digest(token));
+    let rights = format!(
+        "[[client]]\nid = \"ehr\"\ntoken_sha256 = \"{}\"\nfhir = \"system/Observation.rs?category=laboratory system/Patient.rs\"\n\
+         [[client]]\nid = \"forms\"\ntoken_sha256 = \"{}\"\nfhir = \"system/Condition.cruds\"\n",
+        digest(reader),
+        digest(writer)
+    );
+    let mut facility = facility(&rights).await;
+    facility.measure(1..3).await;
+    facility.follow().await;
+    for (token, path, status) in [
+        ("", "Patient", 401),
+        ("strange", "Patient", 401),
+        ("strange", "Observation", 401),
+        (reader, "Patient", 200),
+        (reader, "Device/m1", 403),
+        (reader, "Encounter", 403),
+        (writer, "Patient", 403),
+        (writer, "Condition", 200),
+    ] {
+        let (found, _) = facility.ask("GET", path, token, "").await;
+        assert_eq!(found, status, "{token} {path}");
+    }
+    let (_, bundle) = facility.ask("GET", "Observation", reader, "").await;
+    assert!(
+        bundle["entry"].is_null(),
+        "vital signs are beyond its scope"
+    );
+    let (status, _) = facility.ask("POST", "Condition", reader, "{}").await;
+    assert_eq!(status, 403);
+    let rows = facility.rows().await;
+    let rows: Vec<_> = rows.iter().filter(|row| row.from() == "ehr").collect();
+    assert_eq!(rows.len(), 2, "one for each answer");
+    let says = |row: &&federation::audit::Entry| format!("{row:?}").contains("\"phi\"");
+    assert!(rows.iter().all(says), "{rows:?}");
+}
+
+#[tokio::test]
+async fn what_programs_write_may_identify_is_theirs_and_is_never_in_a_parcel_nor_in_the_clear() {
+    let mut facility = facility("").await;
+    facility.measure(1..3).await;
+    facility.follow().await;
+    let patients = facility.find("Patient").await;
+    let patient = format!("Patient/{}", patients[0]["id"].as_str().unwrap());
+    let relative = json!({
+        "resourceType": "RelatedPerson",
+        "patient": {"reference": patient},
+        "name": [{"family": "Canary-Relative", "given": ["Ida"]}],
+        "telecom": [{"system": "phone", "value": "CANARY-PHONE"}],
+    });
+    let (status, made) = facility
+        .ask("POST", "RelatedPerson", OWN, &relative.to_string())
+        .await;
+    assert_eq!(status, 201, "{made}");
+    let found = facility.find("RelatedPerson?name=canary-relative").await;
+    assert_eq!(found.len(), 1);
+    // What the facility itself says is nobody else's to change, and it is R4 or nothing.
+    let path = format!(
+        "Encounter/{}",
+        facility.find("Encounter").await[0]["id"].as_str().unwrap()
+    );
+    for (method, path, body, expected) in [
+        ("PUT", patient.as_str(), "{}", 405),
+        ("DELETE", path.as_str(), "", 409),
+        (
+            "POST",
+            "RelatedPerson",
+            r#"{"resourceType":"RelatedPerson"}"#,
+            422,
+        ),
+    ] {
+        let (status, outcome) = facility.ask(method, path, OWN, body).await;
+        assert_eq!(status, expected, "{method} {path}: {outcome}");
+    }
+    for canary in ["Canary", "CANARY", "Ida", "p-1"] {
+        assert!(!facility.leaves(canary).await, "{canary} leaves");
+    }
+    let named = |row: &federation::audit::Entry| format!("{row:?}");
+    for row in facility.rows().await {
+        assert!(!named(&row).contains("anary"), "{row:?}");
+    }
+    facility.store.close().await;
+    for canary in ["Canary", "CANARY-PHONE", "RelatedPerson", "8867-4"] {
+        assert!(
+            !anywhere(facility.dir.path(), canary),
+            "{canary} is in the clear"
+        );
+    }
+}
+
+#[tokio::test]
+async fn above_its_size_the_copy_lets_its_oldest_readings_go() {
+    let mut facility = again(TempDir::new().unwrap(), hand(), "", 300_000).await;
+    facility.measure(1..2_600).await;
+    facility.follow().await;
+    facility.measure(2_600..2_601).await;
+    facility.follow().await;
+    let path = "Observation?_summary=count";
+    let (_, bundle) = facility.ask("GET", path, OWN, "").await;
+    let total = bundle["total"].as_u64().unwrap();
+    assert!((1..5_200).contains(&total), "{total}");
+    let newest = facility.find("Observation?_sort=-date&_count=1").await;
+    assert_eq!(
+        newest[0]["effectiveDateTime"],
+        START.plus_ms(2_600).to_rfc3339()
+    );
+}
+
+fn consent(patient: &str, status: &str, kind: &str) -> String {
+    json!({
+        "resourceType": "Consent",
+        "status": status,
+        "scope": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/consentscope", "code": "research"}]},
+        "category": [{"coding": [{"system": "http://terminology.hl7.org/CodeSystem/consentcategorycodes", "code": "rsreid"}]}],
+        "patient": {"reference": patient},
+        "policyRule": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "OPTIN"}]},
+        "provision": {"type": kind},
+    })
+    .to_string()
+}
+
+impl Facility {
+    /// Whether the stays of studies say that anybody opted out.
+    async fn withheld(&self) -> Vec<bool> {
+        let stays = self.store.look_at_stays(START.plus_ms(1)).await.unwrap();
+        stays.iter().map(|stay| stay.opted_out).collect()
+    }
+
+    /// What the region is told of choices, in order, and takes.
+    async fn told(&self) -> Vec<bool> {
+        let limits = LeaseLimits {
+            parcels: 1_000,
+            bytes: 64 << 20,
+        };
+        let (mut told, mut receipts) = (Vec::new(), Vec::new());
+        let region = self.store.region();
+        for priority in Priority::ALL {
+            for parcel in self.store.lease(region, priority, limits).await.unwrap() {
+                receipts.push(crate::store::tests::taken(&parcel));
+                if parcel.kind == "ResearchChoices" {
+                    let body: messages::ResearchChoices =
+                        federation::envelope::open(&parcel).unwrap();
+                    told.extend(body.choices.iter().map(|choice| choice.opted_out));
+                }
+            }
+        }
+        self.store.settle(region, receipts).await.unwrap();
+        told
+    }
+}
+
+#[tokio::test]
+async fn an_opt_out_is_in_force_before_it_is_answered_through_kills_and_until_it_is_withdrawn() {
+    let mut facility = facility("").await;
+    facility.measure(1..3).await;
+    facility.follow().await;
+    let patient = facility.find("Patient").await[0]["id"].clone();
+    let patient = format!("Patient/{}", patient.as_str().unwrap());
+    assert_eq!(facility.withheld().await, [false]);
+    assert!(facility.told().await.is_empty());
+    let write = consent(&patient, "active", "deny");
+    let (status, made) = facility.ask("POST", "Consent", OWN, &write).await;
+    assert_eq!(status, 201, "{made}");
+    assert_eq!(facility.withheld().await, [true]);
+    assert_eq!(facility.told().await, [true]);
+    let mut facility = facility.restart().await;
+    facility.follow().await;
+    assert_eq!(facility.withheld().await, [true], "whatever is killed");
+    let path = format!("Consent/{}", made["id"].as_str().unwrap());
+    let inactive = consent(&patient, "inactive", "deny");
+    let with_id = |text: &str| {
+        let mut resource: Value = serde_json::from_str(text).unwrap();
+        resource["id"] = made["id"].clone();
+        resource.to_string()
+    };
+    let (status, _) = facility.ask("PUT", &path, OWN, &with_id(&inactive)).await;
+    assert_eq!(status, 200);
+    assert_eq!(facility.withheld().await, [false], "it may be used again");
+    assert_eq!(facility.told().await.last(), Some(&false));
+    let (status, _) = facility.ask("PUT", &path, OWN, &with_id(&write)).await;
+    assert_eq!(status, 200);
+    let (status, _) = facility.ask("DELETE", &path, OWN, "").await;
+    assert_eq!(status, 204);
+    assert_eq!(facility.told().await, [true, false]);
+    let key = Phi::new([7; 32]);
+    let db = crate::store::open_read_only(facility.dir.path(), &key).unwrap();
+    let rows = federation::audit::list(&db, 0, 10_000).unwrap();
+    let rows = rows.iter().map(|row| row.1.decision());
+    let choices = rows.filter(|decision| {
+        matches!(
+            decision,
+            federation::audit::Decision::ResearchOptedIn
+                | federation::audit::Decision::ResearchOptedOut
+        )
+    });
+    assert_eq!(choices.count(), 4);
+}
+
+#[tokio::test]
+async fn an_opt_out_that_could_not_be_kept_is_refused() {
+    let mut facility = facility("").await;
+    facility.follow().await;
+    for (patient, expected) in [
+        ("Patient/nobody", 422),
+        ("https://elsewhere.example/Patient/p-1", 422),
+    ] {
+        let write = consent(patient, "active", "deny");
+        let (status, outcome) = facility.ask("POST", "Consent", OWN, &write).await;
+        assert_eq!(status, expected, "{patient}: {outcome}");
+    }
+    assert!(facility.find("Consent").await.is_empty());
+    let permitted = consent("Patient/nobody", "active", "permit");
+    let (status, _) = facility.ask("POST", "Consent", OWN, &permitted).await;
+    assert_eq!(status, 201, "what opts nobody out has nothing to keep");
+    assert_eq!(facility.withheld().await, [false]);
+}
