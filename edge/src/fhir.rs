@@ -114,6 +114,7 @@ fn api(
         holding: Arc::new(|| Holding::Identified),
         draw: Arc::new(draw),
         bulk: None,
+        subscriptions: None,
     }
 }
 

@@ -17,6 +17,7 @@ use fhir::{
         HistoryQuery, Kind, MAX_PAGE, Page, ResourceStore, ResourceType, StoreError, Stored,
         Transacted, Transaction, Unmet,
     },
+    subscription::EventStore,
 };
 use std::{
     collections::BTreeSet,
@@ -235,5 +236,9 @@ impl ResourceStore for Consented {
 
     async fn keep_marks(&self, reader: &str, marks: String) -> Result<(), StoreError> {
         self.copy.keep_marks(reader, marks).await
+    }
+
+    fn event_store(&self) -> &dyn EventStore {
+        self.copy.event_store()
     }
 }
