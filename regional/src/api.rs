@@ -71,11 +71,11 @@ impl Authorize for Bearer {
     }
 
     fn standing(&self, reader: &Reader, kind: ResourceType) -> Option<Granted> {
-        let scopes = self.0.allowed(&reader.0)?;
+        let scopes = self.verifier.allowed(&reader.0)?;
         let queries = scopes.over(kind.as_str(), Interaction::Search)?;
         Some(Granted {
             reader: reader.clone(),
-            only: queries.into_iter().map(str::to_owned).collect(),
+            only: self.bounded(&reader.0, queries),
         })
     }
 
