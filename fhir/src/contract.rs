@@ -81,6 +81,7 @@ pub const CASES: &[Case] = cases![
     clients::a_history_shows_what_was_there_at_a_moment,
     extents::what_was_there_at_a_commit_is_listed_once_whatever_is_written_meanwhile,
     extents::readings_of_some_patients_are_listed_whatever_was_withdrawn_since,
+    extents::the_numbers_of_readings_are_those_of_their_texts,
     finding::every_search_finds_what_was_found_by_hand,
     finding::pages_of_every_order_show_each_resource_once,
     finding::what_was_changed_or_deleted_is_found_by_what_it_is_now,

@@ -14,7 +14,7 @@ use crate::query::sql::{Dialect, TABLES};
 use crate::search::Query;
 use crate::store::{
     Applied, Counts, Delivery, Extent, ExtentPage, FhirId, Find, FindPage, HistoryPage,
-    HistoryQuery, Kind, Page, ResourceStore, ResourceType, StoreError, Stored, Transacted,
+    HistoryQuery, Kind, Measure, Page, ResourceStore, ResourceType, StoreError, Stored, Transacted,
     Transaction, check_changes, check_size,
 };
 use crate::subscription::EventStore;
@@ -292,6 +292,13 @@ impl ResourceStore for PostgresStore {
         query::total(&client, query)
             .await
             .map_err(|error| failed("total", &error))
+    }
+
+    async fn measures(&self, query: &Query, most: usize) -> Result<Vec<Measure>, StoreError> {
+        let client = self.client("measures").await?;
+        query::measures(&client, query, most)
+            .await
+            .map_err(|error| failed("measures", &error))
     }
 
     async fn transact(&self, transaction: Transaction) -> Result<Transacted, StoreError> {

@@ -23,6 +23,7 @@ mod refusals;
 mod routes;
 mod searching;
 mod sight;
+mod stats;
 mod subscribing;
 mod transacting;
 mod transaction;

@@ -104,6 +104,8 @@ mod patching_tests;
 mod reading_tests;
 #[path = "rest/sight_tests.rs"]
 mod sight_tests;
+#[path = "rest/stats_tests.rs"]
+mod stats_tests;
 #[path = "rest/subscribing_tests.rs"]
 mod subscribing_tests;
 #[path = "rest/validating_tests.rs"]

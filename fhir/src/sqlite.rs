@@ -13,7 +13,7 @@ use crate::query::sql::{Dialect, TABLES};
 use crate::search::Query;
 use crate::store::{
     Applied, Counts, Delivery, Extent, ExtentPage, FhirId, Find, FindPage, HistoryPage,
-    HistoryQuery, Kind, Page, ResourceStore, ResourceType, StoreError, Stored, Transacted,
+    HistoryQuery, Kind, Measure, Page, ResourceStore, ResourceType, StoreError, Stored, Transacted,
     Transaction, check_changes, check_size,
 };
 use crate::subscription::{Event, EventStore, Progress, Standing};
@@ -363,6 +363,14 @@ impl ResourceStore for SqliteStore {
         let query = query.clone();
         self.reading("total", move |reader| query::total(reader, &query))
             .await
+    }
+
+    async fn measures(&self, query: &Query, most: usize) -> Result<Vec<Measure>, StoreError> {
+        let query = query.clone();
+        self.reading("measures", move |reader| {
+            query::measures(reader, &query, most)
+        })
+        .await
     }
 
     async fn transact(&self, transaction: Transaction) -> Result<Transacted, StoreError> {

@@ -7,6 +7,7 @@ mod draft;
 mod extent;
 mod find;
 mod history;
+mod measure;
 mod writing;
 
 pub(crate) use crate::conflicts::{conflicts_of, conflicts_text};
@@ -23,6 +24,7 @@ pub(crate) use draft::{patient_of, row_of_source, rows_of};
 pub use extent::{Extent, ExtentPage, Whose};
 pub use find::{Find, FindPage, FindPlace, Guard, Sights};
 pub use history::{HistoryPage, HistoryPlace, HistoryQuery, Scope, There};
+pub use measure::Measure;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use types::{Category, Code, EnvelopeId, FacilityPseudonym, Timestamp};
@@ -401,6 +403,9 @@ pub trait ResourceStore: Send + Sync + 'static {
 
     /// One page. A resource that exists when the first page is read, and does not change, is on exactly one page.
     async fn search(&self, query: &Query) -> Result<Page, StoreError>;
+
+    /// What readings that match say, in no order, so many at most; nothing of those that were entered in error.
+    async fn measures(&self, query: &Query, most: usize) -> Result<Vec<Measure>, StoreError>;
 
     /// How many resources match, all pages together. It reads them all.
     async fn total(&self, query: &Query) -> Result<u64, StoreError>;

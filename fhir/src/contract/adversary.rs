@@ -2,7 +2,8 @@
 use crate::search::Query;
 use crate::store::{
     Applied, Counts, Delivery, Extent, ExtentPage, FhirId, Find, FindPage, HistoryPage,
-    HistoryQuery, Page, ResourceStore, ResourceType, StoreError, Stored, Transacted, Transaction,
+    HistoryQuery, Measure, Page, ResourceStore, ResourceType, StoreError, Stored, Transacted,
+    Transaction,
 };
 use crate::subscription::EventStore;
 use async_trait::async_trait;
@@ -49,6 +50,10 @@ impl ResourceStore for Redelivering {
 
     async fn total(&self, query: &Query) -> Result<u64, StoreError> {
         self.0.total(query).await
+    }
+
+    async fn measures(&self, query: &Query, most: usize) -> Result<Vec<Measure>, StoreError> {
+        self.0.measures(query, most).await
     }
 
     async fn transact(&self, transaction: Transaction) -> Result<Transacted, StoreError> {

@@ -1,12 +1,13 @@
 //! Promises of what was there of a type at a commit.
 use super::{Engine, fixture};
 use crate::admit::Holding;
+use crate::search::{Filter, Query};
 use crate::store::{
     Change, Delivery, Draft, Expect, Extent, FhirId, NewResource, ResourceStore, ResourceType,
     Stored, Transaction, Whose,
 };
 use std::collections::{BTreeMap, BTreeSet};
-use types::Timestamp;
+use types::{Timestamp, Value};
 
 fn basic() -> ResourceType {
     ResourceType::parse("Basic").unwrap()
@@ -158,4 +159,39 @@ pub async fn readings_of_some_patients_are_listed_whatever_was_withdrawn_since(
     let found = contents(&walk(&*store, extent(two), false).await);
     assert!(some.iter().all(|(id, text)| found.get(id) == Some(text)));
     assert!(found.len() <= some.len() + 1);
+}
+
+pub async fn the_numbers_of_readings_are_those_of_their_texts(engine: &dyn Engine) {
+    let store = engine.open().await;
+    let now = Timestamp(1_000);
+    let readings = (0..60).map(fixture::observation).collect();
+    store.apply(deliver(1, readings), now).await.unwrap();
+    let withdrawn = vec![fixture::withdrawn(13)];
+    store.apply(deliver(2, withdrawn), now).await.unwrap();
+    let query = Query {
+        filters: vec![Filter::Patient(vec![
+            fixture::patient(1, 1950).id().clone(),
+        ])],
+        ..Query::all(ResourceType::Observation)
+    };
+    let found = store.measures(&query, 1_000).await.unwrap();
+    let mut found: Vec<String> = found.iter().map(|one| format!("{one:?}")).collect();
+    let expected = (0..60).filter(|n| n % 6 == 1 && *n != 13).map(|number| {
+        let reading = fixture::reading(number);
+        let value = match &reading.value {
+            Value::Quantity(text) => Some(text.to_string().parse::<f64>().unwrap()),
+            _ => None,
+        };
+        crate::store::Measure {
+            effective: Some(reading.effective),
+            unit: value.map(|_| reading.unit.to_string()),
+            value,
+        }
+    });
+    let mut expected: Vec<String> = expected.map(|one| format!("{one:?}")).collect();
+    found.sort();
+    expected.sort();
+    assert_eq!(found, expected);
+    assert!(found.iter().any(|one| one.contains("value: None")));
+    assert_eq!(store.measures(&query, 3).await.unwrap().len(), 3);
 }

@@ -1,14 +1,17 @@
 //! Search in PostgreSQL: the query's filters as SQL with arrays as parameters, keyset paging.
 use super::stored;
 use crate::axis::Commits;
+use crate::map::WITHDRAWN;
 use crate::search::{Filter, Interval, Position, Query, Sort, SortKey};
-use crate::store::Page;
+use crate::store::{Measure, Page};
 use deadpool_postgres::Object;
 use tokio_postgres::{Error, Row, Statement, types::ToSql};
 use types::Timestamp;
 
 const COLUMNS: &str =
     "SELECT type, id, version, updated, body, source, seq, effective FROM resource WHERE type = $1";
+const MEASURES: &str = "SELECT effective, (body::jsonb #>> '{valueQuantity,value}')::float8, \
+     body::jsonb #>> '{valueQuantity,code}' FROM resource WHERE type = $1";
 const COUNT: &str = "SELECT count(*) FROM resource WHERE type = $1";
 
 /// One page; none when a row cannot be read.
@@ -30,6 +33,24 @@ pub async fn page(client: &Object, query: &Query) -> Result<Option<Page>, Error>
     };
     let resources: Option<Vec<_>> = shown.iter().map(stored).collect();
     Ok(resources.map(|resources| Page { resources, next }))
+}
+
+/// What readings that match say.
+pub async fn measures(client: &Object, query: &Query, most: usize) -> Result<Vec<Measure>, Error> {
+    let mut sql = Sql::filtered(MEASURES, query);
+    let withdrawn = sql.bind(WITHDRAWN);
+    let limit = sql.bind(i64::try_from(most).unwrap_or(i64::MAX));
+    sql.text.push_str(&format!(
+        " AND body::jsonb ->> 'status' IS DISTINCT FROM {withdrawn} LIMIT {limit}"
+    ));
+    let statement = sql.statement(client).await?;
+    let rows = client.query(&statement, &sql.params()).await?;
+    let measure = |row: &Row| Measure {
+        effective: row.get::<_, Option<i64>>(0).map(Timestamp),
+        value: row.get(1),
+        unit: row.get(2),
+    };
+    Ok(rows.iter().map(measure).collect())
 }
 
 /// How many match.

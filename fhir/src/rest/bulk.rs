@@ -20,6 +20,7 @@ mod whose;
 use super::{FhirApi, Reader, outcome::Failure};
 use axum::http::StatusCode;
 pub use door::routes;
+pub use kickoff::in_parameters;
 use parking_lot::Mutex;
 use record::{Asked, Done};
 use std::{

@@ -120,7 +120,10 @@ fn operations(kind: ResourceType, exports: bool) -> Value {
     match kind.as_str() {
         "Patient" => all.push(of("everything", "Patient-everything")),
         "Encounter" => all.push(of("everything", "Encounter-everything")),
-        "Observation" => all.push(of("lastn", "Observation-lastn")),
+        "Observation" => all.extend([
+            of("lastn", "Observation-lastn"),
+            of("stats", "Observation-stats"),
+        ]),
         _ => {}
     }
     let own = match kind.as_str() {

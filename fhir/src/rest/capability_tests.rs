@@ -199,12 +199,15 @@ async fn every_operation_that_is_declared_is_served_and_others_are_not() {
         for operation in all {
             let path = match operation {
                 "lastn" => format!("/fhir/{name}/$lastn?patient={patient}"),
+                "stats" => format!(
+                    "/fhir/{name}/$stats?subject=Patient/{patient}&code=8867-4&statistic=count"
+                ),
                 _ => format!("/fhir/{name}/{id}/${operation}"),
             };
             let reply = api.get(&path).await;
             let is_served = match id.as_str() {
                 // There is none of the type: it is the resource that is not found.
-                "x" if operation != "lastn" => {
+                "x" if !matches!(operation, "lastn" | "stats") => {
                     reply.status == StatusCode::NOT_FOUND && reply.issue().1 == "not-found"
                 }
                 _ => reply.status == StatusCode::OK,

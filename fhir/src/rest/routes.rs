@@ -5,7 +5,7 @@ mod searches;
 use super::{
     Answer, Api, FhirApi, InUrl, Interaction, MAX_FORM_BYTES, Pairs, SYSTEM, bulk, capability,
     conditional, history, lastn, offered, outcome::Failure, patching, patching::Target, reading,
-    subscribing, transacting, validating, writing,
+    stats, subscribing, transacting, validating, writing,
 };
 use crate::store::{FhirId, ResourceType};
 use crate::subscription::SUBSCRIPTION;
@@ -34,6 +34,9 @@ impl FhirApi {
             for (path, route) in routes(interaction) {
                 inner = inner.route(path, route);
             }
+        }
+        for path in ["/Observation/$stats", "/Observation/%24stats"] {
+            inner = inner.route(path, get(stats::by_get).post(stats::by_post));
         }
         if api.bulk.is_some() {
             for (path, route) in bulk::routes() {

@@ -1,14 +1,18 @@
 //! Search in SQLite: the query's filters as SQL with bound values, keyset paging.
 use super::stored;
 use crate::axis::Commits;
+use crate::map::WITHDRAWN;
 use crate::search::{Filter, Interval, Position, Query, Sort, SortKey};
-use crate::store::{Page, Stored};
+use crate::store::{Measure, Page, Stored};
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 use types::Timestamp;
 
 const COLUMNS: &str =
     "SELECT type, id, version, updated, body, source, seq, effective FROM resource WHERE ";
+/// A number that is larger than a float holds is text to the engine's JSON; then it is none.
+const MEASURES: &str = "SELECT effective, CAST(json_extract(body, '$.valueQuantity.value') AS REAL), \
+     json_extract(body, '$.valueQuantity.code') FROM resource WHERE ";
 const COUNT: &str = "SELECT count(*) FROM resource WHERE ";
 
 /// One page.
@@ -43,6 +47,29 @@ pub fn page(connection: &Connection, query: &Query) -> rusqlite::Result<Page> {
         resources: found.into_iter().map(|(stored, ..)| stored).collect(),
         next,
     })
+}
+
+/// What readings that match say.
+pub fn measures(
+    connection: &Connection,
+    query: &Query,
+    most: usize,
+) -> rusqlite::Result<Vec<Measure>> {
+    let mut sql = Sql::filtered(MEASURES, query);
+    sql.text
+        .push_str(" AND json_extract(body, '$.status') IS NOT ? LIMIT ?");
+    sql.values.push(Value::Text(WITHDRAWN.to_owned()));
+    sql.values
+        .push(Value::Integer(i64::try_from(most).unwrap_or(i64::MAX)));
+    let mut statement = connection.prepare_cached(&sql.text)?;
+    let rows = statement.query_map(params_from_iter(sql.values), |row| {
+        Ok(Measure {
+            effective: row.get::<_, Option<i64>>(0)?.map(Timestamp),
+            value: row.get(1)?,
+            unit: row.get(2)?,
+        })
+    })?;
+    rows.collect()
 }
 
 /// How many match.

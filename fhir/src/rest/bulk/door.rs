@@ -240,8 +240,13 @@ async fn file(api: Api, path: Segments, headers: HeaderMap) -> Answer {
         Err(failure) => return asker.answer(&api, Err(failure)).await,
     };
     let asker = match ResourceType::parse(&file.kind).filter(|_| file.list != List::Outcome) {
-        // The token has to cover now what it covered then.
-        Some(kind) => covered(&api, &headers, kind, &job)?,
+        Some(kind) => {
+            let asker = api.asker(&headers, kind, Interaction::SearchType)?;
+            if !covers(&api, &headers, kind, &job) {
+                return asker.answer(&api, Err(Failure::beyond_scope())).await;
+            }
+            asker
+        }
         None => asker,
     };
     let request = format!("bulk/{}/{}", path.at(1)?, file.name);
@@ -267,25 +272,15 @@ fn found_file(
     Ok((job, file.ok_or_else(no_such_job)?))
 }
 
-/// Whoever has a narrower token than the one by which the export was asked for is shown none of its files: nobody knows
-/// what of them it covers.
-fn covered(
-    api: &FhirApi,
-    headers: &HeaderMap,
-    kind: ResourceType,
-    job: &Job,
-) -> Result<Asker, Failure> {
-    let asker = api.asker(headers, kind, Interaction::SearchType)?;
+/// Whether a token covers now what the one covered by which the export was asked for. Whoever has a narrower one is shown
+/// none of its files: nobody knows what of them it covers.
+fn covers(api: &FhirApi, headers: &HeaderMap, kind: ResourceType, job: &Job) -> bool {
     let granted = api
         .authorize
         .authorize(headers, kind, Interaction::SearchType);
-    let now = granted.map_err(|denied| Failure::denied(&denied))?.only;
     let mut parts = job.asked.parts.iter();
     let then = parts.find(|part| part.kind == kind.as_str());
-    match now.is_empty() || then.is_some_and(|then| then.only == now) {
-        true => Ok(asker),
-        false => Err(Failure::beyond_scope()),
-    }
+    granted.is_ok_and(|now| now.only.is_empty() || then.is_some_and(|then| then.only == now.only))
 }
 
 async fn given_file(

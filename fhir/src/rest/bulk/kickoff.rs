@@ -435,15 +435,54 @@ pub fn in_parameters(text: &str) -> Result<Pairs, Failure> {
         .unwrap_or_default()
     {
         let name = parameter["name"].as_str().ok_or_else(wrong)?;
-        let values = [
-            "valueString",
-            "valueInstant",
-            "valueCode",
-            "valueUri",
-            "valueDateTime",
-        ];
-        let value = values.iter().find_map(|value| parameter[*value].as_str());
-        pairs.push((name.to_owned(), value.ok_or_else(wrong)?.to_owned()));
+        match values_of(parameter) {
+            values if values.is_empty() => return Err(wrong()),
+            values => pairs.extend(
+                values
+                    .into_iter()
+                    .map(|(part, value)| (format!("{name}{part}"), value)),
+            ),
+        }
     }
     Ok(pairs)
+}
+
+/// The value of a parameter; that of a period by its ends, that of a coding as a search has it.
+fn values_of(parameter: &Value) -> Vec<(&'static str, String)> {
+    const PLAIN: [&str; 5] = [
+        "valueString",
+        "valueInstant",
+        "valueCode",
+        "valueUri",
+        "valueDateTime",
+    ];
+    let text = |value: &Value| match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(is) => Some(is.to_string()),
+        _ => None,
+    };
+    let plain = PLAIN.iter().find_map(|name| parameter[*name].as_str());
+    if let Some(plain) = plain {
+        return vec![("", plain.to_owned())];
+    }
+    let others = [
+        "valueDecimal",
+        "valueInteger",
+        "valuePositiveInt",
+        "valueBoolean",
+    ];
+    if let Some(other) = others.iter().find_map(|name| text(&parameter[*name])) {
+        return vec![("", other)];
+    }
+    let coding = &parameter["valueCoding"];
+    if let Some(code) = coding["code"].as_str() {
+        let system = coding["system"].as_str().unwrap_or_default();
+        return vec![("", format!("{system}|{code}"))];
+    }
+    let ends = [(".start", "start"), (".end", "end")];
+    let period = ends
+        .into_iter()
+        .filter_map(|(part, name)| Some((part, text(&parameter["valuePeriod"][name])?)));
+    period.collect()
 }
