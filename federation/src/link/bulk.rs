@@ -61,16 +61,20 @@ pub(super) async fn take(bulk: &dyn Bulk, from: &Place, chunk: Chunk) -> Result<
     Ok(missing.map(wanted).unwrap_or_default())
 }
 
-/// Carries blobs both ways until the link breaks.
+/// Carries blobs both ways until the link breaks. `carried` counts the chunks.
 pub(super) async fn carry(
     bulk: &dyn Bulk,
     mut client: MeshClient<Channel>,
     there: &Place,
+    carried: &mut u64,
 ) -> LinkError {
     let mut up = Chunk::default();
     loop {
         let moved = match step(bulk, &mut client, there, &mut up).await {
-            Ok(moved) => moved,
+            Ok(moved) => {
+                *carried += u64::from(moved);
+                moved
+            }
             // A disk without room for blobs has nothing to do with parcels: these go on.
             Err(LinkError::Port(error)) => {
                 tracing::warn!(%error, %there, "blobs wait");

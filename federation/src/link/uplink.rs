@@ -131,17 +131,17 @@ impl Uplink {
     pub async fn run(mut self, stop: CancellationToken) {
         let mut backoff = Backoff::new(RECONNECT_BASE, RECONNECT_CAP);
         loop {
-            let mut settled = 0;
+            let (mut settled, mut carried) = (0, 0);
             let ended = tokio::select! {
                 () = stop.cancelled() => None,
-                ended = self.deliver(&mut settled) => Some(ended),
+                ended = self.deliver(&mut settled, &mut carried) => Some(ended),
             };
             self.go_down();
             if let Err(error) = self.parts.outbox.release(&self.parts.there).await {
                 tracing::error!(%error, "leases not given back");
             }
             let Some(error) = ended else { return };
-            if settled > 0 {
+            if settled > 0 || carried > 0 {
                 backoff.reset();
             }
             self.tell(&error).await;
@@ -153,8 +153,8 @@ impl Uplink {
         }
     }
 
-    /// One connection, from dial to break. `settled` counts the receipts that were settled.
-    async fn deliver(&mut self, settled: &mut u64) -> LinkError {
+    /// One connection, from dial to break. `settled` counts the receipts that were settled, `carried` the chunks of blobs.
+    async fn deliver(&mut self, settled: &mut u64, carried: &mut u64) -> LinkError {
         match self.open().await {
             Err(error) => error,
             Ok((opened, collecting, client)) => {
@@ -172,7 +172,7 @@ impl Uplink {
                 let showing = lists::keep(self.parts.tls.clone(), client.clone());
                 let carrying = async {
                     match blobs {
-                        Some(blobs) => bulk::carry(blobs, client, &self.parts.there).await,
+                        Some(blobs) => bulk::carry(blobs, client, &self.parts.there, carried).await,
                         None => std::future::pending().await,
                     }
                 };

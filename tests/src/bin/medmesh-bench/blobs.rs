@@ -249,6 +249,9 @@ async fn cut_connections(listener: TcpListener, to: SocketAddr) {
     while let Ok((mut near, _)) = listener.accept().await {
         tokio::spawn(async move {
             let mut far = TcpStream::connect(to).await?;
+            // Without it each chunk waits for a delayed acknowledgement, which no wire does.
+            near.set_nodelay(true)?;
+            far.set_nodelay(true)?;
             let passed = copy_bidirectional(&mut near, &mut far);
             let _cut = tokio::time::timeout(CUT_EVERY, passed).await;
             std::io::Result::Ok(())
