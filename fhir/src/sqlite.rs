@@ -16,7 +16,7 @@ use crate::store::{
     HistoryQuery, Kind, Measure, Page, ResourceStore, ResourceType, StoreError, Stored, Transacted,
     Transaction, check_changes, check_size,
 };
-use crate::subscription::{Event, EventStore, Progress, Standing};
+use crate::subscription::EventStore;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 pub use projection::{PLACE, Projection, Step};
@@ -463,49 +463,6 @@ impl ResourceStore for SqliteStore {
 
     fn event_store(&self) -> &dyn EventStore {
         self
-    }
-}
-
-#[async_trait]
-impl EventStore for SqliteStore {
-    async fn subscriptions(&self) -> Result<Vec<Standing>, StoreError> {
-        self.reading("subscriptions", events::standings).await
-    }
-
-    async fn events(
-        &self,
-        key: i64,
-        from: u64,
-        until: u64,
-        count: u16,
-    ) -> Result<Vec<Event>, StoreError> {
-        let asked = (key, from, until, count);
-        self.reading("events", move |reader| events::events(reader, asked))
-            .await
-    }
-
-    async fn keep_progress(
-        &self,
-        key: i64,
-        delivered: u64,
-        progress: &Progress,
-    ) -> Result<(), StoreError> {
-        let progress = progress.to_text();
-        self.writing(|reply| Job::KeepProgress {
-            place: (key, delivered),
-            progress,
-            reply,
-        })
-        .await
-    }
-
-    async fn forget_events(&self, key: i64, until: u64) -> Result<(), StoreError> {
-        let place = (key, until);
-        self.writing(|reply| Job::Forget { place, reply }).await
-    }
-
-    fn noted(&self) -> watch::Receiver<u64> {
-        self.noted.subscribe()
     }
 }
 

@@ -14,8 +14,8 @@ use fhir::{
     sqlite::SqliteStore,
     store::{
         Applied, Change, Counts, Delivery, Extent, ExtentPage, FhirId, Find, FindPage, HistoryPage,
-        HistoryQuery, Kind, MAX_PAGE, Page, ResourceStore, ResourceType, StoreError, Stored,
-        Transacted, Transaction, Unmet,
+        HistoryQuery, Kind, MAX_PAGE, Measure, Page, ResourceStore, ResourceType, StoreError,
+        Stored, Transacted, Transaction, Unmet,
     },
     subscription::EventStore,
 };
@@ -236,6 +236,14 @@ impl ResourceStore for Consented {
 
     async fn keep_marks(&self, reader: &str, marks: String) -> Result<(), StoreError> {
         self.copy.keep_marks(reader, marks).await
+    }
+
+    async fn measures(
+        &self,
+        query: &fhir::search::Query,
+        most: usize,
+    ) -> Result<Vec<Measure>, StoreError> {
+        self.copy.measures(query, most).await
     }
 
     fn event_store(&self) -> &dyn EventStore {

@@ -1,11 +1,14 @@
 //! What is kept of subscriptions, and the events that a transaction writes for them, in SQLite.
-use crate::store::{FhirId, Planned, ResourceType};
+use super::{SqliteStore, writer::Job};
+use crate::store::{FhirId, Planned, ResourceType, StoreError};
 use crate::subscription::{
-    Event, MAX_PENDING_EVENTS, MAX_SUBSCRIPTIONS, Noted, Noting, Progress, SUBSCRIPTION, Standing,
-    Status, Watches, What,
+    Event, EventStore, MAX_PENDING_EVENTS, MAX_SUBSCRIPTIONS, Noted, Noting, Progress,
+    SUBSCRIPTION, Standing, Status, Watches, What,
 };
+use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::{collections::BTreeMap, sync::Arc};
+use tokio::sync::watch;
 use types::Timestamp;
 
 /// Version 6 of the schema. `watching` counts how often what is watched changed, so that whoever writes reads it again
@@ -245,4 +248,47 @@ pub fn forget(connection: &Connection, (key, until): (i64, u64)) -> rusqlite::Re
         .prepare_cached(FORGET_SUBSCRIPTION)?
         .execute([key])?;
     Ok(())
+}
+
+#[async_trait]
+impl EventStore for SqliteStore {
+    async fn subscriptions(&self) -> Result<Vec<Standing>, StoreError> {
+        self.reading("subscriptions", standings).await
+    }
+
+    async fn events(
+        &self,
+        key: i64,
+        from: u64,
+        until: u64,
+        count: u16,
+    ) -> Result<Vec<Event>, StoreError> {
+        let asked = (key, from, until, count);
+        self.reading("events", move |reader| events(reader, asked))
+            .await
+    }
+
+    async fn keep_progress(
+        &self,
+        key: i64,
+        delivered: u64,
+        progress: &Progress,
+    ) -> Result<(), StoreError> {
+        let progress = progress.to_text();
+        self.writing(|reply| Job::KeepProgress {
+            place: (key, delivered),
+            progress,
+            reply,
+        })
+        .await
+    }
+
+    async fn forget_events(&self, key: i64, until: u64) -> Result<(), StoreError> {
+        let place = (key, until);
+        self.writing(|reply| Job::Forget { place, reply }).await
+    }
+
+    fn noted(&self) -> watch::Receiver<u64> {
+        self.noted.subscribe()
+    }
 }
