@@ -1,6 +1,6 @@
 //! `/api/v1` of the region: its devices, read only. Errors are problem documents (RFC 9457).
 use crate::choices::Choices;
-use crate::desk::{Desk, Device, MAX_PAGE};
+use crate::registry::{Device, MAX_PAGE, Registry};
 use axum::{
     Json, Router,
     extract::{Query, State},
@@ -126,7 +126,7 @@ impl Bearer {
 
 #[derive(Clone)]
 struct Api {
-    desk: Desk,
+    registry: Registry,
     verifier: Verifier,
 }
 
@@ -142,12 +142,12 @@ pub fn worded(router: Router) -> https::App {
 }
 
 /// The routes.
-pub fn router(desk: Desk, verifier: Verifier) -> Router {
+pub fn router(registry: Registry, verifier: Verifier) -> Router {
     Router::new()
         .route("/api/v1/devices", get(devices))
         .route("/metrics", get(metrics))
         .route("/api/v1/openapi.json", get(async || Json(document())))
-        .with_state(Api { desk, verifier })
+        .with_state(Api { registry, verifier })
 }
 
 #[derive(Deserialize)]
@@ -176,7 +176,7 @@ async fn devices(
     })?;
     let limit = parameters.limit.unwrap_or(DEFAULT_PAGE).clamp(1, MAX_PAGE);
     let mut found = api
-        .desk
+        .registry
         .devices(parameters.facility, parameters.after, limit + 1)
         .await
         .map_err(|error| failed(&error))?;

@@ -11,8 +11,8 @@
 use crate::{
     api,
     decode::tests::batch,
-    desk::Desk,
     intake::{Intake, tests::intake},
+    registry::Registry,
 };
 use axum::{
     body::Body,
@@ -250,7 +250,7 @@ impl AccessLog for Elsewhere {
 struct Region {
     _dir: TempDir,
     router: axum::Router,
-    desk: Desk,
+    registry: Registry,
     shifts: BTreeMap<String, i64>,
 }
 
@@ -295,7 +295,7 @@ impl Region {
         Self {
             _dir: dir,
             router: api.router(),
-            desk: intake.desk,
+            registry: intake.registry,
             shifts: world.shifts,
         }
     }
@@ -485,7 +485,7 @@ fn by_catalog(observations: &[Value], devices: &[Timestamp]) -> HashMap<String, 
 impl Region {
     /// The times that `/api/v1/devices` shows.
     async fn catalog(&self) -> Vec<Timestamp> {
-        let devices = self.desk.devices(None, None, 1_000).await.unwrap();
+        let devices = self.registry.devices(None, None, 1_000).await.unwrap();
         let shown = devices.iter().map(api::device_json);
         let shown = shown.filter(|device| device["kind"] == "bedside-monitor");
         let midnight = |device: Value| {
@@ -562,7 +562,7 @@ async fn the_same_attack_succeeds_where_the_catalog_is_told_instants_and_devices
     })
     .await;
     // What the catalog was told; the region would show the day of it alone.
-    let devices = region.desk.devices(None, None, 1_000).await.unwrap();
+    let devices = region.registry.devices(None, None, 1_000).await.unwrap();
     let monitors = devices
         .iter()
         .filter(|one| one.kind.as_str() == "bedside-monitor");

@@ -43,7 +43,7 @@ pub enum RegionalError {
     Ledger(#[from] DbError),
     /// The registry's file cannot be used.
     #[error("the registry: {0}")]
-    Desk(#[from] PortError),
+    Registry(#[from] PortError),
     /// The table of models cannot be used.
     #[error(transparent)]
     Models(#[from] ModelsError),

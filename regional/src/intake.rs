@@ -4,7 +4,7 @@ use crate::again::is_same_reading;
 #[cfg(not(medmesh_unguarded))]
 use crate::decode::decode;
 use crate::decode::{Decoded, Fault};
-use crate::desk::{Desk, Device};
+use crate::registry::{Device, Registry};
 use crate::server::TrueTimes;
 #[cfg(medmesh_unguarded)]
 use crate::unguarded::decode;
@@ -32,7 +32,7 @@ pub struct Intake {
     /// Where readings go.
     pub store: Arc<dyn ResourceStore>,
     /// Where device records go.
-    pub desk: Desk,
+    pub registry: Registry,
     /// By which device records are passed on, and where notes on what was left out go.
     pub ledger: Ledger,
     /// The region.
@@ -255,7 +255,7 @@ impl Intake {
         } = taken;
         let stored = u32::try_from(devices.len()).unwrap_or(u32::MAX);
         let id = EnvelopeId::try_from(&parcel.id[..]).map_err(|_| internal("register"))?;
-        if !self.desk.put(devices).await? {
+        if !self.registry.put(devices).await? {
             return Ok(refused(reason::WRONG_SENDER));
         }
         if !left_out.is_empty() {

@@ -30,7 +30,7 @@ pub fn intake(dir: &TempDir) -> Intake {
     let rules = Rules::builtin().unwrap();
     Intake {
         store: Arc::new(SqliteStore::open(&at("fhir.db")).unwrap()),
-        desk: Desk::open(&at("region.db")).unwrap(),
+        registry: Registry::open(&at("region.db")).unwrap(),
         ledger: Ledger::open(&at("ledger.db"), region(), rules, signer, now).unwrap(),
         here: region(),
         clock,
@@ -333,7 +333,10 @@ async fn device_records_are_registered_and_passed_on_once() {
     for _ in 0..3 {
         let intake = intake(&dir);
         assert_eq!(intake.take(&[parcel(1, &records())]).await, [accepted(2)]);
-        assert_eq!(intake.desk.devices(None, None, 9).await.unwrap().len(), 2);
+        assert_eq!(
+            intake.registry.devices(None, None, 9).await.unwrap().len(),
+            2
+        );
         assert_eq!(intake.forwarded().await, [records()]);
     }
 }
@@ -376,17 +379,17 @@ async fn the_later_record_of_a_device_wins_in_whichever_order_they_come() {
     for (id, body) in [(1, &later), (2, &records())] {
         assert_eq!(intake.take(&[parcel(id, body)]).await, [accepted(2)]);
     }
-    let devices = intake.desk.devices(None, None, 9).await.unwrap();
+    let devices = intake.registry.devices(None, None, 9).await.unwrap();
     let statuses: Vec<_> = devices.iter().map(|device| device.status).collect();
     assert_eq!(statuses, ["silent", "active"]);
     let after = intake
-        .desk
+        .registry
         .devices(None, Some(devices[0].id), 9)
         .await
         .unwrap();
     assert_eq!(after, devices[1..]);
     let elsewhere = intake
-        .desk
+        .registry
         .devices(Some("eu-f2".parse().unwrap()), None, 9)
         .await;
     assert_eq!(elsewhere.unwrap(), []);

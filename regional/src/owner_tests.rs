@@ -15,7 +15,7 @@ struct Region {
     dir: TempDir,
     ledger: Ledger,
     store: Arc<dyn ResourceStore>,
-    desk: Desk,
+    registry: Registry,
     inbox: LedgerInbox<Handlers>,
     sent: u8,
 }
@@ -27,7 +27,7 @@ impl Region {
         Self {
             ledger: intake.ledger.clone(),
             store: intake.store.clone(),
-            desk: intake.desk.clone(),
+            registry: intake.registry.clone(),
             inbox: intake.ledger.clone().inbox(intake.handlers()),
             dir,
             sent: 0,
@@ -166,7 +166,7 @@ async fn a_catalog_id_stays_with_the_facility_that_named_it_and_a_mixed_parcel_l
         record.updated_ms += 1;
     }
     assert_eq!(region.take("eu-f2", 1, &mixed).await, WRONG_SENDER);
-    let devices = region.desk.devices(None, None, 9).await.unwrap();
+    let devices = region.registry.devices(None, None, 9).await.unwrap();
     assert!(devices.iter().all(|one| one.facility.as_str() == "eu-f1"));
     assert_eq!(devices.len(), 2);
     assert!(region.ledger.noted().await.unwrap().wrong_sender);

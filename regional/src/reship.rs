@@ -1,6 +1,6 @@
 //! What the global node is sent again: device records when it was put back, or this region was, as it may lack what it
 //! was sent before and the registry has all of it; and once an hour the heads of the facilities' audit logs.
-use crate::desk::{Desk, Device, MAX_PAGE};
+use crate::registry::{Device, MAX_PAGE, Registry};
 use federation::{envelope::Envelope, ledger::Ledger, port::PortError};
 use messages::{DeviceRecord, DeviceRecords};
 use std::{collections::BTreeMap, time::Duration};
@@ -14,12 +14,12 @@ const HEADS_EVERY: Duration = Duration::from_secs(3_600);
 const RETRY: Duration = Duration::from_secs(5);
 
 /// Ships the registry again whenever that is wanted, until stopped.
-pub async fn again(ledger: Ledger, desk: Desk, stop: CancellationToken) {
+pub async fn again(ledger: Ledger, registry: Registry, stop: CancellationToken) {
     let here = ledger.place().clone();
     let mut heads = tokio::time::interval(HEADS_EVERY);
     heads.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let shipped = ship(&ledger, &desk, &here).await;
+        let shipped = ship(&ledger, &registry, &here).await;
         let failed = shipped.inspect_err(|error| {
             tracing::warn!(%error, "device records are not shipped again yet");
         });
@@ -38,13 +38,13 @@ pub async fn again(ledger: Ledger, desk: Desk, stop: CancellationToken) {
 ///
 /// # Errors
 /// [`PortError`]: it is wanted still.
-pub async fn ship(ledger: &Ledger, desk: &Desk, here: &Place) -> Result<(), PortError> {
+pub async fn ship(ledger: &Ledger, registry: &Registry, here: &Place) -> Result<(), PortError> {
     if !ledger.reship_wanted().await? {
         return Ok(());
     }
     let mut after = None;
     loop {
-        let page = desk.devices(None, after, MAX_PAGE).await?;
+        let page = registry.devices(None, after, MAX_PAGE).await?;
         after = page.last().map(|last| last.id);
         if after.is_none() {
             break;

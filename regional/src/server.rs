@@ -4,12 +4,12 @@ use crate::{
     config::{FhirStore, RegionalConfig},
     control::{self, Control},
     deliveries::Deliveries,
-    desk::Desk,
     enrolment,
     error::RegionalError,
     intake::Intake,
     learning::{Learning, TakesAnswers, TakesEnds, TakesRounds},
     reads::{Keeping, reads},
+    registry::Registry,
     reship, served, witness,
 };
 use ed25519_dalek::SigningKey;
@@ -85,7 +85,7 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
     let tls = open_tls(&config, now.clone())?;
     let key = load_signing_key(&config.tls.signing_key)?;
     let ledger = open_ledger(&config, &here, Signer::new(&here, key.clone()), now.clone())?;
-    let desk = open_desk(&config, &ledger).await?;
+    let registry = open_registry(&config, &ledger).await?;
     let control = control::open(&config, &ledger, &key).await?;
     let (blobs, deliveries, learning) = open_blobs(&config, &ledger).await?;
     let store = open(&config).await?;
@@ -103,13 +103,13 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
         &key.to_bytes(),
     )?;
     let app = served::router(&api)
-        .merge(control::devices_api(&tokens, &desk, &control))
+        .merge(control::devices_api(&tokens, &registry, &control))
         .merge(tokens.router())
         .merge(enrolment::router(&config, &now, &ledger))
         .merge(health.probes());
     let intake = Intake {
         store: store.clone(),
-        desk: desk.clone(),
+        registry: registry.clone(),
         ledger: ledger.clone(),
         here: here.clone(),
         clock,
@@ -118,7 +118,7 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
         true_times,
     };
     let (tap, intake) = (Tap::from_env(config.local_mesh)?, compared(intake).await);
-    let handlers = control::takes(intake.handlers(), &control, &desk)
+    let handlers = control::takes(intake.handlers(), &control, &registry)
         .on::<StudyAnswer>(TakesAnswers(learning.clone()));
     let handlers = choices.takes(deliveries.takes_reports(handlers));
     let mut door = door(key, (&ledger, &blobs), handlers, (tls.clone(), tap));
@@ -133,7 +133,7 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
     let standing = Standing::new(&health, ledger.clone());
     let probing = probe(store, standing, health.check("store"), until.clone());
     keep_reads(&mut tasks, keeping, ledger.clone());
-    let looked_after = (ledger.clone(), desk, blobs, control, deliveries);
+    let looked_after = (ledger.clone(), registry, blobs, control, deliveries);
     look_after(&mut tasks, looked_after, &uplink, &health);
     served::work(&mut tasks, api);
     tasks.spawn("https", Kind::Critical, serving);
@@ -287,9 +287,9 @@ fn keep_up(tasks: &mut Tasks, uplink: Uplink, ledger: &Ledger, learning: Learnin
 /// lack, and the facilities heads of audit logs.
 fn look_after(
     tasks: &mut Tasks,
-    (ledger, desk, blobs, control, deliveries): (
+    (ledger, registry, blobs, control, deliveries): (
         Ledger,
-        Desk,
+        Registry,
         Arc<Blobs<Ledger>>,
         Control,
         Deliveries,
@@ -304,7 +304,7 @@ fn look_after(
     tasks.spawn("deliveries", Kind::Background, ends(files));
     let below = ledger.clone();
     let stuck = move || *up.borrow() || !below.stuck().is_empty();
-    let anew = reship::again(ledger.clone(), desk, tasks.stop());
+    let anew = reship::again(ledger.clone(), registry, tasks.stop());
     tasks.spawn("sent again", Kind::Background, ends(anew));
     let telling = witness::tell(ledger.clone(), blobs, tasks.stop());
     tasks.spawn("witness", Kind::Background, ends(telling));
@@ -324,12 +324,15 @@ fn open_ledger(
 }
 
 /// The audit log begins, if it is new. Then the registry; notes that an earlier version kept there move to the ledger.
-async fn open_desk(config: &RegionalConfig, ledger: &Ledger) -> Result<Desk, RegionalError> {
+async fn open_registry(
+    config: &RegionalConfig,
+    ledger: &Ledger,
+) -> Result<Registry, RegionalError> {
     ledger.begin_log().await?;
-    let desk = Desk::open(&config.data_dir.join("region.db"))?;
-    ledger.take_over_notes(desk.old_notes().await?).await?;
-    desk.forget_old_notes().await?;
-    Ok(desk)
+    let registry = Registry::open(&config.data_dir.join("region.db"))?;
+    ledger.take_over_notes(registry.old_notes().await?).await?;
+    registry.forget_old_notes().await?;
+    Ok(registry)
 }
 
 /// Shows what is found wrong in `/ready`.

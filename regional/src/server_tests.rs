@@ -195,8 +195,8 @@ async fn what_a_facility_delivers_is_stored_across_a_restart_and_shown_to_nobody
         .map(|(_, row)| row.count())
         .collect();
     assert_eq!(asked, [1]);
-    let desk = Desk::open(&dir.path().join("region/region.db")).unwrap();
-    assert_eq!(desk.devices(None, None, 9).await.unwrap().len(), 1);
+    let registry = Registry::open(&dir.path().join("region/region.db")).unwrap();
+    assert_eq!(registry.devices(None, None, 9).await.unwrap().len(), 1);
 }
 
 fn records() -> DeviceRecords {

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     api::device_json,
-    desk::{Desk, Device},
+    registry::{Device, Registry},
 };
 use axum::{
     Json, Router,
@@ -41,15 +41,15 @@ const MAX_PAGE: u16 = 1_000;
 #[derive(Clone)]
 struct Api {
     control: Control,
-    desk: Desk,
+    registry: Registry,
     verifier: Verifier,
 }
 
 /// The routes.
-pub fn router(control: Control, desk: Desk, verifier: Verifier) -> Router {
+pub fn router(control: Control, registry: Registry, verifier: Verifier) -> Router {
     let api = Api {
         control,
-        desk,
+        registry,
         verifier,
     };
     Router::new()
@@ -88,7 +88,11 @@ impl Api {
     async fn device(&self, id: &str) -> Result<Device, Response> {
         let missing = || missing("no device of this region has this id").into_response();
         let id: CatalogId = id.parse().map_err(|_| missing())?;
-        let found = self.desk.device(id).await.map_err(|error| failed(&error))?;
+        let found = self
+            .registry
+            .device(id)
+            .await
+            .map_err(|error| failed(&error))?;
         found.ok_or_else(missing)
     }
 

@@ -1,6 +1,6 @@
 //! The bodies and headers of requests for commands and twins, read into what the steps take; every error names its field.
 use super::steps::Ask;
-use crate::desk::Device;
+use crate::registry::Device;
 use axum::{
     body::Bytes,
     http::{HeaderMap, StatusCode, header},

@@ -17,7 +17,7 @@ mod wants;
 
 pub use tick::keep;
 
-use crate::{config::RegionalConfig, desk::Desk};
+use crate::{config::RegionalConfig, registry::Registry};
 use commands::Table;
 use ed25519_dalek::SigningKey;
 use federation::ledger::Handlers;
@@ -135,10 +135,10 @@ impl Control {
 }
 
 /// Takes in what facilities report of commands and devices.
-pub fn takes(handlers: Handlers, control: &Control, desk: &Desk) -> Handlers {
+pub fn takes(handlers: Handlers, control: &Control, registry: &Registry) -> Handlers {
     handlers
         .on::<CommandReports>(TakesReports(control.clone()))
-        .on::<TwinReports>(TakesTwins(control.clone(), desk.clone()))
+        .on::<TwinReports>(TakesTwins(control.clone(), registry.clone()))
 }
 
 /// Commands are signed by the key of the node's certificate, which goes with them.
@@ -161,9 +161,9 @@ pub async fn open(
 }
 
 /// `/api/v1`: devices, their twins and their commands.
-pub fn devices_api(tokens: &TokenServer, desk: &Desk, control: &Control) -> axum::Router {
-    let commands = api::router(control.clone(), desk.clone(), tokens.verifier());
-    crate::api::router(desk.clone(), tokens.verifier()).merge(commands)
+pub fn devices_api(tokens: &TokenServer, registry: &Registry, control: &Control) -> axum::Router {
+    let commands = api::router(control.clone(), registry.clone(), tokens.verifier());
+    crate::api::router(registry.clone(), tokens.verifier()).merge(commands)
 }
 
 impl Own {

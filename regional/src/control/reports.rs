@@ -1,7 +1,7 @@
 //! What facilities report: what became of commands, and what their devices say of themselves. Each parcel is one commit;
 //! the same report again changes nothing. A facility speaks of its own devices alone.
 use super::{Control, Own, rows::Row, steps, twins};
-use crate::desk::Desk;
+use crate::registry::Registry;
 use async_trait::async_trait;
 use commands::{Event, MAX_TWIN_BYTES, Reason, State};
 use federation::{
@@ -20,7 +20,7 @@ use types::{CatalogId, Id128, Place, Timestamp};
 /// Takes in what became of commands.
 pub struct TakesReports(pub Control);
 /// Takes in what devices report.
-pub struct TakesTwins(pub Control, pub Desk);
+pub struct TakesTwins(pub Control, pub Registry);
 
 const MALFORMED: Verdict = Verdict::Quarantined {
     reason: reason::MALFORMED,

@@ -1,8 +1,8 @@
 //! The API of commands and twins over real files, as two clients see it; and what happens to commands of itself.
 use super::*;
 use crate::{
-    desk::Device,
     intake::tests::{intake, records},
+    registry::Device,
 };
 use axum::{
     Router,
@@ -28,7 +28,7 @@ const EDGE: &str = "edge/eu/eu/eu-f1";
 struct World {
     dir: TempDir,
     control: Control,
-    desk: Desk,
+    registry: Registry,
     app: Router,
     operator: String,
     approver: String,
@@ -48,7 +48,7 @@ impl World {
         let facility = "eu-f1".parse().unwrap();
         let devices = records.devices.iter();
         let devices = devices.map(|record| Device::read(&facility, record, Timestamp(10)).unwrap());
-        assert!(intake.desk.put(devices.collect()).await.unwrap());
+        assert!(intake.registry.put(devices.collect()).await.unwrap());
         intake.ledger.begin_log().await.unwrap();
         let scopes = [
             (
@@ -81,7 +81,7 @@ impl World {
         let control = Control::open(parts).await.unwrap();
         let used = dir.path().join("used");
         let tokens = TokenServer::new(ORIGIN, &clients, Clock::new(None), &used).unwrap();
-        let app = api::router(control.clone(), intake.desk.clone(), tokens.verifier());
+        let app = api::router(control.clone(), intake.registry.clone(), tokens.verifier());
         let app = app.merge(tokens.router());
         let (operator, approver) = (
             token(&app, &tokens, &dir, "operator").await,
@@ -90,7 +90,7 @@ impl World {
         Self {
             dir,
             control,
-            desk: intake.desk,
+            registry: intake.registry,
             app,
             operator,
             approver,
@@ -154,7 +154,7 @@ impl World {
             body: bytes.into(),
             ..Parcel::default()
         };
-        let handlers = takes(Handlers::new(), &self.control, &self.desk);
+        let handlers = takes(Handlers::new(), &self.control, &self.registry);
         let verdicts = handlers.apply(&from.parse().unwrap(), &[parcel]).await;
         let stored = body.count();
         assert_eq!(

@@ -1,6 +1,6 @@
 //! Twins: a client sets what is desired, a facility says what its devices report.
 use super::{FRESH_MS, rows::Twin, wants::Want};
-use crate::desk::Device;
+use crate::registry::Device;
 use commands::{ETag, MAX_TWIN_BYTES, Table, merge_patch};
 use federation::{
     audit::{Decision, Entry},

@@ -27,7 +27,7 @@ use messages::{DeviceRecords, ReadingBatch};
 use node::quantity::{Size, Span};
 use parking_lot::Mutex;
 use rand::{SeedableRng, rngs::StdRng};
-use regional::desk::Desk;
+use regional::registry::Registry;
 use std::{
     collections::HashMap,
     path::Path,
@@ -229,10 +229,10 @@ impl Opening<'_> {
                 (Arc::new(intake.handlers(&ledger)), Above::Global(catalog))
             }
             Some(store) => {
-                let desk = Desk::open(&at("region.db"))?;
+                let registry = Registry::open(&at("region.db"))?;
                 let intake = regional::intake::Intake {
                     store,
-                    desk: desk.clone(),
+                    registry: registry.clone(),
                     ledger: ledger.clone(),
                     here: here.clone(),
                     clock: hand.clock(),
@@ -242,7 +242,7 @@ impl Opening<'_> {
                 };
                 // A store that is behind its ledger is noted; what it lacks is asked for when senders meet it.
                 let _noted = intake.compare_store().await;
-                (Arc::new(intake.handlers()), Above::Region(desk))
+                (Arc::new(intake.handlers()), Above::Region(registry))
             }
         };
         let door = door(&here, &ledger, Watched { apply, watch })?;
@@ -275,7 +275,7 @@ pub fn door(here: &Place, ledger: &Ledger, apply: impl Apply) -> Result<Door> {
 /// What a node above the facilities keeps beside its ledger.
 pub enum Above {
     /// A region: its registry of devices.
-    Region(Desk),
+    Region(Registry),
     /// The global node: its catalog.
     Global(Arc<dyn Catalog>),
 }

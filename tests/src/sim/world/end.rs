@@ -277,10 +277,12 @@ impl World {
         }
         for node in &self.nodes {
             if let Some(Run::Upper(upper)) = &node.run
-                && let Above::Region(desk) = &upper.above
+                && let Above::Region(registry) = &upper.above
                 && upper.ledger.reship_wanted().await.unwrap_or(false)
             {
-                told |= reship::ship(&upper.ledger, desk, &node.place).await.is_ok();
+                told |= reship::ship(&upper.ledger, registry, &node.place)
+                    .await
+                    .is_ok();
             }
         }
         told
@@ -315,8 +317,8 @@ impl World {
             return false;
         };
         match &upper.above {
-            Above::Region(desk) => {
-                let all = desk.devices(None, None, 100).await.unwrap_or_default();
+            Above::Region(registry) => {
+                let all = registry.devices(None, None, 100).await.unwrap_or_default();
                 all.iter().any(|device| device.id == entry.catalog_id)
             }
             Above::Global(catalog) => matches!(catalog.device(entry.catalog_id).await, Ok(Some(_))),

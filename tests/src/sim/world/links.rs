@@ -138,11 +138,11 @@ impl World {
         let Some(Run::Upper(upper)) = &self.nodes[region].run else {
             return None;
         };
-        let crate::sim::nodes::Above::Region(desk) = &upper.above else {
+        let crate::sim::nodes::Above::Region(registry) = &upper.above else {
             return None;
         };
         let facility = self.nodes[at].place.facility().cloned();
-        let known = desk.devices(facility, None, 100).await.ok()?;
+        let known = registry.devices(facility, None, 100).await.ok()?;
         let id = entry.catalog_id;
         let known = known.iter().any(|device| device.id == id);
         known.then(|| id.as_bytes().to_vec())

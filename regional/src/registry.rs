@@ -93,11 +93,11 @@ fn label(text: &str) -> Option<Option<Label>> {
 
 /// The file.
 #[derive(Clone)]
-pub struct Desk {
+pub struct Registry {
     file: Arc<Reopening>,
 }
 
-impl Desk {
+impl Registry {
     /// Opens the file, or makes it.
     ///
     /// # Errors
@@ -112,13 +112,13 @@ impl Desk {
             }
             Ok((connection, version))
         };
-        match open().map_err(|error| failed("open the desk", &error))? {
+        match open().map_err(|error| failed("open the registry", &error))? {
             (connection, 1..=VERSION) => Ok(Self {
                 file: Arc::new(Reopening::new(path, connection, connect)),
             }),
             _ => Err(PortError {
                 kind: PortErrorKind::Corrupt,
-                op: "open the desk: a newer program wrote it",
+                op: "open the registry: a newer program wrote it",
                 source: None,
             }),
         }
@@ -176,7 +176,7 @@ impl Desk {
     }
 
     /// The notes that version 1 of the file holds; none in a newer one. Once they are kept elsewhere, call
-    /// [`Desk::forget_old_notes`].
+    /// [`Registry::forget_old_notes`].
     ///
     /// # Errors
     /// [`PortError`].
