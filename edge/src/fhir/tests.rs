@@ -365,7 +365,7 @@ async fn what_programs_write_may_identify_is_theirs_and_is_never_in_a_parcel_nor
     );
     for (method, path, body, expected) in [
         ("PUT", patient.as_str(), "{}", 405),
-        ("DELETE", path.as_str(), "", 409),
+        ("DELETE", path.as_str(), "", 403),
         (
             "POST",
             "RelatedPerson",
