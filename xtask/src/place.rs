@@ -1,9 +1,6 @@
 //! Where things lie: the clone, the user's cache, the build and the reference data.
 use anyhow::{Context, Result, bail};
-use std::{
-    env,
-    path::{Path, PathBuf},
-};
+use std::{env, path::PathBuf};
 
 /// The paths that the stages share.
 pub struct Places {
@@ -24,7 +21,9 @@ impl Places {
     /// When there is no cache folder, or when the reference data is missing where it must not be: where
     /// `MEDMESH_DATA` names it, and in continuous integration.
     pub fn find() -> Result<Self> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        // Several clones share one build, so that this program may have been built in another one.
+        let own = set("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+        let root = own
             .parent()
             .context("xtask lies in the clone")?
             .to_path_buf();
