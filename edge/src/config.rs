@@ -3,7 +3,7 @@ mod beds;
 
 pub use beds::BedAssignment;
 
-use crate::{broker::Viewers, modbus};
+use crate::{broker::Viewers, modbus, store};
 use beds::bed_problems;
 use ed25519_dalek::{VerifyingKey, pkcs8::DecodePublicKey};
 use federation::{
