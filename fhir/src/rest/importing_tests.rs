@@ -112,6 +112,23 @@ async fn good_lines_are_stored_and_each_bad_one_is_told_by_its_number() {
 }
 
 #[tokio::test]
+async fn of_two_lines_of_one_resource_that_follow_each_other_the_later_counts() {
+    let api = Exporting::new(false).await;
+    let lines = [line(1, 2001), line(1, 2002), "{".into(), line(2, 2003)];
+    let job = begin(&api, &lines).await;
+    let manifest = api.manifest(&job, ALL).await;
+    assert_eq!(manifest["extension"], json!({"lines": 4, "stored": 3}));
+    let told = api.lines(&manifest, "error", ALL).await;
+    let said = &told["OperationOutcome"][0]["issue"][0]["diagnostics"];
+    assert!(said.as_str().unwrap().contains(" 3:"), "{said}");
+    let path = format!("/fhir/Condition/{}", id(1));
+    let reply = api.fixture.get(&path).await.json();
+    assert_eq!(reply["recordedDate"], "2002");
+    assert_eq!(versions(&api, 1).await, 2);
+    assert_eq!(versions(&api, 2).await, 1);
+}
+
+#[tokio::test]
 async fn an_import_that_is_cut_off_anywhere_stores_each_line_once() {
     let mut api = Exporting::new(false).await;
     let lines: Vec<String> = (0..40).map(|n| line(n, 2001 + n % 5)).collect();

@@ -33,7 +33,7 @@ struct Batch {
     lines: Vec<Line>,
     /// Where the next one begins.
     ends: u64,
-    /// Its number.
+    /// The number of the last line that it has.
     next: u64,
 }
 
@@ -61,8 +61,8 @@ pub async fn turn(job: &Arc<Job>, api: &FhirApi, limits: Limits) -> Result<(), T
         match judged(api, asked, line.text).await {
             Ok((draft, expect)) => {
                 if !seen.insert((draft.kind(), draft.id().clone())) {
-                    // The same resource again is another turn's.
-                    (batch.ends, batch.next) = (line.begins, line.number);
+                    // The same resource again is another turn's, which begins behind the line before.
+                    (batch.ends, batch.next) = (line.begins, line.number - 1);
                     break;
                 }
                 taken.push((line.number, Change::Put { draft, expect }));
