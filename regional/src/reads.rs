@@ -96,11 +96,7 @@ impl AccessLog for Reads {
     }
 
     fn refused(&self, refused: Refused) {
-        let reason = match refused.why {
-            Why::Unauthenticated => "unauthenticated",
-            Why::Forbidden => "forbidden",
-            Why::Unanswered => "unanswered",
-        };
+        let reason = refused.why.as_str();
         metrics::counter!("medmesh_fhir_reads_refused_total", "reason" => reason).increment(1);
         self.refused.lock().add(refused);
     }
@@ -108,11 +104,9 @@ impl AccessLog for Reads {
 
 fn row_of(access: &Access, now: Timestamp, me: &Place) -> Entry {
     let patient = access.patient.as_ref().map(|id| format!("Patient/{id}"));
-    let names = access.parameters.join("&");
-    let mark = if names.is_empty() { "" } else { "?" };
     let asked = Asked {
         interaction: access.interaction.as_str(),
-        kind: &format!("{}{mark}{names}", access.kind),
+        kind: &access.asked(),
         about: patient.as_deref(),
         request: Some(&access.request),
     };

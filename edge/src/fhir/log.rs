@@ -80,11 +80,9 @@ impl InLog {
 impl AccessLog for InLog {
     async fn given(&self, access: Access) -> Result<(), Unwritten> {
         let patient = access.patient.as_ref().map(|id| format!("Patient/{id}"));
-        let names = access.parameters.join("&");
-        let mark = if names.is_empty() { "" } else { "?" };
         let asked = Asked {
             interaction: access.interaction.as_str(),
-            kind: &format!("{}{mark}{names}", access.kind),
+            kind: &access.asked(),
             about: patient.as_deref(),
             request: Some(&access.request),
         };
@@ -103,11 +101,7 @@ impl AccessLog for InLog {
     }
 
     fn refused(&self, refused: Refused) {
-        let reason = match refused.why {
-            Why::Unauthenticated => "unauthenticated",
-            Why::Forbidden => "forbidden",
-            Why::Unanswered => "unanswered",
-        };
+        let reason = refused.why.as_str();
         metrics::counter!("medmesh_fhir_reads_refused_total", "reason" => reason).increment(1);
         let mut tallies = self.refused.lock();
         if tallies.len() < MAX_TALLIES || tallies.contains_key(&refused) {

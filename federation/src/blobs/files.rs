@@ -198,6 +198,14 @@ impl Files {
         Ok(whole.then(|| self.whole(digest)))
     }
 
+    /// A blob, to be read from its beginning.
+    ///
+    /// # Errors
+    /// Not found when it is not whole here; it cannot be read.
+    pub fn reader(&self, digest: Digest) -> io::Result<File> {
+        File::open(self.path(digest)?.ok_or(io::ErrorKind::NotFound)?)
+    }
+
     /// Puts a blob in that was made here. Until what comes back is dropped no sweep takes it: keep that until the row that
     /// names it is durable ([`super::keep`]).
     ///

@@ -31,6 +31,16 @@ pub struct Access {
     pub resources: u32,
 }
 
+impl Access {
+    /// The type, and the names of the parameters: `Observation?_count&code`.
+    #[must_use]
+    pub fn asked(&self) -> String {
+        let names = self.parameters.join("&");
+        let mark = if names.is_empty() { "" } else { "?" };
+        format!("{}{mark}{names}", self.kind)
+    }
+}
+
 /// A request that was given nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Refused {
@@ -53,6 +63,18 @@ pub enum Why {
     Forbidden,
     /// There is no such resource, the request cannot be read, or the store failed.
     Unanswered,
+}
+
+impl Why {
+    /// The word by which it is counted.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unauthenticated => "unauthenticated",
+            Self::Forbidden => "forbidden",
+            Self::Unanswered => "unanswered",
+        }
+    }
 }
 
 /// The log does not take the row.
@@ -141,7 +163,19 @@ impl FhirApi {
             },
             Err(denied) => denied,
         };
-        let (reader, why) = match &denied {
+        Err(self.turned_away(&denied, kind, interaction))
+    }
+}
+
+impl FhirApi {
+    /// What a request is answered whose token is none, or does not cover it; that is counted.
+    fn turned_away(
+        &self,
+        denied: &Denied,
+        kind: ResourceType,
+        interaction: Interaction,
+    ) -> Failure {
+        let (reader, why) = match denied {
             Denied::Unauthenticated(_) => (None, Why::Unauthenticated),
             Denied::Forbidden(reader) => (Some(reader.clone()), Why::Forbidden),
         };
@@ -151,7 +185,7 @@ impl FhirApi {
             interaction,
             why,
         });
-        Err(Failure::denied(&denied))
+        Failure::denied(denied)
     }
 }
 
@@ -171,15 +205,7 @@ impl FhirApi {
                 sight: Sight::Everything,
                 bearer: None,
             }),
-            Err(denied) => {
-                self.access.refused(Refused {
-                    reader: None,
-                    kind,
-                    interaction,
-                    why: Why::Unauthenticated,
-                });
-                Err(Failure::denied(&denied))
-            }
+            Err(denied) => Err(self.turned_away(&denied, kind, interaction)),
         }
     }
 }
@@ -200,17 +226,7 @@ impl FhirApi {
             }
             Err(denied) => denied,
         };
-        let (reader, why) = match &denied {
-            Denied::Unauthenticated(_) => (None, Why::Unauthenticated),
-            Denied::Forbidden(reader) => (Some(reader.clone()), Why::Forbidden),
-        };
-        self.access.refused(Refused {
-            reader,
-            kind,
-            interaction,
-            why,
-        });
-        Err(Failure::denied(&denied))
+        Err(self.turned_away(&denied, kind, interaction))
     }
 }
 

@@ -18,7 +18,10 @@ use fl::{
 };
 use messages::StudyRelease;
 use prost::Message as _;
-use std::{fs::File, io};
+use std::{
+    fs::File,
+    io::{self, Read as _},
+};
 use types::{Name, Place};
 
 pub(super) const fn descriptor(vector: Vector) -> Descriptor {
@@ -193,10 +196,7 @@ impl Studies {
     async fn made(&self, stepping: Stepping) -> Result<Result<Made, String>, PortError> {
         let files = self.blobs.files().clone();
         let work = move || {
-            let open = |vector: &Vector| {
-                let path = files.path(descriptor(*vector).digest)?;
-                File::open(path.ok_or(io::ErrorKind::NotFound)?)
-            };
+            let open = |vector: &Vector| files.reader(descriptor(*vector).digest);
             let sums = || -> io::Result<Vec<File>> {
                 stepping.sums.iter().map(|(_, sum, _)| open(sum)).collect()
             };
@@ -241,8 +241,10 @@ impl Studies {
         };
         let files = self.blobs.files().clone();
         let read = move || {
-            let path = files.path(descriptor(model).digest)?;
-            let bytes = std::fs::read(path.ok_or(io::ErrorKind::NotFound)?)?;
+            let mut bytes = Vec::new();
+            files
+                .reader(descriptor(model).digest)?
+                .read_to_end(&mut bytes)?;
             let read = course.put_model(&bytes);
             read.map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))?;
             Ok(course)

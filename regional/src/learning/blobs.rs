@@ -18,7 +18,7 @@ use fl::{
 use messages::StudyAnswer;
 use prost::Message as _;
 use rusqlite::Connection;
-use std::{fs::File, io};
+use std::io;
 
 /// A sum that the global node did not fetch is forgotten after so long (real time): its study has failed by then.
 const FORGET_MS: i64 = 7 * types::Timestamp::DAY_MS;
@@ -146,10 +146,7 @@ impl Learning {
     async fn made(&self, summing: Summing) -> Result<Result<PutIn, String>, PortError> {
         let files = self.blobs.files().clone();
         let work = move || {
-            let open = |vector: &Vector| {
-                let path = files.path(descriptor(*vector).digest)?;
-                File::open(path.ok_or(io::ErrorKind::NotFound)?)
-            };
+            let open = |vector: &Vector| files.reader(descriptor(*vector).digest);
             let inputs = summing.vectors.iter().map(open);
             let inputs = inputs.collect::<io::Result<Vec<_>>>()?;
             files.put_in(summing.sum(inputs))
