@@ -136,13 +136,13 @@ fn configured(line: &[PathBuf]) -> Option<&PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::process::{Child, Command};
+    use std::process::{Child, Command, Stdio};
 
+    /// Waits for a line that never comes. It starts nothing: a child of its own would bear its command line for a moment.
     fn child(config: &Path) -> Child {
-        let script = "trap '' TERM; while :; do sleep 1; done";
         let mut command = Command::new("sh");
-        command.args(["-c", script, "sh", "--config"]).arg(config);
-        command.spawn().unwrap()
+        command.args(["-c", "read line", "sh", "--config"]);
+        command.arg(config).stdin(Stdio::piped()).spawn().unwrap()
     }
 
     #[test]
