@@ -3,14 +3,19 @@ use crate::place::Places;
 use anyhow::{Context, Result, bail, ensure};
 use std::{
     fs,
-    io::{BufRead, BufReader, Write},
+    io::{Read, Write},
     ops::AddAssign,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::mpsc::{self, RecvTimeoutError},
     thread,
     time::{Duration, Instant},
 };
+
+/// A suite that says nothing for so long, once it has begun, hangs. The longest that one is silent, on a slow machine, is
+/// a third of it; what the other tests found is worth more than the wait.
+const SILENCE: Duration = Duration::from_secs(15 * 60);
 
 /// How many tests passed, failed and were ignored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,23 +62,71 @@ pub fn cargo(places: &Places, arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs a command with its output shown; whether it ended well, and the tests that its output counted.
+/// Runs a command with its output shown; whether it ended well, and the tests that its output counted. One that has said
+/// something, and then nothing for [`SILENCE`], is ended with all that it started, and has not ended well.
 pub fn shown(command: &mut Command) -> Result<(bool, Counts)> {
+    shown_on(&mut std::io::stdout(), command, SILENCE)
+}
+
+fn shown_on(
+    screen: &mut impl Write,
+    command: &mut Command,
+    silence: Duration,
+) -> Result<(bool, Counts)> {
     let mut child = command
         .stdout(Stdio::piped())
         .spawn()
         .with_context(|| format!("start {}", name(command)))?;
-    let output = child.stdout.take().context("the output is piped")?;
-    let mut counts = Counts::default();
-    let mut screen = std::io::stdout();
-    for line in BufReader::new(output).split(b'\n') {
-        let line = line?;
-        screen.write_all(&line)?;
-        screen.write_all(b"\n")?;
+    let mut output = child.stdout.take().context("the output is piped")?;
+    let (said, says) = mpsc::channel();
+    let reading = thread::spawn(move || {
+        let mut buffer = [0; 8 << 10];
+        while let Ok(read @ 1..) = output.read(&mut buffer) {
+            if said.send(buffer[..read].to_vec()).is_err() {
+                break;
+            }
+        }
+    });
+    let (mut counts, mut line) = (Counts::default(), Vec::new());
+    // While it builds, for as long as that takes, nothing comes.
+    let mut patience = Duration::MAX;
+    loop {
+        let bytes = match says.recv_timeout(patience) {
+            Ok(bytes) => bytes,
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => {
+                eprintln!("\nnothing was said for {silence:?}: ended");
+                end_all(child.id())?;
+                break;
+            }
+        };
+        patience = silence;
+        screen.write_all(&bytes)?;
         screen.flush()?;
-        counts += counted(&String::from_utf8_lossy(&line));
+        line.extend(bytes);
+        while let Some(end) = line.iter().position(|byte| *byte == b'\n') {
+            counts += counted(&String::from_utf8_lossy(&line[..end]));
+            line.drain(..=end);
+        }
     }
-    Ok((child.wait()?.success(), counts))
+    let ended = child.wait()?;
+    // What was started and outlived it may hold the output open: it is not waited for.
+    drop((says, reading));
+    Ok((ended.success(), counts))
+}
+
+/// Ends a process and all that it has started, parents first.
+fn end_all(pid: u32) -> Result<()> {
+    let mut all = vec![pid.to_string()];
+    let mut next = 0;
+    while let Some(parent) = all.get(next).cloned() {
+        let output = Command::new("pgrep").args(["-P", &parent]).output()?;
+        let children = String::from_utf8(output.stdout)?;
+        all.extend(children.lines().map(str::to_owned));
+        next += 1;
+    }
+    Command::new("kill").arg("-KILL").args(&all).status()?;
+    Ok(())
 }
 
 /// Runs a command with its output shown on the error stream, and fails when it does.
@@ -249,6 +302,18 @@ fn is_file(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const LOOK: Duration = Duration::from_millis(300);
+
+    #[test]
+    fn a_command_that_hangs_is_ended_with_what_it_started_and_what_it_said_counts() {
+        let said = "echo 'test result: FAILED. 2 passed; 1 failed; 0 ignored'; printf 'test it_hangs ... '";
+        let script = format!("{said}; sleep 1000 & wait");
+        let mut command = Command::new("sh");
+        let (ok, counts) = shown_on(&mut Vec::new(), command.args(["-c", &script]), LOOK).unwrap();
+        assert!(!ok);
+        assert_eq!((counts.passed, counts.failed), (2, 1));
+    }
 
     #[test]
     fn the_counts_of_a_result_line_are_read_and_of_no_other() {
