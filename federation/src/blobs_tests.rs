@@ -124,7 +124,11 @@ async fn carry(from: &Node, to: &Node) -> bool {
         return false;
     };
     match from.blobs.chunk(there, missing).await.unwrap() {
-        Some(chunk) => to.blobs.take(here, missing, chunk).await.unwrap(),
+        Some(chunk) => {
+            let next = to.blobs.take(here, missing, chunk).await.unwrap();
+            let then = to.blobs.missing(here).await.unwrap();
+            assert_eq!(next, then.filter(|then| then.digest == missing.digest));
+        }
         None => to.blobs.not_given(missing.digest).await,
     }
     true
@@ -155,7 +159,9 @@ async fn a_blob_goes_on_where_it_stopped_and_is_seen_once_it_was_checked_as_a_wh
     for offset in [0, 17, 5 * CHUNK_BYTES as u64] {
         let at = Missing { digest, offset };
         let chunk = Bytes::from(vec![1; 9]);
-        below.blobs.take(&region(), at, chunk).await.unwrap();
+        let next = below.blobs.take(&region(), at, chunk).await.unwrap();
+        let offset = 3 * CHUNK_BYTES as u64;
+        assert_eq!(next, Some(Missing { digest, offset }));
     }
     assert!(carry(&above, &below).await);
     assert!(!carry(&above, &below).await, "all of it is there");
@@ -218,8 +224,8 @@ async fn a_place_gets_only_blobs_whose_descriptor_it_was_sent_while_the_rules_le
     // A receiver takes nothing that it does not want from there.
     let below = Node::new(edge());
     let chunk = Bytes::from_static(b"weights");
-    below.blobs.take(&region(), at, chunk).await.unwrap();
-    assert_eq!(below.all(digest), None);
+    let next = below.blobs.take(&region(), at, chunk).await.unwrap();
+    assert_eq!((next, below.all(digest)), (None, None));
 }
 
 #[tokio::test]

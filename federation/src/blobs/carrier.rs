@@ -44,8 +44,13 @@ pub struct Missing {
 pub trait Bulk: Send + Sync + 'static {
     /// What is missing next of what is wanted from a place.
     async fn missing(&self, from: &Place) -> Result<Option<Missing>, PortError>;
-    /// Takes a chunk that came from a place, if it is wanted from there.
-    async fn take(&self, from: &Place, at: Missing, chunk: Bytes) -> Result<(), PortError>;
+    /// Takes a chunk that came from a place, if it is wanted from there: what is missing next of the same blob.
+    async fn take(
+        &self,
+        from: &Place,
+        at: Missing,
+        chunk: Bytes,
+    ) -> Result<Option<Missing>, PortError>;
     /// The chunk that a place misses; none when the place may not have the blob, or it is not whole here.
     async fn chunk(&self, to: &Place, at: Missing) -> Result<Option<Bytes>, PortError>;
     /// A place does not give what is wanted from it: the others first.
@@ -174,18 +179,24 @@ impl<R: Rows> Bulk for Blobs<R> {
         Ok(None)
     }
 
-    async fn take(&self, from: &Place, at: Missing, chunk: Bytes) -> Result<(), PortError> {
+    async fn take(
+        &self,
+        from: &Place,
+        at: Missing,
+        chunk: Bytes,
+    ) -> Result<Option<Missing>, PortError> {
+        let digest = at.digest;
         let wanted = self.rows.wanted(from).await?;
-        let Some(descriptor) = wanted.into_iter().find(|it| it.digest == at.digest) else {
-            return Ok(());
+        let Some(descriptor) = wanted.into_iter().find(|it| it.digest == digest) else {
+            return Ok(None);
         };
         let take = move |files: &Files| files.take(descriptor, at.offset, &chunk);
         match self.blocking("take a chunk", take).await? {
-            Taken::Next(_) => Ok(()),
-            Taken::Whole => self.is_here(at.digest).await,
+            Taken::Next(offset) => Ok(Some(Missing { digest, offset })),
+            Taken::Whole => self.is_here(digest).await.map(|()| None),
             Taken::Broken => {
-                self.is_broken(from, at.digest);
-                Ok(())
+                self.is_broken(from, digest);
+                Ok(None)
             }
         }
     }

@@ -1,11 +1,12 @@
 //! Blobs on a link ([`crate::blobs`]): the end that dialled fetches what it misses, and puts up what the other one misses,
 //! one chunk at a time and beside the parcels. Nothing more than one chunk is under way, so nothing urgent waits longer
-//! behind a blob of gigabytes than behind one chunk.
+//! behind a blob of gigabytes than behind one chunk. While one that came is written down the next one comes.
 use super::{LinkError, uplink::ended};
 use crate::{
-    blobs::{Bulk, Digest, Missing},
+    blobs::{Bulk, CHUNK_BYTES, Digest, Missing},
     wire::{Chunk, Wanted, mesh_client::MeshClient},
 };
+use bytes::Bytes;
 use std::time::Duration;
 use tokio::time::timeout;
 use tonic::{Code, Status, transport::Channel};
@@ -64,13 +65,19 @@ pub(super) async fn take(bulk: &dyn Bulk, from: &Place, chunk: Chunk) -> Result<
 /// Carries blobs both ways until the link breaks. `carried` counts the chunks.
 pub(super) async fn carry(
     bulk: &dyn Bulk,
-    mut client: MeshClient<Channel>,
+    client: MeshClient<Channel>,
     there: &Place,
     carried: &mut u64,
 ) -> LinkError {
-    let mut up = Chunk::default();
+    let mut carrier = Carrier {
+        bulk,
+        client,
+        there,
+        down: None,
+        up: Chunk::default(),
+    };
     loop {
-        let moved = match step(bulk, &mut client, there, &mut up).await {
+        let moved = match carrier.step().await {
             Ok(moved) => {
                 *carried += u64::from(moved);
                 moved
@@ -92,40 +99,94 @@ pub(super) async fn carry(
     }
 }
 
-/// One chunk each way, if one is missing: whether any was.
-async fn step(
-    bulk: &dyn Bulk,
-    client: &mut MeshClient<Channel>,
-    there: &Place,
-    up: &mut Chunk,
-) -> Result<bool, LinkError> {
-    let mut moved = false;
-    if let Some(missing) = bulk.missing(there).await? {
-        match asked(client.fetch(wanted(missing))).await? {
-            Some(chunk) => {
-                bulk.take(there, missing, chunk.data).await?;
-                moved = true;
+/// What is between two steps.
+struct Carrier<'a> {
+    bulk: &'a dyn Bulk,
+    client: MeshClient<Channel>,
+    there: &'a Place,
+    /// A chunk that came while the one before it was written down.
+    down: Option<(Missing, Bytes)>,
+    /// The chunk that the other end misses.
+    up: Chunk,
+}
+
+impl Carrier<'_> {
+    /// One chunk each way, if one is missing: whether any was.
+    async fn step(&mut self) -> Result<bool, LinkError> {
+        let came = match self.down.take() {
+            Some(came) => Some(came),
+            None => self.fetch().await?,
+        };
+        let fetched = came.is_some();
+        if let Some((at, chunk)) = came {
+            self.down = self.take(at, chunk).await?;
+        }
+        let put = self.put().await?;
+        Ok(fetched || put)
+    }
+
+    /// The next chunk that is missing here, if the other end gives it.
+    async fn fetch(&mut self) -> Result<Option<(Missing, Bytes)>, LinkError> {
+        let Some(missing) = self.bulk.missing(self.there).await? else {
+            return Ok(None);
+        };
+        let chunk = asked(self.client.fetch(wanted(missing))).await?;
+        if chunk.is_none() {
+            self.bulk.not_given(missing.digest).await;
+        }
+        Ok(chunk.map(|chunk| (missing, chunk.data)))
+    }
+
+    /// Takes a chunk, and fetches the one behind it meanwhile, which counts if it is what is missing then.
+    async fn take(
+        &mut self,
+        at: Missing,
+        chunk: Bytes,
+    ) -> Result<Option<(Missing, Bytes)>, LinkError> {
+        // A shorter one is the last of its blob.
+        let behind = (chunk.len() == CHUNK_BYTES).then_some(Missing {
+            digest: at.digest,
+            offset: at.offset + CHUNK_BYTES as u64,
+        });
+        let Self {
+            bulk,
+            client,
+            there,
+            ..
+        } = self;
+        let fetching = async {
+            match behind {
+                Some(behind) => asked(client.fetch(wanted(behind))).await,
+                None => Ok(None),
             }
-            None => bulk.not_given(missing.digest).await,
-        }
+        };
+        let (next, came) = tokio::join!(bulk.take(there, at, chunk), fetching);
+        let (next, came) = (next?, came?);
+        Ok(next
+            .filter(|_| next == behind)
+            .zip(came.map(|chunk| chunk.data)))
     }
-    if !up.data.is_empty() || bulk.grants_to(there).await? {
-        let next = asked(client.put(std::mem::take(up))).await?;
+
+    /// Puts up what the other end misses: whether it misses more.
+    async fn put(&mut self) -> Result<bool, LinkError> {
+        if self.up.data.is_empty() && !self.bulk.grants_to(self.there).await? {
+            return Ok(false);
+        }
+        let next = asked(self.client.put(std::mem::take(&mut self.up))).await?;
         let next = next.and_then(|next| read(&next.digest, next.offset));
-        if let Some(missing) = next
-            && let Some(data) = bulk.chunk(there, missing).await?
-        {
-            let digest = missing.digest.as_bytes().to_vec().into();
-            let offset = missing.offset;
-            *up = Chunk {
-                digest,
-                offset,
-                data,
-            };
-            moved = true;
-        }
+        let Some(missing) = next else {
+            return Ok(false);
+        };
+        let Some(data) = self.bulk.chunk(self.there, missing).await? else {
+            return Ok(false);
+        };
+        self.up = Chunk {
+            digest: missing.digest.as_bytes().to_vec().into(),
+            offset: missing.offset,
+            data,
+        };
+        Ok(true)
     }
-    Ok(moved)
 }
 
 /// An answer; none when the other end does not give it, or is of a version that carries no blobs.
