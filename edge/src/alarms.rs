@@ -1,9 +1,6 @@
 //! Alarms that the edge raises itself: said once, stored as soon as the store takes them.
-use crate::{
-    freshness::Gone,
-    ingest::{Rejected, SampleReading, Stored},
-    store::EdgeSample,
-};
+use crate::{freshness::Gone, store::EdgeSample};
+use ingest::{Rejected, SampleReading, Stored};
 use std::collections::VecDeque;
 use types::{AbsentReason, DeviceId, Flags, Timestamp, Value};
 

@@ -3,7 +3,7 @@ mod beds;
 
 pub use beds::BedAssignment;
 
-use crate::{broker::Viewers, modbus, store};
+use crate::{broker::Viewers, store};
 use beds::bed_problems;
 use ed25519_dalek::{VerifyingKey, pkcs8::DecodePublicKey};
 use federation::{
@@ -238,6 +238,18 @@ const fn default_unit_id() -> u8 {
     1
 }
 
+impl From<&DeviceConfig> for modbus::Device {
+    fn from(device: &DeviceConfig) -> Self {
+        Self {
+            id: device.id.clone(),
+            kind: device.kind,
+            profile: device.profile.clone(),
+            address: device.address.clone(),
+            unit_id: device.unit_id,
+        }
+    }
+}
+
 impl Validate for EdgeConfig {
     fn problems(&self) -> Vec<Problem> {
         let mut problems = within("tls", &self.tls);
@@ -399,7 +411,10 @@ impl Validate for StoreConfig {
 fn device_problems(devices: &[DeviceConfig], profiles: &Path) -> Vec<Problem> {
     let mut problems = doubled_ids(devices);
     match modbus::Profiles::load(profiles) {
-        Ok(profiles) => problems.extend(modbus::problems(devices, &profiles)),
+        Ok(profiles) => {
+            let devices: Vec<_> = devices.iter().map(Into::into).collect();
+            problems.extend(modbus::problems(&devices, &profiles));
+        }
         Err(errors) => problems.extend(errors.into_iter().flat_map(profile_problems)),
     }
     problems

@@ -163,7 +163,7 @@ const MAX_RECORD_TEXT: usize = 256;
 /// # Errors
 /// The reason.
 pub fn check_record(record: &PatientRecord) -> Result<(), &'static str> {
-    if !open(record.facility_id.as_ref()).is_some_and(crate::patient_id::is_one) {
+    if !open(record.facility_id.as_ref()).is_some_and(ingest::patient_id::is_one) {
         return Err("patient: an id of 1 to 64 bytes without control or invisible characters");
     }
     let text: fn(&str) -> bool = |text| text.len() <= MAX_RECORD_TEXT;

@@ -1,7 +1,6 @@
 //! The facility's view of a running node: the store's pages, how fresh the last values are, and what is stored now.
 use crate::{
     freshness::Monitor,
-    ingest::{Sample, Urgency},
     store::{EdgeSample, Store, StoreError},
     view::{
         AlarmsAsked, BedNow, CHANGES, Change, DeviceNow, FacilityView, Page, PatientStay,
@@ -9,6 +8,7 @@ use crate::{
     },
 };
 use async_trait::async_trait;
+use ingest::{Sample, Urgency};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use tokio::sync::broadcast;

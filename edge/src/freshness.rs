@@ -9,10 +9,10 @@
 //! nor of what is measured once in a stay ([`types::Expected`]). What a device measures that stands at no bed of which
 //! anything is known, and names nobody, is the device's.
 use crate::{
-    ingest::SampleReading,
     store::{LastValue, Timeline},
     view::Reading,
 };
+use ingest::SampleReading;
 use std::{
     collections::{BTreeMap, HashMap},
     time::Duration,

@@ -6,15 +6,15 @@
 use crate::{
     facility::Changes,
     freshness::{Monitor, signals},
-    ingest::{
-        Journal, Publish, Rejected, RetainedMessage, Sample, SampleReading, Stored, Topic, Urgency,
-    },
-    modbus::{Notice, Observer},
     store::StoreError,
     view::Change,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
+use ingest::{
+    Journal, Publish, Rejected, RetainedMessage, Sample, SampleReading, Stored, Topic, Urgency,
+};
+use modbus::{Notice, Observer};
 use parking_lot::Mutex;
 use serde_json::{Map, Number, Value as Json, json};
 use std::sync::Arc;

@@ -12,10 +12,8 @@ use crate::{
     error::EdgeError,
     facility::Changes,
     freshness::{self, Monitor},
-    ingest::Journal,
     learning::{self, Learner, TakesAsks},
     lease::{Lease, Subject},
-    modbus,
     offset::clock_offset,
     pipeline::{Published, Topics, Watched, Witness},
     serving,
@@ -33,6 +31,7 @@ use federation::{
     profile::SignedProfile,
     tls::{ReloadingTls, TimeSource, paths},
 };
+use ingest::Journal;
 use messages::StudyAsk;
 use node::{
     health::Health,
@@ -279,7 +278,7 @@ fn bridge(
     (profiles, writes): (modbus::Profiles, modbus::Writes),
 ) -> modbus::Bridge {
     modbus::Bridge {
-        devices: shared.config.devices.clone(),
+        devices: shared.config.devices.iter().map(Into::into).collect(),
         profiles,
         journal: Arc::new(Published {
             journal,

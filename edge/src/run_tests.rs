@@ -1,12 +1,12 @@
 //! A whole node on real files and sockets, with nobody at the other end of its link.
 use super::*;
-use crate::ingest::{Sample, SampleReading, Stored, Urgency};
 use federation::{
     envelope,
     identity::Identity,
     pki::{Ca, LOCAL_NAMES, new_key_and_csr, signing_key},
     port::{LeaseLimits, Outbox},
 };
+use ingest::{Sample, SampleReading, Stored, Urgency};
 use messages::DeviceRecords;
 use node::clock::Clock;
 use rand::rngs::StdRng;

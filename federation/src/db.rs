@@ -7,7 +7,10 @@ use crate::port::{PortError, PortErrorKind};
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, TransactionBehavior};
 use std::{path::Path, sync::Arc, time::Duration};
-use storage::sqlite::{Reopening, in_doubt, keep_statements};
+use storage::{
+    StoreError, StoreErrorKind,
+    sqlite::{Reopening, in_doubt, keep_statements},
+};
 
 /// How long a step waits for another connection's lock before it is [`PortErrorKind::Unavailable`].
 const BUSY: Duration = Duration::from_secs(5);
@@ -79,6 +82,26 @@ impl DbError {
             kind: self.kind(),
             op,
             source: Some(Box::new(self)),
+        }
+    }
+}
+
+/// A step on these tables failed in the caller's commit, which cannot stand.
+impl From<DbError> for StoreError {
+    fn from(source: DbError) -> Self {
+        const OP: &str = "use the outbox and audit tables";
+        match source {
+            DbError::Sql(source) => Self::sqlite(OP)(source),
+            other => Self {
+                kind: match other {
+                    DbError::Newer { .. } => StoreErrorKind::Refused,
+                    DbError::Corrupt(_) => StoreErrorKind::Corrupt,
+                    DbError::Full => StoreErrorKind::Full,
+                    DbError::TooLarge { .. } | DbError::Sql(_) => StoreErrorKind::Internal,
+                },
+                op: OP,
+                source: Some(Box::new(other)),
+            },
         }
     }
 }

@@ -1,7 +1,9 @@
 //! How data lasts on a disk: files that are replaced whole and durably ([`file`]), files that are nobody else's business
-//! ([`private`]), and SQLite files that are opened again after an I/O error ([`sqlite`]).
+//! ([`private`]), SQLite files that are opened again after an I/O error ([`sqlite`]), and what goes wrong in a store
+//! ([`StoreError`]).
 pub mod copy;
 pub mod disk;
+mod error;
 #[cfg(feature = "fault")]
 pub mod fault;
 pub mod file;
@@ -10,3 +12,5 @@ pub mod sqlite;
 pub mod thread;
 #[cfg(feature = "fault")]
 mod vfs;
+
+pub use error::{StoreError, StoreErrorKind};

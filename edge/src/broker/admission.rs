@@ -13,12 +13,12 @@ use super::{
     message::Message,
     meters, properties,
 };
-use crate::ingest::Topic;
 use bytes::{Bytes, BytesMut};
 use federation::{
     identity::{Identity, Peer},
     tls,
 };
+use ingest::Topic;
 use node::admission::Slot;
 use std::time::Duration;
 use tokio::{

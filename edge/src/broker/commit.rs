@@ -16,9 +16,9 @@
 //! come back later with its session. QoS 0 cannot be told anything: what is not a sample is quarantined.
 use super::{decode::Version, encode::Reason, message::Message, meters::Meters, seats::Saying};
 use crate::control::{NoAnswer, Results};
-use crate::ingest::{Journal, Rejected, Sample, Stored, Urgency};
 use crate::store::StoreError;
 use bytes::Bytes;
+use ingest::{Journal, Rejected, Sample, Stored, Urgency};
 use rumqttd::protocol::QoS;
 use std::{sync::Arc, time::Instant};
 use types::DeviceId;

@@ -15,8 +15,8 @@ use super::{
     outbound::Due,
     seats::{Saying, Session},
 };
-use crate::ingest::{Topic, Urgency};
 use bytes::BytesMut;
+use ingest::{Topic, Urgency};
 use ring::digest;
 use rumqttd::protocol::QoS;
 use std::{

@@ -3,8 +3,8 @@
 //! The router knows topic and payload only; a number stands in front of the payload while it passes. What else there is to
 //! a delivery waits in the session's mailbox.
 use super::outbound::Delivery;
-use crate::ingest::RetainedMessage;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use ingest::RetainedMessage;
 use rumqttd::protocol::{self, QoS};
 use std::time::Instant;
 

@@ -52,11 +52,11 @@ mod tests;
 mod viewers;
 
 use crate::control::{Results, Tell};
-use crate::ingest::{Journal, Publish, Topic};
 use bytes::Bytes;
 use federation::tls::{ReloadingTls, TlsError};
 use hub::Hub;
 pub use hub::RouterGone;
+use ingest::{Journal, Publish, Topic};
 use message::Message;
 use meters::Meters;
 use node::{
@@ -130,7 +130,7 @@ pub struct BrokerLimits {
     pub write_bytes: usize,
     /// A packet that has begun must be whole within this time.
     pub packet_timeout: Duration,
-    /// The longest packet, in bytes: a sample of [`MAX_READINGS`](crate::ingest::Sample::MAX_READINGS) readings three
+    /// The longest packet, in bytes: a sample of [`MAX_READINGS`](ingest::Sample::MAX_READINGS) readings three
     /// times over.
     pub packet_bytes: usize,
     /// Publishes of one connection that are not answered yet; beyond it nothing more is read (back pressure).

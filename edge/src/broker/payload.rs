@@ -2,10 +2,7 @@
 //!
 //! Whatever is not expected is refused: an unknown or repeated field, an unknown code or unit, a value that is not a
 //! decimal. The text of a number is kept as the device wrote it. A reason is one of a closed set and quotes nothing.
-use crate::{
-    ingest::{Sample, SampleReading, Urgency},
-    patient_id,
-};
+use ingest::{Sample, SampleReading, Urgency, patient_id};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -64,7 +61,7 @@ pub(super) fn parse(
     }
     let source_time: Timestamp = message.time.parse().map_err(|_| "time not RFC 3339")?;
     if !source_time.is_measurable() {
-        return Err(crate::ingest::OUT_OF_RANGE);
+        return Err(ingest::OUT_OF_RANGE);
     }
     Ok(Sample {
         device: device.clone(),
@@ -227,19 +224,19 @@ mod tests {
             ),
             (
                 with_reading(ok).replace("2026-11-22", "0001-01-01"),
-                crate::ingest::OUT_OF_RANGE,
+                ingest::OUT_OF_RANGE,
             ),
             (
                 with_reading(ok).replace("2026-11-22", "2199-06-01"),
-                crate::ingest::OUT_OF_RANGE,
+                ingest::OUT_OF_RANGE,
             ),
             (
                 with_reading(ok).replace("\"epoch\":1", "\"epoch\":1,\"patient\":\"\""),
-                crate::patient_id::PROBLEM,
+                ingest::patient_id::PROBLEM,
             ),
             (
                 with_reading(ok).replace("\"epoch\":1", "\"epoch\":1,\"patient\":\"a\\u001b[2Jx\""),
-                crate::patient_id::PROBLEM,
+                ingest::patient_id::PROBLEM,
             ),
             (with_reading(""), "no readings"),
             (

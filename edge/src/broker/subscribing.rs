@@ -14,8 +14,8 @@ use super::{
     room::Share,
     viewers,
 };
-use crate::ingest::RetainedMessage;
 use bytes::Bytes;
+use ingest::RetainedMessage;
 use rumqttd::protocol::{self, QoS};
 use std::time::Instant;
 

@@ -1,5 +1,6 @@
 //! Who lies where, as the configuration says it.
-use crate::{deid::PatientRecord, patient_id, store, store::BedFact};
+use crate::{deid::PatientRecord, store, store::BedFact};
+use ingest::patient_id;
 use node::config::Problem;
 use serde::{Deserialize, Serialize};
 use std::{collections::HashMap, fmt};

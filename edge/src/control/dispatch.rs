@@ -4,12 +4,10 @@ use super::{
     report::{self, By},
     rows::{self, Row},
 };
-use crate::{
-    modbus::{Told, Writes},
-    store::{Commit, Store, StoreError},
-};
+use crate::store::{Commit, Store, StoreError};
 use bytes::Bytes;
 use commands::{Command, Reason, State};
+use modbus::{Told, Writes};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,

@@ -4,8 +4,6 @@ use super::*;
 use crate::{
     config::DeviceConfig,
     control::{Results, intake, rows},
-    ingest::Journal as _,
-    modbus::Profiles,
     store::{
         DeviceFacts, StoreOptions,
         tests::{hand, options, sample},
@@ -14,7 +12,9 @@ use crate::{
 use commands::{Answer, Command, Signed, Value};
 use ed25519_dalek::SigningKey;
 use federation::port::{LeaseLimits, Outbox as _};
+use ingest::Journal as _;
 use messages::CommandReports;
+use modbus::Profiles;
 use parking_lot::Mutex;
 use prost::Message as _;
 use std::path::Path;

@@ -21,8 +21,8 @@ pub(crate) use report::presence;
 pub(crate) use results::{NoAnswer, Results};
 pub(crate) use start::{handlers, spawn};
 
-use crate::modbus::Profiles;
 use commands::Table;
+use modbus::Profiles;
 use std::{collections::BTreeMap, sync::Arc};
 use tokio::sync::Notify;
 use types::{DeviceId, DeviceKind};

@@ -2,7 +2,6 @@
 use super::{Control, Dispatch, Results, TakesCommands};
 use crate::{
     broker::{self, Broker},
-    modbus,
     run::Shared,
     store::Handlers,
     tasks,

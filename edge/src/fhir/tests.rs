@@ -5,7 +5,6 @@ use super::{
 };
 use crate::{
     broker::Viewers,
-    ingest::{Journal as _, Sample},
     store::{
         BedFact,
         tests::{Hand, hand, options, sample},
@@ -16,6 +15,7 @@ use axum::{
     http::{Request, StatusCode},
 };
 use federation::port::{LeaseLimits, Outbox as _};
+use ingest::{Journal as _, Sample};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::path::Path;

@@ -5,12 +5,12 @@ use crate::{
     deid::PatientRecord,
     facility::{Changes, Facility},
     freshness::Monitor,
-    ingest::{Journal as _, Sample, SampleReading},
     store::{
         BedFact, Store,
         tests::{Hand, hand, options, sample},
     },
 };
+use ingest::{Journal as _, Sample, SampleReading};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use tempfile::TempDir;

@@ -15,7 +15,7 @@ use super::{
     journal::{EDGE_EPOCH, EdgeSample, Number, Prepared, prepare_edge, stored_sample},
     runs,
 };
-use crate::ingest::{Rejected, SampleReading, Stored, Urgency};
+use ingest::{Rejected, SampleReading, Stored, Urgency};
 use rusqlite::{Transaction, params};
 use types::{AbsentReason, Flags, Freshness, Priority, Value};
 

@@ -18,10 +18,7 @@ use super::{
     tally::Tally,
     transit::Departed,
 };
-use crate::{
-    clockguard::Now,
-    ingest::{RetainedMessage, Urgency},
-};
+use crate::clockguard::Now;
 use bytes::Bytes;
 use federation::{
     audit::Entry,
@@ -30,6 +27,7 @@ use federation::{
     profile::Profile,
     wire::{Hello, Receipt, Welcome},
 };
+use ingest::{RetainedMessage, Urgency};
 use messages::DeviceRecords;
 use rusqlite::{CachedStatement, Transaction, params};
 use std::sync::Arc;

@@ -1,5 +1,5 @@
 //! How much disk the store takes, as a pure decision.
-use crate::ingest::Urgency;
+use ingest::Urgency;
 use node::quantity::Size;
 
 /// Sizes that the store keeps to.

@@ -17,7 +17,7 @@ use super::{
     journal::{EDGE_EPOCH, Number, Prepared, WITHDRAWN_FOR_GOOD, owned_at_of_edge},
     pack, runs, stored,
 };
-use crate::ingest::Urgency;
+use ingest::Urgency;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use std::time::Instant;
 use types::{DeviceId, Flags, Priority, Timestamp};

@@ -5,8 +5,9 @@ use super::{
     journal::Prepared,
     pack,
 };
-use crate::{deid, ingest::SampleReading};
+use crate::deid;
 use federation::profile::Profile;
+use ingest::SampleReading;
 use messages::{Reading, ReadingBatch, reading};
 use std::{collections::HashMap, time::Instant};
 use types::{DevicePseudonym, Flags, Timestamp, Value};

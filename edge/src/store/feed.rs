@@ -8,7 +8,8 @@ use super::{
     Store, StoreError, StoreErrorKind, beds, inbox::Commit, journal::WITHDRAWN_FOR_GOOD, pack,
     schema, stored, view::in_one,
 };
-use crate::{deid::PatientRecord, ingest::SampleReading};
+use crate::deid::PatientRecord;
+use ingest::SampleReading;
 use ring::hmac;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::collections::{BTreeMap, BTreeSet};

@@ -10,7 +10,7 @@ use super::{
     job::{Job, Step},
     outbox::port,
 };
-use crate::{clockguard::Now, ingest::Urgency};
+use crate::clockguard::Now;
 use async_trait::async_trait;
 use federation::{
     audit::{self, Decision, Entry},
@@ -21,6 +21,7 @@ use federation::{
     reason,
     wire::{Hello, Parcel, Welcome},
 };
+use ingest::Urgency;
 use messages::{AuditCheckpoint, Body, class_of};
 use parking_lot::Mutex;
 use rusqlite::Transaction;

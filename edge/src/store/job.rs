@@ -9,7 +9,6 @@ use super::{
     retention::Swept,
     unshipped::Late,
 };
-use crate::ingest::{Rejected, RetainedMessage, Stored};
 use bytes::Bytes;
 use federation::{
     audit::Entry,
@@ -17,6 +16,7 @@ use federation::{
     port::{Arrival, Verdict},
     wire::{Hello, Parcel, Receipt, Welcome},
 };
+use ingest::{Rejected, RetainedMessage, Stored};
 use messages::DeviceRecords;
 use parking_lot::Mutex;
 use std::sync::Arc;

@@ -5,14 +5,12 @@ use super::{
     pack,
     uids::{UidKey, Uids},
 };
-use crate::{
-    ingest::{
-        Journal, OUT_OF_RANGE, Rejected, RetainedMessage, Sample, SampleReading, Stored, Urgency,
-    },
-    patient_id,
-};
 use async_trait::async_trait;
 use bytes::Bytes;
+use ingest::{
+    Journal, OUT_OF_RANGE, Rejected, RetainedMessage, Sample, SampleReading, Stored, Urgency,
+    patient_id,
+};
 use rusqlite::OptionalExtension;
 use std::time::Instant;
 use tokio::sync::oneshot;

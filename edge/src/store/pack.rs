@@ -3,7 +3,7 @@
 //! Version 1: `1`, number of readings n (u16 LE), n × 16 bytes of [`ReadingUid`], then per reading: flags (u8) and
 //! three texts of one length byte each: code, unit, value. A value that is absent begins with `?`, then its reason.
 use super::uids::{UID, Uids};
-use crate::ingest::{Sample, SampleReading, Urgency};
+use ingest::{Sample, SampleReading, Urgency};
 use sha2::{Digest, Sha256};
 use types::{PatientPseudonym, Phi, ReadingUid, Timestamp, Value};
 

@@ -5,7 +5,7 @@ use super::{
     pack::{self, PackedReading},
     stored,
 };
-use crate::ingest::Urgency;
+use ingest::Urgency;
 use rusqlite::{Connection, params};
 use std::collections::HashMap;
 use types::{AbsentReason, Code, DeviceId, Phi, Priority, Timestamp, Unit};

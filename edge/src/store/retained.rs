@@ -5,11 +5,9 @@
 //! time as well, whichever ends first. After a restart only the real time is left: as long as that is not believed
 //! ([`crate::clockguard`]), nobody knows how long the node was away, and what can lapse is held back.
 use super::{Store, StoreError, StoreErrorKind, apply::Kept, directory::meta, job::Job};
-use crate::{
-    clockguard::Now,
-    ingest::{RetainedMessage, Urgency},
-};
+use crate::clockguard::Now;
 use bytes::Bytes;
+use ingest::{RetainedMessage, Urgency};
 use rusqlite::{Connection, Transaction, params};
 use std::{
     collections::HashMap,
@@ -139,7 +137,7 @@ fn read(db: &Connection, prefix: &str) -> rusqlite::Result<Vec<(RetainedMessage,
 }
 
 impl Store {
-    /// As [`crate::ingest::Journal::retain`].
+    /// As [`ingest::Journal::retain`].
     pub(super) async fn keep_retained(&self, message: RetainedMessage) -> Result<(), StoreError> {
         let bytes = message.payload.len() + message.properties.len();
         if message.topic.len() > MAX_TOPIC || bytes > MAX_BYTES {
@@ -160,7 +158,7 @@ impl Store {
         Ok(())
     }
 
-    /// As [`crate::ingest::Journal::retained`].
+    /// As [`ingest::Journal::retained`].
     pub(super) async fn retained_below(
         &self,
         prefix: String,

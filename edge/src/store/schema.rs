@@ -1,6 +1,6 @@
 //! The database file: how it is opened, its tables, and what its errors mean. Versions only go forward.
 use super::{StoreError, StoreErrorKind, key::DataKey};
-use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use std::{path::PathBuf, time::Duration};
 use storage::sqlite::keep_statements;
 
@@ -405,24 +405,4 @@ fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
 pub(super) fn make_first_version(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(STEPS[0])?;
     connection.pragma_update(None, "user_version", 1)
-}
-
-/// What an engine's error means to the caller.
-pub(super) fn kind_of(error: &rusqlite::Error) -> StoreErrorKind {
-    match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => StoreErrorKind::Full,
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreErrorKind::Corrupt,
-        Some(
-            ErrorCode::SystemIoFailure
-            | ErrorCode::CannotOpen
-            | ErrorCode::ReadOnly
-            | ErrorCode::DatabaseBusy
-            | ErrorCode::DatabaseLocked
-            | ErrorCode::FileLockingProtocolFailed
-            | ErrorCode::PermissionDenied,
-        ) => StoreErrorKind::Unavailable,
-        Some(_) => StoreErrorKind::Internal,
-        // A column of another type than was written, text that is not UTF-8: what is stored does not make sense.
-        None => StoreErrorKind::Corrupt,
-    }
 }

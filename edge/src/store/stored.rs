@@ -5,7 +5,7 @@ use super::{
     pack::{self, PackedReading},
     runs,
 };
-use crate::ingest::{SampleReading, Urgency};
+use ingest::{SampleReading, Urgency};
 use rusqlite::Row;
 use std::time::Instant;
 use types::{AbsentReason, DeviceId, Flags, Priority, Timestamp, Value};

@@ -15,15 +15,13 @@ mod retained;
 mod view;
 
 use super::*;
-use crate::{
-    clockguard::Now,
-    ingest::{Journal, Rejected, RetainedMessage, Sample, SampleReading, Stored, Urgency},
-};
+use crate::clockguard::Now;
 use federation::{
     envelope,
     port::{LeaseLimits, Outbox},
     wire::{Outcome, Parcel, Receipt},
 };
+use ingest::{Journal, Rejected, RetainedMessage, Sample, SampleReading, Stored, Urgency};
 use messages::ReadingBatch;
 use node::quantity::Size;
 use std::sync::atomic::AtomicI64;

@@ -12,7 +12,7 @@
 //! What the edge itself measures (an alarm that values went stale) has numbers that are given anew after a restore, so
 //! its ids are drawn.
 use super::{Entropy, pack::push_words};
-use crate::ingest::Sample;
+use ingest::Sample;
 use ring::hmac::{self, HMAC_SHA256, Key, Tag};
 
 /// What the key of ids is derived with, so that it is no other key that is made of the data key.
@@ -78,7 +78,7 @@ impl Uids<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ingest::{SampleReading, Urgency};
+    use ingest::{SampleReading, Urgency};
     use std::collections::BTreeSet;
     use types::{Flags, Phi, Timestamp, Value};
 

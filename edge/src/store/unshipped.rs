@@ -8,7 +8,7 @@ use super::{
     stored::{self, Stored},
     telling, withdrawal,
 };
-use crate::ingest::Urgency;
+use ingest::Urgency;
 use rusqlite::{Connection, Transaction, params};
 use types::Priority;
 

@@ -7,10 +7,8 @@ use super::{
     journal::{EDGE_EPOCH, WITHDRAWN_FOR_GOOD},
     recall, stored,
 };
-use crate::{
-    ingest::SampleReading,
-    view::{AlarmsAsked, Cursor, MAX_PAGE, Page, Point, Reading, SeriesAsked, Whose},
-};
+use crate::view::{AlarmsAsked, Cursor, MAX_PAGE, Page, Point, Reading, SeriesAsked, Whose};
+use ingest::SampleReading;
 use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension as _, Params, Row, params};
 use std::collections::{BTreeMap, BTreeSet};

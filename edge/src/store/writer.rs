@@ -16,8 +16,9 @@ use super::{
     transit::Departed,
     unshipped,
 };
-use crate::{clockguard::Time, ingest::Urgency};
+use crate::clockguard::Time;
 use federation::profile::{Profile, SignedProfile};
+use ingest::Urgency;
 use node::quantity::Span;
 use rusqlite::{Connection, TransactionBehavior};
 use std::{

@@ -5,11 +5,11 @@ use crate::{
     clockguard::Time,
     error::EdgeError,
     freshness::{Change, TICK},
-    ingest::{Publish, Rejected, Stored, Topic},
     pipeline::alarm_message,
     run::Shared,
     store::EdgeSample,
 };
+use ingest::{Publish, Rejected, Stored, Topic};
 use std::sync::Arc;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;

@@ -17,6 +17,8 @@ const FHIR: &str = "medmesh-fhir";
 const FEDERATION: &str = "medmesh-federation";
 const FL: &str = "medmesh-fl";
 const EDGE: &str = "medmesh-edge";
+const INGEST: &str = "medmesh-edge-ingest";
+const MODBUS: &str = "medmesh-edge-modbus";
 const REGIONAL: &str = "medmesh-regional";
 const GLOBAL: &str = "medmesh-global";
 const ROOT: &str = "medmesh";
@@ -37,10 +39,13 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     (FEDERATION, &[TYPES, STORAGE, MESSAGES, NODE]),
     // Pure: what it needs of the others it is given.
     (FL, &[TYPES, MESSAGES]),
+    // The rooms of the edge: what comes in and the port that makes it durable, and who reads devices by Modbus.
+    (INGEST, &[TYPES, STORAGE]),
+    (MODBUS, &[TYPES, COMMANDS, NODE, INGEST]),
     (
         EDGE,
         &[
-            TYPES, STORAGE, COMMANDS, MESSAGES, NODE, FEDERATION, FHIR, FL,
+            TYPES, STORAGE, COMMANDS, MESSAGES, NODE, FEDERATION, FHIR, FL, INGEST, MODBUS,
         ],
     ),
     (
@@ -78,7 +83,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("tokio-postgres-rustls", &[FHIR]),
     ("scylla", &[GLOBAL]),
     ("rumqttd", &[EDGE]),
-    ("tokio-serial", &[EDGE, DEVICE]),
+    ("tokio-serial", &[MODBUS, DEVICE]),
     ("rumqttc", &[DEVICE]),
     ("cedar-policy", &[FEDERATION]),
     ("tonic", &[FEDERATION]),
@@ -96,6 +101,7 @@ const DEV_ONLY: &[(&str, &[&str])] = &[
     (NODE, &["rcgen"]),
     (FHIR, &["fhir-sdk"]),
     (EDGE, &["rumqttc", DEVICE]),
+    (MODBUS, &[DEVICE, STORAGE]),
 ];
 
 /// INV-5: exactly these versions of what is heavy or must agree across crates. rumqttd brings an older axum, hyper and
@@ -476,7 +482,7 @@ fn inv_54_the_transport_knows_no_kind_of_message() {
 /// What runs outside a node's `Tasks`, each for a reason of its own that its file says: it ends with a call or a connection, or
 /// it is what ends the tasks.
 const SPAWNERS: &[&str] = &[
-    "edge/src/modbus/line.rs",
+    "edge/modbus/src/line.rs",
     "federation/src/link/welcome.rs",
     "fhir/src/postgres/examine.rs",
     "fhir/src/rest/vantage.rs",

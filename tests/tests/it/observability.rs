@@ -9,11 +9,13 @@ use std::{
 };
 
 /// What the crates that ship anything are called.
-const CRATES: [&str; 12] = [
+const CRATES: [&str; 14] = [
     "src",
     "commands/src",
     "device-fw/src",
     "edge/src",
+    "edge/ingest/src",
+    "edge/modbus/src",
     "federation/src",
     "fhir/src",
     "fl/src",

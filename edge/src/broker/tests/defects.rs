@@ -2,8 +2,8 @@
 use super::wire::{Connect, PATIENCE, V4, V5, got, packet, publish, publish_with, subscribe, text};
 use super::world::{COMMAND, PREFIX, STATUS, TELEMETRY, World, sample};
 use crate::broker::BrokerLimits;
-use crate::ingest::Publish;
 use bytes::Bytes;
+use ingest::Publish;
 use std::sync::Arc;
 use tokio::net::TcpStream;
 

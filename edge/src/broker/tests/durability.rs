@@ -3,7 +3,7 @@ use super::journal::Mood;
 use super::recorder::count;
 use super::wire::{Connect, Raw, V4, V5, packet, publish};
 use super::world::{ALARM, STATUS, TELEMETRY, World, sample, valued};
-use crate::ingest::Urgency;
+use ingest::Urgency;
 use std::sync::Arc;
 
 async fn say(raw: &mut Raw, level: u8, flags: u8, pkid: u16, payload: &str) {

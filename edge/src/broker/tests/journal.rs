@@ -1,8 +1,8 @@
 //! A journal in memory that can be told to wait, to be full, or to be out of reach.
-use crate::ingest::{Journal, Rejected, RetainedMessage, Sample, Stored};
 use crate::store::{StoreError, StoreErrorKind};
 use async_trait::async_trait;
 use bytes::Bytes;
+use ingest::{Journal, Rejected, RetainedMessage, Sample, Stored};
 use parking_lot::Mutex;
 use std::{collections::BTreeMap, time::Instant};
 use tokio::sync::watch;

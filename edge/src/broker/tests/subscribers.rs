@@ -1,8 +1,8 @@
 //! Subscribers, with clients that we did not write: rumqttc, MQTT 3.1.1 and 5.
 use super::wire::{Connect, PATIENCE, V5, got, packet, publish, subscribe};
 use super::world::{COMMAND, LAB, PREFIX, STATUS, TELEMETRY, World, sample};
-use crate::ingest::Publish;
 use bytes::Bytes;
+use ingest::Publish;
 use rumqttc::{Event, Incoming, QoS, TlsConfiguration, Transport, v5};
 use std::time::Duration;
 use tokio::time::timeout;

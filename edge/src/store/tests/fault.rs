@@ -1,12 +1,10 @@
 //! The store on a disk with faults, and on a real file system that is too small.
-use crate::{
-    ingest::{Journal, Rejected, Stored},
-    store::{
-        Condition, Store, StoreErrorKind,
-        tests::{LIMITS, hand, options, receipt, sample},
-    },
+use crate::store::{
+    Condition, Store, StoreErrorKind,
+    tests::{LIMITS, hand, options, receipt, sample},
 };
 use federation::{port::Outbox, wire::Outcome};
+use ingest::{Journal, Rejected, Stored};
 use messages::ReadingBatch;
 use storage::fault::{Faults, Survivors, register};
 use tempfile::TempDir;

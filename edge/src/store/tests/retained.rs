@@ -1,10 +1,8 @@
 //! Retained messages with a lifetime, over restarts and with a clock that is wrong.
 use super::{START, hand, options};
-use crate::{
-    ingest::{Journal, RetainedMessage},
-    store::Store,
-};
+use crate::store::Store;
 use bytes::Bytes;
+use ingest::{Journal, RetainedMessage};
 use std::{sync::atomic::Ordering, time::Duration};
 use tempfile::TempDir;
 

@@ -1,6 +1,6 @@
 //! What a line knows of one unit: the requests that it has not answered, and the answers that it gave lately. Pure.
 use super::{Barrier, Micros, Pace, Pending};
-use crate::modbus::{
+use crate::{
     plan::Read,
     wire::{Ask, Framing, Shape},
 };

@@ -1,15 +1,15 @@
 //! What a line is asked, what it has to know for that, and what comes of it.
-use crate::modbus::{
+use crate::{
     plan::{Read, Space},
     wire::Ask,
 };
 
 /// Time on a line, in µs since it was made.
-pub(in crate::modbus) type Micros = u64;
+pub(crate) type Micros = u64;
 
 /// What came of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::modbus) enum Answer {
+pub(crate) enum Answer {
     /// As many registers, or bits as 0 and 1, as were asked for.
     Registers(Vec<u16>),
     /// The registers were written.
@@ -26,31 +26,31 @@ pub(in crate::modbus) enum Answer {
 
 /// How the line carries frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::modbus) struct Carrier {
+pub(crate) struct Carrier {
     /// Whether frames are RTU's; otherwise they are TCP's.
-    pub(in crate::modbus) rtu: bool,
+    pub(crate) rtu: bool,
     /// The time of one character; 0 on TCP.
-    pub(in crate::modbus) character: Micros,
+    pub(crate) character: Micros,
     /// The silence between frames; 0 on TCP.
-    pub(in crate::modbus) silence: Micros,
+    pub(crate) silence: Micros,
     /// Whether the adapter hears what it sends.
-    pub(in crate::modbus) echo: bool,
+    pub(crate) echo: bool,
 }
 
 /// Reads that no other request of a profile looks like.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::modbus) struct Barrier {
-    pub(in crate::modbus) space: Space,
-    pub(in crate::modbus) address: u16,
+pub(crate) struct Barrier {
+    pub(crate) space: Space,
+    pub(crate) address: u16,
     /// How many registers: one of these in turn, so that an answer says which barrier it is of. Not empty.
-    pub(in crate::modbus) counts: Vec<u16>,
+    pub(crate) counts: Vec<u16>,
     /// Whether no other request has its function: then an exception can only be its answer.
-    pub(in crate::modbus) alone: bool,
+    pub(crate) alone: bool,
 }
 
 impl Barrier {
     /// Barriers that differ, at most: so many are rarely owed at once.
-    pub(in crate::modbus) const KINDS: usize = 8;
+    pub(crate) const KINDS: usize = 8;
 
     /// The barrier of this number.
     pub(super) fn read(&self, number: usize) -> Read {
@@ -68,26 +68,26 @@ impl Barrier {
 
 /// What a device needs in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::modbus) struct Pace {
+pub(crate) struct Pace {
     /// How long an answer may take, the time on the wire not counted.
-    pub(in crate::modbus) timeout: Micros,
+    pub(crate) timeout: Micros,
     /// No request for so long after a connection was made.
-    pub(in crate::modbus) after_connect: Micros,
+    pub(crate) after_connect: Micros,
     /// Between the end of an answer and the next request.
-    pub(in crate::modbus) between_requests: Micros,
+    pub(crate) between_requests: Micros,
     /// No answer comes after this time.
-    pub(in crate::modbus) longest_answer: Micros,
+    pub(crate) longest_answer: Micros,
     /// A copy of an answer comes within this time.
-    pub(in crate::modbus) copies_within: Micros,
+    pub(crate) copies_within: Micros,
     /// Time-outs in a row after which the connection is given up.
-    pub(in crate::modbus) reconnect_after: u32,
+    pub(crate) reconnect_after: u32,
 }
 
 /// A request, and what is known of whom it is for.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::modbus) struct Question<'a> {
-    pub(in crate::modbus) unit: u8,
-    pub(in crate::modbus) ask: &'a Ask,
-    pub(in crate::modbus) barrier: Option<&'a Barrier>,
-    pub(in crate::modbus) pace: &'a Pace,
+pub(crate) struct Question<'a> {
+    pub(crate) unit: u8,
+    pub(crate) ask: &'a Ask,
+    pub(crate) barrier: Option<&'a Barrier>,
+    pub(crate) pace: &'a Pace,
 }

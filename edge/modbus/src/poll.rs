@@ -11,7 +11,7 @@ use super::{
     talk::{Answer, Barrier},
     wire::Ask,
 };
-use crate::ingest::{Rejected, Sample, SampleReading, Stored, Urgency};
+use ingest::{Rejected, Sample, SampleReading, Stored, Urgency};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use types::{DeviceId, Flags, Freshness, FreshnessLimits, Timestamp};
 

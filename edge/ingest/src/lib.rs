@@ -1,8 +1,10 @@
 //! What comes in from devices, and what the sources (Modbus poller, MQTT broker) may rely on of the journal.
-use crate::store::StoreError;
+pub mod patient_id;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::time::Duration;
+use storage::StoreError;
 use types::{Code, DeviceId, Flags, Phi, Timestamp, Unit, Value};
 
 /// How soon somebody must know.

@@ -196,11 +196,21 @@ fn no_request_of_a_profile_looks_like_its_barrier() {
     );
 }
 
+fn device(id: &str, kind: DeviceKind, profile: Option<&str>, address: Option<&str>) -> Device {
+    Device {
+        id: id.parse().unwrap(),
+        kind,
+        profile: profile.map(Into::into),
+        address: address.map(Into::into),
+        unit_id: 1,
+    }
+}
+
 #[test]
 fn units_0_and_255_are_devices_on_tcp_and_not_on_a_serial_line() {
     let mut profiles = Profiles::default();
     profiles.insert(toml::from_str(BUILT_IN[1].1).unwrap());
-    let devices: Vec<DeviceConfig> = [
+    let devices: Vec<Device> = [
         ("a", "tcp://plc:502", 0),
         ("b", "tcp://plc:502", 255),
         ("c", "rtu+tcp://server:4001", 0),
@@ -211,11 +221,9 @@ fn units_0_and_255_are_devices_on_tcp_and_not_on_a_serial_line() {
         ("h", "tcp://server:4001", 1),
     ]
     .iter()
-    .map(|(id, address, unit)| {
-        let text = format!(
-            "id = '{id}'\nkind = 'cold-chain'\nprofile = 'xy-md02'\naddress = '{address}'\nunit_id = {unit}"
-        );
-        toml::from_str(&text).unwrap()
+    .map(|(id, address, unit)| Device {
+        unit_id: *unit,
+        ..device(id, DeviceKind::ColdChain, Some("xy-md02"), Some(address))
     })
     .collect();
     let found: Vec<String> = problems(&devices, &profiles)
@@ -238,17 +246,18 @@ fn units_0_and_255_are_devices_on_tcp_and_not_on_a_serial_line() {
 fn a_device_without_its_profile_line_or_own_unit_is_refused() {
     let mut profiles = Profiles::default();
     profiles.insert(toml::from_str(BUILT_IN[1].1).unwrap());
-    let devices: Vec<DeviceConfig> = [
-        "id = 'a'\nkind = 'cold-chain'\nprofile = 'xy-md02'\naddress = 'tcp://127.0.0.1:502'",
-        "id = 'b'\nkind = 'cold-chain'\nprofile = 'xy-md02'\naddress = 'tcp://127.0.0.1:502'",
-        "id = 'c'\nkind = 'cold-chain'\nprofile = 'nothing'\naddress = 'udp://x'\nunit_id = 0",
-        "id = 'd'\nkind = 'bedside-monitor'",
-        "id = 'e'\nkind = 'lab-analyser'",
-        "id = 'f'\nkind = 'external'\nprofile = 'xy-md02'",
-    ]
-    .iter()
-    .map(|text| toml::from_str(text).unwrap())
-    .collect();
+    let (known, there) = (Some("xy-md02"), Some("tcp://127.0.0.1:502"));
+    let devices = [
+        device("a", DeviceKind::ColdChain, known, there),
+        device("b", DeviceKind::ColdChain, known, there),
+        Device {
+            unit_id: 0,
+            ..device("c", DeviceKind::ColdChain, Some("nothing"), Some("udp://x"))
+        },
+        device("d", DeviceKind::BedsideMonitor, None, None),
+        device("e", DeviceKind::LabAnalyser, None, None),
+        device("f", DeviceKind::External, known, None),
+    ];
     let found: Vec<String> = problems(&devices, &profiles)
         .into_iter()
         .map(|problem| problem.path)

@@ -1,6 +1,6 @@
 //! The shell over real sockets: names, connections that end, RTU through a device server, bits.
 use super::*;
-use crate::modbus::{
+use crate::{
     plan::{Read, Space},
     talk::{Barrier, Pace},
     wire::Ask,

@@ -1,6 +1,6 @@
 //! What registers become.
 use super::*;
-use crate::modbus::profile::BUILT_IN;
+use crate::profile::BUILT_IN;
 use proptest::prelude::*;
 
 fn point(kind: Kind) -> Point {

@@ -2,17 +2,13 @@
 mod telling;
 
 use super::*;
-use crate::{
-    config::DeviceConfig,
-    ingest::{Journal, Rejected, RetainedMessage, Sample, Stored},
-    store::StoreError,
-};
 use async_trait::async_trait;
 use bytes::Bytes;
 use device_fw::sim::{
     self,
     config::{BedStays, SimConfig, SimDevice, Source},
 };
+use ingest::{Journal, Rejected, RetainedMessage, Sample, Stored};
 use node::{clock::Clock, health::Health};
 use parking_lot::Mutex;
 use std::{
@@ -26,6 +22,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
+use storage::StoreError;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
@@ -137,7 +134,7 @@ struct Facility {
     seen: Arc<Seen>,
     health: Health,
     sims: Vec<SimDevice>,
-    devices: Vec<DeviceConfig>,
+    devices: Vec<Device>,
     writes: Writes,
     tasks: Vec<(CancellationToken, JoinHandle<()>)>,
 }
@@ -180,10 +177,13 @@ impl Facility {
     }
 
     fn device(&mut self, id: &str, profile: &str, unit: u8, address: String) {
-        let text = format!(
-            "id = '{id}'\nkind = 'bedside-monitor'\nprofile = '{profile}'\naddress = '{address}'\nunit_id = {unit}"
-        );
-        self.devices.push(toml::from_str(&text).unwrap());
+        self.devices.push(Device {
+            id: id.parse().unwrap(),
+            kind: DeviceKind::BedsideMonitor,
+            profile: Some(profile.into()),
+            address: Some(address),
+            unit_id: unit,
+        });
     }
 
     fn tcp(&mut self, id: &str, kind: DeviceKind, profile: &str) -> SocketAddr {

@@ -15,15 +15,15 @@ const MAX_WAITING: usize = 4;
 
 /// What a device is to be told.
 #[derive(Debug)]
-pub(crate) struct Told {
+pub struct Told {
     /// The command.
-    pub(crate) id: Id128,
+    pub id: Id128,
     /// What is written, in this order.
-    pub(crate) writes: Vec<(Write, u64)>,
+    pub writes: Vec<(Write, u64)>,
     /// When its time to live ends, by a clock that no step of the machine's moves: nothing of it is begun after that.
-    pub(crate) until: Instant,
+    pub until: Instant,
     /// Who wants to know what became of it.
-    pub(crate) answer: mpsc::Sender<(Id128, Result<(), Reason>)>,
+    pub answer: mpsc::Sender<(Id128, Result<(), Reason>)>,
 }
 
 /// The ways to the devices' lines.
@@ -35,7 +35,8 @@ pub struct Writes {
 
 impl Writes {
     /// Ways to these devices.
-    pub(crate) fn to<'a>(devices: impl Iterator<Item = &'a DeviceId>) -> Self {
+    #[must_use]
+    pub fn to<'a>(devices: impl Iterator<Item = &'a DeviceId>) -> Self {
         let (mut senders, mut receivers) = (BTreeMap::new(), BTreeMap::new());
         for device in devices {
             let (sender, receiver) = mpsc::channel(MAX_WAITING);
@@ -49,7 +50,10 @@ impl Writes {
     }
 
     /// Tells a device. It must not wait.
-    pub(crate) fn tell(&self, device: &DeviceId, told: Told) -> Result<(), Reason> {
+    ///
+    /// # Errors
+    /// The device is none of these, or as many commands as it may have wait for it already.
+    pub fn tell(&self, device: &DeviceId, told: Told) -> Result<(), Reason> {
         let sender = self.senders.get(device).ok_or(Reason::UnknownDevice)?;
         sender.try_send(told).map_err(|_| Reason::Unreached)
     }

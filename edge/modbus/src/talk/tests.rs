@@ -1,7 +1,7 @@
 //! A simulated line with a simulated device, in simulated time: delays, copies, losses and noise, thousands of polls a
 //! second. Each register has another value in each answer, so that a value that belongs to another question is seen.
 use super::*;
-use crate::modbus::plan::{Read, Space};
+use crate::plan::{Read, Space};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use std::collections::BTreeMap;
 

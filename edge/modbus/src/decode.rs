@@ -6,7 +6,7 @@ use super::{
     point::{Kind, Offset, Order, Point, Scale, Sentinel},
     profile::Profile,
 };
-use crate::ingest::SampleReading;
+use ingest::SampleReading;
 use std::fmt::{Display, LowerExp};
 use types::{AbsentReason, Decimal, Flags, Timestamp, Value};
 

@@ -1,11 +1,11 @@
 //! Device profiles: what the registers of a kind of device mean, as TOML. Every problem is found before a line is opened.
 use super::{
     address::Address,
+    device::Device,
     plan::{Limits, Plan, PlanError, Space, Span as Registers, plan},
     point::Point,
     talk::{Barrier, Micros, Pace},
 };
-use crate::config::DeviceConfig;
 use commands::Table;
 use node::{
     config::{ConfigError, Problem, Validate},
@@ -35,7 +35,7 @@ pub const BUILT_IN: &[(&str, &str)] = &[
 ];
 
 /// Points of a profile at most: they are the readings of one sample.
-const MAX_POINTS: usize = crate::ingest::Sample::MAX_READINGS;
+const MAX_POINTS: usize = ingest::Sample::MAX_READINGS;
 /// A profile's file at most, in bytes, is what [`node::config::load`] allows; files in the directory at most.
 const MAX_PROFILES: usize = 1_000;
 
@@ -374,7 +374,7 @@ impl Profiles {
 
 /// What is wrong with the Modbus side of a facility's devices, with key paths below `devices`.
 #[must_use]
-pub fn problems(devices: &[DeviceConfig], profiles: &Profiles) -> Vec<Problem> {
+pub fn problems(devices: &[Device], profiles: &Profiles) -> Vec<Problem> {
     let (mut found, mut units, mut lines) = (Vec::new(), BTreeSet::new(), BTreeMap::new());
     for (index, device) in devices.iter().enumerate() {
         let mut say = |key: &str, message: &str| {

@@ -4,6 +4,7 @@ use super::{
     address::{Address, InvalidAddress},
     condition::{Condition, Conditions},
     decode::Decoder,
+    device::Device,
     line::Line,
     plan::PlanError,
     poll::{Input, Now, Poller, Step},
@@ -12,12 +13,9 @@ use super::{
     wire::Ask,
     writes::{self, Told, Writes},
 };
-use crate::{
-    config::DeviceConfig,
-    ingest::{Journal, Sample},
-};
 use bytes::Bytes;
 use commands::Reason;
+use ingest::{Journal, Sample};
 use node::clock::Clock;
 use std::{
     collections::HashMap,
@@ -38,7 +36,7 @@ const SPREAD: Duration = Duration::from_millis(50);
 #[derive(Clone)]
 pub struct Bridge {
     /// The facility's devices; those without an address are not Modbus devices and are left alone.
-    pub devices: Vec<DeviceConfig>,
+    pub devices: Vec<Device>,
     /// The profiles they name.
     pub profiles: Profiles,
     /// Where samples become durable.

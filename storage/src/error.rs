@@ -1,8 +1,7 @@
-//! What goes wrong in the store, and what a caller can do about it.
-use super::schema;
-use federation::db::DbError;
+//! What goes wrong in a store, and what a caller can do about it.
+use rusqlite::ErrorCode;
 
-/// What went wrong in the store, in words that hold no payload.
+/// What went wrong in a store, in words that hold no payload.
 #[derive(Debug, thiserror::Error)]
 #[error("{op}: {kind:?}")]
 pub struct StoreError {
@@ -16,7 +15,9 @@ pub struct StoreError {
 }
 
 impl StoreError {
-    pub(crate) const fn new(kind: StoreErrorKind, op: &'static str) -> Self {
+    /// An error that no engine caused.
+    #[must_use]
+    pub const fn new(kind: StoreErrorKind, op: &'static str) -> Self {
         Self {
             kind,
             op,
@@ -25,19 +26,22 @@ impl StoreError {
     }
 
     /// The same error without its cause, for another caller of the same commit.
-    pub(crate) const fn without_source(&self) -> Self {
+    #[must_use]
+    pub const fn without_source(&self) -> Self {
         Self::new(self.kind, self.op)
     }
 
-    pub(crate) fn sqlite(op: &'static str) -> impl FnOnce(rusqlite::Error) -> Self {
+    /// What SQLite said of a step.
+    pub fn sqlite(op: &'static str) -> impl FnOnce(rusqlite::Error) -> Self {
         move |source| Self {
-            kind: schema::kind_of(&source),
+            kind: StoreErrorKind::of(&source),
             op,
             source: Some(Box::new(source)),
         }
     }
 
-    pub(crate) fn io(op: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+    /// What the system said of a step on a file.
+    pub fn io(op: &'static str) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self {
             kind: match source.kind() {
                 std::io::ErrorKind::StorageFull => StoreErrorKind::Full,
@@ -71,22 +75,25 @@ impl From<rusqlite::Error> for StoreError {
     }
 }
 
-/// A step on the tables of `federation` failed; the commit cannot stand.
-impl From<DbError> for StoreError {
-    fn from(source: DbError) -> Self {
-        const OP: &str = "use the outbox and audit tables";
-        match source {
-            DbError::Sql(source) => Self::sqlite(OP)(source),
-            other => Self {
-                kind: match other {
-                    DbError::Newer { .. } => StoreErrorKind::Refused,
-                    DbError::Corrupt(_) => StoreErrorKind::Corrupt,
-                    DbError::Full => StoreErrorKind::Full,
-                    DbError::TooLarge { .. } | DbError::Sql(_) => StoreErrorKind::Internal,
-                },
-                op: OP,
-                source: Some(Box::new(other)),
-            },
+impl StoreErrorKind {
+    /// What an error of SQLite means to the caller.
+    #[must_use]
+    pub fn of(error: &rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Self::Full,
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt,
+            Some(
+                ErrorCode::SystemIoFailure
+                | ErrorCode::CannotOpen
+                | ErrorCode::ReadOnly
+                | ErrorCode::DatabaseBusy
+                | ErrorCode::DatabaseLocked
+                | ErrorCode::FileLockingProtocolFailed
+                | ErrorCode::PermissionDenied,
+            ) => Self::Unavailable,
+            Some(_) => Self::Internal,
+            // A column of another type than was written, text that is not UTF-8: what is stored does not make sense.
+            None => Self::Corrupt,
         }
     }
 }

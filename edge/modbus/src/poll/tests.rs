@@ -1,9 +1,7 @@
 //! The state machine, step by step, with made-up registers, times and journals.
 use super::*;
-use crate::{
-    modbus::profile::BUILT_IN,
-    store::{StoreError, StoreErrorKind},
-};
+use crate::profile::BUILT_IN;
+use storage::{StoreError, StoreErrorKind};
 
 struct Bench {
     poller: Poller,

@@ -3,11 +3,13 @@
 //!
 //! What makes it safe: a sample is acknowledged to its device only after the journal's fsync; a value that was torn,
 //! cut off, not understood or perhaps the answer to another question is never a reading; a device that is dead, frozen
-//! or refuses is said to be so, and never delays another one. It does not decide what is fresh (`observer` is told) and does not publish (the journal does).
+//! or refuses is said to be so, and never delays another one. It does not
+//! decide what is fresh ([`Observer`] is told) and does not publish (the journal does).
 mod address;
 mod bus;
 mod condition;
 mod decode;
+mod device;
 mod line;
 mod notice;
 mod plan;
@@ -21,13 +23,13 @@ mod writes;
 pub use address::{Address, Host, InvalidAddress, Parity};
 pub use bus::{Bridge, run};
 pub use condition::Conditions;
+pub use device::Device;
 pub use notice::Notice;
 pub use plan::{Limits, Place, Plan, PlanError, Read, Space, Span as RegisterSpan, plan};
 pub use point::{Kind, Offset, Order, Point, Scale, Sentinel};
 pub use profile::{BUILT_IN, Profile, Profiles, Timing, WindowMap, problems};
 pub use wire::probe;
-pub(crate) use writes::Told;
-pub use writes::Writes;
+pub use writes::{Told, Writes};
 
 use types::{DeviceId, Timestamp};
 
