@@ -1,12 +1,11 @@
-//! Turns two variables of the environment, and what this process may do, into `cfg`s, and says when this was built.
-use std::{path::PathBuf, process::Command};
+//! Turns a variable of the environment, and what this process may do, into `cfg`s, and says when this was built.
+use std::process::Command;
 
 /// It is later than this, whatever was built from: 2026-01-01T00:00:00Z, in seconds since 1970.
 const AT_LEAST: u64 = 1_767_225_600;
 
 fn main() {
     unguarded();
-    reference_data();
     mounts();
     built();
 }
@@ -53,17 +52,5 @@ fn mounts() {
     let bits = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
     if bits.is_some_and(|bits| bits >> SYS_ADMIN & 1 == 1) {
         println!("cargo::rustc-cfg=may_mount");
-    }
-}
-
-/// `MEDMESH_DATA`, or `shared/data` beside the workspace, becomes `cfg(medmesh_data)` when it is there: tests that
-/// replay recorded traces say *ignored* without it.
-fn reference_data() {
-    println!("cargo::rustc-check-cfg=cfg(medmesh_data)");
-    println!("cargo::rerun-if-env-changed=MEDMESH_DATA");
-    let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data");
-    let data = std::env::var_os("MEDMESH_DATA").map_or_else(|| beside.into(), PathBuf::from);
-    if data.join("modbus-mqtt-traces/mqtt.pcap").is_file() {
-        println!("cargo::rustc-cfg=medmesh_data");
     }
 }

@@ -3,8 +3,9 @@ mod beds;
 
 pub use beds::BedAssignment;
 
-use crate::{broker::Viewers, store};
+use crate::store;
 use beds::bed_problems;
+use broker::Viewers;
 use ed25519_dalek::{VerifyingKey, pkcs8::DecodePublicKey};
 use federation::{
     models::DeviceModels, policy::Rules, profile::SignedProfile, signed_file::SignedFile,
@@ -92,7 +93,7 @@ pub struct EdgeConfig {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ViewConfig {
-    /// Their file of rights ([`Viewers::read`](crate::broker::Viewers::read)).
+    /// Their file of rights ([`Viewers::read`](broker::Viewers::read)).
     pub acl: PathBuf,
 }
 

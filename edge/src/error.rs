@@ -1,5 +1,6 @@
 //! Why an edge node does not start, or stopped.
-use crate::{broker::BrokerError, store::StoreError};
+use crate::store::StoreError;
+use broker::BrokerError;
 use federation::{
     link::LinkError, pki::PkiError, policy::PolicyError, profile::ProfileError, tls::TlsError,
 };

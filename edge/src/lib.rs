@@ -7,7 +7,6 @@ compile_error!(
 mod alarms;
 pub mod backup;
 pub mod beds;
-pub mod broker;
 pub mod clockguard;
 pub mod config;
 pub mod control;
@@ -21,6 +20,7 @@ pub mod fhir;
 pub mod freshness;
 pub mod learning;
 pub mod lease;
+mod mqtt;
 mod offset;
 pub mod pipeline;
 pub mod quarantine;

@@ -10,10 +10,9 @@ use crate::{
     view::Change,
 };
 use async_trait::async_trait;
+use broker::Topic;
 use bytes::Bytes;
-use ingest::{
-    Journal, Publish, Rejected, RetainedMessage, Sample, SampleReading, Stored, Topic, Urgency,
-};
+use ingest::{Journal, Rejected, RetainedMessage, Sample, SampleReading, Stored, Urgency};
 use modbus::{Notice, Observer};
 use parking_lot::Mutex;
 use serde_json::{Map, Number, Value as Json, json};
@@ -100,6 +99,15 @@ impl Journal for Watched {
     async fn retained(&self, prefix: &str) -> Result<Vec<RetainedMessage>, StoreError> {
         self.journal.retained(prefix).await
     }
+}
+
+/// Says to the facility's own subscribers what was stored. Never blocks the source; never waits for a subscriber.
+pub trait Publish: Send + Sync + 'static {
+    /// Publishes on a topic of the broker, after the commit.
+    fn publish(&self, topic: &str, message: Bytes);
+
+    /// Whether anybody may hear what is published of a device now.
+    fn is_heard(&self, device: &DeviceId) -> bool;
 }
 
 /// Where the facility's topics are.

@@ -4,7 +4,6 @@
 //! disk. The link is one task among others, and its absence changes nothing but the priority of what is committed.
 use crate::{
     beds,
-    broker::{Broker, BrokerConfig, BrokerLimits},
     clockguard::{ClockGuard, Time},
     config::{BedAssignment, EdgeConfig},
     control::{self, Control},
@@ -14,6 +13,7 @@ use crate::{
     freshness::{self, Monitor},
     learning::{self, Learner, TakesAsks},
     lease::{Lease, Subject},
+    mqtt::Behind,
     offset::clock_offset,
     pipeline::{Published, Topics, Watched, Witness},
     serving,
@@ -21,6 +21,7 @@ use crate::{
     store::{self, Bounds, DeviceFacts, Handlers, Store, StoreOptions},
     tasks,
 };
+use broker::{Broker, BrokerConfig, BrokerLimits};
 use ed25519_dalek::VerifyingKey;
 use federation::{
     audit::Signer,
@@ -268,7 +269,8 @@ async fn start_broker(
         limits: BrokerLimits::default(),
     };
     let devices = Arc::new(devices.collect());
-    Ok(Broker::start(broker, tls.clone(), devices, journal, stop).await?)
+    let backend = Arc::new(Behind(journal));
+    Ok(Broker::start(broker, tls.clone(), devices, backend, stop).await?)
 }
 
 fn bridge(

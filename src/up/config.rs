@@ -402,7 +402,7 @@ const CHARTED_STALE_AFTER: &str = "stale_after = \"366d\"";
 pub fn write_profiles(dir: &Path, source: &Source) -> Result<()> {
     fs::create_dir_all(dir)?;
     let charted = matches!(source, Source::Physionet { .. });
-    for (name, text) in edge::modbus::BUILT_IN {
+    for (name, text) in modbus::BUILT_IN {
         let line = |line: &str| match line.split_once('=') {
             Some((key, _)) if charted && key.trim() == "stale_after" => {
                 CHARTED_STALE_AFTER.to_owned()

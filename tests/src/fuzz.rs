@@ -162,12 +162,12 @@ fn toml(bytes: &[u8]) {
 
 /// What comes on a line, as TCP and as RTU: the first six bytes say what was asked.
 fn modbus(bytes: &[u8]) {
-    let _answers = edge::modbus::probe(bytes);
+    let _answers = modbus::probe(bytes);
 }
 
 /// Packets of a client: the first byte says the version.
 fn mqtt(bytes: &[u8]) {
-    let _packets = edge::broker::fuzzing::packets(bytes);
+    let _packets = broker::fuzzing::packets(bytes);
 }
 
 /// A parcel and, when it is one, the message that it carries.

@@ -1,5 +1,8 @@
 //! What comes in from devices, and what the sources (Modbus poller, MQTT broker) may rely on of the journal.
+#[cfg(feature = "contract")]
+pub mod contract;
 pub mod patient_id;
+pub mod payload;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -140,44 +143,6 @@ impl RetainedMessage {
             qos: 1,
             properties: Bytes::new(),
             lapses_in: None,
-        }
-    }
-}
-
-/// Says to the facility's own subscribers what was stored. Never blocks the source; never waits for a subscriber.
-pub trait Publish: Send + Sync + 'static {
-    /// Publishes on a topic of the broker, after the commit.
-    fn publish(&self, topic: &str, message: Bytes);
-
-    /// Whether anybody may hear what is published of a device now.
-    fn is_heard(&self, device: &DeviceId) -> bool;
-}
-
-/// The topics of one device: `devices/{region}/{facility}/{device}/…`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Topic {
-    /// Readings.
-    Telemetry,
-    /// Alarms.
-    Alarm,
-    /// Birth and death, retained.
-    Status,
-    /// What the device is told to do.
-    Command,
-    /// What it answers to that.
-    Answer,
-}
-
-impl Topic {
-    /// The last level of the topic.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Telemetry => "telemetry",
-            Self::Alarm => "alarm",
-            Self::Status => "status",
-            Self::Command => "command",
-            Self::Answer => "command/result",
         }
     }
 }

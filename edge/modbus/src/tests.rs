@@ -360,7 +360,7 @@ async fn eventually(what: &str, condition: impl Fn() -> bool) {
 }
 
 fn data(path: &str) -> PathBuf {
-    let shared = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data");
+    let shared = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data");
     let root = std::env::var("MEDMESH_DATA").unwrap_or_else(|_| shared.into());
     PathBuf::from(root).join(path)
 }

@@ -1,11 +1,7 @@
 //! What takes commands in, and the tasks that hand them on.
 use super::{Control, Dispatch, Results, TakesCommands};
-use crate::{
-    broker::{self, Broker},
-    run::Shared,
-    store::Handlers,
-    tasks,
-};
+use crate::{mqtt, run::Shared, store::Handlers, tasks};
+use broker::Broker;
 use federation::tls::ReloadingTls;
 use messages::DeviceCommand;
 use node::task::{Kind, Tasks};
@@ -22,11 +18,11 @@ pub(crate) fn handlers(control: &Arc<Control>, tls: &Arc<ReloadingTls>) -> Handl
 /// Shows viewers what is stored, hands commands on, and tells the region which devices can be reached; the ways to Modbus devices.
 pub(crate) fn spawn(tasks: &mut Tasks, shared: &Arc<Shared>, broker: &Broker) -> modbus::Writes {
     let writes = modbus::Writes::to(shared.config.devices.iter().map(|device| &device.id));
-    broker.answered_by(Results {
+    broker.answered_by(Arc::new(Results {
         store: shared.store.clone(),
         control: shared.control.clone(),
-    });
-    broker::show_viewers(tasks, shared, broker);
+    }));
+    mqtt::show_viewers(tasks, shared, broker);
     let dispatch = Dispatch {
         store: shared.store.clone(),
         control: shared.control.clone(),

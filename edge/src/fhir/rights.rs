@@ -1,7 +1,7 @@
 //! Who may do what of the facility's own FHIR: the node's own token everything, and each program of the file of rights
-//! what its `fhir` scopes say ([`crate::broker::Viewers`]). Nothing is asked of anybody outside, so that it holds offline.
-use crate::broker::Viewers;
+//! what its `fhir` scopes say ([`broker::Viewers`]). Nothing is asked of anybody outside, so that it holds offline.
 use axum::http::{HeaderMap, header::AUTHORIZATION};
+use broker::Viewers;
 use fhir::{
     rest::{Authorize, Denied, Granted, Interaction, Reader},
     store::ResourceType,

@@ -3,17 +3,15 @@ use super::{
     project::{Parts, Projecting},
     *,
 };
-use crate::{
-    broker::Viewers,
-    store::{
-        BedFact,
-        tests::{Hand, hand, options, sample},
-    },
+use crate::store::{
+    BedFact,
+    tests::{Hand, hand, options, sample},
 };
 use axum::{
     body::{Body, to_bytes},
     http::{Request, StatusCode},
 };
+use broker::Viewers;
 use federation::port::{LeaseLimits, Outbox as _};
 use ingest::{Journal as _, Sample};
 use serde_json::{Value, json};

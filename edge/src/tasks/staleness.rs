@@ -5,11 +5,12 @@ use crate::{
     clockguard::Time,
     error::EdgeError,
     freshness::{Change, TICK},
-    pipeline::alarm_message,
+    pipeline::{Publish, alarm_message},
     run::Shared,
     store::EdgeSample,
 };
-use ingest::{Publish, Rejected, Stored, Topic};
+use broker::Topic;
+use ingest::{Rejected, Stored};
 use std::sync::Arc;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;

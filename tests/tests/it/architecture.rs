@@ -17,6 +17,7 @@ const FHIR: &str = "medmesh-fhir";
 const FEDERATION: &str = "medmesh-federation";
 const FL: &str = "medmesh-fl";
 const EDGE: &str = "medmesh-edge";
+const BROKER: &str = "medmesh-edge-broker";
 const INGEST: &str = "medmesh-edge-ingest";
 const MODBUS: &str = "medmesh-edge-modbus";
 const REGIONAL: &str = "medmesh-regional";
@@ -42,10 +43,12 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     // The rooms of the edge: what comes in and the port that makes it durable, and who reads devices by Modbus.
     (INGEST, &[TYPES, STORAGE]),
     (MODBUS, &[TYPES, COMMANDS, NODE, INGEST]),
+    // It knows of the node that it is a part of only what its port says, so that any tier can have one.
+    (BROKER, &[TYPES, STORAGE, NODE, FEDERATION]),
     (
         EDGE,
         &[
-            TYPES, STORAGE, COMMANDS, MESSAGES, NODE, FEDERATION, FHIR, FL, INGEST, MODBUS,
+            TYPES, STORAGE, COMMANDS, MESSAGES, NODE, FEDERATION, FHIR, FL, INGEST, MODBUS, BROKER,
         ],
     ),
     (
@@ -58,15 +61,15 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     (
         ROOT,
         &[
-            TYPES, STORAGE, COMMANDS, MESSAGES, NODE, DEVICE, FEDERATION, FL, EDGE, REGIONAL,
-            GLOBAL,
+            TYPES, STORAGE, COMMANDS, MESSAGES, NODE, DEVICE, FEDERATION, FL, EDGE, MODBUS,
+            REGIONAL, GLOBAL,
         ],
     ),
     (
         TESTS,
         &[
             ROOT, TYPES, STORAGE, COMMANDS, MESSAGES, NODE, DEVICE, FHIR, FEDERATION, FL, EDGE,
-            REGIONAL, GLOBAL,
+            INGEST, MODBUS, BROKER, REGIONAL, GLOBAL,
         ],
     ),
     (XTASK, &[]),
@@ -82,7 +85,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("deadpool-postgres", &[FHIR]),
     ("tokio-postgres-rustls", &[FHIR]),
     ("scylla", &[GLOBAL]),
-    ("rumqttd", &[EDGE]),
+    ("rumqttd", &[BROKER]),
     ("tokio-serial", &[MODBUS, DEVICE]),
     ("rumqttc", &[DEVICE]),
     ("cedar-policy", &[FEDERATION]),
@@ -100,7 +103,7 @@ const OWNERS: &[(&str, &[&str])] = &[
 const DEV_ONLY: &[(&str, &[&str])] = &[
     (NODE, &["rcgen"]),
     (FHIR, &["fhir-sdk"]),
-    (EDGE, &["rumqttc", DEVICE]),
+    (BROKER, &["rumqttc", DEVICE, INGEST]),
     (MODBUS, &[DEVICE, STORAGE]),
 ];
 

@@ -9,11 +9,12 @@ use std::{
 };
 
 /// What the crates that ship anything are called.
-const CRATES: [&str; 14] = [
+const CRATES: [&str; 15] = [
     "src",
     "commands/src",
     "device-fw/src",
     "edge/src",
+    "edge/broker/src",
     "edge/ingest/src",
     "edge/modbus/src",
     "federation/src",

@@ -1,8 +1,9 @@
 //! A region whose PostgreSQL is put back, by a standby that is promoted without the last commits and then by a backup,
 //! while its ledger stays: the product's own stores, ledger and intake on a real server, with a simulated link.
 use anyhow::{Result, ensure};
-use edge::{ingest::Urgency, store::Store};
+use edge::store::Store;
 use fhir::postgres::PostgresStore;
+use ingest::Urgency;
 use medmesh_tests::{
     postgres::Server,
     sim::{

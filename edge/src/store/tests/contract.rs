@@ -1,4 +1,4 @@
-//! The facility's store against the suite of promises of the ports, and the two journals against theirs.
+//! The facility's store against the suites of promises of the ports.
 use super::*;
 use async_trait::async_trait;
 use federation::{
@@ -137,53 +137,8 @@ async fn the_store_of_a_facility_keeps_every_promise_of_the_ports() {
     }
 }
 
-/// What every journal does, over the facility's store and over the one in memory that tests of the broker use.
-async fn a_journal(journal: &dyn Journal) {
-    let altered = |sequence| {
-        let mut altered = sample("m1", sequence);
-        altered.readings.pop();
-        altered
-    };
-    assert_eq!(journal.append(sample("m1", 1)).await.unwrap(), Stored::New);
-    let again = journal.append(sample("m1", 1)).await.unwrap();
-    assert_eq!(again, Stored::Duplicate, "a sample is stored once");
-    let batch = vec![
-        sample("m1", 2),
-        sample("m1", 1),
-        sample("m1", 3),
-        sample("m1", 2),
-    ];
-    let verdicts: Vec<_> = journal.append_batch(batch).await;
-    let verdicts: Vec<_> = verdicts.into_iter().map(Result::unwrap).collect();
-    let (new, same) = (Stored::New, Stored::Duplicate);
-    assert_eq!(verdicts, [new, same, new, same], "each in its place");
-    let conflict = journal.append(altered(1)).await;
-    assert!(conflict.is_err(), "the same number says one thing for ever");
-    assert_eq!(journal.append(altered(4)).await.unwrap(), Stored::New);
-    let topic = |name: &str| format!("devices/eu/eu-f1/{name}/status");
-    for (name, payload) in [("m1", "here"), ("m2", "there"), ("m1", "gone")] {
-        let message = RetainedMessage::plain(&topic(name), payload.as_bytes().to_vec().into());
-        journal.retain(message).await.unwrap();
-    }
-    let of = async |prefix: &str| {
-        let kept = journal.retained(prefix).await.unwrap();
-        let text = |it: &RetainedMessage| String::from_utf8(it.payload.to_vec()).unwrap();
-        kept.iter().map(text).collect::<Vec<_>>()
-    };
-    assert_eq!(
-        of("devices/eu/eu-f1/m1/").await,
-        ["gone"],
-        "the last one of a topic"
-    );
-    assert_eq!(of("devices/eu/eu-f1/").await.len(), 2);
-    let empty = RetainedMessage::plain(&topic("m1"), Vec::new().into());
-    journal.retain(empty).await.unwrap();
-    assert!(of("devices/eu/eu-f1/m1/").await.is_empty());
-}
-
 #[tokio::test]
-async fn the_store_and_the_journal_of_the_brokers_tests_keep_the_same_promises() {
+async fn the_store_of_a_facility_keeps_the_promises_of_a_journal() {
     let dir = TempDir::new().unwrap();
-    a_journal(&store(&dir)).await;
-    a_journal(&crate::broker::MemoryJournal::default()).await;
+    ingest::contract::a_journal(&store(&dir)).await;
 }

@@ -57,7 +57,7 @@ impl Facility {
         let at = |name: &str| dir.path().join(name);
         pki::write_private(&at("facility.key"), &"5a".repeat(32))?;
         fs::create_dir(at("profiles"))?;
-        for (name, text) in edge::modbus::BUILT_IN {
+        for (name, text) in ::modbus::BUILT_IN {
             fs::write(at("profiles").join(name), text)?;
         }
         let devices = (1..=mqtt_devices).map(|number| device(&format!("d{number}")));

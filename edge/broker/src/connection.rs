@@ -4,9 +4,9 @@
 //! meanwhile makes the next one, so a burst costs one commit, and answers leave in the order of the publishes
 //! (MQTT-4.6.0-2, -3). Nothing is spawned per message.
 use super::{
-    Context,
+    Context, Topic,
     admission::Client,
-    commit::{Committer, Job, Settled, Step, Verdict, sample_step},
+    commit::{Committer, Job, Settled, Step, Verdict},
     decode::{self, Packet, Publish, Version},
     encode::{self, Ack, Reason},
     end::End,
@@ -16,7 +16,6 @@ use super::{
     seats::{Saying, Session},
 };
 use bytes::BytesMut;
-use ingest::{Topic, Urgency};
 use ring::digest;
 use rumqttd::protocol::QoS;
 use std::{
@@ -68,7 +67,7 @@ impl<'a> Connection<'a> {
             committer: Committer {
                 device: client.device.clone(),
                 version: client.version,
-                journal: ctx.journal.clone(),
+                backend: ctx.backend.clone(),
                 meters: ctx.meters.clone(),
                 answers: ctx.answers.get().cloned(),
                 certificate: client.certificate.clone(),
@@ -174,7 +173,7 @@ impl<'a> Connection<'a> {
 
     /// What is to be done with a publish. `repeated`: the same words under the same packet id had their PUBREC, and that
     /// id was not released. A packet id alone decides nothing: a client that lost its state begins its ids anew, and what
-    /// it then says is another message. A sample goes to the journal in any case, which knows it by its identity.
+    /// it then says is another message. What is stored goes to the node in any case, which knows it by its identity.
     fn step(&self, publish: &Publish, repeated: bool) -> Result<Step, End> {
         let version = self.client.version;
         Ok(match self.client.own.publishable(&publish.topic) {
@@ -189,16 +188,9 @@ impl<'a> Connection<'a> {
             Some(Topic::Status) => Step::Pass,
             // Deletes the retained message; there is no sample in it (MQTT-3.3.1-6).
             Some(_) if publish.retain && publish.payload.is_empty() => Step::Retain,
-            Some(topic) => {
-                let urgency = match topic {
-                    Topic::Alarm => Urgency::Alarm,
-                    Topic::Telemetry | Topic::Status | Topic::Command | Topic::Answer => {
-                        Urgency::Routine
-                    }
-                };
-                let device = &self.client.device;
-                sample_step(device, version, urgency, publish.qos, &publish.payload)
-            }
+            Some(topic) => Step::Store {
+                alarm: topic == Topic::Alarm,
+            },
         })
     }
 

@@ -41,7 +41,7 @@ mod message;
 mod meters;
 mod outbound;
 mod patience;
-mod payload;
+mod port;
 mod properties;
 mod room;
 mod seats;
@@ -51,12 +51,10 @@ mod subscribing;
 mod tests;
 mod viewers;
 
-use crate::control::{Results, Tell};
 use bytes::Bytes;
 use federation::tls::{ReloadingTls, TlsError};
 use hub::Hub;
 pub use hub::RouterGone;
-use ingest::{Journal, Publish, Topic};
 use message::Message;
 use meters::Meters;
 use node::{
@@ -64,6 +62,9 @@ use node::{
     listeners,
 };
 use parking_lot::Mutex;
+pub use port::{
+    Answers, Backend, Change, NoAnswer, Noted, Received, Rejected, RetainedMessage, Stored, Topic,
+};
 use room::Load;
 use rumqttd::protocol::QoS;
 use seats::Seats;
@@ -74,14 +75,10 @@ use std::{
     sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
-#[cfg(test)]
-pub(crate) use tests::MemoryJournal;
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use types::{DeviceId, DeviceKind, FacilityId, Jurisdiction, RegionId};
-use viewers::Noted;
-pub use viewers::Viewers;
-pub(crate) use viewers::spawn as show_viewers;
+pub use viewers::{Viewers, show};
 
 /// Connections with a certificate of another facility, or of a device that nobody knows, at once, some 50 KiB each. They
 /// are told so when they ask, and go; those that ask nothing keep their place for a while, since one that is sent away
@@ -130,8 +127,7 @@ pub struct BrokerLimits {
     pub write_bytes: usize,
     /// A packet that has begun must be whole within this time.
     pub packet_timeout: Duration,
-    /// The longest packet, in bytes: a sample of [`MAX_READINGS`](ingest::Sample::MAX_READINGS) readings three
-    /// times over.
+    /// The longest packet, in bytes: three times what a sample of 256 readings takes.
     pub packet_bytes: usize,
     /// Publishes of one connection that are not answered yet; beyond it nothing more is read (back pressure).
     pub receive_maximum: u16,
@@ -215,7 +211,7 @@ struct Context {
     limits: BrokerLimits,
     tls: Arc<ReloadingTls>,
     server: Arc<rustls::ServerConfig>,
-    journal: Arc<dyn Journal>,
+    backend: Arc<dyn Backend>,
     hub: Hub,
     seats: Seats,
     meters: Arc<Meters>,
@@ -223,7 +219,7 @@ struct Context {
     connections: Arc<Semaphore>,
     /// Devices that are connected now.
     present: Mutex<BTreeSet<DeviceId>>,
-    answers: OnceLock<Results>,
+    answers: OnceLock<Arc<dyn Answers>>,
     noted: OnceLock<Arc<dyn Noted>>,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -246,7 +242,7 @@ impl Broker {
         config: BrokerConfig,
         tls: Arc<ReloadingTls>,
         devices: Arc<HashMap<DeviceId, DeviceKind>>,
-        journal: Arc<dyn Journal>,
+        backend: Arc<dyn Backend>,
         stop: CancellationToken,
     ) -> Result<Self, BrokerError> {
         let addr = config.listen;
@@ -269,7 +265,7 @@ impl Broker {
         let ctx = Arc::new(Context {
             server: tls.server_mqtt(config.viewers.have_tokens())?,
             tls,
-            journal,
+            backend,
             hub,
             seats: Seats::new(devices.keys().chain(config.viewers.names()), queue),
             meters,
@@ -288,13 +284,19 @@ impl Broker {
     }
 
     /// Has what devices answer to commands taken in; until then they are to answer later.
-    pub(crate) fn answered_by(&self, results: Results) {
-        let _second = self.ctx.answers.set(results);
+    pub fn answered_by(&self, answers: Arc<dyn Answers>) {
+        let _second = self.ctx.answers.set(answers);
     }
 
     /// Has it written down who begins to hear; until then no viewer does.
-    pub(crate) fn noted_by(&self, noted: Arc<dyn Noted>) {
+    pub fn noted_by(&self, noted: Arc<dyn Noted>) {
         let _second = self.ctx.noted.set(noted);
+    }
+
+    /// Whether there are programs that may hear what is stored.
+    #[must_use]
+    pub fn has_viewers(&self) -> bool {
+        !self.ctx.config.viewers.is_empty()
     }
 
     /// Where it listens.
@@ -327,9 +329,11 @@ async fn accept(ctx: Arc<Context>, listener: TcpListener) {
     ctx.tasks.close();
 }
 
-/// QoS 1 for who subscribes at QoS 1 or 2. What has no subscriber, or is not on a device's topic, goes nowhere.
-impl Publish for Broker {
-    fn publish(&self, topic: &str, message: Bytes) {
+/// What the node says to its devices.
+impl Broker {
+    /// Publishes on a device's topic, at QoS 1 for who subscribes at QoS 1 or 2. What has no subscriber, or is not on a
+    /// device's topic, goes nowhere.
+    pub fn publish(&self, topic: &str, message: Bytes) {
         let config = &self.ctx.config;
         let device = topic
             .strip_prefix("devices/")
@@ -353,17 +357,20 @@ impl Publish for Broker {
         }
     }
 
-    fn is_heard(&self, device: &DeviceId) -> bool {
+    /// Whether anybody may hear what is published of a device now.
+    #[must_use]
+    pub fn is_heard(&self, device: &DeviceId) -> bool {
         self.ctx.hub.has_mailbox(device)
     }
-}
 
-impl Tell for Broker {
-    fn is_connected(&self, device: &DeviceId) -> bool {
+    /// Whether a device is there.
+    #[must_use]
+    pub fn is_connected(&self, device: &DeviceId) -> bool {
         self.ctx.present.lock().contains(device)
     }
 
-    fn tell(&self, device: &DeviceId, message: Bytes, left: Duration) {
+    /// Publishes a command on the device's topic at QoS 1; it lapses after `left`.
+    pub fn tell(&self, device: &DeviceId, message: Bytes, left: Duration) {
         let (region, facility) = (&self.ctx.config.region, &self.ctx.config.facility);
         let topic = Topic::Command.as_str();
         let message = Message {

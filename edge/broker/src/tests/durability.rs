@@ -198,7 +198,7 @@ async fn a_release_of_an_unknown_id_is_completed_and_in_v5_says_so() {
 
 #[tokio::test]
 async fn more_than_the_window_waits_unread_and_nothing_is_lost() {
-    let limits = crate::broker::BrokerLimits {
+    let limits = crate::BrokerLimits {
         receive_maximum: 8,
         ..Default::default()
     };
@@ -227,7 +227,7 @@ async fn more_than_the_window_waits_unread_and_nothing_is_lost() {
 
 #[tokio::test]
 async fn qos_2_ids_that_are_never_released_end_the_connection_at_the_limit() {
-    let limits = crate::broker::BrokerLimits {
+    let limits = crate::BrokerLimits {
         receive_maximum: 4,
         ..Default::default()
     };
@@ -288,7 +288,7 @@ async fn an_acknowledgement_rests_on_the_samples_identity_whichever_way_it_comes
         world.broker.stopped().await;
         // A restart forgets sessions and knows samples.
         let journal = Arc::clone(&world.journal);
-        let limits = crate::broker::BrokerLimits::default();
+        let limits = crate::BrokerLimits::default();
         let world = World::of(Arc::clone(&world.authority), journal, limits).await;
         let (mut third, present) = world.join(Connect::lasting(level, "lab-1")).await;
         assert!(!present);

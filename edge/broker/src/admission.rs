@@ -4,7 +4,7 @@
 //! The certificate says who it is. Who has none may be a viewer whose token the facility's file of rights knows, which is the
 //! CONNECT's password; of a device, and of anybody with a certificate, user name and password mean nothing.
 use super::{
-    Context,
+    Context, Topic,
     acl::OwnTopics,
     connect::{self, Connect, LastWill, Unfit},
     decode::{Fault, Version},
@@ -18,7 +18,6 @@ use federation::{
     identity::{Identity, Peer},
     tls,
 };
-use ingest::Topic;
 use node::admission::Slot;
 use std::time::Duration;
 use tokio::{

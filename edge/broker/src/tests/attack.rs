@@ -2,7 +2,7 @@
 //! honest devices are answered.
 use super::wire::{Connect, V4, V5, packet, publish};
 use super::world::{OTHER, TELEMETRY, World, sample};
-use crate::broker::BrokerLimits;
+use crate::BrokerLimits;
 use node::{descriptors, telemetry::resident_bytes};
 use std::{
     io,

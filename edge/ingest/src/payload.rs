@@ -1,8 +1,9 @@
-//! The JSON of a telemetry or alarm message, parsed strictly into a [`Sample`].
+//! The JSON of a telemetry or alarm message, parsed strictly into a [`Sample`], and many of them on their way into the
+//! journal.
 //!
 //! Whatever is not expected is refused: an unknown or repeated field, an unknown code or unit, a value that is not a
 //! decimal. The text of a number is kept as the device wrote it. A reason is one of a closed set and quotes nothing.
-use ingest::{Sample, SampleReading, Urgency, patient_id};
+use crate::{Journal, Rejected, Sample, SampleReading, Stored, Urgency, patient_id};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -34,15 +35,41 @@ struct Reading<'a> {
     absent: Option<String>,
 }
 
+/// Stores the samples that messages hold, each of a device and as urgent as its topic says, in this order and in one call.
+/// Says what became of each (same length, same order); what is no sample is [`Rejected::Invalid`].
+pub async fn append<'a>(
+    journal: &dyn Journal,
+    messages: impl Iterator<Item = (&'a DeviceId, Urgency, &'a [u8])> + Send,
+) -> Vec<Result<Stored, Rejected>> {
+    let mut samples = Vec::new();
+    let mut invalid = Vec::new();
+    for (device, urgency, message) in messages {
+        match parse(device, urgency, message) {
+            Ok(sample) => {
+                samples.push(sample);
+                invalid.push(None);
+            }
+            Err(reason) => invalid.push(Some(reason)),
+        }
+    }
+    let stored = match samples.is_empty() {
+        true => Vec::new(),
+        false => journal.append_batch(samples).await,
+    };
+    let mut stored = stored.into_iter();
+    let said = |invalid| match invalid {
+        Some(reason) => Err(Rejected::Invalid(reason)),
+        // A journal says as much as it was asked: what it does not speak of is not stored.
+        None => stored.next().unwrap_or(Err(Rejected::Full)),
+    };
+    invalid.into_iter().map(said).collect()
+}
+
 /// The sample that a message of `device` holds.
 ///
 /// # Errors
 /// Why the message can never be stored, from a closed set.
-pub(super) fn parse(
-    device: &DeviceId,
-    urgency: Urgency,
-    message: &[u8],
-) -> Result<Sample, &'static str> {
+pub fn parse(device: &DeviceId, urgency: Urgency, message: &[u8]) -> Result<Sample, &'static str> {
     let text = std::str::from_utf8(message).map_err(|_| "not UTF-8")?;
     let message: Message<'_> =
         serde_json::from_str(text).map_err(|_| "not the JSON of a sample")?;
@@ -61,7 +88,7 @@ pub(super) fn parse(
     }
     let source_time: Timestamp = message.time.parse().map_err(|_| "time not RFC 3339")?;
     if !source_time.is_measurable() {
-        return Err(ingest::OUT_OF_RANGE);
+        return Err(crate::OUT_OF_RANGE);
     }
     Ok(Sample {
         device: device.clone(),
@@ -224,19 +251,19 @@ mod tests {
             ),
             (
                 with_reading(ok).replace("2026-11-22", "0001-01-01"),
-                ingest::OUT_OF_RANGE,
+                crate::OUT_OF_RANGE,
             ),
             (
                 with_reading(ok).replace("2026-11-22", "2199-06-01"),
-                ingest::OUT_OF_RANGE,
+                crate::OUT_OF_RANGE,
             ),
             (
                 with_reading(ok).replace("\"epoch\":1", "\"epoch\":1,\"patient\":\"\""),
-                ingest::patient_id::PROBLEM,
+                crate::patient_id::PROBLEM,
             ),
             (
                 with_reading(ok).replace("\"epoch\":1", "\"epoch\":1,\"patient\":\"a\\u001b[2Jx\""),
-                ingest::patient_id::PROBLEM,
+                crate::patient_id::PROBLEM,
             ),
             (with_reading(""), "no readings"),
             (

@@ -2,7 +2,7 @@
 use super::recorder::count;
 use super::wire::{Connect, Raw, V4, V5, packet, text};
 use super::world::{Authority, LAB, OTHER, TELEMETRY, World};
-use crate::broker::BrokerLimits;
+use crate::BrokerLimits;
 use federation::identity::Peer;
 use federation::pki::Reason;
 use node::clock::Clock;

@@ -2,9 +2,8 @@
 use super::journal::Mood;
 use super::wire::{Connect, LOOK, V4, V5, packet, publish, publish_with, subscribe};
 use super::world::{ALARM, COMMAND, PREFIX, STATUS, TELEMETRY, World, sample, until};
-use crate::broker::{BrokerLimits, room::Load};
+use crate::{BrokerLimits, room::Load};
 use bytes::Bytes;
-use ingest::Publish;
 use tokio::time::timeout;
 
 /// A retained message as long as the store keeps.

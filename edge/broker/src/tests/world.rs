@@ -2,7 +2,7 @@
 use super::journal::{Kept, MemoryJournal, Mood};
 use super::recorder;
 use super::wire::{Connect, PATIENCE, Raw};
-use crate::broker::{Broker, BrokerConfig, BrokerLimits, Viewers};
+use crate::{Broker, BrokerConfig, BrokerLimits, Viewers};
 use federation::{
     identity::Identity,
     pki::{Ca, LOCAL_NAMES, new_key_and_csr, signing_key},

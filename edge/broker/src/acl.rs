@@ -2,8 +2,7 @@
 //!
 //! The rule is literal: a topic is one of a few texts, a filter begins with the device's own prefix. A wildcard can
 //! therefore stand only below the prefix, and neither a filter nor a retained message reaches another device.
-use super::viewers;
-use ingest::Topic;
+use super::{Topic, viewers};
 use std::sync::Arc;
 use types::{DeviceId, FacilityId, RegionId};
 

@@ -15,10 +15,10 @@ mod subscribing;
 use super::journal::MemoryJournal;
 use super::wire::{Connect, PATIENCE, Raw, V4, V5, got, packet};
 use super::world::{COMMAND, LAB, World, until};
-use crate::broker::BrokerLimits;
+use crate::BrokerLimits;
 use bytes::Bytes;
 use futures_util::FutureExt;
-use ingest::{Journal, Publish};
+use ingest::Journal;
 use std::{any::Any, collections::BTreeSet, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 /// One row: statements, what it shows, and the steps for a version.

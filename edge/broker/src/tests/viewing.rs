@@ -1,19 +1,13 @@
 //! Programs of the facility that hear what is stored, with certificates of their own.
 use super::wire::{Connect, LOOK, Raw, V5, got, packet, publish, subscribe};
 use super::world::{LAB, World, until};
-use crate::{
-    broker::{
-        BrokerLimits,
-        viewers::{self, Noted, Viewers},
-    },
-    view::{Change, Reading},
-};
+use crate::{BrokerLimits, Change, Noted, Viewers, show};
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::sync::Arc;
 use tokio::sync::broadcast;
-use types::{DeviceId, Flags, Timestamp};
+use types::DeviceId;
 
 const WALL: &str = "spiffe://medmesh/device/us/us/us-f1/wall-1";
 const NURSE: &str = "spiffe://medmesh/device/us/us/us-f1/nurse-1";
@@ -47,7 +41,33 @@ impl Noted for Notes {
 struct Shown {
     world: World,
     notes: Arc<Notes>,
-    changes: broadcast::Sender<Arc<Change>>,
+    changes: broadcast::Sender<Arc<Sample>>,
+}
+
+/// What was stored, as a node might show it.
+#[derive(Debug)]
+struct Sample {
+    device: DeviceId,
+    alarm: bool,
+    readings: usize,
+}
+
+impl Change for Sample {
+    fn device(&self) -> &DeviceId {
+        &self.device
+    }
+
+    fn is_alarm(&self) -> bool {
+        self.alarm
+    }
+
+    fn json(&self) -> Vec<u8> {
+        let reading = json!({"code": "2951-2", "value": 140.0, "unit": "mmol/L"});
+        let readings = vec![reading; self.readings];
+        json!({"device": self.device.as_str(), "alarm": self.alarm, "readings": readings})
+            .to_string()
+            .into()
+    }
 }
 
 impl Shown {
@@ -59,12 +79,12 @@ impl Shown {
         let notes = Arc::<Notes>::default();
         world.broker.noted_by(Arc::clone(&notes) as _);
         let changes = broadcast::Sender::new(64);
-        let show = viewers::show(
+        let showing = show(
             world.broker.clone(),
             changes.subscribe(),
             world.stop.clone(),
         );
-        tokio::spawn(show);
+        tokio::spawn(showing);
         Self {
             world,
             notes,
@@ -96,17 +116,10 @@ impl Shown {
     }
 
     fn says(&self, device: &str, alarm: bool, readings: usize) {
-        let reading = Reading {
-            code: "2951-2".parse().unwrap(),
-            unit: "mmol/L".parse().unwrap(),
-            value: types::Value::Quantity("140.0".parse().unwrap()),
-            flags: Flags::NONE,
-        };
-        let change = Change {
+        let change = Sample {
             device: device.parse().unwrap(),
-            at: Timestamp(0),
             alarm,
-            readings: vec![reading; readings],
+            readings,
         };
         self.changes.send(Arc::new(change)).unwrap();
     }

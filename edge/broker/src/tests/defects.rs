@@ -1,9 +1,8 @@
 //! The ten defects of rumqttd's own listeners, each shown to be absent from this broker.
 use super::wire::{Connect, PATIENCE, V4, V5, got, packet, publish, publish_with, subscribe, text};
 use super::world::{COMMAND, PREFIX, STATUS, TELEMETRY, World, sample};
-use crate::broker::BrokerLimits;
+use crate::BrokerLimits;
 use bytes::Bytes;
-use ingest::Publish;
 use std::sync::Arc;
 use tokio::net::TcpStream;
 

@@ -2,9 +2,8 @@
 use super::journal::Mood;
 use super::wire::{Connect, V4, V5, got, packet, publish, subscribe};
 use super::world::{COMMAND, LAB, STATUS, TELEMETRY, World, sample};
-use crate::broker::BrokerLimits;
+use crate::BrokerLimits;
 use bytes::Bytes;
-use ingest::Publish;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,10 +1,11 @@
 //! A journal in memory that can be told to wait, to be full, or to be out of reach.
-use crate::store::{StoreError, StoreErrorKind};
+use crate::Backend;
 use async_trait::async_trait;
 use bytes::Bytes;
-use ingest::{Journal, Rejected, RetainedMessage, Sample, Stored};
+use ingest::{Journal, Rejected, RetainedMessage, Sample, Stored, Urgency, payload};
 use parking_lot::Mutex;
 use std::{collections::BTreeMap, time::Instant};
+use storage::{StoreError, StoreErrorKind};
 use tokio::sync::watch;
 use types::DeviceId;
 
@@ -33,7 +34,7 @@ pub(super) struct Kept {
 }
 
 #[derive(Default)]
-pub(crate) struct MemoryJournal {
+pub(super) struct MemoryJournal {
     pub(super) kept: Mutex<Kept>,
     pub(super) mood: watch::Sender<Mood>,
 }
@@ -111,7 +112,7 @@ impl Journal for MemoryJournal {
         }
         let mut results = Vec::new();
         for sample in samples {
-            results.push(self.append(sample).await);
+            results.push(Journal::append(self, sample).await);
         }
         results
     }
@@ -162,4 +163,70 @@ impl Journal for MemoryJournal {
         };
         Ok(below.filter_map(message).collect())
     }
+}
+
+/// As a facility's node does it.
+#[async_trait]
+impl Backend for MemoryJournal {
+    async fn append(
+        &self,
+        messages: Vec<crate::Received>,
+    ) -> Vec<Result<crate::Stored, crate::Rejected>> {
+        let urgency = |alarm| {
+            if alarm {
+                Urgency::Alarm
+            } else {
+                Urgency::Routine
+            }
+        };
+        let messages = messages
+            .iter()
+            .map(|it| (&it.device, urgency(it.alarm), &it.payload[..]));
+        let stored = payload::append(self, messages).await;
+        let said = |stored| match stored {
+            Ok(Stored::New) => Ok(crate::Stored::New),
+            Ok(Stored::Duplicate) => Ok(crate::Stored::Duplicate),
+            Err(Rejected::Conflict { .. }) => Err(crate::Rejected::Conflict),
+            Err(Rejected::Invalid(reason)) => Err(crate::Rejected::Invalid(reason)),
+            Err(Rejected::Full | Rejected::Unavailable(_)) => Err(crate::Rejected::Later),
+        };
+        stored.into_iter().map(said).collect()
+    }
+
+    async fn quarantine(
+        &self,
+        device: &DeviceId,
+        reason: &'static str,
+        message: Bytes,
+    ) -> Result<(), StoreError> {
+        Journal::quarantine(self, device, reason, message).await
+    }
+
+    async fn retain(&self, message: crate::RetainedMessage) -> Result<(), StoreError> {
+        let kept = RetainedMessage {
+            topic: message.topic,
+            payload: message.payload,
+            qos: message.qos,
+            properties: message.properties,
+            lapses_in: message.lapses_in,
+        };
+        Journal::retain(self, kept).await
+    }
+
+    async fn retained(&self, prefix: &str) -> Result<Vec<crate::RetainedMessage>, StoreError> {
+        let kept = Journal::retained(self, prefix).await?;
+        let message = |kept: RetainedMessage| crate::RetainedMessage {
+            topic: kept.topic,
+            payload: kept.payload,
+            qos: kept.qos,
+            properties: kept.properties,
+            lapses_in: kept.lapses_in,
+        };
+        Ok(kept.into_iter().map(message).collect())
+    }
+}
+
+#[tokio::test]
+async fn the_journal_in_memory_keeps_the_promises_of_a_journal() {
+    ingest::contract::a_journal(&MemoryJournal::default()).await;
 }

@@ -2,7 +2,6 @@
 use super::wire::{Connect, PATIENCE, V5, got, packet, publish, subscribe};
 use super::world::{COMMAND, LAB, PREFIX, STATUS, TELEMETRY, World, sample};
 use bytes::Bytes;
-use ingest::Publish;
 use rumqttc::{Event, Incoming, QoS, TlsConfiguration, Transport, v5};
 use std::time::Duration;
 use tokio::time::timeout;

@@ -14,5 +14,3 @@ mod subscribers;
 mod viewing;
 mod wire;
 mod world;
-
-pub(crate) use journal::MemoryJournal;

@@ -4,6 +4,7 @@
 //! and the subscription's (MQTT-3.3.1-5, MQTT-3.8.4-8). A subscription whose retained messages cannot be read, or find no
 //! room in the session's queue, is refused, not granted with some of them missing.
 use super::{
+    RetainedMessage,
     acl::Denied,
     connection::Connection,
     decode::{Filter, RetainHandling, Version},
@@ -15,7 +16,6 @@ use super::{
     viewers,
 };
 use bytes::Bytes;
-use ingest::RetainedMessage;
 use rumqttd::protocol::{self, QoS};
 use std::time::Instant;
 
@@ -105,7 +105,7 @@ impl Connection<'_> {
             let noted = self.ctx.noted.get()?;
             return noted.note(&self.client.device).await.then(Stored::new);
         }
-        match self.ctx.journal.retained(prefix).await {
+        match self.ctx.backend.retained(prefix).await {
             Ok(stored) => Some(stored),
             Err(error) => {
                 tracing::error!(%error, "retained messages not read");

@@ -42,7 +42,7 @@ async fn cut(listener: TcpListener, broker: SocketAddr) {
 }
 
 fn archive() -> PathBuf {
-    let shared = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data");
+    let shared = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data");
     let root = std::env::var("MEDMESH_DATA").unwrap_or_else(|_| shared.into());
     PathBuf::from(root).join("physionet2012/set-a.tar.gz")
 }

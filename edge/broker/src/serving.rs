@@ -312,7 +312,7 @@ async fn publish_will(ctx: &Context, client: &Client, will: Will) {
     let now = Now::now();
     message.lapses = expiry.and_then(|expiry| now.checked_add(expiry));
     if message.retain
-        && let Err(error) = ctx.journal.retain(message.kept(now)).await
+        && let Err(error) = ctx.backend.retain(message.kept(now)).await
     {
         tracing::error!(%error, "a will was not stored");
         return;

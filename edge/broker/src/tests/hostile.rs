@@ -2,10 +2,10 @@
 use super::recorder::count;
 use super::wire::{Connect, V4, V5, packet, publish, publish_with, subscribe, text};
 use super::world::{COMMAND, LAB, TELEMETRY, World, sample};
-use crate::broker::connect::{self, Unfit};
-use crate::broker::decode::{self, Packet, Version};
-use crate::broker::frame::{self, Kind};
-use crate::broker::fuzzing::read_all;
+use crate::connect::{self, Unfit};
+use crate::decode::{self, Packet, Version};
+use crate::frame::{self, Kind};
+use crate::fuzzing::read_all;
 use bytes::BytesMut;
 use proptest::prelude::*;
 use std::path::PathBuf;
@@ -200,7 +200,7 @@ async fn bytes_that_are_not_tls_or_not_connect_are_counted_and_closed() {
 
 /// The public traces, if this machine has them.
 fn traces() -> Option<PathBuf> {
-    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data");
+    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data");
     let data = std::env::var_os("MEDMESH_DATA").map_or_else(|| default.into(), PathBuf::from);
     let file = data.join("modbus-mqtt-traces/mqtt.pcap");
     file.exists().then_some(file)

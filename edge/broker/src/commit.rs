@@ -14,31 +14,33 @@
 //!
 //! 0x97 serves both for a full and for an unreachable store: a device has one thing to do in either case, which is to
 //! come back later with its session. QoS 0 cannot be told anything: what is not a sample is quarantined.
-use super::{decode::Version, encode::Reason, message::Message, meters::Meters, seats::Saying};
-use crate::control::{NoAnswer, Results};
-use crate::store::StoreError;
+use super::{
+    Answers, Backend, NoAnswer, Received, Rejected, Stored, decode::Version, encode::Reason,
+    message::Message, meters::Meters, seats::Saying,
+};
 use bytes::Bytes;
-use ingest::{Journal, Rejected, Sample, Stored, Urgency};
 use rumqttd::protocol::QoS;
 use std::{sync::Arc, time::Instant};
+use storage::StoreError;
 use types::DeviceId;
 
 /// What is to be done with a publish before it is answered.
 #[derive(Debug)]
 pub(super) enum Step {
-    /// Store the sample (taken out once the journal has it); keep the message too if it has the retain flag.
-    Store(Option<Sample>),
+    /// Store what it says; keep the message too if it has the retain flag.
+    Store {
+        /// Whether it is an alarm.
+        alarm: bool,
+    },
     /// Keep it as the topic's retained message, or delete that.
     Retain,
     /// Nothing is durable of it: a status without the retain flag.
     Pass,
     /// A QoS 2 status whose PUBREC was sent before: the same words under the same packet id. Never a sample: what
-    /// became of that the journal says, by its identity.
+    /// became of that the node says, by its identity.
     Repeat,
     /// It answers a command: for who gave it.
     Answer,
-    /// Keep it for a person to look at; the reason is from a closed set.
-    Quarantine(&'static str),
     /// Answer with this reason (v5).
     Refuse(Reason),
 }
@@ -78,47 +80,35 @@ pub(super) struct Settled {
 pub(super) struct Committer {
     pub(super) device: DeviceId,
     pub(super) version: Version,
-    pub(super) journal: Arc<dyn Journal>,
+    pub(super) backend: Arc<dyn Backend>,
     pub(super) meters: Arc<Meters>,
     /// Takes what the device answers to commands.
-    pub(super) answers: Option<Results>,
+    pub(super) answers: Option<Arc<dyn Answers>>,
     /// The certificate that it showed (DER).
     pub(super) certificate: Bytes,
 }
 
-/// How a telemetry or alarm message begins.
-pub(super) fn sample_step(
-    device: &DeviceId,
-    version: Version,
-    urgency: Urgency,
-    qos: QoS,
-    payload: &[u8],
-) -> Step {
-    match super::payload::parse(device, urgency, payload) {
-        Ok(sample) => Step::Store(Some(sample)),
-        Err(_) if version == Version::V5 && qos != QoS::AtMostOnce => Step::Refuse(Reason::PAYLOAD),
-        Err(reason) => Step::Quarantine(reason),
-    }
-}
-
 impl Committer {
-    /// Does the steps of `jobs`, all samples in one call, and says what became of each, in the same order.
-    pub(super) async fn commit(self, mut jobs: Vec<Job>) -> Vec<Settled> {
-        let mut samples = Vec::with_capacity(jobs.len());
-        for job in &mut jobs {
-            if let Step::Store(sample) = &mut job.step {
-                samples.extend(sample.take());
-            }
-        }
-        let mut stored = match samples.is_empty() {
+    /// Does the steps of `jobs`, all that are stored in one call, and says what became of each, in the same order.
+    pub(super) async fn commit(self, jobs: Vec<Job>) -> Vec<Settled> {
+        let received = |job: &Job| match job.step {
+            Step::Store { alarm } => Some(Received {
+                device: self.device.clone(),
+                alarm,
+                payload: job.message.payload.clone(),
+            }),
+            _ => None,
+        };
+        let messages: Vec<_> = jobs.iter().filter_map(received).collect();
+        let mut stored = match messages.is_empty() {
             true => Vec::new(),
-            false => self.journal.append_batch(samples).await,
+            false => self.backend.append(messages).await,
         }
         .into_iter();
         let mut settled = Vec::with_capacity(jobs.len());
         for job in jobs {
             let verdict = match job.step {
-                Step::Store(_) => match stored.next() {
+                Step::Store { .. } => match stored.next() {
                     Some(result) => self.stored(&job, result).await,
                     None => Verdict::Later,
                 },
@@ -126,7 +116,6 @@ impl Committer {
                 Step::Pass => Verdict::Done { fresh: true },
                 Step::Repeat => Verdict::Done { fresh: false },
                 Step::Answer => self.answered(&job).await,
-                Step::Quarantine(reason) => self.quarantined(&job, reason).await,
                 Step::Refuse(reason) => Verdict::Refused(reason),
             };
             self.count(&job.step, verdict);
@@ -154,7 +143,7 @@ impl Committer {
                     false => Verdict::Done { fresh },
                 }
             }
-            Err(Rejected::Conflict { .. }) => {
+            Err(Rejected::Conflict) => {
                 self.meters.conflict.increment(1);
                 match told {
                     true => Verdict::Refused(Reason::IMPLEMENTATION),
@@ -162,8 +151,14 @@ impl Committer {
                 }
             }
             Err(Rejected::Invalid(_)) if told => Verdict::Refused(Reason::PAYLOAD),
-            Err(Rejected::Invalid(reason)) => self.quarantined(job, reason).await,
-            Err(Rejected::Full | Rejected::Unavailable(_)) => Verdict::Later,
+            Err(Rejected::Invalid(reason)) => {
+                let verdict = self.quarantined(job, reason).await;
+                if verdict != Verdict::Later {
+                    self.meters.invalid.increment(1);
+                }
+                verdict
+            }
+            Err(Rejected::Later) => Verdict::Later,
         }
     }
 
@@ -186,13 +181,13 @@ impl Committer {
 
     async fn retained(&self, job: &Job, fresh: bool) -> Verdict {
         let kept = job.message.kept(Instant::now());
-        done(self.journal.retain(kept).await, fresh)
+        done(self.backend.retain(kept).await, fresh)
     }
 
     async fn quarantined(&self, job: &Job, reason: &'static str) -> Verdict {
         let message = job.message.payload.clone();
         done(
-            self.journal.quarantine(&self.device, reason, message).await,
+            self.backend.quarantine(&self.device, reason, message).await,
             false,
         )
     }
@@ -201,9 +196,7 @@ impl Committer {
         match (step, verdict) {
             (_, Verdict::Later) => self.meters.later.increment(1),
             (_, Verdict::Refused(Reason::NOT_AUTHORIZED)) => self.meters.unauthorized.increment(1),
-            (_, Verdict::Refused(Reason::PAYLOAD)) | (Step::Quarantine(_), _) => {
-                self.meters.invalid.increment(1);
-            }
+            (_, Verdict::Refused(Reason::PAYLOAD)) => self.meters.invalid.increment(1),
             (Step::Retain | Step::Pass | Step::Answer, _) => self.meters.status.increment(1),
             _ => {}
         }

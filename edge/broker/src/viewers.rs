@@ -5,15 +5,9 @@
 //! facility's file of rights grants it ([`Viewers::read`]); it publishes nothing. That it begins to hear is written down before it does
 //! (45 CFR 164.312(b)). Whoever does not keep up misses samples and is told how many on `local/{facility}/missed`; neither
 //! devices nor the store nor another viewer wait for it.
-use super::{Broker, hub::Hub, message::Message};
-use crate::{clockguard::Time, run::Shared, store::Store, view::Change};
-use async_trait::async_trait;
+use super::{Broker, Change, Topic, hub::Hub, message::Message};
 use bytes::Bytes;
-use federation::audit::{Asked, Decision, Entry};
-use node::{
-    task::{Kind, Tasks},
-    token::Scopes,
-};
+use node::token::Scopes;
 use rumqttd::protocol::QoS;
 use serde::Deserialize;
 use std::{
@@ -24,7 +18,7 @@ use std::{
 };
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio_util::sync::CancellationToken;
-use types::{DeviceId, FacilityId, Place};
+use types::{DeviceId, FacilityId};
 
 /// Viewers of a facility at most: as many programs as one has, several times over.
 const MAX_VIEWERS: usize = 64;
@@ -76,7 +70,7 @@ impl Viewers {
     /// Reads a file of rights (TOML): a `[[client]]` for each program, with its `id`, which is the name in its certificate,
     /// or that it connects under with a token whose SHA-256 is its `token_sha256`, and the filters below `local/{facility}/`
     /// that it may subscribe to, as `topics`. A program with a token may have scopes on the facility's own FHIR
-    /// ([`crate::fhir`]) as `fhir` (SMART App Launch 2.2, such as `system/*.rs`), with topics or without.
+    /// as `fhir` (SMART App Launch 2.2, such as `system/*.rs`), with topics or without.
     ///
     /// # Errors
     /// Everything that is wrong with it, a text each.
@@ -168,7 +162,8 @@ impl Viewers {
     }
 
     /// The program that shows a token, by the token's digest, and what it may do of the facility's own FHIR.
-    pub(crate) fn of_token(&self, token: &[u8; 32]) -> Option<(&DeviceId, &Scopes)> {
+    #[must_use]
+    pub fn of_token(&self, token: &[u8; 32]) -> Option<(&DeviceId, &Scopes)> {
         let is_its_own = |rights: &Rights| rights.token.as_ref() == Some(token);
         let (name, rights) = self.0.iter().find(|(_, rights)| is_its_own(rights))?;
         Some((name, rights.fhir.as_ref()?))
@@ -220,55 +215,13 @@ pub(super) fn covers(granted: &str, asked: &str) -> bool {
     }
 }
 
-/// Writes down who begins to hear.
-#[async_trait]
-pub(crate) trait Noted: Send + Sync + 'static {
-    /// Whether it is written down that a viewer hears from now on.
-    async fn note(&self, viewer: &DeviceId) -> bool;
-}
-
-/// Writes it into the facility's audit log.
-struct InLog {
-    store: Store,
-    time: Arc<dyn Time>,
-    here: Place,
-}
-
-#[async_trait]
-impl Noted for InLog {
-    async fn note(&self, viewer: &DeviceId) -> bool {
-        let what = Asked {
-            interaction: "view",
-            kind: "changes",
-            ..Asked::default()
-        };
-        let (now, read) = (self.time.now().real, Decision::CrosswalkRead);
-        let entry = Entry::of_read(now, read, viewer.as_str(), &self.here, &what, 0);
-        let noted = self.store.note(vec![entry]).await;
-        noted
-            .inspect_err(|error| tracing::warn!(%error, %viewer, "nothing is shown"))
-            .is_ok()
-    }
-}
-
-/// Has viewers hear what is stored, where there are any.
-pub(crate) fn spawn(tasks: &mut Tasks, shared: &Shared, broker: &Broker) {
-    if broker.ctx.config.viewers.is_empty() {
-        return;
-    }
-    broker.noted_by(Arc::new(InLog {
-        store: shared.store.clone(),
-        time: shared.guard.clone(),
-        here: shared.here.clone(),
-    }));
-    let showing = show(broker.clone(), shared.changes.listen(), tasks.stop());
-    tasks.spawn("viewers", Kind::Background, showing);
-}
-
 /// Shows viewers what is stored, until stopped.
-pub(super) async fn show(
+///
+/// # Errors
+/// None.
+pub async fn show<C: Change>(
     broker: Broker,
-    mut heard: Receiver<Arc<Change>>,
+    mut heard: Receiver<Arc<C>>,
     stop: CancellationToken,
 ) -> Result<(), Infallible> {
     let config = &broker.ctx.config;
@@ -284,7 +237,7 @@ pub(super) async fn show(
         let hub = &broker.ctx.hub;
         let listening = config.viewers.names().filter(|name| hub.has_mailbox(name));
         match change {
-            Ok(change) => shown.show(hub, listening, &change),
+            Ok(change) => shown.show(hub, listening, change.as_ref()),
             Err(RecvError::Lagged(missed)) => listening.for_each(|name| {
                 *shown.missed.entry(name.clone()).or_default() += missed;
             }),
@@ -310,15 +263,17 @@ impl Shown {
         &mut self,
         hub: &Hub,
         listening: impl Iterator<Item = &'a DeviceId>,
-        change: &Change,
+        change: &impl Change,
     ) {
         let mut message = None;
         for name in listening {
             let message = message.get_or_insert_with(|| {
-                let kind = if change.alarm { "alarm" } else { "telemetry" };
-                // A change is plain data: it always has its JSON.
-                let json = serde_json::to_vec(change).unwrap_or_default();
-                self.message(&format!("{}/{kind}", change.device), json)
+                let kind = match change.is_alarm() {
+                    true => Topic::Alarm,
+                    false => Topic::Telemetry,
+                };
+                let topic = format!("{}/{}", change.device(), kind.as_str());
+                self.message(&topic, change.json())
             });
             let missed = self.missed.get(name).copied().unwrap_or(0);
             if missed > 0 {

@@ -2,9 +2,8 @@
 //!
 //! The router knows topic and payload only; a number stands in front of the payload while it passes. What else there is to
 //! a delivery waits in the session's mailbox.
-use super::outbound::Delivery;
+use super::{RetainedMessage, outbound::Delivery};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use ingest::RetainedMessage;
 use rumqttd::protocol::{self, QoS};
 use std::time::Instant;
 
@@ -66,7 +65,7 @@ impl Message {
         delivery
     }
 
-    /// What the journal keeps of it as the topic's retained message.
+    /// What the node keeps of it as the topic's retained message.
     pub(super) fn kept(&self, now: Instant) -> RetainedMessage {
         RetainedMessage {
             // The ACL let the topic through, so it is text.
