@@ -1,7 +1,8 @@
 //! Alarms that the edge raises itself: said once, stored as soon as the store takes them.
-use crate::{freshness::Gone, store::EdgeSample};
+use crate::freshness::Gone;
 use ingest::{Rejected, SampleReading, Stored};
 use std::collections::VecDeque;
+use store::EdgeSample;
 use types::{AbsentReason, DeviceId, Flags, Timestamp, Value};
 
 /// Alarms that wait for the store; beyond it the oldest go, counted: every signal of a large facility.

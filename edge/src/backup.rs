@@ -1,6 +1,5 @@
 //! What a backup needs of a facility's encrypted store: a copy of one instant, a test, its log, and the mark of a restore.
 //! None of it shows anything of what is stored.
-use crate::store::{self, StoreError, StoreErrorKind};
 use federation::{
     audit::{Log, Signer},
     port::PortError,
@@ -8,6 +7,7 @@ use federation::{
 };
 use rusqlite::Connection;
 use std::path::Path;
+use store::{self, StoreError, StoreErrorKind};
 use types::{Place, Timestamp};
 
 fn open(data_dir: &Path, key_file: &Path) -> Result<Connection, StoreError> {

@@ -8,15 +8,8 @@
 //!
 //! Whoever asks shows the token of the file [`TOKEN_FILE`] in the node's data directory (`Authorization: Bearer`), which
 //! only the node's own user can read: what is said here is identified. `from` may lie in the past, by the mesh clock;
-//! what was attributed meanwhile is corrected in the background ([`crate::store`]).
-use crate::{
-    clockguard::Time,
-    config::EdgeConfig,
-    deid::PatientRecord,
-    facility::Facility,
-    store::{self, BedFact, BedRow, Store, StoreError, StoreErrorKind},
-    view_api,
-};
+//! what was attributed meanwhile is corrected in the background ([`store`]).
+use crate::{config::EdgeConfig, facility::Facility, view_api};
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, Request, State},
@@ -36,6 +29,9 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+use store::clockguard::Time;
+use store::deid::PatientRecord;
+use store::{self, BedFact, BedRow, Store, StoreError, StoreErrorKind};
 use tokio_util::sync::CancellationToken;
 use types::{Phi, Place, Timestamp};
 

@@ -2,8 +2,6 @@
 mod beds;
 
 pub use beds::BedAssignment;
-
-use crate::store;
 use beds::bed_problems;
 use broker::Viewers;
 use ed25519_dalek::{VerifyingKey, pkcs8::DecodePublicKey};

@@ -2,16 +2,14 @@
 //!
 //! It opens the store with the facility's key, for reading only, beside a running node or without one. Everything it
 //! yields is PHI and stays on the facility's machine.
-use crate::{
-    config::EdgeConfig,
-    store::{self, PackedReading, StoreError, StoreErrorKind},
-};
+use crate::config::EdgeConfig;
 use federation::{
     audit::{self, Asked, Decision, Entry, Signer},
     pki,
 };
 use rusqlite::{Connection, TransactionBehavior};
 use serde::Serialize;
+use store::{self, PackedReading, StoreError, StoreErrorKind};
 use types::{CatalogId, DevicePseudonym, PatientPseudonym, Priority, ReadingUid, Timestamp};
 
 /// Who is behind which pseudonym.

@@ -4,10 +4,7 @@
 //! Nothing is half-imported. A table comes in parts, so that no transaction holds the node's writer up for long; it is
 //! not there for anybody before the last one, which also writes the entry of the audit log. What a killed import left is
 //! taken away by the next import or removal.
-use crate::{
-    config::EdgeConfig,
-    store::{self, StoreError, StoreErrorKind},
-};
+use crate::config::EdgeConfig;
 use federation::{
     audit::{self, Decision, Entry, Signer},
     db::DbError,
@@ -18,6 +15,7 @@ use node::quantity::Size;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use sha2::{Digest as _, Sha256};
 use std::path::Path;
+use store::{self, StoreError, StoreErrorKind};
 use types::{Name, Phi, Place, Timestamp};
 
 /// Bytes of a part: written and synced in milliseconds.

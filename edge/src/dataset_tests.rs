@@ -1,7 +1,7 @@
 //! Research tables in a store on real files, beside its writer.
 use super::*;
-use crate::store::{Store, tests as of_store};
 use fl::table::{Schema, import};
+use store::{Store, testbed as of_store};
 use tempfile::TempDir;
 
 const NOW: Timestamp = Timestamp(1_767_225_600_000);

@@ -4,10 +4,7 @@
 //! bytes, which the link fetches. When all of them are here and were checked, that is written down and the region is told
 //! ([`keep`]), in one commit. The facility keeps the file until it is taken back. Its staff lists what there is, and finds it as
 //! a file of the data directory (`medmesh edge blobs`).
-use crate::{
-    run::Shared,
-    store::{Commit, Handler, Handlers, Store, StoreError, StoreErrorKind},
-};
+use crate::run::Shared;
 use axum::{
     Json, Router,
     extract::State as Of,
@@ -30,6 +27,7 @@ use messages::{
 use rusqlite::{Connection, Row as SqlRow};
 use serde_json::{Value, json};
 use std::{convert::Infallible, marker::PhantomData, sync::Arc, time::Duration};
+use store::{Commit, Handler, Handlers, Store, StoreError, StoreErrorKind};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use types::{DataClass, Id128, Label, Place, Priority, Purpose, Timestamp};
@@ -38,13 +36,6 @@ use types::{DataClass, Id128, Label, Place, Priority, Purpose, Timestamp};
 const TICK: Duration = Duration::from_secs(2);
 /// Files that are looked at or listed at once.
 const MAX_LOOK: u32 = 1_000;
-
-/// The table, for the store's schema.
-pub(crate) const SCHEMA: &str = "
-CREATE TABLE delivery (
-  id BLOB PRIMARY KEY, name TEXT NOT NULL, sha256 BLOB NOT NULL, size INTEGER NOT NULL, class TEXT NOT NULL,
-  purpose TEXT NOT NULL, come_ms INTEGER NOT NULL, arrived_ms INTEGER) STRICT, WITHOUT ROWID;
-";
 
 /// A file that comes or has come.
 struct Row {

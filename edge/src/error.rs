@@ -1,11 +1,11 @@
 //! Why an edge node does not start, or stopped.
-use crate::store::StoreError;
 use broker::BrokerError;
 use federation::{
     link::LinkError, pki::PkiError, policy::PolicyError, profile::ProfileError, tls::TlsError,
 };
 use node::{config::ConfigError, task::TaskError};
 use std::net::SocketAddr;
+use store::StoreError;
 
 /// Why an edge node does not start, or stopped.
 #[derive(Debug, thiserror::Error)]

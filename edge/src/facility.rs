@@ -1,7 +1,6 @@
 //! The facility's view of a running node: the store's pages, how fresh the last values are, and what is stored now.
 use crate::{
     freshness::Monitor,
-    store::{EdgeSample, Store, StoreError},
     view::{
         AlarmsAsked, BedNow, CHANGES, Change, DeviceNow, FacilityView, Page, PatientStay,
         SeriesAsked, ValueNow,
@@ -11,6 +10,7 @@ use async_trait::async_trait;
 use ingest::{Sample, Urgency};
 use parking_lot::Mutex;
 use std::sync::Arc;
+use store::{EdgeSample, Store, StoreError};
 use tokio::sync::broadcast;
 use types::Timestamp;
 
@@ -76,7 +76,7 @@ impl FacilityView for Facility {
     async fn beds(&self, now: Timestamp) -> Result<Vec<BedNow>, StoreError> {
         let read = self.store.look_at_beds(now).await?;
         let monitor = self.monitor.lock();
-        let bed = |bed: crate::store::BedRead| BedNow {
+        let bed = |bed: store::BedRead| BedNow {
             devices: bed
                 .devices
                 .into_iter()

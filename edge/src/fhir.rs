@@ -15,12 +15,7 @@ mod project;
 mod resources;
 mod rights;
 
-use crate::{
-    clockguard::Time,
-    error::EdgeError,
-    run::Shared,
-    store::{Store, system_entropy},
-};
+use crate::{error::EdgeError, run::Shared};
 use axum::Router;
 use fhir::{
     admit::Holding,
@@ -33,6 +28,8 @@ use log::InLog;
 use node::task::{Kind, Tasks};
 use rights::Bearer;
 use std::{net::SocketAddr, sync::Arc};
+use store::clockguard::Time;
+use store::{Store, system_entropy};
 
 /// The name of the copy's file, beside the store.
 pub const FILE: &str = "fhir.db";

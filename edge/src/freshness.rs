@@ -8,15 +8,13 @@
 //! alarm of a patient who has left, of one whose signal another device has measured since, or of a bed that was empty;
 //! nor of what is measured once in a stay ([`types::Expected`]). What a device measures that stands at no bed of which
 //! anything is known, and names nobody, is the device's.
-use crate::{
-    store::{LastValue, Timeline},
-    view::Reading,
-};
+use crate::view::Reading;
 use ingest::SampleReading;
 use std::{
     collections::{BTreeMap, HashMap},
     time::Duration,
 };
+use store::{LastValue, Timeline};
 use types::{Code, DeviceId, Freshness, FreshnessLimits, Phi, Timestamp, Unit, Value};
 
 /// How often somebody looks (real time): well below the shortest limit of a profile.

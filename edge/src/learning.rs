@@ -13,17 +13,14 @@ mod takes;
 mod worker;
 
 pub use consent::{Decided, Plans, Waiting};
-pub(crate) use stays::SCHEMA as STAYS_SCHEMA;
 pub use takes::TakesAsks;
 pub use worker::{WORKER_COMMAND, work_here};
 
 use crate::{
-    clockguard::ClockGuard,
     config::{Approval, EdgeConfig, LearningConfig, public_key},
     error::EdgeError,
     facility::Facility,
     run::Shared,
-    store::{Commit, Store, StoreError},
 };
 use federation::{
     audit::{Decision, Entry},
@@ -45,6 +42,8 @@ use messages::StudyAnswer;
 use parking_lot::Mutex;
 use rows::Pending;
 use std::{sync::Arc, time::Duration};
+use store::clockguard::ClockGuard;
+use store::{Commit, Store, StoreError};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use types::{Place, Priority, Purpose};
@@ -153,7 +152,7 @@ impl Learner {
             }
         };
         let mut secret = [0; 32];
-        crate::store::system_entropy(&mut secret);
+        store::system_entropy(&mut secret);
         let begun = found.and_then(|()| {
             let member = pending.asked.member;
             let begun = MemberRound::begin(order, &self.aggregator(), member, secret);

@@ -1,11 +1,9 @@
 //! What the node is to its MQTT broker, and the broker to the node: messages become samples in the journal, answers to
 //! commands go to [`crate::control`], and that a viewer begins to hear is in the audit log before it does.
 use crate::{
-    clockguard::Time,
     control::{self, Results, Tell},
     pipeline::Publish,
     run::Shared,
-    store::{Store, StoreError},
     view,
 };
 use async_trait::async_trait;
@@ -15,6 +13,8 @@ use federation::audit::{Asked, Decision, Entry};
 use ingest::{Journal, Urgency, payload};
 use node::task::{Kind, Tasks};
 use std::{sync::Arc, time::Duration};
+use store::clockguard::Time;
+use store::{Store, StoreError};
 use types::{DeviceId, Place};
 
 /// The journal, as the broker knows it.

@@ -6,7 +6,6 @@
 use crate::{
     facility::Changes,
     freshness::{Monitor, signals},
-    store::StoreError,
     view::Change,
 };
 use async_trait::async_trait;
@@ -17,6 +16,7 @@ use modbus::{Notice, Observer};
 use parking_lot::Mutex;
 use serde_json::{Map, Number, Value as Json, json};
 use std::sync::Arc;
+use store::StoreError;
 use types::{Code, DeviceId, FacilityId, Flags, Phi, RegionId, Timestamp, Unit, Value};
 
 /// A journal that tells freshness, and who listens, what was stored.

@@ -2,10 +2,7 @@
 //! that could not be understood. It works beside a running node or without one.
 //!
 //! Payloads are PHI and stay on the facility's machine.
-use crate::{
-    config::EdgeConfig,
-    store::{self, StoreError},
-};
+use crate::config::EdgeConfig;
 use federation::{
     audit::{self, Entry, Signer},
     db::DbError,
@@ -17,6 +14,7 @@ use federation::{
 use rusqlite::{Connection, OptionalExtension as _, Row};
 use sha2::{Digest as _, Sha256};
 use std::path::Path;
+use store::{self, StoreError};
 use types::{Phi, Place, Priority, Timestamp};
 
 /// Why the quarantine cannot be looked at or changed.
@@ -188,3 +186,7 @@ fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
         bytes: row.get::<_, i64>(4)?.unsigned_abs(),
     })
 }
+
+#[cfg(test)]
+#[path = "quarantine_tests.rs"]
+mod tests;

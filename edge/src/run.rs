@@ -4,7 +4,6 @@
 //! disk. The link is one task among others, and its absence changes nothing but the priority of what is committed.
 use crate::{
     beds,
-    clockguard::{ClockGuard, Time},
     config::{BedAssignment, EdgeConfig},
     control::{self, Control},
     deliveries,
@@ -18,7 +17,6 @@ use crate::{
     pipeline::{Published, Topics, Watched, Witness},
     serving,
     standing::{Standing, Told},
-    store::{self, Bounds, DeviceFacts, Handlers, Store, StoreOptions},
     tasks,
 };
 use broker::{Broker, BrokerConfig, BrokerLimits};
@@ -43,6 +41,8 @@ use node::{
 use parking_lot::Mutex;
 use rand::SeedableRng;
 use std::{net::SocketAddr, path::Path, sync::Arc};
+use store::clockguard::{ClockGuard, Time};
+use store::{self, Bounds, DeviceFacts, Handlers, Store, StoreOptions};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use types::{FreshnessLimits, Phi, Place, Timestamp};

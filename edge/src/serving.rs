@@ -1,7 +1,5 @@
 //! What the node serves over HTTPS: its health, and the local API with the facility's own FHIR.
-use crate::{
-    beds, control, deliveries, error::EdgeError, facility::Facility, fhir, run::Shared, store,
-};
+use crate::{beds, control, deliveries, error::EdgeError, facility::Facility, fhir, run::Shared};
 use federation::tls::ReloadingTls;
 use node::{
     https, listeners,

@@ -1,7 +1,6 @@
 //! How a facility stands with the world outside: whether its link is up, its leases hold and its clock is believed.
 //!
 //! It does without any of them: it stores, polls and alarms. `/ready` says what it lacks.
-use crate::store::Holding;
 use async_trait::async_trait;
 use federation::{
     identity::Identity,
@@ -13,6 +12,7 @@ use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
 };
+use store::Holding;
 
 /// What a facility's node says of its link, leases and clock.
 pub(crate) struct Standing {

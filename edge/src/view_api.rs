@@ -11,7 +11,6 @@
 //! shown (45 CFR 164.312(b)); of a stream, its beginning.
 use crate::{
     beds::{Api, failed, problem},
-    store::StoreError,
     view::{AlarmsAsked, Change, Cursor, FacilityView as _, MAX_PAGE, Page, SeriesAsked, Whose},
 };
 use axum::{
@@ -29,6 +28,7 @@ use futures_util::{Stream, stream};
 use node::{admission::Known, https::Lasting};
 use serde::Deserialize;
 use std::{convert::Infallible, sync::Arc, time::Duration};
+use store::StoreError;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use types::{Code, DeviceId, Phi, Timestamp};
 

@@ -143,7 +143,7 @@ pub fn check(stage: &Stage) -> Result<()> {
 /// The audit log of a node; none of one that has not run.
 fn log(node: &Node) -> Result<Option<(Log, PathBuf)>> {
     let name = match node.here {
-        Place::Edge { .. } => edge::store::Store::FILE,
+        Place::Edge { .. } => store::Store::FILE,
         _ => crate::command::audit::LEDGER,
     };
     let database = node.data_dir.join(name);

@@ -68,7 +68,7 @@ fn open(config: &Path) -> Result<Opened, Failure> {
         ConfigKind::Edge => {
             let config: EdgeConfig = read(config)?;
             let log = edge::crosswalk::audit_log(&config).context("the facility's store")?;
-            let database = config.data_dir.join(edge::store::Store::FILE);
+            let database = config.data_dir.join(store::Store::FILE);
             let tls = config.tls;
             Ok(Opened { log, tls, database })
         }

@@ -1,9 +1,10 @@
 //! Who lies where, as the configuration says it.
-use crate::{deid::PatientRecord, store, store::BedFact};
 use ingest::patient_id;
 use node::config::Problem;
 use serde::{Deserialize, Serialize};
 use std::{collections::HashMap, fmt};
+use store::BedFact;
+use store::deid::PatientRecord;
 use types::{Phi, Timestamp};
 
 /// A patient lies in a bed from an instant on, until the bed's next assignment. The node takes each in once, for a bed

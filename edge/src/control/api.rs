@@ -16,7 +16,6 @@ use super::{
     report::{self, By},
     rows::{self, Row},
 };
-use crate::store::{Commit, Store, StoreError};
 use axum::{
     Json, Router,
     extract::State as Shared,
@@ -29,6 +28,7 @@ use federation::audit::{Decision, Entry};
 use serde::Deserialize;
 use serde_json::{Value as Json_, json};
 use std::sync::Arc;
+use store::{Commit, Store, StoreError};
 use types::{DeviceId, Id128};
 
 /// Commands that are listed.

@@ -4,7 +4,6 @@ use super::{
     report::{self, By},
     rows::{self, Row},
 };
-use crate::store::{Commit, Store, StoreError};
 use bytes::Bytes;
 use commands::{Command, Reason, State};
 use modbus::{Told, Writes};
@@ -13,6 +12,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+use store::{Commit, Store, StoreError};
 use tokio::{sync::mpsc, time::sleep};
 use tokio_util::sync::CancellationToken;
 use types::{DeviceId, Id128};

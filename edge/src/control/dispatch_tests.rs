@@ -4,10 +4,6 @@ use super::*;
 use crate::{
     config::DeviceConfig,
     control::{Results, intake, rows},
-    store::{
-        DeviceFacts, StoreOptions,
-        tests::{hand, options, sample},
-    },
 };
 use commands::{Answer, Command, Signed, Value};
 use ed25519_dalek::SigningKey;
@@ -18,6 +14,10 @@ use modbus::Profiles;
 use parking_lot::Mutex;
 use prost::Message as _;
 use std::path::Path;
+use store::{
+    DeviceFacts, StoreOptions,
+    testbed::{hand, options, sample},
+};
 use tempfile::TempDir;
 use types::{CatalogId, DeviceKind, Place, Priority};
 

@@ -5,7 +5,6 @@ use super::{
     report::{self, By},
     rows::{self, Row},
 };
-use crate::store::{Commit, Handler, StoreError};
 use commands::{Acceptor, Reason, Signed, State};
 use ed25519_dalek::VerifyingKey;
 use federation::{
@@ -18,6 +17,7 @@ use federation::{
 use messages::DeviceCommand;
 use prost::Message;
 use std::sync::Arc;
+use store::{Commit, Handler, StoreError};
 use types::Place;
 
 /// Takes in commands.

@@ -1,10 +1,10 @@
 //! What the facility tells its region: each step of a command, and what its devices report, in the commit that made it so.
 use super::{Control, rows};
-use crate::store::{Commit, StoreError};
 use commands::{Command, Reason, Signed, State};
 use federation::audit::{Decision, Entry};
 use messages::{CommandReport, CommandReports, TwinProperty, TwinReport, TwinReports};
 use serde_json::{Map, Value as Json};
+use store::{Commit, StoreError};
 use types::{DeviceId, Priority, Purpose, Timestamp};
 
 /// Instants at which a device was seen are told in steps of half a minute: finer ones would tell apart which of the

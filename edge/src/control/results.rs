@@ -5,11 +5,11 @@ use super::{
     report::{self, By},
     rows::Row,
 };
-use crate::store::{Commit, Store, StoreError};
 use commands::{Answer, Reason, State};
 use federation::identity::public_key_of;
 use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use std::sync::Arc;
+use store::{Commit, Store, StoreError};
 use types::DeviceId;
 
 /// Takes in what devices answer.

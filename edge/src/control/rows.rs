@@ -1,8 +1,8 @@
 //! The rows of commands, marks, holds and twins in the facility's store.
-use crate::store::StoreError;
 use commands::{Mark, Reason, Signed, State};
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params};
 use serde_json::{Map, Value as Json};
+use store::StoreError;
 use types::{CatalogId, DeviceId, Id128, Timestamp};
 
 /// Commands that have ended are kept at most.

@@ -1,11 +1,12 @@
 //! What takes commands in, and the tasks that hand them on.
 use super::{Control, Dispatch, Results, TakesCommands};
-use crate::{mqtt, run::Shared, store::Handlers, tasks};
+use crate::{mqtt, run::Shared, tasks};
 use broker::Broker;
 use federation::tls::ReloadingTls;
 use messages::DeviceCommand;
 use node::task::{Kind, Tasks};
 use std::sync::Arc;
+use store::Handlers;
 
 /// Who takes in which kind of what comes down.
 pub(crate) fn handlers(control: &Arc<Control>, tls: &Arc<ReloadingTls>) -> Handlers {

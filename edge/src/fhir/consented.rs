@@ -5,7 +5,6 @@
 //! start and after each write of one; but whoever has opted out stays so until a Consent of theirs says otherwise, or is
 //! taken back: a copy that is lost takes no choice with it. A write whose choice cannot be kept is answered with an
 //! error, and the choice is tried again until it is.
-use crate::store::Store;
 use async_trait::async_trait;
 use fhir::{
     consent::{OptOut, opt_out},
@@ -26,6 +25,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
 };
+use store::Store;
 use tokio::sync::Mutex;
 use types::Timestamp;
 
@@ -142,7 +142,7 @@ fn patient_of(text: &str) -> Option<String> {
     Some(patient.as_str().to_owned())
 }
 
-fn unkept(error: crate::store::StoreError) -> StoreError {
+fn unkept(error: store::StoreError) -> StoreError {
     StoreError {
         kind: Kind::Unavailable,
         op: "keep who opted out of research",

@@ -2,13 +2,7 @@
 //! it into the copy with the place up to which it was read, in one transaction. A kill leaves both or neither; what is
 //! done twice changes nothing. Nothing that comes in waits for it: what is behind is behind, and a gauge says by how much.
 use super::{consented::Consented, log::InLog, resources};
-use crate::{
-    clockguard::Time,
-    config::DeviceConfig,
-    error::EdgeError,
-    run::Shared,
-    store::{Changed, LocalIds, Stays, Store, StoreError},
-};
+use crate::{config::DeviceConfig, error::EdgeError, run::Shared};
 use fhir::{
     sqlite::{PLACE, Projection, SqliteStore, Step},
     store::ResourceStore as _,
@@ -21,6 +15,8 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+use store::clockguard::Time;
+use store::{Changed, LocalIds, Stays, Store, StoreError};
 use tokio_util::sync::CancellationToken;
 use types::{DeviceId, Timestamp};
 

@@ -1,15 +1,13 @@
 //! What the facility knows, as resources: its patients as they are, its devices, beds as Locations, stays as Encounters.
 //! Readings go through the one mapping of `fhir::map`. Pure: the same facts always make the same bytes.
-use crate::{
-    config::DeviceConfig,
-    store::{InBed, LocalId, LocalIds, Measured, PatientNow},
-};
+use crate::config::DeviceConfig;
 use fhir::{
     admit::Holding,
     map::{self, ClinicalReading, DEVICE_KIND_SYSTEM},
     store::{Draft, FhirId, NewResource, ResourceType},
 };
 use serde_json::{Value, json};
+use store::{InBed, LocalId, LocalIds, Measured, PatientNow};
 use types::{CareUnit, DeviceId, DeviceKind, DevicePseudonym, PatientPseudonym, Phi, Timestamp};
 
 /// The system of a patient's own id in the facility.

@@ -3,10 +3,6 @@ use super::{
     project::{Parts, Projecting},
     *,
 };
-use crate::store::{
-    BedFact,
-    tests::{Hand, hand, options, sample},
-};
 use axum::{
     body::{Body, to_bytes},
     http::{Request, StatusCode},
@@ -17,6 +13,10 @@ use ingest::{Journal as _, Sample};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::path::Path;
+use store::{
+    BedFact,
+    testbed::{Hand, hand, options, sample},
+};
 use tempfile::TempDir;
 use tower::ServiceExt as _;
 use types::{Phi, Place, Priority, Timestamp};
@@ -145,7 +145,7 @@ impl Facility {
     /// The rows of the log that say who read or wrote.
     async fn rows(&self) -> Vec<federation::audit::Entry> {
         let key = Phi::new([7; 32]);
-        let db = crate::store::open_read_only(self.dir.path(), &key).unwrap();
+        let db = store::open_read_only(self.dir.path(), &key).unwrap();
         let all = federation::audit::list(&db, 0, 10_000).unwrap();
         let all = all.into_iter().map(|row| row.1);
         all.filter(|entry| entry.from() == "api-token" || entry.from() == "ehr")
@@ -239,7 +239,7 @@ async fn every_reading_is_there_once_after_a_kill_and_again_when_the_copy_is_los
     // A copy of another past: nothing is in it, and what was fed before is let go.
     facility.store.fed(30).await.unwrap();
     let key = Phi::new([7; 32]);
-    let copy = crate::store::open_file(facility.dir.path(), &key, FILE).unwrap();
+    let copy = store::open_file(facility.dir.path(), &key, FILE).unwrap();
     copy.execute_batch(
         "DELETE FROM reader; DELETE FROM resource; DELETE FROM history; UPDATE head SET observations = 0",
     )
@@ -262,9 +262,9 @@ async fn what_is_entered_late_moves_readings_in_the_copy_too_and_what_is_deleted
         from: START.plus_ms(2),
         by: "nurse".into(),
         bed: "bed-1".into(),
-        patient: Some(crate::deid::PatientRecord {
+        patient: Some(store::deid::PatientRecord {
             facility_id: Some(Phi::new("p-2".into())),
-            ..crate::deid::PatientRecord::default()
+            ..store::deid::PatientRecord::default()
         }),
     };
     facility.store.enter(late).await.unwrap();
@@ -281,7 +281,7 @@ async fn what_is_entered_late_moves_readings_in_the_copy_too_and_what_is_deleted
     assert_eq!(withdrawn.len(), 2);
     let stays = facility.find("Encounter?_sort=date").await;
     assert_eq!(stays.len(), 2);
-    let delete = |commit: &mut crate::store::Commit<'_, '_>| {
+    let delete = |commit: &mut store::Commit<'_, '_>| {
         let tx = commit.tx();
         tx.execute("DELETE FROM withdrawal", [])?;
         tx.execute("DELETE FROM sample", [])?;
@@ -438,7 +438,7 @@ impl Facility {
         let region = self.store.region();
         for priority in Priority::ALL {
             for parcel in self.store.lease(region, priority, limits).await.unwrap() {
-                receipts.push(crate::store::tests::taken(&parcel));
+                receipts.push(store::testbed::taken(&parcel));
                 if parcel.kind == "ResearchChoices" {
                     let body: messages::ResearchChoices =
                         federation::envelope::open(&parcel).unwrap();
@@ -485,7 +485,7 @@ async fn an_opt_out_is_in_force_before_it_is_answered_through_kills_and_until_it
     assert_eq!(status, 204);
     assert_eq!(facility.told().await, [true, false]);
     let key = Phi::new([7; 32]);
-    let db = crate::store::open_read_only(facility.dir.path(), &key).unwrap();
+    let db = store::open_read_only(facility.dir.path(), &key).unwrap();
     let rows = federation::audit::list(&db, 0, 10_000).unwrap();
     let rows = rows.iter().map(|row| row.1.decision());
     let choices = rows.filter(|decision| {

@@ -1,9 +1,5 @@
 //! What a person at the facility says to a study, by `medmesh edge plans`, beside the running node.
-use crate::{
-    config::EdgeConfig,
-    dataset::DatasetError,
-    store::{self, StoreError},
-};
+use crate::{config::EdgeConfig, dataset::DatasetError};
 use federation::{
     audit::{self, Decision, Entry, Signer},
     pki,
@@ -11,6 +7,7 @@ use federation::{
 use fl::{ledger::Ledger, order};
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 use sha2::{Digest as _, Sha256};
+use store::{self, StoreError};
 use types::{Place, Timestamp};
 
 /// What was decided.

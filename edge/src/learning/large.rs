@@ -5,7 +5,6 @@
 //! nothing of a record, which is why they may lie in a file that is not encrypted; what is not masked has to fit a parcel
 //! ([`fl::large`]).
 use super::{Learner, Sent};
-use crate::store::{Commit, StoreError, StoreErrorKind};
 use federation::blobs::{self, Descriptor, Digest, PutIn};
 use fl::{
     large::{Vector, to_bytes},
@@ -16,6 +15,7 @@ use fl::{
 use messages::StudyAnswer;
 use rusqlite::Connection;
 use std::sync::Arc;
+use store::{Commit, StoreError, StoreErrorKind};
 use types::Purpose;
 
 const fn descriptor(vector: Vector) -> Descriptor {

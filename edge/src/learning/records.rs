@@ -1,10 +1,6 @@
 //! The records of a study at this facility: of a table that it has imported, or of its own stays.
 use super::{Learner, stays};
-use crate::{
-    clockguard::Time as _,
-    dataset::{DatasetError, Datasets},
-    store::{Commit, StoreError, StoreErrorKind},
-};
+use crate::dataset::{DatasetError, Datasets};
 use federation::audit::{Asked, Decision, Entry};
 use fl::{
     consent::Objection,
@@ -13,6 +9,8 @@ use fl::{
     study::{Problem, Study},
 };
 use std::sync::Arc;
+use store::clockguard::Time as _;
+use store::{Commit, StoreError, StoreErrorKind};
 
 /// How the audit log names what a study reads of stays.
 const STAYS: Asked<'static> = Asked {

@@ -1,5 +1,4 @@
 //! What is stored of studies at a facility: asks that wait, rounds with their secrets, debits.
-use super::super::store::{StoreError, StoreErrorKind};
 use fl::{
     ledger::{Budget, Entry, Ledger},
     member::MemberRound,
@@ -11,6 +10,7 @@ use fl::{
 use messages::StudyAsk;
 use prost::Message as _;
 use rusqlite::{Connection, OptionalExtension as _, params};
+use store::{StoreError, StoreErrorKind};
 use types::Timestamp;
 
 /// Rounds whose end was never told are forgotten after so long (real time).

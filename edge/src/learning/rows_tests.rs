@@ -1,11 +1,11 @@
 //! What is stored of studies, in a store on real files: nothing is answered twice, and what is over costs nothing.
 use super::*;
-use crate::store::{Store, tests as of_store};
 use fl::{
     order::{Aim, RoundOrder},
     secagg::Member,
 };
 use std::collections::BTreeMap;
+use store::{Store, testbed as of_store};
 
 const NOW: Timestamp = Timestamp(1_767_225_600_000);
 const STUDY: &str = r#"

@@ -4,22 +4,15 @@
 //! every round, and after a restart. What came in later, and stays of which something has been deleted since, are not
 //! looked at; nor are the stays of a patient who has opted out of research, from the moment on in which they have, in the
 //! rounds of a study that runs too.
-use crate::{
-    store::{StoreError, StoreErrorKind},
-    view::{FacilityView, MAX_PAGE, PatientStay, Point, SeriesAsked, Whose},
-};
+use crate::view::{FacilityView, MAX_PAGE, PatientStay, Point, SeriesAsked, Whose};
 use fl::{
     features::Prepared,
     stays::{Measured, Stay, StayTable},
     study::{Problem, Study},
 };
 use rusqlite::{Connection, params};
+use store::{StoreError, StoreErrorKind};
 use types::{Flags, Timestamp, Value};
-
-/// What a version of the store adds: as of which instant (mesh time, in ms) a study looks at the facility.
-pub(crate) const SCHEMA: &str = "
-CREATE TABLE study_as_of (study TEXT PRIMARY KEY, at_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-";
 
 /// As of which instant a study looks at the facility: now, when it first asks.
 pub(super) fn as_of(tx: &Connection, study: &str, now: Timestamp) -> Result<Timestamp, StoreError> {

@@ -1,18 +1,18 @@
 //! Stays of a real store, from beds and samples to the records of a study.
 use super::*;
 use crate::{
-    clockguard::Time as _,
-    deid::PatientRecord,
     facility::{Changes, Facility},
     freshness::Monitor,
-    store::{
-        BedFact, Store,
-        tests::{Hand, hand, options, sample},
-    },
 };
 use ingest::{Journal as _, Sample, SampleReading};
 use parking_lot::Mutex;
 use std::sync::Arc;
+use store::clockguard::Time as _;
+use store::deid::PatientRecord;
+use store::{
+    BedFact, Store,
+    testbed::{Hand, hand, options, sample},
+};
 use tempfile::TempDir;
 use types::Phi;
 
@@ -204,9 +204,8 @@ async fn a_study_looks_at_the_facility_as_it_was_when_the_study_first_came() {
     let dir = TempDir::new().unwrap();
     let facility = facility(&dir, 0).await;
     let ask = async |study: &'static str, at: i64| {
-        let read = move |commit: &mut crate::store::Commit<'_, '_>| {
-            as_of(commit.tx(), study, Timestamp(at))
-        };
+        let read =
+            move |commit: &mut store::Commit<'_, '_>| as_of(commit.tx(), study, Timestamp(at));
         facility.store.in_commit(read).await.unwrap()
     };
     assert_eq!(ask("icu-1", 7).await, Timestamp(7));

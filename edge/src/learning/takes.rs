@@ -1,6 +1,5 @@
 //! How asks of the region are taken in: stored with the receipt that the region gets for them.
 use super::rows;
-use crate::store::{Commit, Handler, StoreError};
 use federation::{
     envelope::{self, OpenError},
     port::Verdict,
@@ -10,6 +9,7 @@ use federation::{
 use fl::wire;
 use messages::StudyAsk;
 use std::sync::Arc;
+use store::{Commit, Handler, StoreError};
 use tokio::sync::Notify;
 use types::Place;
 

@@ -1,8 +1,9 @@
 //! Which devices there are, for the catalog.
-use crate::{error::EdgeError, run::Shared, store::StoreError};
+use crate::{error::EdgeError, run::Shared};
 use federation::models::DeviceModels;
 use messages::{DeviceRecord, DeviceRecords};
 use std::{collections::HashMap, sync::Arc, time::Duration};
+use store::StoreError;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use types::{DeviceId, Label};

@@ -2,16 +2,16 @@
 use super::set_gauge;
 use crate::{
     alarms::Unstored,
-    clockguard::Time,
     error::EdgeError,
     freshness::{Change, TICK},
     pipeline::{Publish, alarm_message},
     run::Shared,
-    store::EdgeSample,
 };
 use broker::Topic;
 use ingest::{Rejected, Stored};
 use std::sync::Arc;
+use store::EdgeSample;
+use store::clockguard::Time;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use types::{Code, DeviceId, Timestamp, Unit};

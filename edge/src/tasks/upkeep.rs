@@ -1,14 +1,11 @@
 //! The store's upkeep: readiness, metrics of what waits, what may be shipped now, the time kept, and retention.
 use super::set_gauge;
-use crate::{
-    clockguard::Time,
-    error::EdgeError,
-    run::Shared,
-    store::{Condition, Late},
-};
+use crate::{error::EdgeError, run::Shared};
 use federation::{port::Outbox, standing::set_oldest};
 use node::health::Check;
 use std::{sync::Arc, time::Duration};
+use store::clockguard::Time;
+use store::{Condition, Late};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use types::Priority;

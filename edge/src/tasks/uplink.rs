@@ -1,12 +1,12 @@
 //! The link to the region, while the leases hold.
 use crate::{
-    clockguard::Time,
     error::EdgeError,
     lease::{Lease, Subject},
     run::Shared,
 };
 use federation::link::{LinkState, Uplink, UplinkParts};
 use std::{sync::Arc, time::Duration};
+use store::clockguard::Time;
 use tokio_util::sync::CancellationToken;
 
 /// How often leases are looked at (real time).

@@ -1,10 +1,8 @@
 //! Simulated time and randomness: one hand and one generator for each thread that simulates, set anew for every line.
-use edge::{
-    clockguard::{Now, Time},
-    store::Entropy,
-};
 use node::clock::Clock;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use store::Entropy;
+use store::clockguard::{Now, Time};
 use types::Timestamp;
 
 /// Threads that may simulate at once.

@@ -1,10 +1,8 @@
 //! A simulated device: it counts, keeps what is not acknowledged, offers it again in order, and forgets the rest.
 use anyhow::Result;
-use edge::{
-    ingest::{Journal, Rejected, Sample, SampleReading, Stored, Urgency},
-    store::Store,
-};
+use ingest::{Journal, Rejected, Sample, SampleReading, Stored, Urgency};
 use std::collections::VecDeque;
+use store::Store;
 use types::{DeviceId, Flags, Timestamp, Value};
 
 /// A device of a facility.

@@ -4,10 +4,7 @@ use super::{clock::Hand, orders, wire};
 use anyhow::{Result, anyhow};
 use async_trait::async_trait;
 use ed25519_dalek::SigningKey;
-use edge::{
-    config::BedAssignment,
-    store::{Bounds, DeviceFacts, Entropy, Handlers, Store, StoreOptions},
-};
+use edge::config::BedAssignment;
 use federation::models::DeviceModels;
 use federation::{
     audit::Signer,
@@ -34,6 +31,7 @@ use std::{
     sync::{Arc, OnceLock},
     time::Duration,
 };
+use store::{Bounds, DeviceFacts, Entropy, Handlers, Store, StoreOptions};
 use types::{DeviceKind, Phi, Place, Timestamp};
 
 /// Mesh time for which a facility keeps what was delivered, in ms.

@@ -3,7 +3,6 @@
 //! uses, and what is there is read beside the product by SQL.
 use super::model::{Fault, Found};
 use anyhow::Result;
-use edge::store::{Commit, Handler, StoreError};
 use federation::{
     db::DbError,
     envelope,
@@ -14,6 +13,7 @@ use federation::{
 };
 use messages::{DeviceRecord, DeviceRecords};
 use std::collections::{BTreeMap, BTreeSet};
+use store::{Commit, Handler, StoreError};
 use types::{EnvelopeId, Place, Priority, Purpose};
 
 /// A region's table of what it ordered.
@@ -151,7 +151,7 @@ type Came = Vec<(i64, u8, u32)>;
 ///
 /// # Errors
 /// It cannot be read.
-pub async fn came(store: &edge::store::Store) -> Result<Came, StoreError> {
+pub async fn came(store: &store::Store) -> Result<Came, StoreError> {
     store
         .in_commit(|commit| {
             commit.tx().execute_batch(CAME)?;

@@ -17,13 +17,11 @@ use super::{
     wire::Wire,
 };
 use anyhow::Result;
-use edge::{
-    ingest::Urgency,
-    store::{Entropy, Store},
-};
 use federation::link::Door;
+use ingest::Urgency;
 use messages::{DeviceRecord, DeviceRecords};
 use std::sync::Arc;
+use store::{Entropy, Store};
 use tempfile::TempDir;
 use types::Place;
 

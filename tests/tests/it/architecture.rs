@@ -20,6 +20,7 @@ const EDGE: &str = "medmesh-edge";
 const BROKER: &str = "medmesh-edge-broker";
 const INGEST: &str = "medmesh-edge-ingest";
 const MODBUS: &str = "medmesh-edge-modbus";
+const STORE: &str = "medmesh-edge-store";
 const REGIONAL: &str = "medmesh-regional";
 const GLOBAL: &str = "medmesh-global";
 const ROOT: &str = "medmesh";
@@ -46,9 +47,14 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     // It knows of the node that it is a part of only what its port says, so that any tier can have one.
     (BROKER, &[TYPES, STORAGE, NODE, FEDERATION]),
     (
+        STORE,
+        &[TYPES, STORAGE, MESSAGES, NODE, FEDERATION, FL, INGEST],
+    ),
+    (
         EDGE,
         &[
             TYPES, STORAGE, COMMANDS, MESSAGES, NODE, FEDERATION, FHIR, FL, INGEST, MODBUS, BROKER,
+            STORE,
         ],
     ),
     (
@@ -61,7 +67,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     (
         ROOT,
         &[
-            TYPES, STORAGE, COMMANDS, MESSAGES, NODE, DEVICE, FEDERATION, FL, EDGE, MODBUS,
+            TYPES, STORAGE, COMMANDS, MESSAGES, NODE, DEVICE, FEDERATION, FL, EDGE, MODBUS, STORE,
             REGIONAL, GLOBAL,
         ],
     ),
@@ -69,7 +75,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         TESTS,
         &[
             ROOT, TYPES, STORAGE, COMMANDS, MESSAGES, NODE, DEVICE, FHIR, FEDERATION, FL, EDGE,
-            INGEST, MODBUS, BROKER, REGIONAL, GLOBAL,
+            INGEST, MODBUS, BROKER, STORE, REGIONAL, GLOBAL,
         ],
     ),
     (XTASK, &[]),
@@ -79,7 +85,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
 const OWNERS: &[(&str, &[&str])] = &[
     (
         "rusqlite",
-        &[STORAGE, FEDERATION, EDGE, FHIR, REGIONAL, GLOBAL],
+        &[STORAGE, FEDERATION, EDGE, STORE, FHIR, REGIONAL, GLOBAL],
     ),
     ("tokio-postgres", &[FHIR]),
     ("deadpool-postgres", &[FHIR]),

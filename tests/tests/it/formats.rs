@@ -4,11 +4,11 @@
 //!
 //! The files of the present release are written by this test when it is asked to (CONTRIBUTING.md), and never changed.
 use anyhow::{Context, Result, ensure};
-use edge::{ingest::Urgency, store::Store};
 use federation::{
     envelope, receipt,
     wire::{Parcel, Receipt},
 };
+use ingest::Urgency;
 use medmesh_tests::sim::{
     clock,
     device::{Answer, Device},
@@ -25,6 +25,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
+use store::Store;
 use types::{Place, Timestamp};
 
 /// Variable by which a new release's files are written: `MEDMESH_TEST_FIXTURES=write`.

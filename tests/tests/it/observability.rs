@@ -9,7 +9,7 @@ use std::{
 };
 
 /// What the crates that ship anything are called.
-const CRATES: [&str; 15] = [
+const CRATES: [&str; 16] = [
     "src",
     "commands/src",
     "device-fw/src",
@@ -17,6 +17,7 @@ const CRATES: [&str; 15] = [
     "edge/broker/src",
     "edge/ingest/src",
     "edge/modbus/src",
+    "edge/store/src",
     "federation/src",
     "fhir/src",
     "fl/src",

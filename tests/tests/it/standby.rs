@@ -1,7 +1,6 @@
 //! A region whose PostgreSQL is put back, by a standby that is promoted without the last commits and then by a backup,
 //! while its ledger stays: the product's own stores, ledger and intake on a real server, with a simulated link.
 use anyhow::{Result, ensure};
-use edge::store::Store;
 use fhir::postgres::PostgresStore;
 use ingest::Urgency;
 use medmesh_tests::{
@@ -14,6 +13,7 @@ use medmesh_tests::{
     },
 };
 use std::{collections::BTreeSet, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
+use store::Store;
 use types::Place;
 
 const SCHEMA: &str = "medmesh_standby";
@@ -158,8 +158,8 @@ fn values(server: &Server) -> Result<Vec<String>> {
     Ok(server.run(&[VALUES])?.lines().map(str::to_owned).collect())
 }
 
-fn hand() -> (&'static clock::Hand, edge::store::Entropy) {
-    static BEGUN: std::sync::OnceLock<(&'static clock::Hand, edge::store::Entropy)> =
+fn hand() -> (&'static clock::Hand, store::Entropy) {
+    static BEGUN: std::sync::OnceLock<(&'static clock::Hand, store::Entropy)> =
         std::sync::OnceLock::new();
     *BEGUN.get_or_init(|| clock::begin(0))
 }

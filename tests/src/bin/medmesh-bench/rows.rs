@@ -6,11 +6,7 @@ use crate::{
 };
 use anyhow::Result;
 use ed25519_dalek::SigningKey;
-use edge::{
-    clockguard::ClockGuard,
-    ingest::{Journal, Sample, SampleReading, Urgency},
-    store::{Bounds, Handlers, Store, StoreOptions, system_entropy},
-};
+use ingest::{Journal, Sample, SampleReading, Urgency};
 use node::{
     clock::Clock,
     quantity::{Size, Span},
@@ -19,6 +15,8 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+use store::clockguard::ClockGuard;
+use store::{Bounds, Handlers, Store, StoreOptions, system_entropy};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use types::{Decimal, Flags, Phi, Place, Timestamp, Value};

@@ -7,13 +7,13 @@ use crate::sim::{
     orders,
 };
 use anyhow::{Result, ensure};
-use edge::store::Entropy;
 use rusqlite::Connection;
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
+use store::Entropy;
 use types::Place;
 
 impl World {

@@ -4,10 +4,11 @@ use crate::sim::{
     nodes::{Above, DEVICES},
     orders,
 };
-use edge::{ingest::Urgency, store::Store};
 use federation::port::Outbox as _;
+use ingest::Urgency;
 use regional::reship;
 use std::{collections::BTreeSet, fmt::Write as _};
+use store::Store;
 use types::Priority;
 
 /// Rounds in which everything must come to rest once every node runs and every link is up. A round carries everything

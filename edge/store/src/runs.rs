@@ -34,7 +34,8 @@ pub(super) const fn is_by_time(seq: i64) -> bool {
 }
 
 /// Run and epoch of what is stored.
-pub(crate) fn split(key: i64) -> (u32, u32) {
+#[must_use]
+pub fn split(key: i64) -> (u32, u32) {
     let run = u32::try_from(key >> EPOCH_BITS).unwrap_or(0);
     #[expect(clippy::cast_possible_truncation, reason = "the lower half is meant")]
     let epoch = (key & i64::from(u32::MAX)) as u32;

@@ -1,7 +1,11 @@
 //! What a person decides of what is held, beside the running store.
-use super::{limits::sweep, *};
-use crate::quarantine::Quarantine;
-use federation::{audit, outbox::Decided};
+use super::*;
+use federation::port::Outbox as _;
+use federation::wire::{Outcome, Receipt};
+use ingest::Journal as _;
+use store::testbed::{START, hand, options, parcels, receipt, sample, sweep};
+use store::{Holding, Store};
+use tempfile::TempDir;
 
 fn person(dir: &TempDir) -> Quarantine {
     let me: Place = "edge/eu/eu/eu-f1".parse().unwrap();
@@ -73,7 +77,7 @@ async fn a_person_releases_and_discards_beside_a_store_that_writes_and_both_are_
 #[tokio::test]
 async fn a_message_that_could_not_be_understood_is_held_shown_and_given_up() {
     let dir = TempDir::new().unwrap();
-    let store = store(&dir);
+    let store = Store::open(options(dir.path(), hand())).unwrap();
     let device = "m1".parse().unwrap();
     let message = bytes::Bytes::from_static(b"{\"not\": \"a sample\"}");
     store

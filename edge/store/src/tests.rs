@@ -3,7 +3,6 @@ mod again;
 mod beds;
 mod contract;
 mod counting;
-mod deciding;
 mod down;
 mod fault;
 mod leaving;
@@ -14,68 +13,17 @@ mod resync;
 mod retained;
 mod view;
 
-use super::*;
-use crate::clockguard::Now;
+use super::{testbed::*, *};
 use federation::{
     envelope,
-    port::{LeaseLimits, Outbox},
+    port::Outbox,
     wire::{Outcome, Parcel, Receipt},
 };
 use ingest::{Journal, Rejected, RetainedMessage, Sample, SampleReading, Stored, Urgency};
 use messages::ReadingBatch;
 use node::quantity::Size;
-use std::sync::atomic::AtomicI64;
 use tempfile::TempDir;
 use types::{AbsentReason, Flags, Priority, Timestamp, Value};
-
-pub(super) const LIMITS: LeaseLimits = LeaseLimits {
-    parcels: 1_000,
-    bytes: 64 << 20,
-};
-
-/// 2026-01-01T00:00:00Z, as good as any.
-const START: i64 = 1_767_225_600_000;
-
-/// A clock that moves when it is told to.
-pub(crate) struct Hand(AtomicI64, AtomicBool);
-
-impl Time for Hand {
-    fn now(&self) -> Now {
-        let now = Timestamp(self.0.load(Ordering::Relaxed));
-        Now {
-            real: now,
-            mesh: now,
-            trusted: self.1.load(Ordering::Relaxed),
-        }
-    }
-}
-
-impl Hand {
-    pub(crate) fn forward(&self, ms: i64) {
-        self.0.fetch_add(ms, Ordering::Relaxed);
-    }
-}
-
-pub(crate) fn hand() -> Arc<Hand> {
-    Arc::new(Hand(AtomicI64::new(START), AtomicBool::new(true)))
-}
-
-pub(super) fn bed(from: &str, patient: Option<&str>) -> BedFact {
-    let phi = |text: String| Some(Phi::new(text));
-    BedFact {
-        bed: "bed-1".into(),
-        from: from.parse().unwrap(),
-        patient: patient.map(|id| crate::deid::PatientRecord {
-            facility_id: phi(id.into()),
-            name: phi(format!("Canary Name {id}")),
-            mrn: phi(format!("CANARY-MRN-{id}")),
-            birth_date: phi("1950-03-04".into()),
-            gender: phi("female".into()),
-            ..Default::default()
-        }),
-        by: BY_CONFIGURATION.into(),
-    }
-}
 
 /// A bound that leaves so much room beside what an empty store takes, however many tables it has.
 fn above_empty(room: Size) -> Size {
@@ -85,72 +33,8 @@ fn above_empty(room: Size) -> Size {
     Size(apply::used_bytes(&reader).unwrap() + room.0)
 }
 
-pub(crate) fn options(dir: &Path, time: Arc<Hand>) -> StoreOptions {
-    let place: Place = "edge/eu/eu/eu-f1".parse().unwrap();
-    StoreOptions {
-        dir: dir.into(),
-        facility_key: Phi::new([7; 32]),
-        region: "regional/eu/eu".parse().unwrap(),
-        bounds: Bounds {
-            max: Size(1 << 30),
-            alarm_reserve: Size(1 << 20),
-        },
-        retention: Span::ms(86_400_000),
-        devices: vec![DeviceFacts {
-            id: "m1".parse().unwrap(),
-            kind: types::DeviceKind::BedsideMonitor,
-            bed: Some("bed-1".into()),
-            limits: DeviceFacts::DEFAULT_LIMITS,
-            serial: Some(Phi::new("CANARY-SERIAL-1".into())),
-        }],
-        beds: vec![
-            bed("2025-12-31T00:00:00Z", Some("p-1")),
-            bed("2026-01-01T12:00:00Z", None),
-        ],
-        rules: Arc::new(federation::policy::Rules::builtin().unwrap()),
-        profile: None,
-        signer: federation::audit::Signer::new(
-            &place,
-            ed25519_dalek::SigningKey::from_bytes(&[9; 32]),
-        ),
-        place,
-        time,
-        entropy: system_entropy,
-        handlers: Handlers::new(),
-    }
-}
-
-pub(crate) fn sample(device: &str, seq: u64) -> Sample {
-    let reading = |code: &str, unit: &str, value| SampleReading {
-        code: code.parse().unwrap(),
-        unit: unit.parse().unwrap(),
-        value,
-        flags: Flags::NONE,
-    };
-    Sample {
-        device: device.parse().unwrap(),
-        epoch: 1,
-        seq,
-        source_time: Timestamp(START),
-        patient: None,
-        urgency: Urgency::Routine,
-        readings: vec![
-            reading(
-                "8867-4",
-                "/min",
-                Value::Quantity(types::Decimal::from_parts(seq.cast_signed(), -2)),
-            ),
-            reading("2708-6", "%", Value::Absent(AbsentReason::Unknown)),
-        ],
-    }
-}
-
 fn store(dir: &TempDir) -> Store {
     Store::open(options(dir.path(), hand())).unwrap()
-}
-
-async fn parcels(store: &Store, priority: Priority) -> Vec<Parcel> {
-    store.lease(store.region(), priority, LIMITS).await.unwrap()
 }
 
 /// Every batch that waits, over all priorities.
@@ -163,26 +47,6 @@ async fn batches(store: &Store) -> Vec<ReadingBatch> {
     }
     store.release(store.region()).await.unwrap();
     batches
-}
-
-pub(super) fn receipt(parcel: &Parcel, outcome: Outcome) -> Receipt {
-    Receipt {
-        id: parcel.id.clone(),
-        priority: parcel.priority,
-        seq: parcel.seq,
-        digest: parcel.digest.clone(),
-        outcome: outcome.into(),
-        stored: match outcome {
-            Outcome::Accepted => parcel.count,
-            _ => 0,
-        },
-        ..Receipt::default()
-    }
-}
-
-/// The receipt of a region that has taken all of a parcel.
-pub(crate) fn taken(parcel: &Parcel) -> Receipt {
-    receipt(parcel, Outcome::Accepted)
 }
 
 fn is_conflict(answer: &Result<Stored, Rejected>) -> bool {

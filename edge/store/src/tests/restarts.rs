@@ -1,5 +1,4 @@
 //! A device's counter that restarts in the same epoch: nothing of it is lost, and somebody is told once.
-use super::limits::sweep;
 use super::*;
 
 /// A sample of device `m1` whose value says which one it is.

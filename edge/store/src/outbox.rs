@@ -137,7 +137,9 @@ impl Store {
     }
 }
 
-pub(crate) fn port(error: StoreError, op: &'static str) -> PortError {
+/// The error of a port's step.
+#[must_use]
+pub fn port(error: StoreError, op: &'static str) -> PortError {
     PortError {
         kind: match error.kind {
             StoreErrorKind::Full | StoreErrorKind::Unavailable => PortErrorKind::Unavailable,

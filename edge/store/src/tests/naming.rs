@@ -1,6 +1,6 @@
 //! What devices are called outside the facility, and when their records are said to have changed.
 use super::*;
-use crate::store::schema::File;
+use crate::schema::File;
 use std::collections::BTreeSet;
 use types::DevicePseudonym;
 

@@ -21,10 +21,10 @@
 //! | `untaken` | a parcel that the region refused, put into quarantine or stored in part | its samples are never deleted by themselves |
 //! | `shipped` | how many readings a parcel held | the newest 262,144, to count a gap with |
 //! | `cured` | as which parcel the region took what it had not taken at first | |
-//! | `dataset`, `dataset_part` | a research table of the facility, and a part of its values | see [`crate::dataset`] |
+//! | `dataset`, `dataset_part` | a research table of the facility, and a part of its values | see `edge::dataset` |
 //! | `feed` | that something of this store changed | in the order of commits, written by triggers; see `feed.rs` |
 //! | `unreadable` | a message that could not be understood | kept in the facility with its reason |
-//! | `command`, `command_mark`, `command_hold`, `device_twin` | commands to devices, the number that was taken last, whose commands are held, what devices report | [`crate::control`] |
+//! | `command`, `command_mark`, `command_hold`, `device_twin` | commands to devices, the number that was taken last, whose commands are held, what devices report | `edge::control` |
 //! | `retained` | the retained message of a topic | with its QoS, the properties of MQTT 5 and when it lapses |
 //!
 //! Every page is encrypted and authenticated (AES-256, HMAC-SHA512) under a random data key that lies wrapped beside
@@ -35,13 +35,20 @@
 //! A commit that fails refuses everybody in it. After an I/O error the connection is closed, opened again and the
 //! whole log is written into the database before the next commit: the kernel may have dropped a page whose fsync
 //! failed, and a log with a hole would swallow every later commit at the next power loss.
+#[cfg(all(medmesh_unguarded, not(debug_assertions)))]
+compile_error!(
+    "MEDMESH_UNGUARDED takes de-identification out: it is for one test, never for a release"
+);
+
 mod append;
 mod apply;
 mod beds;
 mod bounds;
 mod bulk;
 mod catalogued;
+pub mod clockguard;
 mod correction;
+pub mod deid;
 mod directory;
 mod draft;
 mod feed;
@@ -53,6 +60,7 @@ mod key;
 mod occupancy;
 mod outbox;
 mod pack;
+pub mod page;
 mod parcels;
 mod recall;
 mod research;
@@ -65,6 +73,8 @@ mod stays;
 mod stored;
 mod tally;
 mod telling;
+#[cfg(any(test, feature = "testbed"))]
+pub mod testbed;
 mod transit;
 mod uids;
 mod unshipped;
@@ -73,26 +83,26 @@ mod withdrawal;
 mod writer;
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 
 pub use beds::{BY_CONFIGURATION, BedFact, BedRow, Entered, MAX_NAME, Timeline};
 pub use bounds::Bounds;
 pub use correction::Corrected;
 pub use directory::{DeviceEntry, DeviceFacts};
-pub(crate) use feed::{Changed, InBed, LocalId, LocalIds, Measured, PatientNow, Stays};
+pub use feed::{Changed, InBed, LocalId, LocalIds, Measured, PatientNow, Stays};
 pub use held::Holding;
 pub use inbox::{Commit, Handler, Handlers};
-pub(crate) use journal::WITHDRAWN_FOR_GOOD;
+pub use journal::WITHDRAWN_FOR_GOOD;
 pub use journal::{EDGE_EPOCH, EdgeSample};
 pub use pack::PackedReading;
 pub use recall::LastValue;
 pub use retention::Swept;
-pub(crate) use runs::split as run_and_epoch;
+pub use runs::split as run_and_epoch;
 pub use storage::{StoreError, StoreErrorKind};
 pub use unshipped::Late;
-pub(crate) use view::BedRead;
+pub use view::BedRead;
 
-use crate::clockguard::Time;
+use clockguard::Time;
 use federation::{audit::witness::Witness, profile::SignedProfile};
 use node::quantity::Span;
 use parking_lot::Mutex;
@@ -310,7 +320,8 @@ impl Store {
     }
 
     /// Says whether the link to the region is healthy: what is committed while it is not becomes backlog.
-    pub(crate) fn is_linked(&self) -> bool {
+    #[must_use]
+    pub fn is_linked(&self) -> bool {
         self.0.status.link_up.load(Ordering::Relaxed)
     }
 
@@ -344,7 +355,10 @@ impl Store {
     }
 
     /// Reads on the connection that the uplink and the node's tasks share, off the async threads.
-    pub(crate) async fn read<T: Send + 'static>(
+    ///
+    /// # Errors
+    /// As any read.
+    pub async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
@@ -366,10 +380,7 @@ impl Store {
 ///
 /// # Errors
 /// `Refused` with another facility key or when there is no store, as [`Store::open`] otherwise.
-pub(crate) fn open_read_only(
-    dir: &Path,
-    facility_key: &Phi<[u8; 32]>,
-) -> Result<Connection, StoreError> {
+pub fn open_read_only(dir: &Path, facility_key: &Phi<[u8; 32]>) -> Result<Connection, StoreError> {
     let file = schema::File {
         path: dir.join(Store::FILE),
         key: key::open_existing(dir, facility_key)?,
@@ -382,10 +393,7 @@ pub(crate) fn open_read_only(
 ///
 /// # Errors
 /// As [`open_read_only`].
-pub(crate) fn open_beside(
-    dir: &Path,
-    facility_key: &Phi<[u8; 32]>,
-) -> Result<Connection, StoreError> {
+pub fn open_beside(dir: &Path, facility_key: &Phi<[u8; 32]>) -> Result<Connection, StoreError> {
     let file = schema::File {
         path: dir.join(Store::FILE),
         key: key::open_existing(dir, facility_key)?,
@@ -398,7 +406,7 @@ pub(crate) fn open_beside(
 ///
 /// # Errors
 /// As [`open_read_only`].
-pub(crate) fn open_file(
+pub fn open_file(
     dir: &Path,
     facility_key: &Phi<[u8; 32]>,
     name: &str,
@@ -414,9 +422,9 @@ pub(crate) fn open_file(
 
 pub use key::read_facility_key;
 
-pub(crate) use apply::used_bytes;
-pub(crate) use beds::{check as check_bed, read as read_beds};
-pub(crate) use outbox::port as port_error;
+pub use apply::used_bytes;
+pub use beds::{check as check_bed, read as read_beds};
+pub use outbox::port as port_error;
 
 impl Store {
     /// The crosswalk of a device, drawn if it is new.

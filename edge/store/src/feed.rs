@@ -1,4 +1,4 @@
-//! What has changed in the store since a place, for whoever keeps a copy of it within the facility (`crate::fhir`).
+//! What has changed in the store since a place, for whoever keeps a copy of it within the facility (`edge::fhir`).
 //!
 //! Triggers write one small row of `feed` in the commit of the change itself, whichever part of the store makes it: a
 //! sample that is stored, moved to another patient or deleted, readings that are withdrawn, a patient of whom something
@@ -60,58 +60,71 @@ INSERT INTO feed (kind, a) SELECT 5, row FROM withdrawal ORDER BY row;
 
 /// A page of changes. Everything in it is PHI and is not printed.
 #[derive(Default)]
-pub(crate) struct Feed {
+pub struct Feed {
     /// The last row that was looked at; none when there was nothing new.
-    pub(crate) last: Option<i64>,
+    pub last: Option<i64>,
     /// Whether there may be more.
-    pub(crate) more: bool,
+    pub more: bool,
     /// The newest row of all.
-    pub(crate) newest: i64,
-    pub(crate) changed: Vec<Changed>,
+    pub newest: i64,
+    /// What changed.
+    pub changed: Vec<Changed>,
 }
 
 /// What is so now of something that changed.
-pub(crate) enum Changed {
+pub enum Changed {
+    /// A device is new.
     Device(DeviceId),
+    /// A patient is new, or something became known of them.
     Patient(Box<PatientNow>),
     /// What was entered of a bed, and every patient of whom an entry of that bed ever said that they lie in it.
     Bed(String, BTreeSet<i64>),
+    /// Readings that were stored, moved to another patient or withdrawn.
     Sample(Vec<Measured>),
     /// These readings are kept no longer.
     Gone(Vec<ReadingUid>),
 }
 
 /// A patient as the facility knows them.
-pub(crate) struct PatientNow {
+pub struct PatientNow {
     /// What they are called here instead of by the facility's own id.
-    pub(crate) id: LocalId,
-    pub(crate) record: PatientRecord,
+    pub id: LocalId,
+    /// What is known of them.
+    pub record: PatientRecord,
 }
 
 /// A reading with whose it is.
-pub(crate) struct Measured {
-    pub(crate) uid: ReadingUid,
-    pub(crate) device: DeviceId,
-    pub(crate) patient: Option<LocalId>,
-    pub(crate) at: Timestamp,
-    pub(crate) reading: SampleReading,
-    pub(crate) withdrawn: bool,
+pub struct Measured {
+    /// Its uid.
+    pub uid: ReadingUid,
+    /// The device.
+    pub device: DeviceId,
+    /// Whose it is; none: nobody's.
+    pub patient: Option<LocalId>,
+    /// When it was measured.
+    pub at: Timestamp,
+    /// The reading.
+    pub reading: SampleReading,
+    /// Whether it was withdrawn.
+    pub withdrawn: bool,
 }
 
 /// What something is called in the facility's own copies: derived under a key of the facility, so that it comes out alike
 /// after a restore, and is no pseudonym that the region knows.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct LocalId(String);
+pub struct LocalId(String);
 
 impl LocalId {
-    pub(crate) fn as_str(&self) -> &str {
+    /// As text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
 /// Makes [`LocalId`]s.
 #[derive(Clone)]
-pub(crate) struct LocalIds(hmac::Key);
+pub struct LocalIds(hmac::Key);
 
 impl LocalIds {
     fn of(&self, kind: &str, text: &str) -> LocalId {
@@ -120,43 +133,52 @@ impl LocalIds {
     }
 
     /// Of a patient, by the facility's own id.
-    pub(crate) fn patient(&self, id: &str) -> LocalId {
+    #[must_use]
+    pub fn patient(&self, id: &str) -> LocalId {
         self.of("patient", id)
     }
 
     /// Of a bed, by its name.
-    pub(crate) fn bed(&self, name: &str) -> LocalId {
+    #[must_use]
+    pub fn bed(&self, name: &str) -> LocalId {
         self.of("bed", name)
     }
 
     /// Of a stay, by whose it is and when it began.
-    pub(crate) fn stay(&self, patient: &LocalId, from: Timestamp) -> LocalId {
+    #[must_use]
+    pub fn stay(&self, patient: &LocalId, from: Timestamp) -> LocalId {
         self.of("stay", &format!("{}\n{}", patient.0, from.0))
     }
 }
 
 /// From when to when a patient lay in a bed; no end where nothing says when.
-pub(crate) struct InBed {
-    pub(crate) bed: String,
-    pub(crate) from: Timestamp,
-    pub(crate) until: Option<Timestamp>,
+pub struct InBed {
+    /// The bed.
+    pub bed: String,
+    /// From when on.
+    pub from: Timestamp,
+    /// Up to when.
+    pub until: Option<Timestamp>,
 }
 
 /// Who lay where, of every patient of whom an entry holds.
-pub(crate) struct Stays {
+pub struct Stays {
     /// By the row of the patient: what they are called, and the intervals in the order of time.
-    pub(crate) of: BTreeMap<i64, (LocalId, Vec<InBed>)>,
+    pub of: BTreeMap<i64, (LocalId, Vec<InBed>)>,
     /// What everybody else is called of whom an entry was made once.
-    pub(crate) named: BTreeMap<i64, LocalId>,
+    pub named: BTreeMap<i64, LocalId>,
     /// When the next entry begins to hold, after the instant that was asked for.
-    pub(crate) next: Option<Timestamp>,
+    pub next: Option<Timestamp>,
     /// Every bed.
-    pub(crate) beds: BTreeSet<String>,
+    pub beds: BTreeSet<String>,
 }
 
 impl Store {
     /// What has changed behind a row of the feed.
-    pub(crate) async fn feed(&self, after: i64) -> Result<Feed, StoreError> {
+    ///
+    /// # Errors
+    /// As any read.
+    pub async fn feed(&self, after: i64) -> Result<Feed, StoreError> {
         let ids = self.local_ids();
         self.look(move |db| in_one(db, |db| page(db, &ids, after)))
             .await
@@ -164,7 +186,10 @@ impl Store {
 
     /// Where to go on for a copy that was made up to a row: there, or behind everything, which is then fed anew, when the
     /// store is of another past than the copy (either was put back, or the copy is new).
-    pub(crate) async fn meet_feed(&self, copied: i64) -> Result<i64, StoreError> {
+    ///
+    /// # Errors
+    /// As any write.
+    pub async fn meet_feed(&self, copied: i64) -> Result<i64, StoreError> {
         let (first, last) = self.look(|db| Ok(ends(db)?)).await?;
         if copied <= last && first <= copied.saturating_add(1) {
             return Ok(copied);
@@ -182,7 +207,10 @@ impl Store {
     }
 
     /// Lets go of rows that a copy has done, but for the last of them.
-    pub(crate) async fn fed(&self, last: i64) -> Result<(), StoreError> {
+    ///
+    /// # Errors
+    /// As any write.
+    pub async fn fed(&self, last: i64) -> Result<(), StoreError> {
         self.in_commit(move |commit: &mut Commit<'_, '_>| {
             commit
                 .tx()
@@ -194,14 +222,18 @@ impl Store {
     }
 
     /// Who lies where, of all of whom an entry holds.
-    pub(crate) async fn stays_in_beds(&self, now: Timestamp) -> Result<Stays, StoreError> {
+    ///
+    /// # Errors
+    /// As any read.
+    pub async fn stays_in_beds(&self, now: Timestamp) -> Result<Stays, StoreError> {
         let ids = self.local_ids();
         self.look(move |db| in_one(db, |db| stays(db, &ids, now)))
             .await
     }
 
     /// What patients, beds and stays are called in the facility's own copies.
-    pub(crate) fn local_ids(&self) -> LocalIds {
+    #[must_use]
+    pub fn local_ids(&self) -> LocalIds {
         LocalIds(hmac::Key::new(
             hmac::HMAC_SHA256,
             &self.0.file.key.derived(b"medmesh local ids, version 1"),
@@ -209,13 +241,15 @@ impl Store {
     }
 
     /// A secret of the facility for a purpose, which is the same after every start and every restore.
-    pub(crate) fn secret(&self, purpose: &[u8]) -> [u8; 32] {
+    #[must_use]
+    pub fn secret(&self, purpose: &[u8]) -> [u8; 32] {
         self.0.file.key.derived(purpose)
     }
 
     /// Where a copy of the store lies, and the statements with which every connection to it begins: it is encrypted as the
     /// store is.
-    pub(crate) fn copy_file(&self, name: &str) -> (PathBuf, String) {
+    #[must_use]
+    pub fn copy_file(&self, name: &str) -> (PathBuf, String) {
         let path = self.0.file.path.with_file_name(name);
         (path, schema::first_statements(&self.0.file.key))
     }

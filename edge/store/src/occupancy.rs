@@ -1,7 +1,7 @@
 //! Stays of patients, as the entries of beds tell them: a patient who is moved from one bed to another stays, and one who
 //! was in no bed meanwhile comes a second time.
 use super::{Store, StoreError, beds, view::in_one};
-use crate::view::PatientStay;
+use crate::page::PatientStay;
 use fl::stays::Facts;
 use rusqlite::{Connection, OptionalExtension as _};
 use std::collections::BTreeMap;
@@ -12,10 +12,10 @@ type Interval = (i64, i64);
 
 impl Store {
     /// Every stay that has begun by `now`, in the order in which they began.
-    pub(crate) async fn look_at_stays(
-        &self,
-        now: Timestamp,
-    ) -> Result<Vec<PatientStay>, StoreError> {
+    ///
+    /// # Errors
+    /// As any read.
+    pub async fn look_at_stays(&self, now: Timestamp) -> Result<Vec<PatientStay>, StoreError> {
         self.look(move |db| in_one(db, |db| read(db, now))).await
     }
 }

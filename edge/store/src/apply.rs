@@ -428,7 +428,10 @@ fn sequence(place: &Reserved) -> i64 {
 }
 
 /// What the database holds, without the pages that are free for reuse, in bytes.
-pub(crate) fn used_bytes(db: &rusqlite::Connection) -> Result<u64, StoreError> {
+///
+/// # Errors
+/// As any read.
+pub fn used_bytes(db: &rusqlite::Connection) -> Result<u64, StoreError> {
     let pragma =
         |sql| -> rusqlite::Result<i64> { db.prepare_cached(sql)?.query_row([], |row| row.get(0)) };
     let pages = pragma("PRAGMA page_count")? - pragma("PRAGMA freelist_count")?;

@@ -82,7 +82,7 @@ fn refused(op: &'static str) -> StoreError {
 ///
 /// # Errors
 /// The reason.
-pub(crate) fn check(fact: &BedFact) -> Result<(), &'static str> {
+pub fn check(fact: &BedFact) -> Result<(), &'static str> {
     let fits =
         |text: &str| (1..=MAX_NAME).contains(&text.len()) && !text.chars().any(|c| c.is_control());
     if !fits(&fact.bed) {
@@ -158,7 +158,10 @@ fn rows(db: &Connection) -> rusqlite::Result<Vec<BedRow>> {
 }
 
 /// Every entry, and how many devices' readings are still being corrected.
-pub(crate) fn read(db: &Connection) -> Result<(Vec<BedRow>, u64), StoreError> {
+///
+/// # Errors
+/// As any read.
+pub fn read(db: &Connection) -> Result<(Vec<BedRow>, u64), StoreError> {
     Ok((rows(db)?, corrections(db)?))
 }
 

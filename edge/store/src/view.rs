@@ -1,4 +1,4 @@
-//! What the facility's own side reads of the store ([`crate::view`]), on connections of its own: a reader waits for
+//! What the facility's own side reads of the store ([`crate::page`]), on connections of its own: a reader waits for
 //! another reader at most, never for the uplink, and nothing that comes in waits for it.
 //!
 //! Every page is one short transaction: one that stays open would hold the log, which then grows without end.
@@ -7,7 +7,7 @@ use super::{
     journal::{EDGE_EPOCH, WITHDRAWN_FOR_GOOD},
     recall, stored,
 };
-use crate::view::{AlarmsAsked, Cursor, MAX_PAGE, Page, Point, Reading, SeriesAsked, Whose};
+use crate::page::{AlarmsAsked, Cursor, MAX_PAGE, Page, Point, Reading, SeriesAsked, Whose};
 use ingest::SampleReading;
 use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension as _, Params, Row, params};
@@ -42,9 +42,12 @@ impl Readers {
 }
 
 /// A bed as the store knows it.
-pub(crate) struct BedRead {
+pub struct BedRead {
+    /// The bed.
     pub bed: String,
+    /// Who lies in it; none: nobody.
     pub patient: Option<Phi<String>>,
+    /// Since when; none: nothing was ever entered of the bed.
     pub since: Option<Timestamp>,
     /// Each device that stands there, and the last values that it measured of that patient.
     pub devices: Vec<(DeviceId, Vec<(Timestamp, Reading)>)>,
@@ -86,19 +89,28 @@ impl Store {
     }
 
     /// Every bed of which anything is known at `now`, in the order of their names.
-    pub(crate) async fn look_at_beds(&self, now: Timestamp) -> Result<Vec<BedRead>, StoreError> {
+    ///
+    /// # Errors
+    /// As any read.
+    pub async fn look_at_beds(&self, now: Timestamp) -> Result<Vec<BedRead>, StoreError> {
         self.look(move |db| in_one(db, |db| read_beds(db, now)))
             .await
     }
 
     /// One page of a series.
-    pub(crate) async fn look_at_series(&self, asked: SeriesAsked) -> Result<Page, StoreError> {
+    ///
+    /// # Errors
+    /// As any read.
+    pub async fn look_at_series(&self, asked: SeriesAsked) -> Result<Page, StoreError> {
         self.look(move |db| in_one(db, |db| series(db, &asked)))
             .await
     }
 
     /// One page of alarms.
-    pub(crate) async fn look_at_alarms(&self, asked: AlarmsAsked) -> Result<Page, StoreError> {
+    ///
+    /// # Errors
+    /// As any read.
+    pub async fn look_at_alarms(&self, asked: AlarmsAsked) -> Result<Page, StoreError> {
         self.look(move |db| in_one(db, |db| alarms(db, &asked)))
             .await
     }

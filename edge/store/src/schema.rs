@@ -32,8 +32,8 @@ const STEPS: [&str; VERSION as usize] = [
     STUDIES,
     COMMANDS,
     ANSWERED,
-    crate::deliveries::SCHEMA,
-    crate::learning::STAYS_SCHEMA,
+    DELIVERIES,
+    STUDY_AS_OF,
     super::feed::SCHEMA,
     super::research::SCHEMA,
 ];
@@ -197,7 +197,7 @@ ALTER TABLE run ADD COLUMN still_epoch INTEGER;
 ALTER TABLE run ADD COLUMN still_seq INTEGER;
 ";
 
-/// What version 13 adds: research tables ([`crate::dataset`]). Rows are not given twice, so that parts of what was removed
+/// What version 13 adds: research tables (`edge::dataset`). Rows are not given twice, so that parts of what was removed
 /// are nobody else's. One that is not complete is still coming, or its import was killed.
 const DATASETS: &str = "
 CREATE TABLE dataset (
@@ -214,7 +214,7 @@ CREATE INDEX sample_measured ON sample (device, source_ms);
 CREATE INDEX sample_alarm ON sample (source_ms) WHERE priority = 0;
 ";
 
-/// What version 15 adds: studies at this facility ([`crate::learning`]): asks that wait, rounds with their secrets, what a
+/// What version 15 adds: studies at this facility (`edge::learning`): asks that wait, rounds with their secrets, what a
 /// person decided, and what was debited. Debits are never deleted.
 const STUDIES: &str = "
 CREATE TABLE study_ask (
@@ -232,7 +232,7 @@ CREATE TABLE study_debit (
   at_ms INTEGER NOT NULL) STRICT;
 ";
 
-/// What version 16 adds: commands to devices ([`crate::control`]).
+/// What version 16 adds: commands to devices (`edge::control`).
 const COMMANDS: &str = "
 CREATE TABLE command (
   number INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, device TEXT NOT NULL, sequence INTEGER NOT NULL,
@@ -254,6 +254,18 @@ CREATE TABLE study_done (
 CREATE TABLE study_memory (
   study TEXT NOT NULL, round INTEGER NOT NULL, memory TEXT NOT NULL, at_ms INTEGER NOT NULL,
   PRIMARY KEY (study, round)) STRICT;
+";
+
+/// What version 18 adds: files that come down (`edge::deliveries`).
+const DELIVERIES: &str = "
+CREATE TABLE delivery (
+  id BLOB PRIMARY KEY, name TEXT NOT NULL, sha256 BLOB NOT NULL, size INTEGER NOT NULL, class TEXT NOT NULL,
+  purpose TEXT NOT NULL, come_ms INTEGER NOT NULL, arrived_ms INTEGER) STRICT, WITHOUT ROWID;
+";
+
+/// What version 19 adds: as of which instant (mesh time, in ms) a study looks at the facility.
+const STUDY_AS_OF: &str = "
+CREATE TABLE study_as_of (study TEXT PRIMARY KEY, at_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 ";
 
 /// With what every connection to a file of the facility begins. What SQLCipher logs names files and pages; errors come

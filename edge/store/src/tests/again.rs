@@ -1,5 +1,5 @@
 //! What the region does not take for a while arrives once it does: the real store and the real ledger of a region.
-use super::{limits::sweep, *};
+use super::*;
 use federation::{
     audit::Signer,
     ledger::{Apply, Ledger},

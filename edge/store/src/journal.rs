@@ -154,7 +154,7 @@ pub(super) fn owned_at_of_edge(digest: &[u8; pack::DIGEST]) -> Option<i64> {
 }
 
 /// Stands for the digest of a sample of the edge's own that was withdrawn and moves no more.
-pub(crate) const WITHDRAWN_FOR_GOOD: [u8; pack::DIGEST] = [3; pack::DIGEST];
+pub const WITHDRAWN_FOR_GOOD: [u8; pack::DIGEST] = [3; pack::DIGEST];
 
 impl Store {
     /// Stores alarms that the edge raises itself, in this order and one commit, as [`Journal::append`] does a device's,

@@ -1,7 +1,7 @@
 //! The store on a disk with faults, and on a real file system that is too small.
-use crate::store::{
+use crate::{
     Condition, Store, StoreErrorKind,
-    tests::{LIMITS, hand, options, receipt, sample},
+    testbed::{LIMITS, hand, options, receipt, sample},
 };
 use federation::{port::Outbox, wire::Outcome};
 use ingest::{Journal, Rejected, Stored};

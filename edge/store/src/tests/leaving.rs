@@ -1,5 +1,4 @@
 //! What leaves the store, whose it is, and by how much its times are moved.
-use super::limits::sweep;
 use super::*;
 
 #[tokio::test]
@@ -356,8 +355,8 @@ async fn what_became_of_a_stay_is_stored_and_never_leaves_its_facility() {
     let codes: Vec<_> = sent.iter().map(|reading| reading.code.as_str()).collect();
     assert_eq!(codes, ["8867-4", "2708-6"]);
     assert_eq!(batches[0].patients.len(), 1, "the patient is told of now");
-    let asked = crate::view::SeriesAsked {
-        whose: crate::view::Whose::Patient(Phi::new("p-1".into())),
+    let asked = crate::page::SeriesAsked {
+        whose: crate::page::Whose::Patient(Phi::new("p-1".into())),
         code: None,
         from: Timestamp(START - 1),
         until: Timestamp(START + 1),

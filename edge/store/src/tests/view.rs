@@ -1,6 +1,6 @@
 //! What the facility's own side reads of the store.
 use super::*;
-use crate::view::{AlarmsAsked, Page, SeriesAsked, Whose};
+use crate::page::{AlarmsAsked, Page, SeriesAsked, Whose};
 
 /// From the beginning of what is measured here to its end.
 fn all_of(whose: Whose) -> SeriesAsked {

@@ -1,6 +1,6 @@
 //! Retained messages with a lifetime, over restarts and with a clock that is wrong.
 use super::{START, hand, options};
-use crate::store::Store;
+use crate::Store;
 use bytes::Bytes;
 use ingest::{Journal, RetainedMessage};
 use std::{sync::atomic::Ordering, time::Duration};

@@ -1,5 +1,5 @@
 //! Devices whose numbers are not those that everybody expects, and a writer that ends.
-use super::{limits::sweep, *};
+use super::*;
 use std::time::Duration;
 
 /// The region takes everything that waits.

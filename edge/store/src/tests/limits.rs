@@ -171,21 +171,6 @@ async fn a_log_that_a_reader_holds_counts_towards_the_bound() {
     assert_eq!(again, stored);
 }
 
-/// Looks at every sample at least once.
-pub(super) async fn sweep(store: &Store) -> usize {
-    let mut deleted = 0;
-    for _ in 0..2 {
-        loop {
-            let swept = store.housekeep().await.unwrap();
-            deleted += swept.deleted;
-            if swept.done {
-                break;
-            }
-        }
-    }
-    deleted
-}
-
 #[tokio::test]
 async fn retention_deletes_what_is_old_and_receipted_and_still_knows_it() {
     let dir = TempDir::new().unwrap();

@@ -107,7 +107,8 @@ pub(super) fn uid(blob: &[u8], index: usize) -> Option<ReadingUid> {
 
 impl<'a> PackedReading<'a> {
     /// The readings of a blob; `None` when it does not make sense.
-    pub(crate) fn unpack(blob: &'a [u8]) -> Option<Vec<Self>> {
+    #[must_use]
+    pub fn unpack(blob: &'a [u8]) -> Option<Vec<Self>> {
         unpack(blob)
     }
 }

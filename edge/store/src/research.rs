@@ -1,4 +1,4 @@
-//! Whose data may be used for research, as the facility's consents say (`crate::fhir`): one column of a patient, and what
+//! Whose data may be used for research, as the facility's consents say (`edge::fhir`): one column of a patient, and what
 //! the region was told of it.
 //!
 //! A choice is in force with the commit that keeps it, of which the audit log has a row; studies ask for it each time that
@@ -44,7 +44,7 @@ impl Store {
     ///
     /// # Errors
     /// As any write: nothing has changed then.
-    pub(crate) async fn opt_out(
+    pub async fn opt_out(
         &self,
         out: BTreeSet<String>,
         named: BTreeSet<String>,
@@ -66,12 +66,16 @@ impl Store {
     }
 
     /// How often choices have changed in this run: whoever keeps something that was made of stays looks at it.
-    pub(crate) fn research_choices(&self) -> u32 {
+    #[must_use]
+    pub fn research_choices(&self) -> u32 {
         self.0.status.research.load(Ordering::Acquire)
     }
 
     /// The region is told every choice again: whatever it may have lost.
-    pub(crate) async fn tell_choices_again(&self) -> Result<(), StoreError> {
+    ///
+    /// # Errors
+    /// As any write.
+    pub async fn tell_choices_again(&self) -> Result<(), StoreError> {
         let any = "SELECT 1 FROM patient WHERE research_choice IS NOT NULL LIMIT 1";
         let any = self
             .look(move |db| Ok(db.prepare_cached(any)?.exists([])?))
@@ -83,7 +87,10 @@ impl Store {
     }
 
     /// Tells the region what it was not told.
-    pub(crate) async fn tell_choices(&self) -> Result<(), StoreError> {
+    ///
+    /// # Errors
+    /// As any write.
+    pub async fn tell_choices(&self) -> Result<(), StoreError> {
         match self.look(|db| Ok(any_untold(db)?)).await? {
             true => self.in_commit(tell).await,
             false => Ok(()),
