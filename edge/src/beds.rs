@@ -9,7 +9,7 @@
 //! Whoever asks shows the token of the file [`TOKEN_FILE`] in the node's data directory (`Authorization: Bearer`), which
 //! only the node's own user can read: what is said here is identified. `from` may lie in the past, by the mesh clock;
 //! what was attributed meanwhile is corrected in the background ([`store`]).
-use crate::{config::EdgeConfig, facility::Facility, view_api};
+use crate::{config::EdgeConfig, facility::Facility};
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, Request, State},
@@ -129,13 +129,13 @@ pub fn token(dir: &Path, entropy: store::Entropy) -> Result<String, PkiError> {
     Ok(token)
 }
 
-/// The routes of the local API: of the beds, and of the facility's view ([`crate::view_api`]).
-pub fn router(
+/// The routes of the local API: of the beds, and of what is given: `view` has its own of this API, `more` of others.
+pub(crate) fn router(
     facility: Facility,
     time: Arc<dyn Time>,
     here: Place,
     token: &str,
-    more: Router,
+    (view, more): (Router<Api>, Router),
 ) -> Router {
     let api = Api {
         store: facility.store.clone(),
@@ -148,7 +148,7 @@ pub fn router(
         .route("/api/v1/beds", get(list))
         .route("/api/v1/beds/assign", post(assign))
         .route("/api/v1/beds/discharge", post(discharge))
-        .merge(view_api::routes())
+        .merge(view)
         .with_state(api.clone())
         .merge(more)
         .layer(middleware::from_fn_with_state(api, known))

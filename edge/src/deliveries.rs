@@ -4,7 +4,7 @@
 //! bytes, which the link fetches. When all of them are here and were checked, that is written down and the region is told
 //! ([`keep`]), in one commit. The facility keeps the file until it is taken back. Its staff lists what there is, and finds it as
 //! a file of the data directory (`medmesh edge blobs`).
-use crate::run::Shared;
+use crate::context::Shared;
 use axum::{
     Json, Router,
     extract::State as Of,

@@ -15,7 +15,7 @@ mod project;
 mod resources;
 mod rights;
 
-use crate::{error::EdgeError, run::Shared};
+use crate::{context::Shared, error::EdgeError};
 use axum::Router;
 use fhir::{
     admit::Holding,

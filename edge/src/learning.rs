@@ -18,9 +18,9 @@ pub use worker::{WORKER_COMMAND, work_here};
 
 use crate::{
     config::{Approval, EdgeConfig, LearningConfig, public_key},
+    context::Shared,
     error::EdgeError,
     facility::Facility,
-    run::Shared,
 };
 use federation::{
     audit::{Decision, Entry},

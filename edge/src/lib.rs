@@ -3,6 +3,7 @@ mod alarms;
 pub mod backup;
 pub mod beds;
 pub mod config;
+mod context;
 pub mod control;
 pub mod crosswalk;
 pub mod dataset;

@@ -1,9 +1,9 @@
 //! What the node is to its MQTT broker, and the broker to the node: messages become samples in the journal, answers to
 //! commands go to [`crate::control`], and that a viewer begins to hear is in the audit log before it does.
 use crate::{
+    context::Shared,
     control::{self, Results, Tell},
     pipeline::Publish,
-    run::Shared,
     view,
 };
 use async_trait::async_trait;

@@ -5,7 +5,8 @@
 use crate::{
     beds,
     config::{BedAssignment, EdgeConfig},
-    control::{self, Control},
+    context::{Shared, real_time},
+    control::Control,
     deliveries,
     error::EdgeError,
     facility::Changes,
@@ -23,12 +24,11 @@ use broker::{Broker, BrokerConfig, BrokerLimits};
 use ed25519_dalek::VerifyingKey;
 use federation::{
     audit::Signer,
-    blobs::Blobs,
     link::{Door, Tap, Uplink, UplinkParts},
     pki,
     policy::Rules,
     profile::SignedProfile,
-    tls::{ReloadingTls, TimeSource, paths},
+    tls::{ReloadingTls, paths},
 };
 use ingest::Journal;
 use messages::StudyAsk;
@@ -91,27 +91,6 @@ impl Node {
     }
 }
 
-/// What the tasks share.
-pub(crate) struct Shared {
-    pub config: EdgeConfig,
-    pub store: Store,
-    pub blobs: Arc<Blobs<Store>>,
-    pub monitor: Arc<Mutex<Monitor>>,
-    pub changes: Changes,
-    pub guard: Arc<ClockGuard>,
-    pub topics: Topics,
-    pub leases: Option<(std::path::PathBuf, VerifyingKey)>,
-    pub here: Place,
-    pub health: Health,
-    pub standing: Arc<Standing>,
-    /// Woken when a study asks something.
-    pub asked: Arc<Notify>,
-    /// Woken when the descriptor of a file has come.
-    pub come: Arc<Notify>,
-    pub control: Arc<Control>,
-    pub conditions: Arc<modbus::Conditions>,
-}
-
 /// Starts an edge node: when it returns, its ports are bound and it takes readings in.
 ///
 /// # Errors
@@ -134,7 +113,7 @@ pub async fn start(config: EdgeConfig, stop: CancellationToken) -> Result<Node, 
     let asked = Arc::new(Notify::new());
     let control = Control::new(&config.devices, &profiles);
     let come = Arc::new(Notify::new());
-    let takes = deliveries::handlers(control::handlers(&control, &tls), &come)
+    let takes = deliveries::handlers(tasks::takes_commands(&control, &tls), &come)
         .on::<StudyAsk>(Arc::new(TakesAsks::new(asked.clone())));
     let store = open_store(&config, &here, devices, (guard.clone(), takes))?;
     if let Some(kept) = store.kept_time().await? {
@@ -190,7 +169,7 @@ async fn spawn(
     });
     let broker = start_broker(&shared, &tls, journal.clone(), stop.clone()).await?;
     let mut tasks = Tasks::new(stop.clone());
-    let writes = control::spawn(&mut tasks, &shared, &broker);
+    let writes = tasks::commands(&mut tasks, &shared, &broker);
     let https = serving::serve_https(&mut tasks, &shared, &tls, stop.clone()).await?;
     tasks.spawn(
         "modbus",
@@ -331,11 +310,6 @@ fn link_parts(
         rng: rand::rngs::StdRng::from_os_rng(),
         tap: tap.clone(),
     })
-}
-
-pub(crate) fn real_time(guard: &Arc<ClockGuard>) -> TimeSource {
-    let guard = guard.clone();
-    Arc::new(move || guard.now().real)
 }
 
 fn public_key(path: &Path) -> Result<VerifyingKey, EdgeError> {

@@ -1,5 +1,8 @@
 //! What the node serves over HTTPS: its health, and the local API with the facility's own FHIR.
-use crate::{beds, control, deliveries, error::EdgeError, facility::Facility, fhir, run::Shared};
+use crate::{
+    beds, context::Shared, control, deliveries, error::EdgeError, facility::Facility, fhir,
+    view_api,
+};
 use federation::tls::ReloadingTls;
 use node::{
     https, listeners,
@@ -31,7 +34,7 @@ pub(crate) async fn serve_https(
         shared.blobs.clone(),
     ));
     let (guard, here) = (shared.guard.clone(), shared.here.clone());
-    let api = beds::router(facility, guard, here, &token, more);
+    let api = beds::router(facility, guard, here, &token, (view_api::routes(), more));
     let fhir = fhir::start(tasks, shared, https, &token).await?;
     let app = shared.health.router().merge(api).merge(fhir);
     let server = tls.server_https()?;

@@ -1,6 +1,7 @@
 //! The node's own tasks: each waits for the stop or a tick, takes a step of a pure core and does its effects.
 mod catalog;
 mod certificates;
+mod commands;
 mod presence;
 mod staleness;
 mod upkeep;
@@ -8,6 +9,7 @@ mod uplink;
 mod watch;
 pub(crate) use catalog::catalog;
 pub(crate) use certificates::certificates;
+pub(crate) use commands::{commands, takes_commands};
 pub(crate) use presence::presence;
 pub(crate) use staleness::staleness;
 pub(crate) use upkeep::upkeep;

@@ -13,13 +13,11 @@ mod intake;
 mod report;
 mod results;
 mod rows;
-mod start;
 
 pub(crate) use dispatch::{Dispatch, Tell};
 pub(crate) use intake::TakesCommands;
 pub(crate) use report::presence;
 pub(crate) use results::{NoAnswer, Results};
-pub(crate) use start::{handlers, spawn};
 
 use commands::Table;
 use modbus::Profiles;

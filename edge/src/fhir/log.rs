@@ -1,7 +1,7 @@
 //! Who read and wrote what of the facility's own FHIR, in its audit log (45 CFR 164.312(b)): a row is durable before the
 //! answer is given. Rows that wait together share a commit of the store. What was given nothing waits for nobody: it is
 //! counted, and a row says how often, once a minute for each program and reason.
-use crate::run::Shared;
+use crate::context::Shared;
 use async_trait::async_trait;
 use federation::audit::{Asked, Decision, Entry};
 use fhir::rest::{Access, AccessLog, Refused, Unwritten, Why};

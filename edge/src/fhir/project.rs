@@ -2,7 +2,7 @@
 //! it into the copy with the place up to which it was read, in one transaction. A kill leaves both or neither; what is
 //! done twice changes nothing. Nothing that comes in waits for it: what is behind is behind, and a gauge says by how much.
 use super::{consented::Consented, log::InLog, resources};
-use crate::{config::DeviceConfig, error::EdgeError, run::Shared};
+use crate::{config::DeviceConfig, context::Shared, error::EdgeError};
 use fhir::{
     sqlite::{PLACE, Projection, SqliteStore, Step},
     store::ResourceStore as _,

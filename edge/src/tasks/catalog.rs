@@ -1,5 +1,5 @@
 //! Which devices there are, for the catalog.
-use crate::{error::EdgeError, run::Shared};
+use crate::{context::Shared, error::EdgeError};
 use federation::models::DeviceModels;
 use messages::{DeviceRecord, DeviceRecords};
 use std::{collections::HashMap, sync::Arc, time::Duration};

@@ -1,7 +1,7 @@
 //! The certificates' files, read again when they change, and the node's next certificate, in time.
 use crate::{
+    context::{Shared, real_time},
     error::EdgeError,
-    run::{Shared, real_time},
 };
 use federation::{link::renew::Renewing, pki::load_signing_key, tls::ReloadingTls};
 use std::{future::Future, sync::Arc};

@@ -1,9 +1,9 @@
 //! Which devices can be reached, for their twins in the region: told when it changes, and every half minute while the link
 //! is up, so that a device of which nothing is heard is never taken to be there.
 use crate::{
+    context::Shared,
     control::{self, Tell},
     error::EdgeError,
-    run::Shared,
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use store::clockguard::Time;

@@ -2,10 +2,10 @@
 use super::set_gauge;
 use crate::{
     alarms::Unstored,
+    context::Shared,
     error::EdgeError,
     freshness::{Change, TICK},
     pipeline::{Publish, alarm_message},
-    run::Shared,
 };
 use broker::Topic;
 use ingest::{Rejected, Stored};

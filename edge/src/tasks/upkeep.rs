@@ -1,6 +1,6 @@
 //! The store's upkeep: readiness, metrics of what waits, what may be shipped now, the time kept, and retention.
 use super::set_gauge;
-use crate::{error::EdgeError, run::Shared};
+use crate::{context::Shared, error::EdgeError};
 use federation::{port::Outbox, standing::set_oldest};
 use node::health::Check;
 use std::{sync::Arc, time::Duration};

@@ -1,8 +1,8 @@
 //! The link to the region, while the leases hold.
 use crate::{
+    context::Shared,
     error::EdgeError,
     lease::{Lease, Subject},
-    run::Shared,
 };
 use federation::link::{LinkState, Uplink, UplinkParts};
 use std::{sync::Arc, time::Duration};

@@ -1,5 +1,5 @@
 //! What a node looks at by itself: [`federation::watch`].
-use crate::{error::EdgeError, run::Shared};
+use crate::{context::Shared, error::EdgeError};
 use federation::watch::Finding;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;

@@ -1,6 +1,10 @@
 //! What takes commands in, and the tasks that hand them on.
-use super::{Control, Dispatch, Results, TakesCommands};
-use crate::{mqtt, run::Shared, tasks};
+use super::presence;
+use crate::{
+    context::Shared,
+    control::{Control, Dispatch, Results, TakesCommands},
+    mqtt,
+};
 use broker::Broker;
 use federation::tls::ReloadingTls;
 use messages::DeviceCommand;
@@ -9,7 +13,7 @@ use std::sync::Arc;
 use store::Handlers;
 
 /// Who takes in which kind of what comes down.
-pub(crate) fn handlers(control: &Arc<Control>, tls: &Arc<ReloadingTls>) -> Handlers {
+pub(crate) fn takes_commands(control: &Arc<Control>, tls: &Arc<ReloadingTls>) -> Handlers {
     Handlers::new().on::<DeviceCommand>(Arc::new(TakesCommands {
         control: control.clone(),
         tls: tls.clone(),
@@ -17,7 +21,7 @@ pub(crate) fn handlers(control: &Arc<Control>, tls: &Arc<ReloadingTls>) -> Handl
 }
 
 /// Shows viewers what is stored, hands commands on, and tells the region which devices can be reached; the ways to Modbus devices.
-pub(crate) fn spawn(tasks: &mut Tasks, shared: &Arc<Shared>, broker: &Broker) -> modbus::Writes {
+pub(crate) fn commands(tasks: &mut Tasks, shared: &Arc<Shared>, broker: &Broker) -> modbus::Writes {
     let writes = modbus::Writes::to(shared.config.devices.iter().map(|device| &device.id));
     broker.answered_by(Arc::new(Results {
         store: shared.store.clone(),
@@ -31,7 +35,7 @@ pub(crate) fn spawn(tasks: &mut Tasks, shared: &Arc<Shared>, broker: &Broker) ->
         writes: writes.clone(),
     };
     tasks.spawn("commands", Kind::Critical, dispatch.run(tasks.stop()));
-    let presence = tasks::presence(shared.clone(), Arc::new(broker.clone()), tasks.stop());
+    let presence = presence(shared.clone(), Arc::new(broker.clone()), tasks.stop());
     tasks.spawn("presence", Kind::Background, presence);
     writes
 }
