@@ -5,15 +5,15 @@
 
 use crate::port::{PortError, PortErrorKind};
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, TransactionBehavior};
-use std::{path::Path, sync::Arc, time::Duration};
+use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+use std::{path::Path, sync::Arc};
 use storage::{
     StoreError, StoreErrorKind,
-    sqlite::{Reopening, in_doubt, keep_statements},
+    migrate::{self, PartError},
+    open::Opening,
+    sqlite::{Reopening, in_doubt},
 };
 
-/// How long a step waits for another connection's lock before it is [`PortErrorKind::Unavailable`].
-const BUSY: Duration = Duration::from_secs(5);
 /// Prepared statements that a connection keeps: all that a node's ledger uses.
 const STATEMENTS: usize = 192;
 
@@ -108,8 +108,7 @@ impl From<DbError> for StoreError {
 
 /// Says as SQLite does that a file is not there, where opening it would make a new one.
 pub(crate) fn check_is_there(path: &Path) -> Result<(), DbError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    Connection::open_with_flags(path, flags)?;
+    storage::copy::open(path)?;
     Ok(())
 }
 
@@ -122,12 +121,11 @@ pub fn open(path: &Path) -> Result<Connection, DbError> {
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
-    let conn = Connection::open(path)?;
-    conn.busy_timeout(BUSY)?;
-    keep_statements(&conn, STATEMENTS)?;
-    conn.pragma_update(None, "journal_mode", "WAL")?;
-    conn.pragma_update(None, "synchronous", "FULL")?;
-    Ok(conn)
+    let opening = Opening {
+        statements: STATEMENTS,
+        ..Opening::default()
+    };
+    opening.open_lasting(path)
 }
 
 /// A database shared by tasks: one transaction at a time, on a thread that may block. After an I/O error the file is
@@ -193,16 +191,7 @@ impl FromSql for Count {
 
 /// The version of the tables of a part; 0 where there are none.
 pub(crate) fn version(conn: &Connection, part: &str) -> Result<u32, DbError> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'federation_schema')";
-    if !conn.prepare_cached(sql)?.query_row([], |row| row.get(0))? {
-        return Ok(0);
-    }
-    let sql = "SELECT version FROM federation_schema WHERE part = ?1";
-    let version: Option<u32> = conn
-        .prepare_cached(sql)?
-        .query_row([part], |row| row.get(0))
-        .optional()?;
-    Ok(version.unwrap_or(0))
+    Ok(migrate::part_version(conn, part)?)
 }
 
 /// Brings the tables of a part to the newest version: `steps[n]` leads from version n to n + 1, in whole or not at all.
@@ -211,43 +200,14 @@ pub(crate) fn migrate(
     part: &'static str,
     steps: &[&str],
 ) -> Result<(), DbError> {
-    let found = version(conn, part)?;
-    let known = u32::try_from(steps.len()).unwrap_or(u32::MAX);
-    if found > known {
-        return Err(DbError::Newer { part, found, known });
-    }
-    if found == known {
-        return Ok(());
-    }
-    conn.execute_batch(
-        "CREATE TABLE IF NOT EXISTS federation_schema (part TEXT PRIMARY KEY, version INTEGER NOT NULL) STRICT",
-    )?;
-    for (version, step) in (1..).zip(steps).skip(found as usize) {
-        conn.execute_batch("SAVEPOINT migration")?;
-        match migrate_one(conn, part, version, step) {
-            Ok(()) => conn.execute_batch("RELEASE migration")?,
-            Err(error) => {
-                conn.execute_batch("ROLLBACK TO migration; RELEASE migration")?;
-                return Err(error);
-            }
-        }
-    }
-    Ok(())
-}
-
-fn migrate_one(
-    conn: &Connection,
-    part: &'static str,
-    version: u32,
-    step: &str,
-) -> Result<(), DbError> {
-    conn.execute_batch(step)?;
-    conn.execute(
-        "INSERT INTO federation_schema (part, version) VALUES (?1, ?2)
-         ON CONFLICT (part) DO UPDATE SET version = excluded.version",
-        (part, version),
-    )?;
-    Ok(())
+    migrate::part(conn, part, steps).map_err(|error| match error {
+        PartError::Sql(source) => DbError::Sql(source),
+        PartError::Newer(found) => DbError::Newer {
+            part,
+            found,
+            known: u32::try_from(steps.len()).unwrap_or(u32::MAX),
+        },
+    })
 }
 
 #[cfg(test)]

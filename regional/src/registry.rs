@@ -4,14 +4,15 @@ use federation::ledger::notes::Note;
 use federation::port::{PortError, PortErrorKind};
 use messages::DeviceRecord;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
-use std::{path::Path, sync::Arc, time::Duration};
-use storage::sqlite::{Reopening, in_doubt};
+use std::{path::Path, sync::Arc};
+use storage::{
+    open::Opening,
+    sqlite::{Reopening, in_doubt},
+};
 use types::{CatalogId, DeviceKind, FacilityId, Label, Timestamp};
 
 /// The schema that this binary writes. It only goes forward.
 const VERSION: i64 = 2;
-/// How long a statement waits for another process's lock.
-const BUSY: Duration = Duration::from_secs(5);
 /// How far ahead of ours a record's time may be, in ms: a day, since a record bears the day of its sender.
 const MAX_AHEAD_MS: i64 = Timestamp::DAY_MS;
 /// Devices on one page.
@@ -250,11 +251,7 @@ impl Registry {
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
-    let connection = Connection::open(path)?;
-    connection.busy_timeout(BUSY)?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    Ok(connection)
+    Opening::default().open_lasting(path)
 }
 
 fn version(connection: &Connection) -> rusqlite::Result<i64> {

@@ -7,6 +7,8 @@ mod error;
 #[cfg(feature = "fault")]
 pub mod fault;
 pub mod file;
+pub mod migrate;
+pub mod open;
 pub mod private;
 pub mod sqlite;
 pub mod thread;

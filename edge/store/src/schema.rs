@@ -1,8 +1,11 @@
 //! The database file: how it is opened, its tables, and what its errors mean. Versions only go forward.
 use super::{StoreError, StoreErrorKind, key::DataKey};
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags};
 use std::{path::PathBuf, time::Duration};
-use storage::sqlite::keep_statements;
+use storage::{
+    migrate,
+    open::{Opening, lasting},
+};
 
 /// The version that this binary writes.
 pub(super) const VERSION: i64 = 21;
@@ -295,13 +298,12 @@ impl File {
         let configure = |connection: &Connection| {
             // Before the first table, or it has no effect.
             connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
-            connection.pragma_update(None, "journal_mode", "WAL")?;
-            connection.pragma_update(None, "synchronous", "FULL")?;
+            lasting(connection)?;
             // The writer writes the log into the database itself, after it has answered its callers.
             connection.pragma_update(None, "wal_autocheckpoint", 0)
         };
         configure(&connection).map_err(StoreError::sqlite("configure the database"))?;
-        migrate(&mut connection)?;
+        make_tables(&mut connection)?;
         checkpoint(&connection, "TRUNCATE")?;
         Ok(connection)
     }
@@ -313,7 +315,7 @@ impl File {
         connection
             .pragma_update(None, "query_only", true)
             .map_err(StoreError::sqlite("configure the database"))?;
-        if check_version(&connection)? < VERSION {
+        if migrate::version(&connection, VERSION)? < VERSION {
             let op = "open the database: its schema is older than this binary; start the node once";
             return Err(StoreError::new(StoreErrorKind::Refused, op));
         }
@@ -328,7 +330,7 @@ impl File {
             connection.pragma_update(None, "wal_autocheckpoint", 0)
         };
         configure().map_err(StoreError::sqlite("configure the database"))?;
-        if check_version(&connection)? < VERSION {
+        if migrate::version(&connection, VERSION)? < VERSION {
             let op = "open the database: its schema is older than this binary; start the node once";
             return Err(StoreError::new(StoreErrorKind::Refused, op));
         }
@@ -342,18 +344,16 @@ impl File {
     }
 
     fn connect(&self, flags: OpenFlags) -> Result<Connection, StoreError> {
-        let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connect = || {
-            let connection = match self.vfs {
-                Some(vfs) => Connection::open_with_flags_and_vfs(&self.path, flags, vfs)?,
-                None => Connection::open_with_flags(&self.path, flags)?,
-            };
-            connection.execute_batch(&first_statements(&self.key))?;
-            connection.busy_timeout(BUSY)?;
-            keep_statements(&connection, STATEMENTS)?;
-            Ok(connection)
+        let opening = Opening {
+            flags,
+            vfs: self.vfs,
+            first: &first_statements(&self.key),
+            busy: BUSY,
+            statements: STATEMENTS,
         };
-        connect().map_err(StoreError::sqlite("open the database"))
+        opening
+            .open(&self.path)
+            .map_err(StoreError::sqlite("open the database"))
     }
 }
 
@@ -379,37 +379,16 @@ pub(super) fn log_pages(connection: &Connection) -> Result<i64, StoreError> {
         .map_err(StoreError::sqlite("look at the log"))
 }
 
-fn check_version(connection: &Connection) -> Result<i64, StoreError> {
-    let version = connection
-        .pragma_query_value(None, "user_version", |row| row.get(0))
-        .map_err(StoreError::sqlite("read the schema version"))?;
-    if version > VERSION {
-        let op = "open the database: its schema is newer than this binary";
-        return Err(StoreError::new(StoreErrorKind::Refused, op));
-    }
-    Ok(version)
-}
-
-fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
+fn make_tables(connection: &mut Connection) -> Result<(), StoreError> {
     federation::audit::schema(connection)?;
     federation::outbox::schema(connection)?;
     federation::inbox::schema(connection)?;
     federation::ledger::notes::schema(connection)?;
     federation::blobs::schema(connection)?;
     federation::gap::schema(connection)?;
-    let version = check_version(connection)?;
-    if version == VERSION {
-        return Ok(());
-    }
-    let mut make = || {
-        let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        for step in STEPS.iter().skip(usize::try_from(version).unwrap_or(0)) {
-            tx.execute_batch(step)?;
-        }
-        tx.pragma_update(None, "user_version", VERSION)?;
-        tx.commit()
-    };
-    make().map_err(StoreError::sqlite("make the tables"))
+    migrate::file(connection, VERSION, |tx, found| {
+        migrate::forward(tx, found, &STEPS)
+    })
 }
 
 /// Makes the tables as the first version did, for tests of the way forward.

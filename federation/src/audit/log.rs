@@ -8,6 +8,7 @@ use crate::{
 use ed25519_dalek::VerifyingKey;
 use rusqlite::{Connection, OpenFlags};
 use std::path::Path;
+use storage::open::Opening;
 
 /// An audit log, read-only.
 pub struct Log {
@@ -22,10 +23,11 @@ impl Log {
     /// # Errors
     /// [`DbError`] when there is no such file, or it is no database.
     pub fn open(path: &Path) -> Result<Self, DbError> {
-        Self::of(Connection::open_with_flags(
-            path,
-            OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-        )?)
+        let opening = Opening {
+            flags: OpenFlags::SQLITE_OPEN_READ_ONLY,
+            ..Opening::default()
+        };
+        Self::of(opening.open(path)?)
     }
 
     /// The log in a database that is open already. What is listed from here on is of this instant. It is read in short

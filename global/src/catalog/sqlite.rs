@@ -5,15 +5,15 @@ use super::{
 };
 use async_trait::async_trait;
 use rusqlite::{Connection, ErrorCode, Row, named_params, params};
-use std::{path::Path, sync::Arc, time::Duration};
-use storage::sqlite::{Reopening, in_doubt};
+use std::{path::Path, sync::Arc};
+use storage::{
+    open::Opening,
+    sqlite::{Reopening, in_doubt},
+};
 use types::{CatalogId, Timestamp};
 
 /// The version of the tables below, in `PRAGMA user_version`. It only goes forward.
 const SCHEMA_VERSION: i64 = 3;
-
-/// How long a statement waits for another process's lock.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 const SCHEMA: &str = "
 CREATE TABLE device (
@@ -163,11 +163,7 @@ impl Failed {
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
-    let connection = Connection::open(path)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    Ok(connection)
+    Opening::default().open_lasting(path)
 }
 
 fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
