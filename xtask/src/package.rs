@@ -4,6 +4,7 @@
 //! The same commit gives the same bytes: the binary knows no path of the machine that built it, and files are as old as
 //! the commit, or as `SOURCE_DATE_EPOCH` says (reproducible-builds.org/specs/source-date-epoch).
 mod check;
+mod container;
 
 pub use check::check;
 

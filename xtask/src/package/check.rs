@@ -1,7 +1,7 @@
 //! What is checked of the package and its unit: two packages of one binary are the same bytes, what is unpacked into an
 //! empty root is what it says, nothing in it is open to other users, and the unit leaves a node as little as
 //! docs/operations.md says. The binary in it is a stand-in: that one is built and tried elsewhere.
-use super::{FILES, pack};
+use super::{FILES, container::container, pack};
 use crate::{
     place::Places,
     run::{on_path, silent},
@@ -25,7 +25,12 @@ pub fn check(places: &Places) -> Vec<(&'static str, Option<Result<()>>)> {
     let has = |program: &str| on_path(program).is_some();
     let packed = has("dpkg-deb").then(|| packages(places));
     let scored = has("systemd-analyze").then(|| exposure(places));
-    vec![("package", packed), ("unit", scored)]
+    let contained = Some(container(places));
+    vec![
+        ("package", packed),
+        ("unit", scored),
+        ("container", contained),
+    ]
 }
 
 fn packages(places: &Places) -> Result<()> {
