@@ -5,7 +5,7 @@ use super::access::{Asker, Intent};
 use super::finding;
 use super::routes::in_url;
 use super::validating::resource_in;
-use super::writing::{self, Request, check_id, drawn, expected, id_in};
+use super::writing::{self, Request, drawn, expected, id_in, new_id};
 use super::{Answer, FhirApi, Interaction, Pairs, Reader, check_format, outcome::Failure};
 use crate::query::{self, Filter, Handling};
 use crate::store::{
@@ -219,11 +219,12 @@ async fn update_what_is_found(
                 Some(own) if own != stored.id.as_str() => return Err(Failure::another_id()),
                 _ => (stored.id.clone(), Some(stored.id)),
             },
-            Matching::None => (new_id(api, kind, &text).await?, None),
+            Matching::None => (new_id(&asker.sight, api, kind, &text).await?, None),
         };
         let expect = match (&found, asked) {
             (None, Expect::Anything) => Expect::Absent,
-            (_, asked) => asker.check_current(api, kind, &id, asked).await?,
+            (None, asked) => asked,
+            (Some(_), asked) => asker.check_current(api, kind, &id, asked).await?,
         };
         let draft = asker.draft(api, kind, id, &text)?;
         note(api, asker, &kind, draft.id(), Some(&draft)).await?;
@@ -242,18 +243,6 @@ async fn update_what_is_found(
         }
     }
     Err(Failure::contended())
-}
-
-/// The id of a resource that is new: its own, where a client may choose it, or one that is drawn.
-async fn new_id(api: &FhirApi, kind: ResourceType, text: &str) -> Result<FhirId, Failure> {
-    match id_in(text) {
-        None => drawn((api.draw)()).ok_or_else(Failure::undrawn),
-        Some(own) => {
-            let id: FhirId = own.parse().map_err(|_| Failure::id_not_taken())?;
-            check_id(api, kind, &id).await?;
-            Ok(id)
-        }
-    }
 }
 
 pub async fn delete(

@@ -147,7 +147,9 @@ impl Asker {
         }
     }
 
-    /// Refuses to change what the token does not cover. What was looked at is then what is expected.
+    /// Refuses to change what the token does not cover. What was looked at is then what is expected. Who does not see
+    /// everything of the type is told the same where something is hidden and where nothing is: it does not create under an
+    /// id of its choice, since an answer to that would tell which ids are taken.
     pub(super) async fn check_current(
         &self,
         api: &FhirApi,
@@ -155,28 +157,15 @@ impl Asker {
         id: &FhirId,
         expect: Expect,
     ) -> Result<Expect, Failure> {
-        expected(&self.sight, api, kind, id, expect).await
+        if self.sight == Sight::Everything {
+            return Ok(expect);
+        }
+        let stored = api.store.read(kind, id).await?;
+        let shown = stored.filter(|stored| self.sight.shows(stored));
+        let current = Expect::Version(shown.ok_or_else(Failure::not_found)?.version);
+        Ok(match expect {
+            Expect::Anything => current,
+            asked => asked,
+        })
     }
-}
-
-/// See [`Asker::check_current`].
-pub async fn expected(
-    sight: &Sight,
-    api: &FhirApi,
-    kind: ResourceType,
-    id: &FhirId,
-    expect: Expect,
-) -> Result<Expect, Failure> {
-    if *sight == Sight::Everything {
-        return Ok(expect);
-    }
-    let current = match api.store.read(kind, id).await? {
-        None => Expect::Absent,
-        Some(stored) if sight.shows(&stored) => Expect::Version(stored.version),
-        Some(_) => return Err(Failure::not_found()),
-    };
-    Ok(match expect {
-        Expect::Anything => current,
-        asked => asked,
-    })
 }

@@ -240,6 +240,104 @@ async fn nothing_is_written_that_a_scope_does_not_find() {
     }
 }
 
+type Write = (Method, String, Vec<(&'static str, &'static str)>, Value);
+
+/// Writes at an id, each by itself and in a transaction: method, path, headers and body.
+fn writes_at(reference: &str, body: &Value) -> Vec<Write> {
+    let kind = reference.split('/').next().unwrap();
+    let (path, body) = (format!("/fhir/{reference}"), of(reference, body));
+    let none = format!(
+        "{kind}?identifier=urn:ietf:rfc:3986%7Curn:uuid:{}",
+        UNUSED[0]
+    );
+    let patch = json!([{"op": "replace", "path": "/status", "value": "final"}]);
+    let json_patch = vec![("content-type", "application/json-patch+json")];
+    let mut conditioned = entry("PUT", reference, &body);
+    conditioned["entry"][0]["request"]["ifNoneMatch"] = "*".into();
+    let nothing = Value::Null;
+    let bundle = |body| (Method::POST, "/fhir".to_owned(), Vec::new(), body);
+    vec![
+        (Method::PUT, path.clone(), vec![], body.clone()),
+        (
+            Method::PUT,
+            path.clone(),
+            vec![("if-none-match", "*")],
+            body.clone(),
+        ),
+        (
+            Method::PUT,
+            path.clone(),
+            vec![("if-match", "W/\"1\"")],
+            body.clone(),
+        ),
+        (
+            Method::PUT,
+            path.clone(),
+            vec![],
+            json!({"resourceType": kind, "id": id_of(reference)}),
+        ),
+        (Method::PUT, format!("/fhir/{none}"), vec![], body.clone()),
+        (Method::PATCH, path.clone(), json_patch, patch),
+        (Method::DELETE, path.clone(), vec![], nothing.clone()),
+        (
+            Method::DELETE,
+            path,
+            vec![("if-match", "W/\"1\"")],
+            nothing.clone(),
+        ),
+        bundle(entry("PUT", reference, &body)),
+        bundle(conditioned),
+        bundle(entry("PUT", &none, &body)),
+        bundle(entry("DELETE", reference, &nothing)),
+    ]
+}
+
+/// Ids under which nothing is: of a client's choice, and as the mesh draws them.
+const UNUSED: [&str; 2] = [
+    "0b8f6a44-5d1c-4c7e-9f2e-0d9a3c1b7e55",
+    "0123456789abcdef0123456789abcdef",
+];
+
+#[tokio::test]
+async fn what_is_written_under_a_hidden_id_is_answered_as_under_one_that_nothing_has() {
+    let api = fixture().await;
+    let (_, _, hidden) = data(&api).await;
+    let reading = fixture::observation(1);
+    let delivered = format!("Observation/{}", reading.id());
+    let token = token(&format!("Condition?code={COVERED};Observation?code=none"));
+    let condition = finding(2003, None);
+    let observation: Value = serde_json::from_str(reading.json()).unwrap();
+    for (taken, unused, body) in [
+        (&hidden, UNUSED[0], &condition),
+        (&delivered, UNUSED[1], &observation),
+    ] {
+        let kind = taken.split('/').next().unwrap();
+        let free = format!("{kind}/{unused}");
+        let pairs = writes_at(taken, body)
+            .into_iter()
+            .zip(writes_at(&free, body));
+        for ((method, path, headers, body), (_, other, _, same)) in pairs {
+            let name = format!("{method} {path} {headers:?} {body}");
+            let found = api
+                .send_as(&token, method.clone(), &path, &headers, &body)
+                .await;
+            let none = api.send_as(&token, method, &other, &headers, &same).await;
+            assert!(found.status.is_client_error(), "{name}: {}", found.text);
+            assert_eq!(
+                found.status, none.status,
+                "{name}: {} {}",
+                found.text, none.text
+            );
+            let told = found.text.replace(id_of(taken), unused);
+            assert_eq!(told, none.text, "{name}");
+        }
+        let own = api.get(&format!("/fhir/{taken}")).await;
+        assert_eq!(own.headers[header::ETAG], "W/\"1\"", "{taken}");
+        let free = api.get(&format!("/fhir/{free}")).await;
+        assert_eq!(free.status, StatusCode::NOT_FOUND, "{}", free.text);
+    }
+}
+
 #[tokio::test]
 async fn no_way_leads_to_readings_that_a_scope_does_not_find() {
     let api = fixture().await;

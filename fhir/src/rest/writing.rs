@@ -4,7 +4,7 @@ use super::routes::InBody;
 use super::validating::resource_in;
 use super::{
     FhirApi, InUrl, access::Asker, access::Intent, check_format, http_date, json, negotiation,
-    negotiation::Return, outcome, outcome::Failure, reading::instants,
+    negotiation::Return, outcome, outcome::Failure, reading::instants, sight::Sight,
 };
 use crate::json::Json;
 use crate::store::{
@@ -105,7 +105,7 @@ pub async fn update(
         if id_in(&text).as_deref() != Some(id.as_str()) {
             return Err(Failure::another_id());
         }
-        check_id(api, kind, &id).await?;
+        check_id(&asker.sight, api, kind, &id).await?;
         let expect = asker.check_current(api, kind, &id, expect).await?;
         let draft = asker.draft(api, kind, id, &text)?;
         Ok((intent_of(&draft), draft).with(expect))
@@ -152,15 +152,43 @@ pub async fn delete(
     asker.write(api, intent, commit).await
 }
 
-/// Refuses an id that a client may not choose. What there is under such an id a facility delivered.
-pub async fn check_id(api: &FhirApi, kind: ResourceType, id: &FhirId) -> Result<(), Failure> {
+/// Refuses an id that a client may not choose. What there is under such an id a facility delivered; who does not see it
+/// is not told.
+pub async fn check_id(
+    sight: &Sight,
+    api: &FhirApi,
+    kind: ResourceType,
+    id: &FhirId,
+) -> Result<(), Failure> {
     if (api.holding)().takes_id(id.as_str()) {
         return Ok(());
     }
-    Err(match api.store.read(kind, id).await? {
+    let stored = api.store.read(kind, id).await?;
+    Err(match stored.filter(|stored| sight.shows(stored)) {
         Some(_) => Failure::unmet(Unmet::Delivered),
         None => Failure::id_not_taken(),
     })
+}
+
+/// The id of a resource that is new: its own, where this client may choose it ([`Asker::check_current`] says why some
+/// may not), or one that is drawn.
+pub async fn new_id(
+    sight: &Sight,
+    api: &FhirApi,
+    kind: ResourceType,
+    text: &str,
+) -> Result<FhirId, Failure> {
+    match id_in(text) {
+        None => drawn((api.draw)()).ok_or_else(Failure::undrawn),
+        Some(own) => {
+            let id: FhirId = own.parse().map_err(|_| Failure::id_not_taken())?;
+            check_id(sight, api, kind, &id).await?;
+            match sight {
+                Sight::Everything => Ok(id),
+                Sight::Only(_) => Err(Failure::not_found()),
+            }
+        }
+    }
 }
 
 pub fn draft(api: &FhirApi, kind: ResourceType, id: FhirId, text: &str) -> Result<Draft, Failure> {

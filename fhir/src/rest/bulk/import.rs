@@ -4,7 +4,7 @@
 //! same content under the same ids, each once in a turn, and what is there already makes no new version.
 use super::super::{
     FhirApi, Interaction, Reader, access::Access, access::Unwritten, offered, outcome::Failure,
-    routes::MAX_RESOURCE_BYTES, sight, sight::Sight, writing,
+    routes::MAX_RESOURCE_BYTES, sight::Sight, writing,
 };
 use super::record::{self, Asked, Done, List, Written};
 use super::{Job, Limits, Trouble, files};
@@ -180,12 +180,30 @@ async fn judged(
     let sight = sight.ok_or_else(Failure::nothing_to_search)?;
     let id: Option<FhirId> = id.and_then(|id| id.parse().ok());
     let id = id.ok_or_else(|| Failure::no_resource("an id is expected, as in a PUT"))?;
-    writing::check_id(api, kind, &id).await?;
-    let expect = sight::expected(&sight, api, kind, &id, Expect::Anything).await?;
+    writing::check_id(&sight, api, kind, &id).await?;
+    let expect = expected(&sight, api, kind, &id).await?;
     let draft = writing::draft(api, kind, id, &text)?;
     match sight.holds(draft.kind(), draft.id(), draft.rows()) {
         true => Ok((draft, expect)),
         false => Err(Failure::beyond_scope()),
+    }
+}
+
+/// What is there now under the id of a line. An operator chooses ids also where their token does not cover everything of the
+/// type; what it does not cover they do not change.
+async fn expected(
+    sight: &Sight,
+    api: &FhirApi,
+    kind: ResourceType,
+    id: &FhirId,
+) -> Result<Expect, Failure> {
+    if *sight == Sight::Everything {
+        return Ok(Expect::Anything);
+    }
+    match api.store.read(kind, id).await? {
+        None => Ok(Expect::Absent),
+        Some(stored) if sight.shows(&stored) => Ok(Expect::Version(stored.version)),
+        Some(_) => Err(Failure::not_found()),
     }
 }
 

@@ -5,7 +5,7 @@ use super::super::conditional::{self, Condition, IF_NONE_EXIST, Matching};
 use super::super::outcome::Failure;
 use super::super::patching::Patch;
 use super::super::transacting::own_headers;
-use super::super::writing::{self, check_id, drawn};
+use super::super::writing::{self, check_id, drawn, new_id};
 use super::super::{FhirApi, Interaction, Reader, reading, routes};
 use crate::store::{Change, Draft, Expect, FhirId, Guard, ResourceType, Stored, Unmet};
 use axum::http::{HeaderMap, Method};
@@ -111,7 +111,7 @@ pub async fn writing_of(
             if writing::id_in(text).as_deref() != Some(writes.id.as_str()) {
                 return Err(Failure::another_id());
             }
-            check_id(api, kind, &writes.id).await?;
+            check_id(&writes.asker.sight, api, kind, &writes.id).await?;
         }
     }
     let pairs = match own.get(IF_NONE_EXIST) {
@@ -155,10 +155,8 @@ async fn conditioned(
             return Err(Failure::not_found());
         }
         (Matching::None, Interaction::Update) => {
-            if let Some(own) = own {
-                writes.id = own.parse().map_err(|_| Failure::id_not_taken())?;
-                check_id(api, writes.kind, &writes.id).await?;
-            }
+            let text = writes.resource.as_deref().unwrap_or_default();
+            writes.id = new_id(&writes.asker.sight, api, writes.kind, text).await?;
             if writes.expect == Expect::Anything {
                 writes.expect = Expect::Absent;
             }
