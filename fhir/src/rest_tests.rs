@@ -154,6 +154,7 @@ fn api_over(
         bulk,
         subscriptions: Some(Subscriptions {
             hook: Arc::new(subscribing_tests::Endpoints::default()),
+            numbering: Arc::new(|| "first".into()),
         }),
     }
 }

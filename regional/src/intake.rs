@@ -4,6 +4,7 @@ use crate::again::is_same_reading;
 #[cfg(not(medmesh_unguarded))]
 use crate::decode::decode;
 use crate::decode::{Decoded, Fault};
+use crate::numbering::Numbering;
 use crate::registry::{Device, Registry};
 use crate::server::TrueTimes;
 #[cfg(medmesh_unguarded)]
@@ -45,6 +46,8 @@ pub struct Intake {
     pub models: DeviceModels,
     /// Whether the region may say when it stores something. What it may not say it does not keep with resources.
     pub true_times: TrueTimes,
+    /// Which numbering the events of subscriptions have.
+    pub numbering: Numbering,
 }
 
 /// A parcel of readings on its way into the store.
@@ -109,11 +112,14 @@ impl Intake {
     pub async fn compare_store(&self) -> Result<(), PortError> {
         match self.ledger.compare_mark(|| self.mark()).await? {
             Marked::Agrees => Ok(()),
-            Marked::PutBack { .. } => Err(PortError {
-                kind: PortErrorKind::Unavailable,
-                op: "compare the store with the ledger",
-                source: None,
-            }),
+            Marked::PutBack { .. } => {
+                self.numbering.begin_anew((self.draw)())?;
+                Err(PortError {
+                    kind: PortErrorKind::Unavailable,
+                    op: "compare the store with the ledger",
+                    source: None,
+                })
+            }
         }
     }
 

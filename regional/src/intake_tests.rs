@@ -37,6 +37,7 @@ pub fn intake(dir: &TempDir) -> Intake {
         draw: rand::random,
         models: DeviceModels::new(["XY-MD02".parse().unwrap()], []),
         true_times: Arc::new(|| false),
+        numbering: Numbering::open(dir.path()).unwrap(),
     }
 }
 
@@ -195,6 +196,12 @@ async fn found_behind(second: Parcel, verdict: Verdict) {
     );
     let refused = restored.compare_store().await.unwrap_err();
     assert_eq!(refused.kind, PortErrorKind::Unavailable);
+    // What events are numbered by is told apart from what it was, from now on.
+    let word = restored.numbering.word();
+    assert_ne!(word, before.numbering.word());
+    assert_eq!(intake(&dir).numbering.word(), word);
+    assert!(restored.compare_store().await.is_ok());
+    assert_eq!(restored.numbering.word(), word);
 }
 
 #[tokio::test]

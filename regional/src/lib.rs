@@ -22,6 +22,7 @@ mod hooks;
 pub mod intake;
 pub mod learning;
 mod lists;
+pub mod numbering;
 mod reads;
 pub mod reship;
 mod served;

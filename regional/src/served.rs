@@ -1,7 +1,7 @@
 //! The FHIR API of the region over its store: by whose tokens, with which log, and what may be held here.
 use crate::{
-    api::Bearer, config::RegionalConfig, error::RegionalError, hooks::Hooks, reads::Reads,
-    server::TrueTimes,
+    api::Bearer, config::RegionalConfig, error::RegionalError, hooks::Hooks, numbering::Numbering,
+    reads::Reads, server::TrueTimes,
 };
 use axum::{http::header, response::Response};
 use federation::tls::TimeSource;
@@ -24,13 +24,14 @@ use types::Timestamp;
 /// # Errors
 /// When what notifications go to cannot be used.
 pub fn fhir_api(
-    (config, tokens, bearer): (&RegionalConfig, &TokenServer, Bearer),
+    (config, tokens, bearer, numbering): (&RegionalConfig, &TokenServer, Bearer, &Numbering),
     (store, bulk): (&Arc<dyn ResourceStore>, Arc<Bulk>),
     log: Reads,
     (now, true_times): (TimeSource, &TrueTimes),
     secret: &[u8],
 ) -> Result<FhirApi, RegionalError> {
     let hooks = Hooks::open(&config.subscriptions).map_err(RegionalError::Subscriptions)?;
+    let numbering = numbering.clone();
     let (token_url, at) = (tokens.token_url().to_owned(), now.clone());
     let origin = token_url.trim_end_matches(node::token::TOKEN_PATH);
     Ok(FhirApi {
@@ -50,6 +51,7 @@ pub fn fhir_api(
         bulk: Some(bulk),
         subscriptions: Some(Subscriptions {
             hook: Arc::new(hooks),
+            numbering: Arc::new(move || numbering.word()),
         }),
     })
 }

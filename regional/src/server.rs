@@ -8,6 +8,7 @@ use crate::{
     error::RegionalError,
     intake::Intake,
     learning::{Learning, TakesAnswers, TakesEnds, TakesRounds},
+    numbering::Numbering,
     reads::{Keeping, reads},
     registry::Registry,
     reship, served, witness,
@@ -95,8 +96,9 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
     let health = Health::new();
     let (log, keeping) = reads(here.clone(), now.clone(), health.optional("reads"));
     let (bearer, choices) = choices::open(&config, &tokens, &ledger).await?;
+    let numbering = Numbering::open(&config.data_dir).map_err(RegionalError::DataDir)?;
     let api = served::fhir_api(
-        (&config, &tokens, bearer),
+        (&config, &tokens, bearer, &numbering),
         (&store, served::open_bulk(&config)?),
         log,
         (now.clone(), &true_times),
@@ -116,6 +118,7 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
         draw: rand::random,
         models: DeviceModels::load(config.device_models.as_ref())?,
         true_times,
+        numbering,
     };
     let (tap, intake) = (Tap::from_env(config.local_mesh)?, compared(intake).await);
     let handlers = control::takes(intake.handlers(), &control, &registry)

@@ -13,6 +13,7 @@ use federation::{
     pki::load_signing_key,
     restored,
 };
+use regional::numbering::Numbering;
 use std::{
     fs::{self, File},
     io::BufReader,
@@ -169,6 +170,9 @@ fn mark(stage: &Stage, now: Timestamp) -> Result<()> {
         None => {
             let mut tables = federation::db::open(&database)?;
             restored::mark(&mut tables, &node.here, &signer, now)?;
+            if matches!(node.here, Place::Regional { .. }) {
+                Numbering::open(&node.data_dir)?.begin_anew(rand::random())?;
+            }
         }
     }
     Ok(())

@@ -82,6 +82,8 @@ pub trait Hook: Send + Sync + 'static {
 pub struct Subscriptions {
     /// How notifications leave.
     pub hook: Arc<dyn Hook>,
+    /// A word that is another one once numbers of events may be given again, since the store was put back.
+    pub numbering: Arc<dyn Fn() -> String + Send + Sync>,
 }
 
 /// The type.
@@ -109,7 +111,7 @@ impl Asker {
     /// A Subscription with what it watches: of types that the client may search, and an endpoint that is allowed.
     fn subscribe(&self, api: &FhirApi, draft: Draft) -> Result<Draft, Failure> {
         let of = api.subscriptions.as_ref();
-        let Subscriptions { hook } = of.ok_or_else(Failure::no_subscriptions)?;
+        let Subscriptions { hook, .. } = of.ok_or_else(Failure::no_subscriptions)?;
         let json = draft.json().to_owned();
         let tree = Json::parse(&json).map_err(|error| Failure::no_resource(&error.to_string()))?;
         let read = Spec::read(&tree, &self.reader.0, &api.base, (api.now)());

@@ -117,7 +117,10 @@ fn server(
     (hook, now, rights): (Arc<Endpoints>, Arc<AtomicI64>, Arc<Registered>),
 ) -> (Router, Sender) {
     let mut api = api_over(store, false, log, None);
-    api.subscriptions = Some(Subscriptions { hook });
+    api.subscriptions = Some(Subscriptions {
+        hook,
+        numbering: Arc::new(|| "another".into()),
+    });
     api.authorize = Arc::new(Clients(rights));
     api.now = Arc::new(move || Timestamp(now.load(Ordering::Relaxed)));
     let sender = api.sender().unwrap();
@@ -245,6 +248,7 @@ async fn a_subscription_begins_with_a_handshake_and_is_told_of_what_it_asks_for(
     );
     assert_eq!(parameter(bundle, "topic"), CHANGED);
     assert_eq!(parameter(bundle, "eventsSinceSubscriptionStart"), "1");
+    assert_eq!(parameter(bundle, "numbering"), "another");
     let read = world.base.get(&format!("/fhir/{id}")).await.json();
     assert_eq!(bundle["entry"][1]["resource"], read, "as it would be read");
     assert_eq!(bundle["entry"][1]["request"]["method"], "POST");

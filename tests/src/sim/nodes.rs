@@ -237,6 +237,7 @@ impl Opening<'_> {
                     draw: self.hand.draws(),
                     models: DeviceModels::default(),
                     true_times: Arc::new(|| false),
+                    numbering: regional::numbering::Numbering::open(self.dir)?,
                 };
                 // A store that is behind its ledger is noted; what it lacks is asked for when senders meet it.
                 let _noted = intake.compare_store().await;

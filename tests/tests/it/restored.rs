@@ -129,6 +129,13 @@ async fn put_back(mesh: Mesh, node: &str, backups: &Path) -> Result<Mesh> {
         .args(secretly)
         .output()?;
     ensure!(put.status.success(), "{put:?}");
+    if node == REGION {
+        let word = fs::read_to_string(data.join("numbering"));
+        ensure!(
+            word.is_ok_and(|word| word.len() == 32),
+            "events are numbered as they were"
+        );
+    }
     let mesh = Mesh::up(&dir, &ARGS).await?;
     flows(&mesh, node).await?;
     let rows = mesh.listed(node, ["audit", "list"])?;

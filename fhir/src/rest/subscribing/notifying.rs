@@ -233,6 +233,9 @@ pub fn parameters(
         json!({"name": "type", "valueCode": sort}),
         json!({"name": "eventsSinceSubscriptionStart", "valueString": standing.number.to_string()}),
     ];
+    if let Some(subscriptions) = &api.subscriptions {
+        list.push(json!({"name": "numbering", "valueString": (subscriptions.numbering)()}));
+    }
     if let Some(reason) = reason {
         list.push(json!({"name": "error", "valueCodeableConcept": {"text": reason}}));
     }
