@@ -14,6 +14,7 @@ mod withdrawing;
 mod writing;
 
 use crate::store::ResourceStore;
+use crate::subscription::MAX_PENDING_EVENTS;
 pub use adversary::Redelivering;
 use async_trait::async_trait;
 use std::{future::Future, pin::Pin, sync::Arc};
@@ -22,7 +23,12 @@ use std::{future::Future, pin::Pin, sync::Arc};
 #[async_trait]
 pub trait Engine: Send + Sync {
     /// Opens it. Every call is a store of its own over the same database.
-    async fn open(&self) -> Arc<dyn ResourceStore>;
+    async fn open(&self) -> Arc<dyn ResourceStore> {
+        self.open_bounded(MAX_PENDING_EVENTS).await
+    }
+
+    /// The same with another bound of events that wait.
+    async fn open_bounded(&self, most_pending: u64) -> Arc<dyn ResourceStore>;
 }
 
 /// One promise.
@@ -75,6 +81,7 @@ pub const CASES: &[Case] = cases![
     paging::commits_are_listed_in_their_order,
     clients::what_a_client_writes_is_read_back_and_every_version_stays,
     clients::a_transaction_is_done_as_a_whole_or_not_at_all,
+    clients::of_many_at_once_each_is_done_as_if_alone_and_one_that_cannot_be_costs_no_other,
     clients::of_clients_that_expect_the_same_one_has_its_way,
     clients::what_a_facility_delivered_is_no_clients_to_change,
     clients::the_history_shows_every_version_once_in_either_order,
@@ -90,5 +97,6 @@ pub const CASES: &[Case] = cases![
     telling::every_change_that_is_watched_has_its_event_and_what_was_not_done_has_none,
     telling::readings_that_are_delivered_have_their_events_and_foreign_deliveries_none,
     telling::what_was_taken_stays_so_and_a_deleted_subscription_leaves_nothing,
+    telling::where_more_events_wait_than_may_a_subscription_is_watched_no_longer,
     telling::there_are_so_many_subscriptions_and_one_more_is_not_taken,
 ];

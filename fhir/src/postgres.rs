@@ -1,7 +1,7 @@
 //! The production engine: PostgreSQL (15 and later), multi-row writes, pipelined statements.
 //!
-//! Writers of one database take turns by the lock on the row of `head`; it also numbers the commits. How the engine is
-//! reached, and what it must promise, is in [`connect`].
+//! Writers of one database take turns by the lock on the row of `head`; it also numbers the commits. What clients write is
+//! done by one writer, many in one commit ([`writer`]). How the engine is reached, and what it must promise, is in [`connect`].
 mod connect;
 mod database;
 mod events;
@@ -9,6 +9,7 @@ mod examine;
 mod general;
 mod query;
 mod write;
+mod writer;
 
 use crate::query::sql::{Dialect, TABLES};
 use crate::search::Query;
@@ -17,15 +18,17 @@ use crate::store::{
     HistoryQuery, Kind, Measure, Page, ResourceStore, ResourceType, StoreError, Stored, Transacted,
     Transaction, check_changes, check_size,
 };
-use crate::subscription::EventStore;
+use crate::subscription::{EventStore, MAX_PENDING_EVENTS};
 use async_trait::async_trait;
 pub use connect::{UrlProblem, check_url};
 pub use database::create_database;
 use deadpool_postgres::{HookError, Object, Pool, PoolError};
 pub use examine::{Report, examine};
+use std::sync::Arc;
 use tokio::sync::watch;
 use tokio_postgres::{Row, error::SqlState};
 use types::Timestamp;
+use writer::Writer;
 
 /// The schema that this binary writes. It only goes forward.
 pub const SCHEMA_VERSION: i64 = 6;
@@ -81,7 +84,9 @@ UPDATE head SET version = 5;
 /// FHIR resources in one PostgreSQL schema: the first of the connection's `search_path`.
 pub struct PostgresStore {
     pool: Pool,
-    watches: events::Cache,
+    watches: Arc<events::Cache>,
+    /// Does what clients write.
+    writer: Writer,
     /// Changes with events that were written.
     noted: watch::Sender<u64>,
 }
@@ -94,11 +99,27 @@ impl PostgresStore {
     /// [`Kind::Refused`] for a connection string that is refused ([`UrlProblem`]), a server that does not flush its
     /// commits, or a schema that is newer than this binary; otherwise by what the engine says.
     pub async fn open(url: &str, authority_pem: Option<&[u8]>) -> Result<Self, StoreError> {
-        let pool = connect::pool(url, authority_pem)?;
+        Self::open_bounded(url, authority_pem, MAX_PENDING_EVENTS).await
+    }
+
+    /// The same with another bound of events that wait ([`EventStore::most_pending`]).
+    ///
+    /// # Errors
+    /// As [`PostgresStore::open`].
+    pub async fn open_bounded(
+        url: &str,
+        authority_pem: Option<&[u8]>,
+        most_pending: u64,
+    ) -> Result<Self, StoreError> {
+        let pool = connect::pool(url, authority_pem, connect::CONNECTIONS)?;
+        let watches = Arc::new(events::Cache::new(most_pending));
+        let noted = watch::Sender::new(0);
+        let own = connect::pool(url, authority_pem, 1)?;
         let store = Self {
             pool,
-            watches: events::Cache::default(),
-            noted: watch::Sender::new(0),
+            writer: Writer::start(own, Arc::clone(&watches), noted.clone())?,
+            watches,
+            noted,
         };
         store.migrate().await?;
         Ok(store)
@@ -165,6 +186,16 @@ impl PostgresStore {
         Ok(())
     }
 
+    /// What a statement that finds one row, and is asked often, finds.
+    async fn the_row(&self, op: &'static str, statement: &str) -> Result<Row, StoreError> {
+        let client = self.client(op).await?;
+        let asked = async {
+            let statement = client.prepare_cached(statement).await?;
+            client.query_one(&statement, &[]).await
+        };
+        asked.await.map_err(|error| failed(op, &error))
+    }
+
     async fn client(&self, op: &'static str) -> Result<Object, StoreError> {
         self.pool.get().await.map_err(|error| not_had(op, &error))
     }
@@ -209,6 +240,7 @@ const VERSION: &str = "SELECT type, id, version, updated, body, source, seq FROM
      UNION ALL SELECT type, id, version, updated, body, \
      (SELECT source FROM resource WHERE type = $1 AND id = $2), seq FROM history \
      WHERE type = $1 AND id = $2 AND version = $3";
+const HEAD: &str = "SELECT seq, updated FROM head";
 const COUNTS: &str = "SELECT observations, patients, devices FROM head";
 
 /// Reads the columns type, id, version, updated, body, source, seq.
@@ -245,7 +277,7 @@ impl ResourceStore for PostgresStore {
         let mut client = self.client("apply").await?;
         let applied = write::apply(&mut client, &deliveries, now, &self.watches).await;
         let (applied, events) = applied.map_err(|error| failed("apply", &error))?;
-        self.tell(events);
+        events::tell(&self.noted, events);
         Ok(applied)
     }
 
@@ -303,11 +335,11 @@ impl ResourceStore for PostgresStore {
 
     async fn transact(&self, transaction: Transaction) -> Result<Transacted, StoreError> {
         check_changes(&transaction)?;
-        let mut client = self.client("transact").await?;
-        let done = general::transact(&mut client, &transaction, &self.watches).await;
-        let (transacted, events) = done.map_err(|error| failed("transact", &error))?;
-        self.tell(events);
-        Ok(transacted)
+        self.writer.transact(transaction).await
+    }
+
+    async fn ended(&self) {
+        self.writer.ended().await;
     }
 
     async fn find(&self, find: &Find) -> Result<FindPage, StoreError> {
@@ -334,26 +366,18 @@ impl ResourceStore for PostgresStore {
     }
 
     async fn counts(&self) -> Result<Counts, StoreError> {
-        let client = self.client("counts").await?;
-        let row = client
-            .query_one(COUNTS, &[])
-            .await
-            .map_err(|error| failed("counts", &error))?;
+        let row = self.the_row("counts", COUNTS).await?;
         Ok(Counts([0, 1, 2].map(|column| {
             u64::try_from(row.get::<_, i64>(column)).unwrap_or(0)
         })))
     }
 
     async fn head(&self) -> Result<i64, StoreError> {
-        let client = self.client("head").await?;
-        let row = client.query_one("SELECT seq FROM head", &[]).await;
-        Ok(row.map_err(|error| failed("head", &error))?.get(0))
+        Ok(self.the_row("head", HEAD).await?.get(0))
     }
 
     async fn last(&self) -> Result<(i64, Timestamp), StoreError> {
-        let client = self.client("last").await?;
-        let row = client.query_one("SELECT seq, updated FROM head", &[]).await;
-        let row = row.map_err(|error| failed("last", &error))?;
+        let row = self.the_row("last", HEAD).await?;
         Ok((row.get(0), Timestamp(row.get(1))))
     }
 

@@ -16,7 +16,7 @@ use crate::store::{
     HistoryQuery, Kind, Measure, Page, ResourceStore, ResourceType, StoreError, Stored, Transacted,
     Transaction, check_changes, check_size,
 };
-use crate::subscription::EventStore;
+use crate::subscription::{EventStore, MAX_PENDING_EVENTS};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 pub use projection::{PLACE, Projection, Step};
@@ -98,6 +98,7 @@ pub struct SqliteStore {
     writer: watch::Receiver<()>,
     /// Changes with events that were written.
     noted: watch::Sender<u64>,
+    most_pending: u64,
     path: PathBuf,
     first: Arc<str>,
     readers: Arc<Mutex<Vec<Connection>>>,
@@ -118,6 +119,14 @@ impl SqliteStore {
     /// # Errors
     /// As [`SqliteStore::open`]; [`Kind::Corrupt`] also with another key than the file was made with.
     pub fn open_after(path: &Path, first: &str) -> Result<Self, StoreError> {
+        Self::open_bounded(path, first, MAX_PENDING_EVENTS)
+    }
+
+    /// The same with another bound of events that wait ([`EventStore::most_pending`]).
+    ///
+    /// # Errors
+    /// As [`SqliteStore::open_after`].
+    pub fn open_bounded(path: &Path, first: &str, most_pending: u64) -> Result<Self, StoreError> {
         let first: Arc<str> = first.into();
         let writer = connect(path, OpenFlags::default(), &first)?;
         migrate(&writer)?;
@@ -134,7 +143,7 @@ impl SqliteStore {
                 // Dropped when the writer ends, also by a panic.
                 let _alive = alive;
                 if !storage::thread::is_to_end(WRITER) {
-                    writer::run(&file, queue, &telling);
+                    writer::run(&file, queue, (&telling, most_pending));
                 }
             })
             .map_err(|error| StoreError {
@@ -146,6 +155,7 @@ impl SqliteStore {
             jobs,
             writer: watched,
             noted,
+            most_pending,
             path: path.to_owned(),
             first,
             readers: Arc::default(),

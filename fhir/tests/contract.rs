@@ -155,8 +155,9 @@ impl Sqlite {
 
 #[async_trait]
 impl Engine for Sqlite {
-    async fn open(&self) -> Arc<dyn ResourceStore> {
-        Arc::new(SqliteStore::open(&self.0.path().join("fhir.db")).expect("a store"))
+    async fn open_bounded(&self, most_pending: u64) -> Arc<dyn ResourceStore> {
+        let path = self.0.path().join("fhir.db");
+        Arc::new(SqliteStore::open_bounded(&path, "", most_pending).expect("a store"))
     }
 }
 
@@ -164,8 +165,8 @@ struct Redelivered(Sqlite);
 
 #[async_trait]
 impl Engine for Redelivered {
-    async fn open(&self) -> Arc<dyn ResourceStore> {
-        Arc::new(Redelivering(self.0.open().await))
+    async fn open_bounded(&self, most_pending: u64) -> Arc<dyn ResourceStore> {
+        Arc::new(Redelivering(self.0.open_bounded(most_pending).await))
     }
 }
 
@@ -209,12 +210,9 @@ impl Postgres {
 
 #[async_trait]
 impl Engine for Postgres {
-    async fn open(&self) -> Arc<dyn ResourceStore> {
+    async fn open_bounded(&self, most_pending: u64) -> Arc<dyn ResourceStore> {
         self.made.get_or_init(|| self.make()).await;
-        Arc::new(
-            PostgresStore::open(&self.url(), None)
-                .await
-                .expect("a store"),
-        )
+        let store = PostgresStore::open_bounded(&self.url(), None, most_pending).await;
+        Arc::new(store.expect("a store"))
     }
 }

@@ -4,8 +4,8 @@ use crate::admit::Holding;
 use crate::axis::Commits;
 use crate::search::Query;
 use crate::store::{
-    Change, Delivery, Draft, Expect, FhirId, HistoryQuery, ResourceStore, ResourceType, Scope,
-    Stored, There, Transacted, Transaction, Unmet,
+    Change, Delivery, Draft, Expect, FhirId, HistoryQuery, Kind, ResourceStore, ResourceType,
+    Scope, Stored, There, Transacted, Transaction, Unmet,
 };
 use std::{collections::BTreeSet, sync::Arc};
 use types::Timestamp;
@@ -153,6 +153,83 @@ pub async fn a_transaction_is_done_as_a_whole_or_not_at_all(engine: &dyn Engine)
     ));
     assert_eq!(store.head().await.unwrap(), before + 3);
     assert_eq!(store.read(basic(), &id(2)).await.unwrap(), None);
+}
+
+/// What is asked at once may be done in one commit of the engine.
+pub async fn of_many_at_once_each_is_done_as_if_alone_and_one_that_cannot_be_costs_no_other(
+    engine: &dyn Engine,
+) {
+    const CLIENTS: u32 = 40;
+    let store = engine.open().await;
+    one(&*store, put(0, 0, Expect::Absent)).await;
+    let before = store.head().await.unwrap();
+    let clients = (1..=CLIENTS).map(|client| {
+        let store = Arc::clone(&store);
+        // Of three the first writes a resource of its own and one that all write, the second expects what is not so, and
+        // the third is by a name that PostgreSQL does not keep.
+        let changes = match client % 3 {
+            0 => vec![
+                put(client, client, Expect::Absent),
+                put(0, client, Expect::Anything),
+            ],
+            1 => vec![
+                put(client, client, Expect::Absent),
+                put(1_000, client, Expect::Version(1)),
+            ],
+            _ => vec![put(client, client, Expect::Absent)],
+        };
+        let author = match client % 3 {
+            2 => format!("writer\0{client}"),
+            _ => format!("writer-{client}"),
+        };
+        tokio::spawn(async move {
+            let transaction = Transaction {
+                author,
+                now: NOW,
+                changes,
+                guards: Vec::new(),
+            };
+            (client, store.transact(transaction).await)
+        })
+    });
+    let (mut versions, mut seqs) = (BTreeSet::new(), BTreeSet::new());
+    for client in clients.collect::<Vec<_>>() {
+        let (client, done) = client.await.unwrap();
+        let there = store.read(basic(), &id(client)).await.unwrap();
+        let is_done = match (client % 3, done) {
+            (0, Ok(Transacted::Done(written))) => {
+                versions.insert(written[1].version);
+                seqs.extend(written.iter().map(|one| one.seq));
+                true
+            }
+            (1, Ok(Transacted::Unmet { at, why })) => {
+                assert_eq!((at, why), (1, Unmet::Version));
+                false
+            }
+            (2, Ok(Transacted::Done(written))) => {
+                seqs.extend(written.iter().map(|one| one.seq));
+                true
+            }
+            (2, Err(error)) => {
+                assert_eq!(error.kind, Kind::Internal);
+                false
+            }
+            (_, other) => panic!("{client}: {other:?}"),
+        };
+        assert_eq!(there.is_some(), is_done, "{client}");
+    }
+    // Every version of what all wrote is there once, and no place in the order of commits is given twice or left out.
+    let all_wrote = (1..=CLIENTS).filter(|client| client % 3 == 0).count();
+    let last = u32::try_from(all_wrote).unwrap() + 1;
+    assert_eq!(versions, (2..=last).collect());
+    assert_eq!(seqs, (before + 1..=store.head().await.unwrap()).collect());
+    let history = versions_of(&*store, 0).await;
+    assert_eq!(history, (1..=last).rev().collect::<Vec<_>>());
+}
+
+async fn versions_of(store: &dyn ResourceStore, number: u32) -> Vec<u32> {
+    let history = versions(store, all(Scope::Instance(basic(), id(number)))).await;
+    history.iter().map(|one| one.version).collect()
 }
 
 pub async fn of_clients_that_expect_the_same_one_has_its_way(engine: &dyn Engine) {

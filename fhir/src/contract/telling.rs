@@ -26,6 +26,17 @@ fn draft(of: &str, name: &str, text: &str) -> Draft {
 
 /// A subscription to a filter.
 fn subscription(name: &str, of: &str, conditions: &str, watched: bool) -> Change {
+    subscription_by(name, of, conditions, watched, false)
+}
+
+/// The same, whose events are fetched where it says so.
+fn subscription_by(
+    name: &str,
+    of: &str,
+    conditions: &str,
+    watched: bool,
+    is_fetched: bool,
+) -> Change {
     let topic = match of {
         "Observation" => "urn:medmesh:topic:observation-changed",
         _ => "urn:medmesh:topic:resource-changed",
@@ -58,7 +69,7 @@ fn subscription(name: &str, of: &str, conditions: &str, watched: bool) -> Change
                 Status::Off
             },
             watched,
-            is_fetched: false,
+            is_fetched,
         }),
         expect: Expect::Anything,
     }
@@ -256,4 +267,42 @@ pub async fn there_are_so_many_subscriptions_and_one_more_is_not_taken(engine: &
         matches!(off, Transacted::Done(_)),
         "what is there can be changed"
     );
+}
+
+pub async fn where_more_events_wait_than_may_a_subscription_is_watched_no_longer(
+    engine: &dyn Engine,
+) {
+    const MOST: u64 = 3;
+    let store = engine.open_bounded(MOST).await;
+    assert_eq!(store.event_store().most_pending(), MOST);
+    transact(&*store, vec![subscription("sent", "Basic", "", true)]).await;
+    let fetched = subscription_by("fetched", "Basic", "", true, true);
+    transact(&*store, vec![fetched]).await;
+    let mut change = 0;
+    let mut changes = async |count: u32| {
+        for _ in 0..count {
+            change += 1;
+            transact(&*store, vec![basic("a", &format!("{change}"))]).await;
+        }
+    };
+    changes(3).await;
+    let of_sent = async || standing(&*store, "sent").await;
+    assert!(of_sent().await.watched, "so many may wait");
+    // What was taken waits no longer.
+    let key = of_sent().await.key;
+    let progress = Progress::taken(NOW);
+    let kept = store.event_store().keep_progress(key, 2, &progress).await;
+    kept.unwrap();
+    changes(2).await;
+    let now = of_sent().await;
+    assert_eq!((now.number, now.watched), (5, true));
+    changes(3).await;
+    let now = of_sent().await;
+    assert_eq!(
+        (now.number, now.watched),
+        (6, false),
+        "one more than may wait"
+    );
+    let fetched = standing(&*store, "fetched").await;
+    assert_eq!((fetched.number, fetched.watched), (8, true));
 }

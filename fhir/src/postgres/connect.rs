@@ -15,8 +15,8 @@ use tokio_postgres::{
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-/// Connections at once: one writer works at a time, the rest read.
-const CONNECTIONS: usize = 8;
+/// Connections at once, of whoever reads or delivers.
+pub(super) const CONNECTIONS: usize = 8;
 /// How long to wait for a connection, new or free.
 const WAIT: Duration = Duration::from_secs(5);
 /// Longest time without an answer of the server's machine before the connection is given up.
@@ -123,8 +123,12 @@ fn client(authority_pem: &[u8]) -> Result<ClientConfig, UrlProblem> {
     Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
-/// A pool of connections, each of which was asked whether its commits are durable.
-pub(super) fn pool(url: &str, authority_pem: Option<&[u8]>) -> Result<Pool, StoreError> {
+/// A pool of so many connections, each of which was asked whether its commits are durable.
+pub(super) fn pool(
+    url: &str,
+    authority_pem: Option<&[u8]>,
+    connections: usize,
+) -> Result<Pool, StoreError> {
     let (mut config, tls) = parse(url, authority_pem).map_err(|problem| StoreError {
         kind: Kind::Refused,
         op: "open: connection string",
@@ -146,7 +150,7 @@ pub(super) fn pool(url: &str, authority_pem: Option<&[u8]>) -> Result<Pool, Stor
         None => Manager::from_config(config, NoTls, how),
     };
     Pool::builder(manager)
-        .max_size(CONNECTIONS)
+        .max_size(connections)
         .runtime(Runtime::Tokio1)
         .timeouts(Timeouts {
             wait: Some(WAIT),

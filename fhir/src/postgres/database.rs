@@ -20,7 +20,7 @@ pub async fn create_database(
         return Err(refused());
     }
     let own = with_database(url, name).ok_or_else(refused)?;
-    let pool = connect::pool(url, authority_pem)?;
+    let pool = connect::pool(url, authority_pem, 1)?;
     let client = pool.get().await;
     let client = client.map_err(|error| not_had("create database", &error))?;
     let exists = "SELECT 1 FROM pg_database WHERE datname = $1";

@@ -3,8 +3,8 @@ use super::PostgresStore;
 use super::failed;
 use crate::store::{Kind, Planned, ResourceType, StoreError};
 use crate::subscription::{
-    Event, EventStore, MAX_PENDING_EVENTS, MAX_SUBSCRIPTIONS, Noted, Progress, SUBSCRIPTION,
-    Standing, Status, Watches, What,
+    Event, EventStore, MAX_SUBSCRIPTIONS, Noted, Progress, SUBSCRIPTION, Standing, Status, Watches,
+    What,
 };
 use async_trait::async_trait;
 use deadpool_postgres::Transaction;
@@ -57,17 +57,27 @@ const FORGET_SUBSCRIPTION: &str = "DELETE FROM subscription WHERE key = $1 AND i
      AND NOT EXISTS (SELECT 1 FROM event WHERE key = $1)";
 
 /// What is watched, as it was read last.
-#[derive(Default)]
-pub struct Cache(Mutex<Option<(i64, Arc<Watches>)>>);
+pub struct Cache {
+    seen: Mutex<Option<(i64, Arc<Watches>)>>,
+    pub most_pending: u64,
+}
 
 impl Cache {
+    /// Of a store in which so many events of a subscription may wait.
+    pub fn new(most_pending: u64) -> Self {
+        Self {
+            seen: Mutex::default(),
+            most_pending,
+        }
+    }
+
     /// What is watched, by how often that changed. Whoever asks holds the lock on the order of commits.
     pub async fn watches(
         &self,
         transaction: &Transaction<'_>,
         watching: i64,
     ) -> Result<Arc<Watches>, Error> {
-        if let Some((of, watches)) = &*self.0.lock()
+        if let Some((of, watches)) = &*self.seen.lock()
             && *of == watching
         {
             return Ok(Arc::clone(watches));
@@ -76,7 +86,7 @@ impl Cache {
         let rows = transaction.query(&statement, &[]).await?;
         let specs = rows.iter().map(|row| (row.get(0), row.get(1)));
         let watches = Arc::new(Watches::of(specs));
-        *self.0.lock() = Some((watching, Arc::clone(&watches)));
+        *self.seen.lock() = Some((watching, Arc::clone(&watches)));
         Ok(watches)
     }
 }
@@ -94,9 +104,15 @@ pub async fn is_full(transaction: &Transaction<'_>, rows: &[Planned<'_>]) -> Res
 }
 
 /// Keeps what Subscriptions of a transaction ask for.
-pub async fn register(transaction: &Transaction<'_>, rows: &[Planned<'_>]) -> Result<(), Error> {
+pub async fn register<'a>(
+    transaction: &Transaction<'_>,
+    rows: impl Iterator<Item = &'a Planned<'a>>,
+) -> Result<(), Error> {
     let mut changed = false;
-    for row in rows.iter().filter(|row| row.kind.as_str() == SUBSCRIPTION) {
+    let rows: Vec<&Planned<'_>> = rows
+        .filter(|row| row.kind.as_str() == SUBSCRIPTION)
+        .collect();
+    for row in rows {
         let id = row.id.as_str();
         match row.draft.map(|draft| draft.watching()) {
             None => {
@@ -127,7 +143,11 @@ pub async fn register(transaction: &Transaction<'_>, rows: &[Planned<'_>]) -> Re
 }
 
 /// Writes the events that were noted, each with its number; how many.
-pub async fn write(transaction: &Transaction<'_>, noted: &[Noted], at: i64) -> Result<u64, Error> {
+pub async fn write(
+    transaction: &Transaction<'_>,
+    noted: &[Noted],
+    (at, most_pending): (i64, u64),
+) -> Result<u64, Error> {
     if noted.is_empty() {
         return Ok(0);
     }
@@ -137,7 +157,7 @@ pub async fn write(transaction: &Transaction<'_>, noted: &[Noted], at: i64) -> R
     }
     let keys: Vec<i64> = counts.keys().copied().collect();
     let each: Vec<i64> = counts.values().copied().collect();
-    let most = i64::try_from(MAX_PENDING_EVENTS).unwrap_or(i64::MAX);
+    let most = i64::try_from(most_pending).unwrap_or(i64::MAX);
     let statement = transaction.prepare_cached(NUMBER).await?;
     let rows = transaction
         .query(&statement, &[&keys, &each, &most])
@@ -173,13 +193,10 @@ pub async fn write(transaction: &Transaction<'_>, noted: &[Noted], at: i64) -> R
     transaction.execute(&statement, &params).await
 }
 
-impl PostgresStore {
-    /// Somebody may look at what was written.
-    pub(super) fn tell(&self, events: u64) {
-        if events > 0 {
-            self.noted
-                .send_modify(|all| *all = all.wrapping_add(events));
-        }
+/// Somebody may look at the events that were written.
+pub fn tell(noted: &watch::Sender<u64>, events: u64) {
+    if events > 0 {
+        noted.send_modify(|all| *all = all.wrapping_add(events));
     }
 }
 
@@ -279,6 +296,10 @@ impl EventStore for PostgresStore {
         };
         forget.await.map_err(|error| failed(OP, &error))?;
         Ok(())
+    }
+
+    fn most_pending(&self) -> u64 {
+        self.watches.most_pending
     }
 
     fn noted(&self) -> watch::Receiver<u64> {

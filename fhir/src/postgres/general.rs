@@ -11,7 +11,7 @@ use crate::store::{
 use crate::subscription::Noting;
 use bytes::BytesMut;
 use deadpool_postgres::Object;
-use futures_util::future::try_join3;
+use futures_util::future::{try_join, try_join4};
 pub use index::index_all;
 use std::collections::HashMap;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
@@ -27,13 +27,13 @@ const KNOWN: &str = "SELECT k.type, k.id, coalesce(r.version, h.version), coales
 const FORGET: &str = "DELETE FROM resource r USING unnest($1::text[], $2::text[]) AS k(type, id) \
      WHERE r.type = k.type AND r.id = k.id";
 const WRITE: &str = "INSERT INTO resource(seq, type, id, version, updated, body, author) \
-     SELECT seq, type, id, version, $1, body, $2 \
-     FROM unnest($3::bigint[], $4::text[], $5::text[], $6::bigint[], $7::text[]) \
-     AS n(seq, type, id, version, body)";
+     SELECT seq, type, id, version, $1, body, author \
+     FROM unnest($2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[]) \
+     AS n(seq, type, id, version, body, author)";
 const REMEMBER: &str = "INSERT INTO history(seq, type, id, version, updated, body, author) \
-     SELECT seq, type, id, version, $1, body, $2 \
-     FROM unnest($3::bigint[], $4::text[], $5::text[], $6::bigint[], $7::text[]) \
-     AS n(seq, type, id, version, body)";
+     SELECT seq, type, id, version, $1, body, author \
+     FROM unnest($2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[]) \
+     AS n(seq, type, id, version, body, author)";
 const HEAD: &str = "UPDATE head SET seq = $1";
 
 impl ToSql for Bind {
@@ -59,40 +59,117 @@ impl ToSql for Bind {
     to_sql_checked!();
 }
 
-/// One transaction; and how many events were written.
+/// Several transactions of clients in one of the engine, in their order: what became of each, and how many events were
+/// written. One that changes what is watched comes alone.
 pub async fn transact(
     client: &mut Object,
-    asked: &Transaction,
+    asked: &[Transaction],
     watches: &events::Cache,
-) -> Result<(Transacted, u64), Error> {
-    let unmet = |at, why| Ok((Transacted::Unmet { at, why }, 0));
+) -> Result<(Vec<Transacted>, u64), Error> {
+    let now = asked.iter().map(|one| one.now.0).max().unwrap_or_default();
     let transaction = client.transaction().await?;
     let lock = transaction.prepare_cached(LOCK).await?;
-    let head = transaction.query_one(&lock, &[&asked.now.0]).await?;
-    let (seq, updated): (i64, i64) = (head.get(0), head.get(1));
-    for guard in &asked.guards {
-        if !is_met(&transaction, guard).await? {
-            return unmet(guard.of, Unmet::Search);
-        }
-    }
-    let known = known(&transaction, &asked.changes).await?;
-    let Plan { rows, written } = match plan(&asked.changes, &known, seq, updated) {
-        Ok(plan) => plan,
-        Err((at, why)) => return unmet(at, why),
+    let look = transaction.prepare_cached(KNOWN).await?;
+    let keys = asked.iter().flat_map(|one| &one.changes).map(Change::key);
+    let types: Vec<&str> = keys.clone().map(|key| key.0.as_str()).collect();
+    let ids: Vec<&str> = keys.map(|key| key.1.as_str()).collect();
+    // Sent without waiting, in this order: what is known is what is there once the lock is had.
+    let (of_lock, of_look): ([&(dyn ToSql + Sync); 1], [&(dyn ToSql + Sync); 2]) =
+        ([&now], [&types, &ids]);
+    let locked = transaction.query_one(&lock, &of_lock);
+    let (head, known) = try_join(locked, transaction.query(&look, &of_look)).await?;
+    let watched = watches.watches(&transaction, head.get(2)).await?;
+    let mut batch = Batch {
+        transaction: &transaction,
+        seq: head.get(0),
+        updated: head.get(1),
+        known: known.iter().filter_map(one_known).collect(),
+        pending: Vec::new(),
+        noting: Noting::new(watched),
     };
-    if events::is_full(&transaction, &rows).await? {
-        return unmet(0, Unmet::Full);
+    let mut all = Vec::with_capacity(asked.len());
+    for one in asked {
+        all.push(batch.take(one).await?);
     }
-    write(&transaction, &rows, &asked.author, updated).await?;
-    let mut noting = Noting::new(watches.watches(&transaction, head.get(2)).await?);
-    for row in &rows {
-        let before = known.get(&(row.kind, row.id.to_string()));
-        noting.write(row, before.and_then(|before| before.json.as_deref()));
-    }
-    let events = events::write(&transaction, &noting.events, updated).await?;
-    events::register(&transaction, &rows).await?;
+    write(&transaction, &batch.pending, batch.updated).await?;
+    let events = events::write(
+        &transaction,
+        &batch.noting.events,
+        (batch.updated, watches.most_pending),
+    )
+    .await?;
+    // What changes what is watched came alone, so that all of it is still among what was written last.
+    events::register(&transaction, batch.pending.iter().map(|(row, _)| row)).await?;
     transaction.commit().await?;
-    Ok((Transacted::Done(written), events))
+    Ok((all, events))
+}
+
+/// What one transaction of the engine does for several of clients.
+struct Batch<'a> {
+    transaction: &'a deadpool_postgres::Transaction<'a>,
+    /// The last place in the order of commits.
+    seq: i64,
+    updated: i64,
+    /// What is there of what is changed, with what was planned so far.
+    known: Known,
+    /// What was planned and is not yet written, with who wrote it.
+    pending: Vec<(Planned<'a>, &'a str)>,
+    noting: Noting,
+}
+
+impl<'a> Batch<'a> {
+    /// Plans a transaction, if what it expects is so after those before it.
+    async fn take(&mut self, asked: &'a Transaction) -> Result<Transacted, Error> {
+        if !asked.guards.is_empty() {
+            self.flush().await?;
+        }
+        for guard in &asked.guards {
+            if !is_met(self.transaction, guard).await? {
+                let (at, why) = (guard.of, Unmet::Search);
+                return Ok(Transacted::Unmet { at, why });
+            }
+        }
+        let Plan { rows, written } = match plan(&asked.changes, &self.known, self.seq, self.updated)
+        {
+            Ok(plan) => plan,
+            Err((at, why)) => return Ok(Transacted::Unmet { at, why }),
+        };
+        if events::is_full(self.transaction, &rows).await? {
+            let why = Unmet::Full;
+            return Ok(Transacted::Unmet { at: 0, why });
+        }
+        let is_pending = |row: &Planned<'_>| {
+            let mut pending = self.pending.iter().map(|(one, _)| (one.kind, one.id));
+            row.version > 1 && pending.any(|key| key == (row.kind, row.id))
+        };
+        if rows.iter().any(is_pending) {
+            self.flush().await?;
+        }
+        for row in rows {
+            let key = (row.kind, row.id.to_string());
+            let before = self.known.get(&key);
+            self.noting
+                .write(&row, before.and_then(|before| before.json.as_deref()));
+            let now = Current {
+                version: row.version,
+                seq: row.seq,
+                updated: self.updated,
+                json: row.draft.map(|draft| draft.json().to_owned()),
+                is_delivered: false,
+            };
+            self.known.insert(key, now);
+            self.seq = row.seq;
+            self.pending.push((row, &asked.author));
+        }
+        Ok(Transacted::Done(written))
+    }
+
+    /// Writes what was planned so far.
+    async fn flush(&mut self) -> Result<(), Error> {
+        write(self.transaction, &self.pending, self.updated).await?;
+        self.pending.clear();
+        Ok(())
+    }
 }
 
 async fn is_met(
@@ -111,18 +188,6 @@ fn params(sql: &Sql) -> Vec<&(dyn ToSql + Sync)> {
 
 type Known = HashMap<(ResourceType, String), Current>;
 
-async fn known(
-    transaction: &deadpool_postgres::Transaction<'_>,
-    changes: &[Change],
-) -> Result<Known, Error> {
-    let keys = changes.iter().map(Change::key);
-    let types: Vec<&str> = keys.clone().map(|key| key.0.as_str()).collect();
-    let ids: Vec<&str> = keys.map(|key| key.1.as_str()).collect();
-    let statement = transaction.prepare_cached(KNOWN).await?;
-    let rows = transaction.query(&statement, &[&types, &ids]).await?;
-    Ok(rows.iter().filter_map(one_known).collect())
-}
-
 fn one_known(row: &Row) -> Option<((ResourceType, String), Current)> {
     let json: Option<String> = row.get(5);
     let current = Current {
@@ -135,16 +200,17 @@ fn one_known(row: &Row) -> Option<((ResourceType, String), Current)> {
     Some(((ResourceType::parse(row.get(0))?, row.get(1)), current))
 }
 
+/// The statements do not depend on each other, so they are sent without waiting (pipelined).
 async fn write(
     transaction: &deadpool_postgres::Transaction<'_>,
-    rows: &[Planned<'_>],
-    author: &str,
+    rows: &[(Planned<'_>, &str)],
     updated: i64,
 ) -> Result<(), Error> {
-    let Some(last) = rows.last() else {
+    let Some((last, _)) = rows.last() else {
         return Ok(());
     };
-    let replaced: Vec<&Planned<'_>> = rows.iter().filter(|row| row.replaces.is_some()).collect();
+    let replaced = rows.iter().map(|(row, _)| row);
+    let replaced: Vec<&Planned<'_>> = replaced.filter(|row| row.replaces.is_some()).collect();
     if !replaced.is_empty() {
         let types: Vec<&str> = replaced.iter().map(|row| row.kind.as_str()).collect();
         let ids: Vec<&str> = replaced.iter().map(|row| row.id.as_str()).collect();
@@ -152,41 +218,48 @@ async fn write(
         transaction.execute(&statement, &[&types, &ids]).await?;
         index::forget(transaction, &types, &ids).await?;
     }
-    let kept: Vec<&Planned<'_>> = rows.iter().filter(|row| row.draft.is_some()).collect();
-    let all: Vec<&Planned<'_>> = rows.iter().collect();
+    let kept: Vec<Version<'_>> = rows.iter().filter(|(row, _)| row.draft.is_some()).collect();
+    let all: Vec<Version<'_>> = rows.iter().collect();
+    let drafts = kept
+        .iter()
+        .filter_map(|(row, _)| Some((row.kind.as_str(), row.id.as_str(), row.draft?)));
+    let found: Vec<index::Found<'_>> = drafts
+        .map(|(kind, id, draft)| (kind, id, draft.rows()))
+        .collect();
     let head = async {
         let statement = transaction.prepare_cached(HEAD).await?;
         transaction.execute(&statement, &[&last.seq]).await
     };
-    try_join3(
-        insert(transaction, WRITE, &kept, (author, updated)),
-        insert(transaction, REMEMBER, &all, (author, updated)),
+    try_join4(
+        insert(transaction, WRITE, &kept, updated),
+        insert(transaction, REMEMBER, &all, updated),
         head,
+        index::add(transaction, &found),
     )
     .await?;
-    let drafts = kept
-        .iter()
-        .filter_map(|row| Some((row.kind.as_str(), row.id.as_str(), row.draft?)));
-    let rows: Vec<index::Found<'_>> = drafts
-        .map(|(kind, id, draft)| (kind, id, draft.rows()))
-        .collect();
-    index::add(transaction, &rows).await
+    Ok(())
 }
+
+/// A version, and who wrote it.
+type Version<'a> = &'a (Planned<'a>, &'a str);
 
 async fn insert(
     transaction: &deadpool_postgres::Transaction<'_>,
     statement: &str,
-    rows: &[&Planned<'_>],
-    (author, updated): (&str, i64),
+    rows: &[Version<'_>],
+    updated: i64,
 ) -> Result<u64, Error> {
-    let seqs: Vec<i64> = rows.iter().map(|row| row.seq).collect();
-    let types: Vec<&str> = rows.iter().map(|row| row.kind.as_str()).collect();
-    let ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
-    let versions: Vec<i64> = rows.iter().map(|row| i64::from(row.version)).collect();
-    let body = |row: &&Planned<'_>| row.draft.map_or("", |draft| draft.json()).to_owned();
-    let bodies: Vec<String> = rows.iter().map(body).collect();
+    let seqs: Vec<i64> = rows.iter().map(|(row, _)| row.seq).collect();
+    let types: Vec<&str> = rows.iter().map(|(row, _)| row.kind.as_str()).collect();
+    let ids: Vec<&str> = rows.iter().map(|(row, _)| row.id.as_str()).collect();
+    let versions: Vec<i64> = rows.iter().map(|(row, _)| i64::from(row.version)).collect();
+    let bodies: Vec<&str> = rows
+        .iter()
+        .map(|(row, _)| row.draft.map_or("", |draft| draft.json()))
+        .collect();
+    let authors: Vec<&str> = rows.iter().map(|(_, author)| *author).collect();
     let params: [&(dyn ToSql + Sync); 7] =
-        [&updated, &author, &seqs, &types, &ids, &versions, &bodies];
+        [&updated, &seqs, &types, &ids, &versions, &bodies, &authors];
     let statement = transaction.prepare_cached(statement).await?;
     transaction.execute(&statement, &params).await
 }

@@ -73,7 +73,12 @@ pub async fn apply(
         .map(|delivery| plan.deliver(delivery))
         .collect();
     plan.write(&transaction).await?;
-    let events = events::write(&transaction, &plan.noting.events, plan.updated).await?;
+    let events = events::write(
+        &transaction,
+        &plan.noting.events,
+        (plan.updated, watches.most_pending),
+    )
+    .await?;
     transaction.commit().await?;
     Ok((applied, events))
 }

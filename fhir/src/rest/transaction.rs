@@ -8,6 +8,7 @@ use super::conditional::{self, Condition, IF_NONE_EXIST, MAX_TRIES, Matching};
 use super::outcome::Failure;
 use super::reading::instants;
 use super::transacting::{Answered, MAX_ANSWER_BYTES, Told, alone};
+use super::vantage::Instants;
 use super::writing;
 use super::{Api, FhirApi, Reader, negotiation};
 use crate::store::{Draft, Guard, ResourceType, Stored, Transacted, Transaction, Unmet, Written};
@@ -115,15 +116,16 @@ async fn attempt(
         }
     };
     let mut answers: HashMap<usize, Answered> = HashMap::new();
+    let of_writes = done.iter().map(|(written, _)| written.seq);
+    let of_existing = work.exist.iter().map(|one| one.stored.seq);
+    let last = of_writes.chain(of_existing).max().unwrap_or_default();
+    let instants = instants(api, reader, last).await?;
     for (one, (written, draft)) in work.writes.iter().zip(done) {
-        let told = told(api, headers, reader, written, draft).await?;
-        answers.insert(one.at, told);
+        answers.insert(one.at, told(headers, &instants, written, draft)?);
     }
     for one in &work.exist {
-        answers.insert(
-            one.at,
-            told_of(api, headers, reader, &one.stored, true).await?,
-        );
+        let told = told_of(headers, &instants, &one.stored, true)?;
+        answers.insert(one.at, told);
     }
     Ok(Some(answers))
 }
@@ -273,17 +275,16 @@ async fn note_all(api: &FhirApi, work: &Work, drafts: &[Option<Draft>]) -> Resul
     Ok(())
 }
 
-async fn told(
-    api: &FhirApi,
+fn told(
     headers: &HeaderMap,
-    reader: &Reader,
+    instants: &Instants,
     written: Written,
     draft: Option<Draft>,
 ) -> Result<Answered, Failure> {
     match draft {
         Some(draft) => {
             let stored = writing::stored_of(&draft, written);
-            told_of(api, headers, reader, &stored, written.existed).await
+            told_of(headers, instants, &stored, written.existed)
         }
         None => Ok(Answered {
             resource: None,
@@ -296,14 +297,13 @@ async fn told(
     }
 }
 
-async fn told_of(
-    api: &FhirApi,
+fn told_of(
     headers: &HeaderMap,
-    reader: &Reader,
+    instants: &Instants,
     stored: &Stored,
     existed: bool,
 ) -> Result<Answered, Failure> {
-    let instant = instants(api, reader, stored.seq).await?.of(stored);
+    let instant = instants.of(stored);
     let resource = match negotiation::asks_for_representation(headers) {
         true => Some(stored.stamped(&instant)?),
         false => None,

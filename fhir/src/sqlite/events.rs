@@ -2,8 +2,8 @@
 use super::{SqliteStore, writer::Job};
 use crate::store::{FhirId, Planned, ResourceType, StoreError};
 use crate::subscription::{
-    Event, EventStore, MAX_PENDING_EVENTS, MAX_SUBSCRIPTIONS, Noted, Noting, Progress,
-    SUBSCRIPTION, Standing, Status, Watches, What,
+    Event, EventStore, MAX_SUBSCRIPTIONS, Noted, Noting, Progress, SUBSCRIPTION, Standing, Status,
+    Watches, What,
 };
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -52,16 +52,26 @@ const FORGET_SUBSCRIPTION: &str = "DELETE FROM subscription WHERE key = ?1 AND i
      AND NOT EXISTS (SELECT 1 FROM event WHERE key = ?1)";
 
 /// What is watched, as it was read last.
-#[derive(Default)]
-pub struct Cache(Option<(i64, Arc<Watches>)>);
+pub struct Cache {
+    seen: Option<(i64, Arc<Watches>)>,
+    most_pending: u64,
+}
 
 impl Cache {
+    /// Of a store in which so many events of a subscription may wait.
+    pub const fn new(most_pending: u64) -> Self {
+        Self {
+            seen: None,
+            most_pending,
+        }
+    }
+
     /// What is watched now.
     pub fn watches(&mut self, connection: &Connection) -> rusqlite::Result<Arc<Watches>> {
         let watching: i64 = connection
             .prepare_cached(WATCHING)?
             .query_row([], |row| row.get(0))?;
-        if let Some((of, watches)) = &self.0
+        if let Some((of, watches)) = &self.seen
             && *of == watching
         {
             return Ok(Arc::clone(watches));
@@ -71,13 +81,62 @@ impl Cache {
         let specs: Vec<(i64, String)> = rows.collect::<rusqlite::Result<_>>()?;
         let watches = Watches::of(specs.iter().map(|(key, spec)| (*key, spec.as_str())));
         let watches = Arc::new(watches);
-        self.0 = Some((watching, Arc::clone(&watches)));
+        self.seen = Some((watching, Arc::clone(&watches)));
         Ok(watches)
+    }
+
+    /// Writes the events that were noted, each with its number; whether a subscription is watched no longer, since too many
+    /// wait.
+    pub fn write(
+        &self,
+        connection: &Connection,
+        noting: &mut Noting,
+        at: i64,
+    ) -> rusqlite::Result<(u64, bool)> {
+        let (mut written, mut changed) = (0, false);
+        let mut by_key: BTreeMap<i64, Vec<Noted>> = BTreeMap::new();
+        for noted in noting.events.drain(..) {
+            by_key.entry(noted.key).or_default().push(noted);
+        }
+        for (key, noted) in by_key {
+            let found: Option<(i64, i64, bool)> = connection
+                .prepare_cached(NUMBER)?
+                .query_row([key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+                .optional()?;
+            let Some((mut number, waiting, is_fetched)) = found else {
+                continue;
+            };
+            let mut statement = connection.prepare_cached(WRITE)?;
+            for one in &noted {
+                number += 1;
+                statement.execute(params![
+                    key,
+                    number,
+                    one.kind.as_str(),
+                    one.id.as_str(),
+                    one.version,
+                    one.seq,
+                    one.what.as_str(),
+                    at
+                ])?;
+            }
+            let count = u64::try_from(noted.len()).unwrap_or(u64::MAX);
+            let waiting = u64::try_from(waiting).unwrap_or(0).saturating_add(count);
+            let goes_on = is_fetched || waiting <= self.most_pending;
+            let set = params![key, number, goes_on];
+            connection.prepare_cached(SET_NUMBER)?.execute(set)?;
+            changed |= !goes_on;
+            written += count;
+        }
+        if changed {
+            connection.prepare_cached(CHANGED)?.execute([])?;
+        }
+        Ok((written, changed))
     }
 
     /// After a transaction that was not committed.
     pub fn clear(&mut self) {
-        self.0 = None;
+        self.seen = None;
     }
 }
 
@@ -124,54 +183,6 @@ pub fn register(connection: &Connection, rows: &[Planned<'_>]) -> rusqlite::Resu
         connection.prepare_cached(CHANGED)?.execute([])?;
     }
     Ok(changed)
-}
-
-/// Writes the events that were noted, each with its number; whether a subscription is watched no longer, since too many
-/// wait.
-pub fn write(
-    connection: &Connection,
-    noting: &mut Noting,
-    at: i64,
-) -> rusqlite::Result<(u64, bool)> {
-    let (mut written, mut changed) = (0, false);
-    let mut by_key: BTreeMap<i64, Vec<Noted>> = BTreeMap::new();
-    for noted in noting.events.drain(..) {
-        by_key.entry(noted.key).or_default().push(noted);
-    }
-    for (key, noted) in by_key {
-        let found: Option<(i64, i64, bool)> = connection
-            .prepare_cached(NUMBER)?
-            .query_row([key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-            .optional()?;
-        let Some((mut number, waiting, is_fetched)) = found else {
-            continue;
-        };
-        let mut statement = connection.prepare_cached(WRITE)?;
-        for one in &noted {
-            number += 1;
-            statement.execute(params![
-                key,
-                number,
-                one.kind.as_str(),
-                one.id.as_str(),
-                one.version,
-                one.seq,
-                one.what.as_str(),
-                at
-            ])?;
-        }
-        let count = u64::try_from(noted.len()).unwrap_or(u64::MAX);
-        let waiting = u64::try_from(waiting).unwrap_or(0).saturating_add(count);
-        let goes_on = is_fetched || waiting <= MAX_PENDING_EVENTS;
-        let set = params![key, number, goes_on];
-        connection.prepare_cached(SET_NUMBER)?.execute(set)?;
-        changed |= !goes_on;
-        written += count;
-    }
-    if changed {
-        connection.prepare_cached(CHANGED)?.execute([])?;
-    }
-    Ok((written, changed))
 }
 
 /// Where every subscription stands.
@@ -286,6 +297,10 @@ impl EventStore for SqliteStore {
     async fn forget_events(&self, key: i64, until: u64) -> Result<(), StoreError> {
         let place = (key, until);
         self.writing(|reply| Job::Forget { place, reply }).await
+    }
+
+    fn most_pending(&self) -> u64 {
+        self.most_pending
     }
 
     fn noted(&self) -> watch::Receiver<u64> {

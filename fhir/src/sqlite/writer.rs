@@ -128,8 +128,12 @@ const DEMOTE: &str = "INSERT OR IGNORE INTO history(type, id, version, updated, 
      SELECT type, id, version, updated, body, seq FROM resource WHERE type = ?1 AND id = ?2";
 
 /// Works until every sender is gone.
-pub fn run(file: &Reopening, mut queue: mpsc::Receiver<Job>, noted: &watch::Sender<u64>) {
-    let mut cache = events::Cache::default();
+pub fn run(
+    file: &Reopening,
+    mut queue: mpsc::Receiver<Job>,
+    (noted, most_pending): (&watch::Sender<u64>, u64),
+) {
+    let mut cache = events::Cache::new(most_pending);
     while let Some(first) = queue.blocking_recv() {
         let jobs = gather(first, &mut queue);
         match file.step(|connection| commit(connection, &jobs, &mut cache), in_doubt) {
@@ -221,7 +225,7 @@ fn commit(
             }
         });
         if !noting.events.is_empty() {
-            let (written, ended) = events::write(&transaction, &mut noting, head.updated)?;
+            let (written, ended) = cache.write(&transaction, &mut noting, head.updated)?;
             noted += written;
             changed |= ended;
         }

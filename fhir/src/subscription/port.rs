@@ -166,6 +166,10 @@ pub trait EventStore: Send + Sync {
     /// Forgets the events of a subscription up to a number, and the subscription when it was deleted and has none left.
     async fn forget_events(&self, key: i64, until: u64) -> Result<(), StoreError>;
 
+    /// Events of a subscription that may wait to be delivered ([`super::MAX_PENDING_EVENTS`], but for tests). With more it
+    /// is watched no longer; of one whose events are fetched the oldest are forgotten.
+    fn most_pending(&self) -> u64;
+
     /// Changes whenever this very store has written events.
     fn noted(&self) -> watch::Receiver<u64>;
 }

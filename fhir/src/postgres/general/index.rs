@@ -2,6 +2,7 @@
 use crate::query::IndexRow;
 use crate::query::sql::{Array, Bind, TABLES, row};
 use crate::store::rows_of;
+use futures_util::future::try_join_all;
 use std::collections::HashMap;
 use tokio_postgres::{Error, types::ToSql};
 
@@ -38,19 +39,21 @@ pub async fn add(
             of_tables.entry(table.name).or_default().push(values);
         }
     }
-    for table in TABLES {
-        let Some(values) = of_tables.get(table.name) else {
-            continue;
-        };
-        let arrays = (0..).zip(table.arrays());
-        let columns: Vec<Column> = arrays.map(|(at, (_, of))| column(of, values, at)).collect();
-        let params: Vec<&(dyn ToSql + Sync)> = columns
-            .iter()
-            .map(|one| one.as_ref() as &(dyn ToSql + Sync))
-            .collect();
-        let statement = transaction.prepare_cached(&table.insert_many()).await?;
-        transaction.execute(&statement, &params).await?;
-    }
+    let each = TABLES.iter().filter_map(|table| {
+        let values = of_tables.get(table.name)?;
+        Some(async move {
+            let arrays = (0..).zip(table.arrays());
+            let columns: Vec<Column> = arrays.map(|(at, (_, of))| column(of, values, at)).collect();
+            let params: Vec<&(dyn ToSql + Sync)> = columns
+                .iter()
+                .map(|one| one.as_ref() as &(dyn ToSql + Sync))
+                .collect();
+            let statement = transaction.prepare_cached(&table.insert_many()).await?;
+            transaction.execute(&statement, &params).await
+        })
+    });
+    // Sent without waiting for each other.
+    try_join_all(each).await?;
     Ok(())
 }
 

@@ -4,9 +4,7 @@ use crate::admit::Holding;
 use crate::rest::subscribing::subscription;
 use crate::store::{Change, Draft, Expect, Kind, StoreError, Transaction};
 use crate::subscription::retry::KEPT_MS;
-use crate::subscription::{
-    Channel, Event, MAX_PENDING_EVENTS, Reason, Spec, Standing, Status, Watching,
-};
+use crate::subscription::{Channel, Event, Reason, Spec, Standing, Status, Watching};
 use serde_json::{Map, Value};
 use types::Timestamp;
 
@@ -97,7 +95,7 @@ impl Sender {
             true => standing.delivered,
             false => standing.number,
         };
-        let over = standing.number.saturating_sub(MAX_PENDING_EVENTS);
+        let over = standing.number.saturating_sub(store.most_pending());
         let before = now.0.saturating_sub(KEPT_MS);
         let is_old = |event: &&Event| is_gone || event.at.0 < before || event.number <= over;
         for _ in 0..MAX_CHUNKS {
