@@ -53,9 +53,12 @@ impl FhirApi {
             .method_not_allowed_fallback(async || Failure::method())
             .fallback(any(async || Failure::no_such_path()))
             .layer(DefaultBodyLimit::max(MAX_FORM_BYTES));
+        // fhirpy and fhir-kit-client send Bundles there.
+        let bundles = post(transacting::bundle).layer(limit());
+        let bundles = bundles.fallback(async || Failure::no_such_path());
         Router::new()
             .nest("/fhir", inner)
-            .route("/fhir/", any(async || Failure::no_such_path()))
+            .route("/fhir/", bundles)
             .with_state(api)
     }
 }
