@@ -10,8 +10,8 @@ use federation::{
     tls::mismatches,
 };
 use node::config::{
-    ConfigError, HttpsConfig, LogConfig, Problem, TlsFiles, Validate, different_ports, directory,
-    file, mesh_clock, secret_file, url, within,
+    ConfigError, HttpsConfig, LogConfig, Problem, TlsFiles, Urls, Validate, different_ports,
+    directory, file, mesh_clock, secret_file, within,
 };
 use node::quantity::{Size, Span};
 use serde::{Deserialize, Serialize};
@@ -172,8 +172,8 @@ pub struct MqttConfig {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct UplinkConfig {
-    /// `https://host:port` of the regional node's gRPC service.
-    pub url: String,
+    /// `https://host:port` of the regional node's gRPC service; a list where the region has more than one node.
+    pub url: Urls,
 }
 
 /// What is receipted is kept for so long at least, mesh time: a region that was put back gets it again from here.
@@ -257,7 +257,7 @@ impl Validate for EdgeConfig {
         problems.extend(mesh_clock(self.clock.as_ref(), self.local_mesh));
         problems.extend(within("store", &self.store));
         problems.extend(key_file_problem(&self.key_file));
-        problems.extend(url("uplink.url", &self.uplink.url));
+        problems.extend(self.uplink.url.problems("uplink.url"));
         problems.extend(different_ports(&[
             ("https.listen", self.https.listen),
             ("mqtt.listen", self.mqtt.listen),

@@ -295,7 +295,7 @@ fn link_parts(
     });
     let (shared, tls) = (shared.clone(), tls.clone());
     Ok(move || UplinkParts {
-        url: shared.config.uplink.url.clone(),
+        urls: shared.config.uplink.url.all(),
         here: shared.here.clone(),
         there: shared.config.above(),
         collect: Some(collect.clone()),

@@ -11,6 +11,7 @@ use storage::{
     StoreError, StoreErrorKind,
     migrate::{self, PartError},
     open::Opening,
+    replica::Kept,
     sqlite::{Reopening, in_doubt},
 };
 
@@ -134,8 +135,9 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
 pub(crate) struct Shared(Arc<Reopening>);
 
 impl Shared {
-    pub(crate) fn new(path: &Path, conn: Connection) -> Self {
-        Self(Arc::new(Reopening::new(path, conn, connect)))
+    pub(crate) fn new(path: &Path, conn: Connection, kept: Option<Kept>) -> Result<Self, DbError> {
+        let file = Reopening::new(path, conn, connect).kept(kept)?;
+        Ok(Self(Arc::new(file)))
     }
 
     /// Runs a step in a transaction, which commits if the step succeeds.

@@ -26,6 +26,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
+use storage::replica::Kept;
 use tokio::sync::Notify;
 use types::Place;
 
@@ -97,6 +98,21 @@ impl Ledger {
         signer: Signer,
         now: TimeSource,
     ) -> Result<Self, DbError> {
+        Self::open_kept(path, here, rules, signer, now, None)
+    }
+
+    /// As [`Ledger::open`]; no step is done before `kept` has what it committed.
+    ///
+    /// # Errors
+    /// As [`Ledger::open`].
+    pub fn open_kept(
+        path: &Path,
+        here: Place,
+        rules: impl Into<Arc<Rules>>,
+        signer: Signer,
+        now: TimeSource,
+        kept: Option<Kept>,
+    ) -> Result<Self, DbError> {
         let connection = db::open(path)?;
         audit::schema(&connection)?;
         inbox::schema(&connection)?;
@@ -107,7 +123,7 @@ impl Ledger {
         blobs::schema(&connection)?;
         let witness = Witness::beside(path, &here, signer.verifying_key());
         Ok(Self {
-            db: Shared::new(path, connection),
+            db: Shared::new(path, connection, kept)?,
             inner: Arc::new(Inner {
                 witness,
                 path: path.to_owned(),

@@ -3,8 +3,11 @@
 //! An engine that is not asked for is reported as ignored; one asked for and out of reach fails.
 #[path = "contract/linear.rs"]
 mod linear;
+#[path = "contract/pair.rs"]
+mod pair;
 
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use libtest_mimic::{Arguments, Failed, Trial};
 use medmesh_fhir::contract::{CASES, Engine, Redelivering};
 use medmesh_fhir::postgres::PostgresStore;
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
     trials.push(linear("postgres", asked_for, move || {
         Box::new(Postgres::new(at))
     }));
+    trials.extend(pairs(at + 1, asked_for));
     let durable = || runtime()?.block_on(commits_wait_for_the_disk());
     let name =
         "resources::postgres::a_commit_waits_for_the_disk_whatever_the_connection_string_asks";
@@ -83,6 +87,48 @@ fn linear(
         runtime()?.block_on(promise)
     };
     Trial::test(name, test).with_ignored_flag(!asked_for)
+}
+
+/// Of what the nodes of one region share.
+fn pairs(at: usize, asked_for: bool) -> Vec<Trial> {
+    type Case = fn(String) -> BoxFuture<'static, Result<(), Failed>>;
+    let cases: [(&str, Case); 6] = [
+        ("of_two_nodes_one_writes", |url| {
+            Box::pin(pair::of_two_nodes_one_writes(url))
+        }),
+        ("a_put_does_not_pass_one_that_takes_the_lease", |url| {
+            Box::pin(pair::a_put_does_not_pass_one_that_takes_the_lease(url))
+        }),
+        (
+            "a_holder_that_died_is_followed_at_once_by_itself_alone",
+            |url| Box::pin(pair::a_holder_that_died_is_followed_at_once_by_itself_alone(url)),
+        ),
+        ("pages_are_read_as_they_were_put", |url| {
+            Box::pin(pair::pages_are_read_as_they_were_put(url))
+        }),
+        ("an_assertion_is_good_at_one_node", |url| {
+            Box::pin(pair::an_assertion_is_good_at_one_node(url))
+        }),
+        (
+            "a_files_steps_are_done_once_they_are_in_postgresql",
+            |url| {
+                Box::pin(pair::a_files_steps_are_done_once_they_are_in_postgresql(
+                    url,
+                ))
+            },
+        ),
+    ];
+    let trial = |(number, (name, case)): (usize, (&str, Case))| {
+        let test = move || {
+            runtime()?.block_on(async {
+                let engine = Postgres::new(at + number);
+                engine.make().await;
+                case(engine.url()).await
+            })
+        };
+        Trial::test(format!("pair::postgres::{name}"), test).with_ignored_flag(!asked_for)
+    };
+    cases.into_iter().enumerate().map(trial).collect()
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {

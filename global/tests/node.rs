@@ -104,7 +104,7 @@ fn region(dir: &Path, here: &str, files: &TlsFiles, global: SocketAddr) -> (Ledg
         tap: None,
     };
     let parts = UplinkParts {
-        url: format!("https://{global}"),
+        urls: vec![format!("https://{global}")],
         here,
         there: Place::Global,
         outbox: Arc::new(ledger.clone()),

@@ -2,9 +2,11 @@
 //!
 //! Secrets are never in it: it names the files that hold them.
 mod load;
+mod urls;
 mod validate;
 
 pub use load::{ConfigError, EXIT_CODE, environment, load, parse};
+pub use urls::{MAX_URLS, Urls};
 pub use validate::{
     Problem, Validate, different_ports, directory, file, mesh_clock, public_url, secret_file, url,
     within,

@@ -14,6 +14,7 @@ pub use assertion::{
 };
 pub use jws::{Claimed, NumericDate, OneAudience, Unverified};
 pub use scope::{Interaction, InvalidScope, Scopes};
+pub use used::{Noted, SharedUse};
 
 use crate::{admission::Known, clock::Clock, config::ClientConfig, listeners, shares::Shares};
 use assertion::Registry;
@@ -165,13 +166,31 @@ impl TokenServer {
         clock: Clock,
         used: &Path,
     ) -> Result<Self, ClientError> {
+        Self::sharing(origin, clients, clock, used, None)
+    }
+
+    /// As [`TokenServer::new`]; where `shared` is given, an assertion is good for one token at all nodes that share it,
+    /// and no file is kept.
+    ///
+    /// # Errors
+    /// As [`TokenServer::new`].
+    pub fn sharing(
+        origin: &str,
+        clients: &[ClientConfig],
+        clock: Clock,
+        used: &Path,
+        shared: Option<Arc<dyn SharedUse>>,
+    ) -> Result<Self, ClientError> {
         let token_url = format!("{}{TOKEN_PATH}", origin.trim_end_matches('/'));
         let now = clock.real().0.div_euclid(1_000);
         let path = used;
-        let used = Used::open(path, now).map_err(|source| ClientError::Used {
-            path: path.to_owned(),
-            source,
-        })?;
+        let used = match shared {
+            Some(shared) => Used::Shared(shared),
+            None => Used::open(path, now).map_err(|source| ClientError::Used {
+                path: path.to_owned(),
+                source,
+            })?,
+        };
         let inner = Inner {
             registry: Registry::new(clients, used)?,
             token_url,

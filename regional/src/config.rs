@@ -36,6 +36,10 @@ pub struct RegionalConfig {
     /// FHIR store.
     #[serde(default)]
     pub store: FhirStore,
+    /// Lets the region have a second node with the same configuration but for its addresses and folders: one of them
+    /// writes, the other takes over when it fails. Needs the PostgreSQL store. Alone when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pair: Option<PairConfig>,
     /// Log output.
     #[serde(default)]
     pub log: LogConfig,
@@ -81,6 +85,33 @@ pub struct EnrolmentConfig {
     /// Folder of the authority that signs; the node's user must be able to write it.
     pub authority: PathBuf,
 }
+
+/// A region of two nodes.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct PairConfig {
+    /// The name of this one of them, for people: small letters, digits and `-`.
+    pub node: String,
+}
+
+impl PairConfig {
+    fn problems(&self, store: &FhirStore) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if !(1..=MAX_NODE_NAME).contains(&self.node.len()) || !self.node.bytes().all(plain) {
+            let says = format!("is 1 to {MAX_NODE_NAME} small letters, digits and `-`");
+            problems.push(Problem::new("pair.node", says));
+        }
+        if matches!(store, FhirStore::Sqlite) {
+            let says = "needs the PostgreSQL store: on SQLite a region is one node";
+            problems.push(Problem::new("pair", says));
+        }
+        problems
+    }
+}
+
+/// Longest name of a node of a pair, in bytes.
+const MAX_NODE_NAME: usize = 32;
 
 /// Where metrics are served apart.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -147,6 +178,8 @@ impl Validate for RegionalConfig {
                 .filter_map(|it| directory("enrolment.authority", &it.authority)),
         );
         problems.extend(self.subscriptions.problems());
+        let pair = self.pair.iter();
+        problems.extend(pair.flat_map(|pair| pair.problems(&self.store)));
         if let Err(error) = self.signed_profile() {
             problems.push(Problem::new("deid_profile", error));
         }
@@ -208,5 +241,28 @@ impl RegionalConfig {
         let (note, key) = file.read().map_err(|error| error.to_string())?;
         let opened = SignedProfile::open(&note, &key, &self.place());
         opened.map(Some).map_err(|error| error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pair_is_refused_on_sqlite_and_by_a_name_that_is_none() {
+        let postgres = FhirStore::Postgres {
+            url_file: "url".into(),
+            ca: None,
+        };
+        let keys = |node: &str, store: &FhirStore| {
+            let node = node.to_owned();
+            let problems = PairConfig { node }.problems(store).into_iter();
+            problems.map(|problem| problem.path).collect::<Vec<_>>()
+        };
+        assert!(keys("us-a1", &postgres).is_empty());
+        assert_eq!(keys("us-a1", &FhirStore::Sqlite), ["pair"]);
+        for wrong in ["", "A", "a b", &"a".repeat(MAX_NODE_NAME + 1)] {
+            assert_eq!(keys(wrong, &postgres), ["pair.node"], "{wrong:?}");
+        }
     }
 }

@@ -1,23 +1,34 @@
 //! The engine of a region's FHIR store, as an operator asks after it.
-use crate::config::FhirStore;
+use crate::{config::FhirStore, error::RegionalError};
 pub use fhir::postgres::Report;
 use std::{error::Error as _, fs, path::Path};
+
+/// How a server is reached: the connection string, and the authority's certificates (PEM).
+type Reached = (String, Option<Vec<u8>>);
+
+/// How the server of a store is reached; none for a file.
+pub(crate) fn connection(store: &FhirStore) -> Result<Option<Reached>, RegionalError> {
+    let FhirStore::Postgres { url_file, ca } = store else {
+        return Ok(None);
+    };
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| RegionalError::UrlFile { path, source }
+    };
+    let url = fs::read_to_string(url_file).map_err(failed(url_file))?;
+    let authority = ca.as_deref().map(|ca| fs::read(ca).map_err(failed(ca)));
+    Ok(Some((url.trim().to_owned(), authority.transpose()?)))
+}
 
 /// What a PostgreSQL says of itself; none for a file.
 ///
 /// # Errors
 /// Why it cannot be asked, without the connection string.
 pub async fn examine(store: &FhirStore) -> Result<Option<Report>, String> {
-    let FhirStore::Postgres { url_file, ca } = store else {
+    let Some((url, authority)) = connection(store).map_err(|error| error.to_string())? else {
         return Ok(None);
     };
-    let failed = |path: &Path, error: std::io::Error| format!("{}: {error}", path.display());
-    let url = fs::read_to_string(url_file).map_err(|error| failed(url_file, error))?;
-    let authority = match ca {
-        Some(ca) => Some(fs::read(ca).map_err(|error| failed(ca, error))?),
-        None => None,
-    };
-    let report = fhir::postgres::examine(url.trim(), authority.as_deref()).await;
+    let report = fhir::postgres::examine(&url, authority.as_deref()).await;
     report.map(Some).map_err(|error| {
         let cause = error.source().map(ToString::to_string);
         format!(

@@ -56,6 +56,12 @@ pub enum RegionalError {
     /// The FHIR store cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Another node of the region runs, or its files are elsewhere.
+    #[error("{0}")]
+    NotItsTurn(String),
+    /// A copy of the region's files cannot be written.
+    #[error("the copy of the region's files: {0}")]
+    Copy(#[source] std::io::Error),
     /// The link to the global node cannot be prepared.
     #[error(transparent)]
     Link(#[from] LinkError),

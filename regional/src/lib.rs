@@ -23,6 +23,7 @@ pub mod intake;
 pub mod learning;
 mod lists;
 pub mod numbering;
+mod pair;
 mod reads;
 pub mod reship;
 mod served;

@@ -7,6 +7,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 use std::{path::Path, sync::Arc};
 use storage::{
     open::Opening,
+    replica::Kept,
     sqlite::{Reopening, in_doubt},
 };
 use types::{CatalogId, DeviceKind, FacilityId, Label, Timestamp};
@@ -104,6 +105,15 @@ impl Registry {
     /// # Errors
     /// When it cannot be opened, or a newer program wrote it.
     pub fn open(path: &Path) -> Result<Self, PortError> {
+        Self::open_kept(path, None)
+    }
+
+    /// As [`Registry::open`]; no step is done before `kept` has what it committed.
+    ///
+    /// # Errors
+    /// As [`Registry::open`].
+    pub fn open_kept(path: &Path, kept: Option<Kept>) -> Result<Self, PortError> {
+        let opening = "open the registry";
         let open = || -> rusqlite::Result<(Connection, i64)> {
             let connection = connect(path)?;
             let version = version(&connection)?;
@@ -113,10 +123,14 @@ impl Registry {
             }
             Ok((connection, version))
         };
-        match open().map_err(|error| failed("open the registry", &error))? {
-            (connection, 1..=VERSION) => Ok(Self {
-                file: Arc::new(Reopening::new(path, connection, connect)),
-            }),
+        match open().map_err(|error| failed(opening, &error))? {
+            (connection, 1..=VERSION) => {
+                let file = Reopening::new(path, connection, connect).kept(kept);
+                let file = file.map_err(|error| failed(opening, &error))?;
+                Ok(Self {
+                    file: Arc::new(file),
+                })
+            }
             _ => Err(PortError {
                 kind: PortErrorKind::Corrupt,
                 op: "open the registry: a newer program wrote it",

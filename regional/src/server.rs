@@ -1,14 +1,15 @@
 //! The regional node as a whole: the door for facilities, the FHIR API, the link to the global node, health, metrics.
 use crate::{
     api, choices,
-    config::{FhirStore, RegionalConfig},
+    config::RegionalConfig,
     control::{self, Control},
     deliveries::Deliveries,
-    enrolment,
+    engine, enrolment,
     error::RegionalError,
     intake::Intake,
     learning::{Learning, TakesAnswers, TakesEnds, TakesRounds},
     numbering::Numbering,
+    pair::{self, Bound, LEDGER, Lease, REGISTRY, Turn},
     reads::{Keeping, reads},
     registry::Registry,
     reship, served, witness,
@@ -41,7 +42,7 @@ use node::{
     token::{ClientError, TokenServer, USED_ASSERTIONS},
 };
 use rand::{SeedableRng, rngs::StdRng};
-use std::{convert::Infallible, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 use types::Place;
@@ -60,13 +61,16 @@ const SMALLEST_CELL: u64 = 11;
 /// [`RegionalError`]; nothing is left half-done.
 pub async fn run(config: RegionalConfig, stop: CancellationToken) -> Result<(), RegionalError> {
     let data_dir = config.data_dir.clone();
-    let node = start(config, stop).await?;
+    let Some(node) = start(config, stop).await? else {
+        return Ok(());
+    };
     tracing::info!(https = %node.https, grpc = %node.grpc, "regional node serves");
     listeners::close_untaken();
     let ended = node.tasks.join(shutdown::GRACE).await;
     if renewal::is_asked() {
         node.tokens.leave(&data_dir);
     }
+    pair::give_back(node.lease).await;
     Ok(ended?)
 }
 
@@ -76,24 +80,48 @@ struct Started {
     grpc: SocketAddr,
     tokens: TokenServer,
     tasks: Tasks,
+    lease: Option<Lease>,
 }
 
-async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Started, RegionalError> {
+/// Waits for this node's turn, and begins its work. None when it is stopped before.
+async fn start(
+    config: RegionalConfig,
+    stop: CancellationToken,
+) -> Result<Option<Started>, RegionalError> {
     storage::private::claim(&config.data_dir).map_err(RegionalError::DataDir)?;
+    let Some(turn) = pair::turn(&config, &stop).await? else {
+        return Ok(None);
+    };
+    let lease = turn.lease();
+    let mut tasks = Tasks::new(stop);
+    tasks.spawn("lease", Kind::Critical, turn.keep(tasks.stop()));
+    match work(config, turn, tasks).await {
+        Ok(node) => Ok(Some(node)),
+        Err(error) => {
+            pair::give_back(lease).await;
+            Err(error)
+        }
+    }
+}
+
+async fn work(
+    config: RegionalConfig,
+    mut turn: Turn,
+    mut tasks: Tasks,
+) -> Result<Started, RegionalError> {
     let (clock, here) = (Clock::new(config.clock), config.place());
     let true_times = true_times(&config, clock)?;
     let now: TimeSource = Arc::new(move || clock.real());
     let tls = open_tls(&config, now.clone())?;
     let key = load_signing_key(&config.tls.signing_key)?;
-    let ledger = open_ledger(&config, &here, Signer::new(&here, key.clone()), now.clone())?;
-    let registry = open_registry(&config, &ledger).await?;
+    let ledger = open_ledger(&config, (&here, &key), now.clone(), &turn)?;
+    let registry = open_registry(&config, &ledger, &turn).await?;
     let control = control::open(&config, &ledger, &key).await?;
     let (blobs, deliveries, learning) = open_blobs(&config, &ledger).await?;
     let store = open(&config).await?;
     let (links, grpc) = listen(config.grpc_listen).await?;
-    let (clients, https) = listen(config.https.listen).await?;
-    let tokens = tokens(&config, https, clock)?;
-    let health = Health::new();
+    let (clients, https) = bound(turn.clients.take(), config.https.listen).await?;
+    let (tokens, health) = (tokens(&config, https, clock, &turn)?, Health::new());
     let (log, keeping) = reads(here.clone(), now.clone(), health.optional("reads"));
     let (bearer, choices) = choices::open(&config, &tokens, &ledger).await?;
     let numbering = Numbering::open(&config.data_dir).map_err(RegionalError::DataDir)?;
@@ -125,12 +153,11 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
         .on::<StudyAnswer>(TakesAnswers(learning.clone()));
     let handlers = choices.takes(deliveries.takes_reports(handlers));
     let mut door = door(key, (&ledger, &blobs), handlers, (tls.clone(), tap));
-    let mut tasks = Tasks::new(stop);
     enrolment::keep_certificates(&config, (clock, &ledger), &mut door, &mut tasks);
     let uplink = uplink(&config, &door, (&ledger, &learning, &deliveries), now)?;
     let (until, writing, known) = (tasks.stop(), store.clone(), Some(tokens.verifier()));
     tasks.watch("fhir writer", async move { writing.ended().await });
-    serve_metrics(&config, &tls, &health, &mut tasks).await?;
+    serve_metrics(&config, (&tls, &health), &mut turn, &mut tasks).await?;
     let (app, links) = (api::worded(app), link::serve(links, door, until.clone()));
     let serving = https::serve(clients, tls.server_https()?, app, known, until.clone());
     let standing = Standing::new(&health, ledger.clone());
@@ -148,11 +175,15 @@ async fn start(config: RegionalConfig, stop: CancellationToken) -> Result<Starte
         grpc,
         tokens,
         tasks,
+        lease: turn.lease(),
     })
 }
 
 /// The node's certificates; what the authority beside it revokes, and what peers have of that, counts too.
-fn open_tls(config: &RegionalConfig, now: TimeSource) -> Result<Arc<ReloadingTls>, TlsError> {
+pub(crate) fn open_tls(
+    config: &RegionalConfig,
+    now: TimeSource,
+) -> Result<Arc<ReloadingTls>, TlsError> {
     let paths = paths(&config.tls).keeping(&config.data_dir);
     let paths = paths.beside(config.authority().as_deref());
     ReloadingTls::open(paths, config.local_mesh, now)
@@ -194,9 +225,11 @@ fn tokens(
     config: &RegionalConfig,
     bound: SocketAddr,
     clock: Clock,
+    turn: &Turn,
 ) -> Result<TokenServer, ClientError> {
     let used = config.data_dir.join(USED_ASSERTIONS);
-    TokenServer::new(&config.https.origin(bound), &config.clients, clock, &used)
+    let origin = config.https.origin(bound);
+    TokenServer::sharing(&origin, &config.clients, clock, &used, turn.assertions())
 }
 
 /// The link to the global node.
@@ -223,7 +256,7 @@ fn uplink(
         tap: None,
     };
     Uplink::new(UplinkParts {
-        url: config.uplink_url.clone(),
+        urls: vec![config.uplink_url.clone()],
         here: door.here.clone(),
         there: Place::Global,
         outbox: Arc::new(ledger.clone()),
@@ -240,12 +273,12 @@ fn uplink(
 /// Health and metrics at an address of their own, if there is one.
 async fn serve_metrics(
     config: &RegionalConfig,
-    tls: &ReloadingTls,
-    health: &Health,
+    (tls, health): (&ReloadingTls, &Health),
+    turn: &mut Turn,
     tasks: &mut Tasks,
 ) -> Result<(), RegionalError> {
     if let Some(own) = &config.metrics {
-        let (listener, _) = listen(own.listen).await?;
+        let (listener, _) = bound(turn.metrics.take(), own.listen).await?;
         let serving = https::serve(
             listener,
             tls.server_https()?,
@@ -317,22 +350,27 @@ fn look_after(
 
 fn open_ledger(
     config: &RegionalConfig,
-    here: &Place,
-    signer: Signer,
+    (here, key): (&Place, &SigningKey),
     now: TimeSource,
+    turn: &Turn,
 ) -> Result<Ledger, RegionalError> {
     let rules = Rules::load(config.policies.as_deref())?;
-    let path = config.data_dir.join("ledger.db");
-    Ok(Ledger::open(&path, here.clone(), rules, signer, now)?)
+    let path = config.data_dir.join(LEDGER);
+    let signer = Signer::new(here, key.clone());
+    let kept = turn.keeps(&config.data_dir, LEDGER);
+    let ledger = Ledger::open_kept(&path, here.clone(), rules, signer, now, kept);
+    Ok(ledger?)
 }
 
 /// The audit log begins, if it is new. Then the registry; notes that an earlier version kept there move to the ledger.
 async fn open_registry(
     config: &RegionalConfig,
     ledger: &Ledger,
+    turn: &Turn,
 ) -> Result<Registry, RegionalError> {
     ledger.begin_log().await?;
-    let registry = Registry::open(&config.data_dir.join("region.db"))?;
+    let kept = turn.keeps(&config.data_dir, REGISTRY);
+    let registry = Registry::open_kept(&config.data_dir.join(REGISTRY), kept)?;
     ledger.take_over_notes(registry.old_notes().await?).await?;
     registry.forget_old_notes().await?;
     Ok(registry)
@@ -357,7 +395,17 @@ async fn ends(task: impl Future<Output = ()>) -> Result<(), Infallible> {
     Ok(())
 }
 
-async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), RegionalError> {
+/// What is listened on already, or a new listener.
+async fn bound(had: Option<Bound>, address: SocketAddr) -> Result<Bound, RegionalError> {
+    match had {
+        Some(bound) => Ok(bound),
+        None => listen(address).await,
+    }
+}
+
+pub(crate) async fn listen(
+    address: SocketAddr,
+) -> Result<(TcpListener, SocketAddr), RegionalError> {
     let failed = |source| RegionalError::Listen { address, source };
     let listener = listeners::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
@@ -376,21 +424,12 @@ fn true_times(config: &RegionalConfig, clock: Clock) -> Result<TrueTimes, Region
 }
 
 async fn open(config: &RegionalConfig) -> Result<Arc<dyn ResourceStore>, RegionalError> {
-    match &config.store {
-        FhirStore::Sqlite => Ok(Arc::new(SqliteStore::open(
+    match engine::connection(&config.store)? {
+        None => Ok(Arc::new(SqliteStore::open(
             &config.data_dir.join("fhir.db"),
         )?)),
-        FhirStore::Postgres { url_file, ca } => {
-            let failed = |path: &PathBuf| {
-                let path = path.clone();
-                move |source| RegionalError::UrlFile { path, source }
-            };
-            let url = std::fs::read_to_string(url_file).map_err(failed(url_file))?;
-            let authority = match ca {
-                Some(ca) => Some(std::fs::read(ca).map_err(failed(ca))?),
-                None => None,
-            };
-            let store = PostgresStore::open(url.trim(), authority.as_deref()).await?;
+        Some((url, authority)) => {
+            let store = PostgresStore::open(&url, authority.as_deref()).await?;
             Ok(Arc::new(store))
         }
     }

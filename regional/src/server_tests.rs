@@ -1,5 +1,6 @@
 //! A whole region on real sockets: a facility delivers over the link, a client asks over HTTPS.
 use super::*;
+use crate::config::FhirStore;
 use crate::decode::tests::batch;
 use ::node::config::TlsFiles;
 use ed25519_dalek::{SigningKey, pkcs8::EncodePrivateKey};
@@ -57,6 +58,7 @@ fn config(dir: &TempDir, tls: TlsFiles) -> RegionalConfig {
         uplink_url: "https://127.0.0.1:1".into(),
         store: FhirStore::Sqlite,
         log: LogConfig::default(),
+        pair: None,
         clock: None,
         clients: Vec::new(),
         research_clients: Vec::new(),
@@ -80,7 +82,7 @@ fn facility(dir: &TempDir, tls: &TlsFiles, grpc: SocketAddr, stop: &Cancellation
     let path = dir.path().join("edge.db");
     let ledger = Ledger::open(&path, here.clone(), rules, signer, time.clone()).unwrap();
     let uplink = Uplink::new(UplinkParts {
-        url: format!("https://{grpc}"),
+        urls: vec![format!("https://{grpc}")],
         here,
         there: "regional/eu/eu".parse().unwrap(),
         outbox: Arc::new(ledger.clone()),
@@ -151,6 +153,7 @@ async fn what_a_facility_delivers_is_stored_across_a_restart_and_shown_to_nobody
     let (stop, stop_edge) = (CancellationToken::new(), CancellationToken::new());
     let node = start(config(&dir, region.clone()), stop.clone())
         .await
+        .unwrap()
         .unwrap();
     let (https, grpc) = (node.https, node.grpc);
     let ledger = facility(&dir, &edge, grpc, &stop_edge);
@@ -175,7 +178,7 @@ async fn what_a_facility_delivers_is_stored_across_a_restart_and_shown_to_nobody
     let stop = CancellationToken::new();
     let mut again = config(&dir, region);
     again.grpc_listen = grpc;
-    let node = start(again, stop.clone()).await.unwrap();
+    let node = start(again, stop.clone()).await.unwrap().unwrap();
     let mut more = batch();
     more.readings.truncate(2);
     more.readings[0].uid = vec![9; 16].into();

@@ -248,7 +248,7 @@ fn write_config(kit: &Kit, place: &Place, args: &EnrolArgs, dir: &Path, to: &Pat
         clock: None,
         mqtt: MqttConfig { listen: args.mqtt },
         uplink: UplinkConfig {
-            url: kit.uplink.clone(),
+            url: kit.uplink.clone().into(),
         },
         store: StoreConfig::default(),
         profiles: dir.join("profiles"),
@@ -302,10 +302,10 @@ async fn greet(kit: &Kit, place: &Place, tls: &TlsFiles) -> Result<()> {
 pub async fn renew(args: &RenewArgs) -> Result<()> {
     storage::private::make_private();
     let node = nodes::checked(&args.config)?;
-    let (url, there) = node.uplink.context("the configuration is of no facility")?;
+    let (urls, there) = node.uplink.context("the configuration is of no facility")?;
     let time = Arc::new(|| Clock::new(None).real());
     let renewing = Renewing {
-        url,
+        urls,
         there,
         tls: ReloadingTls::open(paths(&node.tls).keeping(&node.data_dir), false, time)?,
         cert: node.tls.cert,

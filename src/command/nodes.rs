@@ -30,7 +30,7 @@ pub struct Node {
     /// Where it shows its metrics without a token, if it does.
     pub metrics: Option<SocketAddr>,
     /// Where it delivers, and who must answer there; the global node delivers nowhere.
-    pub uplink: Option<(String, Place)>,
+    pub uplink: Option<(Vec<String>, Place)>,
     /// What holds its data beside its files.
     pub engine: Engine,
     /// A facility's own key, without which its store cannot be read.
@@ -80,7 +80,7 @@ impl Node {
                 ("mqtt.listen", config.mqtt.listen),
             ],
             metrics: Some(config.https.listen),
-            uplink: Some((config.uplink.url, above)),
+            uplink: Some((config.uplink.url.all(), above)),
             data_dir: config.data_dir,
             tls: config.tls,
             https: config.https,
@@ -100,7 +100,7 @@ impl Node {
             here: config.place(),
             listeners,
             metrics: own,
-            uplink: Some((config.uplink_url, Place::Global)),
+            uplink: Some((vec![config.uplink_url], Place::Global)),
             data_dir: config.data_dir,
             tls: config.tls,
             https: config.https,

@@ -171,6 +171,7 @@ impl Configs<'_> {
             grpc_listen: self.addresses.of(&place, "grpc")?,
             uplink_url: self.grpc_url(&Place::Global)?,
             store: self.engines.fhir_store(self.plan, region),
+            pair: None,
             log: LogConfig::default(),
             clock: Some(self.clock),
             clients: self.clients_of(|_| true),
@@ -211,7 +212,7 @@ impl Configs<'_> {
                 listen: self.addresses.of(&place, "mqtt")?,
             },
             uplink: UplinkConfig {
-                url: self.grpc_url(&region.place())?,
+                url: self.grpc_url(&region.place())?.into(),
             },
             store: edge::config::StoreConfig {
                 retention: self.retention,

@@ -1,6 +1,6 @@
 //! How data lasts on a disk: files that are replaced whole and durably ([`file`]), files that are nobody else's business
-//! ([`private`]), SQLite files that are opened again after an I/O error ([`sqlite`]), and what goes wrong in a store
-//! ([`StoreError`]).
+//! ([`private`]), SQLite files that are opened again after an I/O error ([`sqlite`]) and may be kept elsewhere too
+//! ([`replica`]), and what goes wrong in a store ([`StoreError`]).
 pub mod copy;
 pub mod disk;
 mod error;
@@ -10,6 +10,7 @@ pub mod file;
 pub mod migrate;
 pub mod open;
 pub mod private;
+pub mod replica;
 pub mod sqlite;
 pub mod thread;
 #[cfg(feature = "fault")]

@@ -4,6 +4,9 @@
 //! later commit at the next power loss. So after any failure but a lack of space or of a
 //! lock the connection is closed, opened again before the next step, and the whole log is written into the database
 //! before anything is committed. A step that panics leaves the connection in doubt too.
+//!
+//! A file may be kept elsewhere too ([`crate::replica`]): then a step that committed is done once it is there.
+use crate::replica::Kept;
 use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode, config::DbConfig, ffi};
 use std::{
@@ -20,6 +23,8 @@ pub struct Reopening {
     connect: Box<Connect>,
     /// None after a failure that leaves it in doubt.
     connection: Mutex<Option<Connection>>,
+    /// Where every commit is kept too.
+    kept: Option<Kept>,
 }
 
 impl fmt::Debug for Reopening {
@@ -41,7 +46,20 @@ impl Reopening {
             path: path.to_owned(),
             connect: Box::new(connect),
             connection: Mutex::new(Some(connection)),
+            kept: None,
         }
+    }
+
+    /// With what keeps every commit elsewhere too, from before the file was opened: no step is done before it has it.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn kept(mut self, kept: Option<Kept>) -> rusqlite::Result<Self> {
+        if let (Some(_), Some(connection)) = (&kept, self.connection.get_mut()) {
+            Kept::configure(connection)?;
+        }
+        self.kept = kept;
+        Ok(self)
     }
 
     /// Runs a step. `doubtful` says whether its error leaves the connection in doubt (see [`in_doubt`]).
@@ -61,14 +79,25 @@ impl Reopening {
         };
         let done = step(&mut connection);
         match &done {
-            Err(error) if doubtful(error) => {}
-            _ => *slot = Some(connection),
+            Err(error) if doubtful(error) => return done,
+            _ => {}
         }
+        if let Some(kept) = &self.kept
+            && let Err(error) = kept.settle(&connection)
+        {
+            return done.and(Err(error.into()));
+        }
+        *slot = Some(connection);
         done
     }
 
     fn reopen(&self) -> rusqlite::Result<Connection> {
         let connection = (self.connect)(&self.path)?;
+        if let Some(kept) = &self.kept {
+            Kept::configure(&connection)?;
+            kept.opened_again();
+            kept.settle(&connection)?;
+        }
         let busy: i64 =
             connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
         if busy != 0 {

@@ -15,7 +15,7 @@ pub(crate) fn certificates(
 ) -> Result<impl Future<Output = Result<(), EdgeError>> + Send + use<>, EdgeError> {
     let config = &shared.config;
     let renewing = Renewing {
-        url: config.uplink.url.clone(),
+        urls: config.uplink.url.all(),
         there: config.above(),
         tls: tls.clone(),
         cert: config.tls.cert.clone(),

@@ -9,7 +9,7 @@ use crate::{
     identity::{Identity, Peer},
     pki::{self, MAX_REQUEST_BYTES, PkiError, renewal},
     tls::{ReloadingTls, TimeSource},
-    wire::Renewal,
+    wire::{Renewal, mesh_client::MeshClient},
 };
 use async_trait::async_trait;
 use ed25519_dalek::SigningKey;
@@ -20,7 +20,7 @@ use rustls::{
 };
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Status};
+use tonic::{Code, Status, transport::Channel};
 use types::{Place, Timestamp};
 
 /// A certificate is renewed once this part of its life is left: of 90 days 30, in which every try may fail but one.
@@ -91,8 +91,8 @@ pub enum RenewError {
 /// What a node renews its certificate with.
 #[derive(Clone)]
 pub struct Renewing {
-    /// `https://host:port` of the tier above.
-    pub url: String,
+    /// `https://host:port` of each node of the tier above; the first that answers is asked.
+    pub urls: Vec<String>,
     /// Who answers there.
     pub there: Place,
     /// The certificates in use.
@@ -121,7 +121,7 @@ impl Renewing {
             proof: pki::rotation_proof(&key, &new.csr_pem)?.into(),
             request: new.csr_pem,
         };
-        let mut client = connect(&self.url, &self.there, &self.tls).await?;
+        let mut client = self.connect().await?;
         let answered = within(HANDSHAKE_TIMEOUT, client.renew(asked)).await?;
         let renewed = answered.map_err(|status| RenewError::Refused {
             code: status.code(),
@@ -133,6 +133,17 @@ impl Renewing {
         let writing = move || renewal::replace((&files.0, &files.1), &pem, &new.key_pem);
         blocking(writing).await?;
         Ok(until)
+    }
+
+    async fn connect(&self) -> Result<MeshClient<Channel>, LinkError> {
+        let mut failed = LinkError::Url(String::new());
+        for url in &self.urls {
+            match connect(url, &self.there, &self.tls).await {
+                Ok(client) => return Ok(client),
+                Err(error) => failed = error,
+            }
+        }
+        Err(failed)
     }
 
     /// Until when a certificate holds that is this node's, of this mesh, for that key.

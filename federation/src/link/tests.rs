@@ -6,6 +6,7 @@ mod fakes;
 mod lists;
 mod renewing;
 mod rogue;
+mod urls;
 
 use super::*;
 use crate::{
@@ -81,7 +82,7 @@ struct Edge {
 
 fn parts(bed: &Testbed, holder: &Holder, to: SocketAddr, there: &str) -> UplinkParts {
     UplinkParts {
-        url: format!("https://{to}"),
+        urls: vec![format!("https://{to}")],
         here: holder.identity.place().unwrap().clone(),
         there: place(there),
         outbox: Arc::new(MemOutbox::new(EDGE, US)),

@@ -43,8 +43,9 @@ pub enum LinkState {
 
 /// What a sender needs.
 pub struct UplinkParts {
-    /// `https://host:port` of the next tier.
-    pub url: String,
+    /// `https://host:port` of the next tier, one for each of its nodes: they are tried in turn, from the one that answered
+    /// last.
+    pub urls: Vec<String>,
     /// Where this node stands.
     pub here: Place,
     /// Who must answer.
@@ -70,8 +71,9 @@ pub struct UplinkParts {
 /// The link to the next tier.
 pub struct Uplink {
     parts: UplinkParts,
-    host: String,
-    port: u16,
+    /// Host and port of each address, and which of them is dialled next.
+    addresses: Vec<(String, u16)>,
+    next: usize,
     connector: TlsConnector,
     state: watch::Sender<LinkState>,
     /// Whether parcels are deferred as out of order for longer than they may be.
@@ -99,7 +101,11 @@ impl Uplink {
                 named: me.to_uri(),
             });
         }
-        let (host, port) = dial::host_and_port(&parts.url)?;
+        let addresses = parts.urls.iter().map(|url| dial::host_and_port(url));
+        let addresses: Vec<_> = addresses.collect::<Result<_, _>>()?;
+        if addresses.is_empty() {
+            return Err(LinkError::Url(String::new()));
+        }
         let down = LinkState::Down {
             since: (parts.time)(),
         };
@@ -107,8 +113,8 @@ impl Uplink {
             connector: TlsConnector::from(parts.tls.client_mtls(there)?),
             state: watch::Sender::new(down),
             stuck: watch::Sender::new(false),
-            host,
-            port,
+            addresses,
+            next: 0,
             parts,
             told: Told::default(),
         })
@@ -130,6 +136,8 @@ impl Uplink {
     /// Delivers until stopped, over as many connections as it takes.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut backoff = Backoff::new(RECONNECT_BASE, RECONNECT_CAP);
+        // Addresses in a row at which nothing was answered.
+        let mut unanswered = 0;
         loop {
             let (mut settled, mut carried) = (0, 0);
             let ended = tokio::select! {
@@ -143,8 +151,16 @@ impl Uplink {
             let Some(error) = ended else { return };
             if settled > 0 || carried > 0 {
                 backoff.reset();
+                unanswered = 0;
+            } else {
+                self.next = (self.next + 1) % self.addresses.len();
+                unanswered += 1;
             }
             self.tell(&error).await;
+            if unanswered % self.addresses.len() > 0 {
+                // Another one is tried at once.
+                continue;
+            }
             let wait = backoff.next(&mut self.parts.rng);
             tokio::select! {
                 () = stop.cancelled() => return,

@@ -5,10 +5,12 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use parking_lot::Mutex;
 use std::{
     collections::{BTreeSet, HashMap},
+    fmt,
     fs::{self, File, OpenOptions},
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 use storage::file::{self, PRIVATE};
 
@@ -18,12 +20,47 @@ const MAX_REMEMBERED: usize = 10_000;
 /// Lines of the file after which it is written anew without those that have expired.
 const MAX_LINES: usize = 65_536;
 
+/// What became of an assertion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Noted {
+    /// It is used now, for every node that shares these.
+    First,
+    /// It was used before.
+    Again,
+    /// Its client has used as many as are remembered.
+    TooMany,
+}
+
+/// Assertions that were used at any of several nodes with the same clients.
+pub trait SharedUse: Send + Sync {
+    /// Notes an assertion, durably, until `end`; times in seconds since 1970. A client has at most `most` at once. Blocks.
+    ///
+    /// # Errors
+    /// Why it cannot be known; it may have been noted.
+    fn note(
+        &self,
+        assertion: (&str, &str),
+        times: (i64, i64),
+        most: usize,
+    ) -> Result<Noted, Box<dyn std::error::Error + Send + Sync>>;
+}
+
 /// Assertions that were used. Cheap to look at; every new one costs an fsync.
-#[derive(Debug)]
-pub(super) struct Used(Mutex<Memory>);
+pub(super) enum Used {
+    /// At this node.
+    Own(Mutex<Memory>),
+    /// At any node of several.
+    Shared(Arc<dyn SharedUse>),
+}
+
+impl fmt::Debug for Used {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Used")
+    }
+}
 
 #[derive(Debug)]
-struct Memory {
+pub(super) struct Memory {
     ids: BTreeSet<(String, String)>,
     ends: BTreeSet<(i64, String, String)>,
     of_client: HashMap<String, usize>,
@@ -60,26 +97,48 @@ impl Used {
             memory.remember(end, kid, jti);
         }
         memory.rewrite()?;
-        Ok(Self(Mutex::new(memory)))
+        Ok(Self::Own(Mutex::new(memory)))
     }
 
     /// Notes an assertion, durably; refuses one that was used before. Blocks for an fsync.
     pub(super) fn note(&self, kid: &str, jti: &str, end: i64, now: i64) -> Result<(), Refused> {
-        let mut memory = self.0.lock();
+        let mut memory = match self {
+            Self::Own(memory) => memory.lock(),
+            Self::Shared(shared) => return shared_note(shared.as_ref(), (kid, jti), (end, now)),
+        };
         memory.forget(now);
         let id = (kid.to_owned(), jti.to_owned());
         if memory.ids.contains(&id) {
-            return Err(Refused::InvalidClient("the assertion was used before"));
+            return Err(Refused::InvalidClient(BEFORE));
         }
         if memory.of_client.get(kid).copied().unwrap_or(0) >= MAX_REMEMBERED {
             return Err(Refused::Busy);
         }
-        memory.write(end, kid, jti).map_err(|error| {
-            tracing::error!(%error, "a used assertion cannot be remembered; no token is given");
-            Refused::Busy
-        })?;
+        memory
+            .write(end, kid, jti)
+            .map_err(|error| not_remembered(&error))?;
         memory.remember(end, id.0, id.1);
         Ok(())
+    }
+}
+
+const BEFORE: &str = "the assertion was used before";
+
+fn not_remembered(error: &dyn fmt::Display) -> Refused {
+    tracing::error!(%error, "a used assertion cannot be remembered; no token is given");
+    Refused::Busy
+}
+
+fn shared_note(
+    shared: &dyn SharedUse,
+    assertion: (&str, &str),
+    times: (i64, i64),
+) -> Result<(), Refused> {
+    match shared.note(assertion, times, MAX_REMEMBERED) {
+        Ok(Noted::First) => Ok(()),
+        Ok(Noted::Again) => Err(Refused::InvalidClient(BEFORE)),
+        Ok(Noted::TooMany) => Err(Refused::Busy),
+        Err(error) => Err(not_remembered(&error)),
     }
 }
 
@@ -140,6 +199,33 @@ mod tests {
         Used::open(&dir.path().join("used"), now).unwrap()
     }
 
+    fn memory(used: &Used) -> &Mutex<Memory> {
+        match used {
+            Used::Own(memory) => memory,
+            Used::Shared(_) => panic!("it is of this node"),
+        }
+    }
+
+    #[test]
+    fn what_another_node_has_seen_is_used_and_what_cannot_be_known_gives_nothing() {
+        struct Elsewhere(Result<Noted, &'static str>);
+        impl SharedUse for Elsewhere {
+            fn note(
+                &self,
+                _: (&str, &str),
+                _: (i64, i64),
+                _: usize,
+            ) -> Result<Noted, Box<dyn std::error::Error + Send + Sync>> {
+                Ok(self.0?)
+            }
+        }
+        let note = |says| Used::Shared(Arc::new(Elsewhere(says))).note("k", "j", 100, 0);
+        assert_eq!(note(Ok(Noted::First)), Ok(()));
+        assert_eq!(note(Ok(Noted::Again)), Err(Refused::InvalidClient(BEFORE)));
+        assert_eq!(note(Ok(Noted::TooMany)), Err(Refused::Busy));
+        assert_eq!(note(Err("no answer")), Err(Refused::Busy));
+    }
+
     #[test]
     fn a_used_assertion_is_remembered_until_it_expires() {
         let dir = tempfile::tempdir().unwrap();
@@ -148,7 +234,7 @@ mod tests {
         assert!(used.note("k", "j", 100, 100).is_err());
         assert!(used.note("other", "j", 100, 100).is_ok());
         assert!(used.note("k", "j", 200, 101).is_ok());
-        assert_eq!(used.0.lock().ids.len(), 1);
+        assert_eq!(memory(&used).lock().ids.len(), 1);
     }
 
     #[test]
@@ -163,7 +249,7 @@ mod tests {
         assert!(again.note("k", "j 1", 100, 50).is_err());
         assert!(again.note("k", "j 2", 100, 50).is_ok());
         let late = used(&dir, 101);
-        assert!(late.0.lock().ids.is_empty());
+        assert!(memory(&late).lock().ids.is_empty());
     }
 
     #[test]
@@ -171,7 +257,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let used = used(&dir, 0);
         for i in 0..MAX_REMEMBERED {
-            used.0.lock().remember(100, "k".into(), i.to_string());
+            memory(&used)
+                .lock()
+                .remember(100, "k".into(), i.to_string());
         }
         assert_eq!(used.note("k", "more", 100, 0), Err(Refused::Busy));
         assert!(matches!(

@@ -14,7 +14,7 @@ use std::{
     net::{SocketAddr, TcpListener},
     sync::Arc,
 };
-use types::Timestamp;
+use types::{Place, Timestamp};
 
 /// Certificates are dated back by as much: clocks that differ by more refuse each other's.
 const CLOCKS_MS: i64 = federation::pki::BACKDATE_MS;
@@ -127,8 +127,7 @@ fn judge_version(running: &str, installed: &str) -> Finding {
 
 /// The tier above: whether it is there, the right one, takes this node's certificate, and what time it is there.
 pub async fn above(node: &Node, now: Timestamp) -> Vec<Finding> {
-    const CHECK: &str = "above";
-    let Some((url, there)) = &node.uplink else {
+    let Some((urls, there)) = &node.uplink else {
         return Vec::new();
     };
     let time = Arc::new(|| Clock::new(None).real());
@@ -136,7 +135,21 @@ pub async fn above(node: &Node, now: Timestamp) -> Vec<Finding> {
     let Ok(tls) = ReloadingTls::open(paths(&node.tls).keeping(&node.data_dir), false, time) else {
         return Vec::new();
     };
-    match look(url, there, &tls).await {
+    let mut findings = Vec::new();
+    for url in urls {
+        let found = one_above(url, there, &tls, now).await;
+        if found.iter().any(|it| it.level == Level::Good) {
+            // Of the nodes of a region one answers.
+            return found;
+        }
+        findings.extend(found);
+    }
+    findings
+}
+
+async fn one_above(url: &str, there: &Place, tls: &ReloadingTls, now: Timestamp) -> Vec<Finding> {
+    const CHECK: &str = "above";
+    match look(url, there, tls).await {
         Ok(said) => {
             let mut findings = vec![Finding::good(CHECK, format!("{there} answers at {url}"))];
             findings.extend(said.map(|said| judge_clocks(now, said)));

@@ -34,7 +34,7 @@ impl Renews for Authority {
 
 fn renewing(bed: &Testbed, holder: &Holder, to: SocketAddr) -> Renewing {
     Renewing {
-        url: format!("https://{to}"),
+        urls: vec![format!("https://{to}")],
         there: place(US),
         tls: bed.tls(holder),
         cert: holder.paths.cert.clone(),

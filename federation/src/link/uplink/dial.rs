@@ -108,8 +108,8 @@ impl Uplink {
 
     /// TCP, TLS, and the check that it is the expected peer.
     async fn dial(&self) -> Result<(Guarded<TlsStream<TcpStream>>, VerifyingKey), LinkError> {
-        let address = (self.host.as_str(), self.port);
-        let tcp = TcpStream::connect(address)
+        let (host, port) = &self.addresses[self.next];
+        let tcp = TcpStream::connect((host.as_str(), *port))
             .await
             .map_err(LinkError::Connect)?;
         tcp.set_nodelay(true).map_err(LinkError::Connect)?;

@@ -9,11 +9,11 @@ use crate::{
     Bed,
     report::{Aim, Figure, Report},
 };
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use ed25519_dalek::SigningKey;
 use federation::{
     audit::Signer,
-    blobs::{self, Blobs, CHUNK_BYTES, Descriptor, Files, Held},
+    blobs::{self, Blobs, Descriptor, Files, Held},
     identity::Identity,
     ledger::{Handlers, Ledger},
     link::{self, Door, Uplink, UplinkParts},
@@ -198,7 +198,7 @@ async fn blob(size: u64, cut_every: Duration) -> Result<f64> {
     let cutting = tokio::spawn(cut_connections(cut, server, cut_every));
     let descriptor = make(&region, &f1.place, size).await?;
     let uplink = Uplink::new(UplinkParts {
-        url: format!("https://{address}"),
+        urls: vec![format!("https://{address}")],
         here: f1.place.clone(),
         there: us.place.clone(),
         outbox: Arc::new(facility.ledger.clone()),

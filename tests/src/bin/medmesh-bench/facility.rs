@@ -79,7 +79,7 @@ impl Facility {
             clock: None,
             mqtt: MqttConfig { listen: mqtt },
             uplink: UplinkConfig {
-                url: format!("https://{nobody}"),
+                url: format!("https://{nobody}").into(),
             },
             store: StoreConfig::default(),
             profiles: at("profiles"),

@@ -1,0 +1,272 @@
+//! What nodes of one region may rely on between them, on a real PostgreSQL: one writes, and what it put is there.
+use libtest_mimic::Failed;
+use medmesh_fhir::postgres::{LEASE, Noted, Pages, Pair};
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use storage::{
+    replica::Kept,
+    sqlite::{Reopening, in_doubt},
+};
+use tokio_postgres::{Client, NoTls};
+
+/// For a loaded machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+const FILE: &str = "a.db";
+
+type Numbered = Vec<(u32, Vec<u8>)>;
+
+fn page(number: u32, fill: u8) -> (u32, Vec<u8>) {
+    (number, vec![fill; 4])
+}
+
+fn check(what: &str, holds: bool) -> Result<(), Failed> {
+    if holds { Ok(()) } else { Err(what.into()) }
+}
+
+async fn pair(url: &str) -> Result<Pair, Failed> {
+    Ok(Pair::open(url, None).await?)
+}
+
+async fn client(url: &str) -> Result<Client, Failed> {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
+    tokio::spawn(connection);
+    Ok(client)
+}
+
+/// As a reader finds the file that had nothing of it.
+async fn image(pair: &Pair) -> Result<BTreeMap<u32, Vec<u8>>, Failed> {
+    let mut found = BTreeMap::new();
+    let mut see = |_, number, bytes: &[u8]| {
+        found.insert(number, bytes.to_vec());
+        Ok(())
+    };
+    pair.changed_since(FILE, 0, &mut see).await?;
+    Ok(found)
+}
+
+/// One holds the lease; the next one gets it when it lapses or is given back, and the one before puts nothing any more.
+pub async fn of_two_nodes_one_writes(url: String) -> Result<(), Failed> {
+    let (a, b, sql) = (pair(&url).await?, pair(&url).await?, client(&url).await?);
+    let first = a.take("a", "node-a").await?.ok_or("the first is refused")?;
+    check(
+        "a second has it too",
+        b.take("b", "node-b").await?.is_none(),
+    )?;
+    check("nor who runs", a.take("a", "node-a").await?.is_none())?;
+    check("renewed", a.renew(first).await?)?;
+    check(
+        "put",
+        a.put(first, FILE, (4, 1), &[page(1, 1)], None).await?,
+    )?;
+    // As when nobody has renewed it for so long.
+    sql.batch_execute("UPDATE lease SET until = clock_timestamp()")
+        .await?;
+    check("renewed late", a.renew(first).await?)?;
+    sql.batch_execute("UPDATE lease SET until = clock_timestamp()")
+        .await?;
+    let second = b
+        .take("b", "node-b")
+        .await?
+        .ok_or("a lapsed lease is nobody's")?;
+    check("a number grows", second > first)?;
+    check("another took it", !a.renew(first).await?)?;
+    check("named", a.holder().await? == "node-b")?;
+    check(
+        "fenced",
+        !a.put(first, FILE, (4, 1), &[page(1, 9)], Some((0, b"x")))
+            .await?,
+    )?;
+    let all = &mut [Ok(page(1, 9))].into_iter();
+    check(
+        "fenced whole",
+        !a.put_whole(first, FILE, (4, 1), all, None).await?,
+    )?;
+    a.release(first).await?;
+    check(
+        "released by another",
+        a.take("a", "node-a").await?.is_none(),
+    )?;
+    check(
+        "nothing of it is there",
+        image(&b).await? == BTreeMap::from([page(1, 1)]),
+    )?;
+    check("nor beside it", b.beside(FILE).await?.is_empty())?;
+    b.release(second).await?;
+    check("given back", a.take("a", "node-a").await?.is_some())
+}
+
+/// A put that begins while another node takes the lease waits for that, and puts nothing.
+pub async fn a_put_does_not_pass_one_that_takes_the_lease(url: String) -> Result<(), Failed> {
+    let (a, mut sql) = (Arc::new(pair(&url).await?), client(&url).await?);
+    let number = a.take("a", "a").await?.ok_or("refused")?;
+    let taking = sql.transaction().await?;
+    taking
+        .batch_execute("UPDATE lease SET number = number + 1")
+        .await?;
+    let putting = tokio::spawn({
+        let a = a.clone();
+        async move { a.put(number, FILE, (4, 1), &[page(1, 1)], None).await }
+    });
+    let look = client(&url).await?;
+    let waits = "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock' \
+         AND query LIKE 'WITH held AS%' AND datname = current_database()";
+    let until = tokio::time::Instant::now() + PATIENCE;
+    while !look.query_one(waits, &[]).await?.get::<_, bool>(0) {
+        check("the put does not wait", tokio::time::Instant::now() < until)?;
+    }
+    taking.commit().await?;
+    check("it put", !putting.await??)?;
+    check("something is there", image(&a).await?.is_empty())
+}
+
+/// A node that is started again need not wait for its own lease; any other one does.
+pub async fn a_holder_that_died_is_followed_at_once_by_itself_alone(
+    url: String,
+) -> Result<(), Failed> {
+    let first = pair(&url).await?;
+    let number = first.take("a", "a").await?.ok_or("refused")?;
+    drop(first);
+    let (again, other, sql) = (pair(&url).await?, pair(&url).await?, client(&url).await?);
+    sql.batch_execute("UPDATE lease SET until = clock_timestamp() + interval '1 hour'")
+        .await?;
+    check("taken by another", other.take("b", "b").await?.is_none())?;
+    let until = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        if let Some(next) = again.take("a", "a").await? {
+            return check("it grows", next > number);
+        }
+        check("never", tokio::time::Instant::now() < until)?;
+    }
+}
+
+/// What is read is what was put: newest pages alone, no page behind the end, what is beside in its order.
+pub async fn pages_are_read_as_they_were_put(url: String) -> Result<(), Failed> {
+    let (a, b) = (pair(&url).await?, pair(&url).await?);
+    let lease = a.take("a", "a").await?.ok_or("refused")?;
+    let put = |size, pages: Numbered, beside| {
+        let a = &a;
+        async move { a.put(lease, FILE, (4, size), &pages, beside).await }
+    };
+    check("none yet", b.shape(FILE).await?.is_none())?;
+    put(
+        3,
+        vec![page(1, 1), page(2, 1), page(3, 1)],
+        Some((0, &b"one"[..])),
+    )
+    .await?;
+    let shape = b.shape(FILE).await?.ok_or("it is there")?;
+    put(2, vec![page(1, 2)], Some((3, &b" two"[..]))).await?;
+    check(
+        "whole",
+        image(&b).await? == BTreeMap::from([page(1, 2), page(2, 1)]),
+    )?;
+    let mut changed = Vec::new();
+    let mut see = |_, number, _: &[u8]| {
+        changed.push(number);
+        Ok(())
+    };
+    let now = b.changed_since(FILE, shape.number, &mut see).await?;
+    check("what changed", changed == [1])?;
+    check("shorter", now.is_some_and(|now| now.pages == 2))?;
+    check("beside", b.beside(FILE).await? == b"one two")?;
+    put(2, Vec::new(), Some((3, &b" 2 and 3"[..]))).await?;
+    check("put again", b.beside(FILE).await? == b"one 2 and 3")?;
+    put(2, Vec::new(), Some((0, &b"anew"[..]))).await?;
+    check("written anew", b.beside(FILE).await? == b"anew")?;
+    let torn = &mut [Ok(page(1, 7)), Err(io::Error::other("torn"))].into_iter();
+    check(
+        "an error",
+        a.put_whole(lease, FILE, (4, 2), torn, None).await.is_err(),
+    )?;
+    check(
+        "half",
+        image(&b).await? == BTreeMap::from([page(1, 2), page(2, 1)]),
+    )?;
+    let all = &mut [Ok(page(1, 8))].into_iter();
+    check("put", a.put_whole(lease, FILE, (4, 1), all, None).await?)?;
+    check("all", image(&b).await? == BTreeMap::from([page(1, 8)]))
+}
+
+async fn note(pair: &Pair, jti: &str, now: i64) -> Result<Noted, Failed> {
+    Ok(pair.note_assertion(("k", jti), (now + 100, now), 2).await?)
+}
+
+/// An assertion is good once at both nodes together, until it ends.
+pub async fn an_assertion_is_good_at_one_node(url: String) -> Result<(), Failed> {
+    let (a, b) = (pair(&url).await?, pair(&url).await?);
+    check("first", note(&a, "1", 0).await? == Noted::First)?;
+    check("again", note(&b, "1", 50).await? == Noted::Again)?;
+    check("second", note(&b, "2", 50).await? == Noted::First)?;
+    check("too many", note(&a, "3", 51).await? == Noted::TooMany)?;
+    check(
+        "of another",
+        a.note_assertion(("o", "1"), (100, 51), 2).await? == Noted::First,
+    )?;
+    check("it ended", note(&a, "1", 151).await? == Noted::First)
+}
+
+/// A ledger's file on two nodes: what its steps have done is read by the other, and the one that was fenced does nothing
+/// more.
+pub async fn a_files_steps_are_done_once_they_are_in_postgresql(url: String) -> Result<(), Failed> {
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join(FILE);
+    let (a, b) = (Arc::new(pair(&url).await?), pair(&url).await?);
+    let lease = a.take("a", "a").await?.ok_or("refused")?;
+    let pages = Arc::new(Pages::new(a.clone(), lease, Instant::now()));
+    let fenced = pages.fenced();
+    let kept = Kept::new(pages.clone(), FILE, &path, false);
+    let connect = |path: &std::path::Path| {
+        let connection = rusqlite::Connection::open(path)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.execute_batch("CREATE TABLE IF NOT EXISTS t (n INTEGER)")?;
+        Ok(connection)
+    };
+    let file = Arc::new(Reopening::new(&path, connect(&path)?, connect).kept(Some(kept))?);
+    let put = |n: i64| {
+        let file = file.clone();
+        let step = move || {
+            let insert = "INSERT INTO t VALUES (?1)";
+            file.step(|connection| connection.execute(insert, [n]), in_doubt)
+        };
+        tokio::task::spawn_blocking(step)
+    };
+    let rows = async || -> Result<i64, Failed> {
+        let copy = dir.path().join("copy.db");
+        std::fs::write(
+            &copy,
+            image(&b).await?.into_values().flatten().collect::<Vec<_>>(),
+        )?;
+        let connection = rusqlite::Connection::open(&copy)?;
+        Ok(connection.query_row("SELECT count(*) FROM t", [], |row| row.get(0))?)
+    };
+    for n in 1..=20 {
+        pages.renewed(Instant::now());
+        put(n).await??;
+        check("as many as were done", rows().await? == n)?;
+    }
+    let Some(past) = Instant::now().checked_sub(LEASE) else {
+        return Err("this machine has just started".into());
+    };
+    let read = async || {
+        let file = file.clone();
+        let look = |connection: &mut rusqlite::Connection| {
+            connection.query_row("SELECT count(*) FROM t", [], |row| row.get::<_, i64>(0))
+        };
+        tokio::task::spawn_blocking(move || file.step(look, in_doubt)).await
+    };
+    pages.renewed(past);
+    check("read without a lease", read().await?.is_err())?;
+    pages.renewed(Instant::now());
+    check("not read with one", read().await?? == 20)?;
+    a.release(lease).await?;
+    b.take("b", "b").await?.ok_or("refused")?;
+    check("done although fenced", put(21).await?.is_err())?;
+    check("again", put(22).await?.is_err())?;
+    check("said", *fenced.borrow())?;
+    check("none of it is there", rows().await? == 20)?;
+    check("a lease is short", LEASE <= Duration::from_secs(5))
+}
