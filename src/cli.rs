@@ -168,6 +168,12 @@ pub struct UpArgs {
     /// Keep the global catalog in this ScyllaDB or Apache Cassandra, in a keyspace of the mesh's own.
     #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
     pub scylla: Vec<String>,
+    /// Send traces of readings to a collector on this machine, such as `http://127.0.0.1:4318/v1/traces` (OTLP, JSON).
+    #[arg(long, value_name = "URL")]
+    pub otlp: Option<String>,
+    /// The share of samples and requests that is traced, 0 to 1.
+    #[arg(long, requires = "otlp", value_name = "SHARE", default_value_t = 0.01)]
+    pub trace_ratio: f64,
 }
 
 fn parse_jurisdiction(text: &str) -> Result<Jurisdiction, String> {

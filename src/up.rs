@@ -184,6 +184,7 @@ impl Prepared {
             clients,
             engines: &engines,
             retention: args.retention,
+            traces: args.otlp.clone().map(|otlp| (otlp, args.trace_ratio)),
         }
         .write()?;
         Ok(Self {

@@ -14,6 +14,7 @@ use node::config::{
     directory, file, mesh_clock, secret_file, within,
 };
 use node::quantity::{Size, Span};
+use node::trace::export::TelemetryConfig;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeSet,
@@ -82,6 +83,9 @@ pub struct EdgeConfig {
     /// What may be learnt from the facility's records; nothing when left out.
     #[serde(default)]
     pub learning: Option<LearningConfig>,
+    /// Where traces go; nothing is traced when it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub telemetry: Option<TelemetryConfig>,
     /// True only in a mesh on one machine; what is dangerous elsewhere is refused without it.
     #[serde(default)]
     pub local_mesh: bool,
@@ -275,6 +279,8 @@ impl Validate for EdgeConfig {
         problems.extend(device_problems(&self.devices, &self.profiles));
         problems.extend(bed_problems(&self.beds));
         problems.extend(self.view_problems());
+        let telemetry = self.telemetry.iter();
+        problems.extend(telemetry.flat_map(|it| it.problems(self.jurisdiction)));
         if let Some(Err(error)) = self
             .learning
             .as_ref()

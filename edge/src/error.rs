@@ -58,6 +58,9 @@ pub enum EdgeError {
     /// The HTTPS address.
     #[error("https: listening on {0}: {1}")]
     Listen(SocketAddr, #[source] std::io::Error),
+    /// Traces cannot be sent.
+    #[error("{0}")]
+    Telemetry(String),
     /// A task ended.
     #[error(transparent)]
     Task(#[from] TaskError),

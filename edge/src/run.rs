@@ -36,7 +36,7 @@ use node::{
     health::Health,
     listeners, shutdown,
     task::{Kind, Tasks},
-    telemetry,
+    telemetry, trace,
 };
 use parking_lot::Mutex;
 use rand::SeedableRng;
@@ -169,16 +169,12 @@ async fn spawn(
     });
     let broker = start_broker(&shared, &tls, journal.clone(), stop.clone()).await?;
     let mut tasks = Tasks::new(stop.clone());
+    trace::export::start(shared.config.telemetry.as_ref(), &shared.here, &mut tasks)
+        .map_err(EdgeError::Telemetry)?;
     let writes = tasks::commands(&mut tasks, &shared, &broker);
     let https = serving::serve_https(&mut tasks, &shared, &tls, stop.clone()).await?;
-    tasks.spawn(
-        "modbus",
-        Kind::Critical,
-        modbus::run(
-            bridge(&shared, &broker, journal, (profiles, writes)),
-            stop.clone(),
-        ),
-    );
+    let bridge = bridge(&shared, &broker, journal, (profiles, writes));
+    tasks.spawn("modbus", Kind::Critical, modbus::run(bridge, stop.clone()));
     let background = Kind::Background;
     let certificates = tasks::certificates(&shared, &tls, stop.clone())?;
     tasks.spawn("certificates", background, certificates);

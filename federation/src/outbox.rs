@@ -16,27 +16,30 @@ use crate::envelope::{Cleared, Envelope, MAX_BODY_BYTES, Refusal, clear};
 use crate::inbox::WINDOW;
 use crate::policy::Rules;
 use crate::port::{Depths, LeaseLimits};
-use crate::wire::{Outcome, Parcel, Receipt};
+use crate::wire::{Parcel, Receipt};
 use messages::Body;
 use prost::Message as _;
 use rusqlite::{Connection, OptionalExtension as _};
-use std::collections::BTreeMap;
 use types::{EnvelopeId, Place, Priority, Timestamp};
 
 mod again;
 mod age;
 mod held;
+mod leases;
 mod peer;
 mod reserve;
 mod stream;
+mod traced;
 pub use again::{Again, MAX_AGAIN, PROBES, due_soon, ship_again};
 pub use age::{held_count, oldest};
 use held::Fate;
 pub use held::{Decided, FIRST_RETRY, Held, MAX_RETRY, any_held, discard, held, one_held, release};
+pub use leases::Leases;
 use peer::{Peer, place_of};
 pub use peer::{WAITS_ABOVE, below, is_below, waits_above};
 pub use reserve::{Reserved, fill, give_back, reserve};
 pub use stream::{Sender, begin, hello, introduce, judge, know};
+pub use traced::Traced;
 
 const SCHEMA: &[&str] = &[
     "
@@ -114,6 +117,8 @@ pub struct Settled {
     pub cured: Vec<(Priority, u64)>,
     /// Of each in `cured`, where it is now.
     pub cured_at: Vec<(Priority, u64)>,
+    /// Those that are traced.
+    pub traced: Vec<Traced>,
 }
 
 impl Settled {
@@ -134,10 +139,12 @@ impl Settled {
         self.untaken.extend(other.untaken);
         self.cured.extend(other.cured);
         self.cured_at.extend(other.cured_at);
+        self.traced.extend(other.traced);
     }
 
-    /// Counts and logs what a person must look at, once the commit stands.
+    /// Counts and logs what a person must look at, and ends what was traced, once the commit stands.
     pub fn tell(&self) {
+        self.traced.iter().for_each(Traced::tell);
         for (why, count) in [
             ("left-out", self.partial),
             ("quarantined", self.quarantined),
@@ -340,7 +347,7 @@ fn settle_one(
     now: Timestamp,
     settled: &mut Settled,
 ) -> Result<Option<Fate>, DbError> {
-    let Some((key, parcel)) = waiting(tx, to, receipt)? else {
+    let Some((key, made, parcel)) = waiting(tx, to, receipt)? else {
         return Ok(None);
     };
     let fate = Fate::of(receipt, &parcel);
@@ -368,6 +375,9 @@ fn settle_one(
         settled.cured.push(origin);
         settled.cured_at.push(now);
     }
+    settled
+        .traced
+        .extend(Traced::of(&parcel, (made, now), fate));
     tx.prepare_cached("DELETE FROM outbox WHERE key = ?1")?
         .execute([key])?;
     tx.prepare_cached(
@@ -386,20 +396,26 @@ fn priority_of(receipt: &Receipt) -> Option<Priority> {
     rank.and_then(Priority::from_rank)
 }
 
-/// The waiting parcel that a receipt is of: same place in the order, same id, same digest.
-fn waiting(tx: &Connection, to: Peer, receipt: &Receipt) -> Result<Option<(i64, Parcel)>, DbError> {
+/// The waiting parcel that a receipt is of, and when it was sealed: same place in the order, same id, same digest.
+fn waiting(
+    tx: &Connection,
+    to: Peer,
+    receipt: &Receipt,
+) -> Result<Option<(i64, Timestamp, Parcel)>, DbError> {
     let numbered = receipt.seq < peer::SEQUENCES.unsigned_abs();
     let (Some(priority), true) = (priority_of(receipt), numbered) else {
         return Ok(None);
     };
     let key = to.key(priority, receipt.seq)?;
-    let row: Option<Vec<u8>> = tx
-        .prepare_cached("SELECT parcel FROM outbox WHERE key = ?1 AND id = ?2 AND digest = ?3")?
+    let row: Option<(Vec<u8>, i64)> = tx
+        .prepare_cached(
+            "SELECT parcel, made_ms FROM outbox WHERE key = ?1 AND id = ?2 AND digest = ?3",
+        )?
         .query_row((key, &receipt.id[..], &receipt.digest[..]), |row| {
-            row.get(0)
+            Ok((row.get(0)?, row.get(1)?))
         })
         .optional()?;
-    row.map(|row| Parcel::decode(&row[..]).map(|parcel| (key, parcel)))
+    row.map(|(row, made)| Parcel::decode(&row[..]).map(|it| (key, Timestamp(made), it)))
         .transpose()
         .map_err(|_| DbError::Corrupt("parcel in the outbox"))
 }
@@ -446,47 +462,6 @@ fn read_load(rows: &mut rusqlite::Rows<'_>) -> Result<Load, DbError> {
 /// [`DbError`].
 pub fn depths(conn: &Connection, to: &Place) -> Result<Depths, DbError> {
     load_for(conn, to).map(|load| load.parcels)
-}
-
-/// The leases of this process: by receiver, the highest sequence leased, by priority. They die with it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Leases(BTreeMap<Place, [u64; 3]>);
-
-impl Leases {
-    /// The next lease of a receiver's parcels begins after this sequence.
-    #[must_use]
-    pub fn after(&self, to: &Place, priority: Priority) -> u64 {
-        let slots = self.0.get(to).copied().unwrap_or_default();
-        slots[usize::from(priority.rank())]
-    }
-
-    /// These parcels are leased now.
-    pub fn take(&mut self, to: &Place, priority: Priority, parcels: &[Parcel]) {
-        let slots = self.0.entry(to.clone()).or_default();
-        let slot = &mut slots[usize::from(priority.rank())];
-        *slot = parcels
-            .iter()
-            .map(|parcel| parcel.seq)
-            .fold(*slot, u64::max);
-    }
-
-    /// Receipts came in: what was deferred, and all behind it, is leased again.
-    pub fn settle(&mut self, to: &Place, receipts: &[Receipt]) {
-        let Some(slots) = self.0.get_mut(to) else {
-            return;
-        };
-        for receipt in receipts {
-            let again = matches!(receipt.outcome(), Outcome::Deferred | Outcome::Unspecified);
-            if let (true, Some(slot)) = (again, slots.get_mut(receipt.priority as usize)) {
-                *slot = (*slot).min(receipt.seq.saturating_sub(1));
-            }
-        }
-    }
-
-    /// The link to a receiver broke: everything for it is leased again.
-    pub fn release(&mut self, to: &Place) {
-        self.0.remove(to);
-    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 use super::*;
 use crate::audit::Signer;
 use crate::envelope::digest;
+use crate::wire::Outcome;
 use ed25519_dalek::SigningKey;
 use messages::{DeviceRecord, DeviceRecords};
 use std::collections::BTreeSet;

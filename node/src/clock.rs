@@ -5,6 +5,19 @@ use std::{
 };
 use types::{MeshClock, Timestamp};
 
+/// Time of the system's clock, ns since 1970: for spans of traces, which compare with those of other machines.
+#[must_use]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that reads the system clock"
+)]
+pub fn unix_nanos() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    })
+}
+
 /// Real and mesh time of this machine.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {

@@ -1,4 +1,4 @@
-//! What every node has: configuration, tasks and shutdown, health, telemetry, tokens, HTTPS.
+//! What every node has: configuration, tasks and shutdown, health, telemetry, traces, tokens, HTTPS.
 
 pub mod admission;
 pub mod clock;
@@ -8,6 +8,7 @@ pub mod discipline;
 pub mod health;
 pub mod https;
 pub mod listeners;
+pub mod outbound;
 pub mod problem;
 pub mod quantity;
 pub mod renewal;
@@ -16,3 +17,4 @@ pub mod shutdown;
 pub mod task;
 pub mod telemetry;
 pub mod token;
+pub mod trace;

@@ -1,4 +1,5 @@
 //! The one door for tasks: each has a kind, which says what its end means to the node.
+use crate::trace;
 use std::{
     collections::HashMap, convert::Infallible, error::Error, future::Future, time::Duration,
 };
@@ -71,9 +72,8 @@ impl Tasks {
         kind: Kind,
         task: impl Future<Output = Result<(), E>> + Send + 'static,
     ) {
-        let handle = self
-            .set
-            .spawn(async move { task.await.map_err(Into::into) });
+        let task = async move { task.await.map_err(Into::into) };
+        let handle = self.set.spawn(trace::task(name, task));
         self.names.insert(handle.id(), (name, kind));
     }
 

@@ -8,6 +8,7 @@ use node::config::{
     ClientConfig, HttpsConfig, LogConfig, Problem, TlsFiles, Validate, different_ports, directory,
     file, mesh_clock, secret_file, url, within,
 };
+use node::trace::export::TelemetryConfig;
 use serde::{Deserialize, Serialize};
 use std::{
     net::SocketAddr,
@@ -73,6 +74,9 @@ pub struct RegionalConfig {
     /// Where notifications of FHIR subscriptions may go.
     #[serde(default)]
     pub subscriptions: SubscriptionsConfig,
+    /// Where traces go; nothing is traced when it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub telemetry: Option<TelemetryConfig>,
     /// True only in a mesh on one machine; what is dangerous elsewhere is refused without it.
     #[serde(default)]
     pub local_mesh: bool,
@@ -180,6 +184,8 @@ impl Validate for RegionalConfig {
         problems.extend(self.subscriptions.problems());
         let pair = self.pair.iter();
         problems.extend(pair.flat_map(|pair| pair.problems(&self.store)));
+        let telemetry = self.telemetry.iter();
+        problems.extend(telemetry.flat_map(|it| it.problems(self.jurisdiction)));
         if let Err(error) = self.signed_profile() {
             problems.push(Problem::new("deid_profile", error));
         }

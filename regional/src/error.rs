@@ -53,6 +53,9 @@ pub enum RegionalError {
     /// What notifications of subscriptions go to cannot be used.
     #[error("subscriptions: {0}")]
     Subscriptions(String),
+    /// Traces cannot be sent.
+    #[error("{0}")]
+    Telemetry(String),
     /// The FHIR store cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -5,22 +5,16 @@
 //! once: each of its addresses has to be one that the configuration names, or a public one where it names none, and the
 //! connection goes to one of those, so that a name cannot lead elsewhere afterwards. Redirections are not followed, and
 //! of an answer only the status is read.
-mod endpoint;
 mod network;
 
 use async_trait::async_trait;
-use axum::http::{Method, Request, header};
-pub use endpoint::Endpoint;
+use axum::http::header;
 use fhir::rest::{FHIR_JSON, Hook, Notification, Untaken};
-use http_body_util::Full;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 pub use network::{Network, is_public};
 use node::config::{Problem, file};
-use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
-use rustls::{ClientConfig, RootCertStore};
+use node::outbound::{self, Endpoint, connector};
 use serde::{Deserialize, Serialize};
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{net::SocketAddr, path::PathBuf};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
 use tokio_rustls::TlsConnector;
@@ -117,28 +111,6 @@ impl Hooks {
     }
 }
 
-/// TLS to servers that authorities of a file vouch for.
-fn connector(ca: &PathBuf) -> Result<TlsConnector, String> {
-    let failed = |why: String| format!("{}: {why}", ca.display());
-    let pem = std::fs::read(ca).map_err(|error| failed(error.to_string()))?;
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate = certificate.map_err(|_| failed("is no PEM".to_owned()))?;
-        let added = roots.add(certificate);
-        added.map_err(|_| failed("holds no authority that can be used".to_owned()))?;
-    }
-    if roots.is_empty() {
-        return Err(failed("holds no certificate".to_owned()));
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| failed(error.to_string()))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(config)))
-}
-
 impl Target {
     /// The addresses of the endpoint. All that its name has must be of the networks: one that leads elsewhere too is not
     /// trusted.
@@ -176,8 +148,7 @@ impl Hook for Hooks {
             match &target.tls {
                 None => send(stream, &endpoint, &notification).await,
                 Some(tls) => {
-                    let name = ServerName::try_from(endpoint.host_to_resolve().to_owned());
-                    let name = name.map_err(|_| Untaken::NotAllowed)?;
+                    let name = endpoint.server_name().ok_or(Untaken::NotAllowed)?;
                     let stream = tls.connect(name, stream).await;
                     let stream = stream.map_err(|_| Untaken::Unreachable)?;
                     send(stream, &endpoint, &notification).await
@@ -197,28 +168,14 @@ async fn send<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     endpoint: &Endpoint,
     notification: &Notification<'_>,
 ) -> Result<(), Untaken> {
-    let body = Full::new(hyper::body::Bytes::from(notification.body.clone()));
-    let mut request = Request::builder()
-        .method(Method::POST)
-        .uri(&endpoint.path_and_query)
-        .header(header::HOST, endpoint.authority())
-        .header(header::CONTENT_TYPE, FHIR_JSON)
-        .header(header::CONNECTION, "close");
-    for (name, value) in notification.headers {
-        request = request.header(name.as_str(), value.as_str());
-    }
-    let request = request.body(body).map_err(|_| Untaken::NotAllowed)?;
-    let begun = http1::handshake(TokioIo::new(stream)).await;
-    let (mut sender, connection) = begun.map_err(|_| Untaken::Unreachable)?;
-    let asking = sender.send_request(request);
-    tokio::pin!(asking, connection);
-    let answer = tokio::select! {
-        biased;
-        answer = &mut asking => answer,
-        // The connection may end with the answer already there.
-        _ = &mut connection => asking.await,
-    };
-    let status = answer.map_err(|_| Untaken::Unreachable)?.status();
+    let told = notification.headers.iter();
+    let told = told.map(|(name, value)| (name.as_str(), value.as_str()));
+    let headers: Vec<_> = std::iter::once((header::CONTENT_TYPE.as_str(), FHIR_JSON))
+        .chain(told)
+        .collect();
+    let post = (endpoint, &headers[..], notification.body.clone().into());
+    let answer = outbound::post(stream, post, 0).await;
+    let (status, _) = answer.ok_or(Untaken::Unreachable)?;
     match status.is_success() {
         true => Ok(()),
         false => Err(Untaken::Answered(status.as_u16())),

@@ -22,7 +22,10 @@ use fhir::store::{
     Applied, Delivery, Kind, MAX_APPLY, NewResource, ResourceStore, Source, StoreError,
 };
 use messages::{AuditCheckpoint, Body, Correction, DeviceRecords, ReadingBatch};
-use node::clock::Clock;
+use node::{
+    clock::Clock,
+    trace::{self, Name, Open},
+};
 use prost::Message;
 use std::{sync::Arc, time::Instant};
 use types::{EnvelopeId, FacilityPseudonym, Place, Priority, Purpose, Timestamp};
@@ -128,12 +131,16 @@ impl Intake {
         let begun = Instant::now();
         let owned = parcels.to_vec();
         let now = self.clock.mesh();
+        let traced = traced(Name::FhirMap, parcels);
         let opened = tokio::task::spawn_blocking(move || {
             owned.iter().map(|parcel| open(parcel, now)).collect()
         });
         let mut opened: Vec<Result<Readings, Verdict>> =
             opened.await.map_err(|_| internal("decode"))?;
+        trace::end_all(traced);
+        let traced = self::traced(Name::FhirCommit, parcels);
         let results = self.store(from, &mut opened).await?;
+        trace::end_all(traced);
         let mut verdicts = Vec::with_capacity(parcels.len());
         let mut results = results.into_iter();
         for (parcel, opened) in parcels.iter().zip(opened) {
@@ -279,6 +286,11 @@ impl Intake {
         }
         Ok(Verdict::Accepted { stored })
     }
+}
+
+/// A span for each parcel that is traced.
+fn traced(name: Name, parcels: &[Parcel]) -> Vec<Open> {
+    trace::steps(name, parcels.iter().map(|parcel| &parcel.traceparent))
 }
 
 /// Opens and decodes a parcel, or says what becomes of it as a whole.

@@ -458,3 +458,23 @@ async fn a_correction_withdraws_readings_and_gives_them_to_another_patient_once(
         assert!(!of("02").1 && !of("03").1);
     }
 }
+
+#[tokio::test]
+async fn mapping_and_commit_of_a_traced_parcel_are_spans_below_its_arrival() {
+    use node::trace::{Context, install};
+
+    let queue = install(0.0);
+    let dir = tempfile::tempdir().unwrap();
+    let arrival = Context::new(0x7ace_2001, 0x3);
+    let mut traced = parcel(1, &batch());
+    traced.traceparent = arrival.to_string();
+    let taken = intake(&dir).take(&[traced, parcel(2, &batch())]).await;
+    assert_eq!(taken.len(), 2);
+    let spans = queue.take(usize::MAX).into_iter();
+    let spans: Vec<_> = spans
+        .filter(|span| span.context.trace == arrival.trace)
+        .collect();
+    let names: Vec<_> = spans.iter().map(|span| span.name).collect();
+    assert_eq!(names, [Name::FhirMap, Name::FhirCommit]);
+    assert!(spans.iter().all(|span| span.parent == Some(arrival.span)));
+}

@@ -40,6 +40,7 @@ use node::{
     https, listeners, renewal, shutdown,
     task::{Kind, Tasks},
     token::{ClientError, TokenServer, USED_ASSERTIONS},
+    trace,
 };
 use rand::{SeedableRng, rngs::StdRng};
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
@@ -93,7 +94,7 @@ async fn start(
         return Ok(None);
     };
     let lease = turn.lease();
-    let mut tasks = Tasks::new(stop);
+    let mut tasks = traced(&config, stop)?;
     tasks.spawn("lease", Kind::Critical, turn.keep(tasks.stop()));
     match work(config, turn, tasks).await {
         Ok(node) => Ok(Some(node)),
@@ -177,6 +178,15 @@ async fn work(
         tasks,
         lease: turn.lease(),
     })
+}
+
+/// No tasks yet, but what sends traces: each of the others is to have a span.
+fn traced(config: &RegionalConfig, stop: CancellationToken) -> Result<Tasks, RegionalError> {
+    let mut tasks = Tasks::new(stop);
+    let here = config.place();
+    let started = trace::export::start(config.telemetry.as_ref(), &here, &mut tasks);
+    started.map_err(RegionalError::Telemetry)?;
+    Ok(tasks)
 }
 
 /// The node's certificates; what the authority beside it revokes, and what peers have of that, counts too.

@@ -68,6 +68,7 @@ fn config(dir: &TempDir, tls: TlsFiles) -> RegionalConfig {
         metrics: None,
         enrolment: None,
         subscriptions: crate::config::SubscriptionsConfig::default(),
+        telemetry: None,
         local_mesh: true,
     }
 }

@@ -261,6 +261,7 @@ fn write_config(kit: &Kit, place: &Place, args: &EnrolArgs, dir: &Path, to: &Pat
         view: None,
         fhir: FhirConfig::default(),
         learning: None,
+        telemetry: None,
         local_mesh: false,
     };
     let mut table = toml::Table::try_from(&config)?;

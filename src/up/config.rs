@@ -8,7 +8,7 @@ use super::{
     plan::{Bus, CLIENTS, Client, Device, Facility, Plan, RESEARCHER, Region},
     ports::Ports,
 };
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use device_fw::sim::{
     self,
     config::{Commanded, SimConfig, SimDevice, Source},
@@ -22,6 +22,7 @@ use fl::{consent::Allowance, ledger::Budget, privacy::Delta};
 use global::config::GlobalConfig;
 use node::config::{ClientConfig, HttpsConfig, LogConfig, TlsFiles};
 use node::quantity::Span;
+use node::trace::export::TelemetryConfig;
 use regional::config::{EnrolmentConfig, MetricsConfig, RegionalConfig, SubscriptionsConfig};
 use std::{
     collections::BTreeMap,
@@ -100,6 +101,8 @@ pub struct Configs<'a> {
     pub engines: &'a Engines,
     /// How long facilities keep samples.
     pub retention: Span,
+    /// URL of the collector of traces, and the share of samples that is traced.
+    pub traces: Option<(String, f64)>,
 }
 
 /// The configuration file of a node, in its folder.
@@ -186,6 +189,7 @@ impl Configs<'_> {
                 authority: self.plan.pki_dir(),
             }),
             subscriptions: SubscriptionsConfig::default(),
+            telemetry: self.telemetry(region.jurisdiction)?,
             local_mesh: true,
         })
     }
@@ -228,8 +232,24 @@ impl Configs<'_> {
             view: None,
             fhir: FhirConfig::default(),
             learning: Some(learning(study_key_file(self.plan))?),
+            telemetry: self.telemetry(region.jurisdiction)?,
             local_mesh: true,
         })
+    }
+
+    /// On one machine the collector is where every node is.
+    fn telemetry(&self, jurisdiction: Jurisdiction) -> Result<Option<TelemetryConfig>> {
+        let Some((otlp, ratio)) = self.traces.clone() else {
+            return Ok(None);
+        };
+        let config = TelemetryConfig {
+            otlp,
+            jurisdiction,
+            ratio,
+            ca: None,
+        };
+        let problem = config.problems(jurisdiction).into_iter().next();
+        problem.map_or(Ok(Some(config)), |problem| bail!("--otlp: {problem}"))
     }
 
     fn device(&self, place: &Place, dir: &Path, device: &Device) -> Result<DeviceConfig> {

@@ -9,6 +9,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 pub mod binary;
 pub mod checker;
 pub mod clock;
+pub mod collector;
 pub mod commands;
 pub mod engine;
 pub mod fuzz;

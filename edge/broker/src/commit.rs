@@ -19,6 +19,7 @@ use super::{
     message::Message, meters::Meters, seats::Saying,
 };
 use bytes::Bytes;
+use node::trace::{self, Name};
 use rumqttd::protocol::QoS;
 use std::{sync::Arc, time::Instant};
 use storage::StoreError;
@@ -102,7 +103,10 @@ impl Committer {
         let messages: Vec<_> = jobs.iter().filter_map(received).collect();
         let mut stored = match messages.is_empty() {
             true => Vec::new(),
-            false => self.backend.append(messages).await,
+            false => {
+                let storing = self.backend.append(messages);
+                trace::source(Name::MqttPublish, Instant::now(), storing).await
+            }
         }
         .into_iter();
         let mut settled = Vec::with_capacity(jobs.len());

@@ -16,7 +16,10 @@ use super::{
 use bytes::Bytes;
 use commands::Reason;
 use ingest::{Journal, Sample};
-use node::clock::Clock;
+use node::{
+    clock::Clock,
+    trace::{self, Name},
+};
 use std::{
     collections::HashMap,
     sync::Arc,
@@ -166,8 +169,14 @@ impl Driver {
         let mut step = Step::Wait(SPREAD.mul_f64(rand::random()));
         let mut notices = Vec::new();
         let mut told = self.told.take();
+        // When the first request went out for what is read now.
+        let mut asked = None;
         loop {
             let is_idle = matches!(step, Step::Wait(_));
+            asked = match &step {
+                Step::Wait(_) => None,
+                _ => asked.or_else(|| Some(Instant::now())),
+            };
             let input = tokio::select! {
                 // A sample in hand is not lost: the device keeps it until it is acknowledged.
                 () = stop.cancelled() => return,
@@ -175,7 +184,7 @@ impl Driver {
                     self.carry_out(command).await;
                     Input::Waited
                 }
-                input = self.perform(step) => input,
+                input = self.perform(step, asked) => input,
             };
             let now = Now {
                 mesh: self.clock.mesh(),
@@ -229,12 +238,14 @@ impl Driver {
         self.line.ask(&question).await
     }
 
-    async fn perform(&self, step: Step) -> Input {
+    async fn perform(&self, step: Step, asked: Option<Instant>) -> Input {
         match step {
             Step::Ask(ask) => Input::Answer(self.ask(&ask).await),
             Step::Append(sample) => {
                 let points = sample.readings.len() as u64;
-                let stored = self.journal.append(sample).await;
+                let began = asked.unwrap_or_else(Instant::now);
+                let storing = self.journal.append(sample);
+                let stored = trace::source(Name::ModbusRead, began, storing).await;
                 if stored.is_ok() {
                     metrics::counter!("medmesh_modbus_points_total").increment(points);
                 }

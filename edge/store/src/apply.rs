@@ -220,6 +220,7 @@ impl<'t> Apply<'t> {
         let Some((mut place, draft)) = self.drafts[usize::from(priority.rank())].take() else {
             return Ok(());
         };
+        let trace = draft.trace();
         let (batch, first) = draft.finish(self.entropy);
         if batch.readings.is_empty() {
             // When something else was put behind its place, it goes as it is: the region waits for it.
@@ -233,7 +234,10 @@ impl<'t> Apply<'t> {
         }
         let readings = batch.readings.len();
         let given = match place {
-            Some(place) => Some(self.parcels.fill(self.tx, place, batch, &self.now)?),
+            Some(place) => {
+                let place = place.traced(trace);
+                Some(self.parcels.fill(self.tx, place, batch, &self.now)?)
+            }
             // Asked once more, for the row in the audit log that says who keeps it back.
             None => self
                 .parcels

@@ -223,6 +223,7 @@ impl Apply<'_> {
                 packed: blob,
                 digest: found.digest,
                 arrived: Instant::now(),
+                trace: None,
             },
             packed,
         }))

@@ -9,6 +9,7 @@ use crate::deid;
 use federation::profile::Profile;
 use ingest::SampleReading;
 use messages::{Reading, ReadingBatch, reading};
+use node::trace::{Context, Open};
 use std::{collections::HashMap, time::Instant};
 use types::{DevicePseudonym, Flags, Timestamp, Value};
 
@@ -48,6 +49,8 @@ pub(super) struct Draft {
     bytes: usize,
     /// When its first sample arrived.
     first: Option<Instant>,
+    /// The trace of the first traced sample in it: that which goes on with the parcel.
+    trace: Option<Context>,
 }
 
 impl Draft {
@@ -84,6 +87,7 @@ impl Draft {
             return;
         }
         self.first.get_or_insert(sample.arrived);
+        self.trace = self.trace.or(sample.trace.as_ref().map(Open::context));
         let effective = moved(sample.source_time, device, patient, profile);
         let device = self.device(device, pseudonym);
         let patient = patient.map_or(0, |patient| self.patient(patient, now));
@@ -110,6 +114,11 @@ impl Draft {
                 withdrawn: standing == Standing::Withdrawn,
             });
         }
+    }
+
+    /// The trace that goes on with it.
+    pub(super) const fn trace(&self) -> Option<Context> {
+        self.trace
     }
 
     /// Adds a patient without readings.

@@ -18,6 +18,7 @@ use federation::{
 };
 use ingest::{Rejected, RetainedMessage, Stored};
 use messages::DeviceRecords;
+use node::trace;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
@@ -149,7 +150,10 @@ impl Job {
     /// The commit stands. A caller that no longer waits has lost its answer, not its sample: it will send it again.
     pub(super) fn tell(self, outcome: Outcome) {
         match (self, outcome) {
-            (Self::Append(_, answer), Outcome::Samples(outcomes)) => drop(answer.send(outcomes)),
+            (Self::Append(samples, answer), Outcome::Samples(outcomes)) => {
+                trace::end_all(samples.into_iter().filter_map(|sample| sample.trace));
+                drop(answer.send(outcomes));
+            }
             (Self::Device(_, reply), Outcome::Device(entry)) => drop(reply.send(Ok(entry))),
             (Self::Housekeep(reply), Outcome::Swept(swept)) => drop(reply.send(Ok(swept))),
             (Self::ShipLate(reply), Outcome::Late(late)) => drop(reply.send(Ok(late))),

@@ -11,6 +11,7 @@ use ingest::{
     Journal, OUT_OF_RANGE, Rejected, RetainedMessage, Sample, SampleReading, Stored, Urgency,
     patient_id,
 };
+use node::trace::{Name, Open, of_source};
 use rusqlite::OptionalExtension;
 use std::time::Instant;
 use tokio::sync::oneshot;
@@ -60,6 +61,8 @@ pub(super) struct Prepared {
     pub digest: [u8; pack::DIGEST],
     /// When it came in.
     pub arrived: Instant,
+    /// Its way into the store, where it is traced.
+    pub trace: Option<Open>,
 }
 
 /// What can never be stored is refused before it costs anybody a place in the queue.
@@ -104,6 +107,7 @@ pub(super) fn prepare(mut sample: Sample, key: &UidKey) -> Result<Prepared, Reje
         urgency: sample.urgency,
         readings: sample.readings,
         arrived: Instant::now(),
+        trace: of_source(Name::StoreCommit),
     })
 }
 
@@ -130,6 +134,7 @@ pub(super) fn prepare_edge(sample: EdgeSample, entropy: super::Entropy) -> Prepa
         readings: sample.readings,
         packed,
         arrived: Instant::now(),
+        trace: None,
     }
 }
 

@@ -57,6 +57,7 @@ pub(super) fn read(row: &Row<'_>, op: &'static str) -> Result<Stored, StoreError
             packed,
             digest: [0; pack::DIGEST],
             arrived: Instant::now(),
+            trace: None,
         },
     })
 }

@@ -11,6 +11,7 @@ mod naming;
 mod restarts;
 mod resync;
 mod retained;
+mod traced;
 mod view;
 
 use super::{testbed::*, *};

@@ -7,6 +7,7 @@ use crate::{
 };
 use bytes::Bytes;
 use ed25519_dalek::VerifyingKey;
+use node::trace::{self, Attribute, Name, Open};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use types::Priority;
@@ -39,6 +40,8 @@ struct Sent {
     bytes: usize,
     /// Digest of the parcel in the outbox, where not all of it was sent.
     whole: Option<[u8; 32]>,
+    /// Its way, where it is traced.
+    trace: Option<Open>,
 }
 
 /// What a verified receipt means.
@@ -82,14 +85,15 @@ impl Flight {
     /// another program's making), so much of it is sent that its receiver can refuse it as too large. A refusal is final
     /// and holds up nothing behind it, while to send all of it would break the link again and again.
     pub(super) fn depart_cut(&mut self, priority: Priority, parcel: &mut Parcel) {
-        if parcel.body.len() <= MAX_PARCEL_BYTES {
-            return self.depart(priority, parcel);
+        let trace = trace::step(&mut parcel.traceparent, Name::LinkSend);
+        let mut whole = None;
+        if parcel.body.len() > MAX_PARCEL_BYTES {
+            whole = Some(Sha256::digest(&parcel.body).into());
+            parcel.body.truncate(MAX_PARCEL_BYTES + 1);
         }
-        let whole = Sha256::digest(&parcel.body).into();
-        parcel.body.truncate(MAX_PARCEL_BYTES + 1);
         self.depart(priority, parcel);
         if let Some(sent) = self.sent.get_mut(&(parcel.priority, parcel.seq)) {
-            sent.whole = Some(whole);
+            (sent.whole, sent.trace) = (whole, trace);
         }
     }
 
@@ -102,6 +106,7 @@ impl Flight {
             digest: Sha256::digest(&parcel.body).into(),
             bytes: parcel.body.len(),
             whole: None,
+            trace: None,
         };
         self.parcels[rank] += 1;
         self.bytes[rank] += sent.bytes;
@@ -149,7 +154,16 @@ impl Flight {
         let rank = usize::from(priority.rank());
         self.parcels[rank] -= 1;
         self.bytes[rank] -= sent.bytes;
-        self.sent.remove(&place);
+        if let Some(trace) = self.sent.remove(&place).and_then(|sent| sent.trace) {
+            let outcome = match receipt.outcome() {
+                Outcome::Accepted => "accepted",
+                Outcome::Quarantined => "quarantined",
+                Outcome::Refused => "refused",
+                Outcome::Deferred | Outcome::Unspecified => "deferred",
+            };
+            let priority = Attribute::Priority(priority.as_str());
+            trace.end(&[priority, Attribute::Outcome(outcome)]);
+        }
         Ok(landed)
     }
 }

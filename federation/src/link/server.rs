@@ -25,7 +25,10 @@ use crate::{
     },
 };
 use ed25519_dalek::VerifyingKey;
-use node::admission::Admission;
+use node::{
+    admission::Admission,
+    trace::{self, Name},
+};
 use sha2::{Digest, Sha256};
 use std::{pin::Pin, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::mpsc, time::timeout};
@@ -338,13 +341,17 @@ impl Door {
         let sender = from.to_string();
         let mut blanks = Vec::with_capacity(parcels.len());
         let mut arrivals = Vec::with_capacity(parcels.len());
-        for parcel in parcels {
+        let mut traced = Vec::new();
+        for mut parcel in parcels {
+            traced.extend(trace::step(&mut parcel.traceparent, Name::LinkReceive));
             let digest = Sha256::digest(&parcel.body).into();
             let fault = self.inspect(&sender, &parcel, &digest);
             blanks.push(self.blank(&parcel, &digest));
             arrivals.push(Arrival { parcel, fault });
         }
-        let verdicts = self.judge(from, arrivals).await;
+        let judging = self.judge(from, arrivals);
+        let verdicts = trace::within(traced.first(), judging).await;
+        trace::end_all(traced);
         if let Some(last) = blanks.last_mut() {
             last.head = match self.inbox.head().await {
                 Ok(head) => head,
@@ -363,7 +370,11 @@ impl Door {
 
     async fn judge(&self, from: &Place, mut arrivals: Vec<Arrival>) -> Vec<Verdict> {
         let count = arrivals.len();
-        if let Err(error) = self.gate.admit(from, &mut arrivals).await {
+        let named = |arrival: &Arrival| arrival.parcel.traceparent.clone();
+        let traced = trace::steps(Name::Gate, arrivals.iter().map(named));
+        let admitted = self.gate.admit(from, &mut arrivals).await;
+        trace::end_all(traced);
+        if let Err(error) = admitted {
             return vec![later(&error); count];
         }
         let faults: Vec<_> = arrivals.iter().map(|arrival| arrival.fault).collect();

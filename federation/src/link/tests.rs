@@ -7,6 +7,7 @@ mod lists;
 mod renewing;
 mod rogue;
 mod urls;
+mod traced;
 
 use super::*;
 use crate::{

@@ -10,6 +10,7 @@ use crate::{
     envelope::{Cleared, MAX_BODY_BYTES},
 };
 use messages::Body;
+use node::trace::Context;
 use rusqlite::Connection;
 use types::{EnvelopeId, Place, Priority, Timestamp};
 
@@ -21,9 +22,16 @@ pub struct Reserved {
     pub(super) peer: Peer,
     pub(super) priority: Priority,
     pub(super) seq: u64,
+    trace: Option<Context>,
 }
 
 impl Reserved {
+    /// What will lie there belongs to that trace.
+    pub const fn traced(mut self, trace: Option<Context>) -> Self {
+        self.trace = trace;
+        self
+    }
+
     /// The sequence, dense from 1 within (receiver, priority).
     #[must_use]
     pub const fn seq(&self) -> u64 {
@@ -58,6 +66,7 @@ pub(super) fn reserve_of(
         peer,
         priority,
         seq,
+        trace: None,
     })
 }
 
@@ -81,13 +90,15 @@ pub fn fill<T: Body>(
         peer,
         priority,
         seq,
+        trace,
     } = reserved;
     let (from, to) = (&cleared.envelope().from, &cleared.envelope().to);
     if peer::peer_or_new(tx, from, to)? != peer {
         return Err(DbError::Corrupt("a place in the order of another receiver"));
     }
     audit::count(Decision::Cleared, Some(T::CLASS));
-    let parcel = cleared.seal(id, priority, seq);
+    let mut parcel = cleared.seal(id, priority, seq);
+    parcel.traceparent = trace.map_or_else(String::new, |trace| trace.to_string());
     insert(tx, (peer, priority), &parcel, now)?;
     Ok(Queued { seq, bytes })
 }

@@ -8,12 +8,13 @@ use crate::{
     admission::{Known, Slot},
     health,
     token::Verifier,
+    trace,
 };
 use axum::{
     Router,
     body::{Body, Bytes, HttpBody, to_bytes},
     http::{
-        HeaderMap, HeaderValue, Request, Response, StatusCode,
+        HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
         header::{CONNECTION, CONTENT_LENGTH},
     },
 };
@@ -29,6 +30,13 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, rustls::ServerConfig, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
+use tracing::Instrument;
+
+/// The id by which a request is found in the logs (FHIR R4 §3.1.0.1.9): always the server's own, since what a client names
+/// may be anything.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The id that the client gave a request, given back.
+const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
 
 /// What a connection is served with.
 #[derive(Clone)]
@@ -127,7 +135,17 @@ async fn answer(
         true => MAX_BODY_BYTES,
         false => MAX_STRANGERS_BODY_BYTES,
     };
-    let mut response = respond(&server, request, most).await;
+    let (traced, method) = (trace::Request::begin(), word(request.method()));
+    let asked = request.headers().get(REQUEST_ID).cloned();
+    let responding = respond(&server, request, most).instrument(traced.logged());
+    let mut response = responding.await;
+    let own = HeaderValue::try_from(traced.id()).ok();
+    for (name, id) in [(REQUEST_ID, own), (CORRELATION_ID, asked)] {
+        if let Some(id) = id {
+            response.headers_mut().insert(name, id);
+        }
+    }
+    traced.end(method, response.status().as_u16());
     if server.stop.is_cancelled() {
         let headers = response.headers_mut();
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
@@ -145,6 +163,14 @@ async fn answer(
         response = response.map(|body| Paced::of(body, deadline.clone(), span, stop));
     }
     Ok(response)
+}
+
+/// The method, of those that are served.
+fn word(method: &Method) -> &'static str {
+    let known = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+    let same = |word: &&&str| **word == method.as_str();
+    // As OpenTelemetry's conventions for HTTP spans name any other.
+    known.iter().find(same).copied().unwrap_or("_OTHER")
 }
 
 async fn respond(server: &Server, request: Request<Incoming>, most: usize) -> Response<Body> {

@@ -1,15 +1,18 @@
-//! Canary patients at every facility: nothing of them is found in any other node's files, logs, metrics, or in the
-//! clear text of any link between nodes; and with the guard taken out the same scan finds them.
-use anyhow::{Result, ensure};
+//! Canary patients at every facility: nothing of them is found in any other node's files, logs, metrics, in what any
+//! node tells a collector of traces, or in the clear text of any link between nodes; and with the guard taken out the
+//! same scan finds them. What the collector got is one trace for a reading, from the device to the region's store.
+use anyhow::{Context, Result, ensure};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use medmesh_tests::{
     binary,
+    collector::{Collector, Span},
     mesh::{self, Mesh},
     mqtt::Device,
     wait,
 };
 use serde_json::{Value, json};
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -31,12 +34,100 @@ fn canaries(region: &str) -> Vec<String> {
 
 #[test]
 fn nothing_of_a_patient_leaves_the_facility() -> Result<()> {
-    let found = tokio::runtime::Runtime::new()?.block_on(plant_and_scan(&binary::medmesh()))?;
+    let planted = plant_and_scan(&binary::medmesh());
+    let (found, spans) = tokio::runtime::Runtime::new()?.block_on(planted)?;
     ensure!(
         found.is_empty(),
         "canaries outside their facility: {found:#?}"
     );
+    spans_say_words_of_closed_lists(&spans)?;
+    readings_are_followed_to_their_region(&spans)
+}
+
+/// What a span may say, and for what is no number the words that it may say it with.
+const WORDS: [(&str, &[&str]); 5] = [
+    ("medmesh.priority", &["alarm", "live", "backlog"]),
+    (
+        "medmesh.outcome",
+        &["accepted", "left-out", "quarantined", "refused", "deferred"],
+    ),
+    ("medmesh.task", &[]),
+    ("http.request.method", &["GET", "POST"]),
+    ("http.response.status_code", &[]),
+];
+
+fn spans_say_words_of_closed_lists(spans: &[Span]) -> Result<()> {
+    for span in spans {
+        for (key, value) in &span.says {
+            let listed = WORDS.iter().find(|(listed, _)| listed == key);
+            let (_, words) = listed.with_context(|| format!("{key} in {span:?}"))?;
+            let free = match key.as_str() {
+                // The names of tasks are constants of the program, and there are few.
+                "medmesh.task" => value.len() < 32,
+                "http.response.status_code" => value.parse::<u16>().is_ok(),
+                _ => false,
+            };
+            ensure!(
+                free || words.contains(&value.as_str()),
+                "{value} in {span:?}"
+            );
+        }
+    }
+    let tasks = spans.iter().filter(|span| span.name == "task");
+    let tasks: BTreeSet<_> = tasks.map(|span| &span.says["medmesh.task"]).collect();
+    ensure!(tasks.contains(&"modbus".to_owned()), "{tasks:?}");
+    ensure!(tasks.len() < 100, "{tasks:?}");
     Ok(())
+}
+
+/// The spans of a reading's trace, and below which each is.
+const WAY: [(&str, &str); 7] = [
+    ("store.commit", "modbus.read"),
+    ("outbox", "store.commit"),
+    ("link.send", "store.commit"),
+    ("link.receive", "link.send"),
+    ("gate", "link.receive"),
+    ("fhir.map", "link.receive"),
+    ("fhir.commit", "link.receive"),
+];
+
+/// In every jurisdiction a reading's trace goes from the registers of its device into the region's store.
+fn readings_are_followed_to_their_region(spans: &[Span]) -> Result<()> {
+    let mut traces: BTreeMap<&str, Vec<&Span>> = BTreeMap::new();
+    for span in spans {
+        traces.entry(&span.trace).or_default().push(span);
+    }
+    for region in REGIONS {
+        let edge = format!("edge/{region}/{region}/{region}-f1");
+        let above = format!("regional/{region}/{region}");
+        let whole = traces.values().any(|trace| is_whole(trace, &edge, &above));
+        ensure!(
+            whole,
+            "of {} traces none is whole in {region}",
+            traces.len()
+        );
+    }
+    // None of them is seen in two jurisdictions.
+    for trace in traces.values() {
+        let of = |span: &&Span| span.place.split('/').nth(1).unwrap_or_default().to_owned();
+        let places: BTreeSet<_> = trace.iter().map(of).collect();
+        ensure!(places.len() == 1, "{trace:#?}");
+    }
+    Ok(())
+}
+
+fn is_whole(trace: &[&Span], edge: &str, region: &str) -> bool {
+    let named = |name: &str| trace.iter().find(|span| span.name == name);
+    let root = trace.iter().filter(|span| span.parent.is_empty());
+    let below = WAY.iter().all(|(name, above)| {
+        let (Some(span), Some(above)) = (named(name), named(above)) else {
+            return false;
+        };
+        let at_region = ["link.receive", "gate", "fhir.map", "fhir.commit"].contains(name);
+        let place = if at_region { region } else { edge };
+        span.parent == above.id && span.place == place
+    });
+    below && root.count() == 1 && trace.len() == WAY.len() + 1
 }
 
 #[test]
@@ -46,7 +137,8 @@ fn nothing_of_a_patient_leaves_the_facility() -> Result<()> {
 )]
 fn the_scan_finds_the_canaries_when_the_guard_is_taken_out() -> Result<()> {
     let unguarded = std::env::var("MEDMESH_UNGUARDED_BIN")?;
-    let found = tokio::runtime::Runtime::new()?.block_on(plant_and_scan(Path::new(&unguarded)))?;
+    let planted = plant_and_scan(Path::new(&unguarded));
+    let (found, _) = tokio::runtime::Runtime::new()?.block_on(planted)?;
     for region in REGIONS {
         let hits = found
             .iter()
@@ -60,19 +152,20 @@ fn the_scan_finds_the_canaries_when_the_guard_is_taken_out() -> Result<()> {
     Ok(())
 }
 
-async fn plant_and_scan(bin: &Path) -> Result<Vec<String>> {
+/// The share of samples that is traced: of the thousands of a fast mesh enough.
+const TRACED: &str = "0.2";
+
+/// Where canaries were found, and the spans that were told.
+async fn plant_and_scan(bin: &Path) -> Result<(Vec<String>, Vec<Span>)> {
     let dir = tempfile::tempdir()?;
     let tap = dir.path().join(TAP);
     fs::create_dir_all(&tap)?;
     let tap = tap.to_string_lossy().into_owned();
     let env = [("MEDMESH_DANGEROUS_LINK_TAP", tap.as_str())];
-    let mesh = Mesh::up_with(
-        bin,
-        dir.path(),
-        &["--facilities", "1", "--speed", "60x"],
-        &env,
-    )
-    .await?;
+    let collector = Collector::start().await?;
+    let mesh = ["--facilities", "1", "--speed", "60x"];
+    let traced = ["--otlp", &collector.url, "--trace-ratio", TRACED];
+    let mesh = Mesh::up_with(bin, dir.path(), &[mesh, traced].concat(), &env).await?;
     for region in REGIONS {
         plant(&mesh, region).await?;
     }
@@ -86,6 +179,10 @@ async fn plant_and_scan(bin: &Path) -> Result<Vec<String>> {
         "no link was tapped, so nothing was tested"
     );
     mesh.stop().await?;
+    fs::write(
+        dir.path().join("told-to-the-collector.txt"),
+        collector.bodies(),
+    )?;
     let needles: Vec<_> = REGIONS
         .iter()
         .flat_map(|region| canaries(region))
@@ -93,7 +190,7 @@ async fn plant_and_scan(bin: &Path) -> Result<Vec<String>> {
         .collect();
     let mut hits = Vec::new();
     scan(dir.path(), &dir.path().join("edge"), &needles, &mut hits)?;
-    Ok(hits)
+    Ok((hits, collector.spans()?))
 }
 
 /// Puts canaries where text can go: the bed's patient, the device's serial number, the message's patient, a status

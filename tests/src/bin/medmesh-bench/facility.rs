@@ -92,6 +92,7 @@ impl Facility {
             view: None,
             fhir: Default::default(),
             learning: None,
+            telemetry: None,
             local_mesh: true,
         };
         let facility = Self {
