@@ -36,7 +36,7 @@ pub enum Stage {
     Build,
     /// Unit tests.
     Unit,
-    /// Doc tests.
+    /// The pages of the documentation without a warning, and doc tests.
     Doc,
     /// One suite of promises against every engine.
     Contract,
@@ -119,6 +119,7 @@ impl Run {
             Stage::Contract | Stage::E2e => self.with_engines(stage)?,
             Stage::Infra => infra::check(&self.places)?,
             Stage::Fhir => fhir::stage(&self.places)?,
+            Stage::Doc => self.documented()?,
             _ => shown(&mut self.timed(stage)?)?,
         };
         if stage == Stage::Unguarded && ok {
@@ -133,6 +134,20 @@ impl Run {
             ok,
         });
         Ok(())
+    }
+
+    /// The pages of the documentation, of which no link may lead nowhere, and the tests in them.
+    fn documented(&self) -> Result<(bool, Counts)> {
+        let mut pages = cargo(
+            &self.places,
+            &["doc", "--workspace", "--no-deps", "--quiet"],
+        );
+        pages
+            .env("RUSTDOCFLAGS", "--deny warnings")
+            .env_remove("MEDMESH_UNGUARDED");
+        let (made, _) = shown(&mut pages)?;
+        let (passed, counts) = shown(&mut self.timed(Stage::Doc)?)?;
+        Ok((made && passed, counts))
     }
 
     /// Waits for the engines, which came up beside the build; a suite without them has failed.
