@@ -2,7 +2,7 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use node::quantity::Span;
 use std::{path::PathBuf, str::FromStr};
-use types::{Jurisdiction, MeshClock};
+use types::{Jurisdiction, MeshClock, Secret};
 
 pub mod audit;
 pub mod backup;
@@ -161,7 +161,7 @@ pub struct UpArgs {
     /// Keep the regions' FHIR resources in this PostgreSQL, such as `postgres://me@127.0.0.1:5432/postgres`: each region
     /// gets a database of its own, which the role must be allowed to create.
     #[arg(long, value_name = "URL")]
-    pub postgres: Option<String>,
+    pub postgres: Option<Secret<String>>,
     /// Authorities of the server's certificate, PEM; needed with `sslmode=verify-full`.
     #[arg(long, value_name = "FILE", requires = "postgres")]
     pub postgres_ca: Option<PathBuf>,

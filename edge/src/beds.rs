@@ -33,7 +33,7 @@ use store::clockguard::Time;
 use store::deid::PatientRecord;
 use store::{self, BedFact, BedRow, Store, StoreError, StoreErrorKind};
 use tokio_util::sync::CancellationToken;
-use types::{Phi, Place, Timestamp};
+use types::{Phi, Place, Secret, Timestamp};
 
 /// The file with the token of the local API, in the node's data directory.
 pub const TOKEN_FILE: &str = "api.token";
@@ -115,16 +115,16 @@ pub fn token_file(dir: &Path) -> PathBuf {
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn token(dir: &Path, entropy: store::Entropy) -> Result<String, PkiError> {
+pub fn token(dir: &Path, entropy: store::Entropy) -> Result<Secret<String>, PkiError> {
     let path = token_file(dir);
-    if let Ok(token) = std::fs::read_to_string(&path)
-        && token.len() == 64
+    if let Ok(token) = std::fs::read_to_string(&path).map(Secret::new)
+        && token.expose().len() == 64
     {
         return Ok(token);
     }
     let mut bytes = [0; 32];
     entropy(&mut bytes);
-    let token = hex::encode(bytes);
+    let token = Secret::new(hex::encode(bytes));
     federation::pki::write_private(&path, &token)?;
     Ok(token)
 }
@@ -134,7 +134,7 @@ pub(crate) fn router(
     facility: Facility,
     time: Arc<dyn Time>,
     here: Place,
-    token: &str,
+    token: &Secret<String>,
     (view, more): (Router<Api>, Router),
 ) -> Router {
     let api = Api {
@@ -142,7 +142,7 @@ pub(crate) fn router(
         facility,
         time,
         here,
-        token: Sha256::digest(token).into(),
+        token: Sha256::digest(token.expose()).into(),
     };
     Router::new()
         .route("/api/v1/beds", get(list))

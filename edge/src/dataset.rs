@@ -16,7 +16,7 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehav
 use sha2::{Digest as _, Sha256};
 use std::path::Path;
 use store::{self, StoreError, StoreErrorKind};
-use types::{Name, Phi, Place, Timestamp};
+use types::{Name, Place, Secret, Timestamp};
 
 /// Bytes of a part: written and synced in milliseconds.
 const PART_BYTES: usize = 512 << 10;
@@ -144,7 +144,7 @@ impl Datasets {
 
     pub(crate) fn of(
         dir: &Path,
-        key: &Phi<[u8; 32]>,
+        key: &Secret<[u8; 32]>,
         (here, signer): (Place, Signer),
         max: Size,
     ) -> Result<Self, DatasetError> {

@@ -37,7 +37,7 @@ pub const FILE: &str = "fhir.db";
 /// Opens the copy of a store.
 pub(crate) fn open(store: &Store) -> Result<SqliteStore, StoreError> {
     let (path, first) = store.copy_file(FILE);
-    SqliteStore::open_after(&path, &first)
+    SqliteStore::open_after(&path, first)
 }
 
 /// Starts what keeps the copy up, and gives the routes. `https` is where the node listens, `token` that of its local API.
@@ -107,7 +107,7 @@ fn api(
         now: Arc::new(move || now.now().real),
         // The facility's own data, as it is.
         true_times: Arc::new(|| true),
-        seal: Seal::of_secret(&store.secret(b"medmesh fhir pages, version 1")),
+        seal: Seal::of_secret(store.secret(b"medmesh fhir pages, version 1").expose()),
         holding: Arc::new(|| Holding::Identified),
         draw: Arc::new(draw),
         bulk: None,

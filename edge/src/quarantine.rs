@@ -15,7 +15,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row};
 use sha2::{Digest as _, Sha256};
 use std::path::Path;
 use store::{self, StoreError};
-use types::{Phi, Place, Priority, Timestamp};
+use types::{Place, Priority, Secret, Timestamp};
 
 /// Why the quarantine cannot be looked at or changed.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +70,7 @@ impl Quarantine {
 
     pub(crate) fn of(
         dir: &Path,
-        key: &Phi<[u8; 32]>,
+        key: &Secret<[u8; 32]>,
         me: Place,
         signer: Signer,
     ) -> Result<Self, QuarantineError> {

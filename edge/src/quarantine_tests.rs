@@ -11,7 +11,7 @@ fn person(dir: &TempDir) -> Quarantine {
     let me: Place = "edge/eu/eu/eu-f1".parse().unwrap();
     let key = ed25519_dalek::SigningKey::from_bytes(&[9; 32]);
     let signer = audit::Signer::new(&me, key);
-    Quarantine::of(dir.path(), &Phi::new([7; 32]), me, signer).unwrap()
+    Quarantine::of(dir.path(), &Secret::new([7; 32]), me, signer).unwrap()
 }
 
 /// The log, which its signed head covers to the last row.

@@ -31,7 +31,7 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-use types::{Place, Timestamp};
+use types::{Place, Secret, Timestamp};
 
 /// Validity of the authority's own certificate, in days.
 pub const CA_DAYS: i32 = 3_650;
@@ -89,7 +89,7 @@ impl Ca {
                 let pem = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?.serialize_pem();
                 files::create(&key_file, pem.as_bytes(), files::PRIVATE)?;
             }
-            let pair = KeyPair::from_pem(&files::read_private(&key_file)?)?;
+            let pair = KeyPair::from_pem(files::read_private(&key_file)?.expose())?;
             let pem = cert::authority(&pair, now)?;
             files::replace_for_all(&dir.join(CA_FILE), pem.as_bytes())
         })?;
@@ -104,7 +104,7 @@ impl Ca {
     /// When there is none, its key is open to others than its owner, or its state is of a newer version.
     pub fn open(dir: &Path) -> Result<Self, PkiError> {
         let pem = files::read(&dir.join(CA_FILE))?;
-        let pair = KeyPair::from_pem(&files::read_private(&dir.join(KEY_FILE))?)?;
+        let pair = KeyPair::from_pem(files::read_private(&dir.join(KEY_FILE))?.expose())?;
         Ok(Self {
             issuer: Issuer::from_ca_cert_pem(&pem, pair)?,
             state: State::open(&dir.join(STATE_FILE))?,
@@ -168,7 +168,7 @@ impl Ca {
         ttl: Duration,
         now: Timestamp,
         rng: &mut impl CryptoRng,
-    ) -> Result<String, PkiError> {
+    ) -> Result<Secret<String>, PkiError> {
         if ttl.is_zero() || ttl > MAX_INVITATION {
             return Err(PkiError::InvitationTime);
         }
@@ -176,7 +176,7 @@ impl Ca {
         cert::check_names(&names)?;
         let mut code = [0; CODE_BYTES];
         rng.fill_bytes(&mut code);
-        let code = hex::encode(code);
+        let code = Secret::new(hex::encode(code));
         let ttl_ms = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX);
         self.state.exclusively(|tx| {
             tx.add_invitation(&Invitation {
@@ -197,7 +197,7 @@ impl Ca {
     /// another identity. A refused request does not use up the code.
     pub fn enrol(
         &self,
-        code: &str,
+        code: &Secret<String>,
         csr_pem: &str,
         now: Timestamp,
         rng: &mut impl CryptoRng,
@@ -213,7 +213,7 @@ impl Ca {
     /// The code stays good.
     pub fn enrol_if(
         &self,
-        code: &str,
+        code: &Secret<String>,
         csr_pem: &str,
         now: Timestamp,
         rng: &mut impl CryptoRng,
@@ -372,7 +372,7 @@ impl Ca {
 ///
 /// # Errors
 /// When the state cannot be read.
-pub fn is_code(dir: &Path, code: &str) -> Result<bool, PkiError> {
+pub fn is_code(dir: &Path, code: &Secret<String>) -> Result<bool, PkiError> {
     state::is_invitation(&dir.join(STATE_FILE), &code_hash(code))
 }
 
@@ -383,16 +383,16 @@ pub(crate) fn crl_file(dir: &Path) -> PathBuf {
 
 /// How an invitation is known where its code is not: the code's SHA-256.
 #[must_use]
-pub fn code_hash(code: &str) -> [u8; 32] {
-    Sha256::digest(code.trim().as_bytes()).into()
+pub fn code_hash(code: &Secret<String>) -> [u8; 32] {
+    Sha256::digest(code.expose().trim().as_bytes()).into()
 }
 
 /// Writes a PEM file of a key (`mode` 0600) or certificate as a whole, durable when this returns.
 ///
 /// # Errors
 /// When the directory cannot be written; the former file stays.
-pub fn write_private(path: &Path, pem: &str) -> Result<(), PkiError> {
-    files::replace(path, pem.as_bytes(), files::PRIVATE)
+pub fn write_private(path: &Path, pem: &Secret<String>) -> Result<(), PkiError> {
+    files::replace(path, pem.expose().as_bytes(), files::PRIVATE)
 }
 
 /// Writes a PEM file of a certificate or public key as a whole, durable when this returns.

@@ -15,7 +15,7 @@ use std::{
     },
     time::Duration,
 };
-use types::{Place, Timestamp};
+use types::{Place, Secret, Timestamp};
 
 /// The instant at which every test begins.
 pub const NOW: Timestamp = Timestamp(1_800_000_000_000);
@@ -88,7 +88,7 @@ impl Testbed {
         self.files(identity, key, &pem, &private)
     }
 
-    fn certificate(&self, identity: &Identity, key: &SigningKey) -> (String, String) {
+    fn certificate(&self, identity: &Identity, key: &SigningKey) -> (String, Secret<String>) {
         let mut rng = self.rng();
         let (names, node_key) = match identity {
             Identity::Node(_) => (&LOCAL_NAMES[..], Some(key)),
@@ -132,10 +132,17 @@ impl Testbed {
             content,
         )];
         let pem = params.signed_by(&pair, &issuer).unwrap().pem();
-        self.files(&node("global"), key, &pem, &pair.serialize_pem())
+        let private = Secret::new(pair.serialize_pem());
+        self.files(&node("global"), key, &pem, &private)
     }
 
-    fn files(&self, identity: &Identity, key: SigningKey, pem: &str, private: &str) -> Holder {
+    fn files(
+        &self,
+        identity: &Identity,
+        key: SigningKey,
+        pem: &str,
+        private: &Secret<String>,
+    ) -> Holder {
         let paths = TlsPaths {
             ca: self.ca.ca_path(),
             cert: self.file(),

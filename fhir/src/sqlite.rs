@@ -28,7 +28,7 @@ use std::{
 };
 use storage::sqlite::{Reopening, in_doubt};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
-use types::Timestamp;
+use types::{Secret, Timestamp};
 use writer::{Job, Reply};
 
 /// The schema that this binary writes. It only goes forward.
@@ -100,7 +100,7 @@ pub struct SqliteStore {
     noted: watch::Sender<u64>,
     most_pending: u64,
     path: PathBuf,
-    first: Arc<str>,
+    first: Arc<Secret<String>>,
     readers: Arc<Mutex<Vec<Connection>>>,
     permits: Arc<Semaphore>,
 }
@@ -111,14 +111,14 @@ impl SqliteStore {
     /// # Errors
     /// [`Kind::Refused`] for a schema that is newer than this binary, otherwise by what the engine says.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        Self::open_after(path, "")
+        Self::open_after(path, Secret::default())
     }
 
     /// The same for a file whose every connection begins with these statements: the key of an encrypted one.
     ///
     /// # Errors
     /// As [`SqliteStore::open`]; [`Kind::Corrupt`] also with another key than the file was made with.
-    pub fn open_after(path: &Path, first: &str) -> Result<Self, StoreError> {
+    pub fn open_after(path: &Path, first: Secret<String>) -> Result<Self, StoreError> {
         Self::open_bounded(path, first, MAX_PENDING_EVENTS)
     }
 
@@ -126,8 +126,12 @@ impl SqliteStore {
     ///
     /// # Errors
     /// As [`SqliteStore::open_after`].
-    pub fn open_bounded(path: &Path, first: &str, most_pending: u64) -> Result<Self, StoreError> {
-        let first: Arc<str> = first.into();
+    pub fn open_bounded(
+        path: &Path,
+        first: Secret<String>,
+        most_pending: u64,
+    ) -> Result<Self, StoreError> {
+        let first = Arc::new(first);
         let writer = connect(path, OpenFlags::default(), &first)?;
         migrate(&writer)?;
         let (jobs, queue) = mpsc::channel(QUEUE);
@@ -225,14 +229,22 @@ impl Drop for Asked {
     }
 }
 
-fn connect(path: &Path, flags: OpenFlags, first: &str) -> Result<Connection, StoreError> {
+fn connect(
+    path: &Path,
+    flags: OpenFlags,
+    first: &Secret<String>,
+) -> Result<Connection, StoreError> {
     connection(path, flags, first).map_err(|error| failed("open", &error))
 }
 
-fn connection(path: &Path, flags: OpenFlags, first: &str) -> rusqlite::Result<Connection> {
+fn connection(
+    path: &Path,
+    flags: OpenFlags,
+    first: &Secret<String>,
+) -> rusqlite::Result<Connection> {
     let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
     let connection = Connection::open_with_flags(path, flags)?;
-    connection.execute_batch(first)?;
+    connection.execute_batch(first.expose())?;
     connection.busy_timeout(BUSY)?;
     connection.set_prepared_statement_cache_capacity(64);
     if !flags.contains(OpenFlags::SQLITE_OPEN_READ_ONLY) {

@@ -2,9 +2,10 @@
 use crate::{config::FhirStore, error::RegionalError};
 pub use fhir::postgres::Report;
 use std::{error::Error as _, fs, path::Path};
+use types::Secret;
 
 /// How a server is reached: the connection string, and the authority's certificates (PEM).
-type Reached = (String, Option<Vec<u8>>);
+type Reached = (Secret<String>, Option<Vec<u8>>);
 
 /// How the server of a store is reached; none for a file.
 pub(crate) fn connection(store: &FhirStore) -> Result<Option<Reached>, RegionalError> {
@@ -15,9 +16,11 @@ pub(crate) fn connection(store: &FhirStore) -> Result<Option<Reached>, RegionalE
         let path = path.to_owned();
         move |source| RegionalError::UrlFile { path, source }
     };
-    let url = fs::read_to_string(url_file).map_err(failed(url_file))?;
+    let text = fs::read_to_string(url_file).map_err(failed(url_file))?;
+    let text = Secret::new(text);
+    let url = Secret::new(text.expose().trim().to_owned());
     let authority = ca.as_deref().map(|ca| fs::read(ca).map_err(failed(ca)));
-    Ok(Some((url.trim().to_owned(), authority.transpose()?)))
+    Ok(Some((url, authority.transpose()?)))
 }
 
 /// What a PostgreSQL says of itself; none for a file.
@@ -28,7 +31,7 @@ pub async fn examine(store: &FhirStore) -> Result<Option<Report>, String> {
     let Some((url, authority)) = connection(store).map_err(|error| error.to_string())? else {
         return Ok(None);
     };
-    let report = fhir::postgres::examine(&url, authority.as_deref()).await;
+    let report = fhir::postgres::examine(url.expose(), authority.as_deref()).await;
     report.map(Some).map_err(|error| {
         let cause = error.source().map(ToString::to_string);
         format!(

@@ -35,7 +35,7 @@ use std::{
     sync::Arc,
 };
 use tokio::{runtime::Handle, sync::Semaphore};
-use types::{Place, Timestamp};
+use types::{Place, Secret, Timestamp};
 
 /// Where a facility asks.
 pub const PATH: &str = "/api/v1/enrolment";
@@ -50,7 +50,7 @@ const CODE_DIGITS: usize = 32;
 #[serde(deny_unknown_fields)]
 struct Asked {
     /// The one-time code of the kit.
-    code: String,
+    code: Secret<String>,
     /// The request (PKCS#10, PEM).
     csr: String,
 }
@@ -133,8 +133,8 @@ async fn enrol(
 
 /// What cannot be a code or a request is told from what is a wrong one.
 fn shape(asked: &Asked) -> Result<(), &'static str> {
-    let is_code =
-        asked.code.len() == CODE_DIGITS && asked.code.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let code = asked.code.expose();
+    let is_code = code.len() == CODE_DIGITS && code.bytes().all(|byte| byte.is_ascii_hexdigit());
     if !is_code {
         return Err("code: is 32 hexadecimal digits, as the kit has it");
     }

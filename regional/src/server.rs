@@ -439,7 +439,7 @@ async fn open(config: &RegionalConfig) -> Result<Arc<dyn ResourceStore>, Regiona
             &config.data_dir.join("fhir.db"),
         )?)),
         Some((url, authority)) => {
-            let store = PostgresStore::open(&url, authority.as_deref()).await?;
+            let store = PostgresStore::open(url.expose(), authority.as_deref()).await?;
             Ok(Arc::new(store))
         }
     }

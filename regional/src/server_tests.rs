@@ -18,7 +18,7 @@ use rustls::{ClientConfig, RootCertStore, pki_types::CertificateDer, pki_types::
 use std::path::Path;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use types::{EnvelopeId, Priority, Purpose};
+use types::{EnvelopeId, Priority, Purpose, Secret};
 
 /// After this the condition of a test will not come true any more.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -36,6 +36,7 @@ fn enrol(ca: &Ca, dir: &Path, place: &Place, seed: u8) -> TlsFiles {
     let signing = key.to_pkcs8_pem(Default::default()).unwrap();
     write_public(&at("cert.pem"), &cert.unwrap()).unwrap();
     write_private(&at("key.pem"), &new.key_pem).unwrap();
+    let signing = Secret::new(signing.to_string());
     write_private(&at("signing.pem"), &signing).unwrap();
     write_public(&at("crl.pem"), &ca.crl_pem(now).unwrap()).unwrap();
     TlsFiles {

@@ -2,6 +2,7 @@
 use anyhow::{Context, Result, bail};
 use regional::config::FhirStore;
 use std::{fs, path::Path, process::Command};
+use types::Secret;
 
 /// Writes a dump of the engine's database.
 ///
@@ -12,14 +13,15 @@ pub fn dump(store: &FhirStore, to: &Path) -> Result<()> {
         return Ok(());
     };
     let url = fs::read_to_string(url_file).with_context(|| url_file.display().to_string())?;
-    let (url, password) = without_password(url.trim());
+    let url = Secret::new(url);
+    let (url, password) = without_password(url.expose().trim());
     let mut command = Command::new("pg_dump");
     command
         .args(["--format=custom", "--no-password", "--file"])
         .arg(to);
     command.arg("--dbname").arg(url);
     if let Some(password) = password {
-        command.env("PGPASSWORD", password);
+        command.env("PGPASSWORD", password.expose());
     }
     if let Some(ca) = ca {
         command.env("PGSSLROOTCERT", ca);
@@ -39,7 +41,7 @@ pub fn dump(store: &FhirStore, to: &Path) -> Result<()> {
 }
 
 /// A connection string without its password, which would be seen in the list of processes; and the password.
-fn without_password(url: &str) -> (String, Option<String>) {
+fn without_password(url: &str) -> (String, Option<Secret<String>>) {
     if let Some((scheme, rest)) = url.split_once("://") {
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, behind) = rest.split_at(end);
@@ -51,7 +53,7 @@ fn without_password(url: &str) -> (String, Option<String>) {
         };
         return (
             format!("{scheme}://{user}@{host}{behind}"),
-            Some(unescaped(password)),
+            Some(Secret::new(unescaped(password))),
         );
     }
     let is_password = |word: &&str| word.starts_with("password=");
@@ -63,7 +65,7 @@ fn without_password(url: &str) -> (String, Option<String>) {
     let password = password.and_then(|word| word.split_once('='));
     (
         rest.join(" "),
-        password.map(|(_, text)| text.trim_matches('\'').to_owned()),
+        password.map(|(_, text)| Secret::new(text.trim_matches('\'').to_owned())),
     )
 }
 
@@ -107,12 +109,9 @@ mod tests {
             ("host=h password='abc' user=m", "host=h user=m", Some("abc")),
             ("host=h user=m", "host=h user=m", None),
         ] {
-            let found = without_password(url);
-            assert_eq!(
-                found,
-                (expected.to_owned(), password.map(str::to_owned)),
-                "{url}"
-            );
+            let (without, found) = without_password(url);
+            assert_eq!(without, expected);
+            assert_eq!(found.as_ref().map(|it| &it.expose()[..]), password, "{url}");
         }
     }
 }

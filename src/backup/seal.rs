@@ -15,6 +15,7 @@ use std::{
     num::NonZeroU32,
     path::Path,
 };
+use types::Secret;
 
 /// The first bytes of a backup.
 const MAGIC: &[u8; 16] = b"medmesh backup 1";
@@ -35,7 +36,7 @@ pub const LEAST_CHARACTERS: usize = 12;
 
 /// A passphrase; shown to nobody.
 pub struct Passphrase {
-    secret: Vec<u8>,
+    secret: Secret<String>,
     rounds: NonZeroU32,
 }
 
@@ -49,7 +50,8 @@ impl Passphrase {
             bail!("{problem}");
         }
         let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
-        let text = text.trim();
+        let text = Secret::new(text);
+        let text = text.expose().trim();
         if text.chars().count() < LEAST_CHARACTERS {
             bail!(
                 "{}: a passphrase has at least {LEAST_CHARACTERS} characters",
@@ -57,7 +59,7 @@ impl Passphrase {
             );
         }
         Ok(Self {
-            secret: text.as_bytes().to_vec(),
+            secret: Secret::new(text.to_owned()),
             rounds: ROUNDS,
         })
     }
@@ -65,8 +67,10 @@ impl Passphrase {
     fn key(&self, salt: &[u8]) -> io::Result<LessSafeKey> {
         let mut key = [0; 32];
         let (hmac, rounds) = (pbkdf2::PBKDF2_HMAC_SHA256, self.rounds);
-        pbkdf2::derive(hmac, rounds, salt, &self.secret, &mut key);
-        let unbound = UnboundKey::new(&AES_256_GCM, &key);
+        let secret = self.secret.expose().as_bytes();
+        pbkdf2::derive(hmac, rounds, salt, secret, &mut key);
+        let key = Secret::new(key);
+        let unbound = UnboundKey::new(&AES_256_GCM, key.expose());
         unbound
             .map(LessSafeKey::new)
             .map_err(|_| io::Error::other("the cipher takes no key"))
@@ -244,7 +248,7 @@ mod tests {
     fn phrase(text: &str) -> Passphrase {
         // Few rounds: what is tested is the stream.
         Passphrase {
-            secret: text.as_bytes().to_vec(),
+            secret: Secret::new(text.to_owned()),
             rounds: NonZeroU32::MIN,
         }
     }

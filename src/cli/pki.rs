@@ -2,7 +2,7 @@
 use clap::{Args, Subcommand};
 use node::quantity::Span;
 use std::path::PathBuf;
-use types::{DeviceId, Label, Place};
+use types::{DeviceId, Label, Place, Secret};
 
 pub(super) const PKI_EXAMPLES: &str = "\
 Examples:
@@ -105,7 +105,7 @@ pub struct EnrolArgs {
     pub device: Option<DeviceId>,
     /// The one-time code.
     #[arg(long, env = "MEDMESH_CODE", hide_env_values = true)]
-    pub code: String,
+    pub code: Secret<String>,
     /// The node's signing key (Ed25519, PKCS#8 PEM), made when it does not exist; devices have none.
     #[arg(long)]
     pub node_key: Option<PathBuf>,
@@ -139,7 +139,7 @@ pub struct SignArgs {
     pub dir: PathBuf,
     /// The one-time code.
     #[arg(long, env = "MEDMESH_CODE", hide_env_values = true)]
-    pub code: String,
+    pub code: Secret<String>,
     /// The request (PEM).
     #[arg(long)]
     pub csr: PathBuf,

@@ -19,6 +19,7 @@ use std::{
     path::Path,
     time::{Duration, Instant},
 };
+use types::Secret;
 
 /// Bytes of a piece that is put up: the body of a request of `/api/v1` may have a little more.
 const PIECE_BYTES: usize = 96 << 10;
@@ -34,7 +35,7 @@ struct Global {
     args: BlobMeshArgs,
     https: Https,
     base: String,
-    token: Option<(String, Instant)>,
+    token: Option<(Secret<String>, Instant)>,
 }
 
 impl Global {
@@ -54,7 +55,7 @@ impl Global {
         })
     }
 
-    async fn token(&mut self) -> Result<String> {
+    async fn token(&mut self) -> Result<Secret<String>> {
         match &self.token {
             Some((token, since)) if since.elapsed() < TOKEN_FOR => Ok(token.clone()),
             _ => {
@@ -74,7 +75,10 @@ impl Global {
         let token = self.token().await?;
         let url = format!("{}{path}", self.base);
         let json = [("content-type", "application/json")];
-        let (status, body) = self.https.api(method, &url, &token, body, &json).await?;
+        let (status, body) = self
+            .https
+            .api(method, &url, token.expose(), body, &json)
+            .await?;
         read(status, body.as_bytes())
     }
 }
@@ -247,6 +251,8 @@ async fn piece(
     };
     let below = global.base.splitn(4, '/').nth(3).unwrap_or_default();
     let path = format!("/{below}{path}/bytes?offset={offset}");
-    let (status, body) = connection.put(&path, &token, Bytes::from(bytes)).await?;
+    let (status, body) = connection
+        .put(&path, token.expose(), Bytes::from(bytes))
+        .await?;
     read(status, &body)
 }

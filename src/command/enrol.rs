@@ -23,7 +23,7 @@ use node::{
     clock::Clock,
     config::{HttpsConfig, LogConfig, TlsFiles},
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -31,7 +31,7 @@ use std::{
     sync::Arc,
 };
 use storage::file::{self, PRIVATE, private_dir};
-use types::{Place, Timestamp};
+use types::{Place, Secret, Timestamp};
 
 /// The layout of a kit that this program writes and reads.
 const FORMAT: u32 = 1;
@@ -49,7 +49,8 @@ struct Kit {
     /// Who the facility is.
     place: String,
     /// The one-time code.
-    code: String,
+    #[serde(serialize_with = "written")]
+    code: Secret<String>,
     /// Until when it is good (RFC 3339).
     expires: String,
     /// `https://host:port` of its region, where it enrols.
@@ -58,6 +59,11 @@ struct Kit {
     uplink: String,
     /// The authority (PEM), by which the region is known.
     ca: String,
+}
+
+/// The kit is what a code is written into.
+fn written<S: Serializer>(code: &Secret<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(code.expose())
 }
 
 /// Runs `pki kit`.
@@ -158,7 +164,8 @@ fn parse(text: &str, now: Timestamp) -> Result<(Kit, Place)> {
     let place = place.context("place: is no facility: edge/JURISDICTION/REGION/FACILITY")?;
     let expires = kit.expires.parse::<Timestamp>();
     let expires = expires.map_err(|error| anyhow!("expires: {error}"))?;
-    let is_code = kit.code.len() == 32 && kit.code.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let code = kit.code.expose();
+    let is_code = code.len() == 32 && code.bytes().all(|byte| byte.is_ascii_hexdigit());
     ensure!(is_code, "code: is 32 hexadecimal digits");
     for (key, url) in [("enrol", &kit.enrol), ("uplink", &kit.uplink)] {
         ensure!(
@@ -186,7 +193,7 @@ async fn join(kit: &Kit, place: &Place, args: &EnrolArgs, dir: &Path) -> Result<
     let new = pki::new_key_and_csr(&Identity::Node(place.clone()), Some(&signing))?;
     identity::facility_key(dir)?;
     say("keys are drawn; they stay on this machine")?;
-    let body = json!({"code": kit.code, "csr": new.csr_pem}).to_string();
+    let body = json!({"code": kit.code.expose(), "csr": new.csr_pem}).to_string();
     let url = format!("{}{PATH}", kit.enrol);
     let headers = [("content-type", "application/json")];
     let (status, answer) = https.post(&url, &body, &headers).await.with_context(|| {

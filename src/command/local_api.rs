@@ -4,11 +4,12 @@ use anyhow::{Context, Result, bail};
 use edge::{beds::TOKEN_FILE, config::EdgeConfig};
 use serde_json::{Value, json};
 use std::net::{IpAddr, SocketAddr};
+use types::Secret;
 
 /// A node that is asked.
 pub struct LocalApi {
     address: SocketAddr,
-    token: String,
+    token: Secret<String>,
     https: Https,
 }
 
@@ -22,7 +23,7 @@ impl LocalApi {
         })?;
         Ok(Self {
             address,
-            token,
+            token: Secret::new(token),
             https: Https::of_node(&config.tls.cert)?,
         })
     }
@@ -34,14 +35,14 @@ impl LocalApi {
     /// `POST` of JSON: the answer.
     pub async fn post(&self, path: &str, body: &str) -> Result<Value> {
         let url = self.url(path);
-        let answer = self.https.post_json(&url, &self.token, body);
+        let answer = self.https.post_json(&url, self.token.expose(), body);
         taken(answer.await.context("is the node running?")?)
     }
 
     /// `GET` with these parameters: the answer.
     pub async fn get(&self, path: &str, asked: &[(&str, &str)]) -> Result<Value> {
         let url = self.url(path) + &query(asked);
-        let answer = self.https.api("GET", &url, &self.token, "", &[]);
+        let answer = self.https.api("GET", &url, self.token.expose(), "", &[]);
         taken(answer.await.context("is the node running?")?)
     }
 
@@ -56,7 +57,7 @@ impl LocalApi {
         let (mut name, mut refused) = (String::new(), String::new());
         let status = self
             .https
-            .lines(&url, &self.token, |status, line| {
+            .lines(&url, self.token.expose(), |status, line| {
                 if status != 200 {
                     refused.push_str(line);
                 } else if let Some(event) = line.strip_prefix("event: ") {

@@ -4,6 +4,7 @@
 use crate::https::Https;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
+use types::Secret;
 
 /// The experiment of every study.
 const EXPERIMENT: &str = "medmesh";
@@ -23,7 +24,7 @@ const CA: &str = "MLFLOW_TRACKING_SERVER_CERT_PATH";
 pub struct Tracking {
     https: Https,
     base: String,
-    token: Option<String>,
+    token: Option<Secret<String>>,
 }
 
 impl Tracking {
@@ -45,7 +46,7 @@ impl Tracking {
         Ok(Self {
             https,
             base: format!("{}/api/2.0/mlflow", url.trim_end_matches('/')),
-            token: variable(TOKEN),
+            token: variable(TOKEN).map(Secret::new),
         })
     }
 
@@ -133,7 +134,8 @@ impl Tracking {
 
     async fn ask(&self, method: &str, path: &str, body: &str) -> Result<(u16, Value)> {
         let url = format!("{}/{path}", self.base);
-        let bearer = self.token.as_ref().map(|token| format!("Bearer {token}"));
+        let bearer = self.token.as_ref();
+        let bearer = bearer.map(|token| format!("Bearer {}", token.expose()));
         let mut headers = vec![("content-type", "application/json")];
         headers.extend(bearer.as_deref().map(|bearer| ("authorization", bearer)));
         let (status, text) = self.https.any(method, &url, body, &headers).await?;

@@ -21,7 +21,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
 };
-use types::{DeviceId, Place, Timestamp};
+use types::{DeviceId, Place, Secret, Timestamp};
 
 /// Runs the command.
 pub fn run(args: PkiArgs) -> Result<(), Failure> {
@@ -53,7 +53,7 @@ fn invite(args: InviteArgs, now: Timestamp) -> Result<()> {
     let names: Vec<&str> = args.names.iter().map(String::as_str).collect();
     let ca = Ca::open(&args.dir)?;
     let code = ca.invite(&identity, &names, args.ttl.0, now, &mut rand::rng())?;
-    Ok(out::line(code)?)
+    Ok(out::line(code.expose())?)
 }
 
 fn identity_of(node: Place, device: Option<DeviceId>) -> Result<Identity> {
@@ -104,7 +104,7 @@ fn read(path: &Path) -> Result<String> {
 }
 
 fn rotate(args: &RotateArgs, now: Timestamp) -> Result<()> {
-    let (cert, key) = (read(&args.cert)?, read(&args.key)?);
+    let (cert, key) = (read(&args.cert)?, Secret::new(read(&args.key)?));
     let ca = Ca::open(&args.dir)?;
     let der = CertificateDer::from_pem_slice(cert.as_bytes())
         .map_err(|_| anyhow!("{} is not a certificate", args.cert.display()))?;

@@ -9,6 +9,7 @@ use std::{
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
+use types::Secret;
 
 /// How often a study is looked at while somebody waits for it.
 const LOOK: Duration = Duration::from_millis(500);
@@ -45,7 +46,7 @@ pub struct Mesh {
     https: Https,
     api: String,
     client: Client,
-    token: Option<(String, Instant)>,
+    token: Option<(Secret<String>, Instant)>,
 }
 
 impl Mesh {
@@ -120,7 +121,7 @@ impl Mesh {
         })
     }
 
-    async fn token(&mut self) -> Result<String> {
+    async fn token(&mut self) -> Result<Secret<String>> {
         if let Some((token, since)) = &self.token
             && since.elapsed() < TOKEN_FOR
         {
@@ -141,8 +142,9 @@ impl Mesh {
         let token = answer["access_token"]
             .as_str()
             .context("no token was given")?;
-        self.token = Some((token.to_owned(), Instant::now()));
-        Ok(token.to_owned())
+        let token = Secret::new(token.to_owned());
+        self.token = Some((token.clone(), Instant::now()));
+        Ok(token)
     }
 
     /// What is at a path below `/api/v1/fl`.
@@ -157,13 +159,13 @@ impl Mesh {
     async fn bytes(&mut self, path: &str) -> Result<(u16, Vec<u8>)> {
         let token = self.token().await?;
         let url = format!("{}/fl{path}", self.api);
-        self.https.get_with(&url, &token).await
+        self.https.get_with(&url, token.expose()).await
     }
 
     async fn file(&mut self, id: &str, name: &str) -> Result<(u16, Vec<u8>)> {
         let token = self.token().await?;
         let url = format!("{}/fl/studies/{id}/{name}", self.api);
-        self.https.file(&url, &token).await
+        self.https.file(&url, token.expose()).await
     }
 
     /// Sends a body to a path below `/api/v1/fl`.
@@ -174,7 +176,10 @@ impl Mesh {
         let token = self.token().await?;
         let url = format!("{}/fl{path}", self.api);
         let extra = [("content-type", content)];
-        let (status, body) = self.https.api("POST", &url, &token, body, &extra).await?;
+        let (status, body) = self
+            .https
+            .api("POST", &url, token.expose(), body, &extra)
+            .await?;
         json_of(status, body.as_bytes())
     }
 

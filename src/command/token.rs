@@ -8,16 +8,17 @@ use node::{
 use rand::RngCore;
 use serde_json::Value;
 use std::{fs, path::Path};
+use types::Secret;
 
 /// How long an assertion is good for, in seconds: it is used at once.
 const ASSERTION_SECONDS: i64 = 60;
 
 /// Runs the command.
 pub async fn run(args: &TokenArgs) -> Result<(), Failure> {
-    Ok(out::line(token(args).await?)?)
+    Ok(out::line(token(args).await?.expose())?)
 }
 
-pub(super) async fn token(args: &TokenArgs) -> Result<String> {
+pub(super) async fn token(args: &TokenArgs) -> Result<Secret<String>> {
     let path = args.dir.join("mesh.json");
     let text = fs::read_to_string(&path)
         .with_context(|| format!("{}: is `medmesh up` running?", path.display()))?;
@@ -35,7 +36,7 @@ pub(super) async fn token(args: &TokenArgs) -> Result<String> {
     let (status, body) = https.post_form(url, &form).await?;
     let answer: Value = serde_json::from_str(&body)?;
     match answer["access_token"].as_str() {
-        Some(token) => Ok(token.to_owned()),
+        Some(token) => Ok(Secret::new(token.to_owned())),
         None => bail!("{status}: {}", answer["error_description"]),
     }
 }
@@ -58,8 +59,8 @@ pub(super) fn signed((id, kid): (&str, &str), key: &Path, url: &str) -> Result<S
         jti: u128::from_be_bytes(jti).to_string(),
     };
     let path = || key.display().to_string();
-    let pem = fs::read(key).with_context(path)?;
-    sign_assertion(&claims, kid, &pem).with_context(path)
+    let pem = Secret::new(fs::read(key).with_context(path)?);
+    sign_assertion(&claims, kid, pem.expose()).with_context(path)
 }
 
 fn field<'a>(value: &'a Value, key: &str) -> Result<&'a str> {

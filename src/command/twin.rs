@@ -12,6 +12,7 @@ use crate::{
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Value, json};
 use std::{fs, path::Path, time::Duration};
+use types::Secret;
 
 /// How often a command or a twin that is waited for is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -20,7 +21,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 struct Region {
     https: Https,
     api: String,
-    token: String,
+    token: Secret<String>,
 }
 
 impl Region {
@@ -55,7 +56,7 @@ impl Region {
         let url = format!("{}{path}", self.api);
         let (status, text) = self
             .https
-            .api(method, &url, &self.token, body, extra)
+            .api(method, &url, self.token.expose(), body, extra)
             .await?;
         let answer: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
         if (200..300).contains(&status) {

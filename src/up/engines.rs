@@ -17,6 +17,7 @@ use std::{
     io::ErrorKind,
     path::{Path, PathBuf},
 };
+use types::Secret;
 
 /// Bytes of the digest in a name.
 const NAME_BYTES: usize = 4;
@@ -29,7 +30,7 @@ pub struct Engines {
     /// `medmesh_` and the mesh's own digits.
     name: String,
     /// The connection string of a PostgreSQL server, and the authority of its certificate.
-    postgres: Option<(String, Option<PathBuf>)>,
+    postgres: Option<(Secret<String>, Option<PathBuf>)>,
     /// `host:port` of nodes of a ScyllaDB or Apache Cassandra.
     scylla: Vec<String>,
 }
@@ -111,9 +112,10 @@ impl Engines {
         let authority = authority.context("--postgres-ca")?;
         for region in &plan.regions {
             let name = self.database(region);
-            let own = create_database(url, authority.as_deref(), &name).await;
+            let own = create_database(url.expose(), authority.as_deref(), &name).await;
             let own = own.with_context(|| format!("--postgres: database {name}"))?;
-            files::replace_secret(&url_file(plan, region), own.as_bytes())?;
+            let own = Secret::new(own);
+            files::replace_secret(&url_file(plan, region), own.expose().as_bytes())?;
         }
         Ok(())
     }
@@ -163,7 +165,7 @@ mod tests {
     fn engines(postgres: bool, scylla: bool) -> Engines {
         Engines {
             name: "medmesh_00c0ffee".into(),
-            postgres: postgres.then(|| ("postgres://m@h/x".into(), None)),
+            postgres: postgres.then(|| (Secret::new("postgres://m@h/x".into()), None)),
             scylla: scylla.then(|| "h:9042".into()).into_iter().collect(),
         }
     }

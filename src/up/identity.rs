@@ -18,7 +18,7 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-use types::{Place, Timestamp};
+use types::{Place, Secret, Timestamp};
 
 /// An invitation is used at once.
 const INVITATION: Duration = Duration::from_secs(60);
@@ -115,10 +115,11 @@ pub fn facility_key(dir: &Path) -> Result<()> {
     if path.exists() {
         return Ok(());
     }
-    let mut key = [0_u8; 32];
-    rand::rng().fill_bytes(&mut key);
-    let text: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
-    files::replace_secret(&path, text.as_bytes())
+    let mut key = Secret::new([0_u8; 32]);
+    rand::rng().fill_bytes(key.expose_mut());
+    let digits = key.expose().iter().map(|byte| format!("{byte:02x}"));
+    let text: Secret<String> = Secret::new(digits.collect());
+    files::replace_secret(&path, text.expose().as_bytes())
 }
 
 /// Who gets a certificate, and where it lies.

@@ -18,6 +18,7 @@ mod phi;
 mod place;
 mod plausible;
 mod reading;
+mod secret;
 mod time;
 
 pub use age::{POOLED_AGE_YEARS, may_tell_birth_year};
@@ -35,4 +36,5 @@ pub use phi::Phi;
 pub use place::{DeviceId, FacilityId, InvalidName, Jurisdiction, Name, Place, RegionId, Tier};
 pub use plausible::Plausible;
 pub use reading::{AbsentReason, DeviceKind, Flags, Priority, ReadingKey, Value};
+pub use secret::Secret;
 pub use time::{InvalidTimestamp, MeshClock, Timestamp};

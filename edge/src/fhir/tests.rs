@@ -19,7 +19,7 @@ use store::{
 };
 use tempfile::TempDir;
 use tower::ServiceExt as _;
-use types::{Phi, Place, Priority, Timestamp};
+use types::{Phi, Place, Priority, Secret, Timestamp};
 
 /// When the store's clock begins.
 const START: Timestamp = Timestamp(1_767_225_600_000);
@@ -144,7 +144,7 @@ impl Facility {
 
     /// The rows of the log that say who read or wrote.
     async fn rows(&self) -> Vec<federation::audit::Entry> {
-        let key = Phi::new([7; 32]);
+        let key = Secret::new([7; 32]);
         let db = store::open_read_only(self.dir.path(), &key).unwrap();
         let all = federation::audit::list(&db, 0, 10_000).unwrap();
         let all = all.into_iter().map(|row| row.1);
@@ -238,7 +238,7 @@ async fn every_reading_is_there_once_after_a_kill_and_again_when_the_copy_is_los
     assert_eq!(history.len(), 1, "what is said again is no new version");
     // A copy of another past: nothing is in it, and what was fed before is let go.
     facility.store.fed(30).await.unwrap();
-    let key = Phi::new([7; 32]);
+    let key = Secret::new([7; 32]);
     let copy = store::open_file(facility.dir.path(), &key, FILE).unwrap();
     copy.execute_batch(
         "DELETE FROM reader; DELETE FROM resource; DELETE FROM history; UPDATE head SET observations = 0",
@@ -484,7 +484,7 @@ async fn an_opt_out_is_in_force_before_it_is_answered_through_kills_and_until_it
     let (status, _) = facility.ask("DELETE", &path, OWN, "").await;
     assert_eq!(status, 204);
     assert_eq!(facility.told().await, [true, false]);
-    let key = Phi::new([7; 32]);
+    let key = Secret::new([7; 32]);
     let db = store::open_read_only(facility.dir.path(), &key).unwrap();
     let rows = federation::audit::list(&db, 0, 10_000).unwrap();
     let rows = rows.iter().map(|row| row.1.decision());

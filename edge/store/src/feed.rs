@@ -14,7 +14,7 @@ use ring::hmac;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use types::{DeviceId, Flags, Phi, ReadingUid, Timestamp};
+use types::{DeviceId, Flags, Phi, ReadingUid, Secret, Timestamp};
 
 /// Rows of one page.
 pub(crate) const PAGE: i64 = 1_000;
@@ -236,20 +236,24 @@ impl Store {
     pub fn local_ids(&self) -> LocalIds {
         LocalIds(hmac::Key::new(
             hmac::HMAC_SHA256,
-            &self.0.file.key.derived(b"medmesh local ids, version 1"),
+            self.0
+                .file
+                .key
+                .derived(b"medmesh local ids, version 1")
+                .expose(),
         ))
     }
 
     /// A secret of the facility for a purpose, which is the same after every start and every restore.
     #[must_use]
-    pub fn secret(&self, purpose: &[u8]) -> [u8; 32] {
+    pub fn secret(&self, purpose: &[u8]) -> Secret<[u8; 32]> {
         self.0.file.key.derived(purpose)
     }
 
     /// Where a copy of the store lies, and the statements with which every connection to it begins: it is encrypted as the
     /// store is.
     #[must_use]
-    pub fn copy_file(&self, name: &str) -> (PathBuf, String) {
+    pub fn copy_file(&self, name: &str) -> (PathBuf, Secret<String>) {
         let path = self.0.file.path.with_file_name(name);
         (path, schema::first_statements(&self.0.file.key))
     }

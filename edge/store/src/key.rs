@@ -9,7 +9,7 @@ use ring::{
 };
 use std::{fs, path::Path};
 use storage::file::{self, PRIVATE};
-use types::Phi;
+use types::Secret;
 
 /// Name of the wrapped key's file.
 const FILE: &str = "store.key";
@@ -24,25 +24,26 @@ const TAG: usize = 16;
 
 /// The key of the database.
 #[derive(Clone)]
-pub(super) struct DataKey([u8; KEY]);
+pub(super) struct DataKey(Secret<[u8; KEY]>);
 
 impl DataKey {
     /// The statement that gives the raw key to SQLCipher, without key derivation.
-    pub(super) fn pragma(&self) -> String {
-        format!("PRAGMA key = \"x'{}'\"", hex::encode(self.0))
+    pub(super) fn pragma(&self) -> Secret<String> {
+        let digits = Secret::new(hex::encode(self.0.expose()));
+        Secret::new(format!("PRAGMA key = \"x'{}'\"", digits.expose()))
     }
 
     /// A secret for another purpose, from which nobody learns this key.
-    pub(super) fn derived(&self, purpose: &[u8]) -> [u8; KEY] {
-        let root = hmac::Key::new(hmac::HMAC_SHA256, &self.0);
+    pub(super) fn derived(&self, purpose: &[u8]) -> Secret<[u8; KEY]> {
+        let root = hmac::Key::new(hmac::HMAC_SHA256, self.0.expose());
         let mut secret = [0; KEY];
         secret.copy_from_slice(hmac::sign(&root, purpose).as_ref());
-        secret
+        Secret::new(secret)
     }
 
     /// The key of the readings' ids that belongs to it.
     pub(super) fn uids(&self) -> UidKey {
-        UidKey::of(&self.0)
+        UidKey::of(self.0.expose())
     }
 }
 
@@ -50,22 +51,23 @@ impl DataKey {
 ///
 /// # Errors
 /// `Unavailable` when the file cannot be read, `Refused` when it holds something else.
-pub fn read_facility_key(path: &Path) -> Result<Phi<[u8; KEY]>, StoreError> {
+pub fn read_facility_key(path: &Path) -> Result<Secret<[u8; KEY]>, StoreError> {
     let text = fs::read_to_string(path).map_err(StoreError::io("read the facility key"))?;
+    let text = Secret::new(text);
     let mut key = [0; KEY];
-    hex::decode_to_slice(text.trim(), &mut key).map_err(|_| {
+    hex::decode_to_slice(text.expose().trim(), &mut key).map_err(|_| {
         StoreError::new(
             StoreErrorKind::Refused,
             "read the facility key: it is 64 hexadecimal digits",
         )
     })?;
-    Ok(Phi::new(key))
+    Ok(Secret::new(key))
 }
 
 /// The data key of a directory; a new one is made when there is neither key nor database.
 pub(super) fn open_or_create(
     dir: &Path,
-    facility_key: &Phi<[u8; KEY]>,
+    facility_key: &Secret<[u8; KEY]>,
     entropy: Entropy,
 ) -> Result<DataKey, StoreError> {
     if dir.join(FILE).exists() || dir.join(Store::FILE).exists() {
@@ -77,6 +79,7 @@ pub(super) fn open_or_create(
     let mut nonce = [0; NONCE];
     entropy(&mut key);
     entropy(&mut nonce);
+    let key = Secret::new(key);
     let wrapped = wrap(facility_key, &key, nonce)?;
     file::replace(&dir.join(FILE), &wrapped, PRIVATE)
         .map_err(StoreError::io("write the data key"))?;
@@ -86,7 +89,7 @@ pub(super) fn open_or_create(
 /// The data key of a directory that has a store.
 pub(super) fn open_existing(
     dir: &Path,
-    facility_key: &Phi<[u8; KEY]>,
+    facility_key: &Secret<[u8; KEY]>,
 ) -> Result<DataKey, StoreError> {
     let wrapped = fs::read(dir.join(FILE)).map_err(StoreError::io("read the data key"))?;
     let refused = || {
@@ -103,29 +106,26 @@ pub(super) fn open_existing(
         return Err(refused());
     }
     let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| refused())?;
-    let mut sealed = sealed.to_vec();
+    let mut sealed = Secret::new(sealed.to_vec());
     let key = aead(facility_key)?
-        .open_in_place(nonce, Aad::from(MAGIC), &mut sealed)
+        .open_in_place(nonce, Aad::from(MAGIC), sealed.expose_mut())
         .map_err(|_| refused())?;
-    Ok(DataKey((&*key).try_into().map_err(|_| refused())?))
+    let key = (&*key).try_into().map_err(|_| refused())?;
+    Ok(DataKey(Secret::new(key)))
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the facility key leaves its wrapper only into the cipher"
-)]
-fn aead(facility_key: &Phi<[u8; KEY]>) -> Result<LessSafeKey, StoreError> {
+fn aead(facility_key: &Secret<[u8; KEY]>) -> Result<LessSafeKey, StoreError> {
     UnboundKey::new(&AES_256_GCM, facility_key.expose())
         .map(LessSafeKey::new)
         .map_err(|_| StoreError::new(StoreErrorKind::Internal, "use the facility key"))
 }
 
 fn wrap(
-    facility_key: &Phi<[u8; KEY]>,
-    key: &[u8; KEY],
+    facility_key: &Secret<[u8; KEY]>,
+    key: &Secret<[u8; KEY]>,
     nonce: [u8; NONCE],
 ) -> Result<Vec<u8>, StoreError> {
-    let mut sealed = key.to_vec();
+    let mut sealed = key.expose().to_vec();
     aead(facility_key)?
         .seal_in_place_append_tag(
             Nonce::assume_unique_for_key(nonce),

@@ -116,7 +116,7 @@ use std::{
     thread::JoinHandle,
 };
 use tokio::sync::{Notify, mpsc, watch};
-use types::{Phi, Place};
+use types::{Place, Secret};
 
 /// Name of the last real time that was kept, in `meta`.
 const TIME: &str = "time_ms";
@@ -162,7 +162,7 @@ pub struct StoreOptions {
     /// Directory of its files.
     pub dir: PathBuf,
     /// The facility's key, which unwraps the data key.
-    pub facility_key: Phi<[u8; 32]>,
+    pub facility_key: Secret<[u8; 32]>,
     /// Where the facility stands.
     pub place: Place,
     /// The region that its readings go to.
@@ -380,7 +380,10 @@ impl Store {
 ///
 /// # Errors
 /// `Refused` with another facility key or when there is no store, as [`Store::open`] otherwise.
-pub fn open_read_only(dir: &Path, facility_key: &Phi<[u8; 32]>) -> Result<Connection, StoreError> {
+pub fn open_read_only(
+    dir: &Path,
+    facility_key: &Secret<[u8; 32]>,
+) -> Result<Connection, StoreError> {
     let file = schema::File {
         path: dir.join(Store::FILE),
         key: key::open_existing(dir, facility_key)?,
@@ -393,7 +396,10 @@ pub fn open_read_only(dir: &Path, facility_key: &Phi<[u8; 32]>) -> Result<Connec
 ///
 /// # Errors
 /// As [`open_read_only`].
-pub fn open_beside(dir: &Path, facility_key: &Phi<[u8; 32]>) -> Result<Connection, StoreError> {
+pub fn open_beside(
+    dir: &Path,
+    facility_key: &Secret<[u8; 32]>,
+) -> Result<Connection, StoreError> {
     let file = schema::File {
         path: dir.join(Store::FILE),
         key: key::open_existing(dir, facility_key)?,
@@ -408,13 +414,13 @@ pub fn open_beside(dir: &Path, facility_key: &Phi<[u8; 32]>) -> Result<Connectio
 /// As [`open_read_only`].
 pub fn open_file(
     dir: &Path,
-    facility_key: &Phi<[u8; 32]>,
+    facility_key: &Secret<[u8; 32]>,
     name: &str,
 ) -> Result<Connection, StoreError> {
     let key = key::open_existing(dir, facility_key)?;
     let open = || {
         let connection = storage::copy::open(&dir.join(name))?;
-        connection.execute_batch(&schema::first_statements(&key))?;
+        connection.execute_batch(schema::first_statements(&key).expose())?;
         Ok(connection)
     };
     open().map_err(StoreError::sqlite("open a file of the facility"))

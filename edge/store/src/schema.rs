@@ -6,6 +6,7 @@ use storage::{
     migrate,
     open::{Opening, lasting},
 };
+use types::Secret;
 
 /// The version that this binary writes.
 pub(super) const VERSION: i64 = 21;
@@ -273,11 +274,12 @@ CREATE TABLE study_as_of (study TEXT PRIMARY KEY, at_ms INTEGER NOT NULL) STRICT
 
 /// With what every connection to a file of the facility begins. What SQLCipher logs names files and pages; errors come
 /// back to us anyway.
-pub(super) fn first_statements(key: &DataKey) -> String {
+pub(super) fn first_statements(key: &DataKey) -> Secret<String> {
     let key = key.pragma();
-    format!(
-        "PRAGMA cipher_log_level = NONE; {key}; PRAGMA trusted_schema = 0; PRAGMA cell_size_check = 1;"
-    )
+    Secret::new(format!(
+        "PRAGMA cipher_log_level = NONE; {}; PRAGMA trusted_schema = 0; PRAGMA cell_size_check = 1;",
+        key.expose()
+    ))
 }
 
 /// Where the database is and how it is opened.
@@ -344,10 +346,11 @@ impl File {
     }
 
     fn connect(&self, flags: OpenFlags) -> Result<Connection, StoreError> {
+        let first = first_statements(&self.key);
         let opening = Opening {
             flags,
             vfs: self.vfs,
-            first: &first_statements(&self.key),
+            first: first.expose(),
             busy: BUSY,
             statements: STATEMENTS,
         };

@@ -19,7 +19,7 @@ use std::{
         atomic::{AtomicBool, AtomicI64, Ordering},
     },
 };
-use types::{AbsentReason, Flags, Phi, Place, Priority, Timestamp, Value};
+use types::{AbsentReason, Flags, Phi, Place, Priority, Secret, Timestamp, Value};
 
 /// What tests lease at once.
 pub const LIMITS: LeaseLimits = LeaseLimits {
@@ -93,7 +93,7 @@ pub fn options(dir: &Path, time: Arc<Hand>) -> StoreOptions {
     let place: Place = "edge/eu/eu/eu-f1".parse().unwrap();
     StoreOptions {
         dir: dir.into(),
-        facility_key: Phi::new([7; 32]),
+        facility_key: Secret::new([7; 32]),
         region: "regional/eu/eu".parse().unwrap(),
         bounds: Bounds {
             max: Size(1 << 30),

@@ -24,13 +24,13 @@ use ingest::{Journal, Rejected, RetainedMessage, Sample, SampleReading, Stored, 
 use messages::ReadingBatch;
 use node::quantity::Size;
 use tempfile::TempDir;
-use types::{AbsentReason, Flags, Priority, Timestamp, Value};
+use types::{AbsentReason, Flags, Phi, Priority, Timestamp, Value};
 
 /// A bound that leaves so much room beside what an empty store takes, however many tables it has.
 fn above_empty(room: Size) -> Size {
     let dir = TempDir::new().unwrap();
     let _store = Store::open(options(dir.path(), hand())).unwrap();
-    let reader = open_read_only(dir.path(), &Phi::new([7; 32])).unwrap();
+    let reader = open_read_only(dir.path(), &Secret::new([7; 32])).unwrap();
     Size(apply::used_bytes(&reader).unwrap() + room.0)
 }
 
@@ -184,7 +184,7 @@ fn a_wrong_key_a_lost_key_and_a_newer_schema_are_refused() {
     drop(store(&dir));
     let open = |key: [u8; 32]| {
         let mut options = options(dir.path(), hand());
-        options.facility_key = Phi::new(key);
+        options.facility_key = Secret::new(key);
         Store::open(options).map(drop).map_err(|error| error.kind)
     };
     assert_eq!(open([7; 32]), Ok(()));
@@ -201,7 +201,7 @@ fn a_wrong_key_a_lost_key_and_a_newer_schema_are_refused() {
 fn open_writable(dir: &TempDir) -> Connection {
     let file = schema::File {
         path: dir.path().join(Store::FILE),
-        key: key::open_existing(dir.path(), &Phi::new([7; 32])).unwrap(),
+        key: key::open_existing(dir.path(), &Secret::new([7; 32])).unwrap(),
         vfs: None,
     };
     file.open_writer().unwrap()
@@ -386,7 +386,7 @@ async fn readings_from_far_ahead_of_the_clock_say_that_their_clock_is_wrong() {
 #[tokio::test]
 async fn a_store_of_the_first_version_is_brought_forward() {
     let (dir, time) = (TempDir::new().unwrap(), hand());
-    let key = key::open_or_create(dir.path(), &Phi::new([7; 32]), system_entropy).unwrap();
+    let key = key::open_or_create(dir.path(), &Secret::new([7; 32]), system_entropy).unwrap();
     let file = schema::File {
         path: dir.path().join(Store::FILE),
         key,

@@ -21,7 +21,7 @@ use rustls::{
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, transport::Channel};
-use types::{Place, Timestamp};
+use types::{Place, Secret, Timestamp};
 
 /// A certificate is renewed once this part of its life is left: of 90 days 30, in which every try may fail but one.
 const LEFT_PART: i64 = 3;
@@ -147,7 +147,12 @@ impl Renewing {
     }
 
     /// Until when a certificate holds that is this node's, of this mesh, for that key.
-    fn fits(&self, me: &Identity, pem: &str, key_pem: &str) -> Result<Timestamp, RenewError> {
+    fn fits(
+        &self,
+        me: &Identity,
+        pem: &str,
+        key_pem: &Secret<String>,
+    ) -> Result<Timestamp, RenewError> {
         let der = CertificateDer::from_pem_slice(pem.as_bytes());
         let der = der.map_err(|_| RenewError::Unfit("no certificate"))?;
         let peer = Peer::from_cert(&der).map_err(|_| RenewError::Unfit("no node's certificate"))?;
@@ -161,7 +166,7 @@ impl Renewing {
             let what = "no certificate of this mesh for this node's signing key";
             return Err(RenewError::Unfit(what));
         }
-        let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).ok();
+        let key = PrivateKeyDer::from_pem_slice(key_pem.expose().as_bytes()).ok();
         let key = key.and_then(|key| any_ecdsa_type(&key).ok());
         let pair = key.map(|key| CertifiedKey::new(vec![der], key));
         match pair.map(|pair| pair.keys_match()) {

@@ -2,6 +2,7 @@
 use super::PkiError;
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 pub use storage::file::{PRIVATE, PUBLIC};
+use types::Secret;
 
 /// Replaces a file by a whole new one that is durable when this returns.
 ///
@@ -33,7 +34,7 @@ pub fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<bool, PkiError> {
 ///
 /// # Errors
 /// When it cannot be read, or anybody but its owner may read or write it.
-pub fn read_private(path: &Path) -> Result<String, PkiError> {
+pub fn read_private(path: &Path) -> Result<Secret<String>, PkiError> {
     let mode = fs::metadata(path)
         .map_err(|source| PkiError::io(path, source))?
         .permissions()
@@ -44,7 +45,7 @@ pub fn read_private(path: &Path) -> Result<String, PkiError> {
             mode: mode & 0o777,
         });
     }
-    read(path)
+    read(path).map(Secret::new)
 }
 
 /// Reads a text file.

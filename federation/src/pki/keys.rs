@@ -6,11 +6,12 @@ use ed25519_dalek::{
 };
 use rand::CryptoRng;
 use std::path::{Path, PathBuf};
+use types::Secret;
 
 /// A client's key pair for SMART Backend Services (ES384).
 pub struct ClientKey {
     /// PKCS#8 PEM of the private key.
-    pub private_pem: String,
+    pub private_pem: Secret<String>,
     /// SubjectPublicKeyInfo PEM of the public key.
     pub public_pem: String,
 }
@@ -22,7 +23,7 @@ pub struct ClientKey {
 pub fn new_client_key() -> Result<ClientKey, PkiError> {
     let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384)?;
     Ok(ClientKey {
-        private_pem: pair.serialize_pem(),
+        private_pem: Secret::new(pair.serialize_pem()),
         public_pem: pair.public_key_pem(),
     })
 }
@@ -82,6 +83,6 @@ pub fn publish_signing_key(signing_key: &Path, to: &Path) -> Result<(), PkiError
 /// # Errors
 /// When the file cannot be read, is open to others than its owner, or is not a PKCS#8 Ed25519 key.
 pub fn load_signing_key(path: &Path) -> Result<SigningKey, PkiError> {
-    SigningKey::from_pkcs8_pem(&files::read_private(path)?)
+    SigningKey::from_pkcs8_pem(files::read_private(path)?.expose())
         .map_err(|_| PkiError::NotAKey { path: path.into() })
 }

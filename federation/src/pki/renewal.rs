@@ -8,6 +8,7 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
 };
+use types::Secret;
 
 /// What a file is called until it takes the place of the one that is in use.
 const NEXT: &str = "next";
@@ -24,7 +25,11 @@ fn next(path: &Path) -> PathBuf {
 ///
 /// # Errors
 /// When the folder cannot be written: the pair in use stays, or [`settle`] completes the change.
-pub fn replace((cert, key): (&Path, &Path), new_cert: &str, new_key: &str) -> Result<(), PkiError> {
+pub fn replace(
+    (cert, key): (&Path, &Path),
+    new_cert: &str,
+    new_key: &Secret<String>,
+) -> Result<(), PkiError> {
     // One of an attempt that ended before it was complete would make a pair with the key of this one.
     discard(&next(cert))?;
     write_private(&next(key), new_key)?;
@@ -63,7 +68,7 @@ fn discard(path: &Path) -> Result<(), PkiError> {
 ///
 /// # Errors
 /// When one cannot be read, or others may read the key.
-pub fn current(cert: &Path, key: &Path) -> Result<(String, String), PkiError> {
+pub fn current(cert: &Path, key: &Path) -> Result<(String, Secret<String>), PkiError> {
     settle(cert, key)?;
     Ok((files::read(cert)?, files::read_private(key)?))
 }
@@ -75,16 +80,21 @@ mod tests {
     const OLD: (&str, &str) = ("old certificate", "old key");
     const NEW: (&str, &str) = ("new certificate", "new key");
 
+    fn key_of(text: &str) -> Secret<String> {
+        Secret::new(text.to_owned())
+    }
+
     fn bed() -> (tempfile::TempDir, PathBuf, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let (cert, key) = (dir.path().join("node.pem"), dir.path().join("node.key"));
         write_public(&cert, OLD.0).unwrap();
-        write_private(&key, OLD.1).unwrap();
+        write_private(&key, &key_of(OLD.1)).unwrap();
         (dir, cert, key)
     }
 
     fn pair(cert: &Path, key: &Path) -> (String, String) {
-        current(cert, key).unwrap()
+        let (cert, key) = current(cert, key).unwrap();
+        (cert, key.expose().clone())
     }
 
     fn text((cert, key): (&str, &str)) -> (String, String) {
@@ -94,7 +104,7 @@ mod tests {
     #[test]
     fn a_pair_takes_the_place_of_another_and_nothing_is_left_beside_it() {
         let (dir, cert, key) = bed();
-        replace((&cert, &key), NEW.0, NEW.1).unwrap();
+        replace((&cert, &key), NEW.0, &key_of(NEW.1)).unwrap();
         assert_eq!(pair(&cert, &key), text(NEW));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
     }
@@ -103,7 +113,10 @@ mod tests {
     fn a_machine_that_stops_after_any_step_comes_back_with_a_pair_that_fits() {
         type Step = fn(&Path, &Path);
         let steps: [(Step, _); 4] = [
-            (|_, key| write_private(&next(key), NEW.1).unwrap(), OLD),
+            (
+                |_, key| write_private(&next(key), &key_of(NEW.1)).unwrap(),
+                OLD,
+            ),
             (|cert, _| write_public(&next(cert), NEW.0).unwrap(), NEW),
             (|_, key| take(&next(key), key).unwrap(), NEW),
             (|cert, _| take(&next(cert), cert).unwrap(), NEW),
@@ -116,7 +129,7 @@ mod tests {
             let expected = stopped.checked_sub(1).map_or(OLD, |last| steps[last].1);
             assert_eq!(pair(&cert, &key), text(expected), "after {stopped} steps");
             // What was left of it is in nobody's way.
-            replace((&cert, &key), "third certificate", "third key").unwrap();
+            replace((&cert, &key), "third certificate", &key_of("third key")).unwrap();
             let third = text(("third certificate", "third key"));
             assert_eq!(pair(&cert, &key), third, "after {stopped} steps");
         }

@@ -10,6 +10,7 @@ use rcgen::{
     PublicKeyData, SanType, SubjectPublicKeyInfo,
 };
 use rustls::pki_types::{CertificateSigningRequestDer, pem::PemObject};
+use types::Secret;
 use x509_parser::{
     asn1_rs::{BitString, Oid},
     certification_request::X509CertificationRequest,
@@ -33,7 +34,7 @@ const BOUND_KEY_BYTES: usize = 32 + 64;
 /// A new TLS key and the request to certify it.
 pub struct NewKey {
     /// PKCS#8 PEM of the private key (ECDSA P-256). Write it with mode 0600; it never leaves its machine.
-    pub key_pem: String,
+    pub key_pem: Secret<String>,
     /// PEM of the request.
     pub csr_pem: String,
 }
@@ -61,7 +62,7 @@ pub fn new_key_and_csr(
     }
     Ok(NewKey {
         csr_pem: params.serialize_request(&pair)?.pem()?,
-        key_pem: pair.serialize_pem(),
+        key_pem: Secret::new(pair.serialize_pem()),
     })
 }
 
@@ -69,8 +70,11 @@ pub fn new_key_and_csr(
 ///
 /// # Errors
 /// When the key is not the PKCS#8 PEM of an ECDSA P-256 key, or the request is not PEM.
-pub fn rotation_proof(current_key_pem: &str, csr_pem: &str) -> Result<Vec<u8>, PkiError> {
-    let pair = KeyPair::from_pem(current_key_pem)?;
+pub fn rotation_proof(
+    current_key_pem: &Secret<String>,
+    csr_pem: &str,
+) -> Result<Vec<u8>, PkiError> {
+    let pair = KeyPair::from_pem(current_key_pem.expose())?;
     let message = rotation_message(&der(csr_pem)?);
     Ok(rcgen::SigningKey::sign(&pair, &message)?)
 }

@@ -34,7 +34,7 @@ fn signing(seed: u8) -> SigningKey {
 }
 
 impl Setting {
-    fn code(&mut self, identity: &Identity) -> String {
+    fn code(&mut self, identity: &Identity) -> Secret<String> {
         let names = match identity {
             Identity::Node(_) => &LOCAL_NAMES[..],
             Identity::Device { .. } => &[],
@@ -101,7 +101,8 @@ fn a_code_that_is_unknown_or_expired_is_refused() {
     let mut s = setting();
     let code = s.code(&device());
     let new = new_key_and_csr(&device(), None).unwrap();
-    let unknown = s.ca.enrol("00", &new.csr_pem, NOW, &mut s.rng);
+    let unknown =
+        s.ca.enrol(&Secret::new("00".into()), &new.csr_pem, NOW, &mut s.rng);
     assert!(matches!(unknown, Err(PkiError::CodeUnknown)));
     let late = NOW.plus_ms(60_000);
     let expired = s.ca.enrol(&code, &new.csr_pem, late, &mut s.rng);
@@ -113,8 +114,8 @@ fn a_code_is_not_in_the_authoritys_files() {
     let mut s = setting();
     let code = s.code(&device());
     let file = std::fs::read(s.dir.path().join("ca/ca.db")).unwrap();
-    let raw = hex::decode(&code).unwrap();
-    for secret in [code.as_bytes(), &raw] {
+    let raw = hex::decode(code.expose()).unwrap();
+    for secret in [code.expose().as_bytes(), &raw] {
         assert!(!file.windows(secret.len()).any(|window| window == secret));
     }
 }
@@ -324,7 +325,11 @@ fn an_invitation_without_an_end_or_with_an_impossible_host_name_is_refused() {
 #[test]
 fn a_client_key_is_a_pkcs8_and_a_public_pem() {
     let key = new_client_key().unwrap();
-    assert!(key.private_pem.starts_with("-----BEGIN PRIVATE KEY-----"));
+    assert!(
+        key.private_pem
+            .expose()
+            .starts_with("-----BEGIN PRIVATE KEY-----")
+    );
     assert!(key.public_pem.starts_with("-----BEGIN PUBLIC KEY-----"));
 }
 

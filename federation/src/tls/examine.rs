@@ -241,6 +241,7 @@ mod tests {
     fn files(bed: &Testbed, holder: &Holder) -> TlsFiles {
         let signing_key = holder.paths.key.with_extension("signing");
         let pem = holder.key.to_pkcs8_pem(LineEnding::LF).unwrap();
+        let pem = types::Secret::new(pem.to_string());
         pki::write_private(&signing_key, &pem).unwrap();
         TlsFiles {
             ca: bed.ca.ca_path(),

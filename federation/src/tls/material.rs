@@ -19,7 +19,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
-use types::Timestamp;
+use types::{Secret, Timestamp};
 use x509_parser::{
     certificate::X509Certificate, prelude::FromDer, revocation_list::CertificateRevocationList,
     time::ASN1Time,
@@ -68,7 +68,7 @@ impl TlsPaths {
 pub(super) struct Files {
     ca: Vec<u8>,
     cert: Vec<u8>,
-    key: Vec<u8>,
+    key: Secret<Vec<u8>>,
     crl: Vec<u8>,
     /// Lists that are there beside it, or not.
     more: Vec<Vec<u8>>,
@@ -137,7 +137,7 @@ impl Files {
         Ok(Self {
             ca: read(&paths.ca)?,
             cert: read(&paths.cert)?,
-            key: read(&paths.key)?,
+            key: Secret::new(read(&paths.key)?),
             crl: read(&paths.crl)?,
             more: [&paths.received, &paths.issued]
                 .into_iter()
@@ -186,14 +186,14 @@ impl Files {
 
     /// The node's key.
     pub(super) fn key(&self, paths: &TlsPaths) -> Result<PrivateKeyDer<'static>, TlsError> {
-        PrivateKeyDer::from_pem_slice(&self.key)
+        PrivateKeyDer::from_pem_slice(self.key.expose())
             .map_err(|_| content(&paths.key, "a PEM private key"))
     }
 
     pub(super) fn digest(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
         let more = self.more.iter();
-        for file in [&self.ca, &self.cert, &self.key, &self.crl]
+        for file in [&self.ca, &self.cert, self.key.expose(), &self.crl]
             .into_iter()
             .chain(more)
         {

@@ -6,7 +6,7 @@ use super::{Position, SortKey};
 use crate::store::FhirId;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
-use types::Timestamp;
+use types::{Secret, Timestamp};
 
 /// Bytes of the proof that a sealed number is of ours.
 const TAG: usize = 16;
@@ -26,7 +26,7 @@ pub enum Cursor {
 
 /// With what commits are sealed: a secret of the node, kept as long as cursors are to be good.
 #[derive(Clone)]
-pub struct Seal([u8; 32]);
+pub struct Seal(Secret<[u8; 32]>);
 
 impl Seal {
     /// Derived from a secret that serves other ends too.
@@ -35,12 +35,12 @@ impl Seal {
         let hash = Sha256::new()
             .chain_update("medmesh/fhir-cursor/v1")
             .chain_update(secret);
-        Self(hash.finalize().into())
+        Self(Secret::new(hash.finalize().into()))
     }
 
     fn hash(&self, what: &str, of: &[u8], commit: Option<i64>) -> [u8; 32] {
         let mut hash = Sha256::new();
-        hash.update(self.0);
+        hash.update(self.0.expose());
         hash.update(what);
         hash.update((of.len() as u64).to_be_bytes());
         hash.update(of);

@@ -10,7 +10,8 @@ use ring::{
     hkdf::{HKDF_SHA256, KeyType, Salt},
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
+use types::Secret;
 
 /// A public key, or 32 bytes of a digest.
 pub type Bytes32 = [u8; 32];
@@ -23,26 +24,37 @@ pub struct RoundId(pub Bytes32);
 
 /// A member's secret for one round: 32 bytes of a cryptographic generator, stored before the first message is sent and
 /// deleted when the round is over.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(transparent)]
-pub struct RoundSecret(Bytes32);
+pub struct RoundSecret(Secret<Bytes32>);
 
-impl fmt::Debug for RoundSecret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("RoundSecret(..)")
+/// Into the facility's encrypted store, with the round that it is of.
+impl Serialize for RoundSecret {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.expose().serialize(serializer)
     }
 }
+
+impl PartialEq for RoundSecret {
+    /// Of two states of a round, by what follows from the secret.
+    fn eq(&self, other: &Self) -> bool {
+        let mark = |of: &Self| of.derive(&RoundId([0; 32]), &[b"equal"]);
+        mark(self) == mark(other)
+    }
+}
+
+impl Eq for RoundSecret {}
 
 impl RoundSecret {
     /// A secret of uniform bytes.
     #[must_use]
     pub const fn new(bytes: Bytes32) -> Self {
-        Self(bytes)
+        Self(Secret::new(bytes))
     }
 
     /// 32 bytes for a use: `info` names it.
     pub(super) fn derive(&self, round: &RoundId, info: &[&[u8]]) -> Bytes32 {
-        derive(&round.0, &self.0, info)
+        derive(&round.0, self.0.expose(), info)
     }
 }
 
@@ -230,7 +242,7 @@ mod tests {
         assert_eq!(open(&[1; 32], &changed), None);
         assert_eq!(
             format!("{:?}", RoundSecret::new([5; 32])),
-            "RoundSecret(..)"
+            "RoundSecret(Secret(..))"
         );
     }
 }

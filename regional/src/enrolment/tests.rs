@@ -44,7 +44,7 @@ fn bed() -> Bed {
 }
 
 impl Bed {
-    fn code(&self, place: &str, ttl: Duration, ago_ms: i64) -> String {
+    fn code(&self, place: &str, ttl: Duration, ago_ms: i64) -> Secret<String> {
         let identity = Identity::Node(place.parse().unwrap());
         let at = (self.door.now)().plus_ms(-ago_ms);
         let names = ["edge.example.org"];
@@ -84,8 +84,8 @@ fn csr(place: &str) -> String {
     pki::new_key_and_csr(&identity, Some(&key)).unwrap().csr_pem
 }
 
-fn body(code: &str, csr: &str) -> String {
-    json!({"code": code, "csr": csr}).to_string()
+fn body(code: &Secret<String>, csr: &str) -> String {
+    json!({"code": code.expose(), "csr": csr}).to_string()
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -99,7 +99,9 @@ async fn who_joined_is_in_the_audit_log_with_its_kit_and_certificate_and_a_guess
     let bed = bed();
     let code = bed.code(FACILITY, DAY, 0);
     let before = bed.rows().len();
-    let (status, _) = bed.ask(body(&"0".repeat(32), &csr(FACILITY))).await;
+    let (status, _) = bed
+        .ask(body(&Secret::new("0".repeat(32)), &csr(FACILITY)))
+        .await;
     assert_eq!(status, StatusCode::FORBIDDEN);
     assert_eq!(bed.rows().len(), before, "a guess fills no log");
     let (_, said) = bed.ask(body(&code, &csr(FACILITY))).await;
@@ -122,7 +124,11 @@ async fn who_joined_is_in_the_audit_log_with_its_kit_and_certificate_and_a_guess
     assert_eq!(rows[0].digest(), hex(&Sha256::digest(&der)));
     let kit = hex(&code_hash(&code)[..16]);
     assert!(rows.iter().all(|row| row.id() == kit));
-    assert!(!rows.iter().any(|row| format!("{row:?}").contains(&code)));
+    assert!(
+        !rows
+            .iter()
+            .any(|row| format!("{row:?}").contains(code.expose()))
+    );
 }
 
 #[tokio::test]
@@ -147,14 +153,22 @@ async fn a_code_is_good_once_in_its_time_at_its_own_region_and_for_its_own_place
     let bed = bed();
     let code = bed.code(FACILITY, DAY, 0);
     for (code, csr, status) in [
-        ("0".repeat(32), csr(FACILITY), StatusCode::FORBIDDEN),
+        (
+            Secret::new("0".repeat(32)),
+            csr(FACILITY),
+            StatusCode::FORBIDDEN,
+        ),
         (
             code.clone(),
             csr("edge/us/us/us-f8"),
             StatusCode::BAD_REQUEST,
         ),
         (code.clone(), "no request".into(), StatusCode::BAD_REQUEST),
-        ("short".into(), csr(FACILITY), StatusCode::BAD_REQUEST),
+        (
+            Secret::new("short".into()),
+            csr(FACILITY),
+            StatusCode::BAD_REQUEST,
+        ),
         (
             bed.code("edge/us/west/us-f9", DAY, 0),
             csr("edge/us/west/us-f9"),
@@ -204,7 +218,7 @@ async fn a_stranger_with_a_thousand_wrong_codes_keeps_no_facility_out() {
     let mut number = 0_u128;
     let mut wrong = || {
         number += 1;
-        body(&format!("{number:032x}"), "no request")
+        body(&Secret::new(format!("{number:032x}")), "no request")
     };
     for _ in 0..1_000 {
         let (status, _) = bed.ask_from(stranger, wrong()).await;
@@ -229,7 +243,9 @@ async fn a_stranger_with_a_thousand_wrong_codes_keeps_no_facility_out() {
 async fn when_everybody_guesses_a_good_code_is_still_taken() {
     let bed = bed();
     bed.door.guesses.lock().exhaust();
-    let wrong = bed.ask(body(&"0".repeat(32), "no request")).await;
+    let wrong = bed
+        .ask(body(&Secret::new("0".repeat(32)), "no request"))
+        .await;
     assert_eq!(wrong.0, StatusCode::TOO_MANY_REQUESTS, "{}", wrong.1);
     let code = bed.code(FACILITY, DAY, 0);
     let (status, said) = bed.ask(body(&code, &csr(FACILITY))).await;

@@ -32,7 +32,7 @@ use std::{
     time::Duration,
 };
 use store::{Bounds, DeviceFacts, Entropy, Handlers, Store, StoreOptions};
-use types::{DeviceKind, Phi, Place, Timestamp};
+use types::{DeviceKind, Place, Secret, Timestamp};
 
 /// Mesh time for which a facility keeps what was delivered, in ms.
 pub const RETENTION_MS: u64 = 86_400_000;
@@ -150,7 +150,7 @@ impl Opening<'_> {
         });
         let store = Store::open(StoreOptions {
             dir: self.dir.into(),
-            facility_key: Phi::new([7; 32]),
+            facility_key: Secret::new([7; 32]),
             place: self.place.clone(),
             region: region.clone(),
             bounds: Bounds {

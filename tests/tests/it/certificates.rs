@@ -17,7 +17,7 @@ use rcgen::{CertificateParams, Issuer, KeyPair, SanType};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use serde_json::{Value, json};
 use std::{fs, path::PathBuf};
-use types::Timestamp;
+use types::{Secret, Timestamp};
 
 /// For a loaded machine; a revocation takes effect within a second.
 /// Longer ago than any certificate is valid.
@@ -55,7 +55,7 @@ impl Office {
         Ok(Self { pki, out })
     }
 
-    fn write(&self, name: &str, cert: &str, key: &str) -> Result<Pair> {
+    fn write(&self, name: &str, cert: &str, key: &Secret<String>) -> Result<Pair> {
         let [cert_file, key_file] =
             ["pem", "key"].map(|end| self.out.join(format!("{name}.{end}")));
         pki::write_public(&cert_file, cert)?;
@@ -69,7 +69,7 @@ impl Office {
             .and_then(|(cert, key)| self.write(name, &cert, &key))
     }
 
-    fn issue_by(ca: &Ca, uri: &str, at: Timestamp) -> Result<(String, String)> {
+    fn issue_by(ca: &Ca, uri: &str, at: Timestamp) -> Result<(String, Secret<String>)> {
         let identity: Identity = uri.parse()?;
         let mut rng = rand::rng();
         let key = tempfile::tempdir()?;
@@ -96,7 +96,7 @@ impl Office {
         self.write(
             name,
             &params.signed_by(&key, &issuer)?.pem(),
-            &key.serialize_pem(),
+            &Secret::new(key.serialize_pem()),
         )
     }
 

@@ -146,7 +146,7 @@ async fn a_log_that_a_reader_holds_counts_towards_the_bound() {
     let mut options = options(dir.path(), hand());
     options.bounds.max = Size(24 << 20);
     let store = Store::open(options).unwrap();
-    let reader = open_read_only(dir.path(), &Phi::new([7; 32])).unwrap();
+    let reader = open_read_only(dir.path(), &Secret::new([7; 32])).unwrap();
     store.append(sample("m1", 0)).await.unwrap();
     reader.execute_batch("BEGIN; SELECT * FROM sample").unwrap();
     let mut seq = 1;

@@ -82,7 +82,7 @@ async fn a_sample_from_before_there_were_stays_goes_out_under_the_name_of_its_de
     let store = Store::open(options_without).unwrap();
     store.append(sample("m1", 1)).await.unwrap();
     store.close().await;
-    let key = key::open_or_create(dir.path(), &Phi::new([7; 32]), system_entropy).unwrap();
+    let key = key::open_or_create(dir.path(), &Secret::new([7; 32]), system_entropy).unwrap();
     let file = File {
         path: dir.path().join(Store::FILE),
         key,

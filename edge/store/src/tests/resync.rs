@@ -461,7 +461,7 @@ async fn an_audit_log_that_is_emptied_is_not_believed_by_itself_nor_by_its_peer(
     store.close().await;
     let file = schema::File {
         path: dir.path().join(Store::FILE),
-        key: key::open_existing(dir.path(), &Phi::new([7; 32])).unwrap(),
+        key: key::open_existing(dir.path(), &Secret::new([7; 32])).unwrap(),
         vfs: None,
     };
     let db = file.open_bare().unwrap();

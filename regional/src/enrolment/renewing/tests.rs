@@ -21,7 +21,7 @@ struct Bed {
 struct Holder {
     identity: Identity,
     cert: String,
-    key: String,
+    key: types::Secret<String>,
     signing: SigningKey,
 }
 

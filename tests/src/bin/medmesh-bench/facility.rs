@@ -23,7 +23,7 @@ use std::{
     time::Duration,
 };
 use tempfile::TempDir;
-use types::{DeviceId, DeviceKind};
+use types::{DeviceId, DeviceKind, Secret};
 
 /// An invitation is used at once.
 const INVITATION: Duration = Duration::from_secs(60);
@@ -55,7 +55,7 @@ impl Facility {
         ca.crl_pem(now)?;
         let [mqtt, https, nobody] = free_addresses()?;
         let at = |name: &str| dir.path().join(name);
-        pki::write_private(&at("facility.key"), &"5a".repeat(32))?;
+        pki::write_private(&at("facility.key"), &Secret::new("5a".repeat(32)))?;
         fs::create_dir(at("profiles"))?;
         for (name, text) in ::modbus::BUILT_IN {
             fs::write(at("profiles").join(name), text)?;
@@ -162,7 +162,7 @@ impl Facility {
         }
         fs::create_dir(data)?;
         let (file, log) = (self.path("edge.toml"), self.path("edge.log"));
-        pki::write_private(&file, &toml::to_string(&self.config)?)?;
+        pki::write_private(&file, &Secret::new(toml::to_string(&self.config)?))?;
         let mut command = Command::new(binary::medmesh());
         command.args(["edge", "--config"]).arg(&file);
         let mut node = Node::start(&mut command, &log)?;

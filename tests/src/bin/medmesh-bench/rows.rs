@@ -19,7 +19,7 @@ use store::clockguard::ClockGuard;
 use store::{Bounds, Handlers, Store, StoreOptions, system_entropy};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
-use types::{Decimal, Flags, Phi, Place, Timestamp, Value};
+use types::{Decimal, Flags, Place, Secret, Timestamp, Value};
 
 /// Concurrent callers.
 const CALLERS: u64 = 64;
@@ -72,7 +72,7 @@ impl Bench {
         let place: Place = "edge/eu/eu/eu-f1".parse()?;
         let store = Store::open(StoreOptions {
             dir: dir.path().to_owned(),
-            facility_key: Phi::new([7; 32]),
+            facility_key: Secret::new([7; 32]),
             region: "regional/eu/eu".parse()?,
             bounds: Bounds {
                 max: Size(8 << 30),
