@@ -87,6 +87,16 @@ impl Collector {
         Ok(seen.spans.clone())
     }
 
+    fn keep(&self, body: &[u8], spans: Result<Vec<Span>>) {
+        let mut seen = self.seen.lock();
+        seen.bodies.extend_from_slice(body);
+        seen.bodies.push(b'\n');
+        match spans {
+            Ok(spans) => seen.spans.extend(spans),
+            Err(error) => seen.faults.push(format!("{error:#}")),
+        }
+    }
+
     async fn take(&self, mut stream: TcpStream) -> Result<()> {
         let body = read(&mut stream).await?;
         let spans = decode(&body);
@@ -94,14 +104,7 @@ impl Collector {
             Ok(_) => "200 OK",
             Err(_) => "400 Bad Request",
         };
-        let mut seen = self.seen.lock();
-        seen.bodies.extend_from_slice(&body);
-        seen.bodies.push(b'\n');
-        match spans {
-            Ok(spans) => seen.spans.extend(spans),
-            Err(error) => seen.faults.push(format!("{error:#}")),
-        }
-        drop(seen);
+        self.keep(&body, spans);
         let answer = format!(
             "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{{}}"
         );
