@@ -48,11 +48,12 @@ async fn a_traced_sample_is_followed_into_its_parcel_and_to_its_receipt() {
     time.forward(250);
     let receipts = parcels.iter().map(taken).collect();
     store.settle(&region, receipts).await.unwrap();
+    // What a commit did is told after its callers are answered; the writer is at its end then.
+    store.close().await;
     let waited = find(&spans_of(device.trace), Name::Outbox);
     assert_eq!(waited.parent, Some(commit.context.span));
     assert_eq!(waited.until_ns - waited.from_ns, 250_000_000);
     assert_eq!(waited.says, [trace::Attribute::Outcome("accepted")]);
-    store.close().await;
 }
 
 #[tokio::test]
