@@ -396,10 +396,7 @@ pub fn open_read_only(
 ///
 /// # Errors
 /// As [`open_read_only`].
-pub fn open_beside(
-    dir: &Path,
-    facility_key: &Secret<[u8; 32]>,
-) -> Result<Connection, StoreError> {
+pub fn open_beside(dir: &Path, facility_key: &Secret<[u8; 32]>) -> Result<Connection, StoreError> {
     let file = schema::File {
         path: dir.join(Store::FILE),
         key: key::open_existing(dir, facility_key)?,
