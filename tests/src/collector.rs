@@ -167,9 +167,7 @@ fn decode_span(place: &str, span: &Value) -> Result<Span> {
         ensure!(id.len() == digits && id.chars().all(lower), "{key}: {id}");
         Ok(id)
     };
-    let time = |key: &str| -> Result<u64> {
-        Ok(text(key).parse::<u64>().with_context(|| key.to_owned())?)
-    };
+    let time = |key: &str| text(key).parse::<u64>().with_context(|| key.to_owned());
     let parent = match span.get("parentSpanId") {
         None => String::new(),
         Some(_) => id("parentSpanId", 16)?,
