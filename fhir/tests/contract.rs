@@ -16,6 +16,7 @@ use medmesh_fhir::store::{Kind, ResourceStore};
 use std::{env, path::PathBuf, process::ExitCode, sync::Arc};
 use tempfile::TempDir;
 use tokio_postgres::NoTls;
+use types::Secret;
 
 /// The connection string of a PostgreSQL in which schemas may be made and dropped.
 const POSTGRES: &str = "MEDMESH_TEST_POSTGRES_URL";
@@ -203,7 +204,9 @@ impl Sqlite {
 impl Engine for Sqlite {
     async fn open_bounded(&self, most_pending: u64) -> Arc<dyn ResourceStore> {
         let path = self.0.path().join("fhir.db");
-        Arc::new(SqliteStore::open_bounded(&path, "", most_pending).expect("a store"))
+        Arc::new(
+            SqliteStore::open_bounded(&path, Secret::default(), most_pending).expect("a store"),
+        )
     }
 }
 

@@ -160,16 +160,14 @@ async fn work(
     tasks.watch("fhir writer", async move { writing.ended().await });
     serve_metrics(&config, (&tls, &health), &mut turn, &mut tasks).await?;
     let (app, links) = (api::worded(app), link::serve(links, door, until.clone()));
-    let serving = https::serve(clients, tls.server_https()?, app, known, until.clone());
-    let standing = Standing::new(&health, ledger.clone());
-    let probing = probe(store, standing, health.check("store"), until.clone());
+    let serving = https::serve(clients, tls.server_https()?, app, known, until);
+    keep_probing(&mut tasks, &health, &ledger, store);
     keep_reads(&mut tasks, keeping, ledger.clone());
     let looked_after = (ledger.clone(), registry, blobs, control, deliveries);
     look_after(&mut tasks, looked_after, &uplink, &health);
     served::work(&mut tasks, api);
     tasks.spawn("https", Kind::Critical, serving);
     tasks.spawn("links", Kind::Critical, links);
-    tasks.spawn("store probe", Kind::Background, probing);
     keep_up(&mut tasks, uplink, &ledger, learning);
     Ok(Started {
         https,
@@ -178,6 +176,17 @@ async fn work(
         tasks,
         lease: turn.lease(),
     })
+}
+
+fn keep_probing(
+    tasks: &mut Tasks,
+    health: &Health,
+    ledger: &Ledger,
+    store: Arc<dyn ResourceStore>,
+) {
+    let standing = Standing::new(health, ledger.clone());
+    let probing = probe(store, standing, health.check("store"), tasks.stop());
+    tasks.spawn("store probe", Kind::Background, probing);
 }
 
 /// No tasks yet, but what sends traces: each of the others is to have a span.

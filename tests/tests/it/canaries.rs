@@ -34,7 +34,8 @@ fn canaries(region: &str) -> Vec<String> {
 
 #[test]
 fn nothing_of_a_patient_leaves_the_facility() -> Result<()> {
-    let planted = plant_and_scan(&binary::medmesh());
+    let medmesh = binary::medmesh();
+    let planted = plant_and_scan(&medmesh);
     let (found, spans) = tokio::runtime::Runtime::new()?.block_on(planted)?;
     ensure!(
         found.is_empty(),
