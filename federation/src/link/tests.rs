@@ -6,8 +6,8 @@ mod fakes;
 mod lists;
 mod renewing;
 mod rogue;
-mod urls;
 mod traced;
+mod urls;
 
 use super::*;
 use crate::{
