@@ -15,7 +15,8 @@ use cli::{Cli, Command};
 use failure::Failure;
 use std::{process::ExitCode, time::Duration};
 
-/// From the end of a node to the program that follows in its process.
+/// What its threads get at the end: to close their files, which they cannot while the process takes down what its
+/// libraries set up.
 const SETTLE: Duration = Duration::from_millis(500);
 
 /// Runs a command to its end.
@@ -26,16 +27,14 @@ pub fn run(cli: Cli) -> ExitCode {
         Err(error) => return Failure::from(error).report(),
     };
     let result = runtime.block_on(dispatch(cli.command));
+    // What they have in hand is safe at any instant, and one that still waits for input must not hold up the end.
+    runtime.shutdown_timeout(SETTLE);
     if node::renewal::is_asked() {
-        // What its threads have in hand is safe at any instant; they get a moment all the same.
-        runtime.shutdown_timeout(SETTLE);
         if let Err(failure) = result {
             failure.report();
         }
         return Failure::from(node::renewal::exec()).report();
     }
-    // A thread that still waits for input must not hold up the end.
-    runtime.shutdown_background();
     result.map_or_else(Failure::report, |()| ExitCode::SUCCESS)
 }
 

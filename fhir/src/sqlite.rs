@@ -94,7 +94,9 @@ CREATE INDEX history_type ON history(type, seq);
 /// FHIR resources in one SQLite file.
 pub struct SqliteStore {
     jobs: mpsc::Sender<Job>,
-    /// Ends with the writer's thread.
+    /// The writer's. Its queue ends with what is above.
+    _thread: storage::thread::Joined,
+    /// Ends with it.
     writer: watch::Receiver<()>,
     /// Changes with events that were written.
     noted: watch::Sender<u64>,
@@ -141,22 +143,21 @@ impl SqliteStore {
         let noted = watch::Sender::new(0);
         let telling = noted.clone();
         let file = Reopening::new(path, writer, again);
-        std::thread::Builder::new()
-            .name(WRITER.into())
-            .spawn(move || {
-                // Dropped when the writer ends, also by a panic.
-                let _alive = alive;
-                if !storage::thread::is_to_end(WRITER) {
-                    writer::run(&file, queue, (&telling, most_pending));
-                }
-            })
-            .map_err(|error| StoreError {
-                kind: Kind::Unavailable,
-                op: "open",
-                source: Some(Box::new(error)),
-            })?;
+        let thread = storage::thread::Joined::spawn(WRITER, move || {
+            // Dropped when the writer ends, also by a panic.
+            let _alive = alive;
+            if !storage::thread::is_to_end(WRITER) {
+                writer::run(&file, queue, (&telling, most_pending));
+            }
+        });
+        let thread = thread.map_err(|error| StoreError {
+            kind: Kind::Unavailable,
+            op: "open",
+            source: Some(Box::new(error)),
+        })?;
         Ok(Self {
             jobs,
+            _thread: thread,
             writer: watched,
             noted,
             most_pending,
