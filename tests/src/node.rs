@@ -3,8 +3,8 @@ use crate::{binary, mesh::Mesh};
 use anyhow::Result;
 use std::{
     fs::{self, OpenOptions},
-    path::PathBuf,
-    process::{Child, Command, Stdio},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
 };
 
 /// A running process. Dropping it kills it.
@@ -23,6 +23,15 @@ impl Node {
         let config = mesh.config(node);
         let log = mesh.folder(node).join("alone.log");
         Self::spawn(&[tier], config, log, env)
+    }
+
+    /// Starts a node of a tier by a configuration of the test's own, which logs beside it.
+    ///
+    /// # Errors
+    /// As [`Node::start`].
+    pub fn by(tier: &str, config: &Path) -> Result<Self> {
+        let log = config.with_extension("log");
+        Self::spawn(&[tier], config.to_owned(), log, &[])
     }
 
     /// Starts the simulated devices of a facility. Their clocks are their own.
@@ -57,6 +66,26 @@ impl Node {
             .stderr(out)
             .spawn()?;
         Ok(Self { child, log })
+    }
+
+    /// Sends a signal, such as `STOP`.
+    ///
+    /// # Errors
+    /// There is no such process.
+    pub fn signal(&self, signal: &str) -> Result<()> {
+        let mut kill = Command::new("kill");
+        kill.arg(format!("-{signal}"))
+            .arg(self.child.id().to_string());
+        anyhow::ensure!(kill.status()?.success(), "{signal}: no process");
+        Ok(())
+    }
+
+    /// How it ended, once it has.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
     }
 
     /// kill -9, and waits until it is gone.

@@ -30,6 +30,12 @@ impl Server {
         Ok(Self(std::env::var(VARIABLE).context(VARIABLE)?))
     }
 
+    /// One by its connection string.
+    #[must_use]
+    pub fn at(url: &str) -> Self {
+        Self(url.trim().to_owned())
+    }
+
     /// Runs statements, each in a transaction of its own, and gives what the last one selects.
     ///
     /// # Errors

@@ -17,6 +17,7 @@ mod joining;
 mod kills;
 mod modbus;
 mod observability;
+mod pair;
 mod replay;
 mod residency;
 mod restored;
