@@ -30,10 +30,24 @@ impl Server {
         Ok(Self(std::env::var(VARIABLE).context(VARIABLE)?))
     }
 
-    /// One by its connection string.
+    /// The one of a connection string.
     #[must_use]
     pub fn at(url: &str) -> Self {
         Self(url.trim().to_owned())
+    }
+
+    /// Its connection string.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.0
+    }
+
+    /// A program of the server's own version.
+    ///
+    /// # Errors
+    /// The server does not answer.
+    pub fn binary(&self, name: &str) -> Result<PathBuf> {
+        Ok(self.binaries()?.join(name))
     }
 
     /// Runs statements, each in a transaction of its own, and gives what the last one selects.

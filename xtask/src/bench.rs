@@ -15,6 +15,10 @@ pub fn bench(arguments: &[String]) -> Result<bool> {
     let places = Places::find()?;
     engines::install()?;
     let rumqttd = rumqttd(&places)?;
+    // Of what is asked for, FHIR alone needs it; without a choice everything runs.
+    let with_postgres =
+        !arguments.iter().any(|one| one == "--only") || arguments.iter().any(|one| one == "fhir");
+    let postgres = with_postgres.then(engines::postgres).transpose()?;
     step(&mut cargo(
         &places,
         &[
@@ -37,6 +41,9 @@ pub fn bench(arguments: &[String]) -> Result<bool> {
         .env("MEDMESH_TEST_PYTHON", engines::python(&places)?);
     if let Some(mosquitto) = on_path("mosquitto") {
         command.env("MEDMESH_TEST_MOSQUITTO", mosquitto);
+    }
+    if let Some(postgres) = &postgres {
+        command.envs(postgres.variables().iter().cloned());
     }
     if let Some(data) = &places.data {
         command.env("MEDMESH_DATA", data);

@@ -7,6 +7,7 @@ mod backlog;
 mod blobs;
 mod disk;
 mod facility;
+mod fhir;
 mod idle;
 mod ingest;
 mod kills;
@@ -30,7 +31,8 @@ const EXAMPLES: &str = "\
 Examples:
   cargo xtask bench                      everything
   cargo xtask bench --only ingest rows   two of them
-  cargo xtask bench --runs 5 --json figures.json";
+  cargo xtask bench --runs 5 --json figures.json
+  cargo xtask bench --only fhir --plots docs/bench --fhir-peer hapi=http://127.0.0.1:8080/fhir";
 
 /// Benchmarks of MedMesh beside its peers.
 #[derive(Parser)]
@@ -45,9 +47,22 @@ struct Cli {
     /// Write every figure to this file too.
     #[arg(long)]
     json: Option<PathBuf>,
-    /// Write plots of studies into this folder.
+    /// Write plots into this folder.
     #[arg(long, value_name = "FOLDER")]
     plots: Option<PathBuf>,
+    /// Another FHIR server, which is measured beside the region: it takes whatever is created.
+    #[arg(long, value_name = "NAME=URL", value_parser = peer)]
+    fhir_peer: Vec<(String, String)>,
+    /// Of `fhir`, so little that it shows that it runs, and no figure.
+    #[arg(long)]
+    small: bool,
+}
+
+fn peer(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=');
+    let (name, url) =
+        pair.ok_or("NAME=URL is expected, such as hapi=http://127.0.0.1:8080/fhir")?;
+    Ok((name.to_owned(), url.to_owned()))
 }
 
 /// One benchmark.
@@ -63,6 +78,8 @@ enum Bench {
     Modbus,
     /// From a device to the region's FHIR API, idle and under load.
     Path,
+    /// The region's FHIR on PostgreSQL beside COPY, pgbench, an echo, and any FHIR server that is named.
+    Fhir,
     /// How fast a backlog drains.
     Backlog,
     /// A gigabyte as a blob over a link that is cut every five seconds, beside a bare stream.
@@ -86,6 +103,10 @@ struct Bed {
     runs: usize,
     /// Where plots go.
     plots: Option<PathBuf>,
+    /// Other FHIR servers, by name and URL.
+    fhir_peers: Vec<(String, String)>,
+    /// So little that it shows that it runs.
+    small: bool,
 }
 
 /// Nodes allocate and free small things on different threads all the time; this costs them less than the system's.
@@ -113,6 +134,8 @@ fn run(cli: &Cli) -> Result<()> {
     let bed = Bed {
         runs: usize::from(cli.runs),
         plots: cli.plots.clone(),
+        fhir_peers: cli.fhir_peer.clone(),
+        small: cli.small,
     };
     let runtime = tokio::runtime::Runtime::new()?;
     let mut report = Report::default();
@@ -131,6 +154,7 @@ fn run(cli: &Cli) -> Result<()> {
                 Bench::Rows => rows::run(&bed, &mut report).await,
                 Bench::Modbus => modbus::run(&bed, &mut report).await,
                 Bench::Path => path::run(&bed, &mut report).await,
+                Bench::Fhir => fhir::run(&bed, &mut report).await,
                 Bench::Backlog => backlog::run(&bed, &mut report).await,
                 Bench::Blobs => blobs::run(&bed, &mut report).await,
                 Bench::Orders => orders::run(&bed, &mut report).await,
