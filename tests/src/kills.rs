@@ -47,6 +47,8 @@ pub struct Trial<'a> {
     pub args: &'a [&'a str],
     /// Kills an engine of the mesh; whether it did. Drawn as often as each node is.
     pub engines: &'a [fn(&Mesh) -> bool],
+    /// What else is asked of the mesh after the last kill.
+    pub then: fn(&Mesh) -> Result<()>,
 }
 
 /// Kills processes of a mesh at random moments, so many times, and compares afterwards. In stores of files the order is
@@ -96,6 +98,7 @@ pub async fn survive(trial: Trial<'_>) -> Result<Survived> {
         survived.acknowledged += acknowledged.len();
     }
     cataloged(&mesh).await?;
+    (trial.then)(&mesh)?;
     Ok(survived)
 }
 

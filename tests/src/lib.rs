@@ -8,6 +8,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 pub mod binary;
 pub mod checker;
+pub mod clients;
 pub mod clock;
 pub mod collector;
 pub mod commands;

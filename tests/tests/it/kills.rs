@@ -1,7 +1,8 @@
-//! kill -9 of every kind of node, and of engines, while readings flow up and commands go down.
+//! kill -9 of every kind of node, and of engines, while readings flow up and commands go down; and clients of FHIR on
+//! PostgreSQL afterwards.
 use anyhow::Result;
 use medmesh_tests::{
-    engine,
+    clients, engine,
     kills::{self, Trial},
 };
 
@@ -21,6 +22,7 @@ fn nothing_acknowledged_is_lost_applied_twice_or_out_of_order_through_forty_kill
         speed: SPEED,
         args: &[],
         engines: &[],
+        then: |_| Ok(()),
     };
     tokio::runtime::Runtime::new()?.block_on(kills::survive(trial))?;
     Ok(())
@@ -28,8 +30,8 @@ fn nothing_acknowledged_is_lost_applied_twice_or_out_of_order_through_forty_kill
 
 #[test]
 #[cfg_attr(
-    not(asked_for_engines),
-    ignore = "MEDMESH_TEST_POSTGRES_URL and MEDMESH_TEST_CASSANDRA are not set: cargo xtask test sets them"
+    not(all(asked_for_engines, asked_for_python)),
+    ignore = "MEDMESH_TEST_POSTGRES_URL, MEDMESH_TEST_CASSANDRA or MEDMESH_TEST_PYTHON is not set: cargo xtask test sets them"
 )]
 fn nothing_acknowledged_is_lost_or_applied_twice_when_nodes_and_their_engines_are_killed()
 -> Result<()> {
@@ -40,6 +42,8 @@ fn nothing_acknowledged_is_lost_or_applied_twice_when_nodes_and_their_engines_ar
         speed: "1x",
         args: &["--postgres", &postgres, "--scylla", &cassandra],
         engines: &[engine::kill_postgres, engine::kill_cassandra],
+        // What the killed engines hold is what clients of FHIR work on.
+        then: |mesh| clients::flows(mesh, "us"),
     };
     tokio::runtime::Runtime::new()?.block_on(kills::survive(trial))?;
     Ok(())

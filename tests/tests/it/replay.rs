@@ -1,6 +1,6 @@
-//! The whole path on real ICU data, checked by a FHIR client that is not ours.
+//! The whole path on real ICU data, checked by a FHIR client that is not ours, and what others do with what is there.
 use anyhow::Result;
-use medmesh_tests::{binary, mesh::Mesh, wait};
+use medmesh_tests::{binary, clients, mesh::Mesh, wait};
 use std::{path::Path, process::Command};
 
 #[test]
@@ -35,6 +35,7 @@ async fn replay(archive: &Path, python: &str) -> Result<()> {
         .arg(binary::medmesh())
         .status()?;
     assert!(checked.success(), "the checker found a difference");
+    clients::flows(&mesh, "us")?;
     mesh.stop().await
 }
 

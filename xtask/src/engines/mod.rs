@@ -1,7 +1,8 @@
-//! The engines that the suites need, real ones: PostgreSQL, Apache Cassandra, Mosquitto and a Python with FHIR
-//! clients that are not ours. Each is installed when absent, started on a free port of 127.0.0.1 and ended.
+//! The engines that the suites need, real ones: PostgreSQL, Apache Cassandra, Mosquitto, and a Python and, where there is a
+//! Node.js, modules with FHIR clients that are not ours. Each is installed when absent, started on a free port of 127.0.0.1 and ended.
 mod cassandra;
 mod certificates;
+mod node;
 mod packages;
 mod postgres;
 mod python;
@@ -44,11 +45,13 @@ impl Engines {
         install()?;
         let cassandra_cache = places.cache.join("cassandra");
         let python_cache = places.cache.join("python");
+        let node_cache = places.cache.join("node");
         let coming = vec![
             thread::spawn(|| postgres::start().context("PostgreSQL")),
             thread::spawn(|| postgres::start_unsafe().context("PostgreSQL without fsync")),
             thread::spawn(move || cassandra::start(&cassandra_cache).context("Apache Cassandra")),
             thread::spawn(move || python::environment(&python_cache).context("Python")),
+            thread::spawn(move || node::modules(&node_cache).context("modules of npm")),
         ];
         let mosquitto = on_path("mosquitto").context("mosquitto was installed")?;
         Ok(Self {
@@ -83,6 +86,11 @@ impl Engines {
         }
     }
 
+    /// The variables by which programs find what runs.
+    pub fn variables(&self) -> &[(&'static str, String)] {
+        &self.variables
+    }
+
     /// Prints the variables and waits for the end of the input, or Ctrl-C.
     pub fn hold(&mut self) -> Result<()> {
         println!("\nThe engines run until Ctrl-C:");
@@ -109,6 +117,20 @@ pub fn python(places: &Places) -> Result<String> {
     let started = python::environment(&places.cache.join("python"))?;
     let python = started.variables.into_iter().next();
     Ok(python.context("an environment has a Python")?.1)
+}
+
+/// A PostgreSQL that runs until this is dropped.
+///
+/// # Errors
+/// It does not come up.
+pub fn postgres() -> Result<Engines> {
+    let started = postgres::start().context("PostgreSQL")?;
+    Ok(Engines {
+        coming: Vec::new(),
+        running: started.engine.into_iter().collect(),
+        variables: started.variables,
+        trouble: None,
+    })
 }
 
 /// Runs the two databases for a mesh until Ctrl-C; comes back only when one of them ended.

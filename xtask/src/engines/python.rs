@@ -9,6 +9,7 @@ use std::{fs, path::Path, process::Command};
 const REQUIREMENTS: &[&str] = &[
     "fhirpy==2.3.1",
     "fhirclient==4.4.0",
+    "fhir.resources==8.3.0",
     "requests",
     "pyjwt[crypto]",
     "cryptography",
@@ -49,7 +50,7 @@ fn works(python: &Path) -> bool {
     Command::new(python)
         .args([
             "-c",
-            "import fhirpy, fhirclient, requests, jwt, cryptography, jsonschema, dp_accounting, flwr, httpx, matplotlib, mypy, onnxruntime, setuptools",
+            "import fhirpy, fhirclient, fhir.resources.R4B.bundle, requests, jwt, cryptography, jsonschema, dp_accounting, flwr, httpx, matplotlib, mypy, onnxruntime, setuptools",
         ])
         .status()
         .is_ok_and(|status| status.success())

@@ -16,6 +16,7 @@ const TRIAL: Trial<'_> = Trial {
     speed: SPEED,
     args: &[],
     engines: &[],
+    then: |_| Ok(()),
 };
 const DURABILITY: &str = "fsync before every acknowledgement";
 
