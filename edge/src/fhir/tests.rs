@@ -8,6 +8,7 @@ use axum::{
     http::{Request, StatusCode},
 };
 use broker::Viewers;
+use federation::audit::Decision;
 use federation::port::{LeaseLimits, Outbox as _};
 use ingest::{Journal as _, Sample};
 use serde_json::{Value, json};
@@ -30,6 +31,7 @@ struct Facility {
     hand: Arc<Hand>,
     store: Store,
     projecting: Projecting,
+    log: Arc<InLog>,
     router: Router,
 }
 
@@ -60,12 +62,14 @@ async fn again(dir: TempDir, hand: Arc<Hand>, rights: &str, max_bytes: u64) -> F
     consented.settle().await.unwrap();
     let bearer = Bearer::new(OWN, viewers);
     let base = "https://facility.example/fhir".to_owned();
-    let router = api(&store, consented, log, (base, bearer, hand.clone())).router();
+    let now: Arc<dyn Time> = hand.clone();
+    let router = api(&store, consented, log.clone(), (base, bearer, now)).router();
     Facility {
         dir,
         hand,
         store,
         projecting,
+        log,
         router,
     }
 }
@@ -117,7 +121,7 @@ impl Facility {
             dir, hand, store, ..
         } = self;
         store.close().await;
-        drop((self.projecting, self.router));
+        drop((self.projecting, self.router, self.log));
         again(dir, hand, "", 1 << 30).await
     }
 
@@ -377,6 +381,13 @@ async fn what_programs_write_may_identify_is_theirs_and_is_never_in_a_parcel_nor
     for canary in ["Canary", "CANARY", "Ida", "p-1"] {
         assert!(!facility.leaves(canary).await, "{canary} leaves");
     }
+    // A create is written down as one, and a search for the same is none.
+    let rows = facility.rows().await;
+    let of_relatives = rows
+        .iter()
+        .filter(|row| row.kind().starts_with("RelatedPerson"));
+    let decisions: Vec<_> = of_relatives.map(|row| row.decision()).collect();
+    assert_eq!(decisions, [Decision::DataWritten, Decision::DataRead]);
     let named = |row: &federation::audit::Entry| format!("{row:?}");
     for row in facility.rows().await {
         assert!(!named(&row).contains("anary"), "{row:?}");
@@ -515,4 +526,180 @@ async fn an_opt_out_that_could_not_be_kept_is_refused() {
     let (status, _) = facility.ask("POST", "Consent", OWN, &permitted).await;
     assert_eq!(status, 201, "what opts nobody out has nothing to keep");
     assert_eq!(facility.withheld().await, [false]);
+}
+
+#[tokio::test]
+async fn what_was_given_nothing_is_in_the_log_once_a_minute_with_who_why_and_how_often() {
+    let token = "reader-token";
+    let rights = format!(
+        "[[client]]\nid = \"ehr\"\ntoken_sha256 = \"{}\"\nfhir = \"system/Location.rs\"\n",
+        hex::encode(Sha256::digest(token))
+    );
+    let facility = facility(&rights).await;
+    for (path, token, times) in [
+        ("Location/none", token, 1),
+        ("Patient", token, 2),
+        ("Location", "strange", 3),
+    ] {
+        for _ in 0..times {
+            let (status, _) = facility.ask("GET", path, token, "").await;
+            assert!(status.is_client_error(), "{path}: {status}");
+        }
+    }
+    let given_nothing = async || {
+        let key = Phi::new([7; 32]);
+        let db = store::open_read_only(facility.dir.path(), &key).unwrap();
+        let all = federation::audit::list(&db, 0, 10_000).unwrap().into_iter();
+        let rows = all.filter_map(|(_, row)| {
+            let why = match row.decision() {
+                Decision::ReadUnauthenticated => "who",
+                Decision::ReadForbidden => "scope",
+                Decision::ReadUnanswered => "what",
+                _ => return None,
+            };
+            Some((why, row.from().to_owned(), row.count()))
+        });
+        rows.collect::<std::collections::BTreeSet<_>>()
+    };
+    facility.log.tell().await;
+    assert!(given_nothing().await.is_empty(), "the minute is not over");
+    facility.hand.forward(60_000);
+    facility.log.tell().await;
+    let rows = given_nothing().await;
+    let counts: Vec<_> = rows.iter().map(|row| (row.0, row.2)).collect();
+    assert_eq!(counts, [("scope", 2), ("what", 1), ("who", 3)], "{rows:?}");
+    let who: Vec<&str> = rows.iter().map(|row| row.1.as_str()).collect();
+    assert_eq!(who[..2], ["ehr", "ehr"], "{rows:?}");
+    facility.hand.forward(60_000);
+    facility.log.tell().await;
+    assert_eq!(given_nothing().await, rows, "each is told once");
+}
+
+#[tokio::test]
+async fn a_program_does_what_the_letters_of_its_scope_say_and_nothing_else() {
+    let (mut rights, letters) = (String::new(), ["c", "r", "u", "d", "s"]);
+    for letter in letters {
+        rights += &format!(
+            "[[client]]\nid = \"may-{letter}\"\ntoken_sha256 = \"{}\"\nfhir = \"system/Basic.{letter}\"\n",
+            hex::encode(Sha256::digest(letter))
+        );
+    }
+    let facility = facility(&rights).await;
+    let basic = r#"{"resourceType":"Basic","id":"b","code":{"text":"x"}}"#;
+    let (status, made) = facility.ask("PUT", "Basic/b", OWN, basic).await;
+    assert_eq!(status, 201, "{made}");
+    let patch = r#"{"resourceType":"Parameters"}"#;
+    for (method, path, body, needs) in [
+        ("POST", "Basic", basic, "c"),
+        ("GET", "Basic/b", "", "r"),
+        ("GET", "Basic/b/_history", "", "r"),
+        ("GET", "Basic/b/_history/1", "", "r"),
+        ("PUT", "Basic/b", basic, "u"),
+        ("PATCH", "Basic/b", patch, "u"),
+        ("GET", "Basic", "", "s"),
+        ("GET", "Basic/_history", "", "s"),
+        ("DELETE", "Basic/b", "", "d"),
+    ] {
+        for letter in letters {
+            let (status, _) = facility.ask(method, path, letter, body).await;
+            let is_refused = status == StatusCode::FORBIDDEN;
+            assert_eq!(
+                is_refused,
+                letter != needs,
+                "{method} {path} by {letter}: {status}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn stays_without_a_gap_are_one_and_what_is_to_come_is_planned() {
+    let facility = facility("").await;
+    let ids = facility.store.local_ids();
+    let patient = ids.patient("p-9");
+    let in_bed = |bed: &str, from: i64, until: Option<i64>| store::InBed {
+        bed: bed.to_owned(),
+        from: START.plus_ms(from),
+        until: until.map(|until| START.plus_ms(until)),
+    };
+    let beds = [
+        in_bed("a", 0, Some(10)),
+        in_bed("b", 10, Some(20)),
+        in_bed("a", 30, Some(40)),
+        in_bed("c", 50, None),
+    ];
+    let (_, stays) = resources::stays(&patient, &beds, &ids, START.plus_ms(30));
+    let stays: Vec<Value> = stays
+        .iter()
+        .map(|stay| serde_json::from_str(stay.json()).unwrap())
+        .collect();
+    let says = |stay: &Value| {
+        let beds = stay["location"].as_array().map_or(0, Vec::len);
+        (stay["status"].as_str().unwrap().to_owned(), beds)
+    };
+    let found: Vec<_> = stays.iter().map(says).collect();
+    let expected = [("finished", 2), ("in-progress", 1), ("planned", 1)];
+    assert_eq!(
+        found,
+        expected.map(|(status, beds)| (status.to_owned(), beds))
+    );
+    assert_eq!(stays[0]["period"]["end"], START.plus_ms(20).to_rfc3339());
+    assert!(stays[2]["period"]["end"].is_null());
+}
+
+#[tokio::test]
+async fn a_patient_whose_birth_date_is_no_date_is_there_without_it() {
+    let facility = facility("").await;
+    let drafted = |birth_date: &str| {
+        let patient = store::PatientNow {
+            id: facility.store.local_ids().patient("p-3"),
+            record: store::deid::PatientRecord {
+                name: Some(Phi::new("Canary Name p-3".into())),
+                birth_date: Some(Phi::new(birth_date.into())),
+                ..store::deid::PatientRecord::default()
+            },
+        };
+        let draft = resources::patient(&patient).expect("the patient is there");
+        serde_json::from_str::<Value>(draft.json()).unwrap()
+    };
+    for (entered, shown) in [
+        ("1950-04-03", json!("1950-04-03")),
+        ("3 April 1950", json!(null)),
+    ] {
+        let patient = drafted(entered);
+        assert_eq!(patient["name"][0]["text"], "Canary Name p-3");
+        assert_eq!(patient["birthDate"], shown);
+    }
+}
+
+#[tokio::test]
+async fn an_opt_out_behind_a_page_of_other_consents_is_in_force() {
+    let mut facility = facility("").await;
+    facility.measure(1..3).await;
+    facility.follow().await;
+    let patient = facility.find("Patient").await[0]["id"].clone();
+    let patient = format!("Patient/{}", patient.as_str().unwrap());
+    let entry = |resource: String| {
+        let resource: Value = serde_json::from_str(&resource).unwrap();
+        json!({"resource": resource, "request": {"method": "POST", "url": "Consent"}})
+    };
+    // As many as a page has, about nobody who is here; and one more.
+    let of_others = consent("Patient/nobody", "active", "permit");
+    let page = usize::from(fhir::store::MAX_PAGE);
+    for from in (0..page).step_by(100) {
+        let entries: Vec<Value> = (from..from + 100)
+            .map(|_| entry(of_others.clone()))
+            .collect();
+        let bundle = json!({"resourceType": "Bundle", "type": "transaction", "entry": entries});
+        let (status, said) = facility.ask("POST", "", OWN, &bundle.to_string()).await;
+        assert_eq!(status, 200, "{said}");
+    }
+    // A page is in the order of ids.
+    let mut last: Value = serde_json::from_str(&consent(&patient, "active", "deny")).unwrap();
+    last["id"] = "zz".into();
+    let (status, said) = facility
+        .ask("PUT", "Consent/zz", OWN, &last.to_string())
+        .await;
+    assert_eq!(status, 201, "{said}");
+    assert_eq!(facility.withheld().await, [true]);
 }
