@@ -547,7 +547,7 @@ async fn what_was_given_nothing_is_in_the_log_once_a_minute_with_who_why_and_how
         }
     }
     let given_nothing = async || {
-        let key = Phi::new([7; 32]);
+        let key = types::Secret::new([7; 32]);
         let db = store::open_read_only(facility.dir.path(), &key).unwrap();
         let all = federation::audit::list(&db, 0, 10_000).unwrap().into_iter();
         let rows = all.filter_map(|(_, row)| {
