@@ -118,7 +118,7 @@ pub fn token_file(dir: &Path) -> PathBuf {
 pub fn token(dir: &Path, entropy: store::Entropy) -> Result<Secret<String>, PkiError> {
     let path = token_file(dir);
     if let Ok(token) = std::fs::read_to_string(&path).map(Secret::new)
-        && token.expose().len() == 64
+        && token.reveal().len() == 64
     {
         return Ok(token);
     }
@@ -142,7 +142,7 @@ pub(crate) fn router(
         facility,
         time,
         here,
-        token: Sha256::digest(token.expose()).into(),
+        token: Sha256::digest(token.reveal()).into(),
     };
     Router::new()
         .route("/api/v1/beds", get(list))

@@ -107,7 +107,7 @@ fn api(
         now: Arc::new(move || now.now().real),
         // The facility's own data, as it is.
         true_times: Arc::new(|| true),
-        seal: Seal::of_secret(store.secret(b"medmesh fhir pages, version 1").expose()),
+        seal: Seal::of_secret(store.secret(b"medmesh fhir pages, version 1").reveal()),
         holding: Arc::new(|| Holding::Identified),
         draw: Arc::new(draw),
         bulk: None,

@@ -35,7 +35,7 @@ pub(crate) async fn serve_https(
     ));
     let (guard, here) = (shared.guard.clone(), shared.here.clone());
     let api = beds::router(facility, guard, here, &token, (view_api::routes(), more));
-    let fhir = fhir::start(tasks, shared, https, token.expose()).await?;
+    let fhir = fhir::start(tasks, shared, https, token.reveal()).await?;
     let app = shared.health.router().merge(api).merge(fhir);
     let server = tls.server_https()?;
     let serve = https::serve(listener, server, app, None, stop);

@@ -89,7 +89,7 @@ impl Ca {
                 let pem = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?.serialize_pem();
                 files::create(&key_file, pem.as_bytes(), files::PRIVATE)?;
             }
-            let pair = KeyPair::from_pem(files::read_private(&key_file)?.expose())?;
+            let pair = KeyPair::from_pem(files::read_private(&key_file)?.reveal())?;
             let pem = cert::authority(&pair, now)?;
             files::replace_for_all(&dir.join(CA_FILE), pem.as_bytes())
         })?;
@@ -104,7 +104,7 @@ impl Ca {
     /// When there is none, its key is open to others than its owner, or its state is of a newer version.
     pub fn open(dir: &Path) -> Result<Self, PkiError> {
         let pem = files::read(&dir.join(CA_FILE))?;
-        let pair = KeyPair::from_pem(files::read_private(&dir.join(KEY_FILE))?.expose())?;
+        let pair = KeyPair::from_pem(files::read_private(&dir.join(KEY_FILE))?.reveal())?;
         Ok(Self {
             issuer: Issuer::from_ca_cert_pem(&pem, pair)?,
             state: State::open(&dir.join(STATE_FILE))?,
@@ -384,7 +384,7 @@ pub(crate) fn crl_file(dir: &Path) -> PathBuf {
 /// How an invitation is known where its code is not: the code's SHA-256.
 #[must_use]
 pub fn code_hash(code: &Secret<String>) -> [u8; 32] {
-    Sha256::digest(code.expose().trim().as_bytes()).into()
+    Sha256::digest(code.reveal().trim().as_bytes()).into()
 }
 
 /// Writes a PEM file of a key (`mode` 0600) or certificate as a whole, durable when this returns.
@@ -392,7 +392,7 @@ pub fn code_hash(code: &Secret<String>) -> [u8; 32] {
 /// # Errors
 /// When the directory cannot be written; the former file stays.
 pub fn write_private(path: &Path, pem: &Secret<String>) -> Result<(), PkiError> {
-    files::replace(path, pem.expose().as_bytes(), files::PRIVATE)
+    files::replace(path, pem.reveal().as_bytes(), files::PRIVATE)
 }
 
 /// Writes a PEM file of a certificate or public key as a whole, durable when this returns.

@@ -245,7 +245,7 @@ fn connection(
 ) -> rusqlite::Result<Connection> {
     let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
     let connection = Connection::open_with_flags(path, flags)?;
-    connection.execute_batch(first.expose())?;
+    connection.execute_batch(first.reveal())?;
     connection.busy_timeout(BUSY)?;
     connection.set_prepared_statement_cache_capacity(64);
     if !flags.contains(OpenFlags::SQLITE_OPEN_READ_ONLY) {

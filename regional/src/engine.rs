@@ -18,7 +18,7 @@ pub(crate) fn connection(store: &FhirStore) -> Result<Option<Reached>, RegionalE
     };
     let text = fs::read_to_string(url_file).map_err(failed(url_file))?;
     let text = Secret::new(text);
-    let url = Secret::new(text.expose().trim().to_owned());
+    let url = Secret::new(text.reveal().trim().to_owned());
     let authority = ca.as_deref().map(|ca| fs::read(ca).map_err(failed(ca)));
     Ok(Some((url, authority.transpose()?)))
 }
@@ -31,7 +31,7 @@ pub async fn examine(store: &FhirStore) -> Result<Option<Report>, String> {
     let Some((url, authority)) = connection(store).map_err(|error| error.to_string())? else {
         return Ok(None);
     };
-    let report = fhir::postgres::examine(url.expose(), authority.as_deref()).await;
+    let report = fhir::postgres::examine(url.reveal(), authority.as_deref()).await;
     report.map(Some).map_err(|error| {
         let cause = error.source().map(ToString::to_string);
         format!(

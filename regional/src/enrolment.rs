@@ -133,7 +133,7 @@ async fn enrol(
 
 /// What cannot be a code or a request is told from what is a wrong one.
 fn shape(asked: &Asked) -> Result<(), &'static str> {
-    let code = asked.code.expose();
+    let code = asked.code.reveal();
     let is_code = code.len() == CODE_DIGITS && code.bytes().all(|byte| byte.is_ascii_hexdigit());
     if !is_code {
         return Err("code: is 32 hexadecimal digits, as the kit has it");

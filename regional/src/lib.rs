@@ -24,6 +24,7 @@ pub mod learning;
 mod lists;
 pub mod numbering;
 mod pair;
+mod probing;
 mod reads;
 pub mod reship;
 mod served;

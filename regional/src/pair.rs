@@ -195,7 +195,7 @@ pub(crate) async fn turn(
     let Some((url, authority)) = engine::connection(&config.store)? else {
         return Ok(Some(Turn::default()));
     };
-    let pair = Arc::new(Pair::open(url.expose(), authority.as_deref()).await?);
+    let pair = Arc::new(Pair::open(url.reveal(), authority.as_deref()).await?);
     let me = node_id(&config.data_dir).map_err(RegionalError::DataDir)?;
     match &config.pair {
         None => alone(pair, &me, stop).await,

@@ -10,6 +10,7 @@ use crate::{
     learning::{Learning, TakesAnswers, TakesEnds, TakesRounds},
     numbering::Numbering,
     pair::{self, Bound, LEDGER, Lease, REGISTRY, Turn},
+    probing,
     reads::{Keeping, reads},
     registry::Registry,
     reship, served, witness,
@@ -24,19 +25,14 @@ use federation::{
     pki::load_signing_key,
     policy::Rules,
     profile::Profile,
-    standing::Standing,
     tls::{ReloadingTls, TimeSource, TlsError, paths},
     watch::{Finding, watch},
 };
-use fhir::{
-    postgres::PostgresStore,
-    sqlite::SqliteStore,
-    store::{Kind as StoreKind, ResourceStore, ResourceType},
-};
+use fhir::{postgres::PostgresStore, sqlite::SqliteStore, store::ResourceStore};
 use messages::{AuditCheckpoint, StudyAnswer, StudyEnd, StudyRound};
 use node::{
     clock::Clock,
-    health::{Check, Health},
+    health::Health,
     https, listeners, renewal, shutdown,
     task::{Kind, Tasks},
     token::{ClientError, TokenServer, USED_ASSERTIONS},
@@ -48,13 +44,8 @@ use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 use types::Place;
 
-/// How often the store is asked whether it answers, for `/ready` and its gauges.
-const HEALTH_TICK: Duration = Duration::from_secs(5);
 /// How often parcels that were not taken get their turn.
 const AGAIN_TICK: Duration = Duration::from_secs(1);
-
-/// Counts of resources below this are not shown: few patients in a region are nearly one.
-const SMALLEST_CELL: u64 = 11;
 
 /// Runs the node until `stop`.
 ///
@@ -161,7 +152,7 @@ async fn work(
     serve_metrics(&config, (&tls, &health), &mut turn, &mut tasks).await?;
     let (app, links) = (api::worded(app), link::serve(links, door, until.clone()));
     let serving = https::serve(clients, tls.server_https()?, app, known, until);
-    keep_probing(&mut tasks, &health, &ledger, store);
+    probing::keep(&mut tasks, &health, &ledger, store);
     keep_reads(&mut tasks, keeping, ledger.clone());
     let looked_after = (ledger.clone(), registry, blobs, control, deliveries);
     look_after(&mut tasks, looked_after, &uplink, &health);
@@ -176,17 +167,6 @@ async fn work(
         tasks,
         lease: turn.lease(),
     })
-}
-
-fn keep_probing(
-    tasks: &mut Tasks,
-    health: &Health,
-    ledger: &Ledger,
-    store: Arc<dyn ResourceStore>,
-) {
-    let standing = Standing::new(health, ledger.clone());
-    let probing = probe(store, standing, health.check("store"), tasks.stop());
-    tasks.spawn("store probe", Kind::Background, probing);
 }
 
 /// No tasks yet, but what sends traces: each of the others is to have a span.
@@ -448,7 +428,7 @@ async fn open(config: &RegionalConfig) -> Result<Arc<dyn ResourceStore>, Regiona
             &config.data_dir.join("fhir.db"),
         )?)),
         Some((url, authority)) => {
-            let store = PostgresStore::open(url.expose(), authority.as_deref()).await?;
+            let store = PostgresStore::open(url.reveal(), authority.as_deref()).await?;
             Ok(Arc::new(store))
         }
     }
@@ -473,41 +453,6 @@ async fn ship_again(
         }
         let _later = ledger.ship_again().await;
     }
-}
-
-/// Asks the store now and then whether it answers and how much it holds, and the ledger what was not taken.
-async fn probe(
-    store: Arc<dyn ResourceStore>,
-    standing: Standing,
-    check: Check,
-    stop: CancellationToken,
-) -> Result<(), Infallible> {
-    loop {
-        match store.counts().await {
-            Ok(counts) => {
-                check.pass();
-                for kind in ResourceType::DELIVERED {
-                    let count = counts.of(kind);
-                    if count >= SMALLEST_CELL {
-                        metrics::gauge!("medmesh_fhir_resources", "type" => kind.as_str())
-                            .set(gauge(count));
-                    }
-                }
-            }
-            Err(error) if error.kind == StoreKind::Unavailable => check.fail("unavailable"),
-            Err(_) => check.fail("failed"),
-        }
-        standing.look().await;
-        tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            () = tokio::time::sleep(HEALTH_TICK) => {}
-        }
-    }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "exact below 2^53")]
-const fn gauge(count: u64) -> f64 {
-    count as f64
 }
 
 #[cfg(all(test, not(medmesh_unguarded)))]

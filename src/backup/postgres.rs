@@ -14,14 +14,14 @@ pub fn dump(store: &FhirStore, to: &Path) -> Result<()> {
     };
     let url = fs::read_to_string(url_file).with_context(|| url_file.display().to_string())?;
     let url = Secret::new(url);
-    let (url, password) = without_password(url.expose().trim());
+    let (url, password) = without_password(url.reveal().trim());
     let mut command = Command::new("pg_dump");
     command
         .args(["--format=custom", "--no-password", "--file"])
         .arg(to);
     command.arg("--dbname").arg(url);
     if let Some(password) = password {
-        command.env("PGPASSWORD", password.expose());
+        command.env("PGPASSWORD", password.reveal());
     }
     if let Some(ca) = ca {
         command.env("PGSSLROOTCERT", ca);
@@ -111,7 +111,7 @@ mod tests {
         ] {
             let (without, found) = without_password(url);
             assert_eq!(without, expected);
-            assert_eq!(found.as_ref().map(|it| &it.expose()[..]), password, "{url}");
+            assert_eq!(found.as_ref().map(|it| &it.reveal()[..]), password, "{url}");
         }
     }
 }

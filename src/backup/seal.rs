@@ -51,7 +51,7 @@ impl Passphrase {
         }
         let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
         let text = Secret::new(text);
-        let text = text.expose().trim();
+        let text = text.reveal().trim();
         if text.chars().count() < LEAST_CHARACTERS {
             bail!(
                 "{}: a passphrase has at least {LEAST_CHARACTERS} characters",
@@ -67,10 +67,10 @@ impl Passphrase {
     fn key(&self, salt: &[u8]) -> io::Result<LessSafeKey> {
         let mut key = [0; 32];
         let (hmac, rounds) = (pbkdf2::PBKDF2_HMAC_SHA256, self.rounds);
-        let secret = self.secret.expose().as_bytes();
+        let secret = self.secret.reveal().as_bytes();
         pbkdf2::derive(hmac, rounds, salt, secret, &mut key);
         let key = Secret::new(key);
-        let unbound = UnboundKey::new(&AES_256_GCM, key.expose());
+        let unbound = UnboundKey::new(&AES_256_GCM, key.reveal());
         unbound
             .map(LessSafeKey::new)
             .map_err(|_| io::Error::other("the cipher takes no key"))

@@ -77,7 +77,7 @@ impl Global {
         let json = [("content-type", "application/json")];
         let (status, body) = self
             .https
-            .api(method, &url, token.expose(), body, &json)
+            .api(method, &url, token.reveal(), body, &json)
             .await?;
         read(status, body.as_bytes())
     }
@@ -252,7 +252,7 @@ async fn piece(
     let below = global.base.splitn(4, '/').nth(3).unwrap_or_default();
     let path = format!("/{below}{path}/bytes?offset={offset}");
     let (status, body) = connection
-        .put(&path, token.expose(), Bytes::from(bytes))
+        .put(&path, token.reveal(), Bytes::from(bytes))
         .await?;
     read(status, &body)
 }

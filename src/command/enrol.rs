@@ -63,7 +63,7 @@ struct Kit {
 
 /// The kit is what a code is written into.
 fn written<S: Serializer>(code: &Secret<String>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(code.expose())
+    serializer.serialize_str(code.reveal())
 }
 
 /// Runs `pki kit`.
@@ -164,7 +164,7 @@ fn parse(text: &str, now: Timestamp) -> Result<(Kit, Place)> {
     let place = place.context("place: is no facility: edge/JURISDICTION/REGION/FACILITY")?;
     let expires = kit.expires.parse::<Timestamp>();
     let expires = expires.map_err(|error| anyhow!("expires: {error}"))?;
-    let code = kit.code.expose();
+    let code = kit.code.reveal();
     let is_code = code.len() == 32 && code.bytes().all(|byte| byte.is_ascii_hexdigit());
     ensure!(is_code, "code: is 32 hexadecimal digits");
     for (key, url) in [("enrol", &kit.enrol), ("uplink", &kit.uplink)] {
@@ -193,7 +193,7 @@ async fn join(kit: &Kit, place: &Place, args: &EnrolArgs, dir: &Path) -> Result<
     let new = pki::new_key_and_csr(&Identity::Node(place.clone()), Some(&signing))?;
     identity::facility_key(dir)?;
     say("keys are drawn; they stay on this machine")?;
-    let body = json!({"code": kit.code.expose(), "csr": new.csr_pem}).to_string();
+    let body = json!({"code": kit.code.reveal(), "csr": new.csr_pem}).to_string();
     let url = format!("{}{PATH}", kit.enrol);
     let headers = [("content-type", "application/json")];
     let (status, answer) = https.post(&url, &body, &headers).await.with_context(|| {

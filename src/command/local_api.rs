@@ -35,14 +35,14 @@ impl LocalApi {
     /// `POST` of JSON: the answer.
     pub async fn post(&self, path: &str, body: &str) -> Result<Value> {
         let url = self.url(path);
-        let answer = self.https.post_json(&url, self.token.expose(), body);
+        let answer = self.https.post_json(&url, self.token.reveal(), body);
         taken(answer.await.context("is the node running?")?)
     }
 
     /// `GET` with these parameters: the answer.
     pub async fn get(&self, path: &str, asked: &[(&str, &str)]) -> Result<Value> {
         let url = self.url(path) + &query(asked);
-        let answer = self.https.api("GET", &url, self.token.expose(), "", &[]);
+        let answer = self.https.api("GET", &url, self.token.reveal(), "", &[]);
         taken(answer.await.context("is the node running?")?)
     }
 
@@ -57,7 +57,7 @@ impl LocalApi {
         let (mut name, mut refused) = (String::new(), String::new());
         let status = self
             .https
-            .lines(&url, self.token.expose(), |status, line| {
+            .lines(&url, self.token.reveal(), |status, line| {
                 if status != 200 {
                     refused.push_str(line);
                 } else if let Some(event) = line.strip_prefix("event: ") {

@@ -135,7 +135,7 @@ impl Tracking {
     async fn ask(&self, method: &str, path: &str, body: &str) -> Result<(u16, Value)> {
         let url = format!("{}/{path}", self.base);
         let bearer = self.token.as_ref();
-        let bearer = bearer.map(|token| format!("Bearer {}", token.expose()));
+        let bearer = bearer.map(|token| format!("Bearer {}", token.reveal()));
         let mut headers = vec![("content-type", "application/json")];
         headers.extend(bearer.as_deref().map(|bearer| ("authorization", bearer)));
         let (status, text) = self.https.any(method, &url, body, &headers).await?;

@@ -53,7 +53,7 @@ fn invite(args: InviteArgs, now: Timestamp) -> Result<()> {
     let names: Vec<&str> = args.names.iter().map(String::as_str).collect();
     let ca = Ca::open(&args.dir)?;
     let code = ca.invite(&identity, &names, args.ttl.0, now, &mut rand::rng())?;
-    Ok(out::line(code.expose())?)
+    Ok(out::line(code.reveal())?)
 }
 
 fn identity_of(node: Place, device: Option<DeviceId>) -> Result<Identity> {

@@ -159,13 +159,13 @@ impl Mesh {
     async fn bytes(&mut self, path: &str) -> Result<(u16, Vec<u8>)> {
         let token = self.token().await?;
         let url = format!("{}/fl{path}", self.api);
-        self.https.get_with(&url, token.expose()).await
+        self.https.get_with(&url, token.reveal()).await
     }
 
     async fn file(&mut self, id: &str, name: &str) -> Result<(u16, Vec<u8>)> {
         let token = self.token().await?;
         let url = format!("{}/fl/studies/{id}/{name}", self.api);
-        self.https.file(&url, token.expose()).await
+        self.https.file(&url, token.reveal()).await
     }
 
     /// Sends a body to a path below `/api/v1/fl`.
@@ -178,7 +178,7 @@ impl Mesh {
         let extra = [("content-type", content)];
         let (status, body) = self
             .https
-            .api("POST", &url, token.expose(), body, &extra)
+            .api("POST", &url, token.reveal(), body, &extra)
             .await?;
         json_of(status, body.as_bytes())
     }

@@ -15,7 +15,7 @@ const ASSERTION_SECONDS: i64 = 60;
 
 /// Runs the command.
 pub async fn run(args: &TokenArgs) -> Result<(), Failure> {
-    Ok(out::line(token(args).await?.expose())?)
+    Ok(out::line(token(args).await?.reveal())?)
 }
 
 pub(super) async fn token(args: &TokenArgs) -> Result<Secret<String>> {
@@ -60,7 +60,7 @@ pub(super) fn signed((id, kid): (&str, &str), key: &Path, url: &str) -> Result<S
     };
     let path = || key.display().to_string();
     let pem = Secret::new(fs::read(key).with_context(path)?);
-    sign_assertion(&claims, kid, pem.expose()).with_context(path)
+    sign_assertion(&claims, kid, pem.reveal()).with_context(path)
 }
 
 fn field<'a>(value: &'a Value, key: &str) -> Result<&'a str> {

@@ -56,7 +56,7 @@ impl Region {
         let url = format!("{}{path}", self.api);
         let (status, text) = self
             .https
-            .api(method, &url, self.token.expose(), body, extra)
+            .api(method, &url, self.token.reveal(), body, extra)
             .await?;
         let answer: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
         if (200..300).contains(&status) {

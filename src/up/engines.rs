@@ -112,10 +112,10 @@ impl Engines {
         let authority = authority.context("--postgres-ca")?;
         for region in &plan.regions {
             let name = self.database(region);
-            let own = create_database(url.expose(), authority.as_deref(), &name).await;
+            let own = create_database(url.reveal(), authority.as_deref(), &name).await;
             let own = own.with_context(|| format!("--postgres: database {name}"))?;
             let own = Secret::new(own);
-            files::replace_secret(&url_file(plan, region), own.expose().as_bytes())?;
+            files::replace_secret(&url_file(plan, region), own.reveal().as_bytes())?;
         }
         Ok(())
     }

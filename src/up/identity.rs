@@ -116,10 +116,10 @@ pub fn facility_key(dir: &Path) -> Result<()> {
         return Ok(());
     }
     let mut key = Secret::new([0_u8; 32]);
-    rand::rng().fill_bytes(key.expose_mut());
-    let digits = key.expose().iter().map(|byte| format!("{byte:02x}"));
+    rand::rng().fill_bytes(key.reveal_mut());
+    let digits = key.reveal().iter().map(|byte| format!("{byte:02x}"));
     let text: Secret<String> = Secret::new(digits.collect());
-    files::replace_secret(&path, text.expose().as_bytes())
+    files::replace_secret(&path, text.reveal().as_bytes())
 }
 
 /// Who gets a certificate, and where it lies.

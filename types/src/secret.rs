@@ -44,12 +44,12 @@ impl<T: Zeroize> Secret<T> {
     }
 
     /// Opens it, for whoever uses it: never for a log, an error or an argument of a process.
-    pub const fn expose(&self) -> &T {
+    pub const fn reveal(&self) -> &T {
         &self.0
     }
 
     /// Opens it to be changed where it lies, such as by a cipher.
-    pub const fn expose_mut(&mut self) -> &mut T {
+    pub const fn reveal_mut(&mut self) -> &mut T {
         &mut self.0
     }
 }
@@ -100,7 +100,7 @@ mod tests {
     fn a_secret_is_overwritten_when_it_is_dropped() {
         let left = Rc::new(Cell::new(7));
         let secret = Secret::new(Probe(left.clone()));
-        assert_eq!(secret.expose().0.get(), 7);
+        assert_eq!(secret.reveal().0.get(), 7);
         drop(secret);
         assert_eq!(left.get(), 0);
     }
@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn a_secret_is_read_from_a_file_that_holds_it() {
         let secret: Secret<String> = serde_json::from_str("\"code\"").unwrap();
-        assert_eq!(secret.expose(), "code");
+        assert_eq!(secret.reveal(), "code");
         assert!(serde_json::from_str::<Secret<String>>("1").is_err());
     }
 }

@@ -283,7 +283,7 @@ fn signed_by_device(answer: &Answer) -> (Vec<u8>, Vec<u8>) {
     let new = federation::pki::new_key_and_csr(&identity, None).unwrap();
     let issued = ca.enrol(&code, &new.csr_pem, now, &mut rng).unwrap();
     let certificate = CertificateDer::from_pem_slice(issued.as_bytes()).unwrap();
-    let key = PrivateKeyDer::from_pem_slice(new.key_pem.expose().as_bytes()).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(new.key_pem.reveal().as_bytes()).unwrap();
     let random = SystemRandom::new();
     let algorithm = &ECDSA_P256_SHA256_ASN1_SIGNING;
     let key = EcdsaKeyPair::from_pkcs8(algorithm, key.secret_der(), &random).unwrap();

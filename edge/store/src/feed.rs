@@ -240,7 +240,7 @@ impl Store {
                 .file
                 .key
                 .derived(b"medmesh local ids, version 1")
-                .expose(),
+                .reveal(),
         ))
     }
 

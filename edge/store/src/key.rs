@@ -29,13 +29,13 @@ pub(super) struct DataKey(Secret<[u8; KEY]>);
 impl DataKey {
     /// The statement that gives the raw key to SQLCipher, without key derivation.
     pub(super) fn pragma(&self) -> Secret<String> {
-        let digits = Secret::new(hex::encode(self.0.expose()));
-        Secret::new(format!("PRAGMA key = \"x'{}'\"", digits.expose()))
+        let digits = Secret::new(hex::encode(self.0.reveal()));
+        Secret::new(format!("PRAGMA key = \"x'{}'\"", digits.reveal()))
     }
 
     /// A secret for another purpose, from which nobody learns this key.
     pub(super) fn derived(&self, purpose: &[u8]) -> Secret<[u8; KEY]> {
-        let root = hmac::Key::new(hmac::HMAC_SHA256, self.0.expose());
+        let root = hmac::Key::new(hmac::HMAC_SHA256, self.0.reveal());
         let mut secret = [0; KEY];
         secret.copy_from_slice(hmac::sign(&root, purpose).as_ref());
         Secret::new(secret)
@@ -43,7 +43,7 @@ impl DataKey {
 
     /// The key of the readings' ids that belongs to it.
     pub(super) fn uids(&self) -> UidKey {
-        UidKey::of(self.0.expose())
+        UidKey::of(self.0.reveal())
     }
 }
 
@@ -55,7 +55,7 @@ pub fn read_facility_key(path: &Path) -> Result<Secret<[u8; KEY]>, StoreError> {
     let text = fs::read_to_string(path).map_err(StoreError::io("read the facility key"))?;
     let text = Secret::new(text);
     let mut key = [0; KEY];
-    hex::decode_to_slice(text.expose().trim(), &mut key).map_err(|_| {
+    hex::decode_to_slice(text.reveal().trim(), &mut key).map_err(|_| {
         StoreError::new(
             StoreErrorKind::Refused,
             "read the facility key: it is 64 hexadecimal digits",
@@ -108,7 +108,7 @@ pub(super) fn open_existing(
     let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| refused())?;
     let mut sealed = Secret::new(sealed.to_vec());
     let key = aead(facility_key)?
-        .open_in_place(nonce, Aad::from(MAGIC), sealed.expose_mut())
+        .open_in_place(nonce, Aad::from(MAGIC), sealed.reveal_mut())
         .map_err(|_| refused())?;
     let key = (&*key).try_into().map_err(|_| refused())?;
     Ok(DataKey(Secret::new(key)))
@@ -125,7 +125,7 @@ fn wrap(
     key: &Secret<[u8; KEY]>,
     nonce: [u8; NONCE],
 ) -> Result<Vec<u8>, StoreError> {
-    let mut sealed = key.expose().to_vec();
+    let mut sealed = key.reveal().to_vec();
     aead(facility_key)?
         .seal_in_place_append_tag(
             Nonce::assume_unique_for_key(nonce),

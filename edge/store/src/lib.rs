@@ -417,7 +417,7 @@ pub fn open_file(
     let key = key::open_existing(dir, facility_key)?;
     let open = || {
         let connection = storage::copy::open(&dir.join(name))?;
-        connection.execute_batch(schema::first_statements(&key).expose())?;
+        connection.execute_batch(schema::first_statements(&key).reveal())?;
         Ok(connection)
     };
     open().map_err(StoreError::sqlite("open a file of the facility"))

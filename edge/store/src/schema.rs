@@ -278,7 +278,7 @@ pub(super) fn first_statements(key: &DataKey) -> Secret<String> {
     let key = key.pragma();
     Secret::new(format!(
         "PRAGMA cipher_log_level = NONE; {}; PRAGMA trusted_schema = 0; PRAGMA cell_size_check = 1;",
-        key.expose()
+        key.reveal()
     ))
 }
 
@@ -350,7 +350,7 @@ impl File {
         let opening = Opening {
             flags,
             vfs: self.vfs,
-            first: first.expose(),
+            first: first.reveal(),
             busy: BUSY,
             statements: STATEMENTS,
         };

@@ -166,7 +166,7 @@ impl Renewing {
             let what = "no certificate of this mesh for this node's signing key";
             return Err(RenewError::Unfit(what));
         }
-        let key = PrivateKeyDer::from_pem_slice(key_pem.expose().as_bytes()).ok();
+        let key = PrivateKeyDer::from_pem_slice(key_pem.reveal().as_bytes()).ok();
         let key = key.and_then(|key| any_ecdsa_type(&key).ok());
         let pair = key.map(|key| CertifiedKey::new(vec![der], key));
         match pair.map(|pair| pair.keys_match()) {

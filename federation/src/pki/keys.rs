@@ -83,6 +83,6 @@ pub fn publish_signing_key(signing_key: &Path, to: &Path) -> Result<(), PkiError
 /// # Errors
 /// When the file cannot be read, is open to others than its owner, or is not a PKCS#8 Ed25519 key.
 pub fn load_signing_key(path: &Path) -> Result<SigningKey, PkiError> {
-    SigningKey::from_pkcs8_pem(files::read_private(path)?.expose())
+    SigningKey::from_pkcs8_pem(files::read_private(path)?.reveal())
         .map_err(|_| PkiError::NotAKey { path: path.into() })
 }

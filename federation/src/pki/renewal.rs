@@ -94,7 +94,7 @@ mod tests {
 
     fn pair(cert: &Path, key: &Path) -> (String, String) {
         let (cert, key) = current(cert, key).unwrap();
-        (cert, key.expose().clone())
+        (cert, key.reveal().clone())
     }
 
     fn text((cert, key): (&str, &str)) -> (String, String) {

@@ -74,7 +74,7 @@ pub fn rotation_proof(
     current_key_pem: &Secret<String>,
     csr_pem: &str,
 ) -> Result<Vec<u8>, PkiError> {
-    let pair = KeyPair::from_pem(current_key_pem.expose())?;
+    let pair = KeyPair::from_pem(current_key_pem.reveal())?;
     let message = rotation_message(&der(csr_pem)?);
     Ok(rcgen::SigningKey::sign(&pair, &message)?)
 }

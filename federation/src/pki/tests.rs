@@ -114,8 +114,8 @@ fn a_code_is_not_in_the_authoritys_files() {
     let mut s = setting();
     let code = s.code(&device());
     let file = std::fs::read(s.dir.path().join("ca/ca.db")).unwrap();
-    let raw = hex::decode(code.expose()).unwrap();
-    for secret in [code.expose().as_bytes(), &raw] {
+    let raw = hex::decode(code.reveal()).unwrap();
+    for secret in [code.reveal().as_bytes(), &raw] {
         assert!(!file.windows(secret.len()).any(|window| window == secret));
     }
 }
@@ -327,7 +327,7 @@ fn a_client_key_is_a_pkcs8_and_a_public_pem() {
     let key = new_client_key().unwrap();
     assert!(
         key.private_pem
-            .expose()
+            .reveal()
             .starts_with("-----BEGIN PRIVATE KEY-----")
     );
     assert!(key.public_pem.starts_with("-----BEGIN PUBLIC KEY-----"));

@@ -186,14 +186,14 @@ impl Files {
 
     /// The node's key.
     pub(super) fn key(&self, paths: &TlsPaths) -> Result<PrivateKeyDer<'static>, TlsError> {
-        PrivateKeyDer::from_pem_slice(self.key.expose())
+        PrivateKeyDer::from_pem_slice(self.key.reveal())
             .map_err(|_| content(&paths.key, "a PEM private key"))
     }
 
     pub(super) fn digest(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
         let more = self.more.iter();
-        for file in [&self.ca, &self.cert, self.key.expose(), &self.crl]
+        for file in [&self.ca, &self.cert, self.key.reveal(), &self.crl]
             .into_iter()
             .chain(more)
         {

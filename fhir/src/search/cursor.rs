@@ -40,7 +40,7 @@ impl Seal {
 
     fn hash(&self, what: &str, of: &[u8], commit: Option<i64>) -> [u8; 32] {
         let mut hash = Sha256::new();
-        hash.update(self.0.expose());
+        hash.update(self.0.reveal());
         hash.update(what);
         hash.update((of.len() as u64).to_be_bytes());
         hash.update(of);

@@ -31,7 +31,7 @@ pub struct RoundSecret(Secret<Bytes32>);
 /// Into the facility's encrypted store, with the round that it is of.
 impl Serialize for RoundSecret {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.expose().serialize(serializer)
+        self.0.reveal().serialize(serializer)
     }
 }
 
@@ -54,7 +54,7 @@ impl RoundSecret {
 
     /// 32 bytes for a use: `info` names it.
     pub(super) fn derive(&self, round: &RoundId, info: &[&[u8]]) -> Bytes32 {
-        derive(&round.0, self.0.expose(), info)
+        derive(&round.0, self.0.reveal(), info)
     }
 }
 

@@ -62,7 +62,7 @@ impl World {
             let key = federation::pki::new_client_key().unwrap();
             let at = |end: &str| dir.path().join(format!("{client}.{end}"));
             std::fs::write(at("pem"), key.public_pem).unwrap();
-            std::fs::write(at("key"), key.private_pem.expose()).unwrap();
+            std::fs::write(at("key"), key.private_pem.reveal()).unwrap();
             clients.push(ClientConfig {
                 client_id: client.into(),
                 kid: client.into(),

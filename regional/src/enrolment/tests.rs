@@ -85,7 +85,7 @@ fn csr(place: &str) -> String {
 }
 
 fn body(code: &Secret<String>, csr: &str) -> String {
-    json!({"code": code.expose(), "csr": csr}).to_string()
+    json!({"code": code.reveal(), "csr": csr}).to_string()
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -127,7 +127,7 @@ async fn who_joined_is_in_the_audit_log_with_its_kit_and_certificate_and_a_guess
     assert!(
         !rows
             .iter()
-            .any(|row| format!("{row:?}").contains(code.expose()))
+            .any(|row| format!("{row:?}").contains(code.reveal()))
     );
 }
 

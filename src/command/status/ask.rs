@@ -199,7 +199,7 @@ impl Asked {
                 region: region.clone(),
             };
             let token = token(&who).await?;
-            (status, text) = self.https.api("GET", &url, token.expose(), "", &[]).await?;
+            (status, text) = self.https.api("GET", &url, token.reveal(), "", &[]).await?;
         }
         if status != 200 {
             return Err(anyhow!(
