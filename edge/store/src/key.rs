@@ -115,7 +115,7 @@ pub(super) fn open_existing(
 }
 
 fn aead(facility_key: &Secret<[u8; KEY]>) -> Result<LessSafeKey, StoreError> {
-    UnboundKey::new(&AES_256_GCM, facility_key.expose())
+    UnboundKey::new(&AES_256_GCM, facility_key.reveal())
         .map(LessSafeKey::new)
         .map_err(|_| StoreError::new(StoreErrorKind::Internal, "use the facility key"))
 }
