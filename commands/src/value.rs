@@ -59,7 +59,7 @@ impl Value {
     /// Reads the text that is signed.
     ///
     /// # Errors
-    /// [`InvalidValue`] for any text that [`Value::to_string`] does not write.
+    /// [`InvalidValue`] for any text that [`ToString::to_string`] does not write.
     pub fn parse(text: &str) -> Result<Self, InvalidValue> {
         let json: Json = serde_json::from_str(text).map_err(|_| InvalidValue)?;
         let value = Self::from_json(&json)?;

@@ -1,7 +1,7 @@
 //! The receiver's check: the same rules as the sender's, asked again of every parcel, without trusting its words.
 //!
 //! Who sends is what the certificate says; the class is that of the message's type; both are compared with what the
-//! parcel claims. A pure function: [`crate::store::MeshStore`] writes its answers to the audit log.
+//! parcel claims. A pure function: [`crate::ledger::Ledger`] writes its answers to the audit log.
 
 use crate::envelope::MAX_BODY_BYTES;
 use crate::policy::Rules;

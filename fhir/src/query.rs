@@ -1,7 +1,7 @@
 //! Search by the standard parameters of R4, of every resource type: what a resource is found by, and what a search asks.
 //!
 //! [`params`] are the parameters, [`extract`] makes of a resource the rows of its index, [`parse`] makes of a query a
-//! [`Search`], and [`matches`] says by the rows alone whether a resource is found: the meaning that every engine has to
+//! [`Search`], and [`matches()`] says by the rows alone whether a resource is found: the meaning that every engine has to
 //! keep. Nothing here knows an engine, a clock or a network.
 mod compartment;
 mod extract;

@@ -1,7 +1,7 @@
 //! Schemas have a version that only goes forward: a step leads from each to the next, all of them in one transaction or
 //! none, and a newer schema than this program knows is refused.
 //!
-//! [`file`] is for the tables of a file, whose version is its `user_version`; [`part`] for tables that a library keeps in
+//! [`file()`] is for the tables of a file, whose version is its `user_version`; [`part`] for tables that a library keeps in
 //! the file of its caller, each part of them with a version of its own.
 use crate::{StoreError, StoreErrorKind};
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};

@@ -2,7 +2,7 @@
 //! is held by who sent it.
 //!
 //! A parcel that is not taken has a note as a whole, or one for each record that was left out. The sender ships the
-//! same body again once the cause may be cured ([`crate::outbox::again`]); when all of it is taken its notes go.
+//! same body again once the cause may be cured (`outbox::again`); when all of it is taken its notes go.
 use super::Ledger;
 use crate::{
     db::{Count, DbError, migrate},
