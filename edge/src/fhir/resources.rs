@@ -72,10 +72,10 @@ pub(super) fn patient(patient: &PatientNow) -> Option<Draft> {
         let kind = json!({"coding": [{"system": IDENTIFIER_TYPE, "code": "MR"}]});
         identifiers.push(json!({"type": kind, "value": mrn}));
     }
-    let mut resource = json!({
-        "resourceType": "Patient",
-        "identifier": identifiers,
-    });
+    let mut resource = json!({"resourceType": "Patient"});
+    if !identifiers.is_empty() {
+        resource["identifier"] = identifiers.into();
+    }
     if let Some(name) = known(&record.name).filter(|name| !name.is_empty()) {
         resource["name"] = json!([{"text": name}]);
     }
