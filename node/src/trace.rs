@@ -342,8 +342,8 @@ pub async fn task<E>(
     let ended = match &open {
         None => task.instrument(span).await,
         Some(open) => {
-            let task = task.instrument(logged("trace", open.context()));
-            task.instrument(span).await
+            let within = span.in_scope(|| logged("trace", open.context()));
+            task.instrument(within).instrument(span).await
         }
     };
     if let Some(open) = open {
