@@ -1,28 +1,25 @@
-//! FHIR clients that are not ours against a region of a running mesh: those of PyPI, and those of npm where the run has
-//! asked for them.
+//! FHIR clients that are not ours against a region of a running mesh: those of PyPI and those of npm.
 use crate::mesh::Mesh;
 use anyhow::{Context, Result, ensure};
 use std::{env, os::unix::fs::symlink, path::PathBuf, process::Command};
 
 /// A Python that has the clients, set by `cargo xtask test`.
 const PYTHON: &str = "MEDMESH_TEST_PYTHON";
-/// The folder of a `node_modules` that has the clients; those of npm are asked where it is set (CONTRIBUTING.md).
+/// The folder of a `node_modules` that has the clients, set by `cargo xtask test`.
 const NODE: &str = "MEDMESH_TEST_NODE_MODULES";
 
 /// Has every client do what its users do.
 ///
 /// # Errors
-/// One of them did not find what it should, or there is no Python that has them.
+/// One of them did not find what it should, or there is no Python or no folder that has them.
 pub fn flows(mesh: &Mesh, region: &str) -> Result<()> {
     let python = env::var_os(PYTHON).with_context(|| format!("{PYTHON} is not set"))?;
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/python/check_clients.py");
     let mut command = Command::new(python);
     command.arg(script).arg(&mesh.dir).arg(region);
     succeed(command, "the clients of PyPI")?;
-    match env::var_os(NODE) {
-        Some(modules) => of_npm(mesh, region, modules.into()),
-        None => Ok(()),
-    }
+    let modules = env::var_os(NODE).with_context(|| format!("{NODE} is not set"))?;
+    of_npm(mesh, region, modules.into())
 }
 
 /// A script finds its modules beside itself.

@@ -1,5 +1,5 @@
-//! The engines that the suites need, real ones: PostgreSQL, Apache Cassandra, Mosquitto, and a Python and, where there is a
-//! Node.js, modules with FHIR clients that are not ours. Each is installed when absent, started on a free port of 127.0.0.1 and ended.
+//! The engines that the suites need, real ones: PostgreSQL, Apache Cassandra, Mosquitto, and a Python and modules for
+//! Node.js with FHIR clients that are not ours. Each is installed when absent, started on a free port of 127.0.0.1 and ended.
 mod cassandra;
 mod certificates;
 mod node;

@@ -1,6 +1,6 @@
-//! Modules of npm with FHIR clients that are not ours, in the cache; none where there is no Node.js.
+//! Modules of npm with FHIR clients that are not ours, in the cache.
 use super::{Started, text};
-use crate::run::{on_path, step};
+use crate::run::step;
 use anyhow::{Context, Result};
 use std::{fs, path::Path, process::Command};
 
@@ -10,12 +10,6 @@ const REQUIREMENTS: &[&str] = &["fhir-kit-client@2.0.3", "fhirclient@2.6.3"];
 /// Installs the modules unless the cache has those. What is optional for them is for browsers and telephones, and is left
 /// out.
 pub fn modules(cache: &Path) -> Result<Started> {
-    if on_path("node").is_none() || on_path("npm").is_none() {
-        return Ok(Started {
-            variables: Vec::new(),
-            engine: None,
-        });
-    }
     let stamp = cache.join("requirements");
     let wanted = REQUIREMENTS.join("\n");
     if fs::read_to_string(&stamp).unwrap_or_default() != wanted {

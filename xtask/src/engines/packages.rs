@@ -47,6 +47,8 @@ fn missing() -> Vec<&'static str> {
         ("perl", absent("perl")),
         ("make", absent("make")),
         ("prometheus", absent("promtool")),
+        ("nodejs", absent("node")),
+        ("npm", absent("npm")),
     ]
     .into_iter()
     .filter_map(|(package, missing)| missing.then_some(package))
