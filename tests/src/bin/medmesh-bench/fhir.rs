@@ -15,7 +15,7 @@ use crate::{
 use anyhow::{Context, Result, ensure};
 use fhir::{contract::fixture, postgres::PostgresStore, store::ResourceStore};
 use global::chart::{Axis, Chart, Drawn, Series};
-use medmesh_tests::{engine, mesh::Mesh, postgres::Server};
+use medmesh_tests::{engine, mesh::Mesh, postgres::Server, wait};
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -91,7 +91,11 @@ pub async fn run(bed: &Bed, report: &mut Report) -> Result<()> {
         &postgres,
     ];
     let mesh = Mesh::up(dir.path(), &args).await?;
-    mesh.search(REGION, "Patient?_count=1").await?;
+    let arrived = || async {
+        let patients = mesh.search(REGION, "Patient?_count=1").await.ok()?;
+        (!patients.is_empty()).then_some(())
+    };
+    wait::until("the region has a patient", wait::PATIENCE, arrived).await?;
     mesh.silence()?;
     let url = fs::read_to_string(
         dir.path()
