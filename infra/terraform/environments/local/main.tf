@@ -7,9 +7,9 @@ terraform {
 module "topology" {
   source             = "../../modules/topology"
   jurisdictions      = var.jurisdictions
-  global             = merge(var.global, { port_base = var.global.port_base + var.port_shift })
-  regions            = { for name, region in var.regions : name => merge(region, { port_base = region.port_base + var.port_shift }) }
-  facilities         = { for name, facility in var.facilities : name => merge(facility, { port_base = facility.port_base + var.port_shift }) }
+  global             = merge(var.global, { port_base = try(var.global.port_base + var.port_shift, null) })
+  regions            = { for name, region in var.regions : name => merge(region, { port_base = try(region.port_base + var.port_shift, null) }) }
+  facilities         = { for name, facility in var.facilities : name => merge(facility, { port_base = try(facility.port_base + var.port_shift, null) }) }
   only_jurisdictions = var.only_jurisdictions
   file               = "${path.root}/../../regions.tfvars.json"
 }

@@ -22,14 +22,15 @@ locals {
   regional_ports = ["https", "grpc", "metrics"]
   max_beds       = 64
 
-  # What may stand in the file of the mesh: the attributes of the variables above.
+  # What may stand in the file of the mesh: the attributes that the variables have, whatever was written of them.
   known = {
-    jurisdictions = ["account_id", "domain"]
-    global        = ["region", "cidr", "port_base"]
-    regions       = ["jurisdiction", "pair", "cidr", "port_base", "backup", "key_arn", "canary"]
-    facilities    = ["jurisdiction", "region", "port_base", "beds"]
+    jurisdictions = try(keys(values(var.jurisdictions)[0]), [])
+    global        = keys(var.global)
+    regions       = try(keys(values(var.regions)[0]), [])
+    facilities    = try(keys(values(var.facilities)[0]), [])
   }
-  written = try(jsondecode(file(var.file)), {})
+  # One that is not there, or is no JSON, is an error: what was not looked at is not taken.
+  written = jsondecode(var.file == null ? "{}" : file(var.file))
   unknown_keys = concat(
     [for section in keys(local.written) : section if !contains(concat(keys(local.known), ["only_jurisdictions"]), section)],
     [for key in try(keys(local.written.global), []) : "global.${key}" if !contains(local.known.global, key)],
