@@ -21,7 +21,7 @@ impl Depths {
     /// Parcels that wait in a priority.
     #[must_use]
     pub fn of(&self, priority: Priority) -> u64 {
-        self.0[usize::from(priority.rank())]
+        *priority.of(&self.0)
     }
 }
 

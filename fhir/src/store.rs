@@ -38,22 +38,17 @@ pub const MAX_PAGE: u16 = 1_000;
 
 /// Why a resource may not be stored.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}: {}", .0[0].location, .0[0].fault.as_str())]
+#[error("{}", all(.0))]
 pub struct Rejected(Vec<Issue>);
 
+fn all(issues: &[Issue]) -> String {
+    let all = issues
+        .iter()
+        .map(|issue| format!("{}: {}", issue.location, issue.fault.as_str()));
+    all.collect::<Vec<_>>().join("; ")
+}
+
 impl Rejected {
-    /// Every issue, never none.
-    #[must_use]
-    pub fn issues(&self) -> &[Issue] {
-        &self.0
-    }
-
-    /// The first fault, for counting.
-    #[must_use]
-    pub fn fault(&self) -> Fault {
-        self.0[0].fault
-    }
-
     pub(crate) fn not_json() -> Self {
         Self(vec![Issue {
             location: "Resource".into(),
@@ -321,10 +316,7 @@ impl Counts {
     /// Resources of a type.
     #[must_use]
     pub fn of(&self, kind: ResourceType) -> u64 {
-        let position = ResourceType::DELIVERED
-            .iter()
-            .position(|known| *known == kind);
-        position.map_or(0, |position| self.0[position])
+        kind.of(&self.0).copied().unwrap_or(0)
     }
 }
 

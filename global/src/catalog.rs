@@ -3,8 +3,10 @@
 //!
 //! No row of a patient can be expressed: there is no field for one, and no field holds free text.
 #[cfg(feature = "contract")]
+#[allow(clippy::indexing_slicing, reason = "it is a test")]
 pub mod adversary;
 #[cfg(feature = "contract")]
+#[allow(clippy::indexing_slicing, reason = "it is a test")]
 pub mod contract;
 mod cursor;
 mod device;

@@ -2,6 +2,7 @@
 //!
 //! `no_std` with `alloc`, no input or output, no clock and no randomness: time and random bytes are arguments.
 //! GLOSSARY.md says what each word means; each is defined here once.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 #![no_std]
 
 extern crate alloc;

@@ -142,6 +142,28 @@ impl Priority {
         }
     }
 
+    /// What an array in the order of [`Priority::ALL`] has of this priority.
+    #[must_use]
+    pub const fn of<T>(self, ranked: &[T; 3]) -> &T {
+        let [alarm, live, backlog] = ranked;
+        match self {
+            Self::Alarm => alarm,
+            Self::Live => live,
+            Self::Backlog => backlog,
+        }
+    }
+
+    /// [`Priority::of`], to change it.
+    #[must_use]
+    pub const fn of_mut<T>(self, ranked: &mut [T; 3]) -> &mut T {
+        let [alarm, live, backlog] = ranked;
+        match self {
+            Self::Alarm => alarm,
+            Self::Live => live,
+            Self::Backlog => backlog,
+        }
+    }
+
     /// The priority of that rank.
     #[must_use]
     pub fn from_rank(rank: u8) -> Option<Self> {

@@ -25,6 +25,7 @@
 //! What is not given, as CONNACK announces it to a v5 client: shared subscriptions, subscription identifiers, topic
 //! aliases. Refused: empty client ids (none is assigned), enhanced authentication, a maximum packet size of the client
 //! that is below a CONNACK.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 mod acl;
 mod admission;
 mod commit;

@@ -1,5 +1,7 @@
 //! What comes in from devices, and what the sources (Modbus poller, MQTT broker) may rely on of the journal.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 #[cfg(feature = "contract")]
+#[allow(clippy::indexing_slicing, reason = "it is a test")]
 pub mod contract;
 pub mod patient_id;
 pub mod payload;

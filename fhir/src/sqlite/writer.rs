@@ -434,11 +434,8 @@ impl Head {
     }
 
     fn count(&mut self, kind: ResourceType) {
-        if let Some(position) = ResourceType::DELIVERED
-            .iter()
-            .position(|known| *known == kind)
-        {
-            self.counts[position] += 1;
+        if let Some(count) = kind.of_mut(&mut self.counts) {
+            *count += 1;
         }
     }
 }

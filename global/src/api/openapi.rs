@@ -106,7 +106,8 @@ fn file() -> Value {
         "A file of a study: its model as safetensors or ONNX, its card, its curves as SVG",
         "mesh/studies.r",
     );
-    if let Some(parameters) = described["get"]["parameters"].as_array_mut() {
+    let parameters = described.pointer_mut("/get/parameters");
+    if let Some(parameters) = parameters.and_then(Value::as_array_mut) {
         parameters.push(
             json!({"name": "file", "in": "path", "required": true, "schema": names(&page::FILES)}),
         );

@@ -194,34 +194,39 @@ pub(crate) fn weights(course: &Course) -> Option<Vec<u8>> {
 
 /// A study for whoever asks; with `whole` its rounds and its figures.
 fn of((course, at): &Found, whole: bool) -> Value {
-    let mut value = json!({
-        "study": course.id().as_str(),
-        "status": course.standing().as_str(),
-        "submitted": Timestamp(*at).to_rfc3339(),
-        "rounds": course.trained(),
-    });
+    let mut value = Map::new();
+    let mut say = |name: &str, said: Value| value.insert(name.to_owned(), said);
+    say("study", json!(course.id().as_str()));
+    say("status", json!(course.standing().as_str()));
+    say("submitted", json!(Timestamp(*at).to_rfc3339()));
+    say("rounds", json!(course.trained()));
     if let Standing::Failed(why) = course.standing() {
-        value["why"] = json!(why);
+        say("why", json!(why));
     }
     let Ok((study, plan, unit)) = course.plan() else {
-        return value;
+        return value.into();
     };
-    value["name"] = json!(study.name.as_str());
-    value["rounds_planned"] = json!(study.training.rounds);
-    value["unit"] = json!(unit.as_str());
-    value["epsilon"] = json!(course.spent(course.trained()));
-    value["delta"] = json!(plan.spend.map(|spend| spend.delta));
+    say("name", json!(study.name.as_str()));
+    say("rounds_planned", json!(study.training.rounds));
+    say("unit", json!(unit.as_str()));
+    say("epsilon", json!(course.spent(course.trained())));
+    say("delta", json!(plan.spend.map(|spend| spend.delta)));
     if !whole {
-        return value;
+        return value.into();
     }
-    value["text"] = json!(course.text());
-    value["plan"] = serde_json::to_value(plan).unwrap_or_default();
-    value["progress"] = serde_json::to_value(course.reports()).unwrap_or_default();
-    value["evaluation"] = serde_json::to_value(course.evaluation()).unwrap_or_default();
+    let of = |given: Result<Value, serde_json::Error>| given.unwrap_or_default();
+    say("text", json!(course.text()));
+    say("plan", of(serde_json::to_value(plan)));
+    say("progress", of(serde_json::to_value(course.reports())));
+    say("evaluation", of(serde_json::to_value(course.evaluation())));
     if let Some(digest) = sha256(course) {
-        value["model"] = json!({ "parameters": course.model().len(), "sha256": digest });
+        let parameters = course.model().len();
+        say(
+            "model",
+            json!({ "parameters": parameters, "sha256": digest }),
+        );
     }
-    value
+    value.into()
 }
 
 fn hex(bytes: &[u8]) -> String {

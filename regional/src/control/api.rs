@@ -25,6 +25,7 @@ use axum::{
 };
 use commands::ETag;
 use federation::port::{PortError, PortErrorKind};
+use fhir::json::with;
 use node::{
     problem::Problem,
     token::{Interaction, Verifier},
@@ -146,9 +147,9 @@ fn refused(problem: Problem) -> Response {
 async fn device(State(api): State<Api>, Path(id): Path<String>, headers: HeaderMap) -> Answer {
     api.allowed(&headers, ("devices", Interaction::Read), "mesh/devices.r")?;
     let device = api.device(&id).await?;
-    let mut json = device_json(&device);
     let table = api.control.own.table(device.kind);
-    json["commands"] = table.map(commands::Table::describe).unwrap_or_default();
+    let commands = table.map(commands::Table::describe).unwrap_or_default();
+    let json = with(device_json(&device), [("commands", Some(commands))]);
     Ok(Json(json).into_response())
 }
 
@@ -288,15 +289,13 @@ pub fn command_json(row: &Row, steps: usize) -> Value {
         .iter()
         .take(steps)
         .map(|event| {
-            let mut json = json!({
+            let step = json!({
                 "state": event.state.as_str(),
                 "time": event.time.to_rfc3339(),
                 "by": event.by,
             });
-            if let Some(reason) = event.reason {
-                json["reason"] = reason.as_str().into();
-            }
-            json
+            let reason = event.reason.map(|reason| reason.as_str().into());
+            with(step, [("reason", reason)])
         })
         .collect();
     let approval = row.approval.as_ref();
@@ -305,7 +304,7 @@ pub fn command_json(row: &Row, steps: usize) -> Value {
         "device": row.device.to_string(),
         "name": row.name.as_str(),
         "parameters": parameters_json(&row.parameters),
-        "state": history.last().map(|last| last["state"].clone()),
+        "state": history.last().and_then(|last| last.get("state")),
         "history": history,
         "expires": row.expires.to_rfc3339(),
         "sequence": row.sequence,

@@ -8,6 +8,7 @@ use super::incoming;
 use super::kickoff::{self, Level, Request};
 use super::record::{Asked, Done, List, Written};
 use super::{Bulk, Job, KEEP_MS, files, stream};
+use crate::json::with;
 use crate::store::ResourceType;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -181,8 +182,15 @@ fn told(api: &FhirApi, job: &Job, id: &str) -> Result<Response, Failure> {
     let mut body = manifest(&job.asked, &done, &format!("{}/bulk/{id}", api.base));
     if job.asked.import.is_some() {
         let (lines, stored) = (done.import.lines, done.import.stored);
-        body["transactionTime"] = Timestamp(ended).to_rfc3339().into();
-        body["extension"] = value!({"lines": lines, "stored": stored});
+        let ended = Timestamp(ended).to_rfc3339();
+        let extension = value!({"lines": lines, "stored": stored});
+        body = with(
+            body,
+            [
+                ("transactionTime", Some(ended.into())),
+                ("extension", Some(extension)),
+            ],
+        );
     }
     Ok((headers, body.to_string()).into_response())
 }

@@ -1,7 +1,7 @@
 //! `$status` and `$events` of subscriptions (Subscriptions R5 Backport 1.1), by GET and POST; and the stream of one.
 use super::notifying::{Rights, Telling, parameters, reason_in, tell};
 use super::{stream, subscription};
-use crate::json::Json;
+use crate::json::{Json, with};
 use crate::rest::access::{Asker, Found};
 use crate::rest::routes::{InBody, Segments, in_url};
 use crate::rest::validating::resource_in;
@@ -125,12 +125,10 @@ pub async fn statuses(api: &FhirApi, headers: &HeaderMap, pairs: Result<Pairs, F
             }
         }
         let count = u32::try_from(entries.len()).unwrap_or(u32::MAX);
-        let mut bundle = value!({
-            "resourceType": "Bundle", "type": "searchset", "total": count,
-        });
-        if !entries.is_empty() {
-            bundle["entry"] = entries.into();
-        }
+        let bundle = with(
+            value!({"resourceType": "Bundle", "type": "searchset", "total": count}),
+            [("entry", (!entries.is_empty()).then(|| entries.into()))],
+        );
         let request = format!("{SUBSCRIPTION}/$status");
         Ok(Found::new(
             json(bundle.to_string()).into_response(),
