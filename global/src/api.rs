@@ -155,7 +155,7 @@ fn facility_json(facility: &Facility) -> Value {
 /// The client learns whether to try again; the log learns why.
 pub(crate) fn failed(error: &StoreError) -> Response {
     match error.kind {
-        Kind::Unavailable => {
+        Kind::Full | Kind::Unavailable => {
             tracing::warn!(%error, source = ?error.source, "the catalog does not answer");
             Problem::unavailable().into_response()
         }

@@ -234,7 +234,7 @@ async fn open(store: &CatalogStore, dir: &Path) -> Result<Arc<dyn Catalog>, Stor
             Ok(Arc::new(catalog))
         }
         #[cfg(not(feature = "scylla"))]
-        CatalogStore::Scylla { .. } => Err(StoreError::new("open", StoreKind::Refused)),
+        CatalogStore::Scylla { .. } => Err(StoreError::new(StoreKind::Refused, "open")),
     }
 }
 
@@ -248,7 +248,7 @@ async fn probe(
     loop {
         match catalog.facilities(&PlaceFilter::default(), None, 1).await {
             Ok(_) => check.pass(),
-            Err(error) if error.kind == StoreKind::Unavailable => check.fail("unavailable"),
+            Err(error) if error.kind.may_pass() => check.fail("unavailable"),
             Err(_) => check.fail("failed"),
         }
         standing.look().await;

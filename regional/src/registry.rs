@@ -3,9 +3,10 @@
 use federation::ledger::notes::Note;
 use federation::port::{PortError, PortErrorKind};
 use messages::DeviceRecord;
-use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use std::{path::Path, sync::Arc};
 use storage::{
+    StoreError, migrate,
     open::Opening,
     replica::Kept,
     sqlite::{Reopening, in_doubt},
@@ -22,7 +23,6 @@ pub const MAX_PAGE: u16 = 1_000;
 const SCHEMA: &str = "
 CREATE TABLE device(id BLOB PRIMARY KEY, facility TEXT NOT NULL, kind TEXT NOT NULL, model TEXT, firmware TEXT,
   status TEXT NOT NULL, updated INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-PRAGMA user_version = 2;
 ";
 /// Version 1 kept notes on what was not stored here; they are the ledger's now. And it kept the instant of a change.
 const OLD_NOTES: &str =
@@ -113,30 +113,18 @@ impl Registry {
     /// # Errors
     /// As [`Registry::open`].
     pub fn open_kept(path: &Path, kept: Option<Kept>) -> Result<Self, PortError> {
-        let opening = "open the registry";
-        let open = || -> rusqlite::Result<(Connection, i64)> {
-            let connection = connect(path)?;
-            let version = version(&connection)?;
-            if version == 0 {
-                connection.execute_batch(&format!("BEGIN IMMEDIATE; {SCHEMA} COMMIT;"))?;
-                return Ok((connection, VERSION));
-            }
-            Ok((connection, version))
-        };
-        match open().map_err(|error| failed(opening, &error))? {
-            (connection, 1..=VERSION) => {
-                let file = Reopening::new(path, connection, connect).kept(kept);
-                let file = file.map_err(|error| failed(opening, &error))?;
-                Ok(Self {
-                    file: Arc::new(file),
-                })
-            }
-            _ => Err(PortError {
-                kind: PortErrorKind::Corrupt,
-                op: "open the registry: a newer program wrote it",
-                source: None,
-            }),
+        const OP: &str = "open the registry";
+        let mut connection = connect(path).map_err(|error| failed(OP, &error))?;
+        // Version 1 is brought forward once its notes are kept elsewhere.
+        if migrate::version(&connection, VERSION)? == 0 {
+            let make = |tx: &Connection, _| tx.execute_batch(SCHEMA);
+            migrate::file(&mut connection, VERSION, make)?;
         }
+        let file = Reopening::new(path, connection, connect).kept(kept);
+        let file = file.map_err(|error| failed(OP, &error))?;
+        Ok(Self {
+            file: Arc::new(file),
+        })
     }
 
     async fn step<T: Send + 'static>(
@@ -148,11 +136,7 @@ impl Registry {
         let done = tokio::task::spawn_blocking(move || file.step(step, in_doubt));
         match done.await {
             Ok(result) => result.map_err(|error| failed(op, &error)),
-            Err(_) => Err(PortError {
-                kind: PortErrorKind::Internal,
-                op,
-                source: None,
-            }),
+            Err(_) => Err(PortError::new(PortErrorKind::Internal, op)),
         }
     }
 
@@ -293,20 +277,5 @@ fn device(row: &rusqlite::Row<'_>) -> rusqlite::Result<Device> {
 }
 
 fn failed(op: &'static str, error: &rusqlite::Error) -> PortError {
-    let kind = match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) | None => PortErrorKind::Corrupt,
-        Some(
-            ErrorCode::DatabaseBusy
-            | ErrorCode::DatabaseLocked
-            | ErrorCode::DiskFull
-            | ErrorCode::SystemIoFailure
-            | ErrorCode::CannotOpen
-            | ErrorCode::ReadOnly,
-        ) => PortErrorKind::Unavailable,
-        Some(_) => PortErrorKind::Internal,
-    };
-    let source = error
-        .sqlite_error()
-        .map(|code| Box::new(*code) as Box<dyn std::error::Error + Send + Sync>);
-    PortError { kind, op, source }
+    StoreError::coded(op, error).into()
 }

@@ -431,7 +431,6 @@ pub use key::read_facility_key;
 
 pub use apply::used_bytes;
 pub use beds::{check as check_bed, read as read_beds};
-pub use outbox::port as port_error;
 
 impl Store {
     /// The crosswalk of a device, drawn if it is new.

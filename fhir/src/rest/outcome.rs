@@ -415,7 +415,7 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         tracing::error!(op = error.op, kind = ?error.kind, source = ?error.source, "fhir store failed");
         match error.kind {
-            Kind::Unavailable => Self::new(
+            Kind::Full | Kind::Unavailable => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "transient",
                 "the store does not answer now; try again later",
