@@ -15,11 +15,11 @@ pub mod scylla;
 pub mod sqlite;
 
 pub use cursor::{DeviceCursor, InvalidCursor};
-pub use device::{Device, Entry, Facts, Home, Records, Status};
+pub use device::{Device, Entry, Facts, Home, Records};
 
 use async_trait::async_trait;
 pub use storage::{StoreError, StoreErrorKind as Kind};
-use types::{CatalogId, DeviceKind, FacilityId, Jurisdiction, RegionId, Timestamp};
+use types::{CatalogId, DeviceKind, DeviceStatus, FacilityId, Jurisdiction, RegionId, Timestamp};
 
 /// Devices in one call of [`Catalog::put_devices`]: more than a facility has, and a few hundred kilobytes.
 pub const MAX_RECORDS: usize = 10_000;
@@ -58,7 +58,7 @@ pub struct DeviceFilter {
     /// What they are.
     pub kind: Option<DeviceKind>,
     /// How they are.
-    pub status: Option<Status>,
+    pub status: Option<DeviceStatus>,
 }
 
 impl DeviceFilter {

@@ -206,7 +206,7 @@ pub(crate) fn device_json(device: &Device) -> Value {
         "id": device.id.to_string(),
         "facility": device.facility.as_str(),
         "kind": device.kind.as_str(),
-        "status": device.status,
+        "status": device.status.as_str(),
         "model": device.model.as_ref().map(Label::as_str),
         "firmware": device.firmware.as_ref().map(Label::as_str),
         "updated": day(device.updated),

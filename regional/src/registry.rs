@@ -11,7 +11,7 @@ use storage::{
     replica::Kept,
     sqlite::{Reopening, in_doubt},
 };
-use types::{CatalogId, DeviceKind, FacilityId, Label, Timestamp};
+use types::{CatalogId, DeviceKind, DeviceStatus, FacilityId, Label, Timestamp};
 
 /// The schema that this binary writes. It only goes forward.
 const VERSION: i64 = 2;
@@ -54,13 +54,11 @@ pub struct Device {
     pub model: Option<Label>,
     /// Firmware version.
     pub firmware: Option<Label>,
-    /// `active`, `silent` or `retired`.
-    pub status: &'static str,
+    /// Whether it is in use.
+    pub status: DeviceStatus,
     /// The day of the last change of what it is, with the order of its records within the day.
     pub updated: Timestamp,
 }
-
-const STATUSES: [&str; 3] = ["active", "silent", "retired"];
 
 impl Device {
     /// Reads a record of the wire; none when a field is not of its set, or its time is not between 1970 and now: one from
@@ -76,14 +74,10 @@ impl Device {
             kind: DeviceKind::parse(&record.kind)?,
             model: label(&record.model)?,
             firmware: label(&record.firmware)?,
-            status: status(&record.status)?,
+            status: DeviceStatus::parse(&record.status)?,
             updated,
         })
     }
-}
-
-fn status(text: &str) -> Option<&'static str> {
-    STATUSES.into_iter().find(|known| *known == text)
 }
 
 fn label(text: &str) -> Option<Option<Label>> {
@@ -164,7 +158,7 @@ impl Registry {
                     device.kind.as_str(),
                     device.model.as_ref().map(Label::as_str),
                     device.firmware.as_ref().map(Label::as_str),
-                    device.status,
+                    device.status.as_str(),
                     device.updated.0,
                 ])?;
             }
@@ -271,7 +265,7 @@ fn device(row: &rusqlite::Row<'_>) -> rusqlite::Result<Device> {
         kind: DeviceKind::parse(&text(2)?).ok_or_else(|| corrupt(2))?,
         model: known(3)?,
         firmware: known(4)?,
-        status: status(&text(5)?).ok_or_else(|| corrupt(5))?,
+        status: DeviceStatus::parse(&text(5)?).ok_or_else(|| corrupt(5))?,
         updated: Timestamp(row.get(6)?),
     })
 }

@@ -19,6 +19,7 @@ mod phi;
 mod place;
 mod plausible;
 mod reading;
+mod retained;
 mod secret;
 mod time;
 
@@ -36,6 +37,7 @@ pub use label::{InvalidLabel, Label};
 pub use phi::Phi;
 pub use place::{DeviceId, FacilityId, InvalidName, Jurisdiction, Name, Place, RegionId, Tier};
 pub use plausible::Plausible;
-pub use reading::{AbsentReason, DeviceKind, Flags, Priority, ReadingKey, Value};
+pub use reading::{AbsentReason, DeviceKind, DeviceStatus, Flags, Priority, ReadingKey, Value};
+pub use retained::RetainedMessage;
 pub use secret::Secret;
 pub use time::{InvalidTimestamp, MeshClock, Timestamp};

@@ -228,3 +228,41 @@ impl fmt::Display for DeviceKind {
         f.write_str(self.as_str())
     }
 }
+
+/// Whether a device is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DeviceStatus {
+    /// It reports.
+    Active,
+    /// It is enrolled and does not report.
+    Silent,
+    /// It is no longer in use.
+    Retired,
+}
+
+impl DeviceStatus {
+    /// Every status.
+    pub const ALL: [Self; 3] = [Self::Active, Self::Silent, Self::Retired];
+
+    /// The status's name in the catalog and on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Silent => "silent",
+            Self::Retired => "retired",
+        }
+    }
+
+    /// The status of that name.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == text)
+    }
+}
+
+impl fmt::Display for DeviceStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -63,9 +63,7 @@ use node::{
     listeners,
 };
 use parking_lot::Mutex;
-pub use port::{
-    Answers, Backend, Change, NoAnswer, Noted, Received, Rejected, RetainedMessage, Stored, Topic,
-};
+pub use port::{Answers, Backend, Change, NoAnswer, Noted, Received, Rejected, Stored, Topic};
 use room::Load;
 use rumqttd::protocol::QoS;
 use seats::Seats;

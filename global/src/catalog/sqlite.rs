@@ -1,7 +1,7 @@
 //! The catalog in a SQLite file: the embedded engine. It holds no PHI, so the file is not encrypted.
 use super::{
     Catalog, Device, DeviceCursor, DeviceFilter, Entry, Facility, Facts, Home, Kind, Page,
-    PlaceFilter, Put, Records, Status, StoreError, check_limit, check_records,
+    PlaceFilter, Put, Records, StoreError, check_limit, check_records,
 };
 use async_trait::async_trait;
 use rusqlite::{Connection, Row, named_params, params};
@@ -11,7 +11,7 @@ use storage::{
     open::Opening,
     sqlite::{Reopening, in_doubt},
 };
-use types::{CatalogId, Timestamp};
+use types::{CatalogId, DeviceStatus, Timestamp};
 
 /// The version of the tables below, in `PRAGMA user_version`. It only goes forward.
 const SCHEMA_VERSION: i64 = 3;
@@ -218,7 +218,7 @@ impl Catalog for SqliteCatalog {
                         ":region": filter.place.region.as_ref().map(|own| own.as_str()),
                         ":facility": filter.place.facility.as_ref().map(|own| own.as_str()),
                         ":kind": filter.kind.map(|kind| kind.as_str()),
-                        ":status": filter.status.map(Status::as_str),
+                        ":status": filter.status.map(DeviceStatus::as_str),
                         ":limit": one_more(limit),
                     },
                     device,

@@ -33,7 +33,7 @@ use node::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use types::{CatalogId, Id128};
+use types::{CatalogId, DeviceStatus, Id128};
 
 /// Commands on a page when the client names no number, and at most.
 const PAGE: u16 = 100;
@@ -227,7 +227,7 @@ async fn ask(
         "mesh/commands.c",
     )?;
     let device = api.device(&id).await?;
-    if device.status == "retired" {
+    if device.status == DeviceStatus::Retired {
         let detail = "the device is retired";
         return Err(refused(Problem::new(
             StatusCode::CONFLICT,
