@@ -45,6 +45,35 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, "scope missing", detail)
     }
 
+    /// A parameter of the query is not what it has to be; no name where none of them can be read.
+    #[must_use]
+    pub fn parameter(name: &str, detail: impl Into<String>) -> Self {
+        let problem = Self::new(StatusCode::BAD_REQUEST, "bad parameter", detail);
+        match name {
+            "" => problem,
+            _ => problem.with("parameter", name),
+        }
+    }
+
+    /// There is no such thing.
+    #[must_use]
+    pub fn missing(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not found", detail)
+    }
+
+    /// Nothing was done: the node is busy or full, or what it needs does not answer.
+    #[must_use]
+    pub fn unavailable(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
+    }
+
+    /// A fault of ours.
+    #[must_use]
+    pub fn internal() -> Self {
+        let detail = "the node failed; its log says why";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
+    }
+
     /// The status.
     #[must_use]
     pub const fn status(&self) -> StatusCode {

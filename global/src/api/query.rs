@@ -1,8 +1,8 @@
 //! The query parameters of the listings. An unknown, repeated or empty one is an error: a filter that is misspelt must
 //! not silently show everything.
-use super::problem::Problem;
 use crate::catalog::{DeviceCursor, DeviceFilter, Home, MAX_PAGE, PlaceFilter};
 use axum::{extract::Query, http::Uri};
+use node::problem::Problem;
 use std::collections::BTreeMap;
 use types::{DeviceKind, DeviceStatus};
 

@@ -1,5 +1,5 @@
 //! `/api/v1/fl/studies`: studies of data scientists, their progress and their models.
-use super::{Authorize, Problem};
+use super::Authorize;
 use crate::{
     learning::{Found, Studies, Wished},
     page, read_study,
@@ -18,7 +18,11 @@ use fl::{
     export, order, site,
     study::Study,
 };
-use node::token::{Interaction, TokenError, Verifier};
+use node::{
+    config,
+    problem::Problem,
+    token::{Interaction, TokenError, Verifier},
+};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
@@ -57,7 +61,7 @@ impl Api {
         let scopes = (self.authorize)(headers).map_err(TokenError::into_response)?;
         match scopes.allow_api("studies", interaction) {
             true => Ok(()),
-            false => Err(Problem::forbidden("studies").into_response()),
+            false => Err(Problem::forbidden("mesh/studies.rs").into_response()),
         }
     }
 
@@ -77,6 +81,19 @@ fn missing() -> Response {
     Problem::missing("no study has this id").into_response()
 }
 
+/// A study cannot be, or be changed: each line says what is wrong.
+fn refused(why: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "study refused", why)
+}
+
+/// What is wrong with a study, a line each, and each with its key.
+fn all_wrong(problems: &[config::Problem]) -> Problem {
+    let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    let one = |found: &config::Problem| json!({"path": found.path, "message": found.message});
+    let all: Vec<_> = problems.iter().map(one).collect();
+    refused(lines.join("\n")).with("problems", all)
+}
+
 async fn submit(
     State(api): State<Api>,
     headers: HeaderMap,
@@ -84,7 +101,7 @@ async fn submit(
 ) -> Result<Response, Response> {
     api.allowed(&headers, Interaction::Create)?;
     let text = String::from_utf8(body.to_vec())
-        .map_err(|_| Problem::study("a study is TOML, in UTF-8".to_owned()).into_response())?;
+        .map_err(|_| refused("a study is TOML, in UTF-8").into_response())?;
     let text = checked(text).await?;
     let by = api
         .verifier
@@ -101,7 +118,7 @@ async fn checked(text: String) -> Result<String, Response> {
     let checked = tokio::task::spawn_blocking(move || read_study(&text).map(|_| text));
     match checked.await {
         Ok(Ok(text)) => Ok(text),
-        Ok(Err(problems)) => Err(Problem::of_study(&problems).into_response()),
+        Ok(Err(problems)) => Err(all_wrong(&problems).into_response()),
         Err(_) => Err(Problem::internal().into_response()),
     }
 }
@@ -144,7 +161,7 @@ fn answered(wished: Result<Wished, PortError>) -> Result<Json<Value>, Response> 
     match wished.map_err(|error| failed(&error))? {
         Wished::Done(found) => Ok(Json(of(&found, true))),
         Wished::Missing => Err(missing()),
-        Wished::Refused(why) => Err(Problem::study(why).into_response()),
+        Wished::Refused(why) => Err(refused(why).into_response()),
     }
 }
 

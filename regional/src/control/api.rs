@@ -87,7 +87,7 @@ impl Api {
     }
 
     async fn device(&self, id: &str) -> Result<Device, Response> {
-        let missing = || missing("no device of this region has this id").into_response();
+        let missing = || Problem::missing("no device of this region has this id").into_response();
         let id: CatalogId = id.parse().map_err(|_| missing())?;
         let found = self
             .registry
@@ -111,12 +111,8 @@ impl Api {
     }
 }
 
-fn missing(detail: &str) -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "not found", detail)
-}
-
 fn no_command() -> Problem {
-    missing("the device has no command of this id; it is forgotten 30 days after its end")
+    Problem::missing("the device has no command of this id; it is forgotten 30 days after its end")
 }
 
 fn command_id(text: &str) -> Result<Id128, Response> {
@@ -126,16 +122,10 @@ fn command_id(text: &str) -> Result<Id128, Response> {
 fn failed(error: &PortError) -> Response {
     tracing::error!(op = error.op, kind = ?error.kind, "a step of commands failed");
     let problem = match error.kind {
-        PortErrorKind::Unavailable => Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "unavailable",
+        PortErrorKind::Unavailable => Problem::unavailable(
             "nothing was done: the node is busy, or as much waits for the facility as may; try again later",
         ),
-        PortErrorKind::Corrupt | PortErrorKind::Internal => Problem::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "internal",
-            "the node failed; its log says why",
-        ),
+        PortErrorKind::Corrupt | PortErrorKind::Internal => Problem::internal(),
     };
     problem.into_response()
 }
