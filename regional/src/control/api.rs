@@ -328,11 +328,7 @@ async fn list(
     let device = api.device(&id).await?.id;
     let Query(query) = query.map_err(|_| {
         let detail = "before (next of the page before) and limit (a number) are understood";
-        refused(Problem::new(
-            StatusCode::BAD_REQUEST,
-            "bad parameter",
-            detail,
-        ))
+        refused(Problem::parameter("", detail))
     })?;
     let limit = query.limit.unwrap_or(PAGE).clamp(1, MAX_PAGE);
     let before = query.before.unwrap_or(i64::MAX);
