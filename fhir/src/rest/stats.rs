@@ -5,7 +5,7 @@
 //! N numbers themselves; quantiles lie between two numbers where they fall between them (linearly).
 mod figures;
 
-use super::routes::{InBody, in_url};
+use super::routes::{Posted, in_url};
 use super::{Answer, Api, bundle};
 use super::{
     FhirApi, InUrl, Interaction, Pairs, access, access::Asker, bulk::in_parameters, check_format,
@@ -43,15 +43,9 @@ struct Asked {
     used: Pairs,
 }
 
-pub async fn by_get(api: Api, pairs: InUrl, headers: HeaderMap) -> Answer {
-    answer(&api, pairs, &headers, None).await
-}
-
-pub async fn by_post(api: Api, pairs: InUrl, headers: HeaderMap, body: InBody) -> Answer {
-    answer(&api, pairs, &headers, Some(body)).await
-}
-
-async fn answer(api: &FhirApi, pairs: InUrl, headers: &HeaderMap, body: Option<InBody>) -> Answer {
+/// By GET, and by POST with Parameters.
+pub async fn answer(api: Api, pairs: InUrl, headers: HeaderMap, Posted(body): Posted) -> Answer {
+    let headers = &headers;
     let asker = api.asker(headers, ResourceType::Observation, Interaction::SearchType)?;
     let found = async {
         let mut pairs = in_url(pairs)?;
@@ -59,10 +53,10 @@ async fn answer(api: &FhirApi, pairs: InUrl, headers: &HeaderMap, body: Option<I
         if let Some(body) = body {
             pairs.extend(in_parameters(&resource_in(headers, body)?)?);
         }
-        stats(api, &asker, Asked::of(api, pairs)?).await
+        stats(&api, &asker, Asked::of(&api, pairs)?).await
     };
     let found = found.await;
-    asker.answer(api, found).await
+    asker.answer(&api, found).await
 }
 
 impl Asked {
