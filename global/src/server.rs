@@ -1,7 +1,7 @@
 //! The global node as a whole: the door for regional nodes, the catalog, the API, health and metrics.
 use crate::{
     api,
-    catalog::{Catalog, Kind as StoreKind, PlaceFilter, StoreError, sqlite::SqliteCatalog},
+    catalog::{Catalog, PlaceFilter, StoreError, sqlite::SqliteCatalog},
     config::{CatalogStore, GlobalConfig},
     deliveries::{self, Deliveries},
     intake::Intake,
@@ -237,7 +237,7 @@ async fn open(store: &CatalogStore, dir: &Path) -> Result<Arc<dyn Catalog>, Stor
             Ok(Arc::new(catalog))
         }
         #[cfg(not(feature = "scylla"))]
-        CatalogStore::Scylla { .. } => Err(StoreError::new(StoreKind::Refused, "open")),
+        CatalogStore::Scylla { .. } => Err(StoreError::new(crate::catalog::Kind::Refused, "open")),
     }
 }
 

@@ -20,7 +20,7 @@ use axum::response::IntoResponse;
 use figures::Statistic;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json as value};
-use types::{Code, Timestamp};
+use types::Code;
 
 /// Readings of one request. More is refused: their numbers are held at once, 40 bytes each.
 pub const MAX_MEASURES: usize = 200_000;

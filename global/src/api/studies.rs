@@ -23,7 +23,7 @@ use node::{
     problem::Problem,
     token::{Interaction, TokenError, Verifier},
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
 use types::{Name, Timestamp};
