@@ -123,8 +123,7 @@ pub async fn run(config: GlobalConfig, stop: CancellationToken) -> Result<(), Gl
     let studies = Studies::open(ledger.clone(), blobs.clone(), key.clone()).await?;
     let deliveries = Deliveries::open(ledger.clone(), blobs.clone(), rand::random).await?;
     let files = api::blobs::router(deliveries.clone(), catalog.clone(), tokens.verifier());
-    let app =
-        app(&catalog, &studies, (&tokens, &health), (clock, &origin)).merge(problem::worded(files));
+    let app = app(&catalog, &studies, (&tokens, &health), (clock, &origin)).merge(files);
     let intake = Intake::new(catalog.clone(), models, clock);
     let releases = TakesReleases(studies.clone());
     let handlers = intake.handlers(&ledger).on::<StudyRelease>(releases);

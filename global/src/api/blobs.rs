@@ -26,7 +26,7 @@ use axum::{
 use federation::port::{PortError, PortErrorKind};
 use messages::delivery::{CLASSES, MAX_FACILITIES};
 use node::{
-    problem::Problem,
+    problem::{Problem, worded},
     token::{Interaction, Verifier},
 };
 use serde::Deserialize;
@@ -53,11 +53,12 @@ pub fn router(deliveries: Deliveries, catalog: Arc<dyn Catalog>, verifier: Verif
         catalog,
         verifier,
     };
-    Router::new()
+    let routes = Router::new()
         .route("/api/v1/blobs", post(begin).get(list))
         .route("/api/v1/blobs/{id}", get(show).delete(withdraw))
         .route("/api/v1/blobs/{id}/bytes", put(take))
-        .with_state(api)
+        .with_state(api);
+    worded(routes)
 }
 
 type Answer = Result<Response, Response>;
