@@ -23,7 +23,7 @@ pub const MAX_PARAMETERS: usize = 16;
 const MAX_WRITES: usize = 16;
 
 /// The tables of the kinds of device that come with the product, as TOML.
-pub const BUILT_IN: [(DeviceKind, &str); 4] = [
+pub const BUILT_IN: [(DeviceKind, &str); 3] = [
     (
         DeviceKind::BedsideMonitor,
         include_str!("../tables/bedside-monitor.toml"),
@@ -35,10 +35,6 @@ pub const BUILT_IN: [(DeviceKind, &str); 4] = [
     (
         DeviceKind::External,
         include_str!("../tables/external.toml"),
-    ),
-    (
-        DeviceKind::ColdChain,
-        include_str!("../tables/cold-chain.toml"),
     ),
 ];
 
@@ -108,7 +104,7 @@ impl Table {
         }
     }
 
-    /// The table of a kind of device that comes with the product.
+    /// The table of a kind of device that comes with the product; of a cold-chain probe, which takes no command, an empty one.
     #[must_use]
     pub fn built_in(kind: DeviceKind) -> Self {
         let found = BUILT_IN.iter().find(|(known, _)| *known == kind);
@@ -170,7 +166,10 @@ impl Table {
     ) -> Result<BTreeMap<String, Value>, Misuse> {
         let Some(entry) = self.entry(name) else {
             let known: Vec<_> = self.0.iter().map(|entry| entry.name.as_str()).collect();
-            let detail = format!("the device takes: {}", known.join(", "));
+            let detail = match known.is_empty() {
+                true => "the device takes no command".to_owned(),
+                false => format!("the device takes: {}", known.join(", ")),
+            };
             return Err(Misuse::new("/name", Reason::UnknownCommand, detail));
         };
         entry.check(parameters)

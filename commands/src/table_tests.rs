@@ -19,6 +19,10 @@ fn every_built_in_table_is_good_and_names_what_is_asked_of_it() {
     for name in ["set-interval", "set-alarm-limits", "identify", "restart"] {
         assert!(monitor().entry(name).is_some(), "{name}");
     }
+    let probe = Table::built_in(DeviceKind::ColdChain);
+    let refused = probe.check("identify", &Map::new()).unwrap_err();
+    assert_eq!(refused.reason, Reason::UnknownCommand);
+    assert_eq!(refused.detail, "the device takes no command");
     assert!(monitor().entry("set-alarm-limits").unwrap().safety);
     assert!(!monitor().entry("set-interval").unwrap().safety);
 }

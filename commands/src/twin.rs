@@ -65,6 +65,30 @@ impl fmt::Display for ETag {
     }
 }
 
+impl ETag {
+    /// Those that an `If-Match` may be met by: of a list of entity tags the strong ones that are of a twin. None where it
+    /// is no such list (RFC 9110 §8.8.3, §13.1.1).
+    #[must_use]
+    pub fn list(text: &str) -> Option<Vec<Self>> {
+        let (mut rest, mut found) = (text.trim(), Vec::new());
+        loop {
+            let weak = rest.strip_prefix("W/");
+            let opened = weak.unwrap_or(rest).strip_prefix('"')?;
+            let (tag, after) = opened.split_once('"')?;
+            if !tag.bytes().all(|byte| byte.is_ascii_graphic()) {
+                return None;
+            }
+            let own: Option<Self> = format!("\"{tag}\"").parse().ok();
+            found.extend(own.filter(|_| weak.is_none()));
+            let after = after.trim_start();
+            if after.is_empty() {
+                return Some(found);
+            }
+            rest = after.strip_prefix(',')?.trim_start();
+        }
+    }
+}
+
 impl FromStr for ETag {
     type Err = ();
 
@@ -142,6 +166,25 @@ mod tests {
             "7", "W/\"7\"", "\"07\"", "\"\"", "\"+7\"", "*", "\"7", "\"a\"",
         ] {
             assert_eq!(text.parse::<ETag>(), Err(()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_list_of_tags_has_the_strong_ones_of_twins() {
+        for (text, found) in [
+            (r#""7""#, Some(vec![7])),
+            (r#""6", "7""#, Some(vec![6, 7])),
+            (r#" "6" ,"a,b" , W/"7" "#, Some(vec![6])),
+            (r#"W/"7""#, Some(vec![])),
+            (r#""07""#, Some(vec![])),
+            ("7", None),
+            ("", None),
+            (r#""7" "8""#, None),
+            (r#""7","#, None),
+            (r#""7"#, None),
+        ] {
+            let found = found.map(|all: Vec<u64>| all.into_iter().map(ETag).collect());
+            assert_eq!(ETag::list(text), found, "{text}");
         }
     }
 }

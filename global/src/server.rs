@@ -1,7 +1,7 @@
 //! The global node as a whole: the door for regional nodes, the catalog, the API, health and metrics.
 use crate::{
     api,
-    catalog::{Catalog, Kind as StoreKind, PlaceFilter, StoreError, sqlite::SqliteCatalog},
+    catalog::{Catalog, PlaceFilter, StoreError, sqlite::SqliteCatalog},
     config::{CatalogStore, GlobalConfig},
     deliveries::{self, Deliveries},
     intake::Intake,
@@ -28,7 +28,7 @@ use messages::{DeliveryReports, StudyRelease};
 use node::{
     clock::Clock,
     health::{Check, Health},
-    https, listeners, renewal, shutdown,
+    https, listeners, problem, renewal, shutdown,
     task::{Kind, TaskError, Tasks},
     token::{ClientError, TokenServer, USED_ASSERTIONS},
 };
@@ -169,11 +169,13 @@ fn app(
     (clock, origin): (Clock, &str),
 ) -> Router {
     let verifier = || tokens.verifier();
-    api::router(catalog.clone(), verifier())
-        .merge(api::studies::router(studies.clone(), verifier()))
+    let api = api::router(catalog.clone(), verifier());
+    let api = api.merge(api::studies::router(studies.clone(), verifier()));
+    problem::worded(api)
         .merge(page::router(studies.clone(), verifier(), clock, origin))
         .merge(tokens.router())
         .merge(health.router())
+        .fallback(problem::no_such_path)
 }
 
 /// Where regions deliver, and collect.
@@ -234,7 +236,7 @@ async fn open(store: &CatalogStore, dir: &Path) -> Result<Arc<dyn Catalog>, Stor
             Ok(Arc::new(catalog))
         }
         #[cfg(not(feature = "scylla"))]
-        CatalogStore::Scylla { .. } => Err(StoreError::new("open", StoreKind::Refused)),
+        CatalogStore::Scylla { .. } => Err(StoreError::new(crate::catalog::Kind::Refused, "open")),
     }
 }
 
@@ -248,7 +250,7 @@ async fn probe(
     loop {
         match catalog.facilities(&PlaceFilter::default(), None, 1).await {
             Ok(_) => check.pass(),
-            Err(error) if error.kind == StoreKind::Unavailable => check.fail("unavailable"),
+            Err(error) if error.kind.may_pass() => check.fail("unavailable"),
             Err(_) => check.fail("failed"),
         }
         standing.look().await;

@@ -8,6 +8,7 @@ use crate::{
 use anyhow::{Context as _, Result};
 use edge::config::EdgeConfig;
 use serde_json::Value;
+use types::Timestamp;
 
 fn api(args: &RunningArgs) -> Result<LocalApi, Failure> {
     let config: EdgeConfig = node::read(&args.config)?;
@@ -17,6 +18,11 @@ fn api(args: &RunningArgs) -> Result<LocalApi, Failure> {
 /// A text of an answer, shown and never obeyed.
 fn text<'a>(value: &'a Value, name: &str, without: &'a str) -> String {
     out::printable(value[name].as_str().unwrap_or(without))
+}
+
+/// An instant of an answer, which is milliseconds since 1970, as people read it; none where there is none.
+fn instant(value: &Value, name: &str) -> Option<String> {
+    Some(Timestamp(value[name].as_i64()?).to_rfc3339())
 }
 
 fn list<'a>(value: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
@@ -32,8 +38,8 @@ pub async fn beds(args: &RunningArgs) -> Result<(), Failure> {
     let mut any = false;
     for bed in list(&answer, "beds") {
         any = true;
-        let since = match bed["since"].as_str() {
-            Some(since) => format!("since {}", out::printable(since)),
+        let since = match instant(bed, "since") {
+            Some(since) => format!("since {since}"),
             None => "nothing was entered".into(),
         };
         out::line(format!(
@@ -48,7 +54,7 @@ pub async fn beds(args: &RunningArgs) -> Result<(), Failure> {
                     "  {:<16} {reading:<40} {:<10} {}",
                     text(device, "device", ""),
                     text(value, "freshness", ""),
-                    text(value, "at", "")
+                    instant(value, "at").unwrap_or_default()
                 ))?;
             }
         }
@@ -125,7 +131,7 @@ async fn pages(
             };
             out::line(format!(
                 "{}  {}  {}  {}{alarm}",
-                text(point, "at", ""),
+                instant(point, "at").unwrap_or_default(),
                 text(point, "device", ""),
                 text(point, "patient", "nobody"),
                 reading(point)
@@ -168,8 +174,22 @@ fn change(data: &str) -> Result<()> {
     let readings: Vec<_> = list(&change, "readings").map(reading).collect();
     Ok(out::line(format!(
         "{}  {}  {}{alarm}",
-        text(&change, "at", ""),
+        instant(&change, "at").unwrap_or_default(),
         text(&change, "device", ""),
         readings.join("; ")
     ))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_instant_is_shown_as_the_node_says_it() {
+        let point = json!({"at": Timestamp(1_000), "since": null});
+        let at = instant(&point, "at");
+        assert_eq!(at.as_deref(), Some("1970-01-01T00:00:01.000Z"));
+        assert_eq!(instant(&point, "since"), None);
+    }
 }

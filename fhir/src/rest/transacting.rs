@@ -5,7 +5,7 @@
 use super::bundled::{self, Entry, Sort};
 use super::outcome::Failure;
 use super::patching::Patch;
-use super::routes::{self, InBody, Segments, in_url};
+use super::routes::{self, InBody, Posted, Segments, in_url};
 use super::transaction::transaction;
 use super::validating::resource_in;
 use super::{Answer, Api, InUrl, check_format, json};
@@ -172,11 +172,15 @@ async fn asked(api: &Api, headers: &HeaderMap, entry: Entry) -> Answer {
         (&Method::PATCH, [_, _]) => routes::patch_one(api, segments, pairs, own, Ok(body)).await,
         (&Method::DELETE, [_]) => routes::remove_found(api, segments, pairs, own).await,
         (&Method::DELETE, [_, _]) => routes::remove(api, segments, pairs, own).await,
-        (&Method::GET | &Method::HEAD, [""]) => routes::search_system(api, pairs, own).await,
+        (&Method::GET | &Method::HEAD, [""]) => {
+            routes::search_system(api, pairs, own, Posted(None)).await
+        }
         (&Method::GET | &Method::HEAD, ["_history"]) => {
             routes::history_of_system(api, pairs, own).await
         }
-        (&Method::GET | &Method::HEAD, [_]) => routes::search(api, segments, pairs, own).await,
+        (&Method::GET | &Method::HEAD, [_]) => {
+            routes::search(api, segments, pairs, own, Posted(None)).await
+        }
         (&Method::GET | &Method::HEAD, [_, "_history"]) => {
             routes::history_of_type(api, segments, pairs, own).await
         }

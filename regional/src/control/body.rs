@@ -42,7 +42,11 @@ fn object(headers: &HeaderMap, body: &Bytes, types: &[&str]) -> Result<Map<Strin
         let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
         return Err(Problem::new(status, "media type", detail).at("Content-Type"));
     }
-    serde_json::from_slice(body).map_err(|_| bad("", "the body is not a JSON object"))
+    let text = std::str::from_utf8(body).map_err(|_| bad("", "the body is not UTF-8"))?;
+    // A member twice would be one thing to us and another to whoever looked at the request before us.
+    fhir::json::Json::parse(text)
+        .map_err(|error| bad("", format!("the body is not JSON: {error}")))?;
+    serde_json::from_str(text).map_err(|_| bad("", "the body is not a JSON object"))
 }
 
 /// The request for a command.
@@ -130,22 +134,18 @@ pub fn patch(headers: &HeaderMap, body: &Bytes) -> Result<Map<String, Json>, Pro
     )
 }
 
-/// The version that a client has seen; none when it does not say, or says that any will do.
-pub fn if_match(headers: &HeaderMap) -> Result<Option<ETag>, Problem> {
-    let mut values = headers.get_all(header::IF_MATCH).iter();
-    let value = match (values.next(), values.next()) {
-        (None, _) => return Ok(None),
-        (Some(value), None) => value.to_str().unwrap_or_default().trim(),
-        (Some(_), Some(_)) => "",
-    };
-    if value == "*" {
+/// The versions that a client lets be changed; none when it does not say, or says that any will do.
+pub fn if_match(headers: &HeaderMap) -> Result<Option<Vec<ETag>>, Problem> {
+    let values = headers.get_all(header::IF_MATCH).iter();
+    let values: Vec<&str> = values
+        .map(|value| value.to_str().unwrap_or_default())
+        .collect();
+    if values.is_empty() || values.iter().any(|value| value.trim() == "*") {
         return Ok(None);
     }
+    let tags = ETag::list(&values.join(","));
     let detail = "is the ETag of the twin as it was read, or *";
-    value
-        .parse()
-        .map(Some)
-        .map_err(|()| bad("If-Match", detail))
+    tags.map(Some).ok_or_else(|| bad("If-Match", detail))
 }
 
 /// What is wrong with a patched twin.

@@ -287,6 +287,56 @@ async fn what_the_table_does_not_allow_is_refused_with_the_field() {
 }
 
 #[tokio::test]
+async fn a_body_that_says_a_member_twice_is_refused() {
+    let world = World::new().await;
+    for (method, path, kind, body) in [
+        (
+            "POST",
+            "/commands",
+            "application/json",
+            r#"{"name":"identify","name":"restart"}"#,
+        ),
+        (
+            "POST",
+            "/commands",
+            "application/json",
+            r#"{"name":"set-interval","parameters":{"interval":"5s","interval":"1h"}}"#,
+        ),
+        (
+            "PATCH",
+            "/twin",
+            "application/merge-patch+json",
+            r#"{"desired":{"interval":"5s"},"desired":{}}"#,
+        ),
+    ] {
+        let request = world.request(&world.operator, method, path);
+        let request = request.header("content-type", kind);
+        let request = request.header("idempotency-key", "k");
+        let (status, _, problem) = world.send(request.body(Body::from(body)).unwrap()).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{body}: {problem}");
+    }
+    assert_eq!(world.get("/commands").await["items"], json!([]));
+}
+
+#[tokio::test]
+async fn if_match_lets_one_of_the_strong_tags_be_changed() {
+    let world = World::new().await;
+    let set = async |tags: &str, interval: &str| {
+        let body = json!({"desired": {"interval": interval}});
+        world.patch(Some(tags), body).await.0.as_u16()
+    };
+    assert_eq!(set(r#""9", "0""#, "5s").await, 200);
+    assert_eq!(
+        set(r#"W/"1""#, "6s").await,
+        412,
+        "a weak tag matches nothing"
+    );
+    assert_eq!(set(r#""0", "other""#, "6s").await, 412);
+    assert_eq!(set("1", "6s").await, 400);
+    assert_eq!(set("*", "6s").await, 200);
+}
+
+#[tokio::test]
 async fn what_is_of_safety_waits_for_another_client() {
     let world = World::new().await;
     let body = json!({"name": "set-alarm-limits", "parameters": {"heart-rate-high": 130}});

@@ -42,15 +42,16 @@ pub struct Patch {
     pub table: Table,
     /// RFC 7396, of the twin as it is shown.
     pub patch: Map<String, Json>,
-    /// The version that the client has seen.
-    pub seen: Option<ETag>,
+    /// The versions that the client lets be changed; none: any.
+    pub seen: Option<Vec<ETag>>,
     pub by: String,
 }
 
 /// Applies a patch.
 pub fn patch(commit: &mut Commit<'_>, patch: &Patch) -> Result<Patched, DbError> {
     let mut twin = Twin::find(commit.tx(), patch.device.id)?;
-    if patch.seen.is_some_and(|seen| seen.0 != twin.version) {
+    let seen = patch.seen.as_ref();
+    if seen.is_some_and(|seen| !seen.contains(&ETag(twin.version))) {
         return Ok(Patched::OtherVersion(twin));
     }
     let desired = match desired(&twin.desired, &patch.patch) {

@@ -13,10 +13,19 @@ fn the_built_in_profiles_have_no_problems_and_fit_into_their_limits() {
 }
 
 #[test]
-fn the_table_of_commands_of_the_monitor_is_the_one_that_regions_know() {
-    let profile: Profile = toml::from_str(BUILT_IN[0].1).unwrap();
-    let known = commands::Table::built_in(DeviceKind::BedsideMonitor);
-    assert_eq!(profile.command, known);
+fn what_a_profile_takes_of_commands_is_what_regions_offer_of_its_kind() {
+    for (name, kind) in [
+        ("medmesh-monitor", DeviceKind::BedsideMonitor),
+        ("xy-md02", DeviceKind::ColdChain),
+        ("xy-md02-x100", DeviceKind::ColdChain),
+    ] {
+        let profiles = BUILT_IN
+            .iter()
+            .map(|(_, text)| toml::from_str(text).unwrap());
+        let mut profiles = profiles.filter(|profile: &Profile| profile.name == name);
+        let profile = profiles.next().unwrap_or_else(|| panic!("{name}"));
+        assert_eq!(profile.command, commands::Table::built_in(kind), "{name}");
+    }
 }
 
 #[test]
