@@ -142,7 +142,7 @@ aggregation = { secure = true, quorum = 3, bound = 4.0 }
             ("quorum = 3", "quorum = 9"),
             ("\"logistic\"", "\"forest\", trees = 9"),
             ("\"fed-avg\"", "\"fed-best\""),
-            ("\"num\"", "7"),
+            ("\"num\"", "\"num\", positive_above = \"x\""),
         ]);
         let mut paths: Vec<_> = found
             .iter()
@@ -151,7 +151,7 @@ aggregation = { secure = true, quorum = 3, bound = 4.0 }
         paths.sort_unstable();
         let expected = [
             "aggregation.quorum",
-            "data.label.column",
+            "data.label.positive_above",
             "model.kind",
             "surprise",
             "training.rounds",

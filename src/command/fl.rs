@@ -13,7 +13,7 @@ use fl::{
 };
 use node::config::{ConfigError, Problem};
 use serde_json::{Value, json};
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path};
 
 /// Runs the command.
 pub async fn run(args: &FlArgs) -> Result<(), Failure> {
@@ -76,7 +76,7 @@ fn told(dir: &Path) -> anyhow::Result<Value> {
 
 /// What a mesh lacks of what a study asks for: regions, and facilities of each.
 fn lacking(study: &Study, mesh: &Value) -> Vec<Problem> {
-    let known: Vec<&String> = mesh["regions"]
+    let known: BTreeSet<&String> = mesh["regions"]
         .as_object()
         .into_iter()
         .flatten()

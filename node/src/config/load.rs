@@ -220,6 +220,13 @@ impl Reader {
         if fault.unknown {
             return fault;
         }
+        if self.is_of_kind::<T>(&fault)
+            && let Some(Step::Key(key)) = fault.steps.pop()
+        {
+            // The other keys are of another kind of table: all of it is replaced.
+            fault.within = Some(key);
+            return fault;
+        }
         let table = fault.steps.iter().try_fold(&self.root, look_into);
         let keys = table.and_then(Value::as_table).into_iter().flatten();
         let keys: Vec<&String> = keys.map(|(key, _)| key).collect();
@@ -231,17 +238,37 @@ impl Reader {
         let says_kind = |key: &&String| {
             let nothing = Value::String("nothing that there is".to_owned());
             let said = self.said_with::<T>(&fault, key, Some(nothing));
-            said.is_some_and(|other| other.names_the_kind && other.path() == fault.path())
+            let its = format!("{}.{key}", fault.path());
+            said.is_some_and(|other| other.names_the_kind && other.path() == its)
         };
         let others: Vec<&String> = keys.iter().filter(is_other).copied().collect();
         let (kind, wrong): (Vec<_>, Vec<_>) = others.into_iter().partition(says_kind);
-        match (&kind[..], &wrong[..]) {
-            // Its other keys are of another kind of table: all of it is replaced.
-            ([kind], []) => fault.within = Some((*kind).clone()),
-            ([_], [wrong]) => fault.steps.push(Step::Key((*wrong).clone())),
-            _ => {}
+        if let ([_], [wrong]) = (&kind[..], &wrong[..]) {
+            fault.steps.push(Step::Key((*wrong).clone()));
         }
         fault
+    }
+
+    /// Whether a fault is at the key that says what a table is, and not at one of several words of any other key: serde looks
+    /// at nothing else of such a table before it knows that.
+    fn is_of_kind<T: DeserializeOwned>(&self, fault: &Fault) -> bool {
+        let Some((Step::Key(key), parents)) = fault.steps.split_last() else {
+            return false;
+        };
+        let mut root = self.root.clone();
+        let table = parents.iter().try_fold(&mut root, step_into);
+        let Some(table) = table.and_then(Value::as_table_mut) else {
+            return false;
+        };
+        let Some(value) = table.remove(key).filter(|_| fault.names_the_kind) else {
+            return false;
+        };
+        // A key that no table has, before the other one.
+        *table = Table::new();
+        table.insert(String::new(), Value::Integer(0));
+        table.insert(key.clone(), value);
+        let said = serde_path_to_error::deserialize::<_, T>(root).err();
+        said.is_some_and(|error| Fault::of(&error).is_like(fault))
     }
 
     /// What serde says where a key of the table of a fault is left out, or has another value.
@@ -329,6 +356,8 @@ enum Step {
 struct Fault {
     steps: Vec<Step>,
     message: String,
+    /// All of serde's words, with the value: to be compared, and shown to nobody.
+    said: String,
     unknown: bool,
     /// Whether it is the value that says what kind of table it is in.
     names_the_kind: bool,
@@ -350,6 +379,7 @@ impl Fault {
         let mut fault = Self {
             steps,
             message: without_value(text),
+            said: text.to_owned(),
             unknown: false,
             names_the_kind: text.starts_with("unknown variant "),
             within: None,
@@ -375,7 +405,7 @@ impl Fault {
 
     /// Whether the same is said of the same place.
     fn is_like(&self, other: &Self) -> bool {
-        self.message == other.message && self.path() == other.path()
+        self.said == other.said && self.path() == other.path()
     }
 
     /// The path for whoever reads the problem.

@@ -131,7 +131,7 @@ fn a_fault_within_a_table_that_says_what_it_is_is_reported_with_its_key_and_the_
         ("kind = \"square\", side", "side", &["shape.kind", "count"]),
         (
             "\"square\", side = 2",
-            "\"round\", radius = -1, centre = [1, \"x\"]",
+            "\"round\", centre = [1, \"x\"], radius = -1",
             &["shape.centre", "shape.radius", "count"],
         ),
         ("low = 1", "low = 3", &["pair", "count"]),
