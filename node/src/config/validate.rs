@@ -94,8 +94,9 @@ pub fn secret_file(key: &str, path: &Path) -> Option<Problem> {
 #[must_use]
 pub fn different_ports(listeners: &[(&str, SocketAddr)]) -> Vec<Problem> {
     let same = |(index, (key, address)): (usize, &(&str, SocketAddr))| {
-        let twin = listeners[..index]
+        let twin = listeners
             .iter()
+            .take(index)
             .find(|(_, other)| other == address && address.port() != 0)?;
         Some(Problem::new(
             *key,
