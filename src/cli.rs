@@ -445,13 +445,25 @@ mod tests {
                 true,
             ),
             ("medmesh edge dataset remove --config edge.toml", false),
+        ] {
+            let parsed = Cli::try_parse_from(line.split(' '));
+            assert_eq!(parsed.is_ok(), good, "{line}");
+        }
+    }
+
+    #[test]
+    fn studies_are_checked_submitted_and_looked_at_and_a_ledger_is_of_a_facility() {
+        for (line, good) in [
             ("medmesh fl check study.toml --json", true),
+            ("medmesh fl check study.toml --dir d", true),
             ("medmesh fl submit study.toml --wait --json --dir d", true),
             ("medmesh fl submit study.toml --dir", false),
             ("medmesh fl show heart-1 --json", true),
             ("medmesh fl resume Heart", false),
             ("medmesh fl export heart-1", false),
             ("medmesh fl ledger --config edge.toml --json", true),
+            ("medmesh fl ledger --dir d --facility us-f1 --signed", true),
+            ("medmesh fl ledger --config edge.toml --dir d", false),
             (
                 "medmesh edge plans approve heart-1 --config edge.toml",
                 true,

@@ -4,6 +4,7 @@
 //!
 //! Region, edge and device share this crate, so that there is one encoding, one table and one list of reasons. Time,
 //! ids and keys are arguments. It holds nothing of a patient: a parameter is a number, a span, a flag or a word of a list.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 mod acceptor;
 mod answer;
 mod command;

@@ -97,19 +97,20 @@ impl Exception {
 
 /// Registers on the wire: big-endian 16-bit words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Words<'a>(&'a [u8]);
+pub struct Words<'a>(&'a [[u8; 2]]);
 
 impl<'a> Words<'a> {
     /// The words of a byte string; a trailing half word is left out.
     #[must_use]
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self(&bytes[..bytes.len() & !1])
+        let (words, _half) = bytes.as_chunks();
+        Self(words)
     }
 
     /// How many words.
     #[must_use]
     pub const fn len(&self) -> usize {
-        self.0.len() / 2
+        self.0.len()
     }
 
     /// Whether there are none.
@@ -118,11 +119,14 @@ impl<'a> Words<'a> {
         self.0.is_empty()
     }
 
+    /// The words as they are on the wire.
+    const fn bytes(&self) -> &'a [u8] {
+        self.0.as_flattened()
+    }
+
     /// The words in order.
     pub fn iter(&self) -> impl Iterator<Item = u16> + 'a {
-        self.0
-            .chunks_exact(2)
-            .map(|pair| u16::from_be_bytes([pair[0], pair[1]]))
+        self.0.iter().map(|word| u16::from_be_bytes(*word))
     }
 }
 
@@ -218,8 +222,8 @@ impl<'a> Request<'a> {
                 pen.byte(16)?;
                 pen.word(address)?;
                 pen.word(u16::try_from(values.len()).ok()?)?;
-                pen.byte(u8::try_from(values.0.len()).ok()?)?;
-                pen.bytes(values.0)?;
+                pen.byte(u8::try_from(values.bytes().len()).ok()?)?;
+                pen.bytes(values.bytes())?;
             }
         }
         Some(pen.at)
@@ -283,7 +287,7 @@ impl<'a> Response<'a> {
             6 => pair(body).map(|[address, value]| Self::WroteOne { address, value }),
             16 => pair(body).map(|[address, count]| Self::WroteMany { address, count }),
             0x80.. => {
-                let code = exactly(body, 1)?[0];
+                let [code] = array(body)?;
                 let function = function & 0x7f;
                 Ok(Self::Exception { function, code })
             }
@@ -297,8 +301,8 @@ impl<'a> Response<'a> {
         match *self {
             Self::Read { space, values } => {
                 pen.byte(if space == Space::Holding { 3 } else { 4 })?;
-                pen.byte(u8::try_from(values.0.len()).ok()?)?;
-                pen.bytes(values.0)?;
+                pen.byte(u8::try_from(values.bytes().len()).ok()?)?;
+                pen.bytes(values.bytes())?;
             }
             Self::WroteOne { address, value } => {
                 pen.byte(6)?;
@@ -357,7 +361,7 @@ pub fn seal_rtu(unit: u8, pdu: &[u8], out: &mut [u8]) -> Option<usize> {
     pen.byte(unit)?;
     pen.bytes(pdu)?;
     let end = pen.at;
-    let crc = crc16(&out[..end]).to_le_bytes();
+    let crc = crc16(out.get(..end)?).to_le_bytes();
     out.get_mut(end..end + 2)?.copy_from_slice(&crc);
     Some(end + 2)
 }
@@ -393,17 +397,18 @@ impl Mbap {
     /// # Errors
     /// [`FrameError`] when the protocol identifier is not 0 or the length is outside the protocol's bounds.
     pub fn parse(head: &[u8; MBAP]) -> Result<Self, FrameError> {
-        let word = |at: usize| u16::from_be_bytes([head[at], head[at + 1]]);
-        if word(2) != 0 {
-            return Err(FrameError::Protocol(word(2)));
+        let [t1, t2, p1, p2, l1, l2, unit] = *head;
+        let protocol = u16::from_be_bytes([p1, p2]);
+        if protocol != 0 {
+            return Err(FrameError::Protocol(protocol));
         }
         // The length field counts the unit byte too.
-        match usize::from(word(4)) {
+        match usize::from(u16::from_be_bytes([l1, l2])) {
             0 | 1 => Err(FrameError::Short),
             length if length > MAX_PDU + 1 => Err(FrameError::Long),
             length => Ok(Self {
-                transaction: word(0),
-                unit: head[6],
+                transaction: u16::from_be_bytes([t1, t2]),
+                unit,
                 pdu_len: length - 1,
             }),
         }
@@ -427,12 +432,13 @@ fn exactly(bytes: &[u8], len: usize) -> Result<&[u8], FrameError> {
     }
 }
 
+fn array<const N: usize>(bytes: &[u8]) -> Result<[u8; N], FrameError> {
+    exactly(bytes, N)?.try_into().map_err(|_| FrameError::Short)
+}
+
 fn pair(body: &[u8]) -> Result<[u16; 2], FrameError> {
-    let body = exactly(body, 4)?;
-    Ok([
-        u16::from_be_bytes([body[0], body[1]]),
-        u16::from_be_bytes([body[2], body[3]]),
-    ])
+    let [a, b, c, d] = array(body)?;
+    Ok([u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])])
 }
 
 /// Writes into the caller's bytes.

@@ -119,7 +119,8 @@ impl<const N: usize> Watchdog<N> {
     /// The first loop that has been silent for longer than its limit.
     #[must_use]
     pub fn starved(&self, now_ms: u64) -> Option<usize> {
-        (0..N).find(|&index| now_ms.saturating_sub(self.last_ms[index]) > self.limits_ms[index])
+        let mut loops = self.last_ms.iter().zip(&self.limits_ms);
+        loops.position(|(last, limit)| now_ms.saturating_sub(*last) > *limit)
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! The core (`frame`, `slave`, `registers`, `window`, `health`) is `no_std` without `alloc`: it runs on a
 //! microcontroller, owns no memory but what the caller gives it, and never touches a wire, a clock or a random source.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 #![cfg_attr(not(any(test, feature = "sim")), no_std)]
 
 pub mod frame;
@@ -11,4 +12,5 @@ pub mod slave;
 pub mod window;
 
 #[cfg(feature = "sim")]
+#[allow(clippy::indexing_slicing, reason = "simulators, on a machine of ours")]
 pub mod sim;

@@ -193,11 +193,8 @@ impl<S: AsRef<[Sample]> + AsMut<[Sample]>> Monitor<S> {
         put_u32(&mut image[9..11], shown.epoch);
         put_u64(&mut image[11..15], shown.seq);
         put_u64(&mut image[16..20], shown.time_ms);
-        for (reading, registers) in shown
-            .readings
-            .iter()
-            .zip(image[SIGNAL_BASE..].chunks_mut(3))
-        {
+        let (of_signals, _rest) = image[SIGNAL_BASE..].as_chunks_mut();
+        for (reading, registers) in shown.readings.iter().zip(of_signals) {
             put_reading(registers, *reading);
         }
         image[GUARD_END] = self.window.version();
@@ -206,22 +203,29 @@ impl<S: AsRef<[Sample]> + AsMut<[Sample]>> Monitor<S> {
 }
 
 fn put_u32(registers: &mut [u16], value: u32) {
-    registers[0] = (value >> 16) as u16;
-    registers[1] = (value & 0xffff) as u16;
+    put(registers, &value.to_be_bytes());
 }
 
 fn put_u64(registers: &mut [u16], value: u64) {
-    put_u32(&mut registers[..2], (value >> 32) as u32);
-    put_u32(&mut registers[2..], (value & 0xffff_ffff) as u32);
+    put(registers, &value.to_be_bytes());
 }
 
-fn put_reading(registers: &mut [u16], reading: Reading) {
+/// The words of a number, the most significant first.
+fn put(registers: &mut [u16], bytes: &[u8]) {
+    let (words, _none) = bytes.as_chunks();
+    for (register, word) in registers.iter_mut().zip(words) {
+        *register = u16::from_be_bytes(*word);
+    }
+}
+
+fn put_reading(registers: &mut [u16; 3], reading: Reading) {
+    let [value @ .., what] = registers;
     match reading {
-        Reading::NotInSample => registers[2] = NOT_IN_SAMPLE,
-        Reading::NoData => registers[2] = NO_DATA,
+        Reading::NotInSample => *what = NOT_IN_SAMPLE,
+        Reading::NoData => *what = NO_DATA,
         Reading::Value { mantissa, exponent } => {
-            put_u32(&mut registers[..2], mantissa.cast_unsigned());
-            registers[2] = i16::from(exponent).cast_unsigned();
+            put_u32(value, mantissa.cast_unsigned());
+            *what = i16::from(exponent).cast_unsigned();
         }
     }
 }

@@ -68,13 +68,15 @@ fn read(
     out: &mut [u8; MAX_PDU],
 ) -> Result<usize, Exception> {
     let mut registers = [0; MAX_READ as usize];
-    let registers = &mut registers[..usize::from(count)];
+    let registers = registers.get_mut(..usize::from(count));
+    let registers = registers.ok_or(Exception::Value)?;
     device.read(space, address, registers)?;
     let mut bytes = [0; 2 * MAX_READ as usize];
     for (pair, register) in bytes.chunks_exact_mut(2).zip(registers.iter()) {
         pair.copy_from_slice(&register.to_be_bytes());
     }
-    let values = Words::new(&bytes[..2 * usize::from(count)]);
+    let bytes = bytes.get(..2 * usize::from(count));
+    let values = Words::new(bytes.ok_or(Exception::Value)?);
     Response::Read { space, values }
         .encode(out)
         .ok_or(Exception::Failure)

@@ -41,6 +41,10 @@ pub struct Sample {
 impl Sample {
     /// Puts a value into its place.
     #[must_use]
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "each signal has a place: there are `SIGNALS` of them"
+    )]
     pub fn with(mut self, signal: Signal, reading: Reading) -> Self {
         self.readings[signal as usize] = reading;
         self
@@ -96,7 +100,7 @@ impl<S: AsRef<[Sample]> + AsMut<[Sample]>> Window<S> {
             return Err(Full);
         }
         let at = (self.head + self.len) % slots.len();
-        slots[at] = sample;
+        *slots.get_mut(at).ok_or(Full)? = sample;
         self.len += 1;
         if self.len == 1 {
             self.version = self.version.wrapping_add(1);

@@ -60,8 +60,7 @@ pub fn mark(
     signer: &Signer,
     now: Timestamp,
 ) -> Result<(), PortError> {
-    let failed = |error| store::port_error(error, "mark a restore");
-    let mut store = open(data_dir, key_file).map_err(failed)?;
+    let mut store = open(data_dir, key_file).map_err(PortError::of("mark a restore"))?;
     restored::mark(&mut store, here, signer, now).map(drop)
 }
 

@@ -13,7 +13,10 @@ use crate::{config::EdgeConfig, facility::Facility};
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, Request, State},
-    http::{StatusCode, header::AUTHORIZATION},
+    http::{
+        StatusCode,
+        header::{AUTHORIZATION, WWW_AUTHENTICATE},
+    },
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -22,6 +25,7 @@ use federation::{
     audit::{self, Decision, Entry},
     pki::PkiError,
 };
+use node::problem::Problem;
 use serde::{Deserialize, Deserializer, Serialize};
 use sha2::{Digest, Sha256};
 use std::{
@@ -164,11 +168,14 @@ async fn known(State(api): State<Api>, request: Request, next: Next) -> Response
         return next.run(request).await;
     }
     metrics::counter!("medmesh_api_refused_total").increment(1);
-    problem(StatusCode::UNAUTHORIZED, "no token, or not this node's")
+    let refused = problem(StatusCode::UNAUTHORIZED, "no token, or not this node's");
+    ([(WWW_AUTHENTICATE, "Bearer")], refused).into_response()
 }
 
-pub(crate) fn problem(status: StatusCode, error: &str) -> Response {
-    (status, Json(serde_json::json!({ "error": error }))).into_response()
+/// A problem document; its title is the phrase of its status (RFC 9457 §4.2.1).
+pub(crate) fn problem(status: StatusCode, detail: &str) -> Response {
+    let title = status.canonical_reason().unwrap_or("Refused");
+    Problem::new(status, title, detail).into_response()
 }
 
 pub(crate) fn failed(error: &StoreError) -> Response {

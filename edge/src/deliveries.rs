@@ -4,11 +4,10 @@
 //! bytes, which the link fetches. When all of them are here and were checked, that is written down and the region is told
 //! ([`keep`]), in one commit. The facility keeps the file until it is taken back. Its staff lists what there is, and finds it as
 //! a file of the data directory (`medmesh edge blobs`).
-use crate::context::Shared;
+use crate::{beds::failed, context::Shared};
 use axum::{
     Json, Router,
     extract::State as Of,
-    http::StatusCode,
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -297,10 +296,7 @@ async fn list(Of((store, blobs)): Of<(Store, Arc<Blobs<Store>>)>) -> Response {
             let items: Vec<_> = rows.iter().map(|row| shown(row, &blobs)).collect();
             Json(json!({ "items": items })).into_response()
         }
-        Err(_) => {
-            let error = json!({ "error": "the store does not answer now" });
-            (StatusCode::SERVICE_UNAVAILABLE, Json(error)).into_response()
-        }
+        Err(error) => failed(&error),
     }
 }
 

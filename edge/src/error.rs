@@ -18,7 +18,7 @@ pub enum EdgeError {
     Store(#[from] StoreError),
     /// The file of the facility's own FHIR.
     #[error("fhir: {0}")]
-    Fhir(#[from] fhir::store::StoreError),
+    Fhir(#[source] StoreError),
     /// The certificates.
     #[error("tls: {0}")]
     Tls(#[from] TlsError),

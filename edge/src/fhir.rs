@@ -79,7 +79,8 @@ async fn begin(
     shared: &Shared,
     log: &Arc<InLog>,
 ) -> Result<(Arc<SqliteStore>, project::Projecting), EdgeError> {
-    let copy = Arc::new(open(&shared.store)?);
+    let copy = open(&shared.store).map_err(EdgeError::Fhir)?;
+    let copy = Arc::new(copy);
     let projecting = project::Projecting::new(shared, copy.clone(), log.clone()).await?;
     // A region may have lost what it was told.
     shared.store.tell_choices_again().await?;

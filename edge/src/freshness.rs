@@ -340,7 +340,7 @@ impl Monitor {
 /// Who lay in a bed at an instant.
 fn lay(intervals: &[(Timestamp, Option<Phi<String>>)], at: Timestamp) -> Option<&Phi<String>> {
     let after = intervals.partition_point(|(from, _)| *from <= at);
-    intervals[..after].last()?.1.as_ref()
+    intervals.get(after.checked_sub(1)?)?.1.as_ref()
 }
 
 impl Watched {

@@ -41,8 +41,8 @@ use large::Masked;
 use messages::StudyAnswer;
 use parking_lot::Mutex;
 use rows::Pending;
-use std::{sync::Arc, time::Duration};
-use store::clockguard::ClockGuard;
+use std::{path::PathBuf, sync::Arc, time::Duration};
+use store::clockguard::Time;
 use store::{Commit, Store, StoreError};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -51,17 +51,22 @@ use types::{Place, Priority, Purpose};
 /// How often asks that wait for a person, or failed, are looked at again (real time).
 const LOOK: Duration = Duration::from_secs(1);
 
+/// What runs as a worker: the file of this process, also where it was replaced meanwhile.
+const OWN_BINARY: &str = "/proc/self/exe";
+
 /// What the task works with.
-pub(crate) struct Learner {
+pub struct Learner {
     /// The node's configuration: what it allows, and where its data sets are.
     config: EdgeConfig,
     store: Store,
     blobs: Arc<Blobs<Store>>,
-    guard: Arc<ClockGuard>,
+    time: Arc<dyn Time>,
     /// Woken when an ask has come.
     wake: Arc<Notify>,
     /// The facility's own readings.
     view: Facility,
+    /// The binary that is started as a worker.
+    worker: PathBuf,
     /// The records of the last study of stays: they are the same in every round of it.
     last: Mutex<Option<(String, Arc<Prepared>)>>,
 }
@@ -96,23 +101,48 @@ pub(crate) async fn run(learner: Learner, stop: CancellationToken) -> Result<(),
 impl Learner {
     /// Of a node.
     pub(crate) fn of(shared: &Shared) -> Self {
-        Self {
-            config: shared.config.clone(),
+        let view = Facility {
             store: shared.store.clone(),
-            blobs: shared.blobs.clone(),
-            guard: shared.guard.clone(),
-            wake: shared.asked.clone(),
-            view: Facility {
-                store: shared.store.clone(),
-                monitor: shared.monitor.clone(),
-                changes: shared.changes.clone(),
-            },
+            monitor: shared.monitor.clone(),
+            changes: shared.changes.clone(),
+        };
+        let (blobs, time) = (shared.blobs.clone(), shared.guard.clone());
+        Self::new(shared.config.clone(), view, blobs, time, OWN_BINARY.into())
+            .woken_by(shared.asked.clone())
+    }
+
+    /// Of a facility: with its configuration, its own readings and store, the blobs of that, and the binary that is a worker.
+    #[must_use]
+    pub fn new(
+        config: EdgeConfig,
+        view: Facility,
+        blobs: Arc<Blobs<Store>>,
+        time: Arc<dyn Time>,
+        worker: PathBuf,
+    ) -> Self {
+        Self {
+            config,
+            store: view.store.clone(),
+            blobs,
+            time,
+            wake: Arc::default(),
+            view,
+            worker,
             last: Mutex::default(),
         }
     }
 
+    /// The same, which looks again as soon as it is woken.
+    #[must_use]
+    pub fn woken_by(self, wake: Arc<Notify>) -> Self {
+        Self { wake, ..self }
+    }
+
     /// Answers the first ask that can be answered; false when none can.
-    async fn step(&self) -> Result<bool, StoreError> {
+    ///
+    /// # Errors
+    /// As the store: nothing was answered then, and the ask is still there.
+    pub async fn step(&self) -> Result<bool, StoreError> {
         let waiting = self
             .store
             .in_commit(|commit| rows::pending(commit.tx()))
@@ -304,7 +334,13 @@ impl Learner {
                     let key = pending.asked.key.clone();
                     let kept = move |commit: &mut Commit<'_, '_>| rows::memory(commit.tx(), &key);
                     let memory = self.store.in_commit(kept).await?;
-                    let work = worker::work(round.order(), &prepared, seed, memory, model);
+                    let work = worker::work(
+                        &self.worker,
+                        round.order(),
+                        &prepared,
+                        (seed, memory),
+                        model,
+                    );
                     tokio::select! {
                         made = work => made,
                         () = self.over(pending.n) => return Ok(true),

@@ -1,4 +1,5 @@
 //! The facility's node: Modbus to MQTT, durable ingest, freshness, de-identification, uplink.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 mod alarms;
 pub mod backup;
 pub mod beds;

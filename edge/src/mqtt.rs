@@ -15,7 +15,7 @@ use node::task::{Kind, Tasks};
 use std::{sync::Arc, time::Duration};
 use store::clockguard::Time;
 use store::{Store, StoreError};
-use types::{DeviceId, Place};
+use types::{DeviceId, Place, RetainedMessage};
 
 /// The journal, as the broker knows it.
 pub struct Behind(pub Arc<dyn Journal>);
@@ -46,34 +46,12 @@ impl Backend for Behind {
         self.0.quarantine(device, reason, message).await
     }
 
-    async fn retain(&self, message: broker::RetainedMessage) -> Result<(), StoreError> {
-        let broker::RetainedMessage {
-            topic,
-            payload,
-            qos,
-            properties,
-            lapses_in,
-        } = message;
-        let message = ingest::RetainedMessage {
-            topic,
-            payload,
-            qos,
-            properties,
-            lapses_in,
-        };
+    async fn retain(&self, message: RetainedMessage) -> Result<(), StoreError> {
         self.0.retain(message).await
     }
 
-    async fn retained(&self, prefix: &str) -> Result<Vec<broker::RetainedMessage>, StoreError> {
-        let kept = self.0.retained(prefix).await?;
-        let message = |kept: ingest::RetainedMessage| broker::RetainedMessage {
-            topic: kept.topic,
-            payload: kept.payload,
-            qos: kept.qos,
-            properties: kept.properties,
-            lapses_in: kept.lapses_in,
-        };
-        Ok(kept.into_iter().map(message).collect())
+    async fn retained(&self, prefix: &str) -> Result<Vec<RetainedMessage>, StoreError> {
+        self.0.retained(prefix).await
     }
 }
 

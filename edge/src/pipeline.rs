@@ -11,13 +11,13 @@ use crate::{
 use async_trait::async_trait;
 use broker::Topic;
 use bytes::Bytes;
-use ingest::{Journal, Rejected, RetainedMessage, Sample, SampleReading, Stored, Urgency};
+use ingest::{Journal, Rejected, RetainedMessage, Sample, Stored, Urgency, payload};
 use modbus::{Notice, Observer};
 use parking_lot::Mutex;
-use serde_json::{Map, Number, Value as Json, json};
+use serde_json::json;
 use std::sync::Arc;
 use store::StoreError;
-use types::{Code, DeviceId, FacilityId, Flags, Phi, RegionId, Timestamp, Unit, Value};
+use types::{Code, DeviceId, FacilityId, Phi, RegionId, Timestamp, Unit};
 
 /// A journal that tells freshness, and who listens, what was stored.
 pub struct Watched {
@@ -152,7 +152,7 @@ impl Published {
 impl Journal for Published {
     async fn append(&self, sample: Sample) -> Result<Stored, Rejected> {
         let heard = self.publish.is_heard(&sample.device);
-        let said = heard.then(|| (self.topic(&sample), message(&sample)));
+        let said = heard.then(|| (self.topic(&sample), payload::write(&sample)));
         let stored = self.journal.append(sample).await?;
         if stored == Stored::New
             && let Some((topic, message)) = said
@@ -180,18 +180,6 @@ impl Journal for Published {
     }
 }
 
-/// The JSON of a sample, as a device on MQTT would have sent it. Without the patient: whoever may hear a device's
-/// topic knows the device, not more.
-fn message(sample: &Sample) -> Bytes {
-    let json = json!({
-        "epoch": sample.epoch,
-        "seq": sample.seq,
-        "time": sample.source_time.to_rfc3339(),
-        "readings": sample.readings.iter().map(reading).collect::<Vec<_>>(),
-    });
-    json.to_string().into()
-}
-
 /// The JSON of an alarm that the edge raises or ends.
 #[must_use]
 pub fn alarm_message(state: &str, at: Timestamp, signals: &[(Code, Unit)]) -> Bytes {
@@ -199,28 +187,6 @@ pub fn alarm_message(state: &str, at: Timestamp, signals: &[(Code, Unit)]) -> By
     json!({ "alarm": "stale", "state": state, "time": at.to_rfc3339(), "codes": codes })
         .to_string()
         .into()
-}
-
-fn reading(reading: &SampleReading) -> Json {
-    let mut json = Map::new();
-    json.insert("code".into(), reading.code.to_string().into());
-    match &reading.value {
-        // The text of a decimal is a JSON number, and it is kept as text.
-        Value::Quantity(decimal) => {
-            let number: Option<Number> = decimal.as_str().parse().ok();
-            json.insert("value".into(), number.map_or(Json::Null, Json::Number));
-        }
-        Value::Absent(reason) => {
-            json.insert("absent".into(), reason.as_str().into());
-        }
-    }
-    json.insert("unit".into(), reading.unit.as_str().into());
-    if reading.flags.contains(Flags::IMPLAUSIBLE)
-        || reading.flags.contains(Flags::IMPLAUSIBLE_FOR_CODE)
-    {
-        json.insert("implausible".into(), true.into());
-    }
-    Json::Object(json)
 }
 
 /// Tells freshness what the poller sees of a device. (The poller counts its notices itself.)
@@ -240,7 +206,8 @@ impl Observer for Witness {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use types::{AbsentReason, FreshnessLimits};
+    use ingest::SampleReading;
+    use types::{AbsentReason, Flags, FreshnessLimits, Value};
 
     #[derive(Default)]
     struct Fake {

@@ -5,7 +5,7 @@ use crate::{
 };
 use federation::tls::ReloadingTls;
 use node::{
-    https, listeners,
+    https, listeners, problem,
     task::{Kind, Tasks},
 };
 use std::{net::SocketAddr, sync::Arc};
@@ -36,7 +36,8 @@ pub(crate) async fn serve_https(
     let (guard, here) = (shared.guard.clone(), shared.here.clone());
     let api = beds::router(facility, guard, here, &token, (view_api::routes(), more));
     let fhir = fhir::start(tasks, shared, https, token.reveal()).await?;
-    let app = shared.health.router().merge(api).merge(fhir);
+    let app = shared.health.router().merge(problem::worded(api));
+    let app = app.merge(fhir).fallback(problem::no_such_path);
     let server = tls.server_https()?;
     let serve = https::serve(listener, server, app, None, stop);
     tasks.spawn("https", Kind::Critical, serve);

@@ -156,8 +156,8 @@ impl Serial {
     /// The serial number of these big-endian bytes.
     #[must_use]
     pub fn new(bytes: &[u8]) -> Self {
-        let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
-        Self(bytes[zeros..].to_vec())
+        let digits = bytes.iter().copied().skip_while(|byte| *byte == 0);
+        Self(digits.collect())
     }
 
     /// Big-endian, without leading zeros.

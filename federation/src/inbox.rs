@@ -146,7 +146,7 @@ fn check_one(
         return Ok(known);
     }
     let last = last(conn, sender, priority)?;
-    let next = next[usize::from(priority.rank())].get_or_insert(last + 1);
+    let next = priority.of_mut(next).get_or_insert(last + 1);
     while *next < parcel.seq && answer(conn, sender, priority, *next)?.is_some() {
         *next += 1;
     }

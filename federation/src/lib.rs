@@ -3,6 +3,7 @@
 //! Nothing crosses from one place to another but a [`Cleared`](envelope::Cleared) envelope, and only
 //! [`clear`](envelope::clear) makes one. This crate holds no reading of its own and knows no storage but its
 //! outbox and its audit log, which live in the caller's SQLite database so that they commit with the caller's rows.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 #[cfg(all(medmesh_unguarded, not(debug_assertions)))]
 compile_error!(
@@ -12,6 +13,7 @@ compile_error!(
 pub mod audit;
 pub mod blobs;
 #[cfg(any(test, feature = "contract"))]
+#[allow(clippy::indexing_slicing, reason = "it is a test")]
 pub mod contract;
 pub mod db;
 pub mod envelope;

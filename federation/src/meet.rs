@@ -196,7 +196,10 @@ pub fn judge(ours: &Ours, theirs: &Theirs) -> Next {
     };
     let by_parcels = ours.known == Known::Unheard || unknown_parcels > 0 || ours.forked;
     let sender = by_parcels || ours.log_behind;
-    let lost = (0..3).any(|rank| has[rank].saturating_add(1) < ours.first[rank]);
+    let lost = has
+        .iter()
+        .zip(ours.first)
+        .any(|(has, first)| has.saturating_add(1) < first);
     let receiver = theirs.put_back || (is_certain && lost);
     let cause = match (sender, receiver, ours.known) {
         (false, false, _) if theirs.in_doubt => Cause::InDoubt,
@@ -217,11 +220,7 @@ pub fn judge(ours: &Ours, theirs: &Theirs) -> Next {
 }
 
 fn zip(one: PerPriority, other: PerPriority, with: impl Fn(u64, u64) -> u64) -> PerPriority {
-    [
-        with(one[0], other[0]),
-        with(one[1], other[1]),
-        with(one[2], other[2]),
-    ]
+    Priority::ALL.map(|priority| with(*priority.of(&one), *priority.of(&other)))
 }
 
 /// What a receiver says that it has, by priority; none when the message does not say it of each, or it cannot be.
@@ -251,7 +250,7 @@ pub fn sent(hello: &Hello) -> Option<(PerPriority, PerPriority)> {
 /// The priority of a rank in an array by priority.
 #[must_use]
 pub fn ranked(values: PerPriority) -> [(Priority, u64); 3] {
-    Priority::ALL.map(|priority| (priority, values[usize::from(priority.rank())]))
+    Priority::ALL.map(|priority| (priority, *priority.of(&values)))
 }
 
 #[cfg(test)]

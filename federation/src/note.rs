@@ -37,12 +37,14 @@ pub struct TreeHead {
 }
 
 fn key_id(name: &str, key: &VerifyingKey) -> [u8; 4] {
-    let hash = Sha256::new()
+    let hash: [u8; 32] = Sha256::new()
         .chain_update(name)
         .chain_update([b'\n', ED25519])
         .chain_update(key.as_bytes())
-        .finalize();
-    [hash[0], hash[1], hash[2], hash[3]]
+        .finalize()
+        .into();
+    let [a, b, c, d, ..] = hash;
+    [a, b, c, d]
 }
 
 /// The verifier key of a name, in the notation that note verifiers read: `name+id+base64`.

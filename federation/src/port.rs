@@ -2,6 +2,7 @@
 use crate::identity::Identity;
 use crate::wire::{Hello, Parcel, Receipt, Welcome};
 use async_trait::async_trait;
+use storage::{StoreError, StoreErrorKind};
 use types::{Place, Priority};
 
 /// How much one lease takes: whichever bound is met first.
@@ -21,7 +22,7 @@ impl Depths {
     /// Parcels that wait in a priority.
     #[must_use]
     pub fn of(&self, priority: Priority) -> u64 {
-        self.0[usize::from(priority.rank())]
+        *priority.of(&self.0)
     }
 }
 
@@ -47,6 +48,37 @@ pub enum PortErrorKind {
     Corrupt,
     /// A fault of ours.
     Internal,
+}
+
+impl PortError {
+    /// An error that no engine caused.
+    #[must_use]
+    pub const fn new(kind: PortErrorKind, op: &'static str) -> Self {
+        Self {
+            kind,
+            op,
+            source: None,
+        }
+    }
+
+    /// A step of a port failed in the store behind it.
+    pub fn of(op: &'static str) -> impl FnOnce(StoreError) -> Self {
+        move |error| Self {
+            kind: match error.kind {
+                StoreErrorKind::Full | StoreErrorKind::Unavailable => PortErrorKind::Unavailable,
+                StoreErrorKind::Corrupt | StoreErrorKind::Refused => PortErrorKind::Corrupt,
+                StoreErrorKind::Internal => PortErrorKind::Internal,
+            },
+            op,
+            source: Some(Box::new(error)),
+        }
+    }
+}
+
+impl From<StoreError> for PortError {
+    fn from(error: StoreError) -> Self {
+        Self::of(error.op)(error)
+    }
 }
 
 /// Parcels that wait for a receipt, for each receiver in an order of its own. Each method is one atomic step; a crash between two loses nothing.

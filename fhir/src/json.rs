@@ -97,6 +97,21 @@ impl<'a> Json<'a> {
     }
 }
 
+/// An object with those of these members that there are, behind its own.
+#[must_use]
+pub fn with<const N: usize>(
+    mut object: serde_json::Value,
+    members: [(&str, Option<serde_json::Value>); N],
+) -> serde_json::Value {
+    if let serde_json::Value::Object(own) = &mut object {
+        let there = members
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        own.extend(there);
+    }
+    object
+}
+
 /// Why a text is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}, column {column}: {problem}")]

@@ -42,6 +42,18 @@ impl ResourceType {
         R4.resources().iter().map(|name| Self(name))
     }
 
+    /// What an array in the order of [`ResourceType::DELIVERED`] has of this type; none when facilities deliver no such.
+    pub(crate) fn of<T>(self, delivered: &[T; 3]) -> Option<&T> {
+        let mut all = Self::DELIVERED.iter().zip(delivered);
+        all.find(|(kind, _)| **kind == self).map(|(_, of)| of)
+    }
+
+    /// [`ResourceType::of`], to change it.
+    pub(crate) fn of_mut<T>(self, delivered: &mut [T; 3]) -> Option<&mut T> {
+        let mut all = Self::DELIVERED.iter().zip(delivered);
+        all.find(|(kind, _)| **kind == self).map(|(_, of)| of)
+    }
+
     /// Whether facilities deliver resources of this type.
     #[must_use]
     pub fn is_delivered(self) -> bool {

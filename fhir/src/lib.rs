@@ -9,6 +9,7 @@
 //!
 //! Pure and over every resource type of R4: [`fhirpath`] evaluates expressions, [`query`] makes the rows of an index of a
 //! resource and reads searches, [`patch`] changes a resource, [`shape`] shows a part of one, [`ucum`] knows units.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 #[cfg(all(medmesh_unguarded, not(debug_assertions)))]
 compile_error!("MEDMESH_UNGUARDED is for test builds: it lets unchecked text into resources");
@@ -18,6 +19,7 @@ pub mod axis;
 mod conflicts;
 pub mod consent;
 #[cfg(feature = "contract")]
+#[allow(clippy::indexing_slicing, reason = "it is a test")]
 pub mod contract;
 pub mod fhirpath;
 mod id;

@@ -20,13 +20,16 @@ use crate::subscription::{EventStore, MAX_PENDING_EVENTS};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 pub use projection::{PLACE, Projection, Step};
-use rusqlite::{Connection, ErrorCode, InterruptHandle, OpenFlags, OptionalExtension, Row, params};
+use rusqlite::{Connection, InterruptHandle, OpenFlags, OptionalExtension, Row, params};
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
-use storage::sqlite::{Reopening, in_doubt};
+use storage::{
+    migrate,
+    open::Opening,
+    sqlite::{Reopening, in_doubt},
+};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use types::{Secret, Timestamp};
 use writer::{Job, Reply};
@@ -37,9 +40,6 @@ pub const SCHEMA_VERSION: i64 = 6;
 const READERS: usize = 4;
 /// Calls of `apply` that wait for the writer.
 const QUEUE: usize = 64;
-/// How long a statement waits for another process's lock (a backup, a shell).
-const BUSY: Duration = Duration::from_secs(5);
-
 /// The name of the thread that writes.
 const WRITER: &str = "fhir-writer";
 /// Pages that the writer keeps in memory, in KiB. Ids are random, so every resource touches pages anywhere in its
@@ -134,8 +134,9 @@ impl SqliteStore {
         most_pending: u64,
     ) -> Result<Self, StoreError> {
         let first = Arc::new(first);
-        let writer = connect(path, OpenFlags::default(), &first)?;
-        migrate(&writer)?;
+        let writer = connection(path, OpenFlags::default(), &first);
+        let mut writer = writer.map_err(|error| StoreError::coded("open", &error))?;
+        migrate::file(&mut writer, SCHEMA_VERSION, upgrade)?;
         let (jobs, queue) = mpsc::channel(QUEUE);
         let (alive, watched) = watch::channel(());
         let key = Arc::clone(&first);
@@ -211,7 +212,7 @@ impl SqliteStore {
             result
         });
         match result.await {
-            Ok(result) => result.map_err(|error| failed(op, &error)),
+            Ok(result) => result.map_err(|error| StoreError::coded(op, &error)),
             Err(_) => Err(StoreError::new(Kind::Internal, op)),
         }
     }
@@ -230,79 +231,39 @@ impl Drop for Asked {
     }
 }
 
-fn connect(
-    path: &Path,
-    flags: OpenFlags,
-    first: &Secret<String>,
-) -> Result<Connection, StoreError> {
-    connection(path, flags, first).map_err(|error| failed("open", &error))
-}
-
 fn connection(
     path: &Path,
     flags: OpenFlags,
     first: &Secret<String>,
 ) -> rusqlite::Result<Connection> {
-    let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.execute_batch(first.reveal())?;
-    connection.busy_timeout(BUSY)?;
-    connection.set_prepared_statement_cache_capacity(64);
-    if !flags.contains(OpenFlags::SQLITE_OPEN_READ_ONLY) {
-        connection.pragma_update(None, "synchronous", "FULL")?;
-        connection.pragma_update(None, "journal_mode", "WAL")?;
-        connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
-        connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
+    let opening = Opening {
+        flags,
+        first: first.reveal(),
+        ..Opening::default()
+    };
+    if flags.contains(OpenFlags::SQLITE_OPEN_READ_ONLY) {
+        return opening.open(path);
     }
+    let connection = opening.open_lasting(path)?;
+    connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
+    connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
     Ok(connection)
 }
 
-fn migrate(connection: &Connection) -> Result<(), StoreError> {
-    let version: i64 = connection
-        .pragma_query_value(None, "user_version", |row| row.get(0))
-        .map_err(|error| failed("open", &error))?;
-    if version > SCHEMA_VERSION {
-        return Err(StoreError::new(Kind::Refused, "open: schema is newer"));
+/// Brings the tables forward from a version.
+fn upgrade(connection: &Connection, version: i64) -> rusqlite::Result<()> {
+    if version == 0 {
+        connection.execute_batch(SCHEMA)?;
     }
-    if version == SCHEMA_VERSION {
-        return Ok(());
-    }
-    let first = if version == 0 { SCHEMA } else { "" };
-    let done = usize::try_from(version.max(1) - 1).unwrap_or(0);
-    let steps: String = STEPS.iter().skip(done).copied().collect();
+    migrate::forward(connection, version.max(1) - 1, &STEPS)?;
     // Version 5.
-    let has_index = version >= 5;
-    let tables = TABLES.iter().filter(|_| !has_index);
-    let tables: String = tables.map(|one| one.create(Dialect::Sqlite)).collect();
-    let migrated = (|| {
-        connection.execute_batch(&format!("BEGIN IMMEDIATE; {first} {steps} {tables}"))?;
-        if !has_index {
-            general::index_all(connection)?;
+    if version < 5 {
+        for table in TABLES {
+            connection.execute_batch(&table.create(Dialect::Sqlite))?;
         }
-        connection.execute_batch(&format!("PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"))
-    })();
-    migrated.map_err(|error| failed("migrate", &error))
-}
-
-/// What the caller can do about an error of the engine. Its text may quote values, so it is for the log alone, and
-/// only its code is kept.
-fn failed(op: &'static str, error: &rusqlite::Error) -> StoreError {
-    let kind = match error.sqlite_error_code() {
-        Some(
-            ErrorCode::DatabaseBusy
-            | ErrorCode::DatabaseLocked
-            | ErrorCode::DiskFull
-            | ErrorCode::SystemIoFailure
-            | ErrorCode::ReadOnly
-            | ErrorCode::CannotOpen,
-        ) => Kind::Unavailable,
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Kind::Corrupt,
-        _ => Kind::Internal,
-    };
-    let source = error
-        .sqlite_error()
-        .map(|code| Box::new(*code) as Box<dyn std::error::Error + Send + Sync>);
-    StoreError { kind, op, source }
+        general::index_all(connection)?;
+    }
+    Ok(())
 }
 
 const CURRENT: &str = "SELECT type, id, version, updated, body, source, seq FROM resource WHERE type = ?1 AND id = ?2";
@@ -493,6 +454,7 @@ impl ResourceStore for SqliteStore {
 mod tests {
     use super::*;
     use crate::contract::fixture;
+    use std::time::Duration;
 
     #[tokio::test]
     async fn after_failed_fsyncs_the_store_goes_on_and_a_power_loss_takes_nothing_that_was_applied()

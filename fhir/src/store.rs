@@ -27,6 +27,7 @@ pub use history::{HistoryPage, HistoryPlace, HistoryQuery, Scope, There};
 pub use measure::Measure;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+pub use storage::{StoreError, StoreErrorKind as Kind};
 use types::{Category, Code, EnvelopeId, FacilityPseudonym, Timestamp};
 pub use writing::{Change, Expect, MAX_CHANGES, Transacted, Transaction, Unmet, Written};
 pub(crate) use writing::{Current, Plan, Planned, plan};
@@ -38,22 +39,17 @@ pub const MAX_PAGE: u16 = 1_000;
 
 /// Why a resource may not be stored.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}: {}", .0[0].location, .0[0].fault.as_str())]
+#[error("{}", all(.0))]
 pub struct Rejected(Vec<Issue>);
 
+fn all(issues: &[Issue]) -> String {
+    let all = issues
+        .iter()
+        .map(|issue| format!("{}: {}", issue.location, issue.fault.as_str()));
+    all.collect::<Vec<_>>().join("; ")
+}
+
 impl Rejected {
-    /// Every issue, never none.
-    #[must_use]
-    pub fn issues(&self) -> &[Issue] {
-        &self.0
-    }
-
-    /// The first fault, for counting.
-    #[must_use]
-    pub fn fault(&self) -> Fault {
-        self.0[0].fault
-    }
-
     pub(crate) fn not_json() -> Self {
         Self(vec![Issue {
             location: "Resource".into(),
@@ -321,48 +317,7 @@ impl Counts {
     /// Resources of a type.
     #[must_use]
     pub fn of(&self, kind: ResourceType) -> u64 {
-        let position = ResourceType::DELIVERED
-            .iter()
-            .position(|known| *known == kind);
-        position.map_or(0, |position| self.0[position])
-    }
-}
-
-/// What the caller can do about a [`StoreError`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Never ask this again: too much at once, or a schema newer than this binary.
-    Refused,
-    /// Try again later: busy, full, out of reach.
-    Unavailable,
-    /// A person must look: what is stored does not make sense.
-    Corrupt,
-    /// A fault of ours.
-    Internal,
-}
-
-/// What went wrong in an engine. Nothing was changed.
-#[derive(Debug, thiserror::Error)]
-#[error("fhir store, {op}: {kind:?}")]
-pub struct StoreError {
-    /// What the caller can do about it.
-    pub kind: Kind,
-    /// The step.
-    pub op: &'static str,
-    /// What the engine said, for the log. Never shown to a client.
-    #[source]
-    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
-}
-
-impl StoreError {
-    /// An error of our own making.
-    #[must_use]
-    pub const fn new(kind: Kind, op: &'static str) -> Self {
-        Self {
-            kind,
-            op,
-            source: None,
-        }
+        kind.of(&self.0).copied().unwrap_or(0)
     }
 }
 

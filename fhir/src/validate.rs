@@ -395,7 +395,8 @@ fn check_object(fields: &[Field], rule: Rule, raw: &RawValue, at: &str, issues: 
         return report(issues, at, Some(Fault::WrongType));
     };
     for (position, (name, value)) in members.0.iter().enumerate() {
-        if members.0[..position].iter().any(|(other, _)| other == name) {
+        let mut before = members.0.iter().take(position);
+        if before.any(|(other, _)| other == name) {
             report(issues, at, Some(Fault::Duplicate));
             continue;
         }

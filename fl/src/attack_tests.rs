@@ -125,3 +125,70 @@ fn a_record_cannot_be_read_off_the_gradient_that_it_made() {
     let hidden = read_off(spend.noise_multiplier);
     assert!(hidden < 0.3, "{hidden} at {}", spend.noise_multiplier);
 }
+
+/// A study of one full step, in which the presence of each facility is hidden, or nothing.
+fn of_facilities(private: bool) -> Study {
+    let (privacy, bound) = if private {
+        let given = format!(
+            "privacy = {{ unit = \"facility\", epsilon = {EPSILON:?}, delta = {DELTA:?}, clip = 1.0 }}"
+        );
+        (given, "units = 65536")
+    } else {
+        (String::new(), "bound = 1.0, units = 65536")
+    };
+    let text = format!(
+        r#"name = "small"
+sites = 4
+data = {{ table = "t", minimum_records = 40, features = [{{ name = "x", unit = "1", missing = "zero" }}, {{ name = "y", unit = "1", missing = "zero" }}], label = {{ kind = "binary", column = "l" }} }}
+model = {{ kind = "logistic" }}
+training = {{ rounds = 1, steps = 1, batch = 40, learning_rate = 10.0, strategy = {{ kind = "fed-avg" }} }}
+aggregation = {{ secure = true, quorum = 3, {bound} }}
+{privacy}"#
+    );
+    toml::from_str(&text).unwrap()
+}
+
+/// Forty records from which something is learnt, or nothing: then the update is zero.
+fn of_facility(is_there: bool) -> Records {
+    let one = |at: usize| {
+        if is_there && at.is_multiple_of(2) {
+            1.0
+        } else {
+            0.0
+        }
+    };
+    let values = (0..40).flat_map(|at| [one(at), 0.0]).collect();
+    let labels = (0..40).map(|at: usize| at.is_multiple_of(2)).collect();
+    Records::new(2, values, labels).unwrap()
+}
+
+/// The best guess of whether a facility took part in a quorum, by its own direction in the sum.
+fn advantage_of_facility(private: bool) -> f64 {
+    let study = of_facilities(private);
+    let plan = study.plan().unwrap();
+    let summed = |is_there: bool| -> Vec<f64> {
+        let mut random = StdRng::seed_from_u64(u64::from(is_there) + 31);
+        let sum = |_| {
+            let members = [is_there, false, false].map(of_facility);
+            let mut sent = members.iter().map(|records| {
+                let numbers = site::update(&study, &plan, &[0.0; 3], records, &mut random).unwrap();
+                f64::from(numbers[0].cast_signed())
+            });
+            sent.by_ref().sum()
+        };
+        (0..TRIALS).map(sum).collect()
+    };
+    let (with, without) = (summed(true), summed(false));
+    let rate = |of: &[f64], at: f64| of.iter().filter(|v| **v >= at).count() as f64 / TRIALS as f64;
+    let best = with.iter().map(|at| rate(&with, *at) - rate(&without, *at));
+    best.fold(0.0, f64::max)
+}
+
+#[test]
+fn nobody_can_tell_whether_a_facility_took_part_in_a_sum_better_than_its_epsilon_says() {
+    let open = advantage_of_facility(false);
+    assert!(open > 0.99, "the attack works without privacy: {open}");
+    let hidden = advantage_of_facility(true);
+    let most = (EPSILON.exp() - 1.0 + 2.0 * DELTA) / (EPSILON.exp() + 1.0);
+    assert!(hidden < most + 0.24, "{hidden} {most}");
+}

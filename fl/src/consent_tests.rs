@@ -1,6 +1,8 @@
 //! A coordinator that lies about any one thing gets nothing.
 use super::*;
+use crate::large::Vector;
 use crate::{ledger::Budget, privacy::Delta};
+use serde_json::Value;
 
 const STUDY: &str = r#"
 name = "heart"
@@ -186,6 +188,18 @@ fn a_facility_that_lets_nobody_judge_says_so_before_anything_is_learnt() {
     assert_eq!(said, [Objection::Judging]);
 }
 
+/// The paths of everything in a value that has no parts.
+fn leaves(value: &Value, path: &str) -> Vec<String> {
+    let below: Vec<(String, &Value)> = match value {
+        Value::Object(parts) => parts.iter().map(|(key, of)| (key.clone(), of)).collect(),
+        Value::Array(parts) => (0..).map(|at: usize| at.to_string()).zip(parts).collect(),
+        _ => return vec![path.to_owned()],
+    };
+    let each = below.into_iter();
+    each.flat_map(|(key, of)| leaves(of, &format!("{path}/{key}")))
+        .collect()
+}
+
 /// Signs as the global node does.
 fn signed(mut order: RoundOrder, seed: u8) -> RoundOrder {
     let pair = key(seed);
@@ -234,7 +248,7 @@ fn a_region_that_changes_any_field_of_a_signed_order_gets_nothing() {
         change(&mut order);
         objections_to(&order, &here)
     };
-    let lies: [&dyn Fn(&mut RoundOrder); 12] = [
+    let lies: [&dyn Fn(&mut RoundOrder); 13] = [
         &|order| order.key.study = "heart-2".parse().unwrap(),
         &|order| order.key.round = 2,
         &|order| order.key.attempt = 2,
@@ -243,6 +257,12 @@ fn a_region_that_changes_any_field_of_a_signed_order_gets_nothing() {
         &|order| order.text = order.text.replace("clip = 1.0", "clip = 9.0"),
         &|order| order.text = order.text.replace("quorum = 3", "quorum = 4"),
         &|order| order.model[1] = 1e-9,
+        &|order| {
+            order.large = Some(Vector {
+                sha256: [7; 32],
+                bytes: 8,
+            })
+        },
         &|order| order.code = None,
         &|order| order.code = Some("other".into()),
         &|order| order.signature = None,
@@ -251,6 +271,28 @@ fn a_region_that_changes_any_field_of_a_signed_order_gets_nothing() {
     for (at, change) in lies.iter().enumerate() {
         assert_eq!(lie(change), [Objection::Signature], "{at}");
     }
+    // Whatever there is in an order, now or one day.
+    let whole = serde_json::to_value(&good).unwrap();
+    let mut changed = 0;
+    for path in leaves(&whole, "") {
+        let mut lie = whole.clone();
+        let leaf = lie.pointer_mut(&path).unwrap();
+        *leaf = match &*leaf {
+            Value::String(text) => format!("{text}1").into(),
+            Value::Number(number) => (number.as_f64().unwrap() as u64 + 1).into(),
+            Value::Bool(is) => (!is).into(),
+            other => panic!("{path} is {other}"),
+        };
+        // What is no order any more does not come so far.
+        let Ok(lie) = serde_json::from_value::<RoundOrder>(lie) else {
+            continue;
+        };
+        assert_ne!(lie, good, "{path}");
+        assert_eq!(objections_to(&lie, &here), [Objection::Signature], "{path}");
+        changed += 1;
+    }
+    // Three words of its key, the text, two numbers of the model, the code, and the bytes of the signature.
+    assert!(changed >= 60, "{changed}");
     // Signed by another node than the global one.
     assert_eq!(
         objections_to(&signed(order(), 2), &here),

@@ -3,11 +3,11 @@
 //!
 //! A vector is its numbers one after another, each four bytes from the lowest on (of moments: eight). Such a file is not
 //! encrypted where it lies, so nothing but models and masked updates may be one: a study whose updates are seen one by one
-//! has to fit a parcel ([`refused`]).
+//! has to fit a parcel (`refused`).
 use crate::{
     secagg::Mask,
     strategy::{Coordinator, Moments},
-    study::{Plan, Strategy, Study},
+    study::{Problem, Strategy, Study},
     update::{Seen, UpdateCodec},
 };
 use serde::{Deserialize, Serialize};
@@ -52,29 +52,28 @@ pub fn is_large(study: &Study, parameters: u64) -> bool {
     parameters.saturating_mul(study.vectors() as u64) > MAX_PARCEL_NUMBERS
 }
 
-/// Why a study whose vectors fit no parcel cannot run; none where it can.
-#[must_use]
-pub fn refused(study: &Study, plan: &Plan) -> Option<String> {
-    if !is_large(study, plan.parameters) {
-        return None;
+/// Everything for which a study whose vectors fit no parcel cannot run; nothing where they fit.
+pub(crate) fn refused(study: &Study, parameters: u64) -> Vec<Problem> {
+    if !is_large(study, parameters) {
+        return Vec::new();
     }
     let beyond = format!(
         "the {} numbers of an update are more than the {MAX_PARCEL_NUMBERS} of a parcel, and",
-        plan.parameters.saturating_mul(study.vectors() as u64)
+        parameters.saturating_mul(study.vectors() as u64)
     );
-    if !study.aggregation.secure {
-        return Some(format!(
-            "aggregation.secure: {beyond} a larger one is a file that is not encrypted: it has to be masked"
-        ));
-    }
-    if study.aggregation.compression.is_some() {
-        return Some(format!(
-            "aggregation.compression: {beyond} larger ones are not compressed"
-        ));
-    }
-    matches!(study.training.strategy, Strategy::Scaffold { .. }).then(|| {
-        format!("training.strategy: {beyond} `scaffold` keeps a control of each site beside it")
-    })
+    let refused = |path: &str, why: &str| Problem::new(path, format!("{beyond} {why}"));
+    let open = "a larger one is a file that is not encrypted: it has to be masked";
+    let scaffold = matches!(study.training.strategy, Strategy::Scaffold { .. });
+    let all = [
+        (!study.aggregation.secure).then(|| refused("aggregation.secure", open)),
+        (study.aggregation.compression.is_some())
+            .then(|| refused("aggregation.compression", "larger ones are not compressed")),
+        scaffold.then(|| {
+            let why = "`scaffold` keeps a control of each site beside it";
+            refused("training.strategy.kind", why)
+        }),
+    ];
+    all.into_iter().flatten().collect()
 }
 
 /// The bytes of numbers.

@@ -6,7 +6,7 @@ use crate::{
     study::Adaptive,
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use std::collections::BTreeMap;
+use std::{cell::Cell, collections::BTreeMap, rc::Rc};
 
 /// Not a whole number of chunks.
 const LONG: usize = 2 * CHUNK + 17;
@@ -130,7 +130,7 @@ fn sums(random: &mut StdRng) -> Vec<Vec<u8>> {
     vec![one(random), one(random)]
 }
 
-fn read(files: &[Vec<u8>]) -> Vec<&[u8]> {
+fn read_of(files: &[Vec<u8>]) -> Vec<&[u8]> {
     files.iter().map(|bytes| &bytes[..]).collect()
 }
 
@@ -151,10 +151,10 @@ fn a_step_that_is_taken_a_chunk_at_a_time_is_the_step_that_is_taken_at_once() {
             let sums = sums(&mut random);
             let mut stepping = stepping(&strategy, &sums);
             stepping.steps = step;
-            let looked = stepping.look(read(&sums)).unwrap();
+            let looked = stepping.look(read_of(&sums)).unwrap();
             let make = |part| {
                 let before = (&model[..], moments.as_deref());
-                all_of(stepping.step(looked, part, read(&sums), before))
+                all_of(stepping.step(looked, part, read_of(&sums), before))
             };
             let next = make(Part::Model);
             moments = stepping.remembers().then(|| make(Part::Moments));
@@ -183,15 +183,15 @@ fn a_sum_that_no_region_could_have_come_to_is_refused_and_the_region_named() {
     let good = sums.clone();
     sums[1][..4].copy_from_slice(&i32::MAX.to_le_bytes());
     let stepping = stepping(&Strategy::FedAvg {}, &good);
-    assert!(stepping.look(read(&good)).is_ok());
-    let why = stepping.look(read(&sums)).unwrap_err();
+    assert!(stepping.look(read_of(&good)).is_ok());
+    let why = stepping.look(read_of(&sums)).unwrap_err();
     assert!(
         why.starts_with("region eu: the sum of 3 has a norm of"),
         "{why}"
     );
     let mut noised = stepping.clone();
     noised.largest = Some(3 << 20);
-    let why = noised.look(read(&sums)).unwrap_err();
+    let why = noised.look(read_of(&sums)).unwrap_err();
     assert!(
         why.contains("region eu: a number of its sum is 2147483647"),
         "{why}"
@@ -205,4 +205,81 @@ fn a_model_with_a_number_that_is_none_is_none() {
     assert_eq!(model_of(&good).unwrap(), [0.5, -1.0]);
     assert_eq!(model_of(&good[..7]), None);
     assert_eq!(model_of(&model_bytes(&[f32::NAN])), None);
+}
+
+/// A file, of which it is counted how far it was read, and how much at once.
+struct Counted<'a> {
+    rest: &'a [u8],
+    read: Rc<Cell<usize>>,
+    most: Rc<Cell<usize>>,
+}
+
+impl Read for Counted<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let count = self.rest.read(into)?;
+        self.read.set(self.read.get() + count);
+        self.most.set(self.most.get().max(into.len()));
+        Ok(count)
+    }
+}
+
+/// Files of the same bytes, with how far each was read and the most that was asked for at once.
+#[allow(
+    clippy::type_complexity,
+    reason = "the counters are shared with the files"
+)]
+fn counted(
+    bytes: &[u8],
+    count: usize,
+) -> (Vec<Counted<'_>>, Vec<Rc<Cell<usize>>>, Rc<Cell<usize>>) {
+    let (read, most): (Vec<Rc<Cell<usize>>>, Rc<Cell<usize>>) =
+        ((0..count).map(|_| Rc::default()).collect(), Rc::default());
+    let file = |read: &Rc<Cell<usize>>| Counted {
+        rest: bytes,
+        read: read.clone(),
+        most: most.clone(),
+    };
+    (read.iter().map(file).collect(), read, most)
+}
+
+#[test]
+fn of_any_number_of_files_no_more_than_a_chunk_of_each_is_read_before_it_is_written() {
+    const CHUNK_BYTES: usize = 4 * CHUNK;
+    /// Reads all of it in small pieces: nothing is read ahead by more than a chunk.
+    fn is_in_step(mut made: impl Read, read: &[Rc<Cell<usize>>], most: &Cell<usize>) -> usize {
+        let (mut piece, mut written) = ([0; 1 << 12], 0);
+        loop {
+            let count = made.read(&mut piece).unwrap();
+            for of in read {
+                assert!(
+                    of.get() <= written + CHUNK_BYTES,
+                    "{} of {written}",
+                    of.get()
+                );
+            }
+            assert!(most.get() <= CHUNK_BYTES, "{} at once", most.get());
+            written += count;
+            if count == 0 {
+                return written;
+            }
+        }
+    }
+    let members = 60;
+    let bytes = to_bytes(&vec![3; LONG]);
+    let (files, read, most) = counted(&bytes, members);
+    let summing = Summing {
+        vectors: vec![vector(&bytes); members],
+        masks: Vec::new(),
+        numbers: LONG as u64,
+    };
+    assert_eq!(is_in_step(summing.sum(files), &read, &most), bytes.len());
+    // The same of a step that is taken of sums of regions, and of the model before it.
+    let mut random = StdRng::seed_from_u64(3);
+    let sums = sums(&mut random);
+    let stepping = stepping(&Strategy::FedAvg {}, &sums);
+    let looked = stepping.look(read_of(&sums)).unwrap();
+    let (mut files, read, most) = counted(&bytes, 3);
+    let model = files.pop().unwrap();
+    let step = stepping.step(looked, Part::Model, files, (model, None));
+    assert_eq!(is_in_step(step, &read, &most), bytes.len());
 }

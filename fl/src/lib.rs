@@ -22,22 +22,32 @@
 //! - [`consent`]: what a facility objects to.
 //! - [`ledger`]: what a facility has spent.
 //! - [`metrics`]: how good it is, pooled without any record.
+//!
+//! What comes from outside (studies, tables, updates, models, messages) is read without an index that could be beyond
+//! its end. The kernels alone index: they count over matrices whose shape was checked at the door, and a place that was
+//! beside them would be a fault of ours, which must not become a wrong number.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 pub mod code;
 pub mod consent;
 pub mod course;
+#[allow(clippy::indexing_slicing, reason = "kernels, see above")]
 pub mod dense;
 mod exact;
 pub mod export;
+#[allow(clippy::indexing_slicing, reason = "kernels, see above")]
 pub mod features;
 pub mod judge;
 pub mod large;
 pub mod ledger;
 pub mod member;
+#[allow(clippy::indexing_slicing, reason = "kernels, see above")]
 pub mod metrics;
+#[allow(clippy::indexing_slicing, reason = "kernels, see above")]
 pub mod net;
 pub mod order;
 pub mod plain;
+#[allow(clippy::indexing_slicing, reason = "kernels, see above")]
 pub mod privacy;
 pub mod region;
 pub mod round;
@@ -47,6 +57,7 @@ pub mod stays;
 pub mod strategy;
 pub mod study;
 pub mod table;
+#[allow(clippy::indexing_slicing, reason = "kernels, see above")]
 pub mod train;
 pub mod update;
 pub mod wire;

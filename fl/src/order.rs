@@ -6,7 +6,7 @@
 //! told different things have masks that do not come off.
 use crate::{
     consent::Objection,
-    large::{self, Vector},
+    large::Vector,
     metrics::Metrics,
     round::Step,
     secagg::{Advert, Member, Opened, RoundId, Shares},
@@ -142,10 +142,7 @@ pub fn read(text: &str) -> Result<(Study, Plan), String> {
         let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
         lines.join("\n")
     })?;
-    match large::refused(&study, &plan) {
-        Some(why) => Err(why),
-        None => Ok((study, plan)),
-    }
+    Ok((study, plan))
 }
 
 /// A study's text, understood and not planned: that was done before.

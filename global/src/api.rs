@@ -6,7 +6,6 @@
 
 pub(crate) mod blobs;
 mod openapi;
-mod problem;
 mod query;
 pub(crate) mod studies;
 
@@ -18,8 +17,10 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use node::token::{Interaction, Scopes, TokenError, Verifier};
-pub(crate) use problem::Problem;
+use node::{
+    problem::Problem,
+    token::{Interaction, Scopes, TokenError, Verifier},
+};
 use query::{DeviceQuery, FacilityQuery, parameters};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -61,7 +62,7 @@ impl Api {
         let scopes = (self.authorize)(headers).map_err(IntoResponse::into_response)?;
         match scopes.allow_api(collection, interaction) {
             true => Ok(()),
-            false => Err(Problem::forbidden(collection).into_response()),
+            false => Err(Problem::forbidden(&format!("mesh/{collection}.rs")).into_response()),
         }
     }
 }
@@ -155,9 +156,9 @@ fn facility_json(facility: &Facility) -> Value {
 /// The client learns whether to try again; the log learns why.
 pub(crate) fn failed(error: &StoreError) -> Response {
     match error.kind {
-        Kind::Unavailable => {
+        Kind::Full | Kind::Unavailable => {
             tracing::warn!(%error, source = ?error.source, "the catalog does not answer");
-            Problem::unavailable().into_response()
+            Problem::unavailable("the catalog does not answer; try again later").into_response()
         }
         Kind::Refused | Kind::Corrupt | Kind::Internal => {
             tracing::error!(%error, source = ?error.source, "the catalog failed");

@@ -3,8 +3,10 @@
 //!
 //! No row of a patient can be expressed: there is no field for one, and no field holds free text.
 #[cfg(feature = "contract")]
+#[allow(clippy::indexing_slicing, reason = "it is a test")]
 pub mod adversary;
 #[cfg(feature = "contract")]
+#[allow(clippy::indexing_slicing, reason = "it is a test")]
 pub mod contract;
 mod cursor;
 mod device;
@@ -13,53 +15,16 @@ pub mod scylla;
 pub mod sqlite;
 
 pub use cursor::{DeviceCursor, InvalidCursor};
-pub use device::{Device, Entry, Facts, Home, Records, Status};
+pub use device::{Device, Entry, Facts, Home, Records};
 
 use async_trait::async_trait;
-use types::{CatalogId, DeviceKind, FacilityId, Jurisdiction, RegionId, Timestamp};
+pub use storage::{StoreError, StoreErrorKind as Kind};
+use types::{CatalogId, DeviceKind, DeviceStatus, FacilityId, Jurisdiction, RegionId, Timestamp};
 
 /// Devices in one call of [`Catalog::put_devices`]: more than a facility has, and a few hundred kilobytes.
 pub const MAX_RECORDS: usize = 10_000;
 /// Rows in one page: some 200 bytes each, so that a page stays below a quarter of a megabyte.
 pub const MAX_PAGE: usize = 1_000;
-
-/// Why the catalog did not do its step.
-#[derive(Debug, thiserror::Error)]
-#[error("catalog: {op}: {kind:?}")]
-pub struct StoreError {
-    /// What the caller can do about it.
-    pub kind: Kind,
-    /// The step.
-    pub op: &'static str,
-    /// What the engine said. Never shown to a client.
-    #[source]
-    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
-}
-
-/// What the caller can do about a [`StoreError`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// The call is outside the bounds of the port: change it.
-    Refused,
-    /// Do it again later: busy, full, out of reach.
-    Unavailable,
-    /// A person must look: what is stored does not make sense, or is of a newer version than this program's.
-    Corrupt,
-    /// A fault of ours.
-    Internal,
-}
-
-impl StoreError {
-    /// An error that no engine caused.
-    #[must_use]
-    pub const fn new(op: &'static str, kind: Kind) -> Self {
-        Self {
-            kind,
-            op,
-            source: None,
-        }
-    }
-}
 
 /// Which facilities; a field that is none lets every value pass.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -93,7 +58,7 @@ pub struct DeviceFilter {
     /// What they are.
     pub kind: Option<DeviceKind>,
     /// How they are.
-    pub status: Option<Status>,
+    pub status: Option<DeviceStatus>,
 }
 
 impl DeviceFilter {
@@ -183,7 +148,7 @@ fn check_limit(op: &'static str, limit: usize) -> Result<(), StoreError> {
     if (1..=MAX_PAGE).contains(&limit) {
         Ok(())
     } else {
-        Err(StoreError::new(op, Kind::Refused))
+        Err(StoreError::new(Kind::Refused, op))
     }
 }
 
@@ -192,6 +157,6 @@ fn check_records(records: &Records) -> Result<(), StoreError> {
     if records.devices.len() <= MAX_RECORDS && records.devices.iter().all(in_range) {
         Ok(())
     } else {
-        Err(StoreError::new("put_devices", Kind::Refused))
+        Err(StoreError::new(Kind::Refused, "put_devices"))
     }
 }

@@ -1,12 +1,12 @@
 //! What regional nodes deliver, into the catalog: device records and nothing else. Applying a parcel twice, or an old
 //! one after a new one, changes nothing, as the catalog merges by each record's own time.
-use crate::catalog::{Catalog, Entry, Home, Kind, MAX_RECORDS, Put, Records, StoreError};
+use crate::catalog::{Catalog, Entry, Home, Kind, MAX_RECORDS, Put, Records};
 use async_trait::async_trait;
 use federation::{
     envelope::{self, OpenError},
     ledger::{Handler, Handlers, Ledger},
     models::DeviceModels,
-    port::{PortError, PortErrorKind, Verdict},
+    port::{PortError, Verdict},
     reason,
     wire::Parcel,
 };
@@ -59,7 +59,7 @@ impl Intake {
                     reason: reason::UNMAPPABLE,
                 });
             }
-            Err(error) => return Err(port_error(error)),
+            Err(error) => return Err(error.into()),
         }
         if left_out > 0 {
             tracing::error!(facility = %taken.records.home.facility, left_out, "device records left out");
@@ -143,19 +143,6 @@ fn home(body: &DeviceRecords) -> Option<Home> {
 fn count(result: &'static str, records: usize) {
     metrics::counter!("medmesh_catalog_records_total", "result" => result)
         .increment(records as u64);
-}
-
-fn port_error(error: StoreError) -> PortError {
-    let kind = match error.kind {
-        Kind::Unavailable => PortErrorKind::Unavailable,
-        Kind::Corrupt => PortErrorKind::Corrupt,
-        Kind::Refused | Kind::Internal => PortErrorKind::Internal,
-    };
-    PortError {
-        kind,
-        op: error.op,
-        source: Some(Box::new(error)),
-    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //!
 //! It takes in device records from regional nodes and shows them to operators. It holds no reading, no patient and no
 //! pseudonym of either: it has no type for them.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 mod api;
 pub mod catalog;
 pub mod config;

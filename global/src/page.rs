@@ -10,7 +10,7 @@ mod html;
 mod session;
 
 use crate::{
-    api::{Problem, studies},
+    api::studies,
     learning::{Found, Studies},
 };
 use axum::{
@@ -27,6 +27,7 @@ use curves::Curve;
 use fl::course::Course;
 use node::{
     clock::Clock,
+    problem::Problem,
     token::{Interaction, Verifier},
 };
 use serde::Deserialize;
@@ -134,7 +135,7 @@ async fn link(State(pages): State<Pages>, headers: HeaderMap) -> Result<Json<Val
         .into_iter()
         .all(|what| scopes.allow_api("studies", what));
     if !may {
-        return Err(Problem::forbidden("studies").into_response());
+        return Err(Problem::forbidden("mesh/studies.rs").into_response());
     }
     let secret = pages.sessions.link(client);
     Ok(Json(json!({

@@ -28,7 +28,7 @@ use messages::{DeliveryReports, StudyRelease};
 use node::{
     clock::Clock,
     health::{Check, Health},
-    https, listeners, renewal, shutdown,
+    https, listeners, problem, renewal, shutdown,
     task::{Kind, TaskError, Tasks},
     token::{ClientError, TokenServer, USED_ASSERTIONS},
 };
@@ -123,7 +123,8 @@ pub async fn run(config: GlobalConfig, stop: CancellationToken) -> Result<(), Gl
     let studies = Studies::open(ledger.clone(), blobs.clone(), key.clone()).await?;
     let deliveries = Deliveries::open(ledger.clone(), blobs.clone(), rand::random).await?;
     let files = api::blobs::router(deliveries.clone(), catalog.clone(), tokens.verifier());
-    let app = app(&catalog, &studies, (&tokens, &health), (clock, &origin)).merge(files);
+    let app =
+        app(&catalog, &studies, (&tokens, &health), (clock, &origin)).merge(problem::worded(files));
     let intake = Intake::new(catalog.clone(), models, clock);
     let releases = TakesReleases(studies.clone());
     let handlers = intake.handlers(&ledger).on::<StudyRelease>(releases);
@@ -169,11 +170,13 @@ fn app(
     (clock, origin): (Clock, &str),
 ) -> Router {
     let verifier = || tokens.verifier();
-    api::router(catalog.clone(), verifier())
-        .merge(api::studies::router(studies.clone(), verifier()))
+    let api = api::router(catalog.clone(), verifier());
+    let api = api.merge(api::studies::router(studies.clone(), verifier()));
+    problem::worded(api)
         .merge(page::router(studies.clone(), verifier(), clock, origin))
         .merge(tokens.router())
         .merge(health.router())
+        .fallback(problem::no_such_path)
 }
 
 /// Where regions deliver, and collect.
@@ -234,7 +237,7 @@ async fn open(store: &CatalogStore, dir: &Path) -> Result<Arc<dyn Catalog>, Stor
             Ok(Arc::new(catalog))
         }
         #[cfg(not(feature = "scylla"))]
-        CatalogStore::Scylla { .. } => Err(StoreError::new("open", StoreKind::Refused)),
+        CatalogStore::Scylla { .. } => Err(StoreError::new(StoreKind::Refused, "open")),
     }
 }
 
@@ -248,7 +251,7 @@ async fn probe(
     loop {
         match catalog.facilities(&PlaceFilter::default(), None, 1).await {
             Ok(_) => check.pass(),
-            Err(error) if error.kind == StoreKind::Unavailable => check.fail("unavailable"),
+            Err(error) if error.kind.may_pass() => check.fail("unavailable"),
             Err(_) => check.fail("failed"),
         }
         standing.look().await;

@@ -16,6 +16,14 @@ impl Validate for StudyFile {
         let of = |problem: fl::study::Problem| Problem::new(problem.path, problem.message);
         self.0.problems().into_iter().map(of).collect()
     }
+
+    fn stand_ins() -> Vec<toml::Value> {
+        let of_kind = |kind: &str| {
+            let kind = ("kind".to_owned(), toml::Value::String(kind.to_owned()));
+            toml::Value::Table([kind].into_iter().collect())
+        };
+        ["logistic", "binary", "fed-avg"].map(of_kind).to_vec()
+    }
 }
 
 /// A study and what it comes to. Takes a processor for some time where much is wrong.
@@ -31,12 +39,8 @@ pub fn read_study(text: &str) -> Result<(Study, Plan), Vec<Problem>> {
         return Err(vec![Problem::new("", why)]);
     }
     config::parse::<StudyFile>(text, [])?;
-    // It is a good study, and not one that can be run.
-    let problem = |line: &str| match line.split_once(": ") {
-        Some((path, message)) => Problem::new(path, message),
-        None => Problem::new("", line),
-    };
-    Err(why.lines().map(problem).collect())
+    // The same text is read by the same rules, so that this is not come to.
+    Err(vec![Problem::new("", why)])
 }
 
 #[cfg(test)]
@@ -83,6 +87,29 @@ aggregation = { secure = true, quorum = 3, bound = 4.0 }
             ("4.0", "4.0, units = 2000000000", "aggregation.units: "),
             ("name = \"heart\"", "name = ", "line 2 is not TOML"),
             (
+                "\"num\"",
+                "\"num\", colour = 1",
+                "data.label.colour: is not a key",
+            ),
+            ("\"logistic\"", "\"forest\"", "model.kind: expected one of"),
+            (
+                "\"logistic\"",
+                "\"gru\", hidden = \"x\"",
+                "model.hidden: expected u32",
+            ),
+            ("\"logistic\"", "\"gru\"", "model.hidden: is missing"),
+            (
+                "\"fed-avg\"",
+                "\"fed-best\"",
+                "training.strategy.kind: expected one of",
+            ),
+            (
+                "\"fed-avg\"",
+                "\"fed-prox\", mu = \"x\"",
+                "training.strategy.mu: expected f64",
+            ),
+            ("\"binary\"", "\"ternary\"", "data.label.kind: expected"),
+            (
                 "kind = \"logistic\"",
                 "kind = \"mlp\", hidden = [4096, 4096, 4096]",
                 "has 33574913 parameters, and 25000000 at most can be sent",
@@ -113,10 +140,24 @@ aggregation = { secure = true, quorum = 3, bound = 4.0 }
             ("sites = 4", "sites = 4\nsurprise = 1"),
             ("rounds = 5", "rounds = \"many\""),
             ("quorum = 3", "quorum = 9"),
+            ("\"logistic\"", "\"forest\", trees = 9"),
+            ("\"fed-avg\"", "\"fed-best\""),
+            ("\"num\"", "7"),
         ]);
-        for path in ["surprise: ", "training.rounds: ", "aggregation.quorum: "] {
-            assert!(found.iter().any(|line| line.starts_with(path)), "{found:?}");
-        }
+        let mut paths: Vec<_> = found
+            .iter()
+            .filter_map(|line| line.split(": ").next())
+            .collect();
+        paths.sort_unstable();
+        let expected = [
+            "aggregation.quorum",
+            "data.label.column",
+            "model.kind",
+            "surprise",
+            "training.rounds",
+            "training.strategy.kind",
+        ];
+        assert_eq!(paths, expected, "{found:?}");
     }
 
     #[test]
@@ -125,6 +166,18 @@ aggregation = { secure = true, quorum = 3, bound = 4.0 }
         let found = said(&[("table = \"heart\", minimum_records", stays)]);
         let why = order::read(&STUDY.replacen("table = \"heart\", minimum_records", stays, 1));
         assert_eq!(found.is_empty(), why.is_ok(), "{found:?}");
+        let large = ("\"logistic\"", "\"mlp\", hidden = [1000, 1000]");
+        let found = said(&[
+            large,
+            ("secure = true", "secure = false"),
+            ("quorum = 3", "quorum = 9"),
+        ]);
+        for path in [
+            "aggregation.secure: the 1004001 numbers of",
+            "aggregation.quorum: ",
+        ] {
+            assert!(found.iter().any(|line| line.starts_with(path)), "{found:?}");
+        }
         let long = "#".repeat(order::MAX_STUDY_BYTES + 1);
         let said = read_study(&long).unwrap_err();
         assert!(said[0].to_string().contains("at most 65536 bytes"));

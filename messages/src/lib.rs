@@ -3,6 +3,7 @@
 //! A new kind is one entry in `kinds!` below, one message in `proto/payload.proto`, and one handler at the nodes that take
 //! it in (`federation::ledger::Handlers`). The transport knows none of them: it asks [`class_of`] by name, and the
 //! residency rules by class. A message holds nothing that identifies a patient, and no [`types::Phi`] can be a field.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 pub mod delivery;
 mod schema;

@@ -66,6 +66,27 @@ impl Stage {
             Self::Known => "known",
         }
     }
+
+    /// The places of connections of this stage.
+    const fn of(self, places: &Places) -> &Shares<Party, Occupant> {
+        let [handshake, unknown, health, known] = places;
+        match self {
+            Self::Handshake => handshake,
+            Self::Unknown => unknown,
+            Self::Health => health,
+            Self::Known => known,
+        }
+    }
+
+    const fn of_mut(self, places: &mut Places) -> &mut Shares<Party, Occupant> {
+        let [handshake, unknown, health, known] = places;
+        match self {
+            Self::Handshake => handshake,
+            Self::Unknown => unknown,
+            Self::Health => health,
+            Self::Known => known,
+        }
+    }
 }
 
 /// To whom places are counted.
@@ -226,13 +247,13 @@ impl Admission {
     #[must_use]
     pub fn held(&self) -> [usize; 4] {
         let places = self.inner.places.lock();
-        Stage::ALL.map(|stage| places[stage as usize].len())
+        Stage::ALL.map(|stage| stage.of(&places).len())
     }
 
     fn make_room(&self) {
         let mut places = self.inner.places.lock();
         for stage in [Stage::Unknown, Stage::Handshake] {
-            if let Some(occupant) = places[stage as usize].displace() {
+            if let Some(occupant) = stage.of_mut(&mut places).displace() {
                 self.inner.displace(&occupant, stage, "descriptors");
                 return;
             }
@@ -252,7 +273,7 @@ impl Inner {
             displaced: displaced.clone(),
             unread_bytes: 0,
         };
-        let (number, gone) = places[stage as usize].take(party, occupant);
+        let (number, gone) = stage.of_mut(places).take(party, occupant);
         if let Some((occupant, why)) = gone {
             let reason = match (why, stage) {
                 (Why::Full, _) => "full",
@@ -275,7 +296,7 @@ impl Inner {
 
     #[expect(clippy::cast_precision_loss, reason = "a few thousand")]
     fn gauge(&self, places: &Places, stage: Stage) {
-        let held = places[stage as usize].len() as f64;
+        let held = stage.of(places).len() as f64;
         metrics::gauge!("medmesh_connections",
             "listener" => self.listener, "stage" => stage.name())
         .set(held);
@@ -318,7 +339,7 @@ impl Slot {
             return;
         }
         let mut places = self.inner.places.lock();
-        let known = &mut places[Stage::Known as usize];
+        let known = Stage::Known.of_mut(&mut places);
         if let Some(occupant) = known.get_mut(at.number) {
             occupant.unread_bytes = if bytes < SMALL_BYTES { 0 } else { bytes };
         }
@@ -362,7 +383,7 @@ impl Slot {
             return;
         }
         let mut places = self.inner.places.lock();
-        if places[at.stage as usize].leave(at.number).is_none() {
+        if at.stage.of_mut(&mut places).leave(at.number).is_none() {
             return;
         }
         if at.stage != stage {
@@ -379,7 +400,7 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let at = self.at.lock();
         let mut places = self.inner.places.lock();
-        places[at.stage as usize].leave(at.number);
+        at.stage.of_mut(&mut places).leave(at.number);
         self.inner.gauge(&places, at.stage);
     }
 }

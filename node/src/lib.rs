@@ -1,4 +1,5 @@
 //! What every node has: configuration, tasks and shutdown, health, telemetry, traces, tokens, HTTPS.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 pub mod admission;
 pub mod clock;

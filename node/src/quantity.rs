@@ -73,13 +73,10 @@ fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 
 /// The largest unit that divides `value` exactly.
 fn unscaled(value: u64, units: &[(&'static str, u64)], f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let mut best = units[units.len() - 1];
-    for unit in units {
-        if value != 0 && value.is_multiple_of(unit.1) && unit.1 > best.1 {
-            best = *unit;
-        }
-    }
-    write!(f, "{}{}", value / best.1, best.0)
+    let divides = |(_, factor): &&(_, u64)| value != 0 && value.is_multiple_of(*factor);
+    let best = units.iter().filter(divides).max_by_key(|unit| unit.1);
+    let (name, factor) = best.or(units.last()).copied().unwrap_or(("", 1));
+    write!(f, "{}{name}", value / factor)
 }
 
 impl fmt::Display for Span {

@@ -16,7 +16,10 @@ pub use jws::{Claimed, NumericDate, OneAudience, Unverified};
 pub use scope::{Interaction, InvalidScope, Scopes};
 pub use used::{Noted, SharedUse};
 
-use crate::{admission::Known, clock::Clock, config::ClientConfig, listeners, shares::Shares};
+use crate::{
+    admission::Known, clock::Clock, config::ClientConfig, listeners, problem::Problem,
+    shares::Shares,
+};
 use assertion::Registry;
 use axum::{
     Extension, Form, Json, Router,
@@ -365,8 +368,8 @@ impl TokenError {
 impl IntoResponse for TokenError {
     fn into_response(self) -> Response {
         let challenge = [(header::WWW_AUTHENTICATE, self.challenge())];
-        let body = Json(json!({"error": self.to_string()}));
-        (StatusCode::UNAUTHORIZED, challenge, body).into_response()
+        let problem = Problem::new(StatusCode::UNAUTHORIZED, "no token", self.to_string());
+        (challenge, problem).into_response()
     }
 }
 

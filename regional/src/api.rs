@@ -4,7 +4,7 @@ use crate::registry::{Device, MAX_PAGE, Registry};
 use axum::{
     Json, Router,
     extract::{Query, State},
-    http::{HeaderMap, StatusCode, header},
+    http::HeaderMap,
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -15,6 +15,7 @@ use fhir::rest::{
 use fhir::store::ResourceType;
 use node::{
     https,
+    problem::Problem,
     token::{Interaction, TokenError, Verifier},
 };
 use serde::Deserialize;
@@ -166,13 +167,12 @@ async fn devices(
     let scopes = api.verifier.check(&headers);
     let scopes = scopes.map_err(IntoResponse::into_response)?;
     if !scopes.allow_api("devices", Interaction::Search) {
-        let detail = "the token needs a scope such as mesh/devices.rs";
-        return Err(problem(StatusCode::FORBIDDEN, "scope missing", detail));
+        return Err(Problem::forbidden("mesh/devices.rs").into_response());
     }
     let Query(parameters) = parameters.map_err(|_| {
         let detail =
             "facility, after (next of the page before) and limit (a number) are understood";
-        problem(StatusCode::BAD_REQUEST, "bad parameter", detail)
+        Problem::parameter("", detail).into_response()
     })?;
     let limit = parameters.limit.unwrap_or(DEFAULT_PAGE).clamp(1, MAX_PAGE);
     let mut found = api
@@ -195,8 +195,7 @@ async fn metrics(State(api): State<Api>, headers: HeaderMap) -> Result<Response,
     let scopes = api.verifier.check(&headers);
     let scopes = scopes.map_err(IntoResponse::into_response)?;
     if !scopes.allow_api("metrics", Interaction::Read) {
-        let detail = "the token needs a scope such as mesh/metrics.r";
-        return Err(problem(StatusCode::FORBIDDEN, "scope missing", detail));
+        return Err(Problem::forbidden("mesh/metrics.r").into_response());
     }
     Ok(node::health::metrics().await.into_response())
 }
@@ -206,7 +205,7 @@ pub(crate) fn device_json(device: &Device) -> Value {
         "id": device.id.to_string(),
         "facility": device.facility.as_str(),
         "kind": device.kind.as_str(),
-        "status": device.status,
+        "status": device.status.as_str(),
         "model": device.model.as_ref().map(Label::as_str),
         "firmware": device.firmware.as_ref().map(Label::as_str),
         "updated": day(device.updated),
@@ -221,24 +220,13 @@ fn day(time: Timestamp) -> String {
 
 fn failed(error: &PortError) -> Response {
     tracing::error!(op = error.op, kind = ?error.kind, "registry failed");
-    match error.kind {
-        PortErrorKind::Unavailable => problem(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "unavailable",
-            "the registry does not answer; try again later",
-        ),
-        PortErrorKind::Corrupt | PortErrorKind::Internal => problem(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "internal",
-            "the node failed; its log says why",
-        ),
-    }
-}
-
-fn problem(status: StatusCode, title: &str, detail: &str) -> Response {
-    let body = json!({"title": title, "status": status.as_u16(), "detail": detail});
-    let kind = [(header::CONTENT_TYPE, "application/problem+json")];
-    (status, kind, body.to_string()).into_response()
+    let problem = match error.kind {
+        PortErrorKind::Unavailable => {
+            Problem::unavailable("the registry does not answer; try again later")
+        }
+        PortErrorKind::Corrupt | PortErrorKind::Internal => Problem::internal(),
+    };
+    problem.into_response()
 }
 
 /// The description of the API for programs (OpenAPI 3.1).

@@ -25,7 +25,10 @@ use federation::{
     tls::TimeSource,
 };
 use guesses::Guesses;
-use node::{admission::Network, problem::Problem};
+use node::{
+    admission::Network,
+    problem::{Problem, worded},
+};
 use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -93,7 +96,7 @@ pub(crate) fn router(config: &RegionalConfig, now: &TimeSource, ledger: &Ledger)
 }
 
 fn route(door: Arc<Enrolment>) -> Router {
-    Router::new().route(PATH, post(enrol)).with_state(door)
+    worded(Router::new().route(PATH, post(enrol)).with_state(door))
 }
 
 async fn enrol(

@@ -18,9 +18,7 @@ use federation::{
     reason,
     wire::Parcel,
 };
-use fhir::store::{
-    Applied, Delivery, Kind, MAX_APPLY, NewResource, ResourceStore, Source, StoreError,
-};
+use fhir::store::{Applied, Delivery, MAX_APPLY, NewResource, ResourceStore, Source};
 use messages::{AuditCheckpoint, Body, Correction, DeviceRecords, ReadingBatch};
 use node::{
     clock::Clock,
@@ -87,7 +85,7 @@ impl Engine for Intake {
 
     /// How far the store's order of commits has come: it only grows, with whatever is written.
     async fn mark(&self) -> Result<Option<u64>, PortError> {
-        let head = self.store.head().await.map_err(port_error)?;
+        let head = self.store.head().await?;
         Ok(Some(head.unsigned_abs()))
     }
 }
@@ -195,7 +193,7 @@ impl Intake {
             return Ok(false);
         };
         let stored = self.store.read(new.kind(), new.id()).await;
-        let stored = stored.map_err(port_error)?;
+        let stored = stored?;
         Ok(stored.is_some_and(|stored| is_same_reading(&stored, new)))
     }
 
@@ -239,7 +237,7 @@ impl Intake {
         } else {
             Timestamp(0)
         };
-        self.store.apply(batch, now).await.map_err(port_error)
+        self.store.apply(batch, now).await.map_err(PortError::from)
     }
 
     async fn records(&self, from: &Place, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError> {
@@ -441,25 +439,8 @@ fn take(
     })
 }
 
-fn port_error(error: StoreError) -> PortError {
-    let kind = match error.kind {
-        Kind::Unavailable => PortErrorKind::Unavailable,
-        Kind::Corrupt => PortErrorKind::Corrupt,
-        Kind::Refused | Kind::Internal => PortErrorKind::Internal,
-    };
-    PortError {
-        kind,
-        op: error.op,
-        source: Some(Box::new(error)),
-    }
-}
-
 const fn internal(op: &'static str) -> PortError {
-    PortError {
-        kind: PortErrorKind::Internal,
-        op,
-        source: None,
-    }
+    PortError::new(PortErrorKind::Internal, op)
 }
 
 #[cfg(all(test, not(medmesh_unguarded)))]

@@ -387,7 +387,10 @@ async fn the_later_record_of_a_device_wins_in_whichever_order_they_come() {
         assert_eq!(intake.take(&[parcel(id, body)]).await, [accepted(2)]);
     }
     let devices = intake.registry.devices(None, None, 9).await.unwrap();
-    let statuses: Vec<_> = devices.iter().map(|device| device.status).collect();
+    let statuses: Vec<_> = devices
+        .iter()
+        .map(|device| device.status.as_str())
+        .collect();
     assert_eq!(statuses, ["silent", "active"]);
     let after = intake
         .registry

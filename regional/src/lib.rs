@@ -1,6 +1,7 @@
 //! The jurisdiction's node: receives pseudonymous readings of its facilities and serves them as FHIR R4.
 //!
 //! It holds nothing that identifies a patient, has no key to a pseudonym, and passes on device metadata alone.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 #[cfg(all(medmesh_unguarded, not(debug_assertions)))]
 compile_error!("MEDMESH_UNGUARDED is for test builds: it takes in what is not checked");
 

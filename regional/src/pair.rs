@@ -321,10 +321,8 @@ async fn take_over(
 ) -> Result<Option<((i64, Instant), [bool; 2])>, RegionalError> {
     check_own(data_dir, pair, me).await?;
     let standby = data_dir.join(STANDBY);
-    let mut copies = Vec::new();
-    for name in [LEDGER, REGISTRY] {
-        copies.push(Copied::begin(&standby, name).map_err(RegionalError::Copy)?);
-    }
+    let begin = |name| Copied::begin(&standby, name).map_err(RegionalError::Copy);
+    let mut copies = [begin(LEDGER)?, begin(REGISTRY)?];
     let mut said = false;
     loop {
         match turned(&mut copies, own, (pair, me)).await {
@@ -383,14 +381,14 @@ async fn check_own(data_dir: &Path, pair: &Pair, me: &str) -> Result<(), Regiona
 /// Puts the copies into place; where there are none, this node's own files become the region's, if they are.
 async fn place(
     data_dir: &Path,
-    mut copies: Vec<Copied>,
+    mut copies: [Copied; 2],
     (pair, me): (&Pair, &str),
     number: i64,
 ) -> Result<[bool; 2], RegionalError> {
     for copied in &mut copies {
         copied.catch_up(pair).await?;
     }
-    let there = [copies[0].is_there(), copies[1].is_there()];
+    let there = copies.each_ref().map(Copied::is_there);
     if there != [true, true] {
         may_found(data_dir, pair, me, number).await?;
         pair.found(number, me).await?;

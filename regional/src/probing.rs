@@ -1,7 +1,7 @@
 //! Looks now and then whether the store answers, how much it holds, and what the ledger did not take: for `/ready` and the
 //! gauges.
 use federation::{ledger::Ledger, standing::Standing};
-use fhir::store::{Kind as StoreKind, ResourceStore, ResourceType};
+use fhir::store::{ResourceStore, ResourceType};
 use node::{
     health::{Check, Health},
     task::{Kind, Tasks},
@@ -45,7 +45,7 @@ async fn probe(
                     }
                 }
             }
-            Err(error) if error.kind == StoreKind::Unavailable => check.fail("unavailable"),
+            Err(error) if error.kind.may_pass() => check.fail("unavailable"),
             Err(_) => check.fail("failed"),
         }
         standing.look().await;

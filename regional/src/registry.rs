@@ -3,14 +3,15 @@
 use federation::ledger::notes::Note;
 use federation::port::{PortError, PortErrorKind};
 use messages::DeviceRecord;
-use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use std::{path::Path, sync::Arc};
 use storage::{
+    StoreError, migrate,
     open::Opening,
     replica::Kept,
     sqlite::{Reopening, in_doubt},
 };
-use types::{CatalogId, DeviceKind, FacilityId, Label, Timestamp};
+use types::{CatalogId, DeviceKind, DeviceStatus, FacilityId, Label, Timestamp};
 
 /// The schema that this binary writes. It only goes forward.
 const VERSION: i64 = 2;
@@ -22,7 +23,6 @@ pub const MAX_PAGE: u16 = 1_000;
 const SCHEMA: &str = "
 CREATE TABLE device(id BLOB PRIMARY KEY, facility TEXT NOT NULL, kind TEXT NOT NULL, model TEXT, firmware TEXT,
   status TEXT NOT NULL, updated INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-PRAGMA user_version = 2;
 ";
 /// Version 1 kept notes on what was not stored here; they are the ledger's now. And it kept the instant of a change.
 const OLD_NOTES: &str =
@@ -54,13 +54,11 @@ pub struct Device {
     pub model: Option<Label>,
     /// Firmware version.
     pub firmware: Option<Label>,
-    /// `active`, `silent` or `retired`.
-    pub status: &'static str,
+    /// Whether it is in use.
+    pub status: DeviceStatus,
     /// The day of the last change of what it is, with the order of its records within the day.
     pub updated: Timestamp,
 }
-
-const STATUSES: [&str; 3] = ["active", "silent", "retired"];
 
 impl Device {
     /// Reads a record of the wire; none when a field is not of its set, or its time is not between 1970 and now: one from
@@ -76,14 +74,10 @@ impl Device {
             kind: DeviceKind::parse(&record.kind)?,
             model: label(&record.model)?,
             firmware: label(&record.firmware)?,
-            status: status(&record.status)?,
+            status: DeviceStatus::parse(&record.status)?,
             updated,
         })
     }
-}
-
-fn status(text: &str) -> Option<&'static str> {
-    STATUSES.into_iter().find(|known| *known == text)
 }
 
 fn label(text: &str) -> Option<Option<Label>> {
@@ -113,30 +107,18 @@ impl Registry {
     /// # Errors
     /// As [`Registry::open`].
     pub fn open_kept(path: &Path, kept: Option<Kept>) -> Result<Self, PortError> {
-        let opening = "open the registry";
-        let open = || -> rusqlite::Result<(Connection, i64)> {
-            let connection = connect(path)?;
-            let version = version(&connection)?;
-            if version == 0 {
-                connection.execute_batch(&format!("BEGIN IMMEDIATE; {SCHEMA} COMMIT;"))?;
-                return Ok((connection, VERSION));
-            }
-            Ok((connection, version))
-        };
-        match open().map_err(|error| failed(opening, &error))? {
-            (connection, 1..=VERSION) => {
-                let file = Reopening::new(path, connection, connect).kept(kept);
-                let file = file.map_err(|error| failed(opening, &error))?;
-                Ok(Self {
-                    file: Arc::new(file),
-                })
-            }
-            _ => Err(PortError {
-                kind: PortErrorKind::Corrupt,
-                op: "open the registry: a newer program wrote it",
-                source: None,
-            }),
+        const OP: &str = "open the registry";
+        let mut connection = connect(path).map_err(|error| failed(OP, &error))?;
+        // Version 1 is brought forward once its notes are kept elsewhere.
+        if migrate::version(&connection, VERSION)? == 0 {
+            let make = |tx: &Connection, _| tx.execute_batch(SCHEMA);
+            migrate::file(&mut connection, VERSION, make)?;
         }
+        let file = Reopening::new(path, connection, connect).kept(kept);
+        let file = file.map_err(|error| failed(OP, &error))?;
+        Ok(Self {
+            file: Arc::new(file),
+        })
     }
 
     async fn step<T: Send + 'static>(
@@ -148,11 +130,7 @@ impl Registry {
         let done = tokio::task::spawn_blocking(move || file.step(step, in_doubt));
         match done.await {
             Ok(result) => result.map_err(|error| failed(op, &error)),
-            Err(_) => Err(PortError {
-                kind: PortErrorKind::Internal,
-                op,
-                source: None,
-            }),
+            Err(_) => Err(PortError::new(PortErrorKind::Internal, op)),
         }
     }
 
@@ -180,7 +158,7 @@ impl Registry {
                     device.kind.as_str(),
                     device.model.as_ref().map(Label::as_str),
                     device.firmware.as_ref().map(Label::as_str),
-                    device.status,
+                    device.status.as_str(),
                     device.updated.0,
                 ])?;
             }
@@ -287,26 +265,11 @@ fn device(row: &rusqlite::Row<'_>) -> rusqlite::Result<Device> {
         kind: DeviceKind::parse(&text(2)?).ok_or_else(|| corrupt(2))?,
         model: known(3)?,
         firmware: known(4)?,
-        status: status(&text(5)?).ok_or_else(|| corrupt(5))?,
+        status: DeviceStatus::parse(&text(5)?).ok_or_else(|| corrupt(5))?,
         updated: Timestamp(row.get(6)?),
     })
 }
 
 fn failed(op: &'static str, error: &rusqlite::Error) -> PortError {
-    let kind = match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) | None => PortErrorKind::Corrupt,
-        Some(
-            ErrorCode::DatabaseBusy
-            | ErrorCode::DatabaseLocked
-            | ErrorCode::DiskFull
-            | ErrorCode::SystemIoFailure
-            | ErrorCode::CannotOpen
-            | ErrorCode::ReadOnly,
-        ) => PortErrorKind::Unavailable,
-        Some(_) => PortErrorKind::Internal,
-    };
-    let source = error
-        .sqlite_error()
-        .map(|code| Box::new(*code) as Box<dyn std::error::Error + Send + Sync>);
-    PortError { kind, op, source }
+    StoreError::coded(op, error).into()
 }

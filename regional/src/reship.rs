@@ -81,7 +81,7 @@ fn messages(here: &Place, page: Vec<Device>) -> Vec<DeviceRecords> {
             kind: device.kind.to_string(),
             model: text(device.model),
             firmware: text(device.firmware),
-            status: device.status.into(),
+            status: device.status.to_string(),
             updated_ms: device.updated.0,
         });
     }

@@ -33,7 +33,7 @@ use messages::{AuditCheckpoint, StudyAnswer, StudyEnd, StudyRound};
 use node::{
     clock::Clock,
     health::Health,
-    https, listeners, renewal, shutdown,
+    https, listeners, problem, renewal, shutdown,
     task::{Kind, Tasks},
     token::{ClientError, TokenServer, USED_ASSERTIONS},
     trace,
@@ -128,7 +128,8 @@ async fn work(
         .merge(control::devices_api(&tokens, &registry, &control))
         .merge(tokens.router())
         .merge(enrolment::router(&config, &now, &ledger))
-        .merge(health.probes());
+        .merge(health.probes())
+        .fallback(problem::no_such_path);
     let intake = Intake {
         store: store.clone(),
         registry: registry.clone(),

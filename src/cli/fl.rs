@@ -15,7 +15,8 @@ Examples:
   medmesh fl resume heart-1f2e3d4c --dir .medmesh
   medmesh fl export heart-1f2e3d4c --to out --dir .medmesh
   medmesh fl list --server https://mesh.example:8443 --client-id data-scientist --key me.key --ca ca.pem
-  medmesh fl ledger --config edge.toml --json what a facility has spent, across all studies";
+  medmesh fl ledger --config edge.toml --json what a facility has spent, across all studies
+  medmesh fl ledger --dir .medmesh            the same of every facility of a mesh on this machine";
 
 /// Arguments of `fl`.
 #[derive(Debug, Args)]
@@ -32,6 +33,9 @@ pub enum FlCommand {
     Check {
         /// The study (TOML).
         study: PathBuf,
+        /// Folder of a mesh that is to run it: whether it has these regions, and facilities enough, is looked at too.
+        #[arg(long)]
+        dir: Option<PathBuf>,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -111,7 +115,7 @@ pub struct SubmitArgs {
     /// Folder for the model; `studies/ID` in the folder of the mesh when left out, and here where there is none.
     #[arg(long, requires = "wait")]
     pub to: Option<PathBuf>,
-    /// Address of an MLflow tracking server that is told of the study when it has ended.
+    /// Address of an MLflow tracking server that is told of each round as it ends, and of the model.
     #[arg(long, requires = "wait")]
     pub mlflow: Option<String>,
     /// Where the mesh is.
@@ -125,7 +129,7 @@ pub struct WatchArgs {
     /// The study, and where the mesh is.
     #[command(flatten)]
     pub study: StudyArgs,
-    /// Address of an MLflow tracking server that is told of the study when it has ended.
+    /// Address of an MLflow tracking server that is told of each round as it ends, and of the model.
     #[arg(long)]
     pub mlflow: Option<String>,
 }
@@ -144,9 +148,15 @@ pub struct StudyArgs {
 #[derive(Clone, Debug, Args)]
 pub struct LedgerArgs {
     /// Configuration of the edge node.
+    #[arg(long, conflicts_with_all = ["dir", "facility"])]
+    pub config: Option<PathBuf>,
+    /// Folder of a mesh on this machine, instead of a configuration.
+    #[arg(long, default_value = ".medmesh")]
+    pub dir: PathBuf,
+    /// The facility of that mesh; each of them when left out.
     #[arg(long)]
-    pub config: PathBuf,
-    /// Print JSON.
+    pub facility: Option<types::FacilityId>,
+    /// Print JSON; of all facilities of a mesh a list, `ledgers`.
     #[arg(long)]
     pub json: bool,
     /// Print the ledger as a note that the facility signs (C2SP signed-note), for whoever is not at the facility.

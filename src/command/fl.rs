@@ -8,7 +8,7 @@ use crate::{
 use anyhow::Context;
 use fl::{
     order::MAX_STUDY_BYTES,
-    privacy::{Delta, Event, epsilon, epsilon_by_rdp},
+    privacy::{Delta, Event, InvalidEvent, epsilon, epsilon_by_rdp},
     study::{Plan, Study},
 };
 use node::config::{ConfigError, Problem};
@@ -18,7 +18,7 @@ use std::{fs, path::Path};
 /// Runs the command.
 pub async fn run(args: &FlArgs) -> Result<(), Failure> {
     match &args.command {
-        FlCommand::Check { study, json } => check(study, *json),
+        FlCommand::Check { study, dir, json } => check(study, dir.as_deref(), *json),
         FlCommand::Epsilon(args) => spent(args),
         FlCommand::Submit(args) => {
             read(&args.study)?;
@@ -36,8 +36,19 @@ pub async fn run(args: &FlArgs) -> Result<(), Failure> {
     }
 }
 
-fn check(path: &Path, as_json: bool) -> Result<(), Failure> {
-    let (study, plan) = match read(path) {
+fn check(path: &Path, mesh: Option<&Path>, as_json: bool) -> Result<(), Failure> {
+    let mesh = mesh.map(told).transpose()?;
+    let found = read(path).and_then(|(study, plan)| {
+        let problems = mesh.map_or_else(Vec::new, |mesh| lacking(&study, &mesh));
+        if problems.is_empty() {
+            return Ok((study, plan));
+        }
+        Err(ConfigError {
+            path: path.to_owned(),
+            problems,
+        })
+    });
+    let (study, plan) = match found {
         Ok(found) => found,
         Err(error) if as_json => {
             out::line(json!({ "ok": false, "problems": problems(&error) }))?;
@@ -53,6 +64,51 @@ fn check(path: &Path, as_json: bool) -> Result<(), Failure> {
         )?);
     }
     Ok(out::text(&table(&study, &plan))?)
+}
+
+/// What the folder of a mesh says of it.
+fn told(dir: &Path) -> anyhow::Result<Value> {
+    let path = dir.join("mesh.json");
+    let text = fs::read_to_string(&path)
+        .with_context(|| format!("{}: is `medmesh up` running?", path.display()))?;
+    serde_json::from_str(&text).with_context(|| path.display().to_string())
+}
+
+/// What a mesh lacks of what a study asks for: regions, and facilities of each.
+fn lacking(study: &Study, mesh: &Value) -> Vec<Problem> {
+    let known: Vec<&String> = mesh["regions"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(id, _)| id)
+        .collect();
+    let facilities = || mesh["facilities"].as_array().into_iter().flatten();
+    let mut problems = Vec::new();
+    for (at, region) in study.regions.iter().enumerate() {
+        if !known.iter().any(|id| *id == region.as_str()) {
+            let have: Vec<_> = known.iter().map(|id| id.as_str()).collect();
+            let message = format!(
+                "`{region}` is no region of the mesh, which has {}",
+                have.join(", ")
+            );
+            problems.push(Problem::new(format!("regions[{at}]"), message));
+        }
+    }
+    let is_asked = |id: &&&String| {
+        study.regions.is_empty() || study.regions.iter().any(|of| of.as_str() == id.as_str())
+    };
+    for region in known.iter().filter(is_asked) {
+        let have = facilities()
+            .filter(|of| of["region"] == region.as_str())
+            .count();
+        if have < usize::from(study.sites) {
+            let asked = study.sites;
+            let message =
+                format!("{asked} facilities of each region are asked, and `{region}` has {have}");
+            problems.push(Problem::new("sites", message));
+        }
+    }
+    problems
 }
 
 fn read(path: &Path) -> Result<(Study, Plan), ConfigError> {
@@ -111,8 +167,8 @@ fn table(study: &Study, plan: &Plan) -> String {
 
 fn spent(args: &EpsilonArgs) -> Result<(), Failure> {
     let event = Event::new(args.sampling, args.noise_multiplier, args.steps);
-    let event = event.map_err(anyhow::Error::new)?;
-    let delta = Delta::new(args.delta).map_err(anyhow::Error::new)?;
+    let event = event.map_err(wrong)?;
+    let delta = Delta::new(args.delta).map_err(wrong)?;
     let found = epsilon(&[event], delta);
     if !args.json {
         return Ok(out::line(format!("{found:.6}"))?);
@@ -128,9 +184,61 @@ fn spent(args: &EpsilonArgs) -> Result<(), Failure> {
     }))?)
 }
 
+/// What is wrong with an argument of `fl epsilon`, by its name.
+fn wrong(why: InvalidEvent) -> anyhow::Error {
+    let argument = match why {
+        InvalidEvent::Sampling(_) => "--sampling",
+        InvalidEvent::Noise(_) => "--noise-multiplier",
+        InvalidEvent::Steps(_) => "--steps",
+        InvalidEvent::Delta(_) => "--delta",
+    };
+    anyhow::Error::new(why).context(argument)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_cannot_be_accounted_for_is_refused_by_the_name_of_its_argument() {
+        let good = EpsilonArgs {
+            sampling: 0.1,
+            noise_multiplier: 2.0,
+            steps: 10,
+            delta: 1e-5,
+            json: true,
+        };
+        let change = |change: fn(&mut EpsilonArgs)| {
+            let mut args = EpsilonArgs { ..good };
+            change(&mut args);
+            let Err(Failure::Failed(why)) = spent(&args) else {
+                return String::new();
+            };
+            format!("{why:#}")
+        };
+        assert_eq!(change(|_| {}), "");
+        for (said, expected) in [
+            (
+                change(|args| args.sampling = 1.5),
+                "--sampling: a sampling probability is from",
+            ),
+            (
+                change(|args| args.sampling = f64::NAN),
+                "--sampling: a sampling",
+            ),
+            (
+                change(|args| args.noise_multiplier = 0.0),
+                "--noise-multiplier: a noise",
+            ),
+            (
+                change(|args| args.steps = 0),
+                "--steps: a mechanism is used from 1",
+            ),
+            (change(|args| args.delta = 1.0), "--delta: a delta is from"),
+        ] {
+            assert!(said.starts_with(expected), "{said}");
+        }
+    }
 
     const STUDY: &str = r#"
 name = "heart"
@@ -156,6 +264,32 @@ aggregation = { secure = true, quorum = 3, bound = 4.0 }
         assert!(text.contains("2 parameters of 1 inputs"), "{text}");
         assert!(text.contains("3 of 4 sites, 1 may be lost"), "{text}");
         assert!(text.contains("by record: 20 steps"), "{text}");
+    }
+
+    #[test]
+    fn regions_and_facilities_that_a_mesh_has_not_are_named() {
+        let mesh = json!({
+            "regions": { "us": {}, "eu": {} },
+            "facilities": [
+                { "region": "us" }, { "region": "us" }, { "region": "us" }, { "region": "us" }, { "region": "eu" },
+            ],
+        });
+        let said = |regions: &str| {
+            let text = STUDY.replace("sites = 4", &format!("sites = 4\nregions = {regions}"));
+            let (study, _) = read_text(&text).unwrap();
+            let found = lacking(&study, &mesh);
+            found.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let few = "sites: 4 facilities of each region are asked, and `eu` has 1";
+        assert_eq!(said("[\"us\"]"), Vec::<String>::new());
+        assert_eq!(said("[]"), [few]);
+        assert_eq!(
+            said("[\"apac\", \"eu\"]"),
+            [
+                "regions[0]: `apac` is no region of the mesh, which has eu, us",
+                few
+            ]
+        );
     }
 
     #[test]

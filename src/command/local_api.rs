@@ -105,6 +105,6 @@ fn taken((status, answer): (u16, String)) -> Result<Value> {
     }
     bail!(
         "{status}: {}",
-        answer["error"].as_str().unwrap_or("no reason given")
+        answer["detail"].as_str().unwrap_or("no reason given")
     )
 }

@@ -1,6 +1,6 @@
 //! Tells an MLflow tracking server of a study (MLflow REST API 2.0): one run of the study's name, its parameters, its
 //! metrics by round, and tags with the digest of its model. A study that is told again goes into the same run, which gets
-//! the rounds that it lacks.
+//! the rounds that it lacks: it is told as each round ends.
 use crate::https::Https;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
@@ -12,6 +12,8 @@ const EXPERIMENT: &str = "medmesh";
 const STUDY: &str = "medmesh.study";
 /// The tag that says how many rounds the run has.
 const ROUNDS: &str = "medmesh.rounds";
+/// The tag that says how the study stands.
+const STATUS: &str = "medmesh.status";
 /// Metrics of one request (MLflow REST API, "Log Batch": at most 1,000 together with parameters and tags).
 const MOST_METRICS: usize = 800;
 /// The longest value of a parameter, in characters (MLflow before 2.8).
@@ -19,6 +21,14 @@ const LONGEST: usize = 500;
 /// MLflow's own names for what a server asks of its clients.
 const TOKEN: &str = "MLFLOW_TRACKING_TOKEN";
 const CA: &str = "MLFLOW_TRACKING_SERVER_CERT_PATH";
+
+/// What a run has of its study.
+struct Known {
+    run: String,
+    rounds: usize,
+    /// Whether it has the figures of the model that the study came to.
+    is_done: bool,
+}
 
 /// A tracking server.
 pub struct Tracking {
@@ -50,14 +60,14 @@ impl Tracking {
         })
     }
 
-    /// Tells the server all of a study that has ended.
+    /// Tells the server all of a study so far.
     ///
     /// # Errors
     /// The server does not answer, or says no.
     pub async fn record(&self, study: &Value) -> Result<()> {
         let experiment = self.experiment().await?;
-        let (run, known) = self.run(&experiment, study).await?;
-        let metrics = metrics(study, known);
+        let known = self.run(&experiment, study).await?;
+        let (metrics, run) = (metrics(study, &known), &known.run);
         for some in metrics.chunks(MOST_METRICS) {
             self.post("runs/log-batch", json!({"run_id": run, "metrics": some}))
                 .await?;
@@ -65,6 +75,7 @@ impl Tracking {
         let batch = json!({"run_id": run, "params": params(study), "tags": tags(study)});
         self.post("runs/log-batch", batch).await?;
         let status = match study["status"].as_str() {
+            Some("running") => return Ok(()),
             Some("done") => "FINISHED",
             Some("cancelled") => "KILLED",
             _ => "FAILED",
@@ -95,8 +106,8 @@ impl Tracking {
             .context("mlflow names no experiment")
     }
 
-    /// The run of a study, and how many rounds it has.
-    async fn run(&self, experiment: &str, study: &Value) -> Result<(String, usize)> {
+    /// The run of a study.
+    async fn run(&self, experiment: &str, study: &Value) -> Result<Known> {
         let id = study["study"].as_str().context("a study without an id")?;
         let search = json!({
             "experiment_ids": [experiment],
@@ -106,10 +117,15 @@ impl Tracking {
         let found = self.post("runs/search", search).await?;
         let of = |run: &Value| run["info"]["run_id"].as_str().map(str::to_owned);
         if let Some(run) = found["runs"].get(0) {
-            let tags = run["data"]["tags"].as_array();
-            let known = tags.into_iter().flatten().find(|tag| tag["key"] == ROUNDS);
-            let known = known.and_then(|tag| tag["value"].as_str()?.parse().ok());
-            return Ok((of(run).context("mlflow names no run")?, known.unwrap_or(0)));
+            let tags = || run["data"]["tags"].as_array().into_iter().flatten();
+            let tag = |key: &str| tags().find(|tag| tag["key"] == key)?["value"].as_str();
+            return Ok(Known {
+                run: of(run).context("mlflow names no run")?,
+                rounds: tag(ROUNDS)
+                    .and_then(|count| count.parse().ok())
+                    .unwrap_or(0),
+                is_done: tag(STATUS) == Some("done"),
+            });
         }
         let begin = reports(study)
             .first()
@@ -121,7 +137,11 @@ impl Tracking {
             "tags": [{"key": STUDY, "value": id}, {"key": "mlflow.runName", "value": id}],
         });
         let made = self.post("runs/create", create).await?;
-        Ok((of(&made["run"]).context("mlflow names no run")?, 0))
+        Ok(Known {
+            run: of(&made["run"]).context("mlflow names no run")?,
+            rounds: 0,
+            is_done: false,
+        })
     }
 
     async fn post(&self, path: &str, body: Value) -> Result<Value> {
@@ -152,8 +172,8 @@ fn reports(study: &Value) -> &[Value] {
     study["progress"].as_array().map_or(&[], Vec::as_slice)
 }
 
-/// What each round from `known` on came to, and the figures of the model.
-fn metrics(study: &Value, known: usize) -> Vec<Value> {
+/// What each round that a run lacks came to, and the figures of the model.
+fn metrics(study: &Value, known: &Known) -> Vec<Value> {
     let mut found = Vec::new();
     let mut add = |key: &str, value: Option<f64>, report: &Value| {
         if let Some(value) = value.filter(|value| value.is_finite()) {
@@ -162,7 +182,7 @@ fn metrics(study: &Value, known: usize) -> Vec<Value> {
             }));
         }
     };
-    for report in reports(study).iter().skip(known) {
+    for report in reports(study).iter().skip(known.rounds) {
         let of = |path: fn(&Value) -> Option<f64>| {
             let sites = report["sites"].as_object().into_iter().flatten();
             let values: Vec<_> = sites.filter_map(|(_, own)| path(&own["told"])).collect();
@@ -183,7 +203,7 @@ fn metrics(study: &Value, known: usize) -> Vec<Value> {
     }
     if let Some(last) = reports(study)
         .last()
-        .filter(|_| reports(study).len() > known)
+        .filter(|_| study["status"] == "done" && !known.is_done)
     {
         let pooled = study["evaluation"]["pooled"].as_object();
         for (figure, value) in pooled.into_iter().flatten() {
@@ -236,7 +256,7 @@ fn flat(found: &mut Vec<Value>, path: String, value: &toml::Value) {
 fn tags(study: &Value) -> Vec<Value> {
     let mut found = vec![
         (ROUNDS, json!(reports(study).len().to_string())),
-        ("medmesh.status", study["status"].clone()),
+        (STATUS, study["status"].clone()),
         ("medmesh.unit", study["unit"].clone()),
         ("medmesh.why", study["why"].clone()),
         ("medmesh.model.sha256", study["model"]["sha256"].clone()),

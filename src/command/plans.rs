@@ -14,7 +14,11 @@ use edge::{
 use fl::ledger::Ledger;
 use rustix::process::{Resource, Rlimit, nice, setrlimit};
 use serde_json::{Value, json};
-use std::io::{stdin, stdout};
+use std::{
+    fs,
+    io::{stdin, stdout},
+    path::PathBuf,
+};
 
 /// Priority of a worker: the last one.
 const NICE: i32 = 19;
@@ -82,23 +86,72 @@ fn decide(args: &crate::cli::plans::DecideArgs, decided: Decided) -> Result<(), 
 
 /// Runs `fl ledger`.
 pub fn ledger(args: &LedgerArgs) -> Result<(), Failure> {
-    let config: EdgeConfig = node::read(&args.config)?;
-    let plans = open(&config)?;
-    let ledger = plans.ledger(&config).map_err(anyhow::Error::from)?;
-    let ledger = ledger
-        .context("the facility lets nothing be learnt: its configuration has no [learning]")?;
-    let (budget, spent) = (ledger.budget(), ledger.spent());
+    let (configs, is_one) = ledgers(args)?;
+    let mut all = Vec::new();
+    for path in configs {
+        let config: EdgeConfig = node::read(&path)?;
+        let plans = open(&config)?;
+        let ledger = plans.ledger(&config).map_err(anyhow::Error::from)?;
+        let ledger = ledger.with_context(|| {
+            let facility = &config.facility;
+            format!("{facility} lets nothing be learnt: its configuration has no [learning]")
+        })?;
+        if args.signed {
+            let text = signed_text(&config, &ledger)?;
+            out::text(&plans.sign_ledger(&text).0)?;
+        } else if args.json {
+            let mut told = told(&config, &ledger)?;
+            let (note, key) = plans.sign_ledger(&signed_text(&config, &ledger)?);
+            told["note"] = json!(note);
+            told["key"] = json!(key);
+            all.push(told);
+        } else {
+            if !is_one {
+                out::line(&config.facility)?;
+            }
+            shown(&ledger)?;
+        }
+    }
+    match (args.json, all.pop()) {
+        (true, Some(only)) if is_one => out::line(only)?,
+        (true, last) => {
+            all.extend(last);
+            out::line(json!({ "ledgers": all }))?;
+        }
+        (false, _) => {}
+    }
+    Ok(())
+}
+
+/// The configurations whose ledgers are asked for, and whether that is one.
+fn ledgers(args: &LedgerArgs) -> anyhow::Result<(Vec<PathBuf>, bool)> {
+    if let Some(config) = &args.config {
+        return Ok((vec![config.clone()], true));
+    }
+    let nodes = args.dir.join("edge");
+    let of = |facility: &str| nodes.join(facility).join("edge.toml");
+    if let Some(facility) = &args.facility {
+        return Ok((vec![of(facility.as_str())], true));
+    }
     if args.signed {
-        let text = signed_text(&config, &ledger)?;
-        return Ok(out::text(&plans.sign_ledger(&text).0)?);
+        anyhow::bail!("--signed: a note is of one facility: name it by --facility or --config");
     }
-    if args.json {
-        let mut told = told(&config, &ledger)?;
-        let (note, key) = plans.sign_ledger(&signed_text(&config, &ledger)?);
-        told["note"] = json!(note);
-        told["key"] = json!(key);
-        return Ok(out::line(told)?);
-    }
+    let folders = fs::read_dir(&nodes);
+    let folders =
+        folders.with_context(|| format!("{}: is it the folder of a mesh?", nodes.display()))?;
+    let names = folders
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok());
+    let mut found: Vec<_> = names
+        .map(|name| of(&name))
+        .filter(|path| path.exists())
+        .collect();
+    found.sort();
+    Ok((found, false))
+}
+
+fn shown(ledger: &Ledger) -> std::io::Result<()> {
+    let (budget, spent) = (ledger.budget(), ledger.spent());
     out::line(format!(
         "epsilon {spent:.4} of {} at delta {:e}",
         budget.epsilon,

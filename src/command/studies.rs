@@ -18,6 +18,7 @@ const TOML: &str = "application/toml";
 /// Submits a study, after it was checked here.
 pub async fn submit(args: &SubmitArgs) -> Result<(), Failure> {
     let text = fs::read_to_string(&args.study).with_context(|| args.study.display().to_string())?;
+    let tracking = args.mlflow.as_deref().map(Tracking::open).transpose()?;
     let mut mesh = Mesh::open(&args.mesh).await?;
     let begun = mesh.post("/studies", TOML, &text).await?;
     let id = begun["study"].as_str().context("the node names no study")?;
@@ -30,7 +31,7 @@ pub async fn submit(args: &SubmitArgs) -> Result<(), Failure> {
         return Ok(out::line(begun)?);
     }
     let says = !args.mesh.json;
-    let (study, tracked) = followed(&mut mesh, id, args.mlflow.as_deref(), |round_json| {
+    let (study, tracked) = followed(&mut mesh, id, tracking, |round_json| {
         if says {
             eprintln!("{}", out::printable(&round(round_json)));
         }
@@ -50,6 +51,7 @@ pub async fn submit(args: &SubmitArgs) -> Result<(), Failure> {
         let to = args.to.clone().unwrap_or_else(|| mesh.folder.join(id));
         result["model"] = mesh.fetch(&study, &to).await?;
     } else {
+        result["model"] = Value::Null;
         result["why"] = study["why"].clone();
     }
     if args.mesh.json {
@@ -69,28 +71,26 @@ fn ended(study: &Value) -> Result<(), Failure> {
     Err(anyhow!("the study is {word}").into())
 }
 
-/// Waits for a study, saying each round that has ended and telling MLflow of it; whether MLflow has all of it.
+/// Waits for a study, saying each round that has ended and telling MLflow of it; whether MLflow has all of it at the end,
+/// for what it was not told of a round it is told with the next one.
 async fn followed(
     mesh: &mut Mesh,
     id: &str,
-    mlflow: Option<&str>,
+    mlflow: Option<Tracking>,
     mut says: impl FnMut(&Value) -> Result<()>,
 ) -> Result<(Value, Result<()>)> {
-    let mut said = 0;
-    let study = mesh.wait(id, |study| {
+    let (mut said, mut tracked) = (0, Ok(()));
+    let study = mesh.wait(id, async |study| {
         let rounds = study["progress"].as_array().map_or(&[][..], Vec::as_slice);
         rounds.iter().skip(said).try_for_each(&mut says)?;
         said = rounds.len();
+        if let Some(mlflow) = &mlflow {
+            let told = mlflow.record(study).await;
+            tracked = told.context("mlflow: the study itself goes its way");
+        }
         Ok(())
     });
     let study = study.await?;
-    let tracked = match mlflow {
-        None => Ok(()),
-        Some(url) => Tracking::open(url)?
-            .record(&study)
-            .await
-            .context("mlflow: the study itself has ended"),
-    };
     Ok((study, tracked))
 }
 
@@ -116,19 +116,15 @@ pub async fn show(args: &StudyArgs) -> Result<(), Failure> {
 /// Shows a study's rounds as they end: as JSON one object a line, and the study as the last.
 pub async fn watch(args: &WatchArgs) -> Result<(), Failure> {
     let of = &args.study;
+    let tracking = args.mlflow.as_deref().map(Tracking::open).transpose()?;
     let mut mesh = Mesh::open(&of.mesh).await?;
     let as_json = of.mesh.json;
-    let followed = followed(
-        &mut mesh,
-        of.id.as_str(),
-        args.mlflow.as_deref(),
-        |report| {
-            if as_json {
-                return Ok(out::line(report)?);
-            }
-            Ok(out::line(out::printable(&round(report)))?)
-        },
-    );
+    let followed = followed(&mut mesh, of.id.as_str(), tracking, |report| {
+        if as_json {
+            return Ok(out::line(report)?);
+        }
+        Ok(out::line(out::printable(&round(report)))?)
+    });
     let (study, tracked) = followed.await?;
     if as_json {
         out::line(&study)?;

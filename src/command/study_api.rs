@@ -217,7 +217,7 @@ impl Mesh {
     pub async fn wait(
         &mut self,
         id: &str,
-        mut each: impl FnMut(&Value) -> Result<()>,
+        mut each: impl AsyncFnMut(&Value) -> Result<()>,
     ) -> Result<Value> {
         let mut ended = None;
         let mut failures = 0;
@@ -230,7 +230,7 @@ impl Mesh {
                     let rounds = study["progress"].as_array().map_or(0, Vec::len);
                     let is_over = study["status"] != "running";
                     if ended != Some(rounds) || is_over {
-                        each(&study)?;
+                        each(&study).await?;
                         ended = Some(rounds);
                     }
                     if is_over {

@@ -40,6 +40,17 @@ impl StoreError {
         }
     }
 
+    /// The same, where its words may quote what is stored: the code of the error alone is kept.
+    #[must_use]
+    pub fn coded(op: &'static str, error: &rusqlite::Error) -> Self {
+        let code = error.sqlite_error().copied();
+        Self {
+            kind: StoreErrorKind::of(error),
+            op,
+            source: code.map(|code| Box::new(code) as _),
+        }
+    }
+
     /// What the system said of a step on a file.
     pub fn io(op: &'static str) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self {
@@ -62,7 +73,7 @@ pub enum StoreErrorKind {
     Unavailable,
     /// What is stored does not make sense: a person must look.
     Corrupt,
-    /// Wrong key, or a schema newer than this binary.
+    /// Never to be asked again as it was: too much at once, a wrong key, a schema newer than this binary.
     Refused,
     /// A fault of ours.
     Internal,
@@ -76,6 +87,15 @@ impl From<rusqlite::Error> for StoreError {
 }
 
 impl StoreErrorKind {
+    /// Whether the same may be done later, without anybody's doing: full, busy or out of reach.
+    #[must_use]
+    pub const fn may_pass(self) -> bool {
+        match self {
+            Self::Full | Self::Unavailable => true,
+            Self::Corrupt | Self::Refused | Self::Internal => false,
+        }
+    }
+
     /// What an error of SQLite means to the caller.
     #[must_use]
     pub fn of(error: &rusqlite::Error) -> Self {
@@ -89,6 +109,7 @@ impl StoreErrorKind {
                 | ErrorCode::DatabaseBusy
                 | ErrorCode::DatabaseLocked
                 | ErrorCode::FileLockingProtocolFailed
+                | ErrorCode::OutOfMemory
                 | ErrorCode::PermissionDenied,
             ) => Self::Unavailable,
             Some(_) => Self::Internal,

@@ -37,7 +37,9 @@ impl Op {
                 if bytes.len() < end {
                     bytes.resize(end, 0);
                 }
-                bytes[*at..end].copy_from_slice(written);
+                if let Some(place) = bytes.get_mut(*at..end) {
+                    place.copy_from_slice(written);
+                }
             }
             Self::Truncate(size) => bytes.resize(*size, 0),
         }
@@ -75,12 +77,12 @@ impl Survivors {
     ];
 
     fn of(self, pending: &[Op]) -> Vec<Op> {
-        let half = pending.len().div_ceil(2);
+        let (first, second) = pending.split_at(pending.len().div_ceil(2));
         let (kept, torn) = match self {
-            Self::None => (&pending[..0], false),
+            Self::None => (&[][..], false),
             Self::AllTorn => (pending, true),
-            Self::FirstHalfTorn => (&pending[..half], true),
-            Self::SecondHalf => (&pending[half..], false),
+            Self::FirstHalfTorn => (first, true),
+            Self::SecondHalf => (second, false),
         };
         let mut kept = kept.to_vec();
         if let (true, Some(Op::Write(_, bytes))) = (torn, kept.last_mut()) {

@@ -122,6 +122,10 @@ impl Code {
 
     /// The row.
     #[must_use]
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "`all` alone makes codes, one of each row"
+    )]
     pub fn info(self) -> &'static CodeInfo {
         &TABLE[usize::from(self.0)]
     }
@@ -181,6 +185,10 @@ impl Unit {
 
     /// The UCUM code.
     #[must_use]
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "`all` and the table of codes alone make units, of rows that there are"
+    )]
     pub fn as_str(self) -> &'static str {
         UNITS[usize::from(self.0)]
     }

@@ -41,13 +41,13 @@ impl FromStr for Id128 {
     type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        let digits = text.as_bytes();
-        if digits.len() != 32 {
+        let (pairs, []) = text.as_bytes().as_chunks::<2>() else {
             return Err(InvalidId);
-        }
+        };
+        let pairs: &[[u8; 2]; 16] = pairs.try_into().map_err(|_| InvalidId)?;
         let mut bytes = [0; 16];
-        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-            *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
+        for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+            *byte = nibble(*high)? << 4 | nibble(*low)?;
         }
         Ok(Self(bytes))
     }

@@ -2,6 +2,7 @@
 //!
 //! `no_std` with `alloc`, no input or output, no clock and no randomness: time and random bytes are arguments.
 //! GLOSSARY.md says what each word means; each is defined here once.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 #![no_std]
 
 extern crate alloc;
@@ -18,6 +19,7 @@ mod phi;
 mod place;
 mod plausible;
 mod reading;
+mod retained;
 mod secret;
 mod time;
 
@@ -35,6 +37,7 @@ pub use label::{InvalidLabel, Label};
 pub use phi::Phi;
 pub use place::{DeviceId, FacilityId, InvalidName, Jurisdiction, Name, Place, RegionId, Tier};
 pub use plausible::Plausible;
-pub use reading::{AbsentReason, DeviceKind, Flags, Priority, ReadingKey, Value};
+pub use reading::{AbsentReason, DeviceKind, DeviceStatus, Flags, Priority, ReadingKey, Value};
+pub use retained::RetainedMessage;
 pub use secret::Secret;
 pub use time::{InvalidTimestamp, MeshClock, Timestamp};

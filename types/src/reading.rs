@@ -142,6 +142,28 @@ impl Priority {
         }
     }
 
+    /// What an array in the order of [`Priority::ALL`] has of this priority.
+    #[must_use]
+    pub const fn of<T>(self, ranked: &[T; 3]) -> &T {
+        let [alarm, live, backlog] = ranked;
+        match self {
+            Self::Alarm => alarm,
+            Self::Live => live,
+            Self::Backlog => backlog,
+        }
+    }
+
+    /// [`Priority::of`], to change it.
+    #[must_use]
+    pub const fn of_mut<T>(self, ranked: &mut [T; 3]) -> &mut T {
+        let [alarm, live, backlog] = ranked;
+        match self {
+            Self::Alarm => alarm,
+            Self::Live => live,
+            Self::Backlog => backlog,
+        }
+    }
+
     /// The priority of that rank.
     #[must_use]
     pub fn from_rank(rank: u8) -> Option<Self> {
@@ -202,6 +224,44 @@ impl DeviceKind {
 }
 
 impl fmt::Display for DeviceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Whether a device is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DeviceStatus {
+    /// It reports.
+    Active,
+    /// It is enrolled and does not report.
+    Silent,
+    /// It is no longer in use.
+    Retired,
+}
+
+impl DeviceStatus {
+    /// Every status.
+    pub const ALL: [Self; 3] = [Self::Active, Self::Silent, Self::Retired];
+
+    /// The status's name in the catalog and on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Silent => "silent",
+            Self::Retired => "retired",
+        }
+    }
+
+    /// The status of that name.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == text)
+    }
+}
+
+impl fmt::Display for DeviceStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }

@@ -28,8 +28,8 @@ pub(super) struct Frame {
     pub(super) kind: Kind,
     /// The low four bits of the first byte.
     pub(super) flags: u8,
-    header: usize,
-    bytes: BytesMut,
+    /// What follows the fixed header.
+    body: BytesMut,
 }
 
 /// Why the stream cannot be read on.
@@ -50,25 +50,23 @@ impl From<Fault> for Unreadable {
 impl Frame {
     /// What follows the fixed header.
     pub(super) fn into_body(self) -> Bytes {
-        let mut bytes = self.bytes.freeze();
-        bytes::Buf::advance(&mut bytes, self.header);
-        bytes
+        self.body.freeze()
     }
 
     /// What follows the fixed header.
     pub(super) fn body(&self) -> &[u8] {
-        &self.bytes[self.header..]
+        &self.body
     }
 }
 
 /// Takes the next whole packet off `input`; `None` when more bytes are needed. `max` bounds the whole packet, in bytes.
 pub(super) fn next(input: &mut BytesMut, max: usize) -> Result<Option<Frame>, Unreadable> {
-    let Some(&first) = input.first() else {
+    let Some((&first, rest)) = input.split_first() else {
         return Ok(None);
     };
     let flags = first & 0x0f;
     let kind = kind(first >> 4, flags)?;
-    let Some((remaining, digits)) = variable_int(&input[1..])? else {
+    let Some((remaining, digits)) = variable_int(rest)? else {
         return Ok(None);
     };
     let header = 1 + digits;
@@ -80,12 +78,9 @@ pub(super) fn next(input: &mut BytesMut, max: usize) -> Result<Option<Frame>, Un
         input.reserve(length - input.len());
         return Ok(None);
     }
-    Ok(Some(Frame {
-        kind,
-        flags,
-        header,
-        bytes: input.split_to(length),
-    }))
+    let mut body = input.split_to(length);
+    body.advance(header);
+    Ok(Some(Frame { kind, flags, body }))
 }
 
 const fn kind(code: u8, flags: u8) -> Result<Kind, Unreadable> {

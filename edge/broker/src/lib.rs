@@ -25,6 +25,7 @@
 //! What is not given, as CONNACK announces it to a v5 client: shared subscriptions, subscription identifiers, topic
 //! aliases. Refused: empty client ids (none is assigned), enhanced authentication, a maximum packet size of the client
 //! that is below a CONNACK.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 mod acl;
 mod admission;
 mod commit;
@@ -62,9 +63,7 @@ use node::{
     listeners,
 };
 use parking_lot::Mutex;
-pub use port::{
-    Answers, Backend, Change, NoAnswer, Noted, Received, Rejected, RetainedMessage, Stored, Topic,
-};
+pub use port::{Answers, Backend, Change, NoAnswer, Noted, Received, Rejected, Stored, Topic};
 use room::Load;
 use rumqttd::protocol::QoS;
 use seats::Seats;

@@ -2,10 +2,11 @@
 //!
 //! The router knows topic and payload only; a number stands in front of the payload while it passes. What else there is to
 //! a delivery waits in the session's mailbox.
-use super::{RetainedMessage, outbound::Delivery};
+use super::outbound::Delivery;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use rumqttd::protocol::{self, QoS};
 use std::time::Instant;
+use types::RetainedMessage;
 
 /// A granted subscription.
 #[derive(Clone, Debug)]
@@ -70,9 +71,9 @@ impl Message {
         RetainedMessage {
             // The ACL let the topic through, so it is text.
             topic: String::from_utf8_lossy(&self.topic).into_owned(),
-            payload: self.payload.clone(),
+            payload: self.payload.to_vec(),
             qos: self.qos as u8,
-            properties: self.properties.clone(),
+            properties: self.properties.to_vec(),
             lapses_in: self
                 .lapses
                 .map(|lapses| lapses.saturating_duration_since(now)),

@@ -132,9 +132,10 @@ impl Outbound {
 
     /// Takes the next thing to send, if at most `window` messages are then in flight.
     pub(super) fn next(&mut self, window: usize, now: Instant) -> Option<Due> {
-        if let Some(at) = self.flights.iter().position(|flight| flight.due) {
+        let mut flights = self.flights.iter_mut().enumerate();
+        if let Some((at, flight)) = flights.find(|(_, flight)| flight.due) {
             // Flights become due all at once and are sent from the front: those before `at` are on the wire.
-            return (at < window).then(|| self.flights[at].send());
+            return (at < window).then(|| flight.send());
         }
         let lapsed = |one: &Waiting| one.delivery.has_lapsed(now);
         while self.waiting.front().is_some_and(lapsed) {

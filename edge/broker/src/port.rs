@@ -3,9 +3,8 @@
 //! it.
 use async_trait::async_trait;
 use bytes::Bytes;
-use std::time::Duration;
 use storage::StoreError;
-use types::DeviceId;
+use types::{DeviceId, RetainedMessage};
 
 /// The topics of one device: `devices/{region}/{facility}/{device}/…`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,21 +64,6 @@ pub enum Rejected {
     Invalid(&'static str),
     /// Not now: no room, or the store does not answer.
     Later,
-}
-
-/// The retained message of a topic.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RetainedMessage {
-    /// The topic.
-    pub topic: String,
-    /// What was published.
-    pub payload: Bytes,
-    /// The QoS of the publish, 0 to 2 (MQTT-3.3.1-5).
-    pub qos: u8,
-    /// The properties of MQTT 5 that subscribers get with it, encoded.
-    pub properties: Bytes,
-    /// How long it is to be delivered from now on (MQTT 5 §3.3.2.3.3); none: until it is replaced.
-    pub lapses_in: Option<Duration>,
 }
 
 /// Makes durable what devices say. Every method resolves once what it did is durable.

@@ -147,7 +147,9 @@ impl Properties {
             let whole = rest.left().clone();
             let row = found.one(within, &mut rest)?;
             if row.forwarded && within as u8 & MESSAGE != 0 {
-                forwarded.extend_from_slice(&whole[..whole.len() - rest.left().len()]);
+                let taken = whole.len().checked_sub(rest.left().len());
+                let taken = taken.and_then(|taken| whole.get(..taken));
+                forwarded.extend_from_slice(taken.ok_or(Fault::Malformed)?);
             }
         }
         found.forwarded = forwarded.freeze();

@@ -4,7 +4,6 @@
 //! and the subscription's (MQTT-3.3.1-5, MQTT-3.8.4-8). A subscription whose retained messages cannot be read, or find no
 //! room in the session's queue, is refused, not granted with some of them missing.
 use super::{
-    RetainedMessage,
     acl::Denied,
     connection::Connection,
     decode::{Filter, RetainHandling, Version},
@@ -18,6 +17,7 @@ use super::{
 use bytes::Bytes;
 use rumqttd::protocol::{self, QoS};
 use std::time::Instant;
+use types::RetainedMessage;
 
 type Stored = Vec<RetainedMessage>;
 
@@ -169,13 +169,13 @@ impl Connection<'_> {
         for message in stored.iter().filter(wanted) {
             let delivery = Delivery {
                 topic: Bytes::copy_from_slice(message.topic.as_bytes()),
-                payload: message.payload.clone(),
+                payload: message.payload.clone().into(),
                 qos: least(
                     filter.qos,
                     protocol::qos(message.qos).unwrap_or(QoS::AtLeastOnce),
                 ),
                 retain: true,
-                properties: message.properties.clone(),
+                properties: message.properties.clone().into(),
                 lapses: message.lapses_in.and_then(|left| now.checked_add(left)),
             };
             let share = match self.session.outbound.awaits(&delivery) {

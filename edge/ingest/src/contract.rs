@@ -57,12 +57,12 @@ async fn samples(journal: &dyn Journal) {
 async fn retained(journal: &dyn Journal) {
     let topic = |name: &str| format!("devices/eu/eu-f1/{name}/status");
     for (name, payload) in [("m1", "here"), ("m2", "there"), ("m1", "gone")] {
-        let message = RetainedMessage::plain(&topic(name), payload.as_bytes().to_vec().into());
+        let message = RetainedMessage::plain(&topic(name), payload);
         journal.retain(message).await.unwrap();
     }
     let of = async |prefix: &str| {
         let kept = journal.retained(prefix).await.unwrap();
-        let text = |it: &RetainedMessage| String::from_utf8(it.payload.to_vec()).unwrap();
+        let text = |it: &RetainedMessage| String::from_utf8(it.payload.clone()).unwrap();
         kept.iter().map(text).collect::<Vec<_>>()
     };
     assert_eq!(
@@ -71,7 +71,7 @@ async fn retained(journal: &dyn Journal) {
         "the last one of a topic"
     );
     assert_eq!(of("devices/eu/eu-f1/").await.len(), 2);
-    let empty = RetainedMessage::plain(&topic("m1"), Vec::new().into());
+    let empty = RetainedMessage::plain(&topic("m1"), "");
     journal.retain(empty).await.unwrap();
     assert!(of("devices/eu/eu-f1/m1/").await.is_empty());
 }

@@ -1,13 +1,15 @@
 //! What comes in from devices, and what the sources (Modbus poller, MQTT broker) may rely on of the journal.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 #[cfg(feature = "contract")]
+#[allow(clippy::indexing_slicing, reason = "it is a test")]
 pub mod contract;
 pub mod patient_id;
 pub mod payload;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use std::time::Duration;
 use storage::StoreError;
+pub use types::RetainedMessage;
 use types::{Code, DeviceId, Flags, Phi, Timestamp, Unit, Value};
 
 /// How soon somebody must know.
@@ -116,33 +118,4 @@ pub trait Journal: Send + Sync + 'static {
 
     /// The retained messages whose topics begin with `prefix`. One that has lapsed is none any more.
     async fn retained(&self, prefix: &str) -> Result<Vec<RetainedMessage>, StoreError>;
-}
-
-/// The retained message of a topic.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RetainedMessage {
-    /// The topic.
-    pub topic: String,
-    /// What was published.
-    pub payload: Bytes,
-    /// The QoS of the publish, 0 to 2 (MQTT-3.3.1-5).
-    pub qos: u8,
-    /// The properties of MQTT 5 that subscribers get with it, encoded.
-    pub properties: Bytes,
-    /// How long it is to be delivered from now on (MQTT 5 §3.3.2.3.3); none: until it is replaced.
-    pub lapses_in: Option<Duration>,
-}
-
-impl RetainedMessage {
-    /// A message at QoS 1 without properties that does not lapse.
-    #[must_use]
-    pub fn plain(topic: &str, payload: Bytes) -> Self {
-        Self {
-            topic: topic.to_owned(),
-            payload,
-            qos: 1,
-            properties: Bytes::new(),
-            lapses_in: None,
-        }
-    }
 }

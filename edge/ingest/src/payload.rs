@@ -1,11 +1,12 @@
-//! The JSON of a telemetry or alarm message, parsed strictly into a [`Sample`], and many of them on their way into the
-//! journal.
+//! The JSON of a telemetry or alarm message: parsed strictly into a [`Sample`], and many of them on their way into the
+//! journal; and written of one.
 //!
 //! Whatever is not expected is refused: an unknown or repeated field, an unknown code or unit, a value that is not a
 //! decimal. The text of a number is kept as the device wrote it. A reason is one of a closed set and quotes nothing.
 use crate::{Journal, Rejected, Sample, SampleReading, Stored, Urgency, patient_id};
+use bytes::Bytes;
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::{Map, Number, Value as Json, json, value::RawValue};
 use std::borrow::Cow;
 use types::{AbsentReason, Decimal, DeviceId, Flags, Phi, Timestamp, Value};
 
@@ -130,6 +131,41 @@ fn decimal(raw: &str) -> Result<Decimal, &'static str> {
     text.parse().map_err(|_| "value not a decimal")
 }
 
+/// The JSON of a sample, as a device on MQTT would have sent it, and whether a reading is implausible. Without the
+/// patient: whoever may hear a device's topic knows the device, not more.
+#[must_use]
+pub fn write(sample: &Sample) -> Bytes {
+    let json = json!({
+        "epoch": sample.epoch,
+        "seq": sample.seq,
+        "time": sample.source_time.to_rfc3339(),
+        "readings": sample.readings.iter().map(written).collect::<Vec<_>>(),
+    });
+    json.to_string().into()
+}
+
+fn written(reading: &SampleReading) -> Json {
+    let mut json = Map::new();
+    json.insert("code".into(), reading.code.to_string().into());
+    match &reading.value {
+        // The text of a decimal is a JSON number, and it is kept as text.
+        Value::Quantity(decimal) => {
+            let number: Option<Number> = decimal.as_str().parse().ok();
+            json.insert("value".into(), number.map_or(Json::Null, Json::Number));
+        }
+        Value::Absent(reason) => {
+            json.insert("absent".into(), reason.as_str().into());
+        }
+    }
+    json.insert("unit".into(), reading.unit.as_str().into());
+    if reading.flags.contains(Flags::IMPLAUSIBLE)
+        || reading.flags.contains(Flags::IMPLAUSIBLE_FOR_CODE)
+    {
+        json.insert("implausible".into(), true.into());
+    }
+    Json::Object(json)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,6 +205,20 @@ mod tests {
             sample.readings[1].value,
             Value::Absent(AbsentReason::Unknown)
         );
+    }
+
+    #[test]
+    fn what_is_written_of_a_sample_is_read_as_the_same_without_its_patient() {
+        let mut sample = parsed(
+            r#"{"epoch":7,"seq":18446744073709551615,"time":"2026-11-22T10:00:00.007Z","patient":"p-1",
+                "readings":[{"code":"2951-2","value":140.00,"unit":"mmol/L"},
+                            {"code":"2951-2","value":-1.5e-7,"unit":"mmol/L"},
+                            {"absent":"unknown","unit":"1","code":"urn:medmesh:code|mechanical-ventilation"}]}"#,
+        )
+        .unwrap();
+        let written = String::from_utf8(write(&sample).to_vec()).unwrap();
+        sample.patient = None;
+        assert_eq!(parsed(&written).unwrap(), sample);
     }
 
     #[test]

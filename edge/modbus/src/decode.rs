@@ -132,8 +132,8 @@ fn value(point: &Point, words: &[u16]) -> Option<Value> {
     if words.len() != usize::from(point.kind.registers()) {
         return Some(Value::Absent(AbsentReason::Error));
     }
-    if point.kind == Kind::Decimal {
-        return decimal(number(&words[..2]), byte(words[2]));
+    if let (Kind::Decimal, [mantissa @ .., exponent]) = (point.kind, words) {
+        return decimal(number(mantissa), byte(*exponent));
     }
     let raw = number(words);
     let means_no_data =

@@ -5,6 +5,7 @@
 //! cut off, not understood or perhaps the answer to another question is never a reading; a device that is dead, frozen
 //! or refuses is said to be so, and never delays another one. It does not
 //! decide what is fresh ([`Observer`] is told) and does not publish (the journal does).
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 mod address;
 mod bus;
 mod condition;

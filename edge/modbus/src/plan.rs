@@ -122,19 +122,11 @@ pub struct PlanError {
 /// # Errors
 /// [`PlanError`] for an empty span, one larger than the limit, or one beyond the last register.
 pub fn plan(spans: &[Span], limits: Limits) -> Result<Plan, PlanError> {
-    let mut order: Vec<usize> = (0..spans.len()).collect();
-    order.sort_by_key(|&at| spans[at]);
+    let mut order: Vec<(usize, Span)> = spans.iter().copied().enumerate().collect();
+    order.sort_by_key(|(_, span)| *span);
     let mut reads: Vec<Read> = Vec::new();
-    let mut places = vec![
-        Place {
-            read: 0,
-            offset: 0,
-            count: 0
-        };
-        spans.len()
-    ];
-    for at in order {
-        let span = spans[at];
+    let mut places = Vec::with_capacity(spans.len());
+    for (at, span) in order {
         let max = limits.most(span.space);
         if span.count == 0
             || span.count > max
@@ -148,23 +140,26 @@ pub fn plan(spans: &[Span], limits: Limits) -> Result<Plan, PlanError> {
         let merged = reads
             .last()
             .and_then(|last| merge(*last, span, max, limits.max_gap));
-        if let (Some(count), Some(last)) = (merged, reads.last_mut()) {
+        let first = if let (Some(count), Some(last)) = (merged, reads.last_mut()) {
             last.count = count;
+            last.address
         } else {
             reads.push(Read {
                 space: span.space,
                 address: span.address,
                 count: span.count,
             });
-        }
-        let read = reads.len() - 1;
-        let offset = usize::from(span.address - reads[read].address);
-        places[at] = Place {
-            read,
-            offset,
+            span.address
+        };
+        let place = Place {
+            read: reads.len() - 1,
+            offset: usize::from(span.address - first),
             count: usize::from(span.count),
         };
+        places.push((at, place));
     }
+    places.sort_by_key(|(at, _)| *at);
+    let places = places.into_iter().map(|(_, place)| place).collect();
     Ok(Plan { reads, places })
 }
 

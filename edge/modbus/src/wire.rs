@@ -277,9 +277,13 @@ pub fn probe(bytes: &[u8]) -> usize {
     let Some(([unit, space, high, low, count, salt], rest)) = bytes.split_first_chunk::<6>() else {
         return 0;
     };
-    let spaces = [Space::Input, Space::Holding, Space::Coil, Space::Discrete];
     let read = Ask::Read(Read {
-        space: spaces[usize::from(space % 4)],
+        space: match space % 4 {
+            0 => Space::Input,
+            1 => Space::Holding,
+            2 => Space::Coil,
+            _ => Space::Discrete,
+        },
         address: u16::from_be_bytes([*high, *low]),
         count: u16::from(count % 125) + 1,
     });

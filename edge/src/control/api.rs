@@ -16,6 +16,7 @@ use super::{
     report::{self, By},
     rows::{self, Row},
 };
+use crate::beds::{failed, problem};
 use axum::{
     Json, Router,
     extract::State as Shared,
@@ -28,7 +29,7 @@ use federation::audit::{Decision, Entry};
 use serde::Deserialize;
 use serde_json::{Value as Json_, json};
 use std::sync::Arc;
-use store::{Commit, Store, StoreError};
+use store::{Commit, Store};
 use types::{DeviceId, Id128};
 
 /// Commands that are listed.
@@ -64,17 +65,6 @@ struct OfDevice {
 struct OfCommand {
     command: Id128,
     by: String,
-}
-
-fn problem(status: StatusCode, error: &str) -> Response {
-    (status, Json(json!({ "error": error }))).into_response()
-}
-
-fn failed(_: &StoreError) -> Response {
-    problem(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "the store takes nothing now",
-    )
 }
 
 fn read<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Response> {
@@ -114,11 +104,11 @@ fn shown(row: &Row, held: Option<&str>) -> Json_ {
         "id": command.id.to_string(),
         "device": row.device.as_str(),
         "name": command.name.as_str(),
-        "parameters": shown["parameters"],
+        "parameters": shown.get("parameters"),
         "by": command.by,
         "approved_by": command.approved_by,
-        "issued": shown["issued"],
-        "expires": shown["expires"],
+        "issued": shown.get("issued"),
+        "expires": shown.get("expires"),
         "state": row.state.as_str(),
         "reason": row.reason.map(Reason::as_str),
         "with_device": row.begun,

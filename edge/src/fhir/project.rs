@@ -31,15 +31,6 @@ const LET_GO: i64 = 5_000;
 /// And at least so often, if there are any.
 const LET_GO_EVERY: Duration = Duration::from_secs(10);
 
-/// What goes wrong in a step: tried again.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Failed {
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    Copy(#[from] fhir::store::StoreError),
-}
-
 /// Keeps the copy up.
 pub(super) struct Projecting {
     store: Store,
@@ -91,7 +82,7 @@ impl Projecting {
             devices,
             max_bytes,
         } = parts;
-        let place = copy.marks(PLACE).await?;
+        let place = copy.marks(PLACE).await.map_err(EdgeError::Fhir)?;
         let copied = place.and_then(|place| place.parse().ok()).unwrap_or(0);
         let done = store.meet_feed(copied).await?;
         let devices = devices
@@ -147,7 +138,7 @@ impl Projecting {
     }
 
     /// One bounded step: whether there is more.
-    pub(super) async fn step(&mut self) -> Result<bool, Failed> {
+    pub(super) async fn step(&mut self) -> Result<bool, StoreError> {
         let feed = self.store.feed(self.done).await?;
         let now = self.time.now();
         let mut steps = Vec::new();

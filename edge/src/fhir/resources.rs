@@ -3,6 +3,7 @@
 use crate::config::DeviceConfig;
 use fhir::{
     admit::Holding,
+    json::with,
     map::{self, ClinicalReading, DEVICE_KIND_SYSTEM},
     store::{Draft, FhirId, NewResource, ResourceType},
 };
@@ -72,26 +73,29 @@ pub(super) fn patient(patient: &PatientNow) -> Option<Draft> {
         let kind = json!({"coding": [{"system": IDENTIFIER_TYPE, "code": "MR"}]});
         identifiers.push(json!({"type": kind, "value": mrn}));
     }
-    let mut resource = json!({"resourceType": "Patient"});
-    if !identifiers.is_empty() {
-        resource["identifier"] = identifiers.into();
-    }
-    if let Some(name) = known(&record.name).filter(|name| !name.is_empty()) {
-        resource["name"] = json!([{"text": name}]);
-    }
-    let gender = known(&record.gender);
-    if let Some(gender) = gender.as_deref().and_then(map::Gender::parse) {
-        resource["gender"] = gender.as_str().into();
-    }
-    if let Some(unit) = known(&record.care_unit)
+    let name = known(&record.name).filter(|name| !name.is_empty());
+    let gender = known(&record.gender)
         .as_deref()
-        .and_then(CareUnit::parse)
-    {
-        resource["meta"] = json!({"tag": [{"system": CareUnit::SYSTEM, "code": unit.as_str()}]});
-    }
-    let without = resource.clone();
+        .and_then(map::Gender::parse);
+    let unit = known(&record.care_unit)
+        .as_deref()
+        .and_then(CareUnit::parse);
+    let tag =
+        |unit: CareUnit| json!({"tag": [{"system": CareUnit::SYSTEM, "code": unit.as_str()}]});
+    let without = with(
+        json!({"resourceType": "Patient"}),
+        [
+            (
+                "identifier",
+                (!identifiers.is_empty()).then(|| identifiers.into()),
+            ),
+            ("name", name.map(|name| json!([{"text": name}]))),
+            ("gender", gender.map(|gender| gender.as_str().into())),
+            ("meta", unit.map(tag)),
+        ],
+    );
     if let Some(born) = known(&record.birth_date) {
-        resource["birthDate"] = born.into();
+        let resource = with(without.clone(), [("birthDate", Some(born.into()))]);
         if let Some(draft) = draft("Patient", patient.id.as_str(), &resource) {
             return Some(draft);
         }
@@ -106,27 +110,29 @@ pub(super) fn device(
     ids: &LocalIds,
 ) -> Option<Draft> {
     let kind = config.map_or(DeviceKind::External, |config| config.kind);
-    let mut resource = json!({
+    let facts = json!({
         "resourceType": "Device",
         "identifier": [{"system": DEVICE_SYSTEM, "value": id.as_str()}],
         "status": "active",
         "deviceName": [{"name": id.as_str(), "type": "user-friendly-name"}],
         "type": {"coding": [{"system": DEVICE_KIND_SYSTEM, "code": kind.as_str()}]},
     });
-    if let Some(config) = config {
-        if let Some(serial) = &config.serial {
-            resource["serialNumber"] = serial.as_str().into();
-        }
-        if let Some(model) = &config.model {
-            resource["modelNumber"] = model.as_str().into();
-        }
-        if let Some(firmware) = &config.firmware {
-            resource["version"] = json!([{"value": firmware.as_str()}]);
-        }
-        if let Some(bed) = &config.bed {
-            resource["location"] = at_bed(ids, bed);
-        }
-    }
+    let serial = config.and_then(|config| config.serial.as_ref());
+    let model = config.and_then(|config| config.model.as_ref());
+    let firmware = config.and_then(|config| config.firmware.as_ref());
+    let bed = config.and_then(|config| config.bed.as_ref());
+    let resource = with(
+        facts,
+        [
+            ("serialNumber", serial.map(|serial| serial.as_str().into())),
+            ("modelNumber", model.map(|model| model.as_str().into())),
+            (
+                "version",
+                firmware.map(|firmware| json!([{"value": firmware.as_str()}])),
+            ),
+            ("location", bed.map(|bed| at_bed(ids, bed))),
+        ],
+    );
     draft("Device", id.as_str(), &resource)
 }
 

@@ -9,7 +9,6 @@ use fl::{
     study::{Problem, Study},
 };
 use std::sync::Arc;
-use store::clockguard::Time as _;
 use store::{Commit, StoreError, StoreErrorKind};
 
 /// How the audit log names what a study reads of stays.
@@ -34,7 +33,7 @@ impl Learner {
         let Some(name) = study.data.table.clone() else {
             return Ok(self.of_stays(order, study).await?.map_err(objected));
         };
-        let (config, now, study) = (self.config.clone(), self.guard.now().real, study.clone());
+        let (config, now, study) = (self.config.clone(), self.time.now().real, study.clone());
         let read = tokio::task::spawn_blocking(move || {
             let by = format!("study:{}", study.name);
             let table = Datasets::open(&config).and_then(|mut sets| sets.table(&name, &by, now));
@@ -65,7 +64,7 @@ impl Learner {
             return Ok(Ok(last.clone()));
         }
         let by = format!("study:{}", study.name);
-        let mesh = self.guard.now().mesh;
+        let mesh = self.time.now().mesh;
         let begin = move |commit: &mut Commit<'_, '_>| {
             let (what, now) = (STAYS, commit.now().real);
             let read = Entry::of_read(now, Decision::CrosswalkRead, &by, commit.place(), &what, 0);
@@ -78,7 +77,7 @@ impl Learner {
         let withheld = stays::withheld(&self.view, span).await?;
         if withheld > 0 {
             let (by, decision) = (format!("study:{}", study.name), Decision::ResearchWithheld);
-            let now = self.guard.now().real;
+            let now = self.time.now().real;
             let row = Entry::of_read(now, decision, &by, &self.config.place(), &STAYS, withheld);
             self.store.note(vec![row]).await?;
         }

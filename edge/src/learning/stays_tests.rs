@@ -6,6 +6,7 @@ use crate::{
 };
 use ingest::{Journal as _, Sample, SampleReading};
 use parking_lot::Mutex;
+use rand::{SeedableRng as _, rngs::StdRng};
 use std::sync::Arc;
 use store::clockguard::Time as _;
 use store::deid::PatientRecord;
@@ -150,6 +151,60 @@ async fn a_study_learns_the_first_hours_of_each_stay_and_its_outcome_from_what_c
     let mut before = side(&found);
     before.retain(|age| *age < 76.0);
     assert_eq!(side(&kept), before);
+}
+
+#[tokio::test]
+async fn models_over_windows_learn_from_the_hours_of_each_stay_in_their_order() {
+    let dir = TempDir::new().unwrap();
+    let facility = facility(&dir, 14).await;
+    for kind in [
+        "kind = \"gru\", hidden = 3",
+        "kind = \"tcn\", channels = [3], kernel = 2",
+    ] {
+        let text = STUDY
+            .replace("kind = \"logistic\"", kind)
+            .replace("hours = 2 ", "hours = 3, window_hours = 1 ")
+            .replace(
+                "last\"], missing = \"mean\"",
+                "last\"], missing = \"carry-forward\"",
+            );
+        let study: Study = toml::from_str(&text).unwrap();
+        let plan = study.plan().unwrap();
+        let found = prepared(&facility, &study, span(0, 80)).await.unwrap();
+        let found = found.unwrap();
+        for (at, (row, _)) in (0_u8..).zip(rows(&found)) {
+            let shift = f32::from(at);
+            let age = 76.0 - shift;
+            // Age, mean and last of the hour, and how many.
+            let hours = [
+                [age, 60.0 + shift, 60.0 + shift, 1.0],
+                [age, 70.0 + shift, 70.0 + shift, 1.0],
+                [age, 200.0, 200.0, 1.0],
+            ];
+            assert_eq!(row, hours.concat(), "{at}");
+        }
+        let mut random = StdRng::seed_from_u64(3);
+        let start = fl::site::model(&study).unwrap().initial(&mut random);
+        let sent = fl::site::update(&study, &plan, &start, &found.train, &mut random).unwrap();
+        assert_eq!(sent.len() as u64, plan.parameters, "{kind}");
+        assert!(sent.iter().any(|number| *number != 0), "{kind}");
+    }
+    // What a stay has no reading for is what the hour before says.
+    let text = STUDY.replace("hours = 2 ", "hours = 4, window_hours = 1 ");
+    let text = text.replace(
+        "last\"], missing = \"mean\"",
+        "last\"], missing = \"carry-forward\"",
+    );
+    let study: Study = toml::from_str(&text).unwrap();
+    let found = prepared(&facility, &study, span(0, 80)).await.unwrap();
+    for (row, _) in rows(&found.unwrap()) {
+        // A record of a model without windows has them in a row, and no reading came in the fourth hour.
+        assert_eq!(row.len(), 4 * 4);
+        assert!(
+            row.iter().filter(|value| **value == 200.0).count() == 4,
+            "{row:?}"
+        );
+    }
 }
 
 #[tokio::test]

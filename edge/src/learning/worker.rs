@@ -14,6 +14,7 @@ use rand::{SeedableRng as _, rngs::StdRng};
 use serde::{Deserialize, Serialize};
 use std::{
     io::{Read, Write},
+    path::Path,
     process::Stdio,
     time::Duration,
 };
@@ -38,12 +39,12 @@ enum Said {
     Failed(String),
 }
 
-/// Has a worker of the same binary work on a round.
+/// Has a worker, which a binary is, work on a round.
 pub(super) async fn work(
+    binary: &Path,
     order: &RoundOrder,
     prepared: &Prepared,
-    seed: Option<[u8; 32]>,
-    memory: Option<Memory>,
+    (seed, memory): (Option<[u8; 32]>, Option<Memory>),
     model: Option<Vec<u8>>,
 ) -> Result<Made, String> {
     let model = model.unwrap_or_default();
@@ -64,7 +65,7 @@ pub(super) async fn work(
     given.extend(model);
     given.extend(train.to_bytes());
     given.extend(test.to_bytes());
-    let done = timeout(LONGEST, exchange(given)).await;
+    let done = timeout(LONGEST, exchange(binary, given)).await;
     let said = done.map_err(|_| failed("took too long"))??;
     read(&said).ok_or_else(|| failed("said nothing that makes sense"))?
 }
@@ -97,9 +98,7 @@ fn say(mut said: Said, mut output: impl Write) -> std::io::Result<()> {
     output.flush()
 }
 
-async fn exchange(given: Vec<u8>) -> Result<Vec<u8>, String> {
-    // What this process runs, also where its file was replaced meanwhile.
-    let binary = "/proc/self/exe";
+async fn exchange(binary: &Path, given: Vec<u8>) -> Result<Vec<u8>, String> {
     let mut worker = Command::new(binary)
         .args(WORKER_COMMAND)
         .env_clear()

@@ -6,7 +6,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use store::StoreError;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
-use types::{DeviceId, Label};
+use types::{DeviceId, DeviceStatus, Label};
 
 /// How often the catalog is compared with what was shipped (real time): a device that flaps costs a parcel each.
 const CATALOG_TICK: Duration = Duration::from_secs(1);
@@ -71,7 +71,11 @@ async fn ship(
             kind: device.kind.to_string(),
             model: text(device.model.as_ref()),
             firmware: text(device.firmware.as_ref()),
-            status: if *live { "active" } else { "silent" }.into(),
+            status: match live {
+                true => DeviceStatus::Active,
+                false => DeviceStatus::Silent,
+            }
+            .to_string(),
             // The store dates it.
             updated_ms: 0,
         };

@@ -156,12 +156,12 @@ impl<'t> Apply<'t> {
             None => None,
         };
         if let Some(profile) = self.profile
-            && let Some((_, draft)) = &mut self.drafts[usize::from(priority.rank())]
+            && let Some((_, draft)) = priority.of_mut(&mut self.drafts)
         {
             draft.push(device, entry, sample, flags, (profile, self.now.mesh));
         }
         let untold = entry.filter(|entry| !entry.told).map(|entry| entry.row);
-        let draft = self.drafts[usize::from(priority.rank())].as_ref();
+        let draft = priority.of(&self.drafts).as_ref();
         if let (Some(row), Some((Some(place), _))) = (untold, draft) {
             let parcel = sequence(place);
             self.told(row, priority, parcel)?;
@@ -202,22 +202,21 @@ impl<'t> Apply<'t> {
             self.tally.uncleared += 1;
             return Ok(None);
         }
-        let slot = usize::from(priority.rank());
-        let full = matches!(&self.drafts[slot], Some((_, draft)) if draft.is_full_for(readings));
-        if full {
+        let draft = priority.of(&self.drafts);
+        if matches!(draft, Some((_, draft)) if draft.is_full_for(readings)) {
             self.ship(priority)?;
         }
-        if let Some((place, _)) = &self.drafts[slot] {
+        if let Some((place, _)) = priority.of(&self.drafts) {
             return Ok(place.as_ref().map(sequence));
         }
         let place = self.parcels.reserve(self.tx, priority)?;
         let seq = place.as_ref().map(sequence);
-        self.drafts[slot] = Some((place, Draft::default()));
+        *priority.of_mut(&mut self.drafts) = Some((place, Draft::default()));
         Ok(seq)
     }
 
     pub(super) fn ship(&mut self, priority: Priority) -> Result<(), StoreError> {
-        let Some((mut place, draft)) = self.drafts[usize::from(priority.rank())].take() else {
+        let Some((mut place, draft)) = priority.of_mut(&mut self.drafts).take() else {
             return Ok(());
         };
         let trace = draft.trace();

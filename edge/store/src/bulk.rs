@@ -1,5 +1,5 @@
 //! The rows of a facility's blobs in its store ([`federation::blobs`]); the bytes are files beside it.
-use super::{Commit, Store, StoreError, outbox::port};
+use super::{Commit, Store, StoreError};
 use async_trait::async_trait;
 use federation::{
     blobs::{self, Blobs, Descriptor, Digest, Files, Rows},
@@ -14,13 +14,13 @@ impl Rows for Store {
     async fn wanted(&self, from: &Place) -> Result<Vec<Descriptor>, PortError> {
         let from = from.clone();
         let wanted = self.read(move |db| Ok(blobs::wanted(db, &from)?)).await;
-        wanted.map_err(|error| port(error, "blobs wanted"))
+        wanted.map_err(PortError::of("blobs wanted"))
     }
 
     async fn complete(&self, digest: Digest) -> Result<(), PortError> {
         let step = move |commit: &mut Commit<'_, '_>| Ok(blobs::complete(commit.tx(), digest)?);
         let done = self.in_commit(step).await;
-        done.map_err(|error| port(error, "blob whole"))
+        done.map_err(PortError::of("blob whole"))
     }
 
     async fn is_granted(&self, to: &Place, digest: Digest) -> Result<bool, PortError> {
@@ -29,19 +29,19 @@ impl Rows for Store {
             Ok(blobs::is_granted(db, &rules, (&here, &to), digest)?)
         };
         let granted = self.read(read).await;
-        granted.map_err(|error| port(error, "blob granted"))
+        granted.map_err(PortError::of("blob granted"))
     }
 
     async fn grants_to(&self, to: &Place) -> Result<bool, PortError> {
         let to = to.clone();
         let grants = self.read(move |db| Ok(blobs::grants_to(db, &to)?)).await;
-        grants.map_err(|error| port(error, "blobs granted"))
+        grants.map_err(PortError::of("blobs granted"))
     }
 
     async fn sweep(&self) -> Result<BTreeSet<Digest>, PortError> {
         let step = |commit: &mut Commit<'_, '_>| Ok(blobs::sweep(commit.tx())?);
         let left = self.in_commit(step).await;
-        left.map_err(|error| port(error, "sweep blobs"))
+        left.map_err(PortError::of("sweep blobs"))
     }
 }
 

@@ -10,7 +10,10 @@ use super::{
 };
 use crate::deid::{PatientRecord, Shift};
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::Arc,
+};
 use types::{
     CatalogId, DeviceId, DeviceKind, DevicePseudonym, FreshnessLimits, PatientPseudonym, Phi,
     Timestamp,
@@ -158,19 +161,21 @@ impl Directory {
         db: &Connection,
         row: i64,
     ) -> rusqlite::Result<&PatientEntry> {
-        if !self.patients.contains_key(&row) {
-            let entry = db
-                .prepare_cached(
-                    "SELECT row, id, pseudonym, shift_days, name, mrn, birth_date, gender,
-                     height_cm, weight_kg, care_unit, parcel IS NOT NULL FROM patient WHERE row = ?1",
-                )?
-                .query_row([row], patient_entry)?;
-            if self.patients.len() >= MAX_PATIENTS {
-                self.patients.clear();
-            }
-            self.patients.insert(row, entry);
+        if self.patients.len() >= MAX_PATIENTS && !self.patients.contains_key(&row) {
+            self.patients.clear();
         }
-        Ok(&self.patients[&row])
+        match self.patients.entry(row) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(unknown) => {
+                let entry = db
+                    .prepare_cached(
+                        "SELECT row, id, pseudonym, shift_days, name, mrn, birth_date, gender,
+                         height_cm, weight_kg, care_unit, parcel IS NOT NULL FROM patient WHERE row = ?1",
+                    )?
+                    .query_row([row], patient_entry)?;
+                Ok(unknown.insert(entry))
+            }
+        }
     }
 
     /// Reads a patient's row anew when it is next asked for.
@@ -238,7 +243,7 @@ impl Directory {
     pub(super) fn bed_entry(&self, bed: &str, from: Timestamp) -> Option<Option<i64>> {
         let intervals = self.beds.get(bed)?;
         let at = intervals.binary_search_by_key(&from.0, |(from, _)| *from);
-        Some(intervals[at.ok()?].1)
+        intervals.get(at.ok()?).map(|(_, who)| *who)
     }
 
     /// The instant (ms since 1970) of the first entry of a bed after another; the end of time when there is none.

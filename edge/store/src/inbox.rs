@@ -8,7 +8,6 @@ use super::{
     Store, StoreError, StoreErrorKind,
     apply::Apply,
     job::{Job, Step},
-    outbox::port,
 };
 use crate::clockguard::Now;
 use async_trait::async_trait;
@@ -335,13 +334,13 @@ impl Inbox for Store {
         };
         let welcome = self.answered(job, answer, OP).await?;
         let kept = self.keep_witness(hello.held.clone()).await;
-        kept.map_err(|error| port(error, OP))?;
+        kept.map_err(PortError::of(OP))?;
         Ok(welcome)
     }
 
     async fn head(&self) -> Result<String, PortError> {
         let head = self.read(|db| Ok(audit::checkpoint(db)?)).await;
-        let head = head.map_err(|error| port(error, "head"))?;
+        let head = head.map_err(PortError::of("head"))?;
         Ok(head.unwrap_or_default())
     }
 }
@@ -369,7 +368,7 @@ impl Store {
         op: &'static str,
     ) -> Result<T, PortError> {
         let answered = self.ask(job, answer).await.and_then(|answered| answered);
-        answered.map_err(|error| port(error, op))
+        answered.map_err(PortError::of(op))
     }
 
     /// One step of a part of the node in the store's commit: when this returns, it is durable. A fault of the step's own

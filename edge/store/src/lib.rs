@@ -35,6 +35,7 @@
 //! A commit that fails refuses everybody in it. After an I/O error the connection is closed, opened again and the
 //! whole log is written into the database before the next commit: the kernel may have dropped a page whose fsync
 //! failed, and a log with a hole would swallow every later commit at the next power loss.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 #[cfg(all(medmesh_unguarded, not(debug_assertions)))]
 compile_error!(
     "MEDMESH_UNGUARDED takes de-identification out: it is for one test, never for a release"
@@ -74,6 +75,7 @@ mod stored;
 mod tally;
 mod telling;
 #[cfg(any(test, feature = "testbed"))]
+#[allow(clippy::indexing_slicing, reason = "it is a test")]
 pub mod testbed;
 mod transit;
 mod uids;
@@ -316,7 +318,9 @@ impl Store {
     #[must_use]
     pub fn condition(&self) -> Condition {
         let condition = self.0.status.condition.load(Ordering::Relaxed);
-        Condition::ALL[usize::from(condition) % Condition::ALL.len()]
+        // Only conditions are stored there; what is none of them would be a fault to look at.
+        let all = Condition::ALL.get(usize::from(condition));
+        all.copied().unwrap_or(Condition::Corrupt)
     }
 
     /// Says whether the link to the region is healthy: what is committed while it is not becomes backlog.
@@ -427,7 +431,6 @@ pub use key::read_facility_key;
 
 pub use apply::used_bytes;
 pub use beds::{check as check_bed, read as read_beds};
-pub use outbox::port as port_error;
 
 impl Store {
     /// The crosswalk of a device, drawn if it is new.

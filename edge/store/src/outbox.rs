@@ -1,10 +1,10 @@
 //! The store as the uplink sees it: parcels leased on the reading connection, receipts settled by the writer.
-use super::{Store, StoreError, StoreErrorKind, inbox::senseless, job::Job};
+use super::{Store, StoreError, inbox::senseless, job::Job};
 use async_trait::async_trait;
 use federation::{
     identity::Identity,
     meet, outbox,
-    port::{Depths, LeaseLimits, Outbox, PeerAudit, PortError, PortErrorKind},
+    port::{Depths, LeaseLimits, Outbox, PeerAudit, PortError},
     wire::{Hello, Parcel, Receipt, Welcome},
 };
 use messages::DeviceRecords;
@@ -18,7 +18,7 @@ impl Outbox for Store {
         let to = to.clone();
         self.read(move |db| Ok(outbox::hello(db, &to)?))
             .await
-            .map_err(|error| port(error, "hello"))
+            .map_err(PortError::of("hello"))
     }
 
     async fn resync(
@@ -43,10 +43,10 @@ impl Outbox for Store {
             Ok(said) => said,
             Err(error) => Err(error),
         };
-        let said = said.map_err(|error| port(error, "resync"))?;
+        let said = said.map_err(PortError::of("resync"))?;
         self.keep_witness(held)
             .await
-            .map_err(|error| port(error, "resync"))?;
+            .map_err(PortError::of("resync"))?;
         Ok(said)
     }
 
@@ -65,7 +65,7 @@ impl Outbox for Store {
             Ok(parcels)
         })
         .await
-        .map_err(|error| port(error, "lease"))
+        .map_err(PortError::of("lease"))
     }
 
     async fn settle(&self, to: &Place, receipts: Vec<Receipt>) -> Result<(), PortError> {
@@ -73,7 +73,7 @@ impl Outbox for Store {
         let settled = receipts.clone();
         self.ask_step(|reply| Job::Settle { receipts, reply })
             .await
-            .map_err(|error| port(error, "settle"))?;
+            .map_err(PortError::of("settle"))?;
         self.0.leases.lock().settle(to, &settled);
         Ok(())
     }
@@ -88,7 +88,7 @@ impl Outbox for Store {
         let to = to.clone();
         self.read(move |db| Ok(outbox::depths(db, &to)?))
             .await
-            .map_err(|error| port(error, "depths"))
+            .map_err(PortError::of("depths"))
     }
 
     async fn added(&self, _: &Place) {
@@ -106,7 +106,7 @@ impl PeerAudit for Store {
             reply,
         })
         .await
-        .map_err(|error| port(error, "turned_away"))
+        .map_err(PortError::of("turned_away"))
     }
 }
 
@@ -134,19 +134,5 @@ impl Store {
     /// As any write.
     pub async fn ship_devices(&self, records: DeviceRecords) -> Result<(), StoreError> {
         self.ask_step(|reply| Job::Devices { records, reply }).await
-    }
-}
-
-/// The error of a port's step.
-#[must_use]
-pub fn port(error: StoreError, op: &'static str) -> PortError {
-    PortError {
-        kind: match error.kind {
-            StoreErrorKind::Full | StoreErrorKind::Unavailable => PortErrorKind::Unavailable,
-            StoreErrorKind::Corrupt | StoreErrorKind::Refused => PortErrorKind::Corrupt,
-            StoreErrorKind::Internal => PortErrorKind::Internal,
-        },
-        op,
-        source: Some(Box::new(error)),
     }
 }

@@ -38,7 +38,9 @@ pub(super) fn pack(readings: &[SampleReading], uids: &Uids<'_>) -> Vec<u8> {
     blob.push(VERSION);
     blob.extend_from_slice(&count.to_le_bytes());
     blob.resize(HEAD + readings.len() * UID, 0);
-    uids.fill(&mut blob[HEAD..]);
+    if let Some(ids) = blob.get_mut(HEAD..) {
+        uids.fill(ids);
+    }
     for reading in readings {
         blob.push(reading.flags.bits());
         push_words(&mut blob, reading);
@@ -89,7 +91,10 @@ fn push_text(blob: &mut Vec<u8>, text: impl FnOnce(&mut Vec<u8>)) {
     let at = blob.len();
     blob.push(0);
     text(blob);
-    blob[at] = u8::try_from(blob.len() - at - 1).unwrap_or(u8::MAX);
+    let written = u8::try_from(blob.len() - at - 1).unwrap_or(u8::MAX);
+    if let Some(length) = blob.get_mut(at) {
+        *length = written;
+    }
 }
 
 /// How many readings a blob holds.
@@ -177,7 +182,7 @@ fn digest_of(
     for reading in readings {
         push_words(&mut bytes, reading);
     }
-    let hash = Sha256::digest(&bytes);
+    let hash: [u8; 32] = Sha256::digest(&bytes).into();
     let mut short = [0; DIGEST];
     short.copy_from_slice(&hash[..DIGEST]);
     short

@@ -59,8 +59,8 @@ impl Parcels {
     /// With which priority routine samples go out now. A link that hangs takes seconds to be known as down; what is
     /// measured until then must not stand before what will be live when it is back.
     pub(super) fn routine(&self, link_up: bool) -> Priority {
-        let live = self.waiting[usize::from(Priority::Live.rank())];
-        if link_up && live < MAX_LIVE_PARCELS {
+        let live = Priority::Live.of(&self.waiting);
+        if link_up && *live < MAX_LIVE_PARCELS {
             Priority::Live
         } else {
             Priority::Backlog

@@ -1,7 +1,7 @@
 //! When the region and this store do not agree on what was sent ([`federation::meet`]): what the region lacks is shipped
 //! again from the samples that are kept, with the same uids, pseudonyms and shifts, and what retention has deleted is
 //! counted and declared.
-use super::{Store, StoreError, StoreErrorKind, job::Job, outbox::port, pack};
+use super::{Store, StoreError, StoreErrorKind, job::Job, pack};
 use async_trait::async_trait;
 use federation::{
     audit::{self, Entry, witness::Witness},
@@ -261,20 +261,20 @@ impl Store {
 impl Looked for Store {
     async fn open_gaps(&self) -> Result<usize, PortError> {
         let gaps = self.gaps().await;
-        Ok(gaps.map_err(|error| port(error, "gaps"))?.len())
+        Ok(gaps.map_err(PortError::of("gaps"))?.len())
     }
 
     async fn verify(&self) -> Result<u64, PortError> {
         let verified = self.verify_audit().await;
-        verified.map_err(|error| port(error, "verify the audit log"))
+        verified.map_err(PortError::of("verify the audit log"))
     }
 
     async fn keep_head(&self) -> Result<(), PortError> {
         let op = "keep the head of the audit log";
         let head = self.read(|db| Ok(audit::checkpoint(db)?)).await;
-        let head = head.map_err(|error| port(error, op))?.unwrap_or_default();
+        let head = head.map_err(PortError::of(op))?.unwrap_or_default();
         let kept = self.keep_witness(head).await;
-        kept.map_err(|error| port(error, op))
+        kept.map_err(PortError::of(op))
     }
 }
 

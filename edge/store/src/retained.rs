@@ -6,7 +6,6 @@
 //! ([`crate::clockguard`]), nobody knows how long the node was away, and what can lapse is held back.
 use super::{Store, StoreError, StoreErrorKind, apply::Kept, directory::meta, job::Job};
 use crate::clockguard::Now;
-use bytes::Bytes;
 use ingest::{RetainedMessage, Urgency};
 use rusqlite::{Connection, Transaction, params};
 use std::{
@@ -121,9 +120,9 @@ fn read(db: &Connection, prefix: &str) -> rusqlite::Result<Vec<(RetainedMessage,
     .query_map([prefix], |row| {
         let message = RetainedMessage {
             topic: row.get(0)?,
-            payload: Bytes::from(row.get::<_, Vec<u8>>(1)?),
+            payload: row.get(1)?,
             qos: row.get(2)?,
-            properties: Bytes::from(row.get::<_, Vec<u8>>(3)?),
+            properties: row.get(3)?,
             lapses_in: None,
         };
         let expires_ms: Option<i64> = row.get(4)?;

@@ -68,7 +68,9 @@ impl Uids<'_> {
                     context.update(sample.as_ref());
                     context.update(&place.to_le_bytes());
                     let tag = context.sign();
-                    uid.copy_from_slice(&tag.as_ref()[..uid.len()]);
+                    for (byte, drawn) in uid.iter_mut().zip(tag.as_ref()) {
+                        *byte = *drawn;
+                    }
                 }
             }
         }

@@ -73,10 +73,10 @@ impl Flight {
     /// How much more of a priority may be sent; none when its window is full.
     #[must_use]
     pub fn room(&self, priority: Priority) -> Option<LeaseLimits> {
-        let rank = usize::from(priority.rank());
+        let window = priority.of(&WINDOWS);
         let left = LeaseLimits {
-            parcels: WINDOWS[rank].parcels.saturating_sub(self.parcels[rank]),
-            bytes: WINDOWS[rank].bytes.saturating_sub(self.bytes[rank]),
+            parcels: window.parcels.saturating_sub(*priority.of(&self.parcels)),
+            bytes: window.bytes.saturating_sub(*priority.of(&self.bytes)),
         };
         (left.parcels > 0 && left.bytes > 0).then_some(left)
     }
@@ -100,7 +100,6 @@ impl Flight {
     /// Notes a parcel that is about to be sent. After a deferral everything behind it is leased and sent once more,
     /// though some of it may still be under way: such a parcel takes its room once, since one receipt gives it back.
     pub fn depart(&mut self, priority: Priority, parcel: &Parcel) {
-        let rank = usize::from(priority.rank());
         let sent = Sent {
             id: parcel.id.clone(),
             digest: Sha256::digest(&parcel.body).into(),
@@ -108,11 +107,13 @@ impl Flight {
             whole: None,
             trace: None,
         };
-        self.parcels[rank] += 1;
-        self.bytes[rank] += sent.bytes;
+        let parcels = priority.of_mut(&mut self.parcels);
+        let bytes = priority.of_mut(&mut self.bytes);
+        *parcels += 1;
+        *bytes += sent.bytes;
         if let Some(before) = self.sent.insert((parcel.priority, parcel.seq), sent) {
-            self.parcels[rank] -= 1;
-            self.bytes[rank] -= before.bytes;
+            *parcels -= 1;
+            *bytes -= before.bytes;
         }
     }
 
@@ -151,9 +152,8 @@ impl Flight {
             Outcome::Deferred => Landed::Deferred(priority),
             Outcome::Unspecified => return Err(LinkError::Unfit("it has no outcome")),
         };
-        let rank = usize::from(priority.rank());
-        self.parcels[rank] -= 1;
-        self.bytes[rank] -= sent.bytes;
+        *priority.of_mut(&mut self.parcels) -= 1;
+        *priority.of_mut(&mut self.bytes) -= sent.bytes;
         if let Some(trace) = self.sent.remove(&place).and_then(|sent| sent.trace) {
             let outcome = match receipt.outcome() {
                 Outcome::Accepted => "accepted",

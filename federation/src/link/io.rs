@@ -155,7 +155,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
         if let (Poll::Ready(Ok(())), Some(tap)) = (&read, &mut self.tap) {
-            tap.read.write_all(&buf.filled()[before..])?;
+            tap.read
+                .write_all(buf.filled().get(before..).unwrap_or_default())?;
         }
         read
     }
@@ -172,7 +173,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         }
         let written = Pin::new(&mut self.stream).poll_write(cx, buf);
         if let (Poll::Ready(Ok(n)), Some(tap)) = (&written, &mut self.tap) {
-            tap.written.write_all(&buf[..*n])?;
+            tap.written.write_all(buf.get(..*n).unwrap_or(buf))?;
         }
         written
     }

@@ -12,13 +12,13 @@ impl Leases {
     #[must_use]
     pub fn after(&self, to: &Place, priority: Priority) -> u64 {
         let slots = self.0.get(to).copied().unwrap_or_default();
-        slots[usize::from(priority.rank())]
+        *priority.of(&slots)
     }
 
     /// These parcels are leased now.
     pub fn take(&mut self, to: &Place, priority: Priority, parcels: &[Parcel]) {
         let slots = self.0.entry(to.clone()).or_default();
-        let slot = &mut slots[usize::from(priority.rank())];
+        let slot = priority.of_mut(slots);
         *slot = parcels
             .iter()
             .map(|parcel| parcel.seq)

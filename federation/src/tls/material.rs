@@ -210,7 +210,9 @@ impl Files {
     ) -> Result<Material, TlsError> {
         let (authorities, chain) = (self.authorities(paths)?, self.chain(paths)?);
         let key = self.key(paths)?;
-        let me = Peer::from_cert(&chain[0]).map_err(|source| TlsError::Identity {
+        let leaf = chain.first();
+        let leaf = leaf.ok_or_else(|| content(&paths.cert, "a PEM certificate"))?;
+        let me = Peer::from_cert(leaf).map_err(|source| TlsError::Identity {
             path: paths.cert.clone(),
             source,
         })?;

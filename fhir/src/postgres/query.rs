@@ -26,7 +26,7 @@ pub async fn page(client: &Object, query: &Query) -> Result<Option<Page>, Error>
     sql.text.push_str(&format!(" LIMIT {limit}"));
     let statement = sql.statement(client).await?;
     let rows = client.query(&statement, &sql.params()).await?;
-    let shown = &rows[..rows.len().min(usize::from(query.count))];
+    let shown = rows.get(..usize::from(query.count)).unwrap_or(&rows);
     let next = match shown.last() {
         Some(last) if rows.len() > shown.len() => position(last, query.sort.key),
         _ => None,

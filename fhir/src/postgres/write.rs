@@ -228,11 +228,9 @@ impl<'a> Plan<'a> {
             return decision;
         };
         if known.is_none()
-            && let Some(at) = ResourceType::DELIVERED
-                .iter()
-                .position(|one| *one == resource.kind())
+            && let Some(added) = resource.kind().of_mut(&mut self.added)
         {
-            self.added[at] += 1;
+            *added += 1;
         }
         if known.is_some() && !resource.kind().is_versioned() {
             match self.current.get(&key) {

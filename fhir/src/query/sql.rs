@@ -283,13 +283,13 @@ impl Table {
     /// The statement that takes away the rows of a resource, by its type and its id.
     #[must_use]
     pub fn delete(&self, dialect: Dialect) -> String {
-        let marks = match dialect {
-            Dialect::Sqlite => ["?1", "?2"],
-            Dialect::Postgres => ["$1", "$2"],
+        let (kind, id) = match dialect {
+            Dialect::Sqlite => ("?1", "?2"),
+            Dialect::Postgres => ("$1", "$2"),
         };
         format!(
-            "DELETE FROM {} WHERE type = {} AND id = {}",
-            self.name, marks[0], marks[1]
+            "DELETE FROM {} WHERE type = {kind} AND id = {id}",
+            self.name
         )
     }
 }

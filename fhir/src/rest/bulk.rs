@@ -118,9 +118,9 @@ impl From<io::Error> for Trouble {
 impl From<crate::store::StoreError> for Trouble {
     fn from(error: crate::store::StoreError) -> Self {
         tracing::warn!(op = error.op, kind = ?error.kind, source = ?error.source, "a bulk job waits for the store");
-        match error.kind {
-            crate::store::Kind::Unavailable => Self::Away,
-            _ => Self::Fault("the store failed"),
+        match error.kind.may_pass() {
+            true => Self::Away,
+            false => Self::Fault("the store failed"),
         }
     }
 }

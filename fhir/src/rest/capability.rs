@@ -4,6 +4,7 @@ use super::{
     offered, routes::in_url, subscribing,
 };
 use crate::admit::Holding;
+use crate::json::with;
 use crate::query::{self, Kind};
 use crate::search::params_of;
 use crate::store::ResourceType;
@@ -32,7 +33,7 @@ fn statement(api: &FhirApi) -> Value {
         })
         .collect();
     let system = SYSTEM.iter().map(|one| json!({"code": one.as_str()}));
-    let mut statement = json!({
+    let statement = json!({
         "resourceType": "CapabilityStatement",
         "status": "active",
         "date": DATE,
@@ -52,11 +53,11 @@ fn statement(api: &FhirApi) -> Value {
             "operation": system_operations(api),
         }],
     });
-    if api.bulk.is_some() {
-        let kept = "http://hl7.org/fhir/uv/bulkdata/CapabilityStatement/bulk-data";
-        statement["instantiates"] = json!([kept]);
-    }
-    statement
+    let kept = ["http://hl7.org/fhir/uv/bulkdata/CapabilityStatement/bulk-data"];
+    with(
+        statement,
+        [("instantiates", api.bulk.is_some().then(|| json!(kept)))],
+    )
 }
 
 /// The operations of no type in particular.
@@ -144,7 +145,7 @@ fn about(kind: ResourceType, code: &str) -> Option<&'static str> {
 }
 
 fn resource(kind: ResourceType, interactions: &[Interaction], exports: bool) -> Value {
-    let mut resource = json!({
+    let resource = json!({
         "type": kind.as_str(),
         "interaction": interactions
             .iter()
@@ -159,11 +160,7 @@ fn resource(kind: ResourceType, interactions: &[Interaction], exports: bool) -> 
         "updateCreate": interactions.contains(&Interaction::Update),
         "conditionalCreate": interactions.contains(&Interaction::Create),
     });
-    resource["operation"] = operations(kind, exports);
-    if interactions.contains(&Interaction::Create) {
-        resource["conditionalUpdate"] = json!(true);
-        resource["conditionalDelete"] = json!("single");
-    }
+    let creates = interactions.contains(&Interaction::Create);
     let params = || query::params(kind.as_str());
     let told = params().map(|param| match about(kind, param.code) {
         Some(about) => {
@@ -171,13 +168,22 @@ fn resource(kind: ResourceType, interactions: &[Interaction], exports: bool) -> 
         }
         None => json!({"name": param.code, "type": param.kind.as_str()}),
     });
-    resource["searchParam"] = told.collect();
+    let told = told.collect();
     let references = params().filter(|param| param.kind == Kind::Reference);
     let includes: Vec<String> = references
         .map(|param| format!("{kind}:{}", param.code))
         .collect();
-    if !includes.is_empty() {
-        resource["searchInclude"] = json!(includes);
-    }
-    resource
+    with(
+        resource,
+        [
+            ("operation", Some(operations(kind, exports))),
+            ("conditionalUpdate", creates.then(|| json!(true))),
+            ("conditionalDelete", creates.then(|| json!("single"))),
+            ("searchParam", Some(told)),
+            (
+                "searchInclude",
+                (!includes.is_empty()).then(|| json!(includes)),
+            ),
+        ],
+    )
 }

@@ -192,10 +192,11 @@ impl Failure {
     pub(super) fn of_entry(mut self, at: usize) -> Self {
         self.diagnostics = format!("Bundle.entry[{at}]: {}", self.diagnostics);
         for issue in &mut self.issues {
-            if let Some(place) = issue["expression"][0].as_str() {
+            let first = issue.pointer_mut("/expression/0");
+            if let Some(Value::String(place)) = first {
                 let below = place.find('.').and_then(|dot| place.get(dot..));
                 let below = below.unwrap_or_default();
-                issue["expression"][0] = format!("Bundle.entry[{at}].resource{below}").into();
+                *place = format!("Bundle.entry[{at}].resource{below}");
             }
         }
         self
@@ -418,7 +419,7 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         tracing::error!(op = error.op, kind = ?error.kind, source = ?error.source, "fhir store failed");
         match error.kind {
-            Kind::Unavailable => Self::new(
+            Kind::Full | Kind::Unavailable => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "transient",
                 "the store does not answer now; try again later",

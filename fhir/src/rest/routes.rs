@@ -13,20 +13,36 @@ use crate::subscription::SUBSCRIPTION;
 use axum::{
     Router,
     body::Bytes,
-    extract::{DefaultBodyLimit, FromRequestParts, rejection::BytesRejection},
-    http::{HeaderMap, request::Parts},
+    extract::{
+        DefaultBodyLimit, FromRequest, FromRequestParts, Request, rejection::BytesRejection,
+    },
+    http::{HeaderMap, Method, request::Parts},
     middleware::from_fn,
     routing::{MethodRouter, any, delete, get, patch, post, put},
 };
 pub use operations::{of_one, of_type};
+use searches::below_by_post;
 pub use searches::{below, search, search_system};
-use searches::{below_by_post, search_by_post, search_system_by_post};
 use std::{convert::Infallible, sync::Arc};
 
 /// Bytes of a resource that is taken: what the node takes as a body.
 pub const MAX_RESOURCE_BYTES: usize = 128 * 1024;
 
 pub type InBody = Result<Bytes, BytesRejection>;
+
+/// The body of a POST; none of a GET, whatever it carries. What may be asked by either is one handler.
+pub struct Posted(pub Option<InBody>);
+
+impl<S: Send + Sync> FromRequest<S> for Posted {
+    type Rejection = Infallible;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Infallible> {
+        Ok(Self(match *request.method() == Method::POST {
+            true => Some(Bytes::from_request(request, state).await),
+            false => None,
+        }))
+    }
+}
 
 impl FhirApi {
     /// The routes below `/fhir`.
@@ -39,7 +55,7 @@ impl FhirApi {
             }
         }
         for path in ["/Observation/$stats", "/Observation/%24stats"] {
-            inner = inner.route(path, get(stats::by_get).post(stats::by_post));
+            inner = inner.route(path, get(stats::answer).post(stats::answer));
         }
         if api.bulk.is_some() {
             for (path, route) in bulk::routes() {
@@ -148,14 +164,13 @@ fn routes(interaction: Interaction) -> Vec<(&'static str, MethodRouter<Arc<FhirA
         Interaction::Vread => vec![("/{kind}/{id}/_history/{version}", get(vread))],
         Interaction::SearchType => vec![
             ("/{kind}", get(search)),
-            ("/{kind}/_search", post(search_by_post)),
+            ("/{kind}/_search", post(search)),
             ("/{kind}/{id}/{inner}", get(below)),
             ("/{kind}/{id}/{inner}/_search", post(below_by_post)),
         ],
-        Interaction::SearchSystem => vec![
-            ("/", get(search_system)),
-            ("/_search", post(search_system_by_post)),
-        ],
+        Interaction::SearchSystem => {
+            vec![("/", get(search_system)), ("/_search", post(search_system))]
+        }
         Interaction::Create => vec![("/{kind}", post(create).layer(limit()))],
         Interaction::Update => vec![
             ("/{kind}/{id}", put(update).layer(limit())),

@@ -5,12 +5,13 @@
 //! N numbers themselves; quantiles lie between two numbers where they fall between them (linearly).
 mod figures;
 
-use super::routes::{InBody, in_url};
+use super::routes::{Posted, in_url};
 use super::{Answer, Api, bundle};
 use super::{
     FhirApi, InUrl, Interaction, Pairs, access, access::Asker, bulk::in_parameters, check_format,
     json, outcome::Failure, reading, sight::Sight, validating::resource_in,
 };
+use crate::json::with;
 use crate::map::WITHDRAWN;
 use crate::search::{self, Filter, Query};
 use crate::store::{Kind, MAX_PAGE, Measure, ResourceType, StoreError};
@@ -19,7 +20,7 @@ use axum::response::IntoResponse;
 use figures::Statistic;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json as value};
-use types::{Code, Timestamp};
+use types::Code;
 
 /// Readings of one request. More is refused: their numbers are held at once, 40 bytes each.
 pub const MAX_MEASURES: usize = 200_000;
@@ -42,15 +43,9 @@ struct Asked {
     used: Pairs,
 }
 
-pub async fn by_get(api: Api, pairs: InUrl, headers: HeaderMap) -> Answer {
-    answer(&api, pairs, &headers, None).await
-}
-
-pub async fn by_post(api: Api, pairs: InUrl, headers: HeaderMap, body: InBody) -> Answer {
-    answer(&api, pairs, &headers, Some(body)).await
-}
-
-async fn answer(api: &FhirApi, pairs: InUrl, headers: &HeaderMap, body: Option<InBody>) -> Answer {
+/// By GET, and by POST with Parameters.
+pub async fn answer(api: Api, pairs: InUrl, headers: HeaderMap, Posted(body): Posted) -> Answer {
+    let headers = &headers;
     let asker = api.asker(headers, ResourceType::Observation, Interaction::SearchType)?;
     let found = async {
         let mut pairs = in_url(pairs)?;
@@ -58,10 +53,10 @@ async fn answer(api: &FhirApi, pairs: InUrl, headers: &HeaderMap, body: Option<I
         if let Some(body) = body {
             pairs.extend(in_parameters(&resource_in(headers, body)?)?);
         }
-        stats(api, &asker, Asked::of(api, pairs)?).await
+        stats(&api, &asker, Asked::of(&api, pairs)?).await
     };
     let found = found.await;
-    asker.answer(api, found).await
+    asker.answer(&api, found).await
 }
 
 impl Asked {
@@ -272,16 +267,15 @@ async fn measures(api: &FhirApi, sight: &Sight, query: &Query) -> Result<Vec<Mea
 /// What a reading says; nothing where it was entered in error.
 fn measure_of(text: &str) -> Option<Measure> {
     let reading: Value = serde_json::from_str(text).ok()?;
-    if reading["status"] == WITHDRAWN {
+    let text = |name: &str| reading.get(name).and_then(Value::as_str);
+    if text("status") == Some(WITHDRAWN) {
         return None;
     }
-    let quantity = &reading["valueQuantity"];
+    let quantity = |name: &str| reading.get("valueQuantity")?.get(name);
     Some(Measure {
-        effective: reading["effectiveDateTime"]
-            .as_str()
-            .and_then(|time| time.parse().ok()),
-        value: quantity["value"].as_f64(),
-        unit: quantity["code"].as_str().map(str::to_owned),
+        effective: text("effectiveDateTime").and_then(|time| time.parse().ok()),
+        value: quantity("value").and_then(Value::as_f64),
+        unit: quantity("code").and_then(Value::as_str).map(str::to_owned),
     })
 }
 
@@ -323,19 +317,22 @@ fn observation(
         .iter()
         .map(|statistic| component(*statistic, &figures, unit))
         .collect();
-    let mut told = value!({
+    let told = value!({
         "resourceType": "Observation",
         "status": "final",
         "code": {"coding": [coding]},
         "subject": {"reference": asked.subject},
     });
     let times = || measures.iter().filter_map(|one| one.effective);
-    if let (Some(first), Some(last)) = (times().min(), times().max()) {
-        let text = |time: Timestamp| time.to_rfc3339();
-        told["effectivePeriod"] = value!({"start": text(first), "end": text(last)});
-    }
-    told["component"] = components.into();
-    told
+    let period = times()
+        .min()
+        .zip(times().max())
+        .map(|(first, last)| value!({"start": first.to_rfc3339(), "end": last.to_rfc3339()}));
+    let members = [
+        ("effectivePeriod", period),
+        ("component", Some(components.into())),
+    ];
+    with(told, members)
 }
 
 fn component(statistic: Statistic, figures: &figures::Figures, unit: Option<&str>) -> Value {
@@ -350,12 +347,13 @@ fn component(statistic: Statistic, figures: &figures::Figures, unit: Option<&str
         }]});
         return value!({"code": code, "dataAbsentReason": absent});
     };
-    let mut quantity = value!({"value": number});
-    if let Some(unit) = unit.and_then(|unit| statistic.unit(unit)) {
-        quantity["unit"] = unit.clone().into();
-        quantity["system"] = "http://unitsofmeasure.org".into();
-        quantity["code"] = unit.into();
-    }
+    let unit = unit.and_then(|unit| statistic.unit(unit));
+    let quantity = match unit {
+        Some(unit) => value!({
+            "value": number, "unit": unit, "system": "http://unitsofmeasure.org", "code": unit,
+        }),
+        None => value!({"value": number}),
+    };
     value!({"code": code, "valueQuantity": quantity})
 }
 

@@ -5,7 +5,7 @@
 use super::bundled::{self, Entry, Sort};
 use super::outcome::Failure;
 use super::patching::Patch;
-use super::routes::{self, InBody, Segments, in_url};
+use super::routes::{self, InBody, Posted, Segments, in_url};
 use super::transaction::transaction;
 use super::validating::{self, resource_in};
 use super::{Answer, Api, InUrl, capability, check_format, json, stats};
@@ -186,19 +186,23 @@ async fn asked(api: &Api, headers: &HeaderMap, entry: Entry) -> Answer {
             validating::validate_type(api, segments, pairs, own, Ok(body)).await
         }
         (&Method::POST, ["Observation", "$stats"]) => {
-            stats::by_post(api, pairs, own, Ok(body)).await
+            stats::answer(api, pairs, own, Posted(Some(Ok(body)))).await
         }
         (&Method::POST, [_, _]) => routes::of_type(api, segments, pairs, own, Ok(body)).await,
         (&Method::POST, [_, _, _]) => routes::of_one(api, segments, pairs, own, Ok(body)).await,
         (&Method::GET | &Method::HEAD, ["metadata"]) => capability::metadata(api, pairs, own).await,
         (&Method::GET | &Method::HEAD, ["Observation", "$stats"]) => {
-            stats::by_get(api, pairs, own).await
+            stats::answer(api, pairs, own, Posted(None)).await
         }
-        (&Method::GET | &Method::HEAD, [""]) => routes::search_system(api, pairs, own).await,
+        (&Method::GET | &Method::HEAD, [""]) => {
+            routes::search_system(api, pairs, own, Posted(None)).await
+        }
         (&Method::GET | &Method::HEAD, ["_history"]) => {
             routes::history_of_system(api, pairs, own).await
         }
-        (&Method::GET | &Method::HEAD, [_]) => routes::search(api, segments, pairs, own).await,
+        (&Method::GET | &Method::HEAD, [_]) => {
+            routes::search(api, segments, pairs, own, Posted(None)).await
+        }
         (&Method::GET | &Method::HEAD, [_, "_history"]) => {
             routes::history_of_type(api, segments, pairs, own).await
         }

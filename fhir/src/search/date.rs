@@ -72,19 +72,18 @@ fn days(text: &str) -> Option<(i64, i64)> {
         (part.len() == len && part.bytes().all(|byte| byte.is_ascii_digit()))
             .then(|| part.parse().ok())?
     };
-    let parts: Vec<&str> = text.split('-').collect();
-    let year = i32::try_from(digits(parts.first()?, 4)?).ok()?;
-    let (month, day) = match parts.len() {
-        1 => (1, 1),
-        2 => (digits(parts[1], 2)?, 1),
-        3 => (digits(parts[1], 2)?, digits(parts[2], 2)?),
-        _ => return None,
-    };
-    let first = NaiveDate::from_ymd_opt(year, month, day)?;
-    let after = match parts.len() {
-        1 => first.checked_add_months(Months::new(12))?,
-        2 => first.checked_add_months(Months::new(1))?,
-        _ => first.succ_opt()?,
+    let mut parts = text.split('-');
+    let year = i32::try_from(digits(parts.next()?, 4)?).ok()?;
+    let (month, day) = (parts.next(), parts.next());
+    if parts.next().is_some() {
+        return None;
+    }
+    let number = |part: Option<&str>| part.map_or(Some(1), |part| digits(part, 2));
+    let first = NaiveDate::from_ymd_opt(year, number(month)?, number(day)?)?;
+    let after = match (month, day) {
+        (None, _) => first.checked_add_months(Months::new(12))?,
+        (Some(_), None) => first.checked_add_months(Months::new(1))?,
+        (Some(_), Some(_)) => first.succ_opt()?,
     };
     let ms = |date: NaiveDate| date.and_time(NaiveTime::MIN).and_utc().timestamp_millis();
     Some((ms(first), ms(after)))

@@ -213,10 +213,7 @@ fn gone(connection: &Connection, head: &mut Head, id: &str) -> rusqlite::Result<
 }
 
 fn count(head: &mut Head, kind: ResourceType, by: i64) {
-    let position = ResourceType::DELIVERED
-        .iter()
-        .position(|known| *known == kind);
-    if let Some(count) = position.and_then(|position| head.counts.get_mut(position)) {
+    if let Some(count) = kind.of_mut(&mut head.counts) {
         *count = count.saturating_add(by).max(0);
     }
 }

@@ -1,6 +1,6 @@
 //! The writer: takes what waits, applies it in one transaction, commits once, answers everyone.
 use super::{
-    events, failed, general,
+    events, general,
     projection::{self, Projection},
 };
 use crate::store::{
@@ -84,12 +84,18 @@ impl Job {
 
     fn fail(self, error: &rusqlite::Error) {
         match self {
-            Self::Apply { reply, .. } => drop(reply.send(Err(failed("apply", error)))),
-            Self::Transact { reply, .. } => drop(reply.send(Err(failed("transact", error)))),
-            Self::Project { reply, .. } => drop(reply.send(Err(failed("project", error)))),
-            Self::KeepMarks { reply, .. } => drop(reply.send(Err(failed("keep marks", error)))),
+            Self::Apply { reply, .. } => drop(reply.send(Err(StoreError::coded("apply", error)))),
+            Self::Transact { reply, .. } => {
+                drop(reply.send(Err(StoreError::coded("transact", error))))
+            }
+            Self::Project { reply, .. } => {
+                drop(reply.send(Err(StoreError::coded("project", error))))
+            }
+            Self::KeepMarks { reply, .. } => {
+                drop(reply.send(Err(StoreError::coded("keep marks", error))))
+            }
             Self::KeepProgress { reply, .. } | Self::Forget { reply, .. } => {
-                drop(reply.send(Err(failed("keep events", error))));
+                drop(reply.send(Err(StoreError::coded("keep events", error))));
             }
         }
     }
@@ -434,11 +440,8 @@ impl Head {
     }
 
     fn count(&mut self, kind: ResourceType) {
-        if let Some(position) = ResourceType::DELIVERED
-            .iter()
-            .position(|known| *known == kind)
-        {
-            self.counts[position] += 1;
+        if let Some(count) = kind.of_mut(&mut self.counts) {
+            *count += 1;
         }
     }
 }

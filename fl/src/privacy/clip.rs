@@ -141,7 +141,7 @@ impl Clip {
         let scale = self.units as f64 / self.norm;
         let scaled = length * scale > room;
         let factor = if scaled { room / length } else { scale };
-        let unit = |value: &f32| (f64::from(*value) * factor).round() as i64;
+        let unit = |value: &f32| nearest(f64::from(*value) * factor);
         Ok(Clipped {
             values: update.iter().map(unit).collect(),
             scaled,
@@ -171,10 +171,7 @@ impl Clip {
             return Err(ClipError::NotFinite(index));
         }
         let scale = self.units as f64 / self.norm;
-        Ok(sum
-            .iter()
-            .map(|value| (value * scale).round() as i64)
-            .collect())
+        Ok(sum.iter().map(|value| nearest(value * scale)).collect())
     }
 
     /// What a sum of units is in the update's own unit.
@@ -233,6 +230,15 @@ impl Clip {
 /// The least variance of one member's share of the noise, in squared units.
 const MIN_SHARE: u64 = 16;
 
+/// The nearest whole number, halves away from 0, as [`f64::round`] has it: that one is a call of a library on processors which
+/// have no instruction for it.
+const fn nearest(value: f64) -> i64 {
+    let whole = value as i64;
+    let rest = value - whole as f64;
+    let up = (rest >= 0.5) as i64 - (rest <= -0.5) as i64;
+    whole.saturating_add(up)
+}
+
 /// What rounding each of `coordinates` numbers to units adds to a norm at most, in units.
 fn rounding(coordinates: usize) -> f64 {
     0.5 * (coordinates as f64).sqrt()
@@ -256,6 +262,7 @@ impl Clipped {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 
     proptest! {
         #[test]
@@ -267,6 +274,31 @@ mod tests {
             let clipped = clip.clip(&update).unwrap();
             let square: i128 = clipped.values().iter().map(|v| i128::from(*v).pow(2)).sum();
             prop_assert!(square <= i128::from(clip.bound()).pow(2));
+        }
+    }
+
+    #[test]
+    fn the_nearest_whole_number_is_what_rounding_says() {
+        let below_half = 0.499_999_999_999_999_94;
+        for value in [
+            0.0,
+            -0.0,
+            0.5,
+            -0.5,
+            1.5,
+            2.5,
+            -2.5,
+            below_half,
+            -below_half,
+            1e300,
+            -1e300,
+        ] {
+            assert_eq!(nearest(value), value.round() as i64, "{value}");
+        }
+        let mut random = StdRng::seed_from_u64(2);
+        for _ in 0..20_000 {
+            let value = random.random_range(-1.0..1.0) * 2_f64.powi(random.random_range(-3..60));
+            assert_eq!(nearest(value), value.round() as i64, "{value}");
         }
     }
 

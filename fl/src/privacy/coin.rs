@@ -28,7 +28,13 @@ pub fn exp_minus(n: u64, d: u64, random: &mut impl RngCore) -> bool {
         return true;
     }
     let drawn = random.next_u64();
-    let about = ((-(n as f64) / d as f64).exp() * TWO_TO_64) as u64;
+    let exponent = n as f64 / d as f64;
+    // The probability is not below 1 − n/d: where that tells already, no exponential is needed.
+    let least = ((1.0 - exponent) * TWO_TO_64) as u64;
+    if drawn < least.saturating_sub(MARGIN) {
+        return true;
+    }
+    let about = ((-exponent).exp() * TWO_TO_64) as u64;
     if drawn.abs_diff(about) > MARGIN {
         return drawn < about;
     }

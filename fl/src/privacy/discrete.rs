@@ -26,8 +26,9 @@ pub struct DiscreteGaussian {
 const DEVIATIONS: u64 = 13;
 /// Blocks of a σ are from 16 to 32.
 const BLOCKS_OF_A_DEVIATION: u64 = 16;
-/// Bits by which it is looked up where to search for a block.
-const GUIDE_BITS: u32 = 8;
+/// Bits by which it is looked up where to search for a block: with so many, hardly one number in a hundred has to be looked
+/// for any further.
+const GUIDE_BITS: u32 = 12;
 
 impl DiscreteGaussian {
     /// The largest σ², so that numerators and denominators of exponents are at most 2^53: σ ≤ 2^26.

@@ -38,8 +38,8 @@ fn invert(a: u16) -> u16 {
 
 fn words(bytes: &Share) -> [u16; BYTES / 2] {
     let mut words = [0; BYTES / 2];
-    for (word, pair) in words.iter_mut().zip(bytes.chunks_exact(2)) {
-        *word = u16::from(pair[0]) | u16::from(pair[1]) << 8;
+    for (word, pair) in words.iter_mut().zip(bytes.as_chunks().0) {
+        *word = u16::from_le_bytes(*pair);
     }
     words
 }

@@ -206,6 +206,11 @@ fn a_budget_that_cannot_be_kept_is_refused_with_the_arithmetic() {
             "privacy.epsilon: 0.1 for 1500 steps at a sampling probability of 0.125000 needs a noise of",
         ),
         (
+            "epsilon = 1.0",
+            "epsilon = 70333",
+            "privacy.epsilon: 70333 promises nothing, and 100 is the most",
+        ),
+        (
             "epsilon = 1.0\n",
             "",
             "privacy.epsilon: is needed for the unit `record`",
@@ -358,6 +363,44 @@ fn options_that_do_not_go_together_are_refused_with_their_key() {
         ),
         (
             vec![(
+                "name = \"age\", unit = \"a\", missing = \"drop-record\"",
+                "name = \"age\", unit = \"a\", missing = \"carry-forward\"",
+            )],
+            "data.features[0].missing: is `carry-forward` of windows",
+        ),
+        (
+            vec![(
+                "bound = 10.0",
+                "bound = 10.0\n[evaluation]\ntest_column = \"num\"",
+            )],
+            "evaluation.test_column: is the label",
+        ),
+        (
+            vec![(
+                "bound = 10.0",
+                "bound = 10.0\n[evaluation]\ntest_column = \"sex\"",
+            )],
+            "evaluation.test_column: is a feature too",
+        ),
+        (
+            vec![
+                (
+                    "kind = \"binary\", column = \"num\"",
+                    "kind = \"survival\", time = \"num\", event = \"num\"",
+                ),
+                ("kind = \"logistic\"", "kind = \"cox\""),
+            ],
+            "data.label.event: is `label.time`",
+        ),
+        (
+            vec![
+                ("kind = \"fed-avg\"", "kind = \"trimmed-mean\", share = 0.2"),
+                ("secure = true", "secure = false"),
+            ],
+            "training.strategy.share: of 4 sites is less than one at either end, so that nothing is left out: at least 0.250",
+        ),
+        (
+            vec![(
                 "[aggregation]",
                 "[personalisation]\nsteps = 0\nlearning_rate = 0.1\n\n[aggregation]",
             )],
@@ -366,5 +409,35 @@ fn options_that_do_not_go_together_are_refused_with_their_key() {
     ] {
         let found = said(&changes);
         assert!(found.contains(expected), "{expected}: {found}");
+    }
+}
+
+#[test]
+fn a_model_that_fits_no_parcel_is_refused_with_everything_else_that_is_wrong() {
+    for (hidden, path) in [
+        (
+            "[1000, 1000]",
+            "aggregation.secure: the 1016001 numbers of an update are more",
+        ),
+        ("[4096, 4096, 4096]", "model: has 33624065 parameters"),
+    ] {
+        let found = said(&[
+            (
+                "kind = \"logistic\"",
+                &format!("kind = \"mlp\"\nhidden = {hidden}"),
+            ),
+            ("secure = true", "secure = false"),
+            (
+                "quorum = 3",
+                "quorum = 9\ncompression = { bits = 8, range = 0.1 }",
+            ),
+        ]);
+        for expected in [
+            path,
+            "aggregation.compression: the ",
+            "aggregation.quorum: is from 1 to",
+        ] {
+            assert!(found.contains(expected), "{expected}: {found}");
+        }
     }
 }

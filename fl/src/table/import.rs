@@ -206,9 +206,15 @@ impl Import<'_> {
             match of {
                 Use::Nothing => {}
                 Use::Key => key = Some(cell),
-                Use::Value(at, column) => match self.value(cell, column) {
-                    Ok(value) => record[*at] = value,
-                    Err(what) => self.faults.push(Fault::of_column(line, &column.name, what)),
+                Use::Value(at, column) => match (self.value(cell, column), record.get_mut(*at)) {
+                    (Ok(value), Some(place)) => *place = value,
+                    (Ok(_), None) => {
+                        let what = "is no column of the schema".to_owned();
+                        self.faults.push(Fault::of_column(line, &column.name, what));
+                    }
+                    (Err(what), _) => {
+                        self.faults.push(Fault::of_column(line, &column.name, what));
+                    }
                 },
             }
         }

@@ -197,27 +197,16 @@ fn wrong(field: &str, detail: impl Into<String>) -> Response {
 }
 
 fn missing() -> Response {
-    Problem::new(
-        StatusCode::NOT_FOUND,
-        "not found",
-        "no delivery has this id",
-    )
-    .into_response()
+    Problem::missing("no delivery has this id").into_response()
 }
 
 fn failed(error: &PortError) -> Response {
     tracing::error!(%error, source = ?error.source, "deliveries failed");
     match error.kind {
-        PortErrorKind::Unavailable => Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "unavailable",
+        PortErrorKind::Unavailable => Problem::unavailable(
             "nothing was done: the node is busy, or its disk is full; try again later",
         ),
-        PortErrorKind::Corrupt | PortErrorKind::Internal => Problem::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "internal",
-            "the node failed; its log says why",
-        ),
+        PortErrorKind::Corrupt | PortErrorKind::Internal => Problem::internal(),
     }
     .into_response()
 }
@@ -323,8 +312,7 @@ async fn take(
 ) -> Answer {
     api.allowed(&headers, Interaction::Create, "mesh/blobs.c")?;
     let Query(at) = at.map_err(|_| {
-        let detail = "offset: where the bytes begin";
-        Problem::new(StatusCode::BAD_REQUEST, "bad parameter", detail).into_response()
+        Problem::parameter("offset", "offset: where the bytes begin").into_response()
     })?;
     let id = id.parse().map_err(|_| missing())?;
     let taken = api.deliveries.put(id, at.offset, body).await;

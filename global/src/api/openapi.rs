@@ -2,12 +2,9 @@
 mod blobs;
 
 use super::query::DEFAULT_LIMIT;
-use crate::{
-    catalog::{MAX_PAGE, Status},
-    page,
-};
+use crate::{catalog::MAX_PAGE, page};
 use serde_json::{Value, json};
-use types::{DeviceKind, Jurisdiction};
+use types::{DeviceKind, DeviceStatus, Jurisdiction};
 
 /// The document.
 pub fn document() -> Value {
@@ -31,7 +28,10 @@ pub fn document() -> Value {
     ];
     let device = [
         query("kind", names(&DeviceKind::ALL.map(DeviceKind::as_str))),
-        query("status", names(&Status::ALL.map(Status::as_str))),
+        query(
+            "status",
+            names(&DeviceStatus::ALL.map(DeviceStatus::as_str)),
+        ),
     ];
     let devices = [&place[..], &device, &paging].concat();
     let facilities = [&place[..], &paging].concat();
@@ -106,7 +106,8 @@ fn file() -> Value {
         "A file of a study: its model as safetensors or ONNX, its card, its curves as SVG",
         "mesh/studies.r",
     );
-    if let Some(parameters) = described["get"]["parameters"].as_array_mut() {
+    let parameters = described.pointer_mut("/get/parameters");
+    if let Some(parameters) = parameters.and_then(Value::as_array_mut) {
         parameters.push(
             json!({"name": "file", "in": "path", "required": true, "schema": names(&page::FILES)}),
         );

@@ -1,10 +1,10 @@
 //! The query parameters of the listings. An unknown, repeated or empty one is an error: a filter that is misspelt must
 //! not silently show everything.
-use super::problem::Problem;
-use crate::catalog::{DeviceCursor, DeviceFilter, Home, MAX_PAGE, PlaceFilter, Status};
+use crate::catalog::{DeviceCursor, DeviceFilter, Home, MAX_PAGE, PlaceFilter};
 use axum::{extract::Query, http::Uri};
+use node::problem::Problem;
 use std::collections::BTreeMap;
-use types::DeviceKind;
+use types::{DeviceKind, DeviceStatus};
 
 /// Rows in a page when the client does not say.
 pub const DEFAULT_LIMIT: usize = 100;
@@ -68,7 +68,7 @@ impl DeviceQuery {
                     &mut from,
                     "status",
                     "not active, silent or retired",
-                    Status::parse,
+                    DeviceStatus::parse,
                 )?,
             },
             after: take(&mut from, "after", CURSOR, |text| text.parse().ok())?,

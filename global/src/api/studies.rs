@@ -1,5 +1,5 @@
 //! `/api/v1/fl/studies`: studies of data scientists, their progress and their models.
-use super::{Authorize, Problem};
+use super::Authorize;
 use crate::{
     learning::{Found, Studies, Wished},
     page, read_study,
@@ -18,7 +18,11 @@ use fl::{
     export, order, site,
     study::Study,
 };
-use node::token::{Interaction, TokenError, Verifier};
+use node::{
+    config,
+    problem::Problem,
+    token::{Interaction, TokenError, Verifier},
+};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
@@ -57,7 +61,7 @@ impl Api {
         let scopes = (self.authorize)(headers).map_err(TokenError::into_response)?;
         match scopes.allow_api("studies", interaction) {
             true => Ok(()),
-            false => Err(Problem::forbidden("studies").into_response()),
+            false => Err(Problem::forbidden("mesh/studies.rs").into_response()),
         }
     }
 
@@ -77,6 +81,19 @@ fn missing() -> Response {
     Problem::missing("no study has this id").into_response()
 }
 
+/// A study cannot be, or be changed: each line says what is wrong.
+fn refused(why: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "study refused", why)
+}
+
+/// What is wrong with a study, a line each, and each with its key.
+fn all_wrong(problems: &[config::Problem]) -> Problem {
+    let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    let one = |found: &config::Problem| json!({"path": found.path, "message": found.message});
+    let all: Vec<_> = problems.iter().map(one).collect();
+    refused(lines.join("\n")).with("problems", all)
+}
+
 async fn submit(
     State(api): State<Api>,
     headers: HeaderMap,
@@ -84,7 +101,7 @@ async fn submit(
 ) -> Result<Response, Response> {
     api.allowed(&headers, Interaction::Create)?;
     let text = String::from_utf8(body.to_vec())
-        .map_err(|_| Problem::study("a study is TOML, in UTF-8".to_owned()).into_response())?;
+        .map_err(|_| refused("a study is TOML, in UTF-8").into_response())?;
     let text = checked(text).await?;
     let by = api
         .verifier
@@ -101,7 +118,7 @@ async fn checked(text: String) -> Result<String, Response> {
     let checked = tokio::task::spawn_blocking(move || read_study(&text).map(|_| text));
     match checked.await {
         Ok(Ok(text)) => Ok(text),
-        Ok(Err(problems)) => Err(Problem::of_study(&problems).into_response()),
+        Ok(Err(problems)) => Err(all_wrong(&problems).into_response()),
         Err(_) => Err(Problem::internal().into_response()),
     }
 }
@@ -144,7 +161,7 @@ fn answered(wished: Result<Wished, PortError>) -> Result<Json<Value>, Response> 
     match wished.map_err(|error| failed(&error))? {
         Wished::Done(found) => Ok(Json(of(&found, true))),
         Wished::Missing => Err(missing()),
-        Wished::Refused(why) => Err(Problem::study(why).into_response()),
+        Wished::Refused(why) => Err(refused(why).into_response()),
     }
 }
 
@@ -194,34 +211,39 @@ pub(crate) fn weights(course: &Course) -> Option<Vec<u8>> {
 
 /// A study for whoever asks; with `whole` its rounds and its figures.
 fn of((course, at): &Found, whole: bool) -> Value {
-    let mut value = json!({
-        "study": course.id().as_str(),
-        "status": course.standing().as_str(),
-        "submitted": Timestamp(*at).to_rfc3339(),
-        "rounds": course.trained(),
-    });
+    let mut value = Map::new();
+    let mut say = |name: &str, said: Value| value.insert(name.to_owned(), said);
+    say("study", json!(course.id().as_str()));
+    say("status", json!(course.standing().as_str()));
+    say("submitted", json!(Timestamp(*at).to_rfc3339()));
+    say("rounds", json!(course.trained()));
     if let Standing::Failed(why) = course.standing() {
-        value["why"] = json!(why);
+        say("why", json!(why));
     }
     let Ok((study, plan, unit)) = course.plan() else {
-        return value;
+        return value.into();
     };
-    value["name"] = json!(study.name.as_str());
-    value["rounds_planned"] = json!(study.training.rounds);
-    value["unit"] = json!(unit.as_str());
-    value["epsilon"] = json!(course.spent(course.trained()));
-    value["delta"] = json!(plan.spend.map(|spend| spend.delta));
+    say("name", json!(study.name.as_str()));
+    say("rounds_planned", json!(study.training.rounds));
+    say("unit", json!(unit.as_str()));
+    say("epsilon", json!(course.spent(course.trained())));
+    say("delta", json!(plan.spend.map(|spend| spend.delta)));
     if !whole {
-        return value;
+        return value.into();
     }
-    value["text"] = json!(course.text());
-    value["plan"] = serde_json::to_value(plan).unwrap_or_default();
-    value["progress"] = serde_json::to_value(course.reports()).unwrap_or_default();
-    value["evaluation"] = serde_json::to_value(course.evaluation()).unwrap_or_default();
+    let of = |given: Result<Value, serde_json::Error>| given.unwrap_or_default();
+    say("text", json!(course.text()));
+    say("plan", of(serde_json::to_value(plan)));
+    say("progress", of(serde_json::to_value(course.reports())));
+    say("evaluation", of(serde_json::to_value(course.evaluation())));
     if let Some(digest) = sha256(course) {
-        value["model"] = json!({ "parameters": course.model().len(), "sha256": digest });
+        let parameters = course.model().len();
+        say(
+            "model",
+            json!({ "parameters": parameters, "sha256": digest }),
+        );
     }
-    value
+    value.into()
 }
 
 fn hex(bytes: &[u8]) -> String {

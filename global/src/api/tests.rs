@@ -1,6 +1,6 @@
 //! The API over a catalog in a file, through its router.
 use super::*;
-use crate::catalog::{Entry, Facts, Home, Put, Records, Status, sqlite::SqliteCatalog};
+use crate::catalog::{Entry, Facts, Home, Put, Records, sqlite::SqliteCatalog};
 use axum::{
     body::{Body, to_bytes},
     http::{Request, StatusCode, header},
@@ -9,7 +9,7 @@ use node::{clock::Clock, token::TokenServer};
 use std::collections::BTreeSet;
 use tempfile::TempDir;
 use tower::ServiceExt;
-use types::{DeviceKind, Jurisdiction, Timestamp};
+use types::{DeviceKind, DeviceStatus, Jurisdiction, Timestamp};
 
 struct Fixture {
     catalog: Arc<dyn Catalog>,
@@ -54,7 +54,7 @@ fn entry(number: u8) -> Entry {
     Entry {
         id: CatalogId::from_bytes([number; 16]),
         facts: Facts {
-            status: Status::Active,
+            status: DeviceStatus::Active,
             kind: DeviceKind::ALL[usize::from(number % 2)],
             model: Some("XY-MD02".parse().unwrap()),
             firmware: None,

@@ -64,7 +64,7 @@ impl Catalog for Adversary {
             if self.inner.put_devices(&part).await? == Put::Foreign {
                 return Ok(Put::Foreign);
             }
-            return Err(StoreError::new("put_devices", Kind::Unavailable));
+            return Err(StoreError::new(Kind::Unavailable, "put_devices"));
         }
         let put = self.inner.put_devices(records).await?;
         for old in replay.iter().rev().chain([records]) {

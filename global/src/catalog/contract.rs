@@ -3,7 +3,7 @@
 //! A case is a private function: one left out of [`CASES`] is dead code, and dead code fails the build.
 use super::{
     Catalog, Device, DeviceFilter, Entry, Facility, Facts, Home, Kind, MAX_PAGE, MAX_RECORDS,
-    PlaceFilter, Put, Records, Status, StoreError,
+    PlaceFilter, Put, Records, StoreError,
 };
 use async_trait::async_trait;
 use std::{
@@ -13,7 +13,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use types::{CatalogId, DeviceKind, Jurisdiction, Timestamp};
+use types::{CatalogId, DeviceKind, DeviceStatus, Jurisdiction, Timestamp};
 
 /// A fresh, empty store of one case.
 #[async_trait]
@@ -93,7 +93,7 @@ fn entry(number: u32, updated: i64) -> Entry {
     Entry {
         id: id(number),
         facts: Facts {
-            status: Status::ALL[number as usize % 3],
+            status: DeviceStatus::ALL[number as usize % 3],
             kind: kinds[number as usize % kinds.len()],
             model: label(format!("model-{number}")),
             firmware: label(format!("1.{updated}")),
@@ -271,7 +271,7 @@ async fn a_record_replaces_all_facts_at_once(store: &dyn Store) {
     let catalog = store.open().await;
     let (mut first, mut second) = (entry(1, 7), entry(1, 7));
     // Field by field the greater text would be the first one's status and the second one's model.
-    (first.facts.status, second.facts.status) = (Status::Silent, Status::Active);
+    (first.facts.status, second.facts.status) = (DeviceStatus::Silent, DeviceStatus::Active);
     (first.facts.model, second.facts.model) =
         (Some("a".parse().unwrap()), Some("b".parse().unwrap()));
     put(&*catalog, &records(&berlin(), [first.clone()])).await;
@@ -350,7 +350,7 @@ async fn every_filter_lets_the_right_devices_pass(store: &dyn Store) {
     ];
     for place in places {
         for kind in [None, Some(DeviceKind::ColdChain)] {
-            for status in [None, Some(Status::Retired)] {
+            for status in [None, Some(DeviceStatus::Retired)] {
                 let filter = DeviceFilter {
                     place: place.clone(),
                     kind,

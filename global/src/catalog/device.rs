@@ -1,7 +1,9 @@
 //! What the catalog knows of a device, and how its facts are written so that two records of the same time merge
 //! alike in every engine.
-use std::fmt;
-use types::{CatalogId, DeviceKind, FacilityId, Jurisdiction, Label, Place, RegionId, Timestamp};
+use types::{
+    CatalogId, DeviceKind, DeviceStatus, FacilityId, Jurisdiction, Label, Place, RegionId,
+    Timestamp,
+};
 
 /// The facility that a device belongs to, ordered by the texts of its parts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -44,49 +46,11 @@ impl PartialOrd for Home {
     }
 }
 
-/// Whether a device is in use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Status {
-    /// It reports.
-    Active,
-    /// It is enrolled and does not report.
-    Silent,
-    /// It is no longer in use.
-    Retired,
-}
-
-impl Status {
-    /// Every status.
-    pub const ALL: [Self; 3] = [Self::Active, Self::Silent, Self::Retired];
-
-    /// The status's name in the catalog and on the wire.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Silent => "silent",
-            Self::Retired => "retired",
-        }
-    }
-
-    /// The status of that name.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|status| status.as_str() == text)
-    }
-}
-
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 /// What may change of a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
     /// How it is.
-    pub status: Status,
+    pub status: DeviceStatus,
     /// What it is.
     pub kind: DeviceKind,
     /// Its maker's name for it, when known.
@@ -110,7 +74,7 @@ impl Facts {
     pub fn decode(text: &str) -> Option<Self> {
         let mut parts = text.split('\t');
         let facts = Self {
-            status: Status::parse(parts.next()?)?,
+            status: DeviceStatus::parse(parts.next()?)?,
             kind: DeviceKind::parse(parts.next()?)?,
             model: label(parts.next()?).ok()?,
             firmware: label(parts.next()?).ok()?,
@@ -148,7 +112,7 @@ impl Entry {
         Some(Self {
             id: CatalogId::try_from(record.catalog_id.as_ref()).ok()?,
             facts: Facts {
-                status: Status::parse(&record.status)?,
+                status: DeviceStatus::parse(&record.status)?,
                 kind: DeviceKind::parse(&record.kind)?,
                 model: label(&record.model).ok()?,
                 firmware: label(&record.firmware).ok()?,

@@ -96,14 +96,14 @@ impl ScyllaCatalog {
     ///
     /// # Errors
     /// [`Kind::Refused`] for a keyspace that is not a plain name, [`Kind::Unavailable`] when no node answers,
-    /// [`Kind::Corrupt`] when a newer program has made the tables.
+    /// [`Kind::Refused`] also when a newer program has made the tables.
     pub async fn open(
         nodes: &[String],
         keyspace: &str,
         replication: u8,
     ) -> Result<Self, StoreError> {
         if !is_plain(keyspace) {
-            return Err(StoreError::new("keyspace", Kind::Refused));
+            return Err(StoreError::new(Kind::Refused, "keyspace"));
         }
         let session = SessionBuilder::new()
             .known_nodes(nodes)
@@ -181,7 +181,7 @@ impl ScyllaCatalog {
                 row.map_err(|error| wrap(OP, Kind::Corrupt, error))?;
             let home = home(jurisdiction.as_str(), region, facility);
             Ok(Facility {
-                home: home.ok_or_else(|| StoreError::new(OP, Kind::Corrupt))?,
+                home: home.ok_or_else(|| StoreError::new(Kind::Corrupt, OP))?,
                 updated: Timestamp(updated),
             })
         })
@@ -209,7 +209,7 @@ impl ScyllaCatalog {
             .map_err(|error| wrap(OP, Kind::Corrupt, error))?;
         rows.map(|row| {
             let (id, facts, updated) = row.map_err(|error| wrap(OP, Kind::Corrupt, error))?;
-            entry(id, facts, updated).ok_or_else(|| StoreError::new(OP, Kind::Corrupt))
+            entry(id, facts, updated).ok_or_else(|| StoreError::new(Kind::Corrupt, OP))
         })
         .collect()
     }
@@ -400,7 +400,7 @@ async fn migrate(session: &Session, keyspace: &str, replication: u8) -> Result<(
         .maybe_first_row::<(i32,)>()
         .map_err(|error| wrap(OP, Kind::Corrupt, error))?;
     match version {
-        Some((version,)) if version > SCHEMA_VERSION => Err(StoreError::new(OP, Kind::Corrupt)),
+        Some((version,)) if version > SCHEMA_VERSION => Err(StoreError::new(Kind::Refused, OP)),
         found => {
             if found == Some((1,)) {
                 drop_later_claims(session).await?;

@@ -1,16 +1,17 @@
 //! The catalog in a SQLite file: the embedded engine. It holds no PHI, so the file is not encrypted.
 use super::{
     Catalog, Device, DeviceCursor, DeviceFilter, Entry, Facility, Facts, Home, Kind, Page,
-    PlaceFilter, Put, Records, Status, StoreError, check_limit, check_records,
+    PlaceFilter, Put, Records, StoreError, check_limit, check_records,
 };
 use async_trait::async_trait;
-use rusqlite::{Connection, ErrorCode, Row, named_params, params};
+use rusqlite::{Connection, Row, named_params, params};
 use std::{path::Path, sync::Arc};
 use storage::{
+    migrate,
     open::Opening,
     sqlite::{Reopening, in_doubt},
 };
-use types::{CatalogId, Timestamp};
+use types::{CatalogId, DeviceStatus, Timestamp};
 
 /// The version of the tables below, in `PRAGMA user_version`. It only goes forward.
 const SCHEMA_VERSION: i64 = 3;
@@ -106,11 +107,13 @@ impl SqliteCatalog {
     /// Opens the file, and makes it when it is absent.
     ///
     /// # Errors
-    /// [`Kind::Corrupt`] when a newer program has written the file.
+    /// [`Kind::Refused`] when a newer program has written the file.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         const OP: &str = "open";
-        let mut connection = connect(path).map_err(failed(OP))?;
-        migrate(&mut connection)?;
+        let mut connection = connect(path).map_err(StoreError::sqlite(OP))?;
+        migrate::file(&mut connection, SCHEMA_VERSION, |tx, found| {
+            migrate::forward(tx, found, &[SCHEMA, OWNERS, DAYS])
+        })?;
         Ok(Self {
             file: Arc::new(Reopening::new(path, connection, connect)),
         })
@@ -126,13 +129,13 @@ impl SqliteCatalog {
             let step = |connection: &mut Connection| step(connection).map_err(Failed::Step);
             match file.step(step, Failed::is_in_doubt) {
                 Err(Failed::Step(error)) => Err(error),
-                Err(Failed::Open(error)) => Err(failed(op)(error)),
+                Err(Failed::Open(error)) => Err(StoreError::sqlite(op)(error)),
                 Ok(done) => Ok(done),
             }
         };
         tokio::task::spawn_blocking(step)
             .await
-            .unwrap_or_else(|_| Err(StoreError::new(op, Kind::Internal)))
+            .unwrap_or_else(|_| Err(StoreError::new(Kind::Internal, op)))
     }
 }
 
@@ -166,27 +169,6 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     Opening::default().open_lasting(path)
 }
 
-fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
-    const OP: &str = "migrate";
-    let transaction = connection
-        .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
-        .map_err(failed(OP))?;
-    let version: i64 = transaction
-        .pragma_query_value(None, "user_version", |row| row.get(0))
-        .map_err(failed(OP))?;
-    if version > SCHEMA_VERSION {
-        return Err(StoreError::new(OP, Kind::Corrupt));
-    }
-    let done = usize::try_from(version).unwrap_or(0);
-    for step in [SCHEMA, OWNERS, DAYS].iter().skip(done) {
-        transaction.execute_batch(step).map_err(failed(OP))?;
-    }
-    transaction
-        .pragma_update(None, "user_version", SCHEMA_VERSION)
-        .map_err(failed(OP))?;
-    transaction.commit().map_err(failed(OP))
-}
-
 #[async_trait]
 impl Catalog for SqliteCatalog {
     async fn put_devices(&self, records: &Records) -> Result<Put, StoreError> {
@@ -194,7 +176,7 @@ impl Catalog for SqliteCatalog {
         check_records(records)?;
         let records = records.clone();
         self.step(OP, move |connection| {
-            put(connection, &records).map_err(failed(OP))
+            put(connection, &records).map_err(StoreError::sqlite(OP))
         })
         .await
     }
@@ -202,10 +184,12 @@ impl Catalog for SqliteCatalog {
     async fn device(&self, id: CatalogId) -> Result<Option<Device>, StoreError> {
         const OP: &str = "device";
         self.step(OP, move |connection| {
-            let mut statement = connection.prepare_cached(DEVICE).map_err(failed(OP))?;
+            let mut statement = connection
+                .prepare_cached(DEVICE)
+                .map_err(StoreError::sqlite(OP))?;
             let rows = statement
                 .query_map([id.to_string()], device)
-                .map_err(failed(OP))?;
+                .map_err(StoreError::sqlite(OP))?;
             Ok(collect(OP, rows)?.pop())
         })
         .await
@@ -222,7 +206,7 @@ impl Catalog for SqliteCatalog {
         let (filter, after) = (filter.clone(), after.cloned());
         let items = self
             .step(OP, move |connection| {
-                let mut statement = connection.prepare_cached(DEVICES).map_err(failed(OP))?;
+                let mut statement = connection.prepare_cached(DEVICES).map_err(StoreError::sqlite(OP))?;
                 let home = after.as_ref().map(|after| &after.home);
                 let rows = statement.query_map(
                     named_params! {
@@ -234,12 +218,12 @@ impl Catalog for SqliteCatalog {
                         ":region": filter.place.region.as_ref().map(|own| own.as_str()),
                         ":facility": filter.place.facility.as_ref().map(|own| own.as_str()),
                         ":kind": filter.kind.map(|kind| kind.as_str()),
-                        ":status": filter.status.map(Status::as_str),
+                        ":status": filter.status.map(DeviceStatus::as_str),
                         ":limit": one_more(limit),
                     },
                     device,
                 );
-                collect(OP, rows.map_err(failed(OP))?)
+                collect(OP, rows.map_err(StoreError::sqlite(OP))?)
             })
             .await?;
         Ok(cut(items, limit, |device| DeviceCursor {
@@ -259,7 +243,9 @@ impl Catalog for SqliteCatalog {
         let (filter, after) = (filter.clone(), after.cloned());
         let items = self
             .step(OP, move |connection| {
-                let mut statement = connection.prepare_cached(FACILITIES).map_err(failed(OP))?;
+                let mut statement = connection
+                    .prepare_cached(FACILITIES)
+                    .map_err(StoreError::sqlite(OP))?;
                 let after = after.as_ref();
                 let rows = statement.query_map(
                     named_params! {
@@ -273,7 +259,7 @@ impl Catalog for SqliteCatalog {
                     },
                     facility,
                 );
-                collect(OP, rows.map_err(failed(OP))?)
+                collect(OP, rows.map_err(StoreError::sqlite(OP))?)
             })
             .await?;
         Ok(cut(items, limit, |facility| facility.home.clone()))
@@ -340,8 +326,8 @@ fn collect<T>(
     rows: impl Iterator<Item = rusqlite::Result<Option<T>>>,
 ) -> Result<Vec<T>, StoreError> {
     rows.map(|row| {
-        row.map_err(failed(op))?
-            .ok_or_else(|| StoreError::new(op, Kind::Corrupt))
+        row.map_err(StoreError::sqlite(op))?
+            .ok_or_else(|| StoreError::new(Kind::Corrupt, op))
     })
     .collect()
 }
@@ -374,29 +360,6 @@ fn facility(row: &Row<'_>) -> rusqlite::Result<Option<Facility>> {
     Ok(home(row)?.map(|home| Facility { home, updated }))
 }
 
-/// Sorts SQLite's errors. Its text is kept for the log; it quotes statements, never values.
-fn failed(op: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
-    move |error| {
-        let kind = match error.sqlite_error_code() {
-            Some(
-                ErrorCode::DatabaseBusy
-                | ErrorCode::DatabaseLocked
-                | ErrorCode::DiskFull
-                | ErrorCode::SystemIoFailure
-                | ErrorCode::CannotOpen
-                | ErrorCode::ReadOnly,
-            ) => Kind::Unavailable,
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Kind::Corrupt,
-            _ => Kind::Internal,
-        };
-        StoreError {
-            kind,
-            op,
-            source: Some(Box::new(error)),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -413,7 +376,7 @@ mod tests {
             .unwrap();
         drop(connection);
         let error = SqliteCatalog::open(&path).unwrap_err();
-        assert_eq!(error.kind, Kind::Corrupt);
+        assert_eq!(error.kind, Kind::Refused);
     }
 
     #[tokio::test]

@@ -101,7 +101,7 @@ pub fn parse<T: DeserializeOwned + Validate>(
             problems.push(problem);
         }
     }
-    let mut reader = Reader::new(Value::Table(table));
+    let mut reader = Reader::new(Value::Table(table), T::stand_ins());
     let config = reader.read::<T>();
     problems.extend(reader.problems);
     if let Some(config) = &config {
@@ -162,10 +162,13 @@ fn override_value(text: &str) -> Value {
 }
 
 /// Values of every shape that configurations are made of, tried in turn at a place whose own value is missing or
-/// wrong, so that the rest of the file is read too.
-fn stand_ins() -> Vec<Value> {
-    let text = ["a", "us", "127.0.0.1:0", "1s", "1B", "sqlite"];
-    let mut all: Vec<Value> = text.map(|t| Value::String(t.to_owned())).to_vec();
+/// wrong, so that the rest of the file is read too; `own`: those of this kind of configuration. A value that was taken away
+/// has had its first try by that, so that none of `own` is the first.
+fn stand_ins(own: Vec<Value>) -> Vec<Value> {
+    let mut all = vec![Value::String("a".to_owned())];
+    all.extend(own);
+    let text = ["us", "127.0.0.1:0", "1s", "1B", "sqlite"];
+    all.extend(text.map(|t| Value::String(t.to_owned())));
     all.extend([
         Value::Table(Table::new()),
         Value::Array(Vec::new()),
@@ -177,15 +180,17 @@ fn stand_ins() -> Vec<Value> {
 
 struct Reader {
     root: Value,
+    stand_ins: Vec<Value>,
     problems: Vec<Problem>,
     /// How many stand-ins were tried at a path.
     tries: BTreeMap<String, usize>,
 }
 
 impl Reader {
-    fn new(root: Value) -> Self {
+    fn new(root: Value, own: Vec<Value>) -> Self {
         Self {
             root,
+            stand_ins: stand_ins(own),
             problems: Vec::new(),
             tries: BTreeMap::new(),
         }
@@ -196,17 +201,66 @@ impl Reader {
         for _ in 0..MAX_READINGS {
             let fault = match serde_path_to_error::deserialize(self.root.clone()) {
                 Ok(value) => return Some(value),
-                Err(error) => Fault::of(&error),
+                Err(error) => self.located::<T>(Fault::of(&error)),
             };
-            if !is_at_or_below_any(&fault.path(), self.tries.keys()) {
+            if !is_at_or_below_any(&fault.shown(), self.tries.keys()) {
                 self.problems
-                    .push(Problem::new(fault.path(), fault.message.clone()));
+                    .push(Problem::new(fault.shown(), fault.message.clone()));
             }
             if !self.mend(&fault) {
                 return None;
             }
         }
         None
+    }
+
+    /// Finds the key of a fault within a table that says by one of its keys what it is: serde reads such a table as a whole,
+    /// and stops at it.
+    fn located<T: DeserializeOwned>(&self, mut fault: Fault) -> Fault {
+        if fault.unknown {
+            return fault;
+        }
+        let table = fault.steps.iter().try_fold(&self.root, look_into);
+        let keys = table.and_then(Value::as_table).into_iter().flatten();
+        let keys: Vec<&String> = keys.map(|(key, _)| key).collect();
+        // Without the key that is wrong, and without the one that says what the table is, something else is wrong.
+        let is_other = |key: &&&String| {
+            let said = self.said_with::<T>(&fault, key, None);
+            said.is_none_or(|other| !other.is_like(&fault))
+        };
+        let says_kind = |key: &&String| {
+            let nothing = Value::String("nothing that there is".to_owned());
+            let said = self.said_with::<T>(&fault, key, Some(nothing));
+            said.is_some_and(|other| other.names_the_kind && other.path() == fault.path())
+        };
+        let others: Vec<&String> = keys.iter().filter(is_other).copied().collect();
+        let (kind, wrong): (Vec<_>, Vec<_>) = others.into_iter().partition(says_kind);
+        match (&kind[..], &wrong[..]) {
+            // Its other keys are of another kind of table: all of it is replaced.
+            ([kind], []) => fault.within = Some((*kind).clone()),
+            ([_], [wrong]) => fault.steps.push(Step::Key((*wrong).clone())),
+            _ => {}
+        }
+        fault
+    }
+
+    /// What serde says where a key of the table of a fault is left out, or has another value.
+    fn said_with<T: DeserializeOwned>(
+        &self,
+        fault: &Fault,
+        key: &str,
+        value: Option<Value>,
+    ) -> Option<Fault> {
+        let mut root = self.root.clone();
+        let table = fault.steps.iter().try_fold(&mut root, step_into);
+        if let Some(table) = table.and_then(Value::as_table_mut) {
+            match value {
+                Some(value) => table.insert(key.to_owned(), value),
+                None => table.remove(key),
+            };
+        }
+        let said = serde_path_to_error::deserialize::<_, T>(root).err();
+        said.map(|error| Fault::of(&error))
     }
 
     /// Takes the faulty value away, or puts the next stand-in into its place; false when nothing is left to try.
@@ -225,20 +279,18 @@ impl Reader {
                 true
             }
             (Value::Table(table), Step::Key(key)) if !fault.unknown => {
-                let Some(value) = stand_ins().into_iter().nth(*tried - 1) else {
+                let Some(value) = self.stand_ins.get(*tried - 1) else {
                     return false;
                 };
-                table.insert(key.clone(), value);
+                table.insert(key.clone(), value.clone());
                 true
             }
             (Value::Array(list), Step::Index(index)) => {
-                let Some((place, value)) = list
-                    .get_mut(*index)
-                    .zip(stand_ins().into_iter().nth(*tried - 1))
-                else {
+                let stand_in = self.stand_ins.get(*tried - 1);
+                let Some((place, value)) = list.get_mut(*index).zip(stand_in) else {
                     return false;
                 };
-                *place = value;
+                *place = value.clone();
                 true
             }
             _ => false,
@@ -250,6 +302,13 @@ fn step_into<'a>(value: &'a mut Value, step: &Step) -> Option<&'a mut Value> {
     match step {
         Step::Key(key) => value.get_mut(key.as_str()),
         Step::Index(index) => value.get_mut(*index),
+    }
+}
+
+fn look_into<'a>(value: &'a Value, step: &Step) -> Option<&'a Value> {
+    match step {
+        Step::Key(key) => value.get(key.as_str()),
+        Step::Index(index) => value.get(*index),
     }
 }
 
@@ -271,6 +330,10 @@ struct Fault {
     steps: Vec<Step>,
     message: String,
     unknown: bool,
+    /// Whether it is the value that says what kind of table it is in.
+    names_the_kind: bool,
+    /// The key of the table at the end of the steps that the fault is at, where the table is replaced as a whole.
+    within: Option<String>,
 }
 
 impl Fault {
@@ -288,6 +351,8 @@ impl Fault {
             steps,
             message: without_value(text),
             unknown: false,
+            names_the_kind: text.starts_with("unknown variant "),
+            within: None,
         };
         if let Some((key, rest)) = quoted_after("unknown field `", text) {
             fault.set_last(key);
@@ -305,6 +370,21 @@ impl Fault {
         let named = matches!(self.steps.last(), Some(Step::Key(last)) if last == key);
         if !named {
             self.steps.push(Step::Key(key.to_owned()));
+        }
+    }
+
+    /// Whether the same is said of the same place.
+    fn is_like(&self, other: &Self) -> bool {
+        self.message == other.message && self.path() == other.path()
+    }
+
+    /// The path for whoever reads the problem.
+    fn shown(&self) -> String {
+        let path = self.path();
+        match &self.within {
+            Some(key) if path.is_empty() => key.clone(),
+            Some(key) => format!("{path}.{key}"),
+            None => path,
         }
     }
 

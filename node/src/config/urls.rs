@@ -39,7 +39,7 @@ impl Urls {
         }
         for (index, one) in urls.iter().enumerate() {
             let key = format!("{key}[{index}]");
-            if urls[..index].contains(one) {
+            if urls.iter().take(index).any(|before| before == one) {
                 problems.push(Problem::new(key, "is named before"));
             } else {
                 problems.extend(url(&key, one));

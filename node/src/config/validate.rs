@@ -36,6 +36,16 @@ impl fmt::Display for Problem {
 pub trait Validate {
     /// Everything that is wrong, not only the first thing.
     fn problems(&self) -> Vec<Problem>;
+
+    /// Values that stand in for what is wrong, so that the rest is read too, where those of every configuration are not
+    /// enough: one for each kind of table that says by a key of its own what it is.
+    #[must_use]
+    fn stand_ins() -> Vec<toml::Value>
+    where
+        Self: Sized,
+    {
+        Vec::new()
+    }
 }
 
 /// The problems of a part, with their paths below `key`.
@@ -94,8 +104,9 @@ pub fn secret_file(key: &str, path: &Path) -> Option<Problem> {
 #[must_use]
 pub fn different_ports(listeners: &[(&str, SocketAddr)]) -> Vec<Problem> {
     let same = |(index, (key, address)): (usize, &(&str, SocketAddr))| {
-        let twin = listeners[..index]
+        let twin = listeners
             .iter()
+            .take(index)
             .find(|(_, other)| other == address && address.port() != 0)?;
         Some(Problem::new(
             *key,

@@ -47,22 +47,24 @@ pub fn request(place: &Place, spans: &[Span]) -> Vec<u8> {
 
 fn span(span: &Span) -> Value {
     let says: Vec<_> = span.says.iter().map(attribute).collect();
-    let mut said = json!({
-        "traceId": span.context.trace.to_string(),
-        "spanId": span.context.span.to_string(),
-        "name": span.name.as_str(),
-        "kind": kind(span.name),
-        "startTimeUnixNano": span.from_ns.to_string(),
-        "endTimeUnixNano": span.until_ns.to_string(),
-        "attributes": says,
-    });
-    if let Some(parent) = span.parent {
-        said["parentSpanId"] = parent.to_string().into();
-    }
-    if span.failed {
-        said["status"] = json!({"code": ERROR});
-    }
-    said
+    let parent = span
+        .parent
+        .map(|id| ("parentSpanId", json!(id.to_string())));
+    let status = span.failed.then(|| ("status", json!({"code": ERROR})));
+    let said = [
+        ("traceId", json!(span.context.trace.to_string())),
+        ("spanId", json!(span.context.span.to_string())),
+        ("name", json!(span.name.as_str())),
+        ("kind", json!(kind(span.name))),
+        ("startTimeUnixNano", json!(span.from_ns.to_string())),
+        ("endTimeUnixNano", json!(span.until_ns.to_string())),
+        ("attributes", json!(says)),
+    ];
+    said.into_iter()
+        .chain(parent)
+        .chain(status)
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
 }
 
 fn attribute(attribute: &Attribute) -> Value {

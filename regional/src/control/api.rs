@@ -25,6 +25,7 @@ use axum::{
 };
 use commands::ETag;
 use federation::port::{PortError, PortErrorKind};
+use fhir::json::with;
 use node::{
     problem::Problem,
     token::{Interaction, Verifier},
@@ -32,7 +33,7 @@ use node::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use types::{CatalogId, Id128};
+use types::{CatalogId, DeviceStatus, Id128};
 
 /// Commands on a page when the client names no number, and at most.
 const PAGE: u16 = 100;
@@ -86,7 +87,7 @@ impl Api {
     }
 
     async fn device(&self, id: &str) -> Result<Device, Response> {
-        let missing = || missing("no device of this region has this id").into_response();
+        let missing = || Problem::missing("no device of this region has this id").into_response();
         let id: CatalogId = id.parse().map_err(|_| missing())?;
         let found = self
             .registry
@@ -110,12 +111,8 @@ impl Api {
     }
 }
 
-fn missing(detail: &str) -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "not found", detail)
-}
-
 fn no_command() -> Problem {
-    missing("the device has no command of this id; it is forgotten 30 days after its end")
+    Problem::missing("the device has no command of this id; it is forgotten 30 days after its end")
 }
 
 fn command_id(text: &str) -> Result<Id128, Response> {
@@ -125,16 +122,10 @@ fn command_id(text: &str) -> Result<Id128, Response> {
 fn failed(error: &PortError) -> Response {
     tracing::error!(op = error.op, kind = ?error.kind, "a step of commands failed");
     let problem = match error.kind {
-        PortErrorKind::Unavailable => Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "unavailable",
+        PortErrorKind::Unavailable => Problem::unavailable(
             "nothing was done: the node is busy, or as much waits for the facility as may; try again later",
         ),
-        PortErrorKind::Corrupt | PortErrorKind::Internal => Problem::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "internal",
-            "the node failed; its log says why",
-        ),
+        PortErrorKind::Corrupt | PortErrorKind::Internal => Problem::internal(),
     };
     problem.into_response()
 }
@@ -146,9 +137,9 @@ fn refused(problem: Problem) -> Response {
 async fn device(State(api): State<Api>, Path(id): Path<String>, headers: HeaderMap) -> Answer {
     api.allowed(&headers, ("devices", Interaction::Read), "mesh/devices.r")?;
     let device = api.device(&id).await?;
-    let mut json = device_json(&device);
     let table = api.control.own.table(device.kind);
-    json["commands"] = table.map(commands::Table::describe).unwrap_or_default();
+    let commands = table.map(commands::Table::describe).unwrap_or_default();
+    let json = with(device_json(&device), [("commands", Some(commands))]);
     Ok(Json(json).into_response())
 }
 
@@ -226,7 +217,7 @@ async fn ask(
         "mesh/commands.c",
     )?;
     let device = api.device(&id).await?;
-    if device.status == "retired" {
+    if device.status == DeviceStatus::Retired {
         let detail = "the device is retired";
         return Err(refused(Problem::new(
             StatusCode::CONFLICT,
@@ -288,15 +279,13 @@ pub fn command_json(row: &Row, steps: usize) -> Value {
         .iter()
         .take(steps)
         .map(|event| {
-            let mut json = json!({
+            let step = json!({
                 "state": event.state.as_str(),
                 "time": event.time.to_rfc3339(),
                 "by": event.by,
             });
-            if let Some(reason) = event.reason {
-                json["reason"] = reason.as_str().into();
-            }
-            json
+            let reason = event.reason.map(|reason| reason.as_str().into());
+            with(step, [("reason", reason)])
         })
         .collect();
     let approval = row.approval.as_ref();
@@ -305,7 +294,7 @@ pub fn command_json(row: &Row, steps: usize) -> Value {
         "device": row.device.to_string(),
         "name": row.name.as_str(),
         "parameters": parameters_json(&row.parameters),
-        "state": history.last().map(|last| last["state"].clone()),
+        "state": history.last().and_then(|last| last.get("state")),
         "history": history,
         "expires": row.expires.to_rfc3339(),
         "sequence": row.sequence,
@@ -339,11 +328,7 @@ async fn list(
     let device = api.device(&id).await?.id;
     let Query(query) = query.map_err(|_| {
         let detail = "before (next of the page before) and limit (a number) are understood";
-        refused(Problem::new(
-            StatusCode::BAD_REQUEST,
-            "bad parameter",
-            detail,
-        ))
+        refused(Problem::parameter("", detail))
     })?;
     let limit = query.limit.unwrap_or(PAGE).clamp(1, MAX_PAGE);
     let before = query.before.unwrap_or(i64::MAX);

@@ -163,7 +163,8 @@ pub async fn open(
 /// `/api/v1`: devices, their twins and their commands.
 pub fn devices_api(tokens: &TokenServer, registry: &Registry, control: &Control) -> axum::Router {
     let commands = api::router(control.clone(), registry.clone(), tokens.verifier());
-    crate::api::router(registry.clone(), tokens.verifier()).merge(commands)
+    let devices = crate::api::router(registry.clone(), tokens.verifier());
+    node::problem::worded(devices.merge(commands))
 }
 
 impl Own {

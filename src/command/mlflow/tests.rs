@@ -76,6 +76,8 @@ async fn answer(
                 list("params")
             };
             if let Some(tags) = told.runs[0]["data"]["tags"].as_array_mut() {
+                // A tag has one value.
+                tags.retain(|old| list("tags").iter().all(|new| new["key"] != old["key"]));
                 tags.extend(list("tags"));
             }
             Json(json!({})).into_response()
@@ -112,8 +114,25 @@ async fn a_study_is_one_run_with_its_parameters_and_each_round_once() {
         .with_state(server.clone());
     let serving = tokio::spawn(async move { axum::serve(listener, app).await });
     let tracking = Tracking::open(&url).unwrap();
-    tracking.record(&study(2)).await.unwrap();
-    tracking.record(&study(3)).await.unwrap();
+    // As the rounds end, twice after the same one, and when it is over; then once more.
+    for (rounds, status) in [
+        (1, "running"),
+        (1, "running"),
+        (3, "running"),
+        (3, "done"),
+        (3, "done"),
+    ] {
+        let mut study = study(rounds);
+        study["status"] = status.into();
+        tracking.record(&study).await.unwrap();
+        let now = server.lock().unwrap().runs[0]["info"]["status"].clone();
+        let expected = if status == "done" {
+            "FINISHED"
+        } else {
+            "RUNNING"
+        };
+        assert_eq!(now, expected, "{rounds}");
+    }
     serving.abort();
     let told = server.lock().unwrap();
     assert_eq!(told.runs.len(), 1);
@@ -130,7 +149,11 @@ async fn a_study_is_one_run_with_its_parameters_and_each_round_once() {
     };
     assert_eq!(steps("loss"), [(1, 0.6), (2, 0.6), (3, 0.6)]);
     assert_eq!(steps("seconds").len(), 3);
-    assert_eq!(steps("pooled_auroc"), [(2, 0.8), (3, 0.8)]);
+    assert_eq!(
+        steps("pooled_auroc"),
+        [(3, 0.8)],
+        "of the model that it came to, once"
+    );
     for (key, value) in [
         ("training.rounds", "2"),
         ("data.features", "age, sex"),

@@ -123,24 +123,28 @@ fn open(database: &Path) -> io::Result<Option<(File, Header)>> {
     if !filled(&mut file, &mut bytes)? {
         return Ok(None);
     }
-    let word = |at: usize| big(&bytes, at);
-    let (magic, page_bytes) = (word(0), word(8));
+    Ok(header(&bytes).map(|header| (file, header)))
+}
+
+/// What the first bytes of a log say, when they are whole (SQLite file format, §4.1).
+fn header(bytes: &[u8; HEADER]) -> Option<Header> {
+    let ([first, second, salts, said], []) = bytes.as_chunks::<8>() else {
+        return None;
+    };
+    let ((magic, _version), (page_bytes, sequence)) = (pair(true, first), pair(true, second));
     let is_big_endian = magic == MAGIC | 1;
-    let sum = sum(is_big_endian, (0, 0), &bytes[..24]);
-    let is_whole = magic & !1 == MAGIC && sum == (word(24), word(28));
+    let sum = sum(is_big_endian, (0, 0), bytes.first_chunk::<24>()?);
+    let is_whole = magic & !1 == MAGIC && sum == pair(true, said);
     if !is_whole || !(512..=MAX_PAGE).contains(&page_bytes) || !page_bytes.is_power_of_two() {
-        return Ok(None);
+        return None;
     }
-    let mut salts = [0; 8];
-    salts.copy_from_slice(&bytes[16..24]);
-    let header = Header {
+    Some(Header {
         is_big_endian,
         page_bytes,
-        sequence: word(12),
-        salts,
+        sequence,
+        salts: *salts,
         sum,
-    };
-    Ok(Some((file, header)))
+    })
 }
 
 /// Adds every whole commit behind the place of `read`.
@@ -151,15 +155,11 @@ fn commits(file: &mut File, header: &Header, read: &mut Read) -> io::Result<()> 
     let (mut bytes, mut running) = (vec![0; frame], read.place.sum);
     let (mut pending, mut frames) = (BTreeMap::new(), read.place.frames);
     while filled(file, &mut bytes)? {
-        running = sum(header.is_big_endian, running, &bytes[..8]);
-        running = sum(header.is_big_endian, running, &bytes[FRAME..]);
-        let said = (big(&bytes, 16), big(&bytes, 20));
-        if bytes[8..16] != header.salts || said != running {
+        let Some((number, size, page)) = frame_of(header, &bytes, &mut running) else {
             break;
-        }
+        };
         frames += 1;
-        pending.insert(big(&bytes, 0), bytes[FRAME..].to_vec());
-        let size = big(&bytes, 4);
+        pending.insert(number, page.to_vec());
         if size > 0 {
             read.pages.append(&mut pending);
             read.size = size;
@@ -182,26 +182,43 @@ fn filled(file: &mut File, bytes: &mut [u8]) -> io::Result<bool> {
     }
 }
 
-fn big(bytes: &[u8], at: usize) -> u32 {
-    let mut word = [0; 4];
-    word.copy_from_slice(&bytes[at..at + 4]);
-    u32::from_be_bytes(word)
+/// A frame of the log that `header` begins, whose checksum follows `running`: the number of its page, the pages of the
+/// file after the commit that it ends (0: it ends none), and the page.
+fn frame_of<'a>(
+    header: &Header,
+    bytes: &'a [u8],
+    running: &mut (u32, u32),
+) -> Option<(u32, u32, &'a [u8])> {
+    let (head, page) = bytes.split_first_chunk::<FRAME>()?;
+    let (facts, rest) = head.split_first_chunk::<8>()?;
+    let (salts, said) = rest.split_first_chunk::<8>()?;
+    *running = sum(header.is_big_endian, *running, facts);
+    *running = sum(header.is_big_endian, *running, page);
+    if *salts != header.salts || pair(true, said.first_chunk()?) != *running {
+        return None;
+    }
+    let (number, size) = pair(true, facts);
+    Some((number, size, page))
+}
+
+/// Two words of four bytes.
+fn pair(is_big_endian: bool, bytes: &[u8; 8]) -> (u32, u32) {
+    let [a, b, c, d, e, f, g, h] = *bytes;
+    let word = if is_big_endian {
+        u32::from_be_bytes
+    } else {
+        u32::from_le_bytes
+    };
+    (word([a, b, c, d]), word([e, f, g, h]))
 }
 
 /// The checksum of a log, carried on (SQLite file format, §4.2). `bytes` is a multiple of 8.
 fn sum(is_big_endian: bool, (mut s0, mut s1): (u32, u32), bytes: &[u8]) -> (u32, u32) {
-    let word = |part: &[u8]| {
-        let mut word = [0; 4];
-        word.copy_from_slice(part);
-        if is_big_endian {
-            u32::from_be_bytes(word)
-        } else {
-            u32::from_le_bytes(word)
-        }
-    };
-    for pair in bytes.chunks_exact(8) {
-        s0 = s0.wrapping_add(word(&pair[..4])).wrapping_add(s1);
-        s1 = s1.wrapping_add(word(&pair[4..])).wrapping_add(s0);
+    let (pairs, _none) = bytes.as_chunks::<8>();
+    for bytes in pairs {
+        let (first, second) = pair(is_big_endian, bytes);
+        s0 = s0.wrapping_add(first).wrapping_add(s1);
+        s1 = s1.wrapping_add(second).wrapping_add(s0);
     }
     (s0, s1)
 }

@@ -168,17 +168,7 @@ impl Opening<'_> {
             handlers: Handlers::new().on::<DeviceRecords>(Arc::new(orders::Keeps)),
         })?;
         store.begin_log().await?;
-        let door = Door {
-            here: self.place.clone(),
-            key: key(self.place),
-            gate: Arc::new(store.clone()),
-            inbox: Arc::new(store.clone()),
-            tls: Ground::get()?.tls.clone(),
-            outbox: None,
-            bulk: None,
-            authority: None,
-            tap: None,
-        };
+        let door = door_of_store(self.place, &store)?;
         Ok((store, door))
     }
 
@@ -251,6 +241,24 @@ impl Opening<'_> {
             above,
         })
     }
+}
+
+/// Where a facility's parcels are judged and answered.
+///
+/// # Errors
+/// No certificate can be made.
+pub fn door_of_store(here: &Place, store: &Store) -> Result<Door> {
+    Ok(Door {
+        here: here.clone(),
+        key: key(here),
+        gate: Arc::new(store.clone()),
+        inbox: Arc::new(store.clone()),
+        tls: Ground::get()?.tls.clone(),
+        outbox: None,
+        bulk: None,
+        authority: None,
+        tap: None,
+    })
 }
 
 /// Where a ledger's parcels are judged and answered.

@@ -1,28 +1,24 @@
-//! Studies on the stores that the product has: the global node's and the regions' ledgers, killed after every commit or
-//! two, come to the same bits as ledgers that live. The facilities compute as the product's do, in memory.
+//! Studies on the stores that the product has: the global node's and the regions' ledgers and the facilities' stores, killed after
+//! every commit or two, come to the same bits as those that live, and a facility pays once. Workers are processes of the
+//! product.
 //!
 //! A node is killed by its disk: after a drawn number of fsyncs nothing is written any more, whoever tries; then the node is
 //! opened again on a copy of its files, and what was under way to it or from it is lost.
+mod facility;
+
 use anyhow::{Context, Result, ensure};
 use async_trait::async_trait;
+use facility::Facility;
 use federation::{
     audit::Signer,
-    blobs::{self, Blobs, Bulk as _, Descriptor, Digest, Files},
-    envelope,
-    ledger::{Commit, Handler, Handlers, Ledger},
+    blobs::{Blobs, Bulk, Files},
+    ledger::{Handlers, Ledger},
     link::Door,
-    port::{PortError, Verdict},
-    reason,
-    wire::Parcel,
+    port::Outbox,
 };
 use fl::{
     course::{Course, Evaluation, Standing},
-    large::{Vector, to_bytes},
-    member::MemberRound,
-    order::{Aim, Answer, Ask, RoundKey},
-    site,
-    train::Records,
-    wire,
+    order::Ask,
 };
 use global::learning::{Studies, TakesReleases, Wished};
 use medmesh_tests::sim::{
@@ -30,8 +26,7 @@ use medmesh_tests::sim::{
     nodes::{Ground, door, key},
     wire::Wire,
 };
-use messages::{StudyAnswer, StudyAsk, StudyEnd, StudyRelease, StudyRound};
-use parking_lot::Mutex;
+use messages::{StudyAnswer, StudyEnd, StudyRelease, StudyRound};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use regional::learning::{Learning, TakesAnswers, TakesEnds, TakesRounds};
 use std::{
@@ -39,7 +34,7 @@ use std::{
     sync::Arc,
 };
 use tempfile::TempDir;
-use types::{EnvelopeId, Place, Priority, Purpose, Timestamp};
+use types::{Place, Timestamp};
 
 /// All of them live at this instant: no deadline passes.
 const NOW: Timestamp = Timestamp(1_767_225_600_000);
@@ -59,7 +54,7 @@ fn text(model: &str) -> String {
     format!(
         r#"name = "small"
 sites = 2
-data = {{ table = "t", minimum_records = 20, features = [{{ name = "x", unit = "1", missing = "zero" }}, {{ name = "y", unit = "1", missing = "zero" }}], label = {{ kind = "binary", column = "l" }} }}
+data = {{ table = "t", minimum_records = 20, features = [{{ name = "x", unit = "1", missing = "zero", scale = {{ centre = 0, width = 1 }} }}, {{ name = "y", unit = "1", missing = "zero", scale = {{ centre = 0, width = 1 }} }}], label = {{ kind = "binary", column = "l" }} }}
 model = {model}
 training = {{ rounds = 1, steps = 3, batch = 8, learning_rate = 0.5, strategy = {{ kind = "fed-avg" }} }}
 aggregation = {{ secure = true, quorum = 2, bound = 8.0 }}
@@ -71,21 +66,9 @@ deadlines = {{ accept_seconds = 60, train_seconds = 60, exchange_seconds = 60 }}
 const SMALL: &str = r#"{ kind = "logistic" }"#;
 /// Of more than the 100,000 numbers that a parcel carries.
 const LARGE: &str = r#"{ kind = "mlp", hidden = [400, 250] }"#;
-
-fn records(place: &Place, count: usize) -> Records {
-    let own = place.to_string().bytes().map(u64::from).sum();
-    let mut random = StdRng::seed_from_u64(own);
-    let (mut values, mut labels) = (Vec::new(), Vec::new());
-    for _ in 0..count {
-        let pair: [f32; 2] = [
-            random.random_range(-1.0..1.0),
-            random.random_range(-1.0..1.0),
-        ];
-        values.extend(pair);
-        labels.push(pair[0] + 0.3 * pair[1] > 0.0);
-    }
-    Records::new(2, values, labels).unwrap()
-}
+/// With noise, which is another one each time, and a debit for it.
+const PRIVATE: &str = r#"{ kind = "logistic" }
+privacy = { unit = "record", epsilon = 8.0, delta = 1e-3, clip = 1.0 }"#;
 
 /// What a node does with rounds.
 #[async_trait]
@@ -119,166 +102,29 @@ impl Rounds for Learning {
     }
 }
 
-/// What a facility has of a round.
-#[derive(Default)]
-struct Held {
-    round: Option<MemberRound>,
-    /// The last ask that it took.
-    asked: Option<Ask>,
-    /// It says nothing.
-    mute: bool,
+/// Who is at one end of a link.
+trait Party {
+    fn place(&self) -> &Place;
+    fn outbox(&self) -> &dyn Outbox;
+    fn door(&self) -> &Door;
+    fn bulk(&self) -> &dyn Bulk;
 }
 
-/// A facility's part in rounds.
-#[derive(Clone)]
-struct Trains {
-    place: Place,
-    ledger: Ledger,
-    blobs: Arc<Blobs<Ledger>>,
-    held: Arc<Mutex<Held>>,
-}
-
-const STORED: Verdict = Verdict::Accepted { stored: 1 };
-
-#[async_trait]
-impl Rounds for Trains {
-    async fn open(place: &Place, ledger: &Ledger, blobs: &Arc<Blobs<Ledger>>) -> Result<Self> {
-        Ok(Self {
-            place: place.clone(),
-            ledger: ledger.clone(),
-            blobs: blobs.clone(),
-            held: Arc::default(),
-        })
+impl<T> Party for Node<T> {
+    fn place(&self) -> &Place {
+        &self.place
     }
 
-    fn handlers(&self) -> Handlers {
-        Handlers::new().on::<StudyAsk>(self.clone())
-    }
-}
-
-fn name(key: &RoundKey) -> String {
-    format!("study/{}/{}", key.study, key.round)
-}
-
-fn descriptor(vector: Vector) -> Descriptor {
-    Descriptor {
-        digest: Digest::from_bytes(vector.sha256),
-        size: vector.bytes,
-    }
-}
-
-impl Trains {
-    /// What it answers; the model of a large round is not all here yet where that is none.
-    fn answer(&self, region: &Place, asked: &wire::Asked) -> Option<Option<Answer>> {
-        let mut held = self.held.lock();
-        held.asked = Some(asked.ask.clone());
-        match (&asked.ask, &asked.order) {
-            (Ask::Over, _) => {
-                held.round = None;
-                return Some(None);
-            }
-            (Ask::Invite, Some(order)) => {
-                let last = self.place.to_string().bytes().last();
-                let secret = [last.unwrap(); 32];
-                let begun = MemberRound::begin(order.clone(), region, asked.member, secret);
-                held.round = Some(begun.unwrap());
-                return Some((!held.mute).then_some(Answer::Accepted));
-            }
-            _ => {}
-        }
-        let round = held.round.as_mut()?;
-        let made = match &asked.ask {
-            Ask::Train(_) => Some(self.made(round)?),
-            _ => None,
-        };
-        Some(round.answer(&asked.ask, made))
+    fn outbox(&self) -> &dyn Outbox {
+        &self.ledger
     }
 
-    fn made(&self, round: &MemberRound) -> Option<(Vec<u32>, fl::order::Told)> {
-        let order = match round.order().large {
-            None => round.order().clone(),
-            Some(model) => {
-                let path = self.blobs.files().path(descriptor(model).digest).unwrap()?;
-                let bytes = std::fs::read(path).unwrap();
-                round.order().with_model(&bytes).unwrap()
-            }
-        };
-        let (study, _) = order.read().unwrap();
-        let facility = self.place.facility().unwrap();
-        let seed = round.seed(&study, facility).unwrap_or([3; 32]);
-        let own = (&records(&self.place, 60), &records(&self.place, 30));
-        let made = site::work(&order, own, None, &mut StdRng::from_seed(seed)).unwrap();
-        Some((made.numbers, made.told))
+    fn door(&self) -> &Door {
+        &self.door
     }
 
-    /// Wants what an ask needs, and sends the answer.
-    async fn send(
-        &self,
-        region: &Place,
-        asked: &wire::Asked,
-        answer: Option<Answer>,
-    ) -> Result<(), PortError> {
-        let key = asked.key.clone();
-        let model = asked.order.as_ref().and_then(|order| order.large);
-        let is_large =
-            |round: &MemberRound| round.order().large.is_some() && round.order().aim == Aim::Train;
-        let is_large = self.held.lock().round.as_ref().is_some_and(is_large);
-        let (mut answer, mut update) = (answer, None);
-        if let (true, Some(Answer::Update { numbers, .. })) = (is_large, &answer) {
-            let put = self.blobs.files().put_in(&to_bytes(numbers)[..]).unwrap();
-            let vector = Vector {
-                sha256: *put.descriptor.digest.as_bytes(),
-                bytes: put.descriptor.size,
-            };
-            (answer, update) = (answer.map(|answer| answer.with_large(vector)), Some(put));
-        }
-        let (region, step) = (region.clone(), asked.ask.step());
-        let kept = update.as_ref().map(|put| put.descriptor);
-        let send = move |commit: &mut Commit<'_>| {
-            if let Some(model) = model {
-                blobs::want(commit.tx(), descriptor(model), &region, &name(&key))?;
-            }
-            let Some(answer) = answer else { return Ok(()) };
-            let mut id = [0; 16];
-            let text = format!("{}/{step:?}", key.round);
-            id.iter_mut()
-                .zip(text.bytes())
-                .for_each(|(to, byte)| *to = byte);
-            let (body, id) = (wire::answer(&key, answer, None), EnvelopeId::from_bytes(id));
-            match kept {
-                Some(update) => {
-                    blobs::keep(commit.tx(), update, &name(&key))?;
-                    let how = (Purpose::Research, id);
-                    commit.offer::<StudyAnswer>(&region, how, body, update.digest)?;
-                }
-                None => {
-                    let how = (Purpose::Research, Priority::Backlog);
-                    commit.ship::<StudyAnswer>(&region, how, id, body)?;
-                }
-            }
-            Ok(())
-        };
-        self.ledger.commit("answer", send).await
-    }
-}
-
-#[async_trait]
-impl Handler for Trains {
-    async fn apply(&self, from: &Place, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError> {
-        let mut verdicts = Vec::new();
-        for parcel in parcels {
-            let asked = wire::read_ask(envelope::open(parcel).unwrap()).unwrap();
-            verdicts.push(match self.answer(from, &asked) {
-                Some(answer) => {
-                    self.send(from, &asked, answer).await?;
-                    STORED
-                }
-                None => Verdict::Deferred {
-                    reason: reason::NO_SPACE,
-                },
-            });
-        }
-        Ok(verdicts)
+    fn bulk(&self) -> &dyn Bulk {
+        &*self.blobs
     }
 }
 
@@ -343,17 +189,17 @@ impl<T: Rounds> Node<T> {
 }
 
 /// What goes one way between two nodes that have met.
-async fn go<A: Rounds, B: Rounds>(wire: &mut Wire, from: &Node<A>, to: &Node<B>) {
-    wire.send(&from.ledger, &from.place, &to.door, rand::random)
+async fn go(wire: &mut Wire, from: &dyn Party, to: &dyn Party) {
+    wire.send(from.outbox(), from.place(), to.door(), rand::random)
         .await;
-    wire.deliver(&from.place, &to.door, 0).await;
-    wire.answer(&from.ledger, &to.door).await;
+    wire.deliver(from.place(), to.door(), 0).await;
+    wire.answer(from.outbox(), to.door()).await;
     // Blobs follow their descriptors; what fails is asked for again.
-    while let Ok(Some(missing)) = to.blobs.missing(&from.place).await {
-        let Ok(Some(chunk)) = from.blobs.chunk(&to.place, missing).await else {
+    while let Ok(Some(missing)) = to.bulk().missing(from.place()).await {
+        let Ok(Some(chunk)) = from.bulk().chunk(to.place(), missing).await else {
             return;
         };
-        if to.blobs.take(&from.place, missing, chunk).await.is_err() {
+        if to.bulk().take(from.place(), missing, chunk).await.is_err() {
             return;
         }
     }
@@ -362,7 +208,7 @@ async fn go<A: Rounds, B: Rounds>(wire: &mut Wire, from: &Node<A>, to: &Node<B>)
 /// A region with its facilities, and the links of each with the tier above: up, and down.
 struct Below {
     region: Node<Learning>,
-    facilities: Vec<(Node<Trains>, [Wire; 2])>,
+    facilities: Vec<(Facility, [Wire; 2])>,
     wires: [Wire; 2],
 }
 
@@ -371,7 +217,8 @@ struct World {
     below: Vec<Below>,
     /// Draws how long lives last; none where nobody is killed.
     lives: Option<StdRng>,
-    kills: usize,
+    /// How often a node above was killed, and a facility.
+    kills: [usize; 2],
     _folder: TempDir,
 }
 
@@ -384,7 +231,7 @@ impl World {
             let mut facilities = Vec::new();
             let own = region.trim_start_matches("regional/");
             for facility in FACILITIES.iter().filter(|of| of.contains(own)) {
-                facilities.push((Node::new(root, facility).await?, Default::default()));
+                facilities.push((Facility::new(root, facility).await?, Default::default()));
             }
             below.push(Below {
                 region: Node::new(root, region).await?,
@@ -396,7 +243,7 @@ impl World {
             global: Node::new(root, "global").await?,
             below,
             lives: None,
-            kills: 0,
+            kills: [0; 2],
             _folder: folder,
         };
         // Everybody has met before the study begins, and is mortal from then on.
@@ -413,6 +260,7 @@ impl World {
             go(down, &self.global, region).await;
             for (facility, [up, down]) in &mut below.facilities {
                 go(down, region, facility).await;
+                facility.work().await;
                 go(up, facility, region).await;
             }
             let _later = region.rounds.step().await;
@@ -436,22 +284,34 @@ impl World {
                 below.wires[1].vanish();
             }
         }
-        self.kills += usize::from(died);
+        self.kills[0] += usize::from(died);
         life(&self.global.disk.room);
         let mut all = Vec::new();
         for mut below in self.below {
             let (region, died) = below.region.again().await?;
             below.region = region;
-            self.kills += usize::from(died);
+            self.kills[0] += usize::from(died);
             if died {
                 below.wires[0].vanish();
                 below.wires[1].lose(&self.global.ledger).await;
                 for (facility, [up, down]) in &mut below.facilities {
-                    up.lose(&facility.ledger).await;
+                    up.lose(facility.outbox()).await;
                     down.vanish();
                 }
             }
             life(&below.region.disk.room);
+            let mut facilities = Vec::new();
+            for (facility, [mut up, mut down]) in below.facilities {
+                let (facility, died) = facility.again().await?;
+                self.kills[1] += usize::from(died);
+                if died {
+                    up.vanish();
+                    down.lose(&below.region.ledger).await;
+                }
+                life(&facility.disk.room);
+                facilities.push((facility, [up, down]));
+            }
+            below.facilities = facilities;
             all.push(below);
         }
         self.below = all;
@@ -479,12 +339,21 @@ impl World {
                 return Ok(self);
             }
         }
-        anyhow::bail!("it has stopped after {} kills", self.kills)
+        anyhow::bail!("it has stopped after {:?} kills", self.kills)
     }
 }
 
-/// The bits of the model, what it is worth, and how often a node was killed.
-async fn ended(model: &str, seed: Option<u64>) -> Result<(Vec<u32>, Evaluation, usize)> {
+/// What a study came to.
+struct Ended {
+    /// The bits of the model.
+    bits: Vec<u32>,
+    evaluation: Evaluation,
+    kills: [usize; 2],
+    /// How often each facility has paid.
+    paid: Vec<usize>,
+}
+
+async fn ended(model: &str, seed: Option<u64>) -> Result<Ended> {
     let world = World::new(None).await?;
     let (mut world, id) = world.submit(model).await?;
     world.lives = seed.map(StdRng::seed_from_u64);
@@ -497,40 +366,55 @@ async fn ended(model: &str, seed: Option<u64>) -> Result<(Vec<u32>, Evaluation, 
         "{:?}",
         course.standing()
     );
-    let bits = course.model().iter().map(|value| value.to_bits()).collect();
-    let found = course.evaluation().context("an evaluation")?.clone();
-    Ok((bits, found, world.kills))
+    let facilities = world.below.iter().flat_map(|below| &below.facilities);
+    let paid = facilities.map(|(facility, _)| facility.paid());
+    Ok(Ended {
+        bits: course.model().iter().map(|value| value.to_bits()).collect(),
+        evaluation: course.evaluation().context("an evaluation")?.clone(),
+        kills: world.kills,
+        paid: paid.collect::<Result<_>>()?,
+    })
 }
 
 #[tokio::test]
-async fn a_round_ends_with_the_same_bits_when_global_node_and_regions_are_killed_at_every_commit() {
+async fn a_round_ends_with_the_same_bits_when_every_node_is_killed_at_every_commit() {
     for (model, numbers) in [(SMALL, 3), (LARGE, 101_701)] {
-        let (bits, found, kills) = ended(model, None).await.unwrap();
-        assert_eq!((bits.len(), kills), (numbers, 0));
-        let (again, found_again, kills) = ended(model, Some(1)).await.unwrap();
-        assert!(kills > 30, "{kills} kills");
+        let calm = ended(model, None).await.unwrap();
+        assert_eq!((calm.bits.len(), calm.kills), (numbers, [0; 2]));
+        let killed = ended(model, Some(1)).await.unwrap();
+        let [above, facilities] = killed.kills;
+        assert!(above > 30 && facilities > 30, "{:?} kills", killed.kills);
         assert!(
-            again == bits,
-            "after {kills} kills the model is another one"
+            killed.bits == calm.bits,
+            "after {:?} kills the model is another one",
+            killed.kills
         );
-        assert_eq!(found_again, found);
+        assert_eq!(killed.evaluation, calm.evaluation);
+        assert_eq!(killed.paid, [0; 4], "nothing is promised, and nothing paid");
     }
 }
 
 #[tokio::test]
+async fn a_facility_that_is_killed_at_every_commit_pays_once_for_a_round() {
+    let killed = ended(PRIVATE, Some(2)).await.unwrap();
+    assert!(killed.kills[1] > 30, "{:?} kills", killed.kills);
+    assert_eq!(killed.paid, [1; 4]);
+}
+
+#[tokio::test]
 async fn regions_and_facilities_are_told_when_a_study_is_cancelled() {
-    let world = World::new(None).await.unwrap();
+    let mut world = World::new(None).await.unwrap();
     // One says nothing, so that its region waits; the other region has released.
-    world.below[1].facilities[0].0.rounds.held.lock().mute = true;
+    world.below[1].facilities[0].0.mute = true;
     let (mut world, id) = world.submit(SMALL).await.unwrap();
     let us_has_released = async |world: &World| {
-        let held = world.below[0].facilities[0].0.rounds.held.lock();
-        Ok(held.asked == Some(Ask::Over))
+        let asked = world.below[0].facilities[0].0.asked.lock();
+        Ok(*asked == Some(Ask::Over))
     };
     world = world.until(us_has_released).await.unwrap();
     let asked = |world: &World| {
         let facilities = world.below[1].facilities.iter();
-        let all = facilities.map(|(facility, _)| facility.rounds.held.lock().asked.clone());
+        let all = facilities.map(|(facility, _)| facility.asked.lock().clone());
         all.collect::<Vec<_>>()
     };
     assert_eq!(asked(&world), [Some(Ask::Invite), Some(Ask::Invite)]);

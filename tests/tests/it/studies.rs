@@ -277,7 +277,7 @@ fn explained(mesh: &Mesh) -> Result<()> {
         (&["list", "--server", api], "--key <KEY>"),
         (
             &["watch", "nowhere-00000000", "--dir", &dir, "--mlflow", "x"],
-            "404: no study has this id",
+            "--mlflow: is an address such as",
         ),
     ] {
         let mut command = std::process::Command::new(binary::medmesh());

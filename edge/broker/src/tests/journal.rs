@@ -136,9 +136,9 @@ impl Journal for MemoryJournal {
             kept.terms.remove(&message.topic);
         } else {
             let lapses = message.lapses_in.map(|left| Instant::now() + left);
-            let terms = (message.qos, message.properties, lapses);
+            let terms = (message.qos, message.properties.into(), lapses);
             kept.terms.insert(message.topic.clone(), terms);
-            kept.retained.insert(message.topic, message.payload);
+            kept.retained.insert(message.topic, message.payload.into());
         }
         Ok(())
     }
@@ -153,7 +153,7 @@ impl Journal for MemoryJournal {
         let message = |(topic, payload): (&String, &Bytes)| {
             let mut message = RetainedMessage::plain(topic, payload.clone());
             if let Some((qos, properties, lapses)) = kept.terms.get(topic) {
-                (message.qos, message.properties) = (*qos, properties.clone());
+                (message.qos, message.properties) = (*qos, properties.to_vec());
                 if let Some(lapses) = lapses {
                     let left = lapses.saturating_duration_since(Instant::now());
                     message.lapses_in = Some((!left.is_zero()).then_some(left)?);
@@ -202,27 +202,12 @@ impl Backend for MemoryJournal {
         Journal::quarantine(self, device, reason, message).await
     }
 
-    async fn retain(&self, message: crate::RetainedMessage) -> Result<(), StoreError> {
-        let kept = RetainedMessage {
-            topic: message.topic,
-            payload: message.payload,
-            qos: message.qos,
-            properties: message.properties,
-            lapses_in: message.lapses_in,
-        };
-        Journal::retain(self, kept).await
+    async fn retain(&self, message: RetainedMessage) -> Result<(), StoreError> {
+        Journal::retain(self, message).await
     }
 
-    async fn retained(&self, prefix: &str) -> Result<Vec<crate::RetainedMessage>, StoreError> {
-        let kept = Journal::retained(self, prefix).await?;
-        let message = |kept: RetainedMessage| crate::RetainedMessage {
-            topic: kept.topic,
-            payload: kept.payload,
-            qos: kept.qos,
-            properties: kept.properties,
-            lapses_in: kept.lapses_in,
-        };
-        Ok(kept.into_iter().map(message).collect())
+    async fn retained(&self, prefix: &str) -> Result<Vec<RetainedMessage>, StoreError> {
+        Journal::retained(self, prefix).await
     }
 }
 

@@ -1,7 +1,6 @@
 //! Retained messages with a lifetime, over restarts and with a clock that is wrong.
 use super::{START, hand, options};
 use crate::Store;
-use bytes::Bytes;
 use ingest::{Journal, RetainedMessage};
 use std::{sync::atomic::Ordering, time::Duration};
 use tempfile::TempDir;
@@ -11,9 +10,9 @@ const PREFIX: &str = "devices/eu/eu-f1/m1/";
 fn command(lapses_in: Option<Duration>) -> RetainedMessage {
     RetainedMessage {
         qos: 2,
-        properties: Bytes::from_static(&[1, 1]),
+        properties: vec![1, 1],
         lapses_in,
-        ..RetainedMessage::plain("devices/eu/eu-f1/m1/command", Bytes::from_static(b"bolus"))
+        ..RetainedMessage::plain("devices/eu/eu-f1/m1/command", b"bolus")
     }
 }
 
@@ -50,7 +49,7 @@ async fn what_can_lapse_is_held_back_after_a_restart_until_the_clock_is_believed
         .retain(command(Some(Duration::from_secs(60))))
         .await
         .unwrap();
-    let status = RetainedMessage::plain("devices/eu/eu-f1/m1/status", Bytes::from_static(b"on"));
+    let status = RetainedMessage::plain("devices/eu/eu-f1/m1/status", b"on");
     store.retain(status.clone()).await.unwrap();
     store.close().await;
     time.1.store(false, Ordering::Relaxed);

@@ -108,7 +108,8 @@ impl Uplink {
 
     /// TCP, TLS, and the check that it is the expected peer.
     async fn dial(&self) -> Result<(Guarded<TlsStream<TcpStream>>, VerifyingKey), LinkError> {
-        let (host, port) = &self.addresses[self.next];
+        let none = || LinkError::Connect(io::ErrorKind::AddrNotAvailable.into());
+        let (host, port) = self.addresses.get(self.next).ok_or_else(none)?;
         let tcp = TcpStream::connect((host.as_str(), *port))
             .await
             .map_err(LinkError::Connect)?;

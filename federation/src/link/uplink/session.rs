@@ -140,7 +140,7 @@ impl Session {
     async fn send(&mut self) -> Result<(), LinkError> {
         let now = Instant::now();
         for priority in Priority::ALL {
-            let held = &mut self.held[usize::from(priority.rank())];
+            let held = priority.of_mut(&mut self.held);
             if held.until.is_some_and(|until| now < until) {
                 continue;
             }
@@ -196,7 +196,7 @@ impl Session {
                             "parcel refused"
                         );
                     }
-                    let held = &mut self.held[usize::from(priority.rank())];
+                    let held = priority.of_mut(&mut self.held);
                     held.backoff.reset();
                     held.out_of_order = None;
                     believe(&mut receipt.head, &self.there, &self.key);
@@ -206,7 +206,7 @@ impl Session {
                     good.push(receipt);
                 }
                 Ok(Landed::Deferred(priority)) => {
-                    let held = &mut self.held[usize::from(priority.rank())];
+                    let held = priority.of_mut(&mut self.held);
                     if held.until.is_none() {
                         held.until = Some(Instant::now() + held.backoff.next(rng));
                     }

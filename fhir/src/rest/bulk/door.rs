@@ -1,13 +1,17 @@
 //! The paths of bulk data: how an export is asked for, how far it is, its files, and how it is given up.
 use super::super::access::Found;
 use super::super::{
-    Answer, Api, FhirApi, InUrl, Interaction, Reader, access::Asker, http_date, json, negotiation,
-    outcome, outcome::Failure, routes::InBody, routes::Segments,
+    Answer, Api, FhirApi, InUrl, Interaction, Reader,
+    access::Asker,
+    http_date, json, negotiation, outcome,
+    outcome::Failure,
+    routes::{InBody, Posted, Segments},
 };
 use super::incoming;
 use super::kickoff::{self, Level, Request};
 use super::record::{Asked, Done, List, Written};
 use super::{Bulk, Job, KEEP_MS, files, stream};
+use crate::json::with;
 use crate::store::ResourceType;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -24,12 +28,12 @@ const EXPORT: &str = "$export";
 /// The routes below `/fhir`.
 pub fn routes() -> Vec<(&'static str, MethodRouter<Arc<FhirApi>>)> {
     vec![
-        ("/$export", get(system).post(system_by_post)),
-        ("/%24export", get(system).post(system_by_post)),
-        ("/Patient/$export", get(patients).post(patients_by_post)),
-        ("/Patient/%24export", get(patients).post(patients_by_post)),
-        ("/Group/{id}/$export", get(group).post(group_by_post)),
-        ("/Group/{id}/%24export", get(group).post(group_by_post)),
+        ("/$export", get(system).post(system)),
+        ("/%24export", get(system).post(system)),
+        ("/Patient/$export", get(patients).post(patients)),
+        ("/Patient/%24export", get(patients).post(patients)),
+        ("/Group/{id}/$export", get(group).post(group)),
+        ("/Group/{id}/%24export", get(group).post(group)),
         ("/$import", post(import)),
         ("/%24import", post(import)),
         ("/bulk/{job}", get(status).delete(give_up)),
@@ -37,28 +41,24 @@ pub fn routes() -> Vec<(&'static str, MethodRouter<Arc<FhirApi>>)> {
     ]
 }
 
-async fn system(api: Api, method: Method, pairs: InUrl, headers: HeaderMap) -> Answer {
-    begin(&api, Ok(Level::System), Some(method), &headers, pairs, None).await
+async fn system(
+    api: Api,
+    method: Method,
+    pairs: InUrl,
+    headers: HeaderMap,
+    body: Posted,
+) -> Answer {
+    begin(&api, Ok(Level::System), &method, &headers, pairs, body).await
 }
 
-async fn system_by_post(api: Api, pairs: InUrl, headers: HeaderMap, body: InBody) -> Answer {
-    begin(&api, Ok(Level::System), None, &headers, pairs, Some(body)).await
-}
-
-async fn patients(api: Api, method: Method, pairs: InUrl, headers: HeaderMap) -> Answer {
-    begin(
-        &api,
-        Ok(Level::Patients),
-        Some(method),
-        &headers,
-        pairs,
-        None,
-    )
-    .await
-}
-
-async fn patients_by_post(api: Api, pairs: InUrl, headers: HeaderMap, body: InBody) -> Answer {
-    begin(&api, Ok(Level::Patients), None, &headers, pairs, Some(body)).await
+async fn patients(
+    api: Api,
+    method: Method,
+    pairs: InUrl,
+    headers: HeaderMap,
+    body: Posted,
+) -> Answer {
+    begin(&api, Ok(Level::Patients), &method, &headers, pairs, body).await
 }
 
 async fn import(api: Api, pairs: InUrl, headers: HeaderMap, body: InBody) -> Answer {
@@ -71,18 +71,9 @@ async fn group(
     method: Method,
     pairs: InUrl,
     headers: HeaderMap,
+    body: Posted,
 ) -> Answer {
-    begin(&api, of_group(&path), Some(method), &headers, pairs, None).await
-}
-
-async fn group_by_post(
-    api: Api,
-    path: Segments,
-    pairs: InUrl,
-    headers: HeaderMap,
-    body: InBody,
-) -> Answer {
-    begin(&api, of_group(&path), None, &headers, pairs, Some(body)).await
+    begin(&api, of_group(&path), &method, &headers, pairs, body).await
 }
 
 fn of_group(path: &Segments) -> Result<Level, Failure> {
@@ -94,12 +85,12 @@ fn of_group(path: &Segments) -> Result<Level, Failure> {
 async fn begin(
     api: &FhirApi,
     level: Result<Level, Failure>,
-    method: Option<Method>,
+    method: &Method,
     headers: &HeaderMap,
     pairs: InUrl,
-    body: Option<InBody>,
+    Posted(body): Posted,
 ) -> Answer {
-    if method == Some(Method::HEAD) {
+    if method == Method::HEAD {
         return Err(Failure::method());
     }
     let request = Request {
@@ -181,8 +172,15 @@ fn told(api: &FhirApi, job: &Job, id: &str) -> Result<Response, Failure> {
     let mut body = manifest(&job.asked, &done, &format!("{}/bulk/{id}", api.base));
     if job.asked.import.is_some() {
         let (lines, stored) = (done.import.lines, done.import.stored);
-        body["transactionTime"] = Timestamp(ended).to_rfc3339().into();
-        body["extension"] = value!({"lines": lines, "stored": stored});
+        let ended = Timestamp(ended).to_rfc3339();
+        let extension = value!({"lines": lines, "stored": stored});
+        body = with(
+            body,
+            [
+                ("transactionTime", Some(ended.into())),
+                ("extension", Some(extension)),
+            ],
+        );
     }
     Ok((headers, body.to_string()).into_response())
 }

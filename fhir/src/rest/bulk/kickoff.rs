@@ -425,16 +425,14 @@ async fn members(api: &FhirApi, headers: &HeaderMap, id: &FhirId) -> Result<Of, 
 pub fn in_parameters(text: &str) -> Result<Pairs, Failure> {
     let wrong = || Failure::no_resource("Parameters with a name and a value each are expected");
     let body: Value = serde_json::from_str(text).map_err(|_| wrong())?;
-    if body["resourceType"] != "Parameters" {
+    if body.get("resourceType").and_then(Value::as_str) != Some("Parameters") {
         return Err(wrong());
     }
     let mut pairs = Pairs::new();
-    for parameter in body["parameter"]
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default()
-    {
-        let name = parameter["name"].as_str().ok_or_else(wrong)?;
+    let parameters = body.get("parameter").and_then(Value::as_array);
+    for parameter in parameters.into_iter().flatten() {
+        let name = parameter.get("name").and_then(Value::as_str);
+        let name = name.ok_or_else(wrong)?;
         match values_of(parameter) {
             values if values.is_empty() => return Err(wrong()),
             values => pairs.extend(
@@ -487,6 +485,6 @@ fn values_of(parameter: &Value) -> Vec<(&'static str, String)> {
     let ends = [(".start", "start"), (".end", "end")];
     let period = ends
         .into_iter()
-        .filter_map(|(part, name)| Some((part, text(&parameter["valuePeriod"][name])?)));
+        .filter_map(|(part, name)| Some((part, text(parameter.get("valuePeriod")?.get(name)?)?)));
     period.collect()
 }

@@ -4,7 +4,7 @@ use super::super::{
     Answer, Api, FhirApi, InUrl, Interaction, Pairs, check_format, everything, finding,
     finding::Root, outcome::Failure, searching::search_type, subscribing,
 };
-use super::{InBody, Segments, id_of, in_url, kind_of};
+use super::{InBody, Posted, Segments, id_of, in_url, kind_of};
 use crate::query::is_compartment;
 use crate::store::{FhirId, ResourceType};
 use crate::subscription::SUBSCRIPTION;
@@ -14,70 +14,42 @@ use axum::{
     http::{HeaderMap, Request, StatusCode, header},
 };
 
-pub async fn search(api: Api, path: Segments, pairs: InUrl, headers: HeaderMap) -> Answer {
-    let kind = kind_of(path.at(0)?, Interaction::SearchType)?;
-    let asker = api.asker(&headers, kind, Interaction::SearchType)?;
-    let found = search_by(&api, kind, &asker, pairs, None, &headers).await;
-    asker.answer(&api, found).await
-}
-
-pub async fn search_by_post(
+pub async fn search(
     api: Api,
     path: Segments,
     pairs: InUrl,
     headers: HeaderMap,
-    body: InBody,
+    Posted(body): Posted,
 ) -> Answer {
     let kind = kind_of(path.at(0)?, Interaction::SearchType)?;
     let asker = api.asker(&headers, kind, Interaction::SearchType)?;
-    let found = search_by(&api, kind, &asker, pairs, Some(body), &headers).await;
+    let found = async {
+        let pairs = asked(&headers, pairs, body).await?;
+        check_format(&headers, &pairs)?;
+        if !kind.is_indexed() {
+            return search_type(&api, kind, pairs, &headers, &asker).await;
+        }
+        finding::find(&api, &Root::Type(kind), pairs, &headers, &asker).await
+    };
+    let found = found.await;
     asker.answer(&api, found).await
-}
-
-async fn search_by(
-    api: &FhirApi,
-    kind: ResourceType,
-    asker: &Asker,
-    pairs: InUrl,
-    body: Option<InBody>,
-    headers: &HeaderMap,
-) -> Result<Found, Failure> {
-    let pairs = asked(headers, pairs, body).await?;
-    check_format(headers, &pairs)?;
-    if !kind.is_indexed() {
-        return search_type(api, kind, pairs, headers, asker).await;
-    }
-    finding::find(api, &Root::Type(kind), pairs, headers, asker).await
 }
 
 /// A search of several types, or of all.
-pub async fn search_system(api: Api, pairs: InUrl, headers: HeaderMap) -> Answer {
-    let asker = api.anybody(&headers, ResourceType::ANY, Interaction::SearchSystem)?;
-    let found = search_system_by(&api, &asker, pairs, None, &headers).await;
-    asker.answer(&api, found).await
-}
-
-pub async fn search_system_by_post(
+pub async fn search_system(
     api: Api,
     pairs: InUrl,
     headers: HeaderMap,
-    body: InBody,
+    Posted(body): Posted,
 ) -> Answer {
     let asker = api.anybody(&headers, ResourceType::ANY, Interaction::SearchSystem)?;
-    let found = search_system_by(&api, &asker, pairs, Some(body), &headers).await;
+    let found = async {
+        let pairs = asked(&headers, pairs, body).await?;
+        check_format(&headers, &pairs)?;
+        finding::find(&api, &Root::System, pairs, &headers, &asker).await
+    };
+    let found = found.await;
     asker.answer(&api, found).await
-}
-
-async fn search_system_by(
-    api: &FhirApi,
-    asker: &Asker,
-    pairs: InUrl,
-    body: Option<InBody>,
-    headers: &HeaderMap,
-) -> Result<Found, Failure> {
-    let pairs = asked(headers, pairs, body).await?;
-    check_format(headers, &pairs)?;
-    finding::find(api, &Root::System, pairs, headers, asker).await
 }
 
 /// A search within a compartment, with parameters in a form (FHIR R4 search.html#Compartment).

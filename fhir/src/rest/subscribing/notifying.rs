@@ -204,9 +204,10 @@ fn status_entry(
     let id = telling.standing.id.as_ref().map_or("", |id| id.as_str());
     let (standing, spec) = (telling.standing, telling.spec);
     let mut parameters = parameters(api, standing, spec, (telling.status, telling.sort), None);
-    if let Some(list) = parameters["parameter"].as_array_mut() {
-        list.extend(events);
-    }
+    let list = parameters
+        .get_mut("parameter")
+        .and_then(Value::as_array_mut);
+    list.ok_or_else(internal)?.extend(events);
     let entry = json!({
         "fullUrl": format!("urn:uuid:{uuid}"),
         "resource": parameters,

@@ -1,9 +1,9 @@
 //! `$status` and `$events` of subscriptions (Subscriptions R5 Backport 1.1), by GET and POST; and the stream of one.
 use super::notifying::{Rights, Telling, parameters, reason_in, tell};
 use super::{stream, subscription};
-use crate::json::Json;
+use crate::json::{Json, with};
 use crate::rest::access::{Asker, Found};
-use crate::rest::routes::{InBody, Segments, in_url};
+use crate::rest::routes::{Posted, Segments, in_url};
 use crate::rest::validating::resource_in;
 use crate::rest::{
     Answer, Api, FhirApi, InUrl, Interaction, Pairs, check_format, json, outcome::Failure, reading,
@@ -27,48 +27,40 @@ pub fn routes() -> Vec<(String, MethodRouter<Arc<FhirApi>>)> {
     let limit = || DefaultBodyLimit::max(crate::rest::MAX_FORM_BYTES);
     let mut all = Vec::new();
     for mark in ["$", "%24"] {
-        let of_type = get(statuses_by_get).post(statuses_by_post).layer(limit());
-        all.push((format!("/{SUBSCRIPTION}/{mark}status"), of_type));
+        let statuses = get(of_type).post(of_type).layer(limit());
+        all.push((format!("/{SUBSCRIPTION}/{mark}status"), statuses));
         for name in ["status", "events"] {
-            let of_one = get(one_by_get).post(one_by_post).layer(limit());
-            all.push((format!("/{SUBSCRIPTION}/{{id}}/{mark}{name}"), of_one));
+            let operation = get(of_one).post(of_one).layer(limit());
+            all.push((format!("/{SUBSCRIPTION}/{{id}}/{mark}{name}"), operation));
         }
-        let stream = get(one_by_get);
+        let stream = get(of_one);
         all.push((format!("/{SUBSCRIPTION}/{{id}}/{mark}sse"), stream));
     }
     all
 }
 
-async fn statuses_by_get(api: Api, pairs: InUrl, headers: HeaderMap) -> Answer {
-    statuses(&api, &headers, in_url(pairs)).await
-}
-
-async fn statuses_by_post(api: Api, pairs: InUrl, headers: HeaderMap, body: InBody) -> Answer {
-    let pairs = posted(&headers, pairs, body);
+async fn of_type(api: Api, pairs: InUrl, headers: HeaderMap, body: Posted) -> Answer {
+    let pairs = given(&headers, pairs, body);
     statuses(&api, &headers, pairs).await
 }
 
-async fn one_by_get(api: Api, path: Segments, pairs: InUrl, headers: HeaderMap) -> Answer {
-    one(&api, &headers, (path.at(1), path.at(2)?), in_url(pairs)).await
-}
-
-async fn one_by_post(
+async fn of_one(
     api: Api,
     path: Segments,
     pairs: InUrl,
     headers: HeaderMap,
-    body: InBody,
+    body: Posted,
 ) -> Answer {
-    let pairs = posted(&headers, pairs, body);
+    let pairs = given(&headers, pairs, body);
     one(&api, &headers, (path.at(1), path.at(2)?), pairs).await
 }
 
 /// The parameters of the URL, and those of Parameters in the body.
-fn posted(headers: &HeaderMap, pairs: InUrl, body: InBody) -> Result<Pairs, Failure> {
+fn given(headers: &HeaderMap, pairs: InUrl, Posted(body): Posted) -> Result<Pairs, Failure> {
     let mut pairs = in_url(pairs)?;
-    if matches!(&body, Ok(body) if body.is_empty()) {
+    let Some(body) = body.filter(|body| !matches!(body, Ok(body) if body.is_empty())) else {
         return Ok(pairs);
-    }
+    };
     let text = resource_in(headers, body)?;
     let tree = Json::parse(&text).map_err(|error| Failure::no_resource(&error.to_string()))?;
     let object = tree.object();
@@ -125,12 +117,10 @@ pub async fn statuses(api: &FhirApi, headers: &HeaderMap, pairs: Result<Pairs, F
             }
         }
         let count = u32::try_from(entries.len()).unwrap_or(u32::MAX);
-        let mut bundle = value!({
-            "resourceType": "Bundle", "type": "searchset", "total": count,
-        });
-        if !entries.is_empty() {
-            bundle["entry"] = entries.into();
-        }
+        let bundle = with(
+            value!({"resourceType": "Bundle", "type": "searchset", "total": count}),
+            [("entry", (!entries.is_empty()).then(|| entries.into()))],
+        );
         let request = format!("{SUBSCRIPTION}/$status");
         Ok(Found::new(
             json(bundle.to_string()).into_response(),

@@ -33,7 +33,7 @@ impl ScyllaCatalog {
         match row {
             Some((jurisdiction, region, facility)) => home(jurisdiction, region, facility)
                 .map(Some)
-                .ok_or_else(|| StoreError::new(OP, Kind::Corrupt)),
+                .ok_or_else(|| StoreError::new(Kind::Corrupt, OP)),
             None => Ok(self.claims(id).await?.into_iter().next().map(|it| it.home)),
         }
     }
@@ -53,7 +53,7 @@ impl ScyllaCatalog {
                 home(jurisdiction, region, facility)
                     .zip(entry(&text, facts, updated))
                     .map(|(home, entry)| Device { home, entry })
-                    .ok_or_else(|| StoreError::new(OP, Kind::Corrupt))
+                    .ok_or_else(|| StoreError::new(Kind::Corrupt, OP))
             })
             .collect();
         let mut claims = claims?;

@@ -11,6 +11,7 @@ module "topology" {
   regions            = { for name, region in var.regions : name => merge(region, { port_base = region.port_base + var.port_shift }) }
   facilities         = { for name, facility in var.facilities : name => merge(facility, { port_base = facility.port_base + var.port_shift }) }
   only_jurisdictions = var.only_jurisdictions
+  file               = "${path.root}/../../regions.tfvars.json"
 }
 
 locals {

@@ -22,6 +22,24 @@ locals {
   regional_ports = ["https", "grpc", "metrics"]
   max_beds       = 64
 
+  # What may stand in the file of the mesh: the attributes of the variables above.
+  known = {
+    jurisdictions = ["account_id", "domain"]
+    global        = ["region", "cidr", "port_base"]
+    regions       = ["jurisdiction", "pair", "cidr", "port_base", "backup", "key_arn", "canary"]
+    facilities    = ["jurisdiction", "region", "port_base", "beds"]
+  }
+  written = try(jsondecode(file(var.file)), {})
+  unknown_keys = concat(
+    [for section in keys(local.written) : section if !contains(concat(keys(local.known), ["only_jurisdictions"]), section)],
+    [for key in try(keys(local.written.global), []) : "global.${key}" if !contains(local.known.global, key)],
+    flatten([for section in ["jurisdictions", "regions", "facilities"] : [
+      for name, one in try(local.written[section], {}) : [
+        for key in try(keys(one), []) : "${section}.${name}.${key}" if !contains(local.known[section], key)
+      ]
+    ]]),
+  )
+
   listeners = concat(
     [for offset in range(2) : { port = var.global.port_base + offset, owner = "global" }],
     flatten([for name, region in var.regions : [

@@ -41,6 +41,11 @@ output "places" {
     } if local.is_there[facility.jurisdiction] },
   )
 
+  # guard: unknown-key
+  precondition {
+    condition     = length(local.unknown_keys) == 0
+    error_message = "Keys that the mesh does not know, which would be left out without a word: ${join(", ", local.unknown_keys)}."
+  }
   # guard: port-shared
   precondition {
     condition     = length(local.shared_ports) == 0

@@ -1,10 +1,11 @@
 # The guards of residency. A line `# guard: NAME` opens each; the suite takes it out and sees its test fail.
+# What is null in the file comes as "" or 0, so that the guard that misses it says where.
 
 variable "jurisdictions" {
   description = "Whose laws the mesh knows, by name: the account that holds everything of a jurisdiction, and the domain under which its regions are found."
   type = map(object({
-    account_id = string
-    domain     = string
+    account_id = optional(string, "")
+    domain     = optional(string, "")
   }))
   nullable = false
 
@@ -33,9 +34,9 @@ variable "jurisdictions" {
 variable "global" {
   description = "The global node, which holds no patient-level data: the cloud region where it stands, its network, and the first of its two ports on one machine (HTTPS, gRPC)."
   type = object({
-    region    = string
-    cidr      = string
-    port_base = number
+    region    = optional(string, "")
+    cidr      = optional(string, "")
+    port_base = optional(number, 0)
   })
   nullable = false
 
@@ -54,10 +55,10 @@ variable "regions" {
     at rest; one is made when left out. canary: a new binary runs here first.
   E
   type = map(object({
-    jurisdiction = string
-    pair         = string
-    cidr         = string
-    port_base    = number
+    jurisdiction = optional(string, "")
+    pair         = optional(string, "")
+    cidr         = optional(string, "")
+    port_base    = optional(number, 0)
     backup       = optional(string)
     key_arn      = optional(string)
     canary       = optional(bool, false)
@@ -140,22 +141,28 @@ variable "regions" {
   }
   # guard: network-shared
   validation {
-    condition     = length(distinct(concat([var.global.cidr], values(var.regions)[*].cidr))) == length(var.regions) + 1
-    error_message = "Two regions, or a region and the global node, have the same network (cidr)."
+    condition = length(distinct(concat([var.global.cidr], values(var.regions)[*].cidr))) == length(var.regions) + 1
+    error_message = "Two regions, or a region and the global node, have the same network (cidr): ${join(", ", [
+      for name, region in var.regions : "${name} (${region.cidr})"
+      if length([for other in concat([var.global.cidr], values(var.regions)[*].cidr) : other if other == region.cidr]) > 1
+    ])}."
   }
   # guard: network-form
   validation {
-    condition     = alltrue([for cidr in concat([var.global.cidr], values(var.regions)[*].cidr) : try(tonumber(split("/", cidr)[1]) == 16 && cidrsubnet(cidr, 0, 0) == cidr, false)])
-    error_message = "cidr is a /16 network such as 10.20.0.0/16; not so of: ${join(", ", [for cidr in concat([var.global.cidr], values(var.regions)[*].cidr) : cidr if !try(tonumber(split("/", cidr)[1]) == 16 && cidrsubnet(cidr, 0, 0) == cidr, false)])}."
+    condition = alltrue([for cidr in concat([var.global.cidr], values(var.regions)[*].cidr) : try(tonumber(split("/", cidr)[1]) == 16 && cidrsubnet(cidr, 0, 0) == cidr, false)])
+    error_message = "cidr is a /16 network such as 10.20.0.0/16; not so of: ${join(", ", [
+      for name, cidr in merge({ global = var.global.cidr }, { for name, region in var.regions : name => region.cidr }) : "${name} (${cidr})"
+      if !try(tonumber(split("/", cidr)[1]) == 16 && cidrsubnet(cidr, 0, 0) == cidr, false)
+    ])}."
   }
 }
 
 variable "facilities" {
   description = "Facilities by name. jurisdiction: whose law applies. region: the region that their data goes to. port_base: the first of their ports on one machine (HTTPS, MQTT, then one a Modbus device). beds: beds with a monitor each, of simulated facilities."
   type = map(object({
-    jurisdiction = string
-    region       = string
-    port_base    = number
+    jurisdiction = optional(string, "")
+    region       = optional(string, "")
+    port_base    = optional(number, 0)
     beds         = optional(number, 2)
   }))
   nullable = false
@@ -196,4 +203,10 @@ variable "only_jurisdictions" {
     condition     = length(setsubtract(var.only_jurisdictions, keys(var.jurisdictions))) == 0
     error_message = "only_jurisdictions names what is not in jurisdictions: ${join(", ", setsubtract(var.only_jurisdictions, keys(var.jurisdictions)))}."
   }
+}
+
+variable "file" {
+  description = "The file (JSON) that the values are of, looked at for keys that no variable knows: Terraform leaves those out without a word, and a mistyped key_arn or backup would go unnoticed. Not looked at when left out."
+  type        = string
+  default     = null
 }

@@ -31,6 +31,7 @@ module "topology" {
   global        = var.global
   regions       = var.regions
   facilities    = var.facilities
+  file          = "${path.root}/../../regions.tfvars.json"
 }
 
 locals {

@@ -52,6 +52,103 @@ impl Validate for Sample {
     }
 }
 
+/// A table that says by a key what it is, one that is checked as a whole, and a list of the first.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kinds {
+    #[allow(dead_code, reason = "what is read is not looked at")]
+    shape: Shape,
+    #[allow(dead_code, reason = "what is read is not looked at")]
+    pair: Pair,
+    #[serde(default)]
+    shapes: Vec<Shape>,
+    count: u32,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, tag = "kind", rename_all = "lowercase")]
+#[allow(dead_code, reason = "what is read is not looked at")]
+enum Shape {
+    Round { radius: u32, centre: Vec<u32> },
+    Square { side: u32 },
+}
+
+#[derive(Debug, Deserialize)]
+struct Raw {
+    high: u32,
+    low: u32,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "Raw")]
+struct Pair;
+
+impl TryFrom<Raw> for Pair {
+    type Error = &'static str;
+
+    fn try_from(raw: Raw) -> Result<Self, Self::Error> {
+        if raw.low <= raw.high {
+            Ok(Self)
+        } else {
+            Err("low is above high")
+        }
+    }
+}
+
+impl Validate for Kinds {
+    fn problems(&self) -> Vec<Problem> {
+        let bad = |what: &str, bad: bool| bad.then(|| Problem::new(what, "is too many"));
+        let all = [
+            bad("shapes", self.shapes.len() > 2),
+            bad("count", self.count > 9),
+        ];
+        all.into_iter().flatten().collect()
+    }
+
+    fn stand_ins() -> Vec<Value> {
+        let square = [
+            ("kind", Value::String("square".into())),
+            ("side", Value::Integer(1)),
+        ];
+        let square = square.map(|(key, value)| (key.to_owned(), value));
+        vec![Value::Table(square.into_iter().collect())]
+    }
+}
+
+#[test]
+fn a_fault_within_a_table_that_says_what_it_is_is_reported_with_its_key_and_the_rest_is_read_too() {
+    let good =
+        "count = 10\nshape = { kind = \"square\", side = 2 }\npair = { low = 1, high = 2 }\n";
+    for (from, to, expected) in [
+        ("", "", &["count"][..]),
+        ("side = 2", "side = \"two\"", &["shape.side", "count"]),
+        (
+            "side = 2",
+            "sides = 2",
+            &["shape.sides", "shape.side", "count"],
+        ),
+        ("\"square\"", "\"cube\"", &["shape.kind", "count"]),
+        ("kind = \"square\", side", "side", &["shape.kind", "count"]),
+        (
+            "\"square\", side = 2",
+            "\"round\", radius = -1, centre = [1, \"x\"]",
+            &["shape.centre", "shape.radius", "count"],
+        ),
+        ("low = 1", "low = 3", &["pair", "count"]),
+        ("low = 1", "low = \"x\"", &["pair.low", "count"]),
+        (
+            "pair",
+            "shapes = [{ kind = \"cube\" }, { kind = \"square\", side = -1 }, { kind = \"square\", side = 1 }]\npair",
+            &["shapes[0].kind", "shapes[1].side", "shapes", "count"],
+        ),
+    ] {
+        let text = good.replacen(from, to, 1);
+        let found = parse::<Kinds>(&text, []).unwrap_err();
+        let paths: Vec<_> = found.iter().map(|problem| problem.path.as_str()).collect();
+        assert_eq!(paths, expected, "{text} {found:?}");
+    }
+}
+
 fn check(text: &str, overrides: &[(&str, &str)]) -> Result<Sample, Vec<String>> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("node.toml");

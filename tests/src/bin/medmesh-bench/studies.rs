@@ -70,6 +70,7 @@ fn mortality(bed: &Bed, report: &mut Report) -> Result<()> {
     for (name, file, within, mark) in [
         ("logistic federated", "study", FEDERATED_WITHIN, LOGISTIC),
         ("MLP federated", "mlp", FEDERATED_WITHIN, BOOSTED),
+        ("GRU federated", "gru", FEDERATED_WITHIN, BOOSTED),
         ("logistic, epsilon 3", "private", HIDDEN_WITHIN, LOGISTIC),
     ] {
         let study = example(&format!("icu-mortality/{file}.toml"))?;

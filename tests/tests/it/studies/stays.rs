@@ -54,10 +54,31 @@ pub async fn learnt(mesh: &Mesh, page: &mut Follower) -> Result<()> {
         "{card}"
     );
     as_recorded(mesh, page)?;
+    windows(mesh, page)?;
     let found = mesh
         .search("us", &format!("Observation?code={OUTCOME}"))
         .await?;
     ensure!(found.is_empty(), "an outcome left its facility: {found:?}");
+    Ok(())
+}
+
+/// The example of a recurrent network over the windows of each stay, for a round: a model in ONNX comes of it.
+fn windows(mesh: &Mesh, page: &Follower) -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let text = fs::read_to_string(root.join("examples/studies/icu-mortality/gru.toml"))?;
+    ensure!(text.contains("rounds = 60"), "the example has other rounds");
+    let path = page.folder.join("gru.toml");
+    fs::write(&path, text.replace("rounds = 60", "rounds = 1"))?;
+    let (dir, path) = (mesh.dir.to_string_lossy(), path.to_string_lossy());
+    let submit = ["fl", "submit", &path, "--wait", "--json", "--dir", &dir];
+    let result = mesh.medmesh(&submit)?;
+    ensure!(
+        result["status"] == "done" && result["evaluation"]["pooled"]["auroc"].is_f64(),
+        "{result}"
+    );
+    let onnx = fs::read(result["model"]["onnx"].as_str().context("a model")?)?;
+    let has_gates = onnx.windows(3).any(|word| word == b"GRU");
+    ensure!(has_gates, "the model is no recurrent network");
     Ok(())
 }
 

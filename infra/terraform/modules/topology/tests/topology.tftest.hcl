@@ -297,6 +297,60 @@ run "refuses_facility_beds" {
   expect_failures = [var.facilities]
 }
 
+run "what_is_null_is_refused_of_jurisdictions" {
+  command = plan
+  variables {
+    jurisdictions = {
+      us = { account_id = "111111111111", domain = "us.mesh.example.org" }
+      eu = { account_id = null, domain = "eu.mesh.example.org" }
+    }
+  }
+  expect_failures = [var.jurisdictions]
+}
+
+run "what_is_null_is_refused_of_global" {
+  command = plan
+  variables {
+    global = { region = null, cidr = "10.1.0.0/16", port_base = 21000 }
+  }
+  expect_failures = [var.global]
+}
+
+run "what_is_null_is_refused_of_regions" {
+  command = plan
+  variables {
+    regions = {
+      eu-central-1 = { jurisdiction = null, pair = "eu-west-1", cidr = "10.20.0.0/16", port_base = 22100 }
+      eu-west-1    = { jurisdiction = "eu", pair = "eu-central-1", cidr = "10.21.0.0/16", port_base = 22200 }
+    }
+    facilities = {}
+  }
+  expect_failures = [var.regions]
+}
+
+run "what_is_null_is_refused_of_facilities" {
+  command = plan
+  variables {
+    facilities = { berlin = { jurisdiction = null, region = "eu-central-1", port_base = 24000 } }
+  }
+  expect_failures = [var.facilities]
+}
+
+run "refuses_unknown_key" {
+  command = plan
+  variables {
+    file = "tests/unknown-key.json"
+  }
+  expect_failures = [output.places]
+}
+
+run "takes_the_file_of_the_mesh" {
+  command = plan
+  variables {
+    file = "../../regions.tfvars.json"
+  }
+}
+
 run "refuses_port_shared" {
   command = plan
   variables {
