@@ -94,6 +94,7 @@ pub const CASES: &[Case] = cases![
     finding::what_was_changed_or_deleted_is_found_by_what_it_is_now,
     finding::of_many_that_create_by_one_condition_one_creates_and_all_find_it,
     finding::a_write_is_done_only_where_a_search_finds_what_is_expected,
+    finding::readings_are_looked_at_by_their_columns_from_what_they_refer_to,
     telling::every_change_that_is_watched_has_its_event_and_what_was_not_done_has_none,
     telling::readings_that_are_delivered_have_their_events_and_foreign_deliveries_none,
     telling::what_was_taken_stays_so_and_a_deleted_subscription_leaves_nothing,

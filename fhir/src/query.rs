@@ -3,6 +3,7 @@
 //! [`params`] are the parameters, [`extract`] makes of a resource the rows of its index, [`parse`] makes of a query a
 //! [`Search`], and [`matches()`] says by the rows alone whether a resource is found: the meaning that every engine has to
 //! keep. Nothing here knows an engine, a clock or a network.
+mod columns;
 mod compartment;
 mod extract;
 mod index;
@@ -14,6 +15,7 @@ mod search;
 pub mod sql;
 mod text;
 
+pub use columns::as_column;
 pub use compartment::{compartment, is_compartment};
 pub use extract::{Target, extract, split_reference};
 pub use index::{Canonical, IndexRow, Value};

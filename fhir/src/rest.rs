@@ -15,6 +15,7 @@ mod including;
 mod lastn;
 mod negotiation;
 mod outcome;
+mod packing;
 mod patching;
 mod place;
 mod reading;

@@ -4,6 +4,7 @@ use parking_lot::Mutex;
 use ring::digest::{Context, SHA256};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     fs::{self, File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
@@ -14,6 +15,8 @@ use std::{
 const PIECE_BYTES: usize = 1 << 20;
 /// The ending of what is not whole.
 const PART: &str = "part";
+/// Blobs that are kept open while they come: one from each of so many senders. Another one is opened for every chunk.
+const MAX_ARRIVING: usize = 64;
 /// The beginning of the name of what is being put in.
 const NEW: &str = "new-";
 
@@ -38,13 +41,27 @@ pub enum Taken {
 }
 
 /// The folder. Its steps block; one at a time works on a blob.
-#[derive(Debug)]
 pub struct Files {
     dir: PathBuf,
     /// Blobs that were put in and that no row names yet, by how many hold them: no sweep takes them.
     held: Mutex<BTreeMap<Digest, usize>>,
-    /// Chunks are taken one after the other.
-    turn: Mutex<()>,
+    /// Chunks are taken one after the other. What comes is kept open, and hashed as it comes.
+    turn: Mutex<BTreeMap<Digest, Arriving>>,
+}
+
+impl fmt::Debug for Files {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Files").field("dir", &self.dir).finish()
+    }
+}
+
+/// A blob that is coming, in this run of the node.
+struct Arriving {
+    file: File,
+    /// Bytes of it that are in the file.
+    have: u64,
+    /// Over these bytes; none when some of them came in an earlier run: then the file is read once all of it is there.
+    hasher: Option<Context>,
 }
 
 /// A blob that was put in, until the row that names it is durable: then this is dropped.
@@ -118,28 +135,43 @@ impl Files {
     /// It cannot be written: nothing of it counts.
     pub fn take(&self, descriptor: Descriptor, offset: u64, chunk: &[u8]) -> io::Result<Taken> {
         let Descriptor { digest, size } = descriptor;
-        let _turn = self.turn.lock();
-        let Held::Part(have) = self.held(digest)? else {
-            return Ok(Taken::Whole);
+        let mut turn = self.turn.lock();
+        let mut arriving = match turn.remove(&digest) {
+            Some(arriving) => arriving,
+            None => match self.held(digest)? {
+                Held::Part(have) => self.reopen(digest, have)?,
+                Held::Whole => return Ok(Taken::Whole),
+            },
         };
-        let end = offset.saturating_add(chunk.len() as u64);
+        let (have, end) = (arriving.have, offset.saturating_add(chunk.len() as u64));
         if offset != have || end > size || (chunk.is_empty() && size > 0) {
+            keep(&mut turn, digest, arriving);
             return Ok(Taken::Next(have.min(size)));
         }
-        let mut file = OpenOptions::new()
+        arriving.append(chunk)?;
+        if end < size {
+            keep(&mut turn, digest, arriving);
+            return Ok(Taken::Next(end));
+        }
+        let came = match arriving.hasher {
+            Some(hasher) => named(hasher)?,
+            None => hash_all(&mut arriving.file)?.digest,
+        };
+        self.show(digest, came, &arriving.file)
+    }
+
+    /// Opens what came of a blob, to go on.
+    fn reopen(&self, digest: Digest, have: u64) -> io::Result<Arriving> {
+        let file = OpenOptions::new()
             .read(true)
             .append(true)
             .create(true)
             .open(self.part(digest))?;
-        if let Err(error) = file.write_all(chunk) {
-            // What was written in part would be taken for what came.
-            let _shorter = file.set_len(have);
-            return Err(error);
-        }
-        if end < size {
-            return Ok(Taken::Next(end));
-        }
-        self.check(digest, file)
+        Ok(Arriving {
+            file,
+            have,
+            hasher: (have == 0).then(|| Context::new(&SHA256)),
+        })
     }
 
     /// How far a blob has come. One of which all came, and that the node had no time to check before it ended, is checked
@@ -149,19 +181,24 @@ impl Files {
     /// It cannot be read.
     pub fn settle(&self, descriptor: Descriptor) -> io::Result<Taken> {
         let Descriptor { digest, size } = descriptor;
-        let _turn = self.turn.lock();
+        let mut turn = self.turn.lock();
         match self.held(digest)? {
-            Held::Whole => Ok(Taken::Whole),
+            Held::Whole => {
+                turn.remove(&digest);
+                Ok(Taken::Whole)
+            }
             Held::Part(have) if have < size || size == 0 => Ok(Taken::Next(have)),
-            Held::Part(_) => self.check(digest, File::open(self.part(digest))?),
+            Held::Part(_) => {
+                let mut file = File::open(self.part(digest))?;
+                let came = hash_all(&mut file)?.digest;
+                self.show(digest, came, &file)
+            }
         }
     }
 
-    /// Checks what came as a whole, and shows it.
-    fn check(&self, digest: Digest, mut file: File) -> io::Result<Taken> {
-        file.seek(SeekFrom::Start(0))?;
-        if hash(&mut file)?.digest != digest {
-            drop(file);
+    /// Shows what came as a whole, if it is what its name says, once it is durable.
+    fn show(&self, digest: Digest, came: Digest, file: &File) -> io::Result<Taken> {
+        if came != digest {
             fs::remove_file(self.part(digest))?;
             return Ok(Taken::Broken);
         }
@@ -180,11 +217,12 @@ impl Files {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        if offset > file.metadata()?.len() {
+        let Some(left) = file.metadata()?.len().checked_sub(offset) else {
             return Ok(None);
-        }
+        };
         file.seek(SeekFrom::Start(offset))?;
-        let mut bytes = Vec::new();
+        let left = usize::try_from(left).unwrap_or(most);
+        let mut bytes = Vec::with_capacity(left.min(most));
         file.take(most as u64).read_to_end(&mut bytes)?;
         Ok(Some(bytes))
     }
@@ -214,8 +252,7 @@ impl Files {
     pub fn put_in(self: &Arc<Self>, mut from: impl Read) -> io::Result<PutIn> {
         let mut file = tempfile(&self.dir)?;
         io::copy(&mut from, &mut file.1)?;
-        file.1.seek(SeekFrom::Start(0))?;
-        let descriptor = hash(&mut file.1)?;
+        let descriptor = hash_all(&mut file.1)?;
         file.1.sync_all()?;
         *self.held.lock().entry(descriptor.digest).or_default() += 1;
         let put = PutIn {
@@ -231,7 +268,8 @@ impl Files {
     /// # Errors
     /// The folder cannot be read; what cannot be deleted is left to the next time.
     pub fn sweep(&self, left: &BTreeSet<Digest>) -> io::Result<usize> {
-        let _turn = self.turn.lock();
+        let mut turn = self.turn.lock();
+        turn.retain(|digest, _| left.contains(digest));
         let mut deleted = 0;
         for entry in fs::read_dir(&self.dir)? {
             let path = entry?.path();
@@ -247,6 +285,32 @@ impl Files {
         }
         Ok(deleted)
     }
+}
+
+impl Arriving {
+    /// Writes what comes next.
+    fn append(&mut self, chunk: &[u8]) -> io::Result<()> {
+        if let Err(error) = self.file.write_all(chunk) {
+            // What was written in part would be taken for what came.
+            let _shorter = self.file.set_len(self.have);
+            return Err(error);
+        }
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(chunk);
+        }
+        self.have += chunk.len() as u64;
+        Ok(())
+    }
+}
+
+fn keep(turn: &mut BTreeMap<Digest, Arriving>, digest: Digest, arriving: Arriving) {
+    if turn.len() < MAX_ARRIVING {
+        turn.insert(digest, arriving);
+    }
+}
+
+fn named(hasher: Context) -> io::Result<Digest> {
+    Digest::read(hasher.finish().as_ref()).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 /// A new file of a name that is no digest's.
@@ -277,7 +341,12 @@ pub fn hash(from: &mut impl Read) -> io::Result<Descriptor> {
         hasher.update(bytes);
         size += read as u64;
     }
-    let digest = Digest::read(hasher.finish().as_ref());
-    let digest = digest.ok_or(io::ErrorKind::InvalidData)?;
+    let digest = named(hasher)?;
     Ok(Descriptor { digest, size })
+}
+
+/// Name and length of a file, from its beginning.
+fn hash_all(file: &mut File) -> io::Result<Descriptor> {
+    file.seek(SeekFrom::Start(0))?;
+    hash(file)
 }

@@ -8,7 +8,7 @@ use crate::{
 };
 use bytes::Bytes;
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tonic::{Code, Status, transport::Channel};
 use types::Place;
 
@@ -75,6 +75,7 @@ pub(super) async fn carry(
         there,
         down: None,
         up: Chunk::default(),
+        look: Instant::now(),
     };
     loop {
         let moved = match carrier.step().await {
@@ -95,6 +96,7 @@ pub(super) async fn carry(
                 () = bulk.stirred() => {}
                 () = tokio::time::sleep(LOOK) => {}
             }
+            carrier.look = Instant::now();
         }
     }
 }
@@ -108,6 +110,8 @@ struct Carrier<'a> {
     down: Option<(Missing, Bytes)>,
     /// The chunk that the other end misses.
     up: Chunk,
+    /// When the other end is asked what it misses, if it missed nothing.
+    look: Instant,
 }
 
 impl Carrier<'_> {
@@ -169,8 +173,15 @@ impl Carrier<'_> {
 
     /// Puts up what the other end misses: whether it misses more.
     async fn put(&mut self) -> Result<bool, LinkError> {
-        if self.up.data.is_empty() && !self.bulk.grants_to(self.there).await? {
-            return Ok(false);
+        if self.up.data.is_empty() {
+            let now = Instant::now();
+            if now < self.look {
+                return Ok(false);
+            }
+            self.look = now + LOOK;
+            if !self.bulk.grants_to(self.there).await? {
+                return Ok(false);
+            }
         }
         let next = asked(self.client.put(std::mem::take(&mut self.up))).await?;
         let next = next.and_then(|next| read(&next.digest, next.offset));

@@ -1,8 +1,10 @@
 //! Promises of searches by the parameters of R4, and of writes that hinge on what a search finds.
 use super::Engine;
+use super::fixture;
 use super::searching::{BASE, CASES, NOW_MS, RESOURCES, STEP_MS};
 use crate::json::Json;
 use crate::query::{Context, Filter, Handling, Search, parse};
+use crate::search::{Filter as Column, Interval};
 use crate::store::{
     Change, Draft, Expect, FhirId, Find, FindPlace, Guard, MAX_PAGE, ResourceStore, ResourceType,
     Sights, Transacted, Transaction, Unmet,
@@ -14,6 +16,8 @@ use types::Timestamp;
 const CLIENTS: u32 = 64;
 /// Times that they do.
 const ROUNDS: u32 = 4;
+/// Readings that are looked at.
+const READINGS: u32 = 60;
 
 fn draft(text: &str, id: Option<&str>) -> Draft {
     let json = Json::parse(text).unwrap();
@@ -281,4 +285,121 @@ pub async fn a_write_is_done_only_where_a_search_finds_what_is_expected(engine: 
         ..find_of(read("Basic", "code=c"), 10)
     };
     assert_eq!(ids(&*store, behind).await, ["b"]);
+}
+
+/// Readings of five patients and of none, by four devices, and a report on one of them.
+async fn with_readings(engine: &dyn Engine) -> Arc<dyn ResourceStore> {
+    let store = engine.open().await;
+    let mut delivery = fixture::delivery(1, 0..READINGS);
+    let patients = (0..5).map(|number| fixture::patient(number, 1950));
+    delivery.resources.extend(patients);
+    delivery.resources.extend((0..4).map(fixture::device));
+    store.apply(vec![delivery], Timestamp(1)).await.unwrap();
+    let report = format!(
+        r#"{{"resourceType":"DiagnosticReport","status":"final","code":{{"text":"r"}},"result":[{{"reference":"Observation/{}"}}]}}"#,
+        fixture::observation(7).id()
+    );
+    put(&*store, 2, draft(&report, Some("r")), Vec::new()).await;
+    store
+}
+
+/// Readings with the code of another one.
+fn coded(number: u32) -> Filter {
+    Filter::Column(Column::Code(vec![fixture::reading(number).code]))
+}
+
+/// Readings of a device.
+fn of_device(number: u32) -> Filter {
+    let device = fixture::device(number).id().clone();
+    Filter::Column(Column::Device(vec![device]))
+}
+
+fn has(reference: &str, inner: Filter) -> Filter {
+    Filter::HasReading {
+        reference: crate::query::param("Observation", reference).unwrap(),
+        inner: Box::new(inner),
+    }
+}
+
+/// Ids of the patients, or of the devices, of the readings of which something holds.
+fn of_readings(patients: bool, holds: &dyn Fn(u32) -> bool) -> BTreeSet<String> {
+    let held = (0..READINGS).filter(|number| holds(*number) && (!patients || number % 6 != 5));
+    let id = |number: u32| match patients {
+        true => fixture::patient(number % 6, 1950).id().to_string(),
+        false => fixture::device(number % 4).id().to_string(),
+    };
+    held.map(id).collect()
+}
+
+/// What is asked of a type, and what that finds, by hand.
+fn asked() -> Vec<(&'static str, Filter, BTreeSet<String>)> {
+    let of = fixture::reading;
+    let is_like_7 = |number: u32| of(number).code == of(7).code;
+    let last = of(READINGS - 6).effective;
+    let since_last = Filter::Column(Column::Date(vec![Interval {
+        from: Some(last.0),
+        until: None,
+    }]));
+    let like_7 = of_readings(true, &is_like_7);
+    vec![
+        ("Patient", has("patient", coded(7)), like_7.clone()),
+        (
+            "Patient",
+            has("subject", since_last),
+            of_readings(true, &|number| of(number).effective >= last),
+        ),
+        (
+            "Patient",
+            has("patient", of_device(1)),
+            of_readings(true, &|number| number % 4 == 1),
+        ),
+        (
+            "Patient",
+            has("patient", Filter::All(vec![coded(7), of_device(0)])),
+            of_readings(true, &|number| is_like_7(number) && number % 4 == 0),
+        ),
+        (
+            "Patient",
+            Filter::Not(Box::new(has("patient", coded(7)))),
+            &of_readings(true, &|_| true) - &like_7,
+        ),
+        (
+            "Device",
+            has("device", coded(7)),
+            of_readings(false, &is_like_7),
+        ),
+        (
+            "Device",
+            has("subject", coded(5)),
+            of_readings(false, &|number| {
+                of(number).code == of(5).code && number % 6 == 5
+            }),
+        ),
+        ("Device", has("patient", coded(7)), BTreeSet::new()),
+    ]
+}
+
+pub async fn readings_are_looked_at_by_their_columns_from_what_they_refer_to(engine: &dyn Engine) {
+    let store = with_readings(engine).await;
+    for (kind, filter, expected) in asked() {
+        let find = Find::of(ResourceType::parse(kind).unwrap(), filter, 2);
+        let count = store.count(&find).await.unwrap();
+        assert_eq!(count, expected.len() as u64, "{find:?}");
+        let found: BTreeSet<String> = ids(&*store, find.clone()).await.into_iter().collect();
+        assert_eq!(found, expected, "{find:?}");
+    }
+    let report = ResourceType::parse("DiagnosticReport").unwrap();
+    for (column, count) in [
+        (coded(7), 1),
+        (coded(8), 0),
+        (of_device(3), 1),
+        (of_device(2), 0),
+    ] {
+        let filter = Filter::Chain {
+            param: crate::query::param("DiagnosticReport", "result").unwrap(),
+            targets: vec![("Observation", column)],
+        };
+        let found = store.count(&Find::of(report, filter.clone(), 2)).await;
+        assert_eq!(found.unwrap(), count, "{filter:?}");
+    }
 }

@@ -74,6 +74,8 @@ pub fn holds(filter: &Filter, resource: &Found<'_>, all: &[Found<'_>]) -> bool {
                 && other.rows.iter().any(leads_here)
                 && holds(inner, other, all)
         }),
+        // What an engine alone knows.
+        Filter::HasReading { .. } | Filter::Column(_) => false,
         Filter::Not(inner) => !holds(inner, resource, all),
         Filter::Any(inner) => inner.iter().any(|inner| holds(inner, resource, all)),
         Filter::All(inner) => inner.iter().all(|inner| holds(inner, resource, all)),

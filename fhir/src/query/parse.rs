@@ -7,7 +7,7 @@ mod control;
 mod split;
 mod value;
 
-use super::{Filter, Problem, ProblemKind, Search};
+use super::{Filter, Problem, ProblemKind, Search, Summary};
 use crate::r4::R4;
 use std::cell::Cell;
 
@@ -86,6 +86,8 @@ pub fn parse(
             Err(problem) => return Err(problem),
         }
     }
+    // Nothing is left out by a summary that is none.
+    search.summary = search.summary.filter(|one| *one != Summary::False);
     if search.summary.is_some() && !search.elements.is_empty() {
         return Err(Problem::invalid(
             "_elements",

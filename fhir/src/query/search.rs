@@ -74,6 +74,16 @@ pub enum Filter {
         /// What has to hold of the resource that refers.
         inner: Box<Filter>,
     },
+    /// The same of a reading, which has columns instead of rows. No query asks for it: it is what [`Filter::Has`] becomes
+    /// where readings are looked at.
+    HasReading {
+        /// `patient`, `device` or `subject`.
+        reference: &'static Param,
+        /// What has to hold of the reading.
+        inner: Box<Filter>,
+    },
+    /// Of a reading that is looked at from another type: what a column answers. No query asks for it, as above.
+    Column(crate::search::Filter),
     /// The filter does not hold (`:not`); it holds of a resource without a row too.
     Not(Box<Filter>),
     /// One of them holds. None matches nothing.

@@ -4,6 +4,7 @@
 //! [`super::matches`] finds, in a table `resource` with the columns `type`, `id` and `updated` (ms since 1970) and the
 //! tables of [`TABLES`]. Text of a request is a bound value, never part of a statement.
 mod condition;
+mod referring;
 
 use super::{IndexRow, Kind, Value};
 pub use condition::{Visible, condition};

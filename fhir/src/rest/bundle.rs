@@ -1,5 +1,6 @@
 //! Searchset bundles: the stored texts, unparsed, with links that page on.
-use crate::search::{Cursor, Search};
+use super::place;
+use crate::search::{Cursor, Seal, Search};
 use crate::store::{Kind, StoreError};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -82,12 +83,14 @@ impl Page {
 }
 
 /// The parameters that were understood, as the client may check them, and the page: what follows the base in a link.
-pub fn request(search: &Search, cursor: Option<&Cursor>) -> String {
-    let cursor = cursor.map(|cursor| ("_cursor".to_owned(), cursor.to_text()));
-    with_query(
-        search.query.kind.as_str(),
-        search.used.iter().chain(cursor.iter()),
-    )
+pub fn request(search: &Search, cursor: Option<&Cursor>, seal: &Seal) -> String {
+    let kind = search.query.kind.as_str();
+    let prove = |cursor: &Cursor| {
+        let own = with_query(kind, search.used.iter());
+        place::prove(seal, &own, &cursor.to_text())
+    };
+    let cursor = cursor.map(|cursor| ("_cursor".to_owned(), prove(cursor)));
+    with_query(kind, search.used.iter().chain(cursor.iter()))
 }
 
 /// A path with a query.

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 /// The version of FHIR whose elements and rules are served.
 pub const FHIR_VERSION: &str = "4.0.1";
 /// The day on which the table last changed.
-const DATE: &str = "2026-11-28";
+const DATE: &str = "2026-11-29";
 
 pub async fn metadata(api: Api, pairs: InUrl, headers: HeaderMap) -> Answer {
     check_format(&headers, &in_url(pairs)?)?;
@@ -65,7 +65,7 @@ fn system_operations(api: &FhirApi) -> Value {
     let mut all = vec![json!({
         "name": "validate",
         "definition": "http://hl7.org/fhir/OperationDefinition/Resource-validate",
-        "documentation": "At [type]/$validate of every resource type of R4, without profile and mode",
+        "documentation": "At [type]/$validate and [type]/[id]/$validate of every resource type of R4, with a mode; of profiles, R4's own alone",
     })];
     if api.bulk.is_some() {
         all.push(json!({"name": "export", "definition": exported("export")}));

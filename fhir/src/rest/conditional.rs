@@ -11,7 +11,10 @@ use crate::query::{self, Filter, Handling};
 use crate::store::{
     Change, Draft, Expect, FhirId, Find, Guard, ResourceType, Sights, Stored, Unmet,
 };
-use axum::http::{HeaderMap, Uri};
+use axum::{
+    http::{HeaderMap, StatusCode, Uri},
+    response::IntoResponse,
+};
 
 /// The header of a conditional create.
 pub const IF_NONE_EXIST: &str = "if-none-exist";
@@ -56,7 +59,7 @@ impl Condition {
         };
         let filter = query::parse_conditions(kind.as_str(), &pairs, context);
         let mut filter = filter.map_err(|problem| Failure::problem(&problem))?;
-        finding::may_look(api, headers, kind, &filter, &mut sights)?;
+        finding::may_look(api, headers, kind, &mut filter, &mut sights)?;
         finding::instants(api, reader, &mut filter).await?;
         Ok(Self {
             kind,
@@ -255,6 +258,14 @@ pub async fn delete(
     ended(api, asker, done)
 }
 
+/// Refuses to delete a certain version where there is nothing to delete.
+pub fn nothing(asked: Expect) -> Result<(), Failure> {
+    match asked {
+        Expect::Version(_) | Expect::Present => Err(Failure::unmet(Unmet::Version)),
+        Expect::Anything | Expect::Absent => Ok(()),
+    }
+}
+
 async fn delete_what_is_found(
     api: &FhirApi,
     kind: ResourceType,
@@ -269,7 +280,17 @@ async fn delete_what_is_found(
     for _ in 0..MAX_TRIES {
         let stored = match condition.look(api).await? {
             Matching::Several => return Err(Failure::several()),
-            Matching::None => return Err(Failure::not_found()),
+            // As of a resource that is not there (FHIR R4 http.html#cdelete: no matches or one match).
+            Matching::None => {
+                nothing(asked)?;
+                let intent = Intent {
+                    request: kind.to_string(),
+                    patient: None,
+                    resources: 0,
+                };
+                asker.note(api, intent).await?;
+                return Ok(StatusCode::NO_CONTENT.into_response());
+            }
             Matching::One(stored) => stored,
         };
         let expect = asker.check_current(api, kind, &stored.id, asked).await?;

@@ -95,6 +95,23 @@ async fn what_a_condition_finds_is_updated_patched_and_deleted() {
         .write(Method::PUT, &path, &stale, &body.to_string())
         .await;
     assert_eq!(reply.issue().0, 412);
+    // Any version will do, and nothing will not (RFC 9110 §13.1.1).
+    let some = [("if-match", "*")];
+    let reply = api
+        .write(Method::PUT, &path, &some, &body.to_string())
+        .await;
+    assert_eq!(reply.status, StatusCode::OK, "{}", reply.text);
+    let mut other = finding(2002, None);
+    other["id"] = json!("11111111-2222-4333-8444-555555555555");
+    for path in [
+        "/fhir/Condition/11111111-2222-4333-8444-555555555555".to_owned(),
+        format!("/fhir/Condition?{}", condition_of(2002)),
+    ] {
+        let reply = api
+            .write(Method::PUT, &path, &some, &other.to_string())
+            .await;
+        assert_eq!(reply.issue().0, 412, "{path}");
+    }
     body["id"] = json!("11111111-2222-4333-8444-555555555555");
     let reply = api.write(Method::PUT, &path, &[], &body.to_string()).await;
     assert_eq!(reply.issue().0, 400);
@@ -110,10 +127,15 @@ async fn what_a_condition_finds_is_updated_patched_and_deleted() {
         api.get(&format!("/fhir/Condition/{id}")).await.issue().0,
         410
     );
+    // As of a resource that is not there (FHIR R4 http.html#cdelete, no matches or one match).
+    let again = api.write(Method::DELETE, &path, &[], "").await;
     assert_eq!(
-        api.write(Method::DELETE, &path, &[], "").await.issue().0,
-        404
+        (again.status, again.text.as_str()),
+        (StatusCode::NO_CONTENT, "")
     );
+    let stale = [("if-match", "W/\"1\"")];
+    let reply = api.write(Method::DELETE, &path, &stale, "").await;
+    assert_eq!(reply.issue().0, 412);
     assert_eq!(
         api.patch(&path, "application/json-patch+json", patch)
             .await
@@ -249,10 +271,18 @@ async fn conditions_in_a_transaction_are_resolved_and_hold_when_it_is_done() {
         (json!([create(2003), create(2003)]), 400),
         (json!([create(2003), goal(&by_condition)]), 412),
         (json!([create(2003), put("colour=red")]), 400),
-        (json!([create(2003), delete]), 404),
     ] {
         let reply = api.bundle("transaction", &entries).await;
         assert_eq!(reply.issue().0, status, "{}", reply.text);
     }
     assert_eq!(api.get("/fhir/Condition?_count=0").await.json()["total"], 1);
+    // What a condition finds before anything is written is deleted, and where that is nothing, nothing is.
+    let delete = json!({"request": {"method": "DELETE", "url": format!("Condition?{}", condition_of(2003))}});
+    let reply = api
+        .bundle("transaction", &json!([create(2003), delete]))
+        .await;
+    assert_eq!(reply.status, StatusCode::OK, "{}", reply.text);
+    let told = &reply.json()["entry"][1]["response"];
+    assert_eq!(*told, json!({"status": "204 No Content"}));
+    assert_eq!(api.get("/fhir/Condition?_count=0").await.json()["total"], 2);
 }

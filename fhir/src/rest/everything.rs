@@ -8,13 +8,14 @@ use super::{
     FhirApi, InUrl, Interaction, Pairs, access, access::Access, access::Asker, access::Unwritten,
     bundle, check_format, finding, json, outcome::Failure, place, reading, sight::Sight,
 };
-use crate::query::{self, Filter};
+use crate::query::{self, DateMatch, Filter, Prefix};
 use crate::search::{self, DEFAULT_PAGE, Position, Query};
 use crate::shape::View;
 use crate::store::{FhirId, Find, FindPlace, MAX_PAGE, ResourceType, Sights, Stored};
 use axum::{http::HeaderMap, response::IntoResponse};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
+use types::Timestamp;
 
 /// Whose compartment has `$everything`.
 pub const TYPES: [&str; 2] = ["Encounter", "Patient"];
@@ -22,6 +23,8 @@ pub const TYPES: [&str; 2] = ["Encounter", "Patient"];
 /// What was asked for.
 struct Asked {
     types: Option<Vec<ResourceType>>,
+    /// What was stored since then; everything when there is none.
+    since: Filter,
     count: u16,
     cursor: Option<String>,
     /// As they came, without the cursor: for links.
@@ -32,6 +35,7 @@ impl Asked {
     fn of(pairs: Pairs) -> Result<Self, Failure> {
         let mut asked = Self {
             types: None,
+            since: Filter::All(Vec::new()),
             count: DEFAULT_PAGE,
             cursor: None,
             used: Vec::new(),
@@ -51,6 +55,17 @@ impl Asked {
                     asked.types = Some(types.ok_or_else(|| {
                         Failure::value("_type", "resource types of R4 are expected")
                     })?);
+                }
+                "_since" => {
+                    let since = value.replace(' ', "+").parse::<Timestamp>();
+                    let since = since.map_err(|_| {
+                        Failure::value("_since", "an instant with a zone is expected")
+                    })?;
+                    asked.since = Filter::LastUpdated(vec![DateMatch {
+                        prefix: Prefix::Ge,
+                        low: since.0,
+                        high: since.0,
+                    }]);
                 }
                 "_cursor" => {
                     asked.cursor = Some(value);
@@ -78,9 +93,9 @@ pub async fn everything(
 ) -> Result<access::Found, Failure> {
     let pairs = in_url(pairs)?;
     check_format(headers, &pairs)?;
-    let asked = Asked::of(pairs)?;
+    let mut asked = Asked::of(pairs)?;
     drop(reading::current(api, kind, &id, asker).await?);
-    let instants = finding::instants(api, &asker.reader, &mut Filter::All(Vec::new())).await?;
+    let instants = finding::instants(api, &asker.reader, &mut asked.since).await?;
     let path = format!("{kind}/{id}/$everything");
     let own = bundle::with_query(&path, asked.used.iter());
     let from = match &asked.cursor {
@@ -194,7 +209,9 @@ impl Compartment<'_> {
             };
             let left = asked.count - u16::try_from(page.len()).unwrap_or(asked.count);
             let after = from.as_ref().filter(|place| place.kind == kind);
-            let (found, more) = self.of_type((kind, sight.clone()), after, left).await?;
+            let (found, more) = self
+                .of_type((kind, sight.clone()), &asked.since, after, left)
+                .await?;
             let last = found.last().or(page.last()).map(|last| FindPlace {
                 keys: Vec::new(),
                 kind: last.kind,
@@ -212,6 +229,7 @@ impl Compartment<'_> {
     async fn of_type(
         &self,
         (kind, sight): (ResourceType, Sight),
+        since: &Filter,
         after: Option<&FindPlace>,
         left: u16,
     ) -> Result<(Vec<Stored>, bool), Failure> {
@@ -221,9 +239,19 @@ impl Compartment<'_> {
             if self.kind != ResourceType::Patient {
                 return Ok((Vec::new(), false));
             }
-            let filter = search::Filter::Patient(vec![self.id.clone()]);
+            let mut filters = vec![search::Filter::Patient(vec![self.id.clone()])];
+            match since {
+                Filter::Commits(commits) => {
+                    filters.push(search::Filter::Commits(commits.clone()));
+                }
+                Filter::LastUpdated(spans) => {
+                    let intervals = spans.iter().flat_map(DateMatch::intervals).collect();
+                    filters.push(search::Filter::Updated(intervals));
+                }
+                _ => {}
+            }
             let query = Query {
-                filters: vec![filter],
+                filters,
                 after: after.map(|place| Position::Id(place.id.clone())),
                 count,
                 ..Query::all(kind)
@@ -241,7 +269,7 @@ impl Compartment<'_> {
             let find = Find {
                 sights,
                 after: after.cloned(),
-                ..Find::of(kind, filter, count)
+                ..Find::of(kind, Filter::All(vec![filter, since.clone()]), count)
             };
             let page = self.api.store.find(&find).await?;
             (page.resources, page.next.is_some())

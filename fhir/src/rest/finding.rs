@@ -80,7 +80,7 @@ pub async fn find(
     }
     for name in &search.types {
         let kind = ResourceType::parse(name).ok_or_else(Failure::no_such_path)?;
-        may_look(api, headers, kind, &filter, &mut sights)?;
+        may_look(api, headers, kind, &mut filter, &mut sights)?;
     }
     let instants = instants(api, &asker.reader, &mut filter).await?;
     let found = Find {
@@ -181,16 +181,16 @@ fn searched(
 }
 
 /// Refuses a search that looks at types which the token does not let its bearer search, or at what has no index; and adds
-/// what of them it covers.
+/// what of them it covers. Conditions on readings become those of their columns.
 pub fn may_look(
     api: &FhirApi,
     headers: &HeaderMap,
     kind: ResourceType,
-    filter: &Filter,
+    filter: &mut Filter,
     sights: &mut Sights,
 ) -> Result<(), Failure> {
     let mut types = BTreeSet::new();
-    looks_at(filter, kind.as_str(), &mut types)?;
+    looks_at(filter, (kind.as_str(), false), &mut types)?;
     for name in types {
         let kind = ResourceType::parse(name).ok_or_else(Failure::no_such_path)?;
         let asker = api.asker(headers, kind, Interaction::SearchType)?;
@@ -203,55 +203,82 @@ pub fn may_look(
     Ok(())
 }
 
-/// The types that a filter of a type looks at beside it.
+/// The types that a filter of a type looks at beside it. What is looked at from another type is `inner`.
 fn looks_at(
-    filter: &Filter,
-    kind: &str,
+    filter: &mut Filter,
+    (kind, inner): (&str, bool),
     types: &mut BTreeSet<&'static str>,
 ) -> Result<(), Failure> {
     match filter {
+        Filter::Param { param, matches } if inner && has_columns(kind) => {
+            let column = query::as_column(param.code, matches);
+            *filter = Filter::Column(column.ok_or_else(|| no_index(kind, param.code))?);
+            Ok(())
+        }
         Filter::Param { param, .. } | Filter::Missing { param, .. } => is_indexed(kind, param.code),
         Filter::Chain { param, targets } => {
             is_indexed(kind, param.code)?;
-            for (target, inner) in targets {
+            for (target, condition) in targets {
                 types.insert(*target);
-                looks_at(inner, target, types)?;
+                looks_at(condition, (*target, true), types)?;
             }
             Ok(())
         }
         Filter::Has {
             source,
             reference,
-            inner,
+            inner: condition,
         } => {
             types.insert(*source);
-            is_indexed(source, reference.code)?;
-            looks_at(inner, source, types)
+            looks_at(condition, (*source, true), types)?;
+            if has_columns(source) {
+                if !matches!(reference.code, "patient" | "subject" | "device") {
+                    return Err(no_index(source, reference.code));
+                }
+                *filter = Filter::HasReading {
+                    reference,
+                    inner: std::mem::replace(condition, Box::new(Filter::Any(Vec::new()))),
+                };
+            }
+            Ok(())
+        }
+        Filter::HasReading { .. } => {
+            types.insert(ResourceType::Observation.as_str());
+            Ok(())
         }
         Filter::List(_) => {
             types.insert("List");
             Ok(())
         }
-        Filter::Not(inner) => looks_at(inner, kind, types),
-        Filter::Any(all) | Filter::All(all) => {
-            all.iter().try_for_each(|one| looks_at(one, kind, types))
-        }
-        Filter::Id(_) | Filter::LastUpdated(_) | Filter::Commits(_) => Ok(()),
+        Filter::Not(condition) => looks_at(condition, (kind, inner), types),
+        Filter::Any(all) | Filter::All(all) => all
+            .iter_mut()
+            .try_for_each(|one| looks_at(one, (kind, inner), types)),
+        Filter::Id(_) | Filter::LastUpdated(_) | Filter::Commits(_) | Filter::Column(_) => Ok(()),
     }
 }
 
-/// Readings have no rows of an index: a chain through them would find nothing, which is no answer.
+/// Readings have columns instead of rows of an index.
+fn has_columns(kind: &str) -> bool {
+    ResourceType::parse(kind).is_some_and(|kind| !kind.is_indexed())
+}
+
+/// A condition that no index and no column answers would find nothing, which is no answer.
 fn is_indexed(kind: &str, code: &str) -> Result<(), Failure> {
-    match ResourceType::parse(kind).is_some_and(ResourceType::is_indexed) {
-        true => Ok(()),
-        false => Err(Failure::problem(&Problem::unsupported(
-            code,
-            format!(
-                "{kind} is searched by this at {kind} alone: from elsewhere, and among other types, it is looked at by _id \
-                 and _lastUpdated"
-            ),
-        ))),
+    match has_columns(kind) {
+        false => Ok(()),
+        true => Err(no_index(kind, code)),
     }
+}
+
+fn no_index(kind: &str, code: &str) -> Failure {
+    Failure::problem(&Problem::unsupported(
+        code,
+        format!(
+            "{kind} is searched by this at {kind} alone: from elsewhere it is looked at by code, category, date, patient, \
+             subject, device, _id and _lastUpdated, and among other types by the last two"
+        ),
+    ))
 }
 
 /// Where the reader stands. On a logical axis `_lastUpdated` becomes a filter of commits, wherever it stands.
@@ -282,7 +309,9 @@ fn by_commits(filter: &mut Filter, axis: &Axis, head: i64) -> Result<(), Failure
         Filter::Chain { targets, .. } => targets
             .iter_mut()
             .try_for_each(|(_, inner)| by_commits(inner, axis, head)),
-        Filter::Has { inner, .. } | Filter::Not(inner) => by_commits(inner, axis, head),
+        Filter::Has { inner, .. } | Filter::HasReading { inner, .. } | Filter::Not(inner) => {
+            by_commits(inner, axis, head)
+        }
         Filter::Any(all) | Filter::All(all) => all
             .iter_mut()
             .try_for_each(|one| by_commits(one, axis, head)),
@@ -290,7 +319,8 @@ fn by_commits(filter: &mut Filter, axis: &Axis, head: i64) -> Result<(), Failure
         | Filter::Missing { .. }
         | Filter::Id(_)
         | Filter::List(_)
-        | Filter::Commits(_) => Ok(()),
+        | Filter::Commits(_)
+        | Filter::Column(_) => Ok(()),
     }
 }
 

@@ -157,10 +157,148 @@ async fn what_is_not_understood_is_refused_unless_the_client_is_lenient() {
             .await;
         assert_eq!(reply.issue(), (400, "value".into()), "{query}");
     }
-    // Through readings a chain would find nothing, which is no answer.
-    let chain = "/fhir/Patient?_has:Observation:patient:code=8867-4";
-    let reply = api.get_with(chain, &LENIENT).await;
-    assert_eq!(reply.issue(), (400, "not-supported".into()));
+    // Where no column answers, a look at readings would find nothing, which is no answer.
+    for query in [
+        "_has:Observation:patient:value-quantity=gt1",
+        "_has:Observation:patient:code:missing=true",
+        "_has:Observation:performer:code=8867-4",
+    ] {
+        let chain = format!("/fhir/Patient?{query}");
+        let reply = api.get_with(&chain, &LENIENT).await;
+        assert_eq!(reply.issue(), (400, "not-supported".into()), "{query}");
+    }
+}
+
+#[tokio::test]
+async fn patients_and_reports_are_found_by_readings() {
+    let api = fixture().await;
+    let (own, other) = (fixture::reading(1), fixture::reading(2));
+    let patient = format!("Patient/{}", fixture::patient(1, 1950).id());
+    let device = fixture::device(1).id().clone();
+    let report = json!({"resourceType": "DiagnosticReport", "status": "final",
+        "code": {"coding": [{"system": "http://loinc.org", "code": "24323-8"}]},
+        "result": [{"reference": format!("Observation/{}", fixture::observation(1).id())}]});
+    let report = api.create(&report).await;
+    let token = |reading: &crate::map::ClinicalReading| {
+        let info = reading.code.info();
+        format!("{}%7C{}", info.system, info.code)
+    };
+    for (query, expected) in [
+        (
+            format!("Patient?_has:Observation:patient:code={}", token(&own)),
+            Some(&patient),
+        ),
+        (
+            format!(
+                "Patient?_has:Observation:subject:code={}",
+                own.code.info().code
+            ),
+            Some(&patient),
+        ),
+        (
+            format!("Patient?_has:Observation:patient:device={device}"),
+            Some(&patient),
+        ),
+        (
+            "Patient?_has:Observation:patient:date=ge2023-11-14".into(),
+            Some(&patient),
+        ),
+        ("Patient?_has:Observation:patient:date=lt2001".into(), None),
+        (
+            "Patient?_has:Observation:patient:code=29463-7-x".into(),
+            None,
+        ),
+        (
+            "Patient?_has:Observation:patient:_has:DiagnosticReport:result:status=final".into(),
+            Some(&patient),
+        ),
+        (
+            "Patient?_has:Observation:patient:_has:DiagnosticReport:result:status=partial".into(),
+            None,
+        ),
+        (
+            format!("DiagnosticReport?result.code={}", token(&own)),
+            Some(&report),
+        ),
+        (
+            format!("DiagnosticReport?result.code={}", token(&other)),
+            None,
+        ),
+    ] {
+        let found = api.get(&format!("/fhir/{query}")).await.entries("match");
+        assert_eq!(found.first(), expected, "{query}");
+    }
+    // Who may not search readings is told nothing of them.
+    let headers = [("authorization", "Bearer patients")];
+    let reply = api
+        .get_with(
+            &format!(
+                "/fhir/Patient?_has:Observation:patient:code={}",
+                token(&own)
+            ),
+            &headers,
+        )
+        .await;
+    assert_eq!(reply.issue().0, 403);
+}
+
+#[tokio::test]
+async fn operations_take_their_parameters_by_post_too() {
+    let api = fixture().await;
+    let (_, findings) = api.findings().await;
+    let patient = format!("Patient/{}", fixture::patient(1, 1950).id());
+    let parameters =
+        |list: Value| json!({"resourceType": "Parameters", "parameter": list}).to_string();
+    let post = async |path: &str, body: &str| {
+        let path = format!("/fhir/{path}");
+        api.write(Method::POST, &path, &[], body).await
+    };
+    let body = parameters(
+        json!([{"name": "_count", "valueInteger": 2}, {"name": "_type", "valueCode": "Condition"}]),
+    );
+    let page = post(&format!("{patient}/$everything"), &body).await;
+    let asked = "$everything?_count=2&_type=Condition";
+    assert_eq!(page.entries("match").len(), 2);
+    assert_eq!(
+        page.json()["link"][0],
+        api.get(&format!("/fhir/{patient}/{asked}")).await.json()["link"][0]
+    );
+    let all = post(&format!("{patient}/$everything"), "").await;
+    assert!(all.entries("match").contains(&patient));
+    let body = parameters(
+        json!([{"name": "patient", "valueString": patient}, {"name": "max", "valuePositiveInt": 2}]),
+    );
+    let last = post("Observation/$lastn", &body).await;
+    let same = api
+        .get(&format!("/fhir/Observation/$lastn?patient={patient}&max=2"))
+        .await;
+    assert!(!last.entries("match").is_empty());
+    assert_eq!(last.entries("match"), same.entries("match"));
+    let meta = post(&format!("{}/$meta", findings[0]), "").await;
+    assert_eq!(meta.json()["parameter"][0]["valueMeta"]["versionId"], "1");
+    for (path, body, status) in [
+        (format!("{patient}/$everything"), "{}", 400),
+        (format!("{patient}/$everything"), "[", 400),
+        (format!("{patient}/$nothing"), "", 405),
+        (format!("{patient}/Observation"), "", 405),
+        ("Observation/$nothing".into(), "", 405),
+        (findings[0].clone(), "", 405),
+    ] {
+        assert_eq!(post(&path, body).await.issue().0, status, "{path} {body}");
+    }
+    // What was stored since an instant: that of the first finding, and of all behind it.
+    let instant = meta.json()["parameter"][0]["valueMeta"]["lastUpdated"].clone();
+    let since = format!(
+        "/fhir/{patient}/$everything?_since={}",
+        instant.as_str().unwrap()
+    );
+    let since = api.get(&since).await.entries("match");
+    assert!(
+        findings.iter().all(|one| since.contains(one)) && !since.contains(&patient),
+        "{since:?}"
+    );
+    let ahead = format!("/fhir/{patient}/$everything?_since=1970-01-01T00:20:00Z");
+    assert_eq!(api.get(&ahead).await.issue().0, 400);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@
 //! and version.
 use super::routes::in_url;
 use super::{
-    FhirApi, InUrl, access::Asker, access::Found, check_format, json, outcome::Failure,
+    FhirApi, InUrl, access::Asker, access::Found, check_format, json, outcome::Failure, place,
     reading::instants, vantage::Instants,
 };
 use crate::axis::{self, Axis, Commits};
@@ -50,7 +50,13 @@ pub async fn history(
 ) -> Result<Found, Failure> {
     let pairs = in_url(pairs)?;
     check_format(headers, &pairs)?;
-    let asked = Asked::of(pairs)?;
+    let path = path_of(&scope);
+    let mut asked = Asked::of(pairs)?;
+    if let Some(cursor) = &asked.cursor {
+        let own = request(&path, &asked, None, &api.seal);
+        let place = place::proved(&api.seal, &own, cursor);
+        asked.cursor = Some(place.ok_or_else(Failure::cursor)?);
+    }
     let mut instants = instants(api, &asker.reader, 0).await?;
     let query = query(&scope, &asked, &instants)?;
     let mut found = match (&instants, &scope) {
@@ -74,8 +80,7 @@ pub async fn history(
     {
         *axis = api.vantages.reach(&asker.reader, last).await?;
     }
-    let path = path_of(&scope);
-    let request = request(&path, &asked, asked.cursor.as_deref());
+    let request = request(&path, &asked, asked.cursor.as_deref(), &api.seal);
     let body = bundle(api, &path, &asked, &found, &instants)?;
     let given = u32::try_from(found.versions.len()).unwrap_or(u32::MAX);
     let mut names: Vec<String> = asked.used.iter().map(|(name, _)| name.clone()).collect();
@@ -186,7 +191,7 @@ async fn by_commits(
 ) -> Result<Versions, Failure> {
     let what = format!("_history/{}", path_of(&query.scope));
     if let Some(cursor) = &asked.cursor {
-        let place = place(cursor, &api.seal, &what).ok_or_else(Failure::cursor)?;
+        let place = place_of(cursor, &api.seal, &what).ok_or_else(Failure::cursor)?;
         query.after = Some(place);
     }
     if query.count == 0 {
@@ -204,7 +209,7 @@ async fn by_commits(
 }
 
 /// The inverse of a cursor of [`by_commits`].
-fn place(cursor: &str, seal: &Seal, what: &str) -> Option<HistoryPlace> {
+fn place_of(cursor: &str, seal: &Seal, what: &str) -> Option<HistoryPlace> {
     let (sealed, rest) = cursor.split_once(':')?;
     let seq = seal.open(what, &URL_SAFE_NO_PAD.decode(sealed).ok()?)?;
     let mut place = row(rest)?;
@@ -290,8 +295,12 @@ fn path_of(scope: &Scope) -> String {
 }
 
 /// What follows the base in a link.
-fn request(path: &str, asked: &Asked, cursor: Option<&str>) -> String {
-    let cursor = cursor.map(|cursor| ("_cursor".to_owned(), cursor.to_owned()));
+fn request(path: &str, asked: &Asked, cursor: Option<&str>, seal: &Seal) -> String {
+    let prove = |cursor: &str| {
+        let own = super::bundle::with_query(path, asked.used.iter());
+        place::prove(seal, &own, cursor)
+    };
+    let cursor = cursor.map(|cursor| ("_cursor".to_owned(), prove(cursor)));
     super::bundle::with_query(path, asked.used.iter().chain(cursor.iter()))
 }
 
@@ -344,7 +353,7 @@ fn bundle(
 ) -> Result<String, StoreError> {
     let link = |relation, cursor: Option<&str>| Link {
         relation,
-        url: format!("{}/{}", api.base, request(path, asked, cursor)),
+        url: format!("{}/{}", api.base, request(path, asked, cursor, &api.seal)),
     };
     let mut links = vec![link("self", asked.cursor.as_deref())];
     let next = found.next.as_deref();

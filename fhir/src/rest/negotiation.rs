@@ -1,6 +1,6 @@
 //! What a request asks for beside its content: format, strictness, and whether the client has the answer already.
 use super::FHIR_JSON;
-use axum::http::{HeaderMap, HeaderName, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use chrono::DateTime;
 use types::Timestamp;
 
@@ -15,6 +15,12 @@ fn elements(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str>
 
 /// The version of FHIR in the parameter `fhirVersion` of a media type (FHIR R4 versioning.html#mt-version).
 const MIME_VERSION: &str = "4.0";
+
+/// Whether that is the version; with the number of a correction too, which clients write.
+fn is_version(text: &str) -> bool {
+    let rest = text.strip_prefix(MIME_VERSION);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
 
 /// A media type or range: its type, the version of FHIR that it names, and how much it is wanted, from 0 to 1.
 struct Media {
@@ -34,7 +40,7 @@ impl Media {
         for (name, value) in parts.filter_map(|part| part.split_once('=')) {
             let value = value.trim().trim_matches('"');
             match name.trim().to_ascii_lowercase().as_str() {
-                "fhirversion" => media.version_is_ours = value == MIME_VERSION,
+                "fhirversion" => media.version_is_ours = is_version(value),
                 // What is no number says nothing.
                 "q" => media.quality = value.parse().unwrap_or(1.0),
                 _ => {}
@@ -55,6 +61,23 @@ impl Media {
             _ => None,
         }
     }
+}
+
+/// Whether a body says that it is a resource as it is served: of this version, and not packed.
+pub fn is_resource(headers: &HeaderMap) -> bool {
+    let text = |name| {
+        let value: Option<&HeaderValue> = headers.get(name);
+        value
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    };
+    let coding = text(header::CONTENT_ENCODING);
+    let media = Media::parse(text(header::CONTENT_TYPE));
+    let is_json = matches!(
+        media.name.as_str(),
+        FHIR_JSON | "application/json" | "text/json"
+    );
+    is_json && media.version_is_ours && matches!(coding, "" | "identity")
 }
 
 fn is_json(format: &str) -> bool {
@@ -152,8 +175,12 @@ pub fn asks_for_representation(headers: &HeaderMap) -> bool {
     preferences(headers, "return").any(|value| value == "representation")
 }
 
-/// The version that `If-Match` names; an error when it names none that can be. `*` asks for no version in particular,
-/// and is not served.
+/// Whether the client wants something to be there: `If-Match: *` (RFC 9110 §13.1.1).
+pub fn wants_some(headers: &HeaderMap) -> bool {
+    elements(headers, header::IF_MATCH).any(|tag| tag == "*")
+}
+
+/// The version that `If-Match` names; an error when it names none that can be.
 pub fn if_match(headers: &HeaderMap) -> Result<Option<u32>, ()> {
     let mut tags = elements(headers, header::IF_MATCH);
     let Some(tag) = tags.next() else {
@@ -254,6 +281,8 @@ mod tests {
             ("application/json;q=0, application/fhir+json;q=1", true),
             ("Application/FHIR+JSON; charset=utf-8", true),
             ("application/fhir+json; fhirVersion=4.0", true),
+            ("application/fhir+json; fhirVersion=4.0.1", true),
+            ("application/fhir+json; fhirVersion=4.01", false),
             ("application/fhir+json; fhirVersion=3.0", false),
             ("text/*", false),
         ] {
@@ -261,6 +290,26 @@ mod tests {
             assert_eq!(takes_json(&headers, &[]), expected, "{accept}");
         }
         assert!(takes_json(&headers(&[]), &[]));
+    }
+
+    #[test]
+    fn a_body_is_json_of_this_version_and_not_packed() {
+        for (kind, coding, expected) in [
+            ("application/fhir+json", "", true),
+            ("Application/FHIR+JSON; charset=UTF-8", "identity", true),
+            ("application/json; fhirVersion=4.0", "", true),
+            ("application/fhir+json; fhirVersion=5.0", "", false),
+            ("application/fhir+json", "gzip", false),
+            ("application/fhir+xml", "", false),
+            ("application/*", "", false),
+            ("", "", false),
+        ] {
+            let mut asked = headers(&[("content-type", kind)]);
+            if !coding.is_empty() {
+                asked.append("content-encoding", coding.parse().unwrap());
+            }
+            assert_eq!(is_resource(&asked), expected, "{kind} {coding}");
+        }
     }
 
     #[test]

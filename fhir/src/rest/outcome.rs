@@ -20,6 +20,8 @@ pub struct Failure {
     code: &'static str,
     diagnostics: String,
     challenge: Option<&'static str>,
+    /// The methods that are served there, of what says that another one is not.
+    pub(super) allow: Option<&'static str>,
     /// Each thing that is wrong, when there is more to say than the diagnostics; at its element.
     issues: Vec<Value>,
 }
@@ -35,6 +37,7 @@ impl Failure {
             code,
             diagnostics: diagnostics.into(),
             challenge: None,
+            allow: None,
             issues: Vec::new(),
         }
     }
@@ -73,7 +76,8 @@ impl Failure {
         self.body()
     }
 
-    fn body(&self) -> Value {
+    /// The OperationOutcome.
+    pub(super) fn body(&self) -> Value {
         match self.issues.is_empty() {
             true => outcome("error", self.code, &self.diagnostics),
             false => json!({"resourceType": "OperationOutcome", "issue": self.issues}),
@@ -265,7 +269,7 @@ impl Failure {
         Self::new(
             StatusCode::PRECONDITION_FAILED,
             "conflict",
-            "If-Match names one version, as W/\"3\"",
+            "If-Match names one version, as W/\"3\", or * for any",
         )
     }
 
@@ -350,7 +354,7 @@ impl Failure {
         Self::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "not-supported",
-            "a resource is application/fhir+json",
+            "a resource is application/fhir+json of R4, and not packed",
         )
     }
 
@@ -438,6 +442,10 @@ impl IntoResponse for Failure {
             response
                 .headers_mut()
                 .insert(header::WWW_AUTHENTICATE, value);
+        }
+        if let Some(allow) = self.allow {
+            let value = header::HeaderValue::from_static(allow);
+            response.headers_mut().insert(header::ALLOW, value);
         }
         response
     }

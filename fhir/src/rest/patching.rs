@@ -116,18 +116,15 @@ enum Way {
 }
 
 impl Way {
-    /// What is there now, and what is expected of a search.
+    /// What is there now, if it may be seen, and what is expected of a search.
     async fn look(
         &self,
         api: &FhirApi,
         kind: ResourceType,
+        asker: &Asker,
     ) -> Result<(Stored, Option<Guard>), Failure> {
         match self {
-            Self::Id(id) => match api.store.read(kind, id).await? {
-                Some(stored) => Ok((stored, None)),
-                None if reading::was_deleted(api, kind, id).await? => Err(Failure::gone()),
-                None => Err(Failure::not_found()),
-            },
+            Self::Id(id) => Ok((reading::current(api, kind, id, asker).await?, None)),
             Self::Condition(condition) => match condition.look(api).await? {
                 Matching::None => Err(Failure::not_found()),
                 Matching::Several => Err(Failure::several()),
@@ -163,7 +160,7 @@ async fn patched(
     let patch = Patch::read(headers, body)?;
     let asked = expected(headers)?;
     for _ in 0..MAX_TRIES {
-        let (stored, guard) = way.look(api, kind).await?;
+        let (stored, guard) = way.look(api, kind, asker).await?;
         if !asker.sight.shows(&stored) {
             return Err(Failure::not_found());
         }
@@ -172,7 +169,7 @@ async fn patched(
             Expect::Version(version) if version != stored.version => {
                 return Err(Failure::unmet(Unmet::Version));
             }
-            Expect::Version(_) | Expect::Anything => {}
+            Expect::Version(_) | Expect::Anything | Expect::Present => {}
         }
         let text = patch.of(&stored.json)?;
         let draft = asker.draft(api, kind, stored.id, &text)?;

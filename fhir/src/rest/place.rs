@@ -38,6 +38,18 @@ pub fn open(seal: &Seal, own: &str, cursor: &str) -> Option<FindPlace> {
     })
 }
 
+/// A place that another text says, with the same proof.
+pub fn prove(seal: &Seal, own: &str, text: &str) -> String {
+    let proof = seal.seal(&claim(own, text), 0);
+    format!("{text}.{}", URL_SAFE_NO_PAD.encode(proof))
+}
+
+/// The inverse of [`prove`]; none when it was made for another search, or by nobody.
+pub fn proved(seal: &Seal, own: &str, cursor: &str) -> Option<String> {
+    let (text, _) = cursor.rsplit_once('.')?;
+    (prove(seal, own, text) == cursor).then(|| text.to_owned())
+}
+
 fn claim(own: &str, text: &str) -> String {
     format!("find {own} {text}")
 }

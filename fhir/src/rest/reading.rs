@@ -1,9 +1,11 @@
 //! One version of one resource.
 use super::routes::in_url;
 use super::{
-    FhirApi, InUrl, Reader, access::Asker, access::Found, check_format, http_date, json,
-    negotiation, outcome::Failure, sight::Sight, vantage::Instants,
+    FhirApi, InUrl, Pairs, Reader, access::Asker, access::Found, check_format, finding, http_date,
+    json, negotiation, outcome::Failure, sight::Sight, vantage::Instants,
 };
+use crate::query::{Handling, Summary};
+use crate::shape::View;
 use crate::store::{FhirId, HistoryQuery, ResourceType, Scope, StoreError, Stored};
 use axum::{
     http::{HeaderMap, StatusCode, header},
@@ -18,10 +20,28 @@ pub async fn read(
     pairs: InUrl,
     headers: &HeaderMap,
 ) -> Result<Found, Failure> {
-    check_format(headers, &in_url(pairs)?)?;
+    let view = view(api, kind, &in_url(pairs)?, headers)?;
     let id: FhirId = id?.parse().map_err(|_| Failure::not_found())?;
     let stored = current(api, kind, &id, asker).await?;
-    found(api, Some(stored), headers, asker, format!("{kind}/{id}")).await
+    let request = format!("{kind}/{id}");
+    found(api, Some(stored), headers, asker, (request, &view)).await
+}
+
+/// The part that is asked for: `_summary` and `_elements` are for reads too (FHIR R4 http.html#parameters).
+fn view(
+    api: &FhirApi,
+    kind: ResourceType,
+    pairs: &[(String, String)],
+    headers: &HeaderMap,
+) -> Result<View, Failure> {
+    check_format(headers, pairs)?;
+    let shaping = |(name, _): &&(String, String)| matches!(name.as_str(), "_summary" | "_elements");
+    let shaping: Pairs = pairs.iter().filter(shaping).cloned().collect();
+    let asked = finding::read(api, Some(kind), &shaping, Handling::Strict)?;
+    match asked.summary {
+        Some(Summary::Count) => Err(Failure::value("_summary", "a search alone is counted")),
+        summary => Ok(View::of(summary, &asked.elements)),
+    }
 }
 
 /// What is there, if it may be seen; what is hidden is not there, and never was.
@@ -42,11 +62,7 @@ pub async fn current(
 }
 
 /// Whether the last version says that the resource was deleted.
-pub async fn was_deleted(
-    api: &FhirApi,
-    kind: ResourceType,
-    id: &FhirId,
-) -> Result<bool, StoreError> {
+async fn was_deleted(api: &FhirApi, kind: ResourceType, id: &FhirId) -> Result<bool, StoreError> {
     let last = HistoryQuery {
         scope: Scope::Instance(kind, id.clone()),
         commits: None,
@@ -68,7 +84,7 @@ pub async fn vread(
     pairs: InUrl,
     headers: &HeaderMap,
 ) -> Result<Found, Failure> {
-    check_format(headers, &in_url(pairs)?)?;
+    let view = view(api, kind, &in_url(pairs)?, headers)?;
     let id: FhirId = id?.parse().map_err(|_| Failure::not_found())?;
     let version = version_of(version?).ok_or_else(Failure::not_found)?;
     let stored = api.store.vread(kind, &id, version).await?;
@@ -77,7 +93,7 @@ pub async fn vread(
         return Err(Failure::gone());
     }
     let request = format!("{kind}/{id}/_history/{version}");
-    found(api, stored, headers, asker, request).await
+    found(api, stored, headers, asker, (request, &view)).await
 }
 
 /// The version of that name: `01` and `+1` name none.
@@ -91,7 +107,7 @@ async fn found(
     stored: Option<Stored>,
     headers: &HeaderMap,
     asker: &Asker,
-    request: String,
+    (request, view): (String, &View),
 ) -> Result<Found, Failure> {
     let stored = stored.ok_or_else(Failure::not_found)?;
     let patient = (stored.kind == ResourceType::Patient).then(|| stored.id.clone());
@@ -107,7 +123,7 @@ async fn found(
         (header::ETAG, tag),
         (header::LAST_MODIFIED, http_date(instants.time_of(&stored))),
     ];
-    let body = stored.stamped(&instants.of(&stored))?.get().to_owned();
+    let body = finding::shown(&stored, &instants, view)?.get().to_owned();
     let response = (validators, json(body)).into_response();
     Ok(Found::new(response, 1, request).of(patient))
 }

@@ -253,3 +253,134 @@ async fn a_compartment_is_searched_by_post() {
         404
     );
 }
+
+#[tokio::test]
+async fn a_part_of_a_resource_is_read_where_it_is_asked_for() {
+    let api = fixture().await;
+    let reference = api.create(&finding_tests::finding(2001, None)).await;
+    let whole = api.get(&format!("/fhir/{reference}")).await.json();
+    for path in [reference.clone(), format!("{reference}/_history/1")] {
+        for (query, left_out) in [
+            ("_elements=code", &["recordedDate", "identifier"][..]),
+            ("_summary=text", &["recordedDate", "identifier", "code"]),
+            (
+                "_summary=false&_elements=recordedDate",
+                &["identifier", "code"],
+            ),
+            ("_summary=false", &[]),
+            ("_summary=data", &[]),
+        ] {
+            let reply = api.get(&format!("/fhir/{path}?{query}")).await;
+            assert_eq!(reply.headers[header::ETAG], "W/\"1\"", "{query}");
+            let mut expected = whole.clone();
+            for name in left_out {
+                expected.as_object_mut().unwrap().remove(*name);
+            }
+            let mut found = reply.json();
+            let tag = found["meta"].as_object_mut().unwrap().remove("tag");
+            let tag = tag.map(|tag| tag[0]["code"].clone());
+            assert_eq!(found, expected, "{query}");
+            let is_part = !left_out.is_empty();
+            assert_eq!(tag, is_part.then(|| json!("SUBSETTED")), "{query}");
+        }
+        for (query, code) in [
+            ("_summary=count", "value"),
+            ("_elements=colour", "not-supported"),
+        ] {
+            let reply = api.get(&format!("/fhir/{path}?{query}")).await;
+            assert_eq!(reply.issue(), (400, code.into()), "{query}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_place_that_a_client_makes_itself_is_none() {
+    for limited in [false, true] {
+        let api = fixture_of(limited).await;
+        for path in [
+            "/fhir/Observation?_count=2&_sort=-date",
+            "/fhir/Observation?_count=2&_sort=_id",
+            "/fhir/Observation?_count=2&status=final",
+            "/fhir/Patient/_history?_count=1",
+            "/fhir/_history?_count=2",
+        ] {
+            let next = api.get(path).await.link("next").unwrap();
+            let next = next.replace("https://region.example", "");
+            let there = api.get(&next).await;
+            assert_eq!(there.status, StatusCode::OK, "{}", there.text);
+            let (front, cursor) = next.split_once("_cursor=").unwrap();
+            let (text, proof) = cursor.rsplit_once('.').unwrap();
+            let other = if proof.starts_with('A') { "B" } else { "A" };
+            for forged in [
+                format!("{front}_cursor={text}"),
+                format!("{front}_cursor={text}A.{proof}"),
+                format!("{front}_cursor={text}.{other}{}", &proof[1..]),
+                next.replace("_count=", "_count=1"),
+            ] {
+                let reply = api.get(&forged).await;
+                assert_eq!(reply.issue(), (400, "value".into()), "{forged}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_is_packed_where_the_client_takes_that() {
+    use std::io::Read;
+    let api = fixture().await;
+    let ask = async |path: &str, encoding: &str| {
+        let request = Request::get(path).header("authorization", "Bearer all");
+        let request = request.header("accept-encoding", encoding);
+        let request = request.body(Body::empty()).unwrap();
+        let response = api.router.clone().oneshot(request).await.unwrap();
+        let coding = response.headers().get(header::CONTENT_ENCODING).cloned();
+        assert_eq!(response.headers()[header::VARY], "accept-encoding");
+        let body = axum::body::to_bytes(response.into_body(), 1 << 22).await;
+        (coding, body.unwrap())
+    };
+    let path = "/fhir/Observation?_count=50";
+    let (coding, packed) = ask(path, "gzip, deflate").await;
+    assert_eq!(coding.unwrap(), "gzip");
+    let mut text = String::new();
+    let mut unpacked = flate2::read::GzDecoder::new(&packed[..]);
+    unpacked.read_to_string(&mut text).unwrap();
+    assert!(packed.len() * 2 < text.len());
+    for (path, encoding) in [
+        (path, "identity"),
+        (path, "gzip;q=0"),
+        ("/fhir/Observation/x", "gzip"),
+    ] {
+        let (coding, plain) = ask(path, encoding).await;
+        assert_eq!(coding, None, "{path} {encoding}");
+        let plain: Value = serde_json::from_slice(&plain).unwrap();
+        assert!(plain["resourceType"].is_string());
+    }
+    let plain: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(plain["entry"], api.get(path).await.json()["entry"]);
+}
+
+#[tokio::test]
+async fn what_is_not_allowed_says_what_is() {
+    let api = fixture().await;
+    let patient = format!("/fhir/Patient/{}", fixture::patient(1, 1950).id());
+    for (method, path, allowed) in [
+        (Method::DELETE, patient.as_str(), "GET"),
+        (Method::POST, "/fhir/Observation", "GET"),
+        (Method::DELETE, "/fhir/metadata", "GET"),
+        (Method::PUT, "/fhir/Condition/_search", "POST"),
+        (Method::DELETE, "/fhir/Condition/a/_history", "GET"),
+    ] {
+        let reply = api.write(method.clone(), path, &[], "").await;
+        assert_eq!(reply.issue().0, 405, "{method} {path}");
+        let allow = reply
+            .headers
+            .get(header::ALLOW)
+            .map(|value| value.to_str().unwrap());
+        let allow: Vec<&str> = allow
+            .unwrap_or_default()
+            .split(',')
+            .map(str::trim)
+            .collect();
+        assert!(allow.contains(&allowed), "{method} {path}: {allow:?}");
+    }
+}

@@ -6,11 +6,10 @@
 use super::searching::{self, Found};
 use super::vantage::Instants;
 use super::{FhirApi, Interaction, Reader, finding, including, outcome::Failure};
-use crate::query::{self, Filter, Match, ReferenceMatch, TokenMatch};
+use crate::query::{self, Filter, as_column};
 use crate::search::{self, Search};
-use crate::store::{FhirId, Find, MAX_PAGE, ResourceType, Sights, Stored, rows_of};
+use crate::store::{Find, MAX_PAGE, ResourceType, Sights, Stored, rows_of};
 use axum::http::HeaderMap;
-use types::{Category, Code};
 
 /// Readings that are judged in one request.
 const MAX_JUDGED: usize = 5_000;
@@ -102,7 +101,7 @@ impl Asked<'_> {
         let mut sights = Sights::new();
         let asker = api.asker(headers, kind, Interaction::SearchType)?;
         asker.sight.add_to(&mut sights, kind);
-        finding::may_look(api, headers, kind, &filter, &mut sights)?;
+        finding::may_look(api, headers, kind, &mut filter, &mut sights)?;
         // No reading refers to another one.
         if !kind.is_indexed() {
             return Ok(Vec::new());
@@ -130,69 +129,6 @@ fn flat(conditions: Vec<Filter>) -> Vec<Filter> {
             one => vec![one],
         });
     each.collect()
-}
-
-/// What a column answers of a condition; none of what it does not.
-fn as_column(code: &str, matches: &[Match]) -> Option<search::Filter> {
-    match code {
-        "code" => {
-            let of = |code: &Code| is_one(matches, code.info().system, code.info().code);
-            is_coded(matches).then(|| search::Filter::Code(Code::all().filter(of).collect()))
-        }
-        "category" => {
-            let all = crate::map::CATEGORIES.into_iter();
-            let of = |one: &Category| is_one(matches, one.system(), one.as_str());
-            is_coded(matches).then(|| search::Filter::Category(all.filter(of).collect()))
-        }
-        _ => as_reference(code, matches),
-    }
-}
-
-fn is_coded(matches: &[Match]) -> bool {
-    matches.iter().all(|one| {
-        matches!(
-            one,
-            Match::Token(TokenMatch::Code(_) | TokenMatch::Coded(..) | TokenMatch::System(_))
-        )
-    })
-}
-
-/// Whether a code, which has a system, is one of these. Readings have codes and categories of closed tables alone.
-fn is_one(matches: &[Match], system: &str, code: &str) -> bool {
-    matches.iter().any(|one| match one {
-        Match::Token(TokenMatch::Code(wanted)) => wanted == code,
-        Match::Token(TokenMatch::Coded(of, wanted)) => of == system && wanted == code,
-        Match::Token(TokenMatch::System(of)) => of == system,
-        _ => false,
-    })
-}
-
-/// What a column answers of a reference.
-fn as_reference(code: &str, matches: &[Match]) -> Option<search::Filter> {
-    let (mut patients, mut devices) = (Vec::new(), Vec::new());
-    for one in matches {
-        let Match::Reference(ReferenceMatch::Local {
-            resource_type: Some(kind),
-            id,
-            version: None,
-        }) = one
-        else {
-            return None;
-        };
-        let id: FhirId = id.parse().ok()?;
-        match kind.as_str() {
-            "Patient" => patients.push(id),
-            "Device" => devices.push(id),
-            // No reading is of anything else.
-            _ => {}
-        }
-    }
-    match code {
-        "patient" => Some(search::Filter::Patient(patients)),
-        "device" => Some(search::Filter::Device(devices)),
-        "subject" => Some(search::Filter::Subject { patients, devices }),
-        _ => None,
-    }
 }
 
 fn holds(rest: &Filter, stored: &Stored) -> bool {

@@ -4,6 +4,20 @@ use crate::patch::PatchError;
 use axum::http::StatusCode;
 
 impl Failure {
+    /// The same, with the methods that are served there (RFC 9110 §15.5.6).
+    pub(super) fn allowing(mut self, methods: &'static str) -> Self {
+        self.allow = Some(methods);
+        self
+    }
+
+    pub(super) fn no_profile() -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "not-supported",
+            "profile: this server knows the definitions of R4 alone, http://hl7.org/fhir/StructureDefinition/[type]",
+        )
+    }
+
     /// A Subscription would never be served.
     pub(super) fn no_subscriptions() -> Self {
         Self::new(

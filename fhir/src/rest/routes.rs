@@ -1,11 +1,12 @@
 //! The routes, of the table of what is offered: a type that does not offer an interaction answers 405, and what is no
 //! type of R4 is no path.
+mod operations;
 mod searches;
 
 use super::{
     Answer, Api, FhirApi, InUrl, Interaction, MAX_FORM_BYTES, Pairs, SYSTEM, bulk, capability,
-    conditional, history, lastn, offered, outcome::Failure, patching, patching::Target, reading,
-    stats, subscribing, transacting, validating, writing,
+    conditional, history, lastn, offered, outcome::Failure, packing, patching, patching::Target,
+    reading, stats, subscribing, transacting, validating, writing,
 };
 use crate::store::{FhirId, ResourceType};
 use crate::subscription::SUBSCRIPTION;
@@ -16,8 +17,10 @@ use axum::{
         DefaultBodyLimit, FromRequest, FromRequestParts, Request, rejection::BytesRejection,
     },
     http::{HeaderMap, Method, request::Parts},
+    middleware::from_fn,
     routing::{MethodRouter, any, delete, get, patch, post, put},
 };
+pub use operations::{of_one, of_type};
 use searches::below_by_post;
 pub use searches::{below, search, search_system};
 use std::{convert::Infallible, sync::Arc};
@@ -62,6 +65,9 @@ impl FhirApi {
         for path in ["/{kind}/$validate", "/{kind}/%24validate"] {
             inner = inner.route(path, post(validating::validate_type).layer(limit()));
         }
+        inner = inner
+            .route("/{kind}/{id}", post(of_type))
+            .route("/{kind}/{id}/{inner}", post(of_one).layer(limit()));
         for (path, route) in subscribing::routes() {
             inner = inner.route(&path, route);
         }
@@ -75,6 +81,7 @@ impl FhirApi {
         Router::new()
             .nest("/fhir", inner)
             .route("/fhir/", bundles)
+            .layer(from_fn(packing::pack))
             .with_state(api)
     }
 }
@@ -93,7 +100,8 @@ pub fn kind_of(name: &str, interaction: Interaction) -> Result<ResourceType, Fai
     let kind = ResourceType::parse(name).ok_or_else(Failure::no_such_path)?;
     match offered(kind).contains(&interaction) {
         true => Ok(kind),
-        false => Err(Failure::method()),
+        // Of what facilities deliver nothing is written.
+        false => Err(Failure::method().allowing("GET, HEAD")),
     }
 }
 

@@ -2,7 +2,7 @@
 use super::finding::{self, Links};
 use super::readings::{self, Asked};
 use super::{
-    FhirApi, Pairs, access, access::Asker, bundle, including, json, outcome::Failure,
+    FhirApi, Pairs, access, access::Asker, bundle, including, json, outcome::Failure, place,
     vantage::Instants, vantage::Reader,
 };
 use crate::axis::{self, Axis};
@@ -64,14 +64,14 @@ pub async fn search_type(
         marks: finding::marks(&instants),
     };
     let included = including.of(&found.resources).await?;
-    let request = bundle::request(&search, search.cursor.as_ref());
+    let request = bundle::request(&search, search.cursor.as_ref(), &api.seal);
     finding::note(api, asker, &included, &request).await?;
     let links = Links {
         own: request.clone(),
         next: found
             .next
             .as_ref()
-            .map(|next| bundle::request(&search, Some(next))),
+            .map(|next| bundle::request(&search, Some(next), &api.seal)),
     };
     let shown = (found.resources.as_slice(), &included);
     let body = finding::body(api, &more, &instants, shown, total, &links)?;
@@ -91,16 +91,27 @@ fn read(
     pairs: Pairs,
     headers: &HeaderMap,
 ) -> Result<(Search, query::Search), Failure> {
-    let (own, others): (Pairs, Pairs) = pairs
+    let (mut own, others): (Pairs, Pairs) = pairs
         .into_iter()
         .partition(|(name, _)| readings::has_column(name));
     let context = Context {
         now: (api.now)(),
         base: &api.base,
     };
+    // A place, without the proof that it was given for this very search.
+    let mut given = None;
+    if let Some((_, cursor)) = own.iter_mut().find(|(name, _)| name == "_cursor") {
+        let (text, _) = cursor.rsplit_once('.').ok_or_else(Failure::cursor)?;
+        let text = text.to_owned();
+        given = Some(std::mem::replace(cursor, text));
+    }
     let mut search = search::parse(kind, &own, context).map_err(|error| Failure::search(&error))?;
     let more = finding::read(api, Some(kind), &others, finding::handling(headers))?;
     search.used.extend(more.used.iter().cloned());
+    if let Some(given) = given {
+        let own = bundle::request(&search, None, &api.seal);
+        place::proved(&api.seal, &own, &given).ok_or_else(Failure::cursor)?;
+    }
     Ok((search, more))
 }
 

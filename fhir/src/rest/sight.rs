@@ -124,7 +124,9 @@ pub fn is_plain(filter: &Filter) -> bool {
         | Filter::Commits(_)
         | Filter::List(_)
         | Filter::Chain { .. }
-        | Filter::Has { .. } => false,
+        | Filter::Has { .. }
+        | Filter::HasReading { .. }
+        | Filter::Column(_) => false,
     }
 }
 
@@ -164,7 +166,7 @@ impl Asker {
         let shown = stored.filter(|stored| self.sight.shows(stored));
         let current = Expect::Version(shown.ok_or_else(Failure::not_found)?.version);
         Ok(match expect {
-            Expect::Anything => current,
+            Expect::Anything | Expect::Present => current,
             asked => asked,
         })
     }

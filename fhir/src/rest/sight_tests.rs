@@ -191,7 +191,7 @@ async fn nothing_is_written_that_a_scope_does_not_find() {
         (Method::PATCH, &at_hidden, &json_patch, &mend, 404),
         (Method::PATCH, &found, &json_patch, &mend, 404),
         (Method::DELETE, &at_hidden, &[], &nothing, 404),
-        (Method::DELETE, &found, &[], &nothing, 404),
+        (Method::DELETE, &found, &[], &nothing, 204),
         (
             Method::POST,
             "/fhir",
@@ -336,6 +336,52 @@ async fn what_is_written_under_a_hidden_id_is_answered_as_under_one_that_nothing
         let free = api.get(&format!("/fhir/{free}")).await;
         assert_eq!(free.status, StatusCode::NOT_FOUND, "{}", free.text);
     }
+}
+
+#[tokio::test]
+async fn what_was_deleted_is_answered_as_what_never_was_to_who_does_not_see_everything() {
+    let api = fixture().await;
+    let (_, _, hidden) = data(&api).await;
+    let path = format!("/fhir/{hidden}");
+    let deleted = api.write(Method::DELETE, &path, &[], "").await;
+    assert_eq!(deleted.status, StatusCode::NO_CONTENT);
+    let token = token(&format!("Condition?code={COVERED}"));
+    let free = format!("Condition/{}", UNUSED[0]);
+    let body = finding(2003, None);
+    let mut pairs: Vec<(Write, Write)> = writes_at(&hidden, &body)
+        .into_iter()
+        .zip(writes_at(&free, &body))
+        .collect();
+    for rest in [
+        "",
+        "/_history",
+        "/_history/1",
+        "/_history/2",
+        "/_history?_since=1970-01-01T00:00:00Z",
+        "/$meta",
+        "/$validate?mode=delete",
+    ] {
+        let method = match rest.starts_with("/$validate") {
+            true => Method::POST,
+            false => Method::GET,
+        };
+        let read = |of: &str| {
+            let path = format!("/fhir/{of}{rest}");
+            (method.clone(), path, Vec::new(), Value::Null)
+        };
+        pairs.push((read(&hidden), read(&free)));
+    }
+    for ((method, path, headers, body), (_, other, _, same)) in pairs {
+        let name = format!("{method} {path} {headers:?} {body}");
+        let found = api
+            .send_as(&token, method.clone(), &path, &headers, &body)
+            .await;
+        let none = api.send_as(&token, method, &other, &headers, &same).await;
+        assert_eq!(found.status, none.status, "{name}: {}", found.text);
+        let told = found.text.replace(id_of(&hidden), UNUSED[0]);
+        assert_eq!(told, none.text, "{name}");
+    }
+    assert_eq!(api.get(&path).await.issue().0, 410);
 }
 
 #[tokio::test]

@@ -7,14 +7,14 @@ use super::outcome::Failure;
 use super::patching::Patch;
 use super::routes::{self, InBody, Posted, Segments, in_url};
 use super::transaction::transaction;
-use super::validating::resource_in;
-use super::{Answer, Api, InUrl, check_format, json};
+use super::validating::{self, resource_in};
+use super::{Answer, Api, InUrl, capability, check_format, json, stats};
 use crate::store::{Kind, StoreError};
 use axum::{
     body::Bytes,
     extract::{Query, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
-    response::IntoResponse,
+    response::{IntoResponse, Response},
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -34,11 +34,16 @@ pub async fn bundle(api: Api, pairs: InUrl, headers: HeaderMap, body: InBody) ->
         Sort::Batch => {
             let (mut answers, mut left) = (Vec::with_capacity(entries.len()), MAX_ANSWER_BYTES);
             for entry in entries {
-                answers.push(alone(&api, &headers, entry, &mut left).await?);
+                answers.push(match entry {
+                    Ok(entry) => alone(&api, &headers, entry, &mut left).await?,
+                    // Of a batch, one entry costs no other.
+                    Err(failure) => told(failure.into_response(), &mut left).await,
+                });
             }
             ("batch-response", answers)
         }
         Sort::Transaction => {
+            let entries = entries.into_iter().collect::<Result<_, _>>()?;
             let answers = transaction(&api, &headers, reader, entries).await?;
             ("transaction-response", answers)
         }
@@ -100,6 +105,11 @@ pub async fn alone(
         Ok(response) => response,
         Err(failure) => failure.into_response(),
     };
+    Ok(told(response, left).await)
+}
+
+/// What an answer comes to in a Bundle.
+async fn told(response: Response, left: &mut usize) -> Answered {
     let (parts, body) = response.into_parts();
     let text = |name| {
         let value: Option<&HeaderValue> = parts.headers.get(name);
@@ -109,13 +119,13 @@ pub async fn alone(
     };
     let body = axum::body::to_bytes(body, MAX_ANSWER_BYTES).await;
     let Ok(body) = body else {
-        return Ok(Answered {
+        return Answered {
             resource: None,
             response: Told {
                 status: StatusCode::BAD_REQUEST.to_string(),
                 ..Told::default()
             },
-        });
+        };
     };
     *left = left.saturating_sub(body.len());
     let body = String::from_utf8(body.into()).ok();
@@ -126,7 +136,7 @@ pub async fn alone(
         true => (None, body),
         false => (body, None),
     };
-    Ok(Answered {
+    Answered {
         resource,
         response: Told {
             status: parts.status.to_string(),
@@ -135,7 +145,7 @@ pub async fn alone(
             last_modified: None,
             outcome,
         },
-    })
+    }
 }
 
 async fn asked(api: &Api, headers: &HeaderMap, entry: Entry) -> Answer {
@@ -172,6 +182,18 @@ async fn asked(api: &Api, headers: &HeaderMap, entry: Entry) -> Answer {
         (&Method::PATCH, [_, _]) => routes::patch_one(api, segments, pairs, own, Ok(body)).await,
         (&Method::DELETE, [_]) => routes::remove_found(api, segments, pairs, own).await,
         (&Method::DELETE, [_, _]) => routes::remove(api, segments, pairs, own).await,
+        (&Method::POST, [_, "$validate"]) => {
+            validating::validate_type(api, segments, pairs, own, Ok(body)).await
+        }
+        (&Method::POST, ["Observation", "$stats"]) => {
+            stats::answer(api, pairs, own, Posted(Some(Ok(body)))).await
+        }
+        (&Method::POST, [_, _]) => routes::of_type(api, segments, pairs, own, Ok(body)).await,
+        (&Method::POST, [_, _, _]) => routes::of_one(api, segments, pairs, own, Ok(body)).await,
+        (&Method::GET | &Method::HEAD, ["metadata"]) => capability::metadata(api, pairs, own).await,
+        (&Method::GET | &Method::HEAD, ["Observation", "$stats"]) => {
+            stats::answer(api, pairs, own, Posted(None)).await
+        }
         (&Method::GET | &Method::HEAD, [""]) => {
             routes::search_system(api, pairs, own, Posted(None)).await
         }

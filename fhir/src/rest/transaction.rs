@@ -13,7 +13,7 @@ use super::writing;
 use super::{Api, FhirApi, Reader, negotiation};
 use crate::store::{Draft, Guard, ResourceType, Stored, Transacted, Transaction, Unmet, Written};
 use axum::http::{HeaderMap, Method, StatusCode};
-use entry::{Does, Exists, Writes, writing_of};
+use entry::{Does, Nothing, Writes, writing_of};
 use futures_util::future::join_all;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -24,7 +24,7 @@ const MAX_REFERENCES: usize = 200;
 #[derive(Default)]
 struct Work {
     writes: Vec<Writes>,
-    exist: Vec<Exists>,
+    nothing: Vec<Nothing>,
     /// What other entries call each, and conditions of references: as what it is here.
     names: HashMap<String, String>,
     /// What searches have to find for references.
@@ -45,7 +45,7 @@ impl Work {
 
     fn failed(self, api: &FhirApi) {
         let writes = self.writes.into_iter().map(|one| one.asker);
-        for asker in writes.chain(self.exist.into_iter().map(|one| one.asker)) {
+        for asker in writes.chain(self.nothing.into_iter().map(|one| one.asker)) {
             asker.failed(api);
         }
     }
@@ -117,14 +117,18 @@ async fn attempt(
     };
     let mut answers: HashMap<usize, Answered> = HashMap::new();
     let of_writes = done.iter().map(|(written, _)| written.seq);
-    let of_existing = work.exist.iter().map(|one| one.stored.seq);
+    let existing = work.nothing.iter().filter_map(|one| one.stored.as_ref());
+    let of_existing = existing.map(|stored| stored.seq);
     let last = of_writes.chain(of_existing).max().unwrap_or_default();
     let instants = instants(api, reader, last).await?;
     for (one, (written, draft)) in work.writes.iter().zip(done) {
         answers.insert(one.at, told(headers, &instants, written, draft)?);
     }
-    for one in &work.exist {
-        let told = told_of(headers, &instants, &one.stored, true)?;
+    for one in &work.nothing {
+        let told = match &one.stored {
+            Some(stored) => told_of(headers, &instants, stored, true)?,
+            None => deleted(None),
+        };
         answers.insert(one.at, told);
     }
     Ok(Some(answers))
@@ -147,10 +151,13 @@ async fn gather(
                 work.writes.push(*one);
                 work.name((at, entry), here)?;
             }
-            Does::Exists(one) => {
-                let here = format!("{}/{}", one.stored.kind, one.stored.id);
-                work.exist.push(*one);
-                work.name((at, entry), here)?;
+            Does::Nothing(one) => {
+                let here = one.stored.as_ref();
+                let here = here.map(|stored| format!("{}/{}", stored.kind, stored.id));
+                work.nothing.push(*one);
+                if let Some(here) = here {
+                    work.name((at, entry), here)?;
+                }
             }
         }
     }
@@ -225,7 +232,7 @@ async fn written(
     let changes = writes.iter().zip(&drafts);
     let changes = changes.map(|(one, draft)| one.change(draft.as_ref()));
     let of_writes = writes.iter().filter_map(|one| one.guard.clone());
-    let of_existing = work.exist.iter().map(|one| one.guard.clone());
+    let of_existing = work.nothing.iter().map(|one| one.guard.clone());
     let guards = of_writes.chain(of_existing);
     let transaction = Transaction {
         author: reader.0,
@@ -261,11 +268,15 @@ async fn note_all(api: &FhirApi, work: &Work, drafts: &[Option<Draft>]) -> Resul
         };
         rows.push(one.asker.note(api, intent));
     }
-    for one in &work.exist {
+    for one in &work.nothing {
+        let there = one.stored.as_ref();
         let intent = Intent {
-            request: format!("{}/{}", one.stored.kind, one.stored.id),
+            request: match there {
+                Some(stored) => format!("{}/{}", stored.kind, stored.id),
+                None => one.kind.to_string(),
+            },
             patient: None,
-            resources: 1,
+            resources: u32::from(there.is_some()),
         };
         rows.push(one.asker.note(api, intent));
     }
@@ -286,14 +297,19 @@ fn told(
             let stored = writing::stored_of(&draft, written);
             told_of(headers, instants, &stored, written.existed)
         }
-        None => Ok(Answered {
-            resource: None,
-            response: Told {
-                status: StatusCode::NO_CONTENT.to_string(),
-                etag: Some(format!("W/\"{}\"", written.version)),
-                ..Told::default()
-            },
-        }),
+        None => Ok(deleted(Some(written.version))),
+    }
+}
+
+/// Of an entry that deletes. What was not there has no version.
+fn deleted(version: Option<u32>) -> Answered {
+    Answered {
+        resource: None,
+        response: Told {
+            status: StatusCode::NO_CONTENT.to_string(),
+            etag: version.map(|version| format!("W/\"{version}\"")),
+            ..Told::default()
+        },
     }
 }
 

@@ -1,17 +1,22 @@
-//! `POST [type]/$validate`: whether a text is R4 (FHIR R4 resource-operation-validate.html), of every resource type.
+//! `$validate` (FHIR R4 resource-operation-validate.html), of every resource type: whether a text is R4 and, with a mode,
+//! whether it may be here too, or whether what there is could be deleted.
 //!
-//! Nothing is read from the store and nothing is kept, so that there is nothing to write down; a token is needed all
-//! the same. It is judged by R4 alone: what a profile asks for, and whether this region may hold the resource, is
-//! another question, and to ask it is refused rather than left unanswered.
-use super::routes::{Segments, in_url};
-use super::{Answer, Api, FhirApi, InUrl, check_format, json as respond, outcome::Failure};
-use crate::json::{Json, Object};
+//! Nothing is kept, and nothing is read but for a deletion, so that there is nothing else to write down; a token is needed
+//! all the same. What a profile asks for is another question, and to ask it is refused rather than left unanswered.
+use super::access::Found;
+use super::routes::{InBody, Segments, in_url, kind_of};
+use super::{
+    Answer, Api, FhirApi, InUrl, Interaction, check_format, json as respond, negotiation,
+    outcome::Failure, reading, writing,
+};
+use crate::json::Json;
+use crate::patch::write;
 use crate::r4::{self, Fault, Issue};
-use crate::store::ResourceType;
+use crate::store::{FhirId, ResourceType};
 use axum::{
     body::Bytes,
     extract::rejection::BytesRejection,
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, StatusCode},
     response::IntoResponse,
 };
 use serde_json::{Value, json};
@@ -22,34 +27,170 @@ pub async fn validate_type(
     path: Segments,
     pairs: InUrl,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: InBody,
 ) -> Answer {
     let kind = ResourceType::parse(path.at(0)?).ok_or_else(Failure::no_such_path)?;
-    validate(&api, kind.as_str(), pairs, &headers, body)
+    validate(&api, (kind, None), pairs, &headers, body).await
 }
 
-fn validate(
+/// `POST [type]/[id]/$validate`.
+pub async fn validate_one(
+    api: Api,
+    path: Segments,
+    pairs: InUrl,
+    headers: HeaderMap,
+    body: InBody,
+) -> Answer {
+    let kind = ResourceType::parse(path.at(0)?).ok_or_else(Failure::no_such_path)?;
+    let id: FhirId = path.at(1)?.parse().map_err(|_| Failure::not_found())?;
+    validate(&api, (kind, Some(&id)), pairs, &headers, body).await
+}
+
+/// For what it is asked (FHIR R4 ResourceValidationMode).
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Create,
+    Update,
+    Delete,
+}
+
+/// What is asked beside the resource.
+#[derive(Default)]
+struct Asked {
+    mode: Option<Mode>,
+    profiles: Vec<String>,
+}
+
+impl Asked {
+    /// Takes a parameter; whether it is known.
+    fn take(&mut self, name: &str, value: &str) -> Result<bool, Failure> {
+        match name {
+            "mode" => {
+                self.mode = Some(match value {
+                    "create" => Mode::Create,
+                    "update" => Mode::Update,
+                    "delete" => Mode::Delete,
+                    _ => {
+                        let modes = "create, update or delete is expected";
+                        return Err(Failure::value("mode", modes));
+                    }
+                });
+            }
+            "profile" => self.profiles.push(value.to_owned()),
+            "_format" | "_pretty" => {}
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// No profile is known here but that of the type itself: against another one it cannot be judged.
+    fn check(&self, kind: ResourceType) -> Result<(), Failure> {
+        let own = format!("http://hl7.org/fhir/StructureDefinition/{kind}");
+        let is_own = |one: &String| one.split('|').next() == Some(own.as_str());
+        match self.profiles.iter().all(is_own) {
+            true => Ok(()),
+            false => Err(Failure::no_profile()),
+        }
+    }
+}
+
+async fn validate(
     api: &FhirApi,
-    kind: &str,
+    (kind, id): (ResourceType, Option<&FhirId>),
     pairs: InUrl,
     headers: &HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: InBody,
 ) -> Answer {
     if let Err(denied) = api.authorize.known(headers) {
         return Err(Failure::denied(&denied));
     }
     let pairs = in_url(pairs)?;
     check_format(headers, &pairs)?;
-    let names = pairs.iter().map(|(name, _)| name);
-    let unknown: Vec<String> = names.filter(|name| *name != "_format").cloned().collect();
+    let mut asked = Asked::default();
+    let mut unknown = Vec::new();
+    for (name, value) in &pairs {
+        if !asked.take(name, value)? {
+            unknown.push(name.clone());
+        }
+    }
     if !unknown.is_empty() {
         return Err(Failure::unknown_parameters(&unknown));
     }
-    let body = resource_in(headers, body)?;
-    let text = body.as_str();
-    let tree = Json::parse(text).map_err(|error| Failure::no_resource(&error.to_string()))?;
-    let issues = judged(kind, &tree)?;
-    Ok(respond(outcome(&issues).to_string()).into_response())
+    let is_bare = asked.mode == Some(Mode::Delete) && matches!(&body, Ok(body) if body.is_empty());
+    let body = match is_bare {
+        true => "{}".to_owned(),
+        false => resource_in(headers, body)?,
+    };
+    let tree = Json::parse(&body).map_err(|error| Failure::no_resource(&error.to_string()))?;
+    let resource = resource_of(kind, &tree, &mut asked)?;
+    asked.check(kind)?;
+    let told = match (asked.mode, resource) {
+        (Some(Mode::Delete), _) => return deletion(api, kind, id, headers).await,
+        (_, None) => return Err(Failure::no_resource("the parameter resource is missing")),
+        (None, Some(resource)) => outcome(&judged(kind, resource)),
+        (Some(mode), Some(resource)) => {
+            let issues = judged(kind, resource);
+            match issues.is_empty() {
+                true => storing(api, (kind, id), mode, resource)?,
+                false => outcome(&issues),
+            }
+        }
+    };
+    Ok(respond(told.to_string()).into_response())
+}
+
+/// Whether it would be stored: what else a write of it is judged by.
+fn storing(
+    api: &FhirApi,
+    (kind, id): (ResourceType, Option<&FhirId>),
+    mode: Mode,
+    resource: &Json<'_>,
+) -> Result<Value, Failure> {
+    let interaction = match mode {
+        Mode::Create => Interaction::Create,
+        Mode::Update | Mode::Delete => Interaction::Update,
+    };
+    if let Err(failure) = kind_of(kind.as_str(), interaction) {
+        return Ok(failure.body());
+    }
+    let text = write(resource);
+    let own = writing::id_in(&text);
+    let is_same = |own: &String| id.is_none_or(|id| own == id.as_str());
+    if mode == Mode::Update && !own.as_ref().is_some_and(is_same) {
+        return Ok(Failure::another_id().body());
+    }
+    let drawn = writing::drawn((api.draw)()).ok_or_else(Failure::undrawn)?;
+    let id = own.filter(|_| mode == Mode::Update);
+    let id = id.and_then(|id| id.parse().ok()).unwrap_or(drawn);
+    Ok(match writing::draft(api, kind, id, &text) {
+        Ok(_) => outcome(&[]),
+        Err(failure) => failure.body(),
+    })
+}
+
+/// Whether it could be deleted: it is there, and a client's.
+async fn deletion(
+    api: &FhirApi,
+    kind: ResourceType,
+    id: Option<&FhirId>,
+    headers: &HeaderMap,
+) -> Answer {
+    let id = id.ok_or_else(|| Failure::value("mode", "delete is asked at [type]/[id]"))?;
+    let asker = api.asker(headers, kind, Interaction::Read)?;
+    let found = async {
+        let stored = reading::current(api, kind, id, &asker).await?;
+        let told = match kind_of(kind.as_str(), Interaction::Delete) {
+            Ok(_) => {
+                let text = "the resource is there, and may be deleted by whom a token lets";
+                super::outcome::outcome("information", "informational", text)
+            }
+            Err(failure) => failure.body(),
+        };
+        let response = respond(told.to_string()).into_response();
+        Ok(Found::new(response, 0, format!("{kind}/{}", stored.id)))
+    };
+    let found = found.await;
+    asker.answer(api, found).await
 }
 
 /// The text of a resource in a body.
@@ -57,7 +198,9 @@ pub fn resource_in(
     headers: &HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<String, Failure> {
-    is_json(headers)?;
+    if !negotiation::is_resource(headers) {
+        return Err(Failure::not_a_resource());
+    }
     let body = body.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => Failure::too_long(),
         _ => Failure::no_resource("the body cannot be read"),
@@ -66,50 +209,55 @@ pub fn resource_in(
     text.map_err(|_| Failure::no_resource("the body is not UTF-8"))
 }
 
-/// `Content-Type` of a resource (FHIR R4 http.html#mime-type).
-fn is_json(headers: &HeaderMap) -> Result<(), Failure> {
-    let kind = headers.get(header::CONTENT_TYPE);
-    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let kind = kind.split(';').next().unwrap_or_default().trim();
-    let known = ["application/fhir+json", "application/json", "text/json"];
-    match known.iter().any(|known| kind.eq_ignore_ascii_case(known)) {
-        true => Ok(()),
-        false => Err(Failure::not_a_resource()),
+/// The resource: the body itself, or the parameter `resource` of Parameters.
+fn resource_of<'a, 'b>(
+    kind: ResourceType,
+    tree: &'b Json<'a>,
+    asked: &mut Asked,
+) -> Result<Option<&'b Json<'a>>, Failure> {
+    let object = tree.object();
+    let is_parameters = object.and_then(|object| object.text("resourceType")) == Some("Parameters");
+    let Some(parameters) = object.filter(|_| is_parameters && kind.as_str() != "Parameters") else {
+        return Ok(Some(tree));
+    };
+    let mut resource = None;
+    for parameter in parameters.each("parameter").filter_map(Json::object) {
+        let name = parameter.text("name").unwrap_or_default();
+        if name == "resource" && resource.is_none() {
+            resource = parameter.get("resource");
+            continue;
+        }
+        let values = ["valueCode", "valueUri", "valueCanonical", "valueString"];
+        let value = values.iter().find_map(|value| parameter.text(value));
+        let is_known = match value {
+            Some(value) => asked.take(name, value)?,
+            None => false,
+        };
+        if !is_known {
+            return Err(Failure::no_resource(
+                "the parameters resource, mode and profile are understood, each once",
+            ));
+        }
+    }
+    match (resource, asked.mode) {
+        (None, mode) if mode != Some(Mode::Delete) => {
+            Err(Failure::no_resource("the parameter resource is missing"))
+        }
+        (resource, _) => Ok(resource),
     }
 }
 
-/// What is wrong with the resource: the body itself, or the parameter `resource` of Parameters.
-fn judged(kind: &str, tree: &Json<'_>) -> Result<Vec<Issue>, Failure> {
-    let object = tree.object();
-    let is_parameters = object.and_then(|object| object.text("resourceType")) == Some("Parameters");
-    let resource = match object {
-        Some(object) if is_parameters && kind != "Parameters" => in_parameters(object)?,
-        _ => tree,
-    };
-    Ok(match r4::validate_tree(resource) {
-        Ok(found) if found == kind => Vec::new(),
+/// What is wrong with the resource.
+fn judged(kind: ResourceType, resource: &Json<'_>) -> Vec<Issue> {
+    match r4::validate_tree(resource) {
+        Ok(found) if found == kind.as_str() => Vec::new(),
         Ok(found) => vec![Issue {
             fault: Fault::Structure,
             expression: found.to_owned(),
             problem: format!("the resource is no {kind}, which the path is for"),
         }],
         Err(issues) => issues,
-    })
-}
-
-fn in_parameters<'a, 'b>(parameters: &'b Object<'a>) -> Result<&'b Json<'a>, Failure> {
-    let mut resource = None;
-    for parameter in parameters.each("parameter").filter_map(Json::object) {
-        match parameter.text("name") {
-            Some("resource") if resource.is_none() => resource = parameter.get("resource"),
-            _ => {
-                return Err(Failure::no_resource(
-                    "one parameter is understood, resource: profiles and modes are not supported",
-                ));
-            }
-        }
     }
-    resource.ok_or_else(|| Failure::no_resource("the parameter resource is missing"))
 }
 
 fn outcome(issues: &[Issue]) -> Value {

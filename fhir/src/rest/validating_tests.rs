@@ -92,3 +92,111 @@ async fn what_cannot_be_judged_is_refused_with_an_outcome() {
     assert_eq!(stranger.issue(), (401, "login".into()));
     assert_eq!(api.get("/fhir/Goal/$validate").await.issue().0, 405);
 }
+
+const OWN: &str = "http://hl7.org/fhir/StructureDefinition/Condition";
+
+fn wrapped(mode: &str, resource: &Value) -> Value {
+    json!({"resourceType": "Parameters", "parameter": [
+        {"name": "mode", "valueCode": mode},
+        {"name": "profile", "valueCanonical": OWN},
+        {"name": "resource", "resource": resource},
+    ]})
+}
+
+type Case = (String, Value, (u16, &'static str));
+
+/// Of creates and of what is asked: path, body, and status and code of the answer.
+fn of_types() -> Vec<Case> {
+    let plain = finding_tests::finding(2002, None);
+    let mut named = plain.clone();
+    named["note"] = json!([{"text": "Ada Lovelace"}]);
+    let reading = json!({"resourceType": "Observation", "status": "final",
+        "code": {"coding": [{"system": "http://loinc.org", "code": "8867-4"}]}});
+    let good = (200, "informational");
+    let cases = [
+        ("Condition/$validate?mode=create", plain.clone(), good),
+        ("Condition/$validate", wrapped("create", &plain), good),
+        ("Condition/$validate", named.clone(), good),
+        (
+            "Condition/$validate?mode=create",
+            named.clone(),
+            (200, "business-rule"),
+        ),
+        (
+            "Condition/$validate",
+            wrapped("update", &named),
+            (200, "invalid"),
+        ),
+        ("Condition/$validate?mode=delete", json!({}), (400, "value")),
+        (
+            "Condition/$validate?mode=purge",
+            plain.clone(),
+            (400, "value"),
+        ),
+        (
+            "Condition/$validate?profile=http://example.org/p",
+            plain.clone(),
+            (400, "not-supported"),
+        ),
+        (
+            "Observation/$validate?mode=create",
+            reading,
+            (200, "not-supported"),
+        ),
+    ];
+    let mut all: Vec<Case> = cases
+        .into_iter()
+        .map(|(path, body, told)| (path.to_owned(), body, told))
+        .collect();
+    let versioned = format!("Condition/$validate?profile={OWN}%7C4.0.1");
+    all.push((versioned, plain, good));
+    all
+}
+
+/// Of updates and deletions.
+fn of_one(reference: &str, stored: &Value) -> Vec<Case> {
+    let plain = finding_tests::finding(2002, None);
+    let patient = format!("Patient/{}", fixture::patient(1, 1950).id());
+    let unused = "Condition/11111111-2222-4333-8444-555555555555";
+    let good = (200, "informational");
+    let deletes = |of: &str| format!("{of}/$validate?mode=delete");
+    vec![
+        (
+            format!("{reference}/$validate"),
+            wrapped("update", stored),
+            good,
+        ),
+        (
+            format!("{reference}/$validate?mode=update"),
+            plain,
+            (200, "invalid"),
+        ),
+        (deletes(reference), json!({}), good),
+        (deletes(&patient), json!({}), (200, "not-supported")),
+        (deletes(unused), json!({}), (404, "not-found")),
+    ]
+}
+
+#[tokio::test]
+async fn with_a_mode_it_is_judged_as_the_write_would_be_and_nothing_is_written() {
+    let api = fixture().await;
+    let reference = api.create(&finding_tests::finding(2001, None)).await;
+    let stored = api.get(&format!("/fhir/{reference}")).await.json();
+    let all = of_types().into_iter().chain(of_one(&reference, &stored));
+    for (path, body, expected) in all {
+        let request = Request::post(format!("/fhir/{path}")).header("authorization", "Bearer all");
+        let request = request.header("content-type", FHIR_JSON);
+        let request = request.body(Body::from(body.to_string()));
+        let reply = api.send(request.unwrap()).await;
+        assert_eq!(
+            reply.issue(),
+            (expected.0, expected.1.to_owned()),
+            "{path}: {}",
+            reply.text
+        );
+        assert!(!reply.text.contains("Ada"), "no value is repeated");
+    }
+    assert_eq!(api.get("/fhir/Condition?_count=0").await.json()["total"], 1);
+    let read = api.get(&format!("/fhir/{reference}")).await;
+    assert_eq!(read.headers[header::ETAG], "W/\"1\"");
+}

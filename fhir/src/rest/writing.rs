@@ -211,6 +211,9 @@ pub fn id_in(text: &str) -> Option<String> {
 }
 
 pub fn expected(headers: &HeaderMap) -> Result<Expect, Failure> {
+    if negotiation::wants_some(headers) {
+        return Ok(Expect::Present);
+    }
     let version = negotiation::if_match(headers).map_err(|()| Failure::bad_tag())?;
     Ok(match version {
         Some(version) => Expect::Version(version),

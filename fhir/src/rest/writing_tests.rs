@@ -460,3 +460,38 @@ async fn of_a_transaction_that_fails_nothing_is_done_and_the_entry_is_named() {
         3
     );
 }
+
+#[tokio::test]
+async fn an_entry_that_is_no_request_costs_no_other_of_a_batch_and_all_of_a_transaction() {
+    let api = fixture().await;
+    let create =
+        json!({"resource": condition(), "request": {"method": "POST", "url": "Condition"}});
+    let entries = json!([
+        {"resource": condition()},
+        {"request": {"method": "TRACE", "url": "Condition"}},
+        {"request": {"method": "GET", "url": "metadata"}},
+        {"request": {"method": "POST", "url": "Condition/$validate"}, "resource": condition()},
+        create,
+    ]);
+    let reply = api.bundle("batch", &entries).await.json();
+    let told: Vec<&str> = reply["entry"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| {
+            entry["response"]["status"]
+                .as_str()
+                .unwrap()
+                .split(' ')
+                .next()
+                .unwrap()
+        })
+        .collect();
+    assert_eq!(told, ["400", "405", "200", "200", "201"], "{reply}");
+    assert_eq!(
+        reply["entry"][0]["response"]["outcome"]["resourceType"],
+        "OperationOutcome"
+    );
+    assert_eq!(api.bundle("transaction", &entries).await.issue().0, 400);
+    assert_eq!(api.get("/fhir/Condition?_count=0").await.json()["total"], 1);
+}

@@ -67,6 +67,8 @@ pub enum Expect {
     Absent,
     /// That version.
     Version(u32),
+    /// Some version, whichever.
+    Present,
 }
 
 /// What became of a [`Transaction`].
@@ -212,7 +214,7 @@ fn check(expect: Expect, current: Option<&Current>) -> Result<(), Unmet> {
         (_, Some(current)) if current.is_delivered => Err(Unmet::Delivered),
         (Expect::Absent, Some(_)) => Err(Unmet::Exists),
         (Expect::Version(version), Some(current)) if current.version == version => Ok(()),
-        (Expect::Version(_), _) => Err(Unmet::Version),
-        (Expect::Anything, _) | (Expect::Absent, None) => Ok(()),
+        (Expect::Version(_), _) | (Expect::Present, None) => Err(Unmet::Version),
+        (Expect::Anything, _) | (Expect::Absent, None) | (Expect::Present, Some(_)) => Ok(()),
     }
 }

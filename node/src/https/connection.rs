@@ -18,7 +18,7 @@ use axum::{
         header::{CONNECTION, CONTENT_LENGTH},
     },
 };
-use http_body_util::Limited;
+use http_body_util::{BodyExt, Limited};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{convert::Infallible, sync::Arc, time::Duration};
@@ -37,6 +37,11 @@ use tracing::Instrument;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The id that the client gave a request, given back.
 const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
+
+/// Bytes of a body that is too long which are read all the same.
+const MAX_DROPPED_BYTES: usize = 16 << 20;
+/// How long that may take.
+const DROPPED_WITHIN: Duration = Duration::from_secs(3);
 
 /// What a connection is served with.
 #[derive(Clone)]
@@ -196,7 +201,19 @@ async fn whole(headers: &HeaderMap, body: Incoming, most: usize) -> Option<Bytes
     let length = headers.get(CONTENT_LENGTH);
     let length = length.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if length.is_some_and(|length| length > most) {
+        drop(timeout(DROPPED_WITHIN, dropped(body)).await);
         return None;
     }
     to_bytes(Body::new(body), most).await.ok()
+}
+
+/// Reads what is too long and keeps nothing of it: most clients read why only once they have sent everything, and one
+/// whose connection ends before that never learns it.
+async fn dropped(mut body: Incoming) {
+    let mut read = 0;
+    while read <= MAX_DROPPED_BYTES
+        && let Some(Ok(frame)) = body.frame().await
+    {
+        read += frame.data_ref().map_or(0, Bytes::len);
+    }
 }

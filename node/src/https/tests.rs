@@ -126,6 +126,14 @@ async fn a_body_above_the_limit_is_refused() {
     );
     let answer = server.ask(&request).await;
     assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    // So is one that does not fit into the buffers on the way, to a client that reads once it has sent everything.
+    let size = 8 << 20;
+    let request = format!(
+        "POST / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {size}\r\n\r\n{}",
+        "x".repeat(size)
+    );
+    let answer = server.ask(&request).await;
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
 }
 
 #[tokio::test]

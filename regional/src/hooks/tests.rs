@@ -1,8 +1,16 @@
 //! Where notifications go, and where they never do.
 use super::*;
-use std::time::Duration;
+use ed25519_dalek::SigningKey;
+use federation::identity::Identity;
+use federation::pki::{Ca, LOCAL_NAMES, new_key_and_csr};
+use node::clock::Clock;
+use rand::{SeedableRng, rngs::StdRng};
+use rustls::ServerConfig;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use std::{path::Path, sync::Arc, time::Duration};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 fn hooks(url: &str, networks: &[&str]) -> Hooks {
     let target = TargetConfig {
@@ -132,14 +140,100 @@ fn what_is_wrong_with_the_configuration_is_told_with_its_key() {
 
 /// Answers one request with a status line and headers; what was asked.
 async fn answer_once(listener: TcpListener, answer: &str) -> String {
-    let (mut stream, _) = listener.accept().await.unwrap();
+    let (stream, _) = listener.accept().await.unwrap();
+    answer_on(stream, answer).await
+}
+
+async fn answer_on(mut stream: impl AsyncRead + AsyncWrite + Unpin, answer: &str) -> String {
     let (mut text, mut buffer) = (String::new(), [0; 4096]);
     while !text.ends_with("{\"a\":1}") {
         let read = stream.read(&mut buffer).await.unwrap();
+        assert!(read > 0, "the whole request comes: {text}");
         text.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
     }
     stream.write_all(answer.as_bytes()).await.unwrap();
+    stream.flush().await.unwrap();
     text
+}
+
+/// An authority, and what a server needs to prove itself by a certificate of it, for the names of this machine.
+fn authority(dir: &Path) -> (Ca, TlsAcceptor) {
+    let (now, mut rng) = (Clock::new(None).real(), StdRng::seed_from_u64(1));
+    let ca = Ca::init(dir, now).unwrap();
+    let identity = Identity::Node("regional/eu/eu".parse().unwrap());
+    let code = ca.invite(
+        &identity,
+        &LOCAL_NAMES,
+        Duration::from_secs(60),
+        now,
+        &mut rng,
+    );
+    let new = new_key_and_csr(&identity, Some(&SigningKey::from_bytes(&[1; 32]))).unwrap();
+    let pem = ca.enrol(&code.unwrap(), &new.csr_pem, now, &mut rng);
+    let pem = pem.unwrap();
+    let chain = CertificateDer::pem_slice_iter(pem.as_bytes());
+    let key = PrivateKeyDer::from_pem_slice(new.key_pem.reveal().as_bytes()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain.collect::<Result<_, _>>().unwrap(), key);
+    (ca, TlsAcceptor::from(Arc::new(config.unwrap())))
+}
+
+/// What becomes of a notification to a server of one authority, where another one is configured; and what was asked.
+async fn posted_by_tls(server: &TlsAcceptor, ca: &Ca, host: &str) -> (Result<(), Untaken>, bool) {
+    let address = host.replace("localhost", "127.0.0.1");
+    let listener = TcpListener::bind((address.as_str(), 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let config = SubscriptionsConfig {
+        targets: vec![TargetConfig {
+            url: format!("https://{host}:{port}/notify/"),
+            ca: Some(ca.ca_path()),
+            networks: vec!["127.0.0.0/8".into(), "::1/128".into()],
+        }],
+    };
+    assert!(config.problems().is_empty(), "{:?}", config.problems());
+    let hooks = Hooks::open(&config).unwrap();
+    let endpoint = format!("https://{host}:{port}/notify/a");
+    assert_eq!(hooks.allows(&endpoint), Ok(()));
+    let notification = Notification {
+        endpoint: &endpoint,
+        headers: &[],
+        body: "{\"a\":1}".to_owned(),
+        timeout: Duration::from_secs(30),
+    };
+    let answering = async {
+        let (stream, _) = listener.accept().await.unwrap();
+        let Ok(stream) = server.accept(stream).await else {
+            return false;
+        };
+        let asked = answer_on(stream, "HTTP/1.1 204 No Content\r\n\r\n").await;
+        assert!(asked.starts_with("POST /notify/a HTTP/1.1\r\n"), "{asked}");
+        true
+    };
+    tokio::join!(hooks.post(notification), answering)
+}
+
+#[tokio::test]
+async fn a_notification_goes_by_tls_to_whom_the_configured_authority_vouches_for_and_nobody_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ours, server) = authority(&dir.path().join("ours"));
+    let (others, _) = authority(&dir.path().join("others"));
+    for name in ["localhost", "127.0.0.1"] {
+        assert_eq!(posted_by_tls(&server, &ours, name).await, (Ok(()), true));
+    }
+    let unreachable = (Err(Untaken::Unreachable), false);
+    assert_eq!(
+        posted_by_tls(&server, &others, "localhost").await,
+        unreachable
+    );
+    // Its certificate is for another name.
+    assert_eq!(
+        posted_by_tls(&server, &ours, "127.0.0.2").await,
+        unreachable
+    );
 }
 
 async fn posted(answer: &str, networks: &[&str]) -> (Result<(), Untaken>, Option<String>) {

@@ -39,25 +39,31 @@ pub fn on_ball(latitude: f64, longitude: f64) -> [f64; 3] {
     ]
 }
 
-struct Compiler<'s, 'v> {
-    sql: &'s mut Sql,
+pub(super) struct Compiler<'s, 'v> {
+    pub(super) sql: &'s mut Sql,
     visible: Visible<'v>,
     /// The number of the next alias.
     next: usize,
 }
 
 impl Compiler<'_, '_> {
-    fn alias(&mut self, letter: char) -> String {
+    pub(super) fn alias(&mut self, letter: char) -> String {
         self.next += 1;
         format!("{letter}{}", self.next)
     }
 
-    fn push(&mut self, text: &str) {
+    pub(super) fn push(&mut self, text: &str) {
         self.sql.push(text);
     }
 
     /// Conditions with a word between them, in parentheses; `empty` where there is none.
-    fn each<T>(&mut self, all: &[T], word: &str, empty: &str, mut one: impl FnMut(&mut Self, &T)) {
+    pub(super) fn each<T>(
+        &mut self,
+        all: &[T],
+        word: &str,
+        empty: &str,
+        mut one: impl FnMut(&mut Self, &T),
+    ) {
         self.push("(");
         for (at, item) in all.iter().enumerate() {
             if at > 0 {
@@ -69,7 +75,7 @@ impl Compiler<'_, '_> {
         self.push(")");
     }
 
-    fn filter(&mut self, alias: &str, types: &[&str], filter: &Filter) {
+    pub(super) fn filter(&mut self, alias: &str, types: &[&str], filter: &Filter) {
         match filter {
             Filter::Param { param, matches } => self.param(alias, types, param, matches),
             Filter::Missing { param, missing } => {
@@ -117,6 +123,10 @@ impl Compiler<'_, '_> {
                 reference,
                 inner,
             } => self.has(alias, source, reference, inner),
+            Filter::HasReading { reference, inner } => {
+                self.has_reading(alias, types, reference, inner);
+            }
+            Filter::Column(column) => self.column(alias, column),
             Filter::Not(inner) => {
                 self.push("(NOT ");
                 self.filter(alias, types, inner);
@@ -157,7 +167,7 @@ impl Compiler<'_, '_> {
     }
 
     /// The rows of a parameter of the types.
-    fn of(&mut self, row: &str, types: &[&str], param: &Param) {
+    pub(super) fn of(&mut self, row: &str, types: &[&str], param: &Param) {
         self.each(types, " OR ", "1 = 1", |own, kind| {
             own.push(&format!("{row}.type = "));
             own.sql.bind_text(kind);
@@ -230,19 +240,8 @@ impl Compiler<'_, '_> {
         self.push("))");
     }
 
-    fn has(&mut self, alias: &str, source: &'static str, reference: &Param, inner: &Filter) {
-        let other = self.alias('s');
-        self.push(&format!(
-            "(({alias}.type, {alias}.id) IN (SELECT x.target_type, x.target_id FROM index_reference x JOIN resource {other} ON {other}.type = x.type AND {other}.id = x.id WHERE "
-        ));
-        self.of("x", &[source], reference);
-        self.push(" AND ");
-        self.seen(&other, source, inner);
-        self.push("))");
-    }
-
     /// A resource of a type, of which a client may see it, that a filter holds of.
-    fn seen(&mut self, alias: &str, kind: &'static str, inner: &Filter) {
+    pub(super) fn seen(&mut self, alias: &str, kind: &'static str, inner: &Filter) {
         self.push(&format!("({alias}.type = "));
         self.sql.bind_text(kind);
         if let Some(visible) = (self.visible)(kind) {

@@ -447,12 +447,16 @@ pub fn in_parameters(text: &str) -> Result<Pairs, Failure> {
 
 /// The value of a parameter; that of a period by its ends, that of a coding as a search has it.
 fn values_of(parameter: &Value) -> Vec<(&'static str, String)> {
-    const PLAIN: [&str; 5] = [
+    const PLAIN: [&str; 9] = [
         "valueString",
         "valueInstant",
         "valueCode",
         "valueUri",
         "valueDateTime",
+        "valueDate",
+        "valueId",
+        "valueUrl",
+        "valueCanonical",
     ];
     let text = |value: &Value| match value {
         Value::String(text) => Some(text.clone()),

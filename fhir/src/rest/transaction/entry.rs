@@ -1,4 +1,4 @@
-//! What an entry of a transaction does: it reads, it writes, or what it would create is there.
+//! What an entry of a transaction does: it reads, it writes, or there is nothing to write.
 use super::super::access::Asker;
 use super::super::bundled::Entry;
 use super::super::conditional::{self, Condition, IF_NONE_EXIST, Matching};
@@ -43,11 +43,12 @@ impl Writes {
     }
 }
 
-/// An entry that creates what is there already.
-pub struct Exists {
+/// An entry that writes nothing: it creates what is there already, or deletes what is not there.
+pub struct Nothing {
     pub at: usize,
     pub asker: Asker,
-    pub stored: Box<Stored>,
+    pub kind: ResourceType,
+    pub stored: Option<Box<Stored>>,
     pub guard: Guard,
 }
 
@@ -55,7 +56,7 @@ pub struct Exists {
 pub enum Does {
     Reads,
     Writes(Box<Writes>),
-    Exists(Box<Exists>),
+    Nothing(Box<Nothing>),
 }
 
 pub async fn writing_of(
@@ -151,8 +152,16 @@ async fn conditioned(
     let own = writes.resource.as_deref().and_then(writing::id_in);
     match (condition.look(api).await?, interaction) {
         (Matching::Several, _) => return Err(Failure::several()),
-        (Matching::None, Interaction::Delete | Interaction::Patch) => {
-            return Err(Failure::not_found());
+        (Matching::None, Interaction::Patch) => return Err(Failure::not_found()),
+        (Matching::None, Interaction::Delete) => {
+            conditional::nothing(writes.expect)?;
+            return Ok(Does::Nothing(Box::new(Nothing {
+                at: writes.at,
+                asker: writes.asker,
+                kind: writes.kind,
+                stored: None,
+                guard: condition.guard(0, None),
+            })));
         }
         (Matching::None, Interaction::Update) => {
             let text = writes.resource.as_deref().unwrap_or_default();
@@ -165,10 +174,11 @@ async fn conditioned(
         (Matching::None, _) => writes.guard = Some(condition.guard(0, None)),
         (Matching::One(stored), Interaction::Create) => {
             let guard = condition.guard(0, Some(stored.id.clone()));
-            return Ok(Does::Exists(Box::new(Exists {
+            return Ok(Does::Nothing(Box::new(Nothing {
                 at: writes.at,
                 asker: writes.asker,
-                stored,
+                kind: writes.kind,
+                stored: Some(stored),
                 guard,
             })));
         }
@@ -198,7 +208,7 @@ fn patched(writes: &mut Writes, stored: Stored) -> Result<(), Failure> {
             return Err(Failure::unmet(Unmet::Version));
         }
         Expect::Version(_) => writes.patches = false,
-        Expect::Anything => {}
+        Expect::Anything | Expect::Present => {}
     }
     let patch = Patch::in_entry(writes.resource.as_deref().unwrap_or_default())?;
     writes.resource = Some(patch.of(&stored.json)?);

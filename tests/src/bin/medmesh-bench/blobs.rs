@@ -59,8 +59,8 @@ pub async fn run(bed: &Bed, report: &mut Report) -> Result<()> {
     for _ in 0..bed.runs {
         floor.push(bare::stream(size).await?);
         let before = crate::node::resident_mib(std::process::id())?;
-        ours.push(blob(size, Duration::MAX).await?);
-        cut.push(blob(size, CUT_EVERY).await?);
+        ours.push(blob(size, None).await?);
+        cut.push(blob(size, Some(CUT_EVERY)).await?);
         let after = crate::node::resident_mib(std::process::id())?;
         grown = grown.max(after - before);
     }
@@ -180,8 +180,8 @@ impl Read for Drawn {
     }
 }
 
-/// Sends a blob from a region to a facility, over connections that live so long: MiB a second.
-async fn blob(size: u64, cut_every: Duration) -> Result<f64> {
+/// Sends a blob from a region to a facility, over connections that live so long if it is said: MiB a second.
+async fn blob(size: u64, cut_every: Option<Duration>) -> Result<f64> {
     let authority = Authority::new()?;
     let (us, f1) = (authority.holder(REGION, 1)?, authority.holder(EDGE, 2)?);
     let at = |name: &str| authority.dir.path().join(name);
@@ -194,8 +194,9 @@ async fn blob(size: u64, cut_every: Duration) -> Result<f64> {
     let server = listener.local_addr()?;
     let serving = tokio::spawn(link::serve(listener, region.door(&us), stop.clone()));
     let cut = TcpListener::bind("127.0.0.1:0").await?;
-    let address = cut.local_addr()?;
-    let cutting = tokio::spawn(cut_connections(cut, server, cut_every));
+    // A line that holds is the server's own, as the bare stream's is.
+    let address = cut_every.map_or(Ok(server), |_| cut.local_addr())?;
+    let cutting = cut_every.map(|every| tokio::spawn(cut_connections(cut, server, every)));
     let descriptor = make(&region, &f1.place, size).await?;
     let uplink = Uplink::new(UplinkParts {
         urls: vec![format!("https://{address}")],
@@ -227,7 +228,9 @@ async fn blob(size: u64, cut_every: Duration) -> Result<f64> {
     let rate = rate(size, began);
     stop.cancel();
     running.await?;
-    cutting.abort();
+    if let Some(cutting) = cutting {
+        cutting.abort();
+    }
     serving.await??;
     Ok(rate)
 }

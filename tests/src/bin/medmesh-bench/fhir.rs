@@ -4,6 +4,7 @@
 //! The floors are measured in the same run, on the same server of PostgreSQL: COPY of the same rows into the same tables
 //! with the same indexes, `pgbench` reading the same bodies, and the node's own HTTPS stack answering the same bytes from
 //! memory. Every client has one connection and one request under way.
+mod flat;
 mod floor;
 mod judged;
 mod target;
@@ -114,6 +115,7 @@ pub async fn run(bed: &Bed, report: &mut Report) -> Result<()> {
         beside(bed, size, peer, report).await?;
     }
     growth(bed, size, (&mut ours, &mut peers), report).await?;
+    flat::run(bed, size, &mut ours, &mesh, report).await?;
     mesh.stop().await
 }
 

@@ -26,6 +26,8 @@ use tokio_rustls::TlsConnector;
 pub struct Asked {
     path: String,
     body: Option<String>,
+    /// `Prefer: respond-async`.
+    is_kickoff: bool,
 }
 
 impl Asked {
@@ -34,6 +36,7 @@ impl Asked {
         Self {
             path: path.into(),
             body: None,
+            is_kickoff: false,
         }
     }
 
@@ -42,6 +45,15 @@ impl Asked {
         Self {
             path: path.into(),
             body: Some(body),
+            is_kickoff: false,
+        }
+    }
+
+    /// The same, of what is done meanwhile.
+    pub fn without_waiting(self) -> Self {
+        Self {
+            is_kickoff: true,
+            ..self
         }
     }
 }
@@ -265,6 +277,9 @@ impl Line {
         if asked.body.is_some() {
             request = request.header("content-type", "application/fhir+json");
         }
+        if asked.is_kickoff {
+            request = request.header("prefer", "respond-async");
+        }
         if let Some(token) = &self.way.token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
@@ -273,6 +288,7 @@ impl Line {
         let location = answer
             .headers()
             .get("location")
+            .or_else(|| answer.headers().get("content-location"))
             .and_then(|value| value.to_str().ok());
         let (status, location) = (
             answer.status().as_u16(),

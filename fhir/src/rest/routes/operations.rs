@@ -1,0 +1,55 @@
+//! Operations by POST, with Parameters (FHIR R4 operations.html#executing): as by GET, with what stands in the body too.
+use super::super::bulk::in_parameters;
+use super::super::{
+    Answer, Api, InUrl, Interaction, outcome::Failure, validating, validating::resource_in,
+};
+use super::{InBody, Segments, below, in_url, kind_of, read};
+use crate::store::ResourceType;
+use axum::{extract::Query, http::HeaderMap};
+
+/// `POST [type]/$lastn`.
+pub async fn of_type(
+    api: Api,
+    path: Segments,
+    pairs: InUrl,
+    headers: HeaderMap,
+    body: InBody,
+) -> Answer {
+    let kind = kind_of(path.at(0)?, Interaction::SearchType)?;
+    match path.at(1)? {
+        "$lastn" if kind == ResourceType::Observation => {
+            let pairs = asked(&api, &headers, pairs, body)?;
+            read(api, path, pairs, headers).await
+        }
+        _ => Err(Failure::method()),
+    }
+}
+
+/// `POST [type]/[id]/$everything`, `$meta` and `$validate`.
+pub async fn of_one(
+    api: Api,
+    path: Segments,
+    pairs: InUrl,
+    headers: HeaderMap,
+    body: InBody,
+) -> Answer {
+    match path.at(2)? {
+        "$everything" | "$meta" => {
+            let pairs = asked(&api, &headers, pairs, body)?;
+            below(api, path, pairs, headers).await
+        }
+        "$validate" => validating::validate_one(api, path, pairs, headers, body).await,
+        _ => Err(Failure::method()),
+    }
+}
+
+/// The parameters of the URL, and those of the body. Who has no token is told so first.
+fn asked(api: &Api, headers: &HeaderMap, pairs: InUrl, body: InBody) -> Result<InUrl, Failure> {
+    let known = api.authorize.known(headers);
+    known.map_err(|denied| Failure::denied(&denied))?;
+    let mut pairs = in_url(pairs)?;
+    if !matches!(&body, Ok(body) if body.is_empty()) {
+        pairs.extend(in_parameters(&resource_in(headers, body)?)?);
+    }
+    Ok(Ok(Query(pairs)))
+}
