@@ -238,7 +238,9 @@ fn failed(op: &'static str, error: &tokio_postgres::Error) -> StoreError {
     }
 }
 
-const CURRENT: &str = "SELECT type, id, version, updated, body, source, seq FROM resource WHERE type = $1 AND id = $2";
+/// One row, with the last place in the order of commits behind what is there.
+const CURRENT: &str = "SELECT r.type, r.id, r.version, r.updated, r.body, r.source, r.seq, h.seq FROM head h \
+     LEFT JOIN resource r ON r.type = $1 AND r.id = $2";
 const VERSION: &str = "SELECT type, id, version, updated, body, source, seq FROM resource \
      WHERE type = $1 AND id = $2 AND version = $3 \
      UNION ALL SELECT type, id, version, updated, body, \
@@ -285,15 +287,24 @@ impl ResourceStore for PostgresStore {
         Ok(applied)
     }
 
-    async fn read(&self, kind: ResourceType, id: &FhirId) -> Result<Option<Stored>, StoreError> {
+    async fn look(
+        &self,
+        kind: ResourceType,
+        id: &FhirId,
+    ) -> Result<(Option<Stored>, i64), StoreError> {
         let client = self.client("read").await?;
         let read = async {
             let statement = client.prepare_cached(CURRENT).await?;
-            client
-                .query(&statement, &[&kind.as_str(), &id.as_str()])
-                .await
+            let params: [&(dyn tokio_postgres::types::ToSql + Sync); 2] =
+                [&kind.as_str(), &id.as_str()];
+            client.query_one(&statement, &params).await
         };
-        at_most_one("read", &read.await.map_err(|error| failed("read", &error))?)
+        let row = read.await.map_err(|error| failed("read", &error))?;
+        let found = match row.get::<_, Option<&str>>(0) {
+            Some(_) => at_most_one("read", std::slice::from_ref(&row))?,
+            None => None,
+        };
+        Ok((found, row.get(7)))
     }
 
     async fn vread(

@@ -305,7 +305,9 @@ fn failed(op: &'static str, error: &rusqlite::Error) -> StoreError {
     StoreError { kind, op, source }
 }
 
-const CURRENT: &str = "SELECT type, id, version, updated, body, source, seq FROM resource WHERE type = ?1 AND id = ?2";
+/// One row, with the last place in the order of commits behind what is there.
+const CURRENT: &str = "SELECT r.type, r.id, r.version, r.updated, r.body, r.source, r.seq, h.seq FROM head h \
+     LEFT JOIN resource r ON r.type = ?1 AND r.id = ?2";
 const PAST: &str = "SELECT type, id, version, updated, body, \
      (SELECT source FROM resource WHERE type = ?1 AND id = ?2), seq FROM history \
      WHERE type = ?1 AND id = ?2 AND version = ?3";
@@ -344,13 +346,19 @@ impl ResourceStore for SqliteStore {
         .await
     }
 
-    async fn read(&self, kind: ResourceType, id: &FhirId) -> Result<Option<Stored>, StoreError> {
+    async fn look(
+        &self,
+        kind: ResourceType,
+        id: &FhirId,
+    ) -> Result<(Option<Stored>, i64), StoreError> {
         let id = id.clone();
         self.reading("read", move |reader| {
             let mut statement = reader.prepare_cached(CURRENT)?;
-            statement
-                .query_row(params![kind.as_str(), id.as_str()], stored)
-                .optional()
+            statement.query_row(params![kind.as_str(), id.as_str()], |row| {
+                let is_there = row.get::<_, Option<String>>(0)?.is_some();
+                let found = is_there.then(|| stored(row)).transpose()?;
+                Ok((found, row.get(7)?))
+            })
         })
         .await
     }
