@@ -9,7 +9,7 @@ mod projection;
 mod query;
 mod writer;
 
-use crate::query::sql::{Dialect, TABLES};
+use crate::query::sql::{CODES_BY_ID, Dialect, TABLES};
 use crate::search::Query;
 use crate::store::{
     Applied, Counts, Delivery, Extent, ExtentPage, FhirId, Find, FindPage, HistoryPage,
@@ -32,7 +32,7 @@ use types::{Secret, Timestamp};
 use writer::{Job, Reply};
 
 /// The schema that this binary writes. It only goes forward.
-pub const SCHEMA_VERSION: i64 = 6;
+pub const SCHEMA_VERSION: i64 = 7;
 /// Readers at once: more gain nothing from one disk.
 const READERS: usize = 4;
 /// Calls of `apply` that wait for the writer.
@@ -70,7 +70,8 @@ CREATE TABLE parcel(id BLOB PRIMARY KEY, conflicts TEXT NOT NULL) STRICT, WITHOU
 
 /// What leads from each version to the next, from version 1 on. Version 2 keeps which facility owns an id; version 3 the
 /// order of past versions, and what readers were shown; version 4 what clients write, of any type;
-/// version 5 what that is found by ([`TABLES`]); version 6 subscriptions.
+/// version 5 what that is found by ([`TABLES`]); version 6 subscriptions; version 7 another order of
+/// the index of codes ([`CODES_BY_ID`]).
 const STEPS: [&str; SCHEMA_VERSION as usize - 1] = [
     "
 CREATE TABLE facility(place TEXT PRIMARY KEY, pseudonym TEXT NOT NULL UNIQUE) STRICT, WITHOUT ROWID;
@@ -89,6 +90,7 @@ CREATE INDEX history_type ON history(type, seq);
 ",
     "",
     events::STEP,
+    "",
 ];
 
 /// FHIR resources in one SQLite file.
@@ -274,8 +276,12 @@ fn migrate(connection: &Connection) -> Result<(), StoreError> {
     let has_index = version >= 5;
     let tables = TABLES.iter().filter(|_| !has_index);
     let tables: String = tables.map(|one| one.create(Dialect::Sqlite)).collect();
+    // Version 7.
+    let again = if has_index { CODES_BY_ID } else { "" };
     let migrated = (|| {
-        connection.execute_batch(&format!("BEGIN IMMEDIATE; {first} {steps} {tables}"))?;
+        connection.execute_batch(&format!(
+            "BEGIN IMMEDIATE; {first} {steps} {tables} {again}"
+        ))?;
         if !has_index {
             general::index_all(connection)?;
         }
