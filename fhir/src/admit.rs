@@ -14,9 +14,10 @@ mod lists;
 
 use crate::consent::{self, OptOut};
 use crate::json::{Json, Object};
-use crate::r4::{Field, Kind, Primitive, R4, Shape};
+use crate::r4::{ByName, Field, Kind, Place, Primitive, R4, Shape};
 use crate::subscription::{BACKPORT, SUBSCRIPTION, topic};
 use lists::{ELEMENTS, EXTENSIONS, IDENTIFIERS, SYSTEMS, TYPES, URIS};
+use std::sync::LazyLock;
 use types::Code;
 
 /// Elements that are told of one resource; one with more is refused just the same.
@@ -69,10 +70,10 @@ impl Holding {
         };
         let mut judge = Judge {
             year,
-            at: String::new(),
             told: Vec::new(),
         };
-        judge.resource(resource);
+        let shape = shape_of(resource).map_or("", |shape| &shape.name);
+        judge.resource(resource, &Place::root(shape));
         judge.told
     }
 
@@ -98,59 +99,46 @@ fn unkept(resource: &Json<'_>) -> Vec<Inadmissible> {
     }
 }
 
+/// The shape of the resource that a value is.
+fn shape_of(value: &Json<'_>) -> Option<&'static Shape> {
+    R4.shape_of(value.object()?.text("resourceType")?)
+}
+
 struct Judge {
     year: i32,
-    /// FHIRPath of the element in hand.
-    at: String,
     told: Vec<Inadmissible>,
 }
 
 impl Judge {
-    fn refuse(&mut self, problem: &'static str) {
+    fn refuse(&mut self, at: &Place<'_>, problem: &'static str) {
         if self.told.len() < MAX_TOLD {
             self.told.push(Inadmissible {
-                expression: self.at.clone(),
+                expression: at.path(),
                 problem,
             });
         }
     }
 
-    fn below(&mut self, step: &str, then: impl FnOnce(&mut Self)) {
-        let length = self.at.len();
-        self.at.push_str(step);
-        then(self);
-        self.at.truncate(length);
-    }
-
-    fn resource(&mut self, value: &Json<'_>) {
-        let object = value.object();
-        let kind = object.and_then(|object| object.text("resourceType"));
-        let shape = kind.and_then(|kind| R4.shape_of(kind));
-        let (Some(object), Some(shape)) = (object, shape) else {
-            return self.refuse("what is no resource cannot be judged");
+    fn resource(&mut self, value: &Json<'_>, at: &Place<'_>) {
+        let (Some(object), Some(shape)) = (value.object(), shape_of(value)) else {
+            return self.refuse(at, "what is no resource cannot be judged");
         };
-        let judge = |judge: &mut Self| {
-            if TYPES.contains(&shape.name.as_str()) {
-                return judge.refuse("a resource of this type holds what identifies");
-            }
-            if shape.name == SUBSCRIPTION && judge.at != SUBSCRIPTION {
-                return judge.refuse("a subscription is taken by itself alone");
-            }
-            judge.object(shape, object);
-        };
-        match self.at.is_empty() {
-            true => self.below(&shape.name, judge),
-            false => judge(self),
+        if TYPES.contains(&shape.name.as_str()) {
+            return self.refuse(at, "a resource of this type holds what identifies");
         }
+        if shape.name == SUBSCRIPTION && !at.is_root() {
+            return self.refuse(at, "a subscription is taken by itself alone");
+        }
+        self.object(shape, object, at);
     }
 
-    fn object(&mut self, shape: &Shape, object: &Object<'_>) {
-        if self.is_of_subscription(shape, object) || !self.fits(shape, object) {
+    fn object(&mut self, shape: &Shape, object: &Object<'_>, at: &Place<'_>) {
+        if is_of_subscription(shape, object, at) || !self.fits(shape, object, at) {
             return;
         }
         for (name, value) in &object.0 {
             // The id of what is stored is its place's to say: `Holding::takes_id`.
-            let is_of_root = name == "id" && self.at == shape.name;
+            let is_of_root = name == "id" && at.is_root();
             if is_of_root || (name == "resourceType" && R4.is_resource(&shape.name)) {
                 continue;
             }
@@ -159,73 +147,88 @@ impl Judge {
                 None => (name.as_ref(), false),
             };
             let Some(field) = shape.fields.get(member) else {
-                self.refuse("an element that R4 does not have");
+                self.refuse(at, "an element that R4 does not have");
                 continue;
             };
-            self.below(&format!(".{}", field.element), |judge| {
-                judge.element(shape, field, value, is_beside);
-            });
+            self.element(shape, field, (value, is_beside), &at.element(field.element));
         }
     }
 
-    fn element(&mut self, shape: &Shape, field: &Field, value: &Json<'_>, is_beside: bool) {
+    fn element(
+        &mut self,
+        shape: &Shape,
+        field: &Field,
+        (value, is_beside): (&Json<'_>, bool),
+        at: &Place<'_>,
+    ) {
         let rule = rule_of(&shape.name, field);
         if let Some(Rule::Never(problem)) = rule {
-            return self.refuse(problem);
+            return self.refuse(at, problem);
         }
         match value {
             Json::List(list) => {
                 for (index, one) in list.iter().enumerate() {
-                    let step = format!("[{index}]");
-                    self.below(&step, |judge| judge.one(field, rule, one, is_beside));
+                    self.one(field, rule, (one, is_beside), &at.index(index));
                 }
             }
-            one => self.one(field, rule, one, is_beside),
+            one => self.one(field, rule, (one, is_beside), at),
         }
     }
 
-    fn one(&mut self, field: &Field, rule: Option<Rule>, value: &Json<'_>, is_beside: bool) {
+    fn one(
+        &mut self,
+        field: &Field,
+        rule: Option<Rule>,
+        (value, is_beside): (&Json<'_>, bool),
+        at: &Place<'_>,
+    ) {
         match (field.kind, value) {
             (_, Json::Null) => {}
             // Beside a primitive value stand its id and its extensions.
             (Kind::Primitive(_), Json::Object(object)) if is_beside => {
                 if let Some(shape) = R4.shape_of("Element") {
-                    self.object(shape, object);
+                    self.object(shape, object, at);
                 }
             }
-            (Kind::Primitive(kind), value) => self.primitive(field, kind, rule, value),
-            (Kind::Object(at), Json::Object(object)) => match R4.shape(at) {
-                Some(shape) if matches!(rule, Some(Rule::Year)) && shape.name == "Period" => {
-                    self.refuse(YEAR_ALONE);
+            (Kind::Primitive(kind), value) => {
+                if let Some(problem) = self.primitive(field, kind, rule, value) {
+                    self.refuse(at, problem);
                 }
-                Some(shape) => self.object(shape, object),
+            }
+            (Kind::Object(of), Json::Object(object)) => match R4.shape(of) {
+                Some(shape) if matches!(rule, Some(Rule::Year)) && shape.name == "Period" => {
+                    self.refuse(at, YEAR_ALONE);
+                }
+                Some(shape) => self.object(shape, object, at),
                 None => {}
             },
-            (Kind::Resource, value) => self.resource(value),
-            (Kind::Object(_), _) => self.refuse("an object is expected"),
+            (Kind::Resource, value) => self.resource(value, at),
+            (Kind::Object(_), _) => self.refuse(at, "an object is expected"),
         }
     }
 
-    fn primitive(&mut self, field: &Field, kind: Primitive, rule: Option<Rule>, value: &Json<'_>) {
+    /// What is wrong with a value, if anything.
+    fn primitive(
+        &self,
+        field: &Field,
+        kind: Primitive,
+        rule: Option<Rule>,
+        value: &Json<'_>,
+    ) -> Option<&'static str> {
         let text = match value {
             Json::Text(text) => text.as_ref(),
             Json::Number(number) => number,
             _ => "",
         };
-        let problem = match rule {
+        match rule {
             Some(Rule::Any) => None,
             Some(Rule::If(fits, problem)) => (!fits(text)).then_some(problem),
             Some(Rule::Year) if kind == Primitive::Boolean => None,
             Some(Rule::Year) => (!self.is_year(text)).then_some(YEAR_ALONE),
             Some(Rule::Never(problem)) => Some(problem),
             // Its codes are listed, and R4 was asked whether it is one of them.
-            None if kind == Primitive::Code && field.set.and_then(|set| R4.set(set)).is_some() => {
-                None
-            }
+            None if kind == Primitive::Code && field.set.is_some() => None,
             None => primitive(kind, text),
-        };
-        if let Some(problem) = problem {
-            self.refuse(problem);
         }
     }
 
@@ -235,18 +238,8 @@ impl Judge {
         year.is_some_and(|year| self.year.saturating_sub(year) < OLD)
     }
 
-    /// Whether it is an extension that says what a subscription asks for: that is judged as what it is
-    /// ([`crate::subscription::Spec`]), which refuses what it does not know.
-    fn is_of_subscription(&self, shape: &Shape, object: &Object<'_>) -> bool {
-        let url = object.text("url").unwrap_or_default();
-        let places = ["Subscription.criteria.", "Subscription.channel."];
-        shape.name == "Extension"
-            && url.starts_with(BACKPORT)
-            && places.iter().any(|place| self.at.starts_with(place))
-    }
-
     /// Rules over several elements of one data type; what is refused here is not looked into.
-    fn fits(&mut self, shape: &Shape, object: &Object<'_>) -> bool {
+    fn fits(&mut self, shape: &Shape, object: &Object<'_>, at: &Place<'_>) -> bool {
         let problem = match shape.name.as_str() {
             "Coding" => coding(object),
             "Identifier" => identifier(object),
@@ -265,7 +258,7 @@ impl Judge {
         };
         match problem {
             Some(problem) => {
-                self.refuse(problem);
+                self.refuse(at, problem);
                 false
             }
             None => true,
@@ -273,11 +266,28 @@ impl Judge {
     }
 }
 
+/// Whether it is an extension that says what a subscription asks for: that is judged as what it is
+/// ([`crate::subscription::Spec`]), which refuses what it does not know.
+fn is_of_subscription(shape: &Shape, object: &Object<'_>, at: &Place<'_>) -> bool {
+    let url = object.text("url").unwrap_or_default();
+    let places = ["Subscription.criteria.", "Subscription.channel."];
+    let is_there = |path: &str| places.iter().any(|place| path.starts_with(place));
+    shape.name == "Extension" && url.starts_with(BACKPORT) && is_there(&at.path())
+}
+
+/// The rules of [`ELEMENTS`] by the names of the elements, in their order, each with the type or path that it is of.
+static RULES: LazyLock<ByName<&str, Vec<(&str, Rule)>>> = LazyLock::new(|| {
+    let mut rules: ByName<&str, Vec<(&str, Rule)>> = ByName::default();
+    for (of, element, rule) in ELEMENTS {
+        rules.entry(element).or_default().push((of, *rule));
+    }
+    rules
+});
+
 fn rule_of(shape: &str, field: &Field) -> Option<Rule> {
-    let found = ELEMENTS
-        .iter()
-        .find(|(of, element, _)| (*of == shape || *of == "*") && *element == field.element);
-    found.map(|(.., rule)| *rule)
+    let mut rules = RULES.get(field.element)?.iter();
+    let found = rules.find(|(of, _)| *of == shape || *of == "*");
+    found.map(|(_, rule)| *rule)
 }
 
 /// What is refused of a value by its data type alone.

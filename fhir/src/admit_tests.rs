@@ -183,6 +183,10 @@ const HIDDEN: &[(&str, &str)] = &[
 /// Other resources, and the element of each that is refused.
 const ELSEWHERE: &[(&str, &str)] = &[
     (
+        r#"{"resourceType": "Encounter", "id": "a", "hospitalization": {"id": "Ada"}}"#,
+        "Encounter.hospitalization.id",
+    ),
+    (
         r#"{"resourceType": "QuestionnaireResponse", "item": [{"linkId": "1", "answer": [{"valueString": "Ada"}]}]}"#,
         "QuestionnaireResponse.item[0].answer[0].value",
     ),

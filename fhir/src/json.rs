@@ -193,7 +193,7 @@ impl<'a> Reader<'a> {
         const END: &str = "the object does not end";
         self.at += 1;
         let mut members: Vec<(Cow<'a, str>, Json<'a>)> = Vec::new();
-        let mut names: HashSet<Cow<'a, str>> = HashSet::new();
+        let mut names: Option<HashSet<Cow<'a, str>>> = None;
         self.space();
         if self.peek() == Some(b'}') {
             self.at += 1;
@@ -209,10 +209,8 @@ impl<'a> Reader<'a> {
             let twice = if members.len() < FEW {
                 members.iter().any(|(known, _)| *known == name)
             } else {
-                if names.is_empty() {
-                    names.extend(members.iter().map(|(known, _)| known.clone()));
-                }
-                !names.insert(name.clone())
+                let known = || members.iter().map(|(known, _)| known.clone()).collect();
+                !names.get_or_insert_with(known).insert(name.clone())
             };
             if twice {
                 self.at = start;
@@ -304,8 +302,7 @@ impl<'a> Reader<'a> {
         let mut start = self.at;
         loop {
             let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
-            let stops = |byte: &u8| *byte == b'"' || *byte == b'\\' || *byte < b' ';
-            let Some(plain) = rest.iter().position(stops) else {
+            let Some(plain) = plain_bytes(rest) else {
                 self.at = self.text.len();
                 return Err(self.wrong("the string does not end"));
             };
@@ -383,6 +380,27 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Bytes of a string before its end, an escape or a control character, looked at eight at a time; none where it goes on
+/// to the end of the text.
+fn plain_bytes(rest: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const HIGHEST: u64 = ONES << 7;
+    // Sets the highest bit of each byte that is below a number; of the bytes above the first of these it may, too.
+    let below = |word: u64, number: u64| word.wrapping_sub(ONES * number) & !word & HIGHEST;
+    let is = |word: u64, byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+    let (words, tail) = rest.as_chunks::<8>();
+    for (at, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let stops = is(word, b'"') | is(word, b'\\') | below(word, u64::from(b' '));
+        if stops != 0 {
+            return Some(at * 8 + stops.trailing_zeros() as usize / 8);
+        }
+    }
+    let stops = |byte: &u8| matches!(byte, b'"' | b'\\' | ..b' ');
+    let in_tail = tail.iter().position(stops);
+    in_tail.map(|at| words.len() * 8 + at)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -441,6 +459,23 @@ mod tests {
             Json::parse(&twice).unwrap_err().problem,
             "a member stands twice"
         );
+    }
+
+    #[test]
+    fn a_string_stops_at_the_first_byte_that_ends_or_breaks_it_wherever_that_is() {
+        let plain: Vec<u8> = [b' ', b'!', b'#', b'[', b']', 0x7f, 0x80, 0xa2, 0xdc, 0xff].repeat(3);
+        for length in 0..plain.len() {
+            assert_eq!(plain_bytes(&plain[..length]), None);
+            for stop in [b'"', b'\\', 0, 1, b'\n', 0x1f] {
+                for at in 0..length {
+                    let mut bytes = plain[..length].to_vec();
+                    bytes[at] = stop;
+                    // What follows the first does not matter.
+                    bytes[length - 1] = b'"';
+                    assert_eq!(plain_bytes(&bytes), Some(at), "{bytes:?}");
+                }
+            }
+        }
     }
 
     fn same(ours: &Json<'_>, theirs: &serde_json::Value) -> bool {

@@ -13,7 +13,7 @@ mod query;
 mod write;
 mod writer;
 
-use crate::query::sql::{Dialect, TABLES};
+use crate::query::sql::{CODES_BY_ID, Dialect, TABLES};
 use crate::search::Query;
 use crate::store::{
     Applied, Counts, Delivery, Extent, ExtentPage, FhirId, Find, FindPage, HistoryPage,
@@ -35,7 +35,7 @@ use types::Timestamp;
 use writer::Writer;
 
 /// The schema that this binary writes. It only goes forward.
-pub const SCHEMA_VERSION: i64 = 6;
+pub const SCHEMA_VERSION: i64 = 7;
 /// The key of the lock under which the schema is made: the letters "medmesh" as a number.
 const MIGRATION_LOCK: i64 = 0x006d_6564_6d65_7368;
 
@@ -59,7 +59,8 @@ CREATE TABLE parcel(id BYTEA PRIMARY KEY, conflicts TEXT NOT NULL);
 
 /// What leads from each version to the next, from version 1 on. Version 2 keeps which facility owns an id; version 3 the
 /// order of past versions, and what readers were shown; version 4 what clients write, of any type;
-/// version 5 what that is found by ([`TABLES`]); version 6 subscriptions.
+/// version 5 what that is found by ([`TABLES`]); version 6 subscriptions; version 7 another order of
+/// the index of codes ([`CODES_BY_ID`]).
 const STEPS: [&str; SCHEMA_VERSION as usize - 1] = [
     "
 CREATE TABLE facility(place TEXT PRIMARY KEY, pseudonym TEXT NOT NULL UNIQUE);
@@ -83,6 +84,9 @@ UPDATE head SET version = 4;
 UPDATE head SET version = 5;
 ",
     events::STEP,
+    "
+UPDATE head SET version = 7;
+",
 ];
 
 /// FHIR resources in one PostgreSQL schema: the first of the connection's `search_path`.
@@ -179,6 +183,8 @@ impl PostgresStore {
                     transaction.batch_execute(&create).await?;
                 }
                 general::index_all(&transaction).await?;
+            } else if version < 7 {
+                transaction.batch_execute(CODES_BY_ID).await?;
             }
             transaction.commit().await?;
             Ok(version)
@@ -238,7 +244,9 @@ fn failed(op: &'static str, error: &tokio_postgres::Error) -> StoreError {
     }
 }
 
-const CURRENT: &str = "SELECT type, id, version, updated, body, source, seq FROM resource WHERE type = $1 AND id = $2";
+/// One row, with the last place in the order of commits behind what is there.
+const CURRENT: &str = "SELECT r.type, r.id, r.version, r.updated, r.body, r.source, r.seq, h.seq FROM head h \
+     LEFT JOIN resource r ON r.type = $1 AND r.id = $2";
 const VERSION: &str = "SELECT type, id, version, updated, body, source, seq FROM resource \
      WHERE type = $1 AND id = $2 AND version = $3 \
      UNION ALL SELECT type, id, version, updated, body, \
@@ -285,15 +293,24 @@ impl ResourceStore for PostgresStore {
         Ok(applied)
     }
 
-    async fn read(&self, kind: ResourceType, id: &FhirId) -> Result<Option<Stored>, StoreError> {
+    async fn look(
+        &self,
+        kind: ResourceType,
+        id: &FhirId,
+    ) -> Result<(Option<Stored>, i64), StoreError> {
         let client = self.client("read").await?;
         let read = async {
             let statement = client.prepare_cached(CURRENT).await?;
-            client
-                .query(&statement, &[&kind.as_str(), &id.as_str()])
-                .await
+            let params: [&(dyn tokio_postgres::types::ToSql + Sync); 2] =
+                [&kind.as_str(), &id.as_str()];
+            client.query_one(&statement, &params).await
         };
-        at_most_one("read", &read.await.map_err(|error| failed("read", &error))?)
+        let row = read.await.map_err(|error| failed("read", &error))?;
+        let found = match row.get::<_, Option<&str>>(0) {
+            Some(_) => at_most_one("read", std::slice::from_ref(&row))?,
+            None => None,
+        };
+        Ok((found, row.get(7)))
     }
 
     async fn vread(

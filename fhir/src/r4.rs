@@ -4,7 +4,9 @@
 //! asked for, so that they cost no time to compile. [`validate`] asks with them whether a text is R4. What this
 //! region may hold is another question, and `crate::validate`'s.
 mod invariants;
+mod names;
 mod outcome;
+mod place;
 mod primitive;
 mod read;
 mod validate;
@@ -13,17 +15,25 @@ pub use outcome::{Fault, Issue, MAX_ISSUES};
 pub use primitive::Primitive;
 pub use validate::{validate, validate_tree};
 
+use invariants::Rule;
+pub(crate) use names::ByName;
+use names::NameSet;
+pub(crate) use place::Place;
 use std::{collections::HashMap, sync::LazyLock};
 
 /// The tables.
 pub static R4: LazyLock<R4> = LazyLock::new(|| {
     read::tables(
         include_str!("r4/types.txt"),
-        include_str!("r4/codes.txt"),
+        &SETS,
         include_str!("r4/search.txt"),
         include_str!("r4/compartments.txt"),
     )
 });
+
+/// The required value sets whose codes are listed, by their names.
+static SETS: LazyLock<ByName<&str, ValueSet>> =
+    LazyLock::new(|| read::sets(include_str!("r4/codes.txt")));
 
 /// See the head of this file.
 #[derive(Debug)]
@@ -31,12 +41,11 @@ pub struct R4 {
     /// Shapes of types and of elements that have elements of their own.
     shapes: Vec<Shape>,
     /// The shape of a type, by its name.
-    types: HashMap<&'static str, usize>,
+    types: ByName<&'static str, usize>,
     /// The type that a type is made from, by its name.
     bases: HashMap<&'static str, &'static str>,
     /// The names of the resource types, sorted.
     resources: Vec<&'static str>,
-    sets: HashMap<&'static str, ValueSet>,
     params: HashMap<&'static str, Vec<SearchParam>>,
     /// The parameters that put a resource of a type into a compartment, by compartment and type.
     compartments: HashMap<&'static str, HashMap<&'static str, Vec<&'static str>>>,
@@ -48,9 +57,15 @@ pub struct Shape {
     /// The name of a type, or the path of an element, such as `Observation.component`.
     pub name: String,
     /// Members by their names in JSON: one of `value[x]` for each of its types.
-    pub fields: HashMap<String, Field>,
+    pub fields: ByName<String, Field>,
     /// Elements that have to be there, by their names in FHIRPath.
     pub required: Vec<&'static str>,
+    /// The same as [`Field::bit`]s.
+    required_bits: u64,
+    /// Whether it is that of a resource type.
+    is_resource: bool,
+    /// What holds of several of its elements.
+    rules: &'static [Rule],
 }
 
 /// A member.
@@ -62,8 +77,8 @@ pub struct Field {
     pub is_list: bool,
     /// What it holds.
     pub kind: Kind,
-    /// The value set that its code has to be of.
-    pub set: Option<&'static str>,
+    /// The value set that its code has to be of, where its codes are listed.
+    pub set: Option<&'static ValueSet>,
     /// The types that a reference may lead to; any when there is none.
     pub targets: &'static str,
     /// Whether it belongs to the summary of a resource (FHIR R4 `isSummary`).
@@ -72,6 +87,8 @@ pub struct Field {
     pub is_modifier: bool,
     /// Whether it has to be there.
     pub is_required: bool,
+    /// Its element's own bit among those of the shape, the same for every type of a choice.
+    bit: u64,
 }
 
 /// What a member holds.
@@ -87,29 +104,36 @@ pub enum Kind {
 
 /// Codes by their systems.
 #[derive(Clone, Debug, Default)]
-pub struct ValueSet(Vec<(&'static str, Vec<&'static str>)>);
+pub struct ValueSet {
+    name: &'static str,
+    systems: Vec<(&'static str, NameSet)>,
+}
 
 impl ValueSet {
+    /// Its name, such as `observation-status`.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// Whether a code is in the value set, of whichever system.
     #[must_use]
     pub fn has_code(&self, code: &str) -> bool {
-        self.0.iter().any(|(_, codes)| codes.contains(&code))
+        self.systems.iter().any(|(_, codes)| codes.contains(code))
     }
 
     /// The system of a code of the value set; the first, where it is of several.
     #[must_use]
     pub fn system_of(&self, code: &str) -> Option<&'static str> {
-        let of = self.0.iter().find(|(_, codes)| codes.contains(&code));
+        let of = self.systems.iter().find(|(_, codes)| codes.contains(code));
         of.map(|(system, _)| *system)
     }
 
     /// Whether a code of a system is in the value set.
     #[must_use]
     pub fn has(&self, system: &str, code: &str) -> bool {
-        let of_system = self.0.iter().filter(|(known, _)| *known == system);
-        of_system
-            .into_iter()
-            .any(|(_, codes)| codes.contains(&code))
+        let mut of_system = self.systems.iter().filter(|(known, _)| *known == system);
+        of_system.any(|(_, codes)| codes.contains(code))
     }
 }
 
@@ -132,7 +156,15 @@ impl R4 {
     /// Whether there is a resource type of that name.
     #[must_use]
     pub fn is_resource(&self, name: &str) -> bool {
-        self.resources.binary_search(&name).is_ok()
+        self.resource(name).is_some()
+    }
+
+    /// A resource type by its name, and its shape.
+    #[must_use]
+    pub fn resource(&self, name: &str) -> Option<(&'static str, &Shape)> {
+        let (name, at) = self.types.get_key_value(name)?;
+        let shape = self.shape(*at)?;
+        shape.is_resource.then_some((*name, shape))
     }
 
     /// The names of the resource types, sorted.
@@ -165,8 +197,8 @@ impl R4 {
 
     /// A required value set, when its codes are listed.
     #[must_use]
-    pub fn set(&self, name: &str) -> Option<&ValueSet> {
-        self.sets.get(name)
+    pub fn set(&self, name: &str) -> Option<&'static ValueSet> {
+        SETS.get(name)
     }
 
     /// The parameters of a type that put a resource into a compartment (FHIR R4 compartmentdefinition.html).

@@ -9,7 +9,7 @@ mod projection;
 mod query;
 mod writer;
 
-use crate::query::sql::{Dialect, TABLES};
+use crate::query::sql::{CODES_BY_ID, Dialect, TABLES};
 use crate::search::Query;
 use crate::store::{
     Applied, Counts, Delivery, Extent, ExtentPage, FhirId, Find, FindPage, HistoryPage,
@@ -35,7 +35,7 @@ use types::{Secret, Timestamp};
 use writer::{Job, Reply};
 
 /// The schema that this binary writes. It only goes forward.
-pub const SCHEMA_VERSION: i64 = 6;
+pub const SCHEMA_VERSION: i64 = 7;
 /// Readers at once: more gain nothing from one disk.
 const READERS: usize = 4;
 /// Calls of `apply` that wait for the writer.
@@ -70,7 +70,8 @@ CREATE TABLE parcel(id BLOB PRIMARY KEY, conflicts TEXT NOT NULL) STRICT, WITHOU
 
 /// What leads from each version to the next, from version 1 on. Version 2 keeps which facility owns an id; version 3 the
 /// order of past versions, and what readers were shown; version 4 what clients write, of any type;
-/// version 5 what that is found by ([`TABLES`]); version 6 subscriptions.
+/// version 5 what that is found by ([`TABLES`]); version 6 subscriptions; version 7 another order of
+/// the index of codes ([`CODES_BY_ID`]).
 const STEPS: [&str; SCHEMA_VERSION as usize - 1] = [
     "
 CREATE TABLE facility(place TEXT PRIMARY KEY, pseudonym TEXT NOT NULL UNIQUE) STRICT, WITHOUT ROWID;
@@ -89,6 +90,7 @@ CREATE INDEX history_type ON history(type, seq);
 ",
     "",
     events::STEP,
+    "",
 ];
 
 /// FHIR resources in one SQLite file.
@@ -262,11 +264,15 @@ fn upgrade(connection: &Connection, version: i64) -> rusqlite::Result<()> {
             connection.execute_batch(&table.create(Dialect::Sqlite))?;
         }
         general::index_all(connection)?;
+    } else if version < 7 {
+        connection.execute_batch(CODES_BY_ID)?;
     }
     Ok(())
 }
 
-const CURRENT: &str = "SELECT type, id, version, updated, body, source, seq FROM resource WHERE type = ?1 AND id = ?2";
+/// One row, with the last place in the order of commits behind what is there.
+const CURRENT: &str = "SELECT r.type, r.id, r.version, r.updated, r.body, r.source, r.seq, h.seq FROM head h \
+     LEFT JOIN resource r ON r.type = ?1 AND r.id = ?2";
 const PAST: &str = "SELECT type, id, version, updated, body, \
      (SELECT source FROM resource WHERE type = ?1 AND id = ?2), seq FROM history \
      WHERE type = ?1 AND id = ?2 AND version = ?3";
@@ -305,13 +311,19 @@ impl ResourceStore for SqliteStore {
         .await
     }
 
-    async fn read(&self, kind: ResourceType, id: &FhirId) -> Result<Option<Stored>, StoreError> {
+    async fn look(
+        &self,
+        kind: ResourceType,
+        id: &FhirId,
+    ) -> Result<(Option<Stored>, i64), StoreError> {
         let id = id.clone();
         self.reading("read", move |reader| {
             let mut statement = reader.prepare_cached(CURRENT)?;
-            statement
-                .query_row(params![kind.as_str(), id.as_str()], stored)
-                .optional()
+            statement.query_row(params![kind.as_str(), id.as_str()], |row| {
+                let is_there = row.get::<_, Option<String>>(0)?.is_some();
+                let found = is_there.then(|| stored(row)).transpose()?;
+                Ok((found, row.get(7)?))
+            })
         })
         .await
     }

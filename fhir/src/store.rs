@@ -229,12 +229,21 @@ impl Stored {
     ///
     /// # Errors
     /// [`Kind::Corrupt`] when what is stored is no JSON object.
-    pub fn stamped(&self, instant: &str) -> Result<Box<RawValue>, StoreError> {
+    pub fn stamped_text(&self, instant: &str) -> Result<String, StoreError> {
         self.stamp(instant)
             .ok_or_else(|| StoreError::new(Kind::Corrupt, "stamp"))
     }
 
-    fn stamp(&self, instant: &str) -> Option<Box<RawValue>> {
+    /// The same as a part of another text.
+    ///
+    /// # Errors
+    /// As [`Stored::stamped_text`].
+    pub fn stamped(&self, instant: &str) -> Result<Box<RawValue>, StoreError> {
+        let text = self.stamped_text(instant)?;
+        RawValue::from_string(text).map_err(|_| StoreError::new(Kind::Corrupt, "stamp"))
+    }
+
+    fn stamp(&self, instant: &str) -> Option<String> {
         let mut stamp = format!(
             "\"versionId\":\"{}\",\"lastUpdated\":\"{instant}\"",
             self.version
@@ -261,7 +270,7 @@ impl Stored {
             }
         }
         out.push('}');
-        RawValue::from_string(out).ok()
+        Some(out)
     }
 }
 
@@ -345,8 +354,17 @@ pub trait ResourceStore: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Vec<Applied>, StoreError>;
 
+    /// The current version, and the last place in the order of commits at that moment ([`ResourceStore::head`]): one look.
+    async fn look(
+        &self,
+        kind: ResourceType,
+        id: &FhirId,
+    ) -> Result<(Option<Stored>, i64), StoreError>;
+
     /// The current version.
-    async fn read(&self, kind: ResourceType, id: &FhirId) -> Result<Option<Stored>, StoreError>;
+    async fn read(&self, kind: ResourceType, id: &FhirId) -> Result<Option<Stored>, StoreError> {
+        Ok(self.look(kind, id).await?.0)
+    }
 
     /// One version, current or past.
     async fn vread(

@@ -157,10 +157,19 @@ async fn a_store_from_before_subscriptions_keeps_its_index_and_gets_them() {
     store.apply(vec![delivery], Timestamp(1)).await.unwrap();
     drop(store);
     let connection = rusqlite::Connection::open(&path).unwrap();
-    let back = format!("{WITHOUT_SUBSCRIPTIONS} PRAGMA user_version = 5");
+    let codes = "DROP INDEX index_token_0; CREATE INDEX index_token_0 ON index_token(type, param, code, system, id);";
+    let back = format!("{WITHOUT_SUBSCRIPTIONS} {codes} PRAGMA user_version = 5");
     connection.execute_batch(&back).unwrap();
-    drop(connection);
     let store = SqliteStore::open(&path).unwrap();
+    let of_codes = "SELECT sql FROM sqlite_master WHERE name = 'index_token_0'";
+    let index: String = connection
+        .query_row(of_codes, [], |row| row.get(0))
+        .unwrap();
+    assert!(
+        index.ends_with("(type, param, code, id, system)"),
+        "{index}"
+    );
+    drop(connection);
     let all = store.event_store().subscriptions().await.unwrap();
     assert!(all.is_empty());
     let everything = crate::query::Filter::All(Vec::new());

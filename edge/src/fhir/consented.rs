@@ -177,8 +177,12 @@ impl ResourceStore for Consented {
         self.copy.apply(deliveries, now).await
     }
 
-    async fn read(&self, kind: ResourceType, id: &FhirId) -> Result<Option<Stored>, StoreError> {
-        self.copy.read(kind, id).await
+    async fn look(
+        &self,
+        kind: ResourceType,
+        id: &FhirId,
+    ) -> Result<(Option<Stored>, i64), StoreError> {
+        self.copy.look(kind, id).await
     }
 
     async fn vread(

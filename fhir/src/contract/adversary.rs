@@ -31,8 +31,12 @@ impl ResourceStore for Redelivering {
         Ok(first)
     }
 
-    async fn read(&self, kind: ResourceType, id: &FhirId) -> Result<Option<Stored>, StoreError> {
-        self.0.read(kind, id).await
+    async fn look(
+        &self,
+        kind: ResourceType,
+        id: &FhirId,
+    ) -> Result<(Option<Stored>, i64), StoreError> {
+        self.0.look(kind, id).await
     }
 
     async fn vread(

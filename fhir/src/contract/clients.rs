@@ -147,12 +147,31 @@ pub async fn a_transaction_is_done_as_a_whole_or_not_at_all(engine: &dyn Engine)
         delete(2, Expect::Anything),
         put(3, 1, Expect::Absent),
     ];
-    assert!(matches!(
-        transact(&*store, changes).await,
-        Transacted::Done(_)
-    ));
+    let Transacted::Done(done) = transact(&*store, changes).await else {
+        panic!("the changes are done");
+    };
+    assert!(done.iter().all(|one| one.head == before + 3), "{done:?}");
     assert_eq!(store.head().await.unwrap(), before + 3);
     assert_eq!(store.read(basic(), &id(2)).await.unwrap(), None);
+}
+
+/// Also of what is not there, and of what is older than the last commit.
+pub async fn whoever_looks_is_told_the_last_commit_at_that_moment(engine: &dyn Engine) {
+    let store = engine.open().await;
+    assert_eq!(store.look(basic(), &id(1)).await.unwrap(), (None, 0));
+    one(&*store, put(1, 1, Expect::Absent)).await;
+    one(&*store, put(2, 1, Expect::Absent)).await;
+    let (stored, head) = store.look(basic(), &id(1)).await.unwrap();
+    assert_eq!((stored.unwrap().seq, head), (1, 2));
+    assert_eq!(store.look(basic(), &id(3)).await.unwrap(), (None, 2));
+    one(&*store, delete(1, Expect::Anything)).await;
+    assert_eq!(store.look(basic(), &id(1)).await.unwrap(), (None, 3));
+    // What is there already is no commit, and the last one is told.
+    let same = transact(&*store, vec![put(2, 1, Expect::Anything)]).await;
+    let Transacted::Done(done) = same else {
+        panic!("{same:?}");
+    };
+    assert_eq!((done[0].seq, done[0].head), (2, 3));
 }
 
 /// What is asked at once may be done in one commit of the engine.

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     json::{Json, Object},
-    r4::{Field, Kind, Primitive, R4, Shape},
+    r4::{Field, Kind, Primitive, R4, Shape, ValueSet},
 };
 use std::borrow::Cow;
 
@@ -17,7 +17,7 @@ pub struct Element<'a> {
     beside: Option<&'a Json<'a>>,
     kind: ElementKind,
     /// The value set that its code has to be of.
-    set: Option<&'static str>,
+    set: Option<&'static ValueSet>,
 }
 
 /// What is known of an element's type.
@@ -42,8 +42,8 @@ impl<'a> Element<'a> {
             .object()
             .and_then(|object| object.text("resourceType"));
         let shape = name
-            .filter(|name| R4.is_resource(name))
-            .and_then(|name| R4.shape_of(name));
+            .and_then(|name| R4.resource(name))
+            .map(|(_, shape)| shape);
         Self {
             value: Some(value),
             beside: None,
@@ -151,7 +151,7 @@ impl<'a> Element<'a> {
     #[must_use]
     pub fn system_of_code(&self) -> Option<&'static str> {
         let code = self.value?.text()?;
-        R4.set(self.set?)?.system_of(code)
+        self.set?.system_of(code)
     }
 
     /// Whether a primitive element has a value, and not only extensions.

@@ -177,13 +177,23 @@ async fn is_met(
     guard: &Guard,
 ) -> Result<bool, Error> {
     let sql = sql::few(Dialect::Postgres, guard);
-    let rows = transaction.query(sql.text.as_str(), &params(&sql)).await?;
+    let rows = transaction.query_typed(&sql.text, &typed(&sql)).await?;
     let ids: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
     Ok(guard.is_met(&ids))
 }
 
 fn params(sql: &Sql) -> Vec<&(dyn ToSql + Sync)> {
     sql.binds.iter().map(|one| one as _).collect()
+}
+
+/// The values with their types, so that the engine is asked once and not for the types before: what is not kept prepared.
+fn typed(sql: &Sql) -> Vec<(&(dyn ToSql + Sync), Type)> {
+    let of = |bind: &Bind| match bind {
+        Bind::Integer(_) => Type::INT8,
+        Bind::Real(_) => Type::FLOAT8,
+        Bind::Null | Bind::Text(_) => Type::TEXT,
+    };
+    sql.binds.iter().map(|one| (one as _, of(one))).collect()
 }
 
 type Known = HashMap<(ResourceType, String), Current>;
@@ -286,7 +296,7 @@ pub async fn history(client: &Object, query: &HistoryQuery) -> Result<Option<His
 pub async fn find(client: &Object, find: &Find) -> Result<Option<FindPage>, Error> {
     let sql = sql::page(Dialect::Postgres, find);
     let keys = find.keys().count();
-    let rows = client.query(sql.text.as_str(), &params(&sql)).await?;
+    let rows = client.query_typed(&sql.text, &typed(&sql)).await?;
     let read = |row: &Row| {
         let keys = (7..7 + keys).map(|at| bind_of(row, at));
         Some((stored(row)?, keys.collect()))
@@ -311,6 +321,6 @@ fn bind_of(row: &Row, at: usize) -> Bind {
 /// How many a search finds.
 pub async fn count(client: &Object, find: &Find) -> Result<u64, Error> {
     let sql = sql::count(Dialect::Postgres, find);
-    let row = client.query_one(sql.text.as_str(), &params(&sql)).await?;
+    let row = client.query_typed_one(&sql.text, &typed(&sql)).await?;
     Ok(u64::try_from(row.get::<_, i64>(0)).unwrap_or(0))
 }

@@ -36,15 +36,12 @@ struct Compiled {
 }
 
 impl Compiled {
-    /// Whether a resource has an element that it looks at.
-    fn looks_at(&self, object: &Object<'_>) -> bool {
-        let has = |top: &String| {
-            object.0.iter().any(|(name, _)| {
-                let rest = name.trim_start_matches('_').strip_prefix(top.as_str());
-                rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_lowercase()))
-            })
-        };
-        self.tops.as_ref().is_none_or(|tops| tops.iter().any(has))
+    /// Whether it looks at one of the elements that are there.
+    fn looks_at(&self, there: &[&str]) -> bool {
+        let is_there = |top: &String| there.contains(&top.as_str());
+        self.tops
+            .as_ref()
+            .is_none_or(|tops| tops.iter().any(is_there))
     }
 }
 
@@ -94,8 +91,10 @@ pub fn extract(resource: &Json<'_>, base: &str) -> Vec<IndexRow> {
     let Some(object) = resource.object() else {
         return rows;
     };
-    let all = object.text("resourceType").map_or(&[][..], compiled_of);
-    for compiled in all.iter().filter(|one| one.looks_at(object)) {
+    let kind = object.text("resourceType").unwrap_or_default();
+    let there = elements_of(kind, object);
+    let all = compiled_of(kind).iter();
+    for compiled in all.filter(|one| one.looks_at(&there)) {
         // An expression that fails on a resource finds nothing in it.
         let found = compiled
             .path
@@ -124,6 +123,16 @@ pub fn extract(resource: &Json<'_>, base: &str) -> Vec<IndexRow> {
         }
     }
     rows
+}
+
+/// The elements at the top of a resource that are there.
+fn elements_of(kind: &str, object: &Object<'_>) -> Vec<&'static str> {
+    let Some((_, shape)) = R4.resource(kind) else {
+        return Vec::new();
+    };
+    let field_of = |name: &str| shape.fields.get(name.trim_start_matches('_'));
+    let fields = object.0.iter().filter_map(|(name, _)| field_of(name));
+    fields.map(|field| field.element).collect()
 }
 
 /// The values of an item, as a kind of parameter reads it.

@@ -7,7 +7,7 @@ mod condition;
 mod referring;
 
 use super::{IndexRow, Kind, Value};
-pub use condition::{Visible, condition};
+pub use condition::{Visible, condition, ids};
 
 /// Which engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +95,8 @@ pub struct Table {
     pub name: &'static str,
     /// Its columns behind `type`, `id`, `param`, `grp` and `part`, each with its type in SQLite and in PostgreSQL.
     pub columns: &'static [(&'static str, &'static str, &'static str)],
-    /// The columns of its indexes, behind `type` and `param`; each index ends in `id`.
+    /// The columns of its indexes, behind `type` and `param`. Where `id` follows what is equal, resources are found in the
+    /// order of their ids, and a page looks at no more of them than it shows.
     pub indexes: &'static [&'static str],
 }
 
@@ -121,13 +122,13 @@ pub const TOKEN: Table = Table {
         column("text", TEXT),
         column("value", TEXT),
     ],
-    indexes: &["code, system", "system", "text"],
+    indexes: &["code, id, system", "system, id", "text, id"],
 };
 /// Spans of time.
 pub const DATE: Table = Table {
     name: "index_date",
     columns: &[column("low", WHOLE), column("high", WHOLE)],
-    indexes: &["low, high", "high"],
+    indexes: &["low, high, id", "high, id"],
 };
 /// Numbers, quantities and places (as points on a ball: `low`, `high`, `base_low`).
 pub const NUMBER: Table = Table {
@@ -142,13 +143,13 @@ pub const NUMBER: Table = Table {
         column("base_high", REAL),
         column("base_unit", TEXT),
     ],
-    indexes: &["low, high", "base_unit, base_low, base_high"],
+    indexes: &["low, high, id", "base_unit, base_low, base_high, id"],
 };
 /// Texts.
 pub const STRING: Table = Table {
     name: "index_text",
     columns: &[column("exact", TEXT), column("folded", TEXT)],
-    indexes: &["folded", "exact"],
+    indexes: &["folded, id", "exact, id"],
 };
 /// References.
 pub const REFERENCE: Table = Table {
@@ -161,14 +162,18 @@ pub const REFERENCE: Table = Table {
         column("of_system", TEXT),
         column("of_value", TEXT),
     ],
-    indexes: &["target_id, target_type", "url", "of_value"],
+    indexes: &["target_id, target_type, id", "url, id", "of_value, id"],
 };
 /// URIs.
 pub const URI: Table = Table {
     name: "index_uri",
     columns: &[column("uri", TEXT)],
-    indexes: &["uri"],
+    indexes: &["uri, id"],
 };
+
+/// What leads from the index of codes that had their systems before their ids to that of [`TOKEN`].
+pub const CODES_BY_ID: &str = "DROP INDEX index_token_0; \
+     CREATE INDEX index_token_0 ON index_token(type, param, code, id, system);";
 
 /// Every table.
 pub const TABLES: [Table; 6] = [TOKEN, DATE, NUMBER, STRING, REFERENCE, URI];
@@ -208,7 +213,7 @@ impl Table {
         text.push_str(&format!("CREATE INDEX {name}_of ON {name}(type, id);\n"));
         for (at, columns) in self.indexes.iter().enumerate() {
             text.push_str(&format!(
-                "CREATE INDEX {name}_{at} ON {name}(type, param, {columns}, id);\n"
+                "CREATE INDEX {name}_{at} ON {name}(type, param, {columns});\n"
             ));
         }
         text

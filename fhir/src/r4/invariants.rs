@@ -9,12 +9,23 @@ use others::OTHERS;
 use shapes::{BUNDLE, ENTRY, EXTENSION, QUANTITY, REPEAT, observation, problem};
 use std::collections::HashSet;
 
-/// A rule that holds of an object: its key, the element that is told, the test, and the rule in words.
-struct Rule {
-    key: &'static str,
-    element: &'static str,
+/// A rule that holds of an object.
+#[derive(Debug)]
+pub struct Rule {
+    /// Its key in the definitions.
+    pub key: &'static str,
+    /// The element that is told; the object itself where it is empty.
+    pub element: &'static str,
     holds: fn(&Object<'_>) -> bool,
-    words: &'static str,
+    /// The rule in words.
+    pub words: &'static str,
+}
+
+impl Rule {
+    /// Whether an object of the rule's shape keeps it.
+    pub fn holds(&self, object: &Object<'_>) -> bool {
+        (self.holds)(object)
+    }
 }
 
 const fn rule(
@@ -31,15 +42,6 @@ const fn rule(
     }
 }
 
-/// The rules that an object of a shape breaks: key, element and words.
-pub fn broken<'a>(
-    shape: &str,
-    object: &'a Object<'a>,
-) -> impl Iterator<Item = (&'static str, &'static str, &'static str)> + use<'a> {
-    let broken = rules_of(shape).iter().filter(|rule| !(rule.holds)(object));
-    broken.map(|rule| (rule.key, rule.element, rule.words))
-}
-
 /// Whether one of the members is there, whatever its type when it is a choice.
 fn any(object: &Object<'_>, elements: &[&str]) -> bool {
     elements.iter().any(|element| has(object, element))
@@ -50,8 +52,12 @@ fn has(object: &Object<'_>, element: &str) -> bool {
     match element.strip_suffix("[x]") {
         None => object.has(element),
         Some(base) => object.0.iter().any(|(name, _)| {
-            let rest = name.trim_start_matches('_').strip_prefix(base);
-            rest.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_uppercase()))
+            let name = match name.as_bytes() {
+                [b'_', ..] => name.trim_start_matches('_'),
+                _ => name,
+            };
+            let rest = name.as_bytes().strip_prefix(base.as_bytes());
+            rest.is_some_and(|rest| rest.first().is_some_and(u8::is_ascii_uppercase))
         }),
     }
 }
@@ -77,7 +83,8 @@ fn number(object: &Object<'_>, element: &str) -> Option<f64> {
     }
 }
 
-fn rules_of(shape: &str) -> &'static [Rule] {
+/// The rules of a shape.
+pub fn rules_of(shape: &str) -> &'static [Rule] {
     match shape {
         "Quantity" | "Age" | "Count" | "Distance" | "Duration" => QUANTITY,
         "Observation" | "Observation.component" | "Observation.referenceRange" => {
@@ -95,61 +102,56 @@ fn rules_of(shape: &str) -> &'static [Rule] {
     }
 }
 
-/// The rules of a resource about what it contains, and about what contains it: key, path below it, and words.
-pub fn of_resource(
-    object: &Object<'_>,
-    is_contained: bool,
-) -> Vec<(&'static str, String, &'static str)> {
-    let mut broken = Vec::new();
-    if is_contained {
-        let meta = object.get("meta").and_then(Json::object);
-        let meta = |names: &[&str]| meta.is_some_and(|meta| any(meta, names));
-        if object.has("contained") {
-            broken.push((
-                "dom-2",
-                ".contained".into(),
-                "what is contained contains nothing",
-            ));
-        }
-        if meta(&["versionId", "lastUpdated"]) {
-            broken.push((
-                "dom-4",
-                ".meta".into(),
-                "what is contained has no version and no time of its own",
-            ));
-        }
-        if meta(&["security"]) {
-            broken.push((
-                "dom-5",
-                ".meta".into(),
-                "what is contained has no security label of its own",
-            ));
-        }
-        return broken;
-    }
+/// What holds of a resource within another, and its own element that it is told of.
+pub const CONTAINED: &[Rule] = &[
+    rule(
+        "dom-2",
+        "contained",
+        |one| !one.has("contained"),
+        "what is contained contains nothing",
+    ),
+    rule(
+        "dom-4",
+        "meta",
+        |one| !in_meta(one, &["versionId", "lastUpdated"]),
+        "what is contained has no version and no time of its own",
+    ),
+    rule(
+        "dom-5",
+        "meta",
+        |one| !in_meta(one, &["security"]),
+        "what is contained has no security label of its own",
+    ),
+];
+
+fn in_meta(object: &Object<'_>, names: &[&str]) -> bool {
+    let meta = object.get("meta").and_then(Json::object);
+    meta.is_some_and(|meta| any(meta, names))
+}
+
+/// FHIR R4 dom-3, in words.
+pub const UNUSED: &str = "what is contained is referred to, or refers to its container";
+
+/// The places of what a resource contains without a use: nothing in it refers to them, nor they to it.
+pub fn unused(object: &Object<'_>) -> Vec<usize> {
     let contained: Vec<&Object<'_>> = object.each("contained").filter_map(Json::object).collect();
     if contained.is_empty() {
-        return broken;
+        return Vec::new();
     }
     let mut local = HashSet::new();
     for (_, value) in &object.0 {
         local_references(value, &mut local);
     }
-    for (index, one) in contained.iter().enumerate() {
+    let is_unused = |one: &&Object<'_>| {
         let mut own = HashSet::new();
         for (_, value) in &one.0 {
             local_references(value, &mut own);
         }
         let is_referred_to = one.text("id").is_some_and(|id| local.contains(id));
-        if !is_referred_to && !own.contains("") {
-            broken.push((
-                "dom-3",
-                format!(".contained[{index}]"),
-                "what is contained is referred to, or refers to its container",
-            ));
-        }
-    }
-    broken
+        !is_referred_to && !own.contains("")
+    };
+    let unused = (0..).zip(&contained).filter(|(_, one)| is_unused(one));
+    unused.map(|(index, _)| index).collect()
 }
 
 /// What follows `#` in every text of a value that begins so.

@@ -158,7 +158,7 @@ impl Primitive {
             _ => (
                 text.chars().any(|c| !c.is_whitespace())
                     && text.len() <= MAX_STRING_BYTES
-                    && !text.chars().any(is_control),
+                    && !text.bytes().any(is_control),
                 "a string that is not blank, of at most 1 MiB, without control characters is expected",
             ),
         }
@@ -176,9 +176,19 @@ fn integer(value: &Json<'_>) -> Option<i64> {
     (*text != "-0").then_some(number)
 }
 
-/// FHIR R4 `string`: no control characters but for tab, line feed and carriage return.
-fn is_control(c: char) -> bool {
-    c < ' ' && !matches!(c, '\t' | '\n' | '\r')
+/// FHIR R4 `string`: no control characters but for tab, line feed and carriage return. In UTF-8 each is a byte of its own.
+const fn is_control(byte: u8) -> bool {
+    byte < b' ' && !matches!(byte, b'\t' | b'\n' | b'\r')
+}
+
+/// Whether a text has white space, as Unicode has it; most texts are ASCII, which has six such characters.
+fn has_white_space(text: &str) -> bool {
+    match text.is_ascii() {
+        true => text
+            .bytes()
+            .any(|byte| matches!(byte, b'\t'..=b'\r' | b' ')),
+        false => text.contains(char::is_whitespace),
+    }
 }
 
 fn is_id(text: &str) -> bool {
@@ -187,9 +197,8 @@ fn is_id(text: &str) -> bool {
 }
 
 fn is_code(text: &str) -> bool {
-    !text.is_empty()
-        && text.split(' ').all(|word| !word.is_empty())
-        && !text.contains(|c: char| c.is_whitespace() && c != ' ')
+    let word = |word: &str| !word.is_empty() && !has_white_space(word);
+    text.split(' ').all(word)
 }
 
 fn is_oid(text: &str) -> bool {
@@ -217,7 +226,7 @@ fn is_uri(text: &str) -> bool {
         Some(("urn:uuid:", rest)) => is_uuid(rest),
         _ => text.strip_prefix("urn:oid:").is_none_or(is_oid),
     };
-    is_named && !text.is_empty() && !text.contains(char::is_whitespace)
+    is_named && !text.is_empty() && !has_white_space(text)
 }
 
 fn digits(text: &str, len: usize) -> Option<u32> {
@@ -239,8 +248,10 @@ fn is_date(text: &str) -> bool {
 
 /// A day of the calendar.
 fn is_day(text: &str) -> bool {
-    let parts: Vec<&str> = text.split('-').collect();
-    let [year, month, day] = parts.as_slice() else {
+    let Some((year, rest)) = text.split_once('-') else {
+        return false;
+    };
+    let Some((month, day)) = rest.split_once('-') else {
         return false;
     };
     let (Some(year), Some(month), Some(day)) = (digits(year, 4), digits(month, 2), digits(day, 2))
@@ -280,28 +291,28 @@ fn is_zoned(text: &str) -> bool {
 /// `hh:mm:ss` with any fraction. A second of 60 is a leap second.
 fn is_clock(text: &str) -> bool {
     let (clock, fraction) = text.split_once('.').unwrap_or((text, "0"));
-    let parts: Vec<Option<u32>> = clock.split(':').map(|part| digits(part, 2)).collect();
-    let [Some(hours), Some(minutes), Some(seconds)] = parts.as_slice() else {
+    let mut parts = clock.split(':').map(|part| digits(part, 2));
+    let (Some(Some(hours)), Some(Some(minutes)), Some(Some(seconds)), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
         return false;
     };
     let is_fraction = !fraction.is_empty() && fraction.bytes().all(|byte| byte.is_ascii_digit());
-    *hours < 24 && *minutes < 60 && *seconds <= 60 && is_fraction
+    hours < 24 && minutes < 60 && seconds <= 60 && is_fraction
 }
 
 /// White space may stand anywhere (FHIR R4 datatypes.html#base64Binary).
 fn is_base64(text: &str) -> bool {
-    let known = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
-    let chars: Vec<u8> = text
-        .bytes()
-        .filter(|byte| !byte.is_ascii_whitespace())
-        .collect();
-    let padding = chars.iter().rev().take_while(|byte| **byte == b'=').count();
-    let whole = chars.len().is_multiple_of(4) && padding <= 2;
-    let inner = chars.len().saturating_sub(padding);
-    whole
-        && !chars.is_empty()
-        && chars.iter().all(known)
-        && !chars.iter().take(inner).any(|byte| *byte == b'=')
+    let (mut chars, mut padding) = (0_usize, 0_usize);
+    for byte in text.bytes().filter(|byte| !byte.is_ascii_whitespace()) {
+        chars += 1;
+        match byte {
+            b'=' => padding += 1,
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'+' | b'/' if padding == 0 => {}
+            _ => return false,
+        }
+    }
+    chars > 0 && chars.is_multiple_of(4) && padding <= 2
 }
 
 /// FHIR R4 narrative.html#xhtml, as far as it guards a reader: one `div`, with content (txt-2), and nothing that runs
@@ -311,42 +322,53 @@ fn is_narrative(text: &str) -> bool {
     let is_div = text.strip_prefix("<div").is_some_and(|rest| {
         rest.starts_with(|c: char| c.is_whitespace() || matches!(c, '>' | '/' | ':'))
     });
-    let lower = text.to_ascii_lowercase();
-    let active = [
-        "<script",
-        "<iframe",
-        "<object",
-        "<embed",
-        "<form",
-        "<link",
-        "<base",
-        "<body",
-        "<head",
-        "<!entity",
-        "javascript:",
-    ];
-    let runs = active.iter().any(|part| lower.contains(part)) || has_handler(&lower);
+    is_div && text.ends_with('>') && has_content(text) && !runs(text)
+}
+
+/// Whether a text begins with another, in letters of either case.
+fn begins(text: &str, with: &str) -> bool {
+    let start = text.as_bytes().get(..with.len());
+    start.is_some_and(|start| start.eq_ignore_ascii_case(with.as_bytes()))
+}
+
+/// Whether there is text outside of tags, or an image.
+fn has_content(text: &str) -> bool {
     let mut depth = 0_i32;
-    let mut content = lower.contains("<img");
-    for c in text.chars() {
+    let is_text = |c: char| {
         match c {
             '<' => depth += 1,
             '>' => depth -= 1,
-            c => content |= depth == 0 && !c.is_whitespace(),
+            c => return depth == 0 && !c.is_whitespace(),
         }
-    }
-    is_div && text.ends_with('>') && content && !runs
+        false
+    };
+    text.chars().any(is_text) || text.split('<').skip(1).any(|tag| begins(tag, "img"))
+}
+
+/// Whether there is something that runs, or loads what runs.
+fn runs(text: &str) -> bool {
+    const ACTIVE: [&str; 10] = [
+        "script", "iframe", "object", "embed", "form", "link", "base", "body", "head", "!entity",
+    ];
+    const SCHEME: &str = "javascript";
+    let is_active = |tag: &str| ACTIVE.iter().any(|name| begins(tag, name)) || has_handler(tag);
+    let is_script = |before: &str| {
+        let at = before.len().checked_sub(SCHEME.len());
+        let end = at.and_then(|at| before.as_bytes().get(at..));
+        end.is_some_and(|end| end.eq_ignore_ascii_case(SCHEME.as_bytes()))
+    };
+    // What stands before a colon: every part of the text but its last.
+    let before_colons = text.match_indices(':').map(|(at, _)| text.get(..at));
+    text.split('<').skip(1).any(is_active) || before_colons.flatten().any(is_script)
 }
 
 /// Whether a tag has an attribute like `onclick`.
-fn has_handler(lower: &str) -> bool {
-    lower.split('<').skip(1).any(|tag| {
-        let tag = tag.split('>').next().unwrap_or_default();
-        let mut words = tag.split_ascii_whitespace().skip(1);
-        words.any(|word| {
-            let name = word.split('=').next().unwrap_or_default();
-            name.len() > 2 && name.starts_with("on") && word.contains('=')
-        })
+fn has_handler(tag: &str) -> bool {
+    let tag = tag.split('>').next().unwrap_or_default();
+    let mut words = tag.split_ascii_whitespace().skip(1);
+    words.any(|word| {
+        let name = word.split('=').next().unwrap_or_default();
+        name.len() > 2 && begins(name, "on") && word.contains('=')
     })
 }
 

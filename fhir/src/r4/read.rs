@@ -1,5 +1,7 @@
 //! Reads the tables. A table that cannot be read is a fault of the build that a test finds: here it is only left out.
-use super::{Field, Kind, Primitive, R4, SearchParam, Shape, ValueSet};
+use super::{
+    ByName, Field, Kind, Primitive, R4, SearchParam, Shape, ValueSet, invariants::rules_of,
+};
 use std::collections::HashMap;
 
 /// A type as it stands in its table.
@@ -16,18 +18,21 @@ struct Element {
     is_required: bool,
     is_list: bool,
     types: &'static str,
-    set: Option<&'static str>,
+    set: Option<&'static ValueSet>,
     in_summary: bool,
     is_modifier: bool,
 }
 
+/// Value sets by their names.
+type Sets = ByName<&'static str, ValueSet>;
+
 pub fn tables(
     types: &'static str,
-    codes: &'static str,
+    sets: &'static Sets,
     search: &'static str,
     compartments: &'static str,
 ) -> R4 {
-    let rows = rows(types);
+    let rows = rows(types, sets);
     let mut shapes = Shapes::default();
     for row in rows.iter().filter(|row| row.kind != "primitive") {
         shapes.name(row.name.to_owned());
@@ -39,13 +44,15 @@ pub fn tables(
     let of_kind = |kind: &'static str| rows.iter().filter(move |row| row.kind == kind);
     let mut resources: Vec<&str> = of_kind("resource").map(|row| row.name).collect();
     resources.sort_unstable();
+    for name in &resources {
+        shapes.is_resource(name);
+    }
     let known = |row: &Row| Some((row.name, *shapes.places.get(row.name)?));
     R4 {
         types: rows.iter().filter_map(known).collect(),
         bases: rows.iter().map(|row| (row.name, row.base)).collect(),
         shapes: shapes.all,
         resources,
-        sets: sets(codes),
         params: params(search),
         compartments: compartments_of(compartments),
     }
@@ -70,7 +77,7 @@ fn lines(text: &'static str) -> impl Iterator<Item = &'static str> {
     text.lines().filter(|line| !line.starts_with('#'))
 }
 
-fn rows(text: &'static str) -> Vec<Row> {
+fn rows(text: &'static str, sets: &'static Sets) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
     for line in lines(text) {
         let mut words = line.split_ascii_whitespace();
@@ -90,7 +97,7 @@ fn rows(text: &'static str) -> Vec<Row> {
                     continue;
                 };
                 match word.strip_prefix('=') {
-                    Some(set) => element.set = Some(set),
+                    Some(set) => element.set = sets.get(set),
                     None if word == "^" => element.in_summary = true,
                     None => element.is_modifier = word == "!",
                 }
@@ -120,11 +127,20 @@ impl Shapes {
         let Self { all, places } = self;
         *places.entry(name.clone()).or_insert_with(|| {
             all.push(Shape {
+                rules: rules_of(&name),
                 name,
                 ..Shape::default()
             });
             all.len() - 1
         })
+    }
+
+    /// Says of a type that it is a resource's.
+    fn is_resource(&mut self, name: &str) {
+        let place = self.places.get(name);
+        if let Some(shape) = place.and_then(|at| self.all.get_mut(*at)) {
+            shape.is_resource = true;
+        }
     }
 
     /// Adds the elements of a type and of those that it is made from.
@@ -164,6 +180,7 @@ impl Shapes {
             Some(base) => (base, true),
             None => (name, false),
         };
+        let bit = self.all.get(parent).map_or(0, |shape| shape.bit_of(base));
         for text in element.types.split(',') {
             let (kind, targets) = text.split_once('(').unwrap_or((text, ""));
             let of = match (kind, kind.strip_prefix('#')) {
@@ -193,6 +210,7 @@ impl Shapes {
                 is_modifier: element.is_modifier,
                 is_required: element.is_required,
                 targets: targets.trim_end_matches(')'),
+                bit,
             };
             if let Some(shape) = self.all.get_mut(parent) {
                 shape.fields.insert(member, field);
@@ -200,7 +218,17 @@ impl Shapes {
         }
         if let (true, Some(shape)) = (element.is_required, self.all.get_mut(parent)) {
             shape.required.push(base);
+            shape.required_bits |= bit;
         }
+    }
+}
+
+impl Shape {
+    /// The bit of an element: that which it has, or the next one.
+    fn bit_of(&self, element: &str) -> u64 {
+        let own = self.fields.values().find(|field| field.element == element);
+        let all = self.fields.values().fold(0, |all, field| all | field.bit);
+        own.map_or(u64::wrapping_add(all, 1), |own| own.bit)
     }
 }
 
@@ -211,15 +239,17 @@ fn capital(name: &str) -> String {
     first.into_iter().chain(chars).collect()
 }
 
-fn sets(text: &'static str) -> HashMap<&'static str, ValueSet> {
-    let mut sets: HashMap<&'static str, ValueSet> = HashMap::new();
+pub fn sets(text: &'static str) -> Sets {
+    let mut sets = Sets::default();
     let mut name = "";
     for line in lines(text) {
         if let Some(new) = line.strip_prefix('=') {
             name = new;
         } else if let Some((system, codes)) = line.trim_start().split_once(' ') {
             let codes = codes.split(' ').collect();
-            sets.entry(name).or_default().0.push((system, codes));
+            let set = sets.entry(name).or_default();
+            set.name = name;
+            set.systems.push((system, codes));
         }
     }
     sets

@@ -1,7 +1,7 @@
 //! Is it R4? Structure, cardinality, primitive values, required codes, references and rules, over the tables.
 //!
 //! What a profile asks for beyond R4 is not looked at, nor codes of value sets that are not required.
-use super::{Field, Kind, R4, Shape, invariants, outcome::*};
+use super::{Field, Kind, R4, Shape, invariants, outcome::*, place::Place};
 use crate::json::{Json, JsonError, Object};
 use std::collections::HashSet;
 
@@ -19,7 +19,8 @@ pub fn validate(text: &str) -> Result<&'static str, Vec<Issue>> {
 /// Every issue, at most [`MAX_ISSUES`], never none.
 pub fn validate_tree(tree: &Json<'_>) -> Result<&'static str, Vec<Issue>> {
     let mut checker = Checker::default();
-    let kind = checker.resource(tree, None);
+    let root = type_of(tree).map_or("Resource", |(kind, _)| kind);
+    let kind = checker.resource(tree, None, &Place::root(root));
     match kind {
         Some(kind) if checker.issues.is_empty() => Ok(kind),
         _ => Err(checker.issues),
@@ -43,28 +44,17 @@ struct Container<'a> {
 #[derive(Default)]
 struct Checker {
     issues: Vec<Issue>,
-    /// FHIRPath of the element in hand.
-    at: String,
 }
 
 impl Checker {
-    fn report(&mut self, fault: Fault, problem: impl Into<String>) {
+    fn report(&mut self, at: &Place<'_>, fault: Fault, problem: impl Into<String>) {
         if self.issues.len() < MAX_ISSUES {
             self.issues.push(Issue {
                 fault,
-                expression: self.at.clone(),
+                expression: at.path(),
                 problem: problem.into(),
             });
         }
-    }
-
-    /// Does something at a step further down.
-    fn below<T>(&mut self, step: &str, then: impl FnOnce(&mut Self) -> T) -> T {
-        let length = self.at.len();
-        self.at.push_str(step);
-        let done = then(self);
-        self.at.truncate(length);
-        done
     }
 
     /// A resource: alone, in a bundle or, where there is a container, within another.
@@ -72,150 +62,156 @@ impl Checker {
         &mut self,
         value: &Json<'_>,
         within: Option<&Container<'_>>,
+        at: &Place<'_>,
     ) -> Option<&'static str> {
-        if self.at.is_empty() {
-            return match type_of(value) {
-                Some(kind) => self.below(kind, |checker| checker.resource(value, within)),
-                None => self.below("Resource", |checker| checker.untyped(value)),
-            };
-        }
-        let (Some(object), Some(kind)) = (value.object(), type_of(value)) else {
-            return self.untyped(value);
+        let (Some(object), Some((kind, shape))) = (value.object(), type_of(value)) else {
+            return self.untyped(value, at);
         };
-        let shape = R4.shape_of(kind)?;
-        let contained = object.each("contained").filter_map(Json::object);
-        let own = Container {
-            ids: contained.filter_map(|one| one.text("id")).collect(),
-        };
-        self.object(shape, object, within.unwrap_or(&own));
-        for (key, element, rule) in invariants::of_resource(object, within.is_some()) {
-            self.below(&element, |checker| checker.broken(key, rule));
+        match within {
+            Some(container) => {
+                self.object(shape, object, container, at);
+                self.rules(invariants::CONTAINED, object, at);
+            }
+            None => {
+                let contained = object.each("contained").filter_map(Json::object);
+                let own = Container {
+                    ids: contained.filter_map(|one| one.text("id")).collect(),
+                };
+                self.object(shape, object, &own, at);
+                for index in invariants::unused(object) {
+                    let contained = at.element("contained");
+                    self.broken(&contained.index(index), "dom-3", invariants::UNUSED);
+                }
+            }
         }
         Some(kind)
     }
 
-    fn untyped(&mut self, value: &Json<'_>) -> Option<&'static str> {
+    fn untyped(&mut self, value: &Json<'_>, at: &Place<'_>) -> Option<&'static str> {
         let problem = match value.object() {
             None => "a JSON object is expected",
             Some(object) if !object.has("resourceType") => "resourceType is missing",
             Some(_) => "resourceType is no resource type of R4",
         };
-        self.report(Fault::Structure, problem);
+        self.report(at, Fault::Structure, problem);
         None
     }
 
-    fn broken(&mut self, key: &str, rule: &str) {
-        self.report(Fault::Invariant, format!("{key}: {rule}"));
+    fn broken(&mut self, at: &Place<'_>, key: &str, rule: &str) {
+        self.report(at, Fault::Invariant, format!("{key}: {rule}"));
     }
 
-    fn object(&mut self, shape: &Shape, object: &Object<'_>, container: &Container<'_>) {
-        if object.0.is_empty() {
-            return self.report(
-                Fault::Invariant,
-                "ele-1: an element has a value or elements",
-            );
+    fn rules(&mut self, rules: &[invariants::Rule], object: &Object<'_>, at: &Place<'_>) {
+        for rule in rules.iter().filter(|rule| !rule.holds(object)) {
+            match rule.element {
+                "" => self.broken(at, rule.key, rule.words),
+                element => self.broken(&at.element(element), rule.key, rule.words),
+            }
         }
-        let mut present: Vec<(&str, &str)> = Vec::with_capacity(object.0.len());
+    }
+
+    fn object(
+        &mut self,
+        shape: &Shape,
+        object: &Object<'_>,
+        container: &Container<'_>,
+        at: &Place<'_>,
+    ) {
+        if object.0.is_empty() {
+            let rule = "an element has a value or elements";
+            return self.broken(at, "ele-1", rule);
+        }
+        let (mut present, mut is_repeated) = (0, false);
         for (name, value) in &object.0 {
-            if name == "resourceType" && R4.is_resource(&shape.name) {
+            if shape.is_resource && name == "resourceType" {
                 continue;
             }
-            let (member, is_beside) = match name.strip_prefix('_') {
-                Some(member) => (member, true),
-                None => (name.as_ref(), false),
-            };
-            let field = shape.fields.get(member);
-            let field =
-                field.filter(|field| !is_beside || matches!(field.kind, Kind::Primitive(_)));
-            let Some(field) = field else {
-                self.unknown(shape, name);
+            let Some((field, member, is_beside)) = field_of(shape, name) else {
+                self.unknown(shape, name, at);
                 continue;
             };
-            present.push((field.element, member));
-            let step = format!(".{}", field.element);
-            self.below(&step, |checker| {
-                if is_beside {
-                    checker.beside(field, value, object.get(member), container);
-                } else {
-                    checker.member(field, value, object.get(&format!("_{member}")), container);
-                }
-            });
-        }
-        self.complete(shape, &present);
-        for (key, element, rule) in invariants::broken(&shape.name, object) {
-            let step = if element.is_empty() {
-                String::new()
+            is_repeated |= present & field.bit != 0;
+            present |= field.bit;
+            let at = at.element(field.element);
+            if is_beside {
+                self.beside(field, value, object.get(member), container, &at);
             } else {
-                format!(".{element}")
-            };
-            self.below(&step, |checker| checker.broken(key, rule));
+                self.member(field, value, (object, member), container, &at);
+            }
         }
+        if shape.required_bits & !present != 0 {
+            self.missing(shape, object, at);
+        }
+        if is_repeated {
+            self.repeated(shape, object, at);
+        }
+        self.rules(shape.rules, object, at);
     }
 
     /// An element that R4 does not have; its name is told where it looks like one.
-    fn unknown(&mut self, shape: &Shape, name: &str) {
+    fn unknown(&mut self, shape: &Shape, name: &str, at: &Place<'_>) {
         let is_name = name.len() <= 64
             && name
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         let name = if is_name { name } else { "a member" };
         let problem = format!("{name} is no element of {}", shape.name);
-        self.report(Fault::Structure, problem);
+        self.report(at, Fault::Structure, problem);
     }
 
-    fn complete(&mut self, shape: &Shape, present: &[(&str, &str)]) {
+    fn missing(&mut self, shape: &Shape, object: &Object<'_>, at: &Place<'_>) {
+        let present: Vec<&str> = elements(shape, object).map(|(known, _)| known).collect();
         for element in &shape.required {
-            if !present.iter().any(|(known, _)| known == element) {
-                let step = format!(".{element}");
-                self.below(&step, |checker| {
-                    checker.report(Fault::Required, "the element is required")
-                });
-            }
-        }
-        for (at, (element, member)) in present.iter().enumerate() {
-            let before = present.iter().take(at);
-            if before
-                .into_iter()
-                .any(|(known, other)| known == element && other != member)
-            {
-                let step = format!(".{element}");
-                self.below(&step, |checker| {
-                    checker.report(Fault::Structure, "the element stands with two types")
-                });
+            if !present.contains(element) {
+                let at = at.element(element);
+                self.report(&at, Fault::Required, "the element is required");
             }
         }
     }
 
+    /// An element of a choice stands with one type.
+    fn repeated(&mut self, shape: &Shape, object: &Object<'_>, at: &Place<'_>) {
+        let present: Vec<(&str, &str)> = elements(shape, object).collect();
+        for (index, (element, member)) in present.iter().enumerate() {
+            let mut before = present.iter().take(index);
+            if before.any(|(known, other)| known == element && other != member) {
+                let at = at.element(element);
+                let problem = "the element stands with two types";
+                self.report(&at, Fault::Structure, problem);
+            }
+        }
+    }
+
+    /// A member; `named` is the object that it is of, and its name there.
     fn member(
         &mut self,
         field: &Field,
         value: &Json<'_>,
-        beside: Option<&Json<'_>>,
+        named: (&Object<'_>, &str),
         container: &Container<'_>,
+        at: &Place<'_>,
     ) {
         match (field.is_list, value) {
             (true, Json::List(list)) if list.is_empty() => {
-                self.report(Fault::Structure, "a list is not empty");
+                self.report(at, Fault::Structure, "a list is not empty");
             }
             (true, Json::List(list)) => {
-                let extra = match beside {
-                    Some(Json::List(extra)) => extra.as_slice(),
+                let extra = match field.kind {
+                    Kind::Primitive(_) if list.contains(&Json::Null) => extra_of(named),
                     _ => &[],
                 };
                 for (index, value) in list.iter().enumerate() {
-                    let extra = extra.get(index).is_some_and(|extra| *extra != Json::Null);
-                    let step = format!("[{index}]");
-                    self.below(&step, |checker| match value {
-                        Json::Null if extra && matches!(field.kind, Kind::Primitive(_)) => {}
-                        value => checker.one(field, value, container),
-                    });
+                    let has_extra = || extra.get(index).is_some_and(|extra| *extra != Json::Null);
+                    if *value != Json::Null || !has_extra() {
+                        self.one(field, value, container, &at.index(index));
+                    }
                 }
             }
-            (true, _) => self.report(Fault::Structure, "a list is expected"),
+            (true, _) => self.report(at, Fault::Structure, "a list is expected"),
             (false, Json::List(_)) => {
-                self.report(Fault::Structure, "one value is expected, not a list")
+                self.report(at, Fault::Structure, "one value is expected, not a list");
             }
-            (false, value) => self.one(field, value, container),
+            (false, value) => self.one(field, value, container, at),
         }
     }
 
@@ -226,29 +222,24 @@ impl Checker {
         value: &Json<'_>,
         primary: Option<&Json<'_>>,
         container: &Container<'_>,
+        at: &Place<'_>,
     ) {
+        const EXPECTED: &str = "id and extensions of the value are expected";
         let Some(shape) = R4.shape_of("Element") else {
             return;
         };
         let list = match (field.is_list, value) {
             (true, Json::List(list)) => list.as_slice(),
             (false, Json::Object(_)) => std::slice::from_ref(value),
-            _ => {
-                return self.report(
-                    Fault::Structure,
-                    "id and extensions of the value are expected",
-                );
-            }
+            _ => return self.report(at, Fault::Structure, EXPECTED),
         };
         let lengths_differ = |primary: &Json<'_>| match primary {
             Json::List(values) => values.len() != list.len(),
             _ => false,
         };
         if field.is_list && (list.is_empty() || primary.is_some_and(lengths_differ)) {
-            self.report(
-                Fault::Structure,
-                "one element beside each value is expected, or null",
-            );
+            let problem = "one element beside each value is expected, or null";
+            self.report(at, Fault::Structure, problem);
         }
         for (index, value) in list.iter().enumerate() {
             let has_value = match primary {
@@ -258,53 +249,45 @@ impl Checker {
                 _ => false,
             };
             match value {
-                Json::Object(object) => self.object(shape, object, container),
+                Json::Object(object) => self.object(shape, object, container, at),
                 Json::Null if field.is_list && has_value => {}
-                _ => self.report(
-                    Fault::Structure,
-                    "id and extensions of the value are expected",
-                ),
+                _ => self.report(at, Fault::Structure, EXPECTED),
             }
         }
     }
 
-    fn one(&mut self, field: &Field, value: &Json<'_>, container: &Container<'_>) {
+    fn one(&mut self, field: &Field, value: &Json<'_>, container: &Container<'_>, at: &Place<'_>) {
         match field.kind {
             Kind::Primitive(primitive) => {
                 if let Some(expected) = primitive.refuses(value) {
-                    self.report(Fault::Value, expected);
-                } else if let (Some(set), Some(code)) =
-                    (field.set.and_then(|set| R4.set(set)), value.text())
+                    self.report(at, Fault::Value, expected);
+                } else if let (Some(set), Some(code)) = (field.set, value.text())
                     && !set.has_code(code)
                 {
-                    let set = field.set.unwrap_or_default();
-                    self.report(Fault::CodeInvalid, format!("a code of {set} is expected"));
+                    let problem = format!("a code of {} is expected", set.name());
+                    self.report(at, Fault::CodeInvalid, problem);
                 }
             }
             Kind::Resource => {
-                let within = self
-                    .at
-                    .rsplit('.')
-                    .next()
-                    .is_some_and(|last| last.starts_with("contained["));
-                self.resource(value, within.then_some(container));
+                let within = at.is_one_of("contained").then_some(container);
+                self.resource(value, within, at);
             }
             Kind::Object(shape) => {
                 let (Some(object), Some(shape)) = (value.object(), R4.shape(shape)) else {
-                    return self.report(Fault::Structure, "a JSON object is expected");
+                    return self.report(at, Fault::Structure, "a JSON object is expected");
                 };
-                self.object(shape, object, container);
-                self.coded(field, object);
+                self.object(shape, object, container, at);
+                self.coded(field, object, at);
                 if shape.name == "Reference" {
-                    self.reference(field, object, container);
+                    self.reference(field, object, container, at);
                 }
             }
         }
     }
 
     /// A required value set of a Coding or CodeableConcept: one of its codings is in it.
-    fn coded(&mut self, field: &Field, object: &Object<'_>) {
-        let Some(set) = field.set.and_then(|name| R4.set(name)) else {
+    fn coded(&mut self, field: &Field, object: &Object<'_>, at: &Place<'_>) {
+        let Some(set) = field.set else {
             return;
         };
         let holds = |coding: &Object<'_>| {
@@ -313,49 +296,83 @@ impl Checker {
                 coding.text("code").unwrap_or_default(),
             )
         };
-        let codings = object.each("coding").filter_map(Json::object);
-        let has_one = holds(object) || codings.into_iter().any(holds);
-        if !has_one {
-            let set = field.set.unwrap_or_default();
-            self.report(Fault::CodeInvalid, format!("a coding of {set} is expected"));
+        let mut codings = object.each("coding").filter_map(Json::object);
+        if !holds(object) && !codings.any(holds) {
+            let problem = format!("a coding of {} is expected", set.name());
+            self.report(at, Fault::CodeInvalid, problem);
         }
     }
 
     /// FHIR R4 ref-1, and the type that a relative reference names.
-    fn reference(&mut self, field: &Field, object: &Object<'_>, container: &Container<'_>) {
+    fn reference(
+        &mut self,
+        field: &Field,
+        object: &Object<'_>,
+        container: &Container<'_>,
+        at: &Place<'_>,
+    ) {
         let Some(text) = object.text("reference") else {
             return;
         };
         if let Some(id) = text.strip_prefix('#') {
             if !id.is_empty() && !container.ids.contains(id) {
-                self.broken("ref-1", "a local reference leads to a contained resource");
+                let rule = "a local reference leads to a contained resource";
+                self.broken(at, "ref-1", rule);
             }
             return;
         }
         let Some((kind, rest)) = text.split_once('/') else {
             return;
         };
-        let is_relative = R4.is_resource(kind) && !rest.is_empty();
-        if is_relative
-            && !field.targets.is_empty()
-            && !field.targets.split('|').any(|target| target == kind)
-        {
-            self.report(
-                Fault::Structure,
-                format!(
-                    "a reference to {} is expected",
-                    field.targets.replace('|', ", ")
-                ),
-            );
+        let is_wanted =
+            field.targets.is_empty() || field.targets.split('|').any(|target| target == kind);
+        if !is_wanted && !rest.is_empty() && R4.is_resource(kind) {
+            let targets = field.targets.replace('|', ", ");
+            let problem = format!("a reference to {targets} is expected");
+            self.report(at, Fault::Structure, problem);
         }
     }
 }
 
-/// The resource type that a value names.
-fn type_of(value: &Json<'_>) -> Option<&'static str> {
-    let name = value.object()?.text("resourceType")?;
-    let at = R4.resources().binary_search(&name).ok()?;
-    R4.resources().get(at).copied()
+/// The field of a member, the member's name without an underscore, and whether it had one: what stands beside a value.
+fn field_of<'s, 'n>(shape: &'s Shape, name: &'n str) -> Option<(&'s Field, &'n str, bool)> {
+    match name.strip_prefix('_') {
+        None => Some((shape.fields.get(name)?, name, false)),
+        Some(member) => {
+            let field = shape.fields.get(member)?;
+            matches!(field.kind, Kind::Primitive(_)).then_some((field, member, true))
+        }
+    }
+}
+
+/// The elements that are there, in their order, each with the name of its member.
+fn elements<'a>(
+    shape: &'a Shape,
+    object: &'a Object<'_>,
+) -> impl Iterator<Item = (&'static str, &'a str)> {
+    let names = object.0.iter().map(|(name, _)| name.as_ref());
+    let names = names.filter(move |name| !(shape.is_resource && *name == "resourceType"));
+    names.filter_map(move |name| {
+        let (field, member, _) = field_of(shape, name)?;
+        Some((field.element, member))
+    })
+}
+
+/// What stands beside the values of a member that is a list.
+fn extra_of<'a, 'j>((object, member): (&'a Object<'j>, &str)) -> &'a [Json<'j>] {
+    let beside = object
+        .0
+        .iter()
+        .find(|(name, _)| name.strip_prefix('_') == Some(member));
+    match beside {
+        Some((_, Json::List(extra))) => extra,
+        _ => &[],
+    }
+}
+
+/// The resource type that a value names, and its shape.
+fn type_of(value: &Json<'_>) -> Option<(&'static str, &'static Shape)> {
+    R4.resource(value.object()?.text("resourceType")?)
 }
 
 #[cfg(test)]

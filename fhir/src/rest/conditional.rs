@@ -152,7 +152,7 @@ async fn create_if_none(
             Matching::Several => return Err(Failure::several()),
             Matching::One(stored) => {
                 note(api, asker, &stored.kind, &stored.id, None).await?;
-                return writing::answer_of(api, reader, &stored, true, headers).await;
+                return writing::answer_of_existing(api, reader, &stored, headers).await;
             }
             Matching::None => {}
         }
@@ -164,8 +164,8 @@ async fn create_if_none(
         let guards = vec![condition.guard(0, None)];
         match writing::try_change(api, reader, put, guards).await? {
             Ok(written) => {
-                let stored = writing::stored_of(&draft, written);
-                return writing::answer_of(api, reader, &stored, false, headers).await;
+                let done = (&draft, written);
+                return writing::answer_of_write(api, reader, done, headers).await;
             }
             Err(Unmet::Search) => {}
             Err(why) => return Err(Failure::unmet(why)),
@@ -238,8 +238,8 @@ async fn update_what_is_found(
         let guards = vec![condition.guard(0, found)];
         match writing::try_change(api, reader, put, guards).await? {
             Ok(written) => {
-                let stored = writing::stored_of(&draft, written);
-                return writing::answer_of(api, reader, &stored, written.existed, headers).await;
+                let done = (&draft, written);
+                return writing::answer_of_write(api, reader, done, headers).await;
             }
             Err(Unmet::Search) => {}
             Err(why) => return Err(Failure::unmet(why)),

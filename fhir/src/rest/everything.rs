@@ -306,8 +306,8 @@ pub async fn meta(
     }
     let stored = reading::current(api, kind, &id, asker).await?;
     let instants = reading::instants(api, &asker.reader, stored.seq).await?;
-    let whole = stored.stamped(&instants.of(&stored))?;
-    let found: Tagged<'_> = serde_json::from_str(whole.get()).map_err(|_| Failure::undrawn())?;
+    let whole = stored.stamped_text(&instants.of(&stored))?;
+    let found: Tagged<'_> = serde_json::from_str(&whole).map_err(|_| Failure::undrawn())?;
     let body = format!(
         "{{\"resourceType\":\"Parameters\",\"parameter\":[{{\"name\":\"return\",\"valueMeta\":{}}}]}}",
         found.meta.get()

@@ -58,3 +58,37 @@ async fn where_dates_are_true_instants_are_too() {
         .await;
     assert_eq!(old.json()["total"], 60);
 }
+
+/// A mark of another moment than that of asking would tell when a resource was stored.
+#[tokio::test]
+async fn who_reads_or_writes_what_is_older_is_told_the_last_commit_and_not_its_own() {
+    let api = fixture().await;
+    let basic = |text: &str| {
+        format!(
+            r#"{{"resourceType":"Basic",{text}"code":{{"coding":[{{"system":"http://loinc.org","code":"1-8"}}]}}}}"#
+        )
+    };
+    let made = api
+        .write(Method::POST, "/fhir/Basic", &[], &basic(""))
+        .await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+    let id = made.json()["id"].as_str().unwrap().to_owned();
+    let path = format!("/fhir/Basic/{id}");
+    for writes in [false, true] {
+        api.commit(100 + u32::from(writes)).await;
+        let head = api.store.head().await.unwrap();
+        let told = match writes {
+            false => api.get_as("other", &path).await,
+            true => {
+                let same = Request::put(&path)
+                    .header("authorization", "Bearer only:Basic")
+                    .header("content-type", FHIR_JSON);
+                let body = basic(&format!(r#""id":"{id}","#));
+                api.send(same.body(Body::from(body)).unwrap()).await
+            }
+        };
+        assert_eq!(told.status, StatusCode::OK, "{}", told.text);
+        let expected = crate::axis::instant(head, 1);
+        assert_eq!(told.json()["meta"]["lastUpdated"], expected);
+    }
+}

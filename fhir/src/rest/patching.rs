@@ -181,8 +181,8 @@ async fn patched(
         let guards = guard.into_iter().collect();
         match writing::try_change(api, reader, put, guards).await? {
             Ok(written) => {
-                let stored = writing::stored_of(&draft, written);
-                return writing::answer_of(api, reader, &stored, true, headers).await;
+                let done = (&draft, written);
+                return writing::answer_of_write(api, reader, done, headers).await;
             }
             // Somebody wrote in between: the patch is applied to that.
             Err(Unmet::Search | Unmet::Version) => {}

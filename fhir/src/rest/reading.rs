@@ -22,6 +22,7 @@ pub async fn read(
 ) -> Result<Found, Failure> {
     let view = view(api, kind, &in_url(pairs)?, headers)?;
     let id: FhirId = id?.parse().map_err(|_| Failure::not_found())?;
+<<<<<<< HEAD
     let stored = current(api, kind, &id, asker).await?;
     let request = format!("{kind}/{id}");
     found(api, Some(stored), headers, asker, (request, &view)).await
@@ -42,6 +43,11 @@ fn view(
         Some(Summary::Count) => Err(Failure::value("_summary", "a search alone is counted")),
         summary => Ok(View::of(summary, &asked.elements)),
     }
+=======
+    let (stored, head) = look(api, kind, &id, asker).await?;
+    let found = (Some(stored), Some(head));
+    given(api, found, headers, asker, format!("{kind}/{id}")).await
+>>>>>>> origin/speed
 }
 
 /// What is there, if it may be seen; what is hidden is not there, and never was.
@@ -51,8 +57,19 @@ pub async fn current(
     id: &FhirId,
     asker: &Asker,
 ) -> Result<Stored, Failure> {
-    match api.store.read(kind, id).await? {
-        Some(stored) if asker.sight.shows(&stored) => Ok(stored),
+    Ok(look(api, kind, id, asker).await?.0)
+}
+
+/// The same, and the last commit at that moment.
+async fn look(
+    api: &FhirApi,
+    kind: ResourceType,
+    id: &FhirId,
+    asker: &Asker,
+) -> Result<(Stored, i64), Failure> {
+    let (found, head) = api.store.look(kind, id).await?;
+    match found {
+        Some(stored) if asker.sight.shows(&stored) => Ok((stored, head)),
         Some(_) => Err(Failure::not_found()),
         None if asker.sight == Sight::Everything && was_deleted(api, kind, id).await? => {
             Err(Failure::gone())
@@ -93,7 +110,11 @@ pub async fn vread(
         return Err(Failure::gone());
     }
     let request = format!("{kind}/{id}/_history/{version}");
+<<<<<<< HEAD
     found(api, stored, headers, asker, (request, &view)).await
+=======
+    given(api, (stored, None), headers, asker, request).await
+>>>>>>> origin/speed
 }
 
 /// The version of that name: `01` and `+1` name none.
@@ -102,9 +123,10 @@ fn version_of(text: &str) -> Option<u32> {
     (version.to_string() == text).then_some(version)
 }
 
-async fn found(
+/// The answer with a version that was found, if one was; and the last commit at that moment, where that is known.
+async fn given(
     api: &FhirApi,
-    stored: Option<Stored>,
+    (stored, head): (Option<Stored>, Option<i64>),
     headers: &HeaderMap,
     asker: &Asker,
     (request, view): (String, &View),
@@ -118,12 +140,19 @@ async fn found(
         let response = (StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response();
         return Ok(Found::new(response, 0, request).of(patient));
     }
-    let instants = instants(api, &asker.reader, stored.seq).await?;
+    let instants = match head {
+        Some(head) => instants_at(api, &asker.reader, head).await?,
+        None => instants(api, &asker.reader, stored.seq).await?,
+    };
     let validators = [
         (header::ETAG, tag),
         (header::LAST_MODIFIED, http_date(instants.time_of(&stored))),
     ];
+<<<<<<< HEAD
     let body = finding::shown(&stored, &instants, view)?.get().to_owned();
+=======
+    let body = stored.stamped_text(&instants.of(&stored))?;
+>>>>>>> origin/speed
     let response = (validators, json(body)).into_response();
     Ok(Found::new(response, 1, request).of(patient))
 }
@@ -134,5 +163,18 @@ pub async fn instants(api: &FhirApi, reader: &Reader, seq: i64) -> Result<Instan
         return Ok(Instants::True);
     }
     let head = api.store.head().await?.max(seq);
+    instants_at(api, reader, head).await
+}
+
+/// The instants of a reader who is shown everything up to a commit that is, or just was, the last one. No other may be
+/// given: a mark says nothing but when its reader asked.
+pub async fn instants_at(
+    api: &FhirApi,
+    reader: &Reader,
+    head: i64,
+) -> Result<Instants, StoreError> {
+    if (api.true_times)() {
+        return Ok(Instants::True);
+    }
     Ok(Instants::Logical(api.vantages.reach(reader, head).await?))
 }

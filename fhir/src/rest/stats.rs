@@ -378,8 +378,8 @@ async fn sources(
     let instants = reading::instants(api, &asker.reader, last).await?;
     let mut told = Vec::new();
     for stored in &found {
-        let whole = stored.stamped(&instants.of(stored))?;
-        let text = format!("{{\"name\":\"source\",\"resource\":{}}}", whole.get());
+        let whole = stored.stamped_text(&instants.of(stored))?;
+        let text = format!("{{\"name\":\"source\",\"resource\":{whole}}}");
         let raw = RawValue::from_string(text);
         told.push(raw.map_err(|_| StoreError::new(Kind::Corrupt, "stats"))?);
     }

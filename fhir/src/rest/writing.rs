@@ -4,7 +4,8 @@ use super::routes::InBody;
 use super::validating::resource_in;
 use super::{
     FhirApi, InUrl, access::Asker, access::Intent, check_format, http_date, json, negotiation,
-    negotiation::Return, outcome, outcome::Failure, reading::instants, sight::Sight,
+    negotiation::Return, outcome, outcome::Failure, reading::instants, reading::instants_at,
+    sight::Sight, vantage::Instants,
 };
 use crate::json::Json;
 use crate::store::{
@@ -261,14 +262,7 @@ async fn put(
         expect,
     };
     let written = change(api, &reader, put).await?;
-    answer_of(
-        api,
-        &reader,
-        &stored_of(&draft, written),
-        written.existed,
-        headers,
-    )
-    .await
+    answer_of_write(api, &reader, (&draft, written), headers).await
 }
 
 /// What is stored after a write.
@@ -285,14 +279,35 @@ pub fn stored_of(draft: &Draft, written: Written) -> Stored {
 }
 
 /// The answer to a write.
-pub async fn answer_of(
+pub async fn answer_of_write(
     api: &FhirApi,
     reader: &Reader,
+    (draft, written): (&Draft, Written),
+    headers: &HeaderMap,
+) -> Result<Response, Failure> {
+    let instants = instants_at(api, reader, written.head).await?;
+    let stored = stored_of(draft, written);
+    answer(api, &instants, &stored, written.existed, headers)
+}
+
+/// The answer to a write that was not needed: what it would have made was there.
+pub async fn answer_of_existing(
+    api: &FhirApi,
+    reader: &Reader,
+    stored: &Stored,
+    headers: &HeaderMap,
+) -> Result<Response, Failure> {
+    let instants = instants(api, reader, stored.seq).await?;
+    answer(api, &instants, stored, true, headers)
+}
+
+fn answer(
+    api: &FhirApi,
+    instants: &Instants,
     stored: &Stored,
     existed: bool,
     headers: &HeaderMap,
 ) -> Result<Response, Failure> {
-    let instants = instants(api, reader, stored.seq).await?;
     let (kind, id, version) = (stored.kind, &stored.id, stored.version);
     let location = format!("{}/{kind}/{id}/_history/{version}", api.base);
     let validators = [
@@ -308,7 +323,7 @@ pub async fn answer_of(
         Return::Minimal => (status, validators).into_response(),
         Return::Outcome => (status, validators, json(done("stored"))).into_response(),
         Return::Representation => {
-            let body = stored.stamped(&instants.of(stored))?.get().to_owned();
+            let body = stored.stamped_text(&instants.of(stored))?;
             (status, validators, json(body)).into_response()
         }
     })

@@ -1,6 +1,6 @@
 //! Searches by any parameter of R4: a page, how many there are, and whether a guard is met.
-use crate::query::sql::{Bind, Dialect, Sql, Visible, condition};
-use crate::query::{Filter, Kind, Sort, SortBy};
+use crate::query::sql::{Bind, Dialect, Sql, Visible, condition, ids};
+use crate::query::{Filter, Kind, Match, Param, Sort, SortBy};
 use crate::store::{Find, FindPlace, Guard};
 
 /// Nothing is hidden within what a scope says: it looks at the resource alone.
@@ -21,8 +21,24 @@ pub(crate) fn page(dialect: Dialect, find: &Find) -> Sql {
         key(&mut sql, sort, find.marks.as_deref());
         sql.push(&format!(" AS k{at}"));
     }
-    sql.push(" FROM resource r WHERE ");
-    root(&mut sql, find);
+    sql.push(" FROM resource r ");
+    match leading(dialect, find) {
+        Some((leads, rest)) => {
+            let beyond = find.after.as_ref().map(|place| match find.ids_descend() {
+                true => ("<", place.id.as_str()),
+                false => (">", place.id.as_str()),
+            });
+            sql.push("JOIN (");
+            let kind = find.types.first().copied().unwrap_or_default();
+            ids(&mut sql, kind, leads, beyond);
+            sql.push(") d ON d.id = r.id WHERE ");
+            root(&mut sql, find, &rest);
+        }
+        None => {
+            sql.push("WHERE ");
+            root(&mut sql, find, &find.filter);
+        }
+    }
     sql.push(") o");
     if let Some(place) = &find.after {
         sql.push(" WHERE ");
@@ -51,7 +67,7 @@ pub(crate) fn page(dialect: Dialect, find: &Find) -> Sql {
 pub(crate) fn count(dialect: Dialect, find: &Find) -> Sql {
     let mut sql = Sql::new(dialect);
     sql.push("SELECT count(*) FROM resource r WHERE ");
-    root(&mut sql, find);
+    root(&mut sql, find, &find.filter);
     sql
 }
 
@@ -63,13 +79,37 @@ pub(crate) fn few(dialect: Dialect, guard: &Guard) -> Sql {
         sights: guard.sights.clone(),
         ..Find::of(guard.kind, guard.filter.clone(), 2)
     };
-    root(&mut sql, &find);
+    root(&mut sql, &find, &guard.filter);
     sql.push(" ORDER BY r.id LIMIT 2");
     sql
 }
 
+/// A parameter, and the values of which any is to be found.
+type Asked<'a> = (&'a Param, &'a [Match]);
+
+/// The parameter that finds a page, where it is in the order of ids: its rows are there in that order, so that PostgreSQL
+/// reads as many as the page shows instead of all that there are, which it would sort. And what else is to hold.
+fn leading(dialect: Dialect, find: &Find) -> Option<(Asked<'_>, Filter)> {
+    let is_by_id = find.types.len() == 1 && find.keys().next().is_none();
+    let Filter::All(all) = &find.filter else {
+        return None;
+    };
+    if dialect == Dialect::Sqlite || !is_by_id {
+        return None;
+    }
+    let leads = all.iter().position(
+        |one| matches!(one, Filter::Param { param, .. } if param.kind != Kind::Composite),
+    )?;
+    let mut rest = all.clone();
+    rest.remove(leads);
+    match all.get(leads)? {
+        Filter::Param { param, matches } => Some(((param, matches), Filter::All(rest))),
+        _ => None,
+    }
+}
+
 /// What holds of a row of `resource`.
-fn root(sql: &mut Sql, find: &Find) {
+fn root(sql: &mut Sql, find: &Find, filter: &Filter) {
     sql.push("(");
     for (at, kind) in find.types.iter().enumerate() {
         sql.push(if at > 0 { " OR r.type = " } else { "r.type = " });
@@ -84,7 +124,7 @@ fn root(sql: &mut Sql, find: &Find) {
         let last = sql.mark(marks.last().copied().unwrap_or(0));
         sql.push(&format!(" AND r.seq <= {last}"));
     }
-    match &find.filter {
+    match filter {
         Filter::All(all) if all.is_empty() => {}
         filter => {
             sql.push(" AND ");
@@ -127,12 +167,31 @@ fn updated(sql: &mut Sql, marks: Option<&[i64]>) {
     match marks {
         None => sql.push("r.updated"),
         Some([]) => sql.push("CAST(0 AS BIGINT)"),
-        Some(marks) => {
-            sql.push("CAST(CASE");
-            for mark in marks {
-                sql.push(&format!(" WHEN r.seq <= {mark} THEN {mark}"));
+        Some(marks) => match sql.dialect {
+            Dialect::Sqlite => first_from(sql, marks),
+            Dialect::Postgres => {
+                let all: Vec<String> = marks.iter().map(i64::to_string).collect();
+                let all = format!("CAST(ARRAY[{}] AS BIGINT[])", all.join(","));
+                // The marks that are below it come first, and are so many.
+                sql.push(&format!("({all})[width_bucket(r.seq - 1, {all}) + 1]"));
             }
-            sql.push(" END AS BIGINT)");
+        },
+    }
+}
+
+/// The first of some marks that is not below `r.seq`, of which there is one: by halves, since there may be hundreds.
+fn first_from(sql: &mut Sql, marks: &[i64]) {
+    match marks {
+        [] => sql.push("NULL"),
+        [mark] => sql.push(&mark.to_string()),
+        marks => {
+            let (low, high) = marks.split_at(marks.len() / 2);
+            let last = low.last().copied().unwrap_or_default();
+            sql.push(&format!("CASE WHEN r.seq <= {last} THEN "));
+            first_from(sql, low);
+            sql.push(" ELSE ");
+            first_from(sql, high);
+            sql.push(" END");
         }
     }
 }

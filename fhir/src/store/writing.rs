@@ -96,6 +96,8 @@ pub struct Written {
     pub updated: Timestamp,
     /// Whether there was a resource before.
     pub existed: bool,
+    /// The last place in the order of commits when the transaction was done.
+    pub head: i64,
 }
 
 /// Why nothing was done.
@@ -186,6 +188,7 @@ pub(crate) fn plan<'a>(
                 seq: known.map_or(0, |known| known.seq),
                 updated: Timestamp(known.map_or(updated, |known| known.updated)),
                 existed: current.is_some(),
+                head: 0,
             });
             continue;
         }
@@ -204,7 +207,11 @@ pub(crate) fn plan<'a>(
             seq,
             updated: Timestamp(updated),
             existed: current.is_some(),
+            head: 0,
         });
+    }
+    for written in &mut plan.written {
+        written.head = seq;
     }
     Ok(plan)
 }

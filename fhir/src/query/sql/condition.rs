@@ -29,6 +29,30 @@ pub fn condition(
     compiler.filter(alias, types, filter);
 }
 
+/// Adds a selection of the ids of the resources of a type that a parameter, but no composite, finds: each once, and where
+/// `beyond` says so those alone that are behind an id.
+pub fn ids(
+    sql: &mut Sql,
+    kind: &str,
+    (param, matches): (&Param, &[Match]),
+    beyond: Option<(&'static str, &str)>,
+) {
+    let name = table(param.kind).map_or(TOKEN.name, |table| table.name);
+    let mut compiler = Compiler {
+        sql,
+        visible: &|_| None,
+        next: 0,
+    };
+    compiler.push(&format!("SELECT DISTINCT x.id FROM {name} x WHERE "));
+    compiler.of("x", &[kind], param);
+    compiler.push(" AND ");
+    compiler.each(matches, " OR ", "1 = 0", |own, one| own.value("x", one));
+    if let Some((than, id)) = beyond {
+        compiler.push(&format!(" AND x.id {than} "));
+        compiler.sql.bind_text(id);
+    }
+}
+
 /// A place as a point on a ball of radius 1.
 pub fn on_ball(latitude: f64, longitude: f64) -> [f64; 3] {
     let (north, east) = (latitude.to_radians(), longitude.to_radians());

@@ -52,22 +52,25 @@ pub fn observation(shape: &str) -> &'static [Rule] {
 
 /// Whether a component has a coding of the observation's own code.
 fn repeats_code(one: &Object<'_>) -> bool {
-    let codings = |object: &Object<'_>| -> Vec<(String, String)> {
-        let concepts = object.each("code").filter_map(Json::object);
-        let codings = concepts
-            .flat_map(|concept| concept.each("coding"))
-            .filter_map(Json::object);
-        let pair = |coding: &Object<'_>| {
-            let text = |name| coding.text(name).unwrap_or_default().to_owned();
-            (text("system"), text("code"))
-        };
-        codings.map(pair).collect()
-    };
-    let own = codings(one);
     let components = one.each("component").filter_map(Json::object);
-    components
-        .flat_map(codings)
-        .any(|coding| own.contains(&coding))
+    let mut theirs = components.flat_map(codings).peekable();
+    if theirs.peek().is_none() {
+        return false;
+    }
+    let own: Vec<_> = codings(one).collect();
+    theirs.any(|coding| own.contains(&coding))
+}
+
+/// System and code of each coding of `code`.
+fn codings<'a>(object: &'a Object<'_>) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let concepts = object.each("code").filter_map(Json::object);
+    let codings = concepts
+        .flat_map(|concept| concept.each("coding"))
+        .filter_map(Json::object);
+    codings.map(|coding| {
+        let text = |name| coding.text(name).unwrap_or_default();
+        (text("system"), text("code"))
+    })
 }
 
 fn is_one_of(object: &Object<'_>, types: &[&str]) -> bool {

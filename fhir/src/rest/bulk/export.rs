@@ -85,8 +85,7 @@ async fn lines(
             match done.deleted {
                 true => gone(api, &judge, stored, &mut lines).await?,
                 false if judge.takes(stored) => {
-                    let line = stored.stamped(&instants.of(stored))?;
-                    lines.add(line.get());
+                    lines.add(&stored.stamped_text(&instants.of(stored))?);
                 }
                 false => {}
             }
