@@ -25,11 +25,24 @@ impl Failure {
             Self::Said(code) => ExitCode::from(code),
             Self::Failed(error) if out::is_closed_pipe(&error) => ExitCode::SUCCESS,
             Self::Failed(error) => {
-                eprintln!("medmesh: {}", out::printable(&format!("{error:#}")));
+                eprintln!("medmesh: {}", out::printable(&said(&error)));
                 ExitCode::FAILURE
             }
         }
     }
+}
+
+/// An error and its causes, each once: many of ours end with what caused them.
+fn said(error: &anyhow::Error) -> String {
+    let mut said = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if said.is_empty() {
+            said = cause;
+        } else if !said.ends_with(&cause) {
+            said = format!("{said}: {cause}");
+        }
+    }
+    said
 }
 
 impl From<ConfigError> for Failure {
@@ -47,5 +60,27 @@ impl From<anyhow::Error> for Failure {
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         Self::Failed(error.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use node::task::TaskError;
+    use std::io;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let lease = TaskError::Failed {
+            name: "lease",
+            source: io::Error::other("another node has taken it").into(),
+        };
+        let lease = anyhow::Error::new(lease);
+        assert_eq!(said(&lease), "lease failed: another node has taken it");
+        let read = anyhow::Error::new(io::Error::other("no such file")).context("read a.toml");
+        assert_eq!(
+            said(&read.context("start")),
+            "start: read a.toml: no such file"
+        );
     }
 }

@@ -7,12 +7,14 @@ mod database;
 mod events;
 mod examine;
 mod general;
+mod marks;
 mod pages;
 mod pair;
 mod query;
 mod write;
 mod writer;
 
+use crate::axis::Axis;
 use crate::query::sql::{CODES_BY_ID, Dialect, TABLES};
 use crate::search::Query;
 use crate::store::{
@@ -27,7 +29,7 @@ pub use database::create_database;
 use deadpool_postgres::{HookError, Object, Pool, PoolError};
 pub use examine::{Report, examine};
 pub use pages::Pages;
-pub use pair::{LEASE, Noted, Pair, Shape};
+pub use pair::{LEASE, Noted, Pair, Shape, Waiting};
 use std::sync::Arc;
 use tokio::sync::watch;
 use tokio_postgres::{Row, error::SqlState};
@@ -97,9 +99,42 @@ pub struct PostgresStore {
     writer: Writer,
     /// Changes with events that were written.
     noted: watch::Sender<u64>,
+    /// The number of the lease by which deliveries are stored, if there is one.
+    lease: Option<i64>,
 }
 
 impl PostgresStore {
+    /// What is there already, with nothing made or changed of its tables: for a node that reads and writes beside another
+    /// one, which may be of another version.
+    ///
+    /// # Errors
+    /// As [`PostgresStore::open`]; [`Kind::Refused`] when the tables are of another version.
+    pub async fn open_beside(url: &str, authority_pem: Option<&[u8]>) -> Result<Self, StoreError> {
+        let store = Self::connect(url, authority_pem, MAX_PENDING_EVENTS)?;
+        let client = store.client("open").await?;
+        let engine = |error: tokio_postgres::Error| failed("open", &error);
+        let there = client.query_one("SELECT to_regclass('head') IS NOT NULL", &[]);
+        let version = match there.await.map_err(engine)?.get(0) {
+            true => client.query_one("SELECT version FROM head", &[]).await,
+            false => client.query_one("SELECT 0::bigint", &[]).await,
+        };
+        match version.map_err(engine)?.get(0) {
+            SCHEMA_VERSION => Ok(store),
+            _ => Err(StoreError::new(
+                Kind::Refused,
+                "open: the tables are of another version",
+            )),
+        }
+    }
+
+    /// Stores what facilities deliver as long as the lease of that number holds, and not after ([`Pair`]). What clients
+    /// write asks for no lease: every node of a region may.
+    #[must_use]
+    pub const fn by_lease(mut self, lease: i64) -> Self {
+        self.lease = Some(lease);
+        self
+    }
+
     /// Connects and makes the tables if there are none. `authority_pem` holds the authorities that a server's
     /// certificate may be by, where the connection string asks for TLS.
     ///
@@ -119,18 +154,27 @@ impl PostgresStore {
         authority_pem: Option<&[u8]>,
         most_pending: u64,
     ) -> Result<Self, StoreError> {
+        let store = Self::connect(url, authority_pem, most_pending)?;
+        store.migrate().await?;
+        Ok(store)
+    }
+
+    fn connect(
+        url: &str,
+        authority_pem: Option<&[u8]>,
+        most_pending: u64,
+    ) -> Result<Self, StoreError> {
         let pool = connect::pool(url, authority_pem, connect::CONNECTIONS)?;
         let watches = Arc::new(events::Cache::new(most_pending));
         let noted = watch::Sender::new(0);
         let own = connect::pool(url, authority_pem, 1)?;
-        let store = Self {
+        Ok(Self {
             pool,
             writer: Writer::start(own, Arc::clone(&watches), noted.clone())?,
             watches,
             noted,
-        };
-        store.migrate().await?;
-        Ok(store)
+            lease: None,
+        })
     }
 
     /// What a commit on a connection of the pool waits for: the engine's `synchronous_commit`.
@@ -287,8 +331,11 @@ impl ResourceStore for PostgresStore {
     ) -> Result<Vec<Applied>, StoreError> {
         check_size(&deliveries)?;
         let mut client = self.client("apply").await?;
-        let applied = write::apply(&mut client, &deliveries, now, &self.watches).await;
-        let (applied, events) = applied.map_err(|error| failed("apply", &error))?;
+        let applied =
+            write::apply(&mut client, &deliveries, (now, self.lease), &self.watches).await;
+        let applied = applied.map_err(|error| failed("apply", &error))?;
+        let fenced = || StoreError::new(Kind::Unavailable, "apply: another node writes");
+        let (applied, events) = applied.ok_or_else(fenced)?;
         events::tell(&self.noted, events);
         Ok(applied)
     }
@@ -412,19 +459,20 @@ impl ResourceStore for PostgresStore {
 
     async fn marks(&self, reader: &str) -> Result<Option<String>, StoreError> {
         let client = self.client("marks").await?;
-        let select = "SELECT marks FROM reader WHERE name = $1";
-        let row = client.query_opt(select, &[&reader]).await;
-        let row = row.map_err(|error| failed("marks", &error))?;
-        Ok(row.map(|row| row.get(0)))
+        let read = marks::read(&client, reader).await;
+        read.map_err(|error| failed("marks", &error))
     }
 
     async fn keep_marks(&self, reader: &str, marks: String) -> Result<(), StoreError> {
         let client = self.client("keep marks").await?;
-        let keep = "INSERT INTO reader(name, marks) VALUES ($1, $2) \
-             ON CONFLICT (name) DO UPDATE SET marks = excluded.marks";
-        let kept = client.execute(keep, &[&reader, &marks]).await;
-        kept.map_err(|error| failed("keep marks", &error))?;
-        Ok(())
+        let kept = marks::keep(&client, reader, &marks).await;
+        kept.map_err(|error| failed("keep marks", &error))
+    }
+
+    async fn reach(&self, reader: &str, commit: i64) -> Result<Axis, StoreError> {
+        let mut client = self.client("reach").await?;
+        let reached = marks::reach(&mut client, reader, commit).await;
+        reached.map_err(|error| failed("reach", &error))
     }
 
     fn event_store(&self) -> &dyn EventStore {

@@ -10,6 +10,7 @@ mod history;
 mod measure;
 mod writing;
 
+use crate::axis::Axis;
 pub(crate) use crate::conflicts::{conflicts_of, conflicts_text};
 pub use crate::id::{FhirId, InvalidFhirId};
 pub use crate::kind::ResourceType;
@@ -426,6 +427,17 @@ pub trait ResourceStore: Send + Sync + 'static {
 
     /// Keeps a text for a reader, in place of the one before. Readers are registered clients, so they are few.
     async fn keep_marks(&self, reader: &str, marks: String) -> Result<(), StoreError>;
+
+    /// The axis of a reader who is shown everything up to a commit, kept before this returns. Of several servers over one
+    /// store each gets what the others have kept: an engine that they may share does it in one step.
+    async fn reach(&self, reader: &str, commit: i64) -> Result<Axis, StoreError> {
+        let kept = self.marks(reader).await?.unwrap_or_default();
+        let mut axis = Axis::of_text(&kept).unwrap_or_default();
+        if axis.reach(commit) {
+            self.keep_marks(reader, axis.to_text()).await?;
+        }
+        Ok(axis)
+    }
 
     /// What is kept of subscriptions. Their events are written in the transaction that writes what they are of, by
     /// [`ResourceStore::apply`] and [`ResourceStore::transact`] alike.

@@ -93,7 +93,7 @@ fn linear(
 /// Of what the nodes of one region share.
 fn pairs(at: usize, asked_for: bool) -> Vec<Trial> {
     type Case = fn(String) -> BoxFuture<'static, Result<(), Failed>>;
-    let cases: [(&str, Case); 6] = [
+    let cases: [(&str, Case); 11] = [
         ("of_two_nodes_one_writes", |url| {
             Box::pin(pair::of_two_nodes_one_writes(url))
         }),
@@ -118,6 +118,21 @@ fn pairs(at: usize, asked_for: bool) -> Vec<Trial> {
                 ))
             },
         ),
+        ("what_a_fenced_node_delivers_is_not_stored", |url| {
+            Box::pin(pair::what_a_fenced_node_delivers_is_not_stored(url))
+        }),
+        ("rows_wait_in_their_order_until_they_are_forgotten", |url| {
+            Box::pin(pair::rows_wait_in_their_order_until_they_are_forgotten(url))
+        }),
+        ("a_lease_lapses_by_the_clock_of_the_database", |url| {
+            Box::pin(pair::a_lease_lapses_by_the_clock_of_the_database(url))
+        }),
+        ("a_reader_has_one_axis_at_all_servers", |url| {
+            Box::pin(pair::a_reader_has_one_axis_at_all_servers(url))
+        }),
+        ("a_commit_in_a_pair_costs_so_much", |url| {
+            Box::pin(pair::a_commit_in_a_pair_costs_so_much(url))
+        }),
     ];
     let trial = |(number, (name, case)): (usize, (&str, Case))| {
         let test = move || {

@@ -2,11 +2,14 @@
 //! and gets a short-lived bearer token.
 //!
 //! Access tokens are opaque: 256 random bits, of which this process keeps the SHA-256 only. They survive a renewal of the
-//! node ([`crate::renewal`]) and not a restart; a client whose token is refused (401) asks for a new one.
+//! node ([`crate::renewal`]) and not a restart; a client whose token is refused (401) asks for a new one. Where several
+//! nodes serve the same clients ([`Shared`]), a token is good at each of them.
 mod assertion;
+mod form;
 mod jws;
 mod left;
 mod scope;
+mod signed;
 mod used;
 
 pub use assertion::{
@@ -29,10 +32,12 @@ use axum::{
     routing::{get, post},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use form::Asked;
 use parking_lot::Mutex;
 use rand::RngCore;
 use serde_json::json;
 use sha2::{Digest, Sha256};
+use signed::Signing;
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
@@ -110,6 +115,23 @@ struct Inner {
     registry: Registry,
     tokens: Mutex<Tokens>,
     clock: Clock,
+    /// With what tokens are signed that are to be good at other nodes too.
+    signing: Option<Signing>,
+}
+
+/// What the token servers of several nodes share.
+pub struct Shared {
+    used: Arc<dyn SharedUse>,
+    signing: Signing,
+}
+
+impl Shared {
+    /// The assertions that were used at any of them, and a secret that all of them have and nobody else.
+    #[must_use]
+    pub fn new(used: Arc<dyn SharedUse>, secret: &[u8]) -> Self {
+        let signing = Signing::of_secret(secret);
+        Self { used, signing }
+    }
 }
 
 /// The tokens that are alive, by digest, and how many are whose.
@@ -172,8 +194,8 @@ impl TokenServer {
         Self::sharing(origin, clients, clock, used, None)
     }
 
-    /// As [`TokenServer::new`]; where `shared` is given, an assertion is good for one token at all nodes that share it,
-    /// and no file is kept.
+    /// As [`TokenServer::new`]; where `shared` is given, an assertion is good for one token at all nodes that share it, a
+    /// token is good at all of them, and no file is kept.
     ///
     /// # Errors
     /// As [`TokenServer::new`].
@@ -182,23 +204,27 @@ impl TokenServer {
         clients: &[ClientConfig],
         clock: Clock,
         used: &Path,
-        shared: Option<Arc<dyn SharedUse>>,
+        shared: Option<Shared>,
     ) -> Result<Self, ClientError> {
         let token_url = format!("{}{TOKEN_PATH}", origin.trim_end_matches('/'));
         let now = clock.real().0.div_euclid(1_000);
         let path = used;
-        let used = match shared {
-            Some(shared) => Used::Shared(shared),
-            None => Used::open(path, now).map_err(|source| ClientError::Used {
-                path: path.to_owned(),
-                source,
-            })?,
+        let (used, signing) = match shared {
+            Some(shared) => (Used::Shared(shared.used), Some(shared.signing)),
+            None => {
+                let failed = |source| ClientError::Used {
+                    path: path.to_owned(),
+                    source,
+                };
+                (Used::open(path, now).map_err(failed)?, None)
+            }
         };
         let inner = Inner {
             registry: Registry::new(clients, used)?,
             token_url,
             tokens: Mutex::default(),
             clock,
+            signing,
         };
         let left = path.with_file_name(left::FILE);
         if listeners::follows() {
@@ -268,12 +294,15 @@ impl Inner {
     fn issue(&self, client: &Arc<str>, scopes: Scopes, now: Timestamp) -> String {
         let mut secret = [0_u8; 32];
         rand::rng().fill_bytes(&mut secret);
-        let token = URL_SAFE_NO_PAD.encode(secret);
+        let opaque = URL_SAFE_NO_PAD.encode(secret);
         let granted = Granted {
             client: client.clone(),
             scopes,
             until: now.plus_ms(TOKEN_LIFE_MS),
         };
+        let signing = self.signing.as_ref();
+        let signed = signing.and_then(|signing| signing.sign(&granted, &opaque));
+        let token = signed.unwrap_or(opaque);
         self.tokens.lock().add(digest(&token), granted, now);
         token
     }
@@ -329,13 +358,20 @@ impl Verifier {
         if !scheme.eq_ignore_ascii_case("bearer") || values.next().is_some() {
             return Err(TokenError::Malformed);
         }
-        let now = self.inner.clock.real();
-        let tokens = self.inner.tokens.lock();
-        let granted = tokens.granted.get(&digest(token.trim()));
-        granted
-            .filter(|granted| granted.until > now)
-            .map(take)
-            .ok_or(TokenError::Unknown)
+        let (now, token) = (self.inner.clock.real(), token.trim());
+        let digest = digest(token);
+        {
+            let tokens = self.inner.tokens.lock();
+            if let Some(granted) = tokens.granted.get(&digest) {
+                let is_good = granted.until > now;
+                return is_good.then(|| take(granted)).ok_or(TokenError::Unknown);
+            }
+        }
+        let granted = self.inner.given_elsewhere(token, now);
+        let granted = granted.ok_or(TokenError::Unknown)?;
+        let taken = take(&granted);
+        self.inner.tokens.lock().add(digest, granted, now);
+        Ok(taken)
     }
 }
 
@@ -406,46 +442,6 @@ impl IntoResponse for Refused {
         };
         let body = Json(json!({"error": error, "error_description": description}));
         (status, [(header::CACHE_CONTROL, "no-store")], body).into_response()
-    }
-}
-
-/// The form of a token request.
-struct Asked<'a> {
-    assertion: &'a str,
-    scope: &'a str,
-    /// Not needed beside an assertion; where it is there it is once, and that of the assertion.
-    client_id: Option<&'a str>,
-}
-
-impl<'a> Asked<'a> {
-    fn of(form: &'a [(String, String)]) -> Result<Self, Refused> {
-        if one(form, "grant_type")? != "client_credentials" {
-            return Err(Refused::UnsupportedGrantType);
-        }
-        if one(form, "client_assertion_type")? != ASSERTION_TYPE {
-            return Err(Refused::InvalidRequest(
-                "client_assertion_type is urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
-            ));
-        }
-        Ok(Self {
-            assertion: one(form, "client_assertion")?,
-            scope: one(form, "scope")?,
-            client_id: match form.iter().any(|(key, _)| key == "client_id") {
-                true => Some(one(form, "client_id")?),
-                false => None,
-            },
-        })
-    }
-}
-
-/// The parameter, which must be there once (RFC 6749 §3.2).
-fn one<'a>(form: &'a [(String, String)], name: &str) -> Result<&'a str, Refused> {
-    let mut values = form.iter().filter(|(key, _)| key == name);
-    match (values.next(), values.next()) {
-        (Some((_, value)), None) => Ok(value),
-        _ => Err(Refused::InvalidRequest(
-            "grant_type, client_assertion_type, client_assertion and scope are needed, once each; client_id at most once",
-        )),
     }
 }
 

@@ -33,8 +33,8 @@ pub struct Bearer {
     pub verifier: Verifier,
     /// The clients that read for research.
     pub research: Arc<[String]>,
-    /// Who opted out of it.
-    pub choices: Choices,
+    /// Who opted out of it; none where that is not known: then nothing is shown for research.
+    pub choices: Option<Choices>,
 }
 
 impl Authorize for Bearer {
@@ -62,11 +62,9 @@ impl Authorize for Bearer {
             FhirInteraction::Delete => Interaction::Delete,
         };
         let reader = Reader(client.to_string());
-        match scopes.over(kind.as_str(), needed) {
-            Some(queries) => Ok(Granted {
-                reader,
-                only: self.bounded(&client, queries),
-            }),
+        let queries = scopes.over(kind.as_str(), needed);
+        match queries.and_then(|queries| self.bounded(&client, queries)) {
+            Some(only) => Ok(Granted { reader, only }),
             None => Err(Denied::Forbidden(reader)),
         }
     }
@@ -76,7 +74,7 @@ impl Authorize for Bearer {
         let queries = scopes.over(kind.as_str(), Interaction::Search)?;
         Some(Granted {
             reader: reader.clone(),
-            only: self.bounded(&reader.0, queries),
+            only: self.bounded(&reader.0, queries)?,
         })
     }
 
@@ -99,12 +97,14 @@ impl Authorize for Bearer {
 }
 
 impl Bearer {
-    /// The search parameters of scopes; for who reads for research also without everybody who opted out of it.
-    fn bounded(&self, client: &str, queries: Vec<&str>) -> Vec<String> {
+    /// The search parameters of scopes; for who reads for research also without everybody who opted out of it, and none
+    /// where it is not known who has.
+    fn bounded(&self, client: &str, queries: Vec<&str>) -> Option<Vec<String>> {
         let is_research = self.research.iter().any(|name| name == client);
         let without: Vec<String> = match is_research {
             true => self
                 .choices
+                .as_ref()?
                 .opted_out()
                 .iter()
                 .map(|id| format!("{WITHOUT}={id}"))
@@ -112,16 +112,16 @@ impl Bearer {
             false => Vec::new(),
         };
         if without.is_empty() {
-            return queries.into_iter().map(str::to_owned).collect();
+            return Some(queries.into_iter().map(str::to_owned).collect());
         }
         let without = without.join("&");
-        match queries.is_empty() {
+        Some(match queries.is_empty() {
             true => vec![without],
             false => queries
                 .iter()
                 .map(|query| format!("{query}&{without}"))
                 .collect(),
-        }
+        })
     }
 }
 
@@ -281,4 +281,27 @@ fn page_schema() -> Value {
             }}},
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use node::{clock::Clock, token::TokenServer};
+
+    #[test]
+    fn where_it_is_not_known_who_opted_out_nothing_is_shown_for_research() {
+        let dir = tempfile::tempdir().unwrap();
+        let used = dir.path().join("used");
+        let tokens = TokenServer::new("https://a", &[], Clock::new(None), &used).unwrap();
+        let bearer = Bearer {
+            verifier: tokens.verifier(),
+            research: Arc::from(["researcher".to_owned()]),
+            choices: None,
+        };
+        assert_eq!(bearer.bounded("researcher", Vec::new()), None);
+        assert_eq!(bearer.bounded("researcher", vec!["code=a"]), None);
+        assert_eq!(bearer.bounded("reader", Vec::new()), Some(Vec::new()));
+        let only = Some(vec!["code=a".to_owned()]);
+        assert_eq!(bearer.bounded("reader", vec!["code=a"]), only);
+    }
 }

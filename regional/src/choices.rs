@@ -44,7 +44,7 @@ pub async fn open(
     let bearer = Bearer {
         verifier: tokens.verifier(),
         research: config.research_clients.clone().into(),
-        choices: choices.clone(),
+        choices: Some(choices.clone()),
     };
     Ok((bearer, choices))
 }

@@ -1,6 +1,6 @@
 //! Whose turn it is: of the nodes of a region the one that holds the lease in its PostgreSQL works, and every commit of
-//! its files is there before it counts. A node that waits keeps a copy of them current, and shows at its address that it
-//! waits; facilities find its other one.
+//! its files is there before it counts. A node that waits keeps a copy of them current, and serves FHIR and tokens
+//! meanwhile ([`standby`]); facilities find its other one.
 //!
 //! A region of one node on PostgreSQL takes the lease too, so that a second one with its configuration is refused. On
 //! SQLite there is nowhere that a lease could be: such a region is one node.
@@ -8,24 +8,26 @@ use crate::{
     config::{PairConfig, RegionalConfig},
     engine,
     error::RegionalError,
-    pair::copied::Copied,
-    server::{listen, open_tls},
+    pair::{
+        copied::Copied,
+        rows::Takes,
+        standby::{Standby, Writer},
+    },
+    server::listen,
 };
-use axum::Router;
-use federation::audit::witness::HEADS_FILE;
+use ed25519_dalek::{SigningKey, VerifyingKey};
+use federation::{audit::witness::HEADS_FILE, ledger::Ledger};
 use fhir::postgres::{LEASE, Pages, Pair};
 use fhir::store::StoreError;
 use node::{
-    clock::Clock,
     health::{Check, Health},
-    https,
-    token::{Noted, SharedUse},
+    task::{Kind, Tasks},
+    token::{Noted, Shared, SharedUse},
 };
 use rand::RngCore as _;
 use std::{
     fs, io,
     net::SocketAddr,
-    os::fd::AsFd as _,
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
@@ -35,6 +37,8 @@ use tokio::{net::TcpListener, runtime::Handle};
 use tokio_util::sync::CancellationToken;
 
 mod copied;
+mod rows;
+mod standby;
 
 /// How often a lease is renewed, and looked at by the node that waits for it.
 const RENEWED: Duration = Duration::from_secs(1);
@@ -67,6 +71,8 @@ pub(crate) struct Turn {
     /// Listeners at which the node has waited.
     pub(crate) clients: Option<Bound>,
     pub(crate) metrics: Option<Bound>,
+    /// What is served there until this node works.
+    standby: Option<Standby>,
 }
 
 struct Held {
@@ -88,14 +94,33 @@ impl Turn {
         Some(Kept::new(pages.clone(), name, &path, there[1]))
     }
 
-    /// Assertions that were used at either node; none where there is one.
-    pub(crate) fn assertions(&self) -> Option<Arc<dyn SharedUse>> {
+    /// What the token servers of both nodes share; none where there is one node.
+    pub(crate) fn shared(&self, key: &SigningKey) -> Option<Shared> {
         let held = self.held.as_ref()?;
         held.kept.as_ref()?;
-        Some(Arc::new(Assertions {
-            pair: held.pair.clone(),
-            runtime: Handle::current(),
-        }))
+        Some(shared(&held.pair, key))
+    }
+
+    /// Takes what the other node has written down into the audit log from now on, and ends what was served while this one
+    /// waited: it serves by itself.
+    ///
+    /// # Errors
+    /// [`RegionalError`].
+    pub(crate) async fn follow(
+        &mut self,
+        (ledger, key): (&Ledger, VerifyingKey),
+        health: &Health,
+        tasks: &mut Tasks,
+    ) -> Result<(), RegionalError> {
+        if let Some(held) = self.held.as_ref().filter(|held| held.kept.is_some()) {
+            let (pair, check) = (held.pair.clone(), health.optional("rows"));
+            let takes = Takes::open(pair, ledger.clone(), key, check).await?;
+            tasks.spawn("rows", Kind::Background, takes.run(tasks.stop()));
+        }
+        if let Some(standby) = self.standby.take() {
+            tasks.spawn("standby", Kind::Background, standby.leave());
+        }
+        Ok(())
     }
 
     /// Renews the lease until the stop; ends with an error when another node has taken it.
@@ -247,23 +272,22 @@ async fn wait(
     stop: &CancellationToken,
 ) -> Result<Option<Turn>, RegionalError> {
     let health = Health::new();
-    let check = health.check("writer");
-    check.fail("standby");
+    let shown = Shown::new(&health);
     let clients = listen(config.https.listen).await?;
     let metrics = match &config.metrics {
         Some(own) => Some(listen(own.listen).await?),
         None => None,
     };
-    let serving = shows(config, &clients, metrics.as_ref(), &health, stop)?;
-    let taking = take_over(&config.data_dir, own, (&pair, me), &check, stop);
-    let taken = tokio::select! {
-        taken = taking => taken?,
-        failed = serving => { failed?; None }
+    let sockets = (&clients, metrics.as_ref());
+    let standby = Standby::begin(config, (&pair, &shown.writer), sockets, &health, stop)?;
+    let until = standby.stop();
+    let taken = take_over(&config.data_dir, own, (&pair, me), &shown, &until).await;
+    let Ok(Some(((number, asked), there))) = taken else {
+        // Why it ended by itself says more than that it was stopped.
+        let left = standby.leave().await;
+        return taken.and(left).map(|()| None);
     };
-    let Some(((number, asked), there)) = taken else {
-        return Ok(None);
-    };
-    check.pass();
+    shown.role.pass();
     tracing::info!(number, node = own.node, "this node writes for its region");
     let pages = Arc::new(Pages::new(pair.clone(), number, asked));
     Ok(Some(Turn {
@@ -274,41 +298,29 @@ async fn wait(
         }),
         clients: Some(clients),
         metrics,
+        standby: Some(standby),
     }))
 }
 
-/// Shows that the node waits, where it will serve. Ends with an error, or at the stop.
-fn shows(
-    config: &RegionalConfig,
-    clients: &Bound,
-    metrics: Option<&Bound>,
-    health: &Health,
-    stop: &CancellationToken,
-) -> Result<impl Future<Output = Result<(), RegionalError>> + use<>, RegionalError> {
-    let clock = Clock::new(config.clock);
-    let tls = open_tls(config, Arc::new(move || clock.real()))?;
-    let serve = |bound: &Bound, app: Router| -> Result<_, RegionalError> {
-        let address = bound.1;
-        let failed = move |source| RegionalError::Listen { address, source };
-        let listener = again(&bound.0).map_err(failed)?;
-        let serving = https::serve(listener, tls.server_https()?, app, None, stop.clone());
-        Ok(async move { serving.await.map_err(failed) })
-    };
-    let probes = serve(clients, health.probes())?;
-    let own = metrics.map(|bound| serve(bound, health.router()));
-    let own = own.transpose()?;
-    Ok(async move {
-        match own {
-            Some(own) => tokio::try_join!(probes, own).map(drop),
-            None => probes.await,
-        }
-    })
+/// What a node that waits shows of itself and of the other one.
+struct Shown {
+    /// That it is not the one that writes.
+    role: Check,
+    /// Whether its copy is current, without which it is not ready.
+    copy: Check,
+    writer: Writer,
 }
 
-/// The same socket, for another server.
-fn again(listener: &TcpListener) -> io::Result<TcpListener> {
-    let socket = std::net::TcpListener::from(listener.as_fd().try_clone_to_owned()?);
-    TcpListener::from_std(socket)
+impl Shown {
+    fn new(health: &Health) -> Self {
+        let role = health.optional("writer");
+        role.fail("standby");
+        Self {
+            role,
+            copy: health.check("copy"),
+            writer: Writer::default(),
+        }
+    }
 }
 
 /// The number of the lease once it is this node's, and which files are kept in PostgreSQL already.
@@ -316,7 +328,7 @@ async fn take_over(
     data_dir: &Path,
     own: &PairConfig,
     (pair, me): (&Arc<Pair>, &str),
-    check: &Check,
+    shown: &Shown,
     stop: &CancellationToken,
 ) -> Result<Option<((i64, Instant), [bool; 2])>, RegionalError> {
     check_own(data_dir, pair, me).await?;
@@ -334,11 +346,14 @@ async fn take_over(
                 return placed.map(|there| Some(((number, asked), there)));
             }
             Ok(None) => {
-                check.fail("standby");
+                shown.copy.pass();
                 said = false;
+                if let Ok(name) = pair.holder().await {
+                    shown.writer.is(name);
+                }
             }
             Err(error) => {
-                check.fail("no copy");
+                shown.copy.fail("not-current");
                 if !said {
                     tracing::warn!(%error, "the copy of the region's files is not current");
                     said = true;
@@ -443,6 +458,15 @@ fn node_id(data_dir: &Path) -> io::Result<String> {
     let fresh: String = fresh.iter().map(|byte| format!("{byte:02x}")).collect();
     file::create(&path, fresh.as_bytes(), file::PRIVATE)?;
     fs::read_to_string(path)
+}
+
+/// What the token servers of both nodes share. The secret is the key that both of them sign with.
+fn shared(pair: &Arc<Pair>, key: &SigningKey) -> Shared {
+    let used = Assertions {
+        pair: pair.clone(),
+        runtime: Handle::current(),
+    };
+    Shared::new(Arc::new(used), &key.to_bytes())
 }
 
 /// Assertions in the table of the region's PostgreSQL.

@@ -25,7 +25,7 @@ use types::Timestamp;
 /// When what notifications go to cannot be used.
 pub fn fhir_api(
     (config, tokens, bearer, numbering): (&RegionalConfig, &TokenServer, Bearer, &Numbering),
-    (store, bulk): (&Arc<dyn ResourceStore>, Arc<Bulk>),
+    (store, bulk): (&Arc<dyn ResourceStore>, Option<Arc<Bulk>>),
     log: Reads,
     (now, true_times): (TimeSource, &TrueTimes),
     secret: &[u8],
@@ -35,7 +35,10 @@ pub fn fhir_api(
     let (token_url, at) = (tokens.token_url().to_owned(), now.clone());
     let origin = token_url.trim_end_matches(node::token::TOKEN_PATH);
     Ok(FhirApi {
-        vantages: Vantages::new(store.clone()),
+        vantages: match config.pair {
+            Some(_) => Vantages::shared(store.clone()),
+            None => Vantages::new(store.clone()),
+        },
         store: store.clone(),
         authorize: Arc::new(bearer),
         access: Arc::new(log),
@@ -48,7 +51,7 @@ pub fn fhir_api(
             year: this_year(at()),
         }),
         draw: Arc::new(rand::random),
-        bulk: Some(bulk),
+        bulk,
         subscriptions: Some(Subscriptions {
             hook: Arc::new(hooks),
             numbering: Arc::new(move || numbering.word()),

@@ -35,7 +35,7 @@ use node::{
     health::Health,
     https, listeners, problem, renewal, shutdown,
     task::{Kind, Tasks},
-    token::{ClientError, TokenServer, USED_ASSERTIONS},
+    token::{ClientError, Shared, TokenServer, USED_ASSERTIONS},
     trace,
 };
 use rand::{SeedableRng, rngs::StdRng};
@@ -101,25 +101,26 @@ async fn work(
     mut turn: Turn,
     mut tasks: Tasks,
 ) -> Result<Started, RegionalError> {
-    let (clock, here) = (Clock::new(config.clock), config.place());
+    let (clock, here, health) = (Clock::new(config.clock), config.place(), Health::new());
     let true_times = true_times(&config, clock)?;
     let now: TimeSource = Arc::new(move || clock.real());
     let tls = open_tls(&config, now.clone())?;
     let key = load_signing_key(&config.tls.signing_key)?;
+    let public = key.verifying_key();
     let ledger = open_ledger(&config, (&here, &key), now.clone(), &turn)?;
     let registry = open_registry(&config, &ledger, &turn).await?;
     let control = control::open(&config, &ledger, &key).await?;
     let (blobs, deliveries, learning) = open_blobs(&config, &ledger).await?;
-    let store = open(&config).await?;
+    let store = open(&config, turn.lease().map(|(_, number)| number)).await?;
     let (links, grpc) = listen(config.grpc_listen).await?;
     let (clients, https) = bound(turn.clients.take(), config.https.listen).await?;
-    let (tokens, health) = (tokens(&config, https, clock, &turn)?, Health::new());
+    let tokens = token_server(&config, https, clock, turn.shared(&key))?;
     let (log, keeping) = reads(here.clone(), now.clone(), health.optional("reads"));
     let (bearer, choices) = choices::open(&config, &tokens, &ledger).await?;
     let numbering = Numbering::open(&config.data_dir).map_err(RegionalError::DataDir)?;
     let api = served::fhir_api(
         (&config, &tokens, bearer, &numbering),
-        (&store, served::open_bulk(&config)?),
+        (&store, Some(served::open_bulk(&config)?)),
         log,
         (now.clone(), &true_times),
         &key.to_bytes(),
@@ -159,6 +160,7 @@ async fn work(
     look_after(&mut tasks, looked_after, &uplink, &health);
     served::work(&mut tasks, api);
     tasks.spawn("https", Kind::Critical, serving);
+    turn.follow((&ledger, public), &health, &mut tasks).await?;
     tasks.spawn("links", Kind::Critical, links);
     keep_up(&mut tasks, uplink, &ledger, learning);
     Ok(Started {
@@ -221,15 +223,15 @@ fn door(
     }
 }
 
-fn tokens(
+pub(crate) fn token_server(
     config: &RegionalConfig,
     bound: SocketAddr,
     clock: Clock,
-    turn: &Turn,
+    shared: Option<Shared>,
 ) -> Result<TokenServer, ClientError> {
     let used = config.data_dir.join(USED_ASSERTIONS);
     let origin = config.https.origin(bound);
-    TokenServer::sharing(&origin, &config.clients, clock, &used, turn.assertions())
+    TokenServer::sharing(&origin, &config.clients, clock, &used, shared)
 }
 
 /// The link to the global node.
@@ -415,7 +417,10 @@ pub(crate) async fn listen(
 /// Whether the region may say now when it stored a resource: while a signed profile `limited` holds.
 pub(crate) type TrueTimes = Arc<dyn Fn() -> bool + Send + Sync>;
 
-fn true_times(config: &RegionalConfig, clock: Clock) -> Result<TrueTimes, RegionalError> {
+pub(crate) fn true_times(
+    config: &RegionalConfig,
+    clock: Clock,
+) -> Result<TrueTimes, RegionalError> {
     let profile = config.signed_profile().map_err(RegionalError::Profile)?;
     Ok(Arc::new(move || {
         let now = profile.as_ref().map(|profile| profile.at(clock.real()));
@@ -423,14 +428,21 @@ fn true_times(config: &RegionalConfig, clock: Clock) -> Result<TrueTimes, Region
     }))
 }
 
-async fn open(config: &RegionalConfig) -> Result<Arc<dyn ResourceStore>, RegionalError> {
+/// The store; on PostgreSQL it takes what facilities deliver as long as the node's lease holds.
+async fn open(
+    config: &RegionalConfig,
+    lease: Option<i64>,
+) -> Result<Arc<dyn ResourceStore>, RegionalError> {
     match engine::connection(&config.store)? {
         None => Ok(Arc::new(SqliteStore::open(
             &config.data_dir.join("fhir.db"),
         )?)),
         Some((url, authority)) => {
             let store = PostgresStore::open(url.reveal(), authority.as_deref()).await?;
-            Ok(Arc::new(store))
+            Ok(match lease {
+                Some(lease) => Arc::new(store.by_lease(lease)),
+                None => Arc::new(store),
+            })
         }
     }
 }

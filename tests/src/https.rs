@@ -141,22 +141,27 @@ impl Https {
     /// The key cannot be read, or the server refuses.
     pub async fn token(&self, client: &Value, region: &str) -> Result<String> {
         let url = text(&client["token_url"][region])?;
-        let assertion = assertion(client, url)?;
         let answer = self
-            .post_form(
-                url,
-                &[
-                    ("grant_type", "client_credentials"),
-                    ("scope", text(&client["scope"])?),
-                    (
-                        "client_assertion_type",
-                        "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
-                    ),
-                    ("client_assertion", &assertion),
-                ],
-            )
+            .ask_token(client, url, &assertion(client, url)?)
             .await?;
         Ok(text(&answer.json()?["access_token"])?.to_owned())
+    }
+
+    /// Asks at a URL for a token by an assertion.
+    ///
+    /// # Errors
+    /// No connection or no answer; any status is an answer.
+    pub async fn ask_token(&self, client: &Value, url: &str, assertion: &str) -> Result<Answer> {
+        let form = [
+            ("grant_type", "client_credentials"),
+            ("scope", text(&client["scope"])?),
+            (
+                "client_assertion_type",
+                "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+            ),
+            ("client_assertion", assertion),
+        ];
+        self.post_form(url, &form).await
     }
 }
 
@@ -238,7 +243,10 @@ pub fn split(url: &str) -> Result<(&str, &str)> {
 }
 
 /// The signed assertion of SMART Backend Services (client authentication: asymmetric, ES384).
-fn assertion(client: &Value, audience: &str) -> Result<String> {
+///
+/// # Errors
+/// The client's key cannot be read.
+pub fn assertion(client: &Value, audience: &str) -> Result<String> {
     let now = now_s();
     let claims = json!({
         "iss": client["client_id"], "sub": client["client_id"], "aud": audience,

@@ -1,4 +1,5 @@
 //! A store as the network makes it look: every delivery comes twice, and once more in pieces.
+use crate::axis::Axis;
 use crate::search::Query;
 use crate::store::{
     Applied, Counts, Delivery, Extent, ExtentPage, FhirId, Find, FindPage, HistoryPage,
@@ -99,6 +100,11 @@ impl ResourceStore for Redelivering {
     async fn keep_marks(&self, reader: &str, marks: String) -> Result<(), StoreError> {
         self.0.keep_marks(reader, marks.clone()).await?;
         self.0.keep_marks(reader, marks).await
+    }
+
+    async fn reach(&self, reader: &str, commit: i64) -> Result<Axis, StoreError> {
+        self.0.reach(reader, commit).await?;
+        self.0.reach(reader, commit).await
     }
 
     fn event_store(&self) -> &dyn EventStore {

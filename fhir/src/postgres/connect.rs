@@ -24,9 +24,10 @@ const SILENCE: Duration = Duration::from_secs(15);
 /// An idle connection is asked whether its peer is alive after this long.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 /// What the server ends by itself, so that a client that is gone holds no lock: a statement, the wait for a lock and
-/// an idle transaction, each below the 30 s after which a facility sends a parcel again.
+/// an idle transaction, each below the 30 s after which a facility sends a parcel again; the last one within the time in
+/// which the lease of a node that is paused lapses, so that the other node of its region does not wait longer.
 const SERVER_LIMITS: &str = "-c statement_timeout=20s -c lock_timeout=10s \
-     -c idle_in_transaction_session_timeout=20s";
+     -c idle_in_transaction_session_timeout=5s";
 /// A commit is answered once it is flushed to this server's disk, whatever the role, the database or the connection
 /// string ask for; `remote_apply` waits for a standby besides.
 const DURABLE: &str = "SELECT set_config('synchronous_commit', \

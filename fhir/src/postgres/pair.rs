@@ -1,5 +1,6 @@
 //! What the nodes of one region share beside its resources: the lease of the one that writes, the pages of the files in
-//! which it keeps the rest, the heads beside its audit log, and the assertions that were used at either.
+//! which it keeps the rest, the heads beside its audit log, the assertions that were used at either, and the audit rows of
+//! the one that waits.
 //!
 //! Whether a lease holds is judged by the clock of the database alone. Its number only grows: whoever puts pages says the
 //! number that it was given, and puts nothing once another node was given one (a fencing token).
@@ -11,12 +12,16 @@ use std::{io, pin::pin, time::Duration};
 use tokio::sync::Mutex;
 use tokio_postgres::{IsolationLevel, types::ToSql};
 
+mod rows;
+
+pub use rows::Waiting;
+
 /// How long a lease holds without being renewed.
 pub const LEASE: Duration = Duration::from_secs(5);
 /// The version of these tables. It only goes forward.
 const VERSION: i64 = 1;
-/// Connections at once: that of the lease, one for each file that is put, and one for all else.
-const CONNECTIONS: usize = 4;
+/// Connections at once: that of the lease, one for each file that is put, one for audit rows, and one for all else.
+const CONNECTIONS: usize = 5;
 /// Pages that are put at once where every page of a file is.
 const BATCH: usize = 256;
 
@@ -126,6 +131,7 @@ impl Pair {
             let lock = "SELECT pg_advisory_xact_lock($1)";
             transaction.execute(lock, &[&MIGRATION_LOCK]).await?;
             transaction.batch_execute(SCHEMA).await?;
+            transaction.batch_execute(rows::SCHEMA).await?;
             let version = transaction.query_one("SELECT version FROM lease", &[]);
             let version: i64 = version.await?.get(0);
             transaction.commit().await?;

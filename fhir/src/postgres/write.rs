@@ -7,7 +7,7 @@ use crate::store::{
 };
 use crate::subscription::Noting;
 use deadpool_postgres::{Object, Transaction};
-use futures_util::future::try_join4;
+use futures_util::future::{try_join, try_join4};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use tokio_postgres::{Error, types::ToSql};
 use types::Timestamp;
@@ -44,25 +44,34 @@ const DEMOTE: &str = "INSERT INTO history(type, id, version, updated, body, seq)
      SELECT r.type, r.id, r.version, r.updated, r.body, r.seq FROM resource r \
      JOIN unnest($1::text[], $2::text[]) AS k(type, id) ON r.type = k.type AND r.id = k.id";
 const SEE: &str = "INSERT INTO parcel(id, conflicts) SELECT * FROM unnest($1::bytea[], $2::text[])";
+/// Until the commit nobody else can take it.
+const HOLDS: &str = "SELECT number FROM lease WHERE number = $1 FOR SHARE";
 const HEAD: &str = "UPDATE head SET seq = $1, observations = observations + $2, patients = patients + $3, \
      devices = devices + $4";
 
 type Key = (ResourceType, String);
 
-/// One transaction; and how many events were written.
+/// One transaction; and how many events were written. None when it goes by a lease that another node has now: nothing is
+/// stored.
 pub async fn apply(
     client: &mut Object,
     deliveries: &[Delivery],
-    now: Timestamp,
+    (now, lease): (Timestamp, Option<i64>),
     watches: &events::Cache,
-) -> Result<(Vec<Applied>, u64), Error> {
+) -> Result<Option<(Vec<Applied>, u64)>, Error> {
     let transaction = client.transaction().await?;
     let lock = transaction.prepare_cached(LOCK).await?;
     let head = transaction.query_one(&lock, &[&now.0]).await?;
+    // Sent without waiting for each other.
+    let holds = holds(&transaction, lease);
+    let (holds, seen) = try_join(holds, seen(&transaction, deliveries)).await?;
+    if !holds {
+        return Ok(None);
+    }
     let mut plan = Plan {
         seq: head.get(0),
         updated: head.get(1),
-        seen: seen(&transaction, deliveries).await?,
+        seen,
         known: known(&transaction, deliveries).await?,
         pseudonyms: pseudonyms(&transaction, deliveries).await?,
         noting: Noting::new(watches.watches(&transaction, head.get(2)).await?),
@@ -80,7 +89,19 @@ pub async fn apply(
     )
     .await?;
     transaction.commit().await?;
-    Ok((applied, events))
+    Ok(Some((applied, events)))
+}
+
+/// Whether the lease is still this node's, where it goes by one.
+async fn holds(transaction: &Transaction<'_>, lease: Option<i64>) -> Result<bool, Error> {
+    let Some(lease) = lease else {
+        return Ok(true);
+    };
+    let statement = transaction.prepare_cached(HOLDS).await?;
+    Ok(transaction
+        .query_opt(&statement, &[&lease])
+        .await?
+        .is_some())
 }
 
 async fn seen(

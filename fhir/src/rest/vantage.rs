@@ -1,6 +1,7 @@
 //! What each reader was shown so far, and the instants that resources bear for them.
 //!
-//! A mark is kept within [`KEEP_AFTER`] of being made. One that a crash takes costs the reader a repetition of what
+//! Where several servers are over one store, a mark is kept before it is shown, so that each of them has all of them. Where
+//! there is one, a mark is kept within [`KEEP_AFTER`] of being made. One that a crash takes costs the reader a repetition of what
 //! it was shown since the mark before, never a resource.
 use crate::axis::{self, Axis};
 use crate::store::{ResourceStore, StoreError, Stored};
@@ -26,7 +27,9 @@ pub struct Reader(pub String);
 #[derive(Clone)]
 pub struct Vantages {
     store: Arc<dyn ResourceStore>,
-    /// Readers are registered clients, so there are few.
+    /// Whether other servers are over the store.
+    is_shared: bool,
+    /// Of the only server. Readers are registered clients, so there are few.
     known: Arc<Mutex<HashMap<Reader, Arc<Shown>>>>,
 }
 
@@ -43,12 +46,24 @@ impl Vantages {
     pub fn new(store: Arc<dyn ResourceStore>) -> Self {
         Self {
             store,
+            is_shared: false,
             known: Arc::default(),
+        }
+    }
+
+    /// The same, of one of several servers over the store.
+    pub fn shared(store: Arc<dyn ResourceStore>) -> Self {
+        Self {
+            is_shared: true,
+            ..Self::new(store)
         }
     }
 
     /// The axis of a reader who is shown everything up to a commit.
     pub async fn reach(&self, reader: &Reader, commit: i64) -> Result<Axis, StoreError> {
+        if self.is_shared {
+            return self.store.reach(&reader.0, commit).await;
+        }
         let shown = self.of(reader).await?;
         let (new, axis) = {
             let mut axis = shown.axis.lock();

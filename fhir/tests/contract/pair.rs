@@ -1,6 +1,11 @@
 //! What nodes of one region may rely on between them, on a real PostgreSQL: one writes, and what it put is there.
 use libtest_mimic::Failed;
-use medmesh_fhir::postgres::{LEASE, Noted, Pages, Pair};
+use medmesh_fhir::{
+    contract::fixture::{self, START},
+    postgres::{LEASE, Noted, Pages, Pair, PostgresStore, Waiting},
+    rest::{Reader, Vantages},
+    store::{Kind, ResourceStore},
+};
 use std::{
     collections::BTreeMap,
     io,
@@ -269,4 +274,190 @@ pub async fn a_files_steps_are_done_once_they_are_in_postgresql(url: String) -> 
     check("said", *fenced.borrow())?;
     check("none of it is there", rows().await? == 20)?;
     check("a lease is short", LEASE <= Duration::from_secs(5))
+}
+
+/// Deliveries go by the lease: one of a node that was fenced is stored neither then nor afterwards, though what it read
+/// before was right; what clients write at either node is.
+pub async fn what_a_fenced_node_delivers_is_not_stored(url: String) -> Result<(), Failed> {
+    let (a, b) = (pair(&url).await?, pair(&url).await?);
+    let first = a.take("a", "a").await?.ok_or("refused")?;
+    let of_a = PostgresStore::open(&url, None).await?.by_lease(first);
+    let of_b = PostgresStore::open_beside(&url, None).await?;
+    let applied = of_a.apply(vec![fixture::delivery(1, 0..3)], START).await?;
+    check("stored", applied.iter().all(|one| one.written > 0))?;
+    a.release(first).await?;
+    let second = b.take("b", "b").await?.ok_or("refused")?;
+    let before = of_b.head().await?;
+    let late = of_a.apply(vec![fixture::delivery(2, 3..6)], START).await;
+    let refused = late.err().map(|error| error.kind);
+    check(
+        "stored by a fenced node",
+        refused == Some(Kind::Unavailable),
+    )?;
+    check("something of it is there", of_b.head().await? == before)?;
+    let of_b = of_b.by_lease(second);
+    let applied = of_b.apply(vec![fixture::delivery(2, 3..6)], START).await?;
+    check("again", applied.iter().all(|one| one.written > 0))?;
+    // A node that takes the lease waits for what is being stored by it.
+    let mut sql = client(&url).await?;
+    let storing = sql.transaction().await?;
+    storing
+        .batch_execute("SELECT seq FROM head FOR UPDATE")
+        .await?;
+    let of_b = Arc::new(of_b);
+    let delivering = tokio::spawn({
+        let of_b = of_b.clone();
+        async move { of_b.apply(vec![fixture::delivery(3, 6..9)], START).await }
+    });
+    let look = client(&url).await?;
+    let waits = "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock' \
+         AND query LIKE 'UPDATE head SET updated%' AND datname = current_database()";
+    let until = tokio::time::Instant::now() + PATIENCE;
+    while !look.query_one(waits, &[]).await?.get::<_, bool>(0) {
+        check("it does not wait", tokio::time::Instant::now() < until)?;
+    }
+    look.batch_execute("UPDATE lease SET number = number + 1")
+        .await?;
+    storing.commit().await?;
+    let late = delivering.await?.err().map(|error| error.kind);
+    check(
+        "stored when it was its turn no more",
+        late == Some(Kind::Unavailable),
+    )
+}
+
+/// What waits is read in its order, once each id, until it is forgotten.
+pub async fn rows_wait_in_their_order_until_they_are_forgotten(url: String) -> Result<(), Failed> {
+    let (a, b) = (pair(&url).await?, pair(&url).await?);
+    for n in 1..=5_u8 {
+        let put = if n % 2 == 0 { &a } else { &b };
+        put.put_rows(&[n], &[n, n], &[n, n, n]).await?;
+    }
+    check(
+        "the same twice",
+        a.put_rows(&[1], b"x", b"x").await.is_err(),
+    )?;
+    let ids = |found: &[Waiting]| found.iter().map(|one| one.id[0]).collect::<Vec<_>>();
+    let first = b.waiting_rows(0, 3).await?;
+    check("in their order", ids(&first) == [1, 2, 3])?;
+    check(
+        "whole",
+        first[1].rows == [2, 2] && first[1].seal == [2, 2, 2],
+    )?;
+    let rest = a.waiting_rows(first[2].number, 3).await?;
+    check("from a number on", ids(&rest) == [4, 5])?;
+    a.forget_rows(&[vec![1], vec![4], vec![9]]).await?;
+    check("forgotten", ids(&b.waiting_rows(0, 9).await?) == [2, 3, 5])
+}
+
+/// What one commit of a ledger's file costs alone and in a pair, at the same disk: printed, not judged.
+pub async fn a_commit_in_a_pair_costs_so_much(url: String) -> Result<(), Failed> {
+    const COMMITS: u32 = 200;
+    let a = Arc::new(pair(&url).await?);
+    let lease = a.take("a", "a").await?.ok_or("refused")?;
+    let mut took = Vec::new();
+    for is_kept in [false, true] {
+        let dir = tempfile::tempdir()?;
+        let path = dir.path().join(FILE);
+        let pages = Arc::new(Pages::new(a.clone(), lease, Instant::now()));
+        let kept = is_kept.then(|| Kept::new(pages.clone(), FILE, &path, false));
+        let connect = |path: &std::path::Path| {
+            let connection = rusqlite::Connection::open(path)?;
+            connection.pragma_update(None, "journal_mode", "WAL")?;
+            connection.pragma_update(None, "synchronous", "FULL")?;
+            connection.execute_batch("CREATE TABLE IF NOT EXISTS t (n INTEGER, text TEXT)")?;
+            Ok(connection)
+        };
+        let file = Reopening::new(&path, connect(&path)?, connect).kept(kept)?;
+        let all = move || -> Result<Vec<Duration>, rusqlite::Error> {
+            let mut took = Vec::new();
+            for n in 0..COMMITS {
+                pages.renewed(Instant::now());
+                let begun = Instant::now();
+                // As much as an audit row.
+                let insert = "INSERT INTO t VALUES (?1, hex(randomblob(250)))";
+                file.step(|connection| connection.execute(insert, [n]), in_doubt)?;
+                took.push(begun.elapsed());
+            }
+            Ok(took)
+        };
+        let mut times = tokio::task::spawn_blocking(all).await??;
+        times.sort_unstable();
+        took.push([times[times.len() / 2], times[times.len() * 99 / 100]]);
+    }
+    println!(
+        "a commit alone: p50 {:?}, p99 {:?}; in a pair: p50 {:?}, p99 {:?}",
+        took[0][0], took[0][1], took[1][0], took[1][1]
+    );
+    Ok(())
+}
+
+/// Whichever server a reader asks, it is shown marks of one order: what it saw at one is at the other too.
+pub async fn a_reader_has_one_axis_at_all_servers(url: String) -> Result<(), Failed> {
+    let open = async || PostgresStore::open(&url, None).await.map(Arc::new);
+    let (a, b) = (open().await?, open().await?);
+    check("first", a.reach("r", 5).await?.marks() == [5])?;
+    check("then", b.reach("r", 9).await?.marks() == [5, 9])?;
+    check("what was there", a.reach("r", 7).await?.marks() == [5, 9])?;
+    check("another's", b.reach("s", 7).await?.marks() == [7])?;
+    let asking = (0..60_i64).map(|n| {
+        let at = if n % 2 == 0 { a.clone() } else { b.clone() };
+        tokio::spawn(async move { at.reach("r", 10 + n * 7 % 60).await })
+    });
+    let mut shown = Vec::new();
+    for one in asking.collect::<Vec<_>>() {
+        shown.push(one.await??);
+    }
+    let all = b.reach("r", 0).await?;
+    check("kept", all.last() == 69)?;
+    for axis in shown {
+        check("of one order", all.marks().starts_with(axis.marks()))?;
+    }
+    // Also where it is served: what bears an instant at one server bears it at the other.
+    let (at_a, at_b) = (Vantages::shared(a), Vantages::shared(b));
+    let reader = Reader("v".into());
+    let seen = at_a.reach(&reader, 40).await?;
+    let (before, after) = (
+        at_b.reach(&reader, 30).await?,
+        at_b.reach(&reader, 50).await?,
+    );
+    check(
+        "at the other",
+        before == seen && after.mark_of(35) == seen.mark_of(35),
+    )
+}
+
+/// A clock of the schema's own, which is found before the server's.
+const CLOCK: &str = "CREATE TABLE shift(by INTERVAL); INSERT INTO shift VALUES ('0'); \
+     CREATE FUNCTION clock_timestamp() RETURNS TIMESTAMPTZ LANGUAGE sql AS \
+     'SELECT pg_catalog.clock_timestamp() + by FROM shift'";
+
+/// That a lease lapses is judged by the clock of the database: those of the nodes may be as wrong as they like, which is
+/// the same as that of the database being an hour wrong.
+pub async fn a_lease_lapses_by_the_clock_of_the_database(url: String) -> Result<(), Failed> {
+    let own = match url.strip_suffix('\'') {
+        Some(keys) => format!("{keys},pg_catalog'"),
+        None => format!("{url}%2Cpg_catalog"),
+    };
+    let sql = client(&own).await?;
+    sql.batch_execute(CLOCK).await?;
+    let goes = async |by: &str| {
+        let update = format!("UPDATE shift SET by = by + interval '{by}'");
+        sql.batch_execute(&update).await
+    };
+    let (a, b) = (pair(&own).await?, pair(&own).await?);
+    goes("1 hour").await?;
+    let first = a.take("a", "a").await?.ok_or("refused")?;
+    check("held", b.take("b", "b").await?.is_none())?;
+    goes("6 seconds").await?;
+    let second = b.take("b", "b").await?.ok_or("it has lapsed")?;
+    check("grows", second > first)?;
+    goes("-2 hours").await?;
+    check("lapsed backwards", a.take("a", "a").await?.is_none())?;
+    check("renewed", b.renew(second).await?)?;
+    goes("6 seconds").await?;
+    check(
+        "lapsed after it was renewed",
+        a.take("a", "a").await?.is_some(),
+    )
 }

@@ -1,21 +1,40 @@
 //! A region of two nodes on one PostgreSQL, as processes: the one that writes is killed, then the next one is paused. The
-//! facility finds the other by itself, and everything that it acknowledged is in the region once.
+//! facility finds the other by itself, and everything that it acknowledged is in the region once. Clients of FHIR use both
+//! all the while: what they were told is stored is there once, and every read has its row in the one audit log.
 use anyhow::{Context, Result, ensure};
-use medmesh_tests::{engine, mesh::Mesh, mqtt::Device, node::Node, postgres::Server, wait};
+use clients::Clients;
+use medmesh_tests::{
+    engine,
+    https::{Answer, assertion},
+    mesh::Mesh,
+    mqtt::Device,
+    node::Node,
+    postgres::Server,
+    wait,
+};
 use serde_json::json;
 use std::{
     collections::BTreeSet,
     fs,
     net::TcpListener,
     path::{Path, PathBuf},
+    time::Instant,
 };
 use toml::{Table, Value as Toml};
+
+mod clients;
 
 /// Messages that a device publishes while each node writes.
 const MESSAGES: usize = 8;
 const FACILITY: &str = "us-f1";
 const VALUES: &str =
     "SELECT body::json->'valueQuantity'->>'value' FROM resource WHERE type = 'Observation'";
+const WRITTEN: &str =
+    "SELECT body::json->'identifier'->0->>'value' FROM resource WHERE type = 'Basic'";
+/// Resources that clients write while both nodes serve.
+const AT_BOTH: u64 = 40;
+/// Reads at the node that waits.
+const READS: usize = 5;
 
 #[test]
 #[cfg_attr(
@@ -49,26 +68,44 @@ async fn goes_on() -> Result<()> {
     let early = region.start("b")?;
     region.ended_saying(early, "start that node first").await?;
     let a = region.start("a")?;
-    region.is("a", "writes", 200).await?;
+    region.is("a", WRITES).await?;
     let b = region.start("b")?;
-    region.is("b", "waits", 503).await?;
+    region.is("b", WAITS).await?;
     let mut sent = Sent::default();
     sent.publish(&mesh, &region).await?;
+    let clients = region.serves_at_both("a", "b").await?;
 
+    let killed = Instant::now();
     a.kill()?;
     sent.publish(&mesh, &region).await?;
-    region.is("b", "writes", 200).await?;
+    println!(
+        "kill -9: the facility's next readings are in after {:?}",
+        killed.elapsed()
+    );
+    region.is("b", WRITES).await?;
     let a = region.start("a")?;
-    region.is("a", "waits", 503).await?;
+    region.is("a", WAITS).await?;
 
     // The facility is started again, so that it need not find out first that nobody answers.
     b.signal("STOP")?;
     facility.kill()?;
     let facility = Node::start(&mesh, &edge, &[])?;
     sent.publish(&mesh, &region).await?;
-    region.is("a", "writes", 200).await?;
+    region.is("a", WRITES).await?;
     b.signal("CONT")?;
-    region.ended_saying(b, "has taken its lease").await?;
+    let said = region.ended_saying(b, "has taken its lease").await?;
+    let once = said.matches("may write nothing any more").count();
+    ensure!(once == 1, "{said}");
+    let wrote = clients.end().await?;
+    println!(
+        "FHIR: {} resources, {} at a and {} at b; asked {} times in vain; at most {:?} between two of a client",
+        wrote.stored.len(),
+        wrote.at[0],
+        wrote.at[1],
+        wrote.in_vain,
+        wrote.longest
+    );
+    clients::check(&wrote, &region.lines(WRITTEN)?)?;
     // And one that knows of no second node is not let in beside them.
     let alone = region.start("alone")?;
     region.ended_saying(alone, "write [pair]").await?;
@@ -76,6 +113,7 @@ async fn goes_on() -> Result<()> {
     let there = region.values()?;
     let once: BTreeSet<_> = there.iter().collect();
     ensure!(once.len() == there.len(), "twice: {there:?}");
+    region.has_rows(wrote.stored.len()).await?;
     for config in [region.config("a"), mesh.config(&edge)] {
         let config = config.to_string_lossy().into_owned();
         mesh.medmesh(&["audit", "verify", "--config", &config, "--json"])?;
@@ -126,6 +164,13 @@ impl<'a> Region<'a> {
     fn of(mesh: &'a Mesh) -> Result<Self> {
         let dir = mesh.folder("regional:us");
         let first = table(&mesh.config("regional:us"))?;
+        let mut first = first.clone();
+        // Both are reached by one name, so that what is signed for one is signed for the other.
+        let https = first.get_mut("https").and_then(Toml::as_table_mut);
+        let https = https.context("https")?;
+        let listen = https["listen"].as_str().unwrap_or_default();
+        let public = format!("https://{listen}");
+        https.insert("public_url".into(), public.into());
         let mut own = first.clone();
         named(&mut own, "a");
         write(&dir.join("a.toml"), &own)?;
@@ -168,24 +213,97 @@ impl<'a> Region<'a> {
         Node::by("regional", &self.config(node))
     }
 
-    /// Waits until a node's `/ready` answers so.
-    async fn is(&self, node: &str, what: &str, status: u16) -> Result<()> {
+    /// Where a node answers clients.
+    fn authority(&self, node: &str) -> Result<String> {
         let config = table(&self.config(node))?;
-        let at = config["https"]["listen"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned();
-        let url = format!("https://{at}/ready");
+        let at = config["https"]["listen"].as_str();
+        Ok(at.context("https.listen")?.to_owned())
+    }
+
+    /// Waits until a node is ready and its `/ready` says that it waits, or does not say so.
+    async fn is(&self, node: &str, (what, waits): (&str, bool)) -> Result<()> {
+        let url = format!("https://{}/ready", self.authority(node)?);
         let look = || async {
             let answer = self.mesh.https.get(&url, None).await.ok()?;
             let standby = answer.body.windows(9).any(|part| part == b"\"standby\"");
-            (answer.status == status && standby == (status == 503)).then_some(())
+            (answer.status == 200 && standby == waits).then_some(())
         };
         wait::until(&format!("{node} {what}"), wait::PATIENCE, look).await
     }
 
-    /// Waits until a node has ended by itself with exit code 1, and said why.
-    async fn ended_saying(&self, mut node: Node, why: &str) -> Result<()> {
+    /// What is the same at both nodes, and what is not; and clients that use both from now on.
+    async fn serves_at_both(&self, writes: &str, waits: &str) -> Result<Clients> {
+        let (json, https) = (self.mesh.json()?, &self.mesh.https);
+        let [writes, waits] = [self.authority(writes)?, self.authority(waits)?];
+        let get = async |at: &str, path: &str, token: &str| -> Result<Answer> {
+            https.get(&format!("https://{at}{path}"), Some(token)).await
+        };
+        let token = async |client: &str| -> Result<String> {
+            let client = &json["clients"][client];
+            let audience = client["token_url"]["us"].as_str().context("token_url")?;
+            let (first, then) = (assertion(client, audience)?, assertion(client, audience)?);
+            let at = |node: &str| format!("https://{node}/auth/token");
+            let given = https.ask_token(client, &at(&waits), &first).await?.json()?;
+            https.ask_token(client, &at(&writes), &then).await?.json()?;
+            // Each is good for one token, wherever it was used.
+            for (node, used) in [(&writes, &first), (&waits, &then), (&waits, &first)] {
+                let again = https.ask_token(client, &at(node), used).await?;
+                ensure!(again.status == 401, "used again: {}", again.status);
+            }
+            Ok(given["access_token"].as_str().context("token")?.to_owned())
+        };
+        let (reader, writer) = (token("fhir-reader").await?, token("fhir-writer").await?);
+        for _ in 0..READS {
+            let found = get(&waits, "/fhir/Observation?_count=5", &reader).await?;
+            let found = found.json()?;
+            ensure!(found["entry"].as_array().is_some_and(|all| !all.is_empty()));
+        }
+        // What only the node that writes does, and whom only it may show anything.
+        let researcher = token("fhir-researcher").await?;
+        for (path, token, there) in [
+            ("/fhir/$export", &reader, 400),
+            ("/api/v1/devices", &reader, 403),
+            ("/fhir/Observation?_count=1", &researcher, 200),
+        ] {
+            let refused = get(&waits, path, token).await?;
+            let says = String::from_utf8_lossy(&refused.body).into_owned();
+            let named = says.contains("now that is a:");
+            ensure!(
+                refused.status == 503 && named,
+                "{path}: {}: {says}",
+                refused.status
+            );
+            let done = get(&writes, path, token).await?;
+            ensure!(done.status == there, "{path}: {}", done.status);
+        }
+        let clients = Clients::begin(https, &writer, &[writes, waits]);
+        let enough = || async { (clients.written() >= AT_BOTH).then_some(()) };
+        wait::until("clients write at both", wait::PATIENCE, enough).await?;
+        Ok(clients)
+    }
+
+    /// Waits until the log has a row of every read at the node that waited, and of as many writes as were done at least.
+    async fn has_rows(&self, writes: usize) -> Result<()> {
+        let config = self.config("a").to_string_lossy().into_owned();
+        let list = ["audit", "list", "--config", &config, "--json"];
+        let look = || async {
+            let rows = self.mesh.medmesh_lines(&list).ok()?;
+            let of = |decision: &str, who: &str| {
+                let is =
+                    |row: &&serde_json::Value| row["decision"] == decision && row["from"] == who;
+                rows.iter().filter(is).count()
+            };
+            let (read, wrote) = (
+                of("data-read", "fhir-reader"),
+                of("data-written", "fhir-writer"),
+            );
+            (read == READS && wrote >= writes).then_some(())
+        };
+        wait::until("every read and write has its row", wait::PATIENCE, look).await
+    }
+
+    /// Waits until a node has ended by itself with exit code 1, and said why: what it said.
+    async fn ended_saying(&self, mut node: Node, why: &str) -> Result<String> {
         let mut ended = || {
             let ended = node.ended();
             async move { ended.transpose() }
@@ -193,18 +311,24 @@ impl<'a> Region<'a> {
         let status = wait::until(why, wait::PATIENCE, &mut ended).await??;
         ensure!(status.code() == Some(1), "{status}");
         ensure!(node.log().contains(why), "{}", node.log());
-        Ok(())
+        Ok(node.log())
     }
 
     /// What the device measured, as the region has it.
     fn values(&self) -> Result<Vec<String>> {
-        let all = self.server.run(&[VALUES])?;
-        let own = all
-            .lines()
-            .filter(|text| text.len() == value(0).len() && text.starts_with("90"));
-        Ok(own.map(str::to_owned).collect())
+        let mut own = self.lines(VALUES)?;
+        own.retain(|text| text.len() == value(0).len() && text.starts_with("90"));
+        Ok(own)
+    }
+
+    fn lines(&self, select: &str) -> Result<Vec<String>> {
+        let all = self.server.run(&[select])?;
+        Ok(all.lines().map(str::to_owned).collect())
     }
 }
+
+const WRITES: (&str, bool) = ("writes", false);
+const WAITS: (&str, bool) = ("waits", true);
 
 /// What no simulated device measures, of each message another.
 fn value(seq: usize) -> String {

@@ -1,0 +1,414 @@
+//! What a node serves while it waits: FHIR and tokens, over the region's PostgreSQL, which is the truth for both nodes.
+//!
+//! Reads and writes of clients go through the same API as at the node that writes; their audit rows wait in PostgreSQL
+//! ([`rows`](super::rows)). What lives in the files of the node that writes, it alone does: whoever asks for that here is
+//! told so (503, with its name). So is a client that reads for research: which patients have opted out of it is in the
+//! ledger, and a copy of that may be a second old.
+use super::rows::Waits;
+use crate::{
+    api::{Bearer, worded},
+    config::RegionalConfig,
+    engine,
+    error::RegionalError,
+    numbering::Numbering,
+    pair::{Bound, shared},
+    reads::{Keeping, reads},
+    served,
+    server::{open_tls, token_server, true_times},
+};
+use axum::{
+    Router,
+    extract::{Request, State},
+    http::{StatusCode, header},
+    middleware::{Next, from_fn_with_state},
+    response::{IntoResponse, Response},
+};
+use federation::{
+    pki::load_signing_key,
+    tls::{ReloadingTls, TimeSource},
+};
+use fhir::{
+    postgres::{Pair, PostgresStore},
+    rest::FHIR_JSON,
+    store::ResourceStore,
+};
+use node::{
+    clock::Clock,
+    health::{Check, Health},
+    https,
+    problem::Problem,
+    task::{Kind, Tasks},
+    token::Verifier,
+};
+use parking_lot::RwLock;
+use serde_json::json;
+use std::{io, net::SocketAddr, os::fd::AsFd as _, sync::Arc, time::Duration};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// How often it is tried to open the store.
+const TRIED: Duration = Duration::from_secs(1);
+/// When to ask again what only the node that writes does, in seconds: a lease has lapsed by then.
+const RETRY_AFTER_S: &str = "6";
+/// How long what is served while waiting may take to end: what is in hand, and then the rows of it.
+const LEAVES: Duration = Duration::from_secs(10);
+
+/// The name of the node that writes, for people; empty while none is known.
+#[derive(Clone, Default)]
+pub(super) struct Writer(Arc<RwLock<String>>);
+
+impl Writer {
+    pub(super) fn is(&self, name: String) {
+        *self.0.write() = name;
+    }
+
+    fn says(&self) -> String {
+        let name = self.0.read();
+        let named = match name.as_str() {
+            "" => "none is known now".to_owned(),
+            name => format!("now that is {name}"),
+        };
+        format!(
+            "only the node that writes for this region does this, and {named}: ask that one, or this one later"
+        )
+    }
+}
+
+/// What is served, until it is told to leave.
+pub(crate) struct Standby {
+    tasks: Tasks,
+}
+
+/// The sockets at which a node waits.
+pub(super) type Sockets<'a> = (&'a Bound, Option<&'a Bound>);
+
+impl Standby {
+    /// Begins to serve at sockets that somebody else serves at later. Until the tables of this region's PostgreSQL are
+    /// those of this program, health alone.
+    ///
+    /// # Errors
+    /// [`RegionalError`]: nothing is served.
+    pub(super) fn begin(
+        config: &RegionalConfig,
+        (pair, writer): (&Arc<Pair>, &Writer),
+        (clients, metrics): Sockets<'_>,
+        health: &Health,
+        stop: &CancellationToken,
+    ) -> Result<Self, RegionalError> {
+        let mut tasks = Tasks::new(stop.child_token());
+        let clock = Clock::new(config.clock);
+        let tls = open_tls(config, Arc::new(move || clock.real()))?;
+        if let Some(bound) = metrics {
+            let listener = again(bound)?;
+            let (app, stop) = (health.router(), tasks.stop());
+            let serving = https::serve(listener, tls.server_https()?, app, None, stop);
+            tasks.spawn("metrics", Kind::Critical, serving);
+        }
+        let served = Served {
+            config: config.clone(),
+            pair: pair.clone(),
+            writer: writer.clone(),
+            tls,
+            health: health.clone(),
+            check: health.check("store"),
+        };
+        let sockets = (again(clients)?, again(clients)?);
+        let serving = served.run(sockets, clients.1, tasks.stop());
+        tasks.spawn("standby", Kind::Critical, serving);
+        Ok(Self { tasks })
+    }
+
+    /// By which it is told to stop, and tells that it has.
+    pub(super) fn stop(&self) -> CancellationToken {
+        self.tasks.stop()
+    }
+
+    /// Ends; requests in hand are answered, and clients told to connect again.
+    ///
+    /// # Errors
+    /// Why it ended by itself before.
+    pub(crate) async fn leave(self) -> Result<(), RegionalError> {
+        self.tasks.stop().cancel();
+        Ok(self.tasks.join(LEAVES).await?)
+    }
+}
+
+/// The same socket, for another server.
+fn again(bound: &Bound) -> Result<TcpListener, RegionalError> {
+    let (listener, address) = bound;
+    let again = || -> io::Result<TcpListener> {
+        let socket = std::net::TcpListener::from(listener.as_fd().try_clone_to_owned()?);
+        TcpListener::from_std(socket)
+    };
+    again().map_err(|source| RegionalError::Listen {
+        address: *address,
+        source,
+    })
+}
+
+struct Served {
+    config: RegionalConfig,
+    pair: Arc<Pair>,
+    writer: Writer,
+    tls: Arc<ReloadingTls>,
+    health: Health,
+    check: Check,
+}
+
+impl Served {
+    async fn run(
+        self,
+        (first, then): (TcpListener, TcpListener),
+        address: SocketAddr,
+        stop: CancellationToken,
+    ) -> Result<(), RegionalError> {
+        let failed = |source| RegionalError::Listen { address, source };
+        let probes = self.health.probes();
+        let until = stop.child_token();
+        let probing = https::serve(first, self.tls.server_https()?, probes, None, until.clone());
+        let store = tokio::select! {
+            ended = probing => return ended.map_err(failed),
+            store = self.store() => store,
+        };
+        until.cancel();
+        let (app, clients, keeping) = self.app(store, address)?;
+        self.check.pass();
+        tracing::info!("this node serves FHIR while it waits");
+        let serving = https::serve(
+            then,
+            self.tls.server_https()?,
+            app,
+            Some(clients),
+            stop.clone(),
+        );
+        let waits = Waits::new(
+            self.pair.clone(),
+            load_signing_key(&self.config.tls.signing_key)?,
+        );
+        let write = move |rows| {
+            let waits = waits.clone();
+            async move { waits.write_down(rows).await }
+        };
+        let keeping = keeping.keep(write, stop);
+        let serving = async { serving.await.map_err(failed) };
+        let keeping = async {
+            let Ok(()) = keeping.await;
+            Ok::<(), RegionalError>(())
+        };
+        tokio::try_join!(serving, keeping).map(drop)
+    }
+
+    /// FHIR and tokens, and who is known by a token; and the rows of what is read.
+    fn app(
+        &self,
+        store: Arc<dyn ResourceStore>,
+        address: SocketAddr,
+    ) -> Result<(https::App, Verifier, Keeping), RegionalError> {
+        let config = &self.config;
+        let clock = Clock::new(config.clock);
+        let now: TimeSource = Arc::new(move || clock.real());
+        let key = load_signing_key(&config.tls.signing_key)?;
+        let shared = Some(shared(&self.pair, &key));
+        let tokens = token_server(config, address, clock, shared)?;
+        let numbering = Numbering::open(&config.data_dir).map_err(RegionalError::DataDir)?;
+        let check = self.health.optional("reads");
+        let (log, keeping) = reads(config.place(), now.clone(), check);
+        let bearer = Bearer {
+            verifier: tokens.verifier(),
+            research: config.research_clients.clone().into(),
+            choices: None,
+        };
+        let api = served::fhir_api(
+            (config, &tokens, bearer, &numbering),
+            (&store, None),
+            log,
+            (now, &true_times(config, clock)?),
+            &key.to_bytes(),
+        )?;
+        let elsewhere = Elsewhere {
+            writer: self.writer.clone(),
+            verifier: tokens.verifier(),
+            research: config.research_clients.clone().into(),
+        };
+        let app = served::router(&api)
+            .merge(tokens.router())
+            .merge(self.health.probes());
+        let app = elsewhere.before(app);
+        Ok((worded(app), tokens.verifier(), keeping))
+    }
+
+    /// The store, once its tables are there and of this version: the node that writes may be of another one.
+    async fn store(&self) -> Arc<dyn ResourceStore> {
+        let mut said = false;
+        loop {
+            let opened = async {
+                let connection = engine::connection(&self.config.store)?;
+                let (url, authority) = connection.ok_or_else(none)?;
+                let opened = PostgresStore::open_beside(url.reveal(), authority.as_deref());
+                Ok::<_, RegionalError>(opened.await?)
+            };
+            match opened.await {
+                Ok(store) => return Arc::new(store),
+                Err(error) if !said => {
+                    tracing::warn!(%error, "no FHIR is served here yet");
+                    self.check.fail("not-opened");
+                    said = true;
+                }
+                Err(_) => {}
+            }
+            tokio::time::sleep(TRIED).await;
+        }
+    }
+}
+
+fn none() -> RegionalError {
+    RegionalError::NotItsTurn("there is no PostgreSQL".into())
+}
+
+/// Says of what is not done here who does it.
+#[derive(Clone)]
+struct Elsewhere {
+    writer: Writer,
+    verifier: Verifier,
+    research: Arc<[String]>,
+}
+
+impl Elsewhere {
+    /// Before everything that is served.
+    fn before(self, app: Router) -> Router {
+        app.layer(from_fn_with_state(self, served_here))
+    }
+
+    /// The answer to what is not done here.
+    fn refuses(&self, request: &Request) -> Option<Response> {
+        let path = request.uri().path();
+        let is_fhir = path == "/fhir" || path.starts_with("/fhir/");
+        let client = || self.verifier.client(request.headers());
+        let is_for_research =
+            || client().is_some_and(|name| self.research.iter().any(|one| **one == *name));
+        let is_elsewhere = is_of_writer(path) || (is_fhir && is_for_research());
+        if !is_elsewhere {
+            return None;
+        }
+        let (why, retry) = (self.writer.says(), [(header::RETRY_AFTER, RETRY_AFTER_S)]);
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        if !is_fhir {
+            let problem = Problem::new(status, "another node does this", why);
+            return Some((retry, problem).into_response());
+        }
+        let issue = json!({"severity": "error", "code": "transient", "diagnostics": why});
+        let outcome = json!({"resourceType": "OperationOutcome", "issue": [issue]});
+        let kind = [(header::CONTENT_TYPE, FHIR_JSON)];
+        Some((status, retry, kind, outcome.to_string()).into_response())
+    }
+}
+
+async fn served_here(State(of): State<Elsewhere>, request: Request, next: Next) -> Response {
+    match of.refuses(&request) {
+        Some(response) => response,
+        None => next.run(request).await,
+    }
+}
+
+/// Whether a path leads to what is in the files of the node that writes: the registry, twins and commands, enrolment, and
+/// metrics; of FHIR bulk data, and the numbers of events. What is encoded in another way than `$` is left to that node too.
+fn is_of_writer(path: &str) -> bool {
+    let path = path.replace("%24", "$");
+    let Some(below) = path.strip_prefix("/fhir/") else {
+        return path == "/metrics" || path.starts_with("/api/");
+    };
+    let kind = below.split('/').next().unwrap_or_default();
+    let mut parts = below.split('/');
+    let mut has = |names: &[&str]| parts.any(|part| names.contains(&part));
+    match kind {
+        "bulk" => true,
+        "Subscription" => has(&["$status", "$events", "$sse"]) || path.contains('%'),
+        _ => has(&["$export", "$import"]) || path.contains('%'),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::{body::Body, body::to_bytes, routing::any};
+    use node::{config::ClientConfig, token::TokenServer};
+    use tower::ServiceExt as _;
+
+    #[test]
+    fn what_is_in_the_files_of_the_node_that_writes_is_done_there_alone() {
+        for path in [
+            "/metrics",
+            "/api/v1/devices",
+            "/api/v1/enrolment",
+            "/fhir/$export",
+            "/fhir/%24export",
+            "/fhir/Patient/$export",
+            "/fhir/Group/g/%24export",
+            "/fhir/$import",
+            "/fhir/bulk/j",
+            "/fhir/bulk/j/1.ndjson",
+            "/fhir/Subscription/$status",
+            "/fhir/Subscription/s/%24events",
+            "/fhir/Subscription/s/$sse",
+            "/fhir/%53ubscription/s/$events",
+            "/fhir/Patient/$%65xport",
+        ] {
+            assert!(is_of_writer(path), "{path}");
+        }
+        for path in [
+            "/live",
+            "/ready",
+            "/auth/token",
+            "/.well-known/smart-configuration",
+            "/fhir/metadata",
+            "/fhir/",
+            "/fhir",
+            "/fhir/Patient/p",
+            "/fhir/Observation/$stats",
+            "/fhir/Observation/%24lastn",
+            "/fhir/Subscription",
+            "/fhir/Subscription/s",
+            "/fhir/Condition/$validate",
+        ] {
+            assert!(!is_of_writer(path), "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_not_done_here_is_answered_before_anything_of_it_is_and_names_who_does_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let none: &[ClientConfig] = &[];
+        let clock = Clock::new(None);
+        let tokens = TokenServer::new("https://a", none, clock, &dir.path().join("used"));
+        let writer = Writer::default();
+        let elsewhere = Elsewhere {
+            writer: writer.clone(),
+            verifier: tokens.unwrap().verifier(),
+            research: Arc::from([]),
+        };
+        let app = Router::new()
+            .route("/fhir/{*rest}", any(async || "here"))
+            .fallback(async || "here too");
+        let app = elsewhere.before(app);
+        let ask = async |path: &str| {
+            let request = Request::get(path).body(Body::empty()).unwrap();
+            let response = app.clone().oneshot(request).await.unwrap();
+            let (parts, body) = response.into_parts();
+            let bytes = to_bytes(body, 1 << 16).await.unwrap();
+            (parts, String::from_utf8(bytes.to_vec()).unwrap())
+        };
+        assert_eq!(ask("/fhir/Patient/p").await.1, "here");
+        assert_eq!(ask("/other").await.1, "here too");
+        let (parts, body) = ask("/fhir/$export").await;
+        assert_eq!(parts.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(parts.headers["retry-after"], RETRY_AFTER_S);
+        assert_eq!(parts.headers["content-type"], FHIR_JSON);
+        assert!(body.contains("OperationOutcome") && body.contains("none is known now"));
+        writer.is("us-a1".into());
+        let (parts, body) = ask("/api/v1/devices").await;
+        assert_eq!(parts.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(parts.headers["retry-after"], RETRY_AFTER_S);
+        assert_eq!(parts.headers["content-type"], "application/problem+json");
+        assert!(body.contains("now that is us-a1"), "{body}");
+    }
+}
