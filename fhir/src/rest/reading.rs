@@ -22,10 +22,9 @@ pub async fn read(
 ) -> Result<Found, Failure> {
     let view = view(api, kind, &in_url(pairs)?, headers)?;
     let id: FhirId = id?.parse().map_err(|_| Failure::not_found())?;
-<<<<<<< HEAD
-    let stored = current(api, kind, &id, asker).await?;
-    let request = format!("{kind}/{id}");
-    found(api, Some(stored), headers, asker, (request, &view)).await
+    let (stored, head) = look(api, kind, &id, asker).await?;
+    let (found, request) = ((Some(stored), Some(head)), format!("{kind}/{id}"));
+    given(api, found, headers, asker, (request, &view)).await
 }
 
 /// The part that is asked for: `_summary` and `_elements` are for reads too (FHIR R4 http.html#parameters).
@@ -43,11 +42,6 @@ fn view(
         Some(Summary::Count) => Err(Failure::value("_summary", "a search alone is counted")),
         summary => Ok(View::of(summary, &asked.elements)),
     }
-=======
-    let (stored, head) = look(api, kind, &id, asker).await?;
-    let found = (Some(stored), Some(head));
-    given(api, found, headers, asker, format!("{kind}/{id}")).await
->>>>>>> origin/speed
 }
 
 /// What is there, if it may be seen; what is hidden is not there, and never was.
@@ -110,11 +104,7 @@ pub async fn vread(
         return Err(Failure::gone());
     }
     let request = format!("{kind}/{id}/_history/{version}");
-<<<<<<< HEAD
-    found(api, stored, headers, asker, (request, &view)).await
-=======
-    given(api, (stored, None), headers, asker, request).await
->>>>>>> origin/speed
+    given(api, (stored, None), headers, asker, (request, &view)).await
 }
 
 /// The version of that name: `01` and `+1` name none.
@@ -148,11 +138,7 @@ async fn given(
         (header::ETAG, tag),
         (header::LAST_MODIFIED, http_date(instants.time_of(&stored))),
     ];
-<<<<<<< HEAD
     let body = finding::shown(&stored, &instants, view)?.get().to_owned();
-=======
-    let body = stored.stamped_text(&instants.of(&stored))?;
->>>>>>> origin/speed
     let response = (validators, json(body)).into_response();
     Ok(Found::new(response, 1, request).of(patient))
 }
