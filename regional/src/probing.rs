@@ -14,13 +14,15 @@ const HEALTH_TICK: Duration = Duration::from_secs(5);
 /// Counts of resources below this are not shown: few patients in a region are nearly one.
 const SMALLEST_CELL: u64 = 11;
 
-/// Looks until the node stops.
+/// Looks until the node stops, which the end of the store's writer makes it do.
 pub(crate) fn keep(
     tasks: &mut Tasks,
     health: &Health,
     ledger: &Ledger,
     store: Arc<dyn ResourceStore>,
 ) {
+    let writing = store.clone();
+    tasks.watch("fhir writer", async move { writing.ended().await });
     let standing = Standing::new(health, ledger.clone());
     let probing = probe(store, standing, health.check("store"), tasks.stop());
     tasks.spawn("store probe", Kind::Background, probing);

@@ -368,6 +368,15 @@ fn options_that_do_not_go_together_are_refused_with_their_key() {
             )],
             "data.features[0].missing: is `carry-forward` of windows",
         ),
+    ] {
+        let found = said(&changes);
+        assert!(found.contains(expected), "{expected}: {found}");
+    }
+}
+
+#[test]
+fn columns_and_shares_that_do_not_go_together_are_refused_with_their_key() {
+    for (changes, expected) in [
         (
             vec![(
                 "bound = 10.0",
