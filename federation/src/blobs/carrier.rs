@@ -202,12 +202,12 @@ impl<R: Rows> Bulk for Blobs<R> {
     }
 
     async fn chunk(&self, to: &Place, at: Missing) -> Result<Option<Bytes>, PortError> {
-        if !self.rows.is_granted(to, at.digest).await? {
-            return Ok(None);
-        }
         let read = move |files: &Files| files.read(at.digest, at.offset, CHUNK_BYTES);
-        let bytes = self.blocking("read a chunk", read).await?;
-        Ok(bytes.map(Bytes::from))
+        let reading = self.blocking("read a chunk", read);
+        // It is read while the rows are asked, and given to nobody before they allow it.
+        let (granted, bytes) = tokio::join!(self.rows.is_granted(to, at.digest), reading);
+        let (granted, bytes) = (granted?, bytes?);
+        Ok(bytes.filter(|_| granted).map(Bytes::from))
     }
 
     async fn not_given(&self, digest: Digest) {

@@ -9,6 +9,7 @@ use std::{
     io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
     sync::Arc,
+    thread::{self, JoinHandle},
 };
 
 /// Bytes that are read at once to be checked.
@@ -17,6 +18,8 @@ const PIECE_BYTES: usize = 1 << 20;
 const PART: &str = "part";
 /// Blobs that are kept open while they come: one from each of so many senders. Another one is opened for every chunk.
 const MAX_ARRIVING: usize = 64;
+/// Bytes that come before what came is brought to the disk meanwhile, so that the end of a blob waits for little.
+const SYNC_BYTES: u64 = 32 << 20;
 /// The beginning of the name of what is being put in.
 const NEW: &str = "new-";
 
@@ -62,6 +65,10 @@ struct Arriving {
     have: u64,
     /// Over these bytes; none when some of them came in an earlier run: then the file is read once all of it is there.
     hasher: Option<Context>,
+    /// Bytes that are on the disk, or on their way there.
+    synced: u64,
+    /// The way there.
+    syncing: Option<JoinHandle<io::Result<()>>>,
 }
 
 /// A blob that was put in, until the row that names it is durable: then this is dropped.
@@ -150,14 +157,24 @@ impl Files {
         }
         arriving.append(chunk)?;
         if end < size {
+            self.synced(digest, arriving.sync_meanwhile())?;
             keep(&mut turn, digest, arriving);
             return Ok(Taken::Next(end));
         }
+        self.synced(digest, arriving.wait_for_sync())?;
         let came = match arriving.hasher {
             Some(hasher) => named(hasher)?,
             None => hash_all(&mut arriving.file)?.digest,
         };
         self.show(digest, came, &arriving.file)
+    }
+
+    /// What the disk refused once it says nothing of afterwards, and may not have: nothing is kept of such a blob.
+    fn synced(&self, digest: Digest, done: io::Result<()>) -> io::Result<()> {
+        if done.is_err() {
+            fs::remove_file(self.part(digest))?;
+        }
+        done
     }
 
     /// Opens what came of a blob, to go on.
@@ -171,6 +188,8 @@ impl Files {
             file,
             have,
             hasher: (have == 0).then(|| Context::new(&SHA256)),
+            synced: have,
+            syncing: None,
         })
     }
 
@@ -202,7 +221,7 @@ impl Files {
             fs::remove_file(self.part(digest))?;
             return Ok(Taken::Broken);
         }
-        file.sync_all()?;
+        self.synced(digest, file.sync_all())?;
         storage::file::rename(&self.part(digest), &self.whole(digest))?;
         Ok(Taken::Whole)
     }
@@ -301,6 +320,36 @@ impl Arriving {
         self.have += chunk.len() as u64;
         Ok(())
     }
+
+    /// Begins to bring to the disk what came, if that is enough and nothing is on its way.
+    ///
+    /// # Errors
+    /// What was on its way did not get there, or nothing can be sent.
+    fn sync_meanwhile(&mut self) -> io::Result<()> {
+        let on_its_way = self.syncing.as_ref().is_some_and(|it| !it.is_finished());
+        if on_its_way || self.have - self.synced < SYNC_BYTES {
+            return Ok(());
+        }
+        self.wait_for_sync()?;
+        let file = self.file.try_clone()?;
+        let sync = move || file.sync_data();
+        let syncing = thread::Builder::new().name("blob sync".to_owned());
+        self.syncing = Some(syncing.spawn(sync)?);
+        self.synced = self.have;
+        Ok(())
+    }
+
+    /// Waits for what is on its way to the disk.
+    ///
+    /// # Errors
+    /// It did not get there.
+    fn wait_for_sync(&mut self) -> io::Result<()> {
+        match self.syncing.take().map(JoinHandle::join) {
+            None => Ok(()),
+            Some(Ok(done)) => done,
+            Some(Err(_)) => Err(io::Error::other("the thread that syncs a blob panicked")),
+        }
+    }
 }
 
 fn keep(turn: &mut BTreeMap<Digest, Arriving>, digest: Digest, arriving: Arriving) {
@@ -349,4 +398,59 @@ pub fn hash(from: &mut impl Read) -> io::Result<Descriptor> {
 fn hash_all(file: &mut File) -> io::Result<Descriptor> {
     file.seek(SeekFrom::Start(0))?;
     hash(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::iter::repeat_n;
+
+    /// A folder, and a blob of so many bytes of which some came, into a file that takes every byte and cannot be synced.
+    fn refusing(size: usize, came: usize) -> (tempfile::TempDir, Files, Descriptor) {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Files::open(dir.path()).unwrap();
+        let all: Vec<u8> = repeat_n(7, size).collect();
+        let descriptor = hash(&mut all.as_slice()).unwrap();
+        let first = all.get(..came).unwrap();
+        let taken = files.take(descriptor, 0, first).unwrap();
+        assert_eq!(taken, Taken::Next(came as u64));
+        let null = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open("/dev/null")
+            .unwrap();
+        let digest = descriptor.digest;
+        files.turn.lock().get_mut(&digest).unwrap().file = null;
+        (dir, files, descriptor)
+    }
+
+    #[test]
+    fn nothing_is_kept_of_a_blob_that_the_disk_refuses_at_its_end() {
+        let (_dir, files, descriptor) = refusing(4, 2);
+        files.take(descriptor, 2, &[7; 2]).unwrap_err();
+        assert_eq!(files.held(descriptor.digest).unwrap(), Held::Part(0));
+        let again = files.take(descriptor, 0, &[7; 4]).unwrap();
+        assert_eq!(again, Taken::Whole);
+    }
+
+    #[test]
+    fn nothing_is_kept_of_a_blob_that_the_disk_refuses_on_its_way() {
+        let step = usize::try_from(SYNC_BYTES).unwrap();
+        let (_dir, files, descriptor) = refusing(3 * step, 1);
+        let chunk = vec![7; step];
+        let first = files.take(descriptor, 1, &chunk).unwrap();
+        assert_eq!(first, Taken::Next(SYNC_BYTES + 1));
+        let digest = descriptor.digest;
+        let on_its_way = || {
+            let turn = files.turn.lock();
+            let syncing = turn.get(&digest).unwrap().syncing.as_ref();
+            !syncing.unwrap().is_finished()
+        };
+        while on_its_way() {
+            thread::yield_now();
+        }
+        let second = files.take(descriptor, SYNC_BYTES + 1, &chunk);
+        second.unwrap_err();
+        assert_eq!(files.held(digest).unwrap(), Held::Part(0));
+    }
 }

@@ -26,7 +26,7 @@ use node::clock::Clock;
 use rand::{SeedableRng, rngs::StdRng};
 use std::{
     fs,
-    io::Read,
+    io::{Read, Write as _},
     net::SocketAddr,
     path::Path,
     sync::Arc,
@@ -56,8 +56,10 @@ pub async fn run(bed: &Bed, report: &mut Report) -> Result<()> {
     let mib = std::env::var(SIZE).ok().and_then(|mib| mib.parse().ok());
     let size = mib.unwrap_or(MIB) << 20;
     let (mut ours, mut cut, mut floor, mut grown) = (Vec::new(), Vec::new(), Vec::new(), 0.0_f64);
+    let mut disk = Vec::new();
     for _ in 0..bed.runs {
         floor.push(bare::stream(size).await?);
+        disk.push(written(size)?);
         let before = crate::node::resident_mib(std::process::id())?;
         ours.push(blob(size, None).await?);
         cut.push(blob(size, Some(CUT_EVERY)).await?);
@@ -73,8 +75,26 @@ pub async fn run(bed: &Bed, report: &mut Report) -> Result<()> {
             .bound("one chunk is under way at a time, so that no alarm waits behind two: each costs a round of both ends"),
     );
     let what = format!("blob of {mib} MiB, cut every 5 s");
-    report.add(Figure::new(what, "MiB/s", DURABILITY, cut).note(note));
+    report.add(
+        Figure::new(what, "MiB/s", DURABILITY, cut)
+            .beside("the same bytes written to a file and synced", &disk)
+            .note(note),
+    );
     Ok(())
+}
+
+/// The floor of the disk: the bytes written to a file in chunks, and synced: MiB a second.
+fn written(size: u64) -> Result<f64> {
+    let dir = tempfile::tempdir()?;
+    let mut file = fs::File::create(dir.path().join("floor"))?;
+    let chunk = vec![7; blobs::CHUNK_BYTES];
+    let began = Instant::now();
+    for at in (0..size).step_by(blobs::CHUNK_BYTES) {
+        let left = usize::try_from(size - at)?.min(chunk.len());
+        file.write_all(chunk.get(..left).unwrap_or_default())?;
+    }
+    file.sync_all()?;
+    Ok(rate(size, began))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a count of bytes")]
