@@ -70,7 +70,9 @@ impl ETag {
     /// is no such list (RFC 9110 §8.8.3, §13.1.1).
     #[must_use]
     pub fn list(text: &str) -> Option<Vec<Self>> {
-        let (mut rest, mut found) = (text.trim(), Vec::new());
+        // Empty elements are none (RFC 9110 §5.6.1.2).
+        let blank = |one: char| one == ',' || one == ' ' || one == '\t';
+        let (mut rest, mut found) = (text.trim_matches(blank), Vec::new());
         loop {
             let weak = rest.strip_prefix("W/");
             let opened = weak.unwrap_or(rest).strip_prefix('"')?;
@@ -84,7 +86,7 @@ impl ETag {
             if after.is_empty() {
                 return Some(found);
             }
-            rest = after.strip_prefix(',')?.trim_start();
+            rest = after.strip_prefix(',')?.trim_start_matches(blank);
         }
     }
 }
@@ -180,7 +182,10 @@ mod tests {
             ("7", None),
             ("", None),
             (r#""7" "8""#, None),
-            (r#""7","#, None),
+            // Empty elements are none.
+            (r#""7","#, Some(vec![7])),
+            (r#", "7",, "8""#, Some(vec![7, 8])),
+            (",", None),
             (r#""7"#, None),
         ] {
             let found = found.map(|all: Vec<u64>| all.into_iter().map(ETag).collect());

@@ -38,6 +38,8 @@ use writer::Writer;
 
 /// The schema that this binary writes. It only goes forward.
 pub const SCHEMA_VERSION: i64 = 7;
+/// An index over all of a region may take hours to make, and the other node of its pair waits for it.
+const UNHURRIED: &str = "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0";
 /// The key of the lock under which the schema is made: the letters "medmesh" as a number.
 const MIGRATION_LOCK: i64 = 0x006d_6564_6d65_7368;
 
@@ -206,6 +208,7 @@ impl PostgresStore {
         let mut client = self.client("migrate").await?;
         let migrate = async {
             let transaction = client.transaction().await?;
+            transaction.batch_execute(UNHURRIED).await?;
             transaction
                 .execute("SELECT pg_advisory_xact_lock($1)", &[&MIGRATION_LOCK])
                 .await?;

@@ -48,7 +48,7 @@ pub(crate) use conditional::pairs_of;
 pub use outcome::{Failure, unread};
 pub(crate) use sight::is_plain;
 use std::sync::Arc;
-pub use subscribing::{Hook, Notification, Sender, Subscriptions, Untaken};
+pub use subscribing::{Hook, Notification, Numbering, Sender, Subscriptions, Untaken};
 use types::Timestamp;
 pub use vantage::{Reader, Vantages};
 

@@ -106,6 +106,8 @@ mod reading_tests;
 mod sight_tests;
 #[path = "rest/stats_tests.rs"]
 mod stats_tests;
+#[path = "rest/subscribing_here_tests.rs"]
+mod subscribing_here_tests;
 #[path = "rest/subscribing_tests.rs"]
 mod subscribing_tests;
 #[path = "rest/validating_tests.rs"]
@@ -154,7 +156,7 @@ fn api_over(
         bulk,
         subscriptions: Some(Subscriptions {
             hook: Arc::new(subscribing_tests::Endpoints::default()),
-            numbering: Arc::new(|| "first".into()),
+            numbering: Some(Arc::new(|| "first".into())),
         }),
     }
 }

@@ -8,6 +8,7 @@ mod data;
 mod model;
 mod options;
 mod plan;
+mod sense;
 mod training;
 
 pub(crate) use check::{name_problem, unit_problem};
@@ -115,10 +116,19 @@ impl Study {
         self.privacy.unit == PrivacyUnit::Record
     }
 
-    /// Everything that is wrong, not only the first thing; empty for a study that has a plan.
+    /// Everything that is wrong with a study that is handed in, not only the first thing: why it has no plan, and what of it
+    /// makes no sense.
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {
-        self.plan().err().unwrap_or_default()
+        let mut found = self.plan().err().unwrap_or_default();
+        found.extend(self.senseless());
+        found
+    }
+
+    /// What of it makes no sense, though it can be run.
+    #[must_use]
+    pub fn senseless(&self) -> Vec<Problem> {
+        sense::problems(self)
     }
 
     /// What the study comes to.

@@ -7,7 +7,7 @@ use axum::{http::header, response::Response};
 use federation::tls::TimeSource;
 use fhir::{
     admit::Holding,
-    rest::{Bulk, FhirApi, Subscriptions, Vantages},
+    rest::{self, Bulk, FhirApi, Subscriptions, Vantages},
     search::Seal,
     store::ResourceStore,
 };
@@ -24,14 +24,19 @@ use types::Timestamp;
 /// # Errors
 /// When what notifications go to cannot be used.
 pub fn fhir_api(
-    (config, tokens, bearer, numbering): (&RegionalConfig, &TokenServer, Bearer, &Numbering),
+    (config, tokens, bearer, numbering): (
+        &RegionalConfig,
+        &TokenServer,
+        Bearer,
+        Option<&Numbering>,
+    ),
     (store, bulk): (&Arc<dyn ResourceStore>, Option<Arc<Bulk>>),
     log: Reads,
     (now, true_times): (TimeSource, &TrueTimes),
     secret: &[u8],
 ) -> Result<FhirApi, RegionalError> {
     let hooks = Hooks::open(&config.subscriptions).map_err(RegionalError::Subscriptions)?;
-    let numbering = numbering.clone();
+    let numbering = numbering.cloned();
     let (token_url, at) = (tokens.token_url().to_owned(), now.clone());
     let origin = token_url.trim_end_matches(node::token::TOKEN_PATH);
     Ok(FhirApi {
@@ -54,7 +59,7 @@ pub fn fhir_api(
         bulk,
         subscriptions: Some(Subscriptions {
             hook: Arc::new(hooks),
-            numbering: Arc::new(move || numbering.word()),
+            numbering: numbering.map(|one| -> rest::Numbering { Arc::new(move || one.word()) }),
         }),
     })
 }

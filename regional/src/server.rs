@@ -119,7 +119,7 @@ async fn work(
     let (bearer, choices) = choices::open(&config, &tokens, &ledger).await?;
     let numbering = Numbering::open(&config.data_dir).map_err(RegionalError::DataDir)?;
     let api = served::fhir_api(
-        (&config, &tokens, bearer, &numbering),
+        (&config, &tokens, bearer, Some(&numbering)),
         (&store, Some(served::open_bulk(&config)?)),
         log,
         (now.clone(), &true_times),

@@ -28,6 +28,8 @@ struct Known {
     rounds: usize,
     /// Whether it has the figures of the model that the study came to.
     is_done: bool,
+    /// What it was told last is that the study runs.
+    is_running: bool,
 }
 
 /// A tracking server.
@@ -65,6 +67,11 @@ impl Tracking {
     /// # Errors
     /// The server does not answer, or says no.
     pub async fn record(&self, study: &Value) -> Result<()> {
+        let status = study["status"].as_str();
+        if status == Some("running") && reports(study).is_empty() {
+            // A run is given its beginning once, which is that of the first round.
+            return Ok(());
+        }
         let experiment = self.experiment().await?;
         let known = self.run(&experiment, study).await?;
         let (metrics, run) = (metrics(study, &known), &known.run);
@@ -74,15 +81,16 @@ impl Tracking {
         }
         let batch = json!({"run_id": run, "params": params(study), "tags": tags(study)});
         self.post("runs/log-batch", batch).await?;
-        let status = match study["status"].as_str() {
-            Some("running") => return Ok(()),
+        let status = match status {
+            // Whether the study was resumed, which had failed.
+            Some("running") if known.is_running => return Ok(()),
+            Some("running") => "RUNNING",
             Some("done") => "FINISHED",
             Some("cancelled") => "KILLED",
             _ => "FAILED",
         };
-        let end = reports(study)
-            .last()
-            .map(|report| report["ended_ms"].clone());
+        let last = reports(study).last().filter(|_| status != "RUNNING");
+        let end = last.map(|report| report["ended_ms"].clone());
         let update = json!({"run_id": run, "status": status, "end_time": end});
         self.post("runs/update", update).await?;
         Ok(())
@@ -125,6 +133,7 @@ impl Tracking {
                     .and_then(|count| count.parse().ok())
                     .unwrap_or(0),
                 is_done: tag(STATUS) == Some("done"),
+                is_running: tag(STATUS) == Some("running"),
             });
         }
         let begin = reports(study)
@@ -141,6 +150,7 @@ impl Tracking {
             run: of(&made["run"]).context("mlflow names no run")?,
             rounds: 0,
             is_done: false,
+            is_running: true,
         })
     }
 

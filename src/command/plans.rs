@@ -92,10 +92,19 @@ pub fn ledger(args: &LedgerArgs) -> Result<(), Failure> {
         let config: EdgeConfig = node::read(&path)?;
         let plans = open(&config)?;
         let ledger = plans.ledger(&config).map_err(anyhow::Error::from)?;
-        let ledger = ledger.with_context(|| {
-            let facility = &config.facility;
-            format!("{facility} lets nothing be learnt: its configuration has no [learning]")
-        })?;
+        let facility = &config.facility;
+        let Some(ledger) = ledger else {
+            let none =
+                format!("{facility} lets nothing be learnt: its configuration has no [learning]");
+            if is_one {
+                return Err(anyhow!(none).into());
+            }
+            // The others have one.
+            if !args.json {
+                out::line(none)?;
+            }
+            continue;
+        };
         if args.signed {
             let text = signed_text(&config, &ledger)?;
             out::text(&plans.sign_ledger(&text).0)?;
@@ -146,6 +155,9 @@ fn ledgers(args: &LedgerArgs) -> anyhow::Result<(Vec<PathBuf>, bool)> {
         .map(|name| of(&name))
         .filter(|path| path.exists())
         .collect();
+    if found.is_empty() {
+        anyhow::bail!("{}: no facility has a configuration there", nodes.display());
+    }
     found.sort();
     Ok((found, false))
 }

@@ -11,9 +11,12 @@ use crate::{
 };
 use anyhow::{Context, Result, anyhow};
 use serde_json::{Value, json};
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
+use tokio::time::timeout;
 
 const TOML: &str = "application/toml";
+/// How long a tracking server may take to be told of a round; what it was not told comes with the next one.
+const TRACKED_WITHIN: Duration = Duration::from_secs(10);
 
 /// Submits a study, after it was checked here.
 pub async fn submit(args: &SubmitArgs) -> Result<(), Failure> {
@@ -85,7 +88,8 @@ async fn followed(
         rounds.iter().skip(said).try_for_each(&mut says)?;
         said = rounds.len();
         if let Some(mlflow) = &mlflow {
-            let told = mlflow.record(study).await;
+            let told = timeout(TRACKED_WITHIN, mlflow.record(study)).await;
+            let told = told.unwrap_or_else(|_| Err(anyhow!("no answer within {TRACKED_WITHIN:?}")));
             tracked = told.context("mlflow: the study itself goes its way");
         }
         Ok(())

@@ -208,6 +208,7 @@ impl Files {
             }
             Held::Part(have) if have < size || size == 0 => Ok(Taken::Next(have)),
             Held::Part(_) => {
+                turn.remove(&digest);
                 let mut file = File::open(self.part(digest))?;
                 let came = hash_all(&mut file)?.digest;
                 self.show(digest, came, &file)

@@ -7,7 +7,7 @@ use crate::store::{
 };
 use crate::subscription::Noting;
 use deadpool_postgres::{Object, Transaction};
-use futures_util::future::{try_join, try_join4};
+use futures_util::future::try_join4;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use tokio_postgres::{Error, types::ToSql};
 use types::Timestamp;
@@ -62,16 +62,10 @@ pub async fn apply(
     let transaction = client.transaction().await?;
     let lock = transaction.prepare_cached(LOCK).await?;
     let head = transaction.query_one(&lock, &[&now.0]).await?;
-    // Sent without waiting for each other.
-    let holds = holds(&transaction, lease);
-    let (holds, seen) = try_join(holds, seen(&transaction, deliveries)).await?;
-    if !holds {
-        return Ok(None);
-    }
     let mut plan = Plan {
         seq: head.get(0),
         updated: head.get(1),
-        seen,
+        seen: seen(&transaction, deliveries).await?,
         known: known(&transaction, deliveries).await?,
         pseudonyms: pseudonyms(&transaction, deliveries).await?,
         noting: Noting::new(watches.watches(&transaction, head.get(2)).await?),
@@ -88,6 +82,10 @@ pub async fn apply(
         (plan.updated, watches.most_pending),
     )
     .await?;
+    // Looked at last, since the lease cannot be renewed meanwhile; its row is held until the commit.
+    if !holds(&transaction, lease).await? {
+        return Ok(None);
+    }
     transaction.commit().await?;
     Ok(Some((applied, events)))
 }

@@ -52,9 +52,11 @@ impl Asked {
                 "_type" => {
                     let types = value.split(',').map(ResourceType::parse);
                     let types: Option<Vec<_>> = types.collect();
-                    asked.types = Some(types.ok_or_else(|| {
+                    let types = types.ok_or_else(|| {
                         Failure::value("_type", "resource types of R4 are expected")
-                    })?);
+                    })?;
+                    // It may come several times: any of them.
+                    asked.types.get_or_insert_default().extend(types);
                 }
                 "_since" => {
                     let since = value.replace(' ', "+").parse::<Timestamp>();

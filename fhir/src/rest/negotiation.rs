@@ -177,7 +177,8 @@ pub fn asks_for_representation(headers: &HeaderMap) -> bool {
 
 /// Whether the client wants something to be there: `If-Match: *` (RFC 9110 §13.1.1).
 pub fn wants_some(headers: &HeaderMap) -> bool {
-    elements(headers, header::IF_MATCH).any(|tag| tag == "*")
+    let mut tags = elements(headers, header::IF_MATCH);
+    tags.next() == Some("*") && tags.next().is_none()
 }
 
 /// The version that `If-Match` names; an error when it names none that can be.

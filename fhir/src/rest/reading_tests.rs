@@ -366,6 +366,9 @@ async fn what_is_not_allowed_says_what_is() {
     for (method, path, allowed) in [
         (Method::DELETE, patient.as_str(), "GET"),
         (Method::POST, "/fhir/Observation", "GET"),
+        (Method::POST, patient.as_str(), "GET"),
+        (Method::POST, "/fhir/Condition/a", "PUT"),
+        (Method::POST, "/fhir/Condition/a/_history", "GET"),
         (Method::DELETE, "/fhir/metadata", "GET"),
         (Method::PUT, "/fhir/Condition/_search", "POST"),
         (Method::DELETE, "/fhir/Condition/a/_history", "GET"),

@@ -4,6 +4,14 @@ use crate::patch::PatchError;
 use axum::http::StatusCode;
 
 impl Failure {
+    pub(super) fn elsewhere() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "transient",
+            "another node of this region does this; ask it, or try again later",
+        )
+    }
+
     /// The same, with the methods that are served there (RFC 9110 §15.5.6).
     pub(super) fn allowing(mut self, methods: &'static str) -> Self {
         self.allow = Some(methods);

@@ -273,6 +273,12 @@ fn writes_at(reference: &str, body: &Value) -> Vec<Write> {
         (
             Method::PUT,
             path.clone(),
+            vec![("if-match", "*")],
+            body.clone(),
+        ),
+        (
+            Method::PUT,
+            path.clone(),
             vec![],
             json!({"resourceType": kind, "id": id_of(reference)}),
         ),

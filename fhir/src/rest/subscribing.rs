@@ -77,13 +77,17 @@ pub trait Hook: Send + Sync + 'static {
     async fn post(&self, notification: Notification<'_>) -> Result<(), Untaken>;
 }
 
+/// Says the word of a numbering of events.
+pub type Numbering = Arc<dyn Fn() -> String + Send + Sync>;
+
 /// That a place runs subscriptions.
 #[derive(Clone)]
 pub struct Subscriptions {
     /// How notifications leave.
     pub hook: Arc<dyn Hook>,
-    /// A word that is another one once numbers of events may be given again, since the store was put back.
-    pub numbering: Arc<dyn Fn() -> String + Send + Sync>,
+    /// A word that is another one once numbers of events may be given again, since the store was put back. None where
+    /// another node has it: that one says how subscriptions stand.
+    pub numbering: Option<Numbering>,
 }
 
 /// The type.

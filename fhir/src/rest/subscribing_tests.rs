@@ -77,9 +77,9 @@ fn numbers(bundle: &Value) -> Vec<u64> {
 }
 
 /// `all` and `other` may see what they are registered for; the rest is [`ByName`]'s.
-struct Registered(Mutex<Option<Vec<String>>>);
+pub struct Registered(Mutex<Option<Vec<String>>>);
 
-struct Clients(Arc<Registered>);
+pub struct Clients(pub Arc<Registered>);
 
 impl Authorize for Clients {
     fn authorize(
@@ -102,11 +102,11 @@ impl Authorize for Clients {
     }
 }
 
-struct World {
-    base: Fixture,
-    hook: Arc<Endpoints>,
+pub struct World {
+    pub base: Fixture,
+    pub hook: Arc<Endpoints>,
     now: Arc<AtomicI64>,
-    rights: Arc<Registered>,
+    pub rights: Arc<Registered>,
     sender: Sender,
 }
 
@@ -119,7 +119,7 @@ fn server(
     let mut api = api_over(store, false, log, None);
     api.subscriptions = Some(Subscriptions {
         hook,
-        numbering: Arc::new(|| "another".into()),
+        numbering: Some(Arc::new(|| "another".into())),
     });
     api.authorize = Arc::new(Clients(rights));
     api.now = Arc::new(move || Timestamp(now.load(Ordering::Relaxed)));
@@ -128,7 +128,7 @@ fn server(
 }
 
 impl World {
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         let mut base = fixture().await;
         let hook = Arc::<Endpoints>::default();
         let now = Arc::new(AtomicI64::new(BEGIN));
@@ -168,7 +168,7 @@ impl World {
         panic!("something is due all the time");
     }
 
-    async fn subscribe(&self, subscription: &Value) -> String {
+    pub async fn subscribe(&self, subscription: &Value) -> String {
         let reference = self.base.create(subscription).await;
         self.settle().await;
         reference
@@ -189,14 +189,14 @@ impl World {
     }
 }
 
-const EHR: &str = "https://ehr.example/notify";
-const CHANGED: &str = "urn:medmesh:topic:resource-changed";
+pub const EHR: &str = "https://ehr.example/notify";
+pub const CHANGED: &str = "urn:medmesh:topic:resource-changed";
 
 fn extension(name: &str) -> String {
     format!("http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition/{name}")
 }
 
-fn subscription(topic: &str, filters: &[&str], endpoint: &str, content: &str) -> Value {
+pub fn subscription(topic: &str, filters: &[&str], endpoint: &str, content: &str) -> Value {
     let filters: Vec<Value> = filters
         .iter()
         .map(|text| json!({"url": extension("backport-filter-criteria"), "valueString": text}))
@@ -221,7 +221,7 @@ fn subscription(topic: &str, filters: &[&str], endpoint: &str, content: &str) ->
     subscription
 }
 
-fn conditions(content: &str) -> Value {
+pub fn conditions(content: &str) -> Value {
     subscription(CHANGED, &["Condition?code=38341003"], EHR, content)
 }
 

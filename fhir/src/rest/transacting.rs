@@ -96,7 +96,9 @@ pub async fn alone(
     entry: Entry,
     left: &mut usize,
 ) -> Result<Answered, Failure> {
-    let reads = matches!(entry.method, Method::GET | Method::HEAD);
+    // By POST, what lies below a type is an operation, which reads too.
+    let is_operation = entry.method == Method::POST && entry.path.len() > 1;
+    let reads = is_operation || matches!(entry.method, Method::GET | Method::HEAD);
     let asked = match reads && *left == 0 {
         true => Err(Failure::too_much_at_once()),
         false => asked(api, headers, entry).await,

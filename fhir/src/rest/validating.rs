@@ -13,6 +13,7 @@ use crate::json::Json;
 use crate::patch::write;
 use crate::r4::{self, Fault, Issue};
 use crate::store::{FhirId, ResourceType};
+use crate::subscription::SUBSCRIPTION;
 use axum::{
     body::Bytes,
     extract::rejection::BytesRejection,
@@ -131,7 +132,7 @@ async fn validate(
         (Some(mode), Some(resource)) => {
             let issues = judged(kind, resource);
             match issues.is_empty() {
-                true => storing(api, (kind, id), mode, resource)?,
+                true => storing(api, headers, (kind, id), (mode, resource))?,
                 false => outcome(&issues),
             }
         }
@@ -142,9 +143,9 @@ async fn validate(
 /// Whether it would be stored: what else a write of it is judged by.
 fn storing(
     api: &FhirApi,
+    headers: &HeaderMap,
     (kind, id): (ResourceType, Option<&FhirId>),
-    mode: Mode,
-    resource: &Json<'_>,
+    (mode, resource): (Mode, &Json<'_>),
 ) -> Result<Value, Failure> {
     let interaction = match mode {
         Mode::Create => Interaction::Create,
@@ -161,8 +162,19 @@ fn storing(
     }
     let drawn = writing::drawn((api.draw)()).ok_or_else(Failure::undrawn)?;
     let id = own.filter(|_| mode == Mode::Update);
+    if id.as_ref().is_some_and(|id| !(api.holding)().takes_id(id)) {
+        return Ok(Failure::id_not_taken().body());
+    }
     let id = id.and_then(|id| id.parse().ok()).unwrap_or(drawn);
-    Ok(match writing::draft(api, kind, id, &text) {
+    let drafted = match kind.as_str() == SUBSCRIPTION {
+        // What it may watch depends on who writes it.
+        true => {
+            let asker = api.asker(headers, kind, interaction)?;
+            asker.draft(api, kind, id, &text)
+        }
+        false => writing::draft(api, kind, id, &text),
+    };
+    Ok(match drafted {
         Ok(_) => outcome(&[]),
         Err(failure) => failure.body(),
     })

@@ -103,6 +103,12 @@ fn wrapped(mode: &str, resource: &Value) -> Value {
     ]})
 }
 
+fn with_id(resource: &Value, id: &str) -> Value {
+    let mut resource = resource.clone();
+    resource["id"] = id.into();
+    resource
+}
+
 type Case = (String, Value, (u16, &'static str));
 
 /// Of creates and of what is asked: path, body, and status and code of the answer.
@@ -126,6 +132,17 @@ fn of_types() -> Vec<Case> {
             "Condition/$validate",
             wrapped("update", &named),
             (200, "invalid"),
+        ),
+        // Ids that a client may not choose here.
+        (
+            "Condition/$validate?mode=update",
+            with_id(&plain, "lovelace"),
+            (200, "business-rule"),
+        ),
+        (
+            "Condition/$validate?mode=update",
+            with_id(&plain, "11111111-2222-4333-8444-555555555555"),
+            good,
         ),
         ("Condition/$validate?mode=delete", json!({}), (400, "value")),
         (

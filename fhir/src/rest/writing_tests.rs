@@ -80,6 +80,8 @@ async fn a_resource_is_created_read_updated_and_deleted_and_its_history_stays() 
     for (headers, status) in [
         (vec![("if-match", "W/\"2\"")], 412),
         (vec![("if-match", "2")], 412),
+        (vec![("if-match", "W/\"9\", *")], 412),
+        (vec![("if-match", "*"), ("if-match", "W/\"9\"")], 412),
         (vec![("if-none-match", "*")], 412),
         (vec![("if-match", "W/\"1\"")], 200),
         (vec![("if-match", "W/\"1\"")], 412),
@@ -494,4 +496,27 @@ async fn an_entry_that_is_no_request_costs_no_other_of_a_batch_and_all_of_a_tran
     );
     assert_eq!(api.bundle("transaction", &entries).await.issue().0, 400);
     assert_eq!(api.get("/fhir/Condition?_count=0").await.json()["total"], 1);
+}
+
+#[tokio::test]
+async fn a_batch_reads_no_more_than_is_held_at_once_whether_by_get_or_by_an_operation() {
+    let api = fixture().await;
+    let patient = format!("Patient/{}", fixture::patient(1, 1950).id());
+    let entry = |method: &str, url: &str| json!({"request": {"method": method, "url": url}});
+    let large = api.get("/fhir/metadata").await.text.len();
+    let mut entries =
+        vec![entry("GET", "metadata"); crate::rest::transacting::MAX_ANSWER_BYTES / large + 1];
+    let operations = [
+        entry("GET", &patient),
+        entry("POST", &format!("{patient}/$everything")),
+        entry("POST", &format!("{patient}/$meta")),
+        entry("POST", "Observation/$lastn"),
+    ];
+    entries.extend(operations.clone());
+    let reply = api.bundle("batch", &json!(entries)).await.json();
+    let all = reply["entry"].as_array().unwrap();
+    for told in &all[all.len() - operations.len()..] {
+        let issue = &told["response"]["outcome"]["issue"][0];
+        assert_eq!(issue["code"], "too-costly", "{told}");
+    }
 }

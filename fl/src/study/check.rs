@@ -88,18 +88,6 @@ pub fn problems(study: &Study) -> Vec<Problem> {
     judged.within("resamples", resamples, 100.0, MAX_RESAMPLES.into());
     if let Some(column) = &study.evaluation.test_column {
         column_name("test_column", column, &mut judged);
-        if study.data.label.names().contains(column) {
-            judged.say(
-                "test_column",
-                "is the label: it says who has it, not who is judged with",
-            );
-        }
-        if study.data.features.iter().any(|of| of.name == *column) {
-            judged.say(
-                "test_column",
-                "is a feature too: it would be the same for every record that is trained with",
-            );
-        }
         if study.data.table.is_none() {
             judged.say(
                 "test_column",
@@ -179,12 +167,6 @@ fn data(data: &Data, found: &mut Found) {
             table_feature(feature, &data.label, &mut below);
         }
         self::feature(feature, &mut below);
-        if feature.missing == Missing::CarryForward && data.windows() < 2 {
-            below.say(
-                "missing",
-                "is `carry-forward` of windows, and a record has one: give `windows`, or `window_hours` of stays",
-            );
-        }
     }
 }
 
@@ -215,9 +197,6 @@ fn label(data: &Data, found: &mut Found) {
             }
             column_name("label.time", time, found);
             column_name("label.event", event, found);
-            if time == event {
-                found.say("label.event", "is `label.time`: when is not whether");
-            }
         }
     }
 }
@@ -452,20 +431,8 @@ fn training(study: &Study, found: &mut Found) {
         Strategy::Scaffold {
             server_learning_rate,
         } => found.positive("server_learning_rate", *server_learning_rate),
-        Strategy::TrimmedMean { share } => trimmed(*share, study.sites, &mut found),
+        Strategy::TrimmedMean { share } => found.within("share", *share, 0.0, 0.49),
         Strategy::NormBound { norm } => found.positive("norm", *norm),
-    }
-}
-
-/// A share that leaves out nobody is a mean that is no better than `fed-avg`.
-fn trimmed(share: f64, sites: u16, found: &mut Found) {
-    found.within("share", share, 0.0, 0.49);
-    if (0.0..=0.49).contains(&share) && share * f64::from(sites) < 1.0 {
-        let least = 1.0 / f64::from(sites);
-        found.say(
-            "share",
-            format!("of {sites} sites is less than one at either end, so that nothing is left out: at least {least:.3}"),
-        );
     }
 }
 

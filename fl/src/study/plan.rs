@@ -64,9 +64,6 @@ pub struct Spend {
 /// The most noise on the mean of a step, in clips. A step's signal is one clip at most: with ten times that, a hundred
 /// steps that all agree are as far as their noise.
 const MAX_NOISE_ON_MEAN: f64 = 10.0;
-/// The largest ε of a study: beyond it what is seen may be e^100 times as likely with a record as without it, and that is no
-/// promise.
-const MAX_EPSILON: f64 = 100.0;
 /// The probability with which the noise of one round may be beyond what bits are kept for: it would only make the
 /// round's model useless, and tell nothing.
 const LN_NOISE_BEYOND: f64 = -27.7; // 2^-40
@@ -345,13 +342,6 @@ fn spend(study: &Study, problems: &mut Vec<Problem>) -> Option<Spend> {
     }
     let (epsilon, delta) = (privacy.epsilon?, privacy.delta?);
     if !(epsilon > 0.0 && epsilon.is_finite() && delta > 0.0 && delta.is_finite()) {
-        return None;
-    }
-    if epsilon > MAX_EPSILON {
-        let nothing = format!(
-            "{epsilon} promises nothing, and {MAX_EPSILON} is the most; the unit `none` says so"
-        );
-        say("epsilon", nothing);
         return None;
     }
     let delta = match Delta::new(delta) {

@@ -7,6 +7,7 @@ use super::{Problem, Validate};
 use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
 use std::{
+    cell::Cell,
     collections::BTreeMap,
     fmt,
     path::{Path, PathBuf},
@@ -18,6 +19,8 @@ pub const EXIT_CODE: u8 = 64;
 
 /// Readings of one file: each notes a fault or tries a stand-in. Enough for more faults than anyone reads at once.
 const MAX_READINGS: usize = 2_000;
+/// Readings besides, of one file, to find which key of a table is wrong: two for each key. Beyond them the table is named.
+const MAX_LOOKS: usize = 2_000;
 /// A configuration file; the largest realistic one lists some thousand devices and beds.
 const MAX_FILE_BYTES: u64 = 8 << 20;
 
@@ -184,6 +187,8 @@ struct Reader {
     problems: Vec<Problem>,
     /// How many stand-ins were tried at a path.
     tries: BTreeMap<String, usize>,
+    /// Looks that are left, of [`MAX_LOOKS`].
+    looks: Cell<usize>,
 }
 
 impl Reader {
@@ -193,6 +198,7 @@ impl Reader {
             stand_ins: stand_ins(own),
             problems: Vec::new(),
             tries: BTreeMap::new(),
+            looks: Cell::new(MAX_LOOKS),
         }
     }
 
@@ -230,6 +236,10 @@ impl Reader {
         let table = fault.steps.iter().try_fold(&self.root, look_into);
         let keys = table.and_then(Value::as_table).into_iter().flatten();
         let keys: Vec<&String> = keys.map(|(key, _)| key).collect();
+        let Some(left) = self.looks.get().checked_sub(2 * keys.len()) else {
+            return fault;
+        };
+        self.looks.set(left);
         // Without the key that is wrong, and without the one that says what the table is, something else is wrong.
         let is_other = |key: &&&String| {
             let said = self.said_with::<T>(&fault, key, None);

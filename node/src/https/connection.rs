@@ -15,7 +15,7 @@ use axum::{
     body::{Body, Bytes, HttpBody, to_bytes},
     http::{
         HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
-        header::{CONNECTION, CONTENT_LENGTH},
+        header::{CONNECTION, CONTENT_LENGTH, EXPECT},
     },
 };
 use http_body_util::{BodyExt, Limited};
@@ -201,7 +201,10 @@ async fn whole(headers: &HeaderMap, body: Incoming, most: usize) -> Option<Bytes
     let length = headers.get(CONTENT_LENGTH);
     let length = length.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if length.is_some_and(|length| length > most) {
-        drop(timeout(DROPPED_WITHIN, dropped(body)).await);
+        // Who waits to be told to go on (RFC 9110 §10.1.1) sends nothing before it reads why not.
+        if !headers.contains_key(EXPECT) {
+            drop(timeout(DROPPED_WITHIN, dropped(body)).await);
+        }
         return None;
     }
     to_bytes(Body::new(body), most).await.ok()

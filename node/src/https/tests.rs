@@ -134,6 +134,12 @@ async fn a_body_above_the_limit_is_refused() {
     );
     let answer = server.ask(&request).await;
     assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    // Who asks before it sends is told why not, and not to go on.
+    let request = format!(
+        "POST / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nexpect: 100-continue\r\ncontent-length: {size}\r\n\r\n"
+    );
+    let answer = server.ask(&request).await;
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
 }
 
 #[tokio::test]

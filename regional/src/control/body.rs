@@ -140,10 +140,11 @@ pub fn if_match(headers: &HeaderMap) -> Result<Option<Vec<ETag>>, Problem> {
     let values: Vec<&str> = values
         .map(|value| value.to_str().unwrap_or_default())
         .collect();
-    if values.is_empty() || values.iter().any(|value| value.trim() == "*") {
+    let all = values.join(",");
+    if values.is_empty() || all.trim() == "*" {
         return Ok(None);
     }
-    let tags = ETag::list(&values.join(","));
+    let tags = ETag::list(&all);
     let detail = "is the ETag of the twin as it was read, or *";
     tags.map(Some).ok_or_else(|| bad("If-Match", detail))
 }

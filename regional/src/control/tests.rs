@@ -333,6 +333,7 @@ async fn if_match_lets_one_of_the_strong_tags_be_changed() {
     );
     assert_eq!(set(r#""0", "other""#, "6s").await, 412);
     assert_eq!(set("1", "6s").await, 400);
+    assert_eq!(set(r#"*, "0""#, "6s").await, 400);
     assert_eq!(set("*", "6s").await, 200);
 }
 

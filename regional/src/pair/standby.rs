@@ -10,7 +10,6 @@ use crate::{
     config::RegionalConfig,
     engine,
     error::RegionalError,
-    numbering::Numbering,
     pair::{Bound, shared},
     reads::{Keeping, reads},
     served,
@@ -210,7 +209,6 @@ impl Served {
         let key = load_signing_key(&config.tls.signing_key)?;
         let shared = Some(shared(&self.pair, &key));
         let tokens = token_server(config, address, clock, shared)?;
-        let numbering = Numbering::open(&config.data_dir).map_err(RegionalError::DataDir)?;
         let check = self.health.optional("reads");
         let (log, keeping) = reads(config.place(), now.clone(), check);
         let bearer = Bearer {
@@ -219,7 +217,7 @@ impl Served {
             choices: None,
         };
         let api = served::fhir_api(
-            (config, &tokens, bearer, &numbering),
+            (config, &tokens, bearer, None),
             (&store, None),
             log,
             (now, &true_times(config, clock)?),

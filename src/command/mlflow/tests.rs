@@ -114,9 +114,15 @@ async fn a_study_is_one_run_with_its_parameters_and_each_round_once() {
         .with_state(server.clone());
     let serving = tokio::spawn(async move { axum::serve(listener, app).await });
     let tracking = Tracking::open(&url).unwrap();
-    // As the rounds end, twice after the same one, and when it is over; then once more.
+    // Before the first round there is no beginning to be told.
+    let mut before = study(0);
+    before["status"] = "running".into();
+    tracking.record(&before).await.unwrap();
+    assert!(server.lock().unwrap().runs.is_empty());
+    // As the rounds end, twice after the same one, when it failed and goes on, and when it is over; then once more.
     for (rounds, status) in [
         (1, "running"),
+        (1, "failed"),
         (1, "running"),
         (3, "running"),
         (3, "done"),
@@ -126,10 +132,10 @@ async fn a_study_is_one_run_with_its_parameters_and_each_round_once() {
         study["status"] = status.into();
         tracking.record(&study).await.unwrap();
         let now = server.lock().unwrap().runs[0]["info"]["status"].clone();
-        let expected = if status == "done" {
-            "FINISHED"
-        } else {
-            "RUNNING"
+        let expected = match status {
+            "done" => "FINISHED",
+            "failed" => "FAILED",
+            _ => "RUNNING",
         };
         assert_eq!(now, expected, "{rounds}");
     }

@@ -3,7 +3,7 @@ use super::super::bulk::in_parameters;
 use super::super::{
     Answer, Api, InUrl, Interaction, outcome::Failure, validating, validating::resource_in,
 };
-use super::{InBody, Segments, below, in_url, kind_of, read};
+use super::{InBody, Segments, below, in_url, kind_of, offered, read};
 use crate::store::ResourceType;
 use axum::{extract::Query, http::HeaderMap};
 
@@ -21,7 +21,15 @@ pub async fn of_type(
             let pairs = asked(&api, &headers, pairs, body)?;
             read(api, path, pairs, headers).await
         }
-        _ => Err(Failure::method()),
+        _ => Err(Failure::method().allowing(of_a_resource(kind))),
+    }
+}
+
+/// What may be done at `[type]/[id]`, where a POST may not.
+fn of_a_resource(kind: ResourceType) -> &'static str {
+    match offered(kind).contains(&Interaction::Update) {
+        true => "GET, HEAD, PUT, PATCH, DELETE",
+        false => "GET, HEAD",
     }
 }
 
@@ -39,7 +47,7 @@ pub async fn of_one(
             below(api, path, pairs, headers).await
         }
         "$validate" => validating::validate_one(api, path, pairs, headers, body).await,
-        _ => Err(Failure::method()),
+        _ => Err(Failure::method().allowing("GET, HEAD")),
     }
 }
 

@@ -234,8 +234,9 @@ pub fn parameters(
         json!({"name": "type", "valueCode": sort}),
         json!({"name": "eventsSinceSubscriptionStart", "valueString": standing.number.to_string()}),
     ];
-    if let Some(subscriptions) = &api.subscriptions {
-        list.push(json!({"name": "numbering", "valueString": (subscriptions.numbering)()}));
+    let subscriptions = api.subscriptions.as_ref();
+    if let Some(numbering) = subscriptions.and_then(|it| it.numbering.as_ref()) {
+        list.push(json!({"name": "numbering", "valueString": numbering()}));
     }
     if let Some(reason) = reason {
         list.push(json!({"name": "error", "valueCodeableConcept": {"text": reason}}));

@@ -1,6 +1,6 @@
 //! `$status` and `$events` of subscriptions (Subscriptions R5 Backport 1.1), by GET and POST; and the stream of one.
 use super::notifying::{Rights, Telling, parameters, reason_in, tell};
-use super::{stream, subscription};
+use super::{Subscriptions, stream, subscription};
 use crate::json::{Json, with};
 use crate::rest::access::{Asker, Found};
 use crate::rest::routes::{Posted, Segments, in_url};
@@ -97,6 +97,7 @@ fn only(pairs: &[(String, String)], names: &[&str]) -> Result<(), Failure> {
 pub async fn statuses(api: &FhirApi, headers: &HeaderMap, pairs: Result<Pairs, Failure>) -> Answer {
     let asker = api.asker(headers, subscription(), Interaction::SearchType)?;
     let found = async {
+        stand_here(api)?;
         let pairs = pairs?;
         check_format(headers, &pairs)?;
         only(&pairs, &["id", "status"])?;
@@ -167,6 +168,7 @@ pub async fn one(
 ) -> Answer {
     let asker = api.asker(headers, subscription(), Interaction::Read)?;
     let found = async {
+        stand_here(api)?;
         let pairs = pairs?;
         check_format_of(name, headers, &pairs)?;
         let id: FhirId = id?.parse().map_err(|_| Failure::not_found())?;
@@ -197,6 +199,16 @@ pub async fn one(
     };
     let found = found.await;
     asker.answer(api, found).await
+}
+
+/// Refuses where another node has the numbers of events.
+fn stand_here(api: &FhirApi) -> Result<(), Failure> {
+    match &api.subscriptions {
+        Some(Subscriptions {
+            numbering: None, ..
+        }) => Err(Failure::elsewhere()),
+        _ => Ok(()),
+    }
 }
 
 /// A stream is no JSON.
