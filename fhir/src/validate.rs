@@ -2,14 +2,15 @@
 //!
 //! An element that no shape names is refused, so no free text can come in. Every object level is read from its raw text: a
 //! key that stands twice is seen, and a decimal is judged by its characters. It knows what the mesh stores (R4 4.0.1).
+mod members;
+
 use crate::map::{
     ABSENT_SYSTEM, CATEGORIES, DEVICE_KIND_SYSTEM, FLAG_SYSTEM, FLAGS, Gender, PROFILES,
     PSEUDONYMISED, READING_SYSTEM, SECURITY_SYSTEM, VITAL_SIGNS, WITHDRAWN,
 };
 use crate::store::{FhirId, ResourceType};
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+pub(crate) use members::Members;
 use serde_json::value::RawValue;
-use std::fmt;
 use types::{AbsentReason, CareUnit, Code, Decimal, DeviceKind, Timestamp, Unit};
 
 /// Characters of JSON in one resource: about twenty times what the mapping emits.
@@ -447,55 +448,6 @@ fn report(issues: &mut Vec<Issue>, at: &str, fault: Option<Fault>) {
             location: at.to_owned(),
             fault,
         });
-    }
-}
-
-/// The members of one JSON object in their order, duplicates included, values as raw text.
-pub(crate) struct Members<'a>(pub(crate) Vec<(String, &'a RawValue)>);
-
-impl<'a> Members<'a> {
-    /// The members of `raw`; none when it is no object.
-    pub(crate) fn of(raw: &'a RawValue) -> Option<Self> {
-        serde_json::from_str(raw.get()).ok()
-    }
-
-    fn get(&self, name: &str) -> Option<&'a RawValue> {
-        let found = self.0.iter().find(|(member, _)| member == name)?;
-        Some(found.1)
-    }
-
-    fn text(&self, name: &str) -> Option<String> {
-        serde_json::from_str(self.get(name)?.get()).ok()
-    }
-
-    fn coding(&self) -> (String, String, Option<String>) {
-        (
-            self.text("system").unwrap_or_default(),
-            self.text("code").unwrap_or_default(),
-            self.text("display"),
-        )
-    }
-}
-
-impl<'de> Deserialize<'de> for Members<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct InOrder;
-        impl<'de> Visitor<'de> for InOrder {
-            type Value = Members<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
-                }
-                Ok(Members(members))
-            }
-        }
-        deserializer.deserialize_map(InOrder)
     }
 }
 

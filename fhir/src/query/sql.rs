@@ -4,6 +4,7 @@
 //! [`super::matches`] finds, in a table `resource` with the columns `type`, `id` and `updated` (ms since 1970) and the
 //! tables of [`TABLES`]. Text of a request is a bound value, never part of a statement.
 mod condition;
+mod near;
 mod referring;
 
 use super::{IndexRow, Kind, Value};
@@ -406,7 +407,7 @@ fn values(value: &Value) -> (Table, Vec<Bind>) {
             latitude,
             longitude,
         } => {
-            let [x, y, z] = condition::on_ball(*latitude, *longitude);
+            let [x, y, z] = near::on_ball(*latitude, *longitude);
             let mut values = vec![Bind::Real(x), Bind::Real(y)];
             values.resize(5, Bind::Null);
             values.push(Bind::Real(z));

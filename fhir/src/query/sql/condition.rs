@@ -5,8 +5,6 @@ use crate::query::{
     ReferenceMatch, TextMatch, TokenMatch, UriMatch,
 };
 
-/// Metres from the middle of the earth to its surface.
-const EARTH_M: f64 = 6_371_008.8;
 /// The last character: what begins with a text is not above the text with two of them.
 const LAST: &str = "\u{10ffff}\u{10ffff}";
 
@@ -51,16 +49,6 @@ pub fn ids(
         compiler.push(&format!(" AND x.id {than} "));
         compiler.sql.bind_text(id);
     }
-}
-
-/// A place as a point on a ball of radius 1.
-pub fn on_ball(latitude: f64, longitude: f64) -> [f64; 3] {
-    let (north, east) = (latitude.to_radians(), longitude.to_radians());
-    [
-        north.cos() * east.cos(),
-        north.cos() * east.sin(),
-        north.sin(),
-    ]
 }
 
 pub(super) struct Compiler<'s, 'v> {
@@ -349,7 +337,7 @@ impl Compiler<'_, '_> {
     }
 
     /// A comparison of columns with bound values: each `?` of the text stands for the next value.
-    fn compare(&mut self, text: &str, values: &[Bind]) {
+    pub(super) fn compare(&mut self, text: &str, values: &[Bind]) {
         let mut values = values.iter();
         for (at, part) in text.split('?').enumerate() {
             if at > 0 {
@@ -486,22 +474,6 @@ impl Compiler<'_, '_> {
                 self.push(")");
             }
         }
-    }
-
-    /// The straight line through the earth is shorter than the one of that distance on its surface.
-    fn near(&mut self, row: &str, place: (f64, f64), metres: f64) {
-        let angle = (metres / EARTH_M).clamp(0.0, std::f64::consts::PI);
-        let line = 2.0 * (angle / 2.0).sin();
-        let [x, y, z] = on_ball(place.0, place.1);
-        let square = |column: &str| format!("({row}.{column} - ?) * ({row}.{column} - ?)");
-        let text = format!(
-            "{} + {} + {} <= ?",
-            square("low"),
-            square("high"),
-            square("base_low")
-        );
-        let values = [x, x, y, y, z, z, line * line].map(Bind::Real);
-        self.compare(&text, &values);
     }
 }
 
