@@ -72,8 +72,11 @@ fn windows(mesh: &Mesh, page: &Follower) -> Result<()> {
     let (dir, path) = (mesh.dir.to_string_lossy(), path.to_string_lossy());
     let submit = ["fl", "submit", &path, "--wait", "--json", "--dir", &dir];
     let result = mesh.medmesh(&submit)?;
+    // A fifth of 24 stays a facility is less than the smallest cell: nothing is said of how good it is.
     ensure!(
-        result["status"] == "done" && result["evaluation"]["pooled"]["auroc"].is_f64(),
+        result["status"] == "done"
+            && result["rounds"] == 1
+            && result["evaluation"]["pooled"].is_null(),
         "{result}"
     );
     let onnx = fs::read(result["model"]["onnx"].as_str().context("a model")?)?;
