@@ -218,6 +218,12 @@ pub enum EdgeCommand {
     /// Joins the mesh as a facility, with the kit that its operator sent.
     #[command(after_help = enrol::ENROL_EXAMPLES)]
     Enrol(enrol::EnrolArgs),
+    /// Draws a one-time code with which a device of the facility gets its certificate here.
+    #[command(after_help = enrol::INVITE_EXAMPLES)]
+    Invite(enrol::InviteArgs),
+    /// Prints what this machine has booted, as its TPM says it, for a kit that is good on this machine alone.
+    #[command(after_help = enrol::MEASURE_EXAMPLES)]
+    Measure(enrol::MeasureArgs),
     /// Draws a new key and gets a certificate for it from the region. The running node does so by itself in time.
     #[command(after_help = enrol::RENEW_EXAMPLES)]
     Renew(enrol::RenewArgs),
@@ -307,6 +313,9 @@ pub struct DeviceArgs {
 pub enum DeviceCommand {
     /// Runs the simulated devices of a facility.
     Simulate(NodeArgs),
+    /// Draws a device's key and gets its certificate from its own facility: `OUT.key` and `OUT.pem`.
+    #[command(after_help = enrol::INVITE_EXAMPLES)]
+    Enrol(enrol::DeviceEnrolArgs),
     /// Lists the devices of a region.
     List(twin::RegionArgs),
     /// Gives a device a command, and waits for its end.

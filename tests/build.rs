@@ -4,6 +4,7 @@ fn main() {
         ("MEDMESH_TEST_PYTHON", "asked_for_python"),
         ("MEDMESH_TEST_POSTGRES_URL", "asked_for_postgres"),
         ("MEDMESH_TEST_CASSANDRA", "asked_for_engines"),
+        ("MEDMESH_TEST_SWTPM", "asked_for_swtpm"),
         ("MEDMESH_UNGUARDED_BIN", "asked_for_unguarded"),
     ] {
         println!("cargo:rerun-if-env-changed={variable}");

@@ -9,6 +9,7 @@ pub mod control;
 pub mod crosswalk;
 pub mod dataset;
 mod deliveries;
+mod enrolment;
 mod error;
 pub mod facility;
 pub mod fhir;

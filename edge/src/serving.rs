@@ -1,7 +1,12 @@
 //! What the node serves over HTTPS: its health, and the local API with the facility's own FHIR.
 use crate::{
-    beds, context::Shared, control, deliveries, error::EdgeError, facility::Facility, fhir,
-    view_api,
+    beds,
+    context::{Shared, real_time},
+    control, deliveries,
+    enrolment::{Enrolment, Parts},
+    error::EdgeError,
+    facility::Facility,
+    fhir, tasks, view_api,
 };
 use federation::tls::ReloadingTls;
 use node::{
@@ -13,9 +18,9 @@ use tokio_util::sync::CancellationToken;
 
 /// HTTPS with the node's health and the local API of beds and view, and its FHIR: where it listens.
 pub(crate) async fn serve_https(
-    tasks: &mut Tasks,
+    running: &mut Tasks,
     shared: &Arc<Shared>,
-    tls: &ReloadingTls,
+    tls: &Arc<ReloadingTls>,
     stop: CancellationToken,
 ) -> Result<SocketAddr, EdgeError> {
     let listen = shared.config.https.listen;
@@ -33,13 +38,25 @@ pub(crate) async fn serve_https(
         shared.store.clone(),
         shared.blobs.clone(),
     ));
+    let devices = shared.config.devices.iter().map(|it| it.id.clone());
+    let parts = Parts {
+        here: shared.here.clone(),
+        store: shared.store.clone(),
+        ca: shared.config.tls.ca.clone(),
+        region: tasks::region(shared, tls)?,
+        now: real_time(&shared.guard),
+        entropy: store::system_entropy,
+    };
+    let enrolment = Enrolment::new(parts, devices);
+    let more = more.merge(enrolment.inviting());
     let (guard, here) = (shared.guard.clone(), shared.here.clone());
     let api = beds::router(facility, guard, here, &token, (view_api::routes(), more));
-    let fhir = fhir::start(tasks, shared, https, token.reveal()).await?;
+    let fhir = fhir::start(running, shared, https, token.reveal()).await?;
     let app = shared.health.router().merge(problem::worded(api));
-    let app = app.merge(fhir).fallback(problem::no_such_path);
+    let app = app.merge(fhir).merge(enrolment.door());
+    let app = app.fallback(problem::no_such_path);
     let server = tls.server_https()?;
     let serve = https::serve(listener, server, app, None, stop);
-    tasks.spawn("https", Kind::Critical, serve);
+    running.spawn("https", Kind::Critical, serve);
     Ok(https)
 }

@@ -8,7 +8,7 @@ mod upkeep;
 mod uplink;
 mod watch;
 pub(crate) use catalog::catalog;
-pub(crate) use certificates::certificates;
+pub(crate) use certificates::{certificates, region};
 pub(crate) use commands::{commands, takes_commands};
 pub(crate) use presence::presence;
 pub(crate) use staleness::staleness;

@@ -3,6 +3,7 @@
 //! A [`Side`] is one end of a link: a node's own adapters over its own store. The suite puts a ledger at the other end and
 //! lets an adversary stand between the two ([`wire::Line`]): it redelivers, reorders, hides answers and halves batches.
 //! A case is a private function: one left out of [`CASES`] is dead code, and dead code fails the build.
+pub mod machine;
 mod promises;
 mod wire;
 

@@ -40,6 +40,7 @@ pub mod restored;
 pub mod signed_file;
 pub mod standing;
 pub mod tls;
+pub mod tpm;
 pub mod watch;
 pub mod wire;
 

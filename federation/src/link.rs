@@ -10,6 +10,7 @@
 //! put back to an older state ([`crate::meet`]). Parcels and receipts carry the signed heads of both audit logs.
 //!
 //! Both sides check that the other has business with them ([`route`]); a certificate says who it is, never a message.
+pub mod authority;
 mod backoff;
 mod batch;
 mod bulk;

@@ -6,6 +6,7 @@
 //! by the cryptographic library; every other random byte, and the time, is an argument.
 //!
 //! Not here: what a certificate allows (`tls`, `link`), and transport of codes and requests (`medmesh pki`).
+mod attest;
 mod cert;
 mod error;
 mod files;
@@ -14,14 +15,19 @@ pub mod renewal;
 mod request;
 mod state;
 
+pub use attest::{Attestation, nonce};
 pub use error::{PkiError, Reason, UnknownReason};
 pub use keys::{
     ClientKey, load_signing_key, new_client_key, note_authority, publish_signing_key, signing_key,
 };
-pub use request::{MAX_REQUEST_BYTES, NewKey, new_key_and_csr, rotation_proof};
+pub use request::{MAX_REQUEST_BYTES, NewKey, new_key_and_csr, new_key_in, rotation_proof, tpm_of};
 pub use state::{Issued, Revoked};
 
-use crate::identity::{Identity, IdentityError, Peer, Serial};
+use crate::{
+    identity::{Identity, IdentityError, Peer, Serial},
+    tpm::quote::Measured,
+};
+use attest::Challenger;
 use rand::CryptoRng;
 use rcgen::{Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
@@ -68,7 +74,18 @@ pub struct Ca {
     dir: PathBuf,
     pem: String,
     issuer: Issuer<'static, KeyPair>,
+    challenger: Challenger,
     state: State,
+}
+
+/// What a holder shows to be certified.
+pub struct Shown<'a> {
+    /// The one-time code.
+    pub code: &'a Secret<String>,
+    /// The request (PEM).
+    pub csr_pem: &'a str,
+    /// What its machine has booted, where that is asked.
+    pub attestation: Option<&'a Attestation>,
 }
 
 impl Ca {
@@ -106,6 +123,7 @@ impl Ca {
         let pem = files::read(&dir.join(CA_FILE))?;
         let pair = KeyPair::from_pem(files::read_private(&dir.join(KEY_FILE))?.reveal())?;
         Ok(Self {
+            challenger: Challenger::new(&pair.serialize_der()),
             issuer: Issuer::from_ca_cert_pem(&pem, pair)?,
             state: State::open(&dir.join(STATE_FILE))?,
             dir: dir.into(),
@@ -169,6 +187,22 @@ impl Ca {
         now: Timestamp,
         rng: &mut impl CryptoRng,
     ) -> Result<Secret<String>, PkiError> {
+        self.invite_measured(identity, names, ttl, None, now, rng)
+    }
+
+    /// As [`Ca::invite`]; with `measured`, a holder whose machine has to show that it has booted the same.
+    ///
+    /// # Errors
+    /// As [`Ca::invite`].
+    pub fn invite_measured(
+        &self,
+        identity: &Identity,
+        names: &[&str],
+        ttl: Duration,
+        measured: Option<Measured>,
+        now: Timestamp,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Secret<String>, PkiError> {
         if ttl.is_zero() || ttl > MAX_INVITATION {
             return Err(PkiError::InvitationTime);
         }
@@ -185,6 +219,7 @@ impl Ca {
                 names,
                 expires: now.plus_ms(ttl_ms),
                 used: false,
+                measured,
             })
         })?;
         Ok(code)
@@ -202,24 +237,29 @@ impl Ca {
         now: Timestamp,
         rng: &mut impl CryptoRng,
     ) -> Result<String, PkiError> {
-        self.enrol_if(code, csr_pem, now, rng, (|_| true, |_| true))
+        let shown = Shown {
+            code,
+            csr_pem,
+            attestation: None,
+        };
+        self.enrol_if(&shown, now, rng, (|_| true, |_| true))
     }
 
     /// As [`Ca::enrol`], where others ask than whoever has the authority: for the holders that `may` tells alone, and
     /// once `noted` has written down what is issued.
     ///
     /// # Errors
-    /// As [`Ca::enrol`]; [`PkiError::NotHere`] for another holder, [`PkiError::NotNoted`] when it was not written down.
-    /// The code stays good.
+    /// As [`Ca::enrol`]; [`PkiError::NotHere`] for another holder, [`PkiError::NotNoted`] when it was not written down;
+    /// [`PkiError::ToBeAttested`] with a challenge for a holder that showed nothing of its machine and must. The code stays
+    /// good.
     pub fn enrol_if(
         &self,
-        code: &Secret<String>,
-        csr_pem: &str,
+        shown: &Shown<'_>,
         now: Timestamp,
         rng: &mut impl CryptoRng,
         (may, noted): (impl Fn(&Identity) -> bool, impl FnOnce(&Issued) -> bool),
     ) -> Result<String, PkiError> {
-        let hash = code_hash(code);
+        let hash = code_hash(shown.code);
         let serial = cert::new_serial(rng);
         self.state.exclusively(|tx| {
             let invitation = tx.invitation(&hash)?.ok_or(PkiError::CodeUnknown)?;
@@ -234,7 +274,8 @@ impl Ca {
             if !may(&invitation.identity) {
                 return Err(PkiError::NotHere);
             }
-            let request = request::open(csr_pem, &invitation.identity)?;
+            let request = request::open(shown.csr_pem, &invitation.identity)?;
+            self.attested(&invitation, shown, now)?;
             let issued = cert::issue(
                 &self.issuer,
                 request,
@@ -250,6 +291,52 @@ impl Ca {
             }
             Ok(issued.pem)
         })
+    }
+
+    /// Certifies a holder for whom somebody else answers who may, once `noted` has written down what is issued.
+    ///
+    /// # Errors
+    /// When the request is refused; [`PkiError::NotNoted`] when it was not written down: nothing was issued.
+    pub fn certify_if(
+        &self,
+        identity: &Identity,
+        csr_pem: &str,
+        now: Timestamp,
+        rng: &mut impl CryptoRng,
+        noted: impl FnOnce(&Issued) -> bool,
+    ) -> Result<String, PkiError> {
+        let serial = cert::new_serial(rng);
+        self.state.exclusively(|tx| {
+            let request = request::open(csr_pem, identity)?;
+            let holder = identity.clone();
+            let issued = cert::issue(&self.issuer, request, serial, holder, Vec::new(), now)?;
+            tx.add_certificate(&issued)?;
+            if !noted(&issued) {
+                return Err(PkiError::NotNoted);
+            }
+            Ok(issued.pem)
+        })
+    }
+
+    /// Whether the machine is the one that was invited, where that is asked.
+    fn attested(
+        &self,
+        invitation: &Invitation,
+        shown: &Shown<'_>,
+        now: Timestamp,
+    ) -> Result<(), PkiError> {
+        let Some(measured) = &invitation.measured else {
+            return Ok(());
+        };
+        let hash = &invitation.code_hash;
+        let Some(attestation) = shown.attestation else {
+            return Err(PkiError::ToBeAttested {
+                challenge: self.challenger.give(hash, now),
+                pcrs: measured.pcrs(),
+            });
+        };
+        let asked = (hash, shown.csr_pem);
+        self.challenger.check(measured, attestation, asked, now)
     }
 
     /// Certifies a new key for the holder of a current certificate, with the same identity and host names. `proof` is

@@ -16,11 +16,14 @@ mod verify;
 pub use ends::{End, ends, names};
 pub use examine::{lapsed, mismatches, paths};
 pub use lists::Revocations;
-pub use material::{MAX_FILE_BYTES, TlsPaths};
+pub use material::{MAX_FILE_BYTES, TlsPaths, is_pair};
 pub use refused::count_refused;
 pub use verify::UnexpectedPeer;
 
-use crate::identity::{Identity, IdentityError, Peer};
+use crate::{
+    identity::{Identity, IdentityError, Peer},
+    tpm::TpmError,
+};
 use ed25519_dalek::VerifyingKey;
 use material::{Ends, Files, Material};
 use parking_lot::{Mutex, RwLock};
@@ -99,6 +102,9 @@ pub enum TlsError {
         /// Number in use, in hexadecimal.
         current: String,
     },
+    /// The TPM does not make the node's key.
+    #[error("the node's key: {0}")]
+    Tpm(#[from] TpmError),
     /// Key and certificate do not fit, or TLS refused one of them.
     #[error("certificate and key: {0}")]
     Rustls(#[from] rustls::Error),
@@ -218,6 +224,17 @@ impl ReloadingTls {
         let peer = Peer::from_cert(&certificate).ok()?;
         peer.key
             .filter(|_| peer.identity == Identity::Node(place.clone()))
+    }
+
+    /// Whether a certificate (DER) is one of the mesh for a client, in its time and not revoked.
+    #[must_use]
+    pub fn takes_device(&self, certificate: &CertificateDer<'_>) -> bool {
+        let Ok(ms) = u64::try_from((self.time)().0) else {
+            return false;
+        };
+        let now = UnixTime::since_unix_epoch(Duration::from_millis(ms));
+        let devices = Arc::clone(&self.current.get().devices);
+        devices.verify_client_cert(certificate, &[], now).is_ok()
     }
 
     /// For links: clients are nodes of the mesh, neither revoked nor checked against an outdated list; HTTP/2.

@@ -239,7 +239,7 @@ impl Fixture {
     async fn send(&self, request: Request<Body>) -> Reply {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
-        let body = axum::body::to_bytes(body, 1 << 22).await.unwrap();
+        let body = axum::body::to_bytes(body, 1 << 24).await.unwrap();
         Reply {
             status: parts.status,
             headers: parts.headers,

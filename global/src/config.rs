@@ -16,6 +16,10 @@ pub struct GlobalConfig {
     pub data_dir: PathBuf,
     /// Certificates.
     pub tls: TlsFiles,
+    /// Folder of the authority that signs the next certificates of this node and of the regions that it certified; the node's
+    /// user must be able to write it. Where it is left out, the operator renews them.
+    #[serde(default)]
+    pub authority: Option<PathBuf>,
     /// API, health and metrics.
     pub https: HttpsConfig,
     /// Where regional nodes deliver (gRPC over mTLS).
@@ -80,6 +84,11 @@ impl Validate for GlobalConfig {
             self.policies
                 .iter()
                 .filter_map(|path| directory("policies", path)),
+        );
+        problems.extend(
+            self.authority
+                .iter()
+                .filter_map(|path| directory("authority", path)),
         );
         problems.extend(self.store.problem());
         let models = DeviceModels::load(self.device_models.as_ref()).err();

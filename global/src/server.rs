@@ -15,13 +15,16 @@ use federation::{
     blobs::Blobs,
     db::DbError,
     ledger::{Handlers, Ledger},
-    link::{self, Door, LinkError, Tap},
+    link::{
+        self, Door, LinkError, Tap,
+        authority::{Authority, Own},
+    },
     models::{DeviceModels, ModelsError},
     pki::{PkiError, load_signing_key},
     policy::{PolicyError, Rules},
     port::PortError,
     standing::Standing,
-    tls::{ReloadingTls, TimeSource, TlsError, paths},
+    tls::{ReloadingTls, TimeSource, TlsError, TlsPaths, paths},
     watch::{Finding, watch},
 };
 use messages::{DeliveryReports, StudyRelease};
@@ -94,18 +97,14 @@ pub async fn run(config: GlobalConfig, stop: CancellationToken) -> Result<(), Gl
     storage::private::claim(&config.data_dir).map_err(GlobalError::DataDir)?;
     let clock = Clock::new(config.clock);
     let now: TimeSource = Arc::new(move || clock.real());
-    let tls = ReloadingTls::open(
-        paths(&config.tls).keeping(&config.data_dir),
-        config.local_mesh,
-        now.clone(),
-    )?;
+    let tls = ReloadingTls::open(files(&config), config.local_mesh, now.clone())?;
     let key = load_signing_key(&config.tls.signing_key)?;
     let ledger = Ledger::open(
         &config.data_dir.join("ledger.db"),
         Place::Global,
         Rules::load(config.policies.as_deref())?,
         Signer::new(&Place::Global, key.clone()),
-        now,
+        now.clone(),
     )?;
     let models = DeviceModels::load(config.device_models.as_ref())?;
     ledger.begin_log().await?;
@@ -129,8 +128,9 @@ pub async fn run(config: GlobalConfig, stop: CancellationToken) -> Result<(), Gl
     let handlers = intake.handlers(&ledger).on::<StudyRelease>(releases);
     let handlers = handlers.on::<DeliveryReports>(deliveries::TakesReports(deliveries.clone()));
     let tap = Tap::from_env(config.local_mesh)?;
-    let door = door(key, (&ledger, &blobs), handlers, (tls.clone(), tap));
+    let mut door = door(key, (&ledger, &blobs), handlers, (tls.clone(), tap));
     let mut tasks = Tasks::new(stop);
+    keep_certificates(&config, (now, &ledger), &mut door, &mut tasks);
     let until = || tasks.stop();
     let known = Some(tokens.verifier());
     let https = https::serve(clients, tls.server_https()?, app, known, until());
@@ -142,7 +142,6 @@ pub async fn run(config: GlobalConfig, stop: CancellationToken) -> Result<(), Gl
     let sending = deliveries.keep(until());
     let standing = Standing::new(&health, ledger);
     let probing = probe(catalog, standing, health.check("catalog"), until());
-    let watching = tls.clone().watch(until());
     let timing = studies.keep_time(until());
     tasks.spawn("https", Kind::Critical, https);
     tasks.spawn("links", Kind::Critical, links);
@@ -151,7 +150,6 @@ pub async fn run(config: GlobalConfig, stop: CancellationToken) -> Result<(), Gl
     tasks.spawn("studies", Kind::Background, timing);
     tasks.spawn("deliveries", Kind::Background, ends(sending));
     tasks.spawn("catalog probe", Kind::Background, probing);
-    tasks.spawn("certificates", Kind::Background, ends(watching));
     tracing::info!(%origin, "global node serves");
     listeners::close_untaken();
     let ended = tasks.join(shutdown::GRACE).await;
@@ -159,6 +157,39 @@ pub async fn run(config: GlobalConfig, stop: CancellationToken) -> Result<(), Gl
         tokens.leave(&config.data_dir);
     }
     Ok(ended?)
+}
+
+/// The node's certificates; what the authority beside it revokes, and what peers have of that, counts too.
+fn files(config: &GlobalConfig) -> TlsPaths {
+    let paths = paths(&config.tls).keeping(&config.data_dir);
+    paths.beside(config.authority.as_deref())
+}
+
+/// Reads the certificates' files again when they change, and has this node's own, those of its regions and the revocation
+/// list renewed in time where an authority is beside it. `now` is real time.
+fn keep_certificates(
+    config: &GlobalConfig,
+    (now, ledger): (TimeSource, &Ledger),
+    door: &mut Door,
+    tasks: &mut Tasks,
+) {
+    let watching = door.tls.clone().watch(tasks.stop());
+    tasks.spawn("certificates", Kind::Background, ends(watching));
+    let Some(dir) = config.authority.clone() else {
+        return;
+    };
+    let authority = Authority::new(dir, Place::Global, now, ledger.clone());
+    let list = authority.clone().keep_list(tasks.stop());
+    tasks.spawn("revocation list", Kind::Background, ends(list));
+    door.authority = Some(Arc::new(authority.clone()));
+    let own = Own {
+        authority,
+        tls: door.tls.clone(),
+        files: config.tls.clone(),
+        signing: door.key.clone(),
+    };
+    let keeping = own.keep(tasks.stop());
+    tasks.spawn("renewal", Kind::Background, ends(keeping));
 }
 
 /// Everything that is served over HTTPS.

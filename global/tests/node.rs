@@ -149,6 +149,7 @@ fn start(
     let config = GlobalConfig {
         data_dir: dir.join("global"),
         tls,
+        authority: None,
         https: HttpsConfig::at(free_address()),
         grpc_listen: grpc,
         store: CatalogStore::Sqlite,

@@ -6,6 +6,7 @@ pub mod clock;
 pub mod config;
 pub mod descriptors;
 pub mod discipline;
+pub mod guesses;
 pub mod health;
 pub mod https;
 pub mod listeners;

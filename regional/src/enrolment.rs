@@ -2,9 +2,8 @@
 //! its certificate. The code is good once, for one place; keys are drawn at the facility and never seen here.
 //!
 //! Whoever asks is unknown. A code is looked up first, one request after the other: a good one is taken however many
-//! others are guessed, and what is counted are codes that nobody was given, by who sends them ([`guesses`]). An authority
+//! others are guessed, and what is counted are codes that nobody was given, by who sends them ([`Guesses`]). An authority
 //! of the region's own lies beside it, where `[enrolment]` says.
-mod guesses;
 mod renewing;
 
 pub(crate) use renewing::keep_certificates;
@@ -21,12 +20,13 @@ use federation::{
     audit::Entry,
     identity::Identity,
     ledger::Ledger,
-    pki::{self, Ca, Issued, MAX_REQUEST_BYTES, PkiError, code_hash},
+    pki::{self, Attestation, Ca, Issued, MAX_REQUEST_BYTES, PkiError, Shown, code_hash},
     tls::TimeSource,
+    tpm::quote::Pcrs,
 };
-use guesses::Guesses;
 use node::{
     admission::Network,
+    guesses::Guesses,
     problem::{Problem, worded},
 };
 use parking_lot::Mutex;
@@ -56,6 +56,9 @@ struct Asked {
     code: Secret<String>,
     /// The request (PKCS#10, PEM).
     csr: String,
+    /// What the machine has booted, where the kit is of one that was measured.
+    #[serde(default)]
+    attestation: Option<Attestation>,
 }
 
 /// The door for those that are not known yet.
@@ -105,7 +108,8 @@ async fn enrol(
     asked: Result<Json<Asked>, JsonRejection>,
 ) -> Response {
     let Ok(Json(asked)) = asked else {
-        let says = "the body is JSON with code and csr, both texts";
+        let says =
+            "the body is JSON with code and csr, both texts, and attestation where it is asked for";
         return problem(StatusCode::BAD_REQUEST, "not understood", says);
     };
     if let Err(says) = shape(&asked) {
@@ -144,7 +148,10 @@ fn shape(asked: &Asked) -> Result<(), &'static str> {
     if asked.csr.len() > MAX_REQUEST_BYTES {
         return Err("csr: is longer than any request");
     }
-    Ok(())
+    asked
+        .attestation
+        .as_ref()
+        .map_or(Ok(()), Attestation::shape)
 }
 
 impl Enrolment {
@@ -197,7 +204,12 @@ impl Enrolment {
         let ours = |identity: &Identity| self.is_ours(identity);
         let noted = |issued: &Issued| at.block_on(self.note(kit, issued, now));
         let may = (ours, noted);
-        let cert = ca.enrol_if(&asked.code, &asked.csr, now, &mut rand::rng(), may)?;
+        let shown = Shown {
+            code: &asked.code,
+            csr_pem: &asked.csr,
+            attestation: asked.attestation.as_ref(),
+        };
+        let cert = ca.enrol_if(&shown, now, &mut rand::rng(), may)?;
         tracing::info!(region = %self.here, "a facility has joined");
         let crl = ca.crl_pem(now)?;
         Ok(json!({"certificate": cert, "ca": ca.ca_pem(), "crl": crl}))
@@ -221,6 +233,7 @@ impl Enrolment {
             PkiError::CodeExpired { .. } => "expired",
             PkiError::NotHere => "elsewhere",
             PkiError::Request(_) => "request",
+            PkiError::Challenge | PkiError::NotAttested(_) => "attestation",
             _ => return,
         };
         let entry = Entry::not_enrolled((self.now)(), why, &self.here, kit);
@@ -248,6 +261,16 @@ impl Enrolment {
     }
 }
 
+/// RFC 6585 §3: the request is to be made again, with what shows that it may be.
+fn challenged(error: &PkiError, challenge: &str, pcrs: Pcrs) -> Response {
+    metrics::counter!("medmesh_enrolments_total", "result" => "challenged").increment(1);
+    let (status, says) = (StatusCode::PRECONDITION_REQUIRED, error.to_string());
+    Problem::new(status, "to be attested", says)
+        .with("challenge", challenge)
+        .with("pcrs", pcrs.to_string())
+        .into_response()
+}
+
 fn problem(status: StatusCode, title: &'static str, detail: &str) -> Response {
     Problem::new(status, title, detail).into_response()
 }
@@ -259,6 +282,8 @@ fn refused(error: &PkiError) -> Response {
         PkiError::CodeExpired { .. } => (StatusCode::GONE, "expired"),
         PkiError::NotHere => (StatusCode::FORBIDDEN, "elsewhere"),
         PkiError::Request(_) => (StatusCode::BAD_REQUEST, "request"),
+        PkiError::Challenge | PkiError::NotAttested(_) => (StatusCode::FORBIDDEN, "attestation"),
+        PkiError::ToBeAttested { challenge, pcrs } => return challenged(error, challenge, *pcrs),
         _ => {
             tracing::error!(%error, "the authority cannot sign");
             let says = "the region's authority cannot sign now: its operator must look";

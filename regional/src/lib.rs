@@ -22,7 +22,6 @@ mod error;
 mod hooks;
 pub mod intake;
 pub mod learning;
-mod lists;
 pub mod numbering;
 mod pair;
 mod probing;

@@ -34,6 +34,7 @@ impl Validate for SimFile {
 pub async fn run(args: DeviceArgs) -> Result<(), Failure> {
     let args = match args.command {
         DeviceCommand::Simulate(args) => args,
+        DeviceCommand::Enrol(args) => return Ok(super::device_enrol::enrol(&args).await?),
         DeviceCommand::List(args) => return twin::list(args).await,
         DeviceCommand::Command(args) => return twin::command(args).await,
         DeviceCommand::Approve(args) => return twin::approve(args).await,

@@ -20,6 +20,8 @@ pub async fn run(args: EdgeArgs) -> Result<(), Failure> {
         (None, Some(config)) => node::edge(&config).await,
         (None, None) => Err(anyhow::anyhow!("--config is needed").into()),
         (Some(EdgeCommand::Enrol(args)), _) => super::enrol::enrol(&args).await,
+        (Some(EdgeCommand::Invite(args)), _) => super::device_enrol::invite(&args).await,
+        (Some(EdgeCommand::Measure(args)), _) => Ok(super::measure::run(&args)?),
         (Some(EdgeCommand::Renew(args)), _) => Ok(super::enrol::renew(&args).await?),
         (Some(EdgeCommand::Crosswalk(args)), _) => crosswalk(&args),
         (Some(EdgeCommand::Readings(args)), _) => readings(&args),

@@ -2,7 +2,7 @@
 //!
 //! The kit is one file: who the facility is, a one-time code, where its region is, and the authority by which it knows
 //! that it is the region. The facility draws its keys on its own machine, and writes its whole folder or nothing.
-use super::nodes;
+use super::{measure, nodes};
 use crate::{
     cli::enrol::{EnrolArgs, KitArgs, RenewArgs},
     failure::Failure,
@@ -18,15 +18,20 @@ use federation::{
     link::{look, renew::Renewing},
     pki::{self, Ca},
     tls::{ReloadingTls, paths},
+    tpm::quote::Measured,
 };
 use node::{
     clock::Clock,
-    config::{HttpsConfig, LogConfig, TlsFiles},
+    config::{HttpsConfig, LogConfig, TlsFiles, different_ports},
+};
+use rustls::{
+    RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject},
 };
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Value, json};
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -39,6 +44,8 @@ const FORMAT: u32 = 1;
 const PATH: &str = regional::ENROLMENT_PATH;
 /// The longest kit: an authority's certificate and some lines.
 const MAX_KIT_BYTES: u64 = 64 << 10;
+/// The status of a region that wants to know what the machine has booted (RFC 6585 §3).
+const TO_BE_ATTESTED: u16 = 428;
 
 /// What a facility is given to join.
 #[derive(Debug, Deserialize, Serialize)]
@@ -81,7 +88,10 @@ pub fn kit(args: &KitArgs) -> Result<()> {
     let ca = Ca::open(&args.dir)?;
     let names: Vec<&str> = args.names.iter().map(String::as_str).collect();
     let identity = Identity::Node(args.node.clone());
-    let code = ca.invite(&identity, &names, args.ttl.0, now, &mut rand::rng())?;
+    let measured = args.measured.as_deref().map(measured).transpose()?;
+    let (ttl, rng) = (args.ttl.0, &mut rand::rng());
+    let invited = ca.invite_measured(&identity, &names, ttl, measured, now, rng);
+    let code = invited.map_err(super::pki::by_argument)?;
     let ttl_ms = i64::try_from(args.ttl.0.as_millis()).unwrap_or(i64::MAX);
     let kit = Kit {
         format: FORMAT,
@@ -95,12 +105,22 @@ pub fn kit(args: &KitArgs) -> Result<()> {
     Ok(out::line(serde_json::to_string_pretty(&kit)?)?)
 }
 
+/// What was measured of the facility's machine.
+fn measured(path: &Path) -> Result<Measured> {
+    let at = || format!("--measured: {}", path.display());
+    let text = fs::read_to_string(path).with_context(at)?;
+    serde_json::from_str(&text)
+        .with_context(at)
+        .context("it is not what `medmesh edge measure` prints")
+}
+
 /// Runs `edge enrol`.
 pub async fn enrol(args: &EnrolArgs) -> Result<(), Failure> {
     storage::private::make_private();
     let now = Clock::new(None).real();
     let (kit, place) = read(&args.kit, now)?;
     ensure_new(&args.dir)?;
+    ensure_ports(args)?;
     say(&format!(
         "the kit is of {}, good until {}",
         kit.place, kit.expires
@@ -127,13 +147,25 @@ fn say(text: &str) -> Result<()> {
 }
 
 fn ensure_new(dir: &Path) -> Result<()> {
-    let is_empty = fs::read_dir(dir).map_or(true, |mut entries| entries.next().is_none());
-    ensure!(
-        is_empty,
-        "{}: is not empty, and nothing in it is written over",
-        dir.display()
-    );
+    let at = dir.display();
+    match fs::read_dir(dir) {
+        Ok(mut entries) => ensure!(
+            entries.next().is_none(),
+            "--dir: {at}: is not empty, and nothing in it is written over"
+        ),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => bail!("--dir: {at}: is no folder to write into: {error}"),
+    }
     Ok(())
+}
+
+/// What the configuration would be refused for is said before the code is used up.
+fn ensure_ports(args: &EnrolArgs) -> Result<()> {
+    let wrong = different_ports(&[("--https", args.https), ("--mqtt", args.mqtt)]);
+    match wrong.first() {
+        Some(problem) => bail!("{problem}"),
+        None => Ok(()),
+    }
 }
 
 /// Reads a kit, and says what of it is wrong.
@@ -144,14 +176,18 @@ fn read(path: &Path, now: Timestamp) -> Result<(Kit, Place)> {
         about.len() <= MAX_KIT_BYTES,
         "{at}: is no kit: larger than 64 KiB"
     );
-    let text = fs::read_to_string(path).with_context(|| at.to_string())?;
-    parse(&text, now).with_context(|| format!("{at}: is no kit that can be used"))
+    let bytes = fs::read(path).with_context(|| at.to_string())?;
+    String::from_utf8(bytes)
+        .context("it is not JSON")
+        .and_then(|text| parse(&text, now))
+        .with_context(|| format!("{at}: is no kit that can be used"))
 }
 
 fn parse(text: &str, now: Timestamp) -> Result<(Kit, Place)> {
     let value: Value = serde_json::from_str(text).context("it is not JSON")?;
     for key in ["place", "code", "expires", "enrol", "uplink", "ca"] {
         ensure!(!value[key].is_null(), "{key}: is missing");
+        ensure!(value[key].is_string(), "{key}: is no text");
     }
     ensure!(
         value["format"] == FORMAT,
@@ -173,10 +209,9 @@ fn parse(text: &str, now: Timestamp) -> Result<(Kit, Place)> {
             "{key}: is written https://host:port"
         );
     }
-    ensure!(
-        kit.ca.contains("BEGIN CERTIFICATE"),
-        "ca: is no PEM certificate"
-    );
+    let mut roots = RootCertStore::empty();
+    let added = CertificateDer::from_pem_slice(kit.ca.as_bytes()).map(|der| roots.add(der));
+    ensure!(matches!(added, Ok(Ok(()))), "ca: is no PEM certificate");
     ensure!(
         now < expires,
         "expires: it ended at {expires}; it is {now} here. Ask for a new one, or set this machine's clock"
@@ -190,27 +225,12 @@ async fn join(kit: &Kit, place: &Place, args: &EnrolArgs, dir: &Path) -> Result<
     file::replace(&dir.join("ca.pem"), kit.ca.as_bytes(), file::PUBLIC)?;
     let https = Https::new(&dir.join("ca.pem")).context("ca")?;
     let signing = pki::signing_key(&identity::signing_key_file(dir), &mut rand::rng())?;
-    let new = pki::new_key_and_csr(&Identity::Node(place.clone()), Some(&signing))?;
+    let (me, tpm) = (Identity::Node(place.clone()), args.key_in_tpm);
+    let tpm = tpm.then_some(args.tpm.as_path());
+    let new = pki::new_key_in(tpm, &me, Some(&signing), &mut rand::rng())?;
     identity::facility_key(dir)?;
     say("keys are drawn; they stay on this machine")?;
-    let body = json!({"code": kit.code.reveal(), "csr": new.csr_pem}).to_string();
-    let url = format!("{}{PATH}", kit.enrol);
-    let headers = [("content-type", "application/json")];
-    let (status, answer) = https.post(&url, &body, &headers).await.with_context(|| {
-        format!(
-            "{} does not answer as the region of the kit: address, network, certificate or a clock",
-            kit.enrol
-        )
-    })?;
-    let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
-    if status != 200 {
-        let why = answer["detail"].as_str().or(answer["error"].as_str());
-        bail!(
-            "{}: {status}: {}",
-            kit.enrol,
-            why.unwrap_or("no reason given")
-        );
-    }
+    let answer = certified(kit, &https, &new.csr_pem, &args.tpm).await?;
     let text = |key: &str| {
         answer[key]
             .as_str()
@@ -225,6 +245,40 @@ async fn join(kit: &Kit, place: &Place, args: &EnrolArgs, dir: &Path) -> Result<
     write_config(kit, place, args, dir, &config)?;
     // Keys, chain and place belong together, or nothing is put in place.
     nodes::checked(&config).map(drop)
+}
+
+/// What the region answers to a request that it has granted.
+async fn certified(kit: &Kit, https: &Https, csr_pem: &str, tpm: &Path) -> Result<Value> {
+    let mut body = json!({"code": kit.code.reveal(), "csr": csr_pem});
+    let (mut status, mut answer) = asked(kit, https, &body).await?;
+    if status == TO_BE_ATTESTED {
+        body["attestation"] = serde_json::to_value(measure::shown(tpm, &answer, csr_pem)?)?;
+        say("the TPM has quoted what this machine has booted")?;
+        (status, answer) = asked(kit, https, &body).await?;
+    }
+    if status != 200 {
+        let why = answer["detail"].as_str().or(answer["error"].as_str());
+        bail!(
+            "{}: {status}: {}",
+            kit.enrol,
+            why.unwrap_or("no reason given")
+        );
+    }
+    Ok(answer)
+}
+
+/// The status and the answer of the region.
+async fn asked(kit: &Kit, https: &Https, body: &Value) -> Result<(u16, Value)> {
+    let url = format!("{}{PATH}", kit.enrol);
+    let headers = [("content-type", "application/json")];
+    let sent = https.post(&url, &body.to_string(), &headers).await;
+    let (status, answer) = sent.with_context(|| {
+        format!(
+            "{} does not answer as the region of the kit: address, network, certificate or a clock",
+            kit.enrol
+        )
+    })?;
+    Ok((status, serde_json::from_str(&answer).unwrap_or_default()))
 }
 
 fn write_config(kit: &Kit, place: &Place, args: &EnrolArgs, dir: &Path, to: &Path) -> Result<()> {
@@ -351,12 +405,47 @@ impl Drop for Stage {
 mod tests {
     use super::*;
 
+    fn authority() -> String {
+        let dir = tempfile::tempdir().unwrap();
+        let ca = Ca::init(&dir.path().join("pki"), Timestamp(1_000)).unwrap();
+        ca.ca_pem().to_owned()
+    }
+
+    fn args(dir: &Path, https: &str, mqtt: &str) -> EnrolArgs {
+        EnrolArgs {
+            kit: dir.join("kit"),
+            dir: dir.join("node"),
+            https: https.parse().unwrap(),
+            tpm: "/dev/null".into(),
+            key_in_tpm: false,
+            mqtt: mqtt.parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn what_would_be_refused_after_the_code_was_used_up_is_refused_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let [one, other] = ["0.0.0.0:8443", "0.0.0.0:8883"];
+        assert!(ensure_ports(&args(dir.path(), one, other)).is_ok());
+        let same = ensure_ports(&args(dir.path(), one, one)).unwrap_err();
+        assert!(same.to_string().contains("--mqtt"), "{same}");
+        let node = dir.path().join("node");
+        assert!(ensure_new(&node).is_ok());
+        fs::write(&node, "a file").unwrap();
+        assert!(ensure_new(&node).is_err(), "a file is no folder");
+        fs::remove_file(&node).unwrap();
+        fs::create_dir(&node).unwrap();
+        assert!(ensure_new(&node).is_ok());
+        fs::write(node.join("edge.toml"), "").unwrap();
+        assert!(ensure_new(&node).is_err());
+    }
+
     #[test]
     fn what_is_wrong_with_a_kit_is_named_by_its_key() {
         let good = json!({
             "format": 1, "place": "edge/us/us/us-f9", "code": "0".repeat(32), "expires": Timestamp(2_000).to_rfc3339(),
             "enrol": "https://r.example.org:8443", "uplink": "https://r.example.org:7443",
-            "ca": "-----BEGIN CERTIFICATE-----",
+            "ca": authority(),
         });
         assert!(parse(&good.to_string(), Timestamp(1_000)).is_ok());
         let says = |key: &str, value: Value| {
@@ -379,6 +468,15 @@ mod tests {
             ("enrol", json!("http://r.example.org")),
             ("uplink", json!("r.example.org:7443")),
             ("ca", json!("no certificate")),
+            ("ca", json!("-----BEGIN CERTIFICATE-----")),
+            (
+                "ca",
+                json!("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
+            ),
+            ("place", json!(5)),
+            ("code", json!(7)),
+            ("expires", json!([])),
+            ("ca", json!({})),
         ] {
             let said = says(key, value.clone());
             assert!(said.contains(&format!("{key}:")), "{key} {value}: {said}");

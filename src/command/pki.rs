@@ -12,7 +12,7 @@ use crate::{
 use anyhow::{Context, Result, anyhow};
 use federation::{
     identity::{Identity, Serial},
-    pki::{self, Ca, Issued, NewKey, Reason},
+    pki::{self, Ca, Issued, NewKey, PkiError, Reason},
 };
 use node::clock::Clock;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
@@ -52,8 +52,18 @@ fn invite(args: InviteArgs, now: Timestamp) -> Result<()> {
     let identity = identity_of(args.node, args.device)?;
     let names: Vec<&str> = args.names.iter().map(String::as_str).collect();
     let ca = Ca::open(&args.dir)?;
-    let code = ca.invite(&identity, &names, args.ttl.0, now, &mut rand::rng())?;
+    let invited = ca.invite(&identity, &names, args.ttl.0, now, &mut rand::rng());
+    let code = invited.map_err(by_argument)?;
     Ok(out::line(code.reveal())?)
+}
+
+/// An invitation that is refused, with the argument that is the reason.
+pub(super) fn by_argument(error: PkiError) -> anyhow::Error {
+    match &error {
+        PkiError::InvitationTime => anyhow!("--ttl: {error}"),
+        PkiError::HostName(_) => anyhow!("--name: {error}"),
+        _ => error.into(),
+    }
 }
 
 fn identity_of(node: Place, device: Option<DeviceId>) -> Result<Identity> {
@@ -79,14 +89,14 @@ fn identity_of(node: Place, device: Option<DeviceId>) -> Result<Identity> {
 fn enrol(args: &EnrolArgs, now: Timestamp) -> Result<()> {
     let ca = Ca::open(&args.dir)?;
     let identity = identity_of(args.node.clone(), args.device.clone())?;
-    let new = new_key(&identity, args.node_key.as_deref())?;
+    let new = new_key(&identity, args.node_key.as_deref(), None)?;
     let cert = ca.enrol(&args.code, &new.csr_pem, now, &mut rand::rng())?;
     write_pair(&args.out, &new, &cert)
 }
 
 fn request(args: RequestArgs) -> Result<()> {
     let identity = identity_of(args.node, args.device)?;
-    let new = new_key(&identity, args.node_key.as_deref())?;
+    let new = new_key(&identity, args.node_key.as_deref(), None)?;
     pki::write_private(&with_end(&args.out, ".key"), &new.key_pem)?;
     pki::write_public(&with_end(&args.out, ".csr"), &new.csr_pem)?;
     Ok(out::line(with_end(&args.out, ".csr").display())?)
@@ -109,17 +119,23 @@ fn rotate(args: &RotateArgs, now: Timestamp) -> Result<()> {
     let der = CertificateDer::from_pem_slice(cert.as_bytes())
         .map_err(|_| anyhow!("{} is not a certificate", args.cert.display()))?;
     let (identity, _) = Identity::from_cert(&der)?;
-    let new = new_key(&identity, args.node_key.as_deref())?;
+    let new = new_key(&identity, args.node_key.as_deref(), pki::tpm_of(&key))?;
     let proof = pki::rotation_proof(&key, &new.csr_pem)?;
     let cert = ca.rotate(&cert, &new.csr_pem, &proof, now, &mut rand::rng())?;
     write_pair(&args.out, &new, &cert)
 }
 
-fn new_key(identity: &Identity, node_key: Option<&Path>) -> Result<NewKey> {
+fn new_key(identity: &Identity, node_key: Option<&Path>, tpm: Option<PathBuf>) -> Result<NewKey> {
     let signing = node_key
         .map(|path| pki::signing_key(path, &mut rand::rng()))
         .transpose()?;
-    Ok(pki::new_key_and_csr(identity, signing.as_ref())?)
+    let rng = &mut rand::rng();
+    Ok(pki::new_key_in(
+        tpm.as_deref(),
+        identity,
+        signing.as_ref(),
+        rng,
+    )?)
 }
 
 fn write_pair(out: &Path, new: &NewKey, cert: &str) -> Result<()> {

@@ -150,6 +150,7 @@ impl Configs<'_> {
         Ok(GlobalConfig {
             data_dir: dir.join("data"),
             tls: self.tls(&dir),
+            authority: Some(self.plan.pki_dir()),
             https: self.https(&place)?,
             grpc_listen: self.addresses.of(&place, "grpc")?,
             store: self.engines.catalog_store(),

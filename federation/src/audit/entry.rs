@@ -331,6 +331,21 @@ impl Entry {
         }
     }
 
+    /// A device got its certificate at `me` because its facility says that it may, for a request with that digest.
+    #[must_use]
+    pub fn device_enrolled(
+        time: Timestamp,
+        who: &Identity,
+        me: &Place,
+        request: &[u8; 32],
+        certificate: &str,
+    ) -> Self {
+        Self {
+            reason: "device".into(),
+            ..Self::enrolled(time, who, me, request, certificate)
+        }
+    }
+
     /// Whoever has that kit asked for a certificate at `me`, and got none.
     #[must_use]
     pub fn not_enrolled(time: Timestamp, reason: &'static str, me: &Place, kit: &[u8; 32]) -> Self {

@@ -9,19 +9,15 @@ use crate::{
     identity::{Identity, Peer},
     pki::{self, MAX_REQUEST_BYTES, PkiError, renewal},
     tls::{ReloadingTls, TimeSource},
-    wire::{Renewal, mesh_client::MeshClient},
+    wire::{DeviceRequest, Renewal, Renewed, mesh_client::MeshClient},
 };
 use async_trait::async_trait;
 use ed25519_dalek::SigningKey;
-use rustls::{
-    crypto::ring::sign::any_ecdsa_type,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-    sign::CertifiedKey,
-};
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Status, transport::Channel};
-use types::{Place, Secret, Timestamp};
+use tonic::{Code, Response, Status, transport::Channel};
+use types::{DeviceId, Place, Secret, Timestamp};
 
 /// A certificate is renewed once this part of its life is left: of 90 days 30, in which every try may fail but one.
 const LEFT_PART: i64 = 3;
@@ -36,6 +32,12 @@ pub trait Renews: Send + Sync + 'static {
     /// # Errors
     /// Why there is none.
     async fn renew(&self, who: &Place, asked: Renewal) -> Result<String, NotRenewed>;
+
+    /// The certificate of a device of the facility at a place (PEM).
+    ///
+    /// # Errors
+    /// Why there is none.
+    async fn certify(&self, who: &Place, asked: DeviceRequest) -> Result<String, NotRenewed>;
 }
 
 /// Why a node gets no certificate.
@@ -88,6 +90,20 @@ pub enum RenewError {
     Unfinished,
 }
 
+impl RenewError {
+    /// What the authority has against the request; none when it was not asked, or cannot sign.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&str> {
+        match self {
+            Self::Refused {
+                code: Code::FailedPrecondition,
+                says,
+            } => Some(says),
+            _ => None,
+        }
+    }
+}
+
 /// What a node renews its certificate with.
 #[derive(Clone)]
 pub struct Renewing {
@@ -115,24 +131,53 @@ impl Renewing {
         let reading = move || renewal::current(&files.0, &files.1);
         let (certificate, key) = blocking(reading).await?;
         let me = self.tls.me().identity;
-        let new = pki::new_key_and_csr(&me, Some(&self.signing))?;
+        let (signing, holder) = (self.signing.clone(), me.clone());
+        // A key that is in a TPM is followed by one in the same TPM.
+        let drawing = move || {
+            let (tpm, rng) = (pki::tpm_of(&key), &mut rand::rng());
+            let new = pki::new_key_in(tpm.as_deref(), &holder, Some(&signing), rng)?;
+            let proof = pki::rotation_proof(&key, &new.csr_pem)?;
+            Ok::<_, PkiError>((new, proof))
+        };
+        let (new, proof) = blocking(drawing).await?;
         let asked = Renewal {
             certificate,
-            proof: pki::rotation_proof(&key, &new.csr_pem)?.into(),
-            request: new.csr_pem,
+            proof: proof.into(),
+            request: new.csr_pem.clone(),
         };
         let mut client = self.connect().await?;
         let answered = within(HANDSHAKE_TIMEOUT, client.renew(asked)).await?;
-        let renewed = answered.map_err(|status| RenewError::Refused {
-            code: status.code(),
-            says: status.message().to_owned(),
-        })?;
-        let pem = renewed.into_inner().certificate;
+        let pem = refused(answered)?.into_inner().certificate;
         let until = self.fits(&me, &pem, &new.key_pem)?;
         let files = (self.cert.clone(), self.key.clone());
         let writing = move || renewal::replace((&files.0, &files.1), &pem, &new.key_pem);
         blocking(writing).await?;
         Ok(until)
+    }
+
+    /// The certificate of a device of this facility, for its request (PEM).
+    ///
+    /// # Errors
+    /// [`RenewError`].
+    pub async fn certify(&self, device: &DeviceId, request: &str) -> Result<String, RenewError> {
+        let asked = DeviceRequest {
+            device: device.to_string(),
+            request: request.to_owned(),
+        };
+        let mut client = self.connect().await?;
+        let answered = within(HANDSHAKE_TIMEOUT, client.certify(asked)).await?;
+        let pem = refused(answered)?.into_inner().certificate;
+        let der = CertificateDer::from_pem_slice(pem.as_bytes());
+        let der = der.map_err(|_| RenewError::Unfit("no certificate"))?;
+        let peer = Peer::from_cert(&der).map_err(|_| RenewError::Unfit("nobody's certificate"))?;
+        let me = self.tls.me().identity;
+        let wanted = me.place().and_then(|here| device_of(here, device));
+        if Some(&peer.identity) != wanted.as_ref() || !self.tls.takes_device(&der) {
+            return Err(RenewError::Unfit(
+                "no certificate of this mesh for the device",
+            ));
+        }
+        Ok(pem)
     }
 
     async fn connect(&self) -> Result<MeshClient<Channel>, LinkError> {
@@ -166,12 +211,10 @@ impl Renewing {
             let what = "no certificate of this mesh for this node's signing key";
             return Err(RenewError::Unfit(what));
         }
-        let key = PrivateKeyDer::from_pem_slice(key_pem.reveal().as_bytes()).ok();
-        let key = key.and_then(|key| any_ecdsa_type(&key).ok());
-        let pair = key.map(|key| CertifiedKey::new(vec![der], key));
-        match pair.map(|pair| pair.keys_match()) {
-            Some(Ok(())) => Ok(peer.not_after),
-            _ => Err(RenewError::Unfit("a certificate of another key")),
+        if crate::tls::is_pair(&der, key_pem) {
+            Ok(peer.not_after)
+        } else {
+            Err(RenewError::Unfit("a certificate of another key"))
         }
     }
 
@@ -211,6 +254,32 @@ impl Renewing {
     }
 }
 
+fn refused<T>(answered: Result<T, Status>) -> Result<T, RenewError> {
+    answered.map_err(|status| RenewError::Refused {
+        code: status.code(),
+        says: status.message().to_owned(),
+    })
+}
+
+/// A device of the facility at a place; none of any other place.
+#[must_use]
+pub fn device_of(place: &Place, device: &DeviceId) -> Option<Identity> {
+    let Place::Edge {
+        jurisdiction,
+        region,
+        facility,
+    } = place
+    else {
+        return None;
+    };
+    Some(Identity::Device {
+        jurisdiction: *jurisdiction,
+        region: region.clone(),
+        facility: facility.clone(),
+        device: device.clone(),
+    })
+}
+
 /// Whether so little of the life of a node's certificate is left that it is to be renewed.
 #[must_use]
 pub fn is_due(tls: &ReloadingTls, now: Timestamp) -> bool {
@@ -224,12 +293,27 @@ pub(super) async fn answer(
     authority: Option<Arc<dyn Renews>>,
     who: &Place,
     asked: Renewal,
-) -> Result<String, Status> {
+) -> Result<Response<Renewed>, Status> {
     let authority = authority.ok_or_else(|| Status::unimplemented("there is no authority here"))?;
     if asked.certificate.len().max(asked.request.len()) > MAX_REQUEST_BYTES {
         return Err(Status::invalid_argument("longer than any request"));
     }
-    Ok(authority.renew(who, asked).await?)
+    let certificate = authority.renew(who, asked).await?;
+    Ok(Response::new(Renewed { certificate }))
+}
+
+/// The same for a device of the facility that asks.
+pub(super) async fn of_device(
+    authority: Option<Arc<dyn Renews>>,
+    who: &Place,
+    asked: DeviceRequest,
+) -> Result<Response<Renewed>, Status> {
+    let authority = authority.ok_or_else(|| Status::unimplemented("there is no authority here"))?;
+    if asked.request.len() > MAX_REQUEST_BYTES {
+        return Err(Status::invalid_argument("longer than any request"));
+    }
+    let certificate = authority.certify(who, asked).await?;
+    Ok(Response::new(Renewed { certificate }))
 }
 
 async fn blocking<T: Send + 'static>(

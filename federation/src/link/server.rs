@@ -20,7 +20,8 @@ use crate::{
     port::{Arrival, Outbox, PortErrorKind, Verdict},
     reason, receipt,
     wire::{
-        self, Chunk, Heard, Hello, Lists, Parcel, Receipt, Renewal, Renewed, Said, Wanted,
+        self, Chunk, DeviceRequest, Heard, Hello, Lists, Parcel, Receipt, Renewal, Renewed, Said,
+        Wanted,
         mesh_server::{Mesh, MeshServer},
     },
 };
@@ -237,8 +238,13 @@ impl Mesh for MeshService {
     async fn renew(&self, request: Request<Renewal>) -> Result<Response<Renewed>, Status> {
         let who = self.place_of(&request).await?;
         let authority = self.door.authority.clone();
-        let certificate = renew::answer(authority, &who, request.into_inner()).await?;
-        Ok(Response::new(Renewed { certificate }))
+        renew::answer(authority, &who, request.into_inner()).await
+    }
+
+    async fn certify(&self, request: Request<DeviceRequest>) -> Result<Response<Renewed>, Status> {
+        let who = self.place_of(&request).await?;
+        let authority = self.door.authority.clone();
+        renew::of_device(authority, &who, request.into_inner()).await
     }
 }
 

@@ -1,5 +1,11 @@
 //! Why the authority refuses, and why a certificate is revoked.
-use crate::identity::{IdentityError, Serial};
+use crate::{
+    identity::{IdentityError, Serial},
+    tpm::{
+        TpmError,
+        quote::{NotAttested, Pcrs},
+    },
+};
 use std::{
     fmt,
     path::{Path, PathBuf},
@@ -66,6 +72,22 @@ pub enum PkiError {
     /// The invitation is of a holder that joins elsewhere.
     #[error("the invitation is for another region, or for no facility")]
     NotHere,
+    /// The invitation is for a machine that was measured: it has to show that it has booted the same.
+    #[error(
+        "the kit is for a machine that was measured: a quote of its TPM is needed (registers {pcrs})"
+    )]
+    ToBeAttested {
+        /// What the quote has to answer.
+        challenge: String,
+        /// The registers.
+        pcrs: Pcrs,
+    },
+    /// A challenge that is not of this authority, not for this code, or of another time.
+    #[error("the challenge was not given for this code within the last two minutes; begin again")]
+    Challenge,
+    /// The machine is not the one that was measured, or has booted something else.
+    #[error("the quote of the TPM is refused: {0}")]
+    NotAttested(NotAttested),
     /// It could not be written down that a certificate is issued.
     #[error("what is issued could not be written down; nothing was")]
     NotNoted,
@@ -96,6 +118,9 @@ pub enum PkiError {
     /// A time that a certificate cannot hold.
     #[error("{0} cannot be written in a certificate")]
     Time(Timestamp),
+    /// The TPM did not do it.
+    #[error(transparent)]
+    Tpm(#[from] TpmError),
     /// The cryptographic library refused.
     #[error("certificate encoding: {0}")]
     Encoding(#[from] rcgen::Error),

@@ -3,13 +3,18 @@
 //! A request proves possession of every key that it brings: the TLS key signs the request, the node's Ed25519 key
 //! signs the TLS key and the identity. Who the requester is, the request cannot decide; the invitation does.
 use super::PkiError;
-use crate::identity::{Identity, NODE_KEY_OID, octets};
+use crate::{
+    identity::{Identity, NODE_KEY_OID, octets},
+    tpm::TpmKey,
+};
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use rand::CryptoRng;
 use rcgen::{
     CertificateParams, CustomExtension, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256,
     PublicKeyData, SanType, SubjectPublicKeyInfo,
 };
 use rustls::pki_types::{CertificateSigningRequestDer, pem::PemObject};
+use std::path::{Path, PathBuf};
 use types::Secret;
 use x509_parser::{
     asn1_rs::{BitString, Oid},
@@ -50,6 +55,44 @@ pub fn new_key_and_csr(
     node_key: Option<&SigningKey>,
 ) -> Result<NewKey, PkiError> {
     let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+    Ok(NewKey {
+        csr_pem: csr(identity, node_key, &pair)?,
+        key_pem: Secret::new(pair.serialize_pem()),
+    })
+}
+
+/// As [`new_key_and_csr`], where the TLS key is made in that TPM and stays there: what is to be written is how the TPM finds
+/// it. With no TPM, the same.
+///
+/// # Errors
+/// As [`new_key_and_csr`]; and what the TPM says.
+pub fn new_key_in(
+    tpm: Option<&Path>,
+    identity: &Identity,
+    node_key: Option<&SigningKey>,
+    rng: &mut impl CryptoRng,
+) -> Result<NewKey, PkiError> {
+    let Some(tpm) = tpm else {
+        return new_key_and_csr(identity, node_key);
+    };
+    let key = TpmKey::draw(tpm, rng)?;
+    Ok(NewKey {
+        csr_pem: csr(identity, node_key, &key)?,
+        key_pem: Secret::new(key.text()),
+    })
+}
+
+/// In which TPM the TLS key is of which this is the file; none where the file is the key.
+#[must_use]
+pub fn tpm_of(key_pem: &Secret<String>) -> Option<PathBuf> {
+    TpmKey::place(key_pem.reveal())
+}
+
+fn csr(
+    identity: &Identity,
+    node_key: Option<&SigningKey>,
+    pair: &impl rcgen::SigningKey,
+) -> Result<String, PkiError> {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.subject_alt_names = vec![SanType::URI(identity.to_uri().try_into()?)];
@@ -60,10 +103,7 @@ pub fn new_key_and_csr(
         content.extend(key.sign(&message).to_bytes());
         params.custom_extensions = vec![CustomExtension::from_oid_content(&NODE_KEY_OID, content)];
     }
-    Ok(NewKey {
-        csr_pem: params.serialize_request(&pair)?.pem()?,
-        key_pem: Secret::new(pair.serialize_pem()),
-    })
+    Ok(params.serialize_request(pair)?.pem()?)
 }
 
 /// Signs a request with the current TLS key: proof that the holder of the certificate asks for its successor.
@@ -74,8 +114,11 @@ pub fn rotation_proof(
     current_key_pem: &Secret<String>,
     csr_pem: &str,
 ) -> Result<Vec<u8>, PkiError> {
-    let pair = KeyPair::from_pem(current_key_pem.reveal())?;
     let message = rotation_message(&der(csr_pem)?);
+    if let Some(key) = TpmKey::read(current_key_pem.reveal()) {
+        return Ok(key?.sign(&message)?);
+    }
+    let pair = KeyPair::from_pem(current_key_pem.reveal())?;
     Ok(rcgen::SigningKey::sign(&pair, &message)?)
 }
 
@@ -127,7 +170,7 @@ pub(super) fn open(csr_pem: &str, identity: &Identity) -> Result<Request, PkiErr
     })
 }
 
-fn der(csr_pem: &str) -> Result<Vec<u8>, PkiError> {
+pub(super) fn der(csr_pem: &str) -> Result<Vec<u8>, PkiError> {
     if csr_pem.len() > MAX_REQUEST_BYTES {
         return Err(PkiError::Request("it is longer than 16 KiB"));
     }

@@ -1,8 +1,13 @@
 //! What the authority remembers, in one SQLite file: invitations and certificates. It holds no private key.
 use super::{PkiError, Reason};
-use crate::identity::{Identity, Serial};
+use crate::{
+    identity::{Identity, Serial},
+    tpm::quote::Measured,
+};
 use parking_lot::Mutex;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, TransactionBehavior, params};
+use rusqlite::{
+    Connection, OpenFlags, OptionalExtension, Row, TransactionBehavior, params, types::Type,
+};
 use std::{path::Path, time::Duration};
 use types::Timestamp;
 
@@ -10,7 +15,7 @@ use types::Timestamp;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Version of the schema. It only goes forward.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 const SCHEMA: &str = "
     CREATE TABLE invitation (
@@ -18,7 +23,8 @@ const SCHEMA: &str = "
         identity TEXT NOT NULL,
         names TEXT NOT NULL,
         expires_ms INTEGER NOT NULL,
-        used_by BLOB
+        used_by BLOB,
+        measured TEXT
     ) STRICT;
     CREATE TABLE certificate (
         n INTEGER PRIMARY KEY,
@@ -33,7 +39,11 @@ const SCHEMA: &str = "
     ) STRICT;
     CREATE TABLE crl (number INTEGER NOT NULL) STRICT;
     INSERT INTO crl VALUES (0);
-    PRAGMA user_version = 1;";
+    PRAGMA user_version = 2;";
+
+/// What invitations of the first version lack. A program that does not know it would sign for a machine that it did not
+/// look at, and refuses the file.
+const FROM_1: &str = "ALTER TABLE invitation ADD COLUMN measured TEXT; PRAGMA user_version = 2;";
 
 const SELECT: &str =
     "SELECT serial, identity, names, not_before_ms, not_after_ms, pem, revoked_ms, reason
@@ -73,6 +83,8 @@ pub(super) struct Invitation {
     pub(super) names: Vec<String>,
     pub(super) expires: Timestamp,
     pub(super) used: bool,
+    /// What its machine had booted when it was measured; none when nobody asks.
+    pub(super) measured: Option<Measured>,
 }
 
 pub(super) struct State(Mutex<Connection>);
@@ -88,6 +100,7 @@ impl State {
         let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         match tx.query_row("PRAGMA user_version", [], |row| row.get(0))? {
             0 => tx.execute_batch(SCHEMA)?,
+            1 => tx.execute_batch(FROM_1)?,
             VERSION => {}
             found => {
                 return Err(PkiError::NewerState {
@@ -126,12 +139,14 @@ pub(super) fn is_invitation(path: &Path, code_hash: &[u8; 32]) -> Result<bool, P
 impl Step<'_> {
     pub(super) fn add_invitation(&self, invitation: &Invitation) -> Result<(), PkiError> {
         self.0.execute(
-            "INSERT INTO invitation (code_hash, identity, names, expires_ms) VALUES (?1, ?2, ?3, ?4)",
+            "INSERT INTO invitation (code_hash, identity, names, expires_ms, measured)
+             VALUES (?1, ?2, ?3, ?4, ?5)",
             params![
                 invitation.code_hash,
                 invitation.identity.to_uri(),
                 invitation.names.join(" "),
-                invitation.expires.0
+                invitation.expires.0,
+                invitation.measured.as_ref().map(written)
             ],
         )?;
         Ok(())
@@ -144,17 +159,19 @@ impl Step<'_> {
                 row.get::<_, String>(1)?,
                 row.get(2)?,
                 row.get(3)?,
+                measured(row, 4)?,
             ))
         };
         let found = self
             .0
             .query_row(
-                "SELECT identity, names, expires_ms, used_by IS NOT NULL FROM invitation WHERE code_hash = ?1",
+                "SELECT identity, names, expires_ms, used_by IS NOT NULL, measured
+                 FROM invitation WHERE code_hash = ?1",
                 [code_hash],
                 read,
             )
             .optional()?;
-        let Some((uri, names, expires_ms, used)) = found else {
+        let Some((uri, names, expires_ms, used, measured)) = found else {
             return Ok(None);
         };
         Ok(Some(Invitation {
@@ -163,6 +180,7 @@ impl Step<'_> {
             names: split(&names),
             expires: Timestamp(expires_ms),
             used,
+            measured,
         }))
     }
 
@@ -248,6 +266,20 @@ impl Step<'_> {
         )?;
         Ok(number.unsigned_abs())
     }
+}
+
+/// What is plain data always has its JSON.
+fn written(measured: &Measured) -> String {
+    serde_json::to_string(measured).unwrap_or_default()
+}
+
+/// What cannot be read is an error, and no invitation of which nothing is asked.
+fn measured(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Measured>> {
+    let text: Option<String> = row.get(column)?;
+    let read = text.map(|text| serde_json::from_str(&text)).transpose();
+    read.map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
+    })
 }
 
 fn issued(row: &Row<'_>) -> Result<Issued, PkiError> {

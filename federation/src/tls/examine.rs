@@ -12,7 +12,7 @@ use crate::{
     pki::{PkiError, load_signing_key},
 };
 use node::config::{Problem, TlsFiles, file};
-use rustls::{InconsistentKeys, crypto::ring, pki_types::CertificateDer, sign::CertifiedKey};
+use rustls::{InconsistentKeys, crypto::ring, pki_types::CertificateDer};
 use std::path::Path;
 use types::{Place, Timestamp};
 use x509_parser::{
@@ -114,7 +114,7 @@ fn of_certificate(files: &TlsFiles, here: &Place, parts: Parts) -> Vec<Problem> 
         );
     }
     if let Ok(key) = parts.key {
-        match CertifiedKey::from_der(chain, key, &ring::default_provider()) {
+        match key.certified(chain, &ring::default_provider()) {
             Ok(_) => {}
             Err(rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
                 let key = files.key.display();

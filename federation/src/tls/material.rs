@@ -3,11 +3,14 @@ use super::{
     TlsError,
     lists::{Revocations, Unfit},
 };
-use crate::identity::Peer;
+use crate::{
+    identity::Peer,
+    tpm::{TpmError, TpmKey},
+};
 use rustls::{
     RootCertStore,
     client::WebPkiServerVerifier,
-    crypto::CryptoProvider,
+    crypto::{CryptoProvider, ring},
     pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, pem::PemObject},
     server::{WebPkiClientVerifier, danger::ClientCertVerifier},
     sign::CertifiedKey,
@@ -74,12 +77,20 @@ pub(super) struct Files {
     more: Vec<Vec<u8>>,
 }
 
+/// A node's TLS key, as its file has it.
+pub(super) enum OwnKey {
+    /// The file is the key.
+    File(PrivateKeyDer<'static>),
+    /// It is in the TPM that the file names.
+    Tpm(TpmKey),
+}
+
 /// What could be read of each file.
 pub(super) struct Parts {
     pub(super) authorities: Result<Vec<CertificateDer<'static>>, ()>,
     pub(super) chain: Result<Vec<CertificateDer<'static>>, ()>,
     pub(super) lists: Result<Vec<CertificateRevocationListDer<'static>>, ()>,
-    pub(super) key: Result<PrivateKeyDer<'static>, ()>,
+    pub(super) key: Result<OwnKey, ()>,
 }
 
 /// What handshakes use.
@@ -185,9 +196,8 @@ impl Files {
     }
 
     /// The node's key.
-    pub(super) fn key(&self, paths: &TlsPaths) -> Result<PrivateKeyDer<'static>, TlsError> {
-        PrivateKeyDer::from_pem_slice(self.key.reveal())
-            .map_err(|_| content(&paths.key, "a PEM private key"))
+    pub(super) fn key(&self, paths: &TlsPaths) -> Result<OwnKey, TlsError> {
+        own_key(self.key.reveal())?.ok_or_else(|| content(&paths.key, "a PEM private key"))
     }
 
     pub(super) fn digest(&self) -> [u8; 32] {
@@ -231,7 +241,7 @@ impl Files {
                 .with_crls(lists.iter().cloned())
         };
         Ok(Material {
-            own: Arc::new(CertifiedKey::from_der(chain, key, provider)?),
+            own: Arc::new(key.certified(chain, provider)?),
             me,
             nodes: clients().enforce_revocation_expiration().build()?,
             devices: clients().build()?,
@@ -246,6 +256,26 @@ impl Files {
             known,
             ends,
         })
+    }
+}
+
+impl OwnKey {
+    /// The key with its chain.
+    ///
+    /// # Errors
+    /// When it is not the key of the leaf.
+    pub(super) fn certified(
+        self,
+        chain: Vec<CertificateDer<'static>>,
+        provider: &CryptoProvider,
+    ) -> Result<CertifiedKey, rustls::Error> {
+        match self {
+            Self::File(der) => CertifiedKey::from_der(chain, der, provider),
+            Self::Tpm(key) => {
+                let certified = CertifiedKey::new(chain, Arc::new(key));
+                certified.keys_match().map(|()| certified)
+            }
+        }
     }
 }
 
@@ -282,6 +312,22 @@ pub(super) fn revocations(
         })?;
     }
     Ok(newest)
+}
+
+/// Whether the key of which this is the file's text is the certificate's.
+#[must_use]
+pub fn is_pair(certificate: &CertificateDer<'static>, key: &Secret<String>) -> bool {
+    let key = own_key(key.reveal().as_bytes()).ok().flatten();
+    let (chain, provider) = (vec![certificate.clone()], ring::default_provider());
+    key.is_some_and(|key| key.certified(chain, &provider).is_ok())
+}
+
+/// The key of a file's text; none where it is none.
+fn own_key(text: &[u8]) -> Result<Option<OwnKey>, TpmError> {
+    if let Some(key) = str::from_utf8(text).ok().and_then(TpmKey::read) {
+        return key.map(OwnKey::Tpm).map(Some);
+    }
+    Ok(PrivateKeyDer::from_pem_slice(text).ok().map(OwnKey::File))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {

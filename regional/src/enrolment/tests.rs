@@ -7,9 +7,10 @@ use axum::{
 use ed25519_dalek::SigningKey;
 use federation::{
     audit::{Decision, Log, Signer},
+    contract::machine::{Machine, Parts},
     policy::Rules,
 };
-use node::clock::Clock;
+use node::{clock::Clock, guesses};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use sha2::{Digest, Sha256};
 use std::{collections::BTreeMap, time::Duration};
@@ -128,6 +129,51 @@ async fn who_joined_is_in_the_audit_log_with_its_kit_and_certificate_and_a_guess
         !rows
             .iter()
             .any(|row| format!("{row:?}").contains(code.reveal()))
+    );
+}
+
+#[tokio::test]
+async fn the_machine_of_a_measured_kit_is_challenged_and_joins_with_its_quote_alone() {
+    let bed = bed();
+    let (machine, pcrs) = (Machine::booted("our image"), "0,7".parse().unwrap());
+    let identity = Identity::Node(FACILITY.parse().unwrap());
+    let (now, measured) = ((bed.door.now)(), Some(machine.measured(pcrs)));
+    let code = bed
+        .ca
+        .invite_measured(&identity, &[], DAY, measured, now, &mut rand::rng())
+        .unwrap();
+    let (csr, before) = (csr(FACILITY), bed.rows().len());
+    let (status, said) = bed.ask(body(&code, &csr)).await;
+    assert_eq!(status, StatusCode::PRECONDITION_REQUIRED, "{said}");
+    assert_eq!(said["pcrs"], "0,7");
+    let challenge = said["challenge"].as_str().unwrap();
+    let shown = |machine: &Machine| {
+        let parts = Parts::of(pcrs, &pki::nonce(challenge, &csr).unwrap());
+        let attestation = Attestation::new(challenge.to_owned(), &machine.quote(&parts));
+        json!({"code": code.reveal(), "csr": csr, "attestation": attestation}).to_string()
+    };
+    let (status, said) = bed.ask(shown(&Machine::booted("our image"))).await;
+    assert_eq!(status, StatusCode::FORBIDDEN, "{said}");
+    let mut none: Value = serde_json::from_str(&shown(&machine)).unwrap();
+    none["attestation"]["quoted"] = json!("no quote");
+    let (status, said) = bed.ask(none.to_string()).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "{said}");
+    let says = said["detail"].as_str().unwrap();
+    assert!(says.starts_with("attestation.quoted: "), "{says}");
+    let (status, said) = bed.ask(shown(&machine)).await;
+    assert_eq!(status, StatusCode::OK, "{said}");
+    // Whoever was only challenged is not in the log: it has used nothing up.
+    let rows = bed.rows().split_off(before);
+    let found: Vec<_> = rows
+        .iter()
+        .map(|row| (row.decision(), row.reason()))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            (Decision::EnrolmentRefused, "attestation"),
+            (Decision::Enrolled, "")
+        ]
     );
 }
 

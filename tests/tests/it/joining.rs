@@ -1,12 +1,8 @@
 //! A facility joins a running mesh with one kit: its keys are its own, its first reading is served by the region, and the
 //! kit is good for nobody else. Part of a test that has a mesh already.
 use anyhow::{Context, Result, anyhow, ensure};
-use federation::{
-    identity::{Identity, Peer},
-    pki::{self, Ca},
-};
+use federation::identity::Peer;
 use medmesh_tests::{binary, mesh::Mesh, mqtt::Device, node::Node, wait};
-use node::clock::Clock;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use serde_json::{Value, json};
 use std::{
@@ -28,28 +24,30 @@ pub async fn a_facility_joins_with_one_kit(mesh: &Mesh) -> Result<()> {
     let began = Instant::now();
     let node = format!("edge:{FACILITY}");
     let (kit, dir) = (mesh.dir.join("us-f9.kit"), mesh.folder(&node));
-    fs::write(&kit, made(mesh)?)?;
+    fs::write(&kit, made(mesh, PLACE, &[])?)?;
     let (https, mqtt) = (free()?, free()?);
-    let joined = enrol(&kit, &dir, &[&https, &mqtt])?;
+    let listens = ["--https", &https, "--mqtt", &mqtt];
+    let joined = enrol(&kit, &dir, &listens)?;
     ensure!(joined.status.success(), "{joined:?}");
     let said = String::from_utf8_lossy(&joined.stdout);
     ensure!(said.contains("takes the certificate"), "{said}");
     // The same code a second time, elsewhere.
     let other = mesh.dir.join("elsewhere");
-    let again = enrol(&kit, &other, &[&https, &mqtt])?;
+    let again = enrol(&kit, &other, &listens)?;
     let why = String::from_utf8_lossy(&again.stderr);
     ensure!(
         again.status.code() == Some(1) && why.contains("used before"),
         "{again:?}"
     );
     ensure!(!other.exists(), "what was refused left something behind");
-    let into = enrol(&kit, &dir, &[&https, &mqtt])?;
+    let into = enrol(&kit, &dir, &listens)?;
     ensure!(
         String::from_utf8_lossy(&into.stderr).contains("is not empty"),
         "{into:?}"
     );
-    let device = device(mesh, &dir)?;
+    configure(&dir)?;
     let running = Node::start(mesh, &node, &[])?;
+    let device = its_device_joins_at_the_facility(mesh, &dir, &https).await?;
     let facility = json!({"id": FACILITY, "region": "us", "mqtt": mqtt});
     let mesh_json = mesh.json()?;
     let connected = || async { Device::connect(&mesh_json, &facility, &device).await.ok() };
@@ -77,8 +75,14 @@ pub async fn a_facility_joins_with_one_kit(mesh: &Mesh) -> Result<()> {
         .map(|row| (&row["from"], &row["reason"]))
         .collect();
     let who = json!(format!("spiffe://medmesh/{PLACE}"));
-    let (none, used) = (json!(""), json!("used"));
-    ensure!(found == [(&who, &none), (&none, &used)], "{found:?}");
+    let enrolled = json!(format!(
+        "spiffe://medmesh/device/us/us/{FACILITY}/external-1"
+    ));
+    let [none, used, of_device] = ["", "used", "device"].map(|text| json!(text));
+    ensure!(
+        found == [(&who, &none), (&none, &used), (&enrolled, &of_device)],
+        "{found:?}"
+    );
     it_gets_its_next_certificate(mesh, &dir, &mut connected).await?;
     what_is_revoked_is_cut_off(mesh, (&mut connected, &device)).await?;
     running.kill()
@@ -173,13 +177,14 @@ async fn what_is_revoked_is_cut_off(
 }
 
 /// `medmesh pki kit` at the authority's side.
-fn made(mesh: &Mesh) -> Result<Vec<u8>> {
+pub fn made(mesh: &Mesh, place: &str, more: &[&str]) -> Result<Vec<u8>> {
     let json = mesh.json()?;
     let region = &json["regions"]["us"];
     let fhir = region["fhir"].as_str().context("fhir")?;
     let enrol = fhir.trim_end_matches("/fhir");
     let made = Command::new(binary::medmesh())
-        .args(["pki", "kit", "--node", PLACE, "--name", "localhost"])
+        .args(["pki", "kit", "--node", place, "--name", "localhost"])
+        .args(more)
         .args([
             "--enrol",
             enrol,
@@ -194,38 +199,74 @@ fn made(mesh: &Mesh) -> Result<Vec<u8>> {
 }
 
 /// `medmesh edge enrol` at the facility's.
-fn enrol(kit: &Path, dir: &Path, [https, mqtt]: &[&String; 2]) -> Result<Output> {
+pub fn enrol(kit: &Path, dir: &Path, more: &[&str]) -> Result<Output> {
     let mut command = Command::new(binary::medmesh());
     command
         .args(["edge", "enrol"])
         .arg(kit)
         .arg("--dir")
         .arg(dir);
-    Ok(command.args(["--https", https, "--mqtt", mqtt]).output()?)
+    Ok(command.args(more).output()?)
 }
 
-fn free() -> Result<String> {
+pub fn free() -> Result<String> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
 }
 
-/// A device of the facility, in its configuration and with a certificate.
-fn device(mesh: &Mesh, dir: &Path) -> Result<Value> {
+/// A device of the facility, in its configuration.
+fn configure(dir: &Path) -> Result<()> {
     let mut config = OpenOptions::new()
         .append(true)
         .open(dir.join("edge.toml"))?;
-    writeln!(
-        config,
-        "\n[[devices]]\nid = \"external-1\"\nkind = \"external\""
-    )?;
-    let ca = Ca::open(&mesh.dir.join("pki"))?;
-    let identity: Identity =
-        format!("spiffe://medmesh/device/us/us/{FACILITY}/external-1").parse()?;
-    let (now, mut rng) = (Clock::new(None).real(), rand::rng());
-    let code = ca.invite(&identity, &[], wait::PATIENCE, now, &mut rng)?;
-    let new = pki::new_key_and_csr(&identity, None)?;
-    let pem = ca.enrol(&code, &new.csr_pem, now, &mut rng)?;
-    let [cert, key]: [PathBuf; 2] = ["pem", "key"].map(|end| dir.join(format!("external-1.{end}")));
-    pki::write_public(&cert, &pem)?;
-    pki::write_private(&key, &new.key_pem)?;
+    let device = "\n[[devices]]\nid = \"external-1\"\nkind = \"external\"";
+    Ok(writeln!(config, "{device}")?)
+}
+
+/// With a code of the running facility, which is good for that device alone, and once.
+async fn its_device_joins_at_the_facility(mesh: &Mesh, dir: &Path, https: &str) -> Result<Value> {
+    let config = dir.join("edge.toml");
+    let invite = |device: &str| -> Result<Output> {
+        let mut command = Command::new(binary::medmesh());
+        command.args(["edge", "invite", device, "--json", "--config"]);
+        Ok(command.arg(&config).output()?)
+    };
+    let invited = || async {
+        let invited = invite("external-1").ok()?;
+        serde_json::from_slice::<Value>(&invited.stdout).ok()
+    };
+    let invited = wait::until("the facility invites its device", wait::PATIENCE, invited).await?;
+    let unknown = invite("lab-7")?;
+    let why = String::from_utf8_lossy(&unknown.stderr);
+    ensure!(why.contains("no device of that id"), "{unknown:?}");
+    let code = invited["code"].as_str().context("code")?;
+    let url = format!(
+        "https://localhost:{}",
+        https.rsplit(':').next().unwrap_or_default()
+    );
+    let enrol = |device: &str, out: &Path| -> Result<Output> {
+        let mut command = Command::new(binary::medmesh());
+        command.args(["device", "enrol", "--url", &url, "--node", PLACE]);
+        command.args(["--device", device, "--code", code, "--ca"]);
+        let command = command.arg(mesh.dir.join("pki/ca.pem"));
+        Ok(command.arg("--out").arg(out).output()?)
+    };
+    let other = enrol("lab-7", &dir.join("lab-7"))?;
+    let why = String::from_utf8_lossy(&other.stderr);
+    ensure!(why.contains("names another"), "{other:?}");
+    let begun = Instant::now();
+    let out = dir.join("external-1");
+    let joined = enrol("external-1", &out)?;
+    ensure!(joined.status.success(), "{joined:?}");
+    println!(
+        "a device's key and its certificate: {:.2?}",
+        begun.elapsed()
+    );
+    let again = enrol("external-1", &dir.join("again"))?;
+    let why = String::from_utf8_lossy(&again.stderr);
+    ensure!(why.contains("used before"), "{again:?}");
+    for name in ["lab-7.key", "again.key"] {
+        ensure!(!dir.join(name).exists(), "what was refused left a key");
+    }
+    let [cert, key]: [PathBuf; 2] = ["pem", "key"].map(|end| out.with_extension(end));
     Ok(json!({"id": "external-1", "kind": "external", "cert": cert, "key": key}))
 }

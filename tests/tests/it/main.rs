@@ -15,6 +15,7 @@ mod full_store;
 mod infra;
 mod joining;
 mod kills;
+mod measured;
 mod modbus;
 mod observability;
 mod pair;

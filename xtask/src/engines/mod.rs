@@ -1,4 +1,4 @@
-//! The engines that the suites need, real ones: PostgreSQL, Apache Cassandra, Mosquitto, and a Python and modules for
+//! The engines that the suites need, real ones: PostgreSQL, Apache Cassandra, Mosquitto, swtpm, and a Python and modules for
 //! Node.js with FHIR clients that are not ours. Each is installed when absent, started on a free port of 127.0.0.1 and ended.
 mod cassandra;
 mod certificates;
@@ -54,10 +54,14 @@ impl Engines {
             thread::spawn(move || node::modules(&node_cache).context("modules of npm")),
         ];
         let mosquitto = on_path("mosquitto").context("mosquitto was installed")?;
+        let swtpm = on_path("swtpm").context("swtpm was installed")?;
         Ok(Self {
             coming,
             running: Vec::new(),
-            variables: vec![("MEDMESH_TEST_MOSQUITTO", text(mosquitto))],
+            variables: vec![
+                ("MEDMESH_TEST_MOSQUITTO", text(mosquitto)),
+                ("MEDMESH_TEST_SWTPM", text(swtpm)),
+            ],
             trouble: None,
         })
     }

@@ -44,6 +44,7 @@ fn missing() -> Vec<&'static str> {
         ("maven", absent("mvn")),
         ("python3-venv", !has_venv()),
         ("faketime", absent("faketime")),
+        ("swtpm", absent("swtpm")),
         ("perl", absent("perl")),
         ("make", absent("make")),
         ("prometheus", absent("promtool")),

@@ -1,10 +1,10 @@
 //! A node gets its next certificate over a real link, from a real authority, and takes nothing else for it.
 use super::{EDGE, Edge, LinkState, US, edge, region_with};
 use crate::{
-    link::renew::{NotRenewed, RenewError, Renewing, Renews, is_due},
-    pki::NODE_DAYS,
-    testbed::{Holder, NOW, Testbed, eventually, node, place},
-    wire::Renewal,
+    link::renew::{NotRenewed, RenewError, Renewing, Renews, device_of, is_due},
+    pki::{self, NODE_DAYS},
+    testbed::{Holder, NOW, Testbed, device, eventually, node, place},
+    wire::{DeviceRequest, Renewal},
 };
 use async_trait::async_trait;
 use std::{fs, net::SocketAddr, sync::Arc};
@@ -27,6 +27,16 @@ impl Renews for Authority {
             .bed
             .ca
             .rotate_if(shown, now, &mut rand::rng(), |_, _| true);
+        let pem = pem.map_err(|error| NotRenewed::Refused(error.to_string()))?;
+        Ok((self.then)(&self.bed, pem))
+    }
+
+    async fn certify(&self, who: &Place, asked: DeviceRequest) -> Result<String, NotRenewed> {
+        let device = asked.device.parse().unwrap();
+        let identity = device_of(who, &device).unwrap();
+        let (now, rng) = ((self.bed.time())(), &mut rand::rng());
+        let ca = &self.bed.ca;
+        let pem = ca.certify_if(&identity, &asked.request, now, rng, |_| true);
         let pem = pem.map_err(|error| NotRenewed::Refused(error.to_string()))?;
         Ok((self.then)(&self.bed, pem))
     }
@@ -110,6 +120,42 @@ async fn what_is_no_certificate_of_this_node_for_its_new_key_changes_nothing() {
 
 fn read(holder: &Holder) -> String {
     fs::read_to_string(&holder.paths.cert).unwrap()
+}
+
+#[tokio::test]
+async fn a_facility_gets_the_certificate_of_its_device_and_takes_no_other_for_it() {
+    let monitor = "lab-1".parse().unwrap();
+    let csr = pki::new_key_and_csr(&device(), None).unwrap().csr_pem;
+    type Then = fn(&Testbed, String) -> String;
+    let answers: [(Then, bool); 5] = [
+        (|_, pem| pem, true),
+        (|_, _| "nothing".into(), false),
+        (|bed, _| read(&bed.holder(&node(EDGE))), false),
+        (
+            |bed, _| {
+                let other = "spiffe://medmesh/device/us/us/us-f1/lab-2".parse().unwrap();
+                read(&bed.holder(&other))
+            },
+            false,
+        ),
+        // Of another mesh.
+        (|_, _| read(&Testbed::new().holder(&device())), false),
+    ];
+    for (at, (then, is_taken)) in answers.into_iter().enumerate() {
+        let bed = Arc::new(Testbed::new());
+        let (upper, lower) = (bed.holder(&node(US)), bed.holder(&node(EDGE)));
+        let authority = Arc::new(Authority {
+            bed: bed.clone(),
+            then,
+        });
+        let region = region_with(&bed, &upper, Some(authority)).await;
+        let renewing = renewing(&bed, &lower, region.address);
+        let said = renewing.certify(&monitor, &csr).await;
+        assert_eq!(said.is_ok(), is_taken, "{at}: {said:?}");
+        let refused = renewing.certify(&monitor, "no request").await.unwrap_err();
+        assert!(refused.refusal().is_some(), "{refused}");
+        region.stop.cancel();
+    }
 }
 
 #[tokio::test]

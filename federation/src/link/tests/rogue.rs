@@ -5,8 +5,8 @@ use crate::{
     testbed::{Holder, Testbed, place},
     tls::ReloadingTls,
     wire::{
-        Chunk, Heard, Hello, Lists, Outcome, Parcel, Receipt, Renewal, Renewed, Said, Wanted,
-        Welcome,
+        Chunk, DeviceRequest, Heard, Hello, Lists, Outcome, Parcel, Receipt, Renewal, Renewed,
+        Said, Wanted, Welcome,
         mesh_client::MeshClient,
         mesh_server::{Mesh, MeshServer},
     },
@@ -88,6 +88,10 @@ impl Mesh for Liar {
 
     async fn renew(&self, _: Request<Renewal>) -> Result<Response<Renewed>, Status> {
         Err(Status::unimplemented("renew"))
+    }
+
+    async fn certify(&self, _: Request<DeviceRequest>) -> Result<Response<Renewed>, Status> {
+        Err(Status::unimplemented("certify"))
     }
 
     async fn meet(&self, _: Request<Hello>) -> Result<Response<Welcome>, Status> {

@@ -103,7 +103,7 @@ module "node_config" {
   place      = { jurisdiction = each.value.jurisdiction, region = each.value.region, facility = each.value.facility }
   dirs       = { config = local.home[each.key], data = "${local.home[each.key]}/data", authority = "${local.dir}/pki" }
   uplink_url = local.uplink[each.key]
-  enrolment  = each.value.tier == "regional" ? "${local.dir}/pki" : null
+  enrolment  = each.value.tier != "edge" ? "${local.dir}/pki" : null
   clients = [
     for client in local.clients : { client_id = client.client_id, kid = client.kid, public_key = client.public_key, scope = client.scope }
     if each.value.tier == "regional" || (each.value.tier == "global" && client.global)

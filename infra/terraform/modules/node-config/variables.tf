@@ -90,12 +90,12 @@ variable "postgres" {
 }
 
 variable "enrolment" {
-  description = "Of a regional node: the folder of an authority of its own, with its key, by which facilities join with a kit (`medmesh pki kit`). A person carries requests and certificates when left out."
+  description = "Of a regional node: the folder of an authority of its own, with its key, by which facilities join with a kit (`medmesh pki kit`). Of the global node: that of the authority by which its own certificate is renewed. A person carries requests and certificates when left out."
   type        = string
   default     = null
   validation {
-    condition     = var.enrolment == null || var.tier == "regional"
-    error_message = "Facilities join at a regional node."
+    condition     = var.enrolment == null || var.tier != "edge"
+    error_message = "Facilities join at a regional node, and have no authority."
   }
   validation {
     condition     = var.enrolment == null || can(regex("^/.*[^/]$", var.enrolment))

@@ -73,6 +73,21 @@ run "a_region_without_an_authority_has_no_enrolment" {
   }
 }
 
+run "the_global_node_renews_by_an_authority_where_it_has_one" {
+  command = plan
+  variables {
+    tier       = "global"
+    place      = {}
+    listen     = { https = "0.0.0.0:8443", grpc = "0.0.0.0:7443" }
+    uplink_url = null
+    enrolment  = "/var/lib/medmesh/authority"
+  }
+  assert {
+    condition     = strcontains(split("[tls]", output.toml)[0], "\nauthority = \"/var/lib/medmesh/authority\"\n")
+    error_message = "the global node reads where its authority is, outside of every table"
+  }
+}
+
 run "refuses_to_enrol_at_an_edge" {
   command = plan
   variables {

@@ -2,28 +2,30 @@
 //!
 //! A good code is never counted and never refused here: whoever guesses costs others nothing but that, while there is a
 //! flood of guesses, a mistyped code is told to wait.
-use node::admission::Network;
+use crate::admission::Network;
 use std::collections::HashMap;
 use types::Timestamp;
 
 /// Unknown codes of one network in a minute: a person who mistypes, and a house whose kits are of another authority. With
 /// codes of 128 bits no number of guesses that fits through a door matters: the bound is for logs and for the disk.
-pub(super) const PER_NETWORK: u32 = 30;
+pub const PER_NETWORK: u32 = 30;
 /// Unknown codes of everybody together in a minute, and with it the networks that are remembered.
-pub(super) const ALTOGETHER: u32 = 3_000;
+pub const ALTOGETHER: u32 = 3_000;
 /// What is counted together, in ms.
-pub(super) const MINUTE_MS: i64 = 60_000;
+pub const MINUTE_MS: i64 = 60_000;
 
 /// The unknown codes of the minute that began last.
 #[derive(Debug)]
-pub(super) struct Guesses {
+pub struct Guesses {
     began: Timestamp,
     all: u32,
     by: HashMap<Network, u32>,
 }
 
 impl Guesses {
-    pub(super) fn new(now: Timestamp) -> Self {
+    /// None yet.
+    #[must_use]
+    pub fn new(now: Timestamp) -> Self {
         Self {
             began: now,
             all: 0,
@@ -32,7 +34,7 @@ impl Guesses {
     }
 
     /// Counts an unknown code; when it is one too many, the seconds until others are looked at again.
-    pub(super) fn count(&mut self, from: Network, now: Timestamp) -> Option<i64> {
+    pub fn count(&mut self, from: Network, now: Timestamp) -> Option<i64> {
         // A clock that was set back begins another minute too.
         if !(0..MINUTE_MS).contains(&now.since(self.began)) {
             *self = Self::new(now);
@@ -47,9 +49,9 @@ impl Guesses {
         None
     }
 
-    /// As many have come as are taken.
-    #[cfg(test)]
-    pub(super) const fn exhaust(&mut self) {
+    /// As if as many had come as are taken: for tests.
+    #[doc(hidden)]
+    pub const fn exhaust(&mut self) {
         self.all = ALTOGETHER;
     }
 }

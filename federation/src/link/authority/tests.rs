@@ -1,9 +1,13 @@
 //! Who gets a next certificate, who does not, and what is written down of it.
 use super::*;
-use federation::{
+use crate::{
     audit::{Decision, Log, Signer},
+    identity::Peer,
+    pki::{write_private, write_public},
     policy::Rules,
+    tls::paths,
 };
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 use std::time::Duration;
 
 const HERE: &str = "regional/us/us";
@@ -28,7 +32,7 @@ struct Holder {
 fn bed() -> Bed {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("pki");
-    let begin = Clock::new(None).real();
+    let begin = Timestamp(1_800_000_000_000);
     let ca = Ca::init(&path, begin).unwrap();
     let here: Place = HERE.parse().unwrap();
     let signer = Signer::new(&here, SigningKey::from_bytes(&[7; 32]));
@@ -39,13 +43,7 @@ fn bed() -> Bed {
     };
     let (file, rules) = (dir.path().join("ledger.db"), Rules::builtin().unwrap());
     let ledger = Ledger::open(&file, here.clone(), rules, signer, time.clone()).unwrap();
-    let authority = Authority {
-        dir: path,
-        here,
-        now: time,
-        ledger,
-        given: Arc::default(),
-    };
+    let authority = Authority::new(path, here, time, ledger);
     Bed {
         dir,
         ca,
@@ -157,4 +155,116 @@ async fn nobody_gets_a_certificate_by_what_is_not_its_own_or_no_longer_holds() {
     );
     assert_eq!(bed.ca.list().unwrap().len(), issued);
     assert_eq!(bed.rows().len(), 0);
+}
+
+/// Files of the node itself.
+fn own(bed: &Bed) -> Own {
+    let holder = bed.holder(HERE, 3);
+    let at = |name: &str| bed.dir.path().join(name);
+    write_public(&at("node.pem"), &holder.cert).unwrap();
+    write_private(&at("node.key"), &holder.key).unwrap();
+    let files = TlsFiles {
+        ca: bed.ca.ca_path(),
+        cert: at("node.pem"),
+        key: at("node.key"),
+        signing_key: at("signing.key"),
+        crl: bed.ca.crl_path(),
+    };
+    let time = bed.authority.now.clone();
+    Own {
+        authority: bed.authority.clone(),
+        tls: ReloadingTls::open(paths(&files), false, time).unwrap(),
+        files,
+        signing: holder.signing,
+    }
+}
+
+fn serial(own: &Own) -> Serial {
+    let der = CertificateDer::from_pem_file(&own.files.cert).unwrap();
+    Peer::from_cert(&der).unwrap().serial
+}
+
+#[tokio::test]
+async fn a_nodes_own_certificate_is_replaced_once_a_third_of_its_life_is_left_and_not_before() {
+    let bed = bed();
+    let own = own(&bed);
+    let before = serial(&own);
+    let begin = *bed.now.lock();
+    let (tls, files) = (own.tls.clone(), own.files.clone());
+    let again = || Own {
+        authority: bed.authority.clone(),
+        tls: tls.clone(),
+        files: files.clone(),
+        signing: SigningKey::from_bytes(&[3; 32]),
+    };
+    let once = CancellationToken::new();
+    once.cancel();
+    *bed.now.lock() = begin.plus_days(59);
+    own.keep(once.clone()).await;
+    assert_eq!(serial(&again()), before);
+    assert_eq!(bed.rows().len(), 0);
+    *bed.now.lock() = begin.plus_days(61);
+    again().keep(once.clone()).await;
+    assert_ne!(serial(&again()), before);
+    assert!(tls.look().unwrap(), "the new pair is taken");
+    assert_eq!(tls.me().serial, serial(&again()));
+    assert_eq!(bed.rows().len(), 1);
+    // It holds for a while, and is left alone.
+    again().keep(once).await;
+    assert_eq!(bed.rows().len(), 1);
+}
+
+#[tokio::test]
+async fn a_facility_gets_certificates_for_its_own_devices_each_in_the_log_and_so_many_a_minute() {
+    let bed = bed();
+    let device: Identity = "spiffe://medmesh/device/us/us/us-f1/lab-1".parse().unwrap();
+    let asks = |name: &str| DeviceRequest {
+        device: name.into(),
+        request: pki::new_key_and_csr(&device, None).unwrap().csr_pem,
+    };
+    let certify = async |who: &str, asked| {
+        let who = who.parse().unwrap();
+        bed.authority.certify(&who, asked).await
+    };
+    let pem = certify(FACILITY, asks("lab-1")).await.unwrap();
+    let der = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+    assert_eq!(Peer::from_cert(&der).unwrap().identity, device);
+    let rows = bed.rows();
+    assert_eq!(rows.len(), 1);
+    let found = (rows[0].from(), rows[0].reason());
+    assert_eq!(found, (&*device.to_uri(), "device"));
+    // What names another facility's device, or is no facility's to ask.
+    for (who, name) in [
+        ("edge/us/us/us-f2", "lab-1"),
+        (FACILITY, "lab-2"),
+        (FACILITY, "no device!"),
+        ("regional/us/us", "lab-1"),
+        ("global", "lab-1"),
+    ] {
+        let said = certify(who, asks(name)).await;
+        assert!(
+            matches!(said, Err(NotRenewed::Refused(_))),
+            "{who}: {said:?}"
+        );
+    }
+    let node = bed.holder(FACILITY, 4).asks().request;
+    let as_node = DeviceRequest {
+        device: "lab-1".into(),
+        request: node,
+    };
+    assert!(certify(FACILITY, as_node).await.is_err());
+    assert_eq!(bed.rows().len(), 1);
+    let mut later = 0;
+    for _ in 0..DEVICES {
+        let said = certify(FACILITY, asks("lab-1")).await;
+        later += u32::from(matches!(said, Err(NotRenewed::Later)));
+    }
+    assert!(later > 0 && later < DEVICES, "{later}");
+    assert!(
+        certify("edge/us/us/us-f3", DeviceRequest::default())
+            .await
+            .is_err()
+    );
+    bed.later();
+    assert!(certify(FACILITY, asks("lab-1")).await.is_ok());
 }
