@@ -172,9 +172,30 @@ const UNKNOWN: &str = "a parameter that there is not: see `medmesh edge series -
 async fn series(State(api): State<Api>, asked: Asking<Span>) -> Response {
     let asked = asked.map_err(|_| UNKNOWN);
     match asked.and_then(|Query(asked)| asked.series(api.time.now().mesh)) {
-        Ok(asked) => page(&api, "series", api.facility.series(asked).await).await,
+        Ok(asked) => series_of(&api, asked).await,
         Err(reason) => problem(StatusCode::BAD_REQUEST, reason),
     }
+}
+
+/// A series that is asked for; of a bed that the facility has not, and never had, there is none.
+async fn series_of(api: &Api, asked: SeriesAsked) -> Response {
+    let whose = asked.whose.clone();
+    let read = api.facility.series(asked).await;
+    if let (Whose::Bed(bed), Ok(Page { points, .. })) = (whose, &read)
+        && points.is_empty()
+    {
+        match api.facility.beds(api.time.now().mesh).await {
+            Ok(beds) if beds.iter().all(|one| one.bed != bed) => {
+                return problem(
+                    StatusCode::NOT_FOUND,
+                    "bed: the facility has none of this name",
+                );
+            }
+            Ok(_) => {}
+            Err(error) => return failed(&error),
+        }
+    }
+    page(api, "series", read).await
 }
 
 async fn alarms(State(api): State<Api>, asked: Asking<Span>) -> Response {

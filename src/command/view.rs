@@ -111,7 +111,7 @@ async fn pages(
 ) -> Result<(), Failure> {
     asked.extend([("from", span.from), ("until", span.until)]);
     let api = api(args)?;
-    let mut after: Option<String> = None;
+    let (mut after, mut is_empty) = (None::<String>, true);
     loop {
         let given = asked.iter().map(|(name, value)| (*name, value.as_deref()));
         let given = given.chain([("after", after.as_deref())]);
@@ -120,6 +120,7 @@ async fn pages(
             .collect();
         let page = api.get(path, &given).await?;
         for point in list(&page, "points") {
+            is_empty = false;
             if args.json {
                 out::line(point)?;
                 continue;
@@ -139,9 +140,15 @@ async fn pages(
         }
         match page["next"].as_str() {
             Some(next) => after = Some(next.to_owned()),
-            None => return Ok(()),
+            None => break,
         }
     }
+    if is_empty {
+        eprintln!(
+            "nothing was stored of that time (--from, --until; a day when they are left out)"
+        );
+    }
+    Ok(())
 }
 
 /// `edge watch`: every sample as it is stored, until the node stops.
