@@ -80,8 +80,9 @@ and at the authority's side:
   medmesh pki kit --dir pki --node edge/us/us/us-f9 --name edge.example.org --measured us-f9.measured \\
      --enrol https://region.example.org:8443 --uplink https://region.example.org:7443 > us-f9.kit
 
-Registers of the PC Client platform: 0 firmware, 2 its extensions, 4 boot loader, 7 Secure Boot. An update of what is in one
-changes it: measure again before the machine joins anew.";
+Registers of the PC Client platform: 0 firmware, 2 its extensions, 4 boot loader, 7 Secure Boot. Where a boot loader such as
+GRUB loads the kernel, these say nothing of the kernel or of medmesh. An update of what is in one changes it: measure again
+before the machine joins anew.";
 
 /// Arguments of `edge measure`.
 #[derive(Debug, Args)]
