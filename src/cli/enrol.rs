@@ -44,8 +44,8 @@ pub struct KitArgs {
     /// How long the kit is good for.
     #[arg(long, default_value = "7d")]
     pub ttl: Span,
-    /// What `medmesh edge measure` printed on the facility's machine: the kit is good there alone, and only while it boots
-    /// the same.
+    /// What `medmesh edge measure` printed on the facility's machine: the kit then needs a quote of that machine's TPM, of
+    /// the same boot.
     #[arg(long)]
     pub measured: Option<PathBuf>,
 }
