@@ -19,12 +19,19 @@ use sha2::{Digest, Sha256};
 use std::{
     fmt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 /// How a key's file begins that is no key.
 const HEAD: &str = "medmesh-tpm-key/1";
+/// Handshakes that wait for a signature at once. Each holds a thread meanwhile, of which the runtime has some 500, and
+/// whoever dials can make the node sign. A TPM makes 5 to 20 signatures in a second: the last of these has its own within
+/// the time of a handshake.
+const MAX_WAITING: usize = 16;
 
 /// A P-256 key that signs by ECDSA with SHA-256.
 #[derive(Clone)]
@@ -36,6 +43,25 @@ struct Inner {
     number: [u8; 32],
     point: [u8; wire::POINT_BYTES],
     loaded: Mutex<Option<(Tpm, u32)>>,
+    /// Handshakes that wait for a signature.
+    waiting: AtomicUsize,
+}
+
+/// One of the handshakes that may wait.
+struct Turn<'a>(&'a AtomicUsize);
+
+impl<'a> Turn<'a> {
+    fn of(waiting: &'a AtomicUsize) -> Option<Self> {
+        let turn = Self(waiting);
+        let before = waiting.fetch_add(1, Ordering::Relaxed);
+        (before < MAX_WAITING).then_some(turn)
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl TpmKey {
@@ -80,6 +106,7 @@ impl TpmKey {
             number,
             point,
             loaded: Mutex::new(None),
+            waiting: AtomicUsize::new(0),
         };
         key.keep(opened, handle);
         Ok(Self(Arc::new(key)))
@@ -183,7 +210,12 @@ impl SigningKey for TpmKey {
 }
 
 impl Signer for TpmKey {
+    /// Of too many handshakes at once some fail, and not the node.
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rustls::Error> {
+        let Some(_turn) = Turn::of(&self.0.waiting) else {
+            let says = format!("{MAX_WAITING} handshakes wait for the TPM already");
+            return Err(rustls::Error::General(says));
+        };
         Self::sign(self, message).map_err(|error| rustls::Error::General(error.to_string()))
     }
 
@@ -214,6 +246,45 @@ impl rcgen::SigningKey for TpmKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::{os::unix::net::UnixListener, thread};
+
+    #[test]
+    fn while_as_many_handshakes_wait_as_may_the_next_is_refused_and_does_not_wait() {
+        let dir = tempfile::tempdir().unwrap();
+        let tpm = dir.path().join("tpm.sock");
+        // It takes every command and answers none.
+        let silent = UnixListener::bind(&tpm).unwrap();
+        let key = TpmKey(Arc::new(Inner {
+            tpm,
+            number: [1; 32],
+            point: [4; wire::POINT_BYTES],
+            loaded: Mutex::new(None),
+            waiting: AtomicUsize::new(0),
+        }));
+        let sign = |key: &TpmKey| Signer::sign(key, b"hello").unwrap_err().to_string();
+        let waiting: Vec<_> = (0..MAX_WAITING)
+            .map(|_| {
+                let key = key.clone();
+                thread::spawn(move || sign(&key))
+            })
+            .collect();
+        while key.0.waiting.load(Ordering::Relaxed) < MAX_WAITING {
+            thread::yield_now();
+        }
+        for _ in 0..2 {
+            let said = sign(&key);
+            assert!(said.contains("wait for the TPM"), "{said}");
+        }
+        drop(silent);
+        for one in waiting {
+            let said = one.join().unwrap();
+            assert!(said.contains("tpm.sock"), "{said}");
+        }
+        // Their turns are free again.
+        assert_eq!(key.0.waiting.load(Ordering::Relaxed), 0);
+        let said = sign(&key);
+        assert!(said.contains("tpm.sock"), "{said}");
+    }
 
     #[test]
     fn a_number_in_der_is_positive_and_has_no_zeros_in_front() {
