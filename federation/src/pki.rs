@@ -293,13 +293,15 @@ impl Ca {
         })
     }
 
-    /// Certifies a holder for whom somebody else answers who may, once `noted` has written down what is issued.
+    /// Certifies a holder for whom somebody else answers who may, by the certificate of this number, once `noted` has
+    /// written down what is issued.
     ///
     /// # Errors
-    /// When the request is refused; [`PkiError::NotNoted`] when it was not written down: nothing was issued.
+    /// When the certificate of whoever answers is not ours, revoked or not valid now, or the request is refused;
+    /// [`PkiError::NotNoted`] when it was not written down: nothing was issued.
     pub fn certify_if(
         &self,
-        identity: &Identity,
+        (by, identity): (&Serial, &Identity),
         csr_pem: &str,
         now: Timestamp,
         rng: &mut impl CryptoRng,
@@ -307,6 +309,8 @@ impl Ca {
     ) -> Result<String, PkiError> {
         let serial = cert::new_serial(rng);
         self.state.exclusively(|tx| {
+            // An open connection outlasts its certificate for a while.
+            tx.holding(by, now, |_| true)?;
             let request = request::open(csr_pem, identity)?;
             let holder = identity.clone();
             let issued = cert::issue(&self.issuer, request, serial, holder, Vec::new(), now)?;
@@ -373,16 +377,8 @@ impl Ca {
         let peer = Peer::from_cert(&der)?;
         let serial = cert::new_serial(rng);
         self.state.exclusively(|tx| {
-            let current = tx
-                .certificate(&peer.serial)?
-                .filter(|current| cert::same(&current.pem, &der))
-                .ok_or_else(|| PkiError::NotIssued(peer.serial.clone()))?;
-            if current.revoked.is_some() {
-                return Err(PkiError::IsRevoked(peer.serial));
-            }
-            if now < current.not_before || current.not_after < now {
-                return Err(PkiError::NotValidNow(peer.serial));
-            }
+            let is_it = |current: &Issued| cert::same(&current.pem, &der);
+            let current = tx.holding(&peer.serial, now, is_it)?;
             if !cert::holder_signed(&der, csr_pem, proof)? {
                 return Err(PkiError::NotTheHolder(peer.serial));
             }

@@ -177,7 +177,11 @@ impl Renews for Authority {
         signed
     }
 
-    async fn certify(&self, who: &Place, asked: DeviceRequest) -> Result<String, NotRenewed> {
+    async fn certify(
+        &self,
+        (who, by): (&Place, &Serial),
+        asked: DeviceRequest,
+    ) -> Result<String, NotRenewed> {
         let refused = |why: &str| NotRenewed::Refused(why.to_owned());
         let device = asked.device.parse::<DeviceId>();
         let device = device.map_err(|_| refused("the device's id is none"))?;
@@ -186,12 +190,12 @@ impl Renews for Authority {
         if !self.has_room(who) {
             return Err(NotRenewed::Later);
         }
-        let (this, at) = (self.clone(), Handle::current());
+        let (this, by, at) = (self.clone(), by.clone(), Handle::current());
         let work = move || {
             let now = (this.now)();
             let noted = |issued: &Issued| at.block_on(this.note_device(issued, &asked, now));
             let rng = &mut rand::rng();
-            Ca::open(&this.dir)?.certify_if(&identity, &asked.request, now, rng, noted)
+            Ca::open(&this.dir)?.certify_if((&by, &identity), &asked.request, now, rng, noted)
         };
         let done = tokio::task::spawn_blocking(work).await;
         let signed = given(done.map_err(|_| NotRenewed::Failed)?);

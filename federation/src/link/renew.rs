@@ -6,7 +6,7 @@
 //! until its certificate ended joins anew, with a kit.
 use super::{HANDSHAKE_TIMEOUT, LinkError, uplink::connect, uplink::within};
 use crate::{
-    identity::{Identity, Peer},
+    identity::{Identity, Peer, Serial},
     pki::{self, MAX_REQUEST_BYTES, PkiError, renewal},
     tls::{ReloadingTls, TimeSource},
     wire::{DeviceRequest, Renewal, Renewed, mesh_client::MeshClient},
@@ -33,11 +33,15 @@ pub trait Renews: Send + Sync + 'static {
     /// Why there is none.
     async fn renew(&self, who: &Place, asked: Renewal) -> Result<String, NotRenewed>;
 
-    /// The certificate of a device of the facility at a place (PEM).
+    /// The certificate of a device of the facility at a place (PEM), which asks by its own certificate of this number.
     ///
     /// # Errors
     /// Why there is none.
-    async fn certify(&self, who: &Place, asked: DeviceRequest) -> Result<String, NotRenewed>;
+    async fn certify(
+        &self,
+        who: (&Place, &Serial),
+        asked: DeviceRequest,
+    ) -> Result<String, NotRenewed>;
 }
 
 /// Why a node gets no certificate.
@@ -305,7 +309,7 @@ pub(super) async fn answer(
 /// The same for a device of the facility that asks.
 pub(super) async fn of_device(
     authority: Option<Arc<dyn Renews>>,
-    who: &Place,
+    who: (&Place, &Serial),
     asked: DeviceRequest,
 ) -> Result<Response<Renewed>, Status> {
     let authority = authority.ok_or_else(|| Status::unimplemented("there is no authority here"))?;

@@ -243,8 +243,9 @@ impl Mesh for MeshService {
 
     async fn certify(&self, request: Request<DeviceRequest>) -> Result<Response<Renewed>, Status> {
         let who = self.place_of(&request).await?;
+        let by = caller_of(&request)?.peer.serial.clone();
         let authority = self.door.authority.clone();
-        renew::of_device(authority, &who, request.into_inner()).await
+        renew::of_device(authority, (&who, &by), request.into_inner()).await
     }
 }
 

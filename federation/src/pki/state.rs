@@ -244,6 +244,24 @@ impl Step<'_> {
             .transpose()
     }
 
+    /// The certificate of this number, one of ours that holds now.
+    pub(super) fn holding(
+        &self,
+        serial: &Serial,
+        now: Timestamp,
+        is_it: impl FnOnce(&Issued) -> bool,
+    ) -> Result<Issued, PkiError> {
+        let found = self.certificate(serial)?.filter(is_it);
+        let found = found.ok_or_else(|| PkiError::NotIssued(serial.clone()))?;
+        if found.revoked.is_some() {
+            return Err(PkiError::IsRevoked(found.serial));
+        }
+        if now < found.not_before || found.not_after < now {
+            return Err(PkiError::NotValidNow(found.serial));
+        }
+        Ok(found)
+    }
+
     pub(super) fn certificates(&self) -> Result<Vec<Issued>, PkiError> {
         let mut statement = self.0.prepare(&format!("{SELECT} ORDER BY n"))?;
         let rows = statement.query_map([], |row| Ok(issued(row)))?;

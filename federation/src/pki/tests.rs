@@ -227,6 +227,37 @@ fn a_certificate_that_is_revoked_expired_or_foreign_does_not_rotate() {
 }
 
 #[test]
+fn nobody_is_certified_by_the_word_of_one_whose_certificate_holds_no_longer() {
+    let mut s = setting();
+    let facility = node("edge/us/us/us-f1");
+    let (_, pem) = s.enrol(&facility);
+    let by = peer(&pem).serial;
+    let new = new_key_and_csr(&device(), None).unwrap();
+    let mut certify = |by: &Serial, now| {
+        let asked = (by, &device());
+        s.ca.certify_if(asked, &new.csr_pem, now, &mut s.rng, |_| true)
+    };
+    certify(&by, NOW).unwrap();
+    let over = certify(&by, NOW.plus_days(NODE_DAYS + 1));
+    assert!(matches!(over, Err(PkiError::NotValidNow(_))), "{over:?}");
+    let foreign = certify(&Serial::new(&[1; 20]), NOW);
+    assert!(
+        matches!(foreign, Err(PkiError::NotIssued(_))),
+        "{foreign:?}"
+    );
+    let place = facility.place().unwrap();
+    s.ca.revoke_place(place, Reason::KeyCompromise, NOW)
+        .unwrap();
+    let revoked =
+        s.ca.certify_if((&by, &device()), &new.csr_pem, NOW, &mut s.rng, |_| true);
+    assert!(
+        matches!(revoked, Err(PkiError::IsRevoked(_))),
+        "{revoked:?}"
+    );
+    assert_eq!(s.ca.list().unwrap().len(), 2);
+}
+
+#[test]
 fn revoking_writes_a_list_with_a_higher_number_and_is_one_step_when_repeated() {
     let mut s = setting();
     let (_, pem) = s.enrol(&device());

@@ -88,6 +88,11 @@ impl Bed {
 }
 
 impl Holder {
+    fn serial(&self) -> Serial {
+        let der = CertificateDer::from_pem_slice(self.cert.as_bytes()).unwrap();
+        Peer::from_cert(&der).unwrap().serial
+    }
+
     fn asks(&self) -> Renewal {
         let new = pki::new_key_and_csr(&self.identity, Some(&self.signing)).unwrap();
         Renewal {
@@ -222,9 +227,11 @@ async fn a_facility_gets_certificates_for_its_own_devices_each_in_the_log_and_so
         device: name.into(),
         request: pki::new_key_and_csr(&device, None).unwrap().csr_pem,
     };
+    let facility = bed.holder(FACILITY, 4);
+    let by = facility.serial();
     let certify = async |who: &str, asked| {
         let who = who.parse().unwrap();
-        bed.authority.certify(&who, asked).await
+        bed.authority.certify((&who, &by), asked).await
     };
     let pem = certify(FACILITY, asks("lab-1")).await.unwrap();
     let der = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
@@ -247,10 +254,9 @@ async fn a_facility_gets_certificates_for_its_own_devices_each_in_the_log_and_so
             "{who}: {said:?}"
         );
     }
-    let node = bed.holder(FACILITY, 4).asks().request;
     let as_node = DeviceRequest {
         device: "lab-1".into(),
-        request: node,
+        request: facility.asks().request,
     };
     assert!(certify(FACILITY, as_node).await.is_err());
     assert_eq!(bed.rows().len(), 1);
@@ -267,4 +273,10 @@ async fn a_facility_gets_certificates_for_its_own_devices_each_in_the_log_and_so
     );
     bed.later();
     assert!(certify(FACILITY, asks("lab-1")).await.is_ok());
+    let place = FACILITY.parse().unwrap();
+    let now = *bed.now.lock();
+    let reason = pki::Reason::KeyCompromise;
+    bed.ca.revoke_place(&place, reason, now).unwrap();
+    let said = certify(FACILITY, asks("lab-1")).await;
+    assert!(matches!(said, Err(NotRenewed::Refused(_))), "{said:?}");
 }

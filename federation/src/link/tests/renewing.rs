@@ -1,8 +1,9 @@
 //! A node gets its next certificate over a real link, from a real authority, and takes nothing else for it.
 use super::{EDGE, Edge, LinkState, US, edge, region_with};
 use crate::{
+    identity::Serial,
     link::renew::{NotRenewed, RenewError, Renewing, Renews, device_of, is_due},
-    pki::{self, NODE_DAYS},
+    pki::{self, NODE_DAYS, Reason},
     testbed::{Holder, NOW, Testbed, device, eventually, node, place},
     wire::{DeviceRequest, Renewal},
 };
@@ -31,12 +32,16 @@ impl Renews for Authority {
         Ok((self.then)(&self.bed, pem))
     }
 
-    async fn certify(&self, who: &Place, asked: DeviceRequest) -> Result<String, NotRenewed> {
+    async fn certify(
+        &self,
+        (who, by): (&Place, &Serial),
+        asked: DeviceRequest,
+    ) -> Result<String, NotRenewed> {
         let device = asked.device.parse().unwrap();
         let identity = device_of(who, &device).unwrap();
         let (now, rng) = ((self.bed.time())(), &mut rand::rng());
         let ca = &self.bed.ca;
-        let pem = ca.certify_if(&identity, &asked.request, now, rng, |_| true);
+        let pem = ca.certify_if((by, &identity), &asked.request, now, rng, |_| true);
         let pem = pem.map_err(|error| NotRenewed::Refused(error.to_string()))?;
         Ok((self.then)(&self.bed, pem))
     }
@@ -154,6 +159,14 @@ async fn a_facility_gets_the_certificate_of_its_device_and_takes_no_other_for_it
         assert_eq!(said.is_ok(), is_taken, "{at}: {said:?}");
         let refused = renewing.certify(&monitor, "no request").await.unwrap_err();
         assert!(refused.refusal().is_some(), "{refused}");
+        // Revoked a moment ago, and still let in.
+        let facility = renewing.tls.me().serial;
+        bed.ca
+            .revoke(&facility, Reason::KeyCompromise, NOW)
+            .unwrap();
+        let refused = renewing.certify(&monitor, &csr).await.unwrap_err();
+        let says = format!("certificate {facility} is revoked");
+        assert_eq!(refused.refusal(), Some(&*says), "{refused}");
         region.stop.cancel();
     }
 }
