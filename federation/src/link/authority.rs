@@ -1,11 +1,14 @@
 //! The authority beside a node: it signs the next certificates of nodes that come over the link, and the node's own, for
 //! whoever proves the key of a certificate that it gave, once that is written down; and it keeps its revocation list young.
-use super::renew::{LOOK, NotRenewed, Renews, device_of, is_due};
+use super::{
+    MAX_PARCEL_BYTES,
+    renew::{LOOK, NotRenewed, Renews, device_of, is_due},
+};
 use crate::{
     audit::Entry,
     identity::{Identity, Serial},
     ledger::Ledger,
-    pki::{self, Ca, Issued, PkiError, renewal},
+    pki::{self, CRL_DAYS, Ca, DEVICE_DAYS, Issued, PkiError, renewal},
     tls::{ReloadingTls, TimeSource},
     wire::{DeviceRequest, Renewal},
 };
@@ -21,8 +24,24 @@ use types::{DeviceId, Place, Timestamp};
 
 /// A node gets one certificate in this time, in ms: each is a row in the authority's state for ever.
 const EVERY_MS: i64 = 60_000;
-/// Devices of one facility get so many in that time: a ward is set up in a minute, and nobody fills the disk.
+/// Devices of one facility get so many in that time: a ward is set up in a minute.
 const DEVICES: u32 = 60;
+/// And so many in [`LONG_MS`]: a hospital is set up in a week. When a facility that took all that it could for a year is
+/// revoked, the list still goes into one parcel ([`MAX_PARCEL_BYTES`]): an entry has [`ENTRY_BYTES`], and stays until
+/// [`CRL_DAYS`] after its certificate's end. It is counted in memory: who restarts the node has the authority.
+const LONG_DEVICES: u32 = 1_000;
+/// A week, in ms.
+const LONG_MS: i64 = 7 * 86_400_000;
+/// An entry of a revocation list, in bytes at most: a serial of 20, a time and a reason (RFC 5280 §5.1.2.6).
+const ENTRY_BYTES: usize = 56;
+
+const _: () = {
+    let weeks = (DEVICE_DAYS + CRL_DAYS) as usize / 7 + 1;
+    assert!(weeks * LONG_DEVICES as usize * ENTRY_BYTES < MAX_PARCEL_BYTES);
+};
+
+/// How many devices got a certificate since a time, for a minute and for a week.
+type Windows = [(Timestamp, u32); 2];
 
 /// The authority beside a node.
 #[derive(Clone)]
@@ -34,8 +53,8 @@ pub struct Authority {
     ledger: Ledger,
     /// When each node got its last one here: as many as the node has below it.
     given: Arc<Mutex<BTreeMap<Place, Timestamp>>>,
-    /// The minute in which each facility's devices got theirs, and how many.
-    devices: Arc<Mutex<BTreeMap<Place, (Timestamp, u32)>>>,
+    /// Since when each facility's devices got theirs, and how many.
+    devices: Arc<Mutex<BTreeMap<Place, Windows>>>,
 }
 
 impl Authority {
@@ -112,17 +131,33 @@ impl Authority {
         written.is_ok()
     }
 
-    /// Whether one more device of a facility may have one in this minute; it is taken as given.
-    fn has_room(&self, who: &Place) -> bool {
+    /// Whether one more device of a facility may have one now; it is taken as given.
+    fn has_room(&self, who: &Place) -> Result<(), NotRenewed> {
         let now = (self.now)();
         let mut devices = self.devices.lock();
-        let (began, count) = devices.entry(who.clone()).or_insert((now, 0));
-        // A clock that was put back begins another minute too.
-        if !(0..EVERY_MS).contains(&now.since(*began)) {
-            (*began, *count) = (now, 0);
+        let [minute, week] = devices.entry(who.clone()).or_insert([(now, 0); 2]);
+        for ((began, count), length) in [(&mut *minute, EVERY_MS), (&mut *week, LONG_MS)] {
+            // A clock that was put back begins another one too.
+            if !(0..length).contains(&now.since(*began)) {
+                (*began, *count) = (now, 0);
+            }
         }
-        *count += 1;
-        *count <= DEVICES
+        if minute.1 >= DEVICES {
+            return Err(NotRenewed::Later);
+        }
+        if week.1 >= LONG_DEVICES {
+            return Err(NotRenewed::Enough(LONG_DEVICES));
+        }
+        minute.1 += 1;
+        week.1 += 1;
+        Ok(())
+    }
+
+    /// One that was taken as given was not: in the minute it counts nevertheless, since it cost the same.
+    fn not_given(&self, who: &Place) {
+        if let Some([_, (_, count)]) = self.devices.lock().get_mut(who) {
+            *count = count.saturating_sub(1);
+        }
     }
 
     /// Whether a node may have one now; it is taken as given.
@@ -187,8 +222,9 @@ impl Renews for Authority {
         let device = device.map_err(|_| refused("the device's id is none"))?;
         let identity =
             device_of(who, &device).ok_or_else(|| refused("only a facility has devices"))?;
-        if !self.has_room(who) {
-            return Err(NotRenewed::Later);
+        if let Err(error) = self.has_room(who) {
+            tracing::warn!(%who, %device, %error, "a device gets no certificate");
+            return Err(error);
         }
         let (this, by, at) = (self.clone(), by.clone(), Handle::current());
         let work = move || {
@@ -206,6 +242,7 @@ impl Renews for Authority {
         };
         metrics::counter!("medmesh_enrolments_total", "result" => result).increment(1);
         if let Err(error) = &signed {
+            self.not_given(who);
             tracing::warn!(%who, %device, %error, "a device gets no certificate");
         }
         signed

@@ -53,6 +53,11 @@ pub enum NotRenewed {
     /// It got one a moment ago.
     #[error("a certificate was given a moment ago: ask again in a minute")]
     Later,
+    /// Its devices got as many as they may within a week.
+    #[error(
+        "the facility's devices were given {0} certificates within a week: no more until it is over"
+    )]
+    Enough(u32),
     /// Something failed there.
     #[error("the authority cannot sign now")]
     Failed,
@@ -62,7 +67,7 @@ impl From<NotRenewed> for Status {
     fn from(error: NotRenewed) -> Self {
         let code = match &error {
             NotRenewed::Refused(_) => Code::FailedPrecondition,
-            NotRenewed::Later => Code::ResourceExhausted,
+            NotRenewed::Later | NotRenewed::Enough(_) => Code::ResourceExhausted,
             NotRenewed::Failed => Code::Internal,
         };
         Self::new(code, error.to_string())

@@ -7,7 +7,7 @@ use crate::{
     policy::Rules,
     tls::paths,
 };
-use rustls::pki_types::{CertificateDer, pem::PemObject};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, pem::PemObject};
 use std::time::Duration;
 
 const HERE: &str = "regional/us/us";
@@ -217,6 +217,65 @@ async fn a_nodes_own_certificate_is_replaced_once_a_third_of_its_life_is_left_an
     // It holds for a while, and is left alone.
     again().keep(once).await;
     assert_eq!(bed.rows().len(), 1);
+}
+
+#[tokio::test]
+async fn a_facility_gets_so_many_for_its_devices_a_week_however_slowly_and_what_is_refused_is_none()
+{
+    let bed = bed();
+    let (who, by) = (FACILITY.parse().unwrap(), bed.holder(FACILITY, 1).serial());
+    let certify = async |device: &Identity| {
+        let asked = DeviceRequest {
+            device: "lab-1".into(),
+            request: pki::new_key_and_csr(device, None).unwrap().csr_pem,
+        };
+        bed.authority.certify((&who, &by), asked).await
+    };
+    let device = |name: &str| -> Identity {
+        let uri = format!("spiffe://medmesh/device/us/us/us-f1/{name}");
+        uri.parse().unwrap()
+    };
+    for given in 0..LONG_DEVICES - 1 {
+        if given % DEVICES == 0 {
+            bed.later();
+        }
+        bed.authority.has_room(&who).unwrap();
+    }
+    bed.later();
+    let said = certify(&device("lab-2")).await;
+    assert!(matches!(said, Err(NotRenewed::Refused(_))), "{said:?}");
+    certify(&device("lab-1")).await.unwrap();
+    let said = certify(&device("lab-1")).await;
+    assert!(
+        matches!(said, Err(NotRenewed::Enough(LONG_DEVICES))),
+        "{said:?}"
+    );
+    let other = "edge/us/us/us-f2".parse().unwrap();
+    assert!(bed.authority.has_room(&other).is_ok());
+    {
+        let mut now = bed.now.lock();
+        *now = now.plus_ms(LONG_MS);
+    }
+    certify(&device("lab-1")).await.unwrap();
+}
+
+#[test]
+fn an_entry_of_a_revocation_list_is_as_small_as_it_was_counted() {
+    let bed = bed();
+    let now = *bed.now.lock();
+    let length = || {
+        let pem = bed.ca.crl_pem(now).unwrap();
+        let der = CertificateRevocationListDer::from_pem_slice(pem.as_bytes());
+        der.unwrap().len()
+    };
+    for key in 0..16 {
+        bed.holder(FACILITY, key);
+    }
+    let before = length();
+    let reason = pki::Reason::CessationOfOperation;
+    let revoked = bed.ca.revoke_place(&FACILITY.parse().unwrap(), reason, now);
+    let added = length() - before;
+    assert!(added <= revoked.unwrap().len() * ENTRY_BYTES, "{added}");
 }
 
 #[tokio::test]
