@@ -192,7 +192,7 @@ impl ReloadingTls {
         let key_log = key_log(local_mesh, variable.as_deref())?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let files = Files::read(&paths)?;
-        let material = files.parse(&paths, &provider)?;
+        let material = files.parse(&paths, &provider, None)?;
         let (revocations, _) = watch::channel(Arc::clone(&material.revoked));
         Ok(Arc::new(Self {
             seen: Mutex::new(files.digest()),
@@ -229,12 +229,9 @@ impl ReloadingTls {
     /// Whether a certificate (DER) is one of the mesh for a client, in its time and not revoked.
     #[must_use]
     pub fn takes_device(&self, certificate: &CertificateDer<'_>) -> bool {
-        let Ok(ms) = u64::try_from((self.time)().0) else {
-            return false;
-        };
-        let now = UnixTime::since_unix_epoch(Duration::from_millis(ms));
         let devices = Arc::clone(&self.current.get().devices);
-        devices.verify_client_cert(certificate, &[], now).is_ok()
+        let now = self.clock().current_time();
+        now.is_some_and(|now| devices.verify_client_cert(certificate, &[], now).is_ok())
     }
 
     /// For links: clients are nodes of the mesh, neither revoked nor checked against an outdated list; HTTP/2.
@@ -369,7 +366,7 @@ impl ReloadingTls {
     /// Looks at the files once and takes them over when they changed. True when they did.
     ///
     /// # Errors
-    /// When the new files are refused; those in use stay. The same content is tried once.
+    /// When the new files are refused; those in use stay. The same content is tried once, unless it was the TPM that failed.
     pub fn look(&self) -> Result<bool, TlsError> {
         let files = Files::read(&self.paths)?;
         let digest = files.digest();
@@ -377,9 +374,13 @@ impl ReloadingTls {
         if *seen == digest {
             return Ok(false);
         }
-        *seen = digest;
-        let material = files.parse(&self.paths, &self.provider)?;
-        material.may_follow(&self.current.get())?;
+        let current = self.current.get();
+        let parsed = files.parse(&self.paths, &self.provider, Some(&current));
+        if !matches!(parsed, Err(TlsError::Tpm(_))) {
+            *seen = digest;
+        }
+        let material = parsed?;
+        material.may_follow(&current)?;
         let revoked = Arc::clone(&material.revoked);
         *self.current.0.write() = Arc::new(material);
         self.revocations.send_replace(revoked);
@@ -493,3 +494,5 @@ impl TimeProvider for TlsClock {
 mod lists_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tpm_tests;

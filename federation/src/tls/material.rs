@@ -97,6 +97,8 @@ pub(super) struct Parts {
 pub(super) struct Material {
     /// The node's chain and key.
     pub(super) own: Arc<CertifiedKey>,
+    /// The key, where it is in a TPM.
+    tpm: Option<TpmKey>,
     /// What the node's certificate says of it.
     pub(super) me: Peer,
     /// Checks nodes that dial in.
@@ -200,6 +202,16 @@ impl Files {
         own_key(self.key.reveal())?.ok_or_else(|| content(&paths.key, "a PEM private key"))
     }
 
+    /// The same; a TPM is not asked again for the key that is in use.
+    fn key_after(&self, current: Option<&Material>, paths: &TlsPaths) -> Result<OwnKey, TlsError> {
+        let text = str::from_utf8(self.key.reveal());
+        let loaded = current.and_then(|current| current.tpm.as_ref());
+        match (loaded, text) {
+            (Some(loaded), Ok(text)) if loaded.is_of(text) => Ok(OwnKey::Tpm(loaded.clone())),
+            _ => self.key(paths),
+        }
+    }
+
     pub(super) fn digest(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
         let more = self.more.iter();
@@ -213,13 +225,19 @@ impl Files {
         hash.finalize().into()
     }
 
+    /// What handshakes are to use after what they use now.
     pub(super) fn parse(
         &self,
         paths: &TlsPaths,
         provider: &Arc<CryptoProvider>,
+        current: Option<&Material>,
     ) -> Result<Material, TlsError> {
         let (authorities, chain) = (self.authorities(paths)?, self.chain(paths)?);
-        let key = self.key(paths)?;
+        let key = self.key_after(current, paths)?;
+        let tpm = match &key {
+            OwnKey::Tpm(key) => Some(key.clone()),
+            OwnKey::File(_) => None,
+        };
         let leaf = chain.first();
         let leaf = leaf.ok_or_else(|| content(&paths.cert, "a PEM certificate"))?;
         let me = Peer::from_cert(leaf).map_err(|source| TlsError::Identity {
@@ -242,6 +260,7 @@ impl Files {
         };
         Ok(Material {
             own: Arc::new(key.certified(chain, provider)?),
+            tpm,
             me,
             nodes: clients().enforce_revocation_expiration().build()?,
             devices: clients().build()?,

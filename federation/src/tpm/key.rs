@@ -90,6 +90,11 @@ impl TpmKey {
         parts(text).map(|(tpm, _)| tpm)
     }
 
+    /// Whether a file's text is of this key.
+    pub(crate) fn is_of(&self, text: &str) -> bool {
+        parts(text).is_some_and(|(tpm, number)| tpm == self.0.tpm && number == self.0.number)
+    }
+
     /// What its file holds.
     #[must_use]
     pub fn text(&self) -> String {
