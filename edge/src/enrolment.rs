@@ -135,7 +135,7 @@ impl Enrolment {
         let (device, invited) = taken.map_err(Refused::Code)?;
         let given = self.signed(&device, &invited, &asked.csr).await;
         if given.is_err() {
-            self.codes.lock().put_back(device, invited);
+            self.codes.lock().put_back(&device, &invited);
         }
         given
     }

@@ -12,8 +12,16 @@ pub(super) const CODE_BYTES: usize = 16;
 /// The codes of a facility's devices.
 pub(super) struct Codes {
     devices: BTreeSet<DeviceId>,
-    open: BTreeMap<DeviceId, Invited>,
+    /// The last code that was drawn for each: no other is good, wherever it is.
+    last: BTreeMap<DeviceId, Drawn>,
     guesses: Guesses,
+}
+
+/// The code of a device.
+struct Drawn {
+    invited: Invited,
+    /// Somebody has it, and the region is asked; or it was used.
+    is_out: bool,
 }
 
 /// A device that may enrol.
@@ -37,7 +45,7 @@ impl Codes {
     pub(super) fn new(devices: impl IntoIterator<Item = DeviceId>, now: Timestamp) -> Self {
         Self {
             devices: devices.into_iter().collect(),
-            open: BTreeMap::new(),
+            last: BTreeMap::new(),
             guesses: Guesses::new(now),
         }
     }
@@ -54,7 +62,11 @@ impl Codes {
         }
         let (code, until) = (Secret::new(hex::encode(random)), now.plus_ms(GOOD_MS));
         let hash = code_hash(&code);
-        self.open.insert(device.clone(), Invited { hash, until });
+        let drawn = Drawn {
+            invited: Invited { hash, until },
+            is_out: false,
+        };
+        self.last.insert(device.clone(), drawn);
         Some((code, until))
     }
 
@@ -66,21 +78,25 @@ impl Codes {
         now: Timestamp,
     ) -> Result<(DeviceId, Invited), NoCode> {
         let hash = code_hash(code);
-        let found = self.open.iter().find(|(_, invited)| invited.hash == hash);
-        let device = found.map(|(device, _)| device.clone());
-        match device.and_then(|device| self.open.remove_entry(&device)) {
-            Some((_, invited)) if invited.until <= now => Err(NoCode::Expired),
-            Some(taken) => Ok(taken),
-            None => {
-                let later = self.guesses.count(from, now);
-                Err(later.map_or(NoCode::Unknown, NoCode::Later))
-            }
+        let is_it = |drawn: &Drawn| drawn.invited.hash == hash && !drawn.is_out;
+        let Some((device, drawn)) = self.last.iter_mut().find(|(_, drawn)| is_it(drawn)) else {
+            let later = self.guesses.count(from, now);
+            return Err(later.map_or(NoCode::Unknown, NoCode::Later));
+        };
+        drawn.is_out = true;
+        if drawn.invited.until <= now {
+            return Err(NoCode::Expired);
         }
+        Ok((device.clone(), drawn.invited))
     }
 
     /// Puts one back that was not used, unless the device has another by now.
-    pub(super) fn put_back(&mut self, device: DeviceId, invited: Invited) {
-        self.open.entry(device).or_insert(invited);
+    pub(super) fn put_back(&mut self, device: &DeviceId, invited: &Invited) {
+        if let Some(last) = self.last.get_mut(device)
+            && last.invited == *invited
+        {
+            last.is_out = false;
+        }
     }
 }
 
@@ -116,7 +132,7 @@ mod tests {
         assert_eq!(taken, device("lab-2"));
         let again = codes.take(&second, from(1), NOW);
         assert_eq!(again, Err(NoCode::Unknown));
-        codes.put_back(taken, invited);
+        codes.put_back(&taken, &invited);
         assert!(codes.take(&second, from(1), NOW).is_ok());
         assert_eq!(codes.take(&first, from(1), NOW).unwrap().0, device("lab-1"));
         assert!(codes.draw(&device("lab-3"), [3; 16], NOW).is_none());
@@ -134,9 +150,13 @@ mod tests {
             .unwrap();
         let code = drawn(&mut codes, "lab-1", 3);
         // What comes back later takes nothing away.
-        codes.put_back(taken, invited);
+        codes.put_back(&taken, &invited);
         assert_eq!(codes.take(&former, from(1), NOW), Err(NoCode::Unknown));
         assert!(codes.take(&code, from(1), NOW).is_ok());
+        // Nor does it come back when the other is used.
+        codes.put_back(&taken, &invited);
+        assert_eq!(codes.take(&former, from(1), NOW), Err(NoCode::Unknown));
+        assert_eq!(codes.take(&code, from(1), NOW), Err(NoCode::Unknown));
     }
 
     #[test]
