@@ -21,7 +21,7 @@ use codes::{CODE_BYTES, Codes, Invited, NoCode};
 use federation::{
     audit::Entry,
     identity::Identity,
-    link::renew::{Renewing, device_of},
+    link::renew::{RenewError, Renewing, device_of},
     pki::MAX_REQUEST_BYTES,
     tls::TimeSource,
 };
@@ -33,11 +33,14 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::{
+    future::Future,
     net::{IpAddr, Ipv4Addr},
     path::PathBuf,
     sync::Arc,
+    time::Duration,
 };
 use store::{Entropy, Store};
+use tokio::time::timeout;
 use types::{DeviceId, Place, Secret, Timestamp};
 
 /// The body of a request, in bytes: a request for a certificate, in JSON.
@@ -45,6 +48,9 @@ const MAX_BODY: usize = 2 * MAX_REQUEST_BYTES;
 
 /// Where devices ask; the same path as a facility's at its region.
 const PATH: &str = "/api/v1/enrolment";
+
+/// How long a device waits for the region: `medmesh device enrol` gives up after 5 s, and is told before.
+const REGION_PATIENCE: Duration = Duration::from_secs(4);
 
 /// What the door works with.
 pub(crate) struct Parts {
@@ -121,8 +127,7 @@ impl Enrolment {
         self.codes.lock().draw(device, random, (self.parts.now)())
     }
 
-    /// The certificate of whoever has a code. Unless it is given, the code stays good; whoever goes away while the region is
-    /// asked needs another.
+    /// The certificate of whoever has a code. Unless it is given, the code stays good.
     async fn certify(&self, asked: &Asked, from: Network) -> Result<Given, Refused> {
         if asked.csr.len() > MAX_REQUEST_BYTES {
             let says = "csr: is longer than any request";
@@ -133,11 +138,8 @@ impl Enrolment {
             .lock()
             .take(&asked.code, from, (self.parts.now)());
         let (device, invited) = taken.map_err(Refused::Code)?;
-        let given = self.signed(&device, &invited, &asked.csr).await;
-        if given.is_err() {
-            self.codes.lock().put_back(&device, &invited);
-        }
-        given
+        let signed = self.signed(&device, &invited, &asked.csr);
+        using(&self.codes, (&device, &invited), signed).await
     }
 
     async fn signed(
@@ -151,14 +153,12 @@ impl Enrolment {
             tracing::error!(%error, "the authority's certificate cannot be read; no certificate is given");
             Refused::NotNow
         })?;
-        let signed = self.parts.region.certify(device, csr).await;
-        let pem = signed.map_err(|error| {
-            tracing::warn!(%device, %error, "a device gets no certificate");
-            match error.refusal() {
-                Some(says) => Refused::Request(says.to_owned()),
-                None => Refused::NotNow,
-            }
-        })?;
+        let pem = said(
+            device,
+            self.parts.region.certify(device, csr),
+            REGION_PATIENCE,
+        )
+        .await?;
         let identity: Option<Identity> = device_of(&self.parts.here, device);
         let identity = identity.ok_or(Refused::NotNow)?;
         let (now, here) = ((self.parts.now)(), &self.parts.here);
@@ -173,6 +173,58 @@ impl Enrolment {
             ca,
         })
     }
+}
+
+/// Does what a code was taken out for. Unless it is done, also when whoever asked goes away meanwhile, the code is good again.
+async fn using<T>(
+    codes: &Mutex<Codes>,
+    (device, invited): (&DeviceId, &Invited),
+    work: impl Future<Output = Result<T, Refused>>,
+) -> Result<T, Refused> {
+    let mut out = Out {
+        codes,
+        device,
+        invited,
+        is_used: false,
+    };
+    let done = work.await;
+    out.is_used = done.is_ok();
+    done
+}
+
+/// A code that somebody has.
+struct Out<'a> {
+    codes: &'a Mutex<Codes>,
+    device: &'a DeviceId,
+    invited: &'a Invited,
+    is_used: bool,
+}
+
+impl Drop for Out<'_> {
+    fn drop(&mut self) {
+        if !self.is_used {
+            self.codes.lock().put_back(self.device, self.invited);
+        }
+    }
+}
+
+/// What the region says of a device's request, if it does so in time.
+async fn said(
+    device: &DeviceId,
+    asked: impl Future<Output = Result<String, RenewError>>,
+    patience: Duration,
+) -> Result<String, Refused> {
+    let Ok(said) = timeout(patience, asked).await else {
+        tracing::warn!(%device, "a device gets no certificate: the region does not answer");
+        return Err(Refused::NotNow);
+    };
+    said.map_err(|error| {
+        tracing::warn!(%device, %error, "a device gets no certificate");
+        match error.refusal() {
+            Some(says) => Refused::Request(says.to_owned()),
+            None => Refused::NotNow,
+        }
+    })
 }
 
 async fn invite(
@@ -252,4 +304,36 @@ impl Refused {
 
 fn problem(status: StatusCode, title: &'static str, detail: &str) -> Response {
     Problem::new(status, title, detail).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::{pending, ready};
+
+    const NOW: Timestamp = Timestamp(1_800_000_000_000);
+    /// Over at once.
+    const NO_PATIENCE: Duration = Duration::ZERO;
+
+    #[tokio::test]
+    async fn a_code_is_used_up_by_a_certificate_and_by_nothing_else() {
+        let lab: DeviceId = "lab-1".parse().unwrap();
+        let codes = Mutex::new(Codes::new([lab.clone()], NOW));
+        let (code, _) = codes.lock().draw(&lab, [1; CODE_BYTES], NOW).unwrap();
+        let from = Network::of(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let take = || codes.lock().take(&code, from, NOW);
+        // Whoever asked goes away while the region is asked.
+        let (device, invited) = take().unwrap();
+        let waits = using(&codes, (&device, &invited), pending::<Result<(), _>>());
+        assert!(timeout(NO_PATIENCE, waits).await.is_err());
+        // The region does not answer.
+        let (device, invited) = take().unwrap();
+        let silent = said(&lab, pending(), NO_PATIENCE);
+        let refused = using(&codes, (&device, &invited), silent).await;
+        assert!(matches!(refused, Err(Refused::NotNow)));
+        let (device, invited) = take().unwrap();
+        let given = using(&codes, (&device, &invited), ready(Ok(()))).await;
+        assert!(given.is_ok());
+        assert_eq!(take(), Err(NoCode::Unknown));
+    }
 }
