@@ -19,7 +19,8 @@ use std::{
     fs,
     path::{Path, PathBuf},
 };
-use types::Place;
+use storage::file::{PRIVATE, PUBLIC, create};
+use types::{Place, Secret};
 
 /// Where an edge enrols its devices: as a region does its facilities.
 const PATH: &str = regional::ENROLMENT_PATH;
@@ -38,7 +39,7 @@ pub async fn invite(args: &InviteArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Runs `device enrol`. Nothing is written unless there is a certificate for the key.
+/// Runs `device enrol`. Nothing stays unless there is a certificate for the key.
 pub async fn enrol(args: &DeviceEnrolArgs) -> Result<()> {
     storage::private::make_private();
     let Place::Edge {
@@ -58,9 +59,9 @@ pub async fn enrol(args: &DeviceEnrolArgs) -> Result<()> {
         facility,
         device: args.device.clone(),
     };
-    let paths = ensure_new(&args.out)?;
-    let new = pki::new_key_and_csr(&identity, None)?;
     let https = Https::new(&args.ca).context("--ca")?;
+    let new = pki::new_key_and_csr(&identity, None)?;
+    let files = Files::make(&args.out, &new.key_pem)?;
     let body = json!({"code": args.code.reveal(), "csr": new.csr_pem}).to_string();
     let url = format!("{}{PATH}", args.url.trim_end_matches('/'));
     let headers = [("content-type", "application/json")];
@@ -84,57 +85,119 @@ pub async fn enrol(args: &DeviceEnrolArgs) -> Result<()> {
         "{}: what came is not the certificate of {identity} for its key",
         args.url
     );
-    let [key, cert] = paths;
-    pki::write_private(&key, &new.key_pem)?;
-    pki::write_public(&cert, pem)?;
+    let cert = files.keep(pem)?;
     Ok(out::line(cert.display())?)
 }
 
-/// The files of key and certificate. What could not be written is said before the code is used up.
-fn ensure_new(out: &Path) -> Result<[PathBuf; 2]> {
-    let paths = ["key", "pem"].map(|end| {
-        let mut path = out.as_os_str().to_owned();
-        path.push(format!(".{end}"));
-        PathBuf::from(path)
-    });
-    for path in &paths {
+/// The key's file, and an empty one for its certificate: what could not be written is said before the code is used up. They
+/// are gone again unless a certificate came.
+struct Files {
+    cert: PathBuf,
+    made: Vec<PathBuf>,
+}
+
+impl Files {
+    fn make(out: &Path, key: &Secret<String>) -> Result<Self> {
+        let path = |end: &str| {
+            let mut path = out.as_os_str().to_owned();
+            path.push(end);
+            PathBuf::from(path)
+        };
+        let mut files = Self {
+            cert: path(".pem"),
+            made: Vec::new(),
+        };
+        files.make_one(path(".key"), key.reveal(), PRIVATE)?;
+        files.make_one(files.cert.clone(), "", PUBLIC)?;
+        Ok(files)
+    }
+
+    fn make_one(&mut self, path: PathBuf, text: &str, mode: u32) -> Result<()> {
+        let made = create(&path, text.as_bytes(), mode);
         ensure!(
-            !fs::exists(path).with_context(|| format!("--out: {}", path.display()))?,
+            made.with_context(|| format!("--out: {}: cannot be written", path.display()))?,
             "--out: {}: exists, and is not written over",
             path.display()
         );
+        self.made.push(path);
+        Ok(())
     }
-    let folder = match out.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    ensure!(
-        folder.is_dir(),
-        "--out: {}: is no folder to write into",
-        folder.display()
-    );
-    Ok(paths)
+
+    /// With the certificate: its file.
+    fn keep(mut self, pem: &str) -> Result<PathBuf> {
+        pki::write_public(&self.cert, pem)?;
+        self.made.clear();
+        Ok(self.cert.clone())
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        for path in &self.made {
+            let _stays_if_the_folder_is_gone = fs::remove_file(path);
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    fn key() -> Secret<String> {
+        Secret::new("a key".to_owned())
+    }
+
+    fn names(dir: &Path) -> Vec<String> {
+        let entries = fs::read_dir(dir).unwrap();
+        let name = |entry: std::io::Result<fs::DirEntry>| entry.unwrap().file_name();
+        let mut names: Vec<_> = entries
+            .map(|entry| name(entry).into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
 
     #[test]
-    fn what_could_not_be_written_is_refused_before_the_code_is_used_up() {
+    fn what_cannot_be_written_is_refused_before_the_code_is_used_up_and_leaves_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("lab-1.v2");
-        let [key, cert] = ensure_new(&out).unwrap();
-        assert_eq!(key, dir.path().join("lab-1.v2.key"));
-        assert_eq!(cert, dir.path().join("lab-1.v2.pem"));
-        assert!(ensure_new(Path::new("lab-1-of-no-folder")).is_ok());
-        for path in [key, cert] {
+        for there in ["lab-1.v2.key", "lab-1.v2.pem"] {
+            let path = dir.path().join(there);
             fs::write(&path, "of another device").unwrap();
-            let said = ensure_new(&out).unwrap_err().to_string();
+            let said = Files::make(&out, &key()).err().unwrap().to_string();
             assert!(said.contains(&path.display().to_string()), "{said}");
+            assert_eq!(names(dir.path()), [there]);
+            assert_eq!(fs::read_to_string(&path).unwrap(), "of another device");
             fs::remove_file(path).unwrap();
         }
-        let nowhere = dir.path().join("none/lab-1");
-        assert!(ensure_new(&nowhere).is_err());
+        let nowhere = Files::make(&dir.path().join("none/lab-1"), &key());
+        let said = nowhere.err().unwrap().to_string();
+        assert!(
+            said.contains("--out: ") && said.contains("none/lab-1.key"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn the_key_is_there_before_the_region_is_asked_and_stays_with_its_certificate_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("lab-1");
+        let read = |end: &str| {
+            let path = dir.path().join(end);
+            let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+            (fs::read_to_string(&path).unwrap(), mode)
+        };
+        let files = Files::make(&out, &key()).unwrap();
+        assert_eq!(read("lab-1.key"), ("a key".to_owned(), PRIVATE));
+        assert!(Files::make(&out, &key()).is_err(), "another one at once");
+        assert_eq!(names(dir.path()), ["lab-1.key", "lab-1.pem"]);
+        drop(files);
+        assert!(names(dir.path()).is_empty());
+        let files = Files::make(&out, &key()).unwrap();
+        let cert = files.keep("a certificate").unwrap();
+        assert_eq!(cert, dir.path().join("lab-1.pem"));
+        assert_eq!(read("lab-1.key"), ("a key".to_owned(), PRIVATE));
+        assert_eq!(read("lab-1.pem").0, "a certificate");
     }
 }
