@@ -76,6 +76,16 @@ pub enum TpmError {
         /// `TPM_RC` (Part 2 §6.6).
         code: u32,
     },
+    /// Nothing was measured into a register.
+    #[error(
+        "{path}: register {register} holds what it held at its reset: nothing is measured into it, and whatever the machine boots would show the same; leave it out"
+    )]
+    NotMeasured {
+        /// The TPM.
+        path: PathBuf,
+        /// The register.
+        register: u8,
+    },
     /// What it says is no answer to the command.
     #[error("{path}: answers as no TPM 2.0 does")]
     NotUnderstood {
@@ -139,8 +149,18 @@ impl Tpm {
     /// What the machine has booted, and the key by which it will say so again.
     ///
     /// # Errors
-    /// [`TpmError`].
+    /// [`TpmError`], also where a register says nothing.
     pub fn measure(&mut self, pcrs: &Pcrs) -> Result<Measured, TpmError> {
+        for (register, alone) in pcrs.each() {
+            if self.measured(&alone)?.is_as_reset(register) {
+                let path = self.path.clone();
+                return Err(TpmError::NotMeasured { path, register });
+            }
+        }
+        self.measured(pcrs)
+    }
+
+    fn measured(&mut self, pcrs: &Pcrs) -> Result<Measured, TpmError> {
         let quote = self.quote(pcrs, &[0; 32])?;
         Measured::of(&quote, pcrs).ok_or_else(|| self.not_understood())
     }

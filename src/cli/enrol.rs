@@ -90,7 +90,8 @@ pub struct MeasureArgs {
     /// The TPM: a device, or the socket of a simulator.
     #[arg(long, default_value = DEVICE)]
     pub tpm: PathBuf,
-    /// The registers (PCR, of the bank of SHA-256) that have to stay the same.
+    /// The registers (PCR, of the bank of SHA-256) that have to stay the same. 16 and 23 are refused, which a program may reset,
+    /// and so is one into which this machine measures nothing.
     #[arg(long, default_value = "0,2,4,7")]
     pub pcrs: Pcrs,
 }

@@ -61,7 +61,7 @@ impl Machine {
 
     /// The same machine with something else.
     #[must_use]
-    pub fn boots(mut self, what: &str) -> Self {
+    pub fn boots(mut self, what: impl AsRef<[u8]>) -> Self {
         self.booted = Sha256::digest(what).into();
         self
     }

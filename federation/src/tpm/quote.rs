@@ -9,7 +9,7 @@ use super::wire::{self, Reader, Writer};
 use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::{fmt, str::FromStr};
+use std::{fmt, ops::RangeInclusive, str::FromStr};
 
 /// `restricted` (Part 2 §8.3): it signs nothing from outside that could be the TPM's own word.
 const RESTRICTED: u32 = wire::SIGNS | 1 << 16;
@@ -19,8 +19,13 @@ pub(crate) const MADE_BY_TPM: u32 = 0xff54_4347;
 pub(crate) const IS_QUOTE: u16 = 0x8018;
 /// `TPMS_CLOCK_INFO` and the firmware's version, in bytes (Part 2 §10.11).
 const CLOCK_AND_FIRMWARE_BYTES: usize = 17 + 8;
-/// Registers of a bank that the platform measures into.
+/// Registers of a bank (TCG PC Client Platform TPM Profile, "PCR Attributes").
 const REGISTERS: u8 = 24;
+/// Registers that a program of the running system may reset, for debugging and for applications (the same): whoever has the
+/// machine has them hold what is asked.
+const RESETTABLE: [u8; 2] = [16, 23];
+/// Registers of a dynamic launch: where there was none, every bit of them is set (the same). Others begin with zeros.
+const OF_LATE_LAUNCH: RangeInclusive<u8> = 17..=22;
 /// The longest part of a quote, in bytes; ours have some 150.
 pub(crate) const MAX_PART_BYTES: usize = 1_024;
 
@@ -40,15 +45,29 @@ impl Pcrs {
         out.into_bytes()
     }
 
+    /// Each of them alone.
+    pub(crate) fn each(self) -> impl Iterator<Item = (u8, Self)> {
+        let registers = (0..REGISTERS).filter(move |register| self.has(*register));
+        registers.map(|register| (register, Self(1 << register)))
+    }
+
     const fn has(self, register: u8) -> bool {
         self.0 & (1 << register) != 0
     }
 }
 
-/// What is no list of registers.
+/// What is no list of registers that say what a machine has booted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("registers are numbers from 0 to 23 with commas between them, each once: 0,2,4,7")]
-pub struct NoRegisters;
+pub enum NoRegisters {
+    /// It is no list.
+    #[error("registers are numbers from 0 to 23 with commas between them, each once: 0,2,4,7")]
+    Unread,
+    /// It has one that says nothing.
+    #[error(
+        "register {0} says nothing of what was booted: a program of the running system may reset it"
+    )]
+    Resettable(u8),
+}
 
 impl FromStr for Pcrs {
     type Err = NoRegisters;
@@ -56,9 +75,13 @@ impl FromStr for Pcrs {
     fn from_str(text: &str) -> Result<Self, NoRegisters> {
         let mut all = Self(0);
         for register in text.split(',') {
-            let register: u8 = register.trim().parse().map_err(|_| NoRegisters)?;
+            let register = register.trim().parse();
+            let register: u8 = register.map_err(|_| NoRegisters::Unread)?;
             if register >= REGISTERS || all.has(register) {
-                return Err(NoRegisters);
+                return Err(NoRegisters::Unread);
+            }
+            if RESETTABLE.contains(&register) {
+                return Err(NoRegisters::Resettable(register));
             }
             all.0 |= 1 << register;
         }
@@ -68,8 +91,7 @@ impl FromStr for Pcrs {
 
 impl fmt::Display for Pcrs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let registers = (0..REGISTERS).filter(|register| self.has(*register));
-        let texts: Vec<_> = registers.map(|register| register.to_string()).collect();
+        let texts: Vec<_> = self.each().map(|(it, _)| it.to_string()).collect();
         f.write_str(&texts.join(","))
     }
 }
@@ -168,6 +190,16 @@ impl Measured {
             pcrs: *pcrs,
             digest: said.digest,
         })
+    }
+
+    /// Whether this register, of which alone it is, holds what it held before anything was measured into it.
+    pub(crate) fn is_as_reset(&self, register: u8) -> bool {
+        let byte = if OF_LATE_LAUNCH.contains(&register) {
+            0xff
+        } else {
+            0
+        };
+        self.digest == <[u8; 32]>::from(Sha256::digest([byte; wire::WORD_BYTES]))
     }
 
     /// The registers.

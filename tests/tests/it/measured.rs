@@ -15,7 +15,9 @@ use std::{
 const VARIABLE: &str = "MEDMESH_TEST_SWTPM";
 const PLACE: &str = "edge/us/us/us-f8";
 /// The registers that have to stay the same.
-const REGISTERS: &str = "0,2,4,7";
+const REGISTERS: [u8; 4] = [0, 2, 4, 7];
+/// What a machine measures into each: so many of that byte.
+const IMAGE: u8 = 0x11;
 
 #[test]
 #[cfg_attr(
@@ -31,7 +33,13 @@ async fn measured() -> Result<()> {
     let mesh = Mesh::up(dir.path(), &["--regions", "us", "--facilities", "1"]).await?;
     let machines = tempfile::tempdir()?;
     let at = |name: &str| machines.path().join(name);
-    let first = Machine::boots(&at("first")).await?;
+    let first = Machine::starts(&at("first")).await?;
+    says_nothing(&first, "register 0 ")?;
+    first.measures(REGISTERS[0], IMAGE)?;
+    says_nothing(&first, "register 2 ")?;
+    for register in &REGISTERS[1..] {
+        first.measures(*register, IMAGE)?;
+    }
     let (measured, kit) = (at("us-f8.measured"), at("us-f8.kit"));
     fs::write(&measured, measure(&first)?)?;
     let measured = measured.to_string_lossy();
@@ -39,7 +47,7 @@ async fn measured() -> Result<()> {
     refuses(&kit, &at("none"), &at("no-tpm"), "No such file")?;
     let second = Machine::boots(&at("second")).await?;
     refuses(&kit, &at("other"), &second.socket, "another machine")?;
-    first.measures_something_else()?;
+    first.measures(7, 0x5a)?;
     refuses(&kit, &at("changed"), &first.socket, "booted something else")?;
     drop(first);
     let first = Machine::boots(&at("first")).await?;
@@ -119,10 +127,24 @@ fn refuses(kit: &Path, dir: &Path, tpm: &Path, says: &str) -> Result<()> {
 }
 
 /// `medmesh edge measure` on a machine.
-fn measure(machine: &Machine) -> Result<Vec<u8>> {
+fn asked(machine: &Machine) -> Result<Output> {
     let mut command = Command::new(binary::medmesh());
-    command.args(["edge", "measure", "--pcrs", REGISTERS, "--tpm"]);
-    let measured = command.arg(&machine.socket).output()?;
+    let registers = REGISTERS.map(|it| it.to_string()).join(",");
+    command.args(["edge", "measure", "--pcrs", &registers, "--tpm"]);
+    Ok(command.arg(&machine.socket).output()?)
+}
+
+/// A kit would pin nothing by a register into which nothing was measured, which is named.
+fn says_nothing(machine: &Machine, named: &str) -> Result<()> {
+    let refused = asked(machine)?;
+    let why = String::from_utf8_lossy(&refused.stderr);
+    let is_refused = refused.status.code() == Some(1) && refused.stdout.is_empty();
+    ensure!(is_refused && why.contains(named), "{named}: {refused:?}");
+    Ok(())
+}
+
+fn measure(machine: &Machine) -> Result<Vec<u8>> {
+    let measured = asked(machine)?;
     ensure!(measured.status.success(), "{measured:?}");
     Ok(measured.stdout)
 }
@@ -135,6 +157,15 @@ struct Machine {
 
 impl Machine {
     async fn boots(dir: &Path) -> Result<Self> {
+        let machine = Self::starts(dir).await?;
+        for register in REGISTERS {
+            machine.measures(register, IMAGE)?;
+        }
+        Ok(machine)
+    }
+
+    /// Before it measures anything.
+    async fn starts(dir: &Path) -> Result<Self> {
         let program = env::var_os(VARIABLE).with_context(|| format!("{VARIABLE} is not set"))?;
         fs::create_dir_all(dir)?;
         let socket = dir.join("tpm.sock");
@@ -154,13 +185,13 @@ impl Machine {
         Ok(machine)
     }
 
-    /// `TPM2_PCR_Extend` of register 7 with a digest of SHA-256 (TPM 2.0 Library, Part 3 §22.2).
-    fn measures_something_else(&self) -> Result<()> {
-        let mut command = vec![0x80, 0x02, 0, 0, 0, 65, 0, 0, 1, 0x82, 0, 0, 0, 7];
+    /// `TPM2_PCR_Extend` of a register with a digest of SHA-256 (TPM 2.0 Library, Part 3 §22.2), each byte the same.
+    fn measures(&self, register: u8, byte: u8) -> Result<()> {
+        let mut command = vec![0x80, 0x02, 0, 0, 0, 65, 0, 0, 1, 0x82, 0, 0, 0, register];
         // Authorized by the empty password.
         command.extend([0, 0, 0, 9, 0x40, 0, 0, 9, 0, 0, 0, 0, 0]);
         command.extend([0, 0, 0, 1, 0, 0x0b]);
-        command.extend([0x5a; 32]);
+        command.extend([byte; 32]);
         ensure!(command.len() == 65, "{}", command.len());
         let mut socket = UnixStream::connect(&self.socket)?;
         socket.write_all(&command)?;

@@ -115,12 +115,39 @@ fn a_key_that_may_sign_anything_is_no_attestation_key() {
 
 #[test]
 fn registers_are_written_as_numbers_each_once() {
-    for text in ["0", "0,2,4,7", "23", "0,8,16"] {
+    for text in ["0", "0,2,4,7", "22", "0,8,15"] {
         assert_eq!(pcrs(text).to_string(), text);
     }
     assert_eq!(pcrs("7, 0").to_string(), "0,7");
     for text in ["", "24", "-1", "0,0", "0,", "x", "0;1", "256"] {
-        assert_eq!(text.parse::<Pcrs>(), Err(NoRegisters), "{text}");
+        assert_eq!(text.parse::<Pcrs>(), Err(NoRegisters::Unread), "{text}");
+    }
+}
+
+#[test]
+fn a_register_that_the_running_system_may_reset_is_refused_and_named() {
+    for (text, register) in [("16", 16), ("0,7,23", 23)] {
+        let said = text.parse::<Pcrs>().unwrap_err();
+        assert_eq!(said, NoRegisters::Resettable(register), "{text}");
+        assert!(said.to_string().contains(&format!("register {register} ")));
+    }
+}
+
+#[test]
+fn a_register_into_which_nothing_was_measured_is_known_by_what_it_holds() {
+    let (zeros, ones) = ([0; 32], [0xff; 32]);
+    for (register, is_reset, holds) in [
+        (0, true, zeros),
+        (15, true, zeros),
+        (15, false, ones),
+        (17, true, ones),
+        (22, true, ones),
+        (22, false, zeros),
+        (7, false, [1; 32]),
+    ] {
+        let machine = Machine::booted("our image").boots(holds);
+        let measured = machine.measured(pcrs(&register.to_string()));
+        assert_eq!(measured.is_as_reset(register), is_reset, "{register}");
     }
 }
 
