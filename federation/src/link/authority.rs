@@ -32,7 +32,7 @@ const DEVICES: u32 = 60;
 const LONG_DEVICES: u32 = 1_000;
 /// A week, in ms.
 const LONG_MS: i64 = 7 * 86_400_000;
-/// An entry of a revocation list, in bytes at most: a serial of 20, a time and a reason (RFC 5280 §5.1.2.6).
+/// An entry of a revocation list, in bytes at most: a serial, a time and a reason (RFC 5280 §5.1.2.6).
 const ENTRY_BYTES: usize = 56;
 
 const _: () = {
