@@ -2,10 +2,13 @@
 //!
 //! A file is written beside its place, made durable, renamed into its place, and the directory is made durable too: a
 //! rename that only the kernel knows of is undone by a power loss (rename(2), fsync(2)).
+//!
+//! What the superuser makes belongs to whoever owns what it replaces, or the folder that it is in: a node runs as a user of
+//! its own, and has to find, read and replace what an administrator's command wrote for it.
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, lchown},
     path::{Path, PathBuf},
 };
 
@@ -58,10 +61,59 @@ pub fn create(path: &Path, bytes: &[u8], mode: u32) -> io::Result<bool> {
 /// # Errors
 /// When it cannot be made.
 pub fn private_dir(path: &Path) -> io::Result<()> {
+    let is_missing = |at: &&Path| !at.as_os_str().is_empty() && !at.exists();
+    let missing: Vec<_> = path.ancestors().take_while(is_missing).collect();
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
-        .create(path)
+        .create(path)?;
+    missing
+        .into_iter()
+        .rev()
+        .try_for_each(|made| give(made, parent(made)))
+}
+
+/// Gives a file, or a folder with everything in it, to whoever owns the folder that it is in. Only the superuser can;
+/// nothing happens for any other user. Links are left alone.
+///
+/// # Errors
+/// When something cannot be looked at or given.
+pub fn hand_over(path: &Path) -> io::Result<()> {
+    give(path, parent(path))?;
+    if fs::symlink_metadata(path)?.is_dir() {
+        for entry in fs::read_dir(path)? {
+            hand_over(&entry?.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Gives a file or a folder to whoever owns another one. Only the superuser can; nothing happens for any other user.
+///
+/// # Errors
+/// When one of them cannot be looked at, or not be given.
+pub fn give(path: &Path, like: &Path) -> io::Result<()> {
+    let (own, like) = (fs::symlink_metadata(path)?, fs::metadata(like)?);
+    let is_theirs = (own.uid(), own.gid()) == (like.uid(), like.gid());
+    if is_theirs || own.is_symlink() || !is_superuser() {
+        return Ok(());
+    }
+    lchown(path, Some(like.uid()), Some(like.gid()))
+}
+
+fn is_superuser() -> bool {
+    #[expect(unsafe_code, reason = "a system call without arguments")]
+    // SAFETY: geteuid(2) always succeeds and touches no memory.
+    unsafe {
+        libc::geteuid() == 0
+    }
+}
+
+fn parent(path: &Path) -> &Path {
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    parent.unwrap_or(Path::new("."))
 }
 
 /// Gives a file or a folder another name, durably: the only place where anything is renamed. What is in it is durable
@@ -70,6 +122,9 @@ pub fn private_dir(path: &Path) -> io::Result<()> {
 /// # Errors
 /// As the kernel's; the name may have changed when the folder could not be made durable.
 pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    if to.exists() {
+        give(from, to)?;
+    }
     fs::rename(from, to)?;
     done(Step::Named);
     sync_parent(to)
@@ -107,6 +162,7 @@ fn beside(path: &Path, bytes: &[u8], mode: u32) -> io::Result<(PathBuf, File)> {
         .create_new(true)
         .mode(mode)
         .open(&temporary)?;
+    give(&temporary, parent(path))?;
     file.write_all(bytes)?;
     file.sync_all()?;
     done(Step::Synced);
@@ -118,10 +174,7 @@ fn beside(path: &Path, bytes: &[u8], mode: u32) -> io::Result<(PathBuf, File)> {
 /// # Errors
 /// When it cannot be opened or synchronized.
 pub fn sync_parent(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
-        _ => File::open(".")?.sync_all(),
-    }?;
+    File::open(parent(path))?.sync_all()?;
     done(Step::FolderSynced);
     Ok(())
 }
@@ -186,6 +239,48 @@ mod tests {
         assert!(create(&path, b"first", PRIVATE).unwrap());
         assert!(!create(&path, b"second", PRIVATE).unwrap());
         assert_eq!(fs::read_to_string(&path).unwrap(), "first");
+    }
+
+    /// Any other user than this one; `chown` to it works for the superuser alone.
+    const NODE: u32 = 64_999;
+
+    #[test]
+    fn what_the_superuser_makes_or_replaces_for_a_node_is_the_nodes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let owner = |name: &str| fs::symlink_metadata(path(name)).unwrap().uid();
+        // Who is not the superuser can give nothing away: then every owner below is this user.
+        let node = match lchown(dir.path(), Some(NODE), Some(NODE)) {
+            Ok(()) => NODE,
+            Err(_) => fs::metadata(dir.path()).unwrap().uid(),
+        };
+        replace(&path("key"), b"k", PRIVATE).unwrap();
+        create(&path("new"), b"n", PRIVATE).unwrap();
+        private_dir(&path("a/b")).unwrap();
+        crate::open::Opening::default()
+            .open_lasting(&path("db"))
+            .unwrap()
+            .execute_batch("CREATE TABLE t (n)")
+            .unwrap();
+        for name in ["key", "new", "a", "a/b", "db"] {
+            assert_eq!(owner(name), node, "{name}");
+        }
+        // A key of the node in a folder of the superuser stays the node's.
+        let own = fs::metadata(".").unwrap().uid();
+        let is_given = lchown(dir.path(), Some(own), None).is_ok();
+        fs::write(path("next"), b"another").unwrap();
+        rename(&path("next"), &path("key")).unwrap();
+        assert_eq!(owner("key"), node);
+        // And what was unpacked beside it comes to it whole.
+        lchown(dir.path(), Some(node), None).unwrap();
+        fs::create_dir_all(path("tree/deep")).unwrap();
+        fs::write(path("tree/deep/file"), b"x").unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", path("tree/link")).unwrap();
+        hand_over(&path("tree")).unwrap();
+        for name in ["tree", "tree/deep", "tree/deep/file"] {
+            assert_eq!(owner(name), node, "{name}");
+        }
+        assert!(is_given && fs::metadata("/etc/passwd").unwrap().uid() != NODE);
     }
 
     #[test]
