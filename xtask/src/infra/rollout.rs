@@ -20,6 +20,15 @@ use std::{
 
 /// Which version runs where.
 const VERSIONS: &str = "versions.auto.tfvars.json";
+/// What a rollout leaves in the folder of the environment beside the mesh: programs, and what terraform keeps.
+const LEFT: [&str; 6] = [
+    ".programs",
+    ".terraform",
+    ".terraform.lock.hcl",
+    "terraform.tfstate",
+    "terraform.tfstate.backup",
+    "versions.auto.tfvars.half",
+];
 /// What every command is given: the source of truth, from the folder of the environment.
 const REGIONS: &str = "-var-file=../../regions.tfvars.json";
 
@@ -150,8 +159,10 @@ impl Mesh {
     /// Terraform writes its state every 20 s: of a rollout that was killed before, it knows nothing. What that began is
     /// found by the program itself.
     fn destroy(&self, args: &RolloutArgs) -> Result<()> {
-        if self.versions().exists() {
-            self.run(&["destroy", "-auto-approve"])?;
+        if self.versions().exists()
+            && let Err(error) = self.run(&["destroy", "-auto-approve"])
+        {
+            eprintln!("rollout: terraform does not end it ({error:#}): the program does");
         }
         let dir = match &args.dir {
             Some(dir) => std::path::absolute(dir)?,
@@ -161,7 +172,14 @@ impl Mesh {
             self.sweep(&dir, args.binary.as_deref())?;
         }
         fs::remove_file(self.versions()).ok();
-        fs::remove_dir_all(self.root.join(".programs")).ok();
+        for name in LEFT {
+            let path = self.root.join(name);
+            let removed = match path.is_dir() {
+                true => fs::remove_dir_all(&path),
+                false => fs::remove_file(&path),
+            };
+            removed.ok();
+        }
         Ok(())
     }
 
@@ -186,7 +204,10 @@ impl Mesh {
         let Ok(text) = fs::read_to_string(self.versions()) else {
             return Ok(None);
         };
-        let versions: Value = serde_json::from_str(&text).context(VERSIONS)?;
+        let Ok(versions) = serde_json::from_str::<Value>(&text) else {
+            eprintln!("rollout: {VERSIONS} is none: it is written anew");
+            return Ok(None);
+        };
         let binary = versions["binary"].as_str().map(PathBuf::from);
         Ok(binary.filter(|binary| binary.exists()))
     }
@@ -194,7 +215,10 @@ impl Mesh {
     /// Applies with one version for all, and others for some regions.
     fn apply(&self, all: &Path, some: &Map<String, Value>) -> Result<()> {
         let versions = json!({ "binary": all, "binaries": some });
-        fs::write(self.versions(), serde_json::to_vec_pretty(&versions)?)?;
+        // Whole or not at all: a rollout may be killed at any step.
+        let half = self.versions().with_extension("half");
+        fs::write(&half, serde_json::to_vec_pretty(&versions)?)?;
+        fs::rename(&half, self.versions())?;
         self.run(&["apply", "-auto-approve"])
     }
 
