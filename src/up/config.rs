@@ -159,6 +159,7 @@ impl Configs<'_> {
             clients: self.clients_of(|client| client.global),
             policies: None,
             device_models: Some(self.plan.device_models()),
+            telemetry: self.telemetry(Jurisdiction::Us)?,
             local_mesh: true,
         })
     }
