@@ -703,3 +703,13 @@ async fn an_opt_out_behind_a_page_of_other_consents_is_in_force() {
     assert_eq!(status, 201, "{said}");
     assert_eq!(facility.withheld().await, [true]);
 }
+
+#[test]
+fn a_request_that_no_route_sees_is_answered_as_fhir_answers_errors() {
+    let words = worded(Router::new()).unread.unwrap();
+    assert_eq!(words.content_type, "application/fhir+json");
+    let told = (words.body)(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told["resourceType"], "OperationOutcome");
+    assert_eq!(told["issue"][0]["code"], "too-long");
+}

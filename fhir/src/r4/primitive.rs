@@ -181,13 +181,11 @@ const fn is_control(byte: u8) -> bool {
     byte < b' ' && !matches!(byte, b'\t' | b'\n' | b'\r')
 }
 
-/// Whether a text has white space, as Unicode has it; most texts are ASCII, which has six such characters.
+/// Whether a text has white space, as Unicode has it, or a control character, which no string has; most texts are ASCII.
 fn has_white_space(text: &str) -> bool {
     match text.is_ascii() {
-        true => text
-            .bytes()
-            .any(|byte| matches!(byte, b'\t'..=b'\r' | b' ')),
-        false => text.contains(char::is_whitespace),
+        true => text.bytes().any(|byte| byte <= b' '),
+        false => text.contains(|c: char| c < ' ' || c.is_whitespace()),
     }
 }
 
@@ -463,6 +461,10 @@ mod tests {
             ("string", "\"  \"", false),
             ("string", "\"a\\u0001\"", false),
             ("string", "\"a\\n\\tb\"", true),
+            ("uri", "\"a\\u0000b\"", false),
+            ("uri", "\"\u{e9}\\u0001\"", false),
+            ("uri", "\"urn:\u{e9}\"", true),
+            ("code", "\"a\\u0007\"", false),
             (
                 "xhtml",
                 "\"<div xmlns='http://www.w3.org/1999/xhtml'>a</div>\"",

@@ -150,7 +150,8 @@ async fn told(response: Response, left: &mut usize) -> Answered {
     }
 }
 
-async fn asked(api: &Api, headers: &HeaderMap, entry: Entry) -> Answer {
+/// What a request is answered that an entry is.
+pub async fn asked(api: &Api, headers: &HeaderMap, entry: Entry) -> Answer {
     let api = State(std::sync::Arc::clone(&api.0));
     let mut own = HeaderMap::new();
     for name in [

@@ -25,6 +25,8 @@ pub struct Writes {
     pub guard: Option<Guard>,
     /// It changes the version that is there, whichever that is.
     pub patches: bool,
+    /// What others of the Bundle call the resource.
+    pub full_url: Option<String>,
 }
 
 impl Writes {
@@ -94,6 +96,7 @@ pub async fn writing_of(
         turn,
         guard: None,
         patches: interaction == Interaction::Patch,
+        full_url: entry.full_url.clone(),
     };
     if writes.patches
         && let Some(id) = id
