@@ -7,6 +7,7 @@ mod database;
 mod events;
 mod examine;
 mod general;
+mod looking;
 mod marks;
 mod pages;
 mod pair;
@@ -28,6 +29,7 @@ pub use connect::{UrlProblem, check_url};
 pub use database::create_database;
 use deadpool_postgres::{HookError, Object, Pool, PoolError};
 pub use examine::{Report, examine};
+use looking::Looks;
 pub use pages::Pages;
 pub use pair::{LEASE, Noted, Pair, Shape, Waiting};
 use std::sync::Arc;
@@ -96,6 +98,8 @@ UPDATE head SET version = 7;
 /// FHIR resources in one PostgreSQL schema: the first of the connection's `search_path`.
 pub struct PostgresStore {
     pool: Pool,
+    /// Reads what is asked for by its id.
+    looks: Arc<Looks>,
     watches: Arc<events::Cache>,
     /// Does what clients write.
     writer: Writer,
@@ -171,6 +175,7 @@ impl PostgresStore {
         let noted = watch::Sender::new(0);
         let own = connect::pool(url, authority_pem, 1)?;
         Ok(Self {
+            looks: Looks::over(pool.clone()),
             pool,
             writer: Writer::start(own, Arc::clone(&watches), noted.clone())?,
             watches,
@@ -291,9 +296,6 @@ fn failed(op: &'static str, error: &tokio_postgres::Error) -> StoreError {
     }
 }
 
-/// One row, with the last place in the order of commits behind what is there.
-const CURRENT: &str = "SELECT r.type, r.id, r.version, r.updated, r.body, r.source, r.seq, h.seq FROM head h \
-     LEFT JOIN resource r ON r.type = $1 AND r.id = $2";
 const VERSION: &str = "SELECT type, id, version, updated, body, source, seq FROM resource \
      WHERE type = $1 AND id = $2 AND version = $3 \
      UNION ALL SELECT type, id, version, updated, body, \
@@ -348,19 +350,7 @@ impl ResourceStore for PostgresStore {
         kind: ResourceType,
         id: &FhirId,
     ) -> Result<(Option<Stored>, i64), StoreError> {
-        let client = self.client("read").await?;
-        let read = async {
-            let statement = client.prepare_cached(CURRENT).await?;
-            let params: [&(dyn tokio_postgres::types::ToSql + Sync); 2] =
-                [&kind.as_str(), &id.as_str()];
-            client.query_one(&statement, &params).await
-        };
-        let row = read.await.map_err(|error| failed("read", &error))?;
-        let found = match row.get::<_, Option<&str>>(0) {
-            Some(_) => at_most_one("read", std::slice::from_ref(&row))?,
-            None => None,
-        };
-        Ok((found, row.get(7)))
+        self.looks.look(kind, id).await
     }
 
     async fn vread(
