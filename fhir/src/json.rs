@@ -90,7 +90,7 @@ impl<'a> Json<'a> {
         let mut reader = Reader {
             text,
             at: 0,
-            members: Vec::new(),
+            members: Vec::with_capacity(16),
         };
         reader.whole().map_err(|problem| reader.wrong(problem))
     }
@@ -306,31 +306,42 @@ impl<'a> Reader<'a> {
     /// Borrowed where no escape is in it.
     fn string(&mut self) -> Result<Cow<'a, str>, Problem> {
         self.at += 1;
-        let mut whole = String::new();
-        let mut start = self.at;
+        let part = self.plain()?;
+        match self.peek() {
+            Some(b'"') => {
+                self.at += 1;
+                Ok(Cow::Borrowed(part))
+            }
+            _ => self.unescaped(part),
+        }
+    }
+
+    /// What comes before the end of a string, an escape, or what a string does not have.
+    fn plain(&mut self) -> Result<&'a str, Problem> {
+        let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
+        let Some(plain) = plain_bytes(rest) else {
+            self.at = self.text.len();
+            return Err("the string does not end");
+        };
+        let part = self.text.get(self.at..self.at + plain);
+        self.at += plain;
+        Ok(part.unwrap_or_default())
+    }
+
+    /// The rest of a string behind the part before its first escape, and that part.
+    #[cold]
+    fn unescaped(&mut self, first: &str) -> Result<Cow<'a, str>, Problem> {
+        let mut whole = first.to_owned();
         loop {
-            let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
-            let Some(plain) = plain_bytes(rest) else {
-                self.at = self.text.len();
-                return Err("the string does not end");
-            };
-            let stop = rest.get(plain).copied();
-            self.at += plain;
-            let part = self.text.get(start..self.at).unwrap_or_default();
-            match stop {
+            match self.peek() {
                 Some(b'"') => {
                     self.at += 1;
-                    if whole.is_empty() {
-                        return Ok(Cow::Borrowed(part));
-                    }
-                    whole.push_str(part);
                     return Ok(Cow::Owned(whole));
                 }
                 Some(b'\\') => {
-                    whole.push_str(part);
                     self.at += 1;
                     whole.push(self.escaped()?);
-                    start = self.at;
+                    whole.push_str(self.plain()?);
                 }
                 _ => return Err("a control character in a string"),
             }

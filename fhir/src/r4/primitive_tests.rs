@@ -137,7 +137,8 @@ const PATTERNS: [(&str, &str); 11] = [
         "time",
         r"([01][0-9]|2[0-3]):[0-5][0-9]:([0-5][0-9]|60)(\.[0-9]+)?",
     ),
-    ("base64Binary", r"(\s*([0-9a-zA-Z\+/=]){4}\s*)+"),
+    // `(\s*([0-9a-zA-Z\+\/=]){4}\s*)+`, without white space.
+    ("base64Binary", r"([0-9a-zA-Z\+/=]{4})+"),
     // `[ \r\n\t\S]+`, where white space is that of ASCII.
     ("string", r"[^\x0b\x0c]+"),
 ];
@@ -166,9 +167,8 @@ fn in_words(kind: &str, text: &str) -> bool {
         "date" | "dateTime" | "instant" => is_day(text.get(..10)),
         // RFC 4648: padding is at the end, of two characters at most.
         "base64Binary" => {
-            let bare: String = text.split_ascii_whitespace().collect();
-            let body = bare.trim_end_matches('=');
-            !body.contains('=') && bare.len() - body.len() <= 2
+            let body = text.trim_end_matches('=');
+            !body.contains('=') && text.len() - body.len() <= 2
         }
         "string" => {
             let is_control = |c: char| c < ' ' && !"\t\r\n".contains(c);
@@ -206,7 +206,13 @@ proptest! {
         for (kind, pattern) in COMPILED.iter() {
             let value = Json::Text(text.as_str().into());
             let ours = Primitive::parse(kind).unwrap().refuses(&value).is_none();
-            let theirs = pattern.is_match(&text) && in_words(kind, &text);
+            // White space may stand anywhere in it.
+            let bare = || text.split_ascii_whitespace().collect();
+            let judged = match *kind {
+                "base64Binary" => bare(),
+                _ => text.clone(),
+            };
+            let theirs = pattern.is_match(&judged) && in_words(kind, &judged);
             prop_assert_eq!(ours, theirs, "{} {:?}", kind, text);
         }
     }
