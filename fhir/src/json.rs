@@ -410,6 +410,10 @@ struct Names<'a> {
 
 impl<'a> Names<'a> {
     /// Whether the name is among those of the members before it; it is one of them from now on.
+    #[expect(
+        clippy::ptr_arg,
+        reason = "what is borrowed from the text is kept as such"
+    )]
     fn stands_twice(&mut self, name: &Cow<'a, str>, before: &[Member<'a>]) -> bool {
         if before.len() >= FEW {
             let known = || before.iter().map(|(known, _)| known.clone()).collect();
