@@ -1,7 +1,8 @@
 //! The production engine: PostgreSQL (15 and later), multi-row writes, pipelined statements.
 //!
 //! Writers of one database take turns by the lock on the row of `head`; it also numbers the commits. What clients write is
-//! done by one writer, many in one commit ([`writer`]). How the engine is reached, and what it must promise, is in [`connect`].
+//! done by one writer, many in one commit ([`writer`]); what is read by its id at once is one statement ([`looking`]). How the
+//! engine is reached, and what it must promise, is in [`connect`].
 mod connect;
 mod database;
 mod events;
