@@ -193,6 +193,10 @@ fn has_white_space(text: &str) -> bool {
     });
     has || !is_ascii && text.contains(char::is_whitespace)
 }
+
+/// White space of ASCII.
+const fn is_space(byte: u8) -> bool {
+    matches!(byte, b'\t'..=b'\r' | b' ')
 }
 
 fn is_id(text: &str) -> bool {
