@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use std::path::Path;
 use store::{
     BedFact,
-    testbed::{Hand, hand, options, sample},
+    testbed::{Hand, hand, opened, options, sample},
 };
 use tempfile::TempDir;
 use tower::ServiceExt as _;
@@ -451,8 +451,7 @@ impl Facility {
             for parcel in self.store.lease(region, priority, limits).await.unwrap() {
                 receipts.push(store::testbed::taken(&parcel));
                 if parcel.kind == "ResearchChoices" {
-                    let body: messages::ResearchChoices =
-                        federation::envelope::open(&parcel).unwrap();
+                    let body: messages::ResearchChoices = opened(&parcel);
                     told.extend(body.choices.iter().map(|choice| choice.opted_out));
                 }
             }

@@ -10,7 +10,7 @@ use axum::{
     http::{Request, StatusCode},
 };
 use commands::State;
-use federation::{audit::Log, ledger::Apply as _, wire::Parcel};
+use federation::{audit::Log, envelope::Intact, ledger::Apply as _, wire::Parcel};
 use messages::{CommandReport, TwinProperty, TwinReport};
 use node::{
     clock::Clock,
@@ -151,11 +151,13 @@ impl World {
             id: rand::random::<[u8; 16]>().to_vec().into(),
             kind: T::KIND.into(),
             count: body.count(),
+            digest: federation::envelope::digest(&bytes),
             body: bytes.into(),
             ..Parcel::default()
         };
+        let parcels = Intact::all([parcel]).unwrap();
         let handlers = takes(Handlers::new(), &self.control, &self.registry);
-        let verdicts = handlers.apply(&from.parse().unwrap(), &[parcel]).await;
+        let verdicts = handlers.apply(&from.parse().unwrap(), &parcels).await;
         let stored = body.count();
         assert_eq!(
             verdicts.unwrap(),

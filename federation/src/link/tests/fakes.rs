@@ -1,6 +1,7 @@
 //! The real outbox in memory, an inbox and a gate that keep the promises of the ports and count, and a line that breaks.
 use crate::{
     audit,
+    envelope::Intact,
     identity::Identity,
     outbox::{self, Leases, Settled},
     port::{
@@ -306,7 +307,7 @@ impl MemInbox {
 
 #[async_trait]
 impl Inbox for MemInbox {
-    async fn accept(&self, from: &Place, parcels: Vec<Parcel>) -> Result<Vec<Verdict>, PortError> {
+    async fn accept(&self, from: &Place, parcels: Vec<Intact>) -> Result<Vec<Verdict>, PortError> {
         let mut paused = self.paused.subscribe();
         paused.wait_for(|paused| !paused).await.unwrap();
         let hook = {
