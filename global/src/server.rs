@@ -196,8 +196,8 @@ fn app(
     let verifier = || tokens.verifier();
     let api = api::router(catalog.clone(), verifier());
     let api = api.merge(api::studies::router(studies.clone(), verifier()));
-    problem::worded(api)
-        .merge(page::router(studies.clone(), verifier(), clock, origin))
+    let pages = page::router(studies.clone(), verifier(), clock, origin);
+    problem::worded(api.merge(pages))
         .merge(tokens.router())
         .merge(health.router())
         .fallback(problem::no_such_path)

@@ -275,6 +275,7 @@ fn nothing(key: RoundKey, why: String) -> Release {
         outcome: Outcome::Failed(why),
         sites: BTreeMap::new(),
         bytes: 0,
+        asked: false,
     }
 }
 

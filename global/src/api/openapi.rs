@@ -91,11 +91,18 @@ fn studies() -> Value {
 fn study(method: &str, summary: &str, scope: &str) -> Value {
     let id = json!({"name": "id", "in": "path", "required": true, "schema": {"type": "string"}});
     let described = |text: &str| json!({"description": text});
+    let mut responses = json!({
+        "200": described("The answer"),
+        "404": described("No study has this id, or it has no model yet"),
+    });
+    if method == "post" {
+        responses["422"] = described("Why it cannot be, such as that the study has ended");
+    }
     json!({ method: {
         "summary": summary,
         "security": [{"bearer": [scope]}],
         "parameters": [id],
-        "responses": {"200": described("The answer"), "404": described("No study has this id, or it has no model yet")},
+        "responses": responses,
     }})
 }
 
