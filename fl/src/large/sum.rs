@@ -13,8 +13,10 @@ use std::{
     thread,
 };
 
-/// Numbers of a block: 128 KiB of one vector and as much of the sum are in the second cache of every processor.
+/// Numbers of a block: 128 KiB of each of a few vectors and as much of the sum fit the second cache of a server's core.
 const BLOCK: usize = 4 * MASK_CHUNK;
+/// Vectors of which a block is read before they are added.
+const TOGETHER: usize = 4;
 /// Numbers of the sum that are made before the first of them are read: 4 MiB, so that threads have something to share.
 const SPAN: usize = 32 * BLOCK;
 
@@ -62,8 +64,8 @@ impl Summing {
     }
 }
 
-/// A sum without its masks, a span at a time. It holds one span, and of each thread a block and its sum, however many
-/// vectors there are.
+/// A sum without its masks, a span at a time. It holds one span, and of each thread four blocks and their sum, however
+/// many vectors there are.
 pub struct Sum<R> {
     inputs: Vec<R>,
     masks: Vec<Mask>,
@@ -100,14 +102,15 @@ impl<R: Blocks> Sum<R> {
     }
 
     fn block(&self, first: u64, to: &mut [u8], room: &mut Room) -> io::Result<()> {
-        let bytes = room.bytes.get_mut(..to.len()).unwrap_or_default();
         let sum = room.sum.get_mut(..to.len() / 4).unwrap_or_default();
         sum.fill(0);
-        for input in &self.inputs {
-            input.read_exact_at(bytes, first * 4)?;
-            for (sum, number) in sum.iter_mut().zip(bytes.as_chunks().0) {
-                *sum = sum.wrapping_add(u32::from_le_bytes(*number));
+        for inputs in self.inputs.chunks(TOGETHER) {
+            for (input, bytes) in inputs.iter().zip(&mut room.bytes) {
+                let bytes = bytes.get_mut(..to.len()).unwrap_or_default();
+                input.read_exact_at(bytes, first * 4)?;
             }
+            let (read, _) = room.bytes.split_at(inputs.len());
+            add(sum, read);
         }
         for mask in &self.masks {
             mask.put(first, sum);
@@ -134,16 +137,39 @@ impl<R: Blocks> Read for Sum<R> {
     }
 }
 
+/// Adds the numbers of blocks: of [`TOGETHER`] of them with one look at each number of the sum.
+fn add(sum: &mut [u32], blocks: &[Vec<u8>]) {
+    fn numbers(bytes: &[u8]) -> &[[u8; 4]] {
+        bytes.as_chunks().0
+    }
+    let number = |bytes: &[u8; 4]| u32::from_le_bytes(*bytes);
+    if let [a, b, c, d] = blocks {
+        let pairs = numbers(a).iter().zip(numbers(b));
+        let others = numbers(c).iter().zip(numbers(d));
+        for (sum, ((a, b), (c, d))) in sum.iter_mut().zip(pairs.zip(others)) {
+            let two = number(a).wrapping_add(number(b));
+            let others = number(c).wrapping_add(number(d));
+            *sum = sum.wrapping_add(two).wrapping_add(others);
+        }
+        return;
+    }
+    for block in blocks {
+        for (sum, bytes) in sum.iter_mut().zip(numbers(block)) {
+            *sum = sum.wrapping_add(number(bytes));
+        }
+    }
+}
+
 /// What a thread works in.
 struct Room {
-    bytes: Vec<u8>,
+    bytes: [Vec<u8>; TOGETHER],
     sum: Vec<u32>,
 }
 
 impl Room {
     fn new() -> Self {
         Self {
-            bytes: vec![0; 4 * BLOCK],
+            bytes: std::array::from_fn(|_| vec![0; 4 * BLOCK]),
             sum: vec![0; BLOCK],
         }
     }
@@ -260,7 +286,8 @@ mod tests {
     }
 
     #[test]
-    fn of_any_number_of_vectors_a_block_for_each_thread_is_held_and_a_span_of_their_sum() {
+    fn of_any_number_of_vectors_each_thread_reads_a_block_at_a_time_and_a_span_of_their_sum_is_held()
+     {
         let (counted, numbers, count) = (Counted::default(), 3 * SPAN, 3);
         let mut sum = summing(numbers).sum(vec![&counted; 200], threads(count));
         let (mut piece, mut written) = (vec![0; 1 << 16], 0);
