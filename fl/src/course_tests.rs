@@ -109,7 +109,7 @@ fn summed(files: &mut Files, round: &mut RegionRound) {
     let of = |vector: &Vector| &files[&vector.sha256][..];
     let inputs = summing.vectors.iter().map(of).collect();
     let mut sum = Vec::new();
-    std::io::Read::read_to_end(&mut summing.sum(inputs), &mut sum).unwrap();
+    std::io::Read::read_to_end(&mut summing.sum(inputs, 2.try_into().unwrap()), &mut sum).unwrap();
     round.was_summed(Ok(put(files, sum)));
     *round = stored(round);
 }
