@@ -73,7 +73,7 @@ fn patch_twin() -> Value {
         "description": "ETags of what is desired, of which one has to be the present one",
     });
     let answer = ("200", "The twin", reference("Twin"));
-    let mut patch = operation(
+    let patch = operation(
         "Set what is desired of a device",
         "twins.u",
         &[id(), if_match],
@@ -81,11 +81,11 @@ fn patch_twin() -> Value {
         &["400", "404", "412", "413", "415", "422"],
     );
     let schema = json!({"type": "object", "properties": {"desired": {"type": ["object", "null"]}}});
-    patch["requestBody"] = json!({"required": true, "content": {
+    let body = json!({"required": true, "content": {
         "application/merge-patch+json": {"schema": schema},
         "application/json": {"schema": schema},
     }});
-    patch
+    with(patch, "requestBody", body)
 }
 
 fn ask() -> Value {
@@ -98,14 +98,14 @@ fn ask() -> Value {
         "The command; `Location` is where it is looked at",
         reference("Command"),
     );
-    let mut ask = operation(
+    let ask = operation(
         "Give a device a command",
         "commands.c",
         &[id(), key],
         answer,
         &["400", "404", "409", "413", "415", "422", "429"],
     );
-    ask["requestBody"] = json!({"required": true, "content": {"application/json": {"schema": {
+    let body = json!({"required": true, "content": {"application/json": {"schema": {
         "type": "object",
         "required": ["name"],
         "additionalProperties": false,
@@ -115,7 +115,7 @@ fn ask() -> Value {
             "ttl": {"type": "string", "default": "60s", "description": "a span such as `60s`, from 1s to 30d"},
         },
     }}}});
-    ask
+    with(ask, "requestBody", body)
 }
 
 fn command() -> Value {
@@ -127,10 +127,13 @@ fn command() -> Value {
         answer,
         &["404"],
     );
-    read["responses"]["200"]["content"]["text/event-stream"] = json!({"schema": {
+    let stream = json!({"schema": {
         "type": "string",
         "description": "an event for each step of its history; goes on with `Last-Event-ID`",
     }});
+    if let Some(content) = read.pointer_mut("/responses/200/content") {
+        *content = with(content.take(), "text/event-stream", stream);
+    }
     read
 }
 
@@ -147,10 +150,11 @@ fn operation(
     });
     let mut responses = json!({ status: good });
     for status in refusals.iter().chain(&["401", "403", "503"]) {
-        responses[*status] = json!({
+        let refused = json!({
             "description": refusal(status),
             "content": {"application/problem+json": {"schema": reference("Problem")}},
         });
+        responses = with(responses, status, refused);
     }
     json!({
         "summary": summary,
@@ -158,6 +162,14 @@ fn operation(
         "parameters": parameters,
         "responses": responses,
     })
+}
+
+/// An object with one more member.
+fn with(mut object: Value, name: &str, value: Value) -> Value {
+    if let Some(members) = object.as_object_mut() {
+        members.insert(name.to_owned(), value);
+    }
+    object
 }
 
 fn refusal(status: &str) -> &'static str {
