@@ -1,12 +1,12 @@
 //! What a command works in until it is done: a file or a folder that goes away with the command. What one left behind that was
 //! killed, the next one of its kind takes away: nobody holds its lock.
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use std::{
     fs::{self, File, OpenOptions},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
-use storage::file::{PRIVATE, private_dir};
+use storage::file::PRIVATE;
 
 /// A file or a folder that is there until this is dropped, unless it got another name.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ impl Scratch {
     /// When it cannot be made.
     pub fn folder(within: &Path, (before, after): (&str, &str)) -> Result<Self> {
         Self::make(within, (before, after), |path| {
-            private_dir(path)?;
+            fs::DirBuilder::new().mode(0o700).create(path)?;
             File::open(path)
         })
     }
@@ -49,7 +49,12 @@ impl Scratch {
         let made = make(&path).with_context(|| path.display().to_string())?;
         let scratch = Self { path, lock: made };
         let locked = scratch.lock.lock();
-        locked.with_context(|| scratch.path.display().to_string())?;
+        let at = || scratch.path.display().to_string();
+        locked.with_context(at)?;
+        // Another command may have taken it for one that was left, before it was locked.
+        let (named, held) = (fs::symlink_metadata(&scratch.path), scratch.lock.metadata());
+        let is_named = named.is_ok_and(|named| held.is_ok_and(|held| named.ino() == held.ino()));
+        ensure!(is_named, "{}: was taken away meanwhile: try again", at());
         Ok(scratch)
     }
 
@@ -82,8 +87,10 @@ fn clear(within: &Path, before: &str, after: &str) {
             let number = name.strip_prefix(before)?.strip_suffix(after)?;
             number.parse::<u32>().ok()
         });
+        let kind = entry.file_type();
+        let is_ours = kind.is_ok_and(|kind| kind.is_dir() || kind.is_file());
         let is_left = || File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok());
-        if number.is_some() && is_left() {
+        if number.is_some() && is_ours && is_left() {
             remove(&entry.path());
         }
     }

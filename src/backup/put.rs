@@ -207,7 +207,7 @@ pub fn into_folder(file: &Path, passphrase: &Passphrase, to: &Path, now: Timesta
     mark(&opened, now)?;
     let text = configuration(stage.path(), &opened.manifest, to)?;
     file::replace(&opened.config(), text.as_bytes(), PRIVATE)?;
-    file::hand_over(stage.path())?;
+    file::hand_over(stage.path(), to.parent().unwrap_or(to))?;
     file::rename(stage.path(), to).with_context(|| to.display().to_string())?;
     Ok(Put {
         config: to.join(config_name(&opened.node.here)),
@@ -252,16 +252,18 @@ pub fn into_place(
     );
     check(&opened)?;
     mark(&opened, now)?;
-    for (number, named) in opened.manifest.named.iter().enumerate() {
-        let from = stage.path().join(manifest::NAMED).join(number.to_string());
-        put_back(&from, Path::new(named))?;
-    }
     // What an administrator puts back is the node's, whose folder it comes into.
     let restored = stage.path().join(manifest::DATA);
-    file::hand_over(stage.path())?;
+    let like = match data.exists() {
+        true => data.as_path(),
+        false => stage.path().parent().unwrap_or(&data),
+    };
+    for (number, named) in opened.manifest.named.iter().enumerate() {
+        let from = stage.path().join(manifest::NAMED).join(number.to_string());
+        put_back(&from, Path::new(named), like)?;
+    }
+    file::hand_over(stage.path(), like)?;
     if data.exists() {
-        file::give(stage.path(), &data)?;
-        file::hand_over(&restored)?;
         fs::remove_dir(&data)?;
     }
     file::rename(&restored, &data).with_context(|| data.display().to_string())?;
@@ -294,17 +296,23 @@ fn place_of(table: &Table) -> String {
     place.join("/")
 }
 
-/// Puts a file or a folder back where nothing is.
-fn put_back(from: &Path, to: &Path) -> Result<()> {
+/// Puts a file or a folder back where nothing is, for whoever owns `like`.
+fn put_back(from: &Path, to: &Path, like: &Path) -> Result<()> {
     if from.is_dir() {
         for file in archive::files(from)? {
-            put_back(&from.join(&file), &to.join(&file))?;
+            put_back(&from.join(&file), &to.join(&file), like)?;
         }
         return Ok(());
     }
     if !to.exists() {
-        private_dir(to.parent().unwrap_or(to))?;
+        let folder = to.parent().unwrap_or(to);
+        let is_new = !folder.exists();
+        private_dir(folder)?;
+        if is_new {
+            file::give(folder, like)?;
+        }
         file::create(to, &fs::read(from)?, PRIVATE).with_context(|| to.display().to_string())?;
+        file::give(to, like)?;
     }
     Ok(())
 }

@@ -143,7 +143,7 @@ pub async fn enrol(args: &EnrolArgs) -> Result<(), Failure> {
     let ended = tokio::signal::ctrl_c();
     let done = tokio::select! {
         done = joined => done,
-        _ = ended => Err(anyhow!("it was stopped")),
+        _ = ended => Err(anyhow!("it was stopped; if the region had signed by then, {USED}")),
     };
     done.context("nothing was changed here")?;
     let config = args.dir.join("edge.toml");
@@ -294,6 +294,12 @@ fn settle(kit: &Kit, place: &Place, args: &EnrolArgs, (stage, dir): (&Path, &Pat
     let config = stage.join(CONFIG);
     nodes::checked(&config)?;
     write_config(kit, place, args, dir, &config)?;
+    // All of it is whoever owns the folder whose place it takes, once nothing more is written into it.
+    let like = match dir.exists() {
+        true => dir,
+        false => dir.parent().unwrap_or(dir),
+    };
+    file::hand_over(stage, like)?;
     file::rename(stage, dir).with_context(|| dir.display().to_string())
 }
 
@@ -454,12 +460,7 @@ impl Stage {
         };
         private_dir(folder).with_context(|| folder.display().to_string())?;
         let kind = format!(".{}.", name.to_string_lossy());
-        let scratch = Scratch::folder(folder, (&kind, ".enrolling"))?;
-        if dir.exists() {
-            // What is written into it is to be of whoever owns the folder whose place it takes.
-            file::give(scratch.path(), dir)?;
-        }
-        stage.scratch = Some(scratch);
+        stage.scratch = Some(Scratch::folder(folder, (&kind, ".enrolling"))?);
         Ok(stage)
     }
 

@@ -6,9 +6,12 @@
 //! What the superuser makes belongs to whoever owns what it replaces, or the folder that it is in: a node runs as a user of
 //! its own, and has to find, read and replace what an administrator's command wrote for it.
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, Metadata, OpenOptions},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, lchown},
+    os::{
+        fd::AsRawFd,
+        unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
+    },
     path::{Path, PathBuf},
 };
 
@@ -73,32 +76,62 @@ pub fn private_dir(path: &Path) -> io::Result<()> {
         .try_for_each(|made| give(made, parent(made)))
 }
 
-/// Gives a file, or a folder with everything in it, to whoever owns the folder that it is in, as [`give`]. Links are left
-/// alone.
+/// Gives a file, or a folder with everything in it, to whoever owns another one, as [`give`]: what is inside first, so that
+/// nobody else can change a folder before all of it is given. Links are left alone, and files that have a second name.
 ///
 /// # Errors
 /// When something cannot be looked at or given.
-pub fn hand_over(path: &Path) -> io::Result<()> {
-    give(path, parent(path))?;
-    if fs::symlink_metadata(path)?.is_dir() {
-        for entry in fs::read_dir(path)? {
-            hand_over(&entry?.path())?;
+pub fn hand_over(path: &Path, like: &Path) -> io::Result<()> {
+    hand_over_to(path, &fs::metadata(like)?)
+}
+
+fn hand_over_to(path: &Path, owner: &Metadata) -> io::Result<()> {
+    let Some(file) = itself(path)? else {
+        return Ok(());
+    };
+    let about = file.metadata()?;
+    if about.is_dir() {
+        // By its descriptor: its name may lead elsewhere by now.
+        let folder = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        for entry in fs::read_dir(&folder)? {
+            hand_over_to(&folder.join(entry?.file_name()), owner)?;
         }
+    } else if about.nlink() > 1 {
+        return Ok(());
     }
-    Ok(())
+    give_to(&file, owner)
 }
 
 /// Gives a file or a folder to whoever owns another one. Who may not give, or where nobody can be given anything (a folder of
-/// another machine, a user that this container does not know), keeps it.
+/// another machine, a user that this container does not know), keeps it. Links are left alone.
 ///
 /// # Errors
 /// When one of them cannot be looked at, or the disk refuses.
 pub fn give(path: &Path, like: &Path) -> io::Result<()> {
-    let (own, like) = (fs::symlink_metadata(path)?, fs::metadata(like)?);
-    if own.uid() == like.uid() || own.is_symlink() {
+    let owner = fs::metadata(like)?;
+    match itself(path)? {
+        Some(file) => give_to(&file, &owner),
+        None => Ok(()),
+    }
+}
+
+/// A file or a folder, and nothing that a link leads to: none of a link, and of what this user may not open.
+fn itself(path: &Path) -> io::Result<Option<File>> {
+    let mut open = OpenOptions::new();
+    open.read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    match open.open(path) {
+        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(None),
+        opened => opened.map(Some),
+    }
+}
+
+fn give_to(file: &File, owner: &Metadata) -> io::Result<()> {
+    if file.metadata()?.uid() == owner.uid() {
         return Ok(());
     }
-    match lchown(path, Some(like.uid()), Some(like.gid())) {
+    match fchown(file, Some(owner.uid()), Some(owner.gid())) {
         Err(error)
             if [io::ErrorKind::PermissionDenied, io::ErrorKind::InvalidInput]
                 .contains(&error.kind()) =>
@@ -109,7 +142,7 @@ pub fn give(path: &Path, like: &Path) -> io::Result<()> {
     }
 }
 
-fn parent(path: &Path) -> &Path {
+pub(crate) fn parent(path: &Path) -> &Path {
     let parent = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty());
@@ -122,7 +155,9 @@ fn parent(path: &Path) -> &Path {
 /// # Errors
 /// As the kernel's; the name may have changed when the folder could not be made durable.
 pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
-    if to.exists() {
+    // What an administrator's command left as its own goes by its folder.
+    let of_a_node = |about: &Metadata| about.uid() != 0 && !about.is_symlink();
+    if fs::symlink_metadata(to).is_ok_and(|about| of_a_node(&about)) {
         give(from, to)?;
     }
     fs::rename(from, to)?;
@@ -162,7 +197,7 @@ fn beside(path: &Path, bytes: &[u8], mode: u32) -> io::Result<(PathBuf, File)> {
         .create_new(true)
         .mode(mode)
         .open(&temporary)?;
-    give(&temporary, parent(path))?;
+    give_to(&file, &fs::metadata(parent(path))?)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     done(Step::Synced);
@@ -183,6 +218,7 @@ pub fn sync_parent(path: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
     use std::cell::RefCell;
+    use std::os::unix::fs::lchown;
 
     thread_local! {
         pub(super) static STEPS: RefCell<Vec<Step>> = const { RefCell::new(Vec::new()) };
@@ -278,11 +314,22 @@ mod tests {
         fs::create_dir_all(path("tree/deep")).unwrap();
         fs::write(path("tree/deep/file"), b"x").unwrap();
         std::os::unix::fs::symlink("/etc/passwd", path("tree/link")).unwrap();
-        hand_over(&path("tree")).unwrap();
+        std::os::unix::fs::symlink("/etc", path("tree/folder")).unwrap();
+        fs::hard_link(path("tree/deep/file"), path("tree/deep/twice")).unwrap();
+        hand_over(&path("tree"), dir.path()).unwrap();
+        assert_eq!(owner("tree/deep/file"), own, "it has a second name");
+        fs::remove_file(path("tree/deep/twice")).unwrap();
+        hand_over(&path("tree"), dir.path()).unwrap();
         for name in ["tree", "tree/deep", "tree/deep/file"] {
             assert_eq!(owner(name), node, "{name}");
         }
-        assert_ne!(fs::metadata("/etc/passwd").unwrap().uid(), NODE);
+        for other in ["/etc", "/etc/passwd"] {
+            assert_ne!(fs::metadata(other).unwrap().uid(), NODE);
+        }
+        // What the superuser left as its own where a node writes becomes the node's with the next.
+        lchown(path("key"), Some(own), None).unwrap();
+        replace(&path("key"), b"a third", PRIVATE).unwrap();
+        assert_eq!(owner("key"), node);
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! How a SQLite file is opened, the same for every store: what differs between them is said, and nothing else.
-use crate::{file::hand_over, sqlite::keep_statements};
+use crate::{
+    file::{give, parent},
+    sqlite::keep_statements,
+};
 use rusqlite::{Connection, OpenFlags, ffi};
 use std::{path::Path, time::Duration};
 
@@ -45,7 +48,7 @@ impl Opening<'_> {
         };
         // SQLite gives what it makes beside a file to the file's owner.
         if !was_there && path.exists() {
-            hand_over(path).map_err(|error| {
+            give(path, parent(path)).map_err(|error| {
                 let code = ffi::Error::new(ffi::SQLITE_CANTOPEN);
                 rusqlite::Error::SqliteFailure(code, Some(error.to_string()))
             })?;

@@ -1,6 +1,6 @@
 //! `cargo xtask drill`: a disaster, and the way back, on meshes of this machine: a region and a facility are lost and put back
 //! to backups, a facility joins, is given its next certificate and is revoked, a region in Terraform's mesh is killed and
-//! grows back. They are end-to-end tests, whose times are shown; docs/operations.md has those of one run.
+//! grows back. They are end-to-end tests, whose times are shown.
 use crate::{
     place::Places,
     run::{cargo, shown},

@@ -117,7 +117,8 @@ impl Flight {
     }
 
     /// Checks a receipt of `receiver`, and takes its parcel off. One that takes a parcel names the digest of what was sealed.
-    /// A refusal may name another: of a body that was cut, or that the disk changed after it was sealed.
+    /// A refusal or a deferral, which takes nothing, may name another: of a body that was cut, or that the disk changed
+    /// after it was sealed.
     ///
     /// # Errors
     /// [`LinkError::Forged`] or [`LinkError::Unfit`]: the link must be given up.
@@ -135,8 +136,8 @@ impl Flight {
         let Some(sent) = self.sent.get(&place) else {
             return Ok(Landed::Known);
         };
-        let refused = receipt.outcome() == Outcome::Refused;
-        if sent.id != receipt.id || (sent.digest != receipt.digest && !refused) {
+        let taken = !matches!(receipt.outcome(), Outcome::Refused | Outcome::Deferred);
+        if sent.id != receipt.id || (sent.digest != receipt.digest && taken) {
             return Err(LinkError::Unfit("it is for another parcel"));
         }
         let priority = u8::try_from(receipt.priority)
@@ -282,6 +283,9 @@ mod tests {
         flight.depart(Priority::Backlog, &changed);
         let taken = land(&mut flight, &answer(&changed, Outcome::Accepted));
         assert!(matches!(taken, Err(LinkError::Unfit(_))));
+        let later = land(&mut flight, &answer(&changed, Outcome::Deferred));
+        assert_eq!(later.unwrap(), Landed::Deferred(Priority::Backlog));
+        flight.depart(Priority::Backlog, &changed);
         let refusal = answer(&changed, Outcome::Refused);
         assert_eq!(flight.sealed(&refusal).unwrap(), changed.digest);
         assert_eq!(

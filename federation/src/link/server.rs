@@ -416,12 +416,9 @@ impl Door {
     }
 
     fn blank(&self, parcel: &Parcel, digest: Bytes) -> Receipt {
-        let id = match parcel.id.len() {
-            16 => parcel.id.clone(),
-            _ => Bytes::new(),
-        };
+        let id = Some(parcel.id.clone()).filter(|id| id.len() == 16);
         Receipt {
-            id,
+            id: id.unwrap_or_default(),
             priority: parcel.priority,
             seq: parcel.seq,
             digest,

@@ -21,10 +21,11 @@ use std::{
 /// Which version runs where.
 const VERSIONS: &str = "versions.auto.tfvars.json";
 /// What a rollout leaves in the folder of the environment beside the mesh: programs, and what terraform keeps.
-const LEFT: [&str; 6] = [
+const LEFT: [&str; 7] = [
     ".programs",
     ".terraform",
     ".terraform.lock.hcl",
+    ".terraform.tfstate.lock.info",
     "terraform.tfstate",
     "terraform.tfstate.backup",
     "versions.auto.tfvars.half",
@@ -159,10 +160,18 @@ impl Mesh {
     /// Terraform writes its state every 20 s: of a rollout that was killed before, it knows nothing. What that began is
     /// found by the program itself.
     fn destroy(&self, args: &RolloutArgs) -> Result<()> {
-        if self.versions().exists()
-            && let Err(error) = self.run(&["destroy", "-auto-approve"])
-        {
-            eprintln!("rollout: terraform does not end it ({error:#}): the program does");
+        if self.versions().exists() {
+            let mut arguments = vec!["destroy", "-auto-approve", "-input=false", "-no-color"];
+            arguments.extend(self.variables.iter().map(String::as_str));
+            let said = self.terraform.run(&self.root, &arguments)?;
+            eprint!("{}", said.text);
+            ensure!(
+                said.ok || !said.text.contains("acquiring the state lock"),
+                "terraform is at work on this mesh: wait until it is done, or end it, and say it again"
+            );
+            if !said.ok {
+                eprintln!("rollout: terraform does not end it: the program does");
+            }
         }
         let dir = match &args.dir {
             Some(dir) => std::path::absolute(dir)?,
@@ -224,8 +233,11 @@ impl Mesh {
 
     /// A region is done when all of its processes answer and nothing in the mesh is dead.
     fn region_by_region(&self, former: &Path, new: &Path) -> Result<()> {
-        let mut some = Map::new();
+        let mut some = self.done(new);
         for place in self.order()? {
+            if some.contains_key(&place) {
+                continue;
+            }
             eprintln!("rollout: {place}");
             let before = some.clone();
             some.insert(place.clone(), json!(new));
@@ -243,6 +255,18 @@ impl Mesh {
             }
         }
         self.apply(new, &Map::new())
+    }
+
+    /// Places that a rollout of this version which was stopped has brought it to: they keep it.
+    fn done(&self, new: &Path) -> Map<String, Value> {
+        let text = fs::read(self.versions()).unwrap_or_default();
+        let versions = serde_json::from_slice::<Value>(&text).unwrap_or_default();
+        let mut done = versions["binaries"]
+            .as_object()
+            .cloned()
+            .unwrap_or_default();
+        done.retain(|_, version| *version == json!(new));
+        done
     }
 
     /// The canaries, the other regions, the global node.
