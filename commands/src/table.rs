@@ -305,6 +305,16 @@ impl Entry {
             let value = self.parameter(name)?.read(json).ok()?;
             Some((name.clone(), value))
         });
+        // What stands without a partner among what is given is as it was: no reason to refuse another.
+        let is_partner = |name: &str| {
+            self.parameters.iter().any(|one| {
+                let (own, below) = (one.name.as_str(), one.below.as_ref().map(Name::as_str));
+                let given = |name: &str| parameters.contains_key(name);
+                below
+                    .is_some_and(|below| own == name && given(below) || below == name && given(own))
+            })
+        };
+        let stands = stands.filter(|(name, _)| is_partner(name.as_ref()));
         let mut all: BTreeMap<String, Value> = stands.collect();
         all.extend(parameters.clone());
         match self.out_of_order(&all) {

@@ -194,11 +194,6 @@ fn has_white_space(text: &str) -> bool {
     has || !is_ascii && text.contains(char::is_whitespace)
 }
 
-/// White space of ASCII.
-const fn is_space(byte: u8) -> bool {
-    matches!(byte, b'\t'..=b'\r' | b' ')
-}
-
 fn is_id(text: &str) -> bool {
     let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
     (1..=64).contains(&text.len()) && text.bytes().all(known)
@@ -208,7 +203,7 @@ fn is_id(text: &str) -> bool {
 fn is_code(text: &str) -> bool {
     let mut after_space = true;
     for byte in text.bytes() {
-        if is_space(byte) && (byte != b' ' || after_space) {
+        if byte < b' ' || (byte == b' ' && after_space) {
             return false;
         }
         after_space = byte == b' ';

@@ -161,10 +161,13 @@ fn in_words(kind: &str, text: &str) -> bool {
     };
     match kind {
         // One space is what may be within a code.
-        "code" => text.chars().all(|c| c == ' ' || !c.is_whitespace()),
+        "code" => text
+            .chars()
+            .all(|c| c == ' ' || c > ' ' && !c.is_whitespace()),
         "uri" => {
             let (uuid, oid) = (&COMPILED[4].1, &COMPILED[3].1);
             !text.is_empty()
+                && !text.contains(|c: char| c < ' ')
                 && (!text.starts_with("urn:uuid:") || uuid.is_match(text))
                 && (!text.starts_with("urn:oid:") || oid.is_match(text))
         }

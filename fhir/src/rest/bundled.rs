@@ -148,16 +148,18 @@ impl Names<'_> {
     fn linked(&self, narrative: &str) -> String {
         let mut out = String::with_capacity(narrative.len());
         let mut rest = narrative;
+        // Where a link begins, and with which quote it ends.
         let begin = |text: &str| {
-            let starts = ["href=\\\"", "href='", "src=\\\"", "src='"];
-            let found = starts
-                .iter()
-                .filter_map(|start| Some((text.find(start)?, *start)));
-            found.min()
+            text.match_indices('=').find_map(|(at, _)| {
+                let (before, after) = (text.get(..at)?, text.get(at + 1..)?);
+                let links = before.ends_with("href") || before.ends_with("src");
+                let quotes = ["\\\"", "'"].into_iter();
+                let quote = quotes.filter(|_| links).find(|it| after.starts_with(*it))?;
+                Some((at + 1 + quote.len(), quote))
+            })
         };
-        while let Some((at, start)) = begin(rest) {
-            let (before, link) = rest.split_at(at + start.len());
-            let quote = if start.ends_with('\'') { "'" } else { "\\\"" };
+        while let Some((at, quote)) = begin(rest) {
+            let (before, link) = rest.split_at(at);
             let (link, after) = link.split_at(link.find(quote).unwrap_or(link.len()));
             out.push_str(before);
             out.push_str(self.all.get(link).map_or(link, String::as_str));

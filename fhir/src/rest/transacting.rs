@@ -110,8 +110,8 @@ pub async fn alone(
     Ok(told(response, left).await)
 }
 
-/// What an answer comes to in a Bundle.
-async fn told(response: Response, left: &mut usize) -> Answered {
+/// What an answer comes to in a Bundle. `left` is how many bytes may still be read.
+pub async fn told(response: Response, left: &mut usize) -> Answered {
     let (parts, body) = response.into_parts();
     let text = |name| {
         let value: Option<&HeaderValue> = parts.headers.get(name);

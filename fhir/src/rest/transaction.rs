@@ -7,7 +7,7 @@ use super::bundled::{self, Entry, Names};
 use super::conditional::{self, Condition, IF_NONE_EXIST, MAX_TRIES, Matching};
 use super::outcome::Failure;
 use super::reading::instants;
-use super::transacting::{Answered, MAX_ANSWER_BYTES, Told, alone, asked};
+use super::transacting::{Answered, MAX_ANSWER_BYTES, Told, alone, asked, told as told_whole};
 use super::vantage::Instants;
 use super::writing;
 use super::{Api, FhirApi, Reader, negotiation};
@@ -74,7 +74,10 @@ pub async fn transaction(
     entries: Vec<Entry>,
 ) -> Result<Vec<Answered>, Failure> {
     no_condition_twice(&entries)?;
-    may_be_read(api, headers, &entries).await?;
+    let read = may_be_read(api, headers, &entries).await?;
+    if read.len() == entries.len() {
+        return Ok(read);
+    }
     for _ in 0..MAX_TRIES {
         if let Some(mut answers) = attempt(api, headers, &reader, &entries).await? {
             let (mut all, mut left) = (Vec::with_capacity(entries.len()), MAX_ANSWER_BYTES);
@@ -192,8 +195,14 @@ async fn gather(
 }
 
 /// What only reads is asked before anything is written too, since a transaction that reads what it is not given fails as a
-/// whole. What it reads of its own writes is there afterwards, or is not if it deletes it.
-async fn may_be_read(api: &Api, headers: &HeaderMap, entries: &[Entry]) -> Result<(), Failure> {
+/// whole. What it reads of its own writes is there afterwards, or is not if it deletes it. The answers, which stand where
+/// nothing is written.
+async fn may_be_read(
+    api: &Api,
+    headers: &HeaderMap,
+    entries: &[Entry],
+) -> Result<Vec<Answered>, Failure> {
+    let (mut answers, mut left) = (Vec::new(), MAX_ANSWER_BYTES);
     let reads = |entry: &Entry| matches!(entry.method, Method::GET | Method::HEAD);
     for (at, entry) in entries.iter().enumerate().filter(|(_, entry)| reads(entry)) {
         let of_one = entry.path.get(..2);
@@ -202,17 +211,22 @@ async fn may_be_read(api: &Api, headers: &HeaderMap, entries: &[Entry]) -> Resul
             .iter()
             .find(|other| of_one.is_some() && is_written(other))
         {
-            Some(other) if other.method == Method::DELETE => {
+            // A version that was stays after it.
+            Some(other) if other.method == Method::DELETE && entry.path.len() == 2 => {
                 return Err(Failure::gone().of_entry(at));
             }
             Some(_) => {}
             None => {
+                if left == 0 {
+                    return Err(Failure::too_much_at_once().of_entry(at));
+                }
                 let answer = asked(api, headers, entry.clone()).await;
-                answer.map_err(|failure| failure.of_entry(at))?;
+                let answer = answer.map_err(|failure| failure.of_entry(at))?;
+                answers.push(told_whole(answer, &mut left).await);
             }
         }
     }
-    Ok(())
+    Ok(answers)
 }
 
 /// Looks up what references lead to that are conditions (FHIR R4 http.html#trules).
@@ -279,7 +293,8 @@ async fn written(
                     base: bundled::base_of(one.full_url.as_deref(), &api.base),
                 };
                 let text = bundled::resolved(text, &names);
-                if bundled::refers_to_an_entry(&text) {
+                // A patch leaves what was there, which may be no entry's.
+                if !one.is_patch && bundled::refers_to_an_entry(&text) {
                     return Err(Failure::no_such_entry().of_entry(one.at));
                 }
                 let draft = one.asker.draft(api, one.kind, one.id.clone(), &text);

@@ -154,8 +154,8 @@ pub async fn delete(
     asker.write(api, intent, commit).await
 }
 
-/// Refuses an id that a client may not choose. What there is under such an id a facility delivered; who does not see it
-/// is not told.
+/// Refuses an id that a client may not choose. What there is under such an id a facility delivered, unless a client stored
+/// it when any UUID was taken; who does not see it is not told.
 pub async fn check_id(
     sight: &Sight,
     api: &FhirApi,
@@ -166,7 +166,12 @@ pub async fn check_id(
         return Ok(());
     }
     let stored = api.store.read(kind, id).await?;
-    Err(match stored.filter(|stored| sight.shows(stored)) {
+    let shown = stored.filter(|stored| sight.shows(stored));
+    let is_clients = shown.as_ref().is_some_and(|one| one.source.is_none());
+    if is_clients && crate::admit::is_uuid(id.as_str()) {
+        return Ok(());
+    }
+    Err(match shown {
         Some(_) => Failure::unmet(Unmet::Delivered),
         None => Failure::id_not_taken(),
     })

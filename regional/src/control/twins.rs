@@ -64,7 +64,10 @@ pub fn patch(commit: &mut Commit<'_>, patch: &Patch) -> Result<Patched, DbError>
     };
     let (mut desired, mut wants) = (Map::new(), Vec::new());
     for (want, value) in set {
-        let is_new = twin.desired.get(&want.property) != Some(&value);
+        // What is not named stays as it is, in whichever spelling.
+        let named = patch.patch.get("desired");
+        let is_named = named.is_some_and(|named| named.get(&want.property).is_some());
+        let is_new = is_named && twin.desired.get(&want.property) != Some(&value);
         if is_new || is_set_again(commit, patch, &twin, (&want, &value))? {
             wants.push(want.clone());
         }
