@@ -287,7 +287,8 @@ impl Stored {
         let (end, rest) = match rest.strip_prefix(",\"meta\":{") {
             Some(rest) if rest.trim_start().starts_with('}') => ("", rest),
             Some(rest) => (",", rest),
-            None if rest.contains("\"meta\"") => return None,
+            // A name may be written with escapes.
+            None if rest.contains("\"meta\"") || rest.contains("\\u00") => return None,
             None => ("}", rest),
         };
         let head = self.json.get(..self.json.len() - rest.len())?;
