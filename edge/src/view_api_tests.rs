@@ -66,7 +66,7 @@ fn an_error_names_the_parameter() {
                 ("from", "2027-01-01T00:00:00Z"),
                 ("until", "2026-01-01T00:00:00Z"),
             ],
-            "from: is not before",
+            "from: is after",
         ),
         (&[("bed", "b1"), ("after", "x")], "after:"),
         (&[("bed", "b1"), ("limit", "0")], "limit:"),

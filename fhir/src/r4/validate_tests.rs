@@ -226,7 +226,7 @@ fn entries_of_a_list_have_what_its_mode_lets_them_have() {
             r#"{{"resourceType":"List","status":"current","mode":"{mode}","entry":[
                 {{{entry}"item":{{"display":"x"}}}}]}}"#
         );
-        let expected = [(Invariant, "List".to_owned())];
+        let expected = [(Invariant, "List.entry".to_owned())];
         let expected = &expected[..usize::from(fault)];
         assert_eq!(found(&text), expected, "{mode} {entry}");
     }
