@@ -99,11 +99,15 @@ fn of_another_user(dir: &Path) -> Result<u32> {
     Ok(fs::metadata(dir)?.uid())
 }
 
-/// A node that runs as that user finds, reads and replaces whatever this one's commands made for it.
+/// A node that runs as that user finds, reads and replaces whatever this one's commands made for it. What the node makes
+/// itself is in its data directory, and here this user's, as whom it runs.
 fn everything_is_of(owner: u32, dir: &Path) -> Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         let path = entry.path();
+        if path.ends_with("data") {
+            continue;
+        }
         let about = match entry.metadata() {
             // What the running node made and removed again.
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
