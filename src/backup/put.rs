@@ -207,7 +207,7 @@ pub fn into_folder(file: &Path, passphrase: &Passphrase, to: &Path, now: Timesta
     mark(&opened, now)?;
     let text = configuration(stage.path(), &opened.manifest, to)?;
     file::replace(&opened.config(), text.as_bytes(), PRIVATE)?;
-    file::hand_over(stage.path(), to.parent().unwrap_or(to))?;
+    file::hand_over(stage.path(), stage.path().parent().unwrap_or(to))?;
     file::rename(stage.path(), to).with_context(|| to.display().to_string())?;
     Ok(Put {
         config: to.join(config_name(&opened.node.here)),
