@@ -14,7 +14,7 @@
 //! | 11 | 4 | seq of the shown sample |
 //! | 15 | 1 | samples that wait, the shown one too; 0: nothing is shown |
 //! | 16 | 4 | source time, ms since 1970 |
-//! | 20 | 12 × 3 | per [`Signal`]: mantissa (2, signed), decimal exponent (1, signed) or a marker |
+//! | 20 | 12 × 3 | per [`crate::signal::Signal`]: mantissa (2, signed), decimal exponent (1, signed) or a marker |
 //! | 56 | 1 | guard end: equal to guard begin unless the read was torn |
 //!
 //! Holding registers (function codes 3 and 16): 0 epoch (2), 2 seq (4) of the sample that the master acknowledges,
@@ -29,8 +29,9 @@
 use crate::{
     frame::{Exception, Space, Words},
     health::Health,
+    signal::{Reading, SIGNALS, Sample},
     slave::Registers,
-    window::{Ack, Reading, SIGNALS, Sample, Window},
+    window::{Ack, Window},
 };
 
 /// The version of the monitor's map.
@@ -57,73 +58,6 @@ pub const RESTART: usize = 6;
 pub const NOT_IN_SAMPLE: u16 = 0x8000;
 /// Exponent register of a signal that was measured without a result.
 pub const NO_DATA: u16 = 0x7fff;
-
-/// A signal of the monitor, in the order of the registers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(usize)]
-pub enum Signal {
-    /// Heart rate.
-    HeartRate,
-    /// Heart rate by pulse oximetry.
-    Pulse,
-    /// Respiratory rate.
-    RespiratoryRate,
-    /// Oxygen saturation by pulse oximetry.
-    SpO2,
-    /// Arterial oxygen saturation.
-    SaO2,
-    /// Body temperature.
-    Temperature,
-    /// Invasive systolic pressure.
-    Systolic,
-    /// Invasive diastolic pressure.
-    Diastolic,
-    /// Invasive mean pressure.
-    Mean,
-    /// Non-invasive systolic pressure.
-    CuffSystolic,
-    /// Non-invasive diastolic pressure.
-    CuffDiastolic,
-    /// Non-invasive mean pressure.
-    CuffMean,
-}
-
-impl Signal {
-    /// Every signal, in the order of the registers.
-    pub const ALL: [Self; SIGNALS] = [
-        Self::HeartRate,
-        Self::Pulse,
-        Self::RespiratoryRate,
-        Self::SpO2,
-        Self::SaO2,
-        Self::Temperature,
-        Self::Systolic,
-        Self::Diastolic,
-        Self::Mean,
-        Self::CuffSystolic,
-        Self::CuffDiastolic,
-        Self::CuffMean,
-    ];
-
-    /// Its LOINC code.
-    #[must_use]
-    pub const fn loinc(self) -> &'static str {
-        match self {
-            Self::HeartRate => "8867-4",
-            Self::Pulse => "8889-8",
-            Self::RespiratoryRate => "9279-1",
-            Self::SpO2 => "59408-5",
-            Self::SaO2 => "2708-6",
-            Self::Temperature => "8310-5",
-            Self::Systolic => "76215-3",
-            Self::Diastolic => "76213-8",
-            Self::Mean => "76214-6",
-            Self::CuffSystolic => "76534-7",
-            Self::CuffDiastolic => "76535-4",
-            Self::CuffMean => "76536-2",
-        }
-    }
-}
 
 /// The bedside monitor: its sample window, its health and its clock, as registers.
 #[derive(Clone, Debug)]

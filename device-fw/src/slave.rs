@@ -89,9 +89,9 @@ mod tests {
         health::Health,
         registers::{
             GUARD_BEGIN, GUARD_END, MONITOR_INPUTS, Monitor, NO_DATA, NOT_IN_SAMPLE, Probe,
-            SIGNAL_BASE, Signal,
+            SIGNAL_BASE,
         },
-        window::{Reading, Sample},
+        signal::{Reading, Sample, Signal},
     };
     use proptest::prelude::*;
     use std::vec::Vec;
