@@ -236,7 +236,13 @@ impl Entry {
             found.push(("write".into(), format!("are at most {MAX_WRITES}")));
         }
         for (index, write) in self.write.iter().enumerate() {
-            for (key, message) in write.problems(self) {
+            let before = index.checked_sub(1).and_then(|at| self.write.get(at));
+            if write.joined && !before.is_some_and(|before| before.meets(write)) {
+                let message = "the registers of the write before it end where these begin, and are read back alike";
+                found.push((format!("write[{index}].joined"), message.into()));
+            }
+            let kind_of = |name: &str| self.parameter(name).map(|own| own.kind);
+            for (key, message) in write.problems(kind_of) {
                 found.push((format!("write[{index}].{key}"), message.into()));
             }
         }

@@ -1,5 +1,5 @@
 //! What a command writes to a Modbus device: a holding register, several, or a coil.
-use crate::{Value, parameter::Kind, table::Entry};
+use crate::{Value, parameter::Kind};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use types::Name;
@@ -25,6 +25,9 @@ pub struct Write {
     /// Whether the device shows afterwards what was written; then it is read back and must be the same.
     #[serde(default = "yes")]
     pub read_back: bool,
+    /// Whether it goes in one request with the write before it, where that is done too: the device takes both or neither.
+    #[serde(default)]
+    pub joined: bool,
 }
 
 const fn one() -> u8 {
@@ -40,7 +43,21 @@ const fn yes() -> bool {
 }
 
 impl Write {
-    pub(crate) fn problems(&self, entry: &Entry) -> Vec<(&'static str, &'static str)> {
+    /// Whether the registers of another write begin where its own end, so that one request can carry both.
+    #[must_use]
+    pub fn meets(&self, next: &Self) -> bool {
+        let end = u32::from(self.address) + u32::from(self.words);
+        self.words > 0
+            && next.words > 0
+            && end == u32::from(next.address)
+            && self.read_back == next.read_back
+    }
+
+    /// What is wrong with it in a command whose parameters have these kinds, with the key.
+    pub(crate) fn problems(
+        &self,
+        kind_of: impl Fn(&str) -> Option<Kind>,
+    ) -> Vec<(&'static str, &'static str)> {
         let mut found = Vec::new();
         if !matches!(self.words, 0 | 1 | 2 | 4) {
             found.push(("words", "are 1, 2 or 4 registers, or 0 for a coil"));
@@ -52,7 +69,7 @@ impl Write {
             found.push(("per", "is at least 1"));
         }
         match (&self.parameter, self.constant) {
-            (Some(name), None) => match entry.parameter(name.as_str()).map(|own| own.kind) {
+            (Some(name), None) => match kind_of(name.as_str()) {
                 None => found.push(("parameter", "the command has no such parameter")),
                 Some(Kind::Choice | Kind::Decimal) => {
                     found.push(("parameter", "is a span, a whole number or a flag"));

@@ -22,7 +22,8 @@
 //!
 //! Holding registers from 64 on are settings, one or several in a request, and read as they were written: 64 interval in
 //! ms (2; 0: as delivered), 66 lower and 67 upper alarm limit of the heart rate, 68 lower limit of the oxygen saturation (0:
-//! as delivered). Writing 1 to 69 identifies the device, to 70 restarts it; both read as 0 once that is done.
+//! as delivered). A lower limit that would not be below the upper one is refused, with everything in its request, as a value that
+//! is not allowed. Writing 1 to 69 identifies the device, to 70 restarts it; both read as 0 once that is done.
 //!
 //! The probe has the registers that its maker gave it (temperature and humidity, tenths, input registers 1 and 2;
 //! settings in holding registers 0x0101 to 0x0104), no counter and no clock.
@@ -50,6 +51,8 @@ pub const MONITOR_HOLDINGS: usize = 6;
 pub const SETTINGS: u16 = 64;
 /// Number of the monitor's settings.
 pub const MONITOR_SETTINGS: usize = 7;
+/// Of the settings: the lower and the upper alarm limit of the heart rate.
+const HEART_RATE: [usize; 2] = [2, 3];
 /// Of the settings: where 1 identifies the device, and where 1 restarts it.
 pub const IDENTIFY: usize = 5;
 /// See [`IDENTIFY`].
@@ -180,13 +183,18 @@ impl<S: AsRef<[Sample]> + AsMut<[Sample]>> Registers for Monitor<S> {
 
     fn write(&mut self, address: u16, values: Words<'_>) -> Result<(), Exception> {
         if let Some(at) = address.checked_sub(SETTINGS) {
-            let at = usize::from(at);
-            let settings = self.settings.get_mut(at..at + values.len());
-            let settings = settings.ok_or(Exception::Address)?;
-            settings
+            let (at, mut settings) = (usize::from(at), self.settings);
+            let written = settings.get_mut(at..at + values.len());
+            let written = written.ok_or(Exception::Address)?;
+            written
                 .iter_mut()
                 .zip(values.iter())
                 .for_each(|(setting, value)| *setting = value);
+            let [low, high] = HEART_RATE.map(|at| settings.get(at).copied().unwrap_or(0));
+            if low != 0 && high != 0 && low >= high {
+                return Err(Exception::Value);
+            }
+            self.settings = settings;
             return Ok(());
         }
         if address != 0 || values.len() != MONITOR_HOLDINGS {

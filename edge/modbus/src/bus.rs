@@ -205,27 +205,27 @@ impl Driver {
     /// not confirm.
     async fn carry_out(&self, told: Told) {
         let in_time = Instant::now() < told.until;
-        let mut outcome = if in_time { Ok(()) } else { Err(Reason::Stale) };
-        for (write, number) in &told.writes {
-            if outcome.is_err() {
-                break;
-            }
-            outcome = self.write(write, *number).await;
-        }
+        let outcome = match writes::requests(&told.writes) {
+            _ if !in_time => Err(Reason::Stale),
+            Ok(requests) => self.write(&requests).await,
+            Err(reason) => Err(reason),
+        };
         // Who wanted to know is gone only when the node stops; then the command was interrupted.
         let _gone = told.answer.send((told.id, outcome)).await;
     }
 
-    async fn write(&self, write: &commands::Write, number: u64) -> Result<(), Reason> {
-        let (ask, back) = writes::asks(write, number)?;
-        writes::written(&self.ask(&ask).await)?;
-        match back {
-            None => Ok(()),
-            Some((ask, shown)) => match self.ask(&ask).await {
-                Answer::Registers(words) if words == shown => Ok(()),
-                _ => Err(Reason::NotReadBack),
-            },
+    async fn write(&self, requests: &[(Ask, Option<writes::Back>)]) -> Result<(), Reason> {
+        for (ask, back) in requests {
+            writes::written(&self.ask(ask).await)?;
+            let Some((ask, shown)) = back else {
+                continue;
+            };
+            match self.ask(ask).await {
+                Answer::Registers(words) if words == *shown => {}
+                _ => return Err(Reason::NotReadBack),
+            }
         }
+        Ok(())
     }
 
     async fn ask(&self, ask: &Ask) -> Answer {

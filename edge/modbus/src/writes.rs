@@ -13,6 +13,9 @@ use types::{DeviceId, Id128};
 /// Commands of a device that wait for its line: the facility hands over one at a time.
 const MAX_WAITING: usize = 4;
 
+/// The exception of a value that the device does not allow (Modbus Application Protocol 1.1b3, §7).
+const ILLEGAL_VALUE: u8 = 3;
+
 /// What a device is to be told.
 #[derive(Debug)]
 pub struct Told {
@@ -79,8 +82,38 @@ pub(super) async fn next(receiver: &mut Option<mpsc::Receiver<Told>>) -> Told {
 /// What is read back, and what it must show.
 pub(super) type Back = (Ask, Vec<u16>);
 
+/// What writes ask of the device, one request after the other: those that are joined are one, which the device takes whole
+/// or not at all.
+pub(super) fn requests(writes: &[(Write, u64)]) -> Result<Vec<(Ask, Option<Back>)>, Reason> {
+    let mut requests: Vec<(Ask, Option<Back>)> = Vec::with_capacity(writes.len());
+    let mut before: Option<&Write> = None;
+    for (write, number) in writes {
+        let (ask, back) = asks(write, *number)?;
+        let joined = write.joined && before.is_some_and(|before| before.meets(write));
+        match requests.last_mut().filter(|_| joined) {
+            Some(last) => join(last, (ask, back)),
+            None => requests.push((ask, back)),
+        }
+        before = Some(write);
+    }
+    Ok(requests)
+}
+
+/// Puts a request for the registers behind those of another into it.
+fn join(request: &mut (Ask, Option<Back>), next: (Ask, Option<Back>)) {
+    if let (Ask::Write { words, .. }, Ask::Write { words: more, .. }) = (&mut request.0, next.0) {
+        words.extend(more);
+    }
+    if let (Some((Ask::Read(read), shown)), Some((Ask::Read(more), last))) =
+        (&mut request.1, next.1)
+    {
+        read.count += more.count;
+        shown.extend(last);
+    }
+}
+
 /// What a write asks of the device, and what it reads back afterwards, with what that must show.
-pub(super) fn asks(write: &Write, number: u64) -> Result<(Ask, Option<Back>), Reason> {
+fn asks(write: &Write, number: u64) -> Result<(Ask, Option<Back>), Reason> {
     let bits = 16 * u32::from(write.words);
     if write.words > 0 && number.checked_shr(bits).unwrap_or(0) != 0 {
         return Err(Reason::OverRange);
@@ -120,6 +153,7 @@ pub(super) fn asks(write: &Write, number: u64) -> Result<(Ask, Option<Back>), Re
 pub(super) fn written(answer: &Answer) -> Result<(), Reason> {
     match answer {
         Answer::Written => Ok(()),
+        Answer::Refused(ILLEGAL_VALUE) => Err(Reason::OverRange),
         Answer::Refused(_) => Err(Reason::DeviceFailed),
         Answer::Registers(_) | Answer::TimedOut | Answer::Broken | Answer::Malformed => {
             Err(Reason::Interrupted)
