@@ -292,7 +292,7 @@ impl<'t> Apply<'t> {
     pub(super) fn begin_log(&mut self, has_run: bool) -> Result<(), StoreError> {
         let sender = self.parcels.sender(&self.now);
         let (me, now) = (sender.place, self.now.real);
-        Ok(federation::audit::begin(
+        Ok(federation::started::begin_log(
             self.tx,
             me,
             sender.signer,
