@@ -89,7 +89,7 @@ async fn enter(
 
 fn list(args: &PrintArgs) -> Result<(), Failure> {
     let config: EdgeConfig = node::read(&args.config)?;
-    super::edge::note(&config, Read::Beds)?;
+    super::noted::note(&config, Read::Beds)?;
     let listing = edge::beds::export(&config).map_err(anyhow::Error::from)?;
     let text = if args.json {
         serde_json::to_string(&listing).map_err(anyhow::Error::from)?
