@@ -31,6 +31,7 @@ async fn assign(args: AssignArgs) -> Result<(), Failure> {
         None => Map::new(),
     };
     entry.insert("patient".into(), args.patient.into());
+    entry.insert("new".into(), args.new.into());
     enter(&config, "assign", entry, args.bed).await
 }
 

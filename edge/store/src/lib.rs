@@ -62,6 +62,7 @@ mod inbox;
 mod job;
 mod journal;
 mod key;
+mod known;
 mod meta;
 mod occupancy;
 mod outbox;

@@ -307,7 +307,7 @@ fn sources(db: &Connection, whose: &Whose) -> Result<BTreeMap<i64, Which>, Store
     clippy::disallowed_methods,
     reason = "the id is looked up in the store that keeps it"
 )]
-fn patient_row(db: &Connection, id: &Phi<String>) -> rusqlite::Result<Option<i64>> {
+pub(super) fn patient_row(db: &Connection, id: &Phi<String>) -> rusqlite::Result<Option<i64>> {
     db.prepare_cached("SELECT row FROM patient WHERE id = ?1")?
         .query_row([id.expose()], |row| row.get(0))
         .optional()
