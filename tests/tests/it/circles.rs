@@ -163,7 +163,7 @@ impl Imports {
                         return Some(way);
                     }
                     if seen.insert(to.clone()) {
-                        ways.push_back([way.as_slice(), &[to.clone()]].concat());
+                        ways.push_back([way.as_slice(), std::slice::from_ref(to)].concat());
                     }
                 }
             }
