@@ -19,7 +19,7 @@ use crate::{context::Shared, error::EdgeError};
 use axum::Router;
 use fhir::{
     admit::Holding,
-    rest::{FHIR_JSON, FhirApi, Vantages, unread},
+    rest::{Authorize as _, FHIR_JSON, FhirApi, MAX_BUNDLE_BYTES, Vantages, brings_a_bundle, unread},
     search::Seal,
     sqlite::SqliteStore,
     store::{ResourceStore, StoreError},
@@ -37,6 +37,11 @@ use store::{Store, system_entropy};
 /// The name of the copy's file, beside the store.
 pub const FILE: &str = "fhir.db";
 
+const _: () = assert!(
+    MAX_BUNDLE_BYTES <= https::MAX_LONG_BODY_BYTES,
+    "the listener lets a Bundle through"
+);
+
 /// A request that no route sees is answered as FHIR answers every error.
 pub(crate) fn worded(router: Router) -> https::App {
     https::App {
@@ -45,7 +50,14 @@ pub(crate) fn worded(router: Router) -> https::App {
             content_type: FHIR_JSON,
             body: unread,
         }),
+        long: brings_a_bundle,
     }
+}
+
+/// Who is known by a token of the facility: the node's own, or that of a program of the file of rights.
+pub(crate) fn clients(shared: &Shared, token: &str) -> https::Clients {
+    let bearer = Bearer::new(token, shared.config.viewers().unwrap_or_default());
+    https::Clients::new(move |headers| Some(bearer.known(headers).ok()?.0.into()))
 }
 
 /// Opens the copy of a store.

@@ -55,8 +55,8 @@ pub(crate) async fn serve_https(
     let app = shared.health.router().merge(problem::worded(api));
     let app = app.merge(fhir).merge(enrolment.door());
     let app = fhir::worded(app.fallback(problem::no_such_path));
-    let server = tls.server_https()?;
-    let serve = https::serve(listener, server, app, None, stop);
+    let (server, known) = (tls.server_https()?, fhir::clients(shared, token.reveal()));
+    let serve = https::serve(listener, server, app, Some(known), stop);
     running.spawn("https", Kind::Critical, serve);
     Ok(https)
 }

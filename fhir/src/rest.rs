@@ -46,6 +46,7 @@ pub use bulk::Bulk;
 use chrono::DateTime;
 pub(crate) use conditional::pairs_of;
 pub use outcome::{Failure, unread};
+pub use routes::{MAX_BUNDLE_BYTES, brings_a_bundle};
 pub(crate) use sight::is_plain;
 use std::sync::Arc;
 pub use subscribing::{Hook, Notification, Numbering, Sender, Subscriptions, Untaken};

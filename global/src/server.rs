@@ -136,7 +136,7 @@ pub async fn run(config: GlobalConfig, stop: CancellationToken) -> Result<(), Gl
     traced.map_err(GlobalError::Telemetry)?;
     keep_certificates(&config, (now, &ledger), &mut door, &mut tasks);
     let until = || tasks.stop();
-    let known = Some(tokens.verifier());
+    let known = Some(tokens.verifier().into());
     let https = https::serve(clients, tls.server_https()?, app, known, until());
     let links = link::serve(links, door, until());
     let below = ledger.clone();

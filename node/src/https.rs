@@ -7,9 +7,12 @@ use crate::{
     admission::{Admission, Limits},
     token::Verifier,
 };
-use axum::Router;
+use axum::{
+    Router,
+    http::{HeaderMap, Method},
+};
 use std::{fmt, io, sync::Arc, time::Duration};
-use tokio::{net::TcpListener, time::timeout};
+use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
 use tokio_rustls::rustls::ServerConfig;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -62,6 +65,12 @@ const TIMEOUTS: Timeouts = Timeouts {
 pub const MAX_HEADER_BYTES: usize = 32 << 10;
 /// Body of a request: the forms of FHIR and of tokens, with room. What is longer gets 413.
 pub const MAX_BODY_BYTES: usize = 128 << 10;
+/// Body of a request that may be long ([`App::long`]) of a client that is known: a Bundle of FHIR with some hundred
+/// resources, with room. What is longer gets 413.
+pub const MAX_LONG_BODY_BYTES: usize = 2 << 20;
+/// Long bodies in hand at once, of all clients of a listener: what is made of one takes some ten times its bytes. Another
+/// one waits as long as a body may take, and gets 503 then.
+const LONG_BODIES: usize = 4;
 /// Body of a request of a client that is not known: a form with an assertion, with room.
 pub const MAX_STRANGERS_BODY_BYTES: usize = 16 << 10;
 /// Requests in hand may take this long after a stop.
@@ -103,6 +112,8 @@ pub struct App {
     pub router: Router,
     /// Nothing but the status when left out.
     pub unread: Option<Unread>,
+    /// Whether a request of this method and path may bring a body of up to [`MAX_LONG_BODY_BYTES`].
+    pub long: fn(&Method, &str) -> bool,
 }
 
 impl From<Router> for App {
@@ -110,12 +121,36 @@ impl From<Router> for App {
         Self {
             router,
             unread: None,
+            long: |_, _| false,
         }
     }
 }
 
-/// Serves until `stop`, then finishes the requests in hand within [`GRACE`]. `clients` knows the tokens by which a
-/// client is known; without it every connection is a stranger's.
+/// Whom the headers of a request show: a client that is known, by its name; none of a stranger.
+#[derive(Clone)]
+pub struct Clients(Arc<dyn Fn(&HeaderMap) -> Option<Arc<str>> + Send + Sync>);
+
+impl Clients {
+    /// Asks `known` at every request.
+    pub fn new(known: impl Fn(&HeaderMap) -> Option<Arc<str>> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(known))
+    }
+}
+
+impl From<Verifier> for Clients {
+    fn from(tokens: Verifier) -> Self {
+        Self::new(move |headers| tokens.client(headers))
+    }
+}
+
+impl fmt::Debug for Clients {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clients(..)")
+    }
+}
+
+/// Serves until `stop`, then finishes the requests in hand within [`GRACE`]. `clients` says who is known by
+/// a token; without it every connection is a stranger's.
 ///
 /// # Errors
 /// When the listener breaks. Errors of a connection end that connection only.
@@ -123,13 +158,14 @@ pub async fn serve(
     listener: TcpListener,
     tls: impl Into<TlsSource>,
     app: impl Into<App>,
-    clients: Option<Verifier>,
+    clients: Option<Clients>,
     stop: CancellationToken,
 ) -> io::Result<()> {
     let rules = Rules {
         admission: Admission::new("https", &LIMITS),
         timeouts: TIMEOUTS,
         clients,
+        long: Arc::new(Semaphore::new(LONG_BODIES)),
     };
     serve_by(&rules, listener, tls.into(), app.into(), stop).await
 }
@@ -138,7 +174,9 @@ pub async fn serve(
 struct Rules {
     admission: Admission,
     timeouts: Timeouts,
-    clients: Option<Verifier>,
+    clients: Option<Clients>,
+    /// Places of long bodies.
+    long: Arc<Semaphore>,
 }
 
 async fn serve_by(
@@ -157,6 +195,7 @@ async fn serve_by(
                 app: app.router.clone(),
                 unread: app.unread,
                 clients: rules.clients.clone(),
+                long: (app.long, rules.long.clone()),
                 timeouts: rules.timeouts,
                 slot: Arc::new(slot),
                 stop: stop.clone(),

@@ -11,7 +11,8 @@ use axum::{
 };
 use federation::port::{PortError, PortErrorKind};
 use fhir::rest::{
-    Authorize, Denied, FHIR_JSON, Granted, Interaction as FhirInteraction, Reader, WITHOUT, unread,
+    Authorize, Denied, FHIR_JSON, Granted, Interaction as FhirInteraction, MAX_BUNDLE_BYTES, Reader,
+    WITHOUT, brings_a_bundle, unread,
 };
 use fhir::store::ResourceType;
 use node::{
@@ -132,6 +133,11 @@ struct Api {
     verifier: Verifier,
 }
 
+const _: () = assert!(
+    MAX_BUNDLE_BYTES <= https::MAX_LONG_BODY_BYTES,
+    "the listener lets a Bundle through"
+);
+
 /// A request that no route sees is answered as FHIR answers every error.
 pub fn worded(router: Router) -> https::App {
     https::App {
@@ -140,6 +146,7 @@ pub fn worded(router: Router) -> https::App {
             content_type: FHIR_JSON,
             body: unread,
         }),
+        long: brings_a_bundle,
     }
 }
 

@@ -149,7 +149,7 @@ async fn work(
     let mut door = door(key, (&ledger, &blobs), handlers, (tls.clone(), tap));
     enrolment::keep_certificates(&config, (clock, &ledger), &mut door, &mut tasks);
     let uplink = uplink(&config, &door, (&ledger, &learning, &deliveries), now)?;
-    let (until, known) = (tasks.stop(), Some(tokens.verifier()));
+    let (until, known) = (tasks.stop(), Some(tokens.verifier().into()));
     serve_metrics(&config, (&tls, &health), &mut turn, &mut tasks).await?;
     let (app, links) = (api::worded(app), link::serve(links, door, until.clone()));
     let serving = https::serve(clients, tls.server_https()?, app, known, until);

@@ -88,6 +88,24 @@ def with_fhirpy(base, bearer, ca):
     return patient["id"]
 
 
+def with_long_bundle(base, bearer, ca, patient):
+    """A transaction may be longer than a resource may."""
+    made = [condition(patient) for _ in range(400)]
+    entries = [{"resource": one, "request": {"method": "POST", "url": "Condition"}} for one in made]
+    bundle = {"resourceType": "Bundle", "type": "transaction", "entry": entries}
+    headers = {"Authorization": f"Bearer {bearer}", "Content-Type": "application/fhir+json"}
+    text = json.dumps(bundle)
+    if len(text) < 150_000:
+        sys.exit("requests: the Bundle is not long")
+    answer = requests.post(base, data=text, headers=headers, verify=ca, timeout=60)
+    same("requests: a long transaction", answer.status_code, 200)
+    statuses = {one["response"]["status"].split()[0] for one in answer.json()["entry"]}
+    same("requests: each of its entries", statuses, {"201"})
+    long = json.dumps(made[0] | {"extension": [{"url": "http://example.org/" + "a" * 131_072, "valueBoolean": True}]})
+    answer = requests.post(f"{base}/Condition", data=long, headers=headers, verify=ca, timeout=60)
+    same("requests: a long resource", answer.status_code, 413)
+
+
 def with_fhirclient(base, bearer, ca, patient):
     os.environ["REQUESTS_CA_BUNDLE"] = ca  # it asks for the statement before it can be told of an authority
     smart = FHIRClient(settings={"app_id": "check", "api_base": base})
@@ -156,6 +174,7 @@ def main(folder, region):
     base, ca = mesh["regions"][region]["fhir"], mesh["ca"]
     bearer = token(mesh["clients"]["fhir-writer"], region, ca)
     patient = with_fhirpy(base, bearer, ca)
+    with_long_bundle(base, bearer, ca, patient)
     with_fhirclient(base, bearer, ca, patient)
     with_models(base, bearer, ca, patient)
     print(f"fhirpy, fhirclient and fhir.resources did what their users do in {region}")

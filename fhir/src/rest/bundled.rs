@@ -1,5 +1,5 @@
 //! The entries of a Bundle that is a batch or a transaction, as requests (FHIR R4 http.html#transaction).
-use super::{conditional, outcome::Failure};
+use super::{conditional, outcome::Failure, routes::MAX_RESOURCE_BYTES};
 use crate::json::Json;
 use crate::r4::R4;
 use axum::http::Method;
@@ -94,6 +94,9 @@ pub fn read(text: &str, base: &str) -> Result<(Sort, Vec<Asked>), Failure> {
 
 impl EntryText<'_> {
     fn read(&self, base: &str) -> Result<Entry, Failure> {
+        if self.resource.is_some_and(|it| it.get().len() > MAX_RESOURCE_BYTES) {
+            return Err(Failure::resource_too_long());
+        }
         let missing = || Failure::no_resource("request, with method and url, is missing");
         let request = self.request.as_ref().ok_or_else(missing)?;
         let method = request.method.as_deref().ok_or_else(missing)?;
@@ -362,6 +365,13 @@ mod tests {
             assert!(is_refused(&bundle(bad)), "{bad}");
         }
         assert!(read(r#"{"resourceType":"Bundle","type":"document"}"#, "").is_err());
+        let of_bytes = |bytes: usize| {
+            let id = "a".repeat(bytes - r#"{"id":""}"#.len());
+            let request = r#""request":{"method":"POST","url":"Basic"}"#;
+            bundle(&format!(r#"{{"resource":{{"id":"{id}"}},{request}}}"#))
+        };
+        assert!(!is_refused(&of_bytes(MAX_RESOURCE_BYTES)));
+        assert!(is_refused(&of_bytes(MAX_RESOURCE_BYTES + 1)));
         let many = vec![good; MAX_ENTRIES + 1].join(",");
         assert!(read(&bundle(&many), "").is_err());
     }

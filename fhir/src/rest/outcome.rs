@@ -370,6 +370,16 @@ impl Failure {
         )
     }
 
+    /// Of a resource in a Bundle, which may be longer itself.
+    pub(super) fn resource_too_long() -> Self {
+        let most = super::routes::MAX_RESOURCE_BYTES;
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too-long",
+            format!("the resource is longer than {most} bytes"),
+        )
+    }
+
     pub(super) fn search(error: &SearchError) -> Self {
         let code = match error {
             SearchError::Invalid { .. } => "value",

@@ -28,6 +28,14 @@ use std::{convert::Infallible, sync::Arc};
 
 /// Bytes of a resource that is taken: what the node takes as a body.
 pub const MAX_RESOURCE_BYTES: usize = 128 * 1024;
+/// Bytes of a Bundle at the base: some hundred resources, each of [`MAX_RESOURCE_BYTES`] at most.
+pub const MAX_BUNDLE_BYTES: usize = 2 << 20;
+
+/// Whether a request brings a Bundle, which may be longer than what any other one brings ([`MAX_BUNDLE_BYTES`]).
+#[must_use]
+pub fn brings_a_bundle(method: &Method, path: &str) -> bool {
+    *method == Method::POST && matches!(path, "/fhir" | "/fhir/")
+}
 
 pub type InBody = Result<Bytes, BytesRejection>;
 
@@ -77,7 +85,7 @@ impl FhirApi {
             .fallback(any(async || Failure::no_such_path()))
             .layer(DefaultBodyLimit::max(MAX_FORM_BYTES));
         // fhirpy and fhir-kit-client send Bundles there.
-        let bundles = post(transacting::bundle).layer(limit());
+        let bundles = post(transacting::bundle).layer(bundle_limit());
         let bundles = bundles.fallback(async || Failure::no_such_path());
         Router::new()
             .nest("/fhir", inner)
@@ -173,6 +181,11 @@ fn limit() -> DefaultBodyLimit {
     DefaultBodyLimit::max(MAX_RESOURCE_BYTES)
 }
 
+/// Of the body of a Bundle at the base.
+fn bundle_limit() -> DefaultBodyLimit {
+    DefaultBodyLimit::max(MAX_BUNDLE_BYTES)
+}
+
 fn routes(interaction: Interaction) -> Vec<(&'static str, MethodRouter<Arc<FhirApi>>)> {
     match interaction {
         Interaction::Read => vec![("/{kind}/{id}", get(read))],
@@ -204,7 +217,7 @@ fn routes(interaction: Interaction) -> Vec<(&'static str, MethodRouter<Arc<FhirA
         Interaction::HistorySystem => vec![("/_history", get(history_of_system))],
         // One route for both: which of them it is, the Bundle says.
         Interaction::Batch => {
-            vec![("/", post(transacting::bundle).layer(limit()))]
+            vec![("/", post(transacting::bundle).layer(bundle_limit()))]
         }
         Interaction::Transaction => Vec::new(),
     }

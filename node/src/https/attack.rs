@@ -188,7 +188,8 @@ async fn world(dir: &std::path::Path, timeouts: Timeouts) -> (Arc<Server>, Hones
     let rules = Rules {
         admission: admission.clone(),
         timeouts,
-        clients: Some(tokens.verifier()),
+        clients: Some(tokens.verifier().into()),
+        long: Arc::new(Semaphore::new(1)),
     };
     let verifier = tokens.verifier();
     let data = move |headers: HeaderMap| async move {
@@ -348,6 +349,7 @@ async fn a_header_that_is_too_long_is_refused_in_the_words_of_the_listener() {
         admission: Admission::new("https", &LIMITS),
         timeouts: TIMEOUTS,
         clients: None,
+        long: Arc::new(Semaphore::new(1)),
     };
     let server = start_by(rules, |_| App {
         router: Health::new().router(),
@@ -355,6 +357,7 @@ async fn a_header_that_is_too_long_is_refused_in_the_words_of_the_listener() {
             content_type: "text/plain",
             body: |status| format!("refused: {}", status.as_u16()),
         }),
+        long: |_, _| false,
     });
     let server = server.await;
     // It is looked at after each read, of up to as many bytes; what is left unread may cut the answer off.

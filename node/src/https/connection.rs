@@ -1,21 +1,20 @@
 //! One connection: its handshake, its requests one after the other, and the moment by which each step must be done.
 use super::{
-    GRACE, MAX_BODY_BYTES, MAX_HEADER_BYTES, MAX_STRANGERS_BODY_BYTES, Timeouts, Unread,
+    Clients, GRACE, MAX_BODY_BYTES, MAX_HEADER_BYTES, MAX_LONG_BODY_BYTES,
+    MAX_STRANGERS_BODY_BYTES, Timeouts, Unread,
     lasting::{Lasting, Paced},
     unread::Worded,
 };
 use crate::{
     admission::{Known, Slot},
-    health,
-    token::Verifier,
-    trace,
+    health, trace,
 };
 use axum::{
     Router,
     body::{Body, Bytes, HttpBody, to_bytes},
     http::{
         HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
-        header::{CONNECTION, CONTENT_LENGTH, EXPECT},
+        header::{CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING},
     },
 };
 use http_body_util::{BodyExt, Limited};
@@ -24,7 +23,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{convert::Infallible, sync::Arc, time::Duration};
 use tokio::{
     net::TcpStream,
-    sync::watch,
+    sync::{Semaphore, watch},
     time::{Instant, timeout},
 };
 use tokio_rustls::{TlsAcceptor, rustls::ServerConfig, server::TlsStream};
@@ -49,7 +48,9 @@ pub(super) struct Server {
     pub(super) app: Router,
     /// What is said to requests that the router does not see.
     pub(super) unread: Option<Unread>,
-    pub(super) clients: Option<Verifier>,
+    pub(super) clients: Option<Clients>,
+    /// Which requests may bring long bodies, and the places of these.
+    pub(super) long: (fn(&Method, &str) -> bool, Arc<Semaphore>),
     pub(super) timeouts: Timeouts,
     pub(super) slot: Arc<Slot>,
     pub(super) stop: CancellationToken,
@@ -132,11 +133,12 @@ async fn answer(
     if health::PATHS.contains(&request.uri().path()) {
         server.slot.asks_health();
     } else if let Some(clients) = &server.clients
-        && let Some(client) = clients.client(request.headers())
+        && let Some(client) = (clients.0)(request.headers())
     {
         server.slot.known_as(&client);
     }
     let most = match server.slot.is_known() {
+        true if (server.long.0)(request.method(), request.uri().path()) => MAX_LONG_BODY_BYTES,
         true => MAX_BODY_BYTES,
         false => MAX_STRANGERS_BODY_BYTES,
     };
@@ -183,6 +185,17 @@ async fn respond(server: &Server, request: Request<Incoming>, most: usize) -> Re
     let late = || Unread::answer(server.unread, StatusCode::REQUEST_TIMEOUT);
     let (mut parts, body) = request.into_parts();
     parts.extensions.insert(server.slot.network());
+    let is_long = most > MAX_BODY_BYTES && may_exceed(&parts.headers, MAX_BODY_BYTES);
+    let place = match is_long {
+        true => match timeout(timeouts.body, server.long.1.acquire()).await {
+            Ok(Ok(place)) => Some(place),
+            _ => {
+                let_go(&parts.headers, body).await;
+                return Unread::answer(server.unread, StatusCode::SERVICE_UNAVAILABLE);
+            }
+        },
+        false => None,
+    };
     let body = match timeout(timeouts.body, whole(&parts.headers, body, most)).await {
         Ok(Some(body)) => Body::from(body),
         // Who reads it learns that it is too long, and answers so in its own words.
@@ -190,28 +203,42 @@ async fn respond(server: &Server, request: Request<Incoming>, most: usize) -> Re
         Err(_) => return late(),
     };
     let request = Request::from_parts(parts, body);
-    match timeout(timeouts.request, server.app.clone().oneshot(request)).await {
+    let answered = timeout(timeouts.request, server.app.clone().oneshot(request)).await;
+    drop(place);
+    match answered {
         Ok(response) => response.unwrap_or_else(|never| match never {}),
         Err(_) => late(),
     }
 }
 
+/// The length that a header states.
+fn stated(headers: &HeaderMap) -> Option<usize> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Whether a body may be longer than so many bytes: it is said to be, or nothing is said of a body that comes.
+fn may_exceed(headers: &HeaderMap, bytes: usize) -> bool {
+    stated(headers).map_or(headers.contains_key(TRANSFER_ENCODING), |length| length > bytes)
+}
+
 /// The whole body; none when it is longer than `most` bytes, or broken off, and then nobody reads the answer.
 async fn whole(headers: &HeaderMap, body: Incoming, most: usize) -> Option<Bytes> {
-    let length = headers.get(CONTENT_LENGTH);
-    let length = length.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    if length.is_some_and(|length| length > most) {
-        // Who waits to be told to go on (RFC 9110 §10.1.1) sends nothing before it reads why not.
-        if !headers.contains_key(EXPECT) {
-            drop(timeout(DROPPED_WITHIN, dropped(body)).await);
-        }
+    if stated(headers).is_some_and(|length| length > most) {
+        let_go(headers, body).await;
         return None;
     }
     to_bytes(Body::new(body), most).await.ok()
 }
 
-/// Reads what is too long and keeps nothing of it: most clients read why only once they have sent everything, and one
-/// whose connection ends before that never learns it.
+/// Reads what is not taken and keeps nothing of it: most clients read why only once they have sent everything, and one
+/// whose connection ends before that never learns it. Who waits to be told to go on (RFC 9110 §10.1.1) sends nothing
+/// before it reads why not.
+async fn let_go(headers: &HeaderMap, body: Incoming) {
+    if !headers.contains_key(EXPECT) {
+        drop(timeout(DROPPED_WITHIN, dropped(body)).await);
+    }
+}
+
 async fn dropped(mut body: Incoming) {
     let mut read = 0;
     while read <= MAX_DROPPED_BYTES

@@ -54,6 +54,7 @@ async fn serve(pieces: usize, bytes: usize, pause: Duration, lasts: bool) -> Ser
             ..TIMEOUTS
         },
         clients: None,
+        long: Arc::new(Semaphore::new(1)),
     };
     let say = move || async move {
         let mut response = Response::new(Body::new(Pieces {

@@ -28,6 +28,7 @@ async fn start(app: Router) -> Server {
         admission: Admission::new("https", &LIMITS),
         timeouts: TIMEOUTS,
         clients: None,
+        long: Arc::new(Semaphore::new(1)),
     };
     start_by(rules, |_| app).await
 }
@@ -142,6 +143,83 @@ async fn a_body_above_the_limit_is_refused() {
     assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
 }
 
+/// A POST of so many bytes by somebody; nothing is said of the length of those without it.
+fn posted(path: &str, who: &str, size: usize, is_said: bool) -> String {
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nauthorization: {who}\r\n"
+    );
+    let body = "x".repeat(size);
+    match is_said {
+        true => format!("{head}content-length: {size}\r\n\r\n{body}"),
+        false => format!(
+            "{head}transfer-encoding: chunked\r\n\r\n{size:x}\r\n{body}\r\n0\r\n\r\n"
+        ),
+    }
+}
+
+fn known(headers: &HeaderMap) -> Option<Arc<str>> {
+    (headers.get("authorization")? == "known").then(|| "a".into())
+}
+
+#[tokio::test]
+async fn a_long_body_is_taken_of_a_known_client_where_it_may_be_long() {
+    let rules = Rules {
+        admission: Admission::new("https", &LIMITS),
+        timeouts: TIMEOUTS,
+        clients: Some(Clients::new(known)),
+        long: Arc::new(Semaphore::new(1)),
+    };
+    let length = post(|body: axum::body::Bytes| async move { body.len().to_string() });
+    let length = length.layer(axum::extract::DefaultBodyLimit::disable());
+    let app = App {
+        long: |_, path| path == "/long",
+        ..Router::new().route("/{any}", length).into()
+    };
+    let server = start_by(rules, |_| app).await;
+    for (path, who, size, status) in [
+        ("/long", "known", MAX_LONG_BODY_BYTES, 200),
+        ("/long", "known", MAX_LONG_BODY_BYTES + 1, 413),
+        ("/long", "stranger", MAX_STRANGERS_BODY_BYTES, 200),
+        ("/long", "stranger", MAX_STRANGERS_BODY_BYTES + 1, 413),
+        ("/short", "known", MAX_BODY_BYTES, 200),
+        ("/short", "known", MAX_BODY_BYTES + 1, 413),
+    ] {
+        for is_said in [true, false] {
+            let answer = server.ask(&posted(path, who, size, is_said)).await;
+            let expected = format!("HTTP/1.1 {status}");
+            assert!(answer.starts_with(&expected), "{path} {who} {size}: {answer}");
+            assert!(status != 200 || answer.ends_with(&size.to_string()));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_long_body_for_which_there_is_no_place_is_not_read_and_a_short_one_goes_on() {
+    let rules = Rules {
+        admission: Admission::new("https", &LIMITS),
+        timeouts: Timeouts {
+            body: Duration::from_millis(200),
+            ..TIMEOUTS
+        },
+        clients: Some(Clients::new(known)),
+        long: Arc::new(Semaphore::new(0)),
+    };
+    let app = App {
+        long: |_, _| true,
+        ..Router::new()
+            .route("/long", post(|| async { "taken" }))
+            .into()
+    };
+    let server = start_by(rules, |_| app).await;
+    let short = server.ask(&posted("/long", "known", 9, true)).await;
+    assert!(short.ends_with("taken"), "{short}");
+    for is_said in [true, false] {
+        let long = posted("/long", "known", MAX_BODY_BYTES + 1, is_said);
+        let answer = server.ask(&long).await;
+        assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    }
+}
+
 #[tokio::test]
 async fn a_stop_lets_the_request_in_hand_finish_and_takes_no_new_one() {
     let (go, gate) = tokio::sync::watch::channel(false);
@@ -174,6 +252,7 @@ async fn a_connection_that_is_kept_through_a_stop_gets_one_more_answer_that_ends
             ..TIMEOUTS
         },
         clients: None,
+        long: Arc::new(Semaphore::new(1)),
     };
     let app = Router::new().route("/", get(|| async { "here" }));
     let server = start_by(rules, |_| app).await;

@@ -177,7 +177,7 @@ impl Served {
             then,
             self.tls.server_https()?,
             app,
-            Some(clients),
+            Some(clients.into()),
             stop.clone(),
         );
         let waits = Waits::new(
