@@ -19,7 +19,9 @@ use crate::{context::Shared, error::EdgeError};
 use axum::Router;
 use fhir::{
     admit::Holding,
-    rest::{Authorize as _, FHIR_JSON, FhirApi, MAX_BUNDLE_BYTES, Vantages, brings_a_bundle, unread},
+    rest::{
+        Authorize as _, FHIR_JSON, FhirApi, MAX_BUNDLE_BYTES, Vantages, brings_a_bundle, unread,
+    },
     search::Seal,
     sqlite::SqliteStore,
     store::{ResourceStore, StoreError},

@@ -105,6 +105,9 @@ impl fmt::Debug for TlsSource {
     }
 }
 
+/// Whether a request of a method and a path may bring a long body.
+pub type MayBeLong = fn(&Method, &str) -> bool;
+
 /// What is served, and what is said to requests that it does not see.
 #[derive(Clone, Debug)]
 pub struct App {
@@ -113,7 +116,7 @@ pub struct App {
     /// Nothing but the status when left out.
     pub unread: Option<Unread>,
     /// Whether a request of this method and path may bring a body of up to [`MAX_LONG_BODY_BYTES`].
-    pub long: fn(&Method, &str) -> bool,
+    pub long: MayBeLong,
 }
 
 impl From<Router> for App {
@@ -128,7 +131,9 @@ impl From<Router> for App {
 
 /// Whom the headers of a request show: a client that is known, by its name; none of a stranger.
 #[derive(Clone)]
-pub struct Clients(Arc<dyn Fn(&HeaderMap) -> Option<Arc<str>> + Send + Sync>);
+pub struct Clients(Arc<Known>);
+
+type Known = dyn Fn(&HeaderMap) -> Option<Arc<str>> + Send + Sync;
 
 impl Clients {
     /// Asks `known` at every request.

@@ -11,8 +11,8 @@ use axum::{
 };
 use federation::port::{PortError, PortErrorKind};
 use fhir::rest::{
-    Authorize, Denied, FHIR_JSON, Granted, Interaction as FhirInteraction, MAX_BUNDLE_BYTES, Reader,
-    WITHOUT, brings_a_bundle, unread,
+    Authorize, Denied, FHIR_JSON, Granted, Interaction as FhirInteraction, MAX_BUNDLE_BYTES,
+    Reader, WITHOUT, brings_a_bundle, unread,
 };
 use fhir::store::ResourceType;
 use node::{

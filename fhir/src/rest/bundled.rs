@@ -94,7 +94,10 @@ pub fn read(text: &str, base: &str) -> Result<(Sort, Vec<Asked>), Failure> {
 
 impl EntryText<'_> {
     fn read(&self, base: &str) -> Result<Entry, Failure> {
-        if self.resource.is_some_and(|it| it.get().len() > MAX_RESOURCE_BYTES) {
+        if self
+            .resource
+            .is_some_and(|it| it.get().len() > MAX_RESOURCE_BYTES)
+        {
             return Err(Failure::resource_too_long());
         }
         let missing = || Failure::no_resource("request, with method and url, is missing");

@@ -1,7 +1,7 @@
 //! One connection: its handshake, its requests one after the other, and the moment by which each step must be done.
 use super::{
     Clients, GRACE, MAX_BODY_BYTES, MAX_HEADER_BYTES, MAX_LONG_BODY_BYTES,
-    MAX_STRANGERS_BODY_BYTES, Timeouts, Unread,
+    MAX_STRANGERS_BODY_BYTES, MayBeLong, Timeouts, Unread,
     lasting::{Lasting, Paced},
     unread::Worded,
 };
@@ -50,7 +50,7 @@ pub(super) struct Server {
     pub(super) unread: Option<Unread>,
     pub(super) clients: Option<Clients>,
     /// Which requests may bring long bodies, and the places of these.
-    pub(super) long: (fn(&Method, &str) -> bool, Arc<Semaphore>),
+    pub(super) long: (MayBeLong, Arc<Semaphore>),
     pub(super) timeouts: Timeouts,
     pub(super) slot: Arc<Slot>,
     pub(super) stop: CancellationToken,
@@ -218,7 +218,9 @@ fn stated(headers: &HeaderMap) -> Option<usize> {
 
 /// Whether a body may be longer than so many bytes: it is said to be, or nothing is said of a body that comes.
 fn may_exceed(headers: &HeaderMap, bytes: usize) -> bool {
-    stated(headers).map_or(headers.contains_key(TRANSFER_ENCODING), |length| length > bytes)
+    stated(headers).map_or(headers.contains_key(TRANSFER_ENCODING), |length| {
+        length > bytes
+    })
 }
 
 /// The whole body; none when it is longer than `most` bytes, or broken off, and then nobody reads the answer.

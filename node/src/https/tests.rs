@@ -151,9 +151,7 @@ fn posted(path: &str, who: &str, size: usize, is_said: bool) -> String {
     let body = "x".repeat(size);
     match is_said {
         true => format!("{head}content-length: {size}\r\n\r\n{body}"),
-        false => format!(
-            "{head}transfer-encoding: chunked\r\n\r\n{size:x}\r\n{body}\r\n0\r\n\r\n"
-        ),
+        false => format!("{head}transfer-encoding: chunked\r\n\r\n{size:x}\r\n{body}\r\n0\r\n\r\n"),
     }
 }
 
@@ -187,7 +185,10 @@ async fn a_long_body_is_taken_of_a_known_client_where_it_may_be_long() {
         for is_said in [true, false] {
             let answer = server.ask(&posted(path, who, size, is_said)).await;
             let expected = format!("HTTP/1.1 {status}");
-            assert!(answer.starts_with(&expected), "{path} {who} {size}: {answer}");
+            assert!(
+                answer.starts_with(&expected),
+                "{path} {who} {size}: {answer}"
+            );
             assert!(status != 200 || answer.ends_with(&size.to_string()));
         }
     }
