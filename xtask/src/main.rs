@@ -30,6 +30,7 @@ Examples:
   cargo xtask package                     a Debian package of the release binary (dpkg-deb)
   cargo xtask package --reproduce         whether the same commit gives the same bytes: two release builds
   cargo xtask drill                       lose nodes and get them back, with the times
+  cargo xtask checkov                     what the rules of checkov find in infra/terraform
   cargo xtask sbom --out sbom.cdx.json    what the program is made of, as CycloneDX
   cargo xtask bench                       every figure beside its peer or floor, release build
   cargo xtask bench --only ingest --runs 5";
@@ -101,6 +102,10 @@ enum Command {
     },
     /// Carries out a disaster and the way back on meshes of this machine, and shows how long each step took.
     Drill,
+    /// What the rules of checkov find in `infra/terraform`, but for what `checkov.yaml` there lists with reasons.
+    ///
+    /// Installs it in the cache first (PyPI).
+    Checkov,
     /// Says what the program is made of, as a CycloneDX 1.5 bill of materials (JSON).
     Sbom {
         /// Where to; printed when left out.
@@ -138,6 +143,7 @@ fn main() -> ExitCode {
         Command::Rollout(arguments) => infra::rollout::rollout(&arguments),
         Command::Package { built, reproduce } => package::package(built, reproduce),
         Command::Drill => drill::drill(),
+        Command::Checkov => infra::checkov::check(),
         Command::Sbom { out } => sbom::write(out.as_deref()),
         Command::Bench { arguments } => bench::bench(&arguments),
     };

@@ -4,6 +4,7 @@
 //! `infra/systemd`: what the unit leaves open.
 //!
 //! Everything happens in a copy below the build folder, so that the clone stays clean.
+pub mod checkov;
 mod guards;
 mod observability;
 mod plans;
