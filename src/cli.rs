@@ -123,7 +123,8 @@ Examples:
   medmesh up --postgres postgres://me@127.0.0.1:5432/postgres --scylla 127.0.0.1:9042
                                                           the engines of production
 
-A second `up` on the same folder goes on with the same identities, ports and data. Ctrl-C stops everything.";
+A second `up` on the same folder goes on with the same identities, ports and data, and with what a facility's `edge.toml` says
+under `learning`, `view`, `fhir`, `deid_profile`, `leases` and `policies`. Ctrl-C stops everything.";
 
 /// Arguments of `up`.
 #[derive(Debug, Args)]

@@ -134,6 +134,10 @@ fn command() -> Value {
     if let Some(content) = read.pointer_mut("/responses/200/content") {
         *content = with(content.take(), "text/event-stream", stream);
     }
+    if let Some(answers) = read.pointer_mut("/responses") {
+        let heard = json!({"description": "All of its events were heard: an EventSource asks no more"});
+        *answers = with(answers.take(), "204", heard);
+    }
     read
 }
 

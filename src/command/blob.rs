@@ -150,7 +150,13 @@ fn show(delivery: &Value, as_json: bool) -> Result<(), Failure> {
 }
 
 async fn send(args: SendArgs) -> Result<(), Failure> {
-    let mut file = File::open(&args.file).with_context(|| args.file.display().to_string())?;
+    let what = || args.file.display().to_string();
+    let kind = std::fs::metadata(&args.file).with_context(what)?;
+    // A device or a pipe may never end, and is not there to be read a second time.
+    if !kind.is_file() {
+        return Err(anyhow::anyhow!("{}: is no regular file", what()).into());
+    }
+    let mut file = File::open(&args.file).with_context(what)?;
     let Descriptor { digest, size } = hash(&mut file)?;
     let name = args.name.clone().or_else(|| {
         let name = args.file.file_name()?;

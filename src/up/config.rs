@@ -1,4 +1,6 @@
 //! The configuration files of a local mesh: what a node reads here it would read anywhere.
+mod standing;
+
 use super::{
     engines::Engines,
     files,
@@ -131,7 +133,11 @@ impl Configs<'_> {
             let place = region.edge(facility);
             let dir = self.plan.node_dir(&place);
             write_profiles(&dir.join("profiles"), source)?;
-            self.write_node(&place, &self.edge(region, facility, source)?)?;
+            let mut edge = self.edge(region, facility, source)?;
+            if matches!(source, Source::Physiology) {
+                standing::since_before(&node_file(&dir, &place), &mut edge.beds)?;
+            }
+            self.write_node(&place, &edge)?;
             let devices = toml::to_string(&self.devices(region, facility, source)?)?;
             files::replace(&devices_file(&dir), devices.as_bytes())?;
         }
@@ -140,8 +146,9 @@ impl Configs<'_> {
 
     fn write_node(&self, place: &Place, config: &impl serde::Serialize) -> Result<()> {
         let file = node_file(&self.plan.node_dir(place), place);
-        let text = toml::to_string(config)?;
-        files::replace_secret(&file, text.as_bytes())
+        let mut table = toml::Table::try_from(config)?;
+        standing::keep(&file, place, &mut table)?;
+        files::replace_secret(&file, toml::to_string(&table)?.as_bytes())
     }
 
     fn global(&self) -> Result<GlobalConfig> {

@@ -359,7 +359,7 @@ async fn command(
         .get(header::ACCEPT)
         .and_then(|value| value.to_str().ok());
     if accept.is_some_and(accepts) {
-        return Ok(sse::answer(&api.control, row.id, &headers));
+        return Ok(sse::answer(&api.control, &row, &headers));
     }
     Ok(Json(command_json(&row, usize::MAX)).into_response())
 }
