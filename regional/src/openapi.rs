@@ -135,7 +135,8 @@ fn command() -> Value {
         *content = with(content.take(), "text/event-stream", stream);
     }
     if let Some(answers) = read.pointer_mut("/responses") {
-        let heard = json!({"description": "All of its events were heard: an EventSource asks no more"});
+        let heard =
+            json!({"description": "All of its events were heard: an EventSource asks no more"});
         *answers = with(answers.take(), "204", heard);
     }
     read
