@@ -249,6 +249,7 @@ pub async fn command(args: CommandArgs) -> Result<(), Failure> {
     });
     let mut command = asked?;
     let id = command["id"].as_str().unwrap_or_default().to_owned();
+    let below = format!("{path}/{id}");
     let waits = |command: &Value| {
         let approval = &command["approval"];
         let unapproved = approval["needed"] == true && approval["by"].is_null();
@@ -256,8 +257,8 @@ pub async fn command(args: CommandArgs) -> Result<(), Failure> {
     };
     while !args.no_wait && waits(&command) {
         tokio::time::sleep(LOOK_EVERY).await;
-        let look = region.get_again(&format!("{path}/{id}"), MAX_FAILURES);
-        command = look.await.with_context(|| {
+        let look = region.get_again(&below, MAX_FAILURES).await;
+        command = look.with_context(|| {
             format!("command {id} was given and may still be carried out; --key {key} asks for the same one")
         })?;
     }
