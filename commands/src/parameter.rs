@@ -85,6 +85,15 @@ impl Bound {
         }
     }
 
+    /// As a whole number, without its fraction; of a span its milliseconds.
+    fn whole(&self) -> Option<i64> {
+        match self {
+            Self::Whole(number) => Some(*number),
+            Self::Number(number) => format!("{:.0}", number.trunc()).parse().ok(),
+            Self::Span(text) => parse_span(text)?.try_into().ok(),
+        }
+    }
+
     fn text(&self) -> String {
         match self {
             Self::Whole(number) => number.to_string(),
@@ -193,6 +202,12 @@ impl Parameter {
             }
             _ => Ok(value.clone()),
         }
+    }
+
+    /// The ends of its range as whole numbers, of spans in milliseconds; none where it has no range.
+    pub(crate) fn whole_range(&self) -> Option<(i64, i64)> {
+        let (low, high) = self.range.as_ref()?;
+        Some((low.whole()?, high.whole()?))
     }
 
     /// What is allowed, for people.
