@@ -80,6 +80,22 @@ impl Row {
     }
 }
 
+/// Commands of a device that it carried out, of those with a greater number.
+pub(super) fn done_after(
+    tx: &Connection,
+    device: &DeviceId,
+    sequence: u64,
+) -> Result<Vec<Signed>, StoreError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM command WHERE device = ?1 AND sequence > ?2 AND state = ?3 ORDER BY sequence"
+    );
+    let sequence = i64::try_from(sequence).unwrap_or(i64::MAX);
+    let by = params![device.as_str(), sequence, State::Acknowledged.as_str()];
+    let mut statement = tx.prepare_cached(&sql)?;
+    let rows = statement.query_map(by, |row| Ok(Row::read(row)?.signed))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// Forgets the oldest commands that have ended, beyond the bound.
 pub(super) fn forget(tx: &Connection) -> Result<(), StoreError> {
     let sql =
