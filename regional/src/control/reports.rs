@@ -133,7 +133,7 @@ impl TakesTwins {
                 version: twin.version,
                 reported: properties(&twin, |name, value| {
                     let entry = table.and_then(|table| table.setter(name));
-                    entry.is_some_and(|entry| entry.parameters_for(value).is_ok())
+                    entry.is_some_and(|entry| entry.may_report(value))
                 }),
                 connected: twin.connected,
                 seen: Some(Timestamp(twin.seen_ms)).filter(|seen| seen.0 > 0),

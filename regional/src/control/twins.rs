@@ -1,5 +1,9 @@
 //! Twins: a client sets what is desired, a facility says what its devices report.
-use super::{FRESH_MS, rows::Twin, wants::Want};
+use super::{
+    FRESH_MS,
+    rows::Twin,
+    wants::{self, Want},
+};
 use crate::registry::Device;
 use commands::{ETag, MAX_TWIN_BYTES, Table, merge_patch};
 use federation::{
@@ -215,7 +219,15 @@ pub fn report(commit: &mut Commit<'_>, report: Report) -> Result<(), DbError> {
     twin.heard = Some(now);
     if report.version >= twin.reported_version {
         if report.reported != twin.reported {
-            twin.reported_time = Some(seen.unwrap_or(now));
+            // The version is the facility's clock when it changed; what was seen of the device is told in coarser steps.
+            let changed = i64::try_from(report.version).map_or(now, Timestamp);
+            twin.reported_time = Some(changed.min(now));
+        }
+        let is_lost = |name: &&String| {
+            twin.desired.contains_key(*name) && !report.reported.contains_key(*name)
+        };
+        for name in twin.reported.keys().filter(is_lost) {
+            wants::lost(commit, report.device, name)?;
         }
         twin.reported = report.reported;
         twin.reported_version = report.version;
