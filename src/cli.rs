@@ -12,6 +12,7 @@ pub mod commands;
 pub mod dataset;
 pub mod doctor;
 pub mod enrol;
+pub mod entry;
 pub mod fl;
 pub mod local;
 pub mod pki;

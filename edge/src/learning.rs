@@ -28,10 +28,11 @@ use federation::{
 };
 use fl::{
     code,
-    consent::{Objection, Standpoint, objections_to},
+    consent::{Standpoint, objections_to},
     features::Prepared,
     ledger::{Debited, Ledger},
     member::MemberRound,
+    objection::Objection,
     order::{Answer, Ask, RoundOrder},
     site::Made,
     study::Study,

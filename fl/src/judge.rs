@@ -5,11 +5,11 @@
 //! the model is right, each as two numbers of 16 bits, so that the sum of a thousand sites fits.
 use crate::{
     metrics::{
-        Curves, Histogram, Metrics, NoMetric, Scored, Subject, metrics, metrics_within, pairs,
+        Curves, Histogram, Metrics, NoMetric, SMALLEST_CELL, Scored, Subject, metrics,
+        metrics_within, pairs,
     },
     net::Net,
     order::Told,
-    site::SMALLEST_CELL,
     study::Study,
     train::Records,
 };

@@ -15,6 +15,9 @@ pub use survival::{Subject, concordance, pairs};
 use rand::RngCore;
 use serde::{Deserialize, Serialize};
 
+/// A site with fewer records to judge with does not tell its own figures: they would be nearly those of single patients.
+pub const SMALLEST_CELL: usize = 11;
+
 /// Why there is no figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoMetric {

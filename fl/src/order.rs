@@ -5,9 +5,9 @@
 //! out the plan by itself, and the round's name for secure aggregation is a digest of all of it, so that members who were
 //! told different things have masks that do not come off.
 use crate::{
-    consent::Objection,
     large::Vector,
     metrics::Metrics,
+    objection::Objection,
     round::Step,
     secagg::{Advert, Member, Opened, RoundId, Shares},
     study::{Plan, Study},

@@ -14,15 +14,6 @@ use types::{CareUnit, Code, Unit};
 
 const HOUR_MS: i64 = 3_600_000;
 
-/// What is known of a patient without readings, and in which unit.
-pub const FACTS: [(&str, &str); 5] = [
-    ("age", "a"),
-    ("sex", "1"),
-    ("height", "cm"),
-    ("weight", "kg"),
-    ("care-unit", "1"),
-];
-
 /// What a facility knows of the patient of a stay. Like the readings it is not printed.
 #[derive(Clone, Copy, Default, PartialEq)]
 pub struct Facts {

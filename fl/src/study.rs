@@ -12,7 +12,7 @@ mod sense;
 mod training;
 
 pub(crate) use check::{name_problem, needs_threshold, unit_problem};
-pub use data::{Data, Feature, Label, Missing, Scale, Stays, Summary};
+pub use data::{Data, FACTS, Feature, Label, Missing, Scale, Stays, Summary};
 pub use model::Model;
 pub use plan::{Bits, Plan, Spend};
 pub use training::{

@@ -10,6 +10,7 @@ pub mod guesses;
 pub mod health;
 pub mod https;
 pub mod listeners;
+pub mod media;
 pub mod outbound;
 pub mod problem;
 pub mod quantity;

@@ -87,6 +87,7 @@ pub(super) fn take(
                     device: command.device,
                     key: &key,
                     table,
+                    has: None,
                 };
                 let mark = rows::mark(commit.tx(), device)?;
                 acceptor.judge(signed, mark, commit.now().real)

@@ -6,7 +6,7 @@ use super::{
 use std::collections::BTreeSet;
 
 /// Metres from the middle of the earth to its surface.
-const EARTH_M: f64 = 6_371_008.8;
+pub(super) const EARTH_M: f64 = 6_371_008.8;
 
 /// A resource as a search sees it.
 #[derive(Clone, Copy, Debug)]

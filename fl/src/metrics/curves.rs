@@ -1,8 +1,7 @@
 //! Curves of a model from counts of scores: how many are found at which cost, and whether scores are probabilities.
 //!
 //! Two points of a curve are at least a smallest cell of records apart, so that no step of it is a single patient.
-use super::Group;
-use crate::site::SMALLEST_CELL;
+use super::{Group, SMALLEST_CELL};
 use serde::{Deserialize, Serialize};
 
 /// Points of a curve at most: more than a screen shows.

@@ -78,7 +78,7 @@ fn studies() -> Value {
             "summary": "Submit a study (TOML)",
             "security": [{"bearer": ["mesh/studies.c"]}],
             "requestBody": {"required": true, "content": {"application/toml": {"schema": {"type": "string"}}}},
-            "responses": {"201": described("It runs"), "422": described("What is wrong with it, a line each")},
+            "responses": {"201": described("It runs"), "415": described("The body is of another media type"), "422": described("What is wrong with it, a line each")},
         },
         "get": {
             "summary": "List the newest studies",

@@ -19,7 +19,7 @@ use fl::{
     study::Study,
 };
 use node::{
-    config,
+    config, media,
     problem::Problem,
     token::{Interaction, TokenError, Verifier},
 };
@@ -100,6 +100,7 @@ async fn submit(
     body: Bytes,
 ) -> Result<Response, Response> {
     api.allowed(&headers, Interaction::Create)?;
+    media::is_one_of(&headers, &["application/toml"]).map_err(IntoResponse::into_response)?;
     let text = String::from_utf8(body.to_vec())
         .map_err(|_| refused("a study is TOML, in UTF-8").into_response())?;
     let text = checked(text).await?;

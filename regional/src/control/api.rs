@@ -87,7 +87,12 @@ impl Api {
     }
 
     async fn device(&self, id: &str) -> Result<Device, Response> {
-        let missing = || Problem::missing("no device of this region has this id").into_response();
+        let missing = || {
+            Problem::missing(
+                "no device of this region has this id; `GET /api/v1/devices` lists them",
+            )
+            .into_response()
+        };
         let id: CatalogId = id.parse().map_err(|_| missing())?;
         let found = self
             .registry

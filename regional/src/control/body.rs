@@ -6,7 +6,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
 };
 use commands::{ETag, MAX_LIFE_MS, Table, parse_span};
-use node::problem::Problem;
+use node::{media, problem::Problem};
 use serde_json::{Map, Value as Json, json};
 
 /// The longest idempotency key, in characters.
@@ -27,21 +27,7 @@ fn unfit(field: impl Into<String>, detail: impl Into<String>) -> Problem {
 
 /// The object of a body of one of these media types.
 fn object(headers: &HeaderMap, body: &Bytes, types: &[&str]) -> Result<Map<String, Json>, Problem> {
-    let given = headers.get(header::CONTENT_TYPE);
-    let given = given
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    let given = given
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
-    if !types.contains(&given.as_str()) {
-        let detail = format!("the body is {}", types.join(" or "));
-        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-        return Err(Problem::new(status, "media type", detail).at("Content-Type"));
-    }
+    media::is_one_of(headers, types)?;
     let text = std::str::from_utf8(body).map_err(|_| bad("", "the body is not UTF-8"))?;
     // A member twice would be one thing to us and another to whoever looked at the request before us.
     fhir::json::Json::parse(text)

@@ -3,6 +3,8 @@ use messages::delivery::CLASSES;
 use serde_json::{Value, json};
 use types::DataClass;
 
+const MEDIA: &str = "The body is of another media type";
+
 /// Deliveries: begun, and listed.
 pub(super) fn all() -> Value {
     json!({
@@ -14,6 +16,7 @@ pub(super) fn all() -> Value {
                 "201": described("It waits for its bytes"),
                 "400": described("The member that is not understood"),
                 "403": described("The token lacks the scope"),
+                "415": described(MEDIA),
                 "422": described("Which member is wrong, and why"),
                 "429": described("As many files are put up, or known, as may be"),
                 "507": described("There is no room for it among the files of the node"),
@@ -60,6 +63,7 @@ pub(super) fn bytes() -> Value {
             "200": described("`held` says where to go on"),
             "400": described("`offset` is not understood"),
             "413": described("The bytes are too many for one request"),
+            "415": described(MEDIA),
             "404": described("No delivery has this id"),
         },
     }})
