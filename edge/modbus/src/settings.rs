@@ -58,7 +58,8 @@ impl Settings {
     pub(super) fn note(&mut self, notice: Notice, now: Instant) {
         match notice {
             Notice::Seen => self.due = self.due.or(Some(now)),
-            Notice::Dead | Notice::TimedOut | Notice::Broken => {
+            // One request that is not answered in time says nothing of the device's power.
+            Notice::Dead | Notice::Broken => {
                 self.due = None;
                 self.afresh = true;
             }
@@ -136,6 +137,11 @@ mod tests {
             panic!("one request carries them all");
         };
         assert_eq!((read.address, read.count), (64, 5));
+        let barrier = profile.barrier(&profile.plan().unwrap()).unwrap();
+        assert!(
+            !barrier.counts.contains(&read.count),
+            "nor is it taken for another"
+        );
         let answers = [Some(vec![0, 7_000, 50, 150, 0])];
         let shown = settings.shown(&device, &answers);
         let numbers: Vec<_> = shown.numbers.iter().map(|(_, number)| *number).collect();

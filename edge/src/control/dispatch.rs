@@ -55,7 +55,7 @@ enum Turn {
     /// It is held back, or waits for its device or for those before it.
     Waits,
     /// It is handed on.
-    Now(Next),
+    Now(Box<Next>),
 }
 
 impl Dispatch {
@@ -153,7 +153,7 @@ impl Dispatch {
                 match turn {
                     Turn::Ended => continue,
                     Turn::Waits => {}
-                    Turn::Now(one) => next.push(one),
+                    Turn::Now(one) => next.push(*one),
                 }
                 open.insert(id);
                 busy.insert(device);
@@ -279,11 +279,11 @@ fn turn(
     }
     let left = u64::try_from(command.expires.since(now)).unwrap_or(0);
     let left = Duration::from_millis(left);
-    Ok(Turn::Now(if is_modbus {
+    Ok(Turn::Now(Box::new(if is_modbus {
         Next::Modbus(row, writes, left)
     } else {
         Next::Mqtt(row, left)
-    }))
+    })))
 }
 
 /// Whether a command goes with what the device reports, and what is written for it to a Modbus device. It is judged when its
