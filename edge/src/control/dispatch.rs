@@ -28,7 +28,7 @@ const MAX_TOLD: usize = 256;
 
 /// Where MQTT devices are told.
 pub(crate) trait Tell: Send + Sync + 'static {
-    /// Whether a device is there, as far as is known: an MQTT device by its session, a Modbus device by what is seen of it.
+    /// Whether a device is there, as far as is known: an MQTT device by its session, a Modbus device unless it is dead.
     fn is_connected(&self, device: &DeviceId) -> bool;
     /// Publishes a command on the device's topic at QoS 1; it lapses after `left`.
     fn tell(&self, device: &DeviceId, message: Bytes, left: Duration);

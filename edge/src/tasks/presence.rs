@@ -76,8 +76,8 @@ pub(crate) async fn presence(
     }
 }
 
-/// How devices are told, and which of them are there: an MQTT device that has a session, and a Modbus device that was seen lately
-/// and answers.
+/// How devices are told, and which of them may be told now: an MQTT device that has a session, and a Modbus device that is not
+/// known to be dead (it is asked before it is told).
 pub(super) struct Reach {
     pub(super) shared: Arc<Shared>,
     pub(super) broker: Broker,
@@ -86,7 +86,7 @@ pub(super) struct Reach {
 impl Tell for Reach {
     fn is_connected(&self, device: &DeviceId) -> bool {
         if self.shared.control.is_modbus(device) {
-            self.shared.monitor.lock().is_live(device) && !self.shared.conditions.is_dead(device)
+            !self.shared.conditions.is_dead(device)
         } else {
             self.broker.is_connected(device)
         }
@@ -97,10 +97,15 @@ impl Tell for Reach {
     }
 }
 
-/// Whether each device can be reached now.
+/// Whether each device can be reached now; a Modbus device was seen lately, too.
 fn look(shared: &Shared, reach: &dyn Tell) -> BTreeMap<DeviceId, bool> {
+    let monitor = shared.monitor.lock();
+    let is_there = |device: &DeviceId| {
+        let is_seen = !shared.control.is_modbus(device) || monitor.is_live(device);
+        is_seen && reach.is_connected(device)
+    };
     let devices = shared.config.devices.iter();
     devices
-        .map(|device| (device.id.clone(), reach.is_connected(&device.id)))
+        .map(|device| (device.id.clone(), is_there(&device.id)))
         .collect()
 }
