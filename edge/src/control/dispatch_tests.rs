@@ -439,8 +439,10 @@ async fn a_late_answer_to_an_older_command_does_not_hide_what_a_newer_one_set() 
             store: run.store().clone(),
             control: control(),
         };
-        let taken = results.take(&id(LAB), &certificate, message.as_bytes());
-        assert_eq!(taken.await, Ok(()));
+        let taken = results
+            .take(&id(LAB), &certificate, message.as_bytes())
+            .await;
+        assert_eq!(taken, Ok(()));
     }
     let told = ["expired unanswered", "acknowledged ", "acknowledged "];
     assert_eq!(run.told().await, told);
