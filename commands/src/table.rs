@@ -5,6 +5,7 @@
 use crate::{
     Reason, Value,
     parameter::{Parameter, compare, number},
+    text::MAX_TABLE_BYTES,
     write::Write,
 };
 use serde::Deserialize;
@@ -134,6 +135,12 @@ impl Table {
         let mut found = Vec::new();
         if self.0.len() > MAX_COMMANDS {
             found.push(("command".into(), format!("are at most {MAX_COMMANDS}")));
+        }
+        if self.text().len() > MAX_TABLE_BYTES {
+            let message = format!(
+                "are at most {MAX_TABLE_BYTES} bytes without `write`, as the region is told of them"
+            );
+            found.push(("command".into(), message));
         }
         let (mut names, mut properties) = (BTreeSet::new(), BTreeSet::new());
         for (index, entry) in self.0.iter().enumerate() {

@@ -33,7 +33,7 @@ pub fn document() -> Value {
                 "get": operation("List devices", "devices.s", &devices, ("200", "A page", page("Device")), &["400"]),
             },
             "/api/v1/devices/{id}": {
-                "get": operation("Read a device, with the commands that its kind takes", "devices.r", &[id()], ("200", "The device", reference("Device")), &["404"]),
+                "get": operation("Read a device, with the commands that it takes", "devices.r", &[id()], ("200", "The device", reference("Device")), &["404"]),
             },
             "/api/v1/devices/{id}/twin": {"get": twin(), "patch": patch_twin()},
             "/api/v1/devices/{id}/commands": {

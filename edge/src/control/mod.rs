@@ -13,6 +13,7 @@ mod intake;
 mod report;
 mod results;
 mod rows;
+mod tables;
 
 pub(crate) use dispatch::{Dispatch, Tell};
 pub(crate) use intake::TakesCommands;
@@ -31,6 +32,8 @@ pub(crate) struct Control {
     pub(crate) woken: Notify,
     tables: BTreeMap<DeviceId, Table>,
     kinds: BTreeMap<DeviceId, DeviceKind>,
+    /// The tables that the region is told, as text.
+    texts: BTreeMap<DeviceId, String>,
 }
 
 impl Control {
@@ -44,9 +47,15 @@ impl Control {
                 own.unwrap_or_else(|| Table::built_in(device.kind)),
             )
         };
+        let tables: BTreeMap<DeviceId, Table> = devices.iter().map(table).collect();
+        let text = |device: &crate::config::DeviceConfig| {
+            let text = tables::differing(device, tables.get(&device.id)?)?;
+            Some((device.id.clone(), text))
+        };
         Arc::new(Self {
             woken: Notify::new(),
-            tables: devices.iter().map(table).collect(),
+            texts: devices.iter().filter_map(text).collect(),
+            tables,
             kinds: devices
                 .iter()
                 .map(|device| (device.id.clone(), device.kind))

@@ -2,7 +2,7 @@
 use super::{Control, rows};
 use commands::{Command, Reason, Signed, State};
 use federation::audit::{Decision, Entry};
-use messages::{CommandReport, CommandReports, TwinProperty, TwinReport, TwinReports};
+use messages::{CommandReport, CommandReports, TwinProperty, TwinReport};
 use serde_json::{Map, Value as Json};
 use store::{Commit, StoreError};
 use types::{DeviceId, Priority, Purpose, Timestamp};
@@ -110,10 +110,7 @@ pub(super) fn property(
     let Some(twin) = twin(commit, device, true, Some(seen))? else {
         return Ok(());
     };
-    let body = TwinReports { twins: vec![twin] };
-    commit
-        .ship(Priority::Live, Purpose::Operations, body)
-        .map(drop)
+    tell(commit, control, vec![(device.clone(), twin)])
 }
 
 fn twin(
@@ -137,22 +134,33 @@ fn twin(
         properties: properties.collect(),
         connected,
         seen_ms: seen.map_or(0, step),
+        // Given with the message's tables.
+        table: 0,
     }))
 }
 
 /// Tells the region which devices can be reached, with what they report.
 pub(crate) fn presence(
     commit: &mut Commit<'_, '_>,
+    control: &Control,
     devices: &[(DeviceId, bool, Option<Timestamp>)],
 ) -> Result<(), StoreError> {
     let mut twins = Vec::with_capacity(devices.len());
     for (device, connected, seen) in devices {
-        twins.extend(twin(commit, device, *connected, *seen)?);
+        let twin = twin(commit, device, *connected, *seen)?;
+        twins.extend(twin.map(|twin| (device.clone(), twin)));
     }
-    if twins.is_empty() {
-        return Ok(());
+    tell(commit, control, twins)
+}
+
+/// Tells the region of devices, and which commands they take.
+fn tell(
+    commit: &mut Commit<'_, '_>,
+    control: &Control,
+    twins: Vec<(DeviceId, TwinReport)>,
+) -> Result<(), StoreError> {
+    for body in control.with_tables(twins) {
+        commit.ship(Priority::Live, Purpose::Operations, body)?;
     }
-    commit
-        .ship(Priority::Live, Purpose::Operations, TwinReports { twins })
-        .map(drop)
+    Ok(())
 }

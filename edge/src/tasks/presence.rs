@@ -62,9 +62,10 @@ pub(crate) async fn presence(
             .collect();
         let mut all_told = true;
         for rows in rows.chunks(AT_ONCE).map(<[_]>::to_vec) {
+            let control = shared.control.clone();
             let step = shared
                 .store
-                .in_commit(move |commit| control::presence(commit, &rows));
+                .in_commit(move |commit| control::presence(commit, &control, &rows));
             all_told &= step.await.is_ok();
         }
         if all_told {

@@ -97,6 +97,12 @@ impl Api {
         found.ok_or_else(missing)
     }
 
+    /// The commands that a device takes.
+    async fn table(&self, device: &Device) -> Result<commands::Table, Response> {
+        let table = self.control.table(device).await;
+        table.map_err(|error| failed(&error))
+    }
+
     async fn row(&self, device: CatalogId, id: Id128) -> Result<Row, Response> {
         let found = self
             .control
@@ -137,9 +143,8 @@ fn refused(problem: Problem) -> Response {
 async fn device(State(api): State<Api>, Path(id): Path<String>, headers: HeaderMap) -> Answer {
     api.allowed(&headers, ("devices", Interaction::Read), "mesh/devices.r")?;
     let device = api.device(&id).await?;
-    let table = api.control.own.table(device.kind);
-    let commands = table.map(commands::Table::describe).unwrap_or_default();
-    let json = with(device_json(&device), [("commands", Some(commands))]);
+    let table = api.table(&device).await?;
+    let json = with(device_json(&device), [("commands", Some(table.describe()))]);
     Ok(Json(json).into_response())
 }
 
@@ -173,12 +178,7 @@ async fn patch_twin(
     let client = api.allowed(&headers, ("twins", Interaction::Update), "mesh/twins.u")?;
     let device = api.device(&id).await?;
     let patch = twins::Patch {
-        table: api
-            .control
-            .own
-            .table(device.kind)
-            .cloned()
-            .unwrap_or_default(),
+        table: api.table(&device).await?,
         device: device.clone(),
         patch: body::patch(&headers, &body).map_err(refused)?,
         seen: body::if_match(&headers).map_err(refused)?,
@@ -225,12 +225,7 @@ async fn ask(
             detail,
         )));
     }
-    let table = api
-        .control
-        .own
-        .table(device.kind)
-        .cloned()
-        .unwrap_or_default();
+    let table = api.table(&device).await?;
     let ask = body::command(&device, &table, &client, &headers, &body).map_err(refused)?;
     let own = Arc::clone(&api.control.own);
     let step = api
@@ -374,13 +369,13 @@ async fn approve(
         ("approvals", Interaction::Create),
         "mesh/approvals.c",
     )?;
-    let which = (api.device(&id).await?.id, command_id(&command)?);
+    let which = (api.device(&id).await?, command_id(&command)?);
     let own = Arc::clone(&api.control.own);
     let step = api
         .control
         .ledger
         .commit("approve a command", move |commit| {
-            steps::approve(&own, commit, which, &client)
+            steps::approve(&own, commit, &which, &client)
         });
     let conflict = |title, detail: &str| refused(Problem::new(StatusCode::CONFLICT, title, detail));
     match step.await.map_err(|error| failed(&error))? {
@@ -404,6 +399,10 @@ async fn approve(
         Approved::TooLate(_) => {
             let detail = "the command has ended, or another client has approved it";
             Err(conflict("too late", detail))
+        }
+        Approved::NotTaken(_) => {
+            let detail = "the device does not take this command any more; it has ended";
+            Err(conflict("not taken", detail))
         }
     }
 }

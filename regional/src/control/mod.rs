@@ -11,6 +11,7 @@ mod reports;
 mod rows;
 mod sse;
 mod steps;
+mod tables;
 mod tick;
 mod twins;
 mod wants;

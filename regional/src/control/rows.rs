@@ -23,7 +23,7 @@ CREATE TABLE want(device BLOB NOT NULL, property TEXT NOT NULL, facility TEXT NO
   parameters TEXT NOT NULL, by TEXT NOT NULL, command BLOB, retry INTEGER NOT NULL, settled INTEGER NOT NULL,
   PRIMARY KEY (device, property)) STRICT, WITHOUT ROWID;
 CREATE INDEX want_open ON want(retry) WHERE settled = 0 AND command IS NULL;
-"];
+", super::tables::SCHEMA];
 
 const COLUMNS: &str = "id, device, facility, name, parameters, by, key, request, safety, approved_by, approved, sequence, \
      signed, asked, expires, history, property, number";

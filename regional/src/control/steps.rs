@@ -1,6 +1,7 @@
 //! The steps of a command, each a commit of the ledger with its audit row: asked for, approved, signed and shipped, and
 //! what its facility says of it.
-use super::{MAX_KEPT, MAX_OPEN, Own, rows::Row, rows::Twin, wants};
+use super::{MAX_KEPT, MAX_OPEN, Own, rows::Row, rows::Twin, tables, wants};
+use crate::registry::Device;
 use commands::{Command, Event, History, Reason, State, Value};
 use federation::{
     audit::{Decision, Entry},
@@ -96,17 +97,19 @@ pub enum Approved {
     SamePerson,
     /// It has ended, or another client has approved it.
     TooLate(Row),
+    /// Its device does not take it any more, so it has ended.
+    NotTaken(Row),
 }
 
 /// A second person approves a command.
 pub fn approve(
     own: &Own,
     commit: &mut Commit<'_>,
-    (device, id): (CatalogId, Id128),
+    (device, id): &(Device, Id128),
     by: &str,
 ) -> Result<Approved, DbError> {
-    let found = Row::find(commit.tx(), id)?;
-    let Some(mut row) = found.filter(|row| row.device == device) else {
+    let found = Row::find(commit.tx(), *id)?;
+    let Some(mut row) = found.filter(|row| row.device == device.id) else {
         return Ok(Approved::Missing);
     };
     if !row.safety {
@@ -130,6 +133,11 @@ pub fn approve(
     let now = commit.now();
     if row.history.state().is_end() || row.expires <= now {
         return Ok(Approved::TooLate(row));
+    }
+    if let Some(reason) = tables::judge(own, commit.tx(), &row, device.kind)? {
+        let by = own.here.to_string();
+        end(commit, &mut row, State::Refused, by, Some(reason))?;
+        return Ok(Approved::NotTaken(row));
     }
     row.approval = Some((by.to_owned(), now));
     note(commit, Decision::CommandApproved, "", by, &row)?;

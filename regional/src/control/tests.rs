@@ -21,6 +21,8 @@ use tempfile::TempDir;
 use tower::ServiceExt;
 use types::Timestamp;
 
+mod tables;
+
 const ORIGIN: &str = "https://region";
 const DEVICE: &str = "01010101010101010101010101010101";
 const EDGE: &str = "edge/eu/eu/eu-f1";
@@ -444,9 +446,11 @@ async fn what_is_desired_is_brought_about_by_a_command_and_a_stale_version_is_re
         ],
         connected: true,
         seen_ms: Clock::new(None).real().0,
+        ..TwinReport::default()
     };
     let body = TwinReports {
         twins: vec![report],
+        ..TwinReports::default()
     };
     world.report("edge/eu/eu/eu-f2", &body).await;
     assert_eq!(
@@ -476,9 +480,11 @@ fn interval(version: u64, value: &str) -> TwinReports {
         properties: vec![property],
         connected: true,
         seen_ms: Clock::new(None).real().0,
+        ..TwinReport::default()
     };
     TwinReports {
         twins: vec![report],
+        ..TwinReports::default()
     }
 }
 
