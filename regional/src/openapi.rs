@@ -78,7 +78,7 @@ fn patch_twin() -> Value {
         "twins.u",
         &[id(), if_match],
         answer,
-        &["400", "404", "412", "413", "415", "422"],
+        &["400", "404", "409", "412", "413", "415", "422"],
     );
     let schema = json!({"type": "object", "properties": {"desired": {"type": ["object", "null"]}}});
     let body = json!({"required": true, "content": {

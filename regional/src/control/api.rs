@@ -140,6 +140,16 @@ fn refused(problem: Problem) -> Response {
     problem.into_response()
 }
 
+/// A device that may be told something.
+fn in_use(device: Device) -> Result<Device, Response> {
+    if device.status == DeviceStatus::Retired {
+        let detail = "the device is retired: its facility has it no more";
+        let problem = Problem::new(StatusCode::CONFLICT, "retired", detail);
+        return Err(refused(problem));
+    }
+    Ok(device)
+}
+
 async fn device(State(api): State<Api>, Path(id): Path<String>, headers: HeaderMap) -> Answer {
     api.allowed(&headers, ("devices", Interaction::Read), "mesh/devices.r")?;
     let device = api.device(&id).await?;
@@ -176,7 +186,7 @@ async fn patch_twin(
     body: Bytes,
 ) -> Answer {
     let client = api.allowed(&headers, ("twins", Interaction::Update), "mesh/twins.u")?;
-    let device = api.device(&id).await?;
+    let device = in_use(api.device(&id).await?)?;
     let patch = twins::Patch {
         table: api.table(&device).await?,
         device: device.clone(),
@@ -216,15 +226,7 @@ async fn ask(
         ("commands", Interaction::Create),
         "mesh/commands.c",
     )?;
-    let device = api.device(&id).await?;
-    if device.status == DeviceStatus::Retired {
-        let detail = "the device is retired";
-        return Err(refused(Problem::new(
-            StatusCode::CONFLICT,
-            "retired",
-            detail,
-        )));
-    }
+    let device = in_use(api.device(&id).await?)?;
     let table = api.table(&device).await?;
     let ask = body::command(&device, &table, &client, &headers, &body).map_err(refused)?;
     let own = Arc::clone(&api.control.own);

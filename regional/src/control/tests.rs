@@ -21,6 +21,7 @@ use tempfile::TempDir;
 use tower::ServiceExt;
 use types::Timestamp;
 
+mod retired;
 mod tables;
 
 const ORIGIN: &str = "https://region";
