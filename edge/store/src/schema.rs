@@ -9,7 +9,7 @@ use storage::{
 use types::Secret;
 
 /// The version that this binary writes.
-pub(super) const VERSION: i64 = 21;
+pub(super) const VERSION: i64 = 22;
 /// Bytes of a page, SQLCipher's default.
 pub(super) const PAGE_BYTES: i64 = 4_096;
 /// How long a connection waits for the other one's lock: a checkpoint of the whole log on a slow disk.
@@ -40,6 +40,7 @@ const STEPS: [&str; VERSION as usize] = [
     STUDY_AS_OF,
     super::feed::SCHEMA,
     super::research::SCHEMA,
+    REFUSED_BY,
 ];
 
 const TABLES: &str = "
@@ -270,6 +271,11 @@ CREATE TABLE delivery (
 /// What version 19 adds: as of which instant (mesh time, in ms) a study looks at the facility.
 const STUDY_AS_OF: &str = "
 CREATE TABLE study_as_of (study TEXT PRIMARY KEY, at_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+";
+
+/// What version 22 adds: who of the facility's staff refused a command.
+const REFUSED_BY: &str = "
+ALTER TABLE command ADD COLUMN refused_by TEXT;
 ";
 
 /// With what every connection to a file of the facility begins. What SQLCipher logs names files and pages; errors come
