@@ -330,6 +330,12 @@ impl Monitor {
         counts
     }
 
+    /// Whether a device is one of the facility's.
+    #[must_use]
+    pub fn follows(&self, device: &DeviceId) -> bool {
+        self.devices.contains_key(device)
+    }
+
     /// Whether a device gave a sign of life within its limit, as of the last step.
     #[must_use]
     pub fn is_live(&self, device: &DeviceId) -> bool {

@@ -7,6 +7,7 @@
 //! | `GET /api/v1/view/alarms` | `from`, `until`, `after`, `limit` | alarms by source time, a page |
 //! | `GET /api/v1/view/changes` | `device`, `alarms` | server-sent events: `sample` as it is stored, `missed` with a number when the reader fell behind |
 //!
+//! Of a bed, a device or a patient that the facility has not, and of which it never stored anything, there is no series: 404.
 //! The token is that of [`crate::beds`]. Times are RFC 3339 by the mesh clock. Every answer is written down before it is
 //! shown (45 CFR 164.312(b)); of a stream, its beginning.
 use crate::{
@@ -180,25 +181,40 @@ async fn series(State(api): State<Api>, asked: Asking<Span>) -> Response {
     }
 }
 
-/// A series that is asked for; of a bed that the facility has not, and never had, there is none.
+/// A series that is asked for; of a bed, a device or a patient that the facility has not, and never had, there is none.
 async fn series_of(api: &Api, asked: SeriesAsked) -> Response {
     let whose = asked.whose.clone();
     let read = api.facility.series(asked).await;
-    if let (Whose::Bed(bed), Ok(Page { points, .. })) = (whose, &read)
-        && points.is_empty()
-    {
-        match api.facility.beds(api.time.now().mesh).await {
-            Ok(beds) if beds.iter().all(|one| one.bed != bed) => {
-                return problem(
-                    StatusCode::NOT_FOUND,
-                    "bed: the facility has none of this name",
-                );
-            }
-            Ok(_) => {}
+    if read.as_ref().is_ok_and(|page| page.points.is_empty()) {
+        match unknown(api, whose).await {
+            Ok(Some(reason)) => return problem(StatusCode::NOT_FOUND, reason),
+            Ok(None) => {}
             Err(error) => return failed(&error),
         }
     }
     page(api, "series", read).await
+}
+
+/// Why there is no series of a bed, a device or a patient; none where the facility has it, or stored something of it. That
+/// somebody asked is written down all the same.
+async fn unknown(api: &Api, whose: Whose) -> Result<Option<&'static str>, StoreError> {
+    let (is_there, reason) = match &whose {
+        Whose::Bed(bed) => {
+            let beds = api.facility.beds(api.time.now().mesh).await?;
+            let is_there = beds.iter().any(|one| one.bed == *bed);
+            (is_there, "bed: the facility has none of this name")
+        }
+        Whose::Device(device) => (
+            api.facility.monitor.lock().follows(device),
+            "device: the facility has none of this name, and stored nothing of one",
+        ),
+        Whose::Patient(_) => (false, "patient: the facility knows none of this id"),
+    };
+    if is_there || api.store.knows(whose).await? {
+        return Ok(None);
+    }
+    noted(api, "series", 0).await?;
+    Ok(Some(reason))
 }
 
 async fn alarms(State(api): State<Api>, asked: Asking<Span>) -> Response {

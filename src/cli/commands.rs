@@ -31,7 +31,7 @@ pub struct HoldArgs {
     #[command(flatten)]
     pub node: RunningArgs,
     /// The device, as the facility calls it.
-    pub device: String,
+    pub device: types::DeviceId,
     /// Who says so; kept with the hold, and as a SHA-256 in the audit log.
     #[arg(long, env = "USER", default_value = "operator")]
     pub by: String,

@@ -65,7 +65,7 @@ async fn list(args: &RunningArgs) -> Result<(), Failure> {
 }
 
 async fn hold(args: &HoldArgs, what: &str, done: &str) -> Result<(), Failure> {
-    let body = json!({ "device": args.device, "by": args.by });
+    let body = json!({ "device": args.device.as_str(), "by": args.by });
     let path = format!("commands/{what}");
     let answer = api(&args.node)?.post(&path, &body.to_string()).await?;
     if args.node.json {

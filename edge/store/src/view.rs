@@ -106,6 +106,24 @@ impl Store {
             .await
     }
 
+    /// Whether anything was ever stored of whose a series would be: of the device, the patient, or at the bed.
+    ///
+    /// # Errors
+    /// As any read.
+    pub async fn knows(&self, whose: Whose) -> Result<bool, StoreError> {
+        self.look(move |db| {
+            let exists = |sql: &str, id: &str| -> rusqlite::Result<bool> {
+                db.prepare_cached(sql)?.exists([id])
+            };
+            Ok(match &whose {
+                Whose::Device(id) => exists("SELECT 1 FROM device WHERE id = ?1", id.as_str())?,
+                Whose::Bed(bed) => exists("SELECT 1 FROM placement WHERE bed = ?1", bed)?,
+                Whose::Patient(id) => patient_row(db, id)?.is_some(),
+            })
+        })
+        .await
+    }
+
     /// One page of alarms.
     ///
     /// # Errors

@@ -240,12 +240,15 @@ async fn the_facility_sees_itself(mesh: &Mesh, from: i64) -> Result<()> {
         "{stored}, {}",
         series.len()
     );
-    let nowhere = [&["edge", "series", "--bed", "b99"][..], &common].concat();
-    let refused = mesh.medmesh_lines(&nowhere).unwrap_err().to_string();
-    ensure!(
-        refused.contains("bed: the facility has none of this name"),
-        "{refused}"
-    );
+    for (option, name, reason) in [
+        ("--bed", "b99", "bed: the facility has none"),
+        ("--device", "nope", "device: the facility has none"),
+        ("--patient", "nobody", "patient: the facility knows none"),
+    ] {
+        let nowhere = [&["edge", "series", option, name][..], &common].concat();
+        let refused = mesh.medmesh_lines(&nowhere).unwrap_err().to_string();
+        ensure!(refused.contains(reason), "{option}: {refused}");
+    }
     let mut watch = Command::new(binary::medmesh())
         .args([&["edge", "watch"][..], &common].concat())
         .stdout(Stdio::piped())

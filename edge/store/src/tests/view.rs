@@ -164,3 +164,27 @@ async fn alarms_come_in_pages_whoever_raised_them() {
     let closed = store.look_at_alarms(asked).await.unwrap_err();
     assert_eq!(closed.kind, StoreErrorKind::Unavailable);
 }
+
+#[tokio::test]
+async fn it_is_known_of_whom_and_of_what_something_was_ever_stored() {
+    let dir = TempDir::new().unwrap();
+    let store = store(&dir);
+    let device = |id: &str| Whose::Device(id.parse().unwrap());
+    let patient = |id: &str| Whose::Patient(Phi::new(id.into()));
+    assert!(!store.knows(patient("p-9")).await.unwrap());
+    let named = Sample {
+        patient: Some(Phi::new("p-9".into())),
+        ..at(1, 0)
+    };
+    store.append(named).await.unwrap();
+    for (whose, known) in [
+        (device("m1"), true),
+        (device("nope"), false),
+        (patient("p-9"), true),
+        (patient("nobody"), false),
+        (Whose::Bed("b99".into()), false),
+    ] {
+        let shown = format!("{whose:?}");
+        assert_eq!(store.knows(whose).await.unwrap(), known, "{shown}");
+    }
+}
