@@ -16,7 +16,7 @@ use crate::{
 };
 use axum::{
     Json, Router,
-    extract::{Query, State},
+    extract::{Query, RawQuery, State},
     http::StatusCode,
     response::{
         IntoResponse, Response,
@@ -26,7 +26,7 @@ use axum::{
 };
 use federation::audit::{Asked, Decision, Entry};
 use futures_util::{Stream, stream};
-use node::{admission::Known, https::Lasting};
+use node::{admission::Known, https::Lasting, query::takes_none};
 use serde::Deserialize;
 use std::{convert::Infallible, sync::Arc, time::Duration};
 use store::StoreError;
@@ -158,7 +158,10 @@ async fn noted(api: &Api, kind: &str, rows: usize) -> Result<(), StoreError> {
     api.store.note(vec![entry]).await
 }
 
-async fn beds(State(api): State<Api>) -> Response {
+async fn beds(State(api): State<Api>, RawQuery(query): RawQuery) -> Response {
+    if let Err(problem) = takes_none(query.as_deref()) {
+        return problem.into_response();
+    }
     let shown = async {
         let beds = api.facility.beds(api.time.now().mesh).await?;
         noted(&api, "beds", beds.len()).await?;

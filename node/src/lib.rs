@@ -13,6 +13,7 @@ pub mod listeners;
 pub mod outbound;
 pub mod problem;
 pub mod quantity;
+pub mod query;
 pub mod renewal;
 pub mod shares;
 pub mod shutdown;

@@ -1,10 +1,10 @@
 //! `/api/v1` of the region: its devices, read only. Errors are problem documents (RFC 9457).
 use crate::choices::Choices;
 use crate::openapi;
-use crate::registry::{Device, MAX_PAGE, Registry};
+use crate::registry::{Device, Filter, MAX_PAGE, Registry};
 use axum::{
     Json, Router,
-    extract::{Query, State},
+    extract::{RawQuery, State},
     http::HeaderMap,
     response::{IntoResponse, Response},
     routing::get,
@@ -18,15 +18,12 @@ use fhir::store::ResourceType;
 use node::{
     https,
     problem::Problem,
+    query,
     token::{Interaction, TokenError, Verifier},
 };
-use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use types::{CatalogId, FacilityId, Label, Timestamp};
-
-/// Devices on a page when the client names no number.
-pub(crate) const DEFAULT_PAGE: u16 = 100;
+use types::{CatalogId, DeviceKind, DeviceStatus, Label, Timestamp};
 
 /// Checks the bearer tokens of this node.
 #[derive(Clone)]
@@ -162,33 +159,44 @@ pub fn router(registry: Registry, verifier: Verifier) -> Router {
         .with_state(Api { registry, verifier })
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Parameters {
-    facility: Option<FacilityId>,
-    after: Option<CatalogId>,
-    limit: Option<u16>,
+/// The parameters `facility`, `kind`, `status`, `after` and `limit`: which devices, after which one, how many.
+fn listing(query: Option<&str>) -> Result<(Filter, Option<CatalogId>, u16), Problem> {
+    const NAME: &str = "not a name: a-z, 0-9 and '-', beginning with a letter";
+    let mut from = query::parameters(query)?;
+    let filter = Filter {
+        facility: query::take(&mut from, "facility", NAME, |text| text.parse().ok())?,
+        kind: query::take(&mut from, "kind", "not a kind of device", |text| {
+            DeviceKind::parse(text)
+        })?,
+        status: query::take(
+            &mut from,
+            "status",
+            "not active, silent or retired",
+            DeviceStatus::parse,
+        )?,
+    };
+    let cursor = "not a cursor that a listing returned as next";
+    let after = query::take(&mut from, "after", cursor, |text| text.parse().ok())?;
+    let limit = query::limit(&mut from, MAX_PAGE)?;
+    query::nothing_left(&from)?;
+    Ok((filter, after, limit))
 }
 
 async fn devices(
     State(api): State<Api>,
     headers: HeaderMap,
-    parameters: Result<Query<Parameters>, axum::extract::rejection::QueryRejection>,
+    RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, Response> {
     let scopes = api.verifier.check(&headers);
     let scopes = scopes.map_err(IntoResponse::into_response)?;
     if !scopes.allow_api("devices", Interaction::Search) {
         return Err(Problem::forbidden("mesh/devices.rs").into_response());
     }
-    let Query(parameters) = parameters.map_err(|_| {
-        let detail =
-            "facility, after (next of the page before) and limit (a number) are understood";
-        Problem::parameter("", detail).into_response()
-    })?;
-    let limit = parameters.limit.unwrap_or(DEFAULT_PAGE).clamp(1, MAX_PAGE);
+    let listing = listing(query.as_deref());
+    let (filter, after, limit) = listing.map_err(IntoResponse::into_response)?;
     let mut found = api
         .registry
-        .devices(parameters.facility, parameters.after, limit + 1)
+        .devices(filter, after, limit + 1)
         .await
         .map_err(|error| failed(&error))?;
     let more = found.len() > usize::from(limit);

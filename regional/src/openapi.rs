@@ -1,25 +1,27 @@
 //! The description of the region's API for programs (OpenAPI 3.1), from the same limits as the code.
-use crate::{
-    api::DEFAULT_PAGE,
-    control::api::{MAX_PAGE as MOST_COMMANDS, PAGE as COMMANDS},
-    registry::MAX_PAGE,
-};
+use crate::{control::api::MAX_PAGE as MOST_COMMANDS, registry::MAX_PAGE};
+use node::query::DEFAULT_LIMIT;
 use serde_json::{Value, json};
-use types::DeviceKind;
+use types::{DeviceKind, DeviceStatus};
 
 /// The document.
 pub fn document() -> Value {
     let next = || json!({"type": "string", "description": "`next` of the page before"});
     let devices = [
         query("facility", text()),
+        query("kind", one_of(&DeviceKind::ALL.map(DeviceKind::as_str))),
+        query(
+            "status",
+            one_of(&DeviceStatus::ALL.map(DeviceStatus::as_str)),
+        ),
         query("after", next()),
-        query("limit", limit(MAX_PAGE, DEFAULT_PAGE)),
+        query("limit", limit(MAX_PAGE)),
     ];
     let before = json!({"type": "integer", "description": "`next` of the page before"});
     let commands = [
         id(),
         query("before", before),
-        query("limit", limit(MOST_COMMANDS, COMMANDS)),
+        query("limit", limit(MOST_COMMANDS)),
     ];
     json!({
         "openapi": "3.1.0",
@@ -196,8 +198,12 @@ fn query(name: &str, schema: Value) -> Value {
     json!({"name": name, "in": "query", "schema": schema})
 }
 
-fn limit(most: u16, otherwise: u16) -> Value {
-    json!({"type": "integer", "minimum": 1, "maximum": most, "default": otherwise})
+fn one_of(words: &[&str]) -> Value {
+    json!({"type": "string", "enum": words})
+}
+
+fn limit(most: u16) -> Value {
+    json!({"type": "integer", "minimum": 1, "maximum": most, "default": DEFAULT_LIMIT})
 }
 
 fn path(name: &str) -> Value {

@@ -19,13 +19,14 @@ use super::{
 use crate::beds::{failed, problem};
 use axum::{
     Json, Router,
-    extract::State as Shared,
+    extract::{RawQuery, State as Shared},
     http::StatusCode,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use commands::{Reason, State};
 use federation::audit::{Decision, Entry};
+use node::query::takes_none;
 use serde::Deserialize;
 use serde_json::{Value as Json_, json};
 use std::sync::Arc;
@@ -79,7 +80,10 @@ fn person(by: &str) -> Result<&str, Response> {
     Ok(by)
 }
 
-async fn list(Shared(api): Shared<Api>) -> Response {
+async fn list(Shared(api): Shared<Api>, RawQuery(query): RawQuery) -> Response {
+    if let Err(problem) = takes_none(query.as_deref()) {
+        return problem.into_response();
+    }
     let step = |commit: &mut Commit<'_, '_>| {
         let mut items = Vec::new();
         for row in Row::list(commit.tx(), LISTED)? {

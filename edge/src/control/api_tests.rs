@@ -111,6 +111,14 @@ async fn a_hold_is_listed_whether_or_not_the_device_has_a_command() {
 }
 
 #[tokio::test]
+async fn a_parameter_that_there_is_not_is_refused() {
+    let facility = Facility::new().await;
+    let request = Request::get("/api/v1/commands?held=anna").body(Body::empty());
+    let answer = facility.app.oneshot(request.unwrap()).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
 async fn who_refused_a_command_is_kept_and_is_in_the_audit_log_as_a_digest() {
     let facility = Facility::new().await;
     let (first, second) = (facility.comes(5).await, facility.comes(6).await);

@@ -18,7 +18,7 @@ use crate::{
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::{Path, Query, State},
+    extract::{Path, RawQuery, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -28,15 +28,14 @@ use federation::port::{PortError, PortErrorKind};
 use fhir::json::with;
 use node::{
     problem::Problem,
+    query,
     token::{Interaction, Verifier},
 };
-use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use types::{CatalogId, DeviceStatus, Id128};
 
-/// Commands on a page when the client names no number, and at most.
-pub(crate) const PAGE: u16 = 100;
+/// Commands on a page at most.
 pub(crate) const MAX_PAGE: u16 = 1_000;
 
 #[derive(Clone)]
@@ -304,17 +303,20 @@ pub fn command_json(row: &Row, steps: usize) -> Value {
     })
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Listing {
-    before: Option<i64>,
-    limit: Option<u16>,
+/// The parameters `before` and `limit`: before which command, how many.
+fn listing(query: Option<&str>) -> Result<(i64, u16), Problem> {
+    let mut from = query::parameters(query)?;
+    let cursor = "not a cursor that a listing returned as next";
+    let before = query::take(&mut from, "before", cursor, |text| text.parse().ok())?;
+    let limit = query::limit(&mut from, MAX_PAGE)?;
+    query::nothing_left(&from)?;
+    Ok((before.unwrap_or(i64::MAX), limit))
 }
 
 async fn list(
     State(api): State<Api>,
     Path(id): Path<String>,
-    query: Result<Query<Listing>, axum::extract::rejection::QueryRejection>,
+    RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Answer {
     api.allowed(
@@ -323,12 +325,7 @@ async fn list(
         "mesh/commands.s",
     )?;
     let device = api.device(&id).await?.id;
-    let Query(query) = query.map_err(|_| {
-        let detail = "before (next of the page before) and limit (a number) are understood";
-        refused(Problem::parameter("", detail))
-    })?;
-    let limit = query.limit.unwrap_or(PAGE).clamp(1, MAX_PAGE);
-    let before = query.before.unwrap_or(i64::MAX);
+    let (before, limit) = listing(query.as_deref()).map_err(refused)?;
     let step = api.control.ledger.commit("list commands", move |commit| {
         Row::of_device(commit.tx(), device, before, limit + 1)
     });

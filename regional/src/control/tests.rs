@@ -21,6 +21,7 @@ use tempfile::TempDir;
 use tower::ServiceExt;
 use types::Timestamp;
 
+mod listing;
 mod retired;
 mod tables;
 
@@ -84,8 +85,7 @@ impl World {
         let control = Control::open(parts).await.unwrap();
         let used = dir.path().join("used");
         let tokens = TokenServer::new(ORIGIN, &clients, Clock::new(None), &used).unwrap();
-        let app = api::router(control.clone(), intake.registry.clone(), tokens.verifier());
-        let app = app.merge(tokens.router());
+        let app = devices_api(&tokens, &intake.registry, &control).merge(tokens.router());
         let (operator, approver) = (
             token(&app, &tokens, &dir, "operator").await,
             token(&app, &tokens, &dir, "approver").await,
