@@ -63,7 +63,7 @@ pub fn document() -> Value {
 fn twin() -> Value {
     let answer = (
         "200",
-        "The twin; `ETag` is of what is desired",
+        "The twin; `ETag` is of what is desired, not of what is reported: no `If-None-Match` makes it 304",
         reference("Twin"),
     );
     operation("Read a twin", "twins.r", &[id()], answer, &["404"])
@@ -74,11 +74,15 @@ fn patch_twin() -> Value {
         "name": "If-Match", "in": "header", "schema": text(),
         "description": "ETags of what is desired, of which one has to be the present one",
     });
+    let if_none_match = json!({
+        "name": "If-None-Match", "in": "header", "schema": text(),
+        "description": "ETags of what is desired, of which none may be the present one",
+    });
     let answer = ("200", "The twin", reference("Twin"));
     let patch = operation(
         "Set what is desired of a device",
         "twins.u",
-        &[id(), if_match],
+        &[id(), if_match, if_none_match],
         answer,
         &["400", "404", "409", "412", "413", "415", "422"],
     );
@@ -181,7 +185,7 @@ fn refusal(status: &str) -> &'static str {
         "403" => "The token lacks the scope, or it takes a second person",
         "404" => "No such thing",
         "409" => "It is too late, or not needed, or the device is retired",
-        "412" => "Somebody else has set the twin since",
+        "412" => "The twin has another version than `If-Match` says, or one of `If-None-Match`",
         "413" => "The body is too long",
         "415" => "The body is of another media type",
         "422" => "`field` is not possible for this device, or the key was used for another request",

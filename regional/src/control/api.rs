@@ -174,8 +174,12 @@ fn twin_answer(
     twin: &Twin,
     now: types::Timestamp,
 ) -> Response {
-    let etag = [(header::ETAG, ETag(twin.version).to_string())];
-    (status, etag, Json(twins::json(device, twin, now))).into_response()
+    // The tag is of what is desired alone: nobody may take a twin from a store by it, whose reports are others by now.
+    let headers = [
+        (header::ETAG, ETag(twin.version).to_string()),
+        (header::CACHE_CONTROL, "no-store".to_owned()),
+    ];
+    (status, headers, Json(twins::json(device, twin, now))).into_response()
 }
 
 async fn patch_twin(
@@ -191,6 +195,7 @@ async fn patch_twin(
         device: device.clone(),
         patch: body::patch(&headers, &body).map_err(refused)?,
         seen: body::if_match(&headers).map_err(refused)?,
+        unless: body::if_none_match(&headers).map_err(refused)?,
         by: client.to_string(),
     };
     let step = api.control.ledger.commit("patch a twin", move |commit| {
@@ -204,14 +209,22 @@ async fn patch_twin(
             Ok(twin_answer(StatusCode::OK, &device, &twin, now))
         }
         Patched::OtherVersion(twin) => {
-            let etag = ETag(twin.version).to_string();
             let detail = "somebody else has set the twin since; read it again";
-            let problem = Problem::new(StatusCode::PRECONDITION_FAILED, "changed since", detail);
-            let problem = problem.at("If-Match");
-            Err(([(header::ETAG, etag)], problem).into_response())
+            Err(precondition_failed(&twin, "If-Match", detail))
+        }
+        Patched::SameVersion(twin) => {
+            let detail = "the twin is of a version that the request does not let be changed";
+            Err(precondition_failed(&twin, "If-None-Match", detail))
         }
         Patched::Wrong(wrong) => Err(refused(body::wrong(wrong))),
     }
+}
+
+fn precondition_failed(twin: &Twin, field: &str, detail: &str) -> Response {
+    let etag = ETag(twin.version).to_string();
+    let status = StatusCode::PRECONDITION_FAILED;
+    let problem = Problem::new(status, "precondition failed", detail).at(field);
+    ([(header::ETAG, etag)], problem).into_response()
 }
 
 async fn ask(

@@ -352,6 +352,48 @@ async fn if_match_lets_one_of_the_strong_tags_be_changed() {
 }
 
 #[tokio::test]
+async fn if_none_match_lets_the_versions_that_it_names_not_be_changed() {
+    let world = World::new().await;
+    let set = async |tags: &[(&str, &str)], interval: &str| {
+        let mut request = world.request(&world.operator, "PATCH", "/twin");
+        request = request.header("content-type", "application/merge-patch+json");
+        for (name, tag) in tags {
+            request = request.header(*name, *tag);
+        }
+        let body = json!({"desired": {"interval": interval}}).to_string();
+        let (status, headers, answer) = world.send(request.body(Body::from(body)).unwrap()).await;
+        assert!(status != 412 || headers.contains("etag"), "{headers}");
+        (status.as_u16(), answer["field"].clone())
+    };
+    let refused = (412, json!("If-None-Match"));
+    const NONE: &str = "if-none-match";
+    assert_eq!(set(&[(NONE, "*")], "5s").await, refused);
+    assert_eq!(set(&[(NONE, r#""0""#)], "5s").await, refused);
+    assert_eq!(set(&[(NONE, r#""7", W/"0""#)], "5s").await, refused);
+    assert_eq!(
+        set(&[(NONE, r#""7""#), (NONE, r#""0""#)], "5s").await,
+        refused
+    );
+    assert_eq!(
+        set(&[(NONE, "0")], "5s").await,
+        (400, json!("If-None-Match"))
+    );
+    assert_eq!(world.get("/twin").await["version"], 0, "nothing was set");
+    assert_eq!(set(&[(NONE, r#""1", "a""#)], "5s").await.0, 200);
+    let both = [("if-match", r#""0""#), (NONE, r#""1""#)];
+    assert_eq!(
+        set(&both, "6s").await,
+        (412, json!("If-Match")),
+        "it is looked at first"
+    );
+    let request = world.request(&world.operator, "GET", "/twin");
+    let request = request.header(NONE, r#""1""#).body(Body::empty());
+    let (status, headers, _) = world.send(request.unwrap()).await;
+    assert_eq!(status, StatusCode::OK, "its reports are not of the tag");
+    assert!(headers.contains("no-store"), "{headers}");
+}
+
+#[tokio::test]
 async fn what_is_of_safety_waits_for_another_client() {
     let world = World::new().await;
     let body = json!({"name": "set-alarm-limits", "parameters": {"heart-rate-high": 130}});
