@@ -156,6 +156,7 @@ async fn told(node: &Node, device: &str, status: &str) {
     let told = tokio::time::timeout(Duration::from_secs(30), async {
         loop {
             let live = node.store.lease(region, Priority::Live, LIMITS).await;
+            node.store.release(region).await.unwrap();
             let parcels = live.unwrap().into_iter();
             let parcels = parcels.filter(|parcel| parcel.kind == DeviceRecords::KIND);
             let records = parcels.flat_map(|parcel| opened::<DeviceRecords>(&parcel).devices);

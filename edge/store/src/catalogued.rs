@@ -82,7 +82,7 @@ fn told(db: &Connection) -> Result<Vec<(DeviceId, DeviceRecord)>, StoreError> {
         "SELECT id, catalog_id, facts FROM catalogued JOIN device ON device.row = catalogued.device ORDER BY device.row",
     )?;
     let mut rows = statement.query([])?;
-    let mut told = Vec::new();
+    let mut told: Vec<(DeviceId, DeviceRecord)> = Vec::new();
     while let Some(row) = rows.next()? {
         let id: String = row.get(0)?;
         let (catalog_id, facts): (Vec<u8>, String) = (row.get(1)?, row.get(2)?);
