@@ -454,8 +454,10 @@ impl Learner {
             Ok(read) => read,
             Err(why) => return Ok(Err(why)),
         };
-        let Some((release, event)) = round.spends(&study, &plan) else {
-            return Ok(Ok(None));
+        let (release, event) = match round.spends(&study, &plan) {
+            Ok(Some(spent)) => spent,
+            Ok(None) => return Ok(Ok(None)),
+            Err(error) => return Ok(Err(error.to_string())),
         };
         let mut ledger = self.ledger(learning).await?;
         let before = ledger.entries().len();

@@ -3,8 +3,7 @@
 use crate::{
     ledger::Ledger,
     order::{Aim, RoundOrder},
-    privacy::Event,
-    study::{Model, Plan, PrivacyUnit, Study},
+    study::{Model, Plan, Study},
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -289,25 +288,16 @@ fn budget(offer: &Offer, plan: &Plan, allowance: &Allowance, ledger: &Ledger) ->
     let Some(spend) = plan.spend else {
         return (!allowance.without_privacy).then_some(Objection::NoPrivacy);
     };
-    if study.privacy.unit != PrivacyUnit::Record {
-        // A facility's own presence is not what its ledger of records counts.
-        return None;
-    }
-    let rounds = u64::from(study.training.rounds.max(1));
-    let steps = spend.steps / rounds * u64::from(offer.rounds_left).min(rounds);
-    if steps == 0 {
-        return None;
-    }
-    let event = Event::new(spend.sampling, spend.noise_multiplier, steps);
-    match event {
-        Ok(event) if ledger.after(event) <= ledger.budget().epsilon => None,
-        Ok(event) => Some(Objection::Budget(format!(
-            "epsilon would be {:.4}, and {:.4} is allowed",
-            ledger.after(event),
-            ledger.budget().epsilon
-        ))),
-        Err(error) => Some(Objection::Budget(error.to_string())),
-    }
+    let event = match spend.event(study, offer.rounds_left) {
+        Ok(event) => event?,
+        Err(error) => return Some(Objection::Budget(error.to_string())),
+    };
+    let (after, allowed) = (ledger.after(event), ledger.budget().epsilon);
+    (after > allowed).then(|| {
+        Objection::Budget(format!(
+            "epsilon would be {after:.4}, and {allowed:.4} is allowed"
+        ))
+    })
 }
 
 #[cfg(test)]

@@ -1,7 +1,10 @@
 //! A coordinator that lies about any one thing gets nothing.
 use super::*;
 use crate::large::Vector;
-use crate::{ledger::Budget, privacy::Delta};
+use crate::{
+    ledger::Budget,
+    privacy::{Delta, Event},
+};
 use serde_json::Value;
 
 const STUDY: &str = r#"
@@ -186,6 +189,33 @@ fn a_facility_that_lets_nobody_judge_says_so_before_anything_is_learnt() {
     };
     let said = objections(&offer, &allowed, &ledger(2.0), 50);
     assert_eq!(said, [Objection::Judging]);
+}
+
+#[test]
+fn a_study_that_hides_facilities_costs_the_ledger_of_records_what_one_record_may_change() {
+    let hidden = [
+        ("unit = \"record\"", "unit = \"facility\""),
+        ("bound = 4.0", "units = 65536"),
+    ];
+    let study = study(&hidden);
+    let plan = study.plan().unwrap();
+    assert!(plan.spend.unwrap().epsilon <= 2.0);
+    // Twice as far as a facility moves the sum: an epsilon of 4.5 for the 2 of a facility.
+    let found = said(&hidden, EU, 4.0, 50);
+    let [Objection::Budget(why)] = &found[..] else {
+        panic!("{found:?}");
+    };
+    assert!(why.starts_with("epsilon would be 4."), "{why}");
+    assert_eq!(said(&hidden, EU, 5.0, 50), []);
+    // Round by round it comes to the same, and then nothing is left.
+    let mut ledger = ledger(4.7);
+    let one = plan.spend.unwrap().event(&study, 1).unwrap().unwrap();
+    for round in 1..=5 {
+        let name = format!("heart/{round}/1");
+        ledger.debit(&name, one).unwrap();
+    }
+    assert!(ledger.spent() > 4.0, "{}", ledger.spent());
+    assert!(ledger.debit("heart/6/1", one).is_err());
 }
 
 /// The paths of everything in a value that has no parts.

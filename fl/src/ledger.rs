@@ -1,5 +1,8 @@
 //! What a facility has spent, across all studies.
 //!
+//! It counts what is told of records: two states of a facility are neighbours where one has a record more. A study that
+//! hides facilities pays by that measure too ([`crate::study::Spend::event`]).
+//!
 //! A debit comes before the release that it pays for: the shell stores entry and release in one commit. Nothing is
 //! ever taken back: a study that is deleted has still told what it told. Whoever holds the entries can compute ε
 //! again with an accountant of their own, as they hold every sampling probability, noise multiplier and number of steps.
