@@ -1,14 +1,16 @@
 //! From a facility's table, imported or made of stays ([`crate::stays`]), to the records that a study learns from: features in the model's order, missing values,
 //! scales, and which records are kept from training.
 //!
-//! With the privacy unit `record` every number of a record follows from that record and the study alone: means and
-//! deviations of a facility would tell of the other records, so studies state their scales ([`crate::study::Scale`]).
+//! With the privacy unit `record` every number of a record, and whether it is trained or judged with, follows from that
+//! record and the study alone: means and deviations of a facility would tell of the other records, so studies state their
+//! scales ([`crate::study::Scale`]).
 use crate::{
-    study::{Data, Feature, Label, Missing, Problem, Study},
+    study::{Data, Feature, Label, Missing, PrivacyUnit, Problem, Study},
     table::Table,
     train::Records,
 };
 use ring::digest::{SHA256, digest};
+use std::collections::BTreeMap;
 
 /// The records of a facility, as a study asks for them. Like them it is not printed.
 pub struct Prepared {
@@ -41,8 +43,8 @@ struct Row {
 /// Which records are kept from training, where no column says it.
 #[derive(Clone, Copy)]
 pub(crate) enum Split<'a> {
-    /// A share of the records of each label, by their places in the table.
-    ByPlace,
+    /// A share of the records, each by its own values.
+    ByRecord,
     /// These, by their places in the table.
     Given(&'a [bool]),
 }
@@ -57,7 +59,7 @@ pub fn prepare(study: &Study, table: &Table) -> Result<Prepared, Vec<Problem>> {
         let message = "is not given, and a table cannot stand in for stays";
         return Err(vec![Problem::new("data.table", message)]);
     }
-    prepare_from(study, table, Split::ByPlace)
+    prepare_from(study, table, Split::ByRecord)
 }
 
 /// Makes the records of a study from a table that has its columns.
@@ -97,7 +99,7 @@ pub(crate) fn prepare_from(
     }
     let held_back = match (test, held) {
         (Some(column), _) => held_back_by_column(table, column, &rows)?,
-        (None, Split::ByPlace) => held_back_by_share(study, &rows),
+        (None, Split::ByRecord) => held_back_by_share(study, table),
         (None, Split::Given(held)) => held.to_vec(),
     };
     let split = |wanted: bool| -> Vec<&Row> {
@@ -115,17 +117,16 @@ pub(crate) fn prepare_from(
         } else {
             Records::new(scales.len(), inputs.collect(), labels)
         };
-        made.map_err(|_| {
-            let part = if wanted { "judge" } else { "train" };
-            vec![Problem::new(
-                "evaluation",
-                format!("leaves no record to {part} with"),
-            )]
-        })
+        made.map_err(|_| vec![Problem::new("data", "makes no records of the table")])
     };
+    let (train, test) = (records(false)?, records(true)?);
+    if train.is_empty() && study.privacy.unit == PrivacyUnit::None {
+        let message = "leaves no record to train with";
+        return Err(vec![Problem::new("evaluation", message)]);
+    }
     Ok(Prepared {
-        train: records(false)?,
-        test: records(true)?,
+        train,
+        test,
         left_out,
     })
 }
@@ -310,26 +311,29 @@ fn held_back_by_column(
     Ok(values.iter().map(|value| *value == Some(1.0)).collect())
 }
 
-/// By place in the table: a share of the records of each label, which follows from the study's seed and their places.
-fn held_back_by_share(study: &Study, rows: &[Row]) -> Vec<bool> {
-    let seed = study.training.seed.to_le_bytes();
-    let mut held_back = vec![false; rows.iter().map(|row| row.place + 1).max().unwrap_or(0)];
-    for label in [false, true] {
-        let mut order: Vec<_> = rows
-            .iter()
-            .filter(|row| row.label == label)
-            .map(|row| {
-                let text = [&seed[..], &(row.place as u64).to_le_bytes()].concat();
-                (digest(&SHA256, &text).as_ref().to_vec(), row.place)
-            })
-            .collect();
-        order.sort();
-        let share = (order.len() as f64 * study.evaluation.test_share).round() as usize;
-        for (_, place) in order.into_iter().take(share) {
-            held_back[place] = true;
-        }
-    }
-    held_back
+/// By place in the table: a share of the records. Whether a record is among them follows from the study's seed and that
+/// record's values in all columns, and of equal records from which of them it is: a record more or less moves no other.
+fn held_back_by_share(study: &Study, table: &Table) -> Vec<bool> {
+    let (seed, share) = (study.training.seed, study.evaluation.test_share);
+    let mut equals: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
+    let drawn = |place: usize| {
+        let values = (0..table.columns().len()).map(|at| table.value(place, at));
+        let bytes = values.flat_map(|value| value.unwrap_or(f64::NAN).to_le_bytes());
+        let record = digest(&SHA256, &bytes.collect::<Vec<_>>());
+        let nth = equals.entry(record.as_ref().to_vec()).or_default();
+        let what = [record.as_ref(), &nth.to_le_bytes()].concat();
+        *nth += 1;
+        is_held_back(seed, share, &what)
+    };
+    (0..table.records()).map(drawn).collect()
+}
+
+/// Whether something is among the share that is judged with: it follows from the study's seed and itself alone.
+pub(crate) fn is_held_back(seed: u64, share: f64, what: &[u8]) -> bool {
+    let digest = digest(&SHA256, &[&seed.to_le_bytes()[..], what].concat());
+    let (first, _) = digest.as_ref().as_chunks::<8>();
+    let drawn = first.first().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    (drawn as f64) < share * 2_f64.powi(64)
 }
 
 /// The scale of each input: the study's, or that of the facility's own training records.

@@ -74,22 +74,82 @@ fn records_are_scaled_by_the_training_records_alone() {
     assert!(oldest > 2.0, "by the training records' scale: {oldest}");
 }
 
+/// A study of a table of one measured column, of which a share is judged with; `more` is the rest of it.
+fn of_one_column(share: f64, more: &str) -> Study {
+    let text = STUDY
+        .replace("evaluation = { test_column = \"split\" }", "")
+        .replace(
+            "name = \"heart\"",
+            &format!("name = \"heart\"\nevaluation = {{ test_share = {share:?} }}"),
+        );
+    let (before, rest) = text.split_once("features = [").unwrap();
+    let (_, after) = rest.split_once("], label").unwrap();
+    let feature = "{ name = \"x\", unit = \"mm\", missing = \"drop-record\", scale = { centre = 0, width = 1 } }";
+    toml::from_str(&format!(
+        "{before}features = [{feature}], label{after}{more}"
+    ))
+    .unwrap()
+}
+
+/// Records of one measured column and a label.
+fn of_values(values: &[(u32, u32)]) -> Table {
+    let schema: Schema = toml::from_str(
+        "equal_records = true\ncolumns = [{ name = \"x\", unit = \"mm\" }, { name = \"num\", unit = \"1\" }]",
+    )
+    .unwrap();
+    let lines = values.iter().map(|(x, num)| format!("{x},{num}\n"));
+    let text = "x,num\n".to_owned() + &lines.collect::<String>();
+    import(&schema, &text).unwrap()
+}
+
+/// Who is trained with and who is judged with, each in the order of the values.
+fn sides(study: &Study, values: &[(u32, u32)]) -> [Vec<u32>; 2] {
+    let prepared = prepare(study, &of_values(values)).unwrap();
+    [&prepared.train, &prepared.test].map(|records| {
+        let mut side: Vec<_> = records.iter().map(|(row, _)| row[0] as u32).collect();
+        side.sort_unstable();
+        side
+    })
+}
+
 #[test]
-fn a_share_of_each_label_is_kept_from_training_and_follows_from_the_seed() {
-    let share = [("test_column = \"split\"", "test_share = 0.4")];
-    let kept = |study: &Study| {
-        let prepared = prepare(study, &table()).unwrap();
-        let yes = prepared.test.iter().filter(|row| row.1).count();
-        (
-            yes,
-            format!("{:?}", prepared.test.iter().collect::<Vec<_>>()),
-        )
-    };
-    let first = kept(&study(&share));
-    assert_eq!(first.0, 6, "of 15");
-    assert_eq!(first, kept(&study(&share)));
-    let other = study(&[share[0], ("batch = 8", "batch = 8, seed = 5")]);
-    assert_ne!(first.1, kept(&other).1);
+fn a_record_more_or_less_moves_no_other_between_training_and_judging() {
+    let hidden = "privacy = { unit = \"record\", epsilon = 1.0, delta = 1e-3, clip = 1.0 }";
+    for more in ["", hidden] {
+        let study = of_one_column(0.3, more);
+        // Every value of the second half is there twice.
+        let all: Vec<_> = (0..200)
+            .map(|at| (if at < 100 { at } else { 100 + at / 2 }, at % 2))
+            .map(|(x, num)| if x < 100 { (x, num) } else { (x, 1) })
+            .collect();
+        let whole = sides(&study, &all);
+        let judged = whole[1].len();
+        assert!((40..=80).contains(&judged), "{judged}");
+        for gone in [0, 5, 99, 120, 121, 199] {
+            let mut fewer = all.clone();
+            let (value, _) = fewer.remove(gone);
+            let left = sides(&study, &fewer);
+            let is_less_by_one = |side: usize| {
+                let mut expected = whole[side].clone();
+                let at = expected.iter().position(|of| *of == value);
+                at.is_some_and(|at| {
+                    expected.remove(at);
+                    left[side] == expected && left[1 - side] == whole[1 - side]
+                })
+            };
+            assert!(is_less_by_one(0) || is_less_by_one(1), "{gone}");
+        }
+        // Nor does the order in which they came.
+        let turned: Vec<_> = all.iter().rev().copied().collect();
+        assert_eq!(sides(&study, &turned), whole);
+    }
+    let mut seeded = of_one_column(0.3, "");
+    seeded.training.seed += 1;
+    let values: Vec<_> = (0..200).map(|at| (at, at % 2)).collect();
+    assert_ne!(
+        sides(&seeded, &values),
+        sides(&of_one_column(0.3, ""), &values)
+    );
 }
 
 #[test]

@@ -4,11 +4,10 @@
 //! that is implausible or in doubt is none: the shell leaves it out, as it is kept out of scores and control. Values are
 //! about patients and stay at the facility, as those of every [`Table`].
 use crate::{
-    features::{Prepared, Split, prepare_from},
+    features::{Prepared, Split, is_held_back, prepare_from},
     study::{Data, Feature, Label, Missing, Problem, Study, Summary},
     table::{Column, MAX_RECORDS, MAX_VALUES, Table},
 };
-use ring::digest::{SHA256, digest};
 use std::collections::{BTreeMap, BTreeSet};
 use types::{CareUnit, Code, Unit};
 
@@ -226,7 +225,8 @@ impl<'a> StayTable<'a> {
     pub fn prepare(self) -> Result<Prepared, Vec<Problem>> {
         let seed = self.study.training.seed;
         let share = self.study.evaluation.test_share;
-        self.prepare_judging(|patient| is_held_back(seed, share, patient))
+        // By the patient, so that nobody is on both sides, and stays that come later move nobody.
+        self.prepare_judging(|patient| is_held_back(seed, share, &patient.to_le_bytes()))
     }
 
     /// The same, where it is said which patients are judged with: for cross-validation.
@@ -270,16 +270,6 @@ impl<'a> StayTable<'a> {
             }
         }
     }
-}
-
-/// Whether a patient is among the share that is judged with: it follows from the study's seed and the patient alone, so
-/// that stays that come later move nobody, and nobody is on both sides.
-fn is_held_back(seed: u64, share: f64, patient: u64) -> bool {
-    let text = [seed.to_le_bytes(), patient.to_le_bytes()].concat();
-    let digest = digest(&SHA256, &text);
-    let (first, _) = digest.as_ref().as_chunks::<8>();
-    let drawn = first.first().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-    (drawn as f64) < share * 2_f64.powi(64)
 }
 
 /// How much of a stay is looked at, and a window of it, in ms.
