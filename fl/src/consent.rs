@@ -269,6 +269,9 @@ fn data(study: &Study, allowance: &Allowance) -> Vec<Objection> {
         Some(table) => format!("{table}.{name}"),
         None => name,
     }));
+    // Figures of those whom a column names are figures of that column.
+    let test = study.evaluation.test_column.iter().zip(table);
+    wanted.extend(test.map(|(name, table)| format!("{table}.{name}")));
     // A whole table may be allowed by its name, and all readings by theirs.
     let mut names = allowance.data.iter();
     let whole = names.any(|name| match table {

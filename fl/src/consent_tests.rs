@@ -102,6 +102,12 @@ fn a_coordinator_that_lies_about_what_a_study_comes_to_is_refused() {
 fn each_thing_that_is_not_allowed_is_named() {
     let data = said(&[("name = \"age\"", "name = \"postcode\"")], EU, 2.0, 50);
     assert_eq!(data, [Objection::Data("heart.postcode".into())]);
+    let judged = (
+        "aggregation =",
+        "evaluation = { test_column = \"sex\" }\naggregation =",
+    );
+    let found = said(&[judged], EU, 2.0, 50);
+    assert_eq!(found, [Objection::Data("heart.sex".into())]);
     let table = said(&[("table = \"heart\"", "table = \"other\"")], EU, 2.0, 50);
     assert_eq!(table.len(), 2, "{table:?}");
     let law = said(&[], "regional/us/us", 2.0, 50);
