@@ -296,7 +296,7 @@ impl Learner {
             return Ok(Err(found));
         }
         let records = match self.prepared(order, study).await? {
-            Ok(of) => of.train.len() + of.test.len(),
+            Ok(of) => of.counted,
             Err(found) => return Ok(Err(found)),
         };
         here.records = Some(u32::try_from(records).unwrap_or(u32::MAX));

@@ -136,7 +136,8 @@ pub struct Standpoint<'a> {
     pub allowance: &'a Allowance,
     /// What it has spent.
     pub ledger: &'a Ledger,
-    /// How many of its records the study can use; none while that is not known, and everything else is looked at.
+    /// How many records it has for the study ([`crate::features::Prepared::counted`]); none while that is not known, and
+    /// everything else is looked at.
     pub records: Option<u32>,
     /// Whether it has answered the same round before.
     pub answered: bool,
@@ -183,7 +184,7 @@ pub fn objections_to(order: &RoundOrder, here: &Standpoint<'_>) -> Vec<Objection
     found
 }
 
-/// Everything that a facility with `records` records that the study can use objects to; nothing when it may take part.
+/// Everything that a facility with `records` records for the study objects to; nothing when it may take part.
 #[must_use]
 pub fn objections(
     offer: &Offer,

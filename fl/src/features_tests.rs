@@ -18,14 +18,14 @@ evaluation = { test_column = "split" }
 
 fn table() -> Table {
     let columns = [
-        ("age", "a"),
-        ("chol", "mg/dL"),
-        ("cp", "1"),
-        ("num", "1"),
-        ("split", "1"),
+        ("age", "a", ""),
+        ("chol", "mg/dL", ""),
+        ("cp", "1", "categories = [1, 2, 3]"),
+        ("num", "1", "categories = [0, 1, 2, 3]"),
+        ("split", "1", "codes = { 0 = 0, 1 = 1 }"),
     ];
-    let columns = columns.map(|(name, unit)| {
-        format!("[[columns]]\nname = \"{name}\"\nunit = \"{unit}\"\nmissing = true\n")
+    let columns = columns.map(|(name, unit, values)| {
+        format!("[[columns]]\nname = \"{name}\"\nunit = \"{unit}\"\nmissing = true\n{values}\n")
     });
     let schema: Schema = toml::from_str(&columns.concat()).unwrap();
     let mut text = "age,chol,cp,num,split\n".to_owned();
@@ -173,7 +173,12 @@ fn what_does_not_fit_is_said_with_the_key_of_the_study() {
         (
             "[1, 2, 3]",
             "[1, 2]",
-            "data.features[2].categories: `cp` has values here",
+            "data.features[2].categories: `cp` may be 3 by the facility's schema",
+        ),
+        (
+            "\"mg/dL\", missing = \"mean\"",
+            "\"mg/dL\", categories = [200, 201], missing = \"zero\"",
+            "data.features[1].categories: the facility's schema names no categories of `chol`",
         ),
         (
             "column = \"num\"",
@@ -188,7 +193,12 @@ fn what_does_not_fit_is_said_with_the_key_of_the_study() {
         (
             "\"split\"",
             "\"num\"",
-            "evaluation.test_column: has other values here than 0 and 1",
+            "evaluation.test_column: the facility's schema does not say that `num` is 0 or 1",
+        ),
+        (
+            "\"split\"",
+            "\"chol\"",
+            "evaluation.test_column: the facility's schema does not say that `chol` is 0 or 1",
         ),
         (
             "minimum_records = 11",
@@ -235,6 +245,92 @@ fn where_records_are_hidden_no_number_of_a_record_depends_on_another() {
         .iter()
         .filter(|problem| problem.path.ends_with("].scale"));
     assert_eq!(scales.count(), 2, "{found:?}");
+}
+
+/// Sixteen records: what each says in a column of categories and a measured one; nothing where it says nothing.
+fn of_categories(said: impl Fn(u32) -> (String, String)) -> Table {
+    let schema: Schema = toml::from_str(
+        "equal_records = true\ncolumns = [{ name = \"cp\", unit = \"1\", categories = [1, 2, 3], missing = true }, { name = \"x\", unit = \"mm\", missing = true }, { name = \"num\", unit = \"1\" }, { name = \"split\", unit = \"1\", categories = [0, 1], missing = true }]",
+    )
+    .unwrap();
+    let lines = (0..16).map(|at| {
+        let (cp, x) = said(at);
+        format!("{cp},{x},{},{}\n", at % 2, if at == 0 { "" } else { "0" })
+    });
+    let text = "cp,x,num,split\n".to_owned() + &lines.collect::<String>();
+    import(&schema, &text).unwrap()
+}
+
+#[test]
+fn what_a_facility_declines_tells_nothing_of_its_values() {
+    let tables = [
+        of_categories(|_| ("1".into(), "5".into())),
+        // One has another category and an extreme value.
+        of_categories(|at| match at {
+            5 => ("3".into(), "1e300".into()),
+            _ => ("1".into(), "5".into()),
+        }),
+        // Nobody has all that is asked for.
+        of_categories(|at| match at % 2 {
+            0 => (String::new(), "5".into()),
+            _ => ("2".into(), String::new()),
+        }),
+    ];
+    let asked = |named: &str, least: u32, unit: &str| -> Study {
+        let text = STUDY.replace(
+            "minimum_records = 11",
+            &format!("minimum_records = {least}"),
+        );
+        let (before, rest) = text.split_once("features = [").unwrap();
+        let (_, after) = rest.split_once("], label").unwrap();
+        let features = format!(
+            "{{ name = \"cp\", unit = \"1\", categories = {named}, missing = \"drop-record\" }}, {{ name = \"x\", unit = \"mm\", missing = \"drop-record\", scale = {{ centre = 5, width = 1e-37 }} }}"
+        );
+        let privacy =
+            format!("privacy = {{ unit = \"{unit}\", epsilon = 1.0, delta = 1e-3, clip = 1.0 }}");
+        toml::from_str(&format!(
+            "{before}features = [{features}], label{after}{privacy}"
+        ))
+        .unwrap()
+    };
+    for unit in ["record", "facility"] {
+        for (named, least, declined) in [
+            ("[1, 2, 3]", 16, None),
+            (
+                "[1, 2, 3]",
+                17,
+                Some("data.minimum_records: the table has fewer than 17 records"),
+            ),
+            (
+                "[1, 2]",
+                16,
+                Some(
+                    "data.features[0].categories: `cp` may be 3 by the facility's schema, which is not among them",
+                ),
+            ),
+        ] {
+            for (at, table) in tables.iter().enumerate() {
+                let found = prepare(&asked(named, least, unit), table);
+                let said = found.as_ref().err().map(|found| found[0].to_string());
+                assert_eq!(said.as_deref(), declined, "{unit}, table {at}");
+                let Ok(prepared) = found else { continue };
+                assert_eq!(prepared.counted, 16);
+                // The first does not say whether it is judged with.
+                let expected = if at == 2 { 0 } else { 15 };
+                assert_eq!(prepared.train.len(), expected, "{unit}, table {at}");
+                assert!(prepared.test.is_empty());
+            }
+        }
+    }
+    // Where nothing is promised those are counted that can be used.
+    let text = STUDY.replace("minimum_records = 11", "minimum_records = 21");
+    let open: Study = toml::from_str(&text).unwrap();
+    let few = prepare(&open, &table()).err().unwrap();
+    assert_eq!(
+        few[0].to_string(),
+        "data.minimum_records: fewer than 21 of the table's records have every value"
+    );
+    assert_eq!(prepare(&study(&[]), &table()).unwrap().counted, 20);
 }
 
 #[test]

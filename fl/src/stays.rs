@@ -5,7 +5,7 @@
 //! about patients and stay at the facility, as those of every [`Table`].
 use crate::{
     features::{Prepared, Split, is_held_back, prepare_from},
-    study::{Data, Feature, Label, Missing, Problem, Study, Summary},
+    study::{Data, Feature, Label, Missing, PrivacyUnit, Problem, Study, Summary},
     table::{Column, MAX_RECORDS, MAX_VALUES, Table},
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -88,6 +88,8 @@ pub struct StayTable<'a> {
     columns: Vec<Column>,
     values: Vec<f64>,
     patients: Vec<u64>,
+    /// How many stays there are, also those that are no record.
+    stays: usize,
     /// Codes of which a stay had a reading.
     seen: BTreeSet<Code>,
     problems: BTreeSet<Problem>,
@@ -113,6 +115,7 @@ impl<'a> StayTable<'a> {
             study,
             values: Vec::new(),
             patients: Vec::new(),
+            stays: 0,
             seen: BTreeSet::new(),
             problems: BTreeSet::new(),
         })
@@ -132,6 +135,7 @@ impl<'a> StayTable<'a> {
 
     /// Adds a stay. One that has no label yet is none.
     pub fn push(&mut self, stay: &Stay) {
+        self.stays += 1;
         let label = stay.readings.iter().rev();
         let label = label
             .filter(|of| of.code == self.label && self.fits(of, None))
@@ -237,7 +241,10 @@ impl<'a> StayTable<'a> {
         mut self,
         is_judged: impl Fn(u64) -> bool,
     ) -> Result<Prepared, Vec<Problem>> {
-        self.lacking();
+        // That somebody has a reading of a code is told only where nothing is promised.
+        if self.study.privacy.unit == PrivacyUnit::None {
+            self.lacking();
+        }
         if !self.problems.is_empty() {
             return Err(self.problems.into_iter().collect());
         }
@@ -246,7 +253,11 @@ impl<'a> StayTable<'a> {
             vec![Problem::new("data.stays", message)]
         })?;
         let held: Vec<bool> = self.patients.iter().map(|of| is_judged(*of)).collect();
-        prepare_from(self.study, &table, Split::Given(&held))
+        let split = Split::Given {
+            held: &held,
+            stays: self.stays,
+        };
+        prepare_from(self.study, &table, split)
     }
 
     /// Codes that no stay has a reading of, where records are nothing without them.
@@ -284,16 +295,25 @@ fn span(data: &Data) -> (i64, i64) {
     )
 }
 
+/// The values of a fact that is one of a few.
+fn categories(name: &str) -> Vec<i64> {
+    match name {
+        "sex" => vec![0, 1],
+        "care-unit" => vec![1, 2, 3, 4],
+        _ => Vec::new(),
+    }
+}
+
 /// The columns of the table, in the order in which [`StayTable::row`] writes them: of each feature window by window, and
 /// the label last.
 fn columns(data: &Data) -> Vec<Column> {
     let column = |name: String, unit: &str| Column {
+        categories: categories(&name),
         name,
         unit: unit.to_owned(),
         missing: true,
         min: None,
         max: None,
-        categories: Vec::new(),
         codes: BTreeMap::new(),
     };
     let of = |feature: &Feature| -> Vec<Column> {

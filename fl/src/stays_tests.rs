@@ -191,6 +191,25 @@ fn a_stay_without_an_outcome_is_no_record() {
     assert_eq!(few[0].path, "data.minimum_records");
 }
 
+#[test]
+fn where_something_is_promised_it_is_not_told_how_many_stays_have_a_reading() {
+    let hidden = [(
+        "aggregation =",
+        "privacy = { unit = \"record\", epsilon = 1.0, delta = 1e-3, clip = 1.0 }\naggregation =",
+    )];
+    let mut stays: Vec<_> = (0..12).map(stay).collect();
+    for stay in &mut stays {
+        stay.readings.pop();
+    }
+    let found = prepared(&study(&hidden), &stays).unwrap();
+    assert_eq!((found.counted, found.train.len()), (12, 0));
+    let few = prepared(&study(&hidden), &stays[..10]).err().unwrap();
+    assert_eq!(
+        few[0].to_string(),
+        "data.minimum_records: the facility has fewer than 11 stays"
+    );
+}
+
 /// A change of the study, the key that is wrong then, and what is said.
 const WRONG: &[((&str, &str), &str, &str)] = &[
     (
