@@ -10,7 +10,7 @@
 //! refuse ([`crate::consent::Allowance::without_privacy`]), the records that it can use are counted.
 use crate::{
     study::{Data, Feature, Label, Missing, PrivacyUnit, Problem, Study},
-    table::Table,
+    table::{Column, Table},
     train::Records,
 };
 use ring::digest::{SHA256, digest};
@@ -284,16 +284,44 @@ fn label(study: &Study, table: &Table, problems: &mut Vec<Problem>) -> Option<La
         }
         Label::Survival { time, event } => {
             let (time, event) = (find("time", time), find("event", event));
-            let time = time?;
-            let unit = &table.columns()[time].unit;
-            if unit != "d" {
-                let message = format!("is in days (`d`), and in {unit} here");
-                problems.push(Problem::new("data.label.time", message));
-                return None;
-            }
-            Some(Labelled::Survival(time, event?))
+            let (time, event) = (time?, event?);
+            let columns = table.columns();
+            survival((&columns[time], &columns[event]), problems)
+                .then_some(Labelled::Survival(time, event))
         }
     }
+}
+
+/// Whether columns are those of times and of events, by their schema.
+fn survival((time, event): (&Column, &Column), problems: &mut Vec<Problem>) -> bool {
+    let before = problems.len();
+    let mut say = |key: &str, message: String| {
+        problems.push(Problem::new(format!("data.label.{key}"), message));
+    };
+    if time.unit != "d" {
+        say(
+            "time",
+            format!("is in days (`d`), and in {} here", time.unit),
+        );
+    } else if time.min.is_none_or(|min| min < 0.0) {
+        let name = &time.name;
+        say(
+            "time",
+            format!(
+                "the facility's schema does not say that `{name}` is never below 0, by `min = 0`"
+            ),
+        );
+    }
+    if event.unit != "1" {
+        let (name, unit) = (&event.name, &event.unit);
+        say(
+            "event",
+            format!("is 0 or 1, which has no unit (`1`), and `{name}` is in {unit} here"),
+        );
+    } else if !event.is_yes_or_no() {
+        say("event", no_yes_or_no(&event.name));
+    }
+    problems.len() == before
 }
 
 /// The records that have what they need, and say whether they are judged with. Their inputs are window by window.

@@ -375,9 +375,9 @@ fn a_survival_study_takes_times_in_days_and_events() {
             "{ kind = \"survival\", time = \"days\", event = \"num\" }",
         );
     let study: Study = toml::from_str(&text).unwrap();
-    let table = |unit: &str| {
+    let of_schema = |unit: &str, least: &str, event: &str| {
         let schema = format!(
-            "columns = [{{ name = \"age\", unit = \"a\" }}, {{ name = \"chol\", unit = \"mg/dL\" }}, {{ name = \"cp\", unit = \"1\" }}, {{ name = \"num\", unit = \"1\" }}, {{ name = \"days\", unit = \"{unit}\", missing = true }}]"
+            "columns = [{{ name = \"age\", unit = \"a\" }}, {{ name = \"chol\", unit = \"mg/dL\" }}, {{ name = \"cp\", unit = \"1\", categories = [1, 2, 3] }}, {{ name = \"num\", {event} }}, {{ name = \"days\", unit = \"{unit}\", missing = true {least} }}]"
         );
         let rows = (0..22).map(|at| {
             let days = if at == 5 {
@@ -396,7 +396,8 @@ fn a_survival_study_takes_times_in_days_and_events() {
         let text = "age,chol,cp,num,days\n".to_owned() + &rows.collect::<String>();
         import(&toml::from_str::<Schema>(&schema).unwrap(), &text).unwrap()
     };
-    let prepared = prepare(&study, &table("d")).unwrap();
+    let (least, event) = (", min = 0", "unit = \"1\", categories = [0, 1]");
+    let prepared = prepare(&study, &of_schema("d", least, event)).unwrap();
     assert!(prepared.train.has_times() && prepared.test.has_times());
     assert_eq!(
         (
@@ -408,9 +409,42 @@ fn a_survival_study_takes_times_in_days_and_events() {
     let bytes = prepared.train.to_bytes();
     let read = Records::of_bytes(prepared.train.inputs(), true, &bytes).unwrap();
     assert!(read == prepared.train);
-    let wrong = prepare(&study, &table("h")).err().unwrap();
-    assert_eq!(
-        wrong[0].to_string(),
-        "data.label.time: is in days (`d`), and in h here"
-    );
+    for (unit, least, event, expected) in [
+        (
+            "h",
+            least,
+            event,
+            "data.label.time: is in days (`d`), and in h here",
+        ),
+        (
+            "d",
+            "",
+            event,
+            "data.label.time: the facility's schema does not say that `days` is never below 0, by `min = 0`",
+        ),
+        (
+            "d",
+            ", min = -5",
+            event,
+            "data.label.time: the facility's schema does not say that `days` is never below 0, by `min = 0`",
+        ),
+        (
+            "d",
+            least,
+            "unit = \"mm[Hg]\"",
+            "data.label.event: is 0 or 1, which has no unit (`1`), and `num` is in mm[Hg] here",
+        ),
+        (
+            "d",
+            least,
+            "unit = \"1\", categories = [0, 1, 2]",
+            "data.label.event: the facility's schema does not say that `num` is 0 or 1, by `categories = [0, 1]` or by `codes`",
+        ),
+    ] {
+        let wrong = prepare(&study, &of_schema(unit, least, event))
+            .err()
+            .unwrap();
+        assert_eq!(wrong[0].to_string(), expected);
+        assert_eq!(wrong.len(), 1);
+    }
 }

@@ -131,9 +131,9 @@ pub enum Label {
     },
     /// The time until something happens, or until it had not happened.
     Survival {
-        /// The column of times, in days.
+        /// The column of times, in days, of which the facility's schema says that none is below 0.
         time: String,
-        /// The column that is above 0 when it happened.
+        /// The column that is 1 when it happened and 0 when it had not; the schema names no other values.
         event: String,
     },
 }
