@@ -14,7 +14,8 @@ data = { stays = { hours = 48 }, minimum_records = 11, features = [
   { name = "hr-trend", code = "8867-4", unit = "/min", summaries = ["trend"], missing = "zero", scale = { centre = 0.0, width = 1.0 } },
 ], label = { kind = "binary", code = "urn:medmesh:code|in-hospital-death" } }
 training = { rounds = 1, steps = 1, batch = 4, learning_rate = 0.1, strategy = { kind = "fed-avg" } }
-aggregation = { secure = false, quorum = 1, bound = 1.0 }
+aggregation = { secure = false, quorum = 2, bound = 1.0 }
+evaluation = { test_share = 0.6 }
 "#;
 
 fn text(changes: &[(&str, &str)]) -> String {

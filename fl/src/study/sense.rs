@@ -1,6 +1,7 @@
 //! What a study says that makes no sense, though it can be run: refused where it is handed in. One that runs already, or has
 //! ended, is read without these rules, which it may be older than.
 use super::{Label, Missing, Problem, Strategy, Study};
+use crate::site::SMALLEST_CELL;
 
 /// The largest ε of a study: beyond it what is seen may be e^100 times as likely with a record as without it, and that is no
 /// promise.
@@ -39,6 +40,7 @@ pub fn problems(study: &Study) -> Vec<Problem> {
         );
     }
     let Some(column) = &study.evaluation.test_column else {
+        found.extend(judged_with(study));
         return found;
     };
     let mut wrong = |message: &str| say("evaluation.test_column".into(), message.into());
@@ -49,6 +51,21 @@ pub fn problems(study: &Study) -> Vec<Problem> {
         wrong("is a feature too: it would be the same for every record that is trained with");
     }
     found
+}
+
+/// Of fewer records than may be told of no figure is told, and what is summed would be of so few.
+fn judged_with(study: &Study) -> Option<Problem> {
+    let (records, share) = (study.data.minimum_records, study.evaluation.test_share);
+    let quorum = study.aggregation.quorum;
+    // As many as are kept on average.
+    let each = (f64::from(records) * share).floor();
+    let all = f64::from(quorum) * each;
+    (all < SMALLEST_CELL as f64).then(|| {
+        let message = format!(
+            "{quorum} sites x {each} of {records} records are {all} to judge with, and figures are told of {SMALLEST_CELL} at least"
+        );
+        Problem::new("evaluation.test_share", message)
+    })
 }
 
 /// A share that leaves out nobody, of as many as may answer, is a mean that is no better than `fed-avg`.
