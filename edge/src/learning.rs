@@ -306,7 +306,7 @@ impl Learner {
 
     async fn ledger(&self, learning: &LearningConfig) -> Result<Ledger, StoreError> {
         let budget = learning.budget;
-        let read = move |commit: &mut Commit<'_, '_>| rows::ledger(commit.tx(), budget);
+        let read = move |commit: &mut Commit<'_, '_>| rows::ledger_to_spend(commit.tx(), budget);
         self.store.in_commit(read).await
     }
 

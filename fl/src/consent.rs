@@ -1,7 +1,7 @@
 //! What a facility says to a study: it works out itself what the study comes to, and objects to everything that it does
 //! not allow. It believes the coordinator nothing that it can compute.
 use crate::{
-    ledger::Ledger,
+    ledger::{Ledger, NotDebited},
     order::{Aim, RoundOrder},
     study::{Model, Plan, Study},
 };
@@ -296,6 +296,9 @@ fn budget(offer: &Offer, plan: &Plan, allowance: &Allowance, ledger: &Ledger) ->
         Ok(event) => event?,
         Err(error) => return Some(Objection::Budget(error.to_string())),
     };
+    if ledger.is_doubted() {
+        return Some(Objection::Budget(NotDebited::Doubted.to_string()));
+    }
     let (after, allowed) = (ledger.after(event), ledger.budget().epsilon);
     (after > allowed).then(|| {
         Objection::Budget(format!(

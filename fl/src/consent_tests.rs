@@ -180,6 +180,41 @@ fn what_was_debited_of_a_study_is_not_counted_again_in_its_later_rounds() {
 }
 
 #[test]
+fn a_facility_whose_ledger_was_put_back_spends_nothing_and_takes_part_in_what_costs_nothing() {
+    let (allowed, place) = (
+        Allowance {
+            without_privacy: true,
+            ..allowance()
+        },
+        EU.parse().unwrap(),
+    );
+    let line = "privacy = { unit = \"record\", epsilon = 2.0, delta = 1e-4, clip = 1.0 }";
+    for (changes, rounds_left, is_declined) in [
+        (&[][..], 5, true),
+        // Judging.
+        (&[][..], 0, false),
+        (&[(line, "")][..], 5, false),
+    ] {
+        let study = study(changes);
+        let plan = study.plan().unwrap();
+        let offer = Offer {
+            study: &study,
+            plan: &plan,
+            aggregator: &place,
+            rounds_left,
+        };
+        let found = objections(&offer, &allowed, &ledger(2.0).doubted(true), 50);
+        let said: Vec<_> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(said.len(), usize::from(is_declined), "{said:?}");
+        assert!(
+            said.iter()
+                .all(|why| why.contains("put back to an older state")),
+            "{said:?}"
+        );
+    }
+}
+
+#[test]
 fn a_facility_that_lets_nobody_judge_says_so_before_anything_is_learnt() {
     let study = study(&[]);
     let plan = study.plan().unwrap();
