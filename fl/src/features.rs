@@ -396,7 +396,7 @@ fn held_back_by_share(study: &Study, table: &Table) -> Vec<bool> {
         let bytes = values.flat_map(|value| value.unwrap_or(f64::NAN).to_le_bytes());
         let record = digest(&SHA256, &bytes.collect::<Vec<_>>());
         let nth = equals.entry(record.as_ref().to_vec()).or_default();
-        let what = [record.as_ref(), &nth.to_le_bytes()].concat();
+        let what = [record.as_ref(), &nth.to_le_bytes()[..]].concat();
         *nth += 1;
         is_held_back(seed, share, &what)
     };

@@ -118,7 +118,7 @@ fn a_record_more_or_less_moves_no_other_between_training_and_judging() {
     for more in ["", hidden] {
         let study = of_one_column(0.3, more);
         // Every value of the second half is there twice.
-        let all: Vec<_> = (0..200)
+        let all: Vec<(u32, u32)> = (0..200)
             .map(|at| (if at < 100 { at } else { 100 + at / 2 }, at % 2))
             .map(|(x, num)| if x < 100 { (x, num) } else { (x, 1) })
             .collect();
@@ -145,7 +145,7 @@ fn a_record_more_or_less_moves_no_other_between_training_and_judging() {
     }
     let mut seeded = of_one_column(0.3, "");
     seeded.training.seed += 1;
-    let values: Vec<_> = (0..200).map(|at| (at, at % 2)).collect();
+    let values: Vec<(u32, u32)> = (0..200).map(|at| (at, at % 2)).collect();
     assert_ne!(
         sides(&seeded, &values),
         sides(&of_one_column(0.3, ""), &values)
