@@ -236,6 +236,8 @@ pub fn objections(
     if !allowance.judging {
         found.push(Objection::Judging);
     }
+    let few = study.judges_too_few();
+    found.extend(few.map(|problem| Objection::Plan(problem.to_string())));
     let kind = kind(&study.model);
     let shape = format!("sha256:{}", plan.model_sha256);
     let named = |name: &String| name == "*" || name == kind || name == &shape;

@@ -128,6 +128,14 @@ fn each_thing_that_is_not_allowed_is_named() {
     assert!(matches!(few[..], [Objection::Participants(_)]));
     let open = said(&[("secure = true", "secure = false")], EU, 2.0, 50);
     assert_eq!(open, [Objection::SingleUpdates]);
+    let few = [
+        ("minimum_records = 40", "minimum_records = 11"),
+        ("batch = 8", "batch = 4"),
+    ];
+    assert!(matches!(
+        &said(&few, EU, 2.0, 50)[..],
+        [Objection::Plan(why)] if why.starts_with("evaluation.test_share: 3 sites x 3 of 11 records")
+    ));
     let none = "privacy = { unit = \"none\" }";
     let line = "privacy = { unit = \"record\", epsilon = 2.0, delta = 1e-4, clip = 1.0 }";
     assert_eq!(said(&[(line, none)], EU, 2.0, 50), [Objection::NoPrivacy]);

@@ -131,6 +131,12 @@ impl Study {
         sense::problems(self)
     }
 
+    /// Whether so few records would be judged with that nothing may be told of them; a facility looks at that by itself.
+    #[must_use]
+    pub fn judges_too_few(&self) -> Option<Problem> {
+        sense::judged_with(self)
+    }
+
     /// What the study comes to.
     ///
     /// # Errors

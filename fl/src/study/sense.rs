@@ -53,8 +53,13 @@ pub fn problems(study: &Study) -> Vec<Problem> {
     found
 }
 
-/// Of fewer records than may be told of no figure is told, and what is summed would be of so few.
-fn judged_with(study: &Study) -> Option<Problem> {
+/// Whether so few records would be judged with that nothing may be told of them: of fewer no figure is told, and what is
+/// summed would be of so few.
+pub fn judged_with(study: &Study) -> Option<Problem> {
+    if study.evaluation.test_column.is_some() {
+        // Who it names is known at the facilities alone.
+        return None;
+    }
     let (records, share) = (study.data.minimum_records, study.evaluation.test_share);
     let quorum = study.aggregation.quorum;
     // As many as are kept on average.
