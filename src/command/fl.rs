@@ -74,6 +74,24 @@ fn told(dir: &Path) -> anyhow::Result<Value> {
     serde_json::from_str(&text).with_context(|| path.display().to_string())
 }
 
+/// Refuses a study that a mesh cannot run, where the mesh is a folder: nothing is sent. A node at an address tells nobody how
+/// many facilities its regions have.
+pub(super) fn fits(args: &crate::cli::fl::SubmitArgs, text: &str) -> Result<(), Failure> {
+    if args.mesh.server.is_some() {
+        return Ok(());
+    }
+    let fail = |problems| ConfigError {
+        path: args.study.clone(),
+        problems,
+    };
+    let (study, _) = global::read_study(text).map_err(fail)?;
+    let problems = lacking(&study, &told(&args.mesh.dir)?);
+    if problems.is_empty() {
+        return Ok(());
+    }
+    Err(fail(problems).into())
+}
+
 /// What a mesh lacks of what a study asks for: regions, and facilities of each.
 fn lacking(study: &Study, mesh: &Value) -> Vec<Problem> {
     let known: BTreeSet<&String> = mesh["regions"]
@@ -290,6 +308,40 @@ aggregation = { secure = true, quorum = 3, bound = 4.0 }
                 few
             ]
         );
+    }
+
+    #[test]
+    fn a_study_that_its_mesh_cannot_run_is_refused_before_it_is_sent() {
+        let dir = tempfile::tempdir().unwrap();
+        let mesh = json!({ "regions": { "us": {} }, "facilities": [{ "region": "us" }, { "region": "us" }] });
+        std::fs::write(dir.path().join("mesh.json"), mesh.to_string()).unwrap();
+        let mut args = crate::cli::fl::SubmitArgs {
+            study: "study.toml".into(),
+            wait: false,
+            to: None,
+            mlflow: None,
+            mesh: crate::cli::fl::MeshArgs {
+                dir: dir.path().to_owned(),
+                server: None,
+                client_id: "data-scientist".into(),
+                key: None,
+                kid: None,
+                ca: None,
+                json: false,
+            },
+        };
+        let Err(Failure::Config(why)) = fits(&args, STUDY) else {
+            panic!("four facilities of two");
+        };
+        let few = "sites: 4 facilities of each region are asked, and `us` has 2";
+        assert!(why.to_string().contains(few), "{why}");
+        let small = STUDY
+            .replace("sites = 4", "sites = 2")
+            .replace("quorum = 3", "quorum = 2");
+        assert!(fits(&args, &small).is_ok());
+        // Nothing is known of a node at an address.
+        args.mesh.server = Some("https://mesh.example:8443".into());
+        assert!(fits(&args, STUDY).is_ok());
     }
 
     #[test]

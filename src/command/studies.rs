@@ -22,6 +22,7 @@ const TRACKED_WITHIN: Duration = Duration::from_secs(10);
 pub async fn submit(args: &SubmitArgs) -> Result<(), Failure> {
     let text = fs::read_to_string(&args.study).with_context(|| args.study.display().to_string())?;
     let tracking = args.mlflow.as_deref().map(Tracking::open).transpose()?;
+    super::fl::fits(args, &text)?;
     let mut mesh = Mesh::open(&args.mesh).await?;
     let begun = mesh.post("/studies", TOML, &text).await?;
     let id = begun["study"].as_str().context("the node names no study")?;
