@@ -397,9 +397,14 @@ fn models_over_windows_and_of_hazards_are_learnt_to_their_end_and_private_ones_p
         for facility in &sites {
             let test = of_kind(kind, facility, 200);
             let judged =
-                crate::judge::of(&net, coordinator.model(), None, &test, (100, &mut random))
+                crate::judge::of(&net, coordinator.model(), None, &test, (1_000, &mut random))
                     .unwrap();
             assert_eq!(judged.told.concordance.is_some(), kind == "cox");
+            assert_eq!(judged.numbers.len(), crate::judge::numbers(&study));
+            if let Some(c) = judged.told.concordance {
+                let within = judged.told.concordance_within.unwrap();
+                assert!(within.low < c && c < within.high, "{c} {within:?}");
+            }
             let whole = judged.numbers.iter().map(|number| i64::from(*number));
             counts
                 .iter_mut()
@@ -409,8 +414,18 @@ fn models_over_windows_and_of_hazards_are_learnt_to_their_end_and_private_ones_p
         let found = crate::judge::pooled(&study, &counts, &mut random).unwrap();
         let (figure, least) = match kind {
             "cox" => (found.concordance.unwrap(), 0.65),
-            _ => (found.model.unwrap().auroc, if private { 0.6 } else { 0.8 }),
+            _ => {
+                let least = if private { 0.6 } else { 0.8 };
+                (found.model.unwrap().auroc.unwrap(), least)
+            }
         };
+        if kind == "cox" {
+            // Of four times as many subjects as at a site.
+            let within = found.concordance_within.unwrap();
+            assert!(within.low < figure && figure < within.high, "{within:?}");
+            assert!(within.high - within.low < 0.08, "{within:?}");
+            assert_eq!(found.subjects, 800);
+        }
         assert!(figure > least, "{kind} {private}: {figure}");
         assert_eq!(plan.spend.is_some(), private);
     }

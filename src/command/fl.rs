@@ -13,7 +13,7 @@ use fl::{
 };
 use node::config::{ConfigError, Problem};
 use serde_json::{Value, json};
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, fs, io::Read as _, path::Path};
 
 /// Runs the command.
 pub async fn run(args: &FlArgs) -> Result<(), Failure> {
@@ -21,8 +21,12 @@ pub async fn run(args: &FlArgs) -> Result<(), Failure> {
         FlCommand::Check { study, dir, json } => check(study, dir.as_deref(), *json),
         FlCommand::Epsilon(args) => spent(args),
         FlCommand::Submit(args) => {
-            read(&args.study)?;
-            studies::submit(args).await
+            let read = text_of(&args.study).and_then(|text| {
+                planned(&args.study, &text)?;
+                Ok(text)
+            });
+            let text = read.map_err(|error| said(error, args.mesh.json))?;
+            studies::submit(args, &text).await
         }
         FlCommand::List(mesh) => studies::list(mesh).await,
         FlCommand::Show(study) => studies::show(study).await,
@@ -48,14 +52,7 @@ fn check(path: &Path, mesh: Option<&Path>, as_json: bool) -> Result<(), Failure>
             problems,
         })
     });
-    let (study, plan) = match found {
-        Ok(found) => found,
-        Err(error) if as_json => {
-            out::line(json!({ "ok": false, "problems": problems(&error) }))?;
-            return Err(error.into());
-        }
-        Err(error) => return Err(error.into()),
-    };
+    let (study, plan) = found.map_err(|error| said(error, as_json))?;
     if as_json {
         let plan = serde_json::to_value(plan).context("the plan")?;
         let study = study.name.as_str();
@@ -64,6 +61,17 @@ fn check(path: &Path, mesh: Option<&Path>, as_json: bool) -> Result<(), Failure>
         )?);
     }
     Ok(out::text(&table(&study, &plan))?)
+}
+
+/// What is wrong with a study, as JSON too where that is asked for.
+fn said(error: ConfigError, as_json: bool) -> Failure {
+    if as_json {
+        let told = json!({ "ok": false, "problems": problems(&error) });
+        if let Err(broken) = out::line(told) {
+            return broken.into();
+        }
+    }
+    error.into()
 }
 
 /// What the folder of a mesh says of it.
@@ -111,19 +119,35 @@ fn lacking(study: &Study, mesh: &Value) -> Vec<Problem> {
     problems
 }
 
-fn read(path: &Path) -> Result<(Study, Plan), ConfigError> {
-    let fail = |problems| ConfigError {
+/// The text of a study. It is read once, so that it may be a pipe, and no more of it than a study has.
+fn text_of(path: &Path) -> Result<String, ConfigError> {
+    let fail = |message: String| ConfigError {
+        path: path.to_owned(),
+        problems: vec![Problem::new("", message)],
+    };
+    let io = |error: std::io::Error| fail(error.to_string());
+    let file = fs::File::open(path).map_err(io)?;
+    let mut text = String::new();
+    let most = MAX_STUDY_BYTES as u64;
+    file.take(most + 1).read_to_string(&mut text).map_err(io)?;
+    if text.len() > MAX_STUDY_BYTES {
+        return Err(fail(format!(
+            "is longer than {MAX_STUDY_BYTES} bytes, which a study has at most"
+        )));
+    }
+    Ok(text)
+}
+
+/// A study and what it comes to.
+fn planned(path: &Path, text: &str) -> Result<(Study, Plan), ConfigError> {
+    global::read_study(text).map_err(|problems| ConfigError {
         path: path.to_owned(),
         problems,
-    };
-    let io = |error: std::io::Error| fail(vec![Problem::new("", error.to_string())]);
-    let bytes = fs::metadata(path).map_err(io)?.len();
-    if bytes > MAX_STUDY_BYTES as u64 {
-        let most = format!("is {bytes} bytes long, and a study has at most {MAX_STUDY_BYTES}");
-        return Err(fail(vec![Problem::new("", most)]));
-    }
-    let text = fs::read_to_string(path).map_err(io)?;
-    global::read_study(&text).map_err(fail)
+    })
+}
+
+fn read(path: &Path) -> Result<(Study, Plan), ConfigError> {
+    planned(path, &text_of(path)?)
 }
 
 fn problems(error: &ConfigError) -> Vec<Value> {

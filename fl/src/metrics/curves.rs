@@ -115,7 +115,7 @@ mod tests {
                 (to.0 - from.0) * (to.1 + from.1) / 2.0
             })
             .sum();
-        assert!((area - metrics(&records).unwrap().auroc).abs() < 0.005);
+        assert!((area - metrics(&records).unwrap().auroc.unwrap()).abs() < 0.005);
         let counted: u64 = curves.calibration.iter().map(|bin| bin.records).sum();
         assert_eq!(counted, 2_000);
         assert!(curves.calibration.iter().all(|bin| bin.records >= 11));

@@ -4,7 +4,7 @@ use crate::catalog::{DeviceCursor, DeviceFilter, Home, MAX_PAGE, PlaceFilter};
 use axum::{extract::Query, http::Uri};
 use node::problem::Problem;
 use std::collections::BTreeMap;
-use types::{DeviceKind, DeviceStatus};
+use types::{DeviceKind, DeviceStatus, Name};
 
 /// Rows in a page when the client does not say.
 pub const DEFAULT_LIMIT: usize = 100;
@@ -91,6 +91,34 @@ impl FacilityQuery {
             filter: place(&mut from)?,
             after: take(&mut from, "after", CURSOR, |text| text.parse().ok())?,
             limit: limit(&mut from)?,
+        };
+        nothing_left(&from)?;
+        Ok(query)
+    }
+}
+
+/// A listing of studies.
+#[derive(Debug, PartialEq)]
+pub struct StudyQuery {
+    /// Those that are older than this one.
+    pub after: Option<Name>,
+    /// How many.
+    pub limit: u16,
+}
+
+impl StudyQuery {
+    /// Studies in a page at most, and when the client does not say.
+    pub const MOST: u16 = 100;
+
+    /// Reads the parameters `after` and `limit`.
+    pub fn read(mut from: Parameters) -> Result<Self, Problem> {
+        let limit = take(&mut from, "limit", "not a number from 1 to 100", |text| {
+            let limit = text.parse().ok()?;
+            (1..=Self::MOST).contains(&limit).then_some(limit)
+        })?;
+        let query = Self {
+            after: take(&mut from, "after", CURSOR, |text| text.parse().ok())?,
+            limit: limit.unwrap_or(Self::MOST),
         };
         nothing_left(&from)?;
         Ok(query)
