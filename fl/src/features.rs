@@ -81,7 +81,7 @@ pub(crate) fn prepare_from(
         }),
     };
     let (Some(label), true) = (label, problems.is_empty()) else {
-        return Err(problems);
+        return Err(crate::study::few(problems));
     };
     let rows = rows(study, table, &places, label);
     let left_out = table.records() - rows.len();

@@ -53,6 +53,27 @@ fn study(changes: &[(&str, &str)]) -> Study {
 }
 
 #[test]
+fn what_every_window_or_many_features_lack_is_said_in_few_words() {
+    let windows = study(&[("table = \"heart\"", "table = \"heart\", windows = 13")]);
+    let found = prepare(&windows, &table()).err().unwrap();
+    let said: Vec<_> = found.iter().map(ToString::to_string).collect();
+    assert_eq!(said.len(), 3, "{said:?}");
+    assert_eq!(
+        said[0],
+        "data.features[0].name: the table has no column `age.1`, and 12 more of this kind"
+    );
+    let feature = "{ name = \"age\", unit = \"a\", missing = \"drop-record\" },";
+    let many = (0..12).map(|at| feature.replace("age", &format!("x{at}")));
+    let many = study(&[(feature, &many.collect::<String>())]);
+    let found = prepare(&many, &table()).err().unwrap();
+    assert_eq!(found.len(), 11);
+    assert_eq!(
+        found[10].to_string(),
+        "data: has 2 keys more that do not fit"
+    );
+}
+
+#[test]
 fn records_are_scaled_by_the_training_records_alone() {
     let prepared = prepare(&study(&[]), &table()).unwrap();
     assert_eq!((prepared.train.len(), prepared.test.len()), (15, 5));

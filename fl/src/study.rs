@@ -5,6 +5,7 @@
 
 mod check;
 mod data;
+mod few;
 mod model;
 mod options;
 mod plan;
@@ -13,6 +14,7 @@ mod training;
 
 pub(crate) use check::{name_problem, needs_threshold, unit_problem};
 pub use data::{Data, Feature, Label, Missing, Scale, Stays, Summary};
+pub(crate) use few::few;
 pub use model::Model;
 pub use plan::{Bits, Plan, Spend};
 pub use training::{
