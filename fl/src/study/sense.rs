@@ -30,7 +30,9 @@ pub fn problems(study: &Study) -> Vec<Problem> {
     if let Strategy::TrimmedMean { share } = study.training.strategy {
         trimmed(share, study.aggregation.quorum, &mut say);
     }
-    if let Some(epsilon) = study.privacy.epsilon.filter(|most| *most > MAX_EPSILON) {
+    // What is no number is said already.
+    let most = |epsilon: &f64| *epsilon > MAX_EPSILON && epsilon.is_finite();
+    if let Some(epsilon) = study.privacy.epsilon.filter(most) {
         say(
             "privacy.epsilon".into(),
             format!(
