@@ -35,7 +35,7 @@ impl Waiting {
 }
 
 impl RegionRound {
-    /// How the sites stand, in a round that has lasted for [`SAYS_AFTER_MS`] and goes on; none when nothing has changed
+    /// How the sites stand, in a round that has lasted for `SAYS_AFTER_MS` and goes on; none when nothing has changed
     /// since it was said last.
     #[must_use]
     pub fn waiting(&self, now_ms: i64) -> Option<Release> {

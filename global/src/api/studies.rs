@@ -74,7 +74,7 @@ impl Api {
 }
 
 /// The scope that an interaction with studies needs.
-const fn scope_of(interaction: Interaction) -> &'static str {
+pub(super) const fn scope_of(interaction: Interaction) -> &'static str {
     match interaction {
         Interaction::Create => "mesh/studies.c",
         Interaction::Read => "mesh/studies.r",

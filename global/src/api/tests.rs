@@ -291,6 +291,23 @@ async fn every_operation_says_what_it_answers_when_it_is_done_and_when_it_is_not
         assert!(good["content"].is_object(), "{method} {path}");
     }
     assert!(secured >= 13, "{secured}");
+    // A refusal names the scope that the description names.
+    let of = |path: &str, method: &str| {
+        let scope = &document["paths"][path][method]["security"][0]["bearer"][0];
+        scope.as_str().unwrap().to_owned()
+    };
+    let studies = "/api/v1/fl/studies";
+    for (scope, interaction) in [
+        (of(studies, "post"), Interaction::Create),
+        (of(studies, "get"), Interaction::Search),
+        (of("/api/v1/fl/studies/{id}", "get"), Interaction::Read),
+        (
+            of("/api/v1/fl/studies/{id}/cancel", "post"),
+            Interaction::Update,
+        ),
+    ] {
+        assert_eq!(scope, super::studies::scope_of(interaction));
+    }
     // No reference leads nowhere.
     let text = document.to_string();
     let references = text.split("#/components/schemas/").skip(1);

@@ -47,7 +47,7 @@ pub(super) fn bytes() -> Value {
     });
     let put = ("The next bytes of a file, at most 96 KiB", "mesh/blobs.c");
     let good = ("200", "`held` says where to go on", delivery());
-    let mut put = request(put, &[id(), offset], good, &["400", "404", "413"]);
+    let mut put = request(put, &[id(), offset], good, &["400", "404", "413", "415"]);
     put["requestBody"] = json!({"required": true, "content": {"application/octet-stream": {}}});
     json!({ "put": put })
 }
