@@ -10,6 +10,7 @@
 //! patient may be a blob: the files are not encrypted.
 mod carrier;
 mod files;
+mod kept;
 mod refs;
 pub use carrier::{Blobs, Bulk, Missing, Rows};
 pub use files::{Files, Held, PutIn, Taken, hash};

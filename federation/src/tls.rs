@@ -275,6 +275,18 @@ impl ReloadingTls {
     /// # Errors
     /// When the cryptographic provider lacks TLS 1.3.
     pub fn client_mtls(&self, expected: &Place) -> Result<Arc<ClientConfig>, TlsError> {
+        self.client(expected, b"h2")
+    }
+
+    /// For HTTPS at a node: the server must be the node that stands at `expected`, not revoked; HTTP/1.1.
+    ///
+    /// # Errors
+    /// When the cryptographic provider lacks TLS 1.3.
+    pub fn client_https(&self, expected: &Place) -> Result<Arc<ClientConfig>, TlsError> {
+        self.client(expected, b"http/1.1")
+    }
+
+    fn client(&self, expected: &Place, protocol: &[u8]) -> Result<Arc<ClientConfig>, TlsError> {
         let own: Arc<dyn ResolvesClientCert> = Arc::clone(&self.current) as _;
         let verifier = ExpectedNode::new(&self.current, &self.provider, expected.clone());
         let provider = Arc::clone(&self.provider);
@@ -285,11 +297,11 @@ impl ReloadingTls {
             .with_client_cert_resolver(own);
         config.key_log = Arc::clone(&self.key_log);
         config.resumption = Resumption::disabled();
-        config.alpn_protocols = vec![b"h2".to_vec()];
+        config.alpn_protocols = vec![protocol.to_vec()];
         Ok(Arc::new(config))
     }
 
-    /// Under which name a client of [`ReloadingTls::client_mtls`] asks for any node.
+    /// Under which name a client of a node asks for any of them.
     #[must_use]
     pub fn server_name() -> ServerName<'static> {
         verify::node_name()

@@ -2,6 +2,7 @@
 //!
 //! Writers of one database take turns by the lock on the row of `head`; it also numbers the commits. What clients write is
 //! done by one writer, many in one commit ([`writer`]). How the engine is reached, and what it must promise, is in [`connect`].
+mod beside;
 mod connect;
 mod database;
 mod events;
@@ -24,12 +25,13 @@ use crate::store::{
 };
 use crate::subscription::{EventStore, MAX_PENDING_EVENTS};
 use async_trait::async_trait;
+use connect::Idle;
 pub use connect::{UrlProblem, check_url};
 pub use database::create_database;
 use deadpool_postgres::{HookError, Object, Pool, PoolError};
 pub use examine::{Report, examine};
 pub use pages::Pages;
-pub use pair::{LEASE, Noted, Pair, Shape, Waiting};
+pub use pair::{KeptChunks, LEASE, Noted, Pair, Shape, Waiting};
 use std::sync::Arc;
 use tokio::sync::watch;
 use tokio_postgres::{Row, error::SqlState};
@@ -106,29 +108,6 @@ pub struct PostgresStore {
 }
 
 impl PostgresStore {
-    /// What is there already, with nothing made or changed of its tables: for a node that reads and writes beside another
-    /// one, which may be of another version.
-    ///
-    /// # Errors
-    /// As [`PostgresStore::open`]; [`Kind::Refused`] when the tables are of another version.
-    pub async fn open_beside(url: &str, authority_pem: Option<&[u8]>) -> Result<Self, StoreError> {
-        let store = Self::connect(url, authority_pem, MAX_PENDING_EVENTS)?;
-        let client = store.client("open").await?;
-        let engine = |error: tokio_postgres::Error| failed("open", &error);
-        let there = client.query_one("SELECT to_regclass('head') IS NOT NULL", &[]);
-        let version = match there.await.map_err(engine)?.get(0) {
-            true => client.query_one("SELECT version FROM head", &[]).await,
-            false => client.query_one("SELECT 0::bigint", &[]).await,
-        };
-        match version.map_err(engine)?.get(0) {
-            SCHEMA_VERSION => Ok(store),
-            _ => Err(StoreError::new(
-                Kind::Refused,
-                "open: the tables are of another version",
-            )),
-        }
-    }
-
     /// Stores what facilities deliver as long as the lease of that number holds, and not after ([`Pair`]). What clients
     /// write asks for no lease: every node of a region may.
     #[must_use]
@@ -156,7 +135,15 @@ impl PostgresStore {
         authority_pem: Option<&[u8]>,
         most_pending: u64,
     ) -> Result<Self, StoreError> {
-        let store = Self::connect(url, authority_pem, most_pending)?;
+        Self::open_by(url, authority_pem, (most_pending, Idle::Alone)).await
+    }
+
+    async fn open_by(
+        url: &str,
+        authority_pem: Option<&[u8]>,
+        bounds: (u64, Idle),
+    ) -> Result<Self, StoreError> {
+        let store = Self::connect(url, authority_pem, bounds)?;
         store.migrate().await?;
         Ok(store)
     }
@@ -164,12 +151,12 @@ impl PostgresStore {
     fn connect(
         url: &str,
         authority_pem: Option<&[u8]>,
-        most_pending: u64,
+        (most_pending, idle): (u64, Idle),
     ) -> Result<Self, StoreError> {
-        let pool = connect::pool(url, authority_pem, connect::CONNECTIONS)?;
+        let pool = connect::pool(url, authority_pem, (connect::CONNECTIONS, idle))?;
         let watches = Arc::new(events::Cache::new(most_pending));
         let noted = watch::Sender::new(0);
-        let own = connect::pool(url, authority_pem, 1)?;
+        let own = connect::pool(url, authority_pem, (1, idle))?;
         Ok(Self {
             pool,
             writer: Writer::start(own, Arc::clone(&watches), noted.clone())?,

@@ -112,6 +112,8 @@ pub struct Verifier {
 #[derive(Debug)]
 struct Inner {
     token_url: String,
+    /// Those of the same clients' server at its other addresses: an assertion for one of them is good here too.
+    other_urls: Vec<String>,
     registry: Registry,
     tokens: Mutex<Tokens>,
     clock: Clock,
@@ -123,6 +125,7 @@ struct Inner {
 pub struct Shared {
     used: Arc<dyn SharedUse>,
     signing: Signing,
+    origins: Vec<String>,
 }
 
 impl Shared {
@@ -130,7 +133,18 @@ impl Shared {
     #[must_use]
     pub fn new(used: Arc<dyn SharedUse>, secret: &[u8]) -> Self {
         let signing = Signing::of_secret(secret);
-        Self { used, signing }
+        Self {
+            used,
+            signing,
+            origins: Vec::new(),
+        }
+    }
+
+    /// With the other addresses, such as `https://127.0.0.1:8443`, at which clients reach one of them.
+    #[must_use]
+    pub fn at(mut self, origins: &[String]) -> Self {
+        self.origins = origins.to_vec();
+        self
     }
 }
 
@@ -206,11 +220,15 @@ impl TokenServer {
         used: &Path,
         shared: Option<Shared>,
     ) -> Result<Self, ClientError> {
-        let token_url = format!("{}{TOKEN_PATH}", origin.trim_end_matches('/'));
+        let token_url = url_at(origin);
         let now = clock.real().0.div_euclid(1_000);
         let path = used;
+        let mut other_urls = Vec::new();
         let (used, signing) = match shared {
-            Some(shared) => (Used::Shared(shared.used), Some(shared.signing)),
+            Some(shared) => {
+                other_urls.extend(shared.origins.iter().map(|origin| url_at(origin)));
+                (Used::Shared(shared.used), Some(shared.signing))
+            }
             None => {
                 let failed = |source| ClientError::Used {
                     path: path.to_owned(),
@@ -222,6 +240,7 @@ impl TokenServer {
         let inner = Inner {
             registry: Registry::new(clients, used)?,
             token_url,
+            other_urls,
             tokens: Mutex::default(),
             clock,
             signing,
@@ -240,11 +259,24 @@ impl TokenServer {
 
     /// `POST /auth/token` and the SMART configuration, at the root and below `/fhir`.
     pub fn router(&self) -> Router {
-        let configuration = || get(smart_configuration);
+        self.router_by(self.token_url().to_owned())
+    }
+
+    /// The same for clients that reach the node at another of its origins.
+    pub fn router_at(&self, origin: &str) -> Router {
+        self.router_by(url_at(origin))
+    }
+
+    fn router_by(&self, token_url: String) -> Router {
+        let server = self.clone();
+        let said = move || {
+            let configuration = smart_configuration(&server, &token_url);
+            async { Json(configuration) }
+        };
         Router::new()
             .route(TOKEN_PATH, post(token))
-            .route("/.well-known/smart-configuration", configuration())
-            .route("/fhir/.well-known/smart-configuration", configuration())
+            .route("/.well-known/smart-configuration", get(said.clone()))
+            .route("/fhir/.well-known/smart-configuration", get(said))
             .with_state(self.clone())
     }
 
@@ -266,9 +298,9 @@ impl TokenServer {
         let asked = Asked::of(form)?;
         let inner = &self.inner;
         let now = inner.clock.real();
-        let client = inner
-            .registry
-            .authenticate(asked.assertion, &inner.token_url, now)?;
+        let is_own =
+            |url: &str| url == inner.token_url || inner.other_urls.iter().any(|it| it == url);
+        let client = inner.registry.authenticate(asked.assertion, is_own, now)?;
         if asked.client_id.is_some_and(|id| *id != *client.client_id) {
             return Err(Refused::InvalidClient(
                 "client_id is not that of the assertion (RFC 7521 section 4.2)",
@@ -471,9 +503,14 @@ async fn token(
     }
 }
 
-async fn smart_configuration(State(server): State<TokenServer>) -> Json<serde_json::Value> {
-    Json(json!({
-        "token_endpoint": server.token_url(),
+/// The token endpoint of an origin.
+fn url_at(origin: &str) -> String {
+    format!("{}{TOKEN_PATH}", origin.trim_end_matches('/'))
+}
+
+fn smart_configuration(server: &TokenServer, token_url: &str) -> serde_json::Value {
+    json!({
+        "token_endpoint": token_url,
         "grant_types_supported": ["client_credentials"],
         // Required by SMART App Launch 2.2 of every server, also of one that has no authorization endpoint.
         "code_challenge_methods_supported": ["S256"],
@@ -481,7 +518,7 @@ async fn smart_configuration(State(server): State<TokenServer>) -> Json<serde_js
         "token_endpoint_auth_signing_alg_values_supported": ["ES384"],
         "scopes_supported": server.inner.registry.scopes(),
         "capabilities": ["client-confidential-asymmetric", "permission-v1", "permission-v2"],
-    }))
+    })
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod again;
 mod api;
 #[cfg(all(test, not(medmesh_unguarded)))]
 mod attacker_tests;
+mod carried;
 mod choices;
 pub mod config;
 mod control;
@@ -20,6 +21,7 @@ pub mod registry;
 pub use enrolment::PATH as ENROLMENT_PATH;
 mod error;
 mod hooks;
+mod hosts;
 pub mod intake;
 pub mod learning;
 pub mod numbering;

@@ -14,9 +14,10 @@ use fhir::{
 use node::{
     https,
     task::{Kind, Tasks},
-    token::TokenServer,
+    token::{TOKEN_PATH, TokenServer},
 };
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, io, path::Path, sync::Arc};
+use storage::chunks::Chunks;
 use types::Timestamp;
 
 /// The API of the region. `secret` is the node's own key, so that places in listings stay good through a restart.
@@ -38,7 +39,7 @@ pub fn fhir_api(
     let hooks = Hooks::open(&config.subscriptions).map_err(RegionalError::Subscriptions)?;
     let numbering = numbering.cloned();
     let (token_url, at) = (tokens.token_url().to_owned(), now.clone());
-    let origin = token_url.trim_end_matches(node::token::TOKEN_PATH);
+    let origin = token_url.trim_end_matches(TOKEN_PATH);
     Ok(FhirApi {
         vantages: match config.pair {
             Some(_) => Vantages::shared(store.clone()),
@@ -76,8 +77,8 @@ fn notify(tasks: &mut Tasks, api: &FhirApi) {
     }
 }
 
-/// The routes of FHIR. A file of bulk data may take long: each piece of it is to be read in time, not the whole.
-pub fn router(api: &FhirApi) -> axum::Router {
+/// The routes of FHIR for clients that reach the node at an origin: links in answers are there. A file of bulk data may take long: each piece of it is to be read in time, not the whole.
+pub fn router(api: &FhirApi, origin: &str) -> axum::Router {
     let lasting = async |mut response: Response| {
         let kind = response.headers().get(header::CONTENT_TYPE);
         if kind.is_some_and(|kind| kind == "application/fhir+ndjson") {
@@ -85,13 +86,22 @@ pub fn router(api: &FhirApi) -> axum::Router {
         }
         response
     };
-    let routes = api.clone().router();
+    let api = FhirApi {
+        base: format!("{origin}/fhir"),
+        token_url: Some(format!("{origin}{TOKEN_PATH}")),
+        ..api.clone()
+    };
+    let routes = api.router();
     routes.layer(axum::middleware::map_response(lasting))
 }
 
-/// The files of exports, which are made while clients do something else.
-pub fn open_bulk(config: &RegionalConfig) -> Result<Arc<Bulk>, RegionalError> {
-    Bulk::open(&config.data_dir.join("bulk")).map_err(RegionalError::DataDir)
+/// The files of exports, which are made while clients do something else; in chunks elsewhere too, where two nodes are.
+pub fn open_bulk(data_dir: &Path, chunks: Option<Arc<dyn Chunks>>) -> io::Result<Arc<Bulk>> {
+    let dir = data_dir.join("bulk");
+    match chunks {
+        Some(chunks) => Bulk::open_kept(&dir, chunks),
+        None => Bulk::open(&dir),
+    }
 }
 
 /// Tells subscribers, and does the jobs of bulk data until a stop, wherever that finds them: they go on with the next

@@ -1,5 +1,8 @@
 //! The bytes of blobs, as files of a folder: `DIGEST.part` while they come, `DIGEST` once they were checked as a whole.
-use super::{Descriptor, Digest};
+use super::{
+    Descriptor, Digest,
+    kept::{Brought, Kept},
+};
 use parking_lot::Mutex;
 use ring::digest::{Context, SHA256};
 use std::{
@@ -11,6 +14,7 @@ use std::{
     sync::Arc,
     thread::{self, JoinHandle},
 };
+use storage::chunks::Chunks;
 
 /// Bytes that are read at once to be checked.
 const PIECE_BYTES: usize = 1 << 20;
@@ -50,6 +54,8 @@ pub struct Files {
     held: Mutex<BTreeMap<Digest, usize>>,
     /// Chunks are taken one after the other. What comes is kept open, and hashed as it comes.
     turn: Mutex<BTreeMap<Digest, Arriving>>,
+    /// Where the bytes are beside this disk, if another node is to follow this one.
+    kept: Option<Kept>,
 }
 
 impl fmt::Debug for Files {
@@ -97,6 +103,15 @@ impl Files {
     /// # Errors
     /// It cannot be made.
     pub fn open(dir: &Path) -> io::Result<Self> {
+        Self::open_kept(dir, None)
+    }
+
+    /// As [`Files::open`]; with `chunks`, every byte that counts is there too, and what is there and not on this disk is
+    /// brought here when it is asked for.
+    ///
+    /// # Errors
+    /// As [`Files::open`]; what is kept cannot be read or written.
+    pub fn open_kept(dir: &Path, chunks: Option<Arc<dyn Chunks>>) -> io::Result<Self> {
         storage::file::private_dir(dir)?;
         for entry in fs::read_dir(dir)? {
             let path = entry?.path();
@@ -106,11 +121,27 @@ impl Files {
                 fs::remove_file(&path)?;
             }
         }
+        let kept = chunks.map(|chunks| Kept::open(chunks, dir, PART));
         Ok(Self {
+            kept: kept.transpose()?,
             dir: dir.to_owned(),
             held: Mutex::default(),
             turn: Mutex::default(),
         })
+    }
+
+    /// Has this disk have what is kept elsewhere of a blob.
+    fn bring(&self, digest: Digest) -> io::Result<()> {
+        let Some(kept) = &self.kept else {
+            return Ok(());
+        };
+        let (whole, part) = (self.whole(digest), self.part(digest));
+        let new = self.dir.join(format!("{NEW}{digest}"));
+        let is_here = || whole.try_exists();
+        if kept.bring(digest, is_here, (&new, &part))? == Some(Brought::Whole) {
+            storage::file::rename(&part, &whole)?;
+        }
+        Ok(())
     }
 
     fn whole(&self, digest: Digest) -> PathBuf {
@@ -126,6 +157,7 @@ impl Files {
     /// # Errors
     /// The folder cannot be read.
     pub fn held(&self, digest: Digest) -> io::Result<Held> {
+        self.bring(digest)?;
         if self.whole(digest).try_exists()? {
             return Ok(Held::Whole);
         }
@@ -154,6 +186,13 @@ impl Files {
         if offset != have || end > size || (chunk.is_empty() && size > 0) {
             keep(&mut turn, digest, arriving);
             return Ok(Taken::Next(have.min(size)));
+        }
+        if let Some(kept) = &self.kept
+            && let Err(error) = kept.put(digest, offset, chunk)
+        {
+            // What is on the disk is there too: it goes on from here.
+            keep(&mut turn, digest, arriving);
+            return Err(error);
         }
         arriving.append(chunk)?;
         if end < size {
@@ -219,6 +258,9 @@ impl Files {
     /// Shows what came as a whole, if it is what its name says, once it is durable.
     fn show(&self, digest: Digest, came: Digest, file: &File) -> io::Result<Taken> {
         if came != digest {
+            if let Some(kept) = &self.kept {
+                kept.forget(digest)?;
+            }
             fs::remove_file(self.part(digest))?;
             return Ok(Taken::Broken);
         }
@@ -232,6 +274,7 @@ impl Files {
     /// # Errors
     /// It cannot be read.
     pub fn read(&self, digest: Digest, offset: u64, most: usize) -> io::Result<Option<Vec<u8>>> {
+        self.bring(digest)?;
         let mut file = match File::open(self.whole(digest)) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -279,6 +322,13 @@ impl Files {
             files: Arc::clone(self),
             descriptor,
         };
+        if let Some(kept) = &self.kept {
+            file.1.seek(SeekFrom::Start(0))?;
+            if let Err(error) = kept.put_file(descriptor.digest, &mut file.1) {
+                fs::remove_file(&file.0)?;
+                return Err(error);
+            }
+        }
         storage::file::rename(&file.0, &self.whole(descriptor.digest))?;
         Ok(put)
     }
@@ -302,6 +352,9 @@ impl Files {
                 fs::remove_file(&path)?;
                 deleted += 1;
             }
+        }
+        if let Some(kept) = &self.kept {
+            kept.sweep(|digest| left.contains(digest) || self.held.lock().contains_key(digest))?;
         }
         Ok(deleted)
     }

@@ -2,7 +2,7 @@
 use libtest_mimic::Failed;
 use medmesh_fhir::{
     contract::fixture::{self, START},
-    postgres::{LEASE, Noted, Pages, Pair, PostgresStore, Waiting},
+    postgres::{KeptChunks, LEASE, Noted, Pages, Pair, PostgresStore, Waiting},
     rest::{Reader, Vantages},
     store::{Kind, ResourceStore},
 };
@@ -13,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 use storage::{
+    chunks::Chunks,
     replica::Kept,
     sqlite::{Reopening, in_doubt},
 };
@@ -460,4 +461,76 @@ pub async fn a_lease_lapses_by_the_clock_of_the_database(url: String) -> Result<
         "lapsed after it was renewed",
         a.take("a", "a").await?.is_some(),
     )
+}
+
+/// The bytes of a file, as they are read together.
+fn shown(chunks: &KeptChunks, file: &str) -> io::Result<Option<Vec<u8>>> {
+    let mut all = Vec::new();
+    let mut see = |bytes: &[u8]| {
+        all.extend_from_slice(bytes);
+        Ok(())
+    };
+    let length = chunks.show(file, &mut see)?;
+    assert!(length.is_none_or(|length| length == all.len() as u64));
+    Ok(length.map(|_| all))
+}
+
+/// Bytes of files are put and removed by who holds the lease alone, and read as one whoever put them.
+pub async fn bytes_of_files_are_kept_by_the_lease_and_read_as_one(
+    url: String,
+) -> Result<(), Failed> {
+    let (a, b) = (Arc::new(pair(&url).await?), Arc::new(pair(&url).await?));
+    let first = a.take("a", "a").await?.ok_or("refused")?;
+    let at_a = Arc::new(KeptChunks::new(a.clone(), first));
+    let own = at_a.clone();
+    tokio::task::spawn_blocking(move || -> Result<(), Failed> {
+        check("none", shown(&own, "blobs/x")?.is_none())?;
+        own.put("blobs/x", 0, b"ab")?;
+        own.put("blobs/x", 2, b"cd")?;
+        own.put("blobs/y", 0, b"")?;
+        own.put("bulk/x", 0, b"other")?;
+        check(
+            "whole",
+            shown(&own, "blobs/x")?.as_deref() == Some(&b"abcd"[..]),
+        )?;
+        check(
+            "empty",
+            shown(&own, "blobs/y")?.as_deref() == Some(&b""[..]),
+        )?;
+        let mut listed = own.list("blobs/")?;
+        listed.sort();
+        let known = [("blobs/x".to_owned(), 4), ("blobs/y".to_owned(), 0)];
+        check("listed", listed == known)?;
+        // Whoever goes on from an earlier place has the rest anew.
+        own.put("blobs/x", 2, b"XYZ")?;
+        own.put("blobs/x", 2, b"X")?;
+        check(
+            "anew",
+            shown(&own, "blobs/x")?.as_deref() == Some(&b"abX"[..]),
+        )
+    })
+    .await??;
+    a.release(first).await?;
+    let second = b.take("b", "b").await?.ok_or("given back")?;
+    let at_b = KeptChunks::new(b, second);
+    tokio::task::spawn_blocking(move || -> Result<(), Failed> {
+        check(
+            "put by the one before",
+            at_a.put("blobs/x", 3, b"no").is_err(),
+        )?;
+        check("removed by it", at_a.remove(&["blobs/x".into()]).is_err())?;
+        check(
+            "as it was",
+            shown(&at_b, "blobs/x")?.as_deref() == Some(&b"abX"[..]),
+        )?;
+        at_b.put("blobs/x", 3, b"!")?;
+        check(
+            "goes on",
+            shown(&at_b, "blobs/x")?.as_deref() == Some(&b"abX!"[..]),
+        )?;
+        at_b.remove(&["blobs/x".into(), "blobs/none".into()])?;
+        check("removed", shown(&at_b, "blobs/x")?.is_none())?;
+        check("the others are there", at_b.list("")?.len() == 2)
+    })
+    .await?
 }

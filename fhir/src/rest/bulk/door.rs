@@ -10,7 +10,7 @@ use super::super::{
 use super::incoming;
 use super::kickoff::{self, Level, Request};
 use super::record::{Asked, Done, List, Written};
-use super::{Bulk, Job, KEEP_MS, files, stream};
+use super::{Bulk, Job, KEEP_MS, stream};
 use crate::json::with;
 use crate::store::ResourceType;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -286,8 +286,8 @@ async fn given_file(
     file: &Written,
     headers: &HeaderMap,
 ) -> Result<Response, Failure> {
-    let (dir, name) = (job.dir.clone(), file.name.clone());
-    let opened = tokio::task::spawn_blocking(move || files::open(&dir, &name)).await;
+    let (folder, name, bytes) = (job.folder.clone(), file.name.clone(), file.bytes);
+    let opened = tokio::task::spawn_blocking(move || folder.open(&name, bytes)).await;
     let Ok(Ok(opened)) = opened else {
         return Err(no_such_job());
     };

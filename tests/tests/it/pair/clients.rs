@@ -146,7 +146,7 @@ impl Client {
     }
 }
 
-fn resource(value: &str) -> Value {
+pub fn resource(value: &str) -> Value {
     json!({
         "resourceType": "Basic",
         "code": {"coding": [{
