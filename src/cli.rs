@@ -122,6 +122,8 @@ Examples:
   medmesh up --regions us --facilities 1 --beds 10           one region with one facility of ten beds
   medmesh up --postgres postgres://me@127.0.0.1:5432/postgres --scylla 127.0.0.1:9042
                                                           the engines of production
+  medmesh up --postgres postgres://me@127.0.0.1:5432/postgres --pairs
+                                                          two nodes for each region
 
 A second `up` on the same folder goes on with the same identities, ports and data. Ctrl-C stops everything.";
 
@@ -165,6 +167,9 @@ pub struct UpArgs {
     /// Authorities of the server's certificate, PEM; needed with `sslmode=verify-full`.
     #[arg(long, value_name = "FILE", requires = "postgres")]
     pub postgres_ca: Option<PathBuf>,
+    /// Two nodes for every region, of which one goes on when the other fails. Only on PostgreSQL.
+    #[arg(long, requires = "postgres")]
+    pub pairs: bool,
     /// Keep the global catalog in this ScyllaDB or Apache Cassandra, in a keyspace of the mesh's own.
     #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
     pub scylla: Vec<String>,

@@ -27,6 +27,7 @@ use toml::{Table, Value as Toml};
 
 mod clients;
 mod measured;
+mod up;
 
 /// Messages that a device publishes while each node writes.
 const MESSAGES: usize = 8;
