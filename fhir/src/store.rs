@@ -252,6 +252,9 @@ impl Stored {
         if let Some(source) = self.source {
             stamp.push_str(&format!(",\"source\":\"{SOURCE_PREFIX}{source}\""));
         }
+        if let Some(text) = self.spliced(&stamp) {
+            return Some(text);
+        }
         let members: Members<'_> = serde_json::from_str(&self.json).ok()?;
         let has_meta = members.0.iter().any(|(name, _)| name == "meta");
         let mut out = String::with_capacity(self.json.len() + stamp.len() + 16);
@@ -271,6 +274,30 @@ impl Stored {
             }
         }
         out.push('}');
+        Some(out)
+    }
+
+    /// The same of a text that begins as most do that are stored, with the type, the id and then `meta`, or that has no
+    /// `meta`: what follows is copied as it is, unread.
+    fn spliced(&self, stamp: &str) -> Option<String> {
+        let rest = self.json.strip_prefix("{\"resourceType\":\"")?;
+        let rest = rest.strip_prefix(self.kind.as_str())?;
+        let rest = rest.strip_prefix("\",\"id\":\"")?;
+        let rest = rest.strip_prefix(self.id.as_str())?.strip_prefix('"')?;
+        let (end, rest) = match rest.strip_prefix(",\"meta\":{") {
+            Some(rest) if rest.trim_start().starts_with('}') => ("", rest),
+            Some(rest) => (",", rest),
+            // A name may be written with escapes.
+            None if rest.contains("\"meta\"") || rest.contains("\\u00") => return None,
+            None => ("}", rest),
+        };
+        let head = self.json.get(..self.json.len() - rest.len())?;
+        let mut out = String::with_capacity(self.json.len() + stamp.len() + 16);
+        out.push_str(head);
+        if end == "}" {
+            out.push_str(",\"meta\":{");
+        }
+        out.extend([stamp, end, rest]);
         Some(out)
     }
 }

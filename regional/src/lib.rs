@@ -25,6 +25,7 @@ mod hosts;
 pub mod intake;
 pub mod learning;
 pub mod numbering;
+mod openapi;
 mod pair;
 mod probing;
 mod reads;
