@@ -11,6 +11,7 @@ mod left;
 mod scope;
 mod signed;
 mod used;
+mod verifier;
 
 pub use assertion::{
     ASSERTION_TYPE, Claims, InvalidClientKey, MAX_LIFETIME_SECONDS, sign_assertion,
@@ -18,16 +19,14 @@ pub use assertion::{
 pub use jws::{Claimed, NumericDate, OneAudience, Unverified};
 pub use scope::{Interaction, InvalidScope, Scopes};
 pub use used::{Noted, SharedUse};
+pub use verifier::{TokenError, Verifier};
 
-use crate::{
-    admission::Known, clock::Clock, config::ClientConfig, listeners, problem::Problem,
-    shares::Shares,
-};
+use crate::{admission::Known, clock::Clock, config::ClientConfig, listeners, shares::Shares};
 use assertion::Registry;
 use axum::{
     Extension, Form, Json, Router,
     extract::{State, rejection::FormRejection},
-    http::{HeaderMap, StatusCode, header},
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -100,12 +99,6 @@ pub enum ClientError {
 /// Gives access tokens to registered clients.
 #[derive(Clone, Debug)]
 pub struct TokenServer {
-    inner: Arc<Inner>,
-}
-
-/// Checks access tokens.
-#[derive(Clone, Debug)]
-pub struct Verifier {
     inner: Arc<Inner>,
 }
 
@@ -283,9 +276,7 @@ impl TokenServer {
     /// What checks this server's tokens.
     #[must_use]
     pub fn verifier(&self) -> Verifier {
-        Verifier {
-            inner: self.inner.clone(),
-        }
+        Verifier::of(self.inner.clone())
     }
 
     /// Where tokens are asked for: the audience of every assertion.
@@ -294,12 +285,17 @@ impl TokenServer {
         &self.inner.token_url
     }
 
+    /// That, and where the same clients may ask too: an assertion for any of them is good here.
+    pub fn token_urls(&self) -> impl Iterator<Item = &str> {
+        let own = std::iter::once(&self.inner.token_url);
+        own.chain(&self.inner.other_urls).map(String::as_str)
+    }
+
     fn answer(&self, form: &[(String, String)]) -> Result<(Known, serde_json::Value), Refused> {
         let asked = Asked::of(form)?;
         let inner = &self.inner;
         let now = inner.clock.real();
-        let is_own =
-            |url: &str| url == inner.token_url || inner.other_urls.iter().any(|it| it == url);
+        let is_own = |url: &str| self.token_urls().any(|own| own == url);
         let client = inner.registry.authenticate(asked.assertion, is_own, now)?;
         if asked.client_id.is_some_and(|id| *id != *client.client_id) {
             return Err(Refused::InvalidClient(
@@ -342,103 +338,6 @@ impl Inner {
 
 fn digest(token: &str) -> [u8; 32] {
     Sha256::digest(token.as_bytes()).into()
-}
-
-impl Verifier {
-    /// What the bearer of this request may do.
-    ///
-    /// # Errors
-    /// [`TokenError`], which is also the response to give.
-    pub fn check(&self, headers: &HeaderMap) -> Result<Scopes, TokenError> {
-        self.granted(headers, |granted| granted.scopes.clone())
-    }
-
-    /// The client whose token this request carries; none when it carries no good one.
-    pub fn client(&self, headers: &HeaderMap) -> Option<Arc<str>> {
-        self.granted(headers, |granted| granted.client.clone()).ok()
-    }
-
-    /// Which client the bearer of this request is, by its `client_id`, and what it may do.
-    ///
-    /// # Errors
-    /// As [`Verifier::check`].
-    pub fn bearer(&self, headers: &HeaderMap) -> Result<(Arc<str>, Scopes), TokenError> {
-        self.granted(headers, |granted| {
-            (granted.client.clone(), granted.scopes.clone())
-        })
-    }
-
-    /// What a client may be granted by its registration, whether it has a token or not; none when it is not registered.
-    #[must_use]
-    pub fn allowed(&self, client: &str) -> Option<Scopes> {
-        let found = self.inner.registry.allowed(client);
-        found.map(|(_, scopes)| scopes)
-    }
-
-    fn granted<T>(
-        &self,
-        headers: &HeaderMap,
-        take: impl FnOnce(&Granted) -> T,
-    ) -> Result<T, TokenError> {
-        let mut values = headers.get_all(header::AUTHORIZATION).iter();
-        let value = values.next().ok_or(TokenError::Missing)?;
-        let (scheme, token) = value
-            .to_str()
-            .ok()
-            .and_then(|text| text.split_once(' '))
-            .ok_or(TokenError::Malformed)?;
-        if !scheme.eq_ignore_ascii_case("bearer") || values.next().is_some() {
-            return Err(TokenError::Malformed);
-        }
-        let (now, token) = (self.inner.clock.real(), token.trim());
-        let digest = digest(token);
-        {
-            let tokens = self.inner.tokens.lock();
-            if let Some(granted) = tokens.granted.get(&digest) {
-                let is_good = granted.until > now;
-                return is_good.then(|| take(granted)).ok_or(TokenError::Unknown);
-            }
-        }
-        let granted = self.inner.given_elsewhere(token, now);
-        let granted = granted.ok_or(TokenError::Unknown)?;
-        let taken = take(&granted);
-        self.inner.tokens.lock().add(digest, granted, now);
-        Ok(taken)
-    }
-}
-
-/// Why a request carries no right (RFC 6750 §3.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TokenError {
-    /// No `Authorization` header.
-    #[error("a bearer token is needed")]
-    Missing,
-    /// An `Authorization` header that is not one bearer token.
-    #[error("the authorization header is not one bearer token")]
-    Malformed,
-    /// Not a token of this node, or one that has expired.
-    #[error("the token is unknown or has expired; ask for a new one")]
-    Unknown,
-}
-
-impl TokenError {
-    /// The value of `WWW-Authenticate`.
-    #[must_use]
-    pub const fn challenge(self) -> &'static str {
-        match self {
-            Self::Missing => "Bearer",
-            Self::Malformed => "Bearer error=\"invalid_request\"",
-            Self::Unknown => "Bearer error=\"invalid_token\"",
-        }
-    }
-}
-
-impl IntoResponse for TokenError {
-    fn into_response(self) -> Response {
-        let challenge = [(header::WWW_AUTHENTICATE, self.challenge())];
-        let problem = Problem::new(StatusCode::UNAUTHORIZED, "no token", self.to_string());
-        (challenge, problem).into_response()
-    }
 }
 
 /// Why no token is given (RFC 6749 §5.2).

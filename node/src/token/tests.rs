@@ -1,6 +1,9 @@
 //! A token is given for one fresh assertion of a registered client, and for nothing else.
 use super::*;
-use axum::{body::Body, body::to_bytes, http::Request};
+use axum::{
+    body::{Body, to_bytes},
+    http::{HeaderMap, Request},
+};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384};
 use serde_json::Value;
