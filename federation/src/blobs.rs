@@ -12,9 +12,11 @@ mod carrier;
 mod files;
 mod kept;
 mod refs;
+mod spared;
 pub use carrier::{Blobs, Bulk, Missing, Rows};
-pub use files::{Files, Held, PutIn, Taken, hash};
+pub use files::{Files, Held, Taken, hash};
 pub use refs::{Come, come, keep_message, refer_to, release_others};
+pub use spared::{PutIn, Sweep};
 
 use crate::{
     db::{Count, DbError, migrate},

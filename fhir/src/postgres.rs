@@ -43,8 +43,10 @@ use writer::Writer;
 
 /// The schema that this binary writes. It only goes forward.
 pub const SCHEMA_VERSION: i64 = 7;
-/// An index over all of a region may take hours to make, and the other node of its pair waits for it.
-const UNHURRIED: &str = "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0";
+/// An index over all of a region may take hours to make, and the other node of its pair waits for it. Between two statements
+/// this program reads what it indexes: that may take longer than a transaction of one of two nodes may wait for its client.
+const UNHURRIED: &str = "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; \
+     SET LOCAL idle_in_transaction_session_timeout = '5s'";
 /// The key of the lock under which the schema is made: the letters "medmesh" as a number.
 const MIGRATION_LOCK: i64 = 0x006d_6564_6d65_7368;
 

@@ -84,6 +84,8 @@ impl Authorize for ByName {
 
 #[path = "rest/access_tests.rs"]
 mod access;
+#[path = "rest/bulk_kept_tests.rs"]
+mod bulk_kept_tests;
 #[path = "rest/bulk_tests.rs"]
 mod bulk_tests;
 #[path = "rest/capability_tests.rs"]
@@ -149,6 +151,7 @@ fn api_over(
         authorize: Arc::new(ByName),
         access: log,
         base: "https://region.example/fhir".into(),
+        other_bases: Arc::default(),
         token_url: Some("https://region.example/auth/token".into()),
         now: Arc::new(|| Timestamp(1_800_000_000_000)),
         true_times: Arc::new(move || limited),

@@ -11,7 +11,8 @@ pub trait Chunks: Send + Sync {
     /// They may be kept or not: put them again.
     fn put(&self, file: &str, at: u64, bytes: &[u8]) -> io::Result<()>;
 
-    /// Shows the bytes of a file, from its first one to its last one: how many. None when nothing of it is kept.
+    /// Shows the bytes of a file, from its first one to its last one: how many. None when nothing of it is kept. Who changes it
+    /// meanwhile has it shown as a mixture, or as torn.
     ///
     /// # Errors
     /// They cannot be read, a part of them is missing, or what `see` says.
@@ -27,10 +28,10 @@ pub trait Chunks: Send + Sync {
     /// They cannot be read.
     fn list(&self, prefix: &str) -> io::Result<Vec<(String, u64)>>;
 
-    /// Removes files; one that is not there is removed already.
+    /// Removes files, in their order; one that is not there is removed already.
     ///
     /// # Errors
-    /// They may be there still.
+    /// They may be there still, or be shorter: the last bytes of a file go first.
     fn remove(&self, files: &[String]) -> io::Result<()>;
 }
 

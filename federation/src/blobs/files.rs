@@ -2,6 +2,7 @@
 use super::{
     Descriptor, Digest,
     kept::{Brought, Kept},
+    spared::{PutIn, Spared, Sweep},
 };
 use parking_lot::Mutex;
 use ring::digest::{Context, SHA256};
@@ -50,8 +51,7 @@ pub enum Taken {
 /// The folder. Its steps block; one at a time works on a blob.
 pub struct Files {
     dir: PathBuf,
-    /// Blobs that were put in and that no row names yet, by how many hold them: no sweep takes them.
-    held: Mutex<BTreeMap<Digest, usize>>,
+    pub(super) spared: Mutex<Spared>,
     /// Chunks are taken one after the other. What comes is kept open, and hashed as it comes.
     turn: Mutex<BTreeMap<Digest, Arriving>>,
     /// Where the bytes are beside this disk, if another node is to follow this one.
@@ -75,26 +75,6 @@ struct Arriving {
     synced: u64,
     /// The way there.
     syncing: Option<JoinHandle<io::Result<()>>>,
-}
-
-/// A blob that was put in, until the row that names it is durable: then this is dropped.
-#[derive(Debug)]
-pub struct PutIn {
-    files: Arc<Files>,
-    /// What it is.
-    pub descriptor: Descriptor,
-}
-
-impl Drop for PutIn {
-    fn drop(&mut self) {
-        let mut held = self.files.held.lock();
-        if let Some(count) = held.get_mut(&self.descriptor.digest) {
-            *count -= 1;
-            if *count == 0 {
-                held.remove(&self.descriptor.digest);
-            }
-        }
-    }
 }
 
 impl Files {
@@ -125,7 +105,7 @@ impl Files {
         Ok(Self {
             kept: kept.transpose()?,
             dir: dir.to_owned(),
-            held: Mutex::default(),
+            spared: Mutex::default(),
             turn: Mutex::default(),
         })
     }
@@ -175,6 +155,7 @@ impl Files {
     pub fn take(&self, descriptor: Descriptor, offset: u64, chunk: &[u8]) -> io::Result<Taken> {
         let Descriptor { digest, size } = descriptor;
         let mut turn = self.turn.lock();
+        self.spared.lock().touch(digest);
         let mut arriving = match turn.remove(&digest) {
             Some(arriving) => arriving,
             None => match self.held(digest)? {
@@ -317,7 +298,12 @@ impl Files {
         io::copy(&mut from, &mut file.1)?;
         let descriptor = hash_all(&mut file.1)?;
         file.1.sync_all()?;
-        *self.held.lock().entry(descriptor.digest).or_default() += 1;
+        *self
+            .spared
+            .lock()
+            .held
+            .entry(descriptor.digest)
+            .or_default() += 1;
         let put = PutIn {
             files: Arc::clone(self),
             descriptor,
@@ -333,13 +319,18 @@ impl Files {
         Ok(put)
     }
 
-    /// Deletes every file but those of `left` and those that were just put in: how many.
-    ///
-    /// # Errors
-    /// The folder cannot be read; what cannot be deleted is left to the next time.
-    pub fn sweep(&self, left: &BTreeSet<Digest>) -> io::Result<usize> {
+    /// Begins to delete what nothing refers to: ask the rows what is left, and then [`Sweep::delete`].
+    pub fn sweep(self: &Arc<Self>) -> Sweep {
+        self.spared.lock().sweeps += 1;
+        Sweep {
+            files: Arc::clone(self),
+        }
+    }
+
+    pub(super) fn delete_but(&self, left: &BTreeSet<Digest>) -> io::Result<usize> {
         let mut turn = self.turn.lock();
-        turn.retain(|digest, _| left.contains(digest));
+        let is_left = |digest: &Digest| left.contains(digest) || self.spared.lock().has(digest);
+        turn.retain(|digest, _| is_left(digest));
         let mut deleted = 0;
         for entry in fs::read_dir(&self.dir)? {
             let path = entry?.path();
@@ -348,13 +339,13 @@ impl Files {
             let Some(digest) = digest else {
                 continue;
             };
-            if !left.contains(&digest) && !self.held.lock().contains_key(&digest) {
+            if !is_left(&digest) {
                 fs::remove_file(&path)?;
                 deleted += 1;
             }
         }
         if let Some(kept) = &self.kept {
-            kept.sweep(|digest| left.contains(digest) || self.held.lock().contains_key(digest))?;
+            kept.sweep(is_left)?;
         }
         Ok(deleted)
     }
@@ -506,5 +497,29 @@ mod tests {
         let second = files.take(descriptor, SYNC_BYTES + 1, &chunk);
         second.unwrap_err();
         assert_eq!(files.held(digest).unwrap(), Held::Part(0));
+    }
+
+    #[test]
+    fn what_is_put_in_or_comes_while_the_rows_are_asked_is_not_swept() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Arc::new(Files::open(dir.path()).unwrap());
+        let all: Vec<u8> = repeat_n(7, 4).collect();
+        let came = hash(&mut all.as_slice()).unwrap();
+        let nothing = BTreeSet::new();
+        // The rows were asked, then a row named each, and then the answer comes.
+        let (first, second) = (files.sweep(), files.sweep());
+        let put = files.put_in(&b"put in"[..]).unwrap();
+        let digest = put.descriptor.digest;
+        assert_eq!(files.take(came, 0, &all).unwrap(), Taken::Whole);
+        drop(put);
+        assert_eq!(first.delete(&nothing).unwrap(), 0);
+        assert_eq!(second.delete(&nothing).unwrap(), 0);
+        assert_eq!(files.held(digest).unwrap(), Held::Whole);
+        assert_eq!(files.held(came.digest).unwrap(), Held::Whole);
+        // The next one knows the rows.
+        let held = files.put_in(&b"put in"[..]).unwrap();
+        assert_eq!(files.sweep().delete(&nothing).unwrap(), 1);
+        drop(held);
+        assert_eq!(files.sweep().delete(&nothing).unwrap(), 1);
     }
 }

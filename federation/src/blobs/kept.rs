@@ -4,7 +4,7 @@ use super::{CHUNK_BYTES, Digest};
 use parking_lot::Mutex;
 use ring::digest::{Context, SHA256};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fs::{self, File},
     io::{self, Read as _, Write as _},
     path::Path,
@@ -14,12 +14,16 @@ use storage::chunks::Chunks;
 
 /// The beginning of the names.
 const PREFIX: &str = "blobs/";
+/// Says that what is kept is all there is: what a folder has besides was removed, or is not whole.
+const KEPT: &str = "blobs-kept";
 
 /// Chunks of blobs.
 pub(super) struct Kept {
     chunks: Arc<dyn Chunks>,
     /// The blobs of which something is kept, and whether this disk is known to have as much of each.
     there: Mutex<BTreeMap<Digest, bool>>,
+    /// Something is put, or what is needed no longer is removed.
+    turn: Mutex<()>,
 }
 
 /// What this disk has of a blob that was brought here.
@@ -32,9 +36,11 @@ pub(super) enum Brought {
 }
 
 impl Kept {
-    /// What is kept, and what a folder has: a whole blob that is not kept is put there, and what came of one in part that
-    /// nobody was told of is forgotten.
+    /// What is kept. The first time it is what a folder has whole: that is put there, once. From then on it is the folder that
+    /// follows: what it has whole and is not kept as long is removed, and so is what came of one in part that nobody was told
+    /// of.
     pub(super) fn open(chunks: Arc<dyn Chunks>, dir: &Path, part: &str) -> io::Result<Self> {
+        let is_new = chunks.list(KEPT)?.is_empty();
         let listed: BTreeMap<Digest, u64> = chunks
             .list(PREFIX)?
             .into_iter()
@@ -43,6 +49,7 @@ impl Kept {
         let kept = Self {
             chunks,
             there: Mutex::new(listed.keys().map(|digest| (*digest, false)).collect()),
+            turn: Mutex::default(),
         };
         for entry in fs::read_dir(dir)? {
             let path = entry?.path();
@@ -51,18 +58,25 @@ impl Kept {
                 continue;
             };
             let is_part = path.extension().is_some_and(|end| end == part);
-            let length = listed.get(&digest);
-            if is_part && length.is_none() {
-                fs::remove_file(&path)?;
-            } else if !is_part && length != Some(&fs::metadata(&path)?.len()) {
-                kept.put_file(digest, &mut File::open(&path)?)?;
+            let is_followed = match listed.get(&digest) {
+                Some(length) => is_part || fs::metadata(&path)?.len() == *length,
+                None => false,
+            };
+            match (is_part, is_followed) {
+                (_, true) => {}
+                (false, false) if is_new => kept.put_file(digest, &mut File::open(&path)?)?,
+                _ => fs::remove_file(&path)?,
             }
+        }
+        if is_new {
+            kept.chunks.put(KEPT, 0, b"")?;
         }
         Ok(kept)
     }
 
     /// Keeps a chunk.
     pub(super) fn put(&self, digest: Digest, at: u64, chunk: &[u8]) -> io::Result<()> {
+        let _turn = self.turn.lock();
         self.chunks.put(&name(digest), at, chunk)?;
         self.there.lock().insert(digest, true);
         Ok(())
@@ -136,15 +150,15 @@ impl Kept {
         Ok(())
     }
 
-    /// Keeps these alone.
+    /// Keeps those alone that are left, which is asked of each again before it goes: nothing is put meanwhile.
     pub(super) fn sweep(&self, is_left: impl Fn(&Digest) -> bool) -> io::Result<()> {
-        let gone: BTreeSet<Digest> = {
-            let there = self.there.lock();
-            there.keys().filter(|it| !is_left(it)).copied().collect()
-        };
-        let names: Vec<String> = gone.iter().copied().map(name).collect();
-        self.chunks.remove(&names)?;
-        self.there.lock().retain(|digest, _| !gone.contains(digest));
+        let all: Vec<Digest> = self.there.lock().keys().copied().collect();
+        for digest in all {
+            let _turn = self.turn.lock();
+            if !is_left(&digest) {
+                self.forget(digest)?;
+            }
+        }
         Ok(())
     }
 }
@@ -161,6 +175,7 @@ fn digest(text: &str) -> Option<Digest> {
 mod tests {
     use super::super::{Descriptor, Files, Held, Taken, hash};
     use super::*;
+    use std::collections::BTreeSet;
     use storage::chunks::memory::Memory;
     use tempfile::TempDir;
 
@@ -250,9 +265,11 @@ mod tests {
             let mut reader = b.reader(descriptor.digest).unwrap();
             reader.read_to_end(&mut read).unwrap();
             assert!(read == all, "{bytes}");
-            b.sweep(&BTreeSet::from([descriptor.digest])).unwrap();
+            b.sweep()
+                .delete(&BTreeSet::from([descriptor.digest]))
+                .unwrap();
             assert_eq!(two.there(), [bytes as u64]);
-            b.sweep(&BTreeSet::new()).unwrap();
+            b.sweep().delete(&BTreeSet::new()).unwrap();
             assert!(two.there().is_empty());
             assert!(b.reader(descriptor.digest).is_err());
         }
@@ -270,6 +287,32 @@ mod tests {
         assert_eq!(a.settle(part.1).unwrap(), Taken::Next(0));
         let b = two.at("b");
         assert_eq!(b.held(whole.1.digest).unwrap(), Held::Whole);
+    }
+
+    #[test]
+    fn what_a_node_has_is_put_there_once_and_what_was_removed_meanwhile_does_not_come_back() {
+        let (two, gone, stays) = (Two::new(), blob(CHUNK), blob(CHUNK + 1));
+        drop(two.at("a").put_in(gone.0.as_slice()).unwrap());
+        drop(two.at("a").put_in(stays.0.as_slice()).unwrap());
+        let b = two.at("b");
+        b.sweep().delete(&BTreeSet::from([stays.1.digest])).unwrap();
+        let a = two.at("a");
+        assert_eq!(two.there(), [stays.1.size]);
+        assert_eq!(a.held(gone.1.digest).unwrap(), Held::Part(0));
+        assert_eq!(a.held(stays.1.digest).unwrap(), Held::Whole);
+    }
+
+    #[test]
+    fn a_blob_of_which_some_was_removed_is_whole_nowhere() {
+        let (two, blob) = (Two::new(), blob(2 * CHUNK));
+        drop(two.at("a").put_in(blob.0.as_slice()).unwrap());
+        // As the node leaves it that ends while it removes what nothing refers to.
+        let name = name(blob.1.digest);
+        two.chunks.put(&name, 0, &blob.0[..CHUNK]).unwrap();
+        for node in ["a", "b"] {
+            let files = two.at(node);
+            assert_eq!(files.held(blob.1.digest).unwrap(), Held::Part(1_000));
+        }
     }
 
     #[test]

@@ -230,18 +230,32 @@ impl Bulk {
         }
     }
 
-    /// Forgets a job, and removes its files. A turn that is under way finds it gone.
-    async fn forget(self: &Arc<Self>, id: &str) {
-        let Some(job) = self.jobs.lock().remove(id) else {
-            return;
+    /// Removes the files of a job, and forgets it then. A turn that is under way finds it gone.
+    ///
+    /// # Errors
+    /// Some of its files may be there still, and it is: ask again.
+    async fn forget(self: &Arc<Self>, id: &str) -> Result<(), Failure> {
+        let Some(job) = self.jobs.lock().get(id).cloned() else {
+            return Ok(());
         };
         let removed = tokio::task::spawn_blocking(move || {
             // A turn that is under way has its files first.
             let _done = job.done.lock();
             job.folder.remove()
         });
-        if !matches!(removed.await, Ok(Ok(()))) {
-            tracing::warn!("the files of a bulk job are not removed yet");
+        match removed.await {
+            Ok(Ok(())) => {
+                self.jobs.lock().remove(id);
+                Ok(())
+            }
+            failed => {
+                tracing::warn!(?failed, "the files of a bulk job are not removed yet");
+                Err(Failure::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "transient",
+                    "the server cannot remove all files of the job now; try again later",
+                ))
+            }
         }
     }
 
@@ -275,7 +289,10 @@ impl Bulk {
         for (id, job) in self.all() {
             let ended = job.done.lock().ended;
             match ended {
-                Some(ended) if now.since(Timestamp(ended)) > KEEP_MS => self.forget(&id).await,
+                Some(ended) if now.since(Timestamp(ended)) > KEEP_MS => {
+                    // What is left is looked at again.
+                    let _later = self.forget(&id).await;
+                }
                 None if now.since(Timestamp(job.asked.made)) > MAX_RUN_MS => {
                     job.end(now, Some("it took longer than any job may")).await;
                 }

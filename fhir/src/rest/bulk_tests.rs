@@ -7,7 +7,7 @@ use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::time::{Duration, Instant};
-use storage::chunks::{Chunks, memory::Memory};
+use storage::chunks::Chunks;
 
 /// So little at once that every type takes several turns, and files.
 const LITTLE: Limits = Limits {
@@ -48,7 +48,7 @@ impl Exporting {
     }
 
     /// The path of the job that a request begins.
-    async fn begin(&self, path: &str, headers: &[(&str, &str)]) -> String {
+    pub async fn begin(&self, path: &str, headers: &[(&str, &str)]) -> String {
         let reply = self.fixture.get_with(path, headers).await;
         assert_eq!(reply.status, StatusCode::ACCEPTED, "{}", reply.text);
         assert_eq!(reply.json()["resourceType"], "OperationOutcome");
@@ -118,7 +118,7 @@ impl Exporting {
         all
     }
 
-    async fn output(&self, path: &str) -> Lines {
+    pub async fn output(&self, path: &str) -> Lines {
         let manifest = self.export(path).await;
         self.lines(&manifest, "output", ALL).await
     }
@@ -134,14 +134,14 @@ pub fn place_of(reply: &Reply) -> String {
         .to_owned()
 }
 
-fn counts(lines: &Lines) -> Vec<(&str, usize)> {
+pub fn counts(lines: &Lines) -> Vec<(&str, usize)> {
     lines
         .iter()
         .map(|(kind, lines)| (kind.as_str(), lines.len()))
         .collect()
 }
 
-fn ids(lines: &[Value]) -> BTreeSet<&str> {
+pub fn ids(lines: &[Value]) -> BTreeSet<&str> {
     let ids: BTreeSet<&str> = lines
         .iter()
         .map(|line| line["id"].as_str().unwrap())
@@ -685,62 +685,4 @@ async fn each_export_that_is_declared_is_served() {
         let reply = api.fixture.get_with(path, &[ALL, ASYNC]).await;
         assert_eq!(reply.status, StatusCode::NOT_FOUND, "{path}");
     }
-}
-
-#[tokio::test]
-async fn an_export_goes_on_at_another_node_whatever_that_has_of_it() {
-    let mut api = Exporting::new(false).await;
-    let chunks = Arc::new(Memory::default());
-    let kept = || Some(chunks.clone() as Arc<dyn Chunks>);
-    for year in 2001..2013 {
-        api.fixture.create(&finding(year, None)).await;
-    }
-    let path = "/fhir/$export?_type=Condition,Observation";
-    let undisturbed = api.output(path).await;
-    api.start_at("a", kept());
-    let job = api.begin(path, &[ALL, ASYNC]).await;
-    let mut turns = 0;
-    while api.api.bulk.clone().unwrap().turn_once(&api.api).await {
-        turns += 1;
-        // Two turns at each, so that a node has some of a file and lacks the rest.
-        let node = if turns % 4 < 2 { "a" } else { "b" };
-        api.start_at(node, kept());
-        let known = api.fixture.get_with(&job, &[ALL]).await.status;
-        assert_ne!(known, StatusCode::NOT_FOUND, "turn {turns}");
-    }
-    assert!(turns > 10, "{turns}");
-    let manifest = api.manifest(&job, ALL).await;
-    let found = api.lines(&manifest, "output", ALL).await;
-    assert_eq!(counts(&found), counts(&undisturbed));
-    for (kind, lines) in &found {
-        assert_eq!(ids(lines), ids(&undisturbed[kind]));
-    }
-    // The last node deletes it; the one that has its files too does not bring it back.
-    let reply = api.fixture.write(Method::DELETE, &job, &[], "").await;
-    assert_eq!(reply.status, StatusCode::ACCEPTED, "{}", reply.text);
-    for node in ["a", "b"] {
-        api.start_at(node, kept());
-        let gone = api.fixture.get_with(&job, &[ALL]).await;
-        assert_eq!(gone.status, StatusCode::NOT_FOUND);
-    }
-    assert_eq!(chunks.list("").unwrap().len(), 1);
-    // What cannot be kept elsewhere is not begun.
-    chunks.refuses(true);
-    let refused = api.fixture.get_with(path, &[ALL, ASYNC]).await;
-    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
-}
-
-#[tokio::test]
-async fn what_a_node_had_alone_goes_on_at_the_other_once_there_are_two() {
-    let mut api = Exporting::new(false).await;
-    let chunks = Arc::new(Memory::default());
-    let kept = || Some(chunks.clone() as Arc<dyn Chunks>);
-    let undisturbed = api.output("/fhir/$export").await;
-    let job = api.begin("/fhir/$export", &[ALL, ASYNC]).await;
-    assert!(api.api.bulk.clone().unwrap().turn_once(&api.api).await);
-    api.start_at("bulk", kept());
-    api.start_at("b", kept());
-    let manifest = api.manifest(&job, ALL).await;
-    let found = api.lines(&manifest, "output", ALL).await;
-    assert_eq!(counts(&found), counts(&undisturbed));
 }

@@ -221,7 +221,7 @@ async fn give_up(api: Api, path: Segments, headers: HeaderMap) -> Answer {
     let asker = api.anybody(&headers, ResourceType::ANY, Interaction::SearchSystem)?;
     let found = async {
         let (bulk, _, id) = job_of(&api, &asker.reader, &path)?;
-        bulk.forget(&id).await;
+        bulk.forget(&id).await?;
         let body = outcome::outcome("information", "informational", "the job is deleted");
         let response = (StatusCode::ACCEPTED, json(body.to_string())).into_response();
         let found = Found::new(response, 0, format!("bulk/{id}"));

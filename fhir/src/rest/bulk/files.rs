@@ -1,6 +1,7 @@
 //! The folder of a job: its two records, and its files of lines. Where another node is to go on with it, everything is in
 //! chunks elsewhere too ([`storage::chunks`]), before it is on this disk.
 use super::record::{ASKED, DONE};
+use parking_lot::{Mutex, MutexGuard};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
     collections::BTreeSet,
@@ -18,6 +19,8 @@ const PREFIX: &str = "bulk/";
 const KEPT: &str = "bulk/kept";
 /// Bytes of a file that are put elsewhere at once.
 const PIECE_BYTES: usize = 1 << 20;
+/// One file at a time is brought here or grows: what is brought is not put in the place of what grew meanwhile.
+static TURN: Mutex<()> = Mutex::new(());
 
 /// The folder of one job.
 #[derive(Clone)]
@@ -51,15 +54,18 @@ pub fn folders(dir: &Path, kept: Option<&Arc<dyn Chunks>>) -> io::Result<Vec<(St
         chunks.put(KEPT, 0, b"")?;
         return here();
     }
-    let begun = |name: &str| {
-        let id = name.strip_prefix(PREFIX)?.strip_suffix(ASKED)?;
-        Some(id.trim_end_matches('/').to_owned())
+    let of = |name: &str| {
+        let (id, file) = name.strip_prefix(PREFIX)?.split_once('/')?;
+        Some((id.to_owned(), file == ASKED))
     };
-    let ids: BTreeSet<String> = listed.iter().filter_map(|(name, _)| begun(name)).collect();
-    for (id, folder) in here()? {
-        if !ids.contains(&id) {
-            folder.remove()?;
-        }
+    let parts: Vec<(String, bool)> = listed.iter().filter_map(|(name, _)| of(name)).collect();
+    let begun = parts.iter().filter(|(_, is_record)| *is_record);
+    let ids: BTreeSet<String> = begun.map(|(id, _)| id.clone()).collect();
+    let mut others: BTreeSet<String> = parts.into_iter().map(|(id, _)| id).collect();
+    others.extend(here()?.into_iter().map(|(id, _)| id));
+    // What never began, and what a node had begun to remove.
+    for id in others.difference(&ids) {
+        Folder::new(dir.join(id), kept.cloned()).remove()?;
     }
     for id in &ids {
         Folder::new(dir.join(id), kept.cloned()).bring()?;
@@ -114,7 +120,8 @@ impl Folder {
     /// Adds lines to what counts of a file: durable when this returns. What is beyond it was never told of, and is cut away.
     /// False when the file is shorter than that: somebody else took of it.
     pub fn append(&self, name: &str, counts: u64, lines: &[u8]) -> io::Result<bool> {
-        if !self.has(name, counts)? {
+        let turn = TURN.lock();
+        if !self.brought(name, counts, &turn)? {
             return Ok(false);
         }
         if let Some(chunks) = &self.kept {
@@ -136,13 +143,21 @@ impl Folder {
 
     /// Whether so many bytes of a file are here, of which those that are elsewhere are brought.
     pub fn has(&self, name: &str, counts: u64) -> io::Result<bool> {
-        let path = self.dir.join(name);
-        let length = || match fs::metadata(&path) {
+        // Who reads what is here waits for nobody.
+        Ok(self.length(name)? >= counts || self.brought(name, counts, &TURN.lock())?)
+    }
+
+    /// Bytes of a file that are here.
+    fn length(&self, name: &str) -> io::Result<u64> {
+        match fs::metadata(self.dir.join(name)) {
             Ok(data) => Ok(data.len()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
             Err(error) => Err(error),
-        };
-        if length()? >= counts {
+        }
+    }
+
+    fn brought(&self, name: &str, counts: u64, _turn: &MutexGuard<'_, ()>) -> io::Result<bool> {
+        if self.length(name)? >= counts {
             return Ok(true);
         }
         if let Some(chunks) = &self.kept {
@@ -151,9 +166,9 @@ impl Folder {
             let mut write = |bytes: &[u8]| file.write_all(bytes);
             chunks.show(&self.name(name), &mut write)?;
             file.sync_all()?;
-            storage::file::rename(&new, &path)?;
+            storage::file::rename(&new, &self.dir.join(name))?;
         }
-        Ok(length()? >= counts)
+        Ok(self.length(name)? >= counts)
     }
 
     /// A file of which so many bytes count, to read.
@@ -164,11 +179,13 @@ impl Folder {
         }
     }
 
-    /// Removes it with everything in it; that it is not there is as good.
+    /// Removes it with everything in it; that it is not there is as good. What is elsewhere goes before what is here, so that
+    /// whoever finds it here may ask again; and first of all the record without which there is no job.
     pub fn remove(&self) -> io::Result<()> {
         if let Some(chunks) = &self.kept {
             let own = chunks.list(&self.name(""))?;
-            let names: Vec<String> = own.into_iter().map(|(name, _)| name).collect();
+            let mut names: Vec<String> = own.into_iter().map(|(name, _)| name).collect();
+            names.sort_by_key(|name| *name != self.name(ASKED));
             chunks.remove(&names)?;
         }
         match fs::remove_dir_all(&self.dir) {
@@ -230,5 +247,45 @@ impl Folder {
             storage::file::replace(&self.dir.join(name), &text, PRIVATE)?;
         }
         storage::file::sync_parent(&self.dir)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{io::Read as _, thread};
+    use storage::chunks::memory::Memory;
+
+    const NAME: &str = "Condition.1.ndjson";
+    const READERS: usize = 8;
+    const ROUNDS: usize = 50;
+
+    fn read(folder: &Folder, counts: u64) -> Vec<u8> {
+        let mut all = Vec::new();
+        let file = folder.open(NAME, counts).unwrap();
+        file.take(counts).read_to_end(&mut all).unwrap();
+        all
+    }
+
+    #[test]
+    fn what_several_read_at_once_and_another_adds_to_is_brought_here_whole() {
+        let (dir, chunks) = (tempfile::tempdir().unwrap(), Arc::new(Memory::default()));
+        let lines = vec![b'x'; 100_000];
+        let counts = lines.len() as u64;
+        for round in 0..ROUNDS {
+            let path = dir.path().join(round.to_string());
+            storage::file::private_dir(&path).unwrap();
+            let folder = Folder::new(path, Some(chunks.clone()));
+            chunks.put(&folder.name(NAME), 0, &lines).unwrap();
+            thread::scope(|scope| {
+                for _ in 0..READERS {
+                    scope.spawn(|| assert!(read(&folder, counts) == lines));
+                }
+                scope.spawn(|| assert!(folder.append(NAME, counts, b"more").unwrap()));
+            });
+            let all = [&lines[..], b"more"].concat();
+            assert!(fs::read(folder.dir.join(NAME)).unwrap() == all);
+            assert!(read(&folder, counts + 4) == all);
+        }
     }
 }

@@ -95,7 +95,7 @@ pub fn check(api: &FhirApi, kind: ResourceType, text: &str) -> Result<(), Failur
     let pairs: Pairs = pairs_of(text)?;
     let context = query::Context {
         now: (api.now)().0,
-        base: &api.base,
+        base: api.bases(),
         handling: Handling::Strict,
     };
     let filter = query::parse_conditions(kind.as_str(), &pairs, context);
