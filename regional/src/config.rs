@@ -96,6 +96,10 @@ pub struct EnrolmentConfig {
 pub struct PairConfig {
     /// The name of this one of them, for people: small letters, digits and `-`.
     pub node: String,
+    /// `https://host:port` by which the other one, and clients that come to this one alone, reach this one's `https.listen`:
+    /// what the other one has in `pair.other.https`. Needed where that is a name, or where this one listens at every address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub https: Option<String>,
     /// Where this one reaches the other one: what it cannot do while it waits, it hands on there. Refused to clients and
     /// facilities when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -138,6 +142,12 @@ impl PairConfig {
         let mut problems = Vec::new();
         let other = self.other.iter();
         problems.extend(other.flat_map(|other| other.problems(own)));
+        problems.extend(self.https.iter().filter_map(|text| url("pair.https", text)));
+        if let (Some(own), Some(other)) = (&self.https, &self.other)
+            && *own == other.https
+        {
+            problems.push(Problem::new("pair.https", "is pair.other.https too"));
+        }
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         if !(1..=MAX_NODE_NAME).contains(&self.node.len()) || !self.node.bytes().all(plain) {
             let says = format!("is 1 to {MAX_NODE_NAME} small letters, digits and `-`");
@@ -298,8 +308,12 @@ mod tests {
             ca: None,
         };
         let keys = |node: &str, store: &FhirStore| {
-            let (node, other) = (node.to_owned(), None);
-            let problems = PairConfig { node, other }.problems(store, &[]).into_iter();
+            let pair = PairConfig {
+                node: node.to_owned(),
+                https: None,
+                other: None,
+            };
+            let problems = pair.problems(store, &[]).into_iter();
             problems.map(|problem| problem.path).collect::<Vec<_>>()
         };
         assert!(keys("us-a1", &postgres).is_empty());
@@ -335,6 +349,31 @@ mod tests {
             let problems = other.problems(&own).into_iter();
             let found: Vec<_> = problems.map(|problem| problem.path).collect();
             assert_eq!(found, wrong, "{https} {links}");
+        }
+    }
+    #[test]
+    fn a_node_of_a_pair_is_called_by_an_address_that_is_not_the_other_ones() {
+        let postgres = FhirStore::Postgres {
+            url_file: "url".into(),
+            ca: None,
+        };
+        for (https, wrong) in [
+            ("https://a.example.org:8443", &[][..]),
+            ("https://a.example.org", &["pair.https"]),
+            ("a.example.org:8443", &["pair.https"]),
+            ("https://b.example.org:8443", &["pair.https"]),
+        ] {
+            let pair = PairConfig {
+                node: "a".into(),
+                https: Some(https.into()),
+                other: Some(OtherConfig {
+                    https: "https://b.example.org:8443".into(),
+                    links: "https://b.example.org:7443".into(),
+                }),
+            };
+            let problems = pair.problems(&postgres, &[]).into_iter();
+            let found: Vec<_> = problems.map(|problem| problem.path).collect();
+            assert_eq!(found, wrong, "{https}");
         }
     }
 }

@@ -14,15 +14,22 @@ use tower::ServiceExt as _;
 /// The port that a `Host` leaves out.
 const HTTPS: &str = ":443";
 
-/// The origins at which clients reach the nodes of a pair, besides the configured one; `bound` is where this one listens.
+/// The origins at which clients reach the nodes of a pair, besides the configured one: where this one listens (`bound`), what
+/// it is called by others, and the other one.
 pub(crate) fn others(config: &RegionalConfig, bound: SocketAddr) -> Vec<String> {
-    let Some(other) = config.pair.as_ref().and_then(|pair| pair.other.as_ref()) else {
+    let Some(pair) = &config.pair else {
         return Vec::new();
     };
-    let own = (!bound.ip().is_unspecified()).then(|| format!("https://{bound}"));
-    let configured = config.https.origin(bound);
-    let origins = own.into_iter().chain([other.https.clone()]);
-    origins.filter(|origin| *origin != configured).collect()
+    let listens = (!bound.ip().is_unspecified()).then(|| format!("https://{bound}"));
+    let own = listens.into_iter().chain(pair.https.clone());
+    let mut origins = vec![config.https.origin(bound)];
+    let other = pair.other.iter().map(|other| other.https.clone());
+    for origin in own.chain(other) {
+        if !origins.contains(&origin) {
+            origins.push(origin);
+        }
+    }
+    origins.split_off(1)
 }
 
 /// What is served, made for each origin.
@@ -65,49 +72,5 @@ fn host(request: &Request) -> String {
 }
 
 #[cfg(all(test, not(medmesh_unguarded)))]
-mod tests {
-    use super::*;
-    use crate::{
-        config::{OtherConfig, PairConfig},
-        server::tests::{config, files},
-    };
-    use axum::{body::Body, body::to_bytes, routing::get};
-
-    #[tokio::test]
-    async fn links_are_at_the_address_that_a_client_has_used_if_it_is_one_of_the_pair() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut config = config(&dir, files(dir.path()));
-        config.https.public_url = Some("https://region.example.org/".into());
-        let bound = "10.0.0.1:8443".parse().unwrap();
-        let at = |origin: &str| {
-            let origin = origin.to_owned();
-            Router::new().route("/", get(async move || origin))
-        };
-        assert!(others(&config, bound).is_empty());
-        config.pair = Some(PairConfig {
-            node: "a".into(),
-            other: Some(OtherConfig {
-                https: "https://B:443".into(),
-                links: "https://b:7443".into(),
-            }),
-        });
-        let app = by_host(&config, bound, at);
-        for (host, origin) in [
-            ("region.example.org", "https://region.example.org"),
-            ("10.0.0.1:8443", "https://10.0.0.1:8443"),
-            ("b", "https://B:443"),
-            ("b:443", "https://B:443"),
-            ("b:444", "https://region.example.org"),
-            ("elsewhere.example.org", "https://region.example.org"),
-        ] {
-            let request = Request::get("/").header(HOST, host);
-            let request = request.body(Body::empty()).unwrap();
-            let answer = app.clone().oneshot(request).await.unwrap();
-            let said = to_bytes(answer.into_body(), 1 << 10).await.unwrap();
-            assert_eq!(said, origin.as_bytes(), "{host}");
-        }
-        // An address of every machine is none to be reached at.
-        let everywhere = "0.0.0.0:8443".parse().unwrap();
-        assert_eq!(others(&config, everywhere), ["https://B:443"]);
-    }
-}
+#[path = "hosts_tests.rs"]
+mod tests;

@@ -184,6 +184,8 @@ impl Configs<'_> {
         let at = |kind: &str| self.addresses.of(&region.place(), &other(kind));
         Ok(Some(PairConfig {
             node: format!("{}-{node}", region.id.as_str()),
+            // It listens where it is reached.
+            https: None,
             other: Some(OtherConfig {
                 https: format!("https://{}", at("https")?),
                 links: format!("https://{}", at("grpc")?),
