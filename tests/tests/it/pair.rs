@@ -23,10 +23,12 @@ use std::{
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
+use tokens::Tokens;
 use toml::{Table, Value as Toml};
 
 mod clients;
 mod measured;
+mod tokens;
 mod up;
 
 /// Messages that a device publishes while each node writes.
@@ -40,6 +42,12 @@ const WRITTEN: &str =
 const AT_BOTH: u64 = 40;
 /// Between two faults.
 const FAULTS: Duration = Duration::from_secs(10);
+/// Right answers of each client by which it is seen that what failed is behind it.
+const AGAIN: u32 = 20;
+/// Clients of the mesh.
+const READER: &str = "fhir-reader";
+const WRITER: &str = "fhir-writer";
+const OPERATOR: &str = "operator";
 /// Reads at the node that waits.
 const READS: usize = 5;
 
@@ -82,9 +90,10 @@ async fn goes_on() -> Result<()> {
     sent.publish(&region).await?;
     region.carries_links("b").await?;
     let tokens = region.serves_at_both("a", "b").await?;
-    let export = region.exports("b", &tokens.writer).await?;
+    let export = region.exports("b", &tokens.of(WRITER)).await?;
     let clients = region.clients(&tokens).await?;
     let measured = region.measured(&tokens)?;
+    region.go_on(&measured).await?;
 
     let nodes = region
         .fail(&mut sent, (a, b, facility), (&export, &tokens))
@@ -116,7 +125,7 @@ async fn go_on(
 ) -> Result<(Node, Node, Wrote)> {
     let b = region.start("b")?;
     region.is("b", WAITS).await?;
-    let b = region.outlives_other_faults(b).await?;
+    let b = region.outlives_other_faults(b, &measured).await?;
     // The lease may have lapsed while the server was away.
     if a.ended()?.is_some() {
         a = region.start("a")?;
@@ -275,24 +284,25 @@ impl<'a> Region<'a> {
             }
             Ok(given["access_token"].as_str().context("token")?.to_owned())
         };
-        let tokens = Tokens {
-            reader: token("fhir-reader").await?,
-            writer: token("fhir-writer").await?,
-            operator: token("operator").await?,
-        };
+        let (reader, operator) = (token(READER).await?, token(OPERATOR).await?);
+        let given = [
+            (READER, reader.clone()),
+            (WRITER, token(WRITER).await?),
+            (OPERATOR, operator.clone()),
+        ];
         for _ in 0..READS {
-            let found = get(&waits, "/fhir/Observation?_count=5", &tokens.reader).await?;
+            let found = get(&waits, "/fhir/Observation?_count=5", &reader).await?;
             let found = found.json()?;
             ensure!(found["entry"].as_array().is_some_and(|all| !all.is_empty()));
         }
         // What the node that writes does alone is the same at either, with links to where it was asked.
         let researcher = token("fhir-researcher").await?;
         for (path, token, status) in [
-            ("/fhir/$export", &tokens.reader, 400),
-            ("/api/v1/devices", &tokens.reader, 403),
-            ("/api/v1/devices", &tokens.operator, 200),
-            ("/api/v1/none", &tokens.operator, 404),
-            ("/metrics", &tokens.operator, 200),
+            ("/fhir/$export", &reader, 400),
+            ("/api/v1/devices", &reader, 403),
+            ("/api/v1/devices", &operator, 200),
+            ("/api/v1/none", &operator, 404),
+            ("/metrics", &operator, 200),
             ("/fhir/Observation?_count=1", &researcher, 200),
         ] {
             for at in [&writes, &waits] {
@@ -306,13 +316,14 @@ impl<'a> Region<'a> {
                 }
             }
         }
-        Ok(tokens)
+        let (clients, nodes) = (json["clients"].clone(), [writes, waits]);
+        Ok(Tokens::keep(https, clients, nodes, given.into()))
     }
 
     /// Clients that use both nodes from now on.
     async fn clients(&self, tokens: &Tokens) -> Result<Clients> {
         let nodes = [self.authority("a")?, self.authority("b")?];
-        let clients = Clients::begin(&self.mesh.https, &tokens.writer, &nodes);
+        let clients = Clients::begin(&self.mesh.https, tokens, &nodes);
         let enough = || async { (clients.written() >= AT_BOTH).then_some(()) };
         wait::until("clients write at both", wait::PATIENCE, enough).await?;
         Ok(clients)
@@ -320,8 +331,18 @@ impl<'a> Region<'a> {
 
     fn measured(&self, tokens: &Tokens) -> Result<Measured> {
         let nodes = [self.authority("a")?, self.authority("b")?];
-        let tokens = [&*tokens.writer, &*tokens.writer, &*tokens.operator];
         Ok(Measured::begin(&self.mesh.https, tokens, &nodes))
+    }
+
+    /// Waits until each client that is measured was answered right again.
+    async fn go_on(&self, measured: &Measured) -> Result<()> {
+        let before = measured.right();
+        let look = || async {
+            let now = measured.right();
+            let grown = |(now, before): (&u32, &u32)| *now >= *before + AGAIN;
+            now.iter().zip(&before).all(grown).then_some(())
+        };
+        wait::until("each client is answered again", wait::PATIENCE, look).await
     }
 
     /// Asks a node for an export: the path of the job.
@@ -386,20 +407,24 @@ impl<'a> Region<'a> {
         wait::until("the facility has the file", wait::PATIENCE, look).await
     }
 
-    /// While the other node writes: this one is paused for a while, then killed; then a process of the server is.
-    async fn outlives_other_faults(&self, waits: Node) -> Result<Node> {
-        let begun = Instant::now();
+    /// While the other node writes: this one is paused for a while, then killed; then a process of the server is. The next
+    /// fault comes 10 s after the one before at the earliest, when that one is behind.
+    async fn outlives_other_faults(&self, waits: Node, measured: &Measured) -> Result<Node> {
+        let begun = tokio::time::Instant::now();
         waits.signal("STOP")?;
-        tokio::time::sleep(FAULTS / 2).await;
+        tokio::time::sleep_until(begun + FAULTS / 2).await;
         waits.signal("CONT")?;
         self.is("b", WAITS).await?;
-        tokio::time::sleep(FAULTS.saturating_sub(begun.elapsed())).await;
+        self.go_on(measured).await?;
+        tokio::time::sleep_until(begun + FAULTS).await;
         waits.kill()?;
         let waits = self.start("b")?;
         self.is("b", WAITS).await?;
-        tokio::time::sleep((FAULTS * 2).saturating_sub(begun.elapsed())).await;
+        self.go_on(measured).await?;
+        tokio::time::sleep_until(begun + FAULTS * 2).await;
         ensure!(engine::kill_postgres(self.mesh), "no process of the server");
-        tokio::time::sleep((FAULTS * 3).saturating_sub(begun.elapsed())).await;
+        self.go_on(measured).await?;
+        tokio::time::sleep_until(begun + FAULTS * 3).await;
         Ok(waits)
     }
 
@@ -420,7 +445,7 @@ impl<'a> Region<'a> {
             killed.elapsed()
         );
         self.is("b", WRITES).await?;
-        let exported = self.exported("b", export, &tokens.writer).await?;
+        let exported = self.exported("b", export, &tokens.of(WRITER)).await?;
         let a = self.start("a")?;
         self.is("a", WAITS).await?;
 
@@ -437,7 +462,7 @@ impl<'a> Region<'a> {
             paused.elapsed()
         );
         self.is("a", WRITES).await?;
-        let again = self.exported("a", export, &tokens.writer).await?;
+        let again = self.exported("a", export, &tokens.of(WRITER)).await?;
         ensure!(again == exported, "{again} lines, and {exported} before");
         self.has_got(&blob).await?;
         b.signal("CONT")?;
@@ -490,13 +515,6 @@ impl<'a> Region<'a> {
         let all = self.server.run(&[select])?;
         Ok(all.lines().map(str::to_owned).collect())
     }
-}
-
-/// What clients of both nodes ask with.
-struct Tokens {
-    reader: String,
-    writer: String,
-    operator: String,
 }
 
 /// Whether a data directory has a whole blob of these bytes.

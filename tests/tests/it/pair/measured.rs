@@ -1,12 +1,16 @@
 //! How much of what clients ask of a region of two nodes is answered right within a second, while one thing fails after the
 //! other. A client knows both addresses: it gives one node 300 ms, and then the other one the rest of the second.
-use super::clients::{SYSTEM, resource};
+use super::{
+    OPERATOR, WRITER,
+    clients::{SYSTEM, resource},
+    tokens::Tokens,
+};
 use anyhow::{Result, bail, ensure};
 use medmesh_tests::https::{Answer, Https, Session};
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -35,6 +39,8 @@ pub enum Asks {
 /// Clients that ask until they are told to stop.
 pub struct Measured {
     stop: Arc<AtomicBool>,
+    /// Right answers of each so far.
+    right: Vec<Arc<AtomicU32>>,
     running: Vec<JoinHandle<Tally>>,
 }
 
@@ -44,7 +50,7 @@ pub struct Tally {
     asks: Asks,
     asked: u32,
     right: u32,
-    /// The longest time without a right answer.
+    /// The longest time without a right answer, also at the end.
     longest: Duration,
 }
 
@@ -56,23 +62,35 @@ impl Tally {
 }
 
 impl Measured {
-    /// Begins, with the tokens of a client that reads, one that writes and an operator, at two authorities.
-    pub fn begin(https: &Https, tokens: [&str; 3], nodes: &[String; 2]) -> Self {
+    /// Begins, one for each kind of request, at two authorities.
+    pub fn begin(https: &Https, tokens: &Tokens, nodes: &[String; 2]) -> Self {
         let stop = Arc::<AtomicBool>::default();
         let asks = [Asks::Read, Asks::Write, Asks::Devices];
-        let run = |(asks, token): (Asks, &str)| {
+        let right: Vec<Arc<AtomicU32>> = asks.iter().map(|_| Arc::default()).collect();
+        let run = |(asks, right): (Asks, &Arc<AtomicU32>)| {
             let client = Client {
                 https: https.clone(),
                 asks,
-                token: token.to_owned(),
+                tokens: tokens.clone(),
+                right: right.clone(),
                 nodes: nodes.clone(),
                 sessions: [None, None],
                 at: 0,
             };
             tokio::spawn(client.run(stop.clone()))
         };
-        let running = asks.into_iter().zip(tokens).map(run).collect();
-        Self { stop, running }
+        let running = asks.into_iter().zip(&right).map(run).collect();
+        Self {
+            stop,
+            right,
+            running,
+        }
+    }
+
+    /// How often each was answered right so far.
+    pub fn right(&self) -> Vec<u32> {
+        let right = self.right.iter();
+        right.map(|count| count.load(Ordering::Relaxed)).collect()
     }
 
     /// Stops, and prints what was measured. Each client must have been answered at all.
@@ -97,7 +115,8 @@ impl Measured {
 struct Client {
     https: Https,
     asks: Asks,
-    token: String,
+    tokens: Tokens,
+    right: Arc<AtomicU32>,
     nodes: [String; 2],
     sessions: [Option<Session>; 2],
     at: usize,
@@ -117,6 +136,7 @@ impl Client {
             let in_time = timeout(IN_TIME, self.answered(tally.asked)).await;
             if in_time.is_ok() {
                 tally.right += 1;
+                self.right.store(tally.right, Ordering::Relaxed);
                 tally.longest = tally.longest.max(last.elapsed());
                 last = Instant::now();
             } else {
@@ -124,6 +144,7 @@ impl Client {
             }
             tokio::time::sleep(BETWEEN).await;
         }
+        tally.longest = tally.longest.max(last.elapsed());
         tally
     }
 
@@ -146,7 +167,11 @@ impl Client {
             Some(session) => session,
             None => self.https.session(&self.nodes[self.at]).await?,
         };
-        let token = self.token.as_str();
+        let token = self.tokens.of(match self.asks {
+            Asks::Read | Asks::Write => WRITER,
+            Asks::Devices => OPERATOR,
+        });
+        let token = token.as_str();
         let right = match self.asks {
             Asks::Read => is_found(&session.get("/fhir/Basic?_count=1", Some(token)).await?),
             Asks::Devices => session.get("/api/v1/devices", Some(token)).await?.status == 200,
