@@ -16,6 +16,7 @@ compile_error!("MEDMESH_UNGUARDED is for test builds: it lets unchecked text int
 
 pub mod admit;
 pub mod axis;
+pub mod bases;
 mod conflicts;
 pub mod consent;
 #[cfg(feature = "contract")]

@@ -33,6 +33,7 @@ mod vantage;
 mod writing;
 
 use crate::admit::Holding;
+use crate::bases::Bases;
 use crate::search::Seal;
 use crate::store::{ResourceStore, ResourceType};
 pub use access::{Access, AccessLog, Refused, Unwritten, Why};
@@ -238,6 +239,8 @@ pub struct FhirApi {
     pub access: Arc<dyn AccessLog>,
     /// The public base, such as `https://region.example/fhir`, without a slash at the end.
     pub base: String,
+    /// Every base by which clients reach this server, that one among them or not: what begins with any leads here.
+    pub other_bases: Arc<[String]>,
     /// Where clients get tokens, for the CapabilityStatement; none where they are given them by hand.
     pub token_url: Option<String>,
     /// Real time, for the prefix `ap`.
@@ -256,6 +259,12 @@ pub struct FhirApi {
     pub bulk: Option<Arc<Bulk>>,
     /// How subscriptions are served; none where they are not, and then no Subscription is taken.
     pub subscriptions: Option<Subscriptions>,
+}
+
+impl FhirApi {
+    fn bases(&self) -> Bases<'_> {
+        Bases::of(&self.base).and(&self.other_bases)
+    }
 }
 
 type Api = State<Arc<FhirApi>>;

@@ -9,6 +9,7 @@ mod references;
 mod sort;
 
 use crate::axis::Commits;
+use crate::bases::Bases;
 use crate::map::READING_SYSTEM;
 use crate::store::{FhirId, MAX_PAGE, ResourceType, SOURCE_PREFIX, category_of};
 pub use cursor::{Cursor, Seal};
@@ -205,8 +206,8 @@ pub enum SearchError {
 pub struct Context<'a> {
     /// The time that `ap` is measured from.
     pub now: Timestamp,
-    /// The base of the server, with which its own absolute references begin.
-    pub base: &'a str,
+    /// The bases of the server, with which its own absolute references begin.
+    pub base: Bases<'a>,
 }
 
 /// Reads decoded `name=value` pairs.

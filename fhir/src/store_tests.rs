@@ -207,6 +207,7 @@ async fn a_store_from_before_subscriptions_keeps_its_index_and_gets_them() {
 #[tokio::test]
 async fn what_clients_wrote_before_there_was_an_index_is_found_by_it_afterwards() {
     use crate::admit::Holding;
+    use crate::bases::Bases;
     use crate::query::{Context, Filter, Handling, parse};
     use crate::sqlite::SqliteStore;
     let dir = tempfile::tempdir().unwrap();
@@ -233,7 +234,7 @@ async fn what_clients_wrote_before_there_was_an_index_is_found_by_it_afterwards(
     let store = SqliteStore::open(&path).unwrap();
     let context = Context {
         now: 0,
-        base: "",
+        base: Bases::of(""),
         handling: Handling::Strict,
     };
     for (code, count) in [("s|c", 2), ("s|d", 0)] {

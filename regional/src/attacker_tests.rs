@@ -289,6 +289,7 @@ impl Region {
             authorize: Arc::new(Everyone),
             access: Arc::new(Elsewhere),
             base: "https://region.example/fhir".into(),
+            other_bases: Arc::default(),
             token_url: Some("https://region.example/auth/token".into()),
             now: Arc::new(|| Timestamp(BEGIN)),
             true_times: Arc::new(move || limited),

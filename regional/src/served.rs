@@ -48,7 +48,11 @@ pub fn fhir_api(
         store: store.clone(),
         authorize: Arc::new(bearer),
         access: Arc::new(log),
-        base: format!("{origin}/fhir"),
+        base: base(origin),
+        other_bases: tokens
+            .token_urls()
+            .map(|url| base(url.trim_end_matches(TOKEN_PATH)))
+            .collect(),
         token_url: Some(token_url),
         now,
         true_times: true_times.clone(),
@@ -63,6 +67,11 @@ pub fn fhir_api(
             numbering: numbering.map(|one| -> rest::Numbering { Arc::new(move || one.word()) }),
         }),
     })
+}
+
+/// Where FHIR is for clients that reach the node at an origin.
+fn base(origin: &str) -> String {
+    format!("{origin}/fhir")
 }
 
 /// Tells subscribers what they are to be told, until a stop.
@@ -87,7 +96,7 @@ pub fn router(api: &FhirApi, origin: &str) -> axum::Router {
         response
     };
     let api = FhirApi {
-        base: format!("{origin}/fhir"),
+        base: base(origin),
         token_url: Some(format!("{origin}{TOKEN_PATH}")),
         ..api.clone()
     };

@@ -47,6 +47,7 @@ fn subscription_by(
         filters: vec![(of.to_owned(), conditions.to_owned())],
         types: BTreeMap::from([(of.to_owned(), Vec::new())]),
         base: String::new(),
+        other_bases: Vec::new(),
         written: NOW.0,
         channel: Channel::RestHook {
             endpoint: "https://ehr.example/".into(),

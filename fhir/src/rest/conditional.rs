@@ -54,7 +54,7 @@ impl Condition {
         asker.sight.add_to(&mut sights, kind);
         let context = query::Context {
             now: (api.now)().0,
-            base: &api.base,
+            base: api.bases(),
             handling: Handling::Strict,
         };
         let filter = query::parse_conditions(kind.as_str(), &pairs, context);

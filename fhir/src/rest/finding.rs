@@ -139,7 +139,7 @@ pub fn read(
 ) -> Result<Search, Failure> {
     let context = query::Context {
         now: (api.now)().0,
-        base: &api.base,
+        base: api.bases(),
         handling,
     };
     let search = query::parse(kind.map(ResourceType::as_str), pairs, context);

@@ -73,7 +73,7 @@ impl Asked {
         }
         let context = search::Context {
             now: (api.now)(),
-            base: &api.base,
+            base: api.bases(),
         };
         let search = search::parse(ResourceType::Observation, &conditions, context);
         let query = search.map_err(|error| Failure::search(&error))?.query;

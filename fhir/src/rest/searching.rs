@@ -96,7 +96,7 @@ fn read(
         .partition(|(name, _)| readings::has_column(name));
     let context = Context {
         now: (api.now)(),
-        base: &api.base,
+        base: api.bases(),
     };
     // A place, without the proof that it was given for this very search.
     let mut given = None;

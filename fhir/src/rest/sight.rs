@@ -29,7 +29,7 @@ impl Sight {
         }
         let context = query::Context {
             now: (api.now)().0,
-            base: &api.base,
+            base: api.bases(),
             handling: Handling::Strict,
         };
         let mut any = Vec::new();

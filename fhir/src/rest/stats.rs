@@ -162,7 +162,7 @@ impl Asked {
         pairs.push(("code".to_owned(), code.to_owned()));
         let context = search::Context {
             now: (api.now)(),
-            base: &api.base,
+            base: api.bases(),
         };
         let search = search::parse(ResourceType::Observation, &pairs, context);
         let query = search.map_err(|error| Failure::search(&error))?.query;

@@ -53,9 +53,7 @@ fn reference(
 ) -> Result<(Option<String>, FhirId), SearchError> {
     let text = plain(name, part)?;
     // An absolute reference to what this server holds is one to its own (FHIR R4 search.html#reference).
-    let own = text.strip_prefix(context.base);
-    let own = own.and_then(|rest| rest.strip_prefix('/'));
-    let text = own.unwrap_or(text.as_str());
+    let text = context.base.below(&text).unwrap_or(text.as_str());
     if text.contains("://") {
         return Err(invalid(name, "a reference to another server"));
     }

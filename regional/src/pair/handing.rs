@@ -12,12 +12,13 @@ use axum::{
     response::Response,
 };
 use federation::tls::{ReloadingTls, TlsError};
+use futures_util::FutureExt as _;
 use hyper::{
     body::{Frame, Incoming, SizeHint},
     client::conn::http1,
 };
 use hyper_util::rt::TokioIo;
-use node::https::{self, MAX_BODY_BYTES};
+use node::https::{self, MAX_BODY_BYTES, MAX_STRANGERS_BODY_BYTES};
 use std::{
     future::Future,
     pin::Pin,
@@ -84,6 +85,14 @@ impl NotHanded {
     }
 }
 
+/// The longest body of a client that is known, and of any other.
+pub(super) const fn longest(is_known: bool) -> usize {
+    match is_known {
+        true => MAX_BODY_BYTES,
+        false => MAX_STRANGERS_BODY_BYTES,
+    }
+}
+
 /// The way to the other node.
 pub(super) struct Handing {
     other: (String, u16),
@@ -138,7 +147,7 @@ impl Handing {
         let place = Arc::clone(places).try_acquire_owned();
         let place = place.map_err(|_| NotHanded::Busy)?;
         let (parts, body) = request.into_parts();
-        let body = to_bytes(body, MAX_BODY_BYTES).await;
+        let body = to_bytes(body, longest(is_known)).await;
         let body = body.map_err(|_| NotHanded::TooLong)?;
         let asked = timeout(ANSWERED, self.ask(parts, body, place));
         tokio::select! {
@@ -165,9 +174,11 @@ impl Handing {
         })?;
         let shaken = http1::handshake(TokioIo::new(stream)).await;
         let (mut sender, connection) = shaken.map_err(|_| NotHanded::Away)?;
-        let mut connection: Connection = Box::pin(async {
+        // It may end here, before the answer is read: then it is looked at again in vain.
+        let connection = async {
             let _why = connection.await;
-        });
+        };
+        let mut connection: Connection = Box::pin(connection.fuse());
         let request = onwards(parts, body).ok_or(NotHanded::Nowhere)?;
         let mut answering = std::pin::pin!(sender.send_request(request));
         let answer = tokio::select! {
@@ -186,7 +197,7 @@ impl Handing {
         }
         let body = Coming {
             incoming,
-            connection: Some(connection),
+            connection,
             _place: place,
         };
         Ok(Response::from_parts(parts, Body::new(body)))
@@ -227,7 +238,7 @@ type Connection = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// An answer that comes: who reads it moves its connection.
 struct Coming {
     incoming: Incoming,
-    connection: Option<Connection>,
+    connection: Connection,
     _place: OwnedSemaphorePermit,
 }
 
@@ -239,10 +250,7 @@ impl HttpBody for Coming {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let ended = |it: &mut Connection| it.as_mut().poll(context).is_ready();
-        if self.connection.as_mut().is_some_and(ended) {
-            self.connection = None;
-        }
+        let _ended = self.connection.as_mut().poll(context);
         Pin::new(&mut self.incoming).poll_frame(context)
     }
 

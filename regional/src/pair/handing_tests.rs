@@ -6,14 +6,20 @@ use federation::{pki::Ca, tls::paths};
 use futures_util::{StreamExt as _, stream};
 use http_body_util::BodyExt as _;
 use node::{clock::Clock, task::Tasks};
+use rustls::ServerConfig;
 use std::convert::Infallible;
 use tempfile::TempDir;
-use tokio::net::TcpListener;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+};
 
 /// A node with these routes, and the way to it for a node of the same place.
 struct Nodes {
     handing: Handing,
     stop: CancellationToken,
+    /// By which another server is that node too.
+    server: Arc<ServerConfig>,
     _tasks: Tasks,
     _dir: TempDir,
 }
@@ -27,14 +33,14 @@ async fn nodes(app: Router, served_by: &str) -> Nodes {
         ReloadingTls::open(files, true, Arc::new(|| Clock::new(None).real())).unwrap()
     };
     let here: Place = "regional/eu/eu".parse().unwrap();
-    let (own, other) = (tls(&here, 1), tls(&served_by.parse().unwrap(), 2));
+    let (own, other_tls) = (tls(&here, 1), tls(&served_by.parse().unwrap(), 2));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let stop = CancellationToken::new();
     let mut tasks = Tasks::new(CancellationToken::new());
     let serving = https::serve(
         listener,
-        other.server_https().unwrap(),
+        other_tls.server_https().unwrap(),
         app,
         None,
         tasks.stop(),
@@ -44,6 +50,7 @@ async fn nodes(app: Router, served_by: &str) -> Nodes {
     Nodes {
         handing: Handing::new(other, (&own, &here), stop.clone()).unwrap(),
         stop,
+        server: other_tls.server_https().unwrap(),
         _tasks: tasks,
         _dir: dir,
     }
@@ -125,11 +132,54 @@ async fn strangers_take_no_place_of_those_that_are_known() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_longer_than_any_is_not_handed_on() {
+async fn a_body_that_is_longer_than_any_of_its_kind_is_not_handed_on() {
     let nodes = nodes(Router::new().fallback(echo), "regional/eu/eu").await;
-    let long = request().map(|_| Body::from(vec![b'x'; MAX_BODY_BYTES + 1]));
-    let refused = nodes.handing.hand(long, true).await.unwrap_err();
-    assert_eq!(refused, NotHanded::TooLong);
+    for (is_known, most) in [(true, MAX_BODY_BYTES), (false, MAX_STRANGERS_BODY_BYTES)] {
+        let long = |bytes| request().map(|_| Body::from(vec![b'x'; bytes]));
+        assert!(nodes.handing.hand(long(most), is_known).await.is_ok());
+        let refused = nodes.handing.hand(long(most + 1), is_known).await;
+        assert_eq!(refused.unwrap_err(), NotHanded::TooLong);
+    }
+}
+
+/// Answers one connection after the other as a server that closes each with its answer, which is there at once.
+async fn closing(listener: TcpListener, tls: tokio_rustls::TlsAcceptor, answer: String) {
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut stream = tls.accept(stream).await.unwrap();
+        let mut asked = Vec::new();
+        while !asked.ends_with(b"asked") {
+            stream.read_buf(&mut asked).await.unwrap();
+        }
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_ends_its_connection_comes_whole_however_late_it_is_read() {
+    for body in ["", "all of it"] {
+        let mut nodes = nodes(Router::new(), "regional/eu/eu").await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        nodes.handing.other.1 = listener.local_addr().unwrap().port();
+        let length = body.len();
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+        );
+        let acceptor = tokio_rustls::TlsAcceptor::from(nodes.server.clone());
+        let serving = tokio::spawn(closing(listener, acceptor, answer));
+        let answer = nodes.handing.hand(request(), true).await.unwrap();
+        assert!(answer.headers().get("connection").is_none());
+        let mut read = answer.into_body();
+        let mut all = Vec::new();
+        while let Some(frame) = read.frame().await {
+            all.extend_from_slice(&frame.unwrap().into_data().unwrap());
+        }
+        assert_eq!(all, body.as_bytes());
+        // Who looks once more at what has ended is told that it has.
+        assert!(read.frame().await.is_none());
+        serving.abort();
+    }
 }
 
 #[tokio::test]

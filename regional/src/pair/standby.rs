@@ -6,7 +6,7 @@
 //! out of it is in the ledger, and a copy of that may be a second old. While that one cannot be reached there is no answer
 //! (503, with its name).
 use super::{
-    handing::{Handing, NotHanded},
+    handing::{Handing, NotHanded, longest},
     relay::relay,
     rows::Waits,
 };
@@ -339,15 +339,12 @@ impl Elsewhere {
             Some(handing) => handing.hand(request, is_known).await,
             None => Err(NotHanded::Nowhere),
         };
-        handed.unwrap_or_else(|why| self.refuses(why, is_fhir))
+        handed.unwrap_or_else(|why| self.refuses(why, (is_known, is_fhir)))
     }
 
-    fn refuses(&self, why: NotHanded, is_fhir: bool) -> Response {
+    fn refuses(&self, why: NotHanded, (is_known, is_fhir): (bool, bool)) -> Response {
         let (status, says) = match why {
-            NotHanded::TooLong => (
-                StatusCode::PAYLOAD_TOO_LARGE,
-                format!("the body is longer than {} bytes", https::MAX_BODY_BYTES),
-            ),
+            NotHanded::TooLong => return too_long(is_known, is_fhir),
             NotHanded::Unanswered => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "the node that writes for this region was asked and did not answer: whether it did anything is not known"
@@ -362,11 +359,29 @@ impl Elsewhere {
             let problem = Problem::new(status, "another node does this", says);
             return (retry, problem).into_response();
         }
-        let issue = json!({"severity": "error", "code": "transient", "diagnostics": says});
-        let outcome = json!({"resourceType": "OperationOutcome", "issue": [issue]});
-        let kind = [(header::CONTENT_TYPE, FHIR_JSON)];
-        (status, retry, kind, outcome.to_string()).into_response()
+        (retry, outcome(status, "transient", &says)).into_response()
     }
+}
+
+/// The bound depends on who asks: it may be another one with a token.
+fn too_long(is_known: bool, is_fhir: bool) -> Response {
+    let (status, most) = (StatusCode::PAYLOAD_TOO_LARGE, longest(is_known));
+    let says = match is_known {
+        true => format!("the body is longer than {most} bytes"),
+        false => format!("the body is longer than {most} bytes, the most without a good token"),
+    };
+    match is_fhir {
+        true => outcome(status, "too-long", &says),
+        false => Problem::new(status, "the body is too long", says).into_response(),
+    }
+}
+
+/// An error of FHIR.
+fn outcome(status: StatusCode, code: &str, says: &str) -> Response {
+    let issue = json!({"severity": "error", "code": code, "diagnostics": says});
+    let outcome = json!({"resourceType": "OperationOutcome", "issue": [issue]});
+    let kind = [(header::CONTENT_TYPE, FHIR_JSON)];
+    (status, kind, outcome.to_string()).into_response()
 }
 
 async fn served_here(State(of): State<Elsewhere>, request: Request, next: Next) -> Response {
@@ -486,5 +501,18 @@ mod tests {
         assert_eq!(parts.headers["retry-after"], RETRY_AFTER_S);
         assert_eq!(parts.headers["content-type"], "application/problem+json");
         assert!(body.contains("now that is us-a1"), "{body}");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_too_long_is_told_the_bound_of_who_sends_it() {
+        for (is_known, most) in [(true, "131072"), (false, "16384")] {
+            for (is_fhir, code) in [(true, "\"too-long\""), (false, "too long")] {
+                let response = too_long(is_known, is_fhir);
+                assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
+                let body = to_bytes(response.into_body(), 1 << 16).await.unwrap();
+                let body = String::from_utf8(body.to_vec()).unwrap();
+                assert!(body.contains(most) && body.contains(code), "{body}");
+            }
+        }
     }
 }
