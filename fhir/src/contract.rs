@@ -2,6 +2,7 @@
 //!
 //! A case is a private function: one left out of [`CASES`] is dead code, and dead code fails the build.
 mod adversary;
+mod auditing;
 mod clients;
 mod extents;
 mod finding;
@@ -87,6 +88,8 @@ pub const CASES: &[Case] = cases![
     clients::what_a_facility_delivered_is_no_clients_to_change,
     clients::the_history_shows_every_version_once_in_either_order,
     clients::a_history_shows_what_was_there_at_a_moment,
+    auditing::the_servers_own_events_are_stored_once_found_by_every_parameter_and_no_clients_to_change,
+    auditing::what_is_dropped_leaves_nothing_and_what_a_client_wrote_stays,
     extents::what_was_there_at_a_commit_is_listed_once_whatever_is_written_meanwhile,
     extents::readings_of_some_patients_are_listed_whatever_was_withdrawn_since,
     extents::the_numbers_of_readings_are_those_of_their_texts,

@@ -2,6 +2,7 @@
 //!
 //! Writers of one database take turns by the lock on the row of `head`; it also numbers the commits. What clients write is
 //! done by one writer, many in one commit ([`writer`]). How the engine is reached, and what it must promise, is in [`connect`].
+mod audit;
 mod connect;
 mod database;
 mod events;
@@ -14,6 +15,7 @@ mod query;
 mod write;
 mod writer;
 
+use crate::audit::OwnEvents;
 use crate::axis::Axis;
 use crate::query::sql::{CODES_BY_ID, Dialect, TABLES};
 use crate::search::Query;
@@ -476,6 +478,15 @@ impl ResourceStore for PostgresStore {
         let mut client = self.client("reach").await?;
         let reached = marks::reach(&mut client, reader, commit).await;
         reached.map_err(|error| failed("reach", &error))
+    }
+
+    async fn keep_audit(&self, audit: OwnEvents) -> Result<(), StoreError> {
+        let mut client = self.client("keep audit").await?;
+        let kept = audit::keep(&mut client, &audit, self.lease).await;
+        match kept.map_err(|error| failed("keep audit", &error))? {
+            true => Ok(()),
+            false => Err(StoreError::new(Kind::Unavailable, "keep audit: another node writes")),
+        }
     }
 
     fn event_store(&self) -> &dyn EventStore {

@@ -3,6 +3,7 @@
 //! One table ([`offered`]) makes both the routes and the CapabilityStatement, so that nothing is announced that is
 //! not served. Who may do what is the caller's to say ([`Authorize`]); tokens and TLS are not here.
 mod access;
+mod auditing;
 mod bulk;
 mod bundle;
 mod bundled;
@@ -35,7 +36,7 @@ mod writing;
 use crate::admit::Holding;
 use crate::search::Seal;
 use crate::store::{ResourceStore, ResourceType};
-pub use access::{Access, AccessLog, Refused, Unwritten, Why};
+pub use access::{Access, AccessLog, Behind, Refused, Unwritten, Why};
 use axum::{
     extract::rejection::QueryRejection,
     extract::{Query, State},

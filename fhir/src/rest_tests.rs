@@ -82,6 +82,8 @@ impl Authorize for ByName {
 
 #[path = "rest/access_tests.rs"]
 mod access;
+#[path = "rest/auditing_tests.rs"]
+mod auditing_tests;
 #[path = "rest/bulk_tests.rs"]
 mod bulk_tests;
 #[path = "rest/capability_tests.rs"]

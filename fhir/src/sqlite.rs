@@ -3,12 +3,14 @@
 //! Not encrypted in a region, where what is stored is pseudonymous, and the disk is the operator's to encrypt. At a
 //! facility the file is encrypted as its other ones are ([`SqliteStore::open_after`]), and what it shows of the
 //! facility's own store is kept in it by [`SqliteStore::project`].
+mod audit;
 mod events;
 mod general;
 mod projection;
 mod query;
 mod writer;
 
+use crate::audit::OwnEvents;
 use crate::query::sql::{CODES_BY_ID, Dialect, TABLES};
 use crate::search::Query;
 use crate::store::{
@@ -455,6 +457,10 @@ impl ResourceStore for SqliteStore {
             reply,
         })
         .await
+    }
+
+    async fn keep_audit(&self, audit: OwnEvents) -> Result<(), StoreError> {
+        self.writing(|reply| Job::KeepAudit { audit, reply }).await
     }
 
     fn event_store(&self) -> &dyn EventStore {

@@ -10,6 +10,7 @@ mod history;
 mod measure;
 mod writing;
 
+use crate::audit::{self, OwnEvents};
 use crate::axis::Axis;
 pub(crate) use crate::conflicts::{conflicts_of, conflicts_text};
 pub use crate::id::{FhirId, InvalidFhirId};
@@ -263,6 +264,8 @@ impl Stored {
                 let rest = value.get().trim_start_matches('{').trim_start();
                 let comma = if rest == "}" { "" } else { "," };
                 out.push_str(&format!("{{{stamp}{comma}{rest}"));
+            } else if audit::is_untold(self.kind, &self.id, name, value.get()) {
+                out.push_str(&format!("\"{instant}\""));
             } else {
                 out.push_str(value.get());
             }
@@ -437,6 +440,19 @@ pub trait ResourceStore: Send + Sync + 'static {
             self.keep_marks(reader, axis.to_text()).await?;
         }
         Ok(axis)
+    }
+
+    /// Stores AuditEvents that the server itself makes of its log, takes away those that it keeps no longer, with every
+    /// version of them, and keeps the place in the log: one step, whose future leaves all or nothing of it when it is
+    /// dropped. What is there already, or is to be taken away and is not there, changes nothing. They are the server's, as
+    /// what a facility delivers is the facility's: no client changes them. No subscriber is told of them, since that has
+    /// rows in the log again.
+    ///
+    /// # Errors
+    /// [`Kind::Refused`] where a store keeps none.
+    async fn keep_audit(&self, audit: OwnEvents) -> Result<(), StoreError> {
+        drop(audit);
+        Err(StoreError::new(Kind::Refused, "keep audit"))
     }
 
     /// What is kept of subscriptions. Their events are written in the transaction that writes what they are of, by

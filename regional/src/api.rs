@@ -9,6 +9,7 @@ use axum::{
     routing::get,
 };
 use federation::port::{PortError, PortErrorKind};
+use fhir::audit::AUDIT_EVENT;
 use fhir::rest::{
     Authorize, Denied, FHIR_JSON, Granted, Interaction as FhirInteraction, Reader, WITHOUT, unread,
 };
@@ -63,6 +64,7 @@ impl Authorize for Bearer {
         };
         let reader = Reader(client.to_string());
         let queries = scopes.over(kind.as_str(), needed);
+        let queries = queries.filter(|_| !self.hides(&client, kind, interaction));
         match queries.and_then(|queries| self.bounded(&client, queries)) {
             Some(only) => Ok(Granted { reader, only }),
             None => Err(Denied::Forbidden(reader)),
@@ -72,6 +74,9 @@ impl Authorize for Bearer {
     fn standing(&self, reader: &Reader, kind: ResourceType) -> Option<Granted> {
         let scopes = self.verifier.allowed(&reader.0)?;
         let queries = scopes.over(kind.as_str(), Interaction::Search)?;
+        if self.hides(&reader.0, kind, FhirInteraction::SearchType) {
+            return None;
+        }
         Some(Granted {
             reader: reader.clone(),
             only: self.bounded(&reader.0, queries)?,
@@ -97,6 +102,14 @@ impl Authorize for Bearer {
 }
 
 impl Bearer {
+    /// Whether it is nothing for who reads for research: who was looked at, and by whom, is no research. In the history of
+    /// everything it cannot be told apart.
+    fn hides(&self, client: &str, kind: ResourceType, interaction: FhirInteraction) -> bool {
+        let is_of_all = kind == ResourceType::ANY && interaction == FhirInteraction::HistorySystem;
+        let is_hidden = is_of_all || kind.as_str() == AUDIT_EVENT;
+        is_hidden && self.research.iter().any(|name| name == client)
+    }
+
     /// The search parameters of scopes; for who reads for research also without everybody who opted out of it, and none
     /// where it is not known who has.
     fn bounded(&self, client: &str, queries: Vec<&str>) -> Option<Vec<String>> {
@@ -287,6 +300,31 @@ fn page_schema() -> Value {
 mod tests {
     use super::*;
     use node::{clock::Clock, token::TokenServer};
+
+    #[test]
+    fn who_was_looked_at_is_nothing_for_research() {
+        let dir = tempfile::tempdir().unwrap();
+        let used = dir.path().join("used");
+        let tokens = TokenServer::new("https://a", &[], Clock::new(None), &used).unwrap();
+        let bearer = Bearer {
+            verifier: tokens.verifier(),
+            research: Arc::from(["researcher".to_owned()]),
+            choices: None,
+        };
+        let event = ResourceType::parse(AUDIT_EVENT).unwrap();
+        use FhirInteraction::{HistorySystem, Read, SearchSystem};
+        for (client, kind, interaction, expected) in [
+            ("researcher", event, Read, true),
+            ("researcher", ResourceType::ANY, HistorySystem, true),
+            ("researcher", ResourceType::ANY, SearchSystem, false),
+            ("researcher", ResourceType::Patient, Read, false),
+            ("reader", event, Read, false),
+            ("reader", ResourceType::ANY, HistorySystem, false),
+        ] {
+            let hides = bearer.hides(client, kind, interaction);
+            assert_eq!(hides, expected, "{client} {kind} {interaction:?}");
+        }
+    }
 
     #[test]
     fn where_it_is_not_known_who_opted_out_nothing_is_shown_for_research() {

@@ -9,6 +9,7 @@ mod again;
 mod api;
 #[cfg(all(test, not(medmesh_unguarded)))]
 mod attacker_tests;
+mod audited;
 mod choices;
 pub mod config;
 mod control;

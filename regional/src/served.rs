@@ -1,13 +1,13 @@
 //! The FHIR API of the region over its store: by whose tokens, with which log, and what may be held here.
 use crate::{
     api::Bearer, config::RegionalConfig, error::RegionalError, hooks::Hooks, numbering::Numbering,
-    reads::Reads, server::TrueTimes,
+    server::TrueTimes,
 };
 use axum::{http::header, response::Response};
 use federation::tls::TimeSource;
 use fhir::{
     admit::Holding,
-    rest::{self, Bulk, FhirApi, Subscriptions, Vantages},
+    rest::{self, AccessLog, Bulk, FhirApi, Subscriptions, Vantages},
     search::Seal,
     store::ResourceStore,
 };
@@ -31,9 +31,8 @@ pub fn fhir_api(
         Option<&Numbering>,
     ),
     (store, bulk): (&Arc<dyn ResourceStore>, Option<Arc<Bulk>>),
-    log: Reads,
+    (log, secret): (impl AccessLog, &[u8]),
     (now, true_times): (TimeSource, &TrueTimes),
-    secret: &[u8],
 ) -> Result<FhirApi, RegionalError> {
     let hooks = Hooks::open(&config.subscriptions).map_err(RegionalError::Subscriptions)?;
     let numbering = numbering.cloned();

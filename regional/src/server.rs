@@ -1,6 +1,8 @@
 //! The regional node as a whole: the door for facilities, the FHIR API, the link to the global node, health, metrics.
 use crate::{
-    api, choices,
+    api,
+    audited::{Kept, audited},
+    choices,
     config::RegionalConfig,
     control::{self, Control},
     deliveries::Deliveries,
@@ -11,7 +13,6 @@ use crate::{
     numbering::Numbering,
     pair::{self, Bound, LEDGER, Lease, REGISTRY, Turn},
     probing,
-    reads::{Keeping, reads},
     registry::Registry,
     reship, served, witness,
 };
@@ -115,15 +116,15 @@ async fn work(
     let (links, grpc) = listen(config.grpc_listen).await?;
     let (clients, https) = bound(turn.clients.take(), config.https.listen).await?;
     let tokens = token_server(&config, https, clock, turn.shared(&key))?;
-    let (log, keeping) = reads(here.clone(), now.clone(), health.optional("reads"));
+    let of_log = (health.optional("reads"), &ledger, &store);
+    let (log, kept) = audited(of_log, (now.clone(), &true_times), key.to_bytes());
     let (bearer, choices) = choices::open(&config, &tokens, &ledger).await?;
     let numbering = Numbering::open(&config.data_dir).map_err(RegionalError::DataDir)?;
     let api = served::fhir_api(
         (&config, &tokens, bearer, Some(&numbering)),
         (&store, Some(served::open_bulk(&config)?)),
-        log,
+        (log, &key.to_bytes()),
         (now.clone(), &true_times),
-        &key.to_bytes(),
     )?;
     let app = served::router(&api)
         .merge(control::devices_api(&tokens, &registry, &control))
@@ -154,7 +155,7 @@ async fn work(
     let (app, links) = (api::worded(app), link::serve(links, door, until.clone()));
     let serving = https::serve(clients, tls.server_https()?, app, known, until);
     probing::keep(&mut tasks, &health, &ledger, store);
-    keep_reads(&mut tasks, keeping, ledger.clone());
+    keep_reads(&mut tasks, kept, ledger.clone());
     let looked_after = (ledger.clone(), registry, blobs, control, deliveries);
     look_after(&mut tasks, looked_after, &uplink, &health);
     served::work(&mut tasks, api);
@@ -292,8 +293,11 @@ async fn serve_metrics(
     Ok(())
 }
 
-/// Rows of reads go to the one audit log of the node.
-fn keep_reads(tasks: &mut Tasks, keeping: Keeping, ledger: Ledger) {
+/// Rows of reads go to the one audit log of the node, and AuditEvents are made of them.
+fn keep_reads(tasks: &mut Tasks, kept: Kept, ledger: Ledger) {
+    let Kept { keeping, projector } = kept;
+    let making = projector.run(tasks.stop());
+    tasks.spawn("audit events", Kind::Background, making);
     let write = move |rows| {
         let ledger = ledger.clone();
         async move { ledger.write_down(rows).await }

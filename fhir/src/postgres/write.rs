@@ -91,7 +91,7 @@ pub async fn apply(
 }
 
 /// Whether the lease is still this node's, where it goes by one.
-async fn holds(transaction: &Transaction<'_>, lease: Option<i64>) -> Result<bool, Error> {
+pub async fn holds(transaction: &Transaction<'_>, lease: Option<i64>) -> Result<bool, Error> {
     let Some(lease) = lease else {
         return Ok(true);
     };

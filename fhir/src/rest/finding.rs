@@ -9,6 +9,7 @@ use super::{
     FhirApi, Interaction, Pairs, access, access::Access, access::Asker, access::Unwritten, bundle,
     json, negotiation, outcome::Failure, place, sight::Sight,
 };
+use crate::audit;
 use crate::axis::{self, Axis};
 use crate::query::{
     self, DateMatch, Filter, Handling, Match, Problem, ReferenceMatch, Search, Summary, Total,
@@ -67,8 +68,11 @@ pub async fn find(
     asker: &Asker,
 ) -> Result<access::Found, Failure> {
     let mut search = read(api, root.kind(), &pairs, handling(headers))?;
+    api.caught_up_for(&search, &pairs).await?;
     let mut filter = Filter::All(std::mem::take(&mut search.filters));
     let patient = the_patient(root, &search, &filter);
+    let asked = (&mut filter, search.sort.as_mut_slice());
+    audit::understand_all(asked, root.kind(), !(api.true_times)());
     if let Root::Compartment(kind, (of, id)) = root {
         let within = query::compartment(of.as_str(), id.as_str(), kind.as_str());
         filter = Filter::All(vec![within.ok_or_else(Failure::no_such_path)?, filter]);

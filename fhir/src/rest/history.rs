@@ -50,6 +50,9 @@ pub async fn history(
 ) -> Result<Found, Failure> {
     let pairs = in_url(pairs)?;
     check_format(headers, &pairs)?;
+    if let Scope::Type(kind) | Scope::Instance(kind, _) = &scope {
+        api.caught_up(*kind).await?;
+    }
     let path = path_of(&scope);
     let mut asked = Asked::of(pairs)?;
     if let Some(cursor) = &asked.cursor {

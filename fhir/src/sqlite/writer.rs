@@ -1,8 +1,9 @@
 //! The writer: takes what waits, applies it in one transaction, commits once, answers everyone.
 use super::{
-    events, general,
+    audit, events, general,
     projection::{self, Projection},
 };
+use crate::audit::{OwnEvents, PLACE};
 use crate::store::{
     self, Applied, Decision, Delivery, Known, MAX_APPLY, NewResource, ResourceType, Source,
     StoreError, Transacted, conflicts_of, conflicts_text, decide, row_of_source, rows_of,
@@ -37,6 +38,8 @@ pub enum Job {
         projection: Projection,
         reply: Reply<()>,
     },
+    /// Of `keep_audit`.
+    KeepAudit { audit: OwnEvents, reply: Reply<()> },
     /// Of `keep_marks`.
     KeepMarks {
         reader: String,
@@ -62,6 +65,7 @@ impl Job {
             }
             Self::Transact { transaction, .. } => transaction.changes.len(),
             Self::Project { projection, .. } => projection.steps.len(),
+            Self::KeepAudit { audit, .. } => audit.events.len(),
             Self::KeepMarks { .. } | Self::KeepProgress { .. } | Self::Forget { .. } => 1,
         }
     }
@@ -72,6 +76,7 @@ impl Job {
             (Self::Transact { reply, .. }, Done::Transacted(done)) => drop(reply.send(Ok(done))),
             (
                 Self::KeepMarks { reply, .. }
+                | Self::KeepAudit { reply, .. }
                 | Self::KeepProgress { reply, .. }
                 | Self::Forget { reply, .. }
                 | Self::Project { reply, .. },
@@ -93,6 +98,9 @@ impl Job {
             }
             Self::KeepMarks { reply, .. } => {
                 drop(reply.send(Err(StoreError::coded("keep marks", error))))
+            }
+            Self::KeepAudit { reply, .. } => {
+                drop(reply.send(Err(StoreError::coded("keep audit", error))));
             }
             Self::KeepProgress { reply, .. } | Self::Forget { reply, .. } => {
                 drop(reply.send(Err(StoreError::coded("keep events", error))));
@@ -211,6 +219,12 @@ fn commit(
                 head.updated = head.updated.max(projection.now.0);
                 projection::project(&transaction, projection, &mut head)?;
                 keep_marks(&transaction, projection::PLACE, &projection.place)?;
+                Done::Kept
+            }
+            Job::KeepAudit { audit, .. } => {
+                head.updated = head.updated.max(audit.now);
+                head.seq = audit::keep(&transaction, audit, (head.seq, head.updated))?;
+                keep_marks(&transaction, PLACE, &audit.place)?;
                 Done::Kept
             }
             Job::KeepMarks { reader, marks, .. } => {

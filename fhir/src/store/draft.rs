@@ -2,6 +2,7 @@
 //! (`id`, `meta.versionId`, `meta.lastUpdated`) is the server's.
 use super::{FhirId, ResourceType, SOURCE_PREFIX};
 use crate::admit::{Holding, Inadmissible};
+use crate::audit::{is_own, without_untold};
 use crate::json::Json;
 use crate::query::{IndexRow, Value, extract};
 use crate::r4::{self, Issue};
@@ -68,12 +69,16 @@ impl Draft {
         base: &str,
     ) -> Result<Self, Unfit> {
         let json = own(text, &id).ok_or_else(|| Unfit::NotJson("no JSON object".to_owned()))?;
+        let rows = match is_own(kind, id.as_str()) {
+            true => indexed(tree, base),
+            false => extract(tree, base),
+        };
         Ok(Self {
             kind,
             patient: patient_of(kind, &id, tree),
             id,
             json,
-            rows: extract(tree, base),
+            rows,
             watching: None,
         })
     }
@@ -135,8 +140,15 @@ impl Draft {
 /// by the facility, which the text does not name. None of it refers by an absolute URL: a region takes relative references
 /// alone ([`crate::admit`]).
 pub(crate) fn rows_of(text: &str, source: Option<&str>) -> Vec<IndexRow> {
-    let mut rows = Json::parse(text).map_or_else(|_| Vec::new(), |tree| extract(&tree, ""));
+    let mut rows = Json::parse(text).map_or_else(|_| Vec::new(), |tree| indexed(&tree, ""));
     rows.extend(source.map(row_of_source));
+    rows
+}
+
+/// What a stored resource is found by, but for an instant that stands for none.
+fn indexed(tree: &Json<'_>, base: &str) -> Vec<IndexRow> {
+    let mut rows = extract(tree, base);
+    without_untold(tree, &mut rows);
     rows
 }
 

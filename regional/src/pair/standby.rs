@@ -219,9 +219,8 @@ impl Served {
         let api = served::fhir_api(
             (config, &tokens, bearer, None),
             (&store, None),
-            log,
+            (log, &key.to_bytes()),
             (now, &true_times(config, clock)?),
-            &key.to_bytes(),
         )?;
         let elsewhere = Elsewhere {
             writer: self.writer.clone(),
