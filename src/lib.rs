@@ -9,6 +9,7 @@ mod failure;
 mod https;
 mod local;
 mod out;
+mod scratch;
 mod up;
 
 use cli::{Cli, Command};

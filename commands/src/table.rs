@@ -268,22 +268,59 @@ impl Entry {
                 let detail = format!("is missing: {}", parameter.expectation());
                 return Err(Misuse::new(at(name), Reason::WrongParameters, detail));
             }
-            let below = parameter.below.as_ref().map(Name::as_str);
-            if let Some(below) = below
-                && let (Some(own), Some(other)) = (values.get(name), values.get(below))
-                && number(own)
-                    .zip(number(other))
-                    .is_none_or(|(own, other)| compare(&own, &other) != Some(Ordering::Less))
-            {
-                let detail = format!("is less than {below}");
-                return Err(Misuse::new(at(name), Reason::OverRange, detail));
-            }
+        }
+        if let Some((name, below)) = self.out_of_order(&values) {
+            let detail = format!("is less than {below}");
+            return Err(Misuse::new(at(name), Reason::OverRange, detail));
         }
         if values.is_empty() && !self.parameters.is_empty() {
             let detail = "at least one parameter is given";
             return Err(Misuse::new("/parameters", Reason::WrongParameters, detail));
         }
         Ok(values)
+    }
+
+    /// The first parameter that is not below the one that it has to be below.
+    fn out_of_order(&self, values: &BTreeMap<String, Value>) -> Option<(&str, &str)> {
+        self.parameters.iter().find_map(|parameter| {
+            let (name, below) = (parameter.name.as_str(), parameter.below.as_ref()?.as_str());
+            let order = number(values.get(name)?).zip(number(values.get(below)?));
+            let order = order.and_then(|(own, other)| compare(&own, &other));
+            (order != Some(Ordering::Less)).then_some((name, below))
+        })
+    }
+
+    /// Whether parameters go with what the device has of the property already: a low limit that is given alone stays below
+    /// the high one that stands.
+    ///
+    /// # Errors
+    /// [`Reason::OverRange`].
+    pub fn goes_with(
+        &self,
+        parameters: &BTreeMap<String, Value>,
+        reported: Option<&Json>,
+    ) -> Result<(), Reason> {
+        let stands = reported.and_then(Json::as_object).into_iter().flatten();
+        let stands = stands.filter_map(|(name, json)| {
+            let value = self.parameter(name)?.read(json).ok()?;
+            Some((name.clone(), value))
+        });
+        // What stands without a partner among what is given is as it was: no reason to refuse another.
+        let is_partner = |name: &str| {
+            self.parameters.iter().any(|one| {
+                let (own, below) = (one.name.as_str(), one.below.as_ref().map(Name::as_str));
+                let given = |name: &str| parameters.contains_key(name);
+                below
+                    .is_some_and(|below| own == name && given(below) || below == name && given(own))
+            })
+        };
+        let stands = stands.filter(|(name, _)| is_partner(name.as_ref()));
+        let mut all: BTreeMap<String, Value> = stands.collect();
+        all.extend(parameters.clone());
+        match self.out_of_order(&all) {
+            None => Ok(()),
+            Some(_) => Err(Reason::OverRange),
+        }
     }
 
     fn describe(&self) -> Json {

@@ -184,6 +184,58 @@ fn a_property_and_the_parameters_that_set_it_are_each_others_inverse() {
 }
 
 #[test]
+fn a_limit_that_is_given_alone_goes_with_those_that_the_device_has() {
+    let table = monitor();
+    let limits = table.entry(LIMITS).unwrap();
+    let over = Err(Reason::OverRange);
+    for (given, stands, expected) in [
+        (
+            r#"{"heart-rate-low":150}"#,
+            Some(r#"{"heart-rate-high":140}"#),
+            over,
+        ),
+        (
+            r#"{"heart-rate-low":140}"#,
+            Some(r#"{"heart-rate-high":140}"#),
+            over,
+        ),
+        (
+            r#"{"heart-rate-low":139}"#,
+            Some(r#"{"heart-rate-high":140}"#),
+            Ok(()),
+        ),
+        (
+            r#"{"heart-rate-high":60}"#,
+            Some(r#"{"heart-rate-low":60,"spo2-low":90}"#),
+            over,
+        ),
+        (
+            r#"{"heart-rate-high":61}"#,
+            Some(r#"{"heart-rate-low":60,"spo2-low":90}"#),
+            Ok(()),
+        ),
+        // What is given replaces what stands.
+        (
+            r#"{"heart-rate-high":180,"heart-rate-low":150}"#,
+            Some(r#"{"heart-rate-high":140,"heart-rate-low":60}"#),
+            Ok(()),
+        ),
+        (
+            r#"{"spo2-low":95}"#,
+            Some(r#"{"heart-rate-high":140}"#),
+            Ok(()),
+        ),
+        (r#"{"heart-rate-low":150}"#, None, Ok(())),
+        (r#"{"heart-rate-low":150}"#, Some("\"5s\""), Ok(())),
+    ] {
+        let given = table.check(LIMITS, &object(given)).unwrap();
+        let stands: Option<Json> = stands.map(|text| serde_json::from_str(text).unwrap());
+        let found = limits.goes_with(&given, stands.as_ref());
+        assert_eq!(found, expected, "{given:?} {stands:?}");
+    }
+}
+
+#[test]
 fn every_problem_of_a_table_is_said_with_its_key() {
     let text = r#"
         [[command]]

@@ -34,6 +34,8 @@ pub(crate) struct Shared {
     pub come: Arc<Notify>,
     pub control: Arc<Control>,
     pub conditions: Arc<modbus::Conditions>,
+    /// One question of the region's authority at a time.
+    pub turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// Real time, as far as it is known.

@@ -14,10 +14,9 @@ use axum::{
 use federation::{
     audit::{Decision, Entry},
     blobs::{self, Blobs, Descriptor, Digest},
-    envelope::{self, OpenError},
+    envelope::{self, Intact, OpenError},
     port::Verdict,
     reason,
-    wire::Parcel,
 };
 use messages::{
     DeliveryReport, DeliveryReports, FirmwareDelivery, ModelDelivery, PolicyDelivery,
@@ -129,9 +128,9 @@ const MALFORMED: Verdict = Verdict::Quarantined {
     reason: reason::MALFORMED,
 };
 
-fn described<T: Delivers>(parcel: &Parcel) -> Result<(Described, Purpose), Verdict> {
+fn described<T: Delivers>(parcel: &Intact) -> Result<(Described, Purpose), Verdict> {
     let message = envelope::open::<T>(parcel).map_err(|error| match error {
-        OpenError::Kind | OpenError::Digest => Verdict::Refused {
+        OpenError::Kind => Verdict::Refused {
             reason: error.reason(),
         },
         OpenError::Malformed => MALFORMED,
@@ -147,7 +146,7 @@ impl<T: Delivers> Handler for Takes<T> {
         &self,
         commit: &mut Commit<'_, '_>,
         _: &Place,
-        parcel: &Parcel,
+        parcel: &Intact,
     ) -> Result<Verdict, StoreError> {
         match described::<T>(parcel) {
             Ok((described, purpose)) => take::<T>(commit, described, purpose),

@@ -186,9 +186,11 @@ async fn using<T>(
         device,
         invited,
         is_used: false,
+        was_refused: false,
     };
     let done = work.await;
     out.is_used = done.is_ok();
+    out.was_refused = matches!(done, Err(Refused::Request(_)));
     done
 }
 
@@ -198,12 +200,14 @@ struct Out<'a> {
     device: &'a DeviceId,
     invited: &'a Invited,
     is_used: bool,
+    was_refused: bool,
 }
 
 impl Drop for Out<'_> {
     fn drop(&mut self) {
         if !self.is_used {
-            self.codes.lock().put_back(self.device, self.invited);
+            let mut codes = self.codes.lock();
+            codes.put_back(self.device, self.invited, self.was_refused);
         }
     }
 }

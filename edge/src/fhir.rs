@@ -19,13 +19,16 @@ use crate::{context::Shared, error::EdgeError};
 use axum::Router;
 use fhir::{
     admit::Holding,
-    rest::{FhirApi, Vantages},
+    rest::{FHIR_JSON, FhirApi, Vantages, unread},
     search::Seal,
     sqlite::SqliteStore,
     store::{ResourceStore, StoreError},
 };
 use log::InLog;
-use node::task::{Kind, Tasks};
+use node::{
+    https,
+    task::{Kind, Tasks},
+};
 use rights::Bearer;
 use std::{net::SocketAddr, sync::Arc};
 use store::clockguard::Time;
@@ -33,6 +36,17 @@ use store::{Store, system_entropy};
 
 /// The name of the copy's file, beside the store.
 pub const FILE: &str = "fhir.db";
+
+/// A request that no route sees is answered as FHIR answers every error.
+pub(crate) fn worded(router: Router) -> https::App {
+    https::App {
+        router,
+        unread: Some(https::Unread {
+            content_type: FHIR_JSON,
+            body: unread,
+        }),
+    }
+}
 
 /// Opens the copy of a store.
 pub(crate) fn open(store: &Store) -> Result<SqliteStore, StoreError> {

@@ -148,6 +148,7 @@ pub async fn start(config: EdgeConfig, stop: CancellationToken) -> Result<Node, 
         health,
         asked,
         come,
+        turn: Arc::default(),
     });
     spawn(shared, tls, profiles, stop).await
 }

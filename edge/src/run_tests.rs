@@ -1,7 +1,6 @@
 //! A whole node on real files and sockets, with nobody at the other end of its link.
 use super::*;
 use federation::{
-    envelope,
     identity::Identity,
     pki::{Ca, LOCAL_NAMES, new_key_and_csr, signing_key},
     port::{LeaseLimits, Outbox},
@@ -11,6 +10,7 @@ use messages::DeviceRecords;
 use node::clock::Clock;
 use rand::rngs::StdRng;
 use std::time::Duration;
+use store::testbed::opened;
 use tempfile::TempDir;
 use types::{Flags, Priority, Value};
 
@@ -135,7 +135,7 @@ async fn the_catalog_learns_what_a_device_is_and_not_its_serial() {
             node.store.added(node.store.region()).await;
         }
     });
-    let records: DeviceRecords = envelope::open(&parcel.await.unwrap()).unwrap();
+    let records: DeviceRecords = opened(&parcel.await.unwrap());
     // No table is signed, so no model is named.
     assert_eq!(records.devices[0].model, "unlisted");
     assert_eq!(records.devices[0].status, "silent");

@@ -54,7 +54,7 @@ pub(crate) async fn serve_https(
     let fhir = fhir::start(running, shared, https, token.reveal()).await?;
     let app = shared.health.router().merge(problem::worded(api));
     let app = app.merge(fhir).merge(enrolment.door());
-    let app = app.fallback(problem::no_such_path);
+    let app = fhir::worded(app.fallback(problem::no_such_path));
     let server = tls.server_https()?;
     let serve = https::serve(listener, server, app, None, stop);
     running.spawn("https", Kind::Critical, serve);

@@ -93,6 +93,9 @@ impl Span {
         }
         let until = until.unwrap_or_else(|| now.plus_ms(1));
         let from = from.unwrap_or_else(|| until.plus_ms(-SPAN_MS));
+        if from > until {
+            return Err("from: is after `until`, which is now when it is left out");
+        }
         Ok((from, until, after, limit))
     }
 

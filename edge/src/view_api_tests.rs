@@ -60,6 +60,14 @@ fn an_error_names_the_parameter() {
         (&[("bed", "b1"), ("code", "pulse")], "code:"),
         (&[("bed", "b1"), ("from", "yesterday")], "from:"),
         (&[("bed", "b1"), ("until", "1")], "until:"),
+        (
+            &[
+                ("bed", "b1"),
+                ("from", "2027-01-01T00:00:00Z"),
+                ("until", "2026-01-01T00:00:00Z"),
+            ],
+            "from: is after",
+        ),
         (&[("bed", "b1"), ("after", "x")], "after:"),
         (&[("bed", "b1"), ("limit", "0")], "limit:"),
         (&[("bed", "b1"), ("limit", "3601")], "limit:"),

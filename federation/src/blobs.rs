@@ -25,6 +25,8 @@ use types::{DataClass, Place, Purpose};
 
 /// Bytes of a chunk: a fifth of a second of a line of 10 Mbit/s.
 pub const CHUNK_BYTES: usize = 256 << 10;
+/// Bytes of a blob that one call carries: two calls are under way, so that neither end waits for the other.
+pub const HALF_BYTES: usize = CHUNK_BYTES / 2;
 /// The largest blob, in bytes.
 pub const MAX_BLOB_BYTES: u64 = 4 << 30;
 /// All blobs of a node, in bytes: those that it has, and those that it wants.

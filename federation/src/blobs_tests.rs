@@ -123,7 +123,7 @@ async fn carry(from: &Node, to: &Node) -> bool {
     let Some(missing) = to.blobs.missing(here).await.unwrap() else {
         return false;
     };
-    match from.blobs.chunk(there, missing).await.unwrap() {
+    match from.blobs.chunk(there, missing, CHUNK_BYTES).await.unwrap() {
         Some(chunk) => {
             let next = to.blobs.take(here, missing, chunk).await.unwrap();
             let then = to.blobs.missing(here).await.unwrap();
@@ -204,7 +204,7 @@ async fn a_place_gets_only_blobs_whose_descriptor_it_was_sent_while_the_rules_le
     let above = Node::new(region());
     let digest = above.make(b"weights").digest;
     let at = Missing { digest, offset: 0 };
-    let chunk = async |to: &Place| above.blobs.chunk(to, at).await.unwrap();
+    let chunk = async |to: &Place| above.blobs.chunk(to, at, CHUNK_BYTES).await.unwrap();
     assert_eq!(chunk(&edge()).await, None);
     above
         .table

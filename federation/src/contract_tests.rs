@@ -3,11 +3,10 @@ use crate::{
     audit::Signer,
     blobs::{self, Blobs, Descriptor, Files},
     contract::{CASES, Ports, Side, model, number},
-    envelope::{self, Envelope},
+    envelope::{self, Envelope, Intact},
     ledger::{Handler, Handlers, Ledger},
     policy::Rules,
     port::{PortError, Verdict},
-    wire::Parcel,
 };
 use async_trait::async_trait;
 use ed25519_dalek::SigningKey;
@@ -48,7 +47,7 @@ const TABLE: &[&str] =
 
 #[async_trait]
 impl Handler for Keeps {
-    async fn apply(&self, _: &Place, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError> {
+    async fn apply(&self, _: &Place, parcels: &[Intact]) -> Result<Vec<Verdict>, PortError> {
         let mut verdicts = Vec::new();
         for parcel in parcels {
             let body = envelope::open::<DeviceRecords>(parcel).unwrap();

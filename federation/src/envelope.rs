@@ -59,6 +59,7 @@ use crate::wire::Parcel;
 use bytes::Bytes;
 use messages::{Body, class_of};
 use sha2::{Digest as _, Sha256};
+use std::{borrow::Borrow, ops::Deref};
 use types::{DataClass, EnvelopeId, Place, Priority, Purpose};
 
 /// The largest body, in bytes: a parcel and its frame stay below gRPC's customary 4 MiB message with room to spare,
@@ -170,15 +171,50 @@ impl Resealed<'_> {
     }
 }
 
+/// A parcel whose body has the digest that the parcel names. It was hashed once, where it came in: what opens it
+/// ([`open`]) does not do so again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Intact(Parcel);
+
+impl Intact {
+    /// Hashes the body of a parcel: none if it is another one than was sealed.
+    #[must_use]
+    pub fn new(parcel: Parcel) -> Option<Self> {
+        (digest(&parcel.body) == parcel.digest).then_some(Self(parcel))
+    }
+
+    /// [`Intact::new`] of each: none if any was altered.
+    #[must_use]
+    pub fn all(parcels: impl IntoIterator<Item = Parcel>) -> Option<Vec<Self>> {
+        parcels.into_iter().map(Self::new).collect()
+    }
+
+    /// A parcel whose body was hashed by the end of the link at which it came in ([`crate::link::Door::answer`]).
+    pub(crate) const fn hashed(parcel: Parcel) -> Self {
+        Self(parcel)
+    }
+}
+
+impl Deref for Intact {
+    type Target = Parcel;
+
+    fn deref(&self) -> &Parcel {
+        &self.0
+    }
+}
+
+impl Borrow<Parcel> for Intact {
+    fn borrow(&self) -> &Parcel {
+        &self.0
+    }
+}
+
 /// Why a parcel cannot be opened as a message. It holds no payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
     /// The parcel holds another kind of message.
     #[error("the parcel holds another kind of message")]
     Kind,
-    /// The body is not what its digest says.
-    #[error("the body does not have the parcel's digest")]
-    Digest,
     /// The body does not decode, or holds another number of records than the parcel says.
     #[error("the body is not a valid message of its kind")]
     Malformed,
@@ -190,7 +226,6 @@ impl OpenError {
     pub const fn reason(self) -> &'static str {
         match self {
             Self::Kind => "unknown-kind",
-            Self::Digest => "digest-mismatch",
             Self::Malformed => "malformed",
         }
     }
@@ -199,13 +234,10 @@ impl OpenError {
 /// Opens a parcel that the gate admitted.
 ///
 /// # Errors
-/// [`OpenError`] when kind, digest, encoding or count do not fit.
-pub fn open<T: Body>(parcel: &Parcel) -> Result<T, OpenError> {
+/// [`OpenError`] when kind, encoding or count do not fit.
+pub fn open<T: Body>(parcel: &Intact) -> Result<T, OpenError> {
     if parcel.kind != T::KIND {
         return Err(OpenError::Kind);
-    }
-    if digest(&parcel.body) != parcel.digest {
-        return Err(OpenError::Digest);
     }
     let body = T::decode(parcel.body.clone()).map_err(|_| OpenError::Malformed)?;
     if body.count() == parcel.count {
@@ -249,6 +281,7 @@ mod tests {
             ("device-metadata", "operations")
         );
         assert_eq!((parcel.priority, parcel.seq, parcel.count), (1, 9, 3));
+        let parcel = Intact::new(parcel).unwrap();
         assert_eq!(open::<DeviceRecords>(&parcel), Ok(envelope.body));
     }
 
@@ -259,18 +292,19 @@ mod tests {
             Priority::Live,
             9,
         );
-        assert_eq!(open::<ReadingBatch>(&parcel), Err(OpenError::Kind));
+        fn opened<T: Body>(parcel: &Parcel) -> Option<Result<T, OpenError>> {
+            Some(open(&Intact::new(parcel.clone())?))
+        }
+        assert_eq!(opened::<ReadingBatch>(&parcel), Some(Err(OpenError::Kind)));
         let mut other = parcel.clone();
         other.body = Bytes::from_static(b"\xff");
-        assert_eq!(open::<DeviceRecords>(&other), Err(OpenError::Digest));
+        assert_eq!(opened::<DeviceRecords>(&other), None);
         other.digest = digest(&other.body);
-        assert_eq!(open::<DeviceRecords>(&other), Err(OpenError::Malformed));
+        let malformed = Some(Err(OpenError::Malformed));
+        assert_eq!(opened::<DeviceRecords>(&other), malformed);
         let mut miscounted = parcel;
         miscounted.count = 4;
-        assert_eq!(
-            open::<DeviceRecords>(&miscounted),
-            Err(OpenError::Malformed)
-        );
+        assert_eq!(opened::<DeviceRecords>(&miscounted), malformed);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::port::Verdict;
 use crate::reason;
 use crate::wire::Parcel;
 use rusqlite::{Connection, OptionalExtension as _, Row};
-use std::cmp::Ordering;
+use std::{borrow::Borrow, cmp::Ordering};
 use types::{Place, Priority};
 
 /// Answers kept per (sender, priority), in parcels. A sender never leases further than this beyond its first parcel
@@ -120,11 +120,15 @@ pub fn schema(conn: &Connection) -> Result<(), DbError> {
 ///
 /// # Errors
 /// [`DbError`].
-pub fn check(conn: &Connection, sender: &Place, parcels: &[Parcel]) -> Result<Vec<Check>, DbError> {
+pub fn check<P: Borrow<Parcel>>(
+    conn: &Connection,
+    sender: &Place,
+    parcels: &[P],
+) -> Result<Vec<Check>, DbError> {
     let mut next = [None; 3];
     let mut checks = Vec::with_capacity(parcels.len());
     for parcel in parcels {
-        checks.push(check_one(conn, sender, parcel, &mut next)?);
+        checks.push(check_one(conn, sender, parcel.borrow(), &mut next)?);
     }
     Ok(checks)
 }

@@ -9,6 +9,7 @@ use crate::{
     audit::{self, Decision, Entry, Signer, count, witness::Witness},
     blobs,
     db::{self, DbError, Shared},
+    envelope::Intact,
     gap,
     identity::Identity,
     inbox::{self, Admitted, Check, Here},
@@ -16,7 +17,7 @@ use crate::{
     policy::Rules,
     port::{Arrival, Gate, Inbox, PeerAudit, PortError, PortErrorKind, Verdict},
     tls::TimeSource,
-    wire::{Hello, Parcel, Welcome},
+    wire::{Hello, Welcome},
 };
 use async_trait::async_trait;
 use messages::class_of;
@@ -56,7 +57,7 @@ pub trait Apply: Send + Sync + 'static {
     /// Stores the records of these parcels, in this order, and says what became of each (same length, same order).
     /// The same parcel may come again after a crash: to no effect, with the same answer. What follows a deferred
     /// parcel of a priority is deferred too.
-    async fn apply(&self, from: &Place, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError>;
+    async fn apply(&self, from: &Place, parcels: &[Intact]) -> Result<Vec<Verdict>, PortError>;
 
     /// Where the engine's own order of commits stands, if it has one that is kept apart from the ledger: a number that
     /// grows with what is applied. A smaller one than was seen before says that the engine was put back
@@ -230,7 +231,7 @@ pub struct LedgerInbox<A> {
 
 #[async_trait]
 impl<A: Apply> Inbox for LedgerInbox<A> {
-    async fn accept(&self, from: &Place, parcels: Vec<Parcel>) -> Result<Vec<Verdict>, PortError> {
+    async fn accept(&self, from: &Place, parcels: Vec<Intact>) -> Result<Vec<Verdict>, PortError> {
         const OP: &str = "accept";
         let sender = from.clone();
         let (parcels, checks) = self
@@ -242,7 +243,7 @@ impl<A: Apply> Inbox for LedgerInbox<A> {
             .await?;
         let places: Vec<_> = parcels.iter().map(|parcel| parcel.priority).collect();
         let known: Vec<Option<Verdict>> = checks.into_iter().map(Check::verdict).collect();
-        let fresh: Vec<Parcel> = parcels
+        let fresh: Vec<Intact> = parcels
             .into_iter()
             .zip(&known)
             .filter_map(|(parcel, known)| known.is_none().then_some(parcel))
@@ -293,7 +294,7 @@ impl<A: Apply> LedgerInbox<A> {
     async fn record(
         &self,
         from: &Place,
-        fresh: Vec<Parcel>,
+        fresh: Vec<Intact>,
         verdicts: Vec<Verdict>,
     ) -> Result<Vec<Verdict>, PortError> {
         let from = from.clone();
@@ -310,7 +311,7 @@ impl<A: Apply> LedgerInbox<A> {
                 if denied {
                     audit::sign_head(tx, &inner.signer)?;
                 }
-                let answered = fresh.iter().zip(&verdicts);
+                let answered = fresh.iter().map(|it| &**it).zip(&verdicts);
                 inner.admitted.lock().forget(&from, answered);
                 Ok(verdicts)
             })

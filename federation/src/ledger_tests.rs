@@ -5,7 +5,7 @@ use crate::{
     outbox::Load,
     port::{Depths, LeaseLimits, Outbox},
     reason,
-    wire::{Outcome, Receipt},
+    wire::{Outcome, Parcel, Receipt},
 };
 use ed25519_dalek::SigningKey;
 use messages::{Body, DeviceRecord, DeviceRecords, ReadingBatch};
@@ -63,6 +63,10 @@ fn devices(seq: u64) -> Parcel {
     parcel_of(&body, seq)
 }
 
+fn intact(parcels: impl IntoIterator<Item = Parcel>) -> Vec<Intact> {
+    Intact::all(parcels).unwrap()
+}
+
 fn arrivals(parcels: impl IntoIterator<Item = Parcel>) -> Vec<Arrival> {
     parcels
         .into_iter()
@@ -82,7 +86,7 @@ struct Counting {
 
 #[async_trait]
 impl Apply for Counting {
-    async fn apply(&self, _: &Place, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError> {
+    async fn apply(&self, _: &Place, parcels: &[Intact]) -> Result<Vec<Verdict>, PortError> {
         if std::mem::take(&mut *self.fails.lock()) {
             return Err(PortError {
                 kind: PortErrorKind::Unavailable,
@@ -151,7 +155,7 @@ async fn a_refusal_is_final_and_does_not_hold_up_what_comes_after_it() {
     node.ledger.admit(&eu, &mut batch).await.unwrap();
     let counting = Counting::default();
     let inbox = node.ledger.inbox(counting.clone());
-    let answers = inbox.accept(&eu, vec![devices(1), devices(3)]).await;
+    let answers = inbox.accept(&eu, intact([devices(1), devices(3)])).await;
     let stored = |stored| Verdict::Accepted { stored };
     assert_eq!(answers.unwrap(), [stored(1), stored(3)]);
     let mut again = arrivals([refused]);
@@ -167,12 +171,12 @@ async fn a_parcel_that_comes_again_gets_the_same_answer_and_is_applied_once() {
     let counting = Counting::default();
     let stored = |stored| Verdict::Accepted { stored };
     let inbox = node.ledger.inbox(counting.clone());
-    let first = inbox.accept(&eu, vec![devices(1), devices(2)]).await;
+    let first = inbox.accept(&eu, intact([devices(1), devices(2)])).await;
     assert_eq!(first.unwrap(), [stored(1), stored(2)]);
     drop(inbox);
     let inbox = reopen(&node.dir).inbox(counting.clone());
     let again = inbox
-        .accept(&eu, vec![devices(2), devices(1), devices(3)])
+        .accept(&eu, intact([devices(2), devices(1), devices(3)]))
         .await;
     assert_eq!(again.unwrap(), [stored(2), stored(1), stored(3)]);
     assert_eq!(*counting.applied.lock(), [1, 2, 3]);
@@ -189,11 +193,11 @@ async fn a_parcel_after_a_gap_is_deferred_and_each_sender_has_its_own_order() {
     let stored = |stored| Verdict::Accepted { stored };
     let eu = place("regional/eu/eu");
     let answers = inbox
-        .accept(&eu, vec![devices(1), devices(3), devices(2)])
+        .accept(&eu, intact([devices(1), devices(3), devices(2)]))
         .await;
     assert_eq!(answers.unwrap(), [stored(1), late.clone(), stored(2)]);
     let answers = inbox
-        .accept(&place("regional/us/us"), vec![devices(2)])
+        .accept(&place("regional/us/us"), intact([devices(2)]))
         .await;
     assert_eq!(answers.unwrap(), [late]);
     assert_eq!(*counting.applied.lock(), [1, 2]);
@@ -206,9 +210,9 @@ async fn a_store_that_is_out_of_reach_leaves_no_answer_behind() {
     let counting = Counting::default();
     *counting.fails.lock() = true;
     let inbox = node.ledger.inbox(counting.clone());
-    let error = inbox.accept(&eu, vec![devices(1)]).await.unwrap_err();
+    let error = inbox.accept(&eu, intact([devices(1)])).await.unwrap_err();
     assert_eq!(error.kind, PortErrorKind::Unavailable);
-    let answers = inbox.accept(&eu, vec![devices(1)]).await.unwrap();
+    let answers = inbox.accept(&eu, intact([devices(1)])).await.unwrap();
     assert_eq!(answers, [Verdict::Accepted { stored: 1 }]);
 }
 
@@ -217,10 +221,10 @@ async fn another_parcel_in_the_same_place_of_the_order_is_refused() {
     let node = node();
     let eu = place("regional/eu/eu");
     let inbox = node.ledger.inbox(Counting::default());
-    inbox.accept(&eu, vec![devices(1)]).await.unwrap();
+    inbox.accept(&eu, intact([devices(1)])).await.unwrap();
     let mut other = devices(1);
     other.id = vec![9; 16].into();
-    let answers = inbox.accept(&eu, vec![other]).await.unwrap();
+    let answers = inbox.accept(&eu, intact([other])).await.unwrap();
     let conflict = Verdict::Refused {
         reason: reason::CONFLICT,
     };
@@ -256,7 +260,7 @@ async fn a_conflict_is_found_and_audited_by_the_gate() {
     let node = node();
     let eu = place("regional/eu/eu");
     let inbox = node.ledger.inbox(Counting::default());
-    inbox.accept(&eu, vec![devices(1)]).await.unwrap();
+    inbox.accept(&eu, intact([devices(1)])).await.unwrap();
     let mut other = devices(1);
     other.id = vec![9; 16].into();
     let mut batch = arrivals([other]);

@@ -1,6 +1,9 @@
 //! What the link asks of a node: an outbox to take parcels from, an inbox to put them into.
 use crate::identity::Identity;
-use crate::wire::{Hello, Parcel, Receipt, Welcome};
+use crate::{
+    envelope::Intact,
+    wire::{Hello, Parcel, Receipt, Welcome},
+};
 use async_trait::async_trait;
 use storage::{StoreError, StoreErrorKind};
 use types::{Place, Priority};
@@ -177,7 +180,7 @@ pub enum Verdict {
 pub trait Inbox: Send + Sync + 'static {
     /// Makes parcels of one authenticated peer durable, in this order, and says what became of each (same length,
     /// same order). By then the link has checked identity, digest and residency, and written the audit row.
-    async fn accept(&self, from: &Place, parcels: Vec<Parcel>) -> Result<Vec<Verdict>, PortError>;
+    async fn accept(&self, from: &Place, parcels: Vec<Intact>) -> Result<Vec<Verdict>, PortError>;
 
     /// Answers where this inbox stands with a sender, and takes a new stream of it if that is what it asks for
     /// ([`crate::meet`]). The sender's head was verified by the link.

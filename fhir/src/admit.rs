@@ -10,12 +10,14 @@
 //! What the mesh itself writes passes a narrower door (`crate::validate`). What this one cannot see: whether a date
 //! is a true one (a client writes in the time of the patient's record, which is shifted), and a name that is written
 //! in the letters of a code.
+mod ages;
 mod lists;
 
 use crate::consent::{self, OptOut};
 use crate::json::{Json, Object};
 use crate::r4::{ByName, Field, Kind, Place, Primitive, R4, Shape};
 use crate::subscription::{BACKPORT, SUBSCRIPTION, topic};
+use ages::{TOO_OLD, is_of_ages, is_old};
 use lists::{ELEMENTS, EXTENSIONS, IDENTIFIERS, SYSTEMS, TYPES, URIS};
 use std::sync::LazyLock;
 use types::Code;
@@ -57,6 +59,8 @@ enum Rule {
     If(fn(&str) -> bool, &'static str),
     /// A year, of less than 90 years ago.
     Year,
+    /// Ages, of which a range is one too.
+    Age,
     /// It is taken as it is.
     Any,
 }
@@ -77,12 +81,12 @@ impl Holding {
         judge.told
     }
 
-    /// Whether a client may choose that id for a new resource: a UUID, which says nothing. What the mesh draws looks
+    /// Whether a client may choose that id for a new resource: a random UUID, which says nothing. What the mesh draws looks
     /// otherwise, so that nobody takes an id before a facility does.
     #[must_use]
     pub fn takes_id(&self, id: &str) -> bool {
         match self {
-            Self::Pseudonymous { .. } => is_uuid(id),
+            Self::Pseudonymous { .. } => is_random(id),
             Self::Identified => true,
         }
     }
@@ -199,6 +203,9 @@ impl Judge {
                 Some(shape) if matches!(rule, Some(Rule::Year)) && shape.name == "Period" => {
                     self.refuse(at, YEAR_ALONE);
                 }
+                Some(shape) if shape.name == "Range" && is_of_ages(rule, object) => {
+                    self.refuse(at, TOO_OLD);
+                }
                 Some(shape) => self.object(shape, object, at),
                 None => {}
             },
@@ -228,7 +235,7 @@ impl Judge {
             Some(Rule::Never(problem)) => Some(problem),
             // Its codes are listed, and R4 was asked whether it is one of them.
             None if kind == Primitive::Code && field.set.is_some() => None,
-            None => primitive(kind, text),
+            None | Some(Rule::Age) => primitive(kind, text),
         }
     }
 
@@ -244,7 +251,8 @@ impl Judge {
             "Coding" => coding(object),
             "Identifier" => identifier(object),
             "Extension" => extension(object),
-            "Age" => age(object),
+            "Age" if is_old(object, true) => Some(TOO_OLD),
+            "Age" => unit(object),
             "Quantity" | "SimpleQuantity" | "Duration" | "Count" | "Distance" | "Money" => {
                 unit(object)
             }
@@ -368,9 +376,9 @@ fn identifier(object: &Object<'_>) -> Option<&'static str> {
     let (system, value) = (object.text("system"), object.text("value"));
     let is_drawn = match (system, value) {
         (Some("urn:ietf:rfc:3986"), Some(value)) => {
-            value.strip_prefix("urn:uuid:").is_some_and(is_uuid)
+            value.strip_prefix("urn:uuid:").is_some_and(is_random)
         }
-        (Some(system), Some(value)) => IDENTIFIERS.contains(&system) && is_uuid(value),
+        (Some(system), Some(value)) => IDENTIFIERS.contains(&system) && is_random(value),
         _ => false,
     };
     (!is_drawn).then_some(
@@ -384,18 +392,6 @@ fn extension(object: &Object<'_>) -> Option<&'static str> {
         .text("url")
         .is_some_and(|url| EXTENSIONS.contains(&url));
     (!known).then_some("an extension is taken only where it is known here")
-}
-
-fn age(object: &Object<'_>) -> Option<&'static str> {
-    let years = match object.get("value") {
-        Some(Json::Number(number)) => number.parse::<f64>().ok(),
-        _ => None,
-    };
-    let in_years = object.text("code").is_none_or(|code| code == "a");
-    let is_old = in_years && years.is_none_or(|years| years >= f64::from(OLD));
-    is_old
-        .then_some("an age is taken below 90 years")
-        .or_else(|| unit(object))
 }
 
 /// `unit` is free text; it may repeat the code, which is one of a standard's system.
@@ -451,6 +447,12 @@ pub(crate) fn is_uuid(text: &str) -> bool {
         && parts.iter().zip(lengths).all(|(part, length)| {
             part.len() == length && part.bytes().all(|byte| byte.is_ascii_hexdigit())
         })
+}
+
+/// Whether a UUID says that it is random (RFC 9562 §5.4). Others hold a time, a network card, or the digest of a name.
+fn is_random(text: &str) -> bool {
+    let of = |at: usize| text.as_bytes().get(at).map(u8::to_ascii_lowercase);
+    is_uuid(text) && of(14) == Some(b'4') && matches!(of(19), Some(b'8' | b'9' | b'a' | b'b'))
 }
 
 /// Up to four letters and up to four digits, or a UUID.

@@ -22,7 +22,8 @@ fn a_coded_finding_about_a_pseudonym_is_taken() {
             }]},
             "code": {"coding": [{"system": "http://snomed.info/sct", "code": "38341003"}]},
             "subject": {"reference": SOMEBODY, "type": "Patient"},
-            "onsetDateTime": "1999-03-04T10:00:00Z",
+            "onsetAge": {"value": 1079, "unit": "mo", "system": "http://unitsofmeasure.org", "code": "mo"},
+            "abatementRange": {"low": {"value": 88}, "high": {"value": 89.5}},
             "identifier": [{
                 "system": "urn:ietf:rfc:3986",
                 "value": "urn:uuid:11111111-2222-4333-8444-555555555555",
@@ -212,6 +213,34 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "Condition.onset",
     ),
     (
+        r#"{"resourceType": "Condition", "onsetAge": {"value": 1080, "system": "http://unitsofmeasure.org", "code": "mo"}}"#,
+        "Condition.onset",
+    ),
+    (
+        r#"{"resourceType": "Condition", "abatementAge": {"value": 4700, "system": "http://unitsofmeasure.org", "code": "wk"}}"#,
+        "Condition.abatement",
+    ),
+    (
+        r#"{"resourceType": "Procedure", "performedAge": {"value": 89, "comparator": ">", "system": "http://unitsofmeasure.org", "code": "a"}}"#,
+        "Procedure.performed",
+    ),
+    (
+        r#"{"resourceType": "Condition", "onsetRange": {"low": {"value": 91, "system": "http://unitsofmeasure.org", "code": "a"}}}"#,
+        "Condition.onset",
+    ),
+    (
+        r#"{"resourceType": "FamilyMemberHistory", "deceasedRange": {"low": {"value": 80}, "high": {"value": 95}}}"#,
+        "FamilyMemberHistory.deceased",
+    ),
+    (
+        r#"{"resourceType": "FamilyMemberHistory", "condition": [{"onsetRange": {"high": {"value": 33000, "system": "http://unitsofmeasure.org", "code": "d"}}}]}"#,
+        "FamilyMemberHistory.condition[0].onset",
+    ),
+    (
+        r#"{"resourceType": "Condition", "identifier": [{"system": "urn:ietf:rfc:3986", "value": "urn:uuid:c232ab00-9414-11ec-b3c8-9f6bdeced846"}]}"#,
+        "Condition.identifier[0]",
+    ),
+    (
         r#"{"resourceType": "FamilyMemberHistory", "bornPeriod": {"start": "1950-01-02"}}"#,
         "FamilyMemberHistory.born",
     ),
@@ -249,6 +278,12 @@ fn a_facility_takes_what_is_r4_and_an_id_of_the_mesh_is_nobody_elses() {
     assert!(Holding::Identified.takes_id("lovelace"));
     for (id, taken) in [
         ("11111111-2222-4333-8444-555555555555", true),
+        ("11111111-2222-4333-A444-555555555555", true),
+        // Of a time and a network card, of a time, of a name, and made up.
+        ("c232ab00-9414-11ec-b3c8-9f6bdeced846", false),
+        ("017f22e2-79b0-7cc3-98c4-dc0c0c07398f", false),
+        ("2ed6657d-e927-568b-95e1-2665a8aea6a2", false),
+        ("00000000-0000-0000-0000-000019500101", false),
         ("0123456789abcdef0123456789abcdef", false),
         ("lovelace", false),
         ("1", false),

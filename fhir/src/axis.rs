@@ -11,6 +11,7 @@
 //! instant that I have seen" (`_lastUpdated=gt…`) is everything that this reader was not shown yet, and at times
 //! something that it was. Pure; where marks are kept is the caller's to say.
 use crate::search::Interval;
+use std::sync::Arc;
 use types::Timestamp;
 
 /// Marks of one reader that are kept. Beyond them the older half is thinned: its resources move up to the next mark.
@@ -21,9 +22,9 @@ pub const CALENDAR: i64 = 631_152_000_000;
 /// Versions of a resource that are told apart within one mark, in the last three digits of a microsecond.
 const VERSIONS: u32 = 999;
 
-/// The marks of one reader, ascending. The first is above 0.
+/// The marks of one reader, ascending. The first is above 0. Every answer has a copy, which costs as good as nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Axis(Vec<i64>);
+pub struct Axis(Arc<Vec<i64>>);
 
 /// Commits after `after`, up to and with `until`; without an end when there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +49,7 @@ impl Axis {
         let parts = text.split(',').filter(|part| !part.is_empty());
         let marks: Vec<i64> = parts.map(|part| part.parse().ok()).collect::<Option<_>>()?;
         let ascends = marks.iter().zip(marks.iter().skip(1)).all(|(a, b)| a < b);
-        (ascends && marks.first().is_none_or(|first| *first > 0)).then_some(Self(marks))
+        (ascends && marks.first().is_none_or(|first| *first > 0)).then_some(Self(Arc::new(marks)))
     }
 
     /// The reader is shown everything up to a commit: whether that is a new mark.
@@ -56,10 +57,11 @@ impl Axis {
         if commit <= self.last() {
             return false;
         }
-        self.0.push(commit);
-        if self.0.len() > MAX_MARKS {
+        let marks = Arc::make_mut(&mut self.0);
+        marks.push(commit);
+        if marks.len() > MAX_MARKS {
             let mut at = 0;
-            self.0.retain(|_| {
+            marks.retain(|_| {
                 at += 1;
                 at > MAX_MARKS / 2 || at % 2 == 0
             });
@@ -115,7 +117,7 @@ impl Axis {
     pub fn steps(&self, from: Option<i64>, descending: bool) -> Option<Vec<Commits>> {
         let starts = std::iter::once(0).chain(self.0.iter().copied());
         let mut steps: Vec<Commits> = starts
-            .zip(&self.0)
+            .zip(self.0.iter())
             .map(|(after, mark)| Commits {
                 after,
                 until: Some(*mark),

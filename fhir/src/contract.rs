@@ -83,6 +83,7 @@ pub const CASES: &[Case] = cases![
     clients::what_a_client_writes_is_read_back_and_every_version_stays,
     clients::a_transaction_is_done_as_a_whole_or_not_at_all,
     clients::whoever_looks_is_told_the_last_commit_at_that_moment,
+    clients::of_many_who_look_at_once_each_gets_its_own,
     clients::of_many_at_once_each_is_done_as_if_alone_and_one_that_cannot_be_costs_no_other,
     clients::of_clients_that_expect_the_same_one_has_its_way,
     clients::what_a_facility_delivered_is_no_clients_to_change,

@@ -87,13 +87,12 @@ impl<'a> Json<'a> {
     /// # Errors
     /// [`JsonError`], with the place.
     pub fn parse(text: &'a str) -> Result<Self, JsonError> {
-        let mut reader = Reader { text, at: 0 };
-        let value = reader.value(0)?;
-        reader.space();
-        match reader.peek() {
-            None => Ok(value),
-            Some(_) => Err(reader.wrong("something follows the value")),
-        }
+        let mut reader = Reader {
+            text,
+            at: 0,
+            members: Vec::with_capacity(16),
+        };
+        reader.whole().map_err(|problem| reader.wrong(problem))
     }
 }
 
@@ -124,9 +123,17 @@ pub struct JsonError {
     pub problem: &'static str,
 }
 
+/// A member of an object.
+type Member<'a> = (Cow<'a, str>, Json<'a>);
+/// What is wrong where the reader stands: as small as it can be, since every value is told with one or without.
+type Problem = &'static str;
+
 struct Reader<'a> {
     text: &'a str,
     at: usize,
+    /// The members read so far of every object that has not ended, the innermost one's last: each object is made when it
+    /// ends, with the room that it needs.
+    members: Vec<Member<'a>>,
 }
 
 impl<'a> Reader<'a> {
@@ -148,6 +155,15 @@ impl<'a> Reader<'a> {
         }
     }
 
+    fn whole(&mut self) -> Result<Json<'a>, Problem> {
+        let value = self.value(0)?;
+        self.space();
+        match self.peek() {
+            None => Ok(value),
+            Some(_) => Err("something follows the value"),
+        }
+    }
+
     fn space(&mut self) {
         while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
             self.at += 1;
@@ -155,92 +171,84 @@ impl<'a> Reader<'a> {
     }
 
     /// The next byte after white space, which is taken.
-    fn next_of(&mut self, problem: &'static str) -> Result<u8, JsonError> {
+    fn next_of(&mut self, problem: Problem) -> Result<u8, Problem> {
         self.space();
-        let next = self.peek().ok_or_else(|| self.wrong(problem))?;
+        let next = self.peek().ok_or(problem)?;
         self.at += 1;
         Ok(next)
     }
 
-    fn value(&mut self, depth: usize) -> Result<Json<'a>, JsonError> {
+    fn value(&mut self, depth: usize) -> Result<Json<'a>, Problem> {
         self.space();
         if depth > MAX_DEPTH {
-            return Err(self.wrong("more than 64 objects and lists within each other"));
+            return Err("more than 64 objects and lists within each other");
         }
         match self.peek() {
+            Some(b'"') => Ok(Json::Text(self.string()?)),
             Some(b'{') => self.object(depth),
             Some(b'[') => self.list(depth),
-            Some(b'"') => Ok(Json::Text(self.string()?)),
             Some(b'-' | b'0'..=b'9') => self.number(),
-            _ => {
-                let words = [
-                    ("true", Json::Bool(true)),
-                    ("false", Json::Bool(false)),
-                    ("null", Json::Null),
-                ];
-                for (word, value) in words {
-                    if self.rest().starts_with(word) {
-                        self.at += word.len();
-                        return Ok(value);
-                    }
-                }
-                Err(self.wrong("a value is expected"))
-            }
+            Some(b't') => self.word("true", Json::Bool(true)),
+            Some(b'f') => self.word("false", Json::Bool(false)),
+            _ => self.word("null", Json::Null),
         }
     }
 
-    fn object(&mut self, depth: usize) -> Result<Json<'a>, JsonError> {
-        const END: &str = "the object does not end";
+    fn word(&mut self, word: &str, value: Json<'a>) -> Result<Json<'a>, Problem> {
+        if !self.rest().starts_with(word) {
+            return Err("a value is expected");
+        }
+        self.at += word.len();
+        Ok(value)
+    }
+
+    fn object(&mut self, depth: usize) -> Result<Json<'a>, Problem> {
+        const END: Problem = "the object does not end";
         self.at += 1;
-        let mut members: Vec<(Cow<'a, str>, Json<'a>)> = Vec::new();
-        let mut names: Option<HashSet<Cow<'a, str>>> = None;
         self.space();
         if self.peek() == Some(b'}') {
             self.at += 1;
-            return Ok(Json::Object(Object(members)));
+            return Ok(Json::Object(Object::default()));
         }
+        let first = self.members.len();
+        let mut names = Names::default();
         loop {
             self.space();
             if self.peek() != Some(b'"') {
-                return Err(self.wrong("a member's name is expected"));
+                return Err("a member's name is expected");
             }
             let start = self.at;
             let name = self.string()?;
-            let twice = if members.len() < FEW {
-                members.iter().any(|(known, _)| *known == name)
-            } else {
-                let known = || members.iter().map(|(known, _)| known.clone()).collect();
-                !names.get_or_insert_with(known).insert(name.clone())
-            };
-            if twice {
+            if names.stands_twice(&name, self.members.get(first..).unwrap_or_default()) {
                 self.at = start;
-                return Err(self.wrong("a member stands twice"));
+                return Err("a member stands twice");
             }
             if self.next_of(END)? != b':' {
                 self.at -= 1;
-                return Err(self.wrong("a colon is expected"));
+                return Err("a colon is expected");
             }
             let value = self.value(depth + 1)?;
-            members.push((name, value));
+            self.members.push((name, value));
             match self.next_of(END)? {
                 b',' => {}
-                b'}' => return Ok(Json::Object(Object(members))),
+                b'}' => return Ok(Json::Object(Object(self.members.drain(first..).collect()))),
                 _ => {
                     self.at -= 1;
-                    return Err(self.wrong("a comma or the end of the object is expected"));
+                    return Err("a comma or the end of the object is expected");
                 }
             }
         }
     }
 
-    fn list(&mut self, depth: usize) -> Result<Json<'a>, JsonError> {
+    fn list(&mut self, depth: usize) -> Result<Json<'a>, Problem> {
         self.at += 1;
-        let mut list = Vec::new();
         self.space();
         if self.peek() == Some(b']') {
             self.at += 1;
-            return Ok(Json::List(list));
+            return Ok(Json::List(Vec::new()));
         }
+        // Most lists of FHIR have one element.
+        let mut list = Vec::with_capacity(1);
         loop {
             list.push(self.value(depth + 1)?);
             match self.next_of("the list does not end")? {
@@ -248,14 +256,14 @@ impl<'a> Reader<'a> {
                 b']' => return Ok(Json::List(list)),
                 _ => {
                     self.at -= 1;
-                    return Err(self.wrong("a comma or the end of the list is expected"));
+                    return Err("a comma or the end of the list is expected");
                 }
             }
         }
     }
 
     /// RFC 8259 §6.
-    fn number(&mut self) -> Result<Json<'a>, JsonError> {
+    fn number(&mut self) -> Result<Json<'a>, Problem> {
         let start = self.at;
         if self.peek() == Some(b'-') {
             self.at += 1;
@@ -279,59 +287,70 @@ impl<'a> Reader<'a> {
         let text = self.text.get(start..self.at).unwrap_or_default();
         if text.len() > MAX_NUMBER_CHARS {
             self.at = start;
-            return Err(self.wrong("a number of more than 64 characters"));
+            return Err("a number of more than 64 characters");
         }
         Ok(Json::Number(text))
     }
 
-    fn digits(&mut self) -> Result<(), JsonError> {
+    fn digits(&mut self) -> Result<(), Problem> {
         let start = self.at;
         while matches!(self.peek(), Some(b'0'..=b'9')) {
             self.at += 1;
         }
         match self.at == start {
-            true => Err(self.wrong("a digit is expected")),
+            true => Err("a digit is expected"),
             false => Ok(()),
         }
     }
 
     /// Borrowed where no escape is in it.
-    fn string(&mut self) -> Result<Cow<'a, str>, JsonError> {
+    fn string(&mut self) -> Result<Cow<'a, str>, Problem> {
         self.at += 1;
-        let mut whole = String::new();
-        let mut start = self.at;
+        let part = self.plain()?;
+        match self.peek() {
+            Some(b'"') => {
+                self.at += 1;
+                Ok(Cow::Borrowed(part))
+            }
+            _ => self.unescaped(part),
+        }
+    }
+
+    /// What comes before the end of a string, an escape, or what a string does not have.
+    fn plain(&mut self) -> Result<&'a str, Problem> {
+        let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
+        let Some(plain) = plain_bytes(rest) else {
+            self.at = self.text.len();
+            return Err("the string does not end");
+        };
+        let part = self.text.get(self.at..self.at + plain);
+        self.at += plain;
+        Ok(part.unwrap_or_default())
+    }
+
+    /// The rest of a string behind the part before its first escape, and that part.
+    #[cold]
+    fn unescaped(&mut self, first: &str) -> Result<Cow<'a, str>, Problem> {
+        let mut whole = first.to_owned();
         loop {
-            let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
-            let Some(plain) = plain_bytes(rest) else {
-                self.at = self.text.len();
-                return Err(self.wrong("the string does not end"));
-            };
-            let stop = rest.get(plain).copied();
-            self.at += plain;
-            let part = self.text.get(start..self.at).unwrap_or_default();
-            match stop {
+            match self.peek() {
                 Some(b'"') => {
                     self.at += 1;
-                    if whole.is_empty() {
-                        return Ok(Cow::Borrowed(part));
-                    }
-                    whole.push_str(part);
                     return Ok(Cow::Owned(whole));
                 }
                 Some(b'\\') => {
-                    whole.push_str(part);
                     self.at += 1;
                     whole.push(self.escaped()?);
-                    start = self.at;
+                    whole.push_str(self.plain()?);
                 }
-                _ => return Err(self.wrong("a control character in a string")),
+                _ => return Err("a control character in a string"),
             }
         }
     }
 
-    fn escaped(&mut self) -> Result<char, JsonError> {
+    fn escaped(&mut self) -> Result<char, Problem> {
         let Some(escape) = self.peek() else {
-            return Err(self.wrong("the string does not end"));
+            return Err("the string does not end");
         };
         self.at += 1;
         Ok(match escape {
@@ -346,38 +365,73 @@ impl<'a> Reader<'a> {
             b'u' => return self.unicode(),
             _ => {
                 self.at -= 1;
-                return Err(self.wrong("no escape of JSON"));
+                return Err("no escape of JSON");
             }
         })
     }
 
-    fn unicode(&mut self) -> Result<char, JsonError> {
-        const HALF: &str = "half a surrogate pair";
+    fn unicode(&mut self) -> Result<char, Problem> {
+        const HALF: Problem = "half a surrogate pair";
         let first = self.hex()?;
         if !(0xd800..0xe000).contains(&first) {
-            return char::from_u32(first).ok_or_else(|| self.wrong(HALF));
+            return char::from_u32(first).ok_or(HALF);
         }
         if first >= 0xdc00 || !self.rest().starts_with("\\u") {
-            return Err(self.wrong(HALF));
+            return Err(HALF);
         }
         self.at += 2;
         let second = self.hex()?;
         if !(0xdc00..0xe000).contains(&second) {
-            return Err(self.wrong(HALF));
+            return Err(HALF);
         }
         let code = 0x1_0000 + ((first - 0xd800) << 10) + (second - 0xdc00);
-        char::from_u32(code).ok_or_else(|| self.wrong(HALF))
+        char::from_u32(code).ok_or(HALF)
     }
 
-    fn hex(&mut self) -> Result<u32, JsonError> {
+    fn hex(&mut self) -> Result<u32, Problem> {
         let digits = self.text.get(self.at..self.at + 4);
         let all_hex = |text: &&str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
         let digits = digits.filter(all_hex);
         let code = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok());
-        let code = code.ok_or_else(|| self.wrong("four hexadecimal digits are expected"))?;
+        let code = code.ok_or("four hexadecimal digits are expected")?;
         self.at += 4;
         Ok(code)
     }
+}
+
+/// The names of an object's members so far, by which one that stands twice is found.
+#[derive(Default)]
+struct Names<'a> {
+    /// A bit of 64 for each: where that of a name is not set, none is equal to it.
+    seen: u64,
+    /// All of them, where there are many.
+    all: Option<HashSet<Cow<'a, str>>>,
+}
+
+impl<'a> Names<'a> {
+    /// Whether the name is among those of the members before it; it is one of them from now on.
+    #[expect(
+        clippy::ptr_arg,
+        reason = "what is borrowed from the text is kept as such"
+    )]
+    fn stands_twice(&mut self, name: &Cow<'a, str>, before: &[Member<'a>]) -> bool {
+        if before.len() >= FEW {
+            let known = || before.iter().map(|(known, _)| known.clone()).collect();
+            return !self.all.get_or_insert_with(known).insert(name.clone());
+        }
+        let bit = bit_of(name.as_bytes());
+        let may_be_known = self.seen & bit != 0;
+        self.seen |= bit;
+        may_be_known && before.iter().any(|(known, _)| known == name)
+    }
+}
+
+/// A bit of 64 by the length of a name and its ends, in which the names of R4 differ.
+fn bit_of(name: &[u8]) -> u64 {
+    let first = name.first().map_or(0, |byte| usize::from(*byte));
+    let last = name.last().map_or(0, |byte| usize::from(*byte));
+    let mixed = first ^ (last << 3) ^ (name.len() << 1) ^ (first >> 3);
+    1 << (mixed & 63)
 }
 
 /// Bytes of a string before its end, an escape or a control character, looked at eight at a time; none where it goes on

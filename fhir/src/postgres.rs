@@ -1,13 +1,15 @@
 //! The production engine: PostgreSQL (15 and later), multi-row writes, pipelined statements.
 //!
 //! Writers of one database take turns by the lock on the row of `head`; it also numbers the commits. What clients write is
-//! done by one writer, many in one commit ([`writer`]). How the engine is reached, and what it must promise, is in [`connect`].
+//! done by one writer, many in one commit ([`writer`]); what is read by its id at once is one statement ([`looking`]). How the
+//! engine is reached, and what it must promise, is in [`connect`].
 mod audit;
 mod connect;
 mod database;
 mod events;
 mod examine;
 mod general;
+mod looking;
 mod marks;
 mod pages;
 mod pair;
@@ -30,6 +32,7 @@ pub use connect::{UrlProblem, check_url};
 pub use database::create_database;
 use deadpool_postgres::{HookError, Object, Pool, PoolError};
 pub use examine::{Report, examine};
+use looking::Looks;
 pub use pages::Pages;
 pub use pair::{LEASE, Noted, Pair, Shape, Waiting};
 use std::sync::Arc;
@@ -98,6 +101,8 @@ UPDATE head SET version = 7;
 /// FHIR resources in one PostgreSQL schema: the first of the connection's `search_path`.
 pub struct PostgresStore {
     pool: Pool,
+    /// Reads what is asked for by its id.
+    looks: Arc<Looks>,
     watches: Arc<events::Cache>,
     /// Does what clients write.
     writer: Writer,
@@ -173,6 +178,7 @@ impl PostgresStore {
         let noted = watch::Sender::new(0);
         let own = connect::pool(url, authority_pem, 1)?;
         Ok(Self {
+            looks: Looks::over(pool.clone()),
             pool,
             writer: Writer::start(own, Arc::clone(&watches), noted.clone())?,
             watches,
@@ -293,9 +299,6 @@ fn failed(op: &'static str, error: &tokio_postgres::Error) -> StoreError {
     }
 }
 
-/// One row, with the last place in the order of commits behind what is there.
-const CURRENT: &str = "SELECT r.type, r.id, r.version, r.updated, r.body, r.source, r.seq, h.seq FROM head h \
-     LEFT JOIN resource r ON r.type = $1 AND r.id = $2";
 const VERSION: &str = "SELECT type, id, version, updated, body, source, seq FROM resource \
      WHERE type = $1 AND id = $2 AND version = $3 \
      UNION ALL SELECT type, id, version, updated, body, \
@@ -350,19 +353,7 @@ impl ResourceStore for PostgresStore {
         kind: ResourceType,
         id: &FhirId,
     ) -> Result<(Option<Stored>, i64), StoreError> {
-        let client = self.client("read").await?;
-        let read = async {
-            let statement = client.prepare_cached(CURRENT).await?;
-            let params: [&(dyn tokio_postgres::types::ToSql + Sync); 2] =
-                [&kind.as_str(), &id.as_str()];
-            client.query_one(&statement, &params).await
-        };
-        let row = read.await.map_err(|error| failed("read", &error))?;
-        let found = match row.get::<_, Option<&str>>(0) {
-            Some(_) => at_most_one("read", std::slice::from_ref(&row))?,
-            None => None,
-        };
-        Ok((found, row.get(7)))
+        self.looks.look(kind, id).await
     }
 
     async fn vread(

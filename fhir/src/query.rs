@@ -16,7 +16,7 @@ pub mod sql;
 mod text;
 
 pub use columns::as_column;
-pub use compartment::{compartment, is_compartment};
+pub use compartment::{compartment, is_compartment, naming};
 pub use extract::{Target, extract, split_reference};
 pub use index::{Canonical, IndexRow, Value};
 pub use matching::{Found, distance, holds, matches};

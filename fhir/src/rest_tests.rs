@@ -51,6 +51,8 @@ impl Authorize for ByName {
             {
                 Ok(Reader("patients".into()))
             }
+            Some(b"Bearer writes") if interaction.writes() => Ok(Reader("writes".into())),
+            Some(b"Bearer writes") => Err(Denied::Forbidden(Reader("writes".into()))),
             Some(b"Bearer conditions") if kind.as_str() == "Condition" => {
                 Ok(Reader("conditions".into()))
             }
@@ -324,6 +326,9 @@ async fn every_refusal_is_an_operation_outcome() {
         ("/fhir/Observation?code:in=heart", (400, "not-supported")),
         ("/fhir/", (404, "not-supported")),
         ("/fhir/Observation/%ff", (400, "structure")),
+        ("/fhir/Observation?code=%ff", (400, "structure")),
+        ("/fhir/Observation?code=%zz", (400, "structure")),
+        ("/fhir/Condition?code=a%", (400, "structure")),
         ("/fhir/Patient/a/_history/%ff", (400, "structure")),
         ("/fhir/Observation?_sort=code,-date", (400, "not-supported")),
         ("/fhir/Observation/x?_format=xml", (406, "not-supported")),
@@ -355,6 +360,12 @@ async fn every_refusal_is_an_operation_outcome() {
         .body(Body::from("{}"));
     let reply = api.send(not_a_form.unwrap()).await;
     assert_eq!(reply.issue(), (415, "not-supported".into()));
+    let not_utf8 = Request::post("/fhir/Observation/_search")
+        .header("authorization", "Bearer all")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(Body::from("code=%ff"));
+    let reply = api.send(not_utf8.unwrap()).await;
+    assert_eq!(reply.issue(), (400, "structure".into()));
     let too_long = Request::post("/fhir/Observation/_search")
         .header("authorization", "Bearer all")
         .header("content-type", "application/x-www-form-urlencoded")

@@ -8,7 +8,7 @@ use crate::query::sql::{Dialect, Sql};
 use crate::search::Interval;
 use crate::store::{HistoryPlace, HistoryQuery, ResourceType, Scope, There};
 pub(crate) use extent::extent;
-pub(crate) use find::{count, few, page};
+pub(crate) use find::{count, few, of_one_mark, page};
 
 /// Every version, once. What facilities deliver in one version has it in `resource` alone; of everything else every
 /// version is in `history`.

@@ -8,6 +8,7 @@ mod extent;
 mod find;
 mod history;
 mod measure;
+mod spliced;
 mod writing;
 
 use crate::audit::{self, OwnEvents};
@@ -252,6 +253,9 @@ impl Stored {
         );
         if let Some(source) = self.source {
             stamp.push_str(&format!(",\"source\":\"{SOURCE_PREFIX}{source}\""));
+        }
+        if let Some(text) = self.spliced(&stamp) {
+            return Some(text);
         }
         let members: Members<'_> = serde_json::from_str(&self.json).ok()?;
         let has_meta = members.0.iter().any(|(name, _)| name == "meta");

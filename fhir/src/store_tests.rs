@@ -36,6 +36,33 @@ fn version_and_time_are_added_and_every_other_character_stays() {
             r#"{"meta": { } ,"id":"d"}"#,
             format!(r#"{{"meta":{{{STAMP}}},"id":"d"}}"#),
         ),
+        // As what is stored begins.
+        (
+            r#"{"resourceType":"Device","id":"d"}"#,
+            format!(r#"{{"resourceType":"Device","id":"d","meta":{{{STAMP}}}}}"#),
+        ),
+        (
+            r#"{"resourceType":"Device","id":"d","x":[ 1E5 ]}"#,
+            format!(r#"{{"resourceType":"Device","id":"d","meta":{{{STAMP}}},"x":[ 1E5 ]}}"#),
+        ),
+        (
+            r#"{"resourceType":"Device","id":"d","meta":{ "tag":[]},"x":1}"#,
+            format!(r#"{{"resourceType":"Device","id":"d","meta":{{{STAMP}, "tag":[]}},"x":1}}"#),
+        ),
+        (
+            r#"{"resourceType":"Device","id":"d","meta":{ }}"#,
+            format!(r#"{{"resourceType":"Device","id":"d","meta":{{{STAMP} }}}}"#),
+        ),
+        (
+            r#"{"resourceType":"Device","id":"d","x":1,"meta":{"tag":[]}}"#,
+            format!(r#"{{"resourceType":"Device","id":"d","x":1,"meta":{{{STAMP},"tag":[]}}}}"#),
+        ),
+        (
+            r#"{"resourceType":"Device","id":"d","contained":[{"meta":{}}],"x":1}"#,
+            format!(
+                r#"{{"resourceType":"Device","id":"d","meta":{{{STAMP}}},"contained":[{{"meta":{{}}}}],"x":1}}"#
+            ),
+        ),
     ] {
         assert_eq!(stored(json).stamped(INSTANT).unwrap().get(), expected);
     }

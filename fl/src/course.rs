@@ -70,6 +70,9 @@ pub struct Course {
     releases: BTreeMap<RegionId, (Release, Vec<u32>)>,
     reports: Vec<Report>,
     evaluation: Option<Evaluation>,
+    /// How often a round of training ended without a result after facilities may have paid for it.
+    #[serde(default)]
+    in_vain: u32,
     /// The model where it fits no parcel; the coordinator holds none then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     large: Option<Large>,
@@ -151,6 +154,7 @@ impl Course {
             releases: BTreeMap::new(),
             reports: Vec::new(),
             evaluation: None,
+            in_vain: 0,
             large: first.map(|model| Large {
                 model,
                 moments: None,
@@ -350,6 +354,7 @@ impl Course {
     }
 
     fn fail(&mut self, why: String, now_ms: i64) {
+        self.ends_in_vain();
         self.report(0, Some(why.clone()), now_ms);
         self.standing = Standing::Failed(why);
     }
@@ -414,13 +419,15 @@ impl Course {
         Ok(())
     }
 
-    /// ε after so many rounds of training, and δ; none without privacy.
+    /// ε after so many rounds of training with a result, and of those without one for which facilities may have paid;
+    /// none without privacy.
     #[must_use]
     pub fn spent(&self, rounds: u32) -> Option<f64> {
         let (study, plan) = order::read(&self.text).ok()?;
         let spend = plan.spend?;
         let all = study.training.rounds.max(1);
-        let steps = spend.steps / u64::from(all) * u64::from(rounds.min(all));
+        let times = u64::from(rounds.min(all)) + u64::from(self.in_vain);
+        let steps = spend.steps / u64::from(all) * times;
         if steps == 0 {
             return Some(0.0);
         }

@@ -177,6 +177,7 @@ fn a_release_that_no_honest_region_comes_to_ends_the_round_and_names_the_region(
         },
         sites: BTreeMap::new(),
         bytes: 0,
+        asked: true,
     };
     for (bad, said) in [
         (

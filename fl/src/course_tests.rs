@@ -109,7 +109,7 @@ fn summed(files: &mut Files, round: &mut RegionRound) {
     let of = |vector: &Vector| &files[&vector.sha256][..];
     let inputs = summing.vectors.iter().map(of).collect();
     let mut sum = Vec::new();
-    std::io::Read::read_to_end(&mut summing.sum(inputs), &mut sum).unwrap();
+    std::io::Read::read_to_end(&mut summing.sum(inputs, 2.try_into().unwrap()), &mut sum).unwrap();
     round.was_summed(Ok(put(files, sum)));
     *round = stored(round);
 }
@@ -429,6 +429,83 @@ fn a_study_that_is_cancelled_ends_the_round_at_each_region_that_has_released_not
     let keys = world.course.orders().into_iter();
     let attempts: Vec<_> = keys.map(|(_, order)| order.key.attempt).collect();
     assert_eq!(attempts, [2, 2]);
+}
+
+/// A study that hides records, with the spend of so many releases of a round.
+fn hidden() -> (String, impl Fn(u64) -> Option<f64>) {
+    let more = "privacy = { unit = \"record\", epsilon = 8.0, delta = 1e-4, clip = 1.0 }";
+    let scaled = "missing = \"zero\", scale = { centre = 0.0, width = 1.0 }";
+    let text = text(2, 2, more).replace("missing = \"zero\"", scaled);
+    let (_, plan) = order::read(&text).unwrap();
+    let spend = plan.spend.unwrap();
+    let of = move |releases: u64| {
+        let steps = spend.steps / 3 * releases;
+        if steps == 0 {
+            return Some(0.0);
+        }
+        let event = Event::new(spend.sampling, spend.noise_multiplier, steps).unwrap();
+        Some(epsilon(&[event], Delta::new(spend.delta).unwrap()))
+    };
+    (text, of)
+}
+
+#[test]
+fn a_round_that_was_paid_for_in_vain_counts_in_what_the_study_spent() {
+    let (text, of) = hidden();
+    let mut world = World::new(&[&SIX[..2], &SIX[2..4]], text.clone(), 3);
+    world.gone.insert("fc".parse().unwrap());
+    while world.step() {}
+    // us has its sum of the first round, which its sites have paid for, and eu waits for one that is gone.
+    assert_eq!(world.course.spent(0), of(0));
+    assert!(world.course.cancel());
+    world.course = stored(&world.course);
+    assert_eq!(world.course.spent(0), of(1));
+    world.gone.clear();
+    world.course.resume(world.now).unwrap();
+    let ended = world.run();
+    assert_eq!(ended.course.standing(), &Standing::Done);
+    assert_eq!(ended.course.spent(ended.course.trained()), of(4));
+    let told: Vec<_> = ended.course.reports().iter().map(|of| of.epsilon).collect();
+    assert_eq!(told, [of(2), of(3), of(4), of(4)]);
+
+    // Before anybody was ordered, and where too few take part, nobody has paid.
+    let mut world = World::new(&[&SIX[..2]], text, 3);
+    let before = &mut world.course.clone();
+    assert!(before.cancel());
+    assert_eq!(before.spent(0), of(0));
+    world.gone.insert("fb".parse().unwrap());
+    while world.step() {}
+    world.wait();
+    while world.step() {}
+    assert!(matches!(world.course.standing(), Standing::Failed(_)));
+    assert_eq!(world.course.spent(0), of(0));
+    // One is lost when both were asked for their updates.
+    world.gone.clear();
+    world.course.resume(world.now).unwrap();
+    let is_training = |world: &World| {
+        let round = world
+            .regions
+            .values()
+            .find_map(|(_, _, round)| round.as_ref());
+        round.is_some_and(|round| {
+            let key = round.key() == &world.course.key();
+            key && round
+                .asks()
+                .iter()
+                .any(|(_, _, ask)| matches!(ask, Ask::Train(_)))
+        })
+    };
+    while !is_training(&world) {
+        assert!(world.step());
+    }
+    world.gone.insert("fb".parse().unwrap());
+    while world.step() {}
+    world.wait();
+    while world.step() {}
+    assert!(matches!(world.course.standing(), Standing::Failed(_)));
+    assert_eq!(world.course.spent(0), of(1));
+    let report = world.course.reports().last().unwrap();
+    assert_eq!(report.epsilon, of(1));
 }
 
 #[test]

@@ -219,7 +219,13 @@ fn label(study: &Study, table: &Table, problems: &mut Vec<Problem>) -> Option<La
             ..
         } => {
             let column = column.as_deref().unwrap_or(Data::LABEL_OF_STAY);
-            Some(Labelled::Binary(find("column", column)?, *positive_above))
+            let at = find("column", column)?;
+            let unit = &table.columns()[at].unit;
+            if positive_above.is_none() && unit != "1" {
+                let message = crate::study::needs_threshold(column, unit);
+                problems.push(Problem::new("data.label.positive_above", message));
+            }
+            Some(Labelled::Binary(at, positive_above.unwrap_or(0.0)))
         }
         Label::Survival { time, event } => {
             let (time, event) = (find("time", time), find("event", event));

@@ -101,6 +101,11 @@ fn what_does_not_fit_is_said_with_the_key_of_the_study() {
             "data.features[0].name: the table has no column `aeg`",
         ),
         (
+            "column = \"num\"",
+            "column = \"chol\"",
+            "data.label.positive_above: is needed: `chol` is in mg/dL",
+        ),
+        (
             "mg/dL",
             "mmol/L",
             "data.features[1].unit: `chol` is in mg/dL here, not in mmol/L",

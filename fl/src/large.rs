@@ -4,8 +4,11 @@
 //! A vector is its numbers one after another, each four bytes from the lowest on (of moments: eight). Such a file is not
 //! encrypted where it lies, so nothing but models and masked updates may be one: a study whose updates are seen one by one
 //! has to fit a parcel (`refused`).
+mod sum;
+
+pub use sum::{Blocks, Sum, Summing};
+
 use crate::{
-    secagg::Mask,
     strategy::{Coordinator, Moments},
     study::{Problem, Strategy, Study},
     update::{Seen, UpdateCodec},
@@ -79,13 +82,21 @@ pub(crate) fn refused(study: &Study, parameters: u64) -> Vec<Problem> {
 /// The bytes of numbers.
 #[must_use]
 pub fn to_bytes(numbers: &[u32]) -> Vec<u8> {
-    numbers.iter().flat_map(|n| n.to_le_bytes()).collect()
+    let mut bytes = vec![0; numbers.len() * 4];
+    for (to, number) in bytes.as_chunks_mut().0.iter_mut().zip(numbers) {
+        *to = number.to_le_bytes();
+    }
+    bytes
 }
 
 /// The bytes of a model.
 #[must_use]
 pub fn model_bytes(model: &[f32]) -> Vec<u8> {
-    model.iter().flat_map(|value| value.to_le_bytes()).collect()
+    let mut bytes = vec![0; model.len() * 4];
+    for (to, value) in bytes.as_chunks_mut().0.iter_mut().zip(model) {
+        *to = value.to_le_bytes();
+    }
+    bytes
 }
 
 /// The model of its bytes; none when they are none, or one of its numbers is not finite.
@@ -99,30 +110,6 @@ pub fn model_of(bytes: &[u8]) -> Option<Vec<f32>> {
 /// How many numbers are next of so many.
 fn next_of(left: u64) -> usize {
     usize::try_from(left).unwrap_or(usize::MAX).min(CHUNK)
-}
-
-/// What a region's sum is made of.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Summing {
-    /// The masked vectors.
-    pub vectors: Vec<Vector>,
-    /// What comes off their sum.
-    pub masks: Vec<Mask>,
-    /// Numbers of each.
-    pub numbers: u64,
-}
-
-impl Summing {
-    /// The sum as it is read: the vectors' files are read as far, each in its turn. `inputs`: of [`Summing::vectors`].
-    pub fn sum<R: Read>(self, inputs: Vec<R>) -> Sum<R> {
-        Sum {
-            inputs,
-            masks: self.masks,
-            begin: 0,
-            left: self.numbers,
-            made: Made::new(),
-        }
-    }
 }
 
 /// Bytes that were made and are read next.
@@ -147,46 +134,21 @@ impl Made {
         (self.bytes, self.at) = (bytes, 0);
     }
 
-    fn read(&mut self, into: &mut [u8]) -> usize {
-        let rest = self.bytes.get(self.at..).unwrap_or_default();
-        let count = rest.len().min(into.len());
-        for (to, from) in into.iter_mut().zip(rest) {
-            *to = *from;
-        }
-        self.at += count;
-        count
+    /// Their room, for those that are made next.
+    fn take(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.bytes)
     }
-}
 
-/// A sum without its masks, a chunk at a time.
-pub struct Sum<R> {
-    inputs: Vec<R>,
-    masks: Vec<Mask>,
-    begin: u64,
-    left: u64,
-    made: Made,
-}
+    #[cfg(test)]
+    const fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
 
-impl<R: Read> Read for Sum<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if self.made.is_read() && self.left > 0 {
-            let count = next_of(self.left);
-            let mut sum = vec![0_u32; count];
-            let mut bytes = vec![0; count * 4];
-            for input in &mut self.inputs {
-                input.read_exact(&mut bytes)?;
-                for (sum, number) in sum.iter_mut().zip(bytes.as_chunks().0) {
-                    *sum = sum.wrapping_add(u32::from_le_bytes(*number));
-                }
-            }
-            for mask in &self.masks {
-                mask.put(self.begin, &mut sum);
-            }
-            self.begin += count as u64;
-            self.left -= count as u64;
-            self.made.put(to_bytes(&sum));
-        }
-        Ok(self.made.read(into))
+        let mut rest = self.bytes.get(self.at..).unwrap_or_default();
+        let count = rest.read(into)?;
+        self.at += count;
+        Ok(count)
     }
 }
 
@@ -364,7 +326,7 @@ impl<R: Read> Read for Step<'_, R> {
             let next = self.next()?;
             self.made.put(next);
         }
-        Ok(self.made.read(into))
+        self.made.read(into)
     }
 }
 

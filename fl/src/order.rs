@@ -332,6 +332,14 @@ pub struct Release {
     pub sites: BTreeMap<FacilityId, Site>,
     /// Bytes of masked numbers that came in.
     pub bytes: u64,
+    /// Whether sites were asked for their updates: then they may have paid for them, also where there is no sum.
+    #[serde(default = "was_asked")]
+    pub asked: bool,
+}
+
+/// Whoever does not say so may have asked.
+const fn was_asked() -> bool {
+    true
 }
 
 impl Release {

@@ -406,6 +406,7 @@ impl RegionRound {
             outcome,
             sites: self.members.iter().map(site).collect(),
             bytes: self.bytes,
+            asked: self.round.step() >= Step::Train,
         })
     }
 

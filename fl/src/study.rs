@@ -11,7 +11,7 @@ mod plan;
 mod sense;
 mod training;
 
-pub(crate) use check::{name_problem, unit_problem};
+pub(crate) use check::{name_problem, needs_threshold, unit_problem};
 pub use data::{Data, Feature, Label, Missing, Scale, Stays, Summary};
 pub use model::Model;
 pub use plan::{Bits, Plan, Spend};

@@ -9,7 +9,8 @@ use crate::{
         discrete::DiscreteGaussian,
     },
 };
-use rand::{CryptoRng, Rng, RngCore, seq::SliceRandom};
+use rand::{CryptoRng, RngCore, seq::SliceRandom};
+use std::cmp::Ordering;
 
 /// Why records cannot be learnt from, or training went wrong.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -357,6 +358,40 @@ impl PrivateStep {
     }
 }
 
+/// Takes each of many by itself with one probability, to within 2^-64: where a uniform number of 64 bits is below it. Its
+/// first byte nearly always tells, so that a random word does for eight.
+struct Sample {
+    /// The probability, of 2^64.
+    limit: u128,
+    word: u64,
+    bytes: u32,
+}
+
+impl Sample {
+    const fn of(probability: f64) -> Self {
+        Self {
+            // Exact: a floating-point number is scaled by a power of two.
+            limit: (probability * 18_446_744_073_709_551_616.0) as u128,
+            word: 0,
+            bytes: 0,
+        }
+    }
+
+    fn takes(&mut self, random: &mut impl RngCore) -> bool {
+        if self.bytes == 0 {
+            (self.word, self.bytes) = (random.next_u64(), 8);
+        }
+        let first = u128::from(self.word & 0xff);
+        self.word >>= 8;
+        self.bytes -= 1;
+        match first.cmp(&(self.limit >> 56)) {
+            Ordering::Less => true,
+            Ordering::Greater => false,
+            Ordering::Equal => first << 56 | u128::from(random.next_u64() >> 8) < self.limit,
+        }
+    }
+}
+
 /// DP-SGD (Abadi et al. 2016, arXiv:1607.00133): in each step every record is taken with the plan's probability, by
 /// itself. What a step spends is that of [`crate::privacy::Event`] with that sampling and the noise multiplier.
 ///
@@ -379,10 +414,12 @@ pub fn train_privately<R: CryptoRng>(
     records.fits(model, global)?;
     let mut parameters = global.to_vec();
     let mut scratch = Scratch::default();
+    let mut sum = vec![0.0; parameters.len()];
+    let mut sample = Sample::of(private.sampling);
     for step in 0..plan.steps {
-        let mut sum = vec![0.0; parameters.len()];
+        sum.fill(0.0);
         for record in records.iter() {
-            if random.random_bool(private.sampling) {
+            if sample.takes(random) {
                 let clip = Some(private.clip.norm_of_addends());
                 model.add_gradient(&parameters, record, clip, &mut sum, &mut scratch);
             }

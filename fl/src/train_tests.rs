@@ -1,7 +1,7 @@
 //! Training that is the same each time, that protects, and that reaches the published figures on real records.
 use super::*;
 use crate::study::Model;
-use rand::{SeedableRng, rngs::StdRng};
+use rand::{Rng as _, SeedableRng, rngs::StdRng};
 
 fn logistic(inputs: usize) -> Net {
     Net::of(&Model::Logistic {}, inputs, 1)
@@ -131,4 +131,47 @@ fn one_record_moves_a_private_step_by_its_clip_at_most_and_noise_covers_it() {
     let deviation = (noised.iter().map(|v| v * v).sum::<f64>() / noised.len() as f64).sqrt();
     // 90 draws of standard deviation 4, and the clipped record: 4·√(2·90)⁻¹ is 0.3, four of them.
     assert!((deviation - 4.0).abs() < 1.3, "{deviation}");
+}
+
+#[test]
+fn a_sample_takes_each_with_its_probability_and_by_itself() {
+    let mut random = StdRng::seed_from_u64(12);
+    for probability in [0.0, 1e-3, 1.0 / 256.0, 0.016, 0.5, 0.997, 1.0] {
+        let mut sample = Sample::of(probability);
+        let taken: Vec<bool> = (0..80_000).map(|_| sample.takes(&mut random)).collect();
+        let both = taken.windows(2).filter(|pair| pair[0] && pair[1]).count() as f64;
+        let one = taken.iter().filter(|taken| **taken).count() as f64;
+        for (found, p) in [(one, probability), (both, probability * probability)] {
+            // Pairs overlap, which less than doubles their variance.
+            let deviation = (2.0 * 80_000.0 * p * (1.0 - p)).sqrt();
+            assert!(
+                (found - 80_000.0 * p).abs() <= 5.0 * deviation + 1.0,
+                "{probability}: {found}"
+            );
+        }
+    }
+}
+
+#[test]
+fn where_the_first_byte_of_a_sample_does_not_tell_the_others_do() {
+    /// Gives the words it was made of.
+    struct Words(Vec<u64>);
+    impl RngCore for Words {
+        fn next_u32(&mut self) -> u32 {
+            unreachable!("whole words are drawn")
+        }
+        fn next_u64(&mut self) -> u64 {
+            self.0.remove(0)
+        }
+        fn fill_bytes(&mut self, _: &mut [u8]) {}
+    }
+    // 0x30 and a half: of those that begin with 0x30, half are taken.
+    let probability = f64::from(0x30_80) / 65_536.0;
+    let first = u64::from_le_bytes([0x2f, 0x30, 0x30, 0x31, 0xff, 0, 0x30, 0x30]);
+    let behind = [0x7f, 0x80, 0x7f, 0xff].map(|byte: u64| byte << 56 | 0xff_ffff);
+    let mut words = Words([first].into_iter().chain(behind).collect());
+    let mut sample = Sample::of(probability);
+    let taken: Vec<bool> = (0..8).map(|_| sample.takes(&mut words)).collect();
+    assert_eq!(taken, [true, true, false, false, false, true, true, false]);
+    assert!(words.0.is_empty());
 }

@@ -4,6 +4,7 @@ use node::config::{
     ClientConfig, HttpsConfig, LogConfig, Problem, TlsFiles, Validate, different_ports, directory,
     mesh_clock, within,
 };
+use node::trace::export::TelemetryConfig;
 use serde::{Deserialize, Serialize};
 use std::{net::SocketAddr, path::PathBuf};
 use types::{MeshClock, Place};
@@ -42,6 +43,9 @@ pub struct GlobalConfig {
     /// The signed table of models and firmware versions that the catalog may name; none is named when left out.
     #[serde(default)]
     pub device_models: Option<SignedFile>,
+    /// Where traces go; nothing is traced when it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub telemetry: Option<TelemetryConfig>,
     /// True only in a mesh on one machine; what is dangerous elsewhere is refused without it.
     #[serde(default)]
     pub local_mesh: bool,
@@ -90,6 +94,8 @@ impl Validate for GlobalConfig {
                 .iter()
                 .filter_map(|path| directory("authority", path)),
         );
+        let telemetry = self.telemetry.iter();
+        problems.extend(telemetry.flat_map(|it| it.problems(None)));
         problems.extend(self.store.problem());
         let models = DeviceModels::load(self.device_models.as_ref()).err();
         problems.extend(models.map(|error| Problem::new("device_models", error.to_string())));

@@ -16,11 +16,10 @@ use federation::{
     audit::{Decision, Entry},
     blobs::{self, Blobs, Bulk as _, Descriptor, Digest, Held, Missing},
     db::DbError,
-    envelope::{self, OpenError},
+    envelope::{self, Intact, OpenError},
     ledger::{Commit, Handler, Ledger, Shipped},
     port::{PortError, PortErrorKind, Verdict},
     reason,
-    wire::Parcel,
 };
 use messages::{
     Body, DeliveryReports,
@@ -434,7 +433,7 @@ pub struct TakesReports(pub Deliveries);
 
 #[async_trait]
 impl Handler for TakesReports {
-    async fn apply(&self, from: &Place, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError> {
+    async fn apply(&self, from: &Place, parcels: &[Intact]) -> Result<Vec<Verdict>, PortError> {
         let mut verdicts = Vec::with_capacity(parcels.len());
         for parcel in parcels {
             let body = envelope::open::<DeliveryReports>(parcel);

@@ -3,10 +3,11 @@ use super::*;
 use ed25519_dalek::SigningKey;
 use federation::{
     audit::{Log, Signer},
-    blobs::Files,
+    blobs::{CHUNK_BYTES, Files},
     ledger::{Apply as _, Handlers},
     policy::Rules,
     port::Outbox as _,
+    wire::Parcel,
 };
 use messages::DeliveryReport;
 use sha2::{Digest as _, Sha256};
@@ -86,7 +87,9 @@ impl World {
 
     async fn gets(&self, to: &Place) -> bool {
         let digest = Digest::from_bytes(Sha256::digest(CONTENT).into());
-        let chunk = self.blobs.chunk(to, Missing { digest, offset: 0 });
+        let chunk = self
+            .blobs
+            .chunk(to, Missing { digest, offset: 0 }, CHUNK_BYTES);
         chunk.await.unwrap().is_some()
     }
 
@@ -110,7 +113,10 @@ impl World {
         };
         let reports = TakesReports(self.deliveries.clone());
         let handlers = Handlers::new().on::<DeliveryReports>(reports);
-        let taken = handlers.apply(from, &[parcel]).await.unwrap();
+        let taken = handlers
+            .apply(from, &Intact::all([parcel]).unwrap())
+            .await
+            .unwrap();
         assert_eq!(taken, [Verdict::Accepted { stored: 1 }]);
     }
 

@@ -3,12 +3,11 @@
 use crate::catalog::{Catalog, Entry, Home, Kind, MAX_RECORDS, Put, Records};
 use async_trait::async_trait;
 use federation::{
-    envelope::{self, OpenError},
+    envelope::{self, Intact, OpenError},
     ledger::{Handler, Handlers, Ledger},
     models::DeviceModels,
     port::{PortError, Verdict},
     reason,
-    wire::Parcel,
 };
 use messages::{AuditCheckpoint, DeviceRecords};
 use node::clock::Clock;
@@ -74,7 +73,7 @@ impl Intake {
 
 #[async_trait]
 impl Handler for Intake {
-    async fn apply(&self, from: &Place, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError> {
+    async fn apply(&self, from: &Place, parcels: &[Intact]) -> Result<Vec<Verdict>, PortError> {
         let now = self.clock.real();
         let mut verdicts = Vec::with_capacity(parcels.len());
         for parcel in parcels {
@@ -95,14 +94,14 @@ struct Taken {
 
 fn take(
     from: &Place,
-    parcel: &Parcel,
+    parcel: &Intact,
     models: &DeviceModels,
     now: Timestamp,
 ) -> Result<Taken, Verdict> {
     let quarantined = |reason| Verdict::Quarantined { reason };
     let refused = |reason| Verdict::Refused { reason };
     let mut body: DeviceRecords = envelope::open(parcel).map_err(|error| match error {
-        OpenError::Kind | OpenError::Digest => refused(error.reason()),
+        OpenError::Kind => refused(error.reason()),
         OpenError::Malformed => quarantined(reason::MALFORMED),
     })?;
     let home = home(&body).ok_or_else(|| quarantined(reason::MALFORMED))?;
@@ -148,6 +147,7 @@ fn count(result: &'static str, records: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use federation::wire::Parcel;
     use messages::{Body, DeviceRecord, ReadingBatch};
 
     const NOW: Timestamp = Timestamp(1_000_000_000);
@@ -169,15 +169,16 @@ mod tests {
         }
     }
 
-    fn parcel<T: Body>(body: &T) -> Parcel {
+    fn parcel<T: Body>(body: &T) -> Intact {
         let bytes = body.encode_to_vec();
-        Parcel {
+        let parcel = Parcel {
             kind: T::KIND.into(),
             count: body.count(),
             digest: envelope::digest(&bytes),
             body: bytes.into(),
             ..Parcel::default()
-        }
+        };
+        Intact::new(parcel).unwrap()
     }
 
     fn taken(body: &DeviceRecords) -> Result<(usize, usize), Verdict> {

@@ -9,11 +9,10 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use federation::{
     blobs::Blobs,
     db::DbError,
-    envelope::{self, OpenError},
+    envelope::{self, Intact, OpenError},
     ledger::{Commit, Handler, Ledger, Shipped},
     port::{PortError, Verdict},
     reason,
-    wire::Parcel,
 };
 use fl::{
     course::{Course, Standing},
@@ -403,7 +402,7 @@ pub struct TakesReleases(pub Studies);
 
 #[async_trait]
 impl Handler for TakesReleases {
-    async fn apply(&self, from: &Place, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError> {
+    async fn apply(&self, from: &Place, parcels: &[Intact]) -> Result<Vec<Verdict>, PortError> {
         let mut verdicts = Vec::with_capacity(parcels.len());
         for parcel in parcels {
             verdicts.push(match (release_of(parcel), from.region()) {
@@ -421,12 +420,12 @@ impl Handler for TakesReleases {
     }
 }
 
-fn release_of(parcel: &Parcel) -> Result<Release, Verdict> {
+fn release_of(parcel: &Intact) -> Result<Release, Verdict> {
     let malformed = Verdict::Quarantined {
         reason: reason::MALFORMED,
     };
     let message = envelope::open::<StudyRelease>(parcel).map_err(|error| match error {
-        OpenError::Kind | OpenError::Digest => Verdict::Refused {
+        OpenError::Kind => Verdict::Refused {
             reason: error.reason(),
         },
         OpenError::Malformed => malformed.clone(),

@@ -15,10 +15,7 @@ use federation::{
     blobs::Blobs,
     db::DbError,
     ledger::{Handlers, Ledger},
-    link::{
-        self, Door, LinkError, Tap,
-        authority::{Authority, Own},
-    },
+    link::{self, Door, LinkError, Tap, authority::Authority},
     models::{DeviceModels, ModelsError},
     pki::{PkiError, load_signing_key},
     policy::{PolicyError, Rules},
@@ -34,6 +31,7 @@ use node::{
     https, listeners, problem, renewal, shutdown,
     task::{Kind, TaskError, Tasks},
     token::{ClientError, TokenServer, USED_ASSERTIONS},
+    trace,
 };
 use std::{convert::Infallible, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
@@ -81,6 +79,9 @@ pub enum GlobalError {
     /// A client cannot be registered.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// Traces cannot be sent.
+    #[error("{0}")]
+    Telemetry(String),
     /// The links cannot be tapped.
     #[error(transparent)]
     Link(#[from] LinkError),
@@ -130,6 +131,9 @@ pub async fn run(config: GlobalConfig, stop: CancellationToken) -> Result<(), Gl
     let tap = Tap::from_env(config.local_mesh)?;
     let mut door = door(key, (&ledger, &blobs), handlers, (tls.clone(), tap));
     let mut tasks = Tasks::new(stop);
+    // Each of the others is to have a span.
+    let traced = trace::export::start(config.telemetry.as_ref(), &Place::Global, &mut tasks);
+    traced.map_err(GlobalError::Telemetry)?;
     keep_certificates(&config, (now, &ledger), &mut door, &mut tasks);
     let until = || tasks.stop();
     let known = Some(tokens.verifier());
@@ -179,17 +183,7 @@ fn keep_certificates(
         return;
     };
     let authority = Authority::new(dir, Place::Global, now, ledger.clone());
-    let list = authority.clone().keep_list(tasks.stop());
-    tasks.spawn("revocation list", Kind::Background, ends(list));
-    door.authority = Some(Arc::new(authority.clone()));
-    let own = Own {
-        authority,
-        tls: door.tls.clone(),
-        files: config.tls.clone(),
-        signing: door.key.clone(),
-    };
-    let keeping = own.keep(tasks.stop());
-    tasks.spawn("renewal", Kind::Background, ends(keeping));
+    authority.serve(&config.tls, door, tasks);
 }
 
 /// Everything that is served over HTTPS.
@@ -202,8 +196,8 @@ fn app(
     let verifier = || tokens.verifier();
     let api = api::router(catalog.clone(), verifier());
     let api = api.merge(api::studies::router(studies.clone(), verifier()));
-    problem::worded(api)
-        .merge(page::router(studies.clone(), verifier(), clock, origin))
+    let pages = page::router(studies.clone(), verifier(), clock, origin);
+    problem::worded(api.merge(pages))
         .merge(tokens.router())
         .merge(health.router())
         .fallback(problem::no_such_path)

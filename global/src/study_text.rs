@@ -82,6 +82,11 @@ aggregation = { secure = true, quorum = 3, bound = 4.0 }
             ("sites = 4", "sites = 4\nsurprise = 1", "surprise: "),
             ("\"num\"", "\"num\", colour = 1", "data.label"),
             ("rounds = 5", "rounds = \"many\"", "training.rounds: "),
+            (
+                "rounds = 5",
+                "rounds = -1",
+                "training.rounds: expected a whole number from 0 to 4294967295",
+            ),
             ("quorum = 3", "quorum = 5", "aggregation.quorum: "),
             ("records = 40", "records = 2", "data.minimum_records: is "),
             ("\"a\"", "\"years old\"", "features[0].unit: is a UCUM unit"),
@@ -96,7 +101,7 @@ aggregation = { secure = true, quorum = 3, bound = 4.0 }
             (
                 "\"logistic\"",
                 "\"gru\", hidden = \"x\"",
-                "model.hidden: expected u32",
+                "model.hidden: expected a whole number from 0 to 4294967295",
             ),
             ("\"logistic\"", "\"gru\"", "model.hidden: is missing"),
             (
@@ -107,7 +112,7 @@ aggregation = { secure = true, quorum = 3, bound = 4.0 }
             (
                 "\"fed-avg\"",
                 "\"fed-prox\", mu = \"x\"",
-                "training.strategy.mu: expected f64",
+                "training.strategy.mu: expected a number",
             ),
             ("\"binary\"", "\"ternary\"", "data.label.kind: expected"),
             (

@@ -158,6 +158,7 @@ fn start(
         clients: Vec::new(),
         policies: None,
         device_models: None,
+        telemetry: None,
         local_mesh: true,
     };
     let catalog = config.data_dir.join("catalog.db");

@@ -97,7 +97,8 @@ pub async fn no_such_path() -> Problem {
 async fn word(response: Response) -> Response {
     let status = response.status();
     let kind = response.headers().get(header::CONTENT_TYPE);
-    let has_words = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/"));
+    let is_bare = |kind: &axum::http::HeaderValue| kind.as_bytes().starts_with(b"text/plain");
+    let has_words = kind.is_some_and(|kind| !is_bare(kind));
     if has_words || !(status.is_client_error() || status.is_server_error()) {
         return response;
     }
@@ -162,6 +163,27 @@ mod tests {
             kind,
             serde_json::from_slice(&body).unwrap_or_default(),
         )
+    }
+
+    #[tokio::test]
+    async fn an_error_that_is_a_page_stays_one_and_a_bare_one_beside_it_does_not() {
+        let page = async || (StatusCode::UNAUTHORIZED, axum::response::Html("come in"));
+        let app = worded(Router::new().route("/page", get(page)));
+        let ask = async |method: &str| {
+            let request = Request::builder().method(method).uri("/page");
+            let request = request.body(Body::empty()).unwrap();
+            let response = app.clone().oneshot(request).await.unwrap();
+            let kind = response.headers()[header::CONTENT_TYPE].clone();
+            (response.status().as_u16(), kind)
+        };
+        assert_eq!(
+            ask("GET").await,
+            (401, "text/html; charset=utf-8".parse().unwrap())
+        );
+        assert_eq!(
+            ask("POST").await,
+            (405, "application/problem+json".parse().unwrap())
+        );
     }
 
     #[tokio::test]

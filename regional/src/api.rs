@@ -1,5 +1,6 @@
 //! `/api/v1` of the region: its devices, read only. Errors are problem documents (RFC 9457).
 use crate::choices::Choices;
+use crate::openapi;
 use crate::registry::{Device, MAX_PAGE, Registry};
 use axum::{
     Json, Router,
@@ -25,7 +26,7 @@ use std::sync::Arc;
 use types::{CatalogId, FacilityId, Label, Timestamp};
 
 /// Devices on a page when the client names no number.
-const DEFAULT_PAGE: u16 = 100;
+pub(crate) const DEFAULT_PAGE: u16 = 100;
 
 /// Checks the bearer tokens of this node.
 #[derive(Clone)]
@@ -160,7 +161,10 @@ pub fn router(registry: Registry, verifier: Verifier) -> Router {
     Router::new()
         .route("/api/v1/devices", get(devices))
         .route("/metrics", get(metrics))
-        .route("/api/v1/openapi.json", get(async || Json(document())))
+        .route(
+            "/api/v1/openapi.json",
+            get(async || Json(openapi::document())),
+        )
         .with_state(Api { registry, verifier })
 }
 
@@ -240,60 +244,6 @@ fn failed(error: &PortError) -> Response {
         PortErrorKind::Corrupt | PortErrorKind::Internal => Problem::internal(),
     };
     problem.into_response()
-}
-
-/// The description of the API for programs (OpenAPI 3.1).
-fn document() -> Value {
-    let parameter =
-        |name: &str, schema: Value| json!({"name": name, "in": "query", "schema": schema});
-    let text = || json!({"type": "string"});
-    json!({
-        "openapi": "3.1.0",
-        "info": {
-            "title": "MedMesh region",
-            "version": env!("CARGO_PKG_VERSION"),
-            "description": "Devices of one region. Readings are served below /fhir; see /fhir/metadata.",
-        },
-        "paths": {
-            "/api/v1/devices": {"get": {
-                "summary": "List devices",
-                "security": [{"bearer": ["mesh/devices.s"]}],
-                "parameters": [
-                    parameter("facility", text()),
-                    parameter("after", json!({"type": "string", "description": "next of the page before"})),
-                    parameter("limit", json!({"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": DEFAULT_PAGE})),
-                ],
-                "responses": {
-                    "200": {"description": "A page", "content": {"application/json": {"schema": page_schema()}}},
-                    "400": {"description": "A parameter is not understood"},
-                    "401": {"description": "No valid token"},
-                    "403": {"description": "The token lacks the scope"},
-                },
-            }},
-        },
-        "components": {"securitySchemes": {"bearer": {
-            "type": "http",
-            "scheme": "bearer",
-            "description": "From /auth/token by SMART Backend Services",
-        }}},
-    })
-}
-
-fn page_schema() -> Value {
-    let text = || json!({"type": "string"});
-    let label = || json!({"type": ["string", "null"]});
-    json!({
-        "type": "object",
-        "required": ["items", "next"],
-        "properties": {
-            "next": label(),
-            "items": {"type": "array", "items": {"type": "object", "properties": {
-                "id": text(), "facility": text(), "kind": text(), "status": text(),
-                "model": label(), "firmware": label(),
-                "updated": {"type": "string", "format": "date"},
-            }}},
-        },
-    })
 }
 
 #[cfg(test)]

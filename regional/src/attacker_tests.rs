@@ -18,7 +18,12 @@ use axum::{
     body::Body,
     http::{HeaderMap, Request},
 };
-use federation::{envelope, ledger::Apply, port::Verdict, wire::Parcel};
+use federation::{
+    envelope::{self, Intact},
+    ledger::Apply,
+    port::Verdict,
+    wire::Parcel,
+};
 use fhir::{
     rest::{
         Access, AccessLog, Authorize, Denied, FhirApi, Granted, Interaction, Reader, Refused,
@@ -272,6 +277,7 @@ impl Region {
         };
         let mut all = vec![parcel([0; 16], &records)];
         all.extend(world.parcels());
+        let all = Intact::all(all).unwrap();
         for some in all.chunks(500) {
             let verdicts = intake.handlers().apply(&from, some).await.unwrap();
             let taken = |verdict: &Verdict| matches!(verdict, Verdict::Accepted { .. });

@@ -6,7 +6,11 @@ use axum::{
     body::Body,
     http::{HeaderMap, Method, Request, StatusCode, header},
 };
-use federation::{envelope, ledger::Apply, wire::Parcel};
+use federation::{
+    envelope::{self, Intact},
+    ledger::Apply,
+    wire::Parcel,
+};
 use fhir::admit::Holding;
 use fhir::rest::{
     Authorize, Bulk, Denied, FHIR_JSON, FhirApi, Granted, Interaction, Reader, Vantages,
@@ -80,7 +84,8 @@ impl Region {
             ..Parcel::default()
         };
         let from = "edge/eu/eu/eu-f1".parse().unwrap();
-        intake.handlers().apply(&from, &[parcel]).await.unwrap();
+        let parcels = Intact::all([parcel]).unwrap();
+        intake.handlers().apply(&from, &parcels).await.unwrap();
         Self {
             ledger: intake.ledger,
             store: intake.store,

@@ -7,10 +7,10 @@ use crate::{api::Bearer, config::RegionalConfig};
 use async_trait::async_trait;
 use federation::{
     db::DbError,
+    envelope::Intact,
     ledger::{Commit, Handler, Handlers, Ledger},
     port::{PortError, Verdict},
     reason,
-    wire::Parcel,
 };
 use fhir::store::FhirId;
 use messages::{ResearchChoice, ResearchChoices};
@@ -111,7 +111,7 @@ struct TakesChoices(Choices);
 
 #[async_trait]
 impl Handler for TakesChoices {
-    async fn apply(&self, from: &Place, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError> {
+    async fn apply(&self, from: &Place, parcels: &[Intact]) -> Result<Vec<Verdict>, PortError> {
         let mut verdicts = Vec::with_capacity(parcels.len());
         for parcel in parcels {
             let body = ResearchChoices::decode(&parcel.body[..]).ok();
@@ -136,7 +136,7 @@ impl Handler for TakesChoices {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use federation::{audit::Signer, policy::Rules};
+    use federation::{audit::Signer, envelope, policy::Rules, wire::Parcel};
     use std::path::Path;
     use types::Timestamp;
 
@@ -150,7 +150,7 @@ mod tests {
         Choices::open(&ledger).await.unwrap()
     }
 
-    fn parcel(choices: &[(u8, bool)]) -> Parcel {
+    fn parcel(choices: &[(u8, bool)]) -> Intact {
         let choice = |(patient, opted_out): &(u8, bool)| ResearchChoice {
             pseudonym: vec![*patient; 16].into(),
             opted_out: *opted_out,
@@ -159,10 +159,16 @@ mod tests {
             choices: choices.iter().map(choice).collect(),
             ..ResearchChoices::default()
         };
-        Parcel {
-            body: body.encode_to_vec().into(),
+        sealed(body.encode_to_vec())
+    }
+
+    fn sealed(body: Vec<u8>) -> Intact {
+        let parcel = Parcel {
+            digest: envelope::digest(&body),
+            body: body.into(),
             ..Parcel::default()
-        }
+        };
+        Intact::new(parcel).unwrap()
     }
 
     fn ids(bytes: &[u8]) -> Vec<FhirId> {
@@ -191,8 +197,7 @@ mod tests {
         drop((takes, choices));
         let choices = opened(dir.path()).await;
         assert_eq!(choices.opted_out(), ids(&[1]));
-        let mut short = parcel(&[(3, true)]);
-        short.body = vec![0x0a, 0x03, 0x0a, 0x01, 0x07].into();
+        let short = sealed(vec![0x0a, 0x03, 0x0a, 0x01, 0x07]);
         let verdicts = TakesChoices(choices.clone()).apply(&one, &[short]).await;
         let reason = reason::MALFORMED;
         assert_eq!(verdicts.unwrap(), [Verdict::Quarantined { reason }]);

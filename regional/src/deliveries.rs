@@ -15,11 +15,10 @@ use federation::{
     audit::{Decision, Entry},
     blobs::{self, Blobs, Descriptor, Digest},
     db::DbError,
-    envelope::{self, OpenError},
+    envelope::{self, Intact, OpenError},
     ledger::{Commit, Handler, Handlers, Ledger, Shipped},
     port::{PortError, PortErrorKind, Verdict},
     reason,
-    wire::Parcel,
 };
 use messages::{
     Body, DeliveryReport, DeliveryReports, FirmwareDelivery, ModelDelivery, PolicyDelivery,
@@ -288,9 +287,9 @@ impl<T> Takes<T> {
     }
 }
 
-fn opened<T: Body>(parcel: &Parcel) -> Result<T, Verdict> {
+fn opened<T: Body>(parcel: &Intact) -> Result<T, Verdict> {
     envelope::open(parcel).map_err(|error| match error {
-        OpenError::Kind | OpenError::Digest => Verdict::Refused {
+        OpenError::Kind => Verdict::Refused {
             reason: error.reason(),
         },
         OpenError::Malformed => MALFORMED,
@@ -304,7 +303,7 @@ const TAKEN: Verdict = Verdict::Accepted { stored: 1 };
 
 #[async_trait]
 impl<T: Delivers> Handler for Takes<T> {
-    async fn apply(&self, from: &Place, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError> {
+    async fn apply(&self, from: &Place, parcels: &[Intact]) -> Result<Vec<Verdict>, PortError> {
         let mut verdicts = Vec::with_capacity(parcels.len());
         for parcel in parcels {
             let described = opened::<T>(parcel)
@@ -385,7 +384,7 @@ struct TakesReports(Deliveries);
 
 #[async_trait]
 impl Handler for TakesReports {
-    async fn apply(&self, from: &Place, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError> {
+    async fn apply(&self, from: &Place, parcels: &[Intact]) -> Result<Vec<Verdict>, PortError> {
         let mut verdicts = Vec::with_capacity(parcels.len());
         for parcel in parcels {
             verdicts.push(match (opened::<DeliveryReports>(parcel), from.facility()) {

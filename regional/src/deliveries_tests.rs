@@ -3,9 +3,10 @@ use super::*;
 use crate::intake::tests::intake;
 use federation::{
     audit::Log,
-    blobs::{Bulk as _, Files, Held, Missing},
+    blobs::{Bulk as _, CHUNK_BYTES, Files, Held, Missing},
     ledger::Apply as _,
     port::Outbox as _,
+    wire::Parcel,
 };
 use messages::Delivery;
 use sha2::{Digest as _, Sha256};
@@ -58,7 +59,8 @@ impl World {
         };
         let handlers = self.deliveries.takes_descriptors(Handlers::new());
         let handlers = self.deliveries.takes_reports(handlers);
-        handlers.apply(from, &[parcel]).await.unwrap()
+        let parcels = Intact::all([parcel]).unwrap();
+        handlers.apply(from, &parcels).await.unwrap()
     }
 
     async fn delivered(&self, withdrawn: bool) {
@@ -92,7 +94,9 @@ impl World {
     async fn gets(&self, to: &str) -> bool {
         let (digest, offset) = (content(), 0);
         let to = facility(to);
-        let chunk = self.blobs.chunk(&to, Missing { digest, offset });
+        let chunk = self
+            .blobs
+            .chunk(&to, Missing { digest, offset }, CHUNK_BYTES);
         chunk.await.unwrap().is_some()
     }
 

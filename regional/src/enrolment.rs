@@ -2,7 +2,8 @@
 //! its certificate. The code is good once, for one place; keys are drawn at the facility and never seen here.
 //!
 //! Whoever asks is unknown. A code is looked up first, one request after the other: a good one is taken however many
-//! others are guessed, and what is counted are codes that nobody was given, by who sends them ([`Guesses`]). An authority
+//! others are guessed, and what is counted are codes that nobody was given, and quotes that do not show the boot of a kit's
+//! machine, by who sends them ([`Guesses`]). An authority
 //! of the region's own lies beside it, where `[enrolment]` says.
 mod renewing;
 
@@ -126,7 +127,7 @@ async fn enrol(
         Ok(Err(Refused::Said(error))) => refused(&error),
         Ok(Err(Refused::Later(wait_s))) => {
             metrics::counter!("medmesh_enrolments_total", "result" => "later").increment(1);
-            let says = "too many unknown codes were sent: this one is unknown too, try another in a minute";
+            let says = "too many unknown codes, or quotes that show nothing, were sent: this is one of them, try another in a minute";
             let refused = problem(StatusCode::TOO_MANY_REQUESTS, "not now", says);
             ([(RETRY_AFTER, wait_s.to_string())], refused).into_response()
         }
@@ -192,6 +193,12 @@ impl Enrolment {
         }
         let kit = code_hash(&asked.code);
         let signed = self.sign(asked, &kit, at);
+        // Who has a kit and shows what is not its machine's boot has guessed as well; one that shows it is always taken.
+        if let Err(PkiError::Challenge | PkiError::NotAttested(_)) = &signed
+            && let Some(wait_s) = self.guesses.lock().count(from, (self.now)())
+        {
+            return Err(Refused::Later(wait_s));
+        }
         if let Err(error) = &signed {
             at.block_on(self.note_refusal(&kit, error));
         }

@@ -11,7 +11,7 @@ use crate::server::TrueTimes;
 use crate::unguarded::decode;
 use async_trait::async_trait;
 use federation::{
-    envelope::{self, Envelope, OpenError},
+    envelope::{self, Envelope, Intact, OpenError},
     ledger::{Engine, Handler, Handlers, Ledger, Marked, Shipped, notes::LeftOut},
     models::DeviceModels,
     port::{PortError, PortErrorKind, Verdict},
@@ -65,14 +65,14 @@ struct TakesRecords(Intake);
 
 #[async_trait]
 impl Handler for TakesReadings {
-    async fn apply(&self, from: &Place, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError> {
+    async fn apply(&self, from: &Place, parcels: &[Intact]) -> Result<Vec<Verdict>, PortError> {
         self.0.readings(from, parcels).await
     }
 }
 
 #[async_trait]
 impl Handler for TakesRecords {
-    async fn apply(&self, from: &Place, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError> {
+    async fn apply(&self, from: &Place, parcels: &[Intact]) -> Result<Vec<Verdict>, PortError> {
         self.0.records(from, parcels).await
     }
 }
@@ -125,7 +125,7 @@ impl Intake {
     }
 
     /// One transaction of the store for as many parcels as it takes.
-    async fn readings(&self, from: &Place, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError> {
+    async fn readings(&self, from: &Place, parcels: &[Intact]) -> Result<Vec<Verdict>, PortError> {
         let begun = Instant::now();
         let owned = parcels.to_vec();
         let now = self.clock.mesh();
@@ -165,7 +165,7 @@ impl Intake {
     /// opened again, as this is rare.
     async fn without_known(
         &self,
-        parcel: &Parcel,
+        parcel: &Intact,
         mut applied: Applied,
     ) -> Result<Applied, PortError> {
         if applied.conflicts.is_empty() {
@@ -240,7 +240,7 @@ impl Intake {
         self.store.apply(batch, now).await.map_err(PortError::from)
     }
 
-    async fn records(&self, from: &Place, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError> {
+    async fn records(&self, from: &Place, parcels: &[Intact]) -> Result<Vec<Verdict>, PortError> {
         let mut verdicts = Vec::with_capacity(parcels.len());
         for parcel in parcels {
             let verdict = match take(from, parcel, &self.models, self.clock.real()) {
@@ -287,12 +287,12 @@ impl Intake {
 }
 
 /// A span for each parcel that is traced.
-fn traced(name: Name, parcels: &[Parcel]) -> Vec<Open> {
+fn traced(name: Name, parcels: &[Intact]) -> Vec<Open> {
     trace::steps(name, parcels.iter().map(|parcel| &parcel.traceparent))
 }
 
 /// Opens and decodes a parcel, or says what becomes of it as a whole.
-fn open(parcel: &Parcel, now: Timestamp) -> Result<Readings, Verdict> {
+fn open(parcel: &Intact, now: Timestamp) -> Result<Readings, Verdict> {
     let batch = batch_of(parcel)?;
     let id = EnvelopeId::try_from(&parcel.id[..]).map_err(|_| refused(reason::MALFORMED))?;
     let decoded = decode(&batch, now);
@@ -309,16 +309,16 @@ fn open(parcel: &Parcel, now: Timestamp) -> Result<Readings, Verdict> {
 }
 
 /// The readings of a parcel, whether they are new or correct others.
-fn batch_of(parcel: &Parcel) -> Result<ReadingBatch, Verdict> {
+fn batch_of(parcel: &Intact) -> Result<ReadingBatch, Verdict> {
     if parcel.kind == Correction::KIND {
         return Ok(opened::<Correction>(parcel)?.batch.unwrap_or_default());
     }
     opened(parcel)
 }
 
-fn opened<T: Body>(parcel: &Parcel) -> Result<T, Verdict> {
+fn opened<T: Body>(parcel: &Intact) -> Result<T, Verdict> {
     envelope::open(parcel).map_err(|error| match error {
-        OpenError::Kind | OpenError::Digest => refused(error.reason()),
+        OpenError::Kind => refused(error.reason()),
         OpenError::Malformed => Verdict::Quarantined {
             reason: reason::MALFORMED,
         },
@@ -359,7 +359,7 @@ fn count(verdict: &Verdict, applied: &Applied, faults: &[(u32, Fault)]) {
 }
 
 /// What is noted of readings that were left out. The parcel is opened again, as this is rare.
-fn left_out(parcel: &Parcel, faults: &[(u32, Fault)]) -> Vec<LeftOut> {
+fn left_out(parcel: &Intact, faults: &[(u32, Fault)]) -> Vec<LeftOut> {
     if faults.is_empty() {
         return Vec::new();
     }
@@ -388,7 +388,7 @@ struct Taken {
 
 fn take(
     from: &Place,
-    parcel: &Parcel,
+    parcel: &Intact,
     models: &DeviceModels,
     now: Timestamp,
 ) -> Result<Taken, Verdict> {

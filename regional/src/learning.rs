@@ -9,11 +9,10 @@ use async_trait::async_trait;
 use federation::{
     blobs::{Blobs, keep_message, want},
     db::DbError,
-    envelope::{self, OpenError},
+    envelope::{self, Intact, OpenError},
     ledger::{Commit, Handler, Ledger, Shipped},
     port::{PortError, Verdict},
     reason,
-    wire::Parcel,
 };
 use fl::{
     order::{Answer, Outcome, Release, RoundKey, RoundOrder},
@@ -276,6 +275,7 @@ fn nothing(key: RoundKey, why: String) -> Release {
         outcome: Outcome::Failed(why),
         sites: BTreeMap::new(),
         bytes: 0,
+        asked: false,
     }
 }
 
@@ -332,9 +332,9 @@ pub struct TakesEnds(pub Learning);
 /// Answers of facilities.
 pub struct TakesAnswers(pub Learning);
 
-fn opened<T: Body>(parcel: &Parcel) -> Result<T, Verdict> {
+fn opened<T: Body>(parcel: &Intact) -> Result<T, Verdict> {
     envelope::open(parcel).map_err(|error| match error {
-        OpenError::Kind | OpenError::Digest => Verdict::Refused {
+        OpenError::Kind => Verdict::Refused {
             reason: error.reason(),
         },
         OpenError::Malformed => malformed(),
@@ -355,7 +355,7 @@ const FULL: Verdict = Verdict::Deferred {
 
 #[async_trait]
 impl Handler for TakesRounds {
-    async fn apply(&self, from: &Place, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError> {
+    async fn apply(&self, from: &Place, parcels: &[Intact]) -> Result<Vec<Verdict>, PortError> {
         let mut verdicts = Vec::with_capacity(parcels.len());
         for parcel in parcels {
             let order = opened::<StudyRound>(parcel)
@@ -371,7 +371,7 @@ impl Handler for TakesRounds {
 
 #[async_trait]
 impl Handler for TakesEnds {
-    async fn apply(&self, _: &Place, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError> {
+    async fn apply(&self, _: &Place, parcels: &[Intact]) -> Result<Vec<Verdict>, PortError> {
         let mut verdicts = Vec::with_capacity(parcels.len());
         for parcel in parcels {
             let key = opened::<StudyEnd>(parcel)
@@ -390,7 +390,7 @@ impl Handler for TakesEnds {
 
 #[async_trait]
 impl Handler for TakesAnswers {
-    async fn apply(&self, from: &Place, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError> {
+    async fn apply(&self, from: &Place, parcels: &[Intact]) -> Result<Vec<Verdict>, PortError> {
         let mut verdicts = Vec::with_capacity(parcels.len());
         for parcel in parcels {
             let message = opened::<StudyAnswer>(parcel);

@@ -24,6 +24,7 @@ mod hooks;
 pub mod intake;
 pub mod learning;
 pub mod numbering;
+mod openapi;
 mod pair;
 mod probing;
 mod reads;

@@ -62,7 +62,11 @@ impl Region {
         self.ledger.admit(&from, &mut arrivals).await.unwrap();
         let [Arrival { parcel, fault }] = arrivals;
         assert_eq!(fault, None);
-        let verdicts = self.inbox.accept(&from, vec![parcel]).await.unwrap();
+        let verdicts = self
+            .inbox
+            .accept(&from, Intact::all([parcel]).unwrap())
+            .await
+            .unwrap();
         verdicts[0].clone()
     }
 

@@ -162,12 +162,12 @@ impl Keeping {
         batch: &mut Vec<Waiting>,
         write: &impl Fn(Vec<Entry>) -> W,
     ) {
-        let rows = batch.iter().map(|waiting| waiting.row.clone()).collect();
-        let is_written = self.written(write(rows).await);
-        for waiting in batch.drain(..) {
-            if is_written {
+        let waiting = batch.drain(..);
+        let (rows, told): (Vec<_>, Vec<_>) = waiting.map(|one| (one.row, one.written)).unzip();
+        if self.written(write(rows).await) {
+            for written in told {
                 // Who has gone meanwhile is not answered; the row stands.
-                let _gone = waiting.written.send(());
+                let _gone = written.send(());
             }
         }
     }

@@ -6,7 +6,10 @@ use super::{
     seal::{Opener, Passphrase},
     take::{encrypted, is_database},
 };
-use crate::command::nodes::{self, Node};
+use crate::{
+    command::nodes::{self, Node},
+    scratch::Scratch,
+};
 use anyhow::{Context, Result, anyhow, ensure};
 use federation::{
     audit::{Log, Signer, witness::Witness},
@@ -198,13 +201,14 @@ pub fn into_folder(file: &Path, passphrase: &Passphrase, to: &Path, now: Timesta
         "{}: exists, and is not written over",
         to.display()
     );
-    let stage = Staged::beside(to)?;
-    let opened = extract(file, passphrase, &stage.0)?;
+    let stage = beside(to)?;
+    let opened = extract(file, passphrase, stage.path())?;
     check(&opened)?;
     mark(&opened, now)?;
-    let text = configuration(&stage.0, &opened.manifest, to)?;
+    let text = configuration(stage.path(), &opened.manifest, to)?;
     file::replace(&opened.config(), text.as_bytes(), PRIVATE)?;
-    file::rename(&stage.0, to).with_context(|| to.display().to_string())?;
+    file::hand_over(stage.path(), stage.path().parent().unwrap_or(to))?;
+    file::rename(stage.path(), to).with_context(|| to.display().to_string())?;
     Ok(Put {
         config: to.join(config_name(&opened.node.here)),
         dump: dumped(&opened.manifest, to),
@@ -238,8 +242,8 @@ pub fn into_place(
         "{}: is not empty, and nothing in it is written over: move it away first",
         data.display()
     );
-    let stage = Staged::beside(&data)?;
-    let opened = extract(file, passphrase, &stage.0)?;
+    let stage = beside(&data)?;
+    let opened = extract(file, passphrase, stage.path())?;
     ensure!(
         place == opened.manifest.place,
         "{} is of {place}, the backup of {}",
@@ -248,16 +252,22 @@ pub fn into_place(
     );
     check(&opened)?;
     mark(&opened, now)?;
+    // What an administrator puts back is the node's, whose folder it comes into.
+    let restored = stage.path().join(manifest::DATA);
+    let like = match data.exists() {
+        true => data.as_path(),
+        false => stage.path().parent().unwrap_or(&data),
+    };
     for (number, named) in opened.manifest.named.iter().enumerate() {
-        let from = stage.0.join(manifest::NAMED).join(number.to_string());
-        put_back(&from, Path::new(named))?;
+        let from = stage.path().join(manifest::NAMED).join(number.to_string());
+        put_back(&from, Path::new(named), like)?;
     }
+    file::hand_over(stage.path(), like)?;
     if data.exists() {
         fs::remove_dir(&data)?;
     }
-    let restored = stage.0.join(manifest::DATA);
     file::rename(&restored, &data).with_context(|| data.display().to_string())?;
-    let dump = match dumped(&opened.manifest, &stage.0) {
+    let dump = match dumped(&opened.manifest, stage.path()) {
         None => None,
         Some(from) => {
             let to = data.join(manifest::DUMP);
@@ -286,38 +296,35 @@ fn place_of(table: &Table) -> String {
     place.join("/")
 }
 
-/// Puts a file or a folder back where nothing is.
-fn put_back(from: &Path, to: &Path) -> Result<()> {
+/// Puts a file or a folder back where nothing is, for whoever owns `like`.
+fn put_back(from: &Path, to: &Path, like: &Path) -> Result<()> {
     if from.is_dir() {
         for file in archive::files(from)? {
-            put_back(&from.join(&file), &to.join(&file))?;
+            put_back(&from.join(&file), &to.join(&file), like)?;
         }
         return Ok(());
     }
     if !to.exists() {
-        private_dir(to.parent().unwrap_or(to))?;
+        let folder = to.parent().unwrap_or(to);
+        let is_new = !folder.exists();
+        private_dir(folder)?;
+        if is_new {
+            file::give(folder, like)?;
+        }
         file::create(to, &fs::read(from)?, PRIVATE).with_context(|| to.display().to_string())?;
+        file::give(to, like)?;
     }
     Ok(())
 }
 
-/// A folder beside another one, on the same disk, that goes away with this unless it was renamed.
-struct Staged(PathBuf);
-
-impl Staged {
-    fn beside(path: &Path) -> Result<Self> {
-        let name = path
-            .file_name()
-            .context("names no folder")?
-            .to_string_lossy();
-        let at = path.with_file_name(format!(".{name}.{}.restoring", std::process::id()));
-        private_dir(path.parent().unwrap_or(path))?;
-        Ok(Self(at))
-    }
-}
-
-impl Drop for Staged {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
+/// A folder beside another one, on the same disk, for what is not put back yet.
+fn beside(path: &Path) -> Result<Scratch> {
+    let name = path.file_name().context("names no folder")?;
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    private_dir(folder)?;
+    let kind = format!(".{}.", name.to_string_lossy());
+    Scratch::folder(folder, (&kind, ".restoring"))
 }

@@ -5,16 +5,17 @@ use super::{
     paths, postgres, put,
     seal::{Passphrase, Sealer},
 };
-use crate::command::nodes::{self, Node};
+use crate::{
+    command::nodes::{self, Node},
+    scratch::Scratch,
+};
 use anyhow::{Context, Result, bail, ensure};
 use rand::RngCore;
 use std::{
-    fs::{self, File, OpenOptions},
+    fs,
     io::BufWriter,
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
-use storage::file::{PRIVATE, private_dir};
 use toml::Table;
 use types::{Place, Timestamp};
 
@@ -61,7 +62,7 @@ pub fn take(order: &Order<'_>, now: Timestamp) -> Result<Taken> {
     );
     let node = nodes::checked(order.config)?;
     let engine = engine(&node, order.files_only)?;
-    let work = Work::new(&node.data_dir)?;
+    let work = Scratch::folder(&node.data_dir, (WORK, ""))?;
     let text = fs::read_to_string(order.config)?;
     let table: Table = text.parse().context("the configuration")?;
     let data_dir = node.data_dir.display().to_string();
@@ -74,19 +75,31 @@ pub fn take(order: &Order<'_>, now: Timestamp) -> Result<Taken> {
         data_dir,
         engine,
     };
-    let unfinished = Unfinished::new(to)?;
+    let unfinished = unfinished(to)?;
     let count = write(order, &unfinished, &work, &node, &manifest, &text)?;
     // What is not put back now may never be.
-    let tried = put::extract(&unfinished.path, order.passphrase, &work.path.join("tried"));
+    let tried = put::extract(
+        unfinished.path(),
+        order.passphrase,
+        &work.path().join("tried"),
+    );
     let stage = tried.context("what was written cannot be read again")?;
     put::check(&stage).context("what was written does not stand a test")?;
-    let bytes = fs::metadata(&unfinished.path)?.len();
-    unfinished.finish(to)?;
+    let bytes = fs::metadata(unfinished.path())?.len();
+    name(unfinished.path(), to)?;
     Ok(Taken {
         manifest,
         files: count,
         bytes,
     })
+}
+
+/// A backup that has no name yet.
+fn unfinished(to: &Path) -> Result<Scratch> {
+    let name = to.file_name().context("--to names no file")?;
+    let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let kind = format!(".{}.", name.to_string_lossy());
+    Scratch::file(folder.unwrap_or(Path::new(".")), (&kind, ".tmp"))
 }
 
 fn engine(node: &Node, files_only: bool) -> Result<Engine> {
@@ -104,15 +117,15 @@ fn engine(node: &Node, files_only: bool) -> Result<Engine> {
 /// Writes every file, in the order that keeps what is promised: how many there were.
 fn write(
     order: &Order<'_>,
-    unfinished: &Unfinished,
-    work: &Work,
+    unfinished: &Scratch,
+    work: &Scratch,
     node: &Node,
     manifest: &Manifest,
     config: &str,
 ) -> Result<usize> {
     let mut fresh = [0; 23];
     rand::rng().fill_bytes(&mut fresh);
-    let out = BufWriter::new(unfinished.file()?);
+    let out = BufWriter::new(unfinished.writer()?);
     let mut writer = Writer::new(Sealer::new(out, order.passphrase, fresh)?);
     writer.bytes(manifest::NAME, &serde_json::to_vec_pretty(manifest)?)?;
     writer.bytes(manifest::CONFIG, config.as_bytes())?;
@@ -121,7 +134,7 @@ fn write(
         let name = format!("{}/{}", manifest::DATA, path.display());
         let whole = node.data_dir.join(&path);
         let written = if is_database(&path) {
-            let copy = work.path.join("copy.db");
+            let copy = work.path().join("copy.db");
             copied(node, &whole, &copy).with_context(|| name.clone())?;
             let written = writer.file(&name, &copy);
             fs::remove_file(&copy)?;
@@ -139,7 +152,7 @@ fn write(
         count += add_named(&mut writer, number, Path::new(named))?;
     }
     if let (Engine::Dumped, nodes::Engine::Postgres(store)) = (manifest.engine, &node.engine) {
-        let dump = work.path.join(manifest::DUMP);
+        let dump = work.path().join(manifest::DUMP);
         postgres::dump(store, &dump)?;
         writer.file(manifest::DUMP, &dump)?;
         fs::remove_file(&dump)?;
@@ -213,60 +226,8 @@ fn add_named(
     Ok(below.len())
 }
 
-/// A folder in the data directory, as private as that, which goes away with this.
-struct Work {
-    path: PathBuf,
-}
-
-impl Work {
-    fn new(data: &Path) -> Result<Self> {
-        let path = data.join(format!("{WORK}{}", std::process::id()));
-        private_dir(&path).with_context(|| path.display().to_string())?;
-        Ok(Self { path })
-    }
-}
-
-impl Drop for Work {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.path);
-    }
-}
-
-/// A backup that has no name yet, and goes away unless it gets it.
-struct Unfinished {
-    path: PathBuf,
-}
-
-impl Unfinished {
-    fn new(to: &Path) -> Result<Self> {
-        let name = to
-            .file_name()
-            .context("--to names no file")?
-            .to_string_lossy();
-        let path = to.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
-        Ok(Self { path })
-    }
-
-    fn file(&self) -> Result<File> {
-        let mut open = OpenOptions::new();
-        let file = open
-            .write(true)
-            .create_new(true)
-            .mode(PRIVATE)
-            .open(&self.path);
-        file.with_context(|| self.path.display().to_string())
-    }
-
-    /// A name is given only where none is.
-    fn finish(self, to: &Path) -> Result<()> {
-        fs::hard_link(&self.path, to).with_context(|| to.display().to_string())?;
-        let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty());
-        Ok(File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?)
-    }
-}
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
-    }
+/// Gives what was written its name, where none is.
+fn name(unfinished: &Path, to: &Path) -> Result<()> {
+    fs::hard_link(unfinished, to).with_context(|| to.display().to_string())?;
+    Ok(storage::file::sync_parent(to)?)
 }

@@ -44,7 +44,7 @@ pub struct RefuseArgs {
     #[command(flatten)]
     pub node: RunningArgs,
     /// The command's id.
-    pub command: String,
+    pub command: types::Id128,
     /// Who says so; kept in the audit log.
     #[arg(long, env = "USER", default_value = "operator")]
     pub by: String,

@@ -17,8 +17,8 @@ to the facility.";
 /// What `medmesh edge enrol --help` ends with.
 pub const ENROL_EXAMPLES: &str = "\
 Example:
-  medmesh edge enrol us-f9.kit --dir /var/lib/medmesh-edge
-  medmesh edge --config /var/lib/medmesh-edge/edge.toml
+  medmesh edge enrol us-f9.kit --dir /var/lib/medmesh
+  medmesh edge --config /var/lib/medmesh/edge.toml
 
 Draws the facility's keys on this machine, asks the region of the kit for the certificate, and writes a whole folder:
 keys, certificate, profiles and a configuration without devices. When anything fails, nothing is there. A code is good once.";
@@ -99,7 +99,7 @@ pub struct MeasureArgs {
 /// What `medmesh edge invite --help` and `medmesh device enrol --help` end with.
 pub const INVITE_EXAMPLES: &str = "\
 Example, at the running facility, whose configuration has the device, and then where the device's key is to be:
-  medmesh edge invite lab-1 --config /var/lib/medmesh-edge/edge.toml
+  medmesh edge invite lab-1 --config /var/lib/medmesh/edge.toml
   medmesh device enrol --url https://edge.example.org:8443 --ca ca.pem --node edge/us/us/us-f9 --device lab-1 \\
      --code CODE --out lab-1
 
@@ -145,7 +145,7 @@ pub struct DeviceEnrolArgs {
 /// What `medmesh edge renew --help` ends with.
 pub const RENEW_EXAMPLES: &str = "\
 Example:
-  medmesh edge renew --config /var/lib/medmesh-edge/edge.toml
+  medmesh edge renew --config /var/lib/medmesh/edge.toml
 
 A running node uses the new certificate within a second; sessions that are open stay. A node whose certificate has ended
 joins anew, with a kit.";

@@ -68,7 +68,7 @@ async fn hold(args: &HoldArgs, what: &str, done: &str) -> Result<(), Failure> {
 }
 
 async fn refuse(args: &RefuseArgs) -> Result<(), Failure> {
-    let body = json!({ "command": args.command, "by": args.by });
+    let body = json!({ "command": args.command.to_string(), "by": args.by });
     let answer = api(&args.node)?;
     let answer = answer.post("commands/refuse", &body.to_string()).await?;
     if args.node.json {

@@ -51,10 +51,11 @@ async fn examine(file: &Path) -> Report {
     let mut findings = vec![Finding::good("config", "is as a node can use it")];
     findings.extend(machine::disk(&node.data_dir));
     findings.extend(machine::permissions(&node.data_dir));
+    findings.extend(machine::belongs(&node));
     findings.extend(certificates::examine(&node, now));
     findings.extend(engines::examine(&node.engine).await);
     findings.extend(network::ports(&node).await);
-    findings.extend(network::above(&node, now).await);
+    findings.extend(network::above(&node).await);
     Report {
         subject: format!("{} ({})", node.name(), file.display()),
         findings,

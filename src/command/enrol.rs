@@ -8,6 +8,7 @@ use crate::{
     failure::Failure,
     https::Https,
     out,
+    scratch::Scratch,
     up::{config::write_profiles, identity},
 };
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -31,7 +32,9 @@ use rustls::{
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Value, json};
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -44,6 +47,12 @@ const FORMAT: u32 = 1;
 const PATH: &str = regional::ENROLMENT_PATH;
 /// The longest kit: an authority's certificate and some lines.
 const MAX_KIT_BYTES: u64 = 64 << 10;
+/// The configuration in the folder.
+const CONFIG: &str = "edge.toml";
+/// What is kept free for the certificate and the revocation list, until these are there.
+const ROOM_BYTES: usize = 256 << 10;
+/// What is said when it failed after the region had signed.
+const USED: &str = "the code of the kit is used up: ask for another kit";
 /// The status of a region that wants to know what the machine has booted (RFC 6585 §3).
 const TO_BE_ATTESTED: u16 = 428;
 
@@ -120,17 +129,23 @@ pub async fn enrol(args: &EnrolArgs) -> Result<(), Failure> {
     let now = Clock::new(None).real();
     let (kit, place) = read(&args.kit, now)?;
     ensure_new(&args.dir)?;
+    let dir = resolved(&args.dir)?;
     ensure_ports(args)?;
     say(&format!(
         "the kit is of {}, good until {}",
         kit.place, kit.expires
     ))?;
-    let stage = Stage::beside(&args.dir)?;
-    let done = join(&kit, &place, args, &stage.0).await;
+    let stage = Stage::beside(&dir)?;
+    let joined = async {
+        join(&kit, &place, args, stage.path()).await?;
+        settle(&kit, &place, args, (stage.path(), &dir)).context(USED)
+    };
+    let ended = tokio::signal::ctrl_c();
+    let done = tokio::select! {
+        done = joined => done,
+        _ = ended => Err(anyhow!("it was stopped; if the region had signed by then, {USED}")),
+    };
     done.context("nothing was changed here")?;
-    // What lies in it names where it will be.
-    write_config(&kit, &place, args, &args.dir, &stage.0.join("edge.toml"))?;
-    file::rename(&stage.0, &args.dir).with_context(|| args.dir.display().to_string())?;
     let config = args.dir.join("edge.toml");
     let node = nodes::checked(&config)?;
     say(&format!("{} is written and checked", config.display()))?;
@@ -159,6 +174,25 @@ fn ensure_new(dir: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The folder itself, where a link leads to it, and what it would have to be moved over for is said before the code is used up.
+fn resolved(dir: &Path) -> Result<PathBuf> {
+    let at = || format!("--dir: {}", dir.display());
+    if !dir.exists() {
+        let is_link = fs::symlink_metadata(dir).is_ok();
+        ensure!(!is_link, "{}: is a link that leads nowhere", at());
+        return Ok(std::path::absolute(dir)?);
+    }
+    let dir = dir.canonicalize().with_context(at)?;
+    let device = |path: &Path| fs::metadata(path).map(|about| about.dev());
+    let above = dir.parent().map(device).transpose().with_context(at)?;
+    ensure!(
+        above == Some(device(&dir).with_context(at)?),
+        "{}: is a disk of its own: name a folder in it",
+        at()
+    );
+    Ok(dir)
+}
+
 /// What the configuration would be refused for is said before the code is used up.
 fn ensure_ports(args: &EnrolArgs) -> Result<()> {
     let wrong = different_ports(&[("--https", args.https), ("--mqtt", args.mqtt)]);
@@ -171,12 +205,14 @@ fn ensure_ports(args: &EnrolArgs) -> Result<()> {
 /// Reads a kit, and says what of it is wrong.
 fn read(path: &Path, now: Timestamp) -> Result<(Kit, Place)> {
     let at = path.display();
-    let about = fs::metadata(path).with_context(|| at.to_string())?;
+    let mut bytes = Vec::new();
+    let file = fs::File::open(path).with_context(|| at.to_string())?;
+    let read = file.take(MAX_KIT_BYTES + 1).read_to_end(&mut bytes);
+    let length = read.with_context(|| at.to_string())? as u64;
     ensure!(
-        about.len() <= MAX_KIT_BYTES,
+        length <= MAX_KIT_BYTES,
         "{at}: is no kit: larger than 64 KiB"
     );
-    let bytes = fs::read(path).with_context(|| at.to_string())?;
     String::from_utf8(bytes)
         .context("it is not JSON")
         .and_then(|text| parse(&text, now))
@@ -219,32 +255,59 @@ fn parse(text: &str, now: Timestamp) -> Result<(Kit, Place)> {
     Ok((kit, place))
 }
 
-/// Draws the keys, asks the region for the certificate, and lays the folder out at `dir`.
+/// Draws the keys, asks the region for the certificate, and lays the folder out at `dir`. Everything but what the region
+/// answers is written first, and room is kept for that: a code is not used up by a disk that is full.
 async fn join(kit: &Kit, place: &Place, args: &EnrolArgs, dir: &Path) -> Result<()> {
     private_dir(&dir.join("data"))?;
-    file::replace(&dir.join("ca.pem"), kit.ca.as_bytes(), file::PUBLIC)?;
+    write(&dir.join("ca.pem"), kit.ca.as_bytes(), file::PUBLIC)?;
     let https = Https::new(&dir.join("ca.pem")).context("ca")?;
     let signing = pki::signing_key(&identity::signing_key_file(dir), &mut rand::rng())?;
     let (me, tpm) = (Identity::Node(place.clone()), args.key_in_tpm);
     let tpm = tpm.then_some(args.tpm.as_path());
     let new = pki::new_key_in(tpm, &me, Some(&signing), &mut rand::rng())?;
     identity::facility_key(dir)?;
+    pki::write_private(&identity::node_key(dir), &new.key_pem)?;
+    write_profiles(&dir.join("profiles"), &Source::Physiology)?;
+    write_config(kit, place, args, dir, &dir.join(CONFIG))?;
+    let room = dir.join("room");
+    write(&room, &[0; ROOM_BYTES], PRIVATE)?;
     say("keys are drawn; they stay on this machine")?;
     let answer = certified(kit, &https, &new.csr_pem, &args.tpm).await?;
+    keep(&answer, dir, &room).context(USED)?;
+    say("the region has signed the certificate")
+}
+
+/// Writes what the region has answered.
+fn keep(answer: &Value, dir: &Path, room: &Path) -> Result<()> {
     let text = |key: &str| {
         answer[key]
             .as_str()
             .with_context(|| format!("the answer lacks {key}"))
     };
-    pki::write_private(&identity::node_key(dir), &new.key_pem)?;
+    fs::remove_file(room).with_context(|| room.display().to_string())?;
     pki::write_public(&identity::node_cert(dir), text("certificate")?)?;
-    file::replace(&dir.join("crl.pem"), text("crl")?.as_bytes(), file::PUBLIC)?;
-    say("the region has signed the certificate")?;
-    write_profiles(&dir.join("profiles"), &Source::Physiology)?;
-    let config = dir.join("edge.toml");
+    write(&dir.join("crl.pem"), text("crl")?.as_bytes(), file::PUBLIC)
+}
+
+/// Puts the folder in its place. Keys, chain and place belong together, or nothing is; what lies in it names where it will be.
+fn settle(kit: &Kit, place: &Place, args: &EnrolArgs, (stage, dir): (&Path, &Path)) -> Result<()> {
+    let config = stage.join(CONFIG);
+    nodes::checked(&config)?;
     write_config(kit, place, args, dir, &config)?;
-    // Keys, chain and place belong together, or nothing is put in place.
-    nodes::checked(&config).map(drop)
+    // All of it is whoever owns the folder whose place it takes, once nothing more is written into it.
+    let like = match dir.exists() {
+        true => dir,
+        false => dir.parent().unwrap_or(dir),
+    };
+    file::hand_over(stage, like)?;
+    file::rename(stage, dir).with_context(|| dir.display().to_string())
+}
+
+fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+    let written = file::replace(path, bytes, mode);
+    written
+        .map(drop)
+        .with_context(|| path.display().to_string())
 }
 
 /// What the region answers to a request that it has granted.
@@ -328,8 +391,7 @@ fn write_config(kit: &Kit, place: &Place, args: &EnrolArgs, dir: &Path, to: &Pat
     let mut table = toml::Table::try_from(&config)?;
     // Lists that are empty are written by whoever adds to them, one table for each entry.
     table.retain(|_, value| value.as_array().is_none_or(|all| !all.is_empty()));
-    file::replace(to, toml::to_string(&table)?.as_bytes(), PRIVATE)?;
-    Ok(())
+    write(to, toml::to_string(&table)?.as_bytes(), PRIVATE)
 }
 
 /// Shows that the region takes the certificate where parcels go. That it does not answer there is no reason to enrol again.
@@ -373,31 +435,47 @@ pub async fn renew(args: &RenewArgs) -> Result<()> {
         cert: node.tls.cert,
         key: node.tls.key,
         signing: pki::load_signing_key(&node.tls.signing_key)?,
+        turn: Arc::default(),
     };
     let until = renewing.renew().await?;
     say(&format!("the new certificate holds until {until}"))
 }
 
-/// A folder beside another one that goes away with this unless it was renamed.
-struct Stage(PathBuf);
+/// A folder beside another one, that goes away with this unless it took that one's place, and folders above it that were not
+/// there before.
+struct Stage {
+    scratch: Option<Scratch>,
+    /// From the innermost on.
+    above: Vec<PathBuf>,
+}
 
 impl Stage {
     fn beside(dir: &Path) -> Result<Self> {
-        let dir = std::path::absolute(dir)?;
-        let name = dir
-            .file_name()
-            .context("--dir names no folder")?
-            .to_string_lossy()
-            .into_owned();
-        let at = dir.with_file_name(format!(".{name}.{}.enrolling", std::process::id()));
-        private_dir(&at).with_context(|| at.display().to_string())?;
-        Ok(Self(at))
+        let name = dir.file_name().context("--dir names no folder")?;
+        let folder = dir.parent().context("--dir names no folder")?;
+        let missing = folder.ancestors().take_while(|at| !at.exists());
+        let mut stage = Self {
+            scratch: None,
+            above: missing.map(Path::to_owned).collect(),
+        };
+        private_dir(folder).with_context(|| folder.display().to_string())?;
+        let kind = format!(".{}.", name.to_string_lossy());
+        stage.scratch = Some(Scratch::folder(folder, (&kind, ".enrolling"))?);
+        Ok(stage)
+    }
+
+    fn path(&self) -> &Path {
+        self.scratch.as_ref().map_or(Path::new(""), Scratch::path)
     }
 }
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
+        self.scratch = None;
+        for folder in &self.above {
+            // One that holds something stays.
+            let _holds_something = fs::remove_dir(folder);
+        }
     }
 }
 
@@ -438,6 +516,44 @@ mod tests {
         assert!(ensure_new(&node).is_ok());
         fs::write(node.join("edge.toml"), "").unwrap();
         assert!(ensure_new(&node).is_err());
+    }
+
+    #[test]
+    fn a_folder_is_found_behind_a_link_and_a_disk_is_none_that_anything_can_take_the_place_of() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        let (real, link, nowhere) = (root.join("real"), root.join("link"), root.join("nowhere"));
+        fs::create_dir(&real).unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        std::os::unix::fs::symlink(root.join("gone"), &nowhere).unwrap();
+        assert_eq!(resolved(&link).unwrap(), real);
+        assert_eq!(resolved(&root.join("new")).unwrap(), root.join("new"));
+        assert!(resolved(&nowhere).is_err());
+        let disk = resolved(Path::new("/proc")).unwrap_err().to_string();
+        assert!(disk.starts_with("--dir: /proc: is a disk"), "{disk}");
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_facility_that_did_not_join_and_all_of_one_that_did() {
+        let dir = tempfile::tempdir().unwrap();
+        let node = dir.path().join("a/b/node");
+        drop(Stage::beside(&node).unwrap());
+        assert!(!dir.path().join("a").exists());
+        let stage = Stage::beside(&node).unwrap();
+        fs::write(stage.path().join(CONFIG), "x").unwrap();
+        file::rename(stage.path(), &node).unwrap();
+        drop(stage);
+        assert_eq!(fs::read_to_string(node.join(CONFIG)).unwrap(), "x");
+        assert_eq!(fs::read_dir(dir.path().join("a/b")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_kit_is_not_read_beyond_its_longest() {
+        let endless = format!(
+            "{:#}",
+            read(Path::new("/dev/zero"), Timestamp(0)).err().unwrap()
+        );
+        assert!(endless.contains("larger than 64 KiB"), "{endless}");
     }
 
     #[test]

@@ -35,6 +35,8 @@ pub struct Node {
     pub engine: Engine,
     /// A facility's own key, without which its store cannot be read.
     pub key_file: Option<PathBuf>,
+    /// The folder of the authority that is beside it, if one is.
+    pub authority: Option<PathBuf>,
 }
 
 /// What holds a node's data beside its files.
@@ -86,6 +88,7 @@ impl Node {
             https: config.https,
             engine: Engine::Files,
             key_file: Some(config.key_file),
+            authority: None,
         }
     }
 
@@ -109,6 +112,7 @@ impl Node {
                 postgres @ FhirStore::Postgres { .. } => Engine::Postgres(postgres),
             },
             key_file: None,
+            authority: config.enrolment.map(|it| it.authority),
         }
     }
 
@@ -129,6 +133,7 @@ impl Node {
                 CatalogStore::Scylla { nodes, .. } => Engine::Cassandra(nodes),
             },
             key_file: None,
+            authority: config.authority,
         }
     }
 }

@@ -126,9 +126,16 @@ fn rotate(args: &RotateArgs, now: Timestamp) -> Result<()> {
 }
 
 fn new_key(identity: &Identity, node_key: Option<&Path>, tpm: Option<PathBuf>) -> Result<NewKey> {
-    let signing = node_key
-        .map(|path| pki::signing_key(path, &mut rand::rng()))
-        .transpose()?;
+    let drawn = |path: &Path| -> Result<_> {
+        // The data directory of a node that has not run yet.
+        let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
+        if let Some(folder) = folder {
+            let made = storage::file::private_dir(folder);
+            made.with_context(|| folder.display().to_string())?;
+        }
+        Ok(pki::signing_key(path, &mut rand::rng())?)
+    };
+    let signing = node_key.map(drawn).transpose()?;
     let rng = &mut rand::rng();
     Ok(pki::new_key_in(
         tpm.as_deref(),

@@ -159,6 +159,7 @@ impl Configs<'_> {
             clients: self.clients_of(|client| client.global),
             policies: None,
             device_models: Some(self.plan.device_models()),
+            telemetry: self.telemetry(Jurisdiction::Us)?,
             local_mesh: true,
         })
     }
@@ -422,7 +423,7 @@ const CHARTED_STALE_AFTER: &str = "stale_after = \"366d\"";
 
 /// Writes the built-in device profiles as they fit what the devices emit.
 pub fn write_profiles(dir: &Path, source: &Source) -> Result<()> {
-    fs::create_dir_all(dir)?;
+    storage::file::private_dir(dir).with_context(|| dir.display().to_string())?;
     let charted = matches!(source, Source::Physionet { .. });
     for (name, text) in modbus::BUILT_IN {
         let line = |line: &str| match line.split_once('=') {

@@ -2,10 +2,16 @@
 //!
 //! A file is written beside its place, made durable, renamed into its place, and the directory is made durable too: a
 //! rename that only the kernel knows of is undone by a power loss (rename(2), fsync(2)).
+//!
+//! What the superuser makes belongs to whoever owns what it replaces, or the folder that it is in: a node runs as a user of
+//! its own, and has to find, read and replace what an administrator's command wrote for it.
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, Metadata, OpenOptions},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    os::{
+        fd::AsRawFd,
+        unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
+    },
     path::{Path, PathBuf},
 };
 
@@ -58,10 +64,89 @@ pub fn create(path: &Path, bytes: &[u8], mode: u32) -> io::Result<bool> {
 /// # Errors
 /// When it cannot be made.
 pub fn private_dir(path: &Path) -> io::Result<()> {
+    let is_missing = |at: &&Path| !at.as_os_str().is_empty() && !at.exists();
+    let missing: Vec<_> = path.ancestors().take_while(is_missing).collect();
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
-        .create(path)
+        .create(path)?;
+    missing
+        .into_iter()
+        .rev()
+        .try_for_each(|made| give(made, parent(made)))
+}
+
+/// Gives a file, or a folder with everything in it, to whoever owns another one, as [`give`]: what is inside first, so that
+/// nobody else can change a folder before all of it is given. Links are left alone, and files that have a second name.
+///
+/// # Errors
+/// When something cannot be looked at or given.
+pub fn hand_over(path: &Path, like: &Path) -> io::Result<()> {
+    hand_over_to(path, &fs::metadata(like)?)
+}
+
+fn hand_over_to(path: &Path, owner: &Metadata) -> io::Result<()> {
+    let Some(file) = itself(path)? else {
+        return Ok(());
+    };
+    let about = file.metadata()?;
+    if about.is_dir() {
+        // By its descriptor: its name may lead elsewhere by now.
+        let folder = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        for entry in fs::read_dir(&folder)? {
+            hand_over_to(&folder.join(entry?.file_name()), owner)?;
+        }
+    } else if about.nlink() > 1 {
+        return Ok(());
+    }
+    give_to(&file, owner)
+}
+
+/// Gives a file or a folder to whoever owns another one. Who may not give, or where nobody can be given anything (a folder of
+/// another machine, a user that this container does not know), keeps it. Links are left alone.
+///
+/// # Errors
+/// When one of them cannot be looked at, or the disk refuses.
+pub fn give(path: &Path, like: &Path) -> io::Result<()> {
+    let owner = fs::metadata(like)?;
+    match itself(path)? {
+        Some(file) => give_to(&file, &owner),
+        None => Ok(()),
+    }
+}
+
+/// A file or a folder, and nothing that a link leads to: none of a link, and of what this user may not open.
+fn itself(path: &Path) -> io::Result<Option<File>> {
+    let mut open = OpenOptions::new();
+    open.read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    match open.open(path) {
+        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(None),
+        opened => opened.map(Some),
+    }
+}
+
+fn give_to(file: &File, owner: &Metadata) -> io::Result<()> {
+    if file.metadata()?.uid() == owner.uid() {
+        return Ok(());
+    }
+    match fchown(file, Some(owner.uid()), Some(owner.gid())) {
+        Err(error)
+            if [io::ErrorKind::PermissionDenied, io::ErrorKind::InvalidInput]
+                .contains(&error.kind()) =>
+        {
+            Ok(())
+        }
+        given => given,
+    }
+}
+
+pub(crate) fn parent(path: &Path) -> &Path {
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    parent.unwrap_or(Path::new("."))
 }
 
 /// Gives a file or a folder another name, durably: the only place where anything is renamed. What is in it is durable
@@ -70,6 +155,11 @@ pub fn private_dir(path: &Path) -> io::Result<()> {
 /// # Errors
 /// As the kernel's; the name may have changed when the folder could not be made durable.
 pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    // What an administrator's command left as its own goes by its folder.
+    let of_a_node = |about: &Metadata| about.uid() != 0 && !about.is_symlink();
+    if fs::symlink_metadata(to).is_ok_and(|about| of_a_node(&about)) {
+        give(from, to)?;
+    }
     fs::rename(from, to)?;
     done(Step::Named);
     sync_parent(to)
@@ -107,6 +197,7 @@ fn beside(path: &Path, bytes: &[u8], mode: u32) -> io::Result<(PathBuf, File)> {
         .create_new(true)
         .mode(mode)
         .open(&temporary)?;
+    give_to(&file, &fs::metadata(parent(path))?)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     done(Step::Synced);
@@ -118,10 +209,7 @@ fn beside(path: &Path, bytes: &[u8], mode: u32) -> io::Result<(PathBuf, File)> {
 /// # Errors
 /// When it cannot be opened or synchronized.
 pub fn sync_parent(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
-        _ => File::open(".")?.sync_all(),
-    }?;
+    File::open(parent(path))?.sync_all()?;
     done(Step::FolderSynced);
     Ok(())
 }
@@ -130,6 +218,7 @@ pub fn sync_parent(path: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
     use std::cell::RefCell;
+    use std::os::unix::fs::lchown;
 
     thread_local! {
         pub(super) static STEPS: RefCell<Vec<Step>> = const { RefCell::new(Vec::new()) };
@@ -186,6 +275,61 @@ mod tests {
         assert!(create(&path, b"first", PRIVATE).unwrap());
         assert!(!create(&path, b"second", PRIVATE).unwrap());
         assert_eq!(fs::read_to_string(&path).unwrap(), "first");
+    }
+
+    /// Any other user than this one; `chown` to it works for the superuser alone.
+    const NODE: u32 = 64_999;
+
+    #[test]
+    fn what_the_superuser_makes_or_replaces_for_a_node_is_the_nodes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let owner = |name: &str| fs::symlink_metadata(path(name)).unwrap().uid();
+        // Who is not the superuser can give nothing away: then every owner below is this user.
+        let node = match lchown(dir.path(), Some(NODE), Some(NODE)) {
+            Ok(()) => NODE,
+            Err(_) => fs::metadata(dir.path()).unwrap().uid(),
+        };
+        replace(&path("key"), b"k", PRIVATE).unwrap();
+        create(&path("new"), b"n", PRIVATE).unwrap();
+        private_dir(&path("a/b")).unwrap();
+        crate::open::Opening::default()
+            .open_lasting(&path("db"))
+            .unwrap()
+            .execute_batch("CREATE TABLE t (n)")
+            .unwrap();
+        for name in ["key", "new", "a", "a/b", "db"] {
+            assert_eq!(owner(name), node, "{name}");
+        }
+        // A key of the node in a folder of the superuser stays the node's.
+        let own = fs::metadata(tempfile::tempdir().unwrap().path())
+            .unwrap()
+            .uid();
+        lchown(dir.path(), Some(own), None).unwrap();
+        fs::write(path("next"), b"another").unwrap();
+        rename(&path("next"), &path("key")).unwrap();
+        assert_eq!(owner("key"), node);
+        // And what was unpacked beside it comes to it whole.
+        lchown(dir.path(), Some(node), None).unwrap();
+        fs::create_dir_all(path("tree/deep")).unwrap();
+        fs::write(path("tree/deep/file"), b"x").unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", path("tree/link")).unwrap();
+        std::os::unix::fs::symlink("/etc", path("tree/folder")).unwrap();
+        fs::hard_link(path("tree/deep/file"), path("tree/deep/twice")).unwrap();
+        hand_over(&path("tree"), dir.path()).unwrap();
+        assert_eq!(owner("tree/deep/file"), own, "it has a second name");
+        fs::remove_file(path("tree/deep/twice")).unwrap();
+        hand_over(&path("tree"), dir.path()).unwrap();
+        for name in ["tree", "tree/deep", "tree/deep/file"] {
+            assert_eq!(owner(name), node, "{name}");
+        }
+        for other in ["/etc", "/etc/passwd"] {
+            assert_ne!(fs::metadata(other).unwrap().uid(), NODE);
+        }
+        // What the superuser left as its own where a node writes becomes the node's with the next.
+        lchown(path("key"), Some(own), None).unwrap();
+        replace(&path("key"), b"a third", PRIVATE).unwrap();
+        assert_eq!(owner("key"), node);
     }
 
     #[test]

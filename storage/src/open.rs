@@ -1,6 +1,9 @@
 //! How a SQLite file is opened, the same for every store: what differs between them is said, and nothing else.
-use crate::sqlite::keep_statements;
-use rusqlite::{Connection, OpenFlags};
+use crate::{
+    file::{give, parent},
+    sqlite::keep_statements,
+};
+use rusqlite::{Connection, OpenFlags, ffi};
 use std::{path::Path, time::Duration};
 
 /// How a file is opened. It is not printed: it may hold a key.
@@ -38,10 +41,18 @@ impl Opening<'_> {
     /// What SQLite says.
     pub fn open(&self, path: &Path) -> rusqlite::Result<Connection> {
         let flags = self.flags | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+        let was_there = path.exists();
         let connection = match self.vfs {
             Some(vfs) => Connection::open_with_flags_and_vfs(path, flags, vfs)?,
             None => Connection::open_with_flags(path, flags)?,
         };
+        // SQLite gives what it makes beside a file to the file's owner.
+        if !was_there && path.exists() {
+            give(path, parent(path)).map_err(|error| {
+                let code = ffi::Error::new(ffi::SQLITE_CANTOPEN);
+                rusqlite::Error::SqliteFailure(code, Some(error.to_string()))
+            })?;
+        }
         connection.execute_batch(self.first)?;
         connection.busy_timeout(self.busy)?;
         keep_statements(&connection, self.statements)?;

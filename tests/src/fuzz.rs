@@ -172,13 +172,20 @@ fn mqtt(bytes: &[u8]) {
 
 /// A parcel and, when it is one, the message that it carries.
 fn parcel(bytes: &[u8]) {
-    use federation::wire::Parcel;
+    use federation::{
+        envelope::{self, Intact},
+        wire::Parcel,
+    };
     use messages::{DeviceRecords, ReadingBatch};
-    if let Ok(parcel) = Parcel::decode(bytes) {
-        let _refused = federation::envelope::open::<ReadingBatch>(&parcel);
-        let _refused = federation::envelope::open::<DeviceRecords>(&parcel);
+    if let Ok(mut parcel) = Parcel::decode(bytes) {
+        parcel.digest = envelope::digest(&parcel.body);
+        let Some(parcel) = Intact::new(parcel) else {
+            return;
+        };
+        let _refused = envelope::open::<ReadingBatch>(&parcel);
+        let _refused = envelope::open::<DeviceRecords>(&parcel);
         let _refused = ReadingBatch::decode(parcel.body.clone());
-        let _refused = DeviceRecords::decode(parcel.body);
+        let _refused = DeviceRecords::decode(parcel.body.clone());
     }
 }
 

@@ -2,6 +2,7 @@
 //! nothing of the product and depends on none of its crates, so that it compiles in seconds.
 mod bench;
 mod clock;
+mod drill;
 mod engines;
 mod fhir;
 mod fuzz;
@@ -27,6 +28,8 @@ Examples:
   cargo xtask rollout local               a mesh of six regions on this machine, by terraform
   cargo xtask rollout local --destroy     end it, and remove what it wrote
   cargo xtask package                     a Debian package of the release binary (dpkg-deb)
+  cargo xtask package --reproduce         whether the same commit gives the same bytes: two release builds
+  cargo xtask drill                       lose nodes and get them back, with the times
   cargo xtask sbom --out sbom.cdx.json    what the program is made of, as CycloneDX
   cargo xtask bench                       every figure beside its peer or floor, release build
   cargo xtask bench --only ingest --runs 5";
@@ -92,7 +95,12 @@ enum Command {
         /// Take this binary instead of building one.
         #[arg(long)]
         built: Option<std::path::PathBuf>,
+        /// Build it twice, from two copies of this clone in different folders, and compare every byte.
+        #[arg(long, conflicts_with = "built")]
+        reproduce: bool,
     },
+    /// Carries out a disaster and the way back on meshes of this machine, and shows how long each step took.
+    Drill,
     /// Says what the program is made of, as a CycloneDX 1.5 bill of materials (JSON).
     Sbom {
         /// Where to; printed when left out.
@@ -128,7 +136,8 @@ fn main() -> ExitCode {
         Command::Fuzz { targets, seconds } => fuzz::fuzz(&targets, seconds),
         Command::GenFhir { check } => fhir::generate(check),
         Command::Rollout(arguments) => infra::rollout::rollout(&arguments),
-        Command::Package { built } => package::package(built),
+        Command::Package { built, reproduce } => package::package(built, reproduce),
+        Command::Drill => drill::drill(),
         Command::Sbom { out } => sbom::write(out.as_deref()),
         Command::Bench { arguments } => bench::bench(&arguments),
     };

@@ -5,6 +5,7 @@
 //! the commit, or as `SOURCE_DATE_EPOCH` says (reproducible-builds.org/specs/source-date-epoch).
 mod check;
 mod container;
+mod reproduce;
 
 pub use check::check;
 
@@ -62,9 +63,18 @@ const SCRIPTS: [&str; 2] = ["postinst", "postrm"];
 /// What says how old the files of a package are, in seconds since 1970.
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
 
-/// Builds the package; prints where it is.
-pub fn package(built: Option<PathBuf>) -> Result<bool> {
+/// Builds the package; prints where it is. `twice`: from two copies of the clone, and compares.
+pub fn package(built: Option<PathBuf>, twice: bool) -> Result<bool> {
     let places = Places::find()?;
+    if twice {
+        let [one, other] = reproduce::twice(&places)?;
+        println!(
+            "{} and {} are the same bytes",
+            one.display(),
+            other.display()
+        );
+        return Ok(true);
+    }
     let epoch = epoch(&places.root)?;
     let binary = match built {
         Some(binary) => binary,

@@ -109,18 +109,25 @@ impl Dispatch {
                 } else {
                     None
                 };
-                if let Some((state, reason)) = ended {
-                    (row.state, row.reason) = (state, Some(reason));
-                    row.put(commit.tx())?;
-                    report::step(commit, &row.signed, (state, Some(reason)), By::Edge)?;
+                if let Some(ended) = ended {
+                    end(commit, row, ended)?;
                     continue;
                 }
                 open.insert(command.id);
                 let is_held = rows::held(commit.tx(), &row.device)?.is_some();
                 let is_there = is_modbus || connected.is_connected(&row.device);
-                if !busy.insert(row.device.clone()) || is_held || !is_there {
+                if busy.contains(&row.device) || is_held || !is_there {
+                    busy.insert(row.device);
                     continue;
                 }
+                if !row.begun
+                    && let Err(reason) = fits(&control, commit, &row.device, &command)?
+                {
+                    open.remove(&command.id);
+                    end(commit, row, (State::Refused, reason))?;
+                    continue;
+                }
+                busy.insert(row.device.clone());
                 if !row.begun {
                     row.begun = true;
                     row.put(commit.tx())?;
@@ -213,6 +220,34 @@ impl Dispatch {
             tracing::error!(%error, "what became of a command is not stored: it will be said to be interrupted");
         }
     }
+}
+
+/// Whether a command goes with what the device reports. It is judged when its turn comes: those before it may have set it.
+fn fits(
+    control: &Control,
+    commit: &Commit<'_, '_>,
+    device: &DeviceId,
+    command: &Command,
+) -> Result<Result<(), Reason>, StoreError> {
+    let table = control.table(device);
+    let Some(entry) = table.and_then(|table| table.entry(command.name.as_str())) else {
+        return Ok(Ok(()));
+    };
+    let (_, reported) = rows::reported(commit.tx(), device)?;
+    let property = entry.property.as_ref();
+    let stands = property.and_then(|property| reported.get(property.as_str()));
+    Ok(entry.goes_with(&command.parameters, stands))
+}
+
+/// The facility ends a command.
+fn end(
+    commit: &mut Commit<'_, '_>,
+    mut row: Row,
+    (state, reason): (State, Reason),
+) -> Result<(), StoreError> {
+    (row.state, row.reason) = (state, Some(reason));
+    row.put(commit.tx())?;
+    report::step(commit, &row.signed, (state, Some(reason)), By::Edge)
 }
 
 #[cfg(test)]

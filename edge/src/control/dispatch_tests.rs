@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     config::DeviceConfig,
-    control::{Results, intake, rows},
+    control::{NoAnswer, Results, intake, rows},
 };
 use commands::{Answer, Command, Signed, Value};
 use ed25519_dalek::SigningKey;
@@ -157,25 +157,63 @@ fn region() -> SigningKey {
 }
 
 async fn command(run: &Run, device: &str) -> Signed {
+    let interval = ("interval".to_owned(), Value::Text("5s".into()));
+    of(run, device, 5, ("set-interval", BTreeMap::from([interval]))).await
+}
+
+async fn of(
+    run: &Run,
+    device: &str,
+    number: u8,
+    (name, parameters): (&str, BTreeMap<String, Value>),
+) -> Signed {
     let now = run
         .store()
         .in_commit(|commit| Ok(commit.now().real))
         .await
         .unwrap();
-    let interval = ("interval".to_owned(), Value::Text("5s".into()));
     let command = Command {
-        id: Id128::from_bytes([5; 16]),
+        id: Id128::from_bytes([number; 16]),
         facility: "edge/eu/eu/eu-f1".parse().unwrap(),
         device: run.catalog(device).await,
-        sequence: 5,
-        name: "set-interval".parse().unwrap(),
-        parameters: BTreeMap::from([interval]),
+        sequence: number.into(),
+        name: name.parse().unwrap(),
+        parameters,
         issued: now,
         expires: now.plus_ms(60_000),
         by: "operator".into(),
-        approved_by: None,
+        approved_by: (name == "set-alarm-limits").then(|| "approver".into()),
     };
     command.sign(&region())
+}
+
+#[tokio::test]
+async fn limits_that_are_set_one_by_one_stay_in_order_and_those_that_stand_are_reported() {
+    let dir = TempDir::new().unwrap();
+    let run = Run::over(dir.path());
+    let set = async |number: u8, name: &str, value: i64| {
+        let parameters = BTreeMap::from([(
+            name.to_owned(),
+            Value::Number(types::Decimal::from_parts(value, 0)),
+        )]);
+        let signed = of(&run, MONITOR, number, ("set-alarm-limits", parameters)).await;
+        run.comes(&signed).await;
+        signed.command().id
+    };
+    let high = set(1, "heart-rate-high", 140).await;
+    // It waits behind the one that sets the high limit: nothing is wrong with it yet.
+    set(2, "heart-rate-low", 150).await;
+    let low = set(3, "heart-rate-low", 60).await;
+    assert_eq!(run.looks().await, 1);
+    run.dispatch.written(high, Ok(())).await;
+    assert_eq!(run.looks().await, 1, "the next one's turn comes at once");
+    run.dispatch.written(low, Ok(())).await;
+    let told = ["acknowledged ", "refused over-range", "acknowledged "];
+    assert_eq!(run.told().await, told);
+    let read = |commit: &mut Commit<'_, '_>| rows::reported(commit.tx(), &id(MONITOR));
+    let (_, reported) = run.store().in_commit(read).await.unwrap();
+    let limits = serde_json::json!({"heart-rate-high": 140, "heart-rate-low": 60});
+    assert_eq!(reported["alarm-limits"], limits);
 }
 
 #[tokio::test]
@@ -242,6 +280,20 @@ async fn an_mqtt_device_is_told_until_it_answers_and_its_answer_counts_once_thro
         reason: None,
         time: signed.command().issued,
     };
+    let stranger = Answer {
+        device: CatalogId::from_bytes([9; 16]),
+        ..answer.clone()
+    };
+    let (certificate, signature) = signed_by_device(&stranger);
+    let message = stranger.to_json(&signature).to_string();
+    let results = Results {
+        store: run.store().clone(),
+        control: control(),
+    };
+    let taken = results
+        .take(&id(LAB), &certificate, message.as_bytes())
+        .await;
+    assert_eq!(taken, Err(NoAnswer::Wrong), "it is of another device");
     let (certificate, signature) = signed_by_device(&answer);
     let message = answer.to_json(&signature).to_string();
     let mut run = run;

@@ -9,10 +9,10 @@ use commands::{Acceptor, Reason, Signed, State};
 use ed25519_dalek::VerifyingKey;
 use federation::{
     audit::{Decision, Entry},
+    envelope::Intact,
     port::Verdict,
     reason,
     tls::ReloadingTls,
-    wire::Parcel,
 };
 use messages::DeviceCommand;
 use prost::Message;
@@ -31,7 +31,7 @@ impl Handler for TakesCommands {
         &self,
         commit: &mut Commit<'_, '_>,
         from: &Place,
-        parcel: &Parcel,
+        parcel: &Intact,
     ) -> Result<Verdict, StoreError> {
         let malformed = Ok(Verdict::Quarantined {
             reason: reason::MALFORMED,

@@ -93,6 +93,15 @@ pub(super) fn property(
         return Ok(());
     };
     let (version, mut reported) = rows::reported(commit.tx(), device)?;
+    // What the command does not name of it stands.
+    let value = match (reported.get(property), value) {
+        (Some(Json::Object(stands)), Json::Object(given)) => {
+            let mut all = stands.clone();
+            all.extend(given);
+            Json::Object(all)
+        }
+        (_, value) => value,
+    };
     reported.insert(property.to_owned(), value);
     // A store that was put back goes on above what it told before.
     let version = (version + 1).max(commit.now().real.0.unsigned_abs());

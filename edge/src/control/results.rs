@@ -73,7 +73,8 @@ fn settle(
         return Ok(false);
     };
     let command = row.signed.command().clone();
-    if row.device != *device || command.sequence != answer.sequence || !row.begun {
+    let is_of_it = command.device == answer.device && command.sequence == answer.sequence;
+    if row.device != *device || !is_of_it || !row.begun {
         return Ok(false);
     }
     if !row.state.may_become(answer.state) {

@@ -6,6 +6,9 @@ use types::{DeviceId, Secret, Timestamp};
 
 /// For how long a code is good, in ms: somebody stands before the device.
 const GOOD_MS: i64 = 3_600_000;
+/// So many requests of one code the region may refuse: each costs its facility's other devices one of the few that the region
+/// looks at in a minute.
+const MAX_REFUSED: u8 = 5;
 /// Random bytes of a code.
 pub(super) const CODE_BYTES: usize = 16;
 
@@ -22,6 +25,8 @@ struct Drawn {
     invited: Invited,
     /// Somebody has it, and the region is asked; or it was used.
     is_out: bool,
+    /// Requests that the region refused.
+    refused: u8,
 }
 
 /// A device that may enrol.
@@ -65,6 +70,7 @@ impl Codes {
         let drawn = Drawn {
             invited: Invited { hash, until },
             is_out: false,
+            refused: 0,
         };
         self.last.insert(device.clone(), drawn);
         Some((code, until))
@@ -90,12 +96,14 @@ impl Codes {
         Ok((device.clone(), drawn.invited))
     }
 
-    /// Puts one back that was not used, unless the device has another by now.
-    pub(super) fn put_back(&mut self, device: &DeviceId, invited: &Invited) {
+    /// Puts one back that was not used, unless the device has another by now, or the region has refused what came with it for
+    /// the last time.
+    pub(super) fn put_back(&mut self, device: &DeviceId, invited: &Invited, was_refused: bool) {
         if let Some(last) = self.last.get_mut(device)
             && last.invited == *invited
         {
-            last.is_out = false;
+            last.refused += u8::from(was_refused);
+            last.is_out = last.refused >= MAX_REFUSED;
         }
     }
 }
@@ -132,10 +140,29 @@ mod tests {
         assert_eq!(taken, device("lab-2"));
         let again = codes.take(&second, from(1), NOW);
         assert_eq!(again, Err(NoCode::Unknown));
-        codes.put_back(&taken, &invited);
+        codes.put_back(&taken, &invited, false);
         assert!(codes.take(&second, from(1), NOW).is_ok());
         assert_eq!(codes.take(&first, from(1), NOW).unwrap().0, device("lab-1"));
         assert!(codes.draw(&device("lab-3"), [3; 16], NOW).is_none());
+    }
+
+    #[test]
+    fn a_code_whose_requests_are_refused_is_good_for_few_of_them_and_for_any_number_of_silences() {
+        let mut codes = codes();
+        let code = drawn(&mut codes, "lab-1", 1);
+        let again = |codes: &mut Codes, was_refused: bool| {
+            let (taken, invited) = codes.take(&code, from(1), NOW).unwrap();
+            codes.put_back(&taken, &invited, was_refused);
+        };
+        for _ in 0..100 {
+            again(&mut codes, false);
+        }
+        for _ in 0..MAX_REFUSED {
+            again(&mut codes, true);
+        }
+        assert_eq!(codes.take(&code, from(1), NOW), Err(NoCode::Unknown));
+        let code = drawn(&mut codes, "lab-1", 2);
+        assert!(codes.take(&code, from(1), NOW).is_ok(), "another code");
     }
 
     #[test]
@@ -150,11 +177,11 @@ mod tests {
             .unwrap();
         let code = drawn(&mut codes, "lab-1", 3);
         // What comes back later takes nothing away.
-        codes.put_back(&taken, &invited);
+        codes.put_back(&taken, &invited, false);
         assert_eq!(codes.take(&former, from(1), NOW), Err(NoCode::Unknown));
         assert!(codes.take(&code, from(1), NOW).is_ok());
         // Nor does it come back when the other is used.
-        codes.put_back(&taken, &invited);
+        codes.put_back(&taken, &invited, false);
         assert_eq!(codes.take(&former, from(1), NOW), Err(NoCode::Unknown));
         assert_eq!(codes.take(&code, from(1), NOW), Err(NoCode::Unknown));
     }

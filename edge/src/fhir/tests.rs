@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use std::path::Path;
 use store::{
     BedFact,
-    testbed::{Hand, hand, options, sample},
+    testbed::{Hand, hand, opened, options, sample},
 };
 use tempfile::TempDir;
 use tower::ServiceExt as _;
@@ -451,8 +451,7 @@ impl Facility {
             for parcel in self.store.lease(region, priority, limits).await.unwrap() {
                 receipts.push(store::testbed::taken(&parcel));
                 if parcel.kind == "ResearchChoices" {
-                    let body: messages::ResearchChoices =
-                        federation::envelope::open(&parcel).unwrap();
+                    let body: messages::ResearchChoices = opened(&parcel);
                     told.extend(body.choices.iter().map(|choice| choice.opted_out));
                 }
             }
@@ -702,4 +701,14 @@ async fn an_opt_out_behind_a_page_of_other_consents_is_in_force() {
         .await;
     assert_eq!(status, 201, "{said}");
     assert_eq!(facility.withheld().await, [true]);
+}
+
+#[test]
+fn a_request_that_no_route_sees_is_answered_as_fhir_answers_errors() {
+    let words = worded(Router::new()).unread.unwrap();
+    assert_eq!(words.content_type, "application/fhir+json");
+    let told = (words.body)(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told["resourceType"], "OperationOutcome");
+    assert_eq!(told["issue"][0]["code"], "too-long");
 }

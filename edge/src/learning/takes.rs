@@ -1,10 +1,9 @@
 //! How asks of the region are taken in: stored with the receipt that the region gets for them.
 use super::rows;
 use federation::{
-    envelope::{self, OpenError},
+    envelope::{self, Intact, OpenError},
     port::Verdict,
     reason,
-    wire::Parcel,
 };
 use fl::wire;
 use messages::StudyAsk;
@@ -34,7 +33,7 @@ impl Handler for TakesAsks {
         &self,
         commit: &mut Commit<'_, '_>,
         _: &Place,
-        parcel: &Parcel,
+        parcel: &Intact,
     ) -> Result<Verdict, StoreError> {
         let malformed = Verdict::Quarantined {
             reason: reason::MALFORMED,

@@ -17,6 +17,7 @@ pub(crate) fn region(shared: &Shared, tls: &Arc<ReloadingTls>) -> Result<Renewin
         cert: config.tls.cert.clone(),
         key: config.tls.key.clone(),
         signing: load_signing_key(&config.tls.signing_key)?,
+        turn: shared.turn.clone(),
     })
 }
 

@@ -13,12 +13,13 @@ use crate::clockguard::Now;
 use async_trait::async_trait;
 use federation::{
     audit::{self, Decision, Entry},
+    envelope::Intact,
     inbox::{self, Here},
     ledger::keep_heads,
     meet,
     port::{Arrival, Gate, Inbox, PortError, PortErrorKind, Verdict},
     reason,
-    wire::{Hello, Parcel, Welcome},
+    wire::{Hello, Welcome},
 };
 use ingest::Urgency;
 use messages::{AuditCheckpoint, Body, class_of};
@@ -40,7 +41,7 @@ pub trait Handler: Send + Sync + 'static {
         &self,
         commit: &mut Commit<'_, '_>,
         from: &Place,
-        parcel: &Parcel,
+        parcel: &Intact,
     ) -> Result<Verdict, StoreError>;
 
     /// A commit stands in which [`Handler::apply`] was called: whoever acts on it is woken. It must not block.
@@ -146,7 +147,7 @@ impl Handler for KeepsHeads {
         &self,
         commit: &mut Commit<'_, '_>,
         from: &Place,
-        parcel: &Parcel,
+        parcel: &Intact,
     ) -> Result<Verdict, StoreError> {
         let sender = commit.0.parcels.sender(&commit.0.now);
         let way = (from, sender.place);
@@ -183,7 +184,7 @@ impl<'t> Apply<'t> {
     pub(super) fn accept(
         &mut self,
         from: &Place,
-        parcels: &[Parcel],
+        parcels: &[Intact],
     ) -> Result<Vec<Verdict>, StoreError> {
         let checks = inbox::check(self.tx, from, parcels)?;
         let mut held_up = [false; Priority::ALL.len()];
@@ -208,7 +209,7 @@ impl<'t> Apply<'t> {
     }
 
     /// Takes one in that is next in its order, and records the answer.
-    fn take_in(&mut self, from: &Place, parcel: &Parcel) -> Result<Verdict, StoreError> {
+    fn take_in(&mut self, from: &Place, parcel: &Intact) -> Result<Verdict, StoreError> {
         let urgency = match parcel.priority {
             rank if rank == u32::from(Priority::Alarm.rank()) => Urgency::Alarm,
             _ => Urgency::Routine,
@@ -302,7 +303,7 @@ impl Gate for Store {
 
 #[async_trait]
 impl Inbox for Store {
-    async fn accept(&self, from: &Place, parcels: Vec<Parcel>) -> Result<Vec<Verdict>, PortError> {
+    async fn accept(&self, from: &Place, parcels: Vec<Intact>) -> Result<Vec<Verdict>, PortError> {
         let parcels = Arc::new(parcels);
         let (reply, answer) = oneshot::channel();
         let job = Job::Accept {
@@ -311,7 +312,7 @@ impl Inbox for Store {
             reply,
         };
         let verdicts = self.answered(job, answer, "accept").await?;
-        let answered = parcels.iter().zip(&verdicts);
+        let answered = parcels.iter().map(|it| &**it).zip(&verdicts);
         self.0.admitted.lock().forget(from, answered.clone());
         let (now, mut order) = (self.0.time.now().real, self.0.order.lock());
         for (parcel, verdict) in answered {

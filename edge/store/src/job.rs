@@ -12,9 +12,10 @@ use super::{
 use bytes::Bytes;
 use federation::{
     audit::Entry,
+    envelope::Intact,
     identity::Identity,
     port::{Arrival, Verdict},
-    wire::{Hello, Parcel, Receipt, Welcome},
+    wire::{Hello, Receipt, Welcome},
 };
 use ingest::{Rejected, RetainedMessage, Stored};
 use messages::DeviceRecords;
@@ -81,7 +82,7 @@ pub(super) enum Job {
     /// What was let in, to be taken in.
     Accept {
         from: Place,
-        parcels: Arc<Vec<Parcel>>,
+        parcels: Arc<Vec<Intact>>,
         reply: oneshot::Sender<Result<Vec<Verdict>, StoreError>>,
     },
     /// Where the region says that it stands as a sender.

@@ -7,10 +7,12 @@ use crate::{
     system_entropy,
 };
 use federation::{
+    envelope::{self, Intact},
     port::{LeaseLimits, Outbox},
     wire::{Outcome, Parcel, Receipt},
 };
 use ingest::{Sample, SampleReading, Urgency};
+use messages::Body;
 use node::quantity::{Size, Span};
 use std::{
     path::Path,
@@ -160,6 +162,15 @@ pub fn sample(device: &str, seq: u64) -> Sample {
 /// When the store does not answer.
 pub async fn parcels(store: &Store, priority: Priority) -> Vec<Parcel> {
     store.lease(store.region(), priority, LIMITS).await.unwrap()
+}
+
+/// What a parcel of this store says.
+///
+/// # Panics
+/// When it is of another kind, or was altered.
+#[must_use]
+pub fn opened<T: Body>(parcel: &Parcel) -> T {
+    envelope::open(&Intact::new(parcel.clone()).unwrap()).unwrap()
 }
 
 /// A receipt of the region.

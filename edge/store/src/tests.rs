@@ -16,7 +16,6 @@ mod view;
 
 use super::{testbed::*, *};
 use federation::{
-    envelope,
     port::Outbox,
     wire::{Outcome, Parcel, Receipt},
 };
@@ -43,7 +42,7 @@ async fn batches(store: &Store) -> Vec<ReadingBatch> {
     let mut batches = Vec::new();
     for priority in Priority::ALL {
         for parcel in parcels(store, priority).await {
-            batches.push(envelope::open(&parcel).unwrap());
+            batches.push(opened(&parcel));
         }
     }
     store.release(store.region()).await.unwrap();
@@ -87,7 +86,7 @@ async fn the_same_identity_with_another_payload_is_refused_and_raises_one_alarm(
     }
     let alarms = parcels(&store, Priority::Alarm).await;
     assert_eq!(alarms.len(), 1);
-    let alarm: ReadingBatch = envelope::open(&alarms[0]).unwrap();
+    let alarm: ReadingBatch = opened(&alarms[0]);
     let error = messages::reading::Value::Absent("error".into());
     assert!(
         alarm

@@ -1,5 +1,5 @@
 //! A node's blobs as the link sees them: what is missing next, chunks that come, chunks that go.
-use super::{CHUNK_BYTES, Descriptor, Digest, Files, Taken};
+use super::{Descriptor, Digest, Files, Taken};
 use crate::port::{PortError, PortErrorKind};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -51,8 +51,9 @@ pub trait Bulk: Send + Sync + 'static {
         at: Missing,
         chunk: Bytes,
     ) -> Result<Option<Missing>, PortError>;
-    /// The chunk that a place misses; none when the place may not have the blob, or it is not whole here.
-    async fn chunk(&self, to: &Place, at: Missing) -> Result<Option<Bytes>, PortError>;
+    /// What a place misses, so many bytes or the rest of the blob; none when the place may not have the blob, or it is not whole here.
+    async fn chunk(&self, to: &Place, at: Missing, most: usize)
+    -> Result<Option<Bytes>, PortError>;
     /// A place does not give what is wanted from it: the others first.
     async fn not_given(&self, digest: Digest);
     /// Whether anything is granted to a place.
@@ -201,8 +202,13 @@ impl<R: Rows> Bulk for Blobs<R> {
         }
     }
 
-    async fn chunk(&self, to: &Place, at: Missing) -> Result<Option<Bytes>, PortError> {
-        let read = move |files: &Files| files.read(at.digest, at.offset, CHUNK_BYTES);
+    async fn chunk(
+        &self,
+        to: &Place,
+        at: Missing,
+        most: usize,
+    ) -> Result<Option<Bytes>, PortError> {
+        let read = move |files: &Files| files.read(at.digest, at.offset, most);
         let reading = self.blocking("read a chunk", read);
         // It is read while the rows are asked, and given to nobody before they allow it.
         let (granted, bytes) = tokio::join!(self.rows.is_granted(to, at.digest), reading);

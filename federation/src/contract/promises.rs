@@ -4,7 +4,7 @@ use super::{
     wire::{LIMITS, Peer, down, up},
 };
 use crate::{
-    blobs::{self, Bulk as _, Descriptor, Digest, Missing},
+    blobs::{self, Bulk as _, CHUNK_BYTES, Descriptor, Digest, Missing},
     port::Verdict,
     reason,
 };
@@ -223,7 +223,11 @@ pub(super) async fn who_was_granted_a_blob_gets_it_and_nobody_else(side: &dyn Si
         offset,
     };
     let (peer, bulk) = (side.peer(), &ports.bulk);
-    let gets = async |to: &Place, offset| bulk.chunk(to, at(offset)).await.expect("an answer");
+    let gets = async |to: &Place, offset| {
+        bulk.chunk(to, at(offset), CHUNK_BYTES)
+            .await
+            .expect("an answer")
+    };
     assert_eq!(gets(&peer, 0).await.as_deref(), Some(CONTENT));
     assert_eq!(gets(&peer, 9).await.as_deref(), CONTENT.get(9..));
     assert_eq!(
@@ -236,7 +240,12 @@ pub(super) async fn who_was_granted_a_blob_gets_it_and_nobody_else(side: &dyn Si
         digest: Digest::from_bytes([1; 32]),
         offset: 0,
     };
-    assert_eq!(bulk.chunk(&peer, unknown).await.expect("an answer"), None);
+    assert_eq!(
+        bulk.chunk(&peer, unknown, CHUNK_BYTES)
+            .await
+            .expect("an answer"),
+        None
+    );
     assert!(bulk.grants_to(&peer).await.expect("an answer"));
     assert!(!bulk.grants_to(&other()).await.expect("an answer"));
 }
@@ -281,7 +290,7 @@ pub(super) async fn a_blob_is_taken_from_whom_it_is_wanted_where_it_stopped_and_
     let missing = ports.bulk.missing(&side.peer()).await.expect("an answer");
     let missing = missing.expect("the other half");
     assert_eq!(missing.offset, 9, "it goes on where it stopped");
-    let rest = giver.blobs.chunk(&side.here(), missing).await;
+    let rest = giver.blobs.chunk(&side.here(), missing, CHUNK_BYTES).await;
     let rest = rest.expect("an answer").expect("it is granted");
     let took = ports.bulk.take(&side.peer(), missing, rest).await;
     took.expect("the rest");

@@ -3,7 +3,7 @@ use super::{Ports, Side, number};
 use crate::{
     audit::Signer,
     blobs::{Blobs, Files},
-    envelope::Envelope,
+    envelope::{self, Envelope, Intact},
     ledger::{Handler, Handlers, Ledger},
     policy::Rules,
     port::{Arrival, Inbox, LeaseLimits, Outbox, PortError, Verdict},
@@ -28,10 +28,10 @@ struct Takes(Arc<Mutex<Vec<u32>>>);
 
 #[async_trait]
 impl Handler for Takes {
-    async fn apply(&self, _: &Place, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError> {
+    async fn apply(&self, _: &Place, parcels: &[Intact]) -> Result<Vec<Verdict>, PortError> {
         let mut verdicts = Vec::new();
         for parcel in parcels {
-            let records = crate::envelope::open::<DeviceRecords>(parcel);
+            let records = envelope::open::<DeviceRecords>(parcel);
             let records = records.unwrap_or_default();
             let models = records.devices.iter();
             let numbers = models.filter_map(|device| number(&device.model));
@@ -165,7 +165,8 @@ impl Line<'_> {
         let judged = self.gate.admit(self.from, &mut arrivals).await;
         judged.expect("they are judged");
         let good = arrivals.iter().filter(|it| it.fault.is_none());
-        let good = good.map(|it| it.parcel.clone()).collect();
+        let good = Intact::all(good.map(|it| it.parcel.clone()));
+        let good = good.expect("nothing was altered on its way");
         let taken = self.inbox.accept(self.from, good).await;
         let mut taken = taken.expect("they are taken").into_iter();
         let verdict = |it: &Arrival| match it.fault {

@@ -9,11 +9,10 @@ use super::{Handler, Inner, Ledger, Shipped};
 use crate::{
     audit::{self, Signer, heads},
     db::DbError,
-    envelope::{self, Envelope},
+    envelope::{self, Envelope, Intact},
     outbox::is_below,
     port::{PortError, Verdict},
     reason,
-    wire::Parcel,
 };
 use async_trait::async_trait;
 use messages::{AuditCheckpoint, Body};
@@ -32,7 +31,7 @@ pub struct KeepsHeads(Ledger);
 
 #[async_trait]
 impl Handler for KeepsHeads {
-    async fn apply(&self, from: &Place, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError> {
+    async fn apply(&self, from: &Place, parcels: &[Intact]) -> Result<Vec<Verdict>, PortError> {
         let (from, parcels) = (from.clone(), parcels.to_vec());
         let step = move |inner: &Inner, tx: &Connection| {
             let way = (&from, &inner.here);
@@ -54,7 +53,7 @@ pub fn keep_heads(
     tx: &Connection,
     signer: &Signer,
     (from, here): (&Place, &Place),
-    parcel: &Parcel,
+    parcel: &Intact,
 ) -> Result<(Verdict, bool), DbError> {
     let Ok(body) = envelope::open::<AuditCheckpoint>(parcel) else {
         let reason = reason::MALFORMED;

@@ -4,9 +4,9 @@
 //! quarantine and ships it again, so that a node that comes to know the kind gets what was sent before.
 use super::Apply;
 use crate::{
+    envelope::Intact,
     port::{PortError, PortErrorKind, Verdict},
     reason,
-    wire::Parcel,
 };
 use async_trait::async_trait;
 use messages::Body;
@@ -18,7 +18,7 @@ use types::Place;
 pub trait Handler: Send + Sync + 'static {
     /// Stores the records of these parcels, in this order, and says what became of each (same length, same order).
     /// The same parcel may come again after a crash: to no effect, with the same answer.
-    async fn apply(&self, from: &Place, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError>;
+    async fn apply(&self, from: &Place, parcels: &[Intact]) -> Result<Vec<Verdict>, PortError>;
 }
 
 /// A store with an order of commits of its own, apart from the ledger's.
@@ -74,7 +74,7 @@ impl Handlers {
         &self,
         from: &Place,
         kind: &str,
-        parcels: &[Parcel],
+        parcels: &[Intact],
     ) -> Result<Vec<Verdict>, PortError> {
         let Some(handler) = self.by_kind.get(kind) else {
             let reason = reason::UNKNOWN_KIND;
@@ -94,7 +94,7 @@ impl Handlers {
 
 #[async_trait]
 impl Apply for Handlers {
-    async fn apply(&self, from: &Place, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError> {
+    async fn apply(&self, from: &Place, parcels: &[Intact]) -> Result<Vec<Verdict>, PortError> {
         if let Some(engine) = &self.engine {
             engine.is_current().await?;
         }
@@ -130,6 +130,7 @@ const fn word(verdict: &Verdict) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{envelope, wire::Parcel};
     use messages::{AuditCheckpoint, DeviceRecords, ReadingBatch};
     use parking_lot::Mutex;
 
@@ -138,17 +139,19 @@ mod tests {
 
     #[async_trait]
     impl Handler for Named {
-        async fn apply(&self, _: &Place, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError> {
+        async fn apply(&self, _: &Place, parcels: &[Intact]) -> Result<Vec<Verdict>, PortError> {
             self.1.lock().push((self.0, parcels.len()));
             Ok(vec![Verdict::Accepted { stored: self.0 }; parcels.len()])
         }
     }
 
-    fn of(kind: &str) -> Parcel {
-        Parcel {
+    fn of(kind: &str) -> Intact {
+        let parcel = Parcel {
             kind: kind.into(),
+            digest: envelope::digest(&[]),
             ..Parcel::default()
-        }
+        };
+        Intact::new(parcel).unwrap()
     }
 
     #[tokio::test]

@@ -5,7 +5,7 @@ use crate::{
         witness::{HEADS_FILE, Witness},
     },
     db,
-    envelope::Envelope,
+    envelope::{Envelope, Intact},
     ledger::{Handler, Handlers, Ledger, Shipped},
     policy::Rules,
     port::{Arrival, Gate, Inbox, LeaseLimits, Outbox, PortError, PortErrorKind, Verdict},
@@ -29,8 +29,8 @@ struct Takes;
 
 #[async_trait]
 impl Handler for Takes {
-    async fn apply(&self, _: &Place, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError> {
-        let accepted = |parcel: &Parcel| Verdict::Accepted {
+    async fn apply(&self, _: &Place, parcels: &[Intact]) -> Result<Vec<Verdict>, PortError> {
+        let accepted = |parcel: &Intact| Verdict::Accepted {
             stored: parcel.count,
         };
         Ok(parcels.iter().map(accepted).collect())
@@ -127,7 +127,7 @@ async fn deliver(sender: &Ledger, receiver: &Ledger) -> (usize, usize) {
     let good = arrivals
         .into_iter()
         .filter(|arrival| arrival.fault.is_none());
-    let good: Vec<_> = good.map(|arrival| arrival.parcel).collect();
+    let good = Intact::all(good.map(|arrival| arrival.parcel)).unwrap();
     let inbox = receiver.inbox(handlers(receiver));
     let verdicts = inbox.accept(from, good.clone()).await.unwrap();
     let head = inbox.head().await.unwrap();
@@ -433,7 +433,7 @@ async fn parcels_of_another_stream_wait_until_both_have_met() {
     assert_eq!(arrivals[0].fault, None);
     let verdicts = receiver
         .inbox(handlers(&receiver))
-        .accept(&region(), old)
+        .accept(&region(), Intact::all(old).unwrap())
         .await
         .unwrap();
     let reason = crate::reason::OTHER_STREAM;

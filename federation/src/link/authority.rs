@@ -1,7 +1,7 @@
 //! The authority beside a node: it signs the next certificates of nodes that come over the link, and the node's own, for
 //! whoever proves the key of a certificate that it gave, once that is written down; and it keeps its revocation list young.
 use super::{
-    MAX_PARCEL_BYTES,
+    Door, MAX_PARCEL_BYTES,
     renew::{LOOK, NotRenewed, Renews, device_of, is_due},
 };
 use crate::{
@@ -14,10 +14,13 @@ use crate::{
 };
 use async_trait::async_trait;
 use ed25519_dalek::SigningKey;
-use node::config::TlsFiles;
+use node::{
+    config::TlsFiles,
+    task::{Kind, Tasks},
+};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, convert::Infallible, path::PathBuf, sync::Arc};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use types::{DeviceId, Place, Timestamp};
@@ -71,8 +74,23 @@ impl Authority {
         }
     }
 
+    /// Signs for whoever comes to the door, and has its revocation list and the node's own certificate, in `files`, renewed in
+    /// time.
+    pub fn serve(self, files: &TlsFiles, door: &mut Door, tasks: &mut Tasks) {
+        let list = self.clone().keep_list(tasks.stop());
+        tasks.spawn("revocation list", Kind::Background, ends(list));
+        door.authority = Some(Arc::new(self.clone()));
+        let own = Own {
+            authority: self,
+            tls: door.tls.clone(),
+            files: files.clone(),
+            signing: door.key.clone(),
+        };
+        tasks.spawn("renewal", Kind::Background, ends(own.keep(tasks.stop())));
+    }
+
     /// Renews its revocation list in time, until stopped.
-    pub async fn keep_list(self, stop: CancellationToken) {
+    async fn keep_list(self, stop: CancellationToken) {
         loop {
             let (at, now) = (self.dir.clone(), (self.now)());
             let work = move || Ca::open(&at)?.renew_list(now);
@@ -250,20 +268,20 @@ impl Renews for Authority {
 }
 
 /// What the node's own certificate is renewed with.
-pub struct Own {
+struct Own {
     /// Who signs.
-    pub authority: Authority,
+    authority: Authority,
     /// The certificates in use.
-    pub tls: Arc<ReloadingTls>,
+    tls: Arc<ReloadingTls>,
     /// Their files.
-    pub files: TlsFiles,
+    files: TlsFiles,
     /// With what the node signs receipts.
-    pub signing: SigningKey,
+    signing: SigningKey,
 }
 
 impl Own {
     /// Renews the certificate whenever that is due, until stopped.
-    pub async fn keep(self, stop: CancellationToken) {
+    async fn keep(self, stop: CancellationToken) {
         loop {
             if is_due(&self.tls, (self.authority.now)()) {
                 match self.renew().await {
@@ -297,6 +315,11 @@ impl Own {
         let pem = self.authority.sign(&self.authority.here, asked).await?;
         renewal::replace((cert, key), &pem, &new.key_pem).map_err(said)
     }
+}
+
+async fn ends(task: impl Future<Output = ()>) -> Result<(), Infallible> {
+    task.await;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,18 +1,22 @@
 //! Blobs on a link ([`crate::blobs`]): the end that dialled fetches what it misses, and puts up what the other one misses,
 //! one chunk at a time and beside the parcels. Nothing more than one chunk is under way, so nothing urgent waits longer
-//! behind a blob of gigabytes than behind one chunk. While one that came is written down the next one comes.
+//! behind a blob of gigabytes than behind one chunk. A chunk is asked for in halves: while one of them comes, the other end
+//! reads the next, and this one writes down the one before.
 use super::{LinkError, uplink::ended};
 use crate::{
-    blobs::{Bulk, CHUNK_BYTES, Digest, Missing},
+    blobs::{Bulk, CHUNK_BYTES, Digest, HALF_BYTES, Missing},
     wire::{Chunk, Wanted, mesh_client::MeshClient},
 };
 use bytes::Bytes;
+use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesOrdered};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 use tonic::{Code, Status, transport::Channel};
 use types::Place;
 
-/// A chunk that is not here by then: the link is taken for broken.
+/// Calls under way at once: all of them carry one chunk.
+const CALLS: usize = CHUNK_BYTES / HALF_BYTES;
+/// A half that is not here by then: the link is taken for broken.
 const CHUNK_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often the end that dialled looks whether the other one misses something, while anything is granted to it.
 const LOOK: Duration = Duration::from_secs(2);
@@ -34,7 +38,7 @@ fn read(digest: &[u8], offset: u64) -> Option<Missing> {
 pub(super) async fn give(bulk: &dyn Bulk, to: &Place, asked: Wanted) -> Result<Chunk, Status> {
     let malformed = || Status::invalid_argument("a digest has 32 bytes");
     let missing = read(&asked.digest, asked.offset).ok_or_else(malformed)?;
-    match bulk.chunk(to, missing).await {
+    match bulk.chunk(to, missing, HALF_BYTES).await {
         Ok(Some(data)) => Ok(Chunk {
             digest: asked.digest,
             offset: asked.offset,
@@ -62,7 +66,7 @@ pub(super) async fn take(bulk: &dyn Bulk, from: &Place, chunk: Chunk) -> Result<
     Ok(missing.map(wanted).unwrap_or_default())
 }
 
-/// Carries blobs both ways until the link breaks. `carried` counts the chunks.
+/// Carries blobs both ways until the link breaks. `carried` counts what came and went.
 pub(super) async fn carry(
     bulk: &dyn Bulk,
     client: MeshClient<Channel>,
@@ -73,7 +77,8 @@ pub(super) async fn carry(
         bulk,
         client,
         there,
-        down: None,
+        asked: FuturesOrdered::new(),
+        came: None,
         up: Chunk::default(),
         look: Instant::now(),
     };
@@ -101,77 +106,83 @@ pub(super) async fn carry(
     }
 }
 
+/// What was asked for, and what came of it if the other end gives it.
+type Answer = (Missing, Result<Option<Bytes>, LinkError>);
+
 /// What is between two steps.
 struct Carrier<'a> {
     bulk: &'a dyn Bulk,
     client: MeshClient<Channel>,
     there: &'a Place,
-    /// A chunk that came while the one before it was written down.
-    down: Option<(Missing, Bytes)>,
-    /// The chunk that the other end misses.
+    /// Under way, in the order of the blob.
+    asked: FuturesOrdered<BoxFuture<'static, Answer>>,
+    /// What came while the half before it was written down.
+    came: Option<Answer>,
+    /// What the other end misses.
     up: Chunk,
     /// When the other end is asked what it misses, if it missed nothing.
     look: Instant,
 }
 
 impl Carrier<'_> {
-    /// One chunk each way, if one is missing: whether any was.
+    /// Half a chunk down and one up, if any is missing: whether any was.
     async fn step(&mut self) -> Result<bool, LinkError> {
-        let came = match self.down.take() {
-            Some(came) => Some(came),
-            None => self.fetch().await?,
-        };
-        let fetched = came.is_some();
-        if let Some((at, chunk)) = came {
-            self.down = self.take(at, chunk).await?;
-        }
+        let fetched = self.fetch().await?;
         let put = self.put().await?;
         Ok(fetched || put)
     }
 
-    /// The next chunk that is missing here, if the other end gives it.
-    async fn fetch(&mut self) -> Result<Option<(Missing, Bytes)>, LinkError> {
-        let Some(missing) = self.bulk.missing(self.there).await? else {
-            return Ok(None);
-        };
-        let chunk = asked(self.client.fetch(wanted(missing))).await?;
-        if chunk.is_none() {
-            self.bulk.not_given(missing.digest).await;
-        }
-        Ok(chunk.map(|chunk| (missing, chunk.data)))
+    fn ask(&mut self, at: Missing) {
+        let mut client = self.client.clone();
+        let call = async move { asked(client.fetch(wanted(at))).await };
+        let answer = call.map(move |came| (at, came.map(|chunk| chunk.map(|it| it.data))));
+        self.asked.push_back(answer.boxed());
     }
 
-    /// Takes a chunk, and fetches the one behind it meanwhile, which counts if it is what is missing then.
-    async fn take(
-        &mut self,
-        at: Missing,
-        chunk: Bytes,
-    ) -> Result<Option<(Missing, Bytes)>, LinkError> {
-        // A shorter one is the last of its blob.
-        let behind = (chunk.len() == CHUNK_BYTES).then_some(Missing {
-            digest: at.digest,
-            offset: at.offset + CHUNK_BYTES as u64,
-        });
-        let Self {
-            bulk,
-            client,
-            there,
-            ..
-        } = self;
-        let fetching = async {
-            match behind {
-                Some(behind) => asked(client.fetch(wanted(behind))).await,
-                None => Ok(None),
+    /// Takes what is missing here next, if the other end gives it: whether it did. What lies behind comes meanwhile, and
+    /// counts if it is what is missing then.
+    async fn fetch(&mut self) -> Result<bool, LinkError> {
+        let came = match self.came.take() {
+            Some(came) => Some(came),
+            None => {
+                if self.asked.is_empty() {
+                    let Some(missing) = self.bulk.missing(self.there).await? else {
+                        return Ok(false);
+                    };
+                    self.ask(missing);
+                }
+                self.asked.next().await
             }
         };
-        let (next, came) = tokio::join!(bulk.take(there, at, chunk), fetching);
-        let (next, came) = (next?, came?);
-        Ok(next
-            .filter(|_| next == behind)
-            .zip(came.map(|chunk| chunk.data)))
+        let Some((at, came)) = came else {
+            return Ok(false);
+        };
+        let Some(data) = came? else {
+            self.asked.clear();
+            self.bulk.not_given(at.digest).await;
+            return Ok(false);
+        };
+        // A shorter one is the last of its blob.
+        let full = data.len() == HALF_BYTES;
+        if !full {
+            self.asked.clear();
+        }
+        while full && self.asked.len() < CALLS {
+            let halves = self.asked.len() as u64 + 1;
+            let offset = at.offset + halves * HALF_BYTES as u64;
+            self.ask(Missing { offset, ..at });
+        }
+        let taking = self.bulk.take(self.there, at, data);
+        let (next, came) = tokio::join!(taking, self.asked.next());
+        self.came = came.filter(|(at, _)| matches!(next, Ok(next) if next == Some(*at)));
+        if self.came.is_none() {
+            self.asked.clear();
+        }
+        next?;
+        Ok(true)
     }
 
-    /// Puts up what the other end misses: whether it misses more.
+    /// Puts up what the other end misses: whether it misses more. What lies behind is read meanwhile.
     async fn put(&mut self) -> Result<bool, LinkError> {
         if self.up.data.is_empty() {
             let now = Instant::now();
@@ -183,12 +194,26 @@ impl Carrier<'_> {
                 return Ok(false);
             }
         }
-        let next = asked(self.client.put(std::mem::take(&mut self.up))).await?;
-        let next = next.and_then(|next| read(&next.digest, next.offset));
+        let up = std::mem::take(&mut self.up);
+        let behind = read(&up.digest, up.offset + up.data.len() as u64);
+        let behind = behind.filter(|_| up.data.len() == CHUNK_BYTES);
+        let (bulk, there) = (self.bulk, self.there);
+        let reading = async {
+            match behind {
+                Some(behind) => bulk.chunk(there, behind, CHUNK_BYTES).await,
+                None => Ok(None),
+            }
+        };
+        let (next, ahead) = tokio::join!(asked(self.client.put(up)), reading);
+        let next = next?.and_then(|next| read(&next.digest, next.offset));
         let Some(missing) = next else {
             return Ok(false);
         };
-        let Some(data) = self.bulk.chunk(self.there, missing).await? else {
+        let data = match ahead? {
+            Some(data) if behind == next => Some(data),
+            _ => bulk.chunk(there, missing, CHUNK_BYTES).await?,
+        };
+        let Some(data) = data else {
             return Ok(false);
         };
         self.up = Chunk {

@@ -8,7 +8,6 @@ use crate::{
 use bytes::Bytes;
 use ed25519_dalek::VerifyingKey;
 use node::trace::{self, Attribute, Name, Open};
-use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use types::Priority;
 
@@ -36,10 +35,9 @@ pub(super) const MAX_PARCELS: usize = WINDOWS[0].parcels + WINDOWS[1].parcels + 
 
 struct Sent {
     id: Bytes,
-    digest: [u8; 32],
+    /// As it was sealed, and as the outbox knows it: what is sent is not hashed again.
+    digest: Bytes,
     bytes: usize,
-    /// Digest of the parcel in the outbox, where not all of it was sent.
-    whole: Option<[u8; 32]>,
     /// Its way, where it is traced.
     trace: Option<Open>,
 }
@@ -86,14 +84,10 @@ impl Flight {
     /// and holds up nothing behind it, while to send all of it would break the link again and again.
     pub(super) fn depart_cut(&mut self, priority: Priority, parcel: &mut Parcel) {
         let trace = trace::step(&mut parcel.traceparent, Name::LinkSend);
-        let mut whole = None;
-        if parcel.body.len() > MAX_PARCEL_BYTES {
-            whole = Some(Sha256::digest(&parcel.body).into());
-            parcel.body.truncate(MAX_PARCEL_BYTES + 1);
-        }
+        parcel.body.truncate(MAX_PARCEL_BYTES + 1);
         self.depart(priority, parcel);
         if let Some(sent) = self.sent.get_mut(&(parcel.priority, parcel.seq)) {
-            (sent.whole, sent.trace) = (whole, trace);
+            sent.trace = trace;
         }
     }
 
@@ -102,9 +96,8 @@ impl Flight {
     pub fn depart(&mut self, priority: Priority, parcel: &Parcel) {
         let sent = Sent {
             id: parcel.id.clone(),
-            digest: Sha256::digest(&parcel.body).into(),
+            digest: parcel.digest.clone(),
             bytes: parcel.body.len(),
-            whole: None,
             trace: None,
         };
         let parcels = priority.of_mut(&mut self.parcels);
@@ -117,12 +110,15 @@ impl Flight {
         }
     }
 
-    /// Digest by which the outbox knows the parcel of a receipt, where it is not the receipt's.
-    pub(super) fn whole(&self, receipt: &Receipt) -> Option<[u8; 32]> {
-        self.sent.get(&(receipt.priority, receipt.seq))?.whole
+    /// Digest by which the outbox knows the parcel of a receipt.
+    pub(super) fn sealed(&self, receipt: &Receipt) -> Option<Bytes> {
+        let sent = self.sent.get(&(receipt.priority, receipt.seq))?;
+        Some(sent.digest.clone())
     }
 
-    /// Checks a receipt of `receiver`, and takes its parcel off.
+    /// Checks a receipt of `receiver`, and takes its parcel off. One that takes a parcel names the digest of what was sealed.
+    /// A refusal or a deferral, which takes nothing, may name another: of a body that was cut, or that the disk changed
+    /// after it was sealed.
     ///
     /// # Errors
     /// [`LinkError::Forged`] or [`LinkError::Unfit`]: the link must be given up.
@@ -140,7 +136,8 @@ impl Flight {
         let Some(sent) = self.sent.get(&place) else {
             return Ok(Landed::Known);
         };
-        if sent.id != receipt.id || sent.digest != receipt.digest[..] {
+        let taken = !matches!(receipt.outcome(), Outcome::Refused | Outcome::Deferred);
+        if sent.id != receipt.id || (sent.digest != receipt.digest && taken) {
             return Err(LinkError::Unfit("it is for another parcel"));
         }
         let priority = u8::try_from(receipt.priority)
@@ -171,6 +168,7 @@ impl Flight {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::envelope;
     use ed25519_dalek::SigningKey;
 
     const RECEIVER: &str = "regional/us/us";
@@ -180,11 +178,13 @@ mod tests {
     }
 
     fn parcel(seq: u64, bytes: usize) -> Parcel {
+        let body = Bytes::from(vec![0; bytes]);
         Parcel {
             id: vec![seq as u8; 16].into(),
             priority: 2,
             seq,
-            body: vec![0; bytes].into(),
+            digest: envelope::digest(&body),
+            body,
             ..Parcel::default()
         }
     }
@@ -194,7 +194,7 @@ mod tests {
             id: parcel.id.clone(),
             priority: parcel.priority,
             seq: parcel.seq,
-            digest: Sha256::digest(&parcel.body).to_vec().into(),
+            digest: envelope::digest(&parcel.body),
             outcome: outcome.into(),
             receiver: RECEIVER.into(),
             ..Receipt::default()
@@ -273,6 +273,25 @@ mod tests {
         assert!(matches!(elsewhere, Err(LinkError::Unfit(_))));
         assert!(!flight.is_empty());
         land(&mut flight, &good).unwrap();
+    }
+
+    #[test]
+    fn a_body_that_changed_after_it_was_sealed_lands_as_refused_and_never_as_taken() {
+        let mut flight = Flight::default();
+        let mut changed = parcel(1, 10);
+        changed.body = vec![1; 10].into();
+        flight.depart(Priority::Backlog, &changed);
+        let taken = land(&mut flight, &answer(&changed, Outcome::Accepted));
+        assert!(matches!(taken, Err(LinkError::Unfit(_))));
+        let later = land(&mut flight, &answer(&changed, Outcome::Deferred));
+        assert_eq!(later.unwrap(), Landed::Deferred(Priority::Backlog));
+        flight.depart(Priority::Backlog, &changed);
+        let refusal = answer(&changed, Outcome::Refused);
+        assert_eq!(flight.sealed(&refusal).unwrap(), changed.digest);
+        assert_eq!(
+            land(&mut flight, &refusal).unwrap(),
+            Landed::Final(Priority::Backlog)
+        );
     }
 
     #[test]

@@ -15,6 +15,7 @@ use async_trait::async_trait;
 use ed25519_dalek::SigningKey;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use std::{path::PathBuf, sync::Arc, time::Duration};
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Response, Status, transport::Channel};
 use types::{DeviceId, Place, Secret, Timestamp};
@@ -128,6 +129,8 @@ pub struct Renewing {
     pub key: PathBuf,
     /// With what the node signs receipts: it is in the next certificate too.
     pub signing: SigningKey,
+    /// One question of a node at a time: a place has few connections ([`super::welcome::LIMITS`]), and the link is one.
+    pub turn: Arc<Mutex<()>>,
 }
 
 impl Renewing {
@@ -154,8 +157,10 @@ impl Renewing {
             proof: proof.into(),
             request: new.csr_pem.clone(),
         };
+        let turn = self.turn.lock().await;
         let mut client = self.connect().await?;
         let answered = within(HANDSHAKE_TIMEOUT, client.renew(asked)).await?;
+        drop((client, turn));
         let pem = refused(answered)?.into_inner().certificate;
         let until = self.fits(&me, &pem, &new.key_pem)?;
         let files = (self.cert.clone(), self.key.clone());
@@ -173,8 +178,10 @@ impl Renewing {
             device: device.to_string(),
             request: request.to_owned(),
         };
+        let turn = self.turn.lock().await;
         let mut client = self.connect().await?;
         let answered = within(HANDSHAKE_TIMEOUT, client.certify(asked)).await?;
+        drop((client, turn));
         let pem = refused(answered)?.into_inner().certificate;
         let der = CertificateDer::from_pem_slice(pem.as_bytes());
         let der = der.map_err(|_| RenewError::Unfit("no certificate"))?;

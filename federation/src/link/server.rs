@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     blobs::Bulk,
+    envelope::{self, Intact},
     identity::Identity,
     port::{Arrival, Outbox, PortErrorKind, Verdict},
     reason, receipt,
@@ -25,12 +26,12 @@ use crate::{
         mesh_server::{Mesh, MeshServer},
     },
 };
+use bytes::Bytes;
 use ed25519_dalek::VerifyingKey;
 use node::{
     admission::Admission,
     trace::{self, Name},
 };
-use sha2::{Digest, Sha256};
 use std::{pin::Pin, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::mpsc, time::timeout};
 use tokio_rustls::TlsAcceptor;
@@ -41,9 +42,9 @@ use types::{Place, Priority};
 
 /// Finished handshakes that wait to be served.
 const MAX_WAITING: usize = 16;
-/// Calls at once on one connection: a place needs five, to deliver, to collect, for blobs, for revocation lists and for its
+/// Calls at once on one connection: a place needs seven, to deliver, to collect, three for blobs, for revocation lists and for its
 /// next certificate. What a peer sends on all of them before it is read is bounded by the connection's window.
-const MAX_STREAMS: u32 = 6;
+const MAX_STREAMS: u32 = 8;
 /// Header of a call, in bytes.
 const MAX_HEADER_BYTES: u32 = 16 << 10;
 /// Receipts that wait for the sender to read them; then nothing more is taken from it.
@@ -322,7 +323,7 @@ impl Door {
     }
 
     /// What a parcel that is not what it claims is refused for.
-    fn inspect(&self, from: &str, parcel: &Parcel, digest: &[u8; 32]) -> Option<&'static str> {
+    fn inspect(&self, from: &str, parcel: &Parcel, digest: &Bytes) -> Option<&'static str> {
         let rank = u8::try_from(parcel.priority).ok();
         if parcel.body.len() > MAX_PARCEL_BYTES {
             Some(reason::TOO_LARGE)
@@ -336,7 +337,7 @@ impl Door {
             Some(reason::WRONG_SENDER)
         } else if parcel.to != self.here.to_string() {
             Some(reason::WRONG_RECEIVER)
-        } else if parcel.digest != digest[..] {
+        } else if parcel.digest != digest {
             Some(reason::DIGEST_MISMATCH)
         } else {
             None
@@ -351,9 +352,9 @@ impl Door {
         let mut traced = Vec::new();
         for mut parcel in parcels {
             traced.extend(trace::step(&mut parcel.traceparent, Name::LinkReceive));
-            let digest = Sha256::digest(&parcel.body).into();
+            let digest = envelope::digest(&parcel.body);
             let fault = self.inspect(&sender, &parcel, &digest);
-            blanks.push(self.blank(&parcel, &digest));
+            blanks.push(self.blank(&parcel, digest));
             arrivals.push(Arrival { parcel, fault });
         }
         let judging = self.judge(from, arrivals);
@@ -385,10 +386,11 @@ impl Door {
             return vec![later(&error); count];
         }
         let faults: Vec<_> = arrivals.iter().map(|arrival| arrival.fault).collect();
+        // Without a fault a parcel has the digest of its body.
         let good: Vec<_> = arrivals
             .into_iter()
             .filter(|arrival| arrival.fault.is_none())
-            .map(|arrival| arrival.parcel)
+            .map(|arrival| Intact::hashed(arrival.parcel))
             .collect();
         let asked = good.len();
         let stored = match good.is_empty() {
@@ -413,16 +415,13 @@ impl Door {
             .collect()
     }
 
-    fn blank(&self, parcel: &Parcel, digest: &[u8; 32]) -> Receipt {
-        let id = match parcel.id.len() {
-            16 => parcel.id.clone(),
-            _ => bytes::Bytes::new(),
-        };
+    fn blank(&self, parcel: &Parcel, digest: Bytes) -> Receipt {
+        let id = Some(parcel.id.clone()).filter(|id| id.len() == 16);
         Receipt {
-            id,
+            id: id.unwrap_or_default(),
             priority: parcel.priority,
             seq: parcel.seq,
-            digest: digest.to_vec().into(),
+            digest,
             receiver: self.here.to_string(),
             ..Receipt::default()
         }

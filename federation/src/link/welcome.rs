@@ -19,15 +19,16 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 
-/// Connections at once. Known: a region's facilities, each once, with one more of each while it reconnects and the old
-/// one is not yet given up. A connection holds at most its window, an identity one message besides (`newest`); what a
+/// Connections at once. Known: a region's facilities, each with its link, one more while it reconnects and the old one is not yet
+/// given up, one with which it asks for a certificate, and one of a person's command beside it (`edge renew`, `doctor`):
+/// none of these may cost it its link, which is the oldest. A connection holds at most its window, an identity one message besides (`newest`); what a
 /// stranger sends is not read, and its place costs some 50 KiB.
 pub(super) const LIMITS: Limits = Limits {
     handshakes: 4_096,
     unknown: 1_536,
     health: 1,
     known: 4_096,
-    per_identity: 2,
+    per_identity: 4,
     unread_bytes: usize::MAX,
 };
 /// A peer with business here that has not begun a call by then (HTTP/2 preface, settings, header) is cut off.

@@ -174,6 +174,38 @@ pub async fn whoever_looks_is_told_the_last_commit_at_that_moment(engine: &dyn E
     assert_eq!((done[0].seq, done[0].head), (2, 3));
 }
 
+/// What is looked at at once may be read in one statement.
+pub async fn of_many_who_look_at_once_each_gets_its_own(engine: &dyn Engine) {
+    const CLIENTS: u32 = 300;
+    let store = engine.open().await;
+    for number in (0..CLIENTS).step_by(3) {
+        one(&*store, put(number, number, Expect::Absent)).await;
+    }
+    let head = store.head().await.unwrap();
+    let clients = (0..CLIENTS).map(|number| {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move {
+            // Some go away before they are answered, which costs no other its answer.
+            if number % 7 == 0 {
+                let id = id(number);
+                let look = store.look(basic(), &id);
+                drop(tokio::time::timeout(std::time::Duration::ZERO, look).await);
+            }
+            // Two ask for the same.
+            let asked = id(number - number % 2);
+            (number - number % 2, store.look(basic(), &asked).await)
+        })
+    });
+    for client in clients.collect::<Vec<_>>() {
+        let (number, looked) = client.await.unwrap();
+        let (found, at) = looked.unwrap();
+        assert_eq!(at, head);
+        let found = found.map(|stored| (stored.id, stored.version));
+        let there = number % 3 == 0;
+        assert_eq!(found, there.then(|| (id(number), 1)), "{number}");
+    }
+}
+
 /// What is asked at once may be done in one commit of the engine.
 pub async fn of_many_at_once_each_is_done_as_if_alone_and_one_that_cannot_be_costs_no_other(
     engine: &dyn Engine,

@@ -167,6 +167,34 @@ pub async fn pages_of_every_order_show_each_resource_once(engine: &dyn Engine) {
     let first: BTreeSet<&String> = seen.iter().take(10).collect();
     assert!(first.iter().all(|id| id.as_str() >= "c-010"), "{first:?}");
     assert!(seen.iter().take(10).is_sorted(), "within a mark by id");
+    pages_of_marks_are_the_same_whatever_their_length(&*store).await;
+}
+
+/// What is found by a token may be read in the order of ids, mark by mark, where pages are short.
+async fn pages_of_marks_are_the_same_whatever_their_length(store: &dyn ResourceStore) {
+    let kind = "Condition";
+    let code = Sights::from([(kind, Filter::All(read(kind, "code=c1").filters))]);
+    for (query, sights, found) in [
+        ("code=c1", Sights::new(), 10),
+        ("code=c1,c0&subject=Patient/p", Sights::new(), 20),
+        ("subject=Patient/p", code, 10),
+    ] {
+        for sort in ["_lastUpdated", "-_lastUpdated", "-_lastUpdated,-_id"] {
+            for marks in [vec![30], vec![2, 9, 10, 30], vec![25, 30]] {
+                let of = |count| Find {
+                    marks: Some(marks.clone()),
+                    sights: sights.clone(),
+                    ..find_of(read(kind, &format!("{query}&_sort={sort}")), count)
+                };
+                let all = ids(store, of(MAX_PAGE)).await;
+                let case = format!("{query} {sort} {marks:?}");
+                assert_eq!(all.len(), found, "{case}");
+                for count in [1, 2, 5, 10] {
+                    assert_eq!(ids(store, of(count)).await, all, "{case} {count}");
+                }
+            }
+        }
+    }
 }
 
 pub async fn what_was_changed_or_deleted_is_found_by_what_it_is_now(engine: &dyn Engine) {

@@ -83,7 +83,19 @@ impl<'a> Operation<'_, 'a> {
         })
     }
 
+    /// Of two parts of a name nobody can say which is meant.
+    fn has_each_part_once(&self) -> Result<(), PatchError> {
+        let parts = self.object.each("part").filter_map(Json::object);
+        let mut names: Vec<&str> = parts.filter_map(|part| part.text("name")).collect();
+        names.sort_unstable();
+        match names.windows(2).any(|pair| pair.first() == pair.last()) {
+            true => Err(self.malformed("each part stands once")),
+            false => Ok(()),
+        }
+    }
+
     fn apply(&self, resource: &mut Json<'a>) -> Result<(), PatchError> {
+        self.has_each_part_once()?;
         match self.text("type")? {
             "add" => self.add(resource),
             "insert" => self.insert(resource),

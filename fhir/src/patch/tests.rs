@@ -325,6 +325,18 @@ fn a_fhirpath_patch_that_cannot_be_read_or_applied_names_its_operation() {
         (
             operation(
                 "add",
+                "Patient",
+                &[
+                    ("name", r#""valueString":"gender""#),
+                    ("value", r#""valueCode":"male""#),
+                    ("value", r#""valueCode":"female""#),
+                ],
+            ),
+            true,
+        ),
+        (
+            operation(
+                "add",
                 "Patient.",
                 &[
                     ("name", r#""valueString":"gender""#),

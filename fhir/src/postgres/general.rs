@@ -6,7 +6,7 @@ use crate::query::sql::{Bind, Dialect, Sql};
 use crate::sql;
 use crate::store::{
     Change, Current, Extent, ExtentPage, Find, FindPage, Guard, HistoryPage, HistoryQuery, Plan,
-    Planned, ResourceType, Transacted, Transaction, Unmet, plan,
+    Planned, ResourceType, Stored, Transacted, Transaction, Unmet, plan,
 };
 use crate::subscription::Noting;
 use bytes::BytesMut;
@@ -294,6 +294,22 @@ pub async fn history(client: &Object, query: &HistoryQuery) -> Result<Option<His
 
 /// One page of a search; none when a row cannot be read. There are too many different texts to keep them prepared.
 pub async fn find(client: &Object, find: &Find) -> Result<Option<FindPage>, Error> {
+    if let Some((part, mark)) = sql::of_one_mark(find) {
+        let rows = found(client, &part).await?;
+        // Where they fill the page, nothing else is on it.
+        if let Some(mut rows) = rows.filter(|rows| rows.len() > usize::from(find.count)) {
+            for (_, keys) in &mut rows {
+                keys.push(Bind::Integer(mark));
+            }
+            return Ok(Some(FindPage::of(rows, find.count)));
+        }
+    }
+    let rows = found(client, find).await?;
+    Ok(rows.map(|rows| FindPage::of(rows, find.count)))
+}
+
+/// Resources with the values of the keys of the order, one more than the page shows.
+async fn found(client: &Object, find: &Find) -> Result<Option<Vec<(Stored, Vec<Bind>)>>, Error> {
     let sql = sql::page(Dialect::Postgres, find);
     let keys = find.keys().count();
     let rows = client.query_typed(&sql.text, &typed(&sql)).await?;
@@ -301,8 +317,7 @@ pub async fn find(client: &Object, find: &Find) -> Result<Option<FindPage>, Erro
         let keys = (7..7 + keys).map(|at| bind_of(row, at));
         Some((stored(row)?, keys.collect()))
     };
-    let rows: Option<Vec<(_, Vec<Bind>)>> = rows.iter().map(read).collect();
-    Ok(rows.map(|rows| FindPage::of(rows, find.count)))
+    Ok(rows.iter().map(read).collect())
 }
 
 fn bind_of(row: &Row, at: usize) -> Bind {

@@ -119,16 +119,16 @@ fn gather(first: Job, queue: &mut mpsc::Receiver<Job>) -> (Vec<Job>, Option<Job>
 }
 
 /// Why a commit is not there, or may not be.
-enum Trouble {
+pub(super) enum Trouble {
     Connection(PoolError),
     Engine(tokio_postgres::Error),
 }
 
 impl Trouble {
-    fn told(&self) -> StoreError {
+    pub(super) fn told(&self, op: &'static str) -> StoreError {
         match self {
-            Self::Connection(error) => not_had("transact", error),
-            Self::Engine(error) => failed("transact", error),
+            Self::Connection(error) => not_had(op, error),
+            Self::Engine(error) => failed(op, error),
         }
     }
 }
@@ -171,18 +171,18 @@ impl Working {
                     drop(reply.send(Ok(done)));
                 }
             }
-            Err(trouble) if asked.len() > 1 && trouble.told().kind == Kind::Internal => {
+            Err(trouble) if asked.len() > 1 && trouble.told("transact").kind == Kind::Internal => {
                 for (one, reply) in asked.iter().zip(replies) {
                     let done = self.attempt(std::slice::from_ref(one)).await;
                     let first = done.map(|mut all| all.pop());
                     let missing = || StoreError::new(Kind::Internal, "transact");
-                    let told = first.map_err(|trouble| trouble.told());
+                    let told = first.map_err(|trouble| trouble.told("transact"));
                     drop(reply.send(told.and_then(|done| done.ok_or_else(missing))));
                 }
             }
             Err(trouble) => {
                 for reply in replies {
-                    drop(reply.send(Err(trouble.told())));
+                    drop(reply.send(Err(trouble.told("transact"))));
                 }
             }
         }

@@ -130,6 +130,17 @@ fn quantities_keep_their_unit_and_are_the_same_in_base_units() {
 }
 
 #[test]
+fn the_parts_of_a_composite_are_those_that_its_parameters_find() {
+    let found = rows(
+        r#"{"resourceType":"DocumentReference","status":"current","relatesTo":[
+            {"code":"replaces","target":{"reference":"DocumentReference/d1"}}]}"#,
+    );
+    let alone = [of(&found, "relatesto"), of(&found, "relation")].concat();
+    assert_eq!(alone.len(), 2, "{found:?}");
+    assert_eq!(of(&found, "relationship"), alone);
+}
+
+#[test]
 fn contained_resources_and_what_is_elsewhere_are_told_apart() {
     let found = rows(
         r##"{"resourceType":"Encounter","status":"finished","class":{"code":"A"},"contained":[{"resourceType":"Patient","id":"x"}],

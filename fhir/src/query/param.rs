@@ -121,6 +121,13 @@ fn read(resource_type: &'static str, param: &SearchParam) -> Option<Param> {
             expression,
         })
     });
+    let mut parts: Vec<Part> = parts.collect();
+    // R4 has the expressions of these two the wrong way round; R5 corrects it.
+    if let ("DocumentReference", "relationship", [one, other]) =
+        (resource_type, param.name, parts.as_mut_slice())
+    {
+        std::mem::swap(&mut one.expression, &mut other.expression);
+    }
     let targets = param.targets.split('|').filter(|target| !target.is_empty());
     Some(Param {
         resource_type,
@@ -128,6 +135,6 @@ fn read(resource_type: &'static str, param: &SearchParam) -> Option<Param> {
         kind: Kind::parse(param.kind)?,
         expression: param.expression,
         targets: targets.collect(),
-        parts: parts.collect(),
+        parts,
     })
 }

@@ -214,6 +214,25 @@ fn what_r4_allows_is_not_refused() {
 }
 
 #[test]
+fn entries_of_a_list_have_what_its_mode_lets_them_have() {
+    for (mode, entry, fault) in [
+        ("working", r#""deleted":true,"#, true),
+        ("changes", r#""deleted":true,"#, false),
+        ("snapshot", r#""date":"2020","#, true),
+        ("working", r#""date":"2020","#, false),
+        ("snapshot", "", false),
+    ] {
+        let text = format!(
+            r#"{{"resourceType":"List","status":"current","mode":"{mode}","entry":[
+                {{{entry}"item":{{"display":"x"}}}}]}}"#
+        );
+        let expected = [(Invariant, "List.entry".to_owned())];
+        let expected = &expected[..usize::from(fault)];
+        assert_eq!(found(&text), expected, "{mode} {entry}");
+    }
+}
+
+#[test]
 fn a_resource_with_many_faults_tells_a_bounded_number() {
     let entries = vec!["{}"; 10 * MAX_ISSUES].join(",");
     let text = format!(r#"{{"resourceType":"Patient","name":[{entries}]}}"#);

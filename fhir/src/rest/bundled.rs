@@ -1,6 +1,7 @@
 //! The entries of a Bundle that is a batch or a transaction, as requests (FHIR R4 http.html#transaction).
-use super::outcome::Failure;
+use super::{conditional, outcome::Failure};
 use crate::json::Json;
+use crate::r4::R4;
 use axum::http::Method;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -109,9 +110,7 @@ impl EntryText<'_> {
         let own = url.strip_prefix(base).unwrap_or(url);
         let own = own.trim_start_matches('/');
         let (path, query) = own.split_once('?').unwrap_or((own, ""));
-        let uri = format!("http://local/?{query}").parse();
-        let uri = uri.map_err(|_| Failure::parameters())?;
-        let pairs = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(&uri);
+        let query = conditional::pairs_of(query)?;
         let conditions = [
             ("if-none-match", &request.if_none_match),
             ("if-modified-since", &request.if_modified_since),
@@ -124,7 +123,7 @@ impl EntryText<'_> {
             resource: self.resource.map(|text| text.get().to_owned()),
             method,
             path: path.split('/').map(str::to_owned).collect(),
-            query: pairs.map_err(|_| Failure::parameters())?.0,
+            query,
             conditions: stated
                 .filter_map(|(name, value)| Some((name, value.clone()?)))
                 .collect(),
@@ -132,9 +131,56 @@ impl EntryText<'_> {
     }
 }
 
+/// What entries are called, and what each is called here. A relative reference is to what is below the base of the entry
+/// that it stands in (FHIR R4 bundle.html#references).
+pub struct Names<'a> {
+    pub all: &'a HashMap<String, String>,
+    pub base: &'a str,
+}
+
+impl Names<'_> {
+    fn of(&self, reference: &str) -> Option<&String> {
+        let below = || self.all.get(&format!("{}/{reference}", self.base));
+        self.all.get(reference).or_else(below)
+    }
+
+    /// The text of a narrative with its links replaced: `href` and `src`, whose quotes are escaped in JSON or single.
+    fn linked(&self, narrative: &str) -> String {
+        let mut out = String::with_capacity(narrative.len());
+        let mut rest = narrative;
+        // Where a link begins, and with which quote it ends.
+        let begin = |text: &str| {
+            text.match_indices('=').find_map(|(at, _)| {
+                let (before, after) = (text.get(..at)?, text.get(at + 1..)?);
+                let links = before.ends_with("href") || before.ends_with("src");
+                let quotes = ["\\\"", "'"].into_iter();
+                let quote = quotes.filter(|_| links).find(|it| after.starts_with(*it))?;
+                Some((at + 1 + quote.len(), quote))
+            })
+        };
+        while let Some((at, quote)) = begin(rest) {
+            let (before, link) = rest.split_at(at);
+            let (link, after) = link.split_at(link.find(quote).unwrap_or(link.len()));
+            out.push_str(before);
+            out.push_str(self.all.get(link).map_or(link, String::as_str));
+            rest = after;
+        }
+        out.push_str(rest);
+        out
+    }
+}
+
+/// The base of an entry of that `fullUrl`: what is before its type and id; that of this server where it has none.
+pub fn base_of<'a>(full_url: Option<&'a str>, own: &'a str) -> &'a str {
+    let mut parts = full_url.unwrap_or_default().rsplitn(3, '/');
+    let (_, kind, base) = (parts.next(), parts.next(), parts.next());
+    let is_resource = kind.is_some_and(|kind| R4.is_resource(kind));
+    base.filter(|_| is_resource).unwrap_or(own)
+}
+
 /// The text with every reference to what an entry is called replaced by what it is called here. Only values of members
-/// that refer are looked at: an identifier may be a UUID too.
-pub fn resolved(text: &str, names: &HashMap<String, String>) -> String {
+/// that refer are looked at, and the links of narratives: an identifier may be a UUID too.
+pub fn resolved(text: &str, names: &Names<'_>) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     let mut member = "";
@@ -145,13 +191,15 @@ pub fn resolved(text: &str, names: &HashMap<String, String>) -> String {
         let inner = string.trim_matches('"');
         out.push_str(before);
         let names_a_member = after.trim_start().starts_with(':');
-        match names.get(inner) {
-            Some(name) if !names_a_member && refers(member) => {
+        let refers = !names_a_member && refers(member);
+        match refers.then(|| names.of(inner)).flatten() {
+            Some(name) => {
                 out.push('"');
                 out.push_str(name);
                 out.push('"');
             }
-            _ => out.push_str(string),
+            None if member == "div" && !names_a_member => out.push_str(&names.linked(string)),
+            None => out.push_str(string),
         }
         if names_a_member {
             member = inner;
@@ -164,6 +212,23 @@ pub fn resolved(text: &str, names: &HashMap<String, String>) -> String {
 
 /// The references of a text that are conditions (`Practitioner?identifier=…`), as they stand in it.
 pub fn conditional_references(text: &str) -> BTreeSet<String> {
+    match text.contains('?') {
+        true => references(text, |reference| reference.contains('?')),
+        false => BTreeSet::new(),
+    }
+}
+
+/// Whether a text refers to an entry of a Bundle by a name that is good there alone.
+pub fn refers_to_an_entry(text: &str) -> bool {
+    let is_urn = |reference: &str| {
+        let of = |scheme| reference.starts_with(scheme);
+        of("urn:uuid:") || of("urn:oid:")
+    };
+    text.contains("\"urn:") && !references(text, is_urn).is_empty()
+}
+
+/// The values of `reference` that are such, as they stand in a text.
+fn references(text: &str, is_such: impl Fn(&str) -> bool) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut rest = text;
     let mut member = "";
@@ -173,7 +238,7 @@ pub fn conditional_references(text: &str) -> BTreeSet<String> {
         let inner = string.trim_matches('"');
         if after.trim_start().starts_with(':') {
             member = inner;
-        } else if member == "reference" && inner.contains('?') {
+        } else if member == "reference" && is_such(inner) {
             found.insert(inner.to_owned());
         }
         rest = after;
@@ -216,10 +281,51 @@ mod tests {
             r#""reference" : "Patient/1""#,
             1,
         );
+        let names = Names {
+            all: &names,
+            base: "https://here/fhir",
+        };
         assert_eq!(resolved(text, &names), expected);
         for odd in ["", "\"", "{\"a", "\"\\"] {
             assert_eq!(resolved(odd, &names), odd);
         }
+    }
+
+    #[test]
+    fn a_relative_reference_is_below_the_base_of_its_entry_and_a_narrative_has_links() {
+        let all = HashMap::from([
+            (
+                "https://there/fhir/Encounter/x".to_owned(),
+                "Encounter/1".to_owned(),
+            ),
+            (
+                "https://here/fhir/Encounter/x".to_owned(),
+                "Encounter/2".to_owned(),
+            ),
+            ("urn:uuid:a".to_owned(), "Patient/1".to_owned()),
+        ]);
+        let of = |full_url| Names {
+            all: &all,
+            base: base_of(full_url, "https://here/fhir"),
+        };
+        let text = r#"{"encounter": {"reference": "Encounter/x"}}"#;
+        for (full_url, found) in [
+            (Some("https://there/fhir/Condition/y"), "Encounter/1"),
+            (Some("https://elsewhere/Condition/y"), "Encounter/x"),
+            (Some("urn:uuid:b"), "Encounter/2"),
+            (None, "Encounter/2"),
+        ] {
+            let expected = text.replace("Encounter/x", found);
+            assert_eq!(resolved(text, &of(full_url)), expected, "{full_url:?}");
+        }
+        let div = r#"{"div": "<div><a href=\"urn:uuid:a\">urn:uuid:a</a><img src='urn:uuid:a'/><a href='#b'/></div>"}"#;
+        let expected = r#"{"div": "<div><a href=\"Patient/1\">urn:uuid:a</a><img src='Patient/1'/><a href='#b'/></div>"}"#;
+        assert_eq!(resolved(div, &of(None)), expected);
+        for cut in ["{\"div\": \"<a href=\\\"urn", "{\"div\": \"<a href='"] {
+            assert_eq!(resolved(cut, &of(None)), cut);
+        }
+        assert!(refers_to_an_entry(r#"{"a": {"reference": "urn:uuid:b"}}"#));
+        assert!(!refers_to_an_entry(r#"{"a": {"value": "urn:uuid:b"}}"#));
     }
 
     #[test]

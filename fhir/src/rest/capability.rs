@@ -1,7 +1,7 @@
 //! `GET /fhir/metadata`: the CapabilityStatement of what [`offered`] says. Public (FHIR R4 http.html#capabilities).
 use super::{
     Answer, Api, FHIR_JSON, FhirApi, InUrl, Interaction, SYSTEM, check_format, json as respond,
-    offered, routes::in_url, subscribing,
+    offered, patching::JSON_PATCH, routes::in_url, subscribing,
 };
 use crate::admit::Holding;
 use crate::json::with;
@@ -45,6 +45,7 @@ fn statement(api: &FhirApi) -> Value {
         },
         "fhirVersion": FHIR_VERSION,
         "format": [FHIR_JSON, "json"],
+        "patchFormat": [JSON_PATCH, FHIR_JSON],
         "rest": [{
             "mode": "server",
             "security": security(api.token_url.as_deref()),

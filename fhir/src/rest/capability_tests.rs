@@ -227,4 +227,7 @@ async fn every_operation_that_is_declared_is_served_and_others_are_not() {
     }
     let system = statement(&api).await;
     assert_eq!(texts(&system["operation"], "name"), ["validate"]);
+    let whole = api.get("/fhir/metadata").await.json();
+    let formats = ["application/json-patch+json", FHIR_JSON];
+    assert_eq!(whole["patchFormat"], serde_json::json!(formats));
 }

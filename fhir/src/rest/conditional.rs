@@ -3,7 +3,7 @@
 //! condition at once one creates, and the others find what it created.
 use super::access::{Asker, Intent};
 use super::finding;
-use super::routes::in_url;
+use super::routes::{in_url, is_readable};
 use super::validating::resource_in;
 use super::writing::{self, Request, drawn, expected, id_in, new_id};
 use super::{Answer, FhirApi, Interaction, Pairs, Reader, check_format, outcome::Failure};
@@ -101,6 +101,9 @@ fn is_format(name: &str) -> bool {
 /// The pairs of a condition that stands in a header or an entry.
 pub fn pairs_of(text: &str) -> Result<Pairs, Failure> {
     let query = text.strip_prefix('?').unwrap_or(text);
+    if !is_readable(query) {
+        return Err(Failure::parameters());
+    }
     let uri: Uri = format!("http://local/?{query}")
         .parse()
         .map_err(|_| Failure::parameters())?;

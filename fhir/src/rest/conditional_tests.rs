@@ -286,3 +286,54 @@ async fn conditions_in_a_transaction_are_resolved_and_hold_when_it_is_done() {
     assert_eq!(*told, json!({"status": "204 No Content"}));
     assert_eq!(api.get("/fhir/Condition?_count=0").await.json()["total"], 2);
 }
+
+#[tokio::test]
+async fn what_a_transaction_deletes_is_not_what_it_finds_by_a_condition() {
+    let api = fixture().await;
+    let old = api.create(&finding(2001, None)).await;
+    let delete = json!({"request": {"method": "DELETE", "url": old}});
+    let create = json!({"resource": finding(2001, None), "request": {
+        "method": "POST", "url": "Condition", "ifNoneExist": condition_of(2001),
+    }});
+    let mut refers = finding(2002, None);
+    refers["evidence"] =
+        json!([{"detail": [{"reference": format!("Condition?{}", condition_of(2001))}]}]);
+    let refers = json!({"resource": refers, "request": {"method": "POST", "url": "Condition"}});
+    for (entry, status) in [(create, 400), (refers, 412)] {
+        let reply = api.bundle("transaction", &json!([delete, entry])).await;
+        assert_eq!(reply.issue().0, status, "{}", reply.text);
+        assert!(reply.text.contains("entry[1]"), "{}", reply.text);
+        assert_eq!(
+            api.get("/fhir/Condition").await.ids(),
+            [old.trim_start_matches("Condition/")]
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_reference_that_is_a_condition_is_taken_in_a_transaction_alone() {
+    let api = fixture().await;
+    let mut refers = finding(2002, None);
+    refers["evidence"] =
+        json!([{"detail": [{"reference": format!("Condition?{}", condition_of(2001))}]}]);
+    let reply = api
+        .write(Method::POST, "/fhir/Condition", &[], &refers.to_string())
+        .await;
+    assert_eq!(reply.issue(), (422, "business-rule".to_owned()));
+    assert!(
+        reply.text.contains("in a transaction alone"),
+        "{}",
+        reply.text
+    );
+}
+
+#[tokio::test]
+async fn of_a_transaction_no_reference_leads_to_an_entry_that_is_not_there() {
+    let api = fixture().await;
+    let name = "urn:uuid:11111111-0000-4000-8000-000000000001";
+    let entry = json!({"resource": finding(2001, Some(name)), "request": {"method": "POST", "url": "Condition"}});
+    let reply = api.bundle("transaction", &json!([entry])).await;
+    assert_eq!(reply.issue(), (422, "not-found".to_owned()));
+    assert!(reply.text.contains("entry[0]"), "{}", reply.text);
+    assert_eq!(api.get("/fhir/Condition").await.ids(), [""; 0]);
+}

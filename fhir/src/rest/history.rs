@@ -61,7 +61,12 @@ pub async fn history(
         asked.cursor = Some(place.ok_or_else(Failure::cursor)?);
     }
     let mut instants = instants(api, &asker.reader, 0).await?;
-    let query = query(&scope, &asked, &instants)?;
+    let mut query = query(&scope, &asked, &instants)?;
+    // Whether there is such a resource is told also where no version is asked for.
+    let is_of_one = matches!(scope, Scope::Instance(..));
+    if is_of_one {
+        query.count = query.count.max(1);
+    }
     let mut found = match (&instants, &scope) {
         (Instants::Logical(axis), Scope::Everything | Scope::Type(_)) => {
             by_marks(api, query, &asked, axis).await?
@@ -69,13 +74,19 @@ pub async fn history(
         _ => by_commits(api, query, &asked).await?,
     };
     found.versions.retain(|version| asker.sight.shows(version));
-    if matches!(scope, Scope::Instance(..))
+    if is_of_one
         && asked.cursor.is_none()
         && asked.since.is_none()
         && asked.at.is_none()
         && found.versions.is_empty()
     {
         return Err(Failure::not_found());
+    }
+    if asked.count == 0 {
+        found = Versions {
+            versions: Vec::new(),
+            next: None,
+        };
     }
     let last = found.versions.iter().map(|stored| stored.seq).max();
     if let (Instants::Logical(axis), Some(last)) = (&mut instants, last)

@@ -43,6 +43,10 @@ async fn a_history_shows_what_was_there_at_an_instant_and_what_came_since() {
     let instants: Vec<String> = written.iter().map(instant).collect();
     assert!(instants.is_sorted());
     for scope in [path.as_str(), "/fhir/Condition", "/fhir"] {
+        let none = api.get(&format!("{scope}/_history?_count=0")).await;
+        assert_eq!(none.status, StatusCode::OK, "{scope}: {}", none.text);
+        assert_eq!(none.versions("Condition"), [""; 0]);
+        assert_eq!(none.link("next"), None);
         for (query, expected) in [
             (String::new(), vec![4, 3, 2, 1]),
             (format!("_at={}", instants[0]), vec![1]),

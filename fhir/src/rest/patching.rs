@@ -13,7 +13,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 /// `Content-Type` of a JSON Patch (RFC 6902).
-const JSON_PATCH: &str = "application/json-patch+json";
+pub const JSON_PATCH: &str = "application/json-patch+json";
 
 /// What is patched.
 pub enum Target<'a> {
@@ -181,8 +181,9 @@ async fn patched(
         let guards = guard.into_iter().collect();
         match writing::try_change(api, reader, put, guards).await? {
             Ok(written) => {
+                let shown = writing::unless_unreadable(api, headers, &draft);
                 let done = (&draft, written);
-                return writing::answer_of_write(api, reader, done, headers).await;
+                return writing::answer_of_write(api, reader, done, &shown).await;
             }
             // Somebody wrote in between: the patch is applied to that.
             Err(Unmet::Search | Unmet::Version) => {}

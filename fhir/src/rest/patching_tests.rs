@@ -102,3 +102,30 @@ async fn of_patches_that_come_at_once_in_transactions_each_is_kept() {
     let read = api.get(&format!("/fhir/{one}")).await.json();
     assert_eq!(read["identifier"].as_array().unwrap().len(), 9);
 }
+
+#[tokio::test]
+async fn who_may_not_read_is_not_shown_what_a_patch_made() {
+    let api = fixture().await;
+    let one = api.create(&finding(2001, None)).await;
+    for (token, shown) in [("Bearer writes", false), ("Bearer all", true)] {
+        let patch = Request::patch(format!("/fhir/{one}"))
+            .header("authorization", token)
+            .header("content-type", "application/json-patch+json")
+            .header("prefer", "return=representation")
+            .body(Body::from(replace("2002").to_string()));
+        let reply = api.send(patch.unwrap()).await;
+        assert_eq!(reply.status, StatusCode::OK, "{}", reply.text);
+        assert_eq!(reply.text.contains("38341003"), shown, "{}", reply.text);
+        let bundle = json!({"resourceType": "Bundle", "type": "transaction", "entry": [
+            json_patch(&one, &replace("2003")),
+        ]});
+        let all = Request::post("/fhir")
+            .header("authorization", token)
+            .header("content-type", FHIR_JSON)
+            .header("prefer", "return=representation")
+            .body(Body::from(bundle.to_string()));
+        let reply = api.send(all.unwrap()).await;
+        assert_eq!(reply.status, StatusCode::OK, "{}", reply.text);
+        assert_eq!(reply.text.contains("38341003"), shown, "{}", reply.text);
+    }
+}

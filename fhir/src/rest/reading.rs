@@ -140,7 +140,10 @@ async fn given(
         (header::ETAG, tag),
         (header::LAST_MODIFIED, http_date(instants.time_of(&stored))),
     ];
-    let body = finding::shown(&stored, &instants, view)?.get().to_owned();
+    let body = match view {
+        View::Whole => stored.stamped_text(&instants.of(&stored))?,
+        part => finding::shown(&stored, &instants, part)?.get().to_owned(),
+    };
     let response = (validators, json(body)).into_response();
     Ok(Found::new(response, 1, request).of(patient))
 }

@@ -4,6 +4,23 @@ use crate::patch::PatchError;
 use axum::http::StatusCode;
 
 impl Failure {
+    pub(super) fn not_a_write_condition() -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "not-supported",
+            "of a write, If-None-Match is *; If-Match names the version that is replaced",
+        )
+    }
+
+    /// Outside of a transaction nothing is looked up for a reference (FHIR R4 http.html#trules).
+    pub(super) fn condition_outside() -> Self {
+        Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "business-rule",
+            "a reference that is a condition is taken in a transaction alone",
+        )
+    }
+
     pub(super) fn elsewhere() -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -84,6 +101,14 @@ impl Failure {
             StatusCode::PRECONDITION_FAILED,
             "not-found",
             "the condition of a reference finds nothing; nothing was written",
+        )
+    }
+
+    pub(super) fn no_such_entry() -> Self {
+        Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "not-found",
+            "a reference is to an entry that the Bundle does not have",
         )
     }
 

@@ -17,7 +17,8 @@ use axum::{
         DefaultBodyLimit, FromRequest, FromRequestParts, Request, rejection::BytesRejection,
     },
     http::{HeaderMap, Method, request::Parts},
-    middleware::from_fn,
+    middleware::{Next, from_fn},
+    response::{IntoResponse, Response},
     routing::{MethodRouter, any, delete, get, patch, post, put},
 };
 pub use operations::{of_one, of_type};
@@ -81,6 +82,7 @@ impl FhirApi {
         Router::new()
             .nest("/fhir", inner)
             .route("/fhir/", bundles)
+            .layer(from_fn(readable))
             .layer(from_fn(packing::pack))
             .with_state(api)
     }
@@ -127,6 +129,19 @@ impl<S: Sync> FromRequestParts<S> for Segments {
         let segments = parts.uri.path().split('/').skip(1);
         Ok(Self(segments.map(decoded).collect()))
     }
+}
+
+/// Refuses a query that cannot be read: what is left of it by guessing would be another than was meant.
+async fn readable(request: Request, next: Next) -> Response {
+    match request.uri().query().is_none_or(is_readable) {
+        true => next.run(request).await,
+        false => Failure::parameters().into_response(),
+    }
+}
+
+/// Whether a query or a form is UTF-8, each byte that is encoded by two digits (RFC 3986 §2.1).
+pub fn is_readable(pairs: &str) -> bool {
+    decoded(pairs).is_some()
 }
 
 /// RFC 3986 §2.1; none where it is no UTF-8.

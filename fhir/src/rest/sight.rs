@@ -104,12 +104,16 @@ impl Sight {
     }
 }
 
-/// What hides all that is of some patients; none where it cannot be told whose something is.
+/// What hides all that is of some patients, or names one of them; none where it cannot be told whose something is. A reading
+/// names a patient and a device alone.
 fn hidden(kind: ResourceType, without: &[(String, String)]) -> Option<Vec<Filter>> {
     if kind == ResourceType::ANY && !without.is_empty() {
         return None;
     }
-    let of = |(_, id): &(String, String)| query::compartment("Patient", id, kind.as_str());
+    let of = |(_, id): &(String, String)| match kind.is_indexed() {
+        true => query::naming("Patient", id, kind.as_str()),
+        false => query::compartment("Patient", id, kind.as_str()),
+    };
     let hidden = without.iter().filter_map(of);
     Some(hidden.map(|of| Filter::Not(Box::new(of))).collect())
 }

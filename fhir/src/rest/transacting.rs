@@ -110,8 +110,8 @@ pub async fn alone(
     Ok(told(response, left).await)
 }
 
-/// What an answer comes to in a Bundle.
-async fn told(response: Response, left: &mut usize) -> Answered {
+/// What an answer comes to in a Bundle. `left` is how many bytes may still be read.
+pub async fn told(response: Response, left: &mut usize) -> Answered {
     let (parts, body) = response.into_parts();
     let text = |name| {
         let value: Option<&HeaderValue> = parts.headers.get(name);
@@ -150,7 +150,8 @@ async fn told(response: Response, left: &mut usize) -> Answered {
     }
 }
 
-async fn asked(api: &Api, headers: &HeaderMap, entry: Entry) -> Answer {
+/// What a request is answered that an entry is.
+pub async fn asked(api: &Api, headers: &HeaderMap, entry: Entry) -> Answer {
     let api = State(std::sync::Arc::clone(&api.0));
     let mut own = HeaderMap::new();
     for name in [

@@ -3,18 +3,21 @@
 mod entry;
 
 use super::access::Intent;
-use super::bundled::{self, Entry};
+use super::bundled::{self, Entry, Names};
 use super::conditional::{self, Condition, IF_NONE_EXIST, MAX_TRIES, Matching};
 use super::outcome::Failure;
 use super::reading::instants;
-use super::transacting::{Answered, MAX_ANSWER_BYTES, Told, alone};
+use super::transacting::{Answered, MAX_ANSWER_BYTES, Told, alone, asked, told as told_whole};
 use super::vantage::Instants;
 use super::writing;
 use super::{Api, FhirApi, Reader, negotiation};
-use crate::store::{Draft, Guard, ResourceType, Stored, Transacted, Transaction, Unmet, Written};
+use crate::store::{
+    Draft, FhirId, Guard, ResourceType, Stored, Transacted, Transaction, Unmet, Written,
+};
 use axum::http::{HeaderMap, Method, StatusCode};
 use entry::{Does, Nothing, Writes, writing_of};
 use futures_util::future::join_all;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Different references of one transaction that are conditions: bounds how long others wait.
@@ -43,6 +46,18 @@ impl Work {
         }
     }
 
+    /// Whether it deletes what an entry is told that is there: in the order of R4 that entry comes after.
+    fn deletes_what(&self, one: &Nothing) -> bool {
+        one.stored
+            .as_ref()
+            .is_some_and(|stored| self.deletes(stored.kind, &stored.id))
+    }
+
+    fn deletes(&self, kind: ResourceType, id: &FhirId) -> bool {
+        let is_it = |one: &&Writes| one.resource.is_none() && one.kind == kind && one.id == *id;
+        self.writes.iter().any(|one| is_it(&one))
+    }
+
     fn failed(self, api: &FhirApi) {
         let writes = self.writes.into_iter().map(|one| one.asker);
         for asker in writes.chain(self.nothing.into_iter().map(|one| one.asker)) {
@@ -59,6 +74,10 @@ pub async fn transaction(
     entries: Vec<Entry>,
 ) -> Result<Vec<Answered>, Failure> {
     no_condition_twice(&entries)?;
+    let read = may_be_read(api, headers, &entries).await?;
+    if read.len() == entries.len() {
+        return Ok(read);
+    }
     for _ in 0..MAX_TRIES {
         if let Some(mut answers) = attempt(api, headers, &reader, &entries).await? {
             let (mut all, mut left) = (Vec::with_capacity(entries.len()), MAX_ANSWER_BYTES);
@@ -122,7 +141,14 @@ async fn attempt(
     let last = of_writes.chain(of_existing).max().unwrap_or_default();
     let instants = instants(api, reader, last).await?;
     for (one, (written, draft)) in work.writes.iter().zip(done) {
-        answers.insert(one.at, told(headers, &instants, written, draft)?);
+        let patched = entries
+            .get(one.at)
+            .filter(|entry| entry.method == Method::PATCH);
+        let shown = match draft.as_ref().filter(|_| patched.is_some()) {
+            Some(draft) => writing::unless_unreadable(api, headers, draft),
+            None => Cow::Borrowed(headers),
+        };
+        answers.insert(one.at, told(&shown, &instants, written, draft)?);
     }
     for one in &work.nothing {
         let told = match &one.stored {
@@ -162,7 +188,45 @@ async fn gather(
         }
     }
     work.writes.sort_by_key(|one| one.turn);
+    if let Some(one) = work.nothing.iter().find(|one| work.deletes_what(one)) {
+        return Err(Failure::unmet(Unmet::Twice).of_entry(one.at));
+    }
     find_references(api, headers, reader, work).await
+}
+
+/// What only reads is asked before anything is written too, since a transaction that reads what it is not given fails as a
+/// whole. What it reads of its own writes is there afterwards, or is not if it deletes it. The answers, which stand where
+/// nothing is written.
+async fn may_be_read(
+    api: &Api,
+    headers: &HeaderMap,
+    entries: &[Entry],
+) -> Result<Vec<Answered>, Failure> {
+    let (mut answers, mut left) = (Vec::new(), MAX_ANSWER_BYTES);
+    let reads = |entry: &Entry| matches!(entry.method, Method::GET | Method::HEAD);
+    for (at, entry) in entries.iter().enumerate().filter(|(_, entry)| reads(entry)) {
+        let of_one = entry.path.get(..2);
+        let is_written = |other: &&Entry| !reads(other) && other.path.get(..2) == of_one;
+        match entries
+            .iter()
+            .find(|other| of_one.is_some() && is_written(other))
+        {
+            // A version that was stays after it.
+            Some(other) if other.method == Method::DELETE && entry.path.len() == 2 => {
+                return Err(Failure::gone().of_entry(at));
+            }
+            Some(_) => {}
+            None => {
+                if left == 0 {
+                    return Err(Failure::too_much_at_once().of_entry(at));
+                }
+                let answer = asked(api, headers, entry.clone()).await;
+                let answer = answer.map_err(|failure| failure.of_entry(at))?;
+                answers.push(told_whole(answer, &mut left).await);
+            }
+        }
+    }
+    Ok(answers)
 }
 
 /// Looks up what references lead to that are conditions (FHIR R4 http.html#trules).
@@ -197,6 +261,9 @@ async fn find_references(
         let condition = Condition::read(api, headers, kind, &pairs, reader).await;
         let condition = condition.map_err(of_entry)?;
         match condition.look(api).await.map_err(of_entry)? {
+            Matching::One(stored) if work.deletes(kind, &stored.id) => {
+                return Err(Failure::nothing_referred_to().of_entry(at));
+            }
             Matching::One(stored) => {
                 work.names.insert(raw, format!("{kind}/{}", stored.id));
                 work.guards.push(condition.guard(0, Some(stored.id)));
@@ -221,7 +288,15 @@ async fn written(
         let draft = match &one.resource {
             None => None,
             Some(text) => {
-                let text = bundled::resolved(text, &work.names);
+                let names = Names {
+                    all: &work.names,
+                    base: bundled::base_of(one.full_url.as_deref(), &api.base),
+                };
+                let text = bundled::resolved(text, &names);
+                // A patch leaves what was there, which may be no entry's.
+                if !one.is_patch && bundled::refers_to_an_entry(&text) {
+                    return Err(Failure::no_such_entry().of_entry(one.at));
+                }
                 let draft = one.asker.draft(api, one.kind, one.id.clone(), &text);
                 Some(draft.map_err(|failure| failure.of_entry(one.at))?)
             }

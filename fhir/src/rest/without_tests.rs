@@ -1,5 +1,34 @@
 //! What a client is shown that may see nothing of a patient.
 use super::*;
+use serde_json::json;
+
+#[tokio::test]
+async fn what_names_a_patient_who_opted_out_is_shown_no_more_than_what_is_theirs() {
+    let api = fixture().await;
+    let (hidden, other) = (fixture::patient(1, 1950), fixture::patient(2, 1950));
+    let named = |id| json!({"item": {"reference": format!("Patient/{id}")}});
+    let list = |entries: &[Value]| json!({"resourceType": "List", "status": "current", "mode": "working", "entry": entries});
+    let of_both = api
+        .create(&list(&[named(hidden.id()), named(other.id())]))
+        .await;
+    let of_other = api.create(&list(&[named(other.id())])).await;
+    let token = format!("Bearer only:List?{WITHOUT}={}", hidden.id());
+    let own = [("authorization", token.as_str())];
+    let shown = api.get_with("/fhir/List?_total=accurate", &own).await;
+    assert_eq!(shown.json()["total"], 1, "{}", shown.text);
+    assert_eq!(shown.ids(), [of_other.trim_start_matches("List/")]);
+    for path in [of_both.clone(), format!("{of_both}/_history/1")] {
+        let reply = api.get_with(&format!("/fhir/{path}"), &own).await;
+        assert_eq!(
+            reply.status,
+            StatusCode::NOT_FOUND,
+            "{path}: {}",
+            reply.text
+        );
+    }
+    let to_others = api.get(&format!("/fhir/{of_both}")).await;
+    assert_eq!(to_others.status, StatusCode::OK);
+}
 
 #[tokio::test]
 async fn nothing_of_a_patient_who_opted_out_is_shown_whichever_way_it_is_asked_for() {

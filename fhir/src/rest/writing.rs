@@ -3,9 +3,9 @@ use super::Reader;
 use super::routes::InBody;
 use super::validating::resource_in;
 use super::{
-    FhirApi, InUrl, access::Asker, access::Intent, check_format, http_date, json, negotiation,
-    negotiation::Return, outcome, outcome::Failure, reading::instants, reading::instants_at,
-    sight::Sight, vantage::Instants,
+    FhirApi, InUrl, Interaction, access::Asker, access::Intent, bundled, check_format, http_date,
+    json, negotiation, negotiation::Return, outcome, outcome::Failure, reading::instants,
+    reading::instants_at, sight::Sight, vantage::Instants,
 };
 use crate::json::Json;
 use crate::store::{
@@ -13,9 +13,10 @@ use crate::store::{
     Written,
 };
 use axum::{
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use std::borrow::Cow;
 
 /// What a write brings along.
 pub struct Request<'a> {
@@ -153,8 +154,8 @@ pub async fn delete(
     asker.write(api, intent, commit).await
 }
 
-/// Refuses an id that a client may not choose. What there is under such an id a facility delivered; who does not see it
-/// is not told.
+/// Refuses an id that a client may not choose. What there is under such an id a facility delivered, unless a client stored
+/// it when any UUID was taken; who does not see it is not told.
 pub async fn check_id(
     sight: &Sight,
     api: &FhirApi,
@@ -165,7 +166,12 @@ pub async fn check_id(
         return Ok(());
     }
     let stored = api.store.read(kind, id).await?;
-    Err(match stored.filter(|stored| sight.shows(stored)) {
+    let shown = stored.filter(|stored| sight.shows(stored));
+    let is_clients = shown.as_ref().is_some_and(|one| one.source.is_none());
+    if is_clients && crate::admit::is_uuid(id.as_str()) {
+        return Ok(());
+    }
+    Err(match shown {
         Some(_) => Failure::unmet(Unmet::Delivered),
         None => Failure::id_not_taken(),
     })
@@ -193,6 +199,14 @@ pub async fn new_id(
 }
 
 pub fn draft(api: &FhirApi, kind: ResourceType, id: FhirId, text: &str) -> Result<Draft, Failure> {
+    let conditions = bundled::conditional_references(text);
+    let of_a_type = |reference: &String| {
+        let kind = reference.split('?').next().unwrap_or_default();
+        ResourceType::parse(kind).is_some()
+    };
+    if conditions.iter().any(of_a_type) {
+        return Err(Failure::condition_outside());
+    }
     let holding = (api.holding)();
     Draft::parse(&holding, kind, id, text, &api.base).map_err(|unfit| Failure::unfit(&unfit))
 }
@@ -219,6 +233,10 @@ pub fn expected(headers: &HeaderMap) -> Result<Expect, Failure> {
     Ok(match version {
         Some(version) => Expect::Version(version),
         None if negotiation::wants_none(headers) => Expect::Absent,
+        // Of a write, tags there say which version not to replace, which nobody is asked to keep to.
+        None if headers.contains_key(header::IF_NONE_MATCH) => {
+            return Err(Failure::not_a_write_condition());
+        }
         None => Expect::Anything,
     })
 }
@@ -263,6 +281,30 @@ async fn put(
     };
     let written = change(api, &reader, put).await?;
     answer_of_write(api, &reader, (&draft, written), headers).await
+}
+
+/// Whether a client may read what its patch made: it holds what the client did not write.
+fn may_read(api: &FhirApi, headers: &HeaderMap, draft: &Draft) -> bool {
+    let kind = draft.kind();
+    let granted = api.authorize.authorize(headers, kind, Interaction::Read);
+    let sight = granted
+        .ok()
+        .and_then(|granted| Sight::of(api, kind, &granted.only));
+    sight.is_some_and(|sight| sight.holds(kind, draft.id(), draft.rows()))
+}
+
+/// The headers of a patch, as if they asked for nothing in return where the client may not read it.
+pub fn unless_unreadable<'a>(
+    api: &FhirApi,
+    headers: &'a HeaderMap,
+    draft: &Draft,
+) -> Cow<'a, HeaderMap> {
+    if may_read(api, headers, draft) {
+        return Cow::Borrowed(headers);
+    }
+    let mut own = headers.clone();
+    own.insert("prefer", HeaderValue::from_static("return=minimal"));
+    Cow::Owned(own)
 }
 
 /// What is stored after a write.

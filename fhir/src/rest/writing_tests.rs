@@ -520,3 +520,58 @@ async fn a_batch_reads_no_more_than_is_held_at_once_whether_by_get_or_by_an_oper
         assert_eq!(issue["code"], "too-costly", "{told}");
     }
 }
+
+#[tokio::test]
+async fn of_a_transaction_that_reads_what_it_is_not_given_nothing_is_done() {
+    let api = fixture().await;
+    let path = api.made().await;
+    let own = path.trim_start_matches("/fhir/").to_owned();
+    let good = json!({"resource": encounter(), "request": {"method": "POST", "url": "Encounter"}});
+    let delete = json!({"request": {"method": "DELETE", "url": own}});
+    let get = |url: &str| json!({"request": {"method": "GET", "url": url}});
+    for (entries, status) in [
+        (
+            json!([good, get("Condition/11111111-2222-4333-8444-555555555555")]),
+            404,
+        ),
+        (json!([good, get("Condition?colour=red")]), 400),
+        (json!([good, get("Condition?code=%ff")]), 400),
+        (json!([delete, get(&own)]), 410),
+        (json!([good, get(&own), get("Nonsense")]), 404),
+    ] {
+        let reply = api.bundle("transaction", &entries).await;
+        assert_eq!(reply.issue().0, status, "{}", reply.text);
+        assert_eq!(api.get("/fhir/Encounter").await.ids(), [""; 0]);
+        assert_eq!(api.get(&path).await.status, StatusCode::OK);
+    }
+    // What it writes is there when it reads.
+    let id = "11111111-2222-4333-8444-555555555555";
+    let mut new = condition();
+    new["id"] = json!(id);
+    let url = format!("Condition/{id}");
+    let put = json!({"resource": new, "request": {"method": "PUT", "url": url}});
+    let known = json!({"request": {"method": "GET", "url": own, "ifNoneMatch": "W/\"1\""}});
+    let reply = api
+        .bundle("transaction", &json!([get(&url), put, known]))
+        .await
+        .json();
+    assert_eq!(reply["entry"][0]["resource"]["id"], id, "{reply}");
+    assert_eq!(reply["entry"][2]["response"]["status"], "304 Not Modified");
+}
+
+#[tokio::test]
+async fn a_write_keeps_to_every_condition_or_is_refused() {
+    let api = fixture().await;
+    let path = api.made().await;
+    let mut body = condition();
+    body["id"] = json!(path.trim_start_matches("/fhir/Condition/"));
+    body["recordedDate"] = json!("2001");
+    for (tag, status) in [("*", 412), ("W/\"1\"", 400), ("\"7\", \"1\"", 400)] {
+        let tags = [("if-none-match", tag)];
+        let reply = api
+            .write(Method::PUT, &path, &tags, &body.to_string())
+            .await;
+        assert_eq!(reply.issue().0, status, "{tag}: {}", reply.text);
+    }
+    assert_eq!(api.get(&path).await.headers[header::ETAG], "W/\"1\"");
+}

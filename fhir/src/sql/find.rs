@@ -1,4 +1,5 @@
 //! Searches by any parameter of R4: a page, how many there are, and whether a guard is met.
+use crate::axis::Commits;
 use crate::query::sql::{Bind, Dialect, Sql, Visible, condition, ids};
 use crate::query::{Filter, Kind, Match, Param, Sort, SortBy};
 use crate::store::{Find, FindPlace, Guard};
@@ -106,6 +107,50 @@ fn leading(dialect: Dialect, find: &Find) -> Option<(Asked<'_>, Filter)> {
         Filter::Param { param, matches } => Some(((param, matches), Filter::All(rest))),
         _ => None,
     }
+}
+
+/// A page in the order in which things were stored begins with what bears one mark of the reader's, by id. Where that is
+/// much of all that there is, PostgreSQL looks at no more of it than the page shows, as for a page by id alone, instead of
+/// all that the search finds: that part of the page, and the mark. Others than PostgreSQL, and pages of which nothing leads
+/// to the ids in their order, have none.
+pub(crate) fn of_one_mark(find: &Find) -> Option<(Find, i64)> {
+    /// What bears the mark is at least this part of all commits.
+    const SHARE: i64 = 8;
+    let (marks, mut keys) = (find.marks.as_deref()?, find.keys());
+    let (Some(key), None) = (keys.next(), keys.next()) else {
+        return None;
+    };
+    if key.by != SortBy::LastUpdated {
+        return None;
+    }
+    let mark = match (&find.after, key.descending) {
+        (Some(place), _) => match place.keys.as_slice() {
+            [Bind::Integer(mark)] => *mark,
+            _ => return None,
+        },
+        (None, true) => *marks.last()?,
+        (None, false) => *marks.first()?,
+    };
+    let at = marks.binary_search(&mark).ok()?;
+    let before = at.checked_sub(1).and_then(|at| marks.get(at));
+    let after = before.copied().unwrap_or(0);
+    let Filter::All(all) = &find.filter else {
+        return None;
+    };
+    let until = Some(mark);
+    let of_mark = Filter::Commits(vec![Commits { after, until }]);
+    let part = Find {
+        filter: Filter::All(all.iter().cloned().chain([of_mark]).collect()),
+        sort: find.sort.iter().skip(1).copied().collect(),
+        marks: None,
+        after: find.after.clone().map(|place| FindPlace {
+            keys: Vec::new(),
+            ..place
+        }),
+        ..find.clone()
+    };
+    let is_much = (mark - after).saturating_mul(SHARE) >= *marks.last()?;
+    (is_much && leading(Dialect::Postgres, &part).is_some()).then_some((part, mark))
 }
 
 /// What holds of a row of `resource`.

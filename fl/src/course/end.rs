@@ -8,9 +8,25 @@ impl Course {
     pub fn cancel(&mut self) -> bool {
         let is_running = self.standing == Standing::Running;
         if is_running {
+            self.ends_in_vain();
             self.standing = Standing::Cancelled;
         }
         is_running
+    }
+
+    /// The round ends without a result. Unless no region has come so far as to ask for an update, facilities may have paid
+    /// for it and told what it tells: it counts as a release.
+    pub(super) fn ends_in_vain(&mut self) {
+        let Ok(study) = order::parse(&self.text) else {
+            return;
+        };
+        let asks = |region: &RegionId| match self.releases.get(region) {
+            Some((release, _)) => release.asked,
+            None => self.ordered.contains(region),
+        };
+        if self.round <= study.training.rounds && self.asked(&study).iter().any(asks) {
+            self.in_vain = self.in_vain.saturating_add(1);
+        }
     }
 
     /// Goes on with the round in which it ended without a result.

@@ -14,6 +14,8 @@ use super::{
 
 /// By how much the grid may raise ε: a tenth of a per cent.
 const GRID_SHARE: f64 = 1e-3;
+/// The same of a grid that only has to show that ε is less than another one.
+const COARSE_SHARE: f64 = 16.0 * GRID_SHARE;
 /// How often a grid that is too long is made twice as coarse.
 const COARSER: u32 = 12;
 /// How often a grid is fitted to the ε that the last one gave, and by which share of it two have to agree.
@@ -23,6 +25,9 @@ const SETTLED: f64 = 0.8;
 const POINTS_BELOW: f64 = 200.0;
 /// ln of the tilted mass that may lie outside of the transform's window at either end.
 const LN_OUTSIDE: f64 = -34.0;
+/// A loss of so many standard deviations is far, and what is tried for the bound of the tail then, in units of its inverse.
+const FAR: f64 = 30.0;
+const LOSSES: [f64; 5] = [2.5, 5.0, 10.0, 20.0, 40.0];
 /// The longest transform; where a longer one would be needed, Rényi's bound stands.
 const MAX_TRANSFORM: f64 = (1 << 21) as f64;
 /// Tilts that are tried, as shares of the one of Rényi's bound.
@@ -56,12 +61,17 @@ pub fn epsilon(events: &[Event], delta: Delta) -> f64 {
         return once(event, delta);
     }
     let (bound, theta) = rdp::least(&events, Direction::Remove, delta, rdp::ROUGH_SEARCH);
-    let removed = composed(&events, Direction::Remove, delta, bound, theta);
+    let remove = Search::of(&events, Direction::Remove, delta, theta);
+    let removed = remove.epsilon(bound, GRID_SHARE, 0.0);
     let (bound, theta) = rdp::least(&events, Direction::Add, delta, rdp::ROUGH_SEARCH);
-    if bound <= removed {
-        return removed;
-    }
-    removed.max(composed(&events, Direction::Add, delta, bound, theta))
+    let add = Search::of(&events, Direction::Add, delta, theta);
+    // Adding nearly always costs less, which a coarse grid shows.
+    let added = add.epsilon(bound, COARSE_SHARE, removed);
+    removed.max(if added <= removed {
+        added
+    } else {
+        add.epsilon(added, GRID_SHARE, removed)
+    })
 }
 
 /// ε of `events` at `delta` by Rényi differential privacy alone: an upper bound, some per cent above [`epsilon`].
@@ -165,28 +175,54 @@ fn once(event: &Event, delta: Delta) -> f64 {
     most(Direction::Remove).max(most(Direction::Add)) * (1.0 + ROUND_UP)
 }
 
-/// ε in one direction by the composed distribution, or by Rényi (`bound`) when that is less or the grid too long.
-///
-/// The grid is fitted to the ε that is expected. When less is found, it is fitted again to that.
-fn composed(events: &[Event], direction: Direction, delta: Delta, bound: f64, theta: f64) -> f64 {
-    let mut least = bound;
-    for _ in 0..FITS {
-        if least <= 0.0 {
-            break;
-        }
-        let grid = Grid::fit(events, direction, delta, least, theta);
-        let grid = grid.map(|grid| grid.tilted_for(events, direction, delta, least));
-        let Some(found) = grid.and_then(|grid| grid.epsilon(delta)) else {
-            break;
-        };
-        let found = found * (1.0 + ROUND_UP);
-        let settled = found > SETTLED * least;
-        least = least.min(found);
-        if settled {
-            break;
+/// What ε is looked for.
+struct Search<'a> {
+    events: &'a [Event],
+    direction: Direction,
+    delta: Delta,
+    /// The tilt that suits Rényi's bound.
+    theta: f64,
+}
+
+impl<'a> Search<'a> {
+    const fn of(events: &'a [Event], direction: Direction, delta: Delta, theta: f64) -> Self {
+        Self {
+            events,
+            direction,
+            delta,
+            theta,
         }
     }
-    least
+
+    /// ε in one direction by the composed distribution, or by Rényi (`bound`) when that is less or the grid too long. The
+    /// grid may raise it by `share`. What is no more than `enough` is not looked at any closer.
+    ///
+    /// The grid is fitted to the ε that is expected. When less is found, it is fitted again to that, and to how δ falls
+    /// there.
+    fn epsilon(&self, bound: f64, share: f64, enough: f64) -> f64 {
+        let (mut least, mut slope) = (bound, self.theta);
+        for _ in 0..FITS {
+            if least <= enough {
+                break;
+            }
+            let grid = self.fit(least, slope, share);
+            let Some((found, falls)) = grid.and_then(|grid| grid.epsilon(self.delta)) else {
+                break;
+            };
+            let found = found * (1.0 + ROUND_UP);
+            let settled = found > SETTLED * least;
+            (least, slope) = (least.min(found), slope.max(falls));
+            if settled {
+                break;
+            }
+        }
+        least
+    }
+
+    fn fit(&self, bound: f64, slope: f64, share: f64) -> Option<Grid> {
+        let grid = Grid::fit(self, bound, slope, share)?;
+        Some(grid.tilted_for(self.events, self.direction, self.delta, bound))
+    }
 }
 
 /// The loss distributions of all events on one grid, tilted by `theta`.
@@ -197,24 +233,20 @@ struct Grid {
 }
 
 impl Grid {
-    /// The coarsest grid that raises ε by no more than [`GRID_SHARE`].
+    /// The coarsest grid that raises ε by no more than `share` of it.
     ///
-    /// To first order ε moves by the change of K(θ)/θ. A loss that goes to the two ends of its cell gains a variance of
-    /// h²/6 on average, so all of them together change K(θ)/θ by θ·steps·h²/12.
-    fn fit(
-        events: &[Event],
-        direction: Direction,
-        delta: Delta,
-        bound: f64,
-        theta: f64,
-    ) -> Option<Self> {
+    /// To first order ε moves by the change of K(θ)/θ, where θ is the `slope` by which ln δ falls. A loss that goes to the two ends of its cell gains a variance of
+    /// h²/6 on average, and half of that in its mean, as E[e^{−L}] is kept: so all of them together change K(θ)/θ by
+    /// (1 + θ)·steps·h²/12.
+    fn fit(of: &Search<'_>, bound: f64, slope: f64, share: f64) -> Option<Self> {
+        let (direction, theta, ln_delta) = (of.direction, of.theta, of.delta.get().ln());
         let on = |h: f64| {
-            let part = |event: &Event| LossDistribution::of(event, direction, h, delta.get().ln());
-            let parts = events.iter().map(part).collect::<Option<Vec<_>>>()?;
+            let part = |event: &Event| LossDistribution::of(event, direction, h, ln_delta);
+            let parts = of.events.iter().map(part).collect::<Option<Vec<_>>>()?;
             Some(Self { h, theta, parts })
         };
-        let steps: f64 = events.iter().map(|event| event.steps() as f64).sum();
-        let h = (12.0 * GRID_SHARE * bound / (theta * steps)).sqrt();
+        let steps: f64 = of.events.iter().map(|event| event.steps() as f64).sum();
+        let h = (12.0 * share * bound / ((1.0 + slope) * steps)).sqrt();
         let h = h.min(bound / POINTS_BELOW);
         // Where the grid would be too long a coarser one has to do, which raises ε.
         (0..COARSER).find_map(|times| on(h * f64::from(1 << times)))
@@ -271,13 +303,30 @@ impl Grid {
             let lower = self.log_moment(self.theta - s);
             bottom = bottom.max(-(lower - at - LN_OUTSIDE) / s);
         }
+        // Where single losses are far beyond the deviation of all, as of small samples, a few of them are the tail.
+        let ends = self.parts.iter().map(|part| part.ends(self.h));
+        let (least, most) = ends.fold((0.0, 0.0), |(least, most): (f64, f64), (low, high)| {
+            (least.min(low), most.max(high))
+        });
+        let inverse = |loss: f64| {
+            let far = loss > FAR * deviation;
+            far.then(|| LOSSES.map(|losses| losses / loss))
+        };
+        for s in inverse(most).into_iter().flatten() {
+            top = top.min((self.log_moment(self.theta + s) - at - LN_OUTSIDE) / s);
+        }
+        for s in inverse(-least).into_iter().flatten() {
+            let lower = self.log_moment(self.theta - s);
+            bottom = bottom.max(-(lower - at - LN_OUTSIDE) / s);
+        }
         let window = Window { mean, bottom, top };
         (window.bottom < window.top && window.top.is_finite() && window.bottom.is_finite())
             .then_some(window)
     }
 
-    /// The least ε whose δ is at most the one asked for; none when it is not in the window.
-    fn epsilon(&self, delta: Delta) -> Option<f64> {
+    /// The least ε whose δ is at most the one asked for, and by how much ln δ falls there with ε; none when it is not in
+    /// the window.
+    fn epsilon(&self, delta: Delta) -> Option<(f64, f64)> {
         let window = self.window()?;
         if window.points(self.h) > MAX_TRANSFORM {
             return None;
@@ -309,10 +358,10 @@ impl Grid {
             let loss = (first + offset as i64) as f64 * self.h;
             let weight = tilted.max(0.0) * (-self.theta * (loss - window.mean)).exp();
             if let Some(found) = above.crossing(loss, target) {
-                return Some(found.max(0.0));
+                return Some((found.max(0.0), above.weight / target));
             }
             if loss <= 0.0 {
-                return Some(0.0);
+                return Some((0.0, 0.0));
             }
             above.descend(loss, weight);
         }

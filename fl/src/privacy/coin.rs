@@ -20,21 +20,28 @@ const TERMS: u128 = 34;
 /// exp(−k) is nothing in 128 bits from here on.
 const NOTHING: u128 = 89;
 
-/// True with probability exp(−n/d), to within 2^-120. `n` and `d` are at most 2^53, so that they are exact in floating
-/// point; `d` is not 0.
-pub fn exp_minus(n: u64, d: u64, random: &mut impl RngCore) -> bool {
+/// Heads with probability exp(−n/d), to within 2^-120, of a coin whose first `bits` bits, 48 at most, are `first`: others
+/// are drawn where those do not tell. `n` and `d` are at most 2^53, so that they are exact in floating point; `d` is not 0.
+#[inline]
+pub fn shows(first: u64, bits: u32, (n, d): (u64, u64), random: &mut impl RngCore) -> bool {
+    // The probability is not below 1 − n/d: where that tells already, no exponential is needed. What follows the first
+    // bits adds less than one to them, and one more is far beyond what is rounded.
+    let least = (1.0 - n as f64 / d as f64) * (1_u64 << bits) as f64;
+    if ((first + 2) as f64) < least {
+        return true;
+    }
+    let drawn = first << (u64::BITS - bits) | random.next_u64() >> bits;
+    is_below(drawn, (n, d), random)
+}
+
+/// Whether a uniform number that begins with the 64 bits `drawn` is below exp(−n/d).
+#[cold]
+fn is_below(drawn: u64, (n, d): (u64, u64), random: &mut impl RngCore) -> bool {
     debug_assert!(n <= 1 << 53 && d <= 1 << 53 && d > 0, "{n}/{d}");
     if n == 0 {
         return true;
     }
-    let drawn = random.next_u64();
-    let exponent = n as f64 / d as f64;
-    // The probability is not below 1 − n/d: where that tells already, no exponential is needed.
-    let least = ((1.0 - exponent) * TWO_TO_64) as u64;
-    if drawn < least.saturating_sub(MARGIN) {
-        return true;
-    }
-    let about = ((-exponent).exp() * TWO_TO_64) as u64;
+    let about = ((-(n as f64 / d as f64)).exp() * TWO_TO_64) as u64;
     if drawn.abs_diff(about) > MARGIN {
         return drawn < about;
     }
@@ -155,18 +162,44 @@ mod tests {
             (high + 1, 0, false),
         ] {
             let mut words = Words(vec![high, low]);
-            assert_eq!(exp_minus(1, 3, &mut words), heads);
+            assert_eq!(is_below(words.0.remove(0), (1, 3), &mut words), heads);
             assert!(words.0.is_empty(), "both were looked at");
         }
-        let mut far = Words(vec![high - 2 * MARGIN]);
-        assert!(exp_minus(1, 3, &mut far) && far.0.is_empty());
+        let mut none = Words(Vec::new());
+        assert!(is_below(high - 2 * MARGIN, (1, 3), &mut none));
+    }
+
+    #[test]
+    fn first_bits_that_do_not_tell_are_followed_by_others() {
+        const BITS: u32 = 29;
+        let (n, d) = (1, 3);
+        let exact = (exp(n.into(), d.into()) >> 64) as u64;
+        let first = exact >> (u64::BITS - BITS);
+        let others = exact << BITS;
+        for (others, heads) in [
+            (others - (MARGIN << 32), true),
+            (others + (MARGIN << 32), false),
+        ] {
+            let mut words = Words(vec![others]);
+            assert_eq!(shows(first, BITS, (n, d), &mut words), heads);
+            assert!(words.0.is_empty());
+        }
+        // Below 1 − n/d the first bits tell, up to the last ones that do.
+        let least = (2_u64 << BITS) / 3;
+        assert!(shows(least - 3, BITS, (n, d), &mut Words(Vec::new())));
+        let mut words = Words(vec![0]);
+        assert!(shows(least, BITS, (n, d), &mut words) && words.0.is_empty());
     }
 
     #[test]
     fn a_coin_shows_heads_as_often_as_it_should() {
         let mut random = StdRng::seed_from_u64(9);
         for (n, d) in [(1, 1), (1, 10), (3, 1), (7, 13)] {
-            let heads = (0..40_000).filter(|_| exp_minus(n, d, &mut random)).count() as f64;
+            let mut toss = || {
+                let first = random.next_u64() >> 35;
+                shows(first, 29, (n, d), &mut random)
+            };
+            let heads = (0..40_000).filter(|_| toss()).count() as f64;
             let p = (-(n as f64) / d as f64).exp();
             let deviation = (40_000.0 * p * (1.0 - p)).sqrt();
             assert!((heads - 40_000.0 * p).abs() < 5.0 * deviation, "{n}/{d}");

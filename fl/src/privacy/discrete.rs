@@ -8,7 +8,10 @@
 //! Magnitudes are cut into blocks of one width, a power of two that is at least a 32nd and at most a 16th of σ (or 1). A
 //! block is proposed with the weight of its first value; of the values in it one is taken, uniformly, and kept with what
 //! its own weight is of that (rejection sampling). Some 3 in 100 are drawn again.
-use super::coin::{self, exp_minus};
+//!
+//! One random number of 64 bits nearly always does for a draw: its first bits say the block, where all numbers that begin
+//! with them say the same one, and the others are the value in it, the sign and the first bits of the coin.
+use super::coin;
 use rand::{CryptoRng, RngCore};
 use std::sync::Arc;
 
@@ -26,9 +29,14 @@ pub struct DiscreteGaussian {
 const DEVIATIONS: u64 = 13;
 /// Blocks of a σ are from 16 to 32.
 const BLOCKS_OF_A_DEVIATION: u64 = 16;
-/// Bits by which it is looked up where to search for a block: with so many, hardly one number in a hundred has to be looked
-/// for any further.
+/// Bits by which a block is looked up: with so many, some four numbers in a hundred have to be looked for any further.
 const GUIDE_BITS: u32 = 12;
+/// What the guide says where the first bits are those of several blocks.
+const SEVERAL: u16 = u16::MAX;
+/// Behind the bits of the guide are one for the sign, those of the coin, and those of the value in its block, of which the
+/// largest variance needs so many.
+const VALUE_BITS: u32 = 22;
+const COIN_BITS: u32 = u64::BITS - GUIDE_BITS - 1 - VALUE_BITS;
 
 impl DiscreteGaussian {
     /// The largest σ², so that numerators and denominators of exponents are at most 2^53: σ ≤ 2^26.
@@ -52,15 +60,17 @@ impl DiscreteGaussian {
     pub fn draw(&self, random: &mut impl CryptoRng) -> i64 {
         let width = 1_u64 << self.blocks.bits;
         loop {
-            let first = (self.blocks.draw(random) as u64) << self.blocks.bits;
-            let word = random.next_u64();
-            let rest = word & (width - 1);
+            let (block, fresh) = self.blocks.draw(random);
+            let first = block << self.blocks.bits;
+            let rest = fresh & (width - 1);
+            let negative = (fresh >> (VALUE_BITS + COIN_BITS)) & 1 == 1;
+            let coin = (fresh >> VALUE_BITS) & ((1 << COIN_BITS) - 1);
             // (first + rest)² − first²
-            let kept = exp_minus(rest * (2 * first + rest), 2 * self.variance, random);
+            let (over, under) = (rest * (2 * first + rest), 2 * self.variance);
             let magnitude = (first | rest).cast_signed();
-            let negative = word >> 63 == 1;
             // Zero has no sign: it would be drawn twice as often.
-            if kept && !(negative && magnitude == 0) {
+            if coin::shows(coin, COIN_BITS, (over, under), random) && !(negative && magnitude == 0)
+            {
                 return if negative { -magnitude } else { magnitude };
             }
         }
@@ -75,7 +85,7 @@ struct Blocks {
     /// Where the share of each block ends; it begins where that of the one before ends. The last one ends at 2^128 − 1, as if
     /// that were 2^128.
     ends: Vec<u128>,
-    /// For the first bits of a number, the first block that it can fall into.
+    /// For the first bits of a number, the block that it falls into whatever its others are, or [`SEVERAL`].
     guide: Vec<u16>,
 }
 
@@ -106,23 +116,41 @@ impl Blocks {
         if let Some(last) = ends.last_mut() {
             *last = u128::MAX;
         }
-        let guide = (0..1_u128 << GUIDE_BITS)
-            .map(|first| {
-                let number = first << (u128::BITS - GUIDE_BITS);
-                ends.partition_point(|end| *end <= number) as u16
-            })
-            .collect();
-        Self { bits, ends, guide }
+        let mut blocks = Self {
+            bits,
+            ends,
+            guide: Vec::new(),
+        };
+        const REST: u32 = u128::BITS - GUIDE_BITS;
+        let guide = (0..1_u128 << GUIDE_BITS).map(|bits| {
+            let least = blocks.at(bits << REST);
+            let most = blocks.at((bits << REST) | ((1 << REST) - 1));
+            // There are fewer than 512.
+            let one = u16::try_from(least).ok().filter(|_| least == most);
+            one.unwrap_or(SEVERAL)
+        });
+        blocks.guide = guide.collect();
+        blocks
     }
 
-    /// A block, with the probability of its share.
-    fn draw(&self, random: &mut impl RngCore) -> usize {
-        let high = u128::from(random.next_u64()) << u64::BITS;
-        let block = self.at(high);
+    /// A block, with the probability of its share, and a number whose last 64 − [`GUIDE_BITS`] bits are random beside it.
+    fn draw(&self, random: &mut impl RngCore) -> (u64, u64) {
+        let word = random.next_u64();
+        match self.guide.get((word >> (u64::BITS - GUIDE_BITS)) as usize) {
+            Some(block) if *block != SEVERAL => (u64::from(*block), word),
+            _ => (self.search(word, random) as u64, random.next_u64()),
+        }
+    }
+
+    /// The block into whose share a number falls that begins with `high`.
+    #[cold]
+    fn search(&self, high: u64, random: &mut impl RngCore) -> usize {
+        let number = u128::from(high) << u64::BITS;
+        let block = self.at(number);
         // Only where the end of the share has the same 64 bits does it need those behind them.
         match self.ends.get(block) {
-            Some(end) if end >> u64::BITS == high >> u64::BITS => {
-                self.at(high | u128::from(random.next_u64()))
+            Some(end) if end >> u64::BITS == u128::from(high) => {
+                self.at(number | u128::from(random.next_u64()))
             }
             _ => block,
         }
@@ -130,13 +158,8 @@ impl Blocks {
 
     /// The block into whose share a number falls.
     fn at(&self, number: u128) -> usize {
-        let first = (number >> (u128::BITS - GUIDE_BITS)) as usize;
-        let mut block = self.guide.get(first).map_or(0, |block| usize::from(*block));
-        while self.ends.get(block).is_some_and(|end| *end <= number) && block + 1 < self.ends.len()
-        {
-            block += 1;
-        }
-        block
+        let block = self.ends.partition_point(|end| *end <= number);
+        block.min(self.ends.len().saturating_sub(1))
     }
 }
 
@@ -228,6 +251,59 @@ mod tests {
                 before = *end;
             }
             assert_eq!(before, u128::MAX);
+        }
+    }
+
+    #[test]
+    fn the_guide_names_a_block_only_where_every_number_falls_into_it() {
+        for variance in [1, 256, 1_000_003, DiscreteGaussian::MAX_VARIANCE] {
+            let blocks = Blocks::of(variance);
+            assert!(blocks.bits <= VALUE_BITS);
+            let (mut begin, mut several) = (0_u128, 0);
+            for (bits, named) in (0_u128..).zip(&blocks.guide) {
+                let end = (bits + 1).checked_shl(u128::BITS - GUIDE_BITS).unwrap_or(0);
+                let last = end.wrapping_sub(1);
+                let inside = blocks.ends.iter().any(|of| (begin..last).contains(of));
+                if *named == SEVERAL {
+                    several += 1;
+                    assert!(inside, "{variance}: {bits}");
+                } else {
+                    assert!(!inside, "{variance}: {bits}");
+                    assert_eq!(usize::from(*named), blocks.at(begin));
+                }
+                begin = end;
+            }
+            assert!(several < 300, "{variance}: {several} of 4096");
+        }
+    }
+
+    #[test]
+    fn a_number_of_64_bits_is_a_draw_and_its_bits_say_which() {
+        /// Gives a word, then ones.
+        struct Word(Option<u64>);
+        impl RngCore for Word {
+            fn next_u32(&mut self) -> u32 {
+                unreachable!("whole words are drawn")
+            }
+            fn next_u64(&mut self) -> u64 {
+                self.0.take().expect("one word is enough")
+            }
+            fn fill_bytes(&mut self, _: &mut [u8]) {}
+        }
+        impl CryptoRng for Word {}
+        let gaussian = DiscreteGaussian::of_variance(1 << 44).unwrap();
+        let blocks = &gaussian.blocks;
+        for (bits, named) in (0_u64..)
+            .zip(&blocks.guide)
+            .filter(|(_, of)| **of != SEVERAL)
+        {
+            let first = i64::from(*named) << blocks.bits;
+            for (sign, factor) in [(0, 1), (1, -1)] {
+                let rest = 12_345;
+                let word = bits << 52 | sign << 51 | rest;
+                let drawn = gaussian.draw(&mut Word(Some(word)));
+                assert_eq!(drawn, factor * (first + 12_345));
+            }
         }
     }
 

@@ -20,6 +20,9 @@ const MAX_RESAMPLES: u32 = 10_000;
 /// The fewest and the most widths at which values may be cut.
 const LIMITS: (f64, f64) = (1.0, 1_000.0);
 
+/// The norms that updates may be cut at.
+const NORMS: (f64, f64) = (1e-9, 1e9);
+
 /// Collects problems below a key.
 struct Found<'a> {
     all: &'a mut Vec<Problem>,
@@ -46,6 +49,18 @@ impl Found<'_> {
     fn positive(&mut self, key: &str, value: f64) {
         if !(value > 0.0 && value.is_finite()) {
             self.say(key, format!("is a number above 0, not {value}"));
+        } else if !(value as f32).is_normal() {
+            let message =
+                "is too large or too small a number: models and records are in single precision";
+            self.say(key, format!("{message}, 1.2e-38 to 3.4e38, not {value:e}"));
+        }
+    }
+
+    /// A norm that updates are cut at. Beyond this a unit of it is no number of a model, or nothing of a model is left.
+    fn norm(&mut self, key: &str, value: Option<f64>) {
+        let (low, high) = NORMS;
+        if let Some(value) = value.filter(|value| *value > 0.0 && !(low..=high).contains(value)) {
+            self.say(key, format!("is from {low:e} to {high:e}, not {value:e}"));
         }
     }
 
@@ -100,6 +115,8 @@ pub fn problems(study: &Study) -> Vec<Problem> {
 
 /// What is wrong with adaptive clipping, compression and personalisation.
 fn options(study: &Study, found: &mut Found) {
+    found.norm("aggregation.bound", study.aggregation.bound);
+    found.norm("privacy.clip", study.privacy.clip);
     if let Some(adaptive) = study.privacy.adaptive {
         let mut below = found.below("privacy.adaptive".into());
         below.within("quantile", adaptive.quantile, 0.05, 0.95);
@@ -184,8 +201,18 @@ fn label(data: &Data, found: &mut Found) {
                 (_, _, false) => found.say("label", "has exactly a `column` of the table"),
                 (_, _, true) => found.say("label", "has exactly a `code` of the stay's readings"),
             }
-            if !positive_above.is_finite() {
-                found.say("label.positive_above", "is no finite number");
+            match (positive_above, code) {
+                (Some(above), _) if !above.is_finite() => {
+                    found.say("label.positive_above", "is no finite number");
+                }
+                (None, Some(code)) if code.info().unit != "1" => {
+                    let unit = code.info().unit;
+                    found.say(
+                        "label.positive_above",
+                        needs_threshold(&code.to_string(), unit),
+                    );
+                }
+                _ => {}
             }
         }
         Label::Survival { time, event } => {
@@ -199,6 +226,11 @@ fn label(data: &Data, found: &mut Found) {
             column_name("label.event", event, found);
         }
     }
+}
+
+/// Of what is measured, nobody knows what is a yes: above 0 it always is.
+pub(crate) fn needs_threshold(what: &str, unit: &str) -> String {
+    format!("is needed: `{what}` is in {unit}, and a yes is a value above what the study says")
 }
 
 fn column_name(key: &str, name: &str, found: &mut Found) {
@@ -217,8 +249,8 @@ fn scales(study: &Study, found: &mut Found) {
             }
             Some(scale) => {
                 below.positive("scale.width", scale.width);
-                if !scale.centre.is_finite() {
-                    below.say("scale.centre", "is no finite number");
+                if !(scale.centre as f32).is_finite() {
+                    below.say("scale.centre", "is no finite number of single precision");
                 }
                 if let Some(limit) = scale.limit {
                     below.within("scale.limit", limit, LIMITS.0, LIMITS.1);

@@ -125,9 +125,9 @@ pub enum Label {
         /// Of stays: the code of the reading that says it, the last one of the whole stay.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         code: Option<Code>,
-        /// Yes when the value is above this.
-        #[serde(default)]
-        positive_above: f64,
+        /// Yes when the value is above this; 0 for what has no unit, and needed for what is measured.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        positive_above: Option<f64>,
     },
     /// The time until something happens, or until it had not happened.
     Survival {

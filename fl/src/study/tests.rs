@@ -150,6 +150,40 @@ fn every_problem_is_said_with_its_key() {
 }
 
 #[test]
+fn numbers_that_no_model_can_hold_are_refused_with_their_key() {
+    for (from, to, expected) in [
+        (
+            "bound = 10.0",
+            "bound = 1e300",
+            "aggregation.bound: is from 1e-9 to 1e9, not 1e300",
+        ),
+        (
+            "bound = 10.0",
+            "bound = 1e-300",
+            "aggregation.bound: is from 1e-9",
+        ),
+        (
+            "learning_rate = 0.01",
+            "learning_rate = 1e-300",
+            "training.learning_rate: is too large or too small a number",
+        ),
+        (
+            "centre = 54, width = 9",
+            "centre = 1e300, width = 9",
+            "scale.centre: is no finite number of single precision",
+        ),
+        (
+            "centre = 54, width = 9",
+            "centre = 54, width = 1e-300",
+            "scale.width: is too large or too small a number",
+        ),
+    ] {
+        let found = said(&[(from, to)]);
+        assert!(found.contains(expected), "{expected} in {found:?}");
+    }
+}
+
+#[test]
 fn what_excludes_each_other_is_refused() {
     for (changes, expected) in [
         (
@@ -274,7 +308,7 @@ fn features_of_stays_have_codes_units_and_summaries() {
     stays.data.label = Label::Binary {
         column: None,
         code: Some("urn:medmesh:code|in-hospital-death".parse().unwrap()),
-        positive_above: 0.0,
+        positive_above: None,
     };
     assert_eq!(stays.problems(), []);
     assert_eq!(stays.data.inputs(), 2);

@@ -11,6 +11,7 @@
     reason = "a refused request is answered once; boxing its answer buys nothing"
 )]
 
+use super::query::takes_none;
 use crate::{
     catalog::{Catalog, PlaceFilter},
     deliveries::{Ask, Begun, Deliveries, Delivery},
@@ -18,7 +19,7 @@ use crate::{
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::{Path, Query, State, rejection::QueryRejection},
+    extract::{Path, Query, RawQuery, State, rejection::QueryRejection},
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
     routing::{get, post, put},
@@ -322,8 +323,9 @@ async fn take(
     Ok(Json(api.shown(&taken)).into_response())
 }
 
-async fn list(State(api): State<Api>, headers: HeaderMap) -> Answer {
+async fn list(State(api): State<Api>, RawQuery(query): RawQuery, headers: HeaderMap) -> Answer {
     api.allowed(&headers, Interaction::Search, "mesh/blobs.s")?;
+    takes_none(query.as_deref()).map_err(IntoResponse::into_response)?;
     let found = api.deliveries.list(LISTED).await;
     let found = found.map_err(|error| failed(&error))?;
     let items: Vec<_> = found.iter().map(|delivery| api.shown(delivery)).collect();

@@ -91,11 +91,20 @@ fn studies() -> Value {
 fn study(method: &str, summary: &str, scope: &str) -> Value {
     let id = json!({"name": "id", "in": "path", "required": true, "schema": {"type": "string"}});
     let described = |text: &str| json!({"description": text});
+    let absent = "No study has this id, or it has no model yet";
+    let responses = match method {
+        "post" => json!({
+            "200": described("The answer"),
+            "404": described(absent),
+            "422": described("Why it cannot be, such as that the study has ended"),
+        }),
+        _ => json!({"200": described("The answer"), "404": described(absent)}),
+    };
     json!({ method: {
         "summary": summary,
         "security": [{"bearer": [scope]}],
         "parameters": [id],
-        "responses": {"200": described("The answer"), "404": described("No study has this id, or it has no model yet")},
+        "responses": responses,
     }})
 }
 

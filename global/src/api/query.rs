@@ -55,6 +55,11 @@ pub fn parameters(query: Option<&str>) -> Result<Parameters, Problem> {
     Ok(parameters)
 }
 
+/// Of a listing that takes no parameter.
+pub fn takes_none(query: Option<&str>) -> Result<(), Problem> {
+    nothing_left(&parameters(query)?)
+}
+
 impl DeviceQuery {
     /// Reads the parameters `jurisdiction`, `region`, `facility`, `kind`, `status`, `after` and `limit`.
     pub fn read(mut from: Parameters) -> Result<Self, Problem> {

@@ -1,5 +1,5 @@
 //! `/api/v1/fl/studies`: studies of data scientists, their progress and their models.
-use super::Authorize;
+use super::{Authorize, query::takes_none};
 use crate::{
     learning::{Found, Studies, Wished},
     page, read_study,
@@ -7,7 +7,7 @@ use crate::{
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::{DefaultBodyLimit, Path, State},
+    extract::{DefaultBodyLimit, Path, RawQuery, State},
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -123,8 +123,13 @@ async fn checked(text: String) -> Result<String, Response> {
     }
 }
 
-async fn list(State(api): State<Api>, headers: HeaderMap) -> Result<Json<Value>, Response> {
+async fn list(
+    State(api): State<Api>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Json<Value>, Response> {
     api.allowed(&headers, Interaction::Search)?;
+    takes_none(query.as_deref()).map_err(IntoResponse::into_response)?;
     let found = api.studies.list(LISTED).await;
     let found = found.map_err(|error| failed(&error))?;
     let items: Vec<_> = found.iter().map(|found| of(found, false)).collect();

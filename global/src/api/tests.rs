@@ -208,6 +208,16 @@ async fn an_id_that_another_facility_claims_stays_its_first_owners() {
     assert_eq!(body["facility"], json!("eu-f1"));
 }
 
+#[test]
+fn a_listing_without_parameters_takes_none() {
+    use super::query::takes_none;
+    assert!(takes_none(None).is_ok() && takes_none(Some("")).is_ok());
+    for query in ["limit=x", "limit=2", "after=z", "zz=1", "zz", "%zz"] {
+        let refused = takes_none(Some(query)).err().unwrap();
+        assert_eq!(refused.status(), StatusCode::BAD_REQUEST, "{query}");
+    }
+}
+
 #[tokio::test]
 async fn every_route_is_described_and_every_description_is_routed() {
     let fixture = fixture().await;

@@ -450,11 +450,24 @@ fn without_value(text: &str) -> String {
     let quotes = ["invalid type: ", "invalid value: ", "unknown variant "];
     if quotes.iter().any(|start| text.starts_with(start)) {
         return match text.rsplit_once(", expected ") {
-            Some((_, expected)) => format!("expected {expected}"),
+            Some((_, expected)) => format!("expected {}", plain(expected)),
             None => "is not what is expected here".to_owned(),
         };
     }
     text.trim_end().to_owned()
+}
+
+/// What a type of Rust takes, for whoever writes a file.
+fn plain(expected: &str) -> &str {
+    match expected {
+        "u8" => "a whole number from 0 to 255",
+        "u16" => "a whole number from 0 to 65535",
+        "u32" => "a whole number from 0 to 4294967295",
+        "u64" | "usize" => "a whole number, 0 or more",
+        "i64" => "a whole number",
+        "f32" | "f64" => "a number",
+        other => other,
+    }
 }
 
 #[cfg(test)]

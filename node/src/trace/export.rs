@@ -51,14 +51,15 @@ pub struct TelemetryConfig {
 }
 
 impl TelemetryConfig {
-    /// Everything that is wrong with it, for a node of that jurisdiction.
+    /// Everything that is wrong with it, for a node of that jurisdiction. The global node is of none, and knows no time at
+    /// which anything was measured: its collector may be anywhere, and says where.
     #[must_use]
-    pub fn problems(&self, here: Jurisdiction) -> Vec<Problem> {
+    pub fn problems(&self, here: impl Into<Option<Jurisdiction>>) -> Vec<Problem> {
         let mut problems = Vec::new();
         let mut wrong = |key: &str, why: &str| {
             problems.push(Problem::new(format!("telemetry.{key}"), why));
         };
-        if self.jurisdiction != here {
+        if here.into().is_some_and(|here| here != self.jurisdiction) {
             wrong(
                 "jurisdiction",
                 "is another one than the node's: when something was measured stays in it",

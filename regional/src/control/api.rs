@@ -36,8 +36,8 @@ use std::sync::Arc;
 use types::{CatalogId, DeviceStatus, Id128};
 
 /// Commands on a page when the client names no number, and at most.
-const PAGE: u16 = 100;
-const MAX_PAGE: u16 = 1_000;
+pub(crate) const PAGE: u16 = 100;
+pub(crate) const MAX_PAGE: u16 = 1_000;
 
 #[derive(Clone)]
 struct Api {

@@ -6,10 +6,10 @@ use async_trait::async_trait;
 use commands::{Event, MAX_TWIN_BYTES, Reason, State};
 use federation::{
     db::DbError,
+    envelope::Intact,
     ledger::{Commit, Handler},
     port::{PortError, Verdict},
     reason,
-    wire::Parcel,
 };
 use messages::{CommandReport, CommandReports, TwinReport, TwinReports};
 use prost::Message;
@@ -28,7 +28,7 @@ const MALFORMED: Verdict = Verdict::Quarantined {
 
 #[async_trait]
 impl Handler for TakesReports {
-    async fn apply(&self, from: &Place, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError> {
+    async fn apply(&self, from: &Place, parcels: &[Intact]) -> Result<Vec<Verdict>, PortError> {
         let mut verdicts = Vec::with_capacity(parcels.len());
         for parcel in parcels {
             let verdict = match CommandReports::decode(&parcel.body[..]) {
@@ -100,7 +100,7 @@ fn take(
 
 #[async_trait]
 impl Handler for TakesTwins {
-    async fn apply(&self, from: &Place, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError> {
+    async fn apply(&self, from: &Place, parcels: &[Intact]) -> Result<Vec<Verdict>, PortError> {
         let mut verdicts = Vec::with_capacity(parcels.len());
         for parcel in parcels {
             let verdict = match TwinReports::decode(&parcel.body[..]) {

@@ -10,7 +10,7 @@ use axum::{
     http::{Request, StatusCode},
 };
 use commands::State;
-use federation::{audit::Log, ledger::Apply as _, wire::Parcel};
+use federation::{audit::Log, envelope::Intact, ledger::Apply as _, wire::Parcel};
 use messages::{CommandReport, TwinProperty, TwinReport};
 use node::{
     clock::Clock,
@@ -111,6 +111,15 @@ impl World {
         builder.header("authorization", format!("Bearer {token}"))
     }
 
+    /// How many commands there are, after what is desired was looked at.
+    async fn commands(&self) -> usize {
+        self.control.look().await.unwrap();
+        self.get("/commands").await["items"]
+            .as_array()
+            .unwrap()
+            .len()
+    }
+
     async fn ask(&self, key: &str, body: Value) -> Answer {
         let request = self.request(&self.operator, "POST", "/commands");
         let request = request
@@ -151,11 +160,13 @@ impl World {
             id: rand::random::<[u8; 16]>().to_vec().into(),
             kind: T::KIND.into(),
             count: body.count(),
+            digest: federation::envelope::digest(&bytes),
             body: bytes.into(),
             ..Parcel::default()
         };
+        let parcels = Intact::all([parcel]).unwrap();
         let handlers = takes(Handlers::new(), &self.control, &self.registry);
-        let verdicts = handlers.apply(&from.parse().unwrap(), &[parcel]).await;
+        let verdicts = handlers.apply(&from.parse().unwrap(), &parcels).await;
         let stored = body.count();
         assert_eq!(
             verdicts.unwrap(),
@@ -450,12 +461,79 @@ async fn what_is_desired_is_brought_about_by_a_command_and_a_stale_version_is_re
         (&twin["pending"], &twin["connection"]),
         (&json!([]), &json!("connected"))
     );
-    world.control.look().await.unwrap();
+    assert_eq!(world.commands().await, 1);
+}
+
+/// What a device reports of its interval.
+fn interval(version: u64, value: &str) -> TwinReports {
+    let property = TwinProperty {
+        name: "interval".into(),
+        value: json!(value).to_string(),
+    };
+    let report = TwinReport {
+        device: vec![1; 16].into(),
+        version,
+        properties: vec![property],
+        connected: true,
+        seen_ms: Clock::new(None).real().0,
+    };
+    TwinReports {
+        twins: vec![report],
+    }
+}
+
+#[tokio::test]
+async fn a_value_is_desired_as_the_device_reports_it_however_it_is_written() {
+    let world = World::new().await;
+    let set = async |value: &str| {
+        let body = json!({"desired": {"interval": value}});
+        world.patch(None, body).await.2
+    };
+    let twin = set("5000ms").await;
+    assert_eq!(twin["desired"], json!({"interval": "5s"}));
+    world.report(EDGE, &interval(1, "5s")).await;
+    assert_eq!(world.get("/twin").await["pending"], json!([]));
+    assert_eq!(world.commands().await, 1);
+    for (other, version) in [("005s", 1), ("5s", 1), ("3600s", 2), ("60m", 2), ("1h", 2)] {
+        assert_eq!(set(other).await["version"], version, "{other}");
+    }
+    assert_eq!(world.get("/twin").await["desired"]["interval"], "1h");
+    assert_eq!(world.commands().await, 2);
+}
+
+#[tokio::test]
+async fn what_is_set_again_is_brought_about_again_once_it_does_not_hold_any_more() {
+    let world = World::new().await;
+    let set = async || {
+        let body = json!({"desired": {"interval": "5s"}});
+        world.patch(None, body).await.2["version"].clone()
+    };
+    assert_eq!((set().await, world.commands().await), (json!(1), 1));
     assert_eq!(
-        world.get("/commands").await["items"]
-            .as_array()
-            .unwrap()
-            .len(),
-        1
+        (set().await, world.commands().await),
+        (json!(1), 1),
+        "on its way"
     );
+    let end = async |state: State| {
+        let commands = world.get("/commands").await;
+        let id = commands["items"][0]["id"].as_str().unwrap();
+        world.step(EDGE, id, state, "device").await;
+    };
+    end(State::Acknowledged).await;
+    world.report(EDGE, &interval(1, "5s")).await;
+    assert_eq!(
+        (set().await, world.commands().await),
+        (json!(1), 1),
+        "it holds"
+    );
+    // Somebody changes it at the bedside, which is not overruled before a client sets it again.
+    world.report(EDGE, &interval(2, "8s")).await;
+    assert_eq!(world.commands().await, 1);
+    world.patch(None, json!({"desired": {}})).await;
+    assert_eq!(world.commands().await, 1, "it names no property");
+    assert_eq!((set().await, world.commands().await), (json!(2), 2));
+    // What was refused is asked for again as well.
+    end(State::Refused).await;
+    assert_eq!(world.commands().await, 2);
+    assert_eq!((set().await, world.commands().await), (json!(3), 3));
 }

@@ -58,11 +58,22 @@ pub fn patch(commit: &mut Commit<'_>, patch: &Patch) -> Result<Patched, DbError>
         Ok(desired) => desired,
         Err(wrong) => return Ok(Patched::Wrong(wrong)),
     };
-    let wants = match wants(patch, &desired, &twin.desired) {
-        Ok(wants) => wants,
+    let set = match wants(patch, &desired) {
+        Ok(set) => set,
         Err(wrong) => return Ok(Patched::Wrong(wrong)),
     };
-    if desired == twin.desired {
+    let (mut desired, mut wants) = (Map::new(), Vec::new());
+    for (want, value) in set {
+        // What is not named stays as it is, in whichever spelling.
+        let named = patch.patch.get("desired");
+        let is_named = named.is_some_and(|named| named.get(&want.property).is_some());
+        let is_new = is_named && twin.desired.get(&want.property) != Some(&value);
+        if is_new || is_set_again(commit, patch, &twin, (&want, &value))? {
+            wants.push(want.clone());
+        }
+        desired.insert(want.property, value);
+    }
+    if desired == twin.desired && wants.is_empty() {
         return Ok(Patched::Yes(twin));
     }
     let gone = twin
@@ -122,12 +133,9 @@ fn desired(
     }
 }
 
-/// The properties that a patch sets anew; every one that is desired is of the device's table.
-fn wants(
-    patch: &Patch,
-    desired: &Map<String, Json>,
-    before: &Map<String, Json>,
-) -> Result<Vec<Want>, Wrong> {
+/// What is desired after the patch, each property with the command that brings it about and its value as a device reports it:
+/// `5000ms` is `5s`. Every one is of the device's table.
+fn wants(patch: &Patch, desired: &Map<String, Json>) -> Result<Vec<(Want, Json)>, Wrong> {
     let mut wants = Vec::new();
     for (property, value) in desired {
         let field = format!(
@@ -150,18 +158,43 @@ fn wants(
         let parameters = entry
             .parameters_for(value)
             .map_err(|misuse| wrong(format!("{field}{}", misuse.field), misuse.detail))?;
-        if before.get(property) != Some(value) {
-            wants.push(Want {
-                device: patch.device.id,
-                property: property.clone(),
-                facility: patch.device.facility.clone(),
-                name: entry.name.clone(),
-                parameters,
-                by: patch.by.clone(),
-            });
-        }
+        let value = entry.property_of(&parameters);
+        let value = value.map_or(Json::Null, |(_, value)| value);
+        let want = Want {
+            device: patch.device.id,
+            property: property.clone(),
+            facility: patch.device.facility.clone(),
+            name: entry.name.clone(),
+            parameters,
+            by: patch.by.clone(),
+        };
+        wants.push((want, value));
     }
     Ok(wants)
+}
+
+/// Whether the patch sets a property again to what was desired of it, which was brought about and does not hold any more, or
+/// was refused. A client that only asks again before that sets nothing.
+fn is_set_again(
+    commit: &Commit<'_>,
+    patch: &Patch,
+    twin: &Twin,
+    (want, value): (&Want, &Json),
+) -> Result<bool, DbError> {
+    let named = patch.patch.get("desired");
+    let is_named = named.is_some_and(|desired| desired.get(&want.property).is_some());
+    let holds = reports(&twin.reported, &want.property, value);
+    Ok(is_named && !holds && Want::is_settled(commit.tx(), want.device, &want.property)?)
+}
+
+/// Whether a device reports a property as it is desired. It may report more of it than what is desired.
+fn reports(reported: &Map<String, Json>, property: &str, desired: &Json) -> bool {
+    match (reported.get(property), desired) {
+        (Some(Json::Object(reported)), Json::Object(desired)) => desired
+            .iter()
+            .all(|(name, value)| reported.get(name) == Some(value)),
+        (reported, desired) => reported == Some(desired),
+    }
 }
 
 /// What a facility says of one device.
@@ -209,7 +242,7 @@ pub fn connection(twin: &Twin, now: Timestamp) -> &'static str {
 pub fn json(device: &Device, twin: &Twin, now: Timestamp) -> Json {
     let time = |time: Option<Timestamp>| time.map(Timestamp::to_rfc3339);
     let age = twin.seen.map(|seen| now.since(seen).max(0) / 1_000);
-    let differs = |(name, value): &(&String, &Json)| twin.reported.get(*name) != Some(*value);
+    let differs = |(name, value): &(&String, &Json)| !reports(&twin.reported, name, value);
     let pending: Vec<&String> = twin
         .desired
         .iter()

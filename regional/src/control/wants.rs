@@ -51,6 +51,15 @@ impl Want {
         Ok(())
     }
 
+    /// Whether what was wanted of a property last was brought about, or refused.
+    pub fn is_settled(tx: &Connection, device: CatalogId, property: &str) -> Result<bool, DbError> {
+        let sql = "SELECT count(*) FROM want WHERE device = ?1 AND property = ?2 AND settled = 0";
+        let open: i64 = tx
+            .prepare_cached(sql)?
+            .query_row(params![device.as_bytes(), property], |row| row.get(0))?;
+        Ok(open == 0)
+    }
+
     fn due(tx: &Connection, now: Timestamp, limit: u16) -> Result<Vec<Self>, DbError> {
         let sql = "SELECT device, property, facility, name, parameters, by FROM want \
              WHERE settled = 0 AND command IS NULL AND retry <= ?1 LIMIT ?2";

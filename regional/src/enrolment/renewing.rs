@@ -4,11 +4,7 @@ use crate::config::RegionalConfig;
 use ed25519_dalek::SigningKey;
 use federation::{
     ledger::Ledger,
-    link::{
-        Door,
-        authority::{Authority, Own},
-        renew::Renewing,
-    },
+    link::{Door, authority::Authority, renew::Renewing},
     tls::{ReloadingTls, TimeSource},
 };
 use node::{
@@ -36,17 +32,7 @@ pub(crate) fn keep_certificates(
         return;
     };
     let authority = Authority::new(dir, config.place(), now, ledger.clone());
-    let list = authority.clone().keep_list(tasks.stop());
-    tasks.spawn("revocation list", Kind::Background, ends(list));
-    door.authority = Some(Arc::new(authority.clone()));
-    let own = Own {
-        authority,
-        tls: door.tls.clone(),
-        files: config.tls.clone(),
-        signing: door.key.clone(),
-    };
-    let keeping = own.keep(tasks.stop());
-    tasks.spawn("renewal", Kind::Background, ends(keeping));
+    authority.serve(&config.tls, door, tasks);
 }
 
 /// What the region's certificate is renewed with by the global node.
@@ -58,6 +44,7 @@ fn above(config: &RegionalConfig, (tls, signing): (&Arc<ReloadingTls>, &SigningK
         cert: config.tls.cert.clone(),
         key: config.tls.key.clone(),
         signing: signing.clone(),
+        turn: Arc::default(),
     }
 }
 

@@ -297,3 +297,35 @@ async fn when_everybody_guesses_a_good_code_is_still_taken() {
     let (status, said) = bed.ask(body(&code, &csr(FACILITY))).await;
     assert_eq!(status, StatusCode::OK, "{said}");
 }
+
+#[tokio::test]
+async fn quotes_that_show_nothing_are_few_in_a_minute_and_fill_no_log_and_the_right_one_is_taken() {
+    let bed = bed();
+    let (machine, pcrs) = (Machine::booted("our image"), "0,7".parse().unwrap());
+    let identity = Identity::Node(FACILITY.parse().unwrap());
+    let (now, measured) = ((bed.door.now)(), Some(machine.measured(pcrs)));
+    let code = bed
+        .ca
+        .invite_measured(&identity, &[], DAY, measured, now, &mut rand::rng())
+        .unwrap();
+    let csr = csr(FACILITY);
+    let (_, said) = bed.ask(body(&code, &csr)).await;
+    let challenge = said["challenge"].as_str().unwrap();
+    let shown = |machine: &Machine| {
+        let parts = Parts::of(pcrs, &pki::nonce(challenge, &csr).unwrap());
+        let attestation = Attestation::new(challenge.to_owned(), &machine.quote(&parts));
+        json!({"code": code.reveal(), "csr": csr, "attestation": attestation}).to_string()
+    };
+    let (other, before) = (shown(&Machine::booted("another image")), bed.rows().len());
+    let mut found = BTreeMap::new();
+    for _ in 0..guesses::PER_NETWORK + 10 {
+        let (status, _) = bed.ask(other.clone()).await;
+        *found.entry(status).or_insert(0) += 1;
+    }
+    assert_eq!(found[&StatusCode::FORBIDDEN], guesses::PER_NETWORK);
+    assert_eq!(found[&StatusCode::TOO_MANY_REQUESTS], 10);
+    let rows = bed.rows().len() - before;
+    assert_eq!(rows, guesses::PER_NETWORK as usize);
+    let (status, said) = bed.ask(shown(&machine)).await;
+    assert_eq!(status, StatusCode::OK, "{said}");
+}

@@ -11,14 +11,14 @@ use federation::{
     port::{PortError, PortErrorKind},
 };
 use fl::{
-    large::{Summing, Vector},
+    large::{Blocks, Summing, Vector},
     order::RoundKey,
     wire,
 };
 use messages::StudyAnswer;
 use prost::Message as _;
 use rusqlite::Connection;
-use std::io;
+use std::{fs::File, io, num::NonZeroUsize, os::unix::fs::FileExt as _, thread};
 
 /// A sum that the global node did not fetch is forgotten after so long (real time): its study has failed by then.
 const FORGET_MS: i64 = 7 * types::Timestamp::DAY_MS;
@@ -146,10 +146,11 @@ impl Learning {
     async fn made(&self, summing: Summing) -> Result<Result<PutIn, String>, PortError> {
         let files = self.blobs.files().clone();
         let work = move || {
-            let open = |vector: &Vector| files.reader(descriptor(*vector).digest);
+            let open = |vector: &Vector| files.reader(descriptor(*vector).digest).map(Update);
             let inputs = summing.vectors.iter().map(open);
             let inputs = inputs.collect::<io::Result<Vec<_>>>()?;
-            files.put_in(summing.sum(inputs))
+            let threads = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+            files.put_in(summing.sum(inputs, threads))
         };
         let made = tokio::task::spawn_blocking(work).await;
         let failed = |source| PortError {
@@ -165,6 +166,15 @@ impl Learning {
             // A full disk has room again one day, and the deadline of the study ends what waits for it.
             Err(error) => Err(failed(error.into())),
         }
+    }
+}
+
+/// The file of an update.
+struct Update(File);
+
+impl Blocks for Update {
+    fn read_exact_at(&self, into: &mut [u8], offset: u64) -> io::Result<()> {
+        self.0.read_exact_at(into, offset)
     }
 }
 

@@ -1,7 +1,10 @@
 //! The machine: its clock, its disk, and who else may read a node's files.
-use super::finding::{Finding, Level, Report};
+use super::{
+    super::nodes::Node,
+    finding::{Finding, Level, Report},
+};
 use node::discipline;
-use std::{io, path::Path, time::Duration};
+use std::{io, os::unix::fs::MetadataExt, path::Path, time::Duration};
 use storage::{
     disk::{Room, room, sync_time},
     private::wide,
@@ -141,10 +144,115 @@ pub fn permissions(data: &Path) -> Option<Finding> {
     }
 }
 
+/// Whether the node's user, who owns its data, can read its keys, and put its next certificate in the place of this one.
+pub fn belongs(node: &Node) -> Vec<Finding> {
+    let Ok(user) = Owner::of(&node.data_dir) else {
+        // Said of the disk.
+        return Vec::new();
+    };
+    let keys = [&node.tls.key, &node.tls.signing_key];
+    let keys = keys.into_iter().chain(&node.key_file);
+    let folder = |path: &Path| path.parent().map(Path::to_owned);
+    let mut folders: Vec<_> = [&node.tls.key, &node.tls.cert]
+        .into_iter()
+        .filter_map(|path| folder(path))
+        .chain(node.authority.clone())
+        .collect();
+    folders.dedup();
+    let keys = keys.filter_map(|path| judge_key(path, &Owner::of(path).ok()?, &user));
+    let folders = folders
+        .iter()
+        .filter_map(|path| judge_folder(path, &Owner::of(path).ok()?, &user));
+    keys.chain(folders).collect()
+}
+
+/// Whose a file or a folder is, and what may be done with it.
+#[derive(Clone, Copy, Debug)]
+struct Owner {
+    user: u32,
+    group: u32,
+    mode: u32,
+}
+
+impl Owner {
+    fn of(path: &Path) -> io::Result<Self> {
+        let about = std::fs::metadata(path)?;
+        Ok(Self {
+            user: about.uid(),
+            group: about.gid(),
+            mode: about.mode(),
+        })
+    }
+}
+
+/// A key is read by its owner alone.
+fn judge_key(path: &Path, key: &Owner, user: &Owner) -> Option<Finding> {
+    if user.user == 0 || key.user == user.user {
+        return None;
+    }
+    let at = path.display();
+    Some(Finding::bad(
+        "permissions",
+        format!("the node's user ({}) cannot read {at}", user.user),
+        &format!("chown {}:{} {at}", user.user, user.group),
+    ))
+}
+
+/// A next certificate is laid down beside the one in use; an authority writes down what it signs.
+fn judge_folder(path: &Path, folder: &Owner, user: &Owner) -> Option<Finding> {
+    let may = match (
+        user.user,
+        folder.user == user.user,
+        folder.group == user.group,
+    ) {
+        (0, _, _) => true,
+        (_, true, _) => folder.mode & 0o200 != 0,
+        (_, _, true) => folder.mode & 0o020 != 0,
+        _ => folder.mode & 0o002 != 0,
+    };
+    let at = path.display();
+    (!may).then(|| {
+        Finding::bad(
+            "permissions",
+            format!("the node's user ({}) cannot write in {at}: no certificate can be renewed there", user.user),
+            "keep certificate, key and authority below /var/lib/medmesh, and name them there in the configuration",
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::{fs, os::unix::fs::PermissionsExt};
+
+    #[test]
+    fn what_the_nodes_user_cannot_read_or_replace_is_named_with_what_to_do() {
+        let owner = |user, group, mode| Owner { user, group, mode };
+        let (node, root) = (owner(105, 110, 0o700), owner(0, 0, 0o755));
+        let key = Path::new("/etc/medmesh/node.key");
+        let found = judge_key(key, &root, &node).unwrap();
+        assert_eq!(found.level, Level::Bad);
+        assert_eq!(found.advice, "chown 105:110 /etc/medmesh/node.key");
+        assert_eq!(judge_key(key, &node, &node), None);
+        assert_eq!(
+            judge_key(key, &node, &root),
+            None,
+            "the superuser reads all"
+        );
+        let etc = Path::new("/etc/medmesh");
+        for (folder, may) in [
+            (owner(0, 110, 0o750), false),
+            (owner(0, 110, 0o770), true),
+            (owner(0, 0, 0o777), true),
+            (owner(105, 0, 0o500), false),
+            (owner(105, 0, 0o700), true),
+        ] {
+            let found = judge_folder(etc, &folder, &node);
+            assert_eq!(found.is_none(), may, "{found:?}");
+            assert!(found.is_none_or(|it| it.says.contains("/etc/medmesh")));
+            assert_eq!(judge_folder(etc, &folder, &root), None);
+        }
+    }
 
     #[test]
     fn a_clock_that_nothing_keeps_right_is_to_be_looked_at() {

@@ -3,7 +3,12 @@ use super::EntryId;
 use crate::out;
 use anyhow::Result;
 use edge::quarantine::Message;
-use federation::{envelope, ledger::notes::Note, outbox::Held, wire::Parcel};
+use federation::{
+    envelope::{self, Intact},
+    ledger::notes::Note,
+    outbox::Held,
+    wire::Parcel,
+};
 use messages::{DeviceRecords, Reading, ReadingBatch, reading};
 use serde_json::{Value, json};
 use types::{Place, Timestamp};
@@ -198,14 +203,17 @@ pub fn show(value: &Value, json: bool) -> Result<()> {
 
 /// What a parcel holds, as far as this program knows its kind.
 pub fn content(parcel: &Parcel) -> Value {
-    if let Ok(batch) = envelope::open::<ReadingBatch>(parcel) {
+    let Some(parcel) = Intact::new(parcel.clone()) else {
+        return json!("the body does not have the parcel's digest");
+    };
+    if let Ok(batch) = envelope::open::<ReadingBatch>(&parcel) {
         return batch
             .readings
             .iter()
             .map(|it| reading_json(&batch, it))
             .collect();
     }
-    match envelope::open::<DeviceRecords>(parcel) {
+    match envelope::open::<DeviceRecords>(&parcel) {
         Ok(records) => records
             .devices
             .iter()

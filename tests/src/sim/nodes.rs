@@ -8,7 +8,7 @@ use edge::config::BedAssignment;
 use federation::models::DeviceModels;
 use federation::{
     audit::Signer,
-    envelope,
+    envelope::{self, Intact},
     identity::Identity,
     ledger::{Apply, Ledger},
     link::Door,
@@ -16,7 +16,6 @@ use federation::{
     policy::Rules,
     port::{PortError, PortErrorKind, Verdict},
     tls::{ReloadingTls, TlsPaths},
-    wire::Parcel,
 };
 use fhir::{sqlite::SqliteStore, store::ResourceStore};
 use global::catalog::{Catalog, sqlite::SqliteCatalog};
@@ -357,7 +356,7 @@ impl Apply for Watched {
         self.apply.mark().await
     }
 
-    async fn apply(&self, from: &Place, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError> {
+    async fn apply(&self, from: &Place, parcels: &[Intact]) -> Result<Vec<Verdict>, PortError> {
         const OP: &str = "torn from its work";
         let lost = || PortError {
             kind: PortErrorKind::Unavailable,

@@ -5,11 +5,10 @@ use super::model::{Fault, Found};
 use anyhow::Result;
 use federation::{
     db::DbError,
-    envelope,
+    envelope::{self, Intact},
     ledger::{self, Ledger},
     port::{PortError, Verdict},
     reason,
-    wire::Parcel,
 };
 use messages::{DeviceRecord, DeviceRecords};
 use std::collections::{BTreeMap, BTreeSet};
@@ -125,7 +124,7 @@ impl Handler for Keeps {
         &self,
         commit: &mut Commit<'_, '_>,
         _: &Place,
-        parcel: &Parcel,
+        parcel: &Intact,
     ) -> Result<Verdict, StoreError> {
         let Ok(body) = envelope::open::<DeviceRecords>(parcel) else {
             let reason = reason::MALFORMED;

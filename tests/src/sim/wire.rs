@@ -1,7 +1,7 @@
 //! A simulated link: what is under way lies here, in the order in which it was sent, until it is told to arrive. Sender
 //! and receiver are the product's: windows and receipts are checked by [`Flight`], parcels are answered by [`Door`].
 use federation::{
-    envelope,
+    envelope::{self, Intact},
     link::{
         Door,
         flight::{Flight, Landed},
@@ -151,7 +151,8 @@ impl Wire {
         for (parcel, receipt) in batch.iter().zip(&receipts) {
             let taken = matches!(receipt.outcome(), Outcome::Accepted | Outcome::Deferred);
             self.has_detained |= !taken;
-            if let (false, Ok(batch)) = (taken, envelope::open::<ReadingBatch>(parcel)) {
+            let opened = Intact::new(parcel.clone()).map(|it| envelope::open::<ReadingBatch>(&it));
+            if let (false, Some(Ok(batch))) = (taken, opened) {
                 self.detained.extend(values(&batch).map(str::to_owned));
             }
         }

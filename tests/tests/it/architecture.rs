@@ -499,6 +499,7 @@ const SPAWNERS: &[&str] = &[
     "edge/modbus/src/line.rs",
     "federation/src/link/welcome.rs",
     "fhir/src/postgres/examine.rs",
+    "fhir/src/postgres/looking.rs",
     "fhir/src/rest/vantage.rs",
     "node/src/shutdown.rs",
 ];

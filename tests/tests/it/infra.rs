@@ -11,6 +11,8 @@ use std::{
 };
 
 const INFRA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../infra");
+/// With what a node signs receipts, below `/var/lib/medmesh`.
+const SIGNING: &str = "data/signing.key";
 const TIERS: [(&str, &str); 3] = [
     ("edge", "edge/us/us/us-f1"),
     ("regional", "regional/us/us"),
@@ -88,8 +90,7 @@ fn rendered(tier: &str, root: &Path) -> Result<String> {
     module["tier"] = json!(tier);
     module["listen"] = ports;
     module["public_url"] = json!("https://node.example.org:8443");
-    module["dirs"] =
-        json!({"config": "/etc/medmesh", "data": "/var/lib/medmesh", "authority": "/etc/medmesh"});
+    module["dirs"] = json!({"config": "/var/lib/medmesh", "data": "/var/lib/medmesh/data", "authority": "/etc/medmesh"});
     let root_module = json!({"module": {"config": module}, "output": {"toml": {"value": "${module.config.toml}"}}});
     fs::write(root.join("main.tf.json"), root_module.to_string())?;
     let source = Path::new(INFRA).join("terraform/modules/node-config");
@@ -172,17 +173,18 @@ struct Machine {
 impl Machine {
     fn new(root: PathBuf) -> Result<Self> {
         let (etc, var) = (root.join("etc"), root.join("var"));
-        fs::create_dir_all(etc.join("profiles"))?;
-        fs::create_dir_all(&var)?;
+        for folder in [&etc, &var] {
+            fs::create_dir_all(folder.join("profiles"))?;
+        }
         Ok(Self { etc, var })
     }
 
     fn enrol(&self, pki: &Path, place: &str) -> Result<()> {
-        let (key, out) = (self.var.join("signing.key"), self.etc.join("node"));
+        let (key, out) = (self.var.join(SIGNING), self.var.join("node"));
         request(place, &key, &out)?;
-        let (code, csr) = (invite(pki, place)?, self.etc.join("node.csr"));
+        let (code, csr) = (invite(pki, place)?, self.var.join("node.csr"));
         let cert = sign(pki, &code, &csr)?;
-        fs::write(self.etc.join("node.pem"), cert)?;
+        fs::write(self.var.join("node.pem"), cert)?;
         fs::copy(pki.join("ca.pem"), self.etc.join("ca.pem"))?;
         let list = medmesh(&["pki", "crl", "--dir", text(pki)])?;
         fs::write(self.etc.join("crl.pem"), list)?;
@@ -217,18 +219,18 @@ impl Machine {
         let elsewhere = Self::new(self.etc.with_file_name("elsewhere"))?;
         elsewhere.enrol(pki, "regional/eu/eu")?;
         for (key, name, other) in [
-            ("tls.key", "node.key", twin.etc.join("node.key")),
-            ("tls.cert", "node.pem", elsewhere.etc.join("node.pem")),
+            ("tls.key", "node.key", twin.var.join("node.key")),
+            ("tls.cert", "node.pem", elsewhere.var.join("node.pem")),
         ] {
-            let own = self.etc.join(name);
+            let own = self.var.join(name);
             let kept = fs::read(&own)?;
             fs::write(&own, fs::read(other)?)?;
             both(key)?;
             fs::write(&own, kept)?;
         }
-        let own = self.var.join("signing.key");
+        let own = self.var.join(SIGNING);
         let kept = fs::read(&own)?;
-        fs::write(&own, fs::read(twin.var.join("signing.key"))?)?;
+        fs::write(&own, fs::read(twin.var.join(SIGNING))?)?;
         both("tls.signing_key")?;
         fs::write(&own, kept)?;
         medmesh(&["check-config", "--kind", tier, text(file)]).map(drop)
@@ -239,15 +241,19 @@ impl Machine {
         let profiles = Path::new(env!("CARGO_MANIFEST_DIR")).join("../edge/profiles");
         for profile in fs::read_dir(profiles)? {
             let profile = profile?;
-            fs::copy(
-                profile.path(),
-                self.etc.join("profiles").join(profile.file_name()),
-            )?;
+            for folder in [&self.etc, &self.var] {
+                fs::copy(
+                    profile.path(),
+                    folder.join("profiles").join(profile.file_name()),
+                )?;
+            }
         }
         let key = "5a".repeat(32);
         let url = "host=/run/postgresql dbname=medmesh user=medmesh";
-        for (secret, text) in [("facility.key", key.as_str()), ("postgres.url", url)] {
-            let path = self.etc.join(secret);
+        for (path, text) in [
+            (self.var.join("facility.key"), key.as_str()),
+            (self.etc.join("postgres.url"), url),
+        ] {
             fs::write(&path, text)?;
             fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
         }

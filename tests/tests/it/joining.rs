@@ -7,8 +7,9 @@ use rustls::pki_types::{CertificateDer, pem::PemObject};
 use serde_json::{Value, json};
 use std::{
     fs::{self, OpenOptions},
-    io::Write,
+    io::{ErrorKind, Write},
     net::TcpListener,
+    os::unix::fs::{MetadataExt, chown},
     path::{Path, PathBuf},
     process::{Command, Output},
     time::Instant,
@@ -25,6 +26,7 @@ pub async fn a_facility_joins_with_one_kit(mesh: &Mesh) -> Result<()> {
     let node = format!("edge:{FACILITY}");
     let (kit, dir) = (mesh.dir.join("us-f9.kit"), mesh.folder(&node));
     fs::write(&kit, made(mesh, PLACE, &[])?)?;
+    let owner = of_another_user(&dir)?;
     let (https, mqtt) = (free()?, free()?);
     let listens = ["--https", &https, "--mqtt", &mqtt];
     let joined = enrol(&kit, &dir, &listens)?;
@@ -84,8 +86,46 @@ pub async fn a_facility_joins_with_one_kit(mesh: &Mesh) -> Result<()> {
         "{found:?}"
     );
     it_gets_its_next_certificate(mesh, &dir, &mut connected).await?;
+    everything_is_of(owner, &dir)?;
     what_is_revoked_is_cut_off(mesh, (&mut connected, &device)).await?;
     running.kill()
+}
+
+/// The folder is there and of another user, as the package makes it, where this one is the superuser; else it is this one's.
+fn of_another_user(dir: &Path) -> Result<u32> {
+    const NODE: u32 = 64_999;
+    fs::create_dir_all(dir)?;
+    let _the_superuser_alone_can = chown(dir, Some(NODE), Some(NODE));
+    Ok(fs::metadata(dir)?.uid())
+}
+
+/// A node that runs as that user finds, reads and replaces whatever this one's commands made for it. What the node makes
+/// itself is in its data directory, and here this user's, as whom it runs.
+fn everything_is_of(owner: u32, dir: &Path) -> Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let path = entry.path();
+        if path.ends_with("data") {
+            continue;
+        }
+        let about = match entry.metadata() {
+            // What the running node made and removed again.
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            about => about?,
+        };
+        // The log is what this test writes the node's output to.
+        let is_log = path.extension().is_some_and(|end| end == "log");
+        ensure!(
+            is_log || about.uid() == owner,
+            "{} is of {}, not of the node's user",
+            path.display(),
+            about.uid()
+        );
+        if about.is_dir() {
+            everything_is_of(owner, &path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Under load by its device, whose session and link stay open; the new pair is what the node shows from then on.

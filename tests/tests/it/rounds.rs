@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use facility::Facility;
 use federation::{
     audit::Signer,
-    blobs::{Blobs, Bulk, Files},
+    blobs::{Blobs, Bulk, CHUNK_BYTES, Files},
     ledger::{Handlers, Ledger},
     link::Door,
     port::Outbox,
@@ -196,7 +196,7 @@ async fn go(wire: &mut Wire, from: &dyn Party, to: &dyn Party) {
     wire.answer(from.outbox(), to.door()).await;
     // Blobs follow their descriptors; what fails is asked for again.
     while let Ok(Some(missing)) = to.bulk().missing(from.place()).await {
-        let Ok(Some(chunk)) = from.bulk().chunk(to.place(), missing).await else {
+        let Ok(Some(chunk)) = from.bulk().chunk(to.place(), missing, CHUNK_BYTES).await else {
             return;
         };
         if to.bulk().take(from.place(), missing, chunk).await.is_err() {

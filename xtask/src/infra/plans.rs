@@ -1,9 +1,13 @@
-//! The production plan of regions, made without an account and held against the policy; and that the policy sees what
-//! it is there for, by plans that were spoilt in one place each.
+//! The production plans of every layer that makes something in a region, without an account and held against the policy; and
+//! that the policy sees what it is there for, by plans that were spoilt in one place each.
 use super::{Tally, policy::violations, terraform::Terraform};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// The regions that are planned: one of each jurisdiction.
 const PLANNED: [(&str, &str); 3] = [
@@ -11,6 +15,26 @@ const PLANNED: [(&str, &str); 3] = [
     ("eu-central-1", "eu"),
     ("ap-southeast-2", "apac"),
 ];
+/// Another layer of one of them, with values of its own for what other layers and people would say.
+const LAYERS: [(&str, &[&str]); 3] = [
+    ("state", &["-var=region=eu-central-1"]),
+    (
+        "jurisdiction",
+        &["-var=jurisdiction=eu", "-var=region=eu-central-1"],
+    ),
+    (
+        "edge-fleet",
+        &[
+            "-var=region=eu-central-1",
+            "-var=ingest_url=https://ingest.eu-central-1.eu.mesh.example.org:7443",
+            "-var=vpn_gateway_id=vgw-0123456789abcdef0",
+            "-var=key_arn=arn:aws:kms:eu-central-1:222222222222:key/a",
+            r#"-var=lines={"charite-berlin":{"gateway":"203.0.113.1","cidr":"10.202.1.0/24","host":"edge.example.org"}}"#,
+        ],
+    ),
+];
+/// Where the layers are planned, and under which law.
+const LAYERS_AT: (&str, &str) = ("eu-central-1", "eu");
 /// The state of a plan without an account is nowhere.
 const NOWHERE: &str = "terraform {\n  backend \"local\" {}\n}\n";
 
@@ -28,8 +52,22 @@ struct Spoil {
     found: &'static str,
 }
 
-/// The policy has to refuse each of them.
-const SPOILT: [Spoil; 9] = [
+/// The policy has to refuse each of them in the plan of a region.
+const SPOILT: [Spoil; 11] = [
+    Spoil {
+        kind: "aws_rds_cluster",
+        key: "master_user_secret_kms_key_id",
+        value: r#""arn:aws:kms:ca-central-1:444444444444:key/a""#,
+        what: "the database's password under another's key",
+        found: "password",
+    },
+    Spoil {
+        kind: "aws_rds_cluster_instance",
+        key: "performance_insights_kms_key_id",
+        value: r#""arn:aws:kms:ca-central-1:444444444444:key/a""#,
+        what: "its statements under another's key",
+        found: "is not under the region's key",
+    },
     Spoil {
         kind: "aws_rds_cluster",
         key: "storage_encrypted",
@@ -95,51 +133,143 @@ const SPOILT: [Spoil; 9] = [
     },
 ];
 
-/// Plans each region and checks what it would make.
+/// And each of these in the plan of the layer that makes such a thing.
+const SPOILT_LAYERS: [(&str, Spoil); 5] = [
+    (
+        "state",
+        Spoil {
+            kind: "aws_s3_bucket_server_side_encryption_configuration",
+            key: "rule",
+            value: r#"[{"apply_server_side_encryption_by_default":[{"sse_algorithm":"AES256"}]}]"#,
+            what: "states under the account's key",
+            found: "is not under the region's key",
+        },
+    ),
+    (
+        "state",
+        Spoil {
+            kind: "aws_s3_bucket_versioning",
+            key: "versioning_configuration",
+            value: r#"[{"status":"Suspended"}]"#,
+            what: "states without former versions",
+            found: "keeps no former version",
+        },
+    ),
+    (
+        "jurisdiction",
+        Spoil {
+            kind: "aws_s3_bucket_public_access_block",
+            key: "block_public_policy",
+            value: "false",
+            what: "a bucket that may be public",
+            found: "may be public",
+        },
+    ),
+    (
+        "edge-fleet",
+        Spoil {
+            kind: "aws_ssm_parameter",
+            key: "type",
+            value: r#""String""#,
+            what: "a configuration in the clear",
+            found: "is not encrypted",
+        },
+    ),
+    (
+        "edge-fleet",
+        Spoil {
+            kind: "aws_ssm_parameter",
+            key: "key_id",
+            value: r#""arn:aws:kms:us-east-1:111111111111:key/a""#,
+            what: "a configuration under another law's key",
+            found: "where another law applies",
+        },
+    ),
+];
+
+/// Plans each region and each layer, and checks what it would make.
 pub fn check(terraform: &Terraform, copy: &Path, tally: &mut Tally) -> Result<()> {
-    let stack = copy.join("stacks/region");
-    fs::write(stack.join("backend_override.tf"), NOWHERE)?;
-    let ready = terraform.run(&stack, &["init", "-input=false", "-no-color"])?;
-    ensure!(ready.ok, "{}", ready.text);
+    let stack = ready(terraform, copy, "region")?;
     for (region, jurisdiction) in PLANNED {
-        let what = format!("plan of {region}");
-        match plan(terraform, &stack, region) {
-            Err(error) => tally.say(&what, false, &format!("{error:#}")),
-            Ok(plan) => {
-                let lawful = lawful(&plan, jurisdiction)?;
-                let found = violations(&plan, region, &lawful);
-                tally.say(&what, found.is_empty(), &found.join("\n"));
-                for spoil in &SPOILT {
-                    // A plan without the resource is none that the policy was tried on.
-                    let found = match spoilt(&plan, spoil)? {
-                        Some(spoilt) => violations(&spoilt, region, &lawful),
-                        None => vec![format!("it makes no {}", spoil.kind)],
-                    };
-                    let seen = found.iter().any(|one| one.contains(spoil.found));
-                    let what = format!("{what} with {} is refused", spoil.what);
-                    tally.say(&what, seen, &found.join("\n"));
-                }
-            }
-        }
+        let own = format!("-var-file=../../environments/prod/{region}.tfvars.json");
+        let plan = plan(terraform, &stack, &[&own]);
+        let spoilt: Vec<_> = SPOILT.iter().collect();
+        hold(
+            &format!("plan of {region}"),
+            plan,
+            (region, jurisdiction),
+            &spoilt,
+            tally,
+        )?;
+    }
+    for (layer, values) in LAYERS {
+        let stack = ready(terraform, copy, layer)?;
+        let of_layer = SPOILT_LAYERS.iter().filter(|(name, _)| *name == layer);
+        let spoilt: Vec<_> = of_layer.map(|(_, spoil)| spoil).collect();
+        let plan = plan(terraform, &stack, values);
+        hold(
+            &format!("plan of the layer {layer}"),
+            plan,
+            LAYERS_AT,
+            &spoilt,
+            tally,
+        )?;
     }
     Ok(())
 }
 
-fn plan(terraform: &Terraform, stack: &Path, region: &str) -> Result<Value> {
-    let own = format!("-var-file=../../environments/prod/{region}.tfvars.json");
-    let said = terraform.run(
-        stack,
-        &[
-            "plan",
-            "-input=false",
-            "-no-color",
-            "-lock=false",
-            "-var-file=../../regions.tfvars.json",
-            &own,
-            "-var=without_account=true",
-            "-out=plan",
-        ],
-    )?;
+/// A stack whose state is nowhere.
+fn ready(terraform: &Terraform, copy: &Path, layer: &str) -> Result<PathBuf> {
+    let stack = copy.join("stacks").join(layer);
+    fs::write(stack.join("backend_override.tf"), NOWHERE)?;
+    let ready = terraform.run(&stack, &["init", "-input=false", "-no-color"])?;
+    ensure!(ready.ok, "{}", ready.text);
+    Ok(stack)
+}
+
+/// Holds a plan against the policy, and every spoilt one.
+fn hold(
+    what: &str,
+    plan: Result<Value>,
+    (region, jurisdiction): (&str, &str),
+    spoilt: &[&Spoil],
+    tally: &mut Tally,
+) -> Result<()> {
+    let plan = match plan {
+        Ok(plan) => plan,
+        Err(error) => {
+            tally.say(what, false, &format!("{error:#}"));
+            return Ok(());
+        }
+    };
+    let lawful = lawful(&plan, jurisdiction)?;
+    let found = violations(&plan, region, &lawful);
+    tally.say(what, found.is_empty(), &found.join("\n"));
+    for spoil in spoilt {
+        // A plan without the resource is none that the policy was tried on.
+        let found = match spoil_one(&plan, spoil)? {
+            Some(spoilt) => violations(&spoilt, region, &lawful),
+            None => vec![format!("it makes no {}", spoil.kind)],
+        };
+        let seen = found.iter().any(|one| one.contains(spoil.found));
+        let what = format!("{what} with {} is refused", spoil.what);
+        tally.say(&what, seen, &found.join("\n"));
+    }
+    Ok(())
+}
+
+fn plan(terraform: &Terraform, stack: &Path, values: &[&str]) -> Result<Value> {
+    let mut arguments = vec![
+        "plan",
+        "-input=false",
+        "-no-color",
+        "-lock=false",
+        "-var-file=../../regions.tfvars.json",
+        "-var=without_account=true",
+        "-out=plan",
+    ];
+    arguments.extend(values);
+    let said = terraform.run(stack, &arguments)?;
     ensure!(said.ok, "{}", said.text);
     let shown = terraform.run(stack, &["show", "-json", "plan"])?;
     ensure!(shown.ok, "{}", shown.text);
@@ -157,7 +287,7 @@ fn lawful(plan: &Value, jurisdiction: &str) -> Result<BTreeSet<String>> {
 }
 
 /// The plan, spoilt in one place. None when it makes nothing of that kind.
-fn spoilt(plan: &Value, spoil: &Spoil) -> Result<Option<Value>> {
+fn spoil_one(plan: &Value, spoil: &Spoil) -> Result<Option<Value>> {
     let mut spoilt = plan.clone();
     let changes = spoilt["resource_changes"].as_array_mut();
     let mut changes = changes.into_iter().flatten();

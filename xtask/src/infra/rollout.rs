@@ -20,6 +20,16 @@ use std::{
 
 /// Which version runs where.
 const VERSIONS: &str = "versions.auto.tfvars.json";
+/// What a rollout leaves in the folder of the environment beside the mesh: programs, and what terraform keeps.
+const LEFT: [&str; 7] = [
+    ".programs",
+    ".terraform",
+    ".terraform.lock.hcl",
+    ".terraform.tfstate.lock.info",
+    "terraform.tfstate",
+    "terraform.tfstate.backup",
+    "versions.auto.tfvars.half",
+];
 /// What every command is given: the source of truth, from the folder of the environment.
 const REGIONS: &str = "-var-file=../../regions.tfvars.json";
 
@@ -151,7 +161,17 @@ impl Mesh {
     /// found by the program itself.
     fn destroy(&self, args: &RolloutArgs) -> Result<()> {
         if self.versions().exists() {
-            self.run(&["destroy", "-auto-approve"])?;
+            let mut arguments = vec!["destroy", "-auto-approve", "-input=false", "-no-color"];
+            arguments.extend(self.variables.iter().map(String::as_str));
+            let said = self.terraform.run(&self.root, &arguments)?;
+            eprint!("{}", said.text);
+            ensure!(
+                said.ok || !said.text.contains("acquiring the state lock"),
+                "terraform is at work on this mesh: wait until it is done, or end it, and say it again"
+            );
+            if !said.ok {
+                eprintln!("rollout: terraform does not end it: the program does");
+            }
         }
         let dir = match &args.dir {
             Some(dir) => std::path::absolute(dir)?,
@@ -161,7 +181,14 @@ impl Mesh {
             self.sweep(&dir, args.binary.as_deref())?;
         }
         fs::remove_file(self.versions()).ok();
-        fs::remove_dir_all(self.root.join(".programs")).ok();
+        for name in LEFT {
+            let path = self.root.join(name);
+            let removed = match path.is_dir() {
+                true => fs::remove_dir_all(&path),
+                false => fs::remove_file(&path),
+            };
+            removed.ok();
+        }
         Ok(())
     }
 
@@ -186,7 +213,10 @@ impl Mesh {
         let Ok(text) = fs::read_to_string(self.versions()) else {
             return Ok(None);
         };
-        let versions: Value = serde_json::from_str(&text).context(VERSIONS)?;
+        let Ok(versions) = serde_json::from_str::<Value>(&text) else {
+            eprintln!("rollout: {VERSIONS} is none: it is written anew");
+            return Ok(None);
+        };
         let binary = versions["binary"].as_str().map(PathBuf::from);
         Ok(binary.filter(|binary| binary.exists()))
     }
@@ -194,14 +224,20 @@ impl Mesh {
     /// Applies with one version for all, and others for some regions.
     fn apply(&self, all: &Path, some: &Map<String, Value>) -> Result<()> {
         let versions = json!({ "binary": all, "binaries": some });
-        fs::write(self.versions(), serde_json::to_vec_pretty(&versions)?)?;
+        // Whole or not at all: a rollout may be killed at any step.
+        let half = self.versions().with_extension("half");
+        fs::write(&half, serde_json::to_vec_pretty(&versions)?)?;
+        fs::rename(&half, self.versions())?;
         self.run(&["apply", "-auto-approve"])
     }
 
     /// A region is done when all of its processes answer and nothing in the mesh is dead.
     fn region_by_region(&self, former: &Path, new: &Path) -> Result<()> {
-        let mut some = Map::new();
+        let mut some = self.done(new);
         for place in self.order()? {
+            if some.contains_key(&place) {
+                continue;
+            }
             eprintln!("rollout: {place}");
             let before = some.clone();
             some.insert(place.clone(), json!(new));
@@ -219,6 +255,18 @@ impl Mesh {
             }
         }
         self.apply(new, &Map::new())
+    }
+
+    /// Places that a rollout of this version which was stopped has brought it to: they keep it.
+    fn done(&self, new: &Path) -> Map<String, Value> {
+        let text = fs::read(self.versions()).unwrap_or_default();
+        let versions = serde_json::from_slice::<Value>(&text).unwrap_or_default();
+        let mut done = versions["binaries"]
+            .as_object()
+            .cloned()
+            .unwrap_or_default();
+        done.retain(|_, version| *version == json!(new));
+        done
     }
 
     /// The canaries, the other regions, the global node.

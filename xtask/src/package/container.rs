@@ -12,6 +12,7 @@ const EXAMPLES: [&str; 3] = [
     "infra/config/regional.toml",
     "infra/config/global.toml",
 ];
+const GUIDE: &str = "docs/operations.md";
 /// The image that it stands on: what the package is for.
 const BASE: &str = "docker.io/library/debian:12-slim";
 /// The tier that a container without arguments runs.
@@ -21,8 +22,17 @@ const TIER: &str = "regional";
 pub fn container(places: &Places) -> Result<()> {
     let read =
         |file: &str| fs::read_to_string(places.root.join(file)).with_context(|| file.to_owned());
-    let examples = EXAMPLES.map(read).into_iter().collect::<Result<Vec<_>>>()?;
+    let mut examples = EXAMPLES.map(read).into_iter().collect::<Result<Vec<_>>>()?;
+    examples.push(said(&read(GUIDE)?));
     agree(&read(FILE)?, &read(UNIT)?, &examples).context(FILE)
+}
+
+/// What a guide says within a line of a configuration, a line each.
+fn said(guide: &str) -> String {
+    let quoted = guide.split('`').skip(1).step_by(2);
+    let keys = quoted.filter_map(|text| text.split("] ").last()?.split_once(" = "));
+    let lines = keys.map(|(key, value)| format!("{key} = {value}"));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 fn agree(file: &str, unit: &str, examples: &[String]) -> Result<()> {
@@ -71,6 +81,12 @@ fn agree(file: &str, unit: &str, examples: &[String]) -> Result<()> {
         file.contains("podman run --read-only --cap-drop all"),
         "it is not said to run read-only"
     );
+    for (key, path) in examples.iter().flat_map(|example| written(example)) {
+        ensure!(
+            path.starts_with(&format!("{data}/")),
+            "an example has {key} at {path}, where its unit lets no node write: not below {data}"
+        );
+    }
     for path in examples.iter().flat_map(|example| paths(example)) {
         let there = [&data, &configuration]
             .iter()
@@ -105,6 +121,18 @@ fn paths(example: &str) -> impl Iterator<Item = &str> {
     let lines = example.lines().filter(|line| !line.starts_with('#'));
     let quoted = lines.flat_map(|line| line.split('"').skip(1).step_by(2));
     quoted.filter(|text| text.starts_with('/'))
+}
+
+/// The paths of a configuration that the node writes itself, with their keys: its data, and the next certificate and key,
+/// which it lays down beside those in use. `authority` is an authority that signs where it is a folder.
+fn written(example: &str) -> impl Iterator<Item = (&str, &str)> {
+    let lines = example.lines().filter_map(|line| line.split_once(" = "));
+    let quoted = lines.filter_map(|(key, value)| Some((key, value.split('"').nth(1)?)));
+    quoted.filter(|(key, path)| match *key {
+        "data_dir" | "cert" | "key" | "signing_key" | "key_file" => true,
+        "authority" => !path.ends_with(".pem"),
+        _ => false,
+    })
 }
 
 #[cfg(test)]
@@ -142,6 +170,20 @@ mod tests {
         let elsewhere = vec![examples[0].replace("/etc/medmesh/ca.pem", "/srv/ca.pem")];
         let said = format!("{:#}", agree(&file, &unit, &elsewhere).unwrap_err());
         assert!(said.contains("/srv/ca.pem"), "{said}");
+        for (from, to) in [
+            ("cert = \"/var/lib/", "cert = \"/etc/"),
+            ("\nkey = \"/var/lib/", "\nkey = \"/etc/"),
+            ("data_dir = \"/var/lib/", "data_dir = \"/etc/"),
+            (
+                "[store]",
+                "[enrolment]\nauthority = \"/etc/medmesh/pki\"\n[store]",
+            ),
+        ] {
+            assert!(examples[0].contains(from), "{from}");
+            let read_only = vec![examples[0].replace(from, to)];
+            let said = format!("{:#}", agree(&file, &unit, &read_only).unwrap_err());
+            assert!(said.contains("lets no node write"), "{from}: {said}");
+        }
         Ok(())
     }
 }

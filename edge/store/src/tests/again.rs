@@ -2,6 +2,7 @@
 use super::*;
 use federation::{
     audit::Signer,
+    envelope::{self, Intact},
     ledger::{Apply, Ledger},
     policy::Rules,
     port::{Arrival, Gate, Inbox, PortError, Verdict},
@@ -20,13 +21,13 @@ struct Mapping {
 
 #[async_trait::async_trait]
 impl Apply for Mapping {
-    async fn apply(&self, _: &Place, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError> {
+    async fn apply(&self, _: &Place, parcels: &[Intact]) -> Result<Vec<Verdict>, PortError> {
         Ok(parcels.iter().map(|parcel| self.take(parcel)).collect())
     }
 }
 
 impl Mapping {
-    fn take(&self, parcel: &Parcel) -> Verdict {
+    fn take(&self, parcel: &Intact) -> Verdict {
         let batch: ReadingBatch = envelope::open(parcel).unwrap();
         let known = |reading: &&messages::Reading| {
             reading.code == "8867-4" || !self.knows_one_code.load(Ordering::Relaxed)
@@ -84,7 +85,7 @@ impl Region {
                 .for_each(|one| on_the_way(&mut one.parcel));
             node.admit(&from, &mut arrivals).await.unwrap();
             let let_in = arrivals.iter().filter(|one| one.fault.is_none());
-            let let_in: Vec<_> = let_in.map(|one| one.parcel.clone()).collect();
+            let let_in = Intact::all(let_in.map(|one| one.parcel.clone())).unwrap();
             let inbox = node.inbox(self.mapping.clone());
             let mut verdicts = inbox.accept(&from, let_in).await.unwrap().into_iter();
             let receipts = arrivals.iter().map(|one| match one.fault {

@@ -40,10 +40,10 @@ impl Region {
             for parcel in &waiting {
                 kinds.push(parcel.kind.clone());
                 if parcel.kind == "Correction" {
-                    let correction: Correction = envelope::open(parcel).unwrap();
+                    let correction: Correction = opened(parcel);
                     self.take(&correction.batch.unwrap());
                 } else {
-                    self.take(&envelope::open(parcel).unwrap());
+                    self.take(&opened(parcel));
                 }
             }
             waiting.reverse();
@@ -384,7 +384,7 @@ async fn told(store: &Store) -> Vec<messages::ClinicalPatient> {
     let mut told = Vec::new();
     for priority in Priority::ALL {
         for parcel in parcels(store, priority).await {
-            let batch: ReadingBatch = envelope::open(&parcel).unwrap();
+            let batch: ReadingBatch = opened(&parcel);
             if batch.readings.is_empty() {
                 told.extend(batch.patients);
             }

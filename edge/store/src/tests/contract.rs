@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use federation::{
     blobs::{Blobs, Descriptor},
     contract::{CASES, Ports, Side, model, number},
+    envelope::{self, Intact},
     port::Verdict,
 };
 use messages::{Body, DeviceRecord, DeviceRecords};
@@ -40,7 +41,7 @@ impl Handler for Keeps {
         &self,
         commit: &mut Commit<'_, '_>,
         _: &Place,
-        parcel: &Parcel,
+        parcel: &Intact,
     ) -> Result<Verdict, StoreError> {
         commit.tx().execute_batch(TABLE)?;
         let body = envelope::open::<DeviceRecords>(parcel).unwrap();

@@ -2,7 +2,7 @@
 use super::*;
 use federation::{
     audit::{Decision, Signer},
-    envelope::Envelope,
+    envelope::{self, Envelope, Intact},
     ledger::{Handlers as Uppers, Ledger, Shipped, Telling},
     port::{Arrival, Gate, Inbox, Verdict},
     reason,
@@ -30,7 +30,7 @@ impl Handler for Notes {
         &self,
         commit: &mut Commit<'_, '_>,
         _: &Place,
-        parcel: &Parcel,
+        parcel: &Intact,
     ) -> Result<Verdict, StoreError> {
         commit.tx().execute_batch(TABLE)?;
         let Ok(records) = envelope::open::<DeviceRecords>(parcel) else {
@@ -168,11 +168,9 @@ async fn take(store: &Store, parcels: Vec<Parcel>) -> Vec<Verdict> {
         .iter()
         .filter(|it| it.fault.is_none())
         .map(|it| it.parcel.clone());
-    let mut taken = store
-        .accept(&region(), good.collect())
-        .await
-        .unwrap()
-        .into_iter();
+    let good = Intact::all(good).unwrap();
+    let taken = store.accept(&region(), good).await.unwrap();
+    let mut taken = taken.into_iter();
     arrivals
         .iter()
         .map(|it| match it.fault {
@@ -426,13 +424,14 @@ async fn a_facility_and_a_region_put_back_to_different_moments_declare_a_gap_whe
         },
     };
     let rules = federation::policy::Rules::builtin().unwrap();
-    let parcel = federation::envelope::clear(&rules, told).unwrap().seal(
+    let parcel = envelope::clear(&rules, told).unwrap().seal(
         EnvelopeId::from_bytes([9; 16]),
         Priority::Live,
         1,
     );
     let inbox = ledger.inbox(Uppers::new().on::<AuditCheckpoint>(ledger.keeps_heads()));
-    let taken = inbox.accept(&Place::Global, vec![parcel]).await.unwrap();
+    let parcels = Intact::all([parcel]).unwrap();
+    let taken = inbox.accept(&Place::Global, parcels).await.unwrap();
     assert_eq!(taken, [ACCEPTED]);
 
     let mut telling = Telling::default();

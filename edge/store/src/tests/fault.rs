@@ -1,7 +1,7 @@
 //! The store on a disk with faults, and on a real file system that is too small.
 use crate::{
     Condition, Store, StoreErrorKind,
-    testbed::{LIMITS, hand, options, receipt, sample},
+    testbed::{LIMITS, hand, opened, options, receipt, sample},
 };
 use federation::{port::Outbox, wire::Outcome};
 use ingest::{Journal, Rejected, Stored};
@@ -41,7 +41,7 @@ async fn contents(store: &Store) -> (i64, usize) {
     let mut readings = 0;
     for priority in Priority::ALL {
         for parcel in store.lease(store.region(), priority, LIMITS).await.unwrap() {
-            let batch: ReadingBatch = federation::envelope::open(&parcel).unwrap();
+            let batch: ReadingBatch = opened(&parcel);
             readings += batch.readings.len();
         }
     }

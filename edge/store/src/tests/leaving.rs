@@ -217,7 +217,7 @@ fn lapsed(dir: &TempDir, time: &Arc<Hand>) -> StoreOptions {
 /// Values of what waits in a priority, in the order in which they will be sent.
 async fn waiting(store: &Store, priority: Priority) -> Vec<String> {
     let waiting = parcels(store, priority).await;
-    let opened = waiting.iter().map(|parcel| envelope::open(parcel).unwrap());
+    let opened = waiting.iter().map(opened);
     let values = |batch: ReadingBatch| batch.readings.into_iter().filter_map(|it| it.value);
     let texts = opened.flat_map(values).map(|value| match value {
         messages::reading::Value::Quantity(text) | messages::reading::Value::Absent(text) => text,

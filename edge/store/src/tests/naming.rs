@@ -147,7 +147,7 @@ async fn the_catalog_learns_the_day_on_which_a_device_became_another_one_and_no_
         };
         store.ship_devices(records).await.unwrap();
         let sent = parcels(&store, Priority::Live).await;
-        let sent: messages::DeviceRecords = envelope::open(sent.last().unwrap()).unwrap();
+        let sent: messages::DeviceRecords = opened(sent.last().unwrap());
         let updated = sent.devices[0].updated_ms;
         assert_eq!(
             (updated - START).div_euclid(DAY),

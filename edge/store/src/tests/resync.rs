@@ -3,6 +3,7 @@ use super::*;
 use async_trait::async_trait;
 use federation::{
     audit::{Signer, witness::HEADS_FILE},
+    envelope::{self, Intact},
     gap::Gap,
     ledger::{Apply, Ledger, Marked},
     port::{Arrival, Gate, Inbox, PortError, Verdict},
@@ -34,9 +35,9 @@ struct Resources(Arc<Mutex<BTreeMap<Vec<u8>, u32>>>);
 
 #[async_trait]
 impl Apply for Resources {
-    async fn apply(&self, _: &Place, parcels: &[Parcel]) -> Result<Vec<Verdict>, PortError> {
+    async fn apply(&self, _: &Place, parcels: &[Intact]) -> Result<Vec<Verdict>, PortError> {
         let mut rows = self.0.lock();
-        let take = |parcel: &Parcel| {
+        let take = |parcel: &Intact| {
             let correction = || envelope::open::<messages::Correction>(parcel).ok()?.batch;
             let batch = envelope::open::<ReadingBatch>(parcel).ok();
             for reading in &batch.or_else(correction).unwrap_or_default().readings {
@@ -149,11 +150,10 @@ async fn deliver(store: &Store, region: &Region) -> Vec<Verdict> {
         for arrival in &arrivals {
             others.extend(arrival.fault.map(|reason| Verdict::Refused { reason }));
         }
-        let good: Vec<_> = arrivals
+        let good = arrivals
             .into_iter()
-            .filter(|arrival| arrival.fault.is_none())
-            .map(|arrival| arrival.parcel)
-            .collect();
+            .filter(|arrival| arrival.fault.is_none());
+        let good = Intact::all(good.map(|arrival| arrival.parcel)).unwrap();
         let verdicts = inbox.accept(&edge(), good.clone()).await.unwrap();
         let head = inbox.head().await.unwrap();
         let mut receipts = Vec::new();

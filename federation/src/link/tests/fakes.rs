@@ -1,6 +1,7 @@
 //! The real outbox in memory, an inbox and a gate that keep the promises of the ports and count, and a line that breaks.
 use crate::{
     audit,
+    envelope::Intact,
     identity::Identity,
     outbox::{self, Leases, Settled},
     port::{
@@ -120,7 +121,6 @@ impl MemOutbox {
         };
         seal(&mut parcel);
         bend(&mut parcel);
-        // The receiver answers with the digest of what it got, and no id when that is none.
         let add_bytes =
             "UPDATE outbox_counter SET bytes = bytes + ?3 WHERE priority = ?1 AND peer = ?2";
         let bytes = parcel.body.len() as i64;
@@ -128,7 +128,8 @@ impl MemOutbox {
         state.db.execute(add_bytes, added).unwrap();
         let insert = "INSERT INTO outbox (key, id, digest, parcel) VALUES (?1, ?2, ?3, ?4)";
         let key = i64::from(rank) * (1 << 56) + state.peer * (1 << 40) + seq;
-        let digest = Sha256::digest(&parcel.body).to_vec();
+        // As the outbox has it: the digest with which it was sealed, whatever came of the body.
+        let digest = &parcel.digest[..];
         let row = (key, &parcel.id[..], digest, parcel.encode_to_vec());
         state.db.execute(insert, row).unwrap();
         self.added.notify_one();
@@ -306,7 +307,7 @@ impl MemInbox {
 
 #[async_trait]
 impl Inbox for MemInbox {
-    async fn accept(&self, from: &Place, parcels: Vec<Parcel>) -> Result<Vec<Verdict>, PortError> {
+    async fn accept(&self, from: &Place, parcels: Vec<Intact>) -> Result<Vec<Verdict>, PortError> {
         let mut paused = self.paused.subscribe();
         paused.wait_for(|paused| !paused).await.unwrap();
         let hook = {

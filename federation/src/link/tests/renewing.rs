@@ -55,6 +55,7 @@ fn renewing(bed: &Testbed, holder: &Holder, to: SocketAddr) -> Renewing {
         cert: holder.paths.cert.clone(),
         key: holder.paths.key.clone(),
         signing: holder.key.clone(),
+        turn: Arc::default(),
     }
 }
 
@@ -169,6 +170,40 @@ async fn a_facility_gets_the_certificate_of_its_device_and_takes_no_other_for_it
         assert_eq!(refused.refusal(), Some(&*says), "{refused}");
         region.stop.cancel();
     }
+}
+
+#[tokio::test]
+async fn devices_that_enrol_at_once_and_a_command_beside_the_node_do_not_cost_it_its_link() {
+    let bed = Arc::new(Testbed::new());
+    let (upper, lower) = (bed.holder(&node(US)), bed.holder(&node(EDGE)));
+    let authority = Arc::new(Authority {
+        bed: bed.clone(),
+        then: |_, pem| pem,
+    });
+    let region = region_with(&bed, &upper, Some(authority)).await;
+    let mut link = edge(&bed, &lower, region.address, US);
+    eventually("the link is up", || is_up(&link)).await;
+    link.state.mark_unchanged();
+    let of_the_node = renewing(&bed, &lower, region.address);
+    // `medmesh edge renew` is another process, which waits for no turn of the node's.
+    let of_a_person = renewing(&bed, &lower, region.address);
+    let csr = pki::new_key_and_csr(&device(), None).unwrap().csr_pem;
+    let asked = (0..8).map(|_| {
+        let (renewing, csr) = (of_the_node.clone(), csr.clone());
+        tokio::spawn(async move {
+            let monitor = "lab-1".parse().unwrap();
+            renewing.certify(&monitor, &csr).await.map(drop)
+        })
+    });
+    let asked: Vec<_> = asked.collect();
+    of_a_person.renew().await.unwrap();
+    for one in asked {
+        one.await.unwrap().unwrap();
+    }
+    assert!(!link.state.has_changed().unwrap(), "the link was cut");
+    assert!(is_up(&link));
+    link.stop.cancel();
+    region.stop.cancel();
 }
 
 #[tokio::test]

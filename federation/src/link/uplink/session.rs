@@ -185,7 +185,7 @@ impl Session {
         let mut good = Vec::with_capacity(batch.len());
         let mut bad = None;
         for mut receipt in batch {
-            let whole = self.flight.whole(&receipt);
+            let sealed = self.flight.sealed(&receipt);
             match self.flight.land(&receipt, &self.receiver, &self.key) {
                 Ok(Landed::Known) => refused("known"),
                 Ok(Landed::Final(priority)) => {
@@ -200,8 +200,8 @@ impl Session {
                     held.backoff.reset();
                     held.out_of_order = None;
                     believe(&mut receipt.head, &self.there, &self.key);
-                    if let Some(whole) = whole {
-                        receipt.digest = whole.to_vec().into();
+                    if let Some(sealed) = sealed {
+                        receipt.digest = sealed;
                     }
                     good.push(receipt);
                 }

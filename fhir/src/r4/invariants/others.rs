@@ -161,12 +161,26 @@ pub const OTHERS: &[(&str, &[Rule])] = &[
     ),
     (
         "List",
-        &[rule(
-            "lst-1",
-            "emptyReason",
-            |one| !(has(one, "emptyReason") && has(one, "entry")),
-            "a list with entries is not empty",
-        )],
+        &[
+            rule(
+                "lst-1",
+                "emptyReason",
+                |one| !(has(one, "emptyReason") && has(one, "entry")),
+                "a list with entries is not empty",
+            ),
+            rule(
+                "lst-2",
+                "entry",
+                |one| one.text("mode") == Some("changes") || !entries_have(one, "deleted"),
+                "entries are deleted of a list of changes alone",
+            ),
+            rule(
+                "lst-3",
+                "entry",
+                |one| one.text("mode") == Some("working") || !entries_have(one, "date"),
+                "entries have dates in a working list alone",
+            ),
+        ],
     ),
     (
         "FamilyMemberHistory",
@@ -178,6 +192,12 @@ pub const OTHERS: &[(&str, &[Rule])] = &[
         )],
     ),
 ];
+
+/// Whether an entry of a list has that element.
+fn entries_have(list: &Object<'_>, element: &str) -> bool {
+    let mut entries = list.each("entry").filter_map(Json::object);
+    entries.any(|entry| has(entry, element))
+}
 
 /// Whether the codes of concepts, and of those below them, are new to `known`.
 fn concepts_differ<'a>(object: &'a Object<'a>, known: &mut HashSet<&'a str>) -> bool {

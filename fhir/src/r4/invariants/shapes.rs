@@ -259,10 +259,10 @@ pub fn problem(shape: &str) -> &'static [Rule] {
                         "con-4",
                         "abatement",
                         |one| {
-                            let active = codes(one, "clinicalStatus")
-                                .iter()
-                                .any(|code| matches!(*code, "active" | "recurrence" | "relapse"));
-                            !(has(one, "abatement[x]") && active)
+                            let is_active =
+                                |code: &&str| matches!(*code, "active" | "recurrence" | "relapse");
+                            !(has(one, "abatement[x]")
+                                && codes(one, "clinicalStatus").iter().any(is_active))
                         },
                         "what is abated is not active",
                     ),

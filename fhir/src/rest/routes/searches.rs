@@ -4,7 +4,7 @@ use super::super::{
     Answer, Api, FhirApi, InUrl, Interaction, Pairs, check_format, everything, finding,
     finding::Root, outcome::Failure, searching::search_type, subscribing,
 };
-use super::{InBody, Posted, Segments, id_of, in_url, kind_of};
+use super::{InBody, Posted, Segments, id_of, in_url, is_readable, kind_of};
 use crate::query::is_compartment;
 use crate::store::{FhirId, ResourceType};
 use crate::subscription::SUBSCRIPTION;
@@ -160,6 +160,9 @@ async fn in_form(headers: &HeaderMap, body: InBody) -> Result<Pairs, Failure> {
     let kind = kind.split(';').next().unwrap_or_default().trim();
     if !kind.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
         return Err(Failure::not_a_form());
+    }
+    if !std::str::from_utf8(&body).is_ok_and(is_readable) {
+        return Err(Failure::parameters());
     }
     let form = Request::post("/")
         .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")

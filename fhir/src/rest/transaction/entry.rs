@@ -25,6 +25,10 @@ pub struct Writes {
     pub guard: Option<Guard>,
     /// It changes the version that is there, whichever that is.
     pub patches: bool,
+    /// It is a patch.
+    pub is_patch: bool,
+    /// What others of the Bundle call the resource.
+    pub full_url: Option<String>,
 }
 
 impl Writes {
@@ -94,6 +98,8 @@ pub async fn writing_of(
         turn,
         guard: None,
         patches: interaction == Interaction::Patch,
+        is_patch: interaction == Interaction::Patch,
+        full_url: entry.full_url.clone(),
     };
     if writes.patches
         && let Some(id) = id

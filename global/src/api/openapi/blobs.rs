@@ -58,6 +58,8 @@ pub(super) fn bytes() -> Value {
         "requestBody": {"required": true, "content": {"application/octet-stream": {}}},
         "responses": {
             "200": described("`held` says where to go on"),
+            "400": described("`offset` is not understood"),
+            "413": described("The bytes are too many for one request"),
             "404": described("No delivery has this id"),
         },
     }})

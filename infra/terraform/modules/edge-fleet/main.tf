@@ -19,7 +19,7 @@ module "config" {
   for_each   = var.facilities
   tier       = "edge"
   place      = { jurisdiction = var.jurisdiction, region = var.region, facility = each.key }
-  dirs       = { config = "/etc/medmesh", data = "/var/lib/medmesh", authority = "/etc/medmesh" }
+  dirs       = { config = "/var/lib/medmesh", data = "/var/lib/medmesh/data", authority = "/etc/medmesh" }
   listen     = { https = "0.0.0.0:8443", mqtt = "0.0.0.0:8883" }
   public_url = "https://${each.value.host}:8443"
   uplink_url = var.ingest_url

@@ -27,7 +27,7 @@ variable "place" {
 }
 
 variable "dirs" {
-  description = "Absolute folders: config has the node's certificate and keys, data is where it keeps its files, authority has what the certificate authority publishes (ca.pem, crl.pem, policy.pem, device-models.note)."
+  description = "Absolute folders: config has the node's certificate and keys, which the node replaces itself, data is where it keeps its files, authority has what the certificate authority publishes (ca.pem, crl.pem, policy.pem, device-models.note)."
   type = object({
     config    = string
     data      = string

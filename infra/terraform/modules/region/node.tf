@@ -4,7 +4,7 @@ module "config" {
   source     = "../node-config"
   tier       = "regional"
   place      = { jurisdiction = var.jurisdiction, region = var.region }
-  dirs       = { config = "/etc/medmesh", data = "/var/lib/medmesh/node", authority = "/etc/medmesh" }
+  dirs       = { config = "/var/lib/medmesh", data = "/var/lib/medmesh/node", authority = "/etc/medmesh" }
   listen     = { https = "0.0.0.0:${local.ports.https}", grpc = "0.0.0.0:${local.ports.grpc}", metrics = "127.0.0.1:${local.ports.metrics}" }
   public_url = "https://fhir.${var.region}.${var.domain}:${local.ports.https}"
   uplink_url = var.uplink_url

@@ -18,6 +18,13 @@ locals {
   # A name as the mesh takes it in certificates, topics and paths (GLOSSARY.md: name).
   name_pattern = "^[a-z][a-z0-9-]{0,31}$"
 
+  # A DNS name (RFC 1035: labels of at most 63 characters), to which "ingest.REGION." is put in front within 253.
+  domain_pattern = "^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\\.)+[a-z]{2,63}$"
+  longest_domain = 200
+
+  # What no router of the internet takes (RFC 1918).
+  private_network = "^(10\\.|172\\.(1[6-9]|2[0-9]|3[01])\\.|192\\.168\\.)"
+
   # Listeners of a regional node from its port_base on; those of an edge are HTTPS, MQTT and one a Modbus device.
   regional_ports = ["https", "grpc", "metrics"]
   max_beds       = 64

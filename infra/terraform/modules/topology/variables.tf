@@ -26,8 +26,13 @@ variable "jurisdictions" {
   }
   # guard: domain
   validation {
-    condition     = alltrue([for one in values(var.jurisdictions) : can(regex("^([a-z0-9]([a-z0-9-]*[a-z0-9])?\\.)+[a-z]{2,}$", one.domain))])
-    error_message = "domain is a DNS name such as eu.mesh.example.org; not so of: ${join(", ", [for name, one in var.jurisdictions : name if !can(regex("^([a-z0-9]([a-z0-9-]*[a-z0-9])?\\.)+[a-z]{2,}$", one.domain))])}."
+    condition     = alltrue([for one in values(var.jurisdictions) : can(regex(local.domain_pattern, one.domain)) && length(one.domain) <= local.longest_domain])
+    error_message = "domain is a DNS name such as eu.mesh.example.org; not so of: ${join(", ", [for name, one in var.jurisdictions : name if !(can(regex(local.domain_pattern, one.domain)) && length(one.domain) <= local.longest_domain)])}."
+  }
+  # guard: domain-apart
+  validation {
+    condition     = length(distinct(values(var.jurisdictions)[*].domain)) == length(var.jurisdictions)
+    error_message = "RESIDENCY: two jurisdictions share a domain, so that clients of one would be led to the other: ${join(", ", [for name, one in var.jurisdictions : "${name} (${one.domain})" if length([for other in values(var.jurisdictions) : other if other.domain == one.domain]) > 1])}."
   }
 }
 
@@ -124,9 +129,9 @@ variable "regions" {
   }
   # guard: key-shared
   validation {
-    condition = length(distinct([for region in values(var.regions) : split("/", region.key_arn)[1] if region.key_arn != null])) == length([for region in values(var.regions) : region if region.key_arn != null])
+    condition = length(distinct([for region in values(var.regions) : try(split("/", region.key_arn)[1], region.key_arn) if region.key_arn != null])) == length([for region in values(var.regions) : region if region.key_arn != null])
     error_message = "RESIDENCY: regions share a key: ${join("; ", distinct([
-      for key in [for region in values(var.regions) : split("/", region.key_arn)[1] if region.key_arn != null] :
+      for key in [for region in values(var.regions) : try(split("/", region.key_arn)[1], region.key_arn) if region.key_arn != null] :
       "${join(" and ", [for name, region in var.regions : name if try(split("/", region.key_arn)[1] == key, false)])} (${key})"
       if length([for region in values(var.regions) : region if try(split("/", region.key_arn)[1] == key, false)]) > 1
     ]))}."
@@ -153,6 +158,14 @@ variable "regions" {
     error_message = "cidr is a /16 network such as 10.20.0.0/16; not so of: ${join(", ", [
       for name, cidr in merge({ global = var.global.cidr }, { for name, region in var.regions : name => region.cidr }) : "${name} (${cidr})"
       if !try(tonumber(split("/", cidr)[1]) == 16 && cidrsubnet(cidr, 0, 0) == cidr, false)
+    ])}."
+  }
+  # guard: network-private
+  validation {
+    condition = alltrue([for cidr in concat([var.global.cidr], values(var.regions)[*].cidr) : can(regex(local.private_network, cidr))])
+    error_message = "cidr is a private network (RFC 1918: within 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16); not so of: ${join(", ", [
+      for name, cidr in merge({ global = var.global.cidr }, { for name, region in var.regions : name => region.cidr }) : "${name} (${cidr})"
+      if !can(regex(local.private_network, cidr))
     ])}."
   }
 }

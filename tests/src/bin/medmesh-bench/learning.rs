@@ -1,8 +1,11 @@
 //! Federated learning: the accountant, masks, sums, noise and training, each beside what others take for the same work.
 //!
 //! The peers of this bench compute in Python with numbers of NumPy and OpenSSL, and run on the same machine between our
-//! own runs; nothing here is written to a disk.
+//! own runs; of what is computed nothing is written to a disk, rounds of the mesh are.
+mod noop;
 mod peer;
+mod sums;
+mod training;
 
 use crate::{
     Bed,
@@ -10,27 +13,14 @@ use crate::{
 };
 use anyhow::{Context, Result, ensure};
 use fl::{
-    net::Net,
-    privacy::{
-        Delta, Event,
-        clip::{Clip, ClipError},
-        discrete::DiscreteGaussian,
-        epsilon,
-    },
+    privacy::{Delta, Event, epsilon},
     secagg::{Aggregator, Member, Participant, RoundId, RoundSecret, Shares, Terms},
-    study::Model,
-    train::{LocalPlan, PrivateStep, Records, train, train_privately},
-    update::UpdateCodec,
 };
 use peer::Peer;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use std::{collections::BTreeMap, hint::black_box, time::Instant};
 
 const DURABILITY: &str = "nothing is written";
-/// Parameters of the sums: an update of 40 MB.
-const PARAMETERS: usize = 10_000_000;
-/// Updates of a sum.
-const UPDATES: usize = 10;
 /// Parameters of the masked update.
 const MASKED: usize = 1_000_000;
 /// With how many others a masked update has masks in common.
@@ -51,14 +41,16 @@ const EVENTS: [(f64, f64, u64); 6] = [
 const DELTA: f64 = 1e-5;
 
 /// Runs the benchmark.
-pub fn run(bed: &Bed, report: &mut Report) -> Result<()> {
+pub async fn run(bed: &Bed, report: &mut Report) -> Result<()> {
     let peer = Peer::find()?;
     accountant(bed, &peer, report)?;
-    sums(bed, &peer, report)?;
+    sums::run(bed, &peer, report)?;
     masks(bed, &peer, report)?;
-    noise(bed, report)?;
-    clipping(bed, report)?;
-    thousand(report)
+    sums::noise(bed, report)?;
+    training::clipping(bed, report)?;
+    training::throughput(bed, &peer, report)?;
+    thousand(report)?;
+    noop::run(bed, report).await
 }
 
 fn seconds(work: impl FnOnce() -> Result<()>) -> Result<f64> {
@@ -95,51 +87,6 @@ fn accountant(bed: &Bed, peer: &Peer, report: &mut Report) -> Result<()> {
             .beside("dp-accounting (PLD)", &theirs)
             .aim(Aim::RatioAtMost(1.0 / 50.0)),
     );
-    Ok(())
-}
-
-/// The sum of masked updates as the region makes it, beside Flower's mean of the same numbers and beside reading them.
-fn sums(bed: &Bed, peer: &Peer, report: &mut Report) -> Result<()> {
-    let update = random(PARAMETERS, 1);
-    let (mut ours, mut flower, mut floor) = (Vec::new(), Vec::new(), Vec::new());
-    let bytes = (UPDATES * PARAMETERS * 4) as f64 / 1e9;
-    for _ in 0..bed.runs {
-        flower.push(bytes / peer.aggregate(UPDATES, PARAMETERS)?);
-        floor.push(bytes / seconds(|| read(&update))?);
-        let terms = Terms::new(UPDATES as u16, UPDATES as u16 / 2 + 1, 0)?;
-        let (mut region, _, _) = shared(terms, PARAMETERS)?;
-        let spent = seconds(|| {
-            for member in 1..=UPDATES as u16 {
-                region.vector(Member(member), &update)?;
-            }
-            Ok(())
-        })?;
-        ours.push(bytes / spent);
-    }
-    let what = "sum of 10 updates of 10 M parameters";
-    report.add(
-        Figure::new(what, "GB/s", DURABILITY, ours.clone())
-            .beside("Flower's aggregate", &flower)
-            .aim(Aim::RatioAtLeast(30.0))
-            .bound("each update is hashed as it is added, so that the same one is taken once"),
-    );
-    report.add(
-        Figure::new(what, "GB/s", DURABILITY, ours)
-            .beside("reading them from memory", &floor)
-            .aim(Aim::RatioAtLeast(0.8))
-            .bound("each update is hashed as it is added, so that the same one is taken once"),
-    );
-    Ok(())
-}
-
-/// Reads as many updates as a sum has.
-fn read(update: &[u32]) -> Result<()> {
-    for _ in 0..UPDATES {
-        let sum = black_box(update)
-            .iter()
-            .fold(0_u32, |sum, number| sum.wrapping_add(*number));
-        black_box(sum);
-    }
     Ok(())
 }
 
@@ -184,103 +131,6 @@ fn masks(bed: &Bed, peer: &Peer, report: &mut Report) -> Result<()> {
             .aim(Aim::RatioAtMost(3.0)),
     );
     Ok(())
-}
-
-/// What noise adds to the writing of an update at a facility.
-fn noise(bed: &Bed, report: &mut Report) -> Result<()> {
-    let clip = Clip::new(1.0, 1 << 20, MASKED)?;
-    let codec = UpdateCodec::new(clip, false);
-    let mut random = StdRng::seed_from_u64(3);
-    let update: Vec<f32> = (0..MASKED)
-        .map(|_| random.random_range(-1e-3..1e-3))
-        .collect();
-    let share = clip.noise_share(1.0, 50)?;
-    let (mut with, mut without) = (Vec::new(), Vec::new());
-    for _ in 0..bed.runs {
-        let none: Option<(&DiscreteGaussian, &mut StdRng)> = None;
-        without.push(seconds(|| {
-            black_box(codec.encode(&update, 1.0, none)?);
-            Ok(())
-        })?);
-        with.push(seconds(|| {
-            black_box(codec.encode(&update, 1.0, Some((&share, &mut random)))?);
-            Ok(())
-        })?);
-    }
-    report.add(
-        Figure::new("writing 1 M parameters with noise", "s", DURABILITY, with)
-            .beside("the same without", &without)
-            .note("each number's noise is an exact discrete Gaussian of a cryptographic generator"),
-    );
-    Ok(())
-}
-
-/// Records of `inputs` numbers, with labels that follow from them.
-fn records(count: usize, inputs: usize) -> Result<Records> {
-    let mut random = StdRng::seed_from_u64(4);
-    let values: Vec<f32> = (0..count * inputs)
-        .map(|_| random.random_range(-1.0..1.0))
-        .collect();
-    let labels = values
-        .chunks(inputs)
-        .map(|row| row.iter().sum::<f32>() > 0.0)
-        .collect();
-    Ok(Records::new(inputs, values, labels)?)
-}
-
-/// Training with each record's gradient clipped, beside training without.
-fn clipping(bed: &Bed, report: &mut Report) -> Result<()> {
-    const RECORDS: usize = 4_000;
-    const INPUTS: usize = 100;
-    let model = Net::of(
-        &Model::Mlp {
-            hidden: vec![64, 32],
-        },
-        INPUTS,
-        1,
-    );
-    let records = records(RECORDS, INPUTS)?;
-    let mut random = StdRng::seed_from_u64(5);
-    let start = model.initial(&mut random);
-    let plan = LocalPlan {
-        steps: 400,
-        batch: 64,
-        learning_rate: 0.05,
-        proximal: 0.0,
-    };
-    let private = step(model.parameters(), f64::from(plan.batch) / RECORDS as f64)?;
-    let (mut with, mut without) = (Vec::new(), Vec::new());
-    for _ in 0..bed.runs {
-        without.push(seconds(|| {
-            black_box(train(&model, &start, &records, &plan, &mut random)?);
-            Ok(())
-        })?);
-        with.push(seconds(|| {
-            black_box(train_privately(
-                &model,
-                &start,
-                &records,
-                &plan,
-                &private,
-                &mut random,
-            )?);
-            Ok(())
-        })?);
-    }
-    let examples = f64::from(plan.batch) * plan.steps as f64;
-    let per = |spent: &[f64]| spent.iter().map(|s| s / examples * 1e6).collect::<Vec<_>>();
-    report.add(
-        Figure::new("DP-SGD of an MLP (100-64-32-1)", "us/record", DURABILITY, per(&with))
-            .beside("SGD of the same", &per(&without))
-            .aim(Aim::RatioAtMost(1.2))
-            .bound("each step draws a discrete Gaussian for every parameter, which is as much work as a few records"),
-    );
-    Ok(())
-}
-
-fn step(parameters: usize, sampling: f64) -> Result<PrivateStep, ClipError> {
-    let clip = Clip::new(1.0, Clip::MAX_UNITS, parameters)?;
-    PrivateStep::new(clip, 1.0, sampling)
 }
 
 /// One round of a thousand facilities in ten regions, all in this process: from keys to the sum, which is checked.

@@ -86,7 +86,8 @@ enum Bench {
     Blobs,
     /// From a command to its acknowledgement, and a million replays.
     Orders,
-    /// Accountant, masks, sums, noise and training of federated learning, beside Flower, dp-accounting and OpenSSL.
+    /// Accountant, masks, sums, noise, training and rounds of federated learning, beside Flower, dp-accounting, OpenSSL and,
+    /// where it is, PyTorch.
     Learning,
     /// Memory of an idle edge, start and restart times.
     Idle,
@@ -158,7 +159,7 @@ fn run(cli: &Cli) -> Result<()> {
                 Bench::Backlog => backlog::run(&bed, &mut report).await,
                 Bench::Blobs => blobs::run(&bed, &mut report).await,
                 Bench::Orders => orders::run(&bed, &mut report).await,
-                Bench::Learning => learning::run(&bed, &mut report),
+                Bench::Learning => learning::run(&bed, &mut report).await,
                 Bench::Idle => idle::run(&bed, &mut report).await,
                 Bench::Attack => attack::run(&bed, &mut report).await,
                 Bench::Kills => kills::run(&bed, &mut report).await,

@@ -13,11 +13,10 @@ use edge::{
 use federation::{
     audit::Signer,
     blobs::{Blobs, Bulk, Files},
-    envelope,
+    envelope::{self, Intact},
     link::Door,
     pki,
     port::{Outbox, Verdict},
-    wire::Parcel,
 };
 use fl::{
     order::Ask,
@@ -86,7 +85,7 @@ impl Handler for Watched {
         &self,
         commit: &mut Commit<'_, '_>,
         from: &Place,
-        parcel: &Parcel,
+        parcel: &Intact,
     ) -> Result<Verdict, StoreError> {
         let message = envelope::open::<StudyAsk>(parcel).ok();
         if let Some(asked) = message.and_then(|message| wire::read_ask(message).ok()) {

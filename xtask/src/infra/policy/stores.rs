@@ -12,6 +12,14 @@ const FOREIGN_DISK: &str = "has a disk that is not under the region's key";
 const CLEAR: &str = "is not encrypted";
 const ANY_REQUEST: &str = "gives its role to any request";
 
+/// What keeps a bucket from the public.
+const PUBLIC: [&str; 4] = [
+    "block_public_acls",
+    "block_public_policy",
+    "ignore_public_acls",
+    "restrict_public_buckets",
+];
+
 /// Whether it is kept, and what is said when it is not.
 type Rule = (bool, &'static str);
 
@@ -20,6 +28,19 @@ impl Resource<'_> {
     pub(super) fn of_its_kind(&self) -> Vec<String> {
         let rules = match self.kind {
             "aws_rds_cluster" => self.postgres(),
+            "aws_rds_cluster_instance" => self.insights(),
+            "aws_ssm_parameter" => self.parameter(),
+            "aws_s3_bucket_server_side_encryption_configuration" => self.bucket_key(),
+            "aws_s3_bucket_versioning" => vec![(
+                self.after["versioning_configuration"][0]["status"] == "Enabled",
+                "keeps no former version",
+            )],
+            "aws_s3_bucket_public_access_block" => {
+                vec![(
+                    PUBLIC.iter().all(|key| self.after[*key] == true),
+                    "may be public",
+                )]
+            }
             "aws_msk_cluster" => self.kafka(),
             "aws_ebs_volume" => self.volume(),
             "aws_instance" => self.instance(),
@@ -41,6 +62,10 @@ impl Resource<'_> {
         vec![
             (after["storage_encrypted"] == true, CLEAR),
             (self.own_key("kms_key_id"), FOREIGN_KEY),
+            (
+                self.own_key("master_user_secret_kms_key_id"),
+                "has its password under a key that is not the region's",
+            ),
             (
                 at_least(&after["backup_retention_period"], MIN_BACKUP_DAYS),
                 "keeps its backups too short",
@@ -78,22 +103,50 @@ impl Resource<'_> {
         ]
     }
 
-    fn instance(&self) -> Vec<Rule> {
-        let disk = &self.after["root_block_device"][0];
-        let unknown = &self.unknown["root_block_device"][0];
+    /// What an instance of PostgreSQL keeps of the statements that ran.
+    fn insights(&self) -> Vec<Rule> {
+        let off = self.after["performance_insights_enabled"] == false;
+        let own = self.own_key("performance_insights_kms_key_id");
+        vec![(off || own, FOREIGN_KEY)]
+    }
+
+    fn parameter(&self) -> Vec<Rule> {
         vec![
-            (self.is_encrypted(disk, unknown), FOREIGN_DISK),
+            (self.after["type"] == "SecureString", CLEAR),
+            (self.own_key("key_id"), FOREIGN_KEY),
+        ]
+    }
+
+    fn bucket_key(&self) -> Vec<Rule> {
+        const BY_DEFAULT: &str = "apply_server_side_encryption_by_default";
+        let rule = &self.after["rule"][0][BY_DEFAULT][0];
+        let unknown = &self.unknown["rule"][0][BY_DEFAULT][0];
+        let own = self.key(&rule["kms_master_key_id"], &unknown["kms_master_key_id"]);
+        vec![(rule["sse_algorithm"] == "aws:kms" && own, FOREIGN_KEY)]
+    }
+
+    fn instance(&self) -> Vec<Rule> {
+        let root = self.disks("root_block_device", |disk| disk);
+        let more = self.disks("ebs_block_device", |disk| disk);
+        vec![
+            (root == Some(true) && more != Some(false), FOREIGN_DISK),
             (self.asks_for_a_token(), ANY_REQUEST),
         ]
     }
 
     fn launch_template(&self) -> Vec<Rule> {
-        let disk = &self.after["block_device_mappings"][0]["ebs"][0];
-        let unknown = &self.unknown["block_device_mappings"][0]["ebs"][0];
+        let disks = self.disks("block_device_mappings", |disk| &disk["ebs"][0]);
         vec![
-            (self.is_encrypted(disk, unknown), FOREIGN_DISK),
+            (disks == Some(true), FOREIGN_DISK),
             (self.asks_for_a_token(), ANY_REQUEST),
         ]
+    }
+
+    /// Whether every disk of a list is encrypted under the region's key; none when there is none.
+    fn disks(&self, list: &str, disk: impl Fn(&Value) -> &Value) -> Option<bool> {
+        let all = self.after[list].as_array().filter(|all| !all.is_empty())?;
+        let of = |(at, one)| self.is_encrypted(disk(one), disk(&self.unknown[list][at]));
+        Some(all.iter().enumerate().all(of))
     }
 
     fn backups(&self) -> Vec<Rule> {

@@ -126,3 +126,22 @@ run "a_region_refers_to_nothing_elsewhere" {
   }
   expect_failures = [var.pair]
 }
+
+# What is written to the machine's own disk goes with the machine.
+run "the_node_starts_only_where_the_disk_that_outlives_its_machine_is_mounted" {
+  command = plan
+  assert {
+    condition = length([
+      for step in yamldecode(templatefile("templates/node.yaml.tftpl", { config = output.node_config, region = "eu-central-1", volume = "vol-0123" })).runcmd : step
+      if !can(regex("(?s)^set -eu\n.*attach-volume .*--volume-id vol-0123 .*blkid .*mkfs.ext4 .*enable --now var-lib-medmesh.mount\n.*enable --now medmesh@regional\n$", step))
+    ]) == 0
+    error_message = "one script that ends with its first failed step: attach, a file system where there is none, mount, start"
+  }
+  assert {
+    condition = join("", [
+      for file in yamldecode(templatefile("templates/node.yaml.tftpl", { config = output.node_config, region = "eu-central-1", volume = "vol-0123" })).write_files :
+      file.content if endswith(file.path, "medmesh@regional.service.d/disk.conf")
+    ]) == "[Unit]\nRequires=var-lib-medmesh.mount\nAfter=var-lib-medmesh.mount\n"
+    error_message = "after each boot the node waits for its disk"
+  }
+}

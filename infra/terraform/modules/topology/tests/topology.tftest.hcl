@@ -112,6 +112,28 @@ run "refuses_domain" {
   expect_failures = [var.jurisdictions]
 }
 
+run "a_label_of_a_domain_has_63_characters_at_most" {
+  command = plan
+  variables {
+    jurisdictions = {
+      us = { account_id = "111111111111", domain = "us.mesh.example.org" }
+      eu = { account_id = "222222222222", domain = "${join("", [for _ in range(64) : "e"])}.example.org" }
+    }
+  }
+  expect_failures = [var.jurisdictions]
+}
+
+run "refuses_domain_apart" {
+  command = plan
+  variables {
+    jurisdictions = {
+      us = { account_id = "111111111111", domain = "mesh.example.org" }
+      eu = { account_id = "222222222222", domain = "mesh.example.org" }
+    }
+  }
+  expect_failures = [var.jurisdictions]
+}
+
 run "refuses_global_region" {
   command = plan
   variables {
@@ -259,6 +281,38 @@ run "refuses_network_form" {
     regions = {
       eu-central-1 = { jurisdiction = "eu", pair = "eu-west-1", cidr = "10.20.0.0/16", port_base = 22100 }
       eu-west-1    = { jurisdiction = "eu", pair = "eu-central-1", cidr = "10.21.0.0/24", port_base = 22200 }
+    }
+    facilities = {}
+  }
+  expect_failures = [var.regions]
+}
+
+run "refuses_network_private" {
+  command = plan
+  variables {
+    regions = {
+      eu-central-1 = { jurisdiction = "eu", pair = "eu-west-1", cidr = "8.8.0.0/16", port_base = 22100 }
+      eu-west-1    = { jurisdiction = "eu", pair = "eu-central-1", cidr = "10.21.0.0/16", port_base = 22200 }
+    }
+    facilities = {}
+  }
+  expect_failures = [var.regions]
+}
+
+run "an_address_of_version_6_is_no_network_of_the_mesh" {
+  command = plan
+  variables {
+    global = { region = "eu-west-1", cidr = "fd00::/16", port_base = 21000 }
+  }
+  expect_failures = [var.regions]
+}
+
+run "what_is_no_key_at_all_is_refused_as_well" {
+  command = plan
+  variables {
+    regions = {
+      eu-central-1 = { jurisdiction = "eu", pair = "eu-west-1", cidr = "10.20.0.0/16", port_base = 22100 }
+      eu-west-1    = { jurisdiction = "eu", pair = "eu-central-1", cidr = "10.21.0.0/16", port_base = 22200, key_arn = "" }
     }
     facilities = {}
   }

@@ -1,4 +1,5 @@
-//! What is not ours, in Python: Google's dp-accounting, Flower, and OpenSSL by way of cryptography.
+//! What is not ours, in Python: Google's dp-accounting, Flower, OpenSSL by way of cryptography, and PyTorch where it is.
+use crate::report::median;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use std::{
@@ -10,6 +11,14 @@ use std::{
 /// Variable with the path of a Python that has the packages, set by `cargo xtask bench`.
 const PYTHON: &str = "MEDMESH_TEST_PYTHON";
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/python/bench_federated.py");
+
+/// Seconds of the same call made again and again.
+pub struct Calls {
+    /// Of the first one, whose results have no memory yet.
+    pub first: f64,
+    /// The median of the others.
+    pub warm: f64,
+}
 
 /// The Python of the peers.
 pub struct Peer(String);
@@ -28,9 +37,28 @@ impl Peer {
         self.seconds(json!({ "work": "accountant", "events": events, "delta": delta }))
     }
 
-    /// Seconds for Flower's mean of so many updates of so many 32-bit numbers.
-    pub fn aggregate(&self, updates: usize, parameters: usize) -> Result<f64> {
-        self.seconds(json!({ "work": "aggregate", "updates": updates, "parameters": parameters }))
+    /// Seconds of Flower's mean of so many updates of so many 32-bit numbers.
+    pub fn aggregate(&self, updates: usize, parameters: usize) -> Result<Calls> {
+        let work = json!({ "work": "aggregate", "updates": updates, "parameters": parameters });
+        let spent = self.said(work)?;
+        let spent: Vec<f64> = serde_json::from_value(spent)?;
+        let (first, others) = spent.split_first().context("calls")?;
+        Ok(Calls {
+            first: *first,
+            warm: median(others),
+        })
+    }
+
+    /// Seconds of a round of two clients that give back what they were given, of so many 32-bit numbers.
+    pub fn noop(&self, parameters: usize, rounds: u32) -> Result<f64> {
+        self.seconds(json!({ "work": "no-op", "parameters": parameters, "rounds": rounds }))
+    }
+
+    /// Seconds of training with PyTorch; none where it is not installed.
+    pub fn train(&self, given: Value) -> Result<Option<f64>> {
+        Ok(self
+            .said(json!({ "work": "train", "given": given }))?
+            .as_f64())
     }
 
     /// Seconds for so many key streams of so many bytes.
@@ -38,8 +66,14 @@ impl Peer {
         self.seconds(json!({ "work": "key-stream", "streams": streams, "bytes": bytes }))
     }
 
-    /// Starts it, and has it time the work alone.
     fn seconds(&self, work: Value) -> Result<f64> {
+        let said = self.said(work)?;
+        said.as_f64()
+            .with_context(|| format!("{SCRIPT} said {said}, not a number of seconds"))
+    }
+
+    /// Starts it, and has it time the work alone.
+    fn said(&self, work: Value) -> Result<Value> {
         let mut python = Command::new(&self.0)
             .arg(SCRIPT)
             .stdin(Stdio::piped())
@@ -51,9 +85,7 @@ impl Peer {
         drop(input);
         let output = python.wait_with_output()?;
         ensure!(output.status.success(), "{SCRIPT} failed");
-        let said = String::from_utf8(output.stdout)?;
-        said.trim()
-            .parse()
-            .with_context(|| format!("{SCRIPT} said {said:?}, not a number of seconds"))
+        let said = output.stdout.as_slice();
+        serde_json::from_slice(said).with_context(|| format!("what {SCRIPT} said"))
     }
 }

@@ -8,7 +8,7 @@ module "edge" {
   source     = "../.."
   tier       = "edge"
   place      = { jurisdiction = "eu", region = "eu-central-1", facility = "charite-berlin" }
-  dirs       = { config = "/etc/medmesh", data = "/var/lib/medmesh", authority = "/etc/medmesh" }
+  dirs       = { config = "/var/lib/medmesh", data = "/var/lib/medmesh/data", authority = "/etc/medmesh" }
   listen     = { https = "0.0.0.0:8443", mqtt = "0.0.0.0:8883" }
   public_url = "https://edge.charite-berlin.example.org:8443"
   uplink_url = "https://ingest.eu.mesh.example.org:7443"
