@@ -30,6 +30,8 @@ pub const REQUEST: &str = "urn:medmesh:audit:request";
 pub const ABOUT: &str = "urn:medmesh:audit:about";
 /// Stands for an instant that is not told: a reader is shown the instant of its own axis instead.
 const UNTOLD: &str = "1970-01-01T00:00:00Z";
+/// What is before it, as text, is an instant of a logical axis ([`crate::axis::CALENDAR`]).
+const CALENDAR: &str = "1990";
 
 /// What is stored at once, as one step.
 #[derive(Clone, Debug, Default)]
@@ -47,8 +49,10 @@ pub struct OwnEvents {
 /// What became of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// It was answered, or asked for and let through.
+    /// It was answered.
     Given,
+    /// It was asked for and let through, and what came of it is not in the row: a write is written down before it is done.
+    Begun,
     /// It had no good token.
     Unauthenticated,
     /// Its token does not cover it.
@@ -108,8 +112,9 @@ pub fn own_id(secret: &[u8], place: &str, position: u64, leaf: &[u8]) -> Option<
 
 /// Whether an id is of the server's own AuditEvents.
 #[must_use]
-pub fn is_own(kind: ResourceType, id: &str) -> bool {
-    kind.as_str() == AUDIT_EVENT && id.starts_with(OWN)
+pub fn is_own(kind: &str, id: &str) -> bool {
+    let drawn = id.strip_prefix(OWN).filter(|_| kind == AUDIT_EVENT);
+    drawn.is_some_and(|drawn| drawn.parse::<Id128>().is_ok())
 }
 
 /// The AuditEvent of a row; none where it would not be R4, which no row of this server's makes.
@@ -117,10 +122,11 @@ pub fn is_own(kind: ResourceType, id: &str) -> bool {
 pub fn event(id: FhirId, logged: &Logged<'_>) -> Option<Draft> {
     let recorded = logged.recorded.map(Timestamp::to_rfc3339);
     let (outcome, why) = match logged.ended {
-        Ended::Given => ("0", None),
-        Ended::Unauthenticated => ("4", Some("unauthenticated")),
-        Ended::Forbidden => ("4", Some("forbidden")),
-        Ended::Unanswered => ("4", Some("unanswered")),
+        Ended::Given => (Some("0"), None),
+        Ended::Begun => (None, None),
+        Ended::Unauthenticated => (Some("4"), Some("unauthenticated")),
+        Ended::Forbidden => (Some("4"), Some("forbidden")),
+        Ended::Unanswered => (Some("4"), Some("unanswered")),
     };
     let text = json!({
         "resourceType": AUDIT_EVENT,
@@ -133,7 +139,6 @@ pub fn event(id: FhirId, logged: &Logged<'_>) -> Option<Draft> {
         "subtype": [{"system": "http://hl7.org/fhir/restful-interaction", "code": logged.interaction}],
         "action": action(logged.interaction),
         "recorded": recorded.as_deref().unwrap_or(UNTOLD),
-        "outcome": outcome,
         "agent": [agent(logged.client)],
         "source": {
             "site": logged.place,
@@ -146,6 +151,7 @@ pub fn event(id: FhirId, logged: &Logged<'_>) -> Option<Draft> {
         },
         "entity": entities(logged),
     });
+    let text = with(text, outcome.map(|outcome| ("outcome", outcome.into())));
     let text = with(text, why.map(|why| ("outcomeDesc", why.into())));
     let kind = ResourceType::parse(AUDIT_EVENT)?;
     Draft::parse(&Holding::Identified, kind, id, &text.to_string(), "").ok()
@@ -231,7 +237,7 @@ fn asked(logged: &Logged<'_>) -> Value {
 /// The names of what was asked for, and how much it was.
 fn named(logged: &Logged<'_>) -> Vec<(&'static str, Value)> {
     let counted = match logged.ended {
-        Ended::Given => "resources",
+        Ended::Given | Ended::Begun => "resources",
         Ended::Unauthenticated | Ended::Forbidden | Ended::Unanswered => "requests",
     };
     let detail = json!([{"type": counted, "valueString": logged.count.to_string()}]);
@@ -269,34 +275,42 @@ pub(crate) fn without_untold(resource: &Json<'_>, rows: &mut Vec<IndexRow>) {
     let Some(object) = resource.object() else {
         return;
     };
-    let is_event = object.text("resourceType") == Some(AUDIT_EVENT);
-    let is_own = object.text("id").is_some_and(|id| id.starts_with(OWN));
-    if is_event && is_own && object.text("recorded") == Some(UNTOLD) {
+    let kind = object.text("resourceType").unwrap_or_default();
+    let is_own = is_own(kind, object.text("id").unwrap_or_default());
+    if is_own && object.text("recorded") == Some(UNTOLD) {
         rows.retain(|row| row.param != "date");
     }
 }
 
-/// Whether a member of a resource is an instant that is not told, so that a reader is shown its own.
-pub(crate) fn is_untold(kind: ResourceType, id: &FhirId, name: &str, value: &str) -> bool {
-    name == "recorded" && is_own(kind, id.as_str()) && value.trim_matches('"') == UNTOLD
+/// Whether a member of a resource is an instant that is not told to a reader who is shown `instant` as that of the version:
+/// what was stored when instants were told may be shown when they are not.
+pub(crate) fn is_untold(
+    (kind, id): (ResourceType, &FhirId),
+    (name, value): (&str, &str),
+    instant: &str,
+) -> bool {
+    let is_recorded = name == "recorded" && is_own(kind.as_str(), id.as_str());
+    is_recorded && (instant < CALENDAR || value.trim_matches('"') == UNTOLD)
 }
 
-/// [`understand`] of a search, and of its order.
-pub(crate) fn understand_all(
-    (filter, sort): (&mut Filter, &mut [Sort]),
+/// Has a search of a type, and what it looks at beside it, find the server's own AuditEvents by what they do not say in so
+/// many words: `entity=Observation/id` also by the digest of it and, where instants are logical, `date` by `_lastUpdated`
+/// alone, whatever was stored: nobody finds by an instant that is not told, or has them in the order of it.
+pub(crate) fn understand(
+    (filters, sort): (&mut [Filter], &mut [Sort]),
     kind: Option<ResourceType>,
     is_logical: bool,
 ) {
     let kind = kind.map_or("", ResourceType::as_str);
-    understand(filter, kind, is_logical);
+    for filter in filters {
+        understand_one(filter, kind, is_logical);
+    }
     if is_logical {
         understand_order(sort, kind);
     }
 }
 
-/// Has a search of a type, and what it looks at beside it, find the server's own AuditEvents by what they do not say in so
-/// many words: `entity=Observation/id` also by the digest of it and, where instants are logical, `date` by `_lastUpdated`.
-fn understand(filter: &mut Filter, kind: &str, is_logical: bool) {
+fn understand_one(filter: &mut Filter, kind: &str, is_logical: bool) {
     match filter {
         Filter::Param { param, matches } if kind == AUDIT_EVENT && param.code == "entity" => {
             let digests: Vec<Match> = matches.iter().filter_map(by_digest).collect();
@@ -305,31 +319,34 @@ fn understand(filter: &mut Filter, kind: &str, is_logical: bool) {
         Filter::Param { param, matches }
             if kind == AUDIT_EVENT && param.code == "date" && is_logical =>
         {
-            let param = *param;
             let spans = matches.iter().filter_map(|one| match one {
                 Match::Date(span) => Some(*span),
                 _ => None,
             });
-            let untold = Filter::All(vec![
-                Filter::Missing {
-                    param,
-                    missing: true,
-                },
-                Filter::LastUpdated(spans.collect()),
-            ]);
-            let told = std::mem::replace(filter, Filter::Any(Vec::new()));
-            *filter = Filter::Any(vec![told, untold]);
+            let own = Filter::LastUpdated(spans.collect());
+            *filter = either(own, filter);
+        }
+        // Each is shown one.
+        Filter::Missing { param, missing }
+            if kind == AUDIT_EVENT && param.code == "date" && is_logical =>
+        {
+            let own = match missing {
+                true => Filter::Any(Vec::new()),
+                false => Filter::All(Vec::new()),
+            };
+            *filter = either(own, filter);
         }
         Filter::Chain { targets, .. } => {
             for (target, inner) in targets {
-                understand(inner, target, is_logical);
+                understand_one(inner, target, is_logical);
             }
         }
-        Filter::Has { source, inner, .. } => understand(inner, source, is_logical),
-        Filter::Not(inner) => understand(inner, kind, is_logical),
+        Filter::Has { source, inner, .. } => understand_one(inner, source, is_logical),
+        Filter::HasReading { inner, .. } => understand_one(inner, "Observation", is_logical),
+        Filter::Not(inner) => understand_one(inner, kind, is_logical),
         Filter::Any(all) | Filter::All(all) => {
             for one in all {
-                understand(one, kind, is_logical);
+                understand_one(one, kind, is_logical);
             }
         }
         Filter::Param { .. }
@@ -338,9 +355,19 @@ fn understand(filter: &mut Filter, kind: &str, is_logical: bool) {
         | Filter::LastUpdated(_)
         | Filter::Commits(_)
         | Filter::List(_)
-        | Filter::HasReading { .. }
+        | Filter::Own
         | Filter::Column(_) => {}
     }
+}
+
+/// A filter of the server's own, and what stands there of all others.
+fn either(own: Filter, others: &mut Filter) -> Filter {
+    let others = std::mem::replace(others, Filter::Any(Vec::new()));
+    let no_own = Filter::Not(Box::new(Filter::Own));
+    Filter::Any(vec![
+        Filter::All(vec![no_own, others]),
+        Filter::All(vec![Filter::Own, own]),
+    ])
 }
 
 /// The same reference as a row of the log holds it.
@@ -361,7 +388,7 @@ fn by_digest(one: &Match) -> Option<Match> {
     Some(Match::Reference(ReferenceMatch::Identifier(coded)))
 }
 
-/// The same of an order: where instants are logical, that of `date` is that of `_lastUpdated`.
+/// Where instants are logical, the order of `date` is that of `_lastUpdated`.
 fn understand_order(sort: &mut [Sort], kind: &str) {
     let date = param(AUDIT_EVENT, "date").map(SortBy::Param);
     let by_date = sort

@@ -42,6 +42,7 @@ fn every_row_makes_an_event_that_is_r4() {
     };
     let ended = [
         Ended::Given,
+        Ended::Begun,
         Ended::Unauthenticated,
         Ended::Forbidden,
         Ended::Unanswered,
@@ -99,6 +100,22 @@ fn an_event_says_what_its_row_says_and_no_more() {
         let event = super::event(id(2), &logged(code, Whom::Nobody, "")).unwrap();
         assert_eq!(json_of(&event)["action"], action, "{code}");
     }
+    // What came of it is not told where the row does not say it.
+    for (ended, outcome, why) in [
+        (Ended::Given, json!("0"), Value::Null),
+        (Ended::Begun, Value::Null, Value::Null),
+        (Ended::Unauthenticated, json!("4"), json!("unauthenticated")),
+        (Ended::Forbidden, json!("4"), json!("forbidden")),
+        (Ended::Unanswered, json!("4"), json!("unanswered")),
+    ] {
+        let one = Logged {
+            ended,
+            ..logged("update", Whom::Nobody, "")
+        };
+        let event = json_of(&super::event(id(5), &one).unwrap());
+        let told = (&event["outcome"], &event["outcomeDesc"]);
+        assert_eq!(told, (&outcome, &why), "{ended:?}");
+    }
     // What was asked for is the patient: one entity.
     let itself = digest("Patient/p1");
     let whom = Whom::Patient("p1".parse().unwrap());
@@ -133,7 +150,7 @@ fn the_id_of_a_row_is_the_same_each_time_and_anothers_is_another() {
     let region = Holding::Pseudonymous { year: 2026 };
     assert!(
         all.iter()
-            .all(|id| is_own(kind, id) && !region.takes_id(id))
+            .all(|id| is_own(kind.as_str(), id) && !region.takes_id(id))
     );
 }
 
@@ -152,4 +169,45 @@ fn an_instant_that_is_not_told_is_no_date() {
     let (told, untold) = (event(id(1), &told).unwrap(), event(id(1), &untold).unwrap());
     assert_eq!((dates(&told), dates(&untold)), (1, 0));
     assert_eq!(json_of(&untold)["recorded"], UNTOLD);
+}
+
+#[test]
+fn an_instant_is_told_to_whom_instants_are_told() {
+    let kind = ResourceType::parse(AUDIT_EVENT).unwrap();
+    let own = id(1);
+    let told = "\"2026-09-21T14:13:20.000Z\"";
+    let is_untold =
+        |id: &FhirId, name, value, instant| super::is_untold((kind, id), (name, value), instant);
+    assert!(is_untold(
+        &own,
+        "recorded",
+        told,
+        "1970-01-01T00:00:00.017Z"
+    ));
+    assert!(!is_untold(&own, "recorded", told, "2026-09-21T14:13:21Z"));
+    let nothing = format!("\"{UNTOLD}\"");
+    assert!(is_untold(
+        &own,
+        "recorded",
+        &nothing,
+        "2026-09-21T14:13:21Z"
+    ));
+    assert!(!is_untold(&own, "action", told, "1970-01-01T00:00:00.017Z"));
+    // Of what a client wrote nothing is changed, whatever it is called.
+    for other in [
+        "0f8fad5b-d9cb-469f-a165-70867728950e",
+        "log-1",
+        "log-",
+        &format!("log-{}", "0g".repeat(16)),
+    ] {
+        let other = other.parse().unwrap();
+        assert!(!is_untold(
+            &other,
+            "recorded",
+            told,
+            "1970-01-01T00:00:00.017Z"
+        ));
+    }
+    let reading = ResourceType::Observation;
+    assert!(!is_own(reading.as_str(), own.as_str()));
 }

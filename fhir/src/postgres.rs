@@ -476,7 +476,10 @@ impl ResourceStore for PostgresStore {
         let kept = audit::keep(&mut client, &audit, self.lease).await;
         match kept.map_err(|error| failed("keep audit", &error))? {
             true => Ok(()),
-            false => Err(StoreError::new(Kind::Unavailable, "keep audit: another node writes")),
+            false => Err(StoreError::new(
+                Kind::Unavailable,
+                "keep audit: another node writes",
+            )),
         }
     }
 

@@ -268,7 +268,7 @@ impl Stored {
                 let rest = value.get().trim_start_matches('{').trim_start();
                 let comma = if rest == "}" { "" } else { "," };
                 out.push_str(&format!("{{{stamp}{comma}{rest}"));
-            } else if audit::is_untold(self.kind, &self.id, name, value.get()) {
+            } else if audit::is_untold((self.kind, &self.id), (name, value.get()), instant) {
                 out.push_str(&format!("\"{instant}\""));
             } else {
                 out.push_str(value.get());

@@ -1,6 +1,9 @@
 //! Tests of AuditEvents over the real log, the real store and the API: each access has one, whatever ends in between.
 use super::*;
-use crate::{decode::tests::batch, intake::tests::intake};
+use crate::{
+    decode::tests::batch,
+    intake::{Intake, tests::intake},
+};
 use axum::{
     Router,
     body::Body,
@@ -9,6 +12,7 @@ use axum::{
 use federation::{
     envelope::{self, Intact},
     ledger::Apply,
+    port::Inbox,
     wire::Parcel,
 };
 use fhir::admit::Holding;
@@ -17,7 +21,7 @@ use fhir::rest::{
 };
 use fhir::search::Seal;
 use fhir::store::{HistoryQuery, ResourceType, Scope};
-use messages::Body as _;
+use messages::{Body as _, ReadingBatch};
 use node::health::Health;
 use prost::Message as _;
 use serde_json::{Value, json};
@@ -26,7 +30,8 @@ use tower::ServiceExt;
 use types::Timestamp;
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
-const SECRET: [u8; 32] = [5; 32];
+/// However slow the machine is.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A token is the name of its client, who may do everything; `nobody` may do nothing.
 struct ByName;
@@ -57,6 +62,7 @@ struct Region {
     dir: TempDir,
     ledger: Ledger,
     store: Arc<dyn ResourceStore>,
+    engine: Arc<Intake>,
     limited: bool,
     patient: String,
 }
@@ -87,8 +93,9 @@ impl Region {
         let parcels = Intact::all([parcel]).unwrap();
         intake.handlers().apply(&from, &parcels).await.unwrap();
         Self {
-            ledger: intake.ledger,
-            store: intake.store,
+            ledger: intake.ledger.clone(),
+            store: intake.store.clone(),
+            engine: Arc::new(intake),
             limited,
             patient: "0a".repeat(16),
             dir,
@@ -102,7 +109,8 @@ impl Region {
         let check = Health::new().optional("reads");
         let true_times: TrueTimes = Arc::new(move || limited);
         let of_log = (check, &self.ledger, &self.store);
-        let (audited, kept) = audited(of_log, (now.clone(), &true_times), SECRET);
+        let (mut audited, kept) = audited(of_log, (now.clone(), &true_times), rand::random);
+        audited.patience = PATIENCE;
         let (ledger, stop) = (self.ledger.clone(), CancellationToken::new());
         let write = move |rows| {
             let ledger = ledger.clone();
@@ -118,7 +126,7 @@ impl Region {
             token_url: None,
             now,
             true_times,
-            seal: Seal::of_secret(&SECRET),
+            seal: Seal::of_secret(&[5; 32]),
             holding: Arc::new(|| Holding::Pseudonymous { year: 2027 }),
             draw: Arc::new(rand::random),
             bulk: Some(Bulk::open(&self.dir.path().join("bulk")).unwrap()),
@@ -136,7 +144,7 @@ impl Region {
     fn run(&self) -> Running {
         let mut running = self.start();
         let projector = running.projector.take().unwrap();
-        tokio::spawn(projector.run(running.stop.clone()));
+        tokio::spawn(projector.run(self.engine.clone(), running.stop.clone()));
         running
     }
 
@@ -329,9 +337,14 @@ async fn every_access_leaves_one_event_that_is_found_by_what_it_says() {
             assert_eq!(text("/agent/0/who/identifier/value"), client);
             assert_eq!(event["agent"][0]["requestor"], true);
             assert_eq!(text("/source/site"), "regional/eu/eu");
+            // A row of a write does not say what came of it.
+            let outcome = match text("/subtype/0/code") {
+                "create" | "update" | "patch" | "delete" => "",
+                _ => "0",
+            };
             assert_eq!(
                 (text("/recorded"), text("/outcome")),
-                ("2027-01-15T08:00:00.000Z", "0")
+                ("2027-01-15T08:00:00.000Z", outcome)
             );
             let entities = event["entity"].as_array().unwrap();
             let patient = json!(format!("Patient/{}", region.patient));
@@ -413,12 +426,16 @@ async fn what_is_given_nothing_has_its_event_and_so_has_each_search_of_events() 
 }
 
 /// All of the log, by a projector that begins where the store says.
-async fn project(region: &Region, until: u64) -> Projector {
+async fn project(region: &Region) -> Projector {
     let mut projector = region.start().projector.take().unwrap();
-    while projector.at.is_none_or(|at| at < until) {
-        projector.step().await.unwrap();
-    }
+    while projector.step(&*region.engine).await.unwrap() {}
     projector
+}
+
+/// What the store keeps of how far the events are made.
+async fn standing(region: &Region) -> Standing {
+    let text = region.store.marks(PLACE).await.unwrap().unwrap();
+    Standing::of_text(&text).unwrap()
 }
 
 /// A region with so many reads of its patient in its log.
@@ -434,45 +451,166 @@ async fn read_often(region: &Region, reads: usize) {
 async fn a_place_that_was_lost_after_the_store_had_the_events_doubles_and_loses_none() {
     let region = Region::new(false).await;
     read_often(&region, 5).await;
-    let size = region.ledger.leaves(0, 0).await.unwrap().size;
-    project(&region, size).await;
+    project(&region).await;
     assert_eq!(region.versions().await.len(), 5);
-    let before = region.store.marks(PLACE).await.unwrap().unwrap();
+    let before = standing(&region).await;
     read_often(&region, 4).await;
-    let size = region.ledger.leaves(0, 0).await.unwrap().size;
-    project(&region, size).await;
+    project(&region).await;
     let events = region.versions().await;
     assert_eq!((events.len(), region.accesses().await), (9, 9));
     // As if the node had ended between the two; from the start; and over the log of another time.
-    for place in [before, String::new(), "3 00".into(), "900 00".into()] {
-        region.store.keep_marks(PLACE, place.clone()).await.unwrap();
-        project(&region, size).await;
-        assert_eq!(region.versions().await, events, "{place}");
+    let at = |at, proof| Standing {
+        at,
+        proof,
+        ..before.clone()
+    };
+    let another = Some(digest(b"another row"));
+    for place in [
+        before.clone(),
+        at(0, None),
+        at(3, another),
+        at(900, another),
+    ] {
+        let text = place.to_text();
+        region.store.keep_marks(PLACE, text.clone()).await.unwrap();
+        project(&region).await;
+        assert_eq!(region.versions().await, events, "{text}");
+        // By whichever node: what ids are derived with is the store's.
+        assert_eq!(standing(&region).await.secret, before.secret);
     }
     read_often(&region, 1).await;
-    project(&region, size + 1).await;
+    project(&region).await;
     assert_eq!(region.versions().await.len(), 10);
 }
 
 #[tokio::test]
-async fn events_are_kept_of_so_many_rows_and_no_more() {
+async fn a_place_of_another_version_makes_no_events_anew() {
     let region = Region::new(false).await;
+    read_often(&region, 2).await;
+    project(&region).await;
+    region.store.keep_marks(PLACE, "3 00".into()).await.unwrap();
+    let mut projector = region.start().projector.take().unwrap();
+    let done = projector.step(&*region.engine).await;
+    assert!(matches!(done, Err(Unmade::Standing)));
+    assert_eq!(region.versions().await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_store_that_is_put_back_below_a_running_node_gets_its_events_again() {
+    let region = Region::new(false).await;
+    read_often(&region, 2).await;
+    let mut projector = project(&region).await;
+    let before = standing(&region).await;
+    read_often(&region, 3).await;
+    projector.step(&*region.engine).await.unwrap();
+    let events = region.versions().await;
+    assert_eq!(events.len(), 5);
+    let log = region.ledger.leaves(before.at, 3).await.unwrap();
+    let lost = (before.at..).zip(&log.leaves);
+    let lost = lost.filter_map(|(at, leaf)| projector.id(before.secret, at, leaf));
+    let put_back = OwnEvents {
+        dropped: lost.collect(),
+        place: before.to_text(),
+        ..OwnEvents::default()
+    };
+    region.store.keep_audit(put_back).await.unwrap();
+    assert_eq!(region.versions().await.len(), 2);
+    projector.step(&*region.engine).await.unwrap();
+    let again = region.versions().await;
+    let ids = |events: &[fhir::store::Stored]| -> Vec<String> {
+        events.iter().map(|one| one.id.to_string()).collect()
+    };
+    assert_eq!(ids(&again), ids(&events));
+}
+
+/// Events have commits of their own: one that came before the comparison would make an older store look as new as the one
+/// that was answered for.
+#[tokio::test]
+async fn no_event_hides_that_the_store_was_put_back() {
+    let mut region = Region::new(false).await;
+    let older = tempfile::tempdir().unwrap();
+    let from = "edge/eu/eu/eu-f1".parse().unwrap();
+    let inbox = region.ledger.clone().inbox(region.engine.handlers());
+    let mut changed = batch();
+    changed.patients[0].gender = "other".into();
+    let bytes = changed.encode_to_vec();
+    let parcel = Parcel {
+        id: vec![2; 16].into(),
+        kind: ReadingBatch::KIND.into(),
+        count: changed.count(),
+        digest: envelope::digest(&bytes),
+        body: bytes.into(),
+        seq: 1,
+        priority: 1,
+        ..Parcel::default()
+    };
+    let parcels = Intact::all([parcel]).unwrap();
+    inbox.accept(&from, parcels).await.unwrap();
+    let answered_for = region.store.head().await.unwrap();
+    read_often(&region, 20).await;
+    // PostgreSQL is put back, or comes up empty; the ledger is not.
+    let mut put_back = (*region.engine).clone();
+    put_back.store = intake(&older).store;
+    region.store = put_back.store.clone();
+    region.engine = Arc::new(put_back);
+    assert!(region.store.head().await.unwrap() < answered_for);
+    let mut projector = region.start().projector.take().unwrap();
+    let refused = projector.step(&*region.engine).await;
+    let Err(Unmade::Log(refused)) = refused else {
+        panic!("events were made over a store that was put back")
+    };
+    assert_eq!(refused.op, "compare the store with the ledger");
+    assert_eq!(region.versions().await.len(), 0);
+    let log = region.ledger.leaves(0, MAX_ROWS).await.unwrap();
+    let entries = log.leaves.iter().map(|leaf| Entry::decode(leaf).unwrap());
+    let put_back = entries.filter(|entry| entry.decision() == Decision::PutBack);
+    assert_eq!(put_back.count(), 1);
+    // It is said, and written down: then they are made.
+    while projector.step(&*region.engine).await.unwrap() {}
+    assert_eq!(region.versions().await.len(), 20);
+}
+
+#[tokio::test]
+async fn what_is_passed_over_leaves_no_events_behind() {
+    let region = Region::new(false).await;
+    let few = || {
+        let mut projector = region.start().projector.take().unwrap();
+        projector.max_kept = 10;
+        projector
+    };
+    read_often(&region, 8).await;
+    while few().step(&*region.engine).await.unwrap() {}
+    assert_eq!(region.versions().await.len(), 8);
+    // Of so many rows that none of the former is kept, and not all of these are made.
+    read_often(&region, 30).await;
+    let mut projector = few();
+    while projector.step(&*region.engine).await.unwrap() {}
+    assert_eq!(region.versions().await.len(), 10);
+    let stands = standing(&region).await;
+    assert_eq!(stands.at - stands.first, 10);
+}
+
+#[tokio::test]
+async fn events_are_kept_of_so_many_rows_and_no_more() {
+    let mut region = Region::new(false).await;
     let begun = region.ledger.leaves(0, 0).await.unwrap().size;
     let mut projector = region.start().projector.take().unwrap();
     projector.max_kept = 10;
     for round in 1..6_u64 {
         read_often(&region, 4).await;
-        projector.step().await.unwrap();
-        assert_eq!(projector.at, Some(begun + 4 * round));
+        projector.step(&*region.engine).await.unwrap();
+        let at = projector.stands.as_ref().unwrap().now.at;
+        assert_eq!(at, begun + 4 * round);
         let kept = usize::try_from((4 * round).min(10)).unwrap();
         assert_eq!(region.versions().await.len(), kept);
     }
     assert_eq!(region.accesses().await, 20);
     // A store that begins now is given no more either.
-    region.store.keep_marks(PLACE, String::new()).await.unwrap();
+    let other = tempfile::tempdir().unwrap();
+    region.store = intake(&other).store;
     let mut again = region.start().projector.take().unwrap();
     again.max_kept = 10;
-    again.step().await.unwrap();
+    again.step(&*region.engine).await.unwrap();
     assert_eq!(region.versions().await.len(), 10);
 }
 
@@ -485,8 +623,8 @@ async fn who_asks_before_events_are_made_is_told_of_how_many_rows_they_are_not()
     let behind = Behind { rows: size };
     assert_eq!(running.audited.caught_up().await, Err(behind));
     let projector = running.projector.take().unwrap();
-    tokio::spawn(projector.run(running.stop.clone()));
-    running.audited.patience = Duration::from_secs(60);
+    tokio::spawn(projector.run(region.engine.clone(), running.stop.clone()));
+    running.audited.patience = PATIENCE;
     assert_eq!(running.audited.caught_up().await, Ok(()));
 }
 
@@ -514,9 +652,9 @@ async fn many_rows_are_taken_in_batches_and_a_patient_who_is_not_known_is_a_dige
     rows.push(of("Patient/nobody"));
     region.ledger.write_down(rows).await.unwrap();
     let mut projector = region.start().projector.take().unwrap();
-    projector.step().await.unwrap();
+    assert!(projector.step(&*region.engine).await.unwrap());
     assert_eq!(region.versions().await.len(), MAX_EVENTS);
-    projector.step().await.unwrap();
+    assert!(!projector.step(&*region.engine).await.unwrap());
     let events = region.versions().await;
     assert_eq!(events.len(), MAX_EVENTS + 1);
     let is_of = |event: &&fhir::store::Stored| event.json.contains(&known);

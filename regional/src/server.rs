@@ -117,7 +117,7 @@ async fn work(
     let (clients, https) = bound(turn.clients.take(), config.https.listen).await?;
     let tokens = token_server(&config, https, clock, turn.shared(&key))?;
     let of_log = (health.optional("reads"), &ledger, &store);
-    let (log, kept) = audited(of_log, (now.clone(), &true_times), key.to_bytes());
+    let (log, kept) = audited(of_log, (now.clone(), &true_times), rand::random);
     let (bearer, choices) = choices::open(&config, &tokens, &ledger).await?;
     let numbering = Numbering::open(&config.data_dir).map_err(RegionalError::DataDir)?;
     let api = served::fhir_api(
@@ -155,7 +155,7 @@ async fn work(
     let (app, links) = (api::worded(app), link::serve(links, door, until.clone()));
     let serving = https::serve(clients, tls.server_https()?, app, known, until);
     probing::keep(&mut tasks, &health, &ledger, store);
-    keep_reads(&mut tasks, kept, ledger.clone());
+    keep_reads(&mut tasks, kept, (ledger.clone(), intake));
     let looked_after = (ledger.clone(), registry, blobs, control, deliveries);
     look_after(&mut tasks, looked_after, &uplink, &health);
     served::work(&mut tasks, api);
@@ -294,9 +294,9 @@ async fn serve_metrics(
 }
 
 /// Rows of reads go to the one audit log of the node, and AuditEvents are made of them.
-fn keep_reads(tasks: &mut Tasks, kept: Kept, ledger: Ledger) {
+fn keep_reads(tasks: &mut Tasks, kept: Kept, (ledger, engine): (Ledger, Intake)) {
     let Kept { keeping, projector } = kept;
-    let making = projector.run(tasks.stop());
+    let making = projector.run(Arc::new(engine), tasks.stop());
     tasks.spawn("audit events", Kind::Background, making);
     let write = move |rows| {
         let ledger = ledger.clone();

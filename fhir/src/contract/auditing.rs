@@ -88,8 +88,12 @@ async fn change(store: &dyn ResourceStore, change: Change) -> Transacted {
 }
 
 async fn versions(store: &dyn ResourceStore) -> usize {
+    ids_in(store, Scope::Type(kind())).await.len()
+}
+
+async fn ids_in(store: &dyn ResourceStore, scope: Scope) -> Vec<String> {
     let query = HistoryQuery {
-        scope: Scope::Type(kind()),
+        scope,
         commits: None,
         updated: None,
         there: None,
@@ -97,7 +101,8 @@ async fn versions(store: &dyn ResourceStore) -> usize {
         after: None,
         count: 100,
     };
-    store.history(&query).await.unwrap().versions.len()
+    let page = store.history(&query).await.unwrap();
+    page.versions.iter().map(|one| one.id.to_string()).collect()
 }
 
 pub async fn the_servers_own_events_are_stored_once_found_by_every_parameter_and_no_clients_to_change(
@@ -179,6 +184,11 @@ pub async fn what_is_dropped_leaves_nothing_and_what_a_client_wrote_stays(engine
         .unwrap();
     assert_eq!(found(&*store, "agent-name=reader").await, sorted(&[2, 3]));
     assert_eq!(found(&*store, "agent-name=writer").await, sorted(&[9]));
+    // What the server made is told apart from what a client wrote, whatever its id, and is not in the history of everything.
+    let no_own = Filter::Not(Box::new(Filter::Own));
+    assert_eq!(find(&*store, Filter::Own).await, sorted(&[2, 3]));
+    assert_eq!(find(&*store, no_own).await, sorted(&[9]));
+    assert_eq!(ids_in(&*store, Scope::Everything).await, sorted(&[9]));
     assert_eq!(versions(&*store).await, 3);
     assert_eq!(store.read(kind(), &id(1)).await.unwrap(), None);
     assert_eq!(store.vread(kind(), &id(1), 1).await.unwrap(), None);

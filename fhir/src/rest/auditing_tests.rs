@@ -11,7 +11,7 @@ fn id(number: u8) -> FhirId {
 
 impl Fixture {
     /// Two accesses: a read of reading 4 by `reader` about nobody, and one by `other` about patient 1 of facility 1.
-    async fn audited(&self, recorded: Option<Timestamp>) {
+    pub(super) async fn audited(&self, recorded: Option<Timestamp>) {
         let reading = format!("Observation/{}", fixture::observation(4).id());
         let reading: String = Sha256::digest(&reading)
             .iter()
@@ -91,6 +91,147 @@ async fn where_instants_are_logical_an_event_is_recorded_at_one_and_found_by_it(
         api.found(&chained).await,
         [fixture::patient(1, 1950).id().to_string()]
     );
+}
+
+/// As after a profile under which instants may be told has lapsed.
+#[tokio::test]
+async fn an_instant_that_was_stored_is_neither_shown_nor_found_where_instants_are_logical() {
+    let api = fixture().await;
+    api.get("/fhir/Patient").await;
+    let told = Timestamp(1_790_000_000_000);
+    api.audited(Some(told)).await;
+    let path = format!("/fhir/AuditEvent/{}", id(1));
+    let patient = fixture::patient(1, 1950).id().to_string();
+    for path in [path.clone(), format!("{path}/_history/1")] {
+        let event = api.get(&path).await.json();
+        assert_eq!(event["recorded"], event["meta"]["lastUpdated"], "{path}");
+    }
+    let bundles = [
+        "AuditEvent".to_owned(),
+        "AuditEvent/_history".to_owned(),
+        "?_type=AuditEvent".to_owned(),
+        format!("Patient/{patient}/$everything?_type=AuditEvent"),
+        "Patient?_revinclude=AuditEvent:patient".to_owned(),
+    ];
+    for path in bundles {
+        let slash = if path.starts_with('?') { "" } else { "/" };
+        let text = api.get(&format!("/fhir{slash}{path}")).await.text;
+        assert!(
+            text.contains("log-") && !text.contains("2026-09-21"),
+            "{text}"
+        );
+    }
+    let instant = api.get(&path).await.json()["recorded"].clone();
+    let instant = instant.as_str().unwrap();
+    for (by, expected) in [
+        ("date=2026-09-21".to_owned(), vec![]),
+        ("date=gt2026".to_owned(), vec![]),
+        ("date=ne2026-09-21".to_owned(), vec![1, 2]),
+        (format!("date={instant}"), vec![1, 2]),
+        ("date:missing=true".to_owned(), vec![]),
+        ("date:missing=false".to_owned(), vec![1, 2]),
+    ] {
+        let query = format!("AuditEvent?{by}");
+        assert_eq!(api.found(&query).await, sorted(&expected), "{by}");
+    }
+    let by_real = "date=2026-09-21";
+    for (by, chained, all) in [
+        ("Patient?_has:AuditEvent:patient:", by_real.to_owned(), 0),
+        (
+            "Patient?_has:AuditEvent:patient:",
+            format!("date={instant}"),
+            1,
+        ),
+    ] {
+        assert_eq!(
+            api.found(&format!("{by}{chained}")).await.len(),
+            all,
+            "{by}"
+        );
+    }
+    // Nor by what is to be changed, or by what a token covers.
+    let delete = format!("/fhir/AuditEvent?{by_real}");
+    let deleted = api.write(Method::DELETE, &delete, &[], "").await;
+    assert_ne!(deleted.status, StatusCode::FORBIDDEN, "{}", deleted.text);
+    let token = format!("Bearer only:AuditEvent?{by_real}");
+    let refused = api
+        .get_with("/fhir/AuditEvent", &[("authorization", token.as_str())])
+        .await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN, "{}", refused.text);
+}
+
+/// A client writes an AuditEvent of its own, which is a resource as all others.
+async fn write_one(api: &Fixture) -> String {
+    let mine = json!({
+        "resourceType": "AuditEvent",
+        "type": {"system": "http://terminology.hl7.org/CodeSystem/audit-event-type", "code": "rest"},
+        "recorded": "2027-01-15T00:00:00Z",
+        "agent": [{"requestor": true}],
+        "source": {"observer": {"reference": format!("Patient/{}", fixture::patient(1, 1950).id())}},
+        "entity": [{"what": {"reference": format!("Patient/{}", fixture::patient(1, 1950).id())}}],
+    });
+    let made = api
+        .write(Method::POST, "/fhir/AuditEvent", &[], &mine.to_string())
+        .await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+    made.json()["id"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn the_servers_own_events_are_found_where_their_type_is_asked_for_and_nowhere_else() {
+    let api = fixture().await;
+    let before = api.get("/fhir/_history").await.ids().len();
+    api.audited(None).await;
+    let own = write_one(&api).await;
+    let patient = fixture::patient(1, 1950).id().clone();
+    let (own_of, all): (Vec<String>, Vec<String>) = (vec![own.clone()], {
+        let mut all = sorted(&[1, 2]);
+        all.push(own.clone());
+        all.sort_unstable();
+        all
+    });
+    let of_patient = {
+        let mut of_patient = sorted(&[2]);
+        of_patient.push(own.clone());
+        of_patient.sort_unstable();
+        of_patient
+    };
+    for (path, expected) in [
+        ("?_lastUpdated=ge1970", &own_of),
+        ("?_lastUpdated=ge1970&_count=1", &own_of),
+        ("?_type=AuditEvent,Patient", &all),
+        ("/_history", &own_of),
+        ("/_history?_count=1", &own_of),
+        ("/AuditEvent/_history", &all),
+        (&format!("/Patient/{patient}/$everything"), &own_of),
+        (
+            &format!("/Patient/{patient}/$everything?_type=AuditEvent"),
+            &of_patient,
+        ),
+    ] {
+        let (mut found, mut url) = (Vec::new(), format!("/fhir{path}"));
+        while !url.is_empty() {
+            let page = api.get(&url).await;
+            assert_eq!(page.status, StatusCode::OK, "{path} {}", page.text);
+            let body = page.json();
+            let entries = body["entry"].as_array().cloned().unwrap_or_default();
+            let events = entries.iter().map(|entry| &entry["resource"]);
+            let events = events.filter(|one| one["resourceType"] == "AuditEvent");
+            found.extend(events.map(|one| one["id"].as_str().unwrap().to_owned()));
+            let next = page.link("next");
+            url = next.map_or_else(String::new, |next| {
+                next.replace("https://region.example", "")
+            });
+        }
+        found.sort_unstable();
+        assert_eq!(found, *expected, "{path}");
+    }
+    assert_eq!(api.get("/fhir/_history").await.ids().len(), before + 1);
+    // The others are there: nothing else is left out.
+    let total = api.get("/fhir?_lastUpdated=ge1970&_summary=count").await;
+    let typed = api.get("/fhir?_type=AuditEvent&_summary=count").await;
+    assert_eq!(typed.json()["total"], 3);
+    assert!(total.json()["total"].as_u64().unwrap() > 3);
 }
 
 #[tokio::test]
@@ -251,14 +392,20 @@ async fn who_asks_for_events_waits_for_them_and_is_told_when_that_takes_long() {
         format!("Patient/{patient}/AuditEvent"),
         "Patient?_revinclude=AuditEvent:patient".to_owned(),
         "Patient?_has:AuditEvent:patient:action=R".to_owned(),
+        "Observation?_revinclude=AuditEvent:entity".to_owned(),
         "?_type=AuditEvent,Patient".to_owned(),
     ];
     let at_once = [
         "Patient".to_owned(),
         "Observation".to_owned(),
         format!("Patient/{patient}"),
+        "Patient?name=AuditEvent".to_owned(),
+        "Observation?_revinclude=Provenance:target".to_owned(),
+        "?_lastUpdated=ge1970".to_owned(),
+        "_history".to_owned(),
     ];
-    for path in waiting.iter().chain(&at_once) {
+    let waiting = waiting.iter().map(|path| (path, false));
+    for (path, is_at_once) in waiting.chain(at_once.iter().map(|path| (path, true))) {
         let path = match path.strip_prefix('?') {
             Some(query) => format!("/fhir?{query}"),
             None => format!("/fhir/{path}"),
@@ -267,7 +414,7 @@ async fn who_asks_for_events_waits_for_them_and_is_told_when_that_takes_long() {
         api.log.fall_behind(17);
         let reply = api.get(&path).await;
         api.log.fall_behind(0);
-        if at_once.iter().any(|one| path.ends_with(one.as_str())) && !path.contains("AuditEvent") {
+        if is_at_once {
             assert_eq!(reply.status, StatusCode::OK, "{path}");
             continue;
         }
@@ -275,4 +422,35 @@ async fn who_asks_for_events_waits_for_them_and_is_told_when_that_takes_long() {
         assert_eq!(reply.headers[header::RETRY_AFTER], "5", "{path}");
         assert!(reply.text.contains("17 rows"), "{}", reply.text);
     }
+}
+
+#[tokio::test]
+async fn who_is_not_let_through_waits_for_nothing() {
+    let api = fixture().await;
+    api.audited(None).await;
+    api.log.fall_behind(17);
+    let conditions = [("authorization", "Bearer conditions")];
+    let event = id(1);
+    for path in [
+        "/fhir/AuditEvent".to_owned(),
+        "/fhir/AuditEvent/_history".to_owned(),
+        format!("/fhir/AuditEvent/{event}"),
+        "/fhir?_type=AuditEvent".to_owned(),
+        "/fhir/Condition?_has:AuditEvent:entity:action=R".to_owned(),
+    ] {
+        let refused = api.get_with(&path, &conditions).await;
+        assert_eq!(refused.status, StatusCode::FORBIDDEN, "{path}");
+        let refused = api.get_with(&path, &[("authorization", "none")]).await;
+        assert_eq!(refused.status, StatusCode::UNAUTHORIZED, "{path}");
+    }
+    // What is added is left out where it may not be seen.
+    let path = "/fhir/Condition?_revinclude=AuditEvent:entity";
+    let found = api.get_with(path, &conditions).await;
+    assert_eq!(found.status, StatusCode::OK, "{}", found.text);
+    assert_eq!(api.get(path).await.issue().0, 503);
+    // What a client wrote is no row of the log.
+    let read = api
+        .get("/fhir/AuditEvent/0f8fad5b-d9cb-469f-a165-70867728950e")
+        .await;
+    assert_eq!(read.status, StatusCode::NOT_FOUND);
 }

@@ -680,3 +680,58 @@ async fn each_export_that_is_declared_is_served() {
         assert_eq!(reply.status, StatusCode::NOT_FOUND, "{path}");
     }
 }
+
+#[tokio::test]
+async fn the_servers_own_events_are_in_an_export_that_asks_for_them_alone() {
+    for limited in [true, false] {
+        let exporting = Exporting::new(limited).await;
+        let api = &exporting.fixture;
+        api.audited(Some(Timestamp(1_790_000_000_000))).await;
+        let reading = fixture::observation(4).id().clone();
+        for (query, expected) in [
+            ("$export", 0),
+            ("Patient/$export", 0),
+            ("$export?_type=AuditEvent", 2),
+            ("Patient/$export?_type=AuditEvent,Patient", 1),
+            (
+                &format!(
+                    "$export?_type=AuditEvent&_typeFilter=AuditEvent%3Fentity%3DObservation%2F{reading}"
+                ),
+                1,
+            ),
+            (
+                "$export?_type=AuditEvent&_typeFilter=AuditEvent%3Faction%3DU",
+                0,
+            ),
+        ] {
+            let lines = exporting.output(&format!("/fhir/{query}")).await;
+            let events = lines.get("AuditEvent").map_or(&[][..], Vec::as_slice);
+            assert_eq!(events.len(), expected, "{query}");
+            let is_told = |event: &Value| event["recorded"] != event["meta"]["lastUpdated"];
+            assert!(
+                events.iter().all(|event| is_told(event) == limited),
+                "{query}"
+            );
+        }
+        // A date is what a resource holds where it is told.
+        for (by, expected) in [("date%3Dge2026", 2), ("date%3Dlt2026", 0)] {
+            let path = format!("/fhir/$export?_type=AuditEvent&_typeFilter=AuditEvent%3F{by}");
+            if limited {
+                let lines = exporting.output(&path).await;
+                assert_eq!(
+                    lines.get("AuditEvent").map_or(0, Vec::len),
+                    expected,
+                    "{by}"
+                );
+                continue;
+            }
+            let refused = api.get_with(&path, &[ALL, ASYNC]).await;
+            assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{}", refused.text);
+            assert!(
+                refused.text.contains("the date of an AuditEvent"),
+                "{}",
+                refused.text
+            );
+        }
+    }
+}

@@ -68,11 +68,8 @@ pub async fn find(
     asker: &Asker,
 ) -> Result<access::Found, Failure> {
     let mut search = read(api, root.kind(), &pairs, handling(headers))?;
-    api.caught_up_for(&search, &pairs).await?;
     let mut filter = Filter::All(std::mem::take(&mut search.filters));
     let patient = the_patient(root, &search, &filter);
-    let asked = (&mut filter, search.sort.as_mut_slice());
-    audit::understand_all(asked, root.kind(), !(api.true_times)());
     if let Root::Compartment(kind, (of, id)) = root {
         let within = query::compartment(of.as_str(), id.as_str(), kind.as_str());
         filter = Filter::All(vec![within.ok_or_else(Failure::no_such_path)?, filter]);
@@ -80,12 +77,15 @@ pub async fn find(
     let mut sights = Sights::new();
     match root.kind() {
         Some(kind) => asker.sight.clone().add_to(&mut sights, kind),
-        None => search.types = searched(api, headers, (&search, &pairs), &mut sights)?,
+        None => {
+            search.types = searched(api, headers, (&search, &pairs), (&mut filter, &mut sights))?
+        }
     }
     for name in &search.types {
         let kind = ResourceType::parse(name).ok_or_else(Failure::no_such_path)?;
         may_look(api, headers, kind, &mut filter, &mut sights)?;
     }
+    api.caught_up_for(headers, &search, &filter).await?;
     let instants = instants(api, &asker.reader, &mut filter).await?;
     let found = Find {
         types: search.types.clone(),
@@ -134,7 +134,7 @@ pub async fn find(
     Ok(found.by(names).of(patient))
 }
 
-/// Reads the parameters of a search.
+/// Reads the parameters of a search, as they hold of the server's own AuditEvents too.
 pub fn read(
     api: &FhirApi,
     kind: Option<ResourceType>,
@@ -147,18 +147,24 @@ pub fn read(
         handling,
     };
     let search = query::parse(kind.map(ResourceType::as_str), pairs, context);
-    search.map_err(|problem| Failure::problem(&problem))
+    let mut search = search.map_err(|problem| Failure::problem(&problem))?;
+    let asked = (search.filters.as_mut_slice(), search.sort.as_mut_slice());
+    audit::understand(asked, kind, !(api.true_times)());
+    Ok(search)
 }
 
 /// The types that a search of the system is of: those that are named, each of which the token has to let its bearer
-/// search; or else all that it does.
+/// search; or else all that it does, without the server's own AuditEvents: each search would find those of the ones before.
 fn searched(
     api: &FhirApi,
     headers: &HeaderMap,
     (search, pairs): (&Search, &[(String, String)]),
-    sights: &mut Sights,
+    (filter, sights): (&mut Filter, &mut Sights),
 ) -> Result<Vec<&'static str>, Failure> {
     let is_named = pairs.iter().any(|(name, _)| name == "_type");
+    if let (false, Filter::All(all)) = (is_named, filter) {
+        all.push(Filter::Not(Box::new(Filter::Own)));
+    }
     let mut types = Vec::new();
     for name in &search.types {
         let kind = ResourceType::parse(name).ok_or_else(Failure::no_such_path)?;
@@ -258,7 +264,11 @@ fn looks_at(
         Filter::Any(all) | Filter::All(all) => all
             .iter_mut()
             .try_for_each(|one| looks_at(one, (kind, inner), types)),
-        Filter::Id(_) | Filter::LastUpdated(_) | Filter::Commits(_) | Filter::Column(_) => Ok(()),
+        Filter::Id(_)
+        | Filter::LastUpdated(_)
+        | Filter::Commits(_)
+        | Filter::Column(_)
+        | Filter::Own => Ok(()),
     }
 }
 
@@ -324,7 +334,8 @@ fn by_commits(filter: &mut Filter, axis: &Axis, head: i64) -> Result<(), Failure
         | Filter::Id(_)
         | Filter::List(_)
         | Filter::Commits(_)
-        | Filter::Column(_) => Ok(()),
+        | Filter::Column(_)
+        | Filter::Own => Ok(()),
     }
 }
 

@@ -50,8 +50,10 @@ pub async fn history(
 ) -> Result<Found, Failure> {
     let pairs = in_url(pairs)?;
     check_format(headers, &pairs)?;
-    if let Scope::Type(kind) | Scope::Instance(kind, _) = &scope {
-        api.caught_up(*kind).await?;
+    match &scope {
+        Scope::Everything => {}
+        Scope::Type(kind) => api.caught_up(*kind, None).await?,
+        Scope::Instance(kind, id) => api.caught_up(*kind, Some(id)).await?,
     }
     let path = path_of(&scope);
     let mut asked = Asked::of(pairs)?;

@@ -35,6 +35,8 @@ pub async fn search_type(
     let rest = asked
         .split(&mut search, conditions.cloned().collect())
         .await?;
+    let looked_at = query::Filter::All(more.filters.clone());
+    api.caught_up_for(headers, &more, &looked_at).await?;
     let mut instants = place(api, &mut search, reader).await?;
     let alone = search.query.count == 0 || more.summary == Some(Summary::Count);
     search.total |= alone;

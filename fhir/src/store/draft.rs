@@ -69,7 +69,7 @@ impl Draft {
         base: &str,
     ) -> Result<Self, Unfit> {
         let json = own(text, &id).ok_or_else(|| Unfit::NotJson("no JSON object".to_owned()))?;
-        let rows = match is_own(kind, id.as_str()) {
+        let rows = match is_own(kind.as_str(), id.as_str()) {
             true => indexed(tree, base),
             false => extract(tree, base),
         };

@@ -320,6 +320,7 @@ impl Order {
                 kind: kind.to_string(),
                 only: granted.only,
                 filters: own.map(|(_, query)| query.clone()).collect(),
+                named: self.types.is_some(),
             });
         }
         match parts.is_empty() && self.types.as_ref().is_none_or(|types| !types.is_empty()) {

@@ -96,6 +96,9 @@ pub struct Part {
     pub only: Vec<String>,
     /// What was asked for of it (`_typeFilter`), any of it; everything when there is nothing.
     pub filters: Vec<String>,
+    /// Whether the type was named (`_type`): the server's own AuditEvents are in no export else.
+    #[serde(default)]
+    pub named: bool,
 }
 
 /// How far it is.
