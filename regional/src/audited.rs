@@ -320,6 +320,8 @@ impl Projector {
         if let Some(stands) = self.stands.as_ref().filter(|stands| stands.kept == kept) {
             return Ok(stands.clone());
         }
+        // So were the patients.
+        self.patients = Patients::default();
         let size = self.ledger.leaves(0, 0).await?.size;
         let again = size.saturating_sub(self.max_kept);
         let now = match kept.clone() {
