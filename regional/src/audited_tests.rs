@@ -318,6 +318,14 @@ fn writes_of(patient: &str, id: &str) -> Vec<Asked> {
     ]
 }
 
+/// A row of a write does not say what came of it.
+fn outcome_of(interaction: &str) -> &'static str {
+    match interaction {
+        "create" | "update" | "patch" | "delete" => "",
+        _ => "0",
+    }
+}
+
 #[tokio::test]
 async fn every_access_leaves_one_event_that_is_found_by_what_it_says() {
     let region = Region::new(true).await;
@@ -339,11 +347,7 @@ async fn every_access_leaves_one_event_that_is_found_by_what_it_says() {
             assert_eq!(text("/agent/0/who/identifier/value"), client);
             assert_eq!(event["agent"][0]["requestor"], true);
             assert_eq!(text("/source/site"), "regional/eu/eu");
-            // A row of a write does not say what came of it.
-            let outcome = match text("/subtype/0/code") {
-                "create" | "update" | "patch" | "delete" => "",
-                _ => "0",
-            };
+            let outcome = outcome_of(text("/subtype/0/code"));
             assert_eq!(
                 (text("/recorded"), text("/outcome")),
                 ("2027-01-15T08:00:00.000Z", outcome)
