@@ -40,7 +40,7 @@ use types::Timestamp;
 use writer::Writer;
 
 /// The schema that this binary writes. It only goes forward.
-pub const SCHEMA_VERSION: i64 = 7;
+pub const SCHEMA_VERSION: i64 = 8;
 /// An index over all of a region may take hours to make, and the other node of its pair waits for it.
 const UNHURRIED: &str = "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0";
 /// The key of the lock under which the schema is made: the letters "medmesh" as a number.
@@ -67,7 +67,7 @@ CREATE TABLE parcel(id BYTEA PRIMARY KEY, conflicts TEXT NOT NULL);
 /// What leads from each version to the next, from version 1 on. Version 2 keeps which facility owns an id; version 3 the
 /// order of past versions, and what readers were shown; version 4 what clients write, of any type;
 /// version 5 what that is found by ([`TABLES`]); version 6 subscriptions; version 7 another order of
-/// the index of codes ([`CODES_BY_ID`]).
+/// the index of codes ([`CODES_BY_ID`]); version 8 lists the Observations of clients by their times.
 const STEPS: [&str; SCHEMA_VERSION as usize - 1] = [
     "
 CREATE TABLE facility(place TEXT PRIMARY KEY, pseudonym TEXT NOT NULL UNIQUE);
@@ -93,6 +93,10 @@ UPDATE head SET version = 5;
     events::STEP,
     "
 UPDATE head SET version = 7;
+",
+    "
+CREATE INDEX resource_written ON resource(effective, id) WHERE author IS NOT NULL AND type = 'Observation';
+UPDATE head SET version = 8;
 ",
 ];
 

@@ -119,16 +119,8 @@ impl Interaction {
     }
 }
 
-/// What is offered of the types that facilities deliver.
-const DELIVERED: &[Interaction] = &[
-    Interaction::Read,
-    Interaction::Vread,
-    Interaction::SearchType,
-    Interaction::HistoryInstance,
-    Interaction::HistoryType,
-];
-
-/// What is offered of every other type.
+/// What is offered of every type. Whose a resource is, is a matter of the resource: what a facility delivered no client
+/// changes ([`crate::store::Unmet::Delivered`]).
 const EVERYTHING: &[Interaction] = &[
     Interaction::Read,
     Interaction::Vread,
@@ -151,11 +143,8 @@ pub const SYSTEM: &[Interaction] = &[
 
 /// What is offered of a resource type: the routes and the CapabilityStatement are made of it.
 #[must_use]
-pub fn offered(kind: ResourceType) -> &'static [Interaction] {
-    match kind.is_delivered() {
-        true => DELIVERED,
-        false => EVERYTHING,
-    }
+pub const fn offered(_: ResourceType) -> &'static [Interaction] {
+    EVERYTHING
 }
 
 /// A parameter of [`Granted::only`] alone: nothing of the Patient of that id is shown, whatever is asked for.

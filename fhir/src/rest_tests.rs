@@ -98,6 +98,8 @@ mod history_tests;
 mod importing_tests;
 #[path = "rest/instants_tests.rs"]
 mod instants_tests;
+#[path = "rest/owned_tests.rs"]
+mod owned_tests;
 #[path = "rest/page_tests.rs"]
 mod page_tests;
 #[path = "rest/patching_tests.rs"]
@@ -112,6 +114,8 @@ mod stats_tests;
 mod subscribing_here_tests;
 #[path = "rest/subscribing_tests.rs"]
 mod subscribing_tests;
+#[path = "rest/synthea_tests.rs"]
+mod synthea_tests;
 #[path = "rest/validating_tests.rs"]
 mod validating_tests;
 #[path = "rest/writing_tests.rs"]
@@ -373,8 +377,11 @@ async fn every_refusal_is_an_operation_outcome() {
     for method in [Method::DELETE, Method::PUT, Method::PATCH] {
         let request = Request::builder().method(method).uri("/fhir/Observation/1");
         let reply = api.send(request.body(Body::empty()).unwrap()).await;
-        assert_eq!(reply.issue(), (405, "not-supported".into()));
+        assert_eq!(reply.issue(), (401, "login".into()));
     }
+    let request = Request::post("/fhir/Observation/1").body(Body::empty());
+    let reply = api.send(request.unwrap()).await;
+    assert_eq!(reply.issue(), (405, "not-supported".into()));
 }
 
 #[tokio::test]

@@ -51,7 +51,7 @@ impl Condition {
         }
         let mut sights = Sights::new();
         let asker = api.asker(headers, kind, Interaction::SearchType)?;
-        asker.sight.add_to(&mut sights, kind);
+        asker.sight.add_to(&mut sights, kind)?;
         let context = query::Context {
             now: (api.now)().0,
             base: &api.base,

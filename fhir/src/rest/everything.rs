@@ -237,11 +237,17 @@ impl Compartment<'_> {
     ) -> Result<(Vec<Stored>, bool), Failure> {
         // Of a full page it is only asked whether there are more.
         let count = left.max(1);
+        let compartment = query::compartment(self.kind.as_str(), self.id.as_str(), kind.as_str());
+        let Some(filter) = compartment else {
+            return Ok((Vec::new(), false));
+        };
+        let all = Filter::All(vec![filter, since.clone()]);
         let (mut found, more) = if !kind.is_indexed() {
-            if self.kind != ResourceType::Patient {
-                return Ok((Vec::new(), false));
-            }
-            let mut filters = vec![search::Filter::Patient(vec![self.id.clone()])];
+            // A reading is of no Encounter.
+            let mut filters = vec![match self.kind {
+                ResourceType::Patient => search::Filter::Patient(vec![self.id.clone()]),
+                _ => search::Filter::Id(Vec::new()),
+            }];
             match since {
                 Filter::Commits(commits) => {
                     filters.push(search::Filter::Commits(commits.clone()));
@@ -254,6 +260,7 @@ impl Compartment<'_> {
             }
             let query = Query {
                 filters,
+                written: Some(all),
                 after: after.map(|place| Position::Id(place.id.clone())),
                 count,
                 ..Query::all(kind)
@@ -261,17 +268,12 @@ impl Compartment<'_> {
             let page = self.api.store.search(&query).await?;
             (page.resources, page.next.is_some())
         } else {
-            let Some(filter) =
-                query::compartment(self.kind.as_str(), self.id.as_str(), kind.as_str())
-            else {
-                return Ok((Vec::new(), false));
-            };
             let mut sights = Sights::new();
-            sight.add_to(&mut sights, kind);
+            sight.add_to(&mut sights, kind)?;
             let find = Find {
                 sights,
                 after: after.cloned(),
-                ..Find::of(kind, Filter::All(vec![filter, since.clone()]), count)
+                ..Find::of(kind, all, count)
             };
             let page = self.api.store.find(&find).await?;
             (page.resources, page.next.is_some())

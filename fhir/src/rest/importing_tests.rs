@@ -79,7 +79,7 @@ async fn good_lines_are_stored_and_each_bad_one_is_told_by_its_number() {
     found.sort();
     let expected = [
         (2, "invalid"),
-        (5, "not-supported"),
+        (5, "forbidden"),
         (6, "invalid"),
         (7, "business-rule"),
         (8, "business-rule"),

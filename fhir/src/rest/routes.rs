@@ -28,6 +28,8 @@ use std::{convert::Infallible, sync::Arc};
 
 /// Bytes of a resource that is taken: what the node takes as a body.
 pub const MAX_RESOURCE_BYTES: usize = 128 * 1024;
+/// Bytes of a Bundle of requests.
+pub const MAX_BUNDLE_BYTES: usize = 2 * 1024 * 1024;
 
 pub type InBody = Result<Bytes, BytesRejection>;
 
@@ -77,7 +79,7 @@ impl FhirApi {
             .fallback(any(async || Failure::no_such_path()))
             .layer(DefaultBodyLimit::max(MAX_FORM_BYTES));
         // fhirpy and fhir-kit-client send Bundles there.
-        let bundles = post(transacting::bundle).layer(limit());
+        let bundles = post(transacting::bundle).layer(DefaultBodyLimit::max(MAX_BUNDLE_BYTES));
         let bundles = bundles.fallback(async || Failure::no_such_path());
         Router::new()
             .nest("/fhir", inner)
@@ -102,7 +104,6 @@ pub fn kind_of(name: &str, interaction: Interaction) -> Result<ResourceType, Fai
     let kind = ResourceType::parse(name).ok_or_else(Failure::no_such_path)?;
     match offered(kind).contains(&interaction) {
         true => Ok(kind),
-        // Of what facilities deliver nothing is written.
         false => Err(Failure::method().allowing("GET, HEAD")),
     }
 }
@@ -204,7 +205,8 @@ fn routes(interaction: Interaction) -> Vec<(&'static str, MethodRouter<Arc<FhirA
         Interaction::HistorySystem => vec![("/_history", get(history_of_system))],
         // One route for both: which of them it is, the Bundle says.
         Interaction::Batch => {
-            vec![("/", post(transacting::bundle).layer(limit()))]
+            let limit = DefaultBodyLimit::max(MAX_BUNDLE_BYTES);
+            vec![("/", post(transacting::bundle).layer(limit))]
         }
         Interaction::Transaction => Vec::new(),
     }

@@ -7,7 +7,7 @@
 //! `_has`, `_list` or `_lastUpdated`, or one that cannot be read, covers nothing.
 use super::access::Asker;
 use super::conditional::pairs_of;
-use super::{FhirApi, Interaction, Pairs, WITHOUT, outcome::Failure};
+use super::{FhirApi, Interaction, Pairs, WITHOUT, finding, outcome::Failure};
 use crate::query::{self, Filter, Found, Handling, IndexRow};
 use crate::store::{Draft, Expect, FhirId, ResourceType, Sights, Stored, rows_of};
 use axum::http::HeaderMap;
@@ -97,23 +97,27 @@ impl Sight {
     }
 
     /// Adds it to those of a search.
-    pub fn add_to(self, sights: &mut Sights, kind: ResourceType) {
-        if let Self::Only(filter) = self {
+    ///
+    /// # Errors
+    /// Where it says what no column of readings answers: those are judged one by one, at their own path.
+    pub fn add_to(self, sights: &mut Sights, kind: ResourceType) -> Result<(), Failure> {
+        if let Self::Only(mut filter) = self {
+            if !kind.is_indexed() {
+                let by_columns = finding::by_columns(kind, &mut filter);
+                by_columns.map_err(|_| Failure::nothing_to_search())?;
+            }
             sights.insert(kind.as_str(), filter);
         }
+        Ok(())
     }
 }
 
-/// What hides all that is of some patients, or names one of them; none where it cannot be told whose something is. A reading
-/// names a patient and a device alone.
+/// What hides all that is of some patients, or names one of them; none where it cannot be told whose something is.
 fn hidden(kind: ResourceType, without: &[(String, String)]) -> Option<Vec<Filter>> {
     if kind == ResourceType::ANY && !without.is_empty() {
         return None;
     }
-    let of = |(_, id): &(String, String)| match kind.is_indexed() {
-        true => query::naming("Patient", id, kind.as_str()),
-        false => query::compartment("Patient", id, kind.as_str()),
-    };
+    let of = |(_, id): &(String, String)| query::naming("Patient", id, kind.as_str());
     let hidden = without.iter().filter_map(of);
     Some(hidden.map(|of| Filter::Not(Box::new(of))).collect())
 }

@@ -449,16 +449,25 @@ async fn no_way_leads_to_readings_that_a_scope_does_not_find() {
                 assert_eq!(reply.issue(), (404, "not-found".into()), "{id}{path}");
             }
         }
-        let named = api.get_with("/fhir?_type=Observation", &own).await;
-        assert_eq!(named.issue().0, 403);
-        let left_out = api.get_with("/fhir?_count=1000", &own).await;
-        assert!(
-            left_out
-                .entries("match")
-                .iter()
-                .all(|one| !one.starts_with("Observation"))
-        );
+        for path in ["?_type=Observation&_count=1000", "?_count=1000"] {
+            let found = api.get_with(&format!("/fhir{path}"), &own).await;
+            let found = found.entries("match");
+            let readings = found.iter().filter(|one| one.starts_with("Observation/"));
+            assert_eq!(readings.count(), vital.len(), "{scope} {path}");
+        }
     }
+}
+
+#[tokio::test]
+async fn readings_of_a_scope_that_no_column_answers_are_judged_at_their_own_path_alone() {
+    let api = fixture().await;
+    let token = token("Observation?status=final;Patient;Device");
+    let own = [("authorization", token.as_str())];
+    let named = api.get_with("/fhir?_type=Observation", &own).await;
+    assert_eq!(named.issue().0, 403);
+    let left_out = api.get_with("/fhir?_count=1000", &own).await;
+    let left_out = left_out.entries("match");
+    assert!(left_out.iter().all(|one| !one.starts_with("Observation")));
 }
 
 #[tokio::test]

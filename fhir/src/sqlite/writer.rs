@@ -118,6 +118,9 @@ const KNOWN: &str = "SELECT version, body, CASE WHEN author IS NULL THEN source 
      WHERE type = ?1 AND id = ?2";
 const OWNER: &str = "SELECT CASE WHEN author IS NULL THEN source ELSE '' END FROM resource \
      WHERE type = ?1 AND id = ?2";
+/// What a client wrote and deleted stays the client's.
+const DELETED: &str =
+    "SELECT EXISTS (SELECT 1 FROM history WHERE type = ?1 AND id = ?2 AND author IS NOT NULL)";
 const ADOPT: &str = "UPDATE resource SET source = ?3 WHERE type = ?1 AND id = ?2";
 const OFFER: &str = "INSERT INTO facility(place, pseudonym) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
 const PSEUDONYM: &str = "SELECT pseudonym FROM facility WHERE place = ?1";
@@ -205,6 +208,9 @@ fn commit(
                 let place = (head.seq, head.updated);
                 let done = general::transact(&transaction, asked, place, &mut noting)?;
                 (head.seq, changed) = (done.last, done.watching);
+                for (count, by) in head.counts.iter_mut().zip(done.added) {
+                    *count += by;
+                }
                 Done::Transacted(done.transacted)
             }
             Job::Project { projection, .. } => {
@@ -383,6 +389,9 @@ impl Head {
                 })
             })
             .optional()?;
+        if known.is_none() && was_clients(transaction, [kind, id])? {
+            return Ok(Decision::Foreign);
+        }
         let decision = decide(known.as_ref(), resource, source);
         if decision == Decision::Adopt {
             transaction
@@ -446,6 +455,12 @@ impl Head {
     }
 }
 
+/// Whether a client wrote what was under an id that has no resource now.
+fn was_clients(transaction: &Connection, key: [&str; 2]) -> rusqlite::Result<bool> {
+    let mut deleted = transaction.prepare_cached(DELETED)?;
+    deleted.query_row(key, |row| row.get(0))
+}
+
 /// Whether a resource refers to one that is another source's.
 fn refers_to_foreign(
     transaction: &Connection,
@@ -464,7 +479,10 @@ fn refers_to_foreign(
             .prepare_cached(OWNER)?
             .query_row([kind.as_str(), id.as_str()], |row| row.get(0))
             .optional()?;
-        let is = owner.flatten().is_some_and(|owner| owner != source);
+        let is = match owner {
+            Some(owner) => owner.is_some_and(|owner| owner != source),
+            None => was_clients(transaction, [kind.as_str(), id.as_str()])?,
+        };
         looked_up.insert(key, is);
         foreign |= is;
     }

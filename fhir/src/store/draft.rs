@@ -5,9 +5,11 @@ use crate::admit::{Holding, Inadmissible};
 use crate::json::Json;
 use crate::query::{IndexRow, Value, extract};
 use crate::r4::{self, Issue};
+use crate::search::period;
 use crate::subscription::Watching;
 use crate::validate::Members;
 use serde_json::value::RawValue;
+use types::Timestamp;
 
 /// See the head of this file: only [`Draft::parse`] makes one.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,6 +18,7 @@ pub struct Draft {
     id: FhirId,
     json: String,
     patient: Option<FhirId>,
+    time: Option<Timestamp>,
     rows: Vec<IndexRow>,
     watching: Option<Box<Watching>>,
 }
@@ -68,12 +71,14 @@ impl Draft {
         base: &str,
     ) -> Result<Self, Unfit> {
         let json = own(text, &id).ok_or_else(|| Unfit::NotJson("no JSON object".to_owned()))?;
+        let rows = extract(tree, base);
         Ok(Self {
             kind,
             patient: patient_of(kind, &id, tree),
+            time: time_of(tree, &rows),
             id,
             json,
-            rows: extract(tree, base),
+            rows,
             watching: None,
         })
     }
@@ -112,6 +117,23 @@ impl Draft {
         &self.rows
     }
 
+    /// What an Observation is listed by beside readings: the Patient who is its subject, and its time (ms since 1970; that
+    /// of the commit where it says none). What is of another type has neither.
+    pub(crate) fn columns(&self, commit: i64) -> (Option<&str>, Option<i64>) {
+        if self.kind != ResourceType::Observation {
+            return (None, None);
+        }
+        let subject = self.rows.iter().find_map(|row| match &row.value {
+            Value::Reference {
+                resource_type: Some(kind),
+                id: Some(id),
+                ..
+            } if row.param == "subject" && kind == "Patient" => Some(id.as_str()),
+            _ => None,
+        });
+        (subject, Some(self.time.map_or(commit, |time| time.0)))
+    }
+
     /// The resource type.
     #[must_use]
     pub const fn kind(&self) -> ResourceType {
@@ -148,6 +170,22 @@ pub(crate) fn row_of_source(source: &str) -> IndexRow {
         part: 0,
         value: Value::Uri(format!("{SOURCE_PREFIX}{source}")),
     }
+}
+
+/// The time of an Observation: the beginning of when what it says was so, else when it was issued.
+pub(crate) fn time_of(resource: &Json<'_>, rows: &[IndexRow]) -> Option<Timestamp> {
+    let bounds = rows.iter().filter_map(|row| match row.value {
+        Value::Date { low, high } if row.param == "date" => {
+            let known = |time: &i64| !matches!(*time, i64::MIN | i64::MAX);
+            [low, high].into_iter().find(known)
+        }
+        _ => None,
+    });
+    let issued = || {
+        let text = resource.object()?.text("issued")?;
+        period(text).map(|(from, _)| from)
+    };
+    bounds.min().or_else(issued).map(Timestamp)
 }
 
 pub(crate) fn patient_of(kind: ResourceType, id: &FhirId, resource: &Json<'_>) -> Option<FhirId> {
