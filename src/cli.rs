@@ -12,6 +12,7 @@ pub mod commands;
 pub mod dataset;
 pub mod doctor;
 pub mod enrol;
+pub mod entry;
 pub mod fl;
 pub mod local;
 pub mod pki;
@@ -122,8 +123,11 @@ Examples:
   medmesh up --regions us --facilities 1 --beds 10           one region with one facility of ten beds
   medmesh up --postgres postgres://me@127.0.0.1:5432/postgres --scylla 127.0.0.1:9042
                                                           the engines of production
+  medmesh up --postgres postgres://me@127.0.0.1:5432/postgres --pairs
+                                                          two nodes for each region
 
-A second `up` on the same folder goes on with the same identities, ports and data. Ctrl-C stops everything.";
+A second `up` on the same folder goes on with the same identities, ports and data, and with what a facility's `edge.toml` says
+under `learning`, `view`, `fhir`, `deid_profile`, `leases` and `policies`. Ctrl-C stops everything.";
 
 /// Arguments of `up`.
 #[derive(Debug, Args)]
@@ -165,6 +169,9 @@ pub struct UpArgs {
     /// Authorities of the server's certificate, PEM; needed with `sslmode=verify-full`.
     #[arg(long, value_name = "FILE", requires = "postgres")]
     pub postgres_ca: Option<PathBuf>,
+    /// Two nodes for every region, of which one goes on when the other fails. Only on PostgreSQL.
+    #[arg(long, requires = "postgres")]
+    pub pairs: bool,
     /// Keep the global catalog in this ScyllaDB or Apache Cassandra, in a keyspace of the mesh's own.
     #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
     pub scylla: Vec<String>,

@@ -1,4 +1,5 @@
 //! One file a command.
+mod argument;
 pub mod audit;
 pub mod backup;
 pub mod beds;
@@ -18,6 +19,7 @@ pub mod measure;
 mod mlflow;
 pub mod node;
 pub mod nodes;
+mod noted;
 pub mod pki;
 pub mod plans;
 pub mod quarantine;

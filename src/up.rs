@@ -1,5 +1,6 @@
 //! `medmesh up`: a whole mesh on this machine. Every node is a process of its own, so that one can be killed; this
 //! process makes the identities and the configuration, starts the others, restarts what dies, and shows a live table.
+mod addresses;
 pub(crate) mod config;
 mod console;
 mod engines;
@@ -15,8 +16,9 @@ mod summary;
 mod watch;
 
 use crate::{cli::UpArgs, failure::Failure, https::Https};
+use addresses::Addresses;
 use anyhow::{Context, Result, bail};
-use config::{Addresses, Configs, Replay};
+use config::{Configs, Replay};
 use console::Console;
 use device_fw::sim::Survey;
 use engines::Engines;
@@ -56,6 +58,7 @@ async fn mesh(args: UpArgs, begin: Instant, stop: CancellationToken) -> Result<(
         jurisdictions: jurisdictions(&args.regions),
         facilities: args.facilities,
         beds: args.beds,
+        pairs: args.pairs,
     };
     let plan = Plan::new(dir, &extent)?;
     let devices: usize = plan
@@ -143,7 +146,7 @@ struct Prepared {
     replay: Option<String>,
     /// What is in the data that is replayed.
     survey: Survey,
-    /// The nodes in the order of [`Plan::places`], then the devices of each facility.
+    /// The nodes in the order of [`Plan::places`], then the devices of each facility, then the second nodes of regions.
     processes: Vec<Process>,
     https: Https,
 }
@@ -255,6 +258,14 @@ fn processes(plan: &Plan) -> Vec<Process> {
         plan.facilities()
             .map(|(region, facility)| devices(region.edge(facility))),
     );
+    let second = |region: &plan::Region| {
+        let dir = plan.node_dir(&region.place());
+        let name = format!("{} (b)", label(&region.place()));
+        let config = config::second_file(&dir);
+        process(name, &["regional"], config, dir.join("node-b.log"))
+    };
+    let of_two = plan.regions.iter().filter(|_| plan.pairs);
+    all.extend(of_two.map(second));
     all
 }
 

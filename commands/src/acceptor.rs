@@ -5,6 +5,7 @@
 use crate::{MAX_LIFE_MS, Reason, Signed, Table};
 use ed25519_dalek::VerifyingKey;
 use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
 use types::{CatalogId, Place, Timestamp};
 
 /// How far the clocks of region and device may differ, in milliseconds: a minute. A command that was made later than that
@@ -31,6 +32,9 @@ pub struct Acceptor<'a> {
     pub key: &'a VerifyingKey,
     /// What the device takes.
     pub table: &'a Table,
+    /// What the device has of its properties, as an object: what is asked for has to go with it. None where that is judged
+    /// later, when the command's turn comes.
+    pub has: Option<&'a Json>,
 }
 
 impl Acceptor<'_> {
@@ -64,6 +68,9 @@ impl Acceptor<'_> {
         let second = command.approved_by.as_ref();
         if entry.safety && second.is_none_or(|second| *second == command.by) {
             return Err(Reason::Unapproved);
+        }
+        if let Some((property, has)) = entry.property.as_ref().zip(self.has) {
+            entry.goes_with(&command.parameters, has.get(property.as_str()))?;
         }
         Ok(Mark {
             sequence: command.sequence,

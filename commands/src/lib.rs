@@ -10,11 +10,14 @@ mod answer;
 mod command;
 mod parameter;
 mod reason;
+mod registers;
 mod state;
 mod table;
 mod take;
+mod text;
 mod twin;
 mod value;
+pub mod withdrawal;
 mod write;
 
 pub use acceptor::{Acceptor, CLOCK_SKEW_MS, Mark};
@@ -23,7 +26,9 @@ pub use command::{Command, MAX_COMMAND_BYTES, MAX_LIFE_MS, Malformed, Signed};
 pub use parameter::{Bound, Kind, Parameter};
 pub use reason::Reason;
 pub use state::{Event, History, State};
-pub use table::{BUILT_IN, Entry, MAX_COMMANDS, MAX_PARAMETERS, Misuse, Table};
+pub use table::{
+    BUILT_IN, Entry, MAX_COMMANDS, MAX_PARAMETERS, MAX_TABLE_BYTES, Misuse, Table, WITHDRAW,
+};
 pub use take::{Done, Held, Marks, Outcome, Taker, Unsettled};
 pub use twin::{ETag, MAX_DEPTH, MAX_TWIN_BYTES, TooDeep, merge_patch};
 pub use value::{InvalidValue, Value, parse_span, span_text};

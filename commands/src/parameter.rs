@@ -51,7 +51,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Span => "span",
             Self::Decimal => "decimal",
@@ -82,6 +82,15 @@ impl Bound {
             Self::Whole(number) => Some(Decimal::from_parts(*number, 0)),
             Self::Number(number) => number.to_string().parse().ok(),
             Self::Span(text) => Some(Decimal::from_parts(parse_span(text)?.try_into().ok()?, 0)),
+        }
+    }
+
+    /// As a whole number, without its fraction; of a span its milliseconds.
+    fn whole(&self) -> Option<i64> {
+        match self {
+            Self::Whole(number) => Some(*number),
+            Self::Number(number) => format!("{:.0}", number.trunc()).parse().ok(),
+            Self::Span(text) => parse_span(text)?.try_into().ok(),
         }
     }
 
@@ -193,6 +202,12 @@ impl Parameter {
             }
             _ => Ok(value.clone()),
         }
+    }
+
+    /// The ends of its range as whole numbers, of spans in milliseconds; none where it has no range.
+    pub(crate) fn whole_range(&self) -> Option<(i64, i64)> {
+        let (low, high) = self.range.as_ref()?;
+        Some((low.whole()?, high.whole()?))
     }
 
     /// What is allowed, for people.

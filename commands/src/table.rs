@@ -19,8 +19,13 @@ use types::{DeviceKind, Name};
 pub const MAX_COMMANDS: usize = 64;
 /// Parameters of one command at most.
 pub const MAX_PARAMETERS: usize = 16;
+/// A table as text ([`Table::text`]) at most, in bytes.
+pub const MAX_TABLE_BYTES: usize = 16 << 10;
 /// Registers or coils that one command writes at most.
 const MAX_WRITES: usize = 16;
+
+/// A name that no command of a table has: it takes another command back ([`crate::withdrawal`]).
+pub const WITHDRAW: &str = "withdraw";
 
 /// The tables of the kinds of device that come with the product, as TOML.
 pub const BUILT_IN: [(DeviceKind, &str); 3] = [
@@ -135,6 +140,12 @@ impl Table {
         if self.0.len() > MAX_COMMANDS {
             found.push(("command".into(), format!("are at most {MAX_COMMANDS}")));
         }
+        if self.text().len() > MAX_TABLE_BYTES {
+            let message = format!(
+                "are at most {MAX_TABLE_BYTES} bytes without `write`, as the region is told of them"
+            );
+            found.push(("command".into(), message));
+        }
         let (mut names, mut properties) = (BTreeSet::new(), BTreeSet::new());
         for (index, entry) in self.0.iter().enumerate() {
             let mut say = |key: &str, message: String| {
@@ -207,6 +218,10 @@ impl Table {
 impl Entry {
     fn problems(&self) -> Vec<(String, String)> {
         let mut found = Vec::new();
+        if self.name.as_str() == WITHDRAW {
+            let message = "is the mesh's own: it takes a command back";
+            found.push(("name".into(), message.into()));
+        }
         if self.parameters.len() > MAX_PARAMETERS {
             found.push(("parameters".into(), format!("are at most {MAX_PARAMETERS}")));
         }
@@ -236,7 +251,18 @@ impl Entry {
             found.push(("write".into(), format!("are at most {MAX_WRITES}")));
         }
         for (index, write) in self.write.iter().enumerate() {
-            for (key, message) in write.problems(self) {
+            let before = index.checked_sub(1).and_then(|at| self.write.get(at));
+            if write.joined && !before.is_some_and(|before| before.meets(write)) {
+                let message = "the registers of the write before it end where these begin, and are read back alike";
+                found.push((format!("write[{index}].joined"), message.into()));
+            }
+            let kind_of = |name: &str| self.parameter(name).map(|own| own.kind);
+            let parameter = write.parameter.as_ref();
+            let parameter = parameter.and_then(|name| self.parameter(name.as_str()));
+            if let Some((key, message)) = write.unheld(parameter) {
+                found.push((format!("write[{index}].{key}"), message.into()));
+            }
+            for (key, message) in write.problems(kind_of) {
                 found.push((format!("write[{index}].{key}"), message.into()));
             }
         }
@@ -272,6 +298,13 @@ impl Entry {
         if let Some((name, below)) = self.out_of_order(&values) {
             let detail = format!("is less than {below}");
             return Err(Misuse::new(at(name), Reason::OverRange, detail));
+        }
+        for write in &self.write {
+            if let Err(reason) = write.number(&values) {
+                let name = write.parameter.as_ref().map_or("", Name::as_str);
+                let detail = "is a value that the register of the device cannot hold exactly";
+                return Err(Misuse::new(at(name), reason, detail));
+            }
         }
         if values.is_empty() && !self.parameters.is_empty() {
             let detail = "at least one parameter is given";

@@ -261,6 +261,17 @@ fn every_problem_of_a_table_is_said_with_its_key() {
         parameter = "none"
         address = 65535
         words = 3
+        [[command.write]]
+        constant = 1
+        address = 7
+        [[command.write]]
+        constant = 1
+        address = 8
+        joined = true
+        [[command.write]]
+        constant = 1
+        address = 10
+        joined = true
     "#;
     let file: File = toml::from_str(text).unwrap();
     let problems = file.command.problems();
@@ -278,6 +289,7 @@ fn every_problem_of_a_table_is_said_with_its_key() {
             "command[1].write[0].words",
             "command[1].write[0].address",
             "command[1].write[0].parameter",
+            "command[1].write[3].joined",
         ]
     );
 }

@@ -86,6 +86,7 @@ impl World {
             device: DEVICE,
             key: &key,
             table: &table,
+            has: None,
         };
         let executed = &mut self.executed;
         self.taker

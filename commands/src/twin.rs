@@ -70,6 +70,17 @@ impl ETag {
     /// is no such list (RFC 9110 §8.8.3, §13.1.1).
     #[must_use]
     pub fn list(text: &str) -> Option<Vec<Self>> {
+        Self::tags(text, false)
+    }
+
+    /// Those that an `If-None-Match` is not met by: of a list of entity tags those that are of a twin, weak ones too, since it
+    /// compares weakly. None where it is no such list (RFC 9110 §8.8.3, §13.1.2).
+    #[must_use]
+    pub fn weak_list(text: &str) -> Option<Vec<Self>> {
+        Self::tags(text, true)
+    }
+
+    fn tags(text: &str, weak_too: bool) -> Option<Vec<Self>> {
         // Empty elements are none (RFC 9110 §5.6.1.2).
         let blank = |one: char| one == ',' || one == ' ' || one == '\t';
         let (mut rest, mut found) = (text.trim_matches(blank), Vec::new());
@@ -81,7 +92,7 @@ impl ETag {
                 return None;
             }
             let own: Option<Self> = format!("\"{tag}\"").parse().ok();
-            found.extend(own.filter(|_| weak.is_none()));
+            found.extend(own.filter(|_| weak_too || weak.is_none()));
             let after = after.trim_start();
             if after.is_empty() {
                 return Some(found);
@@ -190,6 +201,17 @@ mod tests {
         ] {
             let found = found.map(|all: Vec<u64>| all.into_iter().map(ETag).collect());
             assert_eq!(ETag::list(text), found, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_weak_list_has_the_weak_ones_too() {
+        for (text, found) in [
+            (r#""6" , W/"7", "a""#, Some(vec![ETag(6), ETag(7)])),
+            (r#"W/"07""#, Some(vec![])),
+            ("W/7", None),
+        ] {
+            assert_eq!(ETag::weak_list(text), found, "{text}");
         }
     }
 }

@@ -1,5 +1,8 @@
 //! What a command writes to a Modbus device: a holding register, several, or a coil.
-use crate::{Value, parameter::Kind, table::Entry};
+use crate::{
+    Reason, Value,
+    parameter::{Kind, Parameter},
+};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use types::Name;
@@ -25,6 +28,9 @@ pub struct Write {
     /// Whether the device shows afterwards what was written; then it is read back and must be the same.
     #[serde(default = "yes")]
     pub read_back: bool,
+    /// Whether it goes in one request with the write before it, where that is done too: the device takes both or neither.
+    #[serde(default)]
+    pub joined: bool,
 }
 
 const fn one() -> u8 {
@@ -40,7 +46,21 @@ const fn yes() -> bool {
 }
 
 impl Write {
-    pub(crate) fn problems(&self, entry: &Entry) -> Vec<(&'static str, &'static str)> {
+    /// Whether the registers of another write begin where its own end, so that one request can carry both.
+    #[must_use]
+    pub fn meets(&self, next: &Self) -> bool {
+        let end = u32::from(self.address) + u32::from(self.words);
+        self.words > 0
+            && next.words > 0
+            && end == u32::from(next.address)
+            && self.read_back == next.read_back
+    }
+
+    /// What is wrong with it in a command whose parameters have these kinds, with the key.
+    pub(crate) fn problems(
+        &self,
+        kind_of: impl Fn(&str) -> Option<Kind>,
+    ) -> Vec<(&'static str, &'static str)> {
         let mut found = Vec::new();
         if !matches!(self.words, 0 | 1 | 2 | 4) {
             found.push(("words", "are 1, 2 or 4 registers, or 0 for a coil"));
@@ -52,7 +72,7 @@ impl Write {
             found.push(("per", "is at least 1"));
         }
         match (&self.parameter, self.constant) {
-            (Some(name), None) => match entry.parameter(name.as_str()).map(|own| own.kind) {
+            (Some(name), None) => match kind_of(name.as_str()) {
                 None => found.push(("parameter", "the command has no such parameter")),
                 Some(Kind::Choice | Kind::Decimal) => {
                     found.push(("parameter", "is a span, a whole number or a flag"));
@@ -65,18 +85,59 @@ impl Write {
         found
     }
 
-    /// The number to write; none when its parameter was left out.
-    #[must_use]
-    pub fn number(&self, parameters: &BTreeMap<String, Value>) -> Option<u64> {
-        if let Some(number) = self.constant {
-            return Some(u64::from(number));
+    /// What the registers cannot hold of what its parameter, or its constant, may be, with the key.
+    pub(crate) fn unheld(
+        &self,
+        parameter: Option<&Parameter>,
+    ) -> Option<(&'static str, &'static str)> {
+        if let Some(constant) = self.constant {
+            let fits = self.words == 0 || u64::from(constant) <= self.greatest();
+            return (!fits).then_some(("constant", "is more than its registers hold"));
         }
-        let value = parameters.get(self.parameter.as_ref()?.as_str())?;
-        let whole = match value {
-            Value::Flag(flag) => u64::from(*flag),
-            Value::Text(_) => value.span_ms()?,
-            Value::Number(number) => number.as_str().parse().ok()?,
+        let (low, high) = parameter?.whole_range()?;
+        if low < 0 {
+            return Some((
+                "parameter",
+                "its range begins below 0, and registers hold no such number",
+            ));
+        }
+        let high = u64::try_from(high).unwrap_or(0) / u64::from(self.per.max(1));
+        (high > self.greatest()).then_some((
+            "words",
+            "hold less than the greatest value of the parameter, divided by `per`",
+        ))
+    }
+
+    /// The greatest number that its registers, or its coil, hold.
+    fn greatest(&self) -> u64 {
+        match self.words {
+            0 => 1,
+            words => u64::MAX >> (64 - 16 * u32::from(words.min(4))),
+        }
+    }
+
+    /// The number to write; none when its parameter was left out.
+    ///
+    /// # Errors
+    /// [`Reason::OverRange`] for a value that the registers cannot hold exactly: nothing of it is cut off.
+    pub fn number(&self, parameters: &BTreeMap<String, Value>) -> Result<Option<u64>, Reason> {
+        if let Some(number) = self.constant {
+            return Ok(Some(u64::from(number)));
+        }
+        let name = self.parameter.as_ref();
+        let Some(value) = name.and_then(|name| parameters.get(name.as_str())) else {
+            return Ok(None);
         };
-        Some(whole / u64::from(self.per.max(1)))
+        let whole: Option<u64> = match value {
+            Value::Flag(flag) => Some(u64::from(*flag)),
+            Value::Text(_) => value.span_ms(),
+            Value::Number(number) => number.as_str().parse().ok(),
+        };
+        let (whole, per) = (whole.ok_or(Reason::OverRange)?, u64::from(self.per.max(1)));
+        if whole.is_multiple_of(per) && whole / per <= self.greatest() {
+            Ok(Some(whole / per))
+        } else {
+            Err(Reason::OverRange)
+        }
     }
 }

@@ -14,7 +14,7 @@
 //! | 11 | 4 | seq of the shown sample |
 //! | 15 | 1 | samples that wait, the shown one too; 0: nothing is shown |
 //! | 16 | 4 | source time, ms since 1970 |
-//! | 20 | 12 × 3 | per [`Signal`]: mantissa (2, signed), decimal exponent (1, signed) or a marker |
+//! | 20 | 12 × 3 | per [`crate::signal::Signal`]: mantissa (2, signed), decimal exponent (1, signed) or a marker |
 //! | 56 | 1 | guard end: equal to guard begin unless the read was torn |
 //!
 //! Holding registers (function codes 3 and 16): 0 epoch (2), 2 seq (4) of the sample that the master acknowledges,
@@ -22,15 +22,17 @@
 //!
 //! Holding registers from 64 on are settings, one or several in a request, and read as they were written: 64 interval in
 //! ms (2; 0: as delivered), 66 lower and 67 upper alarm limit of the heart rate, 68 lower limit of the oxygen saturation (0:
-//! as delivered). Writing 1 to 69 identifies the device, to 70 restarts it; both read as 0 once that is done.
+//! as delivered). A lower limit that would not be below the upper one is refused, with everything in its request, as a value that
+//! is not allowed. Writing 1 to 69 identifies the device, to 70 restarts it; both read as 0 once that is done.
 //!
 //! The probe has the registers that its maker gave it (temperature and humidity, tenths, input registers 1 and 2;
 //! settings in holding registers 0x0101 to 0x0104), no counter and no clock.
 use crate::{
     frame::{Exception, Space, Words},
     health::Health,
+    signal::{Reading, SIGNALS, Sample},
     slave::Registers,
-    window::{Ack, Reading, SIGNALS, Sample, Window},
+    window::{Ack, Window},
 };
 
 /// The version of the monitor's map.
@@ -49,6 +51,8 @@ pub const MONITOR_HOLDINGS: usize = 6;
 pub const SETTINGS: u16 = 64;
 /// Number of the monitor's settings.
 pub const MONITOR_SETTINGS: usize = 7;
+/// Of the settings: the lower and the upper alarm limit of the heart rate.
+const HEART_RATE: [usize; 2] = [2, 3];
 /// Of the settings: where 1 identifies the device, and where 1 restarts it.
 pub const IDENTIFY: usize = 5;
 /// See [`IDENTIFY`].
@@ -57,73 +61,6 @@ pub const RESTART: usize = 6;
 pub const NOT_IN_SAMPLE: u16 = 0x8000;
 /// Exponent register of a signal that was measured without a result.
 pub const NO_DATA: u16 = 0x7fff;
-
-/// A signal of the monitor, in the order of the registers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(usize)]
-pub enum Signal {
-    /// Heart rate.
-    HeartRate,
-    /// Heart rate by pulse oximetry.
-    Pulse,
-    /// Respiratory rate.
-    RespiratoryRate,
-    /// Oxygen saturation by pulse oximetry.
-    SpO2,
-    /// Arterial oxygen saturation.
-    SaO2,
-    /// Body temperature.
-    Temperature,
-    /// Invasive systolic pressure.
-    Systolic,
-    /// Invasive diastolic pressure.
-    Diastolic,
-    /// Invasive mean pressure.
-    Mean,
-    /// Non-invasive systolic pressure.
-    CuffSystolic,
-    /// Non-invasive diastolic pressure.
-    CuffDiastolic,
-    /// Non-invasive mean pressure.
-    CuffMean,
-}
-
-impl Signal {
-    /// Every signal, in the order of the registers.
-    pub const ALL: [Self; SIGNALS] = [
-        Self::HeartRate,
-        Self::Pulse,
-        Self::RespiratoryRate,
-        Self::SpO2,
-        Self::SaO2,
-        Self::Temperature,
-        Self::Systolic,
-        Self::Diastolic,
-        Self::Mean,
-        Self::CuffSystolic,
-        Self::CuffDiastolic,
-        Self::CuffMean,
-    ];
-
-    /// Its LOINC code.
-    #[must_use]
-    pub const fn loinc(self) -> &'static str {
-        match self {
-            Self::HeartRate => "8867-4",
-            Self::Pulse => "8889-8",
-            Self::RespiratoryRate => "9279-1",
-            Self::SpO2 => "59408-5",
-            Self::SaO2 => "2708-6",
-            Self::Temperature => "8310-5",
-            Self::Systolic => "76215-3",
-            Self::Diastolic => "76213-8",
-            Self::Mean => "76214-6",
-            Self::CuffSystolic => "76534-7",
-            Self::CuffDiastolic => "76535-4",
-            Self::CuffMean => "76536-2",
-        }
-    }
-}
 
 /// The bedside monitor: its sample window, its health and its clock, as registers.
 #[derive(Clone, Debug)]
@@ -246,13 +183,18 @@ impl<S: AsRef<[Sample]> + AsMut<[Sample]>> Registers for Monitor<S> {
 
     fn write(&mut self, address: u16, values: Words<'_>) -> Result<(), Exception> {
         if let Some(at) = address.checked_sub(SETTINGS) {
-            let at = usize::from(at);
-            let settings = self.settings.get_mut(at..at + values.len());
-            let settings = settings.ok_or(Exception::Address)?;
-            settings
+            let (at, mut settings) = (usize::from(at), self.settings);
+            let written = settings.get_mut(at..at + values.len());
+            let written = written.ok_or(Exception::Address)?;
+            written
                 .iter_mut()
                 .zip(values.iter())
                 .for_each(|(setting, value)| *setting = value);
+            let [low, high] = HEART_RATE.map(|at| settings.get(at).copied().unwrap_or(0));
+            if low != 0 && high != 0 && low >= high {
+                return Err(Exception::Value);
+            }
+            self.settings = settings;
             return Ok(());
         }
         if address != 0 || values.len() != MONITOR_HOLDINGS {

@@ -89,9 +89,9 @@ mod tests {
         health::Health,
         registers::{
             GUARD_BEGIN, GUARD_END, MONITOR_INPUTS, Monitor, NO_DATA, NOT_IN_SAMPLE, Probe,
-            SIGNAL_BASE, Signal,
+            SIGNAL_BASE,
         },
-        window::{Reading, Sample},
+        signal::{Reading, Sample, Signal},
     };
     use proptest::prelude::*;
     use std::vec::Vec;
@@ -191,6 +191,30 @@ mod tests {
             [0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 1]
         );
         assert_eq!(ask(&mut monitor, &[6, 0, 0, 0, 1]), [0x86, 2]);
+    }
+
+    #[test]
+    fn a_limit_that_is_not_in_order_with_those_that_stand_is_refused_with_its_whole_request() {
+        let mut monitor = monitor();
+        let done = |address: u8, count: u8| std::vec![16, 0, address, 0, count];
+        let over = [0x90, 3];
+        // 66 is the lower limit of the heart rate, 67 the upper one, 68 that of the oxygen saturation.
+        for (request, expected) in [
+            (&[16, 0, 66, 0, 1, 2, 0, 150][..], done(66, 1)),
+            (&[16, 0, 67, 0, 1, 2, 0, 150], over.into()),
+            (&[16, 0, 67, 0, 1, 2, 0, 151], done(67, 1)),
+            (&[16, 0, 66, 0, 1, 2, 0, 151], over.into()),
+            (&[6, 0, 66, 0, 200], std::vec![0x86, 3]),
+            (&[16, 0, 66, 0, 2, 4, 0, 180, 0, 200], done(66, 2)),
+            (&[16, 0, 67, 0, 2, 4, 0, 180, 0, 95], over.into()),
+            (&[16, 0, 68, 0, 1, 2, 0, 95], done(68, 1)),
+            // As delivered: there is nothing to be in order with.
+            (&[16, 0, 67, 0, 1, 2, 0, 0], done(67, 1)),
+            (&[16, 0, 66, 0, 1, 2, 0, 250], done(66, 1)),
+        ] {
+            assert_eq!(ask(&mut monitor, request), expected, "{request:?}");
+        }
+        assert_eq!(monitor.settings[2..5], [250, 0, 95]);
     }
 
     #[test]

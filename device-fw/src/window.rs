@@ -3,53 +3,7 @@
 //! A sample is shown until it is acknowledged by its (epoch, seq), which the master does only once it is durable
 //! elsewhere. So a master that dies loses nothing, and an acknowledgement that comes twice removes nothing twice.
 //! The storage is the caller's and fixed; nothing is allocated.
-use crate::registers::Signal;
-
-/// The signals of a bedside monitor, in the order of the registers.
-pub const SIGNALS: usize = 12;
-
-/// One value of a sample.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Reading {
-    /// The signal is not part of this sample.
-    #[default]
-    NotInSample,
-    /// The signal was measured and there was nothing: a lead is off.
-    NoData,
-    /// `mantissa` × 10^`exponent`; (9233, -2) is 92.33.
-    Value {
-        /// All digits.
-        mantissa: i32,
-        /// The power of ten.
-        exponent: i8,
-    },
-}
-
-/// What was measured at one instant.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sample {
-    /// The run of the sample counter; begins anew with each restart that lost the counter.
-    pub epoch: u32,
-    /// The sample within the epoch.
-    pub seq: u64,
-    /// When it was measured, ms since 1970 by the device's clock.
-    pub time_ms: u64,
-    /// The values, by [`Signal`].
-    pub readings: [Reading; SIGNALS],
-}
-
-impl Sample {
-    /// Puts a value into its place.
-    #[must_use]
-    #[expect(
-        clippy::indexing_slicing,
-        reason = "each signal has a place: there are `SIGNALS` of them"
-    )]
-    pub fn with(mut self, signal: Signal, reading: Reading) -> Self {
-        self.readings[signal as usize] = reading;
-        self
-    }
-}
+use crate::signal::Sample;
 
 /// What became of an acknowledgement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

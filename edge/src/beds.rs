@@ -3,8 +3,12 @@
 //! | | | |
 //! |---|---|---|
 //! | `GET /api/v1/beds` | | every entry, and how many devices' readings are still being corrected |
-//! | `POST /api/v1/beds/assign` | `{"bed", "patient", "from"?, "by", "name"?, "mrn"?, "birth_date"?, "gender"?, "height_cm"?, "weight_kg"?, "care_unit"?}` | the patient lies in the bed from then on |
+//! | `POST /api/v1/beds/assign` | `{"bed", "new"?, "patient", "from"?, "by", "name"?, "mrn"?, "birth_date"?, "gender"?, "height_cm"?, "weight_kg"?, "care_unit"?}` | the patient lies in the bed from then on |
 //! | `POST /api/v1/beds/discharge` | `{"bed", "from"?, "by"}` | nobody does |
+//!
+//! A bed is one that the facility has: of which anything was entered, or at which a device of the configuration stands or
+//! stood. Any other is refused, since a slip would leave the patient before in the bed that was meant, unless the entry says
+//! that it is new: a patient may lie where no device stands, and the laboratory measures of them all the same.
 //!
 //! Whoever asks shows the token of the file [`TOKEN_FILE`] in the node's data directory (`Authorization: Bearer`), which
 //! only the node's own user can read: what is said here is identified. `from` may lie in the past, by the mesh clock;
@@ -14,7 +18,7 @@ use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, Request, State},
     http::{
-        StatusCode,
+        Method, StatusCode,
         header::{AUTHORIZATION, WWW_AUTHENTICATE},
     },
     middleware::{self, Next},
@@ -25,7 +29,7 @@ use federation::{
     audit::{self, Decision, Entry},
     pki::PkiError,
 };
-use node::problem::Problem;
+use node::{media, problem::Problem};
 use serde::{Deserialize, Deserializer, Serialize};
 use sha2::{Digest, Sha256};
 use std::{
@@ -37,12 +41,14 @@ use store::clockguard::Time;
 use store::deid::PatientRecord;
 use store::{self, BedFact, BedRow, Store, StoreError, StoreErrorKind};
 use tokio_util::sync::CancellationToken;
-use types::{Phi, Place, Secret, Timestamp};
+use types::{DeviceId, Phi, Place, Secret, Timestamp};
 
 /// The file with the token of the local API, in the node's data directory.
 pub const TOKEN_FILE: &str = "api.token";
 /// The body of a request, in bytes.
 const MAX_BODY: usize = 16 << 10;
+/// Beds or devices that a refusal names.
+const NAMED: usize = 32;
 /// Pause between looks for something to correct, when there is nothing (real time).
 const IDLE: Duration = Duration::from_millis(250);
 /// Pause after a step that could do nothing now (real time).
@@ -62,6 +68,9 @@ pub struct Listing {
 #[serde(deny_unknown_fields)]
 struct Asked {
     bed: String,
+    /// Whether the facility may not have it yet.
+    #[serde(default)]
+    new: bool,
     #[serde(default)]
     from: Option<String>,
     by: String,
@@ -159,12 +168,16 @@ pub(crate) fn router(
         .layer(DefaultBodyLimit::max(MAX_BODY))
 }
 
-/// Lets in who shows the token.
+/// Lets in who shows the token; what is posted is JSON.
 async fn known(State(api): State<Api>, request: Request, next: Next) -> Response {
     let shown = request.headers().get(AUTHORIZATION);
     let shown = shown.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
     let digest: Option<[u8; 32]> = shown.map(|token| Sha256::digest(token).into());
     if digest == Some(api.token) {
+        let json = media::is_one_of(request.headers(), &["application/json"]);
+        if let (&Method::POST, Err(refused)) = (request.method(), json) {
+            return refused.into_response();
+        }
         return next.run(request).await;
     }
     metrics::counter!("medmesh_api_refused_total").increment(1);
@@ -219,14 +232,51 @@ async fn discharge(State(api): State<Api>, body: axum::body::Bytes) -> Response 
 async fn enter(api: &Api, body: &[u8], with_patient: bool) -> Response {
     let fact = serde_json::from_slice::<Asked>(body)
         .map_err(|_| "not the JSON of an entry: see `medmesh edge beds --help`")
-        .and_then(|asked| fact(asked, with_patient, api.time.now().mesh));
-    match fact {
-        Err(reason) => problem(StatusCode::BAD_REQUEST, reason),
-        Ok(fact) => match api.store.enter(fact).await {
-            Ok(entered) => Json(entered).into_response(),
-            Err(error) => failed(&error),
-        },
+        .and_then(|asked| {
+            let is_new = asked.new;
+            Ok((fact(asked, with_patient, api.time.now().mesh)?, is_new))
+        });
+    let (fact, is_new) = match fact {
+        Ok(fact) => fact,
+        Err(reason) => return problem(StatusCode::BAD_REQUEST, reason),
+    };
+    if !is_new && let Some(refused) = unknown_bed(api, &fact.bed).await {
+        return refused;
     }
+    match api.store.enter(fact).await {
+        Ok(entered) => Json(entered).into_response(),
+        Err(error) => failed(&error),
+    }
+}
+
+/// The refusal of a bed that the facility has not.
+pub(crate) async fn unknown_bed(api: &Api, bed: &str) -> Option<Response> {
+    unknown("bed", bed, api.store.bed_names().await)
+}
+
+/// The refusal of a device that the facility has not.
+pub(crate) async fn unknown_device(api: &Api, device: &DeviceId) -> Option<Response> {
+    unknown("device", device.as_str(), api.store.device_names().await)
+}
+
+/// The refusal of a name that is none of these; it says which there are.
+fn unknown(what: &str, name: &str, there: Result<Vec<String>, StoreError>) -> Option<Response> {
+    let there = match there {
+        Ok(there) if there.iter().any(|one| one == name) => return None,
+        Ok(there) => there,
+        Err(error) => return Some(failed(&error)),
+    };
+    let named: Vec<_> = there.iter().take(NAMED).map(String::as_str).collect();
+    let rest = match there.len() - named.len() {
+        0 => String::new(),
+        rest => format!(" and {rest} more (`medmesh edge beds` shows them)"),
+    };
+    let has = match named.is_empty() {
+        true => "none".to_owned(),
+        false => named.join(", "),
+    };
+    let detail = format!("{what}: the facility has none of this name; it has {has}{rest}");
+    Some(problem(StatusCode::NOT_FOUND, &detail))
 }
 
 fn fact(asked: Asked, with_patient: bool, now: Timestamp) -> Result<BedFact, &'static str> {

@@ -132,6 +132,7 @@ fn api(
         authorize: Arc::new(bearer),
         access: log,
         base,
+        other_bases: Arc::default(),
         token_url: None,
         now: Arc::new(move || now.now().real),
         // The facility's own data, as it is.

@@ -28,10 +28,11 @@ use federation::{
 };
 use fl::{
     code,
-    consent::{Objection, Standpoint, objections_to},
+    consent::{Standpoint, objections_to},
     features::Prepared,
     ledger::{Debited, Ledger},
     member::MemberRound,
+    objection::Objection,
     order::{Answer, Ask, RoundOrder},
     site::Made,
     study::Study,
@@ -296,7 +297,7 @@ impl Learner {
             return Ok(Err(found));
         }
         let records = match self.prepared(order, study).await? {
-            Ok(of) => of.train.len() + of.test.len(),
+            Ok(of) => of.counted,
             Err(found) => return Ok(Err(found)),
         };
         here.records = Some(u32::try_from(records).unwrap_or(u32::MAX));
@@ -306,7 +307,7 @@ impl Learner {
 
     async fn ledger(&self, learning: &LearningConfig) -> Result<Ledger, StoreError> {
         let budget = learning.budget;
-        let read = move |commit: &mut Commit<'_, '_>| rows::ledger(commit.tx(), budget);
+        let read = move |commit: &mut Commit<'_, '_>| rows::ledger_to_spend(commit.tx(), budget);
         self.store.in_commit(read).await
     }
 
@@ -454,8 +455,10 @@ impl Learner {
             Ok(read) => read,
             Err(why) => return Ok(Err(why)),
         };
-        let Some((release, event)) = round.spends(&study, &plan) else {
-            return Ok(Ok(None));
+        let (release, event) = match round.spends(&study, &plan) {
+            Ok(Some(spent)) => spent,
+            Ok(None) => return Ok(Ok(None)),
+            Err(error) => return Ok(Err(error.to_string())),
         };
         let mut ledger = self.ledger(learning).await?;
         let before = ledger.entries().len();

@@ -2,7 +2,7 @@
 //! commands go to [`crate::control`], and that a viewer begins to hear is in the audit log before it does.
 use crate::{
     context::Shared,
-    control::{self, Results, Tell},
+    control::{self, Results},
     pipeline::Publish,
     view,
 };
@@ -12,7 +12,7 @@ use bytes::Bytes;
 use federation::audit::{Asked, Decision, Entry};
 use ingest::{Journal, Urgency, payload};
 use node::task::{Kind, Tasks};
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 use store::clockguard::Time;
 use store::{Store, StoreError};
 use types::{DeviceId, Place, RetainedMessage};
@@ -93,16 +93,6 @@ impl Publish for Broker {
 
     fn is_heard(&self, device: &DeviceId) -> bool {
         Self::is_heard(self, device)
-    }
-}
-
-impl Tell for Broker {
-    fn is_connected(&self, device: &DeviceId) -> bool {
-        Self::is_connected(self, device)
-    }
-
-    fn tell(&self, device: &DeviceId, message: Bytes, left: Duration) {
-        Self::tell(self, device, message, left);
     }
 }
 

@@ -6,7 +6,7 @@ use federation::{
     port::{LeaseLimits, Outbox},
 };
 use ingest::{Sample, SampleReading, Stored, Urgency};
-use messages::DeviceRecords;
+use messages::{Body as _, DeviceRecords};
 use node::clock::Clock;
 use rand::rngs::StdRng;
 use std::time::Duration;
@@ -147,6 +147,59 @@ async fn the_catalog_learns_what_a_device_is_and_not_its_serial() {
     );
     stop.cancel();
     node.join().await.unwrap();
+}
+
+/// Waits until what the catalog was told last of a device is this.
+async fn told(node: &Node, device: &str, status: &str) {
+    let id = node.store.device(&device.parse().unwrap()).await.unwrap();
+    let region = node.store.region();
+    let told = tokio::time::timeout(Duration::from_secs(30), async {
+        loop {
+            let live = node.store.lease(region, Priority::Live, LIMITS).await;
+            node.store.release(region).await.unwrap();
+            let parcels = live.unwrap().into_iter();
+            let parcels = parcels.filter(|parcel| parcel.kind == DeviceRecords::KIND);
+            let records = parcels.flat_map(|parcel| opened::<DeviceRecords>(&parcel).devices);
+            let own = records.filter(|record| record.catalog_id == id.catalog_id.as_bytes()[..]);
+            let last = own.max_by_key(|record| record.updated_ms);
+            if last.is_some_and(|last| last.status == status) {
+                return;
+            }
+            node.store.added(region).await;
+        }
+    });
+    told.await
+        .unwrap_or_else(|_| panic!("{device} is not {status}"));
+}
+
+#[tokio::test]
+async fn a_device_that_is_taken_out_of_the_configuration_is_retired_until_it_is_back() {
+    let facility = Facility::new();
+    let config = |devices: &[&str]| {
+        let mut config = facility.config();
+        let first = config.devices.remove(0);
+        config.devices = devices
+            .iter()
+            .map(|id| {
+                let mut device = first.clone();
+                device.id = id.parse().unwrap();
+                device
+            })
+            .collect();
+        config
+    };
+    for (devices, status) in [
+        (&["lab-1", "lab-2"][..], "silent"),
+        (&["lab-1"], "retired"),
+        (&["lab-1", "lab-2"], "silent"),
+    ] {
+        let stop = CancellationToken::new();
+        let node = start(config(devices), stop.clone()).await.unwrap();
+        told(&node, "lab-2", status).await;
+        told(&node, "lab-1", "silent").await;
+        stop.cancel();
+        node.join().await.unwrap();
+    }
 }
 
 #[tokio::test]

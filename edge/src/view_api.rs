@@ -7,15 +7,16 @@
 //! | `GET /api/v1/view/alarms` | `from`, `until`, `after`, `limit` | alarms by source time, a page |
 //! | `GET /api/v1/view/changes` | `device`, `alarms` | server-sent events: `sample` as it is stored, `missed` with a number when the reader fell behind |
 //!
+//! Of a bed, a device or a patient that the facility has not, and of which it never stored anything, there is no series: 404.
 //! The token is that of [`crate::beds`]. Times are RFC 3339 by the mesh clock. Every answer is written down before it is
 //! shown (45 CFR 164.312(b)); of a stream, its beginning.
 use crate::{
-    beds::{Api, failed, problem},
+    beds::{Api, failed, problem, unknown_bed, unknown_device},
     view::{AlarmsAsked, Change, Cursor, FacilityView as _, MAX_PAGE, Page, SeriesAsked, Whose},
 };
 use axum::{
     Json, Router,
-    extract::{Query, State},
+    extract::{Query, RawQuery, State},
     http::StatusCode,
     response::{
         IntoResponse, Response,
@@ -25,7 +26,7 @@ use axum::{
 };
 use federation::audit::{Asked, Decision, Entry};
 use futures_util::{Stream, stream};
-use node::{admission::Known, https::Lasting};
+use node::{admission::Known, https::Lasting, query::takes_none};
 use serde::Deserialize;
 use std::{convert::Infallible, sync::Arc, time::Duration};
 use store::StoreError;
@@ -157,7 +158,10 @@ async fn noted(api: &Api, kind: &str, rows: usize) -> Result<(), StoreError> {
     api.store.note(vec![entry]).await
 }
 
-async fn beds(State(api): State<Api>) -> Response {
+async fn beds(State(api): State<Api>, RawQuery(query): RawQuery) -> Response {
+    if let Err(problem) = takes_none(query.as_deref()) {
+        return problem.into_response();
+    }
     let shown = async {
         let beds = api.facility.beds(api.time.now().mesh).await?;
         noted(&api, "beds", beds.len()).await?;
@@ -180,25 +184,31 @@ async fn series(State(api): State<Api>, asked: Asking<Span>) -> Response {
     }
 }
 
-/// A series that is asked for; of a bed that the facility has not, and never had, there is none.
+/// A series that is asked for; of whom or what the facility has not, and never had, there is none.
 async fn series_of(api: &Api, asked: SeriesAsked) -> Response {
     let whose = asked.whose.clone();
     let read = api.facility.series(asked).await;
-    if let (Whose::Bed(bed), Ok(Page { points, .. })) = (whose, &read)
-        && points.is_empty()
+    if matches!(&read, Ok(page) if page.points.is_empty())
+        && let Some(refused) = unknown(api, whose).await
     {
-        match api.facility.beds(api.time.now().mesh).await {
-            Ok(beds) if beds.iter().all(|one| one.bed != bed) => {
-                return problem(
-                    StatusCode::NOT_FOUND,
-                    "bed: the facility has none of this name",
-                );
-            }
-            Ok(_) => {}
-            Err(error) => return failed(&error),
-        }
+        return refused;
     }
     page(api, "series", read).await
+}
+
+async fn unknown(api: &Api, whose: Whose) -> Option<Response> {
+    match whose {
+        Whose::Bed(bed) => unknown_bed(api, &bed).await,
+        Whose::Device(device) => unknown_device(api, &device).await,
+        Whose::Patient(id) => match api.store.knows_patient(id).await {
+            Ok(true) => None,
+            Ok(false) => Some(problem(
+                StatusCode::NOT_FOUND,
+                "patient: nothing was ever entered or measured of one of this id; `medmesh edge beds` shows who lies where",
+            )),
+            Err(error) => Some(failed(&error)),
+        },
+    }
 }
 
 async fn alarms(State(api): State<Api>, asked: Asking<Span>) -> Response {
@@ -231,6 +241,11 @@ async fn changes(State(api): State<Api>, asked: Asking<Listening>) -> Response {
         Ok(wanted) => wanted,
         Err(reason) => return problem(StatusCode::BAD_REQUEST, reason),
     };
+    if let Some(device) = &wanted.0
+        && let Some(refused) = unknown_device(&api, device).await
+    {
+        return refused;
+    }
     // Heard before it is written down: what is stored meanwhile is not missed.
     let heard = api.facility.changes();
     if let Err(error) = noted(&api, "changes", 0).await {

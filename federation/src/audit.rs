@@ -14,10 +14,8 @@
 //! ([`verify`] takes such heads).
 
 use crate::db::{self, Count, DbError, migrate};
-use crate::gap;
 use crate::merkle::{Frontier, Hash, leaf_hash};
 use crate::note::{self, TreeHead};
-use crate::wire::Loss;
 use ed25519_dalek::SigningKey;
 use rusqlite::{Connection, OptionalExtension as _};
 use types::{Place, Timestamp};
@@ -159,31 +157,6 @@ pub fn sign_head(tx: &Connection, signer: &Signer) -> Result<(), DbError> {
     tx.prepare_cached("UPDATE audit_head SET checkpoint = ?1")?
         .execute([head.sign(&signer.key)])?;
     Ok(())
-}
-
-/// The log of a node that starts: an empty one begins with an entry, so that a node that has run has a head. One that
-/// is empty though its node `has_run` was emptied, which is a gap. The tables of [`crate::gap`] must be there too.
-///
-/// # Errors
-/// [`DbError`]; the caller rolls back.
-pub fn begin(
-    tx: &Connection,
-    me: &Place,
-    signer: &Signer,
-    now: Timestamp,
-    has_run: bool,
-) -> Result<(), DbError> {
-    if !is_empty(tx)? {
-        return Ok(());
-    }
-    heads::forget_beyond(tx, 0)?;
-    let event = |decision, reason| Entry::of_event(now, decision, reason, (me, me), 0);
-    append(tx, &event(Decision::Started, ""))?;
-    if has_run {
-        append(tx, &event(Decision::PutBack, gap::LOG_LOST))?;
-        gap::declare(tx, (me, me), gap::LOG_LOST, &Loss::default(), now)?;
-    }
-    sign_head(tx, signer)
 }
 
 /// Whether the log has no entry: before it begins, the file of its heads is made ([`witness::Witness::create`]).

@@ -10,10 +10,13 @@
 //! patient may be a blob: the files are not encrypted.
 mod carrier;
 mod files;
+mod kept;
 mod refs;
+mod spared;
 pub use carrier::{Blobs, Bulk, Missing, Rows};
-pub use files::{Files, Held, PutIn, Taken, hash};
+pub use files::{Files, Held, Taken, hash};
 pub use refs::{Come, come, keep_message, refer_to, release_others};
+pub use spared::{PutIn, Sweep};
 
 use crate::{
     db::{Count, DbError, migrate},

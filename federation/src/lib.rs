@@ -39,6 +39,7 @@ pub mod receipt;
 pub mod restored;
 pub mod signed_file;
 pub mod standing;
+pub mod started;
 pub mod tls;
 pub mod tpm;
 pub mod watch;

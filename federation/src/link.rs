@@ -52,6 +52,10 @@ pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// HTTP/2 flow control: bytes that a peer may send before they are read.
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+/// Receipts that wait for the sender to read them; then nothing more is taken from it.
+const MAX_RECEIPTS: usize = 1_024;
+/// A sender that takes no receipt for so long, while as many wait as may, has its stream ended.
+const RECEIPT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Why a link could not be made, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -127,6 +131,13 @@ pub enum LinkError {
     /// The listener failed.
     #[error("listening: {0}")]
     Listen(#[source] std::io::Error),
+}
+
+/// Why the other end ended a call. The peer's text is not kept: it is theirs.
+fn ended(status: tonic::Status) -> LinkError {
+    LinkError::Ended {
+        code: status.code(),
+    }
 }
 
 /// Whether a place dials another, to deliver there and to collect: a facility its own region, a region the global node,

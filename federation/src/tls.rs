@@ -7,6 +7,7 @@
 //!
 //! Not here: what an identity may do (`link`, the broker's access rules), and issuing (`pki`).
 mod ends;
+mod error;
 mod examine;
 mod lists;
 mod material;
@@ -14,16 +15,14 @@ mod refused;
 mod verify;
 
 pub use ends::{End, ends, names};
+pub use error::TlsError;
 pub use examine::{lapsed, mismatches, paths};
 pub use lists::Revocations;
 pub use material::{MAX_FILE_BYTES, TlsPaths, is_pair};
 pub use refused::count_refused;
 pub use verify::UnexpectedPeer;
 
-use crate::{
-    identity::{Identity, IdentityError, Peer},
-    tpm::TpmError,
-};
+use crate::identity::{Identity, Peer};
 use ed25519_dalek::VerifyingKey;
 use material::{Ends, Files, Material};
 use parking_lot::{Mutex, RwLock};
@@ -36,7 +35,7 @@ use rustls::{
     sign::CertifiedKey,
     time_provider::TimeProvider,
 };
-use std::{ffi::OsStr, fmt, future::Future, path::PathBuf, sync::Arc, time::Duration};
+use std::{ffi::OsStr, fmt, future::Future, sync::Arc, time::Duration};
 use storage::file::PRIVATE;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -52,71 +51,6 @@ const KEY_LOG_VARIABLE: &str = "SSLKEYLOGFILE";
 
 /// Real time. TLS asks it for every certificate it checks.
 pub type TimeSource = Arc<dyn Fn() -> Timestamp + Send + Sync>;
-
-/// Why TLS files are refused. What was in use before stays in use.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// A file could not be read.
-    #[error("{path}: {source}")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// A file does not hold what it should.
-    #[error("{path} does not hold {wanted}")]
-    Content {
-        /// The file.
-        path: PathBuf,
-        /// What it should hold.
-        wanted: &'static str,
-    },
-    /// The node's own certificate names nobody, or somebody else than before.
-    #[error("{path}: {source}")]
-    Identity {
-        /// The certificate.
-        path: PathBuf,
-        /// Why.
-        source: IdentityError,
-    },
-    /// The node's certificate now names another holder.
-    #[error("the new certificate names {found}, this node is {current}")]
-    OtherHolder {
-        /// URI of the node.
-        current: String,
-        /// URI in the new certificate.
-        found: String,
-    },
-    /// A revocation list that no authority in the authority's file signed.
-    #[error("the revocation list in {path} is not signed by the authority")]
-    ListSignature {
-        /// The list.
-        path: PathBuf,
-    },
-    /// A revocation list that is older than the one in use.
-    #[error("the revocation list has number {found}, number {current} is in use")]
-    OlderList {
-        /// Number in the file, in hexadecimal.
-        found: String,
-        /// Number in use, in hexadecimal.
-        current: String,
-    },
-    /// The TPM does not make the node's key.
-    #[error("the node's key: {0}")]
-    Tpm(#[from] TpmError),
-    /// Key and certificate do not fit, or TLS refused one of them.
-    #[error("certificate and key: {0}")]
-    Rustls(#[from] rustls::Error),
-    /// The authority or the revocation list cannot be used to check peers.
-    #[error("authority and revocation list: {0}")]
-    Verifier(#[from] rustls::server::VerifierBuilderError),
-    /// Session secrets may be written out only in a mesh on one machine.
-    #[error(
-        "SSLKEYLOGFILE is set and this is not a local mesh: unset it; session secrets are never written here"
-    )]
-    KeyLog,
-}
 
 /// Why an open connection has to be closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -275,6 +209,18 @@ impl ReloadingTls {
     /// # Errors
     /// When the cryptographic provider lacks TLS 1.3.
     pub fn client_mtls(&self, expected: &Place) -> Result<Arc<ClientConfig>, TlsError> {
+        self.client(expected, b"h2")
+    }
+
+    /// For HTTPS at a node: the server must be the node that stands at `expected`, not revoked; HTTP/1.1.
+    ///
+    /// # Errors
+    /// When the cryptographic provider lacks TLS 1.3.
+    pub fn client_https(&self, expected: &Place) -> Result<Arc<ClientConfig>, TlsError> {
+        self.client(expected, b"http/1.1")
+    }
+
+    fn client(&self, expected: &Place, protocol: &[u8]) -> Result<Arc<ClientConfig>, TlsError> {
         let own: Arc<dyn ResolvesClientCert> = Arc::clone(&self.current) as _;
         let verifier = ExpectedNode::new(&self.current, &self.provider, expected.clone());
         let provider = Arc::clone(&self.provider);
@@ -285,11 +231,11 @@ impl ReloadingTls {
             .with_client_cert_resolver(own);
         config.key_log = Arc::clone(&self.key_log);
         config.resumption = Resumption::disabled();
-        config.alpn_protocols = vec![b"h2".to_vec()];
+        config.alpn_protocols = vec![protocol.to_vec()];
         Ok(Arc::new(config))
     }
 
-    /// Under which name a client of [`ReloadingTls::client_mtls`] asks for any node.
+    /// Under which name a client of a node asks for any of them.
     #[must_use]
     pub fn server_name() -> ServerName<'static> {
         verify::node_name()

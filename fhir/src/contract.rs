@@ -2,10 +2,12 @@
 //!
 //! A case is a private function: one left out of [`CASES`] is dead code, and dead code fails the build.
 mod adversary;
+mod auditing;
 mod clients;
 mod extents;
 mod finding;
 pub mod fixture;
+mod observing;
 mod owning;
 mod paging;
 pub mod searching;
@@ -68,6 +70,7 @@ pub const CASES: &[Case] = cases![
     owning::what_another_source_owns_is_not_written_and_nothing_of_that_delivery_is,
     owning::a_reading_of_a_patient_or_device_of_another_source_is_refused,
     owning::within_one_call_the_first_source_owns_and_the_others_are_applied,
+    owning::what_a_client_wrote_no_facility_takes_over_also_when_it_was_deleted,
     owning::a_source_keeps_the_pseudonym_that_it_was_offered_first,
     writing::commits_are_numbered_in_their_order_and_stay_so,
     writing::what_was_kept_last_for_a_reader_is_found_again,
@@ -88,6 +91,11 @@ pub const CASES: &[Case] = cases![
     clients::what_a_facility_delivered_is_no_clients_to_change,
     clients::the_history_shows_every_version_once_in_either_order,
     clients::a_history_shows_what_was_there_at_a_moment,
+    auditing::the_servers_own_events_are_stored_once_found_by_every_parameter_and_no_clients_to_change,
+    auditing::what_is_dropped_leaves_nothing_and_what_a_client_wrote_stays,
+    observing::what_clients_observe_is_listed_among_readings_in_every_order,
+    observing::each_is_found_by_its_own_conditions,
+    observing::what_clients_observe_is_counted_and_listed_with_their_patients,
     extents::what_was_there_at_a_commit_is_listed_once_whatever_is_written_meanwhile,
     extents::readings_of_some_patients_are_listed_whatever_was_withdrawn_since,
     extents::the_numbers_of_readings_are_those_of_their_texts,
@@ -99,6 +107,7 @@ pub const CASES: &[Case] = cases![
     finding::readings_are_looked_at_by_their_columns_from_what_they_refer_to,
     telling::every_change_that_is_watched_has_its_event_and_what_was_not_done_has_none,
     telling::readings_that_are_delivered_have_their_events_and_foreign_deliveries_none,
+    telling::what_clients_observe_has_its_events,
     telling::what_was_taken_stays_so_and_a_deleted_subscription_leaves_nothing,
     telling::where_more_events_wait_than_may_a_subscription_is_watched_no_longer,
     telling::there_are_so_many_subscriptions_and_one_more_is_not_taken,

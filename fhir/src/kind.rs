@@ -16,7 +16,7 @@ impl ResourceType {
     pub const Device: Self = Self("Device");
     /// No type in particular: what concerns every one of them, such as the history of the whole store.
     pub const ANY: Self = Self("*");
-    /// The types that facilities deliver.
+    /// The types that facilities deliver to a region, and clients may write too.
     pub const DELIVERED: [Self; 3] = [Self::Observation, Self::Patient, Self::Device];
 }
 
@@ -60,8 +60,8 @@ impl ResourceType {
         Self::DELIVERED.contains(&self)
     }
 
-    /// Whether its resources have the rows of an index, by which every parameter of R4 finds them. Readings, of which there
-    /// are many, have columns of their own instead.
+    /// Whether all its resources have the rows of an index, by which every parameter of R4 finds them. Readings, of which
+    /// there are many, have columns of their own instead; the Observations that clients write have rows.
     #[must_use]
     pub fn is_indexed(self) -> bool {
         self != Self::Observation

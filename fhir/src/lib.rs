@@ -5,7 +5,7 @@
 //! definitions of R4 as tables, and says of the text of any resource whether it is R4; [`admit`] says whether a place may
 //! hold it, and [`consent`] whom a Consent opts out of research.
 //!
-//! [`subscription`] says who is told of which changes.
+//! [`subscription`] says who is told of which changes, and [`audit`] makes AuditEvents of rows of an audit log.
 //!
 //! Pure and over every resource type of R4: [`fhirpath`] evaluates expressions, [`query`] makes the rows of an index of a
 //! resource and reads searches, [`patch`] changes a resource, [`shape`] shows a part of one, [`ucum`] knows units.
@@ -15,7 +15,9 @@
 compile_error!("MEDMESH_UNGUARDED is for test builds: it lets unchecked text into resources");
 
 pub mod admit;
+pub mod audit;
 pub mod axis;
+pub mod bases;
 mod conflicts;
 pub mod consent;
 #[cfg(feature = "contract")]

@@ -3,6 +3,8 @@
 //! Writers of one database take turns by the lock on the row of `head`; it also numbers the commits. What clients write is
 //! done by one writer, many in one commit ([`writer`]); what is read by its id at once is one statement ([`looking`]). How the
 //! engine is reached, and what it must promise, is in [`connect`].
+mod audit;
+mod beside;
 mod connect;
 mod database;
 mod events;
@@ -16,6 +18,7 @@ mod query;
 mod write;
 mod writer;
 
+use crate::audit::OwnEvents;
 use crate::axis::Axis;
 use crate::query::sql::{CODES_BY_ID, Dialect, TABLES};
 use crate::search::Query;
@@ -26,13 +29,14 @@ use crate::store::{
 };
 use crate::subscription::{EventStore, MAX_PENDING_EVENTS};
 use async_trait::async_trait;
+use connect::Idle;
 pub use connect::{UrlProblem, check_url};
 pub use database::create_database;
 use deadpool_postgres::{HookError, Object, Pool, PoolError};
 pub use examine::{Report, examine};
 use looking::Looks;
 pub use pages::Pages;
-pub use pair::{LEASE, Noted, Pair, Shape, Waiting};
+pub use pair::{KeptChunks, LEASE, Noted, Pair, Shape, Waiting};
 use std::sync::Arc;
 use tokio::sync::watch;
 use tokio_postgres::{Row, error::SqlState};
@@ -40,9 +44,11 @@ use types::Timestamp;
 use writer::Writer;
 
 /// The schema that this binary writes. It only goes forward.
-pub const SCHEMA_VERSION: i64 = 7;
-/// An index over all of a region may take hours to make, and the other node of its pair waits for it.
-const UNHURRIED: &str = "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0";
+pub const SCHEMA_VERSION: i64 = 8;
+/// An index over all of a region may take hours to make, and the other node of its pair waits for it. Between two statements
+/// this program reads what it indexes: that may take longer than a transaction of one of two nodes may wait for its client.
+const UNHURRIED: &str = "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; \
+     SET LOCAL idle_in_transaction_session_timeout = '5s'";
 /// The key of the lock under which the schema is made: the letters "medmesh" as a number.
 const MIGRATION_LOCK: i64 = 0x006d_6564_6d65_7368;
 
@@ -67,7 +73,7 @@ CREATE TABLE parcel(id BYTEA PRIMARY KEY, conflicts TEXT NOT NULL);
 /// What leads from each version to the next, from version 1 on. Version 2 keeps which facility owns an id; version 3 the
 /// order of past versions, and what readers were shown; version 4 what clients write, of any type;
 /// version 5 what that is found by ([`TABLES`]); version 6 subscriptions; version 7 another order of
-/// the index of codes ([`CODES_BY_ID`]).
+/// the index of codes ([`CODES_BY_ID`]); version 8 lists the Observations of clients by their times.
 const STEPS: [&str; SCHEMA_VERSION as usize - 1] = [
     "
 CREATE TABLE facility(place TEXT PRIMARY KEY, pseudonym TEXT NOT NULL UNIQUE);
@@ -94,6 +100,10 @@ UPDATE head SET version = 5;
     "
 UPDATE head SET version = 7;
 ",
+    "
+CREATE INDEX resource_written ON resource(effective, id) WHERE author IS NOT NULL AND type = 'Observation';
+UPDATE head SET version = 8;
+",
 ];
 
 /// FHIR resources in one PostgreSQL schema: the first of the connection's `search_path`.
@@ -111,29 +121,6 @@ pub struct PostgresStore {
 }
 
 impl PostgresStore {
-    /// What is there already, with nothing made or changed of its tables: for a node that reads and writes beside another
-    /// one, which may be of another version.
-    ///
-    /// # Errors
-    /// As [`PostgresStore::open`]; [`Kind::Refused`] when the tables are of another version.
-    pub async fn open_beside(url: &str, authority_pem: Option<&[u8]>) -> Result<Self, StoreError> {
-        let store = Self::connect(url, authority_pem, MAX_PENDING_EVENTS)?;
-        let client = store.client("open").await?;
-        let engine = |error: tokio_postgres::Error| failed("open", &error);
-        let there = client.query_one("SELECT to_regclass('head') IS NOT NULL", &[]);
-        let version = match there.await.map_err(engine)?.get(0) {
-            true => client.query_one("SELECT version FROM head", &[]).await,
-            false => client.query_one("SELECT 0::bigint", &[]).await,
-        };
-        match version.map_err(engine)?.get(0) {
-            SCHEMA_VERSION => Ok(store),
-            _ => Err(StoreError::new(
-                Kind::Refused,
-                "open: the tables are of another version",
-            )),
-        }
-    }
-
     /// Stores what facilities deliver as long as the lease of that number holds, and not after ([`Pair`]). What clients
     /// write asks for no lease: every node of a region may.
     #[must_use]
@@ -161,7 +148,15 @@ impl PostgresStore {
         authority_pem: Option<&[u8]>,
         most_pending: u64,
     ) -> Result<Self, StoreError> {
-        let store = Self::connect(url, authority_pem, most_pending)?;
+        Self::open_by(url, authority_pem, (most_pending, Idle::Alone)).await
+    }
+
+    async fn open_by(
+        url: &str,
+        authority_pem: Option<&[u8]>,
+        bounds: (u64, Idle),
+    ) -> Result<Self, StoreError> {
+        let store = Self::connect(url, authority_pem, bounds)?;
         store.migrate().await?;
         Ok(store)
     }
@@ -169,12 +164,12 @@ impl PostgresStore {
     fn connect(
         url: &str,
         authority_pem: Option<&[u8]>,
-        most_pending: u64,
+        (most_pending, idle): (u64, Idle),
     ) -> Result<Self, StoreError> {
-        let pool = connect::pool(url, authority_pem, connect::CONNECTIONS)?;
+        let pool = connect::pool(url, authority_pem, (connect::CONNECTIONS, idle))?;
         let watches = Arc::new(events::Cache::new(most_pending));
         let noted = watch::Sender::new(0);
-        let own = connect::pool(url, authority_pem, 1)?;
+        let own = connect::pool(url, authority_pem, (1, idle))?;
         Ok(Self {
             looks: Looks::over(pool.clone()),
             pool,
@@ -467,6 +462,18 @@ impl ResourceStore for PostgresStore {
         let mut client = self.client("reach").await?;
         let reached = marks::reach(&mut client, reader, commit).await;
         reached.map_err(|error| failed("reach", &error))
+    }
+
+    async fn keep_audit(&self, audit: OwnEvents) -> Result<(), StoreError> {
+        let mut client = self.client("keep audit").await?;
+        let kept = audit::keep(&mut client, &audit, self.lease).await;
+        match kept.map_err(|error| failed("keep audit", &error))? {
+            true => Ok(()),
+            false => Err(StoreError::new(
+                Kind::Unavailable,
+                "keep audit: another node writes",
+            )),
+        }
     }
 
     fn event_store(&self) -> &dyn EventStore {

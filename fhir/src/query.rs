@@ -15,7 +15,7 @@ mod search;
 pub mod sql;
 mod text;
 
-pub use columns::as_column;
+pub use columns::{as_column, finds_nothing, is_of_clients};
 pub use compartment::{compartment, is_compartment, naming};
 pub use extract::{Target, extract, split_reference};
 pub use index::{Canonical, IndexRow, Value};

@@ -3,6 +3,7 @@
 //! One table ([`offered`]) makes both the routes and the CapabilityStatement, so that nothing is announced that is
 //! not served. Who may do what is the caller's to say ([`Authorize`]); tokens and TLS are not here.
 mod access;
+mod auditing;
 mod bulk;
 mod bundle;
 mod bundled;
@@ -33,9 +34,10 @@ mod vantage;
 mod writing;
 
 use crate::admit::Holding;
+use crate::bases::Bases;
 use crate::search::Seal;
 use crate::store::{ResourceStore, ResourceType};
-pub use access::{Access, AccessLog, Refused, Unwritten, Why};
+pub use access::{Access, AccessLog, Behind, Refused, Unwritten, Why};
 use axum::{
     extract::rejection::QueryRejection,
     extract::{Query, State},
@@ -120,16 +122,8 @@ impl Interaction {
     }
 }
 
-/// What is offered of the types that facilities deliver.
-const DELIVERED: &[Interaction] = &[
-    Interaction::Read,
-    Interaction::Vread,
-    Interaction::SearchType,
-    Interaction::HistoryInstance,
-    Interaction::HistoryType,
-];
-
-/// What is offered of every other type.
+/// What is offered of every type. Whose a resource is, is a matter of the resource: what a facility delivered no client
+/// changes ([`crate::store::Unmet::Delivered`]).
 const EVERYTHING: &[Interaction] = &[
     Interaction::Read,
     Interaction::Vread,
@@ -152,11 +146,8 @@ pub const SYSTEM: &[Interaction] = &[
 
 /// What is offered of a resource type: the routes and the CapabilityStatement are made of it.
 #[must_use]
-pub fn offered(kind: ResourceType) -> &'static [Interaction] {
-    match kind.is_delivered() {
-        true => DELIVERED,
-        false => EVERYTHING,
-    }
+pub const fn offered(_: ResourceType) -> &'static [Interaction] {
+    EVERYTHING
 }
 
 /// A parameter of [`Granted::only`] alone: nothing of the Patient of that id is shown, whatever is asked for.
@@ -239,6 +230,8 @@ pub struct FhirApi {
     pub access: Arc<dyn AccessLog>,
     /// The public base, such as `https://region.example/fhir`, without a slash at the end.
     pub base: String,
+    /// Every base by which clients reach this server, that one among them or not: what begins with any leads here.
+    pub other_bases: Arc<[String]>,
     /// Where clients get tokens, for the CapabilityStatement; none where they are given them by hand.
     pub token_url: Option<String>,
     /// Real time, for the prefix `ap`.
@@ -257,6 +250,12 @@ pub struct FhirApi {
     pub bulk: Option<Arc<Bulk>>,
     /// How subscriptions are served; none where they are not, and then no Subscription is taken.
     pub subscriptions: Option<Subscriptions>,
+}
+
+impl FhirApi {
+    fn bases(&self) -> Bases<'_> {
+        Bases::of(&self.base).and(&self.other_bases)
+    }
 }
 
 type Api = State<Arc<FhirApi>>;

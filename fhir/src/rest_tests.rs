@@ -84,6 +84,10 @@ impl Authorize for ByName {
 
 #[path = "rest/access_tests.rs"]
 mod access;
+#[path = "rest/auditing_tests.rs"]
+mod auditing_tests;
+#[path = "rest/bulk_kept_tests.rs"]
+mod bulk_kept_tests;
 #[path = "rest/bulk_tests.rs"]
 mod bulk_tests;
 #[path = "rest/capability_tests.rs"]
@@ -98,6 +102,8 @@ mod history_tests;
 mod importing_tests;
 #[path = "rest/instants_tests.rs"]
 mod instants_tests;
+#[path = "rest/owned_tests.rs"]
+mod owned_tests;
 #[path = "rest/page_tests.rs"]
 mod page_tests;
 #[path = "rest/patching_tests.rs"]
@@ -112,6 +118,8 @@ mod stats_tests;
 mod subscribing_here_tests;
 #[path = "rest/subscribing_tests.rs"]
 mod subscribing_tests;
+#[path = "rest/synthea_tests.rs"]
+mod synthea_tests;
 #[path = "rest/validating_tests.rs"]
 mod validating_tests;
 #[path = "rest/writing_tests.rs"]
@@ -149,6 +157,7 @@ fn api_over(
         authorize: Arc::new(ByName),
         access: log,
         base: "https://region.example/fhir".into(),
+        other_bases: Arc::default(),
         token_url: Some("https://region.example/auth/token".into()),
         now: Arc::new(|| Timestamp(1_800_000_000_000)),
         true_times: Arc::new(move || limited),
@@ -373,8 +382,11 @@ async fn every_refusal_is_an_operation_outcome() {
     for method in [Method::DELETE, Method::PUT, Method::PATCH] {
         let request = Request::builder().method(method).uri("/fhir/Observation/1");
         let reply = api.send(request.body(Body::empty()).unwrap()).await;
-        assert_eq!(reply.issue(), (405, "not-supported".into()));
+        assert_eq!(reply.issue(), (401, "login".into()));
     }
+    let request = Request::post("/fhir/Observation/1").body(Body::empty());
+    let reply = api.send(request.unwrap()).await;
+    assert_eq!(reply.issue(), (405, "not-supported".into()));
 }
 
 #[tokio::test]

@@ -9,7 +9,9 @@ mod references;
 mod sort;
 
 use crate::axis::Commits;
+use crate::bases::Bases;
 use crate::map::READING_SYSTEM;
+use crate::query::Filter as Condition;
 use crate::store::{FhirId, MAX_PAGE, ResourceType, SOURCE_PREFIX, category_of};
 pub use cursor::{Cursor, Seal};
 pub use date::Interval;
@@ -92,12 +94,15 @@ pub fn params_of(kind: ResourceType) -> &'static [Param] {
 pub const CONTROLS: [&str; 6] = ["_count", "_sort", "_total", "_cursor", "_format", "_pretty"];
 
 /// What to find, in which order, and which page of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Query {
     /// The resource type.
     pub kind: ResourceType,
-    /// All of them hold.
+    /// All of them hold. Of Observations they are of those that facilities delivered.
     pub filters: Vec<Filter>,
+    /// What holds of the Observations that clients wrote, which have the rows of an index; none of them is found where
+    /// there is none.
+    pub written: Option<Condition>,
     /// The order.
     pub sort: Sort,
     /// Resources on the page, at most [`MAX_PAGE`].
@@ -113,10 +118,28 @@ impl Query {
         Self {
             kind,
             filters: Vec::new(),
+            written: None,
             sort: Sort::by(SortKey::Id, false),
             count: DEFAULT_PAGE,
             after: None,
         }
+    }
+
+    /// The same of what clients wrote alone.
+    #[must_use]
+    pub fn of_clients(&self) -> Self {
+        Self {
+            filters: vec![Filter::Id(Vec::new())],
+            ..self.clone()
+        }
+    }
+
+    /// What was stored in one of these commits alone.
+    pub fn within(&mut self, commits: Vec<Commits>) {
+        let stored = Condition::Commits(commits.clone());
+        let written = self.written.take();
+        self.written = written.map(|written| Condition::All(vec![written, stored]));
+        self.filters.push(Filter::Commits(commits));
     }
 }
 
@@ -162,7 +185,7 @@ pub enum Position {
 }
 
 /// A search that was understood.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Search {
     /// What to ask of the store, without the place to go on from. A count of 0 asks for the total alone.
     pub query: Query,
@@ -205,8 +228,8 @@ pub enum SearchError {
 pub struct Context<'a> {
     /// The time that `ap` is measured from.
     pub now: Timestamp,
-    /// The base of the server, with which its own absolute references begin.
-    pub base: &'a str,
+    /// The bases of the server, with which its own absolute references begin.
+    pub base: Bases<'a>,
 }
 
 /// Reads decoded `name=value` pairs.

@@ -7,7 +7,7 @@ const NOW: Timestamp = Timestamp(1_795_341_600_000);
 
 const CONTEXT: Context<'_> = Context {
     now: NOW,
-    base: "https://region.example/fhir",
+    base: Bases::of("https://region.example/fhir"),
 };
 
 fn read(pairs: &[(&str, &str)]) -> Result<Search, SearchError> {
@@ -264,5 +264,27 @@ proptest! {
         }).collect();
         prop_assert_eq!(split(&escaped, ','), [escaped.as_str()]);
         prop_assert_eq!(plain("code", &escaped), Ok(text));
+    }
+}
+
+#[test]
+fn a_reference_by_any_base_of_the_server_is_one_to_its_own() {
+    let others = ["https://b.example:8443/fhir".to_owned()];
+    let base = CONTEXT.base.and(&others);
+    for (url, is_own) in [
+        ("https://region.example/fhir/Patient/p", true),
+        ("https://b.example:8443/fhir/Patient/p", true),
+        ("https://c.example/fhir/Patient/p", false),
+    ] {
+        let pairs = [("patient".to_owned(), url.to_owned())];
+        let context = Context { base, ..CONTEXT };
+        let read = parse(ResourceType::Observation, &pairs, context);
+        let id: crate::store::FhirId = "p".parse().unwrap();
+        let found = read.map(|search| search.query.filters).ok();
+        assert_eq!(
+            found,
+            is_own.then(|| vec![Filter::Patient(vec![id])]),
+            "{url}"
+        );
     }
 }

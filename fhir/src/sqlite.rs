@@ -3,12 +3,15 @@
 //! Not encrypted in a region, where what is stored is pseudonymous, and the disk is the operator's to encrypt. At a
 //! facility the file is encrypted as its other ones are ([`SqliteStore::open_after`]), and what it shows of the
 //! facility's own store is kept in it by [`SqliteStore::project`].
+mod audit;
 mod events;
 mod general;
+mod owners;
 mod projection;
 mod query;
 mod writer;
 
+use crate::audit::OwnEvents;
 use crate::query::sql::{CODES_BY_ID, Dialect, TABLES};
 use crate::search::Query;
 use crate::store::{
@@ -35,7 +38,7 @@ use types::{Secret, Timestamp};
 use writer::{Job, Reply};
 
 /// The schema that this binary writes. It only goes forward.
-pub const SCHEMA_VERSION: i64 = 7;
+pub const SCHEMA_VERSION: i64 = 8;
 /// Readers at once: more gain nothing from one disk.
 const READERS: usize = 4;
 /// Calls of `apply` that wait for the writer.
@@ -71,7 +74,7 @@ CREATE TABLE parcel(id BLOB PRIMARY KEY, conflicts TEXT NOT NULL) STRICT, WITHOU
 /// What leads from each version to the next, from version 1 on. Version 2 keeps which facility owns an id; version 3 the
 /// order of past versions, and what readers were shown; version 4 what clients write, of any type;
 /// version 5 what that is found by ([`TABLES`]); version 6 subscriptions; version 7 another order of
-/// the index of codes ([`CODES_BY_ID`]).
+/// the index of codes ([`CODES_BY_ID`]); version 8 lists the Observations of clients by their times.
 const STEPS: [&str; SCHEMA_VERSION as usize - 1] = [
     "
 CREATE TABLE facility(place TEXT PRIMARY KEY, pseudonym TEXT NOT NULL UNIQUE) STRICT, WITHOUT ROWID;
@@ -91,6 +94,9 @@ CREATE INDEX history_type ON history(type, seq);
     "",
     events::STEP,
     "",
+    "
+CREATE INDEX resource_written ON resource(effective, id) WHERE author IS NOT NULL AND type = 'Observation';
+",
 ];
 
 /// FHIR resources in one SQLite file.
@@ -455,6 +461,10 @@ impl ResourceStore for SqliteStore {
             reply,
         })
         .await
+    }
+
+    async fn keep_audit(&self, audit: OwnEvents) -> Result<(), StoreError> {
+        self.writing(|reply| Job::KeepAudit { audit, reply }).await
     }
 
     fn event_store(&self) -> &dyn EventStore {

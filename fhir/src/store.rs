@@ -8,20 +8,24 @@ mod extent;
 mod find;
 mod history;
 mod measure;
+mod spliced;
 mod writing;
 
+use crate::audit::{self, OwnEvents};
 use crate::axis::Axis;
 pub(crate) use crate::conflicts::{conflicts_of, conflicts_text};
 pub use crate::id::{FhirId, InvalidFhirId};
+use crate::json::Json;
 pub use crate::kind::ResourceType;
 use crate::map::WITHDRAWN;
+use crate::query::extract;
 use crate::search::{Position, Query};
 use crate::subscription::EventStore;
 use crate::validate::{Fault, Issue, Members, validate};
 use async_trait::async_trait;
 pub(crate) use decide::{Decision, Known, decide};
 pub use draft::{Draft, Unfit};
-pub(crate) use draft::{patient_of, row_of_source, rows_of};
+pub(crate) use draft::{patient_of, row_of_source, rows_of, time_of};
 pub use extent::{Extent, ExtentPage, Whose};
 pub use find::{Find, FindPage, FindPlace, Guard, Sights};
 pub use history::{HistoryPage, HistoryPlace, HistoryQuery, Scope, There};
@@ -31,7 +35,7 @@ use serde_json::value::RawValue;
 pub use storage::{StoreError, StoreErrorKind as Kind};
 use types::{Category, Code, EnvelopeId, FacilityPseudonym, Timestamp};
 pub use writing::{Change, Expect, MAX_CHANGES, Transacted, Transaction, Unmet, Written};
-pub(crate) use writing::{Current, Plan, Planned, plan};
+pub(crate) use writing::{Current, Plan, Planned, added, plan};
 
 /// Resources in one [`ResourceStore::apply`]: bounds the memory and the length of one transaction.
 pub const MAX_APPLY: usize = 20_000;
@@ -213,10 +217,11 @@ pub struct Stored {
 }
 
 impl Stored {
-    /// When it was measured, of a reading.
-    pub(crate) fn measured(&self) -> Option<Timestamp> {
-        let found: Found = serde_json::from_str(&self.json).ok()?;
-        found.effective_date_time?.parse().ok()
+    /// The time by which an Observation is listed.
+    pub(crate) fn listed_at(&self) -> Timestamp {
+        let tree = Json::parse(&self.json).ok();
+        let time = tree.and_then(|tree| time_of(&tree, &extract(&tree, "")));
+        time.unwrap_or(self.updated)
     }
 
     /// Whether this version says that the resource was deleted.
@@ -266,6 +271,8 @@ impl Stored {
                 let rest = value.get().trim_start_matches('{').trim_start();
                 let comma = if rest == "}" { "" } else { "," };
                 out.push_str(&format!("{{{stamp}{comma}{rest}"));
+            } else if audit::is_untold((self.kind, &self.id), (name, value.get()), instant) {
+                out.push_str(&format!("\"{instant}\""));
             } else {
                 out.push_str(value.get());
             }
@@ -274,30 +281,6 @@ impl Stored {
             }
         }
         out.push('}');
-        Some(out)
-    }
-
-    /// The same of a text that begins as most do that are stored, with the type, the id and then `meta`, or that has no
-    /// `meta`: what follows is copied as it is, unread.
-    fn spliced(&self, stamp: &str) -> Option<String> {
-        let rest = self.json.strip_prefix("{\"resourceType\":\"")?;
-        let rest = rest.strip_prefix(self.kind.as_str())?;
-        let rest = rest.strip_prefix("\",\"id\":\"")?;
-        let rest = rest.strip_prefix(self.id.as_str())?.strip_prefix('"')?;
-        let (end, rest) = match rest.strip_prefix(",\"meta\":{") {
-            Some(rest) if rest.trim_start().starts_with('}') => ("", rest),
-            Some(rest) => (",", rest),
-            // A name may be written with escapes.
-            None if rest.contains("\"meta\"") || rest.contains("\\u00") => return None,
-            None => ("}", rest),
-        };
-        let head = self.json.get(..self.json.len() - rest.len())?;
-        let mut out = String::with_capacity(self.json.len() + stamp.len() + 16);
-        out.push_str(head);
-        if end == "}" {
-            out.push_str(",\"meta\":{");
-        }
-        out.extend([stamp, end, rest]);
         Some(out)
     }
 }
@@ -405,7 +388,8 @@ pub trait ResourceStore: Send + Sync + 'static {
     /// One page. A resource that exists when the first page is read, and does not change, is on exactly one page.
     async fn search(&self, query: &Query) -> Result<Page, StoreError>;
 
-    /// What readings that match say, in no order, so many at most; nothing of those that were entered in error.
+    /// What readings that match say, in no order, so many at most; nothing of those that were entered in error, nor of what
+    /// clients wrote, whose numbers may be of any size.
     async fn measures(&self, query: &Query, most: usize) -> Result<Vec<Measure>, StoreError>;
 
     /// How many resources match, all pages together. It reads them all.
@@ -420,13 +404,14 @@ pub trait ResourceStore: Send + Sync + 'static {
     /// Does what a client asks for in one transaction, in order: all of it, or nothing.
     ///
     /// What each change expects, and what each guard does, is looked at within the transaction, before any of it is done,
-    /// so that of two clients that expect the same only one has its way. What a facility delivered is the facility's: no client changes it. Content that is stored
-    /// already makes no new version.
+    /// so that of two clients that expect the same only one has its way. What a facility delivered is the facility's, also
+    /// after it has ended: no client changes it. What a client wrote is no facility's, also after it was deleted. Content
+    /// that is stored already makes no new version.
     /// More than [`MAX_CHANGES`] are [`Kind::Refused`]. Dropping the future leaves all or nothing of it.
     async fn transact(&self, transaction: Transaction) -> Result<Transacted, StoreError>;
 
-    /// One page of what a search by the parameters of R4 finds. Of what has no index ([`ResourceType::is_indexed`]) only
-    /// `_id` and `_lastUpdated` are known here. What exists when the first page is read, and does not change, is on
+    /// One page of what a search by the parameters of R4 finds. Of readings, which have no index
+    /// ([`ResourceType::is_indexed`]), only `_id`, `_lastUpdated` and their columns are known here. What exists when the first page is read, and does not change, is on
     /// exactly one page.
     async fn find(&self, find: &Find) -> Result<FindPage, StoreError>;
 
@@ -464,6 +449,19 @@ pub trait ResourceStore: Send + Sync + 'static {
             self.keep_marks(reader, axis.to_text()).await?;
         }
         Ok(axis)
+    }
+
+    /// Stores AuditEvents that the server itself makes of its log, takes away those that it keeps no longer, with every
+    /// version of them, and keeps the place in the log: one step, whose future leaves all or nothing of it when it is
+    /// dropped. What is there already, or is to be taken away and is not there, changes nothing. They are the server's, as
+    /// what a facility delivers is the facility's: no client changes them. No subscriber is told of them, since that has
+    /// rows in the log again.
+    ///
+    /// # Errors
+    /// [`Kind::Refused`] where a store keeps none.
+    async fn keep_audit(&self, audit: OwnEvents) -> Result<(), StoreError> {
+        drop(audit);
+        Err(StoreError::new(Kind::Refused, "keep audit"))
     }
 
     /// What is kept of subscriptions. Their events are written in the transaction that writes what they are of, by

@@ -141,7 +141,7 @@ async fn a_store_of_the_first_version_keeps_its_resources_and_they_are_adopted()
         .unwrap();
     drop(store);
     let connection = rusqlite::Connection::open(&path).unwrap();
-    // What versions 2 to 6 add is taken away.
+    // What versions 2 to 8 add is taken away.
     let back = "DROP INDEX history_order; DROP INDEX history_type; ALTER TABLE resource DROP COLUMN author;
         ALTER TABLE history DROP COLUMN author; ALTER TABLE resource DROP COLUMN source; DROP TABLE facility;
         ALTER TABLE history DROP COLUMN seq; DROP TABLE reader; PRAGMA user_version = 1";
@@ -166,9 +166,9 @@ fn without_index() -> String {
     drops.collect::<String>() + WITHOUT_SUBSCRIPTIONS
 }
 
-/// What takes away what version 6 adds.
-const WITHOUT_SUBSCRIPTIONS: &str =
-    "ALTER TABLE head DROP COLUMN watching; DROP TABLE subscription; DROP TABLE event;";
+/// What takes away what versions 6 and 8 add.
+const WITHOUT_SUBSCRIPTIONS: &str = "DROP INDEX resource_written; ALTER TABLE head DROP COLUMN watching; \
+     DROP TABLE subscription; DROP TABLE event;";
 
 #[tokio::test]
 async fn a_store_from_before_subscriptions_keeps_its_index_and_gets_them() {
@@ -200,13 +200,21 @@ async fn a_store_from_before_subscriptions_keeps_its_index_and_gets_them() {
     let all = store.event_store().subscriptions().await.unwrap();
     assert!(all.is_empty());
     let everything = crate::query::Filter::All(Vec::new());
-    let found = store.find(&Find::of(patient.kind(), everything, 10)).await;
+    let of_patients = Find::of(patient.kind(), everything.clone(), 10);
+    let found = store.find(&of_patients).await;
     assert_eq!(found.unwrap().resources.len(), 1);
+    // What clients observe is listed by an index that it has now.
+    let query = crate::search::Query {
+        written: Some(everything),
+        ..crate::search::Query::all(ResourceType::Observation)
+    };
+    assert_eq!(store.search(&query).await.unwrap().resources, []);
 }
 
 #[tokio::test]
 async fn what_clients_wrote_before_there_was_an_index_is_found_by_it_afterwards() {
     use crate::admit::Holding;
+    use crate::bases::Bases;
     use crate::query::{Context, Filter, Handling, parse};
     use crate::sqlite::SqliteStore;
     let dir = tempfile::tempdir().unwrap();
@@ -233,7 +241,7 @@ async fn what_clients_wrote_before_there_was_an_index_is_found_by_it_afterwards(
     let store = SqliteStore::open(&path).unwrap();
     let context = Context {
         now: 0,
-        base: "",
+        base: Bases::of(""),
         handling: Handling::Strict,
     };
     for (code, count) in [("s|c", 2), ("s|d", 0)] {

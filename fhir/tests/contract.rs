@@ -93,7 +93,7 @@ fn linear(
 /// Of what the nodes of one region share.
 fn pairs(at: usize, asked_for: bool) -> Vec<Trial> {
     type Case = fn(String) -> BoxFuture<'static, Result<(), Failed>>;
-    let cases: [(&str, Case); 11] = [
+    let cases: [(&str, Case); 14] = [
         ("of_two_nodes_one_writes", |url| {
             Box::pin(pair::of_two_nodes_one_writes(url))
         }),
@@ -129,6 +129,20 @@ fn pairs(at: usize, asked_for: bool) -> Vec<Trial> {
         }),
         ("a_reader_has_one_axis_at_all_servers", |url| {
             Box::pin(pair::a_reader_has_one_axis_at_all_servers(url))
+        }),
+        (
+            "bytes_of_files_are_kept_by_the_lease_and_read_as_one",
+            |url| {
+                Box::pin(pair::bytes_of_files_are_kept_by_the_lease_and_read_as_one(
+                    url,
+                ))
+            },
+        ),
+        ("who_makes_tables_has_time_between_two_statements", |url| {
+            Box::pin(pair::who_makes_tables_has_time_between_two_statements(url))
+        }),
+        ("long_files_are_read_and_removed_a_piece_at_a_time", |url| {
+            Box::pin(pair::long_files_are_read_and_removed_a_piece_at_a_time(url))
         }),
         ("a_commit_in_a_pair_costs_so_much", |url| {
             Box::pin(pair::a_commit_in_a_pair_costs_so_much(url))

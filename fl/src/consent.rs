@@ -1,13 +1,12 @@
 //! What a facility says to a study: it works out itself what the study comes to, and objects to everything that it does
 //! not allow. It believes the coordinator nothing that it can compute.
 use crate::{
-    ledger::Ledger,
+    ledger::{Ledger, NotDebited},
+    objection::Objection,
     order::{Aim, RoundOrder},
-    privacy::Event,
-    study::{Model, Plan, PrivacyUnit, Study},
+    study::{Model, Plan, Study},
 };
 use serde::{Deserialize, Serialize};
-use std::fmt;
 use types::{Jurisdiction, Place};
 
 /// What a facility allows.
@@ -51,66 +50,6 @@ impl Allowance {
     }
 }
 
-/// One thing that a facility does not allow. It names nothing of a patient, and is told to the coordinator.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Objection {
-    /// The study is not a good one, or not what it is said to come to.
-    Plan(String),
-    /// It asks for data that are not allowed.
-    Data(String),
-    /// Its aggregator stands under another law.
-    Jurisdiction(String),
-    /// The facility has too few records.
-    Records(String),
-    /// Too few facilities are summed.
-    Participants(String),
-    /// Updates could be seen one by one.
-    SingleUpdates,
-    /// No privacy is promised.
-    NoPrivacy,
-    /// Nobody may be told how good a model is here.
-    Judging,
-    /// A person at the facility refused the study.
-    Person,
-    /// It would spend more than is left.
-    Budget(String),
-    /// The order is not signed by the global node, or something of it was changed.
-    Signature,
-    /// Other code is asked for than trains here, or the facility allows.
-    Code(String),
-    /// The model may not be learnt.
-    Model(String),
-    /// The round was answered before: a second answer would tell more than one.
-    Answered,
-}
-
-impl fmt::Display for Objection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Plan(what) => write!(f, "plan: {what}"),
-            Self::Data(what) => write!(f, "data: `{what}` may not be learnt from"),
-            Self::Jurisdiction(what) => write!(
-                f,
-                "jurisdiction: an aggregator under `{what}` is not allowed"
-            ),
-            Self::Records(what) => write!(f, "records: {what}"),
-            Self::Participants(what) => write!(f, "participants: {what}"),
-            Self::SingleUpdates => f.write_str("updates could be seen one by one"),
-            Self::NoPrivacy => f.write_str("the study promises no privacy"),
-            Self::Budget(what) => write!(f, "budget: {what}"),
-            Self::Judging => f.write_str("nobody may be told how good a model is here"),
-            Self::Signature => {
-                f.write_str("signature: the order is not the global node's, or was changed")
-            }
-            Self::Code(what) => write!(f, "code: {what}"),
-            Self::Model(what) => write!(f, "model: `{what}` may not be learnt here"),
-            Self::Answered => f.write_str("the round was answered before"),
-            Self::Person => f.write_str("a person at the facility refused the study"),
-        }
-    }
-}
-
 /// What a coordinator offers: the study, and what it says that it comes to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Offer<'a> {
@@ -137,7 +76,8 @@ pub struct Standpoint<'a> {
     pub allowance: &'a Allowance,
     /// What it has spent.
     pub ledger: &'a Ledger,
-    /// How many of its records the study can use; none while that is not known, and everything else is looked at.
+    /// How many records it has for the study ([`crate::features::Prepared::counted`]); none while that is not known, and
+    /// everything else is looked at.
     pub records: Option<u32>,
     /// Whether it has answered the same round before.
     pub answered: bool,
@@ -184,7 +124,7 @@ pub fn objections_to(order: &RoundOrder, here: &Standpoint<'_>) -> Vec<Objection
     found
 }
 
-/// Everything that a facility with `records` records that the study can use objects to; nothing when it may take part.
+/// Everything that a facility with `records` records for the study objects to; nothing when it may take part.
 #[must_use]
 pub fn objections(
     offer: &Offer,
@@ -236,6 +176,8 @@ pub fn objections(
     if !allowance.judging {
         found.push(Objection::Judging);
     }
+    let few = study.judges_too_few();
+    found.extend(few.map(|problem| Objection::Plan(problem.to_string())));
     let kind = kind(&study.model);
     let shape = format!("sha256:{}", plan.model_sha256);
     let named = |name: &String| name == "*" || name == kind || name == &shape;
@@ -270,6 +212,9 @@ fn data(study: &Study, allowance: &Allowance) -> Vec<Objection> {
         Some(table) => format!("{table}.{name}"),
         None => name,
     }));
+    // Figures of those whom a column names are figures of that column.
+    let test = study.evaluation.test_column.iter().zip(table);
+    wanted.extend(test.map(|(name, table)| format!("{table}.{name}")));
     // A whole table may be allowed by its name, and all readings by theirs.
     let mut names = allowance.data.iter();
     let whole = names.any(|name| match table {
@@ -289,25 +234,19 @@ fn budget(offer: &Offer, plan: &Plan, allowance: &Allowance, ledger: &Ledger) ->
     let Some(spend) = plan.spend else {
         return (!allowance.without_privacy).then_some(Objection::NoPrivacy);
     };
-    if study.privacy.unit != PrivacyUnit::Record {
-        // A facility's own presence is not what its ledger of records counts.
-        return None;
+    let event = match spend.event(study, offer.rounds_left) {
+        Ok(event) => event?,
+        Err(error) => return Some(Objection::Budget(error.to_string())),
+    };
+    if ledger.is_doubted() {
+        return Some(Objection::Budget(NotDebited::Doubted.to_string()));
     }
-    let rounds = u64::from(study.training.rounds.max(1));
-    let steps = spend.steps / rounds * u64::from(offer.rounds_left).min(rounds);
-    if steps == 0 {
-        return None;
-    }
-    let event = Event::new(spend.sampling, spend.noise_multiplier, steps);
-    match event {
-        Ok(event) if ledger.after(event) <= ledger.budget().epsilon => None,
-        Ok(event) => Some(Objection::Budget(format!(
-            "epsilon would be {:.4}, and {:.4} is allowed",
-            ledger.after(event),
-            ledger.budget().epsilon
-        ))),
-        Err(error) => Some(Objection::Budget(error.to_string())),
-    }
+    let (after, allowed) = (ledger.after(event), ledger.budget().epsilon);
+    (after > allowed).then(|| {
+        Objection::Budget(format!(
+            "epsilon would be {after:.4}, and {allowed:.4} is allowed"
+        ))
+    })
 }
 
 #[cfg(test)]

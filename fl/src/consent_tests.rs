@@ -1,7 +1,10 @@
 //! A coordinator that lies about any one thing gets nothing.
 use super::*;
 use crate::large::Vector;
-use crate::{ledger::Budget, privacy::Delta};
+use crate::{
+    ledger::Budget,
+    privacy::{Delta, Event},
+};
 use serde_json::Value;
 
 const STUDY: &str = r#"
@@ -99,6 +102,12 @@ fn a_coordinator_that_lies_about_what_a_study_comes_to_is_refused() {
 fn each_thing_that_is_not_allowed_is_named() {
     let data = said(&[("name = \"age\"", "name = \"postcode\"")], EU, 2.0, 50);
     assert_eq!(data, [Objection::Data("heart.postcode".into())]);
+    let judged = (
+        "aggregation =",
+        "evaluation = { test_column = \"sex\" }\naggregation =",
+    );
+    let found = said(&[judged], EU, 2.0, 50);
+    assert_eq!(found, [Objection::Data("heart.sex".into())]);
     let table = said(&[("table = \"heart\"", "table = \"other\"")], EU, 2.0, 50);
     assert_eq!(table.len(), 2, "{table:?}");
     let law = said(&[], "regional/us/us", 2.0, 50);
@@ -119,6 +128,14 @@ fn each_thing_that_is_not_allowed_is_named() {
     assert!(matches!(few[..], [Objection::Participants(_)]));
     let open = said(&[("secure = true", "secure = false")], EU, 2.0, 50);
     assert_eq!(open, [Objection::SingleUpdates]);
+    let few = [
+        ("minimum_records = 40", "minimum_records = 11"),
+        ("batch = 8", "batch = 4"),
+    ];
+    assert!(matches!(
+        &said(&few, EU, 2.0, 50)[..],
+        [Objection::Plan(why)] if why.starts_with("evaluation.test_share: 3 sites x 3 of 11 records")
+    ));
     let none = "privacy = { unit = \"none\" }";
     let line = "privacy = { unit = \"record\", epsilon = 2.0, delta = 1e-4, clip = 1.0 }";
     assert_eq!(said(&[(line, none)], EU, 2.0, 50), [Objection::NoPrivacy]);
@@ -171,6 +188,41 @@ fn what_was_debited_of_a_study_is_not_counted_again_in_its_later_rounds() {
 }
 
 #[test]
+fn a_facility_whose_ledger_was_put_back_spends_nothing_and_takes_part_in_what_costs_nothing() {
+    let (allowed, place) = (
+        Allowance {
+            without_privacy: true,
+            ..allowance()
+        },
+        EU.parse().unwrap(),
+    );
+    let line = "privacy = { unit = \"record\", epsilon = 2.0, delta = 1e-4, clip = 1.0 }";
+    for (changes, rounds_left, is_declined) in [
+        (&[][..], 5, true),
+        // Judging.
+        (&[][..], 0, false),
+        (&[(line, "")][..], 5, false),
+    ] {
+        let study = study(changes);
+        let plan = study.plan().unwrap();
+        let offer = Offer {
+            study: &study,
+            plan: &plan,
+            aggregator: &place,
+            rounds_left,
+        };
+        let found = objections(&offer, &allowed, &ledger(2.0).doubted(true), 50);
+        let said: Vec<_> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(said.len(), usize::from(is_declined), "{said:?}");
+        assert!(
+            said.iter()
+                .all(|why| why.contains("put back to an older state")),
+            "{said:?}"
+        );
+    }
+}
+
+#[test]
 fn a_facility_that_lets_nobody_judge_says_so_before_anything_is_learnt() {
     let study = study(&[]);
     let plan = study.plan().unwrap();
@@ -186,6 +238,33 @@ fn a_facility_that_lets_nobody_judge_says_so_before_anything_is_learnt() {
     };
     let said = objections(&offer, &allowed, &ledger(2.0), 50);
     assert_eq!(said, [Objection::Judging]);
+}
+
+#[test]
+fn a_study_that_hides_facilities_costs_the_ledger_of_records_what_one_record_may_change() {
+    let hidden = [
+        ("unit = \"record\"", "unit = \"facility\""),
+        ("bound = 4.0", "units = 65536"),
+    ];
+    let study = study(&hidden);
+    let plan = study.plan().unwrap();
+    assert!(plan.spend.unwrap().epsilon <= 2.0);
+    // Twice as far as a facility moves the sum: an epsilon of 4.5 for the 2 of a facility.
+    let found = said(&hidden, EU, 4.0, 50);
+    let [Objection::Budget(why)] = &found[..] else {
+        panic!("{found:?}");
+    };
+    assert!(why.starts_with("epsilon would be 4."), "{why}");
+    assert_eq!(said(&hidden, EU, 5.0, 50), []);
+    // Round by round it comes to the same, and then nothing is left.
+    let mut ledger = ledger(4.7);
+    let one = plan.spend.unwrap().event(&study, 1).unwrap().unwrap();
+    for round in 1..=5 {
+        let name = format!("heart/{round}/1");
+        ledger.debit(&name, one).unwrap();
+    }
+    assert!(ledger.spent() > 4.0, "{}", ledger.spent());
+    assert!(ledger.debit("heart/6/1", one).is_err());
 }
 
 /// The paths of everything in a value that has no parts.

@@ -7,7 +7,7 @@ mod end;
 mod report;
 mod sum;
 
-pub use report::{Concordance, Evaluation, Personal, Report};
+pub use report::{Concordance, Evaluation, Personal, Report, Waiting};
 
 use crate::{
     large::{self, Vector},
@@ -20,7 +20,7 @@ use crate::{
 use rand::{SeedableRng, rngs::StdRng};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use types::{Name, RegionId};
+use types::{FacilityId, Name, RegionId};
 
 /// How long a region may take beyond the deadlines of its own round, in ms: parcels that wait for a link.
 pub const REGION_GRACE_MS: i64 = 600_000;
@@ -68,6 +68,9 @@ pub struct Course {
     until_ms: i64,
     ordered: BTreeSet<RegionId>,
     releases: BTreeMap<RegionId, (Release, Vec<u32>)>,
+    /// How the sites stand of regions that have said so, and not released yet.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    waiting: BTreeMap<RegionId, BTreeMap<FacilityId, order::Site>>,
     reports: Vec<Report>,
     evaluation: Option<Evaluation>,
     /// How often a round of training ended without a result after facilities may have paid for it.
@@ -152,6 +155,7 @@ impl Course {
             until_ms: now_ms,
             ordered: BTreeSet::new(),
             releases: BTreeMap::new(),
+            waiting: BTreeMap::new(),
             reports: Vec::new(),
             evaluation: None,
             in_vain: 0,
@@ -177,6 +181,7 @@ impl Course {
             .saturating_add(REGION_GRACE_MS);
         self.ordered.clear();
         self.releases.clear();
+        self.waiting.clear();
     }
 
     /// What it is called.
@@ -302,7 +307,12 @@ impl Course {
         if !wanted {
             return false;
         }
+        if release.outcome == Outcome::Waiting {
+            self.waiting.insert(from.clone(), release.sites);
+            return true;
+        }
         let numbers = release.take_numbers();
+        self.waiting.remove(from);
         self.releases.insert(from.clone(), (release, numbers));
         if self.releases.len() == asked.len() {
             self.close(now_ms);
@@ -366,7 +376,7 @@ impl Course {
                 .iter()
                 .filter_map(|(region, (release, _))| match &release.outcome {
                     Outcome::Failed(why) => Some(format!("region {region}: {why}")),
-                    Outcome::Summed { .. } => None,
+                    Outcome::Summed { .. } | Outcome::Waiting => None,
                 });
         let failures: Vec<_> = failures.collect();
         if !failures.is_empty() {

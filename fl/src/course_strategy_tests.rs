@@ -344,6 +344,31 @@ fn of_kind(kind: &str, facility: &FacilityId, count: usize) -> Records {
     }
 }
 
+/// A study of a model of a kind, its records hidden or not.
+fn text_of_kind(kind: &str, more: &str, private: bool) -> String {
+    let model = format!("kind = \"{kind}\"{more}");
+    let mut text = text(4, 4, "").replace("kind = \"logistic\"", &model);
+    text = text
+        .replace("rounds = 3", "rounds = 8")
+        .replace("steps = 5", "steps = 40");
+    if kind == "cox" {
+        text = text.replace(
+            "{ kind = \"binary\", column = \"l\" }",
+            "{ kind = \"survival\", time = \"d\", event = \"l\" }",
+        );
+    } else {
+        text = text.replace("table = \"t\",", "table = \"t\", windows = 3,");
+    }
+    if private {
+        let scaled = "missing = \"zero\", scale = { centre = 0, width = 1 }";
+        text = text
+            .replace("missing = \"zero\"", scaled)
+            .replace("steps = 40", "steps = 10");
+        text += "privacy = { unit = \"record\", epsilon = 20.0, delta = 1e-4, clip = 1.0 }";
+    }
+    text
+}
+
 #[test]
 fn models_over_windows_and_of_hazards_are_learnt_to_their_end_and_private_ones_pay() {
     for (kind, more, private) in [
@@ -352,26 +377,7 @@ fn models_over_windows_and_of_hazards_are_learnt_to_their_end_and_private_ones_p
         ("gru", ", hidden = 4", true),
         ("cox", "", false),
     ] {
-        let model = format!("kind = \"{kind}\"{more}");
-        let mut text = text(4, 4, "").replace("kind = \"logistic\"", &model);
-        text = text
-            .replace("rounds = 3", "rounds = 8")
-            .replace("steps = 5", "steps = 40");
-        if kind == "cox" {
-            text = text.replace(
-                "{ kind = \"binary\", column = \"l\" }",
-                "{ kind = \"survival\", time = \"d\", event = \"l\" }",
-            );
-        } else {
-            text = text.replace("table = \"t\",", "table = \"t\", windows = 3,");
-        }
-        if private {
-            let scaled = "missing = \"zero\", scale = { centre = 0, width = 1 }";
-            text = text
-                .replace("missing = \"zero\"", scaled)
-                .replace("steps = 40", "steps = 10");
-            text += "privacy = { unit = \"record\", epsilon = 20.0, delta = 1e-4, clip = 1.0 }";
-        }
+        let text = text_of_kind(kind, more, private);
         let study = order::parse(&text).unwrap();
         let plan = study.plan().unwrap();
         let net = site::model(&study).unwrap();
@@ -397,9 +403,14 @@ fn models_over_windows_and_of_hazards_are_learnt_to_their_end_and_private_ones_p
         for facility in &sites {
             let test = of_kind(kind, facility, 200);
             let judged =
-                crate::judge::of(&net, coordinator.model(), None, &test, (100, &mut random))
+                crate::judge::of(&net, coordinator.model(), None, &test, (1_000, &mut random))
                     .unwrap();
             assert_eq!(judged.told.concordance.is_some(), kind == "cox");
+            assert_eq!(judged.numbers.len(), crate::judge::numbers(&study));
+            if let Some(c) = judged.told.concordance {
+                let within = judged.told.concordance_within.unwrap();
+                assert!(within.low < c && c < within.high, "{c} {within:?}");
+            }
             let whole = judged.numbers.iter().map(|number| i64::from(*number));
             counts
                 .iter_mut()
@@ -409,8 +420,18 @@ fn models_over_windows_and_of_hazards_are_learnt_to_their_end_and_private_ones_p
         let found = crate::judge::pooled(&study, &counts, &mut random).unwrap();
         let (figure, least) = match kind {
             "cox" => (found.concordance.unwrap(), 0.65),
-            _ => (found.model.unwrap().auroc, if private { 0.6 } else { 0.8 }),
+            _ => {
+                let least = if private { 0.6 } else { 0.8 };
+                (found.model.unwrap().auroc.unwrap(), least)
+            }
         };
+        if kind == "cox" {
+            // Of four times as many subjects as at a site.
+            let within = found.concordance_within.unwrap();
+            assert!(within.low < figure && figure < within.high, "{within:?}");
+            assert!(within.high - within.low < 0.08, "{within:?}");
+            assert_eq!(found.subjects, 800);
+        }
         assert!(figure > least, "{kind} {private}: {figure}");
         assert_eq!(plan.spend.is_some(), private);
     }

@@ -292,8 +292,11 @@ fn a_study_ends_with_the_same_model_whoever_comes_first_and_however_often_states
     }
     let found = first.course.evaluation().unwrap();
     let pooled = found.pooled.unwrap();
-    let interval = pooled.intervals.unwrap().auroc;
-    assert!(interval.low <= pooled.auroc && pooled.auroc <= interval.high);
+    let (interval, auroc) = (
+        pooled.intervals.unwrap().auroc.unwrap(),
+        pooled.auroc.unwrap(),
+    );
+    assert!(interval.low <= auroc && auroc <= interval.high);
     assert_eq!(
         found
             .curves
@@ -315,7 +318,7 @@ fn a_study_ends_with_the_same_model_whoever_comes_first_and_however_often_states
     );
     let pooled = found.pooled.unwrap();
     assert_eq!((pooled.records, found.sites.len()), (120, 4));
-    assert!(pooled.accuracy > 0.85 && pooled.auroc > 0.95, "{pooled:?}");
+    assert!(pooled.accuracy > 0.85 && auroc > 0.95, "{pooled:?}");
     let losses = first.course.reports().iter().take(3);
     let losses: Vec<_> = losses
         .map(|round| {
@@ -610,4 +613,45 @@ fn a_member_sends_one_vector_only_and_refuses_a_model_that_is_none() {
     assert!(MemberRound::begin(order.clone(), &place, member, [1; 32]).is_ok());
     order.key.round = 9;
     assert!(MemberRound::begin(order, &place, member, [1; 32]).is_err());
+}
+
+#[test]
+fn a_round_that_lasts_says_who_takes_part_and_for_whom_it_waits() {
+    let mut world = World::new(&[&SIX[..4]], text(4, 3, ""), 5);
+    world.gone.insert("fb".parse().unwrap());
+    while world.step() {}
+    let us: RegionId = "us".parse().unwrap();
+    let round = world.regions.get_mut(&us).unwrap().2.as_mut().unwrap();
+    assert_eq!(round.waiting(0), None, "it may be over in a moment");
+    let said = round.waiting(world.now + 10_000).unwrap();
+    let stand = said.sites.iter();
+    let stand: Vec<_> = stand
+        .map(|(site, of)| (site.as_str(), of.missing.as_deref()))
+        .collect();
+    let silent = Some("has not answered");
+    assert_eq!(
+        stand,
+        [("fa", None), ("fb", silent), ("fc", None), ("fd", None)]
+    );
+    round.was_said(&said);
+    *round = stored(round);
+    assert_eq!(round.waiting(world.now + 10_000), None, "it was said");
+    assert!(world.course.take(&us, said.clone(), world.now));
+    world.course = stored(&world.course);
+    let waiting = world.course.waiting().unwrap();
+    assert_eq!((waiting.round, waiting.judges), (1, false));
+    assert_eq!(waiting.regions, std::slice::from_ref(&us));
+    let of = |site: &str| waiting.sites[&site.parse().unwrap()].clone();
+    assert_eq!(of("fb"), "has not answered");
+    assert_eq!(of("fa"), "takes part");
+    assert!(world.course.reports().is_empty(), "it is no release");
+    let mut stale = said;
+    stale.key.round = 2;
+    assert!(!world.course.take(&us, stale, world.now));
+    for _ in 0..60 {
+        while world.step() {}
+        world.wait();
+    }
+    assert_eq!(world.course.standing(), &Standing::Done);
+    assert_eq!(world.course.waiting(), None);
 }

@@ -6,7 +6,7 @@
 //! more than not clipping any.
 //!
 //! Parameters are one flat vector: of each layer its weights, row by row of its inputs, then its biases.
-use crate::net::{loss, sigmoid};
+use crate::logistic::{loss, sigmoid};
 use rand::{Rng, RngCore};
 
 /// A stack of dense layers with rectifiers between them, that ends in the logit of yes.

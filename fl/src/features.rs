@@ -1,14 +1,20 @@
 //! From a facility's table, imported or made of stays ([`crate::stays`]), to the records that a study learns from: features in the model's order, missing values,
 //! scales, and which records are kept from training.
 //!
-//! With the privacy unit `record` every number of a record follows from that record and the study alone: means and
-//! deviations of a facility would tell of the other records, so studies state their scales ([`crate::study::Scale`]).
+//! With the privacy unit `record` every number of a record, and whether it is trained or judged with, follows from that
+//! record and the study alone: means and deviations of a facility would tell of the other records, so studies state their
+//! scales ([`crate::study::Scale`]).
+//!
+//! Whether a study fits is a matter of the table's schema, not of its values: a facility declines with the same words
+//! whatever a record says, as no ε covers what it declines. Only where a study promises nothing, which a facility may
+//! refuse ([`crate::consent::Allowance::without_privacy`]), the records that it can use are counted.
 use crate::{
-    study::{Data, Feature, Label, Missing, Problem, Study},
-    table::Table,
+    study::{Data, Feature, Label, Missing, PrivacyUnit, Problem, Study},
+    table::{Column, Table},
     train::Records,
 };
 use ring::digest::{SHA256, digest};
+use std::collections::BTreeMap;
 
 /// The records of a facility, as a study asks for them. Like them it is not printed.
 pub struct Prepared {
@@ -18,6 +24,9 @@ pub struct Prepared {
     pub test: Records,
     /// How many were left out, since they lack a feature or the label.
     pub left_out: usize,
+    /// How many records the facility has for the study: those that it can use, where it promises nothing; otherwise all,
+    /// since who has which value would be told by who is counted.
+    pub counted: usize,
 }
 
 /// How an input is scaled: (value − centre) / width.
@@ -41,23 +50,27 @@ struct Row {
 /// Which records are kept from training, where no column says it.
 #[derive(Clone, Copy)]
 pub(crate) enum Split<'a> {
-    /// A share of the records of each label, by their places in the table.
-    ByPlace,
+    /// A share of the records, each by its own values.
+    ByRecord,
     /// These, by their places in the table.
-    Given(&'a [bool]),
+    Given {
+        held: &'a [bool],
+        /// How many stays were looked at for the table, also those that are no record.
+        stays: usize,
+    },
 }
 
 /// Makes the records of a study from a facility's table.
 ///
 /// # Errors
-/// What of the study does not fit the table, each with the study's key. It is told to the coordinator: it names columns
-/// and units, and nothing of a record.
+/// What of the study does not fit the table, each with the study's key. It is told to the coordinator: it names columns,
+/// units and what the schema says of them, and nothing of a record.
 pub fn prepare(study: &Study, table: &Table) -> Result<Prepared, Vec<Problem>> {
     if study.data.table.is_none() {
         let message = "is not given, and a table cannot stand in for stays";
         return Err(vec![Problem::new("data.table", message)]);
     }
-    prepare_from(study, table, Split::ByPlace)
+    prepare_from(study, table, Split::ByRecord)
 }
 
 /// Makes the records of a study from a table that has its columns.
@@ -74,31 +87,18 @@ pub(crate) fn prepare_from(
     let label = label(study, table, &mut problems);
     let test = match &study.evaluation.test_column {
         None => None,
-        Some(name) => table.position(name).or_else(|| {
-            let message = format!("the table has no column `{name}`");
-            problems.push(Problem::new("evaluation.test_column", message));
-            None
-        }),
+        Some(name) => test_column(table, name, &mut problems),
     };
     let (Some(label), true) = (label, problems.is_empty()) else {
-        return Err(problems);
+        return Err(crate::study::few(problems));
     };
-    let rows = rows(study, table, &places, label);
+    let rows = rows(study, table, &places, (label, test));
     let left_out = table.records() - rows.len();
-    if rows.len() < study.data.minimum_records as usize {
-        let least = study.data.minimum_records;
-        let what = if study.data.stays.is_some() {
-            "facility's stays"
-        } else {
-            "table's records"
-        };
-        let message = format!("fewer than {least} of the {what} have every value");
-        return Err(vec![Problem::new("data.minimum_records", message)]);
-    }
-    let held_back = match (test, held) {
-        (Some(column), _) => held_back_by_column(table, column, &rows)?,
-        (None, Split::ByPlace) => held_back_by_share(study, &rows),
-        (None, Split::Given(held)) => held.to_vec(),
+    let counted = counted(study, table, held, rows.len())?;
+    let held_back: Vec<bool> = match (test, held) {
+        (Some(column), _) => table.column(column).map(|of| of == Some(1.0)).collect(),
+        (None, Split::ByRecord) => held_back_by_share(study, table),
+        (None, Split::Given { held, .. }) => held.to_vec(),
     };
     let split = |wanted: bool| -> Vec<&Row> {
         let part = rows.iter();
@@ -115,19 +115,68 @@ pub(crate) fn prepare_from(
         } else {
             Records::new(scales.len(), inputs.collect(), labels)
         };
-        made.map_err(|_| {
-            let part = if wanted { "judge" } else { "train" };
-            vec![Problem::new(
-                "evaluation",
-                format!("leaves no record to {part} with"),
-            )]
-        })
+        made.map_err(|_| vec![Problem::new("data", "makes no records of the table")])
     };
+    let (train, test) = (records(false)?, records(true)?);
+    if train.is_empty() && study.privacy.unit == PrivacyUnit::None {
+        let message = "leaves no record to train with";
+        return Err(vec![Problem::new("evaluation", message)]);
+    }
     Ok(Prepared {
-        train: records(false)?,
-        test: records(true)?,
+        train,
+        test,
         left_out,
+        counted,
     })
+}
+
+/// How many records the facility has for the study.
+fn counted(
+    study: &Study,
+    table: &Table,
+    held: Split<'_>,
+    usable: usize,
+) -> Result<usize, Vec<Problem>> {
+    let least = study.data.minimum_records;
+    let what = match held {
+        Split::ByRecord => "table's records",
+        Split::Given { .. } => "facility's stays",
+    };
+    let (counted, message) = match (study.privacy.unit, held) {
+        (PrivacyUnit::None, _) => (
+            usable,
+            format!("fewer than {least} of the {what} have every value"),
+        ),
+        (_, Split::ByRecord) => (
+            table.records(),
+            format!("the table has fewer than {least} records"),
+        ),
+        (_, Split::Given { stays, .. }) => {
+            (stays, format!("the facility has fewer than {least} stays"))
+        }
+    };
+    if counted < least as usize {
+        return Err(vec![Problem::new("data.minimum_records", message)]);
+    }
+    Ok(counted)
+}
+
+/// The column that says who is judged with.
+fn test_column(table: &Table, name: &str, problems: &mut Vec<Problem>) -> Option<usize> {
+    let at = table.position(name);
+    let message = match at.and_then(|at| table.columns().get(at)) {
+        None => format!("the table has no column `{name}`"),
+        Some(column) if !column.is_yes_or_no() => no_yes_or_no(name),
+        Some(_) => return at,
+    };
+    problems.push(Problem::new("evaluation.test_column", message));
+    None
+}
+
+fn no_yes_or_no(name: &str) -> String {
+    format!(
+        "the facility's schema does not say that `{name}` is 0 or 1, by `categories = [0, 1]` or by `codes`"
+    )
 }
 
 /// Where each feature is in the table: of each feature the columns of each window.
@@ -181,14 +230,20 @@ fn unfit(
             format!("`{name}` is in {unit} here, not in {}", feature.unit),
         );
     }
-    let known = |value: f64| {
-        let mut named = feature.categories.iter();
-        feature.categories.is_empty() || named.any(|named| *named as f64 == value)
-    };
-    if !table.column(at).flatten().all(known) {
+    if feature.categories.is_empty() {
+        return;
+    }
+    let asked = |value: &f64| feature.categories.iter().any(|of| *of as f64 == *value);
+    let named = column.named();
+    if named.is_empty() {
         say(
             "categories",
-            format!("`{name}` has values here that are not among them"),
+            format!("the facility's schema names no categories of `{name}`"),
+        );
+    } else if let Some(other) = named.iter().find(|value| !asked(value)) {
+        say(
+            "categories",
+            format!("`{name}` may be {other} by the facility's schema, which is not among them"),
         );
     }
 }
@@ -229,20 +284,53 @@ fn label(study: &Study, table: &Table, problems: &mut Vec<Problem>) -> Option<La
         }
         Label::Survival { time, event } => {
             let (time, event) = (find("time", time), find("event", event));
-            let time = time?;
-            let unit = &table.columns()[time].unit;
-            if unit != "d" {
-                let message = format!("is in days (`d`), and in {unit} here");
-                problems.push(Problem::new("data.label.time", message));
-                return None;
-            }
-            Some(Labelled::Survival(time, event?))
+            let (time, event) = (time?, event?);
+            let columns = table.columns();
+            survival((&columns[time], &columns[event]), problems)
+                .then_some(Labelled::Survival(time, event))
         }
     }
 }
 
-/// The records that have what they need. Their inputs are window by window.
-fn rows(study: &Study, table: &Table, places: &Places, label: Labelled) -> Vec<Row> {
+/// Whether columns are those of times and of events, by their schema.
+fn survival((time, event): (&Column, &Column), problems: &mut Vec<Problem>) -> bool {
+    let before = problems.len();
+    let mut say = |key: &str, message: String| {
+        problems.push(Problem::new(format!("data.label.{key}"), message));
+    };
+    if time.unit != "d" {
+        say(
+            "time",
+            format!("is in days (`d`), and in {} here", time.unit),
+        );
+    } else if time.min.is_none_or(|min| min < 0.0) {
+        let name = &time.name;
+        say(
+            "time",
+            format!(
+                "the facility's schema does not say that `{name}` is never below 0, by `min = 0`"
+            ),
+        );
+    }
+    if event.unit != "1" {
+        let (name, unit) = (&event.name, &event.unit);
+        say(
+            "event",
+            format!("is 0 or 1, which has no unit (`1`), and `{name}` is in {unit} here"),
+        );
+    } else if !event.is_yes_or_no() {
+        say("event", no_yes_or_no(&event.name));
+    }
+    problems.len() == before
+}
+
+/// The records that have what they need, and say whether they are judged with. Their inputs are window by window.
+fn rows(
+    study: &Study,
+    table: &Table,
+    places: &Places,
+    (label, test): (Labelled, Option<usize>),
+) -> Vec<Row> {
     let whole = |at: usize| -> Vec<Option<f64>> { table.column(at).collect() };
     let (first, second, above) = match label {
         Labelled::Binary(at, above) => (whole(at), None, above),
@@ -250,6 +338,9 @@ fn rows(study: &Study, table: &Table, places: &Places, label: Labelled) -> Vec<R
     };
     let row = |(place, label): (usize, Option<f64>)| {
         let inputs = inputs(study, table, places, place)?;
+        if let Some(test) = test {
+            table.value(place, test)?;
+        }
         let time = match &second {
             Some(times) => times.get(place).copied().flatten()?,
             None => 0.0,
@@ -295,41 +386,29 @@ fn of_feature(feature: &Feature, value: Option<f64>) -> Vec<Option<f64>> {
     feature.categories.iter().skip(1).map(one).collect()
 }
 
-/// By place in the table: whether a column of 0 and 1 keeps a record from training.
-fn held_back_by_column(
-    table: &Table,
-    column: usize,
-    rows: &[Row],
-) -> Result<Vec<bool>, Vec<Problem>> {
-    let values: Vec<Option<f64>> = table.column(column).collect();
-    let good = |row: &Row| matches!(values[row.place], Some(value) if value == 0.0 || value == 1.0);
-    if !rows.iter().all(good) {
-        let message = "has other values here than 0 and 1";
-        return Err(vec![Problem::new("evaluation.test_column", message)]);
-    }
-    Ok(values.iter().map(|value| *value == Some(1.0)).collect())
+/// By place in the table: a share of the records. Whether a record is among them follows from the study's seed and that
+/// record's values in all columns, and of equal records from which of them it is: a record more or less moves no other.
+fn held_back_by_share(study: &Study, table: &Table) -> Vec<bool> {
+    let (seed, share) = (study.training.seed, study.evaluation.test_share);
+    let mut equals: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
+    let drawn = |place: usize| {
+        let values = (0..table.columns().len()).map(|at| table.value(place, at));
+        let bytes = values.flat_map(|value| value.unwrap_or(f64::NAN).to_le_bytes());
+        let record = digest(&SHA256, &bytes.collect::<Vec<_>>());
+        let nth = equals.entry(record.as_ref().to_vec()).or_default();
+        let what = [record.as_ref(), &nth.to_le_bytes()[..]].concat();
+        *nth += 1;
+        is_held_back(seed, share, &what)
+    };
+    (0..table.records()).map(drawn).collect()
 }
 
-/// By place in the table: a share of the records of each label, which follows from the study's seed and their places.
-fn held_back_by_share(study: &Study, rows: &[Row]) -> Vec<bool> {
-    let seed = study.training.seed.to_le_bytes();
-    let mut held_back = vec![false; rows.iter().map(|row| row.place + 1).max().unwrap_or(0)];
-    for label in [false, true] {
-        let mut order: Vec<_> = rows
-            .iter()
-            .filter(|row| row.label == label)
-            .map(|row| {
-                let text = [&seed[..], &(row.place as u64).to_le_bytes()].concat();
-                (digest(&SHA256, &text).as_ref().to_vec(), row.place)
-            })
-            .collect();
-        order.sort();
-        let share = (order.len() as f64 * study.evaluation.test_share).round() as usize;
-        for (_, place) in order.into_iter().take(share) {
-            held_back[place] = true;
-        }
-    }
-    held_back
+/// Whether something is among the share that is judged with: it follows from the study's seed and itself alone.
+pub(crate) fn is_held_back(seed: u64, share: f64, what: &[u8]) -> bool {
+    let digest = digest(&SHA256, &[&seed.to_le_bytes()[..], what].concat());
+    let (first, _) = digest.as_ref().as_chunks::<8>();
+    let drawn = first.first().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    (drawn as f64) < share * 2_f64.powi(64)
 }
 
 /// The scale of each input: the study's, or that of the facility's own training records.
@@ -377,12 +456,17 @@ fn of_records(values: impl Iterator<Item = f64>) -> Scaling {
     }
 }
 
+/// Of how many widths any value counts at the most: a study whose width is next to nothing would have a facility fail, or
+/// not, by a single value.
+const FARTHEST: f64 = 1e6;
+
 /// A missing value is 0 when it is scaled: the mean, or the study's centre.
 fn scaled(inputs: &[Option<f64>], scales: &[Scaling]) -> Vec<f32> {
     let one = |(value, scale): (&Option<f64>, &Scaling)| match value {
         Some(value) => {
             let scaled = (value - scale.centre) / scale.width;
-            scaled.clamp(-scale.limit, scale.limit) as f32
+            let limit = scale.limit.min(FARTHEST);
+            scaled.clamp(-limit, limit) as f32
         }
         None => 0.0,
     };

@@ -235,7 +235,7 @@ fn left_out(study: &Study, tables: &[Table], out: usize, seed: u64) -> (f64, f64
     let auc = |parameters: &[f32]| {
         let mut all = scored(&model, parameters, &own.train);
         all.extend(scored(&model, parameters, &own.test));
-        metrics(&all).unwrap().auroc
+        metrics(&all).unwrap().auroc.unwrap()
     };
     let federated = run(study, &prepared(study, &taking), seed);
     let one = prepared(study, &[&together(&taking)]);

@@ -1,21 +1,25 @@
 //! How good a model is at a site, as numbers that are summed and as figures of its own.
 //!
 //! For a binary label the numbers are counts of scores ([`Histogram`]), twice where the model is judged after fine-tuning
-//! as well. For a Cox model they are how many pairs of the site's subjects can be compared and in how many halves of them
-//! the model is right, each as two numbers of 16 bits, so that the sum of a thousand sites fits.
+//! as well. For a Cox model they are how many subjects there are, how many pairs of them can be compared and in how many
+//! halves of these the model is right, and the same of pairs for each bootstrap sample of the site's subjects; each as two
+//! numbers of 16 bits, so that the sum of a thousand sites fits. Sums of samples that every site draws of its own subjects
+//! are samples of all of them, by site: the pooled interval needs no record.
 use crate::{
     metrics::{
-        Curves, Histogram, Metrics, NoMetric, Scored, Subject, metrics, metrics_within, pairs,
+        Curves, Histogram, Interval, Metrics, NoMetric, Pairs, SMALLEST_CELL, Scored, Subject,
+        metrics, metrics_within, middle, share,
     },
     net::Net,
     order::Told,
-    site::SMALLEST_CELL,
     study::Study,
     train::Records,
 };
 use rand::RngCore;
 
-/// Numbers of a Cox model's comparisons.
+/// Numbers of a Cox model's subjects: how many there are.
+const SUBJECTS: usize = 2;
+/// Numbers of a Cox model's comparisons: halves that are right, and pairs.
 const COMPARED: usize = 4;
 /// What the second of two numbers counts.
 const HALF: u64 = 1 << 16;
@@ -32,7 +36,7 @@ pub struct Judged {
 /// What the sum of all sites says.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Pooled {
-    /// Of the model; none when all have the same label.
+    /// Of the model; none when there are no records.
     pub model: Option<Metrics>,
     /// Its curves.
     pub curves: Option<Curves>,
@@ -40,13 +44,17 @@ pub struct Pooled {
     pub personal: Option<Metrics>,
     /// Of a Cox model: Harrell's c over pairs of one site.
     pub concordance: Option<f64>,
+    /// Where it may lie.
+    pub concordance_within: Option<Interval>,
+    /// Over how many subjects; 0 of another model.
+    pub subjects: u64,
 }
 
 /// How many numbers a study's judging is.
 #[must_use]
 pub const fn numbers(study: &Study) -> usize {
     if study.model.is_survival() {
-        return COMPARED;
+        return SUBJECTS + COMPARED * (1 + study.evaluation.resamples as usize);
     }
     Histogram::NUMBERS * (1 + study.personalisation.is_some() as usize)
 }
@@ -63,7 +71,7 @@ pub fn of(
     (resamples, random): (u32, &mut impl RngCore),
 ) -> Result<Judged, NoMetric> {
     if matches!(model, Net::Cox(_)) {
-        return Ok(compared(model, parameters, test));
+        return Ok(compared(model, parameters, test, (resamples, random)));
     }
     let global = scored(model, parameters, test);
     let mut numbers = Histogram::of(&global)?.counts().to_vec();
@@ -87,7 +95,7 @@ pub fn auroc(model: &Net, parameters: &[f32], test: &Records) -> Option<f64> {
     if matches!(model, Net::Cox(_)) {
         return None;
     }
-    own_figures(&scored(model, parameters, test), metrics).map(|figures| figures.auroc)
+    own_figures(&scored(model, parameters, test), metrics).and_then(|figures| figures.auroc)
 }
 
 fn scored(model: &Net, parameters: &[f32], records: &Records) -> Vec<Scored> {
@@ -108,26 +116,62 @@ fn own_figures(
         .flatten()
 }
 
-fn compared(model: &Net, parameters: &[f32], test: &Records) -> Judged {
+fn compared(
+    model: &Net,
+    parameters: &[f32],
+    test: &Records,
+    (resamples, random): (u32, &mut impl RngCore),
+) -> Judged {
     let of = |(at, (row, event)): (usize, (&[f32], bool))| Subject {
         time: test.time(at),
         event,
         risk: model.logit(parameters, row),
     };
     let subjects: Vec<_> = test.iter().enumerate().map(of).collect();
-    let (halves, all) = pairs(&subjects);
     let part = |number: u64| {
         let high = u32::try_from(number / HALF).unwrap_or(u32::MAX);
         [(number % HALF) as u32, high.min(1 << 20)]
     };
-    let concordance =
-        (subjects.len() >= SMALLEST_CELL && all > 0).then(|| halves as f64 / 2.0 / all as f64);
+    let pairs = Pairs::of(&subjects);
+    let (halves, all) = pairs.counted(&vec![1; subjects.len()]);
+    let mut numbers = [part(subjects.len() as u64), part(halves), part(all)].concat();
+    let mut drawn = Vec::new();
+    for _ in 0..resamples {
+        let (halves, all) = pairs.drawn(random);
+        drawn.extend(share(halves, all));
+        numbers.extend([part(halves), part(all)].concat());
+    }
+    let concordance = share(halves, all).filter(|_| subjects.len() >= SMALLEST_CELL);
     Judged {
-        numbers: [part(halves), part(all)].concat(),
+        numbers,
         told: Told {
             concordance,
+            concordance_within: concordance.and_then(|_| middle(drawn, resamples)),
             ..Told::default()
         },
+    }
+}
+
+/// What a sum of a Cox model's comparisons says; nothing where it is of so few subjects that it tells of them.
+fn comparison(study: &Study, counts: &[u32]) -> Pooled {
+    let whole = |parts: &[u32]| match parts {
+        [low, high] => u64::from(*low) + u64::from(*high) * HALF,
+        _ => 0,
+    };
+    let (subjects, compared) = counts.split_at(SUBJECTS.min(counts.len()));
+    let of = |four: &[u32]| {
+        let (halves, all) = four.split_at(COMPARED / 2);
+        share(whole(halves), whole(all))
+    };
+    let mut samples = compared.chunks_exact(COMPARED);
+    let first = samples.next().and_then(of);
+    let concordance = first.filter(|_| whole(subjects) >= SMALLEST_CELL as u64);
+    let drawn = samples.filter_map(of).collect();
+    Pooled {
+        concordance,
+        concordance_within: concordance.and_then(|_| middle(drawn, study.evaluation.resamples)),
+        subjects: whole(subjects),
+        ..Pooled::default()
     }
 }
 
@@ -150,19 +194,16 @@ pub fn counts(study: &Study, sum: &[i64]) -> Result<Vec<u32>, String> {
 pub fn pooled(study: &Study, sum: &[i64], random: &mut impl RngCore) -> Result<Pooled, String> {
     let counts = counts(study, sum)?;
     if study.model.is_survival() {
-        let whole = |at: usize| {
-            let part = |at: usize| u64::from(counts.get(at).copied().unwrap_or_default());
-            part(at) + part(at + 1) * HALF
-        };
-        let (halves, all) = (whole(0), whole(2));
-        return Ok(Pooled {
-            concordance: (all > 0).then(|| halves as f64 / 2.0 / all as f64),
-            ..Pooled::default()
-        });
+        return Ok(comparison(study, &counts));
     }
     let resamples = study.evaluation.resamples;
     let mut figures = |counts: &[u32]| {
         let of = Histogram::of_counts(counts.to_vec())?;
+        // Figures and curves of so few would be nearly those of single patients.
+        let records: u64 = counts.iter().map(|count| u64::from(*count)).sum();
+        if records < SMALLEST_CELL as u64 {
+            return None;
+        }
         Some((of.metrics_within(resamples, random).ok(), of.curves()))
     };
     let (model, personal) = counts.split_at(Histogram::NUMBERS);
@@ -172,6 +213,40 @@ pub fn pooled(study: &Study, sum: &[i64], random: &mut impl RngCore) -> Result<P
         model,
         curves,
         personal,
-        concordance: None,
+        ..Pooled::default()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::{SeedableRng as _, rngs::StdRng};
+
+    #[test]
+    fn nothing_is_said_of_all_sites_together_where_they_have_too_few_records() {
+        let text = r#"
+name = "small"
+sites = 2
+data = { table = "t", minimum_records = 20, features = [{ name = "x", unit = "1", missing = "zero" }], label = { kind = "binary", column = "l" } }
+model = { kind = "logistic" }
+training = { rounds = 1, steps = 1, batch = 4, learning_rate = 0.1, strategy = { kind = "fed-avg" } }
+aggregation = { secure = true, quorum = 2, bound = 1.0 }
+personalisation = { steps = 1, learning_rate = 0.1 }
+"#;
+        let study: Study = toml::from_str(text).unwrap();
+        let mut random = StdRng::seed_from_u64(1);
+        // Yes and no in two bins, of the model and of what the sites made of it.
+        let mut told = |records: i64| {
+            let mut sum = vec![0; numbers(&study)];
+            for half in [0, Histogram::NUMBERS] {
+                sum[half + 40] = records - 5;
+                sum[half + 1_401] = 5;
+            }
+            pooled(&study, &sum, &mut random).unwrap()
+        };
+        let enough = told(SMALLEST_CELL as i64);
+        assert_eq!(enough.model.unwrap().records, SMALLEST_CELL as u64);
+        assert!(enough.curves.is_some() && enough.personal.is_some());
+        assert_eq!(told(SMALLEST_CELL as i64 - 1), Pooled::default());
+    }
 }

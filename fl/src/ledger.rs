@@ -1,5 +1,8 @@
 //! What a facility has spent, across all studies.
 //!
+//! It counts what is told of records: two states of a facility are neighbours where one has a record more. A study that
+//! hides facilities pays by that measure too ([`crate::study::Spend::event`]).
+//!
 //! A debit comes before the release that it pays for: the shell stores entry and release in one commit. Nothing is
 //! ever taken back: a study that is deleted has still told what it told. Whoever holds the entries can compute ε
 //! again with an accountant of their own, as they hold every sampling probability, noise multiplier and number of steps.
@@ -34,6 +37,9 @@ pub struct Entry {
 pub struct Ledger {
     budget: Budget,
     entries: Vec<Entry>,
+    /// Whether entries may be missing.
+    #[serde(skip)]
+    is_doubted: bool,
 }
 
 /// Why nothing is debited.
@@ -55,6 +61,11 @@ pub enum NotDebited {
         /// The budget's δ.
         delta: f64,
     },
+    /// Entries may be missing.
+    #[error(
+        "the facility may have been put back to an older state, so that its ledger may lack what was spent since, and nobody there has acknowledged the gap yet"
+    )]
+    Doubted,
     /// The release was paid for with something else.
     #[error("`{0}` was paid for with another event")]
     Conflict(String),
@@ -84,6 +95,7 @@ impl Ledger {
         Ok(Self {
             budget,
             entries: Vec::new(),
+            is_doubted: false,
         })
     }
 
@@ -103,6 +115,18 @@ impl Ledger {
             last.epsilon_after = epsilon(&events, budget.delta);
         }
         Ok(ledger)
+    }
+
+    /// The same, from which nothing is spent where entries may be missing: the facility was put back to an older state.
+    #[must_use]
+    pub fn doubted(self, is_doubted: bool) -> Self {
+        Self { is_doubted, ..self }
+    }
+
+    /// Whether entries may be missing, so that nothing is spent.
+    #[must_use]
+    pub const fn is_doubted(&self) -> bool {
+        self.is_doubted
     }
 
     /// What the facility is willing to spend.
@@ -147,6 +171,9 @@ impl Ledger {
             } else {
                 Err(NotDebited::Conflict(release.to_owned()))
             };
+        }
+        if self.is_doubted {
+            return Err(NotDebited::Doubted);
         }
         let after = self.after(event);
         if after > self.budget.epsilon {
@@ -209,6 +236,18 @@ mod tests {
         let conflict = ledger.debit("heart/1", other);
         assert_eq!(conflict, Err(NotDebited::Conflict("heart/1".into())));
         assert_eq!(ledger, before);
+    }
+
+    #[test]
+    fn nothing_is_debited_while_entries_may_be_missing() {
+        let event = Event::new(0.1, 2.0, 10).unwrap();
+        let mut ledger = ledger(10.0);
+        ledger.debit("heart/1", event).unwrap();
+        let mut doubted = ledger.clone().doubted(true);
+        assert_eq!(doubted.debit("heart/2", event), Err(NotDebited::Doubted));
+        assert_eq!(doubted.entries(), ledger.entries());
+        let mut known = doubted.doubted(false);
+        assert_eq!(known.debit("heart/2", event), Ok(Debited::Now));
     }
 
     #[test]

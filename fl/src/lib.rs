@@ -19,7 +19,7 @@
 //! - [`wire`]: the same as messages.
 //! - [`course`]: a study as it runs, from its first round to its evaluation.
 //! - [`export`]: models as files that others read.
-//! - [`consent`]: what a facility objects to.
+//! - [`consent`]: what a facility objects to; [`objection`]: how it says so.
 //! - [`ledger`]: what a facility has spent.
 //! - [`metrics`]: how good it is, pooled without any record.
 //!
@@ -40,11 +40,13 @@ pub mod features;
 pub mod judge;
 pub mod large;
 pub mod ledger;
+mod logistic;
 pub mod member;
 #[allow(clippy::indexing_slicing, reason = "kernels, see above")]
 pub mod metrics;
 #[allow(clippy::indexing_slicing, reason = "kernels, see above")]
 pub mod net;
+pub mod objection;
 pub mod order;
 pub mod plain;
 #[allow(clippy::indexing_slicing, reason = "kernels, see above")]

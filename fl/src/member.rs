@@ -3,7 +3,7 @@
 use crate::{
     course::MAX_ATTEMPTS,
     order::{Aim, Answer, Ask, RoundOrder, Told},
-    privacy::Event,
+    privacy::{Event, InvalidEvent},
     region,
     secagg::{Member, Participant, RoundSecret},
     study::{Plan, PrivacyUnit, Study},
@@ -115,20 +115,21 @@ impl MemberRound {
         Some(answered.unwrap_or_else(|refused| Answer::Unable(refused.to_string())))
     }
 
-    /// What the round spends of the facility's budget, and under which name; none where records are not hidden.
-    #[must_use]
-    pub fn spends(&self, study: &Study, plan: &Plan) -> Option<(String, Event)> {
-        let spend = plan
-            .spend
-            .filter(|spend| spend.unit == PrivacyUnit::Record)?;
-        if self.order.aim == Aim::Judge {
-            return None;
-        }
-        let steps = spend.steps / u64::from(study.training.rounds.max(1));
-        let event = Event::new(spend.sampling, spend.noise_multiplier, steps).ok()?;
+    /// What the round spends of the facility's budget, and under which name; none where nothing is hidden.
+    ///
+    /// # Errors
+    /// [`InvalidEvent`] when it cannot be accounted for: then nothing may be sent.
+    pub fn spends(
+        &self,
+        study: &Study,
+        plan: &Plan,
+    ) -> Result<Option<(String, Event)>, InvalidEvent> {
+        let Some(spend) = plan.spend.filter(|_| self.order.aim == Aim::Train) else {
+            return Ok(None);
+        };
         let key = &self.order.key;
         let name = format!("{}/{}/{}", key.study, key.round, key.attempt);
-        Some((name, event))
+        Ok(spend.event(study, 1)?.map(|event| (name, event)))
     }
 
     /// From which training draws its order of records, so that one that was killed comes out the same; none where
@@ -155,5 +156,63 @@ const fn update(numbers: Vec<u32>, told: Told) -> Answer {
         numbers,
         large,
         told,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STUDY: &str = r#"
+name = "heart"
+sites = 4
+data = { table = "heart", minimum_records = 40, features = [{ name = "age", unit = "a", missing = "zero", scale = { centre = 54, width = 9 } }], label = { kind = "binary", column = "num" } }
+model = { kind = "logistic" }
+training = { rounds = 5, steps = 4, batch = 8, learning_rate = 0.1, strategy = { kind = "fed-avg" } }
+privacy = { unit = "record", epsilon = 2.0, delta = 1e-4, clip = 1.0 }
+aggregation = { secure = true, quorum = 3, bound = 4.0 }
+"#;
+
+    fn round(text: String, (number, aim): (u32, Aim)) -> MemberRound {
+        let order = RoundOrder {
+            key: crate::order::RoundKey {
+                study: "heart-1".parse().unwrap(),
+                round: number,
+                attempt: 2,
+            },
+            text,
+            aim,
+            model: vec![0.0; 2],
+            large: None,
+            code: None,
+            signature: None,
+        };
+        let region = "regional/us/us".parse().unwrap();
+        MemberRound::begin(order, &region, Member(2), [1; 32]).unwrap()
+    }
+
+    #[test]
+    fn a_round_is_paid_for_by_what_one_record_may_change_of_it_whoever_is_hidden() {
+        let facility = STUDY
+            .replace("\"record\"", "\"facility\"")
+            .replace("bound = 4.0", "units = 65536");
+        let nobody = STUDY.replace(
+            "privacy = { unit = \"record\", epsilon = 2.0, delta = 1e-4, clip = 1.0 }",
+            "",
+        );
+        for (text, steps, part) in [(STUDY.to_owned(), 4, 1.0), (facility, 1, 0.5)] {
+            let training = round(text.clone(), (3, Aim::Train));
+            let (study, plan) = training.order().read().unwrap();
+            let spend = plan.spend.unwrap();
+            let (name, event) = training.spends(&study, &plan).unwrap().unwrap();
+            assert_eq!((name.as_str(), event.steps()), ("heart-1/3/2", steps));
+            assert_eq!(event.sampling(), spend.sampling);
+            assert_eq!(event.noise_multiplier(), spend.noise_multiplier * part);
+            let judging = round(text, (6, Aim::Judge));
+            assert_eq!(judging.spends(&study, &plan), Ok(None));
+        }
+        let open = round(nobody, (3, Aim::Train));
+        let (study, plan) = open.order().read().unwrap();
+        assert_eq!(open.spends(&study, &plan), Ok(None));
     }
 }

@@ -7,20 +7,23 @@ mod histogram;
 mod recalibration;
 mod survival;
 
-pub use bootstrap::{Interval, Intervals, interval};
+pub use bootstrap::{Interval, Intervals, interval, middle};
 pub use curves::{Calibrated, Curves};
 pub use histogram::Histogram;
-pub use survival::{Subject, concordance, pairs};
+pub use survival::{Pairs, Subject, concordance, share};
 
 use rand::RngCore;
 use serde::{Deserialize, Serialize};
 
+/// A site with fewer records to judge with does not tell its own figures: they would be nearly those of single patients.
+pub const SMALLEST_CELL: usize = 11;
+
 /// Why there is no figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoMetric {
-    /// There are no records, or all have the same label.
-    #[error("records of both labels are needed")]
-    OneLabel,
+    /// There are no records.
+    #[error("there is no record")]
+    NoRecord,
     /// A score is no probability.
     #[error("score {0} is no probability")]
     Score(usize),
@@ -38,6 +41,17 @@ pub struct Scored {
     pub label: bool,
 }
 
+/// Why figures of records have no area under a curve: both labels are needed for one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OneLabel {
+    /// No record is a yes.
+    #[serde(rename = "no record that was kept from training has the label")]
+    No,
+    /// Every record is a yes.
+    #[serde(rename = "every record that was kept from training has the label")]
+    Yes,
+}
+
 /// Figures of a model with a binary label.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Metrics {
@@ -47,12 +61,12 @@ pub struct Metrics {
     #[serde(deserialize_with = "crate::exact::number")]
     pub accuracy: f64,
     /// Area under the receiver operating characteristic: the probability that a yes has a higher score than a no, with
-    /// half of the ties (Hanley and McNeil 1982).
-    #[serde(deserialize_with = "crate::exact::number")]
-    pub auroc: f64,
-    /// Average precision: Σ (recall − recall before) · precision over falling scores.
-    #[serde(deserialize_with = "crate::exact::number")]
-    pub auprc: f64,
+    /// half of the ties (Hanley and McNeil 1982); none when all labels are the same.
+    #[serde(default, deserialize_with = "crate::exact::maybe")]
+    pub auroc: Option<f64>,
+    /// Average precision: Σ (recall − recall before) · precision over falling scores; none when all labels are the same.
+    #[serde(default, deserialize_with = "crate::exact::maybe")]
+    pub auprc: Option<f64>,
     /// Mean squared distance of score and label (Brier 1950).
     #[serde(deserialize_with = "crate::exact::number")]
     pub brier: f64,
@@ -77,12 +91,15 @@ pub struct Metrics {
     /// Where each figure may lie; none where nobody asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intervals: Option<Intervals>,
+    /// Why there is no area under a curve, where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<OneLabel>,
 }
 
 /// The figures of scored records.
 ///
 /// # Errors
-/// [`NoMetric`] when all labels are the same or a score is no probability.
+/// [`NoMetric`] when there is no record or a score is no probability.
 pub fn metrics(records: &[Scored]) -> Result<Metrics, NoMetric> {
     let groups = groups(records)?;
     Ok(recalibration::with(&groups, of_groups(&groups)?))
@@ -131,9 +148,12 @@ type Group = (f64, f64, f64);
 fn of_groups(groups: &[Group]) -> Result<Metrics, NoMetric> {
     let yes: f64 = groups.iter().map(|group| group.1).sum();
     let no: f64 = groups.iter().map(|group| group.2).sum();
-    if yes == 0.0 || no == 0.0 {
-        return Err(NoMetric::OneLabel);
-    }
+    let why = match (yes > 0.0, no > 0.0) {
+        (true, true) => None,
+        (false, true) => Some(OneLabel::No),
+        (true, false) => Some(OneLabel::Yes),
+        (false, false) => return Err(NoMetric::NoRecord),
+    };
     let (mut above, mut area, mut precision, mut right, mut brier) = (0.0, 0.0, 0.0, 0.0, 0.0);
     let mut seen = 0.0;
     let mut bins = [(0.0, 0.0, 0.0); 10];
@@ -143,7 +163,7 @@ fn of_groups(groups: &[Group]) -> Result<Metrics, NoMetric> {
         area += group_no * (above + 0.5 * group_yes);
         above += group_yes;
         seen += group_yes + group_no;
-        precision += group_yes / yes * (above / seen);
+        precision += group_yes * (above / seen);
         right += if score >= 0.5 { group_yes } else { group_no };
         brier += group_yes * (1.0 - score).powi(2) + group_no * score.powi(2);
         let bin = &mut bins[((score * 10.0) as usize).min(9)];
@@ -156,13 +176,14 @@ fn of_groups(groups: &[Group]) -> Result<Metrics, NoMetric> {
     Ok(Metrics {
         records: total as u64,
         accuracy: right / total,
-        auroc: area / (yes * no),
-        auprc: precision,
+        auroc: why.is_none().then(|| area / (yes * no)),
+        auprc: why.is_none().then(|| precision / yes),
         brier: brier / total,
         calibration,
         calibration_intercept: None,
         calibration_slope: None,
         intervals: None,
+        why,
     })
 }
 
@@ -206,8 +227,8 @@ mod tests {
         let found = metrics(&records).unwrap();
         assert_eq!(found.records, 8);
         for (value, expected) in [
-            (found.auroc, SKLEARN.0),
-            (found.auprc, SKLEARN.1),
+            (found.auroc.unwrap(), SKLEARN.0),
+            (found.auprc.unwrap(), SKLEARN.1),
             (found.brier, SKLEARN.2),
             (found.accuracy, SKLEARN.3),
         ] {
@@ -233,7 +254,7 @@ mod tests {
                 };
             }
         }
-        let found = metrics(&records).unwrap().auroc;
+        let found = metrics(&records).unwrap().auroc.unwrap();
         assert!((found - right / pairs).abs() < 1e-12);
     }
 
@@ -248,13 +269,40 @@ mod tests {
 
     #[test]
     fn what_has_no_figure_says_so() {
-        assert_eq!(metrics(&[]), Err(NoMetric::OneLabel));
-        assert_eq!(
-            metrics(&scored(&[(0.3, 1), (0.4, 1)])),
-            Err(NoMetric::OneLabel)
-        );
+        assert_eq!(metrics(&[]), Err(NoMetric::NoRecord));
         let nan = metrics(&scored(&[(0.3, 1), (f64::NAN, 0)]));
         assert_eq!(nan, Err(NoMetric::Score(1)));
         assert_eq!(metrics(&scored(&[(1.5, 1)])), Err(NoMetric::Score(0)));
+    }
+
+    #[test]
+    fn records_of_one_label_have_every_figure_but_areas_and_say_why() {
+        use rand::{SeedableRng, rngs::StdRng};
+        let all = [(0.2, 0), (0.6, 0), (0.1, 0), (0.3, 0)];
+        let mut random = StdRng::seed_from_u64(1);
+        let none = metrics_within(&scored(&all), 200, &mut random).unwrap();
+        assert_eq!((none.records, none.accuracy), (4, 0.75));
+        // (0.04 + 0.36 + 0.01 + 0.09) / 4.
+        assert!((none.brier - 0.125).abs() < 1e-12 && (none.calibration - 0.3).abs() < 1e-12);
+        assert_eq!(
+            (none.auroc, none.auprc, none.why),
+            (None, None, Some(OneLabel::No))
+        );
+        assert_eq!(
+            (none.calibration_intercept, none.calibration_slope),
+            (None, None)
+        );
+        let within = none.intervals.unwrap();
+        assert!(within.accuracy.low < 0.75 && within.auroc.is_none() && within.auprc.is_none());
+        let told = serde_json::to_value(none).unwrap();
+        assert!(told["auroc"].is_null());
+        assert_eq!(
+            told["why"],
+            "no record that was kept from training has the label"
+        );
+        assert_eq!(serde_json::from_value::<Metrics>(told).unwrap(), none);
+        let every = metrics(&scored(&all.map(|(score, _)| (score, 1)))).unwrap();
+        assert_eq!((every.accuracy, every.why), (0.25, Some(OneLabel::Yes)));
+        assert_eq!(metrics(&sample(120)).unwrap().why, None);
     }
 }

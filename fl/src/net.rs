@@ -12,6 +12,7 @@ pub use tcn::Tcn;
 
 use crate::{
     dense::{self, Dense},
+    logistic::{loss, sigmoid},
     study::Model,
 };
 use rand::{Rng, RngCore};
@@ -136,16 +137,6 @@ impl Net {
             .for_each(|(sum, value)| *sum += factor * *value);
         loss(logit, target)
     }
-}
-
-/// ln(1 + e^z) − y·z, without overflow.
-pub(crate) fn loss(logit: f64, target: f64) -> f64 {
-    logit.max(0.0) + (-logit.abs()).exp().ln_1p() - target * logit
-}
-
-/// 1/(1 + e^−z).
-pub(crate) fn sigmoid(logit: f64) -> f64 {
-    1.0 / (1.0 + (-logit).exp())
 }
 
 /// So many numbers, uniform within ±1/√`from`, as PyTorch's layers begin.

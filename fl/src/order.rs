@@ -5,9 +5,9 @@
 //! out the plan by itself, and the round's name for secure aggregation is a digest of all of it, so that members who were
 //! told different things have masks that do not come off.
 use crate::{
-    consent::Objection,
     large::Vector,
-    metrics::Metrics,
+    metrics::{Interval, Metrics},
+    objection::Objection,
     round::Step,
     secagg::{Advert, Member, Opened, RoundId, Shares},
     study::{Plan, Study},
@@ -216,6 +216,9 @@ pub struct Told {
         deserialize_with = "crate::exact::maybe"
     )]
     pub concordance: Option<f64>,
+    /// Where it may lie.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concordance_within: Option<Interval>,
 }
 
 /// What a member answers.
@@ -319,6 +322,8 @@ pub enum Outcome {
     },
     /// It has no result.
     Failed(String),
+    /// It goes on: nothing is released yet, and this only says how its sites stand.
+    Waiting,
 }
 
 /// What leaves a region: the sum, and who is in it.
@@ -348,7 +353,7 @@ impl Release {
     pub const fn large(&self) -> Option<Vector> {
         match &self.outcome {
             Outcome::Summed { large, .. } => *large,
-            Outcome::Failed(_) => None,
+            Outcome::Failed(_) | Outcome::Waiting => None,
         }
     }
 
@@ -356,7 +361,7 @@ impl Release {
     pub fn take_numbers(&mut self) -> Vec<u32> {
         match &mut self.outcome {
             Outcome::Summed { numbers, .. } => std::mem::take(numbers),
-            Outcome::Failed(_) => Vec::new(),
+            Outcome::Failed(_) | Outcome::Waiting => Vec::new(),
         }
     }
 

@@ -3,6 +3,7 @@
 //! Everything is a pure step of a state that its shell stores before anything of it is sent. What was asked may be asked
 //! again after a crash: members answer the same. The sum is of whole numbers, so it does not depend on who came first.
 mod blobs;
+mod waiting;
 
 use crate::{
     judge,
@@ -50,6 +51,8 @@ pub struct RegionRound {
     asked: BTreeMap<Member, Option<Step>>,
     bytes: u64,
     released: bool,
+    #[serde(default)]
+    waiting: waiting::Waiting,
 }
 
 /// What became of an answer.
@@ -115,6 +118,7 @@ impl RegionRound {
             asked: BTreeMap::new(),
             bytes: 0,
             released: false,
+            waiting: waiting::Waiting::since(now_ms),
         })
     }
 

@@ -4,9 +4,9 @@
 //! Everything follows from the study and its plan. A site that would spend more than the plan says refuses.
 use crate::{
     judge::{self, Judged},
-    large,
+    large, logistic,
     metrics::NoMetric,
-    net::{self, Net},
+    net::Net,
     order::{Aim, RoundOrder, Told},
     privacy::{
         clip::{Clip, ClipError},
@@ -19,9 +19,6 @@ use crate::{
 };
 use rand::CryptoRng;
 use serde::{Deserialize, Serialize};
-
-/// A site with fewer records to judge with does not tell its own figures: they would be nearly those of single patients.
-pub const SMALLEST_CELL: usize = 11;
 
 /// Units into which a clip of gradients is divided, where the noise leaves room for so many.
 const GRADIENT_UNITS: u64 = 1 << 20;
@@ -272,7 +269,7 @@ pub fn work<R: CryptoRng>(
 
 fn loss(model: &Net, parameters: &[f32], records: &Records) -> f64 {
     let of = |(record, label): (&[f32], bool)| {
-        net::loss(model.logit(parameters, record), f64::from(u8::from(label)))
+        logistic::loss(model.logit(parameters, record), f64::from(u8::from(label)))
     };
     records.iter().map(of).sum::<f64>() / records.len().max(1) as f64
 }

@@ -4,24 +4,14 @@
 //! that is implausible or in doubt is none: the shell leaves it out, as it is kept out of scores and control. Values are
 //! about patients and stay at the facility, as those of every [`Table`].
 use crate::{
-    features::{Prepared, Split, prepare_from},
-    study::{Data, Feature, Label, Missing, Problem, Study, Summary},
+    features::{Prepared, Split, is_held_back, prepare_from},
+    study::{Data, Feature, Label, Missing, PrivacyUnit, Problem, Study, Summary},
     table::{Column, MAX_RECORDS, MAX_VALUES, Table},
 };
-use ring::digest::{SHA256, digest};
 use std::collections::{BTreeMap, BTreeSet};
 use types::{CareUnit, Code, Unit};
 
 const HOUR_MS: i64 = 3_600_000;
-
-/// What is known of a patient without readings, and in which unit.
-pub const FACTS: [(&str, &str); 5] = [
-    ("age", "a"),
-    ("sex", "1"),
-    ("height", "cm"),
-    ("weight", "kg"),
-    ("care-unit", "1"),
-];
 
 /// What a facility knows of the patient of a stay. Like the readings it is not printed.
 #[derive(Clone, Copy, Default, PartialEq)]
@@ -89,6 +79,8 @@ pub struct StayTable<'a> {
     columns: Vec<Column>,
     values: Vec<f64>,
     patients: Vec<u64>,
+    /// How many stays there are, also those that are no record.
+    stays: usize,
     /// Codes of which a stay had a reading.
     seen: BTreeSet<Code>,
     problems: BTreeSet<Problem>,
@@ -114,6 +106,7 @@ impl<'a> StayTable<'a> {
             study,
             values: Vec::new(),
             patients: Vec::new(),
+            stays: 0,
             seen: BTreeSet::new(),
             problems: BTreeSet::new(),
         })
@@ -133,6 +126,7 @@ impl<'a> StayTable<'a> {
 
     /// Adds a stay. One that has no label yet is none.
     pub fn push(&mut self, stay: &Stay) {
+        self.stays += 1;
         let label = stay.readings.iter().rev();
         let label = label
             .filter(|of| of.code == self.label && self.fits(of, None))
@@ -226,7 +220,8 @@ impl<'a> StayTable<'a> {
     pub fn prepare(self) -> Result<Prepared, Vec<Problem>> {
         let seed = self.study.training.seed;
         let share = self.study.evaluation.test_share;
-        self.prepare_judging(|patient| is_held_back(seed, share, patient))
+        // By the patient, so that nobody is on both sides, and stays that come later move nobody.
+        self.prepare_judging(|patient| is_held_back(seed, share, &patient.to_le_bytes()))
     }
 
     /// The same, where it is said which patients are judged with: for cross-validation.
@@ -237,7 +232,10 @@ impl<'a> StayTable<'a> {
         mut self,
         is_judged: impl Fn(u64) -> bool,
     ) -> Result<Prepared, Vec<Problem>> {
-        self.lacking();
+        // That somebody has a reading of a code is told only where nothing is promised.
+        if self.study.privacy.unit == PrivacyUnit::None {
+            self.lacking();
+        }
         if !self.problems.is_empty() {
             return Err(self.problems.into_iter().collect());
         }
@@ -246,7 +244,11 @@ impl<'a> StayTable<'a> {
             vec![Problem::new("data.stays", message)]
         })?;
         let held: Vec<bool> = self.patients.iter().map(|of| is_judged(*of)).collect();
-        prepare_from(self.study, &table, Split::Given(&held))
+        let split = Split::Given {
+            held: &held,
+            stays: self.stays,
+        };
+        prepare_from(self.study, &table, split)
     }
 
     /// Codes that no stay has a reading of, where records are nothing without them.
@@ -272,16 +274,6 @@ impl<'a> StayTable<'a> {
     }
 }
 
-/// Whether a patient is among the share that is judged with: it follows from the study's seed and the patient alone, so
-/// that stays that come later move nobody, and nobody is on both sides.
-fn is_held_back(seed: u64, share: f64, patient: u64) -> bool {
-    let text = [seed.to_le_bytes(), patient.to_le_bytes()].concat();
-    let digest = digest(&SHA256, &text);
-    let (first, _) = digest.as_ref().as_chunks::<8>();
-    let drawn = first.first().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-    (drawn as f64) < share * 2_f64.powi(64)
-}
-
 /// How much of a stay is looked at, and a window of it, in ms.
 fn span(data: &Data) -> (i64, i64) {
     let Some(stays) = data.stays else {
@@ -294,16 +286,25 @@ fn span(data: &Data) -> (i64, i64) {
     )
 }
 
+/// The values of a fact that is one of a few.
+fn categories(name: &str) -> Vec<i64> {
+    match name {
+        "sex" => vec![0, 1],
+        "care-unit" => vec![1, 2, 3, 4],
+        _ => Vec::new(),
+    }
+}
+
 /// The columns of the table, in the order in which [`StayTable::row`] writes them: of each feature window by window, and
 /// the label last.
 fn columns(data: &Data) -> Vec<Column> {
     let column = |name: String, unit: &str| Column {
+        categories: categories(&name),
         name,
         unit: unit.to_owned(),
         missing: true,
         min: None,
         max: None,
-        categories: Vec::new(),
         codes: BTreeMap::new(),
     };
     let of = |feature: &Feature| -> Vec<Column> {

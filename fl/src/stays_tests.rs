@@ -14,7 +14,8 @@ data = { stays = { hours = 48 }, minimum_records = 11, features = [
   { name = "hr-trend", code = "8867-4", unit = "/min", summaries = ["trend"], missing = "zero", scale = { centre = 0.0, width = 1.0 } },
 ], label = { kind = "binary", code = "urn:medmesh:code|in-hospital-death" } }
 training = { rounds = 1, steps = 1, batch = 4, learning_rate = 0.1, strategy = { kind = "fed-avg" } }
-aggregation = { secure = false, quorum = 1, bound = 1.0 }
+aggregation = { secure = false, quorum = 2, bound = 1.0 }
+evaluation = { test_share = 0.6 }
 "#;
 
 fn text(changes: &[(&str, &str)]) -> String {
@@ -189,6 +190,25 @@ fn a_stay_without_an_outcome_is_no_record() {
     assert_eq!(rows(&prepared(&study(&[]), &stays).unwrap()).len(), 16);
     let few = prepared(&study(&[]), &stays[..12]).err().unwrap();
     assert_eq!(few[0].path, "data.minimum_records");
+}
+
+#[test]
+fn where_something_is_promised_it_is_not_told_how_many_stays_have_a_reading() {
+    let hidden = [(
+        "aggregation =",
+        "privacy = { unit = \"record\", epsilon = 1.0, delta = 1e-3, clip = 1.0 }\naggregation =",
+    )];
+    let mut stays: Vec<_> = (0..12).map(stay).collect();
+    for stay in &mut stays {
+        stay.readings.pop();
+    }
+    let found = prepared(&study(&hidden), &stays).unwrap();
+    assert_eq!((found.counted, found.train.len()), (12, 0));
+    let few = prepared(&study(&hidden), &stays[..10]).err().unwrap();
+    assert_eq!(
+        few[0].to_string(),
+        "data.minimum_records: the facility has fewer than 11 stays"
+    );
 }
 
 /// A change of the study, the key that is wrong then, and what is said.

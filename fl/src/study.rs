@@ -5,6 +5,7 @@
 
 mod check;
 mod data;
+mod few;
 mod model;
 mod options;
 mod plan;
@@ -12,7 +13,8 @@ mod sense;
 mod training;
 
 pub(crate) use check::{name_problem, needs_threshold, unit_problem};
-pub use data::{Data, Feature, Label, Missing, Scale, Stays, Summary};
+pub use data::{Data, FACTS, Feature, Label, Missing, Scale, Stays, Summary};
+pub(crate) use few::few;
 pub use model::Model;
 pub use plan::{Bits, Plan, Spend};
 pub use training::{
@@ -129,6 +131,12 @@ impl Study {
     #[must_use]
     pub fn senseless(&self) -> Vec<Problem> {
         sense::problems(self)
+    }
+
+    /// Whether so few records would be judged with that nothing may be told of them; a facility looks at that by itself.
+    #[must_use]
+    pub fn judges_too_few(&self) -> Option<Problem> {
+        sense::judged_with(self)
     }
 
     /// What the study comes to.

@@ -3,10 +3,12 @@
 //! The values are about patients and stay at the facility: they have no `Serialize`, are not printed, and only
 //! [`Table::values`] opens them. [`crate::features`] makes of them what a study asks for.
 mod csv;
+mod fault;
 mod import;
 mod schema;
 
-pub use import::{Fault, MAX_FAULTS, MAX_RECORDS, MAX_VALUES, import};
+pub use fault::Fault;
+pub use import::{MAX_FAULTS, MAX_RECORDS, MAX_VALUES, import};
 pub use schema::{Column, Schema};
 
 use types::Phi;

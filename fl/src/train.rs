@@ -15,7 +15,7 @@ use std::cmp::Ordering;
 /// Why records cannot be learnt from, or training went wrong.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum TrainError {
-    /// There are no records, or numbers and labels do not go together.
+    /// Numbers and labels do not go together.
     #[error("{numbers} numbers and {labels} labels are no records of {inputs} inputs")]
     Shape {
         /// Numbers of all records.
@@ -55,8 +55,8 @@ pub struct Records {
     inputs: usize,
     values: Vec<f32>,
     labels: Vec<bool>,
-    /// Of a survival study: when each had the event or was last seen, in days; empty otherwise.
-    times: Vec<f64>,
+    /// Of a survival study: when each had the event or was last seen, in days; none otherwise.
+    times: Option<Vec<f64>>,
 }
 
 /// A step's width and what it is taken from.
@@ -73,13 +73,13 @@ pub struct LocalPlan {
 }
 
 impl Records {
-    /// Records of `inputs` values each, one after another, and their labels.
+    /// Records of `inputs` values each, one after another, and their labels. There may be none.
     ///
     /// # Errors
     /// [`TrainError::Shape`]; [`TrainError::NotFinite`] names record and input.
     pub fn new(inputs: usize, values: Vec<f32>, labels: Vec<bool>) -> Result<Self, TrainError> {
         let whole = inputs.checked_mul(labels.len()) == Some(values.len());
-        if labels.is_empty() || inputs == 0 || !whole {
+        if inputs == 0 || !whole {
             return Err(TrainError::Shape {
                 numbers: values.len(),
                 labels: labels.len(),
@@ -96,7 +96,7 @@ impl Records {
             inputs,
             values,
             labels,
-            times: Vec::new(),
+            times: None,
         })
     }
 
@@ -116,7 +116,7 @@ impl Records {
         match wrong {
             Some(record) => Err(TrainError::Time(record)),
             None => {
-                records.times = times;
+                records.times = Some(times);
                 Ok(records)
             }
         }
@@ -132,12 +132,13 @@ impl Records {
     /// Whether they have times.
     #[must_use]
     pub const fn has_times(&self) -> bool {
-        !self.times.is_empty()
+        self.times.is_some()
     }
 
     /// When a record had the event or was last seen; 0 in a study that is none of survival.
     pub(crate) fn time(&self, index: usize) -> f64 {
-        self.times.get(index).copied().unwrap_or_default()
+        let times = self.times.as_deref().unwrap_or_default();
+        times.get(index).copied().unwrap_or_default()
     }
 
     /// Inputs of a record.
@@ -152,7 +153,7 @@ impl Records {
         self.labels.len()
     }
 
-    /// Never: there is one record at least.
+    /// Whether there is none.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.labels.is_empty()
@@ -164,12 +165,13 @@ impl Records {
     pub fn to_bytes(&self) -> Vec<u8> {
         let width = Self::width(self.inputs, self.has_times());
         let mut bytes = Vec::with_capacity(self.labels.len() * width);
+        let times = self.times.as_deref().unwrap_or_default();
         for (at, (record, label)) in self.iter().enumerate() {
             record
                 .iter()
                 .for_each(|value| bytes.extend(value.to_le_bytes()));
             bytes.push(u8::from(label));
-            if let Some(time) = self.times.get(at) {
+            if let Some(time) = times.get(at) {
                 bytes.extend(time.to_le_bytes());
             }
         }

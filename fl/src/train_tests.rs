@@ -58,13 +58,30 @@ fn the_proximal_term_holds_a_site_near_the_global_model() {
 }
 
 #[test]
+fn no_records_leave_a_model_as_it_is_and_noise_is_added_all_the_same() {
+    let (model, mut random) = (logistic(2), StdRng::seed_from_u64(3));
+    let nobody = Records::new(2, vec![], vec![]).unwrap();
+    assert!(nobody.is_empty() && nobody.to_bytes().is_empty());
+    assert!(Records::of_bytes(2, false, &[]).unwrap() == nobody);
+    let timed = Records::survival(2, vec![], vec![], vec![]).unwrap();
+    assert!(timed.has_times() && Records::of_bytes(2, true, &[]).unwrap() == timed);
+    let start = [0.5, -0.5, 0.25];
+    let trained = train(&model, &start, &nobody, &PLAN, &mut random).unwrap();
+    assert_eq!(trained, start);
+    let clip = Clip::new(1.0, 1 << 20, 3).unwrap();
+    let private = PrivateStep::new(clip, 2.0, 0.25).unwrap();
+    let noised = train_privately(&model, &start, &nobody, &PLAN, &private, &mut random).unwrap();
+    assert!(noised.iter().zip(start).all(|(to, from)| *to != from));
+}
+
+#[test]
 fn records_and_models_that_do_not_go_together_are_refused() {
     assert!(matches!(
         Records::new(2, vec![0.0; 3], vec![true]),
         Err(TrainError::Shape { .. })
     ));
     assert!(matches!(
-        Records::new(2, vec![], vec![]),
+        Records::new(0, vec![], vec![]),
         Err(TrainError::Shape { .. })
     ));
     let nan = Records::new(2, vec![0.0, 1.0, 2.0, f32::NAN], vec![true, false]);

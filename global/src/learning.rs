@@ -48,7 +48,9 @@ CREATE TABLE study (
 CREATE INDEX study_running ON study (is_running);
 "];
 const FIND: &str = "SELECT state, at_ms FROM study WHERE id = ?1";
-const LIST: &str = "SELECT state, at_ms FROM study ORDER BY n DESC LIMIT ?1";
+const KNOWS: &str = "SELECT 1 FROM study WHERE id = ?1";
+const LIST: &str = "SELECT state, at_ms FROM study
+     WHERE ?2 IS NULL OR n < (SELECT n FROM study WHERE id = ?2) ORDER BY n DESC LIMIT ?1";
 const RUNNING: &str = "SELECT state, at_ms FROM study WHERE is_running = 1 ORDER BY n";
 const ADD: &str = "INSERT INTO study (id, by, at_ms, is_running, state) VALUES (?1, ?2, ?3, 1, ?4)";
 const CHANGE: &str = "UPDATE study SET is_running = ?2, state = ?3 WHERE id = ?1";
@@ -64,6 +66,15 @@ pub struct Studies {
 
 /// A study, and when it was submitted (ms since 1970).
 pub type Found = (Course, i64);
+
+/// A page of studies.
+#[derive(Debug)]
+pub struct Listed {
+    /// The studies, the newest first.
+    pub found: Vec<Found>,
+    /// The last of them, where older ones follow.
+    pub next: Option<Name>,
+}
 
 /// What became of a wish.
 #[derive(Debug)]
@@ -161,15 +172,27 @@ impl Studies {
         }
     }
 
-    /// The newest studies.
+    /// The newest studies, or those that are older than one; none when there is no such study.
     ///
     /// # Errors
     /// [`PortError`].
-    pub async fn list(&self, most: u16) -> Result<Vec<Found>, PortError> {
+    pub async fn list(&self, most: u16, after: Option<Name>) -> Result<Option<Listed>, PortError> {
         let list = move |commit: &mut Commit<'_>| {
+            let after = after.as_ref().map(Name::as_str);
+            if let Some(id) = after
+                && !commit.tx().prepare_cached(KNOWS)?.exists([id])?
+            {
+                return Ok(None);
+            }
             let mut statement = commit.tx().prepare_cached(LIST)?;
-            let rows = statement.query_map([most], row)?;
-            rows.map(|row| read(row?)).collect()
+            let rows = statement.query_map(params![u32::from(most) + 1, after], row)?;
+            let found: Result<Vec<Found>, DbError> = rows.map(|row| read(row?)).collect();
+            let mut found = found?;
+            let has_more = found.len() > usize::from(most);
+            found.truncate(most.into());
+            let last = found.last().filter(|_| has_more);
+            let next = last.map(|(course, _)| course.id().clone());
+            Ok(Some(Listed { found, next }))
         };
         self.ledger.commit("list studies", list).await
     }

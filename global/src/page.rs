@@ -210,12 +210,27 @@ async fn style() -> Response {
     (content, STYLE).into_response()
 }
 
-async fn list(State(pages): State<Pages>, headers: HeaderMap) -> Response {
+#[derive(Deserialize)]
+struct Older {
+    /// The study whose older ones are to be shown.
+    #[serde(default)]
+    after: Option<types::Name>,
+}
+
+async fn list(
+    State(pages): State<Pages>,
+    asked: Result<Query<Older>, QueryRejection>,
+    headers: HeaderMap,
+) -> Response {
     let Some(client) = pages.client(&headers) else {
         return come_in(None);
     };
-    match pages.studies.list(LISTED).await {
-        Ok(found) => shown(StatusCode::OK, html::list(&found, &client)),
+    let Ok(Query(asked)) = asked else {
+        return shown(StatusCode::NOT_FOUND, html::missing());
+    };
+    match pages.studies.list(LISTED, asked.after).await {
+        Ok(Some(listed)) => shown(StatusCode::OK, html::list(&listed, &client)),
+        Ok(None) => shown(StatusCode::NOT_FOUND, html::missing()),
         Err(error) => studies::failed(&error),
     }
 }

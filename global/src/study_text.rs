@@ -141,6 +141,35 @@ aggregation = { secure = true, quorum = 3, bound = 4.0 }
     }
 
     #[test]
+    fn what_follows_from_a_key_that_is_wrong_is_not_said_too() {
+        let name = "data.table: a name has 1 to 32 characters";
+        let test = (
+            "bound = 4.0 }",
+            "bound = 4.0 }\nevaluation = { test_column = \"split\" }",
+        );
+        let found = said(&[("\"heart\", min", "\"../x\", min"), test]);
+        assert!(found.len() == 1 && found[0].starts_with(name), "{found:?}");
+        let windows = ("\"heart\", min", "\"heart\", windows = 1000000, min");
+        let found = said(&[windows, ("\"logistic\"", "\"gru\", hidden = 4")]);
+        let expected = ["data.windows: expected a whole number from 0 to 65535"];
+        assert_eq!(found, expected);
+        let twice = said(&[("sites = 4", "sites = 4\nsites = 5")]);
+        assert_eq!(twice, ["line 4 is not TOML: duplicate key at `sites`"]);
+        let unit =
+            "sites = 4\nprivacy = { unit = \"record\", epsilon = inf, delta = 1e-4, clip = 1.0 }";
+        let mut found = said(&[("sites = 4", unit)]);
+        found.retain(|line| line.starts_with("privacy.epsilon"));
+        assert_eq!(found, ["privacy.epsilon: is a number above 0, not inf"]);
+        // What is wrong besides is said.
+        let both = said(&[("table = \"heart\", min", "tabel = \"heart\", min")]);
+        assert!(
+            both.iter()
+                .any(|line| line.starts_with("data: has exactly one of")),
+            "{both:?}"
+        );
+    }
+
+    #[test]
     fn everything_that_is_wrong_is_said_at_once() {
         let found = said(&[
             ("sites = 4", "sites = 4\nsurprise = 1"),

@@ -11,6 +11,7 @@ mod left;
 mod scope;
 mod signed;
 mod used;
+mod verifier;
 
 pub use assertion::{
     ASSERTION_TYPE, Claims, InvalidClientKey, MAX_LIFETIME_SECONDS, sign_assertion,
@@ -18,16 +19,14 @@ pub use assertion::{
 pub use jws::{Claimed, NumericDate, OneAudience, Unverified};
 pub use scope::{Interaction, InvalidScope, Scopes};
 pub use used::{Noted, SharedUse};
+pub use verifier::{TokenError, Verifier};
 
-use crate::{
-    admission::Known, clock::Clock, config::ClientConfig, listeners, problem::Problem,
-    shares::Shares,
-};
+use crate::{admission::Known, clock::Clock, config::ClientConfig, listeners, shares::Shares};
 use assertion::Registry;
 use axum::{
     Extension, Form, Json, Router,
     extract::{State, rejection::FormRejection},
-    http::{HeaderMap, StatusCode, header},
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -103,15 +102,11 @@ pub struct TokenServer {
     inner: Arc<Inner>,
 }
 
-/// Checks access tokens.
-#[derive(Clone, Debug)]
-pub struct Verifier {
-    inner: Arc<Inner>,
-}
-
 #[derive(Debug)]
 struct Inner {
     token_url: String,
+    /// Those of the same clients' server at its other addresses: an assertion for one of them is good here too.
+    other_urls: Vec<String>,
     registry: Registry,
     tokens: Mutex<Tokens>,
     clock: Clock,
@@ -123,6 +118,7 @@ struct Inner {
 pub struct Shared {
     used: Arc<dyn SharedUse>,
     signing: Signing,
+    origins: Vec<String>,
 }
 
 impl Shared {
@@ -130,7 +126,18 @@ impl Shared {
     #[must_use]
     pub fn new(used: Arc<dyn SharedUse>, secret: &[u8]) -> Self {
         let signing = Signing::of_secret(secret);
-        Self { used, signing }
+        Self {
+            used,
+            signing,
+            origins: Vec::new(),
+        }
+    }
+
+    /// With the other addresses, such as `https://127.0.0.1:8443`, at which clients reach one of them.
+    #[must_use]
+    pub fn at(mut self, origins: &[String]) -> Self {
+        self.origins = origins.to_vec();
+        self
     }
 }
 
@@ -206,11 +213,15 @@ impl TokenServer {
         used: &Path,
         shared: Option<Shared>,
     ) -> Result<Self, ClientError> {
-        let token_url = format!("{}{TOKEN_PATH}", origin.trim_end_matches('/'));
+        let token_url = url_at(origin);
         let now = clock.real().0.div_euclid(1_000);
         let path = used;
+        let mut other_urls = Vec::new();
         let (used, signing) = match shared {
-            Some(shared) => (Used::Shared(shared.used), Some(shared.signing)),
+            Some(shared) => {
+                other_urls.extend(shared.origins.iter().map(|origin| url_at(origin)));
+                (Used::Shared(shared.used), Some(shared.signing))
+            }
             None => {
                 let failed = |source| ClientError::Used {
                     path: path.to_owned(),
@@ -222,6 +233,7 @@ impl TokenServer {
         let inner = Inner {
             registry: Registry::new(clients, used)?,
             token_url,
+            other_urls,
             tokens: Mutex::default(),
             clock,
             signing,
@@ -240,20 +252,31 @@ impl TokenServer {
 
     /// `POST /auth/token` and the SMART configuration, at the root and below `/fhir`.
     pub fn router(&self) -> Router {
-        let configuration = || get(smart_configuration);
+        self.router_by(self.token_url().to_owned())
+    }
+
+    /// The same for clients that reach the node at another of its origins.
+    pub fn router_at(&self, origin: &str) -> Router {
+        self.router_by(url_at(origin))
+    }
+
+    fn router_by(&self, token_url: String) -> Router {
+        let server = self.clone();
+        let said = move || {
+            let configuration = smart_configuration(&server, &token_url);
+            async { Json(configuration) }
+        };
         Router::new()
             .route(TOKEN_PATH, post(token))
-            .route("/.well-known/smart-configuration", configuration())
-            .route("/fhir/.well-known/smart-configuration", configuration())
+            .route("/.well-known/smart-configuration", get(said.clone()))
+            .route("/fhir/.well-known/smart-configuration", get(said))
             .with_state(self.clone())
     }
 
     /// What checks this server's tokens.
     #[must_use]
     pub fn verifier(&self) -> Verifier {
-        Verifier {
-            inner: self.inner.clone(),
-        }
+        Verifier::of(self.inner.clone())
     }
 
     /// Where tokens are asked for: the audience of every assertion.
@@ -262,13 +285,18 @@ impl TokenServer {
         &self.inner.token_url
     }
 
+    /// That, and where the same clients may ask too: an assertion for any of them is good here.
+    pub fn token_urls(&self) -> impl Iterator<Item = &str> {
+        let own = std::iter::once(&self.inner.token_url);
+        own.chain(&self.inner.other_urls).map(String::as_str)
+    }
+
     fn answer(&self, form: &[(String, String)]) -> Result<(Known, serde_json::Value), Refused> {
         let asked = Asked::of(form)?;
         let inner = &self.inner;
         let now = inner.clock.real();
-        let client = inner
-            .registry
-            .authenticate(asked.assertion, &inner.token_url, now)?;
+        let is_own = |url: &str| self.token_urls().any(|own| own == url);
+        let client = inner.registry.authenticate(asked.assertion, is_own, now)?;
         if asked.client_id.is_some_and(|id| *id != *client.client_id) {
             return Err(Refused::InvalidClient(
                 "client_id is not that of the assertion (RFC 7521 section 4.2)",
@@ -310,103 +338,6 @@ impl Inner {
 
 fn digest(token: &str) -> [u8; 32] {
     Sha256::digest(token.as_bytes()).into()
-}
-
-impl Verifier {
-    /// What the bearer of this request may do.
-    ///
-    /// # Errors
-    /// [`TokenError`], which is also the response to give.
-    pub fn check(&self, headers: &HeaderMap) -> Result<Scopes, TokenError> {
-        self.granted(headers, |granted| granted.scopes.clone())
-    }
-
-    /// The client whose token this request carries; none when it carries no good one.
-    pub fn client(&self, headers: &HeaderMap) -> Option<Arc<str>> {
-        self.granted(headers, |granted| granted.client.clone()).ok()
-    }
-
-    /// Which client the bearer of this request is, by its `client_id`, and what it may do.
-    ///
-    /// # Errors
-    /// As [`Verifier::check`].
-    pub fn bearer(&self, headers: &HeaderMap) -> Result<(Arc<str>, Scopes), TokenError> {
-        self.granted(headers, |granted| {
-            (granted.client.clone(), granted.scopes.clone())
-        })
-    }
-
-    /// What a client may be granted by its registration, whether it has a token or not; none when it is not registered.
-    #[must_use]
-    pub fn allowed(&self, client: &str) -> Option<Scopes> {
-        let found = self.inner.registry.allowed(client);
-        found.map(|(_, scopes)| scopes)
-    }
-
-    fn granted<T>(
-        &self,
-        headers: &HeaderMap,
-        take: impl FnOnce(&Granted) -> T,
-    ) -> Result<T, TokenError> {
-        let mut values = headers.get_all(header::AUTHORIZATION).iter();
-        let value = values.next().ok_or(TokenError::Missing)?;
-        let (scheme, token) = value
-            .to_str()
-            .ok()
-            .and_then(|text| text.split_once(' '))
-            .ok_or(TokenError::Malformed)?;
-        if !scheme.eq_ignore_ascii_case("bearer") || values.next().is_some() {
-            return Err(TokenError::Malformed);
-        }
-        let (now, token) = (self.inner.clock.real(), token.trim());
-        let digest = digest(token);
-        {
-            let tokens = self.inner.tokens.lock();
-            if let Some(granted) = tokens.granted.get(&digest) {
-                let is_good = granted.until > now;
-                return is_good.then(|| take(granted)).ok_or(TokenError::Unknown);
-            }
-        }
-        let granted = self.inner.given_elsewhere(token, now);
-        let granted = granted.ok_or(TokenError::Unknown)?;
-        let taken = take(&granted);
-        self.inner.tokens.lock().add(digest, granted, now);
-        Ok(taken)
-    }
-}
-
-/// Why a request carries no right (RFC 6750 §3.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TokenError {
-    /// No `Authorization` header.
-    #[error("a bearer token is needed")]
-    Missing,
-    /// An `Authorization` header that is not one bearer token.
-    #[error("the authorization header is not one bearer token")]
-    Malformed,
-    /// Not a token of this node, or one that has expired.
-    #[error("the token is unknown or has expired; ask for a new one")]
-    Unknown,
-}
-
-impl TokenError {
-    /// The value of `WWW-Authenticate`.
-    #[must_use]
-    pub const fn challenge(self) -> &'static str {
-        match self {
-            Self::Missing => "Bearer",
-            Self::Malformed => "Bearer error=\"invalid_request\"",
-            Self::Unknown => "Bearer error=\"invalid_token\"",
-        }
-    }
-}
-
-impl IntoResponse for TokenError {
-    fn into_response(self) -> Response {
-        let challenge = [(header::WWW_AUTHENTICATE, self.challenge())];
-        let problem = Problem::new(StatusCode::UNAUTHORIZED, "no token", self.to_string());
-        (challenge, problem).into_response()
-    }
 }
 
 /// Why no token is given (RFC 6749 §5.2).
@@ -471,9 +402,14 @@ async fn token(
     }
 }
 
-async fn smart_configuration(State(server): State<TokenServer>) -> Json<serde_json::Value> {
-    Json(json!({
-        "token_endpoint": server.token_url(),
+/// The token endpoint of an origin.
+fn url_at(origin: &str) -> String {
+    format!("{}{TOKEN_PATH}", origin.trim_end_matches('/'))
+}
+
+fn smart_configuration(server: &TokenServer, token_url: &str) -> serde_json::Value {
+    json!({
+        "token_endpoint": token_url,
         "grant_types_supported": ["client_credentials"],
         // Required by SMART App Launch 2.2 of every server, also of one that has no authorization endpoint.
         "code_challenge_methods_supported": ["S256"],
@@ -481,7 +417,7 @@ async fn smart_configuration(State(server): State<TokenServer>) -> Json<serde_js
         "token_endpoint_auth_signing_alg_values_supported": ["ES384"],
         "scopes_supported": server.inner.registry.scopes(),
         "capabilities": ["client-confidential-asymmetric", "permission-v1", "permission-v2"],
-    }))
+    })
 }
 
 #[cfg(test)]

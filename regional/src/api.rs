@@ -1,15 +1,16 @@
 //! `/api/v1` of the region: its devices, read only. Errors are problem documents (RFC 9457).
 use crate::choices::Choices;
 use crate::openapi;
-use crate::registry::{Device, MAX_PAGE, Registry};
+use crate::registry::{Device, Filter, MAX_PAGE, Registry};
 use axum::{
     Json, Router,
-    extract::{Query, State},
+    extract::{RawQuery, State},
     http::HeaderMap,
     response::{IntoResponse, Response},
     routing::get,
 };
 use federation::port::{PortError, PortErrorKind};
+use fhir::audit::AUDIT_EVENT;
 use fhir::rest::{
     Authorize, Denied, FHIR_JSON, Granted, Interaction as FhirInteraction, MAX_BUNDLE_BYTES,
     Reader, WITHOUT, brings_a_bundle, unread,
@@ -18,15 +19,12 @@ use fhir::store::ResourceType;
 use node::{
     https,
     problem::Problem,
+    query,
     token::{Interaction, TokenError, Verifier},
 };
-use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use types::{CatalogId, FacilityId, Label, Timestamp};
-
-/// Devices on a page when the client names no number.
-pub(crate) const DEFAULT_PAGE: u16 = 100;
+use types::{CatalogId, DeviceKind, DeviceStatus, Label, Timestamp};
 
 /// Checks the bearer tokens of this node.
 #[derive(Clone)]
@@ -65,6 +63,7 @@ impl Authorize for Bearer {
         };
         let reader = Reader(client.to_string());
         let queries = scopes.over(kind.as_str(), needed);
+        let queries = queries.filter(|_| !self.hides(&client, kind, interaction));
         match queries.and_then(|queries| self.bounded(&client, queries)) {
             Some(only) => Ok(Granted { reader, only }),
             None => Err(Denied::Forbidden(reader)),
@@ -74,6 +73,9 @@ impl Authorize for Bearer {
     fn standing(&self, reader: &Reader, kind: ResourceType) -> Option<Granted> {
         let scopes = self.verifier.allowed(&reader.0)?;
         let queries = scopes.over(kind.as_str(), Interaction::Search)?;
+        if self.hides(&reader.0, kind, FhirInteraction::SearchType) {
+            return None;
+        }
         Some(Granted {
             reader: reader.clone(),
             only: self.bounded(&reader.0, queries)?,
@@ -99,6 +101,14 @@ impl Authorize for Bearer {
 }
 
 impl Bearer {
+    /// Whether it is nothing for who reads for research: who was looked at, and by whom, is no research. In the history of
+    /// everything it cannot be told apart.
+    fn hides(&self, client: &str, kind: ResourceType, interaction: FhirInteraction) -> bool {
+        let is_of_all = kind == ResourceType::ANY && interaction == FhirInteraction::HistorySystem;
+        let is_hidden = is_of_all || kind.as_str() == AUDIT_EVENT;
+        is_hidden && self.research.iter().any(|name| name == client)
+    }
+
     /// The search parameters of scopes; for who reads for research also without everybody who opted out of it, and none
     /// where it is not known who has.
     fn bounded(&self, client: &str, queries: Vec<&str>) -> Option<Vec<String>> {
@@ -154,41 +164,62 @@ pub fn worded(router: Router) -> https::App {
 pub fn router(registry: Registry, verifier: Verifier) -> Router {
     Router::new()
         .route("/api/v1/devices", get(devices))
-        .route("/metrics", get(metrics))
         .route(
             "/api/v1/openapi.json",
             get(async || Json(openapi::document())),
         )
-        .with_state(Api { registry, verifier })
+        .with_state(Api {
+            registry,
+            verifier: verifier.clone(),
+        })
+        .merge(own_metrics(verifier))
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Parameters {
-    facility: Option<FacilityId>,
-    after: Option<CatalogId>,
-    limit: Option<u16>,
+/// Metrics beside FHIR are for the operator: how many patients a region has is not for everybody.
+pub fn own_metrics(verifier: Verifier) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .with_state(verifier)
+}
+
+/// The parameters `facility`, `kind`, `status`, `after` and `limit`: which devices, after which one, how many.
+fn listing(query: Option<&str>) -> Result<(Filter, Option<CatalogId>, u16), Problem> {
+    const NAME: &str = "not a name: a-z, 0-9 and '-', beginning with a letter";
+    let mut from = query::parameters(query)?;
+    let filter = Filter {
+        facility: query::take(&mut from, "facility", NAME, |text| text.parse().ok())?,
+        kind: query::take(&mut from, "kind", "not a kind of device", |text| {
+            DeviceKind::parse(text)
+        })?,
+        status: query::take(
+            &mut from,
+            "status",
+            "not active, silent or retired",
+            DeviceStatus::parse,
+        )?,
+    };
+    let cursor = "not a cursor that a listing returned as next";
+    let after = query::take(&mut from, "after", cursor, |text| text.parse().ok())?;
+    let limit = query::limit(&mut from, MAX_PAGE)?;
+    query::nothing_left(&from)?;
+    Ok((filter, after, limit))
 }
 
 async fn devices(
     State(api): State<Api>,
     headers: HeaderMap,
-    parameters: Result<Query<Parameters>, axum::extract::rejection::QueryRejection>,
+    RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, Response> {
     let scopes = api.verifier.check(&headers);
     let scopes = scopes.map_err(IntoResponse::into_response)?;
     if !scopes.allow_api("devices", Interaction::Search) {
         return Err(Problem::forbidden("mesh/devices.rs").into_response());
     }
-    let Query(parameters) = parameters.map_err(|_| {
-        let detail =
-            "facility, after (next of the page before) and limit (a number) are understood";
-        Problem::parameter("", detail).into_response()
-    })?;
-    let limit = parameters.limit.unwrap_or(DEFAULT_PAGE).clamp(1, MAX_PAGE);
+    let listing = listing(query.as_deref());
+    let (filter, after, limit) = listing.map_err(IntoResponse::into_response)?;
     let mut found = api
         .registry
-        .devices(parameters.facility, parameters.after, limit + 1)
+        .devices(filter, after, limit + 1)
         .await
         .map_err(|error| failed(&error))?;
     let more = found.len() > usize::from(limit);
@@ -201,9 +232,11 @@ async fn devices(
     Ok(Json(json!({"items": items, "next": next})))
 }
 
-/// Metrics beside FHIR are for the operator: how many patients a region has is not for everybody.
-async fn metrics(State(api): State<Api>, headers: HeaderMap) -> Result<Response, Response> {
-    let scopes = api.verifier.check(&headers);
+async fn metrics(
+    State(verifier): State<Verifier>,
+    headers: HeaderMap,
+) -> Result<Response, Response> {
+    let scopes = verifier.check(&headers);
     let scopes = scopes.map_err(IntoResponse::into_response)?;
     if !scopes.allow_api("metrics", Interaction::Read) {
         return Err(Problem::forbidden("mesh/metrics.r").into_response());
@@ -244,6 +277,31 @@ fn failed(error: &PortError) -> Response {
 mod tests {
     use super::*;
     use node::{clock::Clock, token::TokenServer};
+
+    #[test]
+    fn who_was_looked_at_is_nothing_for_research() {
+        let dir = tempfile::tempdir().unwrap();
+        let used = dir.path().join("used");
+        let tokens = TokenServer::new("https://a", &[], Clock::new(None), &used).unwrap();
+        let bearer = Bearer {
+            verifier: tokens.verifier(),
+            research: Arc::from(["researcher".to_owned()]),
+            choices: None,
+        };
+        let event = ResourceType::parse(AUDIT_EVENT).unwrap();
+        use FhirInteraction::{HistorySystem, Read, SearchSystem};
+        for (client, kind, interaction, expected) in [
+            ("researcher", event, Read, true),
+            ("researcher", ResourceType::ANY, HistorySystem, true),
+            ("researcher", ResourceType::ANY, SearchSystem, false),
+            ("researcher", ResourceType::Patient, Read, false),
+            ("reader", event, Read, false),
+            ("reader", ResourceType::ANY, HistorySystem, false),
+        ] {
+            let hides = bearer.hides(client, kind, interaction);
+            assert_eq!(hides, expected, "{client} {kind} {interaction:?}");
+        }
+    }
 
     #[test]
     fn where_it_is_not_known_who_opted_out_nothing_is_shown_for_research() {

@@ -12,7 +12,7 @@ use crate::{
     api,
     decode::tests::batch,
     intake::{Intake, tests::intake},
-    registry::Registry,
+    registry::{Filter, Registry},
 };
 use axum::{
     body::Body,
@@ -289,6 +289,7 @@ impl Region {
             authorize: Arc::new(Everyone),
             access: Arc::new(Elsewhere),
             base: "https://region.example/fhir".into(),
+            other_bases: Arc::default(),
             token_url: Some("https://region.example/auth/token".into()),
             now: Arc::new(|| Timestamp(BEGIN)),
             true_times: Arc::new(move || limited),
@@ -491,7 +492,11 @@ fn by_catalog(observations: &[Value], devices: &[Timestamp]) -> HashMap<String, 
 impl Region {
     /// The times that `/api/v1/devices` shows.
     async fn catalog(&self) -> Vec<Timestamp> {
-        let devices = self.registry.devices(None, None, 1_000).await.unwrap();
+        let devices = self
+            .registry
+            .devices(Filter::default(), None, 1_000)
+            .await
+            .unwrap();
         let shown = devices.iter().map(api::device_json);
         let shown = shown.filter(|device| device["kind"] == "bedside-monitor");
         let midnight = |device: Value| {
@@ -568,7 +573,11 @@ async fn the_same_attack_succeeds_where_the_catalog_is_told_instants_and_devices
     })
     .await;
     // What the catalog was told; the region would show the day of it alone.
-    let devices = region.registry.devices(None, None, 1_000).await.unwrap();
+    let devices = region
+        .registry
+        .devices(Filter::default(), None, 1_000)
+        .await
+        .unwrap();
     let monitors = devices
         .iter()
         .filter(|one| one.kind.as_str() == "bedside-monitor");

@@ -96,11 +96,58 @@ pub struct EnrolmentConfig {
 pub struct PairConfig {
     /// The name of this one of them, for people: small letters, digits and `-`.
     pub node: String,
+    /// `https://host:port` by which the other one, and clients that come to this one alone, reach this one's `https.listen`:
+    /// what the other one has in `pair.other.https`. Needed where that is a name, or where this one listens at every address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub https: Option<String>,
+    /// Where this one reaches the other one: what it cannot do while it waits, it hands on there. Refused to clients and
+    /// facilities when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other: Option<OtherConfig>,
+}
+
+/// The other node of a pair.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct OtherConfig {
+    /// `https://host:port` of its `https.listen`.
+    pub https: String,
+    /// `https://host:port` of its `grpc_listen`.
+    pub links: String,
+}
+
+impl OtherConfig {
+    fn problems(&self, own: &[(&str, SocketAddr)]) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        for (key, text) in [
+            ("pair.other.https", &self.https),
+            ("pair.other.links", &self.links),
+        ] {
+            problems.extend(url(key, text));
+            let same = |(_, address): &&(&str, SocketAddr)| *text == format!("https://{address}");
+            if let Some((listener, _)) = own.iter().find(same) {
+                let says = format!("is {listener} of this node; it is the other one's");
+                problems.push(Problem::new(key, says));
+            }
+        }
+        if self.https == self.links {
+            problems.push(Problem::new("pair.other.links", "is pair.other.https too"));
+        }
+        problems
+    }
 }
 
 impl PairConfig {
-    fn problems(&self, store: &FhirStore) -> Vec<Problem> {
+    fn problems(&self, store: &FhirStore, own: &[(&str, SocketAddr)]) -> Vec<Problem> {
         let mut problems = Vec::new();
+        let other = self.other.iter();
+        problems.extend(other.flat_map(|other| other.problems(own)));
+        problems.extend(self.https.iter().filter_map(|text| url("pair.https", text)));
+        if let (Some(own), Some(other)) = (&self.https, &self.other)
+            && *own == other.https
+        {
+            problems.push(Problem::new("pair.https", "is pair.other.https too"));
+        }
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         if !(1..=MAX_NODE_NAME).contains(&self.node.len()) || !self.node.bytes().all(plain) {
             let says = format!("is 1 to {MAX_NODE_NAME} small letters, digits and `-`");
@@ -183,7 +230,7 @@ impl Validate for RegionalConfig {
         );
         problems.extend(self.subscriptions.problems());
         let pair = self.pair.iter();
-        problems.extend(pair.flat_map(|pair| pair.problems(&self.store)));
+        problems.extend(pair.flat_map(|pair| pair.problems(&self.store, &listeners)));
         let telemetry = self.telemetry.iter();
         problems.extend(telemetry.flat_map(|it| it.problems(self.jurisdiction)));
         if let Err(error) = self.signed_profile() {
@@ -261,14 +308,72 @@ mod tests {
             ca: None,
         };
         let keys = |node: &str, store: &FhirStore| {
-            let node = node.to_owned();
-            let problems = PairConfig { node }.problems(store).into_iter();
+            let pair = PairConfig {
+                node: node.to_owned(),
+                https: None,
+                other: None,
+            };
+            let problems = pair.problems(store, &[]).into_iter();
             problems.map(|problem| problem.path).collect::<Vec<_>>()
         };
         assert!(keys("us-a1", &postgres).is_empty());
         assert_eq!(keys("us-a1", &FhirStore::Sqlite), ["pair"]);
         for wrong in ["", "A", "a b", &"a".repeat(MAX_NODE_NAME + 1)] {
             assert_eq!(keys(wrong, &postgres), ["pair.node"], "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn the_other_node_is_at_two_addresses_that_are_not_this_ones() {
+        let own = [
+            ("https.listen", "10.0.0.1:8443".parse().unwrap()),
+            ("grpc_listen", "10.0.0.1:7443".parse().unwrap()),
+        ];
+        for (https, links, wrong) in [
+            ("https://b:8443", "https://b:7443", &[][..]),
+            ("https://[::1]:8443", "https://10.0.0.2:7443", &[]),
+            ("https://b", "https://b:7443", &["pair.other.https"]),
+            ("https://b:8443", "http://b:7443", &["pair.other.links"]),
+            ("https://b:8443", "https://b:7443/x", &["pair.other.links"]),
+            (
+                "https://10.0.0.1:8443",
+                "https://10.0.0.1:7443",
+                &["pair.other.https", "pair.other.links"],
+            ),
+            ("https://b:8443", "https://b:8443", &["pair.other.links"]),
+        ] {
+            let other = OtherConfig {
+                https: https.into(),
+                links: links.into(),
+            };
+            let problems = other.problems(&own).into_iter();
+            let found: Vec<_> = problems.map(|problem| problem.path).collect();
+            assert_eq!(found, wrong, "{https} {links}");
+        }
+    }
+    #[test]
+    fn a_node_of_a_pair_is_called_by_an_address_that_is_not_the_other_ones() {
+        let postgres = FhirStore::Postgres {
+            url_file: "url".into(),
+            ca: None,
+        };
+        for (https, wrong) in [
+            ("https://a.example.org:8443", &[][..]),
+            ("https://a.example.org", &["pair.https"]),
+            ("a.example.org:8443", &["pair.https"]),
+            ("https://b.example.org:8443", &["pair.https"]),
+        ] {
+            let pair = PairConfig {
+                node: "a".into(),
+                https: Some(https.into()),
+                other: Some(OtherConfig {
+                    https: "https://b.example.org:8443".into(),
+                    links: "https://b.example.org:7443".into(),
+                }),
+            };
+            let problems = pair.problems(&postgres, &[]).into_iter();
+            let found: Vec<_> = problems.map(|problem| problem.path).collect();
+            assert_eq!(found, wrong, "{https}");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Tests of the intake over real files: verdicts, what is stored, what is passed on, and a crash at every step.
 use super::*;
 use crate::decode::tests::batch;
+use crate::registry::Filter;
 use ed25519_dalek::SigningKey;
 use federation::{
     audit::Signer,
@@ -348,7 +349,12 @@ async fn device_records_are_registered_and_passed_on_once() {
         let intake = intake(&dir);
         assert_eq!(intake.take(&[parcel(1, &records())]).await, [accepted(2)]);
         assert_eq!(
-            intake.registry.devices(None, None, 9).await.unwrap().len(),
+            intake
+                .registry
+                .devices(Filter::default(), None, 9)
+                .await
+                .unwrap()
+                .len(),
             2
         );
         assert_eq!(intake.forwarded().await, [records()]);
@@ -393,7 +399,11 @@ async fn the_later_record_of_a_device_wins_in_whichever_order_they_come() {
     for (id, body) in [(1, &later), (2, &records())] {
         assert_eq!(intake.take(&[parcel(id, body)]).await, [accepted(2)]);
     }
-    let devices = intake.registry.devices(None, None, 9).await.unwrap();
+    let devices = intake
+        .registry
+        .devices(Filter::default(), None, 9)
+        .await
+        .unwrap();
     let statuses: Vec<_> = devices
         .iter()
         .map(|device| device.status.as_str())
@@ -401,13 +411,20 @@ async fn the_later_record_of_a_device_wins_in_whichever_order_they_come() {
     assert_eq!(statuses, ["silent", "active"]);
     let after = intake
         .registry
-        .devices(None, Some(devices[0].id), 9)
+        .devices(Filter::default(), Some(devices[0].id), 9)
         .await
         .unwrap();
     assert_eq!(after, devices[1..]);
     let elsewhere = intake
         .registry
-        .devices(Some("eu-f2".parse().unwrap()), None, 9)
+        .devices(
+            Filter {
+                facility: Some("eu-f2".parse().unwrap()),
+                ..Filter::default()
+            },
+            None,
+            9,
+        )
         .await;
     assert_eq!(elsewhere.unwrap(), []);
 }

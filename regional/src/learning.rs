@@ -90,7 +90,7 @@ impl Learning {
                 }
                 Err(why) => {
                     put(commit.tx(), &key, None)?;
-                    release(commit, nothing(key, why))?;
+                    release(commit, "release", nothing(key, why))?;
                 }
             }
             Ok(STORED)
@@ -163,6 +163,8 @@ impl Learning {
             for mut round in running(commit.tx())? {
                 if round.tick(now) {
                     go_on(commit, round)?;
+                } else if let Some(waiting) = round.waiting(now) {
+                    say(commit, round, waiting)?;
                 }
             }
             Ok(())
@@ -238,7 +240,7 @@ fn go_on(commit: &mut Commit<'_>, mut round: RegionRound) -> Result<(), DbError>
     }
     if let Some(found) = round.release().filter(|_| !round.is_released()) {
         tracing::info!(study = %round.key().study, round = round.key().round, "round over");
-        release(commit, found)?;
+        release(commit, "release", found)?;
         round.was_released();
     }
     let is_over = round.is_released() && round.asks().is_empty();
@@ -248,8 +250,21 @@ fn go_on(commit: &mut Commit<'_>, mut round: RegionRound) -> Result<(), DbError>
     put(commit.tx(), round.key(), (!is_over).then_some(&round))
 }
 
-fn release(commit: &mut Commit<'_>, found: Release) -> Result<(), DbError> {
-    let id = envelope_id(&found.key, "release");
+/// Says how the sites of a round stand that goes on; later, where as much waits for the global node as may.
+fn say(commit: &mut Commit<'_>, mut round: RegionRound, waiting: Release) -> Result<(), DbError> {
+    let what = format!("waiting/{}", round.times_said());
+    match release(commit, &what, waiting.clone()) {
+        Ok(()) => {
+            round.was_said(&waiting);
+            put(commit.tx(), round.key(), Some(&round))
+        }
+        Err(DbError::Full) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn release(commit: &mut Commit<'_>, what: &str, found: Release) -> Result<(), DbError> {
+    let id = envelope_id(&found.key, what);
     let (how, large) = ((Purpose::Research, Priority::Backlog), found.large());
     let (to, body) = (Place::Global, wire::release(found));
     let shipped = match large {

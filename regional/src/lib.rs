@@ -9,6 +9,8 @@ mod again;
 mod api;
 #[cfg(all(test, not(medmesh_unguarded)))]
 mod attacker_tests;
+mod audited;
+mod carried;
 mod choices;
 pub mod config;
 mod control;
@@ -20,6 +22,7 @@ pub mod registry;
 pub use enrolment::PATH as ENROLMENT_PATH;
 mod error;
 mod hooks;
+mod hosts;
 pub mod intake;
 pub mod learning;
 pub mod numbering;

@@ -1,25 +1,27 @@
 //! The description of the region's API for programs (OpenAPI 3.1), from the same limits as the code.
-use crate::{
-    api::DEFAULT_PAGE,
-    control::api::{MAX_PAGE as MOST_COMMANDS, PAGE as COMMANDS},
-    registry::MAX_PAGE,
-};
+use crate::{control::api::MAX_PAGE as MOST_COMMANDS, registry::MAX_PAGE};
+use node::query::DEFAULT_LIMIT;
 use serde_json::{Value, json};
-use types::DeviceKind;
+use types::{DeviceKind, DeviceStatus};
 
 /// The document.
 pub fn document() -> Value {
     let next = || json!({"type": "string", "description": "`next` of the page before"});
     let devices = [
         query("facility", text()),
+        query("kind", one_of(&DeviceKind::ALL.map(DeviceKind::as_str))),
+        query(
+            "status",
+            one_of(&DeviceStatus::ALL.map(DeviceStatus::as_str)),
+        ),
         query("after", next()),
-        query("limit", limit(MAX_PAGE, DEFAULT_PAGE)),
+        query("limit", limit(MAX_PAGE)),
     ];
     let before = json!({"type": "integer", "description": "`next` of the page before"});
     let commands = [
         id(),
         query("before", before),
-        query("limit", limit(MOST_COMMANDS, COMMANDS)),
+        query("limit", limit(MOST_COMMANDS)),
     ];
     json!({
         "openapi": "3.1.0",
@@ -33,7 +35,7 @@ pub fn document() -> Value {
                 "get": operation("List devices", "devices.s", &devices, ("200", "A page", page("Device")), &["400"]),
             },
             "/api/v1/devices/{id}": {
-                "get": operation("Read a device, with the commands that its kind takes", "devices.r", &[id()], ("200", "The device", reference("Device")), &["404"]),
+                "get": operation("Read a device, with the commands that it takes", "devices.r", &[id()], ("200", "The device", reference("Device")), &["404"]),
             },
             "/api/v1/devices/{id}/twin": {"get": twin(), "patch": patch_twin()},
             "/api/v1/devices/{id}/commands": {
@@ -61,7 +63,7 @@ pub fn document() -> Value {
 fn twin() -> Value {
     let answer = (
         "200",
-        "The twin; `ETag` is of what is desired",
+        "The twin; `ETag` is of what is desired, not of what is reported: no `If-None-Match` makes it 304",
         reference("Twin"),
     );
     operation("Read a twin", "twins.r", &[id()], answer, &["404"])
@@ -72,13 +74,17 @@ fn patch_twin() -> Value {
         "name": "If-Match", "in": "header", "schema": text(),
         "description": "ETags of what is desired, of which one has to be the present one",
     });
+    let if_none_match = json!({
+        "name": "If-None-Match", "in": "header", "schema": text(),
+        "description": "ETags of what is desired, of which none may be the present one",
+    });
     let answer = ("200", "The twin", reference("Twin"));
     let patch = operation(
         "Set what is desired of a device",
         "twins.u",
-        &[id(), if_match],
+        &[id(), if_match, if_none_match],
         answer,
-        &["400", "404", "412", "413", "415", "422"],
+        &["400", "404", "409", "412", "413", "415", "422"],
     );
     let schema = json!({"type": "object", "properties": {"desired": {"type": ["object", "null"]}}});
     let body = json!({"required": true, "content": {
@@ -134,6 +140,11 @@ fn command() -> Value {
     if let Some(content) = read.pointer_mut("/responses/200/content") {
         *content = with(content.take(), "text/event-stream", stream);
     }
+    if let Some(answers) = read.pointer_mut("/responses") {
+        let heard =
+            json!({"description": "All of its events were heard: an EventSource asks no more"});
+        *answers = with(answers.take(), "204", heard);
+    }
     read
 }
 
@@ -179,7 +190,7 @@ fn refusal(status: &str) -> &'static str {
         "403" => "The token lacks the scope, or it takes a second person",
         "404" => "No such thing",
         "409" => "It is too late, or not needed, or the device is retired",
-        "412" => "Somebody else has set the twin since",
+        "412" => "The twin has another version than `If-Match` says, or one of `If-None-Match`",
         "413" => "The body is too long",
         "415" => "The body is of another media type",
         "422" => "`field` is not possible for this device, or the key was used for another request",
@@ -196,8 +207,12 @@ fn query(name: &str, schema: Value) -> Value {
     json!({"name": name, "in": "query", "schema": schema})
 }
 
-fn limit(most: u16, otherwise: u16) -> Value {
-    json!({"type": "integer", "minimum": 1, "maximum": most, "default": otherwise})
+fn one_of(words: &[&str]) -> Value {
+    json!({"type": "string", "enum": words})
+}
+
+fn limit(most: u16) -> Value {
+    json!({"type": "integer", "minimum": 1, "maximum": most, "default": DEFAULT_LIMIT})
 }
 
 fn path(name: &str) -> Value {

@@ -2,6 +2,7 @@
 use super::tests::{intake, records};
 use super::*;
 use crate::decode::tests::batch;
+use crate::registry::Filter;
 use federation::{
     audit::{Decision, Log},
     ledger::LedgerInbox,
@@ -170,7 +171,11 @@ async fn a_catalog_id_stays_with_the_facility_that_named_it_and_a_mixed_parcel_l
         record.updated_ms += 1;
     }
     assert_eq!(region.take("eu-f2", 1, &mixed).await, WRONG_SENDER);
-    let devices = region.registry.devices(None, None, 9).await.unwrap();
+    let devices = region
+        .registry
+        .devices(Filter::default(), None, 9)
+        .await
+        .unwrap();
     assert!(devices.iter().all(|one| one.facility.as_str() == "eu-f1"));
     assert_eq!(devices.len(), 2);
     assert!(region.ledger.noted().await.unwrap().wrong_sender);

@@ -1,6 +1,7 @@
 //! Whose turn it is: of the nodes of a region the one that holds the lease in its PostgreSQL works, and every commit of
-//! its files is there before it counts. A node that waits keeps a copy of them current, and serves FHIR and tokens
-//! meanwhile ([`standby`]); facilities find its other one.
+//! its files is there before it counts. A node that waits keeps a copy of them current, and serves everything meanwhile:
+//! FHIR and tokens by itself ([`standby`]), and the rest by the other one, to which it hands requests on ([`handing`]) and
+//! carries links ([`relay`]).
 //!
 //! A region of one node on PostgreSQL takes the lease too, so that a second one with its configuration is refused. On
 //! SQLite there is nowhere that a lease could be: such a region is one node.
@@ -8,21 +9,22 @@ use crate::{
     config::{PairConfig, RegionalConfig},
     engine,
     error::RegionalError,
+    hosts,
     pair::{
         copied::Copied,
         rows::Takes,
-        standby::{Standby, Writer},
+        standby::{Sockets, Standby, Writer},
     },
     server::listen,
 };
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use federation::{audit::witness::HEADS_FILE, ledger::Ledger};
-use fhir::postgres::{LEASE, Pages, Pair};
+use fhir::postgres::{KeptChunks, LEASE, Pages, Pair};
 use fhir::store::StoreError;
 use node::{
     health::{Check, Health},
     task::{Kind, Tasks},
-    token::{Noted, Shared, SharedUse},
+    token::Shared,
 };
 use rand::RngCore as _;
 use std::{
@@ -32,13 +34,18 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use storage::{file, replica::Kept};
-use tokio::{net::TcpListener, runtime::Handle};
+use storage::{chunks::Chunks, file, replica::Kept};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+mod assertions;
 mod copied;
+mod handing;
+mod relay;
 mod rows;
 mod standby;
+
+use assertions::shared;
 
 /// How often a lease is renewed, and looked at by the node that waits for it.
 const RENEWED: Duration = Duration::from_secs(1);
@@ -71,6 +78,7 @@ pub(crate) struct Turn {
     /// Listeners at which the node has waited.
     pub(crate) clients: Option<Bound>,
     pub(crate) metrics: Option<Bound>,
+    pub(crate) links: Option<Bound>,
     /// What is served there until this node works.
     standby: Option<Standby>,
 }
@@ -94,11 +102,23 @@ impl Turn {
         Some(Kept::new(pages.clone(), name, &path, there[1]))
     }
 
-    /// What the token servers of both nodes share; none where there is one node.
-    pub(crate) fn shared(&self, key: &SigningKey) -> Option<Shared> {
+    /// Where the bytes of files that are no tables are kept beside the disk, if they are.
+    pub(crate) fn chunks(&self) -> Option<Arc<dyn Chunks>> {
         let held = self.held.as_ref()?;
         held.kept.as_ref()?;
-        Some(shared(&held.pair, key))
+        Some(Arc::new(KeptChunks::new(held.pair.clone(), held.number)))
+    }
+
+    /// What the token servers of both nodes share, with the other origins of either; none where there is one node.
+    pub(crate) fn shared(
+        &self,
+        key: &SigningKey,
+        config: &RegionalConfig,
+        bound: SocketAddr,
+    ) -> Option<Shared> {
+        let held = self.held.as_ref()?;
+        held.kept.as_ref()?;
+        Some(shared(&held.pair, key).at(&hosts::others(config, bound)))
     }
 
     /// Takes what the other node has written down into the audit log from now on, and ends what was served while this one
@@ -278,7 +298,15 @@ async fn wait(
         Some(own) => Some(listen(own.listen).await?),
         None => None,
     };
-    let sockets = (&clients, metrics.as_ref());
+    let links = match &own.other {
+        Some(_) => Some(listen(config.grpc_listen).await?),
+        None => None,
+    };
+    let sockets = Sockets {
+        clients: &clients,
+        metrics: metrics.as_ref(),
+        links: links.as_ref(),
+    };
     let standby = Standby::begin(config, (&pair, &shown.writer), sockets, &health, stop)?;
     let until = standby.stop();
     let taken = take_over(&config.data_dir, own, (&pair, me), &shown, &until).await;
@@ -288,6 +316,7 @@ async fn wait(
         return taken.and(left).map(|()| None);
     };
     shown.role.pass();
+    standby.carries_no_more();
     tracing::info!(number, node = own.node, "this node writes for its region");
     let pages = Arc::new(Pages::new(pair.clone(), number, asked));
     Ok(Some(Turn {
@@ -298,6 +327,7 @@ async fn wait(
         }),
         clients: Some(clients),
         metrics,
+        links,
         standby: Some(standby),
     }))
 }
@@ -458,36 +488,4 @@ fn node_id(data_dir: &Path) -> io::Result<String> {
     let fresh: String = fresh.iter().map(|byte| format!("{byte:02x}")).collect();
     file::create(&path, fresh.as_bytes(), file::PRIVATE)?;
     fs::read_to_string(path)
-}
-
-/// What the token servers of both nodes share. The secret is the key that both of them sign with.
-fn shared(pair: &Arc<Pair>, key: &SigningKey) -> Shared {
-    let used = Assertions {
-        pair: pair.clone(),
-        runtime: Handle::current(),
-    };
-    Shared::new(Arc::new(used), &key.to_bytes())
-}
-
-/// Assertions in the table of the region's PostgreSQL.
-struct Assertions {
-    pair: Arc<Pair>,
-    runtime: Handle,
-}
-
-impl SharedUse for Assertions {
-    fn note(
-        &self,
-        assertion: (&str, &str),
-        times: (i64, i64),
-        most: usize,
-    ) -> Result<Noted, Box<dyn std::error::Error + Send + Sync>> {
-        let most = i64::try_from(most).unwrap_or(i64::MAX);
-        let noted = self.pair.note_assertion(assertion, times, most);
-        Ok(match self.runtime.block_on(noted)? {
-            fhir::postgres::Noted::First => Noted::First,
-            fhir::postgres::Noted::Again => Noted::Again,
-            fhir::postgres::Noted::TooMany => Noted::TooMany,
-        })
-    }
 }

@@ -102,6 +102,13 @@ impl AccessLog for Reads {
     }
 }
 
+impl Reads {
+    /// How many rows wait for their commit.
+    pub fn waiting(&self) -> usize {
+        self.queue.max_capacity() - self.queue.capacity()
+    }
+}
+
 fn row_of(access: &Access, now: Timestamp, me: &Place) -> Entry {
     let patient = access.patient.as_ref().map(|id| format!("Patient/{id}"));
     let asked = Asked {

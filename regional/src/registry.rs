@@ -39,7 +39,8 @@ const OWNER: &str = "SELECT facility FROM device WHERE id = ?1";
 const ONE: &str =
     "SELECT id, facility, kind, model, firmware, status, updated FROM device WHERE id = ?1";
 const LIST: &str = "SELECT id, facility, kind, model, firmware, status, updated FROM device \
-     WHERE id > ?1 AND (?2 IS NULL OR facility = ?2) ORDER BY id LIMIT ?3";
+     WHERE id > ?1 AND (?2 IS NULL OR facility = ?2) AND (?4 IS NULL OR kind = ?4) AND (?5 IS NULL OR status = ?5) \
+     ORDER BY id LIMIT ?3";
 
 /// A device as the catalog knows it. Its id is not the device's pseudonym in clinical data.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +59,17 @@ pub struct Device {
     pub status: DeviceStatus,
     /// The day of the last change of what it is, with the order of its records within the day.
     pub updated: Timestamp,
+}
+
+/// Which devices are listed: those with everything that is named.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Those of a facility.
+    pub facility: Option<FacilityId>,
+    /// Those of a kind.
+    pub kind: Option<DeviceKind>,
+    /// Those that are in use, or not.
+    pub status: Option<DeviceStatus>,
 }
 
 impl Device {
@@ -221,21 +233,24 @@ impl Registry {
         .await
     }
 
-    /// Devices after an id, by id, at most `limit`; all facilities unless one is named.
+    /// Devices after an id, by id, at most `limit`.
     ///
     /// # Errors
     /// [`PortError`].
     pub async fn devices(
         &self,
-        facility: Option<FacilityId>,
+        filter: Filter,
         after: Option<CatalogId>,
         limit: u16,
     ) -> Result<Vec<Device>, PortError> {
         self.step("list devices", move |connection| {
             let after = after.map(|id| id.as_bytes().to_vec()).unwrap_or_default();
-            let facility = facility.as_ref().map(|facility| facility.as_str());
+            let facility = filter.facility.as_ref().map(|facility| facility.as_str());
+            let kind = filter.kind.map(DeviceKind::as_str);
+            let status = filter.status.map(DeviceStatus::as_str);
             let mut statement = connection.prepare_cached(LIST)?;
-            let rows = statement.query_map(params![after, facility, limit], device)?;
+            let rows =
+                statement.query_map(params![after, facility, limit, kind, status], device)?;
             rows.collect()
         })
         .await

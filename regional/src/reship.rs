@@ -1,6 +1,6 @@
 //! What the global node is sent again: device records when it was put back, or this region was, as it may lack what it
 //! was sent before and the registry has all of it; and once an hour the heads of the facilities' audit logs.
-use crate::registry::{Device, MAX_PAGE, Registry};
+use crate::registry::{Device, Filter, MAX_PAGE, Registry};
 use federation::{envelope::Envelope, ledger::Ledger, port::PortError};
 use messages::{DeviceRecord, DeviceRecords};
 use std::{collections::BTreeMap, time::Duration};
@@ -44,7 +44,7 @@ pub async fn ship(ledger: &Ledger, registry: &Registry, here: &Place) -> Result<
     }
     let mut after = None;
     loop {
-        let page = registry.devices(None, after, MAX_PAGE).await?;
+        let page = registry.devices(Filter::default(), after, MAX_PAGE).await?;
         after = page.last().map(|last| last.id);
         if after.is_none() {
             break;

@@ -1,22 +1,23 @@
 //! The FHIR API of the region over its store: by whose tokens, with which log, and what may be held here.
 use crate::{
     api::Bearer, config::RegionalConfig, error::RegionalError, hooks::Hooks, numbering::Numbering,
-    reads::Reads, server::TrueTimes,
+    server::TrueTimes,
 };
 use axum::{http::header, response::Response};
 use federation::tls::TimeSource;
 use fhir::{
     admit::Holding,
-    rest::{self, Bulk, FhirApi, Subscriptions, Vantages},
+    rest::{self, AccessLog, Bulk, FhirApi, Subscriptions, Vantages},
     search::Seal,
     store::ResourceStore,
 };
 use node::{
     https,
     task::{Kind, Tasks},
-    token::TokenServer,
+    token::{TOKEN_PATH, TokenServer},
 };
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, io, path::Path, sync::Arc};
+use storage::chunks::Chunks;
 use types::Timestamp;
 
 /// The API of the region. `secret` is the node's own key, so that places in listings stay good through a restart.
@@ -31,14 +32,13 @@ pub fn fhir_api(
         Option<&Numbering>,
     ),
     (store, bulk): (&Arc<dyn ResourceStore>, Option<Arc<Bulk>>),
-    log: Reads,
+    (log, secret): (impl AccessLog, &[u8]),
     (now, true_times): (TimeSource, &TrueTimes),
-    secret: &[u8],
 ) -> Result<FhirApi, RegionalError> {
     let hooks = Hooks::open(&config.subscriptions).map_err(RegionalError::Subscriptions)?;
     let numbering = numbering.cloned();
     let (token_url, at) = (tokens.token_url().to_owned(), now.clone());
-    let origin = token_url.trim_end_matches(node::token::TOKEN_PATH);
+    let origin = token_url.trim_end_matches(TOKEN_PATH);
     Ok(FhirApi {
         vantages: match config.pair {
             Some(_) => Vantages::shared(store.clone()),
@@ -47,7 +47,11 @@ pub fn fhir_api(
         store: store.clone(),
         authorize: Arc::new(bearer),
         access: Arc::new(log),
-        base: format!("{origin}/fhir"),
+        base: base(origin),
+        other_bases: tokens
+            .token_urls()
+            .map(|url| base(url.trim_end_matches(TOKEN_PATH)))
+            .collect(),
         token_url: Some(token_url),
         now,
         true_times: true_times.clone(),
@@ -64,6 +68,11 @@ pub fn fhir_api(
     })
 }
 
+/// Where FHIR is for clients that reach the node at an origin.
+fn base(origin: &str) -> String {
+    format!("{origin}/fhir")
+}
+
 /// Tells subscribers what they are to be told, until a stop.
 fn notify(tasks: &mut Tasks, api: &FhirApi) {
     if let Some(sender) = api.sender() {
@@ -76,8 +85,8 @@ fn notify(tasks: &mut Tasks, api: &FhirApi) {
     }
 }
 
-/// The routes of FHIR. A file of bulk data may take long: each piece of it is to be read in time, not the whole.
-pub fn router(api: &FhirApi) -> axum::Router {
+/// The routes of FHIR for clients that reach the node at an origin: links in answers are there. A file of bulk data may take long: each piece of it is to be read in time, not the whole.
+pub fn router(api: &FhirApi, origin: &str) -> axum::Router {
     let lasting = async |mut response: Response| {
         let kind = response.headers().get(header::CONTENT_TYPE);
         if kind.is_some_and(|kind| kind == "application/fhir+ndjson") {
@@ -85,13 +94,22 @@ pub fn router(api: &FhirApi) -> axum::Router {
         }
         response
     };
-    let routes = api.clone().router();
+    let api = FhirApi {
+        base: base(origin),
+        token_url: Some(format!("{origin}{TOKEN_PATH}")),
+        ..api.clone()
+    };
+    let routes = api.router();
     routes.layer(axum::middleware::map_response(lasting))
 }
 
-/// The files of exports, which are made while clients do something else.
-pub fn open_bulk(config: &RegionalConfig) -> Result<Arc<Bulk>, RegionalError> {
-    Bulk::open(&config.data_dir.join("bulk")).map_err(RegionalError::DataDir)
+/// The files of exports, which are made while clients do something else; in chunks elsewhere too, where two nodes are.
+pub fn open_bulk(data_dir: &Path, chunks: Option<Arc<dyn Chunks>>) -> io::Result<Arc<Bulk>> {
+    let dir = data_dir.join("bulk");
+    match chunks {
+        Some(chunks) => Bulk::open_kept(&dir, chunks),
+        None => Bulk::open(&dir),
+    }
 }
 
 /// Tells subscribers, and does the jobs of bulk data until a stop, wherever that finds them: they go on with the next

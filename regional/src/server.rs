@@ -1,20 +1,23 @@
 //! The regional node as a whole: the door for facilities, the FHIR API, the link to the global node, health, metrics.
 use crate::{
-    api, choices,
+    api,
+    audited::{Kept, audited},
+    carried, choices,
     config::RegionalConfig,
     control::{self, Control},
     deliveries::Deliveries,
     engine, enrolment,
     error::RegionalError,
+    hosts::by_host,
     intake::Intake,
     learning::{Learning, TakesAnswers, TakesEnds, TakesRounds},
     numbering::Numbering,
     pair::{self, Bound, LEDGER, Lease, REGISTRY, Turn},
     probing,
-    reads::{Keeping, reads},
     registry::Registry,
     reship, served, witness,
 };
+use axum::Router;
 use ed25519_dalek::SigningKey;
 use federation::{
     audit::Signer,
@@ -28,7 +31,7 @@ use federation::{
     tls::{ReloadingTls, TimeSource, TlsError, paths},
     watch::{Finding, watch},
 };
-use fhir::{postgres::PostgresStore, sqlite::SqliteStore, store::ResourceStore};
+use fhir::{postgres::PostgresStore, rest::FhirApi, sqlite::SqliteStore, store::ResourceStore};
 use messages::{AuditCheckpoint, StudyAnswer, StudyEnd, StudyRound};
 use node::{
     clock::Clock,
@@ -110,27 +113,26 @@ async fn work(
     let ledger = open_ledger(&config, (&here, &key), now.clone(), &turn)?;
     let registry = open_registry(&config, &ledger, &turn).await?;
     let control = control::open(&config, &ledger, &key).await?;
-    let (blobs, deliveries, learning) = open_blobs(&config, &ledger).await?;
+    let (blobs, bulk) = carried::open_files(&config, &ledger, turn.chunks()).await?;
+    let (deliveries, learning) = carried::open_carried(&ledger, &blobs).await?;
     let store = open(&config, turn.lease().map(|(_, number)| number)).await?;
-    let (links, grpc) = listen(config.grpc_listen).await?;
+    let (links, grpc) = bound(turn.links.take(), config.grpc_listen).await?;
     let (clients, https) = bound(turn.clients.take(), config.https.listen).await?;
-    let tokens = token_server(&config, https, clock, turn.shared(&key))?;
-    let (log, keeping) = reads(here.clone(), now.clone(), health.optional("reads"));
+    let tokens = token_server(&config, https, clock, turn.shared(&key, &config, https))?;
+    let of_log = (health.optional("reads"), &ledger, &store);
+    let (log, kept) = audited(of_log, (now.clone(), &true_times), rand::random);
     let (bearer, choices) = choices::open(&config, &tokens, &ledger).await?;
     let numbering = Numbering::open(&config.data_dir).map_err(RegionalError::DataDir)?;
     let api = served::fhir_api(
         (&config, &tokens, bearer, Some(&numbering)),
-        (&store, Some(served::open_bulk(&config)?)),
-        log,
+        (&store, Some(bulk)),
+        (log, &key.to_bytes()),
         (now.clone(), &true_times),
-        &key.to_bytes(),
     )?;
-    let app = served::router(&api)
-        .merge(control::devices_api(&tokens, &registry, &control))
-        .merge(tokens.router())
+    let beside = control::devices_api(&tokens, &registry, &control)
         .merge(enrolment::router(&config, &now, &ledger))
-        .merge(health.probes())
-        .fallback(problem::no_such_path);
+        .merge(health.probes());
+    let app = routes((&config, https), (&api, &tokens), &beside);
     let intake = Intake {
         store: store.clone(),
         registry: registry.clone(),
@@ -154,7 +156,7 @@ async fn work(
     let (app, links) = (api::worded(app), link::serve(links, door, until.clone()));
     let serving = https::serve(clients, tls.server_https()?, app, known, until);
     probing::keep(&mut tasks, &health, &ledger, store);
-    keep_reads(&mut tasks, keeping, ledger.clone());
+    keep_reads(&mut tasks, kept, (ledger.clone(), intake));
     let looked_after = (ledger.clone(), registry, blobs, control, deliveries);
     look_after(&mut tasks, looked_after, &uplink, &health);
     served::work(&mut tasks, api);
@@ -168,6 +170,18 @@ async fn work(
         tokens,
         tasks,
         lease: turn.lease(),
+    })
+}
+
+/// Everything that clients are served, by the address at which they ask.
+fn routes(
+    (config, https): (&RegionalConfig, SocketAddr),
+    (api, tokens): (&FhirApi, &TokenServer),
+    beside: &Router,
+) -> Router {
+    by_host(config, https, |origin| {
+        let own = served::router(api, origin).merge(tokens.router_at(origin));
+        own.merge(beside.clone()).fallback(problem::no_such_path)
     })
 }
 
@@ -188,18 +202,6 @@ pub(crate) fn open_tls(
     let paths = paths(&config.tls).keeping(&config.data_dir);
     let paths = paths.beside(config.authority().as_deref());
     ReloadingTls::open(paths, config.local_mesh, now)
-}
-
-/// The blobs beside the ledger, and what goes by them: files on their way down, and studies.
-async fn open_blobs(
-    config: &RegionalConfig,
-    ledger: &Ledger,
-) -> Result<(Arc<Blobs<Ledger>>, Deliveries, Learning), RegionalError> {
-    let blobs = ledger.blobs(&config.data_dir);
-    let blobs = blobs.map_err(RegionalError::DataDir)?;
-    let deliveries = Deliveries::open(ledger.clone(), blobs.clone(), rand::random).await?;
-    let learning = Learning::open(ledger.clone(), blobs.clone()).await?;
-    Ok((blobs, deliveries, learning))
 }
 
 /// Where facilities deliver, and collect.
@@ -292,8 +294,11 @@ async fn serve_metrics(
     Ok(())
 }
 
-/// Rows of reads go to the one audit log of the node.
-fn keep_reads(tasks: &mut Tasks, keeping: Keeping, ledger: Ledger) {
+/// Rows of reads go to the one audit log of the node, and AuditEvents are made of them.
+fn keep_reads(tasks: &mut Tasks, kept: Kept, (ledger, engine): (Ledger, Intake)) {
+    let Kept { keeping, projector } = kept;
+    let making = projector.run(Arc::new(engine), tasks.stop());
+    tasks.spawn("audit events", Kind::Background, making);
     let write = move |rows| {
         let ledger = ledger.clone();
         async move { ledger.write_down(rows).await }
@@ -437,7 +442,11 @@ async fn open(
             &config.data_dir.join("fhir.db"),
         )?)),
         Some((url, authority)) => {
-            let store = PostgresStore::open(url.reveal(), authority.as_deref()).await?;
+            let (url, authority) = (url.reveal(), authority.as_deref());
+            let store = match config.pair {
+                Some(_) => PostgresStore::open_as_one_of_two(url, authority).await?,
+                None => PostgresStore::open(url, authority).await?,
+            };
             Ok(match lease {
                 Some(lease) => Arc::new(store.by_lease(lease)),
                 None => Arc::new(store),
@@ -469,4 +478,4 @@ async fn ship_again(
 
 #[cfg(all(test, not(medmesh_unguarded)))]
 #[path = "server_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -2,6 +2,7 @@
 use super::*;
 use crate::config::FhirStore;
 use crate::decode::tests::batch;
+use crate::registry::Filter;
 use ::node::config::TlsFiles;
 use ed25519_dalek::{SigningKey, pkcs8::EncodePrivateKey};
 use federation::{
@@ -24,7 +25,7 @@ use types::{EnvelopeId, Priority, Purpose, Secret};
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Enrols the node at `place` and writes its files below the directory.
-fn enrol(ca: &Ca, dir: &Path, place: &Place, seed: u8) -> TlsFiles {
+pub(crate) fn enrol(ca: &Ca, dir: &Path, place: &Place, seed: u8) -> TlsFiles {
     let mut rng = StdRng::seed_from_u64(u64::from(seed));
     let now = Clock::new(None).real();
     let identity = Identity::Node(place.clone());
@@ -48,7 +49,19 @@ fn enrol(ca: &Ca, dir: &Path, place: &Place, seed: u8) -> TlsFiles {
     }
 }
 
-fn config(dir: &TempDir, tls: TlsFiles) -> RegionalConfig {
+/// Files that nobody reads.
+pub(crate) fn files(dir: &Path) -> TlsFiles {
+    let at = |name: &str| dir.join(name);
+    TlsFiles {
+        ca: at("ca.pem"),
+        cert: at("cert.pem"),
+        key: at("key.pem"),
+        signing_key: at("signing.pem"),
+        crl: at("crl.pem"),
+    }
+}
+
+pub(crate) fn config(dir: &TempDir, tls: TlsFiles) -> RegionalConfig {
     RegionalConfig {
         jurisdiction: "eu".parse().unwrap(),
         region: "eu".parse().unwrap(),
@@ -201,7 +214,14 @@ async fn what_a_facility_delivers_is_stored_across_a_restart_and_shown_to_nobody
         .collect();
     assert_eq!(asked, [1]);
     let registry = Registry::open(&dir.path().join("region/region.db")).unwrap();
-    assert_eq!(registry.devices(None, None, 9).await.unwrap().len(), 1);
+    assert_eq!(
+        registry
+            .devices(Filter::default(), None, 9)
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
 }
 
 fn records() -> DeviceRecords {

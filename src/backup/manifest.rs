@@ -1,5 +1,6 @@
 //! What a backup says of itself in its first entry.
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 use types::Timestamp;
 
 /// The name of the first entry.
@@ -44,4 +45,15 @@ pub enum Engine {
     Dumped,
     /// An engine that is not here.
     LeftOut,
+}
+
+/// The name of a database that is encrypted at a facility.
+pub fn encrypted(path: &Path) -> Option<&'static str> {
+    let mut names = edge::backup::FILES.into_iter();
+    names.find(|name| path.ends_with(name))
+}
+
+/// Whether a file is a SQLite database: all of ours end so.
+pub fn is_database(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end == "db")
 }

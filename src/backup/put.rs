@@ -1,10 +1,9 @@
 //! Puts a backup back: all of it into a folder that is not there yet, where it is looked at, and from there to its place.
 use super::{
     archive,
-    manifest::{self, Engine, Manifest},
+    manifest::{self, Engine, Manifest, encrypted, is_database},
     paths,
     seal::{Opener, Passphrase},
-    take::{encrypted, is_database},
 };
 use crate::{
     command::nodes::{self, Node},
@@ -207,13 +206,19 @@ pub fn into_folder(file: &Path, passphrase: &Passphrase, to: &Path, now: Timesta
     mark(&opened, now)?;
     let text = configuration(stage.path(), &opened.manifest, to)?;
     file::replace(&opened.config(), text.as_bytes(), PRIVATE)?;
-    file::hand_over(stage.path(), stage.path().parent().unwrap_or(to))?;
-    file::rename(stage.path(), to).with_context(|| to.display().to_string())?;
+    set_down(stage.path(), to)?;
     Ok(Put {
         config: to.join(config_name(&opened.node.here)),
         dump: dumped(&opened.manifest, to),
         manifest: opened.manifest,
     })
+}
+
+/// Gives what lies in a folder to whoever owns the folder around it, and the folder its name.
+fn set_down(stage: &Path, to: &Path) -> Result<()> {
+    // Around a name alone there is no folder by that path.
+    file::hand_over(stage, stage.parent().unwrap_or(to))?;
+    file::rename(stage, to).with_context(|| to.display().to_string())
 }
 
 fn dumped(manifest: &Manifest, dir: &Path) -> Option<PathBuf> {
@@ -327,4 +332,20 @@ fn beside(path: &Path) -> Result<Scratch> {
     private_dir(folder)?;
     let kind = format!(".{}.", name.to_string_lossy());
     Scratch::folder(folder, (&kind, ".restoring"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backup_is_put_below_a_relative_path_that_is_a_name_alone() {
+        let name = format!(".restored-{}", std::process::id());
+        let to = Path::new(&name);
+        let put = beside(to).and_then(|stage| set_down(stage.path(), to));
+        let is_there = to.is_dir();
+        let removed = fs::remove_dir_all(to);
+        put.unwrap();
+        assert!(is_there && removed.is_ok());
+    }
 }

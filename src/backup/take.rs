@@ -1,7 +1,7 @@
 //! Takes a backup of a node beside it, and shows that it can be put back before it is there.
 use super::{
     archive::{Writer, files},
-    manifest::{self, Engine, Manifest},
+    manifest::{self, Engine, Manifest, encrypted, is_database},
     paths, postgres, put,
     seal::{Passphrase, Sealer},
 };
@@ -196,17 +196,6 @@ fn in_order(data: &Path) -> Result<Vec<PathBuf>> {
         }
     });
     Ok(found)
-}
-
-/// The name of a database that is encrypted at a facility.
-pub fn encrypted(path: &Path) -> Option<&'static str> {
-    let mut names = edge::backup::FILES.into_iter();
-    names.find(|name| path.ends_with(name))
-}
-
-/// Whether a file is a SQLite database: all of ours end so.
-pub fn is_database(path: &Path) -> bool {
-    path.extension().is_some_and(|end| end == "db")
 }
 
 fn add_named(

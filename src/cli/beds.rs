@@ -9,6 +9,7 @@ Examples:
   medmesh edge beds assign --config edge.toml --bed b1 --patient p-17
   echo '{\"name\": \"Jane Doe\", \"mrn\": \"1234\", \"birth_date\": \"1950-03-04\", \"gender\": \"female\", \"height_cm\": 168.5, \"weight_kg\": 61, \"care_unit\": \"MICU\"}' |
     medmesh edge beds assign --config edge.toml --bed b1 --patient p-17 --details -
+  medmesh edge beds assign --config edge.toml --bed recovery-3 --new --patient p-19      no device stands there
   medmesh edge beds discharge --config edge.toml --bed b1 --at 2031-05-06T07:08:09Z
   medmesh edge beds list --config edge.toml --json
 
@@ -44,7 +45,7 @@ pub struct BedArgs {
     /// Configuration of the node, which must be running.
     #[arg(long)]
     pub config: PathBuf,
-    /// The bed.
+    /// The bed: one of which anything was entered, or at which a device stands or stood.
     #[arg(long)]
     pub bed: String,
     /// From when on (RFC 3339, mesh time); now when left out.
@@ -67,6 +68,9 @@ pub struct AssignArgs {
     /// The facility's own id of the patient.
     #[arg(long)]
     pub patient: String,
+    /// The facility may not have the bed yet: no device has to stand where a patient lies.
+    #[arg(long)]
+    pub new: bool,
     /// JSON with what else the facility knows of the patient (name, mrn, birth_date, gender, height_cm, weight_kg, care_unit); `-` reads standard input.
     #[arg(long)]
     pub details: Option<PathBuf>,

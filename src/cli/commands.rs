@@ -14,7 +14,7 @@ The region is told of what is refused, and of nothing that is only held. What is
 /// What the facility's staff does with commands of the region.
 #[derive(Debug, Subcommand)]
 pub enum EdgeCommandsCommand {
-    /// Lists the newest commands, and whose are held back.
+    /// Lists whose commands are held back, and the newest commands.
     List(RunningArgs),
     /// Holds the commands of a device back.
     Hold(HoldArgs),
@@ -31,8 +31,8 @@ pub struct HoldArgs {
     #[command(flatten)]
     pub node: RunningArgs,
     /// The device, as the facility calls it.
-    pub device: String,
-    /// Who says so; kept with the hold and in the audit log.
+    pub device: types::DeviceId,
+    /// Who says so; kept with the hold, and as a SHA-256 in the audit log.
     #[arg(long, env = "USER", default_value = "operator")]
     pub by: String,
 }
@@ -45,7 +45,7 @@ pub struct RefuseArgs {
     pub node: RunningArgs,
     /// The command's id.
     pub command: types::Id128,
-    /// Who says so; kept in the audit log.
+    /// Who says so; kept with the command, and as a SHA-256 in the audit log.
     #[arg(long, env = "USER", default_value = "operator")]
     pub by: String,
 }

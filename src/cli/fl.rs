@@ -44,9 +44,9 @@ pub enum FlCommand {
     Epsilon(EpsilonArgs),
     /// Has the mesh run a study.
     Submit(SubmitArgs),
-    /// Lists the newest studies.
+    /// Lists the studies, the newest first.
     List(MeshArgs),
-    /// Shows a study: its rounds, who took part or why not, what it spent, how good it is.
+    /// Shows a study: its rounds, who took part or why not, for whom it waits, what it spent, how good it is.
     Show(StudyArgs),
     /// Shows each round of a study as it ends, until the study has ended.
     Watch(WatchArgs),

@@ -1,5 +1,5 @@
 //! The part of the command line that is about what is in quarantine.
-use crate::command::quarantine::{EntryId, NodeEntry};
+use super::entry::{EntryId, NodeEntry};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 

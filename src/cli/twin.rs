@@ -19,7 +19,7 @@ Examples:
   medmesh device simulate --config devices.toml";
 
 /// Which region of which mesh is asked, and as whom.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct RegionArgs {
     /// Folder of the mesh.
     #[arg(long, default_value = ".medmesh")]

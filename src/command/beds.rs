@@ -31,6 +31,7 @@ async fn assign(args: AssignArgs) -> Result<(), Failure> {
         None => Map::new(),
     };
     entry.insert("patient".into(), args.patient.into());
+    entry.insert("new".into(), args.new.into());
     enter(&config, "assign", entry, args.bed).await
 }
 
@@ -89,7 +90,7 @@ async fn enter(
 
 fn list(args: &PrintArgs) -> Result<(), Failure> {
     let config: EdgeConfig = node::read(&args.config)?;
-    super::edge::note(&config, Read::Beds)?;
+    super::noted::note(&config, Read::Beds)?;
     let listing = edge::beds::export(&config).map_err(anyhow::Error::from)?;
     let text = if args.json {
         serde_json::to_string(&listing).map_err(anyhow::Error::from)?

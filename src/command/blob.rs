@@ -150,7 +150,13 @@ fn show(delivery: &Value, as_json: bool) -> Result<(), Failure> {
 }
 
 async fn send(args: SendArgs) -> Result<(), Failure> {
-    let mut file = File::open(&args.file).with_context(|| args.file.display().to_string())?;
+    let what = || args.file.display().to_string();
+    let kind = std::fs::metadata(&args.file).with_context(what)?;
+    // A device or a pipe may never end, and is not there to be read a second time.
+    if !kind.is_file() {
+        return Err(anyhow::anyhow!("{}: is no regular file", what()).into());
+    }
+    let mut file = File::open(&args.file).with_context(what)?;
     let Descriptor { digest, size } = hash(&mut file)?;
     let name = args.name.clone().or_else(|| {
         let name = args.file.file_name()?;
@@ -175,12 +181,19 @@ async fn send(args: SendArgs) -> Result<(), Failure> {
         delivery = patiently(&mut global, &path).await?;
     }
     show(&delivery, args.mesh.json)?;
-    let is_refused = |at: &Value| at["state"] == "refused";
-    let mut places = delivery["places"].as_array().into_iter().flatten();
-    if places.any(is_refused) {
-        return Err(anyhow::anyhow!("a place does not take the file").into());
+    let places = delivery["places"].as_array().into_iter().flatten();
+    let refused = places.filter(|at| at["state"] == "refused");
+    let refused: Vec<&str> = refused.filter_map(|at| at["place"].as_str()).collect();
+    match refused.is_empty() {
+        true => Ok(()),
+        false => Err(anyhow::anyhow!(
+            "{}: a file of class {} for {} does not go there by the rules, or is not taken there; `medmesh audit` shows which",
+            out::printable(&refused.join(", ")),
+            args.class.as_str(),
+            args.purpose
+        )
+        .into()),
     }
-    Ok(())
 }
 
 /// Whether it has come to an end at every place.

@@ -33,6 +33,14 @@ fn text(value: &Value, name: &str) -> String {
 
 async fn list(args: &RunningArgs) -> Result<(), Failure> {
     let answer = api(args)?.get("commands", &[]).await?;
+    for held in answer["held"].as_array().into_iter().flatten() {
+        let (device, by) = (text(held, "device"), text(held, "by"));
+        if args.json {
+            out::line(json!({ "device": device, "held_by": by }))?;
+            continue;
+        }
+        out::line(format!("the commands of {device} are held back by {by}"))?;
+    }
     for item in answer["items"].as_array().into_iter().flatten() {
         if args.json {
             out::line(item)?;
@@ -40,9 +48,11 @@ async fn list(args: &RunningArgs) -> Result<(), Failure> {
         }
         let held = item["held_by"].as_str().map(out::printable);
         let held = held.map(|by| format!("  held by {by}")).unwrap_or_default();
+        let refused = item["refused_by"].as_str().map(out::printable);
+        let refused = refused.map(|by| format!(" by {by}")).unwrap_or_default();
         let parameters = out::printable(&item["parameters"].to_string());
         out::line(format!(
-            "{}  {:<16} {:<18} {:<12} {parameters}  by {}{held} {}",
+            "{}  {:<16} {:<18} {:<12} {parameters}  by {}{held} {}{refused}",
             text(item, "id"),
             text(item, "device"),
             text(item, "name"),
@@ -55,7 +65,7 @@ async fn list(args: &RunningArgs) -> Result<(), Failure> {
 }
 
 async fn hold(args: &HoldArgs, what: &str, done: &str) -> Result<(), Failure> {
-    let body = json!({ "device": args.device, "by": args.by });
+    let body = json!({ "device": args.device.as_str(), "by": args.by });
     let path = format!("commands/{what}");
     let answer = api(&args.node)?.post(&path, &body.to_string()).await?;
     if args.node.json {

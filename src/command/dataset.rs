@@ -1,5 +1,5 @@
 //! `medmesh edge dataset`: research tables of a facility, imported from files by its own staff.
-use super::{edge::who, node};
+use super::{node, noted::who};
 use crate::{
     cli::{
         PrintArgs,

@@ -1,18 +1,14 @@
 //! `medmesh edge`: a facility's node, and what its own staff can read from its store.
-use super::{beds, commands, dataset, node, plans, quarantine, view};
+use super::{beds, commands, dataset, node, noted::note, plans, quarantine, view};
 use crate::{
     cli::{EdgeArgs, EdgeCommand, PrintArgs},
     failure::Failure,
     out,
 };
-use ::node::clock::Clock;
-use anyhow::{Context, Result};
-use edge::{
-    config::EdgeConfig,
-    crosswalk::{Crosswalk, DeviceRow, PatientRow, Read, ReadingRow, StayRow},
-};
+use anyhow::Result;
+use edge::crosswalk::{Crosswalk, DeviceRow, PatientRow, Read, ReadingRow, StayRow};
 use serde_json::{Value, json};
-use std::{io::Write, os::unix::fs::MetadataExt};
+use std::io::Write;
 
 /// Runs the command.
 pub async fn run(args: EdgeArgs) -> Result<(), Failure> {
@@ -35,18 +31,6 @@ pub async fn run(args: EdgeArgs) -> Result<(), Failure> {
         (Some(EdgeCommand::Blobs(args)), _) => commands::blobs(&args).await,
         (Some(EdgeCommand::Plans(command)), _) => plans::run(&command),
     }
-}
-
-/// Nothing is shown before it is written down who sees it.
-pub(super) fn note(config: &EdgeConfig, read: Read) -> Result<()> {
-    edge::crosswalk::note_read(config, read, &who(), Clock::new(None).real())
-        .context("the audit log does not take an entry, so nothing is shown")
-}
-
-/// Who runs the command, as the audit log has it.
-pub(super) fn who() -> String {
-    let uid = std::fs::metadata("/proc/self").map(|process| process.uid());
-    uid.map_or("uid:unknown".to_owned(), |uid| format!("uid:{uid}"))
 }
 
 fn crosswalk(args: &PrintArgs) -> Result<(), Failure> {

@@ -100,7 +100,7 @@ pub fn kit(args: &KitArgs) -> Result<()> {
     let measured = args.measured.as_deref().map(measured).transpose()?;
     let (ttl, rng) = (args.ttl.0, &mut rand::rng());
     let invited = ca.invite_measured(&identity, &names, ttl, measured, now, rng);
-    let code = invited.map_err(super::pki::by_argument)?;
+    let code = invited.map_err(super::argument::by_argument)?;
     let ttl_ms = i64::try_from(args.ttl.0.as_millis()).unwrap_or(i64::MAX);
     let kit = Kit {
         format: FORMAT,

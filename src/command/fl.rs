@@ -13,7 +13,7 @@ use fl::{
 };
 use node::config::{ConfigError, Problem};
 use serde_json::{Value, json};
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, fs, io::Read as _, path::Path};
 
 /// Runs the command.
 pub async fn run(args: &FlArgs) -> Result<(), Failure> {
@@ -21,8 +21,12 @@ pub async fn run(args: &FlArgs) -> Result<(), Failure> {
         FlCommand::Check { study, dir, json } => check(study, dir.as_deref(), *json),
         FlCommand::Epsilon(args) => spent(args),
         FlCommand::Submit(args) => {
-            read(&args.study)?;
-            studies::submit(args).await
+            let read = text_of(&args.study).and_then(|text| {
+                planned(&args.study, &text)?;
+                Ok(text)
+            });
+            let text = read.map_err(|error| said(error, args.mesh.json))?;
+            studies::submit(args, &text).await
         }
         FlCommand::List(mesh) => studies::list(mesh).await,
         FlCommand::Show(study) => studies::show(study).await,
@@ -48,14 +52,7 @@ fn check(path: &Path, mesh: Option<&Path>, as_json: bool) -> Result<(), Failure>
             problems,
         })
     });
-    let (study, plan) = match found {
-        Ok(found) => found,
-        Err(error) if as_json => {
-            out::line(json!({ "ok": false, "problems": problems(&error) }))?;
-            return Err(error.into());
-        }
-        Err(error) => return Err(error.into()),
-    };
+    let (study, plan) = found.map_err(|error| said(error, as_json))?;
     if as_json {
         let plan = serde_json::to_value(plan).context("the plan")?;
         let study = study.name.as_str();
@@ -66,12 +63,41 @@ fn check(path: &Path, mesh: Option<&Path>, as_json: bool) -> Result<(), Failure>
     Ok(out::text(&table(&study, &plan))?)
 }
 
+/// What is wrong with a study, as JSON too where that is asked for.
+fn said(error: ConfigError, as_json: bool) -> Failure {
+    if as_json {
+        let told = json!({ "ok": false, "problems": problems(&error) });
+        if let Err(broken) = out::line(told) {
+            return broken.into();
+        }
+    }
+    error.into()
+}
+
 /// What the folder of a mesh says of it.
 fn told(dir: &Path) -> anyhow::Result<Value> {
     let path = dir.join("mesh.json");
     let text = fs::read_to_string(&path)
         .with_context(|| format!("{}: is `medmesh up` running?", path.display()))?;
     serde_json::from_str(&text).with_context(|| path.display().to_string())
+}
+
+/// Refuses a study that a mesh cannot run, where the mesh is a folder: nothing is sent. A node at an address tells nobody how
+/// many facilities its regions have.
+pub(super) fn fits(args: &crate::cli::fl::SubmitArgs, text: &str) -> Result<(), Failure> {
+    if args.mesh.server.is_some() {
+        return Ok(());
+    }
+    let fail = |problems| ConfigError {
+        path: args.study.clone(),
+        problems,
+    };
+    let (study, _) = global::read_study(text).map_err(fail)?;
+    let problems = lacking(&study, &told(&args.mesh.dir)?);
+    if problems.is_empty() {
+        return Ok(());
+    }
+    Err(fail(problems).into())
 }
 
 /// What a mesh lacks of what a study asks for: regions, and facilities of each.
@@ -111,19 +137,35 @@ fn lacking(study: &Study, mesh: &Value) -> Vec<Problem> {
     problems
 }
 
-fn read(path: &Path) -> Result<(Study, Plan), ConfigError> {
-    let fail = |problems| ConfigError {
+/// The text of a study. It is read once, so that it may be a pipe, and no more of it than a study has.
+fn text_of(path: &Path) -> Result<String, ConfigError> {
+    let fail = |message: String| ConfigError {
+        path: path.to_owned(),
+        problems: vec![Problem::new("", message)],
+    };
+    let io = |error: std::io::Error| fail(error.to_string());
+    let file = fs::File::open(path).map_err(io)?;
+    let mut text = String::new();
+    let most = MAX_STUDY_BYTES as u64;
+    file.take(most + 1).read_to_string(&mut text).map_err(io)?;
+    if text.len() > MAX_STUDY_BYTES {
+        return Err(fail(format!(
+            "is longer than {MAX_STUDY_BYTES} bytes, which a study has at most"
+        )));
+    }
+    Ok(text)
+}
+
+/// A study and what it comes to.
+fn planned(path: &Path, text: &str) -> Result<(Study, Plan), ConfigError> {
+    global::read_study(text).map_err(|problems| ConfigError {
         path: path.to_owned(),
         problems,
-    };
-    let io = |error: std::io::Error| fail(vec![Problem::new("", error.to_string())]);
-    let bytes = fs::metadata(path).map_err(io)?.len();
-    if bytes > MAX_STUDY_BYTES as u64 {
-        let most = format!("is {bytes} bytes long, and a study has at most {MAX_STUDY_BYTES}");
-        return Err(fail(vec![Problem::new("", most)]));
-    }
-    let text = fs::read_to_string(path).map_err(io)?;
-    global::read_study(&text).map_err(fail)
+    })
+}
+
+fn read(path: &Path) -> Result<(Study, Plan), ConfigError> {
+    planned(path, &text_of(path)?)
 }
 
 fn problems(error: &ConfigError) -> Vec<Value> {
@@ -290,6 +332,40 @@ aggregation = { secure = true, quorum = 3, bound = 4.0 }
                 few
             ]
         );
+    }
+
+    #[test]
+    fn a_study_that_its_mesh_cannot_run_is_refused_before_it_is_sent() {
+        let dir = tempfile::tempdir().unwrap();
+        let mesh = json!({ "regions": { "us": {} }, "facilities": [{ "region": "us" }, { "region": "us" }] });
+        std::fs::write(dir.path().join("mesh.json"), mesh.to_string()).unwrap();
+        let mut args = crate::cli::fl::SubmitArgs {
+            study: "study.toml".into(),
+            wait: false,
+            to: None,
+            mlflow: None,
+            mesh: crate::cli::fl::MeshArgs {
+                dir: dir.path().to_owned(),
+                server: None,
+                client_id: "data-scientist".into(),
+                key: None,
+                kid: None,
+                ca: None,
+                json: false,
+            },
+        };
+        let Err(Failure::Config(why)) = fits(&args, STUDY) else {
+            panic!("four facilities of two");
+        };
+        let few = "sites: 4 facilities of each region are asked, and `us` has 2";
+        assert!(why.to_string().contains(few), "{why}");
+        let small = STUDY
+            .replace("sites = 4", "sites = 2")
+            .replace("quorum = 3", "quorum = 2");
+        assert!(fits(&args, &small).is_ok());
+        // Nothing is known of a node at an address.
+        args.mesh.server = Some("https://mesh.example:8443".into());
+        assert!(fits(&args, STUDY).is_ok());
     }
 
     #[test]

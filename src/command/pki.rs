@@ -2,6 +2,7 @@
 mod lease;
 mod models;
 
+use super::argument::by_argument;
 use crate::{
     cli::pki::{
         EnrolArgs, InviteArgs, PkiArgs, PkiCommand, RequestArgs, RevokeArgs, RotateArgs, SignArgs,
@@ -12,7 +13,7 @@ use crate::{
 use anyhow::{Context, Result, anyhow};
 use federation::{
     identity::{Identity, Serial},
-    pki::{self, Ca, Issued, NewKey, PkiError, Reason},
+    pki::{self, Ca, Issued, NewKey, Reason},
 };
 use node::clock::Clock;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
@@ -55,15 +56,6 @@ fn invite(args: InviteArgs, now: Timestamp) -> Result<()> {
     let invited = ca.invite(&identity, &names, args.ttl.0, now, &mut rand::rng());
     let code = invited.map_err(by_argument)?;
     Ok(out::line(code.reveal())?)
-}
-
-/// An invitation that is refused, with the argument that is the reason.
-pub(super) fn by_argument(error: PkiError) -> anyhow::Error {
-    match &error {
-        PkiError::InvitationTime => anyhow!("--ttl: {error}"),
-        PkiError::HostName(_) => anyhow!("--name: {error}"),
-        _ => error.into(),
-    }
 }
 
 fn identity_of(node: Place, device: Option<DeviceId>) -> Result<Identity> {

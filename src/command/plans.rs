@@ -1,5 +1,5 @@
 //! `medmesh edge plans`, `medmesh fl ledger` and `medmesh fl worker`: what a facility's own staff and its node do.
-use super::{edge::who, node};
+use super::{node, noted::who};
 use crate::{
     cli::{PrintArgs, fl::LedgerArgs, plans::PlansCommand},
     failure::Failure,

@@ -6,11 +6,14 @@
 mod mesh;
 mod print;
 
-pub use mesh::{NodeEntry, mesh};
+pub use mesh::mesh;
 
-use super::{audit::LEDGER, edge::note, node::read};
+use super::{audit::LEDGER, node::read, noted::note};
 use crate::{
-    cli::quarantine::{QuarantineCommand, QuarantineEntryArgs},
+    cli::{
+        entry::EntryId,
+        quarantine::{QuarantineCommand, QuarantineEntryArgs},
+    },
     failure::Failure,
     out,
 };
@@ -24,45 +27,8 @@ use node::{clock::Clock, config::TlsFiles};
 use print::{List, content, note_json, parcel_json, show};
 use regional::config::RegionalConfig;
 use serde_json::{Value, json};
-use std::{path::Path, str::FromStr};
+use std::path::Path;
 use types::{Place, Priority, Timestamp};
-
-/// Which entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EntryId {
-    /// A parcel that the next tier did not take.
-    Parcel(u64),
-    /// A note on what this node did not take.
-    Note(u64),
-    /// A message that could not be understood.
-    Message(u64),
-}
-
-impl FromStr for EntryId {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || "as `list` shows it: p12, n7 or m3".to_owned();
-        let (kind, number) = text.split_at_checked(1).ok_or_else(wrong)?;
-        let number = number.parse().map_err(|_| wrong())?;
-        match kind {
-            "p" => Ok(Self::Parcel(number)),
-            "n" => Ok(Self::Note(number)),
-            "m" => Ok(Self::Message(number)),
-            _ => Err(wrong()),
-        }
-    }
-}
-
-impl std::fmt::Display for EntryId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Parcel(number) => write!(f, "p{number}"),
-            Self::Note(number) => write!(f, "n{number}"),
-            Self::Message(number) => write!(f, "m{number}"),
-        }
-    }
-}
 
 /// Runs the command on a facility's node. Who sees what is held there is written down before it is shown.
 pub fn edge(command: &QuarantineCommand) -> Result<(), Failure> {
@@ -235,21 +201,6 @@ fn tell(
         Decided::Missing => bail!("{entry} is not in quarantine"),
         Decided::UnderWay => {
             bail!("{entry} is being shipped again right now; look at the list in a moment")
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_entry_is_a_letter_and_a_number() {
-        for text in ["p1", "n20", "m300"] {
-            assert_eq!(text.parse::<EntryId>().unwrap().to_string(), text);
-        }
-        for text in ["", "p", "1", "x1", "p-1", "é1", "p1x"] {
-            assert!(text.parse::<EntryId>().is_err(), "{text}");
         }
     }
 }

@@ -2,7 +2,7 @@
 use super::{
     mlflow::Tracking,
     study_api::Mesh,
-    study_text::{headline, round, whole},
+    study_text::{headline, round, waiting, whole, why},
 };
 use crate::{
     cli::fl::{MeshArgs, StudyArgs, SubmitArgs, WatchArgs},
@@ -11,19 +11,19 @@ use crate::{
 };
 use anyhow::{Context, Result, anyhow};
 use serde_json::{Value, json};
-use std::{fs, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 use tokio::time::timeout;
 
 const TOML: &str = "application/toml";
 /// How long a tracking server may take to be told of a round; what it was not told comes with the next one.
 const TRACKED_WITHIN: Duration = Duration::from_secs(10);
 
-/// Submits a study, after it was checked here.
-pub async fn submit(args: &SubmitArgs) -> Result<(), Failure> {
-    let text = fs::read_to_string(&args.study).with_context(|| args.study.display().to_string())?;
+/// Submits a study, whose text was checked here.
+pub async fn submit(args: &SubmitArgs, text: &str) -> Result<(), Failure> {
     let tracking = args.mlflow.as_deref().map(Tracking::open).transpose()?;
+    super::fl::fits(args, text)?;
     let mut mesh = Mesh::open(&args.mesh).await?;
-    let begun = mesh.post("/studies", TOML, &text).await?;
+    let begun = mesh.post("/studies", TOML, text).await?;
     let id = begun["study"].as_str().context("the node names no study")?;
     if !args.wait {
         let begun = if args.mesh.json {
@@ -34,9 +34,9 @@ pub async fn submit(args: &SubmitArgs) -> Result<(), Failure> {
         return Ok(out::line(begun)?);
     }
     let says = !args.mesh.json;
-    let (study, tracked) = followed(&mut mesh, id, tracking, |round_json| {
+    let (study, tracked) = followed(&mut mesh, id, tracking, |_, line| {
         if says {
-            eprintln!("{}", out::printable(&round(round_json)));
+            eprintln!("{}", out::printable(&line));
         }
         Ok(())
     })
@@ -74,19 +74,28 @@ fn ended(study: &Value) -> Result<(), Failure> {
     Err(anyhow!("the study is {word}").into())
 }
 
-/// Waits for a study, saying each round that has ended and telling MLflow of it; whether MLflow has all of it at the end,
+/// Waits for a study, saying each round that has ended, as JSON and as a line, and how a round stands that lasts, as a line
+/// alone; and telling MLflow of it; whether MLflow has all of it at the end,
 /// for what it was not told of a round it is told with the next one.
 async fn followed(
     mesh: &mut Mesh,
     id: &str,
     mlflow: Option<Tracking>,
-    mut says: impl FnMut(&Value) -> Result<()>,
+    mut says: impl FnMut(Option<&Value>, String) -> Result<()>,
 ) -> Result<(Value, Result<()>)> {
     let (mut said, mut tracked) = (0, Ok(()));
+    let mut stood = None;
     let study = mesh.wait(id, async |study| {
         let rounds = study["progress"].as_array().map_or(&[][..], Vec::as_slice);
-        rounds.iter().skip(said).try_for_each(&mut says)?;
+        for report in rounds.iter().skip(said) {
+            says(Some(report), round(report, study))?;
+        }
         said = rounds.len();
+        let stands = waiting(study);
+        if let Some(line) = stands.clone().filter(|_| stands != stood) {
+            says(None, line)?;
+        }
+        stood = stands;
         if let Some(mlflow) = &mlflow {
             let told = timeout(TRACKED_WITHIN, mlflow.record(study)).await;
             let told = told.unwrap_or_else(|_| Err(anyhow!("no answer within {TRACKED_WITHIN:?}")));
@@ -98,14 +107,28 @@ async fn followed(
     Ok((study, tracked))
 }
 
-/// Lists the newest studies.
+/// Lists the studies, the newest first.
 pub async fn list(args: &MeshArgs) -> Result<(), Failure> {
-    let found = Mesh::open(args).await?.get("/studies").await?;
-    if args.json {
-        return Ok(out::line(json!({ "studies": found["items"] }))?);
+    let mut mesh = Mesh::open(args).await?;
+    let mut all = Vec::new();
+    let mut path = "/studies".to_owned();
+    loop {
+        let mut page = mesh.get(&path).await?;
+        if let Value::Array(items) = page["items"].take() {
+            if !args.json {
+                for study in &items {
+                    out::line(out::printable(&headline(study)))?;
+                }
+            }
+            all.extend(items);
+        }
+        match page["next"].as_str() {
+            Some(next) => path = format!("/studies?after={next}"),
+            None => break,
+        }
     }
-    for study in found["items"].as_array().into_iter().flatten() {
-        out::line(headline(study))?;
+    if args.json {
+        out::line(json!({ "studies": all }))?;
     }
     Ok(())
 }
@@ -123,18 +146,20 @@ pub async fn watch(args: &WatchArgs) -> Result<(), Failure> {
     let tracking = args.mlflow.as_deref().map(Tracking::open).transpose()?;
     let mut mesh = Mesh::open(&of.mesh).await?;
     let as_json = of.mesh.json;
-    let followed = followed(&mut mesh, of.id.as_str(), tracking, |report| {
-        if as_json {
-            return Ok(out::line(report)?);
+    let followed = followed(&mut mesh, of.id.as_str(), tracking, |report, line| {
+        match report {
+            Some(report) if as_json => out::line(report)?,
+            None if as_json => {}
+            _ => out::line(out::printable(&line))?,
         }
-        Ok(out::line(out::printable(&round(report)))?)
+        Ok(())
     });
     let (study, tracked) = followed.await?;
     if as_json {
         out::line(&study)?;
     } else {
         out::line(headline(&study))?;
-        for line in study["why"].as_str().unwrap_or_default().lines() {
+        for line in why(&study).lines() {
             out::line(format!("  {}", out::printable(line)))?;
         }
     }
@@ -153,6 +178,10 @@ pub async fn change(args: &StudyArgs, what: &str) -> Result<(), Failure> {
 pub async fn export(args: &StudyArgs, to: &Path) -> Result<(), Failure> {
     let mut mesh = Mesh::open(&args.mesh).await?;
     let study = mesh.get(&format!("/studies/{}", args.id)).await?;
+    if study["model"].is_null() {
+        let status = study["status"].as_str().unwrap_or_default();
+        return Err(anyhow!("{}: has no model: it is {status}", args.id).into());
+    }
     let files = mesh.fetch(&study, to).await?;
     if args.mesh.json {
         return Ok(out::line(&files)?);

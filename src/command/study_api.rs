@@ -210,7 +210,8 @@ impl Mesh {
         Ok(files)
     }
 
-    /// Waits until a study has ended, and hands it over with each round that ends on the way, and at its end.
+    /// Waits until a study has ended, and hands it over with each round that ends on the way, when a round that lasts stands
+    /// otherwise, and at its end.
     ///
     /// # Errors
     /// The node does not answer for a minute, or what it is handed to fails.
@@ -229,9 +230,10 @@ impl Mesh {
                     failures = 0;
                     let rounds = study["progress"].as_array().map_or(0, Vec::len);
                     let is_over = study["status"] != "running";
-                    if ended != Some(rounds) || is_over {
+                    let now = (rounds, study["waiting"]["sites"].clone());
+                    if ended.as_ref() != Some(&now) || is_over {
                         each(&study).await?;
-                        ended = Some(rounds);
+                        ended = Some(now);
                     }
                     if is_over {
                         return Ok(study);

@@ -89,6 +89,7 @@ impl Folder {
         Plan {
             dir: self.0.clone(),
             regions: Vec::new(),
+            pairs: false,
         }
     }
 

@@ -1,12 +1,14 @@
 //! The configuration files of a local mesh: what a node reads here it would read anywhere.
+mod standing;
+
 use super::{
+    addresses::{Addresses, second},
     engines::Engines,
     files,
     identity::{
         SIMULATOR, facility_key_file, node_cert, node_key, signing_key_file, study_key_file,
     },
     plan::{Bus, CLIENTS, Client, Device, Facility, Plan, RESEARCHER, Region},
-    ports::Ports,
 };
 use anyhow::{Context, Result, bail, ensure};
 use device_fw::sim::{
@@ -20,70 +22,20 @@ use edge::config::{
 use federation::pki::load_signing_key;
 use fl::{consent::Allowance, ledger::Budget, privacy::Delta};
 use global::config::GlobalConfig;
-use node::config::{ClientConfig, HttpsConfig, LogConfig, TlsFiles};
+use node::config::{ClientConfig, HttpsConfig, LogConfig, TlsFiles, Urls};
 use node::quantity::Span;
 use node::trace::export::TelemetryConfig;
-use regional::config::{EnrolmentConfig, MetricsConfig, RegionalConfig, SubscriptionsConfig};
+use regional::config::{
+    EnrolmentConfig, MetricsConfig, OtherConfig, PairConfig, RegionalConfig, SubscriptionsConfig,
+};
 use std::{
-    collections::BTreeMap,
     fs,
-    net::SocketAddr,
     path::{Path, PathBuf},
 };
 use types::{Jurisdiction, MeshClock, Place};
 
 /// Rate of the serial lines, in baud; a pseudo terminal does not care.
 const BAUD: u32 = 115_200;
-
-/// Where every listener of the mesh is.
-#[derive(Clone, Debug)]
-pub struct Addresses(BTreeMap<String, SocketAddr>);
-
-impl Addresses {
-    /// Chooses every port of a plan.
-    pub fn choose(plan: &Plan, mut ports: Ports) -> Result<Self> {
-        let mut names = Vec::new();
-        for place in plan.places() {
-            let second = if matches!(place, Place::Edge { .. }) {
-                "mqtt"
-            } else {
-                "grpc"
-            };
-            names.extend(["https", second].map(|kind| name(&place, kind)));
-            if matches!(place, Place::Regional { .. }) {
-                names.push(name(&place, "metrics"));
-            }
-        }
-        for (region, facility) in plan.facilities() {
-            let place = region.edge(facility);
-            let tcp = facility
-                .devices
-                .iter()
-                .filter(|device| device.bus == Bus::Tcp);
-            names.extend(tcp.map(|device| name(&place, device.id.as_str())));
-        }
-        let mut chosen = BTreeMap::new();
-        for name in names {
-            let address = ports.address(&name)?;
-            chosen.insert(name, address);
-        }
-        ports.save()?;
-        Ok(Self(chosen))
-    }
-
-    /// A listener of a node: `https`, `grpc`, `mqtt`, `metrics` or the id of a device.
-    pub fn of(&self, place: &Place, kind: &str) -> Result<SocketAddr> {
-        let name = name(place, kind);
-        self.0
-            .get(&name)
-            .copied()
-            .with_context(|| format!("{name} has no port"))
-    }
-}
-
-fn name(place: &Place, kind: &str) -> String {
-    format!("{place}/{kind}")
-}
 
 /// Everything that configuration files are made of.
 pub struct Configs<'a> {
@@ -110,6 +62,11 @@ pub fn node_file(dir: &Path, place: &Place) -> PathBuf {
     dir.join(format!("{}.toml", place.tier()))
 }
 
+/// The configuration file of the second node of a region of two, in the folder of the first.
+pub fn second_file(dir: &Path) -> PathBuf {
+    dir.join("regional-b.toml")
+}
+
 /// The configuration file of a facility's simulated devices.
 pub fn devices_file(dir: &Path) -> PathBuf {
     dir.join("devices.toml")
@@ -126,12 +83,21 @@ impl Configs<'_> {
         self.write_node(&Place::Global, &self.global()?)?;
         for region in &self.plan.regions {
             self.write_node(&region.place(), &self.regional(region)?)?;
+            if self.plan.pairs {
+                let file = second_file(&self.plan.node_dir(&region.place()));
+                let text = toml::to_string(&self.second(region)?)?;
+                files::replace_secret(&file, text.as_bytes())?;
+            }
         }
         for ((region, facility), source) in self.plan.facilities().zip(&self.sources) {
             let place = region.edge(facility);
             let dir = self.plan.node_dir(&place);
             write_profiles(&dir.join("profiles"), source)?;
-            self.write_node(&place, &self.edge(region, facility, source)?)?;
+            let mut edge = self.edge(region, facility, source)?;
+            if matches!(source, Source::Physiology) {
+                standing::since_before(&node_file(&dir, &place), &mut edge.beds)?;
+            }
+            self.write_node(&place, &edge)?;
             let devices = toml::to_string(&self.devices(region, facility, source)?)?;
             files::replace(&devices_file(&dir), devices.as_bytes())?;
         }
@@ -140,8 +106,9 @@ impl Configs<'_> {
 
     fn write_node(&self, place: &Place, config: &impl serde::Serialize) -> Result<()> {
         let file = node_file(&self.plan.node_dir(place), place);
-        let text = toml::to_string(config)?;
-        files::replace_secret(&file, text.as_bytes())
+        let mut table = toml::Table::try_from(config)?;
+        standing::keep(&file, place, &mut table)?;
+        files::replace_secret(&file, toml::to_string(&table)?.as_bytes())
     }
 
     fn global(&self) -> Result<GlobalConfig> {
@@ -176,7 +143,7 @@ impl Configs<'_> {
             grpc_listen: self.addresses.of(&place, "grpc")?,
             uplink_url: self.grpc_url(&Place::Global)?,
             store: self.engines.fhir_store(self.plan, region),
-            pair: None,
+            pair: self.pair(region, ("a", &second))?,
             log: LogConfig::default(),
             clock: Some(self.clock),
             clients: self.clients_of(|_| true),
@@ -194,6 +161,53 @@ impl Configs<'_> {
             telemetry: self.telemetry(region.jurisdiction)?,
             local_mesh: true,
         })
+    }
+
+    /// The second node of a region: the same but for its addresses and its data.
+    fn second(&self, region: &Region) -> Result<RegionalConfig> {
+        let place = region.place();
+        let at = |kind: &str| self.addresses.of(&place, &second(kind));
+        Ok(RegionalConfig {
+            data_dir: self.plan.node_dir(&place).join("data-b"),
+            https: HttpsConfig::at(at("https")?),
+            grpc_listen: at("grpc")?,
+            pair: self.pair(region, ("b", &str::to_owned))?,
+            metrics: Some(MetricsConfig {
+                listen: at("metrics")?,
+            }),
+            ..self.regional(region)?
+        })
+    }
+
+    /// What a node of a region of two knows of the other one, by the names of its listeners.
+    fn pair(
+        &self,
+        region: &Region,
+        (node, other): (&str, &dyn Fn(&str) -> String),
+    ) -> Result<Option<PairConfig>> {
+        if !self.plan.pairs {
+            return Ok(None);
+        }
+        let at = |kind: &str| self.addresses.of(&region.place(), &other(kind));
+        Ok(Some(PairConfig {
+            node: format!("{}-{node}", region.id.as_str()),
+            // It listens where it is reached.
+            https: None,
+            other: Some(OtherConfig {
+                https: format!("https://{}", at("https")?),
+                links: format!("https://{}", at("grpc")?),
+            }),
+        }))
+    }
+
+    /// Where a facility delivers to its region: at either node of two.
+    fn uplink(&self, region: &Region) -> Result<Urls> {
+        let first = self.grpc_url(&region.place())?;
+        if !self.plan.pairs {
+            return Ok(first.into());
+        }
+        let other = self.addresses.of(&region.place(), &second("grpc"))?;
+        Ok(Urls::Several(vec![first, format!("https://{other}")]))
     }
 
     fn edge(&self, region: &Region, facility: &Facility, source: &Source) -> Result<EdgeConfig> {
@@ -218,7 +232,7 @@ impl Configs<'_> {
                 listen: self.addresses.of(&place, "mqtt")?,
             },
             uplink: UplinkConfig {
-                url: self.grpc_url(&region.place())?.into(),
+                url: self.uplink(region)?,
             },
             store: edge::config::StoreConfig {
                 retention: self.retention,

@@ -33,6 +33,8 @@ pub struct Engines {
     postgres: Option<(Secret<String>, Option<PathBuf>)>,
     /// `host:port` of nodes of a ScyllaDB or Apache Cassandra.
     scylla: Vec<String>,
+    /// Whether every region has two nodes.
+    pairs: bool,
 }
 
 impl Engines {
@@ -56,6 +58,7 @@ impl Engines {
                 .clone()
                 .map(|url| (url, args.postgres_ca.clone())),
             scylla: args.scylla.clone(),
+            pairs: args.pairs,
         };
         engines.same_as_before(&memory(plan))?;
         Ok(engines)
@@ -64,8 +67,14 @@ impl Engines {
     /// What is remembered of this choice.
     fn words(&self) -> String {
         let word = |asked: bool, engine: &'static str| if asked { engine } else { "files" };
+        // What a mesh has remembered that was begun before there could be two nodes says nothing of them.
+        let nodes = if self.pairs {
+            ", two nodes a region (--pairs)"
+        } else {
+            ""
+        };
         format!(
-            "FHIR in {}, catalog in {}\n",
+            "FHIR in {}, catalog in {}{nodes}\n",
             word(self.postgres.is_some(), "PostgreSQL (--postgres)"),
             word(!self.scylla.is_empty(), "ScyllaDB (--scylla)"),
         )
@@ -167,6 +176,7 @@ mod tests {
             name: "medmesh_00c0ffee".into(),
             postgres: postgres.then(|| (Secret::new("postgres://m@h/x".into()), None)),
             scylla: scylla.then(|| "h:9042".into()).into_iter().collect(),
+            pairs: false,
         }
     }
 
@@ -187,6 +197,16 @@ mod tests {
                 "{said}"
             );
         }
+        // One node of each region has begun, and its ledger is there alone.
+        let two = Engines {
+            pairs: true,
+            ..engines(true, false)
+        };
+        assert!(two.same_as_before(&file).is_err());
+        fs::write(&file, two.words()).unwrap();
+        two.same_as_before(&file).unwrap();
+        let said = engines(true, false).same_as_before(&file).unwrap_err();
+        assert!(said.to_string().contains("(--pairs)"), "{said}");
     }
 
     #[test]

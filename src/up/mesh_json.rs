@@ -1,6 +1,6 @@
 //! `DIR/mesh.json`: what the outside may rely on to find the parts of a running mesh.
 use super::{
-    config::Addresses,
+    addresses::{Addresses, second},
     files,
     plan::{Bus, CLIENTS, Client, Facility, Plan, Region},
 };
@@ -26,6 +26,8 @@ pub struct MeshJson<'a> {
     pub addresses: &'a Addresses,
     /// The processes of the nodes.
     pub pids: BTreeMap<Place, u32>,
+    /// Those of the second nodes of regions, in the order of the regions.
+    pub seconds: Vec<u32>,
 }
 
 impl MeshJson<'_> {
@@ -37,8 +39,16 @@ impl MeshJson<'_> {
 
     fn value(&self) -> Result<Value> {
         let mut regions = Map::new();
-        for region in &self.plan.regions {
-            regions.insert(region.id.as_str().to_owned(), self.region(region)?);
+        for (at, region) in self.plan.regions.iter().enumerate() {
+            let mut value = self.region(region)?;
+            if self.plan.pairs {
+                let pid = self.seconds.get(at).copied();
+                let pid = pid.with_context(|| format!("{} (b) does not run", region.place()))?;
+                let first = self.node(region, self.pid(&region.place())?, &str::to_owned)?;
+                let nodes = [first, self.node(region, pid, &second)?];
+                value["nodes"] = nodes.into();
+            }
+            regions.insert(region.id.as_str().to_owned(), value);
         }
         let facilities: Result<Vec<Value>> = self
             .plan
@@ -64,14 +74,21 @@ impl MeshJson<'_> {
     }
 
     fn region(&self, region: &Region) -> Result<Value> {
+        self.node(region, self.pid(&region.place())?, &str::to_owned)
+    }
+
+    /// A node of a region, by the names of its listeners.
+    fn node(&self, region: &Region, pid: u32, named: &dyn Fn(&str) -> String) -> Result<Value> {
         let place = region.place();
-        let origin = self.origin(&place)?;
+        let at = |kind: &str| self.addresses.of(&place, &named(kind));
+        let origin = format!("https://{}", at("https")?);
         Ok(json!({
-            "pid": self.pid(&place)?,
+            "pid": pid,
             "fhir": format!("{origin}/fhir"),
             "api": format!("{origin}/api/v1"),
-            "grpc": format!("https://{}", self.addresses.of(&place, "grpc")?),
-            "metrics": format!("https://{}/metrics", self.addresses.of(&place, "metrics")?),
+            "token_url": format!("{origin}{TOKEN_PATH}"),
+            "grpc": format!("https://{}", at("grpc")?),
+            "metrics": format!("https://{}/metrics", at("metrics")?),
         }))
     }
 

@@ -12,6 +12,8 @@ pub struct Extent {
     pub facilities: u8,
     /// Beds of each facility.
     pub beds: u8,
+    /// Whether every region has two nodes.
+    pub pairs: bool,
 }
 
 /// A client of the mesh.
@@ -82,6 +84,8 @@ pub struct Plan {
     pub dir: PathBuf,
     /// Its regions.
     pub regions: Vec<Region>,
+    /// Whether each of them has two nodes.
+    pub pairs: bool,
 }
 
 /// A region, with the name of its jurisdiction.
@@ -141,6 +145,7 @@ impl Plan {
         Ok(Self {
             dir,
             regions: regions?,
+            pairs: extent.pairs,
         })
     }
 
@@ -311,6 +316,7 @@ mod tests {
             jurisdictions: Jurisdiction::ALL.to_vec(),
             facilities,
             beds,
+            pairs: false,
         }
     }
 

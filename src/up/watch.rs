@@ -1,6 +1,7 @@
 //! The mesh while it runs: which processes there are, what their metrics say, and what a person is told.
 use super::{
     Prepared,
+    addresses::second,
     config::done_file,
     console::{Console, Row},
     label,
@@ -116,7 +117,8 @@ impl Watch {
                     // Its counters begin again: what is shown is measured from here on.
                     self.history.clear();
                 }
-                if self.serving && index < self.places.len() {
+                let is_node = index < self.places.len() || index >= self.first_second();
+                if self.serving && is_node {
                     self.write_mesh_json()?;
                 }
                 Ok(())
@@ -172,7 +174,9 @@ impl Watch {
                     .stage_quietly(&format!("{} is ready", label(&self.places[index])));
             }
         }
-        if self.ready.iter().all(|ready| *ready) && self.pids.len() == self.mesh.processes.len() {
+        let started =
+            self.ready.iter().all(|ready| *ready) && self.pids.len() == self.mesh.processes.len();
+        if started && self.seconds_are_ready().await {
             self.serving = true;
             self.console.started();
             self.write_mesh_json()?;
@@ -188,6 +192,33 @@ impl Watch {
             );
         }
         Ok(())
+    }
+
+    /// The index of the first process of a second node.
+    fn first_second(&self) -> usize {
+        let of_two = self
+            .mesh
+            .plan
+            .regions
+            .iter()
+            .filter(|_| self.mesh.plan.pairs);
+        self.mesh.processes.len() - of_two.count()
+    }
+
+    async fn seconds_are_ready(&self) -> bool {
+        if !self.mesh.plan.pairs {
+            return true;
+        }
+        for region in &self.mesh.plan.regions {
+            let Ok(address) = self.mesh.addresses.of(&region.place(), &second("https")) else {
+                return false;
+            };
+            let url = format!("https://{address}/ready");
+            if !matches!(self.mesh.https.get(&url).await, Ok((200, _))) {
+                return false;
+            }
+        }
+        true
     }
 
     fn missing(&self) -> impl Iterator<Item = &Place> {
@@ -264,6 +295,11 @@ impl Watch {
             plan: &self.mesh.plan,
             addresses: &self.mesh.addresses,
             pids: pids.collect(),
+            seconds: self
+                .pids
+                .range(self.first_second()..)
+                .map(|(_, pid)| *pid)
+                .collect(),
         }
         .write()
     }
@@ -283,6 +319,11 @@ impl Watch {
                 "  {:<7} https://{address}/fhir",
                 region.id.as_str()
             ));
+            if plan.pairs {
+                let address = self.mesh.addresses.of(&region.place(), &second("https"))?;
+                self.console
+                    .say(&format!("  {:<7} https://{address}/fhir", ""));
+            }
         }
         for (region, facility) in plan.facilities() {
             let address = self.mesh.addresses.of(&region.edge(facility), "https")?;

@@ -5,23 +5,12 @@
 //! part of what is pending may have reached the platter, in any order, the last write torn.
 //!
 //! And disks that can be full, of which nothing else is simulated ([`Room`]).
-use crate::vfs::{self, Disks, File};
+use crate::vfs::{self, Disks, File, Verdict};
 use parking_lot::Mutex;
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 mod room;
 pub use room::Room;
-
-/// What a step on the disk comes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// It is done.
-    Done,
-    /// `SQLITE_FULL`: ENOSPC.
-    Full,
-    /// `SQLITE_IOERR_…`: EIO, EROFS, or the power is off.
-    Failed,
-}
 
 #[derive(Clone, Debug)]
 enum Op {

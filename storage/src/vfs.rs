@@ -3,7 +3,6 @@
     unsafe_code,
     reason = "a virtual file system of SQLite is a C interface"
 )]
-use crate::fault::Verdict;
 use rusqlite::ffi::{
     SQLITE_FULL, SQLITE_IOERR_FSYNC, SQLITE_IOERR_WRITE, SQLITE_OK, SQLITE_OPEN_MAIN_DB,
     SQLITE_OPEN_MAIN_JOURNAL, SQLITE_OPEN_WAL, sqlite3_file, sqlite3_io_methods, sqlite3_vfs,
@@ -17,6 +16,17 @@ use std::{
 
 /// The files whose loss matters.
 const TRACKED: c_int = SQLITE_OPEN_MAIN_DB | SQLITE_OPEN_WAL | SQLITE_OPEN_MAIN_JOURNAL;
+
+/// What a step on the disk comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It is done.
+    Done,
+    /// `SQLITE_FULL`: ENOSPC.
+    Full,
+    /// `SQLITE_IOERR_…`: EIO, EROFS, or the power is off.
+    Failed,
+}
 
 /// What a simulated disk says to what is done to a file on it. What it lets pass is done to the real file; an fsync never
 /// is: what is durable is what the simulation says, and tests are many.

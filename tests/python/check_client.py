@@ -69,7 +69,27 @@ for name in ("loss", "auroc", "roc", "calibration"):
     assert chart.startswith("<svg") and "<script" not in chart, name
 study.plot(work / "curves.png")
 assert (work / "curves.png").read_bytes()[:4] == b"\x89PNG"
-assert given["study"] in {one.study for one in mesh.list()}
+every = [one.study for one in mesh.list()]
+assert given["study"] in every
+pages, path = [], "/studies?limit=1"
+while path:
+    told = mesh._get(path).json()
+    pages += [one["study"] for one in told["items"]]
+    path = told["next"] and f"/studies?limit=1&after={told['next']}"
+assert pages == every and len(every) > 2, (pages, every)
+refused(medmesh.MeshError, lambda: mesh._get("/studies?after=nowhere-00000000"))
+refused(medmesh.MeshError, lambda: mesh._get("/studies?limit=101"))
+
+# What a Cox model, a study with personal models and one of a single label are told as.
+label = "no record that was kept from training has the label"
+figures = {"records": 20, "accuracy": 0.9, "auroc": None, "auprc": None, "brier": 0.1, "calibration": 0.1, "why": label}
+c = {"concordance": 0.7, "intervals": {"concordance": {"low": 0.6, "high": 0.8}}}
+cox = medmesh.Evaluation.of({"pooled": c, "sites": {"us-f1": c}})
+assert cox.pooled is None and cox.sites == {} and cox.concordance.interval.low == 0.6
+assert cox.concordances["us-f1"].concordance == 0.7
+tuned = medmesh.Evaluation.of({"pooled": figures, "sites": {}, "personal": {"pooled": figures, "sites": {"us-f1": figures}}})
+assert tuned.pooled.auroc is None and tuned.pooled.why == label and tuned.concordance is None
+assert tuned.personal.sites["us-f1"].accuracy == 0.9
 
 # Where records are hidden, nothing is told by round, and there are no curves by round.
 private = mesh.study(given["private"])
@@ -126,6 +146,10 @@ assert 1.0 <= ratio <= 1.01, ratio
 forged = note.replace('"steps":1', '"steps":2')
 assert forged != note
 refused(medmesh.ledger.NotSigned, lambda: medmesh.ledger.read(forged, key))
+for end in range(1, 8):
+    cut = note.rstrip("\n")[:-end]
+    refused(medmesh.ledger.NotSigned, lambda: medmesh.ledger.read(cut, key))
+refused(medmesh.ledger.NotSigned, lambda: medmesh.ledger.read(note, key[:-1]))
 
 # What the page of the documentation shows.
 for block in given["python"]:

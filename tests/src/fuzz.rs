@@ -7,7 +7,7 @@ mod mutate;
 mod tests;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
-use fhir::{query, search, store::ResourceType, validate};
+use fhir::{bases::Bases, query, search, store::ResourceType, validate};
 use node::{config::parse, token::Unverified};
 use prost::Message as _;
 use types::Timestamp;
@@ -92,7 +92,7 @@ fn fhir_query(bytes: &[u8]) {
         .collect();
     let context = search::Context {
         now: Timestamp(0),
-        base: "https://region.example/fhir",
+        base: Bases::of("https://region.example/fhir"),
     };
     for kind in ResourceType::DELIVERED {
         let _refused = search::parse(kind, &pairs, context);
@@ -100,7 +100,7 @@ fn fhir_query(bytes: &[u8]) {
     for handling in [query::Handling::Strict, query::Handling::Lenient] {
         let context = query::Context {
             now: 0,
-            base: "https://region.example/fhir",
+            base: Bases::of("https://region.example/fhir"),
             handling,
         };
         for kind in [Some("Observation"), Some("Patient"), None] {

@@ -22,6 +22,8 @@ pub struct Https {
 pub struct Answer {
     /// HTTP status.
     pub status: u16,
+    /// Headers.
+    pub headers: hyper::HeaderMap,
     /// Body.
     pub body: Bytes,
 }
@@ -62,9 +64,25 @@ impl Https {
     /// # Errors
     /// No connection or no answer; any status is an answer.
     pub async fn get(&self, url: &str, token: Option<&str>) -> Result<Answer> {
+        self.get_with(url, token, &[]).await
+    }
+
+    /// The same with further headers.
+    ///
+    /// # Errors
+    /// As [`Https::get`].
+    pub async fn get_with(
+        &self,
+        url: &str,
+        token: Option<&str>,
+        extra: &[(&str, &str)],
+    ) -> Result<Answer> {
         let mut request = Request::builder().method(Method::GET);
         if let Some(token) = token {
             request = request.header("authorization", format!("Bearer {token}"));
+        }
+        for (name, value) in extra {
+            request = request.header(*name, *value);
         }
         self.send(url, request, String::new()).await
     }
@@ -225,6 +243,7 @@ impl Session {
         let answer = self.sender.send_request(request).await?;
         Ok(Answer {
             status: answer.status().as_u16(),
+            headers: answer.headers().clone(),
             body: collect(answer.into_body()).await?,
         })
     }

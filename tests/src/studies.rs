@@ -137,5 +137,5 @@ pub fn auroc<'a>(
     let all: Vec<_> = records
         .flat_map(|records| scored(model, parameters, records))
         .collect();
-    Ok(metrics(&all)?.auroc)
+    metrics(&all)?.auroc.context("all have the same label")
 }

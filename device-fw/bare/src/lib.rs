@@ -9,7 +9,7 @@ use core::{
     panic::PanicInfo,
 };
 use medmesh_device_fw::{
-    frame::MAX_PDU, health::Health, registers::Monitor, slave, window::Sample,
+    frame::MAX_PDU, health::Health, registers::Monitor, signal::Sample, slave,
 };
 
 /// Samples of the monitor in this proof.

@@ -8,8 +8,8 @@ use super::{
     clock::SimClock,
     config::{SimConfig, SimDevice},
     fault::{Fault, Faults},
-    feed::{Feed, LabSample},
     obey::Obedient,
+    sample::{Feed, LabSample},
     sent::{Emitted, Line, SentLog},
 };
 use parking_lot::Mutex;

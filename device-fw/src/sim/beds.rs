@@ -3,6 +3,7 @@ use super::{
     SimError,
     config::{BedStays, Source},
     physionet,
+    sample::physiology_patient,
 };
 use std::path::Path;
 use types::{CareUnit, Timestamp};
@@ -43,12 +44,6 @@ impl Assignment {
             care_unit: None,
         }
     }
-}
-
-/// The patient in a bed when no stay is replayed.
-#[must_use]
-pub fn physiology_patient(bed: &str) -> String {
-    format!("p-{bed}")
 }
 
 /// Deals the first `stays` stays of an archive (all when `None`) to the beds of facilities: one stay to each facility

@@ -3,14 +3,12 @@
 use super::{
     RING, SimError,
     clock::SimClock,
-    feed::{Feed, MonitorSample},
+    convert::{code, value},
+    sample::{Feed, MonitorSample},
     sent::{Emitted, Line, SentLog},
     station::Station,
 };
-use crate::{
-    registers::Signal,
-    window::{Reading, Sample},
-};
+use crate::signal::{Reading, Sample, Signal};
 use std::sync::Arc;
 use types::{AbsentReason, Code, Decimal, DeviceKind, Timestamp, Value};
 
@@ -90,11 +88,6 @@ fn logged(readings: &[Reading]) -> Result<Vec<(Code, Value)>, SimError> {
         .collect()
 }
 
-/// The code of a signal.
-pub(super) fn code(signal: Signal) -> Result<Code, SimError> {
-    Code::of(Code::LOINC, signal.loinc()).map_err(|error| SimError::Config(error.to_string()))
-}
-
 /// A sample as it was shown in an earlier run, from its lines.
 fn shown(lines: &[Line]) -> Result<Sample, SimError> {
     let bad =
@@ -120,13 +113,4 @@ fn shown(lines: &[Line]) -> Result<Sample, SimError> {
         sample = sample.with(signal, reading);
     }
     Ok(sample)
-}
-
-/// A decimal as registers; `None` when it does not fit.
-pub(super) fn value(decimal: &Decimal) -> Option<Reading> {
-    let (mantissa, exponent) = decimal.to_parts()?;
-    Some(Reading::Value {
-        mantissa: i32::try_from(mantissa).ok()?,
-        exponent,
-    })
 }

@@ -1,38 +1,14 @@
 //! What devices are to emit and when: one stream of samples per device, in the order of their times.
 use super::{
     SimError,
-    beds::physiology_patient,
     config::{SimConfig, SimDevice, Source},
     numerics, physiology,
     physionet::Ward,
+    sample::{Feed, LabSample, MonitorSample, physiology_patient},
     survey::Survey,
 };
-use crate::window::{Reading, SIGNALS};
 use std::sync::Arc;
-use types::{Code, Decimal, DeviceKind, Timestamp};
-
-/// What a monitor is to emit.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct MonitorSample {
-    pub(super) time: Timestamp,
-    pub(super) patient: Option<Arc<str>>,
-    pub(super) readings: [Reading; SIGNALS],
-}
-
-/// What an analyser is to emit.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct LabSample {
-    pub(super) time: Timestamp,
-    pub(super) patient: Option<Arc<str>>,
-    pub(super) readings: Vec<(Code, Decimal)>,
-}
-
-/// The samples of one device.
-pub(super) struct Feed<T> {
-    pub(super) samples: Box<dyn Iterator<Item = T> + Send>,
-    /// Whether every run gives the same samples, so that a restart skips those already emitted.
-    pub(super) replay: bool,
-}
+use types::{DeviceKind, Timestamp};
 
 /// Where the samples of a facility come from.
 pub(super) enum Feeds {
@@ -161,21 +137,4 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|error| SimError::Config(format!("reading the data failed: {error}")))?
-}
-
-/// Spreads readings over as few samples as possible so that none holds one code twice, in order.
-pub(super) fn layers<K: PartialEq, V>(
-    readings: impl IntoIterator<Item = (K, V)>,
-) -> Vec<Vec<(K, V)>> {
-    let mut layers: Vec<Vec<(K, V)>> = Vec::new();
-    for (key, value) in readings {
-        match layers
-            .iter_mut()
-            .find(|layer| layer.iter().all(|(other, _)| *other != key))
-        {
-            Some(layer) => layer.push((key, value)),
-            None => layers.push(vec![(key, value)]),
-        }
-    }
-    layers
 }

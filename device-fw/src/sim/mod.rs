@@ -9,6 +9,7 @@ mod analyser;
 mod beds;
 mod clock;
 pub mod config;
+mod convert;
 mod emit;
 pub mod fault;
 mod feed;
@@ -17,13 +18,16 @@ mod numerics;
 mod obey;
 mod physiology;
 mod physionet;
+mod probe;
+mod sample;
 mod sent;
 mod serve;
 mod station;
 mod survey;
+mod wander;
 
-use crate::{health::Health, registers::Monitor, window::Sample};
-pub use beds::{Assignment, bed_assignments, physiology_patient, plan};
+use crate::{health::Health, registers::Monitor, signal::Sample};
+pub use beds::{Assignment, bed_assignments, plan};
 use clock::SimClock;
 use config::{SimConfig, SimDevice, Source};
 use feed::Feeds;
@@ -32,6 +36,7 @@ pub use physionet::{
     outcomes::beside as outcomes_beside,
     recorded::{Recorded, recorded},
 };
+pub use sample::physiology_patient;
 use sent::SentLog;
 use station::{Machine, Station};
 use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc};
@@ -168,7 +173,7 @@ pub fn survey(source: &Source, monitors: u64) -> Result<Survey, SimError> {
 
 fn station(device: &SimDevice, clock: SimClock, seed: u64, faults: fault::Faults) -> Station {
     let machine = if device.kind == DeviceKind::ColdChain {
-        Machine::Probe(Box::new(physiology::Store::new(seed, &device.id)))
+        Machine::Probe(Box::new(probe::Store::new(seed, &device.id)))
     } else {
         Machine::Monitor(Box::new(Monitor::new(
             vec![Sample::default(); RING],

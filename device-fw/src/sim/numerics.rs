@@ -1,11 +1,8 @@
 //! Replay of a real bedside monitor's numerics (MIMIC-III Waveform Database): one row a minute of raw signed 16-bit
 //! values as they stood in its registers, with gaps and zeros left as they are. An empty field is a signal that was not
 //! measured in that minute: it is not part of the sample. What cannot be read as such is refused with its line.
-use super::{SimError, feed::MonitorSample, survey::Survey};
-use crate::{
-    registers::Signal,
-    window::{Reading, SIGNALS, Sample},
-};
+use super::{SimError, sample::MonitorSample, survey::Survey};
+use crate::signal::{Reading, SIGNALS, Sample, Signal};
 use std::{fs, path::Path, sync::Arc};
 use types::Timestamp;
 

@@ -17,6 +17,7 @@ use ring::{
 };
 use rustls::pki_types::{PrivateKeyDer, pem::PemObject};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value as Json, json};
 use std::{
     io,
     path::{Path, PathBuf},
@@ -38,6 +39,9 @@ struct Settings {
     device: Option<CatalogId>,
     /// Mesh milliseconds between two samples at least; 0: as they come.
     interval_ms: i64,
+    /// The alarm limits that were set.
+    #[serde(default)]
+    alarm_limits: Map<String, Json>,
 }
 
 /// What the device holds, as a file.
@@ -150,11 +154,13 @@ impl Obedient {
         let mut state = self.state.lock();
         let State { settings, taker } = &mut *state;
         let device = settings.device.unwrap_or(signed.command().device);
+        let has = json!({ "alarm-limits": settings.alarm_limits });
         let acceptor = Acceptor {
             facility: &self.facility,
             device,
             key: &self.region,
             table: &self.table,
+            has: Some(&has),
         };
         if settings.device.is_none() && acceptor.judge(&signed, taker.held().mark, now).is_ok() {
             let own = Settings {
@@ -200,6 +206,17 @@ impl Obedient {
                 *settings = own;
                 self.interval_ms.store(interval_ms, Ordering::Relaxed);
                 tracing::info!(device = %self.id, interval_ms, "the device has a new interval");
+            }
+            "set-alarm-limits" => {
+                let mut own = settings.clone();
+                let given = command.parameters.iter();
+                let given = given.map(|(name, value)| (name.clone(), value.to_json()));
+                own.alarm_limits.extend(given);
+                if put(&self.settings, &own).is_err() {
+                    return Outcome::Failed(Reason::DeviceFailed);
+                }
+                *settings = own;
+                tracing::info!(device = %self.id, "the device has new alarm limits");
             }
             "identify" => tracing::info!(device = %self.id, "the device identifies itself"),
             "restart" => tracing::info!(device = %self.id, "the device restarts"),

@@ -12,6 +12,10 @@ fn region() -> SigningKey {
 }
 
 fn device(dir: &Path) -> Arc<Obedient> {
+    device_of(dir, DeviceKind::LabAnalyser)
+}
+
+fn device_of(dir: &Path, kind: DeviceKind) -> Arc<Obedient> {
     let algorithm = &ECDSA_P256_SHA256_ASN1_SIGNING;
     let key = EcdsaKeyPair::generate_pkcs8(algorithm, &SystemRandom::new()).unwrap();
     let commanded = Commanded {
@@ -21,7 +25,7 @@ fn device(dir: &Path) -> Arc<Obedient> {
     };
     let device = SimDevice {
         id: "lab-1".parse().unwrap(),
-        kind: DeviceKind::LabAnalyser,
+        kind,
         bed: None,
         listen: None,
         pty: None,
@@ -147,4 +151,38 @@ fn what_was_begun_when_a_device_was_switched_off_has_failed_and_is_not_begun_aga
         (Became::Failed, Some(Reason::Interrupted))
     );
     assert_eq!(told(&device, &signed, NOW).state, Became::Failed);
+}
+
+#[test]
+fn a_device_refuses_by_itself_a_limit_that_is_not_in_order_with_those_that_it_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut sequence = 0;
+    let mut set = |limits: &[(&str, i64)]| {
+        sequence += 1;
+        let limits = limits.iter().map(|(name, limit)| {
+            let limit = types::Decimal::from_parts(*limit, 0);
+            ((*name).to_owned(), Value::Number(limit))
+        });
+        let command = Command {
+            parameters: limits.collect(),
+            approved_by: Some("second".into()),
+            ..command(sequence, "set-alarm-limits", None)
+        };
+        // Each comes after a start: what the device has is in its file.
+        let device = device_of(dir.path(), DeviceKind::External);
+        let answer = told(&device, &command.sign(&region()), NOW);
+        (answer.state, answer.reason)
+    };
+    let (done, over) = (
+        (Became::Acknowledged, None),
+        (Became::Refused, Some(Reason::OverRange)),
+    );
+    let (low, high) = ("heart-rate-low", "heart-rate-high");
+    assert_eq!(set(&[(low, 150)]), done, "it has no limit yet");
+    assert_eq!(set(&[(high, 150)]), over);
+    assert_eq!(set(&[(high, 151)]), done);
+    assert_eq!(set(&[(low, 151)]), over);
+    assert_eq!(set(&[(low, 180), (high, 200)]), done, "both are replaced");
+    assert_eq!(set(&[(high, 180)]), over);
+    assert_eq!(set(&[("spo2-low", 95)]), done);
 }

@@ -1,14 +1,11 @@
 //! A simple physiology: every signal wanders around its mean (first-order autoregression), some follow others, leads
 //! fall off. Plausible enough to watch and to load the mesh; nothing clinical may be concluded from it.
 use super::{
-    beds::physiology_patient,
-    feed::{LabSample, MonitorSample},
+    sample::{LabSample, MonitorSample, physiology_patient},
+    wander::{Wander, noise, rng},
 };
-use crate::{
-    registers::{Probe, Signal},
-    window::{Reading, SIGNALS, Sample},
-};
-use rand::{Rng, SeedableRng, rngs::StdRng};
+use crate::signal::{Reading, SIGNALS, Sample, Signal};
+use rand::{Rng, rngs::StdRng};
 use std::sync::Arc;
 use types::{Code, Decimal, DeviceId, Timestamp};
 
@@ -19,51 +16,6 @@ const PANEL_EVERY_MS: i64 = 10 * 60_000;
 /// The chance that a lead falls off in one sample, and the chance that it is put back in the next.
 const LEAD_OFF: f64 = 0.001;
 const LEAD_BACK: f64 = 0.2;
-
-fn rng(seed: u64, device: &DeviceId) -> StdRng {
-    // FNV-1a: every device draws its own numbers.
-    let salt = device
-        .as_str()
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-    StdRng::seed_from_u64(seed ^ salt)
-}
-
-/// A value that wanders around its mean.
-#[derive(Clone, Debug)]
-struct Wander {
-    mean: f64,
-    spread: f64,
-    low: f64,
-    high: f64,
-    at: f64,
-}
-
-impl Wander {
-    fn new(rng: &mut StdRng, mean: f64, spread: f64, (low, high): (f64, f64)) -> Self {
-        let mean = mean + spread * noise(rng);
-        Self {
-            mean,
-            spread,
-            low,
-            high,
-            at: mean,
-        }
-    }
-
-    fn step(&mut self, rng: &mut StdRng) -> f64 {
-        self.at += 0.1 * (self.mean - self.at) + 0.2 * self.spread * noise(rng);
-        self.at = self.at.clamp(self.low, self.high);
-        self.at
-    }
-}
-
-/// About normal, mean 0 and variance 1: the sum of twelve uniform numbers.
-fn noise(rng: &mut StdRng) -> f64 {
-    (0..12).map(|_| rng.random::<f64>()).sum::<f64>() - 6.0
-}
 
 #[expect(
     clippy::cast_possible_truncation,
@@ -237,51 +189,6 @@ impl Laboratory {
             Some((code.parse().ok()?, Decimal::from_parts(mantissa, -decimals)))
         });
         known.collect()
-    }
-}
-
-/// A store of medicines with its probe.
-#[derive(Clone, Debug)]
-pub(super) struct Store {
-    pub(super) probe: Probe,
-    temperature: Wander,
-    humidity: Wander,
-    rng: StdRng,
-    next: Timestamp,
-}
-
-impl Store {
-    /// The probe measures this often, in mesh milliseconds.
-    const EVERY_MS: i64 = 10_000;
-
-    pub(super) fn new(seed: u64, device: &DeviceId) -> Self {
-        let mut rng = rng(seed, device);
-        Self {
-            temperature: Wander::new(&mut rng, 4.6, 0.3, (2.1, 7.9)),
-            humidity: Wander::new(&mut rng, 45.0, 3.0, (20.0, 80.0)),
-            probe: Probe {
-                temperature: 46,
-                humidity: 450,
-                settings: [1, 9600, 0, 0],
-            },
-            rng,
-            next: Timestamp(0),
-        }
-    }
-
-    /// Measures when it is time to.
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "both are clamped to what fits"
-    )]
-    pub(super) fn measure(&mut self, now: Timestamp) {
-        if now < self.next {
-            return;
-        }
-        self.next = now.plus_ms(Self::EVERY_MS);
-        self.probe.temperature = (self.temperature.step(&mut self.rng) * 10.0).round() as i16;
-        self.probe.humidity = (self.humidity.step(&mut self.rng) * 10.0).round() as u16;
     }
 }
 

@@ -6,14 +6,11 @@
 use super::{
     SimError,
     config::BedStays,
-    emit,
-    feed::{LabSample, MonitorSample, layers},
+    convert,
+    sample::{LabSample, MonitorSample, layers},
     survey::Survey,
 };
-use crate::{
-    registers::Signal,
-    window::{Reading, Sample},
-};
+use crate::signal::{Reading, Sample, Signal};
 use std::{
     collections::{HashMap, HashSet},
     path::Path,
@@ -432,7 +429,8 @@ fn add(minute: &mut Minute, row: Row<'_>, survey: &mut Survey) -> Result<(), &'s
     let mut exact = as_written;
     match target {
         Target::Monitor(signal) => {
-            let reading = emit::value(&decimal).ok_or("does not fit into a monitor's registers")?;
+            let reading =
+                convert::value(&decimal).ok_or("does not fit into a monitor's registers")?;
             if let Reading::Value { mantissa, exponent } = reading {
                 exact &= Decimal::from_parts(i64::from(mantissa), exponent) == decimal;
             }

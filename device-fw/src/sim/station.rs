@@ -2,13 +2,13 @@
 use super::{
     clock::SimClock,
     fault::{Fault, Faults},
-    physiology::Store,
+    probe::Store,
 };
 use crate::{
     frame::{Exception, MAX_PDU, Space, Words},
     registers::{GUARD_END, IDENTIFY, Monitor, RESTART, SETTINGS, SIGNAL_BASE},
+    signal::Sample,
     slave::{self, Registers},
-    window::Sample,
 };
 use parking_lot::Mutex;
 use std::{sync::Arc, time::Duration};

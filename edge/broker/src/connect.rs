@@ -1,7 +1,8 @@
 //! CONNECT, decoded (MQTT 3.1.1 and 5 §3.1). User name and password are checked for shape; the user name is
 //! dropped, and the password is looked at where no certificate says who it is.
 use super::{
-    decode::{Fault, Version},
+    decode::Version,
+    fault::Fault,
     fields::Fields,
     frame::Frame,
     properties::{self, Properties, Within},

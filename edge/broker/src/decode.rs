@@ -4,6 +4,7 @@
 //! the last field of any packet make it malformed. No topic alias and no subscription identifier is taken, since none
 //! is offered.
 use super::{
+    fault::Fault,
     fields::Fields,
     frame::{Frame, Kind, Unreadable},
     properties::{self, Properties, Within},
@@ -82,19 +83,6 @@ pub(super) enum Packet {
         /// v5: the session's new expiry, in seconds.
         expiry: Option<u32>,
     },
-}
-
-/// Why a packet is not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
-    /// It cannot be read as MQTT (MQTT 5 §1.2, "Malformed Packet").
-    Malformed,
-    /// It can be read, and says what MQTT forbids ("Protocol Error").
-    Protocol,
-    /// It uses a topic alias, which was not offered.
-    TopicAlias,
-    /// It names a subscription identifier, which was not offered.
-    SubscriptionId,
 }
 
 impl From<Unreadable> for Fault {

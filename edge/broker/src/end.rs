@@ -1,5 +1,5 @@
 //! Why a connection ends, and what its client is told.
-use super::{decode::Fault, encode::Reason, frame::Unreadable, seats::Claim};
+use super::{encode::Reason, fault::Fault, frame::Unreadable, seats::Claim};
 
 /// Why a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 //!
 //! Nothing is allocated but what is given out as text, and nothing is read beyond the packet: a length that lies is a
 //! malformed packet.
-use super::decode::Fault;
+use super::fault::Fault;
 use bytes::{Buf, Bytes};
 
 /// A variable byte integer (MQTT 5 §1.5.5) at the start of `bytes`, with the number of its bytes; `None` when it does

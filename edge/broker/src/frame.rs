@@ -2,7 +2,7 @@
 //!
 //! The decoders see one whole packet of a type that a client may send, and nothing else. Decoders of our own: rumqttd's
 //! answer "more bytes needed" also where a complete packet lies about an inner length, and let through what MQTT forbids.
-use super::{decode::Fault, fields::variable_int};
+use super::{fault::Fault, fields::variable_int};
 use bytes::{Buf as _, Bytes, BytesMut};
 
 /// The packets that a client may send (MQTT 3.1.1 and 5 §2.1.2).

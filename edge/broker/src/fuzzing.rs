@@ -1,7 +1,8 @@
 //! The decoder as a fuzzer calls it: any bytes in, and nothing may happen but that they are read or refused.
 use super::{
     connect,
-    decode::{self, Fault, Packet, Version},
+    decode::{self, Packet, Version},
+    fault::Fault,
     frame::{self, Kind},
 };
 use bytes::BytesMut;

@@ -16,9 +16,8 @@
 //! * The router's thread cannot be ended: it holds a sender of its own channel. After shutdown it has no link, takes no
 //!   time and sleeps until the process ends.
 use super::{
-    message::{self, Message, Subscription},
+    message::{self, Delivery, Message, Subscription},
     meters::Meters,
-    outbound::Delivery,
     room::{Room, Share},
 };
 use bytes::Bytes;

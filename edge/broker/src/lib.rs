@@ -34,6 +34,7 @@ mod connection;
 mod decode;
 mod encode;
 mod end;
+mod fault;
 mod fields;
 mod frame;
 pub mod fuzzing;

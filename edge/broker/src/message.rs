@@ -2,7 +2,6 @@
 //!
 //! The router knows topic and payload only; a number stands in front of the payload while it passes. What else there is to
 //! a delivery waits in the session's mailbox.
-use super::outbound::Delivery;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use rumqttd::protocol::{self, QoS};
 use std::time::Instant;
@@ -32,6 +31,37 @@ pub(super) struct Message {
     pub(super) properties: Bytes,
     /// When it lapses: the arrival and its Message Expiry Interval.
     pub(super) lapses: Option<Instant>,
+}
+
+/// A message as it will be delivered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Delivery {
+    pub(super) topic: Bytes,
+    pub(super) payload: Bytes,
+    pub(super) qos: QoS,
+    pub(super) retain: bool,
+    /// The v5 properties that go with it, encoded.
+    pub(super) properties: Bytes,
+    /// When it lapses.
+    pub(super) lapses: Option<Instant>,
+}
+
+impl Delivery {
+    /// What it takes while it waits, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.topic.len() + self.payload.len() + self.properties.len()
+    }
+
+    /// Whether it has lapsed.
+    pub(super) fn has_lapsed(&self, now: Instant) -> bool {
+        self.lapses.is_some_and(|lapses| lapses <= now)
+    }
+
+    /// Whether both say the same of the same topic.
+    pub(super) fn says_what(&self, other: &Self) -> bool {
+        (&self.topic, &self.payload, &self.properties)
+            == (&other.topic, &other.payload, &other.properties)
+    }
 }
 
 impl Message {

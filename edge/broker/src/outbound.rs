@@ -7,40 +7,12 @@
 //!
 //! A message that has lapsed is dropped as long as its delivery has not begun (MQTT-3.3.2-5). One that was sent before is
 //! completed (MQTT-4.3.3-7, MQTT-4.4.0-1); it says that none of its lifetime is left.
-use super::{message::most, room::Share};
-use bytes::Bytes;
+use super::{
+    message::{Delivery, most},
+    room::Share,
+};
 use rumqttd::protocol::QoS;
 use std::{collections::VecDeque, time::Instant};
-
-/// A message as it will be delivered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Delivery {
-    pub(super) topic: Bytes,
-    pub(super) payload: Bytes,
-    pub(super) qos: QoS,
-    pub(super) retain: bool,
-    /// The v5 properties that go with it, encoded.
-    pub(super) properties: Bytes,
-    /// When it lapses.
-    pub(super) lapses: Option<Instant>,
-}
-
-impl Delivery {
-    /// What it takes while it waits, in bytes.
-    pub(super) fn bytes(&self) -> usize {
-        self.topic.len() + self.payload.len() + self.properties.len()
-    }
-
-    fn has_lapsed(&self, now: Instant) -> bool {
-        self.lapses.is_some_and(|lapses| lapses <= now)
-    }
-
-    /// Whether both say the same of the same topic.
-    fn says_what(&self, other: &Self) -> bool {
-        (&self.topic, &self.payload, &self.properties)
-            == (&other.topic, &other.payload, &other.properties)
-    }
-}
 
 /// A message that waits, with the room that it takes.
 #[derive(Debug)]
@@ -238,6 +210,7 @@ impl Flight {
 mod tests {
     use super::super::room::{Load, Room};
     use super::*;
+    use bytes::Bytes;
     use std::{sync::Arc, time::Duration};
 
     fn delivery(payload: &str, qos: QoS) -> Delivery {

@@ -3,7 +3,7 @@
 //!
 //! A property that does not belong into its packet, or is not of its type, makes the packet malformed (§2.2.2.2); one
 //! that comes twice, or has a value that its section forbids, is a protocol error.
-use super::{decode::Fault, fields::Fields};
+use super::{fault::Fault, fields::Fields};
 use bytes::{Bytes, BytesMut};
 
 pub(super) const EXPIRY: u8 = 0x02;

@@ -9,8 +9,7 @@ use super::{
     decode::{Filter, RetainHandling, Version},
     encode::{self, Reason},
     end::End,
-    message::{Subscription, least},
-    outbound::Delivery,
+    message::{Delivery, Subscription, least},
     room::Share,
     viewers,
 };

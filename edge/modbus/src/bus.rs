@@ -9,6 +9,7 @@ use super::{
     plan::PlanError,
     poll::{Input, Now, Poller, Step},
     profile::Profiles,
+    settings::{self, Settings},
     talk::{Answer, Pace, Question},
     wire::Ask,
     writes::{self, Told, Writes},
@@ -145,6 +146,8 @@ struct Driver {
     condition: Condition,
     conditions: Arc<Conditions>,
     told: Option<mpsc::Receiver<Told>>,
+    writes: Writes,
+    settings: Settings,
 }
 
 impl Driver {
@@ -152,6 +155,7 @@ impl Driver {
         let interval_ms = bridge.clock.real_ms(decoder.profile.interval.as_ms());
         Self {
             pace: decoder.profile.pace(),
+            settings: Settings::of(&decoder.profile),
             poller: Poller::new(device.clone(), Arc::new(decoder), interval_ms, bridge.boot),
             unit,
             line,
@@ -161,6 +165,7 @@ impl Driver {
             condition: Condition::default(),
             conditions: bridge.conditions.clone(),
             told: bridge.writes.take(&device),
+            writes: bridge.writes.clone(),
             device,
         }
     }
@@ -169,10 +174,12 @@ impl Driver {
         let mut step = Step::Wait(SPREAD.mul_f64(rand::random()));
         let mut notices = Vec::new();
         let mut told = self.told.take();
+        let is_told = told.is_some();
         // When the first request went out for what is read now.
         let mut asked = None;
         loop {
             let is_idle = matches!(step, Step::Wait(_));
+            let due = self.settings.due();
             asked = match &step {
                 Step::Wait(_) => None,
                 _ => asked.or_else(|| Some(Instant::now())),
@@ -182,6 +189,11 @@ impl Driver {
                 () = stop.cancelled() => return,
                 command = writes::next(&mut told), if is_idle => {
                     self.carry_out(command).await;
+                    self.settings.changed(Instant::now());
+                    Input::Waited
+                }
+                () = settings::wait(due), if is_idle && is_told => {
+                    self.look().await;
                     Input::Waited
                 }
                 input = self.perform(step, asked) => input,
@@ -196,6 +208,7 @@ impl Driver {
                 metrics::counter!("medmesh_modbus_notices_total", "notice" => notice.as_str())
                     .increment(1);
                 self.condition.note(&self.device, notice, &self.conditions);
+                self.settings.note(notice, Instant::now());
                 self.observer.notice(&self.device, now.mesh, notice);
             }
         }
@@ -204,38 +217,90 @@ impl Driver {
     /// Writes what the device is told, unless its time ended while it waited for its turn. It stops at what the device does
     /// not confirm.
     async fn carry_out(&self, told: Told) {
-        let in_time = Instant::now() < told.until;
-        let mut outcome = if in_time { Ok(()) } else { Err(Reason::Stale) };
-        for (write, number) in &told.writes {
-            if outcome.is_err() {
-                break;
-            }
-            outcome = self.write(write, *number).await;
-        }
+        let outcome = self.write_all(&told).await;
         // Who wanted to know is gone only when the node stops; then the command was interrupted.
         let _gone = told.answer.send((told.id, outcome)).await;
     }
 
-    async fn write(&self, write: &commands::Write, number: u64) -> Result<(), Reason> {
-        let (ask, back) = writes::asks(write, number)?;
-        writes::written(&self.ask(&ask).await)?;
-        match back {
-            None => Ok(()),
-            Some((ask, shown)) => match self.ask(&ask).await {
-                Answer::Registers(words) if words == shown => Ok(()),
-                _ => Err(Reason::NotReadBack),
-            },
+    async fn write_all(&self, told: &Told) -> Result<(), Reason> {
+        let requests = writes::requests(&told.writes)?;
+        let in_time = || Instant::now() < told.until;
+        if !in_time() {
+            return Err(Reason::Stale);
+        }
+        // A device that does not answer a read is told nothing: nobody could say what became of it.
+        if !self.is_there().await {
+            return Err(Reason::Unreached);
+        }
+        if !in_time() {
+            return Err(Reason::Stale);
+        }
+        self.write(&requests).await
+    }
+
+    /// Whether the device answers, whatever it says.
+    async fn is_there(&self) -> bool {
+        match self.poller.first_read() {
+            None => true,
+            Some(ask) => matches!(
+                self.ask(&ask).await,
+                Answer::Registers(_) | Answer::Refused(_)
+            ),
         }
     }
 
+    /// Reads what the device has of its settings and hands it on. What does not come is looked for with the next look.
+    async fn look(&mut self) {
+        let mut answers = Vec::new();
+        for read in self.settings.reads() {
+            match self.ask(&Ask::Read(read)).await {
+                Answer::Registers(words) => answers.push(Some(words)),
+                Answer::Refused(_) => answers.push(None),
+                Answer::Written | Answer::TimedOut | Answer::Broken | Answer::Malformed => {
+                    self.settings.looked(false, Instant::now());
+                    return;
+                }
+            }
+        }
+        let shown = self.settings.shown(&self.device, &answers);
+        let was_told = self.writes.show(shown);
+        self.settings.looked(was_told, Instant::now());
+    }
+
+    async fn write(&self, requests: &[(Ask, Option<writes::Back>)]) -> Result<(), Reason> {
+        let mut is_begun = false;
+        for (ask, back) in requests {
+            let Some(answer) = self.line.tell(&self.question(ask)).await else {
+                return Err(if is_begun {
+                    Reason::Interrupted
+                } else {
+                    Reason::Unreached
+                });
+            };
+            is_begun = true;
+            writes::written(&answer)?;
+            let Some((ask, shown)) = back else {
+                continue;
+            };
+            match self.ask(ask).await {
+                Answer::Registers(words) if words == *shown => {}
+                _ => return Err(Reason::NotReadBack),
+            }
+        }
+        Ok(())
+    }
+
     async fn ask(&self, ask: &Ask) -> Answer {
-        let question = Question {
+        self.line.ask(&self.question(ask)).await
+    }
+
+    const fn question<'a>(&'a self, ask: &'a Ask) -> Question<'a> {
+        Question {
             unit: self.unit,
             ask,
             barrier: self.poller.barrier(),
             pace: &self.pace,
-        };
-        self.line.ask(&question).await
+        }
     }
 
     async fn perform(&self, step: Step, asked: Option<Instant>) -> Input {

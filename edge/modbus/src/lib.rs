@@ -17,6 +17,7 @@ mod plan;
 mod point;
 mod poll;
 mod profile;
+mod settings;
 mod talk;
 mod wire;
 mod writes;
@@ -29,6 +30,7 @@ pub use notice::Notice;
 pub use plan::{Limits, Place, Plan, PlanError, Read, Space, Span as RegisterSpan, plan};
 pub use point::{Kind, Offset, Order, Point, Scale, Sentinel};
 pub use profile::{BUILT_IN, Profile, Profiles, Timing, WindowMap, problems};
+pub use settings::Shown;
 pub use wire::probe;
 pub use writes::{Told, Writes};
 

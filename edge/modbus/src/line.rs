@@ -47,6 +47,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Port for T {}
 /// What came of a turn on the line.
 enum Turn {
     Over(Answer),
+    /// As [`Turn::Over`], and nothing of the request was sent.
+    Unsent(Answer),
     /// The line is left to others until then.
     Leave(Micros),
 }
@@ -64,10 +66,25 @@ impl Line {
 
     /// Asks a unit, once the line is free.
     pub(super) async fn ask(&self, question: &Question<'_>) -> Answer {
+        match self.turns(question, false).await {
+            Ok(answer) | Err(answer) => answer,
+        }
+    }
+
+    /// Asks a unit for what must not be done twice: it is sent once at most. None when nothing of it was sent.
+    pub(super) async fn tell(&self, question: &Question<'_>) -> Option<Answer> {
+        self.turns(question, true).await.ok()
+    }
+
+    /// Turns until there is an answer; the error is one to a request of which nothing was sent.
+    async fn turns(&self, question: &Question<'_>, once: bool) -> Result<Answer, Answer> {
         loop {
-            let turn = self.turn(&mut *self.state.lock().await, question).await;
+            let mut state = self.state.lock().await;
+            let turn = self.turn(&mut state, question, once).await;
+            drop(state);
             match turn {
-                Turn::Over(answer) => return answer,
+                Turn::Over(answer) => return Ok(answer),
+                Turn::Unsent(answer) => return Err(answer),
                 Turn::Leave(until) => {
                     let again = Instant::now() + LOOK_AGAIN;
                     tokio::time::sleep_until(self.instant(until).min(again)).await;
@@ -76,8 +93,9 @@ impl Line {
         }
     }
 
-    /// One turn. A connection that was kept and turns out to be closed is made anew, once.
-    async fn turn(&self, state: &mut State, question: &Question<'_>) -> Turn {
+    /// One turn. A connection that was kept and turns out to be closed is made anew, once, unless the request is sent once
+    /// at most and may have gone out.
+    async fn turn(&self, state: &mut State, question: &Question<'_>, once: bool) -> Turn {
         let limit = Duration::from_micros(question.pace.timeout);
         loop {
             let kept = state.port.is_some();
@@ -88,8 +106,8 @@ impl Line {
                         state.talk.opened(self.now());
                         port
                     }
-                    Ok(Err(_)) => return Turn::Over(Answer::Broken),
-                    Err(_) => return Turn::Over(Answer::TimedOut),
+                    Ok(Err(_)) => return Turn::Unsent(Answer::Broken),
+                    Err(_) => return Turn::Unsent(Answer::TimedOut),
                 },
             };
             match self.exchange(&mut port, &mut state.talk, question).await {
@@ -100,10 +118,16 @@ impl Line {
                     return turn;
                 }
                 Err(_) => {
+                    let was_sent = state.talk.is_asked();
                     let untouched = state.talk.broke(question);
-                    if !(kept && untouched) {
-                        return Turn::Over(Answer::Broken);
+                    if kept && untouched && !(once && was_sent) {
+                        continue;
                     }
+                    return if was_sent {
+                        Turn::Over(Answer::Broken)
+                    } else {
+                        Turn::Unsent(Answer::Broken)
+                    };
                 }
             }
         }

@@ -156,6 +156,11 @@ impl Poller {
         self.barrier.as_ref()
     }
 
+    /// A read that changes nothing and that the device answers, or refuses, when it is there.
+    pub(super) fn first_read(&self) -> Option<Ask> {
+        self.plan.reads.first().map(|read| Ask::Read(*read))
+    }
+
     /// The next step. Notices are added to `notices`.
     pub(super) fn step(&mut self, input: Input, now: Now, notices: &mut Vec<Notice>) -> Step {
         match (std::mem::replace(&mut self.phase, Phase::Idle), input) {

@@ -6,7 +6,7 @@ use super::{
     point::Point,
     talk::{Barrier, Micros, Pace},
 };
-use commands::Table;
+use commands::{Table, Write};
 use node::{
     config::{ConfigError, Problem, Validate},
     quantity::Span,
@@ -216,9 +216,11 @@ impl Profile {
         let others = plan.reads.iter().filter(|read| read.space == space);
         let address = others.clone().next().unwrap_or(first).address;
         let fits = |count: &u16| u32::from(address) + u32::from(*count) <= 1 << 16;
+        let told = self.read_back();
         let counts: Vec<u16> = (1..=self.limits.max_read)
             .filter(fits)
             .filter(|count| others.clone().all(|read| read.count != *count))
+            .filter(|count| space != Space::Holding || !told.contains(count))
             .take(Barrier::KINDS)
             .collect();
         (!counts.is_empty()).then_some(Barrier {
@@ -227,6 +229,47 @@ impl Profile {
             counts,
             alone: unused.is_some(),
         })
+    }
+
+    /// What commands set of the twin's properties and the device shows afterwards, and the reads of it; nothing where no
+    /// request can carry one of them.
+    pub(super) fn settings(&self) -> (Vec<Write>, Plan) {
+        let entries = self.command.0.iter();
+        let entries = entries.filter(|entry| entry.property.is_some());
+        let writes = entries.flat_map(|entry| &entry.write);
+        let writes = writes.filter(|write| write.read_back && write.parameter.is_some());
+        let writes: Vec<Write> = writes.cloned().collect();
+        let span = |write: &Write| Registers {
+            space: match write.words {
+                0 => Space::Coil,
+                _ => Space::Holding,
+            },
+            address: write.address,
+            count: u16::from(write.words.max(1)),
+        };
+        let spans: Vec<Registers> = writes.iter().map(span).collect();
+        match plan(&spans, self.limits) {
+            Ok(plan) => (writes, plan),
+            Err(_) => (
+                Vec::new(),
+                Plan {
+                    reads: Vec::new(),
+                    places: Vec::new(),
+                },
+            ),
+        }
+    }
+
+    /// How many holding registers are read at once for commands: settings, and what was written.
+    fn read_back(&self) -> BTreeSet<u16> {
+        let writes = self.command.0.iter().flat_map(|entry| &entry.write);
+        let writes = writes.filter(|write| write.read_back && write.words > 0);
+        let mut counts: BTreeSet<u16> = writes.map(|write| u16::from(write.words)).collect();
+        let (_, settings) = self.settings();
+        let reads = settings.reads.iter();
+        let reads = reads.filter(|read| read.space == Space::Holding);
+        counts.extend(reads.map(|read| read.count));
+        counts
     }
 }
 

@@ -112,6 +112,11 @@ impl Talk {
         self.timed_out >= pace.reconnect_after
     }
 
+    /// Whether the request itself, and not what comes before it, may have gone out.
+    pub(super) const fn is_asked(&self) -> bool {
+        matches!(self.phase, Phase::Asked(..))
+    }
+
     /// The line broke; says whether nothing had come of the request yet.
     pub(super) fn broke(&mut self, question: &Question<'_>) -> bool {
         let untouched = self.bytes.is_empty() && !self.rubbish;

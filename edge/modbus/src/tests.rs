@@ -1,4 +1,5 @@
 //! The Modbus side against simulated devices over real sockets and pseudo terminals, with every fault.
+mod showing;
 mod telling;
 
 use super::*;

@@ -88,7 +88,7 @@ impl Ask {
             }
             Self::Write { address, words } => {
                 out.extend(address.to_be_bytes());
-                // A write has at most 123 registers (§6.12); ours have six.
+                // A write has at most 123 registers (§6.12); those of a command have 64 at most, an acknowledgement six.
                 out.extend([0, words.len() as u8, 2 * words.len() as u8]);
                 out.extend(words.iter().flat_map(|word| word.to_be_bytes()));
             }
@@ -113,7 +113,7 @@ impl Ask {
             }
             Framing::Tcp(transaction) => {
                 let [high, low] = transaction.to_be_bytes();
-                // The length field counts the unit byte too; a request has far fewer than 255 bytes.
+                // The length field counts the unit byte too; a request has fewer than 255 bytes.
                 let mut out = vec![high, low, 0, 0, 0, (pdu.len() + 1) as u8, unit];
                 out.extend(pdu);
                 out

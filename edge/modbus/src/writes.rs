@@ -1,6 +1,7 @@
 //! Commands to Modbus devices: what is written, between two reads, and whether the device shows it afterwards.
 use super::{
     plan::{Read, Space},
+    settings::Shown,
     talk::Answer,
     wire::Ask,
 };
@@ -12,6 +13,11 @@ use types::{DeviceId, Id128};
 
 /// Commands of a device that wait for its line: the facility hands over one at a time.
 const MAX_WAITING: usize = 4;
+/// What devices show of their settings and nobody has taken yet: one for each device of a large facility.
+const MAX_SHOWN: usize = 1_024;
+
+/// The exception of a value that the device does not allow (Modbus Application Protocol 1.1b3, §7).
+const ILLEGAL_VALUE: u8 = 3;
 
 /// What a device is to be told.
 #[derive(Debug)]
@@ -22,7 +28,7 @@ pub struct Told {
     pub writes: Vec<(Write, u64)>,
     /// When its time to live ends, by a clock that no step of the machine's moves: nothing of it is begun after that.
     pub until: Instant,
-    /// Who wants to know what became of it.
+    /// Who wants to know what became of it: [`Reason::Unreached`] when nothing was sent, since the device was not there.
     pub answer: mpsc::Sender<(Id128, Result<(), Reason>)>,
 }
 
@@ -31,6 +37,8 @@ pub struct Told {
 pub struct Writes {
     senders: Arc<BTreeMap<DeviceId, mpsc::Sender<Told>>>,
     receivers: Arc<Mutex<BTreeMap<DeviceId, mpsc::Receiver<Told>>>>,
+    shows: Option<mpsc::Sender<Shown>>,
+    shown: Arc<Mutex<Option<mpsc::Receiver<Shown>>>>,
 }
 
 impl Writes {
@@ -43,9 +51,12 @@ impl Writes {
             senders.insert(device.clone(), sender);
             receivers.insert(device.clone(), receiver);
         }
+        let (shows, shown) = mpsc::channel(MAX_SHOWN);
         Self {
             senders: Arc::new(senders),
             receivers: Arc::new(Mutex::new(receivers)),
+            shows: Some(shows),
+            shown: Arc::new(Mutex::new(Some(shown))),
         }
     }
 
@@ -56,6 +67,18 @@ impl Writes {
     pub fn tell(&self, device: &DeviceId, told: Told) -> Result<(), Reason> {
         let sender = self.senders.get(device).ok_or(Reason::UnknownDevice)?;
         sender.try_send(told).map_err(|_| Reason::Unreached)
+    }
+
+    /// What the devices show of their settings, once.
+    #[must_use]
+    pub fn shown(&self) -> Option<mpsc::Receiver<Shown>> {
+        self.shown.lock().take()
+    }
+
+    /// Hands on what a device shows; says whether there was room.
+    pub(super) fn show(&self, shown: Shown) -> bool {
+        let shows = self.shows.as_ref();
+        shows.is_some_and(|shows| shows.try_send(shown).is_ok())
     }
 
     /// The device's end, once.
@@ -79,8 +102,38 @@ pub(super) async fn next(receiver: &mut Option<mpsc::Receiver<Told>>) -> Told {
 /// What is read back, and what it must show.
 pub(super) type Back = (Ask, Vec<u16>);
 
+/// What writes ask of the device, one request after the other: those that are joined are one, which the device takes whole
+/// or not at all.
+pub(super) fn requests(writes: &[(Write, u64)]) -> Result<Vec<(Ask, Option<Back>)>, Reason> {
+    let mut requests: Vec<(Ask, Option<Back>)> = Vec::with_capacity(writes.len());
+    let mut before: Option<&Write> = None;
+    for (write, number) in writes {
+        let (ask, back) = asks(write, *number)?;
+        let joined = write.joined && before.is_some_and(|before| before.meets(write));
+        match requests.last_mut().filter(|_| joined) {
+            Some(last) => join(last, (ask, back)),
+            None => requests.push((ask, back)),
+        }
+        before = Some(write);
+    }
+    Ok(requests)
+}
+
+/// Puts a request for the registers behind those of another into it.
+fn join(request: &mut (Ask, Option<Back>), next: (Ask, Option<Back>)) {
+    if let (Ask::Write { words, .. }, Ask::Write { words: more, .. }) = (&mut request.0, next.0) {
+        words.extend(more);
+    }
+    if let (Some((Ask::Read(read), shown)), Some((Ask::Read(more), last))) =
+        (&mut request.1, next.1)
+    {
+        read.count += more.count;
+        shown.extend(last);
+    }
+}
+
 /// What a write asks of the device, and what it reads back afterwards, with what that must show.
-pub(super) fn asks(write: &Write, number: u64) -> Result<(Ask, Option<Back>), Reason> {
+fn asks(write: &Write, number: u64) -> Result<(Ask, Option<Back>), Reason> {
     let bits = 16 * u32::from(write.words);
     if write.words > 0 && number.checked_shr(bits).unwrap_or(0) != 0 {
         return Err(Reason::OverRange);
@@ -120,6 +173,7 @@ pub(super) fn asks(write: &Write, number: u64) -> Result<(Ask, Option<Back>), Re
 pub(super) fn written(answer: &Answer) -> Result<(), Reason> {
     match answer {
         Answer::Written => Ok(()),
+        Answer::Refused(ILLEGAL_VALUE) => Err(Reason::OverRange),
         Answer::Refused(_) => Err(Reason::DeviceFailed),
         Answer::Registers(_) | Answer::TimedOut | Answer::Broken | Answer::Malformed => {
             Err(Reason::Interrupted)

@@ -2,7 +2,7 @@
 //!
 //! | | | |
 //! |---|---|---|
-//! | `GET /api/v1/commands` | | the newest commands, and whose are held back |
+//! | `GET /api/v1/commands` | | `items`: the newest commands; `held`: every device whose commands are held back, and by whom |
 //! | `POST /api/v1/commands/hold` | `{"device", "by"}` | the device is told nothing until they are released; what is already with it goes on |
 //! | `POST /api/v1/commands/release` | `{"device", "by"}` | they go on, as far as their time has not ended |
 //! | `POST /api/v1/commands/refuse` | `{"command", "by"}` | the command ends; it must not be with the device yet |
@@ -19,17 +19,18 @@ use super::{
 use crate::beds::{failed, problem};
 use axum::{
     Json, Router,
-    extract::State as Shared,
+    extract::{RawQuery, State as Shared},
     http::StatusCode,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use commands::{Reason, State};
 use federation::audit::{Decision, Entry};
+use node::query::takes_none;
 use serde::Deserialize;
 use serde_json::{Value as Json_, json};
 use std::sync::Arc;
-use store::{Commit, Store};
+use store::{Commit, Store, StoreError};
 use types::{DeviceId, Id128};
 
 /// Commands that are listed.
@@ -79,22 +80,28 @@ fn person(by: &str) -> Result<&str, Response> {
     Ok(by)
 }
 
-async fn list(Shared(api): Shared<Api>) -> Response {
+async fn list(Shared(api): Shared<Api>, RawQuery(query): RawQuery) -> Response {
+    if let Err(problem) = takes_none(query.as_deref()) {
+        return problem.into_response();
+    }
     let step = |commit: &mut Commit<'_, '_>| {
         let mut items = Vec::new();
         for row in Row::list(commit.tx(), LISTED)? {
             let held = rows::held(commit.tx(), &row.device)?;
-            items.push(shown(&row, held.as_deref()));
+            let refused = rows::who_refused(commit.tx(), row.signed.command().id)?;
+            items.push(shown(&row, held.as_deref(), refused.as_deref()));
         }
-        Ok(items)
+        let held = rows::holds(commit.tx())?.into_iter();
+        let held = held.map(|(device, by)| json!({ "device": device.as_str(), "by": by }));
+        Ok((items, held.collect::<Vec<_>>()))
     };
     match api.store.in_commit(step).await {
-        Ok(items) => Json(json!({ "items": items })).into_response(),
+        Ok((items, held)) => Json(json!({ "items": items, "held": held })).into_response(),
         Err(error) => failed(&error),
     }
 }
 
-fn shown(row: &Row, held: Option<&str>) -> Json_ {
+fn shown(row: &Row, held: Option<&str>, refused_by: Option<&str>) -> Json_ {
     let command = row.signed.command();
     let mut shown = row.signed.to_json();
     if let Some(object) = shown.as_object_mut() {
@@ -113,6 +120,7 @@ fn shown(row: &Row, held: Option<&str>) -> Json_ {
         "reason": row.reason.map(Reason::as_str),
         "with_device": row.begun,
         "held_by": held.filter(|_| !row.state.is_end()),
+        "refused_by": refused_by,
     })
 }
 
@@ -163,7 +171,7 @@ async fn set_hold(api: &Api, body: &[u8], is_held: bool) -> Result<Response, Res
 async fn refuse(Shared(api): Shared<Api>, body: axum::body::Bytes) -> Response {
     let refused = async {
         let OfCommand { command, by } = read(&body)?;
-        person(&by)?;
+        let by = person(&by)?.to_owned();
         let step = move |commit: &mut Commit<'_, '_>| {
             let Some(mut row) = Row::find(commit.tx(), command)? else {
                 return Ok(None);
@@ -174,7 +182,9 @@ async fn refuse(Shared(api): Shared<Api>, body: axum::body::Bytes) -> Response {
             let reason = Some(Reason::RefusedLocally);
             (row.state, row.reason) = (State::Refused, reason);
             row.put(commit.tx())?;
+            rows::refused_by(commit.tx(), command, &by)?;
             report::step(commit, &row.signed, (State::Refused, reason), By::Staff)?;
+            note_refusal(commit, &row, &by)?;
             Ok(Some(true))
         };
         match api
@@ -196,3 +206,22 @@ async fn refuse(Shared(api): Shared<Api>, body: axum::body::Bytes) -> Response {
     };
     refused.await.unwrap_or_else(|problem: Response| problem)
 }
+
+/// Who refused it stays in the facility: in the audit log as the SHA-256 of the name, beside the command's own entry.
+fn note_refusal(commit: &mut Commit<'_, '_>, row: &Row, by: &str) -> Result<(), StoreError> {
+    let staff = format!("{}/staff", commit.place());
+    let command = row.signed.command();
+    let entry = Entry::of_command(
+        commit.now().real,
+        (Decision::CommandRefused, Reason::RefusedLocally.as_str()),
+        (&staff, commit.place()),
+        command.name.as_str(),
+        command.id,
+        Some(by.as_bytes()),
+    );
+    commit.note(&[entry])
+}
+
+#[cfg(test)]
+#[path = "api_tests.rs"]
+mod tests;

@@ -5,8 +5,8 @@ use super::{
     rows::{self, Row},
 };
 use bytes::Bytes;
-use commands::{Command, Reason, State};
-use modbus::{Told, Writes};
+use commands::{Command, Reason, State, Write};
+use modbus::{Shown, Told, Writes};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -21,12 +21,14 @@ use types::{DeviceId, Id128};
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// An MQTT device that has not answered is handed the command again after this time (real time).
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// A Modbus device that was not there when it was to be told is tried again after this time (real time).
+const REST: Duration = Duration::from_secs(1);
 /// Answers of Modbus devices that wait to be stored.
 const MAX_TOLD: usize = 256;
 
 /// Where MQTT devices are told.
 pub(crate) trait Tell: Send + Sync + 'static {
-    /// Whether a device is there.
+    /// Whether a device is there, as far as is known: an MQTT device by its session, a Modbus device unless it is dead.
     fn is_connected(&self, device: &DeviceId) -> bool;
     /// Publishes a command on the device's topic at QoS 1; it lapses after `left`.
     fn tell(&self, device: &DeviceId, message: Bytes, left: Duration);
@@ -43,7 +45,17 @@ pub(crate) struct Dispatch {
 /// What is to be handed on now, with what is left of its time (real time).
 enum Next {
     Mqtt(Row, Duration),
-    Modbus(Row, Duration),
+    Modbus(Row, Vec<(Write, u64)>, Duration),
+}
+
+/// What comes of a command in a look.
+enum Turn {
+    /// It has ended.
+    Ended,
+    /// It is held back, or waits for its device or for those before it.
+    Waits,
+    /// It is handed on.
+    Now(Box<Next>),
 }
 
 impl Dispatch {
@@ -56,17 +68,36 @@ impl Dispatch {
         let mut sent: BTreeMap<Id128, Instant> = BTreeMap::new();
         let mut writing: BTreeSet<Id128> = BTreeSet::new();
         let mut waiting = true;
+        // Modbus devices that were not there when they were to be told.
+        let mut resting: BTreeMap<Id128, Instant> = BTreeMap::new();
+        let mut shown = self.writes.shown();
+        // What devices showed last, since the last command: it is not looked at again.
+        let mut known: BTreeMap<DeviceId, Shown> = BTreeMap::new();
         loop {
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return Ok(()),
+                // What a device showed before it was told something is older than its answer.
+                Some(one) = next_shown(&mut shown) => {
+                    if one.afresh || known.get(&one.device) != Some(&one) {
+                        self.takes_shown(one, &mut known).await;
+                    }
+                    continue;
+                }
                 Some((id, outcome)) = answers.recv() => {
                     writing.remove(&id);
+                    if outcome == Err(Reason::Unreached) {
+                        resting.insert(id, Instant::now());
+                    }
+                    known.clear();
                     self.written(id, outcome).await;
                 }
                 () = self.control.woken.notified() => {}
                 () = sleep(LOOK_EVERY), if waiting => {}
             }
-            match self.look(&writing).await {
+            resting.retain(|_, since| since.elapsed() < REST);
+            let away: BTreeSet<Id128> = writing.iter().chain(resting.keys()).copied().collect();
+            match self.look(&away).await {
                 Ok((open, next)) => {
                     sent.retain(|id, _| open.contains(id));
                     waiting = !open.is_empty();
@@ -84,61 +115,48 @@ impl Dispatch {
         }
     }
 
-    /// Ends what is over, and says what is open and what is to be handed on; that it is begun is durable then.
+    /// A Modbus device shows what it has: that is what it reports.
+    async fn takes_shown(&self, shown: Shown, known: &mut BTreeMap<DeviceId, Shown>) {
+        let (control, own) = (Arc::clone(&self.control), shown.clone());
+        let step = move |commit: &mut Commit<'_, '_>| report::shown(commit, &control, &own);
+        match self.store.in_commit(step).await {
+            Ok(()) => {
+                let shown = Shown {
+                    afresh: false,
+                    ..shown
+                };
+                known.insert(shown.device.clone(), shown);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "what a device shows of its settings is not stored: it is looked at again");
+            }
+        }
+    }
+
+    /// Ends what is over, and says what is open and what is to be handed on; that it is begun is durable then. What is away is
+    /// with its device, or has just not reached it.
     async fn look(
         &self,
-        writing: &BTreeSet<Id128>,
+        away: &BTreeSet<Id128>,
     ) -> Result<(BTreeSet<Id128>, Vec<Next>), StoreError> {
-        let (control, writing) = (Arc::clone(&self.control), writing.clone());
-        let connected = Arc::clone(&self.tell);
+        let (control, away) = (Arc::clone(&self.control), away.clone());
+        let tell = Arc::clone(&self.tell);
         let step = move |commit: &mut Commit<'_, '_>| {
-            let now = commit.now().real;
             let (mut open, mut next, mut busy) = (BTreeSet::new(), Vec::new(), BTreeSet::new());
-            for mut row in Row::open(commit.tx())? {
-                let command = row.signed.command().clone();
-                if writing.contains(&command.id) {
-                    open.insert(command.id);
-                    busy.insert(row.device);
-                    continue;
-                }
-                let is_modbus = control.is_modbus(&row.device);
-                let ended = if is_modbus && row.begun {
-                    Some((State::Failed, Reason::Interrupted))
-                } else if command.expires <= now {
-                    Some((State::Expired, Reason::Unreached))
+            for row in Row::open(commit.tx())? {
+                let (id, device) = (row.signed.command().id, row.device.clone());
+                let turn = if away.contains(&id) {
+                    Turn::Waits
                 } else {
-                    None
+                    turn(&control, tell.as_ref(), commit, row, busy.contains(&device))?
                 };
-                if let Some(ended) = ended {
-                    end(commit, row, ended)?;
-                    continue;
+                match turn {
+                    Turn::Ended => continue,
+                    Turn::Waits => {}
+                    Turn::Now(one) => next.push(*one),
                 }
-                open.insert(command.id);
-                let is_held = rows::held(commit.tx(), &row.device)?.is_some();
-                let is_there = is_modbus || connected.is_connected(&row.device);
-                if busy.contains(&row.device) || is_held || !is_there {
-                    busy.insert(row.device);
-                    continue;
-                }
-                if !row.begun
-                    && let Err(reason) = fits(&control, commit, &row.device, &command)?
-                {
-                    open.remove(&command.id);
-                    end(commit, row, (State::Refused, reason))?;
-                    continue;
-                }
-                busy.insert(row.device.clone());
-                if !row.begun {
-                    row.begun = true;
-                    row.put(commit.tx())?;
-                }
-                let left = u64::try_from(command.expires.since(now)).unwrap_or(0);
-                let left = Duration::from_millis(left);
-                next.push(if is_modbus {
-                    Next::Modbus(row, left)
-                } else {
-                    Next::Mqtt(row, left)
-                });
+                open.insert(id);
+                busy.insert(device);
             }
             Ok((open, next))
         };
@@ -164,9 +182,8 @@ impl Dispatch {
                     self.tell.tell(&row.device, message, left);
                 }
             }
-            Next::Modbus(row, left) => {
-                let command = row.signed.command();
-                let (id, writes) = (command.id, self.writes_of(&row.device, command));
+            Next::Modbus(row, writes, left) => {
+                let id = row.signed.command().id;
                 writing.insert(id);
                 let job = Told {
                     id,
@@ -182,15 +199,6 @@ impl Dispatch {
         }
     }
 
-    fn writes_of(&self, device: &DeviceId, command: &Command) -> Vec<(commands::Write, u64)> {
-        let table = self.control.table(device);
-        let entry = table.and_then(|table| table.entry(command.name.as_str()));
-        let writes = entry.iter().flat_map(|entry| &entry.write);
-        let number =
-            |write: &commands::Write| Some((write.clone(), write.number(&command.parameters)?));
-        writes.filter_map(number).collect()
-    }
-
     /// A Modbus device was told, or could not be.
     async fn written(&self, id: Id128, outcome: Result<(), Reason>) {
         let control = Arc::clone(&self.control);
@@ -200,6 +208,14 @@ impl Dispatch {
             };
             let (state, reason) = match outcome {
                 Ok(()) => (State::Acknowledged, None),
+                // Nothing was sent: it waits for the device, as long as its time lasts.
+                Err(Reason::Unreached) => {
+                    if row.begun && !row.state.is_end() {
+                        row.begun = false;
+                        row.put(commit.tx())?;
+                    }
+                    return Ok(());
+                }
                 // Its turn on the line came too late, and nothing was written.
                 Err(Reason::Stale) => (State::Expired, Some(Reason::Stale)),
                 Err(reason) => (State::Failed, Some(reason)),
@@ -222,21 +238,91 @@ impl Dispatch {
     }
 }
 
-/// Whether a command goes with what the device reports. It is judged when its turn comes: those before it may have set it.
+/// What comes of a command whose device is told nothing now, or others before it.
+fn turn(
+    control: &Control,
+    tell: &dyn Tell,
+    commit: &mut Commit<'_, '_>,
+    mut row: Row,
+    is_busy: bool,
+) -> Result<Turn, StoreError> {
+    let (now, command) = (commit.now().real, row.signed.command().clone());
+    let is_modbus = control.is_modbus(&row.device);
+    let ended = if is_modbus && row.begun {
+        Some((State::Failed, Reason::Interrupted))
+    } else if command.expires <= now && row.begun {
+        Some((State::Expired, Reason::Unanswered))
+    } else if command.expires <= now {
+        Some((State::Expired, Reason::Unreached))
+    } else {
+        None
+    };
+    if let Some(ended) = ended {
+        end(commit, row, ended)?;
+        return Ok(Turn::Ended);
+    }
+    let is_held = rows::held(commit.tx(), &row.device)?.is_some();
+    if is_busy || is_held || !tell.is_connected(&row.device) {
+        return Ok(Turn::Waits);
+    }
+    let mut writes = Vec::new();
+    if !row.begun {
+        match fits(control, commit, &row.device, &command)? {
+            Ok(own) => writes = own,
+            Err(reason) => {
+                end(commit, row, (State::Refused, reason))?;
+                return Ok(Turn::Ended);
+            }
+        }
+        row.begun = true;
+        row.put(commit.tx())?;
+    }
+    let left = u64::try_from(command.expires.since(now)).unwrap_or(0);
+    let left = Duration::from_millis(left);
+    Ok(Turn::Now(Box::new(if is_modbus {
+        Next::Modbus(row, writes, left)
+    } else {
+        Next::Mqtt(row, left)
+    })))
+}
+
+/// Whether a command goes with what the device reports, and what is written for it to a Modbus device. It is judged when its
+/// turn comes: those before it may have set it.
 fn fits(
     control: &Control,
     commit: &Commit<'_, '_>,
     device: &DeviceId,
     command: &Command,
-) -> Result<Result<(), Reason>, StoreError> {
+) -> Result<Result<Vec<(Write, u64)>, Reason>, StoreError> {
+    let is_modbus = control.is_modbus(device);
     let table = control.table(device);
     let Some(entry) = table.and_then(|table| table.entry(command.name.as_str())) else {
-        return Ok(Ok(()));
+        let nothing = if is_modbus {
+            Err(Reason::UnknownCommand)
+        } else {
+            Ok(Vec::new())
+        };
+        return Ok(nothing);
     };
     let (_, reported) = rows::reported(commit.tx(), device)?;
     let property = entry.property.as_ref();
     let stands = property.and_then(|property| reported.get(property.as_str()));
-    Ok(entry.goes_with(&command.parameters, stands))
+    if let Err(reason) = entry.goes_with(&command.parameters, stands) {
+        return Ok(Err(reason));
+    }
+    Ok(if is_modbus {
+        entry.writes(&command.parameters, stands)
+    } else {
+        Ok(Vec::new())
+    })
+}
+
+/// What a device shows next; never anything when nobody shows.
+async fn next_shown(shown: &mut Option<mpsc::Receiver<Shown>>) -> Option<Shown> {
+    match shown {
+        Some(shown) => shown.recv().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// The facility ends a command.

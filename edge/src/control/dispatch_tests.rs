@@ -5,7 +5,7 @@ use crate::{
     config::DeviceConfig,
     control::{NoAnswer, Results, intake, rows},
 };
-use commands::{Answer, Command, Signed, Value};
+use commands::{Answer, Command, Signed, Value, withdrawal};
 use ed25519_dalek::SigningKey;
 use federation::port::{LeaseLimits, Outbox as _};
 use ingest::Journal as _;
@@ -315,6 +315,158 @@ async fn an_mqtt_device_is_told_until_it_answers_and_its_answer_counts_once_thro
         );
     }
     assert_eq!(run.told().await, ["acknowledged "]);
+}
+
+#[tokio::test]
+async fn a_command_that_did_not_reach_a_modbus_device_waits_for_it() {
+    let dir = TempDir::new().unwrap();
+    let run = Run::over(dir.path());
+    let signed = command(&run, MONITOR).await;
+    run.comes(&signed).await;
+    assert_eq!(run.looks().await, 1);
+    let unreached = Err(Reason::Unreached);
+    run.dispatch.written(signed.command().id, unreached).await;
+    let away = BTreeSet::from([signed.command().id]);
+    let (open, next) = run.dispatch.look(&away).await.unwrap();
+    assert_eq!((open.len(), next.len()), (1, 0), "it rests");
+    assert!(run.told().await.is_empty(), "it has not ended");
+    let run = run.killed(dir.path()).await;
+    assert_eq!(run.looks().await, 1, "nothing was sent: it is tried again");
+    run.dispatch.written(signed.command().id, Ok(())).await;
+    assert_eq!(run.told().await, ["acknowledged "]);
+}
+
+#[tokio::test]
+async fn a_command_is_taken_back_as_long_as_its_device_was_not_told() {
+    let dir = TempDir::new().unwrap();
+    let run = Run::over(dir.path());
+    let signed = command(&run, MONITOR).await;
+    run.comes(&signed).await;
+    let number = signed.command().sequence;
+    let takes_back = ("withdraw", withdrawal::parameters(number));
+    run.comes(&of(&run, MONITOR, 6, takes_back).await).await;
+    assert_eq!(run.looks().await, 0);
+    assert_eq!(run.told().await, ["refused superseded"]);
+    let interval = ("interval".to_owned(), Value::Text("9s".into()));
+    let next = ("set-interval", BTreeMap::from([interval]));
+    let next = of(&run, MONITOR, 7, next).await;
+    run.comes(&next).await;
+    assert_eq!(run.looks().await, 1);
+    let takes_back = ("withdraw", withdrawal::parameters(7));
+    run.comes(&of(&run, MONITOR, 8, takes_back).await).await;
+    run.dispatch.written(next.command().id, Ok(())).await;
+    assert_eq!(run.told().await, ["refused superseded", "acknowledged "]);
+}
+
+#[tokio::test]
+async fn a_modbus_device_reports_what_its_registers_show_and_nothing_that_is_gone() {
+    let dir = TempDir::new().unwrap();
+    let run = Run::over(dir.path());
+    let signed = command(&run, MONITOR).await;
+    run.comes(&signed).await;
+    assert_eq!(run.looks().await, 1);
+    run.dispatch.written(signed.command().id, Ok(())).await;
+    let table = commands::Table::built_in(DeviceKind::BedsideMonitor);
+    let writes: Vec<Write> = table.0.iter().flat_map(|it| it.write.clone()).collect();
+    let mut known = BTreeMap::new();
+    let mut show = async |interval_ms: u64, low: u64| {
+        let number = |write: &Write| match write.address {
+            64 => interval_ms,
+            66 => low,
+            67 => 100,
+            _ => 0,
+        };
+        let shown = Shown {
+            device: id(MONITOR),
+            numbers: writes
+                .iter()
+                .map(|it| (it.clone(), Some(number(it))))
+                .collect(),
+            afresh: true,
+        };
+        run.dispatch.takes_shown(shown, &mut known).await;
+        let read = |commit: &mut Commit<'_, '_>| rows::reported(commit.tx(), &id(MONITOR));
+        let (_, reported) = run.store().in_commit(read).await.unwrap();
+        serde_json::Value::Object(reported)
+    };
+    let limits = |low: u64| serde_json::json!({"heart-rate-low": low, "heart-rate-high": 100});
+    assert_eq!(
+        show(5_000, 50).await,
+        serde_json::json!({"interval": "5s", "alarm-limits": limits(50)})
+    );
+    // The power was gone, and somebody has set limits that nobody would set here.
+    assert_eq!(
+        show(0, 110).await,
+        serde_json::json!({"alarm-limits": limits(110)})
+    );
+}
+
+#[tokio::test]
+async fn a_late_answer_to_an_older_command_does_not_hide_what_a_newer_one_set() {
+    let dir = TempDir::new().unwrap();
+    let run = Run::over(dir.path());
+    let mut sent = Vec::new();
+    for (number, interval) in [(1, "10s"), (2, "20s")] {
+        let interval = ("interval".to_owned(), Value::Text(interval.into()));
+        let parameters = BTreeMap::from([interval]);
+        let signed = of(&run, LAB, number, ("set-interval", parameters)).await;
+        run.comes(&signed).await;
+        assert_eq!(run.looks().await, 1);
+        let gone = signed.command().id;
+        if number == 1 {
+            // It was handed on, and its answer is lost until its time has ended.
+            let step = move |commit: &mut Commit<'_, '_>| {
+                let row = Row::find(commit.tx(), gone)?.expect("it was taken in");
+                end(commit, row, (State::Expired, Reason::Unanswered))
+            };
+            run.store().in_commit(step).await.unwrap();
+        }
+        sent.push(signed);
+    }
+    for signed in sent.iter().rev() {
+        let command = signed.command();
+        let answer = Answer {
+            command: command.id,
+            device: command.device,
+            sequence: command.sequence,
+            state: State::Acknowledged,
+            reason: None,
+            time: command.issued,
+        };
+        let (certificate, signature) = signed_by_device(&answer);
+        let message = answer.to_json(&signature).to_string();
+        let results = Results {
+            store: run.store().clone(),
+            control: control(),
+        };
+        let taken = results
+            .take(&id(LAB), &certificate, message.as_bytes())
+            .await;
+        assert_eq!(taken, Ok(()));
+    }
+    let told = ["expired unanswered", "acknowledged ", "acknowledged "];
+    assert_eq!(run.told().await, told);
+    let read = |commit: &mut Commit<'_, '_>| rows::reported(commit.tx(), &id(LAB));
+    let (_, reported) = run.store().in_commit(read).await.unwrap();
+    assert_eq!(reported["interval"], "20s");
+}
+
+#[test]
+fn a_device_is_told_by_registers_when_it_is_polled_whatever_its_kind() {
+    let polled = |name: &str, kind| DeviceConfig {
+        profile: Some("medmesh-monitor".into()),
+        address: Some("tcp://127.0.0.1:502".into()),
+        ..config(name, kind)
+    };
+    let devices = [
+        polled("e1", DeviceKind::External),
+        polled("l1", DeviceKind::LabAnalyser),
+        config(LAB, DeviceKind::External),
+        config(MONITOR, DeviceKind::BedsideMonitor),
+    ];
+    let control = Control::new(&devices, &Profiles::default());
+    let told = devices.map(|device| control.is_modbus(&device.id));
+    assert_eq!(told, [true, true, false, true]);
 }
 
 /// A certificate, and the signature of its holder.

@@ -5,7 +5,7 @@ use super::{
     report::{self, By},
     rows::{self, Row},
 };
-use commands::{Acceptor, Reason, Signed, State};
+use commands::{Acceptor, Reason, Signed, State, withdrawal};
 use ed25519_dalek::VerifyingKey;
 use federation::{
     audit::{Decision, Entry},
@@ -18,7 +18,7 @@ use messages::DeviceCommand;
 use prost::Message;
 use std::sync::Arc;
 use store::{Commit, Handler, StoreError};
-use types::Place;
+use types::{DeviceId, Place};
 
 /// Takes in commands.
 pub(crate) struct TakesCommands {
@@ -67,6 +67,8 @@ pub(super) fn take(
         return report::step(commit, signed, (row.state, row.reason), By::Edge);
     }
     let device = rows::device_of(commit.tx(), command.device)?;
+    let is_withdrawal = withdrawal::is_one(command);
+    let of_withdrawals = withdrawal::table();
     let judged = match (&device, key) {
         (_, None) => Err(Reason::Forged),
         (None, Some(key)) if !signed.is_by(&key) => Err(Reason::Forged),
@@ -74,12 +76,18 @@ pub(super) fn take(
         (Some(device), Some(key)) => match control.table(device) {
             None => Err(Reason::UnknownDevice),
             Some(table) => {
+                let table = if is_withdrawal {
+                    &of_withdrawals
+                } else {
+                    table
+                };
                 let facility = commit.place().clone();
                 let acceptor = Acceptor {
                     facility: &facility,
                     device: command.device,
                     key: &key,
                     table,
+                    has: None,
                 };
                 let mark = rows::mark(commit.tx(), device)?;
                 acceptor.judge(signed, mark, commit.now().real)
@@ -89,6 +97,9 @@ pub(super) fn take(
     match (judged, device) {
         (Ok(mark), Some(device)) => {
             rows::keep_mark(commit.tx(), &device, mark)?;
+            if is_withdrawal {
+                return take_back(commit, &device, signed);
+            }
             let row = Row {
                 device,
                 signed: signed.clone(),
@@ -117,4 +128,25 @@ pub(super) fn take(
             report::step(commit, signed, (State::Refused, Some(reason)), By::Edge)
         }
     }
+}
+
+/// The region takes a command back: it ends, unless the device was told already.
+fn take_back(
+    commit: &mut Commit<'_, '_>,
+    device: &DeviceId,
+    signed: &Signed,
+) -> Result<(), StoreError> {
+    let sequence = withdrawal::of(signed.command());
+    let open = Row::open(commit.tx())?;
+    let is_meant = |row: &Row| {
+        let own = row.signed.command().sequence;
+        row.device == *device && Some(own) == sequence && !row.begun
+    };
+    let Some(mut row) = open.into_iter().find(is_meant) else {
+        return Ok(());
+    };
+    let reason = Some(Reason::Superseded);
+    (row.state, row.reason) = (State::Refused, reason);
+    row.put(commit.tx())?;
+    report::step(commit, &row.signed, (State::Refused, reason), By::Edge)
 }

@@ -5,14 +5,15 @@
 //! topic or to a Modbus device by registers, unless the facility's staff holds or refuses it ([`api`]). What becomes of it
 //! goes to the region with what the device then reports ([`rows`], [`report`]).
 //!
-//! A command is handed to a Modbus device once at most: that it was begun is durable before a register is written. To an
-//! MQTT device it may be handed again, which carries it out once, since it keeps a mark of its own.
+//! A command is handed to a Modbus device once at most: that it was begun is durable before a register is written. One that
+//! did not reach it waits, as for an MQTT device. What a Modbus device reports is what its registers show. To an MQTT device it may be handed again, which carries it out once, since it keeps a mark of its own.
 pub mod api;
 pub(crate) mod dispatch;
 mod intake;
 mod report;
 mod results;
 mod rows;
+mod tables;
 
 pub(crate) use dispatch::{Dispatch, Tell};
 pub(crate) use intake::TakesCommands;
@@ -21,7 +22,10 @@ pub(crate) use results::{NoAnswer, Results};
 
 use commands::Table;
 use modbus::Profiles;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 use tokio::sync::Notify;
 use types::{DeviceId, DeviceKind};
 
@@ -30,7 +34,9 @@ pub(crate) struct Control {
     /// Wakes the dispatch.
     pub(crate) woken: Notify,
     tables: BTreeMap<DeviceId, Table>,
-    kinds: BTreeMap<DeviceId, DeviceKind>,
+    /// The tables that the region is told, as text.
+    texts: BTreeMap<DeviceId, String>,
+    modbus: BTreeSet<DeviceId>,
 }
 
 impl Control {
@@ -44,12 +50,19 @@ impl Control {
                 own.unwrap_or_else(|| Table::built_in(device.kind)),
             )
         };
+        let tables: BTreeMap<DeviceId, Table> = devices.iter().map(table).collect();
+        let text = |device: &crate::config::DeviceConfig| {
+            let text = tables::differing(device, tables.get(&device.id)?)?;
+            Some((device.id.clone(), text))
+        };
         Arc::new(Self {
             woken: Notify::new(),
-            tables: devices.iter().map(table).collect(),
-            kinds: devices
+            texts: devices.iter().filter_map(text).collect(),
+            tables,
+            modbus: devices
                 .iter()
-                .map(|device| (device.id.clone(), device.kind))
+                .filter(|device| is_told_by_registers(device))
+                .map(|device| device.id.clone())
                 .collect(),
         })
     }
@@ -59,8 +72,18 @@ impl Control {
     }
 
     /// Whether a device is told by registers.
-    fn is_modbus(&self, device: &DeviceId) -> bool {
-        let kind = self.kinds.get(device);
-        kind.is_some_and(|kind| matches!(kind, DeviceKind::BedsideMonitor | DeviceKind::ColdChain))
+    pub(crate) fn is_modbus(&self, device: &DeviceId) -> bool {
+        self.modbus.contains(device)
     }
+}
+
+/// A device is polled, and told by registers, when it has a profile and an address, whatever its kind. Monitors and probes have
+/// no other way.
+const fn is_told_by_registers(device: &crate::config::DeviceConfig) -> bool {
+    let is_polled = device.profile.is_some() && device.address.is_some();
+    is_polled
+        || matches!(
+            device.kind,
+            DeviceKind::BedsideMonitor | DeviceKind::ColdChain
+        )
 }

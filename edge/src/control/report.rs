@@ -1,8 +1,9 @@
 //! What the facility tells its region: each step of a command, and what its devices report, in the commit that made it so.
 use super::{Control, rows};
-use commands::{Command, Reason, Signed, State};
+use commands::{Command, Entry as Taken, Reason, Signed, State};
 use federation::audit::{Decision, Entry};
-use messages::{CommandReport, CommandReports, TwinProperty, TwinReport, TwinReports};
+use messages::{CommandReport, CommandReports, TwinProperty, TwinReport};
+use modbus::Shown;
 use serde_json::{Map, Value as Json};
 use store::{Commit, StoreError};
 use types::{DeviceId, Priority, Purpose, Timestamp};
@@ -87,9 +88,13 @@ pub(super) fn property(
     command: &Command,
 ) -> Result<(), StoreError> {
     let table = control.table(device);
-    let entry = table.and_then(|table| table.entry(command.name.as_str()));
-    let Some((property, value)) = entry.and_then(|entry| entry.property_of(&command.parameters))
-    else {
+    let Some(entry) = table.and_then(|table| table.entry(command.name.as_str())) else {
+        return Ok(());
+    };
+    let Some((property, value)) = entry.property_of(&command.parameters) else {
+        return Ok(());
+    };
+    let Some(value) = not_set_since(commit, entry, (device, command), value)? else {
         return Ok(());
     };
     let (version, mut reported) = rows::reported(commit.tx(), device)?;
@@ -103,17 +108,86 @@ pub(super) fn property(
         (_, value) => value,
     };
     reported.insert(property.to_owned(), value);
+    keep_and_tell((commit, control), device, version, &reported)
+}
+
+/// What of a value no later command has set: an answer may come after the device carried out another one.
+fn not_set_since(
+    commit: &Commit<'_, '_>,
+    entry: &Taken,
+    (device, command): (&DeviceId, &Command),
+    mut value: Json,
+) -> Result<Option<Json>, StoreError> {
+    if rows::mark(commit.tx(), device)?.sequence <= command.sequence {
+        return Ok(Some(value));
+    }
+    for later in rows::done_after(commit.tx(), device, command.sequence)? {
+        let later = later.command();
+        if later.name != command.name {
+            continue;
+        }
+        match (&mut value, entry.property_of(&later.parameters)) {
+            (Json::Object(parts), Some((_, Json::Object(set)))) => {
+                parts.retain(|name, _| !set.contains_key(name));
+                if parts.is_empty() {
+                    return Ok(None);
+                }
+            }
+            _ => return Ok(None),
+        }
+    }
+    Ok(Some(value))
+}
+
+/// A Modbus device shows what it has of what commands set: that is what it reports, and nothing of what it does not show. What
+/// cannot be read back is unknown once the device may have been away.
+pub(super) fn shown(
+    commit: &mut Commit<'_, '_>,
+    control: &Control,
+    shown: &Shown,
+) -> Result<(), StoreError> {
+    let Some(table) = control.table(&shown.device) else {
+        return Ok(());
+    };
+    let (version, before) = rows::reported(commit.tx(), &shown.device)?;
+    let mut reported = before.clone();
+    for entry in &table.0 {
+        let Some(property) = &entry.property else {
+            continue;
+        };
+        let value = if entry.is_shown() {
+            entry.shown(|write| shown.number(write))
+        } else if shown.afresh {
+            None
+        } else {
+            continue;
+        };
+        match value {
+            Some(value) => reported.insert(property.as_str().to_owned(), value),
+            None => reported.remove(property.as_str()),
+        };
+    }
+    if reported == before {
+        return Ok(());
+    }
+    keep_and_tell((commit, control), &shown.device, version, &reported)
+}
+
+/// Keeps what a device reports from now on, and tells the region; `version` is that of what it reported before.
+fn keep_and_tell(
+    (commit, control): (&mut Commit<'_, '_>, &Control),
+    device: &DeviceId,
+    version: u64,
+    reported: &Map<String, Json>,
+) -> Result<(), StoreError> {
     // A store that was put back goes on above what it told before.
     let version = (version + 1).max(commit.now().real.0.unsigned_abs());
-    rows::keep_reported(commit.tx(), device, (version, &reported))?;
+    rows::keep_reported(commit.tx(), device, (version, reported))?;
     let seen = commit.now().real;
     let Some(twin) = twin(commit, device, true, Some(seen))? else {
         return Ok(());
     };
-    let body = TwinReports { twins: vec![twin] };
-    commit
-        .ship(Priority::Live, Purpose::Operations, body)
-        .map(drop)
+    tell(commit, control, vec![(device.clone(), twin)])
 }
 
 fn twin(
@@ -137,22 +211,33 @@ fn twin(
         properties: properties.collect(),
         connected,
         seen_ms: seen.map_or(0, step),
+        // Given with the message's tables.
+        table: 0,
     }))
 }
 
 /// Tells the region which devices can be reached, with what they report.
 pub(crate) fn presence(
     commit: &mut Commit<'_, '_>,
+    control: &Control,
     devices: &[(DeviceId, bool, Option<Timestamp>)],
 ) -> Result<(), StoreError> {
     let mut twins = Vec::with_capacity(devices.len());
     for (device, connected, seen) in devices {
-        twins.extend(twin(commit, device, *connected, *seen)?);
+        let twin = twin(commit, device, *connected, *seen)?;
+        twins.extend(twin.map(|twin| (device.clone(), twin)));
     }
-    if twins.is_empty() {
-        return Ok(());
+    tell(commit, control, twins)
+}
+
+/// Tells the region of devices, and which commands they take.
+fn tell(
+    commit: &mut Commit<'_, '_>,
+    control: &Control,
+    twins: Vec<(DeviceId, TwinReport)>,
+) -> Result<(), StoreError> {
+    for body in control.with_tables(twins) {
+        commit.ship(Priority::Live, Purpose::Operations, body)?;
     }
-    commit
-        .ship(Priority::Live, Purpose::Operations, TwinReports { twins })
-        .map(drop)
+    Ok(())
 }

@@ -80,6 +80,22 @@ impl Row {
     }
 }
 
+/// Commands of a device that it carried out, of those with a greater number.
+pub(super) fn done_after(
+    tx: &Connection,
+    device: &DeviceId,
+    sequence: u64,
+) -> Result<Vec<Signed>, StoreError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM command WHERE device = ?1 AND sequence > ?2 AND state = ?3 ORDER BY sequence"
+    );
+    let sequence = i64::try_from(sequence).unwrap_or(i64::MAX);
+    let by = params![device.as_str(), sequence, State::Acknowledged.as_str()];
+    let mut statement = tx.prepare_cached(&sql)?;
+    let rows = statement.query_map(by, |row| Ok(Row::read(row)?.signed))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// Forgets the oldest commands that have ended, beyond the bound.
 pub(super) fn forget(tx: &Connection) -> Result<(), StoreError> {
     let sql =
@@ -138,6 +154,37 @@ pub(super) fn held(tx: &Connection, device: &DeviceId) -> Result<Option<String>,
         .prepare_cached(sql)?
         .query_row([device.as_str()], |row| row.get(0))
         .optional()?)
+}
+
+/// The devices whose commands are held back, each with who holds them.
+pub(super) fn holds(tx: &Connection) -> Result<Vec<(DeviceId, String)>, StoreError> {
+    let sql = "SELECT device, by FROM command_hold ORDER BY device";
+    let mut statement = tx.prepare_cached(sql)?;
+    let rows = statement.query_map([], |row| {
+        let (device, by): (String, String) = (row.get(0)?, row.get(1)?);
+        let device: Result<DeviceId, _> = device.parse();
+        let device = device.map_err(|_| rusqlite::Error::IntegralValueOutOfRange(0, 0))?;
+        Ok((device, by))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Keeps who of the facility's staff refused a command.
+pub(super) fn refused_by(tx: &Connection, id: Id128, by: &str) -> Result<(), StoreError> {
+    let sql = "UPDATE command SET refused_by = ?2 WHERE id = ?1";
+    tx.prepare_cached(sql)?
+        .execute(params![id.as_bytes(), by])?;
+    Ok(())
+}
+
+/// Who of the facility's staff refused a command, if somebody did.
+pub(super) fn who_refused(tx: &Connection, id: Id128) -> Result<Option<String>, StoreError> {
+    let sql = "SELECT refused_by FROM command WHERE id = ?1";
+    let found: Option<Option<String>> = tx
+        .prepare_cached(sql)?
+        .query_row([id.as_bytes()], |row| row.get(0))
+        .optional()?;
+    Ok(found.flatten())
 }
 
 pub(super) fn hold(tx: &Connection, device: &DeviceId, by: Option<&str>) -> Result<(), StoreError> {

@@ -365,8 +365,10 @@ async fn what_programs_write_may_identify_is_theirs_and_is_never_in_a_parcel_nor
         "Encounter/{}",
         facility.find("Encounter").await[0]["id"].as_str().unwrap()
     );
+    let theirs = json!({"resourceType": "Patient", "id": patients[0]["id"]}).to_string();
     for (method, path, body, expected) in [
-        ("PUT", patient.as_str(), "{}", 405),
+        ("PUT", patient.as_str(), theirs.as_str(), 403),
+        ("DELETE", patient.as_str(), "", 403),
         ("DELETE", path.as_str(), "", 403),
         (
             "POST",

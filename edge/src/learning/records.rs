@@ -3,8 +3,8 @@ use super::{Learner, stays};
 use crate::dataset::{DatasetError, Datasets};
 use federation::audit::{Asked, Decision, Entry};
 use fl::{
-    consent::Objection,
     features::{Prepared, prepare},
+    objection::Objection,
     order::RoundOrder,
     study::{Problem, Study},
 };

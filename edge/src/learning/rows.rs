@@ -1,4 +1,5 @@
 //! What is stored of studies at a facility: asks that wait, rounds with their secrets, debits.
+use federation::gap;
 use fl::{
     ledger::{Budget, Entry, Ledger},
     member::MemberRound,
@@ -222,6 +223,12 @@ pub(super) fn ledger(tx: &Connection, budget: Budget) -> Result<Ledger, StoreErr
     }
     let ledger = Ledger::restored(budget, entries, same_delta);
     ledger.map_err(|_| corrupt("a ledger"))
+}
+
+/// The same to spend from: nothing is spent while the node may have been put back to an older state, as long as no person has
+/// acknowledged what is missing since.
+pub(super) fn ledger_to_spend(tx: &Connection, budget: Budget) -> Result<Ledger, StoreError> {
+    Ok(ledger(tx, budget)?.doubted(gap::any(tx)?))
 }
 
 /// Writes a debit.

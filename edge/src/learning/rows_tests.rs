@@ -130,3 +130,31 @@ async fn what_a_facility_keeps_of_its_update_is_that_of_the_round_before_also_wh
     let expected = [None, Some(1.0), Some(2.0), Some(2.5), None, Some(2.5)];
     assert_eq!(found, expected.map(|value| value.map(kept)));
 }
+
+#[tokio::test]
+async fn nothing_is_spent_while_what_is_missing_after_a_restore_is_not_acknowledged() {
+    let (_dir, store) = store();
+    let found = store
+        .in_commit(|commit| {
+            let tx = commit.tx();
+            let (me, region) = (
+                "edge/us/us/us-f1".parse().unwrap(),
+                "regional/us/us".parse().unwrap(),
+            );
+            let budget = Budget {
+                epsilon: 3.0,
+                delta: fl::privacy::Delta::new(1e-5).unwrap(),
+            };
+            let mut found = vec![ledger_to_spend(tx, budget)?.is_doubted()];
+            let cause = federation::meet::Cause::SenderRestored.as_str();
+            let loss = federation::wire::Loss::default();
+            gap::declare(tx, (&me, &region), cause, &loss, NOW)?;
+            found.push(ledger_to_spend(tx, budget)?.is_doubted());
+            gap::acknowledge(tx, &me, NOW)?;
+            found.push(ledger_to_spend(tx, budget)?.is_doubted());
+            Ok(found)
+        })
+        .await
+        .unwrap();
+    assert_eq!(found, [false, true, false]);
+}

@@ -3,6 +3,9 @@
 //!
 //! It lowers its own priority and gives up the right to open anything, files and sockets alike, before it reads what it
 //! works on; a bound of its memory is the kernel's.
+//!
+//! A worker that is killed has changed nothing and said nothing: another one is given the same job, and where no noise is
+//! promised it comes to the same bits. One that says why it cannot do its job is not asked again.
 use fl::{
     features::Prepared,
     order::RoundOrder,
@@ -24,6 +27,10 @@ use tokio::{io::AsyncWriteExt as _, process::Command, time::timeout};
 pub const WORKER_COMMAND: [&str; 2] = ["fl", "worker"];
 /// How long a worker may take: as long as a step of a round may.
 const LONGEST: Duration = Duration::from_secs(fl::study::Deadlines::MAX_SECONDS as u64);
+/// How many workers are started for a job, one after another.
+const MOST_WORKERS: u32 = 4;
+/// How long it is waited before the next one: what killed the last may pass.
+const BEFORE_NEXT: Duration = Duration::from_secs(1);
 /// The longest description of a job, in bytes: a study and a model.
 const MAX_JOB_BYTES: u32 = 8 << 20;
 
@@ -65,9 +72,29 @@ pub(super) async fn work(
     given.extend(model);
     given.extend(train.to_bytes());
     given.extend(test.to_bytes());
-    let done = timeout(LONGEST, exchange(binary, given)).await;
-    let said = done.map_err(|_| failed("took too long"))??;
-    read(&said).ok_or_else(|| failed("said nothing that makes sense"))?
+    let done = timeout(LONGEST, answer(binary, &given, BEFORE_NEXT)).await;
+    done.map_err(|_| failed("took too long"))?
+}
+
+/// What comes of a job, of the first worker that lives to say it.
+async fn answer(binary: &Path, given: &[u8], before_next: Duration) -> Result<Made, String> {
+    let mut started = 1;
+    loop {
+        let said = exchange(binary, given).await;
+        let why = match said {
+            Ok(said) => match read(&said) {
+                Some(made) => return made,
+                None => failed("said nothing that makes sense"),
+            },
+            Err(why) => why,
+        };
+        if started == MOST_WORKERS {
+            return Err(why);
+        }
+        tracing::warn!(%why, started, "another worker is started for the same job");
+        started += 1;
+        tokio::time::sleep(before_next).await;
+    }
 }
 
 /// What a worker said: a description after its length, and the numbers of an update behind it, four bytes each.
@@ -98,7 +125,7 @@ fn say(mut said: Said, mut output: impl Write) -> std::io::Result<()> {
     output.flush()
 }
 
-async fn exchange(binary: &Path, given: Vec<u8>) -> Result<Vec<u8>, String> {
+async fn exchange(binary: &Path, given: &[u8]) -> Result<Vec<u8>, String> {
     let mut worker = Command::new(binary)
         .args(WORKER_COMMAND)
         .env_clear()
@@ -112,7 +139,7 @@ async fn exchange(binary: &Path, given: Vec<u8>) -> Result<Vec<u8>, String> {
     let mut input = worker.stdin.take().ok_or_else(|| failed("has no input"))?;
     let tell = async move {
         // A worker that ends early says why by its output, or by its exit code.
-        let _ended = input.write_all(&given).await;
+        let _ended = input.write_all(given).await;
         drop(input);
     };
     let (output, ()) = tokio::join!(worker.wait_with_output(), tell);
@@ -221,5 +248,52 @@ mod tests {
             done(&job, &records[..3]).unwrap_err(),
             "the records are not whole"
         );
+    }
+
+    /// A worker in a folder that is killed so many times, and then says what it is told to; each leaves a letter behind.
+    fn mortal(dir: &Path, killed: usize, says: &str) -> std::path::PathBuf {
+        let (script, left) = (dir.join("worker"), dir.join("left").display().to_string());
+        let text = format!(
+            "#!/bin/sh\nprintf x >> '{left}'\nread all < '{left}'\nif [ ${{#all}} -le {killed} ]; then kill -9 $$; fi\n{says}\n"
+        );
+        let written = dir.join("written");
+        std::fs::write(&written, text).unwrap();
+        // Copied by another process: nothing that this one forks meanwhile has the file open to be written.
+        let copied = std::process::Command::new("/bin/cp")
+            .args([&written, &script])
+            .status();
+        assert!(copied.unwrap().success());
+        let mode = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o700);
+        std::fs::set_permissions(&script, mode).unwrap();
+        script
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_is_killed_is_started_again_and_one_that_says_why_is_not() {
+        let sorry = r#"printf '\017\000\000\000{"failed":"no"}'"#;
+        let most = usize::try_from(MOST_WORKERS).unwrap();
+        for (killed, says, started, expected) in [
+            (0, sorry, 1, "no"),
+            (most - 1, sorry, most, "no"),
+            (
+                most,
+                sorry,
+                most,
+                "the worker was killed, or ended without an update",
+            ),
+            (
+                0,
+                "printf x",
+                most,
+                "the worker said nothing that makes sense",
+            ),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let worker = mortal(dir.path(), killed, says);
+            let why = answer(&worker, b"a job", Duration::ZERO).await.unwrap_err();
+            assert_eq!(why, expected);
+            let left = std::fs::read(dir.path().join("left")).unwrap();
+            assert_eq!(left.len(), started, "{expected}");
+        }
     }
 }

@@ -2,7 +2,11 @@
 use crate::{context::Shared, error::EdgeError};
 use federation::models::DeviceModels;
 use messages::{DeviceRecord, DeviceRecords};
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 use store::StoreError;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -13,13 +17,15 @@ const CATALOG_TICK: Duration = Duration::from_secs(1);
 /// Device records in one parcel.
 const CATALOG_RECORDS: usize = 500;
 
-/// Tells the catalog which devices there are, at start and when one of them comes alive or falls silent.
+/// Tells the catalog which devices there are, at start and when one of them comes alive or falls silent; and which there
+/// are no more, since they were taken out of the configuration.
 pub(crate) async fn catalog(shared: Arc<Shared>, stop: CancellationToken) -> Result<(), EdgeError> {
     let models = DeviceModels::load(shared.config.device_models.as_ref()).unwrap_or_else(|error| {
         tracing::error!(%error, "no model or firmware version is named");
         DeviceModels::default()
     });
     let mut shipped: HashMap<DeviceId, bool> = HashMap::new();
+    let mut are_retired = false;
     let mut ticks = interval(CATALOG_TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -30,6 +36,13 @@ pub(crate) async fn catalog(shared: Arc<Shared>, stop: CancellationToken) -> Res
         if shared.store.take_resynced() {
             // The region may have been put back: it is told again of every device.
             shipped.clear();
+            are_retired = false;
+        }
+        if !are_retired {
+            match retire(&shared).await {
+                Ok(()) => are_retired = true,
+                Err(error) => tracing::warn!(%error, "no device is told to be retired yet"),
+            }
         }
         let changed: Vec<_> = {
             let monitor = shared.monitor.lock();
@@ -55,12 +68,7 @@ async fn ship(
     changed: &[(DeviceId, bool)],
 ) -> Result<(), StoreError> {
     let config = &shared.config;
-    let mut records = DeviceRecords {
-        facility: config.facility.to_string(),
-        region: config.region.to_string(),
-        jurisdiction: config.jurisdiction.to_string(),
-        devices: Vec::with_capacity(changed.len()),
-    };
+    let mut records = none_yet(shared);
     for (id, live) in changed {
         let Some(device) = config.devices.iter().find(|device| device.id == *id) else {
             continue;
@@ -83,6 +91,38 @@ async fn ship(
         records.devices.push(record);
     }
     shared.store.ship_devices(records).await
+}
+
+/// Tells the catalog that devices of which it was told are none of the configuration any more. One that is configured again
+/// is told of as any other.
+async fn retire(shared: &Shared) -> Result<(), StoreError> {
+    let configured = shared.config.devices.iter().map(|device| &device.id);
+    let configured: HashSet<&DeviceId> = configured.collect();
+    let known = shared.store.catalogued().await?.into_iter();
+    let gone = known.filter(|(id, _)| !configured.contains(id));
+    let gone: Vec<DeviceRecord> = gone
+        .map(|(_, record)| DeviceRecord {
+            status: DeviceStatus::Retired.to_string(),
+            ..record
+        })
+        .collect();
+    for devices in gone.chunks(CATALOG_RECORDS) {
+        let mut records = none_yet(shared);
+        records.devices.extend_from_slice(devices);
+        shared.store.ship_devices(records).await?;
+    }
+    Ok(())
+}
+
+/// Records of the facility, without a device.
+fn none_yet(shared: &Shared) -> DeviceRecords {
+    let config = &shared.config;
+    DeviceRecords {
+        facility: config.facility.to_string(),
+        region: config.region.to_string(),
+        jurisdiction: config.jurisdiction.to_string(),
+        devices: Vec::new(),
+    }
 }
 
 fn text(label: Option<&Label>) -> String {

@@ -1,5 +1,5 @@
 //! What takes commands in, and the tasks that hand them on.
-use super::presence;
+use super::{presence, presence::Reach};
 use crate::{
     context::Shared,
     control::{Control, Dispatch, Results, TakesCommands},
@@ -28,14 +28,18 @@ pub(crate) fn commands(tasks: &mut Tasks, shared: &Arc<Shared>, broker: &Broker)
         control: shared.control.clone(),
     }));
     mqtt::show_viewers(tasks, shared, broker);
+    let reach = Arc::new(Reach {
+        shared: shared.clone(),
+        broker: broker.clone(),
+    });
     let dispatch = Dispatch {
         store: shared.store.clone(),
         control: shared.control.clone(),
-        tell: Arc::new(broker.clone()),
+        tell: reach.clone(),
         writes: writes.clone(),
     };
     tasks.spawn("commands", Kind::Critical, dispatch.run(tasks.stop()));
-    let presence = presence(shared.clone(), Arc::new(broker.clone()), tasks.stop());
+    let presence = presence(shared.clone(), reach, tasks.stop());
     tasks.spawn("presence", Kind::Background, presence);
     writes
 }

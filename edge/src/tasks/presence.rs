@@ -5,11 +5,13 @@ use crate::{
     control::{self, Tell},
     error::EdgeError,
 };
+use broker::Broker;
+use bytes::Bytes;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use store::clockguard::Time;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
-use types::{DeviceId, DeviceKind, Timestamp};
+use types::{DeviceId, Timestamp};
 
 /// How often it is looked who is there (real time).
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -21,7 +23,7 @@ const AT_ONCE: usize = 500;
 /// Tells until stopped.
 pub(crate) async fn presence(
     shared: Arc<Shared>,
-    broker: Arc<dyn Tell>,
+    reach: Arc<dyn Tell>,
     stop: CancellationToken,
 ) -> Result<(), EdgeError> {
     let mut ticks = interval(LOOK_EVERY);
@@ -35,7 +37,7 @@ pub(crate) async fn presence(
             _ = ticks.tick() => {}
         }
         let now = shared.guard.now().real;
-        let present = look(&shared, broker.as_ref());
+        let present = look(&shared, reach.as_ref());
         let connected = present.values().filter(|is| **is).count();
         super::set_gauge("medmesh_twins", "connection", "connected", connected as u64);
         let gone = present.len() - connected;
@@ -62,9 +64,10 @@ pub(crate) async fn presence(
             .collect();
         let mut all_told = true;
         for rows in rows.chunks(AT_ONCE).map(<[_]>::to_vec) {
+            let control = shared.control.clone();
             let step = shared
                 .store
-                .in_commit(move |commit| control::presence(commit, &rows));
+                .in_commit(move |commit| control::presence(commit, &control, &rows));
             all_told &= step.await.is_ok();
         }
         if all_told {
@@ -74,17 +77,36 @@ pub(crate) async fn presence(
     }
 }
 
-/// Whether each device can be reached now.
-fn look(shared: &Shared, broker: &dyn Tell) -> BTreeMap<DeviceId, bool> {
-    let monitor = shared.monitor.lock();
-    let devices = shared.config.devices.iter();
-    let is_there = |device: &crate::config::DeviceConfig| match device.kind {
-        DeviceKind::BedsideMonitor | DeviceKind::ColdChain => {
-            monitor.is_live(&device.id) && !shared.conditions.is_dead(&device.id)
+/// How devices are told, and which of them may be told now: an MQTT device that has a session, and a Modbus device that is not
+/// known to be dead (it is asked before it is told).
+pub(super) struct Reach {
+    pub(super) shared: Arc<Shared>,
+    pub(super) broker: Broker,
+}
+
+impl Tell for Reach {
+    fn is_connected(&self, device: &DeviceId) -> bool {
+        if self.shared.control.is_modbus(device) {
+            !self.shared.conditions.is_dead(device)
+        } else {
+            self.broker.is_connected(device)
         }
-        DeviceKind::LabAnalyser | DeviceKind::External => broker.is_connected(&device.id),
+    }
+
+    fn tell(&self, device: &DeviceId, message: Bytes, left: Duration) {
+        self.broker.tell(device, message, left);
+    }
+}
+
+/// Whether each device can be reached now; a Modbus device was seen lately, too.
+fn look(shared: &Shared, reach: &dyn Tell) -> BTreeMap<DeviceId, bool> {
+    let monitor = shared.monitor.lock();
+    let is_there = |device: &DeviceId| {
+        let is_seen = !shared.control.is_modbus(device) || monitor.is_live(device);
+        is_seen && reach.is_connected(device)
     };
+    let devices = shared.config.devices.iter();
     devices
-        .map(|device| (device.id.clone(), is_there(device)))
+        .map(|device| (device.id.clone(), is_there(&device.id)))
         .collect()
 }

@@ -12,16 +12,12 @@
 use super::{
     DeviceEntry, StoreError,
     apply::Apply,
-    journal::{EDGE_EPOCH, EdgeSample, Number, Prepared, prepare_edge, stored_sample},
-    runs,
+    prepared::{EDGE_EPOCH, EdgeSample, Number, Prepared, prepare_edge},
+    runs, stored,
 };
 use ingest::{Rejected, SampleReading, Stored, Urgency};
 use rusqlite::{Transaction, params};
 use types::{AbsentReason, Flags, Freshness, Priority, Value};
-
-pub(super) const INSERT: &str = "INSERT INTO sample
- (device, epoch, seq, source_ms, arrived_ms, patient, flags, priority, parcel, digest, readings, stay)
- VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT DO NOTHING";
 
 type Answer = Result<Stored, Rejected>;
 
@@ -172,7 +168,7 @@ impl Apply<'_> {
     }
 
     fn known(&self, at: At, sample: &Prepared) -> Result<Known, StoreError> {
-        Ok(match stored_sample(self.tx, at.device, at.key(), at.seq)? {
+        Ok(match stored::find(self.tx, at.device, at.key(), at.seq)? {
             Some((digest, _)) if digest == sample.digest => Known::Same,
             Some((_, source_ms)) => Known::Other(source_ms),
             None => self.forgotten(at, sample),

@@ -2,55 +2,39 @@
 //!
 //! An outer error means that the transaction cannot stand and everybody in it is refused; an inner one concerns one
 //! caller, while the others are stored.
+//!
+//! This is what a commit stands on and what its steps share. The steps are in files of their own, each with what it asks of
+//! the tables ([`super::append`], [`super::unshipped`], [`super::correction`] and others); the writer alone knows them all
+//! ([`super::writer`]).
 use super::{
-    DeviceEntry, StoreError,
-    append::INSERT,
+    Entropy, StoreError,
     bounds::Bounds,
     catalogued,
-    directory::{Directory, set_meta},
+    directory::{DeviceEntry, Directory},
     draft::{self, Draft},
-    inbox::{Handler, Handlers},
-    journal::Prepared,
+    forgotten::Forgotten,
     parcels::Parcels,
-    resync, retained,
-    retention::{self, Cursor, Forgotten, Swept},
+    prepared::Prepared,
     runs::Runs,
+    schema::PAGE_BYTES,
+    shipped,
+    stored::INSERT,
     tally::Tally,
     transit::Departed,
 };
 use crate::clockguard::Now;
-use bytes::Bytes;
 use federation::{
     audit::Entry,
     identity::Identity,
     outbox::{self, Reserved},
     profile::Profile,
-    wire::{Hello, Receipt, Welcome},
+    wire::Receipt,
 };
-use ingest::{RetainedMessage, Urgency};
+use ingest::Urgency;
 use messages::DeviceRecords;
 use rusqlite::{CachedStatement, Transaction, params};
 use std::sync::Arc;
-use types::{DeviceId, DevicePseudonym, Flags, Priority, Purpose, Timestamp};
-
-/// Messages that cannot be understood which are kept of one device, so that a device which sends nothing else cannot
-/// fill the disk. They were acknowledged, so none makes room for another: one more is not taken in, and its device
-/// keeps it.
-const MAX_UNREADABLE_ROWS: i64 = 1_000;
-
-/// Messages of a device that a new one is compared with: as many as may be under way without an answer.
-const UNREADABLE_COMPARED: i64 = 16;
-
-/// What became of a message that is kept as it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kept {
-    /// It is kept.
-    Durably,
-    /// The disk bound is reached.
-    Full,
-    /// The facility has retained messages on as many topics as it may.
-    TooManyTopics,
-}
+use types::{DeviceId, DevicePseudonym, Flags, Priority, Purpose};
 
 /// A commit in the making.
 pub(super) struct Apply<'t> {
@@ -59,12 +43,11 @@ pub(super) struct Apply<'t> {
     pub(super) forgotten: &'t mut Forgotten,
     pub(super) runs: &'t mut Runs,
     pub(super) parcels: &'t mut Parcels,
-    pub(super) handlers: &'t Handlers,
     pub(super) bounds: Bounds,
     pub(super) now: Now,
     pub(super) routine: Priority,
     pub(super) profile: Option<Profile>,
-    pub(super) entropy: super::Entropy,
+    pub(super) entropy: Entropy,
     pub(super) insert: CachedStatement<'t>,
     /// By priority: the place that the parcel will have, if it may be shipped at all.
     drafts: [Option<(Option<Reserved>, Draft)>; 3],
@@ -74,8 +57,8 @@ pub(super) struct Apply<'t> {
     /// Whether one of this commit waits for them.
     pub(super) waits: bool,
     departed: Vec<Departed>,
-    /// Handlers that took something in.
-    pub(super) touched: Vec<Arc<dyn Handler>>,
+    /// The kinds of which a handler took something in.
+    pub(super) touched: Vec<String>,
     /// Whether the store is to meet the region again.
     pub(super) meet_again: bool,
     pub tally: Tally,
@@ -85,8 +68,8 @@ pub(super) struct Apply<'t> {
 pub(super) struct Done {
     pub tally: Tally,
     pub departed: Vec<Departed>,
-    /// Handlers that took something in.
-    pub touched: Vec<Arc<dyn Handler>>,
+    /// The kinds of which a handler took something in.
+    pub touched: Vec<String>,
     /// Whether the store is to meet the region again.
     pub meet_again: bool,
 }
@@ -98,7 +81,6 @@ pub(super) struct Ground<'t> {
     pub forgotten: &'t mut Forgotten,
     pub runs: &'t mut Runs,
     pub parcels: &'t mut Parcels,
-    pub handlers: &'t Handlers,
     pub bounds: Bounds,
     pub now: Now,
     pub link_up: bool,
@@ -106,7 +88,7 @@ pub(super) struct Ground<'t> {
     /// Bytes of the log beyond what it is allowed to have.
     pub log_bytes: u64,
     pub profile: Option<Profile>,
-    pub entropy: super::Entropy,
+    pub entropy: Entropy,
 }
 
 impl<'t> Apply<'t> {
@@ -121,7 +103,6 @@ impl<'t> Apply<'t> {
             forgotten: ground.forgotten,
             runs: ground.runs,
             parcels: ground.parcels,
-            handlers: ground.handlers,
             bounds: ground.bounds,
             now: ground.now,
             routine,
@@ -168,6 +149,20 @@ impl<'t> Apply<'t> {
         }
         // Once in the table and once more in a parcel.
         self.used += sample.packed.len() as u64;
+        Ok(())
+    }
+
+    /// Keeps with which parcel the region is told of a patient.
+    pub(super) fn told(
+        &mut self,
+        row: i64,
+        priority: Priority,
+        parcel: i64,
+    ) -> Result<(), StoreError> {
+        self.tx
+            .prepare_cached("UPDATE patient SET priority = ?2, parcel = ?3 WHERE row = ?1")?
+            .execute(params![row, priority.rank(), parcel])?;
+        self.directory.forget_patient(row);
         Ok(())
     }
 
@@ -243,7 +238,7 @@ impl<'t> Apply<'t> {
                 .ship(self.tx, priority, Purpose::Care, batch, &self.now)?,
         };
         if let Some(seq) = given {
-            resync::note_shipped(self.tx, priority, seq, readings, self.now.real)?;
+            shipped::note(self.tx, priority, seq, readings, self.now.real)?;
         }
         if let (Some(seq), Some(arrived)) = (given, first) {
             self.departed.push(Departed {
@@ -259,71 +254,6 @@ impl<'t> Apply<'t> {
         };
         *count += 1;
         Ok(())
-    }
-
-    /// Keeps a message that could not be understood, as long as a routine sample would be kept and its device has not
-    /// too many of them: whether it was. The same message again needs no more room.
-    pub(super) fn quarantine(
-        &mut self,
-        device: &DeviceId,
-        reason: &str,
-        message: &Bytes,
-    ) -> Result<Kept, StoreError> {
-        if !self.has_routine_room() {
-            self.tally.full += 1;
-            return Ok(Kept::Full);
-        }
-        if self.knows_unreadable(device, reason, message)? {
-            return Ok(Kept::Durably);
-        }
-        let rows: i64 = self
-            .tx
-            .prepare_cached("SELECT count(*) FROM unreadable WHERE device = ?1")?
-            .query_row([device.as_str()], |row| row.get(0))?;
-        if rows >= MAX_UNREADABLE_ROWS {
-            self.tally.unreadable_refused += 1;
-            return Ok(Kept::Full);
-        }
-        self.used += message.len() as u64;
-        self.tx
-            .prepare_cached(
-                "INSERT INTO unreadable (device, reason, at_ms, message) VALUES (?1, ?2, ?3, ?4)",
-            )?
-            .execute(params![
-                device.as_str(),
-                reason,
-                self.now.mesh.0,
-                &message[..]
-            ])?;
-        Ok(Kept::Durably)
-    }
-
-    /// Whether the last messages of a device that are kept hold this one: a device that was not answered sends it again.
-    fn knows_unreadable(
-        &self,
-        device: &DeviceId,
-        reason: &str,
-        message: &Bytes,
-    ) -> Result<bool, StoreError> {
-        let known = self
-            .tx
-            .prepare_cached(
-                "SELECT 1 FROM (SELECT reason, message FROM unreadable WHERE device = ?1 ORDER BY row DESC LIMIT ?2)
-                 WHERE reason = ?3 AND message = ?4",
-            )?
-            .exists(params![device.as_str(), UNREADABLE_COMPARED, reason, &message[..]])?;
-        Ok(known)
-    }
-
-    /// Keeps or deletes the retained message of a topic: whether there was room. A short one may use the reserve.
-    pub(super) fn retain(&mut self, message: &RetainedMessage) -> Result<Kept, StoreError> {
-        let admitted = self.bounds.admits(retained::urgency(message), self.used);
-        if !message.payload.is_empty() && !admitted {
-            self.tally.full += 1;
-            return Ok(Kept::Full);
-        }
-        self.used += (message.payload.len() + message.properties.len()) as u64;
-        retained::keep(self.tx, message, self.now)
     }
 
     /// Applies verified receipts.
@@ -362,7 +292,7 @@ impl<'t> Apply<'t> {
     pub(super) fn begin_log(&mut self, has_run: bool) -> Result<(), StoreError> {
         let sender = self.parcels.sender(&self.now);
         let (me, now) = (sender.place, self.now.real);
-        Ok(federation::audit::begin(
+        Ok(federation::started::begin_log(
             self.tx,
             me,
             sender.signer,
@@ -371,46 +301,13 @@ impl<'t> Apply<'t> {
         )?)
     }
 
-    /// Compares with what the region said of where it stands, and follows if it does not agree.
-    pub(super) fn resync(
-        &mut self,
-        welcome: &Welcome,
-        fresh: [u8; 16],
-    ) -> Result<Option<Hello>, StoreError> {
-        // Samples of this commit were promised the sequences that their parcels take.
-        for priority in Priority::ALL {
-            self.ship(priority)?;
-        }
-        // The rest of this commit goes behind what the region lacks.
-        self.unshipped = true;
-        let said = resync::resync(self.tx, &self.parcels.sender(&self.now), welcome, fresh)?;
-        self.directory.forget_patients();
-        Ok(said)
-    }
-
     /// The crosswalk of a device, drawn if it is new.
     pub(super) fn device(&mut self, id: &DeviceId) -> Result<Arc<DeviceEntry>, StoreError> {
         Ok(self.directory.device(self.tx, id)?)
     }
 
-    /// One step of retention, and the time kept as the floor of the clock at the next boot (an untrusted one too: it
-    /// is the floor run on).
-    pub(super) fn housekeep(
-        &mut self,
-        cursor: &mut Cursor,
-        cutoff: Timestamp,
-    ) -> Result<Swept, StoreError> {
-        set_meta(self.tx, super::TIME, self.now.real.0)?;
-        retained::drop_lapsed(self.tx, self.now)?;
-        resync::forget_shipped(self.tx)?;
-        retention::step(self.tx, self.forgotten, cursor, cutoff)
-    }
-
     /// Ships the rest. After it only the commit is left.
     pub(super) fn finish(mut self) -> Result<Done, StoreError> {
-        if self.waits {
-            self.tally.left = self.ship_late()?.left;
-        }
         for priority in Priority::ALL {
             self.ship(priority)?;
         }
@@ -438,5 +335,5 @@ pub fn used_bytes(db: &rusqlite::Connection) -> Result<u64, StoreError> {
     let pragma =
         |sql| -> rusqlite::Result<i64> { db.prepare_cached(sql)?.query_row([], |row| row.get(0)) };
     let pages = pragma("PRAGMA page_count")? - pragma("PRAGMA freelist_count")?;
-    Ok((pages * super::schema::PAGE_BYTES).unsigned_abs())
+    Ok((pages * PAGE_BYTES).unsigned_abs())
 }

@@ -3,10 +3,10 @@
 //! The instant at which a device was taken into use, or fell silent, is that at which a patient's stay at it began or
 //! ended, and beside the first and last times of a stay it would tell the patient's shift. So the day is that on which
 //! what the device *is* changed. How it is now, active or silent, leaves the day as it was.
-use super::{Entropy, StoreError};
+use super::{Entropy, Store, StoreError, StoreErrorKind};
 use messages::{DeviceRecord, DeviceRecords};
-use rusqlite::{OptionalExtension, Transaction, params};
-use types::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use types::{DeviceId, Timestamp};
 
 /// By how many ms a further record of the same day is later than the one before, at most. At random, so that the order
 /// of records is known and their number is not.
@@ -64,4 +64,38 @@ fn date_one(
 
 const fn midnight(ms: i64) -> i64 {
     ms.div_euclid(Timestamp::DAY_MS) * Timestamp::DAY_MS
+}
+
+impl Store {
+    /// Every device that the catalog was told of, with what it was told that the device is. Neither status nor time is given.
+    ///
+    /// # Errors
+    /// As any read.
+    pub async fn catalogued(&self) -> Result<Vec<(DeviceId, DeviceRecord)>, StoreError> {
+        self.read(told).await
+    }
+}
+
+fn told(db: &Connection) -> Result<Vec<(DeviceId, DeviceRecord)>, StoreError> {
+    let corrupt = || StoreError::new(StoreErrorKind::Corrupt, "read what the catalog was told");
+    let mut statement = db.prepare_cached(
+        "SELECT id, catalog_id, facts FROM catalogued JOIN device ON device.row = catalogued.device ORDER BY device.row",
+    )?;
+    let mut rows = statement.query([])?;
+    let mut told: Vec<(DeviceId, DeviceRecord)> = Vec::new();
+    while let Some(row) = rows.next()? {
+        let id: String = row.get(0)?;
+        let (catalog_id, facts): (Vec<u8>, String) = (row.get(1)?, row.get(2)?);
+        let mut facts = facts.split('\t').map(str::to_owned);
+        let mut fact = || facts.next().ok_or_else(corrupt);
+        let record = DeviceRecord {
+            catalog_id: catalog_id.into(),
+            kind: fact()?,
+            model: fact()?,
+            firmware: fact()?,
+            ..DeviceRecord::default()
+        };
+        told.push((id.parse().map_err(|_| corrupt())?, record));
+    }
+    Ok(told)
 }

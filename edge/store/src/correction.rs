@@ -13,12 +13,16 @@
 use super::{
     StoreError, StoreErrorKind,
     apply::Apply,
+    beds::placements,
     draft::{Draft, Standing},
-    journal::{EDGE_EPOCH, Number, Prepared, WITHDRAWN_FOR_GOOD, owned_at_of_edge},
-    pack, runs, stored,
+    pack,
+    prepared::{EDGE_EPOCH, Number, Prepared, WITHDRAWN_FOR_GOOD, owned_at_of_edge},
+    runs,
+    steps::Corrected,
+    stored,
 };
 use ingest::Urgency;
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use rusqlite::{OptionalExtension, Row, Transaction, params};
 use std::time::Instant;
 use types::{DeviceId, Flags, Priority, Timestamp};
 
@@ -26,17 +30,6 @@ use types::{DeviceId, Flags, Priority, Timestamp};
 const STEP_LOOKS: i64 = 2_000;
 /// Readings that one step moves: both sides of each are in one parcel.
 const STEP_READINGS: usize = super::draft::MAX_READINGS / 4;
-
-/// What one step did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Corrected {
-    /// Readings that it gave to another patient, or to nobody.
-    pub moved: usize,
-    /// Whether there is more to look at.
-    pub left: bool,
-    /// Whether it did nothing since nothing may leave now, or the disk is full: a correction has to reach the region.
-    pub held: bool,
-}
 
 /// A device whose samples are looked through.
 struct Todo {
@@ -371,16 +364,6 @@ fn device_id(tx: &Transaction<'_>, device: i64) -> Result<DeviceId, StoreError> 
         .query_row([device], |row| row.get(0))?;
     id.parse()
         .map_err(|_| StoreError::new(StoreErrorKind::Corrupt, "read the name of a device"))
-}
-
-/// At which bed a device stood, by the time from which on (ms of mesh time).
-pub(super) fn placements(
-    db: &Connection,
-    device: i64,
-) -> rusqlite::Result<Vec<(i64, Option<String>)>> {
-    db.prepare_cached("SELECT since_ms, bed FROM placement WHERE device = ?1 ORDER BY since_ms")?
-        .query_map([device], |row| Ok((row.get(0)?, row.get(1)?)))?
-        .collect()
 }
 
 /// The next samples of a device, the newest first. Readings are read where they can be needed.

@@ -9,7 +9,7 @@ use super::{
     stays::{Stay, Stays},
 };
 use crate::deid::{PatientRecord, Shift};
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, Row, params};
 use std::{
     collections::{HashMap, hash_map::Entry},
     sync::Arc,
@@ -370,22 +370,6 @@ fn patient_entry(row: &Row<'_>) -> rusqlite::Result<PatientEntry> {
         },
         told: row.get(11)?,
     })
-}
-
-/// A number kept under a name.
-pub(super) fn meta(db: &Connection, name: &str) -> rusqlite::Result<Option<i64>> {
-    db.prepare_cached("SELECT value FROM meta WHERE name = ?1")?
-        .query_row([name], |row| row.get(0))
-        .optional()
-}
-
-/// Keeps a number under a name.
-pub(super) fn set_meta(db: &Connection, name: &str, value: i64) -> rusqlite::Result<()> {
-    db.prepare_cached(
-        "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2",
-    )?
-    .execute(params![name, value])?;
-    Ok(())
 }
 
 impl DeviceFacts {

@@ -2,8 +2,8 @@
 use super::{
     Entropy,
     directory::{DeviceEntry, PatientEntry},
-    journal::Prepared,
     pack,
+    prepared::Prepared,
 };
 use crate::deid;
 use federation::profile::Profile;

@@ -5,7 +5,7 @@
 //! is known, an entry of a bed, a device. Rows have one order, that of commits. A reader goes on from the last row that
 //! it has done, and lets rows go that it is done with; the last one always stays, so that numbers only grow.
 use super::{
-    Store, StoreError, StoreErrorKind, beds, inbox::Commit, journal::WITHDRAWN_FOR_GOOD, pack,
+    Store, StoreError, StoreErrorKind, beds, commit::Commit, pack, prepared::WITHDRAWN_FOR_GOOD,
     schema, stored, view::in_one,
 };
 use crate::deid::PatientRecord;
@@ -18,36 +18,6 @@ use types::{DeviceId, Flags, Phi, ReadingUid, Secret, Timestamp};
 
 /// Rows of one page.
 pub(crate) const PAGE: i64 = 1_000;
-
-/// What a version of the store adds. What there is already is fed in the order in which it refers to each other.
-pub(super) const SCHEMA: &str = "
-CREATE TABLE feed (
-  n INTEGER PRIMARY KEY, kind INTEGER NOT NULL, a INTEGER NOT NULL, b INTEGER NOT NULL DEFAULT 0,
-  c INTEGER NOT NULL DEFAULT 0, readings BLOB) STRICT;
-CREATE TRIGGER feed_device AFTER INSERT ON device BEGIN
-  INSERT INTO feed (kind, a) VALUES (1, NEW.row); END;
-CREATE TRIGGER feed_patient AFTER INSERT ON patient BEGIN
-  INSERT INTO feed (kind, a) VALUES (2, NEW.row); END;
-CREATE TRIGGER feed_described AFTER UPDATE OF name, mrn, birth_date, gender, height_cm, weight_kg, care_unit ON patient
-BEGIN INSERT INTO feed (kind, a) VALUES (2, NEW.row); END;
-CREATE TRIGGER feed_bed AFTER INSERT ON bed_entry BEGIN
-  INSERT INTO feed (kind, a) VALUES (3, NEW.row); END;
-CREATE TRIGGER feed_sample AFTER INSERT ON sample BEGIN
-  INSERT INTO feed (kind, a, b, c) VALUES (4, NEW.device, NEW.epoch, NEW.seq); END;
-CREATE TRIGGER feed_moved AFTER UPDATE OF readings ON sample BEGIN
-  INSERT INTO feed (kind, a, b, c) VALUES (4, NEW.device, NEW.epoch, NEW.seq); END;
-CREATE TRIGGER feed_withdrawn AFTER INSERT ON withdrawal BEGIN
-  INSERT INTO feed (kind, a) VALUES (5, NEW.row); END;
-CREATE TRIGGER feed_gone AFTER DELETE ON sample BEGIN
-  INSERT INTO feed (kind, a, readings) VALUES (6, OLD.device, OLD.readings); END;
-CREATE TRIGGER feed_withdrawn_gone AFTER DELETE ON withdrawal BEGIN
-  INSERT INTO feed (kind, a, readings) VALUES (6, OLD.device, OLD.readings); END;
-INSERT INTO feed (kind, a) SELECT 1, row FROM device ORDER BY row;
-INSERT INTO feed (kind, a) SELECT 2, row FROM patient ORDER BY row;
-INSERT INTO feed (kind, a) SELECT 3, row FROM bed_entry ORDER BY row;
-INSERT INTO feed (kind, a, b, c) SELECT 4, device, epoch, seq FROM sample;
-INSERT INTO feed (kind, a) SELECT 5, row FROM withdrawal ORDER BY row;
-";
 
 /// Feeds everything anew, for a copy that is of another past than the store.
 const ANEW: &str = "

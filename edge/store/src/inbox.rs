@@ -1,169 +1,34 @@
 //! What comes down to the facility: judged, taken in and answered in the store's own commits, so that what a parcel leads
 //! to is durable with its answer, or neither is.
 //!
-//! Which kinds the facility takes in is one table of handlers ([`Handlers`]); a kind without a handler is refused as
-//! unknown, and comes again by itself once there is one. A handler works within the commit ([`Commit`]): its rows, the
-//! parcels that it ships upwards and the answer to the region are one.
+//! Which kinds the facility takes in is one table of handlers ([`Handlers`]). A handler works within the commit
+//! ([`Commit`]): its rows, the parcels that it ships upwards and the answer to the region are one.
 use super::{
     Store, StoreError, StoreErrorKind,
     apply::Apply,
+    commit::Commit,
+    handlers::Handlers,
     job::{Job, Step},
+    steps::Judged,
 };
-use crate::clockguard::Now;
 use async_trait::async_trait;
 use federation::{
-    audit::{self, Decision, Entry},
+    audit,
     envelope::Intact,
     inbox::{self, Here},
-    ledger::keep_heads,
     meet,
     port::{Arrival, Gate, Inbox, PortError, PortErrorKind, Verdict},
     reason,
     wire::{Hello, Welcome},
 };
 use ingest::Urgency;
-use messages::{AuditCheckpoint, Body, class_of};
+use messages::class_of;
 use parking_lot::Mutex;
-use rusqlite::Transaction;
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 use tokio::sync::oneshot;
-use types::{Place, Priority, Purpose};
+use types::{Place, Priority};
 
-/// Takes in parcels of one kind.
-pub trait Handler: Send + Sync + 'static {
-    /// Takes in a parcel that the rules let in, within the store's commit and on its thread: it waits for nothing. The
-    /// same parcel comes once, unless the store was put back meanwhile. What is wrong with the parcel is a verdict.
-    ///
-    /// # Errors
-    /// What is wrong with the store. A fault of the handler's own (kind `Internal` or `Refused`) undoes what it did and puts the parcel
-    /// into quarantine; any other error undoes the whole commit.
-    fn apply(
-        &self,
-        commit: &mut Commit<'_, '_>,
-        from: &Place,
-        parcel: &Intact,
-    ) -> Result<Verdict, StoreError>;
-
-    /// A commit stands in which [`Handler::apply`] was called: whoever acts on it is woken. It must not block.
-    fn committed(&self) {}
-}
-
-/// The handlers of a facility, by kind.
-#[derive(Clone)]
-pub struct Handlers(BTreeMap<&'static str, Arc<dyn Handler>>);
-
-impl Default for Handlers {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Handlers {
-    /// Heads of audit logs are taken in, and no other kind yet.
-    #[must_use]
-    pub fn new() -> Self {
-        Self(BTreeMap::new()).on::<AuditCheckpoint>(Arc::new(KeepsHeads))
-    }
-
-    /// Has parcels of a kind taken in by this handler, in place of the one before.
-    #[must_use]
-    pub fn on<T: Body>(mut self, handler: Arc<dyn Handler>) -> Self {
-        self.0.insert(T::KIND, handler);
-        self
-    }
-
-    fn of(&self, kind: &str) -> Option<Arc<dyn Handler>> {
-        self.0.get(kind).cloned()
-    }
-}
-
-/// A commit of the store, as handlers and other parts of the node see it.
-pub struct Commit<'a, 't>(&'a mut Apply<'t>);
-
-impl<'t> Commit<'_, 't> {
-    /// The tables of the store.
-    #[must_use]
-    pub const fn tx(&self) -> &'t Transaction<'t> {
-        self.0.tx
-    }
-
-    /// The time of the commit.
-    #[must_use]
-    pub const fn now(&self) -> Now {
-        self.0.now
-    }
-
-    /// The facility.
-    #[must_use]
-    pub const fn place(&self) -> &Place {
-        self.0.parcels.place()
-    }
-
-    /// The region of the facility.
-    #[must_use]
-    pub const fn region(&self) -> &Place {
-        self.0.parcels.region()
-    }
-
-    /// Random bytes.
-    pub fn draw(&self, bytes: &mut [u8]) {
-        (self.0.entropy)(bytes);
-    }
-
-    /// Ships a message to the region in this commit: whether it may go. A refusal of the rules is audited.
-    ///
-    /// # Errors
-    /// As any write.
-    pub fn ship<T: Body>(
-        &mut self,
-        priority: Priority,
-        purpose: Purpose,
-        body: T,
-    ) -> Result<bool, StoreError> {
-        let now = self.0.now;
-        let given = self
-            .0
-            .parcels
-            .ship(self.0.tx, priority, purpose, body, &now)?;
-        self.0.tally.parcels += u64::from(given.is_some());
-        Ok(given.is_some())
-    }
-
-    /// Writes entries to the audit log that are of no parcel.
-    ///
-    /// # Errors
-    /// As any write.
-    pub fn note(&mut self, entries: &[Entry]) -> Result<(), StoreError> {
-        self.0.parcels.note(self.0.tx, entries)
-    }
-}
-
-/// Heads of audit logs are kept beside the facility's own. When one is of its own log, which does not hold it, the
-/// facility was put back: it meets the region again, which then learns it too.
-struct KeepsHeads;
-
-impl Handler for KeepsHeads {
-    fn apply(
-        &self,
-        commit: &mut Commit<'_, '_>,
-        from: &Place,
-        parcel: &Intact,
-    ) -> Result<Verdict, StoreError> {
-        let sender = commit.0.parcels.sender(&commit.0.now);
-        let way = (from, sender.place);
-        let (verdict, put_back) = keep_heads(commit.0.tx, sender.signer, way, parcel)?;
-        if put_back {
-            tracing::error!("this facility was put back to an older state, as others know");
-            commit.0.meet_again = true;
-        }
-        Ok(verdict)
-    }
-}
-
-/// What became of an arrival: its fault, and the decision if it is a new one.
-pub(super) type Judged = (Option<&'static str>, Option<Decision>);
-
-impl<'t> Apply<'t> {
+impl Apply<'_> {
     /// Judges what has come, and writes the decisions down.
     pub(super) fn admit(
         &mut self,
@@ -185,6 +50,7 @@ impl<'t> Apply<'t> {
         &mut self,
         from: &Place,
         parcels: &[Intact],
+        handlers: &Handlers,
     ) -> Result<Vec<Verdict>, StoreError> {
         let checks = inbox::check(self.tx, from, parcels)?;
         let mut held_up = [false; Priority::ALL.len()];
@@ -198,7 +64,7 @@ impl<'t> Apply<'t> {
                 None if behind => Verdict::Deferred {
                     reason: reason::OUT_OF_ORDER,
                 },
-                None => self.take_in(from, parcel)?,
+                None => self.take_in(from, parcel, handlers)?,
             };
             if let (Verdict::Deferred { .. }, Some(slot)) = (&verdict, held_up.get_mut(slot)) {
                 *slot = true;
@@ -209,7 +75,12 @@ impl<'t> Apply<'t> {
     }
 
     /// Takes one in that is next in its order, and records the answer.
-    fn take_in(&mut self, from: &Place, parcel: &Intact) -> Result<Verdict, StoreError> {
+    fn take_in(
+        &mut self,
+        from: &Place,
+        parcel: &Intact,
+        handlers: &Handlers,
+    ) -> Result<Verdict, StoreError> {
         let urgency = match parcel.priority {
             rank if rank == u32::from(Priority::Alarm.rank()) => Urgency::Alarm,
             _ => Urgency::Routine,
@@ -220,13 +91,13 @@ impl<'t> Apply<'t> {
             });
         }
         self.used += parcel.body.len() as u64;
-        let verdict = match self.handlers.of(&parcel.kind) {
+        let verdict = match handlers.of(&parcel.kind) {
             None => Verdict::Refused {
                 reason: reason::UNKNOWN_KIND,
             },
             Some(handler) => {
                 let applied = self.alone(|commit| handler.apply(commit, from, parcel))?;
-                self.touched.push(handler);
+                self.touched.push(parcel.kind.clone());
                 applied.unwrap_or_else(|error| {
                     tracing::error!(%error, kind = parcel.kind, "a parcel cannot be taken in");
                     Verdict::Quarantined {
@@ -239,27 +110,6 @@ impl<'t> Apply<'t> {
         let audited = inbox::answered(self.tx, &receiver, from, parcel, &verdict)?;
         self.parcels.has_audited(audited);
         Ok(verdict)
-    }
-
-    /// A step whose own fault undoes it alone.
-    pub(super) fn alone<T>(
-        &mut self,
-        step: impl FnOnce(&mut Commit<'_, 't>) -> Result<T, StoreError>,
-    ) -> Result<Result<T, StoreError>, StoreError> {
-        let savepoint = |sql| self.tx.execute_batch(sql);
-        savepoint("SAVEPOINT alone")?;
-        let tx = self.tx;
-        match step(&mut Commit(self)) {
-            Ok(done) => {
-                tx.execute_batch("RELEASE alone")?;
-                Ok(Ok(done))
-            }
-            Err(error) if is_of_the_step(error.kind) => {
-                tx.execute_batch("ROLLBACK TO alone; RELEASE alone")?;
-                Ok(Err(error))
-            }
-            Err(error) => Err(error),
-        }
     }
 
     /// Answers where this inbox stands with the region.
@@ -344,11 +194,6 @@ impl Inbox for Store {
         let head = head.map_err(PortError::of("head"))?;
         Ok(head.unwrap_or_default())
     }
-}
-
-/// Whether an error is a fault of the step alone, and nothing is wrong with the store.
-const fn is_of_the_step(kind: StoreErrorKind) -> bool {
-    matches!(kind, StoreErrorKind::Internal | StoreErrorKind::Refused)
 }
 
 /// What the region said makes no sense.

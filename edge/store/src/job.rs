@@ -2,12 +2,10 @@
 use super::{
     StoreError, StoreErrorKind,
     beds::{BedFact, Entered},
-    correction::Corrected,
+    commit::Commit,
     directory::DeviceEntry,
-    inbox::{Commit, Judged},
-    journal::Prepared,
-    retention::Swept,
-    unshipped::Late,
+    prepared::Prepared,
+    steps::{Corrected, Judged, Late, Swept},
 };
 use bytes::Bytes;
 use federation::{

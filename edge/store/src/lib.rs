@@ -48,21 +48,28 @@ mod bounds;
 mod bulk;
 mod catalogued;
 pub mod clockguard;
+mod commit;
 mod correction;
 pub mod deid;
 mod directory;
 mod draft;
+mod entering;
 mod feed;
+mod forgotten;
+mod handlers;
 mod held;
-pub mod inbox;
+mod inbox;
 mod job;
 mod journal;
 mod key;
+mod known;
+mod meta;
 mod occupancy;
 mod outbox;
 mod pack;
 pub mod page;
 mod parcels;
+mod prepared;
 mod recall;
 mod research;
 mod resync;
@@ -70,7 +77,9 @@ mod retained;
 mod retention;
 mod runs;
 mod schema;
+mod shipped;
 mod stays;
+mod steps;
 mod stored;
 mod tally;
 mod telling;
@@ -79,9 +88,11 @@ mod telling;
 pub mod testbed;
 mod transit;
 mod uids;
+mod unreadable;
 mod unshipped;
 mod view;
 mod withdrawal;
+mod words;
 mod writer;
 
 #[cfg(test)]
@@ -89,19 +100,17 @@ mod tests;
 
 pub use beds::{BY_CONFIGURATION, BedFact, BedRow, Entered, MAX_NAME, Timeline};
 pub use bounds::Bounds;
-pub use correction::Corrected;
+pub use commit::Commit;
 pub use directory::{DeviceEntry, DeviceFacts};
 pub use feed::{Changed, InBed, LocalId, LocalIds, Measured, PatientNow, Stays};
+pub use handlers::{Handler, Handlers};
 pub use held::Holding;
-pub use inbox::{Commit, Handler, Handlers};
-pub use journal::WITHDRAWN_FOR_GOOD;
-pub use journal::{EDGE_EPOCH, EdgeSample};
 pub use pack::PackedReading;
+pub use prepared::{EDGE_EPOCH, EdgeSample, WITHDRAWN_FOR_GOOD};
 pub use recall::LastValue;
-pub use retention::Swept;
 pub use runs::split as run_and_epoch;
+pub use steps::{Corrected, Late, Swept};
 pub use storage::{StoreError, StoreErrorKind};
-pub use unshipped::Late;
 pub use view::BedRead;
 
 use clockguard::Time;
@@ -119,9 +128,6 @@ use std::{
 };
 use tokio::sync::{Notify, mpsc, watch};
 use types::{Place, Secret};
-
-/// Name of the last real time that was kept, in `meta`.
-const TIME: &str = "time_ms";
 
 /// Fills a buffer with random bytes: ids, pseudonyms and shifts are drawn from it.
 pub type Entropy = fn(&mut [u8]);
@@ -475,7 +481,7 @@ impl Store {
     /// As any read.
     pub async fn kept_time(&self) -> Result<Option<types::Timestamp>, StoreError> {
         self.read(|db| {
-            let kept = directory::meta(db, TIME)?.map(types::Timestamp);
+            let kept = meta::get(db, meta::TIME)?.map(types::Timestamp);
             let last = federation::audit::last(db)?.and_then(|entry| entry.time());
             Ok(kept.max(last))
         })

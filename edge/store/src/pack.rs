@@ -2,16 +2,16 @@
 //!
 //! Version 1: `1`, number of readings n (u16 LE), n × 16 bytes of [`ReadingUid`], then per reading: flags (u8) and
 //! three texts of one length byte each: code, unit, value. A value that is absent begins with `?`, then its reason.
-use super::uids::{UID, Uids};
+use super::{
+    uids::{UID, Uids},
+    words::push_words,
+};
 use ingest::{Sample, SampleReading, Urgency};
 use sha2::{Digest, Sha256};
-use types::{PatientPseudonym, Phi, ReadingUid, Timestamp, Value};
+use types::{PatientPseudonym, Phi, ReadingUid, Timestamp};
 
 const VERSION: u8 = 1;
 const HEAD: usize = 3;
-/// Marks a value that is absent; no decimal begins with it.
-const ABSENT: u8 = b'?';
-
 /// Bytes of a digest: SHA-256 cut to 128 bits, enough against chance and against a device of the facility itself.
 pub(super) const DIGEST: usize = 16;
 
@@ -62,39 +62,6 @@ pub(super) fn moved(blob: &[u8], secret: &[u8], to: Option<PatientPseudonym>) ->
         uid.copy_from_slice(hash.finalize().get(..UID)?);
     }
     Some(moved)
-}
-
-pub(super) fn push_words(blob: &mut Vec<u8>, reading: &SampleReading) {
-    let info = reading.code.info();
-    let loinc = info.system == types::Code::LOINC;
-    let system: &[&str] = if loinc { &[] } else { &[info.system, "|"] };
-    push_text(blob, |blob| {
-        for part in system {
-            blob.extend_from_slice(part.as_bytes());
-        }
-        blob.extend_from_slice(info.code.as_bytes());
-    });
-    push_text(blob, |blob| {
-        blob.extend_from_slice(reading.unit.as_str().as_bytes());
-    });
-    push_text(blob, |blob| match &reading.value {
-        Value::Quantity(decimal) => blob.extend_from_slice(decimal.as_str().as_bytes()),
-        Value::Absent(reason) => {
-            blob.push(ABSENT);
-            blob.extend_from_slice(reason.as_str().as_bytes());
-        }
-    });
-}
-
-/// A length byte and a text. Codes, units and decimals are all shorter than 128 bytes.
-fn push_text(blob: &mut Vec<u8>, text: impl FnOnce(&mut Vec<u8>)) {
-    let at = blob.len();
-    blob.push(0);
-    text(blob);
-    let written = u8::try_from(blob.len() - at - 1).unwrap_or(u8::MAX);
-    if let Some(length) = blob.get_mut(at) {
-        *length = written;
-    }
 }
 
 /// How many readings a blob holds.
@@ -201,7 +168,7 @@ fn push_patient(bytes: &mut Vec<u8>, patient: Option<&Phi<String>>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use types::{AbsentReason, Flags};
+    use types::{AbsentReason, Flags, Value};
 
     fn readings() -> Vec<SampleReading> {
         let decimal = |text: &str| Value::Quantity(text.parse().unwrap());

@@ -1,5 +1,5 @@
 //! The store's use of `federation`'s tables: parcels shipped, receipts settled, decisions audited, in its own commits.
-use super::{StoreError, StoreErrorKind};
+use super::{StoreError, StoreErrorKind, shipped};
 use crate::clockguard::Now;
 use federation::{
     audit::{self, Entry, Signer},
@@ -167,7 +167,7 @@ impl Parcels {
             let seq = i64::try_from(*seq).unwrap_or(i64::MAX);
             tx.prepare_cached("DELETE FROM untaken WHERE priority = ?1 AND parcel = ?2")?
                 .execute((priority.rank(), seq))?;
-            super::resync::note_cured(tx, (*priority, seq), *now)?;
+            shipped::note_cured(tx, (*priority, seq), *now)?;
         }
         Ok(settled)
     }

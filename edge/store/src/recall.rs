@@ -1,8 +1,8 @@
 //! What the store remembers of each device's last values, for freshness after a restart.
 use super::{
     Store, StoreError, StoreErrorKind,
-    journal::EDGE_EPOCH,
     pack::{self, PackedReading},
+    prepared::EDGE_EPOCH,
     stored,
 };
 use ingest::Urgency;

@@ -7,8 +7,8 @@
 //! priority, so that the last one that comes holds.
 use super::{
     Store, StoreError,
+    commit::Commit,
     feed::{LocalId, LocalIds},
-    inbox::Commit,
     view::in_one,
 };
 use federation::audit::{Asked, Decision, Entry};
@@ -16,14 +16,6 @@ use messages::{ResearchChoice, ResearchChoices};
 use rusqlite::{Connection, params};
 use std::{collections::BTreeSet, sync::atomic::Ordering};
 use types::{Priority, Purpose};
-
-/// What a version of the store adds: 0 may be used, 1 may not; none: nobody ever said that it may not.
-pub(super) const SCHEMA: &str = "
-ALTER TABLE patient ADD COLUMN research_choice INTEGER;
-ALTER TABLE patient ADD COLUMN research_told INTEGER NOT NULL DEFAULT 1;
-CREATE INDEX patient_research ON patient (row) WHERE research_choice IS NOT NULL;
-CREATE INDEX patient_research_untold ON patient (row) WHERE research_told = 0;
-";
 
 /// Choices in one parcel.
 const IN_PARCEL: u32 = 1_000;

@@ -1,7 +1,7 @@
 //! When the region and this store do not agree on what was sent ([`federation::meet`]): what the region lacks is shipped
 //! again from the samples that are kept, with the same uids, pseudonyms and shifts, and what retention has deleted is
 //! counted and declared.
-use super::{Store, StoreError, StoreErrorKind, job::Job, pack};
+use super::{Store, StoreError, StoreErrorKind, apply::Apply, job::Job, pack, research};
 use async_trait::async_trait;
 use federation::{
     audit::{self, Entry, witness::Witness},
@@ -12,13 +12,9 @@ use federation::{
     watch::Looked,
     wire::{Hello, Loss, Welcome},
 };
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, Transaction};
 use std::{collections::HashMap, sync::atomic::Ordering};
-use types::{Priority, Timestamp};
-
-/// Parcels whose number of readings is remembered, some 30 bytes each: weeks of a busy facility. A gap that is older is
-/// declared without them.
-const MAX_SHIPPED: i64 = 262_144;
+use types::Priority;
 
 /// Samples that the region lacks: their parcel has its final receipt, and the region does not have it. What it took only
 /// when it was shipped again it has as that later parcel.
@@ -32,47 +28,27 @@ const BEYOND: &str = "parcel IS NOT NULL
      OR (priority, parcel) IN (SELECT priority, parcel FROM cured
           WHERE now_parcel > CASE now_priority WHEN 0 THEN ?1 WHEN 1 THEN ?2 ELSE ?3 END))";
 
-/// Remembers how many readings a parcel holds.
-pub(super) fn note_shipped(
-    tx: &Transaction<'_>,
-    priority: Priority,
-    parcel: i64,
-    readings: usize,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let readings = i64::try_from(readings).unwrap_or(i64::MAX);
-    tx.prepare_cached(
-        "INSERT INTO shipped (priority, parcel, readings, at_ms) VALUES (?1, ?2, ?3, ?4)",
-    )?
-    .execute(params![priority.rank(), parcel, readings, now.0])?;
-    Ok(())
-}
-
-/// Remembers as which parcel the region took what it had not taken at first.
-pub(super) fn note_cured(
-    tx: &Transaction<'_>,
-    (priority, parcel): (Priority, i64),
-    (now_priority, now_parcel): (Priority, u64),
-) -> Result<(), StoreError> {
-    tx.prepare_cached("INSERT OR REPLACE INTO cured VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![
-            priority.rank(),
-            parcel,
-            now_priority.rank(),
-            i64::try_from(now_parcel).unwrap_or(i64::MAX)
-        ])?;
-    Ok(())
-}
-
-/// Forgets the oldest beyond the bound.
-pub(super) fn forget_shipped(tx: &Transaction<'_>) -> Result<(), StoreError> {
-    tx.prepare_cached("DELETE FROM shipped WHERE n <= (SELECT max(n) FROM shipped) - ?1")?
-        .execute([MAX_SHIPPED])?;
-    Ok(())
+impl Apply<'_> {
+    /// Compares with what the region said of where it stands, and follows if it does not agree.
+    pub(super) fn resync(
+        &mut self,
+        welcome: &Welcome,
+        fresh: [u8; 16],
+    ) -> Result<Option<Hello>, StoreError> {
+        // Samples of this commit were promised the sequences that their parcels take.
+        for priority in Priority::ALL {
+            self.ship(priority)?;
+        }
+        // The rest of this commit goes behind what the region lacks.
+        self.unshipped = true;
+        let said = resync(self.tx, &self.parcels.sender(&self.now), welcome, fresh)?;
+        self.directory.forget_patients();
+        Ok(said)
+    }
 }
 
 /// Compares, and follows: what to say to the region next, or none when both agree.
-pub(super) fn resync(
+fn resync(
     tx: &Transaction<'_>,
     sender: &Sender<'_>,
     welcome: &Welcome,
@@ -101,7 +77,7 @@ pub(super) fn resync(
         &format!("UPDATE patient SET parcel = NULL WHERE {lacking}"),
         [alarm, live, backlog],
     )?;
-    super::research::tell_again(tx)?;
+    research::tell_again(tx)?;
     // From here on they are counted with the parcels that they are shipped in next, or declared.
     tx.execute(
         &format!("DELETE FROM shipped WHERE {lacking}"),

@@ -4,7 +4,7 @@
 //! none. Within the run that stored it its lifetime is measured by the machine's monotonic clock, and by the node's real
 //! time as well, whichever ends first. After a restart only the real time is left: as long as that is not believed
 //! ([`crate::clockguard`]), nobody knows how long the node was away, and what can lapse is held back.
-use super::{Store, StoreError, StoreErrorKind, apply::Kept, directory::meta, job::Job};
+use super::{Store, StoreError, StoreErrorKind, apply::Apply, job::Job, meta, steps::Kept};
 use crate::clockguard::Now;
 use ingest::{RetainedMessage, Urgency};
 use rusqlite::{Connection, Transaction, params};
@@ -26,8 +26,21 @@ const MAX_BYTES: usize = 64 * 1024;
 /// When the retained messages of this run lapse, by topic; at most [`MAX_ROWS`] have a row at all.
 pub(super) type Lapses = HashMap<String, Instant>;
 
+impl Apply<'_> {
+    /// Keeps or deletes the retained message of a topic: whether there was room. A short one may use the reserve.
+    pub(super) fn retain(&mut self, message: &RetainedMessage) -> Result<Kept, StoreError> {
+        let admitted = self.bounds.admits(urgency(message), self.used);
+        if !message.payload.is_empty() && !admitted {
+            self.tally.full += 1;
+            return Ok(Kept::Full);
+        }
+        self.used += (message.payload.len() + message.properties.len()) as u64;
+        keep(self.tx, message, self.now)
+    }
+}
+
 /// Which part of the disk a message may use.
-pub(super) fn urgency(message: &RetainedMessage) -> Urgency {
+fn urgency(message: &RetainedMessage) -> Urgency {
     match message.payload.len() + message.properties.len() {
         0..=SHORT => Urgency::Alarm,
         _ => Urgency::Routine,
@@ -35,11 +48,7 @@ pub(super) fn urgency(message: &RetainedMessage) -> Urgency {
 }
 
 /// Keeps a message in place of its topic's last one; an empty one deletes it.
-pub(super) fn keep(
-    tx: &Transaction<'_>,
-    message: &RetainedMessage,
-    now: Now,
-) -> Result<Kept, StoreError> {
+fn keep(tx: &Transaction<'_>, message: &RetainedMessage, now: Now) -> Result<Kept, StoreError> {
     if message.payload.is_empty() {
         tx.prepare_cached("DELETE FROM retained WHERE topic = ?1")?
             .execute([&message.topic])?;
@@ -52,7 +61,7 @@ pub(super) fn keep(
         let left = i64::try_from(left.as_millis()).unwrap_or(i64::MAX);
         now.real.0.saturating_add(left)
     });
-    let boot = meta(tx, super::writer::BOOT)?.unwrap_or(0);
+    let boot = meta::get(tx, meta::BOOT)?.unwrap_or(0);
     tx.prepare_cached(
         "INSERT INTO retained (topic, message, qos, properties, expires_ms, boot)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (topic) DO UPDATE

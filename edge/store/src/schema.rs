@@ -9,7 +9,7 @@ use storage::{
 use types::Secret;
 
 /// The version that this binary writes.
-pub(super) const VERSION: i64 = 21;
+pub(super) const VERSION: i64 = 22;
 /// Bytes of a page, SQLCipher's default.
 pub(super) const PAGE_BYTES: i64 = 4_096;
 /// How long a connection waits for the other one's lock: a checkpoint of the whole log on a slow disk.
@@ -38,8 +38,9 @@ const STEPS: [&str; VERSION as usize] = [
     ANSWERED,
     DELIVERIES,
     STUDY_AS_OF,
-    super::feed::SCHEMA,
-    super::research::SCHEMA,
+    FEED,
+    RESEARCH,
+    REFUSED_BY,
 ];
 
 const TABLES: &str = "
@@ -270,6 +271,49 @@ CREATE TABLE delivery (
 /// What version 19 adds: as of which instant (mesh time, in ms) a study looks at the facility.
 const STUDY_AS_OF: &str = "
 CREATE TABLE study_as_of (study TEXT PRIMARY KEY, at_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+";
+
+/// What version 20 adds: what has changed ([`super::feed`]). What there is already is fed in the order in which it refers to each other.
+const FEED: &str = "
+CREATE TABLE feed (
+  n INTEGER PRIMARY KEY, kind INTEGER NOT NULL, a INTEGER NOT NULL, b INTEGER NOT NULL DEFAULT 0,
+  c INTEGER NOT NULL DEFAULT 0, readings BLOB) STRICT;
+CREATE TRIGGER feed_device AFTER INSERT ON device BEGIN
+  INSERT INTO feed (kind, a) VALUES (1, NEW.row); END;
+CREATE TRIGGER feed_patient AFTER INSERT ON patient BEGIN
+  INSERT INTO feed (kind, a) VALUES (2, NEW.row); END;
+CREATE TRIGGER feed_described AFTER UPDATE OF name, mrn, birth_date, gender, height_cm, weight_kg, care_unit ON patient
+BEGIN INSERT INTO feed (kind, a) VALUES (2, NEW.row); END;
+CREATE TRIGGER feed_bed AFTER INSERT ON bed_entry BEGIN
+  INSERT INTO feed (kind, a) VALUES (3, NEW.row); END;
+CREATE TRIGGER feed_sample AFTER INSERT ON sample BEGIN
+  INSERT INTO feed (kind, a, b, c) VALUES (4, NEW.device, NEW.epoch, NEW.seq); END;
+CREATE TRIGGER feed_moved AFTER UPDATE OF readings ON sample BEGIN
+  INSERT INTO feed (kind, a, b, c) VALUES (4, NEW.device, NEW.epoch, NEW.seq); END;
+CREATE TRIGGER feed_withdrawn AFTER INSERT ON withdrawal BEGIN
+  INSERT INTO feed (kind, a) VALUES (5, NEW.row); END;
+CREATE TRIGGER feed_gone AFTER DELETE ON sample BEGIN
+  INSERT INTO feed (kind, a, readings) VALUES (6, OLD.device, OLD.readings); END;
+CREATE TRIGGER feed_withdrawn_gone AFTER DELETE ON withdrawal BEGIN
+  INSERT INTO feed (kind, a, readings) VALUES (6, OLD.device, OLD.readings); END;
+INSERT INTO feed (kind, a) SELECT 1, row FROM device ORDER BY row;
+INSERT INTO feed (kind, a) SELECT 2, row FROM patient ORDER BY row;
+INSERT INTO feed (kind, a) SELECT 3, row FROM bed_entry ORDER BY row;
+INSERT INTO feed (kind, a, b, c) SELECT 4, device, epoch, seq FROM sample;
+INSERT INTO feed (kind, a) SELECT 5, row FROM withdrawal ORDER BY row;
+";
+
+/// What version 21 adds ([`super::research`]): 0 may be used, 1 may not; none: nobody ever said that it may not.
+const RESEARCH: &str = "
+ALTER TABLE patient ADD COLUMN research_choice INTEGER;
+ALTER TABLE patient ADD COLUMN research_told INTEGER NOT NULL DEFAULT 1;
+CREATE INDEX patient_research ON patient (row) WHERE research_choice IS NOT NULL;
+CREATE INDEX patient_research_untold ON patient (row) WHERE research_told = 0;
+";
+
+/// What version 22 adds: who of the facility's staff refused a command.
+const REFUSED_BY: &str = "
+ALTER TABLE command ADD COLUMN refused_by TEXT;
 ";
 
 /// With what every connection to a file of the facility begins. What SQLCipher logs names files and pages; errors come

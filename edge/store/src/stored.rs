@@ -1,14 +1,20 @@
-//! A stored sample as it is to be shipped once more: one reader of its row for all that do so.
+//! The row of a sample: how it is stored, how one is found by its identity, and how one is read that is to be shipped once
+//! more.
 use super::{
     StoreError, StoreErrorKind,
-    journal::{Number, Prepared},
     pack::{self, PackedReading},
+    prepared::{Number, Prepared},
     runs,
 };
 use ingest::{SampleReading, Urgency};
-use rusqlite::Row;
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::time::Instant;
 use types::{AbsentReason, DeviceId, Flags, Priority, Timestamp, Value};
+
+/// Stores a sample, unless its identity is taken.
+pub(super) const INSERT: &str = "INSERT INTO sample
+ (device, epoch, seq, source_ms, arrived_ms, patient, flags, priority, parcel, digest, readings, stay)
+ VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT DO NOTHING";
 
 /// A stored sample.
 pub(super) struct Stored {
@@ -23,6 +29,23 @@ pub(super) struct Stored {
     /// What is shipped once more is an alarm, or of the backlog.
     pub priority: Priority,
     pub sample: Prepared,
+}
+
+/// The stored sample of an identity: its digest and its source time, ms since 1970. The epoch is one within a run
+/// ([`super::runs::key`]).
+pub(super) fn find(
+    db: &Connection,
+    device: i64,
+    epoch: i64,
+    seq: i64,
+) -> rusqlite::Result<Option<([u8; pack::DIGEST], i64)>> {
+    db.prepare_cached(
+        "SELECT digest, source_ms FROM sample WHERE device = ?1 AND epoch = ?2 AND seq = ?3",
+    )?
+    .query_row(params![device, epoch, seq], |row| {
+        Ok((row.get(0)?, row.get(1)?))
+    })
+    .optional()
 }
 
 /// Reads a row of: row and name of the device, epoch, number, source time and flags of the sample; patient, stay,

@@ -2,9 +2,9 @@
 //!
 //! A patient goes along with their readings. Who is entered in a bed without any, and who becomes better known than the
 //! region was told, is told in a parcel without readings; [`super::unshipped`] asks for it.
-use super::{StoreError, apply::Apply, draft::Draft, resync};
-use rusqlite::{Connection, params};
-use types::{Priority, Purpose};
+use super::{StoreError, apply::Apply, draft::Draft, shipped};
+use rusqlite::Connection;
+use types::Purpose;
 
 /// Patients in one parcel.
 const STEP_ROWS: i64 = 500;
@@ -43,25 +43,11 @@ impl Apply<'_> {
         let Some(parcel) = given else {
             return Ok(0);
         };
-        resync::note_shipped(self.tx, priority, parcel, 0, self.now.real)?;
+        shipped::note(self.tx, priority, parcel, 0, self.now.real)?;
         self.tally.parcels += 1;
         for row in &rows {
             self.told(*row, priority, parcel)?;
         }
         Ok(rows.len())
-    }
-
-    /// Keeps with which parcel the region is told of a patient.
-    pub(super) fn told(
-        &mut self,
-        row: i64,
-        priority: Priority,
-        parcel: i64,
-    ) -> Result<(), StoreError> {
-        self.tx
-            .prepare_cached("UPDATE patient SET priority = ?2, parcel = ?3 WHERE row = ?1")?
-            .execute(params![row, priority.rank(), parcel])?;
-        self.directory.forget_patient(row);
-        Ok(())
     }
 }

@@ -11,7 +11,7 @@
 //!
 //! What the edge itself measures (an alarm that values went stale) has numbers that are given anew after a restore, so
 //! its ids are drawn.
-use super::{Entropy, pack::push_words};
+use super::{Entropy, words::push_words};
 use ingest::Sample;
 use ring::hmac::{self, HMAC_SHA256, Key, Tag};
 

@@ -5,6 +5,7 @@ use super::{
     StoreError, StoreErrorKind,
     apply::Apply,
     stays,
+    steps::Late,
     stored::{self, Stored},
     telling, withdrawal,
 };
@@ -14,17 +15,6 @@ use types::Priority;
 
 /// Samples that one step ships: a step is one commit, so it must stay short beside the samples that wait.
 const STEP_ROWS: i64 = 500;
-
-/// What one step did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Late {
-    /// Samples, withdrawals and patients that it shipped.
-    pub shipped: usize,
-    /// Whether profile and rules let readings leave now.
-    pub allowed: bool,
-    /// Whether anything is left that was never shipped.
-    pub left: bool,
-}
 
 /// Whether there is one, or a withdrawal that is to be shipped, or a patient of whom the region is to be told.
 pub(super) fn any(db: &Connection) -> rusqlite::Result<bool> {
@@ -50,6 +40,14 @@ impl Apply<'_> {
             "SELECT 1 FROM sample WHERE parcel IS NULL AND {which} AND device = ?1 LIMIT 1"
         );
         Ok(self.tx().prepare_cached(&sql)?.exists([device])?)
+    }
+
+    /// Ships what waits of this commit for older samples that were never shipped.
+    pub(super) fn ship_what_waits(&mut self) -> Result<(), StoreError> {
+        if self.waits {
+            self.tally.left = self.ship_late()?.left;
+        }
+        Ok(())
     }
 
     /// One bounded step, in the order of each device. When the disk is full only while nothing else waits, as shipping

@@ -3,8 +3,8 @@
 //!
 //! Every page is one short transaction: one that stays open would hold the log, which then grows without end.
 use super::{
-    Store, StoreError, StoreErrorKind, beds, correction,
-    journal::{EDGE_EPOCH, WITHDRAWN_FOR_GOOD},
+    Store, StoreError, StoreErrorKind, beds,
+    prepared::{EDGE_EPOCH, WITHDRAWN_FOR_GOOD},
     recall, stored,
 };
 use crate::page::{AlarmsAsked, Cursor, MAX_PAGE, Page, Point, Reading, SeriesAsked, Whose};
@@ -140,7 +140,7 @@ fn read_beds(db: &Connection, now: Timestamp) -> Result<Vec<BedRead>, StoreError
     }
     let mut standing: BTreeMap<String, Vec<(i64, DeviceId)>> = BTreeMap::new();
     for (row, device) in devices(db)? {
-        if let Some(bed) = bed_at(&correction::placements(db, row)?, now.0) {
+        if let Some(bed) = bed_at(&beds::placements(db, row)?, now.0) {
             known.entry(bed.to_owned()).or_default();
             standing
                 .entry(bed.to_owned())
@@ -285,7 +285,7 @@ fn sources(db: &Connection, whose: &Whose) -> Result<BTreeMap<i64, Which>, Store
         }
         Whose::Bed(bed) => {
             for row in chosen("SELECT device FROM placement WHERE bed = ?1", bed)? {
-                let placements = correction::placements(db, row)?;
+                let placements = beds::placements(db, row)?;
                 sources.insert(row, Which::AtBed(bed.clone(), placements));
             }
         }
@@ -307,7 +307,7 @@ fn sources(db: &Connection, whose: &Whose) -> Result<BTreeMap<i64, Which>, Store
     clippy::disallowed_methods,
     reason = "the id is looked up in the store that keeps it"
 )]
-fn patient_row(db: &Connection, id: &Phi<String>) -> rusqlite::Result<Option<i64>> {
+pub(super) fn patient_row(db: &Connection, id: &Phi<String>) -> rusqlite::Result<Option<i64>> {
     db.prepare_cached("SELECT row FROM patient WHERE id = ?1")?
         .query_row([id.expose()], |row| row.get(0))
         .optional()

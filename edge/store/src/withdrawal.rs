@@ -7,8 +7,8 @@ use super::{
     StoreError, StoreErrorKind,
     apply::Apply,
     draft::{Draft, Standing},
-    journal::Prepared,
-    resync, stays,
+    prepared::Prepared,
+    shipped, stays,
     stored::{self, Stored},
 };
 use messages::Correction;
@@ -76,7 +76,7 @@ impl Apply<'_> {
             .ship(self.tx, priority, Purpose::Care, body, &self.now)?;
         let op = "correct: what was cleared a moment ago is refused";
         let parcel = given.ok_or_else(|| StoreError::new(StoreErrorKind::Internal, op))?;
-        resync::note_shipped(self.tx, priority, parcel, standing, self.now.real)?;
+        shipped::note(self.tx, priority, parcel, standing, self.now.real)?;
         self.tally.parcels += 1;
         Ok(parcel)
     }

@@ -1,17 +1,20 @@
 //! The writer thread: takes what waits, commits it with one fsync, answers everybody.
 use super::{
     Condition, Status, StoreError, StoreErrorKind, StoreOptions,
-    apply::{Apply, Ground, Kept},
-    beds,
+    apply::{Apply, Ground},
     bounds::Bounds,
-    directory::{Directory, meta, set_meta},
-    inbox::{Handler, Handlers},
+    directory::Directory,
+    entering,
+    forgotten::Forgotten,
+    handlers::Handlers,
     job::{self, BATCH, Job, Outcome},
+    meta,
     parcels::Parcels,
     resync,
-    retention::{Cursor, Forgotten},
+    retention::Cursor,
     runs::Runs,
     schema,
+    steps::Kept,
     tally::Tally,
     transit::Departed,
     unshipped,
@@ -33,16 +36,13 @@ pub(super) const QUEUE: usize = 8_192;
 /// Pages of the log at which it is written into the database: 16 MiB.
 pub const LOG_PAGES: i64 = 4_096;
 
-/// Name of the number of starts, in `meta`.
-pub(super) const BOOT: &str = "boot";
-
 /// A commit that stands.
 struct Committed {
     outcomes: Vec<Outcome>,
     tally: Tally,
     departed: Vec<Departed>,
-    /// The handlers of what came down, and whether the store is to meet the region again.
-    touched: Vec<Arc<dyn Handler>>,
+    /// The kinds of what was taken in, and whether the store is to meet the region again.
+    touched: Vec<String>,
     meet_again: bool,
 }
 
@@ -82,9 +82,9 @@ impl Writer {
         let now = options.time.now().mesh;
         directory.place(&tx, now)?;
         let runs = Runs::load(&tx)?;
-        beds::import(&tx, &mut directory, &runs, &options.beds, now)?;
-        let boot = meta(&tx, BOOT)?.unwrap_or(0) + 1;
-        set_meta(&tx, BOOT, boot)?;
+        entering::import(&tx, &mut directory, &runs, &options.beds, now)?;
+        let boot = meta::get(&tx, meta::BOOT)?.unwrap_or(0) + 1;
+        meta::set(&tx, meta::BOOT, boot)?;
         tx.commit()?;
         let boot = u32::try_from(boot).unwrap_or(u32::MAX);
         status.boot.store(boot, Ordering::Relaxed);
@@ -190,7 +190,8 @@ impl Writer {
                 if meet_again {
                     self.status.meet_again.notify_one();
                 }
-                touched.iter().for_each(|handler| handler.committed());
+                let handlers = touched.iter().filter_map(|kind| self.handlers.of(kind));
+                handlers.for_each(|handler| handler.committed());
                 tally.count(jobs, began.elapsed());
             }
             Err(error) => {
@@ -218,7 +219,6 @@ impl Writer {
             forgotten: &mut self.forgotten,
             runs: &mut self.runs,
             parcels: &mut self.parcels,
-            handlers: &self.handlers,
             bounds: self.bounds,
             now,
             link_up: self.status.link_up.load(Ordering::Relaxed),
@@ -234,8 +234,10 @@ impl Writer {
         let cutoff = now.mesh.plus_ms(-self.retention.as_ms());
         let mut outcomes = Vec::with_capacity(batch.len());
         for job in batch {
-            outcomes.push(one(&mut apply, job, &mut self.cursor, cutoff)?);
+            let by = (&self.handlers, &mut self.cursor, cutoff);
+            outcomes.push(one(&mut apply, job, by)?);
         }
+        apply.ship_what_waits()?;
         let done = apply.finish()?;
         self.parcels.finish(&tx)?;
         tx.commit().map_err(StoreError::sqlite("commit"))?;
@@ -348,8 +350,7 @@ const fn kept(kept: Kept) -> Outcome {
 fn one(
     apply: &mut Apply<'_>,
     job: &Job,
-    cursor: &mut Cursor,
-    cutoff: Timestamp,
+    (handlers, cursor, cutoff): (&Handlers, &mut Cursor, Timestamp),
 ) -> Result<Outcome, StoreError> {
     match job {
         Job::Append(samples, _) => {
@@ -389,7 +390,7 @@ fn one(
             return apply.admit(from, arrivals).map(Outcome::Judged);
         }
         Job::Accept { from, parcels, .. } => {
-            return apply.accept(from, parcels).map(Outcome::Verdicts);
+            return apply.accept(from, parcels, handlers).map(Outcome::Verdicts);
         }
         Job::Meet { from, hello, .. } => {
             let welcome = apply.meet(from, hello)?;

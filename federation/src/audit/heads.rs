@@ -65,7 +65,7 @@ pub(super) fn keep_earlier(conn: &Connection) -> Result<(), DbError> {
 }
 
 /// Forgets frontiers of more entries than there are: those of a log that was emptied or cut.
-pub(super) fn forget_beyond(tx: &Connection, size: u64) -> Result<(), DbError> {
+pub(crate) fn forget_beyond(tx: &Connection, size: u64) -> Result<(), DbError> {
     tx.execute("DELETE FROM audit_frontier WHERE size > ?1", [Count(size)])?;
     Ok(())
 }

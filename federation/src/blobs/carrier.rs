@@ -105,8 +105,9 @@ impl<R: Rows> Blobs<R> {
     /// # Errors
     /// [`PortError`]: it is left to the next time.
     pub async fn sweep(&self) -> Result<usize, PortError> {
+        let sweep = self.files.sweep();
         let left = self.rows.sweep().await?;
-        self.blocking("sweep blobs", move |files| files.sweep(&left))
+        self.blocking("sweep blobs", move |_| sweep.delete(&left))
             .await
     }
 

@@ -1,5 +1,9 @@
 //! The bytes of blobs, as files of a folder: `DIGEST.part` while they come, `DIGEST` once they were checked as a whole.
-use super::{Descriptor, Digest};
+use super::{
+    Descriptor, Digest,
+    kept::{Brought, Kept},
+    spared::{PutIn, Spared, Sweep},
+};
 use parking_lot::Mutex;
 use ring::digest::{Context, SHA256};
 use std::{
@@ -11,6 +15,7 @@ use std::{
     sync::Arc,
     thread::{self, JoinHandle},
 };
+use storage::chunks::Chunks;
 
 /// Bytes that are read at once to be checked.
 const PIECE_BYTES: usize = 1 << 20;
@@ -46,10 +51,11 @@ pub enum Taken {
 /// The folder. Its steps block; one at a time works on a blob.
 pub struct Files {
     dir: PathBuf,
-    /// Blobs that were put in and that no row names yet, by how many hold them: no sweep takes them.
-    held: Mutex<BTreeMap<Digest, usize>>,
+    pub(super) spared: Mutex<Spared>,
     /// Chunks are taken one after the other. What comes is kept open, and hashed as it comes.
     turn: Mutex<BTreeMap<Digest, Arriving>>,
+    /// Where the bytes are beside this disk, if another node is to follow this one.
+    kept: Option<Kept>,
 }
 
 impl fmt::Debug for Files {
@@ -71,32 +77,21 @@ struct Arriving {
     syncing: Option<JoinHandle<io::Result<()>>>,
 }
 
-/// A blob that was put in, until the row that names it is durable: then this is dropped.
-#[derive(Debug)]
-pub struct PutIn {
-    files: Arc<Files>,
-    /// What it is.
-    pub descriptor: Descriptor,
-}
-
-impl Drop for PutIn {
-    fn drop(&mut self) {
-        let mut held = self.files.held.lock();
-        if let Some(count) = held.get_mut(&self.descriptor.digest) {
-            *count -= 1;
-            if *count == 0 {
-                held.remove(&self.descriptor.digest);
-            }
-        }
-    }
-}
-
 impl Files {
     /// The folder at a path, which is made when it is absent, for this user alone.
     ///
     /// # Errors
     /// It cannot be made.
     pub fn open(dir: &Path) -> io::Result<Self> {
+        Self::open_kept(dir, None)
+    }
+
+    /// As [`Files::open`]; with `chunks`, every byte that counts is there too, and what is there and not on this disk is
+    /// brought here when it is asked for.
+    ///
+    /// # Errors
+    /// As [`Files::open`]; what is kept cannot be read or written.
+    pub fn open_kept(dir: &Path, chunks: Option<Arc<dyn Chunks>>) -> io::Result<Self> {
         storage::file::private_dir(dir)?;
         for entry in fs::read_dir(dir)? {
             let path = entry?.path();
@@ -106,11 +101,27 @@ impl Files {
                 fs::remove_file(&path)?;
             }
         }
+        let kept = chunks.map(|chunks| Kept::open(chunks, dir, PART));
         Ok(Self {
+            kept: kept.transpose()?,
             dir: dir.to_owned(),
-            held: Mutex::default(),
+            spared: Mutex::default(),
             turn: Mutex::default(),
         })
+    }
+
+    /// Has this disk have what is kept elsewhere of a blob.
+    fn bring(&self, digest: Digest) -> io::Result<()> {
+        let Some(kept) = &self.kept else {
+            return Ok(());
+        };
+        let (whole, part) = (self.whole(digest), self.part(digest));
+        let new = self.dir.join(format!("{NEW}{digest}"));
+        let is_here = || whole.try_exists();
+        if kept.bring(digest, is_here, (&new, &part))? == Some(Brought::Whole) {
+            storage::file::rename(&part, &whole)?;
+        }
+        Ok(())
     }
 
     fn whole(&self, digest: Digest) -> PathBuf {
@@ -126,6 +137,7 @@ impl Files {
     /// # Errors
     /// The folder cannot be read.
     pub fn held(&self, digest: Digest) -> io::Result<Held> {
+        self.bring(digest)?;
         if self.whole(digest).try_exists()? {
             return Ok(Held::Whole);
         }
@@ -143,6 +155,7 @@ impl Files {
     pub fn take(&self, descriptor: Descriptor, offset: u64, chunk: &[u8]) -> io::Result<Taken> {
         let Descriptor { digest, size } = descriptor;
         let mut turn = self.turn.lock();
+        self.spared.lock().touch(digest);
         let mut arriving = match turn.remove(&digest) {
             Some(arriving) => arriving,
             None => match self.held(digest)? {
@@ -154,6 +167,13 @@ impl Files {
         if offset != have || end > size || (chunk.is_empty() && size > 0) {
             keep(&mut turn, digest, arriving);
             return Ok(Taken::Next(have.min(size)));
+        }
+        if let Some(kept) = &self.kept
+            && let Err(error) = kept.put(digest, offset, chunk)
+        {
+            // What is on the disk is there too: it goes on from here.
+            keep(&mut turn, digest, arriving);
+            return Err(error);
         }
         arriving.append(chunk)?;
         if end < size {
@@ -219,6 +239,9 @@ impl Files {
     /// Shows what came as a whole, if it is what its name says, once it is durable.
     fn show(&self, digest: Digest, came: Digest, file: &File) -> io::Result<Taken> {
         if came != digest {
+            if let Some(kept) = &self.kept {
+                kept.forget(digest)?;
+            }
             fs::remove_file(self.part(digest))?;
             return Ok(Taken::Broken);
         }
@@ -232,6 +255,7 @@ impl Files {
     /// # Errors
     /// It cannot be read.
     pub fn read(&self, digest: Digest, offset: u64, most: usize) -> io::Result<Option<Vec<u8>>> {
+        self.bring(digest)?;
         let mut file = match File::open(self.whole(digest)) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -274,22 +298,39 @@ impl Files {
         io::copy(&mut from, &mut file.1)?;
         let descriptor = hash_all(&mut file.1)?;
         file.1.sync_all()?;
-        *self.held.lock().entry(descriptor.digest).or_default() += 1;
+        *self
+            .spared
+            .lock()
+            .held
+            .entry(descriptor.digest)
+            .or_default() += 1;
         let put = PutIn {
             files: Arc::clone(self),
             descriptor,
         };
+        if let Some(kept) = &self.kept {
+            file.1.seek(SeekFrom::Start(0))?;
+            if let Err(error) = kept.put_file(descriptor.digest, &mut file.1) {
+                fs::remove_file(&file.0)?;
+                return Err(error);
+            }
+        }
         storage::file::rename(&file.0, &self.whole(descriptor.digest))?;
         Ok(put)
     }
 
-    /// Deletes every file but those of `left` and those that were just put in: how many.
-    ///
-    /// # Errors
-    /// The folder cannot be read; what cannot be deleted is left to the next time.
-    pub fn sweep(&self, left: &BTreeSet<Digest>) -> io::Result<usize> {
+    /// Begins to delete what nothing refers to: ask the rows what is left, and then [`Sweep::delete`].
+    pub fn sweep(self: &Arc<Self>) -> Sweep {
+        self.spared.lock().sweeps += 1;
+        Sweep {
+            files: Arc::clone(self),
+        }
+    }
+
+    pub(super) fn delete_but(&self, left: &BTreeSet<Digest>) -> io::Result<usize> {
         let mut turn = self.turn.lock();
-        turn.retain(|digest, _| left.contains(digest));
+        let is_left = |digest: &Digest| left.contains(digest) || self.spared.lock().has(digest);
+        turn.retain(|digest, _| is_left(digest));
         let mut deleted = 0;
         for entry in fs::read_dir(&self.dir)? {
             let path = entry?.path();
@@ -298,10 +339,13 @@ impl Files {
             let Some(digest) = digest else {
                 continue;
             };
-            if !left.contains(&digest) && !self.held.lock().contains_key(&digest) {
+            if !is_left(&digest) {
                 fs::remove_file(&path)?;
                 deleted += 1;
             }
+        }
+        if let Some(kept) = &self.kept {
+            kept.sweep(is_left)?;
         }
         Ok(deleted)
     }
@@ -453,5 +497,29 @@ mod tests {
         let second = files.take(descriptor, SYNC_BYTES + 1, &chunk);
         second.unwrap_err();
         assert_eq!(files.held(digest).unwrap(), Held::Part(0));
+    }
+
+    #[test]
+    fn what_is_put_in_or_comes_while_the_rows_are_asked_is_not_swept() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Arc::new(Files::open(dir.path()).unwrap());
+        let all: Vec<u8> = repeat_n(7, 4).collect();
+        let came = hash(&mut all.as_slice()).unwrap();
+        let nothing = BTreeSet::new();
+        // The rows were asked, then a row named each, and then the answer comes.
+        let (first, second) = (files.sweep(), files.sweep());
+        let put = files.put_in(&b"put in"[..]).unwrap();
+        let digest = put.descriptor.digest;
+        assert_eq!(files.take(came, 0, &all).unwrap(), Taken::Whole);
+        drop(put);
+        assert_eq!(first.delete(&nothing).unwrap(), 0);
+        assert_eq!(second.delete(&nothing).unwrap(), 0);
+        assert_eq!(files.held(digest).unwrap(), Held::Whole);
+        assert_eq!(files.held(came.digest).unwrap(), Held::Whole);
+        // The next one knows the rows.
+        let held = files.put_in(&b"put in"[..]).unwrap();
+        assert_eq!(files.sweep().delete(&nothing).unwrap(), 1);
+        drop(held);
+        assert_eq!(files.sweep().delete(&nothing).unwrap(), 1);
     }
 }

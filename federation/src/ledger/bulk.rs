@@ -8,6 +8,7 @@ use crate::{
 use async_trait::async_trait;
 use messages::Body;
 use std::{collections::BTreeSet, io, path::Path, sync::Arc};
+use storage::chunks::Chunks;
 use types::{EnvelopeId, Place, Priority, Purpose};
 
 #[async_trait]
@@ -51,7 +52,19 @@ impl Ledger {
     /// # Errors
     /// The folder cannot be used.
     pub fn blobs(&self, dir: &Path) -> io::Result<Arc<Blobs<Self>>> {
-        let files = Files::open(&dir.join("blobs"))?;
+        self.blobs_kept(dir, None)
+    }
+
+    /// The same, of which every byte is kept elsewhere too. Blocks.
+    ///
+    /// # Errors
+    /// The folder cannot be used, or what is kept cannot be read or written.
+    pub fn blobs_kept(
+        &self,
+        dir: &Path,
+        chunks: Option<Arc<dyn Chunks>>,
+    ) -> io::Result<Arc<Blobs<Self>>> {
+        let files = Files::open_kept(&dir.join("blobs"), chunks)?;
         Ok(Arc::new(Blobs::new(self.clone(), Arc::new(files))))
     }
 }

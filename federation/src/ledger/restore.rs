@@ -6,6 +6,7 @@ use crate::{
     gap::{self, Gap},
     inbox,
     port::{PortError, PortErrorKind},
+    started,
 };
 use rusqlite::Connection;
 use std::io;
@@ -143,7 +144,7 @@ impl Ledger {
         let first = self
             .step(OP, |inner, tx| {
                 let (here, now) = (&inner.here, (inner.now)());
-                audit::begin(tx, here, &inner.signer, now, has_run(tx)?)?;
+                started::begin_log(tx, here, &inner.signer, now, has_run(tx)?)?;
                 audit::first_head(tx)
             })
             .await?;

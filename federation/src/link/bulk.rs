@@ -2,7 +2,7 @@
 //! one chunk at a time and beside the parcels. Nothing more than one chunk is under way, so nothing urgent waits longer
 //! behind a blob of gigabytes than behind one chunk. A chunk is asked for in halves: while one of them comes, the other end
 //! reads the next, and this one writes down the one before.
-use super::{LinkError, uplink::ended};
+use super::{LinkError, ended};
 use crate::{
     blobs::{Bulk, CHUNK_BYTES, Digest, HALF_BYTES, Missing},
     wire::{Chunk, Wanted, mesh_client::MeshClient},

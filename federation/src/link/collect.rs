@@ -4,17 +4,16 @@
 //! Every promise of the way up holds: the sender clears and audits before it seals, the receiver judges and audits again,
 //! order and once are the same outbox's and the same inbox's, and only the newest call of a place is served.
 use super::{
-    Door, LinkError,
+    Door, LinkError, MAX_RECEIPTS, RECEIPT_TIMEOUT,
     batch::next_batch,
-    believe,
+    believe, ended,
     flight::MAX_PARCELS,
     newest::Reading,
-    server::{MAX_RECEIPTS, RECEIPT_TIMEOUT},
-    uplink::{Opened, Session, ended},
+    uplink::{Collecting, Opened, Session},
 };
 use crate::{
     port::Outbox,
-    wire::{Heard, Hello, Parcel, Receipt, Said, Welcome, mesh_client::MeshClient},
+    wire::{Heard, Hello, Parcel, Said, Welcome, mesh_client::MeshClient},
 };
 use ed25519_dalek::VerifyingKey;
 use rand::{RngCore as _, SeedableRng as _, rngs::StdRng};
@@ -25,7 +24,7 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Status, Streaming, transport::Channel};
+use tonic::{Code, Status, transport::Channel};
 use types::Place;
 
 /// Times that a receiver answers where it stands on one connection; as a sender may say it.
@@ -76,12 +75,6 @@ pub(super) async fn offer(outbox: Arc<dyn Outbox>, to: Place, opened: Opened, en
     if let Err(error) = outbox.release(&to).await {
         tracing::error!(%error, "leases not given back");
     }
-}
-
-/// A call by which a place collects.
-pub(super) struct Collecting {
-    parcels: Streaming<Parcel>,
-    receipts: mpsc::Sender<Receipt>,
 }
 
 /// Meets the tier above as its receiver, and begins to collect. None when nothing goes down from there.

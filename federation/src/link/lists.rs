@@ -3,7 +3,7 @@
 //! list says by its signature whose it is, and by its number what it is worth; that a peer showed it counts for nothing.
 //!
 //! A peer of a version that knows nothing of this goes without: its list is carried there by hand, as before.
-use super::{LinkError, MAX_PARCEL_BYTES, uplink::ended};
+use super::{LinkError, MAX_PARCEL_BYTES, ended};
 use crate::{
     tls::{ReloadingTls, Revocations},
     wire::{Lists, mesh_client::MeshClient},

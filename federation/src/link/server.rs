@@ -1,7 +1,7 @@
 //! The receiver's side of the link: TLS, who may deliver, what a parcel must be, and the signed answer.
 use super::{
     KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, LinkError, MAX_MESSAGE_BYTES, MAX_PARCEL_BYTES,
-    STREAM_WINDOW_BYTES,
+    MAX_RECEIPTS, RECEIPT_TIMEOUT, STREAM_WINDOW_BYTES,
     batch::{NEWER, Taken, broken, fill, next_batch},
     believe, bulk, collect,
     door::Door,
@@ -47,10 +47,6 @@ const MAX_WAITING: usize = 16;
 const MAX_STREAMS: u32 = 8;
 /// Header of a call, in bytes.
 const MAX_HEADER_BYTES: u32 = 16 << 10;
-/// Receipts that wait for the sender to read them; then nothing more is taken from it.
-pub(super) const MAX_RECEIPTS: usize = 1_024;
-/// A sender that takes no receipt for so long, while as many wait as may, has its stream ended.
-pub(super) const RECEIPT_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a stop waits for batches in hand before connections are cut.
 const STOP_GRACE: Duration = Duration::from_secs(2);
 

@@ -10,15 +10,16 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
 use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
 use types::{Place, Timestamp};
 
+mod channel;
 mod dial;
 mod look;
+mod opened;
 mod session;
-pub(super) use dial::Opened;
 pub use look::look;
 pub(super) use look::{connect, within};
+pub(super) use opened::{Collecting, Opened};
 pub(super) use session::Session;
 
 /// Bound of the first wait after a broken link.
@@ -101,7 +102,7 @@ impl Uplink {
                 named: me.to_uri(),
             });
         }
-        let addresses = parts.urls.iter().map(|url| dial::host_and_port(url));
+        let addresses = parts.urls.iter().map(|url| channel::host_and_port(url));
         let addresses: Vec<_> = addresses.collect::<Result<_, _>>()?;
         if addresses.is_empty() {
             return Err(LinkError::Url(String::new()));
@@ -264,11 +265,4 @@ async fn both_ways(
     };
     let (sent, taken) = tokio::join!(sending, taking);
     sent.unwrap_or(taken)
-}
-
-/// The peer's text is not kept: it is theirs.
-pub(super) fn ended(status: Status) -> LinkError {
-    LinkError::Ended {
-        code: status.code(),
-    }
 }

@@ -4,7 +4,7 @@ use crate::{
     pki,
     testbed::{Holder, NOW, Testbed, device, eventually, node, place, uri},
 };
-use std::{io, sync::atomic::Ordering};
+use std::{io, path::PathBuf, sync::atomic::Ordering};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},

@@ -1,4 +1,5 @@
 //! A store as the network makes it look: every delivery comes twice, and once more in pieces.
+use crate::audit::OwnEvents;
 use crate::axis::Axis;
 use crate::search::Query;
 use crate::store::{
@@ -105,6 +106,14 @@ impl ResourceStore for Redelivering {
     async fn reach(&self, reader: &str, commit: i64) -> Result<Axis, StoreError> {
         self.0.reach(reader, commit).await?;
         self.0.reach(reader, commit).await
+    }
+
+    async fn keep_audit(&self, audit: OwnEvents) -> Result<(), StoreError> {
+        self.0.keep_audit(audit.clone()).await?;
+        let head = self.0.head().await?;
+        self.0.keep_audit(audit).await?;
+        assert_eq!(self.0.head().await?, head, "an event was stored twice");
+        Ok(())
     }
 
     fn event_store(&self) -> &dyn EventStore {

@@ -307,38 +307,44 @@ pub async fn of_clients_that_expect_the_same_one_has_its_way(engine: &dyn Engine
 
 pub async fn what_a_facility_delivered_is_no_clients_to_change(engine: &dyn Engine) {
     let store = engine.open().await;
-    let delivered = fixture::patient(1, 1950);
+    let all = [
+        fixture::patient(1, 1950),
+        fixture::device(1),
+        fixture::observation(1),
+    ];
     let delivery = Delivery {
         parcel: fixture::parcel(1),
         source: fixture::source(1),
-        resources: vec![delivered.clone()],
+        resources: all.to_vec(),
     };
     store.apply(vec![delivery], NOW).await.unwrap();
-    let (kind, id) = (ResourceType::Patient, delivered.id().clone());
-    let text = r#"{"resourceType":"Patient","gender":"male"}"#;
-    let draft = Draft::parse(&Holding::Identified, kind, id.clone(), text, "").unwrap();
-    let expect = Expect::Anything;
-    for change in [
-        Change::Put {
-            draft: draft.clone(),
-            expect,
-        },
-        Change::Put {
-            draft,
-            expect: Expect::Version(1),
-        },
-        Change::Delete {
-            kind,
-            id: id.clone(),
-            expect,
-        },
-    ] {
-        let why = Unmet::Delivered;
-        let found = transact(&*store, vec![change]).await;
-        assert_eq!(found, Transacted::Unmet { at: 0, why });
+    for delivered in all {
+        let (kind, id) = (delivered.kind(), delivered.id().clone());
+        let text = format!("{{\"resourceType\":\"{kind}\"}}");
+        let draft = Draft::unjudged(kind, id.clone(), &text, "").unwrap();
+        let expect = Expect::Anything;
+        for change in [
+            Change::Put {
+                draft: draft.clone(),
+                expect,
+            },
+            Change::Put {
+                draft,
+                expect: Expect::Version(1),
+            },
+            Change::Delete {
+                kind,
+                id: id.clone(),
+                expect,
+            },
+        ] {
+            let why = Unmet::Delivered;
+            let found = transact(&*store, vec![change]).await;
+            assert_eq!(found, Transacted::Unmet { at: 0, why });
+        }
+        let kept = store.read(kind, &id).await.unwrap().unwrap();
+        assert_eq!((kept.version, kept.json.as_str()), (1, delivered.json()));
     }
-    let kept = store.read(kind, &id).await.unwrap().unwrap();
-    assert_eq!((kept.version, kept.json.as_str()), (1, delivered.json()));
 }
 
 /// Eight commits: a patient, a reading and what a client wrote; each again; a deletion; another reading.

@@ -2,6 +2,7 @@
 use super::Engine;
 use super::fixture;
 use super::searching::{BASE, CASES, NOW_MS, RESOURCES, STEP_MS};
+use crate::bases::Bases;
 use crate::json::Json;
 use crate::query::{Context, Filter, Handling, Search, parse};
 use crate::search::{Filter as Column, Interval};
@@ -45,7 +46,7 @@ fn read(kind: &str, query: &str) -> Search {
         .collect();
     let context = Context {
         now: NOW_MS,
-        base: BASE,
+        base: Bases::of(BASE),
         handling: Handling::Strict,
     };
     parse(Some(kind).filter(|kind| !kind.is_empty()), &pairs, context).unwrap()

@@ -1,7 +1,10 @@
 //! Promises of who may write what: the first source of an id owns it.
 use super::{Engine, fixture};
 use crate::search::Query;
-use crate::store::{Applied, Delivery, NewResource, ResourceStore, ResourceType, Source};
+use crate::store::{
+    Applied, Change, Delivery, Draft, Expect, NewResource, ResourceStore, ResourceType, Source,
+    Transacted, Transaction,
+};
 use types::{FacilityPseudonym, Timestamp};
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
@@ -104,6 +107,65 @@ pub async fn within_one_call_the_first_source_owns_and_the_others_are_applied(en
     ];
     assert_eq!(applied, expected);
     assert_eq!(store.counts().await.unwrap().0, [0, 1, 1]);
+}
+
+async fn transact(store: &dyn ResourceStore, changes: Vec<Change>) {
+    let transaction = Transaction {
+        author: "writer".into(),
+        now: NOW,
+        changes,
+        guards: Vec::new(),
+    };
+    let done = store.transact(transaction).await.unwrap();
+    assert!(matches!(done, Transacted::Done(_)), "{done:?}");
+}
+
+pub async fn what_a_client_wrote_no_facility_takes_over_also_when_it_was_deleted(
+    engine: &dyn Engine,
+) {
+    let store = engine.open().await;
+    let theirs = [
+        fixture::patient(0, 1950),
+        fixture::device(0),
+        fixture::observation(2),
+    ];
+    let text = |one: &NewResource| format!("{{\"resourceType\":\"{}\"}}", one.kind());
+    let put = |one: &NewResource| Change::Put {
+        draft: Draft::unjudged(one.kind(), one.id().clone(), &text(one), "").unwrap(),
+        expect: Expect::Absent,
+    };
+    let delete = |one: &NewResource| Change::Delete {
+        kind: one.kind(),
+        id: one.id().clone(),
+        expect: Expect::Present,
+    };
+    transact(&*store, theirs.iter().map(put).collect()).await;
+    let mut parcel = 0;
+    for is_there in [true, false] {
+        if !is_there {
+            transact(&*store, theirs.iter().map(delete).collect()).await;
+        }
+        let count = u64::from(is_there);
+        assert_eq!(store.counts().await.unwrap().0, [count; 3]);
+        // Reading 12 is of patient 0 and device 0.
+        let also = [fixture::withdrawn(2), fixture::observation(12)];
+        for one in theirs.iter().chain(&also) {
+            parcel += 1;
+            let own = fixture::patient(7, 1970);
+            let applied = apply(&*store, of(1, parcel, vec![own, one.clone()])).await;
+            assert_eq!(applied, foreign(&[1]), "{is_there} {}", one.json());
+        }
+        assert_eq!(store.counts().await.unwrap().0, [count; 3]);
+        for one in &theirs {
+            let stored = store.read(one.kind(), one.id()).await.unwrap();
+            assert_eq!(stored.is_some(), is_there);
+            assert!(stored.is_none_or(|stored| stored.json.len() < 100));
+        }
+    }
+    // What is the client's own comes back, and other facilities go on.
+    transact(&*store, theirs.iter().map(put).collect()).await;
+    let own = vec![fixture::patient(7, 1970), fixture::observation(1)];
+    assert_eq!(apply(&*store, of(1, 99, own)).await, written(2));
 }
 
 pub async fn a_source_keeps_the_pseudonym_that_it_was_offered_first(engine: &dyn Engine) {

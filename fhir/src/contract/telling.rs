@@ -47,6 +47,7 @@ fn subscription_by(
         filters: vec![(of.to_owned(), conditions.to_owned())],
         types: BTreeMap::from([(of.to_owned(), Vec::new())]),
         base: String::new(),
+        other_bases: Vec::new(),
         written: NOW.0,
         channel: Channel::RestHook {
             endpoint: "https://ehr.example/".into(),
@@ -155,6 +156,43 @@ pub async fn every_change_that_is_watched_has_its_event_and_what_was_not_done_ha
         (now.number, now.delivered, now.waits_since),
         (3, 0, Some(NOW))
     );
+}
+
+pub async fn what_clients_observe_has_its_events(engine: &dyn Engine) {
+    let store = engine.open().await;
+    let panel = |name: &str, code: &str| Change::Put {
+        draft: draft(
+            "Observation",
+            name,
+            &format!(
+                "{{\"resourceType\":\"Observation\",\"component\":[{{\"code\":{{\"coding\":[{{\"code\":\"{code}\"}}]}}}}]}}"
+            ),
+        ),
+        expect: Expect::Anything,
+    };
+    let all = vec![
+        subscription("of-part", "Observation", "component-code=a", true),
+        subscription("of-all", "Observation", "", true),
+    ];
+    transact(&*store, all).await;
+    let delivery = fixture::delivery(1, 0..1);
+    store.apply(vec![delivery], NOW).await.unwrap();
+    transact(&*store, vec![panel("one", "a"), panel("two", "b")]).await;
+    transact(&*store, vec![panel("one", "b")]).await;
+    transact(&*store, vec![delete("Observation", "two")]).await;
+    let told = async |name: &str| -> Vec<(String, What)> {
+        let found = events(&*store, name).await;
+        let of_clients = found.iter().filter(|one| one.id.as_str().len() == 3);
+        of_clients
+            .map(|one| (one.id.to_string(), one.what))
+            .collect()
+    };
+    let created = ("one".to_owned(), What::Create);
+    assert_eq!(told("of-part").await, std::slice::from_ref(&created));
+    let two = |what| ("two".to_owned(), what);
+    let changed = ("one".to_owned(), What::Update);
+    let all = [created, two(What::Create), changed, two(What::Delete)];
+    assert_eq!(told("of-all").await, all);
 }
 
 pub async fn readings_that_are_delivered_have_their_events_and_foreign_deliveries_none(

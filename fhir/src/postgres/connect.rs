@@ -23,11 +23,9 @@ const WAIT: Duration = Duration::from_secs(5);
 const SILENCE: Duration = Duration::from_secs(15);
 /// An idle connection is asked whether its peer is alive after this long.
 const KEEPALIVE: Duration = Duration::from_secs(10);
-/// What the server ends by itself, so that a client that is gone holds no lock: a statement, the wait for a lock and
-/// an idle transaction, each below the 30 s after which a facility sends a parcel again; the last one within the time in
-/// which the lease of a node that is paused lapses, so that the other node of its region does not wait longer.
-const SERVER_LIMITS: &str = "-c statement_timeout=20s -c lock_timeout=10s \
-     -c idle_in_transaction_session_timeout=5s";
+/// What the server ends by itself, so that a client that is gone holds no lock: a statement and the wait for a lock, each
+/// below the 30 s after which a facility sends a parcel again; and an idle transaction ([`Idle`]).
+const SERVER_LIMITS: &str = "-c statement_timeout=20s -c lock_timeout=10s";
 /// A commit is answered once it is flushed to this server's disk, whatever the role, the database or the connection
 /// string ask for; `remote_apply` waits for a standby besides.
 const DURABLE: &str = "SELECT set_config('synchronous_commit', \
@@ -124,11 +122,29 @@ fn client(authority_pem: &[u8]) -> Result<ClientConfig, UrlProblem> {
     Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
+/// How long a transaction may wait for its client, which holds its locks meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Idle {
+    /// Of a server with one client: as long as the lease of a node lasts.
+    Alone,
+    /// Of one of two nodes: what clients write at the other one waits no longer for a node that is paused.
+    OneOfTwo,
+}
+
+impl Idle {
+    const fn option(self) -> &'static str {
+        match self {
+            Self::Alone => "-c idle_in_transaction_session_timeout=5s",
+            Self::OneOfTwo => "-c idle_in_transaction_session_timeout=500ms",
+        }
+    }
+}
+
 /// A pool of so many connections, each of which was asked whether its commits are durable.
 pub(super) fn pool(
     url: &str,
     authority_pem: Option<&[u8]>,
-    connections: usize,
+    (connections, idle): (usize, Idle),
 ) -> Result<Pool, StoreError> {
     let (mut config, tls) = parse(url, authority_pem).map_err(|problem| StoreError {
         kind: Kind::Refused,
@@ -137,7 +153,7 @@ pub(super) fn pool(
     })?;
     // What the operator asks for comes last, so it holds; but for the durability of commits.
     let asked = config.get_options().unwrap_or("");
-    let options = format!("{SERVER_LIMITS} {asked}");
+    let options = format!("{SERVER_LIMITS} {} {asked}", idle.option());
     config
         .options(options)
         .connect_timeout(WAIT)

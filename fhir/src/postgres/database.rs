@@ -1,5 +1,8 @@
 //! Databases of one server: each region has its own, so that several can share the server of a developer's machine.
-use super::{connect, failed, not_had};
+use super::{
+    connect::{self, Idle},
+    failed, not_had,
+};
 use crate::store::{Kind, StoreError};
 use tokio_postgres::{Config, error::SqlState};
 
@@ -20,7 +23,7 @@ pub async fn create_database(
         return Err(refused());
     }
     let own = with_database(url, name).ok_or_else(refused)?;
-    let pool = connect::pool(url, authority_pem, 1)?;
+    let pool = connect::pool(url, authority_pem, (1, Idle::Alone))?;
     let client = pool.get().await;
     let client = client.map_err(|error| not_had("create database", &error))?;
     let exists = "SELECT 1 FROM pg_database WHERE datname = $1";

@@ -1,12 +1,15 @@
 //! What clients write, how it is found, and how versions are listed, in PostgreSQL.
 pub mod index;
 
-use super::{events, stored, write::LOCK};
+use super::{
+    events, stored,
+    write::{HEAD, LOCK},
+};
 use crate::query::sql::{Bind, Dialect, Sql};
 use crate::sql;
 use crate::store::{
     Change, Current, Extent, ExtentPage, Find, FindPage, Guard, HistoryPage, HistoryQuery, Plan,
-    Planned, ResourceType, Stored, Transacted, Transaction, Unmet, plan,
+    Planned, ResourceType, Stored, Transacted, Transaction, Unmet, added, plan,
 };
 use crate::subscription::Noting;
 use bytes::BytesMut;
@@ -18,23 +21,23 @@ use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Error, Row};
 
 const KNOWN: &str = "SELECT k.type, k.id, coalesce(r.version, h.version), coalesce(r.seq, h.seq), \
-     coalesce(r.updated, h.updated), r.body, r.author IS NULL \
+     coalesce(r.updated, h.updated), r.body, \
+     CASE WHEN r.version IS NULL THEN h.author IS NULL ELSE r.author IS NULL END \
      FROM unnest($1::text[], $2::text[]) AS k(type, id) \
      LEFT JOIN resource r ON r.type = k.type AND r.id = k.id \
-     LEFT JOIN LATERAL (SELECT version, seq, updated FROM history WHERE type = k.type AND id = k.id \
+     LEFT JOIN LATERAL (SELECT version, seq, updated, author FROM history WHERE type = k.type AND id = k.id \
      ORDER BY version DESC LIMIT 1) h ON true \
      WHERE r.version IS NOT NULL OR h.version IS NOT NULL";
 const FORGET: &str = "DELETE FROM resource r USING unnest($1::text[], $2::text[]) AS k(type, id) \
      WHERE r.type = k.type AND r.id = k.id";
-const WRITE: &str = "INSERT INTO resource(seq, type, id, version, updated, body, author) \
-     SELECT seq, type, id, version, $1, body, author \
-     FROM unnest($2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[]) \
-     AS n(seq, type, id, version, body, author)";
+const WRITE: &str = "INSERT INTO resource(seq, type, id, version, updated, body, author, patient, effective) \
+     SELECT seq, type, id, version, $1, body, author, patient, effective \
+     FROM unnest($2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::bigint[]) \
+     AS n(seq, type, id, version, body, author, patient, effective)";
 const REMEMBER: &str = "INSERT INTO history(seq, type, id, version, updated, body, author) \
      SELECT seq, type, id, version, $1, body, author \
      FROM unnest($2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[]) \
      AS n(seq, type, id, version, body, author)";
-const HEAD: &str = "UPDATE head SET seq = $1";
 
 impl ToSql for Bind {
     fn to_sql(
@@ -204,7 +207,7 @@ fn one_known(row: &Row) -> Option<((ResourceType, String), Current)> {
         version: u32::try_from(row.get::<_, i64>(2)).ok()?,
         seq: row.get(3),
         updated: row.get(4),
-        is_delivered: json.is_some() && row.get(6),
+        is_delivered: row.get(6),
         json,
     };
     Some(((ResourceType::parse(row.get(0))?, row.get(1)), current))
@@ -236,13 +239,24 @@ async fn write(
     let found: Vec<index::Found<'_>> = drafts
         .map(|(kind, id, draft)| (kind, id, draft.rows()))
         .collect();
+    let [observations, patients, devices] = added(rows.iter().map(|(row, _)| row));
     let head = async {
         let statement = transaction.prepare_cached(HEAD).await?;
-        transaction.execute(&statement, &[&last.seq]).await
+        let params: [&(dyn ToSql + Sync); 4] = [&last.seq, &observations, &patients, &devices];
+        transaction.execute(&statement, &params).await
     };
+    let columns: Vec<_> = kept
+        .iter()
+        .map(|(row, _)| {
+            row.draft
+                .map_or((None, None), |draft| draft.columns(updated))
+        })
+        .collect();
+    let subjects: Vec<Option<&str>> = columns.iter().map(|columns| columns.0).collect();
+    let times: Vec<Option<i64>> = columns.iter().map(|columns| columns.1).collect();
     try_join4(
-        insert(transaction, WRITE, &kept, updated),
-        insert(transaction, REMEMBER, &all, updated),
+        insert(transaction, WRITE, &kept, (updated, &[&subjects, &times])),
+        insert(transaction, REMEMBER, &all, (updated, &[])),
         head,
         index::add(transaction, &found),
     )
@@ -257,7 +271,7 @@ async fn insert(
     transaction: &deadpool_postgres::Transaction<'_>,
     statement: &str,
     rows: &[Version<'_>],
-    updated: i64,
+    (updated, columns): (i64, &[&(dyn ToSql + Sync)]),
 ) -> Result<u64, Error> {
     let seqs: Vec<i64> = rows.iter().map(|(row, _)| row.seq).collect();
     let types: Vec<&str> = rows.iter().map(|(row, _)| row.kind.as_str()).collect();
@@ -268,8 +282,9 @@ async fn insert(
         .map(|(row, _)| row.draft.map_or("", |draft| draft.json()))
         .collect();
     let authors: Vec<&str> = rows.iter().map(|(_, author)| *author).collect();
-    let params: [&(dyn ToSql + Sync); 7] =
-        [&updated, &seqs, &types, &ids, &versions, &bodies, &authors];
+    let mut params: Vec<&(dyn ToSql + Sync)> =
+        vec![&updated, &seqs, &types, &ids, &versions, &bodies, &authors];
+    params.extend(columns);
     let statement = transaction.prepare_cached(statement).await?;
     transaction.execute(&statement, &params).await
 }

@@ -4,7 +4,11 @@
 //!
 //! Whether a lease holds is judged by the clock of the database alone. Its number only grows: whoever puts pages says the
 //! number that it was given, and puts nothing once another node was given one (a fencing token).
-use super::{MIGRATION_LOCK, connect, failed, not_had};
+use super::{
+    MIGRATION_LOCK,
+    connect::{self, Idle},
+    failed, not_had,
+};
 use crate::store::{Kind, StoreError};
 use deadpool_postgres::{Object, Pool};
 use futures_util::TryStreamExt as _;
@@ -12,16 +16,19 @@ use std::{io, pin::pin, time::Duration};
 use tokio::sync::Mutex;
 use tokio_postgres::{IsolationLevel, types::ToSql};
 
+mod chunks;
 mod rows;
 
+pub use chunks::KeptChunks;
 pub use rows::Waiting;
 
 /// How long a lease holds without being renewed.
 pub const LEASE: Duration = Duration::from_secs(5);
 /// The version of these tables. It only goes forward.
 const VERSION: i64 = 1;
-/// Connections at once: that of the lease, one for each file that is put, one for audit rows, and one for all else.
-const CONNECTIONS: usize = 5;
+/// Connections at once: that of the lease, one for each file that is put, one each for audit rows and for chunks, and one for
+/// all else.
+const CONNECTIONS: usize = 6;
 /// Pages that are put at once where every page of a file is.
 const BATCH: usize = 256;
 
@@ -122,7 +129,7 @@ impl Pair {
     /// As [`super::PostgresStore::open`].
     pub async fn open(url: &str, authority_pem: Option<&[u8]>) -> Result<Self, StoreError> {
         let pair = Self {
-            pool: connect::pool(url, authority_pem, CONNECTIONS)?,
+            pool: connect::pool(url, authority_pem, (CONNECTIONS, Idle::Alone))?,
             held: Mutex::new(None),
         };
         let mut client = pair.client("open the lease").await?;
@@ -132,6 +139,7 @@ impl Pair {
             transaction.execute(lock, &[&MIGRATION_LOCK]).await?;
             transaction.batch_execute(SCHEMA).await?;
             transaction.batch_execute(rows::SCHEMA).await?;
+            transaction.batch_execute(chunks::SCHEMA).await?;
             let version = transaction.query_one("SELECT version FROM lease", &[]);
             let version: i64 = version.await?.get(0);
             transaction.commit().await?;

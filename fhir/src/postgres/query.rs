@@ -1,29 +1,41 @@
-//! Search in PostgreSQL: the query's filters as SQL with arrays as parameters, keyset paging.
+//! Search in PostgreSQL: the query's filters as SQL with arrays as parameters, keyset paging. Observations are two
+//! selections, one of readings by their columns and one of what clients wrote by the rows of its index, each in the order
+//! that is asked for.
 use super::stored;
 use crate::axis::Commits;
 use crate::map::WITHDRAWN;
+use crate::query::Filter as Condition;
+use crate::query::sql::{Bind, Dialect, Sql as Conditions, condition};
 use crate::search::{Filter, Interval, Position, Query, Sort, SortKey};
+use crate::sql::order;
 use crate::store::{Measure, Page};
 use deadpool_postgres::Object;
 use tokio_postgres::{Error, Row, Statement, types::ToSql};
 use types::Timestamp;
 
-const COLUMNS: &str =
-    "SELECT type, id, version, updated, body, source, seq, effective FROM resource WHERE type = $1";
-const MEASURES: &str = "SELECT effective, (body::jsonb #>> '{valueQuantity,value}')::float8, \
-     body::jsonb #>> '{valueQuantity,code}' FROM resource WHERE type = $1";
-const COUNT: &str = "SELECT count(*) FROM resource WHERE type = $1";
+const COLUMNS: &str = "type, id, version, updated, body, source, seq, effective";
+const MEASURES: &str = "effective, (body::jsonb #>> '{valueQuantity,value}')::float8, \
+     body::jsonb #>> '{valueQuantity,code}'";
+const COUNT: &str = "count(*) AS number";
+/// Values of a condition on what clients wrote up to which its statement is kept prepared.
+const COMMON_VALUES: usize = 9;
 
 /// One page; none when a row cannot be read.
 pub async fn page(client: &Object, query: &Query) -> Result<Option<Page>, Error> {
-    let mut sql = Sql::filtered(COLUMNS, query);
-    if let Some(position) = &query.after {
-        sql.after(position, &query.sort);
-    }
-    sql.ordered(query);
     // One more than asked for tells whether there is a next page.
-    let limit = sql.bind(i64::from(query.count) + 1);
-    sql.text.push_str(&format!(" LIMIT {limit}"));
+    let most = i64::from(query.count) + 1;
+    let mut sql = Sql::default();
+    sql.select(COLUMNS, query, |sql| {
+        if let Some(position) = &query.after {
+            sql.after(position, &query.sort);
+        }
+        sql.ordered(query);
+        sql.limit(most);
+    });
+    if query.written.is_some() {
+        sql.text.push_str(&order(&query.sort));
+        sql.limit(most);
+    }
     let statement = sql.statement(client).await?;
     let rows = client.query(&statement, &sql.params()).await?;
     let shown = rows.get(..usize::from(query.count)).unwrap_or(&rows);
@@ -37,12 +49,14 @@ pub async fn page(client: &Object, query: &Query) -> Result<Option<Page>, Error>
 
 /// What readings that match say.
 pub async fn measures(client: &Object, query: &Query, most: usize) -> Result<Vec<Measure>, Error> {
-    let mut sql = Sql::filtered(MEASURES, query);
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    let mut sql = Sql::default();
+    sql.filtered(MEASURES, query);
     let withdrawn = sql.bind(WITHDRAWN);
-    let limit = sql.bind(i64::try_from(most).unwrap_or(i64::MAX));
     sql.text.push_str(&format!(
-        " AND body::jsonb ->> 'status' IS DISTINCT FROM {withdrawn} LIMIT {limit}"
+        " AND body::jsonb ->> 'status' IS DISTINCT FROM {withdrawn}"
     ));
+    sql.limit(most);
     let statement = sql.statement(client).await?;
     let rows = client.query(&statement, &sql.params()).await?;
     let measure = |row: &Row| Measure {
@@ -55,7 +69,10 @@ pub async fn measures(client: &Object, query: &Query, most: usize) -> Result<Vec
 
 /// How many match.
 pub async fn total(client: &Object, query: &Query) -> Result<u64, Error> {
-    let sql = Sql::filtered(COUNT, query);
+    let mut sql = Sql::default();
+    sql.text.push_str("SELECT sum(number)::bigint FROM (");
+    sql.select(COUNT, query, |_| {});
+    sql.text.push_str(") AS counted");
     let statement = sql.statement(client).await?;
     let row = client.query_one(&statement, &sql.params()).await?;
     Ok(u64::try_from(row.get::<_, i64>(0)).unwrap_or(0))
@@ -77,18 +94,65 @@ struct Sql {
     values: Vec<Box<dyn ToSql + Sync + Send>>,
 }
 
-impl Sql {
-    fn filtered(head: &str, query: &Query) -> Self {
-        let mut sql = Self {
-            text: head.to_owned(),
+impl Default for Sql {
+    fn default() -> Self {
+        Self {
+            text: String::new(),
             common: true,
-            values: vec![Box::new(query.kind.as_str())],
-        };
-        for filter in &query.filters {
-            sql.text.push_str(" AND ");
-            sql.filter(filter);
+            values: Vec::new(),
         }
-        sql
+    }
+}
+
+impl Sql {
+    /// What is found: of Observations one selection behind the other, each with what `rest` adds.
+    fn select(&mut self, columns: &str, query: &Query, rest: impl Fn(&mut Self)) {
+        let Some(written) = &query.written else {
+            self.filtered(columns, query);
+            return rest(self);
+        };
+        self.text.push_str("SELECT * FROM (");
+        self.filtered(columns, query);
+        rest(self);
+        self.text.push_str(&format!(
+            ") AS delivered UNION ALL SELECT * FROM (SELECT {columns} FROM resource r \
+             WHERE r.type = 'Observation' AND r.author IS NOT NULL AND "
+        ));
+        self.condition(written);
+        rest(self);
+        self.text.push_str(") AS written");
+    }
+
+    /// A condition on the row `r`, whose values follow those that there are.
+    fn condition(&mut self, written: &Condition) {
+        let mut sql = Conditions::new(Dialect::Postgres);
+        sql.binds = vec![Bind::Null; self.values.len()];
+        condition(&mut sql, "r", &["Observation"], written, &|_| None);
+        self.text.push_str(&sql.text);
+        let values: Vec<Bind> = sql.binds.into_iter().skip(self.values.len()).collect();
+        self.common &= values.len() <= COMMON_VALUES;
+        for value in values {
+            self.values.push(Box::new(value));
+        }
+    }
+
+    fn limit(&mut self, most: i64) {
+        let limit = self.bind(most);
+        self.text.push_str(&format!(" LIMIT {limit}"));
+    }
+
+    fn filtered(&mut self, columns: &str, query: &Query) {
+        let kind = self.bind(query.kind.as_str());
+        self.text.push_str(&format!(
+            "SELECT {columns} FROM resource WHERE type = {kind}"
+        ));
+        if !query.kind.is_indexed() {
+            self.text.push_str(" AND author IS NULL");
+        }
+        for filter in &query.filters {
+            self.text.push_str(" AND ");
+            self.filter(filter);
+        }
     }
 
     /// Binds a value and gives its mark.
@@ -206,19 +270,10 @@ impl Sql {
     }
 
     fn ordered(&mut self, query: &Query) {
-        let way = if query.sort.descending { "DESC" } else { "ASC" };
-        let ids = if query.sort.ids_descending {
-            "DESC"
-        } else {
-            "ASC"
-        };
-        self.text.push_str(&match query.sort.key {
-            SortKey::Id => format!(" ORDER BY id {way}"),
-            SortKey::LastUpdated => format!(" ORDER BY seq {way}"),
-            // No time sorts as no time: the index leaves such rows out, and only types without times have them.
-            SortKey::Date => {
-                format!(" AND effective IS NOT NULL ORDER BY effective {way}, id {ids}")
-            }
-        });
+        // No time sorts as no time: the index leaves such rows out, and only types without times have them.
+        if query.sort.key == SortKey::Date {
+            self.text.push_str(" AND effective IS NOT NULL");
+        }
+        self.text.push_str(&order(&query.sort));
     }
 }

@@ -16,10 +16,13 @@ use types::Timestamp;
 pub const LOCK: &str =
     "UPDATE head SET updated = greatest(updated, $1) RETURNING seq, updated, watching";
 const SEEN: &str = "SELECT id, conflicts FROM parcel WHERE id = ANY($1)";
-/// What a client wrote is no facility's: it has an owner that no source is.
+/// What a client wrote is no facility's, also after it was deleted: it has an owner that no source is.
 const KNOWN: &str = "SELECT r.type, r.id, r.version, r.body, \
      CASE WHEN r.author IS NULL THEN r.source ELSE '' END FROM resource r \
-     JOIN unnest($1::text[], $2::text[]) AS k(type, id) ON r.type = k.type AND r.id = k.id";
+     JOIN unnest($1::text[], $2::text[]) AS k(type, id) ON r.type = k.type AND r.id = k.id \
+     UNION ALL SELECT k.type, k.id, 0, '', '' FROM unnest($1::text[], $2::text[]) AS k(type, id) \
+     WHERE EXISTS (SELECT 1 FROM history h WHERE h.type = k.type AND h.id = k.id AND h.author IS NOT NULL) \
+     AND NOT EXISTS (SELECT 1 FROM resource c WHERE c.type = k.type AND c.id = k.id)";
 const WRITE: &str = "INSERT INTO resource(seq, type, id, version, updated, body, patient, device, code, category, \
      effective, source) SELECT seq, type, id, version, $2, body, patient, device, code, category, effective, source \
      FROM unnest($1::bigint[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[], \
@@ -46,7 +49,7 @@ const DEMOTE: &str = "INSERT INTO history(type, id, version, updated, body, seq)
 const SEE: &str = "INSERT INTO parcel(id, conflicts) SELECT * FROM unnest($1::bytea[], $2::text[])";
 /// Until the commit nobody else can take it.
 const HOLDS: &str = "SELECT number FROM lease WHERE number = $1 FOR SHARE";
-const HEAD: &str = "UPDATE head SET seq = $1, observations = observations + $2, patients = patients + $3, \
+pub const HEAD: &str = "UPDATE head SET seq = $1, observations = observations + $2, patients = patients + $3, \
      devices = devices + $4";
 
 type Key = (ResourceType, String);
@@ -91,7 +94,7 @@ pub async fn apply(
 }
 
 /// Whether the lease is still this node's, where it goes by one.
-async fn holds(transaction: &Transaction<'_>, lease: Option<i64>) -> Result<bool, Error> {
+pub async fn holds(transaction: &Transaction<'_>, lease: Option<i64>) -> Result<bool, Error> {
     let Some(lease) = lease else {
         return Ok(true);
     };

@@ -3,10 +3,11 @@ use super::{
     CompositeMatch, DateMatch, Filter, IndexRow, Match, NumberMatch, Prefix, QuantityMatch,
     ReferenceMatch, Search, TextMatch, TokenMatch, UriMatch, Value,
 };
+use crate::audit;
 use std::collections::BTreeSet;
 
 /// Metres from the middle of the earth to its surface.
-const EARTH_M: f64 = 6_371_008.8;
+pub(super) const EARTH_M: f64 = 6_371_008.8;
 
 /// A resource as a search sees it.
 #[derive(Clone, Copy, Debug)]
@@ -76,6 +77,7 @@ pub fn holds(filter: &Filter, resource: &Found<'_>, all: &[Found<'_>]) -> bool {
         }),
         // What an engine alone knows.
         Filter::HasReading { .. } | Filter::Column(_) => false,
+        Filter::Own => audit::is_own(resource.resource_type, resource.id),
         Filter::Not(inner) => !holds(inner, resource, all),
         Filter::Any(inner) => inner.iter().any(|inner| holds(inner, resource, all)),
         Filter::All(inner) => inner.iter().all(|inner| holds(inner, resource, all)),

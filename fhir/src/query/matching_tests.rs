@@ -1,6 +1,7 @@
 //! From resources and queries to what is found, over extraction, parsing and matching together.
 use super::*;
 use crate::{
+    bases::Bases,
     contract::searching::{BASE, CASES, NOW_MS, RESOURCES, STEP_MS},
     json::Json,
     query::{Context, Handling, compartment, extract, parse},
@@ -36,7 +37,7 @@ fn found(kind: &str, query: &str) -> Vec<String> {
         .collect();
     let context = Context {
         now: NOW_MS,
-        base: BASE,
+        base: Bases::of(BASE),
         handling: Handling::Strict,
     };
     let kind = Some(kind).filter(|kind| !kind.is_empty());

@@ -8,6 +8,7 @@ mod split;
 mod value;
 
 use super::{Filter, Problem, ProblemKind, Search, Summary};
+use crate::bases::Bases;
 use crate::r4::R4;
 use std::cell::Cell;
 
@@ -42,8 +43,8 @@ pub enum Handling {
 pub struct Context<'a> {
     /// The time that `ap` is measured from, ms since 1970.
     pub now: i64,
-    /// The base of the server, with which its own absolute references begin, without a slash at its end.
-    pub base: &'a str,
+    /// The bases of the server, with which its own absolute references begin.
+    pub base: Bases<'a>,
     /// What happens to what is not understood.
     pub handling: Handling,
 }

@@ -13,7 +13,7 @@ fn pairs(query: &str) -> Vec<(String, String)> {
 fn read(kind: &str, query: &str, handling: Handling) -> Result<Search, Problem> {
     let context = Context {
         now: 0,
-        base: "https://own.example/fhir",
+        base: Bases::of("https://own.example/fhir"),
         handling,
     };
     let kind = Some(kind).filter(|kind| !kind.is_empty());
@@ -379,7 +379,7 @@ fn escapes_are_taken_off_and_lists_are_bounded() {
 fn the_query_of_a_scope_has_conditions_alone() {
     let context = Context {
         now: 0,
-        base: "https://own.example/fhir",
+        base: Bases::of("https://own.example/fhir"),
         handling: Handling::Lenient,
     };
     let read = |query: &str| parse_conditions("Observation", &pairs(query), context);
@@ -394,4 +394,23 @@ fn the_query_of_a_scope_has_conditions_alone() {
     ] {
         assert!(read(refused).is_err(), "{refused}");
     }
+}
+
+#[test]
+fn a_reference_by_any_base_of_the_server_is_one_to_its_own() {
+    let others = ["https://b.example:8443/fhir".to_owned()];
+    let context = Context {
+        now: 0,
+        base: Bases::of("https://own.example/fhir").and(&others),
+        handling: Handling::Strict,
+    };
+    let read = |base: &str| {
+        let query = format!("subject={base}Patient/p");
+        let search = parse(Some("Condition"), &pairs(&query), context).unwrap();
+        search.filters
+    };
+    let own = read("");
+    assert_eq!(read("https://own.example/fhir/"), own);
+    assert_eq!(read("https://b.example:8443/fhir/"), own);
+    assert_ne!(read("https://c.example/fhir/"), own);
 }

@@ -84,6 +84,8 @@ pub enum Filter {
     },
     /// Of a reading that is looked at from another type: what a column answers. No query asks for it, as above.
     Column(crate::search::Filter),
+    /// It is an AuditEvent of the server's own ([`crate::audit`]). No query asks for it.
+    Own,
     /// The filter does not hold (`:not`); it holds of a resource without a row too.
     Not(Box<Filter>),
     /// One of them holds. None matches nothing.

@@ -1,8 +1,8 @@
 //! A search as SQL: the tables of an index, the values of its rows, and conditions with bound values alone.
 //!
 //! For SQLite and PostgreSQL, which differ in their marks for bound values and in one function. It finds what
-//! [`super::matches`] finds, in a table `resource` with the columns `type`, `id` and `updated` (ms since 1970) and the
-//! tables of [`TABLES`]. Text of a request is a bound value, never part of a statement.
+//! [`super::matches`] finds, in a table `resource` with the columns `type`, `id`, `updated` (ms since 1970) and `author`, and
+//! the tables of [`TABLES`]. Text of a request is a bound value, never part of a statement.
 mod condition;
 mod near;
 mod referring;

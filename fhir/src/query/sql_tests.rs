@@ -1,6 +1,7 @@
 //! Searches as SQL, on SQLite: they find what the rows alone say.
 use super::*;
 use crate::{
+    bases::Bases,
     contract::searching::{BASE, CASES, NOW_MS, RESOURCES, STEP_MS},
     json::Json,
     query::{Context, Filter, Handling, extract, parse},
@@ -45,7 +46,7 @@ fn compiled(dialect: Dialect, kind: &str, query: &str, visible: Visible<'_>) -> 
         .collect();
     let context = Context {
         now: NOW_MS,
-        base: BASE,
+        base: Bases::of(BASE),
         handling: Handling::Strict,
     };
     let search = parse(Some(kind).filter(|kind| !kind.is_empty()), &pairs, context).unwrap();

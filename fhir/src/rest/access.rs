@@ -82,6 +82,14 @@ impl Why {
 #[error("the audit log does not take the row")]
 pub struct Unwritten;
 
+/// AuditEvents are not made yet of so many rows of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("AuditEvents are not made yet of {rows} rows of the audit log")]
+pub struct Behind {
+    /// Rows.
+    pub rows: u64,
+}
+
 /// Where it is written down who reads.
 #[async_trait]
 pub trait AccessLog: Send + Sync + 'static {
@@ -93,6 +101,14 @@ pub trait AccessLog: Send + Sync + 'static {
 
     /// Writes down, soon, that a request was given nothing; many as one, so that nobody fills the log with them.
     fn refused(&self, refused: Refused);
+
+    /// Waits until AuditEvents are made of what is written down by now; at once where none are made, or others make them.
+    ///
+    /// # Errors
+    /// [`Behind`] when that takes longer than somebody should wait.
+    async fn caught_up(&self) -> Result<(), Behind> {
+        Ok(())
+    }
 }
 
 /// Whose token was good, and for what.

@@ -1,7 +1,7 @@
 //! Tests of the row that comes before every answer.
 use super::*;
 use parking_lot::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// A log that can break.
 #[derive(Default)]
@@ -9,6 +9,8 @@ pub struct Rows {
     given: Mutex<Vec<Access>>,
     refused: Mutex<Vec<Refused>>,
     breaks: AtomicBool,
+    /// Rows of which no AuditEvents are made yet.
+    behind: AtomicU64,
 }
 
 #[async_trait::async_trait]
@@ -24,9 +26,20 @@ impl AccessLog for Rows {
     fn refused(&self, refused: Refused) {
         self.refused.lock().push(refused);
     }
+
+    async fn caught_up(&self) -> Result<(), Behind> {
+        match self.behind.load(Ordering::Acquire) {
+            0 => Ok(()),
+            rows => Err(Behind { rows }),
+        }
+    }
 }
 
 impl Rows {
+    pub fn fall_behind(&self, rows: u64) {
+        self.behind.store(rows, Ordering::Release);
+    }
+
     pub fn break_it(&self, breaks: bool) {
         self.breaks.store(breaks, Ordering::Release);
     }

@@ -20,6 +20,7 @@ mod whose;
 use super::{FhirApi, Reader, outcome::Failure};
 use axum::http::StatusCode;
 pub use door::routes;
+use files::Folder;
 pub use kickoff::in_parameters;
 use parking_lot::Mutex;
 use record::{Asked, Done};
@@ -30,6 +31,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+use storage::chunks::Chunks;
 use tokio::sync::Notify;
 use types::Timestamp;
 
@@ -72,6 +74,8 @@ const LIMITS: Limits = Limits {
 /// The jobs of one node.
 pub struct Bulk {
     dir: PathBuf,
+    /// Where jobs are kept beside this disk, if another node is to go on with them.
+    kept: Option<Arc<dyn Chunks>>,
     /// Where an operator puts what is imported.
     import: PathBuf,
     limits: Limits,
@@ -84,7 +88,7 @@ pub struct Bulk {
 /// One job.
 struct Job {
     asked: Asked,
-    dir: PathBuf,
+    folder: Folder,
     done: Mutex<Done>,
     /// Faults since the last turn that went well.
     faults: Mutex<u32>,
@@ -131,22 +135,35 @@ impl Bulk {
     /// # Errors
     /// When the folder cannot be made or read.
     pub fn open(dir: &Path) -> io::Result<Arc<Self>> {
-        Self::open_with(dir, LIMITS)
+        Self::open_with(dir, LIMITS, None)
     }
 
-    pub(super) fn open_with(dir: &Path, limits: Limits) -> io::Result<Arc<Self>> {
+    /// As [`Bulk::open`]; with `kept`, jobs and their files are there too, and those that are there go on here. Blocks.
+    ///
+    /// # Errors
+    /// As [`Bulk::open`]; what is kept cannot be read or written.
+    pub fn open_kept(dir: &Path, kept: Arc<dyn Chunks>) -> io::Result<Arc<Self>> {
+        Self::open_with(dir, LIMITS, Some(kept))
+    }
+
+    pub(super) fn open_with(
+        dir: &Path,
+        limits: Limits,
+        kept: Option<Arc<dyn Chunks>>,
+    ) -> io::Result<Arc<Self>> {
         let import = dir.with_file_name("import");
         storage::file::private_dir(dir)?;
         storage::file::private_dir(&import)?;
         let mut jobs = BTreeMap::new();
-        for (id, dir) in files::folders(dir)? {
-            match Job::load(&dir) {
+        for (id, folder) in files::folders(dir, kept.as_ref())? {
+            match Job::load(&folder) {
                 Some(job) => drop(jobs.insert(id, Arc::new(job))),
-                None => files::remove(&dir)?,
+                None => folder.remove()?,
             }
         }
         Ok(Arc::new(Self {
             dir: dir.to_owned(),
+            kept,
             import,
             limits,
             jobs: Mutex::new(jobs),
@@ -194,7 +211,8 @@ impl Bulk {
         let begun = tokio::task::spawn_blocking(move || {
             // Also when nobody waits for it any more.
             let _taking = taking;
-            let job = Job::make(&bulk.dir.join(&id), asked, first)?;
+            let folder = Folder::new(bulk.dir.join(&id), bulk.kept.clone());
+            let job = Job::make(folder, asked, first)?;
             bulk.jobs.lock().insert(id, Arc::new(job));
             bulk.woken.notify_one();
             Ok::<(), io::Error>(())
@@ -212,24 +230,38 @@ impl Bulk {
         }
     }
 
-    /// Forgets a job, and removes its files. A turn that is under way finds it gone.
-    async fn forget(self: &Arc<Self>, id: &str) {
-        let Some(job) = self.jobs.lock().remove(id) else {
-            return;
+    /// Removes the files of a job, and forgets it then. A turn that is under way finds it gone.
+    ///
+    /// # Errors
+    /// Some of its files may be there still, and it is: ask again.
+    async fn forget(self: &Arc<Self>, id: &str) -> Result<(), Failure> {
+        let Some(job) = self.jobs.lock().get(id).cloned() else {
+            return Ok(());
         };
         let removed = tokio::task::spawn_blocking(move || {
             // A turn that is under way has its files first.
             let _done = job.done.lock();
-            files::remove(&job.dir)
+            job.folder.remove()
         });
-        if !matches!(removed.await, Ok(Ok(()))) {
-            tracing::warn!("the files of a bulk job are not removed yet");
+        match removed.await {
+            Ok(Ok(())) => {
+                self.jobs.lock().remove(id);
+                Ok(())
+            }
+            failed => {
+                tracing::warn!(?failed, "the files of a bulk job are not removed yet");
+                Err(Failure::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "transient",
+                    "the server cannot remove all files of the job now; try again later",
+                ))
+            }
         }
     }
 
     /// Whether a job is there still.
     fn has(&self, job: &Job) -> bool {
-        job.dir.exists()
+        job.folder.exists()
     }
 
     fn all(&self) -> Vec<(String, Arc<Job>)> {
@@ -257,7 +289,10 @@ impl Bulk {
         for (id, job) in self.all() {
             let ended = job.done.lock().ended;
             match ended {
-                Some(ended) if now.since(Timestamp(ended)) > KEEP_MS => self.forget(&id).await,
+                Some(ended) if now.since(Timestamp(ended)) > KEEP_MS => {
+                    // What is left is looked at again.
+                    let _later = self.forget(&id).await;
+                }
                 None if now.since(Timestamp(job.asked.made)) > MAX_RUN_MS => {
                     job.end(now, Some("it took longer than any job may")).await;
                 }
@@ -332,7 +367,7 @@ impl Job {
             let mut done = job.done.lock();
             done.ended = Some(now.0);
             done.failed = failed.map(str::to_owned);
-            files::keep(&job.dir, record::DONE, &*done)
+            job.folder.keep(record::DONE, &*done)
         });
         if !matches!(ended.await, Ok(Ok(()))) {
             tracing::warn!("the end of a bulk job is not kept");

@@ -7,6 +7,7 @@ use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::time::{Duration, Instant};
+use storage::chunks::Chunks;
 
 /// So little at once that every type takes several turns, and files.
 const LITTLE: Limits = Limits {
@@ -35,14 +36,19 @@ impl Exporting {
 
     /// As a start of the node does.
     pub fn restart(&mut self) {
-        let dir = self.fixture.dir.path().join("bulk");
-        self.api.bulk = Some(Bulk::open_with(&dir, LITTLE).unwrap());
+        self.start_at("bulk", None);
+    }
+
+    /// As a start of a node does whose data directory is another one.
+    pub fn start_at(&mut self, dir: &str, kept: Option<Arc<dyn Chunks>>) {
+        let dir = self.fixture.dir.path().join(dir);
+        self.api.bulk = Some(Bulk::open_with(&dir, LITTLE, kept).unwrap());
         self.api.vantages = Vantages::new(self.fixture.store.clone());
         self.fixture.router = self.api.clone().router();
     }
 
     /// The path of the job that a request begins.
-    async fn begin(&self, path: &str, headers: &[(&str, &str)]) -> String {
+    pub async fn begin(&self, path: &str, headers: &[(&str, &str)]) -> String {
         let reply = self.fixture.get_with(path, headers).await;
         assert_eq!(reply.status, StatusCode::ACCEPTED, "{}", reply.text);
         assert_eq!(reply.json()["resourceType"], "OperationOutcome");
@@ -112,7 +118,7 @@ impl Exporting {
         all
     }
 
-    async fn output(&self, path: &str) -> Lines {
+    pub async fn output(&self, path: &str) -> Lines {
         let manifest = self.export(path).await;
         self.lines(&manifest, "output", ALL).await
     }
@@ -128,14 +134,14 @@ pub fn place_of(reply: &Reply) -> String {
         .to_owned()
 }
 
-fn counts(lines: &Lines) -> Vec<(&str, usize)> {
+pub fn counts(lines: &Lines) -> Vec<(&str, usize)> {
     lines
         .iter()
         .map(|(kind, lines)| (kind.as_str(), lines.len()))
         .collect()
 }
 
-fn ids(lines: &[Value]) -> BTreeSet<&str> {
+pub fn ids(lines: &[Value]) -> BTreeSet<&str> {
     let ids: BTreeSet<&str> = lines
         .iter()
         .map(|line| line["id"].as_str().unwrap())
@@ -678,5 +684,60 @@ async fn each_export_that_is_declared_is_served() {
     for path in ["/fhir/Device/$export", "/fhir/Device/x/$export"] {
         let reply = api.fixture.get_with(path, &[ALL, ASYNC]).await;
         assert_eq!(reply.status, StatusCode::NOT_FOUND, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_servers_own_events_are_in_an_export_that_asks_for_them_alone() {
+    for limited in [true, false] {
+        let exporting = Exporting::new(limited).await;
+        let api = &exporting.fixture;
+        api.audited(Some(Timestamp(1_790_000_000_000))).await;
+        let reading = fixture::observation(4).id().clone();
+        for (query, expected) in [
+            ("$export", 0),
+            ("Patient/$export", 0),
+            ("$export?_type=AuditEvent", 2),
+            ("Patient/$export?_type=AuditEvent,Patient", 1),
+            (
+                &format!(
+                    "$export?_type=AuditEvent&_typeFilter=AuditEvent%3Fentity%3DObservation%2F{reading}"
+                ),
+                1,
+            ),
+            (
+                "$export?_type=AuditEvent&_typeFilter=AuditEvent%3Faction%3DU",
+                0,
+            ),
+        ] {
+            let lines = exporting.output(&format!("/fhir/{query}")).await;
+            let events = lines.get("AuditEvent").map_or(&[][..], Vec::as_slice);
+            assert_eq!(events.len(), expected, "{query}");
+            let is_told = |event: &Value| event["recorded"] != event["meta"]["lastUpdated"];
+            assert!(
+                events.iter().all(|event| is_told(event) == limited),
+                "{query}"
+            );
+        }
+        // A date is what a resource holds where it is told.
+        for (by, expected) in [("date%3Dge2026", 2), ("date%3Dlt2026", 0)] {
+            let path = format!("/fhir/$export?_type=AuditEvent&_typeFilter=AuditEvent%3F{by}");
+            if limited {
+                let lines = exporting.output(&path).await;
+                assert_eq!(
+                    lines.get("AuditEvent").map_or(0, Vec::len),
+                    expected,
+                    "{by}"
+                );
+                continue;
+            }
+            let refused = api.get_with(&path, &[ALL, ASYNC]).await;
+            assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{}", refused.text);
+            assert!(
+                refused.text.contains("the date of an AuditEvent"),
+                "{}",
+                refused.text
+            );
+        }
     }
 }

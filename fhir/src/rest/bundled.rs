@@ -1,5 +1,6 @@
 //! The entries of a Bundle that is a batch or a transaction, as requests (FHIR R4 http.html#transaction).
 use super::{conditional, outcome::Failure, routes::MAX_RESOURCE_BYTES};
+use crate::bases::Bases;
 use crate::json::Json;
 use crate::r4::R4;
 use axum::http::Method;
@@ -69,8 +70,8 @@ struct RequestText {
 /// An entry, or why it is no request.
 pub type Asked = Result<Entry, Failure>;
 
-/// Reads a Bundle. `base` is the URL of this server, with which an entry's may begin.
-pub fn read(text: &str, base: &str) -> Result<(Sort, Vec<Asked>), Failure> {
+/// Reads a Bundle. `bases` are the URLs of this server, with one of which an entry's may begin.
+pub fn read(text: &str, bases: Bases<'_>) -> Result<(Sort, Vec<Asked>), Failure> {
     // Bounds depth and numbers, and refuses a member that stands twice.
     Json::parse(text).map_err(|error| Failure::no_resource(&error.to_string()))?;
     let bundle: BundleText<'_> = serde_json::from_str(text)
@@ -88,12 +89,12 @@ pub fn read(text: &str, base: &str) -> Result<(Sort, Vec<Asked>), Failure> {
         return Err(Failure::too_many_entries());
     }
     let entries = bundle.entry.iter().enumerate();
-    let read = entries.map(|(at, entry)| entry.read(base).map_err(|failure| failure.of_entry(at)));
+    let read = entries.map(|(at, entry)| entry.read(bases).map_err(|failure| failure.of_entry(at)));
     Ok((sort, read.collect()))
 }
 
 impl EntryText<'_> {
-    fn read(&self, base: &str) -> Result<Entry, Failure> {
+    fn read(&self, bases: Bases<'_>) -> Result<Entry, Failure> {
         if self
             .resource
             .is_some_and(|it| it.get().len() > MAX_RESOURCE_BYTES)
@@ -113,7 +114,7 @@ impl EntryText<'_> {
             "PATCH" => Method::PATCH,
             _ => return Err(Failure::method()),
         };
-        let own = url.strip_prefix(base).unwrap_or(url);
+        let own = bases.behind(url).unwrap_or(url);
         let own = own.trim_start_matches('/');
         let (path, query) = own.split_once('?').unwrap_or((own, ""));
         let query = conditional::pairs_of(query)?;
@@ -277,6 +278,8 @@ fn refers(member: &str) -> bool {
 mod tests {
     use super::*;
 
+    const HERE: Bases<'_> = Bases::of("https://here/fhir");
+
     #[test]
     fn references_are_replaced_and_nothing_else_is() {
         let names = HashMap::from([("urn:uuid:a".to_owned(), "Patient/1".to_owned())]);
@@ -351,11 +354,11 @@ mod tests {
             format!(r#"{{"resourceType":"Bundle","type":"batch","entry":[{entry}]}}"#)
         };
         let good = r#"{"request":{"method":"GET","url":"https://here/fhir/Patient?_id=a%2Cb"}}"#;
-        let (_, entries) = read(&bundle(good), "https://here/fhir").unwrap();
+        let (_, entries) = read(&bundle(good), HERE).unwrap();
         let entry = entries[0].as_ref().unwrap();
         assert_eq!(entry.path, ["Patient"]);
         assert_eq!(entry.query, [("_id".to_owned(), "a,b".to_owned())]);
-        let is_refused = |text: &str| match read(text, "https://here/fhir") {
+        let is_refused = |text: &str| match read(text, HERE) {
             Ok((_, entries)) => entries.iter().any(Result::is_err),
             Err(_) => true,
         };
@@ -367,7 +370,7 @@ mod tests {
         ] {
             assert!(is_refused(&bundle(bad)), "{bad}");
         }
-        assert!(read(r#"{"resourceType":"Bundle","type":"document"}"#, "").is_err());
+        assert!(read(r#"{"resourceType":"Bundle","type":"document"}"#, HERE).is_err());
         let of_bytes = |bytes: usize| {
             let id = "a".repeat(bytes - r#"{"id":""}"#.len());
             let request = r#""request":{"method":"POST","url":"Basic"}"#;
@@ -376,6 +379,25 @@ mod tests {
         assert!(!is_refused(&of_bytes(MAX_RESOURCE_BYTES)));
         assert!(is_refused(&of_bytes(MAX_RESOURCE_BYTES + 1)));
         let many = vec![good; MAX_ENTRIES + 1].join(",");
-        assert!(read(&bundle(&many), "").is_err());
+        assert!(read(&bundle(&many), HERE).is_err());
+    }
+
+    #[test]
+    fn the_url_of_an_entry_is_relative_or_begins_with_a_base_of_the_server() {
+        let others = ["https://there/fhir".to_owned()];
+        let bases = HERE.and(&others);
+        let path = |url: &str| {
+            let text = format!(
+                r#"{{"resourceType":"Bundle","type":"batch","entry":[{{"request":{{"method":"GET","url":"{url}"}}}}]}}"#
+            );
+            let entry = read(&text, bases).unwrap().1.remove(0).unwrap();
+            (entry.path.join("/"), entry.query.len())
+        };
+        for base in ["", "https://here/fhir/", "https://there/fhir/"] {
+            let found = path(&format!("{base}Patient/1"));
+            assert_eq!(found, ("Patient/1".to_owned(), 0), "{base}");
+        }
+        assert_eq!(path("https://there/fhir?_type=Basic"), (String::new(), 1));
+        assert_ne!(path("https://elsewhere/fhir/Patient/1").0, "Patient/1");
     }
 }

@@ -7,6 +7,7 @@ use super::routes::{in_url, is_readable};
 use super::validating::resource_in;
 use super::writing::{self, Request, drawn, expected, id_in, new_id};
 use super::{Answer, FhirApi, Interaction, Pairs, Reader, check_format, outcome::Failure};
+use crate::audit;
 use crate::query::{self, Filter, Handling};
 use crate::store::{
     Change, Draft, Expect, FhirId, Find, Guard, ResourceType, Sights, Stored, Unmet,
@@ -51,14 +52,8 @@ impl Condition {
         }
         let mut sights = Sights::new();
         let asker = api.asker(headers, kind, Interaction::SearchType)?;
-        asker.sight.add_to(&mut sights, kind);
-        let context = query::Context {
-            now: (api.now)().0,
-            base: &api.base,
-            handling: Handling::Strict,
-        };
-        let filter = query::parse_conditions(kind.as_str(), &pairs, context);
-        let mut filter = filter.map_err(|problem| Failure::problem(&problem))?;
+        asker.sight.add_to(&mut sights, kind)?;
+        let mut filter = conditions(api, kind, &pairs)?;
         finding::may_look(api, headers, kind, &mut filter, &mut sights)?;
         finding::instants(api, reader, &mut filter).await?;
         Ok(Self {
@@ -109,6 +104,24 @@ pub fn pairs_of(text: &str) -> Result<Pairs, Failure> {
         .map_err(|_| Failure::parameters())?;
     let pairs = axum::extract::Query::<Pairs>::try_from_uri(&uri);
     Ok(pairs.map_err(|_| Failure::parameters())?.0)
+}
+
+/// Reads conditions on a type, of which none is ignored, as they hold of the server's own AuditEvents too.
+pub fn conditions(
+    api: &FhirApi,
+    kind: ResourceType,
+    pairs: &[(String, String)],
+) -> Result<Filter, Failure> {
+    let context = query::Context {
+        now: (api.now)().0,
+        base: api.bases(),
+        handling: Handling::Strict,
+    };
+    let filter = query::parse_conditions(kind.as_str(), pairs, context);
+    let mut filter = filter.map_err(|problem| Failure::problem(&problem))?;
+    let own = std::slice::from_mut(&mut filter);
+    audit::understand((own, &mut []), Some(kind), !(api.true_times)());
+    Ok(filter)
 }
 
 /// The condition of a header.

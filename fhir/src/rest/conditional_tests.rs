@@ -197,7 +197,7 @@ async fn a_patch_is_judged_as_an_update_is_and_applied_to_the_version_that_is_th
     }
     assert_eq!(api.get(&path).await.headers[header::ETAG], "W/\"2\"");
     let patient = format!("/fhir/Patient/{}", fixture::patient(1, 1950).id());
-    assert_eq!(api.patch(&patient, json_patch, "[]").await.issue().0, 405);
+    assert_eq!(api.patch(&patient, json_patch, "[]").await.issue().0, 403);
     // Many add to one list: each addition is kept.
     let add = |number: u32| {
         let value = json!({"system": "urn:ietf:rfc:3986", "value": identifier(number)});

@@ -22,6 +22,7 @@ pub const TYPES: [&str; 2] = ["Encounter", "Patient"];
 
 /// What was asked for.
 struct Asked {
+    /// The types; where none is named, all of them, without the server's own AuditEvents.
     types: Option<Vec<ResourceType>>,
     /// What was stored since then; everything when there is none.
     since: Filter,
@@ -212,7 +213,7 @@ impl Compartment<'_> {
             let left = asked.count - u16::try_from(page.len()).unwrap_or(asked.count);
             let after = from.as_ref().filter(|place| place.kind == kind);
             let (found, more) = self
-                .of_type((kind, sight.clone()), &asked.since, after, left)
+                .of_type((kind, sight.clone()), asked, after, left)
                 .await?;
             let last = found.last().or(page.last()).map(|last| FindPlace {
                 keys: Vec::new(),
@@ -231,18 +232,24 @@ impl Compartment<'_> {
     async fn of_type(
         &self,
         (kind, sight): (ResourceType, Sight),
-        since: &Filter,
+        asked: &Asked,
         after: Option<&FindPlace>,
         left: u16,
     ) -> Result<(Vec<Stored>, bool), Failure> {
         // Of a full page it is only asked whether there are more.
         let count = left.max(1);
+        let compartment = query::compartment(self.kind.as_str(), self.id.as_str(), kind.as_str());
+        let Some(filter) = compartment else {
+            return Ok((Vec::new(), false));
+        };
+        let all = Filter::All(vec![filter, asked.since.clone()]);
         let (mut found, more) = if !kind.is_indexed() {
-            if self.kind != ResourceType::Patient {
-                return Ok((Vec::new(), false));
-            }
-            let mut filters = vec![search::Filter::Patient(vec![self.id.clone()])];
-            match since {
+            // A reading is of no Encounter.
+            let mut filters = vec![match self.kind {
+                ResourceType::Patient => search::Filter::Patient(vec![self.id.clone()]),
+                _ => search::Filter::Id(Vec::new()),
+            }];
+            match &asked.since {
                 Filter::Commits(commits) => {
                     filters.push(search::Filter::Commits(commits.clone()));
                 }
@@ -254,6 +261,7 @@ impl Compartment<'_> {
             }
             let query = Query {
                 filters,
+                written: Some(all),
                 after: after.map(|place| Position::Id(place.id.clone())),
                 count,
                 ..Query::all(kind)
@@ -261,17 +269,16 @@ impl Compartment<'_> {
             let page = self.api.store.search(&query).await?;
             (page.resources, page.next.is_some())
         } else {
-            let Some(filter) =
-                query::compartment(self.kind.as_str(), self.id.as_str(), kind.as_str())
-            else {
-                return Ok((Vec::new(), false));
-            };
             let mut sights = Sights::new();
-            sight.add_to(&mut sights, kind);
+            sight.add_to(&mut sights, kind)?;
+            let mut all = vec![all];
+            if asked.types.is_none() {
+                all.push(Filter::Not(Box::new(Filter::Own)));
+            }
             let find = Find {
                 sights,
                 after: after.cloned(),
-                ..Find::of(kind, Filter::All(vec![filter, since.clone()]), count)
+                ..Find::of(kind, Filter::All(all), count)
             };
             let page = self.api.store.find(&find).await?;
             (page.resources, page.next.is_some())

@@ -7,8 +7,9 @@ use super::including::{self, Included};
 use super::vantage::Instants;
 use super::{
     FhirApi, Interaction, Pairs, access, access::Access, access::Asker, access::Unwritten, bundle,
-    json, negotiation, outcome::Failure, place, sight::Sight,
+    json, negotiation, outcome::Failure, place,
 };
+use crate::audit;
 use crate::axis::{self, Axis};
 use crate::query::{
     self, DateMatch, Filter, Handling, Match, Problem, ReferenceMatch, Search, Summary, Total,
@@ -75,13 +76,16 @@ pub async fn find(
     }
     let mut sights = Sights::new();
     match root.kind() {
-        Some(kind) => asker.sight.clone().add_to(&mut sights, kind),
-        None => search.types = searched(api, headers, (&search, &pairs), &mut sights)?,
+        Some(kind) => asker.sight.clone().add_to(&mut sights, kind)?,
+        None => {
+            search.types = searched(api, headers, (&search, &pairs), (&mut filter, &mut sights))?
+        }
     }
     for name in &search.types {
         let kind = ResourceType::parse(name).ok_or_else(Failure::no_such_path)?;
         may_look(api, headers, kind, &mut filter, &mut sights)?;
     }
+    api.caught_up_for(headers, &search, &filter).await?;
     let instants = instants(api, &asker.reader, &mut filter).await?;
     let found = Find {
         types: search.types.clone(),
@@ -130,7 +134,7 @@ pub async fn find(
     Ok(found.by(names).of(patient))
 }
 
-/// Reads the parameters of a search.
+/// Reads the parameters of a search, as they hold of the server's own AuditEvents too.
 pub fn read(
     api: &FhirApi,
     kind: Option<ResourceType>,
@@ -139,22 +143,28 @@ pub fn read(
 ) -> Result<Search, Failure> {
     let context = query::Context {
         now: (api.now)().0,
-        base: &api.base,
+        base: api.bases(),
         handling,
     };
     let search = query::parse(kind.map(ResourceType::as_str), pairs, context);
-    search.map_err(|problem| Failure::problem(&problem))
+    let mut search = search.map_err(|problem| Failure::problem(&problem))?;
+    let asked = (search.filters.as_mut_slice(), search.sort.as_mut_slice());
+    audit::understand(asked, kind, !(api.true_times)());
+    Ok(search)
 }
 
 /// The types that a search of the system is of: those that are named, each of which the token has to let its bearer
-/// search; or else all that it does.
+/// search; or else all that it does, without the server's own AuditEvents: each search would find those of the ones before.
 fn searched(
     api: &FhirApi,
     headers: &HeaderMap,
     (search, pairs): (&Search, &[(String, String)]),
-    sights: &mut Sights,
+    (filter, sights): (&mut Filter, &mut Sights),
 ) -> Result<Vec<&'static str>, Failure> {
     let is_named = pairs.iter().any(|(name, _)| name == "_type");
+    if let (false, Filter::All(all)) = (is_named, filter) {
+        all.push(Filter::Not(Box::new(Filter::Own)));
+    }
     let mut types = Vec::new();
     for name in &search.types {
         let kind = ResourceType::parse(name).ok_or_else(Failure::no_such_path)?;
@@ -162,16 +172,13 @@ fn searched(
             true => Some(api.asker(headers, kind, Interaction::SearchType)?.sight),
             false => api.may_search(headers, kind),
         };
-        match sight {
-            // Readings of which not all may be seen are judged one by one, at their own path.
-            Some(Sight::Only(_)) if !kind.is_indexed() && is_named => {
-                return Err(Failure::nothing_to_search());
-            }
-            Some(sight) if sight == Sight::Everything || kind.is_indexed() => {
-                sight.add_to(sights, kind);
-                types.push(*name);
-            }
-            _ => {}
+        let Some(sight) = sight else {
+            continue;
+        };
+        match sight.add_to(sights, kind) {
+            Ok(()) => types.push(*name),
+            Err(refused) if is_named => return Err(refused),
+            Err(_) => {}
         }
     }
     match types.is_empty() {
@@ -181,7 +188,7 @@ fn searched(
 }
 
 /// Refuses a search that looks at types which the token does not let its bearer search, or at what has no index; and adds
-/// what of them it covers. Conditions on readings become those of their columns.
+/// what of them it covers. Conditions on Observations become those of the columns of readings and of the rows of the others.
 pub fn may_look(
     api: &FhirApi,
     headers: &HeaderMap,
@@ -190,37 +197,46 @@ pub fn may_look(
     sights: &mut Sights,
 ) -> Result<(), Failure> {
     let mut types = BTreeSet::new();
-    looks_at(filter, (kind.as_str(), false), &mut types)?;
+    looks_at(filter, kind.as_str(), &mut types)?;
     for name in types {
         let kind = ResourceType::parse(name).ok_or_else(Failure::no_such_path)?;
         let asker = api.asker(headers, kind, Interaction::SearchType)?;
-        // Nothing of a reading is compiled into a chain.
-        if asker.sight != Sight::Everything && !kind.is_indexed() {
-            return Err(Failure::nothing_to_search());
-        }
-        asker.sight.add_to(sights, kind);
+        asker.sight.add_to(sights, kind)?;
     }
     Ok(())
 }
 
-/// The types that a filter of a type looks at beside it. What is looked at from another type is `inner`.
+/// A filter of a type as the columns of readings answer it, where the type has such.
+///
+/// # Errors
+/// As [`may_look`]; nothing of other types is looked at.
+pub fn by_columns(kind: ResourceType, filter: &mut Filter) -> Result<(), Failure> {
+    looks_at(filter, kind.as_str(), &mut BTreeSet::new())
+}
+
+/// The types that a filter of a type looks at beside it. Of an Observation it holds by the columns of a reading, or by the
+/// rows of what a client wrote: no reading has rows.
 fn looks_at(
     filter: &mut Filter,
-    (kind, inner): (&str, bool),
+    kind: &str,
     types: &mut BTreeSet<&'static str>,
 ) -> Result<(), Failure> {
     match filter {
-        Filter::Param { param, matches } if inner && has_columns(kind) => {
+        Filter::Param { param, matches } if has_columns(kind) => {
             let column = query::as_column(param.code, matches);
-            *filter = Filter::Column(column.ok_or_else(|| no_index(kind, param.code))?);
+            let column = column.ok_or_else(|| no_index(kind, param.code))?;
+            if !query::finds_nothing(&column) {
+                *filter = Filter::Any(vec![Filter::Column(column), filter.clone()]);
+            }
             Ok(())
         }
-        Filter::Param { param, .. } | Filter::Missing { param, .. } => is_indexed(kind, param.code),
+        Filter::Param { .. } => Ok(()),
+        Filter::Missing { param, .. } => is_indexed(kind, param.code),
         Filter::Chain { param, targets } => {
             is_indexed(kind, param.code)?;
             for (target, condition) in targets {
                 types.insert(*target);
-                looks_at(condition, (*target, true), types)?;
+                looks_at(condition, target, types)?;
             }
             Ok(())
         }
@@ -230,15 +246,14 @@ fn looks_at(
             inner: condition,
         } => {
             types.insert(*source);
-            looks_at(condition, (*source, true), types)?;
-            if has_columns(source) {
-                if !matches!(reference.code, "patient" | "subject" | "device") {
-                    return Err(no_index(source, reference.code));
-                }
-                *filter = Filter::HasReading {
+            looks_at(condition, source, types)?;
+            let of_readings = matches!(reference.code, "patient" | "subject" | "device");
+            if has_columns(source) && of_readings {
+                let reading = Filter::HasReading {
                     reference,
-                    inner: std::mem::replace(condition, Box::new(Filter::Any(Vec::new()))),
+                    inner: condition.clone(),
                 };
+                *filter = Filter::Any(vec![reading, filter.clone()]);
             }
             Ok(())
         }
@@ -250,11 +265,15 @@ fn looks_at(
             types.insert("List");
             Ok(())
         }
-        Filter::Not(condition) => looks_at(condition, (kind, inner), types),
+        Filter::Not(condition) => looks_at(condition, kind, types),
         Filter::Any(all) | Filter::All(all) => all
             .iter_mut()
-            .try_for_each(|one| looks_at(one, (kind, inner), types)),
-        Filter::Id(_) | Filter::LastUpdated(_) | Filter::Commits(_) | Filter::Column(_) => Ok(()),
+            .try_for_each(|one| looks_at(one, kind, types)),
+        Filter::Id(_)
+        | Filter::LastUpdated(_)
+        | Filter::Commits(_)
+        | Filter::Column(_)
+        | Filter::Own => Ok(()),
     }
 }
 
@@ -265,7 +284,7 @@ fn has_columns(kind: &str) -> bool {
 
 /// A condition that no index and no column answers would find nothing, which is no answer.
 fn is_indexed(kind: &str, code: &str) -> Result<(), Failure> {
-    match has_columns(kind) {
+    match has_columns(kind) && !query::is_of_clients(code) {
         false => Ok(()),
         true => Err(no_index(kind, code)),
     }
@@ -275,8 +294,9 @@ fn no_index(kind: &str, code: &str) -> Failure {
     Failure::problem(&Problem::unsupported(
         code,
         format!(
-            "{kind} is searched by this at {kind} alone: from elsewhere it is looked at by code, category, date, patient, \
-             subject, device, _id and _lastUpdated, and among other types by the last two"
+            "{kind} is searched by this at {kind} alone: from elsewhere, among other types and by conditions of writes it is \
+             looked at by _id, _lastUpdated, code, category, date, device, identifier, patient, subject, and by what no \
+             reading has, such as encounter, performer and component-code"
         ),
     ))
 }
@@ -296,7 +316,7 @@ pub async fn instants(
     Ok(Instants::Logical(axis))
 }
 
-fn by_commits(filter: &mut Filter, axis: &Axis, head: i64) -> Result<(), Failure> {
+pub fn by_commits(filter: &mut Filter, axis: &Axis, head: i64) -> Result<(), Failure> {
     match filter {
         Filter::LastUpdated(spans) => {
             let intervals: Vec<_> = spans.iter().flat_map(DateMatch::intervals).collect();
@@ -320,7 +340,8 @@ fn by_commits(filter: &mut Filter, axis: &Axis, head: i64) -> Result<(), Failure
         | Filter::Id(_)
         | Filter::List(_)
         | Filter::Commits(_)
-        | Filter::Column(_) => Ok(()),
+        | Filter::Column(_)
+        | Filter::Own => Ok(()),
     }
 }
 

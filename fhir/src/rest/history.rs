@@ -50,6 +50,11 @@ pub async fn history(
 ) -> Result<Found, Failure> {
     let pairs = in_url(pairs)?;
     check_format(headers, &pairs)?;
+    match &scope {
+        Scope::Everything => {}
+        Scope::Type(kind) => api.caught_up(*kind, None).await?,
+        Scope::Instance(kind, id) => api.caught_up(*kind, Some(id)).await?,
+    }
     let path = path_of(&scope);
     let mut asked = Asked::of(pairs)?;
     if let Some(cursor) = &asked.cursor {

@@ -79,7 +79,7 @@ async fn good_lines_are_stored_and_each_bad_one_is_told_by_its_number() {
     found.sort();
     let expected = [
         (2, "invalid"),
-        (5, "not-supported"),
+        (5, "forbidden"),
         (6, "invalid"),
         (7, "business-rule"),
         (8, "business-rule"),
@@ -232,4 +232,21 @@ async fn an_import_is_an_operators_and_of_what_their_token_lets_them_update() {
     assert_eq!(manifest["extension"], json!({"lines": 4, "stored": 1}));
     let reply = api.fixture.get(&format!("/fhir/Condition/{}", id(5))).await;
     assert_eq!(reply.json()["recordedDate"], "2005");
+}
+
+#[tokio::test]
+async fn lines_that_came_to_one_node_are_stored_by_the_other() {
+    let mut api = Exporting::new(false).await;
+    let chunks: Arc<dyn storage::chunks::Chunks> =
+        Arc::new(storage::chunks::memory::Memory::default());
+    api.start_at("a", Some(chunks.clone()));
+    let lines: Vec<String> = (1..30).map(|number| line(number, 2001)).collect();
+    let job = begin(&api, &lines).await;
+    assert!(api.api.bulk.clone().unwrap().turn_once(&api.api).await);
+    api.start_at("b", Some(chunks));
+    let manifest = api.manifest(&job, ALL).await;
+    assert_eq!(manifest["extension"], json!({"lines": 29, "stored": 29}));
+    for number in 1..30 {
+        assert_eq!(versions(&api, number).await, 1);
+    }
 }

@@ -158,7 +158,7 @@ impl Asked<'_> {
         Ok(found)
     }
 
-    /// Readings of patients and devices, by the references that readings have.
+    /// Observations by what they refer to: readings by the references that they have, and what clients wrote by any.
     async fn readings(
         &self,
         include: &Include,
@@ -170,28 +170,34 @@ impl Asked<'_> {
         };
         let (patients, devices) = (ids(ResourceType::Patient), ids(ResourceType::Device));
         let mut found = Vec::new();
+        if targets.is_empty() {
+            return Ok(found);
+        }
         for param in &include.params {
             let filter = match param.code {
-                "patient" if !patients.is_empty() => search::Filter::Patient(patients.clone()),
-                "device" if !devices.is_empty() => search::Filter::Device(devices.clone()),
-                "subject" if !patients.is_empty() || !devices.is_empty() => {
-                    search::Filter::Subject {
-                        patients: patients.clone(),
-                        devices: devices.clone(),
-                    }
-                }
-                _ => continue,
+                "patient" => search::Filter::Patient(patients.clone()),
+                "device" => search::Filter::Device(devices.clone()),
+                "subject" => search::Filter::Subject {
+                    patients: patients.clone(),
+                    devices: devices.clone(),
+                },
+                _ => search::Filter::Id(Vec::new()),
             };
-            let last = self.marks.as_ref().map(|marks| Commits {
-                after: 0,
-                until: Some(marks.last().copied().unwrap_or(0)),
-            });
-            let shown = last.map(|last| search::Filter::Commits(vec![last]));
-            let query = Query {
-                filters: std::iter::once(filter).chain(shown).collect(),
+            let mut query = Query {
+                filters: vec![filter],
+                written: Some(Filter::Param {
+                    param,
+                    matches: targets.iter().map(|one| leads_to(one)).collect(),
+                }),
                 count: MAX_PAGE,
                 ..Query::all(ResourceType::Observation)
             };
+            if let Some(marks) = &self.marks {
+                query.within(vec![Commits {
+                    after: 0,
+                    until: Some(marks.last().copied().unwrap_or(0)),
+                }]);
+            }
             let page = self.api.store.search(&query).await?;
             if page.next.is_some() {
                 return Err(Failure::too_many_included());
@@ -209,7 +215,7 @@ impl Asked<'_> {
         let count = u16::try_from(MAX_INCLUDED).unwrap_or(u16::MAX);
         let mut sights = Sights::new();
         if kind.is_indexed() {
-            sight.clone().add_to(&mut sights, kind);
+            sight.clone().add_to(&mut sights, kind)?;
         }
         let find = Find {
             marks: self.marks.clone(),

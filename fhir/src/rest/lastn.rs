@@ -2,7 +2,7 @@
 use super::routes::in_url;
 use super::{
     FhirApi, InUrl, Pairs, access, access::Asker, bundle, check_format, json, outcome::Failure,
-    reading, sight::Sight,
+    reading, searching, sight::Sight,
 };
 use crate::search::{self, Filter, Query};
 use crate::store::{FhirId, MAX_PAGE, ResourceType, Stored};
@@ -27,6 +27,8 @@ struct Coded<'a> {
 struct Concept<'a> {
     #[serde(borrow, default)]
     coding: Vec<Coding<'a>>,
+    #[serde(borrow)]
+    text: Option<Cow<'a, str>>,
 }
 
 #[derive(Deserialize)]
@@ -73,10 +75,11 @@ impl Asked {
         }
         let context = search::Context {
             now: (api.now)(),
-            base: &api.base,
+            base: api.bases(),
         };
         let search = search::parse(ResourceType::Observation, &conditions, context);
-        let query = search.map_err(|error| Failure::search(&error))?.query;
+        let mut query = search.map_err(|error| Failure::search(&error))?.query;
+        query.written = Some(searching::written(api, &conditions)?);
         let patient = query.filters.iter().find_map(|filter| match filter {
             Filter::Patient(ids) if ids.len() == 1 => ids.first().cloned(),
             _ => None,
@@ -99,12 +102,37 @@ impl Asked {
         })
     }
 
-    /// The last ones of each code that is named.
+    /// The last ones of each code that is named, of readings and of what clients wrote.
+    async fn of_codes(&self, api: &FhirApi, codes: &[Code]) -> Result<Vec<Stored>, Failure> {
+        let mut found = self.by_codes(api, codes).await?;
+        let written = Self {
+            query: self.query.of_clients(),
+            patient: self.patient.clone(),
+            used: Pairs::new(),
+            ..*self
+        };
+        let written = written.by_walking(api, &Sight::Everything).await?;
+        if written.is_empty() {
+            return Ok(found);
+        }
+        found.extend(written);
+        found.sort_by_cached_key(|one| std::cmp::Reverse((one.listed_at(), one.id.clone())));
+        let mut counts: HashMap<String, u16> = HashMap::new();
+        found.retain(|stored| {
+            let count = counts.entry(code_of(stored)).or_default();
+            *count += 1;
+            *count <= self.max
+        });
+        Ok(found)
+    }
+
+    /// The last readings of each code that is named.
     async fn by_codes(&self, api: &FhirApi, codes: &[Code]) -> Result<Vec<Stored>, Failure> {
         let mut found = Vec::new();
         for code in codes {
             let mut query = Query {
                 count: self.max,
+                written: None,
                 ..self.query.clone()
             };
             query.filters.push(Filter::Code(vec![*code]));
@@ -116,7 +144,7 @@ impl Asked {
         Ok(found)
     }
 
-    /// The last ones of every code, among all readings, the newest first.
+    /// The last ones of every code, among all that there are, the newest first.
     async fn by_walking(&self, api: &FhirApi, sight: &Sight) -> Result<Vec<Stored>, Failure> {
         let mut query = Query {
             count: MAX_PAGE,
@@ -145,18 +173,20 @@ impl Asked {
     }
 }
 
-/// System and code of the first coding.
+/// System and code of the first coding; the text of what has no coding.
 fn code_of(stored: &Stored) -> String {
     let coded: Option<Coded<'_>> = serde_json::from_str(&stored.json).ok();
-    let first = coded.and_then(|coded| coded.code.coding.into_iter().next());
-    first.map_or_else(String::new, |coding| {
-        let (system, code) = (coding.system, coding.code);
-        format!(
-            "{}|{}",
-            system.unwrap_or_default(),
-            code.unwrap_or_default()
-        )
-    })
+    let Some(Concept { coding, text }) = coded.map(|coded| coded.code) else {
+        return String::new();
+    };
+    let Some(Coding { system, code }) = coding.into_iter().next() else {
+        return text.unwrap_or_default().into_owned();
+    };
+    format!(
+        "{}|{}",
+        system.unwrap_or_default(),
+        code.unwrap_or_default()
+    )
 }
 
 pub async fn lastn(
@@ -169,7 +199,7 @@ pub async fn lastn(
     check_format(headers, &pairs)?;
     let asked = Asked::of(api, pairs)?;
     let found = match asked.codes() {
-        Some(codes) if asker.sight == Sight::Everything => asked.by_codes(api, codes).await?,
+        Some(codes) if asker.sight == Sight::Everything => asked.of_codes(api, codes).await?,
         _ => asked.by_walking(api, &asker.sight).await?,
     };
     let last = found.iter().map(|stored| stored.seq).max().unwrap_or(0);

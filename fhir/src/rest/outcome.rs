@@ -148,7 +148,7 @@ impl Failure {
             Unmet::Delivered => Self::new(
                 StatusCode::FORBIDDEN,
                 "forbidden",
-                "a facility delivered this resource; it alone changes it",
+                "a facility delivered this resource, or this server made it; it alone changes it",
             ),
             Unmet::NoPatient => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
@@ -447,6 +447,10 @@ impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let body = self.body().to_string();
         let mut response = (self.status, [(header::CONTENT_TYPE, FHIR_JSON)], body).into_response();
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            let value = header::HeaderValue::from_static("5");
+            response.headers_mut().insert(header::RETRY_AFTER, value);
+        }
         if let Some(challenge) = self.challenge {
             let value = header::HeaderValue::from_static(challenge);
             response

@@ -164,6 +164,7 @@ async fn patched(
         if !asker.sight.shows(&stored) {
             return Err(Failure::not_found());
         }
+        writing::check_id(&asker.sight, api, kind, &stored.id).await?;
         match asked {
             Expect::Absent => return Err(Failure::unmet(Unmet::Exists)),
             Expect::Version(version) if version != stored.version => {

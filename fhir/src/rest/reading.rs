@@ -22,6 +22,7 @@ pub async fn read(
 ) -> Result<Found, Failure> {
     let view = view(api, kind, &in_url(pairs)?, headers)?;
     let id: FhirId = id?.parse().map_err(|_| Failure::not_found())?;
+    api.caught_up(kind, Some(&id)).await?;
     let (stored, head) = look(api, kind, &id, asker).await?;
     let (found, request) = ((Some(stored), Some(head)), format!("{kind}/{id}"));
     given(api, found, headers, asker, (request, &view)).await
@@ -98,6 +99,7 @@ pub async fn vread(
     let view = view(api, kind, &in_url(pairs)?, headers)?;
     let id: FhirId = id?.parse().map_err(|_| Failure::not_found())?;
     let version = version_of(version?).ok_or_else(Failure::not_found)?;
+    api.caught_up(kind, Some(&id)).await?;
     let stored = api.store.vread(kind, &id, version).await?;
     let stored = stored.filter(|stored| asker.sight.shows(stored));
     if stored.as_ref().is_some_and(Stored::is_deleted) {

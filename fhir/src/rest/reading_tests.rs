@@ -364,9 +364,8 @@ async fn what_is_not_allowed_says_what_is() {
     let api = fixture().await;
     let patient = format!("/fhir/Patient/{}", fixture::patient(1, 1950).id());
     for (method, path, allowed) in [
-        (Method::DELETE, patient.as_str(), "GET"),
-        (Method::POST, "/fhir/Observation", "GET"),
-        (Method::POST, patient.as_str(), "GET"),
+        (Method::POST, patient.as_str(), "PUT"),
+        (Method::DELETE, "/fhir/Observation/_history", "GET"),
         (Method::POST, "/fhir/Condition/a", "PUT"),
         (Method::POST, "/fhir/Condition/a/_history", "GET"),
         (Method::DELETE, "/fhir/metadata", "GET"),

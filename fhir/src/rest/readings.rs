@@ -1,14 +1,16 @@
-//! Readings by the parameters of R4 that no column answers.
+//! Observations by the parameters of R4, also by those that no column of readings answers.
 //!
 //! What columns find is read and judged one by one, by the rule that every engine keeps ([`crate::query::holds`]): so many
 //! in one request, and then the page ends, with fewer resources than were asked for and a link to the next one. What a
-//! chain or `_has` leads to is looked up before: then it is a list of ids.
+//! chain or `_has` leads to is looked up before: then it is a list of ids. What clients wrote is found by its rows, by
+//! every condition at once.
 use super::searching::{self, Found};
 use super::vantage::Instants;
 use super::{FhirApi, Interaction, Reader, finding, including, outcome::Failure};
-use crate::query::{self, Filter, as_column};
+use crate::json::Json;
+use crate::query::{self, Filter, as_column, extract};
 use crate::search::{self, Search};
-use crate::store::{Find, MAX_PAGE, ResourceType, Sights, Stored, rows_of};
+use crate::store::{Find, MAX_PAGE, ResourceType, Sights, Stored, row_of_source};
 use axum::http::HeaderMap;
 
 /// Readings that are judged in one request.
@@ -31,15 +33,19 @@ pub fn has_column(name: &str) -> bool {
 }
 
 impl Asked<'_> {
-    /// Conditions as what columns answer, added to the query, and what has to be judged.
+    /// Conditions as what columns answer, added to the query, and what has to be judged; and all of them to those on what
+    /// clients wrote.
     pub async fn split(
         &self,
         search: &mut Search,
         conditions: Vec<Filter>,
     ) -> Result<Option<Filter>, Failure> {
-        let mut rest = Vec::new();
+        let (mut rest, mut written) = (Vec::new(), Vec::new());
+        written.extend(search.query.written.take());
         for condition in flat(conditions) {
-            match self.resolved(condition).await? {
+            let condition = self.resolved(condition).await?;
+            written.push(condition.clone());
+            match condition {
                 Filter::Param { param, matches } => match as_column(param.code, &matches) {
                     Some(column) => search.query.filters.push(column),
                     None => rest.push(Filter::Param { param, matches }),
@@ -51,6 +57,7 @@ impl Asked<'_> {
                 other => rest.push(other),
             }
         }
+        search.query.written = Some(Filter::All(written));
         Ok((!rest.is_empty()).then_some(Filter::All(rest)))
     }
 
@@ -76,7 +83,7 @@ impl Asked<'_> {
         }
     }
 
-    /// The readings that resources of a type refer to by a parameter.
+    /// The Observations that resources of a type refer to by a parameter.
     async fn referred_to(
         &self,
         source: &str,
@@ -100,12 +107,8 @@ impl Asked<'_> {
         let (api, headers) = (self.api, self.headers);
         let mut sights = Sights::new();
         let asker = api.asker(headers, kind, Interaction::SearchType)?;
-        asker.sight.add_to(&mut sights, kind);
+        asker.sight.add_to(&mut sights, kind)?;
         finding::may_look(api, headers, kind, &mut filter, &mut sights)?;
-        // No reading refers to another one.
-        if !kind.is_indexed() {
-            return Ok(Vec::new());
-        }
         let instants = finding::instants(api, self.reader, &mut filter).await?;
         let find = Find {
             marks: finding::marks(&instants),
@@ -131,9 +134,14 @@ fn flat(conditions: Vec<Filter>) -> Vec<Filter> {
     each.collect()
 }
 
-fn holds(rest: &Filter, stored: &Stored) -> bool {
-    let source = stored.source.map(|source| source.to_string());
-    let rows = rows_of(&stored.json, source.as_deref());
+fn holds(api: &FhirApi, rest: &Filter, stored: &Stored) -> bool {
+    let tree = Json::parse(&stored.json).ok();
+    let mut rows = tree.map_or_else(Vec::new, |tree| extract(&tree, &api.base));
+    rows.extend(
+        stored
+            .source
+            .map(|source| row_of_source(&source.to_string())),
+    );
     let found = query::Found {
         resource_type: stored.kind.as_str(),
         id: stored.id.as_str(),
@@ -160,13 +168,13 @@ pub async fn page(
         let count = found.resources.len();
         for (at, stored) in found.resources.into_iter().enumerate() {
             judged += 1;
-            if !holds(rest, &stored) {
+            if !holds(api, rest, &stored) {
                 continue;
             }
             let next = (resources.len() + 1 == wanted)
                 .then(|| searching::cursor_at(api, search, instants, &stored));
             resources.push(stored);
-            if let Some(next) = next {
+            if next.is_some() {
                 let next = next.filter(|_| !is_last || at + 1 < count);
                 return Ok(Found { resources, next });
             }
@@ -195,7 +203,8 @@ pub async fn total(
     loop {
         let found = searching::find(api, &asked, instants).await?;
         judged += found.resources.len();
-        let held = found.resources.iter().filter(|stored| holds(rest, stored));
+        let all = found.resources.iter();
+        let held = all.filter(|stored| holds(api, rest, stored));
         total += u64::try_from(held.count()).unwrap_or(0);
         asked.cursor = found.next;
         if asked.cursor.is_none() {

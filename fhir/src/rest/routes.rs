@@ -110,7 +110,6 @@ pub fn kind_of(name: &str, interaction: Interaction) -> Result<ResourceType, Fai
     let kind = ResourceType::parse(name).ok_or_else(Failure::no_such_path)?;
     match offered(kind).contains(&interaction) {
         true => Ok(kind),
-        // Of what facilities deliver nothing is written.
         false => Err(Failure::method().allowing("GET, HEAD")),
     }
 }

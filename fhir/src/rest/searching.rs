@@ -1,4 +1,5 @@
-//! A search of readings: read, asked of the store, and answered with the instants that its reader is told.
+//! A search of Observations, readings and what clients wrote: read, asked of the store, and answered with the instants that
+//! its reader is told.
 use super::finding::{self, Links};
 use super::readings::{self, Asked};
 use super::{
@@ -7,7 +8,9 @@ use super::{
 };
 use crate::axis::{self, Axis};
 use crate::query::{self, Summary};
-use crate::search::{self, Context, Cursor, Filter, Position, Query, Search, Sort, SortKey};
+use crate::search::{
+    self, CONTROLS, Context, Cursor, Filter, Position, Query, Search, Sort, SortKey,
+};
 use crate::store::{FhirId, Page, ResourceType, StoreError, Stored};
 use axum::{http::HeaderMap, response::IntoResponse};
 
@@ -35,6 +38,8 @@ pub async fn search_type(
     let rest = asked
         .split(&mut search, conditions.cloned().collect())
         .await?;
+    let looked_at = query::Filter::All(more.filters.clone());
+    api.caught_up_for(headers, &more, &looked_at).await?;
     let mut instants = place(api, &mut search, reader).await?;
     let alone = search.query.count == 0 || more.summary == Some(Summary::Count);
     search.total |= alone;
@@ -96,7 +101,7 @@ fn read(
         .partition(|(name, _)| readings::has_column(name));
     let context = Context {
         now: (api.now)(),
-        base: &api.base,
+        base: api.bases(),
     };
     // A place, without the proof that it was given for this very search.
     let mut given = None;
@@ -106,6 +111,7 @@ fn read(
         given = Some(std::mem::replace(cursor, text));
     }
     let mut search = search::parse(kind, &own, context).map_err(|error| Failure::search(&error))?;
+    search.query.written = Some(written(api, &own)?);
     let more = finding::read(api, Some(kind), &others, finding::handling(headers))?;
     search.used.extend(more.used.iter().cloned());
     if let Some(given) = given {
@@ -113,6 +119,15 @@ fn read(
         place::proved(&api.seal, &own, &given).ok_or_else(Failure::cursor)?;
     }
     Ok((search, more))
+}
+
+/// What conditions that columns answer say of what clients wrote.
+pub fn written(api: &FhirApi, pairs: &[(String, String)]) -> Result<query::Filter, Failure> {
+    let is_condition = |(name, _): &&(String, String)| !CONTROLS.contains(&name.as_str());
+    let pairs: Pairs = pairs.iter().filter(is_condition).cloned().collect();
+    let kind = Some(ResourceType::Observation);
+    let search = finding::read(api, kind, &pairs, query::Handling::Strict)?;
+    Ok(query::Filter::All(search.filters))
 }
 
 /// The one patient whose data alone may be in the answer.
@@ -147,6 +162,9 @@ async fn place(api: &FhirApi, search: &mut Search, reader: &Reader) -> Result<In
             *filter = Filter::Commits(commits);
         }
     }
+    if let Some(written) = &mut search.query.written {
+        finding::by_commits(written, &axis, head)?;
+    }
     Ok(Instants::Logical(axis))
 }
 
@@ -160,23 +178,18 @@ fn sealed_for(query: &Query) -> String {
     format!("{}?{}", query.kind, one_patient(query).unwrap_or_default())
 }
 
-/// The place behind a resource of a search; none where what is stored has none.
-pub fn cursor_at(
-    api: &FhirApi,
-    search: &Search,
-    instants: &Instants,
-    stored: &Stored,
-) -> Option<Cursor> {
+/// The place behind a resource of a search.
+pub fn cursor_at(api: &FhirApi, search: &Search, instants: &Instants, stored: &Stored) -> Cursor {
     let (query, id) = (&search.query, stored.id.clone());
     let position = match (query.sort.key, instants) {
         (SortKey::LastUpdated, Instants::Logical(axis)) if goes_by_marks(query) => {
-            return Some(Cursor::Mark(axis.mark_of(stored.seq), id));
+            return Cursor::Mark(axis.mark_of(stored.seq), id);
         }
         (SortKey::LastUpdated, _) => Position::LastUpdated(stored.seq),
         (SortKey::Id, _) => Position::Id(id),
-        (SortKey::Date, _) => Position::Date(stored.measured()?, id),
+        (SortKey::Date, _) => Position::Date(stored.listed_at(), id),
     };
-    Some(Cursor::of(position, &api.seal, &sealed_for(query)))
+    Cursor::of(position, &api.seal, &sealed_for(query))
 }
 
 pub async fn find(api: &FhirApi, search: &Search, instants: &Instants) -> Result<Found, Failure> {
@@ -234,7 +247,7 @@ async fn by_marks(api: &FhirApi, search: &Search, axis: &Axis) -> Result<Found, 
             count: search.query.count - u16::try_from(resources.len()).unwrap_or(u16::MAX),
             ..search.query.clone()
         };
-        query.filters.push(Filter::Commits(vec![*step]));
+        query.within(vec![*step]);
         let page = api.store.search(&query).await?;
         resources.extend(page.resources);
         let full = resources.len() >= usize::from(search.query.count);

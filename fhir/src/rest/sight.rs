@@ -6,9 +6,8 @@
 //! hidden answers as what does not exist. What a scope says has to be seen in the resource itself: one with a chain,
 //! `_has`, `_list` or `_lastUpdated`, or one that cannot be read, covers nothing.
 use super::access::Asker;
-use super::conditional::pairs_of;
-use super::{FhirApi, Interaction, Pairs, WITHOUT, outcome::Failure};
-use crate::query::{self, Filter, Found, Handling, IndexRow};
+use super::{FhirApi, Interaction, Pairs, WITHOUT, conditional, finding, outcome::Failure};
+use crate::query::{self, Filter, Found, IndexRow};
 use crate::store::{Draft, Expect, FhirId, ResourceType, Sights, Stored, rows_of};
 use axum::http::HeaderMap;
 
@@ -27,19 +26,16 @@ impl Sight {
         if queries.is_empty() {
             return Some(Self::Everything);
         }
-        let context = query::Context {
-            now: (api.now)().0,
-            base: &api.base,
-            handling: Handling::Strict,
-        };
         let mut any = Vec::new();
         for text in queries {
-            let pairs = pairs_of(text).ok().filter(|pairs| !pairs.is_empty())?;
+            let pairs = conditional::pairs_of(text)
+                .ok()
+                .filter(|pairs| !pairs.is_empty())?;
             let (without, pairs): (Pairs, Pairs) =
                 pairs.into_iter().partition(|(name, _)| name == WITHOUT);
             let mut all = hidden(kind, &without)?;
             if !pairs.is_empty() {
-                let filter = query::parse_conditions(kind.as_str(), &pairs, context).ok()?;
+                let filter = conditional::conditions(api, kind, &pairs).ok()?;
                 if !is_plain(&filter) {
                     return None;
                 }
@@ -97,23 +93,27 @@ impl Sight {
     }
 
     /// Adds it to those of a search.
-    pub fn add_to(self, sights: &mut Sights, kind: ResourceType) {
-        if let Self::Only(filter) = self {
+    ///
+    /// # Errors
+    /// Where it says what no column of readings answers: those are judged one by one, at their own path.
+    pub fn add_to(self, sights: &mut Sights, kind: ResourceType) -> Result<(), Failure> {
+        if let Self::Only(mut filter) = self {
+            if !kind.is_indexed() {
+                let by_columns = finding::by_columns(kind, &mut filter);
+                by_columns.map_err(|_| Failure::nothing_to_search())?;
+            }
             sights.insert(kind.as_str(), filter);
         }
+        Ok(())
     }
 }
 
-/// What hides all that is of some patients, or names one of them; none where it cannot be told whose something is. A reading
-/// names a patient and a device alone.
+/// What hides all that is of some patients, or names one of them; none where it cannot be told whose something is.
 fn hidden(kind: ResourceType, without: &[(String, String)]) -> Option<Vec<Filter>> {
     if kind == ResourceType::ANY && !without.is_empty() {
         return None;
     }
-    let of = |(_, id): &(String, String)| match kind.is_indexed() {
-        true => query::naming("Patient", id, kind.as_str()),
-        false => query::compartment("Patient", id, kind.as_str()),
-    };
+    let of = |(_, id): &(String, String)| query::naming("Patient", id, kind.as_str());
     let hidden = without.iter().filter_map(of);
     Some(hidden.map(|of| Filter::Not(Box::new(of))).collect())
 }
@@ -121,7 +121,7 @@ fn hidden(kind: ResourceType, without: &[(String, String)]) -> Option<Vec<Filter
 /// Whether a resource alone tells whether a filter holds of it.
 pub fn is_plain(filter: &Filter) -> bool {
     match filter {
-        Filter::Param { .. } | Filter::Missing { .. } | Filter::Id(_) => true,
+        Filter::Param { .. } | Filter::Missing { .. } | Filter::Id(_) | Filter::Own => true,
         Filter::Not(inner) => is_plain(inner),
         Filter::Any(all) | Filter::All(all) => all.iter().all(is_plain),
         Filter::LastUpdated(_)

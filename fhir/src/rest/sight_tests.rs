@@ -390,6 +390,16 @@ async fn what_was_deleted_is_answered_as_what_never_was_to_who_does_not_see_ever
     assert_eq!(api.get(&path).await.issue().0, 410);
 }
 
+/// A reading is found by none of the ways that its id leads by.
+async fn is_not_found(api: &Fixture, id: &str, own: &[(&'static str, &str)]) {
+    for path in ["", "/_history", "/_history/1", "/$meta"] {
+        let reply = api
+            .get_with(&format!("/fhir/Observation/{id}{path}"), own)
+            .await;
+        assert_eq!(reply.issue(), (404, "not-found".into()), "{id}{path}");
+    }
+}
+
 #[tokio::test]
 async fn no_way_leads_to_readings_that_a_scope_does_not_find() {
     let api = fixture().await;
@@ -441,24 +451,25 @@ async fn no_way_leads_to_readings_that_a_scope_does_not_find() {
             assert_eq!(found.len(), expected, "{scope} {path}");
         }
         for one in &other {
-            let id = one["resource"]["id"].as_str().unwrap();
-            for path in ["", "/_history", "/_history/1", "/$meta"] {
-                let reply = api
-                    .get_with(&format!("/fhir/Observation/{id}{path}"), &own)
-                    .await;
-                assert_eq!(reply.issue(), (404, "not-found".into()), "{id}{path}");
-            }
+            is_not_found(&api, one["resource"]["id"].as_str().unwrap(), &own).await;
         }
-        let named = api.get_with("/fhir?_type=Observation", &own).await;
-        assert_eq!(named.issue().0, 403);
-        let left_out = api.get_with("/fhir?_count=1000", &own).await;
-        assert!(
-            left_out
-                .entries("match")
-                .iter()
-                .all(|one| !one.starts_with("Observation"))
-        );
+        for path in ["?_type=Observation&_count=1000", "?_count=1000"] {
+            let found = api.get_with(&format!("/fhir{path}"), &own).await;
+            let found = found.entries("match");
+            let readings = found.iter().filter(|one| one.starts_with("Observation/"));
+            assert_eq!(readings.count(), vital.len(), "{scope} {path}");
+        }
     }
+    // What no column of readings answers is judged at their own path alone.
+    let token = token("Observation?status=final;Patient;Device");
+    let own = [("authorization", token.as_str())];
+    let named = api.get_with("/fhir?_type=Observation", &own).await;
+    assert_eq!(named.issue().0, 403);
+    let left_out = api
+        .get_with("/fhir?_count=1000", &own)
+        .await
+        .entries("match");
+    assert!(left_out.iter().all(|one| !one.starts_with("Observation")));
 }
 
 #[tokio::test]

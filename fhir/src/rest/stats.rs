@@ -1,7 +1,7 @@
 //! `Observation/$stats` (FHIR R4 observation-operation-stats.html): statistics of the readings of one subject, of each code.
 //!
 //! The store picks the numbers; no reading is loaded for them, unless the token covers only a part of the readings, which
-//! are then judged one by one. What was entered in error counts nowhere. Variance and standard deviation are those of the
+//! are then judged one by one, as what clients wrote is always. What was entered in error counts nowhere. Variance and standard deviation are those of the
 //! N numbers themselves; quantiles lie between two numbers where they fall between them (linearly).
 mod figures;
 
@@ -9,7 +9,7 @@ use super::routes::{Posted, in_url};
 use super::{Answer, Api, bundle};
 use super::{
     FhirApi, InUrl, Interaction, Pairs, access, access::Asker, bulk::in_parameters, check_format,
-    json, outcome::Failure, reading, sight::Sight, validating::resource_in,
+    json, outcome::Failure, reading, searching, sight::Sight, validating::resource_in,
 };
 use crate::json::with;
 use crate::map::WITHDRAWN;
@@ -162,10 +162,11 @@ impl Asked {
         pairs.push(("code".to_owned(), code.to_owned()));
         let context = search::Context {
             now: (api.now)(),
-            base: &api.base,
+            base: api.bases(),
         };
         let search = search::parse(ResourceType::Observation, &pairs, context);
-        let query = search.map_err(|error| Failure::search(&error))?.query;
+        let mut query = search.map_err(|error| Failure::search(&error))?.query;
+        query.written = Some(searching::written(api, &pairs)?);
         let subjects = query.filters.iter().find_map(|filter| match filter {
             Filter::Subject { patients, devices } => Some(patients.len() + devices.len()),
             Filter::Patient(ids) | Filter::Device(ids) => Some(ids.len()),
@@ -230,20 +231,27 @@ async fn stats(api: &FhirApi, asker: &Asker, asked: Asked) -> Result<access::Fou
 
 /// The numbers that a query finds.
 async fn measures(api: &FhirApi, sight: &Sight, query: &Query) -> Result<Vec<Measure>, Failure> {
-    let too_many = |most: usize| {
-        Failure::new(
-            StatusCode::BAD_REQUEST,
-            "too-costly",
-            format!("these are more than {most} readings; ask for a shorter time"),
-        )
-    };
-    if *sight == Sight::Everything {
-        let found = api.store.measures(query, MAX_MEASURES + 1).await?;
-        return match found.len() > MAX_MEASURES {
-            true => Err(too_many(MAX_MEASURES)),
-            false => Ok(found),
-        };
+    if *sight != Sight::Everything {
+        return judged(api, sight, query).await;
     }
+    let mut found = api.store.measures(query, MAX_MEASURES + 1).await?;
+    found.extend(judged(api, sight, &query.of_clients()).await?);
+    match found.len() > MAX_MEASURES {
+        true => Err(too_many(MAX_MEASURES)),
+        false => Ok(found),
+    }
+}
+
+fn too_many(most: usize) -> Failure {
+    Failure::new(
+        StatusCode::BAD_REQUEST,
+        "too-costly",
+        format!("these are more than {most} readings; ask for a shorter time"),
+    )
+}
+
+/// The numbers of what is read and judged one by one.
+async fn judged(api: &FhirApi, sight: &Sight, query: &Query) -> Result<Vec<Measure>, Failure> {
     let mut query = Query {
         count: MAX_PAGE,
         ..query.clone()

@@ -118,7 +118,12 @@ impl Asker {
         let Subscriptions { hook, .. } = of.ok_or_else(Failure::no_subscriptions)?;
         let json = draft.json().to_owned();
         let tree = Json::parse(&json).map_err(|error| Failure::no_resource(&error.to_string()))?;
-        let read = Spec::read(&tree, &self.reader.0, &api.base, (api.now)());
+        let read = Spec::read(
+            &tree,
+            &self.reader.0,
+            (&api.base, &api.other_bases),
+            (api.now)(),
+        );
         let (mut spec, status) = read.map_err(|faults| Failure::no_subscription(&faults))?;
         let mut seen = std::collections::BTreeMap::new();
         for name in spec.types.keys() {

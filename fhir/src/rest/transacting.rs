@@ -29,7 +29,7 @@ pub async fn bundle(api: Api, pairs: InUrl, headers: HeaderMap, body: InBody) ->
     };
     check_format(&headers, &in_url(pairs)?)?;
     let text = resource_in(&headers, body)?;
-    let (sort, entries) = bundled::read(&text, &api.base)?;
+    let (sort, entries) = bundled::read(&text, api.bases())?;
     let (kind, answers) = match sort {
         Sort::Batch => {
             let (mut answers, mut left) = (Vec::with_capacity(entries.len()), MAX_ANSWER_BYTES);

@@ -191,8 +191,8 @@ async fn deletion(
     let asker = api.asker(headers, kind, Interaction::Read)?;
     let found = async {
         let stored = reading::current(api, kind, id, &asker).await?;
-        let told = match kind_of(kind.as_str(), Interaction::Delete) {
-            Ok(_) => {
+        let told = match writing::check_owner(api, &asker.reader, kind, id).await {
+            Ok(()) => {
                 let text = "the resource is there, and may be deleted by whom a token lets";
                 super::outcome::outcome("information", "informational", text)
             }

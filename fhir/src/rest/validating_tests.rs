@@ -155,11 +155,7 @@ fn of_types() -> Vec<Case> {
             plain.clone(),
             (400, "not-supported"),
         ),
-        (
-            "Observation/$validate?mode=create",
-            reading,
-            (200, "not-supported"),
-        ),
+        ("Observation/$validate?mode=create", reading, good),
     ];
     let mut all: Vec<Case> = cases
         .into_iter()
@@ -189,7 +185,7 @@ fn of_one(reference: &str, stored: &Value) -> Vec<Case> {
             (200, "invalid"),
         ),
         (deletes(reference), json!({}), good),
-        (deletes(&patient), json!({}), (200, "not-supported")),
+        (deletes(&patient), json!({}), (200, "forbidden")),
         (deletes(unused), json!({}), (404, "not-found")),
     ]
 }

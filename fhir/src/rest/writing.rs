@@ -177,6 +177,25 @@ pub async fn check_id(
     })
 }
 
+/// Refuses what a facility delivered, as a write of it would be.
+pub async fn check_owner(
+    api: &FhirApi,
+    reader: &Reader,
+    kind: ResourceType,
+    id: &FhirId,
+) -> Result<(), Failure> {
+    // No version has that number, so that nothing is done.
+    let never = Change::Delete {
+        kind,
+        id: id.clone(),
+        expect: Expect::Version(0),
+    };
+    match try_change(api, reader, never, Vec::new()).await? {
+        Err(Unmet::Delivered) => Err(Failure::unmet(Unmet::Delivered)),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
 /// The id of a resource that is new: its own, where this client may choose it ([`Asker::check_current`] says why some
 /// may not), or one that is drawn.
 pub async fn new_id(

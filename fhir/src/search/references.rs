@@ -27,22 +27,24 @@ pub fn subjects(
     })
 }
 
-/// Ids of resources of one type.
+/// Ids of resources of one type. What else R4 lets the reference be to (a DeviceMetric), no reading refers to.
 pub fn references(
     name: &'static str,
     value: &str,
     kind: ResourceType,
     context: Context<'_>,
 ) -> Result<Vec<FhirId>, SearchError> {
-    each(name, value, |part| {
+    let ids = each(name, value, |part| {
         let (found, id) = reference(name, part, context)?;
-        match found {
+        match found.as_deref() {
+            Some("DeviceMetric") if kind == ResourceType::Device => Ok(None),
             Some(found) if found != kind.as_str() => {
                 Err(invalid(name, "a reference to another type"))
             }
-            _ => Ok(id),
+            _ => Ok(Some(id)),
         }
-    })
+    })?;
+    Ok(ids.into_iter().flatten().collect())
 }
 
 /// The type, where one is named, and the id of a resource of this server.
@@ -53,9 +55,7 @@ fn reference(
 ) -> Result<(Option<String>, FhirId), SearchError> {
     let text = plain(name, part)?;
     // An absolute reference to what this server holds is one to its own (FHIR R4 search.html#reference).
-    let own = text.strip_prefix(context.base);
-    let own = own.and_then(|rest| rest.strip_prefix('/'));
-    let text = own.unwrap_or(text.as_str());
+    let text = context.base.below(&text).unwrap_or(text.as_str());
     if text.contains("://") {
         return Err(invalid(name, "a reference to another server"));
     }

@@ -5,7 +5,7 @@ use crate::query::sql::{Bind, Dialect, Sql, TABLES, row as index_row};
 use crate::sql;
 use crate::store::{
     Change, Current, Extent, ExtentPage, Find, FindPage, Guard, HistoryPage, HistoryQuery, Plan,
-    Planned, Stored, Transacted, Transaction, Unmet, plan, rows_of,
+    Planned, Stored, Transacted, Transaction, Unmet, added, plan, rows_of,
 };
 use crate::subscription::Noting;
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
@@ -14,11 +14,11 @@ use std::collections::HashMap;
 
 const CURRENT: &str =
     "SELECT version, seq, updated, body, author IS NULL FROM resource WHERE type = ?1 AND id = ?2";
-const LAST: &str = "SELECT version, seq, updated FROM history WHERE type = ?1 AND id = ?2 \
+const LAST: &str = "SELECT version, seq, updated, author IS NULL FROM history WHERE type = ?1 AND id = ?2 \
      ORDER BY version DESC LIMIT 1";
 const FORGET: &str = "DELETE FROM resource WHERE type = ?1 AND id = ?2";
-const WRITE: &str = "INSERT INTO resource(seq, type, id, version, updated, body, author) \
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+const WRITE: &str = "INSERT INTO resource(seq, type, id, version, updated, body, author, patient, effective) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
 const REMEMBER: &str = "INSERT INTO history(seq, type, id, version, updated, body, author) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
 
@@ -41,6 +41,8 @@ pub struct Ended {
     pub transacted: Transacted,
     /// The last place in the order of commits.
     pub last: i64,
+    /// By how many there are more, of the types that facilities deliver.
+    pub added: [i64; 3],
     /// Whether what is watched may be another.
     pub watching: bool,
 }
@@ -55,6 +57,7 @@ pub fn transact(
     let unmet = |at, why| Ended {
         transacted: Transacted::Unmet { at, why },
         last: seq,
+        added: [0; 3],
         watching: false,
     };
     for guard in &transaction.guards {
@@ -82,6 +85,7 @@ pub fn transact(
     }
     Ok(Ended {
         last: rows.last().map_or(seq, |row| row.seq),
+        added: added(rows.iter()),
         watching: events::register(connection, &rows)?,
         transacted: Transacted::Done(written),
     })
@@ -119,7 +123,7 @@ fn current(connection: &Connection, kind: &str, id: &str) -> rusqlite::Result<Op
                 seq: row.get(1)?,
                 updated: row.get(2)?,
                 json: None,
-                is_delivered: false,
+                is_delivered: row.get(3)?,
             })
         })
         .optional()
@@ -139,7 +143,19 @@ fn write(
     let body = row.draft.map_or("", |draft| draft.json());
     let values = params![row.seq, kind, id, row.version, updated, body, author];
     if let Some(draft) = row.draft {
-        connection.prepare_cached(WRITE)?.execute(values)?;
+        let (patient, effective) = draft.columns(updated);
+        let seq = row.seq;
+        connection.prepare_cached(WRITE)?.execute(params![
+            seq,
+            kind,
+            id,
+            row.version,
+            updated,
+            body,
+            author,
+            patient,
+            effective
+        ])?;
         index(connection, kind, id, draft.rows())?;
     }
     connection.prepare_cached(REMEMBER)?.execute(values)?;

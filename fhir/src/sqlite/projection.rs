@@ -61,10 +61,13 @@ impl SqliteStore {
 
 const KNOWN: &str =
     "SELECT version, body, author IS NULL FROM resource WHERE type = ?1 AND id = ?2";
-const LAST: &str = "SELECT max(version) FROM history WHERE type = ?1 AND id = ?2";
+/// The last version, and whether a client wrote any.
+const LAST: &str =
+    "SELECT max(version), count(author) > 0 FROM history WHERE type = ?1 AND id = ?2";
 const DEMOTE: &str = "INSERT OR IGNORE INTO history(type, id, version, updated, body, seq) \
      SELECT type, id, version, updated, body, seq FROM resource WHERE type = ?1 AND id = ?2";
 const FORGET: &str = "DELETE FROM resource WHERE type = ?1 AND id = ?2";
+const GONE: &str = "DELETE FROM resource WHERE type = ?1 AND id = ?2 AND author IS NULL";
 const FORGET_PAST: &str = "DELETE FROM history WHERE type = ?1 AND id = ?2";
 const WRITE: &str = "INSERT INTO resource(seq, type, id, version, updated, body, patient, device, code, category, \
      effective) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
@@ -152,10 +155,11 @@ fn put(
         Some((_, body, is_own)) if !is_own || body == json => return Ok(false),
         Some((version, ..)) if !kind.is_versioned() && *version > 1 => return Ok(false),
         Some((version, ..)) => *version,
-        None => connection
-            .prepare_cached(LAST)?
-            .query_row([name, id], |row| row.get::<_, Option<u32>>(0))?
-            .unwrap_or(0),
+        None => match last(connection, [name, id])? {
+            // What a client deleted stays the client's.
+            (_, true) => return Ok(false),
+            (version, false) => version,
+        },
     };
     if current.is_some() {
         if !kind.is_versioned() {
@@ -187,15 +191,21 @@ fn put(
     Ok(true)
 }
 
+/// The last version, 0 where there is none, and whether a client wrote any.
+fn last(connection: &Connection, key: [&str; 2]) -> rusqlite::Result<(u32, bool)> {
+    let mut last = connection.prepare_cached(LAST)?;
+    last.query_row(key, |row| {
+        Ok((row.get::<_, Option<u32>>(0)?.unwrap_or(0), row.get(1)?))
+    })
+}
+
 /// Says that a resource is no more, as a client's delete does.
 fn end(connection: &Connection, head: &mut Head, kind: &str, id: &str) -> rusqlite::Result<()> {
-    let last: Option<u32> = connection
-        .prepare_cached(LAST)?
-        .query_row([kind, id], |row| row.get(0))?;
+    let (version, _) = last(connection, [kind, id])?;
     connection.prepare_cached(FORGET)?.execute([kind, id])?;
     general::forget(connection, kind, id)?;
     head.seq += 1;
-    let version = last.unwrap_or(0).saturating_add(1);
+    let version = version.saturating_add(1);
     let values = params![kind, id, version, head.updated, "", head.seq];
     connection.prepare_cached(REMEMBER)?.execute(values)?;
     Ok(())
@@ -205,7 +215,7 @@ fn end(connection: &Connection, head: &mut Head, kind: &str, id: &str) -> rusqli
 fn gone(connection: &Connection, head: &mut Head, id: &str) -> rusqlite::Result<()> {
     let kind = ResourceType::Observation;
     let key = [kind.as_str(), id];
-    if connection.prepare_cached(FORGET)?.execute(key)? > 0 {
+    if connection.prepare_cached(GONE)?.execute(key)? > 0 {
         count(head, kind, -1);
         connection.prepare_cached(FORGET_PAST)?.execute(key)?;
     }

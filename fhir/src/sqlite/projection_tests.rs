@@ -88,18 +88,69 @@ async fn stays_that_are_none_any_more_are_deleted_and_nobody_else_changes_them()
     let read = async |id: &str| store.read(kind, &id.parse().unwrap()).await.unwrap();
     assert!(read("a").await.is_none());
     assert_eq!(read("b").await.unwrap().version, 2);
+    // Also what has ended stays the facility's.
+    for id in ["a", "b"] {
+        let put = Change::Put {
+            draft: stay(id, "cancelled"),
+            expect: Expect::Anything,
+        };
+        let why = Unmet::Delivered;
+        assert_eq!(write(&store, put).await, Transacted::Unmet { at: 0, why });
+    }
+}
+
+async fn write(store: &SqliteStore, change: Change) -> Transacted {
     let transaction = Transaction {
         author: "ehr".into(),
         now: Timestamp(2_000),
-        changes: vec![Change::Put {
-            draft: stay("b", "cancelled"),
-            expect: Expect::Anything,
-        }],
+        changes: vec![change],
         guards: Vec::new(),
     };
-    let done = store.transact(transaction).await.unwrap();
-    let why = Unmet::Delivered;
-    assert_eq!(done, Transacted::Unmet { at: 0, why });
+    store.transact(transaction).await.unwrap()
+}
+
+#[tokio::test]
+async fn what_a_client_wrote_the_facility_does_not_take_over_also_when_it_was_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(&dir.path().join("fhir.db")).unwrap();
+    let reading = fixture::observation(1);
+    let own = Draft::unjudged(
+        reading.kind(),
+        reading.id().clone(),
+        "{\"resourceType\":\"Observation\"}",
+        "",
+    );
+    let own = own.unwrap();
+    let put = |draft: &Draft| Change::Put {
+        draft: draft.clone(),
+        expect: Expect::Absent,
+    };
+    let readings = vec![
+        Step::Reading(reading.clone()),
+        Step::Gone(reading.id().clone()),
+    ];
+    let stays = vec![Step::Known(stay("a", "finished"))];
+    for (draft, steps) in [(own, readings), (stay("a", "planned"), stays)] {
+        let (kind, id) = (draft.kind(), draft.id().clone());
+        let done = write(&store, put(&draft)).await;
+        assert!(matches!(done, Transacted::Done(_)), "{done:?}");
+        for is_there in [true, false] {
+            let steps = steps.clone();
+            store.project(projection(steps, "1")).await.unwrap();
+            let there = store.read(kind, &id).await.unwrap();
+            assert_eq!(there.is_some(), is_there, "{kind}");
+            assert!(there.is_none_or(|one| one.json == draft.json()), "{kind}");
+            let delete = Change::Delete {
+                kind,
+                id: id.clone(),
+                expect: Expect::Anything,
+            };
+            assert!(matches!(write(&store, delete).await, Transacted::Done(_)));
+        }
+        // Theirs again.
+        let done = write(&store, put(&draft)).await;
+        assert!(matches!(done, Transacted::Done(_)), "{done:?}");
+    }
 }
 
 #[tokio::test]

@@ -1,31 +1,40 @@
-//! Search in SQLite: the query's filters as SQL with bound values, keyset paging.
+//! Search in SQLite: the query's filters as SQL with bound values, keyset paging. Observations are two selections, one of
+//! readings by their columns and one of what clients wrote by the rows of its index, each in the order that is asked for.
 use super::stored;
 use crate::axis::Commits;
 use crate::map::WITHDRAWN;
+use crate::query::Filter as Condition;
+use crate::query::sql::{Bind, Dialect, Sql as Conditions, condition};
 use crate::search::{Filter, Interval, Position, Query, Sort, SortKey};
+use crate::sql::order;
 use crate::store::{Measure, Page, Stored};
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 use types::Timestamp;
 
-const COLUMNS: &str =
-    "SELECT type, id, version, updated, body, source, seq, effective FROM resource WHERE ";
+const COLUMNS: &str = "type, id, version, updated, body, source, seq, effective";
 /// A number that is larger than a float holds is text to the engine's JSON; then it is none.
-const MEASURES: &str = "SELECT effective, CAST(json_extract(body, '$.valueQuantity.value') AS REAL), \
-     json_extract(body, '$.valueQuantity.code') FROM resource WHERE ";
-const COUNT: &str = "SELECT count(*) FROM resource WHERE ";
+const MEASURES: &str = "effective, CAST(json_extract(body, '$.valueQuantity.value') AS REAL), \
+     json_extract(body, '$.valueQuantity.code')";
+const COUNT: &str = "count(*) AS number";
 
 /// One page.
 pub fn page(connection: &Connection, query: &Query) -> rusqlite::Result<Page> {
-    let mut sql = Sql::filtered(COLUMNS, query);
-    if let Some(position) = &query.after {
-        sql.after(position, &query.sort);
-    }
-    sql.ordered(query);
     let limit = usize::from(query.count);
     // One more than asked for tells whether there is a next page.
-    sql.text.push_str(" LIMIT ?");
-    sql.values.push(Value::Integer(i64::from(query.count) + 1));
+    let most = i64::from(query.count) + 1;
+    let mut sql = Sql::default();
+    sql.select(COLUMNS, query, |sql| {
+        if let Some(position) = &query.after {
+            sql.after(position, &query.sort);
+        }
+        sql.ordered(query);
+        sql.limit(most);
+    });
+    if query.written.is_some() {
+        sql.text.push_str(&order(&query.sort));
+        sql.limit(most);
+    }
     let mut statement = connection.prepare_cached(&sql.text)?;
     let rows = statement.query_map(params_from_iter(sql.values), |row| {
         Ok((stored(row)?, row.get(6)?, row.get(7)?))
@@ -55,12 +64,13 @@ pub fn measures(
     query: &Query,
     most: usize,
 ) -> rusqlite::Result<Vec<Measure>> {
-    let mut sql = Sql::filtered(MEASURES, query);
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    let mut sql = Sql::default();
+    sql.filtered(MEASURES, query);
     sql.text
-        .push_str(" AND json_extract(body, '$.status') IS NOT ? LIMIT ?");
+        .push_str(" AND json_extract(body, '$.status') IS NOT ?");
     sql.values.push(Value::Text(WITHDRAWN.to_owned()));
-    sql.values
-        .push(Value::Integer(i64::try_from(most).unwrap_or(i64::MAX)));
+    sql.limit(most);
     let mut statement = connection.prepare_cached(&sql.text)?;
     let rows = statement.query_map(params_from_iter(sql.values), |row| {
         Ok(Measure {
@@ -74,7 +84,10 @@ pub fn measures(
 
 /// How many match.
 pub fn total(connection: &Connection, query: &Query) -> rusqlite::Result<u64> {
-    let sql = Sql::filtered(COUNT, query);
+    let mut sql = Sql::default();
+    sql.text.push_str("SELECT sum(number) FROM (");
+    sql.select(COUNT, query, |_| {});
+    sql.text.push(')');
     connection
         .prepare_cached(&sql.text)?
         .query_row(params_from_iter(sql.values), |row| {
@@ -82,28 +95,86 @@ pub fn total(connection: &Connection, query: &Query) -> rusqlite::Result<u64> {
         })
 }
 
+/// Whether a condition leads to ids by an index. Otherwise what clients wrote is walked in the order of its times.
+fn leads(written: &Condition) -> bool {
+    match written {
+        Condition::Param { .. } | Condition::Id(_) => true,
+        Condition::All(all) => all.iter().any(leads),
+        _ => false,
+    }
+}
+
+#[derive(Default)]
 struct Sql {
     text: String,
     values: Vec<Value>,
 }
 
 impl Sql {
-    fn filtered(head: &str, query: &Query) -> Self {
-        let mut sql = Self {
-            text: head.to_owned(),
-            values: vec![Value::Text(query.kind.as_str().to_owned())],
+    /// What is found: of Observations one selection behind the other, each with what `rest` adds.
+    fn select(&mut self, columns: &str, query: &Query, rest: impl Fn(&mut Self)) {
+        let Some(written) = &query.written else {
+            self.filtered(columns, query);
+            return rest(self);
         };
+        self.text.push_str("SELECT * FROM (");
+        self.filtered(columns, query);
+        rest(self);
+        self.text.push_str(") UNION ALL SELECT * FROM (");
+        // The planner has no statistics.
+        let by = match leads(written) {
+            true => "",
+            false => " INDEXED BY resource_written",
+        };
+        self.text.push_str(&format!(
+            "SELECT {columns} FROM resource r{by} WHERE r.type = 'Observation' AND r.author IS NOT NULL AND "
+        ));
+        self.condition(written);
+        rest(self);
+        self.text.push(')');
+    }
+
+    /// A condition on the row `r`, whose values follow those that there are.
+    fn condition(&mut self, written: &Condition) {
+        let mut sql = Conditions::new(Dialect::Sqlite);
+        sql.binds = vec![Bind::Null; self.values.len()];
+        condition(&mut sql, "r", &["Observation"], written, &|_| None);
+        self.text.push_str(&sql.text);
+        let values = sql.binds.into_iter().skip(self.values.len());
+        let values: Vec<Value> = values
+            .map(|bind| match bind {
+                Bind::Null => Value::Null,
+                Bind::Integer(number) => Value::Integer(number),
+                Bind::Real(number) => Value::Real(number),
+                Bind::Text(text) => Value::Text(text),
+            })
+            .collect();
+        self.values.extend(values);
+    }
+
+    fn limit(&mut self, most: i64) {
+        self.text.push_str(" LIMIT ?");
+        self.values.push(Value::Integer(most));
+    }
+
+    fn filtered(&mut self, columns: &str, query: &Query) {
+        let sql = self;
+        sql.text
+            .push_str(&format!("SELECT {columns} FROM resource WHERE "));
+        sql.values.push(Value::Text(query.kind.as_str().to_owned()));
         let by_id = |filter: &Filter| matches!(filter, Filter::Id(_));
         let uses_id = query.sort.key == SortKey::Id || query.filters.iter().any(by_id);
         // The unary plus keeps the planner, which has no statistics, from choosing the index on (type, id) where
         // the type alone would select most of the table.
         sql.text
             .push_str(if uses_id { "type = ?" } else { "+type = ?" });
+        if !query.kind.is_indexed() {
+            sql.text.push_str(" AND author IS NULL");
+        }
         for filter in &query.filters {
             sql.text.push_str(" AND ");
             sql.filter(filter);
         }
-        sql
     }
 
     fn filter(&mut self, filter: &Filter) {
@@ -207,19 +278,10 @@ impl Sql {
     }
 
     fn ordered(&mut self, query: &Query) {
-        let way = if query.sort.descending { "DESC" } else { "ASC" };
-        let ids = if query.sort.ids_descending {
-            "DESC"
-        } else {
-            "ASC"
-        };
-        self.text.push_str(&match query.sort.key {
-            SortKey::Id => format!(" ORDER BY id {way}"),
-            SortKey::LastUpdated => format!(" ORDER BY seq {way}"),
-            // The partial index on times serves only where no time is ruled out; every Observation has one.
-            SortKey::Date => {
-                format!(" AND effective IS NOT NULL ORDER BY effective {way}, id {ids}")
-            }
-        });
+        // The partial index on times serves only where no time is ruled out; every Observation has one.
+        if query.sort.key == SortKey::Date {
+            self.text.push_str(" AND effective IS NOT NULL");
+        }
+        self.text.push_str(&order(&query.sort));
     }
 }

@@ -1,8 +1,10 @@
 //! The writer: takes what waits, applies it in one transaction, commits once, answers everyone.
 use super::{
-    events, general,
+    audit, events, general,
+    owners::{Foreign, refers_to_foreign, was_clients},
     projection::{self, Projection},
 };
+use crate::audit::{OwnEvents, PLACE};
 use crate::store::{
     self, Applied, Decision, Delivery, Known, MAX_APPLY, NewResource, ResourceType, Source,
     StoreError, Transacted, conflicts_of, conflicts_text, decide, row_of_source, rows_of,
@@ -11,7 +13,6 @@ use crate::subscription::Noting;
 use rusqlite::{
     Connection, OptionalExtension, Savepoint, Transaction, TransactionBehavior, params,
 };
-use std::collections::HashMap;
 use storage::sqlite::{Reopening, in_doubt};
 use tokio::sync::{mpsc, oneshot, watch};
 use types::Timestamp;
@@ -37,6 +38,8 @@ pub enum Job {
         projection: Projection,
         reply: Reply<()>,
     },
+    /// Of `keep_audit`.
+    KeepAudit { audit: OwnEvents, reply: Reply<()> },
     /// Of `keep_marks`.
     KeepMarks {
         reader: String,
@@ -62,6 +65,7 @@ impl Job {
             }
             Self::Transact { transaction, .. } => transaction.changes.len(),
             Self::Project { projection, .. } => projection.steps.len(),
+            Self::KeepAudit { audit, .. } => audit.events.len(),
             Self::KeepMarks { .. } | Self::KeepProgress { .. } | Self::Forget { .. } => 1,
         }
     }
@@ -72,6 +76,7 @@ impl Job {
             (Self::Transact { reply, .. }, Done::Transacted(done)) => drop(reply.send(Ok(done))),
             (
                 Self::KeepMarks { reply, .. }
+                | Self::KeepAudit { reply, .. }
                 | Self::KeepProgress { reply, .. }
                 | Self::Forget { reply, .. }
                 | Self::Project { reply, .. },
@@ -94,6 +99,9 @@ impl Job {
             Self::KeepMarks { reply, .. } => {
                 drop(reply.send(Err(StoreError::coded("keep marks", error))))
             }
+            Self::KeepAudit { reply, .. } => {
+                drop(reply.send(Err(StoreError::coded("keep audit", error))));
+            }
             Self::KeepProgress { reply, .. } | Self::Forget { reply, .. } => {
                 drop(reply.send(Err(StoreError::coded("keep events", error))));
             }
@@ -115,8 +123,6 @@ const SEEN: &str = "SELECT conflicts FROM parcel WHERE id = ?1";
 const SEE: &str = "INSERT INTO parcel(id, conflicts) VALUES (?1, ?2)";
 /// What a client wrote is no facility's: it has an owner that no source is.
 const KNOWN: &str = "SELECT version, body, CASE WHEN author IS NULL THEN source ELSE '' END FROM resource \
-     WHERE type = ?1 AND id = ?2";
-const OWNER: &str = "SELECT CASE WHEN author IS NULL THEN source ELSE '' END FROM resource \
      WHERE type = ?1 AND id = ?2";
 const ADOPT: &str = "UPDATE resource SET source = ?3 WHERE type = ?1 AND id = ?2";
 const OFFER: &str = "INSERT INTO facility(place, pseudonym) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
@@ -205,12 +211,19 @@ fn commit(
                 let place = (head.seq, head.updated);
                 let done = general::transact(&transaction, asked, place, &mut noting)?;
                 (head.seq, changed) = (done.last, done.watching);
+                head.add(done.added);
                 Done::Transacted(done.transacted)
             }
             Job::Project { projection, .. } => {
                 head.updated = head.updated.max(projection.now.0);
                 projection::project(&transaction, projection, &mut head)?;
                 keep_marks(&transaction, projection::PLACE, &projection.place)?;
+                Done::Kept
+            }
+            Job::KeepAudit { audit, .. } => {
+                head.updated = head.updated.max(audit.now);
+                head.seq = audit::keep(&transaction, audit, (head.seq, head.updated))?;
+                keep_marks(&transaction, PLACE, &audit.place)?;
                 Done::Kept
             }
             Job::KeepMarks { reader, marks, .. } => {
@@ -265,9 +278,6 @@ fn pseudonym(transaction: &Connection, source: &Source) -> rusqlite::Result<Stri
     Ok(fresh)
 }
 
-/// Which resources that are referred to are another source's, by type and id: each is looked up once.
-type Foreign = HashMap<(ResourceType, String), bool>;
-
 /// Where the order of commits stands.
 #[derive(Clone, Copy)]
 pub(super) struct Head {
@@ -277,6 +287,13 @@ pub(super) struct Head {
 }
 
 impl Head {
+    /// So many more of each type that facilities deliver.
+    fn add(&mut self, added: [i64; 3]) {
+        for (count, by) in self.counts.iter_mut().zip(added) {
+            *count += by;
+        }
+    }
+
     fn load(transaction: &Transaction<'_>) -> rusqlite::Result<Self> {
         transaction.prepare_cached(HEAD)?.query_row([], |row| {
             Ok(Self {
@@ -383,6 +400,9 @@ impl Head {
                 })
             })
             .optional()?;
+        if known.is_none() && was_clients(transaction, [kind, id])? {
+            return Ok(Decision::Foreign);
+        }
         let decision = decide(known.as_ref(), resource, source);
         if decision == Decision::Adopt {
             transaction
@@ -444,29 +464,4 @@ impl Head {
             *count += 1;
         }
     }
-}
-
-/// Whether a resource refers to one that is another source's.
-fn refers_to_foreign(
-    transaction: &Connection,
-    resource: &NewResource,
-    source: &str,
-    looked_up: &mut Foreign,
-) -> rusqlite::Result<bool> {
-    let mut foreign = false;
-    for (kind, id) in resource.references() {
-        let key = (kind, id.as_str().to_owned());
-        if let Some(known) = looked_up.get(&key) {
-            foreign |= *known;
-            continue;
-        }
-        let owner: Option<Option<String>> = transaction
-            .prepare_cached(OWNER)?
-            .query_row([kind.as_str(), id.as_str()], |row| row.get(0))
-            .optional()?;
-        let is = owner.flatten().is_some_and(|owner| owner != source);
-        looked_up.insert(key, is);
-        foreign |= is;
-    }
-    Ok(foreign)
 }

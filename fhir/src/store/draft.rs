@@ -2,12 +2,15 @@
 //! (`id`, `meta.versionId`, `meta.lastUpdated`) is the server's.
 use super::{FhirId, ResourceType, SOURCE_PREFIX};
 use crate::admit::{Holding, Inadmissible};
+use crate::audit::{is_own, without_untold};
 use crate::json::Json;
 use crate::query::{IndexRow, Value, extract};
 use crate::r4::{self, Issue};
+use crate::search::period;
 use crate::subscription::Watching;
 use crate::validate::Members;
 use serde_json::value::RawValue;
+use types::Timestamp;
 
 /// See the head of this file: only [`Draft::parse`] makes one.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,6 +19,7 @@ pub struct Draft {
     id: FhirId,
     json: String,
     patient: Option<FhirId>,
+    time: Option<Timestamp>,
     rows: Vec<IndexRow>,
     watching: Option<Box<Watching>>,
 }
@@ -68,12 +72,17 @@ impl Draft {
         base: &str,
     ) -> Result<Self, Unfit> {
         let json = own(text, &id).ok_or_else(|| Unfit::NotJson("no JSON object".to_owned()))?;
+        let rows = match is_own(kind.as_str(), id.as_str()) {
+            true => indexed(tree, base),
+            false => extract(tree, base),
+        };
         Ok(Self {
             kind,
             patient: patient_of(kind, &id, tree),
+            time: time_of(tree, &rows),
             id,
             json,
-            rows: extract(tree, base),
+            rows,
             watching: None,
         })
     }
@@ -112,6 +121,23 @@ impl Draft {
         &self.rows
     }
 
+    /// What an Observation is listed by beside readings: the Patient who is its subject, and its time (ms since 1970; that
+    /// of the commit where it says none). What is of another type has neither.
+    pub(crate) fn columns(&self, commit: i64) -> (Option<&str>, Option<i64>) {
+        if self.kind != ResourceType::Observation {
+            return (None, None);
+        }
+        let subject = self.rows.iter().find_map(|row| match &row.value {
+            Value::Reference {
+                resource_type: Some(kind),
+                id: Some(id),
+                ..
+            } if row.param == "subject" && kind == "Patient" => Some(id.as_str()),
+            _ => None,
+        });
+        (subject, Some(self.time.map_or(commit, |time| time.0)))
+    }
+
     /// The resource type.
     #[must_use]
     pub const fn kind(&self) -> ResourceType {
@@ -135,8 +161,15 @@ impl Draft {
 /// by the facility, which the text does not name. None of it refers by an absolute URL: a region takes relative references
 /// alone ([`crate::admit`]).
 pub(crate) fn rows_of(text: &str, source: Option<&str>) -> Vec<IndexRow> {
-    let mut rows = Json::parse(text).map_or_else(|_| Vec::new(), |tree| extract(&tree, ""));
+    let mut rows = Json::parse(text).map_or_else(|_| Vec::new(), |tree| indexed(&tree, ""));
     rows.extend(source.map(row_of_source));
+    rows
+}
+
+/// What a stored resource is found by, but for an instant that stands for none.
+fn indexed(tree: &Json<'_>, base: &str) -> Vec<IndexRow> {
+    let mut rows = extract(tree, base);
+    without_untold(tree, &mut rows);
     rows
 }
 
@@ -148,6 +181,22 @@ pub(crate) fn row_of_source(source: &str) -> IndexRow {
         part: 0,
         value: Value::Uri(format!("{SOURCE_PREFIX}{source}")),
     }
+}
+
+/// The time of an Observation: the beginning of when what it says was so, else when it was issued.
+pub(crate) fn time_of(resource: &Json<'_>, rows: &[IndexRow]) -> Option<Timestamp> {
+    let bounds = rows.iter().filter_map(|row| match row.value {
+        Value::Date { low, high } if row.param == "date" => {
+            let known = |time: &i64| !matches!(*time, i64::MIN | i64::MAX);
+            [low, high].into_iter().find(known)
+        }
+        _ => None,
+    });
+    let issued = || {
+        let text = resource.object()?.text("issued")?;
+        period(text).map(|(from, _)| from)
+    };
+    bounds.min().or_else(issued).map(Timestamp)
 }
 
 pub(crate) fn patient_of(kind: ResourceType, id: &FhirId, resource: &Json<'_>) -> Option<FhirId> {

@@ -6,7 +6,7 @@ use crate::search::Interval;
 /// Whose history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Of everything.
+    /// Of everything but the server's own AuditEvents ([`crate::audit`]): there is one of each look at it.
     Everything,
     /// Of one type.
     Type(ResourceType),

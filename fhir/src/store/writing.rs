@@ -130,7 +130,7 @@ pub(crate) struct Current {
     pub updated: i64,
     /// Its text; none of what was deleted.
     pub json: Option<String>,
-    /// Whether a facility delivered it.
+    /// Whether a facility delivered it, or what there was before it ended.
     pub is_delivered: bool,
 }
 
@@ -171,6 +171,9 @@ pub(crate) fn plan<'a>(
             return Err((at, Unmet::Twice));
         }
         let known = known.get(&(kind, id.to_string()));
+        if known.is_some_and(|known| known.is_delivered) {
+            return Err((at, Unmet::Delivered));
+        }
         let current = known.filter(|known| known.json.is_some());
         check(change.precondition(), current).map_err(|why| (at, why))?;
         let draft = match change {
@@ -216,9 +219,19 @@ pub(crate) fn plan<'a>(
     Ok(plan)
 }
 
+/// By how many resources there are more after these, of the types that facilities deliver.
+pub(crate) fn added<'a>(rows: impl Iterator<Item = &'a Planned<'a>>) -> [i64; 3] {
+    let mut added = [0; 3];
+    for row in rows {
+        if let Some(count) = row.kind.of_mut(&mut added) {
+            *count += i64::from(row.draft.is_some()) - i64::from(row.replaces.is_some());
+        }
+    }
+    added
+}
+
 fn check(expect: Expect, current: Option<&Current>) -> Result<(), Unmet> {
     match (expect, current) {
-        (_, Some(current)) if current.is_delivered => Err(Unmet::Delivered),
         (Expect::Absent, Some(_)) => Err(Unmet::Exists),
         (Expect::Version(version), Some(current)) if current.version == version => Ok(()),
         (Expect::Version(_), _) | (Expect::Present, None) => Err(Unmet::Version),

@@ -3,6 +3,7 @@
 mod channel;
 
 use super::{SUBSCRIPTION, Status, Topic, Watch, topic};
+use crate::bases::Bases;
 use crate::json::{Json, Object};
 use crate::query::{self, Context, Filter, Handling};
 use crate::rest::{is_plain, pairs_of};
@@ -109,6 +110,9 @@ pub struct Spec {
     pub types: BTreeMap<String, Vec<String>>,
     /// The base of the server, for absolute references in filters.
     pub base: String,
+    /// Its other bases, as of one of two nodes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_bases: Vec<String>,
     /// When it was written, ms since 1970: what `ap` is measured from.
     pub written: i64,
     /// How it is told.
@@ -128,7 +132,7 @@ impl Spec {
     pub fn read(
         resource: &Json<'_>,
         author: &str,
-        base: &str,
+        (base, other_bases): (&str, &[String]),
         now: Timestamp,
     ) -> Result<(Self, Status), Vec<Fault>> {
         let empty = Object::default();
@@ -152,7 +156,12 @@ impl Spec {
                 "the canonical URL of a topic is expected; the CapabilityStatement lists them",
             ));
         }
-        let filters = filters(object, found, (base, now), &mut note);
+        let filters = filters(
+            object,
+            found,
+            (Bases::of(base).and(other_bases), now),
+            &mut note,
+        );
         let content = channel::content(object, &mut note);
         let channel = channel::read(object, &mut note);
         let end = object.text("end").map(str::parse::<Timestamp>);
@@ -177,6 +186,7 @@ impl Spec {
             filters,
             types: types.into_iter().map(|kind| (kind, Vec::new())).collect(),
             base: base.to_owned(),
+            other_bases: other_bases.to_vec(),
             written: now.0,
             channel,
             content,
@@ -209,7 +219,8 @@ impl Spec {
     /// What it watches; none when this binary does not understand it.
     #[must_use]
     pub fn watch(&self, key: i64) -> Option<Watch> {
-        let at = (self.base.as_str(), Timestamp(self.written));
+        let bases = Bases::of(&self.base).and(&self.other_bases);
+        let at = (bases, Timestamp(self.written));
         let mut of = BTreeMap::new();
         for (name, scopes) in &self.types {
             let kind = ResourceType::parse(name)?;
@@ -237,7 +248,7 @@ impl Spec {
 fn condition(
     kind: ResourceType,
     text: &str,
-    (base, now): (&str, Timestamp),
+    (base, now): (Bases<'_>, Timestamp),
 ) -> Result<Filter, String> {
     let context = Context {
         now: now.0,
@@ -263,7 +274,7 @@ fn condition(
 fn filters(
     object: &Object<'_>,
     found: Option<&Topic>,
-    at: (&str, Timestamp),
+    at: (Bases<'_>, Timestamp),
     note: &mut impl FnMut(Fault),
 ) -> Vec<(String, String)> {
     let mut filters = Vec::new();

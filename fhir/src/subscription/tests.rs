@@ -14,6 +14,7 @@ fn spec(conditions: &str) -> String {
         filters: vec![("Observation".into(), conditions.into())],
         types: BTreeMap::from([("Observation".into(), Vec::new())]),
         base: String::new(),
+        other_bases: Vec::new(),
         written: 0,
         channel: Channel::Fetched,
         content: Content::Empty,

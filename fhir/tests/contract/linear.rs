@@ -64,6 +64,7 @@ fn server(store: Arc<dyn ResourceStore>) -> Router {
         authorize: Arc::new(Everybody),
         access: Arc::new(NoLog),
         base: "https://region.example/fhir".into(),
+        other_bases: Arc::default(),
         token_url: None,
         now: Arc::new(|| Timestamp(1_800_000_000_000)),
         true_times: Arc::new(|| false),

@@ -2,7 +2,7 @@
 use libtest_mimic::Failed;
 use medmesh_fhir::{
     contract::fixture::{self, START},
-    postgres::{LEASE, Noted, Pages, Pair, PostgresStore, Waiting},
+    postgres::{KeptChunks, LEASE, Noted, Pages, Pair, PostgresStore, Waiting},
     rest::{Reader, Vantages},
     store::{Kind, ResourceStore},
 };
@@ -13,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 use storage::{
+    chunks::Chunks,
     replica::Kept,
     sqlite::{Reopening, in_doubt},
 };
@@ -427,6 +428,31 @@ pub async fn a_reader_has_one_axis_at_all_servers(url: String) -> Result<(), Fai
     )
 }
 
+/// By which what the schema has is found before what the server has.
+fn before_the_servers(url: &str) -> String {
+    match url.strip_suffix('\'') {
+        Some(keys) => format!("{keys},pg_catalog'"),
+        None => format!("{url}%2Cpg_catalog"),
+    }
+}
+
+/// Notes how long a transaction may wait for its client when a store looks for its tables, to make them.
+const NOTES: &str = "CREATE TABLE seen(idle TEXT); \
+     CREATE FUNCTION to_regclass(name TEXT) RETURNS regclass LANGUAGE plpgsql AS \
+     $$ BEGIN INSERT INTO seen VALUES (current_setting('idle_in_transaction_session_timeout')); \
+     RETURN pg_catalog.to_regclass(name); END $$";
+
+/// Whoever makes tables, or an index over all there is, has time between two statements, also as one of two nodes.
+pub async fn who_makes_tables_has_time_between_two_statements(url: String) -> Result<(), Failed> {
+    let own = before_the_servers(&url);
+    let sql = client(&own).await?;
+    sql.batch_execute(NOTES).await?;
+    let _store = PostgresStore::open_as_one_of_two(&own, None).await?;
+    let seen = sql.query("SELECT idle FROM seen", &[]).await?;
+    let seen: Vec<String> = seen.iter().map(|row| row.get(0)).collect();
+    check(&format!("{seen:?}"), seen == ["5s"])
+}
+
 /// A clock of the schema's own, which is found before the server's.
 const CLOCK: &str = "CREATE TABLE shift(by INTERVAL); INSERT INTO shift VALUES ('0'); \
      CREATE FUNCTION clock_timestamp() RETURNS TIMESTAMPTZ LANGUAGE sql AS \
@@ -435,10 +461,7 @@ const CLOCK: &str = "CREATE TABLE shift(by INTERVAL); INSERT INTO shift VALUES (
 /// That a lease lapses is judged by the clock of the database: those of the nodes may be as wrong as they like, which is
 /// the same as that of the database being an hour wrong.
 pub async fn a_lease_lapses_by_the_clock_of_the_database(url: String) -> Result<(), Failed> {
-    let own = match url.strip_suffix('\'') {
-        Some(keys) => format!("{keys},pg_catalog'"),
-        None => format!("{url}%2Cpg_catalog"),
-    };
+    let own = before_the_servers(&url);
     let sql = client(&own).await?;
     sql.batch_execute(CLOCK).await?;
     let goes = async |by: &str| {
@@ -460,4 +483,140 @@ pub async fn a_lease_lapses_by_the_clock_of_the_database(url: String) -> Result<
         "lapsed after it was renewed",
         a.take("a", "a").await?.is_some(),
     )
+}
+
+/// The bytes of a file, as they are read together.
+fn shown(chunks: &KeptChunks, file: &str) -> io::Result<Option<Vec<u8>>> {
+    let mut all = Vec::new();
+    let mut see = |bytes: &[u8]| {
+        all.extend_from_slice(bytes);
+        Ok(())
+    };
+    let length = chunks.show(file, &mut see)?;
+    assert!(length.is_none_or(|length| length == all.len() as u64));
+    Ok(length.map(|_| all))
+}
+
+/// Bytes of files are put and removed by who holds the lease alone, and read as one whoever put them.
+pub async fn bytes_of_files_are_kept_by_the_lease_and_read_as_one(
+    url: String,
+) -> Result<(), Failed> {
+    let (a, b) = (Arc::new(pair(&url).await?), Arc::new(pair(&url).await?));
+    let first = a.take("a", "a").await?.ok_or("refused")?;
+    let at_a = Arc::new(KeptChunks::new(a.clone(), first));
+    let own = at_a.clone();
+    tokio::task::spawn_blocking(move || -> Result<(), Failed> {
+        check("none", shown(&own, "blobs/x")?.is_none())?;
+        own.put("blobs/x", 0, b"ab")?;
+        own.put("blobs/x", 2, b"cd")?;
+        own.put("blobs/y", 0, b"")?;
+        own.put("bulk/x", 0, b"other")?;
+        check(
+            "whole",
+            shown(&own, "blobs/x")?.as_deref() == Some(&b"abcd"[..]),
+        )?;
+        check(
+            "empty",
+            shown(&own, "blobs/y")?.as_deref() == Some(&b""[..]),
+        )?;
+        let mut listed = own.list("blobs/")?;
+        listed.sort();
+        let known = [("blobs/x".to_owned(), 4), ("blobs/y".to_owned(), 0)];
+        check("listed", listed == known)?;
+        // Whoever goes on from an earlier place has the rest anew.
+        own.put("blobs/x", 2, b"XYZ")?;
+        own.put("blobs/x", 2, b"X")?;
+        check(
+            "anew",
+            shown(&own, "blobs/x")?.as_deref() == Some(&b"abX"[..]),
+        )
+    })
+    .await??;
+    a.release(first).await?;
+    let second = b.take("b", "b").await?.ok_or("given back")?;
+    let at_b = KeptChunks::new(b, second);
+    tokio::task::spawn_blocking(move || -> Result<(), Failed> {
+        check(
+            "put by the one before",
+            at_a.put("blobs/x", 3, b"no").is_err(),
+        )?;
+        check("removed by it", at_a.remove(&["blobs/x".into()]).is_err())?;
+        check(
+            "as it was",
+            shown(&at_b, "blobs/x")?.as_deref() == Some(&b"abX"[..]),
+        )?;
+        at_b.put("blobs/x", 3, b"!")?;
+        check(
+            "goes on",
+            shown(&at_b, "blobs/x")?.as_deref() == Some(&b"abX!"[..]),
+        )?;
+        at_b.remove(&["blobs/x".into(), "blobs/none".into()])?;
+        check("removed", shown(&at_b, "blobs/x")?.is_none())?;
+        check("the others are there", at_b.list("")?.len() == 2)
+    })
+    .await?
+}
+
+/// Chunks of a file that is longer than what one statement reads or removes.
+const LONG: u64 = 16 * 3 + 1;
+
+/// A file of any length is shown, begun anew and removed in statements that are short; what a node that was fenced in the
+/// middle of that has removed leaves a shorter file, and no hole.
+pub async fn long_files_are_read_and_removed_a_piece_at_a_time(url: String) -> Result<(), Failed> {
+    let (a, sql) = (Arc::new(pair(&url).await?), client(&url).await?);
+    let lease = a.take("a", "a").await?.ok_or("refused")?;
+    // More than one statement may touch of a file at once.
+    sql.batch_execute(
+        "CREATE TABLE touched(n BIGINT); \
+         CREATE FUNCTION touch() RETURNS TRIGGER LANGUAGE plpgsql AS \
+         $$ BEGIN INSERT INTO touched SELECT count(*) FROM gone; RETURN NULL; END $$; \
+         CREATE TRIGGER touch AFTER DELETE ON kept_chunk REFERENCING OLD TABLE AS gone \
+         FOR EACH STATEMENT EXECUTE FUNCTION touch()",
+    )
+    .await?;
+    let chunks = Arc::new(KeptChunks::new(a.clone(), lease));
+    let own = chunks.clone();
+    let length =
+        |file: &str, chunks: &KeptChunks| shown(chunks, file).map(|all| all.map(|all| all.len()));
+    tokio::task::spawn_blocking(move || -> Result<(), Failed> {
+        for file in ["blobs/x", "blobs/y", "blobs/z"] {
+            for at in 0..LONG {
+                own.put(file, at * 2, &[u8::try_from(at)?, 7])?;
+            }
+        }
+        let all = shown(&own, "blobs/x")?.ok_or("it is there")?;
+        let right = all
+            .chunks(2)
+            .enumerate()
+            .all(|(at, two)| two == [at as u8, 7]);
+        check("in its order", right && all.len() as u64 == LONG * 2)?;
+        own.remove(&["blobs/x".into()])?;
+        check("removed", length("blobs/x", &own)?.is_none())?;
+        check(
+            "the next one is there",
+            length("blobs/y", &own)? == Some(all.len()),
+        )?;
+        own.put("blobs/y", 2, b"!")?;
+        check(
+            "begun anew",
+            shown(&own, "blobs/y")?.as_deref() == Some(&[0, 7, b'!'][..]),
+        )
+    })
+    .await??;
+    let most = sql.query_one("SELECT max(n) FROM touched", &[]).await?;
+    let most: i64 = most.get(0);
+    check(&format!("{most} chunks at once"), (1..=16).contains(&most))?;
+    // The lease moves when some of a file is removed.
+    sql.batch_execute(
+        "CREATE FUNCTION lose() RETURNS TRIGGER LANGUAGE plpgsql AS \
+         $$ BEGIN UPDATE lease SET number = number + 1; RETURN NULL; END $$; \
+         CREATE TRIGGER lose AFTER DELETE ON kept_chunk FOR EACH STATEMENT EXECUTE FUNCTION lose()",
+    )
+    .await?;
+    tokio::task::spawn_blocking(move || -> Result<(), Failed> {
+        check("fenced", chunks.remove(&["blobs/z".into()]).is_err())?;
+        let left = usize::try_from((LONG - 16) * 2)?;
+        check("shorter", length("blobs/z", &chunks)? == Some(left))
+    })
+    .await?
 }

@@ -96,13 +96,14 @@ impl Course {
         let mut random = StdRng::seed_from_u64(study.training.seed);
         let found = judge::pooled(study, sum, &mut random)?;
         let (mut sites, mut personal) = (BTreeMap::new(), BTreeMap::new());
-        let mut compared = BTreeMap::new();
+        let (mut compared, mut sites_within) = (BTreeMap::new(), BTreeMap::new());
         for (release, _) in self.releases.values() {
             for (facility, site) in &release.sites {
                 let told = &site.told;
                 sites.extend(told.figures.map(|figures| (facility.clone(), figures)));
                 personal.extend(told.personal.map(|figures| (facility.clone(), figures)));
                 compared.extend(told.concordance.map(|c| (facility.clone(), c)));
+                sites_within.extend(told.concordance_within.map(|of| (facility.clone(), of)));
             }
         }
         self.evaluation = Some(Evaluation {
@@ -116,6 +117,9 @@ impl Course {
             concordance: study.model.is_survival().then_some(Concordance {
                 pooled: found.concordance,
                 sites: compared,
+                within: found.concordance_within,
+                sites_within,
+                subjects: found.subjects,
             }),
         });
         Ok(())

@@ -20,10 +20,12 @@ pub struct Interval {
 pub struct Intervals {
     /// Of [`Metrics::accuracy`].
     pub accuracy: Interval,
-    /// Of [`Metrics::auroc`].
-    pub auroc: Interval,
-    /// Of [`Metrics::auprc`].
-    pub auprc: Interval,
+    /// Of [`Metrics::auroc`]; none when fewer than half of the resamples have both labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auroc: Option<Interval>,
+    /// Of [`Metrics::auprc`]; none when fewer than half of the resamples have both labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auprc: Option<Interval>,
     /// Of [`Metrics::brier`].
     pub brier: Interval,
     /// Of [`Metrics::calibration`].
@@ -34,7 +36,7 @@ pub struct Intervals {
 /// fifth there.
 const NORMAL_FROM: f64 = 30.0;
 
-/// The intervals of groups of records over `resamples`; none when fewer than half of the resamples have both labels.
+/// The intervals of groups of records over `resamples`; none when fewer than half of the resamples have a record.
 pub(super) fn intervals(
     groups: &[Group],
     resamples: u32,
@@ -54,13 +56,15 @@ pub(super) fn intervals(
         }));
         found.extend(of_groups(&drawn).ok());
     }
-    let of = |figure: fn(&Metrics) -> f64| middle(found.iter().map(figure).collect(), resamples);
+    let of = |figure: fn(&Metrics) -> Option<f64>| {
+        middle(found.iter().filter_map(figure).collect(), resamples)
+    };
     Some(Intervals {
-        accuracy: of(|metrics| metrics.accuracy)?,
-        auroc: of(|metrics| metrics.auroc)?,
-        auprc: of(|metrics| metrics.auprc)?,
-        brier: of(|metrics| metrics.brier)?,
-        calibration: of(|metrics| metrics.calibration)?,
+        accuracy: of(|metrics| Some(metrics.accuracy))?,
+        auroc: of(|metrics| metrics.auroc),
+        auprc: of(|metrics| metrics.auprc),
+        brier: of(|metrics| Some(metrics.brier))?,
+        calibration: of(|metrics| Some(metrics.calibration))?,
     })
 }
 
@@ -84,8 +88,9 @@ fn poisson(mean: f64, random: &mut impl RngCore) -> f64 {
     }
 }
 
-/// The middle of figures of resamples; none when fewer than half of the resamples have the figure.
-fn middle(mut figures: Vec<f64>, resamples: u32) -> Option<Interval> {
+/// The middle 95 per cent of figures of resamples; none when fewer than half of the resamples have the figure.
+#[must_use]
+pub fn middle(mut figures: Vec<f64>, resamples: u32) -> Option<Interval> {
     if figures.is_empty() || figures.len() * 2 < resamples as usize {
         return None;
     }
@@ -139,11 +144,11 @@ mod tests {
         let of = |seed| {
             let mut random = StdRng::seed_from_u64(seed);
             interval(&records, 200, &mut random, |drawn| {
-                metrics(drawn).ok().map(|found| found.auroc)
+                metrics(drawn).ok().and_then(|found| found.auroc)
             })
         };
         let found = of(1).unwrap();
-        let figure = metrics(&records).unwrap().auroc;
+        let figure = metrics(&records).unwrap().auroc.unwrap();
         assert!(found.low < figure && figure < found.high);
         assert!(found.high - found.low < 0.3);
         assert_eq!(of(1), of(1));
@@ -158,15 +163,15 @@ mod tests {
         let counted = counted.intervals.unwrap();
         for (of_counts, figure) in [
             (
-                counted.auroc,
-                (|m: &Metrics| m.auroc) as fn(&Metrics) -> f64,
+                counted.auroc.unwrap(),
+                (|m: &Metrics| m.auroc) as fn(&Metrics) -> Option<f64>,
             ),
-            (counted.accuracy, |m: &Metrics| m.accuracy),
-            (counted.brier, |m: &Metrics| m.brier),
-            (counted.auprc, |m: &Metrics| m.auprc),
+            (counted.accuracy, |m: &Metrics| Some(m.accuracy)),
+            (counted.brier, |m: &Metrics| Some(m.brier)),
+            (counted.auprc.unwrap(), |m: &Metrics| m.auprc),
         ] {
             let drawn = interval(&records, 2_000, &mut random, |drawn| {
-                metrics(drawn).ok().map(|found| figure(&found))
+                metrics(drawn).ok().and_then(|found| figure(&found))
             });
             let drawn = drawn.unwrap();
             let width = drawn.high - drawn.low;

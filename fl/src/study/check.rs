@@ -1,6 +1,7 @@
 //! What is wrong with a study, key by key.
-use super::{Data, Feature, Label, Missing, Model, Problem, Strategy, Study, training::Adaptive};
-use crate::stays::FACTS;
+use super::{
+    Data, FACTS, Feature, Label, Missing, Model, Problem, Strategy, Study, training::Adaptive,
+};
 use std::collections::BTreeSet;
 
 /// The most facilities of a region, as many as secure aggregation takes.

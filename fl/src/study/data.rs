@@ -2,6 +2,15 @@
 use serde::{Deserialize, Serialize};
 use types::{Code, Name};
 
+/// What is known of a patient without readings, and in which unit.
+pub const FACTS: [(&str, &str); 5] = [
+    ("age", "a"),
+    ("sex", "1"),
+    ("height", "cm"),
+    ("weight", "kg"),
+    ("care-unit", "1"),
+];
+
 /// The records, their features and their label. Exactly one of `table` and `stays` is given.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -47,7 +56,7 @@ pub struct Feature {
     /// UCUM unit. A facility whose values are in another one answers with a refusal. Of readings it is that of their
     /// values; a count has none, and a trend is of that unit per hour.
     pub unit: String,
-    /// The readings that it is made of; none for a column or a fact about the patient ([`crate::stays::FACTS`]).
+    /// The readings that it is made of; none for a column or a fact about the patient ([`FACTS`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<Code>,
     /// What is taken of the readings of each window: one input each.
@@ -131,9 +140,9 @@ pub enum Label {
     },
     /// The time until something happens, or until it had not happened.
     Survival {
-        /// The column of times, in days.
+        /// The column of times, in days, of which the facility's schema says that none is below 0.
         time: String,
-        /// The column that is above 0 when it happened.
+        /// The column that is 1 when it happened and 0 when it had not; the schema names no other values.
         event: String,
     },
 }

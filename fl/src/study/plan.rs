@@ -1,7 +1,7 @@
 //! What a study comes to, and what of its arithmetic does not work out: quorum, bits and budget.
 use super::{AdaptiveClip, Model, PrivacyUnit, Problem, Study, Weights, options};
 use crate::{
-    privacy::{self, Delta, Event, clip::Clip, noise_multiplier},
+    privacy::{self, Delta, Event, InvalidEvent, clip::Clip, noise_multiplier},
     secagg::{InvalidTerms, Terms},
 };
 use ring::digest::{SHA256, digest};
@@ -59,6 +59,30 @@ pub struct Spend {
     pub noise_multiplier: f64,
     /// How many times noise is added.
     pub steps: u64,
+}
+
+impl Spend {
+    /// What so many rounds of the study cost a facility's ledger, which counts what is told of its records: neighbours
+    /// differ in one of them. None where no round is left.
+    ///
+    /// With the unit `record` that is the noise of the study itself. With the unit `facility` the noise is for an update
+    /// that is there or not, as long as a clip at most. One record more may turn such an update into any other, which is
+    /// up to two clips away: of that distance the noise is half as much, and every record is in every step.
+    ///
+    /// # Errors
+    /// [`InvalidEvent`] when it cannot be accounted for: then nothing may be spent.
+    pub fn event(&self, study: &Study, rounds: u32) -> Result<Option<Event>, InvalidEvent> {
+        let all = u64::from(study.training.rounds.max(1));
+        let steps = self.steps / all * u64::from(rounds).min(all);
+        if steps == 0 {
+            return Ok(None);
+        }
+        let noise = match self.unit {
+            PrivacyUnit::Facility => self.noise_multiplier / 2.0,
+            PrivacyUnit::Record | PrivacyUnit::None => self.noise_multiplier,
+        };
+        Event::new(self.sampling, noise, steps).map(Some)
+    }
 }
 
 /// The most noise on the mean of a step, in clips. A step's signal is one clip at most: with ten times that, a hundred

@@ -1,6 +1,7 @@
 //! What a study says that makes no sense, though it can be run: refused where it is handed in. One that runs already, or has
 //! ended, is read without these rules, which it may be older than.
 use super::{Label, Missing, Problem, Strategy, Study};
+use crate::metrics::SMALLEST_CELL;
 
 /// The largest ε of a study: beyond it what is seen may be e^100 times as likely with a record as without it, and that is no
 /// promise.
@@ -30,7 +31,9 @@ pub fn problems(study: &Study) -> Vec<Problem> {
     if let Strategy::TrimmedMean { share } = study.training.strategy {
         trimmed(share, study.aggregation.quorum, &mut say);
     }
-    if let Some(epsilon) = study.privacy.epsilon.filter(|most| *most > MAX_EPSILON) {
+    // What is no number is said already.
+    let most = |epsilon: &f64| *epsilon > MAX_EPSILON && epsilon.is_finite();
+    if let Some(epsilon) = study.privacy.epsilon.filter(most) {
         say(
             "privacy.epsilon".into(),
             format!(
@@ -39,6 +42,7 @@ pub fn problems(study: &Study) -> Vec<Problem> {
         );
     }
     let Some(column) = &study.evaluation.test_column else {
+        found.extend(judged_with(study));
         return found;
     };
     let mut wrong = |message: &str| say("evaluation.test_column".into(), message.into());
@@ -49,6 +53,26 @@ pub fn problems(study: &Study) -> Vec<Problem> {
         wrong("is a feature too: it would be the same for every record that is trained with");
     }
     found
+}
+
+/// Whether so few records would be judged with that nothing may be told of them: of fewer no figure is told, and what is
+/// summed would be of so few.
+pub fn judged_with(study: &Study) -> Option<Problem> {
+    if study.evaluation.test_column.is_some() {
+        // Who it names is known at the facilities alone.
+        return None;
+    }
+    let (records, share) = (study.data.minimum_records, study.evaluation.test_share);
+    let quorum = study.aggregation.quorum;
+    // As many as are kept on average.
+    let each = (f64::from(records) * share).floor();
+    let all = f64::from(quorum) * each;
+    (all < SMALLEST_CELL as f64).then(|| {
+        let message = format!(
+            "{quorum} sites x {each} of {records} records are {all} to judge with, and figures are told of {SMALLEST_CELL} at least"
+        );
+        Problem::new("evaluation.test_share", message)
+    })
 }
 
 /// A share that leaves out nobody, of as many as may answer, is a mean that is no better than `fed-avg`.

@@ -454,6 +454,16 @@ fn columns_and_shares_that_do_not_go_together_are_refused_with_their_key() {
             "training.strategy.share: of a quorum of 3 is less than one at either end, so that nothing is left out: at least 0.334",
         ),
         (
+            vec![
+                ("minimum_records = 46", "minimum_records = 25"),
+                (
+                    "bound = 10.0",
+                    "bound = 10.0\n[evaluation]\ntest_share = 0.14",
+                ),
+            ],
+            "evaluation.test_share: 3 sites x 3 of 25 records are 9 to judge with, and figures are told of 11 at least",
+        ),
+        (
             vec![(
                 "[aggregation]",
                 "[personalisation]\nsteps = 0\nlearning_rate = 0.1\n\n[aggregation]",

@@ -327,7 +327,7 @@ pub struct Personalisation {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Evaluation {
-    /// The share of each site's records that is kept from training.
+    /// The share of each site's records that is kept from training: each by itself, with this probability.
     pub test_share: f64,
     /// A column of 0 and 1 that says which records these are, instead of a share.
     pub test_column: Option<String>,

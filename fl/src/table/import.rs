@@ -1,10 +1,7 @@
 //! From the text of a file to a table: all of it, or everything that is wrong, line by line and column by column.
-use super::{Column, Schema, Table, csv::Records};
+use super::{Column, Fault, Schema, Table, csv::Records};
 use ring::digest::{SHA256, digest};
-use std::{
-    collections::{BTreeMap, HashMap},
-    fmt,
-};
+use std::collections::{BTreeMap, HashMap};
 
 /// The most records of a table.
 pub const MAX_RECORDS: usize = 1_000_000;
@@ -12,44 +9,6 @@ pub const MAX_RECORDS: usize = 1_000_000;
 pub const MAX_VALUES: usize = 1 << 24;
 /// So many faults are told; what is wrong beyond is seen when these are mended.
 pub const MAX_FAULTS: usize = 100;
-
-/// One thing wrong in a file. It repeats nothing that the file says of anybody.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
-    /// The line, from 1.
-    pub line: u64,
-    /// The column, by its name.
-    pub column: Option<String>,
-    /// What is wrong.
-    pub what: String,
-}
-
-impl Fault {
-    pub(super) fn of_line(line: u64, what: impl Into<String>) -> Self {
-        Self {
-            line,
-            column: None,
-            what: what.into(),
-        }
-    }
-
-    fn of_column(line: u64, column: &str, what: impl Into<String>) -> Self {
-        Self {
-            column: Some(column.into()),
-            ..Self::of_line(line, what)
-        }
-    }
-}
-
-/// `12: column "chol": is not a number`, so that a file's name and a colon may stand before it.
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.column {
-            Some(column) => write!(f, "{}: column \"{column}\": {}", self.line, self.what),
-            None => write!(f, "{}: {}", self.line, self.what),
-        }
-    }
-}
 
 /// What becomes of a column of the file.
 enum Use<'a> {

@@ -179,6 +179,20 @@ impl Column {
         }
     }
 
+    /// The values that there may be, where the schema names them; nothing is read of a record for it.
+    pub(crate) fn named(&self) -> Vec<f64> {
+        if self.categories.is_empty() {
+            return self.codes.values().copied().collect();
+        }
+        self.categories.iter().map(|value| *value as f64).collect()
+    }
+
+    /// Whether it says yes or no: the schema names no other values than 0 and 1.
+    pub(crate) fn is_yes_or_no(&self) -> bool {
+        let named = self.named();
+        !named.is_empty() && named.iter().all(|value| *value == 0.0 || *value == 1.0)
+    }
+
     /// The value that a cell stands for, or what is wrong with the cell. Nothing of the cell is repeated.
     pub(super) fn value(&self, cell: &str) -> Result<f64, String> {
         let value = if self.codes.is_empty() {

@@ -3,7 +3,7 @@
 //! | | | |
 //! |---|---|---|
 //! | `POST /api/v1/blobs` | `{"name", "sha256", "size", "class", "purpose", "to": [..]}` | begins a delivery; `to` names regions, or facilities as `us-f1` or `us/us-f1` |
-//! | `PUT /api/v1/blobs/{id}/bytes?offset=N` | at most 96 KiB | the next bytes; the answer's `held` says where to go on |
+//! | `PUT /api/v1/blobs/{id}/bytes?offset=N` | at most 96 KiB of `application/octet-stream` | the next bytes; the answer's `held` says where to go on |
 //! | `GET /api/v1/blobs`, `GET /api/v1/blobs/{id}` | | where they are |
 //! | `DELETE /api/v1/blobs/{id}` | | takes the file back everywhere |
 #![expect(
@@ -27,6 +27,7 @@ use axum::{
 use federation::port::{PortError, PortErrorKind};
 use messages::delivery::{CLASSES, MAX_FACILITIES};
 use node::{
+    media,
     problem::{Problem, worded},
     token::{Interaction, Verifier},
 };
@@ -270,6 +271,7 @@ fn digest(text: &str) -> Option<[u8; 32]> {
 
 async fn begin(State(api): State<Api>, headers: HeaderMap, body: Bytes) -> Answer {
     let by = api.allowed(&headers, Interaction::Create, "mesh/blobs.c")?;
+    media::is_one_of(&headers, &["application/json"]).map_err(IntoResponse::into_response)?;
     let (mut ask, to) = read(&body, &by)?;
     ask.to = api.to(&to).await?;
     let refused = |status, detail: &str| {
@@ -313,6 +315,8 @@ async fn take(
     body: Bytes,
 ) -> Answer {
     api.allowed(&headers, Interaction::Create, "mesh/blobs.c")?;
+    let bytes = media::is_one_of(&headers, &["application/octet-stream"]);
+    bytes.map_err(IntoResponse::into_response)?;
     let Query(at) = at.map_err(|_| {
         Problem::parameter("offset", "offset: where the bytes begin").into_response()
     })?;

@@ -1,8 +1,9 @@
 //! The description of the API for programs (OpenAPI 3.1), from the same limits as the code.
 mod blobs;
+mod studies;
 
 use super::query::DEFAULT_LIMIT;
-use crate::{catalog::MAX_PAGE, page};
+use crate::catalog::MAX_PAGE;
 use serde_json::{Value, json};
 use types::{DeviceKind, DeviceStatus, Jurisdiction};
 
@@ -39,9 +40,9 @@ pub fn document() -> Value {
     json!({
         "openapi": "3.1.0",
         "info": {
-            "title": "MedMesh global catalog",
+            "title": "MedMesh global node",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Devices and facilities of the mesh. Nothing of a patient.",
+            "description": "Devices and facilities of the mesh, studies, and files that are sent down. Nothing of a patient.",
         },
         "paths": {
             "/api/v1/blobs": blobs::all(),
@@ -50,12 +51,12 @@ pub fn document() -> Value {
             "/api/v1/devices": operation("List devices", "mesh/devices.s", &devices, page("Device")),
             "/api/v1/devices/{id}": operation("Read a device", "mesh/devices.r", &[id], reference("Device")),
             "/api/v1/facilities": operation("List facilities", "mesh/facilities.s", &facilities, page("Facility")),
-            "/api/v1/fl/studies": studies(),
-            "/api/v1/fl/studies/{id}": study("get", "Read a study: its rounds, what it spent, how good its model is", "mesh/studies.r"),
-            "/api/v1/fl/studies/{id}/cancel": study("post", "End a study", "mesh/studies.u"),
-            "/api/v1/fl/studies/{id}/resume": study("post", "Go on with a study that ended without a result", "mesh/studies.u"),
-            "/api/v1/fl/studies/{id}/{file}": file(),
-            "/api/v1/fl/link": link(),
+            "/api/v1/fl/studies": studies::all(),
+            "/api/v1/fl/studies/{id}": studies::one(),
+            "/api/v1/fl/studies/{id}/cancel": studies::changed("End a study"),
+            "/api/v1/fl/studies/{id}/resume": studies::changed("Go on with a study that ended without a result"),
+            "/api/v1/fl/studies/{id}/{file}": studies::file(),
+            "/api/v1/fl/link": studies::link(),
             "/api/v1/openapi.json": {"get": {
                 "summary": "This description",
                 "security": [],
@@ -70,77 +71,58 @@ pub fn document() -> Value {
     })
 }
 
-/// Studies: submitted as TOML, and listed.
-fn studies() -> Value {
-    let described = |text: &str| json!({"description": text});
+/// A request that needs a scope: what it answers when it is done, and what when it is not. What every request may be
+/// answered is among that.
+fn request(
+    (summary, scope): (&str, &str),
+    parameters: &[Value],
+    (status, description, content): (&str, &str, Value),
+    refusals: &[&str],
+) -> Value {
+    let done = json!({ status: {"description": description, "content": content} });
+    let every = ["403", "405", "500", "503"];
+    let every = every.iter().chain(refusals).fold(done, |all, status| {
+        let problem = json!({
+            "description": refusal(status),
+            "content": {"application/problem+json": {"schema": reference("Problem")}},
+        });
+        with(all, status, problem)
+    });
+    // Tokens are answered by the rules of OAuth 2.0 (RFC 6750).
+    let responses = with(every, "401", json!({"description": refusal("401")}));
     json!({
-        "post": {
-            "summary": "Submit a study (TOML)",
-            "security": [{"bearer": ["mesh/studies.c"]}],
-            "requestBody": {"required": true, "content": {"application/toml": {"schema": {"type": "string"}}}},
-            "responses": {"201": described("It runs"), "422": described("What is wrong with it, a line each")},
-        },
-        "get": {
-            "summary": "List the newest studies",
-            "security": [{"bearer": ["mesh/studies.s"]}],
-            "responses": {"200": described("The studies")},
-        },
+        "summary": summary,
+        "description": format!("Needs scope {scope}."),
+        "security": [{"bearer": [scope]}],
+        "parameters": parameters,
+        "responses": responses,
     })
 }
 
-fn study(method: &str, summary: &str, scope: &str) -> Value {
-    let id = json!({"name": "id", "in": "path", "required": true, "schema": {"type": "string"}});
-    let described = |text: &str| json!({"description": text});
-    let absent = "No study has this id, or it has no model yet";
-    let responses = match method {
-        "post" => json!({
-            "200": described("The answer"),
-            "404": described(absent),
-            "422": described("Why it cannot be, such as that the study has ended"),
-        }),
-        _ => json!({"200": described("The answer"), "404": described(absent)}),
-    };
-    json!({ method: {
-        "summary": summary,
-        "security": [{"bearer": [scope]}],
-        "parameters": [id],
-        "responses": responses,
-    }})
-}
-
-/// The files of a study.
-fn file() -> Value {
-    let mut described = study(
-        "get",
-        "A file of a study: its model as safetensors or ONNX, its card, its curves as SVG",
-        "mesh/studies.r",
-    );
-    let parameters = described.pointer_mut("/get/parameters");
-    if let Some(parameters) = parameters.and_then(Value::as_array_mut) {
-        parameters.push(
-            json!({"name": "file", "in": "path", "required": true, "schema": names(&page::FILES)}),
-        );
+/// An object with a member more.
+fn with(mut object: Value, name: &str, value: Value) -> Value {
+    if let Some(members) = object.as_object_mut() {
+        members.insert(name.to_owned(), value);
     }
-    described
+    object
 }
 
-/// A link for a browser.
-fn link() -> Value {
-    json!({"post": {
-        "summary": "A link that opens the pages of studies in a browser, good once and for a minute",
-        "security": [{"bearer": ["mesh/studies.rs"]}],
-        "responses": {
-            "200": {"description": "The link", "content": {"application/json": {"schema": {
-                "type": "object",
-                "required": ["link", "expires_in"],
-                "properties": {
-                    "link": {"type": "string", "description": "&study=ID behind it shows that study"},
-                    "expires_in": {"type": "integer", "description": "seconds"},
-                },
-            }}}},
-            "403": {"description": "The token lacks the scope"},
-        },
-    }})
+/// What a status says that is no good one.
+fn refusal(status: &str) -> &'static str {
+    match status {
+        "400" => "A parameter, or the body, is not understood",
+        "401" => "No bearer token, or one that has expired",
+        "403" => "The token lacks the scope",
+        "404" => "No such thing, or not yet",
+        "405" => "The path does not have this method",
+        "413" => "The body is longer than any that is taken",
+        "415" => "The body is of a media type that is not taken",
+        "422" => "It cannot be: `detail` says why",
+        "429" => "As many are there, or known, as may be",
+        "503" => "Try again later",
+        "507" => "There is no room for it",
+        _ => "The node failed; its log says why",
+    }
 }
 
 fn names(values: &[&str]) -> Value {
@@ -193,7 +175,7 @@ fn schemas() -> Value {
     let text = json!({"type": "string"});
     let day = json!({"type": "string", "format": "date"});
     let label = json!({"type": ["string", "null"]});
-    json!({
+    let own = json!({
         "Device": {
             "type": "object",
             "required": ["id", "jurisdiction", "region", "facility", "kind", "status", "updated"],
@@ -212,5 +194,8 @@ fn schemas() -> Value {
             "required": ["title", "status", "detail"],
             "properties": {"title": text, "status": {"type": "integer"}, "detail": text},
         },
-    })
+        "Delivery": blobs::schema(),
+    });
+    let of_studies = studies::schemas().into_iter();
+    of_studies.fold(own, |all, (name, schema)| with(all, name, schema))
 }

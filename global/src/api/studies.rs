@@ -1,5 +1,8 @@
 //! `/api/v1/fl/studies`: studies of data scientists, their progress and their models.
-use super::{Authorize, query::takes_none};
+use super::{
+    Authorize,
+    query::{StudyQuery, parameters},
+};
 use crate::{
     learning::{Found, Studies, Wished},
     page, read_study,
@@ -14,12 +17,12 @@ use axum::{
 };
 use federation::port::PortError;
 use fl::{
-    course::{Course, Standing},
+    course::{Course, Evaluation, Standing},
     export, order, site,
     study::Study,
 };
 use node::{
-    config,
+    config, media,
     problem::Problem,
     token::{Interaction, TokenError, Verifier},
 };
@@ -27,9 +30,6 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
 use types::{Name, Timestamp};
-
-/// Studies in a listing.
-const LISTED: u16 = 100;
 
 #[derive(Clone)]
 struct Api {
@@ -61,7 +61,7 @@ impl Api {
         let scopes = (self.authorize)(headers).map_err(TokenError::into_response)?;
         match scopes.allow_api("studies", interaction) {
             true => Ok(()),
-            false => Err(Problem::forbidden("mesh/studies.rs").into_response()),
+            false => Err(Problem::forbidden(scope_of(interaction)).into_response()),
         }
     }
 
@@ -70,6 +70,17 @@ impl Api {
         let id = named(id)?;
         let found = self.studies.find(id).await;
         found.map_err(|error| failed(&error))?.ok_or_else(missing)
+    }
+}
+
+/// The scope that an interaction with studies needs.
+pub(super) const fn scope_of(interaction: Interaction) -> &'static str {
+    match interaction {
+        Interaction::Create => "mesh/studies.c",
+        Interaction::Read => "mesh/studies.r",
+        Interaction::Update => "mesh/studies.u",
+        Interaction::Delete => "mesh/studies.d",
+        Interaction::Search => "mesh/studies.s",
     }
 }
 
@@ -100,6 +111,7 @@ async fn submit(
     body: Bytes,
 ) -> Result<Response, Response> {
     api.allowed(&headers, Interaction::Create)?;
+    media::is_one_of(&headers, &["application/toml"]).map_err(IntoResponse::into_response)?;
     let text = String::from_utf8(body.to_vec())
         .map_err(|_| refused("a study is TOML, in UTF-8").into_response())?;
     let text = checked(text).await?;
@@ -129,11 +141,15 @@ async fn list(
     headers: HeaderMap,
 ) -> Result<Json<Value>, Response> {
     api.allowed(&headers, Interaction::Search)?;
-    takes_none(query.as_deref()).map_err(IntoResponse::into_response)?;
-    let found = api.studies.list(LISTED).await;
-    let found = found.map_err(|error| failed(&error))?;
-    let items: Vec<_> = found.iter().map(|found| of(found, false)).collect();
-    Ok(Json(json!({ "items": items })))
+    let query = parameters(query.as_deref()).and_then(StudyQuery::read);
+    let StudyQuery { after, limit } = query.map_err(IntoResponse::into_response)?;
+    let listed = api.studies.list(limit, after).await;
+    let listed = listed.map_err(|error| failed(&error))?;
+    let listed = listed
+        .ok_or_else(|| Problem::parameter("after", "no study has this id").into_response())?;
+    let items: Vec<_> = listed.found.iter().map(|found| of(found, false)).collect();
+    let next = listed.next.map(|next| next.to_string());
+    Ok(Json(json!({ "items": items, "next": next })))
 }
 
 async fn show(
@@ -233,6 +249,9 @@ fn of((course, at): &Found, whole: bool) -> Value {
     say("unit", json!(unit.as_str()));
     say("epsilon", json!(course.spent(course.trained())));
     say("delta", json!(plan.spend.map(|spend| spend.delta)));
+    if let Some(waiting) = course.waiting() {
+        say("waiting", json!(waiting));
+    }
     if !whole {
         return value.into();
     }
@@ -240,7 +259,10 @@ fn of((course, at): &Found, whole: bool) -> Value {
     say("text", json!(course.text()));
     say("plan", of(serde_json::to_value(plan)));
     say("progress", of(serde_json::to_value(course.reports())));
-    say("evaluation", of(serde_json::to_value(course.evaluation())));
+    say(
+        "evaluation",
+        json!(course.evaluation().map(Evaluation::shown)),
+    );
     if let Some(digest) = sha256(course) {
         let parameters = course.model().len();
         say(

@@ -251,3 +251,85 @@ async fn every_route_is_described_and_every_description_is_routed() {
     let routed = source.matches("\"/api/v1/").count();
     assert_eq!(routed, described.len());
 }
+
+/// Every operation of the description: its path, its method and itself.
+fn operations(document: &Value) -> Vec<(String, String, Value)> {
+    let mut found = Vec::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            found.push((path.clone(), method.clone(), operation.clone()));
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn every_operation_says_what_it_answers_when_it_is_done_and_when_it_is_not() {
+    let fixture = fixture().await;
+    let (_, document) = ask(&fixture.router, "/api/v1/openapi.json").await;
+    let mut secured = 0;
+    for (path, method, operation) in operations(&document) {
+        if operation["security"] == json!([]) {
+            continue;
+        }
+        secured += 1;
+        let responses = operation["responses"].as_object().unwrap();
+        for status in ["401", "403", "503"] {
+            assert!(responses.contains_key(status), "{method} {path} {status}");
+        }
+        let is_list = method == "get" && !path.contains('{');
+        assert!(!is_list || responses.contains_key("400"), "{path}");
+        assert!(method != "post" || responses.contains_key("413"), "{path}");
+        assert!(
+            !path.contains('{') || responses.contains_key("404"),
+            "{path}"
+        );
+        let mut good = responses
+            .iter()
+            .filter(|(status, _)| status.starts_with('2'));
+        let (_, good) = good.next().unwrap();
+        assert!(good["content"].is_object(), "{method} {path}");
+    }
+    assert!(secured >= 13, "{secured}");
+    // A refusal names the scope that the description names.
+    let of = |path: &str, method: &str| {
+        let scope = &document["paths"][path][method]["security"][0]["bearer"][0];
+        scope.as_str().unwrap().to_owned()
+    };
+    let studies = "/api/v1/fl/studies";
+    for (scope, interaction) in [
+        (of(studies, "post"), Interaction::Create),
+        (of(studies, "get"), Interaction::Search),
+        (of("/api/v1/fl/studies/{id}", "get"), Interaction::Read),
+        (
+            of("/api/v1/fl/studies/{id}/cancel", "post"),
+            Interaction::Update,
+        ),
+    ] {
+        assert_eq!(scope, super::studies::scope_of(interaction));
+    }
+    // No reference leads nowhere.
+    let text = document.to_string();
+    let references = text.split("#/components/schemas/").skip(1);
+    for name in references.filter_map(|rest| rest.split('"').next()) {
+        assert!(
+            document["components"]["schemas"][name].is_object(),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_listing_of_studies_takes_what_it_is_described_with() {
+    use super::query::{StudyQuery, parameters};
+    let read = |query: &str| parameters(Some(query)).and_then(StudyQuery::read);
+    let (after, limit) = (None, 100);
+    assert_eq!(read(""), Ok(StudyQuery { after, limit }));
+    let after = Some("heart-1".parse().unwrap());
+    let asked = read("limit=7&after=heart-1");
+    assert_eq!(asked, Ok(StudyQuery { after, limit: 7 }));
+    for query in ["limit=0", "limit=101", "limit=x", "after=A", "status=done"] {
+        let refused = read(query).err().unwrap();
+        assert_eq!(refused.status(), StatusCode::BAD_REQUEST, "{query}");
+    }
+}

@@ -1,11 +1,12 @@
 //! A model card (Mitchell et al. 2019) in Markdown: what was learnt from what, how good it is where, what it cost in
 //! privacy, and what none of this says.
 use fl::{
-    course::{Course, Evaluation, Standing},
+    course::{Concordance, Course, Evaluation, Standing},
     metrics::{Interval, Metrics},
     study::{Feature, Missing, Plan, PrivacyUnit, Study},
 };
 use std::{collections::BTreeMap, fmt::Write as _};
+use types::FacilityId;
 
 /// The card of a study; none when its text cannot be read, which it was when it began.
 pub fn of(course: &Course, sha256: Option<&str>) -> Option<String> {
@@ -21,7 +22,7 @@ pub fn of(course: &Course, sha256: Option<&str>) -> Option<String> {
     );
     model(&mut card, &study, &plan, sha256);
     data(&mut card, &study);
-    sites(&mut card, course);
+    sites(&mut card, course, study.training.rounds);
     card += "## How good it is\n\n";
     match course.evaluation() {
         Some(found) => evaluation(&mut card, &study, found),
@@ -120,19 +121,23 @@ fn scale(feature: &Feature) -> String {
     )
 }
 
-fn sites(card: &mut String, course: &Course) {
+fn sites(card: &mut String, course: &Course, planned: u32) {
     let mut took: BTreeMap<&str, (u32, Option<&str>)> = BTreeMap::new();
     for report in course.reports() {
+        // The one after the last judges.
+        let trains = report.round <= planned;
         for (site, own) in &report.sites {
             let of = took.entry(site.as_str()).or_default();
             match &own.missing {
-                None if report.failure.is_none() => of.0 += 1,
+                None if report.failure.is_none() && trains => of.0 += 1,
                 None => {}
                 Some(why) => of.1 = Some(why),
             }
         }
     }
-    card.push_str("## Sites\n\n| site | rounds in the sum | why not in others |\n|---|---|---|\n");
+    card.push_str(
+        "## Sites\n\n| site | rounds of training in the sum | why not in others |\n|---|---|---|\n",
+    );
     for (site, (rounds, why)) in took {
         let why = why.map_or_else(String::new, cell);
         let _ = writeln!(card, "| {site} | {rounds} | {why} |");
@@ -146,10 +151,44 @@ fn evaluation(card: &mut String, study: &Study, found: &Evaluation) {
         "On records that each site kept from training, without any of them leaving it. In brackets the middle 95 % of {} bootstrap samples.\n",
         study.evaluation.resamples
     );
+    if let Some(found) = &found.concordance {
+        return concordances(card, found);
+    }
+    table(card, &rows(found.pooled.as_ref(), &found.sites));
+    if let Some(personal) = &found.personal {
+        card.push_str("After each site tuned the model on its own records:\n\n");
+        table(card, &rows(personal.pooled.as_ref(), &personal.sites));
+    }
+}
+
+/// Where figures of a binary label are of, and they.
+pub type Row<'a> = (&'a str, &'a Metrics);
+
+/// The figures of all sites together, and of each.
+pub fn rows<'a>(
+    pooled: Option<&'a Metrics>,
+    sites: &'a BTreeMap<FacilityId, Metrics>,
+) -> Vec<Row<'a>> {
+    let own = sites.iter().map(|(site, own)| (site.as_str(), own));
+    let pooled = pooled.map(|metrics| ("all sites", metrics));
+    pooled.into_iter().chain(own).collect()
+}
+
+/// Why a row lacks figures.
+pub fn lacking(rows: &[Row<'_>]) -> Vec<String> {
+    let of = |(name, metrics): &Row<'_>| {
+        let why = serde_json::to_value(metrics.why?).ok()?;
+        Some(format!(
+            "{name}: no area under a curve, since {}.",
+            why.as_str()?
+        ))
+    };
+    rows.iter().filter_map(of).collect()
+}
+
+fn table(card: &mut String, rows: &[Row<'_>]) {
     card.push_str("| | records | accuracy | AUROC | AUPRC | Brier | calibration error | intercept | slope |\n|---|---|---|---|---|---|---|---|---|\n");
-    let pooled = found.pooled.iter().map(|metrics| ("all sites", metrics));
-    let own = found.sites.iter().map(|(site, own)| (site.as_str(), own));
-    for (name, metrics) in pooled.chain(own) {
+    for (name, metrics) in rows {
         let cells = figures(metrics).map(|cell| cell.unwrap_or_else(|| "–".into()));
         let _ = writeln!(
             card,
@@ -159,24 +198,59 @@ fn evaluation(card: &mut String, study: &Study, found: &Evaluation) {
         );
     }
     card.push('\n');
+    for why in lacking(rows) {
+        let _ = writeln!(card, "- {why}");
+    }
+    if rows.is_empty() {
+        card.push_str("- No site has so many records that figures tell of no one.\n");
+    }
+    card.push('\n');
+}
+
+fn concordances(card: &mut String, found: &Concordance) {
+    card.push_str(
+        "| | subjects | concordance (Harrell's c over pairs of one site) |\n|---|---|---|\n",
+    );
+    for (name, subjects, c) in compared(found) {
+        let _ = writeln!(card, "| {name} | {subjects} | {c} |");
+    }
+    card.push('\n');
+}
+
+/// The concordance of all sites together, and of each: of where, of how many subjects, and itself with its interval.
+pub fn compared(found: &Concordance) -> Vec<(&str, String, String)> {
+    let mut rows = Vec::new();
+    if let Some(c) = found.pooled {
+        let subjects = found.subjects.to_string();
+        rows.push(("all sites", subjects, within(c, found.within)));
+    }
+    for (site, c) in &found.sites {
+        let own = found.sites_within.get(site).copied();
+        rows.push((site.as_str(), "–".into(), within(*c, own)));
+    }
+    rows
+}
+
+/// A figure with its interval.
+fn within(value: f64, within: Option<Interval>) -> String {
+    let within = within.map_or_else(String::new, |within| {
+        format!(" [{:.3}, {:.3}]", within.low, within.high)
+    });
+    format!("{value:.3}{within}")
 }
 
 /// The figures of a model as text, each with its interval: accuracy, AUROC, AUPRC, Brier score, calibration error, and
 /// intercept and slope of calibration.
 pub fn figures(of: &Metrics) -> [Option<String>; 7] {
-    let text = |value: f64, within: Option<Interval>| {
-        let within = within.map_or_else(String::new, |within| {
-            format!(" [{:.3}, {:.3}]", within.low, within.high)
-        });
-        Some(format!("{value:.3}{within}"))
-    };
-    let within = of.intervals;
+    let all = of.intervals;
+    let text = |value: f64, own: Option<Interval>| Some(within(value, own));
+    let area = |value: Option<f64>, own: Option<Interval>| value.map(|value| within(value, own));
     [
-        text(of.accuracy, within.map(|within| within.accuracy)),
-        text(of.auroc, within.map(|within| within.auroc)),
-        text(of.auprc, within.map(|within| within.auprc)),
-        text(of.brier, within.map(|within| within.brier)),
-        text(of.calibration, within.map(|within| within.calibration)),
+        text(of.accuracy, all.map(|of| of.accuracy)),
+        area(of.auroc, all.and_then(|of| of.auroc)),
+        area(of.auprc, all.and_then(|of| of.auprc)),
+        text(of.brier, all.map(|of| of.brier)),
+        text(of.calibration, all.map(|of| of.calibration)),
         of.calibration_intercept.map(|value| format!("{value:.2}")),
         of.calibration_slope.map(|value| format!("{value:.2}")),
     ]

@@ -3,6 +3,7 @@ use super::chart::{Axis, Chart, Drawn, Series};
 use fl::{
     course::{Course, Report},
     order::Told,
+    study::Study,
 };
 use std::collections::BTreeMap;
 
@@ -43,7 +44,7 @@ impl Curve {
         match self {
             Self::Loss => by_round(course, "Loss by round", "mean loss", |told| told.loss),
             Self::Auroc => by_round(course, "AUROC by round", "AUROC", |told| {
-                let at_the_end = told.figures.map(|figures| figures.auroc);
+                let at_the_end = told.figures.and_then(|figures| figures.auroc);
                 told.auroc.or(at_the_end)
             }),
             Self::Roc => roc(course),
@@ -51,9 +52,17 @@ impl Curve {
         }
     }
 
-    /// Why there is no chart.
-    pub const fn absent(self) -> &'static str {
+    /// Why a study has no chart.
+    pub const fn absent(self, study: &Study, is_judged: bool) -> &'static str {
+        let is_survival = study.model.is_survival();
         match self {
+            Self::Loss if is_survival => "No loss: sites tell none of a Cox model.",
+            Self::Auroc | Self::Roc | Self::Calibration if is_survival => {
+                "A Cox model is judged by its concordance, and has no such curve."
+            }
+            Self::Roc | Self::Calibration if is_judged => {
+                "No curve: records of both labels are needed, and eleven of them at least."
+            }
             Self::Loss => {
                 "No loss: no round has ended, or the study hides its records, and sites tell none."
             }
@@ -142,11 +151,13 @@ fn roc(course: &Course) -> Option<Chart> {
         .roc
         .iter()
         .map(|(fp, tp)| (share(*fp, no), share(*tp, yes)));
-    let within = pooled.intervals.map_or_else(String::new, |within| {
-        format!(", {:.3} to {:.3}", within.auroc.low, within.auroc.high)
+    let within = pooled.intervals.and_then(|within| within.auroc);
+    let within = within.map_or_else(String::new, |within| {
+        format!(", {:.3} to {:.3}", within.low, within.high)
     });
+    let auroc = pooled.auroc?;
     Some(Chart {
-        title: format!("ROC, all sites: AUROC {:.3}{within}", pooled.auroc),
+        title: format!("ROC, all sites: AUROC {auroc:.3}{within}"),
         x: Axis {
             name: "false positive rate",
             ends: (0.0, 1.0),

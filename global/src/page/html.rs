@@ -1,9 +1,9 @@
 //! The pages as HTML: no script, nothing from elsewhere, one style sheet of the node's own.
 use super::{card, chart::escape, curves::Curve};
-use crate::learning::Found;
+use crate::learning::{Found, Listed};
 use fl::{
-    course::{Course, Report, Standing},
-    metrics::Metrics,
+    course::{Concordance, Course, Report, Standing},
+    metrics::{Interval, Metrics},
     study::{Plan, Spend, Study},
 };
 use std::{collections::BTreeMap, fmt::Write as _};
@@ -53,11 +53,13 @@ pub fn missing() -> String {
 }
 
 /// All studies.
-pub fn list(found: &[Found], client: &str) -> String {
+pub fn list(listed: &Listed, client: &str) -> String {
+    let found = &listed.found;
     let mut rows = String::new();
     for (course, at) in found {
         let planned = course.plan().ok().map(|(study, ..)| study.training.rounds);
-        let auroc = pooled(course).map_or_else(|| "–".into(), |m| format!("{:.3}", m.auroc));
+        let auroc = pooled(course).and_then(|metrics| metrics.auroc);
+        let auroc = auroc.map_or_else(|| "–".into(), |auroc| format!("{auroc:.3}"));
         let spent = course.spent(course.trained());
         let _ = write!(
             rows,
@@ -77,11 +79,14 @@ pub fn list(found: &[Found], client: &str) -> String {
             "<div class=\"wide\"><table><thead><tr><th>Study</th><th>Status</th><th class=\"n\">Rounds</th><th class=\"n\">AUROC</th><th class=\"n\">ε spent</th><th class=\"n\">Submitted (UTC)</th></tr></thead><tbody>{rows}</tbody></table></div>"
         )
     };
+    let older = listed.next.as_ref().map_or_else(String::new, |last| {
+        format!("<p><a href=\"/studies?after={last}\">Older studies</a></p>")
+    });
     let again = found
         .iter()
         .any(|(course, _)| *course.standing() == Standing::Running);
     let body = format!(
-        "{}<main><h1>Studies</h1><section>{table}</section><p class=\"soft\">Seen by {}.</p></main>",
+        "{}<main><h1>Studies</h1><section>{table}</section>{older}<p class=\"soft\">Seen by {}.</p></main>",
         header(""),
         escape(client)
     );
@@ -102,7 +107,10 @@ pub fn study((course, at): &Found, sha256: Option<&str>) -> String {
     let charts: String = Curve::ALL
         .map(|curve| match curve.of(course) {
             Some(chart) => format!("<figure>{}</figure>", chart.part()),
-            None => format!("<figure class=\"none\"><p>{}</p></figure>", curve.absent()),
+            None => format!(
+                "<figure class=\"none\"><p>{}</p></figure>",
+                curve.absent(&study, course.evaluation().is_some())
+            ),
         })
         .concat();
     let body = format!(
@@ -112,7 +120,7 @@ pub fn study((course, at): &Found, sha256: Option<&str>) -> String {
         pill(course.standing()),
         time(*at),
         tiles(course, &study, &plan),
-        participants(course),
+        participants(course, study.training.rounds) + &waiting(course),
         evaluation(course),
         privacy(course, &study, &plan),
         rounds(course, study.training.rounds),
@@ -149,12 +157,19 @@ fn tiles(course: &Course, study: &Study, plan: &Plan) -> String {
         &format!("of {}", study.training.rounds),
     );
     if let Some(metrics) = pooled(course) {
-        let within = |low: f64, high: f64| format!("{low:.3} to {high:.3}");
         let of = metrics.intervals;
-        let auroc = of.map_or_else(String::new, |of| within(of.auroc.low, of.auroc.high));
-        let accuracy = of.map_or_else(String::new, |of| within(of.accuracy.low, of.accuracy.high));
-        text += &tile("AUROC", &format!("{:.3}", metrics.auroc), &auroc);
+        let accuracy = between(of.map(|of| of.accuracy));
+        if let Some(auroc) = metrics.auroc {
+            let within = between(of.and_then(|of| of.auroc));
+            text += &tile("AUROC", &format!("{auroc:.3}"), &within);
+        }
         text += &tile("Accuracy", &format!("{:.3}", metrics.accuracy), &accuracy);
+    }
+    let compared = course
+        .evaluation()
+        .and_then(|found| found.concordance.as_ref());
+    if let Some((found, c)) = compared.and_then(|found| Some((found, found.pooled?))) {
+        text += &tile("Concordance", &format!("{c:.3}"), &between(found.within));
     }
     text += &match (course.spent(trained), plan.spend) {
         (Some(spent), Some(spend)) => tile(
@@ -172,6 +187,10 @@ fn tiles(course: &Course, study: &Study, plan: &Plan) -> String {
     text += &tile("Updates", &amount(bytes), "under masks");
     text += &tile("Time", &duration(took), "in rounds");
     format!("<dl class=\"tiles\">{text}</dl>")
+}
+
+fn between(of: Option<Interval>) -> String {
+    of.map_or_else(String::new, |of| format!("{:.3} to {:.3}", of.low, of.high))
 }
 
 fn amount(bytes: u64) -> String {
@@ -193,15 +212,17 @@ fn duration(ms: i64) -> String {
 /// What part a site had: rounds in the sum, rounds in which it was asked, the last one without it and why.
 type Part<'a> = (u32, u32, Option<(u32, &'a str)>);
 
-fn participants(course: &Course) -> String {
+fn participants(course: &Course, planned: u32) -> String {
     let mut of: BTreeMap<&str, Part<'_>> = BTreeMap::new();
     for report in course.reports() {
+        // The one after the last judges.
+        let trains = report.round <= planned;
         for (site, own) in &report.sites {
             let site = of.entry(site.as_str()).or_default();
-            site.1 += 1;
+            site.1 += u32::from(trains);
             match &own.missing {
                 Some(why) => site.2 = Some((report.round, why)),
-                None if report.failure.is_none() => site.0 += 1,
+                None if report.failure.is_none() && trains => site.0 += 1,
                 None => {}
             }
         }
@@ -219,9 +240,45 @@ fn participants(course: &Course) -> String {
     }
     section(
         "Participants",
-        "<th>Site</th><th class=\"n\">In the sum</th><th>Why not, the last time</th>",
+        "<th>Site</th><th class=\"n\">Rounds of training in the sum</th><th>Why not, the last time</th>",
         &rows,
         "No round has ended yet.",
+    )
+}
+
+/// For whom the round waits that the study is in.
+fn waiting(course: &Course) -> String {
+    let Some(waiting) = course.waiting() else {
+        return String::new();
+    };
+    let what = if waiting.judges {
+        "judges the model"
+    } else {
+        "trains"
+    };
+    let mut rows = String::new();
+    for (site, stands) in &waiting.sites {
+        let stands = escape(stands);
+        let _ = write!(
+            rows,
+            "<tr><td>{site}</td><td class=\"text\">{stands}</td></tr>"
+        );
+    }
+    let regions: Vec<_> = waiting.regions.iter().map(ToString::to_string).collect();
+    let none = format!(
+        "Round {} {what} since {}; no answer yet of {}.",
+        waiting.round,
+        time(waiting.began_ms),
+        regions.join(", ")
+    );
+    section(
+        "Now",
+        &format!(
+            "<th>Site</th><th>Round {}, which {what}</th>",
+            waiting.round
+        ),
+        &rows,
+        &none,
     )
 }
 
@@ -235,30 +292,71 @@ fn section(title: &str, heads: &str, rows: &str, none: &str) -> String {
 }
 
 fn evaluation(course: &Course) -> String {
+    let Some(found) = course.evaluation() else {
+        let none = match course.standing() {
+            Standing::Running => "The model is judged after its last round.",
+            _ => "The model was not judged.",
+        };
+        return section("Evaluation", "", "", none);
+    };
+    if let Some(compared) = &found.concordance {
+        return concordances(compared);
+    }
+    let mut text = figures(
+        "Evaluation",
+        &card::rows(found.pooled.as_ref(), &found.sites),
+    );
+    if let Some(own) = &found.personal {
+        let rows = card::rows(own.pooled.as_ref(), &own.sites);
+        text += &figures("Evaluation after each site's own tuning", &rows);
+    }
+    text
+}
+
+fn cell(text: &str) -> String {
+    let (value, within) = text.split_once(' ').unwrap_or((text, ""));
+    format!("<td class=\"n\">{value}<small>{within}</small></td>")
+}
+
+fn concordances(found: &Concordance) -> String {
     let mut rows = String::new();
-    if let Some(found) = course.evaluation() {
-        let pooled = found.pooled.iter().map(|metrics| ("all sites", metrics));
-        let own = found.sites.iter().map(|(site, own)| (site.as_str(), own));
-        for (name, metrics) in pooled.chain(own) {
-            let cells = card::figures(metrics).map(|cell| {
-                let cell = cell.unwrap_or_else(|| "–".into());
-                let (value, within) = cell.split_once(' ').unwrap_or((&cell, ""));
-                format!("<td class=\"n\">{value}<small>{within}</small></td>")
-            });
-            let _ = write!(
-                rows,
-                "<tr><td>{name}</td><td class=\"n\">{}</td>{}</tr>",
-                metrics.records,
-                cells.concat()
-            );
-        }
+    for (name, subjects, c) in card::compared(found) {
+        let c = cell(&c);
+        let _ = write!(
+            rows,
+            "<tr><td>{name}</td><td class=\"n\">{subjects}</td>{c}</tr>"
+        );
     }
     section(
         "Evaluation",
+        "<th>Site</th><th class=\"n\">Subjects</th><th class=\"n\">Concordance</th>",
+        &rows,
+        "No site has so many subjects that the concordance tells of no one.",
+    )
+}
+
+fn figures(title: &str, found: &[card::Row<'_>]) -> String {
+    let mut rows = String::new();
+    for (name, metrics) in found {
+        let cells = card::figures(metrics).map(|text| cell(text.as_deref().unwrap_or("–")));
+        let _ = write!(
+            rows,
+            "<tr><td>{name}</td><td class=\"n\">{}</td>{}</tr>",
+            metrics.records,
+            cells.concat()
+        );
+    }
+    let why = card::lacking(found).into_iter();
+    let why: String = why
+        .map(|why| format!("<p class=\"soft\">{why}</p>"))
+        .collect();
+    let table = section(
+        title,
         "<th>Site</th><th class=\"n\">Records</th><th class=\"n\">Accuracy</th><th class=\"n\">AUROC</th><th class=\"n\">AUPRC</th><th class=\"n\">Brier</th><th class=\"n\">Calibration error</th><th class=\"n\">Intercept</th><th class=\"n\">Slope</th>",
         &rows,
-        "The model is judged after its last round.",
-    )
+        "No site has so many records that figures tell of no one.",
+    );
+    table + &why
 }
 
 fn privacy(course: &Course, study: &Study, plan: &Plan) -> String {
@@ -345,8 +443,13 @@ fn files(course: &Course, sha256: Option<&str>) -> String {
         return "<section><h2>Model</h2><p class=\"none\">There is a model when the study is done.</p></section>".into();
     };
     let id = course.id();
+    let is_there = |name: &&&str| {
+        let curve = Curve::ALL.into_iter().find(|curve| curve.file() == **name);
+        curve.is_none_or(|curve| curve.of(course).is_some())
+    };
     let links: String = super::FILES
         .iter()
+        .filter(is_there)
         .map(|name| format!("<li><a href=\"/studies/{id}/{name}\" download>{name}</a></li>"))
         .collect();
     format!(

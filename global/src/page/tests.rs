@@ -171,7 +171,7 @@ fn a_study_that_is_done_shows_its_figures_and_has_every_file() {
         "0.800",
         "0.710 to 0.890",
         "[0.650, 0.850]",
-        "3 of 3",
+        "2 of 2",
         "AUROC by round",
         "Loss by round",
     ] {
@@ -191,6 +191,14 @@ fn a_study_that_has_just_begun_has_no_model_and_looks_again() {
     let course = begun();
     let page = html::study(&(course.clone(), 0), studies::sha256(&course).as_deref());
     assert!(page.contains("http-equiv=\"refresh\"") && page.contains("No round has ended yet"));
+    assert!(page.contains("no answer yet of us."), "{page}");
+    let mut state = serde_json::to_value(&course).unwrap();
+    state["waiting"] = json!({"us": {
+        "us-f1": {"told": {}}, "us-f2": {"missing": format!("declined: {HOSTILE}"), "told": {}}}});
+    let waits: Course = serde_json::from_str(&state.to_string()).unwrap();
+    let page = html::study(&(waits, 0), None);
+    assert!(page.contains("<tr><td>us-f1</td><td class=\"text\">takes part</td></tr>"));
+    assert!(page.contains("declined: &lt;script&gt;") && !page.contains("<script"));
     for name in FILES {
         assert_eq!(
             file_of(&course, name).is_some(),
@@ -199,4 +207,66 @@ fn a_study_that_has_just_begun_has_no_model_and_looks_again() {
         );
     }
     assert_eq!(file_of(&ended(), "study.json"), None);
+}
+
+/// A study that has ended, with another evaluation.
+fn judged(evaluation: Value) -> Course {
+    let mut state = serde_json::to_value(ended()).unwrap();
+    state["evaluation"] = evaluation;
+    serde_json::from_str(&state.to_string()).unwrap()
+}
+
+fn card(course: &Course) -> String {
+    String::from_utf8(file_of(course, "card.md").unwrap().1).unwrap()
+}
+
+#[test]
+fn a_cox_model_shows_its_concordance_and_no_page_links_to_a_curve_that_is_not_there() {
+    let course = judged(json!({"pooled": null, "sites": {}, "concordance": {
+        "pooled": 0.711, "within": {"low": 0.62, "high": 0.8}, "subjects": 240,
+        "sites": {"us-f1": 0.67}, "sites_within": {"us-f1": {"low": 0.5, "high": 0.84}}}}));
+    let page = html::study(&(course.clone(), 0), studies::sha256(&course).as_deref());
+    for shown in [
+        "0.711<small>[0.620, 0.800]</small>",
+        "0.670<small>[0.500, 0.840]</small>",
+    ] {
+        assert!(page.contains(shown), "{shown}");
+    }
+    assert!(!page.contains("judged after its last round"));
+    for name in FILES {
+        let linked = page.contains(&format!("/{name}\" download"));
+        assert_eq!(linked, file_of(&course, name).is_some(), "{name}");
+    }
+    let card = card(&course);
+    assert!(
+        card.contains("| all sites | 240 | 0.711 [0.620, 0.800] |"),
+        "{card}"
+    );
+    let told = course.evaluation().unwrap().shown();
+    assert_eq!(
+        told["pooled"],
+        json!({"records": 240, "concordance": 0.711, "intervals": {"concordance": {"low": 0.62, "high": 0.8}}})
+    );
+    assert_eq!(told["sites"]["us-f1"]["concordance"], json!(0.67));
+    assert_eq!(told.get("concordance"), None);
+}
+
+#[test]
+fn figures_after_tuning_and_of_one_label_are_shown_and_say_why_they_lack_something() {
+    let one = json!({"records": 40, "accuracy": 0.9, "auroc": null, "auprc": null, "brier": 0.08, "calibration": 0.02,
+        "why": "no record that was kept from training has the label"});
+    let tuned = json!({"records": 40, "accuracy": 0.95, "auroc": 0.6, "auprc": 0.5, "brier": 0.07, "calibration": 0.01});
+    let course = judged(
+        json!({"pooled": one, "sites": {}, "personal": {"pooled": tuned, "sites": {"us-f1": tuned}}}),
+    );
+    let page = html::study(&(course.clone(), 0), None);
+    let card = card(&course);
+    let why = "all sites: no area under a curve, since no record that was kept from training has the label.";
+    assert!(page.contains(why) && card.contains(why), "{card}");
+    assert!(
+        card.contains("| all sites | 40 | 0.900 | – | – | 0.080 | 0.020 |"),
+        "{card}"
+    );
+    assert!(card.contains("| us-f1 | 40 | 0.950 | 0.600 |"), "{card}");
+    assert!(page.contains("after each site's own tuning") && page.contains("0.950"));
 }

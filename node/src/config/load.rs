@@ -10,6 +10,7 @@ use std::{
     cell::Cell,
     collections::BTreeMap,
     fmt,
+    ops::Range,
     path::{Path, PathBuf},
 };
 use toml::{Table, Value};
@@ -108,7 +109,11 @@ pub fn parse<T: DeserializeOwned + Validate>(
     let config = reader.read::<T>();
     problems.extend(reader.problems);
     if let Some(config) = &config {
-        let own = |problem: &Problem| !is_at_or_below_any(&problem.path, reader.tries.keys());
+        let own = |problem: &Problem| {
+            let mut tried = reader.tries.keys();
+            !is_at_or_below_any(&problem.path, tried.clone())
+                && !tried.any(|path| problem.names(path))
+        };
         problems.extend(config.problems().into_iter().filter(own));
     }
     match config {
@@ -129,8 +134,24 @@ fn table(text: &str) -> Result<Table, Problem> {
     text.parse::<Table>().map_err(|error| {
         let before = error.span().and_then(|span| text.get(..span.start));
         let line = before.map_or(1, |before| before.matches('\n').count() + 1);
-        Problem::new("", format!("line {line} is not TOML: {}", error.message()))
+        let mut why = format!("line {line} is not TOML: {}", error.message());
+        let place = error.span().filter(|_| error.message() == "duplicate key");
+        if let Some(key) = place.and_then(|place| key_at(text, place)) {
+            why += &format!(" at `{key}`");
+        }
+        Problem::new("", why)
     })
+}
+
+/// The key that a place of a text is; none when it is anything else, which is not shown to anybody.
+fn key_at(text: &str, place: Range<usize>) -> Option<&str> {
+    let (key, rest) = (text.get(place.clone())?, text.get(place.end..)?);
+    let is_bare = |letter: char| letter.is_ascii_alphanumeric() || "_-".contains(letter);
+    let is_key = !key.is_empty() && key.chars().all(is_bare);
+    let is_named = rest
+        .trim_start_matches([' ', '\t'])
+        .starts_with(['=', '.', ']']);
+    (is_key && is_named).then_some(key)
 }
 
 /// Sets one key from `MEDMESH_A__B=value`; a value that is TOML keeps its type, anything else is a string.

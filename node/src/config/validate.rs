@@ -12,6 +12,15 @@ pub struct Problem {
 }
 
 impl Problem {
+    /// Whether its words name a key, in backquotes: as a path, or below its own.
+    pub(super) fn names(&self, path: &str) -> bool {
+        let below = path
+            .strip_prefix(self.path.as_str())
+            .and_then(|rest| rest.strip_prefix('.'));
+        let mut words = self.message.split('`').skip(1).step_by(2);
+        words.any(|word| word == path || Some(word) == below)
+    }
+
     /// A problem of a key.
     #[must_use]
     pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {

@@ -9,6 +9,7 @@ use crate::{
 };
 use axum::{Router, response::Response, routing::get};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::Semaphore;
 use tokio::time::{Sleep, sleep};
 
 /// In which each piece is to be read.

@@ -1,6 +1,9 @@
 //! A token is given for one fresh assertion of a registered client, and for nothing else.
 use super::*;
-use axum::{body::Body, body::to_bytes, http::Request};
+use axum::{
+    body::{Body, to_bytes},
+    http::{HeaderMap, Request},
+};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384};
 use serde_json::Value;
@@ -374,4 +377,51 @@ fn a_key_that_is_not_p384_and_a_kid_that_is_used_twice_are_refused() {
         TokenServer::new(ORIGIN, &[twice.clone(), twice], clock, &used),
         Err(ClientError::DuplicateKid(_))
     ));
+}
+
+/// Every use is the first one.
+struct Unused;
+
+impl SharedUse for Unused {
+    fn note(
+        &self,
+        _: (&str, &str),
+        _: (i64, i64),
+        _: usize,
+    ) -> Result<Noted, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(Noted::First)
+    }
+}
+
+#[tokio::test]
+async fn an_assertion_for_another_address_of_the_same_server_is_good_and_each_address_names_itself()
+{
+    let dir = tempfile::tempdir().unwrap();
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap();
+    let client = register(dir.path(), "reader", &key);
+    let used = dir.path().join("used");
+    let shared = Shared::new(Arc::new(Unused), b"s").at(&["https://b:8443".to_owned()]);
+    let clock = Clock::new(None);
+    let server = TokenServer::sharing(ORIGIN, &[client], clock, &used, Some(shared)).unwrap();
+    let world = World { server, key };
+    for (audience, status) in [
+        (URL, StatusCode::OK),
+        ("https://b:8443/auth/token", StatusCode::OK),
+        ("https://c:8443/auth/token", StatusCode::UNAUTHORIZED),
+    ] {
+        let assertion = world.sign(&changed("aud", audience.into()));
+        let given = world.assert(&assertion, "system/*.rs").await;
+        assert_eq!(given.0, status, "{audience}");
+    }
+    let named = async |router: Router| {
+        let request = Request::get("/.well-known/smart-configuration");
+        let request = request.body(Body::empty()).unwrap();
+        let response = router.oneshot(request).await.unwrap();
+        let body = to_bytes(response.into_body(), 1 << 16).await.unwrap();
+        let said: Value = serde_json::from_slice(&body).unwrap();
+        said["token_endpoint"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(named(world.server.router()).await, URL);
+    let other = named(world.server.router_at("https://b:8443")).await;
+    assert_eq!(other, "https://b:8443/auth/token");
 }

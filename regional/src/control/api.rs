@@ -18,7 +18,7 @@ use crate::{
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::{Path, Query, State},
+    extract::{Path, RawQuery, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -28,15 +28,14 @@ use federation::port::{PortError, PortErrorKind};
 use fhir::json::with;
 use node::{
     problem::Problem,
+    query,
     token::{Interaction, Verifier},
 };
-use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use types::{CatalogId, DeviceStatus, Id128};
 
-/// Commands on a page when the client names no number, and at most.
-pub(crate) const PAGE: u16 = 100;
+/// Commands on a page at most.
 pub(crate) const MAX_PAGE: u16 = 1_000;
 
 #[derive(Clone)]
@@ -87,7 +86,12 @@ impl Api {
     }
 
     async fn device(&self, id: &str) -> Result<Device, Response> {
-        let missing = || Problem::missing("no device of this region has this id").into_response();
+        let missing = || {
+            Problem::missing(
+                "no device of this region has this id; `GET /api/v1/devices` lists them",
+            )
+            .into_response()
+        };
         let id: CatalogId = id.parse().map_err(|_| missing())?;
         let found = self
             .registry
@@ -95,6 +99,12 @@ impl Api {
             .await
             .map_err(|error| failed(&error))?;
         found.ok_or_else(missing)
+    }
+
+    /// The commands that a device takes.
+    async fn table(&self, device: &Device) -> Result<commands::Table, Response> {
+        let table = self.control.table(device).await;
+        table.map_err(|error| failed(&error))
     }
 
     async fn row(&self, device: CatalogId, id: Id128) -> Result<Row, Response> {
@@ -134,12 +144,21 @@ fn refused(problem: Problem) -> Response {
     problem.into_response()
 }
 
+/// A device that may be told something.
+fn in_use(device: Device) -> Result<Device, Response> {
+    if device.status == DeviceStatus::Retired {
+        let detail = "the device is retired: its facility has it no more";
+        let problem = Problem::new(StatusCode::CONFLICT, "retired", detail);
+        return Err(refused(problem));
+    }
+    Ok(device)
+}
+
 async fn device(State(api): State<Api>, Path(id): Path<String>, headers: HeaderMap) -> Answer {
     api.allowed(&headers, ("devices", Interaction::Read), "mesh/devices.r")?;
     let device = api.device(&id).await?;
-    let table = api.control.own.table(device.kind);
-    let commands = table.map(commands::Table::describe).unwrap_or_default();
-    let json = with(device_json(&device), [("commands", Some(commands))]);
+    let table = api.table(&device).await?;
+    let json = with(device_json(&device), [("commands", Some(table.describe()))]);
     Ok(Json(json).into_response())
 }
 
@@ -160,8 +179,12 @@ fn twin_answer(
     twin: &Twin,
     now: types::Timestamp,
 ) -> Response {
-    let etag = [(header::ETAG, ETag(twin.version).to_string())];
-    (status, etag, Json(twins::json(device, twin, now))).into_response()
+    // The tag is of what is desired alone: nobody may take a twin from a store by it, whose reports are others by now.
+    let headers = [
+        (header::ETAG, ETag(twin.version).to_string()),
+        (header::CACHE_CONTROL, "no-store".to_owned()),
+    ];
+    (status, headers, Json(twins::json(device, twin, now))).into_response()
 }
 
 async fn patch_twin(
@@ -171,17 +194,13 @@ async fn patch_twin(
     body: Bytes,
 ) -> Answer {
     let client = api.allowed(&headers, ("twins", Interaction::Update), "mesh/twins.u")?;
-    let device = api.device(&id).await?;
+    let device = in_use(api.device(&id).await?)?;
     let patch = twins::Patch {
-        table: api
-            .control
-            .own
-            .table(device.kind)
-            .cloned()
-            .unwrap_or_default(),
+        table: api.table(&device).await?,
         device: device.clone(),
         patch: body::patch(&headers, &body).map_err(refused)?,
         seen: body::if_match(&headers).map_err(refused)?,
+        unless: body::if_none_match(&headers).map_err(refused)?,
         by: client.to_string(),
     };
     let step = api.control.ledger.commit("patch a twin", move |commit| {
@@ -195,14 +214,22 @@ async fn patch_twin(
             Ok(twin_answer(StatusCode::OK, &device, &twin, now))
         }
         Patched::OtherVersion(twin) => {
-            let etag = ETag(twin.version).to_string();
             let detail = "somebody else has set the twin since; read it again";
-            let problem = Problem::new(StatusCode::PRECONDITION_FAILED, "changed since", detail);
-            let problem = problem.at("If-Match");
-            Err(([(header::ETAG, etag)], problem).into_response())
+            Err(precondition_failed(&twin, "If-Match", detail))
+        }
+        Patched::SameVersion(twin) => {
+            let detail = "the twin is of a version that the request does not let be changed";
+            Err(precondition_failed(&twin, "If-None-Match", detail))
         }
         Patched::Wrong(wrong) => Err(refused(body::wrong(wrong))),
     }
+}
+
+fn precondition_failed(twin: &Twin, field: &str, detail: &str) -> Response {
+    let etag = ETag(twin.version).to_string();
+    let status = StatusCode::PRECONDITION_FAILED;
+    let problem = Problem::new(status, "precondition failed", detail).at(field);
+    ([(header::ETAG, etag)], problem).into_response()
 }
 
 async fn ask(
@@ -216,21 +243,8 @@ async fn ask(
         ("commands", Interaction::Create),
         "mesh/commands.c",
     )?;
-    let device = api.device(&id).await?;
-    if device.status == DeviceStatus::Retired {
-        let detail = "the device is retired";
-        return Err(refused(Problem::new(
-            StatusCode::CONFLICT,
-            "retired",
-            detail,
-        )));
-    }
-    let table = api
-        .control
-        .own
-        .table(device.kind)
-        .cloned()
-        .unwrap_or_default();
+    let device = in_use(api.device(&id).await?)?;
+    let table = api.table(&device).await?;
     let ask = body::command(&device, &table, &client, &headers, &body).map_err(refused)?;
     let own = Arc::clone(&api.control.own);
     let step = api
@@ -307,17 +321,20 @@ pub fn command_json(row: &Row, steps: usize) -> Value {
     })
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Listing {
-    before: Option<i64>,
-    limit: Option<u16>,
+/// The parameters `before` and `limit`: before which command, how many.
+fn listing(query: Option<&str>) -> Result<(i64, u16), Problem> {
+    let mut from = query::parameters(query)?;
+    let cursor = "not a cursor that a listing returned as next";
+    let before = query::take(&mut from, "before", cursor, |text| text.parse().ok())?;
+    let limit = query::limit(&mut from, MAX_PAGE)?;
+    query::nothing_left(&from)?;
+    Ok((before.unwrap_or(i64::MAX), limit))
 }
 
 async fn list(
     State(api): State<Api>,
     Path(id): Path<String>,
-    query: Result<Query<Listing>, axum::extract::rejection::QueryRejection>,
+    RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Answer {
     api.allowed(
@@ -326,12 +343,7 @@ async fn list(
         "mesh/commands.s",
     )?;
     let device = api.device(&id).await?.id;
-    let Query(query) = query.map_err(|_| {
-        let detail = "before (next of the page before) and limit (a number) are understood";
-        refused(Problem::parameter("", detail))
-    })?;
-    let limit = query.limit.unwrap_or(PAGE).clamp(1, MAX_PAGE);
-    let before = query.before.unwrap_or(i64::MAX);
+    let (before, limit) = listing(query.as_deref()).map_err(refused)?;
     let step = api.control.ledger.commit("list commands", move |commit| {
         Row::of_device(commit.tx(), device, before, limit + 1)
     });
@@ -359,7 +371,7 @@ async fn command(
         .get(header::ACCEPT)
         .and_then(|value| value.to_str().ok());
     if accept.is_some_and(accepts) {
-        return Ok(sse::answer(&api.control, row.id, &headers));
+        return Ok(sse::answer(&api.control, &row, &headers));
     }
     Ok(Json(command_json(&row, usize::MAX)).into_response())
 }
@@ -374,13 +386,13 @@ async fn approve(
         ("approvals", Interaction::Create),
         "mesh/approvals.c",
     )?;
-    let which = (api.device(&id).await?.id, command_id(&command)?);
+    let which = (api.device(&id).await?, command_id(&command)?);
     let own = Arc::clone(&api.control.own);
     let step = api
         .control
         .ledger
         .commit("approve a command", move |commit| {
-            steps::approve(&own, commit, which, &client)
+            steps::approve(&own, commit, &which, &client)
         });
     let conflict = |title, detail: &str| refused(Problem::new(StatusCode::CONFLICT, title, detail));
     match step.await.map_err(|error| failed(&error))? {
@@ -404,6 +416,10 @@ async fn approve(
         Approved::TooLate(_) => {
             let detail = "the command has ended, or another client has approved it";
             Err(conflict("too late", detail))
+        }
+        Approved::NotTaken(_) => {
+            let detail = "the device does not take this command any more; it has ended";
+            Err(conflict("not taken", detail))
         }
     }
 }

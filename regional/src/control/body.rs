@@ -3,10 +3,10 @@ use super::steps::Ask;
 use crate::registry::Device;
 use axum::{
     body::Bytes,
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, HeaderName, StatusCode, header},
 };
 use commands::{ETag, MAX_LIFE_MS, Table, parse_span};
-use node::problem::Problem;
+use node::{media, problem::Problem};
 use serde_json::{Map, Value as Json, json};
 
 /// The longest idempotency key, in characters.
@@ -27,21 +27,7 @@ fn unfit(field: impl Into<String>, detail: impl Into<String>) -> Problem {
 
 /// The object of a body of one of these media types.
 fn object(headers: &HeaderMap, body: &Bytes, types: &[&str]) -> Result<Map<String, Json>, Problem> {
-    let given = headers.get(header::CONTENT_TYPE);
-    let given = given
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    let given = given
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
-    if !types.contains(&given.as_str()) {
-        let detail = format!("the body is {}", types.join(" or "));
-        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-        return Err(Problem::new(status, "media type", detail).at("Content-Type"));
-    }
+    media::is_one_of(headers, types)?;
     let text = std::str::from_utf8(body).map_err(|_| bad("", "the body is not UTF-8"))?;
     // A member twice would be one thing to us and another to whoever looked at the request before us.
     fhir::json::Json::parse(text)
@@ -136,17 +122,55 @@ pub fn patch(headers: &HeaderMap, body: &Bytes) -> Result<Map<String, Json>, Pro
 
 /// The versions that a client lets be changed; none when it does not say, or says that any will do.
 pub fn if_match(headers: &HeaderMap) -> Result<Option<Vec<ETag>>, Problem> {
-    let values = headers.get_all(header::IF_MATCH).iter();
+    match joined(headers, header::IF_MATCH) {
+        Some(all) if all.trim() != "*" => {
+            let detail = "is the ETag of the twin as it was read, or *";
+            let tags = ETag::list(&all).ok_or_else(|| bad("If-Match", detail))?;
+            Ok(Some(tags))
+        }
+        Some(_) | None => Ok(None),
+    }
+}
+
+/// The versions of a twin that a client lets nobody change (RFC 9110 §13.1.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unless {
+    /// Any: there always is a twin.
+    Any,
+    /// These.
+    Tags(Vec<ETag>),
+}
+
+impl Unless {
+    /// Whether a twin of this version is not changed.
+    pub fn holds(&self, version: u64) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Tags(tags) => tags.contains(&ETag(version)),
+        }
+    }
+}
+
+/// The versions that a client does not let be changed; none when it does not say.
+pub fn if_none_match(headers: &HeaderMap) -> Result<Option<Unless>, Problem> {
+    match joined(headers, header::IF_NONE_MATCH) {
+        None => Ok(None),
+        Some(all) if all.trim() == "*" => Ok(Some(Unless::Any)),
+        Some(all) => {
+            let detail = "is a list of ETags of the twin, or *";
+            let tags = ETag::weak_list(&all).ok_or_else(|| bad("If-None-Match", detail))?;
+            Ok(Some(Unless::Tags(tags)))
+        }
+    }
+}
+
+/// The values of a header as one list; none where it is not there.
+fn joined(headers: &HeaderMap, name: HeaderName) -> Option<String> {
+    let values = headers.get_all(name).iter();
     let values: Vec<&str> = values
         .map(|value| value.to_str().unwrap_or_default())
         .collect();
-    let all = values.join(",");
-    if values.is_empty() || all.trim() == "*" {
-        return Ok(None);
-    }
-    let tags = ETag::list(&all);
-    let detail = "is the ETag of the twin as it was read, or *";
-    tags.map(Some).ok_or_else(|| bad("If-Match", detail))
+    (!values.is_empty()).then(|| values.join(","))
 }
 
 /// What is wrong with a patched twin.

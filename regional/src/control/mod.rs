@@ -11,6 +11,7 @@ mod reports;
 mod rows;
 mod sse;
 mod steps;
+mod tables;
 mod tick;
 mod twins;
 mod wants;
@@ -36,7 +37,10 @@ use types::{DeviceKind, FacilityId, Place};
 
 /// Commands of one device that have not ended at most; one more is refused (429).
 pub const MAX_OPEN: u32 = 64;
-/// Commands of the whole region that are kept at most, ended ones among them; each is some 2 KiB.
+/// So many more may be open where the next is of safety.
+pub const SAFETY_OPEN: u32 = 16;
+/// Commands of the whole region that are kept at most, ended ones among them; each is some 2 KiB. What is desired may use half
+/// of it, what is not of safety nine tenths; for what is of safety the oldest ended ones make room.
 pub const MAX_KEPT: u32 = 200_000;
 /// How long a command is kept after its end, in milliseconds: 30 days, and with it its idempotency key.
 pub const KEPT_MS: i64 = 30 * types::Timestamp::DAY_MS;
@@ -45,8 +49,14 @@ pub const KEPT_MS: i64 = 30 * types::Timestamp::DAY_MS;
 pub const GRACE_MS: i64 = 60_000;
 /// The time to live of a command that sets a property as it is desired, in milliseconds: 7 days. It is given again then.
 pub const WANT_LIFE_MS: i64 = 7 * types::Timestamp::DAY_MS;
-/// What failed is tried again after this time, in milliseconds.
+/// What failed is tried again after this time, in milliseconds, and after twice as long with each failure.
 pub const RETRY_MS: i64 = 60_000;
+/// What failed is tried again after this time at the latest, in milliseconds: an hour.
+pub const MAX_RETRY_MS: i64 = 3_600_000;
+/// What a device has lost is set again after this time, in milliseconds.
+pub const LOST_MS: i64 = 5_000;
+/// Commands that have ended are kept of each property that is desired, at most: each try is one.
+pub const KEPT_OF_WISH: u32 = 16;
 /// A device is said to be connected while its facility has said so within this time, in milliseconds: three times as long
 /// as facilities leave between two reports.
 pub const FRESH_MS: i64 = 90_000;

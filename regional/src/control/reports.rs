@@ -1,6 +1,12 @@
 //! What facilities report: what became of commands, and what their devices say of themselves. Each parcel is one commit;
 //! the same report again changes nothing. A facility speaks of its own devices alone.
-use super::{Control, Own, rows::Row, steps, twins};
+use super::{
+    Control, Own,
+    rows::Row,
+    steps,
+    tables::{self, Told},
+    twins,
+};
 use crate::registry::Registry;
 use async_trait::async_trait;
 use commands::{Event, MAX_TWIN_BYTES, Reason, State};
@@ -104,7 +110,10 @@ impl Handler for TakesTwins {
         let mut verdicts = Vec::with_capacity(parcels.len());
         for parcel in parcels {
             let verdict = match TwinReports::decode(&parcel.body[..]) {
-                Ok(body) => self.twins(from, body.twins).await?,
+                Ok(body) => {
+                    let told = Told::read(&body.tables);
+                    self.twins(from, body.twins, &told).await?
+                }
                 Err(_) => MALFORMED,
             };
             verdicts.push(verdict);
@@ -114,9 +123,15 @@ impl Handler for TakesTwins {
 }
 
 impl TakesTwins {
-    async fn twins(&self, from: &Place, twins: Vec<TwinReport>) -> Result<Verdict, PortError> {
+    async fn twins(
+        &self,
+        from: &Place,
+        twins: Vec<TwinReport>,
+        told: &Told,
+    ) -> Result<Verdict, PortError> {
         let count = u32::try_from(twins.len()).unwrap_or(u32::MAX);
         let mut reports = Vec::with_capacity(twins.len());
+        let mut tables = Vec::with_capacity(twins.len());
         for twin in twins {
             let Ok(id) = CatalogId::try_from(&twin.device[..]) else {
                 continue;
@@ -127,19 +142,24 @@ impl TakesTwins {
             else {
                 continue;
             };
-            let table = self.0.own.table(device.kind);
+            let own = told.of(twin.table);
+            let table = own.as_deref().or_else(|| self.0.own.table(device.kind));
             reports.push(twins::Report {
                 device: id,
                 version: twin.version,
                 reported: properties(&twin, |name, value| {
                     let entry = table.and_then(|table| table.setter(name));
-                    entry.is_some_and(|entry| entry.parameters_for(value).is_ok())
+                    entry.is_some_and(|entry| entry.may_report(value))
                 }),
                 connected: twin.connected,
                 seen: Some(Timestamp(twin.seen_ms)).filter(|seen| seen.0 > 0),
             });
+            tables.push((id, own));
         }
         let step = move |commit: &mut Commit<'_>| {
+            for (device, table) in &tables {
+                tables::keep(commit.tx(), *device, table.as_deref())?;
+            }
             let mut reports = reports.into_iter();
             reports.try_for_each(|report| twins::report(commit, report))
         };

@@ -23,6 +23,9 @@ CREATE TABLE want(device BLOB NOT NULL, property TEXT NOT NULL, facility TEXT NO
   parameters TEXT NOT NULL, by TEXT NOT NULL, command BLOB, retry INTEGER NOT NULL, settled INTEGER NOT NULL,
   PRIMARY KEY (device, property)) STRICT, WITHOUT ROWID;
 CREATE INDEX want_open ON want(retry) WHERE settled = 0 AND command IS NULL;
+", super::tables::SCHEMA, "
+ALTER TABLE want ADD COLUMN failures INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE withdrawn(command BLOB PRIMARY KEY) STRICT, WITHOUT ROWID;
 "];
 
 const COLUMNS: &str = "id, device, facility, name, parameters, by, key, request, safety, approved_by, approved, sequence, \
@@ -216,6 +219,29 @@ impl Row {
             open,
             tx.prepare_cached(all)?.query_row([], |row| row.get(0))?,
         ))
+    }
+
+    /// Forgets the commands of what is desired of a property that have ended, but for the newest.
+    pub fn forget_wishes(
+        tx: &Connection,
+        device: CatalogId,
+        property: &str,
+        kept: u32,
+    ) -> Result<usize, DbError> {
+        let ended = "device = ?1 AND property = ?2 AND key IS NULL AND ended IS NOT NULL";
+        let sql = format!(
+            "DELETE FROM command WHERE {ended} AND number NOT IN \
+             (SELECT number FROM command WHERE {ended} ORDER BY number DESC LIMIT ?3)"
+        );
+        let by = params![device.as_bytes(), property, kept];
+        Ok(tx.prepare_cached(&sql)?.execute(by)?)
+    }
+
+    /// Forgets the commands that ended first, to make room.
+    pub fn make_room(tx: &Connection, limit: u16) -> Result<usize, DbError> {
+        let sql = "DELETE FROM command WHERE number IN \
+             (SELECT number FROM command WHERE ended IS NOT NULL ORDER BY ended LIMIT ?1)";
+        Ok(tx.prepare_cached(sql)?.execute(params![limit])?)
     }
 
     /// Forgets commands that ended before an instant.

@@ -5,7 +5,7 @@
 //! every `EventSource` does by itself, and misses nothing.
 use super::{Control, api::command_json, rows::Row};
 use axum::{
-    http::HeaderMap,
+    http::{HeaderMap, StatusCode},
     response::{
         IntoResponse, Response,
         sse::{Event, Sse},
@@ -32,16 +32,21 @@ struct Streaming {
     over: bool,
 }
 
-/// The events of a command from the step after `Last-Event-ID` on.
-pub fn answer(control: &Control, id: Id128, headers: &HeaderMap) -> Response {
+/// The events of a command from the step after `Last-Event-ID` on. Whoever has heard the last of them gets 204, by which an
+/// `EventSource` asks no more (WHATWG HTML §9.2.3).
+pub fn answer(control: &Control, row: &Row, headers: &HeaderMap) -> Response {
     let last = headers
         .get("last-event-id")
         .and_then(|value| value.to_str().ok());
+    let told: usize = last.and_then(|text| text.parse().ok()).unwrap_or(0);
+    if row.history.state().is_end() && told >= row.history.events().len() {
+        return StatusCode::NO_CONTENT.into_response();
+    }
     let state = Streaming {
         changed: control.changed.subscribe(),
         control: control.clone(),
-        id,
-        told: last.and_then(|text| text.parse().ok()).unwrap_or(0),
+        id: row.id,
+        told,
         until: tokio::time::Instant::now() + LASTS,
         first: true,
         over: false,

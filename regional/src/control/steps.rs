@@ -1,7 +1,8 @@
 //! The steps of a command, each a commit of the ledger with its audit row: asked for, approved, signed and shipped, and
 //! what its facility says of it.
-use super::{MAX_KEPT, MAX_OPEN, Own, rows::Row, rows::Twin, wants};
-use commands::{Command, Event, History, Reason, State, Value};
+use super::{MAX_KEPT, MAX_OPEN, Own, SAFETY_OPEN, rows::Row, rows::Twin, tables, wants};
+use crate::registry::Device;
+use commands::{Command, Event, History, Reason, State, Value, WITHDRAW, withdrawal};
 use federation::{
     audit::{Decision, Entry},
     db::DbError,
@@ -9,7 +10,10 @@ use federation::{
 };
 use messages::DeviceCommand;
 use std::collections::BTreeMap;
-use types::{CatalogId, EnvelopeId, FacilityId, Id128, Name, Priority, Purpose};
+use types::{CatalogId, EnvelopeId, FacilityId, Id128, Name, Place, Priority, Purpose};
+
+/// Ended commands that make room at once.
+const MADE_ROOM: u16 = 128;
 
 /// What a client asks for, checked against the device's table.
 #[derive(Clone, Debug)]
@@ -53,8 +57,11 @@ pub fn ask(own: &Own, commit: &mut Commit<'_>, ask: Ask) -> Result<Asked, DbErro
         });
     }
     let (open, kept) = Row::counts(tx, ask.device)?;
-    if open >= MAX_OPEN || kept >= MAX_KEPT {
+    if !has_room((ask.safety, ask.property.is_some()), open, kept) {
         return Ok(Asked::TooMany);
+    }
+    if kept >= MAX_KEPT {
+        Row::make_room(tx, MADE_ROOM)?;
     }
     let now = commit.now();
     let mut row = Row {
@@ -83,6 +90,20 @@ pub fn ask(own: &Own, commit: &mut Commit<'_>, ask: Ask) -> Result<Asked, DbErro
     Ok(Asked::New(row))
 }
 
+/// Whether there is room for one more beside those that are open and kept. What is desired comes back by itself and never
+/// takes the room of what a person gives; what is of safety is never kept out by others that have ended.
+const fn has_room((safety, is_wish): (bool, bool), open: u32, kept: u32) -> bool {
+    if safety {
+        return open < MAX_OPEN + SAFETY_OPEN;
+    }
+    let most = if is_wish {
+        MAX_KEPT / 2
+    } else {
+        MAX_KEPT / 10 * 9
+    };
+    open < MAX_OPEN && kept < most
+}
+
 /// What becomes of an approval.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Approved {
@@ -96,17 +117,19 @@ pub enum Approved {
     SamePerson,
     /// It has ended, or another client has approved it.
     TooLate(Row),
+    /// Its device does not take it any more, so it has ended.
+    NotTaken(Row),
 }
 
 /// A second person approves a command.
 pub fn approve(
     own: &Own,
     commit: &mut Commit<'_>,
-    (device, id): (CatalogId, Id128),
+    (device, id): &(Device, Id128),
     by: &str,
 ) -> Result<Approved, DbError> {
-    let found = Row::find(commit.tx(), id)?;
-    let Some(mut row) = found.filter(|row| row.device == device) else {
+    let found = Row::find(commit.tx(), *id)?;
+    let Some(mut row) = found.filter(|row| row.device == device.id) else {
         return Ok(Approved::Missing);
     };
     if !row.safety {
@@ -131,31 +154,41 @@ pub fn approve(
     if row.history.state().is_end() || row.expires <= now {
         return Ok(Approved::TooLate(row));
     }
+    if let Some(reason) = tables::judge(own, commit.tx(), &row, device.kind)? {
+        let by = own.here.to_string();
+        end(commit, &mut row, State::Refused, by, Some(reason))?;
+        return Ok(Approved::NotTaken(row));
+    }
     row.approval = Some((by.to_owned(), now));
     note(commit, Decision::CommandApproved, "", by, &row)?;
     sign_and_ship(own, commit, &mut row)?;
     Ok(Approved::Yes(row))
 }
 
-/// Gives a command its sequence number, signs it, and ships it to its facility.
+/// The next sequence number of a device.
 ///
-/// The number is greater than every earlier one of the device, and never less than the time: a region that was put back
+/// It is greater than every earlier one of the device, and never less than the time: a region that was put back
 /// to an older copy then goes on above what it gave out before.
+fn next_number(commit: &Commit<'_>, device: CatalogId) -> Result<u64, DbError> {
+    let mut twin = Twin::find(commit.tx(), device)?;
+    let clock = commit.now().0.unsigned_abs();
+    twin.sequence = twin.sequence.saturating_add(1).max(clock);
+    twin.put(commit.tx())?;
+    Ok(twin.sequence)
+}
+
+/// Gives a command its sequence number, signs it, and ships it to its facility.
 fn sign_and_ship(own: &Own, commit: &mut Commit<'_>, row: &mut Row) -> Result<(), DbError> {
-    let tx = commit.tx();
     let now = commit.now();
     let Some(facility) = own.facility(&row.facility) else {
         return Err(DbError::Corrupt("the place of a region"));
     };
-    let mut twin = Twin::find(tx, row.device)?;
-    let clock = now.0.unsigned_abs();
-    twin.sequence = twin.sequence.saturating_add(1).max(clock);
-    twin.put(tx)?;
+    let sequence = next_number(commit, row.device)?;
     let command = Command {
         id: row.id,
         facility,
         device: row.device,
-        sequence: twin.sequence,
+        sequence,
         name: row.name.clone(),
         parameters: row.parameters.clone(),
         issued: now,
@@ -163,7 +196,7 @@ fn sign_and_ship(own: &Own, commit: &mut Commit<'_>, row: &mut Row) -> Result<()
         by: row.by.clone(),
         approved_by: row.approval.as_ref().map(|(by, _)| by.clone()),
     };
-    row.sequence = Some(twin.sequence);
+    row.sequence = Some(sequence);
     row.signed = Some(command.sign(&own.key).to_bytes());
     ship(own, commit, row)
 }
@@ -173,17 +206,58 @@ pub fn ship(own: &Own, commit: &mut Commit<'_>, row: &mut Row) -> Result<(), DbE
     let (Some(facility), Some(signed)) = (own.facility(&row.facility), row.signed.clone()) else {
         return Err(DbError::Corrupt("a command that is not signed"));
     };
+    if !send(own, commit, &facility, signed)? {
+        let by = own.here.to_string();
+        return end(commit, row, State::Refused, by, Some(Reason::Policy));
+    }
+    row.update(commit.tx())
+}
+
+/// Sends a signed command to a facility; says whether the rules let it go.
+fn send(
+    own: &Own,
+    commit: &mut Commit<'_>,
+    facility: &Place,
+    signed: Vec<u8>,
+) -> Result<bool, DbError> {
     let body = DeviceCommand {
         signed: signed.into(),
         certificate: own.certificate()?.into(),
     };
     let id = EnvelopeId::from_bytes((own.draw)());
     let how = (Purpose::Operations, Priority::Live);
-    if let Shipped::Refused(_) = commit.ship(&facility, how, id, body)? {
-        let by = own.here.to_string();
-        return end(commit, row, State::Refused, by, Some(Reason::Policy));
+    let shipped = commit.ship(facility, how, id, body)?;
+    Ok(!matches!(shipped, Shipped::Refused(_)))
+}
+
+/// Takes a command back that is not wanted any more: its facility lets it go if the device was not told yet, and says what
+/// became of it. Here it has ended until then.
+pub fn withdraw(own: &Own, commit: &mut Commit<'_>, row: &mut Row) -> Result<(), DbError> {
+    if let Some(number) = row.sequence {
+        let Some(facility) = own.facility(&row.facility) else {
+            return Err(DbError::Corrupt("the place of a region"));
+        };
+        let corrupt = |_| DbError::Corrupt("the name of a withdrawal");
+        let name: Name = WITHDRAW.parse().map_err(corrupt)?;
+        let now = commit.now();
+        let command = Command {
+            id: Id128::from_bytes((own.draw)()),
+            facility: facility.clone(),
+            device: row.device,
+            sequence: next_number(commit, row.device)?,
+            name,
+            parameters: withdrawal::parameters(number),
+            issued: now,
+            // It need not live longer than what it takes back.
+            expires: row.expires.max(now.plus_ms(1)),
+            by: row.by.clone(),
+            approved_by: None,
+        };
+        let signed = command.sign(&own.key).to_bytes();
+        send(own, commit, &facility, signed)?;
     }
-    row.update(commit.tx())
+    let by = own.here.to_string();
+    end(commit, row, State::Expired, by, Some(Reason::Superseded))
 }
 
 /// The region ends a command.
@@ -246,4 +320,26 @@ fn note(
         row.signed.as_deref(),
     );
     commit.note(&entry)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_of_safety_has_room_when_others_have_none() {
+        let (safety, plain, wish) = ((true, false), (false, false), (false, true));
+        for (what, open, kept, fits) in [
+            (wish, 0, MAX_KEPT / 2 - 1, true),
+            (wish, 0, MAX_KEPT / 2, false),
+            (plain, 0, MAX_KEPT / 2, true),
+            (plain, 0, MAX_KEPT - 1, false),
+            (plain, MAX_OPEN, 0, false),
+            (wish, MAX_OPEN, 0, false),
+            (safety, MAX_OPEN, MAX_KEPT, true),
+            (safety, MAX_OPEN + SAFETY_OPEN, 0, false),
+        ] {
+            assert_eq!(has_room(what, open, kept), fits, "{what:?} {open} {kept}");
+        }
+    }
 }

@@ -21,6 +21,10 @@ use tempfile::TempDir;
 use tower::ServiceExt;
 use types::Timestamp;
 
+mod listing;
+mod retired;
+mod tables;
+
 const ORIGIN: &str = "https://region";
 const DEVICE: &str = "01010101010101010101010101010101";
 const EDGE: &str = "edge/eu/eu/eu-f1";
@@ -81,8 +85,7 @@ impl World {
         let control = Control::open(parts).await.unwrap();
         let used = dir.path().join("used");
         let tokens = TokenServer::new(ORIGIN, &clients, Clock::new(None), &used).unwrap();
-        let app = api::router(control.clone(), intake.registry.clone(), tokens.verifier());
-        let app = app.merge(tokens.router());
+        let app = devices_api(&tokens, &intake.registry, &control).merge(tokens.router());
         let (operator, approver) = (
             token(&app, &tokens, &dir, "operator").await,
             token(&app, &tokens, &dir, "approver").await,
@@ -349,6 +352,48 @@ async fn if_match_lets_one_of_the_strong_tags_be_changed() {
 }
 
 #[tokio::test]
+async fn if_none_match_lets_the_versions_that_it_names_not_be_changed() {
+    let world = World::new().await;
+    let set = async |tags: &[(&str, &str)], interval: &str| {
+        let mut request = world.request(&world.operator, "PATCH", "/twin");
+        request = request.header("content-type", "application/merge-patch+json");
+        for (name, tag) in tags {
+            request = request.header(*name, *tag);
+        }
+        let body = json!({"desired": {"interval": interval}}).to_string();
+        let (status, headers, answer) = world.send(request.body(Body::from(body)).unwrap()).await;
+        assert!(status != 412 || headers.contains("etag"), "{headers}");
+        (status.as_u16(), answer["field"].clone())
+    };
+    let refused = (412, json!("If-None-Match"));
+    const NONE: &str = "if-none-match";
+    assert_eq!(set(&[(NONE, "*")], "5s").await, refused);
+    assert_eq!(set(&[(NONE, r#""0""#)], "5s").await, refused);
+    assert_eq!(set(&[(NONE, r#""7", W/"0""#)], "5s").await, refused);
+    assert_eq!(
+        set(&[(NONE, r#""7""#), (NONE, r#""0""#)], "5s").await,
+        refused
+    );
+    assert_eq!(
+        set(&[(NONE, "0")], "5s").await,
+        (400, json!("If-None-Match"))
+    );
+    assert_eq!(world.get("/twin").await["version"], 0, "nothing was set");
+    assert_eq!(set(&[(NONE, r#""1", "a""#)], "5s").await.0, 200);
+    let both = [("if-match", r#""0""#), (NONE, r#""1""#)];
+    assert_eq!(
+        set(&both, "6s").await,
+        (412, json!("If-Match")),
+        "it is looked at first"
+    );
+    let request = world.request(&world.operator, "GET", "/twin");
+    let request = request.header(NONE, r#""1""#).body(Body::empty());
+    let (status, headers, _) = world.send(request.unwrap()).await;
+    assert_eq!(status, StatusCode::OK, "its reports are not of the tag");
+    assert!(headers.contains("no-store"), "{headers}");
+}
+
+#[tokio::test]
 async fn what_is_of_safety_waits_for_another_client() {
     let world = World::new().await;
     let body = json!({"name": "set-alarm-limits", "parameters": {"heart-rate-high": 130}});
@@ -444,9 +489,11 @@ async fn what_is_desired_is_brought_about_by_a_command_and_a_stale_version_is_re
         ],
         connected: true,
         seen_ms: Clock::new(None).real().0,
+        ..TwinReport::default()
     };
     let body = TwinReports {
         twins: vec![report],
+        ..TwinReports::default()
     };
     world.report("edge/eu/eu/eu-f2", &body).await;
     assert_eq!(
@@ -476,9 +523,11 @@ fn interval(version: u64, value: &str) -> TwinReports {
         properties: vec![property],
         connected: true,
         seen_ms: Clock::new(None).real().0,
+        ..TwinReport::default()
     };
     TwinReports {
         twins: vec![report],
+        ..TwinReports::default()
     }
 }
 
@@ -536,4 +585,141 @@ async fn what_is_set_again_is_brought_about_again_once_it_does_not_hold_any_more
     end(State::Refused).await;
     assert_eq!(world.commands().await, 2);
     assert_eq!((set().await, world.commands().await), (json!(3), 3));
+}
+
+impl World {
+    /// The newest command of the device first: its states, and why it ended.
+    async fn ends(&self) -> Vec<(String, Value)> {
+        let commands = self.get("/commands").await;
+        let items = commands["items"].as_array().unwrap().iter();
+        let last = |command: &Value| {
+            let history = command["history"].as_array().unwrap();
+            history.last().unwrap()["reason"].clone()
+        };
+        items
+            .map(|command| (states(command).join(" "), last(command)))
+            .collect()
+    }
+
+    /// Something changes in the tables, as by the time that passes.
+    async fn sql(&self, sql: &'static str) {
+        let step = move |commit: &mut federation::ledger::Commit<'_>| {
+            Ok(commit.tx().prepare_cached(sql)?.execute([])?)
+        };
+        self.control.ledger.commit("test", step).await.unwrap();
+    }
+
+    async fn set(&self, interval: Value) {
+        let body = json!({"desired": {"interval": interval}});
+        assert_eq!(self.patch(None, body).await.0, StatusCode::OK);
+    }
+
+    async fn newest(&self) -> String {
+        let commands = self.get("/commands").await;
+        commands["items"][0]["id"].as_str().unwrap().to_owned()
+    }
+}
+
+#[tokio::test]
+async fn what_is_desired_no_more_is_taken_back_and_the_facility_says_what_became_of_it() {
+    let world = World::new().await;
+    world.set(json!("9s")).await;
+    assert_eq!(world.commands().await, 1);
+    let first = world.newest().await;
+    world.set(json!("11s")).await;
+    assert_eq!(world.commands().await, 2);
+    let queued = ("queued".to_owned(), Value::Null);
+    let given_up = ("queued expired".to_owned(), json!("superseded"));
+    assert_eq!(world.ends().await, [queued, given_up.clone()]);
+    // It had carried it out already.
+    world
+        .step(EDGE, &first, State::Acknowledged, "device")
+        .await;
+    assert_eq!(world.ends().await[1].0, "queued expired acknowledged");
+    assert_eq!(world.commands().await, 2);
+    world.set(Value::Null).await;
+    assert_eq!(world.commands().await, 2);
+    assert_eq!(world.ends().await[0], given_up);
+    assert_eq!(world.get("/twin").await["pending"], json!([]));
+}
+
+#[tokio::test]
+async fn what_a_device_has_lost_is_set_again_and_what_somebody_changed_is_not() {
+    let world = World::new().await;
+    world.set(json!("5s")).await;
+    assert_eq!(world.commands().await, 1);
+    let first = world.newest().await;
+    world
+        .step(EDGE, &first, State::Acknowledged, "device")
+        .await;
+    world.report(EDGE, &interval(1, "5s")).await;
+    let mut none = interval(2, "8s");
+    world.report(EDGE, &none).await;
+    world.sql("UPDATE want SET retry = 0").await;
+    assert_eq!(world.commands().await, 1, "it was changed at the bedside");
+    none.twins[0].version = 3;
+    none.twins[0].properties.clear();
+    world.report(EDGE, &none).await;
+    assert_eq!(world.get("/twin").await["pending"], json!(["interval"]));
+    world.sql("UPDATE want SET retry = 0").await;
+    assert_eq!(world.commands().await, 2, "it has lost it");
+    let second = world.newest().await;
+    world.step(EDGE, &second, State::Refused, "staff").await;
+    world.report(EDGE, &interval(4, "5s")).await;
+    none.twins[0].version = 5;
+    world.report(EDGE, &none).await;
+    world.sql("UPDATE want SET retry = 0").await;
+    assert_eq!(world.commands().await, 2, "staff refused it");
+}
+
+#[tokio::test]
+async fn no_command_is_given_for_what_is_desired_while_nothing_is_heard_of_the_facility() {
+    let world = World::new().await;
+    world.report(EDGE, &interval(1, "5s")).await;
+    world.sql("UPDATE twin SET heard = 0").await;
+    for value in ["7s", "8s", "9s"] {
+        world.set(json!(value)).await;
+        assert_eq!(world.commands().await, 0, "{value}");
+    }
+    world.report(EDGE, &interval(1, "5s")).await;
+    assert_eq!(world.commands().await, 1);
+    let commands = world.get("/commands").await;
+    assert_eq!(
+        commands["items"][0]["parameters"],
+        json!({"interval": "9s"})
+    );
+}
+
+#[tokio::test]
+async fn what_fails_is_tried_ever_more_seldom_and_few_of_its_tries_are_kept() {
+    let world = World::new().await;
+    world.set(json!("5s")).await;
+    for _ in 0..KEPT_OF_WISH + 4 {
+        world.commands().await;
+        let id = world.newest().await;
+        let before = Clock::new(None).real();
+        world.step(EDGE, &id, State::Failed, "edge").await;
+        let waits = |commit: &mut federation::ledger::Commit<'_>| {
+            let sql = "SELECT failures, retry FROM want";
+            let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, u32>(0)?, row.get::<_, i64>(1)?));
+            Ok(commit.tx().query_row(sql, [], read)?)
+        };
+        let (failures, retry) = world.control.ledger.commit("test", waits).await.unwrap();
+        let least = (RETRY_MS << (failures - 1).min(16)).min(MAX_RETRY_MS);
+        assert!(retry - before.0 >= least, "{failures}");
+        world.sql("UPDATE want SET retry = 0").await;
+    }
+    let kept = usize::try_from(KEPT_OF_WISH).unwrap();
+    assert_eq!(world.commands().await, kept + 1);
+}
+
+#[tokio::test]
+async fn what_is_reported_changed_when_the_facility_says_and_not_when_the_device_was_seen() {
+    let world = World::new().await;
+    let now = Clock::new(None).real();
+    let mut body = interval(now.0.unsigned_abs(), "5s");
+    body.twins[0].seen_ms = now.0 - 20_000;
+    world.report(EDGE, &body).await;
+    let twin = world.get("/twin").await;
+    assert_eq!(twin["reported_time"], now.to_rfc3339());
 }

@@ -43,6 +43,8 @@ impl Control {
             for mut row in Row::overdue(commit.tx(), now, BATCH)? {
                 let reason = if row.needs_approval() {
                     Reason::Unapproved
+                } else if row.history.state() == State::Delivered {
+                    Reason::Unanswered
                 } else {
                     Reason::Unreached
                 };

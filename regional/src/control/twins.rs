@@ -1,5 +1,10 @@
 //! Twins: a client sets what is desired, a facility says what its devices report.
-use super::{FRESH_MS, rows::Twin, wants::Want};
+use super::{
+    FRESH_MS,
+    body::Unless,
+    rows::Twin,
+    wants::{self, Want},
+};
 use crate::registry::Device;
 use commands::{ETag, MAX_TWIN_BYTES, Table, merge_patch};
 use federation::{
@@ -32,6 +37,8 @@ pub enum Patched {
     Yes(Twin),
     /// It has another version than the client says.
     OtherVersion(Twin),
+    /// It has a version that the client does not let be changed.
+    SameVersion(Twin),
     /// It would not be a twin of this device.
     Wrong(Wrong),
 }
@@ -44,6 +51,8 @@ pub struct Patch {
     pub patch: Map<String, Json>,
     /// The versions that the client lets be changed; none: any.
     pub seen: Option<Vec<ETag>>,
+    /// The versions that it does not let be changed.
+    pub unless: Option<Unless>,
     pub by: String,
 }
 
@@ -53,6 +62,11 @@ pub fn patch(commit: &mut Commit<'_>, patch: &Patch) -> Result<Patched, DbError>
     let seen = patch.seen.as_ref();
     if seen.is_some_and(|seen| !seen.contains(&ETag(twin.version))) {
         return Ok(Patched::OtherVersion(twin));
+    }
+    // RFC 9110 §13.2.2: after `If-Match`, before anything is done.
+    let unless = patch.unless.as_ref();
+    if unless.is_some_and(|unless| unless.holds(twin.version)) {
+        return Ok(Patched::SameVersion(twin));
     }
     let desired = match desired(&twin.desired, &patch.patch) {
         Ok(desired) => desired,
@@ -215,7 +229,15 @@ pub fn report(commit: &mut Commit<'_>, report: Report) -> Result<(), DbError> {
     twin.heard = Some(now);
     if report.version >= twin.reported_version {
         if report.reported != twin.reported {
-            twin.reported_time = Some(seen.unwrap_or(now));
+            // The version is the facility's clock when it changed; what was seen of the device is told in coarser steps.
+            let changed = i64::try_from(report.version).map_or(now, Timestamp);
+            twin.reported_time = Some(changed.min(now));
+        }
+        let is_lost = |name: &&String| {
+            twin.desired.contains_key(*name) && !report.reported.contains_key(*name)
+        };
+        for name in twin.reported.keys().filter(is_lost) {
+            wants::lost(commit, report.device, name)?;
         }
         twin.reported = report.reported;
         twin.reported_version = report.version;

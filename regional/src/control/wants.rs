@@ -1,11 +1,13 @@
 //! What is desired of a device, brought about by commands: each property that a client sets is one, given again when its
-//! time ends before the device has heard of it, however long its facility is away.
+//! time ends before the device has heard of it, however long its facility is away. While nothing is heard of the facility no
+//! command is given; one that was given is taken back once the property is set anew, or is desired no more.
 //!
 //! The rule for conflicts: the region alone writes what is desired, the device alone what is reported, and a version of a
 //! property is brought about once. Whoever changes it at the bedside afterwards, or whose staff refuses it, is not
-//! overruled until a client sets the property again.
+//! overruled until a client sets the property again. What a device had and has no more, as after a loss of power, nobody has
+//! changed: it is set again.
 use super::{
-    Own, RETRY_MS, WANT_LIFE_MS,
+    FRESH_MS, KEPT_OF_WISH, LOST_MS, MAX_RETRY_MS, Own, RETRY_MS, WANT_LIFE_MS,
     rows::{Row, parameters_json, parameters_of},
     steps::{self, Ask},
 };
@@ -14,6 +16,11 @@ use federation::{db::DbError, ledger::Commit};
 use rusqlite::{Connection, params};
 use std::collections::BTreeMap;
 use types::{CatalogId, FacilityId, Id128, Name, Timestamp};
+
+/// What has ended and is not wanted again by itself: it was refused.
+const REFUSED: u8 = 1;
+/// What was brought about: it is wanted again when the device has it no more.
+const DONE: u8 = 2;
 
 /// A property that a client has set.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +37,7 @@ pub struct Want {
 impl Want {
     /// Replaces what was wanted of the property before; the next look brings it about.
     pub fn put(&self, tx: &Connection) -> Result<(), DbError> {
+        give_up(tx, self.device, &self.property)?;
         let sql = "INSERT OR REPLACE INTO want(device, property, facility, name, parameters, by, command, retry, settled) \
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, NULL, 0, 0)";
         tx.prepare_cached(sql)?.execute(params![
@@ -45,6 +53,7 @@ impl Want {
 
     /// The property is not wanted any more.
     pub fn forget(tx: &Connection, device: CatalogId, property: &str) -> Result<(), DbError> {
+        give_up(tx, device, property)?;
         let sql = "DELETE FROM want WHERE device = ?1 AND property = ?2";
         tx.prepare_cached(sql)?
             .execute(params![device.as_bytes(), property])?;
@@ -61,11 +70,13 @@ impl Want {
     }
 
     fn due(tx: &Connection, now: Timestamp, limit: u16) -> Result<Vec<Self>, DbError> {
-        let sql = "SELECT device, property, facility, name, parameters, by FROM want \
-             WHERE settled = 0 AND command IS NULL AND retry <= ?1 LIMIT ?2";
+        let sql = "SELECT want.device, property, facility, name, parameters, by FROM want \
+             LEFT JOIN twin ON twin.device = want.device \
+             WHERE settled = 0 AND command IS NULL AND retry <= ?1 AND (heard IS NULL OR heard >= ?2) LIMIT ?3";
+        let heard = now.plus_ms(-FRESH_MS);
         let corrupt = || DbError::Corrupt("what is desired of a device");
         let mut statement = tx.prepare_cached(sql)?;
-        let mut rows = statement.query(params![now.0, limit])?;
+        let mut rows = statement.query(params![now.0, heard.0, limit])?;
         let mut found = Vec::new();
         while let Some(row) = rows.next()? {
             let device: Vec<u8> = row.get(0)?;
@@ -83,11 +94,62 @@ impl Want {
     }
 }
 
-/// Gives commands for what is wanted and not yet brought about; how many.
+/// The command of what was wanted of a property until now is to be taken back.
+fn give_up(tx: &Connection, device: CatalogId, property: &str) -> Result<(), DbError> {
+    let sql = "INSERT OR IGNORE INTO withdrawn(command) SELECT command FROM want \
+         WHERE device = ?1 AND property = ?2 AND settled = 0 AND command IS NOT NULL";
+    tx.prepare_cached(sql)?
+        .execute(params![device.as_bytes(), property])?;
+    Ok(())
+}
+
+/// Takes the commands back that are not wanted any more; how many.
+fn take_back(own: &Own, commit: &mut Commit<'_>, limit: u16) -> Result<usize, DbError> {
+    let ids = withdrawn(commit.tx(), limit)?;
+    for id in &ids {
+        if let Some(mut row) = Row::find(commit.tx(), *id)?
+            && !row.history.state().is_end()
+        {
+            steps::withdraw(own, commit, &mut row)?;
+        }
+        let sql = "DELETE FROM withdrawn WHERE command = ?1";
+        let by = params![id.as_bytes()];
+        commit.tx().prepare_cached(sql)?.execute(by)?;
+    }
+    Ok(ids.len())
+}
+
+fn withdrawn(tx: &Connection, limit: u16) -> Result<Vec<Id128>, DbError> {
+    let sql = "SELECT command FROM withdrawn LIMIT ?1";
+    let mut statement = tx.prepare_cached(sql)?;
+    let mut rows = statement.query(params![limit])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let id: Vec<u8> = row.get(0)?;
+        let corrupt = |_| DbError::Corrupt("a command that is taken back");
+        found.push(id[..].try_into().map_err(corrupt)?);
+    }
+    Ok(found)
+}
+
+/// A device has a property no more that was brought about: it is wanted again.
+pub fn lost(commit: &Commit<'_>, device: CatalogId, property: &str) -> Result<(), DbError> {
+    let sql = "UPDATE want SET settled = 0, command = NULL, retry = ?3 \
+         WHERE device = ?1 AND property = ?2 AND settled = ?4";
+    let retry = commit.now().plus_ms(LOST_MS);
+    let by = params![device.as_bytes(), property, retry.0, DONE];
+    commit.tx().prepare_cached(sql)?.execute(by)?;
+    Ok(())
+}
+
+/// Gives commands for what is wanted and not yet brought about, and takes those back that are not wanted any more; how many.
 pub fn bring_about(own: &Own, commit: &mut Commit<'_>, limit: u16) -> Result<usize, DbError> {
+    let taken_back = take_back(own, commit, limit)?;
     let due = Want::due(commit.tx(), commit.now(), limit)?;
-    let count = due.len();
+    let count = taken_back + due.len();
     for want in due {
+        // A try that failed is said by the last of them.
+        Row::forget_wishes(commit.tx(), want.device, &want.property, KEPT_OF_WISH)?;
         let ask = Ask {
             device: want.device,
             facility: want.facility.clone(),
@@ -118,17 +180,24 @@ pub fn follow(commit: &mut Commit<'_>, row: &Row, state: State) -> Result<(), Db
     if row.property.is_none() || !state.is_end() {
         return Ok(());
     }
-    let sql = match state {
-        State::Acknowledged | State::Refused => {
-            "UPDATE want SET settled = 1 WHERE command = ?1 AND ?2 >= 0"
-        }
-        _ => "UPDATE want SET command = NULL, retry = ?2 WHERE command = ?1",
+    let (id, now) = (row.id.as_bytes(), commit.now());
+    let settled = match state {
+        State::Acknowledged => Some(DONE),
+        State::Refused => Some(REFUSED),
+        _ => None,
     };
-    let wait = if state == State::Expired { 0 } else { RETRY_MS };
-    let retry = commit.now().plus_ms(wait);
-    commit
-        .tx()
-        .prepare_cached(sql)?
-        .execute(params![row.id.as_bytes(), retry.0])?;
+    let tx = commit.tx();
+    if let Some(settled) = settled {
+        let sql = "UPDATE want SET settled = ?2, failures = 0 WHERE command = ?1";
+        tx.prepare_cached(sql)?.execute(params![id, settled])?;
+    } else if state == State::Expired {
+        let sql = "UPDATE want SET command = NULL, retry = ?2 WHERE command = ?1";
+        tx.prepare_cached(sql)?.execute(params![id, now.0])?;
+    } else {
+        let sql = "UPDATE want SET command = NULL, failures = failures + 1, \
+             retry = ?2 + min(?3 << min(failures, 16), ?4) WHERE command = ?1";
+        let by = params![id, now.0, RETRY_MS, MAX_RETRY_MS];
+        tx.prepare_cached(sql)?.execute(by)?;
+    }
     Ok(())
 }

@@ -2,15 +2,21 @@
 //!
 //! Reads and writes of clients go through the same API as at the node that writes; their audit rows wait in PostgreSQL
 //! ([`rows`](super::rows)). What lives in the files of the node that writes, it alone does: whoever asks for that here is
-//! told so (503, with its name). So is a client that reads for research: which patients have opted out of it is in the
-//! ledger, and a copy of that may be a second old.
-use super::rows::Waits;
+//! answered by that one, through this one ([`Handing`]). So is a client that reads for research: which patients have opted
+//! out of it is in the ledger, and a copy of that may be a second old. While that one cannot be reached there is no answer
+//! (503, with its name).
+use super::{
+    handing::{Handing, NotHanded, longest},
+    relay::relay,
+    rows::Waits,
+};
 use crate::{
-    api::{Bearer, worded},
+    api::{self, Bearer, worded},
     config::RegionalConfig,
     engine,
     error::RegionalError,
-    pair::{Bound, shared},
+    hosts,
+    pair::{Bound, STANDBY, shared},
     reads::{Keeping, reads},
     served,
     server::{open_tls, token_server, true_times},
@@ -28,13 +34,14 @@ use federation::{
 };
 use fhir::{
     postgres::{Pair, PostgresStore},
-    rest::FHIR_JSON,
+    rest::{Bulk, FHIR_JSON},
     store::ResourceStore,
 };
 use node::{
     clock::Clock,
     health::{Check, Health},
     https,
+    outbound::Endpoint,
     problem::Problem,
     task::{Kind, Tasks},
     token::Verifier,
@@ -76,10 +83,16 @@ impl Writer {
 /// What is served, until it is told to leave.
 pub(crate) struct Standby {
     tasks: Tasks,
+    /// What is handed on and carried to the other node.
+    carrying: CancellationToken,
 }
 
 /// The sockets at which a node waits.
-pub(super) type Sockets<'a> = (&'a Bound, Option<&'a Bound>);
+pub(super) struct Sockets<'a> {
+    pub(super) clients: &'a Bound,
+    pub(super) metrics: Option<&'a Bound>,
+    pub(super) links: Option<&'a Bound>,
+}
 
 impl Standby {
     /// Begins to serve at sockets that somebody else serves at later. Until the tables of this region's PostgreSQL are
@@ -90,23 +103,37 @@ impl Standby {
     pub(super) fn begin(
         config: &RegionalConfig,
         (pair, writer): (&Arc<Pair>, &Writer),
-        (clients, metrics): Sockets<'_>,
+        sockets: Sockets<'_>,
         health: &Health,
         stop: &CancellationToken,
     ) -> Result<Self, RegionalError> {
         let mut tasks = Tasks::new(stop.child_token());
         let clock = Clock::new(config.clock);
         let tls = open_tls(config, Arc::new(move || clock.real()))?;
-        if let Some(bound) = metrics {
+        let (clients, carrying) = (sockets.clients, tasks.stop().child_token());
+        if let Some(bound) = sockets.metrics {
             let listener = again(bound)?;
             let (app, stop) = (health.router(), tasks.stop());
             let serving = https::serve(listener, tls.server_https()?, app, None, stop);
             tasks.spawn("metrics", Kind::Critical, serving);
         }
+        let other = config.pair.as_ref().and_then(|pair| pair.other.as_ref());
+        if let Some((bound, other)) = sockets.links.zip(other) {
+            let carried = relay(again(bound)?, address(&other.links)?, carrying.clone());
+            tasks.spawn("relay", Kind::Background, carried);
+        }
+        let handing = match other {
+            Some(other) => {
+                let (other, whom) = (address(&other.https)?, (&*tls, &config.place()));
+                Some(Arc::new(Handing::new(other, whom, carrying.clone())?))
+            }
+            None => None,
+        };
         let served = Served {
             config: config.clone(),
             pair: pair.clone(),
             writer: writer.clone(),
+            handing,
             tls,
             health: health.clone(),
             check: health.check("store"),
@@ -114,7 +141,12 @@ impl Standby {
         let sockets = (again(clients)?, again(clients)?);
         let serving = served.run(sockets, clients.1, tasks.stop());
         tasks.spawn("standby", Kind::Critical, serving);
-        Ok(Self { tasks })
+        Ok(Self { tasks, carrying })
+    }
+
+    /// There is no other node to carry anything to: this one has the lease.
+    pub(super) fn carries_no_more(&self) {
+        self.carrying.cancel();
     }
 
     /// By which it is told to stop, and tells that it has.
@@ -145,10 +177,18 @@ fn again(bound: &Bound) -> Result<TcpListener, RegionalError> {
     })
 }
 
+/// Host and port of an address of the configuration.
+fn address(text: &str) -> Result<(String, u16), RegionalError> {
+    let endpoint = Endpoint::parse(text);
+    let endpoint = endpoint.map_err(|why| RegionalError::NotItsTurn(format!("{text}: {why}")))?;
+    Ok((endpoint.host_to_resolve().to_owned(), endpoint.port))
+}
+
 struct Served {
     config: RegionalConfig,
     pair: Arc<Pair>,
     writer: Writer,
+    handing: Option<Arc<Handing>>,
     tls: Arc<ReloadingTls>,
     health: Health,
     check: Check,
@@ -207,8 +247,8 @@ impl Served {
         let clock = Clock::new(config.clock);
         let now: TimeSource = Arc::new(move || clock.real());
         let key = load_signing_key(&config.tls.signing_key)?;
-        let shared = Some(shared(&self.pair, &key));
-        let tokens = token_server(config, address, clock, shared)?;
+        let shared = shared(&self.pair, &key).at(&hosts::others(config, address));
+        let tokens = token_server(config, address, clock, Some(shared))?;
         let check = self.health.optional("reads");
         let (log, keeping) = reads(config.place(), now.clone(), check);
         let bearer = Bearer {
@@ -218,21 +258,34 @@ impl Served {
         };
         let api = served::fhir_api(
             (config, &tokens, bearer, None),
-            (&store, None),
-            log,
+            (&store, self.bulk().map_err(RegionalError::DataDir)?),
+            (log, &key.to_bytes()),
             (now, &true_times(config, clock)?),
-            &key.to_bytes(),
         )?;
         let elsewhere = Elsewhere {
             writer: self.writer.clone(),
+            handing: self.handing.clone(),
             verifier: tokens.verifier(),
             research: config.research_clients.clone().into(),
         };
-        let app = served::router(&api)
-            .merge(tokens.router())
-            .merge(self.health.probes());
+        let beside = api::own_metrics(tokens.verifier()).merge(self.health.probes());
+        let app = hosts::by_host(config, address, |origin| {
+            served::router(&api, origin)
+                .merge(tokens.router_at(origin))
+                .merge(beside.clone())
+        });
         let app = elsewhere.before(app);
         Ok((worded(app), tokens.verifier(), keeping))
+    }
+
+    /// Where there is another node to do them, jobs of bulk data are offered here too. None is ever begun here.
+    fn bulk(&self) -> io::Result<Option<Arc<Bulk>>> {
+        if self.handing.is_none() {
+            return Ok(None);
+        }
+        let none = self.config.data_dir.join(STANDBY);
+        storage::file::private_dir(&none)?;
+        served::open_bulk(&none, None).map(Some)
     }
 
     /// The store, once its tables are there and of this version: the node that writes may be of another one.
@@ -263,10 +316,11 @@ fn none() -> RegionalError {
     RegionalError::NotItsTurn("there is no PostgreSQL".into())
 }
 
-/// Says of what is not done here who does it.
+/// Has what is not done here done by the node that writes.
 #[derive(Clone)]
 struct Elsewhere {
     writer: Writer,
+    handing: Option<Arc<Handing>>,
     verifier: Verifier,
     research: Arc<[String]>,
 }
@@ -277,43 +331,80 @@ impl Elsewhere {
         app.layer(from_fn_with_state(self, served_here))
     }
 
-    /// The answer to what is not done here.
-    fn refuses(&self, request: &Request) -> Option<Response> {
-        let path = request.uri().path();
-        let is_fhir = path == "/fhir" || path.starts_with("/fhir/");
-        let client = || self.verifier.client(request.headers());
-        let is_for_research =
-            || client().is_some_and(|name| self.research.iter().any(|one| **one == *name));
-        let is_elsewhere = is_of_writer(path) || (is_fhir && is_for_research());
-        if !is_elsewhere {
-            return None;
-        }
-        let (why, retry) = (self.writer.says(), [(header::RETRY_AFTER, RETRY_AFTER_S)]);
-        let status = StatusCode::SERVICE_UNAVAILABLE;
-        if !is_fhir {
-            let problem = Problem::new(status, "another node does this", why);
-            return Some((retry, problem).into_response());
-        }
-        let issue = json!({"severity": "error", "code": "transient", "diagnostics": why});
-        let outcome = json!({"resourceType": "OperationOutcome", "issue": [issue]});
-        let kind = [(header::CONTENT_TYPE, FHIR_JSON)];
-        Some((status, retry, kind, outcome.to_string()).into_response())
+    /// The answer to what is not done here: the other node's, or why there is none.
+    async fn answer(&self, request: Request, is_known: bool) -> Response {
+        let is_fhir = is_fhir(request.uri().path());
+        let handed = match &self.handing {
+            Some(handing) => handing.hand(request, is_known).await,
+            None => Err(NotHanded::Nowhere),
+        };
+        handed.unwrap_or_else(|why| self.refuses(why, (is_known, is_fhir)))
     }
+
+    fn refuses(&self, why: NotHanded, (is_known, is_fhir): (bool, bool)) -> Response {
+        let (status, says) = match why {
+            NotHanded::TooLong => return too_long(is_known, is_fhir),
+            NotHanded::Unanswered => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the node that writes for this region was asked and did not answer: whether it did anything is not known"
+                    .to_owned(),
+            ),
+            NotHanded::Nowhere | NotHanded::Busy | NotHanded::Away => {
+                (StatusCode::SERVICE_UNAVAILABLE, self.writer.says())
+            }
+        };
+        let retry = [(header::RETRY_AFTER, RETRY_AFTER_S)];
+        if !is_fhir {
+            let problem = Problem::new(status, "another node does this", says);
+            return (retry, problem).into_response();
+        }
+        (retry, outcome(status, "transient", &says)).into_response()
+    }
+}
+
+/// The bound depends on who asks: it may be another one with a token.
+fn too_long(is_known: bool, is_fhir: bool) -> Response {
+    let (status, most) = (StatusCode::PAYLOAD_TOO_LARGE, longest(is_known));
+    let says = match is_known {
+        true => format!("the body is longer than {most} bytes"),
+        false => format!("the body is longer than {most} bytes, the most without a good token"),
+    };
+    match is_fhir {
+        true => outcome(status, "too-long", &says),
+        false => Problem::new(status, "the body is too long", says).into_response(),
+    }
+}
+
+/// An error of FHIR.
+fn outcome(status: StatusCode, code: &str, says: &str) -> Response {
+    let issue = json!({"severity": "error", "code": code, "diagnostics": says});
+    let outcome = json!({"resourceType": "OperationOutcome", "issue": [issue]});
+    let kind = [(header::CONTENT_TYPE, FHIR_JSON)];
+    (status, kind, outcome.to_string()).into_response()
 }
 
 async fn served_here(State(of): State<Elsewhere>, request: Request, next: Next) -> Response {
-    match of.refuses(&request) {
-        Some(response) => response,
-        None => next.run(request).await,
+    let client = of.verifier.client(request.headers());
+    let path = request.uri().path();
+    let for_research = |name: &Arc<str>| of.research.iter().any(|one| **one == **name);
+    let is_elsewhere =
+        is_of_writer(path) || (is_fhir(path) && client.as_ref().is_some_and(for_research));
+    match is_elsewhere {
+        true => of.answer(request, client.is_some()).await,
+        false => next.run(request).await,
     }
 }
 
-/// Whether a path leads to what is in the files of the node that writes: the registry, twins and commands, enrolment, and
-/// metrics; of FHIR bulk data, and the numbers of events. What is encoded in another way than `$` is left to that node too.
+fn is_fhir(path: &str) -> bool {
+    path == "/fhir" || path.starts_with("/fhir/")
+}
+
+/// Whether a path leads to what is in the files of the node that writes: the registry, twins and commands, enrolment; of
+/// FHIR bulk data, and the numbers of events. What is encoded in another way than `$` is left to that node too.
 fn is_of_writer(path: &str) -> bool {
     let path = path.replace("%24", "$");
     let Some(below) = path.strip_prefix("/fhir/") else {
-        return path == "/metrics" || path.starts_with("/api/");
+        return path.starts_with("/api/");
     };
     let kind = below.split('/').next().unwrap_or_default();
     let mut parts = below.split('/');
@@ -335,7 +426,6 @@ mod tests {
     #[test]
     fn what_is_in_the_files_of_the_node_that_writes_is_done_there_alone() {
         for path in [
-            "/metrics",
             "/api/v1/devices",
             "/api/v1/enrolment",
             "/fhir/$export",
@@ -356,6 +446,7 @@ mod tests {
         for path in [
             "/live",
             "/ready",
+            "/metrics",
             "/auth/token",
             "/.well-known/smart-configuration",
             "/fhir/metadata",
@@ -381,6 +472,7 @@ mod tests {
         let writer = Writer::default();
         let elsewhere = Elsewhere {
             writer: writer.clone(),
+            handing: None,
             verifier: tokens.unwrap().verifier(),
             research: Arc::from([]),
         };
@@ -408,5 +500,18 @@ mod tests {
         assert_eq!(parts.headers["retry-after"], RETRY_AFTER_S);
         assert_eq!(parts.headers["content-type"], "application/problem+json");
         assert!(body.contains("now that is us-a1"), "{body}");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_too_long_is_told_the_bound_of_who_sends_it() {
+        for (is_known, most) in [(true, "131072"), (false, "16384")] {
+            for (is_fhir, code) in [(true, "\"too-long\""), (false, "too long")] {
+                let response = too_long(is_known, is_fhir);
+                assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
+                let body = to_bytes(response.into_body(), 1 << 16).await.unwrap();
+                let body = String::from_utf8(body.to_vec()).unwrap();
+                assert!(body.contains(most) && body.contains(code), "{body}");
+            }
+        }
     }
 }

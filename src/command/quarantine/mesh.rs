@@ -5,7 +5,7 @@ use super::{
         check_config::detect,
         nodes::{self, of_mesh},
     },
-    EntryId, List, Node,
+    List, Node,
 };
 use crate::{
     cli::{
@@ -18,33 +18,7 @@ use crate::{
     failure::Failure,
 };
 use anyhow::{Context, Result, anyhow, bail};
-use std::{
-    path::{Path, PathBuf},
-    str::FromStr,
-};
-
-/// An entry of a node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NodeEntry {
-    /// Name or place of the node; none where there is one alone.
-    pub node: Option<String>,
-    /// Which of its entries.
-    pub entry: EntryId,
-}
-
-impl FromStr for NodeEntry {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (node, entry) = match text.rsplit_once('/') {
-            Some(("", _)) => return Err("names no node: us-f1/p12".into()),
-            Some((node, entry)) => (Some(node.to_owned()), entry),
-            None => (None, text),
-        };
-        let entry = entry.parse()?;
-        Ok(Self { node, entry })
-    }
-}
+use std::path::{Path, PathBuf};
 
 /// Runs the command.
 pub fn mesh(command: &MeshQuarantineCommand) -> Result<(), Failure> {
@@ -142,22 +116,6 @@ fn meant(files: &[PathBuf], node: Option<&str>) -> Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_entry_of_a_mesh_is_named_with_its_node() {
-        for (text, node) in [
-            ("p1", None),
-            ("us-f1/p1", Some("us-f1")),
-            ("edge/us/us/us-f1/p1", Some("edge/us/us/us-f1")),
-        ] {
-            let read: NodeEntry = text.parse().unwrap();
-            assert_eq!(read.node.as_deref(), node);
-            assert_eq!(read.entry, EntryId::Parcel(1));
-        }
-        for text in ["", "/p1", "us-f1", "us-f1/", "us-f1/x1"] {
-            assert!(text.parse::<NodeEntry>().is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn one_node_alone_needs_no_name() {

@@ -1,6 +1,5 @@
 //! What is in quarantine, on the terminal: a table for people, lines of JSON for programs.
-use super::EntryId;
-use crate::out;
+use crate::{cli::entry::EntryId, out};
 use anyhow::Result;
 use edge::quarantine::Message;
 use federation::{

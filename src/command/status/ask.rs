@@ -75,6 +75,16 @@ pub struct Why {
     pub reason: String,
 }
 
+/// What the name of the second node of a region ends with.
+pub const SECOND: &str = " (b)";
+
+impl Why {
+    /// Of two nodes one waits.
+    pub fn is_as_it_should_be(&self) -> bool {
+        self.check == "writer" && self.reason == "standby"
+    }
+}
+
 impl Seen {
     /// How the node is.
     pub fn state(&self) -> State {
@@ -86,7 +96,7 @@ impl Seen {
                     .figures
                     .as_ref()
                     .is_ok_and(|it| !it.ending().is_empty());
-                if answer.ready.degraded.is_empty() && !ends {
+                if answer.ready.degraded.iter().all(Why::is_as_it_should_be) && !ends {
                     State::Ready
                 } else {
                     State::Degraded
@@ -124,7 +134,15 @@ pub fn of_mesh(dir: &Path) -> Result<Vec<Asked>> {
         .as_object()
         .ok_or_else(|| lacks("regions"))?
     {
-        asked.push(node(region, Tier::Regional, value, region)?);
+        match value["nodes"].as_array() {
+            None => asked.push(node(region, Tier::Regional, value, region)?),
+            Some(nodes) => {
+                for (which, value) in ["", SECOND].into_iter().zip(nodes) {
+                    let name = format!("{region}{which}");
+                    asked.push(node(&name, Tier::Regional, value, region)?);
+                }
+            }
+        }
         for facility in facilities
             .iter()
             .filter(|it| it["region"] == region.as_str())

@@ -1,7 +1,7 @@
 //! What was seen, as a table of at most 80 columns and lines that say why. Pure.
 use super::{
     State,
-    ask::{Answer, Seen},
+    ask::{Answer, SECOND, Seen},
     figures::Figures,
 };
 use std::collections::BTreeSet;
@@ -35,7 +35,8 @@ fn title(seen: &[Seen], state: State, now: Timestamp) -> String {
     let mesh = match seen {
         [one] => one.name.clone(),
         _ => {
-            let of = |tier| seen.iter().filter(|it| it.tier == tier).count();
+            let first = seen.iter().filter(|it| !it.name.ends_with(SECOND));
+            let of = |tier| first.clone().filter(|it| it.tier == tier).count();
             let (regions, facilities) = (of(Tier::Regional), of(Tier::Edge));
             format!("regions {regions}, facilities {facilities}")
         }
@@ -107,7 +108,10 @@ fn whys(seen: &Seen) -> Vec<String> {
 fn add(whys: &mut Vec<String>, answer: &Answer) {
     let ready = &answer.ready;
     let failing = ready.failing.iter().map(|why| ("not ready", why));
-    let degraded = ready.degraded.iter().map(|why| ("degraded", why));
+    let degraded = ready.degraded.iter().map(|why| match why {
+        why if why.is_as_it_should_be() => ("waits", why),
+        why => ("degraded", why),
+    });
     for (word, why) in failing.chain(degraded) {
         whys.push(format!("{word}: {}: {}", why.check, why.reason));
     }
@@ -230,6 +234,11 @@ mod tests {
                 Ok(answer(&[("senders", "wrong-sender")], good())),
             ),
             seen(
+                "us (b)",
+                Tier::Regional,
+                Ok(answer(&[("writer", "standby")], good())),
+            ),
+            seen(
                 "a-facility-with-the-longest-name-there-is",
                 Tier::Edge,
                 Ok(answer(&[("gap", &"why ".repeat(40))], worst_case)),
@@ -248,6 +257,8 @@ mod tests {
         for says in [
             "us               degraded  up, 3 s             0      -      0     0    0   80 d",
             "us               degraded: senders: wrong-sender",
+            "us (b)           ready     up, 3 s             0      -      0     0    0   80 d",
+            "us (b)           waits: writer: standby",
             "  us-f2          down",
             "us-f2            down: no answer within 3s",
             "the certificate ended 61 min ago",

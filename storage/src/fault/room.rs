@@ -1,8 +1,7 @@
 //! Disks that can be full, or of which a process loses hold: folders below which no file grows while there is no room, and
 //! nothing is written any more after so many fsyncs, as if the process had been killed there. They need not be named to
 //! SQLite: every file of the process is looked at when it is opened, and one of no such folder is SQLite's own business.
-use super::Verdict;
-use crate::vfs::{self, Disks, File};
+use crate::vfs::{self, Disks, File, Verdict};
 use parking_lot::Mutex;
 use std::{
     collections::HashMap,

@@ -1,4 +1,5 @@
 //! The invariants of ARCHITECTURE.md that the source tree itself can break. Each test names its invariant.
+use crate::circles::{Imports, module};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -80,6 +81,9 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ),
     (XTASK, &[]),
 ];
+
+/// INV-1: sources whose files still import each other in a circle. None is added.
+const TIED: &[&str] = &["fhir/src", "global/src", "regional/src", "xtask/src"];
 
 /// INV-2: which crates may name an engine or a protocol in what they ship.
 const OWNERS: &[(&str, &[&str])] = &[
@@ -250,6 +254,37 @@ fn inv_1_dependencies_follow_the_arrows() {
         }
     }
     assert!(wrong.is_empty(), "INV-1: {wrong:#?}");
+}
+
+#[test]
+fn inv_1_within_a_crate_too_imports_run_one_way() {
+    let mut crates: BTreeMap<PathBuf, BTreeMap<Vec<String>, String>> = BTreeMap::new();
+    for path in files(&["rs"]) {
+        let mut above = path.ancestors().skip(1);
+        let Some(source) = above.find(|folder| folder.ends_with("src")) else {
+            continue;
+        };
+        let text = shipped(&path, &read(&path));
+        let below = path.strip_prefix(source).ok().and_then(module);
+        if let (false, Some(module)) = (text.is_empty(), below) {
+            let own = crates.entry(source.into()).or_default();
+            own.insert(module, text);
+        }
+    }
+    assert!(crates.len() > 15, "{:?}", crates.keys());
+    for (source, texts) in crates {
+        let may = TIED.iter().any(|tied| source == Path::new(tied));
+        let circle = Imports::of(&texts).circle();
+        let circle = circle.map(|all| all.iter().map(|it| it.join("::")).collect::<Vec<_>>());
+        match (circle, may) {
+            (Some(circle), false) => panic!("INV-1: {}: {}", source.display(), circle.join(" -> ")),
+            (None, true) => panic!(
+                "INV-1: {} has no circle any more: take it off TIED",
+                source.display()
+            ),
+            _ => {}
+        }
+    }
 }
 
 #[test]

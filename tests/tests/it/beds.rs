@@ -240,12 +240,7 @@ async fn the_facility_sees_itself(mesh: &Mesh, from: i64) -> Result<()> {
         "{stored}, {}",
         series.len()
     );
-    let nowhere = [&["edge", "series", "--bed", "b99"][..], &common].concat();
-    let refused = mesh.medmesh_lines(&nowhere).unwrap_err().to_string();
-    ensure!(
-        refused.contains("bed: the facility has none of this name"),
-        "{refused}"
-    );
+    what_there_is_not_is_refused(mesh, &common)?;
     let mut watch = Command::new(binary::medmesh())
         .args([&["edge", "watch"][..], &common].concat())
         .stdout(Stdio::piped())
@@ -264,6 +259,51 @@ async fn the_facility_sees_itself(mesh: &Mesh, from: i64) -> Result<()> {
             "{kind} is audited"
         );
     }
+    Ok(())
+}
+
+/// Who asks for what the facility has not is told so, with what it has, and does not wait for it.
+fn what_there_is_not_is_refused(mesh: &Mesh, common: &[&str]) -> Result<()> {
+    let assign = ["beds", "assign", "--bed", "b99", "--patient", "p-99"];
+    let discharge = ["beds", "discharge", "--bed", "b99"];
+    let (beds, devices) = (
+        "bed: the facility has none of this name; it has b1, b2",
+        "device: the facility has none of this name; it has ",
+    );
+    for (asked, says) in [
+        (&["series", "--bed", "b99"][..], beds),
+        (&["series", "--device", "nope"], devices),
+        (
+            &["series", "--patient", "nobody"],
+            "patient: nothing was ever entered",
+        ),
+        (&["watch", "--device", "nope"], devices),
+        (&assign, beds),
+        (&discharge, beds),
+    ] {
+        let refused = mesh.medmesh_lines(&[&["edge"], asked, common].concat());
+        let refused = refused.err().map(|error| error.to_string());
+        ensure!(
+            refused.as_ref().is_some_and(|it| it.contains(says)),
+            "{asked:?}: {refused:?}"
+        );
+    }
+    let dir = mesh.dir.to_string_lossy();
+    let twin = ["twin", "watch", "--region", "us", "--dir", &dir, "nope"];
+    let refused = mesh
+        .medmesh_lines(&twin)
+        .err()
+        .map(|error| error.to_string());
+    ensure!(
+        refused
+            .as_ref()
+            .is_some_and(|it| it.contains("no device of this region")),
+        "{refused:?}"
+    );
+    let new = [&["edge"][..], &assign, &["--new"], common].concat();
+    let entered = mesh.medmesh(&new)?;
+    ensure!(entered["changed"] == true, "{entered}");
+    mesh.medmesh(&[&["edge"][..], &discharge, common].concat())?;
     Ok(())
 }
 

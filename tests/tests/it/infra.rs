@@ -76,6 +76,7 @@ fn rendered(tier: &str, root: &Path) -> Result<String> {
         "regional" => json!({
             "place": {"jurisdiction": "us", "region": "us"}, "uplink_url": region, "clients": client,
             "postgres": {"url_file": "/etc/medmesh/postgres.url", "ca": "/etc/medmesh/postgres-ca.pem"},
+            "pair": {"node": "a", "https": "https://a.example.org:8443", "other": {"https": "https://b.example.org:8443", "links": "https://b.example.org:7443"}},
         }),
         _ => json!({"place": {}, "clients": client}),
     };

@@ -7,6 +7,7 @@ mod boot;
 mod border;
 mod canaries;
 mod certificates;
+mod circles;
 mod commands;
 mod datasets;
 mod federated;

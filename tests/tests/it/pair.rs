@@ -1,8 +1,11 @@
 //! A region of two nodes on one PostgreSQL, as processes: the one that writes is killed, then the next one is paused. The
 //! facility finds the other by itself, and everything that it acknowledged is in the region once. Clients of FHIR use both
-//! all the while: what they were told is stored is there once, and every read has its row in the one audit log.
+//! all the while: what they were told is stored is there once, and every read has its row in the one audit log. What the
+//! node that waits cannot do it has done by the other one: links, exports, and what reads for research. Exports and blobs
+//! that one node has taken are at the other too.
 use anyhow::{Context, Result, ensure};
-use clients::Clients;
+use clients::{Clients, Wrote};
+use measured::Measured;
 use medmesh_tests::{
     engine,
     https::{Answer, assertion},
@@ -18,11 +21,15 @@ use std::{
     fs,
     net::TcpListener,
     path::{Path, PathBuf},
-    time::Instant,
+    time::{Duration, Instant},
 };
+use tokens::Tokens;
 use toml::{Table, Value as Toml};
 
 mod clients;
+mod measured;
+mod tokens;
+mod up;
 
 /// Messages that a device publishes while each node writes.
 const MESSAGES: usize = 8;
@@ -33,6 +40,14 @@ const WRITTEN: &str =
     "SELECT body::json->'identifier'->0->>'value' FROM resource WHERE type = 'Basic'";
 /// Resources that clients write while both nodes serve.
 const AT_BOTH: u64 = 40;
+/// Between two faults.
+const FAULTS: Duration = Duration::from_secs(10);
+/// Right answers of each client by which it is seen that what failed is behind it.
+const AGAIN: u32 = 20;
+/// Clients of the mesh.
+const READER: &str = "fhir-reader";
+const WRITER: &str = "fhir-writer";
+const OPERATOR: &str = "operator";
 /// Reads at the node that waits.
 const READS: usize = 5;
 
@@ -63,7 +78,6 @@ async fn goes_on() -> Result<()> {
     let region = Region::of(&mesh)?;
     let _global = Node::start(&mesh, "global", &[])?;
     let edge = format!("edge:{FACILITY}");
-    let facility = Node::start(&mesh, &edge, &[])?;
     // The node whose ledger there is puts it into PostgreSQL; one that has none does not begin another.
     let early = region.start("b")?;
     region.ended_saying(early, "start that node first").await?;
@@ -71,40 +85,20 @@ async fn goes_on() -> Result<()> {
     region.is("a", WRITES).await?;
     let b = region.start("b")?;
     region.is("b", WAITS).await?;
-    let mut sent = Sent::default();
-    sent.publish(&mesh, &region).await?;
-    let clients = region.serves_at_both("a", "b").await?;
-
-    let killed = Instant::now();
-    a.kill()?;
-    sent.publish(&mesh, &region).await?;
-    println!(
-        "kill -9: the facility's next readings are in after {:?}",
-        killed.elapsed()
-    );
-    region.is("b", WRITES).await?;
-    let a = region.start("a")?;
-    region.is("a", WAITS).await?;
-
-    // The facility is started again, so that it need not find out first that nobody answers.
-    b.signal("STOP")?;
-    facility.kill()?;
     let facility = Node::start(&mesh, &edge, &[])?;
-    sent.publish(&mesh, &region).await?;
-    region.is("a", WRITES).await?;
-    b.signal("CONT")?;
-    let said = region.ended_saying(b, "has taken its lease").await?;
-    let once = said.matches("may write nothing any more").count();
-    ensure!(once == 1, "{said}");
-    let wrote = clients.end().await?;
-    println!(
-        "FHIR: {} resources, {} at a and {} at b; asked {} times in vain; at most {:?} between two of a client",
-        wrote.stored.len(),
-        wrote.at[0],
-        wrote.at[1],
-        wrote.in_vain,
-        wrote.longest
-    );
+    let mut sent = Sent::default();
+    sent.publish(&region).await?;
+    region.carries_links("b").await?;
+    let tokens = region.serves_at_both("a", "b").await?;
+    let export = region.exports("b", &tokens.of(WRITER)).await?;
+    let clients = region.clients(&tokens).await?;
+    let measured = region.measured(&tokens)?;
+    region.go_on(&measured).await?;
+
+    let nodes = region
+        .fail(&mut sent, (a, b, facility), (&export, &tokens))
+        .await?;
+    let (a, facility, wrote) = go_on(&region, &mut sent, nodes, (clients, measured)).await?;
     clients::check(&wrote, &region.lines(WRITTEN)?)?;
     // And one that knows of no second node is not let in beside them.
     let alone = region.start("alone")?;
@@ -122,13 +116,44 @@ async fn goes_on() -> Result<()> {
     Ok(())
 }
 
+/// One more fault of each other kind, while the clients go on; then they end.
+async fn go_on(
+    region: &Region<'_>,
+    sent: &mut Sent,
+    (mut a, facility): (Node, Node),
+    (clients, measured): (Clients, Measured),
+) -> Result<(Node, Node, Wrote)> {
+    let b = region.start("b")?;
+    region.is("b", WAITS).await?;
+    let b = region.outlives_other_faults(b, &measured).await?;
+    // The lease may have lapsed while the server was away.
+    if a.ended()?.is_some() {
+        a = region.start("a")?;
+    }
+    sent.publish(region).await?;
+    measured.end().await?;
+    drop(b);
+    region.is("a", WRITES).await?;
+    let wrote = clients.end().await?;
+    println!(
+        "FHIR: {} resources, {} at a and {} at b; asked {} times in vain; at most {:?} between two of a client",
+        wrote.stored.len(),
+        wrote.at[0],
+        wrote.at[1],
+        wrote.in_vain,
+        wrote.longest
+    );
+    Ok((a, facility, wrote))
+}
+
 /// What the device has published and was told is stored.
 #[derive(Default)]
 struct Sent(usize);
 
 impl Sent {
     /// Publishes some more, and waits until all is in the region.
-    async fn publish(&mut self, mesh: &Mesh, region: &Region<'_>) -> Result<()> {
+    async fn publish(&mut self, region: &Region<'_>) -> Result<()> {
+        let mesh = region.mesh;
         let connect = || async { Device::external(&mesh.json().ok()?, FACILITY).await.ok() };
         let mut device = wait::until("the broker answers", wait::PATIENCE, connect).await?;
         let time = mesh.time()?;
@@ -164,16 +189,6 @@ impl<'a> Region<'a> {
     fn of(mesh: &'a Mesh) -> Result<Self> {
         let dir = mesh.folder("regional:us");
         let first = table(&mesh.config("regional:us"))?;
-        let mut first = first.clone();
-        // Both are reached by one name, so that what is signed for one is signed for the other.
-        let https = first.get_mut("https").and_then(Toml::as_table_mut);
-        let https = https.context("https")?;
-        let listen = https["listen"].as_str().unwrap_or_default();
-        let public = format!("https://{listen}");
-        https.insert("public_url".into(), public.into());
-        let mut own = first.clone();
-        named(&mut own, "a");
-        write(&dir.join("a.toml"), &own)?;
         let mut other = first.clone();
         for [part, key] in [
             ["https", "listen"],
@@ -189,16 +204,17 @@ impl<'a> Region<'a> {
         let data = dir.join("data-b").to_string_lossy().into_owned();
         other.insert("data_dir".into(), data.into());
         write(&dir.join("alone.toml"), &other)?;
-        named(&mut other, "b");
+        let mut own = first.clone();
+        named(&mut own, "a", &other);
+        named(&mut other, "b", &first);
+        write(&dir.join("a.toml"), &own)?;
         write(&dir.join("b.toml"), &other)?;
-        let url = |config: &Table| {
-            let at = config["grpc_listen"].as_str().unwrap_or_default();
-            Toml::from(format!("https://{at}"))
-        };
+        let url = |config: &Table| Toml::from(links(config));
         let file = mesh.config(&format!("edge:{FACILITY}"));
         let mut edge = table(&file)?;
         let uplink = edge.get_mut("uplink").and_then(Toml::as_table_mut);
-        let both = Toml::Array(vec![url(&own), url(&other)]);
+        // The one that waits at first is dialled first.
+        let both = Toml::Array(vec![url(&other), url(&own)]);
         uplink.context("uplink")?.insert("url".into(), both);
         write(&file, &edge)?;
         let server = Server::at(&fs::read_to_string(dir.join("postgres.url"))?);
@@ -231,8 +247,21 @@ impl<'a> Region<'a> {
         wait::until(&format!("{node} {what}"), wait::PATIENCE, look).await
     }
 
-    /// What is the same at both nodes, and what is not; and clients that use both from now on.
-    async fn serves_at_both(&self, writes: &str, waits: &str) -> Result<Clients> {
+    /// Whether the node that waits carries the facility's link.
+    async fn carries_links(&self, waits: &str) -> Result<()> {
+        let config = table(&self.config(waits))?;
+        let at = config["metrics"]["listen"].as_str().context("metrics")?;
+        let url = format!("https://{at}/metrics");
+        let look = || async {
+            let relay = ["listener=\"relay\""];
+            let held = self.mesh.https.metric(&url, "medmesh_connections", &relay);
+            (held.await.ok()? > 0.0).then_some(())
+        };
+        wait::until("a link is carried", wait::PATIENCE, look).await
+    }
+
+    /// What is the same at both nodes.
+    async fn serves_at_both(&self, writes: &str, waits: &str) -> Result<Tokens> {
         let (json, https) = (self.mesh.json()?, &self.mesh.https);
         let [writes, waits] = [self.authority(writes)?, self.authority(waits)?];
         let get = async |at: &str, path: &str, token: &str| -> Result<Answer> {
@@ -240,9 +269,12 @@ impl<'a> Region<'a> {
         };
         let token = async |client: &str| -> Result<String> {
             let client = &json["clients"][client];
-            let audience = client["token_url"]["us"].as_str().context("token_url")?;
-            let (first, then) = (assertion(client, audience)?, assertion(client, audience)?);
             let at = |node: &str| format!("https://{node}/auth/token");
+            // Who signs for one address is known at the other.
+            let (first, then) = (
+                assertion(client, &at(&writes))?,
+                assertion(client, &at(&waits))?,
+            );
             let given = https.ask_token(client, &at(&waits), &first).await?.json()?;
             https.ask_token(client, &at(&writes), &then).await?.json()?;
             // Each is good for one token, wherever it was used.
@@ -252,34 +284,192 @@ impl<'a> Region<'a> {
             }
             Ok(given["access_token"].as_str().context("token")?.to_owned())
         };
-        let (reader, writer) = (token("fhir-reader").await?, token("fhir-writer").await?);
+        let (reader, operator) = (token(READER).await?, token(OPERATOR).await?);
+        let given = [
+            (READER, reader.clone()),
+            (WRITER, token(WRITER).await?),
+            (OPERATOR, operator.clone()),
+        ];
         for _ in 0..READS {
             let found = get(&waits, "/fhir/Observation?_count=5", &reader).await?;
             let found = found.json()?;
             ensure!(found["entry"].as_array().is_some_and(|all| !all.is_empty()));
         }
-        // What only the node that writes does, and whom only it may show anything.
+        // What the node that writes does alone is the same at either, with links to where it was asked.
         let researcher = token("fhir-researcher").await?;
-        for (path, token, there) in [
+        for (path, token, status) in [
             ("/fhir/$export", &reader, 400),
             ("/api/v1/devices", &reader, 403),
+            ("/api/v1/devices", &operator, 200),
+            ("/api/v1/none", &operator, 404),
+            ("/metrics", &operator, 200),
             ("/fhir/Observation?_count=1", &researcher, 200),
         ] {
-            let refused = get(&waits, path, token).await?;
-            let says = String::from_utf8_lossy(&refused.body).into_owned();
-            let named = says.contains("now that is a:");
-            ensure!(
-                refused.status == 503 && named,
-                "{path}: {}: {says}",
-                refused.status
-            );
-            let done = get(&writes, path, token).await?;
-            ensure!(done.status == there, "{path}: {}", done.status);
+            for at in [&writes, &waits] {
+                let answer = get(at, path, token).await?;
+                let says = String::from_utf8_lossy(&answer.body).into_owned();
+                ensure!(answer.status == status, "{path}: {}: {says}", answer.status);
+                if path.starts_with("/fhir/Observation") {
+                    let own = format!("https://{at}/fhir/");
+                    let links = answer.json()?["link"].to_string();
+                    ensure!(links.contains(&own), "asked at {at}: {links}");
+                }
+            }
         }
-        let clients = Clients::begin(https, &writer, &[writes, waits]);
+        let (clients, nodes) = (json["clients"].clone(), [writes, waits]);
+        Ok(Tokens::keep(https, clients, nodes, given.into()))
+    }
+
+    /// Clients that use both nodes from now on.
+    async fn clients(&self, tokens: &Tokens) -> Result<Clients> {
+        let nodes = [self.authority("a")?, self.authority("b")?];
+        let clients = Clients::begin(&self.mesh.https, tokens, &nodes);
         let enough = || async { (clients.written() >= AT_BOTH).then_some(()) };
         wait::until("clients write at both", wait::PATIENCE, enough).await?;
         Ok(clients)
+    }
+
+    fn measured(&self, tokens: &Tokens) -> Result<Measured> {
+        let nodes = [self.authority("a")?, self.authority("b")?];
+        Ok(Measured::begin(&self.mesh.https, tokens, &nodes))
+    }
+
+    /// Waits until each client that is measured was answered right again.
+    async fn go_on(&self, measured: &Measured) -> Result<()> {
+        let before = measured.right();
+        let look = || async {
+            let now = measured.right();
+            let grown = |(now, before): (&u32, &u32)| *now >= *before + AGAIN;
+            now.iter().zip(&before).all(grown).then_some(())
+        };
+        wait::until("each client is answered again", wait::PATIENCE, look).await
+    }
+
+    /// Asks a node for an export: the path of the job.
+    async fn exports(&self, node: &str, token: &str) -> Result<String> {
+        let origin = format!("https://{}", self.authority(node)?);
+        let url = format!("{origin}/fhir/$export?_type=Device");
+        let extra = [("prefer", "respond-async")];
+        let answer = self.mesh.https.get_with(&url, Some(token), &extra).await?;
+        let place = answer.headers.get("content-location");
+        let place = place
+            .and_then(|place| place.to_str().ok())
+            .context("place")?;
+        let path = place.strip_prefix(&origin);
+        Ok(path.with_context(|| place.to_owned())?.to_owned())
+    }
+
+    /// Waits for the end of an export at a node, which has not forgotten it: how many lines its files have there.
+    async fn exported(&self, node: &str, path: &str, token: &str) -> Result<usize> {
+        let https = &self.mesh.https;
+        let origin = format!("https://{}", self.authority(node)?);
+        let url = format!("{origin}{path}");
+        let look = || async {
+            let answer = https.get(&url, Some(token)).await.ok()?;
+            matches!(answer.status, 200 | 404).then_some(answer)
+        };
+        let manifest = wait::until("the export ends", wait::PATIENCE, look).await?;
+        let manifest = manifest.json()?;
+        let mut lines = 0;
+        for file in manifest["output"].as_array().context("output")? {
+            let url = file["url"].as_str().context("url")?;
+            ensure!(url.starts_with(&origin), "{url}");
+            let file = https.get(url, Some(token)).await?;
+            ensure!(file.status == 200, "{url}: {}", file.status);
+            lines += file.body.iter().filter(|byte| **byte == b'\n').count();
+        }
+        ensure!(lines > 0, "{manifest}");
+        Ok(lines)
+    }
+
+    /// Sends a file to the facility, which is away: it is at a node of the region, whole, when this returns.
+    async fn takes_a_blob(&self, node: &str) -> Result<Vec<u8>> {
+        let bytes: Vec<u8> = (0..200_000_u32).flat_map(u32::to_le_bytes).collect();
+        let file = self.dir.join("sent.bin");
+        fs::write(&file, &bytes)?;
+        let (file, dir) = (file.to_string_lossy(), self.mesh.dir.to_string_lossy());
+        let send = [
+            "blob", "send", &file, "--class", "firmware", "--to", FACILITY,
+        ];
+        self.mesh
+            .medmesh_lines(&[&send[..], &["--json", "--dir", &dir]].concat())?;
+        let data = table(&self.config(node))?;
+        let data = PathBuf::from(data["data_dir"].as_str().context("data_dir")?);
+        let look = || async { has(&data, &bytes).then_some(()) };
+        wait::until("the region has the file", wait::PATIENCE, look).await?;
+        Ok(bytes)
+    }
+
+    /// Waits until the facility has a file.
+    async fn has_got(&self, bytes: &[u8]) -> Result<()> {
+        let data = self.mesh.folder(&format!("edge:{FACILITY}")).join("data");
+        let look = || async { has(&data, bytes).then_some(()) };
+        wait::until("the facility has the file", wait::PATIENCE, look).await
+    }
+
+    /// While the other node writes: this one is paused for a while, then killed; then a process of the server is. The next
+    /// fault comes 10 s after the one before at the earliest, when that one is behind.
+    async fn outlives_other_faults(&self, waits: Node, measured: &Measured) -> Result<Node> {
+        let begun = tokio::time::Instant::now();
+        waits.signal("STOP")?;
+        tokio::time::sleep_until(begun + FAULTS / 2).await;
+        waits.signal("CONT")?;
+        self.is("b", WAITS).await?;
+        self.go_on(measured).await?;
+        tokio::time::sleep_until(begun + FAULTS).await;
+        waits.kill()?;
+        let waits = self.start("b")?;
+        self.is("b", WAITS).await?;
+        self.go_on(measured).await?;
+        tokio::time::sleep_until(begun + FAULTS * 2).await;
+        ensure!(engine::kill_postgres(self.mesh), "no process of the server");
+        self.go_on(measured).await?;
+        tokio::time::sleep_until(begun + FAULTS * 3).await;
+        Ok(waits)
+    }
+
+    /// The one that writes is killed, and then the one that took over is paused until it has ended: the one that writes then,
+    /// and the facility.
+    async fn fail(
+        &self,
+        sent: &mut Sent,
+        (a, b, facility): (Node, Node, Node),
+        (export, tokens): (&str, &Tokens),
+    ) -> Result<(Node, Node)> {
+        let edge = format!("edge:{FACILITY}");
+        let killed = Instant::now();
+        a.kill()?;
+        sent.publish(self).await?;
+        println!(
+            "kill -9: the facility's next readings are in after {:?}",
+            killed.elapsed()
+        );
+        self.is("b", WRITES).await?;
+        let exported = self.exported("b", export, &tokens.of(WRITER)).await?;
+        let a = self.start("a")?;
+        self.is("a", WAITS).await?;
+
+        // What is on its way to a facility is at the region alone.
+        facility.kill()?;
+        let blob = self.takes_a_blob("b").await?;
+        // The facility is started again, so that it need not find out first that nobody answers.
+        let paused = Instant::now();
+        b.signal("STOP")?;
+        let facility = Node::start(self.mesh, &edge, &[])?;
+        sent.publish(self).await?;
+        println!(
+            "a pause: the facility's next readings are in after {:?}",
+            paused.elapsed()
+        );
+        self.is("a", WRITES).await?;
+        let again = self.exported("a", export, &tokens.of(WRITER)).await?;
+        ensure!(again == exported, "{again} lines, and {exported} before");
+        self.has_got(&blob).await?;
+        b.signal("CONT")?;
+        let said = self.ended_saying(b, "has taken its lease").await?;
+        let once = said.matches("may write nothing any more").count();
+        ensure!(once == 1, "{said}");
+        Ok((a, facility))
     }
 
     /// Waits until the log has a row of every read at the node that waited, and of as many writes as were done at least.
@@ -327,6 +517,15 @@ impl<'a> Region<'a> {
     }
 }
 
+/// Whether a data directory has a whole blob of these bytes.
+fn has(data: &Path, bytes: &[u8]) -> bool {
+    let Ok(blobs) = fs::read_dir(data.join("blobs")) else {
+        return false;
+    };
+    let mut whole = blobs.flatten().map(|entry| entry.path());
+    whole.any(|path| path.extension().is_none() && fs::read(path).is_ok_and(|own| own == bytes))
+}
+
 const WRITES: (&str, bool) = ("writes", false);
 const WAITS: (&str, bool) = ("waits", true);
 
@@ -343,9 +542,24 @@ fn write(file: &Path, table: &Table) -> Result<()> {
     Ok(fs::write(file, toml::to_string(table)?)?)
 }
 
-fn named(config: &mut Table, node: &str) {
-    let pair = Table::from_iter([("node".to_owned(), Toml::from(node))]);
+/// Makes a configuration that of a node of a pair, which knows the other one's.
+fn named(config: &mut Table, node: &str, other: &Table) {
+    let https = other["https"]["listen"].as_str().unwrap_or_default();
+    let other = Table::from_iter([
+        ("https".to_owned(), format!("https://{https}").into()),
+        ("links".to_owned(), links(other).into()),
+    ]);
+    let pair = Table::from_iter([
+        ("node".to_owned(), Toml::from(node)),
+        ("other".to_owned(), other.into()),
+    ]);
     config.insert("pair".into(), pair.into());
+}
+
+/// Where a node takes links.
+fn links(config: &Table) -> String {
+    let at = config["grpc_listen"].as_str().unwrap_or_default();
+    format!("https://{at}")
 }
 
 fn free() -> Result<String> {

@@ -14,6 +14,7 @@ use page::{Follower, printed};
 use serde_json::Value;
 use std::{
     fs,
+    io::Write as _,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -100,6 +101,7 @@ async fn four_hospitals_learn_on_a_mesh_whose_region_is_killed_and_pay_for_it_fr
     cancelled::ends(&mesh).await?;
     page.end()?;
     explained(&mesh)?;
+    piped(&mesh)?;
     #[cfg(asked_for_python)]
     client.check(&mesh, [&id, &private, &declined])?;
     #[cfg(not(asked_for_python))]
@@ -171,7 +173,7 @@ async fn looked_at(mesh: &Mesh, page: &mut Follower, id: &str) -> Result<()> {
     );
     page.run("medmesh fl export")?;
     let card = fs::read_to_string(page.folder.join("model/card.md"))?;
-    ensure!(card.contains("| us-f3 | 16 |"), "{card}");
+    ensure!(card.contains("| us-f3 | 15 |"), "{card}");
     let told = mesh.json()?;
     let api = told["global"]["api"].as_str().context("an address")?;
     let origin = api.trim_end_matches("/api/v1").to_owned();
@@ -242,7 +244,41 @@ async fn declined(mesh: &Mesh) -> Result<String> {
         why.contains("declined: plan: there is no data set `lungs` here"),
         "{why}"
     );
+    let (to, dir) = (mesh.dir.join("lungs"), mesh.dir.to_string_lossy());
+    let folder = to.to_string_lossy();
+    let mut export = std::process::Command::new(binary::medmesh());
+    let ended = export.args(["fl", "export", &id, "--to", &folder, "--dir", &dir]);
+    ensure!(
+        !ended.output()?.status.success() && !to.exists(),
+        "nothing is exported"
+    );
     Ok(id)
+}
+
+/// A study comes by a pipe, which is read once; what is wrong with it is JSON where that is asked for, and it is sent nowhere.
+fn piped(mesh: &Mesh) -> Result<()> {
+    let dir = mesh.dir.to_string_lossy();
+    let mut submit = std::process::Command::new(binary::medmesh());
+    let submit = submit.args(["fl", "submit", "/dev/stdin", "--json", "--dir", &dir]);
+    let mut submitted = submit
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let mut input = submitted.stdin.take().context("standard input")?;
+    let text = fs::read_to_string(example("study.toml"))?.replace("quorum = 3", "quorum = 9");
+    input.write_all(text.as_bytes())?;
+    drop(input);
+    let ended = submitted.wait_with_output()?;
+    let told: Value = serde_json::from_slice(&ended.stdout)?;
+    let problems = told["problems"].as_array().context("problems")?;
+    ensure!(
+        ended.status.code() == Some(64) && told["ok"] == false,
+        "{told}"
+    );
+    let is_quorum = |problem: &Value| problem["path"] == "aggregation.quorum";
+    ensure!(problems.iter().any(is_quorum), "{told}");
+    Ok(())
 }
 
 /// What cannot be is refused with its reason, and an answer of the node is given in its own words.

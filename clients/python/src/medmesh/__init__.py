@@ -4,10 +4,11 @@ from . import ledger
 from ._auth import Client
 from ._errors import MeshError, NotAllowed, NotFound, StudyFailed, StudyRefused
 from ._mesh import Mesh, Study
-from ._model import Curves, Evaluation, Interval, Metrics, Round, StudyState
+from ._model import Concordance, Curves, Evaluation, Interval, Metrics, Personal, Round, StudyState
 
 __all__ = [
     "Client",
+    "Concordance",
     "Curves",
     "Evaluation",
     "Interval",
@@ -16,6 +17,7 @@ __all__ = [
     "Metrics",
     "NotAllowed",
     "NotFound",
+    "Personal",
     "Round",
     "Study",
     "StudyFailed",

@@ -78,8 +78,15 @@ class Mesh:
         return Study(self, study_id)
 
     def list(self) -> list[StudyState]:
-        """The newest studies, without their rounds."""
-        return [StudyState.of(one) for one in self._get("/studies").json()["items"]]
+        """The studies, the newest first, without their rounds."""
+        found: list[StudyState] = []
+        path = "/studies"
+        while True:
+            page = self._get(path).json()
+            found += [StudyState.of(one) for one in page["items"]]
+            if page.get("next") is None:
+                return found
+            path = f"/studies?after={page['next']}"
 
     def link(self, study: str | None = None) -> str:
         """A link that opens the pages of studies in a browser; good once, and for a minute."""

@@ -24,28 +24,55 @@ class Metrics:
 
     records: int
     accuracy: float
-    auroc: float
-    auprc: float
+    auroc: float | None
+    auprc: float | None
     brier: float
     calibration: float
     calibration_intercept: float | None
     calibration_slope: float | None
     intervals: Mapping[str, Interval]
+    why: str | None
+    """Why there is no AUROC and no AUPRC, where there are none."""
 
     @classmethod
     def of(cls, told: Json) -> Metrics:
-        within = told.get("intervals") or {}
         return cls(
             records=int(told["records"]),
             accuracy=float(told["accuracy"]),
-            auroc=float(told["auroc"]),
-            auprc=float(told["auprc"]),
+            auroc=_maybe(told["auroc"]),
+            auprc=_maybe(told["auprc"]),
             brier=float(told["brier"]),
             calibration=float(told["calibration"]),
             calibration_intercept=_maybe(told.get("calibration_intercept")),
             calibration_slope=_maybe(told.get("calibration_slope")),
-            intervals={name: Interval(float(of["low"]), float(of["high"])) for name, of in within.items()},
+            intervals=_intervals(told),
+            why=told.get("why"),
         )
+
+
+@dataclass(frozen=True)
+class Concordance:
+    """Harrell's c of a Cox model, over pairs of subjects of one site."""
+
+    concordance: float
+    interval: Interval | None
+
+    @classmethod
+    def of(cls, told: Json) -> Concordance:
+        return cls(float(told["concordance"]), _intervals(told).get("concordance"))
+
+
+@dataclass(frozen=True)
+class Personal:
+    """How good each site's own model is, after fine-tuning on its own records."""
+
+    pooled: Metrics | None
+    sites: Mapping[str, Metrics]
+
+    @classmethod
+    def of(cls, told: Json) -> Personal:
+        pooled = told.get("pooled")
+        return cls(Metrics.of(pooled) if pooled else None, _metrics(told))
 
 
 @dataclass(frozen=True)
@@ -68,19 +95,27 @@ class Curves:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How good the model is: on the records of all sites together, and at each site that says so."""
+    """How good the model is: on the records of all sites together, and at each site that says so. A Cox model has
+    concordances instead of figures."""
 
     pooled: Metrics | None
     sites: Mapping[str, Metrics]
     curves: Curves | None
+    personal: Personal | None
+    concordance: Concordance | None
+    concordances: Mapping[str, Concordance]
 
     @classmethod
     def of(cls, told: Json) -> Evaluation:
-        pooled, curves = told.get("pooled"), told.get("curves")
+        pooled, curves, personal = told.get("pooled") or {}, told.get("curves"), told.get("personal")
+        sites = (told.get("sites") or {}).items()
         return cls(
-            pooled=Metrics.of(pooled) if pooled else None,
-            sites={site: Metrics.of(own) for site, own in (told.get("sites") or {}).items()},
+            pooled=Metrics.of(pooled) if "accuracy" in pooled else None,
+            sites=_metrics(told),
             curves=Curves.of(curves) if curves else None,
+            personal=Personal.of(personal) if personal else None,
+            concordance=Concordance.of(pooled) if "concordance" in pooled else None,
+            concordances={site: Concordance.of(own) for site, own in sites if "concordance" in own},
         )
 
 
@@ -97,6 +132,7 @@ class Round:
     losses: Mapping[str, float]
     aurocs: Mapping[str, float]
     missing: Mapping[str, str]
+    notes: Mapping[str, str]
     failure: str | None
 
     @property
@@ -119,6 +155,7 @@ class Round:
             losses={site: float(loss) for site, loss in losses.items() if loss is not None},
             aurocs={site: float(own["auroc"]) for site, own in figures.items() if own.get("auroc") is not None},
             missing={site: str(own["missing"]) for site, own in sites.items() if own.get("missing")},
+            notes={site: str(own["note"]) for site, own in sites.items() if own.get("note")},
             failure=told.get("failure"),
         )
 
@@ -136,6 +173,8 @@ class StudyState:
     delta: float | None
     why: str | None
     reports: tuple[Round, ...]
+    waiting: Mapping[str, str]
+    """How sites stand in a round that lasts: that they take part, that they have not answered, or why they decline."""
     evaluation: Evaluation | None
     sha256: str | None
     raw: Json = field(repr=False)
@@ -158,10 +197,21 @@ class StudyState:
             delta=_maybe(told.get("delta")),
             why=told.get("why"),
             reports=tuple(Round.of(one) for one in told.get("progress") or ()),
+            waiting={site: str(stands) for site, stands in ((told.get("waiting") or {}).get("sites") or {}).items()},
             evaluation=Evaluation.of(evaluation) if evaluation else None,
             sha256=(told.get("model") or {}).get("sha256"),
             raw=told,
         )
+
+
+def _intervals(told: Json) -> dict[str, Interval]:
+    within = told.get("intervals") or {}
+    return {name: Interval(float(of["low"]), float(of["high"])) for name, of in within.items() if of}
+
+
+def _metrics(told: Json) -> dict[str, Metrics]:
+    sites = told.get("sites") or {}
+    return {site: Metrics.of(own) for site, own in sites.items() if "accuracy" in own}
 
 
 def _maybe(value: Any) -> float | None:

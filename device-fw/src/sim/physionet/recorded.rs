@@ -1,8 +1,8 @@
 //! Recorded stays as they are, without devices: what a replay would emit, for whoever compares what came of it.
-use super::{Outcomes, Stay, archive, emit, outcomes, samples};
+use super::{Outcomes, Stay, archive, convert, outcomes, samples};
 use crate::{
+    signal::Reading,
     sim::{SimError, survey::Survey},
-    window::Reading,
 };
 use std::path::Path;
 use types::{CareUnit, Code, Decimal, Timestamp};
@@ -54,7 +54,7 @@ fn read(stay: &Stay) -> Result<Recorded, SimError> {
         for (signal, reading) in minute.vitals {
             if let Reading::Value { mantissa, exponent } = reading {
                 let value = Decimal::from_parts(i64::from(mantissa), exponent);
-                readings.push((at, emit::code(signal)?, value));
+                readings.push((at, convert::code(signal)?, value));
             }
         }
         let others = minute.others.into_iter();

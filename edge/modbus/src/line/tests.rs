@@ -109,4 +109,43 @@ async fn nobody_at_the_other_end_is_a_broken_connection() {
     drop(listener);
     let answer = ask(&line, Space::Input, 1, 1, None).await;
     assert_eq!(answer, Answer::Broken);
+    assert_eq!(tell(&line).await, None, "nothing was sent");
+}
+
+/// A write that must not be done twice.
+async fn tell(line: &Line) -> Option<Answer> {
+    let question = Question {
+        unit: 1,
+        ask: &Ask::Write {
+            address: 7,
+            words: vec![1],
+        },
+        barrier: None,
+        pace: &PACE,
+    };
+    line.tell(&question).await
+}
+
+#[tokio::test]
+async fn what_must_not_be_done_twice_is_not_sent_again_on_a_new_connection() {
+    let (listener, line) = served("tcp", "127.0.0.1").await;
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut read = [0; 12];
+        stream.read_exact(&mut read).await.unwrap();
+        let answer = [&read[..4], &[0, 5, 1, 4, 2, 0, 9]].concat();
+        stream.write_all(&answer).await.unwrap();
+        // It takes the write, and is gone before it answers.
+        let mut write = [0; 15];
+        stream.read_exact(&mut write).await.unwrap();
+        drop(stream);
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.read_exact(&mut read).await.unwrap();
+        read[7]
+    });
+    let answer = ask(&line, Space::Input, 7, 1, None).await;
+    assert_eq!(answer, Answer::Registers(vec![9]));
+    assert_eq!(tell(&line).await, Some(Answer::Broken));
+    let _unanswered = ask(&line, Space::Input, 7, 1, None).await;
+    assert_eq!(server.await.unwrap(), 4, "the next request is another one");
 }

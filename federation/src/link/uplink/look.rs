@@ -1,8 +1,8 @@
 //! A look at the next tier, by a person: whether it is there, whether it is the right one and takes this node's
 //! certificate, and what time it is there. No parcel flows, and the running node's own link stays.
 use super::{
-    super::{HANDSHAKE_TIMEOUT, LinkError},
-    dial::{channel, host_and_port},
+    super::{HANDSHAKE_TIMEOUT, LinkError, ended},
+    channel::{channel, host_and_port},
 };
 use crate::{
     tls::ReloadingTls,
@@ -38,7 +38,7 @@ pub async fn look(
                 tonic::Code::Unknown | tonic::Code::Unavailable
             ) =>
         {
-            return Err(super::ended(status));
+            return Err(ended(status));
         }
         Err(status) => status.metadata().clone(),
     };

@@ -7,11 +7,10 @@ use super::{
     super::{
         LinkError,
         backoff::Backoff,
-        believe,
+        believe, ended,
         flight::{Flight, Landed},
     },
-    dial::Opened,
-    ended,
+    opened::Opened,
 };
 use crate::{
     ledger::OUT_OF_ORDER_LIMIT,

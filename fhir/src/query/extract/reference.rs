@@ -1,6 +1,7 @@
 //! References (FHIR R4 search.html#reference).
 use super::child;
 use crate::{
+    bases::Bases,
     fhirpath::{Element, Item},
     query::{Value, text::cut},
     r4::R4,
@@ -17,14 +18,11 @@ pub enum Target<'a> {
 
 /// What a relative or absolute reference leads to; none of what is contained, and of nothing.
 #[must_use]
-pub fn split_reference<'a>(text: &'a str, base: &str) -> Option<Target<'a>> {
+pub fn split_reference<'a>(text: &'a str, base: Bases<'_>) -> Option<Target<'a>> {
     if text.is_empty() || text.starts_with('#') {
         return None;
     }
-    let own = text
-        .strip_prefix(base)
-        .filter(|_| !base.is_empty())
-        .and_then(|rest| rest.strip_prefix('/'));
+    let own = base.below(text);
     let (path, version) = match text.split_once("/_history/") {
         Some((path, version)) => (path, Some(version)),
         None => (text, None),
@@ -117,7 +115,7 @@ fn reference(element: &Element<'_>, base: &str) -> Option<Value> {
     });
     let target = element
         .member("reference")
-        .and_then(|text| split_reference(text, base));
+        .and_then(|text| split_reference(text, Bases::of(base)));
     let mut found = target.map(to).unwrap_or_default();
     if target.is_none() && identifier.is_none() {
         return None;
@@ -145,7 +143,7 @@ fn canonical(element: &Element<'_>, base: &str) -> Vec<Value> {
         url: Some(url),
         ..Row::default()
     })];
-    if let Some(local @ Target::Local(..)) = split_reference(url, base) {
+    if let Some(local @ Target::Local(..)) = split_reference(url, Bases::of(base)) {
         values.push(row(to(local)));
     }
     values

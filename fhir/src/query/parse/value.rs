@@ -4,6 +4,7 @@ use super::{
     split::{plain, split},
 };
 use crate::{
+    bases::Bases,
     fhirpath::{Decimal, Moment, MomentKind, Precision},
     query::{
         CompositeMatch, DateMatch, Kind, Match, NumberMatch, Param, Prefix, Problem, QuantityMatch,
@@ -203,7 +204,7 @@ pub fn reference(
     name: &str,
     text: &str,
     kind: Option<&'static str>,
-    base: &str,
+    base: Bases<'_>,
 ) -> Result<ReferenceMatch, Problem> {
     let wrong = || Problem::invalid(name, "an id, Type/id or a URL is expected");
     let sides = split(text, '|');

@@ -139,6 +139,10 @@ impl Compiler<'_, '_> {
                 self.has_reading(alias, types, reference, inner);
             }
             Filter::Column(column) => self.column(alias, column),
+            // No client wrote it, and no facility delivers any.
+            Filter::Own => self.push(&format!(
+                "({alias}.type = 'AuditEvent' AND {alias}.author IS NULL)"
+            )),
             Filter::Not(inner) => {
                 self.push("(NOT ");
                 self.filter(alias, types, inner);

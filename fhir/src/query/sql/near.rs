@@ -1,9 +1,7 @@
 //! Places near a place (FHIR R4 location.html#positional).
 use super::Bind;
 use super::condition::Compiler;
-
-/// Metres from the middle of the earth to its surface.
-const EARTH_M: f64 = 6_371_008.8;
+use crate::query::matching::EARTH_M;
 
 /// A place as a point on a ball of radius 1.
 pub fn on_ball(latitude: f64, longitude: f64) -> [f64; 3] {

@@ -59,8 +59,8 @@ impl Compiler<'_, '_> {
             if reference.code == "subject" {
                 own.push(&of_subject.replace('@', &other));
             }
-            own.push(" AND ");
-            own.filter(&other, &["Observation"], inner);
+            own.push(&format!(" AND {other}.author IS NULL AND "));
+            own.seen(&other, "Observation", inner);
             own.push("))");
         });
     }
@@ -74,8 +74,15 @@ impl Compiler<'_, '_> {
         }
     }
 
-    /// A condition on a reading.
+    /// A condition on a reading. It holds or does not: what has no such column has none, and what clients wrote is no
+    /// reading.
     pub(super) fn column(&mut self, alias: &str, column: &Column) {
+        self.push(&format!("({alias}.author IS NULL AND "));
+        self.of_column(alias, column);
+        self.push(" IS TRUE)");
+    }
+
+    fn of_column(&mut self, alias: &str, column: &Column) {
         match column {
             Column::Id(ids) => self.one_of(alias, "id", ids),
             Column::Patient(ids) => self.one_of(alias, "patient", ids),

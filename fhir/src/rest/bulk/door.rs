@@ -10,7 +10,7 @@ use super::super::{
 use super::incoming;
 use super::kickoff::{self, Level, Request};
 use super::record::{Asked, Done, List, Written};
-use super::{Bulk, Job, KEEP_MS, files, stream};
+use super::{Bulk, Job, KEEP_MS, stream};
 use crate::json::with;
 use crate::store::ResourceType;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -221,7 +221,7 @@ async fn give_up(api: Api, path: Segments, headers: HeaderMap) -> Answer {
     let asker = api.anybody(&headers, ResourceType::ANY, Interaction::SearchSystem)?;
     let found = async {
         let (bulk, _, id) = job_of(&api, &asker.reader, &path)?;
-        bulk.forget(&id).await;
+        bulk.forget(&id).await?;
         let body = outcome::outcome("information", "informational", "the job is deleted");
         let response = (StatusCode::ACCEPTED, json(body.to_string())).into_response();
         let found = Found::new(response, 0, format!("bulk/{id}"));
@@ -286,8 +286,8 @@ async fn given_file(
     file: &Written,
     headers: &HeaderMap,
 ) -> Result<Response, Failure> {
-    let (dir, name) = (job.dir.clone(), file.name.clone());
-    let opened = tokio::task::spawn_blocking(move || files::open(&dir, &name)).await;
+    let (folder, name, bytes) = (job.folder.clone(), file.name.clone(), file.bytes);
+    let opened = tokio::task::spawn_blocking(move || folder.open(&name, bytes)).await;
     let Ok(Ok(opened)) = opened else {
         return Err(no_such_job());
     };

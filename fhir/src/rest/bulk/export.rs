@@ -3,7 +3,7 @@
 use super::super::{FhirApi, vantage::Instants};
 use super::record::{self, Asked, Done, List, Written};
 use super::whose::Judge;
-use super::{Job, Limits, Trouble, files};
+use super::{Job, Limits, Trouble};
 use crate::axis::Axis;
 use crate::store::{Extent, ExtentPage, FhirId, ResourceType, Stored, Whose};
 use serde_json::json;
@@ -150,12 +150,12 @@ async fn gone(
 fn write(job: &Job, kind: ResourceType, lines: Lines, file_bytes: u64) -> Result<(), Trouble> {
     // Held all the while: who deletes the job waits.
     let mut now = job.done.lock();
-    if !job.dir.exists() {
+    if !job.folder.exists() {
         return Err(Trouble::Fault("it was deleted"));
     }
     let mut next = lines.done;
     if !lines.text.is_empty() {
-        let room = storage::disk::room(&job.dir)?;
+        let room = storage::disk::room(job.folder.dir())?;
         let bytes = u64::try_from(lines.text.len()).unwrap_or(u64::MAX);
         if room.free < SPARE_BYTES.saturating_add(bytes) {
             return Err(Trouble::Never("the server's disk has no room for it"));
@@ -167,13 +167,13 @@ fn write(job: &Job, kind: ResourceType, lines: Lines, file_bytes: u64) -> Result
         };
         let file = file_for(&mut next.files, kind, list, file_bytes);
         let file = file.ok_or(Trouble::Fault("its files cannot be written"))?;
-        if !files::append(&job.dir.join(&file.name), file.bytes, &lines.text)? {
+        if !job.folder.append(&file.name, file.bytes, &lines.text)? {
             return Err(Trouble::Never("its files are not as they were left"));
         }
         file.bytes += bytes;
         file.count += lines.count;
     }
-    files::keep(&job.dir, record::DONE, &next)?;
+    job.folder.keep(record::DONE, &next)?;
     *now = next;
     Ok(())
 }

@@ -6,14 +6,16 @@ use super::super::{
     FhirApi, Interaction, Reader, access::Access, access::Unwritten, offered, outcome::Failure,
     routes::MAX_RESOURCE_BYTES, sight::Sight, writing,
 };
-use super::record::{self, Asked, Done, List, Written};
-use super::{Job, Limits, Trouble, files};
+use super::files::Folder;
+use super::record::{self, Asked, Done, Incoming, List, Written};
+use super::{Job, Limits, Trouble};
 use crate::json::Json;
 use crate::store::{Change, Draft, Expect, FhirId, ResourceType, Transacted, Transaction, Unmet};
 use crate::subscription::SUBSCRIPTION;
 use std::collections::{BTreeMap, HashSet};
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Lines of one transaction: bounds how long others wait for it.
@@ -46,10 +48,12 @@ pub async fn turn(job: &Arc<Job>, api: &FhirApi, limits: Limits) -> Result<(), T
         job.end((api.now)(), None).await;
         return Ok(());
     };
-    let (path, bytes) = (PathBuf::from(&file.path), file.bytes);
+    let ((source, name), bytes) = (source(job, api, file), file.bytes);
     let (from, number) = (done.import.offset, done.import.line);
-    let read =
-        tokio::task::spawn_blocking(move || read(&path, (from, bytes), number, limits.turn_bytes));
+    let read = tokio::task::spawn_blocking(move || {
+        let file = source.open(&name, bytes)?;
+        read(file, (from, bytes), number, limits.turn_bytes)
+    });
     let unread = Trouble::Fault("what is imported cannot be read");
     let Ok(Ok(mut batch)) = read.await else {
         return Err(unread);
@@ -93,12 +97,24 @@ pub async fn turn(job: &Arc<Job>, api: &FhirApi, limits: Limits) -> Result<(), T
         .map_err(|_| Trouble::Fault("its files cannot be written"))?
 }
 
+/// The folder and the name of a file of an import: of what came with the request the job's own folder, and otherwise the one
+/// into which the operator puts files at each node.
+fn source(job: &Job, api: &FhirApi, file: &Incoming) -> (Folder, String) {
+    let path = Path::new(&file.path);
+    let dir = path.parent().unwrap_or(path);
+    let is_own = dir
+        .file_name()
+        .is_some_and(|name| *name == *job.folder.id());
+    let folder = match &api.bulk {
+        _ if is_own => job.folder.clone(),
+        Some(bulk) => Folder::new(bulk.import.clone(), None),
+        None => Folder::new(dir.to_owned(), None),
+    };
+    (folder, file.name.clone())
+}
+
 /// Lines behind a place of a file, of which so many bytes count.
-fn read(path: &PathBuf, (from, bytes): (u64, u64), number: u64, most: usize) -> io::Result<Batch> {
-    let mut file = std::fs::File::open(path)?;
-    if file.metadata()?.len() < bytes {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
+fn read(mut file: File, (from, bytes): (u64, u64), number: u64, most: usize) -> io::Result<Batch> {
     file.seek(SeekFrom::Start(from))?;
     let mut rest = BufReader::new(file.take(bytes.saturating_sub(from)));
     let mut batch = Batch {
@@ -213,7 +229,7 @@ async fn note(api: &FhirApi, job: &Job, taken: &[(u64, Change)]) -> Result<(), T
     for (_, change) in taken {
         *counts.entry(change.key().0).or_default() += 1;
     }
-    let id = job.dir.file_name().unwrap_or_default().to_string_lossy();
+    let id = job.folder.id();
     for (kind, resources) in counts {
         let row = Access {
             reader: Reader(job.asked.owner.clone()),
@@ -266,7 +282,7 @@ async fn store(
 /// Adds what is wrong with lines to the file of that, and then says in the journal how far it is.
 fn write(job: &Job, mut next: Done, lines: &[String], file_bytes: u64) -> Result<(), Trouble> {
     let mut now = job.done.lock();
-    if !job.dir.exists() {
+    if !job.folder.exists() {
         return Err(Trouble::Fault("it was deleted"));
     }
     if !lines.is_empty() {
@@ -285,14 +301,14 @@ fn write(job: &Job, mut next: Done, lines: &[String], file_bytes: u64) -> Result
             });
         }
         if let Some(file) = next.files.last_mut() {
-            if !files::append(&job.dir.join(&file.name), file.bytes, text.as_bytes())? {
+            if !job.folder.append(&file.name, file.bytes, text.as_bytes())? {
                 return Err(Trouble::Never("its files are not as they were left"));
             }
             file.bytes += u64::try_from(text.len()).unwrap_or(u64::MAX);
             file.count += u64::try_from(lines.len()).unwrap_or(u64::MAX);
         }
     }
-    files::keep(&job.dir, record::DONE, &next)?;
+    job.folder.keep(record::DONE, &next)?;
     *now = next;
     Ok(())
 }

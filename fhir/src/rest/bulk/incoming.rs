@@ -79,6 +79,7 @@ fn parts(api: &FhirApi, headers: &HeaderMap) -> Result<Vec<Part>, Failure> {
                 kind: kind.to_string(),
                 only: granted.only,
                 filters: Vec::new(),
+                named: false,
             });
         }
     }

@@ -320,6 +320,7 @@ impl Order {
                 kind: kind.to_string(),
                 only: granted.only,
                 filters: own.map(|(_, query)| query.clone()).collect(),
+                named: self.types.is_some(),
             });
         }
         match parts.is_empty() && self.types.as_ref().is_none_or(|types| !types.is_empty()) {
@@ -400,7 +401,7 @@ async fn members(api: &FhirApi, headers: &HeaderMap, id: &FhirId) -> Result<Of, 
         let group: Group = serde_json::from_str(&stored.json).map_err(|_| Failure::undrawn())?;
         let active = group.member.into_iter().filter(|member| !member.inactive);
         for reference in active.filter_map(|member| member.entity.reference) {
-            let own = reference.strip_prefix(&format!("{}/", api.base));
+            let own = api.bases().below(&reference);
             let parts = own.unwrap_or(&reference).split_once('/');
             match parts.and_then(|(kind, id)| Some((kind, id.parse::<FhirId>().ok()?))) {
                 Some(("Patient", id)) => drop(patients.insert(id.to_string())),

@@ -1,9 +1,9 @@
 //! What a job keeps: what was asked for, and how far it is.
-use super::{First, Job, files};
+use super::{First, Job, files::Folder};
 use crate::store::{FhirId, ResourceType, Whose};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use std::{io, path::Path};
+use std::io;
 
 /// The file of what was asked for.
 pub const ASKED: &str = "asked.json";
@@ -96,6 +96,9 @@ pub struct Part {
     pub only: Vec<String>,
     /// What was asked for of it (`_typeFilter`), any of it; everything when there is nothing.
     pub filters: Vec<String>,
+    /// Whether the type was named (`_type`): the server's own AuditEvents are in no export else.
+    #[serde(default)]
+    pub named: bool,
 }
 
 /// How far it is.
@@ -160,8 +163,8 @@ impl Done {
 
 impl Job {
     /// Makes the folder of a job: there as a whole when this returns.
-    pub(super) fn make(dir: &Path, asked: Asked, first: Vec<First>) -> io::Result<Self> {
-        storage::file::private_dir(dir)?;
+    pub(super) fn make(folder: Folder, asked: Asked, first: Vec<First>) -> io::Result<Self> {
+        storage::file::private_dir(folder.dir())?;
         let mut done = Done::default();
         for First {
             name,
@@ -169,7 +172,7 @@ impl Job {
             is_told,
         } in first
         {
-            storage::file::replace(&dir.join(&name), &text, storage::file::PRIVATE)?;
+            folder.put(&name, &text)?;
             let lines = text.iter().filter(|byte| **byte == b'\n').count();
             let file = Written {
                 name,
@@ -180,24 +183,24 @@ impl Job {
             };
             done.files.extend(is_told.then_some(file));
         }
-        files::keep(dir, DONE, &done)?;
+        folder.keep(DONE, &done)?;
         // With this file there is a job.
-        files::keep(dir, ASKED, &asked)?;
-        storage::file::sync_parent(dir)?;
-        Ok(Self::of(dir, asked, done))
+        folder.keep(ASKED, &asked)?;
+        storage::file::sync_parent(folder.dir())?;
+        Ok(Self::of(folder, asked, done))
     }
 
     /// What was kept of a job; none when it never began, or cannot be read.
-    pub(super) fn load(dir: &Path) -> Option<Self> {
-        let asked: Asked = files::kept(dir, ASKED)?;
-        let done: Done = files::kept(dir, DONE)?;
-        Some(Self::of(dir, asked, done))
+    pub(super) fn load(folder: &Folder) -> Option<Self> {
+        let asked: Asked = folder.kept(ASKED)?;
+        let done: Done = folder.kept(DONE)?;
+        Some(Self::of(folder.clone(), asked, done))
     }
 
-    fn of(dir: &Path, asked: Asked, done: Done) -> Self {
+    fn of(folder: Folder, asked: Asked, done: Done) -> Self {
         Self {
             asked,
-            dir: dir.to_owned(),
+            folder,
             done: Mutex::new(done),
             faults: Mutex::new(0),
         }

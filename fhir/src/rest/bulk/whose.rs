@@ -1,9 +1,10 @@
 //! What of a type an export has: what the token covers, what was asked for, and what is in a compartment of the patients
 //! whom it is about (FHIR R4 compartmentdefinition-patient.html). Each version is judged by itself, as a read by its id is,
 //! since it may have been changed in the store meanwhile.
-use super::super::{FhirApi, Pairs, conditional::pairs_of, outcome::Failure, sight, sight::Sight};
+use super::super::{FhirApi, Pairs, conditional, outcome::Failure, sight, sight::Sight};
 use super::record::{Of, Part};
-use crate::query::{self, Filter, Handling, IndexRow, Value};
+use crate::audit;
+use crate::query::{IndexRow, Value};
 use crate::r4::R4;
 use crate::store::{ResourceType, Stored, rows_of};
 use std::collections::HashSet;
@@ -20,6 +21,8 @@ pub fn may_belong(kind: ResourceType) -> bool {
 pub struct Judge<'a> {
     sight: Sight,
     asked: Sight,
+    /// Whether the server's own AuditEvents are exported.
+    own: bool,
     of: &'a Of,
     patients: HashSet<&'a str>,
     codes: &'static [&'static str],
@@ -35,6 +38,7 @@ impl<'a> Judge<'a> {
         Some(Self {
             sight: Sight::of(api, kind, &part.only)?,
             asked: Sight::of(api, kind, &part.filters)?,
+            own: part.named,
             of,
             patients,
             codes: R4.compartment(PATIENT, kind.as_str()),
@@ -49,6 +53,9 @@ impl<'a> Judge<'a> {
 
     /// Whether a version that holds something is exported.
     pub fn takes(&self, stored: &Stored) -> bool {
+        if !self.own && audit::is_own(stored.kind.as_str(), stored.id.as_str()) {
+            return false;
+        }
         if self.takes_all() {
             return true;
         }
@@ -90,21 +97,26 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// Checks that `_typeFilter` of a type can be judged by a resource alone.
+/// Checks that `_typeFilter` of a type can be judged by a resource alone. Where instants are logical the date of an
+/// AuditEvent of the server's own is none of what it holds, and goes by where its reader stands ([`audit::understand`]).
 pub fn check(api: &FhirApi, kind: ResourceType, text: &str) -> Result<(), Failure> {
-    let pairs: Pairs = pairs_of(text)?;
-    let context = query::Context {
-        now: (api.now)().0,
-        base: &api.base,
-        handling: Handling::Strict,
-    };
-    let filter = query::parse_conditions(kind.as_str(), &pairs, context);
-    let filter: Filter = filter.map_err(|problem| Failure::problem(&problem))?;
-    match sight::is_plain(&filter) && !pairs.is_empty() {
-        true => Ok(()),
-        false => Err(Failure::value(
-            "_typeFilter",
-            "conditions on the resource itself are expected, without chains, _has, _list and _lastUpdated",
-        )),
+    let pairs: Pairs = conditional::pairs_of(text)?;
+    let filter = conditional::conditions(api, kind, &pairs)?;
+    if sight::is_plain(&filter) && !pairs.is_empty() {
+        return Ok(());
     }
+    let is_date = |(name, _): &(String, String)| name.split(':').next() == Some("date");
+    let is_of_events = kind.as_str() == audit::AUDIT_EVENT && pairs.iter().any(is_date);
+    Err(Failure::value(
+        "_typeFilter",
+        match is_of_events {
+            true => {
+                "the date of an AuditEvent is no condition on the resource itself here, since instants are logical: \
+                 _since is expected instead"
+            }
+            false => {
+                "conditions on the resource itself are expected, without chains, _has, _list and _lastUpdated"
+            }
+        },
+    ))
 }

@@ -114,7 +114,7 @@ pub async fn below(api: Api, path: Segments, pairs: InUrl, headers: HeaderMap) -
     }
 }
 
-/// A search within a compartment. Readings refer to a patient and a device alone.
+/// A search within a compartment. An Observation is in that of its patient, device, encounter or performer.
 async fn within(
     api: &FhirApi,
     (of, id): (ResourceType, FhirId),
@@ -128,12 +128,13 @@ async fn within(
         let root = Root::Compartment(kind, (of, id));
         return finding::find(api, &root, pairs, headers, asker).await;
     }
-    let name = match of {
-        ResourceType::Patient => "patient",
-        ResourceType::Device => "device",
-        _ => return Err(Failure::no_such_path()),
+    let name = match of.as_str() {
+        "Patient" => "patient",
+        "Device" => "device",
+        "Encounter" => "encounter",
+        _ => "performer",
     };
-    pairs.insert(0, (name.to_owned(), id.to_string()));
+    pairs.insert(0, (name.to_owned(), format!("{of}/{id}")));
     search_type(api, kind, pairs, headers, asker).await
 }
 

@@ -106,6 +106,7 @@ pub async fn writing_of(
     {
         let id: FhirId = id.parse().map_err(|_| Failure::not_found())?;
         let stored = reading::current(api, kind, &id, &writes.asker).await?;
+        check_id(&writes.asker.sight, api, kind, &id).await?;
         patched(&mut writes, stored)?;
     } else if let Some(id) = id {
         writes.id = id.parse().map_err(|_| Failure::id_not_taken())?;
@@ -196,6 +197,7 @@ async fn conditioned(
             if !writes.asker.sight.shows(&stored) {
                 return Err(Failure::not_found());
             }
+            check_id(&writes.asker.sight, api, writes.kind, &stored.id).await?;
             writes.guard = Some(condition.guard(0, Some(stored.id.clone())));
             match writes.patches {
                 true => patched(&mut writes, *stored)?,

@@ -1,47 +1,40 @@
 //! How the delivery of files is described.
+use super::{reference, request, with};
 use messages::delivery::CLASSES;
 use serde_json::{Value, json};
 use types::DataClass;
 
 /// Deliveries: begun, and listed.
 pub(super) fn all() -> Value {
-    json!({
-        "post": {
-            "summary": "Begin to send a file down to regions and facilities",
-            "security": [{"bearer": ["mesh/blobs.c"]}],
-            "requestBody": {"required": true, "content": {"application/json": {"schema": asked()}}},
-            "responses": {
-                "201": described("It waits for its bytes"),
-                "400": described("The member that is not understood"),
-                "403": described("The token lacks the scope"),
-                "422": described("Which member is wrong, and why"),
-                "429": described("As many files are put up, or known, as may be"),
-                "507": described("There is no room for it among the files of the node"),
-            },
-        },
-        "get": {
-            "summary": "List deliveries",
-            "security": [{"bearer": ["mesh/blobs.s"]}],
-            "responses": {"200": described("The newest deliveries, each with its places")},
-        },
-    })
+    let begin = (
+        "Begin to send a file down to regions and facilities",
+        "mesh/blobs.c",
+    );
+    let begun = ("201", "It waits for its bytes", delivery());
+    let refusals = ["400", "413", "415", "422", "429", "507"];
+    let body = json!({"required": true, "content": {"application/json": {"schema": asked()}}});
+    let begin = with(request(begin, &[], begun, &refusals), "requestBody", body);
+    let list = json!({"application/json": {"schema": {
+        "type": "object",
+        "required": ["items"],
+        "properties": {"items": {"type": "array", "items": reference("Delivery")}},
+    }}});
+    let listed = ("200", "The newest deliveries, each with its places", list);
+    let list = request(("List deliveries", "mesh/blobs.s"), &[], listed, &["400"]);
+    json!({"post": begin, "get": list})
 }
 
 /// One delivery.
 pub(super) fn one() -> Value {
+    let read = (
+        "Where a file is: the state of each of its places",
+        "mesh/blobs.r",
+    );
+    let withdraw = ("Take a file back everywhere", "mesh/blobs.d");
+    let good = || ("200", "The delivery", delivery());
     json!({
-        "get": {
-            "summary": "Where a file is: the state of each of its places",
-            "security": [{"bearer": ["mesh/blobs.r"]}],
-            "parameters": [id()],
-            "responses": {"200": described("The delivery"), "404": described("No delivery has this id")},
-        },
-        "delete": {
-            "summary": "Take a file back everywhere",
-            "security": [{"bearer": ["mesh/blobs.d"]}],
-            "parameters": [id()],
-            "responses": {"200": described("The delivery"), "404": described("No delivery has this id")},
-        },
+        "get": request(read, &[id()], good(), &["404"]),
+        "delete": request(withdraw, &[id()], good(), &["404"]),
     })
 }
 
@@ -51,18 +44,36 @@ pub(super) fn bytes() -> Value {
         "name": "offset", "in": "query", "required": true,
         "schema": {"type": "integer", "minimum": 0, "description": "`held` of the answer before"},
     });
-    json!({"put": {
-        "summary": "The next bytes of a file, at most 96 KiB",
-        "security": [{"bearer": ["mesh/blobs.c"]}],
-        "parameters": [id(), offset],
-        "requestBody": {"required": true, "content": {"application/octet-stream": {}}},
-        "responses": {
-            "200": described("`held` says where to go on"),
-            "400": described("`offset` is not understood"),
-            "413": described("The bytes are too many for one request"),
-            "404": described("No delivery has this id"),
+    let put = ("The next bytes of a file, at most 96 KiB", "mesh/blobs.c");
+    let good = ("200", "`held` says where to go on", delivery());
+    let put = request(put, &[id(), offset], good, &["400", "404", "413", "415"]);
+    let body = json!({"required": true, "content": {"application/octet-stream": {}}});
+    json!({ "put": with(put, "requestBody", body) })
+}
+
+/// What deliveries are answered as.
+pub(super) fn schema() -> Value {
+    let text = json!({"type": "string"});
+    let time = json!({"type": "string", "format": "date-time"});
+    json!({
+        "type": "object",
+        "required": ["id", "name", "class", "purpose", "sha256", "size", "held", "by", "created", "state", "places"],
+        "properties": {
+            "id": text, "name": text, "class": text, "purpose": text, "sha256": text, "by": text, "state": text,
+            "size": {"type": "integer", "description": "bytes"},
+            "held": {"type": "integer", "description": "bytes that have come"},
+            "created": time,
+            "places": {"type": "array", "items": {
+                "type": "object",
+                "required": ["place", "state", "since"],
+                "properties": {"place": text, "state": text, "since": time},
+            }},
         },
-    }})
+    })
+}
+
+fn delivery() -> Value {
+    json!({"application/json": {"schema": reference("Delivery")}})
 }
 
 fn asked() -> Value {
@@ -83,8 +94,4 @@ fn asked() -> Value {
 
 fn id() -> Value {
     json!({"name": "id", "in": "path", "required": true, "schema": {"type": "string"}})
-}
-
-fn described(text: &str) -> Value {
-    json!({"description": text})
 }

@@ -7,6 +7,7 @@ output "toml" {
     public_url     = var.public_url
     uplink_url     = var.uplink_url
     postgres       = var.postgres
+    pair           = var.pair
     enrolment      = var.enrolment
     scylla         = var.scylla
     disk           = var.disk

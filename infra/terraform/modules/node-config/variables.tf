@@ -89,6 +89,28 @@ variable "postgres" {
   }
 }
 
+variable "pair" {
+  description = "Of a regional node of two on one PostgreSQL: its name, https://host:port by which the other one and clients reach it, and where it reaches the other one: https://host:port of its HTTPS and of its gRPC. Alone when left out."
+  type = object({
+    node  = string
+    https = optional(string)
+    other = optional(object({ https = string, links = string }))
+  })
+  default = null
+  validation {
+    condition     = var.pair == null || (var.tier == "regional" && var.postgres != null)
+    error_message = "Only a regional node on PostgreSQL can be one of two."
+  }
+  validation {
+    condition     = var.pair == null || can(regex("^[a-z0-9-]{1,32}$", var.pair.node))
+    error_message = "pair.node is 1 to 32 small letters, digits and dashes."
+  }
+  validation {
+    condition     = alltrue([for url in [try(var.pair.https, null), try(var.pair.other.https, null), try(var.pair.other.links, null)] : url == null || can(regex("^https://[a-z0-9.-]+:[0-9]+$", url))])
+    error_message = "The addresses of a pair are https://host:port."
+  }
+}
+
 variable "enrolment" {
   description = "Of a regional node: the folder of an authority of its own, with its key, by which facilities join with a kit (`medmesh pki kit`). Of the global node: that of the authority by which its own certificate is renewed. A person carries requests and certificates when left out."
   type        = string

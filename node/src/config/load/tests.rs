@@ -273,6 +273,28 @@ fn text_that_is_not_toml_is_one_problem_with_its_line() {
 }
 
 #[test]
+fn a_key_that_stands_twice_is_named_and_no_value_is() {
+    for (text, expected) in [
+        (
+            "name = \"n\"\nname = \"Jane\"\n",
+            "line 2 is not TOML: duplicate key at `name`",
+        ),
+        (
+            "[store]\ncount = 1\n[store]\n",
+            "line 3 is not TOML: duplicate key at `store`",
+        ),
+        (
+            "tls = { ca = 1, ca = 2 }\n",
+            "line 1 is not TOML: duplicate key at `ca`",
+        ),
+    ] {
+        assert_eq!(check(text, &[]).unwrap_err(), [expected]);
+    }
+    let value = check("name = Jane\n", &[]).unwrap_err();
+    assert!(!value.concat().contains("Jane"), "{value:?}");
+}
+
+#[test]
 fn a_missing_file_is_a_problem() {
     let error = load::<Sample>(Path::new("/nonexistent/x.toml"), []).unwrap_err();
     assert!(error.to_string().contains("No such file"), "{error}");

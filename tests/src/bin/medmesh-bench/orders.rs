@@ -171,6 +171,7 @@ fn replays() -> Result<f64> {
         device: CatalogId::from_bytes([7; 16]),
         key: &region,
         table: &table,
+        has: None,
     };
     let all: Vec<Signed> = (1..=64)
         .map(|sequence| signed(sequence, &key))

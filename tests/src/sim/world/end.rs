@@ -6,7 +6,7 @@ use crate::sim::{
 };
 use federation::port::Outbox as _;
 use ingest::Urgency;
-use regional::reship;
+use regional::{registry::Filter, reship};
 use std::{collections::BTreeSet, fmt::Write as _};
 use store::Store;
 use types::Priority;
@@ -319,7 +319,10 @@ impl World {
         };
         match &upper.above {
             Above::Region(registry) => {
-                let all = registry.devices(None, None, 100).await.unwrap_or_default();
+                let all = registry
+                    .devices(Filter::default(), None, 100)
+                    .await
+                    .unwrap_or_default();
                 all.iter().any(|device| device.id == entry.catalog_id)
             }
             Above::Global(catalog) => matches!(catalog.device(entry.catalog_id).await, Ok(Some(_))),

@@ -1,6 +1,7 @@
 //! What happens on links, and what a neighbour tries.
 use super::{Fault, Found, Run, World};
 use crate::sim::{nodes::DEVICES, ops::What};
+use regional::registry::Filter;
 use types::Place;
 
 impl World {
@@ -141,8 +142,11 @@ impl World {
         let crate::sim::nodes::Above::Region(registry) = &upper.above else {
             return None;
         };
-        let facility = self.nodes[at].place.facility().cloned();
-        let known = registry.devices(facility, None, 100).await.ok()?;
+        let filter = Filter {
+            facility: self.nodes[at].place.facility().cloned(),
+            ..Filter::default()
+        };
+        let known = registry.devices(filter, None, 100).await.ok()?;
         let id = entry.catalog_id;
         let known = known.iter().any(|device| device.id == id);
         known.then(|| id.as_bytes().to_vec())

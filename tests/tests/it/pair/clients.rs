@@ -1,5 +1,6 @@
 //! FHIR clients of a region of two nodes: each writes one resource after the other, at whichever node answers, and
 //! sends again what it has no answer for.
+use super::{WRITER, tokens::Tokens};
 use anyhow::{Context, Result, bail, ensure};
 use medmesh_tests::https::{Https, Session};
 use serde_json::{Value, json};
@@ -32,7 +33,7 @@ pub struct Clients {
 pub struct Wrote {
     /// The values that it was told are stored.
     pub stored: BTreeSet<String>,
-    /// The longest time between two of them.
+    /// The longest time between two of them, or since the last one.
     pub longest: Duration,
     /// How often it asked in vain.
     pub in_vain: u64,
@@ -41,13 +42,13 @@ pub struct Wrote {
 }
 
 impl Clients {
-    /// Begins, with a token that one of the nodes gave, at two authorities.
-    pub fn begin(https: &Https, token: &str, nodes: &[String; 2]) -> Self {
+    /// Begins, with the tokens of a client, at two authorities.
+    pub fn begin(https: &Https, tokens: &Tokens, nodes: &[String; 2]) -> Self {
         let (stop, written) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
         let run = |number: usize| {
             let client = Client {
                 https: https.clone(),
-                token: token.to_owned(),
+                tokens: tokens.clone(),
                 nodes: nodes.clone(),
                 at: number % 2,
                 session: None,
@@ -67,7 +68,7 @@ impl Clients {
         self.written.load(Ordering::Relaxed)
     }
 
-    /// Stops all of them, each after the resource in hand.
+    /// Stops all of them, each after the resource in hand, or after its next try of it.
     pub async fn end(self) -> Result<Wrote> {
         self.stop.store(true, Ordering::Relaxed);
         let mut all = Wrote::default();
@@ -84,7 +85,7 @@ impl Clients {
 
 struct Client {
     https: Https,
-    token: String,
+    tokens: Tokens,
     nodes: [String; 2],
     at: usize,
     session: Option<Session>,
@@ -99,20 +100,19 @@ impl Client {
     ) -> Result<Wrote> {
         let (mut wrote, mut last) = (Wrote::default(), Instant::now());
         let mut next = 0;
-        while !stop.load(Ordering::Relaxed) {
+        let stopped = || stop.load(Ordering::Relaxed);
+        'all: while !stopped() {
             next += 1;
             let value = format!("urn:uuid:00000000-0000-4000-8000-{number:02}{next:010}");
-            loop {
-                match timeout(WAITS, self.write(&value)).await {
-                    Ok(Ok(())) => break,
-                    // Whether it is stored is not known: the same again, elsewhere.
-                    Ok(Err(_)) | Err(_) => {
-                        wrote.in_vain += 1;
-                        self.session = None;
-                        self.at = 1 - self.at;
-                        tokio::time::sleep(BETWEEN).await;
-                    }
+            while !matches!(timeout(WAITS, self.write(&value)).await, Ok(Ok(()))) {
+                // Whether it is stored is not known: the same again, elsewhere.
+                wrote.in_vain += 1;
+                self.session = None;
+                self.at = 1 - self.at;
+                if stopped() {
+                    break 'all;
                 }
+                tokio::time::sleep(BETWEEN).await;
             }
             wrote.at[self.at] += 1;
             wrote.longest = wrote.longest.max(last.elapsed());
@@ -125,6 +125,7 @@ impl Client {
             }
             tokio::time::sleep(BETWEEN).await;
         }
+        wrote.longest = wrote.longest.max(last.elapsed());
         Ok(wrote)
     }
 
@@ -137,7 +138,8 @@ impl Client {
         let extra = [("if-none-exist", &condition[..])];
         let body = resource(value).to_string();
         let path = "/fhir/Basic";
-        let answer = session.post_json(path, &self.token, &extra, body).await?;
+        let token = self.tokens.of(WRITER);
+        let answer = session.post_json(path, &token, &extra, body).await?;
         if !matches!(answer.status, 200 | 201) {
             bail!("{}", answer.status);
         }
@@ -146,7 +148,7 @@ impl Client {
     }
 }
 
-fn resource(value: &str) -> Value {
+pub fn resource(value: &str) -> Value {
     json!({
         "resourceType": "Basic",
         "code": {"coding": [{

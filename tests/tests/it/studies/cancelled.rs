@@ -35,6 +35,18 @@ pub async fn ends(mesh: &Mesh) -> Result<()> {
     let id = submitted["study"].as_str().context("an id")?;
     let train = || async { (workers(mesh).ok()? == SITES.len()).then_some(()) };
     wait::until("all hospitals train", PATIENCE, train).await?;
+    // They train for longer than a region waits before it says who takes part.
+    let says = || async {
+        let study = fl(mesh, &["show", id]).ok()?;
+        let sites = study["waiting"]["sites"].as_object()?;
+        (sites.len() == SITES.len()).then(|| study.clone())
+    };
+    let study = wait::until("the region says who takes part", PATIENCE, says).await?;
+    let waiting = &study["waiting"];
+    ensure!(
+        waiting["round"] == 1 && waiting["judges"] == false && waiting["regions"][0] == "us",
+        "{study}"
+    );
     let cancelled = fl(mesh, &["cancel", id])?;
     ensure!(cancelled["status"] == "cancelled", "{cancelled}");
     let rest = || async { (workers(mesh).ok()? == 0).then_some(()) };

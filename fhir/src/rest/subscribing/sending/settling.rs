@@ -31,6 +31,7 @@ impl Sender {
             filters: Vec::new(),
             types: std::collections::BTreeMap::new(),
             base: String::new(),
+            other_bases: Vec::new(),
             written: 0,
             channel: Channel::Fetched,
             content: crate::subscription::Content::Empty,

@@ -44,6 +44,34 @@ run "a_region_has_the_engine_that_it_is_given" {
   }
 }
 
+run "one_of_two_nodes_of_a_region_knows_the_other_one" {
+  command = plan
+  variables {
+    tier       = "regional"
+    place      = { jurisdiction = "eu", region = "eu-central-1" }
+    listen     = { https = "0.0.0.0:8443", grpc = "0.0.0.0:7443" }
+    uplink_url = "https://global.mesh.example.org:7443"
+    postgres   = { url_file = "/etc/medmesh/postgres.url" }
+    pair       = { node = "a", https = "https://a.example.org:8443", other = { https = "https://b.example.org:8443", links = "https://b.example.org:7443" } }
+  }
+  assert {
+    condition     = strcontains(output.toml, "\n[pair]\nnode = \"a\"\nhttps = \"https://a.example.org:8443\"\n\n[pair.other]\nhttps = \"https://b.example.org:8443\"\nlinks = \"https://b.example.org:7443\"\n")
+    error_message = "both nodes are named"
+  }
+}
+
+run "a_region_without_postgresql_is_one_node" {
+  command = plan
+  variables {
+    tier       = "regional"
+    place      = { jurisdiction = "eu", region = "eu-central-1" }
+    listen     = { https = "0.0.0.0:8443", grpc = "0.0.0.0:7443" }
+    uplink_url = "https://global.mesh.example.org:7443"
+    pair       = { node = "a", other = { https = "https://b.example.org", links = "https://b.example.org:7443" } }
+  }
+  expect_failures = [var.pair]
+}
+
 run "facilities_join_where_the_region_has_an_authority_and_nowhere_else" {
   command = plan
   variables {

@@ -1,0 +1,151 @@
+//! What the facility's staff says to commands, over the real store.
+use super::*;
+use crate::{config::DeviceConfig, control::intake};
+use axum::{
+    body::{Body, to_bytes},
+    http::Request,
+};
+use commands::{Command, Signed, Value};
+use ed25519_dalek::SigningKey;
+use federation::audit;
+use ingest::Journal as _;
+use modbus::Profiles;
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
+use store::testbed::{hand, options, sample};
+use tempfile::TempDir;
+use tower::ServiceExt as _;
+use types::DeviceKind;
+
+const MONITOR: &str = "m1";
+
+struct Facility {
+    store: Store,
+    app: Router,
+    control: Arc<Control>,
+    _dir: TempDir,
+}
+
+impl Facility {
+    async fn new() -> Self {
+        let dir = TempDir::new().unwrap();
+        let store = Store::open(options(dir.path(), hand())).unwrap();
+        // A device is known from its first sample on.
+        store.append(sample(MONITOR, 1)).await.unwrap();
+        let monitor = DeviceConfig {
+            id: MONITOR.parse().unwrap(),
+            kind: DeviceKind::BedsideMonitor,
+            serial: None,
+            model: None,
+            firmware: None,
+            bed: None,
+            profile: None,
+            address: None,
+            unit_id: 1,
+        };
+        let control = Control::new(&[monitor], &Profiles::default());
+        Self {
+            app: router(store.clone(), control.clone()),
+            store,
+            control,
+            _dir: dir,
+        }
+    }
+
+    /// A command of the region comes down.
+    async fn comes(&self, number: u8) -> Id128 {
+        let control = self.control.clone();
+        let step = move |commit: &mut Commit<'_, '_>| {
+            let key = SigningKey::from_bytes(&[3; 32]);
+            let device = rows::catalog_of(commit.tx(), &MONITOR.parse().unwrap())?.unwrap();
+            let now = commit.now().real;
+            let command = Command {
+                id: Id128::from_bytes([number; 16]),
+                facility: commit.place().clone(),
+                device,
+                sequence: number.into(),
+                name: "set-interval".parse().unwrap(),
+                parameters: BTreeMap::from([("interval".to_owned(), Value::Text("5s".into()))]),
+                issued: now,
+                expires: now.plus_ms(60_000),
+                by: "operator".into(),
+                approved_by: None,
+            };
+            let id = command.id;
+            let signed: Signed = command.sign(&key);
+            intake::take(&control, commit, &signed, Some(key.verifying_key()))?;
+            Ok(id)
+        };
+        self.store.in_commit(step).await.unwrap()
+    }
+
+    async fn post(&self, path: &str, body: Json_) -> StatusCode {
+        let request = Request::post(format!("/api/v1/commands/{path}"));
+        let request = request.body(Body::from(body.to_string())).unwrap();
+        self.app.clone().oneshot(request).await.unwrap().status()
+    }
+
+    async fn list(&self) -> Json_ {
+        let request = Request::get("/api/v1/commands").body(Body::empty());
+        let answer = self.app.clone().oneshot(request.unwrap()).await.unwrap();
+        let body = to_bytes(answer.into_body(), 1 << 20).await.unwrap();
+        serde_json::from_slice(&body).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_hold_is_listed_whether_or_not_the_device_has_a_command() {
+    let facility = Facility::new().await;
+    assert_eq!(facility.list().await, json!({"items": [], "held": []}));
+    let anna = json!({"device": MONITOR, "by": "anna"});
+    assert_eq!(facility.post("hold", anna.clone()).await, StatusCode::OK);
+    let held = json!([{"device": MONITOR, "by": "anna"}]);
+    assert_eq!(facility.list().await["held"], held);
+    facility.comes(5).await;
+    let listed = facility.list().await;
+    assert_eq!(
+        (&listed["held"], &listed["items"][0]["held_by"]),
+        (&held, &json!("anna"))
+    );
+    assert_eq!(facility.post("release", anna).await, StatusCode::OK);
+    assert_eq!(facility.list().await["held"], json!([]));
+}
+
+#[tokio::test]
+async fn a_parameter_that_there_is_not_is_refused() {
+    let facility = Facility::new().await;
+    let request = Request::get("/api/v1/commands?held=anna").body(Body::empty());
+    let answer = facility.app.oneshot(request.unwrap()).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn who_refused_a_command_is_kept_and_is_in_the_audit_log_as_a_digest() {
+    let facility = Facility::new().await;
+    let (first, second) = (facility.comes(5).await, facility.comes(6).await);
+    let body = json!({"command": first.to_string(), "by": "anna"});
+    assert_eq!(facility.post("refuse", body.clone()).await, StatusCode::OK);
+    assert_eq!(facility.post("refuse", body).await, StatusCode::CONFLICT);
+    let listed = facility.list().await;
+    let items = listed["items"].as_array().unwrap();
+    let by = |id: Id128| {
+        let found = items.iter().find(|item| item["id"] == id.to_string());
+        let found = found.unwrap();
+        (found["state"].clone(), found["refused_by"].clone())
+    };
+    assert_eq!(by(first), (json!("refused"), json!("anna")));
+    assert_eq!(by(second), (json!("delivered"), Json_::Null));
+    let entries = facility.store.read(|db| Ok(audit::list(db, 0, 1_000)?));
+    let entries = entries.await.unwrap();
+    let named = hex::encode(Sha256::digest(b"anna"));
+    let refusals = entries.iter().map(|(_, entry)| entry);
+    let refusals = refusals.filter(|entry| entry.decision() == Decision::CommandRefused);
+    let refusals: Vec<_> = refusals
+        .map(|entry| json!(entry)["digest"] == named)
+        .collect();
+    assert_eq!(
+        refusals,
+        [false, true],
+        "the command's own, and who refused it"
+    );
+}

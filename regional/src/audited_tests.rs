@@ -1,0 +1,673 @@
+//! Tests of AuditEvents over the real log, the real store and the API: each access has one, whatever ends in between.
+use super::*;
+use crate::{
+    decode::tests::batch,
+    intake::{Intake, tests::intake},
+};
+use axum::{
+    Router,
+    body::Body,
+    http::{HeaderMap, Method, Request, StatusCode, header},
+};
+use federation::{
+    envelope::{self, Intact},
+    ledger::Apply,
+    port::Inbox,
+    wire::Parcel,
+};
+use fhir::admit::Holding;
+use fhir::rest::{
+    Authorize, Bulk, Denied, FHIR_JSON, FhirApi, Granted, Interaction, Reader, Vantages,
+};
+use fhir::search::Seal;
+use fhir::store::{HistoryQuery, ResourceType, Scope};
+use messages::{Body as _, ReadingBatch};
+use node::health::Health;
+use prost::Message as _;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tower::ServiceExt;
+use types::Timestamp;
+
+const NOW: Timestamp = Timestamp(1_800_000_000_000);
+/// However slow the machine is.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A token is the name of its client, who may do everything; `nobody` may do nothing.
+struct ByName;
+
+impl Authorize for ByName {
+    fn authorize(
+        &self,
+        headers: &HeaderMap,
+        _: ResourceType,
+        _: Interaction,
+    ) -> Result<Granted, Denied> {
+        match self.known(headers)? {
+            reader if reader.0 == "nobody" => Err(Denied::Forbidden(reader)),
+            reader => Ok(Granted::everything(reader)),
+        }
+    }
+
+    fn known(&self, headers: &HeaderMap) -> Result<Reader, Denied> {
+        let name = headers.get(header::AUTHORIZATION);
+        let name = name.and_then(|name| name.to_str().ok()?.strip_prefix("Bearer "));
+        let name = name.ok_or(Denied::Unauthenticated("Bearer"))?;
+        Ok(Reader(name.into()))
+    }
+}
+
+/// A region with a patient, a device and three readings.
+struct Region {
+    dir: TempDir,
+    ledger: Ledger,
+    store: Arc<dyn ResourceStore>,
+    engine: Arc<Intake>,
+    limited: bool,
+    patient: String,
+}
+
+/// Its parts that run.
+struct Running {
+    router: Router,
+    audited: Audited,
+    projector: Option<Projector>,
+    stop: CancellationToken,
+}
+
+impl Region {
+    async fn new(limited: bool) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let intake = intake(&dir);
+        intake.ledger.begin_log().await.unwrap();
+        let bytes = batch().encode_to_vec();
+        let parcel = Parcel {
+            id: vec![1; 16].into(),
+            kind: messages::ReadingBatch::KIND.into(),
+            count: batch().count(),
+            digest: envelope::digest(&bytes),
+            body: bytes.into(),
+            ..Parcel::default()
+        };
+        let from = "edge/eu/eu/eu-f1".parse().unwrap();
+        let parcels = Intact::all([parcel]).unwrap();
+        intake.handlers().apply(&from, &parcels).await.unwrap();
+        Self {
+            ledger: intake.ledger.clone(),
+            store: intake.store.clone(),
+            engine: Arc::new(intake),
+            limited,
+            patient: "0a".repeat(16),
+            dir,
+        }
+    }
+
+    /// As a start of the node makes it. Nothing makes events before somebody runs the projector.
+    fn start(&self) -> Running {
+        let limited = self.limited;
+        let now: TimeSource = Arc::new(|| NOW);
+        let check = Health::new().optional("reads");
+        let true_times: TrueTimes = Arc::new(move || limited);
+        let of_log = (check, &self.ledger, &self.store);
+        let (mut audited, kept) = audited(of_log, (now.clone(), &true_times), rand::random);
+        audited.patience = PATIENCE;
+        let (ledger, stop) = (self.ledger.clone(), CancellationToken::new());
+        let write = move |rows| {
+            let ledger = ledger.clone();
+            async move { ledger.write_down(rows).await }
+        };
+        tokio::spawn(kept.keeping.keep(write, stop.clone()));
+        let api = FhirApi {
+            vantages: Vantages::new(self.store.clone()),
+            store: self.store.clone(),
+            authorize: Arc::new(ByName),
+            access: Arc::new(audited.clone()),
+            base: "https://region.example/fhir".into(),
+            other_bases: Arc::default(),
+            token_url: None,
+            now,
+            true_times,
+            seal: Seal::of_secret(&[5; 32]),
+            holding: Arc::new(|| Holding::Pseudonymous { year: 2027 }),
+            draw: Arc::new(rand::random),
+            bulk: Some(Bulk::open(&self.dir.path().join("bulk")).unwrap()),
+            subscriptions: None,
+        };
+        Running {
+            router: api.router(),
+            audited,
+            projector: Some(kept.projector),
+            stop,
+        }
+    }
+
+    /// With the task that makes events.
+    fn run(&self) -> Running {
+        let mut running = self.start();
+        let projector = running.projector.take().unwrap();
+        tokio::spawn(projector.run(self.engine.clone(), running.stop.clone()));
+        running
+    }
+
+    /// Every AuditEvent in the store, with every version of it.
+    async fn versions(&self) -> Vec<fhir::store::Stored> {
+        let query = HistoryQuery {
+            scope: Scope::Type(ResourceType::parse("AuditEvent").unwrap()),
+            commits: None,
+            updated: None,
+            there: None,
+            by_id: true,
+            after: None,
+            count: 1_000,
+        };
+        self.store.history(&query).await.unwrap().versions
+    }
+
+    /// How many rows of the log are of accesses.
+    async fn accesses(&self) -> usize {
+        let log = self.ledger.leaves(0, MAX_ROWS).await.unwrap();
+        log.leaves.iter().filter_map(|leaf| access_of(leaf)).count()
+    }
+}
+
+impl Running {
+    async fn send(
+        &self,
+        client: &str,
+        request: (Method, &str),
+        body: &Value,
+    ) -> (StatusCode, Value) {
+        let (method, path) = request;
+        let kind = match method {
+            Method::PATCH => "application/json-patch+json",
+            _ => FHIR_JSON,
+        };
+        let mut request = Request::builder().method(method).uri(path);
+        if !client.is_empty() {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {client}"));
+        }
+        if path.contains("$export") {
+            request = request.header("prefer", "respond-async");
+        }
+        let body = match body {
+            Value::Null => Body::empty(),
+            body => {
+                request = request.header(header::CONTENT_TYPE, kind);
+                Body::from(body.to_string())
+            }
+        };
+        let request = request.body(body).unwrap();
+        let answer = self.router.clone().oneshot(request).await.unwrap();
+        let status = answer.status();
+        let bytes = axum::body::to_bytes(answer.into_body(), 1 << 24).await;
+        let body = serde_json::from_slice(&bytes.unwrap()).unwrap_or(Value::Null);
+        (status, body)
+    }
+
+    async fn get(&self, client: &str, path: &str) -> (StatusCode, Value) {
+        self.send(client, (Method::GET, path), &Value::Null).await
+    }
+
+    /// The AuditEvents that a search finds.
+    async fn events(&self, query: &str) -> Vec<Value> {
+        let path = format!("/fhir/AuditEvent?_count=1000&{query}");
+        let (status, bundle) = self.get("auditor", &path).await;
+        assert_eq!(status, StatusCode::OK, "{bundle}");
+        let entries = bundle["entry"].as_array().cloned().unwrap_or_default();
+        entries
+            .into_iter()
+            .map(|entry| entry["resource"].clone())
+            .collect()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+fn condition(patient: &str) -> Value {
+    json!({
+        "resourceType": "Condition",
+        "code": {"coding": [{"system": "http://snomed.info/sct", "code": "38341003"}]},
+        "subject": {"reference": format!("Patient/{patient}")},
+    })
+}
+
+/// A request, and what AuditEvents it leaves: interaction, action, type, and whether it is of the patient.
+type Asked = (
+    Method,
+    String,
+    Value,
+    Vec<(&'static str, &'static str, &'static str, bool)>,
+);
+
+fn reads_of(patient: &str) -> Vec<Asked> {
+    let itself = format!("Patient/{patient}");
+    let of = |rest: &str| format!("{itself}/{rest}");
+    let found = format!("Observation?patient={patient}&code=8867-4");
+    let lastn = format!("Observation/$lastn?patient={patient}&code=8867-4");
+    let all: [(String, [&str; 3], bool); 10] = [
+        (itself.clone(), ["read", "R", "1"], true),
+        (of("_history/1"), ["vread", "R", "Patient"], true),
+        (of("_history"), ["history-instance", "R", "Patient"], true),
+        (
+            "Patient/_history".into(),
+            ["history-type", "R", "Patient"],
+            false,
+        ),
+        ("_history".into(), ["history-system", "R", "2"], false),
+        (found, ["search-type", "E", "Observation"], true),
+        ("Device".into(), ["search-type", "E", "Device"], false),
+        (
+            "?_type=Patient,Device".into(),
+            ["search-system", "E", "2"],
+            false,
+        ),
+        (lastn, ["search-type", "E", "Observation"], true),
+        (
+            "Patient/$export?_type=Patient".into(),
+            ["search-system", "E", "2"],
+            false,
+        ),
+    ];
+    let one = |(path, [code, action, kind], of): (String, [&'static str; 3], bool)| {
+        let path = match path.starts_with('?') {
+            true => format!("/fhir{path}"),
+            false => format!("/fhir/{path}"),
+        };
+        (
+            Method::GET,
+            path,
+            Value::Null,
+            vec![(code, action, kind, of)],
+        )
+    };
+    all.into_iter().map(one).collect()
+}
+
+fn writes_of(patient: &str, id: &str) -> Vec<Asked> {
+    let put = |recorded: &str| {
+        let mut one = condition(patient);
+        one["id"] = json!(id);
+        one["recordedDate"] = json!(recorded);
+        one
+    };
+    let path = format!("/fhir/Condition/{id}");
+    let bundle = json!({"resourceType": "Bundle", "type": "transaction", "entry": [
+        {"request": {"method": "POST", "url": "Condition"}, "resource": condition(patient)},
+        {"request": {"method": "GET", "url": format!("Patient/{patient}")}},
+    ]});
+    let patch = json!([{"op": "replace", "path": "/recordedDate", "value": "2003"}]);
+    let of = |code, action, is_of| vec![(code, action, "Condition", is_of)];
+    let (create, made) = (condition(patient), of("create", "C", true));
+    // What a transaction reads is asked before anything is written, and again: two rows.
+    let read = ("read", "R", "1", true);
+    let both = vec![("create", "C", "Condition", true), read, read];
+    vec![
+        (Method::POST, "/fhir/Condition".into(), create, made),
+        (
+            Method::PUT,
+            path.clone(),
+            put("2001"),
+            of("update", "U", true),
+        ),
+        (Method::PATCH, path.clone(), patch, of("patch", "U", true)),
+        (Method::DELETE, path, Value::Null, of("delete", "D", false)),
+        (Method::POST, "/fhir".into(), bundle, both),
+    ]
+}
+
+/// A row of a write does not say what came of it.
+fn outcome_of(interaction: &str) -> &'static str {
+    match interaction {
+        "create" | "update" | "patch" | "delete" => "",
+        _ => "0",
+    }
+}
+
+#[tokio::test]
+async fn every_access_leaves_one_event_that_is_found_by_what_it_says() {
+    let region = Region::new(true).await;
+    let running = region.run();
+    let id = "0f8fad5b-d9cb-469f-a165-70867728950e";
+    let all = reads_of(&region.patient).into_iter();
+    let all = all.chain(writes_of(&region.patient, id));
+    for (number, (method, path, body, expected)) in all.enumerate() {
+        let client = format!("client-{number}");
+        let (status, answer) = running.send(&client, (method, &path), &body).await;
+        assert!(status.is_success(), "{path}: {status} {answer}");
+        let mut found: Vec<_> = Vec::new();
+        for event in running.events(&format!("agent-name:exact={client}")).await {
+            let text = |pointer: &str| {
+                event
+                    .pointer(pointer)
+                    .map_or("", |one| one.as_str().unwrap())
+            };
+            assert_eq!(text("/agent/0/who/identifier/value"), client);
+            assert_eq!(event["agent"][0]["requestor"], true);
+            assert_eq!(text("/source/site"), "regional/eu/eu");
+            let outcome = outcome_of(text("/subtype/0/code"));
+            assert_eq!(
+                (text("/recorded"), text("/outcome")),
+                ("2027-01-15T08:00:00.000Z", outcome)
+            );
+            let entities = event["entity"].as_array().unwrap();
+            let patient = json!(format!("Patient/{}", region.patient));
+            let is_of = entities
+                .iter()
+                .any(|one| one["what"]["reference"] == patient);
+            let last = entities.last().unwrap()["type"]["code"]
+                .as_str()
+                .unwrap()
+                .to_owned();
+            found.push((
+                text("/subtype/0/code").to_owned(),
+                text("/action").to_owned(),
+                last,
+                is_of,
+            ));
+            let (code, action) = (text("/subtype/0/code"), text("/action"));
+            let same = expected
+                .iter()
+                .filter(|one| (one.0, one.1) == (code, action));
+            let by = format!("agent-name:exact={client}&subtype={code}&action={action}");
+            assert_eq!(
+                running.events(&by).await.len(),
+                same.clone().count(),
+                "{by}"
+            );
+            let of_patient = same.filter(|one| one.3).count();
+            let by = format!("patient=Patient/{}&{by}", region.patient);
+            assert_eq!(running.events(&by).await.len(), of_patient, "{by}");
+            if is_of {
+                // The facility's, as its patient is.
+                assert!(text("/meta/source").starts_with("urn:medmesh:facility:"));
+            }
+        }
+        found.sort();
+        let mut expected: Vec<_> = expected
+            .into_iter()
+            .map(|(code, action, kind, of)| {
+                (code.to_owned(), action.to_owned(), kind.to_owned(), of)
+            })
+            .collect();
+        expected.sort();
+        assert_eq!(found, expected, "{path}");
+    }
+    // The last search has one too, soon.
+    assert_eq!(running.audited.caught_up().await, Ok(()));
+    assert_eq!(region.versions().await.len(), region.accesses().await);
+}
+
+#[tokio::test]
+async fn what_is_given_nothing_has_its_event_and_so_has_each_search_of_events() {
+    let region = Region::new(false).await;
+    let running = region.run();
+    for client in ["nobody", ""] {
+        let (status, _) = running.get(client, "/fhir/Patient").await;
+        assert!(status.is_client_error());
+    }
+    let (status, _) = running.get("reader", "/fhir/Patient/nowhere").await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    // These rows are written within a second.
+    while region.accesses().await < 3 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let refused = running.events("outcome=4&_sort=date").await;
+    let mut why: Vec<_> = refused
+        .iter()
+        .map(|one| one["outcomeDesc"].as_str().unwrap())
+        .collect();
+    why.sort_unstable();
+    assert_eq!(why, ["forbidden", "unanswered", "unauthenticated"]);
+    assert!(
+        refused
+            .iter()
+            .all(|one| one["recorded"] == one["meta"]["lastUpdated"])
+    );
+    for searches in 1..4 {
+        let own = running.events("agent-name:exact=auditor").await;
+        assert_eq!(own.len(), searches);
+    }
+}
+
+/// All of the log, by a projector that begins where the store says.
+async fn project(region: &Region) -> Projector {
+    let mut projector = region.start().projector.take().unwrap();
+    while projector.step(&*region.engine).await.unwrap() {}
+    projector
+}
+
+/// What the store keeps of how far the events are made.
+async fn standing(region: &Region) -> Standing {
+    let text = region.store.marks(PLACE).await.unwrap().unwrap();
+    Standing::of_text(&text).unwrap()
+}
+
+/// A region with so many reads of its patient in its log.
+async fn read_often(region: &Region, reads: usize) {
+    let running = region.start();
+    for _ in 0..reads {
+        let path = format!("/fhir/Patient/{}", region.patient);
+        assert_eq!(running.get("reader", &path).await.0, StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn a_place_that_was_lost_after_the_store_had_the_events_doubles_and_loses_none() {
+    let region = Region::new(false).await;
+    read_often(&region, 5).await;
+    project(&region).await;
+    assert_eq!(region.versions().await.len(), 5);
+    let before = standing(&region).await;
+    read_often(&region, 4).await;
+    project(&region).await;
+    let events = region.versions().await;
+    assert_eq!((events.len(), region.accesses().await), (9, 9));
+    // As if the node had ended between the two; from the start; and over the log of another time.
+    let at = |at, proof| Standing {
+        at,
+        proof,
+        ..before.clone()
+    };
+    let another = Some(digest(b"another row"));
+    for place in [
+        before.clone(),
+        at(0, None),
+        at(3, another),
+        at(900, another),
+    ] {
+        let text = place.to_text();
+        region.store.keep_marks(PLACE, text.clone()).await.unwrap();
+        project(&region).await;
+        assert_eq!(region.versions().await, events, "{text}");
+        // By whichever node: what ids are derived with is the store's.
+        assert_eq!(standing(&region).await.secret, before.secret);
+    }
+    read_often(&region, 1).await;
+    project(&region).await;
+    assert_eq!(region.versions().await.len(), 10);
+}
+
+#[tokio::test]
+async fn a_place_of_another_version_makes_no_events_anew() {
+    let region = Region::new(false).await;
+    read_often(&region, 2).await;
+    project(&region).await;
+    region.store.keep_marks(PLACE, "3 00".into()).await.unwrap();
+    let mut projector = region.start().projector.take().unwrap();
+    let done = projector.step(&*region.engine).await;
+    assert!(matches!(done, Err(Unmade::Standing)));
+    assert_eq!(region.versions().await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_store_that_is_put_back_below_a_running_node_gets_its_events_again() {
+    let region = Region::new(false).await;
+    read_often(&region, 2).await;
+    let mut projector = project(&region).await;
+    let before = standing(&region).await;
+    read_often(&region, 3).await;
+    projector.step(&*region.engine).await.unwrap();
+    let events = region.versions().await;
+    assert_eq!(events.len(), 5);
+    let log = region.ledger.leaves(before.at, 3).await.unwrap();
+    let lost = (before.at..).zip(&log.leaves);
+    let lost = lost.filter_map(|(at, leaf)| projector.id(before.secret, at, leaf));
+    let put_back = OwnEvents {
+        dropped: lost.collect(),
+        place: before.to_text(),
+        ..OwnEvents::default()
+    };
+    region.store.keep_audit(put_back).await.unwrap();
+    assert_eq!(region.versions().await.len(), 2);
+    projector.step(&*region.engine).await.unwrap();
+    let again = region.versions().await;
+    let ids = |events: &[fhir::store::Stored]| -> Vec<String> {
+        events.iter().map(|one| one.id.to_string()).collect()
+    };
+    assert_eq!(ids(&again), ids(&events));
+}
+
+/// Events have commits of their own: one that came before the comparison would make an older store look as new as the one
+/// that was answered for.
+#[tokio::test]
+async fn no_event_hides_that_the_store_was_put_back() {
+    let mut region = Region::new(false).await;
+    let older = tempfile::tempdir().unwrap();
+    let from = "edge/eu/eu/eu-f1".parse().unwrap();
+    let inbox = region.ledger.clone().inbox(region.engine.handlers());
+    let mut changed = batch();
+    changed.patients[0].gender = "other".into();
+    let bytes = changed.encode_to_vec();
+    let parcel = Parcel {
+        id: vec![2; 16].into(),
+        kind: ReadingBatch::KIND.into(),
+        count: changed.count(),
+        digest: envelope::digest(&bytes),
+        body: bytes.into(),
+        seq: 1,
+        priority: 1,
+        ..Parcel::default()
+    };
+    let parcels = Intact::all([parcel]).unwrap();
+    inbox.accept(&from, parcels).await.unwrap();
+    let answered_for = region.store.head().await.unwrap();
+    read_often(&region, 20).await;
+    // PostgreSQL is put back, or comes up empty; the ledger is not.
+    let mut put_back = (*region.engine).clone();
+    put_back.store = intake(&older).store;
+    region.store = put_back.store.clone();
+    region.engine = Arc::new(put_back);
+    assert!(region.store.head().await.unwrap() < answered_for);
+    let mut projector = region.start().projector.take().unwrap();
+    let refused = projector.step(&*region.engine).await;
+    let Err(Unmade::Log(refused)) = refused else {
+        panic!("events were made over a store that was put back")
+    };
+    assert_eq!(refused.op, "compare the store with the ledger");
+    assert_eq!(region.versions().await.len(), 0);
+    let log = region.ledger.leaves(0, MAX_ROWS).await.unwrap();
+    let entries = log.leaves.iter().map(|leaf| Entry::decode(leaf).unwrap());
+    let put_back = entries.filter(|entry| entry.decision() == Decision::PutBack);
+    assert_eq!(put_back.count(), 1);
+    // It is said, and written down: then they are made.
+    while projector.step(&*region.engine).await.unwrap() {}
+    assert_eq!(region.versions().await.len(), 20);
+}
+
+#[tokio::test]
+async fn what_is_passed_over_leaves_no_events_behind() {
+    let region = Region::new(false).await;
+    let few = || {
+        let mut projector = region.start().projector.take().unwrap();
+        projector.max_kept = 10;
+        projector
+    };
+    read_often(&region, 8).await;
+    while few().step(&*region.engine).await.unwrap() {}
+    assert_eq!(region.versions().await.len(), 8);
+    // Of so many rows that none of the former is kept, and not all of these are made.
+    read_often(&region, 30).await;
+    let mut projector = few();
+    while projector.step(&*region.engine).await.unwrap() {}
+    assert_eq!(region.versions().await.len(), 10);
+    let stands = standing(&region).await;
+    assert_eq!(stands.at - stands.first, 10);
+}
+
+#[tokio::test]
+async fn events_are_kept_of_so_many_rows_and_no_more() {
+    let mut region = Region::new(false).await;
+    let begun = region.ledger.leaves(0, 0).await.unwrap().size;
+    let mut projector = region.start().projector.take().unwrap();
+    projector.max_kept = 10;
+    for round in 1..6_u64 {
+        read_often(&region, 4).await;
+        projector.step(&*region.engine).await.unwrap();
+        let at = projector.stands.as_ref().unwrap().now.at;
+        assert_eq!(at, begun + 4 * round);
+        let kept = usize::try_from((4 * round).min(10)).unwrap();
+        assert_eq!(region.versions().await.len(), kept);
+    }
+    assert_eq!(region.accesses().await, 20);
+    // A store that begins now is given no more either.
+    let other = tempfile::tempdir().unwrap();
+    region.store = intake(&other).store;
+    let mut again = region.start().projector.take().unwrap();
+    again.max_kept = 10;
+    again.step(&*region.engine).await.unwrap();
+    assert_eq!(region.versions().await.len(), 10);
+}
+
+#[tokio::test]
+async fn who_asks_before_events_are_made_is_told_of_how_many_rows_they_are_not() {
+    let region = Region::new(false).await;
+    let mut running = region.start();
+    running.audited.patience = Duration::from_millis(10);
+    let size = region.ledger.leaves(0, 0).await.unwrap().size;
+    let behind = Behind { rows: size };
+    assert_eq!(running.audited.caught_up().await, Err(behind));
+    let projector = running.projector.take().unwrap();
+    tokio::spawn(projector.run(region.engine.clone(), running.stop.clone()));
+    running.audited.patience = PATIENCE;
+    assert_eq!(running.audited.caught_up().await, Ok(()));
+}
+
+#[tokio::test]
+async fn many_rows_are_taken_in_batches_and_a_patient_who_is_not_known_is_a_digest() {
+    let region = Region::new(false).await;
+    let of = |about: &str| {
+        let asked = federation::audit::Asked {
+            interaction: "search-type",
+            kind: "Observation?patient",
+            about: Some(about),
+            request: None,
+        };
+        Entry::of_read(
+            NOW,
+            Decision::DataRead,
+            "reader",
+            region.ledger.place(),
+            &asked,
+            1,
+        )
+    };
+    let known = format!("Patient/{}", region.patient);
+    let mut rows: Vec<Entry> = (0..MAX_EVENTS).map(|_| of(&known)).collect();
+    rows.push(of("Patient/nobody"));
+    region.ledger.write_down(rows).await.unwrap();
+    let mut projector = region.start().projector.take().unwrap();
+    assert!(projector.step(&*region.engine).await.unwrap());
+    assert_eq!(region.versions().await.len(), MAX_EVENTS);
+    assert!(!projector.step(&*region.engine).await.unwrap());
+    let events = region.versions().await;
+    assert_eq!(events.len(), MAX_EVENTS + 1);
+    let is_of = |event: &&fhir::store::Stored| event.json.contains(&known);
+    assert_eq!(events.iter().filter(is_of).count(), MAX_EVENTS);
+    let unknown = events.iter().find(|event| !is_of(event)).unwrap();
+    let digest = federation::audit::about("Patient/nobody");
+    assert!(unknown.json.contains(&digest) && unknown.source.is_none());
+}
