@@ -5,16 +5,20 @@
 //! for.
 use ring::digest::{Context, SHA256};
 
-const SOURCES: [&[u8]; 14] = [
+const SOURCES: [&[u8]; 18] = [
     include_bytes!("site.rs"),
     include_bytes!("judge.rs"),
     include_bytes!("train.rs"),
     include_bytes!("features.rs"),
+    include_bytes!("stays.rs"),
     include_bytes!("dense.rs"),
+    include_bytes!("logistic.rs"),
     include_bytes!("net.rs"),
     include_bytes!("net/gru.rs"),
     include_bytes!("net/tcn.rs"),
     include_bytes!("net/cox.rs"),
+    include_bytes!("metrics/histogram.rs"),
+    include_bytes!("metrics/survival.rs"),
     include_bytes!("update.rs"),
     include_bytes!("member.rs"),
     include_bytes!("privacy/clip.rs"),
