@@ -574,6 +574,15 @@ fn an_answer_of_another_step_or_of_nobody_who_is_asked_changes_nothing() {
         Taken::Not
     );
     assert_eq!(round, before);
+    // Whatever a facility says, the release of the others fits a parcel.
+    let long = crate::objection::Objection::Plan("x".repeat(1 << 20));
+    assert_eq!(
+        round.take(&known[1], Answer::Declined(vec![long]), 1),
+        Taken::Now
+    );
+    let said = round.waiting(10_000).unwrap().sites;
+    let why = said[&known[1]].missing.as_deref().unwrap();
+    assert!(why.starts_with("declined: plan: xx") && why.len() < 1_100);
     let few = RegionRound::begin(order, &place, &known[..3], 0).unwrap_err();
     assert_eq!(few, "4 sites are asked for and 3 facilities are known here");
 }

@@ -55,6 +55,9 @@ pub struct RegionRound {
     waiting: waiting::Waiting,
 }
 
+/// Characters of what a member says of itself.
+const LONGEST_WORDS: usize = 1_000;
+
 /// What became of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taken {
@@ -152,7 +155,7 @@ impl RegionRound {
             Answer::Opened(_) => Step::Open,
             Answer::Declined(objections) => {
                 let why: Vec<_> = objections.iter().map(ToString::to_string).collect();
-                return self.lose(member, Lost::Declined(why.join("; ")), now_ms);
+                return self.lose(member, Lost::Declined(bounded(&why.join("; "))), now_ms);
             }
             Answer::Unable(why) => {
                 return self.lose(member, Lost::Declined(bounded(why)), now_ms);
@@ -484,10 +487,8 @@ fn only(shares: &Shares, holder: Member) -> Shares {
     }
 }
 
-/// What a member says in its own words, no longer than a line.
+/// What a member says in its own words, no longer than some lines: all of it goes into the release, which is a parcel.
 fn bounded(text: &str) -> String {
-    text.chars()
-        .filter(|of| !of.is_control())
-        .take(300)
-        .collect()
+    let words = text.chars().filter(|of| !of.is_control());
+    words.take(LONGEST_WORDS).collect()
 }
