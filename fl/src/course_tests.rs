@@ -583,6 +583,11 @@ fn an_answer_of_another_step_or_of_nobody_who_is_asked_changes_nothing() {
     let said = round.waiting(10_000).unwrap().sites;
     let why = said[&known[1]].missing.as_deref().unwrap();
     assert!(why.starts_with("declined: plan: xx") && why.len() < 1_100);
+    // A global node of another version is told nothing that it may not know.
+    let mut other = order.clone();
+    other.code = Some("0".repeat(64));
+    let other = RegionRound::begin(other, &place, &known, 0).unwrap();
+    assert_eq!(other.waiting(10_000), None);
     let few = RegionRound::begin(order, &place, &known[..3], 0).unwrap_err();
     assert_eq!(few, "4 sites are asked for and 3 facilities are known here");
 }

@@ -43,6 +43,10 @@ impl RegionRound {
         if !self.is_running() || now_ms < begins || self.waiting.times >= MOST_SAID {
             return None;
         }
+        // A global node of another version may not know the word, and would keep each in quarantine.
+        if self.order.code.as_deref() != Some(crate::code::digest().as_str()) {
+            return None;
+        }
         let sites = self.so_far();
         (sites != self.waiting.said).then(|| Release {
             key: self.key().clone(),
