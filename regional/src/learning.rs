@@ -28,6 +28,8 @@ use types::{EnvelopeId, FacilityId, Place, Priority, Purpose};
 
 /// How often it is looked for deadlines that have passed (real time).
 const TICK: Duration = Duration::from_secs(1);
+/// Characters of the reason of a round that failed, where it names very many facilities.
+const MOST_WHY: usize = 10_000;
 
 const TABLES: &[&str] = &[
     "
@@ -258,12 +260,40 @@ fn say(commit: &mut Commit<'_>, mut round: RegionRound, waiting: Release) -> Res
             round.was_said(&waiting);
             put(commit.tx(), round.key(), Some(&round))
         }
-        Err(DbError::Full) => Ok(()),
+        // What is too large is not said: the round ends all the same.
+        Err(DbError::Full | DbError::TooLarge { .. }) => Ok(()),
         Err(error) => Err(error),
     }
 }
 
+/// Hands a release on. One that is too large for a parcel goes without what it says of its sites: the round ends.
 fn release(commit: &mut Commit<'_>, what: &str, found: Release) -> Result<(), DbError> {
+    match ship(commit, what, found.clone()) {
+        Err(DbError::TooLarge { bytes }) if found.outcome != Outcome::Waiting => {
+            tracing::warn!(
+                bytes,
+                "a release says nothing of its sites: it is too large"
+            );
+            ship(commit, what, without_sites(found))
+        }
+        shipped => shipped,
+    }
+}
+
+/// The outcome of a release alone.
+fn without_sites(found: Release) -> Release {
+    let outcome = match found.outcome {
+        Outcome::Failed(why) => Outcome::Failed(why.chars().take(MOST_WHY).collect()),
+        outcome => outcome,
+    };
+    Release {
+        outcome,
+        sites: BTreeMap::new(),
+        ..found
+    }
+}
+
+fn ship(commit: &mut Commit<'_>, what: &str, found: Release) -> Result<(), DbError> {
     let id = envelope_id(&found.key, what);
     let (how, large) = ((Purpose::Research, Priority::Backlog), found.large());
     let (to, body) = (Place::Global, wire::release(found));
