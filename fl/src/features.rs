@@ -466,7 +466,12 @@ fn scaled(inputs: &[Option<f64>], scales: &[Scaling]) -> Vec<f32> {
         Some(value) => {
             let scaled = (value - scale.centre) / scale.width;
             let limit = scale.limit.min(FARTHEST);
-            scaled.clamp(-limit, limit) as f32
+            // A facility's own mean and deviation may be beyond all numbers, and what is scaled by them none.
+            if scaled.is_nan() {
+                0.0
+            } else {
+                scaled.clamp(-limit, limit) as f32
+            }
         }
         None => 0.0,
     };

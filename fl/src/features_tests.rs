@@ -355,6 +355,22 @@ fn what_a_facility_declines_tells_nothing_of_its_values() {
 }
 
 #[test]
+fn extreme_values_are_no_reason_to_decline_where_facilities_are_hidden() {
+    let hidden = "privacy = { unit = \"facility\", epsilon = 1.0, delta = 1e-3, clip = 1.0 }";
+    let mut study = of_one_column(0.3, hidden);
+    study.data.features[0].scale = None;
+    let schema: Schema = toml::from_str(
+        "equal_records = true\ncolumns = [{ name = \"x\", unit = \"mm\" }, { name = \"num\", unit = \"1\" }]",
+    )
+    .unwrap();
+    // Their sum is beyond all numbers.
+    let lines = (0..20).map(|at| format!("{},{}\n", if at < 15 { "1e308" } else { "5" }, at % 2));
+    let text = "x,num\n".to_owned() + &lines.collect::<String>();
+    let prepared = prepare(&study, &import(&schema, &text).unwrap()).unwrap();
+    assert_eq!(prepared.train.len() + prepared.test.len(), 20);
+}
+
+#[test]
 fn windows_of_a_record_are_columns_and_come_in_their_order_with_all_features_of_each() {
     let schema: Schema = toml::from_str(
         "columns = [{ name = \"hr.1\", unit = \"/min\" }, { name = \"hr.2\", unit = \"/min\" }, { name = \"t.1\", unit = \"Cel\" }, { name = \"t.2\", unit = \"Cel\" }, { name = \"num\", unit = \"1\" }]",
