@@ -66,3 +66,19 @@ fn a_private_update_is_noised_and_one_without_privacy_follows_from_its_seed() {
     let spread: std::collections::BTreeSet<_> = (0..20).map(draw).collect();
     assert_eq!(spread.len(), 20);
 }
+
+#[test]
+fn training_that_leads_nowhere_tells_nothing_where_facilities_are_hidden() {
+    let far = |changes: &[(&str, &str)]| {
+        let mut study = study(changes);
+        let plan = study.plan().unwrap();
+        study.training.learning_rate = 1e45;
+        let mut random = StdRng::seed_from_u64(3);
+        update(&study, &plan, &[0.0, 0.0], &records(50), &mut random)
+    };
+    let diverged = SiteError::Train(TrainError::Diverged(0));
+    assert_eq!(far(&[(HIDDEN, "")]), Err(diverged));
+    let unit = ("unit = \"record\"", "unit = \"facility\"");
+    let sent = far(&[unit, (BOUND, "units = 65536")]);
+    assert_eq!(sent.map(|numbers| numbers.len()), Ok(2));
+}
