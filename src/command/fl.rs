@@ -97,7 +97,7 @@ pub(super) fn fits(args: &crate::cli::fl::SubmitArgs, text: &str) -> Result<(), 
     if problems.is_empty() {
         return Ok(());
     }
-    Err(fail(problems).into())
+    Err(said(fail(problems), args.mesh.json))
 }
 
 /// What a mesh lacks of what a study asks for: regions, and facilities of each.
