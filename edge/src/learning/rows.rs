@@ -234,8 +234,13 @@ pub(super) fn ledger_to_spend(tx: &Connection, budget: Budget) -> Result<Ledger,
 /// Writes a debit.
 ///
 /// # Errors
-/// Refused when another one was written since it was worked out: the whole step is to be tried again.
+/// Refused when another one was written since it was worked out, or entries may be missing since: the whole step is to be
+/// tried again.
 pub(super) fn debit(tx: &Connection, debit: &Debit, now: Timestamp) -> Result<(), StoreError> {
+    if gap::any(tx)? {
+        let op = "debit: entries may be missing";
+        return Err(StoreError::new(StoreErrorKind::Refused, op));
+    }
     let have: i64 = tx.query_row("SELECT count(*) FROM study_debit", [], |row| row.get(0))?;
     if usize::try_from(have) != Ok(debit.before) {
         return Err(StoreError::new(

@@ -148,13 +148,25 @@ async fn nothing_is_spent_while_what_is_missing_after_a_restore_is_not_acknowled
             let mut found = vec![ledger_to_spend(tx, budget)?.is_doubted()];
             let cause = federation::meet::Cause::SenderRestored.as_str();
             let loss = federation::wire::Loss::default();
+            let mut ledger = ledger_to_spend(tx, budget)?;
+            ledger
+                .debit("heart-1/1/1", Event::new(0.1, 4.0, 3).unwrap())
+                .unwrap();
+            // Worked out before the gap was found.
+            let paid = Debit {
+                entry: ledger.entries().last().unwrap().clone(),
+                delta: budget.delta.get(),
+                before: 0,
+            };
             gap::declare(tx, (&me, &region), cause, &loss, NOW)?;
             found.push(ledger_to_spend(tx, budget)?.is_doubted());
+            found.push(debit(tx, &paid, NOW).is_err());
             gap::acknowledge(tx, &me, NOW)?;
             found.push(ledger_to_spend(tx, budget)?.is_doubted());
+            found.push(debit(tx, &paid, NOW).is_err());
             Ok(found)
         })
         .await
         .unwrap();
-    assert_eq!(found, [false, true, false]);
+    assert_eq!(found, [false, true, true, false, false]);
 }
