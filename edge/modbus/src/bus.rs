@@ -267,9 +267,9 @@ impl Driver {
         self.settings.looked(was_told, Instant::now());
     }
 
-    async fn write(&self, requests: &[(Ask, Option<writes::Back>)]) -> Result<(), Reason> {
+    async fn write(&self, requests: &[writes::Request]) -> Result<(), Reason> {
         let mut is_begun = false;
-        for (ask, back) in requests {
+        for (ask, backs) in requests {
             let Some(answer) = self.line.tell(&self.question(ask)).await else {
                 return Err(if is_begun {
                     Reason::Interrupted
@@ -279,12 +279,11 @@ impl Driver {
             };
             is_begun = true;
             writes::written(&answer)?;
-            let Some((ask, shown)) = back else {
-                continue;
-            };
-            match self.ask(ask).await {
-                Answer::Registers(words) if words == *shown => {}
-                _ => return Err(Reason::NotReadBack),
+            for (ask, shown) in backs {
+                match self.ask(ask).await {
+                    Answer::Registers(words) if words == *shown => {}
+                    _ => return Err(Reason::NotReadBack),
+                }
             }
         }
         Ok(())

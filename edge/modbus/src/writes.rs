@@ -102,17 +102,20 @@ pub(super) async fn next(receiver: &mut Option<mpsc::Receiver<Told>>) -> Told {
 /// What is read back, and what it must show.
 pub(super) type Back = (Ask, Vec<u16>);
 
+/// A request, and what is read back after it.
+pub(super) type Request = (Ask, Vec<Back>);
+
 /// What writes ask of the device, one request after the other: those that are joined are one, which the device takes whole
-/// or not at all.
-pub(super) fn requests(writes: &[(Write, u64)]) -> Result<Vec<(Ask, Option<Back>)>, Reason> {
-    let mut requests: Vec<(Ask, Option<Back>)> = Vec::with_capacity(writes.len());
+/// or not at all. Each is read back by itself: a device may let fewer registers be read at once than be written.
+pub(super) fn requests(writes: &[(Write, u64)]) -> Result<Vec<Request>, Reason> {
+    let mut requests: Vec<Request> = Vec::with_capacity(writes.len());
     let mut before: Option<&Write> = None;
     for (write, number) in writes {
         let (ask, back) = asks(write, *number)?;
         let joined = write.joined && before.is_some_and(|before| before.meets(write));
         match requests.last_mut().filter(|_| joined) {
-            Some(last) => join(last, (ask, back)),
-            None => requests.push((ask, back)),
+            Some(last) => join(last, ask, back),
+            None => requests.push((ask, back.into_iter().collect())),
         }
         before = Some(write);
     }
@@ -120,16 +123,11 @@ pub(super) fn requests(writes: &[(Write, u64)]) -> Result<Vec<(Ask, Option<Back>
 }
 
 /// Puts a request for the registers behind those of another into it.
-fn join(request: &mut (Ask, Option<Back>), next: (Ask, Option<Back>)) {
-    if let (Ask::Write { words, .. }, Ask::Write { words: more, .. }) = (&mut request.0, next.0) {
+fn join(request: &mut Request, next: Ask, back: Option<Back>) {
+    if let (Ask::Write { words, .. }, Ask::Write { words: more, .. }) = (&mut request.0, next) {
         words.extend(more);
     }
-    if let (Some((Ask::Read(read), shown)), Some((Ask::Read(more), last))) =
-        (&mut request.1, next.1)
-    {
-        read.count += more.count;
-        shown.extend(last);
-    }
+    request.1.extend(back);
 }
 
 /// What a write asks of the device, and what it reads back afterwards, with what that must show.
@@ -178,5 +176,39 @@ pub(super) fn written(answer: &Answer) -> Result<(), Reason> {
         Answer::Registers(_) | Answer::TimedOut | Answer::Broken | Answer::Malformed => {
             Err(Reason::Interrupted)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_joined_is_one_request_and_each_write_is_read_back_by_itself() {
+        let write = |text: &str| -> Write { toml::from_str(text).unwrap() };
+        let writes = [
+            (write("constant = 0\naddress = 66"), 50),
+            (write("constant = 0\naddress = 67\njoined = true"), 120),
+            (write("constant = 0\naddress = 68\nwords = 2"), 70_000),
+        ];
+        let read = |address, count| {
+            Ask::Read(Read {
+                space: Space::Holding,
+                address,
+                count,
+            })
+        };
+        let write = |address, words| Ask::Write { address, words };
+        let expected = [
+            (
+                write(66, vec![50, 120]),
+                vec![(read(66, 1), vec![50]), (read(67, 1), vec![120])],
+            ),
+            (
+                write(68, vec![1, 4_464]),
+                vec![(read(68, 2), vec![1, 4_464])],
+            ),
+        ];
+        assert_eq!(requests(&writes).unwrap(), expected);
     }
 }
