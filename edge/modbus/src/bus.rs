@@ -138,6 +138,8 @@ struct Driver {
     device: DeviceId,
     unit: u8,
     pace: Pace,
+    /// Whether the device may lose the first request after a pause.
+    loses_first: bool,
     poller: Poller,
     line: Arc<Line>,
     journal: Arc<dyn Journal>,
@@ -155,6 +157,7 @@ impl Driver {
         let interval_ms = bridge.clock.real_ms(decoder.profile.interval.as_ms());
         Self {
             pace: decoder.profile.pace(),
+            loses_first: decoder.profile.timing.first_request_lost,
             settings: Settings::of(&decoder.profile),
             poller: Poller::new(device.clone(), Arc::new(decoder), interval_ms, bridge.boot),
             unit,
@@ -178,6 +181,9 @@ impl Driver {
         // When the first request went out for what is read now.
         let mut asked = None;
         loop {
+            if matches!(step, Step::Ask(_)) {
+                self.before_asking(&mut told).await;
+            }
             let is_idle = matches!(step, Step::Wait(_));
             let due = self.settings.due();
             asked = match &step {
@@ -214,6 +220,19 @@ impl Driver {
         }
     }
 
+    /// Does what waits before the next request goes out: a device that has always more to read is told, too.
+    async fn before_asking(&mut self, told: &mut Option<mpsc::Receiver<Told>>) {
+        let Some(commands) = told else {
+            return;
+        };
+        if let Ok(command) = commands.try_recv() {
+            self.carry_out(command).await;
+            self.settings.changed(Instant::now());
+        } else if self.settings.due().is_some_and(|due| due <= Instant::now()) {
+            self.look().await;
+        }
+    }
+
     /// Writes what the device is told, unless its time ended while it waited for its turn. It stops at what the device does
     /// not confirm.
     async fn carry_out(&self, told: Told) {
@@ -243,7 +262,7 @@ impl Driver {
         match self.poller.first_read() {
             None => true,
             Some(ask) => matches!(
-                self.ask(&ask).await,
+                self.ask_twice(&ask).await,
                 Answer::Registers(_) | Answer::Refused(_)
             ),
         }
@@ -253,7 +272,7 @@ impl Driver {
     async fn look(&mut self) {
         let mut answers = Vec::new();
         for read in self.settings.reads() {
-            match self.ask(&Ask::Read(read)).await {
+            match self.ask_twice(&Ask::Read(read)).await {
                 Answer::Registers(words) => answers.push(Some(words)),
                 Answer::Refused(_) => answers.push(None),
                 Answer::Written | Answer::TimedOut | Answer::Broken | Answer::Malformed => {
@@ -287,6 +306,14 @@ impl Driver {
             }
         }
         Ok(())
+    }
+
+    /// Asks for what changes nothing: once more where the device may have lost the request.
+    async fn ask_twice(&self, ask: &Ask) -> Answer {
+        match self.ask(ask).await {
+            Answer::TimedOut if self.loses_first => self.ask(ask).await,
+            answer => answer,
+        }
     }
 
     async fn ask(&self, ask: &Ask) -> Answer {

@@ -80,3 +80,118 @@ async fn limits_that_are_out_of_order_are_refused_by_the_device_and_both_of_them
         assert_eq!(heard, (Id128::from_bytes([id; 16]), expected));
     }
 }
+
+/// A device that reads as zeros and takes whatever is written; `heard` is told the function and the address of each request,
+/// and says whether it is answered.
+async fn plain_device(listener: TcpListener, mut heard: impl FnMut(u8, u16) -> bool + Send) {
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let mut head = [0; 8];
+    while stream.read_exact(&mut head).await.is_ok() {
+        let mut rest = vec![0; usize::from(u16::from_be_bytes([head[4], head[5]])) - 2];
+        stream.read_exact(&mut rest).await.unwrap();
+        if !heard(head[7], u16::from_be_bytes([rest[0], rest[1]])) {
+            continue;
+        }
+        let mut pdu = vec![head[7]];
+        if head[7] == 16 {
+            pdu.extend_from_slice(&rest[..4]);
+        } else {
+            pdu.push(2 * rest[3]);
+            pdu.resize(2 + 2 * usize::from(rest[3]), 0);
+        }
+        let mut answer = head[..4].to_vec();
+        answer.extend(u16::try_from(pdu.len() + 1).unwrap().to_be_bytes());
+        answer.push(head[6]);
+        answer.extend(pdu);
+        stream.write_all(&answer).await.unwrap();
+    }
+}
+
+/// Polls `p1` once: these registers, each by a request of its own.
+async fn poll_plain(facility: &mut Facility, registers: &[u16], more: &str) -> TcpListener {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("tcp://{}", listener.local_addr().unwrap());
+    facility.device("p1", "plain", 1, address);
+    let device: DeviceId = "p1".parse().unwrap();
+    facility.writes = Writes::to(std::iter::once(&device));
+    let mut text = format!(
+        "name = 'plain'\nmodel = 'plain'\ninterval = '1h'\ntimeout = '1s'\nstale_after = '1m'\nlate_after = '1m'\n{more}\n"
+    );
+    for register in registers {
+        text += &format!(
+            "[[points]]\ncode = 'urn:medmesh:code|relative-humidity'\nunit = '%'\nspace = 'input'\naddress = {register}\ntype = 'u16'\n"
+        );
+    }
+    let mut profiles = Profiles::default();
+    profiles.insert(toml::from_str(&text).unwrap());
+    let bridge = Bridge {
+        devices: facility.devices.clone(),
+        profiles,
+        journal: facility.journal.clone(),
+        clock: Clock::new(Some(facility.clock)),
+        boot: 1,
+        observer: facility.seen.clone(),
+        conditions: Arc::new(Conditions::new(facility.health.optional("devices"))),
+        writes: facility.writes.clone(),
+    };
+    facility.spawn(move |stop| async move { run(bridge, stop).await.unwrap() });
+    listener
+}
+
+/// One register is written, and not read back.
+fn one_write(answer: &mpsc::Sender<(Id128, Result<(), Reason>)>) -> Told {
+    let write = "address = 64\nconstant = 1\nread_back = false";
+    Told {
+        id: Id128::from_bytes([1; 16]),
+        writes: vec![(toml::from_str(write).unwrap(), 1)],
+        until: Instant::now() + DEADLINE,
+        answer: answer.clone(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_has_more_to_read_is_told_before_the_next_read() {
+    let mut facility = Facility::new(1.0);
+    let listener = poll_plain(&mut facility, &[1, 100, 200], "").await;
+    let (answer, mut answers) = mpsc::channel(1);
+    let mut waiting = Some(one_write(&answer));
+    let writes = facility.writes.clone();
+    let asked: Arc<Mutex<Vec<(u8, u16)>>> = Arc::default();
+    let log = asked.clone();
+    let heard = move |function, address| {
+        log.lock().push((function, address));
+        // The second of three reads is under way.
+        if address == 100
+            && let Some(told) = waiting.take()
+        {
+            writes.tell(&"p1".parse().unwrap(), told).unwrap();
+        }
+        true
+    };
+    facility.spawn(move |_| plain_device(listener, heard));
+    let said = tokio::time::timeout(DEADLINE, answers.recv()).await;
+    assert_eq!(said.unwrap().unwrap().1, Ok(()));
+    // It is asked whether it is there, and told.
+    let first: Vec<_> = asked.lock().iter().take(4).copied().collect();
+    assert_eq!(first, [(4, 1), (4, 100), (4, 1), (16, 64)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_loses_the_first_request_after_a_pause_is_told() {
+    let mut facility = Facility::new(1.0);
+    let timing = "[timing]\nfirst_request_lost = true";
+    let listener = poll_plain(&mut facility, &[1], timing).await;
+    let is_asleep = Arc::new(AtomicBool::new(false));
+    let asleep = is_asleep.clone();
+    let heard = move |_, _| !asleep.swap(false, Ordering::Relaxed);
+    facility.spawn(move |_| plain_device(listener, heard));
+    let is_read = || facility.journal.count("p1") == 1;
+    eventually("it is read, and pauses for an hour", is_read).await;
+    is_asleep.store(true, Ordering::Relaxed);
+    let (answer, mut answers) = mpsc::channel(1);
+    let device: DeviceId = "p1".parse().unwrap();
+    facility.writes.tell(&device, one_write(&answer)).unwrap();
+    let said = tokio::time::timeout(DEADLINE, answers.recv()).await;
+    assert_eq!(said.unwrap().unwrap().1, Ok(()));
+    assert!(!is_asleep.load(Ordering::Relaxed), "a request was lost");
+}
