@@ -210,11 +210,15 @@ impl Dispatch {
                 Ok(()) => (State::Acknowledged, None),
                 // Nothing was sent: it waits for the device, as long as its time lasts.
                 Err(Reason::Unreached) => {
-                    if row.begun && !row.state.is_end() {
-                        row.begun = false;
-                        row.put(commit.tx())?;
+                    if !row.begun || row.state.is_end() {
+                        return Ok(());
                     }
-                    return Ok(());
+                    row.begun = false;
+                    if row.reason == Some(Reason::Superseded) {
+                        // It was taken back meanwhile.
+                        return end(commit, row, (State::Refused, Reason::Superseded));
+                    }
+                    return row.put(commit.tx());
                 }
                 // Its turn on the line came too late, and nothing was written.
                 Err(Reason::Stale) => (State::Expired, Some(Reason::Stale)),

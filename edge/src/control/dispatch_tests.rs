@@ -359,6 +359,22 @@ async fn a_command_is_taken_back_as_long_as_its_device_was_not_told() {
 }
 
 #[tokio::test]
+async fn a_command_that_is_taken_back_while_its_device_is_looked_for_is_not_tried_again() {
+    let dir = TempDir::new().unwrap();
+    let run = Run::over(dir.path());
+    let signed = command(&run, MONITOR).await;
+    run.comes(&signed).await;
+    assert_eq!(run.looks().await, 1);
+    let takes_back = ("withdraw", withdrawal::parameters(5));
+    run.comes(&of(&run, MONITOR, 6, takes_back).await).await;
+    assert!(run.told().await.is_empty(), "the device may be told");
+    let unreached = Err(Reason::Unreached);
+    run.dispatch.written(signed.command().id, unreached).await;
+    assert_eq!(run.looks().await, 0);
+    assert_eq!(run.told().await, ["refused superseded"]);
+}
+
+#[tokio::test]
 async fn a_modbus_device_reports_what_its_registers_show_and_nothing_that_is_gone() {
     let dir = TempDir::new().unwrap();
     let run = Run::over(dir.path());

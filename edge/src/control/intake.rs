@@ -98,7 +98,7 @@ pub(super) fn take(
         (Ok(mark), Some(device)) => {
             rows::keep_mark(commit.tx(), &device, mark)?;
             if is_withdrawal {
-                return take_back(commit, &device, signed);
+                return take_back(control, commit, &device, signed);
             }
             let row = Row {
                 device,
@@ -130,8 +130,10 @@ pub(super) fn take(
     }
 }
 
-/// The region takes a command back: it ends, unless the device was told already.
+/// The region takes a command back: it ends, unless the device was told already. One that is under way to a Modbus device ends
+/// when it did not reach it.
 fn take_back(
+    control: &Control,
     commit: &mut Commit<'_, '_>,
     device: &DeviceId,
     signed: &Signed,
@@ -140,13 +142,19 @@ fn take_back(
     let open = Row::open(commit.tx())?;
     let is_meant = |row: &Row| {
         let own = row.signed.command().sequence;
-        row.device == *device && Some(own) == sequence && !row.begun
+        row.device == *device && Some(own) == sequence
     };
     let Some(mut row) = open.into_iter().find(is_meant) else {
         return Ok(());
     };
-    let reason = Some(Reason::Superseded);
-    (row.state, row.reason) = (State::Refused, reason);
+    if row.begun && !control.is_modbus(device) {
+        return Ok(());
+    }
+    row.reason = Some(Reason::Superseded);
+    if row.begun {
+        return row.put(commit.tx());
+    }
+    row.state = State::Refused;
     row.put(commit.tx())?;
-    report::step(commit, &row.signed, (State::Refused, reason), By::Edge)
+    report::step(commit, &row.signed, (row.state, row.reason), By::Edge)
 }
