@@ -25,6 +25,7 @@ CREATE TABLE want(device BLOB NOT NULL, property TEXT NOT NULL, facility TEXT NO
 CREATE INDEX want_open ON want(retry) WHERE settled = 0 AND command IS NULL;
 ", super::tables::SCHEMA, "
 ALTER TABLE want ADD COLUMN failures INTEGER NOT NULL DEFAULT 0;
+UPDATE want SET settled = 2 WHERE settled = 1 AND command IN (SELECT id FROM command WHERE state = 'acknowledged');
 CREATE TABLE withdrawn(command BLOB PRIMARY KEY) STRICT, WITHOUT ROWID;
 "];
 
@@ -373,5 +374,33 @@ impl Twin {
             number(self.sequence),
         ])?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_older_file_says_was_brought_about_is_known_to_be_and_what_was_refused_stays_so() {
+        let db = Connection::open_in_memory().unwrap();
+        db.execute_batch(SCHEMA[0]).unwrap();
+        for (number, state) in [(1_u8, "acknowledged"), (2, "refused")] {
+            let id = vec![number; 16];
+            let sql = "INSERT INTO command(id, device, facility, name, parameters, by, safety, asked, expires, state, history) \
+                 VALUES (?1, ?1, 'eu-f1', 'set-interval', '{}', 'operator', 0, 0, 0, ?2, '[]')";
+            db.execute(sql, params![id, state]).unwrap();
+            let sql = "INSERT INTO want(device, property, facility, name, parameters, by, command, retry, settled) \
+                 VALUES (?1, 'interval', 'eu-f1', 'set-interval', '{}', 'operator', ?1, 0, 1)";
+            db.execute(sql, params![id]).unwrap();
+        }
+        for step in &SCHEMA[1..] {
+            db.execute_batch(step).unwrap();
+        }
+        let sql = "SELECT settled, failures FROM want ORDER BY device";
+        let mut statement = db.prepare(sql).unwrap();
+        let read = |row: &SqlRow<'_>| Ok((row.get::<_, u32>(0)?, row.get::<_, u32>(1)?));
+        let rows: Result<Vec<_>, _> = statement.query_map([], read).unwrap().collect();
+        assert_eq!(rows.unwrap(), [(2, 0), (1, 0)]);
     }
 }
