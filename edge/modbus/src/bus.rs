@@ -272,14 +272,12 @@ impl Driver {
     async fn look(&mut self) {
         let mut answers = Vec::new();
         for read in self.settings.reads() {
-            match self.ask_twice(&Ask::Read(read)).await {
-                Answer::Registers(words) => answers.push(Some(words)),
-                Answer::Refused(_) => answers.push(None),
-                Answer::Written | Answer::TimedOut | Answer::Broken | Answer::Malformed => {
-                    self.settings.looked(false, Instant::now());
-                    return;
-                }
-            }
+            let answer = self.ask_twice(&Ask::Read(read)).await;
+            let Some(said) = settings::said(answer) else {
+                self.settings.looked(false, Instant::now());
+                return;
+            };
+            answers.push(said);
         }
         let shown = self.settings.shown(&self.device, &answers);
         let was_told = self.writes.show(shown);

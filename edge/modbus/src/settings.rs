@@ -4,6 +4,7 @@ use super::{
     notice::Notice,
     plan::{Place, Plan, Read},
     profile::Profile,
+    talk::Answer,
 };
 use commands::Write;
 use std::time::{Duration, Instant};
@@ -100,6 +101,20 @@ impl Settings {
     }
 }
 
+/// What an answer to a read says of the registers, which may be that the device has none of them (Modbus Application Protocol
+/// 1.1b3, §7: an illegal function, address or value). None where it says nothing: one that is busy still has its settings.
+pub(super) fn said(answer: Answer) -> Option<Option<Vec<u16>>> {
+    match answer {
+        Answer::Registers(words) => Some(Some(words)),
+        Answer::Refused(1..=3) => Some(None),
+        Answer::Refused(_)
+        | Answer::Written
+        | Answer::TimedOut
+        | Answer::Broken
+        | Answer::Malformed => None,
+    }
+}
+
 /// Words, the most significant first, or a bit, as a number.
 fn number(answers: &[Option<Vec<u16>>], place: Place) -> Option<u64> {
     let answer = answers.get(place.read)?.as_ref()?;
@@ -123,6 +138,19 @@ pub(super) async fn wait(due: Option<Instant>) {
 mod tests {
     use super::*;
     use crate::profile::BUILT_IN;
+
+    #[test]
+    fn a_device_that_is_busy_has_not_lost_its_settings() {
+        for (answer, expected) in [
+            (Answer::Registers(vec![7]), Some(Some(vec![7]))),
+            (Answer::Refused(2), Some(None)),
+            (Answer::Refused(4), None),
+            (Answer::Refused(6), None),
+            (Answer::TimedOut, None),
+        ] {
+            assert_eq!(said(answer.clone()), expected, "{answer:?}");
+        }
+    }
 
     #[test]
     fn settings_are_read_when_the_device_is_seen_again_after_a_command_and_every_half_minute() {
