@@ -53,7 +53,7 @@ pub const WANT_LIFE_MS: i64 = 7 * types::Timestamp::DAY_MS;
 pub const RETRY_MS: i64 = 60_000;
 /// What failed is tried again after this time at the latest, in milliseconds: an hour.
 pub const MAX_RETRY_MS: i64 = 3_600_000;
-/// What a device has lost is set again after this time, in milliseconds.
+/// What a device has lost is set again after this time at the earliest, in milliseconds.
 pub const LOST_MS: i64 = 5_000;
 /// Commands that have ended are kept of each property that is desired, at most: each try is one.
 pub const KEPT_OF_WISH: u32 = 16;

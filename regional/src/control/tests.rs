@@ -673,6 +673,30 @@ async fn what_a_device_has_lost_is_set_again_and_what_somebody_changed_is_not() 
 }
 
 #[tokio::test]
+async fn what_a_device_loses_as_soon_as_it_has_it_is_set_once_a_minute_at_most() {
+    let world = World::new().await;
+    let before = Clock::new(None).real();
+    world.set(json!("5s")).await;
+    assert_eq!(world.commands().await, 1);
+    let first = world.newest().await;
+    world
+        .step(EDGE, &first, State::Acknowledged, "device")
+        .await;
+    world.report(EDGE, &interval(1, "5s")).await;
+    let mut none = interval(2, "5s");
+    none.twins[0].properties.clear();
+    world.report(EDGE, &none).await;
+    let waits = |commit: &mut federation::ledger::Commit<'_>| {
+        let sql = "SELECT settled, retry FROM want";
+        let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, u32>(0)?, row.get::<_, i64>(1)?));
+        Ok(commit.tx().query_row(sql, [], read)?)
+    };
+    let (settled, retry) = world.control.ledger.commit("test", waits).await.unwrap();
+    assert_eq!(settled, 0, "it is set again");
+    assert!(retry >= before.0 + RETRY_MS);
+}
+
+#[tokio::test]
 async fn no_command_is_given_for_what_is_desired_while_nothing_is_heard_of_the_facility() {
     let world = World::new().await;
     world.report(EDGE, &interval(1, "5s")).await;

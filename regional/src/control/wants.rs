@@ -132,9 +132,10 @@ fn withdrawn(tx: &Connection, limit: u16) -> Result<Vec<Id128>, DbError> {
     Ok(found)
 }
 
-/// A device has a property no more that was brought about: it is wanted again.
+/// A device has a property no more that was brought about: it is wanted again, [`RETRY_MS`] after it was given last at the
+/// earliest, so that a device that never keeps it is not told without end.
 pub fn lost(commit: &Commit<'_>, device: CatalogId, property: &str) -> Result<(), DbError> {
-    let sql = "UPDATE want SET settled = 0, command = NULL, retry = ?3 \
+    let sql = "UPDATE want SET settled = 0, command = NULL, retry = max(retry, ?3) \
          WHERE device = ?1 AND property = ?2 AND settled = ?4";
     let retry = commit.now().plus_ms(LOST_MS);
     let by = params![device.as_bytes(), property, retry.0, DONE];
