@@ -209,6 +209,13 @@ pub async fn each_is_found_by_its_own_conditions(engine: &dyn Engine) {
     }]);
     let found = fixture::all_pages(&*store, last).await;
     assert_eq!(ids(&found), ["o-10", "o-11"].map(str::to_owned).into());
+    // What a chain leads to may be thousands.
+    let many: Vec<String> = (0..3_000).map(|number| format!("o-{number}")).collect();
+    let many = Query {
+        written: Some(Condition::Id(many)),
+        ..query(none(), None)
+    };
+    assert_eq!(fixture::all_pages(&*store, many).await.len(), 12);
 }
 
 pub async fn what_clients_observe_is_counted_and_listed_with_their_patients(engine: &dyn Engine) {

@@ -7,6 +7,8 @@ use crate::query::{
 
 /// The last character: what begins with a text is not above the text with two of them.
 const LAST: &str = "\u{10ffff}\u{10ffff}";
+/// Conditions in a row, without parentheses between them.
+const MOST_IN_A_ROW: usize = 100;
 
 /// What a client may see of a type, for what a chain leads to and what refers back: all of it when there is none.
 pub type Visible<'v> = &'v dyn Fn(&str) -> Option<Filter>;
@@ -68,7 +70,8 @@ impl Compiler<'_, '_> {
         self.sql.push(text);
     }
 
-    /// Conditions with a word between them, in parentheses; `empty` where there is none.
+    /// Conditions with a word between them, in parentheses; `empty` where there is none. What a chain leads to may be
+    /// thousands: SQLite takes no expression that is deeper than 1,000, and a row goes deeper with each word.
     pub(super) fn each<T>(
         &mut self,
         all: &[T],
@@ -76,12 +79,19 @@ impl Compiler<'_, '_> {
         empty: &str,
         mut one: impl FnMut(&mut Self, &T),
     ) {
+        let (open, close) = match all.len() > MOST_IN_A_ROW {
+            true => ("(", ")"),
+            false => ("", ""),
+        };
         self.push("(");
-        for (at, item) in all.iter().enumerate() {
-            if at > 0 {
-                self.push(word);
+        for (group, items) in all.chunks(MOST_IN_A_ROW).enumerate() {
+            self.push(if group > 0 { word } else { "" });
+            self.push(open);
+            for (at, item) in items.iter().enumerate() {
+                self.push(if at > 0 { word } else { "" });
+                one(self, item);
             }
-            one(self, item);
+            self.push(close);
         }
         self.push(if all.is_empty() { empty } else { "" });
         self.push(")");
