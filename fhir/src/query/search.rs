@@ -94,6 +94,18 @@ pub enum Filter {
     All(Vec<Filter>),
 }
 
+impl Filter {
+    /// Whether it is what a condition on Observations becomes where readings are looked at: one on their columns, or on the
+    /// rows of what clients wrote.
+    #[must_use]
+    pub fn is_by_columns(&self) -> bool {
+        let Self::Any(any) = self else {
+            return false;
+        };
+        matches!(any.first(), Some(Self::Column(_) | Self::HasReading { .. }))
+    }
+}
+
 /// A value of a search, by the kind of the parameter.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(missing_docs, reason = "the variants are the kinds of parameters")]

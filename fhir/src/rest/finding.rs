@@ -221,6 +221,10 @@ fn looks_at(
     kind: &str,
     types: &mut BTreeSet<&'static str>,
 ) -> Result<(), Failure> {
+    // What is asked of several types is looked at for each of them.
+    if filter.is_by_columns() {
+        return Ok(());
+    }
     match filter {
         Filter::Param { param, matches } if has_columns(kind) => {
             let column = query::as_column(param.code, matches);

@@ -229,6 +229,15 @@ async fn patients_and_reports_are_found_by_readings() {
         let found: Vec<&String> = found.iter().collect();
         assert_eq!(found, Vec::from_iter(expected), "{query}");
     }
+    // The id of a reading is its identifier; that of a patient is none.
+    let reading = fixture::observation(1).id().to_string();
+    for (id, expected) in [
+        (&reading, vec![format!("Observation/{reading}")]),
+        (&patient["Patient/".len()..].to_owned(), Vec::new()),
+    ] {
+        let path = format!("/fhir?_type=Observation,Patient&identifier={id}");
+        assert_eq!(api.get(&path).await.entries("match"), expected, "{path}");
+    }
     // Who may not search readings is told nothing of them.
     let headers = [("authorization", "Bearer patients")];
     let reply = api
@@ -241,6 +250,29 @@ async fn patients_and_reports_are_found_by_readings() {
         )
         .await;
     assert_eq!(reply.issue().0, 403);
+}
+
+#[test]
+fn what_is_asked_of_many_types_becomes_the_same_as_what_is_asked_of_one() {
+    let context = crate::query::Context {
+        now: 0,
+        base: crate::bases::Bases::default(),
+        handling: crate::query::Handling::Strict,
+    };
+    for name in ["_has:Observation:patient:code", "identifier"] {
+        let pairs = [(name.to_owned(), "8867-4".to_owned())];
+        let kind = if name == "identifier" {
+            ResourceType::Observation
+        } else {
+            ResourceType::Patient
+        };
+        let found = crate::query::parse_conditions(kind.as_str(), &pairs, context);
+        let mut filter = found.unwrap();
+        finding::by_columns(kind, &mut filter).unwrap();
+        let once = filter.clone();
+        finding::by_columns(kind, &mut filter).unwrap();
+        assert_eq!(filter, once, "{name}");
+    }
 }
 
 #[tokio::test]

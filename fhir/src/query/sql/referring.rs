@@ -75,9 +75,12 @@ impl Compiler<'_, '_> {
     }
 
     /// A condition on a reading. It holds or does not: what has no such column has none, and what clients wrote is no
-    /// reading.
+    /// reading, nor is what facilities deliver of other types.
     pub(super) fn column(&mut self, alias: &str, column: &Column) {
-        self.push(&format!("({alias}.author IS NULL AND "));
+        self.push(&format!(
+            "({alias}.author IS NULL AND {}{alias}.type = 'Observation' AND ",
+            self.unindexed()
+        ));
         self.of_column(alias, column);
         self.push(" IS TRUE)");
     }
