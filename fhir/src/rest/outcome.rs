@@ -496,6 +496,10 @@ pub fn unread(status: StatusCode) -> String {
             "timeout",
             "the request was not there, or not answered, in time",
         ),
+        StatusCode::SERVICE_UNAVAILABLE => (
+            "transient",
+            "too many long requests are in hand; ask again later",
+        ),
         _ => ("structure", "the request is not HTTP that can be read"),
     };
     outcome("error", code, diagnostics).to_string()

@@ -14,7 +14,7 @@ use axum::{
     body::{Body, Bytes, HttpBody, to_bytes},
     http::{
         HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
-        header::{CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING},
+        header::{CONNECTION, CONTENT_LENGTH, EXPECT, RETRY_AFTER, TRANSFER_ENCODING},
     },
 };
 use http_body_util::{BodyExt, Limited};
@@ -142,6 +142,10 @@ async fn answer(
         true => MAX_BODY_BYTES,
         false => MAX_STRANGERS_BODY_BYTES,
     };
+    if most > MAX_BODY_BYTES {
+        // It may wait for its place before.
+        by(timeouts.body + timeouts.body + timeouts.request + GRACE);
+    }
     let (traced, method) = (trace::Request::begin(), word(request.method()));
     let asked = request.headers().get(REQUEST_ID).cloned();
     let responding = respond(&server, request, most).instrument(traced.logged());
@@ -191,7 +195,11 @@ async fn respond(server: &Server, request: Request<Incoming>, most: usize) -> Re
             Ok(Ok(place)) => Some(place),
             _ => {
                 let_go(&parts.headers, body).await;
-                return Unread::answer(server.unread, StatusCode::SERVICE_UNAVAILABLE);
+                let full = StatusCode::SERVICE_UNAVAILABLE;
+                let mut answer = Unread::answer(server.unread, full);
+                let after = HeaderValue::from_static("5");
+                answer.headers_mut().insert(RETRY_AFTER, after);
+                return answer;
             }
         },
         false => None,

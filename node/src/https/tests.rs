@@ -218,6 +218,7 @@ async fn a_long_body_for_which_there_is_no_place_is_not_read_and_a_short_one_goe
         let long = posted("/long", "known", MAX_BODY_BYTES + 1, is_said);
         let answer = server.ask(&long).await;
         assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+        assert!(answer.contains("retry-after: 5"), "{answer}");
     }
 }
 
