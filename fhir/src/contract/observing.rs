@@ -27,7 +27,8 @@ fn time(number: u32) -> Timestamp {
     }
 }
 
-/// Observation `number` of a client: of patient 1 or of a group, with a time, a period, an instant of issue, or none.
+/// Observation `number` of a client: of patient 1 or of a group, with a time, a period, an instant of issue, or none. One of
+/// a group is told by patient 2.
 fn text(number: u32) -> String {
     let time = time(number).to_rfc3339();
     let time = match number % 4 {
@@ -40,11 +41,21 @@ fn text(number: u32) -> String {
         0 => format!("Patient/{}", fixture::patient(1, 1950).id()),
         _ => "Group/g".to_owned(),
     };
+    let performer = match number {
+        3 => {
+            let patient = fixture::patient(2, 1950);
+            format!(
+                r#","performer":[{{"reference":"Patient/{}"}}]"#,
+                patient.id()
+            )
+        }
+        _ => String::new(),
+    };
     format!(
         r#"{{"resourceType":"Observation","id":"o-{number}","status":"final",{time}"subject":{{"reference":"{subject}"}},
         "code":{{"coding":[{{"system":"http://x","code":"c{}"}},{{"system":"http://loinc.org","code":"8867-4"}}]}},
         "component":[{{"code":{{"coding":[{{"code":"part"}}]}},"valueQuantity":{{"value":{number},"unit":"mmHg"}}}}],
-        "valueQuantity":{{"value":{number},"code":"/min","system":"http://unitsofmeasure.org"}}}}"#,
+        "valueQuantity":{{"value":{number},"code":"/min","system":"http://unitsofmeasure.org"}}{performer}}}"#,
         number % 3
     )
 }
@@ -236,9 +247,10 @@ pub async fn what_clients_observe_is_counted_and_listed_with_their_patients(engi
     let (until, _) = store.last().await.unwrap();
     for (whose, written) in [
         (Whose::Everybody, 12),
-        (Whose::AnyPatient, 6),
+        (Whose::AnyPatient, 7),
         (Whose::Of(vec![patient]), 6),
-        (Whose::Of(vec![fixture::patient(2, 1950).id().clone()]), 0),
+        (Whose::Of(vec![fixture::patient(2, 1950).id().clone()]), 1),
+        (Whose::Of(vec![fixture::patient(3, 1950).id().clone()]), 0),
     ] {
         let extent = Extent {
             whose,

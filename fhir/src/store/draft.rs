@@ -121,21 +121,24 @@ impl Draft {
         &self.rows
     }
 
-    /// What an Observation is listed by beside readings: the Patient who is its subject, and its time (ms since 1970; that
-    /// of the commit where it says none). What is of another type has neither.
+    /// What an Observation is listed by beside readings: the Patient who is its subject, or else its performer, in whose
+    /// compartment it is, and its time (ms since 1970; that of the commit where it says none). What is of another type has
+    /// neither.
     pub(crate) fn columns(&self, commit: i64) -> (Option<&str>, Option<i64>) {
         if self.kind != ResourceType::Observation {
             return (None, None);
         }
-        let subject = self.rows.iter().find_map(|row| match &row.value {
-            Value::Reference {
-                resource_type: Some(kind),
-                id: Some(id),
-                ..
-            } if row.param == "subject" && kind == "Patient" => Some(id.as_str()),
-            _ => None,
+        let patient = ["subject", "performer"].into_iter().find_map(|param| {
+            self.rows.iter().find_map(|row| match &row.value {
+                Value::Reference {
+                    resource_type: Some(kind),
+                    id: Some(id),
+                    ..
+                } if row.param == param && kind == "Patient" => Some(id.as_str()),
+                _ => None,
+            })
         });
-        (subject, Some(self.time.map_or(commit, |time| time.0)))
+        (patient, Some(self.time.map_or(commit, |time| time.0)))
     }
 
     /// The resource type.
