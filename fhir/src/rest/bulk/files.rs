@@ -162,7 +162,9 @@ impl Folder {
         }
         if let Some(chunks) = &self.kept {
             let new = self.dir.join(format!("new-{name}"));
-            let mut file = File::create(&new)?;
+            let mut open = OpenOptions::new();
+            let open = open.write(true).create(true).truncate(true).mode(PRIVATE);
+            let mut file = open.open(&new)?;
             let mut write = |bytes: &[u8]| file.write_all(bytes);
             chunks.show(&self.name(name), &mut write)?;
             file.sync_all()?;
@@ -253,7 +255,7 @@ impl Folder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{io::Read as _, thread};
+    use std::{io::Read as _, os::unix::fs::MetadataExt as _, thread};
     use storage::chunks::memory::Memory;
 
     const NAME: &str = "Condition.1.ndjson";
@@ -286,6 +288,8 @@ mod tests {
             let all = [&lines[..], b"more"].concat();
             assert!(fs::read(folder.dir.join(NAME)).unwrap() == all);
             assert!(read(&folder, counts + 4) == all);
+            let mode = fs::metadata(folder.dir.join(NAME)).unwrap().mode();
+            assert_eq!(mode & 0o777, PRIVATE);
         }
     }
 }
