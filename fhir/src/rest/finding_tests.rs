@@ -232,8 +232,8 @@ async fn patients_and_reports_are_found_by_readings() {
     // The id of a reading is its identifier; that of a patient is none.
     let reading = fixture::observation(1).id().to_string();
     for (id, expected) in [
-        (&reading, vec![format!("Observation/{reading}")]),
-        (&patient["Patient/".len()..].to_owned(), Vec::new()),
+        (reading.as_str(), vec![format!("Observation/{reading}")]),
+        (&patient["Patient/".len()..], Vec::new()),
     ] {
         let path = format!("/fhir?_type=Observation,Patient&identifier={id}");
         assert_eq!(api.get(&path).await.entries("match"), expected, "{path}");
