@@ -30,18 +30,24 @@ const SILENT: Duration = Duration::from_secs(60);
 /// What one end has closed the other one has closed by then too.
 const HALF_OPEN: Duration = Duration::from_secs(10);
 
-/// Carries what comes to a listener to the other node, until the stop, which ends what is under way.
+/// Carries what comes to a listener to the other node, while that one is known to be the one that writes, until the stop,
+/// which ends what is under way. Two nodes that both wait would carry one connection round and round.
 ///
 /// # Errors
 /// When the listener breaks.
 pub(super) async fn relay(
     listener: TcpListener,
     other: (String, u16),
+    it_writes: impl Fn() -> bool + Send + Sync,
     stop: CancellationToken,
 ) -> io::Result<()> {
     let admission = Admission::new("relay", &LIMITS);
     let connections = TaskTracker::new();
     let accepted = admission.accept(&listener, &stop, |stream, slot| {
+        if !it_writes() {
+            // Whoever dialled finds its connection closed, and tries the other address.
+            return;
+        }
         let (other, stop) = (other.clone(), stop.clone());
         connections.spawn(async move {
             tokio::select! {
@@ -112,11 +118,20 @@ mod tests {
     }
 
     async fn relayed() -> Relayed {
+        while_it_writes(true).await
+    }
+
+    async fn while_it_writes(it_writes: bool) -> Relayed {
         let bind = || TcpListener::bind("127.0.0.1:0");
         let (listener, holder) = (bind().await.unwrap(), bind().await.unwrap());
         let (at, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
         let port = holder.local_addr().unwrap().port();
-        let running = relay(listener, ("127.0.0.1".into(), port), stop.clone());
+        let running = relay(
+            listener,
+            ("127.0.0.1".into(), port),
+            move || it_writes,
+            stop.clone(),
+        );
         Relayed {
             at,
             holder,
@@ -157,6 +172,17 @@ mod tests {
         let mut rest = Vec::new();
         assert_eq!(client.read_to_end(&mut rest).await.unwrap_or(0), 0);
         assert_eq!(holder.read_to_end(&mut rest).await.unwrap_or(0), 0);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_carried_to_a_node_that_is_not_known_to_write() {
+        let relayed = while_it_writes(false).await;
+        let mut client = TcpStream::connect(relayed.at).await.unwrap();
+        let mut rest = Vec::new();
+        assert_eq!(client.read_to_end(&mut rest).await.unwrap_or(0), 0);
+        let holder = relayed.holder.into_std().unwrap();
+        let came = holder.accept().map(drop).unwrap_err();
+        assert_eq!(came.kind(), io::ErrorKind::WouldBlock);
     }
 
     #[tokio::test]

@@ -68,6 +68,13 @@ impl Writer {
         *self.0.write() = name;
     }
 
+    /// Whether a node is known to write that is not called so. Of two nodes that both wait that is so at one at most: the one
+    /// that wrote last, and waits again, knows of itself.
+    pub(super) fn is_another(&self, own: &str) -> bool {
+        let name = self.0.read();
+        !name.is_empty() && *name != own
+    }
+
     fn says(&self) -> String {
         let name = self.0.read();
         let named = match name.as_str() {
@@ -117,9 +124,13 @@ impl Standby {
             let serving = https::serve(listener, tls.server_https()?, app, None, stop);
             tasks.spawn("metrics", Kind::Critical, serving);
         }
-        let other = config.pair.as_ref().and_then(|pair| pair.other.as_ref());
+        let own = config.pair.as_ref();
+        let other = own.and_then(|pair| pair.other.as_ref());
         if let Some((bound, other)) = sockets.links.zip(other) {
-            let carried = relay(again(bound)?, address(&other.links)?, carrying.clone());
+            let (writer, own) = (writer.clone(), own.map(|pair| pair.node.clone()));
+            let it_writes = move || writer.is_another(own.as_deref().unwrap_or_default());
+            let (listener, links) = (again(bound)?, address(&other.links)?);
+            let carried = relay(listener, links, it_writes, carrying.clone());
             tasks.spawn("relay", Kind::Background, carried);
         }
         let handing = match other {
@@ -494,7 +505,10 @@ mod tests {
         assert_eq!(parts.headers["retry-after"], RETRY_AFTER_S);
         assert_eq!(parts.headers["content-type"], FHIR_JSON);
         assert!(body.contains("OperationOutcome") && body.contains("none is known now"));
+        // Nobody, or this one, is no other one to carry a link to.
+        assert!(!writer.is_another("us-a1"));
         writer.is("us-a1".into());
+        assert!(writer.is_another("us-a2") && !writer.is_another("us-a1"));
         let (parts, body) = ask("/api/v1/devices").await;
         assert_eq!(parts.status, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(parts.headers["retry-after"], RETRY_AFTER_S);
