@@ -518,7 +518,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_that_is_too_long_is_told_the_bound_of_who_sends_it() {
-        for (is_known, most) in [(true, "131072"), (false, "16384")] {
+        for (is_known, most) in [(true, "2097152"), (false, "16384")] {
             for (is_fhir, code) in [(true, "\"too-long\""), (false, "too long")] {
                 let response = too_long(is_known, is_fhir);
                 assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
