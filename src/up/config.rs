@@ -85,8 +85,7 @@ impl Configs<'_> {
             self.write_node(&region.place(), &self.regional(region)?)?;
             if self.plan.pairs {
                 let file = second_file(&self.plan.node_dir(&region.place()));
-                let text = toml::to_string(&self.second(region)?)?;
-                files::replace_secret(&file, text.as_bytes())?;
+                standing::write(&file, &region.place(), &self.second(region)?)?;
             }
         }
         for ((region, facility), source) in self.plan.facilities().zip(&self.sources) {
@@ -106,9 +105,7 @@ impl Configs<'_> {
 
     fn write_node(&self, place: &Place, config: &impl serde::Serialize) -> Result<()> {
         let file = node_file(&self.plan.node_dir(place), place);
-        let mut table = toml::Table::try_from(config)?;
-        standing::keep(&file, place, &mut table)?;
-        files::replace_secret(&file, toml::to_string(&table)?.as_bytes())
+        standing::write(&file, place, config)
     }
 
     fn global(&self) -> Result<GlobalConfig> {

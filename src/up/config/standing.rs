@@ -1,7 +1,9 @@
 //! What a configuration file of an earlier run says and the next one keeps: what people of the place decided there. The
 //! rest, such as ports and clocks, is of the run.
+use super::super::files;
 use anyhow::{Context, Result};
 use edge::config::BedAssignment;
+use serde::Serialize;
 use std::{fs, io, path::Path};
 use toml::Table;
 use types::Place;
@@ -34,11 +36,21 @@ fn read(file: &Path) -> Result<Option<Table>> {
     Ok(Some(table))
 }
 
+/// Writes the configuration file of a node of a place, with what it says already of its own.
+///
+/// # Errors
+/// It is there and cannot be read, or cannot be written.
+pub fn write(file: &Path, place: &Place, config: &impl Serialize) -> Result<()> {
+    let mut table = Table::try_from(config)?;
+    keep(file, place, &mut table)?;
+    files::replace_secret(file, toml::to_string(&table)?.as_bytes())
+}
+
 /// Puts what the file of a place says of its own into what is to be written there.
 ///
 /// # Errors
 /// It is there and cannot be read.
-pub fn keep(file: &Path, place: &Place, new: &mut Table) -> Result<()> {
+fn keep(file: &Path, place: &Place, new: &mut Table) -> Result<()> {
     let Some(mut old) = read(file)? else {
         return Ok(());
     };
@@ -55,7 +67,7 @@ pub fn keep(file: &Path, place: &Place, new: &mut Table) -> Result<()> {
 /// holds.
 ///
 /// # Errors
-/// As [`keep`].
+/// As [`write`].
 pub fn since_before(file: &Path, beds: &mut [BedAssignment]) -> Result<()> {
     let old = read(file)?.unwrap_or_default();
     let old = old.get("beds").and_then(toml::Value::as_array);
@@ -101,6 +113,20 @@ mod tests {
         assert_eq!(new, expected.parse::<Table>().unwrap());
         fs::write(&file, "[[").unwrap();
         keep(&file, &edge(), &mut new).unwrap_err();
+    }
+
+    #[test]
+    fn both_nodes_of_a_region_keep_who_reads_for_research() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = "regional/us/us".parse().unwrap();
+        let new: Table = "port = 2\nresearch_clients = []\n".parse().unwrap();
+        for name in ["regional.toml", "regional-b.toml"] {
+            let file = dir.path().join(name);
+            fs::write(&file, "port = 1\nresearch_clients = [\"r\"]\n").unwrap();
+            write(&file, &place, &new).unwrap();
+            let expected = "port = 2\nresearch_clients = [\"r\"]\n".parse::<Table>();
+            assert_eq!(read(&file).unwrap(), Some(expected.unwrap()));
+        }
     }
 
     #[test]
