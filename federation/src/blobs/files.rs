@@ -1,7 +1,7 @@
 //! The bytes of blobs, as files of a folder: `DIGEST.part` while they come, `DIGEST` once they were checked as a whole.
 use super::{
     Descriptor, Digest,
-    kept::{Brought, Kept},
+    kept::{At, Kept},
     spared::{PutIn, Spared, Sweep},
 };
 use parking_lot::Mutex;
@@ -117,11 +117,26 @@ impl Files {
         };
         let (whole, part) = (self.whole(digest), self.part(digest));
         let new = self.dir.join(format!("{NEW}{digest}"));
-        let is_here = || whole.try_exists();
-        if kept.bring(digest, is_here, (&new, &part))? == Some(Brought::Whole) {
-            storage::file::rename(&part, &whole)?;
+        let at = At {
+            new: &new,
+            part: &part,
+            whole: &whole,
+        };
+        kept.bring(digest, at)
+    }
+
+    /// Keeps a file that was made here elsewhere, unless all of it is kept: of what a row may name nothing is taken away to be
+    /// put once more.
+    fn keep(&self, descriptor: Descriptor, file: &mut File) -> io::Result<()> {
+        let Some(kept) = &self.kept else {
+            return Ok(());
+        };
+        self.bring(descriptor.digest)?;
+        if self.whole(descriptor.digest).try_exists()? && kept.has(descriptor)? {
+            return Ok(());
         }
-        Ok(())
+        file.seek(SeekFrom::Start(0))?;
+        kept.put_file(descriptor.digest, file)
     }
 
     fn whole(&self, digest: Digest) -> PathBuf {
@@ -308,12 +323,9 @@ impl Files {
             files: Arc::clone(self),
             descriptor,
         };
-        if let Some(kept) = &self.kept {
-            file.1.seek(SeekFrom::Start(0))?;
-            if let Err(error) = kept.put_file(descriptor.digest, &mut file.1) {
-                fs::remove_file(&file.0)?;
-                return Err(error);
-            }
+        if let Err(error) = self.keep(descriptor, &mut file.1) {
+            fs::remove_file(&file.0)?;
+            return Err(error);
         }
         storage::file::rename(&file.0, &self.whole(descriptor.digest))?;
         Ok(put)
@@ -339,7 +351,9 @@ impl Files {
             let Some(digest) = digest else {
                 continue;
             };
-            if !is_left(&digest) {
+            // Whoever puts it in again meanwhile waits, and then finds that it is gone.
+            let spared = self.spared.lock();
+            if !left.contains(&digest) && !spared.has(&digest) {
                 fs::remove_file(&path)?;
                 deleted += 1;
             }

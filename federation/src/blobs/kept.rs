@@ -1,6 +1,6 @@
 //! The bytes of blobs beside the disk ([`storage::chunks`]), for a node that another one follows: a chunk is there before
 //! it counts, and a blob that is there and not on this disk is brought here when somebody asks for it.
-use super::{CHUNK_BYTES, Digest};
+use super::{CHUNK_BYTES, Descriptor, Digest};
 use parking_lot::Mutex;
 use ring::digest::{Context, SHA256};
 use std::{
@@ -10,12 +10,15 @@ use std::{
     path::Path,
     sync::Arc,
 };
-use storage::chunks::Chunks;
+use storage::{
+    chunks::Chunks,
+    file::{self, PRIVATE},
+};
 
 /// The beginning of the names.
 const PREFIX: &str = "blobs/";
-/// Says that what is kept is all there is: what a folder has besides was removed, or is not whole.
-const KEPT: &str = "blobs-kept";
+/// The file of a folder that says that what it had by itself is kept: what it has besides since then was removed, or is not whole.
+const KEPT: &str = "kept";
 
 /// Chunks of blobs.
 pub(super) struct Kept {
@@ -24,23 +27,23 @@ pub(super) struct Kept {
     there: Mutex<BTreeMap<Digest, bool>>,
     /// Something is put, or what is needed no longer is removed.
     turn: Mutex<()>,
+    /// One blob at a time is brought here.
+    bringing: Mutex<()>,
 }
 
-/// What this disk has of a blob that was brought here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Brought {
-    /// All of it, and it is what its name says.
-    Whole,
-    /// As much as is kept.
-    Part,
+/// Where a blob is in a folder: what comes of it from elsewhere, what came of it in part, and all of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct At<'a> {
+    pub(super) new: &'a Path,
+    pub(super) part: &'a Path,
+    pub(super) whole: &'a Path,
 }
 
 impl Kept {
-    /// What is kept. The first time it is what a folder has whole: that is put there, once. From then on it is the folder that
-    /// follows: what it has whole and is not kept as long is removed, and so is what came of one in part that nobody was told
-    /// of.
+    /// What is kept. What a folder has whole is put there, once for each folder. From then on it is the folder that follows:
+    /// what it has whole and is not kept as long is removed, and so is what came of one in part that nobody was told of.
     pub(super) fn open(chunks: Arc<dyn Chunks>, dir: &Path, part: &str) -> io::Result<Self> {
-        let is_new = chunks.list(KEPT)?.is_empty();
+        let is_new = !dir.join(KEPT).try_exists()?;
         let listed: BTreeMap<Digest, u64> = chunks
             .list(PREFIX)?
             .into_iter()
@@ -50,6 +53,7 @@ impl Kept {
             chunks,
             there: Mutex::new(listed.keys().map(|digest| (*digest, false)).collect()),
             turn: Mutex::default(),
+            bringing: Mutex::default(),
         };
         for entry in fs::read_dir(dir)? {
             let path = entry?.path();
@@ -69,7 +73,7 @@ impl Kept {
             }
         }
         if is_new {
-            kept.chunks.put(KEPT, 0, b"")?;
+            file::create(&dir.join(KEPT), b"", PRIVATE)?;
         }
         Ok(kept)
     }
@@ -80,6 +84,14 @@ impl Kept {
         self.chunks.put(&name(digest), at, chunk)?;
         self.there.lock().insert(digest, true);
         Ok(())
+    }
+
+    /// Whether all of a blob is kept.
+    pub(super) fn has(&self, Descriptor { digest, size }: Descriptor) -> io::Result<bool> {
+        let _turn = self.turn.lock();
+        let name = name(digest);
+        let listed = self.chunks.list(&name)?;
+        Ok(listed.contains(&(name, size)))
     }
 
     /// Keeps a whole file, from where it stands.
@@ -102,45 +114,51 @@ impl Kept {
         }
     }
 
-    /// Has this disk have what is kept of a blob, once in a run of the node; `new` and `part` are names in its folder, and
-    /// what is there under the name `part` is replaced. None when nothing is to be done.
-    pub(super) fn bring(
-        &self,
-        digest: Digest,
-        is_whole: impl FnOnce() -> io::Result<bool>,
-        (new, part): (&Path, &Path),
-    ) -> io::Result<Option<Brought>> {
-        let mut there = self.there.lock();
-        if there.get(&digest).copied().unwrap_or(true) {
-            return Ok(None);
+    /// Has this disk have what is kept of a blob, once in a run of the node; what is there in part is replaced. Who asks for
+    /// what is here waits for nobody: of gigabytes it takes minutes.
+    pub(super) fn bring(&self, digest: Digest, at: At<'_>) -> io::Result<()> {
+        if !self.is_missing(digest) {
+            return Ok(());
         }
-        let brought = match is_whole()? {
-            true => None,
-            false => self.copy(digest, (new, part))?,
-        };
-        there.insert(digest, true);
-        Ok(brought)
+        let _bringing = self.bringing.lock();
+        if !self.is_missing(digest) {
+            return Ok(());
+        }
+        if !at.whole.try_exists()? {
+            return self.copy(digest, at);
+        }
+        if let Some(there) = self.there.lock().get_mut(&digest) {
+            *there = true;
+        }
+        Ok(())
     }
 
-    fn copy(&self, digest: Digest, (new, part): (&Path, &Path)) -> io::Result<Option<Brought>> {
+    /// Whether something is kept that this disk is not known to have.
+    fn is_missing(&self, digest: Digest) -> bool {
+        self.there.lock().get(&digest) == Some(&false)
+    }
+
+    fn copy(&self, digest: Digest, at: At<'_>) -> io::Result<()> {
         let mut hasher = Context::new(&SHA256);
-        let mut file = File::create(new)?;
+        let mut file = File::create(at.new)?;
         let mut write = |bytes: &[u8]| {
             hasher.update(bytes);
             file.write_all(bytes)
         };
         let shown = self.chunks.show(&name(digest), &mut write)?;
-        if shown.is_none() {
-            fs::remove_file(new)?;
-            return Ok(None);
-        }
         file.sync_all()?;
-        storage::file::rename(new, part)?;
-        let is_whole = hasher.finish().as_ref() == digest.as_bytes();
-        Ok(Some(match is_whole {
-            true => Brought::Whole,
-            false => Brought::Part,
-        }))
+        let mut there = self.there.lock();
+        let missing = there.get_mut(&digest).filter(|there| !**there);
+        let (Some(missing), Some(_)) = (missing, shown) else {
+            // It was removed meanwhile, or put anew.
+            return fs::remove_file(at.new);
+        };
+        file::rename(at.new, at.part)?;
+        if hasher.finish().as_ref() == digest.as_bytes() {
+            file::rename(at.part, at.whole)?;
+        }
+        *missing = true;
+        Ok(())
     }
 
     /// Nothing is kept of a blob that is not what its name says.
@@ -287,6 +305,30 @@ mod tests {
         assert_eq!(a.settle(part.1).unwrap(), Taken::Next(0));
         let b = two.at("b");
         assert_eq!(b.held(whole.1.digest).unwrap(), Held::Whole);
+        // One that is the other one's alone is not removed since this one came first.
+        let (late, own) = (Files::open(&two.dir.path().join("late")), blob(CHUNK));
+        drop(Arc::new(late.unwrap()).put_in(own.0.as_slice()).unwrap());
+        let late = two.at("late");
+        assert_eq!(late.held(own.1.digest).unwrap(), Held::Whole);
+        assert_eq!(two.at("a").held(own.1.digest).unwrap(), Held::Whole);
+    }
+
+    #[test]
+    fn what_is_put_in_again_is_not_taken_apart_for_that() {
+        let (two, blob) = (Two::new(), blob(2 * CHUNK_BYTES + 1));
+        let (a, b) = (two.at("a"), two.at("b"));
+        drop(a.put_in(blob.0.as_slice()).unwrap());
+        let c = two.at("c");
+        two.chunks.refuses(true);
+        // It is kept: nothing is to be put, also where it is on no disk yet.
+        for files in [&a, &c] {
+            let put = files.put_in(blob.0.as_slice()).unwrap();
+            assert_eq!(put.descriptor, blob.1);
+            assert_eq!(files.held(blob.1.digest).unwrap(), Held::Whole);
+        }
+        assert_eq!(two.there(), [blob.1.size]);
+        // One that began before it was there knows nothing of it.
+        assert!(b.put_in(blob.0.as_slice()).is_err());
     }
 
     #[test]
