@@ -17,7 +17,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use serde_json::{Value, json as value};
-use std::sync::Arc;
+use std::{io, sync::Arc};
 use types::Timestamp;
 
 /// Seconds after which a client asks again how far its job is.
@@ -288,8 +288,17 @@ async fn given_file(
 ) -> Result<Response, Failure> {
     let (folder, name, bytes) = (job.folder.clone(), file.name.clone(), file.bytes);
     let opened = tokio::task::spawn_blocking(move || folder.open(&name, bytes)).await;
-    let Ok(Ok(opened)) = opened else {
-        return Err(no_such_job());
+    let opened = match opened {
+        Ok(Ok(opened)) => opened,
+        Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => return Err(no_such_job()),
+        failed => {
+            tracing::warn!(?failed, "a file of a bulk job cannot be read now");
+            return Err(Failure::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "transient",
+                "the file cannot be read now; try again later",
+            ));
+        }
     };
     let zipped = negotiation::takes_gzip(headers);
     let mut response = Response::new(stream::body(opened, file.bytes, zipped));

@@ -15,8 +15,8 @@ use storage::{chunks::Chunks, file::PRIVATE};
 
 /// The beginning of the names of chunks.
 const PREFIX: &str = "bulk/";
-/// Says that what is kept elsewhere is all there is: a folder that is not there was deleted.
-const KEPT: &str = "bulk/kept";
+/// The file that says that what was here alone is kept elsewhere: a folder that is not there was deleted since then.
+const KEPT: &str = "kept";
 /// Bytes of a file that are put elsewhere at once.
 const PIECE_BYTES: usize = 1 << 20;
 /// One file at a time is brought here or grows: what is brought is not put in the place of what grew meanwhile.
@@ -46,14 +46,18 @@ pub fn folders(dir: &Path, kept: Option<&Arc<dyn Chunks>>) -> io::Result<Vec<(St
     let Some(chunks) = kept else {
         return here();
     };
-    let listed = chunks.list(PREFIX)?;
-    if listed.iter().all(|(name, _)| name != KEPT) {
+    let marker = dir.join(KEPT);
+    if !marker.try_exists()? {
+        let listed = chunks.list(PREFIX)?;
         for (_, folder) in here()? {
-            folder.keep_all()?;
+            let record = folder.name(ASKED);
+            if listed.iter().all(|(name, _)| *name != record) {
+                folder.keep_all()?;
+            }
         }
-        chunks.put(KEPT, 0, b"")?;
-        return here();
+        storage::file::create(&marker, b"", PRIVATE)?;
     }
+    let listed = chunks.list(PREFIX)?;
     let of = |name: &str| {
         let (id, file) = name.strip_prefix(PREFIX)?.split_once('/')?;
         Some((id.to_owned(), file == ASKED))
@@ -124,9 +128,7 @@ impl Folder {
         if !self.brought(name, counts, &turn)? {
             return Ok(false);
         }
-        if let Some(chunks) = &self.kept {
-            chunks.put(&self.name(name), counts, lines)?;
-        }
+        self.keep_lines(name, counts, lines)?;
         let path = self.dir.join(name);
         let mut open = OpenOptions::new();
         let open = open.write(true).create(counts == 0).mode(PRIVATE);
@@ -139,6 +141,18 @@ impl Folder {
             storage::file::sync_parent(&path)?;
         }
         Ok(true)
+    }
+
+    /// Keeps bytes of a file elsewhere from an offset on, in pieces: what shows several at once holds no more than that.
+    fn keep_lines(&self, name: &str, mut at: u64, lines: &[u8]) -> io::Result<()> {
+        let Some(chunks) = &self.kept else {
+            return Ok(());
+        };
+        for piece in lines.chunks(PIECE_BYTES) {
+            chunks.put(&self.name(name), at, piece)?;
+            at += piece.len() as u64;
+        }
+        Ok(())
     }
 
     /// Whether so many bytes of a file are here, of which those that are elsewhere are brought.
@@ -198,9 +212,6 @@ impl Folder {
 
     /// Keeps elsewhere what is here.
     fn keep_all(&self) -> io::Result<()> {
-        let Some(chunks) = &self.kept else {
-            return Ok(());
-        };
         let mut names = Vec::new();
         for entry in fs::read_dir(&self.dir)? {
             names.push(entry?.file_name().to_string_lossy().into_owned());
@@ -208,12 +219,7 @@ impl Folder {
         // With that record there is a job: last.
         names.sort_by_key(|name| name == ASKED);
         for name in names {
-            let text = fs::read(self.dir.join(&name))?;
-            let mut at = 0;
-            for piece in text.chunks(PIECE_BYTES) {
-                chunks.put(&self.name(&name), at, piece)?;
-                at += piece.len() as u64;
-            }
+            self.keep_lines(&name, 0, &fs::read(self.dir.join(&name))?)?;
         }
         Ok(())
     }
@@ -267,6 +273,25 @@ mod tests {
         let file = folder.open(NAME, counts).unwrap();
         file.take(counts).read_to_end(&mut all).unwrap();
         all
+    }
+
+    #[test]
+    fn what_is_added_is_kept_in_pieces() {
+        let (dir, chunks) = (tempfile::tempdir().unwrap(), Arc::new(Memory::default()));
+        let path = dir.path().join("job");
+        storage::file::private_dir(&path).unwrap();
+        let folder = Folder::new(path, Some(chunks.clone()));
+        assert!(folder.append(NAME, 0, b"first").unwrap());
+        let lines = vec![b'x'; 2 * PIECE_BYTES + 1];
+        assert!(folder.append(NAME, 5, &lines).unwrap());
+        let mut pieces = Vec::new();
+        let mut see = |bytes: &[u8]| {
+            pieces.push(bytes.len());
+            Ok(())
+        };
+        chunks.show(&folder.name(NAME), &mut see).unwrap();
+        assert_eq!(pieces, [5, PIECE_BYTES, PIECE_BYTES, 1]);
+        assert_eq!(read(&folder, 5 + lines.len() as u64)[5..], lines);
     }
 
     #[test]
