@@ -86,7 +86,7 @@ impl NotHanded {
 }
 
 /// The longest body of a client that is known, and of any other: the listener has let through what that path may bring.
-pub(super) const fn longest(is_known: bool) -> usize {
+const fn longest(is_known: bool) -> usize {
     match is_known {
         true => MAX_LONG_BODY_BYTES,
         false => MAX_STRANGERS_BODY_BYTES,

@@ -6,7 +6,7 @@
 //! out of it is in the ledger, and a copy of that may be a second old. While that one cannot be reached there is no answer
 //! (503, with its name).
 use super::{
-    handing::{Handing, NotHanded, longest},
+    handing::{Handing, NotHanded},
     relay::relay,
     rows::Waits,
 };
@@ -34,13 +34,13 @@ use federation::{
 };
 use fhir::{
     postgres::{Pair, PostgresStore},
-    rest::{Bulk, FHIR_JSON},
+    rest::{Bulk, FHIR_JSON, brings_a_bundle},
     store::ResourceStore,
 };
 use node::{
     clock::Clock,
     health::{Check, Health},
-    https,
+    https::{self, MAX_BODY_BYTES, MAX_LONG_BODY_BYTES, MAX_STRANGERS_BODY_BYTES},
     outbound::Endpoint,
     problem::Problem,
     task::{Kind, Tasks},
@@ -344,23 +344,25 @@ impl Elsewhere {
 
     /// The answer to what is not done here: the other node's, or why there is none.
     async fn answer(&self, request: Request, is_known: bool) -> Response {
-        let is_fhir = is_fhir(request.uri().path());
+        let (is_fhir, most) = (is_fhir(request.uri().path()), longest(&request, is_known));
         let handed = match &self.handing {
             Some(handing) => handing.hand(request, is_known).await,
             None => Err(NotHanded::Nowhere),
         };
-        handed.unwrap_or_else(|why| self.refuses(why, (is_known, is_fhir)))
+        handed.unwrap_or_else(|why| match why {
+            NotHanded::TooLong => too_long((is_known, most), is_fhir),
+            why => self.refuses(why, is_fhir),
+        })
     }
 
-    fn refuses(&self, why: NotHanded, (is_known, is_fhir): (bool, bool)) -> Response {
+    fn refuses(&self, why: NotHanded, is_fhir: bool) -> Response {
         let (status, says) = match why {
-            NotHanded::TooLong => return too_long(is_known, is_fhir),
             NotHanded::Unanswered => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "the node that writes for this region was asked and did not answer: whether it did anything is not known"
                     .to_owned(),
             ),
-            NotHanded::Nowhere | NotHanded::Busy | NotHanded::Away => {
+            NotHanded::Nowhere | NotHanded::Busy | NotHanded::Away | NotHanded::TooLong => {
                 (StatusCode::SERVICE_UNAVAILABLE, self.writer.says())
             }
         };
@@ -373,9 +375,19 @@ impl Elsewhere {
     }
 }
 
-/// The bound depends on who asks: it may be another one with a token.
-fn too_long(is_known: bool, is_fhir: bool) -> Response {
-    let (status, most) = (StatusCode::PAYLOAD_TOO_LARGE, longest(is_known));
+/// The longest body that the listener lets through, in bytes: the bound depends on who asks, and for what.
+fn longest(request: &Request, is_known: bool) -> usize {
+    let is_long = brings_a_bundle(request.method(), request.uri().path());
+    match (is_known, is_long) {
+        (false, _) => MAX_STRANGERS_BODY_BYTES,
+        (true, false) => MAX_BODY_BYTES,
+        (true, true) => MAX_LONG_BODY_BYTES,
+    }
+}
+
+/// It may be another bound with a token.
+fn too_long((is_known, most): (bool, usize), is_fhir: bool) -> Response {
+    let status = StatusCode::PAYLOAD_TOO_LARGE;
     let says = match is_known {
         true => format!("the body is longer than {most} bytes"),
         false => format!("the body is longer than {most} bytes, the most without a good token"),
@@ -518,9 +530,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_that_is_too_long_is_told_the_bound_of_who_sends_it() {
-        for (is_known, most) in [(true, "2097152"), (false, "16384")] {
+        for (is_known, path, most) in [
+            (true, "/fhir", "2097152"),
+            (true, "/api/v1/commands", "131072"),
+            (false, "/fhir", "16384"),
+        ] {
+            let request = Request::post(path).body(Body::empty()).unwrap();
+            let bytes = longest(&request, is_known);
             for (is_fhir, code) in [(true, "\"too-long\""), (false, "too long")] {
-                let response = too_long(is_known, is_fhir);
+                let response = too_long((is_known, bytes), is_fhir);
                 assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
                 let body = to_bytes(response.into_body(), 1 << 16).await.unwrap();
                 let body = String::from_utf8(body.to_vec()).unwrap();
