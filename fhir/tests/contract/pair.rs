@@ -529,7 +529,10 @@ pub async fn bytes_of_files_are_kept_by_the_lease_and_read_as_one(
         check(
             "anew",
             shown(&own, "blobs/x")?.as_deref() == Some(&b"abX"[..]),
-        )
+        )?;
+        // It is as long as it is shown.
+        own.put("bulk/x", 2, b"")?;
+        check("shorter", own.list("bulk/")? == [("bulk/x".to_owned(), 2)])
     })
     .await??;
     a.release(first).await?;

@@ -25,7 +25,9 @@ const PUT: &str = "WITH held AS (SELECT number FROM lease WHERE number = $1 FOR 
      WHERE NOT many ON CONFLICT (file, at) DO UPDATE SET bytes = excluded.bytes) SELECT many FROM held, beyond";
 const SHOW: &str =
     "SELECT at, bytes FROM kept_chunk WHERE file = $1 AND at > $2 ORDER BY at LIMIT $3";
-const LIST: &str = "SELECT file, max(at + octet_length(bytes)) FROM kept_chunk WHERE starts_with(file, $1) GROUP BY file";
+/// A file ends with its last chunk, which may begin and end within the one before.
+const LIST: &str = "SELECT DISTINCT ON (file) file, at + octet_length(bytes) FROM kept_chunk WHERE starts_with(file, $1) \
+     ORDER BY file, at DESC";
 /// The last chunks of a file behind a place: a file that is removed in part is a shorter one. It says whether there may be more.
 const REMOVE: &str = "WITH held AS (SELECT number FROM lease WHERE number = $1 FOR SHARE), \
      last AS (SELECT file, at FROM kept_chunk WHERE file = $2::text AND at > $3::bigint ORDER BY at DESC LIMIT $4::bigint), \
