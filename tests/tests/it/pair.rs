@@ -126,14 +126,19 @@ async fn go_on(
     let b = region.start("b")?;
     region.is("b", WAITS).await?;
     let b = region.outlives_other_faults(b, &measured).await?;
-    // The lease may have lapsed while the server was away.
-    if a.ended()?.is_some() {
-        a = region.start("a")?;
-    }
     sent.publish(region).await?;
     measured.end().await?;
     drop(b);
-    region.is("a", WRITES).await?;
+    // The lease may have lapsed while the server was away: then the other one had it, and this one ends, sooner or later.
+    let look = || {
+        if let Ok(Some(_)) = a.ended()
+            && let Ok(again) = region.start("a")
+        {
+            a = again;
+        }
+        region.is_now("a", WRITES.1)
+    };
+    wait::until("a writes", wait::PATIENCE, look).await?;
     let wrote = clients.end().await?;
     println!(
         "FHIR: {} resources, {} at a and {} at b; asked {} times in vain; at most {:?} between two of a client",
@@ -238,13 +243,16 @@ impl<'a> Region<'a> {
 
     /// Waits until a node is ready and its `/ready` says that it waits, or does not say so.
     async fn is(&self, node: &str, (what, waits): (&str, bool)) -> Result<()> {
-        let url = format!("https://{}/ready", self.authority(node)?);
-        let look = || async {
-            let answer = self.mesh.https.get(&url, None).await.ok()?;
-            let standby = answer.body.windows(9).any(|part| part == b"\"standby\"");
-            (answer.status == 200 && standby == waits).then_some(())
-        };
+        let look = || self.is_now(node, waits);
         wait::until(&format!("{node} {what}"), wait::PATIENCE, look).await
+    }
+
+    /// The same at this moment.
+    async fn is_now(&self, node: &str, waits: bool) -> Option<()> {
+        let url = format!("https://{}/ready", self.authority(node).ok()?);
+        let answer = self.mesh.https.get(&url, None).await.ok()?;
+        let standby = answer.body.windows(9).any(|part| part == b"\"standby\"");
+        (answer.status == 200 && standby == waits).then_some(())
     }
 
     /// Whether the node that waits carries the facility's link.
