@@ -89,7 +89,10 @@ pub struct Bulk {
 struct Job {
     asked: Asked,
     folder: Folder,
+    /// Held for no longer than a look takes: clients ask how far it is.
     done: Mutex<Done>,
+    /// Its files change, here and elsewhere, and then what `done` says.
+    changing: Mutex<()>,
     /// Faults since the last turn that went well.
     faults: Mutex<u32>,
 }
@@ -240,7 +243,7 @@ impl Bulk {
         };
         let removed = tokio::task::spawn_blocking(move || {
             // A turn that is under way has its files first.
-            let _done = job.done.lock();
+            let _changing = job.changing.lock();
             job.folder.remove()
         });
         match removed.await {
@@ -364,10 +367,13 @@ impl Job {
     async fn end(self: &Arc<Self>, now: Timestamp, failed: Option<&'static str>) {
         let job = Arc::clone(self);
         let ended = tokio::task::spawn_blocking(move || {
-            let mut done = job.done.lock();
-            done.ended = Some(now.0);
-            done.failed = failed.map(str::to_owned);
-            job.folder.keep(record::DONE, &*done)
+            let _changing = job.changing.lock();
+            let mut next = job.done.lock().clone();
+            next.ended = Some(now.0);
+            next.failed = failed.map(str::to_owned);
+            let kept = job.folder.keep(record::DONE, &next);
+            *job.done.lock() = next;
+            kept
         });
         if !matches!(ended.await, Ok(Ok(()))) {
             tracing::warn!("the end of a bulk job is not kept");

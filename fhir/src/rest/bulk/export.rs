@@ -149,7 +149,7 @@ async fn gone(
 /// Adds the lines to the file of their type, and then says so in the journal.
 fn write(job: &Job, kind: ResourceType, lines: Lines, file_bytes: u64) -> Result<(), Trouble> {
     // Held all the while: who deletes the job waits.
-    let mut now = job.done.lock();
+    let _changing = job.changing.lock();
     if !job.folder.exists() {
         return Err(Trouble::Fault("it was deleted"));
     }
@@ -160,7 +160,8 @@ fn write(job: &Job, kind: ResourceType, lines: Lines, file_bytes: u64) -> Result
         if room.free < SPARE_BYTES.saturating_add(bytes) {
             return Err(Trouble::Never("the server's disk has no room for it"));
         }
-        let list = if now.deleted {
+        let is_of_deleted = job.done.lock().deleted;
+        let list = if is_of_deleted {
             List::Deleted
         } else {
             List::Output
@@ -174,7 +175,7 @@ fn write(job: &Job, kind: ResourceType, lines: Lines, file_bytes: u64) -> Result
         file.count += lines.count;
     }
     job.folder.keep(record::DONE, &next)?;
-    *now = next;
+    *job.done.lock() = next;
     Ok(())
 }
 

@@ -281,7 +281,7 @@ async fn store(
 
 /// Adds what is wrong with lines to the file of that, and then says in the journal how far it is.
 fn write(job: &Job, mut next: Done, lines: &[String], file_bytes: u64) -> Result<(), Trouble> {
-    let mut now = job.done.lock();
+    let _changing = job.changing.lock();
     if !job.folder.exists() {
         return Err(Trouble::Fault("it was deleted"));
     }
@@ -309,6 +309,6 @@ fn write(job: &Job, mut next: Done, lines: &[String], file_bytes: u64) -> Result
         }
     }
     job.folder.keep(record::DONE, &next)?;
-    *now = next;
+    *job.done.lock() = next;
     Ok(())
 }

@@ -202,6 +202,7 @@ impl Job {
             asked,
             folder,
             done: Mutex::new(done),
+            changing: Mutex::default(),
             faults: Mutex::new(0),
         }
     }
