@@ -74,7 +74,8 @@ CREATE TABLE parcel(id BLOB PRIMARY KEY, conflicts TEXT NOT NULL) STRICT, WITHOU
 /// What leads from each version to the next, from version 1 on. Version 2 keeps which facility owns an id; version 3 the
 /// order of past versions, and what readers were shown; version 4 what clients write, of any type;
 /// version 5 what that is found by ([`TABLES`]); version 6 subscriptions; version 7 another order of
-/// the index of codes ([`CODES_BY_ID`]); version 8 lists the Observations of clients by their times.
+/// the index of codes ([`CODES_BY_ID`]); version 8 lists the Observations of clients by their times, and past
+/// versions but those of the server's own AuditEvents in their order.
 const STEPS: [&str; SCHEMA_VERSION as usize - 1] = [
     "
 CREATE TABLE facility(place TEXT PRIMARY KEY, pseudonym TEXT NOT NULL UNIQUE) STRICT, WITHOUT ROWID;
@@ -96,6 +97,7 @@ CREATE INDEX history_type ON history(type, seq);
     "",
     "
 CREATE INDEX resource_written ON resource(effective, id) WHERE author IS NOT NULL AND type = 'Observation';
+CREATE INDEX history_others ON history(seq) WHERE NOT (type = 'AuditEvent' AND author IS NULL);
 ",
 ];
 

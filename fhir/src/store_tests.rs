@@ -167,8 +167,8 @@ fn without_index() -> String {
 }
 
 /// What takes away what versions 6 and 8 add.
-const WITHOUT_SUBSCRIPTIONS: &str = "DROP INDEX resource_written; ALTER TABLE head DROP COLUMN watching; \
-     DROP TABLE subscription; DROP TABLE event;";
+const WITHOUT_SUBSCRIPTIONS: &str = "DROP INDEX resource_written; DROP INDEX history_others; \
+     ALTER TABLE head DROP COLUMN watching; DROP TABLE subscription; DROP TABLE event;";
 
 #[tokio::test]
 async fn a_store_from_before_subscriptions_keeps_its_index_and_gets_them() {
@@ -252,6 +252,33 @@ async fn what_clients_wrote_before_there_was_an_index_is_found_by_it_afterwards(
         let found = store.find(&find).await.unwrap();
         assert_eq!(u64::try_from(found.resources.len()).unwrap(), count);
     }
+}
+
+#[test]
+fn a_history_of_everything_reads_none_of_the_servers_own_events() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("fhir.db");
+    drop(crate::sqlite::SqliteStore::open(&path).unwrap());
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    let query = HistoryQuery {
+        scope: Scope::Everything,
+        commits: None,
+        updated: None,
+        there: None,
+        by_id: false,
+        after: None,
+        count: 10,
+    };
+    let sql = crate::sql::history(crate::query::sql::Dialect::Sqlite, &query);
+    let explain = format!("EXPLAIN QUERY PLAN {}", sql.text);
+    let mut statement = connection.prepare(&explain).unwrap();
+    let binds = rusqlite::params_from_iter(&sql.binds);
+    let plan = statement.query_map(binds, |row| row.get::<_, String>(3));
+    let plan: Vec<String> = plan.unwrap().collect::<rusqlite::Result<_>>().unwrap();
+    assert!(
+        plan.iter().any(|step| step.contains("history_others")),
+        "{plan:?}"
+    );
 }
 
 #[test]
