@@ -433,6 +433,24 @@ async fn what_is_given_nothing_has_its_event_and_so_has_each_search_of_events() 
     }
 }
 
+#[tokio::test]
+async fn accesses_to_a_patient_whom_a_client_wrote_are_found_by_the_patient() {
+    let region = Region::new(false).await;
+    let running = region.run();
+    let id = "0f8fad5b-d9cb-469f-a165-70867728950e";
+    let path = format!("/fhir/Patient/{id}");
+    let patient = json!({"resourceType": "Patient", "id": id, "gender": "female"});
+    let put = (Method::PUT, path.as_str());
+    let (status, answer) = running.send("writer", put, &patient).await;
+    assert_eq!(status, StatusCode::CREATED, "{answer}");
+    assert_eq!(running.get("reader", &path).await.0, StatusCode::OK);
+    let by = format!("agent-name:exact=reader&patient=Patient/{id}");
+    let found = running.events(&by).await;
+    assert_eq!(found.len(), 1);
+    let what = &found[0]["entity"][0]["what"]["reference"];
+    assert_eq!(*what, json!(format!("Patient/{id}")));
+}
+
 /// All of the log, by a projector that begins where the store says.
 async fn project(region: &Region) -> Projector {
     let mut projector = region.start().projector.take().unwrap();

@@ -8,13 +8,35 @@ use fhir::store::{
 use std::collections::HashMap;
 use types::{FacilityPseudonym, Id128, PatientPseudonym};
 
-/// Patients that are known by their digests: some 50 MiB. An access to one more is of a digest alone, and so is shown to
+/// Patients that are known by their digests: some 60 MiB. An access to one more is of a digest alone, and so is shown to
 /// nobody whose token is bound to a facility.
 const MAX_PATIENTS: usize = 500_000;
 
+/// What a Patient is called: a facility's by a pseudonym, one that a client wrote as the client chose.
+enum Name {
+    Pseudonym(PatientPseudonym),
+    Chosen(FhirId),
+}
+
+impl Name {
+    fn of(id: &FhirId) -> Self {
+        match id.as_str().parse::<PatientPseudonym>() {
+            Ok(pseudonym) => Self::Pseudonym(pseudonym),
+            Err(_) => Self::Chosen(id.clone()),
+        }
+    }
+
+    fn id(&self) -> Option<FhirId> {
+        match self {
+            Self::Pseudonym(pseudonym) => pseudonym.to_string().parse().ok(),
+            Self::Chosen(id) => Some(id.clone()),
+        }
+    }
+}
+
 /// Those that the store had by a commit.
 pub struct Patients {
-    known: HashMap<Id128, (PatientPseudonym, Option<FacilityPseudonym>)>,
+    known: HashMap<Id128, (Name, Option<FacilityPseudonym>)>,
     /// The last commit that was looked at.
     until: i64,
 }
@@ -78,11 +100,12 @@ impl Patients {
 
     fn know(&mut self, stored: &Stored) {
         let digest = about(&format!("Patient/{}", stored.id));
-        let (Ok(digest), Ok(patient)) = (digest.parse(), stored.id.as_str().parse()) else {
+        let Ok(digest) = digest.parse::<Id128>() else {
             return;
         };
         if self.known.len() < MAX_PATIENTS || self.known.contains_key(&digest) {
-            self.known.insert(digest, (patient, stored.source));
+            let name = Name::of(&stored.id);
+            self.known.insert(digest, (name, stored.source));
         }
     }
 
@@ -96,8 +119,7 @@ impl Patients {
             .parse()
             .ok()
             .and_then(|digest| self.known.get(&digest));
-        let id = |patient: &PatientPseudonym| patient.to_string().parse::<FhirId>().ok();
-        match known.and_then(|(patient, facility)| Some((id(patient)?, *facility))) {
+        match known.and_then(|(name, facility)| Some((name.id()?, *facility))) {
             Some((id, facility)) => (Whom::Patient(id), facility),
             None => (Whom::Digest(digest.to_owned()), None),
         }
