@@ -41,6 +41,18 @@ impl FhirApi {
         self.caught_up_if(is_needed).await
     }
 
+    /// The same of types that were named, where its token may see some of that one.
+    pub(super) async fn caught_up_among(
+        &self,
+        headers: &HeaderMap,
+        types: Option<&[ResourceType]>,
+    ) -> Result<(), Failure> {
+        let kind = ResourceType::parse(AUDIT_EVENT);
+        let kind = kind.filter(|kind| types.is_some_and(|types| types.contains(kind)));
+        let is_shown = kind.is_some_and(|kind| self.may_search(headers, kind).is_some());
+        self.caught_up_if(is_shown).await
+    }
+
     async fn caught_up_if(&self, is_needed: bool) -> Result<(), Failure> {
         match is_needed {
             true => self.access.caught_up().await.map_err(behind),

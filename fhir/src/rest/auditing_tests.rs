@@ -403,6 +403,7 @@ async fn who_asks_for_events_waits_for_them_and_is_told_when_that_takes_long() {
         "Patient?_has:AuditEvent:patient:action=R".to_owned(),
         "Observation?_revinclude=AuditEvent:entity".to_owned(),
         "?_type=AuditEvent,Patient".to_owned(),
+        format!("Patient/{patient}/$everything?_type=Patient,AuditEvent"),
     ];
     let at_once = [
         "Patient".to_owned(),
@@ -412,6 +413,8 @@ async fn who_asks_for_events_waits_for_them_and_is_told_when_that_takes_long() {
         "Observation?_revinclude=Provenance:target".to_owned(),
         "?_lastUpdated=ge1970".to_owned(),
         "_history".to_owned(),
+        format!("Patient/{patient}/$everything"),
+        format!("Patient/{patient}/$everything?_type=Patient"),
     ];
     let waiting = waiting.iter().map(|path| (path, false));
     for (path, is_at_once) in waiting.chain(at_once.iter().map(|path| (path, true))) {

@@ -98,6 +98,7 @@ pub async fn everything(
     check_format(headers, &pairs)?;
     let mut asked = Asked::of(pairs)?;
     drop(reading::current(api, kind, &id, asker).await?);
+    api.caught_up_among(headers, asked.types.as_deref()).await?;
     let instants = finding::instants(api, &asker.reader, &mut asked.since).await?;
     let path = format!("{kind}/{id}/$everything");
     let own = bundle::with_query(&path, asked.used.iter());
