@@ -87,7 +87,7 @@ pub struct Projector {
     patients: Patients,
     progress: Progress,
     reads: Reads,
-    /// Where it stands; none before that was read, and after a step that failed.
+    /// Where it stands; none before that was read, and after a step that failed ([`Projector::failed`]).
     stands: Option<Stands>,
     /// Of how many rows events are kept.
     max_kept: u64,
@@ -212,8 +212,7 @@ impl Projector {
                 match self.turn(&*engine).await {
                     Ok(()) => said = false,
                     Err(error) => {
-                        // What the store has is asked of it again.
-                        self.stands = None;
+                        self.failed(&error);
                         if !said {
                             tracing::error!(%error, "AuditEvents cannot be made now");
                         }
@@ -225,6 +224,14 @@ impl Projector {
         tokio::select! {
             () = stop.cancelled() => Ok(()),
             never = work => never,
+        }
+    }
+
+    /// What the store has is asked of it again, all of its patients too, but for where it is the store that failed: another
+    /// place than it was told last says that it was put back, and a store that takes nothing is not to be read whole for it.
+    fn failed(&mut self, error: &Unmade) {
+        if !matches!(error, Unmade::Store(_)) {
+            self.stands = None;
         }
     }
 

@@ -20,7 +20,7 @@ use fhir::rest::{
     Authorize, Bulk, Denied, FHIR_JSON, FhirApi, Granted, Interaction, Reader, Vantages,
 };
 use fhir::search::Seal;
-use fhir::store::{HistoryQuery, ResourceType, Scope};
+use fhir::store::{HistoryQuery, Kind, ResourceType, Scope};
 use messages::{Body as _, ReadingBatch};
 use node::health::Health;
 use prost::Message as _;
@@ -547,6 +547,22 @@ async fn a_store_that_is_put_back_below_a_running_node_gets_its_events_again() {
         events.iter().map(|one| one.id.to_string()).collect()
     };
     assert_eq!(ids(&again), ids(&events));
+}
+
+#[tokio::test]
+async fn a_store_that_takes_nothing_is_not_asked_for_all_of_its_patients_again() {
+    let region = Region::new(false).await;
+    let digest = federation::audit::about(&format!("Patient/{}", region.patient));
+    let full = StoreError::new(Kind::Unavailable, "keep audit");
+    for (error, is_known) in [(Unmade::Store(full), true), (Unmade::Standing, false)] {
+        read_often(&region, 1).await;
+        let mut projector = project(&region).await;
+        projector.failed(&error);
+        drop(projector.stands().await.unwrap());
+        let (whom, _) = projector.patients.whom(&digest);
+        let is_named = matches!(whom, audit::Whom::Patient(_));
+        assert_eq!(is_named, is_known, "{error}");
+    }
 }
 
 /// Events have commits of their own: one that came before the comparison would make an older store look as new as the one

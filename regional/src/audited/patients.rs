@@ -69,6 +69,10 @@ impl Patients {
             return Ok(());
         }
         let head = store.head().await?;
+        if head < self.until {
+            // It was put back.
+            *self = Self::default();
+        }
         let mut query = HistoryQuery {
             scope: Scope::Type(ResourceType::Patient),
             commits: Some(Commits {
