@@ -22,6 +22,7 @@ use fhir::audit::{self, Ended, Logged, OwnEvents, PLACE};
 use fhir::rest::{Access, AccessLog, Behind, Refused, Unwritten};
 use fhir::store::{FhirId, ResourceStore, StoreError};
 use node::health::Check;
+use parking_lot::Mutex;
 use patients::Patients;
 use sha2::{Digest as _, Sha256};
 use standing::Standing;
@@ -46,7 +47,8 @@ const BUSY: usize = 64;
 const MIN_PAUSE: Duration = Duration::from_millis(2);
 /// And no longer.
 const MAX_PAUSE: Duration = Duration::from_millis(500);
-/// How long somebody waits who asks for AuditEvents.
+/// How long somebody waits who asks for AuditEvents; and whoever asks so soon after one who waited in vain does not wait, so
+/// that what asks many times, as a batch does, is not held up each time.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// AuditEvents are kept of so many of the last rows of the log. Each is some 4 KiB with what it is found by, so 8 GiB at
 /// most, of which every row of another kind takes its part away. The log keeps all.
@@ -60,6 +62,8 @@ struct Progress {
     /// Up to where somebody waits.
     wanted: watch::Sender<u64>,
     asked: Arc<Notify>,
+    /// When somebody waited in vain; none once all events are made.
+    vain: Arc<Mutex<Option<Instant>>>,
 }
 
 /// The log of accesses, which knows how far AuditEvents are made of it.
@@ -119,6 +123,7 @@ pub fn audited(
         at: watch::Sender::new(0),
         wanted: watch::Sender::new(0),
         asked: Arc::default(),
+        vain: Arc::default(),
     };
     let projector = Projector {
         ledger: ledger.clone(),
@@ -152,7 +157,12 @@ impl AccessLog for Audited {
     }
 
     async fn caught_up(&self) -> Result<(), Behind> {
-        let Progress { at, wanted, asked } = &self.progress;
+        let Progress {
+            at,
+            wanted,
+            asked,
+            vain,
+        } = &self.progress;
         let mut at = at.subscribe();
         let size = match self.ledger.leaves(0, 0).await {
             Ok(log) => log.size,
@@ -166,13 +176,26 @@ impl AccessLog for Audited {
         }
         wanted.send_modify(|wanted| *wanted = (*wanted).max(size));
         asked.notify_one();
+        let lately = *vain.lock();
+        if lately.is_some_and(|lately| lately.elapsed() < self.patience) {
+            return Err(self.behind(size));
+        }
         let passed = at.wait_for(|at| *at >= size);
         match tokio::time::timeout(self.patience, passed).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(_)) | Err(_) => {
-                let rows = size.saturating_sub(*self.progress.at.borrow());
-                Err(Behind { rows })
+                *vain.lock() = Some(Instant::now());
+                Err(self.behind(size))
             }
+        }
+    }
+}
+
+impl Audited {
+    fn behind(&self, size: u64) -> Behind {
+        let at = *self.progress.at.borrow();
+        Behind {
+            rows: size.saturating_sub(at),
         }
     }
 }
@@ -306,6 +329,9 @@ impl Projector {
     }
 
     fn passed(&mut self, stands: Stands, size: u64) {
+        if stands.now.at >= size {
+            *self.progress.vain.lock() = None;
+        }
         self.progress.at.send_replace(stands.now.at);
         self.stands = Some(stands);
         self.show_behind(size);

@@ -664,9 +664,24 @@ async fn who_asks_before_events_are_made_is_told_of_how_many_rows_they_are_not()
     let size = region.ledger.leaves(0, 0).await.unwrap().size;
     let behind = Behind { rows: size };
     assert_eq!(running.audited.caught_up().await, Err(behind));
-    let projector = running.projector.take().unwrap();
-    tokio::spawn(projector.run(region.engine.clone(), running.stop.clone()));
+    // Who asks soon after is told at once: were it to wait, the events would be made.
+    let asked = running.audited.progress.asked.clone();
+    asked.notified().await;
     running.audited.patience = PATIENCE;
+    let projector = running.projector.take().unwrap();
+    let making = async {
+        asked.notified().await;
+        tokio::spawn(projector.run(region.engine.clone(), running.stop.clone()));
+    };
+    let (told, ()) = tokio::join!(running.audited.caught_up(), making);
+    assert_eq!(told, Err(behind));
+    let mut at = running.audited.progress.at.subscribe();
+    drop(at.wait_for(|at| *at >= size).await.unwrap());
+    // From then on it is waited for them as before.
+    assert_eq!(
+        running.get("reader", "/fhir/Patient").await.0,
+        StatusCode::OK
+    );
     assert_eq!(running.audited.caught_up().await, Ok(()));
 }
 
