@@ -451,6 +451,24 @@ async fn accesses_to_a_patient_whom_a_client_wrote_are_found_by_the_patient() {
     assert_eq!(*what, json!(format!("Patient/{id}")));
 }
 
+/// What a condition on readings leads to is looked up before they are.
+#[tokio::test]
+async fn readings_are_found_by_an_access_of_just_now_to_their_patient() {
+    let region = Region::new(false).await;
+    let running = region.run();
+    let patient = format!("/fhir/Patient/{}", region.patient);
+    let (status, _) = running.get("reader", &patient).await;
+    assert_eq!(status, StatusCode::OK);
+    let by = "/fhir/Observation?subject:Patient._has:AuditEvent:patient:agent-name=";
+    for (client, is_found) in [("reader", true), ("other", false)] {
+        let (status, bundle) = running.get("auditor", &format!("{by}{client}")).await;
+        assert_eq!(status, StatusCode::OK, "{bundle}");
+        let entries = bundle["entry"].as_array();
+        let is_any = entries.is_some_and(|entries| !entries.is_empty());
+        assert_eq!(is_any, is_found, "{client}: {bundle}");
+    }
+}
+
 /// All of the log, by a projector that begins where the store says.
 async fn project(region: &Region) -> Projector {
     let mut projector = region.start().projector.take().unwrap();

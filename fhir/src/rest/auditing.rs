@@ -41,6 +41,16 @@ impl FhirApi {
         self.caught_up_if(is_needed).await
     }
 
+    /// The same of all of a type that a filter holds of, which was let through.
+    pub(super) async fn caught_up_with(
+        &self,
+        kind: ResourceType,
+        filter: &Filter,
+    ) -> Result<(), Failure> {
+        let is_needed = kind.as_str() == AUDIT_EVENT || looks_at(filter);
+        self.caught_up_if(is_needed).await
+    }
+
     /// The same of types that were named, where its token may see some of that one.
     pub(super) async fn caught_up_among(
         &self,

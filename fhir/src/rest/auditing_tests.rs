@@ -402,6 +402,8 @@ async fn who_asks_for_events_waits_for_them_and_is_told_when_that_takes_long() {
         "Patient?_revinclude=AuditEvent:patient".to_owned(),
         "Patient?_has:AuditEvent:patient:action=R".to_owned(),
         "Observation?_revinclude=AuditEvent:entity".to_owned(),
+        "Observation?_has:AuditEvent:entity:action=R".to_owned(),
+        "Observation?subject:Patient._has:AuditEvent:patient:action=R".to_owned(),
         "?_type=AuditEvent,Patient".to_owned(),
         format!("Patient/{patient}/$everything?_type=Patient,AuditEvent"),
     ];

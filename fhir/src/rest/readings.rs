@@ -109,6 +109,7 @@ impl Asked<'_> {
         let asker = api.asker(headers, kind, Interaction::SearchType)?;
         asker.sight.add_to(&mut sights, kind)?;
         finding::may_look(api, headers, kind, &mut filter, &mut sights)?;
+        api.caught_up_with(kind, &filter).await?;
         let instants = finding::instants(api, self.reader, &mut filter).await?;
         let find = Find {
             marks: finding::marks(&instants),

@@ -38,8 +38,9 @@ pub async fn search_type(
     let rest = asked
         .split(&mut search, conditions.cloned().collect())
         .await?;
-    let looked_at = query::Filter::All(more.filters.clone());
-    api.caught_up_for(headers, &more, &looked_at).await?;
+    // What its conditions lead to was waited for before it was looked up.
+    let nothing = query::Filter::All(Vec::new());
+    api.caught_up_for(headers, &more, &nothing).await?;
     let mut instants = place(api, &mut search, reader).await?;
     let alone = search.query.count == 0 || more.summary == Some(Summary::Count);
     search.total |= alone;
