@@ -576,7 +576,7 @@ async fn a_store_that_takes_nothing_is_not_asked_for_all_of_its_patients_again()
         read_often(&region, 1).await;
         let mut projector = project(&region).await;
         projector.failed(&error);
-        drop(projector.stands().await.unwrap());
+        projector.stands().await.unwrap();
         let (whom, _) = projector.patients.whom(&digest);
         let is_named = matches!(whom, audit::Whom::Patient(_));
         assert_eq!(is_named, is_known, "{error}");
