@@ -1,5 +1,6 @@
 //! Tests of what all engines share: stamping, decisions, conflict lists.
 use super::*;
+use crate::axis::Commits;
 use crate::contract::fixture;
 
 const INSTANT: &str = "1970-01-01T00:00:00.000003Z";
@@ -262,7 +263,10 @@ fn a_history_of_everything_reads_none_of_the_servers_own_events() {
     let connection = rusqlite::Connection::open(&path).unwrap();
     let query = HistoryQuery {
         scope: Scope::Everything,
-        commits: None,
+        commits: Some(Commits {
+            after: 0,
+            until: Some(1_000),
+        }),
         updated: None,
         there: None,
         by_id: false,

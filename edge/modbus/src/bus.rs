@@ -184,7 +184,11 @@ impl Driver {
             if matches!(step, Step::Ask(_)) {
                 self.before_asking(&mut told).await;
             }
-            let is_idle = matches!(step, Step::Wait(_));
+            let until = match step {
+                Step::Wait(span) => Some(Instant::now() + span),
+                _ => None,
+            };
+            let is_idle = until.is_some();
             let due = self.settings.due();
             asked = match &step {
                 Step::Wait(_) => None,
@@ -200,7 +204,10 @@ impl Driver {
                 }
                 () = settings::wait(due), if is_idle && is_told => {
                     self.look().await;
-                    Input::Waited
+                    // The next cycle begins when it would have.
+                    let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+                    step = Step::Wait(left.unwrap_or_default());
+                    continue;
                 }
                 input = self.perform(step, asked) => input,
             };

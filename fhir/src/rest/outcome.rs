@@ -1,4 +1,6 @@
 //! Every error as a FHIR R4 OperationOutcome with its HTTP status.
+mod of_bundles;
+
 use super::{Denied, FHIR_JSON};
 use crate::admit::Inadmissible;
 use crate::query::{Problem, ProblemKind};
@@ -169,39 +171,6 @@ impl Failure {
         }
     }
 
-    pub(super) fn too_many_entries() -> Self {
-        Self::new(
-            StatusCode::BAD_REQUEST,
-            "too-costly",
-            format!(
-                "a Bundle has {} entries at most",
-                super::bundled::MAX_ENTRIES
-            ),
-        )
-    }
-
-    pub(super) fn too_much_at_once() -> Self {
-        Self::new(
-            StatusCode::BAD_REQUEST,
-            "too-costly",
-            "the entries before this one read as much as one Bundle may; ask for it by itself",
-        )
-    }
-
-    /// The same, of an entry of a Bundle.
-    pub(super) fn of_entry(mut self, at: usize) -> Self {
-        self.diagnostics = format!("Bundle.entry[{at}]: {}", self.diagnostics);
-        for issue in &mut self.issues {
-            let first = issue.pointer_mut("/expression/0");
-            if let Some(Value::String(place)) = first {
-                let below = place.find('.').and_then(|dot| place.get(dot..));
-                let below = below.unwrap_or_default();
-                *place = format!("Bundle.entry[{at}].resource{below}");
-            }
-        }
-        self
-    }
-
     /// What an answer needs could not be made; a fault of ours.
     pub(super) fn undrawn() -> Self {
         Self::new(
@@ -367,16 +336,6 @@ impl Failure {
             StatusCode::PAYLOAD_TOO_LARGE,
             "too-long",
             "the body is longer than anything that is served",
-        )
-    }
-
-    /// Of a resource in a Bundle, which may be longer itself.
-    pub(super) fn resource_too_long() -> Self {
-        let most = super::routes::MAX_RESOURCE_BYTES;
-        Self::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "too-long",
-            format!("the resource is longer than {most} bytes"),
         )
     }
 
