@@ -107,7 +107,7 @@ impl<R: Rows> Blobs<R> {
     pub async fn sweep(&self) -> Result<usize, PortError> {
         let sweep = self.files.sweep();
         let left = self.rows.sweep().await?;
-        self.blocking("sweep blobs", move |_| sweep.delete(&left))
+        self.blocking("sweep blobs", move |files| files.delete_but(&left, sweep))
             .await
     }
 

@@ -51,7 +51,7 @@ pub enum Taken {
 /// The folder. Its steps block; one at a time works on a blob.
 pub struct Files {
     dir: PathBuf,
-    pub(super) spared: Mutex<Spared>,
+    spared: Arc<Mutex<Spared>>,
     /// Chunks are taken one after the other. What comes is kept open, and hashed as it comes.
     turn: Mutex<BTreeMap<Digest, Arriving>>,
     /// Where the bytes are beside this disk, if another node is to follow this one.
@@ -105,7 +105,7 @@ impl Files {
         Ok(Self {
             kept: kept.transpose()?,
             dir: dir.to_owned(),
-            spared: Mutex::default(),
+            spared: Arc::default(),
             turn: Mutex::default(),
         })
     }
@@ -308,7 +308,7 @@ impl Files {
     ///
     /// # Errors
     /// It cannot be read or written.
-    pub fn put_in(self: &Arc<Self>, mut from: impl Read) -> io::Result<PutIn> {
+    pub fn put_in(&self, mut from: impl Read) -> io::Result<PutIn> {
         let mut file = tempfile(&self.dir)?;
         io::copy(&mut from, &mut file.1)?;
         let descriptor = hash_all(&mut file.1)?;
@@ -320,7 +320,7 @@ impl Files {
             .entry(descriptor.digest)
             .or_default() += 1;
         let put = PutIn {
-            files: Arc::clone(self),
+            spared: Arc::clone(&self.spared),
             descriptor,
         };
         if let Err(error) = self.keep(descriptor, &mut file.1) {
@@ -331,15 +331,16 @@ impl Files {
         Ok(put)
     }
 
-    /// Begins to delete what nothing refers to: ask the rows what is left, and then [`Sweep::delete`].
-    pub fn sweep(self: &Arc<Self>) -> Sweep {
-        self.spared.lock().sweeps += 1;
-        Sweep {
-            files: Arc::clone(self),
-        }
+    /// Begins to delete what nothing refers to: ask the rows what is left, and then [`Files::delete_but`].
+    pub fn sweep(&self) -> Sweep {
+        Sweep::begin(&self.spared)
     }
 
-    pub(super) fn delete_but(&self, left: &BTreeSet<Digest>) -> io::Result<usize> {
+    /// Deletes every file but those of `left`: how many.
+    ///
+    /// # Errors
+    /// The folder cannot be read; what cannot be deleted is left to the next time.
+    pub fn delete_but(&self, left: &BTreeSet<Digest>, _began: Sweep) -> io::Result<usize> {
         let mut turn = self.turn.lock();
         let is_left = |digest: &Digest| left.contains(digest) || self.spared.lock().has(digest);
         turn.retain(|digest, _| is_left(digest));
@@ -526,14 +527,14 @@ mod tests {
         let digest = put.descriptor.digest;
         assert_eq!(files.take(came, 0, &all).unwrap(), Taken::Whole);
         drop(put);
-        assert_eq!(first.delete(&nothing).unwrap(), 0);
-        assert_eq!(second.delete(&nothing).unwrap(), 0);
+        assert_eq!(files.delete_but(&nothing, first).unwrap(), 0);
+        assert_eq!(files.delete_but(&nothing, second).unwrap(), 0);
         assert_eq!(files.held(digest).unwrap(), Held::Whole);
         assert_eq!(files.held(came.digest).unwrap(), Held::Whole);
         // The next one knows the rows.
         let held = files.put_in(&b"put in"[..]).unwrap();
-        assert_eq!(files.sweep().delete(&nothing).unwrap(), 1);
+        assert_eq!(files.delete_but(&nothing, files.sweep()).unwrap(), 1);
         drop(held);
-        assert_eq!(files.sweep().delete(&nothing).unwrap(), 1);
+        assert_eq!(files.delete_but(&nothing, files.sweep()).unwrap(), 1);
     }
 }

@@ -283,11 +283,10 @@ mod tests {
             let mut reader = b.reader(descriptor.digest).unwrap();
             reader.read_to_end(&mut read).unwrap();
             assert!(read == all, "{bytes}");
-            b.sweep()
-                .delete(&BTreeSet::from([descriptor.digest]))
+            b.delete_but(&BTreeSet::from([descriptor.digest]), b.sweep())
                 .unwrap();
             assert_eq!(two.there(), [bytes as u64]);
-            b.sweep().delete(&BTreeSet::new()).unwrap();
+            b.delete_but(&BTreeSet::new(), b.sweep()).unwrap();
             assert!(two.there().is_empty());
             assert!(b.reader(descriptor.digest).is_err());
         }
@@ -337,7 +336,8 @@ mod tests {
         drop(two.at("a").put_in(gone.0.as_slice()).unwrap());
         drop(two.at("a").put_in(stays.0.as_slice()).unwrap());
         let b = two.at("b");
-        b.sweep().delete(&BTreeSet::from([stays.1.digest])).unwrap();
+        b.delete_but(&BTreeSet::from([stays.1.digest]), b.sweep())
+            .unwrap();
         let a = two.at("a");
         assert_eq!(two.there(), [stays.1.size]);
         assert_eq!(a.held(gone.1.digest).unwrap(), Held::Part(0));

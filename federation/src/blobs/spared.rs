@@ -1,19 +1,19 @@
 //! What a sweep of blobs does not take: what was put in and no row names yet, and what is put in or comes while the rows are
 //! asked what is left.
-use super::{Descriptor, Digest, Files};
+use super::{Descriptor, Digest};
+use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io,
     sync::Arc,
 };
 
 /// What no sweep takes, whatever the rows said when they were asked.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Spared {
     /// Blobs that were put in and that no row names yet, by how many hold them.
     pub(super) held: BTreeMap<Digest, usize>,
     /// Sweeps that are under way.
-    pub(super) sweeps: usize,
+    sweeps: usize,
     /// What was put in or came since the first of them began: a row may name it that was not there when that one asked.
     recent: BTreeSet<Digest>,
 }
@@ -33,7 +33,7 @@ impl Spared {
 /// A blob that was put in, until the row that names it is durable: then this is dropped.
 #[derive(Debug)]
 pub struct PutIn {
-    pub(super) files: Arc<Files>,
+    pub(super) spared: Arc<Mutex<Spared>>,
     /// What it is.
     pub descriptor: Descriptor,
 }
@@ -41,7 +41,7 @@ pub struct PutIn {
 impl Drop for PutIn {
     fn drop(&mut self) {
         let digest = self.descriptor.digest;
-        let mut spared = self.files.spared.lock();
+        let mut spared = self.spared.lock();
         spared.touch(digest);
         if let Some(count) = spared.held.get_mut(&digest) {
             *count -= 1;
@@ -52,26 +52,25 @@ impl Drop for PutIn {
     }
 }
 
-/// Deletes what nothing refers to. It is made before the rows are asked what is left, and spares what is put in or comes from
-/// then on.
+/// Files that nothing refers to are about to be deleted ([`super::Files::delete_but`]). It is made before the rows are asked
+/// what is left, and spares what is put in or comes from then on.
 #[must_use]
 pub struct Sweep {
-    pub(super) files: Arc<Files>,
+    spared: Arc<Mutex<Spared>>,
 }
 
 impl Sweep {
-    /// Deletes every file but those of `left`: how many.
-    ///
-    /// # Errors
-    /// The folder cannot be read; what cannot be deleted is left to the next time.
-    pub fn delete(self, left: &BTreeSet<Digest>) -> io::Result<usize> {
-        self.files.delete_but(left)
+    pub(super) fn begin(spared: &Arc<Mutex<Spared>>) -> Self {
+        spared.lock().sweeps += 1;
+        Self {
+            spared: Arc::clone(spared),
+        }
     }
 }
 
 impl Drop for Sweep {
     fn drop(&mut self) {
-        let mut spared = self.files.spared.lock();
+        let mut spared = self.spared.lock();
         spared.sweeps -= 1;
         if spared.sweeps == 0 {
             spared.recent.clear();
