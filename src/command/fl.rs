@@ -26,6 +26,7 @@ pub async fn run(args: &FlArgs) -> Result<(), Failure> {
                 Ok(text)
             });
             let text = read.map_err(|error| said(error, args.mesh.json))?;
+            fits(args, &text)?;
             studies::submit(args, &text).await
         }
         FlCommand::List(mesh) => studies::list(mesh).await,
@@ -84,7 +85,7 @@ fn told(dir: &Path) -> anyhow::Result<Value> {
 
 /// Refuses a study that a mesh cannot run, where the mesh is a folder: nothing is sent. A node at an address tells nobody how
 /// many facilities its regions have.
-pub(super) fn fits(args: &crate::cli::fl::SubmitArgs, text: &str) -> Result<(), Failure> {
+fn fits(args: &crate::cli::fl::SubmitArgs, text: &str) -> Result<(), Failure> {
     if args.mesh.server.is_some() {
         return Ok(());
     }

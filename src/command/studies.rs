@@ -21,7 +21,6 @@ const TRACKED_WITHIN: Duration = Duration::from_secs(10);
 /// Submits a study, whose text was checked here.
 pub async fn submit(args: &SubmitArgs, text: &str) -> Result<(), Failure> {
     let tracking = args.mlflow.as_deref().map(Tracking::open).transpose()?;
-    super::fl::fits(args, text)?;
     let mut mesh = Mesh::open(&args.mesh).await?;
     let begun = mesh.post("/studies", TOML, text).await?;
     let id = begun["study"].as_str().context("the node names no study")?;

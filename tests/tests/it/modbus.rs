@@ -97,9 +97,11 @@ fn turn(mesh: &Mesh, to: SocketAddr) -> Result<()> {
     let hasty = patient.replace("timeout = \"400ms\"", "timeout = \"100ms\"");
     ensure!(patient != hasty, "the profile has another time-out");
     fs::write(&profile, hasty)?;
-    let from = text
+    let named = text
         .find(&format!("id = \"{BAD}\""))
         .context("no such device")?;
+    // The table of the device, whatever the order of its keys.
+    let from = text[..named].rfind("[[devices]]").context("no table")?;
     let at = from + text[from..].find("address = \"").context("no address")?;
     let end = at + text[at..].find('\n').context("no end")?;
     fs::write(
