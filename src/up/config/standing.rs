@@ -8,7 +8,7 @@ use std::{fs, io, path::Path};
 use toml::Table;
 use types::Place;
 
-/// What is a place's own to decide, by its tier. What is not in the file any longer stays out.
+/// What is a place's own to decide, by its tier.
 const fn own(place: &Place) -> &'static [&'static str] {
     match place {
         Place::Edge { .. } => &[
@@ -57,7 +57,10 @@ fn keep(file: &Path, place: &Place, new: &mut Table) -> Result<()> {
     for name in own(place) {
         match old.remove(*name) {
             Some(said) => new.insert((*name).to_owned(), said),
-            None => new.remove(*name),
+            // What a facility no longer allows stays out. A region's readers for research stay in: a file that is older than
+            // the word would show them who opted out.
+            None if matches!(place, Place::Edge { .. }) => new.remove(*name),
+            None => None,
         };
     }
     Ok(())
@@ -111,6 +114,10 @@ mod tests {
         keep(&file, &edge(), &mut new).unwrap();
         let expected = "port = 2\n[learning]\napproval = \"person\"\n[view]\nacl = \"a.toml\"\n";
         assert_eq!(new, expected.parse::<Table>().unwrap());
+        let region = "regional/us/us".parse().unwrap();
+        let mut new: Table = "research_clients = [\"r\"]\n".parse().unwrap();
+        keep(&file, &region, &mut new).unwrap();
+        assert!(new.contains_key("research_clients"), "the file is older");
         fs::write(&file, "[[").unwrap();
         keep(&file, &edge(), &mut new).unwrap_err();
     }
