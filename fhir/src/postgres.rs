@@ -15,6 +15,7 @@ mod marks;
 mod pages;
 mod pair;
 mod query;
+mod statistics;
 mod write;
 mod writer;
 
@@ -37,6 +38,7 @@ pub use examine::{Report, examine};
 use looking::Looks;
 pub use pages::Pages;
 pub use pair::{KeptChunks, LEASE, Noted, Pair, Shape, Waiting};
+use statistics::Statistics;
 use std::sync::Arc;
 use tokio::sync::watch;
 use tokio_postgres::{Row, error::SqlState};
@@ -120,6 +122,7 @@ pub struct PostgresStore {
     noted: watch::Sender<u64>,
     /// The number of the lease by which deliveries are stored, if there is one.
     lease: Option<i64>,
+    statistics: Statistics,
 }
 
 impl PostgresStore {
@@ -179,6 +182,7 @@ impl PostgresStore {
             watches,
             noted,
             lease: None,
+            statistics: Statistics::start(connect::pool(url, authority_pem, (1, idle))?)?,
         })
     }
 
@@ -340,6 +344,8 @@ impl ResourceStore for PostgresStore {
         let fenced = || StoreError::new(Kind::Unavailable, "apply: another node writes");
         let (applied, events) = applied.ok_or_else(fenced)?;
         events::tell(&self.noted, events);
+        let written = deliveries.iter().map(|one| one.resources.len()).sum();
+        self.statistics.written(written);
         Ok(applied)
     }
 
@@ -394,7 +400,10 @@ impl ResourceStore for PostgresStore {
 
     async fn transact(&self, transaction: Transaction) -> Result<Transacted, StoreError> {
         check_changes(&transaction)?;
-        self.writer.transact(transaction).await
+        let changes = transaction.changes.len();
+        let done = self.writer.transact(transaction).await?;
+        self.statistics.written(changes);
+        Ok(done)
     }
 
     async fn ended(&self) {
@@ -470,7 +479,10 @@ impl ResourceStore for PostgresStore {
         let mut client = self.client("keep audit").await?;
         let kept = audit::keep(&mut client, &audit, self.lease).await;
         match kept.map_err(|error| failed("keep audit", &error))? {
-            true => Ok(()),
+            true => {
+                self.statistics.written(audit.events.len());
+                Ok(())
+            }
             false => Err(StoreError::new(
                 Kind::Unavailable,
                 "keep audit: another node writes",

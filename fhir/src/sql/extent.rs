@@ -1,5 +1,8 @@
 //! What was there of a type at a commit, in one statement, so that what changes meanwhile is on one page or the other: what
 //! is in `resource` has not changed since, and the last version by then of everything else is in `history`.
+//!
+//! A page costs what it shows, and what has changed since that commit: of all that did not change `history` is not looked
+//! at, or each page would look at all that is behind it.
 use crate::query::sql::{Dialect, Sql};
 use crate::store::{Extent, Whose};
 
@@ -23,11 +26,25 @@ pub(crate) fn extent(dialect: Dialect, extent: &Extent) -> Sql {
         sql.push(&format!(" ORDER BY id LIMIT {limit}) AS one UNION ALL "));
     }
     sql.push(
-        "SELECT * FROM (SELECT type, id, version, updated, body, (SELECT source FROM resource s \
-         WHERE s.type = r.type AND s.id = r.id) AS source, seq FROM history r WHERE ",
+        "SELECT * FROM (SELECT type, r.id, version, updated, body, (SELECT source FROM resource s \
+         WHERE s.type = r.type AND s.id = r.id) AS source, seq FROM ",
     );
-    bounds(&mut sql, extent);
-    past(&mut sql, extent);
+    match (extent.deleted, dialect) {
+        (true, _) => {
+            sql.push("history r WHERE ");
+            bounds(&mut sql, extent);
+            past(&mut sql, extent);
+        }
+        (false, Dialect::Sqlite) => {
+            sql.push("history r WHERE ");
+            bounds(&mut sql, extent);
+            sql.push(" AND id IN (");
+            changed(&mut sql, extent);
+            sql.push(")");
+            past(&mut sql, extent);
+        }
+        (false, Dialect::Postgres) => replaced(&mut sql, extent),
+    }
     sql.push(&format!(
         " ORDER BY id LIMIT {limit}) AS other) AS both_of ORDER BY id LIMIT {limit}"
     ));
@@ -99,6 +116,34 @@ fn since(sql: &mut Sql, extent: &Extent) {
         let since = sql.mark(since.0);
         sql.push(&format!(" AND updated >= {since}"));
     }
+}
+
+/// The ids of what was changed or deleted since and may have been there before. Whatever has a second version has it in
+/// `history`.
+fn changed(sql: &mut Sql, extent: &Extent) {
+    let (kind, until) = (sql.mark(extent.kind.as_str()), sql.mark(extent.until));
+    sql.push(&format!(
+        "SELECT DISTINCT n.id FROM history n WHERE n.type = {kind} AND n.seq > {until} AND n.version > 1"
+    ));
+}
+
+/// The last version by then of each that was changed since. The inner limit keeps PostgreSQL, whatever it knows of the
+/// tables, from beginning with all that there ever was.
+fn replaced(sql: &mut Sql, extent: &Extent) {
+    sql.push("(");
+    changed(sql, extent);
+    let (kind, until) = (sql.mark(extent.kind.as_str()), sql.mark(extent.until));
+    sql.push(&format!(
+        ") d CROSS JOIN LATERAL (SELECT * FROM history h WHERE h.type = {kind} AND h.id = d.id AND h.seq <= {until} \
+         ORDER BY h.version DESC LIMIT 1) r WHERE body <> '' AND "
+    ));
+    let from = sql.mark(extent.after_commit);
+    sql.push(&format!("seq > {from}"));
+    if let Some(id) = &extent.after {
+        let id = sql.mark(id.as_str());
+        sql.push(&format!(" AND r.id > {id}"));
+    }
+    since(sql, extent);
 }
 
 /// The last version by then, of what was changed or deleted since; or of what was deleted by then. The unary plus has
