@@ -9,14 +9,14 @@ mod pair;
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use libtest_mimic::{Arguments, Failed, Trial};
-use medmesh_fhir::contract::{CASES, Engine, Redelivering};
+use medmesh_fhir::contract::{CASES, Engine, Redelivering, fixture};
 use medmesh_fhir::postgres::PostgresStore;
 use medmesh_fhir::sqlite::SqliteStore;
 use medmesh_fhir::store::{Kind, ResourceStore};
-use std::{env, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{env, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 use tempfile::TempDir;
 use tokio_postgres::NoTls;
-use types::Secret;
+use types::{Secret, Timestamp};
 
 /// The connection string of a PostgreSQL in which schemas may be made and dropped.
 const POSTGRES: &str = "MEDMESH_TEST_POSTGRES_URL";
@@ -47,6 +47,9 @@ fn main() -> ExitCode {
     let name =
         "resources::postgres::a_commit_waits_for_the_disk_whatever_the_connection_string_asks";
     trials.push(Trial::test(name, durable).with_ignored_flag(!asked_for));
+    let known = || runtime()?.block_on(what_has_grown_is_known_to_the_planner());
+    let name = "resources::postgres::what_has_grown_is_known_to_the_planner";
+    trials.push(Trial::test(name, known).with_ignored_flag(!asked_for));
     let is_unsafe_there = env::var(POSTGRES_UNSAFE).is_ok();
     let refused = || runtime()?.block_on(what_does_not_wait_for_its_disk_is_refused());
     let name = "resources::postgres::a_server_that_does_not_wait_for_its_disk_is_refused";
@@ -181,6 +184,35 @@ async fn commits_wait_for_the_disk() -> Result<(), Failed> {
         "on" => Ok(()),
         other => Err(format!("a commit waits for {other}").into()),
     }
+}
+
+/// Without the engine's own daemon, which comes by after a minute or so.
+async fn what_has_grown_is_known_to_the_planner() -> Result<(), Failed> {
+    let engine = Postgres::new(CASES.len() + 40);
+    engine.make().await;
+    let store = PostgresStore::open(&engine.url(), None).await?;
+    let (sql, connection) = tokio_postgres::connect(&engine.url(), NoTls).await?;
+    tokio::spawn(connection);
+    sql.batch_execute("ALTER TABLE resource SET (autovacuum_enabled = false)")
+        .await?;
+    // Of a table that was never looked at the engine says -1.
+    let known = "SELECT reltuples::bigint FROM pg_class WHERE oid = 'resource'::regclass";
+    for (number, most) in [(0, 400), (1, 1_300)] {
+        let delivery = fixture::delivery(number, number * 400..most);
+        store.apply(vec![delivery], Timestamp(0)).await?;
+        let mut found: i64 = -1;
+        for _ in 0..600 {
+            found = sql.query_one(known, &[]).await?.get(0);
+            if found >= i64::from(most) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        if found < i64::from(most) {
+            return Err(format!("of {most} rows {found} are known").into());
+        }
+    }
+    Ok(())
 }
 
 async fn what_does_not_wait_for_its_disk_is_refused() -> Result<(), Failed> {

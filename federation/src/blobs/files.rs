@@ -310,8 +310,7 @@ impl Files {
     /// It cannot be read or written.
     pub fn put_in(&self, mut from: impl Read) -> io::Result<PutIn> {
         let mut file = tempfile(&self.dir)?;
-        io::copy(&mut from, &mut file.1)?;
-        let descriptor = hash_all(&mut file.1)?;
+        let descriptor = copied(&mut from, &mut file.1)?;
         file.1.sync_all()?;
         *self
             .spared
@@ -440,6 +439,11 @@ fn tempfile(dir: &Path) -> io::Result<(PathBuf, File)> {
 /// # Errors
 /// It cannot be read.
 pub fn hash(from: &mut impl Read) -> io::Result<Descriptor> {
+    copied(from, &mut io::sink())
+}
+
+/// Name and length of what is read to its end and written meanwhile.
+fn copied(from: &mut impl Read, to: &mut impl io::Write) -> io::Result<Descriptor> {
     let (mut hasher, mut size) = (Context::new(&SHA256), 0);
     let mut piece = vec![0; PIECE_BYTES];
     loop {
@@ -448,6 +452,7 @@ pub fn hash(from: &mut impl Read) -> io::Result<Descriptor> {
             break;
         };
         hasher.update(bytes);
+        to.write_all(bytes)?;
         size += read as u64;
     }
     let digest = named(hasher)?;

@@ -27,15 +27,24 @@ pub trait Blocks: Sync {
     /// # Errors
     /// They cannot be read; [`io::ErrorKind::UnexpectedEof`] when there are not so many.
     fn read_exact_at(&self, into: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// So many bytes from `offset` on where they are, if they are in memory: they need not be read then.
+    fn seen_at(&self, length: usize, offset: u64) -> Option<&[u8]> {
+        let _ = (length, offset);
+        None
+    }
 }
 
 impl Blocks for &[u8] {
     fn read_exact_at(&self, into: &mut [u8], offset: u64) -> io::Result<()> {
-        let begin = usize::try_from(offset).unwrap_or(usize::MAX);
-        let end = begin.saturating_add(into.len());
-        let bytes = self.get(begin..end);
+        let bytes = self.seen_at(into.len(), offset);
         into.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())
+    }
+
+    fn seen_at(&self, length: usize, offset: u64) -> Option<&[u8]> {
+        let begin = usize::try_from(offset).ok()?;
+        self.get(begin..begin.checked_add(length)?)
     }
 }
 
@@ -105,12 +114,18 @@ impl<R: Blocks> Sum<R> {
         let sum = room.sum.get_mut(..to.len() / 4).unwrap_or_default();
         sum.fill(0);
         for inputs in self.inputs.chunks(TOGETHER) {
-            for (input, bytes) in inputs.iter().zip(&mut room.bytes) {
-                let bytes = bytes.get_mut(..to.len()).unwrap_or_default();
-                input.read_exact_at(bytes, first * 4)?;
+            let mut seen: [&[u8]; TOGETHER] = [&[]; TOGETHER];
+            for ((input, bytes), seen) in inputs.iter().zip(&mut room.bytes).zip(&mut seen) {
+                *seen = match input.seen_at(to.len(), first * 4) {
+                    Some(there) => there,
+                    None => {
+                        let bytes = bytes.get_mut(..to.len()).unwrap_or_default();
+                        input.read_exact_at(bytes, first * 4)?;
+                        bytes
+                    }
+                };
             }
-            let (read, _) = room.bytes.split_at(inputs.len());
-            add(sum, read);
+            add(sum, seen.get(..inputs.len()).unwrap_or_default());
         }
         for mask in &self.masks {
             mask.put(first, sum);
@@ -124,9 +139,21 @@ impl<R: Blocks> Sum<R> {
 
 impl<R: Blocks> Read for Sum<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let left = self.numbers - self.begin;
+        let left = usize::try_from(self.numbers - self.begin).unwrap_or(usize::MAX);
+        let room = into.len() / 4;
+        // Whoever has room for much of it gets it at once, from all threads.
+        if self.made.is_read() && left > 0 && room >= left.min(SPAN) {
+            let count = match room >= left {
+                true => left,
+                false => room / BLOCK * BLOCK,
+            };
+            let span = into.get_mut(..count * 4).unwrap_or_default();
+            self.make(self.begin, span)?;
+            self.begin += count as u64;
+            return Ok(count * 4);
+        }
         if self.made.is_read() && left > 0 {
-            let count = usize::try_from(left).unwrap_or(usize::MAX).min(SPAN);
+            let count = left.min(SPAN);
             let mut span = self.made.take();
             span.resize(count * 4, 0);
             self.make(self.begin, &mut span)?;
@@ -138,7 +165,7 @@ impl<R: Blocks> Read for Sum<R> {
 }
 
 /// Adds the numbers of blocks: of [`TOGETHER`] of them with one look at each number of the sum.
-fn add(sum: &mut [u32], blocks: &[Vec<u8>]) {
+fn add(sum: &mut [u32], blocks: &[&[u8]]) {
     fn numbers(bytes: &[u8]) -> &[[u8; 4]] {
         bytes.as_chunks().0
     }
@@ -150,6 +177,12 @@ fn add(sum: &mut [u32], blocks: &[Vec<u8>]) {
             let two = number(a).wrapping_add(number(b));
             let others = number(c).wrapping_add(number(d));
             *sum = sum.wrapping_add(two).wrapping_add(others);
+        }
+        return;
+    }
+    if let [a, b] = blocks {
+        for (sum, (a, b)) in sum.iter_mut().zip(numbers(a).iter().zip(numbers(b))) {
+            *sum = sum.wrapping_add(number(a).wrapping_add(number(b)));
         }
         return;
     }
