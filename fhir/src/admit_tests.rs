@@ -42,6 +42,11 @@ fn a_coded_finding_about_a_pseudonym_is_taken() {
                 "url": "http://hl7.org/fhir/StructureDefinition/data-absent-reason", "valueCode": "unknown",
             }]},
         }),
+        json!({
+            "resourceType": "Observation", "status": "final",
+            "code": {"coding": [{"system": "http://loinc.org", "code": "8480-6"}]},
+            "valueQuantity": {"value": 120, "unit": "mmHg", "system": "http://unitsofmeasure.org", "code": "mm[Hg]"},
+        }),
         json!({"resourceType": "Patient", "gender": "female", "birthDate": "1950", "deceasedBoolean": true}),
         json!({
             "resourceType": "Observation", "status": "final",
@@ -144,6 +149,10 @@ const HIDDEN: &[(&str, &str)] = &[
     ),
     (
         r#"{"valueQuantity": {"value": 1, "unit": "Ada", "code": "Ada"}}"#,
+        "value",
+    ),
+    (
+        r#"{"valueQuantity": {"value": 1, "unit": "mmHg", "system": "http://unitsofmeasure.org", "code": "kPa"}}"#,
         "value",
     ),
     (
