@@ -20,8 +20,8 @@ use crate::json::{Json, Object};
 use crate::r4::{ByName, Field, Kind, Place, Primitive, R4, Shape};
 use crate::subscription::{BACKPORT, SUBSCRIPTION, topic};
 use ages::{TOO_OLD, is_of_ages, is_old};
-use coded::{coding, is_loinc, unit};
-use lists::{ELEMENTS, EXTENSIONS, IDENTIFIERS, SYSTEMS, TYPES, URIS};
+use coded::{coding, is_loinc, is_told_by_codes, unit};
+use lists::{ELEMENTS, EXTENSIONS, IDENTIFIERS, SYSTEMS, TYPES, URIS, WORDS};
 use std::sync::LazyLock;
 
 /// Elements that are told of one resource; one with more is refused just the same.
@@ -249,6 +249,9 @@ impl Judge {
 
     /// Rules over several elements of one data type; what is refused here is not looked into.
     fn fits(&mut self, shape: &Shape, object: &Object<'_>, at: &Place<'_>) -> bool {
+        if shape.name == "CodeableConcept" && !is_told_by_codes(object) && object.has("coding") {
+            self.refuse(&at.element("text"), WORDS);
+        }
         let problem = match shape.name.as_str() {
             "Coding" => coding(object),
             "Identifier" => identifier(object),

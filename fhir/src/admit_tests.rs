@@ -47,6 +47,20 @@ fn a_coded_finding_about_a_pseudonym_is_taken() {
             "code": {"coding": [{"system": "http://loinc.org", "code": "8480-6"}]},
             "valueQuantity": {"value": 120, "unit": "mmHg", "system": "http://unitsofmeasure.org", "code": "mm[Hg]"},
         }),
+        json!({
+            "resourceType": "Observation", "status": "final",
+            "category": [{
+                "coding": [{
+                    "system": "http://terminology.hl7.org/CodeSystem/observation-category",
+                    "code": "vital-signs", "display": "vital signs",
+                }],
+                "text": "Vital Signs",
+            }],
+            "code": {
+                "coding": [{"system": "http://loinc.org", "code": "8480-6", "display": "Systolic blood pressure"}],
+                "text": "Systolic blood pressure",
+            },
+        }),
         json!({"resourceType": "Patient", "gender": "female", "birthDate": "1950", "deceasedBoolean": true}),
         json!({
             "resourceType": "Observation", "status": "final",
@@ -142,6 +156,27 @@ const HIDDEN: &[(&str, &str)] = &[
     (
         r#"{"valueCodeableConcept": {"coding": [{"system": "http://loinc.org", "code": "8867-4", "display": "Ada"}]}}"#,
         "value.coding[0]",
+    ),
+    // The name of another code, of an unknown one, with a word more, and beside no code that it is of.
+    (
+        r#"{"valueCodeableConcept": {"coding": [{"system": "http://loinc.org", "code": "8867-4", "display": "Systolic blood pressure"}]}}"#,
+        "value.coding[0]",
+    ),
+    (
+        r#"{"valueCodeableConcept": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/observation-category", "code": "ada", "display": "Vital Signs"}]}}"#,
+        "value.coding[0]",
+    ),
+    (
+        r#"{"valueCodeableConcept": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/observation-category", "code": "vital-signs", "display": "Vital Signs of Ada"}]}}"#,
+        "value.coding[0]",
+    ),
+    (
+        r#"{"valueCodeableConcept": {"coding": [{"system": "http://loinc.org", "code": "8867-4"}], "text": "Ada"}}"#,
+        "value.text",
+    ),
+    (
+        r#"{"valueCodeableConcept": {"coding": [{"system": "http://snomed.info/sct", "code": "38341003"}], "text": "Heart rate"}}"#,
+        "value.text",
     ),
     (
         r#"{"valueQuantity": {"value": 1, "unit": "of Ada"}}"#,
