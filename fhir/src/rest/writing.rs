@@ -10,7 +10,7 @@ use super::{
 use crate::json::Json;
 use crate::store::{
     Change, Draft, Expect, FhirId, Guard, ResourceType, Stored, Transacted, Transaction, Unmet,
-    Written,
+    Versions, Written,
 };
 use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
@@ -248,15 +248,16 @@ pub fn expected(headers: &HeaderMap) -> Result<Expect, Failure> {
     if negotiation::wants_some(headers) {
         return Ok(Expect::Present);
     }
-    let version = negotiation::if_match(headers).map_err(|()| Failure::bad_tag())?;
-    Ok(match version {
-        Some(version) => Expect::Version(version),
-        None if negotiation::wants_none(headers) => Expect::Absent,
+    let versions = negotiation::if_match(headers).map_err(|()| Failure::bad_tag())?;
+    Ok(match versions.as_slice() {
+        [version] => Expect::Version(*version),
+        [] if negotiation::wants_none(headers) => Expect::Absent,
         // Of a write, tags there say which version not to replace, which nobody is asked to keep to.
-        None if headers.contains_key(header::IF_NONE_MATCH) => {
+        [] if headers.contains_key(header::IF_NONE_MATCH) => {
             return Err(Failure::not_a_write_condition());
         }
-        None => Expect::Anything,
+        [] => Expect::Anything,
+        several => Expect::Among(Versions::of(several).ok_or_else(Failure::bad_tag)?),
     })
 }
 
