@@ -18,11 +18,13 @@ mod units;
 use crate::consent::{self, OptOut};
 use crate::json::{Json, Object};
 use crate::r4::{ByName, Field, Kind, Place, Primitive, R4, Shape};
+use crate::store::ResourceType;
 use crate::subscription::{BACKPORT, SUBSCRIPTION, topic};
 use ages::{TOO_OLD, is_of_ages, is_old};
 use coded::{coding, is_loinc, is_told_by_codes, unit};
 use lists::{ELEMENTS, EXTENSIONS, IDENTIFIERS, SYSTEMS, TYPES, URIS, WORDS};
 use std::sync::LazyLock;
+use types::DeviceId;
 
 /// Elements that are told of one resource; one with more is refused just the same.
 pub const MAX_TOLD: usize = 100;
@@ -83,13 +85,15 @@ impl Holding {
         judge.told
     }
 
-    /// Whether a client may choose that id for a new resource: a random UUID, which says nothing. What the mesh draws looks
-    /// otherwise, so that nobody takes an id before a facility does.
+    /// Whether a client may choose that id for a new resource of a type. In a region it is a random UUID, which says nothing;
+    /// what the mesh draws looks otherwise, so that nobody takes an id before a facility does. At a facility a Device has the
+    /// name of the device, so that nobody takes a name before a device has it.
     #[must_use]
-    pub fn takes_id(&self, id: &str) -> bool {
+    pub fn takes_id(&self, kind: ResourceType, id: &str) -> bool {
+        let is_a_name = || kind == ResourceType::Device && id.parse::<DeviceId>().is_ok();
         match self {
             Self::Pseudonymous { .. } => is_random(id),
-            Self::Identified => true,
+            Self::Identified => is_random(id) || !is_a_name(),
         }
     }
 }

@@ -319,7 +319,24 @@ fn a_facility_takes_what_is_r4_and_an_id_of_the_mesh_is_nobody_elses() {
             .judge(&Json::parse(&patient).unwrap())
             .is_empty()
     );
-    assert!(Holding::Identified.takes_id("lovelace"));
+    for (kind, id, taken) in [
+        (ResourceType::Patient, "lovelace", true),
+        // What a device may be called is a device's.
+        (ResourceType::Device, "lovelace", false),
+        (ResourceType::Device, "Pump.7", true),
+        (
+            ResourceType::Device,
+            "a1111111-2222-4333-8444-555555555555",
+            true,
+        ),
+        (
+            ResourceType::Device,
+            "a1111111-2222-1333-8444-555555555555",
+            false,
+        ),
+    ] {
+        assert_eq!(Holding::Identified.takes_id(kind, id), taken, "{id}");
+    }
     for (id, taken) in [
         ("11111111-2222-4333-8444-555555555555", true),
         ("11111111-2222-4333-A444-555555555555", true),
@@ -332,6 +349,6 @@ fn a_facility_takes_what_is_r4_and_an_id_of_the_mesh_is_nobody_elses() {
         ("lovelace", false),
         ("1", false),
     ] {
-        assert_eq!(REGION.takes_id(id), taken, "{id}");
+        assert_eq!(REGION.takes_id(ResourceType::Patient, id), taken, "{id}");
     }
 }

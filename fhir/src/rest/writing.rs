@@ -7,6 +7,7 @@ use super::{
     json, negotiation, negotiation::Return, outcome, outcome::Failure, reading::instants,
     reading::instants_at, sight::Sight, vantage::Instants,
 };
+use crate::admit::{Holding, is_uuid};
 use crate::json::Json;
 use crate::store::{
     Change, Draft, Expect, FhirId, Guard, ResourceType, Stored, Transacted, Transaction, Unmet,
@@ -162,13 +163,16 @@ pub async fn check_id(
     kind: ResourceType,
     id: &FhirId,
 ) -> Result<(), Failure> {
-    if (api.holding)().takes_id(id.as_str()) {
+    let holding = (api.holding)();
+    if holding.takes_id(kind, id.as_str()) {
         return Ok(());
     }
     let stored = api.store.read(kind, id).await?;
     let shown = stored.filter(|stored| sight.shows(stored));
     let is_clients = shown.as_ref().is_some_and(|one| one.source.is_none());
-    if is_clients && crate::admit::is_uuid(id.as_str()) {
+    // At a facility it may be the facility's own too, which the store refuses.
+    let is_kept = holding == Holding::Identified || is_uuid(id.as_str());
+    if is_clients && is_kept {
         return Ok(());
     }
     Err(match shown {
