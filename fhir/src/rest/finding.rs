@@ -35,7 +35,7 @@ pub enum Root {
 
 impl Root {
     /// What follows the base in a link, without the query.
-    fn path(&self) -> String {
+    pub fn path(&self) -> String {
         match self {
             Self::Type(kind) => kind.to_string(),
             Self::Compartment(kind, (of, id)) => format!("{of}/{id}/{kind}"),
