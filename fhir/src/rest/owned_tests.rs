@@ -47,7 +47,7 @@ fn wave(device: &str) -> Value {
 
 impl Fixture {
     /// Everything that a search finds, page by page.
-    async fn found(&self, path: &str) -> Vec<String> {
+    pub async fn found(&self, path: &str) -> Vec<String> {
         let mut url = format!("/fhir/{path}");
         let mut found = Vec::new();
         loop {
