@@ -10,6 +10,7 @@ use super::{
     FhirApi, InUrl, Interaction, Pairs, access, access::Access, access::Asker, access::Unwritten,
     bundle, check_format, finding, json, outcome::Failure, place, reading, sight::Sight,
 };
+use crate::audit;
 use crate::query::{self, DateMatch, Filter, Prefix};
 use crate::search::{self, DEFAULT_PAGE, Position, Query};
 use crate::shape::View;
@@ -287,9 +288,7 @@ impl Compartment<'_> {
             let mut sights = Sights::new();
             sight.add_to(&mut sights, kind)?;
             let mut all = vec![all];
-            if asked.types.is_none() {
-                all.push(Filter::Not(Box::new(Filter::Own)));
-            }
+            all.extend(audit::left_out(asked.types.is_some()));
             let find = Find {
                 sights,
                 after: after.cloned(),
