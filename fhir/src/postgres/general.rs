@@ -8,8 +8,8 @@ use super::{
 use crate::query::sql::{Bind, Dialect, Sql};
 use crate::sql;
 use crate::store::{
-    Change, Current, Extent, ExtentPage, Find, FindPage, Guard, HistoryPage, HistoryQuery, Plan,
-    Planned, ResourceType, Stored, Transacted, Transaction, Unmet, added, plan,
+    Change, Current, Draft, Extent, ExtentPage, Find, FindPage, Guard, HistoryPage, HistoryQuery,
+    Plan, Planned, ResourceType, Stored, Transacted, Transaction, Unmet, added, plan,
 };
 use crate::subscription::Noting;
 use bytes::BytesMut;
@@ -34,10 +34,10 @@ const WRITE: &str = "INSERT INTO resource(seq, type, id, version, updated, body,
      SELECT seq, type, id, version, $1, body, author, patient, effective \
      FROM unnest($2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::bigint[]) \
      AS n(seq, type, id, version, body, author, patient, effective)";
-const REMEMBER: &str = "INSERT INTO history(seq, type, id, version, updated, body, author) \
-     SELECT seq, type, id, version, $1, body, author \
-     FROM unnest($2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[]) \
-     AS n(seq, type, id, version, body, author)";
+const REMEMBER: &str = "INSERT INTO history(seq, type, id, version, updated, body, author, posted) \
+     SELECT seq, type, id, version, $1, body, author, posted \
+     FROM unnest($2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::bigint[]) \
+     AS n(seq, type, id, version, body, author, posted)";
 
 impl ToSql for Bind {
     fn to_sql(
@@ -254,9 +254,13 @@ async fn write(
         .collect();
     let subjects: Vec<Option<&str>> = columns.iter().map(|columns| columns.0).collect();
     let times: Vec<Option<i64>> = columns.iter().map(|columns| columns.1).collect();
+    let posted = all
+        .iter()
+        .map(|(row, _)| row.draft.is_some_and(Draft::is_posted));
+    let posted: Vec<i64> = posted.map(i64::from).collect();
     try_join4(
         insert(transaction, WRITE, &kept, (updated, &[&subjects, &times])),
-        insert(transaction, REMEMBER, &all, (updated, &[])),
+        insert(transaction, REMEMBER, &all, (updated, &[&posted])),
         head,
         index::add(transaction, &found),
     )
@@ -303,7 +307,8 @@ pub async fn history(client: &Object, query: &HistoryQuery) -> Result<Option<His
     let sql = sql::history(Dialect::Postgres, query);
     let statement = client.prepare_cached(&sql.text).await?;
     let rows = client.query(&statement, &params(&sql)).await?;
-    let versions: Option<Vec<_>> = rows.iter().map(stored).collect();
+    let version = |row: &Row| Some((stored(row)?, row.get::<_, i64>(7) == 1));
+    let versions: Option<Vec<_>> = rows.iter().map(version).collect();
     Ok(versions.map(|versions| HistoryPage::of(versions, query.count)))
 }
 
