@@ -406,6 +406,10 @@ impl ResourceStore for PostgresStore {
         self.writer.ended().await;
     }
 
+    fn stands_at(&self, seq: i64) {
+        self.writer.stands_at(seq);
+    }
+
     async fn find(&self, find: &Find) -> Result<FindPage, StoreError> {
         let client = self.client("find").await?;
         general::find(&client, find)

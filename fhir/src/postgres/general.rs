@@ -63,12 +63,13 @@ impl ToSql for Bind {
 }
 
 /// Several transactions of clients in one of the engine, in their order: what became of each, and how many events were
-/// written. One that changes what is watched comes alone.
+/// written. One that changes what is watched comes alone. None, and nothing is done, where the order of commits does not
+/// stand at `stood` any more.
 pub async fn transact(
     client: &mut Object,
     asked: &[Transaction],
-    watches: &events::Cache,
-) -> Result<(Vec<Transacted>, u64), Error> {
+    (watches, stood): (&events::Cache, i64),
+) -> Result<Option<(Vec<Transacted>, u64)>, Error> {
     let now = asked.iter().map(|one| one.now.0).max().unwrap_or_default();
     let transaction = client.transaction().await?;
     let lock = transaction.prepare_cached(LOCK).await?;
@@ -81,6 +82,9 @@ pub async fn transact(
         ([&now], [&types, &ids]);
     let locked = transaction.query_one(&lock, &of_lock);
     let (head, known) = try_join(locked, transaction.query(&look, &of_look)).await?;
+    if head.get::<_, i64>(0) < stood {
+        return Ok(None);
+    }
     let watched = watches.watches(&transaction, head.get(2)).await?;
     let mut batch = Batch {
         transaction: &transaction,
@@ -104,7 +108,7 @@ pub async fn transact(
     // What changes what is watched came alone, so that all of it is still among what was written last.
     events::register(&transaction, batch.pending.iter().map(|(row, _)| row)).await?;
     transaction.commit().await?;
-    Ok((all, events))
+    Ok(Some((all, events)))
 }
 
 /// What one transaction of the engine does for several of clients.
