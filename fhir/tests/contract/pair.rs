@@ -395,7 +395,7 @@ pub async fn a_commit_in_a_pair_costs_so_much(url: String) -> Result<(), Failed>
 }
 
 /// As after its server was put back. Once somebody has looked where it stands it takes what clients write again.
-pub async fn a_store_that_was_put_back_takes_nothing_of_clients(url: String) -> Result<(), Failed> {
+pub async fn a_store_put_back_takes_nothing_of_clients(url: String) -> Result<(), Failed> {
     let store = PostgresStore::open(&url, None).await?;
     let write = async |id: &str| -> Result<Transacted, Kind> {
         let (kind, id) = (ResourceType::parse("Basic").unwrap(), id.parse().unwrap());
