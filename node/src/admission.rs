@@ -331,6 +331,15 @@ impl Slot {
         self.at.lock().stage == Stage::Known
     }
 
+    /// By what the peer has proved who it is.
+    pub(crate) fn identity(&self) -> Option<Arc<str>> {
+        let at = self.at.lock();
+        match &at.party {
+            Party::Identity(identity) => Some(Arc::clone(identity)),
+            Party::Address(_) => None,
+        }
+    }
+
     /// So many bytes of an answer wait for the peer to read them. When those of its identity together are too many, the
     /// oldest others with such answers have to go.
     pub fn holds_unread(&self, bytes: usize) {

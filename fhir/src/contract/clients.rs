@@ -5,7 +5,7 @@ use crate::axis::Commits;
 use crate::search::Query;
 use crate::store::{
     Change, Delivery, Draft, Expect, FhirId, HistoryQuery, Kind, ResourceStore, ResourceType,
-    Scope, Stored, There, Transacted, Transaction, Unmet,
+    Scope, Stored, There, Transacted, Transaction, Unmet, Versions,
 };
 use std::{collections::BTreeSet, sync::Arc};
 use types::Timestamp;
@@ -122,6 +122,10 @@ pub async fn what_a_client_writes_is_read_back_and_every_version_stays(engine: &
     assert_eq!(numbers, [4, 3, 2, 1]);
 }
 
+fn among(versions: &[u32]) -> Expect {
+    Expect::Among(Versions::of(versions).unwrap())
+}
+
 pub async fn a_transaction_is_done_as_a_whole_or_not_at_all(engine: &dyn Engine) {
     let store = engine.open().await;
     let first = vec![put(1, 1, Expect::Absent), put(2, 1, Expect::Absent)];
@@ -131,6 +135,8 @@ pub async fn a_transaction_is_done_as_a_whole_or_not_at_all(engine: &dyn Engine)
         (put(2, 2, Expect::Absent), Unmet::Exists),
         (put(2, 2, Expect::Version(7)), Unmet::Version),
         (put(9, 2, Expect::Version(1)), Unmet::Version),
+        (put(2, 2, among(&[7, 9])), Unmet::Version),
+        (put(9, 2, among(&[1, 7])), Unmet::Version),
         (delete(9, Expect::Version(1)), Unmet::Version),
         (put(1, 5, Expect::Anything), Unmet::Twice),
     ] {
@@ -143,7 +149,7 @@ pub async fn a_transaction_is_done_as_a_whole_or_not_at_all(engine: &dyn Engine)
     let kept = store.read(basic(), &id(1)).await.unwrap().unwrap();
     assert_eq!(kept.version, 1);
     let changes = vec![
-        put(1, 2, Expect::Version(1)),
+        put(1, 2, among(&[1, 9])),
         delete(2, Expect::Anything),
         put(3, 1, Expect::Absent),
     ];
@@ -363,6 +369,37 @@ async fn eight_commits(store: &dyn ResourceStore) {
     one(store, put(1, 2, Expect::Anything)).await;
     one(store, delete(1, Expect::Anything)).await;
     deliver(3, vec![fixture::observation(2)]).await;
+}
+
+pub async fn the_history_says_what_was_created_by_post(engine: &dyn Engine) {
+    let store = engine.open().await;
+    let deliver = Delivery {
+        parcel: fixture::parcel(1),
+        source: fixture::source(1),
+        resources: vec![fixture::patient(1, 1950), fixture::observation(1)],
+    };
+    store.apply(vec![deliver], NOW).await.unwrap();
+    let posted = Change::Put {
+        draft: draft(1, 1).posted(),
+        expect: Expect::Absent,
+    };
+    one(&*store, posted).await;
+    one(&*store, put(2, 1, Expect::Absent)).await;
+    one(&*store, put(1, 2, Expect::Anything)).await;
+    for by_id in [false, true] {
+        let query = HistoryQuery {
+            by_id,
+            ..all(Scope::Everything)
+        };
+        let page = store.history(&query).await.unwrap();
+        assert_eq!(page.versions.len(), 5);
+        let posted = page
+            .versions
+            .iter()
+            .filter(|one| page.posted.contains(&one.seq));
+        let posted: Vec<_> = posted.map(|one| (one.id.clone(), one.version)).collect();
+        assert_eq!(posted, [(id(1), 1)], "{by_id}");
+    }
 }
 
 pub async fn the_history_shows_every_version_once_in_either_order(engine: &dyn Engine) {

@@ -162,7 +162,7 @@ async fn create_if_none(
     let text = request.read()?;
     let condition = Condition::read(api, headers, kind, &pairs, reader).await?;
     let id = drawn((api.draw)()).ok_or_else(Failure::undrawn)?;
-    let draft = asker.draft(api, kind, id, &text)?;
+    let draft = asker.draft(api, kind, id, &text)?.posted();
     for _ in 0..MAX_TRIES {
         match condition.look(api).await? {
             Matching::Several => return Err(Failure::several()),
@@ -277,7 +277,9 @@ pub async fn delete(
 /// Refuses to delete a certain version where there is nothing to delete.
 pub fn nothing(asked: Expect) -> Result<(), Failure> {
     match asked {
-        Expect::Version(_) | Expect::Present => Err(Failure::unmet(Unmet::Version)),
+        Expect::Version(_) | Expect::Among(_) | Expect::Present => {
+            Err(Failure::unmet(Unmet::Version))
+        }
         Expect::Anything | Expect::Absent => Ok(()),
     }
 }

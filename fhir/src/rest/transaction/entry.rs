@@ -10,6 +10,9 @@ use super::super::{FhirApi, Interaction, Reader, reading, routes};
 use crate::store::{Change, Draft, Expect, FhirId, Guard, ResourceType, Stored, Unmet};
 use axum::http::{HeaderMap, Method};
 
+/// The turn of what is created by POST, in the order of R4: behind DELETE, before PUT and PATCH.
+pub const POSTED: u8 = 1;
+
 /// An entry that writes.
 pub struct Writes {
     /// Its position in the Bundle.
@@ -71,7 +74,7 @@ pub async fn writing_of(
 ) -> Result<Does, Failure> {
     let (interaction, turn) = match entry.method {
         Method::DELETE => (Interaction::Delete, 0),
-        Method::POST => (Interaction::Create, 1),
+        Method::POST => (Interaction::Create, POSTED),
         Method::PUT => (Interaction::Update, 2),
         Method::PATCH => (Interaction::Patch, 2),
         _ => return Ok(Does::Reads),
@@ -210,13 +213,15 @@ async fn conditioned(
 
 /// The patch of an entry, applied to what is there.
 fn patched(writes: &mut Writes, stored: Stored) -> Result<(), Failure> {
-    match writes.expect {
-        Expect::Absent => return Err(Failure::unmet(Unmet::Exists)),
-        Expect::Version(version) if version != stored.version => {
-            return Err(Failure::unmet(Unmet::Version));
-        }
-        Expect::Version(_) => writes.patches = false,
-        Expect::Anything | Expect::Present => {}
+    if writes.expect == Expect::Absent {
+        return Err(Failure::unmet(Unmet::Exists));
+    }
+    if writes.expect.excludes(stored.version) {
+        return Err(Failure::unmet(Unmet::Version));
+    }
+    // Of several versions another one may be there when it is tried again.
+    if matches!(writes.expect, Expect::Version(_)) {
+        writes.patches = false;
     }
     let patch = Patch::in_entry(writes.resource.as_deref().unwrap_or_default())?;
     writes.resource = Some(patch.of(&stored.json)?);
