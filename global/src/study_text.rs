@@ -153,6 +153,14 @@ aggregation = { secure = true, quorum = 3, bound = 4.0 }
         let found = said(&[windows, ("\"logistic\"", "\"gru\", hidden = 4")]);
         let expected = ["data.windows: expected a whole number from 0 to 65535"];
         assert_eq!(found, expected);
+        let found = said(&[("sites = 4", "sites = 4\nregions = [1, 2]")]);
+        let expected = [
+            "regions[0]: expected a string",
+            "regions[1]: expected a string",
+        ];
+        assert_eq!(found, expected);
+        let found = said(&[("sites = 4", "sites = 4\nregions = [\"eu\", \"us\", \"eu\"]")]);
+        assert_eq!(found, ["regions[2]: names a region twice"]);
         let twice = said(&[("sites = 4", "sites = 4\nsites = 5")]);
         assert_eq!(twice, ["line 4 is not TOML: duplicate key at `sites`"]);
         let unit =

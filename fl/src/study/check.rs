@@ -77,9 +77,8 @@ pub fn problems(study: &Study) -> Vec<Problem> {
         all: &mut all,
         key: String::new(),
     };
-    let unique: BTreeSet<_> = study.regions.iter().collect();
-    if unique.len() != study.regions.len() {
-        found.say("regions", "names a region twice");
+    for at in again(&study.regions) {
+        found.say(&format!("regions[{at}]"), "names a region twice");
     }
     found.within("sites", study.sites.into(), 2.0, MAX_SITES.into());
     data(&study.data, &mut found.below("data".into()));
@@ -234,6 +233,16 @@ pub(crate) fn needs_threshold(what: &str, unit: &str) -> String {
     format!("is needed: `{what}` is in {unit}, and a yes is a value above what the study says")
 }
 
+/// Places of those in a list that were there before: each is a problem of its own place, so that what stands in for another one
+/// that is none is not taken for it.
+fn again<T: Ord>(list: &[T]) -> Vec<usize> {
+    let mut known = BTreeSet::new();
+    let places = list.iter().enumerate();
+    places
+        .filter_map(|(at, one)| (!known.insert(one)).then_some(at))
+        .collect()
+}
+
 fn column_name(key: &str, name: &str, found: &mut Found) {
     if let Some(message) = name_problem(name) {
         found.say(key, message);
@@ -307,9 +316,8 @@ fn feature(feature: &Feature, found: &mut Found) {
             format!("has from 2 to {MAX_CATEGORIES} values"),
         );
     }
-    let unique: BTreeSet<_> = feature.categories.iter().collect();
-    if unique.len() != feature.categories.len() {
-        found.say("categories", "names a value twice");
+    for at in again(&feature.categories) {
+        found.say(&format!("categories[{at}]"), "names a value twice");
     }
     let has_mean = matches!(feature.missing, Missing::Mean | Missing::CarryForward);
     if !feature.categories.is_empty() && has_mean {
@@ -382,9 +390,8 @@ fn stay_feature(feature: &Feature, label: &Label, found: &mut Found) {
             "says what is taken of the readings, such as [\"mean\", \"last\"]",
         );
     }
-    let unique: BTreeSet<_> = feature.summaries.iter().collect();
-    if unique.len() != feature.summaries.len() {
-        found.say("summaries", "names one twice");
+    for at in again(&feature.summaries) {
+        found.say(&format!("summaries[{at}]"), "names one twice");
     }
 }
 
