@@ -1,11 +1,13 @@
-//! A study's text as somebody writes it: understood and able to run, or everything that is wrong with it. `medmesh fl check`
-//! and the API say the same of the same text.
+//! A study's text as somebody writes it: understood and able to run, or everything that is wrong with it; and what a mesh lacks
+//! of what it asks for. `medmesh fl check` and the API say the same of the same text.
 use fl::{
     order,
     study::{Plan, Study},
 };
 use node::config::{self, Problem, Validate};
 use serde::Deserialize;
+use std::collections::BTreeMap;
+use types::RegionId;
 
 #[derive(Deserialize)]
 #[serde(transparent)]
@@ -42,6 +44,32 @@ pub fn read_study(text: &str) -> Result<(Study, Plan), Vec<Problem>> {
     config::parse::<StudyFile>(text, [])?;
     // The same text is read by the same rules, so that this is not come to.
     Err(vec![Problem::new("", why)])
+}
+
+/// What a mesh lacks of what a study asks for: regions, and facilities of each. `known`: how many facilities each region has.
+#[must_use]
+pub fn lacking(study: &Study, known: &BTreeMap<RegionId, usize>) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (at, region) in study.regions.iter().enumerate() {
+        if !known.contains_key(region) {
+            let have: Vec<_> = known.keys().map(RegionId::as_str).collect();
+            let message = format!(
+                "`{region}` is no region of the mesh, which has {}",
+                have.join(", ")
+            );
+            problems.push(Problem::new(format!("regions[{at}]"), message));
+        }
+    }
+    for (region, have) in known {
+        let is_asked = study.regions.is_empty() || study.regions.contains(region);
+        if is_asked && *have < usize::from(study.sites) {
+            let asked = study.sites;
+            let message =
+                format!("{asked} facilities of each region are asked, and `{region}` has {have}");
+            problems.push(Problem::new("sites", message));
+        }
+    }
+    problems
 }
 
 #[cfg(test)]
@@ -224,5 +252,27 @@ aggregation = { secure = true, quorum = 3, bound = 4.0 }
         let long = "#".repeat(order::MAX_STUDY_BYTES + 1);
         let said = read_study(&long).unwrap_err();
         assert!(said[0].to_string().contains("at most 65536 bytes"));
+    }
+
+    #[test]
+    fn regions_and_facilities_that_a_mesh_has_not_are_named() {
+        let known = [("us", 4), ("eu", 1)].map(|(region, have)| (region.parse().unwrap(), have));
+        let known: BTreeMap<RegionId, usize> = known.into_iter().collect();
+        let said = |regions: &str| {
+            let text = STUDY.replace("sites = 4", &format!("sites = 4\nregions = {regions}"));
+            let (study, _) = read_study(&text).unwrap();
+            let found = lacking(&study, &known);
+            found.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let few = "sites: 4 facilities of each region are asked, and `eu` has 1";
+        assert_eq!(said("[\"us\"]"), Vec::<String>::new());
+        assert_eq!(said("[]"), [few]);
+        assert_eq!(
+            said("[\"apac\", \"eu\"]"),
+            [
+                "regions[0]: `apac` is no region of the mesh, which has eu, us",
+                few
+            ]
+        );
     }
 }
