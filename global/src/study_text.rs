@@ -117,6 +117,21 @@ aggregation = { secure = true, quorum = 3, bound = 4.0 }
             ),
             ("quorum = 3", "quorum = 5", "aggregation.quorum: "),
             ("records = 40", "records = 2", "data.minimum_records: is "),
+            (
+                "records = 40",
+                "records = 1000001",
+                "data.minimum_records: is 1000000 at most",
+            ),
+            (
+                "sites = 4",
+                "sites = 99999999999999999999",
+                "line 3 is not TOML: expected a value that TOML has: a whole number is of 64 bits",
+            ),
+            (
+                "{ kind = \"fed-avg\" }",
+                "\"fed-avg\"",
+                "training.strategy: expected a table",
+            ),
             ("\"a\"", "\"years old\"", "features[0].unit: is a UCUM unit"),
             ("4.0", "4.0, units = 2000000000", "aggregation.units: "),
             ("name = \"heart\"", "name = ", "line 2 is not TOML"),
@@ -162,7 +177,11 @@ aggregation = { secure = true, quorum = 3, bound = 4.0 }
         };
         for (epsilon, delta, expected) in [
             ("-1", "1e-4", "privacy.epsilon: is a number above 0, not -1"),
-            ("2", "0.6", "privacy.delta: a delta is from"),
+            (
+                "2",
+                "1e-300",
+                "privacy.delta: a delta is from 1e-15 to 0.1, not 1e-300",
+            ),
         ] {
             check("sites = 4", &head(epsilon, delta), expected);
         }
@@ -189,6 +208,10 @@ aggregation = { secure = true, quorum = 3, bound = 4.0 }
         assert_eq!(found, expected);
         let found = said(&[("sites = 4", "sites = 4\nregions = [\"eu\", \"us\", \"eu\"]")]);
         assert_eq!(found, ["regions[2]: names a region twice"]);
+        // Nothing follows from what is not there.
+        let none = read_study("").unwrap_err();
+        let said_at = |problem: &Problem| problem.message != "is missing";
+        assert_eq!(none.into_iter().find(said_at), None);
         let twice = said(&[("sites = 4", "sites = 4\nsites = 5")]);
         assert_eq!(twice, ["line 4 is not TOML: duplicate key at `sites`"]);
         let unit =
@@ -196,6 +219,11 @@ aggregation = { secure = true, quorum = 3, bound = 4.0 }
         let mut found = said(&[("sites = 4", unit)]);
         found.retain(|line| line.starts_with("privacy.epsilon"));
         assert_eq!(found, ["privacy.epsilon: is a number above 0, not inf"]);
+        let found = said(&[("bound = 4.0", "bound = inf")]);
+        assert_eq!(
+            found,
+            ["aggregation.bound: a clip is a norm above 0, not inf"]
+        );
         // What is wrong besides is said.
         let both = said(&[("table = \"heart\", min", "tabel = \"heart\", min")]);
         assert!(

@@ -2,6 +2,7 @@
 use super::{
     Data, FACTS, Feature, Label, Missing, Model, Problem, Strategy, Study, training::Adaptive,
 };
+use crate::table::MAX_RECORDS;
 use std::collections::BTreeSet;
 
 /// The most facilities of a region, as many as secure aggregation takes.
@@ -60,7 +61,10 @@ impl Found<'_> {
     /// A norm that updates are cut at. Beyond this a unit of it is no number of a model, or nothing of a model is left.
     fn norm(&mut self, key: &str, value: Option<f64>) {
         let (low, high) = NORMS;
-        if let Some(value) = value.filter(|value| *value > 0.0 && !(low..=high).contains(value)) {
+        // What is no norm at all is said already.
+        let is_outside =
+            |value: &f64| *value > 0.0 && value.is_finite() && !(low..=high).contains(value);
+        if let Some(value) = value.filter(is_outside) {
             self.say(key, format!("is from {low:e} to {high:e}, not {value:e}"));
         }
     }
@@ -151,6 +155,10 @@ fn data(data: &Data, found: &mut Found) {
             "minimum_records",
             format!("is {MIN_RECORDS} at least: less would be told of too few people"),
         );
+    }
+    if data.minimum_records as usize > MAX_RECORDS {
+        let message = format!("is {MAX_RECORDS} at most: no facility has more");
+        found.say("minimum_records", message);
     }
     if data
         .maximum_records

@@ -69,7 +69,7 @@ pub fn judged_with(study: &Study) -> Option<Problem> {
     let all = f64::from(quorum) * each;
     (all < SMALLEST_CELL as f64).then(|| {
         let message = format!(
-            "{quorum} sites x {each} of {records} records are {all} to judge with, and figures are told of {SMALLEST_CELL} at least"
+            "{quorum} sites (`aggregation.quorum`) x {each} of {records} records (`data.minimum_records`) are {all} to judge with, and figures are told of {SMALLEST_CELL} at least"
         );
         Problem::new("evaluation.test_share", message)
     })

@@ -134,7 +134,10 @@ fn table(text: &str) -> Result<Table, Problem> {
     text.parse::<Table>().map_err(|error| {
         let before = error.span().and_then(|span| text.get(..span.start));
         let line = before.map_or(1, |before| before.matches('\n').count() + 1);
-        let mut why = format!("line {line} is not TOML: {}", error.message());
+        let mut why = format!(
+            "line {line} is not TOML: {}",
+            without_value(error.message())
+        );
         let place = error.span().filter(|_| error.message() == "duplicate key");
         if let Some(key) = place.and_then(|place| key_at(text, place)) {
             why += &format!(" at `{key}`");
@@ -487,6 +490,8 @@ fn plain(expected: &str) -> &str {
         "u64" | "usize" => "a whole number, 0 or more",
         "i64" => "a whole number",
         "f32" | "f64" => "a number",
+        "any valid TOML value" => "a value that TOML has: a whole number is of 64 bits",
+        other if other.starts_with("internally tagged enum ") => "a table",
         other => other,
     }
 }
