@@ -164,10 +164,18 @@ fn every_fault_is_said_with_its_line_and_column_and_nothing_of_a_record() {
 fn what_is_no_table_is_refused_and_no_fault_repeats_a_cell() {
     let secret = said(&schema(&[]), &GOOD.replacen("54.5", "Jane Doe", 1));
     assert!(!secret.contains("Jane"), "{secret}");
-    let semicolons = said(&schema(&[]), "age;chol\n1;2\n");
-    assert!(
-        semicolons.starts_with("1: cells are separated by commas"),
-        "{semicolons}"
+    for other in [";", "\t", "|"] {
+        let text = format!("age{other}chol\n1{other}2\n");
+        let found = said(&schema(&[]), &text);
+        assert!(
+            found.starts_with("1: cells are separated by commas"),
+            "{found}"
+        );
+    }
+    let returns = GOOD.replace('\n', "\r");
+    assert_eq!(
+        said(&schema(&[]), &returns),
+        "1: lines end with a carriage return alone; write line feeds"
     );
     assert!(said(&schema(&[]), "").contains("1: the file has no header line"));
     let header = GOOD.split_once('\n').unwrap().0;
@@ -227,8 +235,18 @@ fn every_problem_of_a_schema_is_said_with_its_key() {
         ("min = 0", "min = 121", "columns[0].min: is above `max`"),
         (
             "[1, 2, 3, 4]",
-            "[1, 1]",
-            "columns[2].categories: names a value twice",
+            "[1, 2, 1]",
+            "columns[2].categories[2]: names a value twice",
+        ),
+        (
+            "test = 1 }",
+            "test = 1 }\ncategories = [0, 2]",
+            "columns[3].codes: `test` is none of 0, 2",
+        ),
+        (
+            "test = 1 }",
+            "test = 1, '?' = 2 }",
+            "columns[3].codes: has `?`, which is one of `missing`",
         ),
         (
             "[1, 2, 3, 4]",

@@ -243,7 +243,7 @@ pub(crate) fn needs_threshold(what: &str, unit: &str) -> String {
 
 /// Places of those in a list that were there before: each is a problem of its own place, so that what stands in for another one
 /// that is none is not taken for it.
-fn again<T: Ord>(list: &[T]) -> Vec<usize> {
+pub(crate) fn again<T: Ord>(list: &[T]) -> Vec<usize> {
     let mut known = BTreeSet::new();
     let places = list.iter().enumerate();
     places
