@@ -297,8 +297,9 @@ fn explained(mesh: &Mesh) -> Result<()> {
         .replace("sites = 4", "sites = 9")
         .replace("quorum = 3", "quorum = 6");
     fs::write(&large, more.replace("\"us\"", "\"us\", \"mars\""))?;
-    let large = large.to_string_lossy();
-    let submit = ["submit", &large, "--server", api, "--key", own, "--ca", &ca];
+    let (large, good) = (large.to_string_lossy(), example("study.toml"));
+    let good = good.to_string_lossy();
+    let submit: [&str; 8] = ["submit", &large, "--server", api, "--key", own, "--ca", &ca];
     for (args, expected) in [
         (
             &["show", "nowhere-00000000", "--dir", &dir][..],
@@ -321,6 +322,10 @@ fn explained(mesh: &Mesh) -> Result<()> {
             "is not the PKCS#8 PEM of a P-384 key",
         ),
         (&["list", "--server", api], "--key <KEY>"),
+        (
+            &["submit", &good, "--wait", "--to", &key, "--dir", &dir],
+            "is no folder",
+        ),
         (
             &submit,
             "sites: 9 facilities of each region are asked, and `us` has 4",
