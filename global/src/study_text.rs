@@ -127,11 +127,6 @@ aggregation = { secure = true, quorum = 3, bound = 4.0 }
                 "sites = 99999999999999999999",
                 "line 3 is not TOML: expected a value that TOML has: a whole number is of 64 bits",
             ),
-            (
-                "{ kind = \"fed-avg\" }",
-                "\"fed-avg\"",
-                "training.strategy: expected a table",
-            ),
             ("\"a\"", "\"years old\"", "features[0].unit: is a UCUM unit"),
             ("4.0", "4.0, units = 2000000000", "aggregation.units: "),
             ("name = \"heart\"", "name = ", "line 2 is not TOML"),
@@ -162,6 +157,28 @@ aggregation = { secure = true, quorum = 3, bound = 4.0 }
                 "kind = \"logistic\"",
                 "kind = \"mlp\", hidden = [4096, 4096, 4096]",
                 "has 33574913 parameters, and 25000000 at most can be sent",
+            ),
+        ] {
+            check(from, to, expected);
+        }
+    }
+
+    #[test]
+    fn what_has_another_shape_is_said_without_types_of_rust() {
+        let scale = "{ centre = 54, width = 9 }";
+        for (from, to, expected) in [
+            (
+                "{ kind = \"fed-avg\" }",
+                "1",
+                "training.strategy: expected a table",
+            ),
+            (scale, "5", "data.features[0].scale: expected a table"),
+            (scale, "[1]", "data.features[0].scale: expected a table"),
+            ("\"logistic\"", "5", "model.kind: expected a string"),
+            (
+                "\"logistic\"",
+                "\"mlp\", hidden = 5",
+                "model.hidden: expected a list",
             ),
         ] {
             check(from, to, expected);
