@@ -241,6 +241,20 @@ aggregation = { secure = true, quorum = 3, bound = 4.0 }
             found,
             ["aggregation.bound: a clip is a norm above 0, not inf"]
         );
+        let share = "bound = 4.0 }\nevaluation = { test_share = -1 }";
+        let found = said(&[("bound = 4.0 }", share)]);
+        assert_eq!(
+            found,
+            ["evaluation.test_share: is from 0.05 to 0.9, not -1"]
+        );
+        let stays = ("table = \"heart\"", "stays = { hours = 24 }");
+        let code = (
+            "unit = \"a\"",
+            "code = \"8867-4\", summaries = [\"mean\"], unit = \"\"",
+        );
+        let mut found = said(&[stays, code]);
+        found.retain(|line| line.starts_with("data.features[0].unit"));
+        assert_eq!(found.len(), 1, "{found:?}");
         // What is wrong besides is said.
         let both = said(&[("table = \"heart\", min", "tabel = \"heart\", min")]);
         assert!(

@@ -386,7 +386,8 @@ fn stay_feature(feature: &Feature, label: &Label, found: &mut Found) {
     if matches!(label, Label::Binary { code: Some(of), .. } if *of == code) {
         found.say("code", "is the label: a model would only copy it");
     }
-    if feature.unit != code.info().unit {
+    // What is no unit at all is said already.
+    if feature.unit != code.info().unit && unit_problem(&feature.unit).is_none() {
         found.say(
             "unit",
             format!("is {} for {code}, not {}", code.info().unit, feature.unit),
