@@ -37,10 +37,10 @@ use std::{
 };
 use types::{Name, RegionId, Timestamp};
 
-/// What a facility tells of itself when it begins is in the catalog within so long (real time).
-const CATALOGED_WITHIN: Duration = Duration::from_secs(10);
-/// A mesh that begins for the first time is complete within so long of its global node's start (real time).
-const COMPLETE_WITHIN: Duration = Duration::from_secs(120);
+/// What a facility tells of itself when it begins is in the catalog within so long (real time): less than clients wait.
+const CATALOGED_WITHIN: Duration = Duration::from_secs(3);
+/// Before the node has run for so long (real time), regions and facilities that began with it may not have told of themselves.
+const COMPLETE_WITHIN: Duration = Duration::from_secs(30);
 /// How often it is looked at meanwhile.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -90,10 +90,10 @@ impl Api {
         found.map_err(|error| failed(&error))?.ok_or_else(missing)
     }
 
-    /// Refuses a study that asks for more than the mesh has. While that may have just begun, it is waited for.
+    /// Refuses a study that asks for more than the mesh has. Who has begun just now is waited for; where this node has too, the
+    /// study is left to the regions, which look at it as well.
     async fn fits(&self, study: &Study) -> Result<(), Response> {
-        let complete = self.began + COMPLETE_WITHIN;
-        let until = (Instant::now() + CATALOGED_WITHIN).min(complete);
+        let until = Instant::now() + CATALOGED_WITHIN;
         loop {
             let regions = self.studies.regions().await;
             let regions = regions.map_err(|error| failed(&error))?.into_keys();
@@ -103,8 +103,11 @@ impl Api {
             if problems.is_empty() {
                 return Ok(());
             }
-            if Instant::now() >= until {
+            if Instant::now() >= until && self.began.elapsed() >= COMPLETE_WITHIN {
                 return Err(all_wrong(&problems).into_response());
+            }
+            if Instant::now() >= until {
+                return Ok(());
             }
             tokio::time::sleep(LOOK).await;
         }
