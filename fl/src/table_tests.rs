@@ -213,6 +213,36 @@ fn equal_records_without_a_key_are_refused_unless_the_schema_says_that_there_are
     assert_eq!(import(&allowed, &text).unwrap().records(), 3);
 }
 
+/// What is said of a schema with one change.
+fn wrong(from: &str, to: &str, expected: &str) {
+    let problems = schema(&[(from, to)]).problems();
+    let found: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    assert!(
+        found.iter().any(|problem| problem.starts_with(expected)),
+        "{expected} in {found:?}"
+    );
+}
+
+#[test]
+fn a_schema_that_contradicts_itself_is_none() {
+    for (to, expected) in [
+        (
+            "test = 1 }\ncategories = [0, 2]",
+            "columns[3].codes: `test` is none of 0, 2",
+        ),
+        (
+            "test = 1 }\nmax = 0.5",
+            "columns[3].codes: `test` is above 0.5 1",
+        ),
+        (
+            "test = 1, '?' = 2 }",
+            "columns[3].codes: has `?`, which is one of `missing`",
+        ),
+    ] {
+        wrong("test = 1 }", to, expected);
+    }
+}
+
 #[test]
 fn every_problem_of_a_schema_is_said_with_its_key() {
     assert_eq!(schema(&[]).problems(), []);
@@ -237,16 +267,6 @@ fn every_problem_of_a_schema_is_said_with_its_key() {
             "[1, 2, 3, 4]",
             "[1, 2, 1]",
             "columns[2].categories[2]: names a value twice",
-        ),
-        (
-            "test = 1 }",
-            "test = 1 }\ncategories = [0, 2]",
-            "columns[3].codes: `test` is none of 0, 2",
-        ),
-        (
-            "test = 1 }",
-            "test = 1, '?' = 2 }",
-            "columns[3].codes: has `?`, which is one of `missing`",
         ),
         (
             "[1, 2, 3, 4]",
@@ -279,12 +299,7 @@ fn every_problem_of_a_schema_is_said_with_its_key() {
             "names: lacks `chol`",
         ),
     ] {
-        let problems = schema(&[(from, to)]).problems();
-        let found: Vec<_> = problems.iter().map(ToString::to_string).collect();
-        assert!(
-            found.iter().any(|problem| problem.starts_with(expected)),
-            "{expected} in {found:?}"
-        );
+        wrong(from, to, expected);
     }
     assert!(toml::from_str::<Schema>("columns = []\nsurprise = 1").is_err());
     assert_eq!(
