@@ -90,15 +90,20 @@ impl Api {
         found.map_err(|error| failed(&error))?.ok_or_else(missing)
     }
 
-    /// Refuses a study that asks for more than the mesh has. Who has begun just now is waited for; where this node has too, the
-    /// study is left to the regions, which look at it as well.
+    /// Refuses a study that asks for more than the mesh has. Who has begun just now is waited for; where this node has too, or
+    /// the catalog does not answer, the study is left to the regions, which look at it as well.
     async fn fits(&self, study: &Study) -> Result<(), Response> {
         let until = Instant::now() + CATALOGED_WITHIN;
         loop {
             let regions = self.studies.regions().await;
             let regions = regions.map_err(|error| failed(&error))?.into_keys();
-            let known = facilities(&*self.catalog, regions).await;
-            let known = known.map_err(|error| super::failed(&error))?;
+            let known = match facilities(&*self.catalog, regions).await {
+                Ok(known) => known,
+                Err(error) => {
+                    tracing::warn!(%error, "the catalog does not answer: the regions look at a study alone");
+                    return Ok(());
+                }
+            };
             let problems = lacking(study, &known);
             if problems.is_empty() {
                 return Ok(());
