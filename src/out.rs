@@ -21,11 +21,21 @@ pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
         .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
+/// Characters that a terminal shows nothing of and orders others by (Unicode Bidirectional Algorithm, UAX #9), and separators of
+/// lines and paragraphs.
+const HIDDEN: [std::ops::RangeInclusive<char>; 4] = [
+    '\u{200e}'..='\u{200f}',
+    '\u{2028}'..='\u{202e}',
+    '\u{2066}'..='\u{2069}',
+    '\u{61c}'..='\u{61c}',
+];
+
 /// A text without control characters but line ends: names of files and what is in them are shown, never obeyed.
 pub fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control() && c != '\n' {
+        let is_hidden = HIDDEN.iter().any(|range| range.contains(&c));
+        if is_hidden || c.is_control() && c != '\n' {
             shown.extend(c.escape_default());
         } else {
             shown.push(c);
@@ -52,6 +62,10 @@ mod tests {
         assert_eq!(
             printable("a\u{1b}[2Jb\r\u{9b}c\n"),
             "a\\u{1b}[2Jb\\r\\u{9b}c\n"
+        );
+        assert_eq!(
+            printable("approved\u{202e}desufer\u{2066}é\u{61c}"),
+            "approved\\u{202e}desufer\\u{2066}é\\u{61c}"
         );
     }
 }

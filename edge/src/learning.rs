@@ -32,14 +32,12 @@ use fl::{
     features::Prepared,
     ledger::{Debited, Ledger},
     member::MemberRound,
-    objection::Objection,
+    objection::{self, Objection},
     order::{Answer, Ask, RoundOrder},
     site::Made,
     study::Study,
-    wire,
 };
 use large::Masked;
-use messages::StudyAnswer;
 use parking_lot::Mutex;
 use rows::Pending;
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -47,7 +45,7 @@ use store::clockguard::Time;
 use store::{Commit, Store, StoreError};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use types::{Place, Priority, Purpose};
+use types::Place;
 
 /// How often asks that wait for a person, or failed, are looked at again (real time).
 const LOOK: Duration = Duration::from_secs(1);
@@ -86,7 +84,7 @@ enum Sent {
 /// None: what fails is tried again.
 pub(crate) async fn run(learner: Learner, stop: CancellationToken) -> Result<(), EdgeError> {
     loop {
-        match learner.step().await {
+        match learner.step_when_met().await {
             Ok(true) => continue,
             Ok(false) => {}
             Err(error) => tracing::warn!(%error, "an ask of a study is not answered yet"),
@@ -161,6 +159,15 @@ impl Learner {
         Ok(false)
     }
 
+    /// The same, once the node has met its region: that it was put back to an older state, which lacks what it has answered
+    /// and paid since, it learns then.
+    async fn step_when_met(&self) -> Result<bool, StoreError> {
+        match self.store.has_met() {
+            true => self.step().await,
+            false => Ok(false),
+        }
+    }
+
     fn aggregator(&self) -> Place {
         Place::Regional {
             jurisdiction: self.config.jurisdiction,
@@ -215,7 +222,7 @@ impl Learner {
             };
             let entry = Entry::of_study(now, decision, commit.place(), &named(&key));
             commit.note(&[entry])?;
-            send(commit, &key, answer, None)
+            takes::answer(commit, &key, answer, None)
         };
         self.store.in_commit(decide).await?;
         self.blobs.stir();
@@ -229,7 +236,7 @@ impl Learner {
             let begun = rows::find(commit.tx(), &order.key)?;
             let is_begun = begun.is_some_and(|round| round.order() == &order);
             if is_begun {
-                send(commit, &order.key, Answer::Accepted, None)?;
+                takes::answer(commit, &order.key, Answer::Accepted, None)?;
                 rows::remove(commit.tx(), n)?;
             }
             Ok(is_begun)
@@ -329,7 +336,7 @@ impl Learner {
         let made = match round.order().read() {
             Err(why) => Err(why),
             Ok((study, _)) => match self.prepared(round.order(), &study).await? {
-                Err(found) => Err(objected_text(&found)),
+                Err(found) => Err(objection::text_of(&found)),
                 Ok(prepared) => {
                     let seed = round.seed(&study, &self.config.facility);
                     let key = pending.asked.key.clone();
@@ -434,7 +441,7 @@ impl Learner {
             };
             rows::put(commit.tx(), key, Some(&round), now)?;
             let width = round.width();
-            answer.map_or(Ok(()), |answer| send(commit, key, answer, width))
+            answer.map_or(Ok(()), |answer| takes::answer(commit, key, answer, width))
         };
         self.store.in_commit(step).await?;
         Ok(true)
@@ -475,25 +482,10 @@ impl Learner {
     }
 }
 
-fn send(
-    commit: &mut Commit<'_, '_>,
-    key: &fl::order::RoundKey,
-    answer: Answer,
-    width: Option<u32>,
-) -> Result<(), StoreError> {
-    let body = wire::answer(key, answer, width);
-    let may_go = commit.ship::<StudyAnswer>(Priority::Backlog, Purpose::Research, body)?;
-    if !may_go {
-        tracing::error!(study = %key.study, "the rules keep an answer to a study back");
-    }
-    Ok(())
-}
-
 fn named(key: &fl::order::RoundKey) -> String {
     format!("{}/{}", key.study, key.round)
 }
 
-fn objected_text(found: &[Objection]) -> String {
-    let lines: Vec<_> = found.iter().map(ToString::to_string).collect();
-    lines.join("; ")
-}
+#[cfg(test)]
+#[path = "learning_tests.rs"]
+mod tests;

@@ -2,8 +2,9 @@
 //!
 //! For a binary label the numbers are counts of scores ([`Histogram`]), twice where the model is judged after fine-tuning
 //! as well. For a Cox model they are how many subjects there are, how many pairs of them can be compared and in how many
-//! halves of these the model is right, and the same of pairs for each bootstrap sample of the site's subjects; each as two
-//! numbers of 16 bits, so that the sum of a thousand sites fits. Sums of samples that every site draws of its own subjects
+//! halves of these the model is right, and the same of pairs for each bootstrap sample of the site's subjects. Each count is
+//! numbers of 16 bits, so that the sum of a thousand sites fits: two of subjects, and three of pairs, which are some 10^12 of as
+//! many subjects as a table has records at most. Sums of samples that every site draws of its own subjects
 //! are samples of all of them, by site: the pooled interval needs no record.
 use crate::{
     metrics::{
@@ -19,10 +20,12 @@ use rand::RngCore;
 
 /// Numbers of a Cox model's subjects: how many there are.
 const SUBJECTS: usize = 2;
+/// Numbers of a count of pairs, or of halves of them.
+const PAIRS: usize = 3;
 /// Numbers of a Cox model's comparisons: halves that are right, and pairs.
-const COMPARED: usize = 4;
-/// What the second of two numbers counts.
-const HALF: u64 = 1 << 16;
+const COMPARED: usize = 2 * PAIRS;
+/// Bits of each number of a count.
+const BITS: u32 = 16;
 
 /// What comes of judging.
 #[derive(Clone, Debug, PartialEq)]
@@ -128,18 +131,15 @@ fn compared(
         risk: model.logit(parameters, row),
     };
     let subjects: Vec<_> = test.iter().enumerate().map(of).collect();
-    let part = |number: u64| {
-        let high = u32::try_from(number / HALF).unwrap_or(u32::MAX);
-        [(number % HALF) as u32, high.min(1 << 20)]
-    };
     let pairs = Pairs::of(&subjects);
     let (halves, all) = pairs.counted(&vec![1; subjects.len()]);
-    let mut numbers = [part(subjects.len() as u64), part(halves), part(all)].concat();
+    let mut numbers = parts::<SUBJECTS>(subjects.len() as u64).to_vec();
+    numbers.extend([parts::<PAIRS>(halves), parts(all)].concat());
     let mut drawn = Vec::new();
     for _ in 0..resamples {
         let (halves, all) = pairs.drawn(random);
         drawn.extend(share(halves, all));
-        numbers.extend([part(halves), part(all)].concat());
+        numbers.extend([parts::<PAIRS>(halves), parts(all)].concat());
     }
     let concordance = share(halves, all).filter(|_| subjects.len() >= SMALLEST_CELL);
     Judged {
@@ -152,15 +152,27 @@ fn compared(
     }
 }
 
+/// A count as so many numbers of 16 bits, the lowest first.
+fn parts<const N: usize>(count: u64) -> [u32; N] {
+    let mut left = count;
+    std::array::from_fn(|_| {
+        let part = left % (1 << BITS);
+        left >>= BITS;
+        part as u32
+    })
+}
+
+/// The count of the sums of its numbers.
+fn whole(parts: &[u32]) -> u64 {
+    let add = |sum: u64, part: &u32| (sum << BITS).saturating_add(u64::from(*part));
+    parts.iter().rev().fold(0, add)
+}
+
 /// What a sum of a Cox model's comparisons says; nothing where it is of so few subjects that it tells of them.
 fn comparison(study: &Study, counts: &[u32]) -> Pooled {
-    let whole = |parts: &[u32]| match parts {
-        [low, high] => u64::from(*low) + u64::from(*high) * HALF,
-        _ => 0,
-    };
     let (subjects, compared) = counts.split_at(SUBJECTS.min(counts.len()));
-    let of = |four: &[u32]| {
-        let (halves, all) = four.split_at(COMPARED / 2);
+    let of = |both: &[u32]| {
+        let (halves, all) = both.split_at(PAIRS);
         share(whole(halves), whole(all))
     };
     let mut samples = compared.chunks_exact(COMPARED);

@@ -29,3 +29,41 @@ personalisation = { steps = 1, learning_rate = 0.1 }
     assert!(enough.curves.is_some() && enough.personal.is_some());
     assert_eq!(told(SMALLEST_CELL as i64 - 1), Pooled::default());
 }
+
+#[test]
+fn pairs_of_as_many_subjects_as_a_table_has_are_all_counted_and_those_of_a_thousand_such_sites() {
+    let text = r#"
+name = "large"
+sites = 1000
+data = { table = "t", minimum_records = 20, features = [{ name = "x", unit = "1", missing = "zero" }], label = { kind = "survival", time = "d", event = "l" } }
+model = { kind = "cox" }
+training = { rounds = 1, steps = 1, batch = 4, learning_rate = 0.1, strategy = { kind = "fed-avg" } }
+aggregation = { secure = true, quorum = 2, bound = 1.0 }
+evaluation = { resamples = 100 }
+"#;
+    let study: Study = toml::from_str(text).unwrap();
+    // Everybody had the event, at a time of its own: each pair counts, and of four of them the model is right in three.
+    let subjects = crate::table::MAX_RECORDS as u64;
+    let pairs = subjects * (subjects - 1) / 2;
+    let halves = pairs / 2 * 3;
+    let mut site = parts::<SUBJECTS>(subjects).to_vec();
+    for _ in 0..=study.evaluation.resamples {
+        site.extend([parts::<PAIRS>(halves), parts(pairs)].concat());
+    }
+    assert_eq!(site.len(), numbers(&study));
+    let back = site.split_at(SUBJECTS).1;
+    assert_eq!(whole(&back[..PAIRS]), halves);
+    assert_eq!(whole(&back[PAIRS..COMPARED]), pairs);
+    let sum: Vec<i64> = site
+        .iter()
+        .map(|number| i64::from(*number) * 1_000)
+        .collect();
+    assert!(sum.iter().all(|number| *number <= i64::from(i32::MAX)));
+    let mut random = StdRng::seed_from_u64(1);
+    let found = pooled(&study, &sum, &mut random).unwrap();
+    assert_eq!(found.subjects, subjects * 1_000);
+    assert!(
+        (found.concordance.unwrap() - 0.75).abs() < 1e-9,
+        "{found:?}"
+    );
+}

@@ -61,3 +61,10 @@ impl fmt::Display for Objection {
         }
     }
 }
+
+/// Several of them in one line.
+#[must_use]
+pub fn text_of(found: &[Objection]) -> String {
+    let lines: Vec<_> = found.iter().map(ToString::to_string).collect();
+    lines.join("; ")
+}

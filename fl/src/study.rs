@@ -12,7 +12,7 @@ mod plan;
 mod sense;
 mod training;
 
-pub(crate) use check::{name_problem, needs_threshold, unit_problem};
+pub(crate) use check::{again, name_problem, needs_threshold, unit_problem};
 pub use data::{Data, FACTS, Feature, Label, Missing, Scale, Stays, Summary};
 pub(crate) use few::few;
 pub use model::Model;

@@ -164,10 +164,18 @@ fn every_fault_is_said_with_its_line_and_column_and_nothing_of_a_record() {
 fn what_is_no_table_is_refused_and_no_fault_repeats_a_cell() {
     let secret = said(&schema(&[]), &GOOD.replacen("54.5", "Jane Doe", 1));
     assert!(!secret.contains("Jane"), "{secret}");
-    let semicolons = said(&schema(&[]), "age;chol\n1;2\n");
-    assert!(
-        semicolons.starts_with("1: cells are separated by commas"),
-        "{semicolons}"
+    for other in [";", "\t", "|"] {
+        let text = format!("age{other}chol\n1{other}2\n");
+        let found = said(&schema(&[]), &text);
+        assert!(
+            found.starts_with("1: cells are separated by commas"),
+            "{found}"
+        );
+    }
+    let returns = GOOD.replace('\n', "\r");
+    assert_eq!(
+        said(&schema(&[]), &returns),
+        "1: lines end with a carriage return alone; write line feeds"
     );
     assert!(said(&schema(&[]), "").contains("1: the file has no header line"));
     let header = GOOD.split_once('\n').unwrap().0;
@@ -205,6 +213,36 @@ fn equal_records_without_a_key_are_refused_unless_the_schema_says_that_there_are
     assert_eq!(import(&allowed, &text).unwrap().records(), 3);
 }
 
+/// What is said of a schema with one change.
+fn wrong(from: &str, to: &str, expected: &str) {
+    let problems = schema(&[(from, to)]).problems();
+    let found: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    assert!(
+        found.iter().any(|problem| problem.starts_with(expected)),
+        "{expected} in {found:?}"
+    );
+}
+
+#[test]
+fn a_schema_that_contradicts_itself_is_none() {
+    for (to, expected) in [
+        (
+            "test = 1 }\ncategories = [0, 2]",
+            "columns[3].codes: `test` is none of 0, 2",
+        ),
+        (
+            "test = 1 }\nmax = 0.5",
+            "columns[3].codes: `test` is above 0.5 1",
+        ),
+        (
+            "test = 1, '?' = 2 }",
+            "columns[3].codes: has `?`, which is one of `missing`",
+        ),
+    ] {
+        wrong("test = 1 }", to, expected);
+    }
+}
+
 #[test]
 fn every_problem_of_a_schema_is_said_with_its_key() {
     assert_eq!(schema(&[]).problems(), []);
@@ -227,8 +265,8 @@ fn every_problem_of_a_schema_is_said_with_its_key() {
         ("min = 0", "min = 121", "columns[0].min: is above `max`"),
         (
             "[1, 2, 3, 4]",
-            "[1, 1]",
-            "columns[2].categories: names a value twice",
+            "[1, 2, 1]",
+            "columns[2].categories[2]: names a value twice",
         ),
         (
             "[1, 2, 3, 4]",
@@ -261,12 +299,7 @@ fn every_problem_of_a_schema_is_said_with_its_key() {
             "names: lacks `chol`",
         ),
     ] {
-        let problems = schema(&[(from, to)]).problems();
-        let found: Vec<_> = problems.iter().map(ToString::to_string).collect();
-        assert!(
-            found.iter().any(|problem| problem.starts_with(expected)),
-            "{expected} in {found:?}"
-        );
+        wrong(from, to, expected);
     }
     assert!(toml::from_str::<Schema>("columns = []\nsurprise = 1").is_err());
     assert_eq!(

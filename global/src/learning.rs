@@ -105,7 +105,11 @@ impl Studies {
         })
     }
 
-    async fn regions(&self) -> Result<BTreeMap<RegionId, Place>, PortError> {
+    /// The regions of the mesh, each with its place.
+    ///
+    /// # Errors
+    /// [`PortError`].
+    pub(crate) async fn regions(&self) -> Result<BTreeMap<RegionId, Place>, PortError> {
         let below = self.ledger.below().await?.into_iter();
         let named = below.filter_map(|place| Some((place.region()?.clone(), place)));
         Ok(named.collect())

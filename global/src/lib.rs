@@ -16,4 +16,4 @@ mod witness;
 
 pub use page::{PATH as STUDIES_PATH, chart};
 pub use server::{GlobalError, run};
-pub use study_text::read_study;
+pub use study_text::{lacking, read_study};

@@ -1,11 +1,13 @@
-//! A study's text as somebody writes it: understood and able to run, or everything that is wrong with it. `medmesh fl check`
-//! and the API say the same of the same text.
+//! A study's text as somebody writes it: understood and able to run, or everything that is wrong with it; and what a mesh lacks
+//! of what it asks for. `medmesh fl check` and the API say the same of the same text.
 use fl::{
     order,
     study::{Plan, Study},
 };
 use node::config::{self, Problem, Validate};
 use serde::Deserialize;
+use std::collections::BTreeMap;
+use types::RegionId;
 
 #[derive(Deserialize)]
 #[serde(transparent)]
@@ -42,6 +44,32 @@ pub fn read_study(text: &str) -> Result<(Study, Plan), Vec<Problem>> {
     config::parse::<StudyFile>(text, [])?;
     // The same text is read by the same rules, so that this is not come to.
     Err(vec![Problem::new("", why)])
+}
+
+/// What a mesh lacks of what a study asks for: regions, and facilities of each. `known`: how many facilities each region has.
+#[must_use]
+pub fn lacking(study: &Study, known: &BTreeMap<RegionId, usize>) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (at, region) in study.regions.iter().enumerate() {
+        if !known.contains_key(region) {
+            let have: Vec<_> = known.keys().map(RegionId::as_str).collect();
+            let message = format!(
+                "`{region}` is no region of the mesh, which has {}",
+                have.join(", ")
+            );
+            problems.push(Problem::new(format!("regions[{at}]"), message));
+        }
+    }
+    for (region, have) in known {
+        let is_asked = study.regions.is_empty() || study.regions.contains(region);
+        if is_asked && *have < usize::from(study.sites) {
+            let asked = study.sites;
+            let message =
+                format!("{asked} facilities of each region are asked, and `{region}` has {have}");
+            problems.push(Problem::new("sites", message));
+        }
+    }
+    problems
 }
 
 #[cfg(test)]
@@ -89,6 +117,16 @@ aggregation = { secure = true, quorum = 3, bound = 4.0 }
             ),
             ("quorum = 3", "quorum = 5", "aggregation.quorum: "),
             ("records = 40", "records = 2", "data.minimum_records: is "),
+            (
+                "records = 40",
+                "records = 1000001",
+                "data.minimum_records: is 1000000 at most",
+            ),
+            (
+                "sites = 4",
+                "sites = 99999999999999999999",
+                "line 3 is not TOML: expected a value that TOML has: a whole number is of 64 bits",
+            ),
             ("\"a\"", "\"years old\"", "features[0].unit: is a UCUM unit"),
             ("4.0", "4.0, units = 2000000000", "aggregation.units: "),
             ("name = \"heart\"", "name = ", "line 2 is not TOML"),
@@ -126,6 +164,28 @@ aggregation = { secure = true, quorum = 3, bound = 4.0 }
     }
 
     #[test]
+    fn what_has_another_shape_is_said_without_types_of_rust() {
+        let scale = "{ centre = 54, width = 9 }";
+        for (from, to, expected) in [
+            (
+                "{ kind = \"fed-avg\" }",
+                "1",
+                "training.strategy: expected a table",
+            ),
+            (scale, "5", "data.features[0].scale: expected a table"),
+            (scale, "[1]", "data.features[0].scale: expected a table"),
+            ("\"logistic\"", "5", "model.kind: expected a string"),
+            (
+                "\"logistic\"",
+                "\"mlp\", hidden = 5",
+                "model.hidden: expected a list",
+            ),
+        ] {
+            check(from, to, expected);
+        }
+    }
+
+    #[test]
     fn a_budget_that_is_none_is_refused_with_its_key() {
         let head = |epsilon: &str, delta: &str| {
             format!(
@@ -134,7 +194,11 @@ aggregation = { secure = true, quorum = 3, bound = 4.0 }
         };
         for (epsilon, delta, expected) in [
             ("-1", "1e-4", "privacy.epsilon: is a number above 0, not -1"),
-            ("2", "0.6", "privacy.delta: a delta is from"),
+            (
+                "2",
+                "1e-300",
+                "privacy.delta: a delta is from 1e-15 to 0.1, not 1e-300",
+            ),
         ] {
             check("sites = 4", &head(epsilon, delta), expected);
         }
@@ -153,6 +217,18 @@ aggregation = { secure = true, quorum = 3, bound = 4.0 }
         let found = said(&[windows, ("\"logistic\"", "\"gru\", hidden = 4")]);
         let expected = ["data.windows: expected a whole number from 0 to 65535"];
         assert_eq!(found, expected);
+        let found = said(&[("sites = 4", "sites = 4\nregions = [1, 2]")]);
+        let expected = [
+            "regions[0]: expected a string",
+            "regions[1]: expected a string",
+        ];
+        assert_eq!(found, expected);
+        let found = said(&[("sites = 4", "sites = 4\nregions = [\"eu\", \"us\", \"eu\"]")]);
+        assert_eq!(found, ["regions[2]: names a region twice"]);
+        // Nothing follows from what is not there.
+        let none = read_study("").unwrap_err();
+        let said_at = |problem: &Problem| problem.message != "is missing";
+        assert_eq!(none.into_iter().find(said_at), None);
         let twice = said(&[("sites = 4", "sites = 4\nsites = 5")]);
         assert_eq!(twice, ["line 4 is not TOML: duplicate key at `sites`"]);
         let unit =
@@ -160,6 +236,25 @@ aggregation = { secure = true, quorum = 3, bound = 4.0 }
         let mut found = said(&[("sites = 4", unit)]);
         found.retain(|line| line.starts_with("privacy.epsilon"));
         assert_eq!(found, ["privacy.epsilon: is a number above 0, not inf"]);
+        let found = said(&[("bound = 4.0", "bound = inf")]);
+        assert_eq!(
+            found,
+            ["aggregation.bound: a clip is a norm above 0, not inf"]
+        );
+        let share = "bound = 4.0 }\nevaluation = { test_share = -1 }";
+        let found = said(&[("bound = 4.0 }", share)]);
+        assert_eq!(
+            found,
+            ["evaluation.test_share: is from 0.05 to 0.9, not -1"]
+        );
+        let stays = ("table = \"heart\"", "stays = { hours = 24 }");
+        let code = (
+            "unit = \"a\"",
+            "code = \"8867-4\", summaries = [\"mean\"], unit = \"\"",
+        );
+        let mut found = said(&[stays, code]);
+        found.retain(|line| line.starts_with("data.features[0].unit"));
+        assert_eq!(found.len(), 1, "{found:?}");
         // What is wrong besides is said.
         let both = said(&[("table = \"heart\", min", "tabel = \"heart\", min")]);
         assert!(
@@ -216,5 +311,27 @@ aggregation = { secure = true, quorum = 3, bound = 4.0 }
         let long = "#".repeat(order::MAX_STUDY_BYTES + 1);
         let said = read_study(&long).unwrap_err();
         assert!(said[0].to_string().contains("at most 65536 bytes"));
+    }
+
+    #[test]
+    fn regions_and_facilities_that_a_mesh_has_not_are_named() {
+        let known = [("us", 4), ("eu", 1)].map(|(region, have)| (region.parse().unwrap(), have));
+        let known: BTreeMap<RegionId, usize> = known.into_iter().collect();
+        let said = |regions: &str| {
+            let text = STUDY.replace("sites = 4", &format!("sites = 4\nregions = {regions}"));
+            let (study, _) = read_study(&text).unwrap();
+            let found = lacking(&study, &known);
+            found.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let few = "sites: 4 facilities of each region are asked, and `eu` has 1";
+        assert_eq!(said("[\"us\"]"), Vec::<String>::new());
+        assert_eq!(said("[]"), [few]);
+        assert_eq!(
+            said("[\"apac\", \"eu\"]"),
+            [
+                "regions[0]: `apac` is no region of the mesh, which has eu, us",
+                few
+            ]
+        );
     }
 }

@@ -21,6 +21,9 @@ const TRACKED_WITHIN: Duration = Duration::from_secs(10);
 /// Submits a study, whose text was checked here.
 pub async fn submit(args: &SubmitArgs, text: &str) -> Result<(), Failure> {
     let tracking = args.mlflow.as_deref().map(Tracking::open).transpose()?;
+    if let Some(to) = args.to.as_deref().filter(|to| to.exists() && !to.is_dir()) {
+        return Err(anyhow!("--to: {} is no folder", to.display()).into());
+    }
     let mut mesh = Mesh::open(&args.mesh).await?;
     let begun = mesh.post("/studies", TOML, text).await?;
     let id = begun["study"].as_str().context("the node names no study")?;
@@ -39,7 +42,8 @@ pub async fn submit(args: &SubmitArgs, text: &str) -> Result<(), Failure> {
         }
         Ok(())
     })
-    .await?;
+    .await
+    .with_context(|| format!("the study goes on, see `medmesh fl watch {id}`"))?;
     let mut result = json!({
         "study": study["study"],
         "status": study["status"],
@@ -51,7 +55,9 @@ pub async fn submit(args: &SubmitArgs, text: &str) -> Result<(), Failure> {
     });
     if study["status"] == "done" {
         let to = args.to.clone().unwrap_or_else(|| mesh.folder.join(id));
-        result["model"] = mesh.fetch(&study, &to).await?;
+        let fetched = mesh.fetch(&study, &to).await;
+        let later = || format!("the study is done, see `medmesh fl export {id}`");
+        result["model"] = fetched.with_context(later)?;
     } else {
         result["model"] = Value::Null;
         result["why"] = study["why"].clone();

@@ -90,6 +90,9 @@ fn evaluated(text: &mut String, of: &Value, when: &str) {
     if of["pooled"].is_object() {
         let _ = writeln!(text, "  all sites{when}  {}", figures(&of["pooled"]));
     }
+    if let Some(why) = of["why"].as_str() {
+        let _ = writeln!(text, "  no figures{when}: {why}");
+    }
     for (site, own) in of["sites"].as_object().into_iter().flatten() {
         let _ = writeln!(text, "  {site}{when}  {}", figures(own));
     }
@@ -224,5 +227,8 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line} in {text}");
         }
+        let silent = json!({"study": "heart-1", "status": "done", "rounds": 1, "rounds_planned": 1, "progress": [],
+            "evaluation": {"pooled": null, "sites": {}, "why": "of few nothing is told"}});
+        assert!(whole(&silent).ends_with("  no figures: of few nothing is told\n"));
     }
 }

@@ -90,6 +90,10 @@ assert cox.concordances["us-f1"].concordance == 0.7
 tuned = medmesh.Evaluation.of({"pooled": figures, "sites": {}, "personal": {"pooled": figures, "sites": {"us-f1": figures}}})
 assert tuned.pooled.auroc is None and tuned.pooled.why == label and tuned.concordance is None
 assert tuned.personal.sites["us-f1"].accuracy == 0.9
+silent = medmesh.Evaluation.of({"pooled": None, "sites": {}, "why": "of few nothing is told"})
+assert silent.pooled is None and silent.why == "of few nothing is told" and tuned.why is None
+twice = medmesh.StudyRefused(422, "sites: 2 of `us`\nregions[0]: none\nsites: 3 of `eu`")
+assert twice.problems == {"sites": "2 of `us`\n3 of `eu`", "regions[0]": "none"}
 
 # Where records are hidden, nothing is told by round, and there are no curves by round.
 private = mesh.study(given["private"])

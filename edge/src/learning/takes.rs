@@ -1,16 +1,19 @@
-//! How asks of the region are taken in: stored with the receipt that the region gets for them.
+//! How asks of the region are taken in, stored with the receipt that the region gets for them; and how answers go.
 use super::rows;
 use federation::{
     envelope::{self, Intact, OpenError},
     port::Verdict,
     reason,
 };
-use fl::wire;
-use messages::StudyAsk;
+use fl::{
+    order::{Answer, RoundKey},
+    wire,
+};
+use messages::{StudyAnswer, StudyAsk};
 use std::sync::Arc;
 use store::{Commit, Handler, StoreError};
 use tokio::sync::Notify;
-use types::Place;
+use types::{Place, Priority, Purpose};
 
 /// Asks that wait at the same time: more are deferred.
 const MAX_WAITING: u32 = 1_000;
@@ -62,4 +65,19 @@ impl Handler for TakesAsks {
     fn committed(&self) {
         self.wake.notify_one();
     }
+}
+
+/// Ships an answer, of numbers of `width` bits where they are packed. A refusal of the rules is audited, not an error.
+pub(super) fn answer(
+    commit: &mut Commit<'_, '_>,
+    key: &RoundKey,
+    answer: Answer,
+    width: Option<u32>,
+) -> Result<(), StoreError> {
+    let body = wire::answer(key, answer, width);
+    let may_go = commit.ship::<StudyAnswer>(Priority::Backlog, Purpose::Research, body)?;
+    if !may_go {
+        tracing::error!(study = %key.study, "the rules keep an answer to a study back");
+    }
+    Ok(())
 }

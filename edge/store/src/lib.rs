@@ -235,6 +235,8 @@ struct Status {
     link_up: AtomicBool,
     /// The link has come up since it was last asked.
     link_came_up: AtomicBool,
+    /// The region has been met since the store was opened.
+    has_met: AtomicBool,
     /// Samples are stored that were never shipped.
     unshipped: AtomicBool,
     /// A new stream was begun: what is not made of samples must be shipped again.

@@ -8,7 +8,7 @@ use federation::{
     wire::{Hello, Parcel, Receipt, Welcome},
 };
 use messages::DeviceRecords;
-use std::time::Instant;
+use std::{sync::atomic::Ordering, time::Instant};
 use tokio::sync::oneshot;
 use types::{Place, Priority};
 
@@ -47,6 +47,9 @@ impl Outbox for Store {
         self.keep_witness(held)
             .await
             .map_err(PortError::of("resync"))?;
+        if said.is_none() {
+            self.0.status.has_met.store(true, Ordering::Relaxed);
+        }
         Ok(said)
     }
 
@@ -115,6 +118,13 @@ impl Store {
     #[must_use]
     pub fn region(&self) -> &Place {
         &self.0.region
+    }
+
+    /// Whether the region has been met since the store was opened: if the store was put back to an older state, it knows that
+    /// from then on ([`federation::gap`]).
+    #[must_use]
+    pub fn has_met(&self) -> bool {
+        self.0.status.has_met.load(Ordering::Relaxed)
     }
 
     /// Tells the metrics how long each parcel took.

@@ -1,7 +1,7 @@
 //! What is told of a study: what became of its rounds, and how good its model is.
 use super::{Course, Standing};
 use crate::{
-    metrics::{Curves, Interval, Metrics},
+    metrics::{Curves, Interval, Metrics, SMALLEST_CELL},
     order::{self, Site},
 };
 use serde::{Deserialize, Serialize};
@@ -81,10 +81,31 @@ pub struct Concordance {
 }
 
 impl Evaluation {
+    /// Why nothing is told of all sites together; none where something is.
+    #[must_use]
+    pub fn silence(&self) -> Option<String> {
+        let few = |what: &str| {
+            format!(
+                "of fewer than {SMALLEST_CELL} {what} that were kept from training nothing is told"
+            )
+        };
+        match &self.concordance {
+            None => self.pooled.is_none().then(|| few("records")),
+            Some(found) if found.pooled.is_some() => None,
+            Some(found) if found.subjects < SMALLEST_CELL as u64 => Some(few("subjects")),
+            Some(_) => {
+                Some("of no two subjects of one site it is known who had the event first".into())
+            }
+        }
+    }
+
     /// As it is told: the concordance of a Cox model stands where other models have their figures.
     #[must_use]
     pub fn shown(&self) -> Value {
         let mut value = serde_json::to_value(self).unwrap_or_default();
+        if let (Some(members), Some(why)) = (value.as_object_mut(), self.silence()) {
+            members.insert("why".to_owned(), why.into());
+        }
         let Some(found) = &self.concordance else {
             return value;
         };

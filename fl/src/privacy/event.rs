@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum InvalidEvent {
     /// The sampling probability is not one.
-    #[error("a sampling probability is from {min} to 1, not {0}", min = Event::MIN_SAMPLING)]
+    #[error("a sampling probability is from {min:e} to 1, not {0}", min = Event::MIN_SAMPLING)]
     Sampling(f64),
     /// The noise is too small or too large to be accounted for.
     #[error("a noise multiplier is from {min} to {max}, not {0}", min = Event::MIN_NOISE, max = Event::MAX_NOISE)]
@@ -14,7 +14,7 @@ pub enum InvalidEvent {
     #[error("a mechanism is used from 1 to {max} times, not {0}", max = Event::MAX_STEPS)]
     Steps(u64),
     /// The delta is not a small probability.
-    #[error("a delta is from {min} to {max}, not {0}", min = Delta::MIN, max = Delta::MAX)]
+    #[error("a delta is from {min:e} to {max}, not {0:e}", min = Delta::MIN, max = Delta::MAX)]
     Delta(f64),
 }
 

@@ -14,6 +14,8 @@ use super::{
 const LOW: f64 = 10.0;
 /// The share of δ that the mass beyond the highest point may have; it counts as a loss without bound.
 const LN_CUT: f64 = -20.7; // 1e-9
+/// Losses beyond it are those of ratios that are, or come near, no numbers any more (e^709): of their logarithms alone.
+const FAR: f64 = 500.0;
 /// The most points of one mechanism: 16 MiB of probabilities.
 pub const MAX_POINTS: f64 = (1 << 21) as f64;
 
@@ -146,6 +148,10 @@ impl Grid {
             let ratio = mechanism.ratio(z);
             // P's probability, and e^{high − loss}.
             let (mass, above) = match mechanism.direction {
+                Direction::Remove if high > FAR => {
+                    let below = high - mechanism.log_ratio(z);
+                    (weight * mechanism.mixture(z), below.exp())
+                }
                 Direction::Remove => (weight * density(z) * ratio, at_high / ratio),
                 Direction::Add => (weight * density(z), at_high * ratio),
             };
@@ -197,6 +203,11 @@ impl Mechanism {
     fn ratio(&self, z: f64) -> f64 {
         let exponent = self.shift * z - 0.5 * self.shift * self.shift;
         1.0 + self.q * exponent.exp_m1()
+    }
+
+    /// Density of the mixture at `z`.
+    fn mixture(&self, z: f64) -> f64 {
+        (1.0 - self.q) * density(z) + self.q * density(z - self.shift)
     }
 
     /// The `z` at which the logarithm of that ratio is `log`; −∞ where it never is so small.

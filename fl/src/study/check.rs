@@ -2,6 +2,7 @@
 use super::{
     Data, FACTS, Feature, Label, Missing, Model, Problem, Strategy, Study, training::Adaptive,
 };
+use crate::table::MAX_RECORDS;
 use std::collections::BTreeSet;
 
 /// The most facilities of a region, as many as secure aggregation takes.
@@ -60,7 +61,10 @@ impl Found<'_> {
     /// A norm that updates are cut at. Beyond this a unit of it is no number of a model, or nothing of a model is left.
     fn norm(&mut self, key: &str, value: Option<f64>) {
         let (low, high) = NORMS;
-        if let Some(value) = value.filter(|value| *value > 0.0 && !(low..=high).contains(value)) {
+        // What is no norm at all is said already.
+        let is_outside =
+            |value: &f64| *value > 0.0 && value.is_finite() && !(low..=high).contains(value);
+        if let Some(value) = value.filter(is_outside) {
             self.say(key, format!("is from {low:e} to {high:e}, not {value:e}"));
         }
     }
@@ -77,9 +81,8 @@ pub fn problems(study: &Study) -> Vec<Problem> {
         all: &mut all,
         key: String::new(),
     };
-    let unique: BTreeSet<_> = study.regions.iter().collect();
-    if unique.len() != study.regions.len() {
-        found.say("regions", "names a region twice");
+    for at in again(&study.regions) {
+        found.say(&format!("regions[{at}]"), "names a region twice");
     }
     found.within("sites", study.sites.into(), 2.0, MAX_SITES.into());
     data(&study.data, &mut found.below("data".into()));
@@ -152,6 +155,10 @@ fn data(data: &Data, found: &mut Found) {
             "minimum_records",
             format!("is {MIN_RECORDS} at least: less would be told of too few people"),
         );
+    }
+    if data.minimum_records as usize > MAX_RECORDS {
+        let message = format!("is {MAX_RECORDS} at most: no facility has more");
+        found.say("minimum_records", message);
     }
     if data
         .maximum_records
@@ -234,6 +241,16 @@ pub(crate) fn needs_threshold(what: &str, unit: &str) -> String {
     format!("is needed: `{what}` is in {unit}, and a yes is a value above what the study says")
 }
 
+/// Places of those in a list that were there before: each is a problem of its own place, so that what stands in for another one
+/// that is none is not taken for it.
+pub(crate) fn again<T: Ord>(list: &[T]) -> Vec<usize> {
+    let mut known = BTreeSet::new();
+    let places = list.iter().enumerate();
+    places
+        .filter_map(|(at, one)| (!known.insert(one)).then_some(at))
+        .collect()
+}
+
 fn column_name(key: &str, name: &str, found: &mut Found) {
     if let Some(message) = name_problem(name) {
         found.say(key, message);
@@ -307,9 +324,8 @@ fn feature(feature: &Feature, found: &mut Found) {
             format!("has from 2 to {MAX_CATEGORIES} values"),
         );
     }
-    let unique: BTreeSet<_> = feature.categories.iter().collect();
-    if unique.len() != feature.categories.len() {
-        found.say("categories", "names a value twice");
+    for at in again(&feature.categories) {
+        found.say(&format!("categories[{at}]"), "names a value twice");
     }
     let has_mean = matches!(feature.missing, Missing::Mean | Missing::CarryForward);
     if !feature.categories.is_empty() && has_mean {
@@ -370,7 +386,8 @@ fn stay_feature(feature: &Feature, label: &Label, found: &mut Found) {
     if matches!(label, Label::Binary { code: Some(of), .. } if *of == code) {
         found.say("code", "is the label: a model would only copy it");
     }
-    if feature.unit != code.info().unit {
+    // What is no unit at all is said already.
+    if feature.unit != code.info().unit && unit_problem(&feature.unit).is_none() {
         found.say(
             "unit",
             format!("is {} for {code}, not {}", code.info().unit, feature.unit),
@@ -382,9 +399,8 @@ fn stay_feature(feature: &Feature, label: &Label, found: &mut Found) {
             "says what is taken of the readings, such as [\"mean\", \"last\"]",
         );
     }
-    let unique: BTreeSet<_> = feature.summaries.iter().collect();
-    if unique.len() != feature.summaries.len() {
-        found.say("summaries", "names one twice");
+    for at in again(&feature.summaries) {
+        found.say(&format!("summaries[{at}]"), "names one twice");
     }
 }
 

@@ -58,18 +58,18 @@ pub fn problems(study: &Study) -> Vec<Problem> {
 /// Whether so few records would be judged with that nothing may be told of them: of fewer no figure is told, and what is
 /// summed would be of so few.
 pub fn judged_with(study: &Study) -> Option<Problem> {
-    if study.evaluation.test_column.is_some() {
-        // Who it names is known at the facilities alone.
+    let (records, share) = (study.data.minimum_records, study.evaluation.test_share);
+    if study.evaluation.test_column.is_some() || !(0.0..=1.0).contains(&share) {
+        // Who a column names is known at the facilities alone; what is no share is said already.
         return None;
     }
-    let (records, share) = (study.data.minimum_records, study.evaluation.test_share);
     let quorum = study.aggregation.quorum;
     // As many as are kept on average.
     let each = (f64::from(records) * share).floor();
     let all = f64::from(quorum) * each;
     (all < SMALLEST_CELL as f64).then(|| {
         let message = format!(
-            "{quorum} sites x {each} of {records} records are {all} to judge with, and figures are told of {SMALLEST_CELL} at least"
+            "{quorum} sites (`aggregation.quorum`) x {each} of {records} records (`data.minimum_records`) are {all} to judge with, and figures are told of {SMALLEST_CELL} at least"
         );
         Problem::new("evaluation.test_share", message)
     })

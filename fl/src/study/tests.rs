@@ -461,7 +461,7 @@ fn columns_and_shares_that_do_not_go_together_are_refused_with_their_key() {
                     "bound = 10.0\n[evaluation]\ntest_share = 0.14",
                 ),
             ],
-            "evaluation.test_share: 3 sites x 3 of 25 records are 9 to judge with, and figures are told of 11 at least",
+            "evaluation.test_share: 3 sites (`aggregation.quorum`) x 3 of 25 records (`data.minimum_records`) are 9 to judge with, and figures are told of 11 at least",
         ),
         (
             vec![(

@@ -92,6 +92,11 @@ fn header_uses<'a>(
     line: u64,
     header: &[String],
 ) -> Result<Vec<Use<'a>>, Vec<Fault>> {
+    if header.iter().any(|cell| cell.contains('\r')) {
+        // All of the file is its header: nothing of it is repeated.
+        let what = "lines end with a carriage return alone; write line feeds";
+        return Err(vec![Fault::of_line(line, what)]);
+    }
     let mut faults = Vec::new();
     let mut places = BTreeMap::new();
     let mut uses = Vec::new();
@@ -126,7 +131,7 @@ fn header_uses<'a>(
             faults.push(Fault::of_column(line, name, "is missing"));
         }
     }
-    if header.len() == 1 && header.iter().any(|cell| cell.contains([';', '\t'])) {
+    if header.len() == 1 && header.iter().any(|cell| cell.contains([';', '\t', '|'])) {
         faults.insert(
             0,
             Fault::of_line(line, "cells are separated by commas, and here they are not"),

@@ -107,6 +107,13 @@ impl Schema {
                 say("name", format!("`{}` is named twice", column.name));
             }
             column.problems(&mut say);
+            if let Some(word) = self
+                .missing
+                .iter()
+                .find(|word| column.codes.contains_key(*word))
+            {
+                say("codes", format!("has `{word}`, which is one of `missing`"));
+            }
         }
         self.other_names(&names, &mut found);
         found
@@ -164,9 +171,8 @@ impl Column {
         } else if self.min.zip(self.max).is_some_and(|(min, max)| min > max) {
             say("min", "is above `max`".into());
         }
-        let unique: BTreeSet<_> = self.categories.iter().collect();
-        if unique.len() != self.categories.len() {
-            say("categories", "names a value twice".into());
+        for at in study::again(&self.categories) {
+            say(&format!("categories[{at}]"), "names a value twice".into());
         }
         if self.categories.len() == 1 || self.categories.len() > MAX_CODES {
             say("categories", format!("has from 2 to {MAX_CODES} values"));
@@ -176,6 +182,11 @@ impl Column {
                 "codes",
                 format!("are {MAX_CODES} finite numbers at the most"),
             );
+        }
+        for (word, code) in &self.codes {
+            if let Err(message) = self.within(*code) {
+                say("codes", format!("`{word}` {message}"));
+            }
         }
     }
 
@@ -204,6 +215,11 @@ impl Column {
                 .get(cell)
                 .ok_or_else(|| format!("is none of {}", words().join(", ")))?
         };
+        self.within(value)
+    }
+
+    /// The value, where it is one that the column may have.
+    fn within(&self, value: f64) -> Result<f64, String> {
         let category = |known: &i64| *known as f64 == value;
         if !self.categories.is_empty() && !self.categories.iter().any(category) {
             let known: Vec<_> = self.categories.iter().map(ToString::to_string).collect();

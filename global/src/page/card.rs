@@ -151,6 +151,10 @@ fn evaluation(card: &mut String, study: &Study, found: &Evaluation) {
         "On records that each site kept from training, without any of them leaving it. In brackets the middle 95 % of {} bootstrap samples.\n",
         study.evaluation.resamples
     );
+    if let Some(why) = found.silence() {
+        let _ = writeln!(card, "No figures: {why}.\n");
+        return;
+    }
     if let Some(found) = &found.concordance {
         return concordances(card, found);
     }

@@ -299,6 +299,9 @@ fn evaluation(course: &Course) -> String {
         };
         return section("Evaluation", "", "", none);
     };
+    if let Some(why) = found.silence() {
+        return section("Evaluation", "", "", &format!("No figures: {why}."));
+    }
     if let Some(compared) = &found.concordance {
         return concordances(compared);
     }

@@ -252,6 +252,33 @@ fn a_cox_model_shows_its_concordance_and_no_page_links_to_a_curve_that_is_not_th
 }
 
 #[test]
+fn a_model_of_which_nothing_is_told_says_why() {
+    let cox = |subjects: u64| json!({"pooled": null, "sites": {}, "concordance": {"pooled": null, "sites": {}, "subjects": subjects}});
+    for (told, expected) in [
+        (
+            json!({"pooled": null, "sites": {}}),
+            "of fewer than 11 records that were kept from training nothing is told",
+        ),
+        (
+            cox(10),
+            "of fewer than 11 subjects that were kept from training nothing is told",
+        ),
+        (
+            cox(11),
+            "of no two subjects of one site it is known who had the event first",
+        ),
+    ] {
+        let course = judged(told);
+        let page = html::study(&(course.clone(), 0), None);
+        let line = format!("No figures: {expected}.");
+        assert!(page.contains(&line), "{page}");
+        assert!(card(&course).contains(&line), "{expected}");
+        let told = course.evaluation().unwrap().shown();
+        assert_eq!(told, json!({"pooled": null, "sites": {}, "why": expected}));
+    }
+}
+
+#[test]
 fn figures_after_tuning_and_of_one_label_are_shown_and_say_why_they_lack_something() {
     let one = json!({"records": 40, "accuracy": 0.9, "auroc": null, "auprc": null, "brier": 0.08, "calibration": 0.02,
         "why": "no record that was kept from training has the label"});

@@ -3,6 +3,8 @@
 //! serde stops at the first fault. So a fault is noted, the value at its place is removed or replaced by a stand-in
 //! of another shape, and reading starts again, until everything was read. A configuration that needed a stand-in is
 //! never returned.
+mod words;
+
 use super::{Problem, Validate};
 use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
@@ -14,6 +16,7 @@ use std::{
     path::{Path, PathBuf},
 };
 use toml::{Table, Value};
+use words::without_value;
 
 /// Exit code of a program whose configuration is wrong (`EX_USAGE` of BSD's sysexits).
 pub const EXIT_CODE: u8 = 64;
@@ -134,7 +137,10 @@ fn table(text: &str) -> Result<Table, Problem> {
     text.parse::<Table>().map_err(|error| {
         let before = error.span().and_then(|span| text.get(..span.start));
         let line = before.map_or(1, |before| before.matches('\n').count() + 1);
-        let mut why = format!("line {line} is not TOML: {}", error.message());
+        let mut why = format!(
+            "line {line} is not TOML: {}",
+            without_value(error.message())
+        );
         let place = error.span().filter(|_| error.message() == "duplicate key");
         if let Some(key) = place.and_then(|place| key_at(text, place)) {
             why += &format!(" at `{key}`");
@@ -464,31 +470,6 @@ impl Fault {
 
 fn quoted_after<'a>(start: &str, text: &'a str) -> Option<(&'a str, &'a str)> {
     text.strip_prefix(start)?.split_once('`')
-}
-
-/// serde's message without the value it quotes: `invalid type: string "Jane Doe", expected a sequence`.
-fn without_value(text: &str) -> String {
-    let quotes = ["invalid type: ", "invalid value: ", "unknown variant "];
-    if quotes.iter().any(|start| text.starts_with(start)) {
-        return match text.rsplit_once(", expected ") {
-            Some((_, expected)) => format!("expected {}", plain(expected)),
-            None => "is not what is expected here".to_owned(),
-        };
-    }
-    text.trim_end().to_owned()
-}
-
-/// What a type of Rust takes, for whoever writes a file.
-fn plain(expected: &str) -> &str {
-    match expected {
-        "u8" => "a whole number from 0 to 255",
-        "u16" => "a whole number from 0 to 65535",
-        "u32" => "a whole number from 0 to 4294967295",
-        "u64" | "usize" => "a whole number, 0 or more",
-        "i64" => "a whole number",
-        "f32" | "f64" => "a number",
-        other => other,
-    }
 }
 
 #[cfg(test)]

@@ -12,13 +12,17 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// Whether its words name a key, in backquotes: as a path, or below its own.
+    /// Whether its words name a key or one below it, in backquotes: as a path, or below its own.
     pub(super) fn names(&self, path: &str) -> bool {
         let below = path
             .strip_prefix(self.path.as_str())
             .and_then(|rest| rest.strip_prefix('.'));
         let mut words = self.message.split('`').skip(1).step_by(2);
-        words.any(|word| word == path || Some(word) == below)
+        let is_at_or_below = |word: &str| {
+            let rest = word.strip_prefix(path);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        words.any(|word| is_at_or_below(word) || Some(word) == below)
     }
 
     /// A problem of a key.

@@ -289,6 +289,17 @@ fn explained(mesh: &Mesh) -> Result<()> {
     let (ca, wrong) = (ca.to_string_lossy(), mesh.dir.join("schema.toml"));
     let key = wrong.to_string_lossy();
     fs::write(&wrong, "no key")?;
+    let own = told["clients"]["data-scientist"]["key"].as_str();
+    let own = own.context("a key")?;
+    let text = fs::read_to_string(example("study.toml"))?;
+    let large = mesh.dir.join("large.toml");
+    let more = text
+        .replace("sites = 4", "sites = 9")
+        .replace("quorum = 3", "quorum = 6");
+    fs::write(&large, more.replace("\"us\"", "\"us\", \"mars\""))?;
+    let (large, good) = (large.to_string_lossy(), example("study.toml"));
+    let good = good.to_string_lossy();
+    let submit: [&str; 8] = ["submit", &large, "--server", api, "--key", own, "--ca", &ca];
     for (args, expected) in [
         (
             &["show", "nowhere-00000000", "--dir", &dir][..],
@@ -311,6 +322,18 @@ fn explained(mesh: &Mesh) -> Result<()> {
             "is not the PKCS#8 PEM of a P-384 key",
         ),
         (&["list", "--server", api], "--key <KEY>"),
+        (
+            &["submit", &good, "--wait", "--to", &key, "--dir", &dir],
+            "is no folder",
+        ),
+        (
+            &submit,
+            "sites: 9 facilities of each region are asked, and `us` has 4",
+        ),
+        (
+            &submit,
+            "regions[1]: `mars` is no region of the mesh, which has us",
+        ),
         (
             &["watch", "nowhere-00000000", "--dir", &dir, "--mlflow", "x"],
             "--mlflow: is an address such as",

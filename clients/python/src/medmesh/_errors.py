@@ -25,11 +25,12 @@ class StudyRefused(MeshError):
 
     @property
     def problems(self) -> dict[str, str]:
-        """What is wrong, by the key of the study that it is wrong with."""
+        """What is wrong, by the key of the study that it is wrong with; several things are lines."""
         found: dict[str, str] = {}
         for line in self.detail.splitlines():
             key, separator, message = line.partition(": ")
-            found[key if separator else ""] = message if separator else line
+            key, message = (key, message) if separator else ("", line)
+            found[key] = f"{found[key]}\n{message}" if key in found else message
         return found
 
 

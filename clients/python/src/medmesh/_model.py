@@ -104,6 +104,8 @@ class Evaluation:
     personal: Personal | None
     concordance: Concordance | None
     concordances: Mapping[str, Concordance]
+    why: str | None = None
+    """Why nothing is told of all sites together."""
 
     @classmethod
     def of(cls, told: Json) -> Evaluation:
@@ -116,6 +118,7 @@ class Evaluation:
             personal=Personal.of(personal) if personal else None,
             concordance=Concordance.of(pooled) if "concordance" in pooled else None,
             concordances={site: Concordance.of(own) for site, own in sites if "concordance" in own},
+            why=told.get("why"),
         )
 
 

@@ -208,6 +208,7 @@ fn evaluation() -> Value {
         "properties": {
             "pooled": pooled,
             "sites": sites,
+            "why": {"type": "string", "description": "why nothing is told of all sites together"},
             "personal": {
                 "type": "object",
                 "description": "of each site's own model, after fine-tuning",

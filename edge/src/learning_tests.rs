@@ -1,0 +1,109 @@
+//! When a facility answers its region.
+use super::*;
+use federation::{
+    blobs::Files,
+    port::Outbox as _,
+    wire::{Received, Welcome},
+};
+use fl::{
+    order::{Aim, RoundKey},
+    secagg::Member,
+    wire,
+};
+use prost::Message as _;
+use std::path::Path;
+use store::testbed::{hand, options};
+
+const STUDY: &str = r#"
+name = "heart"
+sites = 4
+data = { table = "heart", minimum_records = 40, features = [{ name = "age", unit = "a", missing = "zero", scale = { centre = 54, width = 9 } }], label = { kind = "binary", column = "num" } }
+model = { kind = "logistic" }
+training = { rounds = 5, steps = 4, batch = 8, learning_rate = 0.1, strategy = { kind = "fed-avg" } }
+aggregation = { secure = true, quorum = 3, bound = 4.0 }
+"#;
+
+/// A facility at which nothing may be learnt, so that it declines.
+fn learner(dir: &Path) -> Learner {
+    let at = dir.display();
+    let text = format!(
+        r#"
+jurisdiction = "eu"
+region = "eu"
+facility = "eu-f1"
+data_dir = "{at}"
+key_file = "{at}/facility.key"
+profiles = "{at}"
+tls = {{ ca = "ca.pem", cert = "node.pem", key = "node.key", signing_key = "signing.key", crl = "crl.pem" }}
+https = {{ listen = "127.0.0.1:0" }}
+mqtt = {{ listen = "127.0.0.1:0" }}
+uplink = {{ url = "https://127.0.0.1:1" }}
+"#
+    );
+    let time = hand();
+    let store = Store::open(options(dir, time.clone())).unwrap();
+    let files = Arc::new(Files::open(&dir.join("blobs")).unwrap());
+    let blobs = Arc::new(Blobs::new(store.clone(), files));
+    let view = Facility {
+        store,
+        monitor: Arc::new(Mutex::new(crate::freshness::Monitor::new([], 0))),
+        changes: crate::facility::Changes::default(),
+    };
+    let config = toml::from_str(&text).unwrap();
+    Learner::new(config, view, blobs, time, OWN_BINARY.into())
+}
+
+/// The region is met, as by the link: it has nothing of this facility but the name of its stream.
+async fn meet(store: &Store) {
+    let region = store.region().clone();
+    for _ in 0..4 {
+        let hello = store.hello(&region).await.unwrap();
+        let welcome = Welcome {
+            stream: hello.stream,
+            received: vec![Received::default(); 3],
+            ..Welcome::default()
+        };
+        let said = store.resync(&region, &welcome, [3; 16]).await.unwrap();
+        if said.is_none() {
+            return;
+        }
+    }
+    panic!("they do not come to agree");
+}
+
+#[tokio::test]
+async fn an_ask_that_was_there_before_waits_until_the_region_was_met() {
+    let dir = tempfile::tempdir().unwrap();
+    let learner = learner(dir.path());
+    learner.store.begin_log().await.unwrap();
+    let key = RoundKey {
+        study: "heart-1".parse().unwrap(),
+        round: 1,
+        attempt: 1,
+    };
+    let order = RoundOrder {
+        key,
+        text: STUDY.into(),
+        aim: Aim::Train,
+        model: vec![0.0; 2],
+        large: None,
+        code: None,
+        signature: None,
+    };
+    let message = wire::ask(&order, Member(2), &Ask::Invite);
+    let body = message.encode_to_vec();
+    let asked = wire::read_ask(message).unwrap();
+    let there = learner
+        .store
+        .in_commit(move |commit| rows::add(commit.tx(), &asked, &body));
+    there.await.unwrap();
+    let left = async || {
+        let count = learner.store.in_commit(|commit| rows::waiting(commit.tx()));
+        count.await.unwrap()
+    };
+    assert!(!learner.step_when_met().await.unwrap());
+    assert_eq!(left().await, 1);
+    meet(&learner.store).await;
+    assert!(learner.step_when_met().await.unwrap());
+    assert_eq!(left().await, 0);
+}
