@@ -11,7 +11,7 @@ use super::{
     rows::{Row, parameters_json, parameters_of},
     steps::{self, Ask},
 };
-use commands::{State, Value};
+use commands::{Reason, State, Value};
 use federation::{db::DbError, ledger::Commit};
 use rusqlite::{Connection, params};
 use std::collections::BTreeMap;
@@ -164,27 +164,34 @@ pub fn bring_about(own: &Own, commit: &mut Commit<'_>, limit: u16) -> Result<usi
             key: None,
         };
         let sql = "UPDATE want SET command = ?3, retry = ?4 WHERE device = ?1 AND property = ?2";
-        let command: Option<Id128> = match steps::ask(own, commit, ask)? {
-            steps::Asked::New(row) => Some(row.id).filter(|_| !row.history.state().is_end()),
+        let given = match steps::ask(own, commit, ask)? {
+            steps::Asked::New(row) => Some(row),
             steps::Asked::Same(_) | steps::Asked::OtherRequest | steps::Asked::TooMany => None,
         };
         let retry = commit.now().plus_ms(RETRY_MS);
-        let id = command.as_ref().map(Id128::as_bytes);
+        let id = given.as_ref().map(|row| row.id.as_bytes());
         let by = params![want.device.as_bytes(), want.property, id, retry.0];
         commit.tx().prepare_cached(sql)?.execute(by)?;
+        // What the rules do not let go has ended before it was known whose it is.
+        if let Some(row) = &given {
+            follow(commit, row, row.history.state())?;
+        }
     }
     Ok(count)
 }
 
-/// A command of a twin has come to an end: what it was to bring about is settled, or is tried again.
+/// A command of a twin has come to an end: what it was to bring about is settled, or is tried again. What the rules of
+/// residency refused nobody has decided about this property: it is tried again as what failed.
 pub fn follow(commit: &mut Commit<'_>, row: &Row, state: State) -> Result<(), DbError> {
     if row.property.is_none() || !state.is_end() {
         return Ok(());
     }
     let (id, now) = (row.id.as_bytes(), commit.now());
-    let settled = match state {
-        State::Acknowledged => Some(DONE),
-        State::Refused => Some(REFUSED),
+    let reason = row.history.events().last().and_then(|event| event.reason);
+    let settled = match (state, reason) {
+        (State::Acknowledged, _) => Some(DONE),
+        (State::Refused, Some(Reason::Policy)) => None,
+        (State::Refused, _) => Some(REFUSED),
         _ => None,
     };
     let tx = commit.tx();
