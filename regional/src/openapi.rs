@@ -194,7 +194,9 @@ fn refusal(status: &str) -> &'static str {
         "413" => "The body is too long",
         "415" => "The body is of another media type",
         "422" => "`field` is not possible for this device, or the key was used for another request",
-        "429" => "Too many commands of the device have not ended",
+        "429" => {
+            "Too many commands of the device have not ended, or the region keeps as many as it may"
+        }
         _ => "Try again later",
     }
 }

@@ -265,13 +265,16 @@ async fn ask(
             let problem = Problem::new(status, "key used before", detail);
             Err(refused(problem.at("Idempotency-Key")))
         }
-        Asked::TooMany => {
-            let detail =
-                "64 commands of this device have not ended, or the region keeps as many as it may";
-            let status = StatusCode::TOO_MANY_REQUESTS;
-            Err(refused(Problem::new(status, "too many commands", detail)))
-        }
+        Asked::TooManyOpen(open) => Err(too_many(format!(
+            "{open} commands of this device have not ended"
+        ))),
+        Asked::Full => Err(too_many("the region keeps as many commands as it may")),
     }
+}
+
+fn too_many(detail: impl Into<String>) -> Response {
+    let status = StatusCode::TOO_MANY_REQUESTS;
+    refused(Problem::new(status, "too many commands", detail))
 }
 
 fn accepted(row: &Row) -> Response {

@@ -39,8 +39,10 @@ pub enum Asked {
     Same(Row),
     /// The client used the key for something else.
     OtherRequest,
-    /// The device has [`MAX_OPEN`] commands that have not ended, or the region keeps [`MAX_KEPT`].
-    TooMany,
+    /// So many commands of the device have not ended: more may not be open.
+    TooManyOpen(u32),
+    /// The region keeps as many commands as it may for what is asked.
+    Full,
 }
 
 /// A client asks for a command.
@@ -57,8 +59,8 @@ pub fn ask(own: &Own, commit: &mut Commit<'_>, ask: Ask) -> Result<Asked, DbErro
         });
     }
     let (open, kept) = Row::counts(tx, ask.device)?;
-    if !has_room((ask.safety, ask.property.is_some()), open, kept) {
-        return Ok(Asked::TooMany);
+    if let Some(full) = no_room((ask.safety, ask.property.is_some()), open, kept) {
+        return Ok(full);
     }
     if kept >= MAX_KEPT {
         Row::make_room(tx, MADE_ROOM)?;
@@ -90,18 +92,24 @@ pub fn ask(own: &Own, commit: &mut Commit<'_>, ask: Ask) -> Result<Asked, DbErro
     Ok(Asked::New(row))
 }
 
-/// Whether there is room for one more beside those that are open and kept. What is desired comes back by itself and never
+/// Why there is no room for one more beside those that are open and kept. What is desired comes back by itself and never
 /// takes the room of what a person gives; what is of safety is never kept out by others that have ended.
-const fn has_room((safety, is_wish): (bool, bool), open: u32, kept: u32) -> bool {
-    if safety {
-        return open < MAX_OPEN + SAFETY_OPEN;
-    }
-    let most = if is_wish {
-        MAX_KEPT / 2
+fn no_room((safety, is_wish): (bool, bool), open: u32, kept: u32) -> Option<Asked> {
+    let may_be_open = if safety {
+        MAX_OPEN + SAFETY_OPEN
     } else {
-        MAX_KEPT / 10 * 9
+        MAX_OPEN
     };
-    open < MAX_OPEN && kept < most
+    let may_be_kept = match (safety, is_wish) {
+        (true, _) => u32::MAX,
+        (false, true) => MAX_KEPT / 2,
+        (false, false) => MAX_KEPT / 10 * 9,
+    };
+    if open >= may_be_open {
+        Some(Asked::TooManyOpen(may_be_open))
+    } else {
+        (kept >= may_be_kept).then_some(Asked::Full)
+    }
 }
 
 /// What becomes of an approval.
@@ -329,17 +337,19 @@ mod tests {
     #[test]
     fn what_is_of_safety_has_room_when_others_have_none() {
         let (safety, plain, wish) = ((true, false), (false, false), (false, true));
-        for (what, open, kept, fits) in [
-            (wish, 0, MAX_KEPT / 2 - 1, true),
-            (wish, 0, MAX_KEPT / 2, false),
-            (plain, 0, MAX_KEPT / 2, true),
-            (plain, 0, MAX_KEPT - 1, false),
-            (plain, MAX_OPEN, 0, false),
-            (wish, MAX_OPEN, 0, false),
-            (safety, MAX_OPEN, MAX_KEPT, true),
-            (safety, MAX_OPEN + SAFETY_OPEN, 0, false),
+        let (full, most) = (Some(Asked::Full), MAX_OPEN + SAFETY_OPEN);
+        for (what, open, kept, expected) in [
+            (wish, 0, MAX_KEPT / 2 - 1, None),
+            (wish, 0, MAX_KEPT / 2, full.clone()),
+            (plain, 0, MAX_KEPT / 2, None),
+            (plain, 0, MAX_KEPT - 1, full),
+            (plain, MAX_OPEN, 0, Some(Asked::TooManyOpen(MAX_OPEN))),
+            (wish, MAX_OPEN, 0, Some(Asked::TooManyOpen(MAX_OPEN))),
+            (safety, MAX_OPEN, MAX_KEPT, None),
+            (safety, most, 0, Some(Asked::TooManyOpen(most))),
         ] {
-            assert_eq!(has_room(what, open, kept), fits, "{what:?} {open} {kept}");
+            let found = no_room(what, open, kept);
+            assert_eq!(found, expected, "{what:?} {open} {kept}");
         }
     }
 }

@@ -23,6 +23,7 @@ use types::Timestamp;
 
 mod listing;
 mod retired;
+mod room;
 mod tables;
 mod wishes;
 

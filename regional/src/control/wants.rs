@@ -166,7 +166,10 @@ pub fn bring_about(own: &Own, commit: &mut Commit<'_>, limit: u16) -> Result<usi
         let sql = "UPDATE want SET command = ?3, retry = ?4 WHERE device = ?1 AND property = ?2";
         let given = match steps::ask(own, commit, ask)? {
             steps::Asked::New(row) => Some(row),
-            steps::Asked::Same(_) | steps::Asked::OtherRequest | steps::Asked::TooMany => None,
+            steps::Asked::Same(_)
+            | steps::Asked::OtherRequest
+            | steps::Asked::TooManyOpen(_)
+            | steps::Asked::Full => None,
         };
         let retry = commit.now().plus_ms(RETRY_MS);
         let id = given.as_ref().map(|row| row.id.as_bytes());
