@@ -186,10 +186,10 @@ pub fn bring_about(own: &Own, commit: &mut Commit<'_>, limit: u16) -> Result<usi
 /// A command of a twin has come to an end: what it was to bring about is settled, or is tried again. What the rules of
 /// residency refused nobody has decided about this property: it is tried again as what failed.
 pub fn follow(commit: &mut Commit<'_>, row: &Row, state: State) -> Result<(), DbError> {
-    if row.property.is_none() || !state.is_end() {
+    let Some(property) = row.property.as_ref().filter(|_| state.is_end()) else {
         return Ok(());
-    }
-    let (id, now) = (row.id.as_bytes(), commit.now());
+    };
+    let (device, id, now) = (row.device.as_bytes(), row.id.as_bytes(), commit.now());
     let reason = row.history.events().last().and_then(|event| event.reason);
     let settled = match (state, reason) {
         (State::Acknowledged, _) => Some(DONE),
@@ -199,15 +199,17 @@ pub fn follow(commit: &mut Commit<'_>, row: &Row, state: State) -> Result<(), Db
     };
     let tx = commit.tx();
     if let Some(settled) = settled {
-        let sql = "UPDATE want SET settled = ?2, failures = 0 WHERE command = ?1";
-        tx.prepare_cached(sql)?.execute(params![id, settled])?;
+        let sql = "UPDATE want SET settled = ?4, failures = 0 WHERE device = ?1 AND property = ?2 AND command = ?3";
+        let by = params![device, property, id, settled];
+        tx.prepare_cached(sql)?.execute(by)?;
     } else if state == State::Expired {
-        let sql = "UPDATE want SET command = NULL, retry = ?2 WHERE command = ?1";
-        tx.prepare_cached(sql)?.execute(params![id, now.0])?;
+        let sql = "UPDATE want SET command = NULL, retry = ?4 WHERE device = ?1 AND property = ?2 AND command = ?3";
+        let by = params![device, property, id, now.0];
+        tx.prepare_cached(sql)?.execute(by)?;
     } else {
-        let sql = "UPDATE want SET command = NULL, failures = failures + 1, \
-             retry = ?2 + min(?3 << min(failures, 16), ?4) WHERE command = ?1";
-        let by = params![id, now.0, RETRY_MS, MAX_RETRY_MS];
+        let sql = "UPDATE want SET command = NULL, failures = failures + 1, retry = ?4 + min(?5 << min(failures, 16), ?6) \
+             WHERE device = ?1 AND property = ?2 AND command = ?3";
+        let by = params![device, property, id, now.0, RETRY_MS, MAX_RETRY_MS];
         tx.prepare_cached(sql)?.execute(by)?;
     }
     Ok(())
