@@ -60,7 +60,8 @@ fn config(name: &str, kind: DeviceKind) -> DeviceConfig {
 fn control() -> Arc<Control> {
     let devices = [
         config(MONITOR, DeviceKind::BedsideMonitor),
-        config(LAB, DeviceKind::LabAnalyser),
+        // Its table has a command of safety.
+        config(LAB, DeviceKind::External),
     ];
     Control::new(&devices, &Profiles::default())
 }
@@ -123,7 +124,17 @@ impl Run {
 
     /// What is handed on by a look.
     async fn looks(&self) -> usize {
-        let (_, next) = self.dispatch.look(&BTreeSet::new()).await.unwrap();
+        self.looks_after(&[]).await
+    }
+
+    /// The same when these were handed on so often and are not answered.
+    async fn looks_after(&self, unanswered: &[(Id128, u32)]) -> usize {
+        let unanswered = unanswered.iter().copied().collect();
+        let (_, next) = self
+            .dispatch
+            .look(&BTreeSet::new(), &unanswered)
+            .await
+            .unwrap();
         let count = next.len();
         let (told, _answers) = mpsc::channel(MAX_TOLD);
         let (mut sent, mut writing) = (BTreeMap::new(), BTreeSet::new());
@@ -131,6 +142,27 @@ impl Run {
             self.dispatch.hand_on(next, &mut sent, &mut writing, &told);
         }
         count
+    }
+
+    /// The MQTT device says that it carried a command out.
+    async fn answers(&self, signed: &Signed) {
+        let command = signed.command();
+        let answer = Answer {
+            command: command.id,
+            device: command.device,
+            sequence: command.sequence,
+            state: State::Acknowledged,
+            reason: None,
+            time: command.issued,
+        };
+        let (certificate, signature) = signed_by_device(&answer);
+        let message = answer.to_json(&signature).to_string();
+        let results = Results {
+            store: self.store().clone(),
+            control: control(),
+        };
+        let taken = results.take(&id(LAB), &certificate, message.as_bytes());
+        assert_eq!(taken.await, Ok(()));
     }
 
     /// Every end that the region is told of.
@@ -327,7 +359,8 @@ async fn a_command_that_did_not_reach_a_modbus_device_waits_for_it() {
     let unreached = Err(Reason::Unreached);
     run.dispatch.written(signed.command().id, unreached).await;
     let away = BTreeSet::from([signed.command().id]);
-    let (open, next) = run.dispatch.look(&away).await.unwrap();
+    let looked = run.dispatch.look(&away, &BTreeMap::new()).await;
+    let (open, next) = looked.unwrap();
     assert_eq!((open.len(), next.len()), (1, 0), "it rests");
     assert!(run.told().await.is_empty(), "it has not ended");
     let run = run.killed(dir.path()).await;
@@ -440,31 +473,51 @@ async fn a_late_answer_to_an_older_command_does_not_hide_what_a_newer_one_set() 
         sent.push(signed);
     }
     for signed in sent.iter().rev() {
-        let command = signed.command();
-        let answer = Answer {
-            command: command.id,
-            device: command.device,
-            sequence: command.sequence,
-            state: State::Acknowledged,
-            reason: None,
-            time: command.issued,
-        };
-        let (certificate, signature) = signed_by_device(&answer);
-        let message = answer.to_json(&signature).to_string();
-        let results = Results {
-            store: run.store().clone(),
-            control: control(),
-        };
-        let taken = results
-            .take(&id(LAB), &certificate, message.as_bytes())
-            .await;
-        assert_eq!(taken, Ok(()));
+        run.answers(signed).await;
     }
     let told = ["expired unanswered", "acknowledged ", "acknowledged "];
     assert_eq!(run.told().await, told);
     let read = |commit: &mut Commit<'_, '_>| rows::reported(commit.tx(), &id(LAB));
     let (_, reported) = run.store().in_commit(read).await.unwrap();
     assert_eq!(reported["interval"], "20s");
+}
+
+#[tokio::test]
+async fn those_behind_a_command_that_its_device_does_not_answer_are_handed_on() {
+    let dir = TempDir::new().unwrap();
+    let run = Run::over(dir.path());
+    let wish = command(&run, LAB).await;
+    let identify = of(&run, LAB, 6, ("identify", BTreeMap::new())).await;
+    let low = Value::Number(types::Decimal::from_parts(90, 0));
+    let low = ("spo2-low".to_owned(), low);
+    let limits = ("set-alarm-limits", BTreeMap::from([low]));
+    let limits = of(&run, LAB, 7, limits).await;
+    let ids = [&wish, &identify, &limits].map(|signed| signed.command().id);
+    run.comes(&wish).await;
+    assert_eq!(run.looks().await, 1);
+    run.comes(&identify).await;
+    let mut expected = vec![ids[0]];
+    // It has time to answer, and then none.
+    for (handed, next) in [(MAX_HANDED - 1, ids[0]), (MAX_HANDED, ids[1])] {
+        assert_eq!(run.looks_after(&[(ids[0], handed)]).await, 1, "{handed}");
+        expected.push(next);
+    }
+    let heard = |run: &Run| run.heard.0.lock().clone();
+    let texts: Vec<_> = expected.iter().map(ToString::to_string).collect();
+    assert_eq!(heard(&run), texts);
+    // What was passed is handed on no more: the device would refuse it now.
+    let run = run.killed(dir.path()).await;
+    assert_eq!(run.looks().await, 1);
+    run.comes(&limits).await;
+    assert_eq!(run.looks_after(&[(ids[1], 1)]).await, 1, "it is of safety");
+    assert_eq!(heard(&run), [ids[1].to_string(), ids[2].to_string()]);
+    assert!(run.told().await.is_empty(), "each may be answered yet");
+    run.answers(&limits).await;
+    let told = ["acknowledged ", "expired unanswered", "expired unanswered"];
+    assert_eq!(run.told().await, told);
+    assert_eq!(run.looks().await, 0);
+    run.answers(&wish).await;
+    assert_eq!(run.told().await.last().unwrap(), "acknowledged ");
 }
 
 #[test]

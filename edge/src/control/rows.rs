@@ -53,6 +53,16 @@ impl Row {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
+    /// Commands of a device that have not ended, in the order of their numbers.
+    pub(super) fn open_of(tx: &Connection, device: &DeviceId) -> Result<Vec<Self>, StoreError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM command WHERE ended = 0 AND device = ?1 ORDER BY sequence"
+        );
+        let mut statement = tx.prepare_cached(&sql)?;
+        let rows = statement.query_map([device.as_str()], Self::read)?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
     /// The newest commands first.
     pub(super) fn list(tx: &Connection, limit: u32) -> Result<Vec<Self>, StoreError> {
         let sql = format!("SELECT {COLUMNS} FROM command ORDER BY number DESC LIMIT ?1");

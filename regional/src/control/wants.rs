@@ -184,7 +184,8 @@ pub fn bring_about(own: &Own, commit: &mut Commit<'_>, limit: u16) -> Result<usi
 }
 
 /// A command of a twin has come to an end: what it was to bring about is settled, or is tried again. What the rules of
-/// residency refused nobody has decided about this property: it is tried again as what failed.
+/// residency refused nobody has decided about this property: it is tried again as what failed, and so is what a device left
+/// without an answer for another command before its time.
 pub fn follow(commit: &mut Commit<'_>, row: &Row, state: State) -> Result<(), DbError> {
     let Some(property) = row.property.as_ref().filter(|_| state.is_end()) else {
         return Ok(());
@@ -197,12 +198,13 @@ pub fn follow(commit: &mut Commit<'_>, row: &Row, state: State) -> Result<(), Db
         (State::Refused, _) => Some(REFUSED),
         _ => None,
     };
+    let was_left = reason == Some(Reason::Unanswered) && row.expires > now;
     let tx = commit.tx();
     if let Some(settled) = settled {
         let sql = "UPDATE want SET settled = ?4, failures = 0 WHERE device = ?1 AND property = ?2 AND command = ?3";
         let by = params![device, property, id, settled];
         tx.prepare_cached(sql)?.execute(by)?;
-    } else if state == State::Expired {
+    } else if state == State::Expired && !was_left {
         let sql = "UPDATE want SET command = NULL, retry = ?4 WHERE device = ?1 AND property = ?2 AND command = ?3";
         let by = params![device, property, id, now.0];
         tx.prepare_cached(sql)?.execute(by)?;

@@ -8,6 +8,18 @@ forbid (principal, action, resource)
 when { context.class == Class::"command" };
 "#;
 
+impl World {
+    /// When what is desired and was not brought about is tried again, in milliseconds.
+    async fn retry(&self) -> i64 {
+        let waits = |commit: &mut federation::ledger::Commit<'_>| {
+            let sql = "SELECT retry FROM want WHERE settled = 0 AND command IS NULL";
+            let retry: i64 = commit.tx().query_row(sql, [], |row| row.get(0))?;
+            Ok(retry)
+        };
+        self.control.ledger.commit("test", waits).await.unwrap()
+    }
+}
+
 #[tokio::test]
 async fn what_the_rules_do_not_let_go_is_tried_ever_more_seldom() {
     let policies = tempfile::tempdir().unwrap();
@@ -20,14 +32,33 @@ async fn what_the_rules_do_not_let_go_is_tried_ever_more_seldom() {
         assert_eq!(world.commands().await, tries);
         let refused = ("queued refused".to_owned(), json!("policy"));
         assert_eq!(world.ends().await[0], refused);
-        let waits = |commit: &mut federation::ledger::Commit<'_>| {
-            let sql = "SELECT retry FROM want WHERE settled = 0 AND command IS NULL";
-            let retry: i64 = commit.tx().query_row(sql, [], |row| row.get(0))?;
-            Ok(retry)
-        };
-        let retry = world.control.ledger.commit("test", waits).await.unwrap();
-        assert!(retry - before.0 >= least, "{tries}");
+        assert!(world.retry().await - before.0 >= least, "{tries}");
         least = (2 * least).min(MAX_RETRY_MS);
+        world.sql("UPDATE want SET retry = 0").await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_device_left_unanswered_for_another_command_is_tried_ever_more_seldom() {
+    let world = World::new().await;
+    world.set(json!("5s")).await;
+    for least in [RETRY_MS, 2 * RETRY_MS] {
+        world.commands().await;
+        let (id, before) = (world.newest().await, Clock::new(None).real());
+        let id: types::Id128 = id.parse().unwrap();
+        let report = CommandReport {
+            command: id.as_bytes().to_vec().into(),
+            device: vec![1; 16].into(),
+            state: State::Expired.as_str().into(),
+            reason: "unanswered".into(),
+            time_ms: before.0,
+            by: "edge".into(),
+        };
+        let body = CommandReports {
+            reports: vec![report],
+        };
+        world.report(EDGE, &body).await;
+        assert!(world.retry().await - before.0 >= least);
         world.sql("UPDATE want SET retry = 0").await;
     }
 }
