@@ -5,8 +5,8 @@ use super::{
     rows::{self, Row},
 };
 use bytes::Bytes;
-use commands::{Command, Reason, State, Write};
-use modbus::{Shown, Told, Writes};
+use commands::{Command, Reason, State};
+use modbus::{Shown, Told, What, Writes};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -47,7 +47,7 @@ pub(crate) struct Dispatch {
 /// What is to be handed on now, with what is left of its time (real time).
 enum Next {
     Mqtt(Row, Duration),
-    Modbus(Row, Vec<(Write, u64)>, Duration),
+    Modbus(Row, What, Duration),
 }
 
 /// A command that was handed to its MQTT device: when last, and how often while the device was there.
@@ -213,12 +213,12 @@ impl Dispatch {
                     self.tell.tell(&row.device, message, left);
                 }
             }
-            Next::Modbus(row, writes, left) => {
+            Next::Modbus(row, what, left) => {
                 let id = row.signed.command().id;
                 writing.insert(id);
                 let job = Told {
                     id,
-                    writes,
+                    what,
                     until: Instant::now() + left,
                     answer: told.clone(),
                 };
@@ -253,6 +253,8 @@ impl Dispatch {
                 }
                 // Its turn on the line came too late, and nothing was written.
                 Err(Reason::Stale) => (State::Expired, Some(Reason::Stale)),
+                // It does not go with what the device has, or the device said so: nothing was written.
+                Err(Reason::OverRange) => (State::Refused, Some(Reason::OverRange)),
                 Err(reason) => (State::Failed, Some(reason)),
             };
             if !row.state.may_become(state) {
@@ -346,10 +348,10 @@ fn turn(
     if is_busy || is_held || !tell.is_connected(&row.device) {
         return Ok(Turn::Waits);
     }
-    let mut writes = Vec::new();
+    let mut what = What::Writes(Vec::new());
     if !row.begun {
         match fits(control, commit, &row.device, &command)? {
-            Ok(own) => writes = own,
+            Ok(own) => what = own,
             Err(reason) => {
                 end(commit, row, (State::Refused, reason))?;
                 return Ok(Turn::Ended);
@@ -361,30 +363,34 @@ fn turn(
     let left = u64::try_from(command.expires.since(now)).unwrap_or(0);
     let left = Duration::from_millis(left);
     Ok(Turn::Now(Box::new(if is_modbus {
-        Next::Modbus(row, writes, left)
+        Next::Modbus(row, what, left)
     } else {
         Next::Mqtt(row, left)
     })))
 }
 
 /// Whether a command goes with what the device reports, and what is written for it to a Modbus device. It is judged when its
-/// turn comes: those before it may have set it.
+/// turn comes: those before it may have set it. What registers show is judged on the line, by what they show then.
 fn fits(
     control: &Control,
     commit: &Commit<'_, '_>,
     device: &DeviceId,
     command: &Command,
-) -> Result<Result<Vec<(Write, u64)>, Reason>, StoreError> {
+) -> Result<Result<What, Reason>, StoreError> {
     let is_modbus = control.is_modbus(device);
     let table = control.table(device);
     let Some(entry) = table.and_then(|table| table.entry(command.name.as_str())) else {
         let nothing = if is_modbus {
             Err(Reason::UnknownCommand)
         } else {
-            Ok(Vec::new())
+            Ok(What::Writes(Vec::new()))
         };
         return Ok(nothing);
     };
+    if is_modbus && entry.is_judged_by_registers() {
+        let parameters = command.parameters.clone();
+        return Ok(Ok(What::Beside(Box::new(entry.clone()), parameters)));
+    }
     let (_, reported) = rows::reported(commit.tx(), device)?;
     let property = entry.property.as_ref();
     let stands = property.and_then(|property| reported.get(property.as_str()));
@@ -392,9 +398,9 @@ fn fits(
         return Ok(Err(reason));
     }
     Ok(if is_modbus {
-        entry.writes(&command.parameters, stands)
+        entry.writes(&command.parameters, stands).map(What::Writes)
     } else {
-        Ok(Vec::new())
+        Ok(What::Writes(Vec::new()))
     })
 }
 

@@ -228,7 +228,7 @@ async fn limits_that_are_set_one_by_one_stay_in_order_and_those_that_stand_are_r
             name.to_owned(),
             Value::Number(types::Decimal::from_parts(value, 0)),
         )]);
-        let signed = of(&run, MONITOR, number, ("set-alarm-limits", parameters)).await;
+        let signed = of(&run, LAB, number, ("set-alarm-limits", parameters)).await;
         run.comes(&signed).await;
         signed.command().id
     };
@@ -242,10 +242,29 @@ async fn limits_that_are_set_one_by_one_stay_in_order_and_those_that_stand_are_r
     run.dispatch.written(low, Ok(())).await;
     let told = ["acknowledged ", "refused over-range", "acknowledged "];
     assert_eq!(run.told().await, told);
-    let read = |commit: &mut Commit<'_, '_>| rows::reported(commit.tx(), &id(MONITOR));
+    let read = |commit: &mut Commit<'_, '_>| rows::reported(commit.tx(), &id(LAB));
     let (_, reported) = run.store().in_commit(read).await.unwrap();
     let limits = serde_json::json!({"heart-rate-high": 140, "heart-rate-low": 60});
     assert_eq!(reported["alarm-limits"], limits);
+}
+
+#[tokio::test]
+async fn what_does_not_go_with_what_a_modbus_device_has_then_is_refused() {
+    let dir = TempDir::new().unwrap();
+    let run = Run::over(dir.path());
+    let low = Value::Number(types::Decimal::from_parts(60, 0));
+    let limits = BTreeMap::from([("heart-rate-low".to_owned(), low)]);
+    let signed = of(&run, MONITOR, 1, ("set-alarm-limits", limits.clone())).await;
+    run.comes(&signed).await;
+    let looked = run.dispatch.look(&BTreeSet::new(), &BTreeMap::new()).await;
+    let (_, next) = looked.unwrap();
+    let [Next::Modbus(_, What::Beside(entry, given), _)] = &next[..] else {
+        panic!("it is judged on the line");
+    };
+    assert_eq!((entry.name.as_str(), given), ("set-alarm-limits", &limits));
+    let refused = Err(Reason::OverRange);
+    run.dispatch.written(signed.command().id, refused).await;
+    assert_eq!(run.told().await, ["refused over-range"]);
 }
 
 #[tokio::test]
@@ -416,10 +435,10 @@ async fn a_modbus_device_reports_what_its_registers_show_and_nothing_that_is_gon
     assert_eq!(run.looks().await, 1);
     run.dispatch.written(signed.command().id, Ok(())).await;
     let table = commands::Table::built_in(DeviceKind::BedsideMonitor);
-    let writes: Vec<Write> = table.0.iter().flat_map(|it| it.write.clone()).collect();
+    let writes: Vec<commands::Write> = table.0.iter().flat_map(|it| it.write.clone()).collect();
     let mut known = BTreeMap::new();
     let mut show = async |interval_ms: u64, low: u64| {
-        let number = |write: &Write| match write.address {
+        let number = |write: &commands::Write| match write.address {
             64 => interval_ms,
             66 => low,
             67 => 100,
