@@ -24,7 +24,10 @@ use ed25519_dalek::SigningKey;
 use federation::ledger::Handlers;
 use federation::{db::DbError, ledger::Ledger, port::PortError};
 use messages::{CommandReports, TwinReports};
-use node::{config::ClientConfig, token::TokenServer};
+use node::{
+    config::ClientConfig,
+    token::{TokenServer, public_point},
+};
 use reports::{TakesReports, TakesTwins};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use std::{
@@ -76,7 +79,8 @@ pub(crate) struct Own {
     /// Where the node's certificate is, which holds the key: it may be renewed.
     certificate: PathBuf,
     tables: BTreeMap<DeviceKind, Table>,
-    /// The public keys of each client, so that nobody approves by another name of the same key.
+    /// The public keys of each client, as points, so that nobody approves by another name of the same key, or by another file
+    /// that holds it.
     keys: BTreeMap<String, BTreeSet<Vec<u8>>>,
     draw: fn() -> [u8; 16],
     here: Place,
@@ -107,7 +111,7 @@ impl Control {
         let mut keys: BTreeMap<String, BTreeSet<Vec<u8>>> = BTreeMap::new();
         for client in parts.clients {
             // A key that cannot be read has ended the start before this.
-            let key = std::fs::read(&client.public_key).unwrap_or_default();
+            let key = public_point(client).unwrap_or_default();
             let own = keys.entry(client.client_id.clone()).or_default();
             own.insert(key);
         }

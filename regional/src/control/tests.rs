@@ -24,6 +24,7 @@ use types::Timestamp;
 mod listing;
 mod retired;
 mod room;
+mod second;
 mod tables;
 mod wishes;
 
