@@ -105,11 +105,14 @@ fn give_up(tx: &Connection, device: CatalogId, property: &str) -> Result<(), DbE
 
 /// Takes the commands back that are not wanted any more; how many.
 fn take_back(own: &Own, commit: &mut Commit<'_>, limit: u16) -> Result<usize, DbError> {
-    let ids = withdrawn(commit.tx(), limit)?;
+    let ids = withdrawn(own, commit, limit)?;
     for id in &ids {
         if let Some(mut row) = Row::find(commit.tx(), *id)?
             && !row.history.state().is_end()
         {
+            if !has_room(own, commit, &row.facility)? {
+                continue;
+            }
             steps::withdraw(own, commit, &mut row)?;
         }
         let sql = "DELETE FROM withdrawn WHERE command = ?1";
@@ -119,17 +122,39 @@ fn take_back(own: &Own, commit: &mut Commit<'_>, limit: u16) -> Result<usize, Db
     Ok(ids.len())
 }
 
-fn withdrawn(tx: &Connection, limit: u16) -> Result<Vec<Id128>, DbError> {
-    let sql = "SELECT command FROM withdrawn LIMIT ?1";
-    let mut statement = tx.prepare_cached(sql)?;
-    let mut rows = statement.query(params![limit])?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
+/// The next ones that are to be taken back, but for those of which the facility can be told nothing now: they wait, and the
+/// others do not wait for them.
+fn withdrawn(own: &Own, commit: &Commit<'_>, limit: u16) -> Result<Vec<Id128>, DbError> {
+    let sql = "SELECT withdrawn.command, facility FROM withdrawn LEFT JOIN command ON command.id = withdrawn.command";
+    let corrupt = || DbError::Corrupt("a command that is taken back");
+    let mut statement = commit.tx().prepare_cached(sql)?;
+    let mut rows = statement.query([])?;
+    let (mut found, mut room) = (Vec::new(), BTreeMap::new());
+    while found.len() < usize::from(limit)
+        && let Some(row) = rows.next()?
+    {
         let id: Vec<u8> = row.get(0)?;
-        let corrupt = |_| DbError::Corrupt("a command that is taken back");
-        found.push(id[..].try_into().map_err(corrupt)?);
+        let facility: Option<String> = row.get(1)?;
+        if let Some(facility) = facility {
+            let facility: FacilityId = facility.parse().map_err(|_| corrupt())?;
+            let has_room = match room.get(&facility) {
+                Some(known) => *known,
+                None => has_room(own, commit, &facility)?,
+            };
+            room.insert(facility, has_room);
+            if !has_room {
+                continue;
+            }
+        }
+        found.push(id[..].try_into().map_err(|_| corrupt())?);
     }
     Ok(found)
+}
+
+/// Whether a facility can be told something: less waits for it than may.
+fn has_room(own: &Own, commit: &Commit<'_>, facility: &FacilityId) -> Result<bool, DbError> {
+    own.facility(facility)
+        .map_or(Ok(true), |place| commit.has_room(&place))
 }
 
 /// A device has a property no more that was brought about: it is wanted again, [`RETRY_MS`] after it was given last at the
@@ -149,6 +174,13 @@ pub fn bring_about(own: &Own, commit: &mut Commit<'_>, limit: u16) -> Result<usi
     let due = Want::due(commit.tx(), commit.now(), limit)?;
     let count = taken_back + due.len();
     for want in due {
+        if !has_room(own, commit, &want.facility)? {
+            let sql = "UPDATE want SET retry = ?3 WHERE device = ?1 AND property = ?2";
+            let retry = commit.now().plus_ms(RETRY_MS);
+            let by = params![want.device.as_bytes(), want.property, retry.0];
+            commit.tx().prepare_cached(sql)?.execute(by)?;
+            continue;
+        }
         // A try that failed is said by the last of them.
         Row::forget_wishes(commit.tx(), want.device, &want.property, KEPT_OF_WISH)?;
         let ask = Ask {

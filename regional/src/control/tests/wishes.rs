@@ -62,3 +62,28 @@ async fn what_a_device_left_unanswered_for_another_command_is_tried_ever_more_se
         world.sql("UPDATE want SET retry = 0").await;
     }
 }
+
+#[tokio::test]
+async fn a_facility_for_which_no_more_may_wait_holds_nothing_else_up() {
+    let world = World::new().await;
+    world.set(json!("5s")).await;
+    assert_eq!(world.commands().await, 1);
+    let limits = json!({"name": "set-alarm-limits", "parameters": {"heart-rate-high": 120}});
+    assert_eq!(world.ask("k1", limits).await.0, StatusCode::ACCEPTED);
+    world.set(json!("9s")).await;
+    world
+        .sql("UPDATE outbox_counter SET bytes = 1073741824")
+        .await;
+    world
+        .sql("UPDATE command SET expires = 0 WHERE safety = 1")
+        .await;
+    assert_eq!(world.commands().await, 2, "it cannot be told now");
+    let queued = ("queued".to_owned(), Value::Null);
+    let unapproved = ("queued expired".to_owned(), json!("unapproved"));
+    assert_eq!(world.ends().await, [unapproved.clone(), queued.clone()]);
+    world.sql("UPDATE outbox_counter SET bytes = 0").await;
+    world.sql("UPDATE want SET retry = 0").await;
+    assert_eq!(world.commands().await, 3);
+    let superseded = ("queued expired".to_owned(), json!("superseded"));
+    assert_eq!(world.ends().await, [queued, unapproved, superseded]);
+}
