@@ -79,6 +79,21 @@ reasons! {
 }
 
 impl Reason {
+    /// Whether nobody has decided against a command that is refused for it: the same may be taken later, when a clock is right,
+    /// the rules let it go, or the facility has the device again.
+    #[must_use]
+    pub const fn may_pass(self) -> bool {
+        matches!(
+            self,
+            Self::Policy
+                | Self::UnknownDevice
+                | Self::NotYet
+                | Self::Stale
+                | Self::Replayed
+                | Self::Reordered
+        )
+    }
+
     /// The reason of a word.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {

@@ -389,7 +389,7 @@ async fn approve(
         ("approvals", Interaction::Create),
         "mesh/approvals.c",
     )?;
-    let which = (api.device(&id).await?, command_id(&command)?);
+    let which = (in_use(api.device(&id).await?)?, command_id(&command)?);
     let own = Arc::clone(&api.control.own);
     let step = api
         .control

@@ -215,9 +215,9 @@ pub fn bring_about(own: &Own, commit: &mut Commit<'_>, limit: u16) -> Result<usi
     Ok(count)
 }
 
-/// A command of a twin has come to an end: what it was to bring about is settled, or is tried again. What the rules of
-/// residency refused nobody has decided about this property: it is tried again as what failed, and so is what a device left
-/// without an answer for another command before its time.
+/// A command of a twin has come to an end: what it was to bring about is settled, or is tried again. What was refused for a
+/// reason that may pass nobody has decided about: it is tried again as what failed, and so is what a device left without an
+/// answer for another command before its time.
 pub fn follow(commit: &mut Commit<'_>, row: &Row, state: State) -> Result<(), DbError> {
     let Some(property) = row.property.as_ref().filter(|_| state.is_end()) else {
         return Ok(());
@@ -226,7 +226,7 @@ pub fn follow(commit: &mut Commit<'_>, row: &Row, state: State) -> Result<(), Db
     let reason = row.history.events().last().and_then(|event| event.reason);
     let settled = match (state, reason) {
         (State::Acknowledged, _) => Some(DONE),
-        (State::Refused, Some(Reason::Policy)) => None,
+        (State::Refused, Some(reason)) if reason.may_pass() => None,
         (State::Refused, _) => Some(REFUSED),
         _ => None,
     };

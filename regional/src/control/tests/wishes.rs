@@ -18,6 +18,23 @@ impl World {
         };
         self.control.ledger.commit("test", waits).await.unwrap()
     }
+
+    /// The facility says that the newest command has ended.
+    async fn ended(&self, state: State, reason: &str) {
+        let id: types::Id128 = self.newest().await.parse().unwrap();
+        let report = CommandReport {
+            command: id.as_bytes().to_vec().into(),
+            device: vec![1; 16].into(),
+            state: state.as_str().into(),
+            reason: reason.into(),
+            time_ms: Clock::new(None).real().0,
+            by: "edge".into(),
+        };
+        let body = CommandReports {
+            reports: vec![report],
+        };
+        self.report(EDGE, &body).await;
+    }
 }
 
 #[tokio::test]
@@ -39,28 +56,30 @@ async fn what_the_rules_do_not_let_go_is_tried_ever_more_seldom() {
 }
 
 #[tokio::test]
-async fn what_a_device_left_unanswered_for_another_command_is_tried_ever_more_seldom() {
+async fn what_nobody_decided_against_is_tried_ever_more_seldom() {
+    for (state, reason) in [
+        // Its device left it for another command.
+        (State::Expired, "unanswered"),
+        // The clock of the facility is behind.
+        (State::Refused, "not-yet"),
+        (State::Refused, "unknown-device"),
+    ] {
+        let world = World::new().await;
+        world.set(json!("5s")).await;
+        for least in [RETRY_MS, 2 * RETRY_MS] {
+            world.commands().await;
+            let before = Clock::new(None).real();
+            world.ended(state, reason).await;
+            assert!(world.retry().await - before.0 >= least, "{reason}");
+            world.sql("UPDATE want SET retry = 0").await;
+        }
+    }
     let world = World::new().await;
     world.set(json!("5s")).await;
-    for least in [RETRY_MS, 2 * RETRY_MS] {
-        world.commands().await;
-        let (id, before) = (world.newest().await, Clock::new(None).real());
-        let id: types::Id128 = id.parse().unwrap();
-        let report = CommandReport {
-            command: id.as_bytes().to_vec().into(),
-            device: vec![1; 16].into(),
-            state: State::Expired.as_str().into(),
-            reason: "unanswered".into(),
-            time_ms: before.0,
-            by: "edge".into(),
-        };
-        let body = CommandReports {
-            reports: vec![report],
-        };
-        world.report(EDGE, &body).await;
-        assert!(world.retry().await - before.0 >= least);
-        world.sql("UPDATE want SET retry = 0").await;
-    }
+    world.commands().await;
+    world.ended(State::Refused, "refused-locally").await;
+    world.sql("UPDATE want SET retry = 0").await;
+    assert_eq!(world.commands().await, 1, "somebody has decided");
 }
 
 #[tokio::test]
