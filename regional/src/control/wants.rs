@@ -70,13 +70,16 @@ impl Want {
     }
 
     fn due(tx: &Connection, now: Timestamp, limit: u16) -> Result<Vec<Self>, DbError> {
-        let sql = "SELECT want.device, property, facility, name, parameters, by FROM want \
-             LEFT JOIN twin ON twin.device = want.device \
-             WHERE settled = 0 AND command IS NULL AND retry <= ?1 AND (heard IS NULL OR heard >= ?2) LIMIT ?3";
+        let sql = "SELECT want.device, property, facility, name, parameters, by FROM \
+             (SELECT * FROM want WHERE settled = 0 AND command IS NULL AND retry <= ?1 UNION ALL \
+             SELECT * FROM want WHERE settled = 0 AND command IS NULL AND retry > ?4) AS want \
+             LEFT JOIN twin ON twin.device = want.device WHERE heard IS NULL OR heard >= ?2 LIMIT ?3";
         let heard = now.plus_ms(-FRESH_MS);
+        // No try is ever set so late: the clock was ahead then.
+        let never = now.plus_ms(MAX_RETRY_MS);
         let corrupt = || DbError::Corrupt("what is desired of a device");
         let mut statement = tx.prepare_cached(sql)?;
-        let mut rows = statement.query(params![now.0, heard.0, limit])?;
+        let mut rows = statement.query(params![now.0, heard.0, limit, never.0])?;
         let mut found = Vec::new();
         while let Some(row) = rows.next()? {
             let device: Vec<u8> = row.get(0)?;

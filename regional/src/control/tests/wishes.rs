@@ -106,3 +106,24 @@ async fn a_facility_for_which_no_more_may_wait_holds_nothing_else_up() {
     let superseded = ("queued expired".to_owned(), json!("superseded"));
     assert_eq!(world.ends().await, [queued, unapproved, superseded]);
 }
+
+#[tokio::test]
+async fn a_wish_that_was_put_off_while_the_clock_was_ahead_is_brought_about() {
+    let world = World::new().await;
+    world.set(json!("5s")).await;
+    let put_off = |retry: i64| {
+        move |commit: &mut federation::ledger::Commit<'_>| {
+            let sql = "UPDATE want SET retry = ?1";
+            Ok(commit.tx().execute(sql, [retry])?)
+        }
+    };
+    let now = Clock::new(None).real();
+    for (retry, expected) in [
+        (now.plus_ms(MAX_RETRY_MS / 2), 0),
+        (now.plus_ms(Timestamp::DAY_MS), 1),
+    ] {
+        let step = put_off(retry.0);
+        world.control.ledger.commit("test", step).await.unwrap();
+        assert_eq!(world.commands().await, expected);
+    }
+}
