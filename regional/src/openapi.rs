@@ -1,5 +1,5 @@
 //! The description of the region's API for programs (OpenAPI 3.1), from the same limits as the code.
-use crate::{control::api::MAX_PAGE as MOST_COMMANDS, registry::MAX_PAGE};
+use crate::{control::MAX_PAGE as MOST_COMMANDS, registry::MAX_PAGE};
 use node::query::DEFAULT_LIMIT;
 use serde_json::{Value, json};
 use types::{DeviceKind, DeviceStatus};

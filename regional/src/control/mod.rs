@@ -9,6 +9,8 @@ pub mod api;
 mod body;
 mod reports;
 mod rows;
+mod settled;
+mod shown;
 mod sse;
 mod steps;
 mod tables;
@@ -16,6 +18,7 @@ mod tick;
 mod twins;
 mod wants;
 
+pub(crate) use rows::MAX_PAGE;
 pub use tick::keep;
 
 use crate::{config::RegionalConfig, registry::Registry};

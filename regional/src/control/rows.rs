@@ -41,6 +41,9 @@ const OPEN_OF: &str = "SELECT count(*) FROM command WHERE device = ?1 AND ended 
 /// How many commands there are: counted as they come and go.
 const KEPT: &str = "SELECT count FROM command_kept";
 
+/// Commands on a page at most.
+pub const MAX_PAGE: u16 = 1_000;
+
 const COLUMNS: &str = "id, device, facility, name, parameters, by, key, request, safety, approved_by, approved, sequence, \
      signed, asked, expires, history, property, number";
 

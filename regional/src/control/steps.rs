@@ -1,6 +1,6 @@
 //! The steps of a command, each a commit of the ledger with its audit row: asked for, approved, signed and shipped, and
 //! what its facility says of it.
-use super::{MAX_KEPT, MAX_OPEN, Own, SAFETY_OPEN, rows::Row, rows::Twin, tables, wants};
+use super::{MAX_KEPT, MAX_OPEN, Own, SAFETY_OPEN, rows::Row, rows::Twin, settled, tables};
 use crate::registry::Device;
 use commands::{Command, Event, History, Reason, State, Value, WITHDRAW, withdrawal};
 use federation::{
@@ -308,7 +308,7 @@ pub fn step(commit: &mut Commit<'_>, row: &mut Row, event: Event) -> Result<bool
         &by,
         row,
     )?;
-    wants::follow(commit, row, state)?;
+    settled::follow(commit, row, state)?;
     Ok(true)
 }
 

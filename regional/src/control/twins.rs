@@ -1,7 +1,7 @@
 //! Twins: a client sets what is desired, a facility says what its devices report.
 use super::{
     FRESH_MS,
-    body::Unless,
+    body::{Unless, Wrong},
     rows::Twin,
     wants::{self, Want},
 };
@@ -14,14 +14,6 @@ use federation::{
 };
 use serde_json::{Map, Value as Json, json};
 use types::{CatalogId, Timestamp};
-
-/// Which member of a request is wrong, and what is allowed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wrong {
-    /// A JSON pointer.
-    pub field: String,
-    pub detail: String,
-}
 
 fn wrong(field: impl Into<String>, detail: impl Into<String>) -> Wrong {
     Wrong {
