@@ -22,6 +22,7 @@ use tower::ServiceExt;
 use types::Timestamp;
 
 mod listing;
+mod reported;
 mod retired;
 mod room;
 mod second;
