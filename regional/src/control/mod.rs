@@ -46,7 +46,8 @@ pub const MAX_OPEN: u32 = 64;
 /// So many more may be open where the next is of safety.
 pub const SAFETY_OPEN: u32 = 16;
 /// Commands of the whole region that are kept at most, ended ones among them; each is some 2 KiB. What is desired may use half
-/// of it, what is not of safety nine tenths; for what is of safety the oldest ended ones make room.
+/// of it, where its own oldest ended ones make room, what is not of safety nine tenths; for what is of safety the oldest ended
+/// ones make room.
 pub const MAX_KEPT: u32 = 200_000;
 /// How long a command is kept after its end, in milliseconds: 30 days, and with it its idempotency key.
 pub const KEPT_MS: i64 = 30 * types::Timestamp::DAY_MS;

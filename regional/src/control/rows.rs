@@ -30,6 +30,7 @@ CREATE TABLE withdrawn(command BLOB PRIMARY KEY) STRICT, WITHOUT ROWID;
 ", "
 CREATE INDEX command_open_of_device ON command(device) WHERE ended IS NULL;
 CREATE INDEX command_of_wish ON command(device, property, number) WHERE property IS NOT NULL;
+CREATE INDEX command_ended_wish ON command(ended) WHERE ended IS NOT NULL AND property IS NOT NULL AND key IS NULL;
 CREATE TABLE command_kept(one INTEGER PRIMARY KEY CHECK (one = 1), count INTEGER NOT NULL) STRICT;
 INSERT INTO command_kept SELECT 1, count(*) FROM command;
 CREATE TRIGGER command_comes AFTER INSERT ON command BEGIN UPDATE command_kept SET count = count + 1; END;
@@ -247,6 +248,13 @@ impl Row {
         );
         let by = params![device.as_bytes(), property, kept];
         Ok(tx.prepare_cached(&sql)?.execute(by)?)
+    }
+
+    /// Forgets the commands of what is desired that ended first, to make room for others.
+    pub fn make_room_of_wishes(tx: &Connection, limit: u16) -> Result<usize, DbError> {
+        let sql = "DELETE FROM command WHERE number IN (SELECT number FROM command \
+             WHERE ended IS NOT NULL AND property IS NOT NULL AND key IS NULL ORDER BY ended LIMIT ?1)";
+        Ok(tx.prepare_cached(sql)?.execute(params![limit])?)
     }
 
     /// Forgets the commands that ended first, to make room.

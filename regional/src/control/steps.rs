@@ -59,8 +59,12 @@ pub fn ask(own: &Own, commit: &mut Commit<'_>, ask: Ask) -> Result<Asked, DbErro
         });
     }
     let (open, kept) = Row::counts(tx, ask.device)?;
-    if let Some(full) = no_room((ask.safety, ask.property.is_some()), open, kept) {
-        return Ok(full);
+    let is_wish = ask.property.is_some();
+    match no_room((ask.safety, is_wish), open, kept) {
+        None => {}
+        // What was brought about before makes room: else many devices would be set once a month.
+        Some(Asked::Full) if is_wish && Row::make_room_of_wishes(tx, MADE_ROOM)? > 0 => {}
+        Some(full) => return Ok(full),
     }
     if kept >= MAX_KEPT {
         Row::make_room(tx, MADE_ROOM)?;

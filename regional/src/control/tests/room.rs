@@ -20,3 +20,26 @@ async fn a_client_is_told_how_many_commands_of_a_device_may_be_open() {
         assert_eq!(refused.1["detail"], detail);
     }
 }
+
+#[tokio::test]
+async fn what_was_brought_about_makes_room_for_what_is_desired_now() {
+    let world = World::new().await;
+    world.set(json!("5s")).await;
+    assert_eq!(world.commands().await, 1);
+    world.sql("UPDATE command_kept SET count = 100000").await;
+    world.set(json!("6s")).await;
+    // The first one is taken back, and has ended, in the look that brings the second one about.
+    assert_eq!(world.commands().await, 1);
+    let commands = world.get("/commands").await;
+    assert_eq!(
+        commands["items"][0]["parameters"],
+        json!({"interval": "6s"})
+    );
+    world.sql("UPDATE command_kept SET count = 100000").await;
+    world.set(json!("7s")).await;
+    world
+        .sql("UPDATE command SET key = 'k', ended = NULL")
+        .await;
+    world.sql("DELETE FROM withdrawn").await;
+    assert_eq!(world.commands().await, 1, "none of it is a wish's");
+}
