@@ -7,6 +7,8 @@ use types::{CatalogId, DeviceId, Id128, Timestamp};
 
 /// Commands that have ended are kept at most.
 const MAX_ENDED: u32 = 10_000;
+/// Commands that have not ended are listed at most: with some 500 bytes for each a list is read at once.
+const MAX_OPEN_LISTED: u32 = 5_000;
 
 /// A command that came down.
 #[derive(Clone, Debug)]
@@ -63,11 +65,14 @@ impl Row {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// The newest commands first.
-    pub(super) fn list(tx: &Connection, limit: u32) -> Result<Vec<Self>, StoreError> {
-        let sql = format!("SELECT {COLUMNS} FROM command ORDER BY number DESC LIMIT ?1");
+    /// Those that have not ended, whenever they came, and the newest ones that have: the newest first.
+    pub(super) fn list(tx: &Connection, ended: u32) -> Result<Vec<Self>, StoreError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM command WHERE number IN (SELECT number FROM command WHERE ended = 0 LIMIT ?2) \
+             OR number IN (SELECT number FROM command WHERE ended = 1 ORDER BY number DESC LIMIT ?1) ORDER BY number DESC"
+        );
         let mut statement = tx.prepare_cached(&sql)?;
-        let rows = statement.query_map([limit], Self::read)?;
+        let rows = statement.query_map([ended, MAX_OPEN_LISTED], Self::read)?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
