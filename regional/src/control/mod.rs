@@ -51,6 +51,9 @@ pub const SAFETY_OPEN: u32 = 16;
 pub const MAX_KEPT: u32 = 200_000;
 /// How long a command is kept after its end, in milliseconds: 30 days, and with it its idempotency key.
 pub const KEPT_MS: i64 = 30 * types::Timestamp::DAY_MS;
+/// How long it is kept in any case but for one of safety, in milliseconds: a day. Where there is no room for another one, those
+/// that ended before that make it.
+pub const KEPT_AT_LEAST_MS: i64 = types::Timestamp::DAY_MS;
 /// How long after the end of its time a facility that has a command may say what became of it, in milliseconds. Then it
 /// is `expired`, until the facility says otherwise.
 pub const GRACE_MS: i64 = 60_000;

@@ -1,6 +1,8 @@
 //! The steps of a command, each a commit of the ledger with its audit row: asked for, approved, signed and shipped, and
 //! what its facility says of it.
-use super::{MAX_KEPT, MAX_OPEN, Own, SAFETY_OPEN, rows::Row, rows::Twin, settled, tables};
+use super::{
+    KEPT_AT_LEAST_MS, MAX_KEPT, MAX_OPEN, Own, SAFETY_OPEN, rows::Row, rows::Twin, settled, tables,
+};
 use crate::registry::Device;
 use commands::{Command, Event, History, Reason, State, Value, WITHDRAW, withdrawal};
 use federation::{
@@ -62,8 +64,7 @@ pub fn ask(own: &Own, commit: &mut Commit<'_>, ask: Ask) -> Result<Asked, DbErro
     let is_wish = ask.property.is_some();
     match no_room((ask.safety, is_wish), open, kept) {
         None => {}
-        // What was brought about before makes room: else many devices would be set once a month.
-        Some(Asked::Full) if is_wish && Row::make_room_of_wishes(tx, MADE_ROOM)? > 0 => {}
+        Some(Asked::Full) if makes_room(commit, is_wish)? => {}
         Some(full) => return Ok(full),
     }
     if kept >= MAX_KEPT {
@@ -94,6 +95,20 @@ pub fn ask(own: &Own, commit: &mut Commit<'_>, ask: Ask) -> Result<Asked, DbErro
         sign_and_ship(own, commit, &mut row)?;
     }
     Ok(Asked::New(row))
+}
+
+/// Whether some of those that have ended made room: of what is desired the oldest that was brought about, else many devices
+/// would be set once a month; of the others what ended long enough ago, so that nobody's many commands keep out everybody's for
+/// a month.
+fn makes_room(commit: &Commit<'_>, is_wish: bool) -> Result<bool, DbError> {
+    let gone = match is_wish {
+        true => Row::make_room_of_wishes(commit.tx(), MADE_ROOM)?,
+        false => {
+            let before = commit.now().plus_ms(-KEPT_AT_LEAST_MS);
+            Row::forget(commit.tx(), before, MADE_ROOM)?
+        }
+    };
+    Ok(gone > 0)
 }
 
 /// Why there is no room for one more beside those that are open and kept. What is desired comes back by itself and never

@@ -43,3 +43,31 @@ async fn what_was_brought_about_makes_room_for_what_is_desired_now() {
     world.sql("DELETE FROM withdrawn").await;
     assert_eq!(world.commands().await, 1, "none of it is a wish's");
 }
+
+#[tokio::test]
+async fn what_ended_a_day_ago_makes_room_and_what_ended_since_does_not() {
+    let world = World::new().await;
+    let (_, _, first) = world.ask("k1", set_interval()).await;
+    let id = first["id"].as_str().unwrap();
+    world.step(EDGE, id, State::Acknowledged, "device").await;
+    world.sql("UPDATE command_kept SET count = 180000").await;
+    let (status, _, refused) = world.ask("k2", set_interval()).await;
+    assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(
+        refused["detail"],
+        "the region keeps as many commands as it may"
+    );
+    world
+        .sql("UPDATE command SET ended = ended - 90000000")
+        .await;
+    let (status, _, second) = world.ask("k3", set_interval()).await;
+    assert_eq!(status, StatusCode::ACCEPTED);
+    let commands = world.get("/commands").await;
+    let ids: Vec<&Value> = commands["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|command| &command["id"])
+        .collect();
+    assert_eq!(ids, [&second["id"]]);
+}
