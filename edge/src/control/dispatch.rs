@@ -157,6 +157,8 @@ impl Dispatch {
         let (tell, unanswered) = (Arc::clone(&self.tell), unanswered.clone());
         let step = move |commit: &mut Commit<'_, '_>| {
             let (mut open, mut next, mut busy) = (BTreeSet::new(), Vec::new(), BTreeSet::new());
+            // Devices that left a command unanswered for another.
+            let mut mute = BTreeSet::new();
             let rows = Row::open(commit.tx())?;
             for (at, row) in rows.iter().enumerate() {
                 let (id, device) = (row.signed.command().id, &row.device);
@@ -164,6 +166,7 @@ impl Dispatch {
                 let behind = behind.take_while(|next| next.device == *device);
                 let is_passed = row.begun && {
                     let handed = unanswered.get(&id).copied().unwrap_or(0);
+                    let handed = (handed, mute.contains(device));
                     is_passed(&control, handed, behind, commit.now().real)
                 };
                 let turn = if away.contains(&id) {
@@ -177,7 +180,9 @@ impl Dispatch {
                     Turn::Waits => {
                         busy.insert(device.clone());
                     }
-                    Turn::Passed => {}
+                    Turn::Passed => {
+                        mute.insert(device.clone());
+                    }
                     Turn::Now(one) => {
                         busy.insert(device.clone());
                         next.push(*one);
@@ -282,11 +287,11 @@ fn unanswered(sent: &BTreeMap<Id128, Handed>) -> BTreeMap<Id128, u32> {
 }
 
 /// Whether those behind a command that an MQTT device was handed do not wait for it: one of them was handed on since, or the
-/// device has not answered for so long that they need not. It is handed on no more then, since the device has refused it once
-/// it has taken a greater number.
+/// device has not answered for so long that they need not; what is of safety waits for the first of several alone. It is handed
+/// on no more then, since the device has refused it once it has taken a greater number.
 fn is_passed<'a>(
     control: &Control,
-    handed: u32,
+    (handed, is_mute): (u32, bool),
     mut behind: impl Iterator<Item = &'a Row>,
     now: Timestamp,
 ) -> bool {
@@ -295,7 +300,11 @@ fn is_passed<'a>(
         let table = control.table(&row.device);
         let entry = table.and_then(|table| table.entry(command.name.as_str()));
         let is_safety = entry.is_some_and(|entry| entry.safety);
-        let enough = if is_safety { 1 } else { MAX_HANDED };
+        let enough = match (is_safety, is_mute) {
+            (true, true) => 0,
+            (true, false) => 1,
+            (false, _) => MAX_HANDED,
+        };
         row.begun || (handed >= enough && command.expires > now)
     })
 }

@@ -539,6 +539,31 @@ async fn those_behind_a_command_that_its_device_does_not_answer_are_handed_on() 
     assert_eq!(run.told().await.last().unwrap(), "acknowledged ");
 }
 
+#[tokio::test]
+async fn what_is_of_safety_waits_for_the_first_of_several_that_are_not_answered() {
+    let dir = TempDir::new().unwrap();
+    let run = Run::over(dir.path());
+    let mut ids = Vec::new();
+    for number in 5..9 {
+        let low = Value::Number(types::Decimal::from_parts(90, 0));
+        let limits = BTreeMap::from([("spo2-low".to_owned(), low)]);
+        let what = match number {
+            8 => ("set-alarm-limits", limits),
+            _ => ("identify", BTreeMap::new()),
+        };
+        let signed = of(&run, LAB, number, what).await;
+        ids.push(signed.command().id);
+        run.comes(&signed).await;
+    }
+    assert_eq!(run.looks().await, 1);
+    // The first one has had its time; the others are given none.
+    for unanswered in [vec![(ids[0], 1)], Vec::new(), Vec::new()] {
+        assert_eq!(run.looks_after(&unanswered).await, 1);
+    }
+    let texts: Vec<_> = ids.iter().map(ToString::to_string).collect();
+    assert_eq!(*run.heard.0.lock(), texts);
+}
+
 #[test]
 fn a_device_is_told_by_registers_when_it_is_polled_whatever_its_kind() {
     let polled = |name: &str, kind| DeviceConfig {
