@@ -379,7 +379,8 @@ fn turn(
 }
 
 /// Whether a command goes with what the device reports, and what is written for it to a Modbus device. It is judged when its
-/// turn comes: those before it may have set it. What registers show is judged on the line, by what they show then.
+/// turn comes: those before it may have set it, also one that the device has not answered. What registers show is judged on the
+/// line, by what they show then.
 fn fits(
     control: &Control,
     commit: &Commit<'_, '_>,
@@ -405,6 +406,15 @@ fn fits(
     let stands = property.and_then(|property| reported.get(property.as_str()));
     if let Err(reason) = entry.goes_with(&command.parameters, stands) {
         return Ok(Err(reason));
+    }
+    if entry.parameters.iter().any(|one| one.below.is_some()) {
+        for earlier in rows::perhaps_done(commit.tx(), device, &command.name)? {
+            let set = entry.property_of(&earlier.command().parameters);
+            let set = set.map(|(_, value)| value);
+            if let Err(reason) = entry.goes_with(&command.parameters, set.as_ref()) {
+                return Ok(Err(reason));
+            }
+        }
     }
     Ok(if is_modbus {
         entry.writes(&command.parameters, stands).map(What::Writes)

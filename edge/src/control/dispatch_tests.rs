@@ -564,6 +564,32 @@ async fn what_is_of_safety_waits_for_the_first_of_several_that_are_not_answered(
     assert_eq!(*run.heard.0.lock(), texts);
 }
 
+#[tokio::test]
+async fn a_limit_goes_with_those_that_a_device_may_have_though_it_has_not_answered() {
+    let dir = TempDir::new().unwrap();
+    let run = Run::over(dir.path());
+    let set = async |number: u8, given: &[(&str, i64)]| {
+        let given = given.iter().map(|(name, limit)| {
+            let limit = types::Decimal::from_parts(*limit, 0);
+            ((*name).to_owned(), Value::Number(limit))
+        });
+        let what = ("set-alarm-limits", given.collect());
+        let signed = of(&run, LAB, number, what).await;
+        run.comes(&signed).await;
+        signed.command().id
+    };
+    let (low, high) = ("heart-rate-low", "heart-rate-high");
+    let first = set(5, &[(high, 60)]).await;
+    assert_eq!(run.looks().await, 1);
+    set(6, &[(low, 70)]).await;
+    assert_eq!(run.looks_after(&[(first, 1)]).await, 0);
+    assert_eq!(run.told().await, ["refused over-range"]);
+    let both = set(7, &[(low, 70), (high, 100)]).await;
+    assert_eq!(run.looks_after(&[(first, 1)]).await, 1);
+    let heard = [first, both].map(|id| id.to_string());
+    assert_eq!(*run.heard.0.lock(), heard);
+}
+
 #[test]
 fn a_device_is_told_by_registers_when_it_is_polled_whatever_its_kind() {
     let polled = |name: &str, kind| DeviceConfig {
