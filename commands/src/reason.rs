@@ -62,8 +62,8 @@ reasons! {
     UnknownDevice = "unknown-device",
     /// The device was not reached before the end of its time to live.
     Unreached = "unreached",
-    /// The device, or its facility, was told and has not answered before the end of the time to live: it may have been
-    /// carried out.
+    /// The device, or its facility, was told and has not answered before the end of the time to live, or before a later command
+    /// had ended: it may have been carried out.
     Unanswered = "unanswered",
     /// What it was to bring about is desired no more: it was replaced or taken back before the device was told.
     Superseded = "superseded",
