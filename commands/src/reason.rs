@@ -62,8 +62,8 @@ reasons! {
     UnknownDevice = "unknown-device",
     /// The device was not reached before the end of its time to live.
     Unreached = "unreached",
-    /// The device, or its facility, was told and has not answered before the end of the time to live: it may have been
-    /// carried out.
+    /// The device, or its facility, was told and has not answered before the end of the time to live, or before a later command
+    /// had ended: it may have been carried out.
     Unanswered = "unanswered",
     /// What it was to bring about is desired no more: it was replaced or taken back before the device was told.
     Superseded = "superseded",
@@ -79,6 +79,21 @@ reasons! {
 }
 
 impl Reason {
+    /// Whether nobody has decided against a command that is refused for it: the same may be taken later, when a clock is right,
+    /// the rules let it go, or the facility has the device again.
+    #[must_use]
+    pub const fn may_pass(self) -> bool {
+        matches!(
+            self,
+            Self::Policy
+                | Self::UnknownDevice
+                | Self::NotYet
+                | Self::Stale
+                | Self::Replayed
+                | Self::Reordered
+        )
+    }
+
     /// The reason of a word.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {

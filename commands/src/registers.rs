@@ -50,6 +50,26 @@ impl Entry {
         Ok(requests.into_iter().flatten().collect())
     }
 
+    /// What is written for these parameters to a device whose registers show these numbers at this moment.
+    ///
+    /// # Errors
+    /// As [`Entry::goes_with`] and [`Entry::writes`].
+    pub fn writes_beside(
+        &self,
+        parameters: &BTreeMap<String, Value>,
+        number: impl Fn(&Write) -> Option<u64>,
+    ) -> Result<Vec<(Write, u64)>, Reason> {
+        let stands = self.shown(number);
+        self.goes_with(parameters, stands.as_ref())?;
+        self.writes(parameters, stands.as_ref())
+    }
+
+    /// Whether what is given has to go with what the device has, and its registers show that.
+    #[must_use]
+    pub fn is_judged_by_registers(&self) -> bool {
+        self.is_shown() && self.parameters.iter().any(|one| one.below.is_some())
+    }
+
     /// Puts the request first that is in order with what stands.
     fn put_in_order(
         &self,

@@ -14,7 +14,7 @@ mod used;
 mod verifier;
 
 pub use assertion::{
-    ASSERTION_TYPE, Claims, InvalidClientKey, MAX_LIFETIME_SECONDS, sign_assertion,
+    ASSERTION_TYPE, Claims, InvalidClientKey, MAX_LIFETIME_SECONDS, public_point, sign_assertion,
 };
 pub use jws::{Claimed, NumericDate, OneAudience, Unverified};
 pub use scope::{Interaction, InvalidScope, Scopes};

@@ -1,5 +1,6 @@
 //! `/api/v1` of the region: its devices, read only. Errors are problem documents (RFC 9457).
 use crate::choices::Choices;
+use crate::config::RegionalConfig;
 use crate::openapi;
 use crate::registry::{Device, Filter, MAX_PAGE, Registry};
 use axum::{
@@ -9,6 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use federation::ledger::Ledger;
 use federation::port::{PortError, PortErrorKind};
 use fhir::audit::AUDIT_EVENT;
 use fhir::rest::{
@@ -20,7 +22,7 @@ use node::{
     https,
     problem::Problem,
     query,
-    token::{Interaction, TokenError, Verifier},
+    token::{Interaction, TokenError, TokenServer, Verifier},
 };
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -101,6 +103,24 @@ impl Authorize for Bearer {
 }
 
 impl Bearer {
+    /// Who checks tokens, with the choices that it keeps to.
+    ///
+    /// # Errors
+    /// [`PortError`].
+    pub async fn open(
+        config: &RegionalConfig,
+        tokens: &TokenServer,
+        ledger: &Ledger,
+    ) -> Result<(Self, Choices), PortError> {
+        let choices = Choices::open(ledger).await?;
+        let bearer = Self {
+            verifier: tokens.verifier(),
+            research: config.research_clients.clone().into(),
+            choices: Some(choices.clone()),
+        };
+        Ok((bearer, choices))
+    }
+
     /// Whether it is nothing for who reads for research: who was looked at, and by whom, is no research. In the history of
     /// everything it cannot be told apart.
     fn hides(&self, client: &str, kind: ResourceType, interaction: FhirInteraction) -> bool {
@@ -276,7 +296,7 @@ fn failed(error: &PortError) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use node::{clock::Clock, token::TokenServer};
+    use node::clock::Clock;
 
     #[test]
     fn who_was_looked_at_is_nothing_for_research() {

@@ -10,7 +10,7 @@ mod patients;
 mod standing;
 
 use crate::reads::{Keeping, Reads, reads};
-use crate::server::TrueTimes;
+use crate::true_times::TrueTimes;
 use async_trait::async_trait;
 use federation::{
     audit::{Decision, Entry},

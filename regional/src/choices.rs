@@ -3,7 +3,6 @@
 //!
 //! Kept in the ledger, by who said so: of each patient that a facility names, what it said last holds. A facility speaks
 //! for its own patients alone: their pseudonyms are random, and nobody else knows them.
-use crate::{api::Bearer, config::RegionalConfig};
 use async_trait::async_trait;
 use federation::{
     db::DbError,
@@ -14,7 +13,6 @@ use federation::{
 };
 use fhir::store::FhirId;
 use messages::{ResearchChoice, ResearchChoices};
-use node::token::TokenServer;
 use parking_lot::RwLock;
 use prost::Message as _;
 use rusqlite::{Connection, params};
@@ -30,24 +28,6 @@ const PUT: &str = "INSERT INTO research_choice(place, patient, opted_out) VALUES
   ON CONFLICT (place, patient) DO UPDATE SET opted_out = excluded.opted_out";
 const OUT: &str =
     "SELECT DISTINCT patient FROM research_choice WHERE opted_out = 1 ORDER BY patient";
-
-/// Who checks tokens, with the choices that it keeps to.
-///
-/// # Errors
-/// [`PortError`].
-pub async fn open(
-    config: &RegionalConfig,
-    tokens: &TokenServer,
-    ledger: &Ledger,
-) -> Result<(Bearer, Choices), PortError> {
-    let choices = Choices::open(ledger).await?;
-    let bearer = Bearer {
-        verifier: tokens.verifier(),
-        research: config.research_clients.clone().into(),
-        choices: Some(choices.clone()),
-    };
-    Ok((bearer, choices))
-}
 
 /// See the head of this file.
 #[derive(Clone)]

@@ -6,7 +6,7 @@ use crate::decode::decode;
 use crate::decode::{Decoded, Fault};
 use crate::numbering::Numbering;
 use crate::registry::{Device, Registry};
-use crate::server::TrueTimes;
+use crate::true_times::TrueTimes;
 #[cfg(medmesh_unguarded)]
 use crate::unguarded::decode;
 use async_trait::async_trait;

@@ -24,11 +24,15 @@ fn region() -> Place {
 
 /// Opens everything below a directory, as a start of the node does.
 pub fn intake(dir: &TempDir) -> Intake {
+    intake_under(dir, Rules::builtin().unwrap())
+}
+
+/// The same under other rules of residency.
+pub fn intake_under(dir: &TempDir, rules: Rules) -> Intake {
     let at = |name: &str| dir.path().join(name);
     let clock = Clock::new(None);
     let signer = Signer::new(&region(), SigningKey::from_bytes(&[7; 32]));
     let now = Arc::new(move || clock.real());
-    let rules = Rules::builtin().unwrap();
     Intake {
         store: Arc::new(SqliteStore::open(&at("fhir.db")).unwrap()),
         registry: Registry::open(&at("region.db")).unwrap(),

@@ -25,6 +25,7 @@ mod hooks;
 mod hosts;
 pub mod intake;
 pub mod learning;
+mod listening;
 pub mod numbering;
 mod openapi;
 mod pair;
@@ -33,6 +34,7 @@ mod reads;
 pub mod reship;
 mod served;
 mod server;
+mod true_times;
 #[cfg(medmesh_unguarded)]
 mod unguarded;
 mod witness;

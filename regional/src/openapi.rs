@@ -1,5 +1,5 @@
 //! The description of the region's API for programs (OpenAPI 3.1), from the same limits as the code.
-use crate::{control::api::MAX_PAGE as MOST_COMMANDS, registry::MAX_PAGE};
+use crate::{control::MAX_PAGE as MOST_COMMANDS, registry::MAX_PAGE};
 use node::query::DEFAULT_LIMIT;
 use serde_json::{Value, json};
 use types::{DeviceKind, DeviceStatus};
@@ -194,7 +194,9 @@ fn refusal(status: &str) -> &'static str {
         "413" => "The body is too long",
         "415" => "The body is of another media type",
         "422" => "`field` is not possible for this device, or the key was used for another request",
-        "429" => "Too many commands of the device have not ended",
+        "429" => {
+            "Too many commands of the device have not ended, or the region keeps as many as it may"
+        }
         _ => "Try again later",
     }
 }

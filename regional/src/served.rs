@@ -1,7 +1,7 @@
 //! The FHIR API of the region over its store: by whose tokens, with which log, and what may be held here.
 use crate::{
     api::Bearer, config::RegionalConfig, error::RegionalError, hooks::Hooks, numbering::Numbering,
-    server::TrueTimes,
+    true_times::TrueTimes,
 };
 use axum::{http::header, response::Response};
 use federation::tls::TimeSource;

@@ -1,8 +1,10 @@
 //! The regional node as a whole: the door for facilities, the FHIR API, the link to the global node, health, metrics.
+pub(crate) use crate::{listening::listen, true_times::true_times};
+
 use crate::{
-    api,
+    api::{self, Bearer},
     audited::{Kept, audited},
-    carried, choices,
+    carried,
     config::RegionalConfig,
     control::{self, Control},
     deliveries::Deliveries,
@@ -27,7 +29,6 @@ use federation::{
     models::DeviceModels,
     pki::load_signing_key,
     policy::Rules,
-    profile::Profile,
     tls::{ReloadingTls, TimeSource, TlsError, paths},
     watch::{Finding, watch},
 };
@@ -43,7 +44,7 @@ use node::{
 };
 use rand::{SeedableRng, rngs::StdRng};
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
-use tokio::{net::TcpListener, sync::watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use types::Place;
 
@@ -122,7 +123,7 @@ async fn work(
     let of_log = (health.optional("reads"), &ledger, &store);
     let times = (now.clone(), &true_times);
     let (log, kept) = audited(of_log, times, rand::random, config.audit_events.keep_rows);
-    let (bearer, choices) = choices::open(&config, &tokens, &ledger).await?;
+    let (bearer, choices) = Bearer::open(&config, &tokens, &ledger).await?;
     let numbering = Numbering::open(&config.data_dir).map_err(RegionalError::DataDir)?;
     let api = served::fhir_api(
         (&config, &tokens, bearer, Some(&numbering)),
@@ -408,29 +409,6 @@ async fn bound(had: Option<Bound>, address: SocketAddr) -> Result<Bound, Regiona
         Some(bound) => Ok(bound),
         None => listen(address).await,
     }
-}
-
-pub(crate) async fn listen(
-    address: SocketAddr,
-) -> Result<(TcpListener, SocketAddr), RegionalError> {
-    let failed = |source| RegionalError::Listen { address, source };
-    let listener = listeners::bind(address).await.map_err(failed)?;
-    let bound = listener.local_addr().map_err(failed)?;
-    Ok((listener, bound))
-}
-
-/// Whether the region may say now when it stored a resource: while a signed profile `limited` holds.
-pub(crate) type TrueTimes = Arc<dyn Fn() -> bool + Send + Sync>;
-
-pub(crate) fn true_times(
-    config: &RegionalConfig,
-    clock: Clock,
-) -> Result<TrueTimes, RegionalError> {
-    let profile = config.signed_profile().map_err(RegionalError::Profile)?;
-    Ok(Arc::new(move || {
-        let now = profile.as_ref().map(|profile| profile.at(clock.real()));
-        matches!(now, Some(Ok(Profile::Limited)))
-    }))
 }
 
 /// The store; on PostgreSQL it takes what facilities deliver as long as the node's lease holds.

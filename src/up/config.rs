@@ -80,12 +80,12 @@ pub fn done_file(dir: &Path) -> PathBuf {
 impl Configs<'_> {
     /// Writes every file.
     pub fn write(&self) -> Result<()> {
-        self.write_node(&Place::Global, &self.global()?)?;
+        self.write_node(&Place::Global, self.global()?)?;
         for region in &self.plan.regions {
-            self.write_node(&region.place(), &self.regional(region)?)?;
+            self.write_node(&region.place(), self.regional(region)?)?;
             if self.plan.pairs {
                 let file = second_file(&self.plan.node_dir(&region.place()));
-                standing::write(&file, &region.place(), &self.second(region)?)?;
+                standing::write(&file, self.second(region)?)?;
             }
         }
         for ((region, facility), source) in self.plan.facilities().zip(&self.sources) {
@@ -96,16 +96,15 @@ impl Configs<'_> {
             if matches!(source, Source::Physiology) {
                 standing::since_before(&node_file(&dir, &place), &mut edge.beds)?;
             }
-            self.write_node(&place, &edge)?;
+            self.write_node(&place, edge)?;
             let devices = toml::to_string(&self.devices(region, facility, source)?)?;
             files::replace(&devices_file(&dir), devices.as_bytes())?;
         }
         Ok(())
     }
 
-    fn write_node(&self, place: &Place, config: &impl serde::Serialize) -> Result<()> {
-        let file = node_file(&self.plan.node_dir(place), place);
-        standing::write(&file, place, config)
+    fn write_node(&self, place: &Place, config: impl standing::Standing) -> Result<()> {
+        standing::write(&node_file(&self.plan.node_dir(place), place), config)
     }
 
     fn global(&self) -> Result<GlobalConfig> {

@@ -31,7 +31,7 @@ pub struct SimConfig {
     /// A TOML file of faults, `device-id = "silent"` a line, read again when it changes; see [`super::fault::Fault`].
     #[serde(default)]
     pub control: Option<PathBuf>,
-    /// Who tells MQTT devices what to do; without it they take no commands.
+    /// Who tells MQTT devices what to do; without it they take no commands, and monitors keep their settings in memory alone.
     #[serde(default)]
     pub commanded: Option<Commanded>,
     /// The devices.
@@ -47,7 +47,7 @@ pub struct Commanded {
     /// The region's public key (Ed25519), in hexadecimal.
     #[serde(with = "key_hex")]
     pub region_key: [u8; 32],
-    /// Folder of what the devices keep.
+    /// Folder of what the devices keep, monitors too.
     pub state: PathBuf,
 }
 

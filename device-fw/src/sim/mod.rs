@@ -14,6 +14,7 @@ mod emit;
 pub mod fault;
 mod feed;
 pub mod fuzzing;
+mod kept;
 mod numerics;
 mod obey;
 mod physiology;
@@ -106,7 +107,11 @@ pub async fn run(config: SimConfig, stop: CancellationToken) -> Result<(), SimEr
     for device in &config.devices {
         match device.kind {
             DeviceKind::BedsideMonitor | DeviceKind::ColdChain => {
-                let station = Arc::new(station(device, clock, config.seed, faults.clone()));
+                let mut station = station(device, clock, config.seed, faults.clone());
+                if let Some(by) = &config.commanded {
+                    station = station.keeping_in(&by.state)?;
+                }
+                let station = Arc::new(station);
                 if device.kind == DeviceKind::BedsideMonitor {
                     let feed = feeds.monitor(device)?;
                     emitters.spawn(emit::monitor(station.clone(), feed, sent.clone(), clock));

@@ -7,6 +7,7 @@
 use super::{
     SimError,
     config::{Commanded, SimDevice},
+    kept::{get, put},
 };
 use commands::{Acceptor, Answer, Command, Held, Marks, Outcome, Reason, Signed, Table, Taker};
 use ed25519_dalek::VerifyingKey;
@@ -16,20 +17,17 @@ use ring::{
     signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair},
 };
 use rustls::pki_types::{PrivateKeyDer, pem::PemObject};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json, json};
 use std::{
     io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
     },
 };
 use types::{CatalogId, DeviceId, Place, Timestamp};
-
-/// Files of a device are its user's alone.
-const MODE: u32 = 0o600;
 
 /// How the device is set.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -53,24 +51,6 @@ impl Marks for MarkFile {
     fn keep(&mut self, held: &Held) -> io::Result<()> {
         put(&self.0, held)
     }
-}
-
-fn put(path: &Path, what: &impl Serialize) -> io::Result<()> {
-    let bytes = serde_json::to_vec(what).map_err(io::Error::other)?;
-    storage::file::replace(path, &bytes, MODE).map(drop)
-}
-
-/// What a file says; nothing yet when there is none.
-fn get<T: DeserializeOwned + Default>(path: &Path) -> Result<T, SimError> {
-    let bytes = match std::fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(T::default()),
-        Err(source) => return Err(SimError::io(path.display().to_string())(source)),
-    };
-    serde_json::from_slice(&bytes).map_err(|error| SimError::Data {
-        path: path.into(),
-        problem: error.to_string(),
-    })
 }
 
 struct State {

@@ -2,7 +2,7 @@
 use super::*;
 use commands::{State as Became, Value};
 use ed25519_dalek::SigningKey;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 use types::{DeviceKind, Id128};
 
 const NOW: Timestamp = Timestamp(1_000_000);

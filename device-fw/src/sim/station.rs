@@ -1,17 +1,24 @@
-//! One simulated Modbus device: the firmware core, its clock and its fault.
+//! One simulated Modbus device: the firmware core, its clock and its fault. What a monitor is told to be like it keeps in a file,
+//! as a real one in its non-volatile memory, before it confirms it.
 use super::{
+    SimError,
     clock::SimClock,
     fault::{Fault, Faults},
+    kept,
     probe::Store,
 };
 use crate::{
     frame::{Exception, MAX_PDU, Space, Words},
-    registers::{GUARD_END, IDENTIFY, Monitor, RESTART, SETTINGS, SIGNAL_BASE},
+    registers::{GUARD_END, IDENTIFY, MONITOR_SETTINGS, Monitor, RESTART, SETTINGS, SIGNAL_BASE},
     signal::Sample,
     slave::{self, Registers},
 };
 use parking_lot::Mutex;
-use std::{sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::sync::Notify;
 use types::DeviceId;
 
@@ -65,6 +72,9 @@ impl Registers for Torn<'_> {
     }
 }
 
+/// The settings that are kept: not what a monitor does once when it is told, which comes after them.
+type Kept = [u16; IDENTIFY];
+
 /// What a device does with a request.
 pub(super) enum Reply {
     /// Nothing.
@@ -88,6 +98,8 @@ pub(super) struct Station {
     /// Told when a sample was acknowledged.
     pub(super) acknowledged: Arc<Notify>,
     state: Mutex<State>,
+    /// Where its settings are kept; in memory alone where there is none.
+    kept: Option<PathBuf>,
     clock: SimClock,
     faults: Faults,
 }
@@ -109,9 +121,25 @@ impl Station {
                 frozen: None,
                 torn: false,
             }),
+            kept: None,
             clock,
             faults,
         }
+    }
+
+    /// A monitor that goes on with the settings that it kept in this folder, and keeps them there from now on. A probe is set by
+    /// nobody.
+    pub(super) fn keeping_in(mut self, folder: &Path) -> Result<Self, SimError> {
+        if let Machine::Monitor(monitor) = &mut self.state.get_mut().machine {
+            let path = folder.join(format!("{}.registers.json", self.id));
+            std::fs::create_dir_all(folder).map_err(SimError::io(folder.display().to_string()))?;
+            let kept: Kept = kept::get(&path)?;
+            for (setting, kept) in monitor.settings.iter_mut().zip(kept) {
+                *setting = kept;
+            }
+            self.kept = Some(path);
+        }
+        Ok(self)
     }
 
     /// Adds a sample to a monitor's window; says whether there was room.
@@ -172,12 +200,16 @@ impl Station {
             }
             Fault::None | Fault::Slow => {}
         }
-        let before = waiting(machine);
-        let len = slave::answer(machine, pdu, out);
-        if waiting(machine) < before {
+        let before = (waiting(machine), settings(machine));
+        let mut len = slave::answer(machine, pdu, out);
+        if waiting(machine) < before.0 {
             self.acknowledged.notify_one();
         }
-        self.obey(machine, pdu);
+        if self.keep(machine, before.1) {
+            self.obey(machine, pdu);
+        } else {
+            len = slave::refuse(pdu, Exception::Failure, out);
+        }
         Reply::After(
             if fault == Fault::Slow {
                 SLOW
@@ -186,6 +218,25 @@ impl Station {
             },
             len,
         )
+    }
+
+    /// What was set is kept before it is confirmed; what cannot be kept is not set.
+    fn keep(&self, machine: &mut Machine, before: [u16; MONITOR_SETTINGS]) -> bool {
+        let (Machine::Monitor(monitor), Some(path)) = (machine, &self.kept) else {
+            return true;
+        };
+        let [now, before_it] = [&monitor.settings, &before].map(|all| &all[..IDENTIFY]);
+        if now == before_it {
+            return true;
+        }
+        match kept::put(path, &now) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!(device = %self.id, %error, "the device cannot keep its settings");
+                monitor.settings = before;
+                false
+            }
+        }
     }
 
     /// What was written to the settings is done, and said.
@@ -220,5 +271,62 @@ fn waiting(machine: &Machine) -> usize {
     match machine {
         Machine::Monitor(monitor) => monitor.window.len(),
         Machine::Probe(_) => 0,
+    }
+}
+
+/// What a monitor is set to.
+fn settings(machine: &Machine) -> [u16; MONITOR_SETTINGS] {
+    match machine {
+        Machine::Monitor(monitor) => monitor.settings,
+        Machine::Probe(_) => [0; MONITOR_SETTINGS],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fault;
+    use super::*;
+    use crate::health::Health;
+    use tokio_util::sync::CancellationToken;
+    use types::MeshClock;
+
+    /// The monitor after a start.
+    fn monitor(folder: &Path) -> Station {
+        let monitor = Monitor::new(vec![Sample::default(); 4], Health::OK);
+        let machine = Machine::Monitor(Box::new(monitor));
+        let (faults, _) = fault::watch(None, CancellationToken::new());
+        let clock = SimClock::new(MeshClock::REAL);
+        let station = Station::new("m1".parse().unwrap(), 1, machine, clock, faults);
+        station.keeping_in(folder).unwrap()
+    }
+
+    /// Whether the monitor confirms that a setting was written.
+    fn set(station: &Station, register: u8, value: u16) -> bool {
+        let [high, low] = value.to_be_bytes();
+        let mut out = [0; MAX_PDU];
+        let pdu = [16, 0, register, 0, 1, 2, high, low];
+        assert!(matches!(station.reply(&pdu, &mut out), Reply::After(..)));
+        out[0] == 16
+    }
+
+    fn shown(station: &Station) -> [u16; MONITOR_SETTINGS] {
+        settings(&station.state.lock().machine)
+    }
+
+    #[test]
+    fn a_monitor_that_is_switched_off_keeps_what_it_confirmed_and_confirms_nothing_that_it_cannot_keep()
+     {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("devices");
+        let first = monitor(&folder);
+        assert!(set(&first, 65, 7_000) && set(&first, 66, 50) && set(&first, 67, 150));
+        assert!(!set(&first, 66, 150), "it is not below the other");
+        assert!(set(&first, 69, 1), "it identifies itself, once");
+        let again = monitor(&folder);
+        assert_eq!(shown(&again), [0, 7_000, 50, 150, 0, 0, 0]);
+        assert_eq!(again.interval_ms(), 7_000);
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert!(!set(&again, 67, 120), "it cannot be kept");
+        assert_eq!(shown(&again)[3], 150);
     }
 }

@@ -12,7 +12,7 @@ use super::{
     settings::{self, Settings},
     talk::{Answer, Pace, Question},
     wire::Ask,
-    writes::{self, Told, Writes},
+    writes::{self, Told, What, Writes},
 };
 use bytes::Bytes;
 use commands::Reason;
@@ -249,7 +249,6 @@ impl Driver {
     }
 
     async fn write_all(&self, told: &Told) -> Result<(), Reason> {
-        let requests = writes::requests(&told.writes)?;
         let in_time = || Instant::now() < told.until;
         if !in_time() {
             return Err(Reason::Stale);
@@ -258,10 +257,25 @@ impl Driver {
         if !self.is_there().await {
             return Err(Reason::Unreached);
         }
+        let requests = self.requests(&told.what).await?;
         if !in_time() {
             return Err(Reason::Stale);
         }
         self.write(&requests).await
+    }
+
+    /// The requests that carry it, by what the device shows now where that matters. A device that does not show it is told
+    /// nothing.
+    async fn requests(&self, what: &What) -> Result<Vec<writes::Request>, Reason> {
+        match what {
+            What::Writes(writes) => writes::requests(writes),
+            What::Beside(entry, parameters) => {
+                let answers = self.read_settings().await.ok_or(Reason::Unreached)?;
+                let shown = self.settings.shown(&self.device, &answers);
+                let writes = entry.writes_beside(parameters, |write| shown.number(write))?;
+                writes::requests(&writes)
+            }
+        }
     }
 
     /// Whether the device answers, whatever it says.
@@ -277,18 +291,22 @@ impl Driver {
 
     /// Reads what the device has of its settings and hands it on. What does not come is looked for with the next look.
     async fn look(&mut self) {
+        let answers = self.read_settings().await;
+        let was_told = answers.is_some_and(|answers| {
+            let shown = self.settings.shown(&self.device, &answers);
+            self.writes.show(shown)
+        });
+        self.settings.looked(was_told, Instant::now());
+    }
+
+    /// What the device answers to each read of its settings; none when one of them says nothing of them.
+    async fn read_settings(&self) -> Option<Vec<Option<Vec<u16>>>> {
         let mut answers = Vec::new();
         for read in self.settings.reads() {
             let answer = self.ask_twice(&Ask::Read(read)).await;
-            let Some(said) = settings::said(answer) else {
-                self.settings.looked(false, Instant::now());
-                return;
-            };
-            answers.push(said);
+            answers.push(settings::said(answer)?);
         }
-        let shown = self.settings.shown(&self.device, &answers);
-        let was_told = self.writes.show(shown);
-        self.settings.looked(was_told, Instant::now());
+        Some(answers)
     }
 
     async fn write(&self, requests: &[writes::Request]) -> Result<(), Reason> {
@@ -301,8 +319,13 @@ impl Driver {
                     Reason::Unreached
                 });
             };
+            let said = writes::written(&answer);
+            if is_begun && said == Err(Reason::OverRange) {
+                // A part was written before: as a whole it was not refused.
+                return Err(Reason::DeviceFailed);
+            }
             is_begun = true;
-            writes::written(&answer)?;
+            said?;
             for (ask, shown) in backs {
                 match self.ask(ask).await {
                     Answer::Registers(words) if words == *shown => {}

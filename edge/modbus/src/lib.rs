@@ -32,7 +32,7 @@ pub use point::{Kind, Offset, Order, Point, Scale, Sentinel};
 pub use profile::{BUILT_IN, Profile, Profiles, Timing, WindowMap, problems};
 pub use settings::Shown;
 pub use wire::probe;
-pub use writes::{Told, Writes};
+pub use writes::{Told, What, Writes};
 
 use types::{DeviceId, Timestamp};
 

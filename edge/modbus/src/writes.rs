@@ -5,7 +5,7 @@ use super::{
     talk::Answer,
     wire::Ask,
 };
-use commands::{Reason, Write};
+use commands::{Entry, Reason, Value, Write};
 use parking_lot::Mutex;
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 use tokio::sync::mpsc;
@@ -24,12 +24,22 @@ const ILLEGAL_VALUE: u8 = 3;
 pub struct Told {
     /// The command.
     pub id: Id128,
-    /// What is written, in this order.
-    pub writes: Vec<(Write, u64)>,
+    /// What is written.
+    pub what: What,
     /// When its time to live ends, by a clock that no step of the machine's moves: nothing of it is begun after that.
     pub until: Instant,
     /// Who wants to know what became of it: [`Reason::Unreached`] when nothing was sent, since the device was not there.
     pub answer: mpsc::Sender<(Id128, Result<(), Reason>)>,
+}
+
+/// What is written to a device.
+#[derive(Debug)]
+pub enum What {
+    /// These, in this order.
+    Writes(Vec<(Write, u64)>),
+    /// What a command sets with these parameters, if they go with what the device shows when its turn comes: somebody may have
+    /// set it at the bedside since it was read last.
+    Beside(Box<Entry>, BTreeMap<String, Value>),
 }
 
 /// The ways to the devices' lines.

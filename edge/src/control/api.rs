@@ -33,7 +33,7 @@ use std::sync::Arc;
 use store::{Commit, Store, StoreError};
 use types::{DeviceId, Id128};
 
-/// Commands that are listed.
+/// Commands that have ended are listed at most, beside those that have not.
 const LISTED: u32 = 200;
 /// The longest name of a person, in characters.
 const MAX_BY: usize = 64;

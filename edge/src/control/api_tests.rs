@@ -112,6 +112,28 @@ async fn a_hold_is_listed_whether_or_not_the_device_has_a_command() {
 }
 
 #[tokio::test]
+async fn what_waits_is_listed_however_many_commands_came_and_ended_since() {
+    let facility = Facility::new().await;
+    let waits = facility.comes(5).await;
+    let others = |commit: &mut Commit<'_, '_>| {
+        let sql = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 250) \
+             INSERT INTO command(id, device, sequence, signed, state, begun, ended) \
+             SELECT randomblob(16), device, 1000 + i, signed, 'acknowledged', 1, 1 FROM command, n";
+        commit.tx().execute(sql, [])?;
+        Ok(())
+    };
+    facility.store.in_commit(others).await.unwrap();
+    let listed = facility.list().await;
+    let items = listed["items"].as_array().unwrap();
+    assert_eq!(items.len(), usize::try_from(LISTED).unwrap() + 1);
+    let last = items.last().unwrap();
+    assert_eq!(
+        (&last["id"], &last["state"]),
+        (&json!(waits.to_string()), &json!("delivered"))
+    );
+}
+
+#[tokio::test]
 async fn a_parameter_that_there_is_not_is_refused() {
     let facility = Facility::new().await;
     let request = Request::get("/api/v1/commands?held=anna").body(Body::empty());

@@ -5,8 +5,8 @@ use super::{
     rows::{self, Row},
 };
 use bytes::Bytes;
-use commands::{Command, Reason, State, Write};
-use modbus::{Shown, Told, Writes};
+use commands::{Command, Reason, State};
+use modbus::{Shown, Told, What, Writes};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -15,12 +15,14 @@ use std::{
 use store::{Commit, Store, StoreError};
 use tokio::{sync::mpsc, time::sleep};
 use tokio_util::sync::CancellationToken;
-use types::{DeviceId, Id128};
+use types::{DeviceId, Id128, Timestamp};
 
 /// How often commands that wait are looked at (real time): their time may end, or their device may have come.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// An MQTT device that has not answered is handed the command again after this time (real time).
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// A command that was handed on so often without an answer holds those behind it up no longer; one of safety waits for one time.
+const MAX_HANDED: u32 = 3;
 /// A Modbus device that was not there when it was to be told is tried again after this time (real time).
 const REST: Duration = Duration::from_secs(1);
 /// Answers of Modbus devices that wait to be stored.
@@ -45,7 +47,14 @@ pub(crate) struct Dispatch {
 /// What is to be handed on now, with what is left of its time (real time).
 enum Next {
     Mqtt(Row, Duration),
-    Modbus(Row, Vec<(Write, u64)>, Duration),
+    Modbus(Row, What, Duration),
+}
+
+/// A command that was handed to its MQTT device: when last, and how often while the device was there.
+struct Handed {
+    device: DeviceId,
+    at: Instant,
+    times: u32,
 }
 
 /// What comes of a command in a look.
@@ -54,6 +63,8 @@ enum Turn {
     Ended,
     /// It is held back, or waits for its device or for those before it.
     Waits,
+    /// It waits for an answer, and those behind it do not wait for it.
+    Passed,
     /// It is handed on.
     Now(Box<Next>),
 }
@@ -65,7 +76,7 @@ impl Dispatch {
     /// None: what the store does not take is tried again.
     pub(crate) async fn run(self, stop: CancellationToken) -> Result<(), StoreError> {
         let (told, mut answers) = mpsc::channel(MAX_TOLD);
-        let mut sent: BTreeMap<Id128, Instant> = BTreeMap::new();
+        let mut sent: BTreeMap<Id128, Handed> = BTreeMap::new();
         let mut writing: BTreeSet<Id128> = BTreeSet::new();
         let mut waiting = true;
         // Modbus devices that were not there when they were to be told.
@@ -96,8 +107,10 @@ impl Dispatch {
                 () = sleep(LOOK_EVERY), if waiting => {}
             }
             resting.retain(|_, since| since.elapsed() < REST);
+            // A device that comes again is handed at once what it may have lost.
+            sent.retain(|_, handed| self.tell.is_connected(&handed.device));
             let away: BTreeSet<Id128> = writing.iter().chain(resting.keys()).copied().collect();
-            match self.look(&away).await {
+            match self.look(&away, &unanswered(&sent)).await {
                 Ok((open, next)) => {
                     sent.retain(|id, _| open.contains(id));
                     waiting = !open.is_empty();
@@ -134,29 +147,48 @@ impl Dispatch {
     }
 
     /// Ends what is over, and says what is open and what is to be handed on; that it is begun is durable then. What is away is
-    /// with its device, or has just not reached it.
+    /// with its device, or has just not reached it; `unanswered` says how often an MQTT device was handed what.
     async fn look(
         &self,
         away: &BTreeSet<Id128>,
+        unanswered: &BTreeMap<Id128, u32>,
     ) -> Result<(BTreeSet<Id128>, Vec<Next>), StoreError> {
         let (control, away) = (Arc::clone(&self.control), away.clone());
-        let tell = Arc::clone(&self.tell);
+        let (tell, unanswered) = (Arc::clone(&self.tell), unanswered.clone());
         let step = move |commit: &mut Commit<'_, '_>| {
             let (mut open, mut next, mut busy) = (BTreeSet::new(), Vec::new(), BTreeSet::new());
-            for row in Row::open(commit.tx())? {
-                let (id, device) = (row.signed.command().id, row.device.clone());
+            // Devices that left a command unanswered for another.
+            let mut mute = BTreeSet::new();
+            let rows = Row::open(commit.tx())?;
+            for (at, row) in rows.iter().enumerate() {
+                let (id, device) = (row.signed.command().id, &row.device);
+                let behind = rows.iter().skip(at + 1);
+                let behind = behind.take_while(|next| next.device == *device);
+                let is_passed = row.begun && {
+                    let handed = unanswered.get(&id).copied().unwrap_or(0);
+                    let handed = (handed, mute.contains(device));
+                    is_passed(&control, handed, behind, commit.now().real)
+                };
                 let turn = if away.contains(&id) {
                     Turn::Waits
                 } else {
-                    turn(&control, tell.as_ref(), commit, row, busy.contains(&device))?
+                    let before = (busy.contains(device), is_passed);
+                    turn(&control, tell.as_ref(), commit, row.clone(), before)?
                 };
                 match turn {
                     Turn::Ended => continue,
-                    Turn::Waits => {}
-                    Turn::Now(one) => next.push(*one),
+                    Turn::Waits => {
+                        busy.insert(device.clone());
+                    }
+                    Turn::Passed => {
+                        mute.insert(device.clone());
+                    }
+                    Turn::Now(one) => {
+                        busy.insert(device.clone());
+                        next.push(*one);
+                    }
                 }
                 open.insert(id);
-                busy.insert(device);
             }
             Ok((open, next))
         };
@@ -166,28 +198,32 @@ impl Dispatch {
     fn hand_on(
         &self,
         next: Next,
-        sent: &mut BTreeMap<Id128, Instant>,
+        sent: &mut BTreeMap<Id128, Handed>,
         writing: &mut BTreeSet<Id128>,
         told: &mpsc::Sender<(Id128, Result<(), Reason>)>,
     ) {
         match next {
             Next::Mqtt(row, left) => {
                 let command = row.signed.command();
-                let lately = sent
-                    .get(&command.id)
-                    .is_some_and(|at| at.elapsed() < AGAIN_AFTER);
+                let handed = sent.get(&command.id);
+                let lately = handed.is_some_and(|it| it.at.elapsed() < AGAIN_AFTER);
                 if !lately {
-                    sent.insert(command.id, Instant::now());
+                    let now = Handed {
+                        device: row.device.clone(),
+                        at: Instant::now(),
+                        times: handed.map_or(0, |it| it.times).saturating_add(1),
+                    };
+                    sent.insert(command.id, now);
                     let message = Bytes::from(row.signed.to_json().to_string());
                     self.tell.tell(&row.device, message, left);
                 }
             }
-            Next::Modbus(row, writes, left) => {
+            Next::Modbus(row, what, left) => {
                 let id = row.signed.command().id;
                 writing.insert(id);
                 let job = Told {
                     id,
-                    writes,
+                    what,
                     until: Instant::now() + left,
                     answer: told.clone(),
                 };
@@ -222,6 +258,8 @@ impl Dispatch {
                 }
                 // Its turn on the line came too late, and nothing was written.
                 Err(Reason::Stale) => (State::Expired, Some(Reason::Stale)),
+                // It does not go with what the device has, or the device said so: nothing was written.
+                Err(Reason::OverRange) => (State::Refused, Some(Reason::OverRange)),
                 Err(reason) => (State::Failed, Some(reason)),
             };
             if !row.state.may_become(state) {
@@ -242,13 +280,56 @@ impl Dispatch {
     }
 }
 
+/// How often each command was handed on whose device has had the time to answer.
+fn unanswered(sent: &BTreeMap<Id128, Handed>) -> BTreeMap<Id128, u32> {
+    let late = sent.iter().filter(|(_, it)| it.at.elapsed() >= AGAIN_AFTER);
+    late.map(|(id, it)| (*id, it.times)).collect()
+}
+
+/// Whether those behind a command that an MQTT device was handed do not wait for it: one of them was handed on since, or the
+/// device has not answered for so long that they need not; what is of safety waits for the first of several alone. It is handed
+/// on no more then, since the device has refused it once it has taken a greater number.
+fn is_passed<'a>(
+    control: &Control,
+    (handed, is_mute): (u32, bool),
+    mut behind: impl Iterator<Item = &'a Row>,
+    now: Timestamp,
+) -> bool {
+    behind.any(|row| {
+        let command = row.signed.command();
+        let table = control.table(&row.device);
+        let entry = table.and_then(|table| table.entry(command.name.as_str()));
+        let is_safety = entry.is_some_and(|entry| entry.safety);
+        let enough = match (is_safety, is_mute) {
+            (true, true) => 0,
+            (true, false) => 1,
+            (false, _) => MAX_HANDED,
+        };
+        row.begun || (handed >= enough && command.expires > now)
+    })
+}
+
+/// What an MQTT device was handed before one that has ended, and has not answered, has ended too: its number is too low now.
+pub(super) fn end_passed(
+    commit: &mut Commit<'_, '_>,
+    device: &DeviceId,
+    sequence: u64,
+) -> Result<(), StoreError> {
+    for row in Row::open_of(commit.tx(), device)? {
+        if row.begun && row.signed.command().sequence < sequence {
+            end(commit, row, (State::Expired, Reason::Unanswered))?;
+        }
+    }
+    Ok(())
+}
+
 /// What comes of a command whose device is told nothing now, or others before it.
 fn turn(
     control: &Control,
     tell: &dyn Tell,
     commit: &mut Commit<'_, '_>,
     mut row: Row,
-    is_busy: bool,
+    (is_busy, is_passed): (bool, bool),
 ) -> Result<Turn, StoreError> {
     let (now, command) = (commit.now().real, row.signed.command().clone());
     let is_modbus = control.is_modbus(&row.device);
@@ -262,17 +343,24 @@ fn turn(
         None
     };
     if let Some(ended) = ended {
+        let (device, was_begun) = (row.device.clone(), row.begun);
         end(commit, row, ended)?;
+        if was_begun && !is_modbus {
+            end_passed(commit, &device, command.sequence)?;
+        }
         return Ok(Turn::Ended);
+    }
+    if is_passed && !is_modbus {
+        return Ok(Turn::Passed);
     }
     let is_held = rows::held(commit.tx(), &row.device)?.is_some();
     if is_busy || is_held || !tell.is_connected(&row.device) {
         return Ok(Turn::Waits);
     }
-    let mut writes = Vec::new();
+    let mut what = What::Writes(Vec::new());
     if !row.begun {
         match fits(control, commit, &row.device, &command)? {
-            Ok(own) => writes = own,
+            Ok(own) => what = own,
             Err(reason) => {
                 end(commit, row, (State::Refused, reason))?;
                 return Ok(Turn::Ended);
@@ -284,40 +372,54 @@ fn turn(
     let left = u64::try_from(command.expires.since(now)).unwrap_or(0);
     let left = Duration::from_millis(left);
     Ok(Turn::Now(Box::new(if is_modbus {
-        Next::Modbus(row, writes, left)
+        Next::Modbus(row, what, left)
     } else {
         Next::Mqtt(row, left)
     })))
 }
 
 /// Whether a command goes with what the device reports, and what is written for it to a Modbus device. It is judged when its
-/// turn comes: those before it may have set it.
+/// turn comes: those before it may have set it, also one that the device has not answered. What registers show is judged on the
+/// line, by what they show then.
 fn fits(
     control: &Control,
     commit: &Commit<'_, '_>,
     device: &DeviceId,
     command: &Command,
-) -> Result<Result<Vec<(Write, u64)>, Reason>, StoreError> {
+) -> Result<Result<What, Reason>, StoreError> {
     let is_modbus = control.is_modbus(device);
     let table = control.table(device);
     let Some(entry) = table.and_then(|table| table.entry(command.name.as_str())) else {
         let nothing = if is_modbus {
             Err(Reason::UnknownCommand)
         } else {
-            Ok(Vec::new())
+            Ok(What::Writes(Vec::new()))
         };
         return Ok(nothing);
     };
+    if is_modbus && entry.is_judged_by_registers() {
+        let parameters = command.parameters.clone();
+        return Ok(Ok(What::Beside(Box::new(entry.clone()), parameters)));
+    }
     let (_, reported) = rows::reported(commit.tx(), device)?;
     let property = entry.property.as_ref();
     let stands = property.and_then(|property| reported.get(property.as_str()));
     if let Err(reason) = entry.goes_with(&command.parameters, stands) {
         return Ok(Err(reason));
     }
+    if entry.parameters.iter().any(|one| one.below.is_some()) {
+        for earlier in rows::perhaps_done(commit.tx(), device, &command.name)? {
+            let set = entry.property_of(&earlier.command().parameters);
+            let set = set.map(|(_, value)| value);
+            if let Err(reason) = entry.goes_with(&command.parameters, set.as_ref()) {
+                return Ok(Err(reason));
+            }
+        }
+    }
     Ok(if is_modbus {
-        entry.writes(&command.parameters, stands)
+        entry.writes(&command.parameters, stands).map(What::Writes)
     } else {
-        Ok(Vec::new())
+        Ok(What::Writes(Vec::new()))
     })
 }
 

@@ -60,7 +60,8 @@ fn config(name: &str, kind: DeviceKind) -> DeviceConfig {
 fn control() -> Arc<Control> {
     let devices = [
         config(MONITOR, DeviceKind::BedsideMonitor),
-        config(LAB, DeviceKind::LabAnalyser),
+        // Its table has a command of safety.
+        config(LAB, DeviceKind::External),
     ];
     Control::new(&devices, &Profiles::default())
 }
@@ -123,7 +124,17 @@ impl Run {
 
     /// What is handed on by a look.
     async fn looks(&self) -> usize {
-        let (_, next) = self.dispatch.look(&BTreeSet::new()).await.unwrap();
+        self.looks_after(&[]).await
+    }
+
+    /// The same when these were handed on so often and are not answered.
+    async fn looks_after(&self, unanswered: &[(Id128, u32)]) -> usize {
+        let unanswered = unanswered.iter().copied().collect();
+        let (_, next) = self
+            .dispatch
+            .look(&BTreeSet::new(), &unanswered)
+            .await
+            .unwrap();
         let count = next.len();
         let (told, _answers) = mpsc::channel(MAX_TOLD);
         let (mut sent, mut writing) = (BTreeMap::new(), BTreeSet::new());
@@ -131,6 +142,27 @@ impl Run {
             self.dispatch.hand_on(next, &mut sent, &mut writing, &told);
         }
         count
+    }
+
+    /// The MQTT device says that it carried a command out.
+    async fn answers(&self, signed: &Signed) {
+        let command = signed.command();
+        let answer = Answer {
+            command: command.id,
+            device: command.device,
+            sequence: command.sequence,
+            state: State::Acknowledged,
+            reason: None,
+            time: command.issued,
+        };
+        let (certificate, signature) = signed_by_device(&answer);
+        let message = answer.to_json(&signature).to_string();
+        let results = Results {
+            store: self.store().clone(),
+            control: control(),
+        };
+        let taken = results.take(&id(LAB), &certificate, message.as_bytes());
+        assert_eq!(taken.await, Ok(()));
     }
 
     /// Every end that the region is told of.
@@ -196,7 +228,7 @@ async fn limits_that_are_set_one_by_one_stay_in_order_and_those_that_stand_are_r
             name.to_owned(),
             Value::Number(types::Decimal::from_parts(value, 0)),
         )]);
-        let signed = of(&run, MONITOR, number, ("set-alarm-limits", parameters)).await;
+        let signed = of(&run, LAB, number, ("set-alarm-limits", parameters)).await;
         run.comes(&signed).await;
         signed.command().id
     };
@@ -210,10 +242,29 @@ async fn limits_that_are_set_one_by_one_stay_in_order_and_those_that_stand_are_r
     run.dispatch.written(low, Ok(())).await;
     let told = ["acknowledged ", "refused over-range", "acknowledged "];
     assert_eq!(run.told().await, told);
-    let read = |commit: &mut Commit<'_, '_>| rows::reported(commit.tx(), &id(MONITOR));
+    let read = |commit: &mut Commit<'_, '_>| rows::reported(commit.tx(), &id(LAB));
     let (_, reported) = run.store().in_commit(read).await.unwrap();
     let limits = serde_json::json!({"heart-rate-high": 140, "heart-rate-low": 60});
     assert_eq!(reported["alarm-limits"], limits);
+}
+
+#[tokio::test]
+async fn what_does_not_go_with_what_a_modbus_device_has_then_is_refused() {
+    let dir = TempDir::new().unwrap();
+    let run = Run::over(dir.path());
+    let low = Value::Number(types::Decimal::from_parts(60, 0));
+    let limits = BTreeMap::from([("heart-rate-low".to_owned(), low)]);
+    let signed = of(&run, MONITOR, 1, ("set-alarm-limits", limits.clone())).await;
+    run.comes(&signed).await;
+    let looked = run.dispatch.look(&BTreeSet::new(), &BTreeMap::new()).await;
+    let (_, next) = looked.unwrap();
+    let [Next::Modbus(_, What::Beside(entry, given), _)] = &next[..] else {
+        panic!("it is judged on the line");
+    };
+    assert_eq!((entry.name.as_str(), given), ("set-alarm-limits", &limits));
+    let refused = Err(Reason::OverRange);
+    run.dispatch.written(signed.command().id, refused).await;
+    assert_eq!(run.told().await, ["refused over-range"]);
 }
 
 #[tokio::test]
@@ -327,7 +378,8 @@ async fn a_command_that_did_not_reach_a_modbus_device_waits_for_it() {
     let unreached = Err(Reason::Unreached);
     run.dispatch.written(signed.command().id, unreached).await;
     let away = BTreeSet::from([signed.command().id]);
-    let (open, next) = run.dispatch.look(&away).await.unwrap();
+    let looked = run.dispatch.look(&away, &BTreeMap::new()).await;
+    let (open, next) = looked.unwrap();
     assert_eq!((open.len(), next.len()), (1, 0), "it rests");
     assert!(run.told().await.is_empty(), "it has not ended");
     let run = run.killed(dir.path()).await;
@@ -383,10 +435,10 @@ async fn a_modbus_device_reports_what_its_registers_show_and_nothing_that_is_gon
     assert_eq!(run.looks().await, 1);
     run.dispatch.written(signed.command().id, Ok(())).await;
     let table = commands::Table::built_in(DeviceKind::BedsideMonitor);
-    let writes: Vec<Write> = table.0.iter().flat_map(|it| it.write.clone()).collect();
+    let writes: Vec<commands::Write> = table.0.iter().flat_map(|it| it.write.clone()).collect();
     let mut known = BTreeMap::new();
     let mut show = async |interval_ms: u64, low: u64| {
-        let number = |write: &Write| match write.address {
+        let number = |write: &commands::Write| match write.address {
             64 => interval_ms,
             66 => low,
             67 => 100,
@@ -440,31 +492,102 @@ async fn a_late_answer_to_an_older_command_does_not_hide_what_a_newer_one_set() 
         sent.push(signed);
     }
     for signed in sent.iter().rev() {
-        let command = signed.command();
-        let answer = Answer {
-            command: command.id,
-            device: command.device,
-            sequence: command.sequence,
-            state: State::Acknowledged,
-            reason: None,
-            time: command.issued,
-        };
-        let (certificate, signature) = signed_by_device(&answer);
-        let message = answer.to_json(&signature).to_string();
-        let results = Results {
-            store: run.store().clone(),
-            control: control(),
-        };
-        let taken = results
-            .take(&id(LAB), &certificate, message.as_bytes())
-            .await;
-        assert_eq!(taken, Ok(()));
+        run.answers(signed).await;
     }
     let told = ["expired unanswered", "acknowledged ", "acknowledged "];
     assert_eq!(run.told().await, told);
     let read = |commit: &mut Commit<'_, '_>| rows::reported(commit.tx(), &id(LAB));
     let (_, reported) = run.store().in_commit(read).await.unwrap();
     assert_eq!(reported["interval"], "20s");
+}
+
+#[tokio::test]
+async fn those_behind_a_command_that_its_device_does_not_answer_are_handed_on() {
+    let dir = TempDir::new().unwrap();
+    let run = Run::over(dir.path());
+    let wish = command(&run, LAB).await;
+    let identify = of(&run, LAB, 6, ("identify", BTreeMap::new())).await;
+    let low = Value::Number(types::Decimal::from_parts(90, 0));
+    let low = ("spo2-low".to_owned(), low);
+    let limits = ("set-alarm-limits", BTreeMap::from([low]));
+    let limits = of(&run, LAB, 7, limits).await;
+    let ids = [&wish, &identify, &limits].map(|signed| signed.command().id);
+    run.comes(&wish).await;
+    assert_eq!(run.looks().await, 1);
+    run.comes(&identify).await;
+    let mut expected = vec![ids[0]];
+    // It has time to answer, and then none.
+    for (handed, next) in [(MAX_HANDED - 1, ids[0]), (MAX_HANDED, ids[1])] {
+        assert_eq!(run.looks_after(&[(ids[0], handed)]).await, 1, "{handed}");
+        expected.push(next);
+    }
+    let heard = |run: &Run| run.heard.0.lock().clone();
+    let texts: Vec<_> = expected.iter().map(ToString::to_string).collect();
+    assert_eq!(heard(&run), texts);
+    // What was passed is handed on no more: the device would refuse it now.
+    let run = run.killed(dir.path()).await;
+    assert_eq!(run.looks().await, 1);
+    run.comes(&limits).await;
+    assert_eq!(run.looks_after(&[(ids[1], 1)]).await, 1, "it is of safety");
+    assert_eq!(heard(&run), [ids[1].to_string(), ids[2].to_string()]);
+    assert!(run.told().await.is_empty(), "each may be answered yet");
+    run.answers(&limits).await;
+    let told = ["acknowledged ", "expired unanswered", "expired unanswered"];
+    assert_eq!(run.told().await, told);
+    assert_eq!(run.looks().await, 0);
+    run.answers(&wish).await;
+    assert_eq!(run.told().await.last().unwrap(), "acknowledged ");
+}
+
+#[tokio::test]
+async fn what_is_of_safety_waits_for_the_first_of_several_that_are_not_answered() {
+    let dir = TempDir::new().unwrap();
+    let run = Run::over(dir.path());
+    let mut ids = Vec::new();
+    for number in 5..9 {
+        let low = Value::Number(types::Decimal::from_parts(90, 0));
+        let limits = BTreeMap::from([("spo2-low".to_owned(), low)]);
+        let what = match number {
+            8 => ("set-alarm-limits", limits),
+            _ => ("identify", BTreeMap::new()),
+        };
+        let signed = of(&run, LAB, number, what).await;
+        ids.push(signed.command().id);
+        run.comes(&signed).await;
+    }
+    assert_eq!(run.looks().await, 1);
+    // The first one has had its time; the others are given none.
+    for unanswered in [vec![(ids[0], 1)], Vec::new(), Vec::new()] {
+        assert_eq!(run.looks_after(&unanswered).await, 1);
+    }
+    let texts: Vec<_> = ids.iter().map(ToString::to_string).collect();
+    assert_eq!(*run.heard.0.lock(), texts);
+}
+
+#[tokio::test]
+async fn a_limit_goes_with_those_that_a_device_may_have_though_it_has_not_answered() {
+    let dir = TempDir::new().unwrap();
+    let run = Run::over(dir.path());
+    let set = async |number: u8, given: &[(&str, i64)]| {
+        let given = given.iter().map(|(name, limit)| {
+            let limit = types::Decimal::from_parts(*limit, 0);
+            ((*name).to_owned(), Value::Number(limit))
+        });
+        let what = ("set-alarm-limits", given.collect());
+        let signed = of(&run, LAB, number, what).await;
+        run.comes(&signed).await;
+        signed.command().id
+    };
+    let (low, high) = ("heart-rate-low", "heart-rate-high");
+    let first = set(5, &[(high, 60)]).await;
+    assert_eq!(run.looks().await, 1);
+    set(6, &[(low, 70)]).await;
+    assert_eq!(run.looks_after(&[(first, 1)]).await, 0);
+    assert_eq!(run.told().await, ["refused over-range"]);
+    let both = set(7, &[(low, 70), (high, 100)]).await;
+    assert_eq!(run.looks_after(&[(first, 1)]).await, 1);
+    let heard = [first, both].map(|id| id.to_string());
+    assert_eq!(*run.heard.0.lock(), heard);
 }
 
 #[test]

@@ -139,11 +139,8 @@ fn take_back(
     signed: &Signed,
 ) -> Result<(), StoreError> {
     let sequence = withdrawal::of(signed.command());
-    let open = Row::open(commit.tx())?;
-    let is_meant = |row: &Row| {
-        let own = row.signed.command().sequence;
-        row.device == *device && Some(own) == sequence
-    };
+    let open = Row::open_of(commit.tx(), device)?;
+    let is_meant = |row: &Row| Some(row.signed.command().sequence) == sequence;
     let Some(mut row) = open.into_iter().find(is_meant) else {
         return Ok(());
     };

@@ -2,6 +2,7 @@
 //! once it is durable; what is not the device's answer to a command of its own is refused for ever.
 use super::{
     Control,
+    dispatch::end_passed,
     report::{self, By},
     rows::Row,
 };
@@ -83,6 +84,7 @@ fn settle(
     (row.state, row.reason) = (answer.state, answer.reason);
     row.put(commit.tx())?;
     report::step(commit, &row.signed, (row.state, row.reason), By::Device)?;
+    end_passed(commit, device, command.sequence)?;
     if answer.state == State::Acknowledged {
         report::property(commit, control, device, &command)?;
     }

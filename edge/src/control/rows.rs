@@ -3,10 +3,14 @@ use commands::{Mark, Reason, Signed, State};
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params};
 use serde_json::{Map, Value as Json};
 use store::StoreError;
-use types::{CatalogId, DeviceId, Id128, Timestamp};
+use types::{CatalogId, DeviceId, Id128, Name, Timestamp};
 
 /// Commands that have ended are kept at most.
 const MAX_ENDED: u32 = 10_000;
+/// So many commands of a device are looked back upon for those that it may have carried out.
+const MAX_LOOKED_BACK: u32 = 200;
+/// Commands that have not ended are listed at most: with some 500 bytes for each a list is read at once.
+const MAX_OPEN_LISTED: u32 = 5_000;
 
 /// A command that came down.
 #[derive(Clone, Debug)]
@@ -53,11 +57,24 @@ impl Row {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// The newest commands first.
-    pub(super) fn list(tx: &Connection, limit: u32) -> Result<Vec<Self>, StoreError> {
-        let sql = format!("SELECT {COLUMNS} FROM command ORDER BY number DESC LIMIT ?1");
+    /// Commands of a device that have not ended, in the order of their numbers.
+    pub(super) fn open_of(tx: &Connection, device: &DeviceId) -> Result<Vec<Self>, StoreError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM command WHERE ended = 0 AND device = ?1 ORDER BY sequence"
+        );
         let mut statement = tx.prepare_cached(&sql)?;
-        let rows = statement.query_map([limit], Self::read)?;
+        let rows = statement.query_map([device.as_str()], Self::read)?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Those that have not ended, whenever they came, and the newest ones that have: the newest first.
+    pub(super) fn list(tx: &Connection, ended: u32) -> Result<Vec<Self>, StoreError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM command WHERE number IN (SELECT number FROM command WHERE ended = 0 LIMIT ?2) \
+             OR number IN (SELECT number FROM command WHERE ended = 1 ORDER BY number DESC LIMIT ?1) ORDER BY number DESC"
+        );
+        let mut statement = tx.prepare_cached(&sql)?;
+        let rows = statement.query_map([ended, MAX_OPEN_LISTED], Self::read)?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
@@ -94,6 +111,35 @@ pub(super) fn done_after(
     let mut statement = tx.prepare_cached(&sql)?;
     let rows = statement.query_map(by, |row| Ok(Row::read(row)?.signed))?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Commands of a name that a device was handed and may have carried out, though nobody knows, since it carried out one of them
+/// for the last time.
+pub(super) fn perhaps_done(
+    tx: &Connection,
+    device: &DeviceId,
+    name: &Name,
+) -> Result<Vec<Signed>, StoreError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM command WHERE device = ?1 AND begun = 1 ORDER BY sequence DESC LIMIT ?2"
+    );
+    let mut statement = tx.prepare_cached(&sql)?;
+    let rows = statement.query_map(params![device.as_str(), MAX_LOOKED_BACK], Row::read)?;
+    let mut found = Vec::new();
+    for row in rows {
+        let row = row?;
+        if row.signed.command().name != *name {
+            continue;
+        }
+        match row.state {
+            State::Acknowledged => break,
+            State::Refused => {}
+            State::Queued | State::Delivered | State::Expired | State::Failed => {
+                found.push(row.signed);
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// Forgets the oldest commands that have ended, beyond the bound.

@@ -5,10 +5,14 @@ use super::Control;
 use crate::config::DeviceConfig;
 use commands::Table;
 use messages::{TwinReport, TwinReports};
+use prost::Message as _;
 use types::DeviceId;
 
 /// Tables in one message: with the longest ones a quarter of what a parcel may hold.
 const IN_MESSAGE: usize = 16;
+/// What devices report in one message, in bytes: a quarter of what a parcel may hold, before the last one is added, and a device
+/// reports less than that by itself.
+const REPORTED_IN_MESSAGE: usize = 256 << 10;
 
 /// The text of a device's table, where it differs from that of its kind that comes with the product.
 pub(super) fn differing(device: &DeviceConfig, table: &Table) -> Option<String> {
@@ -21,8 +25,13 @@ impl Control {
     /// What devices report, with the tables that they refer to, each once in a message.
     pub(super) fn with_tables(&self, twins: Vec<(DeviceId, TwinReport)>) -> Vec<TwinReports> {
         let mut bodies: Vec<TwinReports> = Vec::new();
-        let mut body = TwinReports::default();
+        let (mut body, mut reported) = (TwinReports::default(), 0);
         for (device, mut twin) in twins {
+            if reported >= REPORTED_IN_MESSAGE {
+                bodies.push(std::mem::take(&mut body));
+                reported = 0;
+            }
+            reported += twin.encoded_len();
             if let Some(text) = self.texts.get(&device) {
                 let known = body.tables.iter().any(|known| known == text);
                 if !known && body.tables.len() == IN_MESSAGE {
@@ -52,6 +61,7 @@ fn position(tables: &mut Vec<String>, text: &str) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use messages::TwinProperty;
     use std::collections::{BTreeMap, BTreeSet};
     use tokio::sync::Notify;
     use types::DeviceKind;
@@ -126,5 +136,28 @@ mod tests {
         }
         assert_eq!(seen, 60);
         assert!(control.with_tables(Vec::new()).is_empty());
+    }
+
+    #[test]
+    fn what_many_devices_report_at_length_fits_its_parcels() {
+        let control = Control {
+            woken: Notify::new(),
+            tables: BTreeMap::new(),
+            modbus: BTreeSet::new(),
+            texts: BTreeMap::new(),
+        };
+        let long = || TwinReport {
+            properties: vec![TwinProperty {
+                name: "limits".into(),
+                value: "9".repeat(60 << 10),
+            }],
+            ..TwinReport::default()
+        };
+        let twins = (0..500).map(|number| (device(number), long()));
+        let bodies = control.with_tables(twins.collect());
+        let most = bodies.iter().map(TwinReports::encoded_len).max();
+        assert!(most.is_some_and(|most| most < 512 << 10), "{most:?}");
+        let devices: usize = bodies.iter().map(|body| body.twins.len()).sum();
+        assert_eq!(devices, 500);
     }
 }

@@ -79,6 +79,15 @@ impl<'a> Commit<'a> {
         Ok(shipped)
     }
 
+    /// Whether a message may still be shipped to a place: whoever ships to several in one commit leaves out those of which as
+    /// much waits as may, rather than doing nothing for all of them.
+    ///
+    /// # Errors
+    /// [`DbError`]: return it.
+    pub fn has_room(&self, to: &Place) -> Result<bool, DbError> {
+        uplink::has_room(self.tx, self.inner, to)
+    }
+
     /// Writes a row to the audit log that is of no parcel.
     ///
     /// # Errors

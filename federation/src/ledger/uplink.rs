@@ -252,6 +252,11 @@ pub(super) struct Outgoing<T> {
     pub(super) id: EnvelopeId,
 }
 
+/// Whether less waits for a place than may.
+pub(super) fn has_room(tx: &Connection, inner: &Inner, to: &Place) -> Result<bool, DbError> {
+    Ok(outbox::load_for(tx, to)?.bytes < max_waiting_bytes(&inner.here, to))
+}
+
 /// Ships in the caller's transaction; after it the audit log's head is signed.
 pub(super) fn ship<T: Body>(
     tx: &Connection,
@@ -269,7 +274,7 @@ pub(super) fn ship<T: Body>(
     if known {
         return Ok(Shipped::Known);
     }
-    if outbox::load_for(tx, &envelope.to)?.bytes >= max_waiting_bytes(&inner.here, &envelope.to) {
+    if !has_room(tx, inner, &envelope.to)? {
         return Err(DbError::Full);
     }
     match outbox::ship(tx, &inner.rules, envelope, priority, id, (inner.now)())? {

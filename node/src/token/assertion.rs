@@ -155,6 +155,16 @@ fn is_signed(assertion: &str, key: &DecodingKey) -> Result<(), Refused> {
         .map_err(|_| Refused::InvalidClient("the signature is wrong"))
 }
 
+/// The point of a client's public key (SEC 1 §2.3.3, uncompressed): it is the same however the file is written.
+///
+/// # Errors
+/// [`ClientError`] for a file that holds no such key.
+pub fn public_point(config: &ClientConfig) -> Result<Vec<u8>, ClientError> {
+    let key = read_key(config)?;
+    let point = key.try_get_as_bytes().map(<[u8]>::to_vec);
+    point.map_err(|_| ClientError::NotP384(config.public_key.clone()))
+}
+
 fn check(claims: &Claimed, client_id: &str, now: Timestamp) -> Result<(), Refused> {
     let fail = |why| Err(Refused::InvalidClient(why));
     if claims.iss != client_id || claims.sub != client_id {

@@ -6,7 +6,8 @@
 
 use super::{
     Control, body,
-    rows::{Row, Twin, parameters_json},
+    rows::{MAX_PAGE, Row, Twin},
+    shown::command_json,
     sse,
     steps::{self, Approved, Asked},
     twins::{self, Patched},
@@ -34,9 +35,6 @@ use node::{
 use serde_json::{Value, json};
 use std::sync::Arc;
 use types::{CatalogId, DeviceStatus, Id128};
-
-/// Commands on a page at most.
-pub(crate) const MAX_PAGE: u16 = 1_000;
 
 #[derive(Clone)]
 struct Api {
@@ -265,13 +263,16 @@ async fn ask(
             let problem = Problem::new(status, "key used before", detail);
             Err(refused(problem.at("Idempotency-Key")))
         }
-        Asked::TooMany => {
-            let detail =
-                "64 commands of this device have not ended, or the region keeps as many as it may";
-            let status = StatusCode::TOO_MANY_REQUESTS;
-            Err(refused(Problem::new(status, "too many commands", detail)))
-        }
+        Asked::TooManyOpen(open) => Err(too_many(format!(
+            "{open} commands of this device have not ended"
+        ))),
+        Asked::Full => Err(too_many("the region keeps as many commands as it may")),
     }
+}
+
+fn too_many(detail: impl Into<String>) -> Response {
+    let status = StatusCode::TOO_MANY_REQUESTS;
+    refused(Problem::new(status, "too many commands", detail))
 }
 
 fn accepted(row: &Row) -> Response {
@@ -283,42 +284,6 @@ fn accepted(row: &Row) -> Response {
         Json(json),
     )
         .into_response()
-}
-
-/// A command as clients see it, with the first `steps` steps of its history.
-pub fn command_json(row: &Row, steps: usize) -> Value {
-    let history: Vec<Value> = row
-        .history
-        .events()
-        .iter()
-        .take(steps)
-        .map(|event| {
-            let step = json!({
-                "state": event.state.as_str(),
-                "time": event.time.to_rfc3339(),
-                "by": event.by,
-            });
-            let reason = event.reason.map(|reason| reason.as_str().into());
-            with(step, [("reason", reason)])
-        })
-        .collect();
-    let approval = row.approval.as_ref();
-    json!({
-        "id": row.id.to_string(),
-        "device": row.device.to_string(),
-        "name": row.name.as_str(),
-        "parameters": parameters_json(&row.parameters),
-        "state": history.last().and_then(|last| last.get("state")),
-        "history": history,
-        "expires": row.expires.to_rfc3339(),
-        "sequence": row.sequence,
-        "property": row.property,
-        "approval": {
-            "needed": row.safety,
-            "by": approval.map(|(by, _)| by),
-            "time": approval.map(|(_, time)| time.to_rfc3339()),
-        },
-    })
 }
 
 /// The parameters `before` and `limit`: before which command, how many.
@@ -386,7 +351,7 @@ async fn approve(
         ("approvals", Interaction::Create),
         "mesh/approvals.c",
     )?;
-    let which = (api.device(&id).await?, command_id(&command)?);
+    let which = (in_use(api.device(&id).await?)?, command_id(&command)?);
     let own = Arc::clone(&api.control.own);
     let step = api
         .control

@@ -173,7 +173,15 @@ fn joined(headers: &HeaderMap, name: HeaderName) -> Option<String> {
     (!values.is_empty()).then(|| values.join(","))
 }
 
+/// Which member of a request is wrong, and what is allowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wrong {
+    /// A JSON pointer.
+    pub field: String,
+    pub detail: String,
+}
+
 /// What is wrong with a patched twin.
-pub fn wrong(wrong: super::twins::Wrong) -> Problem {
+pub fn wrong(wrong: Wrong) -> Problem {
     unfit(wrong.field, wrong.detail)
 }

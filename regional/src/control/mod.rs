@@ -9,6 +9,8 @@ pub mod api;
 mod body;
 mod reports;
 mod rows;
+mod settled;
+mod shown;
 mod sse;
 mod steps;
 mod tables;
@@ -16,6 +18,7 @@ mod tick;
 mod twins;
 mod wants;
 
+pub(crate) use rows::MAX_PAGE;
 pub use tick::keep;
 
 use crate::{config::RegionalConfig, registry::Registry};
@@ -24,7 +27,10 @@ use ed25519_dalek::SigningKey;
 use federation::ledger::Handlers;
 use federation::{db::DbError, ledger::Ledger, port::PortError};
 use messages::{CommandReports, TwinReports};
-use node::{config::ClientConfig, token::TokenServer};
+use node::{
+    config::ClientConfig,
+    token::{TokenServer, public_point},
+};
 use reports::{TakesReports, TakesTwins};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use std::{
@@ -40,10 +46,14 @@ pub const MAX_OPEN: u32 = 64;
 /// So many more may be open where the next is of safety.
 pub const SAFETY_OPEN: u32 = 16;
 /// Commands of the whole region that are kept at most, ended ones among them; each is some 2 KiB. What is desired may use half
-/// of it, what is not of safety nine tenths; for what is of safety the oldest ended ones make room.
+/// of it, where its own oldest ended ones make room, what is not of safety nine tenths; for what is of safety the oldest ended
+/// ones make room.
 pub const MAX_KEPT: u32 = 200_000;
 /// How long a command is kept after its end, in milliseconds: 30 days, and with it its idempotency key.
 pub const KEPT_MS: i64 = 30 * types::Timestamp::DAY_MS;
+/// How long it is kept in any case but for one of safety, in milliseconds: a day. Where there is no room for another one, those
+/// that ended before that make it.
+pub const KEPT_AT_LEAST_MS: i64 = types::Timestamp::DAY_MS;
 /// How long after the end of its time a facility that has a command may say what became of it, in milliseconds. Then it
 /// is `expired`, until the facility says otherwise.
 pub const GRACE_MS: i64 = 60_000;
@@ -76,7 +86,8 @@ pub(crate) struct Own {
     /// Where the node's certificate is, which holds the key: it may be renewed.
     certificate: PathBuf,
     tables: BTreeMap<DeviceKind, Table>,
-    /// The public keys of each client, so that nobody approves by another name of the same key.
+    /// The public keys of each client, as points, so that nobody approves by another name of the same key, or by another file
+    /// that holds it.
     keys: BTreeMap<String, BTreeSet<Vec<u8>>>,
     draw: fn() -> [u8; 16],
     here: Place,
@@ -107,7 +118,7 @@ impl Control {
         let mut keys: BTreeMap<String, BTreeSet<Vec<u8>>> = BTreeMap::new();
         for client in parts.clients {
             // A key that cannot be read has ended the start before this.
-            let key = std::fs::read(&client.public_key).unwrap_or_default();
+            let key = public_point(client).unwrap_or_default();
             let own = keys.entry(client.client_id.clone()).or_default();
             own.insert(key);
         }

@@ -27,7 +27,23 @@ CREATE INDEX want_open ON want(retry) WHERE settled = 0 AND command IS NULL;
 ALTER TABLE want ADD COLUMN failures INTEGER NOT NULL DEFAULT 0;
 UPDATE want SET settled = 2 WHERE settled = 1 AND command IN (SELECT id FROM command WHERE state = 'acknowledged');
 CREATE TABLE withdrawn(command BLOB PRIMARY KEY) STRICT, WITHOUT ROWID;
+", "
+CREATE INDEX command_open_of_device ON command(device) WHERE ended IS NULL;
+CREATE INDEX command_of_wish ON command(device, property, number) WHERE property IS NOT NULL;
+CREATE INDEX command_ended_wish ON command(ended) WHERE ended IS NOT NULL AND property IS NOT NULL AND key IS NULL;
+CREATE TABLE command_kept(one INTEGER PRIMARY KEY CHECK (one = 1), count INTEGER NOT NULL) STRICT;
+INSERT INTO command_kept SELECT 1, count(*) FROM command;
+CREATE TRIGGER command_comes AFTER INSERT ON command BEGIN UPDATE command_kept SET count = count + 1; END;
+CREATE TRIGGER command_goes AFTER DELETE ON command BEGIN UPDATE command_kept SET count = count - 1; END;
 "];
+
+/// Commands of a device that have not ended: few, and found without the others.
+const OPEN_OF: &str = "SELECT count(*) FROM command WHERE device = ?1 AND ended IS NULL";
+/// How many commands there are: counted as they come and go.
+const KEPT: &str = "SELECT count FROM command_kept";
+
+/// Commands on a page at most.
+pub const MAX_PAGE: u16 = 1_000;
 
 const COLUMNS: &str = "id, device, facility, name, parameters, by, key, request, safety, approved_by, approved, sequence, \
      signed, asked, expires, history, property, number";
@@ -211,15 +227,11 @@ impl Row {
 
     /// How many commands of a device have not ended, and how many are kept in all.
     pub fn counts(tx: &Connection, device: CatalogId) -> Result<(u32, u32), DbError> {
-        let open = "SELECT count(*) FROM command WHERE device = ?1 AND ended IS NULL";
-        let all = "SELECT count(*) FROM command";
         let open = tx
-            .prepare_cached(open)?
+            .prepare_cached(OPEN_OF)?
             .query_row([device.as_bytes()], |row| row.get(0))?;
-        Ok((
-            open,
-            tx.prepare_cached(all)?.query_row([], |row| row.get(0))?,
-        ))
+        let kept = tx.prepare_cached(KEPT)?.query_row([], |row| row.get(0))?;
+        Ok((open, kept))
     }
 
     /// Forgets the commands of what is desired of a property that have ended, but for the newest.
@@ -236,6 +248,13 @@ impl Row {
         );
         let by = params![device.as_bytes(), property, kept];
         Ok(tx.prepare_cached(&sql)?.execute(by)?)
+    }
+
+    /// Forgets the commands of what is desired that ended first, to make room for others.
+    pub fn make_room_of_wishes(tx: &Connection, limit: u16) -> Result<usize, DbError> {
+        let sql = "DELETE FROM command WHERE number IN (SELECT number FROM command \
+             WHERE ended IS NOT NULL AND property IS NOT NULL AND key IS NULL ORDER BY ended LIMIT ?1)";
+        Ok(tx.prepare_cached(sql)?.execute(params![limit])?)
     }
 
     /// Forgets the commands that ended first, to make room.
@@ -402,5 +421,49 @@ mod tests {
         let read = |row: &SqlRow<'_>| Ok((row.get::<_, u32>(0)?, row.get::<_, u32>(1)?));
         let rows: Result<Vec<_>, _> = statement.query_map([], read).unwrap().collect();
         assert_eq!(rows.unwrap(), [(2, 0), (1, 0)]);
+        let device = CatalogId::from_bytes([1; 16]);
+        assert_eq!(
+            Row::counts(&db, device).unwrap(),
+            (1, 2),
+            "they are counted"
+        );
+    }
+
+    #[test]
+    fn commands_are_counted_as_they_come_and_go_and_none_is_looked_at_for_it() {
+        let db = Connection::open_in_memory().unwrap();
+        for step in SCHEMA {
+            db.execute_batch(step).unwrap();
+        }
+        let (one, other) = ([1_u8; 16], [2_u8; 16]);
+        for (number, device, ended) in [
+            (1_u8, one, None),
+            (2, one, Some(7)),
+            (3, other, None),
+            (4, one, None),
+        ] {
+            let sql = "INSERT INTO command(id, device, facility, name, parameters, by, safety, asked, expires, state, history, ended) \
+                 VALUES (?1, ?2, 'eu-f1', 'set-interval', '{}', 'operator', 0, 0, 0, 'queued', '[]', ?3)";
+            db.execute(sql, params![[number; 16], device, ended])
+                .unwrap();
+        }
+        let device = CatalogId::from_bytes(one);
+        assert_eq!(Row::counts(&db, device).unwrap(), (2, 4));
+        assert_eq!(Row::forget(&db, Timestamp(8), 10).unwrap(), 1);
+        assert_eq!(Row::counts(&db, device).unwrap(), (2, 3));
+        for sql in [OPEN_OF, KEPT] {
+            let plan = format!("EXPLAIN QUERY PLAN {sql}");
+            let mut statement = db.prepare(&plan).unwrap();
+            let by: Vec<&dyn rusqlite::ToSql> = match sql {
+                OPEN_OF => vec![&one],
+                _ => Vec::new(),
+            };
+            let steps = statement.query_map(&by[..], |row| row.get::<_, String>(3));
+            let steps: Vec<String> = steps.unwrap().map(Result::unwrap).collect();
+            let steps = steps.join(", ");
+            let is_bounded =
+                steps.contains("command_open_of_device") || steps.ends_with("command_kept");
+            assert!(is_bounded, "{steps}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! A stream also ends by itself before the listener's time for an answer does; a client goes on with `Last-Event-ID`, as
 //! every `EventSource` does by itself, and misses nothing.
-use super::{Control, api::command_json, rows::Row};
+use super::{Control, rows::Row, shown::command_json};
 use axum::{
     http::{HeaderMap, StatusCode},
     response::{

@@ -1,6 +1,8 @@
 //! The steps of a command, each a commit of the ledger with its audit row: asked for, approved, signed and shipped, and
 //! what its facility says of it.
-use super::{MAX_KEPT, MAX_OPEN, Own, SAFETY_OPEN, rows::Row, rows::Twin, tables, wants};
+use super::{
+    KEPT_AT_LEAST_MS, MAX_KEPT, MAX_OPEN, Own, SAFETY_OPEN, rows::Row, rows::Twin, settled, tables,
+};
 use crate::registry::Device;
 use commands::{Command, Event, History, Reason, State, Value, WITHDRAW, withdrawal};
 use federation::{
@@ -39,8 +41,10 @@ pub enum Asked {
     Same(Row),
     /// The client used the key for something else.
     OtherRequest,
-    /// The device has [`MAX_OPEN`] commands that have not ended, or the region keeps [`MAX_KEPT`].
-    TooMany,
+    /// So many commands of the device have not ended: more may not be open.
+    TooManyOpen(u32),
+    /// The region keeps as many commands as it may for what is asked.
+    Full,
 }
 
 /// A client asks for a command.
@@ -57,8 +61,11 @@ pub fn ask(own: &Own, commit: &mut Commit<'_>, ask: Ask) -> Result<Asked, DbErro
         });
     }
     let (open, kept) = Row::counts(tx, ask.device)?;
-    if !has_room((ask.safety, ask.property.is_some()), open, kept) {
-        return Ok(Asked::TooMany);
+    let is_wish = ask.property.is_some();
+    match no_room((ask.safety, is_wish), open, kept) {
+        None => {}
+        Some(Asked::Full) if makes_room(commit, is_wish)? => {}
+        Some(full) => return Ok(full),
     }
     if kept >= MAX_KEPT {
         Row::make_room(tx, MADE_ROOM)?;
@@ -90,18 +97,38 @@ pub fn ask(own: &Own, commit: &mut Commit<'_>, ask: Ask) -> Result<Asked, DbErro
     Ok(Asked::New(row))
 }
 
-/// Whether there is room for one more beside those that are open and kept. What is desired comes back by itself and never
-/// takes the room of what a person gives; what is of safety is never kept out by others that have ended.
-const fn has_room((safety, is_wish): (bool, bool), open: u32, kept: u32) -> bool {
-    if safety {
-        return open < MAX_OPEN + SAFETY_OPEN;
-    }
-    let most = if is_wish {
-        MAX_KEPT / 2
-    } else {
-        MAX_KEPT / 10 * 9
+/// Whether some of those that have ended made room: of what is desired the oldest that was brought about, else many devices
+/// would be set once a month; of the others what ended long enough ago, so that nobody's many commands keep out everybody's for
+/// a month.
+fn makes_room(commit: &Commit<'_>, is_wish: bool) -> Result<bool, DbError> {
+    let gone = match is_wish {
+        true => Row::make_room_of_wishes(commit.tx(), MADE_ROOM)?,
+        false => {
+            let before = commit.now().plus_ms(-KEPT_AT_LEAST_MS);
+            Row::forget(commit.tx(), before, MADE_ROOM)?
+        }
     };
-    open < MAX_OPEN && kept < most
+    Ok(gone > 0)
+}
+
+/// Why there is no room for one more beside those that are open and kept. What is desired comes back by itself and never
+/// takes the room of what a person gives; what is of safety is never kept out by others that have ended.
+fn no_room((safety, is_wish): (bool, bool), open: u32, kept: u32) -> Option<Asked> {
+    let may_be_open = if safety {
+        MAX_OPEN + SAFETY_OPEN
+    } else {
+        MAX_OPEN
+    };
+    let may_be_kept = match (safety, is_wish) {
+        (true, _) => u32::MAX,
+        (false, true) => MAX_KEPT / 2,
+        (false, false) => MAX_KEPT / 10 * 9,
+    };
+    if open >= may_be_open {
+        Some(Asked::TooManyOpen(may_be_open))
+    } else {
+        (kept >= may_be_kept).then_some(Asked::Full)
+    }
 }
 
 /// What becomes of an approval.
@@ -300,7 +327,7 @@ pub fn step(commit: &mut Commit<'_>, row: &mut Row, event: Event) -> Result<bool
         &by,
         row,
     )?;
-    wants::follow(commit, row, state)?;
+    settled::follow(commit, row, state)?;
     Ok(true)
 }
 
@@ -329,17 +356,19 @@ mod tests {
     #[test]
     fn what_is_of_safety_has_room_when_others_have_none() {
         let (safety, plain, wish) = ((true, false), (false, false), (false, true));
-        for (what, open, kept, fits) in [
-            (wish, 0, MAX_KEPT / 2 - 1, true),
-            (wish, 0, MAX_KEPT / 2, false),
-            (plain, 0, MAX_KEPT / 2, true),
-            (plain, 0, MAX_KEPT - 1, false),
-            (plain, MAX_OPEN, 0, false),
-            (wish, MAX_OPEN, 0, false),
-            (safety, MAX_OPEN, MAX_KEPT, true),
-            (safety, MAX_OPEN + SAFETY_OPEN, 0, false),
+        let (full, most) = (Some(Asked::Full), MAX_OPEN + SAFETY_OPEN);
+        for (what, open, kept, expected) in [
+            (wish, 0, MAX_KEPT / 2 - 1, None),
+            (wish, 0, MAX_KEPT / 2, full.clone()),
+            (plain, 0, MAX_KEPT / 2, None),
+            (plain, 0, MAX_KEPT - 1, full),
+            (plain, MAX_OPEN, 0, Some(Asked::TooManyOpen(MAX_OPEN))),
+            (wish, MAX_OPEN, 0, Some(Asked::TooManyOpen(MAX_OPEN))),
+            (safety, MAX_OPEN, MAX_KEPT, None),
+            (safety, most, 0, Some(Asked::TooManyOpen(most))),
         ] {
-            assert_eq!(has_room(what, open, kept), fits, "{what:?} {open} {kept}");
+            let found = no_room(what, open, kept);
+            assert_eq!(found, expected, "{what:?} {open} {kept}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The API of commands and twins over real files, as two clients see it; and what happens to commands of itself.
 use super::*;
 use crate::{
-    intake::tests::{intake, records},
+    intake::tests::{intake_under, records},
     registry::Device,
 };
 use axum::{
@@ -10,7 +10,7 @@ use axum::{
     http::{Request, StatusCode},
 };
 use commands::State;
-use federation::{audit::Log, envelope::Intact, ledger::Apply as _, wire::Parcel};
+use federation::{audit::Log, envelope::Intact, ledger::Apply as _, policy::Rules, wire::Parcel};
 use messages::{CommandReport, TwinProperty, TwinReport};
 use node::{
     clock::Clock,
@@ -22,8 +22,12 @@ use tower::ServiceExt;
 use types::Timestamp;
 
 mod listing;
+mod reported;
 mod retired;
+mod room;
+mod second;
 mod tables;
+mod wishes;
 
 const ORIGIN: &str = "https://region";
 const DEVICE: &str = "01010101010101010101010101010101";
@@ -43,8 +47,13 @@ type Answer = (StatusCode, String, Value);
 
 impl World {
     async fn new() -> Self {
+        Self::under(Rules::builtin().unwrap()).await
+    }
+
+    /// The same under other rules of residency.
+    async fn under(rules: Rules) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let intake = intake(&dir);
+        let intake = intake_under(&dir, rules);
         let mut records = records();
         for record in &mut records.devices {
             record.kind = "bedside-monitor".into();

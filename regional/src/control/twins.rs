@@ -1,7 +1,7 @@
 //! Twins: a client sets what is desired, a facility says what its devices report.
 use super::{
     FRESH_MS,
-    body::Unless,
+    body::{Unless, Wrong},
     rows::Twin,
     wants::{self, Want},
 };
@@ -14,14 +14,6 @@ use federation::{
 };
 use serde_json::{Map, Value as Json, json};
 use types::{CatalogId, Timestamp};
-
-/// Which member of a request is wrong, and what is allowed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wrong {
-    /// A JSON pointer.
-    pub field: String,
-    pub detail: String,
-}
 
 fn wrong(field: impl Into<String>, detail: impl Into<String>) -> Wrong {
     Wrong {
@@ -220,13 +212,17 @@ pub struct Report {
     pub seen: Option<Timestamp>,
 }
 
-/// Takes what a facility says; an older version of it changes nothing but when the facility spoke.
+/// Takes what a facility says. An older version changes nothing of what is reported, as of a facility that was put back; whether
+/// the device is there, and when it was seen, it says of now.
 pub fn report(commit: &mut Commit<'_>, report: Report) -> Result<(), DbError> {
     let mut twin = Twin::find(commit.tx(), report.device)?;
     let now = commit.now();
     // A report that waited for the link says what was, not what is.
     let seen = report.seen.map(|seen| seen.min(now));
     twin.heard = Some(now);
+    twin.connected = report.connected;
+    // A facility that has just begun has not seen it yet.
+    twin.seen = seen.or(twin.seen);
     if report.version >= twin.reported_version {
         if report.reported != twin.reported {
             // The version is the facility's clock when it changed; what was seen of the device is told in coarser steps.
@@ -241,8 +237,6 @@ pub fn report(commit: &mut Commit<'_>, report: Report) -> Result<(), DbError> {
         }
         twin.reported = report.reported;
         twin.reported_version = report.version;
-        twin.connected = report.connected;
-        twin.seen = seen;
     }
     twin.put(commit.tx())
 }

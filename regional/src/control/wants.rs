@@ -9,18 +9,14 @@
 use super::{
     FRESH_MS, KEPT_OF_WISH, LOST_MS, MAX_RETRY_MS, Own, RETRY_MS, WANT_LIFE_MS,
     rows::{Row, parameters_json, parameters_of},
+    settled::{self, DONE},
     steps::{self, Ask},
 };
-use commands::{State, Value};
+use commands::Value;
 use federation::{db::DbError, ledger::Commit};
 use rusqlite::{Connection, params};
 use std::collections::BTreeMap;
 use types::{CatalogId, FacilityId, Id128, Name, Timestamp};
-
-/// What has ended and is not wanted again by itself: it was refused.
-const REFUSED: u8 = 1;
-/// What was brought about: it is wanted again when the device has it no more.
-const DONE: u8 = 2;
 
 /// A property that a client has set.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,13 +66,16 @@ impl Want {
     }
 
     fn due(tx: &Connection, now: Timestamp, limit: u16) -> Result<Vec<Self>, DbError> {
-        let sql = "SELECT want.device, property, facility, name, parameters, by FROM want \
-             LEFT JOIN twin ON twin.device = want.device \
-             WHERE settled = 0 AND command IS NULL AND retry <= ?1 AND (heard IS NULL OR heard >= ?2) LIMIT ?3";
+        let sql = "SELECT want.device, property, facility, name, parameters, by FROM \
+             (SELECT * FROM want WHERE settled = 0 AND command IS NULL AND retry <= ?1 UNION ALL \
+             SELECT * FROM want WHERE settled = 0 AND command IS NULL AND retry > ?4) AS want \
+             LEFT JOIN twin ON twin.device = want.device WHERE heard IS NULL OR heard >= ?2 LIMIT ?3";
         let heard = now.plus_ms(-FRESH_MS);
+        // No try is ever set so late: the clock was ahead then.
+        let never = now.plus_ms(MAX_RETRY_MS);
         let corrupt = || DbError::Corrupt("what is desired of a device");
         let mut statement = tx.prepare_cached(sql)?;
-        let mut rows = statement.query(params![now.0, heard.0, limit])?;
+        let mut rows = statement.query(params![now.0, heard.0, limit, never.0])?;
         let mut found = Vec::new();
         while let Some(row) = rows.next()? {
             let device: Vec<u8> = row.get(0)?;
@@ -105,11 +104,14 @@ fn give_up(tx: &Connection, device: CatalogId, property: &str) -> Result<(), DbE
 
 /// Takes the commands back that are not wanted any more; how many.
 fn take_back(own: &Own, commit: &mut Commit<'_>, limit: u16) -> Result<usize, DbError> {
-    let ids = withdrawn(commit.tx(), limit)?;
+    let ids = withdrawn(own, commit, limit)?;
     for id in &ids {
         if let Some(mut row) = Row::find(commit.tx(), *id)?
             && !row.history.state().is_end()
         {
+            if !has_room(own, commit, &row.facility)? {
+                continue;
+            }
             steps::withdraw(own, commit, &mut row)?;
         }
         let sql = "DELETE FROM withdrawn WHERE command = ?1";
@@ -119,17 +121,39 @@ fn take_back(own: &Own, commit: &mut Commit<'_>, limit: u16) -> Result<usize, Db
     Ok(ids.len())
 }
 
-fn withdrawn(tx: &Connection, limit: u16) -> Result<Vec<Id128>, DbError> {
-    let sql = "SELECT command FROM withdrawn LIMIT ?1";
-    let mut statement = tx.prepare_cached(sql)?;
-    let mut rows = statement.query(params![limit])?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
+/// The next ones that are to be taken back, but for those of which the facility can be told nothing now: they wait, and the
+/// others do not wait for them.
+fn withdrawn(own: &Own, commit: &Commit<'_>, limit: u16) -> Result<Vec<Id128>, DbError> {
+    let sql = "SELECT withdrawn.command, facility FROM withdrawn LEFT JOIN command ON command.id = withdrawn.command";
+    let corrupt = || DbError::Corrupt("a command that is taken back");
+    let mut statement = commit.tx().prepare_cached(sql)?;
+    let mut rows = statement.query([])?;
+    let (mut found, mut room) = (Vec::new(), BTreeMap::new());
+    while found.len() < usize::from(limit)
+        && let Some(row) = rows.next()?
+    {
         let id: Vec<u8> = row.get(0)?;
-        let corrupt = |_| DbError::Corrupt("a command that is taken back");
-        found.push(id[..].try_into().map_err(corrupt)?);
+        let facility: Option<String> = row.get(1)?;
+        if let Some(facility) = facility {
+            let facility: FacilityId = facility.parse().map_err(|_| corrupt())?;
+            let has_room = match room.get(&facility) {
+                Some(known) => *known,
+                None => has_room(own, commit, &facility)?,
+            };
+            room.insert(facility, has_room);
+            if !has_room {
+                continue;
+            }
+        }
+        found.push(id[..].try_into().map_err(|_| corrupt())?);
     }
     Ok(found)
+}
+
+/// Whether a facility can be told something: less waits for it than may.
+fn has_room(own: &Own, commit: &Commit<'_>, facility: &FacilityId) -> Result<bool, DbError> {
+    own.facility(facility)
+        .map_or(Ok(true), |place| commit.has_room(&place))
 }
 
 /// A device has a property no more that was brought about: it is wanted again, [`RETRY_MS`] after it was given last at the
@@ -149,6 +173,13 @@ pub fn bring_about(own: &Own, commit: &mut Commit<'_>, limit: u16) -> Result<usi
     let due = Want::due(commit.tx(), commit.now(), limit)?;
     let count = taken_back + due.len();
     for want in due {
+        if !has_room(own, commit, &want.facility)? {
+            let sql = "UPDATE want SET retry = ?3 WHERE device = ?1 AND property = ?2";
+            let retry = commit.now().plus_ms(RETRY_MS);
+            let by = params![want.device.as_bytes(), want.property, retry.0];
+            commit.tx().prepare_cached(sql)?.execute(by)?;
+            continue;
+        }
         // A try that failed is said by the last of them.
         Row::forget_wishes(commit.tx(), want.device, &want.property, KEPT_OF_WISH)?;
         let ask = Ask {
@@ -164,41 +195,21 @@ pub fn bring_about(own: &Own, commit: &mut Commit<'_>, limit: u16) -> Result<usi
             key: None,
         };
         let sql = "UPDATE want SET command = ?3, retry = ?4 WHERE device = ?1 AND property = ?2";
-        let command: Option<Id128> = match steps::ask(own, commit, ask)? {
-            steps::Asked::New(row) => Some(row.id).filter(|_| !row.history.state().is_end()),
-            steps::Asked::Same(_) | steps::Asked::OtherRequest | steps::Asked::TooMany => None,
+        let given = match steps::ask(own, commit, ask)? {
+            steps::Asked::New(row) => Some(row),
+            steps::Asked::Same(_)
+            | steps::Asked::OtherRequest
+            | steps::Asked::TooManyOpen(_)
+            | steps::Asked::Full => None,
         };
         let retry = commit.now().plus_ms(RETRY_MS);
-        let id = command.as_ref().map(Id128::as_bytes);
+        let id = given.as_ref().map(|row| row.id.as_bytes());
         let by = params![want.device.as_bytes(), want.property, id, retry.0];
         commit.tx().prepare_cached(sql)?.execute(by)?;
+        // What the rules do not let go has ended before it was known whose it is.
+        if let Some(row) = &given {
+            settled::follow(commit, row, row.history.state())?;
+        }
     }
     Ok(count)
-}
-
-/// A command of a twin has come to an end: what it was to bring about is settled, or is tried again.
-pub fn follow(commit: &mut Commit<'_>, row: &Row, state: State) -> Result<(), DbError> {
-    if row.property.is_none() || !state.is_end() {
-        return Ok(());
-    }
-    let (id, now) = (row.id.as_bytes(), commit.now());
-    let settled = match state {
-        State::Acknowledged => Some(DONE),
-        State::Refused => Some(REFUSED),
-        _ => None,
-    };
-    let tx = commit.tx();
-    if let Some(settled) = settled {
-        let sql = "UPDATE want SET settled = ?2, failures = 0 WHERE command = ?1";
-        tx.prepare_cached(sql)?.execute(params![id, settled])?;
-    } else if state == State::Expired {
-        let sql = "UPDATE want SET command = NULL, retry = ?2 WHERE command = ?1";
-        tx.prepare_cached(sql)?.execute(params![id, now.0])?;
-    } else {
-        let sql = "UPDATE want SET command = NULL, failures = failures + 1, \
-             retry = ?2 + min(?3 << min(failures, 16), ?4) WHERE command = ?1";
-        let by = params![id, now.0, RETRY_MS, MAX_RETRY_MS];
-        tx.prepare_cached(sql)?.execute(by)?;
-    }
-    Ok(())
 }

@@ -2,31 +2,60 @@
 //! rest, such as ports and clocks, is of the run.
 use super::super::files;
 use anyhow::{Context, Result};
-use edge::config::BedAssignment;
-use serde::Serialize;
+use edge::config::{BedAssignment, EdgeConfig};
+use global::config::GlobalConfig;
+use regional::config::RegionalConfig;
+use serde::{Serialize, de::DeserializeOwned};
 use std::{fs, io, path::Path};
-use toml::Table;
-use types::Place;
+use toml::{Table, Value};
 
-/// What is a place's own to decide, by its tier.
-const fn own(place: &Place) -> &'static [&'static str] {
-    match place {
-        Place::Edge { .. } => &[
-            "learning",
-            "view",
-            "fhir",
-            "deid_profile",
-            "leases",
-            "policies",
-        ],
-        Place::Regional { .. } => &[
-            "deid_profile",
-            "policies",
-            "research_clients",
-            "audit_events",
-        ],
-        Place::Global => &["policies"],
+/// The configuration of a node, of which some is its place's own to decide.
+pub trait Standing: Serialize {
+    /// Takes over what the file of an earlier run says of that. What a facility no longer allows stays out.
+    ///
+    /// # Errors
+    /// Which key is none of this program's.
+    fn take(&mut self, old: Table) -> Result<()>;
+}
+
+impl Standing for EdgeConfig {
+    fn take(&mut self, mut old: Table) -> Result<()> {
+        self.learning = said(&mut old, "learning")?;
+        self.view = said(&mut old, "view")?;
+        self.fhir = said(&mut old, "fhir")?.unwrap_or_default();
+        self.deid_profile = said(&mut old, "deid_profile")?;
+        self.leases = said(&mut old, "leases")?;
+        self.policies = said(&mut old, "policies")?;
+        Ok(())
     }
+}
+
+impl Standing for RegionalConfig {
+    fn take(&mut self, mut old: Table) -> Result<()> {
+        self.deid_profile = said(&mut old, "deid_profile")?;
+        self.policies = said(&mut old, "policies")?;
+        // Its readers for research stay in: a file that is older than the word would show them who opted out.
+        if let Some(clients) = said(&mut old, "research_clients")? {
+            self.research_clients = clients;
+        }
+        if let Some(events) = said(&mut old, "audit_events")? {
+            self.audit_events = events;
+        }
+        Ok(())
+    }
+}
+
+impl Standing for GlobalConfig {
+    fn take(&mut self, mut old: Table) -> Result<()> {
+        self.policies = said(&mut old, "policies")?;
+        Ok(())
+    }
+}
+
+/// What a file says of a key.
+fn said<T: DeserializeOwned>(old: &mut Table, key: &'static str) -> Result<Option<T>> {
+    let value = old.remove(key).map(|value| value.try_into());
+    value.transpose().context(key)
 }
 
 /// The file of an earlier run; none when there was none.
@@ -41,34 +70,17 @@ fn read(file: &Path) -> Result<Option<Table>> {
     Ok(Some(table))
 }
 
-/// Writes the configuration file of a node of a place, with what it says already of its own.
+/// Writes the configuration file of a node, with what it says already of its place's own, in the order in which the documents
+/// name its keys.
 ///
 /// # Errors
 /// It is there and cannot be read, or cannot be written.
-pub fn write(file: &Path, place: &Place, config: &impl Serialize) -> Result<()> {
-    let mut table = Table::try_from(config)?;
-    keep(file, place, &mut table)?;
-    files::replace_secret(file, toml::to_string(&table)?.as_bytes())
-}
-
-/// Puts what the file of a place says of its own into what is to be written there.
-///
-/// # Errors
-/// It is there and cannot be read.
-fn keep(file: &Path, place: &Place, new: &mut Table) -> Result<()> {
-    let Some(mut old) = read(file)? else {
-        return Ok(());
-    };
-    for name in own(place) {
-        match old.remove(*name) {
-            Some(said) => new.insert((*name).to_owned(), said),
-            // What a facility no longer allows stays out. A region's readers for research stay in: a file that is older than
-            // the word would show them who opted out.
-            None if matches!(place, Place::Edge { .. }) => new.remove(*name),
-            None => None,
-        };
+pub fn write(file: &Path, mut config: impl Standing) -> Result<()> {
+    if let Some(old) = read(file)? {
+        let taken = config.take(old);
+        taken.with_context(|| file.display().to_string())?;
     }
-    Ok(())
+    files::replace_secret(file, toml::to_string(&config)?.as_bytes())
 }
 
 /// Who lies in the same bed as in an earlier run lies there since then: what staff entered meanwhile came later, and
@@ -78,8 +90,8 @@ fn keep(file: &Path, place: &Place, new: &mut Table) -> Result<()> {
 /// As [`write`].
 pub fn since_before(file: &Path, beds: &mut [BedAssignment]) -> Result<()> {
     let old = read(file)?.unwrap_or_default();
-    let old = old.get("beds").and_then(toml::Value::as_array);
-    let text = |entry: &toml::Value, name: &str| entry.get(name)?.as_str().map(str::to_owned);
+    let old = old.get("beds").and_then(Value::as_array);
+    let text = |entry: &Value, name: &str| entry.get(name)?.as_str().map(str::to_owned);
     for bed in beds {
         let stood = old.into_iter().flatten().find(|entry| {
             text(entry, "bed").as_deref() == Some(&bed.bed) && text(entry, "patient") == bed.patient
@@ -93,51 +105,82 @@ pub fn since_before(file: &Path, beds: &mut [BedAssignment]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::learning;
     use super::*;
+    use edge::config::Approval;
 
-    fn edge() -> Place {
-        "edge/us/us/us-f1".parse().unwrap()
+    /// What a run would write for a facility that lets programs learn by themselves.
+    fn of_the_run() -> EdgeConfig {
+        let example = include_str!("../../../infra/config/edge.toml");
+        let mut config: EdgeConfig = toml::from_str(example).unwrap();
+        config.learning = Some(learning("study.pem".into()).unwrap());
+        config
+    }
+
+    fn written(file: &Path) -> EdgeConfig {
+        toml::from_str(&fs::read_to_string(file).unwrap()).unwrap()
     }
 
     #[test]
     fn what_people_of_a_place_decided_is_kept_and_the_rest_is_of_the_run() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("edge.toml");
-        let of_the_run = || -> Table {
-            "port = 2\n[learning]\napproval = \"automatic\"\n[fhir]\nmax_size = 1\n"
-                .parse()
-                .unwrap()
-        };
-        let mut new = of_the_run();
-        keep(&file, &edge(), &mut new).unwrap();
-        assert_eq!(new, of_the_run(), "there was no earlier one");
-        fs::write(
-            &file,
-            "port = 1\n[learning]\napproval = \"person\"\n[view]\nacl = \"a.toml\"\n",
-        )
-        .unwrap();
-        keep(&file, &edge(), &mut new).unwrap();
-        let expected = "port = 2\n[learning]\napproval = \"person\"\n[view]\nacl = \"a.toml\"\n";
-        assert_eq!(new, expected.parse::<Table>().unwrap());
-        let region = "regional/us/us".parse().unwrap();
-        let mut new: Table = "research_clients = [\"r\"]\n".parse().unwrap();
-        keep(&file, &region, &mut new).unwrap();
-        assert!(new.contains_key("research_clients"), "the file is older");
-        fs::write(&file, "[[").unwrap();
-        keep(&file, &edge(), &mut new).unwrap_err();
+        write(&file, of_the_run()).unwrap();
+        let approval = |config: EdgeConfig| config.learning.map(|learning| learning.approval);
+        assert_eq!(approval(written(&file)), Some(Approval::Automatic));
+        let edited = fs::read_to_string(&file)
+            .unwrap()
+            .replace("approval = \"automatic\"", "approval = \"person\"")
+            .replace("0.0.0.0:8883", "0.0.0.0:1");
+        fs::write(&file, edited + "\n[view]\nacl = \"a.toml\"\n").unwrap();
+        write(&file, of_the_run()).unwrap();
+        let again = written(&file);
+        assert_eq!(again.mqtt.listen, of_the_run().mqtt.listen);
+        let acl = again.view.as_ref().map(|view| view.acl.as_path());
+        assert_eq!(acl, Some(Path::new("a.toml")));
+        assert_eq!(approval(again), Some(Approval::Person));
+        fs::write(&file, "port = 1\n").unwrap();
+        write(&file, of_the_run()).unwrap();
+        assert_eq!(approval(written(&file)), None, "it is allowed no longer");
+        for wrong in ["[[", "[learning]\napproval = \"nobody\"\n"] {
+            fs::write(&file, wrong).unwrap();
+            let error = write(&file, of_the_run()).unwrap_err();
+            assert!(format!("{error:#}").contains("edge.toml: "), "{error:#}");
+        }
+    }
+
+    #[test]
+    fn a_file_has_its_keys_in_the_order_of_the_documents() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("edge.toml");
+        write(&file, of_the_run()).unwrap();
+        let text = fs::read_to_string(&file).unwrap();
+        let keys = text.lines().map(|line| line.split(" = ").next());
+        let first: Vec<_> = keys.flatten().take(3).collect();
+        assert_eq!(first, ["jurisdiction", "region", "facility"]);
+        let device = text.split("[[devices]]\n").nth(1).unwrap();
+        assert!(device.starts_with("id = \"monitor-b1\"\nkind"), "{device}");
     }
 
     #[test]
     fn both_nodes_of_a_region_keep_who_reads_for_research() {
         let dir = tempfile::tempdir().unwrap();
-        let place = "regional/us/us".parse().unwrap();
-        let new: Table = "port = 2\nresearch_clients = []\n".parse().unwrap();
+        let example = include_str!("../../../infra/config/regional.toml");
+        let mut config: RegionalConfig = toml::from_str(example).unwrap();
+        config.research_clients = vec!["of-the-run".into()];
         for name in ["regional.toml", "regional-b.toml"] {
             let file = dir.path().join(name);
-            fs::write(&file, "port = 1\nresearch_clients = [\"r\"]\n").unwrap();
-            write(&file, &place, &new).unwrap();
-            let expected = "port = 2\nresearch_clients = [\"r\"]\n".parse::<Table>();
-            assert_eq!(read(&file).unwrap(), Some(expected.unwrap()));
+            for (old, expected) in [
+                ("research_clients = [\"r\"]\n", "r"),
+                // The file is older than the word.
+                ("port = 1\n", "of-the-run"),
+            ] {
+                fs::write(&file, old).unwrap();
+                write(&file, config.clone()).unwrap();
+                let text = fs::read_to_string(&file).unwrap();
+                let written: RegionalConfig = toml::from_str(&text).unwrap();
+                assert_eq!(written.research_clients, [expected]);
+            }
         }
     }
 

@@ -6,6 +6,7 @@ mod node;
 mod packages;
 mod postgres;
 mod python;
+mod user;
 
 pub use packages::install;
 

@@ -1,5 +1,5 @@
 //! The distribution's packages that the suites need: installed as root, named in one line otherwise.
-use super::postgres;
+use super::{postgres, user::is_root};
 use crate::run::{on_path, step};
 use anyhow::{Context, Result, bail};
 use std::process::{Command, Stdio};
@@ -75,21 +75,4 @@ fn apt(packages: &[&str]) -> Result<()> {
     };
     apt(&["update"])?;
     apt(&[&["install", "--no-install-recommends"], packages].concat())
-}
-
-/// Whether this process may install packages and start a server as another user.
-pub fn is_root() -> bool {
-    number(&["-u"]).is_ok_and(|user| user == 0)
-}
-
-/// What `id` says of a user.
-pub fn number(arguments: &[&str]) -> Result<u32> {
-    let output = Command::new("id")
-        .args(arguments)
-        .output()
-        .context("start id")?;
-    String::from_utf8_lossy(&output.stdout)
-        .trim()
-        .parse()
-        .with_context(|| format!("id {}", arguments.join(" ")))
 }

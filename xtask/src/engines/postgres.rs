@@ -2,7 +2,7 @@
 //! and one without either, which the product is to refuse.
 use super::{
     Started, certificates, free_port,
-    packages::{is_root, number},
+    user::{is_root, number},
 };
 use crate::run::{Engine, on_path, silent, temp_dir};
 use anyhow::{Context, Result, ensure};

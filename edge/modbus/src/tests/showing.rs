@@ -17,7 +17,7 @@ async fn a_device_shows_what_it_has_of_its_settings_and_is_told_nothing_while_it
     let (answer, mut answers) = mpsc::channel(2);
     let told = |id: u8| Told {
         id: Id128::from_bytes([id; 16]),
-        writes: vec![(write.clone(), 7_000)],
+        what: What::Writes(vec![(write.clone(), 7_000)]),
         until: Instant::now() + DEADLINE,
         answer: answer.clone(),
     };

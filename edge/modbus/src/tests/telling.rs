@@ -15,7 +15,7 @@ fn told(id: u8, until: Instant, answer: &mpsc::Sender<(Id128, Result<(), Reason>
     let write = format!("address = {INTERVAL}\nwords = 2\nconstant = {interval_ms}");
     Told {
         id: Id128::from_bytes([id; 16]),
-        writes: vec![(toml::from_str(&write).unwrap(), interval_ms.into())],
+        what: What::Writes(vec![(toml::from_str(&write).unwrap(), interval_ms.into())]),
         until,
         answer: answer.clone(),
     }
@@ -70,7 +70,7 @@ async fn limits_that_are_out_of_order_are_refused_by_the_device_and_both_of_them
         });
         let told = Told {
             id: Id128::from_bytes([id; 16]),
-            writes: writes.collect(),
+            what: What::Writes(writes.collect()),
             until: Instant::now() + DEADLINE,
             answer: answer.clone(),
         };
@@ -99,11 +99,41 @@ async fn plain_device(listener: TcpListener, mut heard: impl FnMut(u8, u16) -> b
             pdu.push(2 * rest[3]);
             pdu.resize(2 + 2 * usize::from(rest[3]), 0);
         }
-        let mut answer = head[..4].to_vec();
-        answer.extend(u16::try_from(pdu.len() + 1).unwrap().to_be_bytes());
-        answer.push(head[6]);
-        answer.extend(pdu);
-        stream.write_all(&answer).await.unwrap();
+        answered(&mut stream, &head, &pdu).await;
+    }
+}
+
+/// Answers a request of this head.
+async fn answered(stream: &mut tokio::net::TcpStream, head: &[u8; 8], pdu: &[u8]) {
+    let mut answer = head[..4].to_vec();
+    answer.extend(u16::try_from(pdu.len() + 1).unwrap().to_be_bytes());
+    answer.push(head[6]);
+    answer.extend(pdu);
+    stream.write_all(&answer).await.unwrap();
+}
+
+/// A device that keeps whatever is written to it.
+async fn keeping_device(listener: TcpListener, kept: Arc<Mutex<BTreeMap<u16, u16>>>) {
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let mut head = [0; 8];
+    while stream.read_exact(&mut head).await.is_ok() {
+        let mut rest = vec![0; usize::from(u16::from_be_bytes([head[4], head[5]])) - 2];
+        stream.read_exact(&mut rest).await.unwrap();
+        let word = |at: usize| u16::from_be_bytes([rest[at], rest[at + 1]]);
+        let registers = word(0)..word(0) + word(2);
+        let mut pdu = vec![head[7]];
+        if head[7] == 16 {
+            let words = (5..).step_by(2).map(word);
+            kept.lock().extend(registers.zip(words));
+            pdu.extend_from_slice(&rest[..4]);
+        } else {
+            pdu.push(2 * rest[3]);
+            let kept = kept.lock();
+            for register in registers {
+                pdu.extend(kept.get(&register).copied().unwrap_or(0).to_be_bytes());
+            }
+        }
+        answered(&mut stream, &head, &pdu).await;
     }
 }
 
@@ -143,7 +173,7 @@ fn one_write(answer: &mpsc::Sender<(Id128, Result<(), Reason>)>) -> Told {
     let write = "address = 64\nconstant = 1\nread_back = false";
     Told {
         id: Id128::from_bytes([1; 16]),
-        writes: vec![(toml::from_str(write).unwrap(), 1)],
+        what: What::Writes(vec![(toml::from_str(write).unwrap(), 1)]),
         until: Instant::now() + DEADLINE,
         answer: answer.clone(),
     }
@@ -194,4 +224,57 @@ async fn a_device_that_loses_the_first_request_after_a_pause_is_told() {
     let said = tokio::time::timeout(DEADLINE, answers.recv()).await;
     assert_eq!(said.unwrap().unwrap().1, Ok(()));
     assert!(!is_asleep.load(Ordering::Relaxed), "a request was lost");
+}
+
+/// Limits of a device that checks nothing by itself.
+const OWN_LIMITS: &str = r#"
+    [[command]]
+    name = "set-limits"
+    property = "limits"
+    parameters = [
+        { name = "low", type = "integer", range = [1, 300], optional = true, below = "high" },
+        { name = "high", type = "integer", range = [1, 300], optional = true },
+    ]
+    write = [{ parameter = "low", address = 66 }, { parameter = "high", address = 67 }]
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_that_is_given_alone_is_judged_by_what_the_device_has_when_it_is_told() {
+    let mut facility = Facility::new(1.0);
+    let listener = poll_plain(&mut facility, &[1], OWN_LIMITS).await;
+    let kept = Arc::new(Mutex::new(BTreeMap::from([(66, 50), (67, 100)])));
+    let device = kept.clone();
+    facility.spawn(move |_| keeping_device(listener, device));
+    let table = commands::Table::read(OWN_LIMITS).unwrap();
+    let entry = table.entry("set-limits").unwrap();
+    let (answer, mut answers) = mpsc::channel(1);
+    let device: DeviceId = "p1".parse().unwrap();
+    for (high, low, expected) in [
+        (100, 90, Ok(())),
+        // Somebody has lowered the high one at the bedside, and nothing was read since.
+        (80, 85, Err(Reason::OverRange)),
+        (160, 150, Ok(())),
+    ] {
+        let before = {
+            let mut kept = kept.lock();
+            kept.insert(67, high);
+            kept[&66]
+        };
+        let given = commands::Value::Number(types::Decimal::from_parts(low, 0));
+        let parameters = BTreeMap::from([("low".to_owned(), given)]);
+        let told = Told {
+            id: Id128::from_bytes([1; 16]),
+            what: What::Beside(Box::new(entry.clone()), parameters),
+            until: Instant::now() + DEADLINE,
+            answer: answer.clone(),
+        };
+        facility.writes.tell(&device, told).unwrap();
+        let said = tokio::time::timeout(DEADLINE, answers.recv()).await;
+        assert_eq!(said.unwrap().unwrap().1, expected, "{low}");
+        let after = match expected {
+            Ok(()) => u16::try_from(low).unwrap(),
+            Err(_) => before,
+        };
+        assert_eq!(kept.lock()[&66], after);
+    }
 }

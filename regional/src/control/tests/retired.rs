@@ -5,6 +5,9 @@ use types::DeviceStatus;
 #[tokio::test]
 async fn a_retired_device_is_told_nothing_and_nothing_is_desired_of_it() {
     let world = World::new().await;
+    let limits = json!({"name": "set-alarm-limits", "parameters": {"heart-rate-high": 120}});
+    let (_, _, waits) = world.ask("waits", limits).await;
+    let waits = waits["id"].as_str().unwrap();
     let id = DEVICE.parse().unwrap();
     let device = world.registry.device(id).await.unwrap().unwrap();
     for (status, expected) in [
@@ -27,4 +30,6 @@ async fn a_retired_device_is_told_nothing_and_nothing_is_desired_of_it() {
         let (set, _, _) = world.patch(None, body).await;
         assert_eq!(set.as_u16() == 409, expected == 409, "{status:?}");
     }
+    let approved = world.approve(&world.approver, waits).await;
+    assert_eq!(approved, StatusCode::CONFLICT);
 }
