@@ -161,7 +161,8 @@ impl Run {
             store: self.store().clone(),
             control: control(),
         };
-        let taken = results.take(&id(LAB), &certificate, message.as_bytes());
+        let device = id(LAB);
+        let taken = results.take(&device, &certificate, message.as_bytes());
         assert_eq!(taken.await, Ok(()));
     }
 
