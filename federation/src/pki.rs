@@ -153,7 +153,8 @@ impl Ca {
     /// codes that wait for them are good no longer. Says which certificates it was.
     ///
     /// # Errors
-    /// When the state cannot be changed, or the list cannot be written.
+    /// When nothing of the place was ever certified and nothing of it is invited; when the state cannot be changed, or the
+    /// list cannot be written.
     pub fn revoke_place(
         &self,
         place: &Place,
@@ -161,11 +162,13 @@ impl Ca {
         now: Timestamp,
     ) -> Result<Vec<Issued>, PkiError> {
         let revoked = self.state.exclusively(|tx| {
-            tx.expire_invitations(now, |identity| identity.is_of(place))?;
+            let open = tx.expire_invitations(now, |identity| identity.is_of(place))?;
             let mut revoked = tx.certificates()?;
-            revoked.retain(|it| {
-                it.revoked.is_none() && it.not_after >= now && it.identity.is_of(place)
-            });
+            revoked.retain(|it| it.identity.is_of(place));
+            if open == 0 && revoked.is_empty() {
+                return Err(PkiError::NothingOf(place.to_string()));
+            }
+            revoked.retain(|it| it.revoked.is_none() && it.not_after >= now);
             for issued in &revoked {
                 tx.revoke(&issued.serial, &Revoked { at: now, reason })?;
             }

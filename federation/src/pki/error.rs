@@ -106,6 +106,9 @@ pub enum PkiError {
     /// This authority did not issue the certificate.
     #[error("this authority did not issue certificate {0}")]
     NotIssued(Serial),
+    /// Nothing of a place is there to be revoked: its name may be written wrong.
+    #[error("this authority has certified nothing of {0}, and has invited nobody there")]
+    NothingOf(String),
     /// The certificate is revoked.
     #[error("certificate {0} is revoked")]
     IsRevoked(Serial),
