@@ -181,7 +181,7 @@ pub struct UplinkConfig {
 }
 
 /// What is receipted is kept for so long at least, mesh time: a region that was put back gets it again from here.
-const MIN_RETENTION: Span = Span::ms(3_600_000);
+pub const MIN_RETENTION: Span = Span::ms(3_600_000);
 
 /// Disk bound and retention.
 #[derive(Clone, Debug, Deserialize, Serialize)]
