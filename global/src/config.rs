@@ -1,8 +1,8 @@
 //! The configuration of the global node, as TOML.
 use federation::{models::DeviceModels, signed_file::SignedFile, tls::mismatches};
 use node::config::{
-    ClientConfig, HttpsConfig, LogConfig, Problem, TlsFiles, Validate, different_ports, directory,
-    mesh_clock, within,
+    ClientConfig, HttpsConfig, LogConfig, Problem, TlsFiles, Validate, client_problems,
+    different_ports, directory, mesh_clock, within,
 };
 use node::trace::export::TelemetryConfig;
 use serde::{Deserialize, Serialize};
@@ -77,9 +77,7 @@ impl Validate for GlobalConfig {
         problems.extend(within("log", &self.log));
         problems.extend(mesh_clock(self.clock.as_ref(), self.local_mesh));
         problems.extend(within("https", &self.https));
-        for (index, client) in self.clients.iter().enumerate() {
-            problems.extend(within(&format!("clients[{index}]"), client));
-        }
+        problems.extend(client_problems(&self.clients));
         problems.extend(different_ports(&[
             ("https.listen", self.https.listen),
             ("grpc_listen", self.grpc_listen),

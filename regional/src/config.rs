@@ -5,8 +5,8 @@ use federation::{
 };
 use fhir::postgres::{UrlProblem, check_url};
 use node::config::{
-    ClientConfig, HttpsConfig, LogConfig, Problem, TlsFiles, Validate, different_ports, directory,
-    file, mesh_clock, secret_file, url, within,
+    ClientConfig, HttpsConfig, LogConfig, Problem, TlsFiles, Validate, client_problems,
+    different_ports, directory, file, mesh_clock, secret_file, url, within,
 };
 use node::trace::export::TelemetryConfig;
 use serde::{Deserialize, Serialize};
@@ -202,9 +202,7 @@ impl Validate for RegionalConfig {
                 problems.push(Problem::new(key, "is no client of the configuration"));
             }
         }
-        for (index, client) in self.clients.iter().enumerate() {
-            problems.extend(within(&format!("clients[{index}]"), client));
-        }
+        problems.extend(client_problems(&self.clients));
         problems.extend(url("uplink_url", &self.uplink_url));
         let mut listeners = vec![
             ("https.listen", self.https.listen),
