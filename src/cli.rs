@@ -424,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn a_retention_that_no_facility_takes_and_a_place_that_is_none_are_refused_by_their_argument() {
+    fn what_no_command_can_do_anything_with_is_refused_by_its_argument() {
         let refused = |line: &str| {
             let words = line.split(' ');
             Cli::try_parse_from(words).err().map(|it| it.to_string())
@@ -439,6 +439,10 @@ mod tests {
             place.contains("edge/JURISDICTION/REGION/FACILITY"),
             "{place}"
         );
+        let nothing = refused("medmesh doctor").unwrap();
+        assert!(nothing.contains("--dir"), "{nothing}");
+        assert!(refused("medmesh doctor --dir a --config b").is_some());
+        assert_eq!(refused("medmesh doctor --dir a"), None);
     }
 
     #[test]
