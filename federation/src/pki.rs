@@ -118,14 +118,18 @@ impl Ca {
     /// Opens the authority in a directory.
     ///
     /// # Errors
-    /// When there is none, its key is open to others than its owner, or its state is of a newer version.
+    /// When there is none, or a part of it is lost or another's; when its key is open to others than its owner, or its state
+    /// is of a newer version.
     pub fn open(dir: &Path) -> Result<Self, PkiError> {
         let pem = files::read(&dir.join(CA_FILE))?;
         let pair = KeyPair::from_pem(files::read_private(&dir.join(KEY_FILE))?.reveal())?;
+        if !cert::is_of(&pem, &pair) {
+            return Err(PkiError::NotTogether { dir: dir.into() });
+        }
         Ok(Self {
             challenger: Challenger::new(&pair.serialize_der()),
             issuer: Issuer::from_ca_cert_pem(&pem, pair)?,
-            state: State::open(&dir.join(STATE_FILE))?,
+            state: State::reopen(&dir.join(STATE_FILE))?,
             dir: dir.into(),
             pem,
         })

@@ -142,6 +142,16 @@ pub(super) fn check_names(names: &[String]) -> Result<(), PkiError> {
     names.iter().try_for_each(|name| host(name).map(|_| ()))
 }
 
+/// Whether PEM text is the certificate of this key: what another one signs nobody takes.
+pub(super) fn is_of(pem: &str, pair: &KeyPair) -> bool {
+    let Ok(der) = CertificateDer::from_pem_slice(pem.as_bytes()) else {
+        return false;
+    };
+    X509Certificate::from_der(&der).is_ok_and(|(_, certificate)| {
+        *certificate.public_key().subject_public_key.data == *pair.public_key_raw()
+    })
+}
+
 /// Whether PEM text is this certificate.
 pub(super) fn same(pem: &str, der: &CertificateDer<'_>) -> bool {
     CertificateDer::from_pem_slice(pem.as_bytes()).is_ok_and(|stored| stored == *der)

@@ -113,6 +113,12 @@ impl State {
         Ok(Self(Mutex::new(connection)))
     }
 
+    /// That of an authority which is there. A lost one is no empty one: what was revoked would be good again.
+    pub(super) fn reopen(path: &Path) -> Result<Self, PkiError> {
+        std::fs::metadata(path).map_err(|source| PkiError::io(path, source))?;
+        Self::open(path)
+    }
+
     /// Runs one step in a transaction: an error undoes all of it.
     pub(super) fn exclusively<T>(
         &self,
