@@ -61,7 +61,7 @@ pub const LOCAL_NAMES: [&str; 2] = ["localhost", "127.0.0.1"];
 const CODE_BYTES: usize = 16;
 
 /// The authority's certificate, in its directory.
-const CA_FILE: &str = "ca.pem";
+pub(crate) const CA_FILE: &str = "ca.pem";
 /// The authority's private key, in its directory.
 const KEY_FILE: &str = "ca.key";
 /// The current revocation list, in its directory.

@@ -16,7 +16,7 @@ mod verify;
 
 pub use ends::{End, ends, names};
 pub use error::TlsError;
-pub use examine::{lapsed, mismatches, paths};
+pub use examine::{lapsed, mismatches, paths, untrusted};
 pub use lists::Revocations;
 pub use material::{MAX_FILE_BYTES, TlsPaths, is_pair};
 pub use refused::count_refused;

@@ -1,5 +1,9 @@
 //! The configuration of the global node, as TOML.
-use federation::{models::DeviceModels, signed_file::SignedFile, tls::mismatches};
+use federation::{
+    models::DeviceModels,
+    signed_file::SignedFile,
+    tls::{mismatches, untrusted},
+};
 use node::config::{
     ClientConfig, HttpsConfig, LogConfig, Problem, TlsFiles, Validate, client_problems,
     different_ports, directory, mesh_clock, within,
@@ -91,6 +95,11 @@ impl Validate for GlobalConfig {
             self.authority
                 .iter()
                 .filter_map(|path| directory("authority", path)),
+        );
+        problems.extend(
+            self.authority
+                .iter()
+                .filter_map(|path| untrusted("authority", path, &self.tls)),
         );
         let telemetry = self.telemetry.iter();
         problems.extend(telemetry.flat_map(|it| it.problems(None)));

@@ -1,7 +1,10 @@
 //! The configuration of a regional node, as TOML.
 pub use crate::hooks::{SubscriptionsConfig, TargetConfig};
 use federation::{
-    models::DeviceModels, profile::SignedProfile, signed_file::SignedFile, tls::mismatches,
+    models::DeviceModels,
+    profile::SignedProfile,
+    signed_file::SignedFile,
+    tls::{mismatches, untrusted},
 };
 use fhir::postgres::{UrlProblem, check_url};
 use node::config::{
@@ -225,6 +228,11 @@ impl Validate for RegionalConfig {
             self.enrolment
                 .iter()
                 .filter_map(|it| directory("enrolment.authority", &it.authority)),
+        );
+        problems.extend(
+            self.enrolment
+                .iter()
+                .filter_map(|it| untrusted("enrolment.authority", &it.authority, &self.tls)),
         );
         problems.extend(self.subscriptions.problems());
         let pair = self.pair.iter();
