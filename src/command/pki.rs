@@ -55,6 +55,11 @@ fn init(dir: &Path, now: Timestamp) -> Result<()> {
 }
 
 fn invite(args: InviteArgs, now: Timestamp) -> Result<()> {
+    if args.device.is_some() && !args.names.is_empty() {
+        return Err(anyhow!(
+            "--name: nobody reaches a device by its certificate: it has no names"
+        ));
+    }
     let identity = identity_of(args.node, args.device)?;
     let names: Vec<&str> = args.names.iter().map(String::as_str).collect();
     let ca = Ca::open(&args.dir)?;
@@ -231,6 +236,27 @@ mod tests {
     use std::time::Duration;
 
     const NOW: Timestamp = Timestamp(1_800_000_000_000);
+
+    #[test]
+    fn a_device_is_invited_without_the_names_that_only_a_node_has() {
+        let dir = tempfile::tempdir().unwrap();
+        let pki = dir.path().join("pki");
+        Ca::init(&pki, NOW).unwrap();
+        let invited = |device: Option<&str>, names: &[&str]| {
+            let args = InviteArgs {
+                dir: pki.clone(),
+                node: "edge/us/us/us-f1".parse().unwrap(),
+                device: device.map(|id| id.parse().unwrap()),
+                names: names.iter().map(|name| (*name).to_owned()).collect(),
+                ttl: "1d".parse().unwrap(),
+            };
+            invite(args, NOW).map_err(|error| error.to_string())
+        };
+        let error = invited(Some("lab-1"), &["lab.example.org"]).unwrap_err();
+        assert!(error.starts_with("--name: "), "{error}");
+        assert!(invited(Some("lab-1"), &[]).is_ok());
+        assert!(invited(None, &["edge.example.org"]).is_ok());
+    }
 
     #[test]
     fn a_code_is_good_as_long_as_there_is_nowhere_to_write_the_certificate() {
