@@ -10,8 +10,8 @@ use federation::{
     tls::mismatches,
 };
 use node::config::{
-    ConfigError, HttpsConfig, LogConfig, Problem, TlsFiles, Urls, Validate, different_ports,
-    directory, file, mesh_clock, secret_file, within,
+    ConfigError, HttpsConfig, LogConfig, Problem, TlsFiles, Urls, Validate, becomes_directory,
+    different_ports, directory, file, mesh_clock, secret_file, within,
 };
 use node::quantity::{Size, Span};
 use node::trace::export::TelemetryConfig;
@@ -257,6 +257,7 @@ impl Validate for EdgeConfig {
     fn problems(&self) -> Vec<Problem> {
         let mut problems = within("tls", &self.tls);
         problems.extend(mismatches(&self.tls, &self.place()));
+        problems.extend(becomes_directory("data_dir", &self.data_dir));
         problems.extend(within("log", &self.log));
         problems.extend(mesh_clock(self.clock.as_ref(), self.local_mesh));
         problems.extend(within("store", &self.store));

@@ -5,8 +5,8 @@ use federation::{
     tls::{mismatches, untrusted},
 };
 use node::config::{
-    ClientConfig, HttpsConfig, LogConfig, Problem, TlsFiles, Validate, client_problems,
-    different_ports, directory, mesh_clock, within,
+    ClientConfig, HttpsConfig, LogConfig, Problem, TlsFiles, Validate, becomes_directory,
+    client_problems, different_ports, directory, mesh_clock, within,
 };
 use node::trace::export::TelemetryConfig;
 use serde::{Deserialize, Serialize};
@@ -78,6 +78,7 @@ impl Validate for GlobalConfig {
     fn problems(&self) -> Vec<Problem> {
         let mut problems = within("tls", &self.tls);
         problems.extend(mismatches(&self.tls, &Place::Global));
+        problems.extend(becomes_directory("data_dir", &self.data_dir));
         problems.extend(within("log", &self.log));
         problems.extend(mesh_clock(self.clock.as_ref(), self.local_mesh));
         problems.extend(within("https", &self.https));

@@ -8,8 +8,8 @@ mod validate;
 pub use load::{ConfigError, EXIT_CODE, environment, load, parse};
 pub use urls::{MAX_URLS, Urls};
 pub use validate::{
-    Problem, Validate, different_ports, directory, file, mesh_clock, public_url, secret_file, url,
-    within,
+    Problem, Validate, becomes_directory, different_ports, directory, file, mesh_clock, public_url,
+    secret_file, url, within,
 };
 
 use serde::{Deserialize, Serialize};

@@ -8,8 +8,8 @@ use federation::{
 };
 use fhir::postgres::{UrlProblem, check_url};
 use node::config::{
-    ClientConfig, HttpsConfig, LogConfig, Problem, TlsFiles, Validate, client_problems,
-    different_ports, directory, file, mesh_clock, secret_file, url, within,
+    ClientConfig, HttpsConfig, LogConfig, Problem, TlsFiles, Validate, becomes_directory,
+    client_problems, different_ports, directory, file, mesh_clock, secret_file, url, within,
 };
 use node::trace::export::TelemetryConfig;
 use serde::{Deserialize, Serialize};
@@ -196,6 +196,7 @@ impl Validate for RegionalConfig {
     fn problems(&self) -> Vec<Problem> {
         let mut problems = within("tls", &self.tls);
         problems.extend(mismatches(&self.tls, &self.place()));
+        problems.extend(becomes_directory("data_dir", &self.data_dir));
         problems.extend(within("log", &self.log));
         problems.extend(mesh_clock(self.clock.as_ref(), self.local_mesh));
         problems.extend(within("https", &self.https));
