@@ -279,7 +279,12 @@ impl ReloadingTls {
             path: path.clone(),
             source,
         })?;
+        let before = self.me().serial;
         self.look()?;
+        if self.me().serial != before {
+            // A certificate that came meanwhile is no news to the watch any more.
+            self.tell(Ok(true), &mut None);
+        }
         metrics::counter!("medmesh_revocation_lists_total", "result" => "taken").increment(1);
         Ok(true)
     }
