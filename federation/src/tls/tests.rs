@@ -322,6 +322,26 @@ async fn files_that_are_broken_or_of_another_holder_are_refused_and_the_former_s
 }
 
 #[tokio::test]
+async fn a_pair_that_cannot_be_used_keeps_no_list_from_counting() {
+    let pair = pair();
+    let other = pair.bed.holder(&node("edge/us/us/us-f2"));
+    pair.dial(&other).await.1.unwrap();
+    let (paths, serial) = (&pair.region.paths, pair.server.me().serial);
+    std::fs::write(&paths.cert, "nonsense").unwrap();
+    pair.server.look().unwrap_err();
+    pair.bed.revoke(&other);
+    pair.server.look().unwrap_err();
+    let (seen, _) = pair.dial(&other).await;
+    assert_eq!(certificate_error(seen), "Revoked");
+    pair.dial(&pair.edge).await.1.unwrap();
+    assert_eq!(pair.server.me().serial, serial);
+    // Another pair is taken as ever.
+    pair.bed.renew(&pair.region);
+    assert!(pair.server.look().unwrap());
+    assert_ne!(pair.server.me().serial, serial);
+}
+
+#[tokio::test]
 async fn a_list_that_is_older_or_of_another_authority_is_refused() {
     let pair = pair();
     let mut region = pair.region.clone();
