@@ -151,7 +151,7 @@ pub struct UpArgs {
     #[arg(long, requires = "replay")]
     pub outcomes: Option<PathBuf>,
     /// How long facilities keep samples, by the mesh clock. A fast replay is over long after 30 days of it.
-    #[arg(long, default_value = "30d", value_name = "TIME")]
+    #[arg(long, default_value = "30d", value_name = "TIME", value_parser = parse_retention)]
     pub retention: Span,
     /// Replay only the first N stays of the archive.
     #[arg(long, requires = "replay")]
@@ -186,6 +186,15 @@ pub struct UpArgs {
 fn parse_jurisdiction(text: &str) -> Result<Jurisdiction, String> {
     let known = Jurisdiction::ALL.map(Jurisdiction::as_str).join(", ");
     text.parse().map_err(|_| format!("one of {known}"))
+}
+
+fn parse_retention(text: &str) -> Result<Span, String> {
+    let least = edge::config::MIN_RETENTION;
+    let span = text.parse::<Span>().map_err(|error| error.to_string())?;
+    match span >= least {
+        true => Ok(span),
+        false => Err(format!("is {least} at least")),
+    }
 }
 
 /// How fast the mesh clock runs: mesh seconds per real second.
@@ -412,6 +421,28 @@ mod tests {
         for text in ["", "x", "0x", "0.5x", "-1x", "NaN", "60001x", "fast"] {
             assert!(text.parse::<Speed>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn what_no_command_can_do_anything_with_is_refused_by_its_argument() {
+        let refused = |line: &str| {
+            let words = line.split(' ');
+            Cli::try_parse_from(words).err().map(|it| it.to_string())
+        };
+        assert_eq!(refused("medmesh up --retention 1h"), None);
+        let short = refused("medmesh up --retention 59m").unwrap();
+        assert!(short.contains("is 1h at least"), "{short}");
+        let revoke = "medmesh pki revoke --dir pki --node";
+        assert_eq!(refused(&format!("{revoke} edge/us/us/us-f1")), None);
+        let place = refused(&format!("{revoke} edge/us/us")).unwrap();
+        assert!(
+            place.contains("edge/JURISDICTION/REGION/FACILITY"),
+            "{place}"
+        );
+        let nothing = refused("medmesh doctor").unwrap();
+        assert!(nothing.contains("--dir"), "{nothing}");
+        assert!(refused("medmesh doctor --dir a --config b").is_some());
+        assert_eq!(refused("medmesh doctor --dir a"), None);
     }
 
     #[test]

@@ -10,8 +10,8 @@ use federation::{
     tls::mismatches,
 };
 use node::config::{
-    ConfigError, HttpsConfig, LogConfig, Problem, TlsFiles, Urls, Validate, different_ports,
-    directory, file, mesh_clock, secret_file, within,
+    ConfigError, HttpsConfig, LogConfig, Problem, TlsFiles, Urls, Validate, becomes_directory,
+    different_ports, directory, file, mesh_clock, secret_file, within,
 };
 use node::quantity::{Size, Span};
 use node::trace::export::TelemetryConfig;
@@ -108,6 +108,9 @@ pub struct FhirConfig {
     pub max_size: Size,
 }
 
+/// Its tables alone take some of it; in less, next to no reading stays.
+const MIN_FHIR_SIZE: Size = Size(64 << 20);
+
 impl Default for FhirConfig {
     fn default() -> Self {
         Self {
@@ -181,7 +184,7 @@ pub struct UplinkConfig {
 }
 
 /// What is receipted is kept for so long at least, mesh time: a region that was put back gets it again from here.
-const MIN_RETENTION: Span = Span::ms(3_600_000);
+pub const MIN_RETENTION: Span = Span::ms(3_600_000);
 
 /// Disk bound and retention.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -257,9 +260,11 @@ impl Validate for EdgeConfig {
     fn problems(&self) -> Vec<Problem> {
         let mut problems = within("tls", &self.tls);
         problems.extend(mismatches(&self.tls, &self.place()));
+        problems.extend(becomes_directory("data_dir", &self.data_dir));
         problems.extend(within("log", &self.log));
         problems.extend(mesh_clock(self.clock.as_ref(), self.local_mesh));
         problems.extend(within("store", &self.store));
+        problems.extend(within("fhir", &self.fhir));
         problems.extend(key_file_problem(&self.key_file));
         problems.extend(self.uplink.url.problems("uplink.url"));
         problems.extend(different_ports(&[
@@ -396,6 +401,17 @@ fn profile_note_problems(files: &DeidProfile, here: &Place) -> Vec<Problem> {
     problems
 }
 
+impl Validate for FhirConfig {
+    fn problems(&self) -> Vec<Problem> {
+        let too_small = self.max_size < MIN_FHIR_SIZE;
+        let says = || format!("is {MIN_FHIR_SIZE} at least: in less it keeps no reading");
+        too_small
+            .then(|| Problem::new("max_size", says()))
+            .into_iter()
+            .collect()
+    }
+}
+
 impl Validate for StoreConfig {
     fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
@@ -448,6 +464,17 @@ fn doubled_ids(devices: &[DeviceConfig]) -> Vec<Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_for_fhir_in_which_no_reading_stays_is_a_problem() {
+        let paths = |size: &str| -> Vec<String> {
+            let max_size = size.parse().unwrap();
+            let problems = within("fhir", &FhirConfig { max_size }).into_iter();
+            problems.map(|problem| problem.path).collect()
+        };
+        assert_eq!(paths("63MiB"), ["fhir.max_size"]);
+        assert!(paths("64MiB").is_empty());
+    }
 
     #[test]
     fn a_doubled_id_is_a_problem_of_the_second_device() {

@@ -311,33 +311,4 @@ fn problem(status: StatusCode, title: &'static str, detail: &str) -> Response {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::future::{pending, ready};
-
-    const NOW: Timestamp = Timestamp(1_800_000_000_000);
-    /// Over at once.
-    const NO_PATIENCE: Duration = Duration::ZERO;
-
-    #[tokio::test]
-    async fn a_code_is_used_up_by_a_certificate_and_by_nothing_else() {
-        let lab: DeviceId = "lab-1".parse().unwrap();
-        let codes = Mutex::new(Codes::new([lab.clone()], NOW));
-        let (code, _) = codes.lock().draw(&lab, [1; CODE_BYTES], NOW).unwrap();
-        let from = Network::of(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        let take = || codes.lock().take(&code, from, NOW);
-        // Whoever asked goes away while the region is asked.
-        let (device, invited) = take().unwrap();
-        let waits = using(&codes, (&device, &invited), pending::<Result<(), _>>());
-        assert!(timeout(NO_PATIENCE, waits).await.is_err());
-        // The region does not answer.
-        let (device, invited) = take().unwrap();
-        let silent = said(&lab, pending(), NO_PATIENCE);
-        let refused = using(&codes, (&device, &invited), silent).await;
-        assert!(matches!(refused, Err(Refused::NotNow)));
-        let (device, invited) = take().unwrap();
-        let given = using(&codes, (&device, &invited), ready(Ok(()))).await;
-        assert!(given.is_ok());
-        assert_eq!(take(), Err(NoCode::Unknown));
-    }
-}
+mod tests;

@@ -61,7 +61,7 @@ pub const LOCAL_NAMES: [&str; 2] = ["localhost", "127.0.0.1"];
 const CODE_BYTES: usize = 16;
 
 /// The authority's certificate, in its directory.
-const CA_FILE: &str = "ca.pem";
+pub(crate) const CA_FILE: &str = "ca.pem";
 /// The authority's private key, in its directory.
 const KEY_FILE: &str = "ca.key";
 /// The current revocation list, in its directory.
@@ -118,14 +118,18 @@ impl Ca {
     /// Opens the authority in a directory.
     ///
     /// # Errors
-    /// When there is none, its key is open to others than its owner, or its state is of a newer version.
+    /// When there is none, or a part of it is lost or another's; when its key is open to others than its owner, or its state
+    /// is of a newer version.
     pub fn open(dir: &Path) -> Result<Self, PkiError> {
         let pem = files::read(&dir.join(CA_FILE))?;
         let pair = KeyPair::from_pem(files::read_private(&dir.join(KEY_FILE))?.reveal())?;
+        if !cert::is_of(&pem, &pair) {
+            return Err(PkiError::NotTogether { dir: dir.into() });
+        }
         Ok(Self {
             challenger: Challenger::new(&pair.serialize_der()),
             issuer: Issuer::from_ca_cert_pem(&pem, pair)?,
-            state: State::open(&dir.join(STATE_FILE))?,
+            state: State::reopen(&dir.join(STATE_FILE))?,
             dir: dir.into(),
             pem,
         })
@@ -153,7 +157,8 @@ impl Ca {
     /// codes that wait for them are good no longer. Says which certificates it was.
     ///
     /// # Errors
-    /// When the state cannot be changed, or the list cannot be written.
+    /// When nothing of the place was ever certified and nothing of it is invited; when the state cannot be changed, or the
+    /// list cannot be written.
     pub fn revoke_place(
         &self,
         place: &Place,
@@ -161,11 +166,13 @@ impl Ca {
         now: Timestamp,
     ) -> Result<Vec<Issued>, PkiError> {
         let revoked = self.state.exclusively(|tx| {
-            tx.expire_invitations(now, |identity| identity.is_of(place))?;
+            let open = tx.expire_invitations(now, |identity| identity.is_of(place))?;
             let mut revoked = tx.certificates()?;
-            revoked.retain(|it| {
-                it.revoked.is_none() && it.not_after >= now && it.identity.is_of(place)
-            });
+            revoked.retain(|it| it.identity.is_of(place));
+            if open == 0 && revoked.is_empty() {
+                return Err(PkiError::NothingOf(place.to_string()));
+            }
+            revoked.retain(|it| it.revoked.is_none() && it.not_after >= now);
             for issued in &revoked {
                 tx.revoke(&issued.serial, &Revoked { at: now, reason })?;
             }

@@ -16,7 +16,7 @@ mod verify;
 
 pub use ends::{End, ends, names};
 pub use error::TlsError;
-pub use examine::{lapsed, mismatches, paths};
+pub use examine::{lapsed, mismatches, paths, untrusted};
 pub use lists::Revocations;
 pub use material::{MAX_FILE_BYTES, TlsPaths, is_pair};
 pub use refused::count_refused;
@@ -24,7 +24,7 @@ pub use verify::UnexpectedPeer;
 
 use crate::identity::{Identity, Peer};
 use ed25519_dalek::VerifyingKey;
-use material::{Ends, Files, Material};
+use material::{Ends, Files, Material, Pair};
 use parking_lot::{Mutex, RwLock};
 use rustls::{
     ClientConfig, KeyLog, KeyLogFile, NoKeyLog, ServerConfig,
@@ -74,10 +74,16 @@ pub struct ReloadingTls {
     key_log: Arc<dyn KeyLog>,
     provider: Arc<CryptoProvider>,
     current: Arc<Current>,
-    seen: Mutex<[u8; 32]>,
+    seen: Mutex<Seen>,
     /// One peer's lists are taken at a time.
     taking: Mutex<()>,
     revocations: watch::Sender<Arc<Revocations>>,
+}
+
+/// The files that were looked at last, and the pair that is in use.
+struct Seen {
+    digest: [u8; 32],
+    pair: Pair,
 }
 
 /// What handshakes use at this moment.
@@ -129,7 +135,10 @@ impl ReloadingTls {
         let material = files.parse(&paths, &provider, None)?;
         let (revocations, _) = watch::channel(Arc::clone(&material.revoked));
         Ok(Arc::new(Self {
-            seen: Mutex::new(files.digest()),
+            seen: Mutex::new(Seen {
+                digest: files.digest(),
+                pair: files.pair(),
+            }),
             taking: Mutex::new(()),
             current: Arc::new(Current(RwLock::new(Arc::new(material)))),
             paths,
@@ -279,7 +288,14 @@ impl ReloadingTls {
             path: path.clone(),
             source,
         })?;
-        self.look()?;
+        let before = self.me().serial;
+        // What was found of the node's own files is no news to the watch any more.
+        match self.look() {
+            Err(error) if !self.current.get().revoked.is_same(&newest) => return Err(error),
+            Err(error) => self.tell(Err(error), &mut None),
+            Ok(_) if self.me().serial != before => self.tell(Ok(true), &mut None),
+            Ok(_) => {}
+        }
         metrics::counter!("medmesh_revocation_lists_total", "result" => "taken").increment(1);
         Ok(true)
     }
@@ -313,24 +329,45 @@ impl ReloadingTls {
     ///
     /// # Errors
     /// When the new files are refused; those in use stay. The same content is tried once, unless it was the TPM that failed.
+    /// A certificate and key that cannot be used keep no newer list from counting.
     pub fn look(&self) -> Result<bool, TlsError> {
         let files = Files::read(&self.paths)?;
         let digest = files.digest();
         let mut seen = self.seen.lock();
-        if *seen == digest {
+        if seen.digest == digest {
             return Ok(false);
         }
         let current = self.current.get();
         let parsed = files.parse(&self.paths, &self.provider, Some(&current));
         if !matches!(parsed, Err(TlsError::Tpm(_))) {
-            *seen = digest;
+            seen.digest = digest;
         }
-        let material = parsed?;
-        material.may_follow(&current)?;
+        let following =
+            parsed.and_then(|material| material.may_follow(&current).map(|()| material));
+        match following {
+            Ok(material) => {
+                seen.pair = files.pair();
+                self.take(material);
+                Ok(true)
+            }
+            Err(error) => {
+                let files = files.with(&seen.pair);
+                let rest = files.parse(&self.paths, &self.provider, Some(&current));
+                if let Ok(material) = rest
+                    && material.may_follow(&current).is_ok()
+                    && !material.revoked.is_same(&current.revoked)
+                {
+                    self.take(material);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn take(&self, material: Material) {
         let revoked = Arc::clone(&material.revoked);
         *self.current.0.write() = Arc::new(material);
         self.revocations.send_replace(revoked);
-        Ok(true)
     }
 
     /// Looks at the files every [`RELOAD_TICK`] until stopped. Run one such task per node.

@@ -1,8 +1,12 @@
 //! The configuration of the global node, as TOML.
-use federation::{models::DeviceModels, signed_file::SignedFile, tls::mismatches};
+use federation::{
+    models::DeviceModels,
+    signed_file::SignedFile,
+    tls::{mismatches, untrusted},
+};
 use node::config::{
-    ClientConfig, HttpsConfig, LogConfig, Problem, TlsFiles, Validate, different_ports, directory,
-    mesh_clock, within,
+    ClientConfig, HttpsConfig, LogConfig, Problem, TlsFiles, Validate, becomes_directory,
+    client_problems, different_ports, directory, mesh_clock, within,
 };
 use node::trace::export::TelemetryConfig;
 use serde::{Deserialize, Serialize};
@@ -74,12 +78,11 @@ impl Validate for GlobalConfig {
     fn problems(&self) -> Vec<Problem> {
         let mut problems = within("tls", &self.tls);
         problems.extend(mismatches(&self.tls, &Place::Global));
+        problems.extend(becomes_directory("data_dir", &self.data_dir));
         problems.extend(within("log", &self.log));
         problems.extend(mesh_clock(self.clock.as_ref(), self.local_mesh));
         problems.extend(within("https", &self.https));
-        for (index, client) in self.clients.iter().enumerate() {
-            problems.extend(within(&format!("clients[{index}]"), client));
-        }
+        problems.extend(client_problems(&self.clients));
         problems.extend(different_ports(&[
             ("https.listen", self.https.listen),
             ("grpc_listen", self.grpc_listen),
@@ -93,6 +96,11 @@ impl Validate for GlobalConfig {
             self.authority
                 .iter()
                 .filter_map(|path| directory("authority", path)),
+        );
+        problems.extend(
+            self.authority
+                .iter()
+                .filter_map(|path| untrusted("authority", path, &self.tls)),
         );
         let telemetry = self.telemetry.iter();
         problems.extend(telemetry.flat_map(|it| it.problems(None)));

@@ -8,8 +8,8 @@ mod validate;
 pub use load::{ConfigError, EXIT_CODE, environment, load, parse};
 pub use urls::{MAX_URLS, Urls};
 pub use validate::{
-    Problem, Validate, different_ports, directory, file, mesh_clock, public_url, secret_file, url,
-    within,
+    Problem, Validate, becomes_directory, different_ports, directory, file, mesh_clock, public_url,
+    secret_file, url, within,
 };
 
 use serde::{Deserialize, Serialize};
@@ -133,7 +133,16 @@ impl Validate for LogConfig {
 
 impl Validate for ClientConfig {
     fn problems(&self) -> Vec<Problem> {
-        let mut problems: Vec<_> = file("public_key", &self.public_key).into_iter().collect();
+        let mut problems = Vec::new();
+        for (key, text) in [("client_id", &self.client_id), ("kid", &self.kid)] {
+            if text.is_empty() {
+                problems.push(Problem::new(key, "is empty"));
+            }
+        }
+        let unread = file("public_key", &self.public_key);
+        let unfit = || Some(crate::token::read_key(self).err()?.to_string());
+        let unfit = || unfit().map(|says| Problem::new("public_key", says));
+        problems.extend(unread.or_else(unfit));
         if self.scope.parse::<crate::token::Scopes>().is_err() {
             problems.push(Problem::new(
                 "scope",
@@ -141,5 +150,59 @@ impl Validate for ClientConfig {
             ));
         }
         problems
+    }
+}
+
+/// What is wrong with the clients of a node: with each, and where two have one key id, by which assertions are told apart.
+#[must_use]
+pub fn client_problems(clients: &[ClientConfig]) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (index, client) in clients.iter().enumerate() {
+        let key = format!("clients[{index}]");
+        problems.extend(within(&key, client));
+        if clients.iter().take(index).any(|it| it.kid == client.kid) {
+            let says = "is that of a client above: each key has an id of its own";
+            problems.push(Problem::new(format!("{key}.kid"), says));
+        }
+    }
+    problems
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384};
+
+    #[test]
+    fn a_client_with_a_key_of_another_kind_and_two_of_one_key_id_are_named_by_their_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let [good, other] = [&PKCS_ECDSA_P384_SHA384, &PKCS_ECDSA_P256_SHA256]
+            .map(|kind| KeyPair::generate_for(kind).unwrap().public_key_pem());
+        let client = |kid: &str, pem: Option<&str>| {
+            let public_key = dir.path().join(format!("{kid}.pem"));
+            if let Some(pem) = pem {
+                std::fs::write(&public_key, pem).unwrap();
+            }
+            ClientConfig {
+                client_id: "reader".to_owned(),
+                kid: kid.to_owned(),
+                public_key,
+                scope: "system/*.rs".to_owned(),
+            }
+        };
+        let named = |clients: &[ClientConfig]| -> Vec<String> {
+            let problems = client_problems(clients).into_iter();
+            problems.map(|problem| problem.path).collect()
+        };
+        let one = client("reader-1", Some(&good));
+        let two = client("reader-2", Some(&good));
+        assert!(named(&[one.clone(), two.clone()]).is_empty(), "two keys");
+        assert_eq!(named(&[one.clone(), two, one]), ["clients[2].kid"]);
+        let wrong = client("wrong", Some(&other));
+        assert_eq!(named(&[wrong]), ["clients[0].public_key"]);
+        let absent = client("absent", None);
+        assert_eq!(named(&[absent]), ["clients[0].public_key"], "said once");
+        let nameless = client("", Some(&good));
+        assert_eq!(named(&[nameless]), ["clients[0].kid"]);
     }
 }

@@ -8,7 +8,7 @@ pub struct InvalidSpan;
 
 /// A size without a unit, or with an unknown one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("write a size as a whole number and a unit: 512B, 64KiB, 64MiB or 2GiB")]
+#[error("write a size as a whole number and a unit: 512B, 64KiB, 64MiB, 2GiB or 1TiB")]
 pub struct InvalidSize;
 
 /// A duration, written with its unit.
@@ -28,6 +28,7 @@ const SPAN_UNITS: &[(&str, u64)] = &[
 ];
 
 const SIZE_UNITS: &[(&str, u64)] = &[
+    ("TiB", 1 << 40),
     ("GiB", 1 << 30),
     ("MiB", 1 << 20),
     ("KiB", 1 << 10),
@@ -123,7 +124,7 @@ mod tests {
         for text in ["250ms", "5s", "2m", "1h", "7d", "1500ms", "90s"] {
             assert_eq!(text.parse::<Span>().unwrap().to_string(), text);
         }
-        for text in ["512B", "64KiB", "64MiB", "2GiB"] {
+        for text in ["512B", "64KiB", "64MiB", "2GiB", "1025GiB", "1TiB"] {
             assert_eq!(text.parse::<Size>().unwrap().to_string(), text);
         }
     }

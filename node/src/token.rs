@@ -13,6 +13,7 @@ mod signed;
 mod used;
 mod verifier;
 
+pub(crate) use assertion::read_key;
 pub use assertion::{
     ASSERTION_TYPE, Claims, InvalidClientKey, MAX_LIFETIME_SECONDS, public_point, sign_assertion,
 };

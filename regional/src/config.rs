@@ -1,12 +1,15 @@
 //! The configuration of a regional node, as TOML.
 pub use crate::hooks::{SubscriptionsConfig, TargetConfig};
 use federation::{
-    models::DeviceModels, profile::SignedProfile, signed_file::SignedFile, tls::mismatches,
+    models::DeviceModels,
+    profile::SignedProfile,
+    signed_file::SignedFile,
+    tls::{mismatches, untrusted},
 };
 use fhir::postgres::{UrlProblem, check_url};
 use node::config::{
-    ClientConfig, HttpsConfig, LogConfig, Problem, TlsFiles, Validate, different_ports, directory,
-    file, mesh_clock, secret_file, url, within,
+    ClientConfig, HttpsConfig, LogConfig, Problem, TlsFiles, Validate, becomes_directory,
+    client_problems, different_ports, directory, file, mesh_clock, secret_file, url, within,
 };
 use node::trace::export::TelemetryConfig;
 use serde::{Deserialize, Serialize};
@@ -227,6 +230,7 @@ impl Validate for RegionalConfig {
     fn problems(&self) -> Vec<Problem> {
         let mut problems = within("tls", &self.tls);
         problems.extend(mismatches(&self.tls, &self.place()));
+        problems.extend(becomes_directory("data_dir", &self.data_dir));
         problems.extend(within("log", &self.log));
         problems.extend(mesh_clock(self.clock.as_ref(), self.local_mesh));
         problems.extend(within("https", &self.https));
@@ -236,9 +240,7 @@ impl Validate for RegionalConfig {
                 problems.push(Problem::new(key, "is no client of the configuration"));
             }
         }
-        for (index, client) in self.clients.iter().enumerate() {
-            problems.extend(within(&format!("clients[{index}]"), client));
-        }
+        problems.extend(client_problems(&self.clients));
         problems.extend(url("uplink_url", &self.uplink_url));
         let mut listeners = vec![
             ("https.listen", self.https.listen),
@@ -261,6 +263,11 @@ impl Validate for RegionalConfig {
             self.enrolment
                 .iter()
                 .filter_map(|it| directory("enrolment.authority", &it.authority)),
+        );
+        problems.extend(
+            self.enrolment
+                .iter()
+                .filter_map(|it| untrusted("enrolment.authority", &it.authority, &self.tls)),
         );
         problems.extend(self.subscriptions.problems());
         problems.extend(self.audit_events.problem());

@@ -13,7 +13,7 @@ use crate::{
     pair::{
         copied::Copied,
         rows::Takes,
-        standby::{Sockets, Standby, Writer},
+        standby::{Sockets, Standby, Writer, check_name},
     },
     server::listen,
 };
@@ -376,6 +376,7 @@ async fn take_over(
                 return placed.map(|there| Some(((number, asked), there)));
             }
             Ok(None) => {
+                check_name(own, pair, me).await?;
                 shown.copy.pass();
                 said = false;
                 if let Ok(name) = pair.holder().await {

@@ -168,9 +168,12 @@ impl<W: Write> Write for Sealer<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         // A full chunk waits for the byte behind it: the last one is sealed as the last.
         if self.clear.len() == CHUNK && !bytes.is_empty() {
-            self.chunks.seal(&mut self.clear, false)?;
-            self.out.write_all(&self.clear)?;
-            self.clear.clear();
+            // Taken out first: whoever goes on after a failure, as an archive does that is dropped, finds room.
+            let mut full = std::mem::take(&mut self.clear);
+            self.chunks.seal(&mut full, false)?;
+            self.out.write_all(&full)?;
+            full.clear();
+            self.clear = full;
         }
         let taken = bytes.len().min(CHUNK - self.clear.len());
         self.clear.extend_from_slice(&bytes[..taken]);
@@ -303,6 +306,30 @@ mod tests {
             open(&[&sealed[..], b"more"].concat(), "one").is_err(),
             "more"
         );
+    }
+
+    /// A disk with room for so many bytes.
+    struct Disk(usize);
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let room = self.0.checked_sub(bytes.len());
+            self.0 = room.ok_or(io::ErrorKind::StorageFull)?;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_an_error_whatever_is_written_after_it() {
+        let mut sealer = Sealer::new(Disk(CHUNK), &phrase("one"), [7; 23]).unwrap();
+        let full = sealer.write_all(&vec![5; 2 * CHUNK]).unwrap_err();
+        assert_eq!(full.kind(), io::ErrorKind::StorageFull);
+        // What an archive writes when it is dropped.
+        assert_eq!(sealer.write(&[0; 1_024]).unwrap(), 1_024);
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! The arguments of `medmesh doctor`.
-use clap::Args;
+use clap::{ArgGroup, Args};
 use std::path::PathBuf;
 
 /// What `medmesh doctor --help` ends with.
@@ -16,12 +16,13 @@ Exit codes: 0 all is well, 1 a person should look, 2 something keeps a node from
 
 /// Arguments of `doctor`.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("what").required(true).args(["config", "dir"]))]
 pub struct DoctorArgs {
     /// Configuration of one node.
-    #[arg(long, required_unless_present = "dir")]
+    #[arg(long)]
     pub config: Option<PathBuf>,
     /// Folder of a mesh on this machine: each of its nodes.
-    #[arg(long, conflicts_with = "config")]
+    #[arg(long)]
     pub dir: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]

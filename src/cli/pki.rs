@@ -16,6 +16,13 @@ Examples:
   medmesh pki lease --dir pki --node edge/us/us/us-f1 --ttl 30d --out node/leases
   medmesh pki list --dir pki --json";
 
+/// A place, as a person writes it.
+pub(super) fn place(text: &str) -> Result<Place, String> {
+    text.parse::<Place>().map_err(|name| {
+        format!("a place is edge/JURISDICTION/REGION/FACILITY, regional/JURISDICTION/REGION or global; {name}")
+    })
+}
+
 /// Arguments of `pki`.
 #[derive(Debug, Args)]
 pub struct PkiArgs {
@@ -78,7 +85,7 @@ pub struct InviteArgs {
     #[arg(long)]
     pub dir: PathBuf,
     /// The place of a node: `edge/us/us/us-f1`, `regional/eu/eu` or `global`; with `--device`, its facility.
-    #[arg(long)]
+    #[arg(long, value_parser = place)]
     pub node: Place,
     /// A device of that facility.
     #[arg(long)]
@@ -98,7 +105,7 @@ pub struct EnrolArgs {
     #[arg(long)]
     pub dir: PathBuf,
     /// The place of the node, as in its invitation; with `--device`, its facility.
-    #[arg(long)]
+    #[arg(long, value_parser = place)]
     pub node: Place,
     /// The device of that facility, as in its invitation.
     #[arg(long)]
@@ -118,7 +125,7 @@ pub struct EnrolArgs {
 #[derive(Debug, Args)]
 pub struct RequestArgs {
     /// The place of the node, as in its invitation; with `--device`, its facility.
-    #[arg(long)]
+    #[arg(long, value_parser = place)]
     pub node: Place,
     /// The device of that facility, as in its invitation.
     #[arg(long)]
@@ -175,7 +182,7 @@ pub struct RevokeArgs {
     #[arg(required_unless_present = "node")]
     pub serial: Option<String>,
     /// All of a node's certificates, and of a facility those of its devices; prints their numbers.
-    #[arg(long, conflicts_with = "serial")]
+    #[arg(long, conflicts_with = "serial", value_parser = place)]
     pub node: Option<Place>,
     /// Why: unspecified, key-compromise, superseded or cessation-of-operation.
     #[arg(long, default_value = "unspecified")]
@@ -224,7 +231,7 @@ pub struct LeaseArgs {
     #[arg(long)]
     pub dir: PathBuf,
     /// The place of the facility's node.
-    #[arg(long)]
+    #[arg(long, value_parser = place)]
     pub node: Place,
     /// How long they hold from now on.
     #[arg(long, default_value = "30d")]

@@ -129,7 +129,10 @@ fn heads_from_outside(files: &[PathBuf], nodes: &[Opened]) -> Result<Vec<String>
     let logs: Vec<Witness> = logs.collect::<Result<_>>()?;
     let mut held = Vec::new();
     for file in files {
-        let heads = witness::read(file).with_context(|| file.display().to_string())?;
+        let at = || format!("--head: {}", file.display());
+        // What is not there holds no head for a node, and is a mistake of a person.
+        std::fs::metadata(file).with_context(at)?;
+        let heads = witness::read(file).with_context(at)?;
         let is_of_these = |note: &String| logs.iter().any(|log| log.open(note).is_some());
         if !heads.iter().any(is_of_these) {
             let origins: Vec<&str> = logs.iter().map(Witness::origin).collect();
@@ -290,5 +293,20 @@ fn checkpoint(log: &Log, args: &AuditNodeArgs) -> Result<()> {
         Ok(out::line(json!({"checkpoint": note}))?)
     } else {
         Ok(out::text(&note)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_heads_that_is_not_there_is_named_as_that() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("heads.txt");
+        let error = heads_from_outside(std::slice::from_ref(&file), &[]).unwrap_err();
+        let expected = format!("--head: {}", file.display());
+        assert_eq!(error.to_string(), expected);
+        assert!(format!("{error:#}").contains("No such file"), "{error:#}");
     }
 }

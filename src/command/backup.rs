@@ -40,7 +40,6 @@ fn orders(args: &BackupArgs) -> Result<Vec<(PathBuf, PathBuf)>> {
         let config = args.config.clone().context("--config or --dir")?;
         return Ok(vec![(config, args.to.clone())]);
     };
-    storage::file::private_dir(&args.to).with_context(|| args.to.display().to_string())?;
     let configs = nodes::of_mesh(dir)?;
     let named = configs.into_iter().map(|config| {
         let node = nodes::checked(&config)?;
@@ -51,7 +50,10 @@ fn orders(args: &BackupArgs) -> Result<Vec<(PathBuf, PathBuf)>> {
         };
         Ok((config, args.to.join(name)))
     });
-    named.collect()
+    let named = named.collect::<Result<Vec<_>>>()?;
+    // Made once something is to go into it.
+    storage::file::private_dir(&args.to).with_context(|| args.to.display().to_string())?;
+    Ok(named)
 }
 
 fn say_taken(taken: &Taken, to: &Path, json: bool) -> Result<()> {
@@ -131,4 +133,25 @@ fn say_put(put: &Put, json: bool) -> Result<()> {
         config.display()
     ))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_folder_is_made_for_backups_of_a_mesh_that_is_not_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let args = BackupArgs {
+            config: None,
+            dir: Some(dir.path().join("mesh")),
+            to: dir.path().join("backups"),
+            passphrase_file: dir.path().join("secret"),
+            files_only: false,
+            json: false,
+        };
+        let error = orders(&args).unwrap_err().to_string();
+        assert!(error.contains("holds no configuration"), "{error}");
+        assert!(!args.to.exists());
+    }
 }

@@ -119,8 +119,8 @@ fn measured(path: &Path) -> Result<Measured> {
     let at = || format!("--measured: {}", path.display());
     let text = fs::read_to_string(path).with_context(at)?;
     serde_json::from_str(&text)
-        .with_context(at)
         .context("it is not what `medmesh edge measure` prints")
+        .with_context(at)
 }
 
 /// Runs `edge enrol`.

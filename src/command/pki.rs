@@ -9,6 +9,7 @@ use crate::{
     },
     failure::Failure,
     out,
+    scratch::Scratch,
 };
 use anyhow::{Context, Result, anyhow};
 use federation::{
@@ -20,9 +21,13 @@ use rustls::pki_types::{CertificateDer, pem::PemObject};
 use serde_json::json;
 use std::{
     fs,
+    io::Write as _,
     path::{Path, PathBuf},
 };
 use types::{DeviceId, Place, Secret, Timestamp};
+
+/// More than a key and a certificate have.
+const ROOM_BYTES: usize = 64 << 10;
 
 /// Runs the command.
 pub fn run(args: PkiArgs) -> Result<(), Failure> {
@@ -50,6 +55,11 @@ fn init(dir: &Path, now: Timestamp) -> Result<()> {
 }
 
 fn invite(args: InviteArgs, now: Timestamp) -> Result<()> {
+    if args.device.is_some() && !args.names.is_empty() {
+        return Err(anyhow!(
+            "--name: nobody reaches a device by its certificate: it has no names"
+        ));
+    }
     let identity = identity_of(args.node, args.device)?;
     let names: Vec<&str> = args.names.iter().map(String::as_str).collect();
     let ca = Ca::open(&args.dir)?;
@@ -81,9 +91,25 @@ fn identity_of(node: Place, device: Option<DeviceId>) -> Result<Identity> {
 fn enrol(args: &EnrolArgs, now: Timestamp) -> Result<()> {
     let ca = Ca::open(&args.dir)?;
     let identity = identity_of(args.node.clone(), args.device.clone())?;
+    let room = room(&args.out)?;
     let new = new_key(&identity, args.node_key.as_deref(), None)?;
     let cert = ca.enrol(&args.code, &new.csr_pem, now, &mut rand::rng())?;
+    drop(room);
     write_pair(&args.out, &new, &cert)
+}
+
+/// Room for a key and a certificate beside `out`: that there is none is said before a code is used up, or a certificate
+/// given that nobody has.
+fn room(out: &Path) -> Result<Scratch> {
+    let made = || {
+        let name = out.file_name().context("it names no file")?;
+        let folder = out.parent().filter(|it| !it.as_os_str().is_empty());
+        let kind = format!(".{}.", name.to_string_lossy());
+        let room = Scratch::file(folder.unwrap_or(Path::new(".")), (&kind, ".tmp"))?;
+        room.writer()?.write_all(&[0; ROOM_BYTES])?;
+        Ok::<_, anyhow::Error>(room)
+    };
+    made().with_context(|| format!("--out: {}: cannot be written", out.display()))
 }
 
 fn request(args: RequestArgs) -> Result<()> {
@@ -111,9 +137,11 @@ fn rotate(args: &RotateArgs, now: Timestamp) -> Result<()> {
     let der = CertificateDer::from_pem_slice(cert.as_bytes())
         .map_err(|_| anyhow!("{} is not a certificate", args.cert.display()))?;
     let (identity, _) = Identity::from_cert(&der)?;
+    let room = room(&args.out)?;
     let new = new_key(&identity, args.node_key.as_deref(), pki::tpm_of(&key))?;
     let proof = pki::rotation_proof(&key, &new.csr_pem)?;
     let cert = ca.rotate(&cert, &new.csr_pem, &proof, now, &mut rand::rng())?;
+    drop(room);
     write_pair(&args.out, &new, &cert)
 }
 
@@ -200,4 +228,65 @@ fn as_line(issued: &Issued) -> String {
 
 fn crl(dir: &Path, now: Timestamp) -> Result<()> {
     Ok(out::text(&Ca::open(dir)?.crl_pem(now)?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    const NOW: Timestamp = Timestamp(1_800_000_000_000);
+
+    #[test]
+    fn a_device_is_invited_without_the_names_that_only_a_node_has() {
+        let dir = tempfile::tempdir().unwrap();
+        let pki = dir.path().join("pki");
+        Ca::init(&pki, NOW).unwrap();
+        let invited = |device: Option<&str>, names: &[&str]| {
+            let args = InviteArgs {
+                dir: pki.clone(),
+                node: "edge/us/us/us-f1".parse().unwrap(),
+                device: device.map(|id| id.parse().unwrap()),
+                names: names.iter().map(|name| (*name).to_owned()).collect(),
+                ttl: "1d".parse().unwrap(),
+            };
+            invite(args, NOW).map_err(|error| error.to_string())
+        };
+        let error = invited(Some("lab-1"), &["lab.example.org"]).unwrap_err();
+        assert!(error.starts_with("--name: "), "{error}");
+        assert!(invited(Some("lab-1"), &[]).is_ok());
+        assert!(invited(None, &["edge.example.org"]).is_ok());
+    }
+
+    #[test]
+    fn a_code_is_good_as_long_as_there_is_nowhere_to_write_the_certificate() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let ca = Ca::init(&at("pki"), NOW).unwrap();
+        let node: Place = "edge/us/us/us-f1".parse().unwrap();
+        let identity = Identity::Node(node.clone());
+        let day = Duration::from_secs(86_400);
+        let code = ca.invite(&identity, &[], day, NOW, &mut rand::rng());
+        let mut args = EnrolArgs {
+            dir: at("pki"),
+            node,
+            device: None,
+            code: code.unwrap(),
+            node_key: Some(at("signing.key")),
+            out: at("nowhere/node"),
+        };
+        let error = enrol(&args, NOW).unwrap_err();
+        assert!(format!("{error:#}").starts_with("--out: "), "{error:#}");
+        assert!(ca.list().unwrap().is_empty(), "nothing is given");
+        assert!(!at("signing.key").exists(), "nothing is drawn");
+        args.out = at("node");
+        enrol(&args, NOW).unwrap();
+        assert_eq!(ca.list().unwrap().len(), 1);
+        let mut files: Vec<_> = fs::read_dir(dir.path())
+            .unwrap()
+            .map(|it| it.unwrap().file_name().into_string().unwrap())
+            .collect();
+        files.sort();
+        assert_eq!(files, ["node.key", "node.pem", "pki", "signing.key"]);
+    }
 }

@@ -23,7 +23,8 @@ pub(super) async fn token(args: &TokenArgs) -> Result<Secret<String>> {
     let text = fs::read_to_string(&path)
         .with_context(|| format!("{}: is `medmesh up` running?", path.display()))?;
     let mesh: Value = serde_json::from_str(&text)?;
-    let client = &mesh["clients"][&args.client];
+    let client = known(&mesh["clients"], ("--client", &args.client))?;
+    known(&client["token_url"], ("--region", &args.region))?;
     let url = field(&client["token_url"], &args.region)?;
     let assertion = assertion(client, url)?;
     let form = [
@@ -63,8 +64,35 @@ pub(super) fn signed((id, kid): (&str, &str), key: &Path, url: &str) -> Result<S
     sign_assertion(&claims, kid, pem.reveal()).with_context(path)
 }
 
+/// What the mesh has by the name that an argument says.
+fn known<'a>(all: &'a Value, (argument, name): (&str, &str)) -> Result<&'a Value> {
+    all.get(name).ok_or_else(|| {
+        let names = all.as_object().into_iter().flatten();
+        let names: Vec<_> = names.map(|(name, _)| name.as_str()).collect();
+        let names = names.join(", ");
+        anyhow!("{argument}: the mesh has no {name}; it has {names}")
+    })
+}
+
 fn field<'a>(value: &'a Value, key: &str) -> Result<&'a str> {
     value[key]
         .as_str()
-        .ok_or_else(|| anyhow!("the mesh has no such client or region (mesh.json lacks {key})"))
+        .ok_or_else(|| anyhow!("mesh.json lacks {key}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_name_that_the_mesh_does_not_have_is_said_by_its_argument_with_those_that_it_has() {
+        let clients = json!({"operator": {"kid": "operator-1"}, "reader": {}});
+        let found = known(&clients, ("--client", "operator")).unwrap();
+        assert_eq!(field(found, "kid").unwrap(), "operator-1");
+        let error = known(&clients, ("--client", "nobody")).unwrap_err();
+        let expected = "--client: the mesh has no nobody; it has operator, reader";
+        assert_eq!(error.to_string(), expected);
+        assert!(known(&json!(null), ("--region", "us")).is_err());
+    }
 }

@@ -2,6 +2,7 @@
 //! tests may read along.
 use super::LinkError;
 use crate::{identity::Peer, tls::Cut};
+use rustls::AlertDescription;
 use std::{
     fs::{self, File, OpenOptions},
     future::Future,
@@ -145,6 +146,15 @@ impl<S> Guarded<S> {
     }
 }
 
+/// What the peer says of TLS, where it ended it. That it does not take this node's certificate comes after the handshake (RFC
+/// 8446 §4.4.2.4), as an error of the first read; whoever asked learns only that there is no connection.
+fn alert(error: &io::Error) -> Option<AlertDescription> {
+    match error.get_ref()?.downcast_ref::<rustls::Error>()? {
+        rustls::Error::AlertReceived(alert) => Some(*alert),
+        _ => None,
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -154,6 +164,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
         self.check(cx)?;
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if let Poll::Ready(Err(error)) = &read
+            && let Some(alert) = alert(error)
+        {
+            let peer = &self.caller.peer.identity;
+            tracing::warn!(%peer, ?alert, "the peer refuses this node's certificate, or ended TLS");
+        }
         if let (Poll::Ready(Ok(())), Some(tap)) = (&read, &mut self.tap) {
             tap.read
                 .write_all(buf.filled().get(before..).unwrap_or_default())?;
@@ -192,5 +208,20 @@ impl<S> Connected for Guarded<S> {
 
     fn connect_info(&self) -> Caller {
         self.caller.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_peer_says_of_tls_is_found_in_the_error_of_a_read() {
+        let of = |error: rustls::Error| alert(&io::Error::new(io::ErrorKind::InvalidData, error));
+        let revoked = AlertDescription::CertificateRevoked;
+        assert_eq!(of(rustls::Error::AlertReceived(revoked)), Some(revoked));
+        assert_eq!(of(rustls::Error::DecryptError), None);
+        assert_eq!(alert(&io::ErrorKind::ConnectionReset.into()), None);
+        assert_eq!(alert(&io::Error::other("closed")), None);
     }
 }

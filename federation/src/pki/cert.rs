@@ -11,6 +11,7 @@ use rcgen::{
     KeyUsagePurpose, RevocationReason, RevokedCertParams, SanType, SerialNumber,
 };
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, pem::PemObject};
+use sha2::{Digest, Sha256};
 use std::net::IpAddr;
 use types::Timestamp;
 use x509_parser::{
@@ -21,6 +22,9 @@ use x509_parser::{
 /// Bytes of a serial number: 126 random bits (RFC 5280 §4.1.2.2 allows 20 bytes).
 const SERIAL_BYTES: usize = 16;
 
+/// Bytes of the digest of its key by which an authority is named: no two of one mesh have the same.
+const AUTHORITY_BYTES: usize = 8;
+
 /// Draws a serial number. Its first bits are 01, so that it is positive and as long as any other.
 pub(super) fn new_serial(rng: &mut impl CryptoRng) -> Serial {
     let mut bytes = [0; SERIAL_BYTES];
@@ -30,9 +34,14 @@ pub(super) fn new_serial(rng: &mut impl CryptoRng) -> Serial {
 }
 
 /// The authority's own certificate: it may sign holders and lists, and no further authority.
+///
+/// Its name is no other authority's: who trusts two of them finds the list of one by the name of whoever issued a
+/// certificate (RFC 5280 §6.3.3 (b)), and would take the other one's for it.
 pub(super) fn authority(pair: &KeyPair, now: Timestamp) -> Result<String, PkiError> {
     let mut params = CertificateParams::default();
-    params.distinguished_name = subject("MedMesh certificate authority");
+    let key = Sha256::digest(pair.public_key_raw());
+    let name = hex::encode(&key[..AUTHORITY_BYTES]);
+    params.distinguished_name = subject(&format!("MedMesh certificate authority {name}"));
     let (not_before, not_after) = validity(now, CA_DAYS);
     params.not_before = instant(not_before)?.to_datetime();
     params.not_after = instant(not_after)?.to_datetime();
@@ -131,6 +140,16 @@ pub(super) fn revocation_list(
 /// Host names are DNS names or IP addresses.
 pub(super) fn check_names(names: &[String]) -> Result<(), PkiError> {
     names.iter().try_for_each(|name| host(name).map(|_| ()))
+}
+
+/// Whether PEM text is the certificate of this key: what another one signs nobody takes.
+pub(super) fn is_of(pem: &str, pair: &KeyPair) -> bool {
+    let Ok(der) = CertificateDer::from_pem_slice(pem.as_bytes()) else {
+        return false;
+    };
+    X509Certificate::from_der(&der).is_ok_and(|(_, certificate)| {
+        *certificate.public_key().subject_public_key.data == *pair.public_key_raw()
+    })
 }
 
 /// Whether PEM text is this certificate.

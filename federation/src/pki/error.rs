@@ -46,8 +46,16 @@ pub enum PkiError {
         /// The file.
         path: PathBuf,
     },
+    /// The authority's key is not that of its certificate, or that is none.
+    #[error(
+        "{dir}: ca.key is not the key of ca.pem, or that is no certificate: put both back as they were"
+    )]
+    NotTogether {
+        /// The authority's directory.
+        dir: PathBuf,
+    },
     /// The authority's database could not be used.
-    #[error("the authority's state cannot be used: {0}")]
+    #[error("the authority's state, ca.db, cannot be used: {0}")]
     State(#[from] rusqlite::Error),
     /// The authority's database was written by a newer version.
     #[error("the authority's state has version {found}, this program knows {known}")]
@@ -106,6 +114,9 @@ pub enum PkiError {
     /// This authority did not issue the certificate.
     #[error("this authority did not issue certificate {0}")]
     NotIssued(Serial),
+    /// Nothing of a place is there to be revoked: its name may be written wrong.
+    #[error("this authority has certified nothing of {0}, and has invited nobody there")]
+    NothingOf(String),
     /// The certificate is revoked.
     #[error("certificate {0} is revoked")]
     IsRevoked(Serial),

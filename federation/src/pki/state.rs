@@ -113,6 +113,12 @@ impl State {
         Ok(Self(Mutex::new(connection)))
     }
 
+    /// That of an authority which is there. A lost one is no empty one: what was revoked would be good again.
+    pub(super) fn reopen(path: &Path) -> Result<Self, PkiError> {
+        std::fs::metadata(path).map_err(|source| PkiError::io(path, source))?;
+        Self::open(path)
+    }
+
     /// Runs one step in a transaction: an error undoes all of it.
     pub(super) fn exclusively<T>(
         &self,
@@ -196,25 +202,26 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Ends the time of invitations that nobody has used yet.
+    /// Ends the time of invitations that nobody has used yet: how many there were.
     pub(super) fn expire_invitations(
         &self,
         now: Timestamp,
         whose: impl Fn(&Identity) -> bool,
-    ) -> Result<(), PkiError> {
+    ) -> Result<usize, PkiError> {
         let sql =
             "SELECT code_hash, identity FROM invitation WHERE used_by IS NULL AND expires_ms > ?1";
         let mut statement = self.0.prepare(sql)?;
         let rows = statement.query_map([now.0], |row| {
             Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, String>(1)?))
         })?;
+        let mut ended = 0;
         for row in rows.collect::<Result<Vec<_>, _>>()? {
             if whose(&row.1.parse()?) {
                 let sql = "UPDATE invitation SET expires_ms = ?2 WHERE code_hash = ?1";
-                self.0.execute(sql, params![row.0, now.0])?;
+                ended += self.0.execute(sql, params![row.0, now.0])?;
             }
         }
-        Ok(())
+        Ok(ended)
     }
 
     pub(super) fn add_certificate(&self, issued: &Issued) -> Result<(), PkiError> {

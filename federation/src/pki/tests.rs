@@ -303,6 +303,27 @@ fn an_authority_is_made_once_and_an_interrupted_one_is_completed() {
 }
 
 #[test]
+fn an_authority_of_which_a_part_is_lost_or_anothers_does_nothing() {
+    let (s, other) = (setting(), setting());
+    let at = |name: &str| s.dir.path().join("ca").join(name);
+    let (key, pem) = (at("ca.key"), at("ca.pem"));
+    let own = std::fs::read(&key).unwrap();
+    std::fs::copy(other.dir.path().join("ca/ca.key"), &key).unwrap();
+    let apart = || matches!(Ca::open(&at("")), Err(PkiError::NotTogether { .. }));
+    assert!(apart(), "another's key");
+    std::fs::write(&key, own).unwrap();
+    let own = std::fs::read(&pem).unwrap();
+    std::fs::write(&pem, "no certificate").unwrap();
+    assert!(apart(), "no certificate");
+    std::fs::write(&pem, own).unwrap();
+    Ca::open(&at("")).unwrap();
+    std::fs::remove_file(at("ca.db")).unwrap();
+    // It would begin again with nothing revoked.
+    assert!(matches!(Ca::open(&at("")), Err(PkiError::Io { path, .. }) if path == at("ca.db")));
+    assert!(!at("ca.db").exists());
+}
+
+#[test]
 fn private_keys_are_readable_by_their_owner_alone_and_refused_otherwise() {
     let mut s = setting();
     let path = s.dir.path().join("node.key");
@@ -388,9 +409,15 @@ fn a_facility_is_revoked_with_its_devices_and_its_open_invitations_and_no_other(
     assert!(matches!(late, Err(PkiError::CodeExpired { .. })));
     let new = new_key_and_csr(&other, Some(&signing(1))).unwrap();
     s.ca.enrol(&kept, &new.csr_pem, later, &mut s.rng).unwrap();
+    let again = s.ca.revoke_place(&place, Reason::Unspecified, later);
+    assert!(again.unwrap().is_empty());
+    // A name that was written wrong.
     let nobody = "edge/us/us/us-f9".parse().unwrap();
     let none = s.ca.revoke_place(&nobody, Reason::Unspecified, later);
-    assert!(none.unwrap().is_empty());
+    assert!(matches!(none, Err(PkiError::NothingOf(name)) if name == "edge/us/us/us-f9"));
+    let _open = s.code(&node("edge/us/us/us-f9"));
+    let invited = s.ca.revoke_place(&nobody, Reason::Unspecified, later);
+    assert!(invited.unwrap().is_empty());
 }
 
 #[test]

@@ -9,10 +9,14 @@ use super::{
 };
 use crate::{
     identity::Identity,
-    pki::{PkiError, load_signing_key},
+    pki::{CA_FILE, PkiError, load_signing_key},
 };
 use node::config::{Problem, TlsFiles, file};
-use rustls::{InconsistentKeys, crypto::ring, pki_types::CertificateDer};
+use rustls::{
+    InconsistentKeys,
+    crypto::ring,
+    pki_types::{CertificateDer, pem::PemObject},
+};
 use std::path::Path;
 use types::{Place, Timestamp};
 use x509_parser::{
@@ -61,6 +65,23 @@ pub fn mismatches(files: &TlsFiles, here: &Place) -> Vec<Problem> {
         .into_iter()
         .map(|problem| wrong(&problem.path, problem.message))
         .collect()
+}
+
+/// What is wrong with an authority, in a folder, that is to sign beside a node which does not take what it signs: codes would be
+/// used up for certificates that are good nowhere.
+#[must_use]
+pub fn untrusted(key: &str, dir: &Path, files: &TlsFiles) -> Option<Problem> {
+    let path = dir.join(CA_FILE);
+    // What cannot be read is said of the folder, or of tls.ca.
+    let (own, trusted) = (std::fs::read(&path).ok()?, std::fs::read(&files.ca).ok()?);
+    let own = CertificateDer::from_pem_slice(&own).ok();
+    let mut trusted = CertificateDer::pem_slice_iter(&trusted).flatten();
+    let is_trusted = own.is_some_and(|own| trusted.any(|it| it == own));
+    (!is_trusted).then(|| {
+        let (path, ca) = (path.display(), files.ca.display());
+        let says = format!("{path} is not among the authorities in {ca}: trust it first");
+        Problem::new(key, says)
+    })
 }
 
 /// A file that is there and cannot be read.
@@ -282,6 +303,22 @@ mod tests {
         let own = files(&bed, &bed.holder(&device()));
         let found = mismatches(&own, &TIERS[0].parse().unwrap());
         assert_eq!(keys(&found), ["tls.cert", "tls.cert"], "{found:?}");
+    }
+
+    #[test]
+    fn an_authority_that_the_node_does_not_take_signs_nothing_beside_it() {
+        let (bed, other) = (Testbed::new(), Testbed::new());
+        let mut own = files(&bed, &bed.holder(&node(TIERS[1])));
+        let of = |bed: &Testbed, own: &TlsFiles| {
+            let found = untrusted("authority", &bed.dir.path().join("ca"), own);
+            found.map(|problem| problem.path)
+        };
+        assert_eq!(of(&bed, &own), None);
+        assert_eq!(of(&other, &own).as_deref(), Some("authority"));
+        let both = [&bed, &other].map(|bed| std::fs::read_to_string(bed.ca.ca_path()).unwrap());
+        own.ca = bed.dir.path().join("both.pem");
+        std::fs::write(&own.ca, both.concat()).unwrap();
+        assert_eq!(of(&other, &own), None, "one of two");
     }
 
     #[test]

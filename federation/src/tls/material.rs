@@ -77,6 +77,12 @@ pub(super) struct Files {
     more: Vec<Vec<u8>>,
 }
 
+/// A certificate's file and its key's.
+pub(super) struct Pair {
+    cert: Vec<u8>,
+    key: Secret<Vec<u8>>,
+}
+
 /// A node's TLS key, as its file has it.
 pub(super) enum OwnKey {
     /// The file is the key.
@@ -158,6 +164,23 @@ impl Files {
                 .filter_map(|path| read(path).ok())
                 .collect(),
         })
+    }
+
+    /// The node's certificate and its key.
+    pub(super) fn pair(&self) -> Pair {
+        Pair {
+            cert: self.cert.clone(),
+            key: self.key.clone(),
+        }
+    }
+
+    /// The same files with another pair.
+    pub(super) fn with(self, pair: &Pair) -> Self {
+        Self {
+            cert: pair.cert.clone(),
+            key: pair.key.clone(),
+            ..self
+        }
     }
 
     /// Every authority; at least one.

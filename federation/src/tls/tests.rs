@@ -106,11 +106,11 @@ async fn a_peer_of_another_authority_is_refused_by_both_sides() {
         paths
     };
     let (seen, in_) = pair.dial(&trusting).await;
-    assert!(certificate_error(seen).contains("BadSignature"));
+    assert!(certificate_error(seen).contains("UnknownIssuer"));
     in_.unwrap_err();
     let region = other.holder(&node(US));
     let (_, in_) = pair.meet(&region).await;
-    assert!(certificate_error(in_).contains("BadSignature"));
+    assert!(certificate_error(in_).contains("UnknownIssuer"));
 }
 
 #[tokio::test]
@@ -322,6 +322,26 @@ async fn files_that_are_broken_or_of_another_holder_are_refused_and_the_former_s
 }
 
 #[tokio::test]
+async fn a_pair_that_cannot_be_used_keeps_no_list_from_counting() {
+    let pair = pair();
+    let other = pair.bed.holder(&node("edge/us/us/us-f2"));
+    pair.dial(&other).await.1.unwrap();
+    let (paths, serial) = (&pair.region.paths, pair.server.me().serial);
+    std::fs::write(&paths.cert, "nonsense").unwrap();
+    pair.server.look().unwrap_err();
+    pair.bed.revoke(&other);
+    pair.server.look().unwrap_err();
+    let (seen, _) = pair.dial(&other).await;
+    assert_eq!(certificate_error(seen), "Revoked");
+    pair.dial(&pair.edge).await.1.unwrap();
+    assert_eq!(pair.server.me().serial, serial);
+    // Another pair is taken as ever.
+    pair.bed.renew(&pair.region);
+    assert!(pair.server.look().unwrap());
+    assert_ne!(pair.server.me().serial, serial);
+}
+
+#[tokio::test]
 async fn a_list_that_is_older_or_of_another_authority_is_refused() {
     let pair = pair();
     let mut region = pair.region.clone();
@@ -337,6 +357,42 @@ async fn a_list_that_is_older_or_of_another_authority_is_refused() {
     std::fs::copy(Testbed::new().ca.crl_path(), &region.paths.crl).unwrap();
     assert!(matches!(tls.look(), Err(TlsError::ListSignature { .. })));
     assert!(tls.revocations().borrow().contains(&edge));
+}
+
+/// A holder that trusts the authorities of both, and has their lists.
+fn trusting_both(bed: &Testbed, other: &Testbed, holder: &Holder) -> Holder {
+    let both = |of: fn(&Testbed) -> PathBuf, name: &str| {
+        let texts = [bed, other].map(|it| std::fs::read_to_string(of(it)).unwrap());
+        let path = bed.dir.path().join(name);
+        std::fs::write(&path, texts.concat()).unwrap();
+        path
+    };
+    let mut holder = holder.clone();
+    holder.paths.ca = both(|it| it.ca.ca_path(), "both-ca.pem");
+    holder.paths.crl = both(|it| it.ca.crl_path(), "both-crl.pem");
+    holder
+}
+
+#[tokio::test]
+async fn who_trusts_two_authorities_takes_the_holders_of_both_and_refuses_what_either_revoked() {
+    let (pair, other) = (pair(), Testbed::new());
+    let both = |holder: &Holder| trusting_both(&pair.bed, &other, holder);
+    let region = pair.bed.tls(&both(&pair.region));
+    let shakes = async |holder: &Holder| {
+        let client = pair.bed.tls(&both(holder)).client_mtls(&place(US)).unwrap();
+        shake(region.server_mtls().unwrap(), client).await.0
+    };
+    let former = pair.edge.clone();
+    let rolled = other.holder(&node("edge/us/us/us-f2"));
+    for holder in [&former, &rolled] {
+        assert_eq!(shakes(holder).await.unwrap().identity, holder.identity);
+    }
+    for (bed, holder) in [(&pair.bed, &former), (&other, &rolled)] {
+        bed.revoke(holder);
+        both(holder);
+        assert!(region.look().unwrap());
+        assert_eq!(certificate_error(shakes(holder).await), "Revoked");
+    }
 }
 
 #[tokio::test]

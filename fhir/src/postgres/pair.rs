@@ -61,6 +61,7 @@ const RENEW: &str = "UPDATE lease SET until = clock_timestamp() + $2::float8 * i
      backend = pg_backend_pid(), began = BEGAN WHERE number = $1 RETURNING number";
 const EXTEND: &str = "UPDATE lease SET until = clock_timestamp() + $2::float8 * interval '1 millisecond' WHERE number = $1";
 const BEGAN: &str = "(SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid())";
+const NAMESAKE: &str = "SELECT until > clock_timestamp() AND holder <> $1 AND node = $2 FROM lease";
 const RELEASE: &str = "UPDATE lease SET until = clock_timestamp() WHERE number = $1";
 
 /// One statement: as it begins once all of it was received, a node that is paused holds no lock.
@@ -219,6 +220,18 @@ impl Pair {
     pub async fn holder(&self) -> Result<String, StoreError> {
         let client = self.client("read the lease").await?;
         let row = client.query_one("SELECT node FROM lease", &[]).await;
+        Ok(row
+            .map_err(|error| failed("read the lease", &error))?
+            .get(0))
+    }
+
+    /// Whether another holder than this one has the lease now, and the name of this one's node.
+    ///
+    /// # Errors
+    /// By what the engine says.
+    pub async fn is_called_so(&self, holder: &str, node: &str) -> Result<bool, StoreError> {
+        let client = self.client("read the lease").await?;
+        let row = client.query_one(NAMESAKE, &[&holder, &node]).await;
         Ok(row
             .map_err(|error| failed("read the lease", &error))?
             .get(0))

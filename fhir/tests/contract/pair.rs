@@ -64,6 +64,9 @@ pub async fn of_two_nodes_one_writes(url: String) -> Result<(), Failed> {
         b.take("b", "node-b").await?.is_none(),
     )?;
     check("nor who runs", a.take("a", "node-a").await?.is_none())?;
+    check("a namesake", b.is_called_so("b", "node-a").await?)?;
+    check("none", !b.is_called_so("b", "node-b").await?)?;
+    check("oneself", !a.is_called_so("a", "node-a").await?)?;
     check("renewed", a.renew(first).await?)?;
     check(
         "put",
@@ -72,6 +75,7 @@ pub async fn of_two_nodes_one_writes(url: String) -> Result<(), Failed> {
     // As when nobody has renewed it for so long.
     sql.batch_execute("UPDATE lease SET until = clock_timestamp()")
         .await?;
+    check("a former one", !b.is_called_so("b", "node-a").await?)?;
     check("renewed late", a.renew(first).await?)?;
     sql.batch_execute("UPDATE lease SET until = clock_timestamp()")
         .await?;

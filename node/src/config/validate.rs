@@ -94,6 +94,13 @@ pub fn directory(key: &str, path: &Path) -> Option<Problem> {
     (!path.is_dir()).then(|| Problem::new(key, format!("{} is not a directory", path.display())))
 }
 
+/// A problem where `path` is to become a directory, and is a file or below one.
+#[must_use]
+pub fn becomes_directory(key: &str, path: &Path) -> Option<Problem> {
+    let there = path.ancestors().find(|at| at.symlink_metadata().is_ok())?;
+    directory(key, there)
+}
+
 /// A problem unless `path` is a file that its owner alone can read.
 #[must_use]
 pub fn secret_file(key: &str, path: &Path) -> Option<Problem> {
@@ -210,6 +217,12 @@ mod tests {
         assert!(file("k", &path).is_none());
         assert!(directory("k", &path).is_some());
         assert!(directory("k", dir.path()).is_none());
+        let below = path.join("data/deep");
+        let problem = becomes_directory("k", &below).unwrap();
+        assert!(problem.message.starts_with(&*path.to_string_lossy()));
+        for good in [dir.path(), &dir.path().join("new/data"), Path::new("data")] {
+            assert!(becomes_directory("k", good).is_none(), "{}", good.display());
+        }
     }
 
     #[test]

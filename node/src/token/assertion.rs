@@ -188,7 +188,7 @@ fn check(claims: &Claimed, client_id: &str, now: Timestamp) -> Result<(), Refuse
     Ok(())
 }
 
-fn read_key(config: &ClientConfig) -> Result<DecodingKey, ClientError> {
+pub(crate) fn read_key(config: &ClientConfig) -> Result<DecodingKey, ClientError> {
     let path = &config.public_key;
     let pem = std::fs::read(path).map_err(|source| ClientError::Unreadable {
         path: path.clone(),

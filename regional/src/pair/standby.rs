@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     api::{self, Bearer, worded},
-    config::RegionalConfig,
+    config::{PairConfig, RegionalConfig},
     engine,
     error::RegionalError,
     hosts,
@@ -84,6 +84,22 @@ impl Writer {
         format!(
             "only the node that writes for this region does this, and {named}: ask that one, or this one later"
         )
+    }
+}
+
+/// Two nodes of one name would take each other for themselves: neither hands on to the other one, nor is it seen which of them
+/// writes. Whoever cannot be asked now is asked again.
+pub(super) async fn check_name(
+    own: &PairConfig,
+    pair: &Pair,
+    me: &str,
+) -> Result<(), RegionalError> {
+    match pair.is_called_so(me, &own.node).await {
+        Ok(true) => Err(RegionalError::NotItsTurn(format!(
+            "pair.node: the other node of this region is called {} too: give each a name of its own",
+            own.node
+        ))),
+        Ok(false) | Err(_) => Ok(()),
     }
 }
 

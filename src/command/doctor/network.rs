@@ -162,7 +162,8 @@ async fn one_above(url: &str, there: &Place, tls: &ReloadingTls) -> Vec<Finding>
             // The facility stores and alarms without it; what is measured waits.
             Level::Warning,
             format!("{there} at {url}: {error}"),
-            "look whether it runs (medmesh status), at the network between, and at its certificate and time",
+            "look whether it runs (medmesh status), at the network between, at its certificate and time, and whether this \
+             node's was revoked (medmesh pki list)",
         )],
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     },
     failure::Failure,
 };
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use std::path::{Path, PathBuf};
 
 /// Runs the command.
@@ -85,7 +85,7 @@ fn of_one(
     }
 }
 
-/// The configuration of the node of that name or place.
+/// The configuration of the node of that name or place. A node that cannot be looked at may have the name; a place is one node's.
 fn meant(files: &[PathBuf], node: Option<&str>) -> Result<PathBuf> {
     let Some(wanted) = node else {
         return match files {
@@ -93,12 +93,19 @@ fn meant(files: &[PathBuf], node: Option<&str>) -> Result<PathBuf> {
             _ => bail!("there are several nodes: say which as NODE/ENTRY, such as us-f1/p12"),
         };
     };
-    let mut found = Vec::new();
+    let (mut found, mut unread) = (Vec::new(), None);
     for file in files {
-        let node = nodes::checked(file).with_context(|| file.display().to_string())?;
-        if node.name() == wanted || node.here.to_string() == wanted {
-            found.push((node.here.to_string(), file));
+        match nodes::checked(file) {
+            Ok(node) if node.here.to_string() == wanted => return Ok(file.clone()),
+            Ok(node) if node.name() == wanted => found.push((node.here.to_string(), file)),
+            Ok(_) => {}
+            Err(error) => unread = Some(error.context(file.display().to_string())),
         }
+    }
+    if let Some(error) = unread {
+        let says =
+            format!("{wanted}: a node cannot be looked at; say the place, as edge/us/us/us-f1/p12");
+        return Err(error.context(says));
     }
     match found.as_slice() {
         [(_, file)] => Ok((*file).clone()),
@@ -123,5 +130,15 @@ mod tests {
         assert_eq!(meant(&files[..1], None).unwrap(), files[0]);
         assert!(meant(&files, None).is_err());
         assert!(meant(&[], None).is_err());
+    }
+
+    #[test]
+    fn a_name_that_a_node_may_have_which_cannot_be_looked_at_is_asked_for_by_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let absent = dir.path().join("absent.toml");
+        let name = meant(std::slice::from_ref(&absent), Some("us-f1")).unwrap_err();
+        let says = format!("{name:#}");
+        assert!(says.contains("say the place"), "{says}");
+        assert!(says.contains("absent.toml"), "{says}");
     }
 }

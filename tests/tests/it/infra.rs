@@ -259,7 +259,8 @@ impl Machine {
             fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
         }
         for client in ["fhir-reader.pem", "operator.pem"] {
-            fs::copy(self.etc.join("ca.pem"), self.etc.join(client))?;
+            let key = federation::pki::new_client_key()?.public_pem;
+            fs::write(self.etc.join(client), key)?;
         }
         let name = format!("{tier}.toml");
         let example = fs::read_to_string(Path::new(INFRA).join("config").join(&name))?;

@@ -1,4 +1,5 @@
 //! The one integration binary: rules of the tree, golden tables, and process tests over the real binary.
+mod another_authority;
 mod architecture;
 mod bad_input;
 mod beds;
