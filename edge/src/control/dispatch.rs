@@ -409,7 +409,7 @@ fn fits(
     }
     if entry.parameters.iter().any(|one| one.below.is_some()) {
         for earlier in rows::perhaps_done(commit.tx(), device, &command.name)? {
-            let set = entry.property_of(&earlier.command().parameters);
+            let set = entry.property_of(&earlier);
             let set = set.map(|(_, value)| value);
             if let Err(reason) = entry.goes_with(&command.parameters, set.as_ref()) {
                 return Ok(Err(reason));

@@ -591,6 +591,37 @@ async fn a_limit_goes_with_those_that_a_device_may_have_though_it_has_not_answer
     assert_eq!(*run.heard.0.lock(), heard);
 }
 
+#[tokio::test]
+async fn a_limit_that_a_device_may_have_stays_so_when_it_carries_out_another() {
+    let dir = TempDir::new().unwrap();
+    let run = Run::over(dir.path());
+    let set = async |number: u8, given: &[(&str, i64)]| {
+        let given = given.iter().map(|(name, limit)| {
+            let limit = types::Decimal::from_parts(*limit, 0);
+            ((*name).to_owned(), Value::Number(limit))
+        });
+        let what = ("set-alarm-limits", given.collect());
+        let signed = of(&run, LAB, number, what).await;
+        run.comes(&signed).await;
+        signed
+    };
+    let (low, high) = ("heart-rate-low", "heart-rate-high");
+    let first = set(5, &[(high, 60)]).await;
+    assert_eq!(run.looks().await, 1);
+    let other = set(6, &[("spo2-low", 90)]).await;
+    assert_eq!(run.looks_after(&[(first.command().id, 1)]).await, 1);
+    run.answers(&other).await;
+    set(7, &[(low, 70)]).await;
+    assert_eq!(run.looks().await, 0, "the first one may have been done");
+    let refused = "refused over-range".to_owned();
+    assert_eq!(run.told().await.last(), Some(&refused));
+    let both = set(8, &[(low, 70), (high, 100)]).await;
+    assert_eq!(run.looks().await, 1);
+    run.answers(&both).await;
+    set(9, &[(low, 80)]).await;
+    assert_eq!(run.looks().await, 1, "both are known");
+}
+
 #[test]
 fn a_device_is_told_by_registers_when_it_is_polled_whatever_its_kind() {
     let polled = |name: &str, kind| DeviceConfig {

@@ -1,7 +1,8 @@
 //! The rows of commands, marks, holds and twins in the facility's store.
-use commands::{Mark, Reason, Signed, State};
+use commands::{Mark, Reason, Signed, State, Value};
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params};
 use serde_json::{Map, Value as Json};
+use std::collections::{BTreeMap, BTreeSet};
 use store::StoreError;
 use types::{CatalogId, DeviceId, Id128, Name, Timestamp};
 
@@ -113,29 +114,32 @@ pub(super) fn done_after(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Commands of a name that a device was handed and may have carried out, though nobody knows, since it carried out one of them
-/// for the last time.
+/// What a device may have been set to by commands of a name, though nobody knows: the parameters of each that it was handed and
+/// may have carried out, but for those that a later one has set, which it did carry out.
 pub(super) fn perhaps_done(
     tx: &Connection,
     device: &DeviceId,
     name: &Name,
-) -> Result<Vec<Signed>, StoreError> {
+) -> Result<Vec<BTreeMap<String, Value>>, StoreError> {
     let sql = format!(
         "SELECT {COLUMNS} FROM command WHERE device = ?1 AND begun = 1 ORDER BY sequence DESC LIMIT ?2"
     );
     let mut statement = tx.prepare_cached(&sql)?;
     let rows = statement.query_map(params![device.as_str(), MAX_LOOKED_BACK], Row::read)?;
-    let mut found = Vec::new();
+    let (mut found, mut known) = (Vec::new(), BTreeSet::new());
     for row in rows {
         let row = row?;
-        if row.signed.command().name != *name {
+        let command = row.signed.command();
+        if command.name != *name {
             continue;
         }
         match row.state {
-            State::Acknowledged => break,
+            State::Acknowledged => known.extend(command.parameters.keys().cloned()),
             State::Refused => {}
             State::Queued | State::Delivered | State::Expired | State::Failed => {
-                found.push(row.signed);
+                let mut set = command.parameters.clone();
+                set.retain(|own, _| !known.contains(own));
+                found.push(set);
             }
         }
     }
