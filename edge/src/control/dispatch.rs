@@ -162,13 +162,13 @@ impl Dispatch {
             let rows = Row::open(commit.tx())?;
             for (at, row) in rows.iter().enumerate() {
                 let (id, device) = (row.signed.command().id, &row.device);
-                let behind = rows.iter().skip(at + 1);
-                let behind = behind.take_while(|next| next.device == *device);
-                let is_passed = row.begun && {
-                    let handed = unanswered.get(&id).copied().unwrap_or(0);
-                    let handed = (handed, mute.contains(device));
-                    is_passed(&control, handed, behind, commit.now().real)
+                let (is_mute, now) = (mute.contains(device), commit.now().real);
+                let passes = |handed: u32| {
+                    let behind = rows.iter().skip(at + 1);
+                    let behind = behind.take_while(|next| next.device == *device);
+                    is_passed(&control, (handed, is_mute), behind, now)
                 };
+                let is_passed = row.begun && passes(unanswered.get(&id).copied().unwrap_or(0));
                 let turn = if away.contains(&id) {
                     Turn::Waits
                 } else {
@@ -184,7 +184,10 @@ impl Dispatch {
                         mute.insert(device.clone());
                     }
                     Turn::Now(one) => {
-                        busy.insert(device.clone());
+                        // What is of safety goes out with those that are handed on before it.
+                        if !(is_mute && passes(0)) {
+                            busy.insert(device.clone());
+                        }
                         next.push(*one);
                     }
                 }
