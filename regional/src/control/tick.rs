@@ -63,8 +63,10 @@ impl Control {
     }
 
     /// Ships open commands again to facilities that were put back and may lack them, and offers them their files anew. Their
-    /// devices keep their own marks: what one has carried out is not carried out again.
+    /// devices keep their own marks: what one has carried out is not carried out again. One that cannot be told now, as when as
+    /// much waits for it as may, holds no other one up.
     async fn ship_again(&self) -> Result<(), PortError> {
+        let mut outcome = Ok(());
         for place in self.ledger.lacking().await? {
             let Some(facility) = place.facility().cloned() else {
                 continue;
@@ -76,9 +78,11 @@ impl Control {
                 }
                 deliveries::lacked_by(commit, &facility)
             };
-            self.ledger.commit("ship commands again", step).await?;
-            self.ledger.reshipped_to(&place).await?;
+            match self.ledger.commit("ship commands again", step).await {
+                Ok(()) => self.ledger.reshipped_to(&place).await?,
+                Err(error) => outcome = Err(error),
+            }
         }
-        Ok(())
+        outcome
     }
 }

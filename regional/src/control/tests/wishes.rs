@@ -127,3 +127,33 @@ async fn a_wish_that_was_put_off_while_the_clock_was_ahead_is_brought_about() {
         assert_eq!(world.commands().await, expected);
     }
 }
+
+#[tokio::test]
+async fn a_facility_that_cannot_be_told_again_what_it_lacks_holds_no_other_one_up() {
+    let world = World::new().await;
+    let ledger = world.control.ledger.clone();
+    let files = federation::blobs::Files::open(&world.dir.path().join("blobs")).unwrap();
+    let blobs = federation::blobs::Blobs::new(ledger.clone(), Arc::new(files));
+    crate::deliveries::Deliveries::open(ledger.clone(), Arc::new(blobs), rand::random)
+        .await
+        .unwrap();
+    assert_eq!(
+        world.ask("k1", set_interval()).await.0,
+        StatusCode::ACCEPTED
+    );
+    let copied = "INSERT INTO command(id, device, facility, name, parameters, by, safety, signed, asked, expires, state, history) \
+         SELECT zeroblob(16), device, 'eu-f0', name, parameters, by, safety, signed, asked, expires, state, history FROM command";
+    world.sql(copied).await;
+    world
+        .sql("INSERT INTO outbox_lacking VALUES ('edge/eu/eu/eu-f0')")
+        .await;
+    world.control.look().await.unwrap();
+    let full = "UPDATE outbox_counter SET bytes = 1073741824 WHERE peer = (SELECT max(peer) FROM outbox_counter)";
+    world.sql(full).await;
+    world
+        .sql("INSERT INTO outbox_lacking VALUES ('edge/eu/eu/eu-f0'), ('edge/eu/eu/eu-f1')")
+        .await;
+    assert!(world.control.look().await.is_err());
+    let first: types::Place = "edge/eu/eu/eu-f0".parse().unwrap();
+    assert_eq!(ledger.lacking().await.unwrap(), [first]);
+}
