@@ -53,12 +53,16 @@ impl Entry {
     /// What is written for these parameters to a device whose registers show these numbers at this moment.
     ///
     /// # Errors
-    /// As [`Entry::goes_with`] and [`Entry::writes`].
+    /// As [`Entry::goes_with`] and [`Entry::writes`]; [`Reason::DeviceFailed`] where the device does not show what it would have
+    /// to go with.
     pub fn writes_beside(
         &self,
         parameters: &BTreeMap<String, Value>,
         number: impl Fn(&Write) -> Option<u64>,
     ) -> Result<Vec<(Write, u64)>, Reason> {
+        if self.is_partner_hidden(parameters, &number) {
+            return Err(Reason::DeviceFailed);
+        }
         let stands = self.shown(number);
         self.goes_with(parameters, stands.as_ref())?;
         self.writes(parameters, stands.as_ref())
@@ -68,6 +72,26 @@ impl Entry {
     #[must_use]
     pub fn is_judged_by_registers(&self) -> bool {
         self.is_shown() && self.parameters.iter().any(|one| one.below.is_some())
+    }
+
+    /// Whether something is given without its partner, whose register has no number to be seen.
+    fn is_partner_hidden(
+        &self,
+        parameters: &BTreeMap<String, Value>,
+        number: impl Fn(&Write) -> Option<u64>,
+    ) -> bool {
+        let given = |name: &str| parameters.contains_key(name);
+        let is_hidden = |name: &str| {
+            let write = self.parameter(name).and_then(|one| self.read_back(one));
+            !given(name) && write.and_then(&number).is_none()
+        };
+        self.parameters.iter().any(|one| {
+            let low = one.name.as_str();
+            one.below.as_ref().is_some_and(|below| {
+                let high = below.as_str();
+                (given(low) && is_hidden(high)) || (given(high) && is_hidden(low))
+            })
+        })
     }
 
     /// Puts the request first that is in order with what stands.
@@ -205,6 +229,22 @@ mod tests {
 
     fn given(table: &Table, name: &str, parameters: &Json) -> BTreeMap<String, Value> {
         table.check(name, parameters.as_object().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn no_limit_is_written_alone_beside_one_that_the_device_does_not_show() {
+        let table = Table::read(APART).unwrap();
+        let entry = table.entry("set-limits").unwrap();
+        for (parameters, expected) in [
+            (json!({"low": 60}), Err(Reason::DeviceFailed)),
+            (json!({"high": 120}), Ok(())),
+            (json!({"low": 60, "high": 120}), Ok(())),
+        ] {
+            let all = given(&table, "set-limits", &parameters);
+            let low = |write: &Write| (write.address == 10).then_some(50);
+            let writes = entry.writes_beside(&all, low).map(drop);
+            assert_eq!(writes, expected, "{parameters}");
+        }
     }
 
     #[test]

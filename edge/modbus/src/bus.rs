@@ -264,8 +264,8 @@ impl Driver {
         self.write(&requests).await
     }
 
-    /// The requests that carry it, by what the device shows now where that matters. A device that does not show it is told
-    /// nothing.
+    /// The requests that carry it, by what the device shows now where that matters. A device that does not answer, or does not
+    /// show it, is told nothing.
     async fn requests(&self, what: &What) -> Result<Vec<writes::Request>, Reason> {
         match what {
             What::Writes(writes) => writes::requests(writes),
