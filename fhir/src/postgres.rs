@@ -52,6 +52,9 @@ use writer::Writer;
 /// this program reads what it indexes: that may take longer than a transaction of one of two nodes may wait for its client.
 const UNHURRIED: &str = "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; \
      SET LOCAL idle_in_transaction_session_timeout = '5s'";
+/// Whoever writes begins with this table ([`write::LOCK`]): so nobody who holds another one waits for the steps while they
+/// wait for that.
+const NO_WRITERS: &str = "LOCK TABLE head IN SHARE ROW EXCLUSIVE MODE";
 /// The key of the lock under which the schema is made: the letters "medmesh" as a number.
 const MIGRATION_LOCK: i64 = 0x006d_6564_6d65_7368;
 
@@ -173,6 +176,9 @@ impl PostgresStore {
                 .query_one("SELECT version FROM head", &[])
                 .await?;
             let version: i64 = row.get(0);
+            if version < SCHEMA_VERSION {
+                transaction.batch_execute(NO_WRITERS).await?;
+            }
             for step in STEPS.iter().skip(usize::try_from(version - 1).unwrap_or(0)) {
                 transaction.batch_execute(step).await?;
             }
