@@ -15,6 +15,7 @@ mod marks;
 mod pages;
 mod pair;
 mod query;
+mod schema;
 mod statistics;
 mod write;
 mod writer;
@@ -38,6 +39,8 @@ pub use examine::{Report, examine};
 use looking::Looks;
 pub use pages::Pages;
 pub use pair::{KeptChunks, LEASE, Noted, Pair, Shape, Waiting};
+pub use schema::SCHEMA_VERSION;
+use schema::{SCHEMA, STEPS};
 use statistics::Statistics;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -45,75 +48,15 @@ use tokio_postgres::{Row, error::SqlState};
 use types::Timestamp;
 use writer::Writer;
 
-/// The schema that this binary writes. It only goes forward.
-pub const SCHEMA_VERSION: i64 = 9;
 /// An index over all of a region may take hours to make, and the other node of its pair waits for it. Between two statements
 /// this program reads what it indexes: that may take longer than a transaction of one of two nodes may wait for its client.
 const UNHURRIED: &str = "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; \
      SET LOCAL idle_in_transaction_session_timeout = '5s'";
+/// Whoever writes begins with this table ([`write::LOCK`]): so nobody who holds another one waits for the steps while they
+/// wait for that.
+const NO_WRITERS: &str = "LOCK TABLE head IN SHARE ROW EXCLUSIVE MODE";
 /// The key of the lock under which the schema is made: the letters "medmesh" as a number.
 const MIGRATION_LOCK: i64 = 0x006d_6564_6d65_7368;
-
-const SCHEMA: &str = r#"
-CREATE TABLE head(one BOOLEAN PRIMARY KEY CHECK (one), version BIGINT NOT NULL, seq BIGINT NOT NULL,
-  updated BIGINT NOT NULL, observations BIGINT NOT NULL, patients BIGINT NOT NULL, devices BIGINT NOT NULL);
-INSERT INTO head VALUES (TRUE, 1, 0, 0, 0, 0, 0);
--- seq is the order of commits; the columns after body are what a resource is found by.
-CREATE TABLE resource(seq BIGINT NOT NULL UNIQUE, type TEXT NOT NULL, id TEXT COLLATE "C" NOT NULL,
-  version BIGINT NOT NULL, updated BIGINT NOT NULL, body TEXT NOT NULL, patient TEXT, device TEXT, code TEXT,
-  category TEXT, effective BIGINT, PRIMARY KEY (type, id));
-CREATE INDEX resource_patient ON resource(patient, effective, id) WHERE patient IS NOT NULL;
-CREATE INDEX resource_device ON resource(device, effective, id) WHERE device IS NOT NULL;
-CREATE INDEX resource_code ON resource(code, effective, id) WHERE code IS NOT NULL;
-CREATE INDEX resource_date ON resource(effective, id) WHERE effective IS NOT NULL;
--- every version of the types that have more than one
-CREATE TABLE history(type TEXT NOT NULL, id TEXT COLLATE "C" NOT NULL, version BIGINT NOT NULL,
-  updated BIGINT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (type, id, version));
-CREATE TABLE parcel(id BYTEA PRIMARY KEY, conflicts TEXT NOT NULL);
-"#;
-
-/// What leads from each version to the next, from version 1 on. Version 2 keeps which facility owns an id; version 3 the
-/// order of past versions, and what readers were shown; version 4 what clients write, of any type;
-/// version 5 what that is found by ([`TABLES`]); version 6 subscriptions; version 7 another order of
-/// the index of codes ([`CODES_BY_ID`]); version 8 lists the Observations of clients by their times, and past
-/// versions but those of the server's own AuditEvents in their order; version 9 keeps what was created by POST.
-const STEPS: [&str; SCHEMA_VERSION as usize - 1] = [
-    "
-CREATE TABLE facility(place TEXT PRIMARY KEY, pseudonym TEXT NOT NULL UNIQUE);
-ALTER TABLE resource ADD COLUMN source TEXT;
-UPDATE head SET version = 2;
-",
-    "
-ALTER TABLE history ADD COLUMN seq BIGINT NOT NULL DEFAULT 0;
-CREATE TABLE reader(name TEXT PRIMARY KEY, marks TEXT NOT NULL);
-UPDATE head SET version = 3;
-",
-    "
--- which client wrote it; none where a facility delivered it
-ALTER TABLE resource ADD COLUMN author TEXT;
-ALTER TABLE history ADD COLUMN author TEXT;
-CREATE INDEX history_order ON history(seq);
-CREATE INDEX history_type ON history(type, seq);
-UPDATE head SET version = 4;
-",
-    "
-UPDATE head SET version = 5;
-",
-    events::STEP,
-    "
-UPDATE head SET version = 7;
-",
-    "
-CREATE INDEX resource_written ON resource(effective, id) WHERE author IS NOT NULL AND type = 'Observation';
-CREATE INDEX history_others ON history(seq) WHERE NOT (type = 'AuditEvent' AND author IS NULL);
-UPDATE head SET version = 8;
-",
-    "
--- 1 where a client created it by POST, 0 where it was put; none of what no client wrote, and of what is older
-ALTER TABLE history ADD COLUMN posted BIGINT;
-UPDATE head SET version = 9;
-",
-];
 
 /// FHIR resources in one PostgreSQL schema: the first of the connection's `search_path`.
 pub struct PostgresStore {
@@ -233,6 +176,9 @@ impl PostgresStore {
                 .query_one("SELECT version FROM head", &[])
                 .await?;
             let version: i64 = row.get(0);
+            if version < SCHEMA_VERSION {
+                transaction.batch_execute(NO_WRITERS).await?;
+            }
             for step in STEPS.iter().skip(usize::try_from(version - 1).unwrap_or(0)) {
                 transaction.batch_execute(step).await?;
             }

@@ -75,7 +75,8 @@ CREATE TABLE parcel(id BLOB PRIMARY KEY, conflicts TEXT NOT NULL) STRICT, WITHOU
 /// order of past versions, and what readers were shown; version 4 what clients write, of any type;
 /// version 5 what that is found by ([`TABLES`]); version 6 subscriptions; version 7 another order of
 /// the index of codes ([`CODES_BY_ID`]); version 8 lists the Observations of clients by their times, and past
-/// versions but those of the server's own AuditEvents in their order; version 9 keeps what was created by POST.
+/// versions but those of the server's own AuditEvents in their order; version 9 keeps what was created by POST, and
+/// lists the Observations that have changed in the order of commits.
 const STEPS: [&str; SCHEMA_VERSION as usize - 1] = [
     "
 CREATE TABLE facility(place TEXT PRIMARY KEY, pseudonym TEXT NOT NULL UNIQUE) STRICT, WITHOUT ROWID;
@@ -100,6 +101,7 @@ CREATE INDEX resource_written ON resource(effective, id) WHERE author IS NOT NUL
 CREATE INDEX history_others ON history(seq) WHERE NOT (type = 'AuditEvent' AND author IS NULL);
 ",
     "
+CREATE INDEX resource_withdrawn ON resource(seq) WHERE type = 'Observation' AND version > 1;
 -- 1 where a client created it by POST, 0 where it was put; none of what no client wrote, and of what is older
 ALTER TABLE history ADD COLUMN posted INTEGER;
 ",

@@ -169,6 +169,7 @@ fn without_index() -> String {
 
 /// What takes away what versions 6, 8 and 9 add.
 const WITHOUT_SUBSCRIPTIONS: &str = "DROP INDEX resource_written; DROP INDEX history_others; \
+     DROP INDEX resource_withdrawn; \
      ALTER TABLE history DROP COLUMN posted; \
      ALTER TABLE head DROP COLUMN watching; DROP TABLE subscription; DROP TABLE event;";
 

@@ -156,6 +156,11 @@ pub async fn readings_of_some_patients_are_listed_whatever_was_withdrawn_since(
     store.apply(deliver(2, withdrawn), now).await.unwrap();
     let found = walk(&*store, extent(Whose::Everybody), false).await;
     assert_eq!(contents(&found), all);
+    let (later, _) = store.last().await.unwrap();
+    let of_later = Extent::of(ResourceType::Observation, later, 7);
+    let found = contents(&walk(&*store, of_later, false).await);
+    let changed = found.iter().filter(|(id, text)| all.get(*id) != Some(text));
+    assert_eq!((found.len(), changed.count()), (60, 2));
     let found = contents(&walk(&*store, extent(two), false).await);
     assert!(some.iter().all(|(id, text)| found.get(id) == Some(text)));
     assert!(found.len() <= some.len() + 1);

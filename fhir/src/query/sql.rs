@@ -3,6 +3,7 @@
 //! For SQLite and PostgreSQL, which differ in their marks for bound values and in one function. It finds what
 //! [`super::matches`] finds, in a table `resource` with the columns `type`, `id`, `updated` (ms since 1970) and `author`, and
 //! the tables of [`TABLES`]. Text of a request is a bound value, never part of a statement.
+mod columns;
 mod condition;
 mod near;
 mod referring;

@@ -146,12 +146,22 @@ fn since(sql: &mut Sql, extent: &Extent) {
 }
 
 /// The ids of what was changed or deleted since and may have been there before. Whatever has a second version has it in
-/// `history`.
+/// `history`, but for readings of facilities: that one is withdrawn stands in `resource` alone.
 fn changed(sql: &mut Sql, extent: &Extent) {
     let (kind, until) = (sql.mark(extent.kind.as_str()), sql.mark(extent.until));
     sql.push(&format!(
         "SELECT DISTINCT n.id FROM history n WHERE n.type = {kind} AND n.seq > {until} AND n.version > 1"
     ));
+    if !extent.kind.is_versioned() {
+        // SQLite's planner has no statistics.
+        let by = match sql.dialect {
+            Dialect::Sqlite => " INDEXED BY resource_withdrawn",
+            Dialect::Postgres => "",
+        };
+        sql.push(&format!(
+            " UNION SELECT c.id FROM resource c{by} WHERE c.type = 'Observation' AND c.version > 1 AND c.seq > {until}"
+        ));
+    }
 }
 
 /// The last version by then of each that was changed since. The inner limit keeps PostgreSQL, whatever it knows of the

@@ -5,8 +5,6 @@ use crate::query::{
     ReferenceMatch, TextMatch, TokenMatch, UriMatch,
 };
 
-/// The last character: what begins with a text is not above the text with two of them.
-const LAST: &str = "\u{10ffff}\u{10ffff}";
 /// Conditions in a row, without parentheses between them.
 const MOST_IN_A_ROW: usize = 100;
 
@@ -297,26 +295,6 @@ impl Compiler<'_, '_> {
             Match::Composite(_) => self.push("1 = 0"),
         }
         self.push(")");
-    }
-
-    /// `row.column = value`.
-    fn is(&mut self, row: &str, column: &str, value: &str) {
-        self.push(&format!("{row}.{column} = "));
-        self.sql.bind_text(value);
-    }
-
-    /// The same of a column that finds much beside one that finds little, such as the system of a code: as an
-    /// expression, so that no engine goes by an index of it, which one without statistics may think as good.
-    fn beside(&mut self, row: &str, column: &str, value: &str) {
-        self.push(&format!("{row}.{column} || '' = "));
-        self.sql.bind_text(value);
-    }
-
-    fn starts(&mut self, row: &str, column: &str, text: &str) {
-        self.push(&format!("{row}.{column} >= "));
-        self.sql.bind_text(text);
-        self.push(&format!(" AND {row}.{column} <= "));
-        self.sql.bind_text(&format!("{text}{LAST}"));
     }
 
     fn token(&mut self, row: &str, one: &TokenMatch) {
