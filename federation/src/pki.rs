@@ -96,11 +96,15 @@ impl Ca {
     /// When the directory cannot be written, or holds an authority already.
     pub fn init(dir: &Path, now: Timestamp) -> Result<Self, PkiError> {
         files::private_dir(dir)?;
+        let is_free = || match dir.join(CA_FILE).exists() {
+            true => Err(PkiError::Exists { path: dir.into() }),
+            false => Ok(()),
+        };
+        // Asked before too: a state that is lost is not made anew beside an authority that is there.
+        is_free()?;
         let state = State::open(&dir.join(STATE_FILE))?;
         state.exclusively(|_| {
-            if dir.join(CA_FILE).exists() {
-                return Err(PkiError::Exists { path: dir.into() });
-            }
+            is_free()?;
             let key_file = dir.join(KEY_FILE);
             if !key_file.exists() {
                 let pem = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?.serialize_pem();

@@ -266,7 +266,8 @@ impl ReloadingTls {
             return Ok(false);
         };
         let _turn = self.taking.lock();
-        let authorities = Files::read(&self.paths)?.authorities(&self.paths)?;
+        let files = Files::beside(&self.paths, &self.seen.lock().pair)?;
+        let authorities = files.authorities(&self.paths)?;
         let mut newest = Revocations::clone(&self.current.get().revoked);
         let mut taken = false;
         for der in lists {
@@ -329,13 +330,19 @@ impl ReloadingTls {
     ///
     /// # Errors
     /// When the new files are refused; those in use stay. The same content is tried once, unless it was the TPM that failed.
-    /// A certificate and key that cannot be used keep no newer list from counting.
+    /// A certificate and key that cannot be read or used keep no newer list from counting.
     pub fn look(&self) -> Result<bool, TlsError> {
-        let files = Files::read(&self.paths)?;
-        let digest = files.digest();
         let mut seen = self.seen.lock();
+        let (files, unread) = match Files::read(&self.paths) {
+            Ok(files) => (files, None),
+            Err(error) => match Files::beside(&self.paths, &seen.pair) {
+                Ok(files) => (files, Some(error)),
+                Err(_) => return Err(error),
+            },
+        };
+        let digest = files.digest();
         if seen.digest == digest {
-            return Ok(false);
+            return unread.map_or(Ok(false), Err);
         }
         let current = self.current.get();
         let parsed = files.parse(&self.paths, &self.provider, Some(&current));
@@ -348,7 +355,7 @@ impl ReloadingTls {
             Ok(material) => {
                 seen.pair = files.pair();
                 self.take(material);
-                Ok(true)
+                unread.map_or(Ok(true), Err)
             }
             Err(error) => {
                 let files = files.with(&seen.pair);
@@ -359,7 +366,7 @@ impl ReloadingTls {
                 {
                     self.take(material);
                 }
-                Err(error)
+                Err(unread.unwrap_or(error))
             }
         }
     }

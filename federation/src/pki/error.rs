@@ -115,7 +115,7 @@ pub enum PkiError {
     #[error("this authority did not issue certificate {0}")]
     NotIssued(Serial),
     /// Nothing of a place is there to be revoked: its name may be written wrong.
-    #[error("this authority has certified nothing of {0}, and has invited nobody there")]
+    #[error("this authority has certified nothing of {0}, and no code waits for it")]
     NothingOf(String),
     /// The certificate is revoked.
     #[error("certificate {0} is revoked")]

@@ -115,7 +115,10 @@ impl State {
 
     /// That of an authority which is there. A lost one is no empty one: what was revoked would be good again.
     pub(super) fn reopen(path: &Path) -> Result<Self, PkiError> {
-        std::fs::metadata(path).map_err(|source| PkiError::io(path, source))?;
+        let about = std::fs::metadata(path).map_err(|source| PkiError::io(path, source))?;
+        if about.len() == 0 {
+            return Err(PkiError::io(path, std::io::Error::other("is empty")));
+        }
         Self::open(path)
     }
 

@@ -319,8 +319,14 @@ fn an_authority_of_which_a_part_is_lost_or_anothers_does_nothing() {
     Ca::open(&at("")).unwrap();
     std::fs::remove_file(at("ca.db")).unwrap();
     // It would begin again with nothing revoked.
-    assert!(matches!(Ca::open(&at("")), Err(PkiError::Io { path, .. }) if path == at("ca.db")));
+    let lost =
+        || matches!(Ca::open(&at("")), Err(PkiError::Io { path, .. }) if path == at("ca.db"));
+    assert!(lost());
+    let made = Ca::init(&at(""), NOW);
+    assert!(matches!(made, Err(PkiError::Exists { .. })));
     assert!(!at("ca.db").exists());
+    std::fs::write(at("ca.db"), "").unwrap();
+    assert!(lost(), "as a full disk leaves it");
 }
 
 #[test]

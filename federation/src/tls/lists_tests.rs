@@ -57,6 +57,20 @@ fn a_newer_list_of_a_peer_counts_at_once_and_after_a_restart_and_an_older_one_ne
 }
 
 #[test]
+fn a_list_of_a_peer_counts_where_the_nodes_own_certificate_cannot_be_read() {
+    let (bed, dir) = (Testbed::new(), tempfile::tempdir().unwrap());
+    let region = node_apart(&bed, US, dir.path());
+    let (tls, edge) = (bed.tls(&region), bed.tls(&bed.holder(&node(EDGE))));
+    bed.ca
+        .revoke(&edge.me().serial, Reason::Unspecified, NOW)
+        .unwrap();
+    edge.look().unwrap();
+    std::fs::remove_file(&region.paths.cert).unwrap();
+    assert!(tls.take_lists(&shown(&edge)).unwrap());
+    assert!(tls.revocations().borrow().contains(&edge.me().serial));
+}
+
+#[test]
 fn what_no_authority_of_the_node_signed_is_no_list_whoever_sends_it() {
     let (bed, dir) = (Testbed::new(), tempfile::tempdir().unwrap());
     let region = node_apart(&bed, US, dir.path());

@@ -78,6 +78,7 @@ pub(super) struct Files {
 }
 
 /// A certificate's file and its key's.
+#[derive(Clone)]
 pub(super) struct Pair {
     cert: Vec<u8>,
     key: Secret<Vec<u8>>,
@@ -153,10 +154,29 @@ impl Files {
     /// there.
     pub(super) fn read(paths: &TlsPaths) -> Result<Self, TlsError> {
         let _still_beside = crate::pki::renewal::settle(&paths.cert, &paths.key);
+        Self::of(paths, || {
+            Ok(Pair {
+                cert: read(&paths.cert)?,
+                key: Secret::new(read(&paths.key)?),
+            })
+        })
+    }
+
+    /// The files beside a pair that is in use, whatever the pair's own files are.
+    pub(super) fn beside(paths: &TlsPaths, pair: &Pair) -> Result<Self, TlsError> {
+        Self::of(paths, || Ok(pair.clone()))
+    }
+
+    fn of(
+        paths: &TlsPaths,
+        pair: impl FnOnce() -> Result<Pair, TlsError>,
+    ) -> Result<Self, TlsError> {
+        let ca = read(&paths.ca)?;
+        let Pair { cert, key } = pair()?;
         Ok(Self {
-            ca: read(&paths.ca)?,
-            cert: read(&paths.cert)?,
-            key: Secret::new(read(&paths.key)?),
+            ca,
+            cert,
+            key,
             crl: read(&paths.crl)?,
             more: [&paths.received, &paths.issued]
                 .into_iter()

@@ -342,6 +342,22 @@ async fn a_pair_that_cannot_be_used_keeps_no_list_from_counting() {
 }
 
 #[tokio::test]
+async fn a_pair_that_cannot_be_read_keeps_no_list_from_counting() {
+    let pair = pair();
+    let other = pair.bed.holder(&node("edge/us/us/us-f2"));
+    std::fs::remove_file(&pair.region.paths.key).unwrap();
+    let is_said = || matches!(pair.server.look(), Err(TlsError::Io { .. }));
+    assert!(is_said() && is_said(), "as long as it cannot be read");
+    pair.bed.revoke(&other);
+    assert!(is_said());
+    let (seen, _) = pair.dial(&other).await;
+    assert_eq!(certificate_error(seen), "Revoked");
+    pair.dial(&pair.edge).await.1.unwrap();
+    pair.bed.renew(&pair.region);
+    assert!(pair.server.look().unwrap());
+}
+
+#[tokio::test]
 async fn a_list_that_is_older_or_of_another_authority_is_refused() {
     let pair = pair();
     let mut region = pair.region.clone();

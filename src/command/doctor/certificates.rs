@@ -35,7 +35,7 @@ fn judge_end(end: &End, now: Timestamp) -> Finding {
     let (soon, advice) = match end.key {
         "tls.ca" => (
             AUTHORITY_DAYS,
-            "make another authority, and put its certificate beside this one at every node (infra/README.md)",
+            "make another authority, and put its certificate beside this one at every node (docs/operations.md)",
         ),
         "tls.crl" => (
             LIST_DAYS,
