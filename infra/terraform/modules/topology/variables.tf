@@ -34,6 +34,13 @@ variable "jurisdictions" {
     condition     = length(distinct(values(var.jurisdictions)[*].domain)) == length(var.jurisdictions)
     error_message = "RESIDENCY: two jurisdictions share a domain, so that clients of one would be led to the other: ${join(", ", [for name, one in var.jurisdictions : "${name} (${one.domain})" if length([for other in values(var.jurisdictions) : other if other.domain == one.domain]) > 1])}."
   }
+  # guard: domain-below
+  validation {
+    condition = alltrue([for one in values(var.jurisdictions) : alltrue([for other in values(var.jurisdictions) : !endswith(one.domain, ".${other.domain}")])])
+    error_message = "RESIDENCY: the domain of a jurisdiction lies in another one's, who would answer for it: ${join(", ", [
+      for name, one in var.jurisdictions : "${name} (${one.domain})" if anytrue([for other in values(var.jurisdictions) : endswith(one.domain, ".${other.domain}")])
+    ])}."
+  }
 }
 
 variable "global" {
@@ -53,12 +60,12 @@ variable "global" {
 }
 
 variable "regions" {
-  description = <<-E
+  description = <<-EOT
     Regions by the name of their cloud region. jurisdiction: whose law applies. pair: the other region of the
     active-active pair. cidr: its network. port_base: the first of its three ports on one machine (HTTPS, gRPC,
     metrics). backup: where copies of its data go, itself when left out. key_arn: a key of the operator's own for data
     at rest; one is made when left out. canary: a new binary runs here first.
-  E
+  EOT
   type = map(object({
     jurisdiction = optional(string, "")
     pair         = optional(string, "")
@@ -155,18 +162,18 @@ variable "regions" {
   # guard: network-form
   validation {
     condition = alltrue([for cidr in concat([var.global.cidr], values(var.regions)[*].cidr) : try(tonumber(split("/", cidr)[1]) == 16 && cidrsubnet(cidr, 0, 0) == cidr, false)])
-    error_message = "cidr is a /16 network such as 10.20.0.0/16; not so of: ${join(", ", [
-      for name, cidr in merge({ global = var.global.cidr }, { for name, region in var.regions : name => region.cidr }) : "${name} (${cidr})"
-      if !try(tonumber(split("/", cidr)[1]) == 16 && cidrsubnet(cidr, 0, 0) == cidr, false)
-    ])}."
+    error_message = "cidr is a /16 network such as 10.20.0.0/16; not so of: ${join(", ", concat(
+      [for cidr in [var.global.cidr] : "global (${cidr})" if !try(tonumber(split("/", cidr)[1]) == 16 && cidrsubnet(cidr, 0, 0) == cidr, false)],
+      [for name, region in var.regions : "${name} (${region.cidr})" if !try(tonumber(split("/", region.cidr)[1]) == 16 && cidrsubnet(region.cidr, 0, 0) == region.cidr, false)],
+    ))}."
   }
   # guard: network-private
   validation {
     condition = alltrue([for cidr in concat([var.global.cidr], values(var.regions)[*].cidr) : can(regex(local.private_network, cidr))])
-    error_message = "cidr is a private network (RFC 1918: within 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16); not so of: ${join(", ", [
-      for name, cidr in merge({ global = var.global.cidr }, { for name, region in var.regions : name => region.cidr }) : "${name} (${cidr})"
-      if !can(regex(local.private_network, cidr))
-    ])}."
+    error_message = "cidr is a private network (RFC 1918: within 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16); not so of: ${join(", ", concat(
+      [for cidr in [var.global.cidr] : "global (${cidr})" if !can(regex(local.private_network, cidr))],
+      [for name, region in var.regions : "${name} (${region.cidr})" if !can(regex(local.private_network, region.cidr))],
+    ))}."
   }
 }
 
@@ -214,7 +221,7 @@ variable "only_jurisdictions" {
   # guard: only-known
   validation {
     condition     = length(setsubtract(var.only_jurisdictions, keys(var.jurisdictions))) == 0
-    error_message = "only_jurisdictions names what is not in jurisdictions: ${join(", ", setsubtract(var.only_jurisdictions, keys(var.jurisdictions)))}."
+    error_message = "only_jurisdictions names what is not in jurisdictions: ${join(", ", [for name in setsubtract(var.only_jurisdictions, keys(var.jurisdictions)) : name == null ? "null" : name])}."
   }
 }
 

@@ -134,6 +134,17 @@ run "refuses_domain_apart" {
   expect_failures = [var.jurisdictions]
 }
 
+run "refuses_domain_below" {
+  command = plan
+  variables {
+    jurisdictions = {
+      us = { account_id = "111111111111", domain = "us.mesh.example.org" }
+      eu = { account_id = "222222222222", domain = "eu.us.mesh.example.org" }
+    }
+  }
+  expect_failures = [var.jurisdictions]
+}
+
 run "refuses_global_region" {
   command = plan
   variables {
@@ -425,6 +436,14 @@ run "refuses_only_known" {
   command = plan
   variables {
     only_jurisdictions = ["apac"]
+  }
+  expect_failures = [var.only_jurisdictions]
+}
+
+run "null_is_no_jurisdiction" {
+  command = plan
+  variables {
+    only_jurisdictions = [null]
   }
   expect_failures = [var.only_jurisdictions]
 }
