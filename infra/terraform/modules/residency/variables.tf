@@ -109,3 +109,36 @@ variable "retention_days" {
   }
 }
 
+variable "uplink_region" {
+  description = "The cloud region where the global node stands."
+  type        = string
+  nullable    = false
+}
+
+variable "uplink_service" {
+  description = "The service of the global node's private link: output service of the layer global-node."
+  type        = string
+  nullable    = false
+  # guard: uplink-of-the-global-node
+  validation {
+    condition     = can(regex("^com\\.amazonaws\\.vpce\\.${var.uplink_region}\\.vpce-svc-[0-9a-f]{8,17}$", var.uplink_service))
+    error_message = "RESIDENCY: ${var.region} would deliver to ${var.uplink_service}, which is no service in ${var.uplink_region}, where the global node stands."
+  }
+}
+
+variable "cidr" {
+  description = "The network of the region."
+  type        = string
+  nullable    = false
+}
+
+variable "pair_cidr" {
+  description = "The network of its pair."
+  type        = string
+  nullable    = false
+  # guard: pair-network
+  validation {
+    condition     = try(cidrsubnet(var.pair_cidr, 0, 0) == var.pair_cidr && endswith(var.pair_cidr, "/16") && var.pair_cidr != var.cidr, false)
+    error_message = "The pair of ${var.region} has a /16 network of its own, such as 10.21.0.0/16, and not ${var.pair_cidr}."
+  }
+}

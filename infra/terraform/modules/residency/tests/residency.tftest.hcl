@@ -8,6 +8,10 @@ variables {
   backup_region  = "eu-central-1"
   facility_cidrs = { berlin = "10.200.1.0/24" }
   retention_days = 35
+  uplink_region  = "eu-west-1"
+  uplink_service = "com.amazonaws.vpce.eu-west-1.vpce-svc-0123456789abcdef0"
+  cidr           = "10.20.0.0/16"
+  pair_cidr      = "10.21.0.0/16"
   authority_arn  = "arn:aws:acm-pca:eu-central-1:222222222222:certificate-authority/00000000-0000-0000-0000-000000000000"
 }
 
@@ -81,4 +85,20 @@ run "refuses_retention" {
     retention_days = 7
   }
   expect_failures = [var.retention_days]
+}
+
+run "refuses_uplink_of_the_global_node" {
+  command = plan
+  variables {
+    uplink_service = "com.amazonaws.vpce.us-east-1.vpce-svc-0123456789abcdef0"
+  }
+  expect_failures = [var.uplink_service]
+}
+
+run "refuses_pair_network" {
+  command = plan
+  variables {
+    pair_cidr = "10.20.0.0/16"
+  }
+  expect_failures = [var.pair_cidr]
 }
