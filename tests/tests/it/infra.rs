@@ -6,9 +6,10 @@ use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
     fs,
-    os::unix::fs::PermissionsExt,
+    io::Write,
+    os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 const INFRA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../infra");
@@ -130,6 +131,33 @@ fn terraform(root: &Path, arguments: &[&str]) -> Result<String> {
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "terraform {arguments:?}: {said}");
     String::from_utf8(output.stdout).context("text")
+}
+
+/// The script of `modules/machine`, whose connection stays open as a balancer's does, with a curl that always succeeds and
+/// with one that never does.
+#[test]
+fn a_balancer_is_told_in_the_clear_whether_the_node_can_serve() -> Result<()> {
+    let script = Path::new(INFRA).join("terraform/modules/machine/templates/ready.sh");
+    let path = std::env::var("PATH")?;
+    for (curl, code) in [("/bin/true", "200"), ("/bin/false", "503")] {
+        let dir = tempfile::tempdir()?;
+        symlink(curl, dir.path().join("curl"))?;
+        let mut child = Command::new("sh")
+            .arg(&script)
+            .env("PATH", format!("{}:{path}", dir.path().display()))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut asked = child.stdin.take().context("a pipe")?;
+        asked.write_all(b"GET /ready HTTP/1.1\r\nHost: balancer\r\n\r\n")?;
+        let said = child.wait_with_output()?;
+        let said = String::from_utf8(said.stdout)?;
+        let head = format!("HTTP/1.1 {code} MedMesh\r\n");
+        ensure!(said.starts_with(&head), "{curl}: {said:?}");
+        ensure!(said.ends_with("\r\nConnection: close\r\n\r\n"), "{said:?}");
+        drop(asked);
+    }
+    Ok(())
 }
 
 #[test]
