@@ -88,7 +88,7 @@ struct Spoil {
 }
 
 /// The policy has to refuse each of them in the plan of a region.
-const SPOILT: [Spoil; 12] = [
+const SPOILT: [Spoil; 14] = [
     Spoil {
         kind: "aws_rds_cluster",
         key: "master_user_secret_kms_key_id",
@@ -165,6 +165,20 @@ const SPOILT: [Spoil; 12] = [
         value: "7",
         what: "logs of a week",
         found: "logs too short",
+    },
+    Spoil {
+        kind: "aws_rds_cluster",
+        key: "global_cluster_identifier",
+        value: r#""medmesh""#,
+        what: "a replica elsewhere",
+        found: "is a copy of another region's",
+    },
+    Spoil {
+        kind: "aws_backup_plan",
+        key: "rule",
+        value: r#"[{"lifecycle":[{"delete_after":35}],"copy_action":[{"destination_vault_arn":"arn:aws:backup:ca-central-1:444444444444:backup-vault:medmesh"}]}]"#,
+        what: "a backup elsewhere",
+        found: "where another law applies",
     },
     Spoil {
         kind: "aws_vpc_endpoint",

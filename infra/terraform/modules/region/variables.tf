@@ -96,8 +96,8 @@ variable "uplink_url" {
   type        = string
   nullable    = false
   validation {
-    condition     = can(regex("^https://[a-z0-9.-]+:[0-9]+$", var.uplink_url))
-    error_message = "uplink_url is https://host:port."
+    condition     = can(regex("^https://[a-z0-9.-]+:[0-9]{1,5}$", var.uplink_url)) && try(tonumber(regex("[0-9]+$", var.uplink_url)) < 65536, false)
+    error_message = "uplink_url is https://host:port, and not ${var.uplink_url}."
   }
 }
 

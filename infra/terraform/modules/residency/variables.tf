@@ -84,6 +84,13 @@ variable "facility_cidrs" {
     condition     = alltrue([for cidr in values(var.facility_cidrs) : try(tonumber(split("/", cidr)[1]) >= 8 && cidrsubnet(cidr, 0, 0) == cidr, false)])
     error_message = "A facility's network is one such as 10.200.1.0/24, never the whole internet; not so of: ${join(", ", [for name, cidr in var.facility_cidrs : name if !try(tonumber(split("/", cidr)[1]) >= 8 && cidrsubnet(cidr, 0, 0) == cidr, false)])}."
   }
+  # guard: facility-network-apart
+  validation {
+    condition = !anytrue(flatten([for cidr in values(var.facility_cidrs) : [for own in [var.cidr, var.pair_cidr] : try(cidrhost("${split("/", cidr)[0]}/${min(split("/", cidr)[1], split("/", own)[1])}", 0) == cidrhost("${split("/", own)[0]}/${min(split("/", cidr)[1], split("/", own)[1])}", 0), false)]]))
+    error_message = "A facility's network is none of the region's own (${var.cidr}) or of its pair's (${var.pair_cidr}): what is let in from there would be anybody; so of: ${join(", ", [
+      for name, cidr in var.facility_cidrs : name if anytrue([for own in [var.cidr, var.pair_cidr] : try(cidrhost("${split("/", cidr)[0]}/${min(split("/", cidr)[1], split("/", own)[1])}", 0) == cidrhost("${split("/", own)[0]}/${min(split("/", cidr)[1], split("/", own)[1])}", 0), false)])
+    ])}."
+  }
 }
 
 variable "authority_arn" {

@@ -230,3 +230,41 @@ variable "file" {
   type        = string
   default     = null
 }
+
+variable "layer" {
+  description = "What the caller's state is of, where there is one for each region or jurisdiction: the region, the jurisdiction, facilities of the region, and the account of the global node where it is its bucket's."
+  type = object({
+    region       = optional(string)
+    jurisdiction = optional(string)
+    facilities   = optional(set(string), [])
+    account_id   = optional(string)
+  })
+  default  = {}
+  nullable = false
+
+  # guard: layer-region
+  validation {
+    condition     = var.layer.region == null || var.layer.account_id != null ? true : contains(keys(var.regions), var.layer.region)
+    error_message = "region: ${var.layer.region == null ? "" : var.layer.region} is not in regions."
+  }
+  # guard: layer-jurisdiction
+  validation {
+    condition     = var.layer.jurisdiction == null || try(var.regions[var.layer.region].jurisdiction == var.layer.jurisdiction, false)
+    error_message = "RESIDENCY: region: ${var.layer.region == null ? "" : var.layer.region} is no region of the jurisdiction ${var.layer.jurisdiction == null ? "" : var.layer.jurisdiction}."
+  }
+  # guard: layer-facilities
+  validation {
+    condition     = alltrue([for name in var.layer.facilities : try(var.facilities[name].region == var.layer.region, false)])
+    error_message = "RESIDENCY: no facilities of ${var.layer.region == null ? "" : var.layer.region} are: ${join(", ", [for name in var.layer.facilities : name if !try(var.facilities[name].region == var.layer.region, false)])}."
+  }
+  # guard: layer-account
+  validation {
+    condition     = var.layer.account_id == null ? true : can(regex("^[0-9]{12}$", var.layer.account_id)) && !contains(values(var.jurisdictions)[*].account_id, var.layer.account_id)
+    error_message = "RESIDENCY: account_id has 12 digits and is the account of no jurisdiction, whose states are where its regions are: ${var.layer.account_id == null ? "" : var.layer.account_id}."
+  }
+  # guard: layer-global
+  validation {
+    condition     = var.layer.account_id == null || var.layer.region == var.global.region
+    error_message = "region: the global node stands in ${var.global.region}, and its bucket with it."
+  }
+}

@@ -47,6 +47,7 @@ module "topology" {
   regions       = var.regions
   facilities    = var.facilities
   file          = "${path.root}/../../regions.tfvars.json"
+  layer         = { region = var.region }
 }
 
 locals {

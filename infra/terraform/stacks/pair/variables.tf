@@ -42,10 +42,6 @@ variable "region" {
   type        = string
   nullable    = false
   validation {
-    condition     = contains(keys(var.regions), var.region)
-    error_message = "region: ${var.region} is not in regions."
-  }
-  validation {
     condition     = try(sort([var.region, var.regions[var.region].pair])[0] == var.region, true)
     error_message = "region: a pair's way is made once, from ${try(var.regions[var.region].pair, "")}."
   }

@@ -41,10 +41,6 @@ variable "region" {
   description = "The region of this state, one of regions."
   type        = string
   nullable    = false
-  validation {
-    condition     = contains(keys(var.regions), var.region)
-    error_message = "region: ${var.region} is not in regions."
-  }
 }
 
 variable "facility_cidrs" {

@@ -33,6 +33,7 @@ module "topology" {
   regions       = var.regions
   facilities    = var.facilities
   file          = "${path.root}/../../regions.tfvars.json"
+  layer         = { region = var.region, account_id = var.account_id }
 }
 
 locals {

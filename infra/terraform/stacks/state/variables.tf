@@ -41,18 +41,10 @@ variable "account_id" {
   description = "The account of the global node, for its bucket; that of the region's jurisdiction when left out."
   type        = string
   default     = null
-  validation {
-    condition     = var.account_id == null ? true : can(regex("^[0-9]{12}$", var.account_id)) && !contains(values(var.jurisdictions)[*].account_id, var.account_id)
-    error_message = "RESIDENCY: account_id has 12 digits and is the account of no jurisdiction, whose states are where its regions are: ${var.account_id == null ? "" : var.account_id}."
-  }
 }
 
 variable "region" {
   description = "The region of this bucket: one of regions, or that of the global node."
   type        = string
   nullable    = false
-  validation {
-    condition     = var.account_id == null ? contains(keys(var.regions), var.region) : var.region == var.global.region
-    error_message = "region: ${var.region} is not in regions, or with account_id, not where the global node stands."
-  }
 }

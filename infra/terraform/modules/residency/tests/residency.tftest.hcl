@@ -102,3 +102,19 @@ run "refuses_pair_network" {
   }
   expect_failures = [var.pair_cidr]
 }
+
+run "refuses_facility_network_apart" {
+  command = plan
+  variables {
+    facility_cidrs = { berlin = "10.200.1.0/24", within = "10.21.64.0/24" }
+  }
+  expect_failures = [var.facility_cidrs]
+}
+
+run "a_network_that_has_the_regions_within_it_is_not_apart_either" {
+  command = plan
+  variables {
+    facility_cidrs = { around = "10.0.0.0/8" }
+  }
+  expect_failures = [var.facility_cidrs]
+}

@@ -447,3 +447,58 @@ run "null_is_no_jurisdiction" {
   }
   expect_failures = [var.only_jurisdictions]
 }
+
+run "refuses_layer_region" {
+  command = plan
+  variables {
+    layer = { region = "eu-north-1" }
+  }
+  expect_failures = [var.layer]
+}
+
+run "refuses_layer_jurisdiction" {
+  command = plan
+  variables {
+    layer = { region = "us-east-1", jurisdiction = "eu" }
+  }
+  expect_failures = [var.layer]
+}
+
+run "refuses_layer_facilities" {
+  command = plan
+  variables {
+    layer = { region = "eu-central-1", facilities = ["berlin", "boston"] }
+  }
+  expect_failures = [var.layer]
+}
+
+run "refuses_layer_account" {
+  command = plan
+  variables {
+    layer = { region = "eu-west-1", account_id = "222222222222" }
+  }
+  expect_failures = [var.layer]
+}
+
+run "refuses_layer_global" {
+  command = plan
+  variables {
+    layer = { region = "eu-central-1", account_id = "444444444444" }
+  }
+  expect_failures = [var.layer]
+}
+
+run "a_layer_of_what_is_there_is_taken" {
+  command = plan
+  variables {
+    layer = { region = "eu-central-1", jurisdiction = "eu", facilities = ["berlin"] }
+  }
+}
+
+run "a_bucket_of_the_global_node_is_in_an_account_of_its_own" {
+  command = plan
+  variables {
+    global = { region = "eu-north-1", cidr = "10.1.0.0/16", port_base = 21000 }
+    layer  = { region = "eu-north-1", account_id = "444444444444" }
+  }
+}
