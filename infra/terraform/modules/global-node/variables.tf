@@ -62,8 +62,8 @@ variable "clients" {
   nullable    = false
   # guard: clients-on-the-disk
   validation {
-    condition     = alltrue([for client in var.clients : can(regex("^/var/lib/medmesh/[^/]", client.public_key))])
-    error_message = "public_key is a file below /var/lib/medmesh: whatever lies elsewhere is gone with the machine; not so of: ${join(", ", [for client in var.clients : client.client_id if !can(regex("^/var/lib/medmesh/[^/]", client.public_key))])}."
+    condition     = alltrue([for client in var.clients : can(regex("^/var/lib/medmesh(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+$", client.public_key))])
+    error_message = "public_key is a file below /var/lib/medmesh: whatever lies elsewhere is gone with the machine; not so of: ${join(", ", [for client in var.clients : client.client_id if !can(regex("^/var/lib/medmesh(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+$", client.public_key))])}."
   }
 }
 

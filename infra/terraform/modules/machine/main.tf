@@ -15,14 +15,18 @@ terraform {
 locals {
   name = "medmesh-${var.name}"
   tags = merge(var.tags, { Name = local.name, node = var.name })
-  user_data = "## template: jinja\n${templatefile("${path.module}/templates/node.yaml.tftpl", {
+
+  # Of what the machine is told at its first boot, all but the name of its disk, which the cloud gives.
+  told = {
     tier   = var.tier
     config = var.config
     ready  = file("${path.module}/templates/ready.sh")
     ports  = var.ports
     region = var.region
-    volume = aws_ebs_volume.this.id
-  })}"
+  }
+  user_data = "## template: jinja\n${templatefile("${path.module}/templates/node.yaml.tftpl", merge(local.told, { volume = aws_ebs_volume.this.id }))}"
+  # As long as with a name of the cloud's, and known in the plan.
+  length = length("## template: jinja\n${templatefile("${path.module}/templates/node.yaml.tftpl", merge(local.told, { volume = "vol-0123456789abcdef0" }))}")
 }
 
 resource "aws_ebs_volume" "this" {
@@ -91,8 +95,8 @@ resource "aws_launch_template" "this" {
   lifecycle {
     # EC2, user data: 16 KB before base64.
     precondition {
-      condition     = length(local.user_data) <= 16384
-      error_message = "The configuration of ${var.name} is too long for a machine's user data (16 KB): it has too many clients."
+      condition     = local.length <= 16384
+      error_message = "What ${var.name} is told at its first boot (user data) has ${local.length} bytes, and the cloud takes 16,384: its configuration has too many clients."
     }
   }
 }

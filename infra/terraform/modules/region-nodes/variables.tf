@@ -28,7 +28,7 @@ variable "enrolment" {
   default     = null
   # guard: authority-on-the-disk
   validation {
-    condition     = var.enrolment == null || can(regex("^/var/lib/medmesh/[^/]", var.enrolment))
+    condition     = var.enrolment == null || can(regex("^/var/lib/medmesh(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+$", var.enrolment))
     error_message = "enrolment is a folder below /var/lib/medmesh: whatever lies elsewhere is gone with the machine."
   }
 }
@@ -40,7 +40,7 @@ variable "clients" {
   nullable    = false
   # guard: clients-on-the-disk
   validation {
-    condition     = alltrue([for client in var.clients : can(regex("^/var/lib/medmesh/[^/]", client.public_key))])
-    error_message = "public_key is a file below /var/lib/medmesh: whatever lies elsewhere is gone with the machine; not so of: ${join(", ", [for client in var.clients : client.client_id if !can(regex("^/var/lib/medmesh/[^/]", client.public_key))])}."
+    condition     = alltrue([for client in var.clients : can(regex("^/var/lib/medmesh(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+$", client.public_key))])
+    error_message = "public_key is a file below /var/lib/medmesh: whatever lies elsewhere is gone with the machine; not so of: ${join(", ", [for client in var.clients : client.client_id if !can(regex("^/var/lib/medmesh(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+$", client.public_key))])}."
   }
 }

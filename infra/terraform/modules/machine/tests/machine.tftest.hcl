@@ -96,11 +96,6 @@ run "a_configuration_that_no_machine_takes_is_refused_in_the_plan" {
   variables {
     config = join("", [for _ in range(1000) : "# thirteen bytes"])
   }
-  override_resource {
-    target          = aws_ebs_volume.this
-    override_during = plan
-    values          = { id = "vol-0123", arn = "arn:aws:ec2:eu-central-1:222222222222:volume/vol-0123" }
-  }
   expect_failures = [aws_launch_template.this]
 }
 

@@ -71,3 +71,11 @@ run "refuses_clients_on_the_disk" {
   }
   expect_failures = [var.clients]
 }
+
+run "a_path_that_climbs_is_not_below" {
+  command = plan
+  variables {
+    enrolment = "/var/lib/medmesh/../../../etc"
+  }
+  expect_failures = [var.enrolment]
+}
