@@ -84,3 +84,8 @@ output "node_configs" {
   description = "The configuration that each of the region's two nodes reads (TOML)."
   value       = module.region.node_configs
 }
+
+output "rollout" {
+  description = "The order in which a new image or version comes to the regions."
+  value       = module.topology.rollout
+}
