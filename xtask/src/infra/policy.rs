@@ -15,7 +15,7 @@ const NEVER: [&str; 6] = [
     "aws_rds_global_cluster",
 ];
 /// Types that hold data: each has rules (`stores`).
-const STORES: [&str; 15] = [
+const STORES: [&str; 16] = [
     "aws_rds_cluster",
     "aws_rds_cluster_instance",
     "aws_msk_cluster",
@@ -26,6 +26,7 @@ const STORES: [&str; 15] = [
     "aws_backup_plan",
     "aws_cloudwatch_log_group",
     "aws_sns_topic",
+    "aws_prometheus_workspace",
     "aws_s3_bucket",
     "aws_s3_bucket_public_access_block",
     "aws_s3_bucket_server_side_encryption_configuration",
@@ -34,7 +35,7 @@ const STORES: [&str; 15] = [
 ];
 /// Types that hold nothing of the mesh. One that is in neither list is refused until somebody has decided what it is: the
 /// cloud has more stores than anybody would think of.
-const NO_STORES: [&str; 47] = [
+const NO_STORES: [&str; 50] = [
     "aws_acmpca_certificate_authority",
     "aws_autoscaling_group",
     "aws_backup_selection",
@@ -60,6 +61,8 @@ const NO_STORES: [&str; 47] = [
     "aws_organizations_organizational_unit",
     "aws_organizations_policy",
     "aws_organizations_policy_attachment",
+    "aws_prometheus_alert_manager_definition",
+    "aws_prometheus_rule_group_namespace",
     "aws_rds_cluster_parameter_group",
     "aws_route",
     "aws_route53_record",
@@ -68,6 +71,7 @@ const NO_STORES: [&str; 47] = [
     "aws_route_table_association",
     "aws_s3_bucket_policy",
     "aws_security_group",
+    "aws_sns_topic_policy",
     "aws_sns_topic_subscription",
     "aws_subnet",
     "aws_vpc",
@@ -403,6 +407,10 @@ mod tests {
             (
                 "aws_ssm_parameter",
                 json!({"type": "String", "key_id": Value::Null}),
+            ),
+            (
+                "aws_prometheus_workspace",
+                json!({"kms_key_arn": Value::Null, "tags": {"jurisdiction": "eu"}}),
             ),
             (
                 "aws_s3_bucket_server_side_encryption_configuration",

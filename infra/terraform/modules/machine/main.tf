@@ -18,15 +18,19 @@ locals {
 
   # Of what the machine is told at its first boot, all but the name of its disk, which the cloud gives.
   told = {
+    name   = var.name
     tier   = var.tier
     config = var.config
     ready  = file("${path.module}/templates/ready.sh")
     ports  = var.ports
     region = var.region
   }
-  user_data = "## template: jinja\n${templatefile("${path.module}/templates/node.yaml.tftpl", merge(local.told, { volume = aws_ebs_volume.this.id }))}"
-  # As long as with a name of the cloud's, and known in the plan.
-  length = length("## template: jinja\n${templatefile("${path.module}/templates/node.yaml.tftpl", merge(local.told, { volume = "vol-0123456789abcdef0" }))}")
+  # What the cloud names, and names of the same length, which are known in the plan.
+  named   = { volume = aws_ebs_volume.this.id, metrics = var.metrics == null ? null : var.metrics.endpoint }
+  assumed = { volume = "vol-0123456789abcdef0", metrics = var.metrics == null ? null : "https://aps-workspaces.${var.region}.amazonaws.com/workspaces/ws-01234567-89ab-cdef-0123-456789abcdef/" }
+
+  user_data = "## template: jinja\n${templatefile("${path.module}/templates/node.yaml.tftpl", merge(local.told, local.named))}"
+  length    = length("## template: jinja\n${templatefile("${path.module}/templates/node.yaml.tftpl", merge(local.told, local.assumed))}")
 }
 
 resource "aws_ebs_volume" "this" {
@@ -157,10 +161,10 @@ resource "aws_iam_role_policy" "this" {
   role = aws_iam_role.this.id
   policy = jsonencode({
     Version = "2012-10-17"
-    Statement = [
+    Statement = concat([for one in var.metrics[*] : { Effect = "Allow", Action = ["aps:RemoteWrite"], Resource = [one.arn] }], [
       { Effect = "Allow", Action = ["ec2:AttachVolume"], Resource = [aws_ebs_volume.this.arn] },
       { Effect = "Allow", Action = ["ec2:AttachVolume"], Resource = ["arn:aws:ec2:${var.region}:${var.account_id}:instance/*"], Condition = { StringEquals = { "aws:ResourceTag/node" = var.name } } },
       { Effect = "Allow", Action = ["logs:CreateLogStream", "logs:PutLogEvents"], Resource = ["arn:aws:logs:${var.region}:${var.account_id}:log-group:/medmesh/*"] },
-    ]
+    ])
   })
 }

@@ -103,6 +103,12 @@ variable "key_arn" {
   nullable    = false
 }
 
+variable "metrics" {
+  description = "Where the machine writes what the node says of itself at ports.asked (/metrics, without a token): output metrics of the module place. Nowhere when left out."
+  type        = object({ arn = string, endpoint = string })
+  default     = null
+}
+
 variable "backups" {
   description = "Where backups of the disk go: output backups of the module place."
   type        = object({ plan_id = string, role_arn = string })

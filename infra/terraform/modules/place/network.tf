@@ -36,7 +36,7 @@ resource "aws_vpc_endpoint" "s3" {
 }
 
 resource "aws_vpc_endpoint" "service" {
-  for_each            = toset(["ec2", "kms", "logs", "monitoring", "secretsmanager", "ssm", "ssmmessages"])
+  for_each            = toset(["ec2", "kms", "logs", "monitoring", "aps-workspaces", "secretsmanager", "ssm", "ssmmessages"])
   vpc_id              = aws_vpc.this.id
   service_name        = "com.amazonaws.${var.region}.${each.key}"
   vpc_endpoint_type   = "Interface"

@@ -32,3 +32,8 @@ output "backups" {
   description = "Where backups go: the plan, the role that makes them, and the vault."
   value       = { plan_id = aws_backup_plan.this.id, role_arn = aws_iam_role.this["backup"].arn, vault_arn = aws_backup_vault.this.arn }
 }
+
+output "metrics" {
+  description = "Where nodes' machines write what the nodes say of themselves: the workspace and its address."
+  value       = { arn = aws_prometheus_workspace.this.arn, endpoint = aws_prometheus_workspace.this.prometheus_endpoint }
+}

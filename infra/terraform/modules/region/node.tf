@@ -31,6 +31,7 @@ module "machine" {
   disk_gb       = var.sizes.node_disk
   key_arn       = local.key_arn
   backups       = module.place.backups
+  metrics       = module.place.metrics
   tags          = local.tags
 }
 

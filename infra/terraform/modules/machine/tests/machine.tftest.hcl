@@ -40,7 +40,7 @@ run "the_node_starts_only_where_the_disk_that_outlives_its_machine_is_mounted" {
   assert {
     condition = length([
       for step in yamldecode(base64decode(aws_launch_template.this.user_data)).runcmd : step
-      if !can(regex("(?s)^set -eu\n.*attach-volume .*--volume-id vol-0123 .*blkid .*mkfs.ext4 .*enable --now var-lib-medmesh.mount\n.*enable --now medmesh@regional\n$", step))
+      if !can(regex("(?s)^set -eu\n.*attach-volume .*--volume-id vol-0123 .*blkid .*mkfs.ext4 .*enable --now var-lib-medmesh.mount\n.*enable --now medmesh@regional\n", step))
     ]) == 0
     error_message = "one script that ends with its first failed step: attach, a file system where there is none, mount, start"
   }
@@ -79,6 +79,28 @@ run "the_machine_is_given_the_configuration_and_what_tells_the_balancer" {
 }
 
 # A database that is away, or a certificate that nobody has brought yet, is not mended by another machine.
+run "what_the_node_says_of_itself_is_written_where_the_rules_are" {
+  command = plan
+  variables {
+    metrics = { arn = "arn:aws:aps:eu-central-1:222222222222:workspace/ws-0", endpoint = "https://aps-workspaces.eu-central-1.amazonaws.com/workspaces/ws-0/" }
+  }
+  override_resource {
+    target          = aws_ebs_volume.this
+    override_during = plan
+    values          = { id = "vol-0123", arn = "arn:aws:ec2:eu-central-1:222222222222:volume/vol-0123" }
+  }
+  assert {
+    condition = [
+      for file in yamldecode(base64decode(aws_launch_template.this.user_data)).write_files : yamldecode(file.content).remote_write[0].url if endswith(file.path, "prometheus.yaml")
+    ] == ["https://aps-workspaces.eu-central-1.amazonaws.com/workspaces/ws-0/api/v1/remote_write"]
+    error_message = "to the place's own workspace"
+  }
+  assert {
+    condition     = [for one in jsondecode(aws_iam_role_policy.this.policy).Statement : one.Resource if one.Action == ["aps:RemoteWrite"]] == [[var.metrics.arn]]
+    error_message = "and to no other"
+  }
+}
+
 run "a_node_that_is_not_ready_costs_no_machine" {
   command = plan
   assert {

@@ -34,8 +34,8 @@ run "everything_at_rest_has_the_key_of_the_place" {
     values          = { arn = "arn:aws:kms:eu-central-1:222222222222:key/00000000-0000-0000-0000-000000000000" }
   }
   assert {
-    condition     = length(distinct([output.key_arn, aws_backup_vault.this.kms_key_arn, aws_sns_topic.alarms.kms_master_key_id, aws_cloudwatch_log_group.this["node"].kms_key_id, aws_kms_key.data[0].arn])) == 1
-    error_message = "backups, logs and alarms have one key"
+    condition     = length(distinct([output.key_arn, aws_backup_vault.this.kms_key_arn, aws_sns_topic.alarms.kms_master_key_id, aws_cloudwatch_log_group.this["node"].kms_key_id, aws_kms_key.data[0].arn, aws_prometheus_workspace.this.kms_key_arn])) == 1
+    error_message = "backups, logs, metrics and alarms have one key"
   }
   assert {
     condition     = !aws_kms_key.data[0].multi_region
@@ -51,6 +51,23 @@ run "a_key_of_the_operators_own_is_taken" {
   assert {
     condition     = output.key_arn == "arn:aws:kms:eu-central-1:222222222222:key/own" && length(aws_kms_key.data) == 0
     error_message = "no other one is made"
+  }
+}
+
+run "the_rules_of_the_mesh_tell_the_people_of_the_place" {
+  command = plan
+  override_resource {
+    target          = aws_sns_topic.alarms
+    override_during = plan
+    values          = { arn = "arn:aws:sns:eu-central-1:222222222222:medmesh" }
+  }
+  assert {
+    condition     = length(yamldecode(aws_prometheus_rule_group_namespace.rules.data).groups) > 1
+    error_message = "the rules of infra/observability"
+  }
+  assert {
+    condition     = yamldecode(yamldecode(aws_prometheus_alert_manager_definition.this.definition).alertmanager_config).receivers[0].sns_configs[0].topic_arn == "arn:aws:sns:eu-central-1:222222222222:medmesh"
+    error_message = "alerts go where alarms go"
   }
 }
 
