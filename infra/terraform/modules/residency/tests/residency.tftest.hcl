@@ -66,7 +66,7 @@ run "refuses_key_single" {
 run "refuses_facility_network" {
   command = plan
   variables {
-    facility_cidrs = { everybody = "0.0.0.0/0" }
+    facility_cidrs = { half_the_internet = "128.0.0.0/1" }
   }
   expect_failures = [var.facility_cidrs]
 }
@@ -115,6 +115,14 @@ run "a_network_that_has_the_regions_within_it_is_not_apart_either" {
   command = plan
   variables {
     facility_cidrs = { around = "10.0.0.0/8" }
+  }
+  expect_failures = [var.facility_cidrs]
+}
+
+run "everybody_is_no_facility" {
+  command = plan
+  variables {
+    facility_cidrs = { everybody = "0.0.0.0/0" }
   }
   expect_failures = [var.facility_cidrs]
 }
