@@ -63,6 +63,10 @@ pub fn check(places: &Places) -> Result<(bool, Counts)> {
             .unwrap_or(&dir)
             .display()
             .to_string();
+        // A plan validates first.
+        if plans::has(&name) {
+            continue;
+        }
         let ready = terraform.init(&dir)?;
         if !ready.ok {
             tally.note(&name, ready);

@@ -273,6 +273,12 @@ const SPOILT_LAYERS: [(&str, Spoil); 8] = [
     ),
 ];
 
+/// Whether a root is a layer that is planned.
+pub fn has(root: &str) -> bool {
+    let layer = root.strip_prefix("stacks/").unwrap_or_default();
+    layer == "region" || LAYERS.iter().any(|one| one.name == layer)
+}
+
 /// Plans each region and each layer, and checks what it would make.
 pub fn check(terraform: &Terraform, copy: &Path, tally: &mut Tally) -> Result<()> {
     let stack = ready(terraform, copy, "region")?;
