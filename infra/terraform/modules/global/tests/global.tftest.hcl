@@ -37,14 +37,3 @@ run "networks_are_joined_within_the_law_and_linked_to_the_global_node_alone" {
     error_message = "a link leads to the cloud's own services and to the global node"
   }
 }
-
-run "refuses_no_region_of_two_laws" {
-  command = plan
-  variables {
-    jurisdictions = {
-      eu = { lawful = ["eu-central-1"], account_id = "222222222222" }
-      us = { lawful = ["us-east-1", "eu-central-1"], account_id = "111111111111" }
-    }
-  }
-  expect_failures = [var.jurisdictions]
-}

@@ -120,11 +120,3 @@ run "a_configuration_that_no_machine_takes_is_refused_in_the_plan" {
   }
   expect_failures = [aws_launch_template.this]
 }
-
-run "refuses_zone_here" {
-  command = plan
-  variables {
-    zone = "us-east-1a"
-  }
-  expect_failures = [var.zone]
-}

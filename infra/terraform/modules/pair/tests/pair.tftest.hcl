@@ -23,27 +23,3 @@ run "a_way_leads_there_and_back" {
     error_message = "both ends know the way"
   }
 }
-
-run "refuses_here_lawful" {
-  command = plan
-  variables {
-    here = { region = "us-east-1", vpc_id = "vpc-0", cidr = "10.10.0.0/16", route_table_id = "rtb-0" }
-  }
-  expect_failures = [var.here]
-}
-
-run "refuses_other_lawful" {
-  command = plan
-  variables {
-    other = { region = "us-east-1", vpc_id = "vpc-1", cidr = "10.10.0.0/16", route_table_id = "rtb-1" }
-  }
-  expect_failures = [var.other]
-}
-
-run "refuses_networks_apart" {
-  command = plan
-  variables {
-    other = { region = "eu-west-1", vpc_id = "vpc-1", cidr = "10.20.0.0/16", route_table_id = "rtb-1" }
-  }
-  expect_failures = [var.other]
-}
