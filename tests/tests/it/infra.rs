@@ -2,12 +2,14 @@
 //! systemd finds nothing wrong with its unit.
 use anyhow::{Context, Result, ensure};
 use medmesh_tests::binary;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{
+    collections::BTreeMap,
     fs,
-    os::unix::fs::PermissionsExt,
+    io::Write,
+    os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 const INFRA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../infra");
@@ -34,7 +36,7 @@ fn a_node_enrols_by_request_and_code_and_its_example_configuration_has_no_proble
     Ok(())
 }
 
-/// What a cloud's machine and a facility are given: the same templates as those of a mesh on one machine.
+/// What a cloud's machines and a facility are given: the same templates as those of a mesh on one machine.
 #[test]
 #[cfg_attr(not(has_terraform), ignore = "terraform is not installed")]
 fn the_configurations_that_terraform_makes_have_no_problem() -> Result<()> {
@@ -47,70 +49,75 @@ fn the_configurations_that_terraform_makes_have_no_problem() -> Result<()> {
         let machine = Machine::new(dir.path().join(tier))?;
         machine.enrol(&pki, place)?;
         machine.configure(tier)?;
-        for file in ["device-models.note", "policy.pem"] {
-            fs::copy(pki.join(file), machine.etc.join(file))?;
-        }
-        fs::copy(pki.join("ca.pem"), machine.etc.join("postgres-ca.pem"))?;
-        let url = "host=db.example.org sslmode=require dbname=medmesh user=medmesh password=x";
-        fs::write(machine.etc.join("postgres.url"), url)?;
+        machine.publish(&pki)?;
         let rendered = rendered(tier, &dir.path().join("rendered").join(tier))?;
-        let file = machine.write(&format!("rendered-{tier}.toml"), &rendered)?;
-        medmesh(&["check-config", "--kind", tier, text(&file)])?;
+        let nodes = if tier == "regional" { 2 } else { 1 };
+        ensure!(rendered.len() == nodes, "{tier}: {:?}", rendered.keys());
+        for (node, config) in rendered {
+            let file = machine.write(&format!("rendered-{tier}-{node}.toml"), &config)?;
+            medmesh(&["check-config", "--kind", tier, text(&file)])?;
+        }
     }
     Ok(())
 }
 
-/// A tier's configuration as `modules/node-config` renders it for machines of their own.
-fn rendered(tier: &str, root: &Path) -> Result<String> {
-    fs::create_dir_all(root)?;
+/// What a tier's nodes read, by node: those of a region by `modules/region-nodes`, others by `modules/node-config`.
+fn rendered(tier: &str, root: &Path) -> Result<BTreeMap<String, String>> {
+    let source = Path::new(INFRA).join("terraform/modules");
+    for part in ["node-config", "node-config/templates", "region-nodes"] {
+        let to = root.join(part);
+        fs::create_dir_all(&to)?;
+        for file in fs::read_dir(source.join(part))? {
+            let file = file?;
+            if file.file_type()?.is_file() {
+                fs::copy(file.path(), to.join(file.file_name()))?;
+            }
+        }
+    }
+    let (module, configs) = match tier {
+        "regional" => (region_nodes(), json!("${module.it.configs}")),
+        _ => (node_config(tier), json!({"one": "${module.it.toml}"})),
+    };
+    let root_module = json!({"module": {"it": module}, "output": {"configs": {"value": configs}}});
+    fs::write(root.join("main.tf.json"), root_module.to_string())?;
+    for arguments in [&["init"][..], &["apply", "-auto-approve"]] {
+        terraform(root, arguments)?;
+    }
+    let configs = terraform(root, &["output", "-json", "configs"])?;
+    serde_json::from_str(&configs).context("the configurations")
+}
+
+/// The two nodes of a region, as `modules/region` asks for them.
+fn region_nodes() -> Value {
+    json!({
+        "source": "./region-nodes", "region": "us", "jurisdiction": "us", "domain": "us.example.org",
+        "uplink_url": "https://global.example.org:7443", "enrolment": "/var/lib/medmesh/pki",
+        "clients": [{"client_id": "fhir-reader", "kid": "fhir-reader-1", "public_key": "/var/lib/medmesh/fhir-reader.pem", "scope": "system/*.rs"}],
+    })
+}
+
+/// A facility's node as `modules/edge-fleet`, the global one as `modules/global-node` asks for it.
+fn node_config(tier: &str) -> Value {
     let facility = json!([
         {"id": "monitor-b1", "kind": "bedside-monitor", "bed": "b1", "profile": "medmesh-monitor", "address": "tcp://192.0.2.11:502"},
         {"id": "lab-1", "kind": "lab-analyser"},
     ]);
-    let client = json!([{"client_id": "fhir-reader", "kid": "fhir-reader-1", "public_key": "/etc/medmesh/fhir-reader.pem", "scope": "system/*.rs"}]);
-    let region = json!("https://region.example.org:7443");
+    let client = json!([{"client_id": "operator", "kid": "operator-1", "public_key": "/var/lib/medmesh/operator.pem", "scope": "mesh/*.rs"}]);
     let mut module = match tier {
-        "edge" => {
-            json!({"place": {"jurisdiction": "us", "region": "us", "facility": "us-f1"}, "uplink_url": region, "devices": facility})
-        }
-        "regional" => json!({
-            "place": {"jurisdiction": "us", "region": "us"}, "uplink_url": region, "clients": client,
-            "postgres": {"url_file": "/etc/medmesh/postgres.url", "ca": "/etc/medmesh/postgres-ca.pem"},
-            "pair": {"node": "a", "https": "https://a.example.org:8443", "other": {"https": "https://b.example.org:8443", "links": "https://b.example.org:7443"}},
+        "edge" => json!({
+            "place": {"jurisdiction": "us", "region": "us", "facility": "us-f1"}, "devices": facility,
+            "uplink_url": "https://region.example.org:7443", "listen": {"https": "0.0.0.0:8443", "mqtt": "0.0.0.0:8883"},
+            "dirs": {"config": "/var/lib/medmesh", "data": "/var/lib/medmesh/data", "authority": "/etc/medmesh"},
         }),
-        _ => json!({"place": {}, "clients": client}),
-    };
-    let ports = match tier {
-        "edge" => json!({"https": "0.0.0.0:8443", "mqtt": "0.0.0.0:8883"}),
-        "regional" => {
-            json!({"https": "0.0.0.0:8443", "grpc": "0.0.0.0:7443", "metrics": "127.0.0.1:9443"})
-        }
-        _ => json!({"https": "0.0.0.0:8443", "grpc": "0.0.0.0:7443"}),
+        _ => json!({
+            "place": {}, "clients": client, "listen": {"https": "0.0.0.0:8443", "grpc": "0.0.0.0:7443"},
+            "dirs": {"config": "/var/lib/medmesh", "data": "/var/lib/medmesh/data", "authority": "/var/lib/medmesh/published"},
+        }),
     };
     module["source"] = json!("./node-config");
     module["tier"] = json!(tier);
-    module["listen"] = ports;
     module["public_url"] = json!("https://node.example.org:8443");
-    module["dirs"] = json!({"config": "/var/lib/medmesh", "data": "/var/lib/medmesh/data", "authority": "/etc/medmesh"});
-    let root_module = json!({"module": {"config": module}, "output": {"toml": {"value": "${module.config.toml}"}}});
-    fs::write(root.join("main.tf.json"), root_module.to_string())?;
-    let source = Path::new(INFRA).join("terraform/modules/node-config");
-    for part in ["", "templates"] {
-        fs::create_dir_all(root.join("node-config").join(part))?;
-        for file in fs::read_dir(source.join(part))? {
-            let file = file?;
-            if file.file_type()?.is_file() {
-                fs::copy(
-                    file.path(),
-                    root.join("node-config").join(part).join(file.file_name()),
-                )?;
-            }
-        }
-    }
-    for arguments in [&["init"][..], &["apply", "-auto-approve"]] {
-        terraform(root, arguments)?;
-    }
-    terraform(root, &["output", "-raw", "toml"])
+    module
 }
 
 fn terraform(root: &Path, arguments: &[&str]) -> Result<String> {
@@ -124,6 +131,33 @@ fn terraform(root: &Path, arguments: &[&str]) -> Result<String> {
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "terraform {arguments:?}: {said}");
     String::from_utf8(output.stdout).context("text")
+}
+
+/// The script of `modules/machine`, whose connection stays open as a balancer's does, with a curl that always succeeds and
+/// with one that never does.
+#[test]
+fn a_balancer_is_told_in_the_clear_whether_the_node_can_serve() -> Result<()> {
+    let script = Path::new(INFRA).join("terraform/modules/machine/templates/ready.sh");
+    let path = std::env::var("PATH")?;
+    for (curl, code) in [("/bin/true", "200"), ("/bin/false", "503")] {
+        let dir = tempfile::tempdir()?;
+        symlink(curl, dir.path().join("curl"))?;
+        let mut child = Command::new("sh")
+            .arg(&script)
+            .env("PATH", format!("{}:{path}", dir.path().display()))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut asked = child.stdin.take().context("a pipe")?;
+        asked.write_all(b"GET /ready HTTP/1.1\r\nHost: balancer\r\n\r\n")?;
+        let said = child.wait_with_output()?;
+        let said = String::from_utf8(said.stdout)?;
+        let head = format!("HTTP/1.1 {code} MedMesh\r\n");
+        ensure!(said.starts_with(&head), "{curl}: {said:?}");
+        ensure!(said.ends_with("\r\nConnection: close\r\n\r\n"), "{said:?}");
+        drop(asked);
+    }
+    Ok(())
 }
 
 #[test]
@@ -189,6 +223,31 @@ impl Machine {
         fs::copy(pki.join("ca.pem"), self.etc.join("ca.pem"))?;
         let list = medmesh(&["pki", "crl", "--dir", text(pki)])?;
         fs::write(self.etc.join("crl.pem"), list)?;
+        Ok(())
+    }
+
+    /// What a person brings to a machine in a cloud lies on its disk, and at a facility in `/etc/medmesh`.
+    fn publish(&self, pki: &Path) -> Result<()> {
+        let published = self.var.join("published");
+        for folder in [&published, &self.var.join("pki")] {
+            fs::create_dir_all(folder)?;
+        }
+        for file in ["device-models.note", "policy.pem"] {
+            for folder in [&self.etc, &published] {
+                fs::copy(pki.join(file), folder.join(file))?;
+            }
+        }
+        for file in ["ca.pem", "crl.pem"] {
+            fs::copy(self.etc.join(file), published.join(file))?;
+        }
+        let own = ["fhir-reader.pem", "operator.pem", "postgres-ca.pem"];
+        for file in own {
+            fs::copy(pki.join("ca.pem"), self.var.join(file))?;
+        }
+        let url = self.var.join("postgres.url");
+        let server = "host=db.example.org sslmode=require dbname=medmesh user=medmesh password=x";
+        fs::write(&url, server)?;
+        fs::set_permissions(&url, fs::Permissions::from_mode(0o600))?;
         Ok(())
     }
 

@@ -1,8 +1,8 @@
 //! `cargo xtask checkov`: what other people's rules for Terraform find in `infra/terraform`.
 //!
 //! It is no stage of the suite: it takes half a minute and an installation of its own. What it is not to ask is listed with
-//! the reasons in `infra/terraform/checkov.yaml`. Whatever else it finds fails, and so does a line of that list which
-//! nothing needs any longer.
+//! the reasons in `infra/terraform/checkov.yaml`. Whatever else it finds fails, and so do a line of that list which nothing
+//! needs any longer, and a file that it cannot read: what was not looked at has not passed.
 use super::SOURCE;
 use crate::{place::Places, run::step};
 use anyhow::{Context, Result, ensure};
@@ -36,7 +36,8 @@ pub fn check() -> Result<bool> {
     let passed = told["summary"]["passed"].as_u64().unwrap_or_default();
     ensure!(passed > 0, "checkov looked at nothing");
     let failed = failed(&told);
-    let wrong = compared(&skipped(&list), &failed);
+    let mut wrong = compared(&skipped(&list), &failed);
+    wrong.extend(unread(&told));
     for line in &wrong {
         println!("checkov: {line}");
     }
@@ -60,6 +61,15 @@ fn failed(told: &Value) -> Failed {
         found.entry(text("check_id")).or_default().insert(place);
     }
     found
+}
+
+/// The files that it could not read.
+fn unread(told: &Value) -> Vec<String> {
+    let files = told["results"]["parsing_errors"].as_array();
+    let files = files.into_iter().flatten().filter_map(Value::as_str);
+    files
+        .map(|file| format!("{file}: checkov cannot read it"))
+        .collect()
 }
 
 /// What the list names.
@@ -121,5 +131,18 @@ mod tests {
             "CKV2_AWS_2: nothing needs this line of checkov.yaml",
         ];
         assert_eq!(wrong, expected);
+    }
+
+    #[test]
+    fn a_file_that_could_not_be_read_has_not_passed() {
+        let of = |files: &[&str]| unread(&json!({"results": {"parsing_errors": files}}));
+        assert_eq!(of(&[]), Vec::<String>::new());
+        assert_eq!(
+            of(&["/a.tf", "/b.tf"]),
+            [
+                "/a.tf: checkov cannot read it",
+                "/b.tf: checkov cannot read it"
+            ]
+        );
     }
 }

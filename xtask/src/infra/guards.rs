@@ -1,7 +1,7 @@
 //! Each guard of a module is taken out, and the module's test of that name has to fail: a test that passes all the same
 //! would guard nothing. A guard is the block below a line `# guard: NAME`; its test is the run `refuses_NAME`.
 use super::{Tally, entries, terraform::Terraform};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use std::{fs, path::Path};
 
 /// What opens a guard.
@@ -19,7 +19,8 @@ pub fn check(terraform: &Terraform, copy: &Path, tally: &mut Tally) -> Result<()
             for name in names(&whole) {
                 let test = format!("refuses_{}", name.replace('-', "_"));
                 fs::write(file, without(&whole, name))?;
-                let said = terraform.run(&module, &["test", "-no-color"])?;
+                let in_file = format!("-filter=tests/{}", file_of(&module, &test)?);
+                let said = terraform.run(&module, &["test", "-no-color", &in_file])?;
                 let missed = said.text.contains(&format!("run \"{test}\"... fail"));
                 let text = format!("{test} does not fail without its guard\n{}", said.text);
                 tally.say(
@@ -32,6 +33,17 @@ pub fn check(terraform: &Terraform, copy: &Path, tally: &mut Tally) -> Result<()
         }
     }
     Ok(())
+}
+
+/// The file of the module's tests that has a run: the others have nothing to say of it.
+fn file_of(module: &Path, test: &str) -> Result<String> {
+    for path in entries(&module.join("tests"))? {
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        if text.contains(&format!("run \"{test}\"")) {
+            return Ok(shown(&path));
+        }
+    }
+    bail!("{}: no test is called {test}", module.display())
 }
 
 fn shown(module: &Path) -> String {

@@ -15,26 +15,61 @@ const PLANNED: [(&str, &str); 3] = [
     ("eu-central-1", "eu"),
     ("ap-southeast-2", "apac"),
 ];
-/// Another layer of one of them, with values of its own for what other layers and people would say.
-const LAYERS: [(&str, &[&str]); 3] = [
-    ("state", &["-var=region=eu-central-1"]),
-    (
-        "jurisdiction",
-        &["-var=jurisdiction=eu", "-var=region=eu-central-1"],
-    ),
-    (
-        "edge-fleet",
-        &[
+/// Another layer, where it is planned, and values of its own for what other layers and people would say.
+struct Layer {
+    name: &'static str,
+    region: &'static str,
+    values: &'static [&'static str],
+}
+
+/// Each of them once, under one law.
+const LAYERS: [Layer; 6] = [
+    Layer {
+        name: "state",
+        region: "eu-central-1",
+        values: &["-var=region=eu-central-1"],
+    },
+    Layer {
+        name: "global",
+        region: "eu-west-1",
+        values: &[
+            "-var=organisation_account_id=555555555555",
+            "-var=global_account_id=444444444444",
+            "-var=parent_id=r-abcd",
+        ],
+    },
+    Layer {
+        name: "global-node",
+        region: "eu-west-1",
+        values: &["-var-file=../../environments/prod/global-node.tfvars.json"],
+    },
+    Layer {
+        name: "jurisdiction",
+        region: "eu-central-1",
+        values: &["-var=jurisdiction=eu", "-var=region=eu-central-1"],
+    },
+    Layer {
+        name: "pair",
+        region: "eu-central-1",
+        values: &[
+            "-var=region=eu-central-1",
+            r#"-var=networks={"eu-central-1":{"vpc_id":"vpc-0","route_table_id":"rtb-0"},"eu-west-1":{"vpc_id":"vpc-1","route_table_id":"rtb-1"}}"#,
+        ],
+    },
+    Layer {
+        name: "edge-fleet",
+        region: "eu-central-1",
+        values: &[
             "-var=region=eu-central-1",
             "-var=ingest_url=https://ingest.eu-central-1.eu.mesh.example.org:7443",
             "-var=vpn_gateway_id=vgw-0123456789abcdef0",
             "-var=key_arn=arn:aws:kms:eu-central-1:222222222222:key/a",
             r#"-var=lines={"charite-berlin":{"gateway":"203.0.113.1","cidr":"10.202.1.0/24","host":"edge.example.org"}}"#,
         ],
-    ),
+    },
 ];
-/// Where the layers are planned, and under which law.
-const LAYERS_AT: (&str, &str) = ("eu-central-1", "eu");
+/// The law of the layers' regions.
+const LAW: &str = "eu";
 /// The state of a plan without an account is nowhere.
 const NOWHERE: &str = "terraform {\n  backend \"local\" {}\n}\n";
 
@@ -53,7 +88,7 @@ struct Spoil {
 }
 
 /// The policy has to refuse each of them in the plan of a region.
-const SPOILT: [Spoil; 11] = [
+const SPOILT: [Spoil; 14] = [
     Spoil {
         kind: "aws_rds_cluster",
         key: "master_user_secret_kms_key_id",
@@ -131,10 +166,31 @@ const SPOILT: [Spoil; 11] = [
         what: "logs of a week",
         found: "logs too short",
     },
+    Spoil {
+        kind: "aws_rds_cluster",
+        key: "global_cluster_identifier",
+        value: r#""medmesh""#,
+        what: "a replica elsewhere",
+        found: "is a copy of another region's",
+    },
+    Spoil {
+        kind: "aws_backup_plan",
+        key: "rule",
+        value: r#"[{"lifecycle":[{"delete_after":35}],"copy_action":[{"destination_vault_arn":"arn:aws:backup:ca-central-1:444444444444:backup-vault:medmesh"}]}]"#,
+        what: "a backup elsewhere",
+        found: "where another law applies",
+    },
+    Spoil {
+        kind: "aws_vpc_endpoint",
+        key: "service_name",
+        value: r#""com.amazonaws.vpce.ca-central-1.vpce-svc-0""#,
+        what: "a private link elsewhere",
+        found: "leads to a network",
+    },
 ];
 
 /// And each of these in the plan of the layer that makes such a thing.
-const SPOILT_LAYERS: [(&str, Spoil); 5] = [
+const SPOILT_LAYERS: [(&str, Spoil); 8] = [
     (
         "state",
         Spoil {
@@ -185,7 +241,43 @@ const SPOILT_LAYERS: [(&str, Spoil); 5] = [
             found: "where another law applies",
         },
     ),
+    (
+        "pair",
+        Spoil {
+            kind: "aws_vpc_peering_connection",
+            key: "peer_region",
+            value: r#""us-east-1""#,
+            what: "a way to another law's region",
+            found: "leads to a network",
+        },
+    ),
+    (
+        "pair",
+        Spoil {
+            kind: "aws_route",
+            key: "destination_cidr_block",
+            value: r#""0.0.0.0/0""#,
+            what: "a way to everywhere",
+            found: "leads to a network",
+        },
+    ),
+    (
+        "global-node",
+        Spoil {
+            kind: "aws_vpc_endpoint_service",
+            key: "allowed_principals",
+            value: r#"["*"]"#,
+            what: "a service for everybody",
+            found: "leads to a network",
+        },
+    ),
 ];
+
+/// Whether a root is a layer that is planned.
+pub fn has(root: &str) -> bool {
+    let layer = root.strip_prefix("stacks/").unwrap_or_default();
+    layer == "region" || LAYERS.iter().any(|one| one.name == layer)
+}
 
 /// Plans each region and each layer, and checks what it would make.
 pub fn check(terraform: &Terraform, copy: &Path, tally: &mut Tally) -> Result<()> {
@@ -202,15 +294,15 @@ pub fn check(terraform: &Terraform, copy: &Path, tally: &mut Tally) -> Result<()
             tally,
         )?;
     }
-    for (layer, values) in LAYERS {
-        let stack = ready(terraform, copy, layer)?;
-        let of_layer = SPOILT_LAYERS.iter().filter(|(name, _)| *name == layer);
+    for layer in &LAYERS {
+        let stack = ready(terraform, copy, layer.name)?;
+        let of_layer = SPOILT_LAYERS.iter().filter(|(name, _)| *name == layer.name);
         let spoilt: Vec<_> = of_layer.map(|(_, spoil)| spoil).collect();
-        let plan = plan(terraform, &stack, values);
+        let plan = plan(terraform, &stack, layer.values);
         hold(
-            &format!("plan of the layer {layer}"),
+            &format!("plan of the layer {}", layer.name),
             plan,
-            LAYERS_AT,
+            (layer.region, LAW),
             &spoilt,
             tally,
         )?;

@@ -1,5 +1,5 @@
 //! What a plan of a region may make: every store in its region, under its key, encrypted, kept long enough, and nothing
-//! with a public address. Read from the plan's JSON, so that it holds whatever module made a resource.
+//! with a public address or a way elsewhere. Read from the plan's JSON, so that it holds whatever module made a resource.
 mod stores;
 
 use serde_json::Value;
@@ -15,7 +15,7 @@ const NEVER: [&str; 6] = [
     "aws_rds_global_cluster",
 ];
 /// Types that hold data: each has rules (`stores`).
-const STORES: [&str; 15] = [
+const STORES: [&str; 16] = [
     "aws_rds_cluster",
     "aws_rds_cluster_instance",
     "aws_msk_cluster",
@@ -26,6 +26,7 @@ const STORES: [&str; 15] = [
     "aws_backup_plan",
     "aws_cloudwatch_log_group",
     "aws_sns_topic",
+    "aws_prometheus_workspace",
     "aws_s3_bucket",
     "aws_s3_bucket_public_access_block",
     "aws_s3_bucket_server_side_encryption_configuration",
@@ -34,12 +35,13 @@ const STORES: [&str; 15] = [
 ];
 /// Types that hold nothing of the mesh. One that is in neither list is refused until somebody has decided what it is: the
 /// cloud has more stores than anybody would think of.
-const NO_STORES: [&str; 39] = [
+const NO_STORES: [&str; 50] = [
     "aws_acmpca_certificate_authority",
     "aws_autoscaling_group",
     "aws_backup_selection",
     "aws_backup_vault_lock_configuration",
     "aws_budgets_budget",
+    "aws_cloudwatch_dashboard",
     "aws_cloudwatch_metric_alarm",
     "aws_customer_gateway",
     "aws_db_subnet_group",
@@ -56,17 +58,27 @@ const NO_STORES: [&str; 39] = [
     "aws_lb_target_group",
     "aws_msk_configuration",
     "aws_network_interface",
+    "aws_organizations_organizational_unit",
+    "aws_organizations_policy",
+    "aws_organizations_policy_attachment",
+    "aws_prometheus_alert_manager_definition",
+    "aws_prometheus_rule_group_namespace",
     "aws_rds_cluster_parameter_group",
+    "aws_route",
     "aws_route53_record",
     "aws_route53_zone",
     "aws_route_table",
     "aws_route_table_association",
     "aws_s3_bucket_policy",
     "aws_security_group",
+    "aws_sns_topic_policy",
     "aws_sns_topic_subscription",
     "aws_subnet",
     "aws_vpc",
     "aws_vpc_endpoint",
+    "aws_vpc_endpoint_service",
+    "aws_vpc_peering_connection",
+    "aws_vpc_peering_connection_accepter",
     "aws_vpc_security_group_egress_rule",
     "aws_vpc_security_group_ingress_rule",
     "aws_vpn_connection",
@@ -85,6 +97,7 @@ pub fn violations(plan: &Value, region: &str, lawful: &BTreeSet<String>) -> Vec<
             "the provider's region is {configured:?}, not {region}"
         ));
     }
+    let global = plan["variables"]["global"]["value"]["region"].as_str();
     let changes = plan["resource_changes"].as_array().into_iter().flatten();
     let managed: Vec<&Value> = changes
         .filter(|change| change["mode"] == "managed")
@@ -98,6 +111,7 @@ pub fn violations(plan: &Value, region: &str, lawful: &BTreeSet<String>) -> Vec<
             after: &change["change"]["after"],
             unknown: &change["change"]["after_unknown"],
             region,
+            global: global.unwrap_or_default(),
             lawful,
         };
         let address = change["address"].as_str().unwrap_or_default();
@@ -119,7 +133,14 @@ fn provider_region(plan: &Value) -> Option<String> {
         return Some(text.to_owned());
     }
     let name = region["references"][0].as_str()?.strip_prefix("var.")?;
-    plan["variables"][name]["value"].as_str().map(str::to_owned)
+    let (name, field) = name.split_once('.').unwrap_or((name, ""));
+    let value = &plan["variables"][name]["value"];
+    let value = if field.is_empty() {
+        value
+    } else {
+        &value[field]
+    };
+    value.as_str().map(str::to_owned)
 }
 
 /// A resource as it will be.
@@ -129,6 +150,8 @@ struct Resource<'a> {
     /// What of it the cloud will say.
     unknown: &'a Value,
     region: &'a str,
+    /// Where the global node stands.
+    global: &'a str,
     lawful: &'a BTreeSet<String>,
 }
 
@@ -142,6 +165,7 @@ impl Resource<'_> {
         }
         found.extend(self.elsewhere());
         found.extend(self.public());
+        found.extend(self.leads_elsewhere());
         if self.after.get("tags").is_some()
             && STORES.contains(&self.kind)
             && !self.after["tags"]["jurisdiction"].is_string()
@@ -175,6 +199,30 @@ impl Resource<'_> {
             }
         }
         found
+    }
+
+    /// Ways that lead out of the region's network: to its pair and to the global node, and to nobody else.
+    fn leads_elsewhere(&self) -> Vec<String> {
+        let text = |key: &str| self.after[key].as_str().unwrap_or_default();
+        let wrong = match self.kind {
+            "aws_vpc_endpoint" => {
+                let name = text("service_name");
+                let own = format!("com.amazonaws.{}.", self.region);
+                let uplink = format!("com.amazonaws.vpce.{}.vpce-svc-", self.global);
+                !name.starts_with(&own) && !name.starts_with(&uplink)
+            }
+            "aws_vpc_endpoint_service" => {
+                let principals = texts(&self.after["allowed_principals"]);
+                self.after["acceptance_required"] != true
+                    || principals.is_empty()
+                    || principals.iter().any(|one| one.contains('*'))
+            }
+            "aws_vpc_peering_connection" => !self.lawful.contains(text("peer_region")),
+            "aws_route" => ["0.0.0.0/0", ""].contains(&text("destination_cidr_block")),
+            _ => false,
+        };
+        let what = "leads to a network that is neither its pair's nor the global node's";
+        wrong.then(|| what.to_owned()).into_iter().collect()
     }
 
     fn public(&self) -> Vec<String> {
@@ -260,7 +308,7 @@ mod tests {
 
     fn plan(kind: &str, after: Value, unknown: Value) -> Value {
         json!({
-            "variables": {"region": {"value": "eu-central-1"}},
+            "variables": {"region": {"value": "eu-central-1"}, "global": {"value": {"region": "eu-west-1"}}},
             "configuration": {"provider_config": {"aws": {"expressions": {"region": {"references": ["var.region"]}}}}},
             "resource_changes": [
                 {"address": "a", "mode": "managed", "type": kind, "change": {"after": after, "after_unknown": unknown}},
@@ -361,6 +409,10 @@ mod tests {
                 json!({"type": "String", "key_id": Value::Null}),
             ),
             (
+                "aws_prometheus_workspace",
+                json!({"kms_key_arn": Value::Null, "tags": {"jurisdiction": "eu"}}),
+            ),
+            (
                 "aws_s3_bucket_server_side_encryption_configuration",
                 json!({"rule": [{"apply_server_side_encryption_by_default": [{"sse_algorithm": "AES256"}]}]}),
             ),
@@ -383,5 +435,46 @@ mod tests {
         plan["variables"]["region"]["value"] = json!("us-east-1");
         let lawful = ["eu-central-1"].map(str::to_owned).into();
         assert_eq!(violations(&plan, "eu-central-1", &lawful).len(), 1);
+    }
+
+    #[test]
+    fn a_way_leads_to_the_pair_and_to_the_global_node_and_nowhere_else() {
+        let link = |name: &str| found("aws_vpc_endpoint", json!({"service_name": name}), json!({}));
+        assert!(link("com.amazonaws.eu-central-1.kms").is_empty());
+        assert!(link("com.amazonaws.vpce.eu-west-1.vpce-svc-0").is_empty());
+        assert_eq!(link("com.amazonaws.vpce.us-east-1.vpce-svc-0").len(), 1);
+        assert_eq!(link("com.amazonaws.us-east-1.s3").len(), 1);
+        let peer = |region: &str| {
+            let after = json!({"peer_region": region});
+            found("aws_vpc_peering_connection", after, json!({}))
+        };
+        assert!(peer("eu-west-1").is_empty());
+        assert_eq!(peer("us-east-1").len(), 1);
+        let service = |asks: bool, who: Value| {
+            let after = json!({"acceptance_required": asks, "allowed_principals": who});
+            found("aws_vpc_endpoint_service", after, json!({}))
+        };
+        let account = json!(["arn:aws:iam::222222222222:root"]);
+        assert!(service(true, account.clone()).is_empty());
+        for (asks, who) in [(false, account), (true, json!(["*"])), (true, json!([]))] {
+            assert_eq!(service(asks, who).len(), 1);
+        }
+        let route = |to: &str| {
+            found(
+                "aws_route",
+                json!({"destination_cidr_block": to}),
+                json!({}),
+            )
+        };
+        assert!(route("10.21.0.0/16").is_empty());
+        assert_eq!(route("0.0.0.0/0").len(), 1);
+    }
+
+    #[test]
+    fn a_region_that_is_a_field_of_a_variable_is_read() {
+        let mut plan = plan("aws_lb", json!({"internal": true}), json!({}));
+        let region = &mut plan["configuration"]["provider_config"]["aws"]["expressions"]["region"];
+        region["references"] = json!(["var.global.region", "var.global"]);
+        assert_eq!(provider_region(&plan).as_deref(), Some("eu-west-1"));
     }
 }

@@ -48,8 +48,32 @@ locals {
       {
         Sid      = "NoWayOut"
         Effect   = "Deny"
-        Action   = ["ec2:CreateInternetGateway", "ec2:AttachInternetGateway", "ec2:CreateNatGateway", "ec2:AllocateAddress", "ec2:CreateVpcPeeringConnection"]
+        Action   = ["ec2:CreateInternetGateway", "ec2:AttachInternetGateway", "ec2:CreateNatGateway", "ec2:AllocateAddress"]
         Resource = "*"
+      },
+      # A network may be joined to one of the same account and law, which is to say to its pair. Of the two keys each is looked
+      # at by itself: conditions of one statement are taken together.
+      {
+        Sid       = "NoPeerElsewhere"
+        Effect    = "Deny"
+        Action    = ["ec2:CreateVpcPeeringConnection", "ec2:AcceptVpcPeeringConnection"]
+        Resource  = "arn:aws:ec2:*:*:vpc-peering-connection/*"
+        Condition = { ArnNotLike = { "ec2:AccepterVpc" = [for region in one.lawful : "arn:aws:ec2:${region}:${one.account_id}:vpc/*"] } }
+      },
+      {
+        Sid       = "NoPeerFromElsewhere"
+        Effect    = "Deny"
+        Action    = ["ec2:CreateVpcPeeringConnection", "ec2:AcceptVpcPeeringConnection"]
+        Resource  = "arn:aws:ec2:*:*:vpc-peering-connection/*"
+        Condition = { ArnNotLike = { "ec2:RequesterVpc" = [for region in one.lawful : "arn:aws:ec2:${region}:${one.account_id}:vpc/*"] } }
+      },
+      # A private link leads to the cloud's own services and to the global node.
+      {
+        Sid       = "NoLinkElsewhere"
+        Effect    = "Deny"
+        Action    = ["ec2:CreateVpcEndpoint"]
+        Resource  = "arn:aws:ec2:*:*:vpc-endpoint/*"
+        Condition = { StringNotEquals = { "ec2:VpceServiceOwner" = ["amazon", var.global_account_id] } }
       },
     ]
   } }

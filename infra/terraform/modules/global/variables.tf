@@ -1,6 +1,6 @@
 variable "jurisdictions" {
-  description = "Jurisdictions with every cloud region where their law applies: output jurisdictions of the module topology."
-  type        = map(object({ lawful = list(string) }))
+  description = "Jurisdictions with every cloud region where their law applies, and their account: output jurisdictions of the module topology."
+  type        = map(object({ lawful = list(string), account_id = string }))
   nullable    = false
   # guard: no-region-of-two-laws
   validation {
@@ -20,5 +20,15 @@ variable "parent_id" {
   validation {
     condition     = can(regex("^(r-[0-9a-z]{4,32}|ou-[0-9a-z]{4,32}-[0-9a-z]{8,32})$", var.parent_id))
     error_message = "parent_id is like r-abcd or ou-abcd-12345678."
+  }
+}
+
+variable "global_account_id" {
+  description = "The account of the global node, to which regions link."
+  type        = string
+  nullable    = false
+  validation {
+    condition     = can(regex("^[0-9]{12}$", var.global_account_id))
+    error_message = "global_account_id has 12 digits."
   }
 }

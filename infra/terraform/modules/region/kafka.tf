@@ -24,7 +24,7 @@ resource "aws_msk_cluster" "this" {
   }
   broker_node_group_info {
     instance_type   = var.sizes.kafka
-    client_subnets  = [for subnet in aws_subnet.private : subnet.id]
+    client_subnets  = [for subnet in module.place.subnets : subnet.id]
     security_groups = [aws_security_group.kafka.id]
     connectivity_info {
       public_access {
@@ -71,6 +71,7 @@ resource "aws_msk_cluster" "this" {
 
   lifecycle {
     prevent_destroy = true
+    # guard: kafka-made-elsewhere
     postcondition {
       condition     = strcontains(self.arn, ":${var.region}:")
       error_message = "RESIDENCY: ${self.cluster_name} was made outside ${var.region}: ${self.arn}."

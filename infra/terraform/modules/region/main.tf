@@ -1,4 +1,4 @@
-# Everything of one region in its cloud region: network, key, stores, node, balancer, backups, and who watches them.
+# Everything of one region in its cloud region: network, key, stores, two nodes, balancers, backups, and who watches them.
 # One state each; the provider's region is this region, and no resource names another one.
 terraform {
   required_version = ">= 1.11, < 2.0"
@@ -22,14 +22,31 @@ module "residency" {
   facility_cidrs = var.facility_cidrs
   authority_arn  = var.authority_arn
   retention_days = var.retention_days
+  uplink_service = var.uplink_service
+  uplink_region  = var.uplink_region
+  pair_cidr      = var.pair_cidr
+  cidr           = var.cidr
   region         = var.region
+}
+
+module "place" {
+  source         = "../place"
+  region         = module.residency.region
+  account_id     = var.account_id
+  cidr           = var.cidr
+  zones          = var.zones
+  key_arn        = var.key_arn
+  backup_region  = var.backup_region
+  retention_days = var.retention_days
+  budget_usd     = var.budget_usd
+  alarm_email    = var.alarm_email
+  tags           = local.tags
 }
 
 locals {
   name    = "medmesh"
   zones   = { for letter in var.zones : letter => "${var.region}${letter}" }
-  key_arn = var.key_arn == null ? aws_kms_key.data[0].arn : var.key_arn
-  account = "arn:aws:iam::${var.account_id}:root"
+  key_arn = module.place.key_arn
 
   tags = {
     system       = "medmesh"
@@ -41,5 +58,5 @@ locals {
   # The name of this region's own address and of that of its pair, both in the zone of the jurisdiction.
   direct = { for region in [var.region, var.pair] : region => "direct.${region}.${var.domain}" }
 
-  ports = { https = 8443, grpc = 7443, metrics = 9443, postgres = 5432, kafka_tls = 9094, cql_tls = 9142, gossip_tls = 7001 }
+  ports = merge(module.nodes.ports, { postgres = 5432, kafka_tls = 9094, cql_tls = 9142, gossip_tls = 7001 })
 }

@@ -1,113 +1,113 @@
-# A network without a way out: no internet gateway, no NAT, no public address. The cloud's own services are reached by
-# endpoints, facilities by VPN or a line of their own.
-resource "aws_vpc" "this" {
-  cidr_block           = var.cidr
-  enable_dns_support   = true
-  enable_dns_hostnames = true
-  tags                 = merge(local.tags, { Name = local.name })
-}
-
-resource "aws_subnet" "private" {
-  for_each                = local.zones
-  vpc_id                  = aws_vpc.this.id
-  availability_zone       = each.value
-  cidr_block              = cidrsubnet(var.cidr, 4, index(var.zones, each.key))
-  map_public_ip_on_launch = false
-  tags                    = merge(local.tags, { Name = "${local.name}-${each.key}" })
-}
-
-resource "aws_route_table" "private" {
-  vpc_id = aws_vpc.this.id
-  tags   = merge(local.tags, { Name = local.name })
-}
-
-resource "aws_route_table_association" "private" {
-  for_each       = aws_subnet.private
-  subnet_id      = each.value.id
-  route_table_id = aws_route_table.private.id
-}
+# How facilities come into the region's network, and who in it reaches what.
 
 # Facilities come in here.
 resource "aws_vpn_gateway" "facilities" {
-  vpc_id = aws_vpc.this.id
+  vpc_id = module.place.vpc_id
   tags   = merge(local.tags, { Name = "${local.name}-facilities" })
 }
 
 resource "aws_vpn_gateway_route_propagation" "facilities" {
   vpn_gateway_id = aws_vpn_gateway.facilities.id
-  route_table_id = aws_route_table.private.id
+  route_table_id = module.place.route_table_id
 }
 
-resource "aws_vpc_endpoint" "s3" {
-  vpc_id            = aws_vpc.this.id
-  service_name      = "com.amazonaws.${var.region}.s3"
-  vpc_endpoint_type = "Gateway"
-  route_table_ids   = [aws_route_table.private.id]
-  tags              = local.tags
+# The global node, by a private link: this region reaches it, it reaches nothing here, and no other network is in between.
+resource "aws_vpc_endpoint" "uplink" {
+  vpc_id             = module.place.vpc_id
+  service_name       = var.uplink_service
+  service_region     = var.uplink_region == var.region ? null : var.uplink_region
+  vpc_endpoint_type  = "Interface"
+  subnet_ids         = [for subnet in module.place.subnets : subnet.id]
+  security_group_ids = [aws_security_group.uplink.id]
+  tags               = merge(local.tags, { Name = "${local.name}-uplink" })
 }
 
-resource "aws_vpc_endpoint" "service" {
-  for_each            = toset(["ec2", "kms", "logs", "monitoring", "secretsmanager", "ssm", "ssmmessages"])
-  vpc_id              = aws_vpc.this.id
-  service_name        = "com.amazonaws.${var.region}.${each.key}"
-  vpc_endpoint_type   = "Interface"
-  private_dns_enabled = true
-  subnet_ids          = [for subnet in aws_subnet.private : subnet.id]
-  security_group_ids  = [aws_security_group.endpoints.id]
-  tags                = local.tags
+# Within this network alone its name is that endpoint.
+resource "aws_route53_zone" "uplink" {
+  name          = local.uplink_host
+  comment       = "medmesh ${var.region}: the global node"
+  force_destroy = false
+  tags          = local.tags
+
+  vpc {
+    vpc_id = module.place.vpc_id
+  }
 }
 
-# The default group lets nothing through.
-resource "aws_default_security_group" "none" {
-  vpc_id = aws_vpc.this.id
-  tags   = local.tags
+resource "aws_route53_record" "uplink" {
+  zone_id = aws_route53_zone.uplink.zone_id
+  name    = local.uplink_host
+  type    = "A"
+
+  alias {
+    name                   = aws_vpc_endpoint.uplink.dns_entry[0].dns_name
+    zone_id                = aws_vpc_endpoint.uplink.dns_entry[0].hosted_zone_id
+    evaluate_target_health = false
+  }
 }
 
-resource "aws_security_group" "endpoints" {
-  name        = "${local.name}-endpoints"
-  description = "Endpoints of the cloud's services"
-  vpc_id      = aws_vpc.this.id
+locals {
+  uplink_host = one(regex("^https://([^:/]+):", var.uplink_url))
+  uplink_port = tonumber(one(regex(":([0-9]+)$", var.uplink_url)))
+}
+
+resource "aws_security_group" "uplink" {
+  name        = "${local.name}-uplink"
+  description = "The global node, from the nodes alone"
+  vpc_id      = module.place.vpc_id
+  tags        = local.tags
+}
+
+resource "aws_security_group" "pair" {
+  name        = "${local.name}-pair"
+  description = "The balancer that the two nodes reach each other by"
+  vpc_id      = module.place.vpc_id
   tags        = local.tags
 }
 
 resource "aws_security_group" "node" {
   name        = "${local.name}-node"
-  description = "The regional node"
-  vpc_id      = aws_vpc.this.id
+  description = "The two nodes of the region"
+  vpc_id      = module.place.vpc_id
   tags        = local.tags
 }
 
 resource "aws_security_group" "postgres" {
   name        = "${local.name}-postgres"
-  description = "PostgreSQL, from the node alone"
-  vpc_id      = aws_vpc.this.id
+  description = "PostgreSQL, from the nodes alone"
+  vpc_id      = module.place.vpc_id
   tags        = local.tags
 }
 
 resource "aws_security_group" "kafka" {
   name        = "${local.name}-kafka"
-  description = "Kafka, from the node alone"
-  vpc_id      = aws_vpc.this.id
+  description = "Kafka, from the nodes alone"
+  vpc_id      = module.place.vpc_id
   tags        = local.tags
 }
 
 resource "aws_security_group" "scylla" {
   name        = "${local.name}-scylla"
-  description = "ScyllaDB, from the node and from its own"
-  vpc_id      = aws_vpc.this.id
+  description = "ScyllaDB, from its own and from the pair"
+  vpc_id      = module.place.vpc_id
   tags        = local.tags
 }
 
-# Who reaches what: the group, the port, and the group that it is reached from.
+# Who reaches what: the group, the ports, and the group that it is reached from.
 resource "aws_vpc_security_group_ingress_rule" "between" {
-  for_each = {
-    endpoints = { to = aws_security_group.endpoints.id, from = aws_security_group.node.id, port = 443, what = "HTTPS of the node" }
-    watchers  = { to = aws_security_group.endpoints.id, from = aws_security_group.scylla.id, port = 443, what = "HTTPS of ScyllaDB machines" }
+  for_each = merge({
+    endpoints = { to = module.place.endpoints_group_id, from = aws_security_group.node.id, port = 443, what = "HTTPS of the nodes" }
+    watchers  = { to = module.place.endpoints_group_id, from = aws_security_group.scylla.id, port = 443, what = "HTTPS of ScyllaDB machines" }
     postgres  = { to = aws_security_group.postgres.id, from = aws_security_group.node.id, port = local.ports.postgres, what = "PostgreSQL over TLS" }
     kafka     = { to = aws_security_group.kafka.id, from = aws_security_group.node.id, port = local.ports.kafka_tls, what = "Kafka over mTLS" }
     cql       = { to = aws_security_group.scylla.id, from = aws_security_group.node.id, port = local.ports.cql_tls, what = "CQL over TLS" }
     gossip    = { to = aws_security_group.scylla.id, from = aws_security_group.scylla.id, port = local.ports.gossip_tls, what = "ScyllaDB between its nodes, over TLS" }
-  }
+    uplink    = { to = aws_security_group.uplink.id, from = aws_security_group.node.id, port = local.uplink_port, what = "The global node over mTLS" }
+    }, {
+    for name, listener in module.nodes.listeners.own : "pair-${name}" => {
+      to = aws_security_group.pair.id, from = aws_security_group.node.id, port = listener.port, what = "The other node, ${name}"
+    }
+  })
   security_group_id            = each.value.to
   referenced_security_group_id = each.value.from
   description                  = each.value.what
@@ -131,31 +131,46 @@ resource "aws_vpc_security_group_ingress_rule" "facility" {
   tags              = local.tags
 }
 
+# The balancers' own checks, and the other node, whose address the balancer keeps as well.
 resource "aws_vpc_security_group_ingress_rule" "balancer" {
-  for_each          = toset(["https", "grpc"])
+  for_each          = toset(["https", "grpc", "ready"])
   security_group_id = aws_security_group.node.id
   cidr_ipv4         = var.cidr
-  description       = "Health checks of the balancer, ${each.key}"
+  description       = "Balancers and the other node, ${each.key}"
   ip_protocol       = "tcp"
   from_port         = local.ports[each.key]
   to_port           = local.ports[each.key]
   tags              = local.tags
 }
 
+# The machines of ScyllaDB in the pair of this region: the way there is made by the layer pair.
+resource "aws_vpc_security_group_ingress_rule" "ring" {
+  for_each          = toset(local.ring.there)
+  security_group_id = aws_security_group.scylla.id
+  cidr_ipv4         = "${each.key}/32"
+  description       = "ScyllaDB in ${var.pair}, over TLS"
+  ip_protocol       = "tcp"
+  from_port         = local.ports.gossip_tls
+  to_port           = local.ports.gossip_tls
+  tags              = local.tags
+}
+
+resource "aws_vpc_security_group_egress_rule" "ring" {
+  for_each          = toset(local.ring.there)
+  security_group_id = aws_security_group.scylla.id
+  cidr_ipv4         = "${each.key}/32"
+  description       = "ScyllaDB in ${var.pair}, over TLS"
+  ip_protocol       = "tcp"
+  from_port         = local.ports.gossip_tls
+  to_port           = local.ports.gossip_tls
+  tags              = local.tags
+}
+
 resource "aws_vpc_security_group_egress_rule" "within" {
-  for_each          = { node = aws_security_group.node.id, scylla = aws_security_group.scylla.id }
+  for_each          = { node = aws_security_group.node.id, scylla = aws_security_group.scylla.id, pair = aws_security_group.pair.id }
   security_group_id = each.value
   cidr_ipv4         = var.cidr
   description       = "Within the region's network"
   ip_protocol       = "-1"
   tags              = local.tags
-}
-
-resource "aws_flow_log" "this" {
-  vpc_id               = aws_vpc.this.id
-  traffic_type         = "ALL"
-  log_destination_type = "cloud-watch-logs"
-  log_destination      = aws_cloudwatch_log_group.this["flow"].arn
-  iam_role_arn         = aws_iam_role.this["flow"].arn
-  tags                 = local.tags
 }

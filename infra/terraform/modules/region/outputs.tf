@@ -18,12 +18,27 @@ output "key_arn" {
   value       = local.key_arn
 }
 
-output "node_config" {
-  description = "The configuration that the region's node reads (TOML)."
-  value       = module.config.toml
+output "node_configs" {
+  description = "The configuration that each of the region's two nodes reads (TOML)."
+  value       = module.nodes.configs
+}
+
+output "node_groups" {
+  description = "The groups that keep the machines of the two nodes: what a replacement is begun of."
+  value       = { for name, machine in module.machine : name => machine.group }
+}
+
+output "network" {
+  description = "What the layer pair needs: the network, its address and its routes."
+  value       = { vpc_id = module.place.vpc_id, cidr = var.cidr, route_table_id = module.place.route_table_id }
+}
+
+output "keyspaces" {
+  description = "CQL to be said once to ScyllaDB, when the rings of both regions of the pair are one: /etc/scylla/medmesh.cql of its machines."
+  value       = local.keyspaces
 }
 
 output "stores" {
   description = "Where data is at rest."
-  value       = { postgres = aws_rds_cluster.fhir.arn, kafka = aws_msk_cluster.this.arn, backups = aws_backup_vault.this.arn, key = local.key_arn }
+  value       = { postgres = aws_rds_cluster.fhir.arn, kafka = aws_msk_cluster.this.arn, backups = module.place.backups.vault_arn, key = local.key_arn }
 }

@@ -1,7 +1,7 @@
-# The region's FHIR store: PostgreSQL in three zones, TLS alone, with the region's key.
+# The region's FHIR store, and what its two nodes share: PostgreSQL in three zones, TLS alone, with the region's key.
 resource "aws_db_subnet_group" "this" {
   name       = local.name
-  subnet_ids = [for subnet in aws_subnet.private : subnet.id]
+  subnet_ids = [for subnet in module.place.subnets : subnet.id]
   tags       = local.tags
 }
 
@@ -43,6 +43,7 @@ resource "aws_rds_cluster" "fhir" {
 
   lifecycle {
     prevent_destroy = true
+    # guard: postgres-made-elsewhere
     postcondition {
       condition     = strcontains(self.arn, ":${var.region}:")
       error_message = "RESIDENCY: ${self.cluster_identifier} was made outside ${var.region}: ${self.arn}."
@@ -66,4 +67,11 @@ resource "aws_rds_cluster_instance" "fhir" {
   monitoring_role_arn             = aws_iam_role.this["database"].arn
   auto_minor_version_upgrade      = true
   tags                            = local.tags
+}
+
+resource "aws_backup_selection" "fhir" {
+  name         = "${local.name}-postgres"
+  plan_id      = module.place.backups.plan_id
+  iam_role_arn = module.place.backups.role_arn
+  resources    = [aws_rds_cluster.fhir.arn]
 }

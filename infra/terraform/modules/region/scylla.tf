@@ -1,9 +1,23 @@
-# ScyllaDB on machines of its own: a rack a zone, with a fixed address each, which is how they find one another. The
-# data centre has the region's name; keyspaces name the data centres of the jurisdiction and no others.
+# ScyllaDB on machines of its own: a rack a zone, with a fixed address each, which is how they find one another. One ring over
+# the two regions of a pair, each a data centre of that name; keyspaces name these two, both of one jurisdiction, and no others.
+locals {
+  ring = {
+    here  = [for index in range(3) : cidrhost(cidrsubnet(var.cidr, 4, index), 10)]
+    there = [for index in range(3) : cidrhost(cidrsubnet(var.pair_cidr, 4, index), 10)]
+  }
+  copies = join(", ", [for region in sort([var.region, var.pair]) : "'${region}': 3"])
+  # Said once to any of the machines: who may log in is known in both data centres, as is whatever the mesh keeps.
+  keyspaces = join("\n", [
+    "ALTER KEYSPACE system_auth WITH replication = {'class': 'NetworkTopologyStrategy', ${local.copies}};",
+    "CREATE KEYSPACE IF NOT EXISTS medmesh WITH replication = {'class': 'NetworkTopologyStrategy', ${local.copies}};",
+    "",
+  ])
+}
+
 resource "aws_network_interface" "scylla" {
-  for_each          = aws_subnet.private
+  for_each          = module.place.subnets
   subnet_id         = each.value.id
-  private_ips       = [cidrhost(each.value.cidr_block, 10)]
+  private_ips       = [local.ring.here[index(var.zones, each.key)]]
   security_groups   = [aws_security_group.scylla.id]
   description       = "ScyllaDB ${each.key}"
   source_dest_check = true
@@ -14,19 +28,21 @@ resource "aws_instance" "scylla" {
   for_each                = local.zones
   ami                     = var.image_id
   instance_type           = var.sizes.scylla
-  iam_instance_profile    = aws_iam_instance_profile.machine.name
+  iam_instance_profile    = aws_iam_instance_profile.scylla.name
   disable_api_termination = true
   ebs_optimized           = true
   monitoring              = true
   tags                    = merge(local.tags, { Name = "${local.name}-scylla-${each.key}" })
   volume_tags             = local.tags
   user_data = templatefile("${path.module}/templates/scylla.yaml.tftpl", {
-    datacenter   = var.region
-    jurisdiction = var.jurisdiction
-    rack         = each.value
-    address      = cidrhost(cidrsubnet(var.cidr, 4, index(var.zones, each.key)), 10)
-    seeds        = [for index in range(3) : cidrhost(cidrsubnet(var.cidr, 4, index), 10)]
-    ports        = local.ports
+    datacenter = var.region
+    ring       = "medmesh-${join("-", sort([var.region, var.pair]))}"
+    rack       = each.value
+    address    = local.ring.here[index(var.zones, each.key)]
+    # The same at both ends, so that no end begins a ring of its own.
+    seeds     = sort([var.region, var.pair])[0] == var.region ? [local.ring.here[0], local.ring.there[0]] : [local.ring.there[0], local.ring.here[0]]
+    keyspaces = local.keyspaces
+    ports     = local.ports
   })
 
   network_interface {

@@ -46,10 +46,12 @@ variable "cidr" {
   description = "The network of the region, a /16."
   type        = string
   nullable    = false
-  validation {
-    condition     = can(cidrsubnet(var.cidr, 4, 0)) && endswith(var.cidr, "/16")
-    error_message = "cidr is a /16 network such as 10.20.0.0/16."
-  }
+}
+
+variable "pair_cidr" {
+  description = "The network of its pair, a /16: where the other half of the ring of ScyllaDB is."
+  type        = string
+  nullable    = false
 }
 
 variable "facility_cidrs" {
@@ -59,24 +61,16 @@ variable "facility_cidrs" {
 }
 
 variable "zones" {
-  description = "Letters of the three availability zones that are used."
+  description = "Letters of the three availability zones that are used; the two nodes stand in the first two."
   type        = list(string)
   default     = ["a", "b", "c"]
   nullable    = false
-  validation {
-    condition     = length(distinct(var.zones)) == 3 && length(var.zones) == 3
-    error_message = "zones names three different zones."
-  }
 }
 
 variable "image_id" {
-  description = "The machine image: Debian 12 or newer with medmesh in /usr/local/bin and its systemd unit (infra/systemd)."
+  description = "The machine image, as in the module machine; that of ScyllaDB's machines has ScyllaDB too."
   type        = string
   nullable    = false
-  validation {
-    condition     = can(regex("^ami-[0-9a-f]{8,17}$", var.image_id))
-    error_message = "image_id is like ami-0123456789abcdef0."
-  }
 }
 
 variable "domain" {
@@ -101,23 +95,39 @@ variable "uplink_url" {
   description = "https://host:port of the global node."
   type        = string
   nullable    = false
+  validation {
+    condition     = can(regex("^https://[a-z0-9.-]+:[0-9]{1,5}$", var.uplink_url)) && try(tonumber(regex("[0-9]+$", var.uplink_url)) < 65536, false)
+    error_message = "uplink_url is https://host:port, and not ${var.uplink_url}."
+  }
+}
+
+variable "uplink_service" {
+  description = "The service of the global node's private link: output service of the layer global-node."
+  type        = string
+  nullable    = false
+}
+
+variable "uplink_region" {
+  description = "The cloud region where the global node stands."
+  type        = string
+  nullable    = false
 }
 
 variable "enrolment" {
-  description = "The folder on the region's node of an authority of its own, by which facilities join with a kit, as in the module node-config; a person puts it there. None when left out."
+  description = "As in the module region-nodes, which validates it."
   type        = string
   default     = null
 }
 
 variable "clients" {
-  description = "Clients of the region's FHIR interface, as in the module node-config."
+  description = "As in the module region-nodes, which validates it."
   type        = list(object({ client_id = string, kid = string, public_key = string, scope = string }))
   default     = []
   nullable    = false
 }
 
 variable "sizes" {
-  description = "Sizes: instance types of the node, PostgreSQL, Kafka and ScyllaDB; gigabytes of the node's volume and of each Kafka broker's."
+  description = "Sizes: instance types of a node, PostgreSQL, Kafka and ScyllaDB; gigabytes of each node's disk and of each Kafka broker's."
   type = object({
     node       = optional(string, "m7g.large")
     postgres   = optional(string, "db.r7g.large")
@@ -129,8 +139,8 @@ variable "sizes" {
   default  = {}
   nullable = false
   validation {
-    condition     = var.sizes.node_disk >= 20 && var.sizes.kafka_disk >= 10
-    error_message = "node_disk is at least 20 and kafka_disk at least 10 gigabytes."
+    condition     = var.sizes.kafka_disk >= 10
+    error_message = "kafka_disk is at least 10 gigabytes."
   }
 }
 
@@ -142,21 +152,13 @@ variable "retention_days" {
 }
 
 variable "budget_usd" {
-  description = "What the region may cost a month, in US dollars, before somebody is told."
+  description = "As in the module place, which validates it."
   type        = number
   nullable    = false
-  validation {
-    condition     = var.budget_usd > 0
-    error_message = "budget_usd is more than 0."
-  }
 }
 
 variable "alarm_email" {
-  description = "Who is told of alarms and of the budget."
+  description = "As in the module place, which validates it."
   type        = string
   nullable    = false
-  validation {
-    condition     = can(regex("^[^@ ]+@[^@ ]+\\.[^@ ]+$", var.alarm_email))
-    error_message = "alarm_email is an address of electronic mail."
-  }
 }

@@ -84,6 +84,13 @@ variable "facility_cidrs" {
     condition     = alltrue([for cidr in values(var.facility_cidrs) : try(tonumber(split("/", cidr)[1]) >= 8 && cidrsubnet(cidr, 0, 0) == cidr, false)])
     error_message = "A facility's network is one such as 10.200.1.0/24, never the whole internet; not so of: ${join(", ", [for name, cidr in var.facility_cidrs : name if !try(tonumber(split("/", cidr)[1]) >= 8 && cidrsubnet(cidr, 0, 0) == cidr, false)])}."
   }
+  # guard: facility-network-apart
+  validation {
+    condition = !anytrue(flatten([for cidr in values(var.facility_cidrs) : [for own in [var.cidr, var.pair_cidr] : try(cidrhost("${split("/", cidr)[0]}/${min(split("/", cidr)[1], split("/", own)[1])}", 0) == cidrhost("${split("/", own)[0]}/${min(split("/", cidr)[1], split("/", own)[1])}", 0), false)]]))
+    error_message = "A facility's network is none of the region's own (${var.cidr}) or of its pair's (${var.pair_cidr}): what is let in from there would be anybody; so of: ${join(", ", [
+      for name, cidr in var.facility_cidrs : name if anytrue([for own in [var.cidr, var.pair_cidr] : try(cidrhost("${split("/", cidr)[0]}/${min(split("/", cidr)[1], split("/", own)[1])}", 0) == cidrhost("${split("/", own)[0]}/${min(split("/", cidr)[1], split("/", own)[1])}", 0), false)])
+    ])}."
+  }
 }
 
 variable "authority_arn" {
@@ -109,3 +116,36 @@ variable "retention_days" {
   }
 }
 
+variable "uplink_region" {
+  description = "The cloud region where the global node stands."
+  type        = string
+  nullable    = false
+}
+
+variable "uplink_service" {
+  description = "The service of the global node's private link: output service of the layer global-node."
+  type        = string
+  nullable    = false
+  # guard: uplink-of-the-global-node
+  validation {
+    condition     = can(regex("^com\\.amazonaws\\.vpce\\.${var.uplink_region}\\.vpce-svc-[0-9a-f]{8,17}$", var.uplink_service))
+    error_message = "RESIDENCY: ${var.region} would deliver to ${var.uplink_service}, which is no service in ${var.uplink_region}, where the global node stands."
+  }
+}
+
+variable "cidr" {
+  description = "The network of the region."
+  type        = string
+  nullable    = false
+}
+
+variable "pair_cidr" {
+  description = "The network of its pair."
+  type        = string
+  nullable    = false
+  # guard: pair-network
+  validation {
+    condition     = try(cidrsubnet(var.pair_cidr, 0, 0) == var.pair_cidr && endswith(var.pair_cidr, "/16") && var.pair_cidr != var.cidr, false)
+    error_message = "The pair of ${var.region} has a /16 network of its own, such as 10.21.0.0/16, and not ${var.pair_cidr}."
+  }
+}

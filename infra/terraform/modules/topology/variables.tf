@@ -34,6 +34,13 @@ variable "jurisdictions" {
     condition     = length(distinct(values(var.jurisdictions)[*].domain)) == length(var.jurisdictions)
     error_message = "RESIDENCY: two jurisdictions share a domain, so that clients of one would be led to the other: ${join(", ", [for name, one in var.jurisdictions : "${name} (${one.domain})" if length([for other in values(var.jurisdictions) : other if other.domain == one.domain]) > 1])}."
   }
+  # guard: domain-below
+  validation {
+    condition = alltrue([for one in values(var.jurisdictions) : alltrue([for other in values(var.jurisdictions) : !endswith(one.domain, ".${other.domain}")])])
+    error_message = "RESIDENCY: the domain of a jurisdiction lies in another one's, who would answer for it: ${join(", ", [
+      for name, one in var.jurisdictions : "${name} (${one.domain})" if anytrue([for other in values(var.jurisdictions) : endswith(one.domain, ".${other.domain}")])
+    ])}."
+  }
 }
 
 variable "global" {
@@ -53,12 +60,12 @@ variable "global" {
 }
 
 variable "regions" {
-  description = <<-E
+  description = <<-EOT
     Regions by the name of their cloud region. jurisdiction: whose law applies. pair: the other region of the
     active-active pair. cidr: its network. port_base: the first of its three ports on one machine (HTTPS, gRPC,
     metrics). backup: where copies of its data go, itself when left out. key_arn: a key of the operator's own for data
     at rest; one is made when left out. canary: a new binary runs here first.
-  E
+  EOT
   type = map(object({
     jurisdiction = optional(string, "")
     pair         = optional(string, "")
@@ -155,18 +162,18 @@ variable "regions" {
   # guard: network-form
   validation {
     condition = alltrue([for cidr in concat([var.global.cidr], values(var.regions)[*].cidr) : try(tonumber(split("/", cidr)[1]) == 16 && cidrsubnet(cidr, 0, 0) == cidr, false)])
-    error_message = "cidr is a /16 network such as 10.20.0.0/16; not so of: ${join(", ", [
-      for name, cidr in merge({ global = var.global.cidr }, { for name, region in var.regions : name => region.cidr }) : "${name} (${cidr})"
-      if !try(tonumber(split("/", cidr)[1]) == 16 && cidrsubnet(cidr, 0, 0) == cidr, false)
-    ])}."
+    error_message = "cidr is a /16 network such as 10.20.0.0/16; not so of: ${join(", ", concat(
+      [for cidr in [var.global.cidr] : "global (${cidr})" if !try(tonumber(split("/", cidr)[1]) == 16 && cidrsubnet(cidr, 0, 0) == cidr, false)],
+      [for name, region in var.regions : "${name} (${region.cidr})" if !try(tonumber(split("/", region.cidr)[1]) == 16 && cidrsubnet(region.cidr, 0, 0) == region.cidr, false)],
+    ))}."
   }
   # guard: network-private
   validation {
     condition = alltrue([for cidr in concat([var.global.cidr], values(var.regions)[*].cidr) : can(regex(local.private_network, cidr))])
-    error_message = "cidr is a private network (RFC 1918: within 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16); not so of: ${join(", ", [
-      for name, cidr in merge({ global = var.global.cidr }, { for name, region in var.regions : name => region.cidr }) : "${name} (${cidr})"
-      if !can(regex(local.private_network, cidr))
-    ])}."
+    error_message = "cidr is a private network (RFC 1918: within 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16); not so of: ${join(", ", concat(
+      [for cidr in [var.global.cidr] : "global (${cidr})" if !can(regex(local.private_network, cidr))],
+      [for name, region in var.regions : "${name} (${region.cidr})" if !can(regex(local.private_network, region.cidr))],
+    ))}."
   }
 }
 
@@ -214,7 +221,7 @@ variable "only_jurisdictions" {
   # guard: only-known
   validation {
     condition     = length(setsubtract(var.only_jurisdictions, keys(var.jurisdictions))) == 0
-    error_message = "only_jurisdictions names what is not in jurisdictions: ${join(", ", setsubtract(var.only_jurisdictions, keys(var.jurisdictions)))}."
+    error_message = "only_jurisdictions names what is not in jurisdictions: ${join(", ", [for name in setsubtract(var.only_jurisdictions, keys(var.jurisdictions)) : name == null ? "null" : name])}."
   }
 }
 
@@ -222,4 +229,42 @@ variable "file" {
   description = "The file (JSON) that the values are of, looked at for keys that no variable knows: Terraform leaves those out without a word, and a mistyped key_arn or backup would go unnoticed. Not looked at when left out."
   type        = string
   default     = null
+}
+
+variable "layer" {
+  description = "What the caller's state is of, where there is one for each region or jurisdiction: the region, the jurisdiction, facilities of the region, and the account of the global node where it is its bucket's."
+  type = object({
+    region       = optional(string)
+    jurisdiction = optional(string)
+    facilities   = optional(set(string), [])
+    account_id   = optional(string)
+  })
+  default  = {}
+  nullable = false
+
+  # guard: layer-region
+  validation {
+    condition     = var.layer.region == null || var.layer.account_id != null ? true : contains(keys(var.regions), var.layer.region)
+    error_message = "region: ${var.layer.region == null ? "" : var.layer.region} is not in regions."
+  }
+  # guard: layer-jurisdiction
+  validation {
+    condition     = var.layer.jurisdiction == null || try(var.regions[var.layer.region].jurisdiction == var.layer.jurisdiction, false)
+    error_message = "RESIDENCY: region: ${var.layer.region == null ? "" : var.layer.region} is no region of the jurisdiction ${var.layer.jurisdiction == null ? "" : var.layer.jurisdiction}."
+  }
+  # guard: layer-facilities
+  validation {
+    condition     = alltrue([for name in var.layer.facilities : try(var.facilities[name].region == var.layer.region, false)])
+    error_message = "RESIDENCY: no facilities of ${var.layer.region == null ? "" : var.layer.region} are: ${join(", ", [for name in var.layer.facilities : name if !try(var.facilities[name].region == var.layer.region, false)])}."
+  }
+  # guard: layer-account
+  validation {
+    condition     = var.layer.account_id == null ? true : can(regex("^[0-9]{12}$", var.layer.account_id)) && !contains(values(var.jurisdictions)[*].account_id, var.layer.account_id)
+    error_message = "RESIDENCY: account_id has 12 digits and is the account of no jurisdiction, whose states are where its regions are: ${var.layer.account_id == null ? "" : var.layer.account_id}."
+  }
+  # guard: layer-global
+  validation {
+    condition     = var.layer.account_id == null || var.layer.region == var.global.region
+    error_message = "region: the global node stands in ${var.global.region}, and its bucket with it."
+  }
 }

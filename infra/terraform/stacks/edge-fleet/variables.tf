@@ -41,10 +41,6 @@ variable "region" {
   description = "The region of this state, one of regions."
   type        = string
   nullable    = false
-  validation {
-    condition     = contains(keys(var.regions), var.region)
-    error_message = "region: ${var.region} is not in regions."
-  }
 }
 
 variable "ingest_url" {
@@ -78,8 +74,4 @@ variable "lines" {
     })), [])
   }))
   nullable = false
-  validation {
-    condition     = alltrue([for name in keys(var.lines) : try(var.facilities[name].region == var.region, false)])
-    error_message = "lines names what is no facility of ${var.region}: ${join(", ", [for name in keys(var.lines) : name if !try(var.facilities[name].region == var.region, false)])}."
-  }
 }

@@ -35,9 +35,10 @@ module "topology" {
 }
 
 module "global" {
-  source        = "../../modules/global"
-  parent_id     = var.parent_id
-  jurisdictions = { for name, one in module.topology.jurisdictions : name => { lawful = one.lawful } }
+  source            = "../../modules/global"
+  parent_id         = var.parent_id
+  global_account_id = var.global_account_id
+  jurisdictions     = { for name, one in module.topology.jurisdictions : name => { lawful = one.lawful, account_id = one.account_id } }
 }
 
 output "units" {

@@ -52,3 +52,9 @@ variable "parent_id" {
   type        = string
   nullable    = false
 }
+
+variable "global_account_id" {
+  description = "As in the module global."
+  type        = string
+  nullable    = false
+}

@@ -32,6 +32,7 @@ module "topology" {
   regions       = var.regions
   facilities    = var.facilities
   file          = "${path.root}/../../regions.tfvars.json"
+  layer         = { region = var.region, jurisdiction = var.jurisdiction }
 }
 
 module "jurisdiction" {

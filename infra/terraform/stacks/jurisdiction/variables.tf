@@ -51,8 +51,4 @@ variable "region" {
   description = "Which of the jurisdiction's regions holds this."
   type        = string
   nullable    = false
-  validation {
-    condition     = try(var.regions[var.region].jurisdiction == var.jurisdiction, false)
-    error_message = "RESIDENCY: ${var.region} is no region of ${var.jurisdiction}."
-  }
 }

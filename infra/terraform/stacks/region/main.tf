@@ -32,6 +32,7 @@ module "topology" {
   regions       = var.regions
   facilities    = var.facilities
   file          = "${path.root}/../../regions.tfvars.json"
+  layer         = { region = var.region, facilities = keys(var.facility_cidrs) }
 }
 
 locals {
@@ -49,12 +50,15 @@ module "region" {
   backup_region  = local.here.backup
   key_arn        = local.here.key_arn
   cidr           = local.here.cidr
+  pair_cidr      = module.topology.regions[local.here.pair].cidr
   domain         = local.here.domain
   facility_cidrs = var.facility_cidrs
   image_id       = var.image_id
   zone_id        = var.zone_id
   authority_arn  = var.authority_arn
   uplink_url     = var.uplink_url
+  uplink_service = var.uplink_service
+  uplink_region  = module.topology.global.region
   enrolment      = var.enrolment
   clients        = var.clients
   sizes          = var.sizes
@@ -63,17 +67,25 @@ module "region" {
 }
 
 output "region" {
-  description = "What the layer edge-fleet and people need of the region."
+  description = "What the layers edge-fleet and pair and people need of the region."
   value = {
     ingest         = module.region.ingest
     fhir           = module.region.fhir
     vpn_gateway_id = module.region.vpn_gateway_id
     key_arn        = module.region.key_arn
     stores         = module.region.stores
+    network        = module.region.network
+    node_groups    = module.region.node_groups
+    keyspaces      = module.region.keyspaces
   }
 }
 
-output "node_config" {
-  description = "The configuration that the region's node reads (TOML)."
-  value       = module.region.node_config
+output "node_configs" {
+  description = "The configuration that each of the region's two nodes reads (TOML)."
+  value       = module.region.node_configs
+}
+
+output "rollout" {
+  description = "The order in which a new image or version comes to the regions."
+  value       = module.topology.rollout
 }

@@ -41,10 +41,6 @@ variable "region" {
   description = "The region of this state, one of regions."
   type        = string
   nullable    = false
-  validation {
-    condition     = contains(keys(var.regions), var.region)
-    error_message = "region: ${var.region} is not in regions."
-  }
 }
 
 variable "facility_cidrs" {
@@ -54,7 +50,7 @@ variable "facility_cidrs" {
 }
 
 variable "image_id" {
-  description = "The machine image: Debian 12 or newer with medmesh in /usr/local/bin and its systemd unit (infra/systemd)."
+  description = "The machine image, as in the module machine."
   type        = string
   nullable    = false
 }
@@ -77,21 +73,27 @@ variable "uplink_url" {
   nullable    = false
 }
 
+variable "uplink_service" {
+  description = "The service of the global node's private link: output service of the layer global-node."
+  type        = string
+  nullable    = false
+}
+
 variable "enrolment" {
-  description = "The folder on the region's node of an authority of its own, by which facilities join with a kit, as in the module node-config; a person puts it there. None when left out."
+  description = "The folder on the disk of node a of an authority of its own, as in the module region-nodes. None when left out."
   type        = string
   default     = null
 }
 
 variable "clients" {
-  description = "Clients of the region's FHIR interface, as in the module node-config."
+  description = "Clients of the region's FHIR interface, as in the module region-nodes."
   type        = list(object({ client_id = string, kid = string, public_key = string, scope = string }))
   default     = []
   nullable    = false
 }
 
 variable "sizes" {
-  description = "Sizes: instance types of the node, PostgreSQL, Kafka and ScyllaDB; gigabytes of the node's volume and of each Kafka broker's."
+  description = "As in the module region."
   type = object({
     node       = optional(string, "m7g.large")
     postgres   = optional(string, "db.r7g.large")

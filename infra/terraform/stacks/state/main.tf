@@ -1,5 +1,6 @@
 # The bucket in which the states of a region are, in that region and under a key of its own. Its own state stays where it
-# is applied, on the operator's machine: it holds nothing but this bucket.
+# is applied, on the operator's machine: it holds nothing but this bucket. With an account of no jurisdiction it is the bucket
+# of the global node.
 terraform {
   required_version = ">= 1.11, < 2.0"
   required_providers {
@@ -13,7 +14,7 @@ terraform {
 
 provider "aws" {
   region              = var.region
-  allowed_account_ids = var.without_account ? null : [var.jurisdictions[var.regions[var.region].jurisdiction].account_id]
+  allowed_account_ids = var.without_account ? null : [local.here.account_id]
 
   # For a plan without an account; false in earnest.
   skip_credentials_validation = var.without_account
@@ -32,14 +33,12 @@ module "topology" {
   regions       = var.regions
   facilities    = var.facilities
   file          = "${path.root}/../../regions.tfvars.json"
+  layer         = { region = var.region, account_id = var.account_id }
 }
 
 locals {
-  here  = module.topology.regions[var.region]
-  there = module.topology.jurisdictions[local.here.jurisdiction]
-}
-
-locals {
+  own  = { jurisdiction = "none", account_id = var.account_id }
+  here = var.account_id == null ? { jurisdiction = module.topology.regions[var.region].jurisdiction, account_id = module.topology.regions[var.region].account_id } : local.own
   tags = { jurisdiction = local.here.jurisdiction, region = var.region, data = "state" }
 }
 

@@ -37,13 +37,14 @@ variable "without_account" {
   nullable    = false
 }
 
-variable "region" {
-  description = "The region of this state, one of regions."
+variable "account_id" {
+  description = "The account of the global node, for its bucket; that of the region's jurisdiction when left out."
   type        = string
-  nullable    = false
-  validation {
-    condition     = contains(keys(var.regions), var.region)
-    error_message = "region: ${var.region} is not in regions."
-  }
+  default     = null
 }
 
+variable "region" {
+  description = "The region of this bucket: one of regions, or that of the global node."
+  type        = string
+  nullable    = false
+}

@@ -45,7 +45,9 @@ impl Resource<'_> {
             "aws_ebs_volume" => self.volume(),
             "aws_instance" => self.instance(),
             "aws_launch_template" => self.launch_template(),
-            "aws_backup_vault" => vec![(self.own_key("kms_key_arn"), FOREIGN_KEY)],
+            "aws_backup_vault" | "aws_prometheus_workspace" => {
+                vec![(self.own_key("kms_key_arn"), FOREIGN_KEY)]
+            }
             "aws_backup_plan" => self.backups(),
             "aws_cloudwatch_log_group" => self.logs(),
             "aws_sns_topic" => vec![(self.own_key("kms_master_key_id"), FOREIGN_KEY)],

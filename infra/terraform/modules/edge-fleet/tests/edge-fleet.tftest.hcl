@@ -22,29 +22,3 @@ run "a_facility_is_given_the_configuration_of_its_node" {
     error_message = "the configuration is kept under the key of the region"
   }
 }
-
-run "refuses_ingest_of_the_region" {
-  command = plan
-  variables {
-    ingest_url = "https://ingest.us-east-1.us.mesh.example.org:7443"
-  }
-  expect_failures = [var.ingest_url]
-}
-
-run "refuses_key_of_the_region" {
-  command = plan
-  variables {
-    key_arn = "arn:aws:kms:us-east-1:111111111111:key/1"
-  }
-  expect_failures = [var.key_arn]
-}
-
-run "refuses_facility_of_the_jurisdiction" {
-  command = plan
-  variables {
-    facilities = {
-      boston = { jurisdiction = "us", gateway = "192.0.2.1", cidr = "10.200.1.0/24", host = "edge.boston.example.org" }
-    }
-  }
-  expect_failures = [var.facilities]
-}

@@ -1,10 +1,11 @@
 mock_provider "aws" {}
 
 variables {
-  parent_id = "r-abcd"
+  parent_id         = "r-abcd"
+  global_account_id = "444444444444"
   jurisdictions = {
-    eu = { lawful = ["eu-central-1", "eu-west-1"] }
-    us = { lawful = ["us-east-1", "us-west-2"] }
+    eu = { lawful = ["eu-central-1", "eu-west-1"], account_id = "222222222222" }
+    us = { lawful = ["us-east-1", "us-west-2"], account_id = "111111111111" }
   }
 }
 
@@ -20,13 +21,19 @@ run "every_region_of_another_law_is_denied" {
   }
 }
 
-run "refuses_no_region_of_two_laws" {
+run "networks_are_joined_within_the_law_and_linked_to_the_global_node_alone" {
   command = plan
-  variables {
-    jurisdictions = {
-      eu = { lawful = ["eu-central-1"] }
-      us = { lawful = ["us-east-1", "eu-central-1"] }
-    }
+  assert {
+    condition = [
+      for one in jsondecode(output.policies["eu"]).Statement : one.Condition.ArnNotLike if startswith(one.Sid, "NoPeer")
+      ] == [
+      { "ec2:AccepterVpc" = ["arn:aws:ec2:eu-central-1:222222222222:vpc/*", "arn:aws:ec2:eu-west-1:222222222222:vpc/*"] },
+      { "ec2:RequesterVpc" = ["arn:aws:ec2:eu-central-1:222222222222:vpc/*", "arn:aws:ec2:eu-west-1:222222222222:vpc/*"] },
+    ]
+    error_message = "whatever is no network of the jurisdiction is denied, at either end"
   }
-  expect_failures = [var.jurisdictions]
+  assert {
+    condition     = [for one in jsondecode(output.policies["eu"]).Statement : one.Condition.StringNotEquals["ec2:VpceServiceOwner"] if one.Sid == "NoLinkElsewhere"] == [["amazon", "444444444444"]]
+    error_message = "a link leads to the cloud's own services and to the global node"
+  }
 }

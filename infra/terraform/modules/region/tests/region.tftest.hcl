@@ -1,41 +1,6 @@
 # What a region is made of. The cloud is mocked: values that it would give are made up, the provider's own checks are real.
 mock_provider "aws" {
-  mock_resource "aws_rds_cluster" {
-    defaults = { arn = "arn:aws:rds:eu-central-1:222222222222:cluster:medmesh" }
-  }
-  mock_resource "aws_msk_cluster" {
-    defaults = { arn = "arn:aws:kafka:eu-central-1:222222222222:cluster/medmesh/1" }
-  }
-  mock_resource "aws_msk_configuration" {
-    defaults = { arn = "arn:aws:kafka:eu-central-1:222222222222:configuration/medmesh/1", latest_revision = 1 }
-  }
-  mock_resource "aws_kms_key" {
-    defaults = { arn = "arn:aws:kms:eu-central-1:222222222222:key/00000000-0000-0000-0000-000000000000" }
-  }
-  mock_resource "aws_iam_role" {
-    defaults = { arn = "arn:aws:iam::222222222222:role/medmesh" }
-  }
-  mock_resource "aws_cloudwatch_log_group" {
-    defaults = { arn = "arn:aws:logs:eu-central-1:222222222222:log-group:medmesh" }
-  }
-  mock_resource "aws_sns_topic" {
-    defaults = { arn = "arn:aws:sns:eu-central-1:222222222222:medmesh" }
-  }
-  mock_resource "aws_lb" {
-    defaults = { arn = "arn:aws:elasticloadbalancing:eu-central-1:222222222222:loadbalancer/net/medmesh/1" }
-  }
-  mock_resource "aws_lb_target_group" {
-    defaults = { arn = "arn:aws:elasticloadbalancing:eu-central-1:222222222222:targetgroup/medmesh/1" }
-  }
-  mock_resource "aws_launch_template" {
-    defaults = { id = "lt-0123456789abcdef0", latest_version = 1 }
-  }
-  mock_resource "aws_backup_vault" {
-    defaults = { arn = "arn:aws:backup:eu-central-1:222222222222:backup-vault:medmesh" }
-  }
-  mock_resource "aws_ebs_volume" {
-    defaults = { arn = "arn:aws:ec2:eu-central-1:222222222222:volume/vol-1", id = "vol-1" }
-  }
+  source = "./tests/mocks"
 }
 
 variables {
@@ -46,41 +11,42 @@ variables {
   pair           = "eu-west-1"
   backup_region  = "eu-west-1"
   cidr           = "10.20.0.0/16"
+  pair_cidr      = "10.21.0.0/16"
   facility_cidrs = { berlin = "10.200.1.0/24" }
   image_id       = "ami-0123456789abcdef0"
   domain         = "eu.mesh.example.org"
   zone_id        = "Z0000000000EU"
   authority_arn  = "arn:aws:acm-pca:eu-central-1:222222222222:certificate-authority/00000000-0000-0000-0000-000000000000"
   uplink_url     = "https://global.mesh.example.org:7443"
+  uplink_service = "com.amazonaws.vpce.eu-west-1.vpce-svc-0123456789abcdef0"
+  uplink_region  = "eu-west-1"
   budget_usd     = 5000
   alarm_email    = "operator@example.org"
 }
 
 run "every_store_has_the_key_of_the_region" {
   command = plan
-  override_resource {
-    target          = aws_kms_key.data
-    override_during = plan
-    values          = { arn = "arn:aws:kms:eu-central-1:222222222222:key/00000000-0000-0000-0000-000000000000" }
+  variables {
+    key_arn = "arn:aws:kms:eu-central-1:222222222222:key/own"
   }
   assert {
     condition = length(distinct([
-      aws_rds_cluster.fhir.kms_key_id, aws_rds_cluster.fhir.master_user_secret_kms_key_id, aws_ebs_volume.node.kms_key_id, aws_backup_vault.this.kms_key_arn,
-      aws_msk_cluster.this.encryption_info[0].encryption_at_rest_kms_key_arn, aws_kms_key.data[0].arn,
-      aws_sns_topic.alarms.kms_master_key_id, aws_cloudwatch_log_group.this["node"].kms_key_id,
+      aws_rds_cluster.fhir.kms_key_id, aws_rds_cluster.fhir.master_user_secret_kms_key_id,
+      aws_msk_cluster.this.encryption_info[0].encryption_at_rest_kms_key_arn, one(aws_instance.scylla["a"].root_block_device).kms_key_id,
+      aws_cloudwatch_log_group.this["postgres"].kms_key_id, module.place.key_arn, var.key_arn,
     ])) == 1
-    error_message = "PostgreSQL, its secret, Kafka, disks, backups, logs and alarms have one key"
+    error_message = "PostgreSQL, its secret, Kafka, disks and logs have one key"
   }
   assert {
-    condition     = aws_rds_cluster.fhir.storage_encrypted && aws_ebs_volume.node.encrypted && !aws_kms_key.data[0].multi_region
-    error_message = "everything at rest is encrypted, with a key that stays"
+    condition     = aws_rds_cluster.fhir.storage_encrypted
+    error_message = "everything at rest is encrypted"
   }
 }
 
 run "nothing_is_public" {
   command = plan
   assert {
-    condition     = aws_lb.this.internal && alltrue([for subnet in aws_subnet.private : !subnet.map_public_ip_on_launch]) && alltrue([for instance in aws_rds_cluster_instance.fhir : !instance.publicly_accessible])
+    condition     = aws_lb.this.internal && aws_lb.pair.internal && alltrue([for instance in aws_rds_cluster_instance.fhir : !instance.publicly_accessible])
     error_message = "no address is public"
   }
   assert {
@@ -97,6 +63,34 @@ run "a_store_is_spread_over_three_zones" {
   }
 }
 
+run "two_nodes_serve_and_each_is_found_by_the_other" {
+  command = plan
+  assert {
+    condition     = output.node_groups == { a = "medmesh-node-a", b = "medmesh-node-b" } && keys(output.node_configs) == ["a", "b"]
+    error_message = "a machine each"
+  }
+  assert {
+    condition     = { for name, listener in aws_lb_listener.node : name => listener.port } == { https = 8443, grpc = 7443, https-a = 8444, grpc-a = 7444, https-b = 8445, grpc-b = 7445 }
+    error_message = "both together, and each alone"
+  }
+  assert {
+    condition     = alltrue([for group in aws_lb_target_group.shared : one(group.health_check).protocol == "HTTP" && one(group.health_check).path == "/ready" && one(group.health_check).port == "9080"])
+    error_message = "clients and facilities come to a node that can serve"
+  }
+}
+
+run "the_loss_of_one_node_leads_nobody_to_another_region" {
+  command = plan
+  assert {
+    condition     = length(aws_lb_target_group.shared) == 2 && alltrue([for name, group in aws_lb_target_group.shared : length(module.nodes.listeners.shared[name].nodes) == 2])
+    error_message = "every group of the balancer that Route 53 looks at has both nodes"
+  }
+  assert {
+    condition     = !one(aws_route53_record.pair.alias).evaluate_target_health && aws_cloudwatch_metric_alarm.this["nodes"].threshold == 2
+    error_message = "people are told of it"
+  }
+}
+
 run "failover_stays_in_the_zone_of_the_jurisdiction" {
   command = plan
   assert {
@@ -105,14 +99,20 @@ run "failover_stays_in_the_zone_of_the_jurisdiction" {
   }
 }
 
-run "a_store_that_is_made_elsewhere_is_an_error" {
+run "one_ring_of_scylladb_over_the_pair_and_nowhere_else" {
   command = plan
-  override_resource {
-    target          = aws_rds_cluster.fhir
-    override_during = plan
-    values          = { arn = "arn:aws:rds:us-east-1:222222222222:cluster:medmesh" }
+  assert {
+    condition     = output.keyspaces == "ALTER KEYSPACE system_auth WITH replication = {'class': 'NetworkTopologyStrategy', 'eu-central-1': 3, 'eu-west-1': 3};\nCREATE KEYSPACE IF NOT EXISTS medmesh WITH replication = {'class': 'NetworkTopologyStrategy', 'eu-central-1': 3, 'eu-west-1': 3};\n"
+    error_message = "copies in the two regions of the pair alone"
   }
-  expect_failures = [aws_rds_cluster.fhir]
+  assert {
+    condition     = keys(aws_vpc_security_group_ingress_rule.ring) == ["10.21.0.10", "10.21.16.10", "10.21.32.10"] && alltrue([for rule in aws_vpc_security_group_ingress_rule.ring : rule.from_port == 7001 && rule.to_port == 7001])
+    error_message = "nothing of the pair comes in but its ScyllaDB, over TLS"
+  }
+  assert {
+    condition     = alltrue([for zone, machine in aws_instance.scylla : strcontains(machine.user_data, "rack=eu-central-1${zone}") && strcontains(machine.user_data, "dc=eu-central-1") && strcontains(machine.user_data, "seeds: \"10.20.0.10,10.21.0.10\"") && strcontains(machine.user_data, "cluster_name: medmesh-eu-central-1-eu-west-1\n")])
+    error_message = "a rack a zone, and seeds in both regions"
+  }
 }
 
 run "a_region_refers_to_nothing_elsewhere" {
@@ -125,23 +125,4 @@ run "a_region_refers_to_nothing_elsewhere" {
     retention_days = 35
   }
   expect_failures = [var.pair]
-}
-
-# What is written to the machine's own disk goes with the machine.
-run "the_node_starts_only_where_the_disk_that_outlives_its_machine_is_mounted" {
-  command = plan
-  assert {
-    condition = length([
-      for step in yamldecode(templatefile("templates/node.yaml.tftpl", { config = output.node_config, region = "eu-central-1", volume = "vol-0123" })).runcmd : step
-      if !can(regex("(?s)^set -eu\n.*attach-volume .*--volume-id vol-0123 .*blkid .*mkfs.ext4 .*enable --now var-lib-medmesh.mount\n.*enable --now medmesh@regional\n$", step))
-    ]) == 0
-    error_message = "one script that ends with its first failed step: attach, a file system where there is none, mount, start"
-  }
-  assert {
-    condition = join("", [
-      for file in yamldecode(templatefile("templates/node.yaml.tftpl", { config = output.node_config, region = "eu-central-1", volume = "vol-0123" })).write_files :
-      file.content if endswith(file.path, "medmesh@regional.service.d/disk.conf")
-    ]) == "[Unit]\nRequires=var-lib-medmesh.mount\nAfter=var-lib-medmesh.mount\n"
-    error_message = "after each boot the node waits for its disk"
-  }
 }

@@ -8,6 +8,10 @@ variables {
   backup_region  = "eu-central-1"
   facility_cidrs = { berlin = "10.200.1.0/24" }
   retention_days = 35
+  uplink_region  = "eu-west-1"
+  uplink_service = "com.amazonaws.vpce.eu-west-1.vpce-svc-0123456789abcdef0"
+  cidr           = "10.20.0.0/16"
+  pair_cidr      = "10.21.0.0/16"
   authority_arn  = "arn:aws:acm-pca:eu-central-1:222222222222:certificate-authority/00000000-0000-0000-0000-000000000000"
 }
 
@@ -62,7 +66,7 @@ run "refuses_key_single" {
 run "refuses_facility_network" {
   command = plan
   variables {
-    facility_cidrs = { everybody = "0.0.0.0/0" }
+    facility_cidrs = { half_the_internet = "128.0.0.0/1" }
   }
   expect_failures = [var.facility_cidrs]
 }
@@ -81,4 +85,44 @@ run "refuses_retention" {
     retention_days = 7
   }
   expect_failures = [var.retention_days]
+}
+
+run "refuses_uplink_of_the_global_node" {
+  command = plan
+  variables {
+    uplink_service = "com.amazonaws.vpce.us-east-1.vpce-svc-0123456789abcdef0"
+  }
+  expect_failures = [var.uplink_service]
+}
+
+run "refuses_pair_network" {
+  command = plan
+  variables {
+    pair_cidr = "10.20.0.0/16"
+  }
+  expect_failures = [var.pair_cidr]
+}
+
+run "refuses_facility_network_apart" {
+  command = plan
+  variables {
+    facility_cidrs = { berlin = "10.200.1.0/24", within = "10.21.64.0/24" }
+  }
+  expect_failures = [var.facility_cidrs]
+}
+
+run "a_network_that_has_the_regions_within_it_is_not_apart_either" {
+  command = plan
+  variables {
+    facility_cidrs = { around = "10.0.0.0/8" }
+  }
+  expect_failures = [var.facility_cidrs]
+}
+
+run "everybody_is_no_facility" {
+  command = plan
+  variables {
+    facility_cidrs = { everybody = "0.0.0.0/0" }
+  }
+  expect_failures = [var.facility_cidrs]
 }

@@ -134,6 +134,17 @@ run "refuses_domain_apart" {
   expect_failures = [var.jurisdictions]
 }
 
+run "refuses_domain_below" {
+  command = plan
+  variables {
+    jurisdictions = {
+      us = { account_id = "111111111111", domain = "us.mesh.example.org" }
+      eu = { account_id = "222222222222", domain = "eu.us.mesh.example.org" }
+    }
+  }
+  expect_failures = [var.jurisdictions]
+}
+
 run "refuses_global_region" {
   command = plan
   variables {
@@ -427,4 +438,67 @@ run "refuses_only_known" {
     only_jurisdictions = ["apac"]
   }
   expect_failures = [var.only_jurisdictions]
+}
+
+run "null_is_no_jurisdiction" {
+  command = plan
+  variables {
+    only_jurisdictions = [null]
+  }
+  expect_failures = [var.only_jurisdictions]
+}
+
+run "refuses_layer_region" {
+  command = plan
+  variables {
+    layer = { region = "eu-north-1" }
+  }
+  expect_failures = [var.layer]
+}
+
+run "refuses_layer_jurisdiction" {
+  command = plan
+  variables {
+    layer = { region = "us-east-1", jurisdiction = "eu" }
+  }
+  expect_failures = [var.layer]
+}
+
+run "refuses_layer_facilities" {
+  command = plan
+  variables {
+    layer = { region = "eu-central-1", facilities = ["berlin", "boston"] }
+  }
+  expect_failures = [var.layer]
+}
+
+run "refuses_layer_account" {
+  command = plan
+  variables {
+    layer = { region = "eu-west-1", account_id = "222222222222" }
+  }
+  expect_failures = [var.layer]
+}
+
+run "refuses_layer_global" {
+  command = plan
+  variables {
+    layer = { region = "eu-central-1", account_id = "444444444444" }
+  }
+  expect_failures = [var.layer]
+}
+
+run "a_layer_of_what_is_there_is_taken" {
+  command = plan
+  variables {
+    layer = { region = "eu-central-1", jurisdiction = "eu", facilities = ["berlin"] }
+  }
+}
+
+run "a_bucket_of_the_global_node_is_in_an_account_of_its_own" {
+  command = plan
+  variables {
+    global = { region = "eu-north-1", cidr = "10.1.0.0/16", port_base = 21000 }
+    layer  = { region = "eu-north-1", account_id = "444444444444" }
+  }
 }

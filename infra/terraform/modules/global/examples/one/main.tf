@@ -17,10 +17,11 @@ provider "aws" {
 }
 
 module "global" {
-  source    = "../.."
-  parent_id = "r-abcd"
+  source            = "../.."
+  parent_id         = "r-abcd"
+  global_account_id = "444444444444"
   jurisdictions = {
-    eu = { lawful = ["eu-central-1", "eu-west-1"] }
+    eu = { lawful = ["eu-central-1", "eu-west-1"], account_id = "222222222222" }
   }
 }
 

@@ -26,12 +26,15 @@ module "region" {
   pair           = "eu-west-1"
   backup_region  = "eu-west-1"
   cidr           = "10.20.0.0/16"
+  pair_cidr      = "10.21.0.0/16"
   facility_cidrs = { charite-berlin = "10.200.1.0/24" }
   image_id       = "ami-0123456789abcdef0"
   domain         = "eu.mesh.example.org"
   zone_id        = "Z0000000000EU"
   authority_arn  = "arn:aws:acm-pca:eu-central-1:222222222222:certificate-authority/00000000-0000-0000-0000-000000000000"
   uplink_url     = "https://global.mesh.example.org:7443"
+  uplink_service = "com.amazonaws.vpce.eu-west-1.vpce-svc-0123456789abcdef0"
+  uplink_region  = "eu-west-1"
   budget_usd     = 5000
   alarm_email    = "operator@example.org"
 }

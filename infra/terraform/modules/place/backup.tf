@@ -3,7 +3,7 @@
 resource "aws_backup_vault" "this" {
   name        = local.name
   kms_key_arn = local.key_arn
-  tags        = local.tags
+  tags        = var.tags
 }
 
 resource "aws_backup_vault_lock_configuration" "this" {
@@ -13,7 +13,7 @@ resource "aws_backup_vault_lock_configuration" "this" {
 
 resource "aws_backup_plan" "this" {
   name = local.name
-  tags = local.tags
+  tags = var.tags
 
   rule {
     rule_name                = "daily"
@@ -22,7 +22,7 @@ resource "aws_backup_plan" "this" {
     start_window             = 60
     completion_window        = 300
     enable_continuous_backup = false
-    recovery_point_tags      = local.tags
+    recovery_point_tags      = var.tags
 
     lifecycle {
       delete_after = var.retention_days
@@ -37,11 +37,4 @@ resource "aws_backup_plan" "this" {
       }
     }
   }
-}
-
-resource "aws_backup_selection" "this" {
-  name         = local.name
-  plan_id      = aws_backup_plan.this.id
-  iam_role_arn = aws_iam_role.this["backup"].arn
-  resources    = [aws_rds_cluster.fhir.arn, aws_ebs_volume.node.arn]
 }

@@ -1,0 +1,75 @@
+variable "jurisdictions" {
+  description = "As in the module topology, which validates it."
+  type        = map(object({ account_id = string, domain = string }))
+  nullable    = false
+}
+
+variable "global" {
+  description = "As in the module topology, which validates it."
+  type        = object({ region = string, cidr = string, port_base = number })
+  nullable    = false
+}
+
+variable "regions" {
+  description = "As in the module topology, which validates it."
+  type = map(object({
+    jurisdiction = string
+    pair         = string
+    cidr         = string
+    port_base    = number
+    backup       = optional(string)
+    key_arn      = optional(string)
+    canary       = optional(bool, false)
+  }))
+  nullable = false
+}
+
+variable "facilities" {
+  description = "As in the module topology, which validates it."
+  type        = map(object({ jurisdiction = string, region = string, port_base = number, beds = optional(number, 2) }))
+  nullable    = false
+}
+
+variable "without_account" {
+  description = "Plan without an account, as the tests do: nothing is asked of the cloud."
+  type        = bool
+  default     = false
+  nullable    = false
+}
+
+variable "account_id" {
+  description = "The account of the global node, as in the module global-node, which validates it."
+  type        = string
+  nullable    = false
+}
+
+variable "host" {
+  description = "The name by which regions know it, such as global.mesh.example.org."
+  type        = string
+  nullable    = false
+}
+
+variable "clients" {
+  description = "Clients of its API, as in the module global-node."
+  type        = list(object({ client_id = string, kid = string, public_key = string, scope = string }))
+  default     = []
+  nullable    = false
+}
+
+variable "image_id" {
+  description = "As in the module machine, which validates it."
+  type        = string
+  nullable    = false
+}
+
+variable "budget_usd" {
+  description = "As in the module place, which validates it."
+  type        = number
+  nullable    = false
+}
+
+variable "alarm_email" {
+  description = "As in the module place, which validates it."
+  type        = string
+  nullable    = false
+}
