@@ -2,12 +2,18 @@
 use super::{Json, Object, Rule, any, codes, has, needs, number, rule};
 use std::collections::HashSet;
 
-pub const QUANTITY: &[Rule] = &[rule(
+/// The system of UCUM's units.
+pub const UCUM: Option<&str> = Some("http://unitsofmeasure.org");
+
+/// What holds of every quantity.
+pub const QTY_3: Rule = rule(
     "qty-3",
     "",
     |quantity| needs(quantity, "code", "system"),
     "a code of a unit has a system",
-)];
+);
+
+pub const QUANTITY: &[Rule] = &[QTY_3];
 
 pub const EXTENSION: &[Rule] = &[rule(
     "ext-1",
@@ -240,6 +246,15 @@ pub const REPEAT: &[Rule] = &[
         "countMax",
         |one| needs(one, "countMax", "count"),
         "countMax has a count",
+    ),
+    rule(
+        "tim-9",
+        "offset",
+        |one| {
+            let meal = |when: &Json<'_>| matches!(when.text(), Some("C" | "CM" | "CD" | "CV"));
+            !has(one, "offset") || has(one, "when") && !one.each("when").any(meal)
+        },
+        "an offset is from a time of the day, and from no meal itself",
     ),
     rule(
         "tim-10",
