@@ -146,7 +146,7 @@ async fn what_a_condition_finds_is_updated_patched_and_deleted() {
 }
 
 impl Fixture {
-    async fn patch(&self, path: &str, kind: &str, body: &str) -> Reply {
+    pub async fn patch(&self, path: &str, kind: &str, body: &str) -> Reply {
         let request = Request::patch(path).header("authorization", "Bearer all");
         let request = request.header("content-type", kind);
         self.send(request.body(Body::from(body.to_owned())).unwrap())

@@ -5,7 +5,7 @@ use super::conditional::{Condition, MAX_TRIES, Matching, note};
 use super::routes::{InBody, MAX_RESOURCE_BYTES, in_url};
 use super::validating::resource_in;
 use super::writing::{self, Request, expected};
-use super::{Answer, FHIR_JSON, FhirApi, check_format, outcome::Failure, reading};
+use super::{Answer, FHIR_JSON, FhirApi, Reader, check_format, outcome::Failure, reading};
 use crate::json::Json;
 use crate::patch::{fhirpath_patch, json_patch};
 use crate::store::{Change, Expect, FhirId, Guard, ResourceType, Stored, Unmet};
@@ -95,6 +95,13 @@ impl Patch {
     }
 }
 
+/// What is patched: the text as the client reads it, with its version and its time, so that it may test them and has a
+/// `meta` to add to (RFC 6902 §1: a patch is of the document that is there).
+pub async fn shown(api: &FhirApi, reader: &Reader, stored: &Stored) -> Result<String, Failure> {
+    let instants = reading::instants(api, reader, stored.seq).await?;
+    Ok(stored.stamped_text(&instants.of(stored))?)
+}
+
 pub async fn patch(
     api: &FhirApi,
     kind: ResourceType,
@@ -172,7 +179,7 @@ async fn patched(
             }
             Expect::Version(_) | Expect::Anything | Expect::Present => {}
         }
-        let text = patch.of(&stored.json)?;
+        let text = patch.of(&shown(api, reader, &stored).await?)?;
         let draft = asker.draft(api, kind, stored.id, &text)?;
         note(api, asker, &kind, draft.id(), Some(&draft)).await?;
         let put = Change::Put {

@@ -129,3 +129,35 @@ async fn who_may_not_read_is_not_shown_what_a_patch_made() {
         assert_eq!(reply.text.contains("38341003"), shown, "{}", reply.text);
     }
 }
+
+#[tokio::test]
+async fn a_patch_is_of_the_resource_as_it_is_read_with_its_version_and_its_meta() {
+    let api = fixture().await;
+    let one = api.create(&finding(2001, None)).await;
+    let path = format!("/fhir/{one}");
+    let tagged = |version: &str, tag: &str| {
+        let system = "http://terminology.hl7.org/CodeSystem/v3-ActReason";
+        json!([
+            {"op": "test", "path": "/meta/versionId", "value": version},
+            {"op": "add", "path": "/meta/tag", "value": [{"system": system, "code": tag}]},
+        ])
+    };
+    let kind = "application/json-patch+json";
+    let reply = api.patch(&path, kind, &tagged("2", "HTEST").to_string());
+    assert_eq!(reply.await.issue().0, 422, "it is in version 1");
+    let reply = api
+        .patch(&path, kind, &tagged("1", "HTEST").to_string())
+        .await;
+    assert_eq!(reply.status, StatusCode::OK, "{}", reply.text);
+    assert_eq!(reply.json()["meta"]["versionId"], "2");
+    assert_eq!(reply.json()["meta"]["tag"][0]["code"], "HTEST");
+    let entries = json!([json_patch(&one, &tagged("2", "TREAT"))]);
+    let reply = api.bundle("transaction", &entries).await;
+    assert_eq!(reply.status, StatusCode::OK, "{}", reply.text);
+    let read = api.get(&path).await.json();
+    assert_eq!(read["meta"]["versionId"], "3");
+    assert_eq!(read["meta"]["tag"][0]["code"], "TREAT");
+    // Nothing is changed by what changes nothing.
+    let reply = api.patch(&path, kind, "[]").await;
+    assert_eq!(reply.headers[header::ETAG], "W/\"3\"");
+}

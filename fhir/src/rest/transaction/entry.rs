@@ -3,7 +3,7 @@ use super::super::access::Asker;
 use super::super::bundled::Entry;
 use super::super::conditional::{self, Condition, IF_NONE_EXIST, Matching};
 use super::super::outcome::Failure;
-use super::super::patching::Patch;
+use super::super::patching::{self, Patch};
 use super::super::transacting::own_headers;
 use super::super::writing::{self, check_id, drawn, new_id};
 use super::super::{FhirApi, Interaction, Reader, reading, routes};
@@ -107,7 +107,7 @@ pub async fn writing_of(
         let id: FhirId = id.parse().map_err(|_| Failure::not_found())?;
         let stored = reading::current(api, kind, &id, &writes.asker).await?;
         check_id(&writes.asker.sight, api, kind, &id).await?;
-        patched(&mut writes, stored)?;
+        patched(api, &mut writes, stored).await?;
     } else if let Some(id) = id {
         writes.id = id.parse().map_err(|_| Failure::id_not_taken())?;
         let current = writes
@@ -200,7 +200,7 @@ async fn conditioned(
             check_id(&writes.asker.sight, api, writes.kind, &stored.id).await?;
             writes.guard = Some(condition.guard(0, Some(stored.id.clone())));
             match writes.patches {
-                true => patched(&mut writes, *stored)?,
+                true => patched(api, &mut writes, *stored).await?,
                 false => writes.id = stored.id,
             }
         }
@@ -209,7 +209,7 @@ async fn conditioned(
 }
 
 /// The patch of an entry, applied to what is there.
-fn patched(writes: &mut Writes, stored: Stored) -> Result<(), Failure> {
+async fn patched(api: &FhirApi, writes: &mut Writes, stored: Stored) -> Result<(), Failure> {
     match writes.expect {
         Expect::Absent => return Err(Failure::unmet(Unmet::Exists)),
         Expect::Version(version) if version != stored.version => {
@@ -219,7 +219,8 @@ fn patched(writes: &mut Writes, stored: Stored) -> Result<(), Failure> {
         Expect::Anything | Expect::Present => {}
     }
     let patch = Patch::in_entry(writes.resource.as_deref().unwrap_or_default())?;
-    writes.resource = Some(patch.of(&stored.json)?);
+    let text = patching::shown(api, &writes.asker.reader, &stored).await?;
+    writes.resource = Some(patch.of(&text)?);
     writes.expect = Expect::Version(stored.version);
     writes.id = stored.id;
     Ok(())
