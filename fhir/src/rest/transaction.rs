@@ -1,5 +1,6 @@
 //! A transaction (FHIR R4 http.html#trules): one transaction of the store, in the order DELETE, POST, PUT. What conditions
-//! find, of entries and of references, is looked up before and holds when it is done, or it is tried again.
+//! find, of entries and of references, is looked up before and holds when it is done, or it is tried again. References are
+//! resolved last: a condition finds what the other entries create too, and not what they delete.
 mod entry;
 
 use super::access::Intent;
@@ -56,6 +57,32 @@ impl Work {
     fn deletes(&self, kind: ResourceType, id: &FhirId) -> bool {
         let is_it = |one: &&Writes| one.resource.is_none() && one.kind == kind && one.id == *id;
         self.writes.iter().any(|one| is_it(&one))
+    }
+
+    /// What the condition of a reference finds when all is done, where it finds `there` before.
+    fn referred_to(
+        &self,
+        api: &FhirApi,
+        kind: ResourceType,
+        (condition, there): (&Condition, Option<&FhirId>),
+    ) -> Result<FhirId, Failure> {
+        let writes = || self.writes.iter().filter(move |one| one.kind == kind);
+        let will_find = |one: &&Writes| {
+            let text = one.resource.as_deref();
+            text.is_some_and(|text| condition.will_find(api, &one.id, text))
+        };
+        // Of what is written anew its new content tells, where it can.
+        let stays = |id: &&FhirId| match writes().find(|one| one.id == **id) {
+            None => true,
+            Some(one) => one.resource.is_some() && !condition.is_plain(),
+        };
+        let written = writes().filter(will_find).map(|one| &one.id);
+        let found: Vec<&FhirId> = written.chain(there.filter(stays)).collect();
+        match found.as_slice() {
+            [] => Err(Failure::nothing_referred_to()),
+            [one] => Ok((*one).clone()),
+            _ => Err(Failure::several()),
+        }
     }
 
     fn failed(self, api: &FhirApi) {
@@ -260,17 +287,15 @@ async fn find_references(
         let pairs = conditional::pairs_of(query).map_err(of_entry)?;
         let condition = Condition::read(api, headers, kind, &pairs, reader).await;
         let condition = condition.map_err(of_entry)?;
-        match condition.look(api).await.map_err(of_entry)? {
-            Matching::One(stored) if work.deletes(kind, &stored.id) => {
-                return Err(Failure::nothing_referred_to().of_entry(at));
-            }
-            Matching::One(stored) => {
-                work.names.insert(raw, format!("{kind}/{}", stored.id));
-                work.guards.push(condition.guard(0, Some(stored.id)));
-            }
-            Matching::None => return Err(Failure::nothing_referred_to().of_entry(at)),
+        let there = match condition.look(api).await.map_err(of_entry)? {
+            Matching::None => None,
+            Matching::One(stored) => Some(stored.id),
             Matching::Several => return Err(Failure::several().of_entry(at)),
-        }
+        };
+        let here = work.referred_to(api, kind, (&condition, there.as_ref()));
+        let here = here.map_err(of_entry)?;
+        work.names.insert(raw, format!("{kind}/{here}"));
+        work.guards.push(condition.guard(0, there));
     }
     Ok(())
 }
