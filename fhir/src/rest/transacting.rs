@@ -11,7 +11,7 @@ use super::validating::{self, resource_in};
 use super::{Answer, Api, InUrl, capability, check_format, json, stats};
 use crate::store::{Kind, StoreError};
 use axum::{
-    body::Bytes,
+    body::{Body, Bytes},
     extract::{Query, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
@@ -150,8 +150,17 @@ pub async fn told(response: Response, left: &mut usize) -> Answered {
     }
 }
 
-/// What a request is answered that an entry is.
+/// What a request is answered that an entry is: to HEAD without content (RFC 9110 §9.3.2).
 pub async fn asked(api: &Api, headers: &HeaderMap, entry: Entry) -> Answer {
+    let heads = entry.method == Method::HEAD;
+    let response = answered(api, headers, entry).await?;
+    match heads {
+        true => Ok(Response::from_parts(response.into_parts().0, Body::empty())),
+        false => Ok(response),
+    }
+}
+
+async fn answered(api: &Api, headers: &HeaderMap, entry: Entry) -> Answer {
     let api = State(std::sync::Arc::clone(&api.0));
     let mut own = HeaderMap::new();
     for name in [

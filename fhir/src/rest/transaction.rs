@@ -397,7 +397,9 @@ fn told(
             let stored = writing::stored_of(&draft, written);
             told_of(headers, instants, &stored, written.existed)
         }
-        None => Ok(deleted(Some(written.version))),
+        None => Ok(deleted(
+            Some(written.version).filter(|version| *version > 0),
+        )),
     }
 }
 

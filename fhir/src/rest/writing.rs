@@ -392,10 +392,15 @@ fn answer(
 
 /// The answer to a delete.
 pub fn answer_of_delete(written: Written, headers: &HeaderMap) -> Response {
-    let tag = [(header::ETAG, format!("W/\"{}\"", written.version))];
-    match negotiation::returns(headers) {
-        Return::Outcome => (StatusCode::OK, tag, json(done("deleted"))).into_response(),
-        Return::Minimal | Return::Representation => (StatusCode::NO_CONTENT, tag).into_response(),
+    // What never was has no version.
+    let tag = (written.version > 0).then(|| [(header::ETAG, format!("W/\"{}\"", written.version))]);
+    let answer = match negotiation::returns(headers) {
+        Return::Outcome => (StatusCode::OK, json(done("deleted"))).into_response(),
+        Return::Minimal | Return::Representation => StatusCode::NO_CONTENT.into_response(),
+    };
+    match tag {
+        Some(tag) => (tag, answer).into_response(),
+        None => answer,
     }
 }
 

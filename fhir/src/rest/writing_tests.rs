@@ -576,3 +576,25 @@ async fn a_write_keeps_to_every_condition_or_is_refused() {
     }
     assert_eq!(api.get(&path).await.headers[header::ETAG], "W/\"1\"");
 }
+
+#[tokio::test]
+async fn an_entry_that_heads_has_no_content_and_one_that_deletes_nothing_has_no_version() {
+    let api = fixture().await;
+    let one = api.create(&condition()).await;
+    let never = "Condition/55555555-5555-4555-8555-555555555555";
+    let ask = |method: &str, url: &str| json!({"request": {"method": method, "url": url}});
+    for kind in ["batch", "transaction"] {
+        let entries = json!([ask("HEAD", &one), ask("GET", &one), ask("DELETE", never)]);
+        let reply = api.bundle(kind, &entries).await.json();
+        let entry = &reply["entry"];
+        assert_eq!(entry[0]["response"]["etag"], "W/\"1\"", "{reply}");
+        assert!(entry[0].get("resource").is_none(), "{reply}");
+        assert_eq!(entry[1]["resource"]["resourceType"], "Condition", "{reply}");
+        assert_eq!(entry[2]["response"], json!({"status": "204 No Content"}));
+    }
+    let reply = api
+        .write(Method::DELETE, &format!("/fhir/{never}"), &[], "")
+        .await;
+    assert_eq!(reply.status, StatusCode::NO_CONTENT);
+    assert!(!reply.headers.contains_key(header::ETAG));
+}
